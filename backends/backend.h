@@ -1,0 +1,235 @@
+/*
+ * backend.h: the one interface through which the gateway calls a backend (static files, HTTP
+ * clusters, orders, inference), and through which a backend answers.
+ *
+ *    gateway                                   backend
+ *      start(thread, ex)  ------------------->   reads ex, begins
+ *      on_body(ex, ...)   ------------------->   request body, in pieces, then is_last
+ *                         <-------------------   fg_exchange_consumed: flow control for the body
+ *                         <-------------------   fg_exchange_head, _write..., _end   (the answer)
+ *                         <-------------------   or fg_exchange_refuse / _fail
+ *      on_writable(ex)    ------------------->   after _write returned false
+ *      cancel(ex)         ------------------->   the client left, or the deadline passed
+ *
+ * Thread   everything of one exchange happens on the event loop that started it. A backend keeps
+ * its state a thread in what thread_open returned; what threads share is its own affair. Ends
+ * exactly once: by _end, _refuse or _fail (from the backend), or by cancel (from the gateway).
+ * After that the backend must not touch the exchange; a completion that can arrive late (Redis,
+ * worker) is matched by handle, not by pointer. Re-entry a backend may answer from inside start,
+ * on_body or on_writable; the gateway calls neither on_body, on_writable nor cancel from inside an
+ * fg_exchange_* call.
+ */
+#ifndef FG_BACKEND_H
+#define FG_BACKEND_H
+
+#include "base/arena.h"
+#include "base/helper_pool_shared.h"
+#include "base/mailbox_shared.h"
+#include "base/span.h"
+#include "base/status.h"
+#include "policies/priority.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct event_base;
+
+/* One header field; names are lower case and valid tokens, values are checked (RFC 9110 5.5). */
+struct fg_field {
+    struct fg_span name;
+    struct fg_span value;
+};
+
+enum fg_method {
+    FG_METHOD_GET,
+    FG_METHOD_HEAD,
+    FG_METHOD_POST,
+    FG_METHOD_PUT,
+    FG_METHOD_DELETE,
+    FG_METHOD_CONNECT,
+    FG_METHOD_OPTIONS,
+    FG_METHOD_TRACE,
+    FG_METHOD_PATCH,
+    FG_METHOD_OTHER, /* see method_text */
+};
+
+/* Why a backend could not answer; the gateway makes the status, and the breaker learns from it. */
+enum fg_failure {
+    FG_FAILURE_CONNECT,   /* 502: no endpoint could be reached */
+    FG_FAILURE_RESET,     /* 502: the other side went away, or broke the protocol */
+    FG_FAILURE_TIMEOUT,   /* 504: the deadline, or the backend's own time limit, passed */
+    FG_FAILURE_BUSY,      /* 503: a limit of the backend's own is reached */
+    FG_FAILURE_NO_MEMORY, /* 503: the request's arena or a configured limit is used up */
+    FG_FAILURE_INTERNAL,  /* 500: a fault of ours */
+    FG_FAILURE_COUNT,
+};
+
+struct fg_exchange;
+
+/* What the gateway does for a backend; set by the gateway, called through the inlines below. */
+struct fg_exchange_ops {
+    void (*head)(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
+                 size_t field_count);
+    bool (*write)(struct fg_exchange *ex, const void *data, size_t len);
+    void (*end)(struct fg_exchange *ex);
+    void (*refuse)(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
+                   const char *message, uint64_t retry_after_ms);
+    void (*fail)(struct fg_exchange *ex, enum fg_failure failure, const char *detail);
+    void (*consumed)(struct fg_exchange *ex, size_t len);
+    void (*hop_time)(struct fg_exchange *ex, const char *hop, uint64_t duration_ns);
+};
+
+/* One request as a backend sees it. Owned by the gateway; spans live until the exchange ends. */
+struct fg_exchange {
+    /* identity */
+    struct fg_span request_id;
+    struct fg_span user_id;     /* empty: anonymous */
+    struct fg_span client_addr; /* textual IP address */
+
+    /* request head */
+    enum fg_method method;
+    struct fg_span method_text;
+    struct fg_span scheme;    /* "https" or "http" */
+    struct fg_span authority; /* host[:port] */
+    struct fg_span path;      /* normalised once, starts with '/', no query */
+    struct fg_span query;     /* without '?', raw; data is NULL when there was none */
+    const struct fg_field *fields;
+    size_t field_count;
+    int64_t content_length; /* -1: not stated; 0: no body */
+    bool has_body;          /* on_body will be called, the last time with is_last */
+
+    /* route and limits */
+    struct fg_span route;    /* its name in the configuration */
+    size_t route_prefix_len; /* how much of path the route matched */
+    uint64_t body_bytes_max; /* the gateway enforces it while the body streams */
+    enum fg_priority priority;
+    uint64_t started_ns;  /* monotonic */
+    uint64_t deadline_ns; /* monotonic */
+
+    /* memory of the request, for whatever lives as long */
+    struct fg_arena *arena;
+
+    /* the backend's own, NULL at start */
+    void *backend_state;
+
+    /* the gateway's */
+    const struct fg_exchange_ops *ops;
+};
+
+/*
+ * Begin the answer. Names lower case, no hop-by-hop fields; "content-length" is given when known,
+ * else the gateway frames by itself. The spans must live until the exchange ends (constants, or the
+ * exchange's arena). Once only. The gateway adds date, request id, traceparent and timing.
+ */
+static inline void fg_exchange_head(struct fg_exchange *ex, unsigned status,
+                                    const struct fg_field *fields, size_t field_count)
+{
+    ex->ops->head(ex, status, fields, field_count);
+}
+
+/*
+ * Append to the answer's body; `data` is copied before the call returns. All is taken; false asks
+ * the backend to write no more until on_writable.
+ */
+static inline bool fg_exchange_write(struct fg_exchange *ex, const void *data, size_t len)
+{
+    return ex->ops->write(ex, data, len);
+}
+
+/* The answer is complete; `ex` is gone. */
+static inline void fg_exchange_end(struct fg_exchange *ex)
+{
+    ex->ops->end(ex);
+}
+
+/*
+ * Instead of head: a complete JSON error answer, {"error":{"type","code","message",...}}. `type`
+ * and `code` are constants; message is copied. retry_after_ms 0: no Retry-After. `ex` is gone.
+ */
+static inline void fg_exchange_refuse(struct fg_exchange *ex, unsigned status, const char *type,
+                                      const char *code, const char *message,
+                                      uint64_t retry_after_ms)
+{
+    ex->ops->refuse(ex, status, type, code, message, retry_after_ms);
+}
+
+/*
+ * The backend failed. Before head: an error answer; after it: the stream is aborted, so that no
+ * client takes the part for the whole. `detail` is a constant for the log. `ex` is gone.
+ */
+static inline void fg_exchange_fail(struct fg_exchange *ex, enum fg_failure failure,
+                                    const char *detail)
+{
+    ex->ops->fail(ex, failure, detail);
+}
+
+/* `len` bytes handed over by on_body have been used; opens the client's flow window again. */
+static inline void fg_exchange_consumed(struct fg_exchange *ex, size_t len)
+{
+    ex->ops->consumed(ex, len);
+}
+
+/* Time spent in a hop of the backend's, for Server-Timing; `hop` is a constant token. Before head.
+ */
+static inline void fg_exchange_hop_time(struct fg_exchange *ex, const char *hop,
+                                        uint64_t duration_ns)
+{
+    ex->ops->hop_time(ex, hop, duration_ns);
+}
+
+/* The value of a request field by lower-case name; data is NULL when absent. The first one wins. */
+static inline struct fg_span fg_exchange_field(const struct fg_exchange *ex, struct fg_span name)
+{
+    for (size_t i = 0; i < ex->field_count; i++) {
+        if (fg_span_equal(ex->fields[i].name, name))
+            return ex->fields[i].value;
+    }
+    return (struct fg_span){NULL, 0};
+}
+
+/* What a backend gets of the event loop it runs on. Lives as long as the loop. */
+struct fg_backend_env {
+    struct event_base *base;
+    struct fg_mailbox *mailbox;    /* of this loop, drained by the gateway */
+    struct fg_helper_pool *helper; /* shared by all loops; NULL in unit tests that need none */
+    unsigned thread_index;
+    unsigned thread_count;
+};
+
+struct fg_backend;        /* one configured backend; embedded first in the backend's own struct */
+struct fg_backend_thread; /* its state on one event loop; likewise */
+
+struct fg_backend_ops {
+    const char *kind; /* "static", "proxy", "orders", "inference" */
+
+    /* State for one event loop, on that loop's thread before it serves. NULL with `error` set. */
+    struct fg_backend_thread *(*thread_open)(struct fg_backend *backend,
+                                             const struct fg_backend_env *env,
+                                             struct fg_error *error);
+    /* No exchange is open any more. */
+    void (*thread_close)(struct fg_backend_thread *thread);
+
+    void (*start)(struct fg_backend_thread *thread, struct fg_exchange *ex);
+    void (*on_body)(struct fg_exchange *ex, const void *data, size_t len, bool is_last);
+    void (*on_writable)(struct fg_exchange *ex);
+    void (*cancel)(struct fg_exchange *ex);
+
+    /* Can it serve now? For /readyz. Any thread; *why is a constant. */
+    bool (*is_ready)(struct fg_backend *backend, const char **why);
+    /* Totals and gauges into a JSON object, for /stats and /metrics. Any thread. */
+    void (*stats)(struct fg_backend *backend, json_t *into);
+
+    void (*destroy)(struct fg_backend *backend);
+};
+
+struct fg_backend {
+    const struct fg_backend_ops *ops;
+    const char *name; /* in the configuration */
+};
+
+struct fg_backend_thread {
+    struct fg_backend *backend;
+};
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * body_collector.c: doubling in the arena; what was outgrown is freed with the request.
+ */
+#include "body_collector.h"
+
+#include <stdio.h>
+
+enum fg_status fg_body_collector_add(struct fg_body_collector *body, struct fg_exchange *ex,
+                                     const void *data, size_t len)
+{
+    if (len > body->bytes_max - body->len)
+        return FG_ERR_LIMIT;
+    if (len > body->capacity - body->len) {
+        size_t wanted = body->len + len;
+        size_t capacity = body->capacity == 0 ? 512 : body->capacity * 2;
+        if (ex->content_length > 0 && (uint64_t)ex->content_length <= body->bytes_max &&
+            capacity < (size_t)ex->content_length)
+            capacity = (size_t)ex->content_length;
+        if (capacity < wanted)
+            capacity = wanted;
+        char *grown = fg_arena_try_alloc(ex->arena, capacity);
+        if (grown == NULL)
+            return FG_ERR_NO_MEMORY;
+        if (body->len > 0)
+            memcpy(grown, body->data, body->len);
+        body->data = grown;
+        body->capacity = capacity;
+    }
+    if (len > 0) {
+        memcpy(body->data + body->len, data, len);
+        body->len += len;
+        fg_exchange_consumed(ex, len);
+    }
+    return FG_OK;
+}
+
+json_t *fg_body_collector_parse_object(const struct fg_body_collector *body, struct fg_exchange *ex)
+{
+    json_error_t error;
+    json_t *root =
+        json_loadb(body->len == 0 ? "" : body->data, body->len, JSON_REJECT_DUPLICATES, &error);
+    char message[320];
+    if (root == NULL) {
+        snprintf(message, sizeof(message),
+                 "the body is not valid JSON: line %d, column %d: %s; expected a JSON object",
+                 error.line, error.column, error.text);
+    } else if (!json_is_object(root)) {
+        snprintf(message, sizeof(message), "the body is JSON but not an object; expected {...}");
+        json_decref(root);
+        root = NULL;
+    } else {
+        return root;
+    }
+    fg_exchange_refuse(ex, 400, "invalid_request", "invalid_json", message, 0);
+    return NULL;
+}

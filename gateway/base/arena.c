@@ -1,0 +1,217 @@
+/*
+ * arena.c: bump allocation over chunks of one size.
+ *
+ *    pool.free --> [chunk] --> [chunk] --> NULL          arena.chunks --> [newest] --> [older]
+ *                                                            at ----^ end
+ *    A block larger than a chunk's payload is malloc'ed, put behind the newest chunk, and freed
+ *    (not pooled) in fini. With the address sanitiser on, bytes beyond `at` are poisoned, so that
+ *    reading past an allocation is found as it would be with malloc.
+ */
+#include "arena.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define POISON(at, bytes) ASAN_POISON_MEMORY_REGION((at), (bytes))
+#define UNPOISON(at, bytes) ASAN_UNPOISON_MEMORY_REGION((at), (bytes))
+#else
+#define POISON(at, bytes) ((void)(at), (void)(bytes))
+#define UNPOISON(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
+#define ALIGN ((size_t)16)
+
+struct fg_arena_chunk {
+    struct fg_arena_chunk *next;
+    size_t bytes; /* payload; FG_ARENA_CHUNK_BYTES less this header for a pooled one */
+};
+
+struct fg_arena_cleanup {
+    struct fg_arena_cleanup *next;
+    fg_arena_cleanup_fn fn;
+    void *object;
+};
+
+#define CHUNK_PAYLOAD (FG_ARENA_CHUNK_BYTES - sizeof(struct fg_arena_chunk))
+_Static_assert(sizeof(struct fg_arena_chunk) % 16 == 0, "payload must stay aligned");
+
+static char *payload(struct fg_arena_chunk *chunk)
+{
+    return (char *)(chunk + 1);
+}
+
+void fg_arena_pool_init(struct fg_arena_pool *pool, size_t chunks_max)
+{
+    *pool = (struct fg_arena_pool){.chunks_max = chunks_max};
+}
+
+void fg_arena_pool_fini(struct fg_arena_pool *pool)
+{
+    assert(pool->chunks_in_use == 0);
+    while (pool->free != NULL) {
+        struct fg_arena_chunk *chunk = pool->free;
+        pool->free = chunk->next;
+        UNPOISON(payload(chunk), chunk->bytes);
+        free(chunk);
+    }
+    pool->chunks_total = 0;
+}
+
+static struct fg_arena_chunk *take_chunk(struct fg_arena_pool *pool)
+{
+    struct fg_arena_chunk *chunk = pool->free;
+    if (chunk != NULL) {
+        pool->free = chunk->next;
+    } else {
+        if (pool->chunks_total >= pool->chunks_max)
+            return NULL;
+        chunk = malloc(FG_ARENA_CHUNK_BYTES);
+        if (chunk == NULL)
+            return NULL;
+        chunk->bytes = CHUNK_PAYLOAD;
+        pool->chunks_total++;
+    }
+    pool->chunks_in_use++;
+    POISON(payload(chunk), chunk->bytes);
+    return chunk;
+}
+
+void fg_arena_init(struct fg_arena *arena, struct fg_arena_pool *pool, size_t bytes_max)
+{
+    *arena = (struct fg_arena){.pool = pool, .bytes_max = bytes_max};
+}
+
+static void give_back(struct fg_arena_pool *pool, struct fg_arena_chunk *chunk)
+{
+    if (chunk->bytes != CHUNK_PAYLOAD) {
+        UNPOISON(payload(chunk), chunk->bytes);
+        free(chunk);
+        return;
+    }
+    POISON(payload(chunk), chunk->bytes);
+    chunk->next = pool->free;
+    pool->free = chunk;
+    pool->chunks_in_use--;
+}
+
+void fg_arena_fini(struct fg_arena *arena)
+{
+    while (arena->cleanups != NULL) {
+        struct fg_arena_cleanup *cleanup = arena->cleanups;
+        arena->cleanups = cleanup->next;
+        cleanup->fn(cleanup->object);
+    }
+    while (arena->chunks != NULL) {
+        struct fg_arena_chunk *chunk = arena->chunks;
+        arena->chunks = chunk->next;
+        give_back(arena->pool, chunk);
+    }
+    arena->at = NULL;
+    arena->end = NULL;
+    arena->bytes_used = 0;
+}
+
+/* A block of its own; it goes behind the newest chunk so that `at` stays valid. */
+static void *alloc_large(struct fg_arena *arena, size_t bytes)
+{
+    struct fg_arena_chunk *chunk = malloc(sizeof(*chunk) + bytes);
+    if (chunk == NULL)
+        return NULL;
+    chunk->bytes = bytes;
+    if (arena->chunks == NULL) {
+        chunk->next = NULL;
+        arena->chunks = chunk; /* at == end == NULL, so the next small one takes a chunk */
+    } else {
+        chunk->next = arena->chunks->next;
+        arena->chunks->next = chunk;
+    }
+    return payload(chunk);
+}
+
+void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes)
+{
+    if (bytes > arena->bytes_max - arena->bytes_used)
+        return NULL;
+    size_t rounded = (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    if (rounded == 0)
+        rounded = ALIGN;
+    if (rounded > arena->bytes_max - arena->bytes_used)
+        return NULL;
+    void *block;
+    if (rounded <= (size_t)(arena->end - arena->at)) {
+        block = arena->at;
+        arena->at += rounded;
+    } else if (rounded >= CHUNK_PAYLOAD) {
+        /* Never exactly a chunk's payload: that size is how pooled chunks are told apart. */
+        block = alloc_large(arena, rounded == CHUNK_PAYLOAD ? rounded + ALIGN : rounded);
+    } else {
+        struct fg_arena_chunk *chunk = take_chunk(arena->pool);
+        if (chunk == NULL)
+            return NULL;
+        chunk->next = arena->chunks;
+        arena->chunks = chunk;
+        block = payload(chunk);
+        arena->at = payload(chunk) + rounded;
+        arena->end = payload(chunk) + chunk->bytes;
+    }
+    if (block != NULL) {
+        UNPOISON(block, bytes);
+        arena->bytes_used += rounded;
+    }
+    return block;
+}
+
+void *fg_arena_try_zalloc(struct fg_arena *arena, size_t bytes)
+{
+    void *block = fg_arena_try_alloc(arena, bytes);
+    if (block != NULL)
+        memset(block, 0, bytes);
+    return block;
+}
+
+struct fg_span fg_arena_try_copy(struct fg_arena *arena, struct fg_span span)
+{
+    if (span.len == SIZE_MAX)
+        return (struct fg_span){NULL, 0};
+    char *copy = fg_arena_try_alloc(arena, span.len + 1);
+    if (copy == NULL)
+        return (struct fg_span){NULL, 0};
+    if (span.len > 0)
+        memcpy(copy, span.data, span.len);
+    copy[span.len] = '\0';
+    return (struct fg_span){copy, span.len};
+}
+
+struct fg_span fg_arena_try_printf(struct fg_arena *arena, const char *fmt, ...)
+{
+    char small[512];
+    va_list args;
+    va_start(args, fmt);
+    int len = vsnprintf(small, sizeof(small), fmt, args);
+    va_end(args);
+    if (len < 0)
+        return (struct fg_span){NULL, 0};
+    if ((size_t)len < sizeof(small))
+        return fg_arena_try_copy(arena, fg_span_make(small, (size_t)len));
+    char *text = fg_arena_try_alloc(arena, (size_t)len + 1);
+    if (text == NULL)
+        return (struct fg_span){NULL, 0};
+    va_start(args, fmt);
+    vsnprintf(text, (size_t)len + 1, fmt, args);
+    va_end(args);
+    return (struct fg_span){text, (size_t)len};
+}
+
+bool fg_arena_on_fini(struct fg_arena *arena, fg_arena_cleanup_fn fn, void *object)
+{
+    struct fg_arena_cleanup *cleanup = fg_arena_try_alloc(arena, sizeof(*cleanup));
+    if (cleanup == NULL)
+        return false;
+    *cleanup = (struct fg_arena_cleanup){.next = arena->cleanups, .fn = fn, .object = object};
+    arena->cleanups = cleanup;
+    return true;
+}

@@ -1,0 +1,72 @@
+/*
+ * arena.h: memory that lives and dies with one owner (a request), taken from a thread's free list
+ * of equal chunks, so that the steady state never touches the general heap.
+ * Thread   one event loop: the pool and every arena over it.
+ * Memory   bounded by pool->chunks_max x FG_ARENA_CHUNK_BYTES and arena->bytes_max.
+ */
+#ifndef FG_BASE_ARENA_H
+#define FG_BASE_ARENA_H
+
+#include "span.h"
+#include "status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FG_ARENA_CHUNK_BYTES ((size_t)4096)
+
+struct fg_arena_chunk;
+
+/* Free chunks of one thread. Zeroed plus init is empty; chunks are made on demand and kept. */
+struct fg_arena_pool {
+    struct fg_arena_chunk *free;
+    size_t chunks_total; /* made and not given back to the heap */
+    size_t chunks_in_use;
+    size_t chunks_max;
+};
+
+typedef void (*fg_arena_cleanup_fn)(void *object);
+
+struct fg_arena_cleanup;
+
+struct fg_arena {
+    struct fg_arena_pool *pool;
+    struct fg_arena_chunk *chunks; /* newest first */
+    struct fg_arena_cleanup *cleanups;
+    char *at; /* next free byte of the newest chunk */
+    char *end;
+    size_t bytes_used;
+    size_t bytes_max;
+};
+
+void fg_arena_pool_init(struct fg_arena_pool *pool, size_t chunks_max);
+
+/* Gives all free chunks to the heap; asserts that no arena still holds one. */
+void fg_arena_pool_fini(struct fg_arena_pool *pool);
+
+/* `bytes_max` bounds this one arena; nothing is taken yet. */
+void fg_arena_init(struct fg_arena *arena, struct fg_arena_pool *pool, size_t bytes_max);
+
+/* Runs the cleanups, newest first, and gives every chunk back. A zeroed arena is fine. */
+void fg_arena_fini(struct fg_arena *arena);
+
+/*
+ * `bytes` of uninitialised memory, aligned for any type, valid until fini. NULL when bytes_max or
+ * the pool's limit is reached or the heap is: the caller answers 503. A request larger than a
+ * chunk gets a block of its own.
+ */
+void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes);
+
+/* As above, zeroed. */
+void *fg_arena_try_zalloc(struct fg_arena *arena, size_t bytes);
+
+/* Copies `span` and adds a NUL behind it (not counted). data is NULL when there is no memory. */
+struct fg_span fg_arena_try_copy(struct fg_arena *arena, struct fg_span span);
+
+/* printf into the arena; data is NULL when there is no memory. */
+struct fg_span fg_arena_try_printf(struct fg_arena *arena, const char *fmt, ...) FG_PRINTF(2, 3);
+
+/* Calls `fn(object)` in fini. False when there is no memory, and then the caller must undo. */
+FG_MUST_USE bool fg_arena_on_fini(struct fg_arena *arena, fg_arena_cleanup_fn fn, void *object);
+
+#endif

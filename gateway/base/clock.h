@@ -1,0 +1,31 @@
+/*
+ * clock.h: time as unsigned nanoseconds. Policies get it passed in; everyone else asks here.
+ * Thread   any.
+ */
+#ifndef FG_BASE_CLOCK_H
+#define FG_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define FG_US UINT64_C(1000)
+#define FG_MS UINT64_C(1000000)
+#define FG_S UINT64_C(1000000000)
+
+/* Time since boot that never goes back; for deadlines, intervals and latencies. */
+static inline uint64_t fg_clock_monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * FG_S + (uint64_t)now.tv_nsec;
+}
+
+/* Time since 1970 UTC; for people, tokens and HTTP dates only: it may jump. */
+static inline uint64_t fg_clock_wall_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * FG_S + (uint64_t)now.tv_nsec;
+}
+
+#endif

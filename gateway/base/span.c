@@ -1,0 +1,79 @@
+/*
+ * span.c: the few operations on byte runs that do not fit in a line.
+ */
+#include "span.h"
+
+static unsigned char lower(char c)
+{
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
+bool fg_span_equal_nocase(struct fg_span a, struct fg_span b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        if (lower(a.data[i]) != lower(b.data[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+struct fg_span fg_span_trim(struct fg_span span)
+{
+    while (span.len > 0 && is_blank(span.data[0])) {
+        span.data++;
+        span.len--;
+    }
+    while (span.len > 0 && is_blank(span.data[span.len - 1]))
+        span.len--;
+    return span;
+}
+
+struct fg_span fg_span_split(struct fg_span *rest, char separator)
+{
+    struct fg_span whole = *rest;
+    const char *at = whole.len == 0 ? NULL : memchr(whole.data, separator, whole.len);
+    if (at == NULL) {
+        *rest = (struct fg_span){NULL, 0};
+        return whole;
+    }
+    size_t before = (size_t)(at - whole.data);
+    *rest = (struct fg_span){at + 1, whole.len - before - 1};
+    return (struct fg_span){whole.data, before};
+}
+
+bool fg_span_parse_u64(struct fg_span span, uint64_t *value)
+{
+    uint64_t sum = 0;
+    if (span.len == 0)
+        return false;
+    for (size_t i = 0; i < span.len; i++) {
+        unsigned digit = (unsigned)(unsigned char)span.data[i] - '0';
+        if (digit > 9 || __builtin_mul_overflow(sum, 10u, &sum) ||
+            __builtin_add_overflow(sum, digit, &sum))
+            return false;
+    }
+    *value = sum;
+    return true;
+}
+
+uint64_t fg_span_hash(struct fg_span span, uint64_t seed)
+{
+    uint64_t hash = 0xcbf29ce484222325u ^ seed;
+    for (size_t i = 0; i < span.len; i++) {
+        hash ^= (unsigned char)span.data[i];
+        hash *= 0x100000001b3u;
+    }
+    hash ^= hash >> 33;
+    hash *= 0xff51afd7ed558ccdu;
+    hash ^= hash >> 33;
+    hash *= 0xc4ceb9fe1a85ec53u;
+    hash ^= hash >> 33;
+    return hash;
+}
