@@ -1,0 +1,426 @@
+/*
+ * admission_queue.c: where requests wait for a slot: bounded, by class, each with a deadline.
+ * Job      who may wait, whose turn it is, who has waited in vain; refuse early what cannot be in
+ * time. Thread   one owner at a time. Memory: links embedded in the caller's objects, nothing else.
+ * Never    holds more than `capacity`, loses an entry, or hands one out after its deadline.
+ * Source   CoDel as in folly/executors/Codel.cpp (no sqrt schedule) and adaptive LIFO: Maurer,
+ * "Fail at Scale" (ACM Queue 2015).
+ *
+ *    push -> class lists: critical | high | normal | low   -> pop, or refused: expired, shed,
+ *            oldest ... newest, and one heap of deadlines      displaced (by a higher class when
+ * full)
+ *
+ * Laws     class     effective = class - waited / ageing_ns of the entry that would be taken; the
+ *                    smallest goes first, on a tie the one that came first
+ *          overload  per class: smallest wait of its oldest entry over the last interval > target
+ *          shed      while overloaded, a dequeued entry that waited more than 2 x target
+ * ("slough"); never the first of an interval, so that a trickle still passes order     FIFO; newest
+ * first while overloaded: the old ones will miss their deadline anyway, serving them in order would
+ * make everybody late wait      entries ahead x smoothed time a pop, taken only while somebody
+ * waits Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait
+ * tells nothing, and a starving low class must not make critical ones be shed. A class that was
+ *          served empty counts as delay 0. While a class is LIFO its newest entry decides its turn,
+ * so that entries left behind do not age it past more important ones.
+ */
+#include "policies/admission_queue.h"
+
+#include "policies/time_units.h"
+#include "policies/wide_math.h"
+
+#include <assert.h>
+
+#define DRAIN_SAMPLE_NS (100 * FG_POLICY_MS)    /* a sample of the pace takes this much busy time */
+#define DRAIN_SAMPLE_POPS 64                    /* ... or so many pops, */
+#define DRAIN_SAMPLE_MIN_NS (10 * FG_POLICY_MS) /* but no less than this: pops come in bursts */
+#define DRAIN_WEIGHT_INVERSE 4                  /* new samples count a quarter */
+
+/* Refused entries in the order in which they left. */
+struct refused_list {
+    struct fg_queue_entry *first;
+    struct fg_queue_entry *last;
+};
+
+static void refuse(struct refused_list *list, struct fg_queue_entry *entry)
+{
+    entry->next = NULL;
+    if (list->last == NULL)
+        list->first = entry;
+    else
+        list->last->next = entry;
+    list->last = entry;
+}
+
+static uint64_t waited_ns(const struct fg_queue_entry *entry, uint64_t now_ns)
+{
+    return fg_subtract_floor(now_ns, entry->enqueued_ns);
+}
+
+/* --- class lists --- */
+
+static void put_in(struct fg_admission_queue *queue, struct fg_queue_entry *entry)
+{
+    struct fg_queue_class *class = &queue->classes[entry->priority];
+    entry->sequence = class->next_sequence++;
+    entry->state = FG_QUEUE_ENTRY_QUEUED;
+    entry->next = NULL;
+    entry->prev = class->newest;
+    if (class->newest == NULL)
+        class->oldest = entry;
+    else
+        class->newest->next = entry;
+    class->newest = entry;
+    class->count++;
+    queue->count++;
+}
+
+static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *entry,
+                     enum fg_queue_entry_state state)
+{
+    assert(entry->state == FG_QUEUE_ENTRY_QUEUED);
+    struct fg_queue_class *class = &queue->classes[entry->priority];
+    if (entry->prev == NULL)
+        class->oldest = entry->next;
+    else
+        entry->prev->next = entry->next;
+    if (entry->next == NULL)
+        class->newest = entry->prev;
+    else
+        entry->next->prev = entry->prev;
+    assert(class->count > 0);
+    class->count--;
+    queue->count--;
+    fg_deadline_heap_remove(&queue->deadlines, &entry->deadline);
+    entry->prev = NULL;
+    entry->next = NULL;
+    entry->state = state;
+}
+
+/* The entry of the class that pop would take. */
+static struct fg_queue_entry *candidate_of(const struct fg_queue_class *class)
+{
+    return class->is_overloaded ? class->newest : class->oldest;
+}
+
+static uint64_t effective_class(const struct fg_admission_queue *queue,
+                                const struct fg_queue_entry *entry, uint64_t now_ns)
+{
+    if (queue->config.ageing_ns == 0)
+        return entry->priority;
+    return fg_subtract_floor(entry->priority, waited_ns(entry, now_ns) / queue->config.ageing_ns);
+}
+
+static struct fg_queue_entry *choose(const struct fg_admission_queue *queue, uint64_t now_ns)
+{
+    struct fg_queue_entry *best = NULL;
+    uint64_t best_class = 0;
+    for (size_t i = 0; i < FG_PRIORITY_COUNT; i++) {
+        struct fg_queue_entry *entry = candidate_of(&queue->classes[i]);
+        if (entry == NULL)
+            continue;
+        uint64_t class = effective_class(queue, entry, now_ns);
+        if (best == NULL || class < best_class ||
+            (class == best_class && entry->enqueued_ns < best->enqueued_ns)) {
+            best = entry;
+            best_class = class;
+        }
+    }
+    return best;
+}
+
+/* --- standing delay --- */
+
+/* Learn from a pop whose class had waited `standing_ns`; true: shed an entry that waited `own_ns`.
+ */
+static bool judge_delay(const struct fg_queue_config *config, struct fg_queue_class *class,
+                        uint64_t now_ns, uint64_t standing_ns, uint64_t own_ns)
+{
+    if (config->target_ns == 0)
+        return false;
+    if (class->is_interval_open &&
+        fg_subtract_floor(class->interval_ends_ns, now_ns) > config->interval_ns)
+        class->is_interval_open = false; /* the clock went back */
+    if (!class->is_interval_open || now_ns > class->interval_ends_ns) {
+        if (class->is_interval_open)
+            class->is_overloaded = class->delay_min_ns > config->target_ns;
+        class->is_interval_open = true;
+        class->interval_ends_ns = fg_add_saturating(now_ns, config->interval_ns);
+        class->delay_min_ns = standing_ns;
+        return false;
+    }
+    if (standing_ns < class->delay_min_ns)
+        class->delay_min_ns = standing_ns;
+    return class->is_overloaded && own_ns > fg_add_saturating(config->target_ns, config->target_ns);
+}
+
+/* --- pace --- */
+
+static uint64_t busy_ns(const struct fg_admission_queue *queue, uint64_t now_ns)
+{
+    uint64_t since_ns = queue->count == 0 ? 0 : fg_subtract_floor(now_ns, queue->drained_at_ns);
+    return fg_add_saturating(queue->drain_busy_ns, since_ns);
+}
+
+/* Before anything is pushed or taken: the time since the last change was busy if somebody waited.
+ */
+static void account_busy(struct fg_admission_queue *queue, uint64_t now_ns)
+{
+    queue->drain_busy_ns = busy_ns(queue, now_ns);
+    queue->drained_at_ns = now_ns;
+}
+
+static void account_pop(struct fg_admission_queue *queue)
+{
+    queue->drain_pops++;
+    bool is_sampled =
+        queue->drain_busy_ns >= DRAIN_SAMPLE_NS ||
+        (queue->drain_pops >= DRAIN_SAMPLE_POPS && queue->drain_busy_ns >= DRAIN_SAMPLE_MIN_NS);
+    if (!is_sampled)
+        return;
+    uint64_t sample_ns = queue->drain_busy_ns / queue->drain_pops;
+    uint64_t mean_ns = queue->drain_interval_ns;
+    if (!queue->is_drain_known)
+        mean_ns = sample_ns;
+    else if (sample_ns > mean_ns)
+        mean_ns += (sample_ns - mean_ns) / DRAIN_WEIGHT_INVERSE;
+    else
+        mean_ns -= (mean_ns - sample_ns) / DRAIN_WEIGHT_INVERSE;
+    queue->drain_interval_ns = mean_ns;
+    queue->is_drain_known = true;
+    queue->drain_busy_ns = 0;
+    queue->drain_pops = 0;
+}
+
+/* Time a pop takes now, or FG_POLICY_NEVER while it is not known. A stall shows before it ends. */
+static uint64_t pace_ns(const struct fg_admission_queue *queue, uint64_t now_ns)
+{
+    uint64_t pace = queue->is_drain_known ? queue->drain_interval_ns : FG_POLICY_NEVER;
+    uint64_t current_ns = busy_ns(queue, now_ns);
+    if (current_ns < DRAIN_SAMPLE_NS)
+        return pace;
+    current_ns /= (uint64_t)queue->drain_pops + 1;
+    return !queue->is_drain_known || current_ns > pace ? current_ns : pace;
+}
+
+static uint64_t wait_behind(const struct fg_admission_queue *queue, uint32_t ahead, uint64_t now_ns)
+{
+    if (ahead == 0)
+        return 0;
+    uint64_t pace = pace_ns(queue, now_ns);
+    return pace == FG_POLICY_NEVER ? FG_POLICY_NEVER : fg_multiply_divide(pace, ahead, 1);
+}
+
+static uint32_t count_above(const struct fg_admission_queue *queue, enum fg_priority priority)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < (size_t)priority; i++)
+        count += queue->classes[i].count;
+    return count;
+}
+
+/* --- deadlines --- */
+
+static struct fg_queue_entry *earliest(const struct fg_admission_queue *queue)
+{
+    struct fg_deadline_node *node = queue->deadlines.root;
+    if (node == NULL)
+        return NULL;
+    char *entry = (char *)node - offsetof(struct fg_queue_entry, deadline);
+    return (struct fg_queue_entry *)(void *)entry;
+}
+
+static struct fg_queue_entry *take_expired(struct fg_admission_queue *queue, uint64_t now_ns)
+{
+    struct fg_queue_entry *entry = earliest(queue);
+    if (entry == NULL || entry->deadline.deadline_ns > now_ns)
+        return NULL;
+    take_out(queue, entry, FG_QUEUE_ENTRY_EXPIRED);
+    queue->expired_total++;
+    return entry;
+}
+
+static size_t expire_into(struct fg_admission_queue *queue, uint64_t now_ns,
+                          struct refused_list *list)
+{
+    size_t count = 0;
+    struct fg_queue_entry *entry;
+    while ((entry = take_expired(queue, now_ns)) != NULL) {
+        refuse(list, entry);
+        count++;
+    }
+    return count;
+}
+
+/* --- full queue --- */
+
+/* Who could make room for `priority` in a full queue: one out of time, or the newest of the lowest.
+ */
+static struct fg_queue_entry *displaceable(const struct fg_admission_queue *queue,
+                                           enum fg_priority priority, uint64_t now_ns)
+{
+    struct fg_queue_entry *entry = earliest(queue);
+    if (entry != NULL && entry->deadline.deadline_ns <= now_ns)
+        return entry;
+    for (size_t i = FG_PRIORITY_COUNT - 1; i > (size_t)priority; i--) {
+        if (queue->classes[i].newest != NULL)
+            return queue->classes[i].newest;
+    }
+    return NULL;
+}
+
+static void displace(struct fg_admission_queue *queue, struct fg_queue_entry *entry,
+                     uint64_t now_ns)
+{
+    if (entry->deadline.deadline_ns <= now_ns) {
+        take_out(queue, entry, FG_QUEUE_ENTRY_EXPIRED);
+        queue->expired_total++;
+    } else {
+        take_out(queue, entry, FG_QUEUE_ENTRY_DISPLACED);
+        queue->displaced_total++;
+    }
+}
+
+/* --- public --- */
+
+void fg_admission_queue_init(struct fg_admission_queue *queue, const struct fg_queue_config *config)
+{
+    assert(config->target_ns == 0 || config->interval_ns >= config->target_ns);
+    *queue = (struct fg_admission_queue){.config = *config};
+}
+
+enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
+                                              struct fg_queue_entry *entry,
+                                              enum fg_priority priority, uint64_t now_ns,
+                                              uint64_t deadline_ns,
+                                              struct fg_queue_entry **displaced)
+{
+    assert(entry->state != FG_QUEUE_ENTRY_QUEUED);
+    assert((unsigned)priority < FG_PRIORITY_COUNT);
+    *displaced = NULL;
+    account_busy(queue, now_ns);
+    struct fg_queue_entry *victim = NULL;
+    if (queue->count >= queue->config.capacity) {
+        victim = displaceable(queue, priority, now_ns);
+        if (victim == NULL) {
+            queue->full_total++;
+            return FG_QUEUE_FULL;
+        }
+    }
+    uint64_t wait_ns = fg_admission_queue_expected_wait_ns(queue, priority, now_ns);
+    bool is_wait_known = wait_ns != FG_POLICY_NEVER;
+    if (deadline_ns <= now_ns || (is_wait_known && wait_ns > deadline_ns - now_ns)) {
+        queue->cannot_meet_total++;
+        return FG_QUEUE_CANNOT_MEET_DEADLINE;
+    }
+    if (victim != NULL)
+        displace(queue, victim, now_ns);
+    *displaced = victim;
+    entry->priority = priority;
+    entry->enqueued_ns = now_ns;
+    fg_deadline_heap_push(&queue->deadlines, &entry->deadline, deadline_ns);
+    put_in(queue, entry);
+    queue->queued_total++;
+    return FG_QUEUE_QUEUED;
+}
+
+struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, uint64_t now_ns,
+                                              struct fg_queue_entry **refused)
+{
+    struct refused_list list = {NULL, NULL};
+    account_busy(queue, now_ns);
+    expire_into(queue, now_ns, &list);
+    struct fg_queue_entry *entry;
+    while ((entry = choose(queue, now_ns)) != NULL) {
+        struct fg_queue_class *class = &queue->classes[entry->priority];
+        uint64_t standing_ns = waited_ns(class->oldest, now_ns);
+        if (!judge_delay(&queue->config, class, now_ns, standing_ns, waited_ns(entry, now_ns))) {
+            take_out(queue, entry, FG_QUEUE_ENTRY_POPPED);
+            queue->popped_total++;
+            if (class->count == 0)
+                class->delay_min_ns = 0; /* served empty: no standing delay in this interval */
+            account_pop(queue);
+            break;
+        }
+        take_out(queue, entry, FG_QUEUE_ENTRY_SHED);
+        queue->shed_total++;
+        refuse(&list, entry);
+    }
+    *refused = list.first;
+    return entry;
+}
+
+size_t fg_admission_queue_expire(struct fg_admission_queue *queue, uint64_t now_ns,
+                                 struct fg_queue_entry **refused)
+{
+    struct refused_list list = {NULL, NULL};
+    account_busy(queue, now_ns);
+    size_t count = expire_into(queue, now_ns, &list);
+    *refused = list.first;
+    return count;
+}
+
+void fg_admission_queue_remove(struct fg_admission_queue *queue, struct fg_queue_entry *entry)
+{
+    take_out(queue, entry, FG_QUEUE_ENTRY_REMOVED);
+}
+
+uint64_t fg_admission_queue_next_expiry_ns(const struct fg_admission_queue *queue)
+{
+    const struct fg_queue_entry *entry = earliest(queue);
+    return entry == NULL ? FG_POLICY_NEVER : entry->deadline.deadline_ns;
+}
+
+uint32_t fg_admission_queue_position(const struct fg_admission_queue *queue,
+                                     const struct fg_queue_entry *entry)
+{
+    assert(entry->state == FG_QUEUE_ENTRY_QUEUED);
+    const struct fg_queue_class *class = &queue->classes[entry->priority];
+    uint64_t ahead = class->is_overloaded ? class->newest->sequence - entry->sequence
+                                          : entry->sequence - class->oldest->sequence;
+    if (ahead > class->count - 1)
+        ahead = class->count - 1;
+    return count_above(queue, entry->priority) + (uint32_t)ahead;
+}
+
+uint64_t fg_admission_queue_estimated_wait_ns(const struct fg_admission_queue *queue,
+                                              const struct fg_queue_entry *entry, uint64_t now_ns)
+{
+    return wait_behind(queue, fg_admission_queue_position(queue, entry), now_ns);
+}
+
+uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *queue,
+                                             enum fg_priority priority, uint64_t now_ns)
+{
+    assert((unsigned)priority < FG_PRIORITY_COUNT);
+    const struct fg_queue_class *class = &queue->classes[priority];
+    uint32_t own = class->is_overloaded ? 0 : class->count; /* newest first: nobody of its own */
+    return wait_behind(queue, count_above(queue, priority) + own, now_ns);
+}
+
+uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue)
+{
+    if (queue->config.target_ns == 0)
+        return 0;
+    uint64_t worst_ns = 0;
+    for (size_t i = 0; i < FG_PRIORITY_COUNT; i++) {
+        if (queue->classes[i].count > 0 && queue->classes[i].delay_min_ns > worst_ns)
+            worst_ns = queue->classes[i].delay_min_ns;
+    }
+    uint64_t slough_ns = fg_add_saturating(queue->config.target_ns, queue->config.target_ns);
+    uint64_t percent = fg_multiply_divide(worst_ns, 100, slough_ns);
+    return percent > 100 ? 100 : (uint32_t)percent;
+}
+
+const char *fg_queue_verdict_name(enum fg_queue_verdict verdict)
+{
+    static const char *const names[] = {"queued", "full", "cannot_meet_deadline"};
+    assert((size_t)verdict < sizeof(names) / sizeof(names[0]));
+    return names[verdict];
+}
+
+const char *fg_queue_entry_state_name(enum fg_queue_entry_state state)
+{
+    static const char *const names[] = {"idle", "queued",    "popped", "expired",
+                                        "shed", "displaced", "removed"};
+    assert((size_t)state < sizeof(names) / sizeof(names[0]));
+    return names[state];
+}

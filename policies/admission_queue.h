@@ -1,0 +1,137 @@
+/*
+ * admission_queue.h: where requests wait for a slot: bounded, by class, each with a deadline.
+ * Thread   one owner at a time. Entries are embedded in the caller's objects and stay theirs.
+ */
+#ifndef FG_POLICIES_ADMISSION_QUEUE_H
+#define FG_POLICIES_ADMISSION_QUEUE_H
+
+#include "policies/deadline_heap.h"
+#include "policies/priority.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where an entry stands, and why it left. A zeroed entry is IDLE. */
+enum fg_queue_entry_state {
+    FG_QUEUE_ENTRY_IDLE,
+    FG_QUEUE_ENTRY_QUEUED,
+    FG_QUEUE_ENTRY_POPPED,    /* its turn came */
+    FG_QUEUE_ENTRY_EXPIRED,   /* its deadline passed while it waited */
+    FG_QUEUE_ENTRY_SHED,      /* waited too long while the queue was overloaded */
+    FG_QUEUE_ENTRY_DISPLACED, /* gave its place to a higher class in a full queue */
+    FG_QUEUE_ENTRY_REMOVED,   /* taken out by its owner */
+};
+
+struct fg_queue_entry {
+    /* links; `next` also chains the list of refused entries that pop and expire hand out */
+    struct fg_queue_entry *prev;
+    struct fg_queue_entry *next;
+    struct fg_deadline_node deadline;
+    /* state */
+    enum fg_queue_entry_state state;
+    enum fg_priority priority;
+    uint64_t enqueued_ns;
+    uint64_t sequence; /* order of arrival within its class */
+};
+
+struct fg_queue_config {
+    uint32_t capacity;    /* entries of all classes together; 0: nothing waits */
+    uint64_t ageing_ns;   /* a wait of this long counts as one class higher; 0: never */
+    uint64_t target_ns;   /* tolerated standing delay; 0: never sheds, stays FIFO */
+    uint64_t interval_ns; /* time within which the delay must once fall to the target */
+};
+
+struct fg_queue_class {
+    struct fg_queue_entry *oldest;
+    struct fg_queue_entry *newest;
+    uint32_t count;
+    bool is_overloaded;    /* the last whole interval had a standing delay */
+    bool is_interval_open; /* false: the next pop starts a new minimum */
+    uint64_t next_sequence;
+    uint64_t interval_ends_ns;
+    uint64_t delay_min_ns; /* smallest wait of the oldest entry in this interval */
+};
+
+struct fg_admission_queue {
+    struct fg_queue_config config;
+    struct fg_queue_class classes[FG_PRIORITY_COUNT];
+    struct fg_deadline_heap deadlines;
+    uint32_t count;
+    /* how fast the queue drains while somebody waits */
+    uint64_t drained_at_ns;     /* last pop, or when the queue stopped being empty */
+    uint64_t drain_busy_ns;     /* busy time in the sample that is being taken */
+    uint32_t drain_pops;        /* pops in it */
+    uint64_t drain_interval_ns; /* smoothed time a pop; valid if is_drain_known */
+    bool is_drain_known;
+    /* counters */
+    uint64_t queued_total;
+    uint64_t popped_total;
+    uint64_t expired_total;
+    uint64_t shed_total;
+    uint64_t displaced_total;
+    uint64_t full_total;
+    uint64_t cannot_meet_total;
+};
+
+enum fg_queue_verdict {
+    FG_QUEUE_QUEUED,
+    FG_QUEUE_FULL,
+    FG_QUEUE_CANNOT_MEET_DEADLINE,
+};
+
+void fg_admission_queue_init(struct fg_admission_queue *queue,
+                             const struct fg_queue_config *config);
+
+/*
+ * Let `entry` (not queued anywhere) wait until `deadline_ns`. QUEUED: it belongs to the queue until
+ * pop, expire, remove or a displacement hands it out. *displaced is an entry that lost its place
+ * and must be refused by the caller, or NULL.
+ */
+enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
+                                              struct fg_queue_entry *entry,
+                                              enum fg_priority priority, uint64_t now_ns,
+                                              uint64_t deadline_ns,
+                                              struct fg_queue_entry **displaced);
+
+/*
+ * The entry whose turn it is, or NULL when none is left. *refused is a NULL-terminated list through
+ * `next` of entries that expired or were shed on the way (their `state` says which); the caller
+ * refuses them, reading `next` before it touches each.
+ */
+struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, uint64_t now_ns,
+                                              struct fg_queue_entry **refused);
+
+/* Takes out all entries whose deadline is now or past; the list is as in pop. Returns how many. */
+size_t fg_admission_queue_expire(struct fg_admission_queue *queue, uint64_t now_ns,
+                                 struct fg_queue_entry **refused);
+
+/* Takes `entry`, which must be in this queue, out of it: its client has gone. */
+void fg_admission_queue_remove(struct fg_admission_queue *queue, struct fg_queue_entry *entry);
+
+/* When to call expire: the earliest deadline, or UINT64_MAX when nobody waits. */
+uint64_t fg_admission_queue_next_expiry_ns(const struct fg_admission_queue *queue);
+
+/*
+ * At most how many are served before `entry`, ageing aside: higher classes and those before it in
+ * its own. Entries that left from the middle may still be counted. Constant time.
+ */
+uint32_t fg_admission_queue_position(const struct fg_admission_queue *queue,
+                                     const struct fg_queue_entry *entry);
+
+/* How long `entry` can expect to wait from now on; UINT64_MAX while the pace is not known. */
+uint64_t fg_admission_queue_estimated_wait_ns(const struct fg_admission_queue *queue,
+                                              const struct fg_queue_entry *entry, uint64_t now_ns);
+
+/* The same for a request that would come now; what push compares with the deadline. */
+uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *queue,
+                                             enum fg_priority priority, uint64_t now_ns);
+
+/* Standing delay of the worst class as a share of twice the target, 0 to 100. */
+uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue);
+
+/* "queued", "full", "cannot_meet_deadline" and the entry states: constant strings. */
+const char *fg_queue_verdict_name(enum fg_queue_verdict verdict);
+const char *fg_queue_entry_state_name(enum fg_queue_entry_state state);
+
+#endif

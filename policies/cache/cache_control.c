@@ -1,0 +1,179 @@
+/*
+ * cache_control.c: the Cache-Control field, of requests and of responses, as a struct.
+ * Job      read what is there, understand the standard directives, take doubt as "do not reuse".
+ * Thread   any; pure functions.
+ * Never    allocates or reads beyond `len`; nothing in the text can make it fail.
+ * Source   RFC 9111 section 5.2 (directives), 1.2.2 (seconds), 4.2.1 (twice, or invalid: stale);
+ *          RFC 5861 (stale-while-revalidate, stale-if-error); RFC 8246 (immutable).
+ */
+#include "policies/cache/cache_control.h"
+
+#include <string.h>
+
+enum directive_kind { DIRECTIVE_FLAG, DIRECTIVE_SECONDS };
+
+struct directive {
+    const char *name;
+    enum directive_kind kind;
+    size_t offset; /* of the field in struct fg_cache_control */
+};
+
+#define FLAG(text, field)                                                                          \
+    {                                                                                              \
+        text, DIRECTIVE_FLAG, offsetof(struct fg_cache_control, field)                             \
+    }
+#define SECONDS(text, field)                                                                       \
+    {                                                                                              \
+        text, DIRECTIVE_SECONDS, offsetof(struct fg_cache_control, field)                          \
+    }
+
+static const struct directive directives[] = {
+    FLAG("no-store", no_store),
+    FLAG("no-cache", no_cache),
+    FLAG("no-transform", no_transform),
+    FLAG("only-if-cached", only_if_cached),
+    FLAG("must-revalidate", must_revalidate),
+    FLAG("proxy-revalidate", proxy_revalidate),
+    FLAG("must-understand", must_understand),
+    FLAG("public", is_public),
+    FLAG("private", is_private),
+    FLAG("immutable", is_immutable),
+    SECONDS("max-age", max_age_s),
+    SECONDS("s-maxage", s_maxage_s),
+    SECONDS("max-stale", max_stale_s),
+    SECONDS("min-fresh", min_fresh_s),
+    SECONDS("stale-while-revalidate", stale_while_revalidate_s),
+    SECONDS("stale-if-error", stale_if_error_s),
+};
+
+/* One directive as it stands in the text. */
+struct found {
+    const char *name;
+    size_t name_len;
+    const char *value; /* NULL without "=" */
+    size_t value_len;
+};
+
+static bool is_token_byte(char c)
+{
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
+        return true;
+    return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+}
+
+static bool name_is(const struct found *found, const char *name)
+{
+    if (strlen(name) != found->name_len)
+        return false;
+    for (size_t i = 0; i < found->name_len; i++) {
+        char c = found->name[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c + ('a' - 'A'));
+        if (c != name[i])
+            return false;
+    }
+    return true;
+}
+
+/* The place behind the quoted string that starts at `at`, or `len` when it never ends. */
+static size_t skip_quoted(const char *text, size_t len, size_t at)
+{
+    for (at++; at < len && text[at] != '"'; at++) {
+        if (text[at] == '\\')
+            at++;
+    }
+    return at < len ? at + 1 : len;
+}
+
+/* To the comma that ends this directive, past any quoted string. */
+static size_t skip_to_comma(const char *text, size_t len, size_t at)
+{
+    while (at < len && text[at] != ',')
+        at = text[at] == '"' ? skip_quoted(text, len, at) : at + 1;
+    return at;
+}
+
+/* Reads the directive at `at`; returns where the next one may start. */
+static size_t read_directive(const char *text, size_t len, size_t at, struct found *found)
+{
+    *found = (struct found){.name = text + at};
+    while (at < len && is_token_byte(text[at]))
+        at++;
+    found->name_len = (size_t)(text + at - found->name);
+    if (at >= len || text[at] != '=')
+        return skip_to_comma(text, len, at);
+    at++;
+    size_t start = at;
+    if (at < len && text[at] == '"') {
+        at = skip_quoted(text, len, at);
+        found->value = text + start + 1;
+        bool is_ended = at - start >= 2 && text[at - 1] == '"';
+        found->value_len = is_ended ? at - start - 2 : 0;
+    } else {
+        while (at < len && is_token_byte(text[at]))
+            at++;
+        found->value = text + start;
+        found->value_len = at - start;
+    }
+    return skip_to_comma(text, len, at);
+}
+
+/* Delta-seconds; too large is the maximum, anything but digits is 0. */
+static uint32_t seconds_of(const struct found *found)
+{
+    uint64_t seconds = 0;
+    for (size_t i = 0; i < found->value_len; i++) {
+        char c = found->value[i];
+        if (c < '0' || c > '9')
+            return 0;
+        seconds = seconds * 10 + (uint64_t)(c - '0');
+        if (seconds > FG_CACHE_CONTROL_SECONDS_MAX)
+            seconds = FG_CACHE_CONTROL_SECONDS_MAX;
+    }
+    return (uint32_t)seconds;
+}
+
+static void apply(struct fg_cache_control *control, const struct directive *directive,
+                  const struct found *found)
+{
+    void *field = (char *)control + directive->offset;
+    if (directive->kind == DIRECTIVE_FLAG) {
+        *(bool *)field = true;
+        return;
+    }
+    uint32_t seconds = seconds_of(found);
+    if (found->value == NULL && name_is(found, "max-stale"))
+        seconds = FG_CACHE_CONTROL_SECONDS_MAX;
+    uint32_t *smallest = field;
+    if (seconds < *smallest) /* FG_CACHE_CONTROL_ABSENT is the largest number */
+        *smallest = seconds;
+}
+
+void fg_cache_control_init(struct fg_cache_control *control)
+{
+    *control = (struct fg_cache_control){
+        .max_age_s = FG_CACHE_CONTROL_ABSENT,
+        .s_maxage_s = FG_CACHE_CONTROL_ABSENT,
+        .max_stale_s = FG_CACHE_CONTROL_ABSENT,
+        .min_fresh_s = FG_CACHE_CONTROL_ABSENT,
+        .stale_while_revalidate_s = FG_CACHE_CONTROL_ABSENT,
+        .stale_if_error_s = FG_CACHE_CONTROL_ABSENT,
+    };
+}
+
+void fg_cache_control_parse(struct fg_cache_control *control, const char *text, size_t len)
+{
+    size_t at = 0;
+    while (at < len) {
+        if (!is_token_byte(text[at])) { /* commas, blanks, and what is no directive */
+            at = text[at] == '"' ? skip_quoted(text, len, at) : at + 1;
+            continue;
+        }
+        struct found found;
+        at = read_directive(text, len, at, &found);
+        for (size_t i = 0; i < sizeof(directives) / sizeof(directives[0]); i++) {
+            if (name_is(&found, directives[i].name))
+                apply(control, &directives[i], &found);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+/*
+ * circuit_breaker.h: stop calling what keeps failing, then ask it again with a few probes.
+ * Thread   one owner at a time.
+ */
+#ifndef FG_POLICIES_CIRCUIT_BREAKER_H
+#define FG_POLICIES_CIRCUIT_BREAKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FG_BREAKER_BUCKET_COUNT 10
+
+enum fg_breaker_state { FG_BREAKER_CLOSED, FG_BREAKER_OPEN, FG_BREAKER_HALF_OPEN };
+enum fg_breaker_verdict { FG_BREAKER_PASS, FG_BREAKER_PROBE, FG_BREAKER_REFUSE };
+enum fg_breaker_outcome { FG_BREAKER_SUCCESS, FG_BREAKER_FAILURE, FG_BREAKER_CANCELLED };
+
+struct fg_breaker_config {
+    uint32_t consecutive_failures; /* opens after so many in a row; 0: not by this rule */
+    uint32_t error_permille;   /* opens at this share of failures, 1-1000; 0: not by this rule */
+    uint32_t min_requests;     /* ... once the window holds at least so many results */
+    uint32_t half_open_probes; /* probes at a time, and successes that close; at least 1 */
+    uint64_t window_ns;        /* length of the rolling window; at least 10 */
+    uint64_t open_ns;          /* first time open, at least 1; doubles at each relapse */
+    uint64_t open_max_ns;      /* up to this; not below open_ns */
+};
+
+struct fg_breaker_bucket {
+    uint32_t successes;
+    uint32_t failures;
+};
+
+struct fg_circuit_breaker {
+    struct fg_breaker_config config;
+    /* state */
+    enum fg_breaker_state state;
+    uint32_t failures_in_row;
+    uint32_t probes_in_flight; /* every probe handed out and not yet recorded */
+    uint32_t probe_successes;  /* since it became half-open */
+    uint64_t open_until_ns;
+    uint64_t open_now_ns;  /* how long this opening lasts, 0 before the first */
+    uint64_t closed_at_ns; /* when it last closed */
+    /* rolling window */
+    struct fg_breaker_bucket buckets[FG_BREAKER_BUCKET_COUNT];
+    uint64_t bucket_number; /* of the newest bucket: time / bucket length */
+    /* counters */
+    uint64_t opened_total;
+    uint64_t refused_total;
+    uint64_t probes_total;
+};
+
+/* Safe defaults: 5 in a row or 50 % of 20 in 10 s; open 1 s to 30 s; 3 probes. */
+struct fg_breaker_config fg_circuit_breaker_config_default(void);
+
+void fg_circuit_breaker_init(struct fg_circuit_breaker *cb, const struct fg_breaker_config *config,
+                             uint64_t now_ns);
+
+/*
+ * PASS and PROBE: make the call and then fg_circuit_breaker_record() it exactly once, telling
+ * whether it was a probe. REFUSE: *retry_after_ns says when to ask again; otherwise it is 0.
+ */
+enum fg_breaker_verdict fg_circuit_breaker_try_pass(struct fg_circuit_breaker *cb, uint64_t now_ns,
+                                                    uint64_t *retry_after_ns);
+
+/* A call that was too slow may be recorded as FAILURE. CANCELLED says nothing, but frees a probe.
+ */
+void fg_circuit_breaker_record(struct fg_circuit_breaker *cb, uint64_t now_ns, bool was_probe,
+                               enum fg_breaker_outcome outcome);
+
+/* What try_pass() would find now: an opening whose time is up reads as half-open. */
+enum fg_breaker_state fg_circuit_breaker_state(const struct fg_circuit_breaker *cb,
+                                               uint64_t now_ns);
+
+/* "closed", "open", "half_open": constant strings for logs and metrics. */
+const char *fg_breaker_state_name(enum fg_breaker_state state);
+
+#endif
