@@ -1,0 +1,162 @@
+/*
+ * vector_avx2.c: norms, rotations and other operations over one vector, eight floats at a time.
+ * Thread   any.
+ * Order    a last, partial vector goes through the same instructions under a mask, so that what
+ *          an element becomes does not depend on where in the vector it stands.
+ */
+#include "avx2.h"
+
+#include <cpuid.h>
+#include <math.h>
+
+#include "lanes.h"
+
+bool fg_cpu_has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+/* Four times eight floats, rounded and clamped, as 32 int8 in order. */
+static void store_int8(const __m256 v[4], int8_t *q8)
+{
+    __m256i n[4];
+    for (int j = 0; j < 4; j++) {
+        /* NaN gives the second operand: -127, as in the scalar kernel. */
+        __m256 clamped = _mm256_max_ps(v[j], _mm256_set1_ps(-127.0f));
+        n[j] = _mm256_cvtps_epi32(_mm256_min_ps(clamped, _mm256_set1_ps(127.0f)));
+    }
+    __m256i words_a = _mm256_packs_epi32(n[0], n[1]);
+    __m256i words_b = _mm256_packs_epi32(n[2], n[3]);
+    __m256i bytes = _mm256_packs_epi16(words_a, words_b);
+    /* The packs work within 128-bit halves; put the groups of four back in order. */
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)(void *)q8, bytes);
+}
+
+void fg_quantise_avx2(const float *x, size_t count, int8_t *q8, float *scales)
+{
+    const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    for (size_t b = 0; b < count / FG_QUANT_BLOCK; b++) {
+        __m256 v[4];
+        __m256 largest = _mm256_setzero_ps();
+        for (size_t j = 0; j < 4; j++) {
+            v[j] = _mm256_loadu_ps(x + b * FG_QUANT_BLOCK + 8 * j);
+            largest = _mm256_max_ps(_mm256_and_ps(v[j], no_sign), largest);
+        }
+        float scale = fg_max_lanes(largest) / 127.0f;
+        __m256 inverse = _mm256_set1_ps(scale > 0 ? 1.0f / scale : 0);
+        for (int j = 0; j < 4; j++)
+            v[j] = _mm256_mul_ps(v[j], inverse);
+        store_int8(v, q8 + b * FG_QUANT_BLOCK);
+        scales[b] = _cvtsh_ss(_cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT));
+    }
+}
+
+void fg_rmsnorm_avx2(float *out, const float *x, const float *weight, size_t count, float epsilon)
+{
+    if (count == 0)
+        return;
+    size_t whole = count & ~(size_t)7;
+    __m256i mask = fg_lane_mask(count - whole);
+    __m256 sum = _mm256_setzero_ps();
+    for (size_t i = 0; i < whole; i += 8) {
+        __m256 v = _mm256_loadu_ps(x + i);
+        sum = _mm256_fmadd_ps(v, v, sum);
+    }
+    if (whole < count) {
+        __m256 v = _mm256_maskload_ps(x + whole, mask);
+        sum = _mm256_fmadd_ps(v, v, sum);
+    }
+    __m256 scale = _mm256_set1_ps(1.0f / sqrtf(fg_sum_lanes(sum) / (float)count + epsilon));
+    for (size_t i = 0; i < whole; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), scale);
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(v, _mm256_loadu_ps(weight + i)));
+    }
+    if (whole < count) {
+        __m256 v = _mm256_mul_ps(_mm256_maskload_ps(x + whole, mask), scale);
+        v = _mm256_mul_ps(v, _mm256_maskload_ps(weight + whole, mask));
+        _mm256_maskstore_ps(out + whole, mask, v);
+    }
+}
+
+static void rotate(float *a, float *b, float cosine, float sine)
+{
+    float first = *a, second = *b;
+    *a = fmaf(first, cosine, -(second * sine));
+    *b = fmaf(second, cosine, first * sine);
+}
+
+void fg_rope_halves_avx2(float *head, const float *cosines, const float *sines, size_t pair_count)
+{
+    size_t i = 0;
+    for (; i + 8 <= pair_count; i += 8) {
+        __m256 a = _mm256_loadu_ps(head + i), b = _mm256_loadu_ps(head + pair_count + i);
+        __m256 c = _mm256_loadu_ps(cosines + i), s = _mm256_loadu_ps(sines + i);
+        _mm256_storeu_ps(head + i, _mm256_fmsub_ps(a, c, _mm256_mul_ps(b, s)));
+        _mm256_storeu_ps(head + pair_count + i, _mm256_fmadd_ps(b, c, _mm256_mul_ps(a, s)));
+    }
+    for (; i < pair_count; i++)
+        rotate(&head[i], &head[i + pair_count], cosines[i], sines[i]);
+}
+
+void fg_rope_pairs_avx2(float *head, const float *cosines, const float *sines, size_t pair_count)
+{
+    const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    size_t i = 0;
+    for (; i + 4 <= pair_count; i += 4) {
+        __m256 v = _mm256_loadu_ps(head + 2 * i);
+        __m256 c = _mm256_castps128_ps256(_mm_loadu_ps(cosines + i));
+        __m256 s = _mm256_castps128_ps256(_mm_loadu_ps(sines + i));
+        c = _mm256_permutevar8x32_ps(c, twice);
+        s = _mm256_permutevar8x32_ps(s, twice);
+        __m256 swapped = _mm256_permute_ps(v, 0xb1);
+        _mm256_storeu_ps(head + 2 * i, _mm256_fmaddsub_ps(v, c, _mm256_mul_ps(swapped, s)));
+    }
+    for (; i < pair_count; i++)
+        rotate(&head[2 * i], &head[2 * i + 1], cosines[i], sines[i]);
+}
+
+FG_INLINE __m256 swiglu_lanes(__m256 gate, __m256 up)
+{
+    __m256 minus = _mm256_xor_ps(gate, _mm256_set1_ps(-0.0f));
+    __m256 below = _mm256_add_ps(_mm256_set1_ps(1.0f), fg_exp_lanes(minus));
+    /* Below -88 exp is clamped, and what is left is nothing; NaN passes. */
+    __m256 counts = _mm256_cmp_ps(gate, _mm256_set1_ps(-88.0f), _CMP_NLT_UQ);
+    return _mm256_mul_ps(_mm256_and_ps(_mm256_div_ps(gate, below), counts), up);
+}
+
+void fg_swiglu_avx2(float *gate, const float *up, size_t count)
+{
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m256 v = swiglu_lanes(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i));
+        _mm256_storeu_ps(gate + i, v);
+    }
+    if (i < count) {
+        __m256i mask = fg_lane_mask(count - i);
+        __m256 v =
+            swiglu_lanes(_mm256_maskload_ps(gate + i, mask), _mm256_maskload_ps(up + i, mask));
+        _mm256_maskstore_ps(gate + i, mask, v);
+    }
+}
+
+void fg_add_avx2(float *x, const float *y, size_t count)
+{
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm256_storeu_ps(x + i, _mm256_add_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
+    for (; i < count; i++)
+        x[i] += y[i];
+}
+
+void fg_f32_to_f16_avx2(uint16_t *out, const float *x, size_t count)
+{
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m128i halves = _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((__m128i *)(void *)(out + i), halves);
+    }
+    for (; i < count; i++)
+        out[i] = (uint16_t)_cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
+}

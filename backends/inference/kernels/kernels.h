@@ -1,0 +1,108 @@
+/*
+ * kernels.h: the arithmetic of a transformer as one table of functions, chosen once at start.
+ * Job      matrix products, norms, rotations, attention over KV blocks; nothing that decides.
+ * Thread   any: kernels keep no state. Callers split work by rows, tokens or heads.
+ * Never    allocates, and never reads past the lengths it was given.
+ * Order    every output element is summed in an order that depends on its own row and token alone:
+ *          the same element is bit-identical in any batch and under any split of the work. Kernels
+ *          are compiled with -ffp-contract=off so that the compiler cannot undo that.
+ */
+#ifndef FG_INFERENCE_KERNELS_H
+#define FG_INFERENCE_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "inference/kv/kv_layout.h"
+
+/* Elements in a block of the block-quantised types, and bytes of one block. */
+#define FG_QUANT_BLOCK 32u
+#define FG_Q8_0_BLOCK_BYTES 34u /* f16 scale, 32 int8 */
+#define FG_Q4_0_BLOCK_BYTES 18u /* f16 scale, 16 bytes: element i low half, i + 16 high half */
+
+enum fg_weight_type {
+    FG_WEIGHT_F32,
+    FG_WEIGHT_F16,
+    FG_WEIGHT_BF16,
+    FG_WEIGHT_Q8_0,
+    FG_WEIGHT_Q4_0,
+    FG_WEIGHT_TYPE_COUNT
+};
+
+/* A weight matrix in a mapping, row-major, any alignment. Borrowed. */
+struct fg_matrix {
+    const unsigned char *data;
+    size_t row_bytes;
+    uint32_t rows;
+    uint32_t cols; /* a multiple of FG_QUANT_BLOCK for the block types */
+    enum fg_weight_type type;
+};
+
+/*
+ * What a product is taken with. Float types read `values`; block types read the same numbers
+ * rounded to blocks of 32 int8 with one scale (as F16 would hold it), made by fg_kernels.quantise.
+ */
+struct fg_activations {
+    const float *values;    /* (token_count, cols) */
+    const int8_t *q8;       /* (token_count, cols), -127 to 127 */
+    const float *q8_scales; /* (token_count, cols / FG_QUANT_BLOCK) */
+    uint32_t token_count;
+};
+
+/* Attention of the query heads that share one KV head, for one token. */
+struct fg_attention {
+    const struct fg_kv_store *store;
+    const uint32_t *block_table; /* covers positions 0 .. position_count - 1 */
+    uint32_t position_count;     /* at least 1 */
+    uint32_t layer;
+    uint32_t kv_head;
+    uint32_t query_count;
+    float scale;          /* of a dot product, before the softmax */
+    const float *queries; /* (query_count, head_dim), rotated */
+    float *out;           /* (query_count, head_dim) */
+};
+
+/* out[token][row] for rows row_first .. row_first + row_count - 1; `out` has token_count rows. */
+typedef void (*fg_matmul_fn)(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
+                             const struct fg_activations *x, float *const *out);
+
+struct fg_kernels {
+    const char *name; /* "scalar", "avx2", ... */
+    fg_matmul_fn matmul[FG_WEIGHT_TYPE_COUNT];
+
+    /* q8 (count), scales (count / 32); count is a multiple of 32. */
+    void (*quantise)(const float *x, size_t count, int8_t *q8, float *scales);
+    /* out = x / sqrt(mean(x^2) + epsilon) * weight; all (count); out may be x. */
+    void (*rmsnorm)(float *out, const float *x, const float *weight, size_t count, float epsilon);
+    /* Rotate pairs (i, i + pair_count) of `head`; cosines and sines are (pair_count). */
+    void (*rope_halves)(float *head, const float *cosines, const float *sines, size_t pair_count);
+    /* The same over neighbours (2i, 2i + 1). */
+    void (*rope_pairs)(float *head, const float *cosines, const float *sines, size_t pair_count);
+    /* gate = gate / (1 + exp(-gate)) * up */
+    void (*swiglu)(float *gate, const float *up, size_t count);
+    /* x += y */
+    void (*add)(float *x, const float *y, size_t count);
+    /* Round to nearest even; too large becomes infinity. */
+    void (*f32_to_f16)(uint16_t *out, const float *x, size_t count);
+    /* Softmax(q k) v block by block with a running maximum (online softmax). */
+    void (*attention)(const struct fg_attention *a);
+};
+
+/* The definition of every operation. */
+const struct fg_kernels *fg_kernels_scalar(void);
+
+/* NULL where the build or the processor has no AVX2, FMA and F16C. */
+const struct fg_kernels *fg_kernels_avx2(void);
+
+/* The fastest that this processor runs; never NULL. */
+const struct fg_kernels *fg_kernels_best(void);
+
+/* True when products with this type read fg_activations.q8. */
+bool fg_weight_wants_q8(enum fg_weight_type type);
+
+/* One row of `count` weights as floats (embedding rows, norm weights). */
+void fg_weight_row_to_f32(enum fg_weight_type type, const unsigned char *row, size_t count,
+                          float *out);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * vector_scalar.c: norms, rotations and the other operations over one vector, as plain loops.
+ * Thread   any.
+ * Source   RMSNorm: Zhang and Sennrich 2019; RoPE: Su et al. 2021; SwiGLU: Shazeer 2020.
+ */
+#include "scalar.h"
+
+#include <math.h>
+
+#include "float16.h"
+
+/* Nearest integer within -127 to 127; NaN gives -127, as the vector instructions do. */
+static int8_t round_to_int8(float value)
+{
+    if (!(value > -127.0f))
+        value = -127.0f;
+    if (value > 127.0f)
+        value = 127.0f;
+    return (int8_t)lrintf(value);
+}
+
+void fg_quantise_scalar(const float *x, size_t count, int8_t *q8, float *scales)
+{
+    for (size_t b = 0; b < count / FG_QUANT_BLOCK; b++) {
+        const float *block = x + b * FG_QUANT_BLOCK;
+        float largest = 0;
+        for (size_t i = 0; i < FG_QUANT_BLOCK; i++) {
+            float magnitude = fabsf(block[i]);
+            if (magnitude > largest)
+                largest = magnitude;
+        }
+        float scale = largest / 127.0f;
+        float inverse = scale > 0 ? 1.0f / scale : 0;
+        for (size_t i = 0; i < FG_QUANT_BLOCK; i++)
+            q8[b * FG_QUANT_BLOCK + i] = round_to_int8(block[i] * inverse);
+        scales[b] = fg_f16_to_f32(fg_f32_to_f16_one(scale));
+    }
+}
+
+void fg_rmsnorm_scalar(float *out, const float *x, const float *weight, size_t count, float epsilon)
+{
+    if (count == 0)
+        return;
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += (double)x[i] * (double)x[i];
+    float scale = 1.0f / sqrtf((float)(sum / (double)count) + epsilon);
+    for (size_t i = 0; i < count; i++)
+        out[i] = x[i] * scale * weight[i];
+}
+
+static void rotate(float *a, float *b, float cosine, float sine)
+{
+    float first = *a, second = *b;
+    *a = first * cosine - second * sine;
+    *b = second * cosine + first * sine;
+}
+
+void fg_rope_halves_scalar(float *head, const float *cosines, const float *sines, size_t pair_count)
+{
+    for (size_t i = 0; i < pair_count; i++)
+        rotate(&head[i], &head[i + pair_count], cosines[i], sines[i]);
+}
+
+void fg_rope_pairs_scalar(float *head, const float *cosines, const float *sines, size_t pair_count)
+{
+    for (size_t i = 0; i < pair_count; i++)
+        rotate(&head[2 * i], &head[2 * i + 1], cosines[i], sines[i]);
+}
+
+void fg_swiglu_scalar(float *gate, const float *up, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+}
+
+void fg_add_scalar(float *x, const float *y, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] += y[i];
+}
+
+void fg_f32_to_f16_scalar(uint16_t *out, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = fg_f32_to_f16_one(x[i]);
+}

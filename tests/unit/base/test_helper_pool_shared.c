@@ -1,0 +1,78 @@
+/*
+ * test_helper_pool_shared.c: jobs run elsewhere, replies come home, the bound holds, and the end
+ * finishes what was taken on.
+ */
+#include "base/counters_shared.h"
+#include "base/helper_pool_shared.h"
+#include "base/list.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+struct job {
+    struct fg_helper_job job;
+    pthread_mutex_t *gate;
+    pthread_t ran_on;
+    bool is_done;
+};
+
+static void work(struct fg_helper_job *base)
+{
+    struct job *job = FG_CONTAINER_OF(base, struct job, job);
+    if (job->gate != NULL) {
+        pthread_mutex_lock(job->gate);
+        pthread_mutex_unlock(job->gate);
+    }
+    job->ran_on = pthread_self();
+}
+
+static void done(struct fg_message *message)
+{
+    struct fg_helper_job *base = FG_CONTAINER_OF(message, struct fg_helper_job, message);
+    FG_CONTAINER_OF(base, struct job, job)->is_done = true;
+}
+
+static void bounds_and_finishes(void **state)
+{
+    (void)state;
+    struct fg_mailbox box;
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    struct job jobs[6] = {0};
+    assert_int_equal(fg_mailbox_init(&box), FG_OK);
+    struct fg_helper_pool *pool = fg_helper_pool_create(1, 2);
+    assert_non_null(pool);
+    pthread_mutex_lock(&gate); /* the one helper sticks in the first job that it takes */
+    unsigned taken = 0, refused = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        jobs[i].job =
+            (struct fg_helper_job){.message = {.run = done}, .work = work, .reply_to = &box};
+        jobs[i].gate = &gate;
+        if (fg_helper_pool_try_submit(pool, &jobs[i].job) == FG_OK)
+            taken++;
+        else
+            refused++;
+    }
+    assert_true(taken >= 2 && taken <= 3); /* two wait, one may have been taken on */
+    assert_int_equal(taken + refused, 6);
+    pthread_mutex_unlock(&gate);
+    fg_helper_pool_destroy(pool);
+    fg_mailbox_drain(&box);
+    unsigned finished = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        if (jobs[i].is_done) {
+            finished++;
+            assert_false(pthread_equal(jobs[i].ran_on, pthread_self()));
+        }
+    }
+    assert_int_equal(finished, taken);
+    fg_mailbox_fini(&box);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bounds_and_finishes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

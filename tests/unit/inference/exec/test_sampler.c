@@ -1,0 +1,222 @@
+/*
+ * test_sampler.c: which token is picked, and how often.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "inference/scheduler/sampler.h"
+
+#define VOCAB 8
+#define DRAWS 40000
+
+static uint32_t pick(const struct fg_sampling *sampling, const float *logits, uint64_t position)
+{
+    struct fg_sampler_scratch *scratch = fg_sampler_scratch_create(VOCAB);
+    assert_non_null(scratch);
+    uint32_t token = fg_sampler_pick(sampling, logits, VOCAB, position, scratch);
+    fg_sampler_scratch_destroy(scratch);
+    return token;
+}
+
+/* Shares of DRAWS positions. */
+static void draw(const struct fg_sampling *sampling, const float *logits, double shares[VOCAB])
+{
+    struct fg_sampler_scratch *scratch = fg_sampler_scratch_create(VOCAB);
+    float before[VOCAB];
+    assert_non_null(scratch);
+    memcpy(before, logits, sizeof(before));
+    memset(shares, 0, VOCAB * sizeof(shares[0]));
+    for (uint64_t position = 0; position < DRAWS; position++)
+        shares[fg_sampler_pick(sampling, logits, VOCAB, position, scratch)] += 1.0 / DRAWS;
+    assert_memory_equal(before, logits, sizeof(before));
+    fg_sampler_scratch_destroy(scratch);
+}
+
+/* Softmax over the tokens in `kept` (bit i: token i) at a temperature. */
+static void assert_shares(const struct fg_sampling *sampling, const float *logits, unsigned kept)
+{
+    double shares[VOCAB], weights[VOCAB], total = 0;
+    draw(sampling, logits, shares);
+    for (int i = 0; i < VOCAB; i++) {
+        weights[i] =
+            (kept >> i & 1) != 0 ? exp((double)logits[i] / (double)sampling->temperature) : 0;
+        total += weights[i];
+    }
+    for (int i = 0; i < VOCAB; i++) {
+        double expected = weights[i] / total;
+        if ((kept >> i & 1) == 0)
+            assert_true(shares[i] == 0);
+        else if (fabs(shares[i] - expected) > 5 * sqrt(expected * (1 - expected) / DRAWS) + 1e-9)
+            fail_msg("token %d: share %g, expected %g", i, shares[i], expected);
+    }
+}
+
+static const float slope[VOCAB] = {0.5f, 2.0f, -1.0f, 1.5f, 0.0f, 1.0f, -2.0f, 1.75f};
+
+static void greedy_takes_the_largest_and_lowest(void **state)
+{
+    (void)state;
+    const struct fg_sampling greedy = {.temperature = 0, .top_p = 1};
+    const float tie[VOCAB] = {1, 3, 3, 2, 3, 0, 0, 0};
+    const float with_nan[VOCAB] = {NAN, -5, NAN, -4, NAN, -6, NAN, NAN};
+    const float only_nan[VOCAB] = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+    const float low[VOCAB] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY,
+                              -INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    assert_int_equal(pick(&greedy, slope, 0), 1);
+    assert_int_equal(pick(&greedy, tie, 0), 1);
+    assert_int_equal(pick(&greedy, with_nan, 0), 3);
+    assert_int_equal(pick(&greedy, only_nan, 0), 0);
+    assert_int_equal(pick(&greedy, low, 0), 0);
+    assert_int_equal(fg_sampler_pick(&greedy, slope, VOCAB, 0, NULL), 1); /* needs no scratch */
+}
+
+static void odd_settings_are_safe(void **state)
+{
+    (void)state;
+    const float peak[VOCAB] = {1, INFINITY, 3, INFINITY, 0, 0, NAN, -INFINITY};
+    struct fg_sampling s = {.temperature = 1, .top_p = 1, .seed = 1};
+    assert_int_equal(pick(&s, peak, 5), 1);
+    s.temperature = NAN;
+    assert_int_equal(pick(&s, slope, 5), 1);
+    s.temperature = -1;
+    assert_int_equal(pick(&s, slope, 5), 1);
+    s.temperature = 1e-44f; /* its inverse is infinite */
+    assert_int_equal(pick(&s, slope, 5), 1);
+    s.temperature = 1e-3f;
+    assert_int_equal(pick(&s, slope, 5), 1);
+    s.temperature = 1;
+    s.top_p = 0;
+    assert_int_equal(pick(&s, slope, 5), 1);
+    s.top_p = 1;
+    s.top_k = 1;
+    assert_int_equal(pick(&s, slope, 5), 1);
+    s.top_k = UINT32_MAX;
+    assert_true(pick(&s, slope, 5) < VOCAB);
+}
+
+static void temperature_follows_softmax(void **state)
+{
+    (void)state;
+    struct fg_sampling s = {.temperature = 1, .top_p = 1, .seed = 11};
+    assert_shares(&s, slope, 0xff);
+    s.temperature = 0.5f;
+    assert_shares(&s, slope, 0xff);
+    s.temperature = 3;
+    assert_shares(&s, slope, 0xff);
+}
+
+static void nan_and_minus_infinity_are_never_drawn(void **state)
+{
+    (void)state;
+    const float holes[VOCAB] = {1, NAN, 2, -INFINITY, 0, NAN, 1.5f, -INFINITY};
+    struct fg_sampling s = {.temperature = 1, .top_p = 1, .seed = 3};
+    double shares[VOCAB];
+    draw(&s, holes, shares);
+    assert_true(shares[1] == 0 && shares[3] == 0 && shares[5] == 0 && shares[7] == 0);
+    assert_true(shares[0] > 0 && shares[2] > 0 && shares[4] > 0 && shares[6] > 0);
+}
+
+static void top_k_keeps_the_heaviest(void **state)
+{
+    (void)state;
+    struct fg_sampling s = {.temperature = 1, .top_p = 1, .top_k = 3, .seed = 5};
+    assert_shares(&s, slope, 1u << 1 | 1u << 7 | 1u << 3);
+    s.top_k = VOCAB;
+    assert_shares(&s, slope, 0xff);
+}
+
+static void top_p_keeps_the_fewest_that_reach_it(void **state)
+{
+    (void)state;
+    /* Shares of slope: 1: .334 7: .260 3: .203 5: .123 0: .075 4: .045 ... */
+    struct fg_sampling s = {.temperature = 1, .top_p = 0.3f, .seed = 6};
+    double total = 0, reached = 0;
+    static const int order[] = {1, 7, 3, 5, 0, 4, 2, 6};
+    for (int i = 0; i < VOCAB; i++)
+        total += exp((double)slope[i]);
+    unsigned kept = 0;
+    for (int i = 0; i < VOCAB - 1; i++) {
+        kept |= 1u << order[i];
+        reached += exp((double)slope[order[i]]) / total;
+        s.top_p = (float)(reached - 1e-3);
+        assert_shares(&s, slope, kept);
+    }
+}
+
+static void top_p_is_a_share_of_what_top_k_left(void **state)
+{
+    (void)state;
+    /* Of tokens 1, 7, 3 the first two hold 0.745. */
+    struct fg_sampling s = {.temperature = 1, .top_p = 0.74f, .top_k = 3, .seed = 6};
+    assert_shares(&s, slope, 1u << 1 | 1u << 7);
+    s.top_p = 0.76f;
+    assert_shares(&s, slope, 1u << 1 | 1u << 7 | 1u << 3);
+}
+
+static void equal_logits_are_cut_by_id(void **state)
+{
+    (void)state;
+    const float flat[VOCAB] = {1, 1, 1, 1, 1, 1, 1, 1};
+    struct fg_sampling s = {.temperature = 1, .top_p = 1, .top_k = 3, .seed = 9};
+    assert_shares(&s, flat, 7);
+}
+
+static void the_draw_depends_on_seed_and_position_alone(void **state)
+{
+    (void)state;
+    struct fg_sampling a = {.temperature = 1, .top_p = 0.95f, .top_k = 6, .seed = 1};
+    struct fg_sampling b = a;
+    size_t differing = 0, differing_next = 0;
+    b.seed = 2;
+    for (uint64_t position = 0; position < 1000; position++) {
+        uint32_t first = pick(&a, slope, position);
+        assert_int_equal(first, pick(&a, slope, position));
+        differing += first != pick(&b, slope, position);
+        differing_next += first != pick(&a, slope, position + 1);
+    }
+    assert_true(differing > 500);
+    assert_true(differing_next > 500);
+}
+
+static void large_vocabularies_agree_with_a_sort(void **state)
+{
+    (void)state;
+    const uint32_t count = 5000, k = 40;
+    float *logits = calloc(count, sizeof(float));
+    struct fg_sampler_scratch *scratch = fg_sampler_scratch_create(count);
+    struct fg_sampling s = {.temperature = 2, .top_p = 1, .top_k = k, .seed = 4};
+    assert_non_null(scratch);
+    for (uint32_t i = 0; i < count; i++)
+        logits[i] = (float)(i * 2654435761u >> 8) * 0x1p-22f;
+    for (uint64_t position = 0; position < 500; position++) {
+        uint32_t token = fg_sampler_pick(&s, logits, count, position, scratch), above = 0;
+        for (uint32_t i = 0; i < count; i++)
+            above += logits[i] > logits[token];
+        assert_true(above < k);
+    }
+    fg_sampler_scratch_destroy(scratch);
+    free(logits);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(greedy_takes_the_largest_and_lowest),
+        cmocka_unit_test(odd_settings_are_safe),
+        cmocka_unit_test(temperature_follows_softmax),
+        cmocka_unit_test(nan_and_minus_infinity_are_never_drawn),
+        cmocka_unit_test(top_k_keeps_the_heaviest),
+        cmocka_unit_test(top_p_keeps_the_fewest_that_reach_it),
+        cmocka_unit_test(top_p_is_a_share_of_what_top_k_left),
+        cmocka_unit_test(equal_logits_are_cut_by_id),
+        cmocka_unit_test(the_draw_depends_on_seed_and_position_alone),
+        cmocka_unit_test(large_vocabularies_agree_with_a_sort),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
