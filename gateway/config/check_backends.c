@@ -1,0 +1,210 @@
+/*
+ * check_backends.c: what must fit together in static directories, clusters, orders and inference,
+ * and in the limit, queue and breaker before each.
+ */
+#include "config/checks.h"
+#include "config/loader.h"
+
+#include <sys/un.h>
+
+/* Names of sockets inside a directory have at most so many bytes, with the slash and the NUL. */
+#define SOCKET_NAME_BYTES 24u
+
+static void check_concurrency(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                              const struct fg_concurrency_conf *conf)
+{
+    if (!fg_config_is_sound(node, "kind"))
+        return;
+    if (conf->kind == FG_CONCURRENCY_FIXED) {
+        static const char *const adaptive[] = {"min", "max", NULL};
+        fg_config_refuse_keys(snapshot, node, adaptive, "with kind fixed");
+        return;
+    }
+    fg_config_check_order(snapshot, node, "min", "max", conf->limit_min <= conf->limit_max);
+    if (conf->limit_min > conf->limit_max)
+        return;
+    fg_config_check_order(snapshot, node, "limit", "max", conf->limit <= conf->limit_max);
+    fg_config_check_order(snapshot, node, "min", "limit", conf->limit_min <= conf->limit);
+}
+
+static void check_gates(struct fg_snapshot *snapshot, const struct fg_raw_backend *backend,
+                        const struct fg_yaml_node *node)
+{
+    const struct fg_backend_conf *conf = &backend->conf;
+    check_concurrency(snapshot, fg_yaml_find(node, "concurrency"), &conf->concurrency);
+    const struct fg_yaml_node *queue = fg_yaml_find(node, "queue");
+    fg_config_check_order(snapshot, queue, "target", "interval",
+                          conf->queue.target_ns <= conf->queue.interval_ns);
+    const struct fg_yaml_node *breaker = fg_yaml_find(node, "breaker");
+    fg_config_check_order(snapshot, breaker, "open", "open_max",
+                          conf->breaker.open_ns <= conf->breaker.open_max_ns);
+    if (conf->breaker.enabled && conf->breaker.consecutive_failures == 0 &&
+        conf->breaker.error_permille == 0)
+        fg_config_error_at(snapshot, breaker, NULL,
+                           "the breaker can never open: consecutive_failures and error_ratio are "
+                           "off; expected one of them, or enabled: false");
+}
+
+static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
+{
+    const struct fg_cluster_conf *conf = &cluster->conf.cluster;
+    fg_config_check_order(snapshot, cluster->node, "max_idle_connections", "max_connections",
+                          conf->max_idle_connections <= conf->max_connections);
+    const struct fg_yaml_node *concurrency = fg_yaml_find(cluster->node, "concurrency");
+    bool is_fixed = cluster->conf.concurrency.kind == FG_CONCURRENCY_FIXED;
+    uint32_t most =
+        is_fixed ? cluster->conf.concurrency.limit : cluster->conf.concurrency.limit_max;
+    if (most > conf->max_connections && fg_config_is_sound(cluster->node, "max_connections"))
+        fg_config_error_at(snapshot, concurrency, is_fixed ? "limit" : "max",
+                           "%u requests in flight need as many connections, max_connections is %u; "
+                           "expected it at or below",
+                           most, conf->max_connections);
+    for (size_t i = 0; i < cluster->endpoint_count; i++) {
+        const char *address = cluster->endpoints[i].conf.address;
+        for (size_t j = 0; address != NULL && j < i; j++) {
+            const char *other = cluster->endpoints[j].conf.address;
+            if (other != NULL && strcmp(address, other) == 0) {
+                const struct fg_yaml_node *node = cluster->endpoints[i].node;
+                fg_config_error_at(snapshot, node, "address",
+                                   "endpoint %s is there twice; expected it once, with a weight",
+                                   address);
+                break;
+            }
+        }
+    }
+}
+
+/* Backends are called by their names in metrics. */
+static void check_backend_names(struct fg_snapshot *snapshot)
+{
+    const struct fg_raw_config *raw = &snapshot->raw;
+    const struct fg_raw_backend *groups[] = {raw->statics, raw->clusters};
+    const size_t counts[] = {raw->static_count, raw->cluster_count};
+    for (size_t g = 0; g < 2; g++) {
+        for (size_t i = 0; i < counts[g]; i++) {
+            const struct fg_raw_backend *backend = &groups[g][i];
+            const char *name = backend->conf.name;
+            if (strcmp(name, "orders") == 0 || strcmp(name, "inference") == 0)
+                fg_config_report_add(
+                    &snapshot->report, backend->node->key_line, backend->node->key_column,
+                    "the name \"%s\" is a built-in backend's; expected another", name);
+            for (size_t j = 0; g == 1 && j < raw->static_count; j++) {
+                if (strcmp(name, raw->statics[j].conf.name) == 0)
+                    fg_config_report_add(&snapshot->report, backend->node->key_line,
+                                         backend->node->key_column,
+                                         "the name \"%s\" is that of a static directory (line %u); "
+                                         "expected another",
+                                         name, raw->statics[j].node->key_line);
+            }
+        }
+    }
+}
+
+/* Unix sockets inside it have a name of 107 bytes at most, directory included. */
+static void check_socket_directory(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                                   const char *key, const char *directory)
+{
+    size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - SOCKET_NAME_BYTES;
+    if (directory != NULL && strlen(directory) > most)
+        fg_config_error_at(snapshot, node, key,
+                           "%s: %s has %zu bytes; expected at most %zu, because the path of a unix "
+                           "socket is short",
+                           key, directory, strlen(directory), most);
+}
+
+static void check_redis(struct fg_snapshot *snapshot)
+{
+    static const char *const external[] = {"username", "password", NULL};
+    static const char *const embedded[] = {"directory", "memory_max", NULL};
+    const struct fg_redis_conf *redis = &snapshot->raw.orders.conf.redis;
+    const struct fg_yaml_node *node = fg_yaml_find(fg_yaml_find(snapshot->root, "orders"), "redis");
+    if (!fg_config_is_sound(node, "embedded"))
+        return;
+    if (!redis->embedded) {
+        fg_config_refuse_keys(snapshot, node, embedded, "with an external Redis");
+        if (fg_yaml_find(node, "address") == NULL)
+            fg_config_error_at(snapshot, node, "embedded",
+                               "embedded is false and there is no address; expected the address of "
+                               "a Redis");
+        return;
+    }
+    if (fg_yaml_find(node, "address") != NULL)
+        fg_config_error_at(snapshot, node, "address",
+                           "address together with embedded: true; expected one of the two");
+    fg_config_refuse_keys(snapshot, node, external, "with the embedded Redis");
+    check_socket_directory(snapshot, node, "directory", redis->directory);
+}
+
+static void check_orders(struct fg_snapshot *snapshot)
+{
+    const struct fg_raw_orders *orders = &snapshot->raw.orders;
+    const struct fg_yaml_node *node = fg_yaml_find(snapshot->root, "orders");
+    check_redis(snapshot);
+    check_gates(snapshot, &orders->backend, node);
+    const struct fg_yaml_node *skus = fg_yaml_find(node, "skus");
+    if (!snapshot->config.has_orders || orders->sku_count > 0 || (skus != NULL && skus->first))
+        return;
+    for (size_t i = 0; i < snapshot->raw.route_count; i++) {
+        const struct fg_raw_route *route = &snapshot->raw.routes[i];
+        if (route->to != NULL && strcmp(route->to, "orders") == 0) {
+            fg_config_error_at(snapshot, route->node, "to",
+                               "a route leads to orders, but orders.skus is empty; expected an "
+                               "article such as {milk-tea: {stock: 100000}}");
+            return;
+        }
+    }
+}
+
+static void check_inference_sizes(struct fg_snapshot *snapshot, const struct fg_yaml_node *node)
+{
+    const struct fg_inference_conf *conf = &snapshot->raw.inference.conf;
+    fg_config_check_order(snapshot, node, "batch_max", "step_tokens_max",
+                          conf->batch_max <= conf->step_tokens_max);
+    fg_config_check_order(snapshot, node, "prefill_chunk", "step_tokens_max",
+                          conf->prefill_chunk <= conf->step_tokens_max);
+    fg_config_check_order(snapshot, node, "batch_max", "sequences_max",
+                          conf->batch_max <= conf->sequences_max);
+    fg_config_check_order(snapshot, node, "max_tokens_default", "max_tokens_limit",
+                          conf->max_tokens_default <= conf->max_tokens_limit);
+    if (conf->context_max > 0)
+        fg_config_check_order(snapshot, node, "max_tokens_limit", "context_max",
+                              conf->max_tokens_limit <= conf->context_max);
+}
+
+static void check_inference(struct fg_snapshot *snapshot)
+{
+    const struct fg_raw_inference *inference = &snapshot->raw.inference;
+    const struct fg_yaml_node *node = fg_yaml_find(snapshot->root, "inference");
+    check_gates(snapshot, &inference->backend, node);
+    check_inference_sizes(snapshot, node);
+    if (inference->conf.enabled && fg_yaml_find(node, "model") == NULL)
+        fg_config_error_at(snapshot, node, "enabled",
+                           "inference is enabled without a model; expected model: FILE.gguf");
+    if (inference->conf.enabled)
+        check_socket_directory(snapshot, node, "socket_directory",
+                               inference->conf.socket_directory);
+    for (size_t i = 0; i < snapshot->raw.route_count; i++) {
+        const struct fg_raw_route *route = &snapshot->raw.routes[i];
+        if (route->to == NULL || strcmp(route->to, "inference") != 0 || inference->conf.enabled ||
+            !fg_config_is_sound(node, "enabled"))
+            continue;
+        fg_config_error_at(snapshot, route->node, "to",
+                           "a route leads to inference, which is not enabled; expected "
+                           "inference.enabled: true with a model");
+        return;
+    }
+}
+
+void fg_config_check_backends(struct fg_snapshot *snapshot)
+{
+    const struct fg_raw_config *raw = &snapshot->raw;
+    for (size_t i = 0; i < raw->static_count; i++)
+        check_gates(snapshot, &raw->statics[i], raw->statics[i].node);
+    for (size_t i = 0; i < raw->cluster_count; i++) {
+        check_gates(snapshot, &raw->clusters[i], raw->clusters[i].node);
+        check_cluster(snapshot, &raw->clusters[i]);
+    }
+    check_backend_names(snapshot);
+    check_orders(snapshot);
+    check_inference(snapshot);
+}

@@ -1,0 +1,129 @@
+/*
+ * check_gateway.c: what must fit together in listeners, admin, limits and policies.
+ */
+#include "config/checks.h"
+#include "config/loader.h"
+#include "config/values.h"
+
+static void check_tls_keys(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
+{
+    static const char *const needed[] = {"certificate", "private_key"};
+    for (size_t i = 0; i < 2; i++) {
+        if (fg_yaml_find(listener->node, needed[i]) == NULL)
+            fg_config_error_at(snapshot, listener->node, NULL,
+                               "a tls listener without a %s; expected the path of a PEM file",
+                               needed[i]);
+    }
+}
+
+static void check_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
+{
+    static const char *const tls_keys[] = {"certificate", "private_key", "tls_min", NULL};
+    static const char *const redirect_keys[] = {"redirect_to", NULL};
+    if (!fg_config_is_sound(listener->node, "kind"))
+        return;
+    if (listener->conf.kind == FG_LISTENER_TLS)
+        check_tls_keys(snapshot, listener);
+    else
+        fg_config_refuse_keys(snapshot, listener->node, tls_keys, "without kind tls");
+    if (listener->conf.kind != FG_LISTENER_REDIRECT)
+        fg_config_refuse_keys(snapshot, listener->node, redirect_keys, "without kind redirect");
+}
+
+static bool is_same_address(const char *a, const char *b)
+{
+    if (a == NULL || b == NULL)
+        return false;
+    struct sockaddr_in6 left;
+    struct sockaddr_in6 right;
+    fg_text_to_socket_address(fg_span_from_string(a), &left);
+    fg_text_to_socket_address(fg_span_from_string(b), &right);
+    return memcmp(&left, &right, sizeof(left)) == 0;
+}
+
+static void check_addresses(struct fg_snapshot *snapshot)
+{
+    const struct fg_raw_config *raw = &snapshot->raw;
+    for (size_t i = 0; i < raw->listener_count; i++) {
+        const struct fg_raw_listener *listener = &raw->listeners[i];
+        for (size_t j = 0; j < i; j++) {
+            const struct fg_raw_listener *other = &raw->listeners[j];
+            if (is_same_address(listener->conf.address, other->conf.address))
+                fg_config_error_at(snapshot, listener->node, "address",
+                                   "address %s is taken by the listener in line %u; expected one "
+                                   "of its own",
+                                   listener->conf.address, other->node->line);
+            if (fg_yaml_find(listener->node, "name") != NULL && listener->conf.name != NULL &&
+                other->conf.name != NULL && strcmp(listener->conf.name, other->conf.name) == 0)
+                fg_config_error_at(snapshot, listener->node, "name",
+                                   "the name \"%s\" is taken by the listener in line %u; expected "
+                                   "one of its own",
+                                   listener->conf.name, other->node->line);
+        }
+        if (is_same_address(listener->conf.address, raw->admin.address))
+            fg_config_error_at(snapshot, listener->node, "address",
+                               "address %s is the admin address; expected another",
+                               listener->conf.address);
+    }
+}
+
+static void check_limits(struct fg_snapshot *snapshot)
+{
+    const struct fg_limits_conf *limits = &snapshot->raw.limits;
+    const struct fg_yaml_node *node = fg_yaml_find(snapshot->root, "limits");
+    fg_config_check_order(snapshot, node, "request_memory_max", "request_memory_total_max",
+                          limits->request_memory_max <= limits->arena_bytes_max);
+    fg_config_check_order(snapshot, node, "header_max", "request_memory_max",
+                          limits->header_bytes_max <= limits->request_memory_max);
+    fg_config_check_order(snapshot, node, "uri_max", "header_max",
+                          limits->uri_bytes_max <= limits->header_bytes_max);
+    fg_config_check_order(snapshot, node, "connections_per_ip_max", "connections_max",
+                          limits->connections_per_ip_max <= limits->connections_max);
+}
+
+static void check_overload(struct fg_snapshot *snapshot, const struct fg_yaml_node *policies)
+{
+    const struct fg_overload_conf *overload = &snapshot->raw.overload;
+    const struct fg_yaml_node *node = fg_yaml_find(policies, "overload");
+    bool is_sound_all = fg_config_is_sound(node, "elevated") && fg_config_is_sound(node, "high") &&
+                        fg_config_is_sound(node, "critical") &&
+                        fg_config_is_sound(node, "hysteresis");
+    if (!is_sound_all)
+        return;
+    bool rises = overload->elevated_permille < overload->high_permille &&
+                 overload->high_permille < overload->critical_permille;
+    if (!rises) {
+        char levels[3][FG_VALUE_TEXT_MAX];
+        fg_value_format_percentage(levels[0], sizeof(levels[0]), overload->elevated_permille);
+        fg_value_format_percentage(levels[1], sizeof(levels[1]), overload->high_permille);
+        fg_value_format_percentage(levels[2], sizeof(levels[2]), overload->critical_permille);
+        fg_config_error_at(snapshot, node, NULL,
+                           "the thresholds do not rise (elevated %s, high %s, critical %s); "
+                           "expected elevated < high < critical",
+                           levels[0], levels[1], levels[2]);
+    }
+    if (overload->hysteresis_permille >= overload->elevated_permille)
+        fg_config_error_at(snapshot, node, "hysteresis",
+                           "hysteresis is not below elevated; expected a smaller one, or the level "
+                           "is never left");
+}
+
+static void check_cache(struct fg_snapshot *snapshot, const struct fg_yaml_node *policies)
+{
+    const struct fg_cache_conf *cache = &snapshot->raw.cache;
+    const struct fg_yaml_node *node = fg_yaml_find(policies, "cache");
+    fg_config_check_order(snapshot, node, "object_max", "memory_max",
+                          cache->object_bytes_max <= cache->bytes_max);
+}
+
+void fg_config_check_gateway(struct fg_snapshot *snapshot)
+{
+    const struct fg_raw_config *raw = &snapshot->raw;
+    const struct fg_yaml_node *policies = fg_yaml_find(snapshot->root, "policies");
+    for (size_t i = 0; i < raw->listener_count; i++)
+        check_listener(snapshot, &raw->listeners[i]);
+    check_addresses(snapshot);
+    check_limits(snapshot);
+    check_overload(snapshot, policies);
+    check_cache(snapshot, policies);
+}

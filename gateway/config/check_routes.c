@@ -1,0 +1,149 @@
+/*
+ * check_routes.c: that every route says what it matches and where it leads, once, and that no
+ * earlier route takes all that it was meant for.
+ */
+#include "config/checks.h"
+#include "config/loader.h"
+
+#include <strings.h>
+
+static void check_match(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    const struct fg_yaml_node *match = fg_yaml_find(route->node, "match");
+    if (match == NULL || match->kind != FG_YAML_MAP)
+        return;
+    bool has_path = fg_yaml_find(match, "path") != NULL;
+    bool has_prefix = fg_yaml_find(match, "prefix") != NULL;
+    if (has_path && has_prefix)
+        fg_config_error_at(snapshot, match, "prefix",
+                           "path and prefix together; expected one of the two");
+    if (!has_path && !has_prefix)
+        fg_config_error_at(snapshot, match, NULL,
+                           "match has neither path nor prefix; expected one, such as prefix: /");
+}
+
+/* Exactly one of the four actions. */
+static void check_action(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    static const char *const actions[] = {"to", "session", "redirect", "respond"};
+    const bool is_set[] = {
+        fg_yaml_find(route->node, "to") != NULL,
+        route->is_session || !fg_config_is_sound(route->node, "session"),
+        fg_yaml_find(route->node, "redirect") != NULL,
+        route->is_response || !fg_config_is_sound(route->node, "respond"),
+    };
+    const char *first = NULL;
+    for (size_t i = 0; i < 4; i++) {
+        if (!is_set[i])
+            continue;
+        if (first != NULL)
+            fg_config_error_at(snapshot, route->node, actions[i],
+                               "%s and %s in one route; expected one of to, session, redirect and "
+                               "respond",
+                               first, actions[i]);
+        else
+            first = actions[i];
+    }
+    if (first == NULL)
+        fg_config_error_at(snapshot, route->node, NULL,
+                           "the route leads nowhere; expected one of to, session: true, redirect "
+                           "and respond");
+}
+
+static bool is_below(const char *prefix, const char *path)
+{
+    struct fg_span span = fg_span_from_string(prefix);
+    struct fg_span whole = fg_span_from_string(path);
+    return fg_span_starts_with(whole, span) &&
+           (whole.len == span.len || span.data[span.len - 1] == '/' || whole.data[span.len] == '/');
+}
+
+static void check_strip_prefix(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    const struct fg_route_conf *conf = &route->conf;
+    if (conf->strip_prefix == NULL)
+        return;
+    if (conf->action != FG_ROUTE_BACKEND) {
+        fg_config_error_at(snapshot, route->node, "strip_prefix",
+                           "strip_prefix has no effect without to; expected it left out");
+        return;
+    }
+    const char *matched = conf->path != NULL ? conf->path : conf->path_prefix;
+    if (matched != NULL && !is_below(conf->strip_prefix, matched))
+        fg_config_error_at(snapshot, route->node, "strip_prefix",
+                           "strip_prefix %s is no part of %s; expected the beginning of what the "
+                           "route matches",
+                           conf->strip_prefix, matched);
+}
+
+static void check_unused_keys(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    if (route->conf.action == FG_ROUTE_BACKEND)
+        return;
+    if (route->conf.cache)
+        fg_config_error_at(snapshot, route->node, "cache",
+                           "cache has no effect without to; expected it left out");
+}
+
+/* Does everything that `later` matches match `earlier` too? */
+static bool takes_all_of(const struct fg_route_conf *earlier, const struct fg_route_conf *later)
+{
+    const char *path = later->path != NULL ? later->path : later->path_prefix;
+    if (path == NULL || earlier->header_count > 0)
+        return false;
+    if (earlier->host != NULL &&
+        (later->host == NULL || strcasecmp(earlier->host, later->host) != 0))
+        return false;
+    if (earlier->methods != 0 && (later->methods == 0 || (later->methods & ~earlier->methods) != 0))
+        return false;
+    if (earlier->path != NULL)
+        return later->path != NULL && strcmp(earlier->path, path) == 0;
+    return earlier->path_prefix != NULL && is_below(earlier->path_prefix, path);
+}
+
+static void check_reach(struct fg_snapshot *snapshot, size_t index)
+{
+    const struct fg_raw_route *route = &snapshot->raw.routes[index];
+    for (size_t i = 0; i < index; i++) {
+        const struct fg_raw_route *earlier = &snapshot->raw.routes[i];
+        if (!takes_all_of(&earlier->conf, &route->conf))
+            continue;
+        fg_config_error_at(snapshot, route->node, NULL,
+                           "the route is never reached: the one in line %u takes all of its "
+                           "requests; expected the narrower one first",
+                           earlier->node->line);
+        return;
+    }
+}
+
+static void check_name(struct fg_snapshot *snapshot, size_t index)
+{
+    const struct fg_raw_route *route = &snapshot->raw.routes[index];
+    if (fg_yaml_find(route->node, "name") == NULL || route->conf.name == NULL)
+        return;
+    for (size_t i = 0; i < index; i++) {
+        const struct fg_raw_route *earlier = &snapshot->raw.routes[i];
+        if (earlier->conf.name == NULL || strcmp(earlier->conf.name, route->conf.name) != 0)
+            continue;
+        fg_config_error_at(snapshot, route->node, "name",
+                           "the name \"%s\" is taken by the route in line %u; expected one of its "
+                           "own",
+                           route->conf.name, earlier->node->line);
+        return;
+    }
+}
+
+void fg_config_check_routes(struct fg_snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->raw.route_count; i++) {
+        const struct fg_raw_route *route = &snapshot->raw.routes[i];
+        if (route->node->kind != FG_YAML_MAP)
+            continue;
+        check_match(snapshot, route);
+        check_action(snapshot, route);
+        check_strip_prefix(snapshot, route);
+        check_unused_keys(snapshot, route);
+        check_reach(snapshot, i);
+        check_name(snapshot, i);
+    }
+}

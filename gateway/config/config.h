@@ -1,0 +1,264 @@
+/*
+ * config.h: the configuration as the program uses it: one immutable snapshot, checked and filled
+ * in. Job      plain structs that every module reads; parsing and checking are in the other files
+ * here. Thread   written by the loader alone, then read-only; shared by reference count. Memory all
+ * strings and arrays belong to the snapshot's arena and die with it. Units    durations in ns,
+ * sizes in bytes, rates as amount per period; see the YAML in conf/.
+ */
+#ifndef FG_CONFIG_H
+#define FG_CONFIG_H
+
+#include "backends/backend.h"
+#include "base/status.h"
+#include "inference/inference_conf.h"
+#include "orders/orders_conf.h"
+#include "policies/concurrency_limit.h"
+#include "proxy/cluster_conf.h"
+#include "static/static_conf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* "10/s", "600/m", "100000/h", "5/10s" */
+struct fg_rate_conf {
+    uint64_t amount;
+    uint64_t period_ns;
+};
+
+enum fg_listener_kind {
+    FG_LISTENER_TLS,      /* h2 and http/1.1 by ALPN */
+    FG_LISTENER_PLAIN,    /* http/1.1 in the clear (h2 with prior knowledge too) */
+    FG_LISTENER_REDIRECT, /* http/1.1 in the clear, 308 to https */
+};
+
+struct fg_listener_conf {
+    const char *name;
+    const char *address; /* "0.0.0.0:8443", "[::]:8443", "127.0.0.1:8080" */
+    enum fg_listener_kind kind;
+    const char *certificate; /* PEM chain, absolute once loaded */
+    const char *private_key;
+    const char *tls_min; /* "1.2" or "1.3" */
+    uint32_t backlog;
+    const char *redirect_to; /* authority for redirects; NULL: the request's host, port 443 rules */
+    unsigned line;           /* in the file, for errors found when it is opened */
+};
+
+/* limits: bounds of connections and requests, for every listener. */
+struct fg_limits_conf {
+    uint32_t threads;         /* event loops; 0: one a core */
+    uint32_t connections_max; /* for all threads together */
+    uint32_t connections_per_ip_max;
+    uint64_t header_bytes_max; /* one request head, names and values */
+    uint32_t header_count_max;
+    uint64_t uri_bytes_max;
+    uint64_t body_bytes_max; /* default of routes */
+    uint32_t streams_per_connection_max;
+    uint64_t request_memory_max;      /* arena of one request */
+    uint64_t connection_buffer_bytes; /* most unsent bytes buffered for one stream */
+    uint64_t handshake_timeout_ns;
+    uint64_t header_timeout_ns;  /* first byte to complete head */
+    uint64_t body_timeout_ns;    /* between two reads of a request body */
+    uint64_t write_timeout_ns;   /* between two writes that the client lets through */
+    uint64_t idle_timeout_ns;    /* keep-alive */
+    uint64_t request_timeout_ns; /* default deadline of routes */
+    uint32_t requests_per_connection_max;
+    uint64_t drain_timeout_ns; /* SIGTERM to the last connection closed */
+    uint64_t arena_bytes_max;  /* request memory of all threads together */
+    uint32_t helper_threads;
+    uint32_t helper_jobs_max;
+};
+
+/* identity: who is asking. */
+struct fg_jwt_conf {
+    const char *secret_file; /* HS256 key, at least 32 bytes; created 0600 when missing */
+    const char *issuer;      /* "iss" we write and demand; NULL: not checked */
+    const char *audience;
+    uint64_t leeway_ns;
+};
+
+struct fg_identity_conf {
+    struct fg_jwt_conf jwt;
+    uint32_t sessions_per_ip_max_per_minute; /* POST /api/session */
+};
+
+/* policies: named objects that routes and backends refer to. */
+enum fg_limit_key { FG_LIMIT_BY_USER, FG_LIMIT_BY_IP, FG_LIMIT_BY_ROUTE };
+
+struct fg_rate_limit_conf {
+    const char *name;
+    enum fg_limit_key key;
+    struct fg_rate_conf rate;
+    uint64_t burst;
+    uint32_t keys_max; /* table size; memory is about 64 bytes a key */
+};
+
+struct fg_breaker_conf {
+    bool enabled;
+    uint32_t consecutive_failures; /* 0: off */
+    uint32_t error_permille;       /* 0: off */
+    uint32_t min_requests;         /* in the window, before the ratio counts */
+    uint64_t window_ns;
+    uint64_t open_ns;
+    uint64_t open_max_ns;
+    uint32_t half_open_probes;
+};
+
+struct fg_concurrency_conf {
+    enum fg_concurrency_mode kind;
+    uint32_t limit; /* fixed: the limit; adaptive: where it starts */
+    uint32_t limit_min;
+    uint32_t limit_max;
+};
+
+struct fg_queue_conf {
+    uint32_t requests_max; /* 0: never queue */
+    uint64_t wait_max_ns;
+    uint64_t target_ns; /* CoDel */
+    uint64_t interval_ns;
+    uint64_t ageing_ns;
+};
+
+struct fg_waiting_room_conf {
+    bool enabled;
+    struct fg_rate_conf admit; /* how many are let in */
+    uint64_t burst;
+    uint64_t waiting_max;
+    uint64_t grace_ns; /* how long an admitted ticket stays good */
+};
+
+struct fg_overload_conf {
+    uint64_t memory_bytes_max; /* RSS of the gateway process at which pressure is 100 %; 0: 80 % of
+                                  the cgroup's or machine's */
+    uint64_t loop_lag_max_ns;  /* lag at which pressure is 100 % */
+    uint32_t elevated_permille;
+    uint32_t high_permille;
+    uint32_t critical_permille;
+    uint32_t hysteresis_permille;
+    uint64_t hold_ns;
+    uint64_t interval_ns; /* between samples */
+};
+
+struct fg_cache_conf {
+    uint64_t bytes_max;
+    uint64_t object_bytes_max;
+    bool gzip;
+    uint64_t gzip_bytes_min;
+    uint64_t stale_while_revalidate_ns; /* default where the response says nothing */
+    uint64_t stale_if_error_ns;
+    uint32_t waiters_max; /* coalesced requests waiting for one fetch */
+};
+
+/* What stands before one backend: see gateway/upstream/. */
+struct fg_backend_conf {
+    const char *name; /* of the cluster; "orders", "inference" */
+    enum fg_backend_kind {
+        FG_BACKEND_STATIC,
+        FG_BACKEND_CLUSTER,
+        FG_BACKEND_ORDERS,
+        FG_BACKEND_INFERENCE,
+    } kind;
+    struct fg_static_conf files;    /* FG_BACKEND_STATIC */
+    struct fg_cluster_conf cluster; /* FG_BACKEND_CLUSTER */
+    struct fg_concurrency_conf concurrency;
+    struct fg_queue_conf queue;
+    struct fg_breaker_conf breaker;
+    unsigned line;
+};
+
+/* routes: first match in file order wins. */
+struct fg_header_match {
+    const char *name;  /* lower case */
+    const char *value; /* NULL: present is enough */
+};
+
+enum fg_route_action { FG_ROUTE_BACKEND, FG_ROUTE_SESSION, FG_ROUTE_REDIRECT, FG_ROUTE_RESPOND };
+enum fg_identity_need { FG_IDENTITY_NONE, FG_IDENTITY_OPTIONAL, FG_IDENTITY_REQUIRED };
+
+struct fg_route_conf {
+    const char *name;
+    const char *host;        /* NULL: any; exact, or "*.example.org" */
+    const char *path;        /* exact; NULL when prefix is set */
+    const char *path_prefix; /* matches whole segments: /promo matches /promo and /promo/x */
+    uint32_t methods;        /* bits 1 << enum fg_method; 0: any */
+    const struct fg_header_match *headers;
+    size_t header_count;
+
+    enum fg_route_action action;
+    uint32_t backend_index;   /* FG_ROUTE_BACKEND: into backends[] */
+    const char *strip_prefix; /* removed before the backend sees the path; NULL: nothing */
+    const char *redirect_to;  /* FG_ROUTE_REDIRECT: 308 */
+    uint32_t respond_status;  /* FG_ROUTE_RESPOND */
+    const char *respond_body;
+
+    enum fg_priority priority;
+    enum fg_identity_need identity;
+    uint64_t timeout_ns; /* whole request; the deadline */
+    uint64_t body_bytes_max;
+    const uint32_t *rate_limits; /* into rate_limits[] */
+    size_t rate_limit_count;
+    bool cache;
+    uint64_t cache_ttl_ns; /* overrides the response's freshness when not 0 */
+    struct fg_waiting_room_conf waiting_room;
+    unsigned line;
+};
+
+struct fg_admin_conf {
+    const char *address; /* "127.0.0.1:9901" */
+};
+
+struct fg_observability_conf {
+    const char *log_level; /* debug, info, warn, error */
+    bool access_log;
+    uint64_t slow_request_ns; /* logged with all its hops when slower */
+};
+
+struct fg_config {
+    const char *file;      /* as given */
+    const char *directory; /* of the file; relative paths in it start here */
+
+    const struct fg_listener_conf *listeners;
+    size_t listener_count;
+    struct fg_limits_conf limits;
+    struct fg_identity_conf identity;
+    const struct fg_rate_limit_conf *rate_limits;
+    size_t rate_limit_count;
+    struct fg_overload_conf overload;
+    struct fg_cache_conf cache;
+    const struct fg_backend_conf *backends;
+    size_t backend_count;
+    const struct fg_route_conf *routes;
+    size_t route_count;
+    struct fg_orders_conf orders;
+    bool has_orders; /* some route leads to the order path */
+    struct fg_inference_conf inference;
+    struct fg_admin_conf admin;
+    struct fg_observability_conf observability;
+};
+
+/*
+ * Read, check and fill in `path`. All errors are found at once: `on_error` is called for each in
+ * file order (may be NULL). On FG_OK *out is a new snapshot, to be freed with fg_config_destroy;
+ * otherwise *out is NULL and *error_count says how many. Checks that need the machine (files exist
+ * and are readable, addresses parse) are made; ports are not opened. Start-up or reload, never a
+ * loop.
+ */
+typedef void (*fg_config_error_fn)(const struct fg_error *error, void *ctx);
+enum fg_status fg_config_load(struct fg_config **out, const char *path, fg_config_error_fn on_error,
+                              void *ctx, size_t *error_count);
+
+/* The same over text in memory; `name` stands in the errors for the file's name (used by fuzzing);
+ * with check_files false nothing of the file system is looked at. */
+enum fg_status fg_config_parse(struct fg_config **out, const char *name, struct fg_span text,
+                               bool check_files, fg_config_error_fn on_error, void *ctx,
+                               size_t *error_count);
+
+void fg_config_destroy(struct fg_config *config);
+
+/* The effective configuration as JSON (all defaults filled in, secrets removed), for /config. */
+json_t *fg_config_to_json(const struct fg_config *config);
+
+/* The JSON Schema of the file, from the same table that the parser uses. */
+json_t *fg_config_schema(void);
+
+#endif

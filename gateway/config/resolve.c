@@ -1,0 +1,399 @@
+/*
+ * resolve.c: from the raw configuration to the one that modules read: defaults that depend on other
+ * values, names into indices, and backends[] in one array.
+ *
+ *    backends[]: static directories, clusters (file order), then orders and inference where a route
+ *    leads there. A backend that no route uses is kept: it may be meant for tomorrow.
+ */
+#include "config/checks.h"
+#include "config/loader.h"
+
+/* Words a `to` may be, built once, for its errors. */
+struct targets {
+    const char *
+        *words; /* "static:promo", ... in the order of backends[], then the two fixed ones */
+    size_t count;
+};
+
+static void cap_u32(const struct fg_yaml_node *node, const char *key, uint32_t *value,
+                    uint32_t most)
+{
+    if (!fg_config_is_written(node, key) && *value > most)
+        *value = most;
+}
+
+static void cap_u64(const struct fg_yaml_node *node, const char *key, uint64_t *value,
+                    uint64_t most)
+{
+    if (!fg_config_is_written(node, key) && *value > most)
+        *value = most;
+}
+
+/* Bounds that are not written follow the ones that are; `most` is the backend's own limit. */
+static void derive_concurrency(const struct fg_yaml_node *backend, struct fg_concurrency_conf *c,
+                               uint32_t most)
+{
+    const struct fg_yaml_node *node = fg_yaml_find(backend, "concurrency");
+    if (c->limit_max == 0)
+        c->limit_max = most;
+    cap_u32(node, "max", &c->limit_max, most);
+    if (!fg_config_is_written(node, "max") && fg_config_is_written(node, "limit") &&
+        c->limit > c->limit_max)
+        c->limit_max = c->limit;
+    cap_u32(node, "limit", &c->limit, c->limit_max);
+    cap_u32(node, "min", &c->limit_min, c->limit < c->limit_max ? c->limit : c->limit_max);
+    if (c->kind == FG_CONCURRENCY_FIXED) {
+        c->limit_min = c->limit;
+        c->limit_max = c->limit;
+    }
+}
+
+static void derive_gates(const struct fg_yaml_node *node, struct fg_backend_conf *conf,
+                         uint32_t concurrency_most)
+{
+    derive_concurrency(node, &conf->concurrency, concurrency_most);
+    const struct fg_yaml_node *breaker = fg_yaml_find(node, "breaker");
+    if (!fg_config_is_written(breaker, "open_max") &&
+        conf->breaker.open_max_ns < conf->breaker.open_ns)
+        conf->breaker.open_max_ns = conf->breaker.open_ns;
+    conf->line = node == NULL ? 0 : node->key_line;
+}
+
+static void derive_sections(struct fg_snapshot *snapshot)
+{
+    struct fg_raw_config *raw = &snapshot->raw;
+    const struct fg_yaml_node *root = snapshot->root;
+    const struct fg_yaml_node *cache = fg_yaml_find(fg_yaml_find(root, "policies"), "cache");
+    cap_u64(cache, "object_max", &raw->cache.object_bytes_max, raw->cache.bytes_max);
+    const struct fg_yaml_node *limits = fg_yaml_find(root, "limits");
+    cap_u32(limits, "connections_per_ip_max", &raw->limits.connections_per_ip_max,
+            raw->limits.connections_max);
+    cap_u64(limits, "request_memory_max", &raw->limits.request_memory_max,
+            raw->limits.arena_bytes_max);
+
+    struct fg_redis_conf *redis = &raw->orders.conf.redis;
+    const struct fg_yaml_node *redis_node = fg_yaml_find(fg_yaml_find(root, "orders"), "redis");
+    if (!fg_config_is_written(redis_node, "embedded"))
+        redis->embedded = !fg_config_is_written(redis_node, "address");
+
+    struct fg_inference_conf *inference = &raw->inference.conf;
+    const struct fg_yaml_node *node = fg_yaml_find(root, "inference");
+    cap_u32(node, "prefill_chunk", &inference->prefill_chunk, inference->step_tokens_max);
+    cap_u32(node, "batch_max", &inference->batch_max, inference->sequences_max);
+    if (inference->context_max > 0)
+        cap_u32(node, "max_tokens_limit", &inference->max_tokens_limit, inference->context_max);
+    cap_u32(node, "max_tokens_default", &inference->max_tokens_default,
+            inference->max_tokens_limit);
+}
+
+static void resolve_listeners(struct fg_snapshot *snapshot)
+{
+    struct fg_raw_config *raw = &snapshot->raw;
+    struct fg_listener_conf *listeners =
+        fg_config_alloc(&snapshot->report, raw->listener_count * sizeof(*listeners));
+    if (listeners == NULL)
+        return;
+    for (size_t i = 0; i < raw->listener_count; i++) {
+        struct fg_listener_conf *conf = &raw->listeners[i].conf;
+        if (conf->name == NULL)
+            conf->name = conf->address;
+        if (conf->kind != FG_LISTENER_TLS)
+            conf->tls_min = NULL;
+        conf->line = raw->listeners[i].node->line;
+        listeners[i] = *conf;
+    }
+    snapshot->config.listeners = listeners;
+    snapshot->config.listener_count = raw->listener_count;
+}
+
+static void resolve_rate_limits(struct fg_snapshot *snapshot)
+{
+    struct fg_raw_config *raw = &snapshot->raw;
+    struct fg_rate_limit_conf *limits =
+        fg_config_alloc(&snapshot->report, raw->rate_limit_count * sizeof(*limits));
+    if (limits == NULL)
+        return;
+    for (size_t i = 0; i < raw->rate_limit_count; i++) {
+        struct fg_rate_limit_conf *conf = &raw->rate_limits[i].conf;
+        if (conf->burst == 0)
+            conf->burst = conf->rate.amount;
+        limits[i] = *conf;
+    }
+    snapshot->config.rate_limits = limits;
+    snapshot->config.rate_limit_count = raw->rate_limit_count;
+}
+
+static void resolve_endpoints(struct fg_snapshot *snapshot, struct fg_raw_backend *cluster)
+{
+    struct fg_endpoint_conf *endpoints =
+        fg_config_alloc(&snapshot->report, cluster->endpoint_count * sizeof(*endpoints));
+    if (endpoints == NULL)
+        return;
+    for (size_t i = 0; i < cluster->endpoint_count; i++)
+        endpoints[i] = cluster->endpoints[i].conf;
+    cluster->conf.cluster.endpoints = endpoints;
+    cluster->conf.cluster.endpoint_count = cluster->endpoint_count;
+}
+
+static void resolve_skus(struct fg_snapshot *snapshot)
+{
+    struct fg_raw_orders *orders = &snapshot->raw.orders;
+    struct fg_sku_conf *skus =
+        fg_config_alloc(&snapshot->report, orders->sku_count * sizeof(*skus));
+    if (skus == NULL)
+        return;
+    for (size_t i = 0; i < orders->sku_count; i++)
+        skus[i] = orders->skus[i].conf;
+    orders->conf.skus = skus;
+    orders->conf.sku_count = orders->sku_count;
+}
+
+static bool is_used(const struct fg_raw_config *raw, const char *target)
+{
+    for (size_t i = 0; i < raw->route_count; i++) {
+        const char *to = raw->routes[i].to;
+        if (to != NULL && strcmp(to, target) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool add_target(struct fg_snapshot *snapshot, struct targets *targets, const char *kind,
+                       const char *name)
+{
+    struct fg_span word = fg_arena_try_printf(&snapshot->arena, "%s%s", kind, name);
+    if (word.data == NULL) {
+        snapshot->report.is_exhausted = true;
+        return false;
+    }
+    targets->words[targets->count++] = word.data;
+    return true;
+}
+
+static void resolve_backends(struct fg_snapshot *snapshot, struct targets *targets)
+{
+    struct fg_raw_config *raw = &snapshot->raw;
+    size_t most = raw->static_count + raw->cluster_count + 2;
+    struct fg_backend_conf *backends = fg_config_alloc(&snapshot->report, most * sizeof(*backends));
+    targets->words = fg_config_alloc(&snapshot->report, most * sizeof(const char *));
+    if (backends == NULL || targets->words == NULL)
+        return;
+    size_t count = 0;
+    for (size_t i = 0; i < raw->static_count; i++) {
+        struct fg_raw_backend *backend = &raw->statics[i];
+        backend->conf.kind = FG_BACKEND_STATIC;
+        derive_gates(backend->node, &backend->conf, UINT32_MAX);
+        backends[count++] = backend->conf;
+        if (!add_target(snapshot, targets, "static:", backend->conf.name))
+            return;
+    }
+    for (size_t i = 0; i < raw->cluster_count; i++) {
+        struct fg_raw_backend *backend = &raw->clusters[i];
+        struct fg_cluster_conf *cluster = &backend->conf.cluster;
+        backend->conf.kind = FG_BACKEND_CLUSTER;
+        cap_u32(backend->node, "max_idle_connections", &cluster->max_idle_connections,
+                cluster->max_connections);
+        derive_gates(backend->node, &backend->conf, cluster->max_connections);
+        resolve_endpoints(snapshot, backend);
+        backends[count++] = backend->conf;
+        if (!add_target(snapshot, targets, "cluster:", backend->conf.name))
+            return;
+    }
+    struct fg_backend_conf *orders = &raw->orders.backend.conf;
+    struct fg_backend_conf *inference = &raw->inference.backend.conf;
+    orders->name = "orders";
+    orders->kind = FG_BACKEND_ORDERS;
+    inference->name = "inference";
+    inference->kind = FG_BACKEND_INFERENCE;
+    derive_gates(fg_yaml_find(snapshot->root, "orders"), orders, UINT32_MAX);
+    derive_gates(fg_yaml_find(snapshot->root, "inference"), inference, UINT32_MAX);
+    snapshot->config.has_orders = is_used(raw, "orders");
+    if (snapshot->config.has_orders)
+        backends[count++] = *orders;
+    if (is_used(raw, "inference"))
+        backends[count++] = *inference;
+    if (!add_target(snapshot, targets, "orders", "") ||
+        !add_target(snapshot, targets, "inference", ""))
+        return;
+    snapshot->config.backends = backends;
+    snapshot->config.backend_count = count;
+}
+
+/* The index in backends[] of what `to` names, which is one of the targets. */
+static uint32_t backend_index(const struct fg_config *config, const char *to)
+{
+    static const char *const prefixes[] = {
+        [FG_BACKEND_STATIC] = "static:",
+        [FG_BACKEND_CLUSTER] = "cluster:",
+        [FG_BACKEND_ORDERS] = "",
+        [FG_BACKEND_INFERENCE] = "",
+    };
+    for (size_t i = 0; i < config->backend_count; i++) {
+        const char *prefix = prefixes[config->backends[i].kind];
+        size_t len = strlen(prefix);
+        if (strncmp(to, prefix, len) == 0 && strcmp(to + len, config->backends[i].name) == 0)
+            return (uint32_t)i;
+    }
+    return UINT32_MAX;
+}
+
+static void resolve_target(struct fg_snapshot *snapshot, struct fg_loader *loader,
+                           struct fg_raw_route *route, const struct targets *targets)
+{
+    route->conf.backend_index = UINT32_MAX;
+    if (route->to == NULL || targets->count == 0)
+        return;
+    route->conf.backend_index = backend_index(&snapshot->config, route->to);
+    if (route->conf.backend_index != UINT32_MAX)
+        return;
+    const struct fg_yaml_node *node = fg_yaml_find(route->node, "to");
+    fg_load_unknown_word(loader, node->line, node->column, "to: unknown backend", node->source,
+                         targets->words, targets->count);
+}
+
+static uint32_t find_rate_limit(const struct fg_raw_config *raw, const char *name)
+{
+    for (size_t i = 0; i < raw->rate_limit_count; i++) {
+        if (strcmp(raw->rate_limits[i].conf.name, name) == 0)
+            return (uint32_t)i;
+    }
+    return UINT32_MAX;
+}
+
+/* The n-th word of a list, or the one word in its place; refused members are not counted. */
+static const struct fg_yaml_node *word_node(const struct fg_yaml_node *node, size_t index)
+{
+    if (node->kind == FG_YAML_SCALAR)
+        return node;
+    for (const struct fg_yaml_node *item = node->first; item != NULL; item = item->next) {
+        if (item->kind == FG_YAML_SCALAR && !item->is_refused && index-- == 0)
+            return item;
+    }
+    return node;
+}
+
+static void resolve_rate_limit_names(struct fg_snapshot *snapshot, struct fg_loader *loader,
+                                     struct fg_raw_route *route)
+{
+    struct fg_raw_config *raw = &snapshot->raw;
+    const char *known[256];
+    size_t known_count = 0;
+    for (size_t i = 0; i < raw->rate_limit_count && known_count < 256; i++)
+        known[known_count++] = raw->rate_limits[i].conf.name;
+    uint32_t *indices =
+        fg_config_alloc(&snapshot->report, (route->rate_limit_name_count + 1) * sizeof(uint32_t));
+    if (indices == NULL)
+        return;
+    size_t count = 0;
+    for (size_t i = 0; i < route->rate_limit_name_count; i++) {
+        const char *name = route->rate_limit_names[i];
+        uint32_t index = find_rate_limit(raw, name);
+        const struct fg_yaml_node *item = word_node(fg_yaml_find(route->node, "rate_limits"), i);
+        if (index == UINT32_MAX) {
+            fg_load_unknown_word(loader, item->line, item->column, "rate_limits: unknown name",
+                                 item->source, known, known_count);
+            continue;
+        }
+        bool is_twice = false;
+        for (size_t j = 0; j < count; j++)
+            is_twice = is_twice || indices[j] == index;
+        if (is_twice)
+            fg_config_report_add(&snapshot->report, item->line, item->column,
+                                 "rate_limits: \"%s\" is there twice; expected it once", name);
+        else
+            indices[count++] = index;
+    }
+    route->conf.rate_limits = indices;
+    route->conf.rate_limit_count = count;
+}
+
+static void derive_route(struct fg_snapshot *snapshot, struct fg_raw_route *route)
+{
+    struct fg_route_conf *conf = &route->conf;
+    const struct fg_limits_conf *limits = &snapshot->raw.limits;
+    if (!fg_config_is_written(route->node, "timeout"))
+        conf->timeout_ns = limits->request_timeout_ns;
+    if (!fg_config_is_written(route->node, "body_max"))
+        conf->body_bytes_max = limits->body_bytes_max;
+    if (conf->waiting_room.enabled && conf->waiting_room.burst == 0)
+        conf->waiting_room.burst = conf->waiting_room.admit.amount;
+    if (conf->path != NULL && conf->path_prefix != NULL)
+        conf->path_prefix = NULL; /* reported by the checks */
+    conf->line = route->node->line;
+    if (route->is_session)
+        conf->action = FG_ROUTE_SESSION;
+    else if (conf->redirect_to != NULL)
+        conf->action = FG_ROUTE_REDIRECT;
+    else if (route->is_response)
+        conf->action = FG_ROUTE_RESPOND;
+    else
+        conf->action = FG_ROUTE_BACKEND;
+}
+
+static bool is_taken(const struct fg_raw_config *raw, size_t but, const char *name)
+{
+    for (size_t i = 0; i < raw->route_count; i++) {
+        if (i != but && raw->routes[i].conf.name != NULL &&
+            strcmp(raw->routes[i].conf.name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A route without a name is called by its path, with its number where that is taken. */
+static void name_route(struct fg_snapshot *snapshot, size_t index)
+{
+    struct fg_route_conf *conf = &snapshot->raw.routes[index].conf;
+    const char *path = conf->path != NULL ? conf->path : conf->path_prefix;
+    if (conf->name != NULL || path == NULL)
+        return;
+    if (!is_taken(&snapshot->raw, index, path)) {
+        conf->name = path;
+        return;
+    }
+    struct fg_span name = fg_arena_try_printf(&snapshot->arena, "%s#%zu", path, index + 1);
+    snapshot->report.is_exhausted = snapshot->report.is_exhausted || name.data == NULL;
+    conf->name = name.data;
+}
+
+static void resolve_routes(struct fg_snapshot *snapshot, const struct targets *targets)
+{
+    struct fg_raw_config *raw = &snapshot->raw;
+    struct fg_loader loader = {.report = &snapshot->report,
+                               .directory = snapshot->config.directory};
+    struct fg_route_conf *routes =
+        fg_config_alloc(&snapshot->report, raw->route_count * sizeof(*routes));
+    if (routes == NULL)
+        return;
+    for (size_t i = 0; i < raw->route_count; i++) {
+        struct fg_raw_route *route = &raw->routes[i];
+        derive_route(snapshot, route);
+        name_route(snapshot, i);
+        resolve_target(snapshot, &loader, route, targets);
+        resolve_rate_limit_names(snapshot, &loader, route);
+        routes[i] = route->conf;
+    }
+    snapshot->config.routes = routes;
+    snapshot->config.route_count = raw->route_count;
+}
+
+void fg_config_resolve(struct fg_snapshot *snapshot)
+{
+    struct fg_config *config = &snapshot->config;
+    struct fg_raw_config *raw = &snapshot->raw;
+    struct targets targets = {0};
+    derive_sections(snapshot);
+    resolve_listeners(snapshot);
+    resolve_rate_limits(snapshot);
+    resolve_skus(snapshot);
+    resolve_backends(snapshot, &targets);
+    resolve_routes(snapshot, &targets);
+    config->limits = raw->limits;
+    config->identity = raw->identity;
+    config->overload = raw->overload;
+    config->cache = raw->cache;
+    config->orders = raw->orders.conf;
+    config->inference = raw->inference.conf;
+    config->admin = raw->admin;
+    config->observability = raw->observability;
+}

@@ -1,0 +1,310 @@
+/*
+ * schema_policies.c: the tables of identity and policies: who is asking, rate limits, overload
+ * protection, the response cache.
+ */
+#include "config/raw.h"
+#include "config/schema.h"
+
+#define AT(type, member) (uint32_t) offsetof(struct type, member)
+#define MS UINT64_C(1000000)
+#define S (1000 * MS)
+#define MINUTE (60 * S)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+#define L(member) AT(fg_jwt_conf, member)
+static const struct fg_key jwt_keys[] = {
+    {.name = "secret_file",
+     .type = FG_KEY_PATH,
+     .offset = L(secret_file),
+     .initial = "jwt.key",
+     .check = fg_text_check_not_empty,
+     .doc = "Key of the HS256 signatures, at least 32 bytes; made (mode 0600) when missing. All "
+            "gateways of one app need the same."},
+    {.name = "issuer",
+     .type = FG_KEY_STRING,
+     .offset = L(issuer),
+     .initial = "floodgate",
+     .check = fg_text_check_not_empty,
+     .doc = "The `iss` that is written and demanded."},
+    {.name = "audience",
+     .type = FG_KEY_STRING,
+     .offset = L(audience),
+     .check = fg_text_check_not_empty,
+     .doc = "The `aud` that is written and demanded; without it none is."},
+    {.name = "leeway",
+     .type = FG_KEY_DURATION,
+     .offset = L(leeway_ns),
+     .initial = "30s",
+     .min = 0,
+     .max = 1 * HOUR,
+     .doc = "How far clocks may differ when times in a token are read."},
+    {.name = NULL},
+};
+#undef L
+
+static const struct fg_table jwt_table = {
+    .path = "identity.jwt",
+    .doc = "Tokens that say who a user is (RFC 7519, signed with HS256).",
+    .keys = jwt_keys,
+    .bytes = sizeof(struct fg_jwt_conf),
+    .example = "{secret_file: jwt.key}",
+};
+
+/* These two tables fill the root's struct, so that a key may live where a person looks for it. */
+static const struct fg_key identity_keys[] = {
+    {.name = "jwt",
+     .type = FG_KEY_OBJECT,
+     .offset = AT(fg_raw_config, identity.jwt),
+     .table = &jwt_table,
+     .doc = "Tokens."},
+    {.name = "session_ttl",
+     .type = FG_KEY_DURATION,
+     .offset = AT(fg_raw_config, orders.conf.session_ttl_ns),
+     .initial = "1d",
+     .min = 1 * S,
+     .max = 365 * DAY,
+     .doc = "How long the token of a guest is good."},
+    {.name = "sessions_per_ip",
+     .type = FG_KEY_PER_MINUTE,
+     .offset = AT(fg_raw_config, identity.sessions_per_ip_max_per_minute),
+     .initial = "600/m",
+     .zero_word = "off",
+     .min = 1,
+     .max = 1000000,
+     .doc = "New guests from one client address; more are answered 429. Ample, because carriers "
+            "put many phones behind one address."},
+    {.name = NULL},
+};
+
+const struct fg_table fg_table_identity = {
+    .path = "identity",
+    .doc = "Who is asking. A guest gets a token at the route with `session: true`.",
+    .keys = identity_keys,
+    .bytes = sizeof(struct fg_raw_config),
+    .example = "{jwt: {secret_file: jwt.key}}",
+};
+
+static const struct fg_choice limit_by[] = {
+    {"user", FG_LIMIT_BY_USER},
+    {"ip", FG_LIMIT_BY_IP},
+    {"route", FG_LIMIT_BY_ROUTE},
+    {NULL, 0},
+};
+
+#define L(member) AT(fg_raw_rate_limit, conf.member)
+static const struct fg_key rate_limit_keys[] = {
+    {.name = "key",
+     .type = FG_KEY_ENUM,
+     .offset = L(key),
+     .initial = "user",
+     .choices = limit_by,
+     .doc = "Who has a bucket of their own: each `user` (without identity: each address), each "
+            "`ip`, or the `route` as a whole."},
+    {.name = "rate",
+     .type = FG_KEY_RATE,
+     .offset = L(rate),
+     .is_required = true,
+     .min = 1,
+     .max = 1000000000,
+     .doc = "Requests let through in the long run."},
+    {.name = "burst",
+     .type = FG_KEY_U64,
+     .offset = L(burst),
+     .derived = "the amount of `rate`",
+     .min = 1,
+     .max = UINT32_MAX,
+     .doc = "Requests let through at once after a quiet time."},
+    /* 64 bytes each: 6.4 MB. When full, the fullest bucket goes: it carries least information. */
+    {.name = "keys_max",
+     .type = FG_KEY_U32,
+     .offset = L(keys_max),
+     .initial = "100000",
+     .min = 1,
+     .max = 100000000,
+     .doc = "Users or addresses remembered at once, about 64 bytes each."},
+    {.name = NULL},
+};
+#undef L
+
+static const struct fg_table rate_limit_table = {
+    .path = "policies.rate_limits.NAME",
+    .doc = "Token buckets; routes name them in `rate_limits`. A request over its rate is answered "
+           "429 with `Retry-After`.",
+    .keys = rate_limit_keys,
+    .bytes = sizeof(struct fg_raw_rate_limit),
+    .name_offset = AT(fg_raw_rate_limit, conf.name),
+    .node_offset = AT(fg_raw_rate_limit, node),
+    .example = "{key: user, rate: 10/s, burst: 20}",
+};
+
+#define L(member) AT(fg_overload_conf, member)
+static const struct fg_key overload_keys[] = {
+    {.name = "memory_max",
+     .type = FG_KEY_SIZE,
+     .offset = L(memory_bytes_max),
+     .initial = "auto",
+     .zero_word = "auto",
+     .min = 16 * MIB,
+     .max = 1024 * 1024 * GIB,
+     .doc = "Resident memory of the gateway process that counts as 100 %; `auto` is 80 % of what "
+            "the control group or the machine has."},
+    {.name = "loop_lag_max",
+     .type = FG_KEY_DURATION,
+     .offset = L(loop_lag_max_ns),
+     .initial = "200ms",
+     .min = 1 * MS,
+     .max = 1 * MINUTE,
+     .doc = "Lateness of an event loop that counts as 100 %."},
+    {.name = "elevated",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(elevated_permille),
+     .initial = "80%",
+     .min = 1,
+     .max = 1000,
+     .doc = "From here priority `low` is refused and connections are not kept alive."},
+    {.name = "high",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(high_permille),
+     .initial = "90%",
+     .min = 1,
+     .max = 1000,
+     .doc = "From here `normal` is refused too."},
+    {.name = "critical",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(critical_permille),
+     .initial = "96%",
+     .min = 1,
+     .max = 1000,
+     .doc = "From here only `critical` passes and no new connection is accepted."},
+    {.name = "hysteresis",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(hysteresis_permille),
+     .initial = "10%",
+     .min = 0,
+     .max = 500,
+     .doc = "How far pressure must fall below a threshold before its level is left."},
+    {.name = "hold",
+     .type = FG_KEY_DURATION,
+     .offset = L(hold_ns),
+     .initial = "1s",
+     .min = 0,
+     .max = 10 * MINUTE,
+     .doc = "Shortest stay at a level before the next lower one."},
+    {.name = "interval",
+     .type = FG_KEY_DURATION,
+     .offset = L(interval_ns),
+     .initial = "100ms",
+     .min = 1 * MS,
+     .max = 10 * S,
+     .doc = "Time between two looks at the resources."},
+    {.name = NULL},
+};
+#undef L
+
+static const struct fg_table overload_table = {
+    .path = "policies.overload",
+    .doc = "Protects the gateway itself. The fullest of memory, file descriptors and event loops "
+           "sets a level, the level says which priorities are refused (503).",
+    .keys = overload_keys,
+    .bytes = sizeof(struct fg_overload_conf),
+    .example = "{memory_max: 1GiB}",
+};
+
+#define L(member) AT(fg_cache_conf, member)
+static const struct fg_key cache_keys[] = {
+    {.name = "memory_max",
+     .type = FG_KEY_SIZE,
+     .offset = L(bytes_max),
+     .initial = "64MiB",
+     .min = 64 * KIB,
+     .max = 1024 * GIB,
+     .doc = "All cached responses together; the least useful go first (S3-FIFO)."},
+    {.name = "object_max",
+     .type = FG_KEY_SIZE,
+     .offset = L(object_bytes_max),
+     .initial = "1MiB",
+     .min = 1 * KIB,
+     .max = 1 * GIB,
+     .doc = "A larger response is passed on, not kept."},
+    {.name = "gzip",
+     .type = FG_KEY_BOOL,
+     .offset = L(gzip),
+     .initial = "true",
+     .doc = "Keep a compressed form of text beside it, made once."},
+    {.name = "gzip_min",
+     .type = FG_KEY_SIZE,
+     .offset = L(gzip_bytes_min),
+     .initial = "1KiB",
+     .min = 0,
+     .max = 1 * MIB,
+     .doc = "A smaller response is not compressed: it fits one packet."},
+    /* RFC 5861 leaves both to the response; a default of ours must not show old stock figures. */
+    {.name = "stale_while_revalidate",
+     .type = FG_KEY_DURATION,
+     .offset = L(stale_while_revalidate_ns),
+     .initial = "0s",
+     .min = 0,
+     .max = 30 * DAY,
+     .doc = "How long an expired response may still be given while a new one is fetched, where the "
+            "response says nothing."},
+    {.name = "stale_if_error",
+     .type = FG_KEY_DURATION,
+     .offset = L(stale_if_error_ns),
+     .initial = "30s",
+     .min = 0,
+     .max = 30 * DAY,
+     .doc = "How long an expired response may be given when its backend fails, where the response "
+            "says nothing."},
+    {.name = "waiters_max",
+     .type = FG_KEY_U32,
+     .offset = L(waiters_max),
+     .initial = "10000",
+     .min = 0,
+     .max = 10000000,
+     .doc = "Requests that wait for one and the same fetch; one more is answered 503."},
+    {.name = NULL},
+};
+#undef L
+
+static const struct fg_table cache_table = {
+    .path = "policies.cache",
+    .doc =
+        "The response cache of routes with `cache` (RFC 9111, in memory, shared by all threads).",
+    .keys = cache_keys,
+    .bytes = sizeof(struct fg_cache_conf),
+    .example = "{memory_max: 64MiB}",
+};
+
+static const struct fg_key policies_keys[] = {
+    {.name = "rate_limits",
+     .type = FG_KEY_MAP,
+     .offset = AT(fg_raw_config, rate_limits),
+     .count_offset = AT(fg_raw_config, rate_limit_count),
+     .table = &rate_limit_table,
+     .check = fg_text_check_name,
+     .max = 256,
+     .doc = "Token buckets, by name."},
+    {.name = "overload",
+     .type = FG_KEY_OBJECT,
+     .offset = AT(fg_raw_config, overload),
+     .table = &overload_table,
+     .doc = "Protection of the gateway itself."},
+    {.name = "cache",
+     .type = FG_KEY_OBJECT,
+     .offset = AT(fg_raw_config, cache),
+     .table = &cache_table,
+     .doc = "The response cache."},
+    {.name = NULL},
+};
+
+const struct fg_table fg_table_policies = {
+    .path = "policies",
+    .doc = "What routes and the gateway as a whole decide by.",
+    .keys = policies_keys,
+    .bytes = sizeof(struct fg_raw_config),
+    .example = "{rate_limits: {per-user: {rate: 10/s}}}",
+};

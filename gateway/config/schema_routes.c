@@ -1,0 +1,258 @@
+/*
+ * schema_routes.c: the tables of the routes.
+ */
+#include "config/raw.h"
+#include "config/schema.h"
+
+#define AT(type, member) (uint32_t) offsetof(struct type, member)
+#define MS UINT64_C(1000000)
+#define S (1000 * MS)
+#define DAY (24 * 3600 * S)
+#define GIB (UINT64_C(1) << 30)
+
+static const struct fg_choice methods[] = {
+    {"GET", FG_METHOD_GET},         {"HEAD", FG_METHOD_HEAD},
+    {"POST", FG_METHOD_POST},       {"PUT", FG_METHOD_PUT},
+    {"PATCH", FG_METHOD_PATCH},     {"DELETE", FG_METHOD_DELETE},
+    {"OPTIONS", FG_METHOD_OPTIONS}, {NULL, 0},
+};
+
+#define L(member) AT(fg_raw_route, conf.member)
+static const struct fg_key match_keys[] = {
+    {.name = "host",
+     .type = FG_KEY_STRING,
+     .offset = L(host),
+     .check = fg_text_check_host_pattern,
+     .doc = "`example.org`, or `*.example.org` for every name below it; without it any host."},
+    {.name = "path",
+     .type = FG_KEY_STRING,
+     .offset = L(path),
+     .check = fg_text_check_url_path,
+     .doc = "The whole path. Either this or `prefix`."},
+    {.name = "prefix",
+     .type = FG_KEY_STRING,
+     .offset = L(path_prefix),
+     .check = fg_text_check_url_path,
+     .doc = "The beginning of the path, in whole segments: `/api` matches `/api` and `/api/x`, not "
+            "`/apix`; `/api/` matches only what is below it."},
+    {.name = "methods",
+     .type = FG_KEY_BITS,
+     .offset = L(methods),
+     .choices = methods,
+     .derived = "any",
+     .doc = "Allowed methods; `GET` allows `HEAD` too."},
+    {.name = "headers",
+     .type = FG_KEY_HEADERS,
+     .offset = L(headers),
+     .count_offset = L(header_count),
+     .max = 16,
+     .doc = "Header fields that must be there with that value; `\"*\"` is any value."},
+    {.name = NULL},
+};
+
+static const struct fg_table match_table = {
+    .path = "routes[].match",
+    .doc = "What a request must look like.",
+    .keys = match_keys,
+    .bytes = sizeof(struct fg_raw_route),
+    .example = "{prefix: /api/}",
+};
+
+static const struct fg_key respond_keys[] = {
+    {.name = "status",
+     .type = FG_KEY_U32,
+     .offset = L(respond_status),
+     .initial = "200",
+     .min = 200,
+     .max = 599,
+     .doc = "Status of the answer."},
+    {.name = "body",
+     .type = FG_KEY_STRING,
+     .offset = L(respond_body),
+     .initial = "",
+     .doc = "Its text."},
+    {.name = NULL},
+};
+
+static const struct fg_table respond_table = {
+    .path = "routes[].respond",
+    .doc = "An answer from the configuration itself.",
+    .keys = respond_keys,
+    .bytes = sizeof(struct fg_raw_route),
+    .example = "{status: 410, body: \"The promotion is over.\"}",
+};
+
+static const struct fg_key route_cache_keys[] = {
+    {.name = "ttl",
+     .type = FG_KEY_DURATION,
+     .offset = L(cache_ttl_ns),
+     .initial = "response",
+     .zero_word = "response",
+     .min = 1 * MS,
+     .max = 365 * DAY,
+     .doc = "How long a response is fresh; `response`: what its own header fields say."},
+    {.name = NULL},
+};
+
+static const struct fg_table route_cache_table = {
+    .path = "routes[].cache",
+    .doc = "Keep responses in the cache of `policies.cache`; `cache: true` is enough.",
+    .keys = route_cache_keys,
+    .bytes = sizeof(struct fg_raw_route),
+    .example = "true",
+};
+
+static const struct fg_key waiting_room_keys[] = {
+    {.name = "admit",
+     .type = FG_KEY_RATE,
+     .offset = L(waiting_room.admit),
+     .is_required = true,
+     .min = 1,
+     .max = 1000000000,
+     .doc = "How many are let in."},
+    {.name = "burst",
+     .type = FG_KEY_U64,
+     .offset = L(waiting_room.burst),
+     .derived = "the amount of `admit`",
+     .min = 1,
+     .max = UINT32_MAX,
+     .doc = "Let in at once after a quiet time."},
+    {.name = "waiting_max",
+     .type = FG_KEY_U64,
+     .offset = L(waiting_room.waiting_max),
+     .initial = "1000000",
+     .min = 0,
+     .max = UINT64_C(1000000000),
+     .doc = "Places in the line; beyond it 503. A place costs no memory here: the client holds a "
+            "signed ticket."},
+    /* Long enough to come back after the phone's screen went dark, short enough to refill. */
+    {.name = "grace",
+     .type = FG_KEY_DURATION,
+     .offset = L(waiting_room.grace_ns),
+     .initial = "2m",
+     .min = 1 * S,
+     .max = 1 * DAY,
+     .doc = "How long a ticket stays good once its turn has come."},
+    {.name = NULL},
+};
+
+static const struct fg_table waiting_room_table = {
+    .path = "routes[].waiting_room",
+    .doc = "A virtual line before this route: who cannot be let in gets a ticket, a place and an "
+           "estimated time.",
+    .keys = waiting_room_keys,
+    .bytes = sizeof(struct fg_raw_route),
+    .example = "{admit: 500/s}",
+};
+
+static const struct fg_choice priorities[] = {
+    {"critical", FG_PRIORITY_CRITICAL},
+    {"high", FG_PRIORITY_HIGH},
+    {"normal", FG_PRIORITY_NORMAL},
+    {"low", FG_PRIORITY_LOW},
+    {NULL, 0},
+};
+
+static const struct fg_choice identity_needs[] = {
+    {"none", FG_IDENTITY_NONE},
+    {"optional", FG_IDENTITY_OPTIONAL},
+    {"required", FG_IDENTITY_REQUIRED},
+    {NULL, 0},
+};
+
+static const struct fg_key route_keys[] = {
+    {.name = "name",
+     .type = FG_KEY_STRING,
+     .offset = L(name),
+     .derived = "its path or prefix",
+     .check = fg_text_check_label,
+     .doc = "What logs and metrics call it."},
+    {.name = "match",
+     .type = FG_KEY_OBJECT,
+     .offset = 0,
+     .table = &match_table,
+     .is_required = true,
+     .doc = "What a request must look like."},
+    {.name = "to",
+     .type = FG_KEY_STRING,
+     .offset = AT(fg_raw_route, to),
+     .doc = "The backend: `cluster:NAME`, `static:NAME`, `orders` or `inference`. A route has this "
+            "or one of the next three."},
+    {.name = "session",
+     .type = FG_KEY_BOOL,
+     .offset = AT(fg_raw_route, is_session),
+     .initial = "false",
+     .doc = "Answer with a new guest's token."},
+    {.name = "redirect",
+     .type = FG_KEY_STRING,
+     .offset = L(redirect_to),
+     .check = fg_text_check_redirect_target,
+     .doc = "Answer 308 with this `Location`, a path or a URL."},
+    {.name = "respond",
+     .type = FG_KEY_SWITCH,
+     .offset = 0,
+     .count_offset = AT(fg_raw_route, is_response),
+     .table = &respond_table,
+     .doc = "Answer with a fixed text."},
+    {.name = "strip_prefix",
+     .type = FG_KEY_STRING,
+     .offset = L(strip_prefix),
+     .check = fg_text_check_url_path,
+     .doc = "Taken off the path before the backend sees it; a part of `match.prefix`."},
+    {.name = "priority",
+     .type = FG_KEY_ENUM,
+     .offset = L(priority),
+     .initial = "normal",
+     .choices = priorities,
+     .doc = "Who goes first in a queue, and who is refused last."},
+    {.name = "identity",
+     .type = FG_KEY_ENUM,
+     .offset = L(identity),
+     .initial = "none",
+     .choices = identity_needs,
+     .doc = "`required`: without a valid token the answer is 401. `optional`: a token is read when "
+            "there is one."},
+    {.name = "timeout",
+     .type = FG_KEY_DURATION,
+     .offset = L(timeout_ns),
+     .derived = "`limits.request_timeout`",
+     .min = 1 * MS,
+     .max = 7 * DAY,
+     .doc = "Deadline of the whole request."},
+    {.name = "body_max",
+     .type = FG_KEY_SIZE,
+     .offset = L(body_bytes_max),
+     .derived = "`limits.body_max`",
+     .min = 0,
+     .max = 1024 * GIB,
+     .doc = "Request body; more is answered 413."},
+    {.name = "rate_limits",
+     .type = FG_KEY_STRINGS,
+     .offset = AT(fg_raw_route, rate_limit_names),
+     .count_offset = AT(fg_raw_route, rate_limit_name_count),
+     .max = 8,
+     .doc = "Names out of `policies.rate_limits`; all of them must let a request pass."},
+    {.name = "cache",
+     .type = FG_KEY_SWITCH,
+     .offset = 0,
+     .count_offset = L(cache),
+     .table = &route_cache_table,
+     .doc = "Keep responses in the cache."},
+    {.name = "waiting_room",
+     .type = FG_KEY_SWITCH,
+     .offset = 0,
+     .count_offset = L(waiting_room.enabled),
+     .table = &waiting_room_table,
+     .doc = "A virtual line before this route."},
+    {.name = NULL},
+};
+#undef L
+
+const struct fg_table fg_table_routes = {
+    .path = "routes[]",
+    .doc = "Which request goes where. The first route that matches wins, in file order.",
+    .keys = route_keys,
+    .bytes = sizeof(struct fg_raw_route),
+    .node_offset = AT(fg_raw_route, node),
+    .example = "{match: {prefix: /}, to: static:www}",
+};

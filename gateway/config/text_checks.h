@@ -1,0 +1,53 @@
+/*
+ * text_checks.h: what a string of the configuration must look like, where any text will not do.
+ * Job      each check returns NULL for a good text, else a constant "is wrong; expected ...".
+ * Thread   any; pure functions, and no look at the machine.
+ */
+#ifndef FG_CONFIG_TEXT_CHECKS_H
+#define FG_CONFIG_TEXT_CHECKS_H
+
+#include "base/span.h"
+
+#include <netinet/in.h>
+
+typedef const char *(*fg_text_check_fn)(struct fg_span text);
+
+/* A numeric IP address with a port from 1: "0.0.0.0:8443", "[::]:8443". */
+const char *fg_text_check_listen_address(struct fg_span text);
+
+/* "host:port", "192.0.2.1:80", "[2001:db8::1]:80" or "unix:/path" */
+const char *fg_text_check_upstream_address(struct fg_span text);
+
+/* "example.org" or "example.org:8443" */
+const char *fg_text_check_authority(struct fg_span text);
+
+/* "example.org", "*.example.org", an address without a port */
+const char *fg_text_check_host_pattern(struct fg_span text);
+
+/* "/promo/", without query, fragment, dot segments, double slashes or percent-encoding */
+const char *fg_text_check_url_path(struct fg_span text);
+
+/* "/promo/" or "https://example.org/x" */
+const char *fg_text_check_redirect_target(struct fg_span text);
+
+/* A field value of RFC 9110 section 5.5, without blanks at the ends. */
+const char *fg_text_check_field_value(struct fg_span text);
+
+/* A field name: a token of RFC 9110 section 5.6.2. */
+const char *fg_text_check_field_name(struct fg_span text);
+
+/* A name given by the user: letters, digits, '.', '_', '-', '~', 64 bytes at most. */
+const char *fg_text_check_name(struct fg_span text);
+
+/* A route's name may also be a path. */
+const char *fg_text_check_label(struct fg_span text);
+
+/* A file's name without any directory. */
+const char *fg_text_check_file_name(struct fg_span text);
+
+const char *fg_text_check_not_empty(struct fg_span text);
+
+/* The socket address of a listen address that passed its check. */
+void fg_text_to_socket_address(struct fg_span text, struct sockaddr_in6 *out);
+
+#endif
