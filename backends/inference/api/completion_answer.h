@@ -1,0 +1,80 @@
+/*
+ * completion_answer.h: the bytes of one answer, as server-sent events or as one JSON document.
+ * Job      takes the model's text as it comes, hands out body bytes as the client takes them. Text
+ *          that a slow client has not taken is joined into one event, so a backlog costs no
+ * framing. Thread   the exchange's loop; no I/O, no clock. Never    builds a JSON tree, or holds
+ * more than text_bytes_max of text. Memory   the exchange's arena: a head made once, and the text
+ * not yet handed out.
+ *
+ *    stream    open (role) --> text, text, ... --> close (finish, usage?, [DONE]) --> complete
+ *    document  waits for finish: open --> text --> close (usage) --> complete
+ *
+ * Source   the OpenAI API's chat.completion, chat.completion.chunk and text_completion objects;
+ *          events: HTML Living Standard, section 9.2.
+ */
+#ifndef FG_INFERENCE_COMPLETION_ANSWER_H
+#define FG_INFERENCE_COMPLETION_ANSWER_H
+
+#include "base/arena.h"
+#include "base/span.h"
+#include "base/status.h"
+
+enum fg_answer_step { FG_ANSWER_OPEN, FG_ANSWER_TEXT, FG_ANSWER_CLOSE, FG_ANSWER_COMPLETE };
+
+struct fg_completion_answer {
+    /* configuration */
+    bool is_chat;
+    bool is_stream;
+    bool include_usage;  /* streams only; a document always has it */
+    struct fg_span head; /* "id":...,"object":...,"created":...,"model":... */
+    struct fg_arena *arena;
+    size_t text_bytes_max;
+
+    /* state */
+    enum fg_answer_step step;
+
+    /* text: [text_at, text_len) has not been handed out */
+    char *text;
+    size_t text_len;
+    size_t text_at;
+    size_t text_capacity;
+
+    /* valid once is_finished */
+    bool is_finished;
+    const char *finish_reason; /* constant */
+    uint32_t prompt_tokens;
+    uint32_t completion_tokens;
+};
+
+/*
+ * Begin an answer over a zeroed object with is_chat, is_stream, include_usage, arena and
+ * text_bytes_max filled in. `id` is plain ASCII; `model` any text; `created` seconds since 1970.
+ */
+FG_MUST_USE enum fg_status fg_completion_answer_init(struct fg_completion_answer *answer,
+                                                     const char *id, uint64_t created,
+                                                     const char *model);
+
+/* Append text. FG_ERR_LIMIT beyond text_bytes_max, FG_ERR_NO_MEMORY when the arena is used up. */
+FG_MUST_USE enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer,
+                                                    struct fg_span text);
+
+/* No text follows. `finish_reason` is a constant: "stop", "length". */
+void fg_completion_answer_finish(struct fg_completion_answer *answer, const char *finish_reason,
+                                 uint32_t prompt_tokens, uint32_t completion_tokens);
+
+/*
+ * As many body bytes as are ready and fit; 0 when there are none now. `room` is at least
+ * fg_completion_answer_room_min, with which it always moves on.
+ */
+size_t fg_completion_answer_fill(struct fg_completion_answer *answer, char *out, size_t room);
+size_t fg_completion_answer_room_min(const struct fg_completion_answer *answer);
+
+/* The whole body of a finished document of which nothing was handed out yet. */
+size_t fg_completion_answer_document_bytes(const struct fg_completion_answer *answer);
+
+static inline bool fg_completion_answer_is_complete(const struct fg_completion_answer *answer)
+{
+    return answer->step == FG_ANSWER_COMPLETE;
+}
+
+#endif

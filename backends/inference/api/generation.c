@@ -1,0 +1,408 @@
+/*
+ * generation.c: one completion request, from its first byte to the end of its answer.
+ * Job      collects the body, has it parsed and placed, turns tokens into the answer, and ends the
+ *          exchange exactly once. The head waits for the first token, so that a refusal until then
+ *          still is a proper 429 or 503.
+ * Thread   the exchange's event loop.
+ * Never    sends a token twice or leaves one out: tokens are numbered, and a request that went to
+ *          another worker carries those it has.
+ * Memory   the exchange's arena; text that the client does not take is bounded by max_tokens.
+ *
+ *    reading --> parsing --> waiting <--> running --> flushing --> ended
+ *       `----------------------^             (every state may end at once: refused, failed,
+ * cancelled)
+ */
+#include "inference_internal.h"
+
+#include "base/clock.h"
+#include "json_escape.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+/* Text of one token: the longest of common vocabularies have 128 bytes, broken bytes become three.
+ */
+#define TOKEN_TEXT_BYTES_MAX ((size_t)256)
+#define HELD_TEXT_BYTES_MAX ((size_t)8192) /* what a worker may hold back for stop texts */
+
+#define RETRY_PAUSE_MS_MIN UINT32_C(20) /* whatever a worker says, no ping-pong */
+
+#define MOVE(state) (1u << (state))
+
+static const uint8_t legal_moves[FG_GENERATION_STATE_COUNT] = {
+    [FG_GENERATION_READING] =
+        MOVE(FG_GENERATION_PARSING) | MOVE(FG_GENERATION_WAITING) | MOVE(FG_GENERATION_ENDED),
+    [FG_GENERATION_PARSING] = MOVE(FG_GENERATION_WAITING) | MOVE(FG_GENERATION_ENDED),
+    [FG_GENERATION_WAITING] = MOVE(FG_GENERATION_RUNNING) | MOVE(FG_GENERATION_ENDED),
+    [FG_GENERATION_RUNNING] =
+        MOVE(FG_GENERATION_WAITING) | MOVE(FG_GENERATION_FLUSHING) | MOVE(FG_GENERATION_ENDED),
+    [FG_GENERATION_FLUSHING] = MOVE(FG_GENERATION_ENDED),
+    [FG_GENERATION_ENDED] = 0,
+};
+
+static struct fg_counter *gauge_of(struct fg_generation *gen)
+{
+    if (gen->state == FG_GENERATION_RUNNING)
+        return &gen->thread->metrics->running;
+    if (gen->state == FG_GENERATION_WAITING)
+        return &gen->thread->metrics->waiting;
+    return NULL;
+}
+
+void fg_generation_set_state(struct fg_generation *gen, enum fg_generation_state next)
+{
+    assert((legal_moves[gen->state] & MOVE(next)) != 0);
+    struct fg_counter *gauge = gauge_of(gen);
+    if (gauge != NULL)
+        fg_counter_sub(gauge, 1);
+    gen->state = next;
+    gauge = gauge_of(gen);
+    if (gauge != NULL)
+        fg_counter_add_owned(gauge, 1);
+}
+
+uint64_t fg_generation_next_id(struct fg_inference_thread *thread)
+{
+    thread->ids_used++;
+    return (uint64_t)(thread->env->thread_index + 1) << 48 | thread->ids_used;
+}
+
+/* Give everything back; the exchange is still open, its `ex` is returned to be ended. */
+static struct fg_exchange *detach(struct fg_generation *gen)
+{
+    struct fg_exchange *ex = gen->ex;
+    fg_placement_remove(gen);
+    fg_request_table_remove(gen->thread->table, gen->id);
+    fg_completion_request_fini(&gen->request);
+    fg_generation_set_state(gen, FG_GENERATION_ENDED);
+    ex->backend_state = NULL;
+    return ex;
+}
+
+/* As detach, of a request that its worker may still be busy with. */
+static struct fg_exchange *abandon(struct fg_generation *gen)
+{
+    if (gen->link != NULL)
+        fg_channel_link_cancel(gen->link, gen->id);
+    return detach(gen);
+}
+
+void fg_generation_fail(struct fg_generation *gen, enum fg_failure failure, const char *detail)
+{
+    fg_counter_add_owned(&gen->thread->metrics->failed, 1);
+    fg_exchange_fail(abandon(gen), failure, detail);
+}
+
+void fg_generation_refuse(struct fg_generation *gen, const struct fg_generation_refusal *refusal,
+                          const char *message)
+{
+    if (gen->is_head_sent) {
+        fg_generation_fail(gen, refusal->status == 504 ? FG_FAILURE_TIMEOUT : FG_FAILURE_BUSY,
+                           "refused after its answer had begun");
+        return;
+    }
+    fg_counter_add_owned(&gen->thread->metrics->refused[refusal->reason], 1);
+    fg_exchange_refuse(abandon(gen), refusal->status, refusal->type, refusal->code, message,
+                       refusal->retry_after_ms);
+}
+
+void fg_generation_cancel(struct fg_generation *gen)
+{
+    fg_counter_add_owned(&gen->thread->metrics->cancelled, 1);
+    (void)abandon(gen);
+}
+
+static void send_head(struct fg_generation *gen)
+{
+    static const struct fg_field stream_fields[] = {
+        {FG_SPAN_LITERAL("content-type"), FG_SPAN_LITERAL("text/event-stream")},
+        {FG_SPAN_LITERAL("cache-control"), FG_SPAN_LITERAL("no-cache")},
+        {FG_SPAN_LITERAL("x-accel-buffering"), FG_SPAN_LITERAL("no")},
+    };
+    gen->is_head_sent = true;
+    if (gen->request.is_stream) {
+        fg_exchange_head(gen->ex, 200, stream_fields, 3);
+        return;
+    }
+    struct fg_field fields[3] = {
+        {FG_SPAN("content-type"), FG_SPAN("application/json")},
+        {FG_SPAN("cache-control"), FG_SPAN("no-store")},
+        {FG_SPAN("content-length"),
+         fg_arena_try_printf(gen->ex->arena, "%zu",
+                             fg_completion_answer_document_bytes(&gen->answer))},
+    };
+    /* Without memory for the length the gateway frames by itself. */
+    fg_exchange_head(gen->ex, 200, fields, fields[2].value.data == NULL ? 2 : 3);
+}
+
+/* Hand the client what it takes; ends the exchange after the last byte. */
+static void flush(struct fg_generation *gen)
+{
+    struct fg_inference_thread *thread = gen->thread;
+    if (!gen->request.is_stream && !gen->answer.is_finished)
+        return;
+    if (!gen->is_head_sent)
+        send_head(gen);
+    while (!gen->is_blocked) {
+        size_t bytes = fg_completion_answer_fill(&gen->answer, thread->chunk, thread->chunk_bytes);
+        if (bytes == 0)
+            break;
+        gen->is_blocked = !fg_exchange_write(gen->ex, thread->chunk, bytes);
+    }
+    if (fg_completion_answer_is_complete(&gen->answer)) {
+        fg_counter_add_owned(&thread->metrics->completed, 1);
+        fg_exchange_end(detach(gen));
+    }
+}
+
+void fg_generation_on_writable(struct fg_generation *gen)
+{
+    gen->is_blocked = false;
+    if (gen->is_head_sent)
+        flush(gen);
+}
+
+/* Append to the answer; false when that ended the request. */
+static bool add_text(struct fg_generation *gen, struct fg_span text)
+{
+    switch (fg_completion_answer_add(&gen->answer, text)) {
+    case FG_OK:
+        return true;
+    case FG_ERR_LIMIT:
+        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY,
+                           "the client took too little of the text for too long");
+        return false;
+    default:
+        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the text");
+        return false;
+    }
+}
+
+static void record_token(struct fg_generation *gen, uint64_t now_ns)
+{
+    struct fg_inference_metrics *metrics = gen->thread->metrics;
+    fg_inference_metrics_token(metrics, now_ns);
+    if (gen->token_count == 0) {
+        fg_histogram_record(&metrics->ttft, now_ns - gen->admitted_ns);
+        fg_exchange_hop_time(gen->ex, "ttft", now_ns - gen->admitted_ns);
+    } else {
+        fg_histogram_record(&metrics->tpot, now_ns - gen->last_token_ns);
+    }
+    gen->last_token_ns = now_ns;
+}
+
+static bool on_token(struct fg_generation *gen, struct fg_span payload)
+{
+    struct fg_channel_token token;
+    if (fg_channel_read_token(payload, &token) != FG_OK)
+        return false;
+    if (token.index != gen->token_count || gen->token_count == gen->request.max_tokens)
+        return false;
+    record_token(gen, fg_clock_monotonic_ns());
+    for (unsigned i = 0; i < 4; i++)
+        gen->tokens[(size_t)gen->token_count * 4 + i] = (unsigned char)(token.token >> (8 * i));
+    gen->token_count++;
+    if (add_text(gen, token.text))
+        flush(gen);
+    return true;
+}
+
+static bool on_done(struct fg_generation *gen, struct fg_span payload)
+{
+    struct fg_channel_done done;
+    if (fg_channel_read_done(payload, &done) != FG_OK)
+        return false;
+    fg_placement_remove(gen);
+    fg_generation_set_state(gen, FG_GENERATION_FLUSHING);
+    fg_counter_add_owned(&gen->thread->metrics->prompt_tokens, done.prompt_tokens);
+    if (!add_text(gen, done.text))
+        return true;
+    fg_completion_answer_finish(&gen->answer, done.finish == FG_FINISH_STOP ? "stop" : "length",
+                                done.prompt_tokens, done.completion_tokens);
+    if (!gen->is_head_sent) {
+        fg_exchange_hop_time(gen->ex, "worker_queue", done.queue_ns);
+        fg_exchange_hop_time(gen->ex, "prefill", done.prefill_ns);
+        fg_exchange_hop_time(gen->ex, "decode", done.decode_ns);
+    }
+    flush(gen);
+    return true;
+}
+
+/* How a worker's refusal reads for a client (channel.h gives the statuses). */
+static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *refused)
+{
+    static const struct {
+        unsigned status;
+        const char *type;
+        const char *code;
+        bool may_retry;
+    } answers[] = {
+        [FG_REFUSAL_QUEUE_FULL] = {429, "rate_limit_error", "queue_full", true},
+        [FG_REFUSAL_NO_BLOCKS] = {503, "overloaded_error", "no_kv_blocks", true},
+        [FG_REFUSAL_TOO_LONG] = {400, "invalid_request_error", "context_length_exceeded", false},
+        [FG_REFUSAL_BAD_PROMPT] = {400, "invalid_request_error", "bad_prompt", false},
+        [FG_REFUSAL_DEADLINE] = {504, "timeout_error", "deadline_exceeded", true},
+        [FG_REFUSAL_DRAINING] = {503, "overloaded_error", "draining", true},
+        [FG_REFUSAL_INTERNAL] = {500, "server_error", "inference_failed", false},
+    };
+    uint64_t retry_after_ms = 0;
+    if (answers[refused->reason].may_retry)
+        retry_after_ms = refused->retry_after_ms == 0 ? 1000 : refused->retry_after_ms;
+    return (struct fg_generation_refusal){
+        (unsigned)refused->reason, answers[refused->reason].status, answers[refused->reason].type,
+        answers[refused->reason].code, retry_after_ms};
+}
+
+static bool on_refused(struct fg_generation *gen, struct fg_span payload)
+{
+    struct fg_channel_refused refused;
+    if (fg_channel_read_refused(payload, &refused) != FG_OK)
+        return false;
+    bool is_draining = refused.reason == FG_REFUSAL_DRAINING;
+    bool is_short =
+        refused.reason == FG_REFUSAL_QUEUE_FULL || refused.reason == FG_REFUSAL_NO_BLOCKS;
+    struct fg_channel_link *link = gen->link;
+    fg_placement_remove(gen);
+    if (is_draining)
+        link->is_draining = true;
+    /* A request that lost its worker was admitted once: it waits its turn rather than be refused.
+     */
+    if (is_draining || (is_short && gen->losses > 0)) {
+        uint64_t now_ns = fg_clock_monotonic_ns();
+        uint32_t pause_ms = refused.retry_after_ms < RETRY_PAUSE_MS_MIN ? RETRY_PAUSE_MS_MIN
+                                                                        : refused.retry_after_ms;
+        gen->not_before_ns = is_draining ? 0 : now_ns + pause_ms * FG_MS;
+        if (gen->losses == 0)
+            gen->wait_until_ns = fg_placement_wait_until(gen->thread, now_ns);
+        fg_counter_add_owned(&gen->thread->metrics->resubmitted, 1);
+        fg_placement_place(gen);
+        return true;
+    }
+    char message[320];
+    snprintf(message, sizeof(message), "%.*s", FG_SPAN_ARGS(refused.message));
+    fg_json_clean(message);
+    struct fg_generation_refusal refusal = refusal_of(&refused);
+    fg_generation_refuse(gen, &refusal, message);
+    return true;
+}
+
+bool fg_generation_on_frame(struct fg_generation *gen, const struct fg_channel_header *header,
+                            struct fg_span payload)
+{
+    assert(gen->state == FG_GENERATION_RUNNING);
+    if (header->type == FG_CHANNEL_TOKEN)
+        return on_token(gen, payload);
+    if (header->type == FG_CHANNEL_DONE)
+        return on_done(gen, payload);
+    return on_refused(gen, payload);
+}
+
+/* The parts of the answer and the place for its tokens; false when there is no memory. */
+static bool make_answer(struct fg_generation *gen)
+{
+    const struct fg_inference *backend = gen->thread->backend;
+    const struct fg_completion_request *request = &gen->request;
+    char id[40];
+    uint64_t tag =
+        fg_span_hash(fg_span_make((const char *)&gen->id, sizeof(gen->id)), backend->hash_seed);
+    snprintf(id, sizeof(id), "%s-%016llx", gen->is_chat ? "chatcmpl" : "cmpl",
+             (unsigned long long)tag);
+    gen->answer = (struct fg_completion_answer){
+        .is_chat = gen->is_chat,
+        .is_stream = request->is_stream,
+        .include_usage = request->include_usage,
+        .arena = gen->ex->arena,
+        .text_bytes_max = request->max_tokens * TOKEN_TEXT_BYTES_MAX + HELD_TEXT_BYTES_MAX,
+    };
+    gen->tokens = fg_arena_try_alloc(gen->ex->arena, (size_t)request->max_tokens * 4);
+    return gen->tokens != NULL &&
+           fg_completion_answer_init(&gen->answer, id, fg_clock_wall_ns() / FG_S,
+                                     backend->model_name) == FG_OK;
+}
+
+void fg_generation_admit(struct fg_generation *gen)
+{
+    static const struct fg_generation_refusal too_large = {
+        FG_INFERENCE_REFUSED_INVALID, 413, "invalid_request_error", "body_too_large", 0};
+    struct fg_sampling *sampling = &gen->request.sampling;
+    if (!gen->request.has_seed &&
+        getrandom(&sampling->seed, sizeof(sampling->seed), 0) != sizeof(sampling->seed)) {
+        fg_generation_fail(gen, FG_FAILURE_INTERNAL, "no random seed");
+        return;
+    }
+    if (!make_answer(gen)) {
+        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the request");
+        return;
+    }
+    if (!fg_placement_fits(gen)) {
+        fg_generation_refuse(gen, &too_large, "the request is too large for an inference worker");
+        return;
+    }
+    gen->admitted_ns = fg_clock_monotonic_ns();
+    gen->wait_until_ns = fg_placement_wait_until(gen->thread, gen->admitted_ns);
+    fg_placement_place(gen);
+}
+
+void fg_generation_on_body(struct fg_generation *gen, const void *data, size_t len, bool is_last)
+{
+    static const struct fg_generation_refusal too_large = {
+        FG_INFERENCE_REFUSED_INVALID, 413, "invalid_request_error", "body_too_large", 0};
+    char message[96];
+    assert(gen->state == FG_GENERATION_READING);
+    switch (fg_body_collector_add(&gen->body, gen->ex, data, len)) {
+    case FG_OK:
+        if (is_last)
+            fg_generation_parse(gen);
+        return;
+    case FG_ERR_LIMIT:
+        snprintf(message, sizeof(message), "the body is too large; expected at most %zu bytes",
+                 gen->body.bytes_max);
+        fg_generation_refuse(gen, &too_large, message);
+        return;
+    default:
+        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the request's body");
+        return;
+    }
+}
+
+static size_t body_bytes_max(const struct fg_inference *backend, const struct fg_exchange *ex)
+{
+    size_t most = FG_CHANNEL_PAYLOAD_MAX;
+    if (backend->conf.body_bytes_max > 0 && backend->conf.body_bytes_max < most)
+        most = (size_t)backend->conf.body_bytes_max;
+    if (ex->body_bytes_max > 0 && ex->body_bytes_max < most)
+        most = (size_t)ex->body_bytes_max;
+    return most;
+}
+
+void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange *ex, bool is_chat)
+{
+    struct fg_inference_metrics *metrics = thread->metrics;
+    fg_counter_add_owned(&metrics->started, 1);
+    if (!ex->has_body) {
+        fg_counter_add_owned(&metrics->refused[FG_INFERENCE_REFUSED_INVALID], 1);
+        fg_exchange_refuse(ex, 400, "invalid_request_error", "invalid_json",
+                           "the body is empty; expected a JSON object", 0);
+        return;
+    }
+    struct fg_generation *gen = fg_arena_try_zalloc(ex->arena, sizeof(*gen));
+    if (gen == NULL) {
+        fg_counter_add_owned(&metrics->failed, 1);
+        fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "no memory for the request");
+        return;
+    }
+    gen->id = fg_generation_next_id(thread);
+    gen->ex = ex;
+    gen->thread = thread;
+    gen->is_chat = is_chat;
+    gen->body.bytes_max = body_bytes_max(thread->backend, ex);
+    fg_list_init(&gen->in_list);
+    if (!fg_request_table_try_add(thread->table, gen->id, gen)) {
+        fg_counter_add_owned(&metrics->refused[FG_INFERENCE_REFUSED_BUSY], 1);
+        fg_exchange_refuse(ex, 429, "rate_limit_error", "queue_full",
+                           "too many inference requests are open; try again later", 1000);
+        return;
+    }
+    ex->backend_state = gen;
+}

@@ -1,0 +1,224 @@
+/*
+ * placement.c: which worker gets a request, and what happens to requests that have none.
+ * Job      the ready worker with the fewest requests (of all event loops together), ties in turn. A
+ *          lost worker's requests go to another with the tokens they have; without a worker they
+ *          wait for one, bounded in time.
+ * Thread   the owning event loop.
+ * Memory   intrusive lists; the frames are the links'.
+ */
+#include "inference_internal.h"
+
+#include "base/clock.h"
+
+#include <assert.h>
+
+/* A request that three workers died with is taken for the cause. */
+#define LOSSES_MAX 3u
+
+uint64_t fg_placement_wait_until(const struct fg_inference_thread *thread, uint64_t now_ns)
+{
+    return now_ns + thread->backend->worker_wait_ns;
+}
+
+static struct fg_inference_worker_gauges *gauges_of(const struct fg_channel_link *link)
+{
+    const struct fg_inference_thread *thread = link->owner;
+    return &thread->backend->workers[link->worker_index];
+}
+
+static struct fg_channel_link *least_loaded(struct fg_inference_thread *thread)
+{
+    uint32_t count = thread->backend->conf.worker_count;
+    uint32_t start = thread->next_worker++ % count;
+    struct fg_channel_link *best = NULL;
+    uint64_t best_load = UINT64_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        struct fg_channel_link *link = &thread->links[(start + i) % count];
+        if (link->state != FG_LINK_READY || link->is_draining)
+            continue;
+        uint64_t load = fg_counter_get(&gauges_of(link)->outstanding);
+        if (load < best_load) {
+            best = link;
+            best_load = load;
+        }
+    }
+    return best;
+}
+
+static void fill_submit(const struct fg_generation *gen, struct fg_channel_submit *submit)
+{
+    const struct fg_completion_request *request = &gen->request;
+    submit->kind = request->is_chat ? FG_PROMPT_CHAT : FG_PROMPT_TEXT;
+    submit->priority = (uint32_t)gen->ex->priority;
+    submit->deadline_ns = gen->ex->deadline_ns;
+    submit->max_tokens = request->max_tokens;
+    submit->sampling = request->sampling;
+    submit->ignore_end = request->ignore_end;
+    submit->thinking = request->thinking;
+    submit->user_hash = 0;
+    if (gen->ex->user_id.len > 0)
+        submit->user_hash = fg_span_hash(gen->ex->user_id, gen->thread->backend->hash_seed) | 1;
+    submit->message_count = request->message_count;
+    memcpy(submit->messages, request->messages,
+           request->message_count * sizeof(request->messages[0]));
+    submit->stop_count = request->stop_count;
+    memcpy(submit->stops, request->stops, sizeof(request->stops));
+    submit->resumed_count = gen->token_count;
+    submit->resumed = gen->tokens;
+}
+
+bool fg_placement_fits(struct fg_generation *gen)
+{
+    struct fg_channel_submit *submit = &gen->thread->submit;
+    fill_submit(gen, submit);
+    submit->resumed_count = submit->max_tokens; /* the longest it can become */
+    size_t bytes = fg_channel_submit_bytes(submit);
+    return bytes <= gen->thread->links[0].out_bytes_max &&
+           bytes - FG_CHANNEL_HEADER_BYTES <= FG_CHANNEL_PAYLOAD_MAX;
+}
+
+static bool try_submit(struct fg_generation *gen)
+{
+    struct fg_inference_thread *thread = gen->thread;
+    struct fg_channel_link *link = least_loaded(thread);
+    if (link == NULL)
+        return false;
+    fill_submit(gen, &thread->submit);
+    size_t bytes = fg_channel_submit_bytes(&thread->submit);
+    unsigned char *out = fg_channel_link_reserve(link, bytes);
+    if (out == NULL)
+        return false;
+    fg_request_table_remove(thread->table, gen->id);
+    gen->id = fg_generation_next_id(thread);
+    bool is_added = fg_request_table_try_add(thread->table, gen->id, gen);
+    assert(is_added); /* its old place has just become free */
+    size_t written = fg_channel_write_submit(out, bytes, gen->id, &thread->submit);
+    assert(written == bytes);
+    fg_channel_link_commit(link, written);
+    fg_list_push_back(&link->generations, &gen->in_list);
+    gen->link = link;
+    fg_counter_add(&gauges_of(link)->outstanding, 1);
+    fg_generation_set_state(gen, FG_GENERATION_RUNNING);
+    return true;
+}
+
+/* When a waiting request needs the timer: its pause is over, or its time is up. */
+static uint64_t wake_of(const struct fg_generation *gen, uint64_t now_ns)
+{
+    return gen->not_before_ns > now_ns && gen->not_before_ns < gen->wait_until_ns
+               ? gen->not_before_ns
+               : gen->wait_until_ns;
+}
+
+static void wake_by(struct fg_inference_thread *thread, uint64_t at_ns, uint64_t now_ns)
+{
+    if (at_ns >= thread->wait_timer_ns)
+        return;
+    uint64_t pause_us = at_ns > now_ns ? (at_ns - now_ns) / FG_US + 1 : 0;
+    struct timeval pause = {(time_t)(pause_us / 1000000), (suseconds_t)(pause_us % 1000000)};
+    thread->wait_timer_ns = at_ns;
+    (void)event_add(thread->wait_timer, &pause);
+}
+
+static void let_wait(struct fg_generation *gen, uint64_t now_ns)
+{
+    fg_list_push_back(&gen->thread->waiting, &gen->in_list);
+    wake_by(gen->thread, wake_of(gen, now_ns), now_ns);
+}
+
+void fg_placement_place(struct fg_generation *gen)
+{
+    assert(gen->link == NULL);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    if (gen->state != FG_GENERATION_WAITING)
+        fg_generation_set_state(gen, FG_GENERATION_WAITING);
+    if (gen->not_before_ns > now_ns || !try_submit(gen))
+        let_wait(gen, now_ns);
+}
+
+void fg_placement_remove(struct fg_generation *gen)
+{
+    fg_list_remove(&gen->in_list);
+    if (gen->link != NULL)
+        fg_counter_sub(&gauges_of(gen->link)->outstanding, 1);
+    gen->link = NULL;
+}
+
+static void give_up(struct fg_generation *gen)
+{
+    static const struct fg_generation_refusal no_worker = {FG_INFERENCE_REFUSED_NO_WORKER, 503,
+                                                           "server_error", "no_worker", 1000};
+    fg_generation_refuse(gen, &no_worker, "no inference worker could take the request in time");
+}
+
+void fg_placement_retry(struct fg_inference_thread *thread)
+{
+    /* Worked off a list of its own: ending a request may start another one, which may wait. */
+    struct fg_list trying;
+    fg_list_init(&trying);
+    struct fg_list *it;
+    while ((it = fg_list_pop_front(&thread->waiting)) != NULL)
+        fg_list_push_back(&trying, it);
+    (void)event_del(thread->wait_timer);
+    thread->wait_timer_ns = UINT64_MAX;
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    while ((it = fg_list_pop_front(&trying)) != NULL) {
+        struct fg_generation *gen = FG_CONTAINER_OF(it, struct fg_generation, in_list);
+        if (gen->wait_until_ns <= now_ns)
+            give_up(gen);
+        else if (gen->not_before_ns > now_ns || !try_submit(gen))
+            let_wait(gen, now_ns);
+    }
+}
+
+static void on_ready(struct fg_channel_link *link)
+{
+    struct fg_inference_worker_gauges *gauges = gauges_of(link);
+    fg_counter_add(&gauges->connections, 1);
+    fg_counter_set(&gauges->pid, link->hello.pid);
+    fg_counter_set(&gauges->context_max, link->hello.context_max);
+    fg_placement_retry(link->owner);
+}
+
+static void on_lost(struct fg_channel_link *link)
+{
+    struct fg_inference_thread *thread = link->owner;
+    struct fg_inference_worker_gauges *gauges = gauges_of(link);
+    fg_counter_sub(&gauges->connections, 1);
+    fg_counter_add(&gauges->lost, 1);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    /* The link is down, so nothing is added to its list meanwhile. */
+    while (!fg_list_is_empty(&link->generations)) {
+        struct fg_generation *gen =
+            FG_CONTAINER_OF(link->generations.next, struct fg_generation, in_list);
+        fg_placement_remove(gen);
+        gen->losses++;
+        if (gen->losses >= LOSSES_MAX) {
+            fg_generation_fail(gen, FG_FAILURE_RESET, "inference workers died with it repeatedly");
+            continue;
+        }
+        gen->wait_until_ns = fg_placement_wait_until(thread, now_ns);
+        gen->not_before_ns = 0;
+        fg_counter_add_owned(&thread->metrics->resubmitted, 1);
+        fg_placement_place(gen);
+    }
+}
+
+static bool on_frame(struct fg_channel_link *link, const struct fg_channel_header *header,
+                     struct fg_span payload)
+{
+    struct fg_inference_thread *thread = link->owner;
+    struct fg_generation *gen = fg_request_table_find(thread->table, header->request_id);
+    if (gen == NULL)
+        return true; /* cancelled meanwhile */
+    return gen->link == link && fg_generation_on_frame(gen, header, payload);
+}
+
+static void on_room(struct fg_channel_link *link)
+{
+    struct fg_inference_thread *thread = link->owner;
+    if (!fg_list_is_empty(&thread->waiting))
+        fg_placement_retry(thread);
+}
+
+const struct fg_channel_link_events fg_placement_events = {on_ready, on_lost, on_frame, on_room};

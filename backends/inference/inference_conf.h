@@ -1,0 +1,33 @@
+/*
+ * inference_conf.h: what the configuration says about the inference pool. Filled by gateway/config;
+ * strings belong to the configuration snapshot.
+ */
+#ifndef FG_INFERENCE_CONF_H
+#define FG_INFERENCE_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fg_inference_conf {
+    bool enabled;
+    const char *model;         /* path of the GGUF file */
+    const char *model_name;    /* in /v1/models; NULL: the file's name without .gguf */
+    const char *chat_template; /* NULL: from the file */
+    uint32_t worker_count;
+    uint32_t threads_per_worker;
+    uint64_t kv_bytes;        /* data area of the arena, shared by all workers */
+    uint32_t sequences_max;   /* live sequences (waiting and running) in the arena */
+    uint32_t context_max;     /* prompt + output tokens of one request; 0: the model's */
+    uint32_t step_tokens_max; /* token budget of one step */
+    uint32_t prefill_chunk;   /* most prompt tokens of one sequence in one step */
+    uint32_t batch_max;       /* sequences running at once in one worker */
+    uint32_t waiting_max;     /* sequences waiting in one worker; one more is refused */
+    uint64_t wait_max_ns;     /* longest wait for KV blocks before a refusal */
+    uint32_t max_tokens_default;
+    uint32_t max_tokens_limit;
+    uint64_t body_bytes_max;
+    uint64_t worker_hang_ns;      /* a worker whose heartbeat is older is killed and restarted */
+    const char *socket_directory; /* where workers listen for the gateway */
+};
+
+#endif

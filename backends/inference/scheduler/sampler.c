@@ -1,0 +1,198 @@
+/*
+ * sampler.c: greedy, temperature, top-k and top-p over one row of logits.
+ * Job      weights are exp((logit - largest) / temperature); top-k keeps the k heaviest, then top-p
+ *          the fewest of those that hold the share p; the token is where a uniform number falls in
+ *          what is kept, heaviest first (by id where nothing is cut).
+ * Thread   any. Nothing is kept between calls.
+ * Never    sorts the vocabulary: a heap is built in linear time and gives up the heaviest first.
+ * Source   random numbers: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) as a counter-based
+ *          generator; top-p: Holtzman et al. 2020.
+ */
+#include "inference/scheduler/sampler.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+struct candidate {
+    float weight;
+    uint32_t id;
+};
+
+struct fg_sampler_scratch {
+    uint32_t vocab_count;
+    struct candidate candidates[];
+};
+
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+/* Uniform in [0, 1), a function of its arguments alone. */
+static double uniform(uint64_t seed, uint64_t position)
+{
+    const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t stream = mix(seed + golden);
+    return (double)(mix(stream + golden * (position + 1)) >> 11) * 0x1.0p-53;
+}
+
+/* The lowest id of the largest; NaN never wins. */
+static uint32_t pick_greedy(const float *logits, uint32_t vocab_count)
+{
+    uint32_t best = 0;
+    bool has_best = false;
+    for (uint32_t i = 0; i < vocab_count; i++) {
+        if (isnan(logits[i]) || (has_best && logits[i] <= logits[best]))
+            continue;
+        best = i;
+        has_best = true;
+    }
+    return best;
+}
+
+/* Heavier first; of equals the lower id. */
+static bool is_before(struct candidate a, struct candidate b)
+{
+    return a.weight > b.weight || (!(a.weight < b.weight) && a.id < b.id);
+}
+
+static void sift_down(struct candidate *heap, size_t count, size_t at)
+{
+    struct candidate moved = heap[at];
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= count)
+            break;
+        if (child + 1 < count && is_before(heap[child + 1], heap[child]))
+            child++;
+        if (!is_before(heap[child], moved))
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
+}
+
+static void make_heap(struct candidate *heap, size_t count)
+{
+    for (size_t i = count / 2; i-- > 0;)
+        sift_down(heap, count, i);
+}
+
+/* The heaviest leaves the heap and is put behind its new end. */
+static struct candidate pop(struct candidate *heap, size_t count)
+{
+    struct candidate top = heap[0];
+    heap[0] = heap[count - 1];
+    heap[count - 1] = top;
+    if (count > 1)
+        sift_down(heap, count - 1, 0);
+    return top;
+}
+
+/* Fills candidates with the tokens that can be drawn, by id; returns how many, and their sum. */
+static size_t collect(const struct fg_sampling *sampling, const float *logits, uint32_t vocab_count,
+                      float largest, struct candidate *candidates, double *total)
+{
+    float inverse = 1.0f / sampling->temperature;
+    size_t count = 0;
+    *total = 0;
+    for (uint32_t i = 0; i < vocab_count; i++) {
+        float weight = expf((logits[i] - largest) * inverse);
+        if (!(weight > 0)) /* NaN and what is too small to be drawn */
+            continue;
+        candidates[count++] = (struct candidate){weight, i};
+        *total += (double)weight;
+    }
+    return count;
+}
+
+static uint32_t draw_from_all(const struct candidate *candidates, size_t count, double target)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)candidates[i].weight;
+        if (target < sum)
+            return candidates[i].id;
+    }
+    return candidates[count - 1].id; /* rounding */
+}
+
+/*
+ * Pop the heaviest until `keep` are out or they weigh `mass`; they end at the back of the array,
+ * heaviest last. Returns how many came out, and their sum.
+ */
+static size_t cut(struct candidate *heap, size_t count, size_t keep, double mass, double *sum)
+{
+    size_t taken = 0;
+    *sum = 0;
+    while (taken < keep && (taken == 0 || *sum < mass)) {
+        *sum += (double)pop(heap, count - taken).weight;
+        taken++;
+    }
+    return taken;
+}
+
+static uint32_t draw_from_cut(const struct fg_sampling *sampling, struct candidate *candidates,
+                              size_t count, double total, double u)
+{
+    size_t keep = sampling->top_k != 0 && sampling->top_k < count ? sampling->top_k : count;
+    double sum;
+    make_heap(candidates, count);
+    if (keep < count && sampling->top_p < 1) { /* top-p is a share of what top-k left */
+        size_t taken = cut(candidates, count, keep, INFINITY, &total);
+        struct candidate *kept = candidates + count - taken; /* lightest first */
+        double mass = (double)sampling->top_p * total;
+        sum = 0;
+        for (keep = 0; keep < taken && (keep == 0 || sum < mass); keep++)
+            sum += (double)kept[taken - 1 - keep].weight;
+    } else {
+        double mass = sampling->top_p < 1 ? (double)sampling->top_p * total : INFINITY;
+        keep = cut(candidates, count, keep, mass, &sum);
+    }
+    double target = u * sum, reached = 0;
+    for (size_t i = 0; i < keep; i++) {
+        reached += (double)candidates[count - 1 - i].weight;
+        if (target < reached)
+            return candidates[count - 1 - i].id;
+    }
+    return candidates[count - keep].id; /* rounding */
+}
+
+struct fg_sampler_scratch *fg_sampler_scratch_create(uint32_t vocab_count)
+{
+    struct fg_sampler_scratch *scratch =
+        malloc(sizeof(*scratch) + (size_t)vocab_count * sizeof(scratch->candidates[0]));
+    if (scratch != NULL)
+        scratch->vocab_count = vocab_count;
+    return scratch;
+}
+
+void fg_sampler_scratch_destroy(struct fg_sampler_scratch *scratch)
+{
+    free(scratch);
+}
+
+uint32_t fg_sampler_pick(const struct fg_sampling *sampling, const float *logits,
+                         uint32_t vocab_count, uint64_t position,
+                         struct fg_sampler_scratch *scratch)
+{
+    assert(vocab_count >= 1);
+    uint32_t best = pick_greedy(logits, vocab_count);
+    /* An infinite or missing best leaves nothing to weigh. */
+    if (!(sampling->temperature > 0) || !isfinite(logits[best]))
+        return best;
+    assert(scratch->vocab_count >= vocab_count);
+    struct candidate *candidates = scratch->candidates;
+    double total;
+    size_t count = collect(sampling, logits, vocab_count, logits[best], candidates, &total);
+    if (count == 0) /* a temperature so small that even 0 / t is not a number */
+        return best;
+    double u = uniform(sampling->seed, position);
+    if (sampling->top_k == 0 && !(sampling->top_p < 1))
+        return draw_from_all(candidates, count, u * total);
+    return draw_from_cut(sampling, candidates, count, total, u);
+}

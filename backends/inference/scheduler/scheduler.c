@@ -1,0 +1,543 @@
+/*
+ * scheduler.c: how sequences come into the scheduler and leave it; scheduler_step.c runs them.
+ * Job      places, tickets, refusals with an honest Retry-After, cancel, drain.
+ * Thread   the worker's loop.
+ * Never    leaves an end without giving back blocks, batch slot and arena slot: fg_sequence_release
+ * is the one way out of every state.
+ */
+#include "inference/scheduler/scheduler_internal.h"
+
+#include "base/clock.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RETRY_MIN_MS 100u
+#define RETRY_MAX_MS 60000u
+#define RATE_WINDOW_NS (250 * FG_MS)
+#define MOVE(state) (1u << (state))
+
+_Static_assert(FG_STOP_COUNT_MAX == FG_CHANNEL_STOPS_MAX, "a request's stops fit the matcher");
+_Static_assert(FG_REFUSAL_INTERNAL < FG_KV_REFUSAL_COUNT, "every reason has its counter");
+
+static const uint8_t legal_moves[FG_SEQUENCE_STATE_COUNT] = {
+    [FG_SEQUENCE_FREE] = MOVE(FG_SEQUENCE_PREPARING),
+    [FG_SEQUENCE_PREPARING] = MOVE(FG_SEQUENCE_WAITING) | MOVE(FG_SEQUENCE_FREE),
+    [FG_SEQUENCE_WAITING] = MOVE(FG_SEQUENCE_PREFILL) | MOVE(FG_SEQUENCE_FREE),
+    [FG_SEQUENCE_PREFILL] = MOVE(FG_SEQUENCE_DECODE) | MOVE(FG_SEQUENCE_FREE),
+    [FG_SEQUENCE_DECODE] = MOVE(FG_SEQUENCE_FREE),
+};
+
+uint32_t fg_scheduler_waiting(const struct fg_scheduler *s)
+{
+    return s->state_counts[FG_SEQUENCE_PREPARING] + s->state_counts[FG_SEQUENCE_WAITING];
+}
+
+uint32_t fg_scheduler_running(const struct fg_scheduler *s)
+{
+    return s->state_counts[FG_SEQUENCE_PREFILL] + s->state_counts[FG_SEQUENCE_DECODE];
+}
+
+void fg_sequence_set_state(struct fg_scheduler *s, struct fg_sequence *seq,
+                           enum fg_sequence_state next)
+{
+    assert((legal_moves[seq->state] & MOVE(next)) != 0);
+    if (seq->state == FG_SEQUENCE_WAITING)
+        s->blocks_wanted -= seq->blocks_needed;
+    if (next == FG_SEQUENCE_WAITING)
+        s->blocks_wanted += seq->blocks_needed;
+    s->state_counts[seq->state]--;
+    s->state_counts[next]++;
+    seq->state = next;
+    fg_counter_set(&s->record->waiting, fg_scheduler_waiting(s));
+    fg_counter_set(&s->record->running, fg_scheduler_running(s));
+}
+
+void fg_sequence_enqueue(struct fg_list *list, struct fg_sequence *seq)
+{
+    struct fg_list *after = list->prev;
+    while (after != list) {
+        const struct fg_sequence *other = FG_SEQUENCE_OF(after);
+        if (other->priority != seq->priority       ? other->priority < seq->priority
+            : other->is_resumed != seq->is_resumed ? other->is_resumed
+                                                   : other->arrival < seq->arrival)
+            break;
+        after = after->prev;
+    }
+    fg_list_insert_between(after, &seq->link, after->next);
+}
+
+static void count_rate(struct fg_rate *rate, uint64_t total, uint64_t now_ns)
+{
+    if (now_ns < rate->window_start_ns + RATE_WINDOW_NS)
+        return;
+    double elapsed_s = (double)(now_ns - rate->window_start_ns) / (double)FG_S;
+    double per_s = (double)(total - rate->total_at_start) / elapsed_s;
+    rate->per_s = rate->per_s > 0 ? 0.75 * rate->per_s + 0.25 * per_s : per_s;
+    rate->window_start_ns = now_ns;
+    rate->total_at_start = total;
+}
+
+void fg_scheduler_count_rates(struct fg_scheduler *s, uint64_t now_ns)
+{
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(s->arena, &gauges);
+    count_rate(&s->block_rate, gauges.blocks_released, now_ns);
+    count_rate(&s->finish_rate, s->finished, now_ns);
+}
+
+static double ms_at_rate(double count, const struct fg_rate *rate, double otherwise_ms)
+{
+    if (count <= 0)
+        return 0;
+    return rate->per_s > 0 ? count * 1000.0 / rate->per_s : otherwise_ms;
+}
+
+uint32_t fg_scheduler_retry_after_ms(struct fg_scheduler *s, uint64_t blocks_needed)
+{
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(s->arena, &gauges);
+    fg_scheduler_count_rates(s, s->clock_ns());
+    /* Whichever runs short decides: memory, or places in the batch. */
+    double otherwise_ms = (double)s->wait_max_ns / (double)FG_MS;
+    double blocks = (double)s->blocks_wanted + (double)blocks_needed - (double)gauges.blocks_free;
+    double places = (double)fg_scheduler_waiting(s) + 1 -
+                    ((double)s->batch_max - (double)fg_scheduler_running(s));
+    double blocks_ms = ms_at_rate(blocks, &s->block_rate, otherwise_ms);
+    double places_ms = ms_at_rate(places, &s->finish_rate, otherwise_ms);
+    double ms = blocks_ms > places_ms ? blocks_ms : places_ms;
+    if (ms < RETRY_MIN_MS)
+        return RETRY_MIN_MS;
+    return ms > RETRY_MAX_MS ? RETRY_MAX_MS : (uint32_t)ms;
+}
+
+/* Whether trying again can help. */
+static bool is_retryable(enum fg_refusal reason)
+{
+    return reason == FG_REFUSAL_QUEUE_FULL || reason == FG_REFUSAL_NO_BLOCKS;
+}
+
+static void say_refused(struct fg_scheduler *s, const struct fg_scheduler_key *key,
+                        enum fg_refusal reason, uint64_t blocks_needed, const char *message)
+{
+    struct fg_channel_refused refused = {
+        .reason = reason,
+        .retry_after_ms = is_retryable(reason) ? fg_scheduler_retry_after_ms(s, blocks_needed) : 0,
+        .message = fg_span_from_string(message),
+    };
+    fg_counter_add_owned(&s->record->refused[reason], 1);
+    s->events.on_refused(key, &refused, s->events.owner);
+}
+
+void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    if (seq->state == FG_SEQUENCE_PREFILL || seq->state == FG_SEQUENCE_DECODE) {
+        assert(s->batch_free_count < s->batch_max);
+        s->batch_free[s->batch_free_count++] = seq->batch_slot;
+    }
+    if (seq->has_kv)
+        fg_kv_arena_sequence_close(s->arena, seq->kv);
+    seq->has_kv = false;
+    fg_token_list_fini(&seq->prompt);
+    seq->prompt = (struct fg_token_list){0};
+    fg_sequence_set_state(s, seq, FG_SEQUENCE_FREE);
+    seq->generation++; /* tickets out there find nothing any more */
+    fg_list_remove(&seq->link);
+    fg_list_push_front(&s->free, &seq->link);
+}
+
+void fg_sequence_refuse(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_refusal reason,
+                        const char *message)
+{
+    struct fg_scheduler_key key = seq->key;
+    /* One that waits is among the wanted blocks already. */
+    uint32_t blocks_needed = seq->state == FG_SEQUENCE_WAITING ? 0 : seq->blocks_needed;
+    say_refused(s, &key, reason, blocks_needed, message);
+    fg_sequence_release(s, seq);
+}
+
+static uint64_t since(uint64_t from_ns, uint64_t to_ns)
+{
+    return from_ns != 0 && to_ns > from_ns ? to_ns - from_ns : 0;
+}
+
+void fg_sequence_done(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_finish finish,
+                      bool flush_held)
+{
+    size_t held = 0;
+    if (flush_held) {
+        held = fg_stop_match_finish(&seq->stop, s->out);
+        held += fg_detokenizer_finish(&seq->detok, s->out + held, 8);
+    }
+    uint64_t scheduled_ns = seq->scheduled_ns != 0 ? seq->scheduled_ns : s->clock_ns();
+    struct fg_channel_done done = {
+        .finish = finish,
+        .text = fg_span_make(s->out, held),
+        .prompt_tokens = seq->prompt_count,
+        .completion_tokens = seq->generated,
+        .queue_ns = since(seq->submitted_ns, scheduled_ns),
+        .prefill_ns = since(seq->scheduled_ns, seq->first_token_ns),
+        .decode_ns = since(seq->first_token_ns, seq->last_token_ns),
+    };
+    s->finished++;
+    s->events.on_done(&seq->key, &done, s->events.owner);
+    fg_sequence_release(s, seq);
+}
+
+bool fg_sequence_text(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t token, size_t *len)
+{
+    size_t text_len = fg_detokenizer_push(&seq->detok, s->tokenizer, token, s->text, s->text_bytes);
+    assert(text_len <= s->text_bytes);
+    return fg_stop_match_push(&seq->stop, fg_span_make(s->text, text_len), s->out, len);
+}
+
+static struct fg_sequence *find_ticket(const struct fg_scheduler *s,
+                                       struct fg_scheduler_ticket ticket)
+{
+    assert(ticket.slot < s->sequence_count);
+    struct fg_sequence *seq = &s->sequences[ticket.slot];
+    return seq->state != FG_SEQUENCE_FREE && seq->generation == ticket.generation ? seq : NULL;
+}
+
+static struct fg_sequence *find_key(const struct fg_scheduler *s,
+                                    const struct fg_scheduler_key *key)
+{
+    for (uint32_t i = 0; i < s->sequence_count; i++) {
+        struct fg_sequence *seq = &s->sequences[i];
+        if (seq->state != FG_SEQUENCE_FREE && seq->key.connection == key->connection &&
+            seq->key.request_id == key->request_id)
+            return seq;
+    }
+    return NULL;
+}
+
+/* Why a request cannot even take a place; NULL when it can. */
+static const char *entry_refusal(const struct fg_scheduler *s,
+                                 const struct fg_channel_submit *submit, enum fg_refusal *reason)
+{
+    *reason = FG_REFUSAL_DRAINING;
+    if (s->is_draining)
+        return "the worker is being stopped";
+    *reason = FG_REFUSAL_DEADLINE;
+    if (submit->deadline_ns != 0 && s->clock_ns() >= submit->deadline_ns)
+        return "the deadline had passed before the request reached the worker";
+    *reason = FG_REFUSAL_TOO_LONG;
+    if (submit->max_tokens >= s->context_max)
+        return "max_tokens leaves no room for a prompt in the context";
+    *reason = FG_REFUSAL_QUEUE_FULL;
+    if (fg_list_is_empty(&s->free))
+        return "too many requests are waiting for inference";
+    return NULL;
+}
+
+enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_scheduler_key *key,
+                                  const struct fg_channel_submit *submit,
+                                  struct fg_scheduler_ticket *out)
+{
+    if (find_key(s, key) != NULL)
+        return FG_ERR_INVALID;
+    enum fg_refusal reason;
+    const char *why = entry_refusal(s, submit, &reason);
+    if (why != NULL) {
+        say_refused(s, key, reason, 1, why);
+        return FG_ERR_BUSY;
+    }
+    struct fg_sequence *seq = FG_SEQUENCE_OF(s->free.next);
+    if (!fg_stop_match_init(&seq->stop, submit->stops, submit->stop_count)) {
+        say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0,
+                    "a stop string is longer than the 256 bytes that are possible");
+        return FG_ERR_BUSY;
+    }
+    fg_list_remove(&seq->link);
+    seq->key = *key;
+    seq->priority = submit->priority;
+    seq->is_resumed = submit->resumed_count > 0;
+    seq->ignore_end = submit->ignore_end;
+    seq->arrival = s->arrivals++;
+    seq->deadline_ns = submit->deadline_ns;
+    seq->max_tokens = submit->max_tokens;
+    seq->sampling = submit->sampling;
+    seq->prompt_count = 0;
+    seq->blocks_needed = 0;
+    seq->computed = 0;
+    seq->generated = 0;
+    seq->last_token = 0;
+    seq->detok = (struct fg_detokenizer){0};
+    seq->submitted_ns = s->clock_ns();
+    seq->scheduled_ns = 0;
+    seq->first_token_ns = 0;
+    seq->last_token_ns = 0;
+    fg_sequence_set_state(s, seq, FG_SEQUENCE_PREPARING);
+    fg_list_push_back(&s->preparing, &seq->link);
+    *out = (struct fg_scheduler_ticket){seq->slot, seq->generation};
+    return FG_OK;
+}
+
+bool fg_scheduler_is_wanted(const struct fg_scheduler *s, struct fg_scheduler_ticket ticket)
+{
+    return find_ticket(s, ticket) != NULL;
+}
+
+/* Puts the resumed tokens behind the prompt; false when there is no memory for them. */
+static bool append_resumed(struct fg_token_list *list, const unsigned char *resumed, uint32_t count)
+{
+    if (count == 0)
+        return true;
+    uint32_t *ids = realloc(list->ids, (list->count + count) * sizeof(*ids));
+    if (ids == NULL)
+        return false;
+    list->ids = ids;
+    list->capacity = list->count + count;
+    for (uint32_t i = 0; i < count; i++) {
+        const unsigned char *at = resumed + (size_t)i * 4;
+        ids[list->count++] =
+            (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    }
+    return true;
+}
+
+/* The blocks are known from here on; says why the request can never run, or NULL. */
+static const char *prompt_refusal(struct fg_scheduler *s, struct fg_sequence *seq,
+                                  enum fg_refusal *reason, char *text, size_t text_bytes)
+{
+    *reason = FG_REFUSAL_BAD_PROMPT;
+    if (seq->prompt_count == 0)
+        return "the prompt is empty";
+    *reason = FG_REFUSAL_TOO_LONG;
+    uint64_t tokens = (uint64_t)seq->prompt_count + seq->max_tokens;
+    uint64_t blocks = (tokens + FG_KV_BLOCK_TOKENS - 1) / FG_KV_BLOCK_TOKENS;
+    uint64_t most = (uint64_t)s->table_max * FG_KV_BLOCK_TOKENS;
+    most = most < s->context_max ? most : s->context_max;
+    if (tokens > s->context_max || blocks > s->table_max) {
+        snprintf(text, text_bytes,
+                 "the prompt has %u tokens and max_tokens is %u; expected at most %llu together",
+                 seq->prompt_count, seq->max_tokens, (unsigned long long)most);
+        return text;
+    }
+    seq->blocks_needed = (uint32_t)blocks;
+    *reason = FG_REFUSAL_BAD_PROMPT;
+    for (size_t i = 0; i < seq->prompt.count; i++) {
+        if (seq->prompt.ids[i] >= s->vocab_count)
+            return "a token of the prompt is not in the model's vocabulary";
+    }
+    return NULL;
+}
+
+/*
+ * Bring detokenizer and stop strings to where they were after the resumed tokens; what they write
+ * was sent then. Returns false when the sequence turned out to be complete, and has been ended.
+ */
+static bool replay_resumed(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    for (size_t i = seq->prompt_count; i < seq->prompt.count; i++) {
+        size_t len;
+        uint32_t token = seq->prompt.ids[i];
+        if (fg_tokenizer_is_end(s->tokenizer, token) && !seq->ignore_end) {
+            fg_sequence_done(s, seq, FG_FINISH_STOP, true);
+            return false;
+        }
+        seq->generated++;
+        if (fg_sequence_text(s, seq, token, &len)) {
+            fg_sequence_done(s, seq, FG_FINISH_STOP, false);
+            return false;
+        }
+    }
+    if (seq->generated >= seq->max_tokens) {
+        fg_sequence_done(s, seq, FG_FINISH_LENGTH, true);
+        return false;
+    }
+    return true;
+}
+
+static bool open_in_arena(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    struct fg_kv_sequence_info info = {
+        .connection_key = seq->key.connection,
+        .request_id = seq->key.request_id,
+        .sampling = seq->sampling,
+        .prompt_count = seq->prompt_count,
+        .max_tokens = seq->max_tokens,
+        .priority = seq->priority,
+    };
+    seq->has_kv = fg_kv_arena_sequence_open(s->arena, s->worker_index, &info, &seq->kv) == FG_OK;
+    return seq->has_kv;
+}
+
+void fg_scheduler_submit(struct fg_scheduler *s, struct fg_scheduler_ticket ticket,
+                         struct fg_token_list *prompt, const unsigned char *resumed,
+                         uint32_t resumed_count)
+{
+    struct fg_sequence *seq = find_ticket(s, ticket);
+    if (seq == NULL) {
+        fg_token_list_fini(prompt);
+        *prompt = (struct fg_token_list){0};
+        return;
+    }
+    assert(seq->state == FG_SEQUENCE_PREPARING);
+    seq->prompt = *prompt;
+    *prompt = (struct fg_token_list){0};
+    seq->prompt_count = (uint32_t)seq->prompt.count;
+    if (!append_resumed(&seq->prompt, resumed, resumed_count)) {
+        fg_sequence_refuse(s, seq, FG_REFUSAL_INTERNAL, "the worker is out of memory");
+        return;
+    }
+    char text[160];
+    enum fg_refusal reason;
+    const char *why = prompt_refusal(s, seq, &reason, text, sizeof(text));
+    if (why != NULL) {
+        fg_sequence_refuse(s, seq, reason, why);
+        return;
+    }
+    if (!replay_resumed(s, seq))
+        return;
+    if (!open_in_arena(s, seq)) {
+        fg_sequence_refuse(s, seq, FG_REFUSAL_QUEUE_FULL,
+                           "too many sequences are in the inference pool");
+        return;
+    }
+    fg_sequence_set_state(s, seq, FG_SEQUENCE_WAITING);
+    fg_list_remove(&seq->link);
+    fg_sequence_enqueue(&s->waiting, seq);
+}
+
+void fg_scheduler_reject(struct fg_scheduler *s, struct fg_scheduler_ticket ticket,
+                         enum fg_refusal reason, const char *message)
+{
+    struct fg_sequence *seq = find_ticket(s, ticket);
+    if (seq != NULL)
+        fg_sequence_refuse(s, seq, reason, message);
+}
+
+void fg_scheduler_cancel(struct fg_scheduler *s, const struct fg_scheduler_key *key)
+{
+    struct fg_sequence *seq = find_key(s, key);
+    if (seq != NULL)
+        fg_sequence_release(s, seq);
+}
+
+void fg_scheduler_cancel_connection(struct fg_scheduler *s, uint64_t connection)
+{
+    for (uint32_t i = 0; i < s->sequence_count; i++) {
+        struct fg_sequence *seq = &s->sequences[i];
+        if (seq->state != FG_SEQUENCE_FREE && seq->key.connection == connection)
+            fg_sequence_release(s, seq);
+    }
+}
+
+static void refuse_list(struct fg_scheduler *s, struct fg_list *list, const char *message)
+{
+    FG_LIST_EACH_SAFE(it, after, list)
+    fg_sequence_refuse(s, FG_SEQUENCE_OF(it), FG_REFUSAL_DRAINING, message);
+}
+
+void fg_scheduler_drain(struct fg_scheduler *s)
+{
+    s->is_draining = true;
+    refuse_list(s, &s->preparing, "the worker is being stopped");
+    refuse_list(s, &s->waiting, "the worker is being stopped");
+}
+
+void fg_scheduler_evict(struct fg_scheduler *s)
+{
+    fg_scheduler_drain(s);
+    refuse_list(s, &s->running, "the worker is being stopped");
+}
+
+static bool allocate(struct fg_scheduler *s)
+{
+    size_t batch = s->batch_max;
+    s->sequences = calloc(s->sequence_count, sizeof(*s->sequences));
+    s->batch_free = calloc(batch, sizeof(*s->batch_free));
+    s->tables = calloc(batch * s->table_max, sizeof(*s->tables));
+    s->logits = calloc(batch * s->vocab_count, sizeof(*s->logits));
+    s->runs = calloc(batch, sizeof(*s->runs));
+    s->owner = calloc(batch, sizeof(struct fg_sequence *));
+    s->sampler = fg_sampler_scratch_create(s->vocab_count);
+    s->text_bytes = fg_tokenizer_push_bytes_max(s->tokenizer) + 8;
+    s->text = malloc(s->text_bytes);
+    s->out = malloc(s->text_bytes + FG_STOP_BYTES_MAX + 8);
+    return s->sequences != NULL && s->batch_free != NULL && s->tables != NULL &&
+           s->logits != NULL && s->runs != NULL && s->owner != NULL && s->sampler != NULL &&
+           s->text != NULL && s->out != NULL;
+}
+
+static void apply_conf(struct fg_scheduler *s, const struct fg_scheduler_options *options)
+{
+    const struct fg_inference_conf *conf = options->conf;
+    s->step_tokens_max = conf->step_tokens_max > 0 ? conf->step_tokens_max : 1;
+    s->prefill_chunk = conf->prefill_chunk > 0 ? conf->prefill_chunk : s->step_tokens_max;
+    /* Every running sequence gets its token in every step. */
+    s->batch_max = conf->batch_max > 0 ? conf->batch_max : 1;
+    if (s->batch_max > s->step_tokens_max)
+        s->batch_max = s->step_tokens_max;
+    s->waiting_max = conf->waiting_max;
+    s->sequence_count = s->batch_max + s->waiting_max;
+    s->wait_max_ns = conf->wait_max_ns;
+    s->lease_ns = conf->worker_hang_ns;
+    s->context_max = options->context_max;
+    s->vocab_count = options->vocab_count;
+}
+
+enum fg_status fg_scheduler_create(struct fg_scheduler **out,
+                                   const struct fg_scheduler_options *options,
+                                   struct fg_error *error)
+{
+    *out = NULL;
+    assert(options->context_max > 0 && options->vocab_count > 0);
+    struct fg_scheduler *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return fg_error_set(error, "scheduler: out of memory");
+    s->events = options->events;
+    s->arena = options->arena;
+    s->record = fg_kv_arena_worker(options->arena, options->worker_index);
+    assert(s->record != NULL);
+    s->executor = options->executor;
+    s->tokenizer = options->tokenizer;
+    s->clock_ns = options->clock_ns != NULL ? options->clock_ns : fg_clock_monotonic_ns;
+    s->worker_index = options->worker_index;
+    s->table_max = fg_kv_arena_table_max(options->arena);
+    apply_conf(s, options);
+    fg_list_init(&s->free);
+    fg_list_init(&s->preparing);
+    fg_list_init(&s->waiting);
+    fg_list_init(&s->running);
+    if (!allocate(s)) {
+        fg_scheduler_destroy(s);
+        return fg_error_set(error, "scheduler: out of memory for batch_max %u and waiting_max %u",
+                            options->conf->batch_max, options->conf->waiting_max);
+    }
+    for (uint32_t i = 0; i < s->sequence_count; i++) {
+        s->sequences[i].slot = i;
+        fg_list_push_back(&s->free, &s->sequences[i].link);
+    }
+    s->state_counts[FG_SEQUENCE_FREE] = s->sequence_count;
+    for (uint32_t i = 0; i < s->batch_max; i++)
+        s->batch_free[s->batch_free_count++] = s->batch_max - 1 - i;
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(s->arena, &gauges);
+    s->block_rate = (struct fg_rate){s->clock_ns(), gauges.blocks_released, 0};
+    s->finish_rate = (struct fg_rate){s->clock_ns(), 0, 0};
+    *out = s;
+    return FG_OK;
+}
+
+void fg_scheduler_destroy(struct fg_scheduler *s)
+{
+    if (s == NULL)
+        return;
+    for (uint32_t i = 0; s->sequences != NULL && i < s->sequence_count; i++) {
+        if (s->sequences[i].state != FG_SEQUENCE_FREE)
+            fg_sequence_release(s, &s->sequences[i]);
+    }
+    free(s->sequences);
+    free(s->batch_free);
+    free(s->tables);
+    free(s->logits);
+    free(s->runs);
+    free(s->owner);
+    fg_sampler_scratch_destroy(s->sampler);
+    free(s->text);
+    free(s->out);
+    free(s);
+}

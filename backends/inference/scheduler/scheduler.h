@@ -1,0 +1,118 @@
+/*
+ * scheduler.h: continuous batching in one worker: which sequences the next step computes.
+ * Job      admit by KV blocks, batch decodes before prompts, sample, and tell what came of each.
+ * Thread   the worker's loop alone, callbacks included; the clock is passed in.
+ * Never    admits what could run out of memory later: the blocks of prompt + max_tokens are
+ * reserved before the first step, so an admitted sequence ends by its own doing only. Memory   all
+ * slots, tables and logits are made at create; a prompt's tokens come with it and are bounded by
+ * the context.
+ *
+ *    enter --> preparing --submit--> waiting --blocks--> prefill --> decode --> done
+ *                  |                    |                   |          |
+ *                  `--------------------+---- refused ------+----------'   cancel: gone, no word
+ *
+ * Order    resumed sequences, then arrival, within a priority. Nobody overtakes the first in line
+ *          when its blocks are not there: a large request is not starved by small ones.
+ */
+#ifndef FG_INFERENCE_SCHEDULER_H
+#define FG_INFERENCE_SCHEDULER_H
+
+#include "inference/inference_conf.h"
+#include "inference/kv/kv_arena_shared.h"
+#include "inference/model/executor.h"
+#include "inference/tokenizer/tokenizer.h"
+#include "inference/worker/channel.h"
+
+struct fg_scheduler;
+
+/* Whose request it is. Connection keys are never used again. */
+struct fg_scheduler_key {
+    uint64_t connection;
+    uint64_t request_id;
+};
+
+/* A place taken by enter; stale once the sequence has ended. */
+struct fg_scheduler_ticket {
+    uint32_t slot;
+    uint32_t generation;
+};
+
+/* What happens to a request. Called from within the calls below; they must not call back in. */
+struct fg_scheduler_events {
+    void (*on_token)(const struct fg_scheduler_key *key, const struct fg_channel_token *token,
+                     void *owner);
+    void (*on_done)(const struct fg_scheduler_key *key, const struct fg_channel_done *done,
+                    void *owner);
+    void (*on_refused)(const struct fg_scheduler_key *key, const struct fg_channel_refused *refused,
+                       void *owner);
+    void *owner;
+};
+
+struct fg_scheduler_options {
+    const struct fg_inference_conf *conf; /* limits; read at create only */
+    uint32_t context_max;                 /* prompt + max_tokens of one request */
+    uint32_t vocab_count;
+    uint32_t worker_index;
+    struct fg_kv_arena *arena;    /* these three outlive the scheduler */
+    struct fg_executor *executor; /* its batch_tokens_max is at least conf->step_tokens_max */
+    const struct fg_tokenizer *tokenizer;
+    struct fg_scheduler_events events;
+    uint64_t (*clock_ns)(void); /* NULL: fg_clock_monotonic_ns */
+};
+
+enum fg_status fg_scheduler_create(struct fg_scheduler **out,
+                                   const struct fg_scheduler_options *options,
+                                   struct fg_error *error);
+/* Sequences that are still there end without a word; their blocks go back. NULL is fine. */
+void fg_scheduler_destroy(struct fg_scheduler *scheduler);
+
+/*
+ * Take a place for a request whose prompt is still being made into tokens. Of `submit` only the
+ * numbers and stops are read (stops are copied). FG_ERR_BUSY: on_refused has been called.
+ * FG_ERR_INVALID: the key is in use; nothing was called.
+ */
+FG_MUST_USE enum fg_status fg_scheduler_enter(struct fg_scheduler *scheduler,
+                                              const struct fg_scheduler_key *key,
+                                              const struct fg_channel_submit *submit,
+                                              struct fg_scheduler_ticket *out);
+
+/* Whether the ticket's request is still wanted. */
+bool fg_scheduler_is_wanted(const struct fg_scheduler *scheduler,
+                            struct fg_scheduler_ticket ticket);
+
+/*
+ * The prompt is ready: takes the list's memory and leaves it empty. `resumed` (resumed_count,
+ * unaligned little-endian u32) follows it as tokens that were generated before. A request that
+ * has gone since is fine.
+ */
+void fg_scheduler_submit(struct fg_scheduler *scheduler, struct fg_scheduler_ticket ticket,
+                         struct fg_token_list *prompt, const unsigned char *resumed,
+                         uint32_t resumed_count);
+
+/* The prompt could not be made; `message` is one sentence for the client. */
+void fg_scheduler_reject(struct fg_scheduler *scheduler, struct fg_scheduler_ticket ticket,
+                         enum fg_refusal reason, const char *message);
+
+/* Blocks go back before it returns; nothing is called. Unknown keys are fine. */
+void fg_scheduler_cancel(struct fg_scheduler *scheduler, const struct fg_scheduler_key *key);
+void fg_scheduler_cancel_connection(struct fg_scheduler *scheduler, uint64_t connection);
+
+/* Refuse (DRAINING) what waits and whatever enters from now on; what runs goes on. */
+void fg_scheduler_drain(struct fg_scheduler *scheduler);
+/* The end of a drain: refuse what still runs, too, for another worker to go on with. */
+void fg_scheduler_evict(struct fg_scheduler *scheduler);
+
+/*
+ * Refuse what waited too long, admit, and run one batch if there is one. True when a batch ran and
+ * the caller should call again after a look at its sockets.
+ */
+bool fg_scheduler_step(struct fg_scheduler *scheduler);
+
+/* When step should be called next although nothing came in; UINT64_MAX: not before something does.
+ */
+uint64_t fg_scheduler_wake_ns(const struct fg_scheduler *scheduler);
+
+uint32_t fg_scheduler_waiting(const struct fg_scheduler *scheduler); /* preparing ones included */
+uint32_t fg_scheduler_running(const struct fg_scheduler *scheduler);
+
+#endif

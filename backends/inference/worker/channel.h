@@ -1,0 +1,140 @@
+/*
+ * channel.h: what the gateway and an inference worker say to each other over a unix stream socket.
+ * Job      frame, write and check messages; no I/O.
+ * Thread   any; works on the caller's bytes.
+ * Never    trusts the other side: lengths, counts and enum values are checked, unknown types
+ * refused.
+ *
+ *    frame   u32 payload bytes | u16 type | u16 0 | u64 request id | payload       (little endian)
+ *
+ *    gateway --> worker   SUBMIT   a request with all it needs, CANCEL
+ *    worker  --> gateway  HELLO    once, on connect
+ *                         TOKEN    numbered from 0 a request, with its text
+ *                         DONE | REFUSED   the last word on a request
+ *
+ * A worker that dies loses nothing: SUBMIT may carry the tokens that were already generated, and as
+ * sampling is a function of (seed, position) the next worker goes on with the same text.
+ */
+#ifndef FG_INFERENCE_CHANNEL_H
+#define FG_INFERENCE_CHANNEL_H
+
+#include "base/span.h"
+#include "base/status.h"
+#include "inference/scheduler/sampler.h"
+
+#define FG_CHANNEL_VERSION 1u
+#define FG_CHANNEL_HEADER_BYTES ((size_t)16)
+#define FG_CHANNEL_PAYLOAD_MAX ((size_t)16 << 20)
+#define FG_CHANNEL_MESSAGES_MAX 1024u /* chat messages of one request */
+#define FG_CHANNEL_STOPS_MAX 4u
+
+enum fg_channel_type {
+    FG_CHANNEL_HELLO = 1,
+    FG_CHANNEL_SUBMIT,
+    FG_CHANNEL_CANCEL,
+    FG_CHANNEL_TOKEN,
+    FG_CHANNEL_DONE,
+    FG_CHANNEL_REFUSED,
+};
+
+struct fg_channel_header {
+    uint32_t payload_bytes;
+    enum fg_channel_type type;
+    uint64_t request_id;
+};
+
+struct fg_channel_hello {
+    uint32_t version;
+    uint32_t pid;
+    uint32_t vocab_count;
+    uint32_t context_max;
+    bool has_chat_template;
+};
+
+enum fg_prompt_kind { FG_PROMPT_CHAT, FG_PROMPT_TEXT };
+
+struct fg_channel_submit {
+    enum fg_prompt_kind kind;
+    uint32_t priority;    /* enum fg_priority */
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC, which processes of a machine share */
+    uint32_t max_tokens;  /* including resumed ones */
+    struct fg_sampling sampling;
+    bool ignore_end;        /* do not stop at an end token (benchmarks) */
+    bool thinking;          /* Qwen3's switch */
+    uint64_t user_hash;     /* for fairness; 0: anonymous */
+    uint32_t message_count; /* CHAT: (role, content) pairs; TEXT: one pair with an empty role */
+    struct fg_channel_message {
+        struct fg_span role;
+        struct fg_span content;
+    } messages[FG_CHANNEL_MESSAGES_MAX];
+    uint32_t stop_count;
+    struct fg_span stops[FG_CHANNEL_STOPS_MAX];
+    uint32_t resumed_count;       /* tokens generated before the last worker died */
+    const unsigned char *resumed; /* (resumed_count) little-endian u32, unaligned */
+};
+
+struct fg_channel_token {
+    uint32_t index; /* 0 for the first generated token, counting resumed ones */
+    uint32_t token;
+    struct fg_span
+        text; /* complete UTF-8; may be empty while bytes or a stop match are held back */
+};
+
+enum fg_finish { FG_FINISH_STOP, FG_FINISH_LENGTH };
+
+struct fg_channel_done {
+    enum fg_finish finish;
+    struct fg_span text; /* what was still held back */
+    uint32_t prompt_tokens;
+    uint32_t completion_tokens;
+    uint64_t queue_ns;   /* submitted to first scheduled */
+    uint64_t prefill_ns; /* first scheduled to first token */
+    uint64_t decode_ns;  /* first token to last */
+};
+
+enum fg_refusal {
+    FG_REFUSAL_QUEUE_FULL, /* 429 */
+    FG_REFUSAL_NO_BLOCKS,  /* 503: waited wait_max for KV blocks in vain */
+    FG_REFUSAL_TOO_LONG,   /* 400: prompt + max_tokens beyond the context or the whole arena */
+    FG_REFUSAL_BAD_PROMPT, /* 400: unknown role, no template, empty prompt */
+    FG_REFUSAL_DEADLINE,   /* 504 */
+    FG_REFUSAL_DRAINING,   /* 503: the gateway submits elsewhere */
+    FG_REFUSAL_INTERNAL,   /* 500 */
+};
+
+struct fg_channel_refused {
+    enum fg_refusal reason;
+    uint32_t retry_after_ms;
+    struct fg_span message; /* one sentence for the client */
+};
+
+/* Reads a header; FG_ERR_INVALID for an unknown type, non-zero padding or an oversized payload. */
+enum fg_status fg_channel_read_header(const unsigned char bytes[FG_CHANNEL_HEADER_BYTES],
+                                      struct fg_channel_header *header);
+
+/* Payload readers. Spans point into `payload`. FG_ERR_INVALID when anything is out of bounds, a
+ * number is not finite or in range, or bytes are left over. */
+enum fg_status fg_channel_read_hello(struct fg_span payload, struct fg_channel_hello *out);
+enum fg_status fg_channel_read_submit(struct fg_span payload, struct fg_channel_submit *out);
+enum fg_status fg_channel_read_token(struct fg_span payload, struct fg_channel_token *out);
+enum fg_status fg_channel_read_done(struct fg_span payload, struct fg_channel_done *out);
+enum fg_status fg_channel_read_refused(struct fg_span payload, struct fg_channel_refused *out);
+
+/*
+ * Writers make a whole frame at `out` and return its size; 0 when `room` is too small (call
+ * fg_channel_submit_bytes first, the others need at most FG_CHANNEL_HEADER_BYTES + 64 + text).
+ */
+size_t fg_channel_submit_bytes(const struct fg_channel_submit *submit);
+size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request_id,
+                               const struct fg_channel_submit *submit);
+size_t fg_channel_write_cancel(unsigned char *out, size_t room, uint64_t request_id);
+size_t fg_channel_write_hello(unsigned char *out, size_t room,
+                              const struct fg_channel_hello *hello);
+size_t fg_channel_write_token(unsigned char *out, size_t room, uint64_t request_id,
+                              const struct fg_channel_token *token);
+size_t fg_channel_write_done(unsigned char *out, size_t room, uint64_t request_id,
+                             const struct fg_channel_done *done);
+size_t fg_channel_write_refused(unsigned char *out, size_t room, uint64_t request_id,
+                                const struct fg_channel_refused *refused);
+
+#endif

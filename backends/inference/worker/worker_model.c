@@ -1,0 +1,62 @@
+/*
+ * worker_model.c: open the parts of a model file in order, close them in reverse.
+ * Thread   start-up only.
+ */
+#include "inference/worker/worker_model.h"
+
+#include <stdio.h>
+
+enum fg_status fg_worker_model_open(struct fg_worker_model *out,
+                                    const struct fg_inference_conf *conf, struct fg_error *error)
+{
+    *out = (struct fg_worker_model){0};
+    enum fg_status status = fg_model_open(&out->model, conf->model, error);
+    if (status != FG_OK)
+        goto failed;
+    const struct fg_gguf *gguf = fg_model_gguf(out->model);
+    const struct fg_model_shape *shape = fg_model_shape(out->model);
+    status = fg_tokenizer_create(&out->tokenizer, gguf, error);
+    if (status != FG_OK)
+        goto failed;
+    status = fg_chat_template_detect(&out->chat, gguf, conf->chat_template, error);
+    if (status != FG_OK)
+        goto failed;
+    if (fg_tokenizer_vocab_count(out->tokenizer) > shape->vocab_count) {
+        status = fg_error_set(error,
+                              "the tokenizer has %u tokens; expected at most the %u that the "
+                              "model's output has",
+                              fg_tokenizer_vocab_count(out->tokenizer), shape->vocab_count);
+        goto failed;
+    }
+    out->vocab_count = shape->vocab_count;
+    out->context_max = shape->context_length;
+    if (conf->context_max != 0 && conf->context_max < out->context_max)
+        out->context_max = conf->context_max;
+    return FG_OK;
+failed:
+    if (error != NULL && error->file[0] == '\0')
+        snprintf(error->file, sizeof(error->file), "%s", conf->model);
+    fg_worker_model_close(out);
+    return status;
+}
+
+void fg_worker_model_close(struct fg_worker_model *model)
+{
+    if (model->tokenizer != NULL)
+        fg_tokenizer_destroy(model->tokenizer);
+    if (model->model != NULL)
+        fg_model_close(model->model);
+    *model = (struct fg_worker_model){0};
+}
+
+enum fg_status fg_inference_probe(const struct fg_inference_conf *conf, struct fg_kv_shape *shape,
+                                  struct fg_error *error)
+{
+    struct fg_worker_model model;
+    enum fg_status status = fg_worker_model_open(&model, conf, error);
+    if (status != FG_OK)
+        return status;
+    *shape = fg_model_kv_shape(model.model);
+    fg_worker_model_close(&model);
+    return FG_OK;
+}

@@ -1,0 +1,259 @@
+/*
+ * test_completion_answer.c: the bytes of streams and documents, at any room, and their bounds.
+ */
+#include "inference/api/completion_answer.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define HEAD(object) "\"id\":\"x-1\",\"object\":\"" object "\",\"created\":7,\"model\":\"te\\\"st\""
+#define EVENT(object, choice, usage)                                                               \
+    "data: {" HEAD(object) ",\"choices\":[{\"index\":0," choice "}]" usage "}\n\n"
+
+struct fixture {
+    struct fg_arena_pool pool;
+    struct fg_arena arena;
+    struct fg_completion_answer answer;
+    char out[65536];
+    size_t out_len;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    fg_arena_pool_init(&f->pool, 256);
+    fg_arena_init(&f->arena, &f->pool, 1 << 20);
+    *state = f;
+    return f == NULL;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    fg_arena_fini(&f->arena);
+    fg_arena_pool_fini(&f->pool);
+    free(f);
+    return 0;
+}
+
+static void begin(struct fixture *f, bool is_chat, bool is_stream, bool include_usage)
+{
+    f->out_len = 0;
+    f->answer = (struct fg_completion_answer){.is_chat = is_chat,
+                                              .is_stream = is_stream,
+                                              .include_usage = include_usage,
+                                              .arena = &f->arena,
+                                              .text_bytes_max = 16384};
+    assert_int_equal(fg_completion_answer_init(&f->answer, "x-1", 7, "te\"st"), FG_OK);
+}
+
+static void add(struct fixture *f, const char *text)
+{
+    assert_int_equal(fg_completion_answer_add(&f->answer, fg_span_from_string(text)), FG_OK);
+}
+
+/* Takes what is ready, at most `room` bytes a time. */
+static void take(struct fixture *f, size_t room)
+{
+    size_t len;
+    while ((len = fg_completion_answer_fill(&f->answer, f->out + f->out_len, room)) > 0) {
+        assert_true(len <= room);
+        f->out_len += len;
+        assert_true(f->out_len + room < sizeof(f->out));
+    }
+    f->out[f->out_len] = '\0';
+}
+
+#define CHUNK "chat.completion.chunk"
+#define NO_END ",\"logprobs\":null,\"finish_reason\":null"
+
+static void streams_a_chat(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, true, false);
+    add(f, "");
+    take(f, 4096);
+    assert_string_equal(
+        f->out, EVENT(CHUNK, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"}" NO_END, ""));
+    f->out_len = 0;
+    add(f, "Milk\n");
+    take(f, 4096);
+    assert_string_equal(f->out, EVENT(CHUNK, "\"delta\":{\"content\":\"Milk\\n\"}" NO_END, ""));
+    f->out_len = 0;
+    take(f, 4096);
+    assert_int_equal(f->out_len, 0);
+    add(f, "tea");
+    fg_completion_answer_finish(&f->answer, "stop", 3, 2);
+    assert_false(fg_completion_answer_is_complete(&f->answer));
+    take(f, 4096);
+    assert_string_equal(
+        f->out, EVENT(CHUNK, "\"delta\":{\"content\":\"tea\"}" NO_END, "")
+                    EVENT(CHUNK, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"",
+                          "") "data: [DONE]\n\n");
+    assert_true(fg_completion_answer_is_complete(&f->answer));
+}
+
+static void streams_a_completion_with_usage(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, false, true, true);
+    add(f, "ab");
+    fg_completion_answer_finish(&f->answer, "length", 4000000000u, 4000000000u);
+    take(f, 4096);
+    assert_string_equal(
+        f->out,
+        EVENT("text_completion", "\"text\":\"ab\"" NO_END, ",\"usage\":null") EVENT(
+            "text_completion", "\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"length\"",
+            ",\"usage\":null") "data: {" HEAD("text_completion") ",\"choices\":[],"
+                                                                 "\"usage\":{\"prompt_tokens\":"
+                                                                 "4000000000,\"completion_tokens\":"
+                                                                 "4000000000,"
+                                                                 "\"total_tokens\":8000000000}}"
+                                                                 "\n\ndata: [DONE]\n\n");
+}
+
+static void joins_what_was_not_taken(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, true, false);
+    take(f, 4096);
+    f->out_len = 0;
+    add(f, "one ");
+    add(f, "two ");
+    add(f, "three");
+    take(f, 4096);
+    assert_string_equal(f->out,
+                        EVENT(CHUNK, "\"delta\":{\"content\":\"one two three\"}" NO_END, ""));
+}
+
+static void writes_a_document(void **state)
+{
+    struct fixture *f = *state;
+    for (int is_chat = 0; is_chat < 2; is_chat++) {
+        begin(f, is_chat != 0, false, false);
+        add(f, "Hi \"you\"");
+        take(f, 4096);
+        assert_int_equal(f->out_len, 0); /* nothing before the end */
+        fg_completion_answer_finish(&f->answer, "stop", 3, 2);
+        size_t expected = fg_completion_answer_document_bytes(&f->answer);
+        take(f, 4096);
+        assert_int_equal(f->out_len, expected);
+        json_t *root = json_loads(f->out, 0, NULL);
+        assert_non_null(root);
+        json_t *choice = json_array_get(json_object_get(root, "choices"), 0);
+        assert_string_equal(json_string_value(json_object_get(choice, "finish_reason")), "stop");
+        const char *text =
+            is_chat
+                ? json_string_value(json_object_get(json_object_get(choice, "message"), "content"))
+                : json_string_value(json_object_get(choice, "text"));
+        assert_string_equal(text, "Hi \"you\"");
+        assert_string_equal(json_string_value(json_object_get(root, "object")),
+                            is_chat ? "chat.completion" : "text_completion");
+        assert_string_equal(json_string_value(json_object_get(root, "model")), "te\"st");
+        assert_int_equal(
+            json_integer_value(json_object_get(json_object_get(root, "usage"), "total_tokens")), 5);
+        json_decref(root);
+    }
+}
+
+/* Long texts of awkward characters at the smallest rooms: nothing is lost, every event parses. */
+static void any_room_gives_the_same_text(void **state)
+{
+    struct fixture *f = *state;
+    char text[3001];
+    for (size_t i = 0; i < 3000; i++)
+        text[i] = i % 3 == 0 ? '\x01' : i % 3 == 1 ? '"' : 'x';
+    text[3000] = '\0';
+    begin(f, true, true, true);
+    size_t least = fg_completion_answer_room_min(&f->answer);
+    for (size_t room = least; room < least + 40; room += 3) {
+        begin(f, true, true, true);
+        add(f, text);
+        fg_completion_answer_finish(&f->answer, "stop", 1, 1);
+        take(f, room);
+        assert_true(fg_completion_answer_is_complete(&f->answer));
+        char joined[3001] = "";
+        size_t joined_len = 0;
+        char *line = f->out;
+        for (char *end; (end = strstr(line, "\n\n")) != NULL; line = end + 2) {
+            *end = '\0';
+            if (strcmp(line, "data: [DONE]") == 0)
+                continue;
+            json_t *root = json_loads(line + strlen("data: "), 0, NULL);
+            assert_non_null(root);
+            json_t *choice = json_array_get(json_object_get(root, "choices"), 0);
+            const char *content =
+                json_string_value(json_object_get(json_object_get(choice, "delta"), "content"));
+            size_t len = content == NULL ? 0 : strlen(content);
+            memcpy(joined + joined_len, content == NULL ? "" : content, len);
+            joined_len += len;
+            json_decref(root);
+        }
+        assert_int_equal(joined_len, 3000);
+        assert_memory_equal(joined, text, 3000);
+    }
+}
+
+static void text_has_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, true, false);
+    take(f, 4096);
+    f->answer.text_bytes_max = 10;
+    add(f, "12345");
+    add(f, "67890");
+    assert_int_equal(fg_completion_answer_add(&f->answer, FG_SPAN("x")), FG_ERR_LIMIT);
+    take(f, 4096);
+    add(f, "1234567890"); /* what was taken makes place */
+    assert_int_equal(fg_completion_answer_add(&f->answer, FG_SPAN("x")), FG_ERR_LIMIT);
+}
+
+static void partly_taken_text_makes_place(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, true, false);
+    take(f, 4096);
+    size_t before = f->arena.bytes_used;
+    char piece[201];
+    memset(piece, '\x02', 200);
+    piece[200] = '\0';
+    size_t room = fg_completion_answer_room_min(&f->answer);
+    for (int i = 0; i < 200; i++) {
+        add(f, piece);
+        while (f->answer.text_len - f->answer.text_at > 40) {
+            f->out_len = 0;
+            (void)fg_completion_answer_fill(&f->answer, f->out, room);
+        }
+    }
+    assert_true(f->arena.bytes_used - before <= 1024);
+}
+
+static void arena_at_its_end_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, true, false);
+    f->arena.bytes_max = f->arena.bytes_used;
+    assert_int_equal(fg_completion_answer_add(&f->answer, FG_SPAN("x")), FG_ERR_NO_MEMORY);
+    struct fg_completion_answer none = {.arena = &f->arena};
+    assert_int_equal(fg_completion_answer_init(&none, "x", 1, "m"), FG_ERR_NO_MEMORY);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(streams_a_chat, setup, teardown),
+        cmocka_unit_test_setup_teardown(streams_a_completion_with_usage, setup, teardown),
+        cmocka_unit_test_setup_teardown(joins_what_was_not_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(writes_a_document, setup, teardown),
+        cmocka_unit_test_setup_teardown(any_room_gives_the_same_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(text_has_a_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(partly_taken_text_makes_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(arena_at_its_end_is_an_error, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

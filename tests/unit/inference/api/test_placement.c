@@ -1,0 +1,309 @@
+/*
+ * test_placement.c: which worker gets a request, and what happens when workers come and go.
+ */
+#include "inference_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static void a_lost_workers_stream_goes_on_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 2);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"stream\":true");
+    RUN_UNTIL(f, f->workers[0].request_count + f->workers[1].request_count == 1);
+    struct fake_worker *first = &f->workers[f->workers[0].request_count == 1 ? 0 : 1];
+    struct fake_worker *second = &f->workers[f->workers[0].request_count == 1 ? 1 : 0];
+    fake_worker_token(first, 0, 0, 100001, "one ");
+    fake_worker_token(first, 0, 1, 102, "two ");
+    fake_worker_kill(first); /* what it said before is still read */
+    RUN_UNTIL(f, second->request_count == 1);
+    const struct fake_worker_request *request = &second->requests[0];
+    assert_int_equal(request->submit->resumed_count, 2);
+    assert_int_equal(request->resumed[0], 100001);
+    assert_int_equal(request->resumed[1], 102);
+    assert_int_equal(request->submit->sampling.seed, 7);
+    assert_int_equal(request->submit->max_tokens, 8);
+    assert_true(request->id != first->requests[0].id);
+    assert_true(fg_span_equal(request->submit->messages[0].content, FG_SPAN("hi")));
+    fake_worker_token(second, 0, 2, 103, "three");
+    fake_worker_done(second, 0, FG_FINISH_STOP, "", 3);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    fixture_assert_stream(fake, "one two three");
+    assert_int_equal(fixture_number(f, "requests", "resubmitted"), 1);
+    assert_int_equal(fixture_number(f, "ttft_ms", "count"), 1);
+    fake_exchange_fini(fake);
+}
+
+static void a_restarted_worker_takes_up_its_stream(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"stream\":true");
+    struct fake_worker *worker = &f->workers[0];
+    RUN_UNTIL(f, worker->request_count == 1);
+    fake_worker_token(worker, 0, 0, 1, "a");
+    fake_worker_kill(worker);
+    RUN_UNTIL(f, fixture_number(f, "requests", "waiting_for_worker") == 1);
+    const char *why = NULL;
+    assert_false(f->backend->ops->is_ready(f->backend, &why));
+    assert_non_null(why);
+    fake_worker_open(worker, f->base, f->paths[0]);
+    RUN_UNTIL(f, worker->request_count == 2);
+    assert_true(f->backend->ops->is_ready(f->backend, &why));
+    assert_int_equal(worker->requests[1].submit->resumed_count, 1);
+    fake_worker_token(worker, 1, 1, 2, "b");
+    fake_worker_done(worker, 1, FG_FINISH_STOP, "", 2);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    fixture_assert_stream(fake, "ab");
+    assert_int_equal(fixture_of_worker(f, 0, "connections_lost"), 1);
+    fake_exchange_fini(fake);
+}
+
+static void a_request_that_kills_workers_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, "");
+    struct fake_worker *worker = &f->workers[0];
+    for (unsigned i = 1; i <= 3; i++) {
+        RUN_UNTIL(f, worker->request_count == i);
+        fake_worker_kill(worker);
+        fake_worker_open(worker, f->base, f->paths[0]);
+    }
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(fake->end, FAKE_FAILED);
+    assert_int_equal(fake->failure, FG_FAILURE_RESET);
+    fake_exchange_fini(fake);
+}
+
+static void without_a_worker_a_request_is_refused_in_time(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.worker_hang_ns = 5 * FG_MS;
+    fixture_open_backend(f);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, "");
+    assert_int_equal(fake->end, FAKE_OPEN);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(fake->end, FAKE_REFUSED);
+    assert_int_equal(fake->status, 503);
+    assert_string_equal(fake->code, "no_worker");
+    assert_true(fake->retry_after_ms > 0);
+    assert_int_equal(fixture_refused(f, "no_worker"), 1);
+    assert_int_equal(fixture_number(f, "requests", "waiting_for_worker"), 0);
+    fake_exchange_fini(fake);
+}
+
+static void a_begun_stream_without_a_worker_fails_in_time(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.worker_hang_ns = 5 * FG_MS;
+    fixture_open_all(f, 0, 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"stream\":true");
+    RUN_UNTIL(f, f->workers[0].request_count == 1);
+    fake_worker_token(&f->workers[0], 0, 0, 1, "a");
+    fake_worker_kill(&f->workers[0]);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(fake->end, FAKE_FAILED);
+    fake_exchange_fini(fake);
+}
+
+static void a_draining_worker_gets_no_more(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 2);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, "");
+    RUN_UNTIL(f, f->workers[0].request_count + f->workers[1].request_count == 1);
+    struct fake_worker *first = &f->workers[f->workers[0].request_count == 1 ? 0 : 1];
+    struct fake_worker *second = &f->workers[f->workers[0].request_count == 1 ? 1 : 0];
+    fake_worker_refuse(first, 0, FG_REFUSAL_DRAINING, 0, "");
+    RUN_UNTIL(f, second->request_count == 1);
+    struct fake_exchange *next = fixture_start_chat(f, 1, "");
+    RUN_UNTIL(f, second->request_count == 2);
+    assert_int_equal(first->request_count, 1);
+    fake_worker_done(second, 0, FG_FINISH_STOP, "x", 0);
+    fake_worker_done(second, 1, FG_FINISH_STOP, "y", 0);
+    RUN_UNTIL(f, fake->end == FAKE_ENDED && next->end == FAKE_ENDED);
+    fake_exchange_fini(fake);
+    fake_exchange_fini(next);
+}
+
+static void a_resumed_stream_waits_out_a_full_queue(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"stream\":true");
+    struct fake_worker *worker = &f->workers[0];
+    RUN_UNTIL(f, worker->request_count == 1);
+    fake_worker_token(worker, 0, 0, 1, "a");
+    fake_worker_kill(worker);
+    fake_worker_open(worker, f->base, f->paths[0]);
+    RUN_UNTIL(f, worker->request_count == 2);
+    fake_worker_refuse(worker, 1, FG_REFUSAL_QUEUE_FULL, 1, "full");
+    RUN_UNTIL(f, worker->request_count == 3);
+    assert_int_equal(worker->requests[2].submit->resumed_count, 1);
+    fake_worker_done(worker, 2, FG_FINISH_STOP, "b", 1);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    fixture_assert_stream(fake, "ab");
+    fake_exchange_fini(fake);
+}
+
+static void a_worker_that_miscounts_is_dropped(void **state)
+{
+    static const uint32_t wrong[] = {1, UINT32_MAX};
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    struct fake_worker *worker = &f->workers[0];
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"stream\":true");
+    for (unsigned i = 0; i < 2; i++) {
+        RUN_UNTIL(f, worker->request_count == i + 1);
+        fake_worker_token(worker, i, wrong[i], 1, "skipped");
+        RUN_UNTIL(f, worker->request_count == i + 2);
+    }
+    assert_int_equal(worker->connection_count, 3);
+    fake_worker_done(worker, 2, FG_FINISH_STOP, "ok", 1);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    fixture_assert_stream(fake, "ok");
+    fake_exchange_fini(fake);
+}
+
+static void bad_frames_end_the_connection(void **state)
+{
+    static const unsigned char frames[][20] = {
+        {0, 0, 0, 0, 99, 0, 0, 0},                /* unknown type */
+        {0, 0, 0, 0, FG_CHANNEL_CANCEL, 0, 0, 0}, /* not for us */
+        {0, 0, 0, 0, FG_CHANNEL_HELLO, 0, 0, 0},  /* a second HELLO */
+        {0, 0, 2, 0, FG_CHANNEL_TOKEN, 0, 0, 0},  /* larger than any token */
+    };
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    for (unsigned i = 0; i < sizeof(frames) / sizeof(frames[0]); i++) {
+        fake_worker_send(&f->workers[0], frames[i], FG_CHANNEL_HEADER_BYTES, 0);
+        RUN_UNTIL(f, f->workers[0].connection_count == i + 2);
+        RUN_UNTIL(f, fixture_of_worker(f, 0, "connections") == 1);
+    }
+}
+
+static void a_worker_of_another_version_is_not_used(void **state)
+{
+    struct fixture *f = *state;
+    f->workers[0].version = FG_CHANNEL_VERSION + 1;
+    fake_worker_open(&f->workers[0], f->base, f->paths[0]);
+    fixture_open_backend(f);
+    RUN_UNTIL(f, f->workers[0].connection_count == 2); /* it was tried again */
+    assert_int_equal(fixture_of_worker(f, 0, "connections"), 0);
+}
+
+static void connected_without_hello_is_not_ready(void **state)
+{
+    struct fixture *f = *state;
+    f->workers[0].is_silent = true;
+    fake_worker_open(&f->workers[0], f->base, f->paths[0]);
+    fixture_open_backend(f);
+    RUN_UNTIL(f, f->workers[0].connection_count == 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, "");
+    const char *why;
+    assert_false(f->backend->ops->is_ready(f->backend, &why));
+    fake_worker_hello(&f->workers[0]);
+    RUN_UNTIL(f, f->workers[0].request_count == 1);
+    fake_worker_done(&f->workers[0], 0, FG_FINISH_STOP, "x", 0);
+    RUN_UNTIL(f, fake->end == FAKE_ENDED);
+    fake_exchange_fini(fake);
+}
+
+static void requests_go_to_the_least_loaded(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 2);
+    for (unsigned i = 0; i < 4; i++)
+        fixture_start_chat(f, i, "");
+    RUN_UNTIL(f, f->workers[0].request_count + f->workers[1].request_count == 4);
+    assert_int_equal(f->workers[0].request_count, 2);
+    for (unsigned i = 0; i < 2; i++)
+        fake_worker_done(&f->workers[1], i, FG_FINISH_STOP, "x", 0);
+    RUN_UNTIL(f, fixture_of_worker(f, 1, "outstanding") == 0);
+    for (unsigned i = 4; i < 6; i++)
+        fixture_start_chat(f, i, "");
+    RUN_UNTIL(f, f->workers[1].request_count == 4);
+    for (unsigned i = 0; i < 2; i++)
+        fake_worker_done(&f->workers[0], i, FG_FINISH_STOP, "x", 0);
+    for (unsigned i = 2; i < 4; i++)
+        fake_worker_done(&f->workers[1], i, FG_FINISH_STOP, "x", 0);
+    for (unsigned i = 0; i < 6; i++) {
+        RUN_UNTIL(f, f->exchanges[i].end == FAKE_ENDED);
+        fake_exchange_fini(&f->exchanges[i]);
+    }
+}
+
+/* A worker that reads nothing fills its buffer; what does not fit waits, and is not lost. */
+static void fill_a_deaf_worker(struct fixture *f)
+{
+    f->workers[0].is_deaf = true;
+    fixture_open_all(f, 0, 1);
+    char *body = fixture_long_body(250000);
+    for (unsigned i = 0; i < 5; i++)
+        fixture_start(f, i, "/v1/completions", body);
+    free(body);
+    RUN_UNTIL(f, fixture_number(f, "requests", "running") +
+                         fixture_number(f, "requests", "waiting_for_worker") ==
+                     5);
+    assert_true(fixture_number(f, "requests", "waiting_for_worker") > 0);
+}
+
+static void finish_all(struct fixture *f)
+{
+    RUN_UNTIL(f, f->workers[0].request_count == 5);
+    for (unsigned i = 0; i < 5; i++)
+        fake_worker_done(&f->workers[0], i, FG_FINISH_STOP, "x", 0);
+    for (unsigned i = 0; i < 5; i++) {
+        RUN_UNTIL(f, f->exchanges[i].end == FAKE_ENDED);
+        fake_exchange_fini(&f->exchanges[i]);
+    }
+}
+
+static void a_slow_worker_gets_the_rest_when_it_reads(void **state)
+{
+    struct fixture *f = *state;
+    fill_a_deaf_worker(f);
+    fake_worker_listen_up(&f->workers[0]);
+    finish_all(f);
+    assert_int_equal(fixture_number(f, "requests", "resubmitted"), 0);
+}
+
+static void a_deaf_worker_that_dies_loses_nothing(void **state)
+{
+    struct fixture *f = *state;
+    fill_a_deaf_worker(f);
+    fake_worker_kill(&f->workers[0]);
+    f->workers[0].is_deaf = false;
+    fake_worker_open(&f->workers[0], f->base, f->paths[0]);
+    finish_all(f);
+    assert_true(fixture_number(f, "requests", "resubmitted") > 0);
+}
+
+#define WITH_LOOP(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_LOOP(a_lost_workers_stream_goes_on_elsewhere),
+        WITH_LOOP(a_restarted_worker_takes_up_its_stream),
+        WITH_LOOP(a_request_that_kills_workers_is_given_up),
+        WITH_LOOP(without_a_worker_a_request_is_refused_in_time),
+        WITH_LOOP(a_begun_stream_without_a_worker_fails_in_time),
+        WITH_LOOP(a_draining_worker_gets_no_more),
+        WITH_LOOP(a_resumed_stream_waits_out_a_full_queue),
+        WITH_LOOP(a_worker_that_miscounts_is_dropped),
+        WITH_LOOP(bad_frames_end_the_connection),
+        WITH_LOOP(a_worker_of_another_version_is_not_used),
+        WITH_LOOP(connected_without_hello_is_not_ready),
+        WITH_LOOP(requests_go_to_the_least_loaded),
+        WITH_LOOP(a_slow_worker_gets_the_rest_when_it_reads),
+        WITH_LOOP(a_deaf_worker_that_dies_loses_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,580 @@
+/*
+ * test_kv_arena.c: blocks and sequences in the shared arena, and what a killed worker leaves
+ * behind.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "inference/kv/kv_arena_layout_shared.h"
+
+#include "base/clock.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BLOCKS 32u
+#define SEQUENCES 8u
+
+static const struct fg_kv_shape shape = {.layer_count = 2, .kv_head_count = 1, .head_dim = 4};
+
+static struct fg_inference_conf conf_of(uint32_t blocks, uint32_t sequences)
+{
+    return (struct fg_inference_conf){
+        .worker_count = 3,
+        .kv_bytes = blocks * fg_kv_block_bytes(&shape),
+        .sequences_max = sequences,
+    };
+}
+
+struct fixture {
+    int fd;
+    struct fg_kv_arena *arena;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct fg_inference_conf conf = conf_of(BLOCKS, SEQUENCES);
+    struct fg_error error = {0};
+    f->fd = memfd_create("test-kv", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (f->fd == -1 || fg_kv_arena_create(&f->arena, f->fd, &conf, &shape, &error) != FG_OK) {
+        printf("%s\n", error.message);
+        return -1;
+    }
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    fg_kv_arena_detach(f->arena);
+    close(f->fd);
+    free(f);
+    return 0;
+}
+
+static void assert_whole(struct fg_kv_arena *arena)
+{
+    const char *why = NULL;
+    if (!fg_kv_arena_check(arena, &why))
+        fail_msg("%s", why);
+}
+
+static struct fg_kv_sequence_id open_sequence(struct fg_kv_arena *arena, uint32_t worker)
+{
+    struct fg_kv_sequence_info info = {.connection_key = 7, .request_id = 9, .max_tokens = 5};
+    struct fg_kv_sequence_id id;
+    assert_int_equal(fg_kv_arena_sequence_open(arena, worker, &info, &id), FG_OK);
+    return id;
+}
+
+static uint64_t free_blocks(const struct fg_kv_arena *arena)
+{
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(arena, &gauges);
+    assert_int_equal(gauges.blocks_free + gauges.blocks_used, gauges.blocks_total);
+    return gauges.blocks_free;
+}
+
+static void starts_with_everything_free(void **state)
+{
+    struct fixture *f = *state;
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(f->arena, &gauges);
+    assert_int_equal(gauges.blocks_total, BLOCKS);
+    assert_int_equal(gauges.blocks_free, BLOCKS);
+    assert_int_equal(gauges.sequences, 0);
+    assert_int_equal(gauges.sequences_max, SEQUENCES);
+    assert_int_equal(gauges.blocks_released, 0);
+    assert_int_equal(gauges.repairs, 0);
+    assert_whole(f->arena);
+}
+
+static void reserves_all_or_nothing(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t blocks[BLOCKS + 1];
+    struct fg_kv_sequence_id a = open_sequence(f->arena, 0);
+    struct fg_kv_sequence_id b = open_sequence(f->arena, 1);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, a, BLOCKS - 2, blocks), FG_OK);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, b, 3, blocks), FG_ERR_NO_MEMORY);
+    assert_int_equal(free_blocks(f->arena), 2);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, b, 2, blocks), FG_OK);
+    assert_int_equal(free_blocks(f->arena), 0);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, b, 1, blocks), FG_ERR_NO_MEMORY);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, b, BLOCKS, blocks), FG_ERR_LIMIT);
+    assert_whole(f->arena);
+    fg_kv_arena_sequence_close(f->arena, a);
+    assert_int_equal(free_blocks(f->arena), BLOCKS - 2);
+    fg_kv_arena_sequence_close(f->arena, b);
+    assert_int_equal(free_blocks(f->arena), BLOCKS);
+    assert_whole(f->arena);
+}
+
+static void block_ids_are_distinct_and_in_range(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t blocks[BLOCKS];
+    bool seen[BLOCKS] = {false};
+    struct fg_kv_sequence_id a = open_sequence(f->arena, 0);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, a, BLOCKS, blocks), FG_OK);
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        assert_true(blocks[i] < BLOCKS);
+        assert_false(seen[blocks[i]]);
+        seen[blocks[i]] = true;
+    }
+    fg_kv_arena_sequence_close(f->arena, a);
+}
+
+static void a_closed_sequence_is_never_found_again(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t blocks[4];
+    struct fg_kv_sequence_id old = open_sequence(f->arena, 0);
+    fg_kv_arena_sequence_close(f->arena, old);
+    struct fg_kv_sequence_id now = open_sequence(f->arena, 0);
+    assert_int_equal(now.slot, old.slot);
+    assert_int_not_equal(now.generation, old.generation);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, old, 1, blocks), FG_ERR_NOT_FOUND);
+    fg_kv_arena_sequence_close(f->arena, old); /* must not close the new one */
+    fg_kv_arena_sequence_trim(f->arena, old, 0);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, now, 1, blocks), FG_OK);
+    struct fg_kv_sequence_id outside = {UINT32_MAX, 0};
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, outside, 1, blocks), FG_ERR_NOT_FOUND);
+    fg_kv_arena_sequence_close(f->arena, now);
+    assert_whole(f->arena);
+}
+
+static void sequences_run_out_politely(void **state)
+{
+    struct fixture *f = *state;
+    struct fg_kv_sequence_id ids[SEQUENCES];
+    struct fg_kv_sequence_info info = {0};
+    for (uint32_t i = 0; i < SEQUENCES; i++)
+        ids[i] = open_sequence(f->arena, 0);
+    struct fg_kv_sequence_id more;
+    assert_int_equal(fg_kv_arena_sequence_open(f->arena, 0, &info, &more), FG_ERR_LIMIT);
+    for (uint32_t i = 0; i < SEQUENCES; i++)
+        fg_kv_arena_sequence_close(f->arena, ids[i]);
+    assert_whole(f->arena);
+}
+
+static void a_shared_block_goes_back_with_its_last_reference(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t first[4];
+    uint32_t second[4];
+    struct fg_kv_sequence_id a = open_sequence(f->arena, 0);
+    struct fg_kv_sequence_id b = open_sequence(f->arena, 1);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, a, 3, first), FG_OK);
+    assert_int_equal(fg_kv_arena_sequence_share(f->arena, b, a, 4, second), FG_ERR_LIMIT);
+    assert_int_equal(fg_kv_arena_sequence_share(f->arena, b, a, 2, second), FG_OK);
+    assert_memory_equal(first, second, 2 * sizeof(first[0]));
+    assert_int_equal(fg_kv_arena_block_references(f->arena, first[0]), 2);
+    assert_int_equal(fg_kv_arena_block_references(f->arena, first[2]), 1);
+    assert_int_equal(fg_kv_arena_block_references(f->arena, BLOCKS), UINT32_MAX);
+    assert_int_equal(fg_kv_arena_sequence_share(f->arena, b, a, 1, second), FG_ERR_LIMIT);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, b, 1, second + 2), FG_OK);
+    assert_int_equal(free_blocks(f->arena), BLOCKS - 4);
+    assert_whole(f->arena);
+    fg_kv_arena_sequence_close(f->arena, a);
+    assert_int_equal(free_blocks(f->arena), BLOCKS - 3);
+    assert_int_equal(fg_kv_arena_block_references(f->arena, first[0]), 1);
+    assert_whole(f->arena);
+    fg_kv_arena_sequence_trim(f->arena, b, 1);
+    assert_int_equal(free_blocks(f->arena), BLOCKS - 1);
+    fg_kv_arena_sequence_close(f->arena, b);
+    assert_int_equal(free_blocks(f->arena), BLOCKS);
+    assert_whole(f->arena);
+}
+
+static void tokens_are_kept_with_their_blocks(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t blocks[2];
+    uint32_t tokens[40];
+    uint32_t got[40] = {0};
+    for (uint32_t i = 0; i < 40; i++)
+        tokens[i] = 100 + i;
+    struct fg_kv_sequence_info info;
+    struct fg_kv_sequence_id id = open_sequence(f->arena, 0);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, id, 2, blocks), FG_OK);
+    fg_kv_arena_sequence_append(f->arena, id, tokens, 5, 1);
+    fg_kv_arena_sequence_append(f->arena, id, tokens + 5, 20, 2);
+    assert_int_equal(fg_kv_arena_sequence_read(f->arena, id, &info, got, 40), 25);
+    assert_memory_equal(got, tokens, 25 * sizeof(got[0]));
+    assert_int_equal(info.connection_key, 7);
+    assert_int_equal(info.request_id, 9);
+    /* No further than the blocks reach. */
+    fg_kv_arena_sequence_append(f->arena, id, tokens + 25, 15, 3);
+    assert_int_equal(fg_kv_arena_sequence_read(f->arena, id, &info, got, 0), 32);
+    /* A sharer knows the tokens of what it shares. */
+    struct fg_kv_sequence_id sharer = open_sequence(f->arena, 1);
+    assert_int_equal(fg_kv_arena_sequence_share(f->arena, sharer, id, 1, blocks), FG_OK);
+    assert_int_equal(fg_kv_arena_sequence_read(f->arena, sharer, &info, got, 40), 16);
+    assert_memory_equal(got, tokens, 16 * sizeof(got[0]));
+    fg_kv_arena_sequence_close(f->arena, id);
+    assert_int_equal(fg_kv_arena_sequence_read(f->arena, id, &info, got, 40), UINT32_MAX);
+    fg_kv_arena_sequence_close(f->arena, sharer);
+}
+
+static void data_of_two_blocks_does_not_overlap(void **state)
+{
+    struct fixture *f = *state;
+    struct fg_kv_store store = fg_kv_arena_store(f->arena);
+    size_t bytes = fg_kv_block_bytes(&shape);
+    assert_int_equal((uintptr_t)store.data % 64, 0);
+    for (uint32_t i = 0; i < store.block_count; i++)
+        memset(store.data + i * bytes, (int)i + 1, bytes);
+    for (uint32_t i = 0; i < store.block_count; i++) {
+        assert_int_equal(*(unsigned char *)fg_kv_keys(&store, i, 0), i + 1);
+        assert_int_equal(store.data[(i + 1) * bytes - 1], i + 1);
+    }
+    assert_whole(f->arena); /* nor does it touch the tables */
+}
+
+static void reclaim_takes_only_the_dead_workers_sequences(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t blocks[8];
+    struct fg_kv_sequence_id mine = open_sequence(f->arena, 0);
+    struct fg_kv_sequence_id dead = open_sequence(f->arena, 1);
+    struct fg_kv_sequence_id waiting = open_sequence(f->arena, 1);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, mine, 4, blocks), FG_OK);
+    assert_int_equal(fg_kv_arena_sequence_share(f->arena, dead, mine, 2, blocks), FG_OK);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, dead, 5, blocks), FG_OK);
+    assert_int_equal(fg_kv_arena_reclaim_worker(f->arena, 1), 2);
+    assert_int_equal(free_blocks(f->arena), BLOCKS - 4);
+    assert_whole(f->arena);
+    fg_kv_arena_sequence_close(f->arena, waiting);
+    assert_int_equal(fg_kv_arena_reclaim_worker(f->arena, 1), 0);
+    fg_kv_arena_worker_begin(f->arena, 0, 4711, 5); /* worker 0 starts anew */
+    assert_int_equal(free_blocks(f->arena), BLOCKS);
+    struct fg_kv_worker_record *record = fg_kv_arena_worker(f->arena, 0);
+    assert_int_equal(fg_counter_get(&record->pid), 4711);
+    assert_int_equal(fg_counter_get(&record->generation), 1);
+    assert_null(fg_kv_arena_worker(f->arena, 3));
+    assert_whole(f->arena);
+}
+
+static void another_process_sees_the_same(void **state)
+{
+    struct fixture *f = *state;
+    struct fg_kv_arena *other = NULL;
+    struct fg_error error = {0};
+    assert_int_equal(fg_kv_arena_attach(&other, f->fd, &error), FG_OK);
+    uint32_t blocks[3];
+    struct fg_kv_sequence_id id = open_sequence(other, 2);
+    assert_int_equal(fg_kv_arena_sequence_reserve(other, id, 3, blocks), FG_OK);
+    assert_int_equal(free_blocks(f->arena), BLOCKS - 3);
+    fg_kv_arena_sequence_close(f->arena, id);
+    assert_int_equal(free_blocks(other), BLOCKS);
+    fg_kv_arena_detach(other);
+    fg_kv_arena_detach(NULL);
+}
+
+static void sizes_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    struct fg_inference_conf conf = conf_of(BLOCKS, SEQUENCES);
+    assert_true(fg_kv_arena_bytes(&conf, &shape) > conf.kv_bytes);
+    conf.context_max = 17;
+    struct fg_inference_conf bad = conf;
+    bad.kv_bytes = fg_kv_block_bytes(&shape) - 1;
+    assert_int_equal(fg_kv_arena_bytes(&bad, &shape), 0);
+    bad = conf;
+    bad.worker_count = 0;
+    assert_int_equal(fg_kv_arena_bytes(&bad, &shape), 0);
+    bad.worker_count = FG_KV_WORKERS_MAX + 1;
+    assert_int_equal(fg_kv_arena_bytes(&bad, &shape), 0);
+    bad = conf;
+    bad.sequences_max = 0;
+    assert_int_equal(fg_kv_arena_bytes(&bad, &shape), 0);
+    bad = conf;
+    bad.kv_bytes = UINT64_MAX;
+    assert_int_equal(fg_kv_arena_bytes(&bad, &shape), 0);
+    struct fg_kv_shape no_heads = {2, 0, 4};
+    assert_int_equal(fg_kv_arena_bytes(&conf, &no_heads), 0);
+    int fd = memfd_create("test-kv", MFD_CLOEXEC);
+    struct fg_kv_arena *arena;
+    struct fg_error error = {0};
+    assert_int_equal(fg_kv_arena_create(&arena, fd, &bad, &shape, &error), FG_ERR_CONFIG);
+    assert_null(arena);
+    assert_non_null(strstr(error.message, "kv_bytes"));
+    close(fd);
+}
+
+/* Overwrites one 32-bit word of a created arena's head and expects attach to notice. */
+static void assert_head_refused(int fd, off_t at, uint32_t value)
+{
+    uint32_t before;
+    struct fg_kv_arena *arena;
+    struct fg_error error = {0};
+    assert_int_equal(pread(fd, &before, sizeof(before), at), sizeof(before));
+    assert_int_equal(pwrite(fd, &value, sizeof(value), at), sizeof(value));
+    assert_int_equal(fg_kv_arena_attach(&arena, fd, &error), FG_ERR_CONFIG);
+    assert_null(arena);
+    assert_int_equal(pwrite(fd, &before, sizeof(before), at), sizeof(before));
+}
+
+static void a_head_that_lies_is_not_mapped(void **state)
+{
+    struct fixture *f = *state;
+    struct fg_kv_arena *arena;
+    struct fg_error error = {0};
+    assert_head_refused(f->fd, offsetof(struct fg_kv_head, magic), 1);
+    assert_head_refused(f->fd, offsetof(struct fg_kv_head, version), 99);
+    assert_head_refused(f->fd, offsetof(struct fg_kv_head, layout_bytes), 1);
+    off_t geometry = offsetof(struct fg_kv_head, geometry);
+    off_t block_count = geometry + (off_t)offsetof(struct fg_kv_geometry, block_count);
+    off_t table_max = geometry + (off_t)offsetof(struct fg_kv_geometry, table_max);
+    const uint32_t lies[] = {0, 1, BLOCKS + 4096, UINT32_MAX};
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        assert_head_refused(f->fd, block_count, lies[i]);
+        assert_head_refused(f->fd, geometry, lies[i] == 1 ? 77 : lies[i]); /* layer_count */
+        if (lies[i] != 1)
+            assert_head_refused(f->fd, table_max, lies[i]);
+    }
+    int empty = memfd_create("test-kv-empty", MFD_CLOEXEC);
+    assert_int_equal(fg_kv_arena_attach(&arena, empty, &error), FG_ERR_CONFIG);
+    close(empty);
+    assert_int_equal(fg_kv_arena_attach(&arena, -1, &error), FG_ERR_CONFIG);
+}
+
+static void check_notices_what_is_wrong(void **state)
+{
+    struct fixture *f = *state;
+    const char *why;
+    uint32_t blocks[3];
+    struct fg_kv_sequence_id id = open_sequence(f->arena, 0);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, id, 3, blocks), FG_OK);
+    f->arena->blocks[blocks[1]].references = 2;
+    assert_false(fg_kv_arena_check(f->arena, &why));
+    f->arena->blocks[blocks[1]].references = 1;
+    fg_kv_table(f->arena, id.slot)[2] = blocks[0];
+    assert_false(fg_kv_arena_check(f->arena, &why));
+    fg_kv_table(f->arena, id.slot)[2] = blocks[2];
+    uint32_t first = f->arena->head->free_block;
+    f->arena->head->free_block = f->arena->blocks[first].next_free; /* a leak */
+    assert_false(fg_kv_arena_check(f->arena, &why));
+    f->arena->head->free_block = first;
+    assert_whole(f->arena);
+    f->arena->blocks[first].next_free = first; /* a loop */
+    assert_false(fg_kv_arena_check(f->arena, &why));
+    fg_kv_lock(f->arena);
+    fg_kv_repair(f->arena);
+    fg_kv_unlock(f->arena);
+    assert_whole(f->arena);
+    fg_kv_arena_sequence_close(f->arena, id);
+}
+
+static void indices_that_lie_do_no_harm(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t blocks[BLOCKS];
+    const uint32_t tokens[4] = {1, 2, 3, 4};
+    struct fg_kv_sequence_info info;
+    struct fg_kv_sequence_id id = open_sequence(f->arena, 0);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, id, 3, blocks), FG_OK);
+    fg_kv_table(f->arena, id.slot)[0] = 0xfffffff0;
+    fg_kv_arena_sequence_append(f->arena, id, tokens, 4, 1);
+    atomic_store(&f->arena->slots[id.slot].token_count, 1000);
+    assert_int_equal(fg_kv_arena_sequence_read(f->arena, id, &info, blocks, BLOCKS), 0);
+    atomic_store(&f->arena->slots[id.slot].table_count, 0xffffffff);
+    fg_kv_arena_sequence_append(f->arena, id, tokens, 4, 1);
+    fg_kv_arena_sequence_close(f->arena, id);
+    f->arena->head->free_block = 0xfffffff0;
+    f->arena->head->free_slot = 0xfffffff0;
+    id = open_sequence(f->arena, 0); /* repairs both lists on the way */
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, id, BLOCKS, blocks), FG_OK);
+    assert_whole(f->arena);
+    fg_kv_arena_sequence_close(f->arena, id);
+    assert_int_equal(free_blocks(f->arena), BLOCKS);
+}
+
+static void dies_at(enum fg_kv_point point, void *owner)
+{
+    if (point == *(enum fg_kv_point *)owner)
+        kill(getpid(), SIGKILL);
+}
+
+/* What worker 1 does in the child until it dies at its point; exits 0 when it never met it. */
+static void live_and_die(struct fg_kv_arena *arena, enum fg_kv_point point,
+                         struct fg_kv_sequence_id shared)
+{
+    uint32_t blocks[8];
+    struct fg_kv_sequence_info info = {0};
+    struct fg_kv_sequence_id id;
+    fg_kv_arena_set_on_point(arena, dies_at, &point);
+    if (fg_kv_arena_sequence_open(arena, 1, &info, &id) != FG_OK ||
+        fg_kv_arena_sequence_share(arena, id, shared, 2, blocks) != FG_OK ||
+        fg_kv_arena_sequence_reserve(arena, id, 5, blocks) != FG_OK)
+        _exit(3);
+    fg_kv_arena_sequence_trim(arena, id, 4);
+    fg_kv_arena_sequence_close(arena, id);
+    _exit(0);
+}
+
+static void assert_killed(pid_t child)
+{
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+static void a_death_at_any_point_is_repaired(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t blocks[4];
+    struct fg_kv_sequence_id shared = open_sequence(f->arena, 0);
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, shared, 4, blocks), FG_OK);
+    for (enum fg_kv_point point = 0; point < FG_KV_POINT_REPAIR_COUNTED; point++) {
+        struct fg_kv_gauges gauges;
+        fg_kv_arena_gauges(f->arena, &gauges);
+        uint64_t repairs = gauges.repairs;
+        pid_t child = fork();
+        assert_int_not_equal(child, -1);
+        if (child == 0)
+            live_and_die(f->arena, point, shared);
+        assert_killed(child);
+        assert_whole(f->arena); /* takes the lock of the dead */
+        fg_kv_arena_gauges(f->arena, &gauges);
+        assert_int_equal(gauges.repairs, repairs + 1);
+        fg_kv_arena_reclaim_worker(f->arena, 1);
+        assert_whole(f->arena);
+        assert_int_equal(free_blocks(f->arena), BLOCKS - 4);
+        for (uint32_t i = 0; i < 4; i++)
+            assert_int_equal(fg_kv_arena_block_references(f->arena, blocks[i]), 1);
+    }
+    fg_kv_arena_sequence_close(f->arena, shared);
+}
+
+static void a_death_while_repairing_is_repaired_too(void **state)
+{
+    struct fixture *f = *state;
+    struct fg_kv_sequence_id shared = open_sequence(f->arena, 0);
+    uint32_t blocks[2];
+    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, shared, 2, blocks), FG_OK);
+    pid_t child = fork();
+    assert_int_not_equal(child, -1);
+    if (child == 0)
+        live_and_die(f->arena, FG_KV_POINT_BLOCK_TABLED, shared);
+    assert_killed(child);
+    for (enum fg_kv_point point = FG_KV_POINT_REPAIR_COUNTED; point < FG_KV_POINT_COUNT; point++) {
+        child = fork();
+        assert_int_not_equal(child, -1);
+        if (child == 0)
+            live_and_die(f->arena, point, shared);
+        assert_killed(child);
+    }
+    assert_whole(f->arena);
+    assert_int_equal(fg_kv_arena_reclaim_worker(f->arena, 1), 1);
+    assert_int_equal(free_blocks(f->arena), BLOCKS - 2);
+    assert_whole(f->arena);
+    fg_kv_arena_sequence_close(f->arena, shared);
+}
+
+static uint32_t next_random(uint64_t *seed)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(*seed >> 33);
+}
+
+static void maybe_dies(enum fg_kv_point point, void *owner)
+{
+    (void)point;
+    if (next_random(owner) % 3001 == 0)
+        kill(getpid(), SIGKILL);
+}
+
+/* One worker's random life; ids it holds are checked for being its own by a mark in the KV data. */
+static void live_at_random(struct fg_kv_arena *arena, uint32_t worker, uint64_t seed)
+{
+    struct fg_kv_store store = fg_kv_arena_store(arena);
+    size_t bytes = fg_kv_block_bytes(&shape);
+    uint64_t death_seed = seed ^ 0xdead;
+    fg_kv_arena_set_on_point(arena, maybe_dies, &death_seed);
+    for (int round = 0; round < 300; round++) {
+        uint32_t blocks[BLOCKS];
+        struct fg_kv_sequence_info info = {0};
+        struct fg_kv_sequence_id id;
+        if (fg_kv_arena_sequence_open(arena, worker, &info, &id) != FG_OK)
+            continue;
+        uint32_t count = 1 + next_random(&seed) % 12;
+        if (fg_kv_arena_sequence_reserve(arena, id, count, blocks) == FG_OK) {
+            for (uint32_t i = 0; i < count; i++)
+                memset(store.data + blocks[i] * bytes, (int)worker + 1, bytes);
+            for (uint32_t i = 0; i < count; i++) {
+                if (store.data[blocks[i] * bytes] != worker + 1)
+                    _exit(4); /* somebody else has it too */
+            }
+            fg_kv_arena_sequence_append(arena, id, blocks, count, 1);
+            fg_kv_arena_sequence_trim(arena, id, count / 2);
+        }
+        fg_kv_arena_sequence_close(arena, id);
+    }
+    _exit(0);
+}
+
+static void workers_that_die_at_random_leave_it_whole(void **state)
+{
+    struct fixture *f = *state;
+    pid_t children[3] = {0};
+    uint64_t seed = 20260206;
+    for (int life = 0; life < 24; life++) {
+        uint32_t worker = (uint32_t)life % 3;
+        if (life >= 3) {
+            int status;
+            assert_int_equal(waitpid(children[worker], &status, 0), children[worker]);
+            assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+            fg_kv_arena_reclaim_worker(f->arena, worker);
+            assert_whole(f->arena); /* while the other two go on */
+        }
+        children[worker] = fork();
+        assert_int_not_equal(children[worker], -1);
+        if (children[worker] == 0)
+            live_at_random(f->arena, worker, seed + (uint64_t)life);
+    }
+    for (uint32_t worker = 0; worker < 3; worker++) {
+        int status;
+        assert_int_equal(waitpid(children[worker], &status, 0), children[worker]);
+        assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+        fg_kv_arena_reclaim_worker(f->arena, worker);
+    }
+    assert_whole(f->arena);
+    assert_int_equal(free_blocks(f->arena), BLOCKS);
+}
+
+int main(void)
+{
+#define WITH_ARENA(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        WITH_ARENA(starts_with_everything_free),
+        WITH_ARENA(reserves_all_or_nothing),
+        WITH_ARENA(block_ids_are_distinct_and_in_range),
+        WITH_ARENA(a_closed_sequence_is_never_found_again),
+        WITH_ARENA(sequences_run_out_politely),
+        WITH_ARENA(a_shared_block_goes_back_with_its_last_reference),
+        WITH_ARENA(tokens_are_kept_with_their_blocks),
+        WITH_ARENA(data_of_two_blocks_does_not_overlap),
+        WITH_ARENA(reclaim_takes_only_the_dead_workers_sequences),
+        WITH_ARENA(another_process_sees_the_same),
+        cmocka_unit_test(sizes_that_cannot_be_are_refused),
+        WITH_ARENA(a_head_that_lies_is_not_mapped),
+        WITH_ARENA(check_notices_what_is_wrong),
+        WITH_ARENA(indices_that_lie_do_no_harm),
+        WITH_ARENA(a_death_at_any_point_is_repaired),
+        WITH_ARENA(a_death_while_repairing_is_repaired_too),
+        WITH_ARENA(workers_that_die_at_random_leave_it_whole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
