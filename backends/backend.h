@@ -78,6 +78,7 @@ struct fg_exchange_ops {
     void (*fail)(struct fg_exchange *ex, enum fg_failure failure, const char *detail);
     void (*consumed)(struct fg_exchange *ex, size_t len);
     void (*hop_time)(struct fg_exchange *ex, const char *hop, uint64_t duration_ns);
+    void (*release_slot)(struct fg_exchange *ex);
 };
 
 /* One request as a backend sees it. Owned by the gateway; spans live until the exchange ends. */
@@ -186,6 +187,15 @@ static inline struct fg_span fg_exchange_field(const struct fg_exchange *ex, str
             return ex->fields[i].value;
     }
     return (struct fg_span){NULL, 0};
+}
+
+/*
+ * From here on the exchange only waits for events (server-sent events): its slot in the backend's
+ * concurrency limit goes to others. After head.
+ */
+static inline void fg_exchange_release_slot(struct fg_exchange *ex)
+{
+    ex->ops->release_slot(ex);
 }
 
 /* What a backend gets of the event loop it runs on. Lives as long as the loop. */

@@ -1,0 +1,168 @@
+/*
+ * proxy.c: the backend's outside: create, open on a loop, hand calls to the request.
+ * Thread   start-up for create and destroy; the event loops for the rest, each with its own state.
+ * Never    blocks on a loop.
+ * Memory   per loop: connections up to max_connections / threads, 128 KiB of upload buffers a
+ *          connection at most, one read buffer.
+ */
+#include "proxy/proxy.h"
+
+#include "proxy_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define SEGMENTS_PER_UPSTREAM ((size_t)8)
+
+/* A loop's part of what is configured for all; at least 1 of what is not 0. */
+static size_t share(uint32_t amount, unsigned thread_count)
+{
+    size_t part = amount / thread_count;
+    return part == 0 && amount > 0 ? 1 : part;
+}
+
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    fg_proxy_request_flush_unsent(arg);
+}
+
+static void free_thread(struct fg_proxy_thread *thread)
+{
+    free(thread->read_buffer);
+    free(thread->endpoints);
+    free(thread);
+}
+
+static struct fg_backend_thread *
+thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct fg_error *error)
+{
+    struct fg_proxy *proxy = (struct fg_proxy *)backend;
+    assert(env->thread_index < proxy->thread_count);
+    struct fg_proxy_thread *thread = calloc(1, sizeof(*thread));
+    if (thread == NULL)
+        goto no_memory;
+    thread->base.backend = backend;
+    thread->proxy = proxy;
+    thread->env = *env;
+    thread->metrics = &proxy->metrics[env->thread_index];
+    thread->upstreams_max = share(proxy->conf.max_connections, proxy->thread_count);
+    thread->idle_max = share(proxy->conf.max_idle_connections, proxy->thread_count);
+    thread->endpoint_count = proxy->conf.endpoint_count;
+    thread->endpoints = calloc(thread->endpoint_count, sizeof(*thread->endpoints));
+    thread->read_buffer = malloc(FG_READ_BYTES);
+    if (thread->endpoints == NULL || thread->read_buffer == NULL)
+        goto free_parts;
+    if (!fg_upstreams_init(thread))
+        goto free_parts;
+    fg_proxy_endpoints_init(thread);
+    fg_list_init(&thread->unsent);
+    event_assign(&thread->flush_event, env->base, -1, 0, on_flush, thread);
+    fg_chain_pool_init(&thread->segments, thread->upstreams_max * SEGMENTS_PER_UPSTREAM);
+    return &thread->base;
+free_parts:
+    free_thread(thread);
+no_memory:
+    (void)fg_error_set(error, "no memory for cluster %s", backend->name);
+    return NULL;
+}
+
+static void thread_close(struct fg_backend_thread *base)
+{
+    struct fg_proxy_thread *thread = (struct fg_proxy_thread *)base;
+    assert(fg_list_is_empty(&thread->unsent));
+    event_del(&thread->flush_event);
+    fg_upstreams_fini(thread);
+    fg_proxy_endpoints_fini(thread);
+    fg_chain_pool_fini(&thread->segments);
+    free_thread(thread);
+}
+
+static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
+{
+    if (ex->method == FG_METHOD_CONNECT) {
+        fg_exchange_refuse(ex, 501, "invalid_request", "not_implemented",
+                           "CONNECT is not supported here", 0);
+        return;
+    }
+    fg_proxy_request_start((struct fg_proxy_thread *)base, ex);
+}
+
+/* Every way that an exchange can end clears backend_state; a late call finds nothing. */
+static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
+{
+    if (ex->backend_state != NULL)
+        fg_proxy_request_on_body(ex->backend_state, data, len, is_last);
+}
+
+static void on_writable(struct fg_exchange *ex)
+{
+    if (ex->backend_state != NULL)
+        fg_proxy_request_on_client_writable(ex->backend_state);
+}
+
+static void cancel(struct fg_exchange *ex)
+{
+    if (ex->backend_state != NULL)
+        fg_proxy_request_cancel(ex->backend_state);
+}
+
+static void destroy(struct fg_backend *backend)
+{
+    struct fg_proxy *proxy = (struct fg_proxy *)backend;
+    if (proxy == NULL)
+        return;
+    free(proxy->targets);
+    free(proxy->metrics);
+    free(proxy->endpoint_metrics);
+    free(proxy);
+}
+
+static const struct fg_backend_ops proxy_ops = {
+    .kind = "proxy",
+    .thread_open = thread_open,
+    .thread_close = thread_close,
+    .start = start,
+    .on_body = on_body,
+    .on_writable = on_writable,
+    .cancel = cancel,
+    .is_ready = fg_proxy_is_ready,
+    .stats = fg_proxy_stats,
+    .destroy = destroy,
+};
+
+struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_conf *conf,
+                                   unsigned thread_count, struct fg_error *error)
+{
+    assert(thread_count > 0);
+    if (conf->endpoint_count == 0 || conf->max_connections == 0) {
+        (void)fg_error_set(error, "cluster %s has no %s; expected at least one", name,
+                           conf->endpoint_count == 0 ? "endpoints" : "connections");
+        return NULL;
+    }
+    struct fg_proxy *proxy = calloc(1, sizeof(*proxy));
+    if (proxy == NULL)
+        goto no_memory;
+    proxy->base = (struct fg_backend){.ops = &proxy_ops, .name = name};
+    proxy->conf = *conf;
+    proxy->thread_count = thread_count;
+    proxy->targets = calloc(conf->endpoint_count, sizeof(*proxy->targets));
+    proxy->metrics = calloc(thread_count, sizeof(*proxy->metrics));
+    proxy->endpoint_metrics =
+        calloc(conf->endpoint_count * thread_count, sizeof(*proxy->endpoint_metrics));
+    if (proxy->targets == NULL || proxy->metrics == NULL || proxy->endpoint_metrics == NULL)
+        goto no_memory;
+    for (size_t i = 0; i < conf->endpoint_count; i++) {
+        if (!fg_endpoint_target_init(&proxy->targets[i], conf->endpoints[i].address, error)) {
+            destroy(&proxy->base);
+            return NULL;
+        }
+    }
+    return &proxy->base;
+no_memory:
+    (void)fg_error_set(error, "no memory for cluster %s", name);
+    if (proxy != NULL)
+        destroy(&proxy->base);
+    return NULL;
+}

@@ -1,0 +1,126 @@
+/*
+ * proxy_stats.c: the counters of all event loops as one JSON object.
+ * Thread   any; reads counters only.
+ * Memory   one histogram while it adds up.
+ */
+#include "proxy_internal.h"
+
+#include <stdlib.h>
+
+static void set_number(json_t *into, const char *name, uint64_t value)
+{
+    json_object_set_new(into, name, json_integer((json_int_t)value));
+}
+
+/* The sum of one counter over all loops: `offset` is its place in the metrics of one. */
+static uint64_t sum(const struct fg_proxy *proxy, size_t offset)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < proxy->thread_count; i++) {
+        const char *at = (const char *)&proxy->metrics[i] + offset;
+        total += fg_counter_get((const struct fg_counter *)(const void *)at);
+    }
+    return total;
+}
+
+#define SUM(proxy, member) sum((proxy), offsetof(struct fg_proxy_metrics, member))
+
+static json_t *requests_json(const struct fg_proxy *proxy)
+{
+    json_t *requests = json_object();
+    set_number(requests, "started", SUM(proxy, started));
+    set_number(requests, "completed", SUM(proxy, completed));
+    set_number(requests, "failed", SUM(proxy, failed));
+    set_number(requests, "cancelled", SUM(proxy, cancelled));
+    set_number(requests, "busy", SUM(proxy, busy));
+    set_number(requests, "retries", SUM(proxy, retries));
+    set_number(requests, "resets", SUM(proxy, resets));
+    set_number(requests, "timeouts", SUM(proxy, timeouts));
+    set_number(requests, "malformed", SUM(proxy, malformed));
+    return requests;
+}
+
+static json_t *connections_json(const struct fg_proxy *proxy)
+{
+    json_t *connections = json_object();
+    set_number(connections, "open", SUM(proxy, connections_open));
+    set_number(connections, "idle", SUM(proxy, connections_idle));
+    set_number(connections, "opened", SUM(proxy, connections_opened));
+    set_number(connections, "reused", SUM(proxy, connections_reused));
+    set_number(connections, "errors", SUM(proxy, connect_errors));
+    set_number(connections, "resolves", SUM(proxy, resolves));
+    return connections;
+}
+
+static json_t *latency_json(const struct fg_proxy *proxy)
+{
+    static const struct {
+        const char *name;
+        unsigned permyriad;
+    } quantiles[] = {{"p50_ns", 5000}, {"p90_ns", 9000}, {"p99_ns", 9900}, {"p999_ns", 9990}};
+    struct fg_histogram *all = calloc(1, sizeof(*all));
+    if (all == NULL)
+        return json_null();
+    for (unsigned i = 0; i < proxy->thread_count; i++)
+        fg_histogram_merge(all, &proxy->metrics[i].head_ns);
+    json_t *latency = json_object();
+    set_number(latency, "count", fg_counter_get(&all->count));
+    set_number(latency, "sum_ns", fg_counter_get(&all->sum));
+    for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++)
+        set_number(latency, quantiles[i].name, fg_histogram_quantile(all, quantiles[i].permyriad));
+    free(all);
+    return latency;
+}
+
+static json_t *endpoint_json(const struct fg_proxy *proxy, size_t index)
+{
+    const struct fg_endpoint_target *target = &proxy->targets[index];
+    uint64_t requests = 0, opened = 0, errors = 0, resets = 0, timeouts = 0;
+    for (unsigned i = 0; i < proxy->thread_count; i++) {
+        const struct fg_endpoint_metrics *metrics =
+            &proxy->endpoint_metrics[i * proxy->conf.endpoint_count + index];
+        requests += fg_counter_get(&metrics->requests);
+        opened += fg_counter_get(&metrics->connections_opened);
+        errors += fg_counter_get(&metrics->connect_errors);
+        resets += fg_counter_get(&metrics->resets);
+        timeouts += fg_counter_get(&metrics->timeouts);
+    }
+    json_t *endpoint = json_object();
+    json_object_set_new(endpoint, "address", json_string(target->text));
+    json_object_set_new(endpoint, "is_failing",
+                        json_boolean(fg_counter_get(&target->is_failing) != 0));
+    set_number(endpoint, "requests", requests);
+    set_number(endpoint, "connections_opened", opened);
+    set_number(endpoint, "connect_errors", errors);
+    set_number(endpoint, "resets", resets);
+    set_number(endpoint, "timeouts", timeouts);
+    return endpoint;
+}
+
+void fg_proxy_stats(struct fg_backend *backend, json_t *into)
+{
+    const struct fg_proxy *proxy = (const struct fg_proxy *)backend;
+    json_object_set_new(into, "requests", requests_json(proxy));
+    json_object_set_new(into, "connections", connections_json(proxy));
+    json_object_set_new(into, "time_to_head", latency_json(proxy));
+    set_number(into, "sent_bytes", SUM(proxy, sent_bytes));
+    set_number(into, "received_bytes", SUM(proxy, received_bytes));
+    set_number(into, "upload_buffered_bytes", SUM(proxy, upload_buffered_bytes));
+    set_number(into, "upload_buffered_bytes_most", SUM(proxy, upload_buffered_bytes_most));
+    json_t *endpoints = json_array();
+    for (size_t i = 0; i < proxy->conf.endpoint_count; i++)
+        json_array_append_new(endpoints, endpoint_json(proxy, i));
+    json_object_set_new(into, "endpoints", endpoints);
+}
+
+bool fg_proxy_is_ready(struct fg_backend *backend, const char **why)
+{
+    const struct fg_proxy *proxy = (const struct fg_proxy *)backend;
+    *why = "ready";
+    for (size_t i = 0; i < proxy->conf.endpoint_count; i++) {
+        if (fg_counter_get(&proxy->targets[i].is_failing) == 0)
+            return true;
+    }
+    *why = "no endpoint can be connected to";
+    return false;
+}

@@ -1,0 +1,306 @@
+/*
+ * file_answer.c: the conditions are looked at in the order of RFC 9110 section 13.2.2.
+ */
+#include "file_answer.h"
+
+#include "policies/cache/etag.h"
+#include "policies/cache/http_date.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* ---- names ---- */
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Returns the decoded length, or SIZE_MAX. */
+static size_t decode(struct fg_span path, char *to)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < path.len; i++) {
+        int c = (unsigned char)path.data[i];
+        if (c == '%') {
+            int high = path.len - i > 2 ? hex_value(path.data[i + 1]) : -1;
+            int low = high >= 0 ? hex_value(path.data[i + 2]) : -1;
+            if (low < 0)
+                return SIZE_MAX;
+            c = high * 16 + low;
+            i += 2;
+            if (c == '/')
+                return SIZE_MAX;
+        }
+        if (c < 0x20 || c == 0x7f)
+            return SIZE_MAX;
+        to[len++] = (char)c;
+    }
+    return len;
+}
+
+enum fg_status fg_file_name_of(struct fg_arena *arena, struct fg_span path, const char *index,
+                               struct fg_span *name)
+{
+    while (path.len > 0 && path.data[0] == '/')
+        path = fg_span_make(path.data + 1, path.len - 1);
+    size_t index_len = strlen(index);
+    if (path.len > SIZE_MAX - index_len - 1)
+        return FG_ERR_NO_MEMORY;
+    char *text = fg_arena_try_alloc(arena, path.len + index_len + 1);
+    if (text == NULL)
+        return FG_ERR_NO_MEMORY;
+    size_t len = decode(path, text);
+    if (len == SIZE_MAX)
+        return FG_ERR_NOT_FOUND;
+    for (size_t i = 0; i < len; i++) {
+        bool is_segment_start = i == 0 || text[i - 1] == '/';
+        if (is_segment_start && (text[i] == '.' || text[i] == '/'))
+            return FG_ERR_NOT_FOUND; /* hidden, "..", or an empty segment */
+    }
+    if (len == 0 || text[len - 1] == '/') {
+        memcpy(text + len, index, index_len);
+        len += index_len;
+    }
+    text[len] = '\0';
+    *name = fg_span_make(text, len);
+    return FG_OK;
+}
+
+struct fg_span fg_file_content_type(struct fg_span name)
+{
+    static const struct {
+        struct fg_span extension;
+        struct fg_span type;
+    } types[] = {
+        {FG_SPAN_LITERAL("html"), FG_SPAN_LITERAL("text/html; charset=utf-8")},
+        {FG_SPAN_LITERAL("htm"), FG_SPAN_LITERAL("text/html; charset=utf-8")},
+        {FG_SPAN_LITERAL("css"), FG_SPAN_LITERAL("text/css; charset=utf-8")},
+        {FG_SPAN_LITERAL("js"), FG_SPAN_LITERAL("text/javascript; charset=utf-8")},
+        {FG_SPAN_LITERAL("mjs"), FG_SPAN_LITERAL("text/javascript; charset=utf-8")},
+        {FG_SPAN_LITERAL("json"), FG_SPAN_LITERAL("application/json")},
+        {FG_SPAN_LITERAL("map"), FG_SPAN_LITERAL("application/json")},
+        {FG_SPAN_LITERAL("webmanifest"), FG_SPAN_LITERAL("application/manifest+json")},
+        {FG_SPAN_LITERAL("svg"), FG_SPAN_LITERAL("image/svg+xml; charset=utf-8")},
+        {FG_SPAN_LITERAL("png"), FG_SPAN_LITERAL("image/png")},
+        {FG_SPAN_LITERAL("jpg"), FG_SPAN_LITERAL("image/jpeg")},
+        {FG_SPAN_LITERAL("jpeg"), FG_SPAN_LITERAL("image/jpeg")},
+        {FG_SPAN_LITERAL("gif"), FG_SPAN_LITERAL("image/gif")},
+        {FG_SPAN_LITERAL("webp"), FG_SPAN_LITERAL("image/webp")},
+        {FG_SPAN_LITERAL("avif"), FG_SPAN_LITERAL("image/avif")},
+        {FG_SPAN_LITERAL("ico"), FG_SPAN_LITERAL("image/x-icon")},
+        {FG_SPAN_LITERAL("woff"), FG_SPAN_LITERAL("font/woff")},
+        {FG_SPAN_LITERAL("woff2"), FG_SPAN_LITERAL("font/woff2")},
+        {FG_SPAN_LITERAL("ttf"), FG_SPAN_LITERAL("font/ttf")},
+        {FG_SPAN_LITERAL("otf"), FG_SPAN_LITERAL("font/otf")},
+        {FG_SPAN_LITERAL("txt"), FG_SPAN_LITERAL("text/plain; charset=utf-8")},
+        {FG_SPAN_LITERAL("md"), FG_SPAN_LITERAL("text/markdown; charset=utf-8")},
+        {FG_SPAN_LITERAL("csv"), FG_SPAN_LITERAL("text/csv; charset=utf-8")},
+        {FG_SPAN_LITERAL("xml"), FG_SPAN_LITERAL("application/xml")},
+        {FG_SPAN_LITERAL("pdf"), FG_SPAN_LITERAL("application/pdf")},
+        {FG_SPAN_LITERAL("wasm"), FG_SPAN_LITERAL("application/wasm")},
+        {FG_SPAN_LITERAL("mp3"), FG_SPAN_LITERAL("audio/mpeg")},
+        {FG_SPAN_LITERAL("mp4"), FG_SPAN_LITERAL("video/mp4")},
+        {FG_SPAN_LITERAL("webm"), FG_SPAN_LITERAL("video/webm")},
+        {FG_SPAN_LITERAL("zip"), FG_SPAN_LITERAL("application/zip")},
+    };
+    size_t dot = name.len;
+    while (dot > 0 && name.data[dot - 1] != '.' && name.data[dot - 1] != '/')
+        dot--;
+    if (dot > 0 && name.data[dot - 1] == '.') {
+        struct fg_span extension = fg_span_make(name.data + dot, name.len - dot);
+        for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+            if (fg_span_equal_nocase(extension, types[i].extension))
+                return types[i].type;
+        }
+    }
+    return FG_SPAN("application/octet-stream");
+}
+
+/* ---- conditions ---- */
+
+struct validators {
+    struct fg_span etag;
+    struct fg_span last_modified;
+    int64_t modified_s;
+    int64_t now_s;
+};
+
+bool fg_file_is_conditional(const struct fg_exchange *ex)
+{
+    static const struct fg_span names[] = {
+        FG_SPAN_LITERAL("if-none-match"), FG_SPAN_LITERAL("if-modified-since"),
+        FG_SPAN_LITERAL("range"),         FG_SPAN_LITERAL("if-match"),
+        FG_SPAN_LITERAL("if-range"),      FG_SPAN_LITERAL("if-unmodified-since"),
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (fg_exchange_field(ex, names[i]).data != NULL)
+            return true;
+    }
+    return false;
+}
+
+static bool date_of(struct fg_span value, int64_t now_s, int64_t *date_s)
+{
+    return value.data != NULL && fg_http_date_parse(value.data, value.len, now_s, date_s);
+}
+
+static unsigned decide_status(const struct fg_exchange *ex, const struct validators *own)
+{
+    int64_t since_s;
+    struct fg_span if_match = fg_exchange_field(ex, FG_SPAN("if-match"));
+    struct fg_span if_none_match = fg_exchange_field(ex, FG_SPAN("if-none-match"));
+    if (if_match.data != NULL) {
+        if (!fg_etag_if_match(if_match.data, if_match.len, own->etag.data, own->etag.len))
+            return 412;
+    } else if (date_of(fg_exchange_field(ex, FG_SPAN("if-unmodified-since")), own->now_s,
+                       &since_s) &&
+               own->modified_s > since_s) {
+        return 412;
+    }
+    if (if_none_match.data != NULL) {
+        if (fg_etag_if_none_match(if_none_match.data, if_none_match.len, own->etag.data,
+                                  own->etag.len))
+            return 304;
+    } else if (date_of(fg_exchange_field(ex, FG_SPAN("if-modified-since")), own->now_s, &since_s) &&
+               own->modified_s <= since_s) {
+        return 304;
+    }
+    return 200;
+}
+
+/* ---- ranges ---- */
+
+/* If-Range: only when the client's copy is certainly of this file. */
+static bool is_range_wanted(const struct fg_exchange *ex, const struct validators *own)
+{
+    struct fg_span if_range = fg_exchange_field(ex, FG_SPAN("if-range"));
+    if (if_range.data == NULL)
+        return true;
+    if (if_range.len > 0 && if_range.data[0] == '"')
+        return fg_etag_equal_strong(if_range.data, if_range.len, own->etag.data, own->etag.len);
+    int64_t date_s;
+    /* A date is a strong validator only when the file has rested since. */
+    return date_of(if_range, own->now_s, &date_s) && date_s == own->modified_s &&
+           own->now_s > own->modified_s + 1;
+}
+
+enum range { RANGE_IGNORED, RANGE_TAKEN, RANGE_OUTSIDE };
+
+/* One range of bytes; several, another unit, or nonsense are ignored, which is always allowed. */
+static enum range parse_range(struct fg_span value, uint64_t size, uint64_t *first, uint64_t *last)
+{
+    struct fg_span unit = FG_SPAN("bytes=");
+    if (value.len <= unit.len || !fg_span_equal_nocase(fg_span_make(value.data, unit.len), unit))
+        return RANGE_IGNORED;
+    struct fg_span rest = fg_span_trim(fg_span_make(value.data + unit.len, value.len - unit.len));
+    struct fg_span from = fg_span_split(&rest, '-');
+    if (rest.data == NULL)
+        return RANGE_IGNORED;
+    uint64_t number;
+    if (from.len == 0) {
+        if (!fg_span_parse_u64(rest, &number))
+            return RANGE_IGNORED;
+        if (number == 0 || size == 0)
+            return RANGE_OUTSIDE;
+        *first = number < size ? size - number : 0;
+        *last = size - 1;
+        return RANGE_TAKEN;
+    }
+    if (!fg_span_parse_u64(from, first))
+        return RANGE_IGNORED;
+    number = UINT64_MAX;
+    if (rest.len > 0 && (!fg_span_parse_u64(rest, &number) || number < *first))
+        return RANGE_IGNORED;
+    if (*first >= size)
+        return RANGE_OUTSIDE;
+    *last = number < size ? number : size - 1;
+    return RANGE_TAKEN;
+}
+
+/* ---- the answer ---- */
+
+static void add(struct fg_file_answer *answer, struct fg_span name, struct fg_span value)
+{
+    answer->fields[answer->field_count++] = (struct fg_field){name, value};
+}
+
+/* 206 or 416 in place of 200, with their field. */
+static bool apply_range(struct fg_exchange *ex, const struct validators *own, uint64_t size,
+                        struct fg_file_answer *answer)
+{
+    struct fg_span range = fg_exchange_field(ex, FG_SPAN("range"));
+    uint64_t first = 0, last = 0;
+    if (ex->method != FG_METHOD_GET || range.data == NULL || !is_range_wanted(ex, own))
+        return true;
+    struct fg_span text;
+    switch (parse_range(range, size, &first, &last)) {
+    case RANGE_IGNORED:
+        return true;
+    case RANGE_OUTSIDE:
+        answer->status = 416;
+        answer->body_bytes = 0;
+        text = fg_arena_try_printf(ex->arena, "bytes */%" PRIu64, size);
+        break;
+    case RANGE_TAKEN:
+    default:
+        answer->status = 206;
+        answer->first_byte = first;
+        answer->body_bytes = last - first + 1;
+        text = fg_arena_try_printf(ex->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first, last,
+                                   size);
+        break;
+    }
+    if (text.data == NULL)
+        return false;
+    add(answer, FG_SPAN("content-range"), text);
+    return true;
+}
+
+/* Size and time, but not the inode: the same file on two machines has the same tag. */
+static bool make_validators(struct fg_exchange *ex, const struct fg_file_facts *facts,
+                            int64_t now_s, struct validators *own)
+{
+    char date[FG_HTTP_DATE_BYTES];
+    fg_http_date_format(facts->modified_s, date);
+    own->etag =
+        fg_arena_try_printf(ex->arena, "\"%" PRIx64 "-%" PRIx64 "%08" PRIx32 "\"",
+                            facts->size_bytes, (uint64_t)facts->modified_s, facts->modified_ns);
+    own->last_modified = fg_arena_try_copy(ex->arena, fg_span_from_string(date));
+    own->modified_s = facts->modified_s;
+    own->now_s = now_s;
+    return own->etag.data != NULL && own->last_modified.data != NULL;
+}
+
+bool fg_file_answer_make(struct fg_exchange *ex, const struct fg_file_facts *facts,
+                         struct fg_span name, struct fg_span cache_control, int64_t now_s,
+                         struct fg_file_answer *answer)
+{
+    struct validators own;
+    *answer = (struct fg_file_answer){0};
+    if (!make_validators(ex, facts, now_s, &own))
+        return false;
+    answer->status = decide_status(ex, &own);
+    answer->body_bytes = answer->status == 200 ? facts->size_bytes : 0;
+    if (answer->status == 200 && !apply_range(ex, &own, facts->size_bytes, answer))
+        return false;
+    if (answer->status == 412 || answer->status == 416) {
+        add(answer, FG_SPAN("content-length"), FG_SPAN("0"));
+        return true;
+    }
+    add(answer, FG_SPAN("etag"), own.etag);
+    add(answer, FG_SPAN("last-modified"), own.last_modified);
+    if (cache_control.len > 0)
+        add(answer, FG_SPAN("cache-control"), cache_control);
+    if (answer->status == 304)
+        return true;
+    add(answer, FG_SPAN("content-type"), fg_file_content_type(name));
+    add(answer, FG_SPAN("accept-ranges"), FG_SPAN("bytes"));
+    add(answer, FG_SPAN("x-content-type-options"), FG_SPAN("nosniff"));
+    struct fg_span length = fg_arena_try_printf(ex->arena, "%" PRIu64, answer->body_bytes);
+    add(answer, FG_SPAN("content-length"), length);
+    return length.data != NULL;
+}

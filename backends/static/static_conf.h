@@ -1,0 +1,17 @@
+/*
+ * static_conf.h: what the configuration says about a directory of files. Filled by gateway/config;
+ * strings belong to the configuration snapshot.
+ */
+#ifndef FG_STATIC_CONF_H
+#define FG_STATIC_CONF_H
+
+#include <stdint.h>
+
+struct fg_static_conf {
+    const char *root;          /* directory, absolute once loaded */
+    const char *index;         /* file served for a path that ends in '/'; "index.html" */
+    uint64_t file_bytes_max;   /* larger files are refused with 403 */
+    const char *cache_control; /* sent with every file; "public, max-age=60" */
+};
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * static_internal.h: what the files of this folder share.
+ * Thread   see each part.
+ */
+#ifndef FG_STATIC_INTERNAL_H
+#define FG_STATIC_INTERNAL_H
+
+#include "backends/backend.h"
+#include "base/counters_shared.h"
+#include "base/list.h"
+#include "static/file_answer.h"
+#include "static/static_conf.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <limits.h>
+
+#define FG_FILE_READERS_MAX 16u
+#define FG_FILE_READ_BYTES ((size_t)65536)
+
+struct fg_static_thread;
+struct fg_static_request;
+
+/* What a reader found at the path. */
+enum fg_file_outcome {
+    FG_FILE_FOUND,
+    FG_FILE_DIRECTORY,
+    FG_FILE_MISSING,
+    FG_FILE_FORBIDDEN, /* by the file's mode */
+    FG_FILE_NO_DESCRIPTORS,
+    FG_FILE_NO_MEMORY,
+    FG_FILE_BROKEN, /* a read failed */
+};
+
+/*
+ * One buffer and one piece of work for a helper. From submit until its message has run it belongs
+ * to the helper, but for `request` and `thread`, which stay the loop's: a cancelled request is
+ * taken out there and the result thrown away.
+ */
+struct fg_file_reader {
+    struct fg_helper_job job;          /* first */
+    struct fg_static_thread *thread;   /* NULL: the loop has closed */
+    struct fg_static_request *request; /* NULL: it was cancelled */
+    struct fg_list link;               /* in thread->free or thread->at_work */
+
+    /* in */
+    int root_fd;
+    int fd; /* -1: open `path` first; the reader's while it works */
+    uint64_t offset;
+    size_t bytes_wanted;
+    uint64_t file_bytes_max; /* a larger one is not read */
+    char path[PATH_MAX];
+
+    /* out */
+    enum fg_file_outcome outcome;
+    struct fg_file_facts facts; /* after opening */
+    size_t bytes_read;
+    char *buffer; /* FG_FILE_READ_BYTES */
+};
+
+struct fg_static {
+    struct fg_backend base; /* first */
+    struct fg_static_conf conf;
+    int root_fd;
+    struct fg_counter requests;
+    struct fg_counter served;
+    struct fg_counter not_modified;
+    struct fg_counter partial;
+    struct fg_counter not_found;
+    struct fg_counter refused; /* a method, a directory without '/', too large, forbidden */
+    struct fg_counter busy;
+    struct fg_counter failed;
+    struct fg_counter cancelled;
+    struct fg_counter reads;
+    struct fg_counter sent_bytes;
+    struct fg_counter open_files; /* a gauge */
+};
+
+struct fg_static_thread {
+    struct fg_backend_thread base; /* first */
+    struct fg_static *files;
+    struct fg_backend_env env;
+    struct fg_list free;    /* readers */
+    unsigned readers_made;  /* at most FG_FILE_READERS_MAX */
+    struct fg_list at_work; /* readers with the helpers */
+    unsigned readers_busy;  /* their number */
+    struct fg_list waiting; /* requests that need a reader, first come first served */
+    struct event retry;     /* the helpers had too much to do; try the waiting again */
+};
+
+/* One exchange; in its arena. */
+struct fg_static_request {
+    struct fg_exchange *ex;
+    struct fg_static_thread *thread;
+    struct fg_list link; /* in thread->waiting */
+    struct fg_span name;
+    struct fg_file_reader *reader; /* at work for it; NULL between two reads */
+    int fd;                        /* -1: not open, or the reader has it */
+    uint64_t offset;
+    uint64_t left_bytes;
+    bool is_answering; /* the head has been sent */
+    bool is_paused;    /* the client takes no more for now */
+    bool is_counted;   /* in files->open_files */
+};
+
+/* ---- file_reader.c ---- */
+
+/* On a helper. */
+void fg_file_read_in_helper(struct fg_helper_job *job);
+/* NULL when FG_FILE_READERS_MAX are in use or memory is short. */
+struct fg_file_reader *fg_file_reader_try_acquire(struct fg_static_thread *thread);
+void fg_file_reader_release(struct fg_file_reader *reader);
+void fg_file_reader_destroy(struct fg_file_reader *reader);
+
+/* ---- static_request.c ---- */
+
+/* After a pause: the retry event's work. */
+void fg_static_request_serve_waiting(struct fg_static_thread *thread);
+void fg_static_request_start(struct fg_static_thread *thread, struct fg_exchange *ex);
+void fg_static_request_on_writable(struct fg_static_request *request);
+void fg_static_request_cancel(struct fg_static_request *request);
+
+#endif
