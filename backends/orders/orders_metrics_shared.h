@@ -1,0 +1,71 @@
+/*
+ * orders_metrics_shared.h: figures of the order path for /stats.
+ * Protocol  each event loop writes its own struct fg_orders_metrics; the loop with index 0 also
+ *           writes the campaign's figures, sampled from Redis; any thread reads. Relaxed order.
+ * Memory    fixed at creation.
+ */
+#ifndef FG_ORDERS_ORDERS_METRICS_SHARED_H
+#define FG_ORDERS_ORDERS_METRICS_SHARED_H
+
+#include "base/counters_shared.h"
+#include "base/histogram_shared.h"
+#include "base/status.h"
+#include "orders/orders_conf.h"
+
+#include <jansson.h>
+
+/* Of one event loop. */
+struct fg_orders_metrics {
+    struct fg_counter is_connected;
+    struct fg_counter connects;
+    struct fg_counter commands;
+    struct fg_counter errors;
+    struct fg_counter timeouts;
+    struct fg_counter refused_busy;
+    struct fg_counter refused_unavailable;
+    struct fg_counter in_flight;
+    struct fg_counter event_streams; /* open now */
+    struct fg_counter replayed;      /* orders answered from their idempotency record */
+    struct fg_counter sold_out;
+    struct fg_histogram latency; /* ns, from submit to reply */
+};
+
+enum fg_orders_figure {
+    FG_FIGURE_ACCEPTED, /* the first four: orders in that state now */
+    FG_FIGURE_CONFIRMED,
+    FG_FIGURE_COMPLETED,
+    FG_FIGURE_CANCELLED,
+    FG_FIGURE_PLACED, /* totals */
+    FG_FIGURE_CLAIMS,
+    FG_FIGURE_INVITES,
+    FG_FIGURE_ACCEPTS,
+    FG_FIGURE_COUNT,
+};
+
+/* Of the campaign, as scripts/stats.lua gives them. */
+struct fg_orders_figures {
+    struct fg_counter is_sampled;
+    struct fg_counter values[FG_FIGURE_COUNT];
+    struct fg_counter *stock; /* one for each of conf->skus */
+};
+
+#define FG_ORDERS_THREADS_MAX 256
+
+struct fg_orders_shared {
+    struct fg_orders_figures figures;
+    struct fg_orders_metrics *threads[FG_ORDERS_THREADS_MAX]; /* set before opened is raised */
+    struct fg_flag opened[FG_ORDERS_THREADS_MAX];
+};
+
+FG_MUST_USE enum fg_status fg_orders_shared_init(struct fg_orders_shared *shared, size_t sku_count);
+void fg_orders_shared_fini(struct fg_orders_shared *shared);
+
+/* On the loop's thread, once for each loop. NULL: no memory. Freed by shared_fini. */
+struct fg_orders_metrics *fg_orders_shared_open(struct fg_orders_shared *shared, unsigned thread);
+
+/* Any thread. */
+bool fg_orders_shared_is_connected(const struct fg_orders_shared *shared);
+void fg_orders_shared_write(const struct fg_orders_shared *shared,
+                            const struct fg_orders_conf *conf, json_t *into);
+
+#endif
