@@ -1,0 +1,55 @@
+/*
+ * codec.c: what the codecs of one loop share: free streams, segments, random numbers.
+ */
+#include "http/codec.h"
+
+#include "http/stream.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define SEGMENTS_KEPT ((size_t)256) /* 4 MiB a loop */
+
+enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg_loop *loop,
+                                 const struct fg_limits_conf *limits, struct fg_net_stats *stats)
+{
+    *env = (struct fg_codec_env){.loop = loop, .limits = limits, .stats = stats};
+    if (getrandom(env->random, sizeof(env->random), 0) != (ssize_t)sizeof(env->random))
+        return FG_ERR_SYSTEM;
+    fg_segment_pool_init(&env->segments, SEGMENTS_KEPT);
+    return fg_timeouts_init(&env->timeouts, loop, limits);
+}
+
+void fg_codec_env_fini(struct fg_codec_env *env)
+{
+    while (env->free_streams != NULL) {
+        struct fg_stream *stream = env->free_streams;
+        env->free_streams = stream->next_free;
+        free(stream);
+    }
+    env->free_stream_count = 0;
+    fg_segment_pool_fini(&env->segments);
+    fg_timeouts_fini(&env->timeouts);
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014): a counter through a mixer. */
+static uint64_t next_random(uint64_t *state)
+{
+    *state += 0x9e3779b97f4a7c15u;
+    uint64_t mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+    return mixed ^ (mixed >> 31);
+}
+
+void fg_codec_make_request_id(struct fg_codec_env *env, char id[32])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t half = 0; half < 2; half++) {
+        uint64_t bits = next_random(&env->random[half]);
+        for (size_t i = 0; i < 16; i++) {
+            id[half * 16 + i] = digits[bits & 15];
+            bits >>= 4;
+        }
+    }
+}

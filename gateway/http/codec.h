@@ -1,0 +1,111 @@
+/*
+ * codec.h: between a connection (bytes, TLS, sockets) and a codec (requests, answers).
+ *
+ *    connection                               codec
+ *      input(bytes)         --------------->    what it cannot take yet stays with the connection
+ *      produce(room)        --------------->    the next bytes for the client, as the socket takes
+ * them flushed()            --------------->    all that was produced is in the socket on_timeout,
+ * on_cut, drain  --------->
+ *                           <---------------  wake: there is something to produce
+ *                           <---------------  resume_input: what was held back can be taken now
+ *                           <---------------  arm / disarm: the connection's one timeout
+ *                           <---------------  close
+ *
+ * Pulling instead of pushing means that an answer waits where it is counted, in its stream, and
+ * that a connection at rest owns no buffers.
+ *
+ * Thread   the loop's. None of the calls to the connection calls back before it returns.
+ */
+#ifndef FG_HTTP_CODEC_H
+#define FG_HTTP_CODEC_H
+
+#include "http/request.h"
+#include "net/byte_queue.h"
+#include "net/timeouts.h"
+
+struct fg_net_stats;
+struct fg_stream;
+
+/* What all connections of one loop share. Owned by the net object. */
+struct fg_codec_env {
+    struct fg_loop *loop;
+    const struct fg_limits_conf *limits;
+    struct fg_net_stats *stats;
+    struct fg_timeouts timeouts;
+    struct fg_segment_pool segments;
+    struct fg_stream *free_streams; /* see stream.h */
+    size_t free_stream_count;
+    size_t stream_count; /* in use */
+    uint64_t random[2];  /* for request ids */
+    bool is_draining;
+    bool (*may_keep_alive)(void *ctx); /* NULL: always */
+    void *hook_ctx;
+};
+
+/* FG_ERR_NO_MEMORY, FG_ERR_SYSTEM (no random bytes). */
+FG_MUST_USE enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg_loop *loop,
+                                             const struct fg_limits_conf *limits,
+                                             struct fg_net_stats *stats);
+/* Every codec is gone. */
+void fg_codec_env_fini(struct fg_codec_env *env);
+
+/* 32 hexadecimal digits, unlikely ever to be made again; not a secret. */
+void fg_codec_make_request_id(struct fg_codec_env *env, char id[32]);
+
+enum fg_close_mode {
+    FG_CLOSE_FLUSH,  /* send what is produced, then close */
+    FG_CLOSE_LINGER, /* the same, but let the client finish talking so that it can read the answer
+                      */
+    FG_CLOSE_RESET,  /* at once, so that the client sees a failure */
+};
+
+struct fg_transport;
+
+struct fg_transport_ops {
+    void (*wake)(struct fg_transport *transport);
+    void (*resume_input)(struct fg_transport *transport);
+    void (*arm)(struct fg_transport *transport, enum fg_timeout_class class);
+    void (*disarm)(struct fg_transport *transport);
+    void (*close)(struct fg_transport *transport, enum fg_close_mode mode);
+};
+
+/* The connection as a codec sees it; embedded first in the connection. */
+struct fg_transport {
+    const struct fg_transport_ops *ops;
+    struct fg_codec_env *env;
+    const struct fg_request_handler *handler;
+    void *handler_ctx;
+    struct fg_span client_addr; /* lives as long as the connection */
+    const char *tls_version;
+    bool is_tls;
+};
+
+struct fg_codec;
+
+struct fg_codec_ops {
+    /* Returns how much was taken; less than len: keep the rest until resume_input. */
+    size_t (*input)(struct fg_codec *codec, const char *data, size_t len);
+    /* Writes up to `room` (at least 512) bytes; 0: nothing to say now. */
+    size_t (*produce)(struct fg_codec *codec, char *to, size_t room);
+    void (*flushed)(struct fg_codec *codec);
+    /* The client's side has ended. The codec decides whether that closes the connection. */
+    void (*on_eof)(struct fg_codec *codec);
+    /* HEADER and IDLE of the connection's timeout. */
+    void (*on_timeout)(struct fg_codec *codec, enum fg_timeout_class class);
+    /* The connection is dead: requests hear on_gone, then on_done. Nothing is produced any more. */
+    void (*on_cut)(struct fg_codec *codec, enum fg_gone_reason reason);
+    /* Take no new requests; close when the open ones are done. */
+    void (*drain)(struct fg_codec *codec);
+    void (*destroy)(struct fg_codec *codec); /* after on_cut, or when no request is open */
+};
+
+struct fg_codec {
+    const struct fg_codec_ops *ops;
+    struct fg_transport *transport;
+};
+
+/* NULL when memory is short. */
+struct fg_codec *fg_h1_create(struct fg_transport *transport);
+struct fg_codec *fg_h2_create(struct fg_transport *transport);
+
+#endif

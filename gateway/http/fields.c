@@ -1,0 +1,223 @@
+/*
+ * fields.c: byte tables for tokens, eight bytes at a time for values.
+ */
+#include "http/fields.h"
+
+#define AUTHORITY_MAX ((size_t)261)
+
+/* A token's character in lower case; 0 for what no token may hold (RFC 9110 section 5.6.2). */
+static const unsigned char token_lower[256] = {
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['a'] = 'a', ['b'] = 'b',   ['c'] = 'c',
+    ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i',   ['j'] = 'j',
+    ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p',   ['q'] = 'q',
+    ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w',   ['x'] = 'x',
+    ['y'] = 'y', ['z'] = 'z', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd',   ['E'] = 'e',
+    ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i', ['J'] = 'j', ['K'] = 'k',   ['L'] = 'l',
+    ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r',   ['S'] = 's',
+    ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y',   ['Z'] = 'z',
+};
+
+bool fg_field_name_lower(struct fg_span name, char *to)
+{
+    unsigned is_bad = name.len == 0;
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char lower = token_lower[(unsigned char)name.data[i]];
+        is_bad |= lower == 0;
+        to[i] = (char)lower;
+    }
+    return !is_bad;
+}
+
+bool fg_is_token(struct fg_span text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (token_lower[(unsigned char)text.data[i]] == 0)
+            return false;
+    }
+    return text.len > 0;
+}
+
+static bool is_value_byte(unsigned char c)
+{
+    return (c >= 0x20 && c != 0x7f) || c == '\t';
+}
+
+bool fg_field_value_is_valid(struct fg_span value)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    const uint64_t highs = 0x8080808080808080u;
+    size_t i = 0;
+    for (; i + 8 <= value.len; i += 8) {
+        uint64_t word;
+        memcpy(&word, value.data + i, 8);
+        uint64_t below_space = (word - ones * 0x20) & ~word & highs;
+        uint64_t del = word ^ (ones * 0x7f);
+        uint64_t is_del = (del - ones) & ~del & highs;
+        if ((below_space | is_del) == 0)
+            continue;
+        /* May be a tab, or a borrow from a neighbour: look at each byte. */
+        for (size_t j = i; j < i + 8; j++) {
+            if (!is_value_byte((unsigned char)value.data[j]))
+                return false;
+        }
+    }
+    for (; i < value.len; i++) {
+        if (!is_value_byte((unsigned char)value.data[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool is_named(struct fg_span name, const char *text)
+{
+    return memcmp(name.data, text, name.len) == 0;
+}
+
+enum fg_field_id fg_field_identify(struct fg_span name)
+{
+    switch (name.len) {
+    case 2:
+        return is_named(name, "te") ? FG_FIELD_TE : FG_FIELD_OTHER;
+    case 4:
+        return is_named(name, "host") ? FG_FIELD_HOST : FG_FIELD_OTHER;
+    case 6:
+        return is_named(name, "cookie")   ? FG_FIELD_COOKIE
+               : is_named(name, "expect") ? FG_FIELD_EXPECT
+                                          : FG_FIELD_OTHER;
+    case 7:
+        return is_named(name, "upgrade") ? FG_FIELD_UPGRADE : FG_FIELD_OTHER;
+    case 10:
+        return is_named(name, "connection")   ? FG_FIELD_CONNECTION
+               : is_named(name, "keep-alive") ? FG_FIELD_KEEP_ALIVE
+                                              : FG_FIELD_OTHER;
+    case 12:
+        return is_named(name, "x-request-id") ? FG_FIELD_REQUEST_ID : FG_FIELD_OTHER;
+    case 14:
+        return is_named(name, "content-length") ? FG_FIELD_CONTENT_LENGTH : FG_FIELD_OTHER;
+    case 16:
+        return is_named(name, "proxy-connection") ? FG_FIELD_PROXY_CONNECTION : FG_FIELD_OTHER;
+    case 17:
+        return is_named(name, "transfer-encoding") ? FG_FIELD_TRANSFER_ENCODING : FG_FIELD_OTHER;
+    default:
+        return FG_FIELD_OTHER;
+    }
+}
+
+bool fg_field_is_hop_by_hop(enum fg_field_id id)
+{
+    switch (id) {
+    case FG_FIELD_TRANSFER_ENCODING:
+    case FG_FIELD_CONNECTION:
+    case FG_FIELD_KEEP_ALIVE:
+    case FG_FIELD_PROXY_CONNECTION:
+    case FG_FIELD_TE:
+    case FG_FIELD_UPGRADE:
+        return true;
+    case FG_FIELD_OTHER:
+    case FG_FIELD_HOST:
+    case FG_FIELD_CONTENT_LENGTH:
+    case FG_FIELD_EXPECT:
+    case FG_FIELD_COOKIE:
+    case FG_FIELD_REQUEST_ID:
+        break;
+    }
+    return false;
+}
+
+bool fg_field_list_has(struct fg_span list, struct fg_span token)
+{
+    while (list.data != NULL) {
+        if (fg_span_equal_nocase(fg_span_trim(fg_span_split(&list, ',')), token))
+            return true;
+    }
+    return false;
+}
+
+bool fg_field_parse_length(struct fg_span value, int64_t *length)
+{
+    uint64_t number;
+    if (!fg_span_parse_u64(value, &number) || number >= (UINT64_C(1) << 62))
+        return false;
+    *length = (int64_t)number;
+    return true;
+}
+
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+static bool is_port(struct fg_span text)
+{
+    uint64_t port;
+    return text.len <= 5 && fg_span_parse_u64(text, &port) && port > 0 && port <= 65535;
+}
+
+static bool is_ip_literal(struct fg_span host)
+{
+    bool has_colon = false;
+    for (size_t i = 0; i < host.len; i++) {
+        char c = host.data[i];
+        has_colon |= c == ':';
+        if (!is_hex(c) && c != ':' && c != '.')
+            return false;
+    }
+    return has_colon && host.len <= 45;
+}
+
+static bool is_reg_name(struct fg_span host)
+{
+    for (size_t i = 0; i < host.len; i++) {
+        char c = host.data[i];
+        if (!is_alnum(c) && c != '-' && c != '.' && c != '_' && c != '~')
+            return false;
+    }
+    return host.len > 0 && host.data[0] != '.';
+}
+
+bool fg_authority_is_valid(struct fg_span authority)
+{
+    if (authority.len == 0 || authority.len > AUTHORITY_MAX)
+        return false;
+    if (authority.data[0] == '[') {
+        const char *end = memchr(authority.data, ']', authority.len);
+        if (end == NULL)
+            return false;
+        struct fg_span host = {authority.data + 1, (size_t)(end - authority.data) - 1};
+        struct fg_span rest = {end + 1, authority.len - host.len - 2};
+        return is_ip_literal(host) &&
+               (rest.len == 0 ||
+                (rest.data[0] == ':' && is_port(fg_span_make(rest.data + 1, rest.len - 1))));
+    }
+    struct fg_span rest = authority;
+    struct fg_span host = fg_span_split(&rest, ':');
+    return is_reg_name(host) && (rest.data == NULL || is_port(rest));
+}
+
+enum fg_method fg_method_of(struct fg_span text)
+{
+    static const struct fg_span names[] = {
+        [FG_METHOD_GET] = FG_SPAN_LITERAL("GET"),
+        [FG_METHOD_HEAD] = FG_SPAN_LITERAL("HEAD"),
+        [FG_METHOD_POST] = FG_SPAN_LITERAL("POST"),
+        [FG_METHOD_PUT] = FG_SPAN_LITERAL("PUT"),
+        [FG_METHOD_DELETE] = FG_SPAN_LITERAL("DELETE"),
+        [FG_METHOD_CONNECT] = FG_SPAN_LITERAL("CONNECT"),
+        [FG_METHOD_OPTIONS] = FG_SPAN_LITERAL("OPTIONS"),
+        [FG_METHOD_TRACE] = FG_SPAN_LITERAL("TRACE"),
+        [FG_METHOD_PATCH] = FG_SPAN_LITERAL("PATCH"),
+    };
+    for (int i = 0; i < (int)FG_METHOD_OTHER; i++) {
+        if (fg_span_equal(text, names[i]))
+            return (enum fg_method)i;
+    }
+    return FG_METHOD_OTHER;
+}

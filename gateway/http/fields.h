@@ -1,0 +1,54 @@
+/*
+ * fields.h: what a header field may look like, and which ones the gateway itself must understand.
+ * Job      check names and values byte by byte; recognise the fields that frame a message.
+ * Thread   any; pure.
+ * Source   RFC 9110 sections 5.1, 5.5, 5.6.2 and 7.6.1; RFC 9112 section 6.
+ */
+#ifndef FG_HTTP_FIELDS_H
+#define FG_HTTP_FIELDS_H
+
+#include "backends/backend.h"
+
+enum fg_field_id {
+    FG_FIELD_OTHER,
+    FG_FIELD_HOST,
+    FG_FIELD_CONTENT_LENGTH,
+    FG_FIELD_TRANSFER_ENCODING,
+    FG_FIELD_CONNECTION,
+    FG_FIELD_KEEP_ALIVE,
+    FG_FIELD_PROXY_CONNECTION,
+    FG_FIELD_TE,
+    FG_FIELD_UPGRADE,
+    FG_FIELD_EXPECT,
+    FG_FIELD_COOKIE,
+    FG_FIELD_REQUEST_ID,
+};
+
+/* Copies `name` to `to` (name.len bytes) in lower case; false if it is empty or not a token. */
+bool fg_field_name_lower(struct fg_span name, char *to);
+bool fg_is_token(struct fg_span text);
+
+/* No control characters but the tab: NUL, CR, LF and DEL are what requests are smuggled with. */
+bool fg_field_value_is_valid(struct fg_span value);
+
+/* `name` is in lower case. */
+enum fg_field_id fg_field_identify(struct fg_span name);
+
+/* Is it about one hop only, and never to be passed on? */
+bool fg_field_is_hop_by_hop(enum fg_field_id id);
+
+/* Does the comma-separated list hold `token` (any case)? */
+bool fg_field_list_has(struct fg_span list, struct fg_span token);
+
+/* Digits only, once: no sign, no blanks, no list, below 2^62; false otherwise. */
+bool fg_field_parse_length(struct fg_span value, int64_t *length);
+
+/*
+ * host[:port] of Host, :authority or an absolute target: a name, an IPv4 address or an [IPv6]
+ * address, at most 261 bytes, port 1 to 65535, no user information.
+ */
+bool fg_authority_is_valid(struct fg_span authority);
+
+enum fg_method fg_method_of(struct fg_span text);
+
+#endif

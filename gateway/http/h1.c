@@ -1,0 +1,442 @@
+/*
+ * h1.c: the HTTP/1.0 and 1.1 server codec of one connection.
+ * Job      cut the client's bytes into heads and bodies, one request at a time; pipelined requests
+ * are answered in order, each parsed when the answer before it is complete in the queue. Thread the
+ * loop's. Never    holds input: what cannot be used yet stays with the connection, which stops
+ * reading. Memory   the answers' queue (bounded by limits.connection_buffer_bytes and one write of
+ * the handler's) and, while a head comes in pieces, that head.
+ *
+ *    READING_HEAD --> READING_LENGTH | READING_CHUNKED --> READING_NOTHING --answer complete-->
+ *    READING_HEAD. An answer that is complete first leaves the rest of the body to be discarded.
+ */
+#include "http/h1_internal.h"
+
+#include "config/config.h"
+#include "net/listener.h"
+#include "net/loop.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* Unwanted body that is worth reading to keep the connection; beyond it the connection closes. */
+#define DISCARD_MAX ((size_t)65536)
+
+static void done_with_body(struct fg_h1 *h1)
+{
+    h1->reading = h1->current != NULL ? FG_H1_READING_NOTHING : FG_H1_READING_HEAD;
+    h1->is_body_stalled = false;
+    if (h1->current != NULL)
+        fg_timeout_cancel(&h1->current->body_timeout);
+}
+
+void fg_h1_close_after(struct fg_h1 *h1, enum fg_close_mode mode)
+{
+    if (!h1->is_closing || mode > h1->close_mode)
+        h1->close_mode = mode;
+    h1->is_closing = true;
+}
+
+void fg_h1_detach(struct fg_h1 *h1)
+{
+    struct fg_stream *stream = h1->current;
+    fg_timeout_cancel(&stream->body_timeout);
+    fg_list_push_back(&h1->finished, &stream->link);
+    h1->current = NULL;
+    if (h1->reading == FG_H1_READING_NOTHING) {
+        h1->reading = FG_H1_READING_HEAD;
+    } else if (h1->reading != FG_H1_READING_HEAD) {
+        /* The body was not read to its end. If the client may never send it, nor can we wait. */
+        bool is_hopeless = stream->owes_continue ||
+                           (h1->reading == FG_H1_READING_LENGTH && h1->body_left > DISCARD_MAX);
+        if (is_hopeless || h1->is_closing)
+            fg_h1_close_after(h1, FG_CLOSE_LINGER);
+    }
+    h1->codec.transport->ops->resume_input(h1->codec.transport);
+}
+
+/* An error in what the client sent: answer it if nothing was answered yet, and read no more. */
+static void refuse_connection(struct fg_h1 *h1, enum fg_http_error error)
+{
+    struct fg_stream *stream = h1->current;
+    fg_counter_add_owned(&h1->codec.transport->env->stats->protocol_errors, 1);
+    fg_h1_close_after(h1, FG_CLOSE_LINGER);
+    fg_h1_head_clear(h1);
+    if (stream == NULL) {
+        h1->codec.transport->ops->wake(h1->codec.transport);
+        return;
+    }
+    fg_stream_gone(stream, FG_GONE_PROTOCOL);
+    if (stream->is_head_sent)
+        stream->req.response_ops->abort(&stream->req);
+    else
+        fg_stream_answer_error(stream, error);
+}
+
+static void on_body_timeout(struct fg_timeout *timeout)
+{
+    struct fg_stream *stream = FG_CONTAINER_OF(timeout, struct fg_stream, body_timeout);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    fg_counter_add_owned(&h1->codec.transport->env->stats->timeouts, 1);
+    fg_h1_close_after(h1, FG_CLOSE_LINGER);
+    fg_stream_gone(stream, FG_GONE_TIMEOUT);
+    if (stream->is_head_sent)
+        stream->req.response_ops->abort(&stream->req);
+    else
+        fg_stream_answer_error(stream, FG_HTTP_BODY_TIMEOUT);
+}
+
+static void arm_body(struct fg_h1 *h1)
+{
+    fg_timeout_arm(&h1->codec.transport->env->timeouts, &h1->current->body_timeout,
+                   FG_TIMEOUT_BODY);
+}
+
+static void begin_body(struct fg_h1 *h1, struct fg_stream *stream)
+{
+    h1->discarded = 0;
+    h1->is_body_stalled = false;
+    h1->chunked = (struct fg_chunked){0};
+    if (!stream->req.ex.has_body) {
+        stream->is_body_complete = true;
+        h1->reading = FG_H1_READING_NOTHING;
+    } else if (stream->head.has_transfer_encoding) {
+        h1->reading = FG_H1_READING_CHUNKED;
+    } else {
+        h1->reading = FG_H1_READING_LENGTH;
+        h1->body_left = (uint64_t)stream->req.ex.content_length;
+    }
+}
+
+/* The handler has seen the head; what it has not decided is decided here. */
+static void after_begin(struct fg_h1 *h1, struct fg_stream *stream)
+{
+    if (h1->current != stream)
+        return; /* answered already */
+    struct fg_exchange *ex = &stream->req.ex;
+    if (!ex->has_body)
+        return;
+    if (ex->content_length > 0 && (uint64_t)ex->content_length > ex->body_bytes_max) {
+        fg_h1_close_after(h1, FG_CLOSE_LINGER);
+        fg_stream_refuse_body(stream);
+        return;
+    }
+    if (stream->owes_continue && !stream->is_head_sent) {
+        stream->owes_continue = false;
+        fg_h1_send_continue(h1);
+    }
+    arm_body(h1);
+}
+
+static void begin_request(struct fg_h1 *h1, struct fg_span text)
+{
+    struct fg_transport *transport = h1->codec.transport;
+    struct fg_stream *stream = fg_stream_acquire(&h1->codec, FG_HTTP_1_1, &fg_h1_response_ops);
+    if (stream == NULL) {
+        fg_h1_close_after(h1, FG_CLOSE_RESET);
+        transport->ops->close(transport, FG_CLOSE_RESET);
+        return;
+    }
+    stream->body_timeout.on_due = on_body_timeout;
+    stream->req.ex.started_ns = h1->head_started_ns;
+    h1->current = stream;
+    h1->request_count++;
+    h1->wants_keep_alive = false;
+    h1->is_until_close = false;
+    enum fg_http_error error = fg_h1_head_parse(stream, text);
+    if (error == FG_HTTP_OK)
+        error = fg_stream_finish_head(stream);
+    if (error != FG_HTTP_OK) {
+        refuse_connection(h1, error);
+        return;
+    }
+    fg_counter_add_owned(&transport->env->stats->requests_h1, 1);
+    struct fg_head *head = &stream->head;
+    bool is_1_1 = stream->req.version == FG_HTTP_1_1;
+    h1->wants_keep_alive =
+        head->connection_count == 0
+            ? is_1_1
+            : !fg_head_connection_has(head, FG_SPAN("close")) &&
+                  (is_1_1 || fg_head_connection_has(head, FG_SPAN("keep-alive")));
+    begin_body(h1, stream);
+    stream->owes_continue = head->has_expect && is_1_1 && stream->req.ex.has_body;
+    fg_stream_begin(stream);
+    after_begin(h1, stream);
+}
+
+static size_t read_head(struct fg_h1 *h1, struct fg_span input)
+{
+    struct fg_transport *transport = h1->codec.transport;
+    struct fg_span text;
+    bool is_complete;
+    enum fg_http_error error;
+    bool was_open = h1->head_len > 0;
+    size_t taken = fg_h1_head_collect(h1, input, &text, &is_complete, &error);
+    if (error != FG_HTTP_OK) {
+        struct fg_stream *stream = fg_stream_acquire(&h1->codec, FG_HTTP_1_1, &fg_h1_response_ops);
+        if (stream != NULL)
+            h1->current = stream;
+        refuse_connection(h1, error);
+        return input.len;
+    }
+    if (is_complete) {
+        begin_request(h1, text);
+        fg_h1_head_clear(h1);
+        if (was_open)
+            transport->ops->disarm(transport);
+    } else if (!was_open && h1->head_len > 0) {
+        transport->ops->arm(transport, FG_TIMEOUT_HEADER);
+    }
+    return taken;
+}
+
+/* Body that nobody wants any more; false when it is too much. */
+static bool discard(struct fg_h1 *h1, size_t len)
+{
+    h1->discarded += len;
+    if (h1->discarded <= DISCARD_MAX)
+        return true;
+    fg_h1_close_after(h1, FG_CLOSE_LINGER);
+    h1->codec.transport->ops->wake(h1->codec.transport);
+    return false;
+}
+
+static void deliver(struct fg_h1 *h1, struct fg_span data, bool is_last)
+{
+    struct fg_stream *stream = h1->current;
+    if (stream == NULL || stream->is_refusing) {
+        if (discard(h1, data.len) && is_last)
+            done_with_body(h1);
+        return;
+    }
+    if (!fg_stream_count_body(stream, data.len)) {
+        fg_h1_close_after(h1, FG_CLOSE_LINGER);
+        fg_stream_refuse_body(stream);
+        return;
+    }
+    stream->unconsumed += data.len;
+    if (is_last) {
+        stream->is_body_complete = true;
+        done_with_body(h1);
+    } else {
+        arm_body(h1);
+    }
+    stream->req.handler->on_body(&stream->req, data.data, data.len, is_last);
+}
+
+/* How much the handler may be given now. */
+static size_t body_credit(struct fg_h1 *h1)
+{
+    struct fg_stream *stream = h1->current;
+    if (stream == NULL || stream->is_refusing)
+        return SIZE_MAX;
+    return FG_BODY_WINDOW > stream->unconsumed ? FG_BODY_WINDOW - stream->unconsumed : 0;
+}
+
+static size_t read_chunked(struct fg_h1 *h1, struct fg_span input, size_t credit)
+{
+    struct fg_span rest = input;
+    struct fg_span data = {NULL, 0};
+    switch (fg_chunked_next(&h1->chunked, &rest, credit, &data)) {
+    case FG_CHUNKED_MORE:
+        break;
+    case FG_CHUNKED_DATA:
+        deliver(h1, data, false);
+        break;
+    case FG_CHUNKED_DONE:
+        deliver(h1, fg_span_make(rest.data, 0), true);
+        break;
+    case FG_CHUNKED_BAD:
+        refuse_connection(h1, FG_HTTP_BAD_CHUNK);
+        return input.len;
+    }
+    return input.len - rest.len;
+}
+
+static size_t read_body(struct fg_h1 *h1, struct fg_span input)
+{
+    size_t credit = body_credit(h1);
+    if (credit == 0) {
+        /* The handler is the slow one: the client's clock stops. */
+        h1->is_body_stalled = true;
+        fg_timeout_cancel(&h1->current->body_timeout);
+        return 0;
+    }
+    if (h1->is_body_stalled) {
+        h1->is_body_stalled = false;
+        arm_body(h1);
+    }
+    if (h1->reading == FG_H1_READING_CHUNKED)
+        return read_chunked(h1, input, credit);
+    size_t len = input.len < credit ? input.len : credit;
+    if (len > h1->body_left)
+        len = (size_t)h1->body_left;
+    h1->body_left -= len;
+    deliver(h1, fg_span_make(input.data, len), h1->body_left == 0);
+    return len;
+}
+
+static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    size_t out_max = (size_t)codec->transport->env->limits->connection_buffer_bytes;
+    struct fg_span left = {data, len};
+    while (left.len > 0) {
+        if (h1->is_closing && h1->current == NULL)
+            return len; /* nothing said after the last request matters */
+        if (h1->reading == FG_H1_READING_NOTHING)
+            break;
+        if (h1->reading == FG_H1_READING_HEAD && h1->out.len > out_max)
+            break;
+        size_t taken =
+            h1->reading == FG_H1_READING_HEAD ? read_head(h1, left) : read_body(h1, left);
+        if (taken == 0)
+            break;
+        left.data += taken;
+        left.len -= taken;
+    }
+    return len - left.len;
+}
+
+static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    struct fg_codec_env *env = codec->transport->env;
+    if (h1->out.len == 0)
+        return 0;
+    bool was_above = h1->out.len > env->limits->connection_buffer_bytes;
+    size_t len = fg_byte_queue_take(&h1->out, &env->segments, to, room);
+    struct fg_stream *stream = h1->current;
+    if (stream != NULL && stream->is_head_sent && stream->req.first_byte_ns == 0)
+        stream->req.first_byte_ns = fg_loop_now_ns(env->loop);
+    if (was_above && h1->out.len <= env->limits->connection_buffer_bytes &&
+        h1->reading == FG_H1_READING_HEAD)
+        codec->transport->ops->resume_input(codec->transport);
+    if (stream != NULL && stream->is_writer_blocked && stream->state == FG_STREAM_OPEN &&
+        h1->out.len <= env->limits->connection_buffer_bytes / 2) {
+        stream->is_writer_blocked = false;
+        stream->req.handler->on_writable(&stream->req);
+    }
+    return len;
+}
+
+static void finish_all(struct fg_h1 *h1)
+{
+    struct fg_codec_env *env = h1->codec.transport->env;
+    struct fg_list *link;
+    while ((link = fg_list_pop_front(&h1->finished)) != NULL) {
+        struct fg_stream *stream = FG_CONTAINER_OF(link, struct fg_stream, link);
+        if (stream->is_head_sent && stream->req.first_byte_ns == 0)
+            stream->req.first_byte_ns = fg_loop_now_ns(env->loop);
+        fg_stream_finish(stream);
+    }
+}
+
+static void on_flushed(struct fg_codec *codec)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    struct fg_transport *transport = codec->transport;
+    if (h1->out.len > 0)
+        return;
+    finish_all(h1);
+    if (h1->current != NULL)
+        return;
+    if (h1->is_closing)
+        transport->ops->close(transport, h1->close_mode);
+    else if (h1->head_len == 0)
+        transport->ops->arm(transport, FG_TIMEOUT_IDLE);
+}
+
+static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    h1->is_closing = true;
+    if (h1->out.len > 0) {
+        FG_LIST_EACH_SAFE(it, after, &h1->finished)
+        FG_CONTAINER_OF(it, struct fg_stream, link)->req.was_aborted = true;
+    }
+    finish_all(h1);
+    struct fg_stream *stream = h1->current;
+    if (stream != NULL) {
+        h1->current = NULL;
+        fg_stream_gone(stream, reason);
+        fg_stream_finish(stream);
+    }
+}
+
+static void on_eof(struct fg_codec *codec)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    struct fg_transport *transport = codec->transport;
+    h1->is_eof = true;
+    fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+    if (h1->current != NULL)
+        transport->ops->close(transport, FG_CLOSE_RESET); /* nobody is left to answer */
+    else
+        transport->ops->wake(transport);
+}
+
+static void on_timeout(struct fg_codec *codec, enum fg_timeout_class class)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    struct fg_transport *transport = codec->transport;
+    if (h1->current != NULL || h1->out.len > 0) {
+        /* Idle was armed before this request, and will be after it; a head goes on waiting. */
+        if (class == FG_TIMEOUT_HEADER)
+            transport->ops->arm(transport, class);
+        return;
+    }
+    fg_counter_add_owned(&transport->env->stats->timeouts, 1);
+    if (class == FG_TIMEOUT_HEADER && h1->head_len > 0) {
+        h1->current = fg_stream_acquire(codec, FG_HTTP_1_1, &fg_h1_response_ops);
+        fg_h1_close_after(h1, FG_CLOSE_LINGER);
+        if (h1->current != NULL) {
+            fg_h1_head_clear(h1);
+            fg_stream_answer_error(h1->current, FG_HTTP_HEADER_TIMEOUT);
+            return;
+        }
+    }
+    fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+    transport->ops->wake(transport);
+}
+
+static void on_drain(struct fg_codec *codec)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    h1->is_draining = true;
+    if (h1->current == NULL && h1->head_len == 0) {
+        fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+        codec->transport->ops->wake(codec->transport);
+    }
+}
+
+static void on_destroy(struct fg_codec *codec)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    assert(h1->current == NULL && fg_list_is_empty(&h1->finished));
+    fg_byte_queue_clear(&h1->out, &codec->transport->env->segments);
+    fg_h1_head_clear(h1);
+    free(h1);
+}
+
+static const struct fg_codec_ops h1_ops = {
+    .input = on_input,
+    .produce = on_produce,
+    .flushed = on_flushed,
+    .on_eof = on_eof,
+    .on_timeout = on_timeout,
+    .on_cut = on_cut,
+    .drain = on_drain,
+    .destroy = on_destroy,
+};
+
+struct fg_codec *fg_h1_create(struct fg_transport *transport)
+{
+    struct fg_h1 *h1 = calloc(1, sizeof(*h1));
+    if (h1 == NULL)
+        return NULL;
+    h1->codec.ops = &h1_ops;
+    h1->codec.transport = transport;
+    fg_list_init(&h1->finished);
+    transport->ops->arm(transport, FG_TIMEOUT_IDLE);
+    return &h1->codec;
+}

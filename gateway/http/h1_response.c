@@ -1,0 +1,279 @@
+/*
+ * h1_response.c: turns a handler's calls into bytes in the connection's out queue.
+ * Job      status line, fields, framing: content-length as promised, chunked for HTTP/1.1
+ * otherwise, until close for HTTP/1.0. Thread   the loop's. Never    calls the handler; all that
+ * follows from a call happens at the end of the turn.
+ */
+#include "http/h1_internal.h"
+
+#include "config/config.h"
+#include "http/fields.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+/* Text on its way into the queue, gathered so that a head is one append in most cases. */
+struct writer {
+    struct fg_h1 *h1;
+    size_t len;
+    bool has_failed;
+    char text[2048];
+};
+
+static void put_raw(struct fg_h1 *h1, bool *has_failed, const char *data, size_t len)
+{
+    if (!fg_byte_queue_append(&h1->out, &h1->codec.transport->env->segments, data, len))
+        *has_failed = true;
+}
+
+static void flush_writer(struct writer *writer)
+{
+    put_raw(writer->h1, &writer->has_failed, writer->text, writer->len);
+    writer->len = 0;
+}
+
+static void put(struct writer *writer, const char *data, size_t len)
+{
+    if (len > sizeof(writer->text) - writer->len)
+        flush_writer(writer);
+    if (len > sizeof(writer->text)) {
+        put_raw(writer->h1, &writer->has_failed, data, len);
+        return;
+    }
+    if (len > 0)
+        memcpy(writer->text + writer->len, data, len);
+    writer->len += len;
+}
+
+static void put_span(struct writer *writer, struct fg_span span)
+{
+    put(writer, span.data, span.len);
+}
+
+static void put_field(struct writer *writer, struct fg_span name, struct fg_span value)
+{
+    put_span(writer, name);
+    put(writer, ": ", 2);
+    put_span(writer, value);
+    put(writer, "\r\n", 2);
+}
+
+static void put_status_line(struct writer *writer, unsigned status)
+{
+    assert(status >= 200 && status <= 599);
+    const char *reason = fg_http_reason(status);
+    char digits[4] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
+                      (char)('0' + status % 10), ' '};
+    put(writer, "HTTP/1.1 ", 9);
+    put(writer, digits, 4);
+    put(writer, reason, strlen(reason));
+    put(writer, "\r\n", 2);
+}
+
+/* Framing is ours; a value that could break the message apart is not passed on. */
+static void put_handler_field(struct writer *writer, struct fg_stream *stream,
+                              const struct fg_field *field)
+{
+    enum fg_field_id id = fg_field_identify(field->name);
+    if (fg_field_is_hop_by_hop(id) || !fg_field_value_is_valid(field->value))
+        return;
+    if (id == FG_FIELD_CONTENT_LENGTH) {
+        int64_t length;
+        if (stream->response_left != -1 || !fg_field_parse_length(field->value, &length))
+            return;
+        stream->response_left = length;
+    }
+    put_field(writer, field->name, field->value);
+}
+
+static bool may_keep_alive(const struct fg_h1 *h1, const struct fg_stream *stream)
+{
+    const struct fg_codec_env *env = h1->codec.transport->env;
+    uint32_t max = env->limits->requests_per_connection_max;
+    return h1->wants_keep_alive && !h1->is_closing && !h1->is_draining && !env->is_draining &&
+           !stream->is_refusing && !stream->owes_continue &&
+           (max == 0 || h1->request_count < max) &&
+           (env->may_keep_alive == NULL || env->may_keep_alive(env->hook_ctx));
+}
+
+/* How will the client know where the body ends? */
+static void put_framing(struct writer *writer, struct fg_stream *stream, bool is_end,
+                        bool *keep_alive)
+{
+    struct fg_h1 *h1 = writer->h1;
+    if (stream->response_left == -1 && !stream->is_body_swallowed) {
+        if (is_end) {
+            stream->response_left = 0;
+            put_field(writer, FG_SPAN("content-length"), FG_SPAN("0"));
+        } else if (stream->req.version == FG_HTTP_1_1) {
+            stream->is_chunked = true;
+            put_field(writer, FG_SPAN("transfer-encoding"), FG_SPAN("chunked"));
+        } else {
+            h1->is_until_close = true;
+            *keep_alive = false;
+        }
+    }
+    if (!*keep_alive)
+        put_field(writer, FG_SPAN("connection"), FG_SPAN("close"));
+    else if (stream->req.version == FG_HTTP_1_0)
+        put_field(writer, FG_SPAN("connection"), FG_SPAN("keep-alive"));
+}
+
+static void fail(struct fg_h1 *h1)
+{
+    fg_h1_close_after(h1, FG_CLOSE_RESET);
+    h1->codec.transport->ops->close(h1->codec.transport, FG_CLOSE_RESET);
+}
+
+/* The answer is in the queue, or as much of it as there will be. */
+static void finish(struct fg_h1 *h1, struct fg_stream *stream)
+{
+    if (stream->state != FG_STREAM_ENDED)
+        fg_stream_set_state(stream, FG_STREAM_ENDED);
+    fg_h1_detach(h1);
+    h1->codec.transport->ops->wake(h1->codec.transport);
+}
+
+static void on_head(struct fg_request *req, unsigned status, const struct fg_field *fields,
+                    size_t field_count, bool is_end)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    assert(h1->current == stream && !stream->is_head_sent);
+    struct writer writer;
+    writer.h1 = h1;
+    writer.len = 0;
+    writer.has_failed = false;
+    bool keep_alive = may_keep_alive(h1, stream);
+    stream->is_head_sent = true;
+    stream->is_body_swallowed = fg_stream_is_bodyless(stream, status);
+    put_status_line(&writer, status);
+    for (size_t i = 0; i < field_count; i++)
+        put_handler_field(&writer, stream, &fields[i]);
+    put_framing(&writer, stream, is_end, &keep_alive);
+    put(&writer, "\r\n", 2);
+    flush_writer(&writer);
+    if (!keep_alive)
+        fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+    if (writer.has_failed)
+        fail(h1);
+    if (is_end) {
+        if (!stream->is_body_swallowed && stream->response_left > 0) {
+            req->was_aborted = true;
+            fail(h1);
+        }
+        finish(h1, stream);
+    } else {
+        h1->codec.transport->ops->wake(h1->codec.transport);
+    }
+}
+
+static void put_chunk(struct fg_h1 *h1, bool *has_failed, const void *data, size_t len)
+{
+    struct fg_segment_pool *pool = &h1->codec.transport->env->segments;
+    static const char digits[] = "0123456789abcdef";
+    char line[18];
+    size_t at = sizeof(line);
+    line[--at] = '\n';
+    line[--at] = '\r';
+    for (size_t rest = len; rest > 0; rest >>= 4)
+        line[--at] = digits[rest & 15];
+    char *small = len + 32 <= 1024 ? fg_byte_queue_reserve(&h1->out, pool, len + 32) : NULL;
+    if (small != NULL) {
+        size_t size_len = sizeof(line) - at;
+        memcpy(small, line + at, size_len);
+        memcpy(small + size_len, data, len);
+        memcpy(small + size_len + len, "\r\n", 2);
+        fg_byte_queue_commit(&h1->out, size_len + len + 2);
+        return;
+    }
+    put_raw(h1, has_failed, line + at, sizeof(line) - at);
+    put_raw(h1, has_failed, data, len);
+    put_raw(h1, has_failed, "\r\n", 2);
+}
+
+static bool on_write(struct fg_request *req, const void *data, size_t len)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    assert(h1->current == stream && stream->is_head_sent);
+    if (len == 0 || stream->is_body_swallowed)
+        return true;
+    bool has_failed = false;
+    if (stream->response_left != -1) {
+        /* More than was promised would be taken for the next answer. */
+        if ((uint64_t)len > (uint64_t)stream->response_left)
+            len = (size_t)stream->response_left;
+        stream->response_left -= (int64_t)len;
+    }
+    if (stream->is_chunked)
+        put_chunk(h1, &has_failed, data, len);
+    else
+        put_raw(h1, &has_failed, data, len);
+    req->bytes_out += len;
+    if (has_failed)
+        fail(h1);
+    h1->codec.transport->ops->wake(h1->codec.transport);
+    /* Once false was returned it stays so until on_writable, which is then certain to come. */
+    if (h1->out.len > h1->codec.transport->env->limits->connection_buffer_bytes)
+        stream->is_writer_blocked = true;
+    return !stream->is_writer_blocked;
+}
+
+static void on_abort(struct fg_request *req)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    assert(h1->current == stream);
+    req->was_aborted = true;
+    enum fg_close_mode mode = h1->is_until_close ? FG_CLOSE_RESET : FG_CLOSE_FLUSH;
+    h1->is_closing = true; /* before detach, which would wait for the rest of the body */
+    h1->close_mode = mode;
+    if (mode == FG_CLOSE_RESET)
+        h1->codec.transport->ops->close(h1->codec.transport, mode);
+    finish(h1, stream);
+}
+
+static void on_end(struct fg_request *req)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    assert(h1->current == stream && stream->is_head_sent);
+    bool has_failed = false;
+    if (!stream->is_body_swallowed && stream->response_left > 0) {
+        on_abort(req);
+        return;
+    }
+    if (stream->is_chunked)
+        put_raw(h1, &has_failed, "0\r\n\r\n", 5);
+    if (has_failed)
+        fail(h1);
+    finish(h1, stream);
+}
+
+static void on_consumed(struct fg_request *req, size_t len)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    assert(len <= stream->unconsumed);
+    stream->unconsumed -= len;
+    if (h1->is_body_stalled && h1->current == stream && stream->unconsumed < FG_BODY_WINDOW)
+        h1->codec.transport->ops->resume_input(h1->codec.transport);
+}
+
+void fg_h1_send_continue(struct fg_h1 *h1)
+{
+    bool has_failed = false;
+    put_raw(h1, &has_failed, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    if (has_failed)
+        fail(h1);
+    h1->codec.transport->ops->wake(h1->codec.transport);
+}
+
+const struct fg_response_ops fg_h1_response_ops = {
+    .head = on_head,
+    .write = on_write,
+    .end = on_end,
+    .abort = on_abort,
+    .consumed = on_consumed,
+};

@@ -1,0 +1,260 @@
+/*
+ * h2.c: the HTTP/2 server codec of one connection, over an nghttp2 session.
+ * Job      session with our limits, bytes in and out, idle and header time-outs, graceful shutdown.
+ * Thread   the loop's.
+ * Memory   nghttp2's own for the session, its compression tables and its streams (bounded by
+ *          SETTINGS); request bodies: at most CONNECTION_WINDOW bytes a connection, FG_BODY_WINDOW
+ * a stream; answers: limits.connection_buffer_bytes and one write a stream. Source   RFC 9113;
+ * resets are rate limited against CVE-2023-44487.
+ */
+#include "http/h2_internal.h"
+
+#include "config/config.h"
+#include "net/listener.h"
+#include "net/loop.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define CONNECTION_WINDOW 262144
+#define RESETS_BURST 500
+#define RESETS_PER_S 50
+
+static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
+{
+    struct fg_h2 *h2 = fg_h2_of(codec);
+    struct fg_transport *transport = codec->transport;
+    if (h2->has_failed)
+        return len;
+    ssize_t taken = nghttp2_session_mem_recv(h2->session, (const uint8_t *)data, len);
+    if (taken < 0) {
+        /* Not HTTP/2, or a flood: no frame of ours would be understood or deserved. */
+        h2->has_failed = true;
+        fg_counter_add_owned(&transport->env->stats->protocol_errors, 1);
+        transport->ops->close(transport, FG_CLOSE_FLUSH);
+        return len;
+    }
+    if (h2->is_in_head && !h2->is_head_timed) {
+        h2->is_head_timed = true;
+        transport->ops->arm(transport, FG_TIMEOUT_HEADER);
+    } else if (!h2->is_in_head && h2->is_head_timed) {
+        h2->is_head_timed = false;
+        transport->ops->disarm(transport);
+    }
+    transport->ops->wake(transport);
+    return len;
+}
+
+static void put(struct fg_h2 *h2, const uint8_t *data, size_t len)
+{
+    memcpy(h2->to, data, len);
+    h2->to += len;
+    h2->room -= len;
+}
+
+static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
+{
+    struct fg_h2 *h2 = fg_h2_of(codec);
+    h2->to = to;
+    h2->room = room;
+    if (h2->pending_len > 0) {
+        size_t part = h2->pending_len < room ? h2->pending_len : room;
+        put(h2, h2->pending, part);
+        h2->pending += part;
+        h2->pending_len -= part;
+    }
+    while (h2->room >= FG_H2_ROOM_MIN && h2->pending_len == 0 && !h2->has_failed) {
+        const uint8_t *data;
+        ssize_t len = nghttp2_session_mem_send(h2->session, &data);
+        if (len < 0) {
+            h2->has_failed = true;
+            codec->transport->ops->close(codec->transport, FG_CLOSE_RESET);
+            break;
+        }
+        if (len == 0)
+            break;
+        size_t part = (size_t)len < h2->room ? (size_t)len : h2->room;
+        put(h2, data, part);
+        h2->pending = data + part;
+        h2->pending_len = (size_t)len - part;
+    }
+    size_t made = (size_t)(h2->to - to);
+    h2->to = NULL;
+    h2->room = 0;
+    return made;
+}
+
+static void finish_all(struct fg_h2 *h2)
+{
+    struct fg_list *link;
+    while ((link = fg_list_pop_front(&h2->finished)) != NULL)
+        fg_stream_finish(FG_CONTAINER_OF(link, struct fg_stream, link));
+}
+
+static void on_flushed(struct fg_codec *codec)
+{
+    struct fg_h2 *h2 = fg_h2_of(codec);
+    struct fg_transport *transport = codec->transport;
+    if (h2->pending_len > 0)
+        return;
+    if (!fg_list_is_empty(&h2->finished))
+        finish_all(h2);
+    bool is_idle = fg_list_is_empty(&h2->streams);
+    if (nghttp2_session_want_write(h2->session) != 0)
+        return;
+    /* The session reads no more once it had to say GOAWAY for an error: open streams are lost. */
+    if (nghttp2_session_want_read(h2->session) == 0 || (is_idle && h2->shutdown == FG_H2_FINAL))
+        transport->ops->close(transport, FG_CLOSE_FLUSH);
+    else if (is_idle && !h2->is_head_timed)
+        transport->ops->arm(transport, FG_TIMEOUT_IDLE);
+}
+
+static void cut_stream(struct fg_stream *stream, enum fg_gone_reason reason)
+{
+    fg_list_remove(&stream->link);
+    fg_stream_gone(stream, reason);
+    stream->req.was_aborted = true;
+    fg_stream_finish(stream);
+}
+
+static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
+{
+    struct fg_h2 *h2 = fg_h2_of(codec);
+    h2->has_failed = true;
+    finish_all(h2);
+    while (!fg_list_is_empty(&h2->streams))
+        cut_stream(FG_CONTAINER_OF(h2->streams.next, struct fg_stream, link), reason);
+}
+
+static void on_eof(struct fg_codec *codec)
+{
+    bool is_idle = fg_list_is_empty(&fg_h2_of(codec)->streams);
+    codec->transport->ops->close(codec->transport, is_idle ? FG_CLOSE_FLUSH : FG_CLOSE_RESET);
+}
+
+static void say_last_goaway(struct fg_h2 *h2)
+{
+    h2->shutdown = FG_H2_FINAL;
+    nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(h2->session), NGHTTP2_NO_ERROR,
+                          NULL, 0);
+    h2->codec.transport->ops->wake(h2->codec.transport);
+}
+
+void fg_h2_shut_down(struct fg_h2 *h2)
+{
+    if (h2->shutdown != FG_H2_RUNNING)
+        return;
+    h2->shutdown = FG_H2_NOTICED;
+    nghttp2_submit_shutdown_notice(h2->session);
+    nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL);
+    h2->codec.transport->ops->wake(h2->codec.transport);
+}
+
+static void on_timeout(struct fg_codec *codec, enum fg_timeout_class class)
+{
+    struct fg_h2 *h2 = fg_h2_of(codec);
+    struct fg_transport *transport = codec->transport;
+    if (class == FG_TIMEOUT_IDLE && !fg_list_is_empty(&h2->streams))
+        return; /* armed before these streams; their end arms it again */
+    fg_counter_add_owned(&transport->env->stats->timeouts, 1);
+    if (class == FG_TIMEOUT_HEADER) {
+        nghttp2_session_terminate_session(h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
+        transport->ops->close(transport, FG_CLOSE_FLUSH);
+        return;
+    }
+    say_last_goaway(h2);
+}
+
+static void on_drain(struct fg_codec *codec)
+{
+    struct fg_h2 *h2 = fg_h2_of(codec);
+    if (h2->shutdown == FG_H2_FINAL)
+        return;
+    if (fg_list_is_empty(&h2->streams))
+        say_last_goaway(h2);
+    else
+        fg_h2_shut_down(h2);
+}
+
+static void on_destroy(struct fg_codec *codec)
+{
+    struct fg_h2 *h2 = fg_h2_of(codec);
+    assert(fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->finished));
+    nghttp2_session_del(h2->session);
+    free(h2);
+}
+
+static const struct fg_codec_ops h2_ops = {
+    .input = on_input,
+    .produce = on_produce,
+    .flushed = on_flushed,
+    .on_eof = on_eof,
+    .on_timeout = on_timeout,
+    .on_cut = on_cut,
+    .drain = on_drain,
+    .destroy = on_destroy,
+};
+
+static nghttp2_session *make_session(struct fg_h2 *h2)
+{
+    nghttp2_session *session = NULL;
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_option *option;
+    if (nghttp2_session_callbacks_new(&callbacks) != 0)
+        return NULL;
+    fg_h2_set_request_callbacks(callbacks);
+    fg_h2_set_response_callbacks(callbacks);
+    if (nghttp2_option_new(&option) == 0) {
+        nghttp2_option_set_no_auto_window_update(option, 1);
+        nghttp2_option_set_no_closed_streams(option, 1);
+#ifdef FG_HAVE_NGHTTP2_RESET_LIMIT
+        nghttp2_option_set_stream_reset_rate_limit(option, RESETS_BURST, RESETS_PER_S);
+#endif
+        if (nghttp2_session_server_new2(&session, callbacks, h2, option) != 0)
+            session = NULL;
+        nghttp2_option_del(option);
+    }
+    nghttp2_session_callbacks_del(callbacks);
+    return session;
+}
+
+static bool submit_settings(struct fg_h2 *h2, const struct fg_limits_conf *limits)
+{
+    uint32_t list_max =
+        limits->header_bytes_max > UINT32_MAX ? UINT32_MAX : (uint32_t)limits->header_bytes_max;
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->streams_per_connection_max},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)FG_BODY_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, list_max},
+    };
+    return nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
+                                   sizeof(settings) / sizeof(settings[0])) == 0 &&
+           nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
+                                                 CONNECTION_WINDOW) == 0;
+}
+
+struct fg_codec *fg_h2_create(struct fg_transport *transport)
+{
+    struct fg_h2 *h2 = calloc(1, sizeof(*h2));
+    if (h2 == NULL)
+        return NULL;
+    h2->codec.ops = &h2_ops;
+    h2->codec.transport = transport;
+    fg_list_init(&h2->streams);
+    fg_list_init(&h2->finished);
+    h2->session = make_session(h2);
+    if (h2->session == NULL)
+        goto free_h2;
+    if (!submit_settings(h2, transport->env->limits))
+        goto free_session;
+    fg_counter_add_owned(&transport->env->stats->h2_connections, 1);
+    transport->ops->arm(transport, FG_TIMEOUT_IDLE);
+    transport->ops->wake(transport);
+    return &h2->codec;
+free_session:
+    nghttp2_session_del(h2->session);
+free_h2:
+    free(h2);
+    return NULL;
+}

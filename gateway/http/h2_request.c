@@ -1,0 +1,271 @@
+/*
+ * h2_request.c: what the client says, as requests.
+ * Job      header blocks into heads, DATA into on_body, resets into on_gone; flow control by what
+ *          handlers have consumed.
+ * Thread   the loop's, inside nghttp2_session_mem_recv (and, for closing streams, mem_send).
+ * Never    takes part in what nghttp2 checks by itself: pseudo fields, field syntax, content-length
+ *          against DATA, stream states (RFC 9113 section 8).
+ */
+#include "http/h2_internal.h"
+
+#include "config/config.h"
+#include "net/listener.h"
+#include "net/loop.h"
+
+#include <assert.h>
+
+static struct fg_stream *stream_by_id(nghttp2_session *session, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(session, id);
+}
+
+static void on_body_timeout(struct fg_timeout *timeout)
+{
+    struct fg_stream *stream = FG_CONTAINER_OF(timeout, struct fg_stream, body_timeout);
+    struct fg_h2 *h2 = fg_h2_of(stream->codec);
+    struct fg_codec_env *env = h2->codec.transport->env;
+    if (stream->state != FG_STREAM_OPEN || stream->is_body_complete)
+        return;
+    if (stream->unconsumed >= FG_BODY_WINDOW / 2) {
+        fg_timeout_arm(&env->timeouts, timeout, FG_TIMEOUT_BODY); /* the handler is the slow one */
+        return;
+    }
+    fg_counter_add_owned(&env->stats->timeouts, 1);
+    fg_stream_gone(stream, FG_GONE_TIMEOUT);
+    stream->is_refusing = true;
+    if (stream->is_head_sent)
+        fg_h2_reset(h2, stream, NGHTTP2_CANCEL);
+    else
+        fg_stream_answer_error(stream, FG_HTTP_BODY_TIMEOUT);
+}
+
+/* The client lets nothing through: its window for this stream stays shut. */
+static void on_write_timeout(struct fg_timeout *timeout)
+{
+    struct fg_stream *stream = FG_CONTAINER_OF(timeout, struct fg_stream, write_timeout);
+    struct fg_h2 *h2 = fg_h2_of(stream->codec);
+    fg_counter_add_owned(&h2->codec.transport->env->stats->timeouts, 1);
+    fg_stream_gone(stream, FG_GONE_TIMEOUT);
+    stream->req.was_aborted = true;
+    fg_h2_reset(h2, stream, NGHTTP2_CANCEL);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    h2->is_in_head = true;
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    struct fg_stream *stream = fg_stream_acquire(&h2->codec, FG_HTTP_2, &fg_h2_response_ops);
+    if (stream == NULL)
+        return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                         NGHTTP2_REFUSED_STREAM) == 0
+                   ? 0
+                   : NGHTTP2_ERR_CALLBACK_FAILURE;
+    stream->id = frame->hd.stream_id;
+    stream->body_timeout.on_due = on_body_timeout;
+    stream->write_timeout.on_due = on_write_timeout;
+    fg_list_push_back(&h2->streams, &stream->link);
+    nghttp2_session_set_stream_user_data(session, stream->id, stream);
+    return 0;
+}
+
+static enum fg_http_error add_pseudo(struct fg_stream *stream, struct fg_span name,
+                                     struct fg_span value)
+{
+    if (fg_span_equal(name, FG_SPAN(":method")))
+        return fg_head_set_method(&stream->head, value);
+    if (fg_span_equal(name, FG_SPAN(":path")))
+        return fg_head_set_target(&stream->head, value);
+    if (fg_span_equal(name, FG_SPAN(":authority")))
+        return fg_head_set_authority(&stream->head, value);
+    return FG_HTTP_OK; /* :scheme: the connection says better what it is */
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *user_data)
+{
+    (void)flags;
+    (void)user_data;
+    struct fg_stream *stream = stream_by_id(session, frame->hd.stream_id);
+    if (stream == NULL || stream->state != FG_STREAM_HEAD || stream->error != FG_HTTP_OK)
+        return 0;
+    /* A head may come in over several turns, and the limits be replaced meanwhile. */
+    stream->head.limits = stream->codec->transport->env->limits;
+    struct fg_span n = {(const char *)name, name_len};
+    struct fg_span v = {(const char *)value, value_len};
+    stream->error = name_len > 0 && name[0] == ':' ? add_pseudo(stream, n, v)
+                                                   : fg_head_add(&stream->head, n, v);
+    return 0;
+}
+
+static void arm_body(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    fg_timeout_arm(&h2->codec.transport->env->timeouts, &stream->body_timeout, FG_TIMEOUT_BODY);
+}
+
+static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_end)
+{
+    struct fg_codec_env *env = h2->codec.transport->env;
+    h2->request_count++;
+    if (stream->error == FG_HTTP_OK)
+        stream->error = fg_stream_finish_head(stream);
+    if (stream->error != FG_HTTP_OK) {
+        fg_counter_add_owned(&env->stats->protocol_errors, 1);
+        stream->is_body_complete = is_end;
+        stream->is_refusing = true;
+        fg_stream_answer_error(stream, stream->error);
+        return;
+    }
+    fg_counter_add_owned(&env->stats->requests_h2, 1);
+    struct fg_exchange *ex = &stream->req.ex;
+    ex->has_body = !is_end;
+    if (is_end)
+        ex->content_length = 0;
+    stream->is_body_complete = is_end;
+    fg_stream_begin(stream);
+    uint32_t max = env->limits->requests_per_connection_max;
+    if ((max != 0 && h2->request_count >= max) ||
+        (env->may_keep_alive != NULL && !env->may_keep_alive(env->hook_ctx)))
+        fg_h2_shut_down(h2);
+    if (is_end || stream->state != FG_STREAM_OPEN)
+        return;
+    if (ex->content_length > 0 && (uint64_t)ex->content_length > ex->body_bytes_max)
+        fg_stream_refuse_body(stream);
+    else
+        arm_body(h2, stream);
+}
+
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
+                         const uint8_t *data, size_t len, void *user_data)
+{
+    (void)flags;
+    struct fg_h2 *h2 = user_data;
+    struct fg_stream *stream = stream_by_id(session, stream_id);
+    bool is_wanted = stream != NULL && stream->state == FG_STREAM_OPEN && !stream->is_refusing;
+    if (is_wanted && !fg_stream_count_body(stream, len)) {
+        fg_stream_refuse_body(stream);
+        is_wanted = false;
+    }
+    if (!is_wanted) {
+        /* The connection's window opens again, the stream's does not: that stops the client. */
+        nghttp2_session_consume_connection(session, len);
+        return 0;
+    }
+    stream->unconsumed += len;
+    arm_body(h2, stream);
+    stream->req.handler->on_body(&stream->req, data, len, false);
+    return 0;
+}
+
+static void end_body(struct fg_stream *stream)
+{
+    if (stream->is_body_complete)
+        return;
+    stream->is_body_complete = true;
+    fg_timeout_cancel(&stream->body_timeout);
+    if (stream->state == FG_STREAM_OPEN && !stream->is_refusing)
+        stream->req.handler->on_body(&stream->req, "", 0, true);
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    struct fg_stream *stream;
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+        h2->is_in_head = false;
+        stream = stream_by_id(session, frame->hd.stream_id);
+        if (stream == NULL)
+            break;
+        if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+            begin_request(h2, stream, is_end);
+        else if (is_end)
+            end_body(stream); /* trailers */
+        break;
+    case NGHTTP2_DATA:
+        stream = is_end ? stream_by_id(session, frame->hd.stream_id) : NULL;
+        if (stream != NULL)
+            end_body(stream);
+        break;
+    case NGHTTP2_PING:
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && h2->shutdown == FG_H2_NOTICED) {
+            h2->shutdown = FG_H2_FINAL;
+            nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
+                                  nghttp2_session_get_last_proc_stream_id(session),
+                                  NGHTTP2_NO_ERROR, NULL, 0);
+        }
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
+                            void *user_data)
+{
+    (void)session;
+    (void)error;
+    struct fg_h2 *h2 = user_data;
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        h2->is_in_head = false;
+    fg_counter_add_owned(&h2->codec.transport->env->stats->protocol_errors, 1);
+    return 0;
+}
+
+static enum fg_gone_reason reason_of(uint32_t error_code)
+{
+    switch (error_code) {
+    case NGHTTP2_PROTOCOL_ERROR:
+    case NGHTTP2_FLOW_CONTROL_ERROR:
+    case NGHTTP2_STREAM_CLOSED:
+    case NGHTTP2_FRAME_SIZE_ERROR:
+        return FG_GONE_PROTOCOL;
+    default:
+        return FG_GONE_STREAM_RESET;
+    }
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+                           void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    struct fg_stream *stream = stream_by_id(session, stream_id);
+    if (stream == NULL)
+        return 0;
+    h2->is_in_head = h2->is_in_head && stream->state != FG_STREAM_HEAD;
+    stream->is_closed = true;
+    /* An answer without a body may be out before its handler has called end. */
+    bool is_answered = stream->is_body_swallowed && error_code == NGHTTP2_NO_ERROR;
+    if (!is_answered)
+        fg_stream_gone(stream, reason_of(error_code));
+    fg_h2_settle(h2, stream);
+    return 0;
+}
+
+void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    if (!stream->is_closed || stream->state == FG_STREAM_OPEN)
+        return;
+    fg_timeout_cancel(&stream->body_timeout);
+    fg_timeout_cancel(&stream->write_timeout);
+    if (stream->unconsumed > 0) {
+        nghttp2_session_consume_connection(h2->session, stream->unconsumed);
+        stream->unconsumed = 0;
+    }
+    fg_list_remove(&stream->link);
+    fg_list_push_back(&h2->finished, &stream->link);
+}
+
+void fg_h2_set_request_callbacks(nghttp2_session_callbacks *callbacks)
+{
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+}

@@ -1,0 +1,284 @@
+/*
+ * h2_response.c: turns a handler's calls into HEADERS and DATA.
+ * Job      submit the head; keep the body in the stream's queue until nghttp2 wants a DATA frame of
+ *          it, and then copy it straight behind the frame's header in the connection's buffer.
+ * Thread   the loop's.
+ * Never    calls the handler from inside its own call.
+ */
+#include "http/h2_internal.h"
+
+#include "config/config.h"
+#include "http/fields.h"
+#include "net/loop.h"
+
+#include <assert.h>
+
+#define FRAME_HEAD_BYTES ((size_t)9)
+#define FIELDS_ON_STACK ((size_t)48)
+
+static struct fg_h2 *h2_of(const struct fg_stream *stream)
+{
+    return fg_h2_of(stream->codec);
+}
+
+static void wake(struct fg_h2 *h2)
+{
+    h2->codec.transport->ops->wake(h2->codec.transport);
+}
+
+static void end_without_body(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    /* The answer is complete; what the client still wants to send is of no use (RFC 9113 8.1). */
+    if (!stream->is_body_complete)
+        nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+}
+
+static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
+                         uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
+{
+    (void)session;
+    (void)stream_id;
+    (void)buf;
+    struct fg_h2 *h2 = user_data;
+    struct fg_stream *stream = source->ptr;
+    bool has_ended = stream->state != FG_STREAM_OPEN;
+    if (stream->out.len == 0 && !has_ended) {
+        stream->is_deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    assert(h2->room >= FG_H2_ROOM_MIN);
+    size_t room = h2->room - FRAME_HEAD_BYTES;
+    size_t len = stream->out.len;
+    if (len > length)
+        len = length;
+    if (len > room)
+        len = room;
+    *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (has_ended && len == stream->out.len)
+        *data_flags |= NGHTTP2_DATA_FLAG_EOF;
+    return (ssize_t)len;
+}
+
+static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    size_t limit = (size_t)h2->codec.transport->env->limits->connection_buffer_bytes;
+    if (!stream->is_writer_blocked || stream->state != FG_STREAM_OPEN ||
+        stream->out.len > limit / 2)
+        return;
+    stream->is_writer_blocked = false;
+    stream->req.handler->on_writable(&stream->req);
+}
+
+static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
+                     size_t length, nghttp2_data_source *source, void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    struct fg_stream *stream = source->ptr;
+    struct fg_codec_env *env = h2->codec.transport->env;
+    assert(frame->data.padlen == 0);
+    if (h2->room < FRAME_HEAD_BYTES + length)
+        return NGHTTP2_ERR_WOULDBLOCK;
+    memcpy(h2->to, framehd, FRAME_HEAD_BYTES);
+    size_t taken =
+        fg_byte_queue_take(&stream->out, &env->segments, h2->to + FRAME_HEAD_BYTES, length);
+    assert(taken == length);
+    h2->to += FRAME_HEAD_BYTES + length;
+    h2->room -= FRAME_HEAD_BYTES + length;
+    if (stream->out.len == 0)
+        fg_timeout_cancel(&stream->write_timeout);
+    else
+        fg_timeout_arm(&env->timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE);
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+        if (!stream->is_body_complete)
+            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+    } else {
+        tell_writable(h2, stream);
+    }
+    /* The session would go on to the next frame, whose length is settled before its room is known.
+     */
+    return h2->room < FG_H2_ROOM_MIN ? NGHTTP2_ERR_PAUSE : 0;
+}
+
+/* Values of these differ each time: in the compression table they would only push others out. */
+static uint8_t flags_of(struct fg_span name)
+{
+    static const struct fg_span unique[] = {
+        FG_SPAN_LITERAL("x-request-id"),
+        FG_SPAN_LITERAL("traceparent"),
+        FG_SPAN_LITERAL("server-timing"),
+    };
+    for (size_t i = 0; i < sizeof(unique) / sizeof(unique[0]); i++) {
+        if (fg_span_equal(name, unique[i]))
+            return NGHTTP2_NV_FLAG_NO_INDEX;
+    }
+    return NGHTTP2_NV_FLAG_NONE;
+}
+
+static nghttp2_nv make_nv(struct fg_span name, struct fg_span value, uint8_t flags)
+{
+    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.data,
+                        .value = (uint8_t *)(uintptr_t)value.data,
+                        .namelen = name.len,
+                        .valuelen = value.len,
+                        .flags = flags};
+}
+
+static size_t fill(nghttp2_nv *nva, struct fg_stream *stream, const struct fg_field *fields,
+                   size_t field_count)
+{
+    size_t count = 1; /* :status is there */
+    for (size_t i = 0; i < field_count; i++) {
+        enum fg_field_id id = fg_field_identify(fields[i].name);
+        if (fg_field_is_hop_by_hop(id) || !fg_field_value_is_valid(fields[i].value))
+            continue;
+        if (id == FG_FIELD_CONTENT_LENGTH) {
+            int64_t length;
+            if (stream->response_left != -1 || !fg_field_parse_length(fields[i].value, &length))
+                continue;
+            stream->response_left = length;
+        }
+        nva[count++] = make_nv(fields[i].name, fields[i].value, flags_of(fields[i].name));
+    }
+    return count;
+}
+
+static bool submit(struct fg_h2 *h2, struct fg_stream *stream, nghttp2_nv *nva, size_t count,
+                   bool has_body)
+{
+    nghttp2_data_provider provider = {.source = {.ptr = stream}, .read_callback = read_body};
+    return nghttp2_submit_response(h2->session, stream->id, nva, count,
+                                   has_body ? &provider : NULL) == 0;
+}
+
+static void on_head(struct fg_request *req, unsigned status, const struct fg_field *fields,
+                    size_t field_count, bool is_end)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h2 *h2 = h2_of(stream);
+    assert(!stream->is_head_sent && status >= 200 && status <= 599);
+    nghttp2_nv on_stack[FIELDS_ON_STACK];
+    nghttp2_nv *nva = on_stack;
+    if (field_count >= FIELDS_ON_STACK) {
+        nva = fg_arena_try_alloc(req->ex.arena, (field_count + 1) * sizeof(*nva));
+        if (nva == NULL) {
+            stream->is_head_sent = true;
+            fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
+            return;
+        }
+    }
+    char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
+                      (char)('0' + status % 10)};
+    nva[0] = make_nv(FG_SPAN(":status"), fg_span_make(digits, 3), NGHTTP2_NV_FLAG_NONE);
+    size_t count = fill(nva, stream, fields, field_count);
+    stream->is_head_sent = true;
+    stream->is_body_swallowed = is_end || fg_stream_is_bodyless(stream, status);
+    if (!stream->is_closed && !submit(h2, stream, nva, count, !stream->is_body_swallowed))
+        fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
+    req->first_byte_ns = fg_loop_now_ns(req->loop);
+    if (stream->is_body_swallowed)
+        end_without_body(h2, stream);
+    if (is_end)
+        fg_stream_set_state(stream, FG_STREAM_ENDED);
+    fg_h2_settle(h2, stream);
+    wake(h2);
+}
+
+static void resume(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    if (stream->is_deferred) {
+        stream->is_deferred = false;
+        nghttp2_session_resume_data(h2->session, stream->id);
+    }
+    wake(h2);
+}
+
+static bool on_write(struct fg_request *req, const void *data, size_t len)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h2 *h2 = h2_of(stream);
+    struct fg_codec_env *env = h2->codec.transport->env;
+    assert(stream->is_head_sent);
+    if (len == 0 || stream->is_body_swallowed || stream->is_closed)
+        return true;
+    if (stream->response_left != -1) {
+        if ((uint64_t)len > (uint64_t)stream->response_left)
+            len = (size_t)stream->response_left; /* more than was promised */
+        stream->response_left -= (int64_t)len;
+    }
+    if (!fg_byte_queue_append(&stream->out, &env->segments, data, len)) {
+        fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
+        return true;
+    }
+    req->bytes_out += len;
+    if (stream->write_timeout.due_ns == 0)
+        fg_timeout_arm(&env->timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE);
+    resume(h2, stream);
+    /* Once false was returned it stays so until on_writable, which is then certain to come. */
+    if (stream->out.len > env->limits->connection_buffer_bytes)
+        stream->is_writer_blocked = true;
+    return !stream->is_writer_blocked;
+}
+
+void fg_h2_reset(struct fg_h2 *h2, struct fg_stream *stream, uint32_t error_code)
+{
+    stream->req.was_aborted = true;
+    stream->is_body_swallowed = true;
+    stream->is_refusing = true;
+    fg_byte_queue_clear(&stream->out, &h2->codec.transport->env->segments);
+    fg_timeout_cancel(&stream->write_timeout);
+    if (!stream->is_closed)
+        nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, error_code);
+    wake(h2);
+}
+
+static void on_abort(struct fg_request *req)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h2 *h2 = h2_of(stream);
+    fg_stream_set_state(stream, FG_STREAM_ENDED);
+    fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
+    fg_h2_settle(h2, stream);
+}
+
+static void on_end(struct fg_request *req)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h2 *h2 = h2_of(stream);
+    assert(stream->is_head_sent);
+    if (!stream->is_body_swallowed && stream->response_left > 0) {
+        on_abort(req);
+        return;
+    }
+    fg_stream_set_state(stream, FG_STREAM_ENDED);
+    resume(h2, stream);
+    fg_h2_settle(h2, stream);
+}
+
+static void on_consumed(struct fg_request *req, size_t len)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h2 *h2 = h2_of(stream);
+    if (len > stream->unconsumed)
+        len = stream->unconsumed; /* the rest was booked when the stream closed */
+    if (len == 0)
+        return;
+    stream->unconsumed -= len;
+    if (stream->is_closed)
+        nghttp2_session_consume_connection(h2->session, len);
+    else
+        nghttp2_session_consume(h2->session, stream->id, len);
+    wake(h2);
+}
+
+void fg_h2_set_response_callbacks(nghttp2_session_callbacks *callbacks)
+{
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
+}
+
+const struct fg_response_ops fg_h2_response_ops = {
+    .head = on_head,
+    .write = on_write,
+    .end = on_end,
+    .abort = on_abort,
+    .consumed = on_consumed,
+};

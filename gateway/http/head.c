@@ -1,0 +1,345 @@
+/*
+ * head.c: see head.h. Fields that frame the message or concern one hop are understood here and kept
+ * out of ex.fields, as are Host (ex.authority), Expect and X-Request-Id (ex.request_id).
+ */
+#include "http/head.h"
+
+#include "config/config.h"
+#include "http/fields.h"
+#include "http/target.h"
+
+#define TEXT_BLOCK_BYTES ((size_t)1536)
+#define FIELDS_AT_FIRST ((size_t)24)
+#define REQUEST_ID_MAX ((size_t)64)
+
+void fg_head_init(struct fg_head *head, struct fg_arena *arena, const struct fg_limits_conf *limits)
+{
+    *head = (struct fg_head){.arena = arena, .limits = limits, .content_length = -1};
+}
+
+static char *take_text(struct fg_head *head, size_t len)
+{
+    if ((size_t)(head->text_end - head->text_at) < len) {
+        size_t block = len > TEXT_BLOCK_BYTES / 2 ? len + TEXT_BLOCK_BYTES : TEXT_BLOCK_BYTES;
+        head->text_at = fg_arena_try_alloc(head->arena, block);
+        if (head->text_at == NULL) {
+            head->text_end = NULL;
+            return NULL;
+        }
+        head->text_end = head->text_at + block;
+    }
+    char *text = head->text_at;
+    head->text_at += len;
+    return text;
+}
+
+static enum fg_http_error copy_text(struct fg_head *head, struct fg_span from, struct fg_span *to)
+{
+    char *text = take_text(head, from.len);
+    if (text == NULL)
+        return FG_HTTP_NO_MEMORY;
+    if (from.len > 0)
+        memcpy(text, from.data, from.len);
+    *to = fg_span_make(text, from.len);
+    return FG_HTTP_OK;
+}
+
+enum fg_http_error fg_head_set_method(struct fg_head *head, struct fg_span method)
+{
+    if (head->method.data != NULL || !fg_is_token(method) || method.len > 32)
+        return FG_HTTP_MALFORMED;
+    return copy_text(head, method, &head->method);
+}
+
+enum fg_http_error fg_head_set_target(struct fg_head *head, struct fg_span target)
+{
+    if (head->target.data != NULL)
+        return FG_HTTP_MALFORMED;
+    if (target.len > head->limits->uri_bytes_max)
+        return FG_HTTP_URI_TOO_LONG;
+    return copy_text(head, target, &head->target);
+}
+
+/* Host names compare without case, so they are kept in lower case. */
+static enum fg_http_error copy_authority(struct fg_head *head, struct fg_span from,
+                                         struct fg_span *to)
+{
+    if (to->data != NULL || !fg_authority_is_valid(from))
+        return FG_HTTP_BAD_HOST;
+    char *text = take_text(head, from.len);
+    if (text == NULL)
+        return FG_HTTP_NO_MEMORY;
+    for (size_t i = 0; i < from.len; i++) {
+        char c = from.data[i];
+        text[i] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    }
+    *to = fg_span_make(text, from.len);
+    return FG_HTTP_OK;
+}
+
+enum fg_http_error fg_head_set_authority(struct fg_head *head, struct fg_span authority)
+{
+    return copy_authority(head, authority, &head->authority);
+}
+
+static enum fg_http_error grow_fields(struct fg_head *head)
+{
+    size_t room = head->field_room == 0 ? FIELDS_AT_FIRST : head->field_room * 2;
+    struct fg_field *fields = fg_arena_try_alloc(head->arena, room * sizeof(*fields));
+    if (fields == NULL)
+        return FG_HTTP_NO_MEMORY;
+    if (head->field_count > 0)
+        memcpy(fields, head->fields, head->field_count * sizeof(*fields));
+    head->fields = fields;
+    head->field_room = room;
+    return FG_HTTP_OK;
+}
+
+static enum fg_http_error keep_field(struct fg_head *head, struct fg_span name,
+                                     struct fg_span value)
+{
+    if (head->field_count == head->field_room) {
+        enum fg_http_error error = grow_fields(head);
+        if (error != FG_HTTP_OK)
+            return error;
+    }
+    struct fg_field *field = &head->fields[head->field_count];
+    field->name = name; /* copied by the caller */
+    enum fg_http_error error = copy_text(head, value, &field->value);
+    if (error == FG_HTTP_OK)
+        head->field_count++;
+    return error;
+}
+
+static bool is_request_id(struct fg_span id)
+{
+    if (id.len == 0 || id.len > REQUEST_ID_MAX)
+        return false;
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.data[i];
+        bool is_fine = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                       c == '.' || c == '_' || c == '-';
+        if (!is_fine)
+            return false;
+    }
+    return true;
+}
+
+static enum fg_http_error add_length(struct fg_head *head, struct fg_span name,
+                                     struct fg_span value)
+{
+    if (head->content_length != -1 || !fg_field_parse_length(value, &head->content_length))
+        return FG_HTTP_BAD_LENGTH;
+    return keep_field(head, name, value);
+}
+
+static enum fg_http_error add_coding(struct fg_head *head, struct fg_span value)
+{
+    if (head->has_transfer_encoding)
+        return FG_HTTP_MALFORMED;
+    head->has_transfer_encoding = true;
+    return fg_span_equal_nocase(value, FG_SPAN("chunked")) ? FG_HTTP_OK : FG_HTTP_BAD_CODING;
+}
+
+static enum fg_http_error add_connection(struct fg_head *head, struct fg_span value)
+{
+    if (head->connection_count == FG_HEAD_CONNECTION_MAX)
+        return FG_HTTP_BAD_FIELD;
+    return copy_text(head, value, &head->connection[head->connection_count++]);
+}
+
+static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, struct fg_span name,
+                                    struct fg_span value)
+{
+    switch (id) {
+    case FG_FIELD_HOST:
+        return copy_authority(head, value, &head->host);
+    case FG_FIELD_CONTENT_LENGTH:
+        return add_length(head, name, value);
+    case FG_FIELD_TRANSFER_ENCODING:
+        return add_coding(head, value);
+    case FG_FIELD_CONNECTION:
+        return add_connection(head, value);
+    case FG_FIELD_EXPECT:
+        head->has_expect = true;
+        return fg_span_equal_nocase(value, FG_SPAN("100-continue")) ? FG_HTTP_OK
+                                                                    : FG_HTTP_BAD_EXPECTATION;
+    case FG_FIELD_REQUEST_ID:
+        /* One that is not to our taste is replaced, not refused. */
+        if (head->request_id.data == NULL && is_request_id(value))
+            return copy_text(head, value, &head->request_id);
+        return FG_HTTP_OK;
+    case FG_FIELD_COOKIE:
+        head->cookie_count++;
+        return keep_field(head, name, value);
+    case FG_FIELD_OTHER:
+        return keep_field(head, name, value);
+    case FG_FIELD_KEEP_ALIVE:
+    case FG_FIELD_PROXY_CONNECTION:
+    case FG_FIELD_TE:
+    case FG_FIELD_UPGRADE:
+        break;
+    }
+    return FG_HTTP_OK;
+}
+
+enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct fg_span value)
+{
+    head->bytes_seen += name.len + value.len;
+    if (++head->count_seen > head->limits->header_count_max ||
+        head->bytes_seen > head->limits->header_bytes_max)
+        return FG_HTTP_HEADER_TOO_LARGE;
+    char *lower = take_text(head, name.len);
+    if (lower == NULL)
+        return FG_HTTP_NO_MEMORY;
+    value = fg_span_trim(value);
+    if (!fg_field_name_lower(name, lower) || !fg_field_value_is_valid(value))
+        return FG_HTTP_BAD_FIELD;
+    name = fg_span_make(lower, name.len);
+    return add_known(head, fg_field_identify(name), name, value);
+}
+
+bool fg_head_connection_has(const struct fg_head *head, struct fg_span token)
+{
+    for (size_t i = 0; i < head->connection_count; i++) {
+        if (fg_field_list_has(head->connection[i], token))
+            return true;
+    }
+    return false;
+}
+
+/* Fields that the Connection field names are about this hop (RFC 9110 section 7.6.1). */
+static void remove_named(struct fg_head *head, struct fg_span name)
+{
+    static const struct fg_span close = FG_SPAN_LITERAL("close");
+    static const struct fg_span keep_alive = FG_SPAN_LITERAL("keep-alive");
+    if (fg_span_equal_nocase(name, close) || fg_span_equal_nocase(name, keep_alive))
+        return;
+    size_t kept = 0;
+    for (size_t i = 0; i < head->field_count; i++) {
+        /* Naming content-length here would change the framing for those behind us. */
+        bool is_framing = fg_field_identify(head->fields[i].name) == FG_FIELD_CONTENT_LENGTH;
+        if (is_framing || !fg_span_equal_nocase(head->fields[i].name, name))
+            head->fields[kept++] = head->fields[i];
+    }
+    head->field_count = kept;
+}
+
+static void remove_all_named(struct fg_head *head)
+{
+    for (size_t i = 0; i < head->connection_count; i++) {
+        struct fg_span rest = head->connection[i];
+        while (rest.data != NULL)
+            remove_named(head, fg_span_trim(fg_span_split(&rest, ',')));
+    }
+}
+
+/* "a=1" and "b=2" become one field "a=1; b=2" (RFC 9113 section 8.2.3). */
+static enum fg_http_error join_cookies(struct fg_head *head)
+{
+    static const struct fg_span cookie = FG_SPAN_LITERAL("cookie");
+    size_t len = 0;
+    for (size_t i = 0; i < head->field_count; i++) {
+        if (fg_span_equal(head->fields[i].name, cookie))
+            len += head->fields[i].value.len + 2;
+    }
+    char *text = take_text(head, len);
+    if (text == NULL)
+        return FG_HTTP_NO_MEMORY;
+    char *at = text;
+    struct fg_field *joined = NULL;
+    size_t kept = 0;
+    for (size_t i = 0; i < head->field_count; i++) {
+        struct fg_field field = head->fields[i];
+        if (!fg_span_equal(field.name, cookie)) {
+            head->fields[kept++] = field;
+            continue;
+        }
+        if (joined == NULL) {
+            joined = &head->fields[kept++];
+            joined->name = field.name;
+        } else {
+            *at++ = ';';
+            *at++ = ' ';
+        }
+        if (field.value.len > 0)
+            memcpy(at, field.value.data, field.value.len);
+        at += field.value.len;
+    }
+    head->field_count = kept;
+    if (joined != NULL)
+        joined->value = fg_span_make(text, (size_t)(at - text));
+    return FG_HTTP_OK;
+}
+
+/* Who is asked for: all that name a host must name the same one. */
+static enum fg_http_error choose_authority(struct fg_head *head, struct fg_span of_target,
+                                           enum fg_http_version version, struct fg_span *chosen)
+{
+    if (of_target.data != NULL) {
+        if (head->authority.data != NULL)
+            return FG_HTTP_BAD_TARGET; /* absolute :path */
+        enum fg_http_error error = copy_authority(head, of_target, &head->authority);
+        if (error != FG_HTTP_OK)
+            return error;
+    }
+    bool has_host = head->host.data != NULL;
+    if (version == FG_HTTP_1_1 && !has_host)
+        return FG_HTTP_BAD_HOST;
+    if (head->authority.data == NULL) {
+        if (!has_host && version != FG_HTTP_1_0)
+            return FG_HTTP_BAD_HOST;
+        *chosen = has_host ? head->host : FG_SPAN("");
+        return FG_HTTP_OK;
+    }
+    if (has_host && !fg_span_equal(head->host, head->authority))
+        return FG_HTTP_BAD_HOST;
+    *chosen = head->authority;
+    return FG_HTTP_OK;
+}
+
+static enum fg_http_error set_framing(const struct fg_head *head, struct fg_exchange *ex,
+                                      enum fg_http_version version)
+{
+    if (head->has_transfer_encoding) {
+        if (head->content_length != -1)
+            return FG_HTTP_BOTH_LENGTHS;
+        if (version != FG_HTTP_1_1)
+            return FG_HTTP_MALFORMED;
+    }
+    ex->content_length = head->content_length;
+    ex->has_body = head->has_transfer_encoding || head->content_length > 0;
+    if (!ex->has_body && version != FG_HTTP_2)
+        ex->content_length = 0;
+    return FG_HTTP_OK;
+}
+
+enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
+                                  enum fg_http_version version)
+{
+    struct fg_target target;
+    ex->method_text = head->method;
+    ex->method = fg_method_of(head->method);
+    if (ex->method == FG_METHOD_CONNECT)
+        return FG_HTTP_BAD_METHOD;
+    enum fg_status status = fg_target_parse(head->target, ex->method, head->arena, &target);
+    if (status != FG_OK)
+        return status == FG_ERR_NO_MEMORY ? FG_HTTP_NO_MEMORY : FG_HTTP_BAD_TARGET;
+    enum fg_http_error error = choose_authority(head, target.authority, version, &ex->authority);
+    if (error == FG_HTTP_OK)
+        error = set_framing(head, ex, version);
+    if (error != FG_HTTP_OK)
+        return error;
+    if (head->connection_count > 0)
+        remove_all_named(head);
+    if (head->cookie_count > 1) {
+        error = join_cookies(head);
+        if (error != FG_HTTP_OK)
+            return error;
+    }
+    ex->path = target.path;
+    ex->query = target.query;
+    ex->fields = head->fields;
+    ex->field_count = head->field_count;
+    return FG_HTTP_OK;
+}

@@ -1,0 +1,65 @@
+/*
+ * head.h: builds the head of a request field by field, the same way for both protocol versions.
+ * Job      copy, check and limit fields; take out those about one hop or about framing; at the end
+ *          fill in a struct fg_exchange.
+ * Thread   the loop's.
+ * Memory   all in the request's arena: one block of text for most heads.
+ */
+#ifndef FG_HTTP_HEAD_H
+#define FG_HTTP_HEAD_H
+
+#include "http/http_error.h"
+#include "http/request.h"
+
+struct fg_limits_conf;
+
+#define FG_HEAD_CONNECTION_MAX 4 /* Connection fields in one head */
+
+struct fg_head {
+    struct fg_arena *arena;
+    const struct fg_limits_conf *limits;
+
+    /* text of names and values, packed */
+    char *text_at;
+    char *text_end;
+
+    struct fg_field *fields; /* what ex.fields will be */
+    size_t field_count;
+    size_t field_room;
+    size_t count_seen; /* against limits.header_count_max */
+    size_t bytes_seen; /* names and values, against limits.header_bytes_max */
+    size_t cookie_count;
+
+    /* what the request says of itself; data NULL: nothing */
+    struct fg_span method;
+    struct fg_span target;
+    struct fg_span host;
+    struct fg_span authority; /* :authority */
+    struct fg_span request_id;
+    struct fg_span connection[FG_HEAD_CONNECTION_MAX];
+    size_t connection_count;
+    int64_t content_length; /* -1: none */
+    bool has_transfer_encoding;
+    bool has_expect;
+};
+
+void fg_head_init(struct fg_head *head, struct fg_arena *arena,
+                  const struct fg_limits_conf *limits);
+
+/* Each copies what it is given. */
+enum fg_http_error fg_head_set_method(struct fg_head *head, struct fg_span method);
+enum fg_http_error fg_head_set_target(struct fg_head *head, struct fg_span target);
+enum fg_http_error fg_head_set_authority(struct fg_head *head, struct fg_span authority);
+enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct fg_span value);
+
+/* Does a Connection field hold `token`? */
+bool fg_head_connection_has(const struct fg_head *head, struct fg_span token);
+
+/*
+ * The head is complete: method, target, authority, fields and content_length of `ex` are set;
+ * has_body is set from the framing fields alone. The request id is left to the caller.
+ */
+enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
+                                  enum fg_http_version version);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * http_error.c: the tables.
+ */
+#include "http/http_error.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+static const struct {
+    unsigned status;
+    const char *type;
+    const char *code;
+    const char *message;
+} errors[FG_HTTP_ERROR_COUNT] = {
+    [FG_HTTP_MALFORMED] = {400, "invalid_request", "malformed_request",
+                           "The request is not valid HTTP."},
+    [FG_HTTP_BAD_TARGET] = {400, "invalid_request", "bad_target",
+                            "The request target is not valid."},
+    [FG_HTTP_BAD_HOST] = {400, "invalid_request", "bad_host",
+                          "The host is missing, doubled or not valid."},
+    [FG_HTTP_BAD_FIELD] = {400, "invalid_request", "bad_header", "A header field is not valid."},
+    [FG_HTTP_BAD_LENGTH] = {400, "invalid_request", "bad_content_length",
+                            "The content length is not one plain number."},
+    [FG_HTTP_BAD_CHUNK] = {400, "invalid_request", "bad_chunk", "The chunked body is not valid."},
+    [FG_HTTP_BOTH_LENGTHS] = {400, "invalid_request", "ambiguous_length",
+                              "Content length and transfer encoding exclude each other."},
+    [FG_HTTP_BAD_CODING] = {501, "invalid_request", "unsupported_transfer_encoding",
+                            "The only transfer encoding taken is chunked."},
+    [FG_HTTP_BAD_METHOD] = {501, "invalid_request", "unsupported_method",
+                            "The method is not supported."},
+    [FG_HTTP_BAD_VERSION] = {505, "invalid_request", "unsupported_version",
+                             "The versions taken are HTTP/1.0, HTTP/1.1 and HTTP/2."},
+    [FG_HTTP_BAD_EXPECTATION] = {417, "invalid_request", "unsupported_expectation",
+                                 "The only expectation taken is 100-continue."},
+    [FG_HTTP_URI_TOO_LONG] = {414, "invalid_request", "uri_too_long",
+                              "The request target is too long."},
+    [FG_HTTP_HEADER_TOO_LARGE] = {431, "invalid_request", "header_too_large",
+                                  "The request head has too many or too large fields."},
+    [FG_HTTP_BODY_TOO_LARGE] = {413, "invalid_request", "body_too_large",
+                                "The request body is too large."},
+    [FG_HTTP_HEADER_TIMEOUT] = {408, "invalid_request", "header_timeout",
+                                "The request head did not arrive in time."},
+    [FG_HTTP_BODY_TIMEOUT] = {408, "invalid_request", "body_timeout",
+                              "The request body did not arrive in time."},
+    [FG_HTTP_NO_MEMORY] = {503, "overloaded", "out_of_memory",
+                           "No memory is left for this request."},
+};
+
+unsigned fg_http_error_status(enum fg_http_error error)
+{
+    assert(error > FG_HTTP_OK && error < FG_HTTP_ERROR_COUNT);
+    return errors[error].status;
+}
+
+size_t fg_http_error_body(enum fg_http_error error, struct fg_span request_id, char *text)
+{
+    assert(error > FG_HTTP_OK && error < FG_HTTP_ERROR_COUNT && request_id.len <= 64);
+    int len = snprintf(text, FG_HTTP_ERROR_BODY_MAX,
+                       "{\"error\":{\"type\":\"%s\",\"code\":\"%s\",\"message\":\"%s\"%s%.*s%s}}\n",
+                       errors[error].type, errors[error].code, errors[error].message,
+                       request_id.len > 0 ? ",\"request_id\":\"" : "", FG_SPAN_ARGS(request_id),
+                       request_id.len > 0 ? "\"" : "");
+    assert(len > 0 && (size_t)len < FG_HTTP_ERROR_BODY_MAX);
+    return (size_t)len;
+}
+
+static const char *const reasons[] = {
+    [0] = NULL,
+    [100] = "Continue",
+    [200] = "OK",
+    [201] = "Created",
+    [202] = "Accepted",
+    [203] = "Non-Authoritative Information",
+    [204] = "No Content",
+    [205] = "Reset Content",
+    [206] = "Partial Content",
+    [300] = "Multiple Choices",
+    [301] = "Moved Permanently",
+    [302] = "Found",
+    [303] = "See Other",
+    [304] = "Not Modified",
+    [307] = "Temporary Redirect",
+    [308] = "Permanent Redirect",
+    [400] = "Bad Request",
+    [401] = "Unauthorized",
+    [402] = "Payment Required",
+    [403] = "Forbidden",
+    [404] = "Not Found",
+    [405] = "Method Not Allowed",
+    [406] = "Not Acceptable",
+    [408] = "Request Timeout",
+    [409] = "Conflict",
+    [410] = "Gone",
+    [411] = "Length Required",
+    [412] = "Precondition Failed",
+    [413] = "Content Too Large",
+    [414] = "URI Too Long",
+    [415] = "Unsupported Media Type",
+    [416] = "Range Not Satisfiable",
+    [417] = "Expectation Failed",
+    [421] = "Misdirected Request",
+    [422] = "Unprocessable Content",
+    [425] = "Too Early",
+    [426] = "Upgrade Required",
+    [428] = "Precondition Required",
+    [429] = "Too Many Requests",
+    [431] = "Request Header Fields Too Large",
+    [451] = "Unavailable For Legal Reasons",
+    [500] = "Internal Server Error",
+    [501] = "Not Implemented",
+    [502] = "Bad Gateway",
+    [503] = "Service Unavailable",
+    [504] = "Gateway Timeout",
+    [505] = "HTTP Version Not Supported",
+    [507] = "Insufficient Storage",
+};
+
+const char *fg_http_reason(unsigned status)
+{
+    const char *reason = status < sizeof(reasons) / sizeof(reasons[0]) ? reasons[status] : NULL;
+    return reason == NULL ? "Unknown" : reason;
+}

@@ -1,0 +1,175 @@
+/*
+ * stream.c: the life of a request that is the same for both protocol versions.
+ */
+#include "http/stream.h"
+
+#include "config/config.h"
+#include "net/loop.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STREAMS_KEPT ((size_t)4096)
+#define MOVE(state) (1u << (state))
+
+static const uint8_t legal_moves[FG_STREAM_STATE_COUNT] = {
+    [FG_STREAM_HEAD] = MOVE(FG_STREAM_OPEN) | MOVE(FG_STREAM_ENDED) | MOVE(FG_STREAM_GONE),
+    [FG_STREAM_OPEN] = MOVE(FG_STREAM_ENDED) | MOVE(FG_STREAM_GONE),
+    [FG_STREAM_GONE] = MOVE(FG_STREAM_ENDED), /* the codec's own error answer */
+    [FG_STREAM_ENDED] = 0,
+};
+
+void fg_stream_set_state(struct fg_stream *stream, enum fg_stream_state next)
+{
+    assert((legal_moves[stream->state] & MOVE(next)) != 0);
+    stream->state = next;
+}
+
+struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version version,
+                                    const struct fg_response_ops *ops)
+{
+    struct fg_transport *transport = codec->transport;
+    struct fg_codec_env *env = transport->env;
+    struct fg_stream *stream = env->free_streams;
+    if (stream != NULL) {
+        env->free_streams = stream->next_free;
+        env->free_stream_count--;
+    } else {
+        stream = malloc(sizeof(*stream));
+        if (stream == NULL)
+            return NULL;
+    }
+    env->stream_count++;
+    memset(stream, 0, offsetof(struct fg_stream, head));
+    stream->codec = codec;
+    stream->response_left = -1;
+    fg_list_init(&stream->link);
+    struct fg_request *req = &stream->req;
+    req->loop = env->loop;
+    req->version = version;
+    req->tls_version = transport->tls_version;
+    req->is_tls = transport->is_tls;
+    req->response_ops = ops;
+    req->handler = transport->handler;
+    req->handler_ctx = transport->handler_ctx;
+    fg_arena_init(&req->arena_storage, fg_loop_arena_pool(env->loop),
+                  env->limits->request_memory_max);
+    struct fg_exchange *ex = &req->ex;
+    ex->arena = &req->arena_storage;
+    ex->started_ns = fg_loop_now_ns(env->loop);
+    ex->client_addr = transport->client_addr;
+    ex->scheme = transport->is_tls ? FG_SPAN("https") : FG_SPAN("http");
+    ex->body_bytes_max = env->limits->body_bytes_max;
+    ex->content_length = -1;
+    fg_head_init(&stream->head, ex->arena, env->limits);
+    return stream;
+}
+
+void fg_stream_release(struct fg_stream *stream)
+{
+    struct fg_codec_env *env = stream->codec->transport->env;
+    fg_timeout_cancel(&stream->body_timeout);
+    fg_timeout_cancel(&stream->write_timeout);
+    fg_list_remove(&stream->link);
+    fg_byte_queue_clear(&stream->out, &env->segments);
+    fg_arena_fini(&stream->req.arena_storage);
+    env->stream_count--;
+    if (env->free_stream_count >= STREAMS_KEPT) {
+        free(stream);
+        return;
+    }
+    stream->next_free = env->free_streams;
+    env->free_streams = stream;
+    env->free_stream_count++;
+}
+
+enum fg_http_error fg_stream_finish_head(struct fg_stream *stream)
+{
+    struct fg_exchange *ex = &stream->req.ex;
+    ex->request_id = stream->head.request_id;
+    if (ex->request_id.data == NULL) {
+        char *id = fg_arena_try_alloc(ex->arena, 32);
+        if (id == NULL)
+            return FG_HTTP_NO_MEMORY;
+        fg_codec_make_request_id(stream->codec->transport->env, id);
+        ex->request_id = fg_span_make(id, 32);
+    }
+    return fg_head_finish(&stream->head, ex, stream->req.version);
+}
+
+void fg_stream_begin(struct fg_stream *stream)
+{
+    struct fg_request *req = &stream->req;
+    fg_stream_set_state(stream, FG_STREAM_OPEN);
+    stream->was_seen = true;
+    req->handler->on_request(req->handler_ctx, req);
+}
+
+void fg_stream_gone(struct fg_stream *stream, enum fg_gone_reason reason)
+{
+    bool was_open = stream->state == FG_STREAM_OPEN;
+    if (stream->state == FG_STREAM_ENDED || stream->state == FG_STREAM_GONE)
+        return;
+    fg_stream_set_state(stream, FG_STREAM_GONE);
+    stream->req.was_aborted = true;
+    if (was_open)
+        stream->req.handler->on_gone(&stream->req, reason);
+}
+
+void fg_stream_finish(struct fg_stream *stream)
+{
+    if (stream->was_seen) {
+        stream->was_seen = false;
+        stream->req.handler->on_done(&stream->req);
+    }
+    fg_stream_release(stream);
+}
+
+void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error)
+{
+    static const struct fg_span json = FG_SPAN_LITERAL("application/json");
+    assert(stream->state != FG_STREAM_OPEN && !stream->is_head_sent);
+    char body[FG_HTTP_ERROR_BODY_MAX];
+    char length[24];
+    size_t len = fg_http_error_body(error, stream->req.ex.request_id, body);
+    int digits = snprintf(length, sizeof(length), "%zu", len);
+    const struct fg_field fields[] = {
+        {FG_SPAN("content-type"), json},
+        {FG_SPAN("content-length"), {length, (size_t)digits}},
+        {FG_SPAN("cache-control"), FG_SPAN("no-store")},
+        {FG_SPAN("x-request-id"), stream->req.ex.request_id},
+    };
+    size_t count = stream->req.ex.request_id.len > 0 ? 4 : 3;
+    const struct fg_response_ops *ops = stream->req.response_ops;
+    ops->head(&stream->req, fg_http_error_status(error), fields, count, false);
+    ops->write(&stream->req, body, len);
+    ops->end(&stream->req);
+}
+
+bool fg_stream_count_body(struct fg_stream *stream, size_t len)
+{
+    stream->req.bytes_in += len;
+    if (stream->req.bytes_in <= stream->req.ex.body_bytes_max)
+        return true;
+    stream->has_too_large = true;
+    return false;
+}
+
+void fg_stream_refuse_body(struct fg_stream *stream)
+{
+    stream->is_refusing = true;
+    stream->has_too_large = true;
+    if (stream->state != FG_STREAM_OPEN)
+        return;
+    fg_stream_gone(stream, FG_GONE_TOO_LARGE);
+    if (stream->is_head_sent)
+        stream->req.response_ops->abort(&stream->req);
+    else
+        fg_stream_answer_error(stream, FG_HTTP_BODY_TOO_LARGE);
+}
+
+bool fg_stream_is_bodyless(const struct fg_stream *stream, unsigned status)
+{
+    return stream->req.ex.method == FG_METHOD_HEAD || status == 204 || status == 304;
+}

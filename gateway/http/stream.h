@@ -1,0 +1,109 @@
+/*
+ * stream.h: one request in a codec: the struct fg_request that handlers see, and what both codecs
+ * keep about it.
+ *
+ *    free --acquire--> HEAD --on_request--> OPEN --end/abort--> ENDED --on_done--> free
+ *                        `-- error answer -------------------->  |
+ *                                             OPEN --on_gone--> GONE --on_done--> free
+ *
+ * Thread   the loop's.
+ * Memory   from a free list of the loop's; never more than connections x streams of each.
+ */
+#ifndef FG_HTTP_STREAM_H
+#define FG_HTTP_STREAM_H
+
+#include "http/codec.h"
+#include "http/head.h"
+
+enum fg_stream_state {
+    FG_STREAM_HEAD,  /* no handler has seen it */
+    FG_STREAM_OPEN,  /* the handler owes an answer */
+    FG_STREAM_ENDED, /* the handler has finished (or the codec answers); on_done is due if seen */
+    FG_STREAM_GONE,  /* on_gone was called; on_done is due */
+    FG_STREAM_STATE_COUNT,
+};
+
+struct fg_stream {
+    struct fg_request req; /* first: a request and its stream convert */
+
+    /* identity and links */
+    struct fg_codec *codec;
+    struct fg_list link; /* in the codec's list */
+    struct fg_stream *next_free;
+    int32_t id; /* h2 */
+
+    /* state */
+    enum fg_stream_state state;
+    bool was_seen;            /* on_request ran, so on_done must */
+    bool is_head_sent;        /* head() was called */
+    bool is_body_swallowed;   /* HEAD, 204, 304 */
+    bool is_chunked;          /* h1 answer */
+    bool is_writer_blocked;   /* write() returned false */
+    bool is_body_complete;    /* is_last was delivered */
+    bool is_refusing;         /* the body is ignored from now on */
+    bool has_too_large;       /* body_bytes_max was passed */
+    bool owes_continue;       /* h1: Expect: 100-continue not answered yet */
+    bool is_deferred;         /* h2: the library waits to be told of more body */
+    bool is_closed;           /* h2: the library has forgotten the stream */
+    enum fg_http_error error; /* h2: what is wrong with the head so far */
+    int64_t response_left;    /* of the promised content-length; -1: none promised */
+
+    /* counters */
+    size_t unconsumed; /* request body handed over and still held by the handler */
+
+    struct fg_timeout body_timeout;
+    struct fg_timeout write_timeout;
+
+    /* buffers */
+    struct fg_byte_queue out; /* h2: answer's body */
+    struct fg_head head;      /* while it is being read */
+};
+
+/* Most request body bytes that a handler may hold without consuming them, for either version. */
+#define FG_BODY_WINDOW ((size_t)65536)
+
+static inline struct fg_stream *fg_stream_of(struct fg_request *req)
+{
+    return FG_CONTAINER_OF(req, struct fg_stream, req);
+}
+
+/* A fresh stream with an empty arena; NULL when memory is short. */
+struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version version,
+                                    const struct fg_response_ops *ops);
+/* Frees the arena; no callback of the stream's may be due. */
+void fg_stream_release(struct fg_stream *stream);
+
+/* The head is complete: fills the exchange in. */
+enum fg_http_error fg_stream_finish_head(struct fg_stream *stream);
+
+/* on_request. The stream may be answered when it returns. */
+void fg_stream_begin(struct fg_stream *stream);
+
+/* The stream hears no more of its handler: on_gone if it was open. */
+void fg_stream_gone(struct fg_stream *stream, enum fg_gone_reason reason);
+
+/* on_done if on_request ran, then releases it. */
+void fg_stream_finish(struct fg_stream *stream);
+
+/* Moves state; asserts that the move is a legal one. */
+void fg_stream_set_state(struct fg_stream *stream, enum fg_stream_state next);
+
+/*
+ * Answer with an error by the codec's own ops. The stream must not be OPEN and must have no head
+ * sent.
+ */
+void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error);
+
+/*
+ * Book `len` bytes of request body against body_bytes_max; false when it is passed, and then the
+ * codec must see to it that the stream is refused.
+ */
+bool fg_stream_count_body(struct fg_stream *stream, size_t len);
+
+/* The body is too large: on_gone, then 413 or an abort. */
+void fg_stream_refuse_body(struct fg_stream *stream);
+
+/* Does this answer have no body, whatever its fields say? */
+bool fg_stream_is_bodyless(const struct fg_stream *stream, unsigned status);
+
+#endif

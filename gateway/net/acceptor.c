@@ -1,0 +1,122 @@
+/*
+ * acceptor.c: accepts within the limits.
+ * Job      a bounded number a turn; refuse by closing; survive running out of descriptors.
+ * Thread   the loop's.
+ */
+#include "net/net_internal.h"
+
+#include "base/log.h"
+#include "net/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPTS_A_TURN 64
+#define PAUSE_US 100000
+
+static void pause_accepting(struct fg_listening *listening)
+{
+    const struct timeval pause = {.tv_usec = PAUSE_US};
+    event_del(&listening->accept_event);
+    event_add(&listening->resume_event, &pause);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct fg_listening *listening = arg;
+    if (listening->is_accepting)
+        event_add(&listening->accept_event, NULL);
+}
+
+/*
+ * Descriptors have run out: the one kept in reserve lets us take a connection and close it, so that
+ * this client at least knows, and then we rest a moment.
+ */
+static void shed_one(struct fg_listening *listening)
+{
+    static struct fg_log_limit limit;
+    struct fg_net *net = listening->net;
+    fg_log_limited(&limit, 1, FG_LOG_WARN, "descriptors_exhausted", "listener=%s",
+                   listening->conf->name);
+    fg_counter_add_owned(&net->stats.refused_limit, 1);
+    if (net->reserve_fd != -1) {
+        close(net->reserve_fd);
+        int fd = accept4(listening->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd != -1)
+            close(fd);
+    }
+    net->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    pause_accepting(listening);
+}
+
+static bool is_refused(struct fg_net *net, struct fg_ip_key key)
+{
+    if (net->options.may_accept != NULL && !net->options.may_accept(net->options.hook_ctx)) {
+        fg_counter_add_owned(&net->stats.refused_overload, 1);
+        return true;
+    }
+    if (net->connection_count >= net->connections_max ||
+        !fg_ip_table_try_add(&net->ip_table, key, net->per_ip_max)) {
+        fg_counter_add_owned(&net->stats.refused_limit, 1);
+        return true;
+    }
+    return false;
+}
+
+/* False: nothing more to accept now. */
+static bool accept_one(struct fg_listening *listening)
+{
+    struct fg_net *net = listening->net;
+    struct sockaddr_storage storage;
+    struct sockaddr *address = (struct sockaddr *)&storage;
+    socklen_t len = sizeof(storage);
+    int fd = accept4(listening->fd, address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd == -1) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            shed_one(listening);
+        return errno == ECONNABORTED || errno == EINTR;
+    }
+    fg_counter_add_owned(&net->stats.accepted, 1);
+    struct fg_ip_key key = fg_ip_key_of(address);
+    if (is_refused(net, key)) {
+        close(fd);
+        return true;
+    }
+    net->connection_count++;
+    fg_counter_set(&net->stats.open, net->connection_count);
+    fg_connection_start(listening, fd, address, key);
+    return true;
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct fg_listening *listening = arg;
+    for (unsigned i = 0; i < ACCEPTS_A_TURN; i++) {
+        if (!accept_one(listening))
+            break;
+    }
+}
+
+void fg_listening_start(struct fg_listening *listening)
+{
+    struct event_base *base = fg_loop_base(listening->net->env.loop);
+    event_assign(&listening->accept_event, base, listening->fd, EV_READ | EV_PERSIST, on_acceptable,
+                 listening);
+    event_assign(&listening->resume_event, base, -1, 0, on_resume, listening);
+    listening->is_accepting = event_add(&listening->accept_event, NULL) == 0;
+}
+
+void fg_listening_stop(struct fg_listening *listening)
+{
+    if (!listening->is_accepting)
+        return;
+    listening->is_accepting = false;
+    event_del(&listening->accept_event);
+    event_del(&listening->resume_event);
+}

@@ -1,0 +1,599 @@
+/*
+ * connection.c: a client's connection: one read and one write a wake-up, TLS in between.
+ * Job      recv into the loop's scratch buffer, through TLS, to the codec; at the end of the turn
+ * pull what the codec has to say through TLS into the loop's other scratch buffer, and send it.
+ * Thread   the loop's.
+ * Never    calls the codec from inside a call of the codec's, frees itself within its own callback,
+ * or holds a buffer while it rests. Memory   `held` at most one read's worth; `out` at most one
+ * write's worth.
+ *
+ *    HANDSHAKE --> OPEN <-- SNIFFING          LINGERING --eof, time, too much--> DEAD --> freed
+ *        |           |--- said all it had ------^ |
+ *        `-- fail -->`--- cut, closed ------------`--> DEAD
+ */
+#include "net/net_internal.h"
+
+#include "net/loop.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ROUNDS_MAX 4
+#define LINGER_BYTES_MAX ((size_t)1048576)
+#define MOVE(state) (1u << (state))
+
+static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+#define H2_PREFACE_LEN (sizeof(h2_preface) - 1)
+
+static const uint8_t legal_moves[FG_CONNECTION_STATE_COUNT] = {
+    [FG_CONNECTION_HANDSHAKE] = MOVE(FG_CONNECTION_OPEN) | MOVE(FG_CONNECTION_DEAD),
+    [FG_CONNECTION_SNIFFING] = MOVE(FG_CONNECTION_OPEN) | MOVE(FG_CONNECTION_DEAD),
+    [FG_CONNECTION_OPEN] = MOVE(FG_CONNECTION_LINGERING) | MOVE(FG_CONNECTION_DEAD),
+    [FG_CONNECTION_LINGERING] = MOVE(FG_CONNECTION_DEAD),
+    [FG_CONNECTION_DEAD] = 0,
+};
+
+static void set_state(struct fg_connection *connection, enum fg_connection_state next)
+{
+    assert((legal_moves[connection->state] & MOVE(next)) != 0);
+    connection->state = next;
+}
+
+static void schedule(struct fg_connection *connection)
+{
+    fg_loop_defer(connection->net->env.loop, &connection->work);
+}
+
+static void set_reading(struct fg_connection *connection, bool is_wanted)
+{
+    if (connection->is_reading == is_wanted)
+        return;
+    int result =
+        is_wanted ? event_add(&connection->read_event, NULL) : event_del(&connection->read_event);
+    if (result == 0)
+        connection->is_reading = is_wanted;
+    else
+        connection->has_broken = true;
+}
+
+/* What the codec asks of its transport; none of it calls back. */
+
+static void transport_wake(struct fg_transport *transport)
+{
+    schedule(fg_connection_of(transport));
+}
+
+static void transport_resume_input(struct fg_transport *transport)
+{
+    struct fg_connection *connection = fg_connection_of(transport);
+    if (connection->held.len == 0)
+        return;
+    connection->wants_resume = true;
+    schedule(connection);
+}
+
+static void transport_arm(struct fg_transport *transport, enum fg_timeout_class class)
+{
+    struct fg_connection *connection = fg_connection_of(transport);
+    connection->timeout_class = class;
+    fg_timeout_arm(&transport->env->timeouts, &connection->timeout, class);
+}
+
+static void transport_disarm(struct fg_transport *transport)
+{
+    fg_timeout_cancel(&fg_connection_of(transport)->timeout);
+}
+
+static void transport_close(struct fg_transport *transport, enum fg_close_mode mode)
+{
+    struct fg_connection *connection = fg_connection_of(transport);
+    if (!connection->is_closing || mode > connection->close_mode)
+        connection->close_mode = mode;
+    connection->is_closing = true;
+    schedule(connection);
+}
+
+static const struct fg_transport_ops transport_ops = {
+    .wake = transport_wake,
+    .resume_input = transport_resume_input,
+    .arm = transport_arm,
+    .disarm = transport_disarm,
+    .close = transport_close,
+};
+
+/* Closes the socket; memory goes at the end of the turn. */
+static void kill_connection(struct fg_connection *connection, bool is_reset)
+{
+    if (connection->state == FG_CONNECTION_DEAD)
+        return;
+    set_state(connection, FG_CONNECTION_DEAD);
+    event_del(&connection->read_event);
+    event_del(&connection->write_event);
+    fg_timeout_cancel(&connection->timeout);
+    fg_timeout_cancel(&connection->write_timeout);
+    if (is_reset) {
+        const struct linger linger = {.l_onoff = 1, .l_linger = 0};
+        setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    }
+    close(connection->fd);
+    connection->fd = -1;
+    schedule(connection);
+}
+
+static void cut(struct fg_connection *connection, enum fg_gone_reason reason, bool is_reset)
+{
+    if (connection->state == FG_CONNECTION_DEAD)
+        return;
+    if (connection->codec != NULL)
+        connection->codec->ops->on_cut(connection->codec, reason);
+    kill_connection(connection, is_reset);
+}
+
+void fg_connection_cut(struct fg_connection *connection, enum fg_gone_reason reason)
+{
+    cut(connection, reason, true);
+}
+
+static void free_connection(struct fg_connection *connection)
+{
+    struct fg_net *net = connection->net;
+    struct fg_ip_key key = connection->ip_key;
+    if (connection->codec != NULL)
+        connection->codec->ops->destroy(connection->codec);
+    fg_tls_close(&connection->tls);
+    fg_byte_queue_clear(&connection->held, &net->env.segments);
+    fg_byte_queue_clear(&connection->out, &net->env.segments);
+    fg_list_remove(&connection->link);
+    free(connection);
+    fg_net_forget_connection(net, key);
+}
+
+/* Output. */
+
+/* Ciphertext from TLS: during a flush into the scratch buffer, otherwise (handshake, alerts) aside.
+ */
+static bool on_tls_output(void *ctx, const void *data, size_t len)
+{
+    struct fg_connection *connection = ctx;
+    struct fg_net *net = connection->net;
+    if (connection->is_flushing && len <= FG_NET_OUT_BYTES - net->out_len) {
+        memcpy(net->out + net->out_len, data, len);
+        net->out_len += len;
+        return true;
+    }
+    assert(!connection->is_flushing);
+    if (!fg_byte_queue_append(&connection->out, &net->env.segments, data, len)) {
+        connection->has_broken = true;
+        return false;
+    }
+    schedule(connection);
+    return true;
+}
+
+/* Pulls from the codec until the scratch buffer is full; false when the codec has no more. */
+static bool fill(struct fg_connection *connection)
+{
+    struct fg_net *net = connection->net;
+    struct fg_codec *codec = connection->codec;
+    if (codec == NULL || connection->state != FG_CONNECTION_OPEN)
+        return false;
+    while (FG_NET_OUT_BYTES - net->out_len >= FG_NET_OUT_SPARE) {
+        bool is_plain = connection->tls.ssl == NULL;
+        char *to = is_plain ? net->out + net->out_len : net->plain;
+        size_t len = codec->ops->produce(codec, to, FG_NET_PLAIN_BYTES);
+        if (len == 0)
+            return false;
+        if (is_plain) {
+            net->out_len += len;
+        } else if (!fg_tls_write(&connection->tls, net->plain, len)) {
+            connection->has_broken = true;
+            return false;
+        }
+    }
+    return true;
+}
+
+static void wait_until_writable(struct fg_connection *connection)
+{
+    if (event_add(&connection->write_event, NULL) != 0) {
+        connection->has_broken = true;
+        return;
+    }
+    connection->is_blocked = true;
+    fg_timeout_arm(&connection->net->env.timeouts, &connection->write_timeout, FG_TIMEOUT_WRITE);
+}
+
+/* One system call; what the socket does not take waits in `out`. False: it took less than all. */
+static bool send_out(struct fg_connection *connection)
+{
+    struct fg_net *net = connection->net;
+    ssize_t sent = send(connection->fd, net->out, net->out_len, MSG_NOSIGNAL);
+    fg_counter_add_owned(&net->stats.writes, 1);
+    if (sent == -1) {
+        if (errno != EAGAIN && errno != EINTR) {
+            connection->has_broken = true;
+            return false;
+        }
+        sent = 0;
+    }
+    fg_counter_add_owned(&net->stats.bytes_written, (uint64_t)sent);
+    if ((size_t)sent == net->out_len)
+        return true;
+    /* `out` may hold more, from before: this goes in front of it, so put that behind again. */
+    struct fg_byte_queue rest = connection->out;
+    connection->out = (struct fg_byte_queue){0};
+    if (!fg_byte_queue_append(&connection->out, &net->env.segments, net->out + sent,
+                              net->out_len - (size_t)sent)) {
+        fg_byte_queue_clear(&rest, &net->env.segments);
+        connection->has_broken = true;
+        return false;
+    }
+    fg_byte_queue_join(&connection->out, &rest);
+    wait_until_writable(connection);
+    return false;
+}
+
+/* Says what there is to say; true when all of it is in the socket and there is no more. */
+static bool flush_rounds(struct fg_connection *connection)
+{
+    struct fg_net *net = connection->net;
+    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+        net->out_len = 0;
+        if (connection->out.len > 0)
+            net->out_len = fg_byte_queue_take(&connection->out, &net->env.segments, net->out,
+                                              FG_NET_OUT_BYTES - FG_NET_OUT_SPARE);
+        bool has_more = connection->out.len > 0 || fill(connection);
+        if (!has_more && connection->is_closing && !connection->has_said_goodbye &&
+            connection->tls.ssl != NULL && !connection->has_broken) {
+            connection->has_said_goodbye = true;
+            fg_tls_shutdown(&connection->tls);
+        }
+        if (connection->has_broken || (net->out_len > 0 && !send_out(connection)))
+            return false;
+        if (connection->codec != NULL && connection->out.len == 0)
+            connection->codec->ops->flushed(connection->codec);
+        if (!has_more)
+            return true;
+    }
+    wait_until_writable(connection); /* others want their turn */
+    return false;
+}
+
+static bool flush(struct fg_connection *connection)
+{
+    if (connection->is_blocked)
+        return false;
+    connection->is_flushing = true;
+    bool is_clean = flush_rounds(connection);
+    connection->is_flushing = false;
+    return is_clean;
+}
+
+/* All is said. */
+static void end_connection(struct fg_connection *connection)
+{
+    if (connection->state != FG_CONNECTION_OPEN || connection->close_mode == FG_CLOSE_FLUSH) {
+        cut(connection, FG_GONE_CLIENT_CLOSED, false);
+        return;
+    }
+    if (connection->codec != NULL)
+        connection->codec->ops->on_cut(connection->codec, FG_GONE_CLIENT_CLOSED);
+    set_state(connection, FG_CONNECTION_LINGERING);
+    shutdown(connection->fd, SHUT_WR);
+    fg_byte_queue_clear(&connection->held, &connection->net->env.segments);
+    set_reading(connection, true);
+    transport_arm(&connection->transport, FG_TIMEOUT_LINGER);
+}
+
+/* Input. */
+
+static void feed(struct fg_connection *connection, const char *data, size_t len)
+{
+    struct fg_codec *codec = connection->codec;
+    if (connection->is_closing && connection->close_mode == FG_CLOSE_RESET)
+        return;
+    size_t taken = 0;
+    if (connection->held.len == 0)
+        taken = codec->ops->input(codec, data, len);
+    if (taken == len)
+        return;
+    if (!fg_byte_queue_append(&connection->held, &connection->net->env.segments, data + taken,
+                              len - taken))
+        connection->has_broken = true;
+}
+
+static void feed_held(struct fg_connection *connection)
+{
+    struct fg_segment_pool *pool = &connection->net->env.segments;
+    struct fg_codec *codec = connection->codec;
+    connection->wants_resume = false;
+    while (connection->held.len > 0 && connection->state == FG_CONNECTION_OPEN) {
+        struct fg_span front = fg_byte_queue_front(&connection->held);
+        size_t taken = codec->ops->input(codec, front.data, front.len);
+        fg_byte_queue_drop(&connection->held, pool, taken);
+        if (taken < front.len)
+            break;
+    }
+    if (connection->held.len == 0 && connection->state == FG_CONNECTION_OPEN)
+        set_reading(connection, true);
+}
+
+static bool open_codec(struct fg_connection *connection, bool is_h2)
+{
+    struct fg_transport *transport = &connection->transport;
+    connection->codec = is_h2 ? fg_h2_create(transport) : fg_h1_create(transport);
+    if (connection->codec == NULL) {
+        connection->has_broken = true;
+        return false;
+    }
+    set_state(connection, FG_CONNECTION_OPEN);
+    if (transport->env->is_draining)
+        connection->codec->ops->drain(connection->codec);
+    return true;
+}
+
+/* The bytes of the preface seen so far need not be kept: they are known. */
+static void sniff(struct fg_connection *connection, const char *data, size_t len)
+{
+    size_t at = 0;
+    while (at < len && connection->sniffed < H2_PREFACE_LEN &&
+           data[at] == h2_preface[connection->sniffed]) {
+        at++;
+        connection->sniffed++;
+    }
+    bool is_h2 = connection->sniffed == H2_PREFACE_LEN;
+    if (!is_h2 && at == len)
+        return;
+    if (!open_codec(connection, is_h2))
+        return;
+    if (connection->sniffed > 0)
+        feed(connection, h2_preface, connection->sniffed);
+    if (at < len)
+        feed(connection, data + at, len - at);
+}
+
+static void on_end_of_input(struct fg_connection *connection)
+{
+    set_reading(connection, false); /* it would stay readable */
+    if (connection->state != FG_CONNECTION_OPEN)
+        cut(connection, FG_GONE_CLIENT_CLOSED, false);
+    else if (!connection->is_closing)
+        connection->codec->ops->on_eof(connection->codec);
+}
+
+static bool advance_handshake(struct fg_connection *connection)
+{
+    struct fg_net_stats *stats = &connection->net->stats;
+    struct fg_tls *tls = &connection->tls;
+    switch (fg_tls_handshake(tls)) {
+    case FG_TLS_OK:
+        break;
+    case FG_TLS_MORE:
+        return false;
+    case FG_TLS_EOF:
+    case FG_TLS_FAILED:
+        fg_counter_add_owned(&stats->handshakes_failed, 1);
+        connection->is_closing = true; /* an alert may be on its way out */
+        connection->close_mode = FG_CLOSE_FLUSH;
+        connection->has_said_goodbye = true;
+        schedule(connection);
+        return false;
+    }
+    fg_counter_add_owned(&stats->handshakes_ok, 1);
+    if (SSL_session_reused(tls->ssl) != 0)
+        fg_counter_add_owned(&stats->handshakes_resumed, 1);
+    connection->transport.tls_version = fg_tls_version(tls);
+    fg_timeout_cancel(&connection->timeout);
+    return open_codec(connection, fg_tls_is_h2(tls));
+}
+
+static void take_ciphertext(struct fg_connection *connection, const char *data, size_t len)
+{
+    struct fg_tls *tls = &connection->tls;
+    tls->in = data;
+    tls->in_len = len;
+    if (connection->state == FG_CONNECTION_HANDSHAKE && !advance_handshake(connection)) {
+        tls->in_len = 0;
+        return;
+    }
+    while (connection->state == FG_CONNECTION_OPEN && !fg_tls_is_drained(tls)) {
+        size_t got;
+        enum fg_tls_result result =
+            fg_tls_read(tls, connection->net->plain, FG_NET_PLAIN_BYTES, &got);
+        if (result == FG_TLS_OK) {
+            feed(connection, connection->net->plain, got);
+        } else if (result == FG_TLS_EOF) {
+            on_end_of_input(connection);
+            break;
+        } else {
+            if (result == FG_TLS_FAILED)
+                connection->has_broken = true;
+            break;
+        }
+    }
+    tls->in_len = 0;
+}
+
+static void take_bytes(struct fg_connection *connection, const char *data, size_t len)
+{
+    switch (connection->state) {
+    case FG_CONNECTION_HANDSHAKE:
+        take_ciphertext(connection, data, len);
+        break;
+    case FG_CONNECTION_SNIFFING:
+        sniff(connection, data, len);
+        break;
+    case FG_CONNECTION_OPEN:
+        if (connection->tls.ssl != NULL)
+            take_ciphertext(connection, data, len);
+        else
+            feed(connection, data, len);
+        break;
+    case FG_CONNECTION_LINGERING:
+        connection->linger_bytes += len;
+        if (connection->linger_bytes > LINGER_BYTES_MAX)
+            kill_connection(connection, false);
+        break;
+    case FG_CONNECTION_DEAD:
+    case FG_CONNECTION_STATE_COUNT:
+        break;
+    }
+    if (connection->held.len > 0 && connection->state == FG_CONNECTION_OPEN)
+        set_reading(connection, false);
+    if (connection->has_broken)
+        schedule(connection);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct fg_connection *connection = arg;
+    struct fg_net *net = connection->net;
+    ssize_t got = recv(fd, net->in, sizeof(net->in), 0);
+    fg_counter_add_owned(&net->stats.reads, 1);
+    if (got > 0) {
+        fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
+        take_bytes(connection, net->in, (size_t)got);
+    } else if (got == 0) {
+        on_end_of_input(connection);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        cut(connection, FG_GONE_CLIENT_CLOSED, true);
+    }
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct fg_connection *connection = arg;
+    connection->is_blocked = false;
+    fg_timeout_cancel(&connection->write_timeout);
+    schedule(connection);
+}
+
+static void on_work(struct fg_deferred *deferred)
+{
+    struct fg_connection *connection = FG_CONTAINER_OF(deferred, struct fg_connection, work);
+    if (connection->state == FG_CONNECTION_DEAD) {
+        free_connection(connection);
+        return;
+    }
+    if (connection->wants_resume && connection->state == FG_CONNECTION_OPEN)
+        feed_held(connection);
+    bool is_reset = connection->is_closing && connection->close_mode == FG_CLOSE_RESET;
+    if (connection->has_broken || is_reset) {
+        cut(connection, FG_GONE_CLIENT_CLOSED, true);
+        return;
+    }
+    if (connection->state == FG_CONNECTION_LINGERING)
+        return;
+    bool is_clean = flush(connection);
+    if (connection->has_broken)
+        cut(connection, FG_GONE_CLIENT_CLOSED, true);
+    else if (is_clean && connection->is_closing &&
+             (connection->has_said_goodbye || connection->tls.ssl == NULL))
+        end_connection(connection);
+}
+
+static void on_timeout(struct fg_timeout *timeout)
+{
+    struct fg_connection *connection = FG_CONTAINER_OF(timeout, struct fg_connection, timeout);
+    if (connection->state == FG_CONNECTION_OPEN) {
+        connection->codec->ops->on_timeout(connection->codec, connection->timeout_class);
+        return;
+    }
+    if (connection->state == FG_CONNECTION_HANDSHAKE) {
+        fg_counter_add_owned(&connection->net->stats.handshakes_failed, 1);
+        fg_counter_add_owned(&connection->net->stats.timeouts, 1);
+    }
+    kill_connection(connection, false);
+}
+
+static void on_write_timeout(struct fg_timeout *timeout)
+{
+    struct fg_connection *connection =
+        FG_CONTAINER_OF(timeout, struct fg_connection, write_timeout);
+    fg_counter_add_owned(&connection->net->stats.timeouts, 1);
+    cut(connection, FG_GONE_TIMEOUT, true);
+}
+
+void fg_connection_drain(struct fg_connection *connection)
+{
+    if (connection->state == FG_CONNECTION_OPEN)
+        connection->codec->ops->drain(connection->codec);
+    else if (connection->state == FG_CONNECTION_SNIFFING && connection->sniffed == 0)
+        kill_connection(connection, false);
+}
+
+static void set_address(struct fg_connection *connection, const struct sockaddr *address)
+{
+    const void *ip =
+        address->sa_family == AF_INET6
+            ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
+            : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    if (inet_ntop(address->sa_family, ip, connection->addr_text, sizeof(connection->addr_text)) ==
+        NULL)
+        connection->addr_text[0] = '\0';
+    /* A client of ours over IPv4 has the same name on whichever socket it came. */
+    const char *text = connection->addr_text;
+    if (strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.') != NULL)
+        text += 7;
+    connection->transport.client_addr = fg_span_from_string(text);
+}
+
+static bool set_up(struct fg_connection *connection, struct fg_listening *listening)
+{
+    struct fg_net *net = listening->net;
+    struct event_base *base = fg_loop_base(net->env.loop);
+    struct fg_transport *transport = &connection->transport;
+    transport->ops = &transport_ops;
+    transport->env = &net->env;
+    transport->handler = listening->handler;
+    transport->handler_ctx = listening->handler_ctx;
+    transport->is_tls = listening->tls != NULL;
+    connection->work.run = on_work;
+    connection->timeout.on_due = on_timeout;
+    connection->write_timeout.on_due = on_write_timeout;
+    if (event_assign(&connection->read_event, base, connection->fd, EV_READ | EV_PERSIST,
+                     on_readable, connection) != 0 ||
+        event_assign(&connection->write_event, base, connection->fd, EV_WRITE, on_writable,
+                     connection) != 0)
+        return false;
+    if (listening->tls != NULL && fg_tls_open(&connection->tls, listening->tls, net->bio_method,
+                                              on_tls_output, connection) != FG_OK)
+        return false;
+    connection->state = listening->tls != NULL ? FG_CONNECTION_HANDSHAKE : FG_CONNECTION_SNIFFING;
+    if (event_add(&connection->read_event, NULL) != 0) {
+        fg_tls_close(&connection->tls);
+        return false;
+    }
+    connection->is_reading = true;
+    return true;
+}
+
+void fg_connection_start(struct fg_listening *listening, int fd, const struct sockaddr *address,
+                         struct fg_ip_key key)
+{
+    struct fg_net *net = listening->net;
+    struct fg_connection *connection = calloc(1, sizeof(*connection));
+    if (connection == NULL)
+        goto fail;
+    connection->net = net;
+    connection->fd = fd;
+    connection->ip_key = key;
+    set_address(connection, address);
+    if (!set_up(connection, listening))
+        goto fail;
+    fg_list_push_back(&net->connections, &connection->link);
+    transport_arm(&connection->transport,
+                  listening->tls != NULL ? FG_TIMEOUT_HANDSHAKE : FG_TIMEOUT_IDLE);
+    return;
+fail:
+    free(connection);
+    close(fd);
+    fg_net_forget_connection(net, key);
+}

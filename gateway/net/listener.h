@@ -1,0 +1,90 @@
+/*
+ * listener.h: a bound, listening socket on one loop, and the connections accepted from it.
+ * Job      accept, apply connection limits, start TLS, pick the codec, hand requests to the
+ * handler. Thread   the loop's; the socket itself was opened by the supervisor and is inherited.
+ */
+#ifndef FG_NET_LISTENER_H
+#define FG_NET_LISTENER_H
+
+#include "base/status.h"
+#include "config/config.h"
+#include "http/request.h"
+#include "net/loop.h"
+
+/*
+ * Open and bind a listening TCP socket (SO_REUSEPORT, SO_REUSEADDR, non-blocking, close-on-exec).
+ * -1 with `error` ("listener public: cannot bind 0.0.0.0:8443: Address already in use"). The caller
+ * owns the fd. Supervisor.
+ */
+int fg_listener_bind(const struct fg_listener_conf *conf, struct fg_error *error);
+
+struct fg_tls_context; /* OpenSSL server context of one listener, shared by all threads */
+
+/* Loads certificate and key; fails naming the file and OpenSSL's reason. NULL on failure. */
+struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf,
+                                             struct fg_error *error);
+void fg_tls_context_destroy(struct fg_tls_context *tls);
+
+/* Counters of one loop's connections, written by its thread alone. */
+struct fg_net_stats {
+    struct fg_counter accepted;
+    struct fg_counter refused_limit; /* connections_max or per IP */
+    struct fg_counter refused_overload;
+    struct fg_counter open; /* gauge */
+    struct fg_counter handshakes_ok;
+    struct fg_counter handshakes_failed;
+    struct fg_counter handshakes_resumed;
+    struct fg_counter timeouts;        /* idle, header, body, write */
+    struct fg_counter protocol_errors; /* answered 400 or GOAWAY */
+    struct fg_counter h2_connections;
+    struct fg_counter requests_h1;
+    struct fg_counter requests_h2;
+    struct fg_counter bytes_read; /* socket */
+    struct fg_counter bytes_written;
+    struct fg_counter reads; /* system calls */
+    struct fg_counter writes;
+};
+
+/* All connections of one loop. */
+struct fg_net;
+
+struct fg_net_options {
+    struct fg_loop *loop;
+    const struct fg_limits_conf *limits; /* the snapshot current at start; see fg_net_set_limits */
+    unsigned thread_count;               /* limits for all threads are divided by it */
+    const struct fg_request_handler *handler;
+    void *handler_ctx;
+    /* Policy hook: may new connections be accepted now (overload)? NULL: always. */
+    bool (*may_accept)(void *ctx);
+    /* Policy hook: should connections be kept alive after this response? NULL: yes. */
+    bool (*may_keep_alive)(void *ctx);
+    void *hook_ctx;
+};
+
+struct fg_net *fg_net_create(const struct fg_net_options *options);
+/* Limits of a new configuration: for connections and requests that begin from now on. The old ones
+ * are not looked at any more when this returns. */
+void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits);
+/* Every connection must be closed already (fg_net_drain_done). */
+void fg_net_destroy(struct fg_net *net);
+
+/*
+ * Start accepting from `fd` (borrowed: closed by the caller after fg_net_stop_accepting). `tls` is
+ * NULL for plain kinds; it and `conf` outlive the net. FG_ERR_SYSTEM, FG_ERR_NO_MEMORY.
+ */
+enum fg_status fg_net_listen(struct fg_net *net, int fd, const struct fg_listener_conf *conf,
+                             struct fg_tls_context *tls);
+
+void fg_net_stop_accepting(struct fg_net *net);
+
+/*
+ * Graceful end: no more accepts; h2 GOAWAY, h1 "connection: close" on the next response; idle
+ * connections close at once; at `deadline_ns` the rest is cut (on_gone FG_GONE_DRAIN).
+ * `on_drained(ctx)` runs once when no connection is left; may run before this returns.
+ */
+void fg_net_drain(struct fg_net *net, uint64_t deadline_ns, void (*on_drained)(void *ctx),
+                  void *ctx);
+
+const struct fg_net_stats *fg_net_stats(const struct fg_net *net);
+
+#endif

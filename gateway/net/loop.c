@@ -1,0 +1,221 @@
+/*
+ * loop.c: one turn is: wait for events, run their callbacks, run what they deferred.
+ * Job      wrap libevent's base; keep the deferred list, the clock of the turn and the lag.
+ * Thread   the loop's own; the lag is a counter that anyone may read.
+ * Never    runs deferred work inside an event callback, so an object may defer its own end.
+ * Memory   one object; the deferred list is intrusive.
+ *
+ *    wait --> callbacks --> deferred (until the list is empty) --> wait
+ */
+#include "net/loop.h"
+
+#include "base/clock.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define LAG_PERIOD_NS (100 * FG_MS)
+#define LAG_SHIFT 3 /* each sample weighs an eighth */
+
+struct fg_loop {
+    unsigned index;
+    bool is_stopping;
+    bool has_owner;
+    pthread_t owner;
+    struct event_base *base;
+    struct event *mailbox_event;
+    struct event *lag_event;
+    struct fg_mailbox mailbox;
+    struct fg_arena_pool arena_pool;
+    struct fg_list deferred;
+    uint64_t now_ns;
+    bool is_now_stale; /* the loop may have slept since now_ns was read */
+    uint64_t lag_due_ns;
+    struct fg_counter lag_ns;
+};
+
+static void on_mailbox(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct fg_loop *loop = arg;
+    fg_mailbox_drain(&loop->mailbox);
+}
+
+static void on_lag_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct fg_loop *loop = arg;
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    uint64_t late_ns = now_ns > loop->lag_due_ns ? now_ns - loop->lag_due_ns : 0;
+    uint64_t lag_ns = fg_counter_get(&loop->lag_ns);
+    lag_ns = lag_ns - (lag_ns >> LAG_SHIFT) + (late_ns >> LAG_SHIFT);
+    fg_counter_set(&loop->lag_ns, lag_ns);
+    loop->lag_due_ns = now_ns + LAG_PERIOD_NS;
+}
+
+static struct event_base *make_base(void)
+{
+    struct event_config *config = event_config_new();
+    if (config == NULL)
+        return NULL;
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
+static bool start_events(struct fg_loop *loop)
+{
+    loop->mailbox_event =
+        event_new(loop->base, loop->mailbox.event_fd, EV_READ | EV_PERSIST, on_mailbox, loop);
+    loop->lag_event = event_new(loop->base, -1, EV_PERSIST, on_lag_timer, loop);
+    if (loop->mailbox_event == NULL || loop->lag_event == NULL)
+        return false;
+    const struct timeval period = {.tv_usec = (suseconds_t)(LAG_PERIOD_NS / FG_US)};
+    return event_add(loop->mailbox_event, NULL) == 0 && event_add(loop->lag_event, &period) == 0;
+}
+
+static void free_events(struct fg_loop *loop)
+{
+    if (loop->mailbox_event != NULL)
+        event_free(loop->mailbox_event);
+    if (loop->lag_event != NULL)
+        event_free(loop->lag_event);
+}
+
+struct fg_loop *fg_loop_create(unsigned index, size_t request_chunks_max)
+{
+    struct fg_loop *loop = calloc(1, sizeof(*loop));
+    if (loop == NULL)
+        return NULL;
+    loop->index = index;
+    loop->is_now_stale = true;
+    fg_list_init(&loop->deferred);
+    fg_arena_pool_init(&loop->arena_pool, request_chunks_max);
+    if (fg_mailbox_init(&loop->mailbox) != FG_OK)
+        goto free_loop;
+    loop->base = make_base();
+    if (loop->base == NULL)
+        goto fini_mailbox;
+    if (!start_events(loop))
+        goto free_base;
+    return loop;
+free_base:
+    free_events(loop);
+    event_base_free(loop->base);
+fini_mailbox:
+    fg_mailbox_fini(&loop->mailbox);
+free_loop:
+    free(loop);
+    return NULL;
+}
+
+static void run_deferred(struct fg_loop *loop)
+{
+    struct fg_list *link;
+    while ((link = fg_list_pop_front(&loop->deferred)) != NULL) {
+        struct fg_deferred *deferred = FG_CONTAINER_OF(link, struct fg_deferred, link);
+        deferred->is_pending = false;
+        deferred->run(deferred);
+    }
+}
+
+void fg_loop_destroy(struct fg_loop *loop)
+{
+    if (loop == NULL)
+        return;
+    run_deferred(loop);
+    free_events(loop);
+    event_base_free(loop->base);
+    fg_mailbox_fini(&loop->mailbox);
+    fg_arena_pool_fini(&loop->arena_pool);
+    free(loop);
+}
+
+void fg_loop_run(struct fg_loop *loop)
+{
+    loop->owner = pthread_self();
+    loop->has_owner = true;
+    loop->is_stopping = false;
+    loop->lag_due_ns = fg_clock_monotonic_ns() + LAG_PERIOD_NS;
+    run_deferred(loop);
+    while (!loop->is_stopping) {
+        loop->is_now_stale = true;
+        if (event_base_loop(loop->base, EVLOOP_ONCE) != 0)
+            break;
+        run_deferred(loop);
+    }
+    loop->has_owner = false;
+}
+
+void fg_loop_stop(struct fg_loop *loop)
+{
+    fg_loop_assert_owner(loop);
+    loop->is_stopping = true;
+}
+
+unsigned fg_loop_index(const struct fg_loop *loop)
+{
+    return loop->index;
+}
+
+struct event_base *fg_loop_base(struct fg_loop *loop)
+{
+    return loop->base;
+}
+
+struct fg_mailbox *fg_loop_mailbox(struct fg_loop *loop)
+{
+    return &loop->mailbox;
+}
+
+struct fg_arena_pool *fg_loop_arena_pool(struct fg_loop *loop)
+{
+    return &loop->arena_pool;
+}
+
+void fg_loop_refresh_now(struct fg_loop *loop)
+{
+    loop->now_ns = fg_clock_monotonic_ns();
+    loop->is_now_stale = false;
+}
+
+uint64_t fg_loop_now_ns(const struct fg_loop *loop)
+{
+    /* Read on first use in a turn: no loop is const itself, only the callers' view of it. */
+    if (loop->is_now_stale)
+        fg_loop_refresh_now((struct fg_loop *)(uintptr_t)loop);
+    return loop->now_ns;
+}
+
+void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred)
+{
+    assert(deferred->run != NULL);
+    if (deferred->is_pending)
+        return;
+    deferred->is_pending = true;
+    fg_list_push_back(&loop->deferred, &deferred->link);
+}
+
+void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred)
+{
+    (void)loop;
+    if (!deferred->is_pending)
+        return;
+    deferred->is_pending = false;
+    fg_list_remove(&deferred->link);
+}
+
+uint64_t fg_loop_lag_ns(const struct fg_loop *loop)
+{
+    return fg_counter_get(&loop->lag_ns);
+}
+
+void fg_loop_assert_owner(const struct fg_loop *loop)
+{
+    assert(!loop->has_owner || pthread_equal(loop->owner, pthread_self()));
+}

@@ -1,0 +1,55 @@
+/*
+ * loop.h: one event-loop thread and what belongs to it alone: libevent base, mailbox, memory pools.
+ * Job      run the loop; run reapers at the end of each turn; measure the loop's lag.
+ * Thread   created by the main thread; all else on its own thread, but for fg_loop_mailbox.
+ * Never    blocks. A callback of more than 100 us of work belongs in the helper pool.
+ */
+#ifndef FG_NET_LOOP_H
+#define FG_NET_LOOP_H
+
+#include "base/arena.h"
+#include "base/counters_shared.h"
+#include "base/list.h"
+#include "base/mailbox_shared.h"
+
+struct event_base;
+struct fg_loop;
+
+/* Work to be done once at the end of the current turn: flush a connection's output, free objects
+ * that must not be freed inside their own callback. Zeroed is idle. */
+struct fg_deferred {
+    struct fg_list link;
+    void (*run)(struct fg_deferred *deferred);
+    bool is_pending;
+};
+
+/* NULL when memory or descriptors are short. `request_chunks_max` bounds the arena pool (4 KiB
+ * each). */
+struct fg_loop *fg_loop_create(unsigned index, size_t request_chunks_max);
+void fg_loop_destroy(struct fg_loop *loop);
+
+/* Runs until fg_loop_stop. Between turns: deferred work, in order, until none is left. */
+void fg_loop_run(struct fg_loop *loop);
+void fg_loop_stop(struct fg_loop *loop); /* own thread only; others post a message that calls it */
+
+unsigned fg_loop_index(const struct fg_loop *loop);
+struct event_base *fg_loop_base(struct fg_loop *loop);
+struct fg_mailbox *fg_loop_mailbox(struct fg_loop *loop); /* any thread may post to it */
+struct fg_arena_pool *fg_loop_arena_pool(struct fg_loop *loop);
+
+/* Monotonic time, read once a turn and after fg_loop_refresh_now: cheap, at most a turn old. */
+uint64_t fg_loop_now_ns(const struct fg_loop *loop);
+void fg_loop_refresh_now(struct fg_loop *loop);
+
+/* Run `deferred` at the end of this turn; once, however often it is asked. */
+void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred);
+/* Takes it back, if pending. */
+void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred);
+
+/* Smoothed delay between a timer's due time and its run, ns; any thread may read. */
+uint64_t fg_loop_lag_ns(const struct fg_loop *loop);
+
+/* Debug check that the caller is the loop's thread. */
+void fg_loop_assert_owner(const struct fg_loop *loop);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * net.c: all connections of one loop: made, limited, drained.
+ * Thread   the loop's.
+ * Memory   one object with the loop's scratch buffers; connections are heap objects of their own,
+ *          at most connections_max / threads of them.
+ */
+#include "net/net_internal.h"
+
+#include "base/clock.h"
+#include "net/loop.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static uint32_t share_of(uint32_t total, unsigned threads)
+{
+    return threads <= 1 ? total : total / threads + (total % threads != 0);
+}
+
+void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
+{
+    net->options.limits = limits;
+    net->env.limits = limits;
+    net->connections_max = share_of(limits->connections_max, net->options.thread_count);
+    net->per_ip_max = share_of(limits->connections_per_ip_max, net->options.thread_count);
+    fg_timeouts_set_limits(&net->env.timeouts, limits);
+}
+
+struct fg_net *fg_net_create(const struct fg_net_options *options)
+{
+    struct fg_net *net = calloc(1, sizeof(*net));
+    if (net == NULL)
+        return NULL;
+    net->options = *options;
+    fg_list_init(&net->listenings);
+    fg_list_init(&net->connections);
+    net->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fg_codec_env_init(&net->env, options->loop, options->limits, &net->stats) != FG_OK)
+        goto free_net;
+    net->env.may_keep_alive = options->may_keep_alive;
+    net->env.hook_ctx = options->hook_ctx;
+    size_t share = share_of(options->limits->connections_max, options->thread_count);
+    if (fg_ip_table_init(&net->ip_table, share, net->env.random[0]) != FG_OK)
+        goto fini_env;
+    net->bio_method = fg_tls_bio_method_create();
+    if (net->bio_method == NULL)
+        goto fini_table;
+    fg_net_set_limits(net, options->limits);
+    return net;
+fini_table:
+    fg_ip_table_fini(&net->ip_table);
+fini_env:
+    fg_codec_env_fini(&net->env);
+free_net:
+    if (net->reserve_fd != -1)
+        close(net->reserve_fd);
+    free(net);
+    return NULL;
+}
+
+void fg_net_destroy(struct fg_net *net)
+{
+    if (net == NULL)
+        return;
+    assert(net->connection_count == 0);
+    fg_net_stop_accepting(net);
+    struct fg_list *link;
+    while ((link = fg_list_pop_front(&net->listenings)) != NULL)
+        free(FG_CONTAINER_OF(link, struct fg_listening, link));
+    if (net->drain_event != NULL)
+        event_free(net->drain_event);
+    fg_tls_bio_method_destroy(net->bio_method);
+    fg_ip_table_fini(&net->ip_table);
+    fg_codec_env_fini(&net->env);
+    if (net->reserve_fd != -1)
+        close(net->reserve_fd);
+    free(net);
+}
+
+enum fg_status fg_net_listen(struct fg_net *net, int fd, const struct fg_listener_conf *conf,
+                             struct fg_tls_context *tls)
+{
+    assert((conf->kind == FG_LISTENER_TLS) == (tls != NULL));
+    struct fg_listening *listening = calloc(1, sizeof(*listening));
+    if (listening == NULL)
+        return FG_ERR_NO_MEMORY;
+    listening->net = net;
+    listening->fd = fd;
+    listening->conf = conf;
+    listening->tls = tls;
+    listening->handler = net->options.handler;
+    listening->handler_ctx = net->options.handler_ctx;
+    if (conf->kind == FG_LISTENER_REDIRECT) {
+        listening->handler = &fg_redirect_handler;
+        listening->handler_ctx = (void *)(uintptr_t)conf; /* only read */
+    }
+    fg_listening_start(listening);
+    if (!listening->is_accepting) {
+        free(listening);
+        return FG_ERR_SYSTEM;
+    }
+    fg_list_push_back(&net->listenings, &listening->link);
+    return FG_OK;
+}
+
+void fg_net_stop_accepting(struct fg_net *net)
+{
+    FG_LIST_EACH_SAFE(it, after, &net->listenings)
+    fg_listening_stop(FG_CONTAINER_OF(it, struct fg_listening, link));
+}
+
+static void check_drained(struct fg_net *net)
+{
+    if (!net->env.is_draining || net->has_drained || net->connection_count > 0)
+        return;
+    net->has_drained = true;
+    if (net->drain_event != NULL)
+        event_del(net->drain_event);
+    if (net->on_drained != NULL)
+        net->on_drained(net->drained_ctx);
+}
+
+void fg_net_forget_connection(struct fg_net *net, struct fg_ip_key key)
+{
+    assert(net->connection_count > 0);
+    net->connection_count--;
+    fg_counter_set(&net->stats.open, net->connection_count);
+    fg_ip_table_remove(&net->ip_table, key);
+    check_drained(net);
+}
+
+static void cut_all(struct fg_net *net)
+{
+    FG_LIST_EACH_SAFE(it, after, &net->connections)
+    fg_connection_cut(FG_CONTAINER_OF(it, struct fg_connection, link), FG_GONE_DRAIN);
+}
+
+static void on_drain_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    cut_all(arg);
+}
+
+void fg_net_drain(struct fg_net *net, uint64_t deadline_ns, void (*on_drained)(void *ctx),
+                  void *ctx)
+{
+    net->on_drained = on_drained;
+    net->drained_ctx = ctx;
+    net->env.is_draining = true;
+    fg_net_stop_accepting(net);
+    FG_LIST_EACH_SAFE(it, after, &net->connections)
+    fg_connection_drain(FG_CONTAINER_OF(it, struct fg_connection, link));
+    if (net->connection_count > 0) {
+        uint64_t now_ns = fg_loop_now_ns(net->env.loop);
+        uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+        const struct timeval left = {.tv_sec = (time_t)(left_ns / FG_S),
+                                     .tv_usec = (suseconds_t)(left_ns % FG_S / FG_US)};
+        if (net->drain_event == NULL)
+            net->drain_event =
+                event_new(fg_loop_base(net->env.loop), -1, 0, on_drain_deadline, net);
+        if (net->drain_event == NULL || event_add(net->drain_event, &left) != 0)
+            cut_all(net);
+    }
+    check_drained(net);
+}
+
+const struct fg_net_stats *fg_net_stats(const struct fg_net *net)
+{
+    return &net->stats;
+}

@@ -1,0 +1,134 @@
+/*
+ * net_internal.h: the net object of one loop, its listeners and its connections.
+ *    net.c         create, listen, drain, limits
+ *    acceptor.c    from a listening socket to a connection
+ *    connection.c  bytes in, bytes out, the end of a connection
+ * Thread   the loop's.
+ */
+#ifndef FG_NET_NET_INTERNAL_H
+#define FG_NET_NET_INTERNAL_H
+
+#include "http/codec.h"
+#include "net/ip_table.h"
+#include "net/listener.h"
+#include "net/tls.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+
+#define FG_NET_IN_BYTES ((size_t)65536)    /* most that one read takes */
+#define FG_NET_PLAIN_BYTES ((size_t)16384) /* one TLS record */
+#define FG_NET_OUT_BYTES ((size_t)131072)  /* most that one write gives */
+#define FG_NET_OUT_SPARE ((size_t)18432)   /* room that one more record may need */
+
+struct fg_listening {
+    struct fg_list link; /* in net->listenings */
+    struct fg_net *net;
+    int fd; /* borrowed */
+    const struct fg_listener_conf *conf;
+    const struct fg_tls_context *tls; /* NULL: plain */
+    const struct fg_request_handler *handler;
+    void *handler_ctx;
+    struct event accept_event;
+    struct event resume_event; /* accepting was paused: descriptors ran out */
+    bool is_accepting;
+};
+
+struct fg_net {
+    struct fg_net_options options;
+    struct fg_codec_env env;
+    struct fg_net_stats stats;
+    struct fg_list listenings;
+    struct fg_list connections;
+    size_t connection_count;
+    size_t connections_max; /* this loop's share */
+    uint32_t per_ip_max;    /* this loop's share */
+    struct fg_ip_table ip_table;
+    BIO_METHOD *bio_method;
+    int reserve_fd; /* given up to be able to accept and close when descriptors run out */
+
+    /* drain */
+    bool has_drained;
+    struct event *drain_event;
+    void (*on_drained)(void *ctx);
+    void *drained_ctx;
+
+    /* scratch of the running callback; nothing in it outlives one */
+    size_t out_len;
+    char in[FG_NET_IN_BYTES];
+    char plain[FG_NET_PLAIN_BYTES];
+    char out[FG_NET_OUT_BYTES];
+};
+
+enum fg_connection_state {
+    FG_CONNECTION_HANDSHAKE, /* TLS is being set up */
+    FG_CONNECTION_SNIFFING,  /* in the clear: h1 or the preface of h2? */
+    FG_CONNECTION_OPEN,      /* a codec has it */
+    FG_CONNECTION_LINGERING, /* all is said; the client may finish talking */
+    FG_CONNECTION_DEAD,      /* closed; freed at the end of the turn */
+    FG_CONNECTION_STATE_COUNT,
+};
+
+struct fg_connection {
+    struct fg_transport transport; /* first */
+
+    /* identity */
+    struct fg_net *net;
+    int fd;
+    struct fg_ip_key ip_key;
+    char addr_text[INET6_ADDRSTRLEN];
+
+    /* links */
+    struct fg_list link; /* in net->connections */
+    struct fg_deferred work;
+    struct event read_event;
+    struct event write_event;
+    struct fg_timeout timeout;
+    struct fg_timeout write_timeout;
+    enum fg_timeout_class timeout_class;
+
+    /* state */
+    enum fg_connection_state state;
+    bool is_reading;       /* read_event is added */
+    bool is_blocked;       /* the socket is full; write_event is added */
+    bool is_flushing;      /* TLS output goes to net->out */
+    bool is_closing;       /* the codec asked for it */
+    bool has_said_goodbye; /* TLS close_notify */
+    bool has_broken;       /* output was lost */
+    bool wants_resume;     /* feed what is held */
+    enum fg_close_mode close_mode;
+    size_t sniffed;      /* bytes of the h2 preface seen */
+    size_t linger_bytes; /* discarded */
+
+    struct fg_codec *codec; /* NULL until OPEN */
+    struct fg_tls tls;      /* ssl NULL: plain */
+
+    /* buffers, empty while the connection rests */
+    struct fg_byte_queue held; /* plaintext the codec could not take yet */
+    struct fg_byte_queue out;  /* what the socket did not take */
+};
+
+static inline struct fg_connection *fg_connection_of(struct fg_transport *transport)
+{
+    return FG_CONTAINER_OF(transport, struct fg_connection, transport);
+}
+
+/* Takes over `fd`, which is counted and within limits; on failure closes it and counts it back. */
+void fg_connection_start(struct fg_listening *listening, int fd, const struct sockaddr *address,
+                         struct fg_ip_key key);
+/* Tell its codec to come to an end. */
+void fg_connection_drain(struct fg_connection *connection);
+/* End it now. From event callbacks and end-of-turn work, never from inside a handler's call. */
+void fg_connection_cut(struct fg_connection *connection, enum fg_gone_reason reason);
+
+/* The last step of a connection's end: counts it out. */
+void fg_net_forget_connection(struct fg_net *net, struct fg_ip_key key);
+
+void fg_listening_start(struct fg_listening *listening);
+void fg_listening_stop(struct fg_listening *listening);
+
+/* Answers every request with 308 to the same place at https. handler_ctx: the fg_listener_conf. */
+extern const struct fg_request_handler fg_redirect_handler;
+
+#endif

@@ -1,0 +1,77 @@
+/*
+ * redirect.c: the handler of a redirect listener: 308 to the same place at https.
+ * Job      https://HOST/PATH?QUERY, where HOST is the listener's redirect_to or the request's host
+ *          without its port.
+ * Thread   the loop's.
+ */
+#include "net/net_internal.h"
+
+static struct fg_span host_without_port(struct fg_span authority)
+{
+    const char *colon = NULL;
+    for (size_t i = 0; i < authority.len; i++) {
+        if (authority.data[i] == ':')
+            colon = authority.data + i;
+        else if (authority.data[i] == ']')
+            colon = NULL;
+    }
+    if (colon != NULL)
+        authority.len = (size_t)(colon - authority.data);
+    return authority;
+}
+
+static void on_request(void *handler, struct fg_request *req)
+{
+    const struct fg_listener_conf *conf = handler;
+    const struct fg_exchange *ex = &req->ex;
+    struct fg_span host = conf->redirect_to != NULL ? fg_span_from_string(conf->redirect_to)
+                                                    : host_without_port(ex->authority);
+    bool has_query = ex->query.data != NULL;
+    bool is_path = ex->path.data[0] == '/';
+    struct fg_span location =
+        fg_arena_try_printf(ex->arena, "https://%.*s%.*s%s%.*s", FG_SPAN_ARGS(host),
+                            is_path ? (int)ex->path.len : 0, ex->path.data, has_query ? "?" : "",
+                            has_query ? (int)ex->query.len : 0, has_query ? ex->query.data : "");
+    if (location.data == NULL || host.len == 0) {
+        const struct fg_field none[] = {{FG_SPAN("content-length"), FG_SPAN("0")}};
+        fg_response_head(req, host.len == 0 ? 400 : 503, none, 1, true);
+        return;
+    }
+    const struct fg_field fields[] = {
+        {FG_SPAN("location"), location},
+        {FG_SPAN("content-length"), FG_SPAN("0")},
+        {FG_SPAN("x-request-id"), ex->request_id},
+    };
+    fg_response_head(req, 308, fields, sizeof(fields) / sizeof(fields[0]), true);
+}
+
+static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)
+{
+    (void)data;
+    (void)is_last;
+    fg_request_consumed(req, len);
+}
+
+static void on_writable(struct fg_request *req)
+{
+    (void)req;
+}
+
+static void on_gone(struct fg_request *req, enum fg_gone_reason reason)
+{
+    (void)req;
+    (void)reason;
+}
+
+static void on_done(struct fg_request *req)
+{
+    (void)req;
+}
+
+const struct fg_request_handler fg_redirect_handler = {
+    .on_request = on_request,
+    .on_body = on_body,
+    .on_writable = on_writable,
+    .on_gone = on_gone,
+    .on_done = on_done,
+};

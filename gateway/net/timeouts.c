@@ -1,0 +1,106 @@
+/*
+ * timeouts.c: lists that are in order because all of one list wait equally long.
+ */
+#include "net/timeouts.h"
+
+#include "base/clock.h"
+#include "config/config.h"
+#include "net/loop.h"
+
+#include <assert.h>
+#include <event2/event.h>
+
+#define TICK_NS (100 * FG_MS)
+#define LINGER_NS (2 * FG_S)
+
+static void arm_tick(struct fg_timeouts *timeouts)
+{
+    const struct timeval period = {.tv_usec = (suseconds_t)(TICK_NS / FG_US)};
+    timeouts->is_ticking = event_add(timeouts->tick, &period) == 0;
+}
+
+static bool is_empty(const struct fg_timeouts *timeouts)
+{
+    for (size_t i = 0; i < FG_TIMEOUT_CLASS_COUNT; i++) {
+        if (!fg_list_is_empty(&timeouts->lists[i]))
+            return false;
+    }
+    return true;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct fg_timeouts *timeouts = arg;
+    timeouts->is_ticking = false;
+    fg_timeouts_run(timeouts, fg_loop_now_ns(timeouts->loop));
+    if (!timeouts->is_ticking && !is_empty(timeouts))
+        arm_tick(timeouts);
+}
+
+void fg_timeouts_set_limits(struct fg_timeouts *timeouts, const struct fg_limits_conf *limits)
+{
+    timeouts->durations_ns[FG_TIMEOUT_HANDSHAKE] = limits->handshake_timeout_ns;
+    timeouts->durations_ns[FG_TIMEOUT_HEADER] = limits->header_timeout_ns;
+    timeouts->durations_ns[FG_TIMEOUT_IDLE] = limits->idle_timeout_ns;
+    timeouts->durations_ns[FG_TIMEOUT_WRITE] = limits->write_timeout_ns;
+    timeouts->durations_ns[FG_TIMEOUT_LINGER] = LINGER_NS;
+    timeouts->durations_ns[FG_TIMEOUT_BODY] = limits->body_timeout_ns;
+    timeouts->durations_ns[FG_TIMEOUT_STREAM_WRITE] = limits->write_timeout_ns;
+}
+
+enum fg_status fg_timeouts_init(struct fg_timeouts *timeouts, struct fg_loop *loop,
+                                const struct fg_limits_conf *limits)
+{
+    *timeouts = (struct fg_timeouts){.loop = loop};
+    for (size_t i = 0; i < FG_TIMEOUT_CLASS_COUNT; i++)
+        fg_list_init(&timeouts->lists[i]);
+    fg_timeouts_set_limits(timeouts, limits);
+    timeouts->tick = event_new(fg_loop_base(loop), -1, 0, on_tick, timeouts);
+    return timeouts->tick == NULL ? FG_ERR_NO_MEMORY : FG_OK;
+}
+
+void fg_timeouts_fini(struct fg_timeouts *timeouts)
+{
+    if (timeouts->tick == NULL)
+        return;
+    assert(is_empty(timeouts));
+    event_free(timeouts->tick);
+    timeouts->tick = NULL;
+}
+
+void fg_timeout_arm(struct fg_timeouts *timeouts, struct fg_timeout *timeout,
+                    enum fg_timeout_class class)
+{
+    assert(timeout->on_due != NULL);
+    if (timeout->due_ns != 0)
+        fg_list_remove(&timeout->link);
+    timeout->due_ns = fg_loop_now_ns(timeouts->loop) + timeouts->durations_ns[class];
+    fg_list_push_back(&timeouts->lists[class], &timeout->link);
+    if (!timeouts->is_ticking)
+        arm_tick(timeouts);
+}
+
+void fg_timeout_cancel(struct fg_timeout *timeout)
+{
+    if (timeout->due_ns == 0)
+        return;
+    timeout->due_ns = 0;
+    fg_list_remove(&timeout->link);
+}
+
+void fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns)
+{
+    for (size_t i = 0; i < FG_TIMEOUT_CLASS_COUNT; i++) {
+        struct fg_list *head = &timeouts->lists[i];
+        /* Taken from the front each time: a callback may cancel or re-arm any other. */
+        while (!fg_list_is_empty(head)) {
+            struct fg_timeout *first = FG_CONTAINER_OF(head->next, struct fg_timeout, link);
+            if (first->due_ns > now_ns)
+                break;
+            fg_timeout_cancel(first);
+            first->on_due(first);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+/*
+ * tls.h: one connection's TLS, between bytes in memory and bytes in memory.
+ * Job      take ciphertext from where the connection points, and put ciphertext where it says.
+ * Thread   the loop's.
+ * Never    makes a system call: sockets are the connection's.
+ * Memory   OpenSSL's state; its record buffers are freed whenever they are empty.
+ */
+#ifndef FG_NET_TLS_H
+#define FG_NET_TLS_H
+
+#include "net/tls_context.h"
+
+enum fg_tls_result {
+    FG_TLS_OK,
+    FG_TLS_MORE,   /* all input is used up; more is needed to go on */
+    FG_TLS_EOF,    /* the peer said goodbye properly */
+    FG_TLS_FAILED, /* broken, for good */
+};
+
+/* Takes `len` bytes of ciphertext; false when there is no place for them. */
+typedef bool (*fg_tls_output_fn)(void *ctx, const void *data, size_t len);
+
+/* The connection's side of the custom BIO. */
+struct fg_tls {
+    SSL *ssl;
+    const char *in; /* ciphertext not read yet; borrowed for the time of a call */
+    size_t in_len;
+    fg_tls_output_fn output;
+    void *output_ctx;
+};
+
+/* One for the process; NULL when memory is short. Made by the first caller before threads start or
+ * by each thread for itself: cheap either way. */
+BIO_METHOD *fg_tls_bio_method_create(void);
+void fg_tls_bio_method_destroy(BIO_METHOD *method);
+
+/* FG_ERR_NO_MEMORY. */
+FG_MUST_USE enum fg_status fg_tls_open(struct fg_tls *tls, const struct fg_tls_context *context,
+                                       BIO_METHOD *method, fg_tls_output_fn output,
+                                       void *output_ctx);
+void fg_tls_close(struct fg_tls *tls);
+
+/* FG_TLS_OK: done. Uses tls->in. */
+enum fg_tls_result fg_tls_handshake(struct fg_tls *tls);
+
+/* FG_TLS_OK: *got bytes of plaintext. */
+enum fg_tls_result fg_tls_read(struct fg_tls *tls, char *to, size_t room, size_t *got);
+
+/* Is there nothing that another read could give? */
+bool fg_tls_is_drained(const struct fg_tls *tls);
+
+/* Encrypts all of at most 16 KiB; false: broken. */
+bool fg_tls_write(struct fg_tls *tls, const char *data, size_t len);
+
+/* Writes the goodbye. */
+void fg_tls_shutdown(struct fg_tls *tls);
+
+bool fg_tls_is_h2(const struct fg_tls *tls);
+const char *fg_tls_version(const struct fg_tls *tls);
+
+#endif

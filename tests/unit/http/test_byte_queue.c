@@ -1,0 +1,80 @@
+/*
+ * test_byte_queue.c: bytes come out as they went in, and no segment is lost.
+ */
+#include "net/byte_queue.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static void gives_back_what_it_got(void **state)
+{
+    (void)state;
+    struct fg_segment_pool pool;
+    struct fg_byte_queue queue = {0};
+    unsigned next_in = 0;
+    unsigned next_out = 0;
+    unsigned seed = 7;
+    static unsigned char block[50000];
+    fg_segment_pool_init(&pool, 2);
+    for (unsigned round = 0; round < 2000; round++) {
+        seed = seed * 1103515245u + 12345u;
+        size_t len = (seed >> 8) % (round % 10 == 0 ? 50000 : 700);
+        if (round % 3 == 2 && len <= 1024) {
+            char *place = fg_byte_queue_reserve(&queue, &pool, 1024);
+            assert_non_null(place);
+            for (size_t i = 0; i < len; i++)
+                place[i] = (char)(next_in++ & 0xff);
+            fg_byte_queue_commit(&queue, len);
+        } else {
+            for (size_t i = 0; i < len; i++)
+                block[i] = (unsigned char)(next_in++ & 0xff);
+            assert_true(fg_byte_queue_append(&queue, &pool, block, len));
+        }
+        size_t got = fg_byte_queue_take(&queue, &pool, block, (seed >> 4) % 6000);
+        for (size_t i = 0; i < got; i++)
+            assert_int_equal(block[i], next_out++ & 0xff);
+        assert_int_equal(queue.len, next_in - next_out);
+    }
+    while (queue.len > 0) {
+        struct fg_span front = fg_byte_queue_front(&queue);
+        assert_true(front.len > 0);
+        assert_int_equal((unsigned char)front.data[0], next_out & 0xff);
+        next_out += (unsigned)front.len;
+        fg_byte_queue_drop(&queue, &pool, front.len);
+    }
+    assert_int_equal(next_in, next_out);
+    assert_int_equal(pool.in_use, 0);
+    assert_true(pool.free_count <= 2);
+    fg_segment_pool_fini(&pool);
+}
+
+static void joins(void **state)
+{
+    (void)state;
+    struct fg_segment_pool pool;
+    struct fg_byte_queue a = {0};
+    struct fg_byte_queue b = {0};
+    char text[8] = {0};
+    fg_segment_pool_init(&pool, 4);
+    fg_byte_queue_join(&a, &b);
+    assert_int_equal(a.len, 0);
+    assert_true(fg_byte_queue_append(&b, &pool, "cd", 2));
+    fg_byte_queue_join(&a, &b);
+    assert_true(fg_byte_queue_append(&b, &pool, "ef", 2));
+    fg_byte_queue_join(&a, &b);
+    assert_int_equal(fg_byte_queue_take(&a, &pool, text, sizeof(text)), 4);
+    assert_string_equal(text, "cdef");
+    assert_int_equal(b.len, 0);
+    fg_segment_pool_fini(&pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gives_back_what_it_got),
+        cmocka_unit_test(joins),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,88 @@
+/*
+ * test_chunked.c: chunked bodies, whole and in pieces; the refusals are in test_h1_malformed.c.
+ */
+#include "http/chunked.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+/* Decodes `text` in pieces of `step`; returns the last result, the body is in `body`. */
+static enum fg_chunked_result decode(const char *text, size_t step, size_t data_max, char *body,
+                                     size_t *rest_len)
+{
+    struct fg_chunked chunked = {0};
+    size_t len = strlen(text);
+    size_t body_len = 0;
+    enum fg_chunked_result result = FG_CHUNKED_MORE;
+    for (size_t at = 0; at < len; at += step) {
+        struct fg_span input = {text + at, len - at < step ? len - at : step};
+        struct fg_span data;
+        while ((result = fg_chunked_next(&chunked, &input, data_max, &data)) == FG_CHUNKED_DATA) {
+            assert_true(data.len > 0 && data.len <= data_max);
+            memcpy(body + body_len, data.data, data.len);
+            body_len += data.len;
+        }
+        *rest_len = input.len;
+        if (result != FG_CHUNKED_MORE)
+            break;
+    }
+    body[body_len] = '\0';
+    return result;
+}
+
+static void decodes_however_it_is_cut(void **state)
+{
+    (void)state;
+    static const char text[] = "4\r\nwiki\r\n00005;a=\"b\"\r\npedia\r\nE\r\n in\r\n\r\nchunks.\r\n"
+                               "0;x\r\nTrailer: v\r\nOther:\r\n\r\nNEXT";
+    for (size_t step = 1; step <= sizeof(text); step++) {
+        for (size_t data_max = 1; data_max < 20; data_max += 6) {
+            char body[64];
+            size_t rest;
+            assert_int_equal(decode(text, step, data_max, body, &rest), FG_CHUNKED_DONE);
+            assert_string_equal(body, "wikipedia in\r\n\r\nchunks.");
+            if (step == sizeof(text))
+                assert_int_equal(rest, 4);
+        }
+    }
+}
+
+static void limits_what_carries_no_data(void **state)
+{
+    (void)state;
+    char text[16384];
+    char body[64];
+    size_t rest;
+    memset(text, 'e', sizeof(text));
+    memcpy(text, "1;", 2);
+    text[2 + 256] = '\r';
+    text[2 + 257] = '\0';
+    assert_int_equal(decode(text, SIZE_MAX, 99, body, &rest), FG_CHUNKED_MORE);
+    text[2 + 256] = 'e';
+    assert_int_equal(decode(text, SIZE_MAX, 99, body, &rest), FG_CHUNKED_BAD);
+    memset(text, 'e', sizeof(text));
+    memcpy(text, "0\r\n", 3);
+    text[sizeof(text) - 1] = '\0';
+    assert_int_equal(decode(text, SIZE_MAX, 99, body, &rest), FG_CHUNKED_BAD);
+}
+
+static void takes_nothing_without_credit(void **state)
+{
+    (void)state;
+    struct fg_chunked chunked = {0};
+    struct fg_span input = FG_SPAN("3\r\nabc");
+    struct fg_span data;
+    assert_int_equal(fg_chunked_next(&chunked, &input, 0, &data), FG_CHUNKED_MORE);
+    assert_int_equal(input.len, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decodes_however_it_is_cut),
+        cmocka_unit_test(limits_what_carries_no_data),
+        cmocka_unit_test(takes_nothing_without_credit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,136 @@
+/*
+ * test_fields.c: names, values, lengths and hosts.
+ */
+#include "http/fields.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static void lowers_names_and_refuses_what_is_no_token(void **state)
+{
+    (void)state;
+    char to[64];
+    assert_true(fg_field_name_lower(FG_SPAN("X-Request-ID"), to));
+    assert_memory_equal(to, "x-request-id", 12);
+    assert_true(fg_field_name_lower(FG_SPAN("!#$%&'*+-.^_`|~09aZ"), to));
+    const struct fg_span bad[] = {
+        FG_SPAN_LITERAL(""),     FG_SPAN_LITERAL("a b"),  FG_SPAN_LITERAL("a:"),
+        FG_SPAN_LITERAL("a "),   FG_SPAN_LITERAL(" a"),   FG_SPAN_LITERAL("a\0b"),
+        FG_SPAN_LITERAL("a\tb"), FG_SPAN_LITERAL("a(b"),  FG_SPAN_LITERAL("a/b"),
+        FG_SPAN_LITERAL("a\r"),  FG_SPAN_LITERAL("\x80"), FG_SPAN_LITERAL("a\"b"),
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_false(fg_field_name_lower(bad[i], to));
+        assert_false(fg_is_token(bad[i]));
+    }
+}
+
+static void refuses_every_control_character_at_every_place(void **state)
+{
+    (void)state;
+    char text[33];
+    for (unsigned c = 0; c < 256; c++) {
+        bool is_fine = (c >= 0x20 && c != 0x7f) || c == '\t';
+        for (size_t len = 1; len <= sizeof(text); len += 4) {
+            for (size_t at = 0; at < len; at++) {
+                memset(text, 'v', sizeof(text));
+                text[at] = (char)c;
+                assert_int_equal(fg_field_value_is_valid(fg_span_make(text, len)), is_fine);
+            }
+        }
+    }
+    assert_true(fg_field_value_is_valid(FG_SPAN("")));
+    assert_true(fg_field_value_is_valid(FG_SPAN("\t\t\t\t\t\t\t\t")));
+    assert_true(fg_field_value_is_valid(FG_SPAN(" !\x80\xff \x80 ~~~~")));
+}
+
+static void knows_the_fields_of_framing(void **state)
+{
+    (void)state;
+    assert_int_equal(fg_field_identify(FG_SPAN("host")), FG_FIELD_HOST);
+    assert_int_equal(fg_field_identify(FG_SPAN("content-length")), FG_FIELD_CONTENT_LENGTH);
+    assert_int_equal(fg_field_identify(FG_SPAN("content-lengtH")), FG_FIELD_OTHER);
+    assert_int_equal(fg_field_identify(FG_SPAN("cookie")), FG_FIELD_COOKIE);
+    assert_int_equal(fg_field_identify(FG_SPAN("expect")), FG_FIELD_EXPECT);
+    assert_int_equal(fg_field_identify(FG_SPAN("accept")), FG_FIELD_OTHER);
+    static const char *const hops[] = {"te",         "upgrade",          "connection",
+                                       "keep-alive", "proxy-connection", "transfer-encoding"};
+    for (size_t i = 0; i < sizeof(hops) / sizeof(hops[0]); i++)
+        assert_true(fg_field_is_hop_by_hop(fg_field_identify(fg_span_from_string(hops[i]))));
+    assert_false(fg_field_is_hop_by_hop(FG_FIELD_CONTENT_LENGTH));
+    assert_false(fg_field_is_hop_by_hop(FG_FIELD_OTHER));
+}
+
+static void reads_lengths_strictly(void **state)
+{
+    (void)state;
+    int64_t length = -7;
+    assert_true(fg_field_parse_length(FG_SPAN("0"), &length));
+    assert_int_equal(length, 0);
+    assert_true(fg_field_parse_length(FG_SPAN("4611686018427387903"), &length));
+    assert_true(length == (INT64_C(1) << 62) - 1);
+    static const char *const bad[] = {"",    "-1",
+                                      "+1",  " 1",
+                                      "1 ",  "1,1",
+                                      "0x1", "1.",
+                                      "١",   "4611686018427387904",
+                                      "1e1", "1_0",
+                                      "one", "99999999999999999999999"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(fg_field_parse_length(fg_span_from_string(bad[i]), &length));
+}
+
+static void finds_tokens_in_lists(void **state)
+{
+    (void)state;
+    assert_true(fg_field_list_has(FG_SPAN("keep-alive, Close"), FG_SPAN("close")));
+    assert_true(fg_field_list_has(FG_SPAN(" ,,close\t,"), FG_SPAN("close")));
+    assert_false(fg_field_list_has(FG_SPAN("closed, x-close"), FG_SPAN("close")));
+    assert_false(fg_field_list_has(FG_SPAN(""), FG_SPAN("close")));
+}
+
+static void checks_authorities(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"a",     "example.org", "example.org:8443", "127.0.0.1:1",
+                                       "[::1]", "[::1]:65535", "a_b-c~d.e",        "A.B"};
+    static const char *const bad[] = {
+        "",      ":80",        "a:",  "a:0", "a:65536", "a:080000", "a:x",    "a b",
+        "u@h",   "a/b",        "a?b", "a#b", "[::1",    "[::1]x",   "[::1]:", "[]",
+        "[abc]", "[::1%eth0]", ".a",  "a,b", "a:1:2",   "a\\b",     "a%41",   "caf\xc3\xa9",
+    };
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_true(fg_authority_is_valid(fg_span_from_string(good[i])));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        print_message("%s\n", bad[i]);
+        assert_false(fg_authority_is_valid(fg_span_from_string(bad[i])));
+    }
+    char longest[263];
+    memset(longest, 'a', sizeof(longest));
+    assert_true(fg_authority_is_valid(fg_span_make(longest, 261)));
+    assert_false(fg_authority_is_valid(fg_span_make(longest, 262)));
+}
+
+static void names_methods(void **state)
+{
+    (void)state;
+    assert_int_equal(fg_method_of(FG_SPAN("GET")), FG_METHOD_GET);
+    assert_int_equal(fg_method_of(FG_SPAN("PATCH")), FG_METHOD_PATCH);
+    assert_int_equal(fg_method_of(FG_SPAN("get")), FG_METHOD_OTHER);
+    assert_int_equal(fg_method_of(FG_SPAN("PURGE")), FG_METHOD_OTHER);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lowers_names_and_refuses_what_is_no_token),
+        cmocka_unit_test(refuses_every_control_character_at_every_place),
+        cmocka_unit_test(knows_the_fields_of_framing),
+        cmocka_unit_test(reads_lengths_strictly),
+        cmocka_unit_test(finds_tokens_in_lists),
+        cmocka_unit_test(checks_authorities),
+        cmocka_unit_test(names_methods),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
