@@ -1,0 +1,61 @@
+/*
+ * metrics.c: the blocks' memory and the names that metrics, logs and errors share.
+ */
+#include "metrics.h"
+
+#include <stdlib.h>
+
+struct fg_thread_metrics *fg_thread_metrics_create(size_t route_count)
+{
+    struct fg_thread_metrics *metrics =
+        calloc(1, sizeof(*metrics) + (route_count + 1) * sizeof(metrics->routes[0]));
+    if (metrics != NULL)
+        metrics->route_count = route_count;
+    return metrics;
+}
+
+void fg_thread_metrics_destroy(struct fg_thread_metrics *metrics)
+{
+    free(metrics);
+}
+
+const char *fg_refused_name(enum fg_refused refused)
+{
+    static const char *const names[FG_REFUSED_COUNT] = {
+        [FG_REFUSED_NO_ROUTE] = "no_route",
+        [FG_REFUSED_METHOD] = "method_not_allowed",
+        [FG_REFUSED_UNAUTHENTICATED] = "unauthenticated",
+        [FG_REFUSED_OVERLOAD] = "overload",
+        [FG_REFUSED_WAITING_ROOM] = "waiting_room",
+        [FG_REFUSED_RATE_LIMIT] = "rate_limit",
+        [FG_REFUSED_QUEUE_FULL] = "queue_full",
+        [FG_REFUSED_QUEUE_SHED] = "queue_shed",
+        [FG_REFUSED_QUEUE_TIMEOUT] = "queue_timeout",
+        [FG_REFUSED_CANNOT_MEET_DEADLINE] = "cannot_meet_deadline",
+        [FG_REFUSED_BREAKER_OPEN] = "breaker_open",
+        [FG_REFUSED_DEADLINE] = "deadline_exceeded",
+        [FG_REFUSED_NO_MEMORY] = "no_memory",
+    };
+    return names[refused];
+}
+
+const char *fg_hop_name(enum fg_hop hop)
+{
+    static const char *const names[FG_HOP_COUNT] = {
+        [FG_HOP_CACHE_WAIT] = "cache_wait",
+        [FG_HOP_QUEUE] = "queue",
+        [FG_HOP_BACKEND] = "backend",
+        [FG_HOP_BODY] = "body",
+    };
+    return names[hop];
+}
+
+const char *fg_cache_result_name(enum fg_cache_result result)
+{
+    static const char *const names[FG_CACHE_RESULT_COUNT] = {
+        [FG_CACHE_RESULT_NONE] = "none",   [FG_CACHE_RESULT_HIT] = "hit",
+        [FG_CACHE_RESULT_MISS] = "miss",   [FG_CACHE_RESULT_COALESCED] = "coalesced",
+        [FG_CACHE_RESULT_STALE] = "stale", [FG_CACHE_RESULT_BYPASS] = "bypass",
+    };
+    return names[result];
+}

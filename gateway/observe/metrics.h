@@ -1,0 +1,78 @@
+/*
+ * metrics.h: what the gateway counts, one block a thread, summed when somebody reads.
+ * Thread   a block is written by its loop alone; any thread reads (base/counters_shared.h).
+ * Memory   fixed at start: threads x (routes x about 17 KiB + hops x 16 KiB).
+ */
+#ifndef FG_OBSERVE_METRICS_H
+#define FG_OBSERVE_METRICS_H
+
+#include "base/counters_shared.h"
+#include "base/histogram_shared.h"
+
+#include <stddef.h>
+
+/* Why the gateway itself refused a request; the name is the error's code too. */
+enum fg_refused {
+    FG_REFUSED_NO_ROUTE,
+    FG_REFUSED_METHOD,
+    FG_REFUSED_UNAUTHENTICATED,
+    FG_REFUSED_OVERLOAD,
+    FG_REFUSED_WAITING_ROOM,
+    FG_REFUSED_RATE_LIMIT,
+    FG_REFUSED_QUEUE_FULL,
+    FG_REFUSED_QUEUE_SHED,
+    FG_REFUSED_QUEUE_TIMEOUT,
+    FG_REFUSED_CANNOT_MEET_DEADLINE,
+    FG_REFUSED_BREAKER_OPEN,
+    FG_REFUSED_DEADLINE,
+    FG_REFUSED_NO_MEMORY,
+    FG_REFUSED_COUNT,
+};
+
+/* Where a request's time goes. */
+enum fg_hop {
+    FG_HOP_CACHE_WAIT, /* coalesced behind another request's fetch */
+    FG_HOP_QUEUE,      /* waiting for a slot of the backend */
+    FG_HOP_BACKEND,    /* handed over to response head */
+    FG_HOP_BODY,       /* response head to end */
+    FG_HOP_COUNT,
+};
+
+enum fg_cache_result {
+    FG_CACHE_RESULT_NONE, /* the route has no cache */
+    FG_CACHE_RESULT_HIT,
+    FG_CACHE_RESULT_MISS,
+    FG_CACHE_RESULT_COALESCED,
+    FG_CACHE_RESULT_STALE,
+    FG_CACHE_RESULT_BYPASS,
+    FG_CACHE_RESULT_COUNT,
+};
+
+struct fg_route_metrics {
+    struct fg_counter requests;
+    struct fg_counter by_class[6]; /* [status / 100]; [0]: aborted before a status */
+    struct fg_counter aborted;     /* answer cut, or client gone */
+    struct fg_counter refused[FG_REFUSED_COUNT];
+    struct fg_counter cache[FG_CACHE_RESULT_COUNT];
+    struct fg_counter bytes_in;
+    struct fg_counter bytes_out;
+    struct fg_histogram latency_ns; /* first byte of the request to the end of the answer */
+};
+
+struct fg_thread_metrics {
+    struct fg_counter active; /* gauge: requests in the pipeline */
+    struct fg_histogram hops[FG_HOP_COUNT];
+    size_t route_count;
+    struct fg_route_metrics routes[]; /* the last one counts what matched no route */
+};
+
+/* Zeroed block for `route_count` routes and one more. NULL without memory. */
+struct fg_thread_metrics *fg_thread_metrics_create(size_t route_count);
+void fg_thread_metrics_destroy(struct fg_thread_metrics *metrics);
+
+/* Constant names: "rate_limit", "queue", "hit". */
+const char *fg_refused_name(enum fg_refused refused);
+const char *fg_hop_name(enum fg_hop hop);
+const char *fg_cache_result_name(enum fg_cache_result result);
+
+#endif

@@ -1,0 +1,360 @@
+/*
+ * answer.c: every answer leaves through here, whether a backend's, the cache's or a refusal.
+ * Job      add the fields that each response carries (date, request id, trace, timing, limits),
+ *          make error bodies, tell gate, breaker and cache how it went.
+ * Thread   the request's loop.
+ * Cost     a refusal is one pass of formatting into the request's arena; no JSON library.
+ */
+#include "flow.h"
+
+#include "base/log.h"
+#include "policies/cache/http_date.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#define OWN_FIELDS_MAX 12
+
+/* ---- common fields ---- */
+
+static struct fg_span date_of(struct fg_pipeline_thread *thread)
+{
+    uint64_t now_s = fg_clock_wall_ns() / FG_S;
+    if (now_s != thread->date_s) {
+        thread->date_s = now_s;
+        fg_http_date_format((int64_t)now_s, thread->date);
+        thread->date_len = strlen(thread->date);
+    }
+    return fg_span_make(thread->date, thread->date_len);
+}
+
+static void add(struct fg_field *fields, size_t *count, struct fg_span name, struct fg_span value)
+{
+    if (value.data != NULL)
+        fields[(*count)++] = (struct fg_field){name, value};
+}
+
+/* "queue;dur=1.204, backend;dur=3.100, total;dur=4.502", in milliseconds. */
+static struct fg_span server_timing(const struct fg_flow *flow, uint64_t now_ns)
+{
+    char text[320];
+    size_t at = 0;
+    for (unsigned i = 0; i < FG_HOP_BODY && at < sizeof(text); i++) {
+        if (flow->hop_ns[i] > 0)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, "%s;dur=%.3f, ",
+                                   fg_hop_name((enum fg_hop)i), (double)flow->hop_ns[i] / 1e6);
+    }
+    for (size_t i = 0; i < flow->backend_hop_count && at < sizeof(text); i++)
+        at += (size_t)snprintf(text + at, sizeof(text) - at, "%.32s;dur=%.3f, ",
+                               flow->backend_hops[i].name,
+                               (double)flow->backend_hops[i].duration_ns / 1e6);
+    if (at < sizeof(text))
+        at += (size_t)snprintf(text + at, sizeof(text) - at, "total;dur=%.3f",
+                               (double)(now_ns - flow->req->ex.started_ns) / 1e6);
+    if (at >= sizeof(text))
+        at = sizeof(text) - 1;
+    return fg_arena_try_copy(flow->req->ex.arena, fg_span_make(text, at));
+}
+
+static uint64_t round_up_s(uint64_t ns)
+{
+    return ns / FG_S + (ns % FG_S != 0);
+}
+
+/* RateLimit fields of draft-ietf-httpapi-ratelimit-headers-10. */
+static void add_rate_limit(const struct fg_flow *flow, struct fg_field *fields, size_t *count)
+{
+    const struct fg_rate_limit_conf *conf = flow->limit_conf;
+    if (conf == NULL)
+        return;
+    struct fg_arena *arena = flow->req->ex.arena;
+    uint64_t window_s =
+        conf->rate.amount == 0
+            ? 0
+            : round_up_s((uint64_t)((double)conf->burst / (double)conf->rate.amount *
+                                    (double)conf->rate.period_ns));
+    add(fields, count, FG_SPAN("ratelimit-policy"),
+        fg_arena_try_printf(arena, "\"%s\";q=%" PRIu64 ";w=%" PRIu64, conf->name, conf->burst,
+                            window_s));
+    uint64_t reset_ns =
+        flow->limit_verdict.allowed ? flow->limit_verdict.reset_ns : flow->limit_verdict.wait_ns;
+    add(fields, count, FG_SPAN("ratelimit"),
+        fg_arena_try_printf(arena, "\"%s\";r=%" PRIu64 ";t=%" PRIu64, conf->name,
+                            flow->limit_verdict.remaining,
+                            reset_ns == UINT64_MAX ? 0 : round_up_s(reset_ns)));
+}
+
+/* Sends the head with `fields` and our own behind them. False: no memory, and the answer was cut.
+ */
+static bool send_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                      size_t field_count, bool is_end)
+{
+    struct fg_arena *arena = flow->req->ex.arena;
+    struct fg_field *all = fg_arena_try_alloc(arena, (field_count + OWN_FIELDS_MAX) * sizeof(*all));
+    if (all == NULL) {
+        fg_response_abort(flow->req);
+        return false;
+    }
+    size_t count = field_count;
+    if (field_count > 0)
+        memcpy(all, fields, field_count * sizeof(*all));
+    add(all, &count, FG_SPAN("date"), date_of(flow->thread));
+    add(all, &count, FG_SPAN("x-request-id"), flow->req->ex.request_id);
+    add(all, &count, FG_SPAN("traceparent"), flow->traceparent);
+    add(all, &count, FG_SPAN("server-timing"), server_timing(flow, fg_clock_monotonic_ns()));
+    add_rate_limit(flow, all, &count);
+    if (flow->req->is_tls)
+        add(all, &count, FG_SPAN("strict-transport-security"), FG_SPAN("max-age=31536000"));
+    assert(count <= field_count + OWN_FIELDS_MAX);
+    flow->status = status;
+    flow->is_head_sent = true;
+    fg_response_head(flow->req, status, all, count, is_end);
+    return true;
+}
+
+/* ---- answers of our own ---- */
+
+void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                     size_t field_count, struct fg_span body)
+{
+    fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+    bool has_body = body.len > 0;
+    if (!send_head(flow, status, fields, field_count, !has_body) || !has_body)
+        return;
+    (void)fg_response_write(flow->req, body.data, body.len);
+    fg_response_end(flow->req);
+}
+
+/* The text with what JSON must escape escaped, cut to fit. */
+static void escape_json(char *out, size_t room, const char *text)
+{
+    size_t at = 0;
+    for (const char *c = text; *c != '\0' && at + 7 < room; c++) {
+        if (*c == '"' || *c == '\\') {
+            out[at++] = '\\';
+            out[at++] = *c;
+        } else if ((unsigned char)*c < 0x20) {
+            at += (size_t)snprintf(out + at, room - at, "\\u%04x", (unsigned char)*c);
+        } else {
+            out[at++] = *c;
+        }
+    }
+    out[at] = '\0';
+}
+
+/* Up to a tenth more, so that the refused do not all come back in the same moment. */
+static uint64_t with_jitter(const struct fg_flow *flow, uint64_t ns)
+{
+    struct fg_span id = flow->req->ex.request_id;
+    return ns + ns / 10 * (fg_span_hash(id, 0) % 101) / 100;
+}
+
+static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *refusal,
+                                 const char *code, uint64_t retry_after_ns)
+{
+    char message[400], text[1024];
+    size_t at = 0;
+    escape_json(message, sizeof(message), refusal->message);
+    at += (size_t)snprintf(text, sizeof(text),
+                           "{\"error\":{\"type\":\"%s\",\"code\":\"%s\",\"message\":\"%s\"",
+                           refusal->type, code, message);
+    if (refusal->policy != NULL)
+        at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"policy\":\"%.64s\"",
+                               refusal->policy);
+    if (retry_after_ns > 0)
+        at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"retry_after_ms\":%" PRIu64,
+                               retry_after_ns / FG_MS + 1);
+    if (refusal->position != UINT64_MAX) {
+        at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"queue\":{\"position\":%" PRIu64,
+                               refusal->position);
+        if (refusal->wait_ns != UINT64_MAX)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"eta_ms\":%" PRIu64,
+                                   refusal->wait_ns / FG_MS);
+        if (refusal->ticket.data != NULL)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"ticket\":\"%.*s\"",
+                                   FG_SPAN_ARGS(refusal->ticket));
+        at += (size_t)snprintf(text + at, sizeof(text) - at, "}");
+    }
+    at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"request_id\":\"%.*s\"}}",
+                           FG_SPAN_ARGS(flow->req->ex.request_id));
+    assert(at < sizeof(text));
+    return fg_arena_try_copy(flow->req->ex.arena, fg_span_make(text, at));
+}
+
+static void send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code)
+{
+    struct fg_arena *arena = flow->req->ex.arena;
+    uint64_t retry_after_ns = refusal->retry_after_ns == 0 || refusal->retry_after_ns == UINT64_MAX
+                                  ? 0
+                                  : with_jitter(flow, refusal->retry_after_ns);
+    struct fg_span body = error_body(flow, refusal, code, retry_after_ns);
+    struct fg_field fields[7];
+    size_t count = 0;
+    add(fields, &count, FG_SPAN("content-type"), FG_SPAN("application/json"));
+    add(fields, &count, FG_SPAN("content-length"), fg_arena_try_printf(arena, "%zu", body.len));
+    add(fields, &count, FG_SPAN("cache-control"), FG_SPAN("no-store"));
+    if (retry_after_ns > 0)
+        add(fields, &count, FG_SPAN("retry-after"),
+            fg_arena_try_printf(arena, "%" PRIu64, round_up_s(retry_after_ns)));
+    add(fields, &count, FG_SPAN("x-floodgate-ticket"), refusal->ticket);
+    add(fields, &count, FG_SPAN("allow"), refusal->allow);
+    if (refusal->status == 401)
+        add(fields, &count, FG_SPAN("www-authenticate"), FG_SPAN("Bearer"));
+    if (body.data == NULL) {
+        fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+        fg_response_abort(flow->req);
+        return;
+    }
+    fg_flow_respond(flow, refusal->status, fields, count, body);
+}
+
+void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal)
+{
+    flow->is_refused = true;
+    flow->refused = refusal->reason;
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    fg_cache_fill_finish(flow, false);
+    send_error(flow, refusal, fg_refused_name(refusal->reason));
+}
+
+/* ---- answers of a backend ---- */
+
+static void note_head(struct fg_flow *flow)
+{
+    flow->head_ns = fg_clock_monotonic_ns();
+    flow->hop_ns[FG_HOP_BACKEND] = flow->head_ns - flow->backend_started_ns;
+    fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BACKEND], flow->hop_ns[FG_HOP_BACKEND]);
+}
+
+static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
+                    size_t field_count)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    note_head(flow);
+    fg_cache_fill_head(flow, status, fields, field_count);
+    fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+    (void)send_head(flow, status, fields, field_count, false);
+}
+
+static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    fg_cache_fill_write(flow, data, len);
+    return fg_response_write(flow->req, data, len);
+}
+
+static bool is_backend_fault(unsigned status)
+{
+    return status == 500 || status == 502 || status == 503 || status == 504;
+}
+
+static void on_end(struct fg_exchange *ex)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    bool is_fault = is_backend_fault(flow->status);
+    flow->is_backend_open = false;
+    fg_flow_leave_backend(flow,
+                          flow->status == 503 || flow->status == 504 ? FG_CONCURRENCY_DROPPED
+                                                                     : FG_CONCURRENCY_SUCCESS,
+                          is_fault ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
+    fg_cache_fill_finish(flow, true);
+    fg_response_end(flow->req);
+}
+
+/* The backend works and said no: an answer like any other, but for the limit when it is a "busy".
+ */
+static void on_refuse(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
+                      const char *message, uint64_t retry_after_ms)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    bool is_busy = status == 429 || status == 503;
+    note_head(flow);
+    flow->is_backend_open = false;
+    fg_flow_leave_backend(flow, is_busy ? FG_CONCURRENCY_DROPPED : FG_CONCURRENCY_SUCCESS,
+                          is_busy                    ? FG_BREAKER_CANCELLED
+                          : is_backend_fault(status) ? FG_BREAKER_FAILURE
+                                                     : FG_BREAKER_SUCCESS);
+    flow->fill.is_uncacheable = true;
+    fg_cache_fill_finish(flow, false);
+    send_error(flow,
+               &(struct fg_refusal){
+                   .status = status,
+                   .type = type,
+                   .message = message,
+                   .retry_after_ns = retry_after_ms * FG_MS,
+                   .position = UINT64_MAX,
+               },
+               code);
+}
+
+static const struct {
+    unsigned status;
+    const char *code;
+    const char *message;
+} failures[FG_FAILURE_COUNT] = {
+    [FG_FAILURE_CONNECT] = {502, "backend_unreachable", "the backend could not be reached"},
+    [FG_FAILURE_RESET] = {502, "backend_reset", "the backend's answer broke off or was malformed"},
+    [FG_FAILURE_TIMEOUT] = {504, "backend_timeout", "the backend did not answer in time"},
+    [FG_FAILURE_BUSY] = {503, "backend_busy", "the backend has no room for the request now"},
+    [FG_FAILURE_NO_MEMORY] = {503, "no_memory", "a memory limit of the gateway was reached"},
+    [FG_FAILURE_INTERNAL] = {500, "internal", "the gateway failed to handle the request"},
+};
+
+static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char *detail)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    bool is_ours = failure == FG_FAILURE_BUSY || failure == FG_FAILURE_NO_MEMORY;
+    flow->is_backend_open = false;
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED,
+                          is_ours ? FG_BREAKER_CANCELLED : FG_BREAKER_FAILURE);
+    static struct fg_log_limit limit;
+    fg_log_limited(&limit, 10, FG_LOG_WARN, "backend_failed",
+                   "backend=%s code=%s detail=\"%s\" request_id=%.*s", flow->backend->backend->name,
+                   failures[failure].code, detail, FG_SPAN_ARGS(ex->request_id));
+    if (flow->is_head_sent) {
+        fg_cache_fill_finish(flow, false);
+        fg_response_abort(flow->req);
+        return;
+    }
+    if (fg_cache_serve_stale(flow))
+        return;
+    fg_cache_fill_finish(flow, false);
+    send_error(flow,
+               &(struct fg_refusal){
+                   .status = failures[failure].status,
+                   .type = failures[failure].status == 504 ? "timeout" : "backend_error",
+                   .message = failures[failure].message,
+                   .retry_after_ns = failures[failure].status == 500 ? 0 : FG_S,
+                   .position = UINT64_MAX,
+               },
+               failures[failure].code);
+}
+
+static void on_consumed(struct fg_exchange *ex, size_t len)
+{
+    fg_request_consumed(fg_request_of(ex), len);
+}
+
+static void on_hop_time(struct fg_exchange *ex, const char *hop, uint64_t duration_ns)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    if (flow->backend_hop_count < FG_BACKEND_HOPS_MAX)
+        flow->backend_hops[flow->backend_hop_count++] = (struct fg_backend_hop){hop, duration_ns};
+}
+
+static void on_release_slot(struct fg_exchange *ex)
+{
+    fg_flow_leave_backend(fg_flow_of_exchange(ex), FG_CONCURRENCY_SUCCESS, FG_BREAKER_SUCCESS);
+}
+
+const struct fg_exchange_ops fg_answer_ops = {
+    .head = on_head,
+    .write = on_write,
+    .end = on_end,
+    .refuse = on_refuse,
+    .fail = on_fail,
+    .consumed = on_consumed,
+    .hop_time = on_hop_time,
+    .release_slot = on_release_slot,
+};

@@ -1,0 +1,401 @@
+/*
+ * flow.c: the machine that carries a request through the stages.
+ * Job      run the stages in their order, wait, resume, enforce the deadline, clean up once.
+ * Thread   the request's loop.
+ * Never    decides anything about a request: the stages do.
+ */
+#include "flow.h"
+
+#include "base/log.h"
+
+#include <assert.h>
+#include <event2/event.h>
+
+#define MOVE(state) (1u << (state))
+
+static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
+    [FG_STAGE_ROUTE] = &fg_stage_route,           [FG_STAGE_IDENTITY] = &fg_stage_identity,
+    [FG_STAGE_OVERLOAD] = &fg_stage_overload,     [FG_STAGE_WAITING_ROOM] = &fg_stage_waiting_room,
+    [FG_STAGE_RATE_LIMIT] = &fg_stage_rate_limit, [FG_STAGE_CACHE] = &fg_stage_cache,
+    [FG_STAGE_ADMIT] = &fg_stage_admit,           [FG_STAGE_BREAKER] = &fg_stage_breaker,
+    [FG_STAGE_BACKEND] = &fg_stage_backend,
+};
+
+static const uint8_t legal_moves[FG_FLOW_STATE_COUNT] = {
+    [FG_FLOW_IN_STAGES] = MOVE(FG_FLOW_WAITING) | MOVE(FG_FLOW_AT_BACKEND) |
+                          MOVE(FG_FLOW_RESPONDING) | MOVE(FG_FLOW_DONE),
+    [FG_FLOW_WAITING] = MOVE(FG_FLOW_IN_STAGES) | MOVE(FG_FLOW_RESPONDING) | MOVE(FG_FLOW_DONE),
+    [FG_FLOW_AT_BACKEND] = MOVE(FG_FLOW_RESPONDING) | MOVE(FG_FLOW_DONE),
+    [FG_FLOW_RESPONDING] = MOVE(FG_FLOW_DONE),
+};
+
+void fg_flow_set_state(struct fg_flow *flow, enum fg_flow_state next)
+{
+    assert((legal_moves[flow->state] & MOVE(next)) != 0);
+    flow->state = next;
+}
+
+/* ---- deadlines: one heap and one timer a loop ---- */
+
+static void arm_timer(struct fg_pipeline_thread *thread)
+{
+    if (thread->deadlines.root == NULL)
+        return;
+    uint64_t due_ns = thread->deadlines.root->deadline_ns;
+    if (thread->deadline_armed_ns <= due_ns)
+        return; /* fires early and is armed again then: cheaper than moving it each time */
+    uint64_t now_ns = fg_loop_now_ns(thread->loop);
+    uint64_t wait_us = due_ns > now_ns ? (due_ns - now_ns) / 1000 + 1 : 1;
+    struct timeval wait = {.tv_sec = (time_t)(wait_us / 1000000),
+                           .tv_usec = (suseconds_t)(wait_us % 1000000)};
+    evtimer_add(thread->deadline_timer, &wait);
+    thread->deadline_armed_ns = due_ns;
+}
+
+void fg_flow_arm_deadline(struct fg_flow *flow, uint64_t deadline_ns)
+{
+    struct fg_pipeline_thread *thread = flow->thread;
+    if (flow->has_deadline)
+        fg_deadline_heap_remove(&thread->deadlines, &flow->deadline);
+    fg_deadline_heap_push(&thread->deadlines, &flow->deadline, deadline_ns);
+    flow->has_deadline = true;
+    arm_timer(thread);
+}
+
+static void disarm_deadline(struct fg_flow *flow)
+{
+    if (flow->has_deadline)
+        fg_deadline_heap_remove(&flow->thread->deadlines, &flow->deadline);
+    flow->has_deadline = false;
+}
+
+static void refuse_late(struct fg_flow *flow)
+{
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_DEADLINE,
+                             .status = 504,
+                             .type = "timeout",
+                             .message = "the request's deadline passed before it was answered",
+                             .position = UINT64_MAX,
+                         });
+}
+
+static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
+{
+    if (flow->state == FG_FLOW_WAITING && now_ns < flow->req->ex.deadline_ns) {
+        /* The queue's own limit for waiting: the gate refuses it, through on_turn. */
+        fg_gate_expire(flow->gate, now_ns);
+        uint64_t next_ns = fg_gate_next_expiry_ns(flow->gate);
+        fg_flow_arm_deadline(flow, next_ns < flow->req->ex.deadline_ns ? next_ns
+                                                                       : flow->req->ex.deadline_ns);
+        return;
+    }
+    switch (flow->state) {
+    case FG_FLOW_WAITING:
+        stages[flow->stage]->cancel(flow);
+        refuse_late(flow);
+        break;
+    case FG_FLOW_AT_BACKEND:
+        flow->backend->backend->ops->cancel(&flow->req->ex);
+        flow->is_backend_open = false;
+        fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
+        if (!fg_cache_serve_stale(flow))
+            refuse_late(flow);
+        break;
+    case FG_FLOW_RESPONDING:
+        if (flow->is_backend_open) {
+            flow->backend->backend->ops->cancel(&flow->req->ex);
+            flow->is_backend_open = false;
+            fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
+            fg_cache_fill_finish(flow, false);
+        }
+        fg_response_abort(flow->req);
+        break;
+    case FG_FLOW_IN_STAGES:
+    case FG_FLOW_DONE:
+    case FG_FLOW_STATE_COUNT:
+        break;
+    }
+}
+
+void fg_flow_run_deadlines(struct fg_pipeline_thread *thread)
+{
+    thread->deadline_armed_ns = UINT64_MAX;
+    fg_loop_refresh_now(thread->loop);
+    uint64_t now_ns = fg_loop_now_ns(thread->loop);
+    while (thread->deadlines.root != NULL && thread->deadlines.root->deadline_ns <= now_ns) {
+        struct fg_flow *flow = FG_CONTAINER_OF(thread->deadlines.root, struct fg_flow, deadline);
+        disarm_deadline(flow);
+        on_deadline(flow, now_ns);
+    }
+    arm_timer(thread);
+}
+
+/* ---- stages ---- */
+
+static void run_stages(struct fg_flow *flow)
+{
+    while (flow->stage < FG_STAGE_COUNT) {
+        switch (stages[flow->stage]->run(flow)) {
+        case FG_STAGE_CONTINUE:
+            flow->stage++;
+            break;
+        case FG_STAGE_RESPOND:
+            return;
+        case FG_STAGE_WAIT:
+            flow->waited_since_ns = fg_flow_now_ns(flow);
+            fg_flow_set_state(flow, FG_FLOW_WAITING);
+            return;
+        }
+    }
+}
+
+static void end_wait(struct fg_flow *flow, enum fg_hop hop)
+{
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    flow->hop_ns[hop] += now_ns - flow->waited_since_ns;
+    fg_histogram_record(&flow->thread->metrics->hops[hop], now_ns - flow->waited_since_ns);
+    fg_flow_set_state(flow, FG_FLOW_IN_STAGES);
+}
+
+void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop)
+{
+    end_wait(flow, hop);
+    flow->stage++;
+    run_stages(flow);
+}
+
+void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop)
+{
+    end_wait(flow, hop);
+    run_stages(flow);
+}
+
+/* ---- letting go ---- */
+
+void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
+                           enum fg_breaker_outcome breaker_outcome)
+{
+    if (!flow->holds_slot)
+        return;
+    flow->holds_slot = false;
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    uint64_t head_ns = flow->head_ns != 0 ? flow->head_ns : now_ns;
+    uint64_t latency_ns = flow->backend_started_ns == 0 ? 0 : head_ns - flow->backend_started_ns;
+    fg_gate_leave(flow->gate, now_ns, latency_ns, limit_outcome, flow->passed_breaker,
+                  flow->was_probe, breaker_outcome);
+}
+
+void fg_flow_let_go(struct fg_flow *flow)
+{
+    if (flow->is_backend_open) {
+        flow->is_backend_open = false;
+        flow->backend->backend->ops->cancel(&flow->req->ex);
+    }
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    fg_cache_fill_finish(flow, false);
+    fg_cache_object_release(flow->cache_stale);
+    flow->cache_stale = NULL;
+    disarm_deadline(flow);
+}
+
+/* ---- the codec's calls ---- */
+
+static uint64_t next_random(struct fg_pipeline_thread *thread)
+{
+    thread->random += 0x9e3779b97f4a7c15u; /* splitmix64 */
+    uint64_t z = thread->random;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static bool is_traceparent(struct fg_span text)
+{
+    if (text.len != 55 || text.data[2] != '-' || text.data[35] != '-' || text.data[52] != '-' ||
+        !fg_span_starts_with(text, FG_SPAN("00")))
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+        if (!(c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+            return false;
+    }
+    return true;
+}
+
+/* Keep the caller's trace id, or start one; the parent id is ours (W3C Trace Context, section 3.2).
+ */
+static void start_trace(struct fg_flow *flow)
+{
+    struct fg_exchange *ex = &flow->req->ex;
+    struct fg_span given = fg_exchange_field(ex, FG_SPAN("traceparent"));
+    unsigned long long span_id = next_random(flow->thread) | 1;
+    if (is_traceparent(given))
+        flow->traceparent = fg_arena_try_printf(ex->arena, "%.36s%016llx%.3s", given.data, span_id,
+                                                given.data + 52);
+    else
+        flow->traceparent =
+            fg_arena_try_printf(ex->arena, "00-%016llx%016llx-%016llx-01",
+                                (unsigned long long)next_random(flow->thread),
+                                (unsigned long long)next_random(flow->thread) | 1, span_id);
+    struct fg_field *fields =
+        fg_arena_try_alloc(ex->arena, (ex->field_count + 1) * sizeof(*fields));
+    if (flow->traceparent.data == NULL || fields == NULL)
+        return;
+    size_t count = 0;
+    for (size_t i = 0; i < ex->field_count; i++) {
+        if (!fg_span_equal(ex->fields[i].name, FG_SPAN("traceparent")))
+            fields[count++] = ex->fields[i];
+    }
+    fields[count++] = (struct fg_field){FG_SPAN("traceparent"), flow->traceparent};
+    ex->fields = fields;
+    ex->field_count = count;
+}
+
+static void on_request(void *handler, struct fg_request *req)
+{
+    struct fg_pipeline_thread *thread = handler;
+    struct fg_flow *flow = fg_arena_try_zalloc(req->ex.arena, sizeof(*flow));
+    if (flow == NULL) {
+        /* Not even a few hundred bytes: the request's arena is configured too small, or used up. */
+        fg_response_abort(req);
+        return;
+    }
+    req->handler_state = flow;
+    flow->req = req;
+    flow->thread = thread;
+    flow->metrics = &thread->metrics->routes[thread->metrics->route_count];
+    flow->is_body_complete = !req->ex.has_body;
+    req->ex.ops = &fg_answer_ops;
+    fg_counter_add_owned(&thread->metrics->active, 1);
+    start_trace(flow);
+    run_stages(flow);
+}
+
+static void keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
+{
+    if (len == 0)
+        return;
+    struct fg_body_piece *piece = fg_arena_try_alloc(flow->req->ex.arena, sizeof(*piece) + len);
+    if (piece == NULL) {
+        stages[flow->stage]->cancel(flow);
+        fg_flow_refuse(flow, &(struct fg_refusal){
+                                 .reason = FG_REFUSED_NO_MEMORY,
+                                 .status = 503,
+                                 .type = "overloaded",
+                                 .message = "limits.request_memory is used up by the waiting body",
+                                 .retry_after_ns = FG_S,
+                                 .position = UINT64_MAX,
+                             });
+        return;
+    }
+    piece->next = NULL;
+    piece->len = len;
+    memcpy(piece->data, data, len);
+    if (flow->body_first == NULL)
+        flow->body_first = piece;
+    else
+        flow->body_last->next = piece;
+    flow->body_last = piece;
+}
+
+static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)
+{
+    struct fg_flow *flow = fg_flow_of(req);
+    if (flow == NULL)
+        return;
+    flow->is_body_complete = is_last;
+    if (flow->is_backend_open)
+        flow->backend->backend->ops->on_body(&req->ex, data, len, is_last);
+    else if (flow->state == FG_FLOW_WAITING)
+        keep_body_piece(flow, data, len);
+    else
+        fg_request_consumed(req, len); /* answered already: nobody wants it */
+}
+
+static void on_writable(struct fg_request *req)
+{
+    struct fg_flow *flow = fg_flow_of(req);
+    if (flow != NULL && flow->is_backend_open)
+        flow->backend->backend->ops->on_writable(&req->ex);
+}
+
+static void on_gone(struct fg_request *req, enum fg_gone_reason reason)
+{
+    (void)reason;
+    struct fg_flow *flow = fg_flow_of(req);
+    if (flow == NULL || flow->state == FG_FLOW_DONE)
+        return;
+    if (flow->state == FG_FLOW_WAITING)
+        stages[flow->stage]->cancel(flow);
+    fg_flow_let_go(flow);
+    fg_flow_set_state(flow, FG_FLOW_DONE);
+}
+
+static void count(struct fg_flow *flow, uint64_t now_ns)
+{
+    struct fg_route_metrics *metrics = flow->metrics;
+    const struct fg_request *req = flow->req;
+    unsigned class = flow->is_head_sent && flow->status < 600 ? flow->status / 100 : 0;
+    fg_counter_add_owned(&metrics->requests, 1);
+    fg_counter_add_owned(&metrics->by_class[class], 1);
+    if (req->was_aborted)
+        fg_counter_add_owned(&metrics->aborted, 1);
+    if (flow->is_refused)
+        fg_counter_add_owned(&metrics->refused[flow->refused], 1);
+    fg_counter_add_owned(&metrics->cache[flow->cache_result], 1);
+    fg_counter_add_owned(&metrics->bytes_in, req->bytes_in);
+    fg_counter_add_owned(&metrics->bytes_out, req->bytes_out);
+    if (!req->was_aborted)
+        fg_histogram_record(&metrics->latency_ns, now_ns - req->ex.started_ns);
+    if (flow->head_ns != 0)
+        fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BODY], now_ns - flow->head_ns);
+}
+
+static void write_log(const struct fg_flow *flow, uint64_t now_ns)
+{
+    const struct fg_observability_conf *conf = &flow->thread->pipeline->config->observability;
+    uint64_t total_ns = now_ns - flow->req->ex.started_ns;
+    bool is_slow = conf->slow_request_ns > 0 && total_ns >= conf->slow_request_ns;
+    if (!conf->access_log && !is_slow)
+        return;
+    static struct fg_log_limit limit;
+    const struct fg_exchange *ex = &flow->req->ex;
+    char path[256];
+    fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len);
+    fg_log_limited(
+        &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
+        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s aborted=%d "
+        "client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f cache_wait_ms=%.3f "
+        "queue_ms=%.3f backend_ms=%.3f",
+        FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
+        flow->route == NULL ? "-" : flow->route->name, flow->status,
+        flow->is_refused ? fg_refused_name(flow->refused) : "-", flow->req->was_aborted,
+        FG_SPAN_ARGS(ex->client_addr), (unsigned long long)flow->req->bytes_in,
+        (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6,
+        (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6, (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6,
+        (double)flow->hop_ns[FG_HOP_BACKEND] / 1e6);
+}
+
+static void on_done(struct fg_request *req)
+{
+    struct fg_flow *flow = fg_flow_of(req);
+    if (flow == NULL)
+        return;
+    fg_flow_let_go(flow);
+    if (flow->state != FG_FLOW_DONE)
+        fg_flow_set_state(flow, FG_FLOW_DONE);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    count(flow, now_ns);
+    write_log(flow, now_ns);
+    fg_counter_sub(&flow->thread->metrics->active, 1);
+    req->handler_state = NULL;
+}
+
+const struct fg_request_handler fg_pipeline_handler = {
+    .on_request = on_request,
+    .on_body = on_body,
+    .on_writable = on_writable,
+    .on_gone = on_gone,
+    .on_done = on_done,
+};

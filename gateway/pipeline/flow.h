@@ -1,0 +1,263 @@
+/*
+ * flow.h: one request's way through the stages; internal to pipeline/.
+ *
+ *                 .------- a stage waits -------.
+ *                 v                             |
+ *    IN_STAGES ---+--> WAITING --resume--> IN_STAGES --> AT_BACKEND --> RESPONDING --> DONE
+ *        |                 |                   `--- refused, cached, redirected ---^     ^
+ *        `-----------------'--------------------------- the client has gone ------------'
+ *
+ * Thread   the request's loop.
+ * Memory   the request's arena. What the arena cannot free (slot, ticket, flight, cached object) is
+ *          let go in fg_flow_let_go, on every way a request can end.
+ */
+#ifndef FG_PIPELINE_FLOW_H
+#define FG_PIPELINE_FLOW_H
+
+#include "pipeline/jwt.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/room_shared.h"
+#include "pipeline/router.h"
+#include "policies/deadline_heap.h"
+
+struct event;
+
+enum fg_flow_state {
+    FG_FLOW_IN_STAGES,
+    FG_FLOW_WAITING,
+    FG_FLOW_AT_BACKEND,
+    FG_FLOW_RESPONDING,
+    FG_FLOW_DONE,
+    FG_FLOW_STATE_COUNT,
+};
+
+enum fg_stage_id {
+    FG_STAGE_ROUTE,
+    FG_STAGE_IDENTITY,
+    FG_STAGE_OVERLOAD,
+    FG_STAGE_WAITING_ROOM,
+    FG_STAGE_RATE_LIMIT,
+    FG_STAGE_CACHE,
+    FG_STAGE_ADMIT, /* concurrency limit and queue */
+    FG_STAGE_BREAKER,
+    FG_STAGE_BACKEND,
+    FG_STAGE_COUNT,
+};
+
+enum fg_stage_verdict {
+    FG_STAGE_CONTINUE,
+    FG_STAGE_RESPOND, /* the stage has answered, or handed over to whoever will */
+    FG_STAGE_WAIT,    /* the stage will call fg_flow_resume, or answer, from its event */
+};
+
+struct fg_flow;
+
+struct fg_stage {
+    const char *name;
+    enum fg_stage_verdict (*run)(struct fg_flow *flow);
+    void (*cancel)(struct fg_flow *flow); /* while WAITING in it; NULL: it never waits */
+};
+
+extern const struct fg_stage fg_stage_route;
+extern const struct fg_stage fg_stage_identity;
+extern const struct fg_stage fg_stage_overload;
+extern const struct fg_stage fg_stage_waiting_room;
+extern const struct fg_stage fg_stage_rate_limit;
+extern const struct fg_stage fg_stage_cache;
+extern const struct fg_stage fg_stage_admit;
+extern const struct fg_stage fg_stage_breaker;
+extern const struct fg_stage fg_stage_backend;
+
+/* A piece of request body that came before the backend was called. */
+struct fg_body_piece {
+    struct fg_body_piece *next;
+    size_t len;
+    char data[];
+};
+
+/* A hop that a backend told of, for Server-Timing. */
+struct fg_backend_hop {
+    const char *name;
+    uint64_t duration_ns;
+};
+#define FG_BACKEND_HOPS_MAX 4
+
+/* The answer of a backend, on its way into the cache. */
+struct fg_cache_fill {
+    struct fg_cache_flight *flight; /* ours to finish; NULL: not leading */
+    bool is_storing;                /* the head said that it may be stored */
+    bool is_uncacheable;            /* the head said that it may not */
+    struct fg_cache_draft draft;
+    char *body;
+    size_t body_len;
+    size_t body_capacity;
+    uint64_t requested_ns;
+};
+
+struct fg_flow {
+    /* links */
+    struct fg_request *req;
+    struct fg_pipeline_thread *thread;
+    struct fg_deadline_node deadline;
+
+    /* state */
+    enum fg_flow_state state;
+    enum fg_stage_id stage;
+    bool has_deadline;
+    bool is_head_sent;
+    bool is_refused; /* by us; `refused` says why */
+    enum fg_refused refused;
+    unsigned status;
+
+    /* valid once routed */
+    const struct fg_route_conf *route; /* NULL: none matched */
+    struct fg_route_metrics *metrics;
+    uint64_t waited_since_ns;
+
+    /* request body before the backend */
+    struct fg_body_piece *body_first;
+    struct fg_body_piece *body_last;
+    bool is_body_complete;
+
+    /* rate limit: the tightest verdict, for the RateLimit fields */
+    const struct fg_rate_limit_conf *limit_conf;
+    struct fg_limit_verdict limit_verdict;
+
+    /* waiting room */
+    struct fg_span room_ticket;
+
+    /* cache */
+    enum fg_cache_result cache_result;
+    struct fg_span cache_key;
+    struct fg_cache_waiter *cache_waiter;
+    struct fg_cache_object *cache_stale; /* may serve when the fetch fails */
+    unsigned cache_rounds;
+    struct fg_cache_fill fill;
+
+    /* gate and backend */
+    struct fg_gate *gate;
+    struct fg_gate_ticket *ticket;
+    bool holds_slot;
+    bool passed_breaker;
+    bool was_probe;
+    bool is_backend_open; /* the backend has the exchange */
+    struct fg_backend_thread *backend;
+    uint64_t backend_started_ns;
+    uint64_t head_ns;
+
+    /* time */
+    uint64_t hop_ns[FG_HOP_COUNT];
+    struct fg_backend_hop backend_hops[FG_BACKEND_HOPS_MAX];
+    size_t backend_hop_count;
+    struct fg_span traceparent;
+};
+
+/* One loop's part of the pipeline. */
+struct fg_pipeline_thread {
+    struct fg_pipeline *pipeline;
+    struct fg_loop *loop;
+    struct fg_backend_env env; /* the backends keep a pointer to it */
+    struct fg_thread_metrics *metrics;
+    struct fg_backend_thread **backends; /* by backend index */
+    size_t backend_count;
+    struct fg_backend_thread *session;
+    struct fg_jwt_signer *signer;
+    struct fg_gate_tickets gate_tickets;
+    struct fg_cache_waiters cache_waiters;
+    struct fg_deadline_heap deadlines;
+    struct event *deadline_timer;
+    uint64_t deadline_armed_ns; /* UINT64_MAX: not armed */
+    uint64_t random;
+    char date[40]; /* of the second `date_s`, for the date field */
+    size_t date_len;
+    uint64_t date_s;
+};
+
+/* What all loops share. */
+struct fg_pipeline {
+    const struct fg_config *config;
+    struct fg_router *router;
+    struct fg_rate_table **rate_tables;
+    struct fg_rate_limit_conf session_limit_conf;
+    struct fg_rate_table *session_limit; /* new sessions by address; NULL: not limited */
+    struct fg_overload_shared *overload;
+    struct fg_cache_store *cache;
+    struct fg_room **rooms; /* by route index, NULL where there is none */
+    struct fg_backend **backends;
+    struct fg_gate **gates; /* by backend index */
+    struct fg_backend *session;
+    struct fg_jwt_key jwt_key;
+    struct fg_helper_pool *helper;
+    unsigned thread_count;
+    struct fg_thread_metrics **metrics; /* by loop index; made before the loops start */
+};
+
+static inline struct fg_flow *fg_flow_of(struct fg_request *req)
+{
+    return req->handler_state;
+}
+
+static inline struct fg_flow *fg_flow_of_exchange(struct fg_exchange *ex)
+{
+    return fg_request_of(ex)->handler_state;
+}
+
+static inline uint64_t fg_flow_now_ns(const struct fg_flow *flow)
+{
+    return fg_loop_now_ns(flow->thread->loop);
+}
+
+static inline size_t fg_flow_route_index(const struct fg_flow *flow)
+{
+    return (size_t)(flow->route - flow->thread->pipeline->config->routes);
+}
+
+/* flow.c: the machine */
+void fg_flow_set_state(struct fg_flow *flow, enum fg_flow_state next);
+/* The event that a stage waited for has come: go on behind it. */
+void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop);
+/* Run the same stage again (the cache, when a leader failed). */
+void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop);
+/* (Re-)arm the flow's one timer; it fires in fg_flow_on_deadline. */
+void fg_flow_arm_deadline(struct fg_flow *flow, uint64_t deadline_ns);
+/* The loop's deadline timer fired: everything that is due. */
+void fg_flow_run_deadlines(struct fg_pipeline_thread *thread);
+/* Close the backend's side: give the slot back and teach gate and breaker. Harmless twice. */
+void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
+                           enum fg_breaker_outcome breaker_outcome);
+/* Let go of whatever the arena cannot free. Harmless twice. */
+void fg_flow_let_go(struct fg_flow *flow);
+
+/* answer.c: the response */
+extern const struct fg_exchange_ops fg_answer_ops;
+
+struct fg_refusal {
+    enum fg_refused reason;
+    unsigned status;
+    const char *type;        /* constant; "overloaded", "invalid_request", ... */
+    const char *message;     /* copied */
+    uint64_t retry_after_ns; /* 0: none */
+    const char *policy;      /* name of the policy that decided, or NULL */
+    /* place in line; position UINT64_MAX: none */
+    uint64_t position;
+    uint64_t wait_ns; /* UINT64_MAX: not known */
+    struct fg_span ticket;
+    struct fg_span allow; /* of a 405 */
+};
+
+/* Answer with our own error, count it, and be done. From a stage or its event. */
+void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal);
+/* A complete answer of our own (redirect, direct response, cached object). */
+void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                     size_t field_count, struct fg_span body);
+
+/* stage_cache.c: what passes on its way to the client */
+void fg_cache_fill_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                        size_t field_count);
+void fg_cache_fill_write(struct fg_flow *flow, const void *data, size_t len);
+/* `is_complete`: the answer ended cleanly. Wakes whoever waits for this fetch. */
+void fg_cache_fill_finish(struct fg_flow *flow, bool is_complete);
+/* The backend failed before its head: serve the stale object if there is one. True: answered. */
+bool fg_cache_serve_stale(struct fg_flow *flow);
+
+#endif

@@ -1,0 +1,281 @@
+/*
+ * pipeline.c: make the stages' shared objects once, and each loop's part of them.
+ */
+#include "flow.h"
+#include "session.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define SESSION_KEYS_MAX 100000 /* addresses remembered; about 6 MiB */
+
+/* ---- what all loops share ---- */
+
+static enum fg_status no_memory(struct fg_error *error)
+{
+    return fg_error_set(error, "not enough memory for the pipeline's tables");
+}
+
+static bool make_rate_tables(struct fg_pipeline *pipeline)
+{
+    const struct fg_config *config = pipeline->config;
+    pipeline->rate_tables = calloc(config->rate_limit_count + 1, sizeof(*pipeline->rate_tables));
+    if (pipeline->rate_tables == NULL)
+        return false;
+    uint32_t sessions = config->identity.sessions_per_ip_max_per_minute;
+    if (sessions > 0) {
+        pipeline->session_limit_conf = (struct fg_rate_limit_conf){.name = "sessions_per_ip",
+                                                                   .key = FG_LIMIT_BY_IP,
+                                                                   .rate = {sessions, 60 * FG_S},
+                                                                   .burst = sessions,
+                                                                   .keys_max = SESSION_KEYS_MAX};
+        pipeline->session_limit = fg_rate_table_create(&pipeline->session_limit_conf);
+        if (pipeline->session_limit == NULL)
+            return false;
+    }
+    for (size_t i = 0; i < config->rate_limit_count; i++) {
+        pipeline->rate_tables[i] = fg_rate_table_create(&config->rate_limits[i]);
+        if (pipeline->rate_tables[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool make_rooms(struct fg_pipeline *pipeline)
+{
+    const struct fg_config *config = pipeline->config;
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    pipeline->rooms = calloc(config->route_count + 1, sizeof(*pipeline->rooms));
+    if (pipeline->rooms == NULL)
+        return false;
+    for (size_t i = 0; i < config->route_count; i++) {
+        const struct fg_route_conf *route = &config->routes[i];
+        if (!route->waiting_room.enabled)
+            continue;
+        pipeline->rooms[i] =
+            fg_room_create(&route->waiting_room, route->name, fg_clock_wall_ns() / FG_MS, now_ns);
+        if (pipeline->rooms[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool make_gates(struct fg_pipeline *pipeline)
+{
+    const struct fg_config *config = pipeline->config;
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    pipeline->gates = calloc(config->backend_count + 1, sizeof(*pipeline->gates));
+    if (pipeline->gates == NULL)
+        return false;
+    for (size_t i = 0; i < config->backend_count; i++) {
+        pipeline->gates[i] = fg_gate_create(&config->backends[i], now_ns);
+        if (pipeline->gates[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool make_metrics(struct fg_pipeline *pipeline)
+{
+    pipeline->metrics = calloc(pipeline->thread_count, sizeof(*pipeline->metrics));
+    for (unsigned i = 0; i < pipeline->thread_count && pipeline->metrics != NULL; i++) {
+        pipeline->metrics[i] = fg_thread_metrics_create(pipeline->config->route_count);
+        if (pipeline->metrics[i] == NULL)
+            return false;
+    }
+    return pipeline->metrics != NULL;
+}
+
+struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
+                                       struct fg_backend *const *backends,
+                                       struct fg_helper_pool *helper, unsigned thread_count,
+                                       struct fg_error *error)
+{
+    struct fg_pipeline *pipeline = calloc(1, sizeof(*pipeline));
+    struct fg_backend **owned = calloc(config->backend_count + 1, sizeof(*owned));
+    if (pipeline == NULL || owned == NULL) {
+        for (size_t i = 0; i < config->backend_count; i++)
+            backends[i]->ops->destroy(backends[i]);
+        free(pipeline);
+        free(owned);
+        no_memory(error);
+        return NULL;
+    }
+    for (size_t i = 0; i < config->backend_count; i++)
+        owned[i] = backends[i];
+    *pipeline = (struct fg_pipeline){
+        .config = config, .backends = owned, .helper = helper, .thread_count = thread_count};
+    if (fg_jwt_key_load(&pipeline->jwt_key, &config->identity.jwt, error) != FG_OK)
+        goto fail;
+    no_memory(error); /* of whatever fails from here on */
+    pipeline->router = fg_router_create(config);
+    pipeline->overload = fg_overload_shared_create(&config->overload, fg_clock_monotonic_ns());
+    pipeline->cache = fg_cache_store_create(&config->cache, helper);
+    pipeline->session = fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,
+                                          config->orders.body_bytes_max);
+    if (pipeline->router == NULL || pipeline->overload == NULL || pipeline->cache == NULL ||
+        pipeline->session == NULL || !make_rate_tables(pipeline) || !make_rooms(pipeline) ||
+        !make_gates(pipeline) || !make_metrics(pipeline))
+        goto fail;
+    return pipeline;
+fail:
+    fg_pipeline_destroy(pipeline);
+    return NULL;
+}
+
+void fg_pipeline_destroy(struct fg_pipeline *pipeline)
+{
+    if (pipeline == NULL)
+        return;
+    const struct fg_config *config = pipeline->config;
+    for (size_t i = 0; i < config->backend_count; i++) {
+        pipeline->backends[i]->ops->destroy(pipeline->backends[i]);
+        if (pipeline->gates != NULL)
+            fg_gate_destroy(pipeline->gates[i]);
+    }
+    for (size_t i = 0; i < config->rate_limit_count && pipeline->rate_tables != NULL; i++)
+        fg_rate_table_destroy(pipeline->rate_tables[i]);
+    for (size_t i = 0; i < config->route_count && pipeline->rooms != NULL; i++)
+        fg_room_destroy(pipeline->rooms[i]);
+    for (unsigned i = 0; i < pipeline->thread_count && pipeline->metrics != NULL; i++)
+        fg_thread_metrics_destroy(pipeline->metrics[i]);
+    if (pipeline->session != NULL)
+        pipeline->session->ops->destroy(pipeline->session);
+    fg_rate_table_destroy(pipeline->session_limit);
+    fg_cache_store_destroy(pipeline->cache);
+    fg_overload_shared_destroy(pipeline->overload);
+    fg_router_destroy(pipeline->router);
+    free(pipeline->backends);
+    free(pipeline->gates);
+    free(pipeline->rate_tables);
+    free(pipeline->rooms);
+    free(pipeline->metrics);
+    free(pipeline);
+}
+
+/* ---- one loop's part ---- */
+
+static void on_deadline_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    fg_flow_run_deadlines(arg);
+}
+
+static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *error)
+{
+    struct fg_pipeline *pipeline = thread->pipeline;
+    thread->env = (struct fg_backend_env){
+        .base = fg_loop_base(thread->loop),
+        .mailbox = fg_loop_mailbox(thread->loop),
+        .helper = pipeline->helper,
+        .thread_index = fg_loop_index(thread->loop),
+        .thread_count = pipeline->thread_count,
+    };
+    size_t count = pipeline->config->backend_count;
+    thread->backends = calloc(count + 1, sizeof(struct fg_backend_thread *));
+    thread->session = pipeline->session->ops->thread_open(pipeline->session, &thread->env, error);
+    if (thread->backends == NULL || thread->session == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        struct fg_backend *backend = pipeline->backends[i];
+        thread->backends[i] = backend->ops->thread_open(backend, &thread->env, error);
+        if (thread->backends[i] == NULL)
+            return false;
+        thread->backend_count++;
+    }
+    return true;
+}
+
+struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
+                                                   struct fg_loop *loop, struct fg_error *error)
+{
+    struct fg_pipeline_thread *thread = calloc(1, sizeof(*thread));
+    if (thread == NULL) {
+        no_memory(error);
+        return NULL;
+    }
+    thread->pipeline = pipeline;
+    thread->loop = loop;
+    thread->metrics = pipeline->metrics[fg_loop_index(loop)];
+    thread->deadline_armed_ns = UINT64_MAX;
+    thread->signer = fg_jwt_signer_create(&pipeline->jwt_key);
+    thread->deadline_timer = evtimer_new(fg_loop_base(loop), on_deadline_timer, thread);
+    if (thread->signer == NULL || thread->deadline_timer == NULL ||
+        getrandom(&thread->random, sizeof(thread->random), 0) != sizeof(thread->random)) {
+        no_memory(error);
+        goto fail;
+    }
+    if (!open_backends(thread, error))
+        goto fail;
+    return thread;
+fail:
+    fg_pipeline_thread_close(thread);
+    return NULL;
+}
+
+void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
+{
+    if (thread == NULL)
+        return;
+    for (size_t i = 0; i < thread->backend_count; i++)
+        thread->backends[i]->backend->ops->thread_close(thread->backends[i]);
+    if (thread->session != NULL)
+        thread->session->backend->ops->thread_close(thread->session);
+    if (thread->deadline_timer != NULL)
+        event_free(thread->deadline_timer);
+    fg_jwt_signer_destroy(thread->signer);
+    fg_gate_tickets_fini(&thread->gate_tickets);
+    fg_cache_waiters_fini(&thread->cache_waiters);
+    free(thread->backends);
+    free(thread);
+}
+
+/* ---- for the admin server ---- */
+
+const struct fg_config *fg_pipeline_config(const struct fg_pipeline *pipeline)
+{
+    return pipeline->config;
+}
+
+struct fg_backend *fg_pipeline_backend(const struct fg_pipeline *pipeline, size_t index)
+{
+    return pipeline->backends[index];
+}
+
+struct fg_gate *fg_pipeline_gate(const struct fg_pipeline *pipeline, size_t index)
+{
+    return pipeline->gates[index];
+}
+
+struct fg_rate_table *fg_pipeline_rate_table(const struct fg_pipeline *pipeline, size_t index)
+{
+    return pipeline->rate_tables[index];
+}
+
+struct fg_cache_store *fg_pipeline_cache(const struct fg_pipeline *pipeline)
+{
+    return pipeline->cache;
+}
+
+struct fg_overload_shared *fg_pipeline_overload(const struct fg_pipeline *pipeline)
+{
+    return pipeline->overload;
+}
+
+struct fg_room *fg_pipeline_room(const struct fg_pipeline *pipeline, size_t route_index)
+{
+    return pipeline->rooms[route_index];
+}
+
+const struct fg_thread_metrics *fg_pipeline_metrics(const struct fg_pipeline *pipeline,
+                                                    unsigned index)
+{
+    return pipeline->metrics[index];
+}
+
+unsigned fg_pipeline_thread_count(const struct fg_pipeline *pipeline)
+{
+    return pipeline->thread_count;
+}

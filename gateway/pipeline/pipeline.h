@@ -1,0 +1,60 @@
+/*
+ * pipeline.h: what every request goes through, from its head to its log line.
+ *
+ *    route -> identity -> overload -> waiting room -> rate limit -> cache
+ *          -> concurrency + queue -> breaker -> backend
+ *
+ * Job      own the stages' shared objects (one fg_pipeline) and each loop's part of them (one
+ *          fg_pipeline_thread), and hand requests in (fg_pipeline_handler for the codecs).
+ * Thread   fg_pipeline: made before the loops start, then shared; fg_pipeline_thread: its loop.
+ */
+#ifndef FG_PIPELINE_H
+#define FG_PIPELINE_H
+
+#include "config/config.h"
+#include "http/request.h"
+#include "net/loop.h"
+#include "observe/metrics.h"
+#include "pipeline/cache_store_shared.h"
+#include "pipeline/overload_shared.h"
+#include "pipeline/rate_table_shared.h"
+#include "upstream/gate_shared.h"
+
+struct fg_pipeline;
+struct fg_pipeline_thread;
+
+/*
+ * `backends` (config->backend_count, in the same order) become the pipeline's and are destroyed
+ * with it; also on failure. `helper` outlives it. NULL with `error` set.
+ */
+struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
+                                       struct fg_backend *const *backends,
+                                       struct fg_helper_pool *helper, unsigned thread_count,
+                                       struct fg_error *error);
+/* All threads closed. */
+void fg_pipeline_destroy(struct fg_pipeline *pipeline);
+
+/* The loop's part: opens every backend on it. On the loop's thread, before it runs. */
+struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
+                                                   struct fg_loop *loop, struct fg_error *error);
+/* No request is open any more. */
+void fg_pipeline_thread_close(struct fg_pipeline_thread *thread);
+
+/* For fg_net_options: handler, with the fg_pipeline_thread as its context. */
+extern const struct fg_request_handler fg_pipeline_handler;
+
+/* For the admin server; any thread. */
+const struct fg_config *fg_pipeline_config(const struct fg_pipeline *pipeline);
+struct fg_backend *fg_pipeline_backend(const struct fg_pipeline *pipeline, size_t index);
+struct fg_gate *fg_pipeline_gate(const struct fg_pipeline *pipeline, size_t index);
+struct fg_rate_table *fg_pipeline_rate_table(const struct fg_pipeline *pipeline, size_t index);
+struct fg_cache_store *fg_pipeline_cache(const struct fg_pipeline *pipeline);
+struct fg_overload_shared *fg_pipeline_overload(const struct fg_pipeline *pipeline);
+/* NULL for a route without a waiting room. */
+struct fg_room *fg_pipeline_room(const struct fg_pipeline *pipeline, size_t route_index);
+/* Metrics of loop `index`, NULL until it has opened. */
+const struct fg_thread_metrics *fg_pipeline_metrics(const struct fg_pipeline *pipeline,
+                                                    unsigned index);
+unsigned fg_pipeline_thread_count(const struct fg_pipeline *pipeline);
+
+#endif

@@ -1,0 +1,165 @@
+/*
+ * router.c: routes with an exact path are found by hash, the rest are tried in file order; of the
+ * two the earlier in the file wins, so the index changes nothing but the time it takes.
+ *
+ *    slots[hash(path)] --> index of the first exact route with that hash --> next_same[] --> ...
+ *    others[]          --> indices of prefix routes, in file order
+ */
+#include "router.h"
+
+#include <stdlib.h>
+
+#define NONE UINT32_MAX
+
+struct fg_router {
+    const struct fg_route_conf *routes;
+    size_t route_count;
+    uint32_t *slots;
+    uint32_t *next_same;
+    uint32_t *others;
+    size_t other_count;
+    uint32_t slot_mask;
+};
+
+static uint32_t slot_of(const struct fg_router *router, struct fg_span path)
+{
+    return (uint32_t)fg_span_hash(path, 0) & router->slot_mask;
+}
+
+struct fg_router *fg_router_create(const struct fg_config *config)
+{
+    uint32_t slot_count = 16;
+    while (slot_count < config->route_count * 2)
+        slot_count *= 2;
+    struct fg_router *router = calloc(1, sizeof(*router));
+    if (router == NULL)
+        return NULL;
+    router->routes = config->routes;
+    router->route_count = config->route_count;
+    router->slot_mask = slot_count - 1;
+    router->slots = malloc(slot_count * sizeof(uint32_t));
+    router->next_same = calloc(config->route_count + 1, sizeof(uint32_t));
+    router->others = calloc(config->route_count + 1, sizeof(uint32_t));
+    if (router->slots == NULL || router->next_same == NULL || router->others == NULL) {
+        fg_router_destroy(router);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < slot_count; i++)
+        router->slots[i] = NONE;
+    for (uint32_t i = (uint32_t)config->route_count; i-- > 0;) {
+        if (config->routes[i].path == NULL)
+            continue;
+        uint32_t slot = slot_of(router, fg_span_from_string(config->routes[i].path));
+        router->next_same[i] = router->slots[slot];
+        router->slots[slot] = i;
+    }
+    for (uint32_t i = 0; i < config->route_count; i++) {
+        if (config->routes[i].path == NULL)
+            router->others[router->other_count++] = i;
+    }
+    return router;
+}
+
+void fg_router_destroy(struct fg_router *router)
+{
+    if (router == NULL)
+        return;
+    free(router->slots);
+    free(router->next_same);
+    free(router->others);
+    free(router);
+}
+
+/* Whole segments: /promo matches /promo and /promo/x, not /promotion; /promo/ matches below it. */
+static bool prefix_matches(struct fg_span prefix, struct fg_span path)
+{
+    if (!fg_span_starts_with(path, prefix))
+        return false;
+    return path.len == prefix.len || prefix.len == 0 || prefix.data[prefix.len - 1] == '/' ||
+           path.data[prefix.len] == '/';
+}
+
+static struct fg_span without_port(struct fg_span authority)
+{
+    if (authority.len > 0 && authority.data[0] == '[') {
+        const char *end = memchr(authority.data, ']', authority.len);
+        return end == NULL ? authority
+                           : fg_span_make(authority.data, (size_t)(end - authority.data) + 1);
+    }
+    struct fg_span rest = authority;
+    return fg_span_split(&rest, ':');
+}
+
+static bool host_matches(const char *pattern, struct fg_span authority)
+{
+    struct fg_span host = without_port(authority);
+    struct fg_span wanted = fg_span_from_string(pattern);
+    if (!fg_span_starts_with(wanted, FG_SPAN("*.")))
+        return fg_span_equal_nocase(wanted, host);
+    wanted.data++; /* ".example.org" */
+    wanted.len--;
+    return host.len > wanted.len &&
+           fg_span_equal_nocase(wanted,
+                                fg_span_make(host.data + host.len - wanted.len, wanted.len));
+}
+
+static bool fields_match(const struct fg_route_conf *route, const struct fg_exchange *ex)
+{
+    for (size_t i = 0; i < route->header_count; i++) {
+        struct fg_span value = fg_exchange_field(ex, fg_span_from_string(route->headers[i].name));
+        if (value.data == NULL)
+            return false;
+        if (route->headers[i].value != NULL &&
+            !fg_span_equal(value, fg_span_from_string(route->headers[i].value)))
+            return false;
+    }
+    return true;
+}
+
+/* All but path; a match in all but the method is remembered in *other_methods. */
+static bool rest_matches(const struct fg_route_conf *route, const struct fg_exchange *ex,
+                         uint32_t *other_methods)
+{
+    if (route->host != NULL && !host_matches(route->host, ex->authority))
+        return false;
+    if (!fields_match(route, ex))
+        return false;
+    uint32_t bit = UINT32_C(1) << ex->method;
+    if (ex->method == FG_METHOD_HEAD)
+        bit |= UINT32_C(1) << FG_METHOD_GET;
+    if (route->methods != 0 && (route->methods & bit) == 0) {
+        *other_methods |= route->methods;
+        return false;
+    }
+    return true;
+}
+
+static uint32_t find_exact(const struct fg_router *router, const struct fg_exchange *ex,
+                           uint32_t *other_methods)
+{
+    for (uint32_t i = router->slots[slot_of(router, ex->path)]; i != NONE;
+         i = router->next_same[i]) {
+        const struct fg_route_conf *route = &router->routes[i];
+        if (fg_span_equal(fg_span_from_string(route->path), ex->path) &&
+            rest_matches(route, ex, other_methods))
+            return i;
+    }
+    return NONE;
+}
+
+const struct fg_route_conf *fg_router_find(const struct fg_router *router,
+                                           const struct fg_exchange *ex, uint32_t *other_methods)
+{
+    *other_methods = 0;
+    uint32_t exact = find_exact(router, ex, other_methods);
+    for (size_t n = 0; n < router->other_count; n++) {
+        uint32_t i = router->others[n];
+        if (i > exact)
+            break;
+        const struct fg_route_conf *route = &router->routes[i];
+        if (prefix_matches(fg_span_from_string(route->path_prefix), ex->path) &&
+            rest_matches(route, ex, other_methods))
+            return route;
+    }
+    return exact == NONE ? NULL : &router->routes[exact];
+}

@@ -1,0 +1,188 @@
+/*
+ * session.c: collect a small body, derive the user, sign a token.
+ */
+#include "session.h"
+
+#include "backends/body_collector.h"
+#include "backends/json_reply.h"
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define DEVICE_ID_BYTES_MAX 256
+
+struct session_backend {
+    struct fg_backend base;
+    const struct fg_jwt_key *key;
+    uint64_t lifetime_ns;
+    uint64_t body_bytes_max;
+};
+
+struct session_thread {
+    struct fg_backend_thread base;
+    struct fg_jwt_signer *signer;
+};
+
+struct session_state {
+    struct session_thread *thread;
+    struct fg_body_collector body;
+};
+
+static struct fg_backend_thread *
+thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct fg_error *error)
+{
+    (void)env;
+    struct session_thread *thread = calloc(1, sizeof(*thread));
+    if (thread != NULL) {
+        thread->base.backend = backend;
+        thread->signer = fg_jwt_signer_create(((struct session_backend *)backend)->key);
+    }
+    if (thread == NULL || thread->signer == NULL) {
+        free(thread);
+        fg_error_set(error, "identity: no memory for the token signer");
+        return NULL;
+    }
+    return &thread->base;
+}
+
+static void thread_close(struct fg_backend_thread *base)
+{
+    struct session_thread *thread = (struct session_thread *)base;
+    fg_jwt_signer_destroy(thread->signer);
+    free(thread);
+}
+
+/* "u_" and 24 hex digits of HMAC("guest|", device id). */
+static bool derive_user(struct fg_jwt_signer *signer, struct fg_span device_id, char user_id[27])
+{
+    unsigned char mac[32];
+    if (!fg_jwt_mac(signer, FG_SPAN("guest|"), device_id, mac))
+        return false;
+    snprintf(user_id, 27, "u_%02x%02x%02x%02x%02x%02x%02x%02x%02x%02x%02x%02x", mac[0], mac[1],
+             mac[2], mac[3], mac[4], mac[5], mac[6], mac[7], mac[8], mac[9], mac[10], mac[11]);
+    return true;
+}
+
+static void answer(struct fg_exchange *ex, struct session_thread *thread, struct fg_span device_id)
+{
+    const struct session_backend *backend = (const struct session_backend *)thread->base.backend;
+    uint64_t now_s = fg_clock_wall_ns() / FG_S;
+    uint64_t expires_s = now_s + backend->lifetime_ns / FG_S;
+    char user_id[27], expires_at[32];
+    struct fg_span token = {NULL, 0};
+    if (derive_user(thread->signer, device_id, user_id))
+        token =
+            fg_jwt_sign(thread->signer, ex->arena, fg_span_from_string(user_id), now_s, expires_s);
+    if (token.data == NULL) {
+        fg_exchange_fail(ex, FG_FAILURE_INTERNAL, "a token could not be signed");
+        return;
+    }
+    time_t expires = (time_t)expires_s;
+    struct tm utc;
+    gmtime_r(&expires, &utc);
+    strftime(expires_at, sizeof(expires_at), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    fg_json_reply(ex, 201,
+                  json_pack("{s:s%,s:s,s:s}", "token", token.data, token.len, "user_id", user_id,
+                            "expires_at", expires_at),
+                  NULL);
+}
+
+static void on_complete(struct fg_exchange *ex, struct session_state *state)
+{
+    json_t *root = fg_body_collector_parse_object(&state->body, ex);
+    if (root == NULL)
+        return;
+    const json_t *device = json_object_get(root, "device_id");
+    size_t len = json_string_length(device);
+    if (!json_is_string(device) || len == 0 || len > DEVICE_ID_BYTES_MAX)
+        fg_exchange_refuse(ex, 400, "invalid_request", "device_id_invalid",
+                           "device_id is missing or malformed; expected a string of 1 to 256 bytes",
+                           0);
+    else
+        answer(ex, state->thread, fg_span_make(json_string_value(device), len));
+    json_decref(root);
+}
+
+static void start(struct fg_backend_thread *thread, struct fg_exchange *ex)
+{
+    const struct session_backend *backend = (const struct session_backend *)thread->backend;
+    struct session_state *state = fg_arena_try_zalloc(ex->arena, sizeof(*state));
+    if (state == NULL) {
+        fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");
+        return;
+    }
+    state->thread = (struct session_thread *)thread;
+    state->body.bytes_max = backend->body_bytes_max;
+    ex->backend_state = state;
+    if (!ex->has_body)
+        on_complete(ex, state);
+}
+
+static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
+{
+    struct session_state *state = ex->backend_state;
+    enum fg_status status = fg_body_collector_add(&state->body, ex, data, len);
+    if (status == FG_ERR_LIMIT)
+        fg_exchange_refuse(ex, 413, "invalid_request", "body_too_large",
+                           "the body of a session request is a few hundred bytes at most", 0);
+    else if (status != FG_OK)
+        fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");
+    else if (is_last)
+        on_complete(ex, state);
+}
+
+static void on_writable(struct fg_exchange *ex)
+{
+    (void)ex; /* the whole answer was written at once */
+}
+
+static void cancel(struct fg_exchange *ex)
+{
+    ex->backend_state = NULL;
+}
+
+static bool is_ready(struct fg_backend *backend, const char **why)
+{
+    (void)backend;
+    *why = "ready";
+    return true;
+}
+
+static void stats(struct fg_backend *backend, json_t *into)
+{
+    (void)backend;
+    (void)into; /* the route's metrics say it all */
+}
+
+static void destroy(struct fg_backend *backend)
+{
+    free(backend);
+}
+
+static const struct fg_backend_ops ops = {
+    .kind = "session",
+    .thread_open = thread_open,
+    .thread_close = thread_close,
+    .start = start,
+    .on_body = on_body,
+    .on_writable = on_writable,
+    .cancel = cancel,
+    .is_ready = is_ready,
+    .stats = stats,
+    .destroy = destroy,
+};
+
+struct fg_backend *fg_session_create(const struct fg_jwt_key *key, uint64_t lifetime_ns,
+                                     uint64_t body_bytes_max)
+{
+    struct session_backend *backend = calloc(1, sizeof(*backend));
+    if (backend == NULL)
+        return NULL;
+    *backend = (struct session_backend){.base = {.ops = &ops, .name = "session"},
+                                        .key = key,
+                                        .lifetime_ns = lifetime_ns,
+                                        .body_bytes_max = body_bytes_max};
+    return &backend->base;
+}

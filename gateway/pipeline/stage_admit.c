@@ -1,0 +1,96 @@
+/*
+ * stage_admit.c: a slot of the backend, now or after a wait in its bounded queue.
+ */
+#include "flow.h"
+
+static enum fg_refused reason_of(enum fg_gate_verdict verdict)
+{
+    switch (verdict) {
+    case FG_GATE_FULL:
+    case FG_GATE_DISPLACED:
+        return FG_REFUSED_QUEUE_FULL;
+    case FG_GATE_CANNOT_MEET_DEADLINE:
+        return FG_REFUSED_CANNOT_MEET_DEADLINE;
+    case FG_GATE_SHED:
+        return FG_REFUSED_QUEUE_SHED;
+    case FG_GATE_EXPIRED:
+    case FG_GATE_ADMITTED:
+    case FG_GATE_QUEUED:
+        break;
+    }
+    return FG_REFUSED_QUEUE_TIMEOUT;
+}
+
+static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
+                   const struct fg_gate_place *place)
+{
+    static const char *const messages[FG_REFUSED_COUNT] = {
+        [FG_REFUSED_QUEUE_FULL] = "the backend's queue is full",
+        [FG_REFUSED_CANNOT_MEET_DEADLINE] =
+            "the wait for the backend would be longer than the request's deadline",
+        [FG_REFUSED_QUEUE_SHED] = "the backend's queue does not move fast enough",
+        [FG_REFUSED_QUEUE_TIMEOUT] = "the wait for the backend took too long",
+    };
+    enum fg_refused reason = reason_of(verdict);
+    uint64_t wait_ns = place->wait_ns;
+    fg_flow_refuse(flow,
+                   &(struct fg_refusal){
+                       .reason = reason,
+                       .status = 503,
+                       .type = "overloaded",
+                       .message = messages[reason],
+                       .retry_after_ns = wait_ns == UINT64_MAX || wait_ns < FG_S ? FG_S : wait_ns,
+                       .policy = "queue",
+                       .position = place->position,
+                       .wait_ns = wait_ns,
+                   });
+}
+
+static void on_turn(void *object, enum fg_gate_verdict verdict, const struct fg_gate_place *place)
+{
+    struct fg_flow *flow = object;
+    flow->ticket = NULL;
+    fg_loop_refresh_now(flow->thread->loop);
+    if (verdict != FG_GATE_ADMITTED) {
+        refuse(flow, verdict, place);
+        return;
+    }
+    flow->holds_slot = true;
+    fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
+    fg_flow_resume(flow, FG_HOP_QUEUE);
+}
+
+static enum fg_stage_verdict run(struct fg_flow *flow)
+{
+    struct fg_pipeline_thread *thread = flow->thread;
+    if (flow->route->action != FG_ROUTE_BACKEND)
+        return FG_STAGE_CONTINUE; /* the session endpoint is the gateway's own */
+    const struct fg_exchange *ex = &flow->req->ex;
+    flow->gate = thread->pipeline->gates[flow->route->backend_index];
+    uint64_t now_ns = fg_flow_now_ns(flow);
+    struct fg_gate_place place;
+    enum fg_gate_verdict verdict =
+        fg_gate_enter(flow->gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop),
+                      ex->priority, now_ns, ex->deadline_ns, on_turn, flow, &flow->ticket, &place);
+    if (verdict == FG_GATE_ADMITTED) {
+        flow->holds_slot = true;
+        return FG_STAGE_CONTINUE;
+    }
+    if (verdict == FG_GATE_QUEUED) {
+        uint64_t wait_until_ns = fg_gate_next_expiry_ns(flow->gate);
+        if (wait_until_ns < ex->deadline_ns)
+            fg_flow_arm_deadline(flow, wait_until_ns);
+        return FG_STAGE_WAIT;
+    }
+    refuse(flow, verdict, &place);
+    return FG_STAGE_RESPOND;
+}
+
+static void cancel(struct fg_flow *flow)
+{
+    if (flow->ticket != NULL)
+        fg_gate_abandon(flow->ticket, fg_clock_monotonic_ns());
+    flow->ticket = NULL;
+}
+
+const struct fg_stage fg_stage_admit = {.name = "admit", .run = run, .cancel = cancel};

@@ -1,0 +1,29 @@
+/*
+ * stage_backend.c: hand the exchange over, with the body that has come so far.
+ */
+#include "flow.h"
+
+static enum fg_stage_verdict run(struct fg_flow *flow)
+{
+    struct fg_pipeline_thread *thread = flow->thread;
+    struct fg_exchange *ex = &flow->req->ex;
+    flow->backend = flow->route->action == FG_ROUTE_SESSION
+                        ? thread->session
+                        : thread->backends[flow->route->backend_index];
+    const struct fg_backend_ops *ops = flow->backend->backend->ops;
+    fg_flow_set_state(flow, FG_FLOW_AT_BACKEND);
+    flow->backend_started_ns = fg_clock_monotonic_ns();
+    flow->fill.requested_ns = flow->backend_started_ns;
+    flow->is_backend_open = true;
+    ops->start(flow->backend, ex);
+    if (flow->body_first == NULL && ex->has_body && flow->is_body_complete && flow->is_backend_open)
+        ops->on_body(ex, NULL, 0, true); /* it came, and was empty */
+    while (flow->is_backend_open && flow->body_first != NULL) {
+        struct fg_body_piece *piece = flow->body_first;
+        flow->body_first = piece->next;
+        ops->on_body(ex, piece->data, piece->len, piece->next == NULL && flow->is_body_complete);
+    }
+    return FG_STAGE_RESPOND;
+}
+
+const struct fg_stage fg_stage_backend = {.name = "backend", .run = run};

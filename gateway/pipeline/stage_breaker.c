@@ -1,0 +1,32 @@
+/*
+ * stage_breaker.c: do not call what keeps failing.
+ */
+#include "flow.h"
+
+static enum fg_stage_verdict run(struct fg_flow *flow)
+{
+    if (!flow->holds_slot)
+        return FG_STAGE_CONTINUE;
+    uint64_t retry_after_ns;
+    enum fg_breaker_verdict verdict =
+        fg_gate_breaker_try_pass(flow->gate, fg_flow_now_ns(flow), &retry_after_ns);
+    if (verdict != FG_BREAKER_REFUSE) {
+        flow->passed_breaker = true;
+        flow->was_probe = verdict == FG_BREAKER_PROBE;
+        return FG_STAGE_CONTINUE;
+    }
+    if (fg_cache_serve_stale(flow))
+        return FG_STAGE_RESPOND;
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_BREAKER_OPEN,
+                             .status = 503,
+                             .type = "overloaded",
+                             .message = "the backend keeps failing and is being left alone",
+                             .retry_after_ns = retry_after_ns,
+                             .policy = "breaker",
+                             .position = UINT64_MAX,
+                         });
+    return FG_STAGE_RESPOND;
+}
+
+const struct fg_stage fg_stage_breaker = {.name = "breaker", .run = run};

@@ -1,0 +1,30 @@
+/*
+ * stage_overload.c: when the process itself is under pressure, the less important go first.
+ */
+#include "flow.h"
+
+#include <stdio.h>
+
+static enum fg_stage_verdict run(struct fg_flow *flow)
+{
+    struct fg_overload_decision decision =
+        fg_overload_shared_decide(flow->thread->pipeline->overload, flow->req->ex.priority);
+    if (decision.is_admitted)
+        return FG_STAGE_CONTINUE;
+    char message[128];
+    snprintf(message, sizeof(message),
+             "the gateway is under pressure (%s) and serves more important requests first",
+             fg_overload_resource_name(decision.reason));
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_OVERLOAD,
+                             .status = 503,
+                             .type = "overloaded",
+                             .message = message,
+                             .retry_after_ns = decision.retry_after_ns,
+                             .policy = "overload",
+                             .position = UINT64_MAX,
+                         });
+    return FG_STAGE_RESPOND;
+}
+
+const struct fg_stage fg_stage_overload = {.name = "overload", .run = run};

@@ -1,0 +1,111 @@
+/*
+ * stage_route.c: find the route and take over its settings; redirects and direct responses end
+ * here.
+ */
+#include "flow.h"
+
+#include <stdio.h>
+
+static void refuse_unrouted(struct fg_flow *flow, uint32_t other_methods)
+{
+    static const char *const names[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
+                                        "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+    char allow[128] = "";
+    size_t at = 0;
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        bool is_implied = i == FG_METHOD_HEAD && (other_methods & 1u << FG_METHOD_GET) != 0;
+        if ((other_methods & 1u << i) != 0 || is_implied)
+            at += (size_t)snprintf(allow + at, sizeof(allow) - at, "%s%s", at == 0 ? "" : ", ",
+                                   names[i]);
+    }
+    bool is_method = other_methods != 0;
+    fg_flow_refuse(
+        flow,
+        &(struct fg_refusal){
+            .reason = is_method ? FG_REFUSED_METHOD : FG_REFUSED_NO_ROUTE,
+            .status = is_method ? 405 : 404,
+            .type = "invalid_request",
+            .message = is_method ? "this path does not take this method; see the allow field"
+                                 : "no route of the configuration matches this request",
+            .position = UINT64_MAX,
+            .allow = is_method ? fg_arena_try_copy(flow->req->ex.arena, fg_span_make(allow, at))
+                               : (struct fg_span){NULL, 0},
+        });
+}
+
+static enum fg_stage_verdict redirect(struct fg_flow *flow)
+{
+    const struct fg_field fields[] = {
+        {FG_SPAN("location"), fg_span_from_string(flow->route->redirect_to)},
+        {FG_SPAN("content-length"), FG_SPAN("0")},
+    };
+    fg_flow_respond(flow, 308, fields, 2, (struct fg_span){NULL, 0});
+    return FG_STAGE_RESPOND;
+}
+
+static enum fg_stage_verdict respond(struct fg_flow *flow)
+{
+    struct fg_span body = fg_span_from_string(flow->route->respond_body);
+    const struct fg_field fields[] = {
+        {FG_SPAN("content-type"), FG_SPAN("text/plain; charset=utf-8")},
+        {FG_SPAN("content-length"), fg_arena_try_printf(flow->req->ex.arena, "%zu", body.len)},
+    };
+    fg_flow_respond(flow, flow->route->respond_status, fields, 2, body);
+    return FG_STAGE_RESPOND;
+}
+
+/* The route's time, or less if the client says that it will not wait that long. */
+static uint64_t timeout_of(const struct fg_flow *flow)
+{
+    uint64_t wanted_ms;
+    struct fg_span field = fg_exchange_field(&flow->req->ex, FG_SPAN("x-request-timeout-ms"));
+    uint64_t timeout_ns = flow->route->timeout_ns;
+    if (field.data != NULL && fg_span_parse_u64(field, &wanted_ms) &&
+        wanted_ms < timeout_ns / FG_MS)
+        timeout_ns = wanted_ms * FG_MS;
+    return timeout_ns;
+}
+
+static void strip_prefix(struct fg_exchange *ex, const char *prefix)
+{
+    struct fg_span span = fg_span_from_string(prefix);
+    if (!fg_span_starts_with(ex->path, span))
+        return;
+    size_t len = span.len;
+    if (len > 0 && span.data[len - 1] == '/')
+        len--; /* the rest keeps its slash */
+    ex->path.data += len;
+    ex->path.len -= len;
+    if (ex->path.len == 0)
+        ex->path = FG_SPAN("/");
+}
+
+static enum fg_stage_verdict run(struct fg_flow *flow)
+{
+    struct fg_exchange *ex = &flow->req->ex;
+    uint32_t other_methods;
+    flow->route = fg_router_find(flow->thread->pipeline->router, ex, &other_methods);
+    if (flow->route == NULL) {
+        refuse_unrouted(flow, other_methods);
+        return FG_STAGE_RESPOND;
+    }
+    flow->metrics = &flow->thread->metrics->routes[fg_flow_route_index(flow)];
+    ex->route = fg_span_from_string(flow->route->name);
+    ex->priority = flow->route->priority;
+    ex->body_bytes_max = flow->route->body_bytes_max;
+    ex->deadline_ns = ex->started_ns + timeout_of(flow);
+    if (flow->route->action == FG_ROUTE_REDIRECT)
+        return redirect(flow);
+    if (flow->route->action == FG_ROUTE_RESPOND)
+        return respond(flow);
+    ex->route_prefix_len =
+        flow->route->path_prefix == NULL ? ex->path.len : strlen(flow->route->path_prefix);
+    if (flow->route->strip_prefix != NULL) {
+        strip_prefix(ex, flow->route->strip_prefix);
+        ex->route_prefix_len = 0;
+    }
+    fg_flow_arm_deadline(flow, ex->deadline_ns);
+    return FG_STAGE_CONTINUE;
+}
+
+const struct fg_stage fg_stage_route = {.name = "route", .run = run};

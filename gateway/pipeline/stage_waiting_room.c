@@ -1,0 +1,43 @@
+/*
+ * stage_waiting_room.c: when more come than are let in, they get a place in line and an estimate.
+ * The ticket travels in the x-floodgate-ticket field: handed out with the refusal, brought back
+ * with the next try.
+ */
+#include "flow.h"
+
+static enum fg_stage_verdict run(struct fg_flow *flow)
+{
+    struct fg_pipeline *pipeline = flow->thread->pipeline;
+    struct fg_room *room = pipeline->rooms[fg_flow_route_index(flow)];
+    if (room == NULL)
+        return FG_STAGE_CONTINUE;
+    struct fg_exchange *ex = &flow->req->ex;
+    struct fg_span ticket = fg_exchange_field(ex, FG_SPAN("x-floodgate-ticket"));
+    struct fg_span holder = ex->user_id.len > 0 ? ex->user_id : ex->client_addr;
+    struct fg_span issued;
+    struct fg_waiting_room_place place = fg_room_visit(
+        room, flow->thread->signer, ex->arena, ticket, holder, fg_clock_monotonic_ns(), &issued);
+    if (place.status == FG_WAITING_ROOM_ADMITTED)
+        return FG_STAGE_CONTINUE;
+    bool is_full = place.status == FG_WAITING_ROOM_FULL;
+    /* Ask again when the turn has come, but not less often than every 20 s: places move. */
+    uint64_t again_ns = place.eta_ns < FG_S        ? FG_S
+                        : place.eta_ns > 20 * FG_S ? 20 * FG_S
+                                                   : place.eta_ns;
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_WAITING_ROOM,
+                             .status = is_full ? 503 : 429,
+                             .type = "waiting_room",
+                             .message = is_full ? "the waiting room is full; try again later"
+                                                : "you have a place in line; ask again with this "
+                                                  "ticket in the x-floodgate-ticket field",
+                             .retry_after_ns = again_ns,
+                             .policy = "waiting_room",
+                             .position = place.position,
+                             .wait_ns = place.eta_ns,
+                             .ticket = issued,
+                         });
+    return FG_STAGE_RESPOND;
+}
+
+const struct fg_stage fg_stage_waiting_room = {.name = "waiting_room", .run = run};

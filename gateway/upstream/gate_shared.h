@@ -1,0 +1,112 @@
+/*
+ * gate_shared.h: what stands before one backend: a concurrency limit with a bounded queue, and a
+ * circuit breaker. One gate a backend, for all event loops, so that a limit of 8 means 8.
+ *
+ *    enter() ---- slot free ----------------------------> ADMITTED --- breaker() -- call -- leave()
+ *       |                                                     ^
+ *       +-- no slot: QUEUED --- a slot came: on_turn(ADMITTED)'
+ *       |                  '--- on_turn(EXPIRED | SHED | DISPLACED)
+ *       '-- REFUSED (full, cannot meet its deadline)
+ *
+ * Protocol  the policies (policies/concurrency_limit, admission_queue, circuit_breaker) are guarded
+ *           by one mutex a gate; a critical section is a few hundred nanoseconds and makes no
+ * system call. Another loop's waiter is told through its mailbox, outside the lock. Memory tickets
+ * come from a per-loop free list; at most queue.requests_max of them can wait. Ends      a ticket
+ * whose request has gone while its turn is on the way gives the slot back by itself:
+ * fg_gate_abandon never leaves a slot behind.
+ */
+#ifndef FG_UPSTREAM_GATE_SHARED_H
+#define FG_UPSTREAM_GATE_SHARED_H
+
+#include "base/clock.h"
+#include "base/counters_shared.h"
+#include "base/mailbox_shared.h"
+#include "config/config.h"
+#include "policies/admission_queue.h"
+#include "policies/circuit_breaker.h"
+#include "policies/concurrency_limit.h"
+
+#include <jansson.h>
+
+struct fg_gate;
+struct fg_gate_ticket;
+
+/* Tickets of one loop that are not in use. Zeroed is empty. */
+struct fg_gate_tickets {
+    struct fg_gate_ticket *free;
+};
+
+enum fg_gate_verdict {
+    FG_GATE_ADMITTED, /* the caller holds a slot */
+    FG_GATE_QUEUED,   /* on_turn will be called, unless abandoned */
+    FG_GATE_FULL,
+    FG_GATE_CANNOT_MEET_DEADLINE,
+    FG_GATE_EXPIRED,   /* only in on_turn: waited as long as it was allowed to */
+    FG_GATE_SHED,      /* only in on_turn: the queue stands, so this one gives way */
+    FG_GATE_DISPLACED, /* only in on_turn: a more important request took the place */
+};
+
+/* Where a waiting request stands. */
+struct fg_gate_place {
+    uint32_t position; /* how many are ahead */
+    uint64_t wait_ns;  /* estimate; UINT64_MAX when there is no measure yet */
+};
+
+/* On the loop that entered, never from inside a gate call. `object` is what enter was given. */
+typedef void (*fg_gate_turn_fn)(void *object, enum fg_gate_verdict verdict,
+                                const struct fg_gate_place *place);
+
+/* NULL without memory. `conf` is copied. */
+struct fg_gate *fg_gate_create(const struct fg_backend_conf *conf, uint64_t now_ns);
+/* No ticket is out any more. */
+void fg_gate_destroy(struct fg_gate *gate);
+
+/*
+ * Ask for a slot. ADMITTED: the caller calls fg_gate_leave later. QUEUED: *ticket is set, and valid
+ * until on_turn runs or fg_gate_abandon is called. Otherwise *place says how it looks (for
+ * Retry-After). `deadline_ns` is the request's; the wait is also bounded by queue.wait_max.
+ */
+enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets *tickets,
+                                   struct fg_mailbox *mailbox, enum fg_priority priority,
+                                   uint64_t now_ns, uint64_t deadline_ns, fg_gate_turn_fn on_turn,
+                                   void *object, struct fg_gate_ticket **ticket,
+                                   struct fg_gate_place *place);
+
+/* The waiting request has gone; on_turn will not be called. The loop that entered. */
+void fg_gate_abandon(struct fg_gate_ticket *ticket, uint64_t now_ns);
+
+/* With a slot held: may the backend be called? On REFUSE the caller leaves at once (IGNORED). */
+enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint64_t now_ns,
+                                                 uint64_t *retry_after_ns);
+
+/*
+ * The call is over: gives the slot back, lets waiters in, and teaches limit and breaker.
+ * `passed_breaker` says whether fg_gate_breaker_try_pass let it through, `was_probe` how.
+ * `latency_ns`: handed over to response head.
+ */
+void fg_gate_leave(struct fg_gate *gate, uint64_t now_ns, uint64_t latency_ns,
+                   enum fg_concurrency_outcome limit_outcome, bool passed_breaker, bool was_probe,
+                   enum fg_breaker_outcome breaker_outcome);
+
+/* Refuses those who have waited too long. Any loop, at or after fg_gate_next_expiry_ns. */
+void fg_gate_expire(struct fg_gate *gate, uint64_t now_ns);
+uint64_t fg_gate_next_expiry_ns(struct fg_gate *gate);
+
+/* Gauges and totals as JSON: state, limit, in flight, queue. Any thread. */
+json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns);
+
+/* How many wait, and the breaker's state: for metrics. Any thread. */
+struct fg_gate_gauges {
+    uint32_t in_flight;
+    uint32_t limit;
+    uint32_t queued;
+    enum fg_breaker_state breaker;
+    uint64_t breaker_opened_total;
+    uint64_t queued_total;
+};
+struct fg_gate_gauges fg_gate_gauges(struct fg_gate *gate, uint64_t now_ns);
+
+/* Frees the loop's spare tickets. */
+void fg_gate_tickets_fini(struct fg_gate_tickets *tickets);
+
+#endif

@@ -1,0 +1,523 @@
+/*
+ * test_flow.c: the whole pipeline between a codec and a backend that the test plays itself.
+ */
+#include "base/clock.h"
+#include "pipeline/flow.h"
+
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+/* ---- the backend ---- */
+
+#define OPEN_MAX 8
+
+static struct fg_exchange *open_exchanges[OPEN_MAX];
+static unsigned open_count, started, cancelled;
+static char body_seen[256];
+static bool body_ended;
+
+static struct fg_backend_thread *backend_thread_open(struct fg_backend *backend,
+                                                     const struct fg_backend_env *env,
+                                                     struct fg_error *error)
+{
+    (void)env;
+    (void)error;
+    struct fg_backend_thread *thread = calloc(1, sizeof(*thread));
+    thread->backend = backend;
+    return thread;
+}
+
+static void backend_thread_close(struct fg_backend_thread *thread)
+{
+    free(thread);
+}
+
+static void backend_start(struct fg_backend_thread *thread, struct fg_exchange *ex)
+{
+    (void)thread;
+    started++;
+    open_exchanges[open_count++] = ex;
+}
+
+static void forget(struct fg_exchange *ex)
+{
+    for (unsigned i = 0; i < open_count; i++) {
+        if (open_exchanges[i] == ex)
+            open_exchanges[i] = open_exchanges[--open_count];
+    }
+}
+
+static void backend_on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
+{
+    if (len > 0)
+        strncat(body_seen, data, len);
+    body_ended = is_last;
+    fg_exchange_consumed(ex, len);
+}
+
+static void backend_on_writable(struct fg_exchange *ex)
+{
+    (void)ex;
+}
+
+static void backend_cancel(struct fg_exchange *ex)
+{
+    cancelled++;
+    forget(ex);
+}
+
+static bool backend_is_ready(struct fg_backend *backend, const char **why)
+{
+    (void)backend;
+    *why = "test";
+    return true;
+}
+
+static void backend_stats(struct fg_backend *backend, json_t *into)
+{
+    (void)backend;
+    (void)into;
+}
+
+static void backend_destroy(struct fg_backend *backend)
+{
+    free(backend);
+}
+
+static const struct fg_backend_ops backend_ops = {
+    .kind = "test",
+    .thread_open = backend_thread_open,
+    .thread_close = backend_thread_close,
+    .start = backend_start,
+    .on_body = backend_on_body,
+    .on_writable = backend_on_writable,
+    .cancel = backend_cancel,
+    .is_ready = backend_is_ready,
+    .stats = backend_stats,
+    .destroy = backend_destroy,
+};
+
+static void answer(struct fg_exchange *ex, unsigned status, const char *body,
+                   const char *cache_control)
+{
+    const struct fg_field fields[] = {
+        {FG_SPAN("content-type"), FG_SPAN("text/plain")},
+        {FG_SPAN("cache-control"), fg_span_from_string(cache_control)},
+    };
+    forget(ex);
+    fg_exchange_head(ex, status, fields, 2);
+    (void)fg_exchange_write(ex, body, strlen(body));
+    fg_exchange_end(ex);
+}
+
+/* ---- the codec ---- */
+
+struct fake_request {
+    struct fg_request req;
+    unsigned status;
+    char body[2048];
+    char retry_after[16];
+    bool has_ended;
+    bool has_aborted;
+    size_t consumed;
+};
+
+static struct fake_request *fake_of(struct fg_request *req)
+{
+    return FG_CONTAINER_OF(req, struct fake_request, req);
+}
+
+static void on_head(struct fg_request *req, unsigned status, const struct fg_field *fields,
+                    size_t field_count, bool is_end)
+{
+    struct fake_request *fake = fake_of(req);
+    assert_int_equal(fake->status, 0);
+    fake->status = status;
+    fake->has_ended = is_end;
+    for (size_t i = 0; i < field_count; i++) {
+        if (fg_span_equal(fields[i].name, FG_SPAN("retry-after")))
+            snprintf(fake->retry_after, sizeof(fake->retry_after), "%.*s",
+                     FG_SPAN_ARGS(fields[i].value));
+    }
+}
+
+static bool on_write(struct fg_request *req, const void *data, size_t len)
+{
+    strncat(fake_of(req)->body, data, len);
+    return true;
+}
+
+static void on_end(struct fg_request *req)
+{
+    assert_false(fake_of(req)->has_ended);
+    fake_of(req)->has_ended = true;
+}
+
+static void on_abort(struct fg_request *req)
+{
+    fake_of(req)->has_aborted = true;
+    req->was_aborted = true;
+}
+
+static void on_consumed(struct fg_request *req, size_t len)
+{
+    fake_of(req)->consumed += len;
+}
+
+static const struct fg_response_ops response_ops = {
+    .head = on_head, .write = on_write, .end = on_end, .abort = on_abort, .consumed = on_consumed};
+
+/* ---- the fixture ---- */
+
+static const struct fg_route_conf routes[] = {
+    {.name = "plain",
+     .path = "/plain",
+     .methods = 1u << FG_METHOD_GET | 1u << FG_METHOD_POST,
+     .timeout_ns = 50 * FG_MS,
+     .body_bytes_max = 1000,
+     .priority = FG_PRIORITY_NORMAL},
+    {.name = "slow",
+     .path = "/slow",
+     .timeout_ns = 60 * FG_S,
+     .body_bytes_max = 1000,
+     .priority = FG_PRIORITY_NORMAL},
+    {.name = "cached",
+     .path = "/cached",
+     .timeout_ns = 60 * FG_S,
+     .backend_index = 1,
+     .cache = true,
+     .priority = FG_PRIORITY_NORMAL},
+    {.name = "mine",
+     .path = "/mine",
+     .timeout_ns = 60 * FG_S,
+     .identity = FG_IDENTITY_REQUIRED,
+     .priority = FG_PRIORITY_NORMAL},
+};
+
+#define GATE(limit_value, queue_max)                                                               \
+    .concurrency = {.kind = FG_CONCURRENCY_FIXED, .limit = (limit_value)},                         \
+    .queue = {.requests_max = (queue_max), .wait_max_ns = 30 * FG_S},                              \
+    .breaker = {.enabled = true,                                                                   \
+                .consecutive_failures = 2,                                                         \
+                .half_open_probes = 1,                                                             \
+                .window_ns = 10 * FG_S,                                                            \
+                .open_ns = 60 * FG_S,                                                              \
+                .open_max_ns = 60 * FG_S}
+
+static const struct fg_backend_conf backends_conf[] = {
+    {.name = "narrow", GATE(1, 1)},
+    {.name = "wide", GATE(8, 0)},
+};
+
+static struct fg_config config;
+static char folder[] = "/tmp/fg-flow-XXXXXX";
+static char secret[64];
+static struct fg_loop *loop;
+static struct fg_pipeline *pipeline;
+static struct fg_pipeline_thread *thread;
+
+static int open_all(void **state)
+{
+    (void)state;
+    config = (struct fg_config){
+        .routes = routes,
+        .route_count = sizeof(routes) / sizeof(routes[0]),
+        .backends = backends_conf,
+        .backend_count = 2,
+        .identity = {.jwt = {.secret_file = secret}},
+        .cache = {.bytes_max = 8 << 20, .object_bytes_max = 1 << 20, .waiters_max = 10},
+        .overload = {.loop_lag_max_ns = FG_S,
+                     .elevated_permille = 800,
+                     .high_permille = 900,
+                     .critical_permille = 960,
+                     .hysteresis_permille = 50},
+        .orders = {.session_ttl_ns = FG_S, .body_bytes_max = 1000},
+    };
+    memcpy(folder + sizeof(folder) - 7, "XXXXXX", 6); /* mkdtemp filled them in */
+    assert_non_null(mkdtemp(folder));
+    snprintf(secret, sizeof(secret), "%s/key", folder);
+    struct fg_error error = {.file = ""};
+    struct fg_backend *backends[2];
+    for (unsigned i = 0; i < 2; i++) {
+        backends[i] = calloc(1, sizeof(struct fg_backend));
+        *backends[i] = (struct fg_backend){.ops = &backend_ops, .name = backends_conf[i].name};
+    }
+    pipeline = fg_pipeline_create(&config, backends, NULL, 1, &error);
+    assert_non_null(pipeline);
+    loop = fg_loop_create(0, 1000);
+    thread = fg_pipeline_thread_open(pipeline, loop, &error);
+    assert_non_null(thread);
+    open_count = started = cancelled = 0;
+    body_seen[0] = '\0';
+    body_ended = false;
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    assert_int_equal(fg_counter_get(&thread->metrics->active), 0);
+    for (size_t i = 0; i < config.backend_count; i++)
+        assert_int_equal(fg_gate_gauges(fg_pipeline_gate(pipeline, i), 0).in_flight, 0);
+    fg_mailbox_drain(fg_loop_mailbox(loop));
+    fg_pipeline_thread_close(thread);
+    fg_loop_destroy(loop);
+    fg_pipeline_destroy(pipeline);
+    unlink(secret);
+    rmdir(folder);
+    return 0;
+}
+
+static struct fake_request *ask(enum fg_method method, const char *path, bool has_body)
+{
+    struct fake_request *fake = calloc(1, sizeof(*fake));
+    fake->req = (struct fg_request){
+        .ex = {.request_id = FG_SPAN("id"),
+               .client_addr = FG_SPAN("192.0.2.1"),
+               .method = method,
+               .method_text = FG_SPAN("X"),
+               .authority = FG_SPAN("h"),
+               .path = fg_span_from_string(path),
+               .content_length = has_body ? -1 : 0,
+               .has_body = has_body,
+               .started_ns = fg_clock_monotonic_ns()},
+        .loop = loop,
+        .response_ops = &response_ops,
+        .handler = &fg_pipeline_handler,
+        .handler_ctx = thread,
+    };
+    fg_arena_init(&fake->req.arena_storage, fg_loop_arena_pool(loop), 65536);
+    fake->req.ex.arena = &fake->req.arena_storage;
+    fg_loop_refresh_now(loop);
+    fg_pipeline_handler.on_request(thread, &fake->req);
+    return fake;
+}
+
+/* What a codec does at the very end. */
+static void finish(struct fake_request *fake)
+{
+    fg_pipeline_handler.on_done(&fake->req);
+    fg_arena_fini(&fake->req.arena_storage);
+    free(fake);
+}
+
+static void run_messages(void)
+{
+    fg_mailbox_drain(fg_loop_mailbox(loop));
+}
+
+/* ---- tests ---- */
+
+static void passes_an_answer_through(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/plain", false);
+    assert_int_equal(started, 1);
+    answer(open_exchanges[0], 200, "hello", "no-store");
+    assert_int_equal(a->status, 200);
+    assert_string_equal(a->body, "hello");
+    assert_true(a->has_ended);
+    finish(a);
+}
+
+static void refuses_what_has_no_route_method_or_token(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/nowhere", false);
+    assert_int_equal(a->status, 404);
+    assert_non_null(strstr(a->body, "\"code\":\"no_route\""));
+    struct fake_request *b = ask(FG_METHOD_DELETE, "/plain", false);
+    assert_int_equal(b->status, 405);
+    struct fake_request *c = ask(FG_METHOD_GET, "/mine", false);
+    assert_int_equal(c->status, 401);
+    assert_int_equal(started, 0);
+    finish(a);
+    finish(b);
+    finish(c);
+}
+
+static void queues_then_refuses_with_a_place(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/slow", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/slow", false);
+    struct fake_request *c = ask(FG_METHOD_GET, "/slow", false);
+    assert_int_equal(started, 1);
+    assert_int_equal(b->status, 0);
+    assert_int_equal(c->status, 503);
+    assert_non_null(strstr(c->body, "\"code\":\"queue_full\""));
+    assert_non_null(strstr(c->body, "\"position\":1"));
+    assert_true(c->retry_after[0] != '\0');
+    answer(open_exchanges[0], 200, "a", "no-store");
+    run_messages();
+    assert_int_equal(started, 2);
+    answer(open_exchanges[0], 200, "b", "no-store");
+    assert_int_equal(b->status, 200);
+    finish(a);
+    finish(b);
+    finish(c);
+}
+
+static void keeps_the_body_while_it_waits(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/slow", false);
+    struct fake_request *b = ask(FG_METHOD_POST, "/slow", true);
+    fg_pipeline_handler.on_body(&b->req, "one ", 4, false);
+    fg_pipeline_handler.on_body(&b->req, "two", 3, false);
+    assert_int_equal(b->consumed, 0);
+    answer(open_exchanges[0], 200, "a", "no-store");
+    run_messages();
+    assert_string_equal(body_seen, "one two");
+    assert_false(body_ended);
+    fg_pipeline_handler.on_body(&b->req, NULL, 0, true);
+    assert_true(body_ended);
+    assert_int_equal(b->consumed, 7);
+    answer(open_exchanges[0], 200, "b", "no-store");
+    finish(a);
+    finish(b);
+}
+
+static void lets_go_when_the_client_leaves(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/slow", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/slow", false);
+    fg_pipeline_handler.on_gone(&b->req, FG_GONE_CLIENT_CLOSED); /* while it waits */
+    finish(b);
+    fg_pipeline_handler.on_gone(&a->req, FG_GONE_CLIENT_CLOSED); /* at the backend */
+    assert_int_equal(cancelled, 1);
+    finish(a);
+    run_messages();
+    assert_int_equal(started, 1);
+    struct fake_request *c = ask(FG_METHOD_GET, "/slow", false);
+    assert_int_equal(started, 2); /* the slot is free again */
+    answer(open_exchanges[0], 200, "c", "no-store");
+    finish(c);
+}
+
+static void a_turn_that_comes_too_late_finds_nobody(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/slow", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/slow", false);
+    answer(open_exchanges[0], 200, "a", "no-store"); /* b's turn is in the mailbox */
+    fg_pipeline_handler.on_gone(&b->req, FG_GONE_STREAM_RESET);
+    finish(b);
+    finish(a);
+    run_messages();
+    assert_int_equal(started, 1);
+}
+
+static void answers_504_at_the_deadline(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/plain", false);
+    for (int i = 0; i < 1000 && a->status == 0; i++)
+        event_base_loop(fg_loop_base(loop), EVLOOP_ONCE);
+    assert_int_equal(a->status, 504);
+    assert_int_equal(cancelled, 1);
+    assert_non_null(strstr(a->body, "deadline_exceeded"));
+    finish(a);
+}
+
+static void tells_a_failed_backend_from_a_cut_answer(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/slow", false);
+    struct fg_exchange *ex = open_exchanges[0];
+    forget(ex);
+    fg_exchange_fail(ex, FG_FAILURE_CONNECT, "refused");
+    assert_int_equal(a->status, 502);
+    finish(a);
+    struct fake_request *b = ask(FG_METHOD_GET, "/slow", false);
+    ex = open_exchanges[0];
+    forget(ex);
+    fg_exchange_head(ex, 200, NULL, 0);
+    fg_exchange_fail(ex, FG_FAILURE_RESET, "cut");
+    assert_int_equal(b->status, 200);
+    assert_true(b->has_aborted);
+    assert_false(b->has_ended);
+    finish(b);
+    /* two failures in a row: the breaker is open */
+    struct fake_request *c = ask(FG_METHOD_GET, "/slow", false);
+    assert_int_equal(c->status, 503);
+    assert_non_null(strstr(c->body, "breaker_open"));
+    assert_int_equal(started, 2);
+    finish(c);
+}
+
+static void fetches_once_for_all(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/cached", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/cached", false);
+    struct fake_request *c = ask(FG_METHOD_GET, "/cached", false);
+    assert_int_equal(started, 1);
+    fg_pipeline_handler.on_gone(&c->req, FG_GONE_CLIENT_CLOSED);
+    finish(c);
+    answer(open_exchanges[0], 200, "page", "max-age=60");
+    run_messages();
+    assert_string_equal(a->body, "page");
+    assert_string_equal(b->body, "page");
+    struct fake_request *d = ask(FG_METHOD_GET, "/cached", false);
+    assert_string_equal(d->body, "page");
+    assert_int_equal(started, 1);
+    finish(a);
+    finish(b);
+    finish(d);
+}
+
+static void a_leader_that_leaves_hands_over(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/cached", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/cached", false);
+    fg_pipeline_handler.on_gone(&a->req, FG_GONE_CLIENT_CLOSED);
+    finish(a);
+    run_messages();
+    assert_int_equal(started, 2);
+    answer(open_exchanges[0], 200, "page", "max-age=60");
+    assert_string_equal(b->body, "page");
+    finish(b);
+}
+
+static void does_not_share_what_is_private(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/cached", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/cached", false);
+    answer(open_exchanges[0], 200, "for a", "private");
+    run_messages();
+    assert_int_equal(started, 2);
+    answer(open_exchanges[0], 200, "for b", "private");
+    assert_string_equal(b->body, "for b");
+    finish(a);
+    finish(b);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
+    const struct CMUnitTest tests[] = {
+        CASE(passes_an_answer_through),
+        CASE(refuses_what_has_no_route_method_or_token),
+        CASE(queues_then_refuses_with_a_place),
+        CASE(keeps_the_body_while_it_waits),
+        CASE(lets_go_when_the_client_leaves),
+        CASE(a_turn_that_comes_too_late_finds_nobody),
+        CASE(answers_504_at_the_deadline),
+        CASE(tells_a_failed_backend_from_a_cut_answer),
+        CASE(fetches_once_for_all),
+        CASE(a_leader_that_leaves_hands_over),
+        CASE(does_not_share_what_is_private),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
