@@ -1,0 +1,315 @@
+/*
+ * admin.c: a small handler over the same codecs as the public listeners, on a loop of its own.
+ * Requests are few and answers are whole, so each is made in one go.
+ */
+#include "admin.h"
+
+#include "admin/dashboard.h"
+#include "admin/stats.h"
+#include "base/clock.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define ARENA_CHUNKS 2048
+#define FDS_OTHER 64 /* listeners, logs, event fds: what the net counters do not see */
+
+struct fg_admin {
+    struct fg_admin_options options;
+    struct fg_limits_conf limits;
+    struct fg_listener_conf listener;
+    struct fg_loop *loop;
+    struct fg_net *net;
+    struct event *sample_timer;
+    struct fg_flag is_draining;
+    struct fg_message stop_message;
+    pthread_t thread;
+};
+
+/* ---- answers ---- */
+
+static void answer(struct fg_request *req, unsigned status, struct fg_span type,
+                   struct fg_span body)
+{
+    const struct fg_field fields[] = {
+        {FG_SPAN("content-type"), type},
+        {FG_SPAN("content-length"), fg_arena_try_printf(req->ex.arena, "%zu", body.len)},
+        {FG_SPAN("cache-control"), FG_SPAN("no-store")},
+        {FG_SPAN("x-content-type-options"), FG_SPAN("nosniff")},
+        {FG_SPAN("content-security-policy"),
+         FG_SPAN("default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'")},
+        {FG_SPAN("x-request-id"), req->ex.request_id},
+    };
+    bool has_body = body.len > 0;
+    fg_response_head(req, status, fields, sizeof(fields) / sizeof(fields[0]), !has_body);
+    if (!has_body)
+        return;
+    (void)fg_response_write(req, body.data, body.len);
+    fg_response_end(req);
+}
+
+static void answer_text(struct fg_request *req, unsigned status, const char *text)
+{
+    answer(req, status, FG_SPAN("text/plain; charset=utf-8"), fg_span_from_string(text));
+}
+
+/* Takes the reference. */
+static void answer_json(struct fg_request *req, json_t *json)
+{
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(json);
+    if (text == NULL)
+        answer_text(req, 503, "not enough memory for this page\n");
+    else
+        answer(req, 200, FG_SPAN("application/json"), fg_span_from_string(text));
+    free(text);
+}
+
+/* ---- pages ---- */
+
+static void show_stats(struct fg_admin *admin, struct fg_request *req)
+{
+    answer_json(req, fg_admin_stats(&admin->options));
+}
+
+static void show_metrics(struct fg_admin *admin, struct fg_request *req)
+{
+    size_t len = 0;
+    char *text = fg_admin_metrics(&admin->options, &len);
+    if (text == NULL)
+        answer_text(req, 503, "not enough memory for this page\n");
+    else
+        answer(req, 200, FG_SPAN("text/plain; version=0.0.4; charset=utf-8"),
+               fg_span_make(text, len));
+    free(text);
+}
+
+static void show_config(struct fg_admin *admin, struct fg_request *req)
+{
+    answer_json(req, fg_config_to_json(admin->options.config));
+}
+
+static void show_health(struct fg_admin *admin, struct fg_request *req)
+{
+    (void)admin;
+    answer_text(req, 200, "ok\n");
+}
+
+static void show_readiness(struct fg_admin *admin, struct fg_request *req)
+{
+    const char *backend = NULL, *why = NULL;
+    if (fg_flag_is_raised(&admin->is_draining)) {
+        answer_text(req, 503, "draining\n");
+    } else if (!fg_admin_is_ready(&admin->options, &backend, &why)) {
+        struct fg_span text = fg_arena_try_printf(req->ex.arena, "backend %s: %s\n", backend, why);
+        answer_text(req, 503, text.data == NULL ? "not ready\n" : text.data);
+    } else {
+        answer_text(req, 200, "ready\n");
+    }
+}
+
+static void purge_cache(struct fg_admin *admin, struct fg_request *req)
+{
+    struct fg_span rest = req->ex.query, prefix = {NULL, 0};
+    while (rest.data != NULL) {
+        struct fg_span value = fg_span_split(&rest, '&');
+        struct fg_span name = fg_span_split(&value, '=');
+        if (fg_span_equal(name, FG_SPAN("prefix")))
+            prefix = value;
+    }
+    uint64_t count = fg_cache_store_purge(fg_pipeline_cache(admin->options.pipeline), prefix);
+    answer_json(req, json_pack("{s:I}", "purged", (json_int_t)count));
+}
+
+static const struct page {
+    struct fg_span path;
+    bool is_post;
+    void (*show)(struct fg_admin *admin, struct fg_request *req);
+} pages[] = {
+    {FG_SPAN_LITERAL("/stats"), false, show_stats},
+    {FG_SPAN_LITERAL("/metrics"), false, show_metrics},
+    {FG_SPAN_LITERAL("/config"), false, show_config},
+    {FG_SPAN_LITERAL("/healthz"), false, show_health},
+    {FG_SPAN_LITERAL("/readyz"), false, show_readiness},
+    {FG_SPAN_LITERAL("/cache/purge"), true, purge_cache},
+};
+
+static void on_request(void *handler, struct fg_request *req)
+{
+    struct fg_admin *admin = handler;
+    for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+        if (!fg_span_equal(pages[i].path, req->ex.path))
+            continue;
+        bool is_fine = pages[i].is_post
+                           ? req->ex.method == FG_METHOD_POST
+                           : req->ex.method == FG_METHOD_GET || req->ex.method == FG_METHOD_HEAD;
+        if (is_fine)
+            pages[i].show(admin, req);
+        else
+            answer_text(req, 405,
+                        pages[i].is_post ? "this page takes POST\n" : "this page takes GET\n");
+        return;
+    }
+    const struct fg_dashboard_file *file = fg_dashboard_find(req->ex.path);
+    if (file != NULL)
+        answer(req, 200, file->type, file->body);
+    else
+        answer_text(req, 404,
+                    "no such page; expected /, /stats, /metrics, /healthz, /readyz, "
+                    "/config or POST /cache/purge\n");
+}
+
+static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)
+{
+    (void)data;
+    (void)is_last;
+    fg_request_consumed(req, len); /* no page reads one */
+}
+
+static void on_writable(struct fg_request *req)
+{
+    (void)req; /* answers are written whole */
+}
+
+static void on_gone(struct fg_request *req, enum fg_gone_reason reason)
+{
+    (void)req;
+    (void)reason;
+}
+
+static void on_done(struct fg_request *req)
+{
+    (void)req;
+}
+
+static const struct fg_request_handler handler = {
+    .on_request = on_request,
+    .on_body = on_body,
+    .on_writable = on_writable,
+    .on_gone = on_gone,
+    .on_done = on_done,
+};
+
+/* ---- sampling ---- */
+
+static void on_sample(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct fg_admin *admin = arg;
+    uint64_t fds = FDS_OTHER, lag_ns = 0;
+    for (unsigned i = 0; i < admin->options.thread_count; i++) {
+        /* A proxied connection is two: the client's and the upstream's. */
+        fds += 2 * fg_counter_get(&fg_net_stats(admin->options.nets[i])->open);
+        uint64_t one_ns = fg_loop_lag_ns(admin->options.loops[i]);
+        lag_ns = one_ns > lag_ns ? one_ns : lag_ns;
+    }
+    fg_overload_shared_sample(fg_pipeline_overload(admin->options.pipeline),
+                              fg_clock_monotonic_ns(), fds, lag_ns);
+}
+
+/* ---- life ---- */
+
+static void *run_admin(void *arg)
+{
+    struct fg_admin *admin = arg;
+    fg_loop_run(admin->loop);
+    return NULL;
+}
+
+static void on_drained(void *ctx)
+{
+    struct fg_admin *admin = ctx;
+    fg_loop_stop(admin->loop);
+}
+
+static void run_stop(struct fg_message *message)
+{
+    struct fg_admin *admin = FG_CONTAINER_OF(message, struct fg_admin, stop_message);
+    event_del(admin->sample_timer);
+    fg_net_drain(admin->net, fg_clock_monotonic_ns(), on_drained, admin);
+}
+
+static bool open_admin(struct fg_admin *admin, struct fg_error *error)
+{
+    const struct fg_config *config = admin->options.config;
+    fg_error_set(error, "admin: not enough memory or file descriptors");
+    admin->loop = fg_loop_create(admin->options.thread_count, ARENA_CHUNKS);
+    if (admin->loop == NULL)
+        return false;
+    admin->net = fg_net_create(&(struct fg_net_options){.loop = admin->loop,
+                                                        .limits = &admin->limits,
+                                                        .thread_count = 1,
+                                                        .handler = &handler,
+                                                        .handler_ctx = admin});
+    admin->sample_timer = event_new(fg_loop_base(admin->loop), -1, EV_PERSIST, on_sample, admin);
+    if (admin->net == NULL || admin->sample_timer == NULL)
+        return false;
+    uint64_t us = config->overload.interval_ns / 1000;
+    struct timeval every = {.tv_sec = (time_t)(us / 1000000),
+                            .tv_usec = (suseconds_t)(us % 1000000)};
+    event_add(admin->sample_timer, &every);
+    admin->listener = (struct fg_listener_conf){.name = "admin",
+                                                .address = config->admin.address,
+                                                .kind = FG_LISTENER_PLAIN,
+                                                .backlog = 64};
+    return admin->options.listen_fd == -1 ||
+           fg_net_listen(admin->net, admin->options.listen_fd, &admin->listener, NULL) == FG_OK;
+}
+
+static void free_admin(struct fg_admin *admin)
+{
+    if (admin->sample_timer != NULL)
+        event_free(admin->sample_timer);
+    if (admin->net != NULL)
+        fg_net_destroy(admin->net);
+    fg_loop_destroy(admin->loop);
+    free((void *)(uintptr_t)admin->options.nets);
+    free((void *)(uintptr_t)admin->options.loops);
+    free(admin);
+}
+
+struct fg_admin *fg_admin_start(const struct fg_admin_options *options, struct fg_error *error)
+{
+    struct fg_admin *admin = calloc(1, sizeof(*admin));
+    if (admin == NULL) {
+        fg_error_set(error, "admin: not enough memory");
+        return NULL;
+    }
+    admin->options = *options;
+    admin->limits = options->config->limits;
+    admin->limits.connections_max = 128;
+    admin->limits.connections_per_ip_max = 128;
+    admin->limits.connection_buffer_bytes = 4 << 20; /* a page is written whole */
+    admin->limits.request_memory_max = 1 << 20;
+    admin->stop_message.run = run_stop;
+    struct fg_net **nets = malloc(options->thread_count * sizeof(*nets));
+    struct fg_loop **loops = malloc(options->thread_count * sizeof(*loops));
+    admin->options.nets = nets;
+    admin->options.loops = loops;
+    for (unsigned i = 0; nets != NULL && loops != NULL && i < options->thread_count; i++) {
+        nets[i] = options->nets[i];
+        loops[i] = options->loops[i];
+    }
+    if (nets == NULL || loops == NULL || !open_admin(admin, error) ||
+        pthread_create(&admin->thread, NULL, run_admin, admin) != 0) {
+        free_admin(admin);
+        return NULL;
+    }
+    return admin;
+}
+
+void fg_admin_stop(struct fg_admin *admin)
+{
+    if (admin == NULL)
+        return;
+    fg_mailbox_post(fg_loop_mailbox(admin->loop), &admin->stop_message);
+    pthread_join(admin->thread, NULL);
+    free_admin(admin);
+}
+
+void fg_admin_set_draining(struct fg_admin *admin)
+{
+    fg_flag_raise(&admin->is_draining);
+}

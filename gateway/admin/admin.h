@@ -1,0 +1,35 @@
+/*
+ * admin.h: the operator's side: dashboard, /stats, /metrics, health, /config; and the thread that
+ * samples the process's pressure.
+ * Thread   a loop of its own, so that it answers while the gateway's loops are busy; reads others'
+ *          counters (base/counters_shared.h), never their objects.
+ */
+#ifndef FG_ADMIN_H
+#define FG_ADMIN_H
+
+#include "config/config.h"
+#include "net/listener.h"
+#include "pipeline/pipeline.h"
+
+struct fg_admin;
+
+struct fg_admin_options {
+    const struct fg_config *config;
+    int listen_fd; /* -1: only the sampling */
+    struct fg_pipeline *pipeline;
+    struct fg_net *const *nets;   /* (thread_count) of the loops; copied */
+    struct fg_loop *const *loops; /* (thread_count); copied */
+    unsigned thread_count;
+    uint64_t started_ns; /* monotonic; when the process began to serve */
+};
+
+/* Starts the thread. NULL with `error` set. Everything in options outlives it. */
+struct fg_admin *fg_admin_start(const struct fg_admin_options *options, struct fg_error *error);
+
+/* Closes its connections at once and joins the thread. NULL is fine. */
+void fg_admin_stop(struct fg_admin *admin);
+
+/* The gateway is draining: /readyz says so from now on. Any thread. */
+void fg_admin_set_draining(struct fg_admin *admin);
+
+#endif

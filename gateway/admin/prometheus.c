@@ -1,0 +1,300 @@
+/*
+ * prometheus.c: the same numbers in the text exposition format 0.0.4, with the names and units that
+ * promtool expects (base units, _total for counters, HELP and TYPE for every family).
+ * Thread   the admin loop.
+ */
+#include "stats.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* Upper bounds of the latency histograms' buckets, in ms. */
+static const unsigned bounds_ms[] = {1,   2,   5,    10,   20,   50,    100,
+                                     200, 500, 1000, 2000, 5000, 10000, 30000};
+#define BOUND_COUNT (sizeof(bounds_ms) / sizeof(bounds_ms[0]))
+
+static void family(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP floodgate_%s %s\n# TYPE floodgate_%s %s\n", name, help, name, type);
+}
+
+static const struct fg_route_metrics *route_of(const struct fg_admin_options *options,
+                                               unsigned thread, size_t route)
+{
+    return &fg_pipeline_metrics(options->pipeline, thread)->routes[route];
+}
+
+static const char *route_name(const struct fg_admin_options *options, size_t route)
+{
+    return route == options->config->route_count ? "unmatched"
+                                                 : options->config->routes[route].name;
+}
+
+/* The sum over all loops of one counter of a route, at `offset` in struct fg_route_metrics. */
+static uint64_t route_sum(const struct fg_admin_options *options, size_t route, size_t offset)
+{
+    uint64_t sum = 0;
+    for (unsigned t = 0; t < options->thread_count; t++) {
+        const char *metrics = (const char *)route_of(options, t, route);
+        sum += fg_counter_get((const struct fg_counter *)(const void *)(metrics + offset));
+    }
+    return sum;
+}
+
+static void write_routes(FILE *out, const struct fg_admin_options *options)
+{
+    static const char *const classes[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    size_t count = options->config->route_count + 1;
+    family(out, "requests_total", "counter", "Requests by route and class of status.");
+    for (size_t r = 0; r < count; r++) {
+        for (unsigned c = 0; c < 6; c++)
+            fprintf(out, "floodgate_requests_total{route=\"%s\",class=\"%s\"} %" PRIu64 "\n",
+                    route_name(options, r), classes[c],
+                    route_sum(options, r,
+                              offsetof(struct fg_route_metrics, by_class) +
+                                  c * sizeof(struct fg_counter)));
+    }
+    family(out, "refused_total", "counter", "Requests that the gateway refused, by reason.");
+    for (size_t r = 0; r < count; r++) {
+        for (unsigned i = 0; i < FG_REFUSED_COUNT; i++)
+            fprintf(out, "floodgate_refused_total{route=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
+                    route_name(options, r), fg_refused_name((enum fg_refused)i),
+                    route_sum(options, r,
+                              offsetof(struct fg_route_metrics, refused) +
+                                  i * sizeof(struct fg_counter)));
+    }
+    family(out, "cache_requests_total", "counter", "Requests on cached routes, by result.");
+    for (size_t r = 0; r + 1 < count; r++) {
+        for (unsigned i = FG_CACHE_RESULT_HIT;
+             options->config->routes[r].cache && i < FG_CACHE_RESULT_COUNT; i++)
+            fprintf(out, "floodgate_cache_requests_total{route=\"%s\",result=\"%s\"} %" PRIu64 "\n",
+                    route_name(options, r), fg_cache_result_name((enum fg_cache_result)i),
+                    route_sum(options, r,
+                              offsetof(struct fg_route_metrics, cache) +
+                                  i * sizeof(struct fg_counter)));
+    }
+    family(out, "response_bytes_total", "counter", "Bytes of response bodies sent.");
+    for (size_t r = 0; r < count; r++)
+        fprintf(out, "floodgate_response_bytes_total{route=\"%s\"} %" PRIu64 "\n",
+                route_name(options, r),
+                route_sum(options, r, offsetof(struct fg_route_metrics, bytes_out)));
+}
+
+static void write_histogram(FILE *out, const char *name, const char *label, const char *value,
+                            const struct fg_histogram *histogram)
+{
+    for (size_t b = 0; b < BOUND_COUNT; b++)
+        fprintf(out, "floodgate_%s_bucket{%s=\"%s\",le=\"%g\"} %" PRIu64 "\n", name, label, value,
+                bounds_ms[b] / 1000.0, fg_histogram_count_up_to(histogram, bounds_ms[b] * FG_MS));
+    uint64_t total = fg_histogram_count_up_to(histogram, UINT64_MAX);
+    fprintf(out,
+            "floodgate_%s_bucket{%s=\"%s\",le=\"+Inf\"} %" PRIu64 "\n"
+            "floodgate_%s_sum{%s=\"%s\"} %.9f\nfloodgate_%s_count{%s=\"%s\"} %" PRIu64 "\n",
+            name, label, value, total, name, label, value,
+            (double)fg_counter_get(&histogram->sum) / 1e9, name, label, value, total);
+}
+
+static void write_latencies(FILE *out, const struct fg_admin_options *options,
+                            struct fg_histogram *sum)
+{
+    family(out, "request_duration_seconds", "histogram",
+           "First byte of a request to the end of its answer.");
+    for (size_t r = 0; r <= options->config->route_count; r++) {
+        memset(sum, 0, sizeof(*sum));
+        for (unsigned t = 0; t < options->thread_count; t++)
+            fg_histogram_merge(sum, &route_of(options, t, r)->latency_ns);
+        write_histogram(out, "request_duration_seconds", "route", route_name(options, r), sum);
+    }
+    family(out, "hop_duration_seconds", "histogram", "Time of requests in each hop.");
+    for (unsigned h = 0; h < FG_HOP_COUNT; h++) {
+        memset(sum, 0, sizeof(*sum));
+        for (unsigned t = 0; t < options->thread_count; t++)
+            fg_histogram_merge(sum, &fg_pipeline_metrics(options->pipeline, t)->hops[h]);
+        write_histogram(out, "hop_duration_seconds", "hop", fg_hop_name((enum fg_hop)h), sum);
+    }
+}
+
+static void write_gates(FILE *out, const struct fg_admin_options *options)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } families[] = {
+        {"backend_in_flight", "gauge", "Requests at the backend now."},
+        {"backend_concurrency_limit", "gauge", "Requests that may be at the backend at once."},
+        {"queue_depth", "gauge", "Requests that wait for a slot of the backend."},
+        {"queued_total", "counter", "Requests that ever waited for a slot."},
+        {"breaker_open", "gauge", "Circuit breaker: 0 closed, 0.5 half-open, 1 open."},
+        {"breaker_opened_total", "counter", "Times that the circuit breaker opened."},
+    };
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+        family(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < options->config->backend_count; i++) {
+            struct fg_gate_gauges gauges =
+                fg_gate_gauges(fg_pipeline_gate(options->pipeline, i), now_ns);
+            const double values[] = {gauges.in_flight,
+                                     gauges.limit,
+                                     gauges.queued,
+                                     (double)gauges.queued_total,
+                                     gauges.breaker == FG_BREAKER_OPEN        ? 1.0
+                                     : gauges.breaker == FG_BREAKER_HALF_OPEN ? 0.5
+                                                                              : 0.0,
+                                     (double)gauges.breaker_opened_total};
+            fprintf(out, "floodgate_%s{backend=\"%s\"} %.15g\n", families[f].name,
+                    options->config->backends[i].name, values[f]);
+        }
+    }
+}
+
+static void write_limits(FILE *out, const struct fg_admin_options *options)
+{
+    family(out, "rate_limit_decisions_total", "counter", "Decisions of the token buckets.");
+    for (size_t i = 0; i < options->config->rate_limit_count; i++) {
+        struct fg_rate_table_stats stats =
+            fg_rate_table_stats(fg_pipeline_rate_table(options->pipeline, i));
+        const char *name = options->config->rate_limits[i].name;
+        fprintf(out,
+                "floodgate_rate_limit_decisions_total{limit=\"%s\",decision=\"allowed\"} %" PRIu64
+                "\nfloodgate_rate_limit_decisions_total{limit=\"%s\",decision=\"refused\"} %" PRIu64
+                "\n",
+                name, stats.allowed_total, name, stats.refused_total);
+    }
+    struct fg_cache_store_stats cache = fg_cache_store_stats(fg_pipeline_cache(options->pipeline));
+    family(out, "cache_bytes", "gauge", "Bytes of cached objects.");
+    fprintf(out, "floodgate_cache_bytes %" PRIu64 "\n", cache.bytes);
+    family(out, "cache_objects", "gauge", "Cached objects.");
+    fprintf(out, "floodgate_cache_objects %" PRIu64 "\n", cache.objects);
+    family(out, "cache_evicted_total", "counter", "Objects evicted from the cache.");
+    fprintf(out, "floodgate_cache_evicted_total %" PRIu64 "\n", cache.evicted_total);
+}
+
+/* ---- backends: their JSON numbers, named by what they are ---- */
+
+static double number_at(const json_t *json, const char *group, const char *name)
+{
+    const json_t *inner = group == NULL ? json : json_object_get(json, group);
+    return json_number_value(json_object_get(inner, name));
+}
+
+static void write_summary(FILE *out, const char *name, const json_t *stats, const char *ms_group,
+                          const char *s_group)
+{
+    static const char *const keys[] = {"p50", "p90", "p99"};
+    static const char *const quantiles[] = {"0.5", "0.9", "0.99"};
+    for (unsigned i = 0; i < 3; i++)
+        fprintf(out, "floodgate_%s{quantile=\"%s\"} %.9g\n", name, quantiles[i],
+                number_at(stats, ms_group, keys[i]) / 1000);
+    fprintf(out, "floodgate_%s_sum %.9g\nfloodgate_%s_count %.15g\n", name,
+            number_at(stats, s_group, "sum"), name, number_at(stats, s_group, "count"));
+}
+
+static void write_inference(FILE *out, const json_t *stats)
+{
+    family(out, "ttft_seconds", "summary", "Time to first token.");
+    write_summary(out, "ttft_seconds", stats, "ttft_ms", "ttft_seconds");
+    family(out, "tpot_seconds", "summary", "Time per output token after the first.");
+    write_summary(out, "tpot_seconds", stats, "tpot_ms", "tpot_seconds");
+    family(out, "tokens_total", "counter", "Tokens by kind.");
+    fprintf(out, "floodgate_tokens_total{kind=\"prompt\"} %.15g\n",
+            number_at(stats, "tokens", "prompt"));
+    fprintf(out, "floodgate_tokens_total{kind=\"completion\"} %.15g\n",
+            number_at(stats, "tokens", "completion"));
+    family(out, "kv_blocks", "gauge", "KV blocks of the shared arena by state.");
+    fprintf(out, "floodgate_kv_blocks{state=\"used\"} %.15g\n",
+            number_at(stats, "kv", "blocks_used"));
+    fprintf(out, "floodgate_kv_blocks{state=\"free\"} %.15g\n",
+            number_at(stats, "kv", "blocks_free"));
+    size_t i;
+    const json_t *worker;
+    family(out, "worker_running", "gauge", "Sequences running in a worker.");
+    json_array_foreach(json_object_get(stats, "workers"), i, worker)
+        fprintf(out, "floodgate_worker_running{worker=\"%zu\"} %.15g\n", i,
+                number_at(worker, NULL, "running"));
+    family(out, "worker_starts_total", "counter", "Times that a worker was started.");
+    json_array_foreach(json_object_get(stats, "workers"), i, worker)
+        fprintf(out, "floodgate_worker_starts_total{worker=\"%zu\"} %.15g\n", i,
+                number_at(worker, NULL, "starts"));
+}
+
+static void write_orders(FILE *out, const json_t *stats)
+{
+    const char *name;
+    json_t *value;
+    family(out, "orders", "gauge", "Orders of the campaign by state.");
+    json_object_foreach(json_object_get(stats, "orders"), name, value)
+        fprintf(out, "floodgate_orders{state=\"%s\"} %.15g\n", name, json_number_value(value));
+    family(out, "stock_left", "gauge", "Stock left of an SKU.");
+    json_object_foreach(json_object_get(stats, "stock"), name, value)
+        fprintf(out, "floodgate_stock_left{sku=\"%s\"} %.15g\n", name, json_number_value(value));
+}
+
+static void write_backends(FILE *out, const struct fg_admin_options *options)
+{
+    for (size_t i = 0; i < options->config->backend_count; i++) {
+        struct fg_backend *backend = fg_pipeline_backend(options->pipeline, i);
+        enum fg_backend_kind kind = options->config->backends[i].kind;
+        json_t *stats = json_object();
+        backend->ops->stats(backend, stats);
+        if (kind == FG_BACKEND_INFERENCE)
+            write_inference(out, stats);
+        else if (kind == FG_BACKEND_ORDERS)
+            write_orders(out, stats);
+        json_decref(stats);
+    }
+}
+
+static void write_process(FILE *out, const struct fg_admin_options *options)
+{
+    struct rusage usage;
+    uint64_t open = 0, accepted = 0;
+    for (unsigned t = 0; t < options->thread_count; t++) {
+        const struct fg_net_stats *net = fg_net_stats(options->nets[t]);
+        open += fg_counter_get(&net->open);
+        accepted += fg_counter_get(&net->accepted);
+    }
+    getrusage(RUSAGE_SELF, &usage);
+    family(out, "connections", "gauge", "Open client connections.");
+    fprintf(out, "floodgate_connections %" PRIu64 "\n", open);
+    family(out, "connections_accepted_total", "counter", "Client connections ever accepted.");
+    fprintf(out, "floodgate_connections_accepted_total %" PRIu64 "\n", accepted);
+    family(out, "process_cpu_seconds_total", "counter", "CPU time of the gateway process.");
+    fprintf(out, "floodgate_process_cpu_seconds_total %.6f\n",
+            (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
+    family(out, "loop_lag_seconds", "gauge", "Smoothed lateness of timers, by event loop.");
+    for (unsigned t = 0; t < options->thread_count; t++)
+        fprintf(out, "floodgate_loop_lag_seconds{loop=\"%u\"} %.9f\n", t,
+                (double)fg_loop_lag_ns(options->loops[t]) / 1e9);
+}
+
+char *fg_admin_metrics(const struct fg_admin_options *options, size_t *len)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, len);
+    struct fg_histogram *sum = malloc(sizeof(*sum));
+    if (out == NULL || sum == NULL) {
+        if (out != NULL)
+            fclose(out);
+        free(text);
+        free(sum);
+        return NULL;
+    }
+    write_routes(out, options);
+    write_latencies(out, options, sum);
+    write_gates(out, options);
+    write_limits(out, options);
+    write_backends(out, options);
+    write_process(out, options);
+    free(sum);
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}

@@ -1,0 +1,335 @@
+/*
+ * stats.c: sum the loops' counters and ask gates, tables, cache and backends for theirs.
+ * Thread   the admin loop.
+ * Memory   one scratch histogram a call; the JSON belongs to the caller.
+ */
+#include "stats.h"
+
+#include "base/clock.h"
+#include "pipeline/room_shared.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void put(json_t *into, const char *name, uint64_t value)
+{
+    json_object_set_new(into, name, json_integer((json_int_t)value));
+}
+
+static void put_seconds(json_t *into, const char *name, uint64_t ns)
+{
+    json_object_set_new(into, name, json_real((double)ns / 1e9));
+}
+
+static json_t *histogram_json(const struct fg_histogram *histogram)
+{
+    json_t *json = json_object();
+    put(json, "count", fg_counter_get(&histogram->count));
+    put_seconds(json, "sum", fg_counter_get(&histogram->sum));
+    put_seconds(json, "p50", fg_histogram_quantile(histogram, 5000));
+    put_seconds(json, "p90", fg_histogram_quantile(histogram, 9000));
+    put_seconds(json, "p99", fg_histogram_quantile(histogram, 9900));
+    put_seconds(json, "p999", fg_histogram_quantile(histogram, 9990));
+    return json;
+}
+
+/* ---- routes ---- */
+
+struct route_sum {
+    uint64_t requests;
+    uint64_t by_class[6];
+    uint64_t aborted;
+    uint64_t refused[FG_REFUSED_COUNT];
+    uint64_t cache[FG_CACHE_RESULT_COUNT];
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+};
+
+static void add_route(struct route_sum *sum, const struct fg_route_metrics *metrics)
+{
+    sum->requests += fg_counter_get(&metrics->requests);
+    for (unsigned i = 0; i < 6; i++)
+        sum->by_class[i] += fg_counter_get(&metrics->by_class[i]);
+    sum->aborted += fg_counter_get(&metrics->aborted);
+    for (unsigned i = 0; i < FG_REFUSED_COUNT; i++)
+        sum->refused[i] += fg_counter_get(&metrics->refused[i]);
+    for (unsigned i = 0; i < FG_CACHE_RESULT_COUNT; i++)
+        sum->cache[i] += fg_counter_get(&metrics->cache[i]);
+    sum->bytes_in += fg_counter_get(&metrics->bytes_in);
+    sum->bytes_out += fg_counter_get(&metrics->bytes_out);
+}
+
+static json_t *classes_json(const uint64_t by_class[6])
+{
+    static const char *const names[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    json_t *json = json_object();
+    for (unsigned i = 0; i < 6; i++)
+        put(json, names[i], by_class[i]);
+    return json;
+}
+
+static json_t *refused_json(const uint64_t refused[FG_REFUSED_COUNT])
+{
+    json_t *json = json_object();
+    for (unsigned i = 0; i < FG_REFUSED_COUNT; i++)
+        put(json, fg_refused_name((enum fg_refused)i), refused[i]);
+    return json;
+}
+
+static json_t *cache_results_json(const uint64_t results[FG_CACHE_RESULT_COUNT])
+{
+    json_t *json = json_object();
+    for (unsigned i = FG_CACHE_RESULT_HIT; i < FG_CACHE_RESULT_COUNT; i++)
+        put(json, fg_cache_result_name((enum fg_cache_result)i), results[i]);
+    return json;
+}
+
+static json_t *route_json(const struct route_sum *sum, const struct fg_histogram *latency)
+{
+    json_t *json = json_object();
+    put(json, "requests", sum->requests);
+    json_object_set_new(json, "by_class", classes_json(sum->by_class));
+    put(json, "aborted", sum->aborted);
+    json_object_set_new(json, "refused", refused_json(sum->refused));
+    json_object_set_new(json, "cache", cache_results_json(sum->cache));
+    put(json, "bytes_in", sum->bytes_in);
+    put(json, "bytes_out", sum->bytes_out);
+    json_object_set_new(json, "latency_s", histogram_json(latency));
+    return json;
+}
+
+static json_t *routes_json(const struct fg_admin_options *options, struct route_sum *total)
+{
+    json_t *routes = json_object();
+    size_t count = options->config->route_count;
+    struct fg_histogram *latency = malloc(sizeof(*latency));
+    for (size_t r = 0; r <= count && latency != NULL; r++) {
+        struct route_sum sum = {0};
+        memset(latency, 0, sizeof(*latency));
+        for (unsigned t = 0; t < options->thread_count; t++) {
+            const struct fg_route_metrics *metrics =
+                &fg_pipeline_metrics(options->pipeline, t)->routes[r];
+            add_route(&sum, metrics);
+            add_route(total, metrics);
+            fg_histogram_merge(latency, &metrics->latency_ns);
+        }
+        json_object_set_new(routes, r == count ? "unmatched" : options->config->routes[r].name,
+                            route_json(&sum, latency));
+    }
+    free(latency);
+    return routes;
+}
+
+/* ---- gateway ---- */
+
+static json_t *connections_json(const struct fg_admin_options *options)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } fields[] = {
+        {"open", offsetof(struct fg_net_stats, open)},
+        {"accepted", offsetof(struct fg_net_stats, accepted)},
+        {"refused_limit", offsetof(struct fg_net_stats, refused_limit)},
+        {"refused_overload", offsetof(struct fg_net_stats, refused_overload)},
+        {"handshakes_ok", offsetof(struct fg_net_stats, handshakes_ok)},
+        {"handshakes_failed", offsetof(struct fg_net_stats, handshakes_failed)},
+        {"handshakes_resumed", offsetof(struct fg_net_stats, handshakes_resumed)},
+        {"timeouts", offsetof(struct fg_net_stats, timeouts)},
+        {"protocol_errors", offsetof(struct fg_net_stats, protocol_errors)},
+        {"h2_connections", offsetof(struct fg_net_stats, h2_connections)},
+        {"requests_h1", offsetof(struct fg_net_stats, requests_h1)},
+        {"requests_h2", offsetof(struct fg_net_stats, requests_h2)},
+        {"bytes_read", offsetof(struct fg_net_stats, bytes_read)},
+        {"bytes_written", offsetof(struct fg_net_stats, bytes_written)},
+        {"reads", offsetof(struct fg_net_stats, reads)},
+        {"writes", offsetof(struct fg_net_stats, writes)},
+    };
+    json_t *json = json_object();
+    for (size_t f = 0; f < sizeof(fields) / sizeof(fields[0]); f++) {
+        uint64_t sum = 0;
+        for (unsigned t = 0; t < options->thread_count; t++) {
+            const char *stats = (const char *)fg_net_stats(options->nets[t]);
+            sum +=
+                fg_counter_get((const struct fg_counter *)(const void *)(stats + fields[f].offset));
+        }
+        put(json, fields[f].name, sum);
+    }
+    return json;
+}
+
+static json_t *hops_json(const struct fg_admin_options *options)
+{
+    json_t *hops = json_object();
+    struct fg_histogram *sum = malloc(sizeof(*sum));
+    for (unsigned h = 0; h < FG_HOP_COUNT && sum != NULL; h++) {
+        memset(sum, 0, sizeof(*sum));
+        for (unsigned t = 0; t < options->thread_count; t++)
+            fg_histogram_merge(sum, &fg_pipeline_metrics(options->pipeline, t)->hops[h]);
+        json_object_set_new(hops, fg_hop_name((enum fg_hop)h), histogram_json(sum));
+    }
+    free(sum);
+    return hops;
+}
+
+static json_t *gateway_json(const struct fg_admin_options *options, const struct route_sum *total)
+{
+    uint64_t active = 0;
+    for (unsigned t = 0; t < options->thread_count; t++)
+        active += fg_counter_get(&fg_pipeline_metrics(options->pipeline, t)->active);
+    json_t *requests = json_object();
+    put(requests, "total", total->requests);
+    put(requests, "active", active);
+    json_object_set_new(requests, "by_class", classes_json(total->by_class));
+    put(requests, "aborted", total->aborted);
+    json_object_set_new(requests, "refused", refused_json(total->refused));
+    json_t *gateway = json_object();
+    json_object_set_new(gateway, "version", json_string(FG_VERSION));
+    put(gateway, "threads", options->thread_count);
+    json_object_set_new(gateway, "connections", connections_json(options));
+    json_object_set_new(gateway, "requests", requests);
+    json_object_set_new(gateway, "hops_s", hops_json(options));
+    return gateway;
+}
+
+/* ---- policies, cache, process ---- */
+
+static json_t *rate_limits_json(const struct fg_admin_options *options)
+{
+    json_t *json = json_object();
+    for (size_t i = 0; i < options->config->rate_limit_count; i++) {
+        struct fg_rate_table_stats stats =
+            fg_rate_table_stats(fg_pipeline_rate_table(options->pipeline, i));
+        json_t *one = json_object();
+        put(one, "keys", stats.entries);
+        put(one, "evictions", stats.evictions);
+        put(one, "allowed", stats.allowed_total);
+        put(one, "refused", stats.refused_total);
+        json_object_set_new(json, options->config->rate_limits[i].name, one);
+    }
+    return json;
+}
+
+static json_t *rooms_json(const struct fg_admin_options *options)
+{
+    json_t *json = json_object();
+    for (size_t i = 0; i < options->config->route_count; i++) {
+        struct fg_room *room = fg_pipeline_room(options->pipeline, i);
+        if (room == NULL)
+            continue;
+        struct fg_room_stats stats = fg_room_stats(room, fg_clock_monotonic_ns());
+        json_t *one = json_object();
+        put(one, "waiting", stats.waiting);
+        put(one, "direct", stats.direct_total);
+        put(one, "full", stats.full_total);
+        put(one, "issued", stats.issued_total);
+        json_object_set_new(json, options->config->routes[i].name, one);
+    }
+    return json;
+}
+
+static json_t *policies_json(const struct fg_admin_options *options)
+{
+    json_t *policies = json_object();
+    json_t *gates = json_object();
+    for (size_t i = 0; i < options->config->backend_count; i++)
+        json_object_set_new(
+            gates, options->config->backends[i].name,
+            fg_gate_stats(fg_pipeline_gate(options->pipeline, i), fg_clock_monotonic_ns()));
+    json_object_set_new(policies, "rate_limits", rate_limits_json(options));
+    json_object_set_new(policies, "waiting_rooms", rooms_json(options));
+    json_object_set_new(policies, "backends", gates);
+    json_object_set_new(policies, "overload",
+                        fg_overload_shared_stats(fg_pipeline_overload(options->pipeline)));
+    return policies;
+}
+
+static json_t *cache_json(const struct fg_admin_options *options, const struct route_sum *total)
+{
+    struct fg_cache_store_stats stats = fg_cache_store_stats(fg_pipeline_cache(options->pipeline));
+    json_t *cache = json_object();
+    put(cache, "objects", stats.objects);
+    put(cache, "bytes", stats.bytes);
+    put(cache, "bytes_max", stats.bytes_max);
+    put(cache, "stored", stats.stored_total);
+    put(cache, "evicted", stats.evicted_total);
+    put(cache, "gzip_variants", stats.gzip_total);
+    json_object_set_new(cache, "results", cache_results_json(total->cache));
+    return cache;
+}
+
+static uint64_t microseconds(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+static json_t *process_json(const struct fg_admin_options *options)
+{
+    json_t *process = json_object();
+    struct rusage usage;
+    put(process, "pid", (uint64_t)getpid());
+    getrusage(RUSAGE_SELF, &usage);
+    put_seconds(process, "cpu_user_s", microseconds(usage.ru_utime) * 1000);
+    put_seconds(process, "cpu_system_s", microseconds(usage.ru_stime) * 1000);
+    put(process, "rss_peak_bytes", (uint64_t)usage.ru_maxrss * 1024);
+    uint64_t lag_ns = 0;
+    for (unsigned t = 0; t < options->thread_count; t++) {
+        uint64_t one_ns = fg_loop_lag_ns(options->loops[t]);
+        lag_ns = one_ns > lag_ns ? one_ns : lag_ns;
+    }
+    put_seconds(process, "loop_lag_s", lag_ns);
+    put_seconds(process, "uptime_s", fg_clock_monotonic_ns() - options->started_ns);
+    put(process, "time_ms", fg_clock_wall_ns() / FG_MS);
+    return process;
+}
+
+/* ---- all of it ---- */
+
+/* "orders" and "inference" have a group of their own; clusters and static roots share one. */
+static void add_backends(json_t *stats, const struct fg_admin_options *options)
+{
+    json_t *others = json_object();
+    for (size_t i = 0; i < options->config->backend_count; i++) {
+        struct fg_backend *backend = fg_pipeline_backend(options->pipeline, i);
+        enum fg_backend_kind kind = options->config->backends[i].kind;
+        json_t *one = json_object();
+        backend->ops->stats(backend, one);
+        if (kind == FG_BACKEND_ORDERS)
+            json_object_set_new(stats, "orders", one);
+        else if (kind == FG_BACKEND_INFERENCE)
+            json_object_set_new(stats, "inference", one);
+        else
+            json_object_set_new(others, backend->name, one);
+    }
+    json_object_set_new(stats, "backends", others);
+}
+
+json_t *fg_admin_stats(const struct fg_admin_options *options)
+{
+    struct route_sum total = {0};
+    json_t *stats = json_object();
+    json_t *routes = routes_json(options, &total);
+    json_object_set_new(stats, "gateway", gateway_json(options, &total));
+    json_object_set_new(stats, "routes", routes);
+    json_object_set_new(stats, "policies", policies_json(options));
+    json_object_set_new(stats, "cache", cache_json(options, &total));
+    add_backends(stats, options);
+    json_object_set_new(stats, "process", process_json(options));
+    return stats;
+}
+
+bool fg_admin_is_ready(const struct fg_admin_options *options, const char **backend,
+                       const char **why)
+{
+    for (size_t i = 0; i < options->config->backend_count; i++) {
+        struct fg_backend *one = fg_pipeline_backend(options->pipeline, i);
+        if (!one->ops->is_ready(one, why)) {
+            *backend = one->name;
+            return false;
+        }
+    }
+    return true;
+}
