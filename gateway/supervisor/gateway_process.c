@@ -1,0 +1,342 @@
+/*
+ * gateway_process.c: build everything in order, run, take it down in the reverse order.
+ *
+ *    helper pool -> backends -> pipeline -> loops (thread parts, nets) -> admin -> ready
+ *
+ * A loop is taken down on its own thread: drain its connections, stop, close its part.
+ */
+#include "gateway_process.h"
+
+#include "admin/admin.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "inference/api/inference_backend.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "orders/orders.h"
+#include "pipeline/pipeline.h"
+#include "proxy/proxy.h"
+#include "static/static_files.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct gateway;
+
+/* One thread with a loop on it. */
+struct loop_thread {
+    pthread_t thread;
+    struct gateway *gateway;
+    unsigned index;
+    bool has_thread;
+    struct fg_loop *loop;
+    struct fg_net *net;
+    struct fg_pipeline_thread *pipeline_thread;
+    struct fg_message drain_message;
+    bool is_open; /* written before `opened` is posted */
+    struct fg_error error;
+};
+
+struct gateway {
+    const struct fg_gateway_options *options;
+    struct fg_helper_pool *helper;
+    struct fg_pipeline *pipeline;
+    struct fg_admin *admin;
+    struct fg_tls_context **tls; /* by listener; NULL for plain ones */
+    unsigned thread_count;
+    struct loop_thread *threads;
+    pthread_barrier_t phase;
+    bool is_up; /* main's decision; read by the loops after the second phase */
+    uint64_t drain_deadline_ns;
+};
+
+static void print_error(const struct fg_error *error)
+{
+    char text[1024];
+    fg_error_format(error, text, sizeof(text));
+    fprintf(stderr, "floodgate: %s\n", text);
+}
+
+/* ---- backends ---- */
+
+static struct fg_backend *create_backend(const struct fg_gateway_options *options,
+                                         const struct fg_backend_conf *conf, struct fg_error *error)
+{
+    const struct fg_config *config = options->config;
+    switch (conf->kind) {
+    case FG_BACKEND_STATIC:
+        return fg_static_create(conf->name, &conf->files, error);
+    case FG_BACKEND_CLUSTER:
+        return fg_proxy_create(conf->name, &conf->cluster, options->sockets->thread_count, error);
+    case FG_BACKEND_ORDERS:
+        return fg_orders_create(conf->name, &config->orders, error);
+    case FG_BACKEND_INFERENCE:
+        return fg_inference_create(conf->name, &config->inference, options->arena,
+                                   (const char *const *)options->sockets->worker_paths, error);
+    }
+    return NULL;
+}
+
+static bool create_pipeline(struct gateway *gateway, struct fg_error *error)
+{
+    const struct fg_config *config = gateway->options->config;
+    struct fg_backend **backends = calloc(config->backend_count + 1, sizeof(*backends));
+    size_t made = 0;
+    while (backends != NULL && made < config->backend_count) {
+        backends[made] = create_backend(gateway->options, &config->backends[made], error);
+        if (backends[made] == NULL)
+            break;
+        made++;
+    }
+    if (backends != NULL && made == config->backend_count)
+        gateway->pipeline =
+            fg_pipeline_create(config, backends, gateway->helper, gateway->thread_count, error);
+    else
+        while (made-- > 0)
+            backends[made]->ops->destroy(backends[made]);
+    free(backends);
+    return gateway->pipeline != NULL;
+}
+
+static bool create_tls(struct gateway *gateway, struct fg_error *error)
+{
+    const struct fg_config *config = gateway->options->config;
+    gateway->tls = calloc(config->listener_count + 1, sizeof(struct fg_tls_context *));
+    for (size_t i = 0; gateway->tls != NULL && i < config->listener_count; i++) {
+        if (config->listeners[i].kind != FG_LISTENER_TLS)
+            continue;
+        gateway->tls[i] = fg_tls_context_create(&config->listeners[i], error);
+        if (gateway->tls[i] == NULL)
+            return false;
+    }
+    return gateway->tls != NULL;
+}
+
+/* ---- a loop thread ---- */
+
+static bool may_accept(void *ctx)
+{
+    return fg_overload_shared_accepts_connections(fg_pipeline_overload(ctx));
+}
+
+static bool may_keep_alive(void *ctx)
+{
+    return fg_overload_shared_keeps_alive(fg_pipeline_overload(ctx));
+}
+
+static bool open_loop(struct loop_thread *self)
+{
+    struct gateway *gateway = self->gateway;
+    const struct fg_config *config = gateway->options->config;
+    size_t chunks = config->limits.arena_bytes_max / gateway->thread_count / FG_ARENA_CHUNK_BYTES;
+    fg_error_set(&self->error, "not enough memory or file descriptors for an event loop");
+    self->loop = fg_loop_create(self->index, chunks);
+    if (self->loop == NULL)
+        return false;
+    self->pipeline_thread = fg_pipeline_thread_open(gateway->pipeline, self->loop, &self->error);
+    if (self->pipeline_thread == NULL)
+        return false;
+    self->net = fg_net_create(&(struct fg_net_options){.loop = self->loop,
+                                                       .limits = &config->limits,
+                                                       .thread_count = gateway->thread_count,
+                                                       .handler = &fg_pipeline_handler,
+                                                       .handler_ctx = self->pipeline_thread,
+                                                       .may_accept = may_accept,
+                                                       .may_keep_alive = may_keep_alive,
+                                                       .hook_ctx = gateway->pipeline});
+    if (self->net == NULL)
+        return false;
+    const struct fg_sockets *sockets = gateway->options->sockets;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        int fd = sockets->listeners[i * gateway->thread_count + self->index];
+        if (fg_net_listen(self->net, fd, &config->listeners[i], gateway->tls[i]) != FG_OK)
+            return false;
+    }
+    return true;
+}
+
+/* All loop threads and main pass each of the phases together. */
+static void meet(struct gateway *gateway)
+{
+    pthread_barrier_wait(&gateway->phase);
+}
+
+static void close_loop(struct loop_thread *self)
+{
+    if (self->loop != NULL)
+        fg_mailbox_drain(fg_loop_mailbox(self->loop)); /* the helpers' last replies */
+    if (self->net != NULL)
+        fg_net_destroy(self->net);
+    fg_pipeline_thread_close(self->pipeline_thread);
+    fg_loop_destroy(self->loop);
+}
+
+static void *run_loop_thread(void *arg)
+{
+    struct loop_thread *self = arg;
+    self->is_open = open_loop(self);
+    meet(self->gateway); /* main looks at is_open */
+    meet(self->gateway); /* main has decided, and set up the admin */
+    if (self->gateway->is_up)
+        fg_loop_run(self->loop);
+    meet(self->gateway); /* all loops are drained */
+    meet(self->gateway); /* nobody else looks at us any more: the admin and the helpers are gone */
+    close_loop(self);
+    return NULL;
+}
+
+static void on_drained(void *ctx)
+{
+    struct loop_thread *self = ctx;
+    fg_loop_stop(self->loop);
+}
+
+static void run_drain(struct fg_message *message)
+{
+    struct loop_thread *self = FG_CONTAINER_OF(message, struct loop_thread, drain_message);
+    fg_net_drain(self->net, self->gateway->drain_deadline_ns, on_drained, self);
+}
+
+/* ---- the process ---- */
+
+static bool start_loops(struct gateway *gateway, struct fg_error *error)
+{
+    gateway->threads = calloc(gateway->thread_count, sizeof(*gateway->threads));
+    if (gateway->threads == NULL ||
+        pthread_barrier_init(&gateway->phase, NULL, gateway->thread_count + 1) != 0) {
+        fg_error_set(error, "not enough memory for %u event loops", gateway->thread_count);
+        return false;
+    }
+    for (unsigned i = 0; i < gateway->thread_count; i++) {
+        struct loop_thread *self = &gateway->threads[i];
+        self->gateway = gateway;
+        self->index = i;
+        self->drain_message.run = run_drain;
+        /* Without all of them the barrier would never open; a thread is not much to ask at start.
+         */
+        if (pthread_create(&self->thread, NULL, run_loop_thread, self) != 0)
+            abort();
+    }
+    meet(gateway);
+    for (unsigned i = 0; i < gateway->thread_count; i++) {
+        if (!gateway->threads[i].is_open) {
+            *error = gateway->threads[i].error;
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct fg_admin *start_admin(struct gateway *gateway, struct fg_error *error)
+{
+    struct fg_net **nets = calloc(gateway->thread_count, sizeof(struct fg_net *));
+    struct fg_loop **loops = calloc(gateway->thread_count, sizeof(struct fg_loop *));
+    struct fg_admin *admin = NULL;
+    for (unsigned i = 0; nets != NULL && loops != NULL && i < gateway->thread_count; i++) {
+        nets[i] = gateway->threads[i].net;
+        loops[i] = gateway->threads[i].loop;
+    }
+    if (nets != NULL && loops != NULL)
+        admin =
+            fg_admin_start(&(struct fg_admin_options){.config = gateway->options->config,
+                                                      .listen_fd = gateway->options->sockets->admin,
+                                                      .pipeline = gateway->pipeline,
+                                                      .nets = nets,
+                                                      .loops = loops,
+                                                      .thread_count = gateway->thread_count,
+                                                      .started_ns = fg_clock_monotonic_ns()},
+                           error);
+    free(nets);
+    free(loops);
+    return admin;
+}
+
+static void wait_for_stop(void)
+{
+    sigset_t stop;
+    int signal_number = 0;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    sigwait(&stop, &signal_number);
+    fg_log(FG_LOG_INFO, "drain_started", "signal=%d", signal_number);
+}
+
+static void tell_ready(int ready_fd)
+{
+    if (ready_fd == -1)
+        return;
+    ssize_t written = write(ready_fd, "r", 1);
+    (void)written;
+    close(ready_fd);
+}
+
+static void take_down(struct gateway *gateway)
+{
+    if (gateway->threads != NULL) {
+        for (unsigned i = 0; i < gateway->thread_count; i++)
+            pthread_join(gateway->threads[i].thread, NULL);
+        pthread_barrier_destroy(&gateway->phase);
+    }
+    fg_pipeline_destroy(gateway->pipeline);
+    for (size_t i = 0; gateway->tls != NULL && i < gateway->options->config->listener_count; i++)
+        fg_tls_context_destroy(gateway->tls[i]);
+    free(gateway->tls);
+    free(gateway->threads);
+}
+
+static void serve(struct gateway *gateway)
+{
+    const struct fg_config *config = gateway->options->config;
+    tell_ready(gateway->options->ready_fd);
+    wait_for_stop();
+    fg_admin_set_draining(gateway->admin);
+    gateway->drain_deadline_ns = fg_clock_monotonic_ns() + config->limits.drain_timeout_ns;
+    for (unsigned i = 0; i < gateway->thread_count; i++)
+        fg_mailbox_post(fg_loop_mailbox(gateway->threads[i].loop),
+                        &gateway->threads[i].drain_message);
+}
+
+int fg_gateway_process_run(const struct fg_gateway_options *options)
+{
+    const struct fg_config *config = options->config;
+    struct gateway gateway = {.options = options, .thread_count = options->sockets->thread_count};
+    struct fg_error error = {.file = "", .line = 0};
+    sigset_t all;
+    /* Blocked in every thread; the main thread takes them with sigwait. */
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGABRT);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    fg_error_set(&error, "not enough memory to start");
+    gateway.helper =
+        fg_helper_pool_create(config->limits.helper_threads, config->limits.helper_jobs_max);
+    gateway.is_up = gateway.helper != NULL && create_tls(&gateway, &error) &&
+                    create_pipeline(&gateway, &error) && start_loops(&gateway, &error);
+    if (gateway.is_up)
+        gateway.admin = start_admin(&gateway, &error);
+    gateway.is_up = gateway.is_up && gateway.admin != NULL;
+    if (gateway.threads != NULL)
+        meet(&gateway);
+    if (gateway.is_up)
+        serve(&gateway);
+    else
+        print_error(&error);
+    if (gateway.threads != NULL)
+        meet(&gateway);
+    fg_admin_stop(gateway.admin);
+    fg_helper_pool_destroy(gateway.helper);
+    if (gateway.threads != NULL)
+        meet(&gateway);
+    take_down(&gateway);
+    return gateway.is_up ? 0 : 2;
+}

@@ -1,0 +1,31 @@
+/*
+ * gateway_process.h: the process that serves clients: event loops, pipeline, backends, admin
+ * server.
+ *
+ *    main thread      waits for SIGTERM; then drains
+ *    loop 0 .. N-1    clients, upstreams, Redis, worker channels; share nothing but what is _shared
+ *    admin loop       the admin listener, and the overload samples
+ *    helpers          file reads, compression
+ */
+#ifndef FG_SUPERVISOR_GATEWAY_PROCESS_H
+#define FG_SUPERVISOR_GATEWAY_PROCESS_H
+
+#include "config/config.h"
+#include "supervisor/sockets.h"
+
+struct fg_kv_arena;
+
+struct fg_gateway_options {
+    const struct fg_config *config;
+    const struct fg_sockets *sockets;
+    struct fg_kv_arena *arena; /* NULL without inference */
+    int ready_fd;              /* one byte is written and the fd closed once clients are served */
+};
+
+/*
+ * Serves until SIGTERM or SIGINT, then drains for at most limits.drain_timeout. Returns the exit
+ * code: 0, or 2 with one line on stderr when it could not start.
+ */
+int fg_gateway_process_run(const struct fg_gateway_options *options);
+
+#endif

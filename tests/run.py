@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Run the steps of the test suite in order and add up what passed.
+
+  run.py [--list] [STEP ...]
+
+A step builds what it needs below build/ and reports how many of its tests passed, failed and were
+skipped. A step that cannot even start counts as one failure. Output of failing tests is shown; the
+last line of all is "N passed, N failed" (", N skipped" where there were some).
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+FUZZ_SECONDS = int(os.environ.get("FG_FUZZ_SECONDS", "10"))
+JOBS = str(os.cpu_count() or 2)
+
+
+class Result:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, name, status, detail=""):
+        if status == "ok":
+            self.passed += 1
+        elif status == "skip":
+            self.skipped += 1
+            print(f"  SKIPPED {name}: {detail}", flush=True)
+        else:
+            self.failed += 1
+            print(f"  FAILED {name}\n{indent(detail)}", flush=True)
+
+
+def indent(text, limit=6000):
+    return "\n".join("    " + line for line in text[-limit:].splitlines())
+
+
+def run(command, **kwargs):
+    kwargs.setdefault("cwd", ROOT)
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, **kwargs)
+
+
+def configure(name, *options, env=None):
+    """A build folder with these options; True when it is ready to build."""
+    folder = BUILD / name
+    if not (folder / "build.ninja").exists():
+        done = run(["meson", "setup", str(folder), *options], env={**os.environ, **(env or {})})
+        if done.returncode != 0:
+            print(indent(done.stdout + done.stderr), flush=True)
+            return False
+    return True
+
+
+def build(name, *targets):
+    done = run(["ninja", "-C", str(BUILD / name), "-j", JOBS, *targets])
+    if done.returncode != 0:
+        print(indent(done.stdout + done.stderr), flush=True)
+    return done.returncode == 0
+
+
+def meson_tests(result, name, *selection):
+    """Run meson tests of a build folder and count each."""
+    folder = BUILD / name
+    log = folder / "meson-logs" / "testlog.json"
+    log.unlink(missing_ok=True)
+    run(["meson", "test", "-C", str(folder), "--no-rebuild", "--print-errorlogs",
+         "--num-processes", JOBS, "--timeout-multiplier", "4", *selection],
+        env={**os.environ, **SANITIZER_ENV})
+    if not log.exists():
+        result.add(f"{name}: meson test", "failed", "no tests ran")
+        return
+    for line in log.read_text().splitlines():
+        test = json.loads(line)
+        status = {"OK": "ok", "SKIP": "skip", "EXPECTEDFAIL": "ok"}.get(test["result"], "failed")
+        output = test.get("stdout", "") + test.get("stderr", "")
+        result.add(f"{name}: {test['name']}", status, f"{test['result']}\n{output}")
+        for line_out in output.splitlines():
+            if "SKIPPED:" in line_out:
+                print(f"  {test['name']}: {line_out.strip()}", flush=True)
+
+
+SANITIZER_ENV = {
+    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:abort_on_error=0:exitcode=99",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=99",
+    "LSAN_OPTIONS": "exitcode=99:print_suppressions=0",
+}
+
+
+def step_tidy(result):
+    """Layout rules that the compiler does not check, and formatting."""
+    done = run(["/usr/bin/python3", "tests/tidy/tidy.py"])
+    for line in done.stdout.splitlines():
+        if line.startswith("ok "):
+            result.add(line[3:], "ok")
+        elif line.startswith("not ok "):
+            result.add(line[7:], "failed")
+    if done.returncode not in (0, 1):
+        result.add("tidy", "failed", done.stdout + done.stderr)
+
+
+def step_unit(result):
+    """Unit tests and the fuzz corpora under the address and undefined-behaviour sanitisers (gcc)."""
+    if not configure("asan", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dtests=enabled",
+                     "-Doptimization=1") or not build("asan"):
+        result.add("asan build", "failed", "see above")
+        return
+    result.add("asan build, warnings are errors", "ok")
+    meson_tests(result, "asan")
+
+
+def step_threads(result):
+    """What has threads, under the thread sanitiser."""
+    if not configure("tsan", "-Db_sanitize=thread", "-Db_lundef=false", "-Dtests=enabled",
+                     "-Doptimization=1") or not build("tsan"):
+        result.add("tsan build", "failed", "see above")
+        return
+    result.add("tsan build", "ok")
+    meson_tests(result, "tsan", "--suite", "threads")
+
+
+def step_fuzz(result):
+    """Each fuzz target for a short time (libFuzzer, clang), also a second compiler for all warnings."""
+    if not configure("fuzz", "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dfuzzing=true",
+                     "-Dwerror=true", "-Dtests=enabled", "-Doptimization=1",
+                     env={"CC": "clang"}) or not build("fuzz"):
+        result.add("clang build", "failed", "see above")
+        return
+    result.add("clang build, warnings are errors", "ok")
+    targets = sorted(p for p in (BUILD / "fuzz" / "tests" / "fuzz").glob("fuzz_*")
+                     if p.is_file() and os.access(p, os.X_OK))
+    for target in targets:
+        name = target.name.removeprefix("fuzz_")
+        work = BUILD / "fuzz" / "work" / name
+        work.mkdir(parents=True, exist_ok=True)
+        seeds = [str(ROOT / "tests/fuzz" / kind / name) for kind in ("corpus", "regression")
+                 if (ROOT / "tests/fuzz" / kind / name).is_dir()]
+        done = run([str(target), f"-max_total_time={FUZZ_SECONDS}", "-rss_limit_mb=3000", "-timeout=20",
+                    "-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={work}/crash-",
+                    str(work), *seeds], env={**os.environ, **SANITIZER_ENV})
+        result.add(f"fuzz {name}, {FUZZ_SECONDS} s", "ok" if done.returncode == 0 else "failed",
+                   done.stdout + done.stderr)
+
+
+def pytest(result, label, binary, selection, env=None):
+    report = BUILD / f"{label}.xml"
+    report.unlink(missing_ok=True)
+    done = run(["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
+                *selection], env={**os.environ, **SANITIZER_ENV, **(env or {}), "FG_BINARY": str(binary)})
+    if not report.exists():
+        result.add(label, "failed", done.stdout + done.stderr)
+        return
+    for case in xml.etree.ElementTree.parse(report).iter("testcase"):
+        name = f"{label}: {case.get('classname')}::{case.get('name')}"
+        bad = next((child for child in case if child.tag in ("failure", "error")), None)
+        skipped = next((child for child in case if child.tag == "skipped"), None)
+        if bad is not None:
+            result.add(name, "failed", bad.text or "")
+        elif skipped is not None:
+            result.add(name, "skip", skipped.get("message") or "")
+        else:
+            result.add(name, "ok")
+
+
+def step_integration(result):
+    """The real binary (with sanitisers) with real Redis and real clients."""
+    if not configure("asan", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dtests=enabled",
+                     "-Doptimization=1") or not build("asan"):
+        result.add("asan build", "failed", "see above")
+        return
+    pytest(result, "integration", BUILD / "asan/gateway/floodgate", ["tests/integration"])
+
+
+def step_races(result):
+    """The real binary under the thread sanitiser, with the tests that load it from many sides."""
+    if not configure("tsan", "-Db_sanitize=thread", "-Db_lundef=false", "-Dtests=enabled",
+                     "-Doptimization=1") or not build("tsan"):
+        result.add("tsan build", "failed", "see above")
+        return
+    pytest(result, "races", BUILD / "tsan/gateway/floodgate", ["tests/integration", "-m", "races"])
+
+
+def step_browser(result):
+    """The pages in Chromium."""
+    folder = ROOT / "tests/integration/browser"
+    if not configure("asan", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dtests=enabled",
+                     "-Doptimization=1") or not build("asan"):
+        result.add("asan build", "failed", "see above")
+        return
+    modules = BUILD / "browser"
+    modules.mkdir(parents=True, exist_ok=True)
+    if not (modules / "node_modules/playwright-core").is_dir():
+        (modules / "package.json").write_text((folder / "package.json").read_text())
+        done = run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"], cwd=modules)
+        if done.returncode != 0:
+            result.add("browser: npm install", "failed", done.stdout + done.stderr)
+            return
+    pytest(result, "browser", BUILD / "asan/gateway/floodgate", ["tests/integration/browser"],
+           env={"FG_NODE_MODULES": str(modules / "node_modules")})
+
+
+STEPS = {
+    "tidy": step_tidy,
+    "unit": step_unit,
+    "integration": step_integration,
+    "browser": step_browser,
+    "threads": step_threads,
+    "races": step_races,
+    "fuzz": step_fuzz,
+}
+
+
+def main():
+    if "--list" in sys.argv:
+        for name, step in STEPS.items():
+            print(f"{name:12} {step.__doc__}")
+        return 0
+    chosen = sys.argv[1:] or list(STEPS)
+    unknown = [name for name in chosen if name not in STEPS]
+    if unknown:
+        print(f"no such step: {', '.join(unknown)}; expected {', '.join(STEPS)}", file=sys.stderr)
+        return 2
+    total = Result()
+    for name in chosen:
+        print(f"== {name}: {STEPS[name].__doc__}", flush=True)
+        started = time.monotonic()
+        one = Result()
+        try:
+            STEPS[name](one)
+        except Exception as error:  # a broken step must not hide the others
+            one.add(name, "failed", repr(error))
+        print(f"   {one.passed} passed, {one.failed} failed, {one.skipped} skipped in "
+              f"{time.monotonic() - started:.0f} s", flush=True)
+        total.passed += one.passed
+        total.failed += one.failed
+        total.skipped += one.skipped
+    print(f"{total.passed} passed, {total.failed} failed" +
+          (f", {total.skipped} skipped" if total.skipped else ""))
+    return 1 if total.failed or not total.passed else 0
+
+
+sys.exit(main())
