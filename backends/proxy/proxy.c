@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define SEGMENTS_PER_UPSTREAM ((size_t)8)
+#define SEGMENTS_KEPT ((size_t)64) /* for reuse; an upload holds what UPLOAD_MARK allows */
 
 /* A loop's part of what is configured for all; at least 1 of what is not 0. */
 static size_t share(uint32_t amount, unsigned thread_count)
@@ -59,7 +59,7 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     fg_proxy_endpoints_init(thread);
     fg_list_init(&thread->unsent);
     event_assign(&thread->flush_event, env->base, -1, 0, on_flush, thread);
-    fg_chain_pool_init(&thread->segments, thread->upstreams_max * SEGMENTS_PER_UPSTREAM);
+    fg_segment_pool_init(&thread->segments, SEGMENTS_KEPT);
     return &thread->base;
 free_parts:
     free_thread(thread);
@@ -75,7 +75,7 @@ static void thread_close(struct fg_backend_thread *base)
     event_del(&thread->flush_event);
     fg_upstreams_fini(thread);
     fg_proxy_endpoints_fini(thread);
-    fg_chain_pool_fini(&thread->segments);
+    fg_segment_pool_fini(&thread->segments);
     free_thread(thread);
 }
 

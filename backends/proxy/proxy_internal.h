@@ -15,7 +15,7 @@
 #include "base/counters_shared.h"
 #include "base/histogram_shared.h"
 #include "base/list.h"
-#include "proxy/byte_chain.h"
+#include "base/byte_queue.h"
 #include "proxy/cluster_conf.h"
 #include "proxy/timeout_list.h"
 #include "proxy/upstream_response.h"
@@ -162,7 +162,7 @@ struct fg_proxy_thread {
     struct fg_list unsent;
     struct event flush_event;
 
-    struct fg_chain_pool segments;
+    struct fg_segment_pool segments;
     char *read_buffer; /* FG_READ_BYTES */
 
     size_t endpoint_count;
@@ -189,7 +189,7 @@ struct fg_proxy_request {
     /* what goes out */
     struct fg_span head;
     size_t head_sent;
-    struct fg_byte_chain upload; /* body bytes not yet taken by the socket, framed */
+    struct fg_byte_queue upload; /* body bytes not yet taken by the socket, framed */
     uint64_t body_received;      /* from the client, unframed */
     size_t body_unconsumed;      /* of these, not yet reported as used */
     bool is_chunked;

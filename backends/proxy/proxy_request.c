@@ -189,7 +189,7 @@ static void send_piece(struct fg_proxy_request *request, const void *data, size_
 static void begin_sending(struct fg_proxy_request *request)
 {
     struct fg_proxy_thread *thread = request->thread;
-    if (request->is_body_complete || request->upload.bytes > 0) {
+    if (request->is_body_complete || request->upload.len > 0) {
         send_piece(request, NULL, 0, false);
         return;
     }

@@ -54,7 +54,7 @@ static void frame(const struct fg_proxy_request *request, const void *data, size
 
 static void publish_buffered(struct fg_proxy_thread *thread)
 {
-    uint64_t bytes = thread->segments.segments_in_use * FG_CHAIN_SEGMENT_BYTES;
+    uint64_t bytes = thread->segments.in_use * FG_SEGMENT_BYTES;
     fg_counter_set(&thread->metrics->upload_buffered_bytes, bytes);
     if (bytes > fg_counter_get(&thread->metrics->upload_buffered_bytes_most))
         fg_counter_set(&thread->metrics->upload_buffered_bytes_most, bytes);
@@ -63,12 +63,12 @@ static void publish_buffered(struct fg_proxy_thread *thread)
 /* Keeps the pieces but for their first `skip` bytes, which have left. */
 static bool keep(struct fg_proxy_request *request, const struct pieces *pieces, size_t skip)
 {
-    struct fg_chain_pool *pool = &request->thread->segments;
+    struct fg_segment_pool *pool = &request->thread->segments;
     for (size_t i = 0; i < pieces->count; i++) {
         size_t len = pieces->iov[i].iov_len;
         size_t sent = skip < len ? skip : len;
         skip -= sent;
-        if (!fg_byte_chain_append(&request->upload, pool,
+        if (!fg_byte_queue_append(&request->upload, pool,
                                   (const char *)pieces->iov[i].iov_base + sent, len - sent))
             return false;
     }
@@ -86,9 +86,9 @@ static size_t account(struct fg_proxy_request *request, size_t sent)
     sent -= of_head;
     if (sent > 0)
         request->is_body_sent_any = true;
-    size_t of_kept = sent < request->upload.bytes ? sent : request->upload.bytes;
+    size_t of_kept = sent < request->upload.len ? sent : request->upload.len;
     if (of_kept > 0) {
-        fg_byte_chain_drop(&request->upload, &request->thread->segments, of_kept);
+        fg_byte_queue_drop(&request->upload, &request->thread->segments, of_kept);
         publish_buffered(request->thread);
     }
     return sent - of_kept;
@@ -105,13 +105,13 @@ static size_t gather(const struct fg_proxy_request *request, const struct pieces
         count = 1;
     }
     size_t kept =
-        fg_byte_chain_peek(&request->upload, iov + count, IOV_MAX_USED - PIECES_MAX - count);
+        fg_byte_queue_peek(&request->upload, iov + count, IOV_MAX_USED - PIECES_MAX - count);
     size_t kept_bytes = 0;
     for (size_t i = 0; i < kept; i++)
         kept_bytes += iov[count + i].iov_len;
     count += kept;
     *bytes += kept_bytes;
-    if (kept_bytes < request->upload.bytes)
+    if (kept_bytes < request->upload.len)
         return count; /* the new pieces would overtake */
     for (size_t i = 0; i < pieces->count; i++) {
         iov[count++] = pieces->iov[i];
@@ -157,7 +157,7 @@ enum fg_send fg_upload_send(struct fg_proxy_request *request, const void *data, 
 
 bool fg_upload_is_waiting(const struct fg_proxy_request *request)
 {
-    return request->head_sent < request->head.len || request->upload.bytes > 0;
+    return request->head_sent < request->head.len || request->upload.len > 0;
 }
 
 bool fg_upload_is_done(const struct fg_proxy_request *request)
@@ -167,7 +167,7 @@ bool fg_upload_is_done(const struct fg_proxy_request *request)
 
 void fg_upload_open_window(struct fg_proxy_request *request)
 {
-    if (request->body_unconsumed == 0 || request->upload.bytes > UPLOAD_MARK)
+    if (request->body_unconsumed == 0 || request->upload.len > UPLOAD_MARK)
         return;
     size_t consumed = request->body_unconsumed;
     request->body_unconsumed = 0;
@@ -176,6 +176,6 @@ void fg_upload_open_window(struct fg_proxy_request *request)
 
 void fg_upload_drop(struct fg_proxy_request *request)
 {
-    fg_byte_chain_drop(&request->upload, &request->thread->segments, request->upload.bytes);
+    fg_byte_queue_drop(&request->upload, &request->thread->segments, request->upload.len);
     publish_buffered(request->thread);
 }

@@ -351,14 +351,14 @@ static enum fg_upstream_result done(struct fg_upstream_response *response)
 static enum fg_upstream_result next_of_chunked(struct fg_upstream_response *response,
                                                struct fg_span *input, struct fg_span *data)
 {
-    switch (fg_chunked_body_next(&response->chunked, input, data)) {
-    case FG_CHUNKED_BODY_MORE:
+    switch (fg_chunked_next(&response->chunked, input, SIZE_MAX, data)) {
+    case FG_CHUNKED_MORE:
         return FG_UPSTREAM_MORE;
-    case FG_CHUNKED_BODY_DATA:
+    case FG_CHUNKED_DATA:
         return FG_UPSTREAM_DATA;
-    case FG_CHUNKED_BODY_DONE:
+    case FG_CHUNKED_DONE:
         return done(response);
-    case FG_CHUNKED_BODY_BAD:
+    case FG_CHUNKED_BAD:
         break;
     }
     return bad(response, "malformed chunks");

@@ -15,7 +15,7 @@
 #define FG_PROXY_UPSTREAM_RESPONSE_H
 
 #include "backends/backend.h"
-#include "proxy/chunked_body.h"
+#include "base/chunked.h"
 
 enum fg_upstream_framing {
     FG_UPSTREAM_NO_BODY,
@@ -53,7 +53,7 @@ struct fg_upstream_response {
 
     /* the body */
     uint64_t body_left;
-    struct fg_chunked_body chunked;
+    struct fg_chunked chunked;
 };
 
 enum fg_upstream_result {

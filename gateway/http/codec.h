@@ -20,7 +20,7 @@
 #define FG_HTTP_CODEC_H
 
 #include "http/request.h"
-#include "net/byte_queue.h"
+#include "base/byte_queue.h"
 #include "net/timeouts.h"
 
 struct fg_net_stats;

@@ -8,7 +8,7 @@
 #ifndef FG_HTTP_H1_INTERNAL_H
 #define FG_HTTP_H1_INTERNAL_H
 
-#include "http/chunked.h"
+#include "base/chunked.h"
 #include "http/stream.h"
 
 /* What the next byte from the client belongs to. */

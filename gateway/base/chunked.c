@@ -5,7 +5,7 @@
  *                              `-- size 0 --> TRAILER --> LINE --> LINE_LF --> TRAILER
  *                                                `--> END_LF --> DONE
  */
-#include "http/chunked.h"
+#include "base/chunked.h"
 
 #define DIGITS_MAX 15u
 #define EXTENSION_MAX ((size_t)256)

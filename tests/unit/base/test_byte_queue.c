@@ -1,7 +1,7 @@
 /*
  * test_byte_queue.c: bytes come out as they went in, and no segment is lost.
  */
-#include "net/byte_queue.h"
+#include "base/byte_queue.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * test_chunked.c: chunked bodies, whole and in pieces; the refusals are in test_h1_malformed.c.
  */
-#include "http/chunked.h"
+#include "base/chunked.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  *
  *    first --> [taken|bytes] --> [bytes] --> last: [bytes|room]
  */
-#include "net/byte_queue.h"
+#include "base/byte_queue.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -160,6 +160,17 @@ struct fg_span fg_byte_queue_front(const struct fg_byte_queue *queue)
             return fg_span_make(it->data + it->begin, it->end - it->begin);
     }
     return (struct fg_span){NULL, 0};
+}
+
+size_t fg_byte_queue_peek(const struct fg_byte_queue *queue, struct iovec *iov, size_t iov_max)
+{
+    size_t count = 0;
+    for (struct fg_segment *it = queue->first; it != NULL && count < iov_max; it = it->next) {
+        iov[count].iov_base = it->data + it->begin;
+        iov[count].iov_len = it->end - it->begin;
+        count++;
+    }
+    return count;
 }
 
 void fg_byte_queue_drop(struct fg_byte_queue *queue, struct fg_segment_pool *pool, size_t len)

@@ -5,14 +5,15 @@
  * Memory   segments of 16 KiB; a pool keeps up to keep_max free ones for reuse, the heap gets the
  * rest. How much may wait is for the owner of a queue to bound.
  */
-#ifndef FG_NET_BYTE_QUEUE_H
-#define FG_NET_BYTE_QUEUE_H
+#ifndef FG_BASE_BYTE_QUEUE_H
+#define FG_BASE_BYTE_QUEUE_H
 
 #include "base/span.h"
 #include "base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/uio.h>
 
 #define FG_SEGMENT_BYTES ((size_t)16384) /* with its header */
 
@@ -54,6 +55,8 @@ void fg_byte_queue_commit(struct fg_byte_queue *queue, size_t len);
 
 /* The first run of bytes, without taking it; empty when the queue is. */
 struct fg_span fg_byte_queue_front(const struct fg_byte_queue *queue);
+/* The first runs of bytes as at most `iov_max` pieces for writev; returns how many it set. */
+size_t fg_byte_queue_peek(const struct fg_byte_queue *queue, struct iovec *iov, size_t iov_max);
 /* Forget `len` bytes at the front; at most queue->len. */
 void fg_byte_queue_drop(struct fg_byte_queue *queue, struct fg_segment_pool *pool, size_t len);
 /* Move up to `room` bytes from the front to `to`; returns how many. */

@@ -4,8 +4,8 @@
  * Job      sizes of 1 to 15 hexadecimal digits; extensions and trailers are read over within
  * limits; every line ends in CRLF. Thread   any; pure. Source   RFC 9112 section 7.1.
  */
-#ifndef FG_HTTP_CHUNKED_H
-#define FG_HTTP_CHUNKED_H
+#ifndef FG_BASE_CHUNKED_H
+#define FG_BASE_CHUNKED_H
 
 #include "base/span.h"
 
