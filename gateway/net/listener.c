@@ -54,7 +54,23 @@ static int open_socket(const struct addrinfo *info, uint32_t backlog)
     return fd;
 }
 
-int fg_listener_bind(const struct fg_listener_conf *conf, struct fg_error *error)
+/*
+ * SO_REUSEPORT lets any socket of the same user join a port, also one of another program that is
+ * still running. Without the option a bind meets them, so one is tried first.
+ */
+static bool is_taken(const struct addrinfo *info)
+{
+    const int on = 1;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return false; /* the real one will say why */
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    bool taken = bind(fd, info->ai_addr, info->ai_addrlen) == -1 && errno == EADDRINUSE;
+    close(fd);
+    return taken;
+}
+
+int fg_listener_bind(const struct fg_listener_conf *conf, bool is_first, struct fg_error *error)
 {
     char host[256];
     char port[8];
@@ -73,7 +89,11 @@ int fg_listener_bind(const struct fg_listener_conf *conf, struct fg_error *error
         return -1;
     }
     uint32_t backlog = conf->backlog == 0 ? BACKLOG_DEFAULT : conf->backlog;
-    int fd = open_socket(info, backlog > INT32_MAX ? INT32_MAX : backlog);
+    int fd = -1;
+    if (is_first && is_taken(info))
+        errno = EADDRINUSE;
+    else
+        fd = open_socket(info, backlog > INT32_MAX ? INT32_MAX : backlog);
     if (fd == -1)
         fg_error_set(error, "listener %s: cannot bind %s: %s", conf->name, conf->address,
                      strerror(errno));

@@ -15,8 +15,9 @@
  * Open and bind a listening TCP socket (SO_REUSEPORT, SO_REUSEADDR, non-blocking, close-on-exec).
  * -1 with `error` ("listener public: cannot bind 0.0.0.0:8443: Address already in use"). The caller
  * owns the fd. Supervisor.
+ * `is_first`: nobody else may listen there; false for the further sockets of the same listener.
  */
-int fg_listener_bind(const struct fg_listener_conf *conf, struct fg_error *error);
+int fg_listener_bind(const struct fg_listener_conf *conf, bool is_first, struct fg_error *error);
 
 struct fg_tls_context; /* OpenSSL server context of one listener, shared by all threads */
 

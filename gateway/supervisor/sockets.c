@@ -36,8 +36,8 @@ static enum fg_status open_listeners(struct fg_sockets *sockets, const struct fg
     for (size_t i = 0; i < count; i++)
         sockets->listeners[i] = -1;
     for (size_t i = 0; i < count; i++) {
-        sockets->listeners[i] =
-            fg_listener_bind(&config->listeners[i / sockets->thread_count], error);
+        sockets->listeners[i] = fg_listener_bind(&config->listeners[i / sockets->thread_count],
+                                                 i % sockets->thread_count == 0, error);
         if (sockets->listeners[i] == -1)
             return FG_ERR_CONFIG;
     }
@@ -101,7 +101,7 @@ enum fg_status fg_sockets_open(struct fg_sockets *sockets, const struct fg_confi
     enum fg_status status = open_listeners(sockets, config, error);
     if (status == FG_OK && config->admin.address != NULL) {
         struct fg_listener_conf admin = fg_sockets_admin_conf(config);
-        sockets->admin = fg_listener_bind(&admin, error);
+        sockets->admin = fg_listener_bind(&admin, true, error);
         status = sockets->admin == -1 ? FG_ERR_CONFIG : FG_OK;
     }
     if (status == FG_OK)

@@ -211,7 +211,7 @@ int main(int argc, char **argv)
     };
     struct fg_error error = {0};
     struct fg_tls_context *tls = NULL;
-    int fd = fg_listener_bind(&conf, &error);
+    int fd = fg_listener_bind(&conf, true, &error);
     if (fd != -1 && argc == 4)
         tls = fg_tls_context_create(&conf, &error);
     if (fd == -1 || (argc == 4 && tls == NULL)) {

@@ -73,7 +73,7 @@ static struct server *start(enum fg_listener_kind kind, const struct fg_limits_c
         .certificate = certificate_path,
         .private_key = key_path,
     };
-    server->fd = fg_listener_bind(&server->conf, &error);
+    server->fd = fg_listener_bind(&server->conf, true, &error);
     assert_int_not_equal(server->fd, -1);
     struct sockaddr_in address;
     socklen_t len = sizeof(address);
@@ -472,7 +472,7 @@ static void says_what_is_wrong_with_a_certificate(void **state)
     assert_null(fg_tls_context_create(&conf, &error));
     assert_non_null(strstr(error.message, "listener public: cannot use certificate"));
     conf.address = "nonsense";
-    assert_int_equal(fg_listener_bind(&conf, &error), -1);
+    assert_int_equal(fg_listener_bind(&conf, true, &error), -1);
     assert_non_null(strstr(error.message, "nonsense"));
 }
 
