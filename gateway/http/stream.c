@@ -132,17 +132,22 @@ void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error)
     assert(stream->state != FG_STREAM_OPEN && !stream->is_head_sent);
     char body[FG_HTTP_ERROR_BODY_MAX];
     char length[24];
-    size_t len = fg_http_error_body(error, stream->req.ex.request_id, body);
+    char id[32];
+    struct fg_span request_id = stream->req.ex.request_id;
+    if (request_id.len == 0) { /* the head was not read to its end */
+        fg_codec_make_request_id(stream->codec->transport->env, id);
+        request_id = fg_span_make(id, sizeof(id));
+    }
+    size_t len = fg_http_error_body(error, request_id, body);
     int digits = snprintf(length, sizeof(length), "%zu", len);
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), json},
         {FG_SPAN("content-length"), {length, (size_t)digits}},
         {FG_SPAN("cache-control"), FG_SPAN("no-store")},
-        {FG_SPAN("x-request-id"), stream->req.ex.request_id},
+        {FG_SPAN("x-request-id"), request_id},
     };
-    size_t count = stream->req.ex.request_id.len > 0 ? 4 : 3;
     const struct fg_response_ops *ops = stream->req.response_ops;
-    ops->head(&stream->req, fg_http_error_status(error), fields, count, false);
+    ops->head(&stream->req, fg_http_error_status(error), fields, 4, false);
     ops->write(&stream->req, body, len);
     ops->end(&stream->req);
 }

@@ -93,7 +93,7 @@ static bool send_head(struct fg_flow *flow, unsigned status, const struct fg_fie
     struct fg_arena *arena = flow->req->ex.arena;
     struct fg_field *all = fg_arena_try_alloc(arena, (field_count + OWN_FIELDS_MAX) * sizeof(*all));
     if (all == NULL) {
-        fg_response_abort(flow->req);
+        fg_flow_cut(flow);
         return false;
     }
     size_t count = field_count;
@@ -109,8 +109,25 @@ static bool send_head(struct fg_flow *flow, unsigned status, const struct fg_fie
     assert(count <= field_count + OWN_FIELDS_MAX);
     flow->status = status;
     flow->is_head_sent = true;
+    flow->is_answer_over = is_end;
     fg_response_head(flow->req, status, all, count, is_end);
     return true;
+}
+
+void fg_flow_cut(struct fg_flow *flow)
+{
+    if (flow->is_answer_over)
+        return;
+    flow->is_answer_over = true;
+    fg_response_abort(flow->req);
+}
+
+static void end_answer(struct fg_flow *flow)
+{
+    if (flow->is_answer_over)
+        return;
+    flow->is_answer_over = true;
+    fg_response_end(flow->req);
 }
 
 /* ---- answers of our own ---- */
@@ -123,7 +140,7 @@ void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_fiel
     if (!send_head(flow, status, fields, field_count, !has_body) || !has_body)
         return;
     (void)fg_response_write(flow->req, body.data, body.len);
-    fg_response_end(flow->req);
+    end_answer(flow);
 }
 
 /* The text with what JSON must escape escaped, cut to fit. */
@@ -203,7 +220,7 @@ static void send_error(struct fg_flow *flow, const struct fg_refusal *refusal, c
         add(fields, &count, FG_SPAN("www-authenticate"), FG_SPAN("Bearer"));
     if (body.data == NULL) {
         fg_flow_set_state(flow, FG_FLOW_RESPONDING);
-        fg_response_abort(flow->req);
+        fg_flow_cut(flow);
         return;
     }
     fg_flow_respond(flow, refusal->status, fields, count, body);
@@ -240,6 +257,8 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
 static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
+    if (flow->is_answer_over)
+        return true; /* cut: what the backend still gives is nobody's, until on_done cancels it */
     fg_cache_fill_write(flow, data, len);
     return fg_response_write(flow->req, data, len);
 }
@@ -258,8 +277,8 @@ static void on_end(struct fg_exchange *ex)
                           flow->status == 503 || flow->status == 504 ? FG_CONCURRENCY_DROPPED
                                                                      : FG_CONCURRENCY_SUCCESS,
                           is_fault ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
-    fg_cache_fill_finish(flow, true);
-    fg_response_end(flow->req);
+    fg_cache_fill_finish(flow, !flow->is_answer_over);
+    end_answer(flow);
 }
 
 /* The backend works and said no: an answer like any other, but for the limit when it is a "busy".
@@ -312,9 +331,9 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
     fg_log_limited(&limit, 10, FG_LOG_WARN, "backend_failed",
                    "backend=%s code=%s detail=\"%s\" request_id=%.*s", flow->backend->backend->name,
                    failures[failure].code, detail, FG_SPAN_ARGS(ex->request_id));
-    if (flow->is_head_sent) {
+    if (flow->is_head_sent || flow->is_answer_over) {
         fg_cache_fill_finish(flow, false);
-        fg_response_abort(flow->req);
+        fg_flow_cut(flow);
         return;
     }
     if (fg_cache_serve_stale(flow))

@@ -109,7 +109,7 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
             fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
             fg_cache_fill_finish(flow, false);
         }
-        fg_response_abort(flow->req);
+        fg_flow_cut(flow);
         break;
     case FG_FLOW_IN_STAGES:
     case FG_FLOW_DONE:

@@ -105,7 +105,8 @@ struct fg_flow {
     enum fg_stage_id stage;
     bool has_deadline;
     bool is_head_sent;
-    bool is_refused; /* by us; `refused` says why */
+    bool is_answer_over; /* ended or cut: the codec takes no more, whoever still writes */
+    bool is_refused;     /* by us; `refused` says why */
     enum fg_refused refused;
     unsigned status;
 
@@ -220,6 +221,8 @@ void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop);
 void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop);
 /* (Re-)arm the flow's one timer; it fires in fg_flow_on_deadline. */
 void fg_flow_arm_deadline(struct fg_flow *flow, uint64_t deadline_ns);
+/* Break the answer off, unless it is over already. */
+void fg_flow_cut(struct fg_flow *flow);
 /* The loop's deadline timer fired: everything that is due. */
 void fg_flow_run_deadlines(struct fg_pipeline_thread *thread);
 /* Close the backend's side: give the slot back and teach gate and breaker. Harmless twice. */

@@ -48,7 +48,8 @@ struct supervisor {
     int ready_fd; /* read end of the gateway's pipe; -1: told, or not started */
     enum phase phase;
     uint64_t phase_deadline_ns;
-    bool has_failed; /* the gateway could not start: leave with its code */
+    bool is_reload_due; /* asked for while the one before was under way */
+    bool has_failed;    /* the gateway could not start: leave with its code */
     int exit_code;
     struct fg_child *children;
     size_t child_count;
@@ -404,10 +405,15 @@ static bool same_listeners(const struct supervisor *sv, const struct fg_config *
 /* False in a child. */
 static bool reload(struct supervisor *sv)
 {
-    if (sv->phase != PHASE_SERVING || sv->older->pid != 0) {
-        fg_log(FG_LOG_WARN, "reload_refused", "reason=\"a reload or a stop is in progress\"");
+    if (sv->phase >= PHASE_STOPPING_GATEWAY)
+        return true;
+    if (sv->phase == PHASE_STARTING || sv->older->pid != 0) {
+        if (!sv->is_reload_due)
+            fg_log(FG_LOG_INFO, "reload_deferred", "reason=\"the one before is still under way\"");
+        sv->is_reload_due = true;
         return true;
     }
+    sv->is_reload_due = false;
     struct fg_config *config = load(sv->path);
     if (config == NULL) {
         fg_log(FG_LOG_ERROR, "reload_failed", "reason=\"the configuration has errors\" kept=old");
@@ -526,6 +532,9 @@ static void watch(struct supervisor *sv)
         if (sv->ready_fd != -1 && (fds[1].revents & (POLLIN | POLLHUP)) != 0)
             on_ready(sv);
         if (!on_signals(sv, now_ns) || !restart_due(sv, now_ns))
+            return;
+        bool is_free = sv->phase == PHASE_SERVING && sv->older->pid == 0;
+        if (sv->is_reload_due && is_free && !reload(sv))
             return;
         kill_hung_workers(sv, now_ns);
         advance_stop(sv, now_ns);

@@ -93,8 +93,22 @@ static void hop_time(struct fg_exchange *ex, const char *hop, uint64_t duration_
     snprintf(fake->hops + used, sizeof(fake->hops) - used, "%s,", hop);
 }
 
-static const struct fg_exchange_ops fake_ops = {head,          write_body, end,     refuse,
-                                                fail_exchange, consumed,   hop_time};
+static void release_slot(struct fg_exchange *ex)
+{
+    (void)open_one(ex);
+    fail_msg("a generation holds its slot to the end");
+}
+
+static const struct fg_exchange_ops fake_ops = {
+    .head = head,
+    .write = write_body,
+    .end = end,
+    .refuse = refuse,
+    .fail = fail_exchange,
+    .consumed = consumed,
+    .hop_time = hop_time,
+    .release_slot = release_slot,
+};
 
 void fake_exchange_init(struct fake_exchange *fake, const char *path, size_t arena_bytes_max)
 {
