@@ -1,0 +1,125 @@
+"""The operators' side: figures, metrics, health, the effective configuration, the dashboard."""
+import json
+import subprocess
+
+import httpx
+import pytest
+
+from harness import DEMO_MODEL, unique, wait_for
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, upstream_module):
+    backend = upstream_module()
+    gateway = launch_module({
+        "policies": {"rate_limits": {"per-user": {"key": "user", "rate": "100/s", "burst": 100}}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "orders": {"skus": {"milk-tea": 100}},
+        "inference": {"enabled": True, "model": str(DEMO_MODEL), "workers": 1, "kv_memory": "8MiB"},
+        "routes": [
+            {"name": "session", "match": {"path": "/api/session"}, "session": True},
+            {"name": "api", "match": {"prefix": "/api/"}, "to": "orders", "identity": "required",
+             "rate_limits": ["per-user"]},
+            {"name": "llm", "match": {"prefix": "/v1/"}, "to": "inference"},
+            {"name": "cached", "match": {"prefix": "/cached"}, "to": "cluster:app", "cache": {"ttl": "1m"}},
+            {"name": "app", "match": {"prefix": "/"}, "to": "cluster:app",
+             "waiting_room": {"admit": "1000/s", "burst": 1000}}]})
+    headers = gateway.headers()
+    with gateway.client(http2=True) as client:
+        client.get("/a"), client.get("/cached"), client.get("/cached"), client.delete("/api/session")
+        order = client.post("/api/orders", json={"sku": "milk-tea", "quantity": 1},
+                            headers={**headers, "idempotency-key": unique()})
+        chat = client.post("/v1/completions", json={"prompt": "a", "max_tokens": 3}, timeout=60)
+        assert order.status_code == 201 and chat.status_code == 200
+    return gateway
+
+
+def admin(gateway, path, method="GET"):
+    return httpx.request(method, gateway.admin + path, timeout=10, trust_env=False)
+
+
+def test_stats_have_the_promised_groups(site):
+    stats = site.stats()
+    assert set(stats) >= {"gateway", "routes", "policies", "cache", "orders", "inference", "process"}
+    assert set(stats["routes"]) >= {"session", "api", "llm", "cached", "app", "unmatched"}
+    assert stats["routes"]["app"]["requests"] == 1 and stats["routes"]["app"]["by_class"]["2xx"] == 1
+    assert stats["routes"]["cached"]["cache"]["hit"] == 1 and stats["routes"]["cached"]["cache"]["miss"] == 1
+    assert stats["gateway"]["requests"]["total"] >= 6 and stats["gateway"]["requests"]["active"] == 0
+    assert stats["gateway"]["connections"]["accepted"] >= 2
+    assert stats["policies"]["rate_limits"]["per-user"]["allowed"] == 1
+    assert set(stats["policies"]["backends"]) == {"app", "orders", "inference"}
+    assert stats["policies"]["backends"]["app"]["breaker"]["state"] == "closed"
+    assert stats["orders"]["orders_placed"] == 1 or wait_for(
+        lambda: site.stats()["orders"]["orders_placed"] == 1)
+    assert stats["inference"]["tokens"]["completion"] == 3
+    assert stats["process"]["uptime_s"] > 0
+    for route in stats["routes"].values():
+        assert route["latency_s"]["p50"] <= route["latency_s"]["p99"] <= 60
+
+
+def test_metrics_satisfy_promtool(site):
+    answer = admin(site, "/metrics")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    done = subprocess.run(["promtool", "check", "metrics"], input=answer.text, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("requests_total", "ttft_seconds", "kv_blocks", "breaker", "cache"):
+        assert name in answer.text, name
+
+
+def test_counters_in_metrics_only_grow(site):
+    def counters():
+        lines = [line.rsplit(" ", 1) for line in admin(site, "/metrics").text.splitlines() if line[0] != "#"]
+        return {name: float(value) for name, value in lines if "_total" in name}
+    before = counters()
+    site.get("/a")
+    after = counters()
+    assert set(before) <= set(after)
+    assert all(after[name] >= value for name, value in before.items())
+    assert sum(after.values()) > sum(before.values())
+
+
+def test_health_and_pages(site):
+    assert admin(site, "/healthz").status_code == 200
+    assert admin(site, "/readyz").status_code == 200
+    assert admin(site, "/stats", "HEAD").status_code == 200
+    page = admin(site, "/")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert admin(site, "/none").status_code == 404
+    assert admin(site, "/stats", "POST").status_code == 405
+    assert admin(site, "/cache/purge").status_code == 405
+
+
+def test_the_admin_side_is_not_on_the_public_port(site):
+    assert "gateway" not in site.get("/stats").json()  # the upstream's echo
+
+
+def test_config_shows_defaults_and_no_secret(launch, upstream):
+    backend = upstream()
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    answer = admin(gateway, "/config")
+    assert answer.status_code == 200
+    shown = answer.json()
+    assert shown["limits"]["connections_max"] == 20000 and shown["clusters"]["app"]["connect_retries"] == 2
+    secret = (gateway.run / "jwt.key").read_bytes()
+    assert secret.hex() not in answer.text and secret not in answer.content
+
+
+def test_not_ready_while_redis_is_away(launch, tmp_path):
+    from test_orders import redis_server, shop
+    with redis_server(tmp_path, "--requirepass", "geheim-456") as (port, _):
+        gateway = launch(shop(durability="memory", redis={"address": f"127.0.0.1:{port}", "password": "geheim-456"}))
+        assert "geheim-456" not in json.dumps(admin(gateway, "/config").json())
+    wait_for(lambda: admin(gateway, "/readyz").status_code == 503)
+    assert "orders" in admin(gateway, "/readyz").text
+    assert admin(gateway, "/healthz").status_code == 200
+
+
+@pytest.mark.races
+def test_looking_disturbs_nobody(site):
+    with site.client(http2=True) as client:
+        for number in range(40):
+            assert client.get(f"/{number}").status_code == 200
+            assert admin(site, "/stats" if number % 2 else "/metrics").status_code == 200
