@@ -173,7 +173,8 @@ static enum fg_gate_verdict verdict_of(enum fg_queue_entry_state state)
     case FG_QUEUE_ENTRY_REMOVED:
         break;
     }
-    assert(!"an entry left the queue in a state that nobody may see");
+    /* Nobody may see an entry in these states once it has left the queue. */
+    assert(state == FG_QUEUE_ENTRY_POPPED);
     return FG_GATE_EXPIRED;
 }
 

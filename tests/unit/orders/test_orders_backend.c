@@ -181,7 +181,7 @@ static void invites_credit_once(void **state)
 static void me_reads_what_was_written(void **state)
 {
     struct fixture *f = *state;
-    char coupon[64], key[8];
+    char coupon[64], key[16];
     long long version = 0;
     struct request *r = request_run(f, FG_METHOD_GET, "/api/me", "ann", NULL, NULL);
     assert_int_equal(r->status, 200);
