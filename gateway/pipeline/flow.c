@@ -69,7 +69,7 @@ static void disarm_deadline(struct fg_flow *flow)
     flow->has_deadline = false;
 }
 
-static void refuse_late(struct fg_flow *flow)
+void fg_flow_refuse_late(struct fg_flow *flow)
 {
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_DEADLINE,
@@ -93,14 +93,14 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
     switch (flow->state) {
     case FG_FLOW_WAITING:
         stages[flow->stage]->cancel(flow);
-        refuse_late(flow);
+        fg_flow_refuse_late(flow);
         break;
     case FG_FLOW_AT_BACKEND:
         flow->backend->backend->ops->cancel(&flow->req->ex);
         flow->is_backend_open = false;
         fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
         if (!fg_cache_serve_stale(flow))
-            refuse_late(flow);
+            fg_flow_refuse_late(flow);
         break;
     case FG_FLOW_RESPONDING:
         if (flow->is_backend_open) {

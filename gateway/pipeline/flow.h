@@ -221,6 +221,8 @@ void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop);
 void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop);
 /* (Re-)arm the flow's one timer; it fires in fg_flow_on_deadline. */
 void fg_flow_arm_deadline(struct fg_flow *flow, uint64_t deadline_ns);
+/* Answer 504: the deadline has passed before the answer began. */
+void fg_flow_refuse_late(struct fg_flow *flow);
 /* Break the answer off, unless it is over already. */
 void fg_flow_cut(struct fg_flow *flow);
 /* The loop's deadline timer fired: everything that is due. */

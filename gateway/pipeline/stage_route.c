@@ -104,6 +104,10 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         strip_prefix(ex, flow->route->strip_prefix);
         ex->route_prefix_len = 0;
     }
+    if (ex->deadline_ns <= fg_flow_now_ns(flow)) {
+        fg_flow_refuse_late(flow);
+        return FG_STAGE_RESPOND;
+    }
     fg_flow_arm_deadline(flow, ex->deadline_ns);
     return FG_STAGE_CONTINUE;
 }

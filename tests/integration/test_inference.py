@@ -245,13 +245,18 @@ def used(gateway):
 @pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
 def test_a_client_that_leaves_frees_its_blocks(site, http2):
     cancelled = site.stats()["inference"]["requests"]["cancelled"]
-    with site.client(http2=http2, timeout=120) as client:
-        with client.stream("POST", "/v1/completions", json=long_request(LONG)) as answer:
-            next(line for line in answer.iter_lines() if line.startswith("data:"))
-            assert used(site) > 0
-    wait_for(lambda: used(site) == 0)
+    left_early = False
+    for _ in range(20):  # a quick machine may finish one before we have looked
+        with site.client(http2=http2, timeout=120) as client:
+            with client.stream("POST", "/v1/completions", json=long_request(LONG)) as answer:
+                next(line for line in answer.iter_lines() if line.startswith("data:"))
+                left_early = used(site) > 0
+        wait_for(lambda: used(site) == 0)
+        if left_early and site.stats()["inference"]["requests"]["cancelled"] > cancelled:
+            break
+    assert left_early, "every generation was over before its client could leave"
     stats = site.stats()["inference"]
-    assert stats["requests"]["cancelled"] == cancelled + 1 and stats["requests"]["running"] == 0
+    assert stats["requests"]["cancelled"] > cancelled and stats["requests"]["running"] == 0
 
 
 def test_when_blocks_run_out_a_request_waits_or_is_told(launch):
