@@ -49,9 +49,9 @@ def test_stats_have_the_promised_groups(site):
     assert stats["policies"]["rate_limits"]["per-user"]["allowed"] == 1
     assert set(stats["policies"]["backends"]) == {"app", "orders", "inference"}
     assert stats["policies"]["backends"]["app"]["breaker"]["state"] == "closed"
-    assert stats["orders"]["orders_placed"] == 1 or wait_for(
-        lambda: site.stats()["orders"]["orders_placed"] == 1)
-    assert stats["inference"]["tokens"]["completion"] == 3
+    # What other processes and threads count is published a moment after the answer has left.
+    wait_for(lambda: site.stats()["orders"]["orders_placed"] == 1)
+    wait_for(lambda: site.stats()["inference"]["tokens"]["completion"] == 3)
     assert stats["process"]["uptime_s"] > 0
     for route in stats["routes"].values():
         assert route["latency_s"]["p50"] <= route["latency_s"]["p99"] <= 60
