@@ -14,8 +14,9 @@ FG_PACKAGES_BENCH=(nginx-light haproxy nghttp2-client redis-server)
 fg_missing_packages() {
     local package status
     for package in "$@"; do
-        status=$(dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | head -1)
-        [ "$status" = installed ] && continue
+        # It fails for a package that was never heard of, which must not end a caller's `set -e` shell.
+        status=$(dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null || true)
+        [ "${status%%$'\n'*}" = installed ] && continue
         fg_have_instead "$package" && continue
         echo "$package"
     done
