@@ -1,19 +1,12 @@
 /*
- * gate_shared.h: what stands before one backend: a concurrency limit with a bounded queue, and a
- * circuit breaker. One gate a backend, for all event loops, so that a limit of 8 means 8.
- *
- *    enter() ---- slot free ----------------------------> ADMITTED --- breaker() -- call -- leave()
- *       |                                                     ^
- *       +-- no slot: QUEUED --- a slot came: on_turn(ADMITTED)'
- *       |                  '--- on_turn(EXPIRED | SHED | DISPLACED)
- *       '-- REFUSED (full, cannot meet its deadline)
- *
- * Protocol  the policies (policies/concurrency_limit, admission_queue, circuit_breaker) are guarded
- *           by one mutex a gate; a critical section is a few hundred nanoseconds and makes no
- * system call. Another loop's waiter is told through its mailbox, outside the lock. Memory tickets
- * come from a per-loop free list; at most queue.requests_max of them can wait. Ends      a ticket
- * whose request has gone while its turn is on the way gives the slot back by itself:
- * fg_gate_abandon never leaves a slot behind.
+ * gate_shared.h: the gate before one backend, shared by all event loops, so that a limit of 8 means
+ * 8. What it decides is policies/gate_policy; here are the lock and the way a turn travels.
+ * Protocol  the policy is guarded by one mutex a gate; a critical section is a few hundred
+ *           nanoseconds and makes no system call. Another loop's waiter is told through its
+ *           mailbox, outside the lock.
+ * Memory    tickets come from a per-loop free list; at most queue.requests_max of them can wait.
+ * Ends      a ticket whose request has gone while its turn is on the way gives the slot back by
+ *           itself: fg_gate_abandon never leaves a slot behind.
  */
 #ifndef FG_UPSTREAM_GATE_SHARED_H
 #define FG_UPSTREAM_GATE_SHARED_H
@@ -22,9 +15,7 @@
 #include "base/counters_shared.h"
 #include "base/mailbox_shared.h"
 #include "config/config.h"
-#include "policies/admission_queue.h"
-#include "policies/circuit_breaker.h"
-#include "policies/concurrency_limit.h"
+#include "policies/gate_policy.h"
 
 #include <jansson.h>
 
@@ -34,22 +25,6 @@ struct fg_gate_ticket;
 /* Tickets of one loop that are not in use. Zeroed is empty. */
 struct fg_gate_tickets {
     struct fg_gate_ticket *free;
-};
-
-enum fg_gate_verdict {
-    FG_GATE_ADMITTED, /* the caller holds a slot */
-    FG_GATE_QUEUED,   /* on_turn will be called, unless abandoned */
-    FG_GATE_FULL,
-    FG_GATE_CANNOT_MEET_DEADLINE,
-    FG_GATE_EXPIRED,   /* only in on_turn: waited as long as it was allowed to */
-    FG_GATE_SHED,      /* only in on_turn: the queue stands, so this one gives way */
-    FG_GATE_DISPLACED, /* only in on_turn: a more important request took the place */
-};
-
-/* Where a waiting request stands. */
-struct fg_gate_place {
-    uint32_t position; /* how many are ahead */
-    uint64_t wait_ns;  /* estimate; UINT64_MAX when there is no measure yet */
 };
 
 /* On the loop that entered, never from inside a gate call. `object` is what enter was given. */

@@ -1,0 +1,31 @@
+/*
+ * gate_conf.c: from a backend's part of the configuration to what its policies are given.
+ */
+#include "upstream/gate_conf.h"
+
+struct fg_gate_policy_config fg_gate_policy_config_of(const struct fg_backend_conf *conf)
+{
+    struct fg_concurrency_config limit =
+        fg_concurrency_limit_config_default(conf->concurrency.kind);
+    limit.limit_initial = conf->concurrency.limit;
+    if (conf->concurrency.kind != FG_CONCURRENCY_FIXED) {
+        limit.limit_min = conf->concurrency.limit_min;
+        limit.limit_max = conf->concurrency.limit_max;
+    }
+    return (struct fg_gate_policy_config){
+        .limit = limit,
+        .queue = {.capacity = conf->queue.requests_max,
+                  .ageing_ns = conf->queue.ageing_ns,
+                  .target_ns = conf->queue.target_ns,
+                  .interval_ns = conf->queue.interval_ns},
+        .breaker = {.consecutive_failures = conf->breaker.consecutive_failures,
+                    .error_permille = conf->breaker.error_permille,
+                    .min_requests = conf->breaker.min_requests,
+                    .half_open_probes = conf->breaker.half_open_probes,
+                    .window_ns = conf->breaker.window_ns,
+                    .open_ns = conf->breaker.open_ns,
+                    .open_max_ns = conf->breaker.open_max_ns},
+        .has_breaker = conf->breaker.enabled,
+        .wait_max_ns = conf->queue.wait_max_ns,
+    };
+}

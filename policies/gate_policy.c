@@ -1,0 +1,169 @@
+/*
+ * gate_policy.c: concurrency limit, queue and breaker of one backend as one decision.
+ * Job      in which order the three are asked, and who takes a slot that becomes free.
+ * Thread   one owner at a time. Memory: the struct and the callers' entries.
+ * Never    lets a newcomer past somebody who waits, or holds a free slot while somebody waits.
+ * Law      enter: first those who wait, then the newcomer if nobody stands in line any more;
+ *          wait until min(deadline, now + wait_max_ns).
+ */
+#include "policies/gate_policy.h"
+
+#include "policies/wide_math.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+static struct fg_gate_entry *entry_of(struct fg_queue_entry *queued)
+{
+    _Static_assert(offsetof(struct fg_gate_entry, queue) == 0, "a queue entry is where ours is");
+    return (struct fg_gate_entry *)(void *)queued;
+}
+
+static void add_turn(struct fg_gate_turns *turns, struct fg_gate_entry *entry,
+                     enum fg_gate_verdict verdict)
+{
+    entry->verdict = verdict;
+    entry->next_turn = NULL;
+    if (turns->first == NULL)
+        turns->first = entry;
+    else
+        turns->last->next_turn = entry;
+    turns->last = entry;
+}
+
+static enum fg_gate_verdict verdict_of(enum fg_queue_entry_state state)
+{
+    switch (state) {
+    case FG_QUEUE_ENTRY_POPPED:
+        return FG_GATE_ADMITTED;
+    case FG_QUEUE_ENTRY_EXPIRED:
+        return FG_GATE_EXPIRED;
+    case FG_QUEUE_ENTRY_SHED:
+        return FG_GATE_SHED;
+    case FG_QUEUE_ENTRY_DISPLACED:
+        return FG_GATE_DISPLACED;
+    case FG_QUEUE_ENTRY_IDLE:
+    case FG_QUEUE_ENTRY_QUEUED:
+    case FG_QUEUE_ENTRY_REMOVED:
+        break;
+    }
+    /* Nobody may see an entry in these states once it has left the queue. */
+    assert(state == FG_QUEUE_ENTRY_POPPED);
+    return FG_GATE_EXPIRED;
+}
+
+static struct fg_gate_place place_of(const struct fg_gate_policy *gate, enum fg_priority priority,
+                                     uint64_t now_ns)
+{
+    return (struct fg_gate_place){
+        .position = gate->queue.count,
+        .wait_ns = fg_admission_queue_expected_wait_ns(&gate->queue, priority, now_ns)};
+}
+
+/* Refused ones learn how the queue looks, for an honest Retry-After. */
+static void add_refused(const struct fg_gate_policy *gate, struct fg_gate_turns *turns,
+                        struct fg_queue_entry *refused, uint64_t now_ns)
+{
+    while (refused != NULL) {
+        struct fg_queue_entry *next = refused->next;
+        entry_of(refused)->place = place_of(gate, refused->priority, now_ns);
+        add_turn(turns, entry_of(refused), verdict_of(refused->state));
+        refused = next;
+    }
+}
+
+/* As many waiters as there are free slots. */
+static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uint64_t now_ns)
+{
+    while (gate->queue.count > 0 && fg_concurrency_limit_try_acquire(&gate->limit)) {
+        struct fg_queue_entry *refused = NULL;
+        struct fg_queue_entry *queued = fg_admission_queue_pop(&gate->queue, now_ns, &refused);
+        add_refused(gate, turns, refused, now_ns);
+        if (queued == NULL) {
+            fg_concurrency_limit_release(&gate->limit, now_ns, 0, FG_CONCURRENCY_IGNORED);
+            return;
+        }
+        entry_of(queued)->place = (struct fg_gate_place){0, 0};
+        add_turn(turns, entry_of(queued), FG_GATE_ADMITTED);
+    }
+}
+
+void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_policy_config *config,
+                         uint64_t now_ns)
+{
+    *gate = (struct fg_gate_policy){.has_breaker = config->has_breaker,
+                                    .wait_max_ns = config->wait_max_ns};
+    fg_concurrency_limit_init(&gate->limit, &config->limit);
+    fg_admission_queue_init(&gate->queue, &config->queue);
+    struct fg_breaker_config breaker =
+        config->has_breaker ? config->breaker : fg_circuit_breaker_config_default();
+    fg_circuit_breaker_init(&gate->breaker, &breaker, now_ns);
+}
+
+enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
+                                          enum fg_priority priority, uint64_t now_ns,
+                                          uint64_t deadline_ns, struct fg_gate_turns *turns,
+                                          struct fg_gate_place *place)
+{
+    *place = (struct fg_gate_place){0, 0};
+    if (gate->queue.count > 0)
+        let_in(gate, turns, now_ns);
+    if (gate->queue.count == 0 && fg_concurrency_limit_try_acquire(&gate->limit))
+        return FG_GATE_ADMITTED;
+    enum fg_queue_verdict queued = FG_QUEUE_FULL;
+    if (entry != NULL) {
+        struct fg_queue_entry *displaced = NULL;
+        uint64_t wait_until_ns = fg_add_saturating(now_ns, gate->wait_max_ns);
+        queued = fg_admission_queue_push(&gate->queue, &entry->queue, priority, now_ns,
+                                         wait_until_ns < deadline_ns ? wait_until_ns : deadline_ns,
+                                         &displaced);
+        if (displaced != NULL)
+            displaced->next = NULL;
+        add_refused(gate, turns, displaced, now_ns);
+    }
+    *place = place_of(gate, priority, now_ns);
+    return queued == FG_QUEUE_QUEUED ? FG_GATE_QUEUED
+           : queued == FG_QUEUE_FULL ? FG_GATE_FULL
+                                     : FG_GATE_CANNOT_MEET_DEADLINE;
+}
+
+bool fg_gate_policy_abandon(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
+                            uint64_t now_ns, struct fg_gate_turns *turns)
+{
+    bool was_waiting = entry->queue.state == FG_QUEUE_ENTRY_QUEUED;
+    if (was_waiting)
+        fg_admission_queue_remove(&gate->queue, &entry->queue);
+    let_in(gate, turns, now_ns);
+    return was_waiting;
+}
+
+enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uint64_t now_ns,
+                                                uint64_t *retry_after_ns)
+{
+    *retry_after_ns = 0;
+    if (!gate->has_breaker)
+        return FG_BREAKER_PASS;
+    return fg_circuit_breaker_try_pass(&gate->breaker, now_ns, retry_after_ns);
+}
+
+void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
+                          const struct fg_gate_result *result, struct fg_gate_turns *turns)
+{
+    fg_concurrency_limit_release(&gate->limit, now_ns, result->latency_ns, result->limit);
+    if (result->passed_breaker && gate->has_breaker)
+        fg_circuit_breaker_record(&gate->breaker, now_ns, result->was_probe, result->breaker);
+    let_in(gate, turns, now_ns);
+}
+
+void fg_gate_policy_expire(struct fg_gate_policy *gate, uint64_t now_ns,
+                           struct fg_gate_turns *turns)
+{
+    struct fg_queue_entry *refused = NULL;
+    fg_admission_queue_expire(&gate->queue, now_ns, &refused);
+    add_refused(gate, turns, refused, now_ns);
+}
+
+uint64_t fg_gate_policy_next_expiry_ns(const struct fg_gate_policy *gate)
+{
+    return fg_admission_queue_next_expiry_ns(&gate->queue);
+}

@@ -1,0 +1,114 @@
+/*
+ * gate_policy.h: what stands before one backend, put together: concurrency limit, bounded queue
+ * and circuit breaker. The gateway wraps it in a lock (upstream/gate_shared), the simulator in
+ * virtual time; both run this code.
+ * Thread   one owner at a time. Entries are embedded in the caller's objects and stay theirs.
+ *
+ *    enter() ---- slot free ----------------------------> ADMITTED --- try_pass() -- call --
+ * leave() |                                                     ^
+ *       +-- no slot: QUEUED --- a slot came: turn ADMITTED ---'
+ *       |                  '--- turn EXPIRED | SHED | DISPLACED
+ *       '-- refused (full, cannot meet its deadline)
+ */
+#ifndef FG_POLICIES_GATE_POLICY_H
+#define FG_POLICIES_GATE_POLICY_H
+
+#include "policies/admission_queue.h"
+#include "policies/circuit_breaker.h"
+#include "policies/concurrency_limit.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum fg_gate_verdict {
+    FG_GATE_ADMITTED, /* the caller holds a slot */
+    FG_GATE_QUEUED,   /* a turn will come, unless abandoned */
+    FG_GATE_FULL,
+    FG_GATE_CANNOT_MEET_DEADLINE,
+    FG_GATE_EXPIRED,   /* only as a turn: waited as long as it was allowed to */
+    FG_GATE_SHED,      /* only as a turn: the queue stands, so this one gives way */
+    FG_GATE_DISPLACED, /* only as a turn: a more important request took the place */
+};
+
+/* Where a waiting request stands. */
+struct fg_gate_place {
+    uint32_t position; /* how many are ahead */
+    uint64_t wait_ns;  /* estimate; UINT64_MAX when there is no measure yet */
+};
+
+/* One who waits. A zeroed entry is not in any queue. */
+struct fg_gate_entry {
+    struct fg_queue_entry queue;
+    /* valid once its turn came */
+    struct fg_gate_entry *next_turn;
+    enum fg_gate_verdict verdict;
+    struct fg_gate_place place;
+};
+
+/* Those whose turn came in one call, oldest first, through next_turn. Zeroed is empty. */
+struct fg_gate_turns {
+    struct fg_gate_entry *first;
+    struct fg_gate_entry *last;
+};
+
+struct fg_gate_policy_config {
+    struct fg_concurrency_config limit;
+    struct fg_queue_config queue;
+    struct fg_breaker_config breaker;
+    bool has_breaker;
+    uint64_t wait_max_ns; /* nobody waits longer, whatever the deadline */
+};
+
+/* Fields are read by others, written only here. */
+struct fg_gate_policy {
+    struct fg_concurrency_limit limit;
+    struct fg_admission_queue queue;
+    struct fg_circuit_breaker breaker;
+    bool has_breaker;
+    uint64_t wait_max_ns;
+};
+
+/* How a call ended; see fg_gate_policy_leave. */
+struct fg_gate_result {
+    uint64_t latency_ns; /* handed over to response head */
+    enum fg_concurrency_outcome limit;
+    enum fg_breaker_outcome breaker;
+    bool passed_breaker; /* fg_gate_policy_try_pass let it through */
+    bool was_probe;      /* ... and how */
+};
+
+void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_policy_config *config,
+                         uint64_t now_ns);
+
+/*
+ * Ask for a slot. ADMITTED: the caller leaves later. QUEUED: `entry` belongs to the gate until its
+ * turn is handed out or fg_gate_policy_abandon. Otherwise *place says how it looks (for
+ * Retry-After). `deadline_ns` is the request's. `entry` may be NULL when there is no memory for
+ * one: then nothing waits. All calls append to `turns`; the caller tells each of them.
+ */
+enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
+                                          enum fg_priority priority, uint64_t now_ns,
+                                          uint64_t deadline_ns, struct fg_gate_turns *turns,
+                                          struct fg_gate_place *place);
+
+/*
+ * The client has gone. True: the entry waited and is the caller's again. False: its turn was handed
+ * out before; who got ADMITTED leaves with an ignored result.
+ */
+bool fg_gate_policy_abandon(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
+                            uint64_t now_ns, struct fg_gate_turns *turns);
+
+/* With a slot held: may the backend be called? On REFUSE the caller leaves at once (IGNORED). */
+enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uint64_t now_ns,
+                                                uint64_t *retry_after_ns);
+
+/* The call is over: gives the slot back, teaches limit and breaker, lets waiters in. */
+void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
+                          const struct fg_gate_result *result, struct fg_gate_turns *turns);
+
+/* Refuses those who have waited too long; at or after next_expiry (UINT64_MAX: nobody waits). */
+void fg_gate_policy_expire(struct fg_gate_policy *gate, uint64_t now_ns,
+                           struct fg_gate_turns *turns);
+uint64_t fg_gate_policy_next_expiry_ns(const struct fg_gate_policy *gate);
+
+#endif

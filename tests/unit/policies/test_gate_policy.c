@@ -1,0 +1,137 @@
+/*
+ * test_gate_policy.c: in which order limit, queue and breaker are asked, and that no free slot
+ * is kept from somebody who waits.
+ */
+#include "policies/gate_policy.h"
+
+#include "policy_test.h"
+
+static struct fg_gate_policy_config config_of(uint32_t limit, uint32_t queue)
+{
+    struct fg_concurrency_config fixed = fg_concurrency_limit_config_default(FG_CONCURRENCY_FIXED);
+    fixed.limit_initial = limit;
+    return (struct fg_gate_policy_config){
+        .limit = fixed,
+        .queue = {.capacity = queue},
+        .breaker = {.consecutive_failures = 2,
+                    .min_requests = 10,
+                    .half_open_probes = 1,
+                    .window_ns = 10 * S,
+                    .open_ns = S,
+                    .open_max_ns = 4 * S},
+        .has_breaker = true,
+        .wait_max_ns = 2 * S,
+    };
+}
+
+static const struct fg_gate_result fine = {.latency_ns = MS, .passed_breaker = true};
+
+static enum fg_gate_verdict enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
+                                  uint64_t now_ns, struct fg_gate_turns *turns)
+{
+    struct fg_gate_place place;
+    return fg_gate_policy_enter(gate, entry, FG_PRIORITY_NORMAL, now_ns, now_ns + 10 * S, turns,
+                                &place);
+}
+
+static void a_freed_slot_goes_to_who_waits(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    struct fg_gate_entry a = {0}, b = {0}, c = {0};
+    struct fg_gate_turns turns = {0};
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(enter(&gate, &a, 1, &turns), FG_GATE_QUEUED);
+    assert_int_equal(enter(&gate, &b, 2, &turns), FG_GATE_QUEUED);
+    assert_int_equal(enter(&gate, &c, 3, &turns), FG_GATE_FULL);
+    assert_null(turns.first);
+    fg_gate_policy_leave(&gate, MS, &fine, &turns);
+    assert_ptr_equal(turns.first, &a);
+    assert_int_equal(a.verdict, FG_GATE_ADMITTED);
+    assert_null(a.next_turn);
+    /* a newcomer does not pass b, though a's slot has just come free */
+    turns = (struct fg_gate_turns){0};
+    gate.limit.in_flight--;
+    assert_int_equal(enter(&gate, &c, 2 * MS, &turns), FG_GATE_QUEUED);
+    assert_ptr_equal(turns.first, &b);
+}
+
+static void without_memory_nothing_waits(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    struct fg_gate_turns turns = {0};
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_FULL);
+}
+
+static void waits_no_longer_than_it_may(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    struct fg_gate_entry a = {0};
+    struct fg_gate_turns turns = {0};
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+    assert_true(fg_gate_policy_next_expiry_ns(&gate) == FG_POLICY_NEVER);
+    assert_int_equal(enter(&gate, &a, 0, &turns), FG_GATE_QUEUED);
+    assert_true(fg_gate_policy_next_expiry_ns(&gate) == 2 * S);
+    fg_gate_policy_expire(&gate, 2 * S - 1, &turns);
+    assert_null(turns.first);
+    fg_gate_policy_expire(&gate, 2 * S, &turns);
+    assert_ptr_equal(turns.first, &a);
+    assert_int_equal(a.verdict, FG_GATE_EXPIRED);
+}
+
+static void who_leaves_the_line_is_gone_and_who_had_a_turn_is_not(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    struct fg_gate_entry a = {0}, b = {0};
+    struct fg_gate_turns turns = {0};
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(enter(&gate, &a, 0, &turns), FG_GATE_QUEUED);
+    assert_int_equal(enter(&gate, &b, 0, &turns), FG_GATE_QUEUED);
+    assert_true(fg_gate_policy_abandon(&gate, &a, 1, &turns));
+    fg_gate_policy_leave(&gate, MS, &fine, &turns);
+    assert_ptr_equal(turns.first, &b);
+    assert_false(fg_gate_policy_abandon(&gate, &b, MS, &turns));
+}
+
+static void the_breaker_learns_only_from_calls_that_it_let_pass(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(8, 0);
+    struct fg_gate_turns turns = {0};
+    struct fg_gate_result failed = {.limit = FG_CONCURRENCY_DROPPED, .breaker = FG_BREAKER_FAILURE};
+    uint64_t retry_ns;
+    fg_gate_policy_init(&gate, &config, 0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+        assert_int_equal(fg_gate_policy_try_pass(&gate, 0, &retry_ns), FG_BREAKER_PASS);
+        failed.passed_breaker = i >= 2;
+        fg_gate_policy_leave(&gate, MS, &failed, &turns);
+    }
+    assert_int_equal(fg_gate_policy_try_pass(&gate, MS, &retry_ns), FG_BREAKER_REFUSE);
+    assert_true(retry_ns == S);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_freed_slot_goes_to_who_waits),
+        cmocka_unit_test(without_memory_nothing_waits),
+        cmocka_unit_test(waits_no_longer_than_it_may),
+        cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
+        cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
