@@ -8,6 +8,7 @@
 #include "flow.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "policies/cache/http_date.h"
 
 #include <assert.h>
@@ -35,26 +36,32 @@ static void add(struct fg_field *fields, size_t *count, struct fg_span name, str
         fields[(*count)++] = (struct fg_field){name, value};
 }
 
+static void add_hop(struct fg_text *text, const char *name, uint64_t duration_ns)
+{
+    fg_text_add(text, fg_span_from_string(name));
+    fg_text_add(text, FG_SPAN(";dur="));
+    fg_text_add_ms(text, duration_ns);
+}
+
 /* "queue;dur=1.204, backend;dur=3.100, total;dur=4.502", in milliseconds. */
 static struct fg_span server_timing(const struct fg_flow *flow, uint64_t now_ns)
 {
-    char text[320];
-    size_t at = 0;
-    for (unsigned i = 0; i < FG_HOP_BODY && at < sizeof(text); i++) {
-        if (flow->hop_ns[i] > 0)
-            at += (size_t)snprintf(text + at, sizeof(text) - at, "%s;dur=%.3f, ",
-                                   fg_hop_name((enum fg_hop)i), (double)flow->hop_ns[i] / 1e6);
+    char buffer[320];
+    struct fg_text text = fg_text_over(buffer, sizeof(buffer));
+    for (unsigned i = 0; i < FG_HOP_BODY; i++) {
+        if (flow->hop_ns[i] == 0)
+            continue;
+        add_hop(&text, fg_hop_name((enum fg_hop)i), flow->hop_ns[i]);
+        fg_text_add(&text, FG_SPAN(", "));
     }
-    for (size_t i = 0; i < flow->backend_hop_count && at < sizeof(text); i++)
-        at += (size_t)snprintf(text + at, sizeof(text) - at, "%.32s;dur=%.3f, ",
-                               flow->backend_hops[i].name,
-                               (double)flow->backend_hops[i].duration_ns / 1e6);
-    if (at < sizeof(text))
-        at += (size_t)snprintf(text + at, sizeof(text) - at, "total;dur=%.3f",
-                               (double)(now_ns - flow->req->ex.started_ns) / 1e6);
-    if (at >= sizeof(text))
-        at = sizeof(text) - 1;
-    return fg_arena_try_copy(flow->req->ex.arena, fg_span_make(text, at));
+    for (size_t i = 0; i < flow->backend_hop_count; i++) {
+        add_hop(&text, flow->backend_hops[i].name, flow->backend_hops[i].duration_ns);
+        fg_text_add(&text, FG_SPAN(", "));
+    }
+    add_hop(&text, "total", now_ns - flow->req->ex.started_ns);
+    if (text.is_cut)
+        return (struct fg_span){NULL, 0};
+    return fg_arena_try_copy(flow->req->ex.arena, fg_text_span(&text));
 }
 
 static uint64_t round_up_s(uint64_t ns)

@@ -7,11 +7,17 @@
 #include "flow.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <event2/event.h>
 
 #define MOVE(state) (1u << (state))
+
+/* "00-<32 digits>-<16 digits>-<2 digits>" */
+#define TRACEPARENT_BYTES ((size_t)55)
+#define TRACE_ID_END ((size_t)36)
+#define PARENT_ID_END ((size_t)52)
 
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
     [FG_STAGE_ROUTE] = &fg_stage_route,           [FG_STAGE_IDENTITY] = &fg_stage_identity,
@@ -212,7 +218,8 @@ static uint64_t next_random(struct fg_pipeline_thread *thread)
 
 static bool is_traceparent(struct fg_span text)
 {
-    if (text.len != 55 || text.data[2] != '-' || text.data[35] != '-' || text.data[52] != '-' ||
+    if (text.len != TRACEPARENT_BYTES || text.data[2] != '-' ||
+        text.data[TRACE_ID_END - 1] != '-' || text.data[PARENT_ID_END] != '-' ||
         !fg_span_starts_with(text, FG_SPAN("00")))
         return false;
     for (size_t i = 0; i < text.len; i++) {
@@ -229,15 +236,20 @@ static void start_trace(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
     struct fg_span given = fg_exchange_field(ex, FG_SPAN("traceparent"));
-    unsigned long long span_id = next_random(flow->thread) | 1;
-    if (is_traceparent(given))
-        flow->traceparent = fg_arena_try_printf(ex->arena, "%.36s%016llx%.3s", given.data, span_id,
-                                                given.data + 52);
-    else
-        flow->traceparent =
-            fg_arena_try_printf(ex->arena, "00-%016llx%016llx-%016llx-01",
-                                (unsigned long long)next_random(flow->thread),
-                                (unsigned long long)next_random(flow->thread) | 1, span_id);
+    char buffer[TRACEPARENT_BYTES];
+    struct fg_text text = fg_text_over(buffer, sizeof(buffer));
+    bool is_given = is_traceparent(given);
+    if (is_given) {
+        fg_text_add(&text, fg_span_make(given.data, TRACE_ID_END));
+    } else {
+        fg_text_add(&text, FG_SPAN("00-"));
+        fg_text_add_hex(&text, next_random(flow->thread));
+        fg_text_add_hex(&text, next_random(flow->thread) | 1);
+        fg_text_add(&text, FG_SPAN("-"));
+    }
+    fg_text_add_hex(&text, next_random(flow->thread) | 1);
+    fg_text_add(&text, is_given ? fg_span_make(given.data + PARENT_ID_END, 3) : FG_SPAN("-01"));
+    flow->traceparent = fg_arena_try_copy(ex->arena, fg_text_span(&text));
     struct fg_field *fields =
         fg_arena_try_alloc(ex->arena, (ex->field_count + 1) * sizeof(*fields));
     if (flow->traceparent.data == NULL || fields == NULL)

@@ -11,10 +11,10 @@
  */
 #include "flow.h"
 
+#include "base/text.h"
 #include "policies/cache/etag.h"
 #include "policies/cache/http_date.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 #define ROUNDS_MAX 2 /* failed leaders that one request waits for before it goes by itself */
@@ -25,11 +25,19 @@
 /* authority \n path [? query] */
 static struct fg_span make_key(const struct fg_exchange *ex)
 {
-    if (ex->query.data == NULL)
-        return fg_arena_try_printf(ex->arena, "%.*s\n%.*s", FG_SPAN_ARGS(ex->authority),
-                                   FG_SPAN_ARGS(ex->path));
-    return fg_arena_try_printf(ex->arena, "%.*s\n%.*s?%.*s", FG_SPAN_ARGS(ex->authority),
-                               FG_SPAN_ARGS(ex->path), FG_SPAN_ARGS(ex->query));
+    size_t room = ex->authority.len + ex->path.len + ex->query.len + 2;
+    char *key = fg_arena_try_alloc(ex->arena, room);
+    if (key == NULL)
+        return (struct fg_span){NULL, 0};
+    struct fg_text text = fg_text_over(key, room);
+    fg_text_add(&text, ex->authority);
+    fg_text_add(&text, FG_SPAN("\n"));
+    fg_text_add(&text, ex->path);
+    if (ex->query.data != NULL) {
+        fg_text_add(&text, FG_SPAN("?"));
+        fg_text_add(&text, ex->query);
+    }
+    return fg_text_span(&text);
 }
 
 /* Is gzip acceptable? Its own q if listed, else that of "*" (RFC 9110 section 12.5.3). */
@@ -109,6 +117,14 @@ static struct fg_span tag_for(struct fg_arena *arena, struct fg_span etag, bool 
     return fg_arena_try_printf(arena, "W/%.*s", FG_SPAN_ARGS(etag));
 }
 
+static struct fg_span number(struct fg_arena *arena, uint64_t value)
+{
+    char buffer[24];
+    struct fg_text text = fg_text_over(buffer, sizeof(buffer));
+    fg_text_add_u64(&text, value);
+    return fg_arena_try_copy(arena, fg_text_span(&text));
+}
+
 static void serve(struct fg_flow *flow, const struct fg_cache_object *object)
 {
     struct fg_exchange *ex = &flow->req->ex;
@@ -126,13 +142,11 @@ static void serve(struct fg_flow *flow, const struct fg_cache_object *object)
     }
     uint64_t age_ns =
         fg_cache_current_age_ns(view.initial_age_ns, view.stored_ns, fg_clock_monotonic_ns());
-    fields[count++] = (struct fg_field){FG_SPAN("age"),
-                                        fg_arena_try_printf(ex->arena, "%" PRIu64, age_ns / FG_S)};
+    fields[count++] = (struct fg_field){FG_SPAN("age"), number(ex->arena, age_ns / FG_S)};
     if (is_gzip && !is_unchanged)
         fields[count++] = (struct fg_field){FG_SPAN("content-encoding"), FG_SPAN("gzip")};
     if (!is_unchanged)
-        fields[count++] = (struct fg_field){FG_SPAN("content-length"),
-                                            fg_arena_try_printf(ex->arena, "%zu", body.len)};
+        fields[count++] = (struct fg_field){FG_SPAN("content-length"), number(ex->arena, body.len)};
     if (is_unchanged || ex->method == FG_METHOD_HEAD)
         body = (struct fg_span){NULL, 0};
     fg_flow_respond(flow, is_unchanged ? 304 : view.status, fields, count, body);
