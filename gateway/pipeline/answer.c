@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "policies/cache/http_date.h"
+#include "policies/retry_after.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -167,13 +168,6 @@ static void escape_json(char *out, size_t room, const char *text)
     out[at] = '\0';
 }
 
-/* Up to a tenth more, so that the refused do not all come back in the same moment. */
-static uint64_t with_jitter(const struct fg_flow *flow, uint64_t ns)
-{
-    struct fg_span id = flow->req->ex.request_id;
-    return ns + ns / 10 * (fg_span_hash(id, 0) % 101) / 100;
-}
-
 static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *refusal,
                                  const char *code, uint64_t retry_after_ns)
 {
@@ -209,9 +203,8 @@ static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *
 static void send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code)
 {
     struct fg_arena *arena = flow->req->ex.arena;
-    uint64_t retry_after_ns = refusal->retry_after_ns == 0 || refusal->retry_after_ns == UINT64_MAX
-                                  ? 0
-                                  : with_jitter(flow, refusal->retry_after_ns);
+    uint64_t retry_after_ns = fg_retry_after_spread_ns(refusal->retry_after_ns,
+                                                       fg_span_hash(flow->req->ex.request_id, 0));
     struct fg_span body = error_body(flow, refusal, code, retry_after_ns);
     struct fg_field fields[7];
     size_t count = 0;

@@ -4,6 +4,7 @@
 #include "overload_shared.h"
 
 #include "base/counters_shared.h"
+#include "pipeline/policy_conf.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -52,17 +53,7 @@ struct fg_overload_shared *fg_overload_shared_create(const struct fg_overload_co
     if (overload == NULL)
         return NULL;
     pthread_mutex_init(&overload->lock, NULL);
-    struct fg_overload_config policy = fg_overload_config_default();
-    const uint32_t enter[] = {conf->elevated_permille, conf->high_permille,
-                              conf->critical_permille};
-    /* The policy wants a level left below where it is entered; 0 % becomes the least there is. */
-    uint32_t hysteresis = conf->hysteresis_permille == 0 ? 1 : conf->hysteresis_permille;
-    for (unsigned i = 0; i < FG_OVERLOAD_LEVEL_COUNT - 1; i++) {
-        policy.enter_permille[i] = enter[i];
-        policy.leave_permille[i] = enter[i] > hysteresis ? enter[i] - hysteresis : 0;
-    }
-    policy.hold_ns = conf->hold_ns;
-    policy.loop_lag_limit_ns = conf->loop_lag_max_ns;
+    struct fg_overload_config policy = fg_overload_config_of(conf);
     fg_overload_init(&overload->policy, &policy, now_ns);
     overload->memory_limit_bytes =
         conf->memory_bytes_max > 0 ? conf->memory_bytes_max : default_memory_limit();

@@ -3,6 +3,8 @@
  */
 #include "room_shared.h"
 
+#include "pipeline/policy_conf.h"
+
 #include <inttypes.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
@@ -28,13 +30,8 @@ struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const ch
     pthread_mutex_init(&room->lock, NULL);
     room->route_name = route_name;
     room->epoch = epoch;
-    fg_waiting_room_init(&room->line,
-                         &(struct fg_waiting_room_config){.admit_amount = conf->admit.amount,
-                                                          .admit_period_ns = conf->admit.period_ns,
-                                                          .admit_burst = conf->burst,
-                                                          .waiting_max = conf->waiting_max,
-                                                          .grace_ns = conf->grace_ns},
-                         epoch, now_ns);
+    struct fg_waiting_room_config line = fg_waiting_room_config_of(conf);
+    fg_waiting_room_init(&room->line, &line, epoch, now_ns);
     return room;
 }
 

@@ -3,6 +3,8 @@
  */
 #include "flow.h"
 
+#include "policies/retry_after.h"
+
 static enum fg_refused reason_of(enum fg_gate_verdict verdict)
 {
     switch (verdict) {
@@ -33,17 +35,16 @@ static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
     };
     enum fg_refused reason = reason_of(verdict);
     uint64_t wait_ns = place->wait_ns;
-    fg_flow_refuse(flow,
-                   &(struct fg_refusal){
-                       .reason = reason,
-                       .status = 503,
-                       .type = "overloaded",
-                       .message = messages[reason],
-                       .retry_after_ns = wait_ns == UINT64_MAX || wait_ns < FG_S ? FG_S : wait_ns,
-                       .policy = "queue",
-                       .position = place->position,
-                       .wait_ns = wait_ns,
-                   });
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = reason,
+                             .status = 503,
+                             .type = "overloaded",
+                             .message = messages[reason],
+                             .retry_after_ns = fg_retry_after_queue_ns(wait_ns),
+                             .policy = "queue",
+                             .position = place->position,
+                             .wait_ns = wait_ns,
+                         });
 }
 
 static void on_turn(void *object, enum fg_gate_verdict verdict, const struct fg_gate_place *place)

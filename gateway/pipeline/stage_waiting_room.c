@@ -5,6 +5,8 @@
  */
 #include "flow.h"
 
+#include "policies/retry_after.h"
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_pipeline *pipeline = flow->thread->pipeline;
@@ -20,10 +22,6 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     if (place.status == FG_WAITING_ROOM_ADMITTED)
         return FG_STAGE_CONTINUE;
     bool is_full = place.status == FG_WAITING_ROOM_FULL;
-    /* Ask again when the turn has come, but not less often than every 20 s: places move. */
-    uint64_t again_ns = place.eta_ns < FG_S        ? FG_S
-                        : place.eta_ns > 20 * FG_S ? 20 * FG_S
-                                                   : place.eta_ns;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_WAITING_ROOM,
                              .status = is_full ? 503 : 429,
@@ -31,7 +29,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
                              .message = is_full ? "the waiting room is full; try again later"
                                                 : "you have a place in line; ask again with this "
                                                   "ticket in the x-floodgate-ticket field",
-                             .retry_after_ns = again_ns,
+                             .retry_after_ns = fg_retry_after_room_ns(place.eta_ns),
                              .policy = "waiting_room",
                              .position = place.position,
                              .wait_ns = place.eta_ns,

@@ -1,0 +1,29 @@
+/*
+ * policy_conf.c: from the configuration to what the policies of the stages are given.
+ */
+#include "pipeline/policy_conf.h"
+
+struct fg_overload_config fg_overload_config_of(const struct fg_overload_conf *conf)
+{
+    struct fg_overload_config policy = fg_overload_config_default();
+    const uint32_t enter[] = {conf->elevated_permille, conf->high_permille,
+                              conf->critical_permille};
+    /* The policy wants a level left below where it is entered; 0 % becomes the least there is. */
+    uint32_t hysteresis = conf->hysteresis_permille == 0 ? 1 : conf->hysteresis_permille;
+    for (unsigned i = 0; i < FG_OVERLOAD_LEVEL_COUNT - 1; i++) {
+        policy.enter_permille[i] = enter[i];
+        policy.leave_permille[i] = enter[i] > hysteresis ? enter[i] - hysteresis : 0;
+    }
+    policy.hold_ns = conf->hold_ns;
+    policy.loop_lag_limit_ns = conf->loop_lag_max_ns;
+    return policy;
+}
+
+struct fg_waiting_room_config fg_waiting_room_config_of(const struct fg_waiting_room_conf *conf)
+{
+    return (struct fg_waiting_room_config){.admit_amount = conf->admit.amount,
+                                           .admit_period_ns = conf->admit.period_ns,
+                                           .admit_burst = conf->burst,
+                                           .waiting_max = conf->waiting_max,
+                                           .grace_ns = conf->grace_ns};
+}
