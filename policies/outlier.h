@@ -1,0 +1,67 @@
+/*
+ * outlier.h: which hosts of a cluster answer so badly that they are left alone for a while.
+ * Thread   one owner at a time; shared detectors are wrapped by whoever shares them.
+ *
+ *    in service --errors in a row | error ratio | latency--> ejected --time is up--> in service
+ *                 (not when too many are ejected already)      longer each time
+ */
+#ifndef FG_POLICIES_OUTLIER_H
+#define FG_POLICIES_OUTLIER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fg_outlier_conf {
+    uint32_t consecutive_errors;   /* 0: off */
+    uint32_t error_permille;       /* of the answers in one interval; 0: off */
+    uint32_t latency_permille;     /* mean latency against the siblings' median; 0: off */
+    uint32_t min_requests;         /* in an interval, before ratio or latency count */
+    uint32_t ejected_max_permille; /* of all hosts; one may always be, if there are others */
+    uint64_t ejection_ns;          /* the first time; then twice, three times, ... as long */
+    uint64_t ejection_max_ns;
+};
+
+enum fg_outlier_reason {
+    FG_OUTLIER_NONE,
+    FG_OUTLIER_CONSECUTIVE,
+    FG_OUTLIER_RATIO,
+    FG_OUTLIER_LATENCY,
+};
+
+/* A host; zeroed is in service. */
+struct fg_outlier_host {
+    uint32_t ejections; /* how long the next one will be; falls again while in service */
+    bool is_ejected;
+    enum fg_outlier_reason reason; /* of the last ejection */
+    uint64_t ejected_until_ns;
+    uint64_t ejections_total;
+};
+
+/* What one host did since the last sweep. */
+struct fg_outlier_sample {
+    uint64_t answers; /* good and bad */
+    uint64_t errors;
+    uint64_t latency_sum_ns; /* of the good ones */
+};
+
+struct fg_outlier_change {
+    bool changed; /* some host was ejected or came back */
+    uint32_t ejected_count;
+};
+
+/* Errors in a row have reached consecutive_errors. True: host `index` is ejected now. */
+bool fg_outlier_try_eject(const struct fg_outlier_conf *conf, struct fg_outlier_host *hosts,
+                          size_t host_count, size_t index, enum fg_outlier_reason reason,
+                          uint64_t now_ns);
+
+/*
+ * Once an interval: let those back whose time is up, judge the rest by `samples` (host_count).
+ * `scratch` holds host_count numbers. O(n log n).
+ */
+struct fg_outlier_change fg_outlier_sweep(const struct fg_outlier_conf *conf,
+                                          struct fg_outlier_host *hosts, size_t host_count,
+                                          const struct fg_outlier_sample *samples,
+                                          uint64_t *scratch, uint64_t now_ns);
+
+#endif

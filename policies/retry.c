@@ -1,0 +1,61 @@
+/*
+ * retry.c: what is safe, and what is wanted.
+ * Job      a request that no server can have acted upon may go again, whatever its method; one that
+ *          may have been acted upon only when its method is idempotent and the configuration names
+ *          the cause, and then under the budget.
+ * Thread   any.
+ * Never    lets a request go twice after the client has a part of the answer, or without all of its
+ *          body. A POST that may have been processed is never sent again.
+ * Source   RFC 9110 section 9.2.2, RFC 9112 section 9.3.1, RFC 9113 section 8.7.
+ */
+#include "policies/retry.h"
+
+/* Could the server have acted on it? */
+static bool may_be_processed(const struct fg_retry_facts *facts)
+{
+    switch (facts->cause) {
+    case FG_RETRY_CONNECT:
+    case FG_RETRY_UNHANDLED:
+        return false;
+    case FG_RETRY_STALE:
+    case FG_RETRY_RESET:
+        return facts->is_sent_any;
+    case FG_RETRY_TIMEOUT:
+    case FG_RETRY_STATUS_502:
+    case FG_RETRY_STATUS_503:
+    case FG_RETRY_STATUS_504:
+    case FG_RETRY_CAUSE_COUNT:
+        break;
+    }
+    return true;
+}
+
+enum fg_retry_verdict fg_retry_judge(const struct fg_retry_conf *conf,
+                                     const struct fg_retry_facts *facts)
+{
+    if (facts->is_answer_begun || !facts->is_body_at_hand)
+        return FG_RETRY_NO;
+    bool is_processed = may_be_processed(facts);
+    if (is_processed && !facts->is_idempotent)
+        return FG_RETRY_NO;
+    /* A kept connection that was closed says nothing about the server: as if never connected. */
+    if (!is_processed || facts->cause == FG_RETRY_STALE)
+        return facts->connect_retries < conf->connect_retries_max ? FG_RETRY_YES : FG_RETRY_NO;
+    if ((conf->causes & 1u << facts->cause) == 0 || facts->retries >= conf->retries_max)
+        return FG_RETRY_NO;
+    return FG_RETRY_WITH_BUDGET;
+}
+
+enum fg_retry_cause fg_retry_cause_of_status(unsigned status)
+{
+    switch (status) {
+    case 502:
+        return FG_RETRY_STATUS_502;
+    case 503:
+        return FG_RETRY_STATUS_503;
+    case 504:
+        return FG_RETRY_STATUS_504;
+    default:
+        return FG_RETRY_CAUSE_COUNT;
+    }
+}

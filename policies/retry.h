@@ -1,0 +1,51 @@
+/*
+ * retry.h: may a request that failed at a server be sent once more?
+ * Thread   any; pure functions.
+ */
+#ifndef FG_POLICIES_RETRY_H
+#define FG_POLICIES_RETRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum fg_retry_cause {
+    FG_RETRY_CONNECT,    /* no connection could be made: nothing was sent */
+    FG_RETRY_STALE,      /* a kept connection was dead before a byte of an answer */
+    FG_RETRY_UNHANDLED,  /* the server said that it did not look at it (REFUSED_STREAM, GOAWAY) */
+    FG_RETRY_RESET,      /* the connection or stream broke before a byte of the answer */
+    FG_RETRY_TIMEOUT,    /* the try took longer than it may */
+    FG_RETRY_STATUS_502, /* the server's answer */
+    FG_RETRY_STATUS_503,
+    FG_RETRY_STATUS_504,
+    FG_RETRY_CAUSE_COUNT,
+};
+
+struct fg_retry_conf {
+    uint32_t connect_retries_max; /* further attempts while the server cannot have seen it */
+    uint32_t retries_max;         /* further attempts after it may have been seen */
+    uint32_t causes;              /* bits 1 << fg_retry_cause that count for retries_max */
+};
+
+struct fg_retry_facts {
+    enum fg_retry_cause cause;
+    bool is_idempotent;   /* by its method (RFC 9110 section 9.2.2) */
+    bool is_sent_any;     /* a byte of the request has left in this attempt */
+    bool is_body_at_hand; /* all of the body so far can be sent again */
+    bool is_answer_begun; /* the client has a part of the answer */
+    uint32_t connect_retries;
+    uint32_t retries; /* so far */
+};
+
+enum fg_retry_verdict {
+    FG_RETRY_NO,
+    FG_RETRY_YES,         /* the server has not seen it: counts as a connect retry */
+    FG_RETRY_WITH_BUDGET, /* when the retry budget allows: counts as a retry */
+};
+
+enum fg_retry_verdict fg_retry_judge(const struct fg_retry_conf *conf,
+                                     const struct fg_retry_facts *facts);
+
+/* The cause that a status is, or FG_RETRY_CAUSE_COUNT when it is none. */
+enum fg_retry_cause fg_retry_cause_of_status(unsigned status);
+
+#endif
