@@ -10,6 +10,7 @@
 
 #define FIELDS_MAX ((size_t)256)
 #define HEAD_BYTES_FIRST ((size_t)1024)
+#define VERSION_BYTES ((size_t)7) /* of "HTTP/1.", which every answer begins with */
 
 enum { HEAD, BODY, DONE, BAD };
 
@@ -34,8 +35,8 @@ enum scan { SCAN_MORE, SCAN_END, SCAN_BAD };
 
 static const char *check_byte(const struct fg_upstream_response *response, unsigned char c)
 {
-    static const char start[] = {'H', 'T', 'T', 'P', '/', '1', '.'};
-    if (response->line_count == 0 && response->line_len < sizeof(start) &&
+    static const char start[VERSION_BYTES] = {'H', 'T', 'T', 'P', '/', '1', '.'};
+    if (response->line_count == 0 && response->line_len < VERSION_BYTES &&
         c != (unsigned char)start[response->line_len])
         return "the answer is not HTTP/1";
     if ((c < 0x20 && c != '\t') || c == 0x7f)
@@ -45,11 +46,25 @@ static const char *check_byte(const struct fg_upstream_response *response, unsig
     return NULL;
 }
 
+/* Where only a control byte is of interest. */
+static bool is_inside_line(const struct fg_upstream_response *response)
+{
+    return !response->is_after_cr &&
+           response->line_len >= (response->line_count == 0 ? VERSION_BYTES : 1);
+}
+
 /* *used is how much of the input belongs to this head. */
 static enum scan scan_head(struct fg_upstream_response *response, struct fg_span input,
                            size_t *used)
 {
     for (size_t i = 0; i < input.len; i++) {
+        if (is_inside_line(response)) {
+            size_t plain = fg_span_find_control(fg_span_make(input.data + i, input.len - i));
+            response->line_len += plain;
+            i += plain;
+            if (i == input.len)
+                break;
+        }
         unsigned char c = (unsigned char)input.data[i];
         if (response->is_after_cr) {
             if (c != '\n') {

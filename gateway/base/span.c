@@ -63,6 +63,47 @@ bool fg_span_parse_u64(struct fg_span span, uint64_t *value)
     return true;
 }
 
+static bool is_control(unsigned char c)
+{
+    return c < 0x20 || c == 0x7f;
+}
+
+/* Sixteen bytes at a time: the compiler makes one compare each of it on any machine with vectors.
+ */
+typedef unsigned char byte_vector __attribute__((vector_size(16)));
+
+static bool has_control_16(const char *data)
+{
+    byte_vector bytes;
+    memcpy(&bytes, data, sizeof(bytes));
+    byte_vector hits = (byte_vector)(bytes < 0x20) | (byte_vector)(bytes == 0x7f);
+    uint64_t halves[2];
+    memcpy(halves, &hits, sizeof(halves));
+    return (halves[0] | halves[1]) != 0;
+}
+
+/* Never misses one; may name a byte that a borrow from its neighbour makes look like one. */
+static bool may_have_control_8(const char *data)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    uint64_t word;
+    memcpy(&word, data, sizeof(word));
+    uint64_t del = word ^ (ones * 0x7f);
+    return ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & highs) != 0;
+}
+
+size_t fg_span_find_control(struct fg_span span)
+{
+    size_t i = 0;
+    while (span.len - i >= 16 && !has_control_16(span.data + i))
+        i += 16;
+    if (span.len - i >= 8 && !may_have_control_8(span.data + i))
+        i += 8;
+    while (i < span.len && !is_control((unsigned char)span.data[i]))
+        i++;
+    return i;
+}
+
 uint64_t fg_span_hash(struct fg_span span, uint64_t seed)
 {
     uint64_t hash = 0xcbf29ce484222325u ^ seed;

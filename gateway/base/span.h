@@ -62,6 +62,9 @@ struct fg_span fg_span_split(struct fg_span *rest, char separator);
 /* Decimal digits only, no sign, no blanks, no overflow; false leaves *value alone. */
 bool fg_span_parse_u64(struct fg_span span, uint64_t *value);
 
+/* Where the first control byte (below 0x20, or 0x7f) stands; span.len when there is none. */
+size_t fg_span_find_control(struct fg_span span);
+
 /* A keyed 64-bit hash (FNV-1a, finished with a 64-bit mixer); not for hostile keys without a secret
  * seed. */
 uint64_t fg_span_hash(struct fg_span span, uint64_t seed);

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define SEGMENTS_KEPT ((size_t)256) /* 4 MiB a loop */
+#define SEGMENTS_KEPT ((size_t)256)        /* 4 MiB a loop */
+#define BLOCK_BYTES_KEPT ((size_t)1 << 20) /* a loop */
 
 enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg_loop *loop,
                                  const struct fg_limits_conf *limits, struct fg_net_stats *stats)
@@ -17,6 +18,7 @@ enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg_loop *loop,
     if (getrandom(env->random, sizeof(env->random), 0) != (ssize_t)sizeof(env->random))
         return FG_ERR_SYSTEM;
     fg_segment_pool_init(&env->segments, SEGMENTS_KEPT);
+    fg_block_pool_init(&env->blocks, BLOCK_BYTES_KEPT);
     return fg_timeouts_init(&env->timeouts, loop, limits);
 }
 
@@ -29,6 +31,7 @@ void fg_codec_env_fini(struct fg_codec_env *env)
     }
     env->free_stream_count = 0;
     fg_segment_pool_fini(&env->segments);
+    fg_block_pool_fini(&env->blocks);
     fg_timeouts_fini(&env->timeouts);
 }
 

@@ -20,6 +20,7 @@
 #define FG_HTTP_CODEC_H
 
 #include "http/request.h"
+#include "base/block_pool.h"
 #include "base/byte_queue.h"
 #include "net/timeouts.h"
 
@@ -33,6 +34,7 @@ struct fg_codec_env {
     struct fg_net_stats *stats;
     struct fg_timeouts timeouts;
     struct fg_segment_pool segments;
+    struct fg_block_pool blocks;    /* nghttp2's memory */
     struct fg_stream *free_streams; /* see stream.h */
     size_t free_stream_count;
     size_t stream_count; /* in use */

@@ -40,35 +40,16 @@ bool fg_is_token(struct fg_span text)
     return text.len > 0;
 }
 
-static bool is_value_byte(unsigned char c)
-{
-    return (c >= 0x20 && c != 0x7f) || c == '\t';
-}
-
 bool fg_field_value_is_valid(struct fg_span value)
 {
-    const uint64_t ones = 0x0101010101010101u;
-    const uint64_t highs = 0x8080808080808080u;
-    size_t i = 0;
-    for (; i + 8 <= value.len; i += 8) {
-        uint64_t word;
-        memcpy(&word, value.data + i, 8);
-        uint64_t below_space = (word - ones * 0x20) & ~word & highs;
-        uint64_t del = word ^ (ones * 0x7f);
-        uint64_t is_del = (del - ones) & ~del & highs;
-        if ((below_space | is_del) == 0)
-            continue;
-        /* May be a tab, or a borrow from a neighbour: look at each byte. */
-        for (size_t j = i; j < i + 8; j++) {
-            if (!is_value_byte((unsigned char)value.data[j]))
-                return false;
-        }
-    }
-    for (; i < value.len; i++) {
-        if (!is_value_byte((unsigned char)value.data[i]))
+    for (;;) {
+        size_t at = fg_span_find_control(value);
+        if (at == value.len)
+            return true;
+        if (value.data[at] != '\t')
             return false;
+        value = fg_span_make(value.data + at + 1, value.len - at - 1);
     }
-    return true;
 }
 
 static bool is_named(struct fg_span name, const char *text)

@@ -196,8 +196,33 @@ static const struct fg_codec_ops h2_ops = {
     .destroy = on_destroy,
 };
 
+static void *take_block(size_t bytes, void *pool)
+{
+    return fg_block_pool_alloc(pool, bytes);
+}
+
+static void give_block(void *block, void *pool)
+{
+    fg_block_pool_free(pool, block);
+}
+
+static void *take_zeroed(size_t count, size_t bytes, void *pool)
+{
+    return fg_block_pool_calloc(pool, count, bytes);
+}
+
+static void *resize_block(void *block, size_t bytes, void *pool)
+{
+    return fg_block_pool_realloc(pool, block, bytes);
+}
+
 static nghttp2_session *make_session(struct fg_h2 *h2)
 {
+    nghttp2_mem memory = {.mem_user_data = &h2->codec.transport->env->blocks,
+                          .malloc = take_block,
+                          .free = give_block,
+                          .calloc = take_zeroed,
+                          .realloc = resize_block};
     nghttp2_session *session = NULL;
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *option;
@@ -211,7 +236,7 @@ static nghttp2_session *make_session(struct fg_h2 *h2)
 #ifdef FG_HAVE_NGHTTP2_RESET_LIMIT
         nghttp2_option_set_stream_reset_rate_limit(option, RESETS_BURST, RESETS_PER_S);
 #endif
-        if (nghttp2_session_server_new2(&session, callbacks, h2, option) != 0)
+        if (nghttp2_session_server_new3(&session, callbacks, h2, option, &memory) != 0)
             session = NULL;
         nghttp2_option_del(option);
     }

@@ -56,11 +56,33 @@ static void hashes_by_seed(void **state)
     assert_true(fg_span_hash(FG_SPAN("a"), 1) != fg_span_hash(FG_SPAN("b"), 1));
 }
 
+static void control_bytes_are_found_wherever_they_stand(void **state)
+{
+    (void)state;
+    char text[40];
+    for (size_t len = 0; len <= sizeof(text); len++) {
+        memset(text, 0xff, sizeof(text));
+        assert_int_equal(fg_span_find_control(fg_span_make(text, len)), len);
+        for (size_t at = 0; at < len; at++) {
+            for (unsigned c = 0; c < 256; c++) {
+                memset(text, at % 2 == 0 ? ' ' : 0x80, sizeof(text));
+                text[at] = (char)c;
+                bool is_control = c < 0x20 || c == 0x7f;
+                assert_int_equal(fg_span_find_control(fg_span_make(text, len)),
+                                 is_control ? at : len);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(splits_until_the_end),  cmocka_unit_test(reads_numbers_strictly),
-        cmocka_unit_test(compares_without_case), cmocka_unit_test(trims_only_blanks),
+        cmocka_unit_test(control_bytes_are_found_wherever_they_stand),
+        cmocka_unit_test(splits_until_the_end),
+        cmocka_unit_test(reads_numbers_strictly),
+        cmocka_unit_test(compares_without_case),
+        cmocka_unit_test(trims_only_blanks),
         cmocka_unit_test(hashes_by_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
