@@ -44,9 +44,26 @@ static void add_hop(struct fg_text *text, const char *name, uint64_t duration_ns
     fg_text_add_ms(text, duration_ns);
 }
 
+/* Whether there is more to tell than that we answered by ourselves, at once. */
+static bool is_worth_timing(const struct fg_flow *flow, uint64_t total_ns)
+{
+    const struct fg_observability_conf *conf = &flow->thread->pipeline->config->observability;
+    if (flow->backend_hop_count > 0 ||
+        (conf->slow_request_ns > 0 && total_ns >= conf->slow_request_ns))
+        return true;
+    for (unsigned i = 0; i < FG_HOP_BODY; i++) {
+        if (flow->hop_ns[i] > 0)
+            return true;
+    }
+    return false;
+}
+
 /* "queue;dur=1.204, backend;dur=3.100, total;dur=4.502", in milliseconds. */
 static struct fg_span server_timing(const struct fg_flow *flow, uint64_t now_ns)
 {
+    uint64_t total_ns = now_ns - flow->req->ex.started_ns;
+    if (!is_worth_timing(flow, total_ns))
+        return (struct fg_span){NULL, 0};
     char buffer[320];
     struct fg_text text = fg_text_over(buffer, sizeof(buffer));
     for (unsigned i = 0; i < FG_HOP_BODY; i++) {
@@ -59,7 +76,7 @@ static struct fg_span server_timing(const struct fg_flow *flow, uint64_t now_ns)
         add_hop(&text, flow->backend_hops[i].name, flow->backend_hops[i].duration_ns);
         fg_text_add(&text, FG_SPAN(", "));
     }
-    add_hop(&text, "total", now_ns - flow->req->ex.started_ns);
+    add_hop(&text, "total", total_ns);
     if (text.is_cut)
         return (struct fg_span){NULL, 0};
     return fg_arena_try_copy(flow->req->ex.arena, fg_text_span(&text));
