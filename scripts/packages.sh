@@ -9,7 +9,7 @@ FG_PACKAGES_RUN=(redis-server)
 FG_PACKAGES_TEST=(libcmocka-dev clang libclang-rt-dev clang-format redis-server nghttp2-client
     python3-pytest python3-httpx python3-h2 python3-redis python3-numpy nodejs npm chromium
     prometheus)
-FG_PACKAGES_BENCH=(nginx-light haproxy nghttp2-client redis-server)
+FG_PACKAGES_BENCH=(nginx-light haproxy h2o nghttp2-client redis-server strace util-linux)
 
 fg_missing_packages() {
     local package status

@@ -1,0 +1,1 @@
+"""What scripts/bench runs: one module a kind of benchmark, and what they share."""

@@ -1,0 +1,173 @@
+"""
+The gateway beside its peers: what a request, a connection and a handshake cost.
+
+  proxy   TLS in front of one HTTP/1.1 upstream: HTTP/2 with many streams, HTTP/1.1 keep-alive,
+          2,000 requests a second with nothing to batch; system calls; handshakes; idle connections
+  cache   a cached object of 1 KiB and of 64 KiB
+
+Interleaved rounds, so that a machine that gets slower gets slower for all; medians.
+"""
+import pathlib
+import re
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from . import machine, peers
+
+ROUNDS = peers.environment("FG_BENCH_ROUNDS", 5)
+REQUESTS = peers.environment("FG_BENCH_REQUESTS", 40000)
+CONNECTIONS = peers.environment("FG_BENCH_CONNECTIONS", 1000)
+HANDSHAKE_SECONDS = 2
+
+# What a regime asks of h2load, and of how many requests.
+REGIMES = {
+    "proxy": [
+        ("TLS + HTTP/2, 16 connections x 8 streams", "/1k", REQUESTS, ["-c", "16", "-m", "8"]),
+        ("TLS + HTTP/1.1 keep-alive, 32 connections", "/1k", REQUESTS, ["--h1", "-c", "32"]),
+        ("2,000 requests/s, nothing to batch", "/1k", 6000, ["-c", "20", "-m", "1", "--rps", "100"]),
+    ],
+    "cache": [
+        ("cached 1 KiB, 16 connections x 8 streams", "/cached/1k", 2 * REQUESTS, ["-c", "16", "-m", "8"]),
+        ("cached 64 KiB, 16 connections x 8 streams", "/cached/64k", REQUESTS // 4, ["-c", "16", "-m", "8"]),
+    ],
+}
+
+
+def percentile(log, share):
+    """Of the third column of h2load's log, microseconds from the request's start to its end."""
+    times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+    return times[min(len(times) - 1, int(len(times) * share))] if times else 0
+
+
+def ask(site, name, path, requests, arguments):
+    """One run: requests/s, CPU microseconds a request, p99 in microseconds, how many failed."""
+    with tempfile.NamedTemporaryFile(dir=site.folder) as log:
+        before = machine.cpu_seconds(site.pid(name))
+        done = peers.load(["-n", str(requests), *arguments, f"--log-file={log.name}", site.url(name, path)])
+        used = machine.cpu_seconds(site.pid(name)) - before
+        rate = re.search(r"finished in [\d.]+\w*, ([\d.]+) req/s", done.stdout)
+        fine = re.search(r"status codes: (\d+) 2xx", done.stdout)
+        if rate is None or fine is None:
+            raise SystemExit(f"h2load failed:\n{done.stdout}{done.stderr}")
+        return (float(rate[1]), used * 1e6 / requests, percentile(pathlib.Path(log.name), 0.99),
+                requests - int(fine[1]))
+
+
+def interleaved(names, rounds, measure, label):
+    """{name: [result of each round]}, everybody's first place taken in turn."""
+    results = {name: [] for name in names}
+    for number in range(rounds):
+        for step in range(len(names)):
+            name = names[(number + step) % len(names)]
+            results[name].append(measure(name))
+            print(f"  {label}, round {number + 1}/{rounds}: {name}", file=sys.stderr)
+    return results
+
+
+def medians(results):
+    return {name: [statistics.median(column) for column in zip(*rows)] for name, rows in results.items()}
+
+
+def table(title, names, head, rows, cost_column):
+    """Markdown; the ratio of the cost is to the best of the others."""
+    best = min(rows[name][cost_column] for name in names if name != "floodgate" and rows[name][cost_column] > 0)
+    print(f"\n{title}\n\n| server | {' | '.join(head)} | to the best peer |")
+    print("| --- |" + " ---: |" * (len(head) + 1))
+    for name in names:
+        figures = " | ".join(f"{value:,.2f}" if value < 100 else f"{value:,.0f}" for value in rows[name])
+        print(f"| {name} | {figures} | {rows[name][cost_column] / best:.2f} |", flush=True)
+
+
+def measure_regime(site, names, regime):
+    title, path, requests, arguments = regime
+    for name in names:
+        ask(site, name, path, min(requests, 4000), arguments)  # connections, caches and pages are warm
+    rows = medians(interleaved(names, ROUNDS, lambda name: ask(site, name, path, requests, arguments), title))
+    table(title, names, ["requests/s", "CPU us a request", "p99 us", "not 2xx"], rows, 1)
+
+
+def count_system_calls(site, name):
+    """System calls a request while 16 x 8 streams ask."""
+    report = site.folder / f"{name}.strace"
+    pids = [flag for pid in machine.family(site.pid(name)) for flag in ("-p", str(pid))]
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-c", "-o", str(report), *pids], stderr=subprocess.DEVNULL)
+    try:
+        peers.load(["-n", "2000", "-c", "16", "-m", "8", site.url(name, "/1k")])  # also waits for the tracer
+        asked = 10000
+        peers.load(["-n", str(asked), "-c", "16", "-m", "8", site.url(name, "/1k")])
+    finally:
+        tracer.send_signal(2)
+        tracer.wait(20)
+    total = re.search(r"^100\.00\s+[\d.]+\s+\d+\s+(\d+)", report.read_text(), re.M)
+    return int(total[1]) / (asked + 2000)
+
+
+def shake_hands(site, name, is_resumed):
+    """CPU microseconds of the server for one handshake: (cost, handshakes/s)."""
+    before = machine.cpu_seconds(site.pid(name))
+    done = subprocess.run(machine.pinned(-1, [
+        "openssl", "s_time", "-connect", f"127.0.0.1:{site.ports[name]}", "-reuse" if is_resumed else "-new",
+        "-tls1_2", "-time", str(HANDSHAKE_SECONDS)]), capture_output=True, text=True, check=False)
+    used = machine.cpu_seconds(site.pid(name)) - before
+    counts = re.findall(r"^(\d+) connections in [\d.]+ real", done.stdout, re.M) or \
+        re.findall(r"^(\d+) connections in (?:\d+) real seconds", done.stdout, re.M)
+    if not counts:
+        raise SystemExit(f"openssl s_time failed:\n{done.stdout}{done.stderr}")
+    count = max(int(counts[-1]), 1)
+    return used * 1e6 / count, count / HANDSHAKE_SECONDS
+
+
+H2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+H2_SETTINGS_ACK = bytes.fromhex("000000040100000000")
+
+
+def open_idle(port):
+    """An HTTP/2 connection that has said hello and heard the server's settings."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    connection = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10))
+    connection.sendall(H2_HELLO)
+    connection.recv(65536)
+    connection.sendall(H2_SETTINGS_ACK)
+    return connection
+
+
+def weigh_idle(site, name):
+    """Bytes of server memory for each idle HTTP/2 connection."""
+    for connection in [open_idle(site.ports[name]) for _ in range(50)]:
+        connection.close()
+    before = machine.memory_bytes(site.pid(name))
+    held = [open_idle(site.ports[name]) for _ in range(CONNECTIONS)]
+    after = machine.memory_bytes(site.pid(name))
+    for connection in held:
+        connection.close()
+    return (after - before) / CONNECTIONS
+
+
+def measure_connections(site, names):
+    for title, is_resumed in (("Full TLS 1.2 handshakes", False), ("Resumed TLS 1.2 handshakes", True)):
+        rows = medians(interleaved(names, ROUNDS, lambda name, r=is_resumed: shake_hands(site, name, r), title))
+        table(title, names, ["CPU us a handshake", "handshakes/s"], rows, 0)
+    table("System calls a proxied request (16 x 8 streams)", names, ["system calls"],
+          {name: [count_system_calls(site, name)] for name in names}, 0)
+    table(f"Memory of an idle HTTP/2 connection ({CONNECTIONS} open)", names, ["KiB"],
+          {name: [weigh_idle(site, name) / 1024] for name in names}, 0)
+
+
+def run(kind, folder):
+    binary = machine.prepare("FG_PACKAGES_BENCH")
+    machine.describe(peers.versions(binary))
+    print(f"load: h2load, {ROUNDS} interleaved rounds, medians; one worker thread for each server, all on one core, "
+          "the load and the upstream on the other")
+    with machine.running([]) as processes:
+        site = peers.Site(folder, processes, binary)
+        for regime in REGIMES[kind]:
+            measure_regime(site, peers.NAMES, regime)
+        if kind == "proxy":
+            measure_connections(site, peers.NAMES)
