@@ -6,7 +6,9 @@
  *      start(thread, ex)  ------------------->   reads ex, begins
  *      on_body(ex, ...)   ------------------->   request body, in pieces, then is_last
  *                         <-------------------   fg_exchange_consumed: flow control for the body
- *                         <-------------------   fg_exchange_head, _write..., _end   (the answer)
+ *                         <-------------------   fg_exchange_interim...  (103, before the answer)
+ *                         <-------------------   fg_exchange_head, _write..., [_trailers,] _end
+ *                         <-------------------   or fg_exchange_head_end  (the answer is a head)
  *                         <-------------------   or fg_exchange_refuse / _fail
  *      on_writable(ex)    ------------------->   after _write returned false
  *      cancel(ex)         ------------------->   the client left, or the deadline passed
@@ -18,6 +20,13 @@
  * worker) is matched by handle, not by pointer. Re-entry a backend may answer from inside start,
  * on_body or on_writable; the gateway calls neither on_body, on_writable nor cancel from inside an
  * fg_exchange_* call.
+ *
+ * Tunnels  where ex->upgrade is set the client asks to switch protocols (WebSocket). A backend that
+ * can passes head with status 101; from then on on_body and _write carry the tunnel's bytes,
+ * on_body with is_last is the client's end of file, and there is no deadline but the tunnel's idle
+ * time. Any other status is an ordinary answer. A backend that does not know of it answers as if it
+ * had not been asked. has_body is false all the same; bytes for the tunnel may come before the 101
+ * (HTTP/2).
  */
 #ifndef FG_BACKEND_H
 #define FG_BACKEND_H
@@ -69,9 +78,14 @@ struct fg_exchange;
 
 /* What the gateway does for a backend; set by the gateway, called through the inlines below. */
 struct fg_exchange_ops {
+    void (*interim)(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
+                    size_t field_count);
     void (*head)(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
                  size_t field_count);
+    void (*head_end)(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
+                     size_t field_count);
     bool (*write)(struct fg_exchange *ex, const void *data, size_t len);
+    void (*trailers)(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count);
     void (*end)(struct fg_exchange *ex);
     void (*refuse)(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
                    const char *message, uint64_t retry_after_ms);
@@ -99,6 +113,12 @@ struct fg_exchange {
     size_t field_count;
     int64_t content_length; /* -1: not stated; 0: no body */
     bool has_body;          /* on_body will be called, the last time with is_last */
+    bool accepts_trailers;  /* the client said so (TE: trailers); HTTP/2 takes them anyway */
+    struct fg_span upgrade; /* protocol asked for, "websocket"; data NULL: none, see Tunnels */
+
+    /* behind the body: valid once on_body has said is_last */
+    const struct fg_field *trailers;
+    size_t trailer_count;
 
     /* route and limits */
     struct fg_span route;    /* its name in the configuration */
@@ -119,6 +139,17 @@ struct fg_exchange {
 };
 
 /*
+ * An interim answer (103 Early Hints, 102), before the head, as often as it likes; dropped where
+ * the client cannot have it. 100 and 101 are not for here: the gateway says 100 by itself. The
+ * fields are copied before the call returns.
+ */
+static inline void fg_exchange_interim(struct fg_exchange *ex, unsigned status,
+                                       const struct fg_field *fields, size_t field_count)
+{
+    ex->ops->interim(ex, status, fields, field_count);
+}
+
+/*
  * Begin the answer. Names lower case, no hop-by-hop fields; "content-length" is given when known,
  * else the gateway frames by itself. The spans must live until the exchange ends (constants, or the
  * exchange's arena). Once only. The gateway adds date, request id, traceparent and timing.
@@ -129,6 +160,13 @@ static inline void fg_exchange_head(struct fg_exchange *ex, unsigned status,
     ex->ops->head(ex, status, fields, field_count);
 }
 
+/* The head is all of the answer, as that of a gRPC call that fails at once; `ex` is gone. */
+static inline void fg_exchange_head_end(struct fg_exchange *ex, unsigned status,
+                                        const struct fg_field *fields, size_t field_count)
+{
+    ex->ops->head_end(ex, status, fields, field_count);
+}
+
 /*
  * Append to the answer's body; `data` is copied before the call returns. All is taken; false asks
  * the backend to write no more until on_writable.
@@ -136,6 +174,16 @@ static inline void fg_exchange_head(struct fg_exchange *ex, unsigned status,
 static inline bool fg_exchange_write(struct fg_exchange *ex, const void *data, size_t len)
 {
     return ex->ops->write(ex, data, len);
+}
+
+/*
+ * Fields behind the body, once, after the last write and before the end; dropped where the client
+ * cannot have them. Spans and names as for the head.
+ */
+static inline void fg_exchange_trailers(struct fg_exchange *ex, const struct fg_field *fields,
+                                        size_t field_count)
+{
+    ex->ops->trailers(ex, fields, field_count);
 }
 
 /* The answer is complete; `ex` is gone. */

@@ -192,7 +192,10 @@ struct fg_proxy_request {
     struct fg_byte_queue upload; /* body bytes not yet taken by the socket, framed */
     uint64_t body_received;      /* from the client, unframed */
     size_t body_unconsumed;      /* of these, not yet reported as used */
+    struct fg_span last_chunk;   /* with the client's trailers; data NULL: the plain one */
     bool is_chunked;
+    bool is_upgrade; /* asks for a tunnel; nothing behind the head is sent before the 101 */
+    bool is_tunnel;  /* has one */
     bool is_body_complete;
     bool is_body_sent_any;
     bool is_write_broken; /* the server takes no more; its answer may still come */

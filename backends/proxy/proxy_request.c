@@ -130,11 +130,12 @@ static void set_timeout(struct fg_proxy_request *request)
     struct fg_upstream *upstream = request->upstream;
     if (upstream == NULL || upstream->state != FG_UPSTREAM_ACTIVE)
         return; /* connecting has its own */
-    if (request->is_paused)
-        fg_timeout_list_clear(&upstream->timeout);
+    if (request->is_paused || request->is_tunnel)
+        fg_timeout_list_clear(&upstream->timeout); /* of a tunnel the gateway watches the silence */
     else if (request->is_head_passed)
         fg_timeout_list_set(&thread->body_timeouts, &upstream->timeout);
-    else if (request->is_body_complete || request->is_write_broken || fg_upload_is_waiting(request))
+    else if (request->is_body_complete || request->is_write_broken || request->is_upgrade ||
+             fg_upload_is_waiting(request))
         fg_timeout_list_set(&thread->head_timeouts, &upstream->timeout);
     else
         fg_timeout_list_clear(&upstream->timeout); /* the client's turn; the gateway watches it */
@@ -163,6 +164,8 @@ static void send_piece(struct fg_proxy_request *request, const void *data, size_
     fg_list_remove(&request->unsent_link);
     switch (fg_upload_send(request, data, len, is_last)) {
     case FG_SEND_OK:
+        if (request->is_tunnel && fg_upload_is_done(request))
+            shutdown(request->upstream->fd, SHUT_WR); /* the client has said its last */
         fg_upload_open_window(request);
         set_timeout(request);
         return;
@@ -189,7 +192,7 @@ static void send_piece(struct fg_proxy_request *request, const void *data, size_
 static void begin_sending(struct fg_proxy_request *request)
 {
     struct fg_proxy_thread *thread = request->thread;
-    if (request->is_body_complete || request->upload.len > 0) {
+    if (request->is_body_complete || request->is_upgrade || request->upload.len > 0) {
         send_piece(request, NULL, 0, false);
         return;
     }
@@ -258,6 +261,21 @@ void fg_proxy_request_on_connect_failed(struct fg_proxy_request *request)
 
 /* ---- the answer ---- */
 
+/* An answer to the wish for a tunnel. */
+static void settle_upgrade(struct fg_proxy_request *request)
+{
+    if (request->response.status == 101) {
+        request->is_tunnel = true;
+        if (request->upload.len > 0 || request->is_body_complete)
+            fg_upstream_await_room(request->upstream);
+        return;
+    }
+    /* An ordinary answer: what was meant for the tunnel has no reader. */
+    request->is_body_complete = true;
+    fg_upload_drop(request);
+    fg_upload_open_window(request);
+}
+
 static void pass_head(struct fg_proxy_request *request)
 {
     struct fg_exchange *ex = request->ex;
@@ -268,6 +286,8 @@ static void pass_head(struct fg_proxy_request *request)
     fg_exchange_hop_time(ex, "upstream", taken_ns - request->connect_ns);
     fg_histogram_record(&request->thread->metrics->head_ns, taken_ns);
     request->is_head_passed = true;
+    if (request->is_upgrade)
+        settle_upgrade(request);
     fg_exchange_head(ex, response->status, response->fields, response->field_count);
 }
 
@@ -282,6 +302,10 @@ static void take_input(struct fg_proxy_request *request, struct fg_span input)
             if (request->is_head_passed)
                 set_timeout(request);
             return;
+        case FG_UPSTREAM_INTERIM:
+            fg_exchange_interim(request->ex, request->response.status, request->response.fields,
+                                request->response.field_count);
+            break;
         case FG_UPSTREAM_HEAD:
             pass_head(request);
             break;
@@ -290,6 +314,9 @@ static void take_input(struct fg_proxy_request *request, struct fg_span input)
                 request->is_paused = true;
             break;
         case FG_UPSTREAM_DONE:
+            if (request->response.trailers.count > 0)
+                fg_exchange_trailers(request->ex, request->response.trailers.fields,
+                                     request->response.trailers.count);
             complete(request, input.len == 0);
             return;
         case FG_UPSTREAM_BAD:
@@ -355,11 +382,13 @@ void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *
     request->thread = thread;
     request->endpoint = &thread->endpoints[0];
     request->retries_left = conf->connect_retries;
-    request->is_body_complete = !ex->has_body;
+    request->is_upgrade = ex->upgrade.data != NULL;
+    request->is_body_complete = !ex->has_body && !request->is_upgrade;
     request->is_chunked = ex->has_body && ex->content_length < 0;
     fg_list_init(&request->unsent_link);
     fg_upstream_response_init(&request->response, ex->arena, (size_t)conf->header_bytes_max,
                               ex->method == FG_METHOD_HEAD);
+    request->response.is_upgrade_request = request->is_upgrade;
     struct fg_span host = conf->host_header != NULL ? fg_span_from_string(conf->host_header)
                           : ex->authority.len > 0   ? ex->authority
                                                     : FG_SPAN("localhost");
@@ -374,7 +403,7 @@ void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *
  * be read as this one's. */
 static bool keeps_promise(const struct fg_proxy_request *request, bool is_last)
 {
-    if (request->is_chunked)
+    if (request->is_chunked || request->is_upgrade)
         return true;
     uint64_t promised = (uint64_t)request->ex->content_length;
     return is_last ? request->body_received == promised : request->body_received <= promised;
@@ -383,14 +412,20 @@ static bool keeps_promise(const struct fg_proxy_request *request, bool is_last)
 void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data, size_t len,
                               bool is_last)
 {
+    request->body_unconsumed += len;
+    if (request->is_upgrade && request->is_head_passed && !request->is_tunnel) {
+        fg_upload_open_window(request); /* the tunnel was refused: nobody wants it */
+        return;
+    }
     assert(!request->is_body_complete);
     request->body_received += len;
-    request->body_unconsumed += len;
     if (!keeps_promise(request, is_last)) {
         fail(request, FG_FAILURE_INTERNAL, "the request's body is not as long as was stated");
         return;
     }
     request->is_body_complete = is_last;
+    if (is_last && request->is_chunked && request->ex->trailer_count > 0)
+        request->last_chunk = fg_request_last_chunk_make(request->ex);
     if (request->is_write_broken)
         fg_upload_open_window(request);
     else

@@ -101,6 +101,52 @@ static void put_framing(struct writer *writer, const struct fg_exchange *ex, boo
         put_field(writer, FG_SPAN("content-length"), FG_SPAN("0"));
 }
 
+/* A client of HTTP/2 has no key to send (RFC 8441 section 5): any sixteen bytes will do. */
+static void put_websocket_key(struct writer *writer, const struct fg_exchange *ex, uint64_t now_ns)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char text[24];
+    uint64_t high = fg_span_hash(ex->request_id, now_ns);
+    uint64_t low = fg_span_hash(ex->request_id, high);
+    for (size_t i = 0; i < 11; i++) {
+        text[i] = digits[high >> (6 * i) & 63];
+        text[11 + i] = digits[low >> (6 * i) & 63];
+    }
+    text[21] = digits[(low & 3) << 4]; /* 16 bytes: the last digit carries two bits */
+    text[22] = text[23] = '=';
+    put_field(writer, FG_SPAN("sec-websocket-key"), fg_span_make(text, sizeof(text)));
+}
+
+/* What the next hop is asked beyond an answer. */
+static void put_hop(struct writer *writer, const struct fg_exchange *ex, uint64_t now_ns)
+{
+    if (ex->upgrade.data != NULL) {
+        put_field(writer, FG_SPAN("connection"), FG_SPAN("upgrade"));
+        put_field(writer, FG_SPAN("upgrade"), ex->upgrade);
+        if (fg_exchange_field(ex, FG_SPAN("sec-websocket-key")).data == NULL)
+            put_websocket_key(writer, ex, now_ns);
+    } else if (ex->accepts_trailers) {
+        put_field(writer, FG_SPAN("te"), FG_SPAN("trailers"));
+        put_field(writer, FG_SPAN("connection"), FG_SPAN("te"));
+    }
+}
+
+struct fg_span fg_request_last_chunk_make(const struct fg_exchange *ex)
+{
+    size_t bytes = 5;
+    for (size_t i = 0; i < ex->trailer_count; i++)
+        bytes += ex->trailers[i].name.len + ex->trailers[i].value.len + 4;
+    char *text = fg_arena_try_alloc(ex->arena, bytes);
+    if (text == NULL)
+        return (struct fg_span){NULL, 0};
+    struct writer writer = {text, text + bytes};
+    put(&writer, FG_SPAN("0\r\n"));
+    for (size_t i = 0; i < ex->trailer_count; i++)
+        put_field(&writer, ex->trailers[i].name, ex->trailers[i].value);
+    put(&writer, FG_SPAN("\r\n"));
+    return fg_span_make(text, (size_t)(writer.at - text));
+}
+
 struct fg_span fg_request_head_make(const struct fg_exchange *ex, struct fg_span host,
                                     bool is_chunked, uint64_t now_ns)
 {
@@ -130,6 +176,7 @@ struct fg_span fg_request_head_make(const struct fg_exchange *ex, struct fg_span
         put_field(&writer, FG_SPAN("x-request-id"), ex->request_id);
     uint64_t left_ns = ex->deadline_ns > now_ns ? ex->deadline_ns - now_ns : 0;
     put_number(&writer, FG_SPAN("x-request-timeout-ms"), left_ns / FG_MS);
+    put_hop(&writer, ex, now_ns);
     put_framing(&writer, ex, is_chunked);
     put(&writer, FG_SPAN("\r\n"));
     return fg_span_make(text, (size_t)(writer.at - text));

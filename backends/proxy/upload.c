@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #define UPLOAD_MARK ((size_t)32768)
-#define PIECES_MAX 3
+#define PIECES_MAX 4
 #define IOV_MAX_USED 16
 
 /* A piece of the body with its chunk framing. */
@@ -45,11 +45,12 @@ static void frame(const struct fg_proxy_request *request, const void *data, size
         add_piece(pieces, pieces->size_line, (size_t)line);
         add_piece(pieces, data, len);
     }
-    struct fg_span tail = len == 0  ? FG_SPAN("0\r\n\r\n")
-                          : is_last ? FG_SPAN("\r\n0\r\n\r\n")
-                                    : FG_SPAN("\r\n");
-    if (len > 0 || is_last)
-        add_piece(pieces, tail.data, tail.len);
+    if (len > 0)
+        add_piece(pieces, "\r\n", 2);
+    struct fg_span last =
+        request->last_chunk.data != NULL ? request->last_chunk : FG_SPAN("0\r\n\r\n");
+    if (is_last)
+        add_piece(pieces, last.data, last.len);
 }
 
 static void publish_buffered(struct fg_proxy_thread *thread)
@@ -94,6 +95,11 @@ static size_t account(struct fg_proxy_request *request, size_t sent)
     return sent - of_kept;
 }
 
+static bool may_send_body(const struct fg_proxy_request *request)
+{
+    return !request->is_upgrade || request->is_tunnel;
+}
+
 static size_t gather(const struct fg_proxy_request *request, const struct pieces *pieces,
                      struct iovec iov[IOV_MAX_USED], size_t *bytes)
 {
@@ -104,6 +110,8 @@ static size_t gather(const struct fg_proxy_request *request, const struct pieces
         iov[0].iov_len = *bytes;
         count = 1;
     }
+    if (!may_send_body(request))
+        return count;
     size_t kept =
         fg_byte_queue_peek(&request->upload, iov + count, IOV_MAX_USED - PIECES_MAX - count);
     size_t kept_bytes = 0;
@@ -138,7 +146,7 @@ enum fg_send fg_upload_send(struct fg_proxy_request *request, const void *data, 
     struct msghdr message = {.msg_iov = iov};
     message.msg_iovlen = gather(request, &pieces, iov, &bytes);
     if (bytes == 0)
-        return FG_SEND_OK;
+        return keep(request, &pieces, 0) ? FG_SEND_OK : FG_SEND_NO_MEMORY;
     ssize_t sent;
     do {
         sent = sendmsg(upstream->fd, &message, MSG_NOSIGNAL);
@@ -157,7 +165,8 @@ enum fg_send fg_upload_send(struct fg_proxy_request *request, const void *data, 
 
 bool fg_upload_is_waiting(const struct fg_proxy_request *request)
 {
-    return request->head_sent < request->head.len || request->upload.len > 0;
+    return request->head_sent < request->head.len ||
+           (request->upload.len > 0 && may_send_body(request));
 }
 
 bool fg_upload_is_done(const struct fg_proxy_request *request)

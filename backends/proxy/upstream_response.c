@@ -9,6 +9,7 @@
 #include <llhttp.h>
 
 #define FIELDS_MAX ((size_t)256)
+#define INTERIM_MAX ((size_t)16)
 #define HEAD_BYTES_FIRST ((size_t)1024)
 #define VERSION_BYTES ((size_t)7) /* of "HTTP/1.", which every answer begins with */
 
@@ -175,6 +176,8 @@ struct head_facts {
     bool is_length_bad;
     bool has_close;
     bool has_keep_alive;
+    bool has_upgrade;  /* Connection: upgrade */
+    bool is_websocket; /* Upgrade: websocket */
     bool names_others; /* Connection names fields to be dropped */
 };
 
@@ -186,6 +189,8 @@ static void read_connection(struct fg_span list, struct head_facts *facts)
             facts->has_close = true;
         else if (fg_span_equal_nocase(token, FG_SPAN("keep-alive")))
             facts->has_keep_alive = true;
+        else if (fg_span_equal_nocase(token, FG_SPAN("upgrade")))
+            facts->has_upgrade = true;
         else if (token.len > 0)
             facts->names_others = true;
     }
@@ -206,6 +211,8 @@ static void read_fields(struct fg_upstream_response *response, struct head_facts
             facts->is_chunked = fg_span_equal_nocase(field->value, FG_SPAN("chunked"));
         } else if (fg_span_equal(field->name, FG_SPAN("connection"))) {
             read_connection(field->value, facts);
+        } else if (fg_span_equal(field->name, FG_SPAN("upgrade"))) {
+            facts->is_websocket = fg_span_equal_nocase(field->value, FG_SPAN("websocket"));
         }
     }
 }
@@ -255,7 +262,8 @@ static void filter_fields(struct fg_upstream_response *response, const struct he
     for (size_t i = 0; i < response->field_count; i++) {
         struct fg_span name = response->fields[i].name;
         if (name.len == 0 || is_dropped(name) ||
-            (response->status == 204 && fg_span_equal(name, FG_SPAN("content-length"))))
+            ((response->status == 204 || response->status < 200) &&
+             fg_span_equal(name, FG_SPAN("content-length"))))
             continue;
         response->fields[kept++] = response->fields[i];
     }
@@ -270,7 +278,9 @@ static enum fg_upstream_result decide_framing(struct fg_upstream_response *respo
     if (facts->coding_count > 0 &&
         (facts->coding_count > 1 || !facts->is_chunked || facts->length_count > 0 || !is_1_1))
         return bad(response, "a transfer-encoding other than one plain chunked");
-    if (response->is_head_request || response->status == 204 || response->status == 304)
+    if (response->status == 101)
+        response->framing = FG_UPSTREAM_UNTIL_CLOSE;
+    else if (response->is_head_request || response->status == 204 || response->status == 304)
         response->framing = FG_UPSTREAM_NO_BODY;
     else if (facts->coding_count > 0)
         response->framing = FG_UPSTREAM_CHUNKED;
@@ -285,15 +295,21 @@ static enum fg_upstream_result decide_framing(struct fg_upstream_response *respo
     return FG_UPSTREAM_HEAD;
 }
 
-/* MORE for an interim answer. */
-static enum fg_upstream_result take_status(struct fg_upstream_response *response, unsigned status)
+/* HEAD, INTERIM, or MORE for a 100, which the gateway says by itself. */
+static enum fg_upstream_result take_status(struct fg_upstream_response *response,
+                                           const struct head_facts *facts, unsigned status)
 {
-    if (status == 101)
-        return bad(response, "the server switched protocols, which nobody asked for");
     if (status < 100 || status > 599)
         return bad(response, "a status outside 100 to 599");
     response->status = status;
-    return status < 200 ? FG_UPSTREAM_MORE : FG_UPSTREAM_HEAD;
+    if (status == 101 &&
+        (!response->is_upgrade_request || !facts->has_upgrade || !facts->is_websocket))
+        return bad(response, "the server switched protocols, which nobody asked for");
+    if (status >= 200 || status == 101)
+        return FG_UPSTREAM_HEAD;
+    if (++response->interim_count > INTERIM_MAX)
+        return bad(response, "too many interim answers");
+    return status == 100 ? FG_UPSTREAM_MORE : FG_UPSTREAM_INTERIM;
 }
 
 static enum fg_upstream_result parse_head(struct fg_upstream_response *response)
@@ -315,13 +331,12 @@ static enum fg_upstream_result parse_head(struct fg_upstream_response *response)
     bool is_1_1 = parser.http_major == 1 && parser.http_minor == 1;
     if (parser.http_major != 1 || parser.http_minor > 1)
         return bad(response, "an HTTP version other than 1.0 and 1.1");
-    enum fg_upstream_result result = take_status(response, parser.status_code);
-    if (result != FG_UPSTREAM_HEAD)
-        return result;
     struct head_facts facts = {0};
     read_fields(response, &facts);
-    result = decide_framing(response, &facts, is_1_1);
+    enum fg_upstream_result result = take_status(response, &facts, parser.status_code);
     if (result == FG_UPSTREAM_HEAD)
+        result = decide_framing(response, &facts, is_1_1);
+    if (result == FG_UPSTREAM_HEAD || result == FG_UPSTREAM_INTERIM)
         filter_fields(response, &facts);
     return result;
 }
@@ -345,12 +360,14 @@ static enum fg_upstream_result next_of_head(struct fg_upstream_response *respons
         enum fg_upstream_result result = parse_head(response);
         if (result == FG_UPSTREAM_HEAD)
             response->state = BODY;
-        if (result != FG_UPSTREAM_MORE)
+        if (result != FG_UPSTREAM_MORE && result != FG_UPSTREAM_INTERIM)
             return result;
-        /* An interim answer: nothing of it is kept. */
+        /* An interim answer: the next head is written over it. */
         response->head_len = 0;
         response->line_count = 0;
         response->line_len = 0;
+        if (result == FG_UPSTREAM_INTERIM)
+            return result;
     }
     return FG_UPSTREAM_MORE;
 }
@@ -363,20 +380,38 @@ static enum fg_upstream_result done(struct fg_upstream_response *response)
     return FG_UPSTREAM_DONE;
 }
 
+static enum fg_upstream_result trailer_result(struct fg_upstream_response *response,
+                                              enum fg_status status)
+{
+    if (status == FG_OK)
+        return FG_UPSTREAM_MORE;
+    return status == FG_ERR_NO_MEMORY ? FG_UPSTREAM_NO_MEMORY
+                                      : bad(response, "a malformed or too large trailer section");
+}
+
 static enum fg_upstream_result next_of_chunked(struct fg_upstream_response *response,
                                                struct fg_span *input, struct fg_span *data)
 {
-    switch (fg_chunked_next(&response->chunked, input, SIZE_MAX, data)) {
-    case FG_CHUNKED_MORE:
-        return FG_UPSTREAM_MORE;
-    case FG_CHUNKED_DATA:
-        return FG_UPSTREAM_DATA;
-    case FG_CHUNKED_DONE:
-        return done(response);
-    case FG_CHUNKED_BAD:
-        break;
+    struct fg_trailers *trailers = &response->trailers;
+    enum fg_upstream_result result = FG_UPSTREAM_MORE;
+    while (result == FG_UPSTREAM_MORE && input->len > 0) {
+        switch (fg_chunked_next(&response->chunked, input, SIZE_MAX, data)) {
+        case FG_CHUNKED_MORE:
+            break;
+        case FG_CHUNKED_DATA:
+            return FG_UPSTREAM_DATA;
+        case FG_CHUNKED_TRAILER:
+            result =
+                trailer_result(response, fg_trailers_add_text(trailers, response->arena, *data));
+            break;
+        case FG_CHUNKED_DONE:
+            result = trailer_result(response, fg_trailers_finish_text(trailers, response->arena));
+            return result == FG_UPSTREAM_MORE ? done(response) : result;
+        case FG_CHUNKED_BAD:
+            return bad(response, "malformed chunks");
+        }
     }
-    return bad(response, "malformed chunks");
+    return result;
 }
 
 static enum fg_upstream_result next_of_body(struct fg_upstream_response *response,

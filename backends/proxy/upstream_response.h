@@ -1,20 +1,22 @@
 /*
  * upstream_response.h: what a server sends back, from bytes to status, fields and body.
  * Job      gather the head, check it byte by byte, let llhttp take it apart, decide by itself where
- *          the body ends, and take the body's framing off. Interim answers (1xx) are read over.
+ *          the body ends, and take the body's framing off; fields behind the body are kept.
  * Thread   the exchange's loop; no I/O.
  * Never    guesses: two lengths, an unknown coding, a bare CR or LF, a folded line and everything
  *          else that a client could read differently is an error.
  * Memory   the exchange's arena, for the head only, bounded by head_bytes_max.
  * Source   RFC 9112 sections 2.2, 4, 5, 6 and 7; RFC 9110 sections 7.6.1 and 15.2.
  *
- *    HEAD --1xx--> HEAD --> LENGTH | CHUNKED | UNTIL_CLOSE | (no body) --> DONE
+ *    HEAD --1xx--> HEAD --101--> UNTIL_CLOSE
+ *    HEAD --> LENGTH | CHUNKED | UNTIL_CLOSE | (no body) --> DONE
  *      `--> BAD <-------------'
  */
 #ifndef FG_PROXY_UPSTREAM_RESPONSE_H
 #define FG_PROXY_UPSTREAM_RESPONSE_H
 
 #include "backends/backend.h"
+#include "backends/trailers.h"
 #include "base/chunked.h"
 
 enum fg_upstream_framing {
@@ -29,6 +31,7 @@ struct fg_upstream_response {
     struct fg_arena *arena;
     size_t head_bytes_max; /* all heads of one answer together, interim ones too */
     bool is_head_request;
+    bool is_upgrade_request; /* 101 may come, for "websocket" */
 
     /* reading */
     unsigned state;
@@ -41,6 +44,7 @@ struct fg_upstream_response {
     size_t head_bytes; /* of all heads */
     size_t line_len;
     size_t line_count;
+    size_t interim_count;
     bool is_after_cr;
 
     /* valid from HEAD on; names in lower case, no hop-by-hop fields */
@@ -54,14 +58,16 @@ struct fg_upstream_response {
     /* the body */
     uint64_t body_left;
     struct fg_chunked chunked;
+    struct fg_trailers trailers; /* valid from DONE on */
 };
 
 enum fg_upstream_result {
-    FG_UPSTREAM_MORE, /* all input is used */
-    FG_UPSTREAM_HEAD, /* the final head is there */
-    FG_UPSTREAM_DATA, /* *data is a run of body bytes, not empty */
-    FG_UPSTREAM_DONE, /* the answer is complete; *input is what follows it */
-    FG_UPSTREAM_BAD,  /* see error */
+    FG_UPSTREAM_MORE,    /* all input is used */
+    FG_UPSTREAM_INTERIM, /* status and fields of a 1xx, valid until the next call */
+    FG_UPSTREAM_HEAD,    /* the final head is there */
+    FG_UPSTREAM_DATA,    /* *data is a run of body bytes, not empty */
+    FG_UPSTREAM_DONE,    /* the answer is complete; *input is what follows it */
+    FG_UPSTREAM_BAD,     /* see error */
     FG_UPSTREAM_NO_MEMORY,
 };
 

@@ -1,11 +1,13 @@
 /*
  * chunked.c: one byte at a time for lines, runs for data.
  *
- *    SIZE --> EXTENSION --> SIZE_LF --> DATA --> DATA_CR --> DATA_LF --> SIZE
+ *    SIZE --> EXT_... --> SIZE_LF --> DATA --> DATA_CR --> DATA_LF --> SIZE
  *                              `-- size 0 --> TRAILER --> LINE --> LINE_LF --> TRAILER
  *                                                `--> END_LF --> DONE
  */
 #include "base/chunked.h"
+
+#include "base/field_text.h"
 
 #define DIGITS_MAX 15u
 #define EXTENSION_MAX ((size_t)256)
@@ -13,7 +15,13 @@
 
 enum {
     SIZE,
-    EXTENSION,
+    EXT_START,  /* behind ';', blanks are forgiven */
+    EXT_NAME,   /* in its name */
+    EXT_VALUE,  /* behind '=' */
+    EXT_TOKEN,  /* in a plain value */
+    EXT_QUOTED, /* in a quoted value */
+    EXT_ESCAPE, /* behind a backslash in it */
+    EXT_END,    /* behind a quoted value */
     SIZE_LF,
     DATA,
     DATA_CR,
@@ -49,14 +57,40 @@ static int on_size(struct fg_chunked *chunked, unsigned char c)
     if (chunked->digits == 0)
         return BAD;
     chunked->extension_len = 0;
-    return c == ';' ? EXTENSION : c == '\r' ? SIZE_LF : BAD;
+    return c == ';' ? EXT_START : c == '\r' ? SIZE_LF : BAD;
 }
 
+static bool is_token_byte(unsigned char c)
+{
+    return fg_is_token(fg_span_make((const char *)&c, 1));
+}
+
+static int behind_extension(unsigned char c)
+{
+    return c == ';' ? EXT_START : c == '\r' ? SIZE_LF : BAD;
+}
+
+/* chunk-ext = *( ";" name [ "=" ( token / quoted-string ) ] ), within EXTENSION_MAX. */
 static int on_extension(struct fg_chunked *chunked, unsigned char c)
 {
-    if (c == '\r')
-        return SIZE_LF;
-    return is_text(c) && ++chunked->extension_len <= EXTENSION_MAX ? EXTENSION : BAD;
+    if (c != '\r' && ++chunked->extension_len > EXTENSION_MAX)
+        return BAD;
+    switch (chunked->state) {
+    case EXT_START:
+        return c == ' ' || c == '\t' ? EXT_START : is_token_byte(c) ? EXT_NAME : BAD;
+    case EXT_NAME:
+        return is_token_byte(c) ? EXT_NAME : c == '=' ? EXT_VALUE : behind_extension(c);
+    case EXT_VALUE:
+        return c == '"' ? EXT_QUOTED : is_token_byte(c) ? EXT_TOKEN : BAD;
+    case EXT_TOKEN:
+        return is_token_byte(c) ? EXT_TOKEN : behind_extension(c);
+    case EXT_QUOTED:
+        return c == '"' ? EXT_END : c == '\\' ? EXT_ESCAPE : is_text(c) ? EXT_QUOTED : BAD;
+    case EXT_ESCAPE:
+        return is_text(c) ? EXT_QUOTED : BAD;
+    default:
+        return behind_extension(c);
+    }
 }
 
 static int on_size_lf(struct fg_chunked *chunked, unsigned char c)
@@ -87,7 +121,13 @@ static int next_state(struct fg_chunked *chunked, unsigned char c)
     switch (chunked->state) {
     case SIZE:
         return on_size(chunked, c);
-    case EXTENSION:
+    case EXT_START:
+    case EXT_NAME:
+    case EXT_VALUE:
+    case EXT_TOKEN:
+    case EXT_QUOTED:
+    case EXT_ESCAPE:
+    case EXT_END:
         return on_extension(chunked, c);
     case SIZE_LF:
         return on_size_lf(chunked, c);
@@ -108,6 +148,30 @@ static int next_state(struct fg_chunked *chunked, unsigned char c)
     }
 }
 
+/* Lines of the trailer section up to the empty one, with their line ends; bounded by TRAILER_MAX.
+ */
+static enum fg_chunked_result take_trailers(struct fg_chunked *chunked, struct fg_span *input,
+                                            struct fg_span *data)
+{
+    const char *from = input->data;
+    size_t len = 0;
+    while (input->len > 0 && chunked->state != END_LF) {
+        chunked->state = next_state(chunked, (unsigned char)input->data[0]);
+        if (chunked->state == BAD)
+            return FG_CHUNKED_BAD;
+        len += chunked->state != END_LF;
+        input->data++;
+        input->len--;
+    }
+    *data = fg_span_make(from, len);
+    return len > 0 ? FG_CHUNKED_TRAILER : FG_CHUNKED_MORE;
+}
+
+static bool is_in_trailers(const struct fg_chunked *chunked)
+{
+    return chunked->state == TRAILER || chunked->state == LINE || chunked->state == LINE_LF;
+}
+
 enum fg_chunked_result fg_chunked_next(struct fg_chunked *chunked, struct fg_span *input,
                                        size_t data_max, struct fg_span *data)
 {
@@ -125,6 +189,12 @@ enum fg_chunked_result fg_chunked_next(struct fg_chunked *chunked, struct fg_spa
             if (chunked->left == 0)
                 chunked->state = DATA_CR;
             return FG_CHUNKED_DATA;
+        }
+        if (is_in_trailers(chunked)) {
+            enum fg_chunked_result result = take_trailers(chunked, input, data);
+            if (result != FG_CHUNKED_MORE)
+                return result;
+            continue;
         }
         chunked->state = next_state(chunked, (unsigned char)input->data[0]);
         if (chunked->state == BAD)

@@ -1,8 +1,8 @@
 /*
  * chunked.h: takes a chunked request body apart, strictly: what two parsers could read differently
  * is refused.
- * Job      sizes of 1 to 15 hexadecimal digits; extensions and trailers are read over within
- * limits; every line ends in CRLF. Thread   any; pure. Source   RFC 9112 section 7.1.
+ * Job      sizes of 1 to 15 hexadecimal digits; extensions are read over and trailers handed on
+ * within limits; every line ends in CRLF. Thread   any; pure. Source   RFC 9112 section 7.1.
  */
 #ifndef FG_BASE_CHUNKED_H
 #define FG_BASE_CHUNKED_H
@@ -19,9 +19,10 @@ struct fg_chunked {
 };
 
 enum fg_chunked_result {
-    FG_CHUNKED_MORE, /* all of the input is used, the body goes on */
-    FG_CHUNKED_DATA, /* *data is a run of body bytes */
-    FG_CHUNKED_DONE, /* the body has ended; *input is what follows it */
+    FG_CHUNKED_MORE,    /* all of the input is used, the body goes on */
+    FG_CHUNKED_DATA,    /* *data is a run of body bytes */
+    FG_CHUNKED_TRAILER, /* *data is a run of the trailer section: lines with their line ends */
+    FG_CHUNKED_DONE,    /* the body has ended; *input is what follows it */
     FG_CHUNKED_BAD,
 };
 

@@ -76,6 +76,18 @@ static void check_strip_prefix(struct fg_snapshot *snapshot, const struct fg_raw
                            conf->strip_prefix, matched);
 }
 
+static void check_websocket(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    if (!route->conf.websocket)
+        return;
+    if (route->to == NULL || strncmp(route->to, "cluster:", 8) != 0)
+        fg_config_error_at(snapshot, route->node, "websocket",
+                           "websocket without a cluster to carry it; expected to: cluster:NAME");
+    else if (route->conf.cache)
+        fg_config_error_at(snapshot, route->node, "websocket",
+                           "websocket and cache in one route; expected one of the two");
+}
+
 static void check_unused_keys(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
 {
     if (route->conf.action == FG_ROUTE_BACKEND)
@@ -142,6 +154,7 @@ void fg_config_check_routes(struct fg_snapshot *snapshot)
         check_match(snapshot, route);
         check_action(snapshot, route);
         check_strip_prefix(snapshot, route);
+        check_websocket(snapshot, route);
         check_unused_keys(snapshot, route);
         check_reach(snapshot, i);
         check_name(snapshot, i);

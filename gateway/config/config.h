@@ -198,7 +198,9 @@ struct fg_route_conf {
     const uint32_t *rate_limits; /* into rate_limits[] */
     size_t rate_limit_count;
     bool cache;
-    uint64_t cache_ttl_ns; /* overrides the response's freshness when not 0 */
+    bool websocket;             /* may switch to a WebSocket tunnel */
+    uint64_t websocket_idle_ns; /* it is cut after this much silence */
+    uint64_t cache_ttl_ns;      /* overrides the response's freshness when not 0 */
     struct fg_waiting_room_conf waiting_room;
     unsigned line;
 };

@@ -102,6 +102,28 @@ static const struct fg_table route_cache_table = {
     .example = "true",
 };
 
+static const struct fg_key websocket_keys[] = {
+    /* Phones and their networks keep silent ones for about that long. */
+    {.name = "idle_timeout",
+     .type = FG_KEY_DURATION,
+     .offset = L(websocket_idle_ns),
+     .initial = "5m",
+     .min = 1 * MS,
+     .max = 7 * DAY,
+     .doc = "A tunnel through which nothing goes in either direction for so long is cut. The "
+            "route's `timeout` counts until it is open."},
+    {.name = NULL},
+};
+
+static const struct fg_table websocket_table = {
+    .path = "routes[].websocket",
+    .doc = "Let clients open WebSockets (HTTP/1.1 Upgrade, or extended CONNECT of HTTP/2) to a "
+           "cluster; `websocket: true` is enough.",
+    .keys = websocket_keys,
+    .bytes = sizeof(struct fg_raw_route),
+    .example = "true",
+};
+
 static const struct fg_key waiting_room_keys[] = {
     {.name = "admit",
      .type = FG_KEY_RATE,
@@ -238,6 +260,12 @@ static const struct fg_key route_keys[] = {
      .count_offset = L(cache),
      .table = &route_cache_table,
      .doc = "Keep responses in the cache."},
+    {.name = "websocket",
+     .type = FG_KEY_SWITCH,
+     .offset = 0,
+     .count_offset = L(websocket),
+     .table = &websocket_table,
+     .doc = "Let clients open WebSockets; needs a cluster, excludes `cache`."},
     {.name = "waiting_room",
      .type = FG_KEY_SWITCH,
      .offset = 0,

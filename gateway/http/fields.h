@@ -1,13 +1,14 @@
 /*
- * fields.h: what a header field may look like, and which ones the gateway itself must understand.
- * Job      check names and values byte by byte; recognise the fields that frame a message.
- * Thread   any; pure.
- * Source   RFC 9110 sections 5.1, 5.5, 5.6.2 and 7.6.1; RFC 9112 section 6.
+ * fields.h: which header fields the gateway itself must understand, and what they may say.
+ * Job      recognise the fields that frame a message; check lengths, lists and authorities. What
+ * any name or value may look like is in base/field_text.h. Thread   any; pure. Source   RFC 9110
+ * sections 5.1, 7.2 and 7.6.1; RFC 9112 section 6.
  */
 #ifndef FG_HTTP_FIELDS_H
 #define FG_HTTP_FIELDS_H
 
 #include "backends/backend.h"
+#include "base/field_text.h"
 
 enum fg_field_id {
     FG_FIELD_OTHER,
@@ -19,17 +20,11 @@ enum fg_field_id {
     FG_FIELD_PROXY_CONNECTION,
     FG_FIELD_TE,
     FG_FIELD_UPGRADE,
+    FG_FIELD_HTTP2_SETTINGS,
     FG_FIELD_EXPECT,
     FG_FIELD_COOKIE,
     FG_FIELD_REQUEST_ID,
 };
-
-/* Copies `name` to `to` (name.len bytes) in lower case; false if it is empty or not a token. */
-bool fg_field_name_lower(struct fg_span name, char *to);
-bool fg_is_token(struct fg_span text);
-
-/* No control characters but the tab: NUL, CR, LF and DEL are what requests are smuggled with. */
-bool fg_field_value_is_valid(struct fg_span value);
 
 /* `name` is in lower case. */
 enum fg_field_id fg_field_identify(struct fg_span name);

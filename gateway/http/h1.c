@@ -8,6 +8,7 @@
  *
  *    READING_HEAD --> READING_LENGTH | READING_CHUNKED --> READING_NOTHING --answer complete-->
  *    READING_HEAD. An answer that is complete first leaves the rest of the body to be discarded.
+ *    READING_NOTHING --101--> READING_TUNNEL, which ends with the connection.
  */
 #include "http/h1_internal.h"
 
@@ -42,7 +43,7 @@ void fg_h1_detach(struct fg_h1 *h1)
     fg_timeout_cancel(&stream->body_timeout);
     fg_list_push_back(&h1->finished, &stream->link);
     h1->current = NULL;
-    if (h1->reading == FG_H1_READING_NOTHING) {
+    if (h1->reading == FG_H1_READING_NOTHING || h1->reading == FG_H1_READING_TUNNEL) {
         h1->reading = FG_H1_READING_HEAD;
     } else if (h1->reading != FG_H1_READING_HEAD) {
         /* The body was not read to its end. If the client may never send it, nor can we wait. */
@@ -223,6 +224,33 @@ static void deliver(struct fg_h1 *h1, struct fg_span data, bool is_last)
     stream->req.handler->on_body(&stream->req, data.data, data.len, is_last);
 }
 
+/* A run of the trailer section; gathered only for a handler that will hear of the body's end. */
+static void take_trailers(struct fg_h1 *h1, struct fg_span run)
+{
+    struct fg_stream *stream = h1->current;
+    if (stream == NULL || stream->is_refusing) {
+        (void)discard(h1, run.len);
+        return;
+    }
+    enum fg_status status = fg_trailers_add_text(&stream->trailers, stream->req.ex.arena, run);
+    if (status != FG_OK)
+        refuse_connection(h1, fg_stream_trailer_error(status));
+}
+
+static void end_chunked(struct fg_h1 *h1, const char *at)
+{
+    struct fg_stream *stream = h1->current;
+    if (stream != NULL && !stream->is_refusing) {
+        enum fg_status status = fg_trailers_finish_text(&stream->trailers, stream->req.ex.arena);
+        if (status != FG_OK) {
+            refuse_connection(h1, fg_stream_trailer_error(status));
+            return;
+        }
+        fg_stream_set_trailers(stream);
+    }
+    deliver(h1, fg_span_make(at, 0), true);
+}
+
 /* How much the handler may be given now. */
 static size_t body_credit(struct fg_h1 *h1)
 {
@@ -242,8 +270,11 @@ static size_t read_chunked(struct fg_h1 *h1, struct fg_span input, size_t credit
     case FG_CHUNKED_DATA:
         deliver(h1, data, false);
         break;
+    case FG_CHUNKED_TRAILER:
+        take_trailers(h1, data);
+        break;
     case FG_CHUNKED_DONE:
-        deliver(h1, fg_span_make(rest.data, 0), true);
+        end_chunked(h1, rest.data);
         break;
     case FG_CHUNKED_BAD:
         refuse_connection(h1, FG_HTTP_BAD_CHUNK);
@@ -263,11 +294,19 @@ static size_t read_body(struct fg_h1 *h1, struct fg_span input)
     }
     if (h1->is_body_stalled) {
         h1->is_body_stalled = false;
-        arm_body(h1);
+        if (h1->reading != FG_H1_READING_TUNNEL)
+            arm_body(h1);
     }
     if (h1->reading == FG_H1_READING_CHUNKED)
         return read_chunked(h1, input, credit);
     size_t len = input.len < credit ? input.len : credit;
+    if (h1->reading == FG_H1_READING_TUNNEL) {
+        struct fg_stream *stream = h1->current;
+        stream->req.bytes_in += len;
+        stream->unconsumed += len;
+        stream->req.handler->on_body(&stream->req, input.data, len, false);
+        return len;
+    }
     if (len > h1->body_left)
         len = (size_t)h1->body_left;
     h1->body_left -= len;
@@ -363,12 +402,38 @@ static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
     }
 }
 
+void fg_h1_open_tunnel(struct fg_h1 *h1, struct fg_stream *stream)
+{
+    stream->is_tunnel = true;
+    stream->is_body_complete = false;
+    h1->reading = FG_H1_READING_TUNNEL;
+    h1->is_until_close = true;
+    fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+    h1->codec.transport->ops->resume_input(h1->codec.transport);
+}
+
+/* The client says no more, but may go on listening. */
+static void end_of_tunnel(struct fg_h1 *h1)
+{
+    struct fg_stream *stream = h1->current;
+    h1->reading = FG_H1_READING_NOTHING;
+    if (stream == NULL || stream->is_body_complete)
+        return;
+    stream->is_body_complete = true;
+    if (stream->state == FG_STREAM_OPEN)
+        stream->req.handler->on_body(&stream->req, "", 0, true);
+}
+
 static void on_eof(struct fg_codec *codec)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
     struct fg_transport *transport = codec->transport;
     h1->is_eof = true;
     fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+    if (h1->reading == FG_H1_READING_TUNNEL) {
+        end_of_tunnel(h1);
+        return;
+    }
     if (h1->current != NULL)
         transport->ops->close(transport, FG_CLOSE_RESET); /* nobody is left to answer */
     else

@@ -16,6 +16,7 @@ enum fg_h1_reading {
     FG_H1_READING_HEAD,
     FG_H1_READING_LENGTH,  /* a body of body_left more bytes */
     FG_H1_READING_CHUNKED, /* a chunked body */
+    FG_H1_READING_TUNNEL,  /* no HTTP any more, until the end of the connection */
     FG_H1_READING_NOTHING, /* the request is complete, its answer is not */
 };
 
@@ -77,6 +78,9 @@ void fg_h1_close_after(struct fg_h1 *h1, enum fg_close_mode mode);
 
 /* The current answer is complete or cut: the stream leaves `current`. */
 void fg_h1_detach(struct fg_h1 *h1);
+
+/* The answer is 101: what follows in both directions is the tunnel's. */
+void fg_h1_open_tunnel(struct fg_h1 *h1, struct fg_stream *stream);
 
 /* "HTTP/1.1 100 Continue" */
 void fg_h1_send_continue(struct fg_h1 *h1);

@@ -1,8 +1,9 @@
 /*
  * h1_response.c: turns a handler's calls into bytes in the connection's out queue.
  * Job      status line, fields, framing: content-length as promised, chunked for HTTP/1.1
- * otherwise, until close for HTTP/1.0. Thread   the loop's. Never    calls the handler; all that
- * follows from a call happens at the end of the turn.
+ * otherwise, until close for HTTP/1.0; interim answers; trailers behind chunks; 101 and the tunnel.
+ * Thread   the loop's. Never    calls the handler; all that follows from a call happens at the end
+ * of the turn.
  */
 #include "http/h1_internal.h"
 
@@ -19,6 +20,13 @@ struct writer {
     bool has_failed;
     char text[2048];
 };
+
+static void begin_writer(struct writer *writer, struct fg_h1 *h1)
+{
+    writer->h1 = h1;
+    writer->len = 0;
+    writer->has_failed = false; /* the text is left as it is: it is large */
+}
 
 static void put_raw(struct fg_h1 *h1, bool *has_failed, const char *data, size_t len)
 {
@@ -60,7 +68,7 @@ static void put_field(struct writer *writer, struct fg_span name, struct fg_span
 
 static void put_status_line(struct writer *writer, unsigned status)
 {
-    assert(status >= 200 && status <= 599);
+    assert(status >= 100 && status <= 599);
     const char *reason = fg_http_reason(status);
     char digits[4] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
                       (char)('0' + status % 10), ' '};
@@ -84,6 +92,17 @@ static void put_handler_field(struct writer *writer, struct fg_stream *stream,
         stream->response_left = length;
     }
     put_field(writer, field->name, field->value);
+}
+
+/* Fields of a part that has no body of its own: an interim answer, a switch, trailers. */
+static void put_unframed(struct writer *writer, const struct fg_field *fields, size_t field_count)
+{
+    for (size_t i = 0; i < field_count; i++) {
+        enum fg_field_id id = fg_field_identify(fields[i].name);
+        if (!fg_field_is_hop_by_hop(id) && id != FG_FIELD_CONTENT_LENGTH &&
+            fg_field_value_is_valid(fields[i].value))
+            put_field(writer, fields[i].name, fields[i].value);
+    }
 }
 
 static bool may_keep_alive(const struct fg_h1 *h1, const struct fg_stream *stream)
@@ -134,23 +153,56 @@ static void finish(struct fg_h1 *h1, struct fg_stream *stream)
     h1->codec.transport->ops->wake(h1->codec.transport);
 }
 
+/* Hop-by-hop fields that a 101 must have; those of the handler's are about its own hop. */
+static void put_switch(struct writer *writer, struct fg_stream *stream,
+                       const struct fg_field *fields, size_t field_count)
+{
+    put_unframed(writer, fields, field_count);
+    put_field(writer, FG_SPAN("connection"), FG_SPAN("upgrade"));
+    put_field(writer, FG_SPAN("upgrade"), stream->req.ex.upgrade);
+    fg_h1_open_tunnel(writer->h1, stream);
+}
+
+static void on_interim(struct fg_request *req, unsigned status, const struct fg_field *fields,
+                       size_t field_count)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    assert(h1->current == stream && !stream->is_head_sent && status > 101 && status < 200);
+    if (req->version != FG_HTTP_1_1 ||
+        h1->out.len > h1->codec.transport->env->limits->connection_buffer_bytes)
+        return;
+    struct writer writer;
+    begin_writer(&writer, h1);
+    put_status_line(&writer, status);
+    put_unframed(&writer, fields, field_count);
+    put(&writer, "\r\n", 2);
+    flush_writer(&writer);
+    if (writer.has_failed)
+        fail(h1);
+    h1->codec.transport->ops->wake(h1->codec.transport);
+}
+
 static void on_head(struct fg_request *req, unsigned status, const struct fg_field *fields,
                     size_t field_count, bool is_end)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h1 *h1 = fg_h1_of(stream->codec);
     assert(h1->current == stream && !stream->is_head_sent);
+    assert(status >= 200 || (status == 101 && req->ex.upgrade.data != NULL && !is_end));
     struct writer writer;
-    writer.h1 = h1;
-    writer.len = 0;
-    writer.has_failed = false;
+    begin_writer(&writer, h1);
     bool keep_alive = may_keep_alive(h1, stream);
     stream->is_head_sent = true;
     stream->is_body_swallowed = fg_stream_is_bodyless(stream, status);
     put_status_line(&writer, status);
-    for (size_t i = 0; i < field_count; i++)
-        put_handler_field(&writer, stream, &fields[i]);
-    put_framing(&writer, stream, is_end, &keep_alive);
+    if (status == 101) {
+        put_switch(&writer, stream, fields, field_count);
+    } else {
+        for (size_t i = 0; i < field_count; i++)
+            put_handler_field(&writer, stream, &fields[i]);
+        put_framing(&writer, stream, is_end, &keep_alive);
+    }
     put(&writer, "\r\n", 2);
     flush_writer(&writer);
     if (!keep_alive)
@@ -234,6 +286,31 @@ static void on_abort(struct fg_request *req)
     finish(h1, stream);
 }
 
+static void on_trailers(struct fg_request *req, const struct fg_field *fields, size_t field_count)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    assert(stream->is_head_sent && stream->response_trailer_count == 0);
+    if (!stream->is_chunked || !req->ex.accepts_trailers)
+        return;
+    stream->response_trailers = fields;
+    stream->response_trailer_count = field_count;
+}
+
+static void put_last_chunk(struct fg_h1 *h1, struct fg_stream *stream, bool *has_failed)
+{
+    if (stream->response_trailer_count == 0) {
+        put_raw(h1, has_failed, "0\r\n\r\n", 5);
+        return;
+    }
+    struct writer writer;
+    begin_writer(&writer, h1);
+    put(&writer, "0\r\n", 3);
+    put_unframed(&writer, stream->response_trailers, stream->response_trailer_count);
+    put(&writer, "\r\n", 2);
+    flush_writer(&writer);
+    *has_failed |= writer.has_failed;
+}
+
 static void on_end(struct fg_request *req)
 {
     struct fg_stream *stream = fg_stream_of(req);
@@ -245,7 +322,7 @@ static void on_end(struct fg_request *req)
         return;
     }
     if (stream->is_chunked)
-        put_raw(h1, &has_failed, "0\r\n\r\n", 5);
+        put_last_chunk(h1, stream, &has_failed);
     if (has_failed)
         fail(h1);
     finish(h1, stream);
@@ -271,8 +348,10 @@ void fg_h1_send_continue(struct fg_h1 *h1)
 }
 
 const struct fg_response_ops fg_h1_response_ops = {
+    .interim = on_interim,
     .head = on_head,
     .write = on_write,
+    .trailers = on_trailers,
     .end = on_end,
     .abort = on_abort,
     .consumed = on_consumed,

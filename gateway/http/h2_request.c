@@ -79,7 +79,17 @@ static enum fg_http_error add_pseudo(struct fg_stream *stream, struct fg_span na
         return fg_head_set_target(&stream->head, value);
     if (fg_span_equal(name, FG_SPAN(":authority")))
         return fg_head_set_authority(&stream->head, value);
+    if (fg_span_equal(name, FG_SPAN(":protocol")))
+        return fg_head_set_protocol(&stream->head, value);
     return FG_HTTP_OK; /* :scheme: the connection says better what it is */
+}
+
+static void add_trailer(struct fg_stream *stream, struct fg_span name, struct fg_span value)
+{
+    if (stream->state != FG_STREAM_OPEN || stream->is_refusing || stream->error != FG_HTTP_OK)
+        return;
+    stream->error = fg_stream_trailer_error(
+        fg_trailers_add(&stream->trailers, stream->req.ex.arena, name, value));
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
@@ -89,6 +99,11 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     (void)flags;
     (void)user_data;
     struct fg_stream *stream = stream_by_id(session, frame->hd.stream_id);
+    if (stream != NULL && frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+        add_trailer(stream, fg_span_make((const char *)name, name_len),
+                    fg_span_make((const char *)value, value_len));
+        return 0;
+    }
     if (stream == NULL || stream->state != FG_STREAM_HEAD || stream->error != FG_HTTP_OK)
         return 0;
     /* A head may come in over several turns, and the limits be replaced meanwhile. */
@@ -120,7 +135,7 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
     }
     fg_counter_add_owned(&env->stats->requests_h2, 1);
     struct fg_exchange *ex = &stream->req.ex;
-    ex->has_body = !is_end;
+    ex->has_body = !is_end && ex->upgrade.data == NULL;
     if (is_end)
         ex->content_length = 0;
     stream->is_body_complete = is_end;
@@ -129,7 +144,7 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
     if ((max != 0 && h2->request_count >= max) ||
         (env->may_keep_alive != NULL && !env->may_keep_alive(env->hook_ctx)))
         fg_h2_shut_down(h2);
-    if (is_end || stream->state != FG_STREAM_OPEN)
+    if (is_end || stream->state != FG_STREAM_OPEN || ex->upgrade.data != NULL)
         return;
     if (ex->content_length > 0 && (uint64_t)ex->content_length > ex->body_bytes_max)
         fg_stream_refuse_body(stream);
@@ -144,7 +159,10 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     struct fg_h2 *h2 = user_data;
     struct fg_stream *stream = stream_by_id(session, stream_id);
     bool is_wanted = stream != NULL && stream->state == FG_STREAM_OPEN && !stream->is_refusing;
-    if (is_wanted && !fg_stream_count_body(stream, len)) {
+    bool is_tunnel = is_wanted && stream->req.ex.upgrade.data != NULL;
+    if (is_tunnel) {
+        stream->req.bytes_in += len;
+    } else if (is_wanted && !fg_stream_count_body(stream, len)) {
         fg_stream_refuse_body(stream);
         is_wanted = false;
     }
@@ -154,15 +172,34 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
         return 0;
     }
     stream->unconsumed += len;
-    arm_body(h2, stream);
+    if (!is_tunnel)
+        arm_body(h2, stream);
     stream->req.handler->on_body(&stream->req, data, len, false);
     return 0;
 }
 
-static void end_body(struct fg_stream *stream)
+/* What stands behind the body cannot be taken: nor can the request. */
+static void refuse_trailers(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    fg_counter_add_owned(&h2->codec.transport->env->stats->protocol_errors, 1);
+    stream->is_refusing = true;
+    fg_stream_gone(stream, FG_GONE_PROTOCOL);
+    if (stream->is_head_sent)
+        fg_h2_reset(h2, stream, NGHTTP2_PROTOCOL_ERROR);
+    else
+        fg_stream_answer_error(stream, stream->error);
+}
+
+static void end_body(struct fg_h2 *h2, struct fg_stream *stream)
 {
     if (stream->is_body_complete)
         return;
+    if (stream->state == FG_STREAM_OPEN && !stream->is_refusing && stream->error != FG_HTTP_OK) {
+        stream->is_body_complete = true;
+        refuse_trailers(h2, stream);
+        return;
+    }
+    fg_stream_set_trailers(stream);
     stream->is_body_complete = true;
     fg_timeout_cancel(&stream->body_timeout);
     if (stream->state == FG_STREAM_OPEN && !stream->is_refusing)
@@ -183,12 +220,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
             begin_request(h2, stream, is_end);
         else if (is_end)
-            end_body(stream); /* trailers */
+            end_body(h2, stream); /* trailers */
         break;
     case NGHTTP2_DATA:
         stream = is_end ? stream_by_id(session, frame->hd.stream_id) : NULL;
         if (stream != NULL)
-            end_body(stream);
+            end_body(h2, stream);
         break;
     case NGHTTP2_PING:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && h2->shutdown == FG_H2_NOTICED) {

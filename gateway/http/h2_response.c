@@ -26,11 +26,58 @@ static void wake(struct fg_h2 *h2)
     h2->codec.transport->ops->wake(h2->codec.transport);
 }
 
-static void end_without_body(struct fg_h2 *h2, struct fg_stream *stream)
+/* Values of these differ each time: in the compression table they would only push others out. */
+static uint8_t flags_of(struct fg_span name)
 {
-    /* The answer is complete; what the client still wants to send is of no use (RFC 9113 8.1). */
-    if (!stream->is_body_complete)
-        nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+    static const struct fg_span unique[] = {
+        FG_SPAN_LITERAL("x-request-id"),
+        FG_SPAN_LITERAL("traceparent"),
+        FG_SPAN_LITERAL("server-timing"),
+    };
+    for (size_t i = 0; i < sizeof(unique) / sizeof(unique[0]); i++) {
+        if (fg_span_equal(name, unique[i]))
+            return NGHTTP2_NV_FLAG_NO_INDEX;
+    }
+    return NGHTTP2_NV_FLAG_NONE;
+}
+
+static nghttp2_nv make_nv(struct fg_span name, struct fg_span value, uint8_t flags)
+{
+    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.data,
+                        .value = (uint8_t *)(uintptr_t)value.data,
+                        .namelen = name.len,
+                        .valuelen = value.len,
+                        .flags = flags};
+}
+
+/* As fill, for a part that has no body of its own: an interim answer, trailers. */
+static size_t fill_unframed(nghttp2_nv *nva, size_t count, const struct fg_field *fields,
+                            size_t field_count)
+{
+    for (size_t i = 0; i < field_count && count < FIELDS_ON_STACK; i++) {
+        enum fg_field_id id = fg_field_identify(fields[i].name);
+        if (!fg_field_is_hop_by_hop(id) && id != FG_FIELD_CONTENT_LENGTH &&
+            fg_field_value_is_valid(fields[i].value))
+            nva[count++] = make_nv(fields[i].name, fields[i].value, flags_of(fields[i].name));
+    }
+    return count;
+}
+
+/* Behind the last DATA; false: the body's end is the answer's. */
+static bool submit_trailers(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    nghttp2_nv nva[FIELDS_ON_STACK];
+    size_t count = fill_unframed(nva, 0, stream->response_trailers, stream->response_trailer_count);
+    stream->response_trailer_count = 0;
+    return count > 0 && nghttp2_submit_trailer(h2->session, stream->id, nva, count) == 0;
+}
+
+static void set_status(nghttp2_nv *nv, char digits[3], unsigned status)
+{
+    digits[0] = (char)('0' + status / 100);
+    digits[1] = (char)('0' + status / 10 % 10);
+    digits[2] = (char)('0' + status % 10);
+    *nv = make_nv(FG_SPAN(":status"), fg_span_make(digits, 3), NGHTTP2_NV_FLAG_NONE);
 }
 
 static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
@@ -54,8 +101,11 @@ static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *b
     if (len > room)
         len = room;
     *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (has_ended && len == stream->out.len)
+    if (has_ended && len == stream->out.len) {
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (stream->response_trailer_count > 0 && submit_trailers(h2, stream))
+            *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    }
     return (ssize_t)len;
 }
 
@@ -69,9 +119,27 @@ static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
     stream->req.handler->on_writable(&stream->req);
 }
 
+/*
+ * The answer is out; what the client still wants to send is of no use (RFC 9113 section 8.1). Not
+ * before: the session drops what is queued for a stream behind a reset.
+ */
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    (void)user_data;
+    if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+        return 0;
+    const struct fg_stream *stream =
+        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (stream != NULL && !stream->is_body_complete)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+    return 0;
+}
+
 static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
                      size_t length, nghttp2_data_source *source, void *user_data)
 {
+    (void)session;
     struct fg_h2 *h2 = user_data;
     struct fg_stream *stream = source->ptr;
     struct fg_codec_env *env = h2->codec.transport->env;
@@ -88,39 +156,11 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
         fg_timeout_cancel(&stream->write_timeout);
     else
         fg_timeout_arm(&env->timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE);
-    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-        if (!stream->is_body_complete)
-            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
-    } else {
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         tell_writable(h2, stream);
-    }
     /* The session would go on to the next frame, whose length is settled before its room is known.
      */
     return h2->room < FG_H2_ROOM_MIN ? NGHTTP2_ERR_PAUSE : 0;
-}
-
-/* Values of these differ each time: in the compression table they would only push others out. */
-static uint8_t flags_of(struct fg_span name)
-{
-    static const struct fg_span unique[] = {
-        FG_SPAN_LITERAL("x-request-id"),
-        FG_SPAN_LITERAL("traceparent"),
-        FG_SPAN_LITERAL("server-timing"),
-    };
-    for (size_t i = 0; i < sizeof(unique) / sizeof(unique[0]); i++) {
-        if (fg_span_equal(name, unique[i]))
-            return NGHTTP2_NV_FLAG_NO_INDEX;
-    }
-    return NGHTTP2_NV_FLAG_NONE;
-}
-
-static nghttp2_nv make_nv(struct fg_span name, struct fg_span value, uint8_t flags)
-{
-    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.data,
-                        .value = (uint8_t *)(uintptr_t)value.data,
-                        .namelen = name.len,
-                        .valuelen = value.len,
-                        .flags = flags};
 }
 
 static size_t fill(nghttp2_nv *nva, struct fg_stream *stream, const struct fg_field *fields,
@@ -150,12 +190,30 @@ static bool submit(struct fg_h2 *h2, struct fg_stream *stream, nghttp2_nv *nva, 
                                    has_body ? &provider : NULL) == 0;
 }
 
+static void on_interim(struct fg_request *req, unsigned status, const struct fg_field *fields,
+                       size_t field_count)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h2 *h2 = h2_of(stream);
+    assert(!stream->is_head_sent && status > 101 && status < 200);
+    if (stream->is_closed)
+        return;
+    nghttp2_nv nva[FIELDS_ON_STACK];
+    char digits[3];
+    set_status(&nva[0], digits, status);
+    size_t count = fill_unframed(nva, 1, fields, field_count);
+    if (nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, nva, count,
+                               NULL) == 0)
+        wake(h2);
+}
+
 static void on_head(struct fg_request *req, unsigned status, const struct fg_field *fields,
                     size_t field_count, bool is_end)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h2 *h2 = h2_of(stream);
-    assert(!stream->is_head_sent && status >= 200 && status <= 599);
+    assert(!stream->is_head_sent && status <= 599);
+    assert(status >= 200 || (status == 101 && req->ex.upgrade.data != NULL && !is_end));
     nghttp2_nv on_stack[FIELDS_ON_STACK];
     nghttp2_nv *nva = on_stack;
     if (field_count >= FIELDS_ON_STACK) {
@@ -166,17 +224,14 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
             return;
         }
     }
-    char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
-                      (char)('0' + status % 10)};
-    nva[0] = make_nv(FG_SPAN(":status"), fg_span_make(digits, 3), NGHTTP2_NV_FLAG_NONE);
+    char digits[3];
+    set_status(&nva[0], digits, status == 101 ? 200 : status); /* RFC 8441 section 5 */
     size_t count = fill(nva, stream, fields, field_count);
     stream->is_head_sent = true;
     stream->is_body_swallowed = is_end || fg_stream_is_bodyless(stream, status);
     if (!stream->is_closed && !submit(h2, stream, nva, count, !stream->is_body_swallowed))
         fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
     req->first_byte_ns = fg_loop_now_ns(req->loop);
-    if (stream->is_body_swallowed)
-        end_without_body(h2, stream);
     if (is_end)
         fg_stream_set_state(stream, FG_STREAM_ENDED);
     fg_h2_settle(h2, stream);
@@ -240,6 +295,14 @@ static void on_abort(struct fg_request *req)
     fg_h2_settle(h2, stream);
 }
 
+static void on_trailers(struct fg_request *req, const struct fg_field *fields, size_t field_count)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    assert(stream->is_head_sent && stream->response_trailer_count == 0);
+    stream->response_trailers = fields;
+    stream->response_trailer_count = field_count;
+}
+
 static void on_end(struct fg_request *req)
 {
     struct fg_stream *stream = fg_stream_of(req);
@@ -273,11 +336,14 @@ static void on_consumed(struct fg_request *req, size_t len)
 void fg_h2_set_response_callbacks(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
 }
 
 const struct fg_response_ops fg_h2_response_ops = {
+    .interim = on_interim,
     .head = on_head,
     .write = on_write,
+    .trailers = on_trailers,
     .end = on_end,
     .abort = on_abort,
     .consumed = on_consumed,

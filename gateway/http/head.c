@@ -82,6 +82,13 @@ enum fg_http_error fg_head_set_authority(struct fg_head *head, struct fg_span au
     return copy_authority(head, authority, &head->authority);
 }
 
+enum fg_http_error fg_head_set_protocol(struct fg_head *head, struct fg_span protocol)
+{
+    if (head->protocol.data != NULL || !fg_is_token(protocol))
+        return FG_HTTP_MALFORMED;
+    return copy_text(head, protocol, &head->protocol);
+}
+
 static enum fg_http_error grow_fields(struct fg_head *head)
 {
     size_t room = head->field_room == 0 ? FIELDS_AT_FIRST : head->field_room * 2;
@@ -148,6 +155,15 @@ static enum fg_http_error add_connection(struct fg_head *head, struct fg_span va
     return copy_text(head, value, &head->connection[head->connection_count++]);
 }
 
+static enum fg_http_error add_upgrade(struct fg_head *head, struct fg_span value)
+{
+    if (head->upgrade.data != NULL) {
+        head->has_upgrades = true;
+        return FG_HTTP_OK;
+    }
+    return copy_text(head, value, &head->upgrade);
+}
+
 static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, struct fg_span name,
                                     struct fg_span value)
 {
@@ -174,10 +190,14 @@ static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, s
         return keep_field(head, name, value);
     case FG_FIELD_OTHER:
         return keep_field(head, name, value);
+    case FG_FIELD_TE:
+        head->accepts_trailers |= fg_field_list_has(value, FG_SPAN("trailers"));
+        return FG_HTTP_OK;
+    case FG_FIELD_UPGRADE:
+        return add_upgrade(head, value);
     case FG_FIELD_KEEP_ALIVE:
     case FG_FIELD_PROXY_CONNECTION:
-    case FG_FIELD_TE:
-    case FG_FIELD_UPGRADE:
+    case FG_FIELD_HTTP2_SETTINGS:
         break;
     }
     return FG_HTTP_OK;
@@ -314,18 +334,55 @@ static enum fg_http_error set_framing(const struct fg_head *head, struct fg_exch
     return FG_HTTP_OK;
 }
 
+/*
+ * A wish to switch protocols: of those only "websocket" is known, by a GET without a body (RFC 6455
+ * section 4.1) or by extended CONNECT (RFC 8441), which is taken for such a GET. Another wish of
+ * HTTP/1.1's is not heard (RFC 9110 section 7.8); HTTP/2 over TLS is never begun this way.
+ */
+static enum fg_http_error read_upgrade(const struct fg_head *head, struct fg_exchange *ex,
+                                       enum fg_http_version version)
+{
+    static const struct fg_span websocket = FG_SPAN_LITERAL("websocket");
+    if (version == FG_HTTP_2) {
+        if (head->protocol.data == NULL)
+            return ex->method == FG_METHOD_CONNECT ? FG_HTTP_BAD_METHOD : FG_HTTP_OK;
+        if (ex->method != FG_METHOD_CONNECT || head->content_length != -1)
+            return FG_HTTP_MALFORMED;
+        if (!fg_span_equal(head->protocol, websocket))
+            return FG_HTTP_BAD_METHOD;
+        ex->method = FG_METHOD_GET;
+        ex->method_text = FG_SPAN("GET");
+        ex->upgrade = websocket;
+        return FG_HTTP_OK;
+    }
+    if (ex->method == FG_METHOD_CONNECT)
+        return FG_HTTP_BAD_METHOD;
+    bool is_wished = version == FG_HTTP_1_1 && head->upgrade.data != NULL &&
+                     fg_head_connection_has(head, FG_SPAN("upgrade"));
+    if (!is_wished)
+        return FG_HTTP_OK;
+    if (fg_field_list_has(head->upgrade, FG_SPAN("h2c")) &&
+        fg_span_equal(ex->scheme, FG_SPAN("https")))
+        return FG_HTTP_BAD_UPGRADE;
+    if (fg_span_equal_nocase(head->upgrade, websocket) && !head->has_upgrades &&
+        ex->method == FG_METHOD_GET && !head->has_transfer_encoding && head->content_length <= 0)
+        ex->upgrade = websocket;
+    return FG_HTTP_OK;
+}
+
 enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
                                   enum fg_http_version version)
 {
     struct fg_target target;
     ex->method_text = head->method;
     ex->method = fg_method_of(head->method);
-    if (ex->method == FG_METHOD_CONNECT)
-        return FG_HTTP_BAD_METHOD;
+    enum fg_http_error error = read_upgrade(head, ex, version);
+    if (error != FG_HTTP_OK)
+        return error;
     enum fg_status status = fg_target_parse(head->target, ex->method, head->arena, &target);
     if (status != FG_OK)
         return status == FG_ERR_NO_MEMORY ? FG_HTTP_NO_MEMORY : FG_HTTP_BAD_TARGET;
-    enum fg_http_error error = choose_authority(head, target.authority, version, &ex->authority);
+    error = choose_authority(head, target.authority, version, &ex->authority);
     if (error == FG_HTTP_OK)
         error = set_framing(head, ex, version);
     if (error != FG_HTTP_OK)
@@ -337,6 +394,7 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
         if (error != FG_HTTP_OK)
             return error;
     }
+    ex->accepts_trailers = head->accepts_trailers;
     ex->path = target.path;
     ex->query = target.query;
     ex->fields = head->fields;

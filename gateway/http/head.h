@@ -36,11 +36,15 @@ struct fg_head {
     struct fg_span host;
     struct fg_span authority; /* :authority */
     struct fg_span request_id;
+    struct fg_span protocol; /* :protocol (RFC 8441) */
+    struct fg_span upgrade;  /* Upgrade; the second field of that name spoils it */
     struct fg_span connection[FG_HEAD_CONNECTION_MAX];
     size_t connection_count;
     int64_t content_length; /* -1: none */
     bool has_transfer_encoding;
     bool has_expect;
+    bool accepts_trailers; /* TE: trailers */
+    bool has_upgrades;     /* more than one Upgrade field */
 };
 
 void fg_head_init(struct fg_head *head, struct fg_arena *arena,
@@ -50,6 +54,7 @@ void fg_head_init(struct fg_head *head, struct fg_arena *arena,
 enum fg_http_error fg_head_set_method(struct fg_head *head, struct fg_span method);
 enum fg_http_error fg_head_set_target(struct fg_head *head, struct fg_span target);
 enum fg_http_error fg_head_set_authority(struct fg_head *head, struct fg_span authority);
+enum fg_http_error fg_head_set_protocol(struct fg_head *head, struct fg_span protocol);
 enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct fg_span value);
 
 /* Does a Connection field hold `token`? */

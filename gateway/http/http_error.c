@@ -32,6 +32,8 @@ static const struct {
                              "The versions taken are HTTP/1.0, HTTP/1.1 and HTTP/2."},
     [FG_HTTP_BAD_EXPECTATION] = {417, "invalid_request", "unsupported_expectation",
                                  "The only expectation taken is 100-continue."},
+    [FG_HTTP_BAD_UPGRADE] = {400, "invalid_request", "unsupported_upgrade",
+                             "HTTP/2 over TLS begins with ALPN, not with an upgrade."},
     [FG_HTTP_URI_TOO_LONG] = {414, "invalid_request", "uri_too_long",
                               "The request target is too long."},
     [FG_HTTP_HEADER_TOO_LARGE] = {431, "invalid_request", "header_too_large",
@@ -67,6 +69,9 @@ size_t fg_http_error_body(enum fg_http_error error, struct fg_span request_id, c
 static const char *const reasons[] = {
     [0] = NULL,
     [100] = "Continue",
+    [101] = "Switching Protocols",
+    [102] = "Processing",
+    [103] = "Early Hints",
     [200] = "OK",
     [201] = "Created",
     [202] = "Accepted",

@@ -8,7 +8,8 @@
  *      on_body(req, ...)     ---------------->    only while the handler has credit (see consumed)
  *      on_writable(req)      ---------------->    after body_write returned false
  *      on_gone(req, reason)  ---------------->    the client or its stream went away
- *                            <----------------    fg_response_head, _write, _end | _abort
+ *                            <----------------    fg_response_interim..., _head, _write...,
+ *                                                 [_trailers,] _end, or _abort
  *      on_done(req)          ---------------->    last call, exactly once for each on_request,
  * after the answer's last byte was handed to the socket or the stream was cut; then the arena is
  * freed
@@ -40,9 +41,12 @@ enum fg_gone_reason {
 
 /* What the codec does for the handler; called through the inlines below. */
 struct fg_response_ops {
+    void (*interim)(struct fg_request *req, unsigned status, const struct fg_field *fields,
+                    size_t field_count);
     void (*head)(struct fg_request *req, unsigned status, const struct fg_field *fields,
                  size_t field_count, bool is_end);
     bool (*write)(struct fg_request *req, const void *data, size_t len);
+    void (*trailers)(struct fg_request *req, const struct fg_field *fields, size_t field_count);
     void (*end)(struct fg_request *req);
     void (*abort)(struct fg_request *req);
     void (*consumed)(struct fg_request *req, size_t len);
@@ -84,10 +88,18 @@ static inline struct fg_request *fg_request_of(struct fg_exchange *ex)
     return FG_CONTAINER_OF(ex, struct fg_request, ex);
 }
 
+/* 102 or 103, before the head; dropped for HTTP/1.0. Fields as for the head. */
+static inline void fg_response_interim(struct fg_request *req, unsigned status,
+                                       const struct fg_field *fields, size_t field_count)
+{
+    req->response_ops->interim(req, status, fields, field_count);
+}
+
 /*
  * Answer. The codec adds framing (content-length passes through, else chunked or h2 DATA), `date`
  * and `server` are the handler's. Bodies of HEAD, 204 and 304 are swallowed. is_end: no body
  * follows and fg_response_end must not be called. Names are lower case. Fields are copied.
+ * Status 101 opens the tunnel that ex.upgrade asked for; is_end is false then.
  */
 static inline void fg_response_head(struct fg_request *req, unsigned status,
                                     const struct fg_field *fields, size_t field_count, bool is_end)
@@ -100,6 +112,16 @@ static inline void fg_response_head(struct fg_request *req, unsigned status,
 static inline bool fg_response_write(struct fg_request *req, const void *data, size_t len)
 {
     return req->response_ops->write(req, data, len);
+}
+
+/*
+ * Fields behind the body, before the end; at most once. Dropped where the client cannot have them:
+ * no `te: trailers` (h1), or a body that is not chunked. The spans must live until fg_response_end.
+ */
+static inline void fg_response_trailers(struct fg_request *req, const struct fg_field *fields,
+                                        size_t field_count)
+{
+    req->response_ops->trailers(req, fields, field_count);
 }
 
 /*

@@ -174,6 +174,26 @@ void fg_stream_refuse_body(struct fg_stream *stream)
         fg_stream_answer_error(stream, FG_HTTP_BODY_TOO_LARGE);
 }
 
+enum fg_http_error fg_stream_trailer_error(enum fg_status status)
+{
+    switch (status) {
+    case FG_OK:
+        return FG_HTTP_OK;
+    case FG_ERR_LIMIT:
+        return FG_HTTP_HEADER_TOO_LARGE;
+    case FG_ERR_NO_MEMORY:
+        return FG_HTTP_NO_MEMORY;
+    default:
+        return FG_HTTP_BAD_FIELD;
+    }
+}
+
+void fg_stream_set_trailers(struct fg_stream *stream)
+{
+    stream->req.ex.trailers = stream->trailers.fields;
+    stream->req.ex.trailer_count = stream->trailers.count;
+}
+
 bool fg_stream_is_bodyless(const struct fg_stream *stream, unsigned status)
 {
     return stream->req.ex.method == FG_METHOD_HEAD || status == 204 || status == 304;

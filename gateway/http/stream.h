@@ -12,6 +12,7 @@
 #ifndef FG_HTTP_STREAM_H
 #define FG_HTTP_STREAM_H
 
+#include "backends/trailers.h"
 #include "http/codec.h"
 #include "http/head.h"
 
@@ -43,6 +44,7 @@ struct fg_stream {
     bool is_refusing;         /* the body is ignored from now on */
     bool has_too_large;       /* body_bytes_max was passed */
     bool owes_continue;       /* h1: Expect: 100-continue not answered yet */
+    bool is_tunnel;           /* answered 101: both bodies are the tunnel's */
     bool is_deferred;         /* h2: the library waits to be told of more body */
     bool is_closed;           /* h2: the library has forgotten the stream */
     enum fg_http_error error; /* h2: what is wrong with the head so far */
@@ -50,6 +52,11 @@ struct fg_stream {
 
     /* counters */
     size_t unconsumed; /* request body handed over and still held by the handler */
+
+    /* fields behind the bodies */
+    struct fg_trailers trailers; /* the request's */
+    const struct fg_field *response_trailers;
+    size_t response_trailer_count;
 
     struct fg_timeout body_timeout;
     struct fg_timeout write_timeout;
@@ -102,6 +109,12 @@ bool fg_stream_count_body(struct fg_stream *stream, size_t len);
 
 /* The body is too large: on_gone, then 413 or an abort. */
 void fg_stream_refuse_body(struct fg_stream *stream);
+
+/* A trailer section that cannot be taken, as an error of the head's kind. */
+enum fg_http_error fg_stream_trailer_error(enum fg_status status);
+
+/* All trailers of the request are there: the exchange gets them. Before the last on_body. */
+void fg_stream_set_trailers(struct fg_stream *stream);
 
 /* Does this answer have no body, whatever its fields say? */
 bool fg_stream_is_bodyless(const struct fg_stream *stream, unsigned status);

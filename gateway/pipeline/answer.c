@@ -261,6 +261,14 @@ static void note_head(struct fg_flow *flow)
     fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BACKEND], flow->hop_ns[FG_HOP_BACKEND]);
 }
 
+static void on_interim(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
+                       size_t field_count)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    if (!flow->is_answer_over && !flow->is_head_sent)
+        fg_response_interim(flow->req, status, fields, field_count);
+}
+
 static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
                     size_t field_count)
 {
@@ -269,6 +277,8 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
     fg_cache_fill_head(flow, status, fields, field_count);
     fg_flow_set_state(flow, FG_FLOW_RESPONDING);
     (void)send_head(flow, status, fields, field_count, false);
+    if (status == 101)
+        fg_flow_begin_tunnel(flow);
 }
 
 static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
@@ -276,6 +286,8 @@ static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
     struct fg_flow *flow = fg_flow_of_exchange(ex);
     if (flow->is_answer_over)
         return true; /* cut: what the backend still gives is nobody's, until on_done cancels it */
+    if (flow->is_tunnel)
+        flow->tunnel_moved_ns = fg_flow_now_ns(flow);
     fg_cache_fill_write(flow, data, len);
     return fg_response_write(flow->req, data, len);
 }
@@ -285,17 +297,41 @@ static bool is_backend_fault(unsigned status)
     return status == 500 || status == 502 || status == 503 || status == 504;
 }
 
-static void on_end(struct fg_exchange *ex)
+static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
+    if (!flow->is_answer_over)
+        fg_response_trailers(flow->req, fields, field_count);
+}
+
+/* The backend is done with the exchange, and well. */
+static void finish_backend(struct fg_flow *flow, bool is_complete)
+{
     bool is_fault = is_backend_fault(flow->status);
     flow->is_backend_open = false;
     fg_flow_leave_backend(flow,
                           flow->status == 503 || flow->status == 504 ? FG_CONCURRENCY_DROPPED
                                                                      : FG_CONCURRENCY_SUCCESS,
                           is_fault ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
-    fg_cache_fill_finish(flow, !flow->is_answer_over);
+    fg_cache_fill_finish(flow, is_complete);
+}
+
+static void on_end(struct fg_exchange *ex)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    finish_backend(flow, !flow->is_answer_over);
     end_answer(flow);
+}
+
+static void on_head_end(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
+                        size_t field_count)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    note_head(flow);
+    fg_cache_fill_head(flow, status, fields, field_count);
+    fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+    bool is_complete = send_head(flow, status, fields, field_count, true);
+    finish_backend(flow, is_complete);
 }
 
 /* The backend works and said no: an answer like any other, but for the limit when it is a "busy".
@@ -385,8 +421,11 @@ static void on_release_slot(struct fg_exchange *ex)
 }
 
 const struct fg_exchange_ops fg_answer_ops = {
+    .interim = on_interim,
     .head = on_head,
+    .head_end = on_head_end,
     .write = on_write,
+    .trailers = on_trailers,
     .end = on_end,
     .refuse = on_refuse,
     .fail = on_fail,

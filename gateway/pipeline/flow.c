@@ -75,6 +75,14 @@ static void disarm_deadline(struct fg_flow *flow)
     flow->has_deadline = false;
 }
 
+void fg_flow_begin_tunnel(struct fg_flow *flow)
+{
+    flow->is_tunnel = true;
+    flow->tunnel_moved_ns = fg_flow_now_ns(flow);
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS, FG_BREAKER_SUCCESS);
+    fg_flow_arm_deadline(flow, flow->tunnel_moved_ns + flow->route->websocket_idle_ns);
+}
+
 void fg_flow_refuse_late(struct fg_flow *flow)
 {
     fg_flow_refuse(flow, &(struct fg_refusal){
@@ -94,6 +102,11 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
         uint64_t next_ns = fg_gate_next_expiry_ns(flow->gate);
         fg_flow_arm_deadline(flow, next_ns < flow->req->ex.deadline_ns ? next_ns
                                                                        : flow->req->ex.deadline_ns);
+        return;
+    }
+    uint64_t silent_until_ns = flow->tunnel_moved_ns + flow->route->websocket_idle_ns;
+    if (flow->is_tunnel && now_ns < silent_until_ns) {
+        fg_flow_arm_deadline(flow, silent_until_ns);
         return;
     }
     switch (flow->state) {
@@ -277,7 +290,7 @@ static void on_request(void *handler, struct fg_request *req)
     flow->req = req;
     flow->thread = thread;
     flow->metrics = &thread->metrics->routes[thread->metrics->route_count];
-    flow->is_body_complete = !req->ex.has_body;
+    flow->is_body_complete = !req->ex.has_body && req->ex.upgrade.data == NULL;
     req->ex.ops = &fg_answer_ops;
     fg_counter_add_owned(&thread->metrics->active, 1);
     start_trace(flow);
@@ -317,6 +330,8 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
     if (flow == NULL)
         return;
     flow->is_body_complete = is_last;
+    if (flow->is_tunnel)
+        flow->tunnel_moved_ns = fg_flow_now_ns(flow);
     if (flow->is_backend_open)
         flow->backend->backend->ops->on_body(&req->ex, data, len, is_last);
     else if (flow->state == FG_FLOW_WAITING)

@@ -106,6 +106,7 @@ struct fg_flow {
     bool has_deadline;
     bool is_head_sent;
     bool is_answer_over; /* ended or cut: the codec takes no more, whoever still writes */
+    bool is_tunnel;      /* answered 101 */
     bool is_refused;     /* by us; `refused` says why */
     enum fg_refused refused;
     unsigned status;
@@ -145,6 +146,7 @@ struct fg_flow {
     struct fg_backend_thread *backend;
     uint64_t backend_started_ns;
     uint64_t head_ns;
+    uint64_t tunnel_moved_ns; /* when a byte last went through the tunnel */
 
     /* time */
     uint64_t hop_ns[FG_HOP_COUNT];
@@ -225,6 +227,8 @@ void fg_flow_arm_deadline(struct fg_flow *flow, uint64_t deadline_ns);
 void fg_flow_refuse_late(struct fg_flow *flow);
 /* Break the answer off, unless it is over already. */
 void fg_flow_cut(struct fg_flow *flow);
+/* The backend has switched protocols: from now on only silence ends the exchange. */
+void fg_flow_begin_tunnel(struct fg_flow *flow);
 /* The loop's deadline timer fired: everything that is due. */
 void fg_flow_run_deadlines(struct fg_pipeline_thread *thread);
 /* Close the backend's side: give the slot back and teach gate and breaker. Harmless twice. */

@@ -16,7 +16,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     flow->fill.requested_ns = flow->backend_started_ns;
     flow->is_backend_open = true;
     ops->start(flow->backend, ex);
-    if (flow->body_first == NULL && ex->has_body && flow->is_body_complete && flow->is_backend_open)
+    bool has_body = ex->has_body || ex->upgrade.data != NULL;
+    if (flow->body_first == NULL && has_body && flow->is_body_complete && flow->is_backend_open)
         ops->on_body(ex, NULL, 0, true); /* it came, and was empty */
     while (flow->is_backend_open && flow->body_first != NULL) {
         struct fg_body_piece *piece = flow->body_first;

@@ -80,6 +80,29 @@ static void strip_prefix(struct fg_exchange *ex, const char *prefix)
         ex->path = FG_SPAN("/");
 }
 
+/*
+ * A WebSocket where the route has none: HTTP/1.1 goes on as the plain GET that it also is (RFC 9110
+ * section 7.8); a CONNECT cannot (RFC 8441 section 5).
+ */
+static bool is_tunnel_refused(struct fg_flow *flow)
+{
+    struct fg_exchange *ex = &flow->req->ex;
+    if (ex->upgrade.data == NULL || flow->route->websocket)
+        return false;
+    ex->upgrade = (struct fg_span){NULL, 0};
+    flow->is_body_complete = true;
+    if (flow->req->version != FG_HTTP_2)
+        return false;
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_METHOD,
+                             .status = 501,
+                             .type = "invalid_request",
+                             .message = "this route has no WebSocket",
+                             .position = UINT64_MAX,
+                         });
+    return true;
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
@@ -94,6 +117,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     ex->priority = flow->route->priority;
     ex->body_bytes_max = flow->route->body_bytes_max;
     ex->deadline_ns = ex->started_ns + timeout_of(flow);
+    if (is_tunnel_refused(flow))
+        return FG_STAGE_RESPOND;
     if (flow->route->action == FG_ROUTE_REDIRECT)
         return redirect(flow);
     if (flow->route->action == FG_ROUTE_RESPOND)

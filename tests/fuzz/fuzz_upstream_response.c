@@ -48,6 +48,8 @@ static enum fg_upstream_result feed(struct fg_upstream_response *response, struc
         if (result == FG_UPSTREAM_HEAD) {
             outcome->status = response->status;
             check_head(response);
+        } else if (result == FG_UPSTREAM_INTERIM) {
+            assert(response->status > 101 && response->status < 200);
         } else if (result == FG_UPSTREAM_DATA) {
             assert(data.len > 0);
             for (size_t i = 0; i < data.len; i++)

@@ -77,11 +77,11 @@ def launch_module(certificate):
 
 
 @contextlib.contextmanager
-def upstreams():
+def upstreams(kind=harness.Upstream):
     made = []
 
     def make(*args, **kwargs):
-        one = harness.Upstream(*args, **kwargs)
+        one = kind(*args, **kwargs)
         made.append(one)
         return one
 
@@ -102,4 +102,16 @@ def upstream():
 @pytest.fixture(scope="module")
 def upstream_module():
     with upstreams() as make:
+        yield make
+
+
+@pytest.fixture
+def recorder():
+    with upstreams(harness.Recorder) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def recorder_module():
+    with upstreams(harness.Recorder) as make:
         yield make

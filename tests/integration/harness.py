@@ -25,6 +25,8 @@ import tempfile
 import threading
 import time
 
+import h2.config
+import h2.connection
 import httpx
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -331,6 +333,38 @@ def read_response(file, method="GET"):
     return status, fields, file.read(int(fields.get("content-length", 0)))
 
 
+# ---- HTTP/2 by hand ----
+
+def h2_start(site, settings=True):
+    connection = site.raw(alpn="h2")
+    state = h2.connection.H2Connection(h2.config.H2Configuration(
+        client_side=True, header_encoding="utf-8", validate_outbound_headers=False,
+        normalize_outbound_headers=False))
+    state.initiate_connection()
+    connection.sendall(state.data_to_send())
+    return connection, state
+
+
+def h2_until(connection, state, kind, events=None):
+    """Events until one of `kind`, or the end of the connection (None); all are put into `events`."""
+    connection.settimeout(20)
+    events = [] if events is None else events
+    while True:
+        try:
+            data = connection.recv(65536)
+        except (ConnectionError, ssl.SSLError):
+            return None
+        if not data:
+            return None
+        new = state.receive_data(data)
+        events += new
+        found = next((event for event in new if isinstance(event, kind)), None)
+        if found is not None:
+            return found
+        with contextlib.suppress(OSError):  # it may be closed already, with something left to read
+            connection.sendall(state.data_to_send())
+
+
 def server_sent_events(lines):
     """(event, data) of a stream of lines; comments are left out."""
     event, data = "message", []
@@ -459,6 +493,103 @@ class Upstream:
         for connection in list(self.connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        self.thread.join(10)
+
+
+class Recorder:
+    """A server of bytes: `script(peer)` runs for each connection; all that came in is kept.
+
+    The default script answers each HTTP/1.1 request with 200 and "ok". `received()` is every byte of
+    every connection, in the order in which the connections came.
+    """
+
+    class Peer:
+        def __init__(self, connection):
+            self.connection = connection
+            self.data = b""  # all that was ever received
+            self.at = 0  # how much of it was read
+
+        def more(self):
+            piece = self.connection.recv(65536)
+            self.data += piece
+            return piece != b""
+
+        def read_until(self, marker):
+            """Up to and with the marker; None at the end of the connection."""
+            while (end := self.data.find(marker, self.at)) == -1:
+                if not self.more():
+                    return None
+            start, self.at = self.at, end + len(marker)
+            return self.data[start:self.at]
+
+        def read(self, count):
+            while len(self.data) - self.at < count:
+                if not self.more():
+                    return None
+            start, self.at = self.at, self.at + count
+            return self.data[start:self.at]
+
+        def read_request(self):
+            """(head, body without its framing) or None."""
+            head = self.read_until(b"\r\n\r\n")
+            if head is None:
+                return None
+            lower = head.lower()
+            if b"\r\ntransfer-encoding: chunked\r\n" in lower:
+                body = b""
+                while size := int(self.read_until(b"\r\n").split(b";")[0], 16):
+                    body += self.read(size)
+                    assert self.read(2) == b"\r\n"
+                while self.read_until(b"\r\n") != b"\r\n":
+                    pass
+                return head, body
+            length = re.search(rb"\r\ncontent-length: (\d+)\r\n", lower)
+            return head, self.read(int(length.group(1))) if length else b""
+
+        def write(self, data):
+            self.connection.sendall(data)
+
+    def __init__(self, script=None):
+        self.script = script or self.answer_ok
+        self.peers = []
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = self.Peer(connection)
+            self.peers.append(peer)
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer):
+        with contextlib.suppress(OSError, TypeError, AttributeError, ValueError):
+            self.script(peer)
+        with contextlib.suppress(OSError):
+            peer.connection.close()
+
+    @staticmethod
+    def answer_ok(peer):
+        while peer.read_request() is not None:
+            peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    def received(self):
+        return b"".join(peer.data for peer in self.peers)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for peer in self.peers:
+            with contextlib.suppress(OSError):
+                peer.connection.shutdown(socket.SHUT_RDWR)
         self.thread.join(10)
 
 

@@ -10,13 +10,11 @@ import subprocess
 import threading
 import time
 
-import h2.config
-import h2.connection
 import h2.events
 import httpx
 import pytest
 
-from harness import Upstream, free_port, read_all, read_response, wait_for
+from harness import Upstream, free_port, h2_start, h2_until, read_all, read_response, wait_for
 
 HEADER_MAX = 8192
 
@@ -357,35 +355,6 @@ def test_a_body_without_length_is_limited_too_on_h2(site):
 
 
 # ---- HTTP/2 ----
-
-def h2_start(site, settings=True):
-    connection = site.raw(alpn="h2")
-    state = h2.connection.H2Connection(h2.config.H2Configuration(
-        client_side=True, header_encoding="utf-8", validate_outbound_headers=False,
-        normalize_outbound_headers=False))
-    state.initiate_connection()
-    connection.sendall(state.data_to_send())
-    return connection, state
-
-
-def h2_until(connection, state, kind, events=None):
-    """Events until one of `kind`, or the end of the connection (None); all are put into `events`."""
-    connection.settimeout(20)
-    events = [] if events is None else events
-    while True:
-        try:
-            data = connection.recv(65536)
-        except (ConnectionError, ssl.SSLError):
-            return None
-        if not data:
-            return None
-        new = state.receive_data(data)
-        events += new
-        found = next((event for event in new if isinstance(event, kind)), None)
-        if found is not None:
-            return found
-        connection.sendall(state.data_to_send())
-
 
 def frame(kind, flags, stream, payload=b""):
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload

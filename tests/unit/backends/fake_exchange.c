@@ -31,13 +31,35 @@ static void head(struct fg_exchange *ex, unsigned status, const struct fg_field 
 {
     struct fake_exchange *fake = open_one(ex);
     assert_int_equal(fake->status, 0);
-    assert_true(status >= 200 && status <= 599);
+    assert_true((status >= 200 && status <= 599) || (status == 101 && ex->upgrade.data != NULL));
     fake->status = status;
     fake->field_count = field_count;
     fake->fields = calloc(field_count + 1, sizeof(*fake->fields));
     assert_non_null(fake->fields);
     if (field_count > 0)
         memcpy(fake->fields, fields, field_count * sizeof(*fields));
+}
+
+static void interim(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
+                    size_t field_count)
+{
+    struct fake_exchange *fake = open_one(ex);
+    (void)fields;
+    (void)field_count;
+    assert_int_equal(fake->status, 0); /* before head */
+    assert_true(status == 102 || status == 103);
+    fake->interim_status = status;
+    fake->interim_count++;
+}
+
+static void trailers(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count)
+{
+    struct fake_exchange *fake = open_one(ex);
+    assert_true(fake->status != 0 && fake->trailer_count == 0);
+    assert_true(field_count <= FAKE_FIELDS_MAX);
+    if (field_count > 0)
+        memcpy(fake->trailers, fields, field_count * sizeof(*fields));
+    fake->trailer_count = field_count;
 }
 
 static bool write_body(struct fg_exchange *ex, const void *data, size_t len)
@@ -64,6 +86,13 @@ static void end(struct fg_exchange *ex)
     struct fake_exchange *fake = open_one(ex);
     assert_true(fake->status != 0);
     set_end(fake, FAKE_ENDED);
+}
+
+static void head_end(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
+                     size_t field_count)
+{
+    head(ex, status, fields, field_count);
+    end(ex);
 }
 
 static void refuse(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
@@ -108,8 +137,11 @@ static void release_slot(struct fg_exchange *ex)
 }
 
 static const struct fg_exchange_ops fake_ops = {
+    .interim = interim,
     .head = head,
+    .head_end = head_end,
     .write = write_body,
+    .trailers = trailers,
     .end = end,
     .refuse = refuse,
     .fail = fail_exchange,

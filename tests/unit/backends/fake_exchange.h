@@ -33,6 +33,10 @@ struct fake_exchange {
     size_t consumed;
     size_t write_count;
     size_t write_len_most;
+    unsigned interim_status; /* of the last one */
+    size_t interim_count;
+    struct fg_field trailers[FAKE_FIELDS_MAX]; /* spans of the backend's */
+    size_t trailer_count;
     bool has_released_slot;
     char hops[128]; /* "connect,upstream," */
 

@@ -18,8 +18,11 @@ static enum fg_chunked_result decode(const char *text, size_t step, size_t data_
     for (size_t at = 0; at < len; at += step) {
         struct fg_span input = {text + at, len - at < step ? len - at : step};
         struct fg_span data;
-        while ((result = fg_chunked_next(&chunked, &input, data_max, &data)) == FG_CHUNKED_DATA) {
-            assert_true(data.len > 0 && data.len <= data_max);
+        for (;;) {
+            result = fg_chunked_next(&chunked, &input, data_max, &data);
+            if (result != FG_CHUNKED_DATA && result != FG_CHUNKED_TRAILER)
+                break;
+            assert_true(data.len > 0 && (data.len <= data_max || result == FG_CHUNKED_TRAILER));
             memcpy(body + body_len, data.data, data.len);
             body_len += data.len;
         }
@@ -38,21 +41,37 @@ static void decodes_however_it_is_cut(void **state)
                                "0;x\r\nTrailer: v\r\nOther:\r\n\r\nNEXT";
     for (size_t step = 1; step <= sizeof(text); step++) {
         for (size_t data_max = 1; data_max < 20; data_max += 6) {
-            char body[64];
+            char body[128];
             size_t rest;
             assert_int_equal(decode(text, step, data_max, body, &rest), FG_CHUNKED_DONE);
-            assert_string_equal(body, "wikipedia in\r\n\r\nchunks.");
+            assert_string_equal(body, "wikipedia in\r\n\r\nchunks.Trailer: v\r\nOther:\r\n");
             if (step == sizeof(text))
                 assert_int_equal(rest, 4);
         }
     }
 }
 
+static void extensions_follow_their_grammar(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"1;a\r\n",       "1;a=b\r\n",     "1;a=\"b\"\r\n",
+                                       "1;a;b=c;d\r\n", "1; a=b; c\r\n", "1;a=\"\\\"\"\r\n"};
+    static const char *const bad[] = {"1;\r\n",      "1;=b\r\n",       "1;a=\r\n",    "1;a b\r\n",
+                                      "1;a=\"b\r\n", "1;a=\"b\"c\r\n", "1;a=b\"\r\n", "1;;a\r\n",
+                                      "1;(\r\n",     "1 ;a\r\n"};
+    char body[64];
+    size_t rest;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_int_equal(decode(good[i], 1, 9, body, &rest), FG_CHUNKED_MORE);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(decode(bad[i], 1, 9, body, &rest), FG_CHUNKED_BAD);
+}
+
 static void limits_what_carries_no_data(void **state)
 {
     (void)state;
-    char text[16384];
-    char body[64];
+    static char text[16384];
+    static char body[sizeof(text)];
     size_t rest;
     memset(text, 'e', sizeof(text));
     memcpy(text, "1;", 2);
@@ -81,6 +100,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decodes_however_it_is_cut),
+        cmocka_unit_test(extensions_follow_their_grammar),
         cmocka_unit_test(limits_what_carries_no_data),
         cmocka_unit_test(takes_nothing_without_credit),
     };

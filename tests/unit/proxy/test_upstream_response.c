@@ -15,6 +15,7 @@ struct reader {
     struct fg_upstream_response response;
     size_t body_len;
     size_t head_count;
+    size_t interim_count;
 };
 
 static void open_reader(struct reader *reader, size_t head_bytes_max, bool is_head_request)
@@ -40,6 +41,8 @@ static enum fg_upstream_result feed(struct reader *reader, const char *text, siz
             fg_upstream_response_next(&reader->response, &input, &data);
         if (result == FG_UPSTREAM_HEAD)
             reader->head_count++;
+        else if (result == FG_UPSTREAM_INTERIM)
+            reader->interim_count++;
         else if (result == FG_UPSTREAM_DATA)
             reader->body_len += data.len;
         else
@@ -132,6 +135,11 @@ static void malformed_answers_are_refused(void **state)
         FG_SPAN_LITERAL(OK "Transfer-Encoding: chunked\r\n\r\n0\r\n a: b\r\n\r\n"),
         FG_SPAN_LITERAL(OK "Transfer-Encoding: chunked\r\n\r\n0\r\na: \0\r\n\r\n"),
         FG_SPAN_LITERAL(OK "Transfer-Encoding: chunked\r\n\r\n0\r\n\rx"),
+        FG_SPAN_LITERAL(OK "Transfer-Encoding: chunked\r\n\r\n0\r\na\r\n\r\n"),
+        FG_SPAN_LITERAL(OK "Transfer-Encoding: chunked\r\n\r\n0\r\na : b\r\n\r\n"),
+        FG_SPAN_LITERAL(OK "Transfer-Encoding: chunked\r\n\r\n1;\r\na\r\n0\r\n\r\n"),
+        FG_SPAN_LITERAL(OK "Transfer-Encoding: chunked\r\n\r\n1;a=\"b\r\na\r\n0\r\n\r\n"),
+        FG_SPAN_LITERAL("HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -173,15 +181,83 @@ static void interim_answers_count_for_the_limit(void **state)
     static const char interim[] = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n";
     struct reader reader;
     (void)state;
-    open_reader(&reader, 1024, false);
+    open_reader(&reader, 256, false);
     enum fg_upstream_result result = FG_UPSTREAM_MORE;
     size_t count = 0;
     for (; result == FG_UPSTREAM_MORE; count++)
         result = feed(&reader, interim, sizeof(interim) - 1);
     assert_int_equal(result, FG_UPSTREAM_BAD);
-    assert_int_equal(count, 1024 / (sizeof(interim) - 1) + 1);
+    assert_int_equal(count, 256 / (sizeof(interim) - 1) + 1);
+    assert_int_equal(reader.interim_count, count - 1);
     assert_int_equal(reader.head_count, 0);
     close_reader(&reader);
+}
+
+static void interim_answers_are_few(void **state)
+{
+    static const char hints[] = "HTTP/1.1 103 Early Hints\r\nlink: x\r\ncontent-length: 3\r\n\r\n";
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct reader reader;
+    (void)state;
+    open_reader(&reader, 65536, false);
+    assert_int_equal(feed(&reader, go_on, sizeof(go_on) - 1), FG_UPSTREAM_MORE);
+    assert_int_equal(reader.interim_count, 0);
+    assert_int_equal(feed(&reader, hints, sizeof(hints) - 1), FG_UPSTREAM_MORE);
+    assert_int_equal(reader.interim_count, 1);
+    assert_int_equal(reader.response.status, 103);
+    assert_int_equal(reader.response.field_count, 1);
+    for (unsigned i = 2; i < 16; i++)
+        assert_int_equal(feed(&reader, hints, sizeof(hints) - 1), FG_UPSTREAM_MORE);
+    assert_int_equal(feed(&reader, hints, sizeof(hints) - 1), FG_UPSTREAM_BAD);
+    close_reader(&reader);
+}
+
+static void trailers_are_kept_but_for_those_of_framing(void **state)
+{
+    static const char text[] =
+        OK "transfer-encoding: chunked\r\n\r\n1;a;b=c; d=\"e\\\"f\"\r\nx\r\n0\r\nGrpc-Status: 0\r\n"
+           "Content-Length: 7\r\nX-Sum:  abc \r\n\r\n";
+    (void)state;
+    for (size_t step = 1; step < sizeof(text); step++) {
+        struct reader reader;
+        open_reader(&reader, 4096, false);
+        enum fg_upstream_result result = FG_UPSTREAM_MORE;
+        for (size_t at = 0; at < sizeof(text) - 1; at += step) {
+            size_t left = sizeof(text) - 1 - at;
+            result = feed(&reader, text + at, left < step ? left : step);
+        }
+        assert_int_equal(result, FG_UPSTREAM_DONE);
+        const struct fg_trailers *trailers = &reader.response.trailers;
+        assert_int_equal(trailers->count, 2);
+        assert_true(fg_span_equal(trailers->fields[0].name, FG_SPAN("grpc-status")));
+        assert_true(fg_span_equal(trailers->fields[1].name, FG_SPAN("x-sum")));
+        assert_true(fg_span_equal(trailers->fields[1].value, FG_SPAN("abc")));
+        close_reader(&reader);
+    }
+}
+
+static void a_switch_is_taken_where_it_was_asked_for(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_taken;
+    } cases[] = {
+        {"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nxyz", true},
+        {"HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n", false},
+        {"HTTP/1.1 101 S\r\nConnection: upgrade\r\n\r\n", false},
+        {"HTTP/1.1 101 S\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader reader;
+        open_reader(&reader, 4096, false);
+        reader.response.is_upgrade_request = true;
+        assert_int_equal(feed(&reader, cases[i].text, strlen(cases[i].text)),
+                         cases[i].is_taken ? FG_UPSTREAM_MORE : FG_UPSTREAM_BAD);
+        assert_int_equal(reader.body_len, cases[i].is_taken ? 3 : 0);
+        assert_int_equal(fg_upstream_response_ends_at_eof(&reader.response), cases[i].is_taken);
+        close_reader(&reader);
+    }
 }
 
 static void too_many_fields_are_refused(void **state)
@@ -239,6 +315,9 @@ int main(void)
         cmocka_unit_test(odd_but_legal_answers_are_taken),
         cmocka_unit_test(the_head_limit_is_exact),
         cmocka_unit_test(interim_answers_count_for_the_limit),
+        cmocka_unit_test(interim_answers_are_few),
+        cmocka_unit_test(trailers_are_kept_but_for_those_of_framing),
+        cmocka_unit_test(a_switch_is_taken_where_it_was_asked_for),
         cmocka_unit_test(too_many_fields_are_refused),
         cmocka_unit_test(a_full_arena_is_no_memory),
         cmocka_unit_test(only_an_unframed_body_ends_at_eof),

@@ -1,0 +1,18 @@
+/*
+ * field_text.h: what the name and the value of a header field may look like, byte by byte.
+ * Thread   any; pure.
+ * Source   RFC 9110 sections 5.1, 5.5 and 5.6.2.
+ */
+#ifndef FG_BASE_FIELD_TEXT_H
+#define FG_BASE_FIELD_TEXT_H
+
+#include "base/span.h"
+
+/* Copies `name` to `to` (name.len bytes) in lower case; false if it is empty or not a token. */
+bool fg_field_name_lower(struct fg_span name, char *to);
+bool fg_is_token(struct fg_span text);
+
+/* No control characters but the tab: NUL, CR, LF and DEL are what requests are smuggled with. */
+bool fg_field_value_is_valid(struct fg_span value);
+
+#endif

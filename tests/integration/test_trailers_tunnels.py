@@ -1,0 +1,234 @@
+"""What HTTP has besides heads and bodies: trailers, interim answers, upgrades; h1 and h2 alike."""
+import contextlib
+import ssl
+
+import h2.events
+import pytest
+
+from harness import h2_start, h2_until, read_all, read_response
+
+
+# ---- the upstream's scripts, by path ----
+
+def script(peer):
+    while (request := peer.read_request()) is not None:
+        head, body = request
+        path = head.split(b" ")[1]
+        if path == b"/app/ws":
+            tunnel(peer, head)
+            return
+        if path == b"/app/hints":
+            peer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n"
+                       b"content-length: 5\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n")
+        if path == b"/app/trailers":
+            peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4;x=\"y\"\r\nbody\r\n0\r\n"
+                       b"Grpc-Status: 0\r\ncontent-length: 9\r\nX-Sum: abc\r\n\r\n")
+        elif path == b"/app/bad-trailers":
+            peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx y: z\r\n\r\n")
+        else:
+            peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+
+def tunnel(peer, head):
+    """Says 101 and sends back what comes in, in capitals, until the other side ends."""
+    if b"\r\nupgrade: websocket\r\n" not in head or b"\r\nconnection: upgrade\r\n" not in head:
+        peer.write(b"HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n")
+        return
+    peer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+               b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello ")
+    while True:
+        if peer.at == len(peer.data) and not peer.more():
+            peer.write(b" bye")
+            return
+        piece, peer.at = peer.data[peer.at:], len(peer.data)
+        peer.write(piece.upper())
+
+
+@pytest.fixture(scope="module")
+def backend(recorder_module):
+    return recorder_module(script)
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, backend):
+    return launch_module({
+        "limits": {"threads": 1, "body_max": "64KiB"},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [
+            {"name": "short", "match": {"prefix": "/short"}, "to": "cluster:app", "strip_prefix": "/short",
+             "websocket": {"idle_timeout": "300ms"}},
+            {"name": "plain", "match": {"prefix": "/app/plain"}, "to": "cluster:app"},
+            {"name": "app", "match": {"prefix": "/app"}, "to": "cluster:app", "websocket": True},
+        ],
+    })
+
+
+def h2_events(site, head, body=None, trailers=None, until=h2.events.StreamEnded):
+    connection, state = h2_start(site)
+    with connection:
+        state.send_headers(1, head, end_stream=body is None and trailers is None)
+        if body is not None:
+            state.send_data(1, body, end_stream=trailers is None)
+        if trailers is not None:
+            state.send_headers(1, trailers, end_stream=True)
+        connection.sendall(state.data_to_send())
+        events = []
+        assert h2_until(connection, state, until, events) is not None
+        return events
+
+
+def head_of(path, method="GET", **fields):
+    return [(":method", method), (":scheme", "https"), (":authority", "x"), (":path", path),
+            *((name.replace("_", "-"), value) for name, value in fields.items())]
+
+
+# ---- trailers ----
+
+def test_request_trailers_reach_the_upstream(site, backend):
+    before = len(backend.received())
+    answer = site.exchange(b"POST /app/t1 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n"
+                           b"\r\n4\r\nbody\r\n0\r\nX-Sum: 12\r\nContent-Length: 4\r\nX-Forwarded-For: me\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\nbody")
+    assert backend.received()[before:].endswith(b"\r\n0\r\nx-sum: 12\r\n\r\n")
+
+
+def test_request_trailers_of_h2_reach_the_upstream(site, backend):
+    before = len(backend.received())
+    h2_events(site, head_of("/app/t2", "POST"), b"body", [("x-sum", "13")])
+    assert backend.received()[before:].endswith(b"4\r\nbody\r\n0\r\nx-sum: 13\r\n\r\n")
+
+
+def test_bad_request_trailers_are_refused(site, backend):
+    for line in (b"x y: z", b"x: a\x01b", b"nocolon", b": x"):
+        answer = site.exchange(b"POST /app/t3 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+                               b"4\r\nbody\r\n0\r\n" + line + b"\r\n\r\nGET /app/smuggled HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ") and b"connection: close" in answer, line
+    assert b"smuggled" not in backend.received()
+
+
+@pytest.mark.parametrize("te, has_trailers", [(b"te: trailers\r\nconnection: te, close\r\n", True),
+                                              (b"connection: close\r\n", False)], ids=["te", "no te"])
+def test_response_trailers_go_to_who_can_read_them(site, te, has_trailers):
+    answer = site.exchange(b"GET /app/trailers HTTP/1.1\r\nhost: x\r\n" + te + b"\r\n")
+    end = b"\r\n0\r\ngrpc-status: 0\r\nx-sum: abc\r\n\r\n" if has_trailers else b"\r\n0\r\n\r\n"
+    assert answer.endswith(b"4\r\nbody" + end)
+
+
+def test_response_trailers_on_h2(site):
+    events = h2_events(site, head_of("/app/trailers"))
+    trailers = [event for event in events if isinstance(event, h2.events.TrailersReceived)]
+    assert [dict(one.headers) for one in trailers] == [{"grpc-status": "0", "x-sum": "abc"}]
+    assert b"".join(e.data for e in events if isinstance(e, h2.events.DataReceived)) == b"body"
+
+
+def test_bad_response_trailers_break_the_answer_off(site):
+    answer = site.exchange(b"GET /app/bad-trailers HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert not answer.endswith(b"0\r\n\r\n")
+    events = h2_events(site, head_of("/app/bad-trailers"), until=h2.events.StreamReset)
+    assert not any(isinstance(event, h2.events.StreamEnded) for event in events)
+
+
+# ---- interim answers ----
+
+def test_early_hints_are_passed_on(site):
+    answer = site.exchange(b"GET /app/hints HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"
+                             b"HTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\nHTTP/1.1 200 OK\r\n")
+    events = h2_events(site, head_of("/app/hints"))
+    interim = [e for e in events if isinstance(e, h2.events.InformationalResponseReceived)]
+    assert [dict(one.headers) for one in interim] == [{":status": "103", "link": "</a.css>"},
+                                                      {":status": "103", "link": "</b.css>"}]
+
+
+def test_http10_gets_no_interim_answer(site):
+    assert site.exchange(b"GET /app/hints HTTP/1.0\r\nhost: x\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+# ---- tunnels ----
+
+WISH = (b"HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+
+
+def test_websocket_on_http1(site):
+    with site.raw() as connection:
+        connection.sendall(b"GET /app/ws " + WISH + b"early ")
+        connection.settimeout(20)
+        file = connection.makefile("rb")
+        status, fields, _ = read_response(file)
+        assert status == 101
+        assert fields["upgrade"] == "websocket" and fields["connection"] == "upgrade"
+        assert "sec-websocket-accept" in fields and "transfer-encoding" not in fields
+        assert file.read(12) == b"hello EARLY "
+        connection.sendall(b"x" * 200000)
+        assert file.read(200000) == b"X" * 200000
+        with contextlib.suppress(ssl.SSLError):
+            connection.unwrap()  # says that we have no more to say, and waits for the other side's end
+
+
+def test_websocket_on_http2(site, backend):
+    connection, state = h2_start(site)
+    with connection:
+        assert h2_until(connection, state, h2.events.RemoteSettingsChanged).changed_settings[8].new_value == 1
+        state.send_headers(1, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
+                               (":path", "/app/ws"), (":authority", "x"), ("sec-websocket-version", "13")])
+        state.send_data(1, b"early ")
+        connection.sendall(state.data_to_send())
+        events = []
+        answer = h2_until(connection, state, h2.events.ResponseReceived, events)
+        fields = dict(answer.headers)
+        assert fields[":status"] == "200" and "upgrade" not in fields
+
+        def text():
+            return b"".join(e.data for e in events if isinstance(e, h2.events.DataReceived))
+        while text() != b"hello EARLY ":
+            assert h2_until(connection, state, h2.events.DataReceived, events)
+        state.send_data(1, b"more", end_stream=True)
+        connection.sendall(state.data_to_send())
+        if not any(isinstance(e, h2.events.StreamEnded) for e in events):
+            assert h2_until(connection, state, h2.events.StreamEnded, events)
+        assert text() == b"hello EARLY MORE bye"
+    head = backend.peers[-1].data
+    assert b"GET /app/ws HTTP/1.1\r\n" in head and b"\r\nsec-websocket-key: " in head
+
+
+@pytest.mark.parametrize("path", [b"/app/plain"])
+def test_without_leave_an_upgrade_is_a_plain_request(site, backend, path):
+    before = len(backend.received())
+    with site.raw() as connection:
+        connection.sendall(b"GET " + path + b" " + WISH + b"GET /app/next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        connection.settimeout(20)
+        answers = read_all(connection)
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 2
+    seen = backend.received()[before:].lower()
+    assert b"upgrade" not in seen and b"/app/next" in seen
+
+
+def test_without_leave_a_connect_is_refused(site):
+    events = h2_events(site, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
+                              (":path", "/app/plain"), (":authority", "x")], b"tunnel",
+                       until=h2.events.ResponseReceived)
+    answer = next(event for event in events if isinstance(event, h2.events.ResponseReceived))
+    assert dict(answer.headers)[":status"] == "501"
+
+
+def test_an_upgrade_that_the_upstream_refuses_is_an_answer(site):
+    with site.raw() as connection:
+        connection.sendall(b"GET /app/no-ws " + WISH + b"GET /app/next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        connection.settimeout(20)
+        assert read_all(connection).count(b"HTTP/1.1 200 OK\r\n") == 2
+
+
+def test_a_silent_tunnel_is_cut(site):
+    with site.raw() as connection:
+        connection.sendall(b"GET /short/app/ws " + WISH)
+        connection.settimeout(20)
+        assert b" 101 " in read_all(connection)
+
+
+def test_h2c_upgrade_over_tls_is_refused(site, backend):
+    before = len(backend.received())
+    answer = site.exchange(b"GET /app/h2c HTTP/1.1\r\nhost: x\r\nconnection: upgrade, http2-settings\r\n"
+                           b"upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"connection: close" in answer
+    assert len(backend.received()) == before
