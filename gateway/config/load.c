@@ -4,15 +4,12 @@
  * below is far above what a file of 1 MiB can need, so that reaching it means hostile input.
  */
 #include "config/loader.h"
+#include "config/text_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#define FILE_BYTES_MAX ((size_t)1 << 20)
 #define SNAPSHOT_BYTES_MAX ((size_t)64 << 20)
 
 static struct fg_snapshot *snapshot_create(size_t memory_max)
@@ -55,7 +52,7 @@ static const char *directory_of(struct fg_snapshot *snapshot, const char *name)
 
 static void run_steps(struct fg_snapshot *snapshot, struct fg_span text)
 {
-    if (text.len > FILE_BYTES_MAX) {
+    if (text.len > FG_TEXT_FILE_BYTES_MAX) {
         fg_config_report_add(&snapshot->report, 0, 0,
                              "the file is too large; expected at most 1MiB");
         return;
@@ -80,17 +77,6 @@ static void run_steps(struct fg_snapshot *snapshot, struct fg_span text)
         fg_config_check_machine(snapshot);
 }
 
-static void tell_one(const char *name, fg_config_error_fn on_error, void *ctx, size_t *error_count,
-                     const char *message)
-{
-    struct fg_error error = {0};
-    snprintf(error.file, sizeof(error.file), "%s", name);
-    fg_error_set(&error, "%s", message);
-    if (on_error != NULL)
-        on_error(&error, ctx);
-    *error_count += 1;
-}
-
 /* Errors are told, and the snapshot is given out or destroyed. */
 static enum fg_status finish(struct fg_snapshot *snapshot, struct fg_config **out, const char *name,
                              fg_config_error_fn on_error, void *ctx, size_t *error_count)
@@ -101,8 +87,8 @@ static enum fg_status finish(struct fg_snapshot *snapshot, struct fg_config **ou
     if (snapshot->report.count > 0)
         status = FG_ERR_CONFIG;
     if (snapshot->report.is_exhausted) {
-        tell_one(name, on_error, ctx, error_count,
-                 "the configuration needs too much memory; expected a smaller one");
+        fg_config_tell(name, on_error, ctx, error_count,
+                       "the configuration needs too much memory; expected a smaller one");
         status = FG_ERR_NO_MEMORY;
     }
     if (status == FG_OK)
@@ -124,7 +110,7 @@ enum fg_status fg_config_parse_bounded(struct fg_config **out, const char *name,
     *error_count = 0;
     struct fg_snapshot *snapshot = snapshot_create(memory_max);
     if (snapshot == NULL) {
-        tell_one(name, on_error, ctx, error_count, "out of memory");
+        fg_config_tell(name, on_error, ctx, error_count, "out of memory");
         return FG_ERR_NO_MEMORY;
     }
     snapshot->check_files = check_files;
@@ -143,23 +129,6 @@ enum fg_status fg_config_parse(struct fg_config **out, const char *name, struct 
                                    SNAPSHOT_BYTES_MAX);
 }
 
-/* At most one byte more than allowed is read, which is how a larger file is known. */
-static ssize_t read_file(int fd, char *buffer, size_t bytes)
-{
-    size_t len = 0;
-    while (len < bytes) {
-        ssize_t got = read(fd, buffer + len, bytes - len);
-        if (got == -1 && errno == EINTR)
-            continue;
-        if (got == -1)
-            return -1;
-        if (got == 0)
-            break;
-        len += (size_t)got;
-    }
-    return (ssize_t)len;
-}
-
 enum fg_status fg_config_load(struct fg_config **out, const char *path, fg_config_error_fn on_error,
                               void *ctx, size_t *error_count)
 {
@@ -169,27 +138,14 @@ enum fg_status fg_config_load(struct fg_config **out, const char *path, fg_confi
     *out = NULL;
     *error_count = 0;
     char message[128];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd == -1) {
-        snprintf(message, sizeof(message), "cannot open the configuration: %s", strerror(errno));
-        tell_one(path, on_error, ctx, error_count, message);
+    size_t len = 0;
+    char *text = fg_text_file_read(path, "the configuration", &len, message, sizeof(message));
+    if (text == NULL) {
+        fg_config_tell(path, on_error, ctx, error_count, message);
         return FG_ERR_CONFIG;
     }
-    enum fg_status status = FG_ERR_CONFIG;
-    char *text = malloc(FILE_BYTES_MAX + 1);
-    ssize_t len = text == NULL ? -1 : read_file(fd, text, FILE_BYTES_MAX + 1);
-    if (text == NULL || len == -1) {
-        snprintf(message, sizeof(message), "cannot read the configuration: %s", strerror(errno));
-        tell_one(path, on_error, ctx, error_count, message);
-    } else if ((size_t)len > FILE_BYTES_MAX) {
-        tell_one(path, on_error, ctx, error_count, "the file is too large; expected at most 1MiB");
-    } else {
-        status = fg_config_parse(out, path, fg_span_make(text, (size_t)len), true, on_error, ctx,
-                                 error_count);
-    }
-    if (text != NULL)
-        explicit_bzero(text, FILE_BYTES_MAX + 1); /* passwords may stand in it */
-    free(text);
-    close(fd);
+    enum fg_status status =
+        fg_config_parse(out, path, fg_span_make(text, len), true, on_error, ctx, error_count);
+    fg_text_file_free(text);
     return status;
 }

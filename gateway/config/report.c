@@ -22,6 +22,17 @@ void fg_config_report_init(struct fg_config_report *report, struct fg_arena *are
     *report = (struct fg_config_report){.arena = arena};
 }
 
+void fg_config_tell(const char *name, fg_config_error_fn on_error, void *ctx, size_t *error_count,
+                    const char *message)
+{
+    struct fg_error error = {0};
+    snprintf(error.file, sizeof(error.file), "%s", name);
+    fg_error_set(&error, "%s", message);
+    if (on_error != NULL)
+        on_error(&error, ctx);
+    *error_count += 1;
+}
+
 void *fg_config_alloc(struct fg_config_report *report, size_t bytes)
 {
     void *block = fg_arena_try_zalloc(report->arena, bytes);

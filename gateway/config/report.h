@@ -30,6 +30,10 @@ void fg_config_report_add(struct fg_config_report *report, unsigned line, unsign
 void fg_config_report_tell(const struct fg_config_report *report, const char *name,
                            fg_config_error_fn on_error, void *ctx);
 
+/* One error that no report holds: the file as a whole is `name`, and *error_count is one more. */
+void fg_config_tell(const char *name, fg_config_error_fn on_error, void *ctx, size_t *error_count,
+                    const char *message);
+
 /* Zeroed memory of the snapshot; NULL marks the report exhausted, and the load fails in the end. */
 void *fg_config_alloc(struct fg_config_report *report, size_t bytes);
 

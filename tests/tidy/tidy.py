@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-SOURCES = sorted(p for top in ("gateway", "policies", "backends", "tests/unit", "tests/fuzz")
+SOURCES = sorted(p for top in ("gateway", "policies", "backends", "tests/unit", "tests/fuzz", "tests/sim")
                  for p in (ROOT / top).rglob("*") if p.suffix in (".c", ".h", ".cu", ".cuh"))
 OWN = [p for p in SOURCES if "tests" not in p.relative_to(ROOT).parts]
 
 # Which top folders the includes of a folder may start with; the first match counts.
-GATEWAY = ("base/", "config/", "net/", "http/", "pipeline/", "upstream/", "admin/", "observe/", "supervisor/")
+GATEWAY = ("base/", "config/", "net/", "http/", "pipeline/", "upstream/", "admin/", "observe/", "supervisor/",
+           "rehearse/")
 BACKENDS = ("static/", "proxy/", "orders/", "inference/")
 LAYERS = [
     ("policies/", ("policies/",)),
@@ -27,6 +28,9 @@ LAYERS = [
     ("gateway/config/", ("base/", "policies/", "backends/", "config/") + BACKENDS),
     ("gateway/observe/", ("base/", "observe/")),
     ("gateway/upstream/", ("base/", "policies/", "backends/", "config/", "upstream/")),
+    # virtual time sees no socket, loop or lock: only what decides and what describes
+    ("gateway/rehearse/sim/", ("base/", "policies/", "config/", "observe/", "pipeline/policy_conf.h",
+                               "upstream/gate_conf.h", "rehearse/")),
     ("gateway/", ("policies/", "backends/") + GATEWAY + BACKENDS),
 ]
 ALL_PREFIXES = ("policies/", "backends/") + GATEWAY + BACKENDS

@@ -1,0 +1,586 @@
+/*
+ * gateway_model.c: the stages in virtual time; what a request holds and how it ends.
+ */
+#include "rehearse/sim/gateway_model_internal.h"
+
+#include "base/clock.h"
+#include "policies/retry_after.h"
+
+#include <assert.h>
+
+#define CACHE_TTL_USUAL_NS (60 * FG_S) /* when the response itself says how long */
+
+static void drain_turns(struct fg_gateway_model *model, uint64_t now_ns);
+static void enter_cache(struct fg_gateway_model *model, struct fg_sim_request *request,
+                        uint64_t now_ns);
+
+/* ---- cost of the process ---- */
+
+static void pay(struct fg_gateway_model *model, uint64_t cpu_ns, uint64_t now_ns)
+{
+    uint64_t passed_ns = now_ns - model->lag_at_ns;
+    model->lag_ns = model->lag_ns > passed_ns ? model->lag_ns - passed_ns : 0;
+    model->lag_ns += cpu_ns / model->scenario->gateway.threads;
+    model->lag_at_ns = now_ns;
+    if (model->lag_ns > model->lag_max_ns)
+        model->lag_max_ns = model->lag_ns;
+}
+
+static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
+{
+    const struct fg_scenario_gateway *gateway = &model->scenario->gateway;
+    struct fg_overload_sample sample = {
+        .memory_bytes = gateway->memory_bytes + model->request_count * gateway->request_bytes,
+        .memory_limit_bytes = model->config->overload.memory_bytes_max,
+        .loop_lag_ns = model->lag_max_ns,
+    };
+    model->lag_max_ns = 0;
+    fg_overload_update(&model->overload, now_ns, &sample);
+    fg_event_heap_add(model->heap, now_ns + model->config->overload.interval_ns,
+                      FG_SIM_EVENT_PRESSURE, 0);
+}
+
+/* ---- answers ---- */
+
+/* Before it has a request's state, or from one that is answered without a backend. */
+static void refuse_call(struct fg_gateway_model *model, uint32_t user, uint64_t now_ns,
+                        enum fg_refused reason, uint64_t retry_after_ns)
+{
+    pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+    fg_users_answer(model->users, user, now_ns,
+                    &(struct fg_answer){.outcome = FG_OUTCOME_REFUSED,
+                                        .reason = reason,
+                                        .retry_after_ns = fg_retry_after_spread_ns(
+                                            retry_after_ns, fg_chance_bits(&model->chance))});
+}
+
+/* The user is told; what the request still holds is let go by the caller. */
+static void answer(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns,
+                   enum fg_outcome outcome)
+{
+    fg_sim_request_step_out(model, request);
+    model->request_of_user[request->user] = FG_SIM_NONE;
+    fg_users_answer(model->users, request->user, now_ns, &(struct fg_answer){.outcome = outcome});
+}
+
+static void refuse(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns,
+                   enum fg_refused reason, uint64_t retry_after_ns)
+{
+    fg_sim_request_step_out(model, request);
+    model->request_of_user[request->user] = FG_SIM_NONE;
+    refuse_call(model, request->user, now_ns, reason, retry_after_ns);
+}
+
+static void leave_gate(struct fg_gateway_model *model, struct fg_sim_request *request,
+                       uint64_t now_ns, uint64_t head_ns, enum fg_concurrency_outcome limit,
+                       enum fg_breaker_outcome breaker)
+{
+    struct fg_sim_backend *backend =
+        &model->backends[model->routes[request->route].conf->backend_index];
+    fg_gate_policy_leave(&backend->gate, now_ns,
+                         &(struct fg_gate_result){.latency_ns = request->backend_ns == 0
+                                                                    ? 0
+                                                                    : head_ns - request->backend_ns,
+                                                  .limit = limit,
+                                                  .breaker = breaker,
+                                                  .passed_breaker = request->passed_breaker,
+                                                  .was_probe = request->was_probe},
+                         &model->turns);
+}
+
+/* ---- cache ---- */
+
+/* The fetch is over: everyone who waited is served, or tries again. */
+static void end_fetch(struct fg_gateway_model *model, struct fg_sim_request *request,
+                      uint64_t now_ns, bool is_good)
+{
+    if (!request->is_fetching)
+        return;
+    struct fg_sim_route *route = &model->routes[request->route];
+    request->is_fetching = false;
+    route->is_fetched = false;
+    if (is_good) {
+        uint64_t ttl_ns = route->conf->cache_ttl_ns;
+        route->is_filled = true;
+        route->fresh_until_ns = now_ns + (ttl_ns == 0 ? CACHE_TTL_USUAL_NS : ttl_ns);
+    }
+    uint32_t next = route->waiters;
+    route->waiters = FG_SIM_NONE;
+    route->waiter_count = 0;
+    while (next != FG_SIM_NONE) {
+        struct fg_sim_request *waiter = fg_sim_request_at(model, next);
+        next = waiter->next_waiter;
+        bool is_gone = waiter->state == FG_SIM_CACHE_GONE;
+        waiter->state = FG_SIM_REQUEST_NEW;
+        if (!is_gone && !is_good) {
+            enter_cache(model, waiter, now_ns);
+            continue;
+        }
+        if (!is_gone)
+            answer(model, waiter, now_ns, FG_OUTCOME_GOOD);
+        fg_sim_request_free(model, waiter);
+    }
+}
+
+static void wait_for_fetch(struct fg_gateway_model *model, struct fg_sim_request *request)
+{
+    struct fg_sim_route *route = &model->routes[request->route];
+    request->state = FG_SIM_CACHE_WAIT;
+    request->next_waiter = route->waiters;
+    route->waiters = request->index;
+    route->waiter_count++;
+}
+
+/* ---- backend ---- */
+
+static struct fg_sim_backend *backend_of(struct fg_gateway_model *model,
+                                         const struct fg_sim_request *request)
+{
+    return &model->backends[model->routes[request->route].conf->backend_index];
+}
+
+static bool serves_stale(struct fg_gateway_model *model, const struct fg_sim_request *request,
+                         uint64_t now_ns)
+{
+    const struct fg_sim_route *route = &model->routes[request->route];
+    return route->conf->cache && route->is_filled &&
+           now_ns < route->fresh_until_ns + model->config->cache.stale_if_error_ns;
+}
+
+/* Answered by a backend's failure: with the old object if there is one. */
+static void answer_failed(struct fg_gateway_model *model, struct fg_sim_request *request,
+                          uint64_t now_ns, enum fg_outcome outcome)
+{
+    answer(model, request, now_ns,
+           serves_stale(model, request, now_ns) ? FG_OUTCOME_GOOD : outcome);
+    end_fetch(model, request, now_ns, false);
+}
+
+/* The job cannot be given: the request is over. */
+static void fail_start(struct fg_gateway_model *model, struct fg_sim_request *request,
+                       uint64_t now_ns, enum fg_job_start start)
+{
+    (void)start; /* a 502 and a cluster's 503 teach limit and breaker the same */
+    leave_gate(model, request, now_ns, now_ns, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
+    answer_failed(model, request, now_ns, FG_OUTCOME_FAILED);
+    fg_sim_request_free(model, request);
+}
+
+static void call_backend(struct fg_gateway_model *model, struct fg_sim_request *request,
+                         uint64_t now_ns)
+{
+    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_tally_backend *tally = &model->tally->backends[backend - model->backends];
+    uint64_t waited_ns = now_ns - request->entered_ns;
+    uint64_t retry_after_ns = 0;
+    fg_histogram_record(&tally->wait, waited_ns);
+    if (waited_ns > backend->wait_max_ns)
+        backend->wait_max_ns = waited_ns;
+    enum fg_breaker_verdict verdict =
+        fg_gate_policy_try_pass(&backend->gate, now_ns, &retry_after_ns);
+    if (verdict == FG_BREAKER_REFUSE) {
+        leave_gate(model, request, now_ns, now_ns, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+        if (serves_stale(model, request, now_ns))
+            answer(model, request, now_ns, FG_OUTCOME_GOOD);
+        else
+            refuse(model, request, now_ns, FG_REFUSED_BREAKER_OPEN, retry_after_ns);
+        end_fetch(model, request, now_ns, false);
+        fg_sim_request_free(model, request);
+        return;
+    }
+    request->passed_breaker = true;
+    request->was_probe = verdict == FG_BREAKER_PROBE;
+    request->backend_ns = now_ns;
+    request->state = FG_SIM_AT_BACKEND;
+    model->tally->routes[request->route].admitted++;
+    request->job.prompt_tokens = request->step->prompt_tokens;
+    if (backend->model.conf->tokens.is_on)
+        request->job.output_tokens =
+            1 + (uint32_t)fg_chance_exponential(&model->chance, request->step->output_tokens - 1);
+    enum fg_job_start start = fg_backend_model_start(&backend->model, &request->job, now_ns);
+    if (start != FG_JOB_TAKEN)
+        fail_start(model, request, now_ns, start);
+}
+
+void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome outcome,
+                        uint64_t now_ns, uint64_t head_ns)
+{
+    struct fg_gateway_model *model = object;
+    struct fg_sim_request *request = fg_sim_request_at(model, job->index);
+    if (outcome == FG_JOB_DISOWNED) {
+        assert(request->state == FG_SIM_ORPHAN);
+        fg_sim_request_free(model, request);
+        return;
+    }
+    assert(request->state == FG_SIM_AT_BACKEND);
+    bool is_good = outcome == FG_JOB_ANSWERED;
+    leave_gate(model, request, now_ns, head_ns, FG_CONCURRENCY_SUCCESS,
+               is_good ? FG_BREAKER_SUCCESS : FG_BREAKER_FAILURE);
+    if (is_good) {
+        backend_of(model, request)->done++;
+        model->tally->routes[request->route].admitted_good++;
+        answer(model, request, now_ns, FG_OUTCOME_GOOD);
+        end_fetch(model, request, now_ns, true);
+    } else {
+        answer_failed(model, request, now_ns, FG_OUTCOME_FAILED);
+    }
+    fg_sim_request_free(model, request);
+    drain_turns(model, now_ns);
+}
+
+/* ---- gate ---- */
+
+static enum fg_refused reason_of(enum fg_gate_verdict verdict)
+{
+    switch (verdict) {
+    case FG_GATE_FULL:
+    case FG_GATE_DISPLACED:
+        return FG_REFUSED_QUEUE_FULL;
+    case FG_GATE_CANNOT_MEET_DEADLINE:
+        return FG_REFUSED_CANNOT_MEET_DEADLINE;
+    case FG_GATE_SHED:
+        return FG_REFUSED_QUEUE_SHED;
+    case FG_GATE_EXPIRED:
+    case FG_GATE_ADMITTED:
+    case FG_GATE_QUEUED:
+        break;
+    }
+    return FG_REFUSED_QUEUE_TIMEOUT;
+}
+
+static void refuse_at_gate(struct fg_gateway_model *model, struct fg_sim_request *request,
+                           uint64_t now_ns, enum fg_gate_verdict verdict,
+                           const struct fg_gate_place *place)
+{
+    refuse(model, request, now_ns, reason_of(verdict), fg_retry_after_queue_ns(place->wait_ns));
+    end_fetch(model, request, now_ns, false);
+    fg_sim_request_free(model, request);
+}
+
+static void arm_expiry(struct fg_gateway_model *model, struct fg_sim_backend *backend)
+{
+    uint64_t next_ns = fg_gate_policy_next_expiry_ns(&backend->gate);
+    if (next_ns >= backend->expiry_ns)
+        return;
+    backend->expiry_ns = next_ns;
+    fg_event_heap_add(model->heap, next_ns, FG_SIM_EVENT_EXPIRE,
+                      (uint32_t)(backend - model->backends));
+}
+
+static void enter_gate(struct fg_gateway_model *model, struct fg_sim_request *request,
+                       uint64_t now_ns)
+{
+    const struct fg_route_conf *route = model->routes[request->route].conf;
+    struct fg_sim_backend *backend = &model->backends[route->backend_index];
+    struct fg_gate_place place;
+    request->entered_ns = now_ns;
+    enum fg_gate_verdict verdict =
+        fg_gate_policy_enter(&backend->gate, &request->entry, route->priority, now_ns,
+                             request->deadline_ns, &model->turns, &place);
+    if (verdict == FG_GATE_ADMITTED) {
+        call_backend(model, request, now_ns);
+    } else if (verdict == FG_GATE_QUEUED) {
+        request->state = FG_SIM_QUEUED;
+        arm_expiry(model, backend);
+    } else {
+        refuse_at_gate(model, request, now_ns, verdict, &place);
+    }
+}
+
+/* Whoever was let in or refused by the calls so far; what they do may add more. */
+static void drain_turns(struct fg_gateway_model *model, uint64_t now_ns)
+{
+    if (model->is_draining)
+        return;
+    model->is_draining = true;
+    while (model->turns.first != NULL) {
+        struct fg_gate_entry *entry = model->turns.first;
+        struct fg_sim_request *request = (struct fg_sim_request *)(void *)entry;
+        model->turns.first = entry->next_turn;
+        if (model->turns.first == NULL)
+            model->turns.last = NULL;
+        if (entry->verdict == FG_GATE_ADMITTED)
+            call_backend(model, request, now_ns);
+        else
+            refuse_at_gate(model, request, now_ns, entry->verdict, &entry->place);
+    }
+    model->is_draining = false;
+}
+
+/* ---- the stages before ---- */
+
+static void enter_cache(struct fg_gateway_model *model, struct fg_sim_request *request,
+                        uint64_t now_ns)
+{
+    struct fg_sim_route *route = &model->routes[request->route];
+    if (!route->conf->cache) {
+        enter_gate(model, request, now_ns);
+    } else if (route->is_filled && now_ns < route->fresh_until_ns) {
+        pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+        answer(model, request, now_ns, FG_OUTCOME_GOOD);
+        fg_sim_request_free(model, request);
+    } else if (!route->is_fetched) {
+        route->is_fetched = true;
+        request->is_fetching = true;
+        enter_gate(model, request, now_ns);
+    } else if (route->waiter_count < model->config->cache.waiters_max) {
+        wait_for_fetch(model, request);
+    } else {
+        refuse(model, request, now_ns, FG_REFUSED_QUEUE_FULL, FG_S);
+        fg_sim_request_free(model, request);
+    }
+}
+
+static bool take_token(struct fg_gateway_model *model, struct fg_sim_limit *limit,
+                       const struct fg_call *call, uint64_t now_ns, uint64_t *wait_ns)
+{
+    uint64_t id[2] = {limit->key, call->user_id};
+    if (limit->key == FG_LIMIT_BY_IP)
+        id[1] = call->address_id;
+    else if (limit->key == FG_LIMIT_BY_ROUTE)
+        id[1] = (uint64_t)(call->step->route - model->config->routes);
+    uint64_t hi, lo;
+    struct fg_limit_verdict verdict;
+    fg_siphash_128(&model->key, id, sizeof(id), &hi, &lo);
+    bool is_allowed = fg_limit_table_try_take(&limit->table, hi, lo, now_ns, 1, &verdict);
+    *wait_ns = verdict.wait_ns;
+    return is_allowed;
+}
+
+static bool pass_limits(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns,
+                        uint64_t *wait_ns)
+{
+    const struct fg_route_conf *route = call->step->route;
+    struct fg_sim_limit *sessions = &model->limits[model->config->rate_limit_count];
+    if (route->action == FG_ROUTE_SESSION && sessions->memory != NULL &&
+        !take_token(model, sessions, call, now_ns, wait_ns))
+        return false;
+    for (size_t i = 0; i < route->rate_limit_count; i++) {
+        if (!take_token(model, &model->limits[route->rate_limits[i]], call, now_ns, wait_ns))
+            return false;
+    }
+    return true;
+}
+
+/* False: the user stands in line, or could not even get a place there. */
+static bool pass_room(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns)
+{
+    struct fg_sim_route *route = &model->routes[call->step->route - model->config->routes];
+    if (!route->conf->waiting_room.enabled)
+        return true;
+    struct fg_waiting_room_place place = {.status = FG_WAITING_ROOM_UNKNOWN};
+    if (call->has_ticket)
+        place = fg_waiting_room_status(&route->room, call->ticket, now_ns);
+    if (place.status == FG_WAITING_ROOM_UNKNOWN || place.status == FG_WAITING_ROOM_EXPIRED)
+        place = fg_waiting_room_join(&route->room, now_ns);
+    if (place.status == FG_WAITING_ROOM_ADMITTED)
+        return true;
+    pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+    fg_users_answer(model->users, call->user, now_ns,
+                    &(struct fg_answer){
+                        .outcome = FG_OUTCOME_REFUSED,
+                        .reason = FG_REFUSED_WAITING_ROOM,
+                        .retry_after_ns = fg_retry_after_spread_ns(
+                            fg_retry_after_room_ns(place.eta_ns), fg_chance_bits(&model->chance)),
+                        .has_place = place.status == FG_WAITING_ROOM_WAITING,
+                        .ticket = place.ticket,
+                    });
+    return false;
+}
+
+static void answer_call(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns,
+                        enum fg_outcome outcome)
+{
+    pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+    fg_users_answer(model->users, call->user, now_ns, &(struct fg_answer){.outcome = outcome});
+}
+
+static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
+{
+    struct fg_gateway_model *model = object;
+    const struct fg_route_conf *route = call->step->route;
+    if (route->action == FG_ROUTE_REDIRECT || route->action == FG_ROUTE_RESPOND) {
+        answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
+        return;
+    }
+    struct fg_overload_decision decision = fg_overload_decide(&model->overload, route->priority);
+    uint64_t wait_ns = 0;
+    if (!decision.is_admitted) {
+        refuse_call(model, call->user, now_ns, FG_REFUSED_OVERLOAD, decision.retry_after_ns);
+        return;
+    }
+    if (!pass_room(model, call, now_ns))
+        return;
+    if (!pass_limits(model, call, now_ns, &wait_ns)) {
+        refuse_call(model, call->user, now_ns, FG_REFUSED_RATE_LIMIT, wait_ns);
+        return;
+    }
+    if (route->action == FG_ROUTE_SESSION) {
+        answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
+        return;
+    }
+    struct fg_sim_request *request = fg_sim_request_take(model, call, now_ns);
+    if (request == NULL) {
+        answer_call(model, call, now_ns, FG_OUTCOME_FAILED);
+        return;
+    }
+    pay(model, model->scenario->gateway.request_cpu_ns, now_ns);
+    if (route->timeout_ns < call->crowd->patience_ns)
+        fg_sim_request_line_up(model, request); /* else the client leaves first */
+    enter_cache(model, request, now_ns);
+    drain_turns(model, now_ns);
+}
+
+/* ---- who leaves early ---- */
+
+/* The request is answered by somebody else; what it holds is let go. */
+static void let_go(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns,
+                   enum fg_concurrency_outcome limit, enum fg_breaker_outcome breaker)
+{
+    struct fg_sim_backend *backend = backend_of(model, request);
+    fg_sim_request_step_out(model, request);
+    model->request_of_user[request->user] = FG_SIM_NONE;
+    if (request->state == FG_SIM_CACHE_WAIT) {
+        request->state = FG_SIM_CACHE_GONE;
+        return;
+    }
+    if (request->state == FG_SIM_QUEUED) {
+        bool was_waiting =
+            fg_gate_policy_abandon(&backend->gate, &request->entry, now_ns, &model->turns);
+        assert(was_waiting); /* turns are looked at before anything else happens */
+        (void)was_waiting;
+        end_fetch(model, request, now_ns, false);
+        fg_sim_request_free(model, request);
+        return;
+    }
+    assert(request->state == FG_SIM_AT_BACKEND);
+    leave_gate(model, request, now_ns, now_ns, limit, breaker);
+    end_fetch(model, request, now_ns, false);
+    request->state = FG_SIM_ORPHAN;
+    fg_backend_model_abandon(&backend->model, &request->job, now_ns);
+}
+
+static void on_abandon(void *object, uint32_t user, uint64_t now_ns)
+{
+    struct fg_gateway_model *model = object;
+    struct fg_sim_request *request = fg_sim_request_at(model, model->request_of_user[user]);
+    let_go(model, request, now_ns, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    drain_turns(model, now_ns);
+}
+
+static void meet_deadlines(struct fg_gateway_model *model, uint32_t route_index, uint64_t now_ns)
+{
+    struct fg_sim_route *route = &model->routes[route_index];
+    route->is_deadline_armed = false;
+    while (route->oldest != FG_SIM_NONE) {
+        struct fg_sim_request *request = fg_sim_request_at(model, route->oldest);
+        if (request->deadline_ns > now_ns) {
+            route->is_deadline_armed = true;
+            fg_event_heap_add(model->heap, request->deadline_ns, FG_SIM_EVENT_DEADLINE,
+                              route_index);
+            break;
+        }
+        uint32_t user = request->user;
+        bool is_stale = request->state == FG_SIM_AT_BACKEND && serves_stale(model, request, now_ns);
+        let_go(model, request, now_ns, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
+        fg_users_answer(
+            model->users, user, now_ns,
+            &(struct fg_answer){.outcome = is_stale ? FG_OUTCOME_GOOD : FG_OUTCOME_LATE});
+    }
+    drain_turns(model, now_ns);
+}
+
+/* ---- events ---- */
+
+static void expire(struct fg_gateway_model *model, struct fg_sim_backend *backend, uint64_t now_ns)
+{
+    if (now_ns < backend->expiry_ns)
+        return; /* armed for an earlier one since */
+    backend->expiry_ns = UINT64_MAX;
+    fg_gate_policy_expire(&backend->gate, now_ns, &model->turns);
+    drain_turns(model, now_ns);
+    arm_expiry(model, backend);
+}
+
+void fg_gateway_model_on_event(struct fg_gateway_model *model, const struct fg_event *event)
+{
+    uint32_t index = fg_event_index(event);
+    uint64_t now_ns = event->at_ns;
+    struct fg_sim_request *request;
+    switch (fg_event_kind(event)) {
+    case FG_SIM_EVENT_SERVED:
+        request = fg_sim_request_at(model, index);
+        fg_backend_model_on_served(&backend_of(model, request)->model, &request->job, now_ns);
+        return;
+    case FG_SIM_EVENT_ANSWERED:
+        request = fg_sim_request_at(model, index);
+        fg_backend_model_on_answered(&backend_of(model, request)->model, &request->job, now_ns);
+        return;
+    case FG_SIM_EVENT_TURN:
+        fg_backend_model_on_turn(&model->backends[index].model, now_ns);
+        return;
+    case FG_SIM_EVENT_FAULT:
+        fg_backend_model_on_fault(&model->backends[index].model, now_ns);
+        return;
+    case FG_SIM_EVENT_EXPIRE:
+        expire(model, &model->backends[index], now_ns);
+        return;
+    case FG_SIM_EVENT_DEADLINE:
+        meet_deadlines(model, index, now_ns);
+        return;
+    default:
+        assert(fg_event_kind(event) == FG_SIM_EVENT_PRESSURE);
+        sample_pressure(model, now_ns);
+    }
+}
+
+void fg_gateway_model_sample(struct fg_gateway_model *model, size_t bucket, uint64_t now_ns)
+{
+    for (size_t i = 0; i < model->config->backend_count; i++) {
+        struct fg_sim_backend *backend = &model->backends[i];
+        struct fg_tally_backend *tally = &model->tally->backends[i];
+        uint64_t wasted = backend->model.wasted_total;
+        tally->loads[bucket] = (struct fg_tally_load){
+            .wait_max_ns = backend->wait_max_ns,
+            .done = backend->done,
+            .wasted = (uint32_t)(wasted - backend->wasted_before),
+            .queued = backend->gate.queue.count,
+            .in_flight = fg_concurrency_limit_in_flight(&backend->gate.limit),
+            .limit = fg_concurrency_limit_current(&backend->gate.limit),
+            .breaker = fg_circuit_breaker_state(&backend->gate.breaker, now_ns),
+            .pending = backend->model.pending,
+        };
+        tally->done += backend->done;
+        tally->wasted = wasted;
+        tally->preempted = backend->model.preempted_total;
+        backend->wasted_before = wasted;
+        backend->wait_max_ns = 0;
+        backend->done = 0;
+    }
+}
+
+struct fg_users_port fg_gateway_model_port(struct fg_gateway_model *model)
+{
+    return (struct fg_users_port){.object = model, .send = on_send, .abandon = on_abandon};
+}
+
+void fg_gateway_model_serve(struct fg_gateway_model *model, struct fg_users *users)
+{
+    model->users = users;
+}
+
+const struct fg_gate_policy *fg_gateway_model_gate(const struct fg_gateway_model *model,
+                                                   size_t backend)
+{
+    return &model->backends[backend].gate;
+}
+
+const struct fg_overload *fg_gateway_model_overload(const struct fg_gateway_model *model)
+{
+    return &model->overload;
+}
+
+bool fg_gateway_model_is_complete(const struct fg_gateway_model *model)
+{
+    return !model->is_exhausted;
+}

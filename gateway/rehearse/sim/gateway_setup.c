@@ -1,0 +1,124 @@
+/*
+ * gateway_setup.c: the modelled gateway from configuration and scenario: the same policy objects,
+ * made by the same functions, as the real one has.
+ */
+#include "rehearse/sim/gateway_model_internal.h"
+
+#include "base/clock.h"
+#include "pipeline/policy_conf.h"
+#include "upstream/gate_conf.h"
+
+#include <stdlib.h>
+
+#define SESSION_KEYS_MAX 100000u
+
+static bool make_limit(struct fg_sim_limit *limit, enum fg_limit_key key, struct fg_rate_conf rate,
+                       uint64_t burst, size_t keys_max)
+{
+    size_t bytes = fg_limit_table_bytes(keys_max);
+    limit->key = key;
+    limit->memory = bytes == 0 ? NULL : malloc(bytes);
+    if (limit->memory == NULL)
+        return false;
+    fg_limit_table_init(&limit->table, limit->memory, bytes, keys_max, rate.amount, rate.period_ns,
+                        burst);
+    return true;
+}
+
+static bool make_limits(struct fg_gateway_model *model)
+{
+    const struct fg_config *config = model->config;
+    model->limits = calloc(config->rate_limit_count + 1, sizeof(*model->limits));
+    if (model->limits == NULL)
+        return false;
+    for (size_t i = 0; i < config->rate_limit_count; i++) {
+        const struct fg_rate_limit_conf *conf = &config->rate_limits[i];
+        if (!make_limit(&model->limits[i], conf->key, conf->rate, conf->burst, conf->keys_max))
+            return false;
+    }
+    uint32_t sessions = config->identity.sessions_per_ip_max_per_minute;
+    return sessions == 0 ||
+           make_limit(&model->limits[config->rate_limit_count], FG_LIMIT_BY_IP,
+                      (struct fg_rate_conf){sessions, 60 * FG_S}, sessions, SESSION_KEYS_MAX);
+}
+
+static bool make_backends(struct fg_gateway_model *model)
+{
+    static const struct fg_backend_events events = {.served = FG_SIM_EVENT_SERVED,
+                                                    .answered = FG_SIM_EVENT_ANSWERED,
+                                                    .turn = FG_SIM_EVENT_TURN,
+                                                    .fault = FG_SIM_EVENT_FAULT};
+    const struct fg_config *config = model->config;
+    model->backends = calloc(config->backend_count + 1, sizeof(*model->backends));
+    if (model->backends == NULL)
+        return false;
+    for (size_t i = 0; i < config->backend_count; i++) {
+        struct fg_sim_backend *backend = &model->backends[i];
+        struct fg_gate_policy_config gate = fg_gate_policy_config_of(&config->backends[i]);
+        fg_gate_policy_init(&backend->gate, &gate, 0);
+        backend->expiry_ns = UINT64_MAX;
+        if (!fg_backend_model_init(&backend->model, &model->scenario->backends[i], model->heap,
+                                   &events, model->scenario->seed ^ 0xbac, fg_sim_on_job_done,
+                                   model))
+            return false;
+    }
+    return true;
+}
+
+static bool make_routes(struct fg_gateway_model *model)
+{
+    const struct fg_config *config = model->config;
+    model->routes = calloc(config->route_count + 1, sizeof(*model->routes));
+    if (model->routes == NULL)
+        return false;
+    for (size_t i = 0; i < config->route_count; i++) {
+        const struct fg_route_conf *conf = &config->routes[i];
+        model->routes[i] = (struct fg_sim_route){
+            .conf = conf, .oldest = FG_SIM_NONE, .newest = FG_SIM_NONE, .waiters = FG_SIM_NONE};
+        struct fg_waiting_room_config room = fg_waiting_room_config_of(&conf->waiting_room);
+        if (conf->waiting_room.enabled)
+            fg_waiting_room_init(&model->routes[i].room, &room, 0, 0);
+    }
+    return true;
+}
+
+struct fg_gateway_model *fg_gateway_model_create(const struct fg_scenario *scenario,
+                                                 const struct fg_config *config,
+                                                 struct fg_event_heap *heap, struct fg_tally *tally)
+{
+    struct fg_gateway_model *model = calloc(1, sizeof(*model));
+    if (model == NULL)
+        return NULL;
+    *model = (struct fg_gateway_model){.scenario = scenario,
+                                       .config = config,
+                                       .heap = heap,
+                                       .tally = tally,
+                                       .key = {scenario->seed, ~scenario->seed},
+                                       .chance = fg_chance_stream(scenario->seed, UINT64_MAX),
+                                       .free = FG_SIM_NONE};
+    struct fg_overload_config overload = fg_overload_config_of(&config->overload);
+    fg_overload_init(&model->overload, &overload, 0);
+    fg_event_heap_add(heap, config->overload.interval_ns, FG_SIM_EVENT_PRESSURE, 0);
+    if (make_routes(model) && make_backends(model) && make_limits(model))
+        return model;
+    fg_gateway_model_destroy(model);
+    return NULL;
+}
+
+void fg_gateway_model_destroy(struct fg_gateway_model *model)
+{
+    if (model == NULL)
+        return;
+    for (size_t i = 0; i < model->chunk_count; i++)
+        free(model->chunks[i]);
+    for (size_t i = 0; i < model->config->backend_count && model->backends != NULL; i++)
+        fg_backend_model_fini(&model->backends[i].model);
+    for (size_t i = 0; i <= model->config->rate_limit_count && model->limits != NULL; i++)
+        free(model->limits[i].memory);
+    free(model->chunks);
+    free(model->request_of_user);
+    free(model->routes);
+    free(model->backends);
+    free(model->limits);
+    free(model);
+}
