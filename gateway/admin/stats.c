@@ -138,6 +138,8 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"handshakes_ok", offsetof(struct fg_net_stats, handshakes_ok)},
         {"handshakes_failed", offsetof(struct fg_net_stats, handshakes_failed)},
         {"handshakes_resumed", offsetof(struct fg_net_stats, handshakes_resumed)},
+        {"handshakes_waiting", offsetof(struct fg_net_stats, handshakes_waiting)},
+        {"handshakes_shed", offsetof(struct fg_net_stats, handshakes_shed)},
         {"timeouts", offsetof(struct fg_net_stats, timeouts)},
         {"protocol_errors", offsetof(struct fg_net_stats, protocol_errors)},
         {"h2_connections", offsetof(struct fg_net_stats, h2_connections)},

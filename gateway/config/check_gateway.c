@@ -16,14 +16,33 @@ static void check_tls_keys(struct fg_snapshot *snapshot, const struct fg_raw_lis
     }
 }
 
+static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
+{
+    static const char *const client_keys[] = {"client_ca", "client_user", NULL};
+    const struct fg_yaml_node *node = listener->node;
+    check_tls_keys(snapshot, listener);
+    if (!fg_config_is_sound(node, "client_auth"))
+        return;
+    if (listener->conf.client_auth == FG_CLIENT_AUTH_NONE)
+        fg_config_refuse_keys(snapshot, node, client_keys, "without client_auth");
+    else if (!fg_config_is_written(node, "client_ca"))
+        fg_config_error_at(
+            snapshot, node, "client_auth",
+            "client_auth without client_ca; expected the path of a PEM file with the "
+            "authorities that vouch for clients");
+}
+
 static void check_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
-    static const char *const tls_keys[] = {"certificate", "private_key", "tls_min", NULL};
+    static const char *const tls_keys[] = {
+        "certificate", "private_key", "certificates", "sni_strict", "tls_min",
+        "client_auth", "client_ca",   "client_user",  NULL,
+    };
     static const char *const redirect_keys[] = {"redirect_to", NULL};
     if (!fg_config_is_sound(listener->node, "kind"))
         return;
     if (listener->conf.kind == FG_LISTENER_TLS)
-        check_tls_keys(snapshot, listener);
+        check_tls_listener(snapshot, listener);
     else
         fg_config_refuse_keys(snapshot, listener->node, tls_keys, "without kind tls");
     if (listener->conf.kind != FG_LISTENER_REDIRECT)

@@ -4,13 +4,14 @@
  */
 #include "config/checks.h"
 #include "config/loader.h"
+#include "config/tls_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define JWT_KEY_BYTES_MIN 32
+#define SECRET_BYTES_MIN 32
 
 enum wanted { WANTED_FILE, WANTED_DIRECTORY };
 
@@ -42,18 +43,83 @@ static bool check_readable(struct fg_snapshot *snapshot, const struct fg_yaml_no
     return true;
 }
 
-static void check_listener_files(struct fg_snapshot *snapshot)
+/* Both are there, and belong together. */
+static void check_pair(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                       const char *certificate, const char *private_key)
 {
     off_t bytes = 0;
+    char why[128];
+    struct fg_tls_pair pair;
+    bool has_certificate = check_readable(snapshot, node, "certificate", certificate, WANTED_FILE,
+                                          "a PEM file with the certificate chain", &bytes);
+    bool has_key = check_readable(snapshot, node, "private_key", private_key, WANTED_FILE,
+                                  "a PEM file with the key", &bytes);
+    if (!has_certificate || !has_key)
+        return;
+    switch (fg_tls_pair_load(&pair, certificate, private_key, why, sizeof(why))) {
+    case FG_TLS_PAIR_CERTIFICATE:
+        fg_config_error_at(snapshot, node, "certificate",
+                           "certificate: cannot use %s: %s; expected a PEM file with the "
+                           "certificate chain",
+                           certificate, why);
+        break;
+    case FG_TLS_PAIR_KEY:
+        fg_config_error_at(snapshot, node, "private_key",
+                           "private_key: cannot use %s: %s; expected the PEM file of the key of %s",
+                           private_key, why, certificate);
+        break;
+    case FG_TLS_PAIR_FINE:
+        fg_tls_pair_fini(&pair);
+        break;
+    }
+}
+
+static void check_client_ca(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
+{
+    off_t bytes = 0;
+    char why[128];
+    const char *path = listener->conf.client_ca;
+    if (listener->conf.client_auth == FG_CLIENT_AUTH_NONE ||
+        !check_readable(snapshot, listener->node, "client_ca", path, WANTED_FILE,
+                        "a PEM file of authorities", &bytes))
+        return;
+    STACK_OF(X509) *authorities = fg_tls_authorities_load(path, why, sizeof(why));
+    if (authorities == NULL)
+        fg_config_error_at(snapshot, listener->node, "client_ca",
+                           "client_ca: cannot use %s: %s; expected a PEM file of authorities", path,
+                           why);
+    sk_X509_pop_free(authorities, X509_free);
+}
+
+static void check_listener_files(struct fg_snapshot *snapshot)
+{
     for (size_t i = 0; i < snapshot->raw.listener_count; i++) {
         const struct fg_raw_listener *listener = &snapshot->raw.listeners[i];
         if (listener->conf.kind != FG_LISTENER_TLS)
             continue;
-        (void)check_readable(snapshot, listener->node, "certificate", listener->conf.certificate,
-                             WANTED_FILE, "a PEM file with the certificate chain", &bytes);
-        (void)check_readable(snapshot, listener->node, "private_key", listener->conf.private_key,
-                             WANTED_FILE, "a PEM file with the key", &bytes);
+        check_pair(snapshot, listener->node, listener->conf.certificate,
+                   listener->conf.private_key);
+        for (size_t j = 0; j < listener->certificate_count; j++)
+            check_pair(snapshot, listener->certificates[j].node,
+                       listener->certificates[j].conf.certificate,
+                       listener->certificates[j].conf.private_key);
+        check_client_ca(snapshot, listener);
     }
+}
+
+/* A secret that is made when missing must be long enough when it is there. */
+static void check_secret(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                         const char *key, const char *path)
+{
+    off_t bytes = 0;
+    if (path == NULL || (access(path, F_OK) == -1 && errno == ENOENT))
+        return;
+    if (check_readable(snapshot, node, key, path, WANTED_FILE, "a key of at least 32 random bytes",
+                       &bytes) &&
+        bytes < SECRET_BYTES_MIN)
+        fg_config_error_at(snapshot, node, key,
+                           "%s: %s has %lld bytes; expected a key of at least 32 random bytes", key,
+                           path, (long long)bytes);
 }
 
 /* Needed where a route gives out or reads tokens; a missing one is made at the start. */
@@ -65,16 +131,8 @@ static void check_jwt_key(struct fg_snapshot *snapshot)
     for (size_t i = 0; i < snapshot->raw.route_count; i++)
         is_needed = is_needed || snapshot->raw.routes[i].is_session ||
                     snapshot->raw.routes[i].conf.identity != FG_IDENTITY_NONE;
-    if (!is_needed || path == NULL || (access(path, F_OK) == -1 && errno == ENOENT))
-        return;
-    off_t bytes = 0;
-    if (check_readable(snapshot, node, "secret_file", path, WANTED_FILE,
-                       "a key of at least 32 random bytes", &bytes) &&
-        bytes < JWT_KEY_BYTES_MIN)
-        fg_config_error_at(snapshot, node, "secret_file",
-                           "secret_file: %s has %lld bytes; expected a key of at least 32 random "
-                           "bytes",
-                           path, (long long)bytes);
+    if (is_needed)
+        check_secret(snapshot, node, "secret_file", path);
 }
 
 void fg_config_check_machine(struct fg_snapshot *snapshot)
@@ -82,6 +140,8 @@ void fg_config_check_machine(struct fg_snapshot *snapshot)
     off_t bytes = 0;
     check_listener_files(snapshot);
     check_jwt_key(snapshot);
+    check_secret(snapshot, fg_yaml_find(snapshot->root, "tls"), "ticket_secret_file",
+                 snapshot->raw.tls.ticket_secret_file);
     for (size_t i = 0; i < snapshot->raw.static_count; i++) {
         const struct fg_raw_backend *backend = &snapshot->raw.statics[i];
         (void)check_readable(snapshot, backend->node, "root", backend->conf.files.root,

@@ -9,6 +9,7 @@
 #define FG_CONFIG_H
 
 #include "backends/backend.h"
+#include "base/cidr.h"
 #include "base/status.h"
 #include "inference/inference_conf.h"
 #include "orders/orders_conf.h"
@@ -32,16 +33,55 @@ enum fg_listener_kind {
     FG_LISTENER_REDIRECT, /* http/1.1 in the clear, 308 to https */
 };
 
+/* One certificate of a tls listener; which one a client gets depends on the name it asks for. */
+struct fg_certificate_conf {
+    const char *certificate; /* PEM chain, absolute once loaded */
+    const char *private_key;
+};
+
+enum fg_client_auth { FG_CLIENT_AUTH_NONE, FG_CLIENT_AUTH_OPTIONAL, FG_CLIENT_AUTH_REQUIRED };
+
+/* What of a client's certificate is its user id. */
+enum fg_client_user {
+    FG_CLIENT_USER_CN,
+    FG_CLIENT_USER_SAN_DNS,
+    FG_CLIENT_USER_SAN_URI,
+    FG_CLIENT_USER_FINGERPRINT,
+};
+
+/* Which request field trusted proxies tell the client's address in. */
+enum fg_forwarded_kind { FG_FORWARDED_X, FG_FORWARDED_RFC7239 };
+
 struct fg_listener_conf {
     const char *name;
     const char *address; /* "0.0.0.0:8443", "[::]:8443", "127.0.0.1:8080" */
     enum fg_listener_kind kind;
-    const char *certificate; /* PEM chain, absolute once loaded */
+    const char *certificate; /* the one for clients that name no host, or an unknown one */
     const char *private_key;
+    const struct fg_certificate_conf *certificates; /* further ones */
+    size_t certificate_count;
+    bool sni_strict;     /* an unknown host name ends the handshake */
     const char *tls_min; /* "1.2" or "1.3" */
+    enum fg_client_auth client_auth;
+    const char *client_ca; /* PEM; NULL without client_auth */
+    enum fg_client_user client_user;
+    const struct fg_cidr *proxy_protocol_from; /* whose connections begin with a PROXY header */
+    size_t proxy_protocol_from_count;
+    const struct fg_cidr *trusted_proxies; /* whose forwarded fields are believed */
+    size_t trusted_proxy_count;
+    enum fg_forwarded_kind forwarded;
     uint32_t backlog;
     const char *redirect_to; /* authority for redirects; NULL: the request's host, port 443 rules */
     unsigned line;           /* in the file, for errors found when it is opened */
+};
+
+/* tls: what all tls listeners share. */
+struct fg_tls_conf {
+    const char *ticket_secret_file; /* NULL: a secret of this process's */
+    uint64_t ticket_rotate_ns;
+    uint64_t check_files_ns;    /* between two looks at certificates, keys and secrets; 0: never */
+    uint64_t handshake_turn_ns; /* most of a loop's turn that new handshakes may take */
+    uint32_t handshakes_waiting_max; /* a thread */
 };
 
 /* limits: bounds of connections and requests, for every listener. */
@@ -221,6 +261,7 @@ struct fg_config {
 
     const struct fg_listener_conf *listeners;
     size_t listener_count;
+    struct fg_tls_conf tls;
     struct fg_limits_conf limits;
     struct fg_identity_conf identity;
     const struct fg_rate_limit_conf *rate_limits;

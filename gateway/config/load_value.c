@@ -213,16 +213,23 @@ static void load_number(struct fg_loader *loader, const struct fg_key *key,
     }
 }
 
+static bool passes_check(struct fg_loader *loader, const struct fg_key *key,
+                         struct fg_yaml_node *node)
+{
+    const char *problem = key->check == NULL ? NULL : key->check(node->text);
+    if (problem == NULL)
+        return true;
+    node->is_refused = true;
+    fg_config_report_add(loader->report, node->line, node->column, "%s: \"%.*s\" %s", key->name,
+                         FG_SPAN_ARGS(node->source), problem);
+    return false;
+}
+
 static void load_string(struct fg_loader *loader, const struct fg_key *key,
                         struct fg_yaml_node *node, void *into)
 {
-    const char *problem = key->check == NULL ? NULL : key->check(node->text);
-    if (problem != NULL) {
-        node->is_refused = true;
-        fg_config_report_add(loader->report, node->line, node->column, "%s: \"%.*s\" %s", key->name,
-                             FG_SPAN_ARGS(node->source), problem);
+    if (!passes_check(loader, key, node))
         return;
-    }
     const char *value = key->type == FG_KEY_PATH ? fg_load_join_path(loader, node->text)
                                                  : fg_config_copy(loader->report, node->text).data;
     *(const char **)fg_load_at(into, key->offset) = value;
@@ -348,7 +355,8 @@ static void load_words(struct fg_loader *loader, const struct fg_key *key,
         if (!is_word(loader, key, item))
             continue;
         if (key->type == FG_KEY_STRINGS) {
-            words[count++] = item->text.data;
+            if (passes_check(loader, key, item))
+                words[count++] = item->text.data;
             continue;
         }
         const struct fg_choice *choice = find_choice(loader, key, item);

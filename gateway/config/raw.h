@@ -11,8 +11,19 @@
 #include "config/report.h"
 #include "config/yaml_tree.h"
 
+struct fg_raw_certificate {
+    struct fg_certificate_conf conf;
+    const struct fg_yaml_node *node;
+};
+
 struct fg_raw_listener {
     struct fg_listener_conf conf;
+    struct fg_raw_certificate *certificates; /* but for the listener's own */
+    size_t certificate_count;
+    const char **proxy_protocol_from;
+    size_t proxy_protocol_from_count;
+    const char **trusted_proxies;
+    size_t trusted_proxy_count;
     const struct fg_yaml_node *node;
 };
 
@@ -64,6 +75,7 @@ struct fg_raw_route {
 struct fg_raw_config {
     struct fg_raw_listener *listeners;
     size_t listener_count;
+    struct fg_tls_conf tls;
     struct fg_limits_conf limits;
     struct fg_identity_conf identity;
     struct fg_raw_rate_limit *rate_limits;

@@ -86,6 +86,41 @@ static void derive_sections(struct fg_snapshot *snapshot)
             inference->max_tokens_limit);
 }
 
+/* The words passed their check when they were read. */
+static const struct fg_cidr *resolve_networks(struct fg_snapshot *snapshot,
+                                              const char *const *words, size_t count)
+{
+    struct fg_cidr *networks =
+        fg_config_alloc(&snapshot->report, (count + 1) * sizeof(struct fg_cidr));
+    for (size_t i = 0; networks != NULL && i < count; i++)
+        (void)fg_cidr_parse(fg_span_from_string(words[i]), &networks[i]);
+    return networks;
+}
+
+static void resolve_listener(struct fg_snapshot *snapshot, struct fg_raw_listener *listener)
+{
+    struct fg_listener_conf *conf = &listener->conf;
+    struct fg_certificate_conf *certificates = fg_config_alloc(
+        &snapshot->report, (listener->certificate_count + 1) * sizeof(*certificates));
+    if (certificates == NULL)
+        return;
+    for (size_t i = 0; i < listener->certificate_count; i++)
+        certificates[i] = listener->certificates[i].conf;
+    conf->certificates = certificates;
+    conf->certificate_count = listener->certificate_count;
+    conf->proxy_protocol_from = resolve_networks(snapshot, listener->proxy_protocol_from,
+                                                 listener->proxy_protocol_from_count);
+    conf->proxy_protocol_from_count = listener->proxy_protocol_from_count;
+    conf->trusted_proxies =
+        resolve_networks(snapshot, listener->trusted_proxies, listener->trusted_proxy_count);
+    conf->trusted_proxy_count = listener->trusted_proxy_count;
+    if (conf->name == NULL)
+        conf->name = conf->address;
+    if (conf->kind != FG_LISTENER_TLS)
+        conf->tls_min = NULL;
+    conf->line = listener->node->line;
+}
+
 static void resolve_listeners(struct fg_snapshot *snapshot)
 {
     struct fg_raw_config *raw = &snapshot->raw;
@@ -94,13 +129,8 @@ static void resolve_listeners(struct fg_snapshot *snapshot)
     if (listeners == NULL)
         return;
     for (size_t i = 0; i < raw->listener_count; i++) {
-        struct fg_listener_conf *conf = &raw->listeners[i].conf;
-        if (conf->name == NULL)
-            conf->name = conf->address;
-        if (conf->kind != FG_LISTENER_TLS)
-            conf->tls_min = NULL;
-        conf->line = raw->listeners[i].node->line;
-        listeners[i] = *conf;
+        resolve_listener(snapshot, &raw->listeners[i]);
+        listeners[i] = raw->listeners[i].conf;
     }
     snapshot->config.listeners = listeners;
     snapshot->config.listener_count = raw->listener_count;
@@ -388,6 +418,7 @@ void fg_config_resolve(struct fg_snapshot *snapshot)
     resolve_skus(snapshot);
     resolve_backends(snapshot, &targets);
     resolve_routes(snapshot, &targets);
+    config->tls = raw->tls;
     config->limits = raw->limits;
     config->identity = raw->identity;
     config->overload = raw->overload;

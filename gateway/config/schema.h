@@ -76,6 +76,7 @@ extern const struct fg_table fg_table_root;
 
 /* Its sections, by the file that defines them. */
 extern const struct fg_table fg_table_listeners;
+extern const struct fg_table fg_table_tls;
 extern const struct fg_table fg_table_limits;
 extern const struct fg_table fg_table_identity;
 extern const struct fg_table fg_table_policies;

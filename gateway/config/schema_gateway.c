@@ -1,6 +1,6 @@
 /*
- * schema_gateway.c: the tables of the gateway itself: listeners, limits, admin, observability, and
- * the root that holds every section.
+ * schema_gateway.c: the tables of the gateway itself: limits, admin, observability, and the root
+ * that holds every section.
  * The defaults are those of a small server (2 cores, 4 GiB) on the open internet; where a figure is
  * not obvious, its reason stands beside it.
  */
@@ -16,79 +16,6 @@
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
-
-static const struct fg_choice listener_kinds[] = {
-    {"tls", FG_LISTENER_TLS},
-    {"plain", FG_LISTENER_PLAIN},
-    {"redirect", FG_LISTENER_REDIRECT},
-    {NULL, 0},
-};
-
-static const struct fg_choice tls_versions[] = {{"1.2", 0}, {"1.3", 0}, {NULL, 0}};
-
-#define L(member) AT(fg_raw_listener, conf.member)
-static const struct fg_key listener_keys[] = {
-    {.name = "name",
-     .type = FG_KEY_STRING,
-     .offset = L(name),
-     .derived = "the address",
-     .check = fg_text_check_label,
-     .doc = "What logs and metrics call it."},
-    {.name = "address",
-     .type = FG_KEY_STRING,
-     .offset = L(address),
-     .is_required = true,
-     .check = fg_text_check_listen_address,
-     .doc = "IP address and port to listen on; `0.0.0.0` and `[::]` are all interfaces."},
-    {.name = "kind",
-     .type = FG_KEY_ENUM,
-     .offset = L(kind),
-     .initial = "tls",
-     .choices = listener_kinds,
-     .doc = "`tls`: HTTP/2 and HTTP/1.1 by ALPN. `plain`: the same in the clear, for a trusted "
-            "network. `redirect`: answers every request with a 308 to https."},
-    {.name = "certificate",
-     .type = FG_KEY_PATH,
-     .offset = L(certificate),
-     .check = fg_text_check_not_empty,
-     .doc = "PEM file with the certificate and its chain; needed by kind `tls`."},
-    {.name = "private_key",
-     .type = FG_KEY_PATH,
-     .offset = L(private_key),
-     .check = fg_text_check_not_empty,
-     .doc = "PEM file with its key; needed by kind `tls`."},
-    {.name = "tls_min",
-     .type = FG_KEY_WORD,
-     .offset = L(tls_min),
-     .initial = "1.2",
-     .choices = tls_versions,
-     .doc = "Oldest TLS version that is spoken."},
-    /* net.core.somaxconn cuts it to 4096 on Linux since 5.4. */
-    {.name = "backlog",
-     .type = FG_KEY_U32,
-     .offset = L(backlog),
-     .initial = "4096",
-     .min = 1,
-     .max = 65535,
-     .doc = "Connections that wait to be accepted, a thread."},
-    {.name = "redirect_to",
-     .type = FG_KEY_STRING,
-     .offset = L(redirect_to),
-     .derived = "the request's host, port 443",
-     .check = fg_text_check_authority,
-     .doc = "Kind `redirect`: host and port that the 308 names."},
-    {.name = NULL},
-};
-#undef L
-
-const struct fg_table fg_table_listeners = {
-    .path = "listeners[]",
-    .doc = "Where clients connect. Each is opened once a thread (SO_REUSEPORT).",
-    .keys = listener_keys,
-    .bytes = sizeof(struct fg_raw_listener),
-    .node_offset = AT(fg_raw_listener, node),
-    .example = "{address: \"0.0.0.0:8443\", certificate: server.crt, private_key: server.key}",
-};
 
 #define L(member) AT(fg_limits_conf, member)
 static const struct fg_key limits_keys[] = {
@@ -325,6 +252,11 @@ static const struct fg_key root_keys[] = {
      .min = 1,
      .max = 64,
      .doc = "Where clients connect."},
+    {.name = "tls",
+     .type = FG_KEY_OBJECT,
+     .offset = L(tls),
+     .table = &fg_table_tls,
+     .doc = "What all TLS listeners share."},
     {.name = "limits",
      .type = FG_KEY_OBJECT,
      .offset = L(limits),

@@ -3,6 +3,8 @@
  */
 #include "config/text_checks.h"
 
+#include "base/cidr.h"
+
 #include <arpa/inet.h>
 #include <assert.h>
 #include <sys/un.h>
@@ -261,4 +263,13 @@ const char *fg_text_check_file_name(struct fg_span text)
 const char *fg_text_check_not_empty(struct fg_span text)
 {
     return text.len == 0 ? "is empty; expected a text" : NULL;
+}
+
+const char *fg_text_check_cidr(struct fg_span text)
+{
+    struct fg_cidr cidr;
+    return fg_cidr_parse(text, &cidr) ? NULL
+                                      : "is no network; expected one such as 10.0.0.0/8 or "
+                                        "2001:db8::/32, without bits set "
+                                        "behind the prefix";
 }

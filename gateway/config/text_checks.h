@@ -30,6 +30,9 @@ const char *fg_text_check_url_path(struct fg_span text);
 /* "/promo/" or "https://example.org/x" */
 const char *fg_text_check_redirect_target(struct fg_span text);
 
+/* "10.0.0.0/8", "2001:db8::/32", or one address */
+const char *fg_text_check_cidr(struct fg_span text);
+
 /* A field value of RFC 9110 section 5.5, without blanks at the ends. */
 const char *fg_text_check_field_value(struct fg_span text);
 

@@ -77,7 +77,9 @@ struct fg_transport {
     struct fg_codec_env *env;
     const struct fg_request_handler *handler;
     void *handler_ctx;
-    struct fg_span client_addr; /* lives as long as the connection */
+    const struct fg_listener_conf *listener; /* NULL in tests that need none */
+    struct fg_span client_addr;              /* lives as long as the connection */
+    struct fg_span client_user;              /* of its certificate; empty without one */
     const char *tls_version;
     bool is_tls;
 };

@@ -25,6 +25,7 @@
 #include "base/arena.h"
 #include "base/list.h"
 
+struct fg_listener_conf;
 struct fg_loop;
 struct fg_request;
 
@@ -69,6 +70,8 @@ struct fg_request {
     enum fg_http_version version;
     const char *tls_version; /* "TLSv1.3", or NULL in the clear */
     bool is_tls;
+    const struct fg_listener_conf *listener; /* NULL in tests that need none */
+    struct fg_span client_user;              /* of the client's certificate; empty without one */
     const struct fg_response_ops *response_ops;
     const struct fg_request_handler *handler;
     void *handler_ctx; /* what on_request got */

@@ -50,6 +50,8 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     req->version = version;
     req->tls_version = transport->tls_version;
     req->is_tls = transport->is_tls;
+    req->listener = transport->listener;
+    req->client_user = transport->client_user;
     req->response_ops = ops;
     req->handler = transport->handler;
     req->handler_ctx = transport->handler_ctx;

@@ -53,14 +53,30 @@ static void shed_one(struct fg_listening *listening)
     pause_accepting(listening);
 }
 
-static bool is_refused(struct fg_net *net, struct fg_ip_key key)
+/* A proxy's connections are those of many clients: its own address says nothing about them. */
+static void find_origin(const struct fg_listening *listening, const struct sockaddr *address,
+                        struct fg_origin *origin)
+{
+    const struct fg_listener_conf *conf = listening->conf;
+    *origin = (struct fg_origin){.key = fg_ip_key_of(address)};
+    bool has_ip = fg_ip_from_sockaddr(address, &origin->ip);
+    origin->has_header =
+        has_ip && fg_cidr_list_contains(conf->proxy_protocol_from, conf->proxy_protocol_from_count,
+                                        &origin->ip);
+    bool is_proxy = has_ip && fg_cidr_list_contains(conf->trusted_proxies,
+                                                    conf->trusted_proxy_count, &origin->ip);
+    origin->is_counted = !origin->has_header && !is_proxy;
+}
+
+static bool is_refused(struct fg_net *net, const struct fg_origin *origin)
 {
     if (net->options.may_accept != NULL && !net->options.may_accept(net->options.hook_ctx)) {
         fg_counter_add_owned(&net->stats.refused_overload, 1);
         return true;
     }
     if (net->connection_count >= net->connections_max ||
-        !fg_ip_table_try_add(&net->ip_table, key, net->per_ip_max)) {
+        (origin->is_counted &&
+         !fg_ip_table_try_add(&net->ip_table, origin->key, net->per_ip_max))) {
         fg_counter_add_owned(&net->stats.refused_limit, 1);
         return true;
     }
@@ -81,14 +97,15 @@ static bool accept_one(struct fg_listening *listening)
         return errno == ECONNABORTED || errno == EINTR;
     }
     fg_counter_add_owned(&net->stats.accepted, 1);
-    struct fg_ip_key key = fg_ip_key_of(address);
-    if (is_refused(net, key)) {
+    struct fg_origin origin;
+    find_origin(listening, address, &origin);
+    if (is_refused(net, &origin)) {
         close(fd);
         return true;
     }
     net->connection_count++;
     fg_counter_set(&net->stats.open, net->connection_count);
-    fg_connection_start(listening, fd, address, key);
+    fg_connection_start(listening, fd, &origin);
     return true;
 }
 

@@ -7,6 +7,7 @@
  * or holds a buffer while it rests. Memory   `held` at most one read's worth; `out` at most one
  * write's worth.
  *
+ *    PREAMBLE --> HANDSHAKE or SNIFFING
  *    HANDSHAKE --> OPEN <-- SNIFFING          LINGERING --eof, time, too much--> DEAD --> freed
  *        |           |--- said all it had ------^ |
  *        `-- fail -->`--- cut, closed ------------`--> DEAD
@@ -15,7 +16,6 @@
 
 #include "net/loop.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +30,8 @@ static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #define H2_PREFACE_LEN (sizeof(h2_preface) - 1)
 
 static const uint8_t legal_moves[FG_CONNECTION_STATE_COUNT] = {
+    [FG_CONNECTION_PREAMBLE] =
+        MOVE(FG_CONNECTION_HANDSHAKE) | MOVE(FG_CONNECTION_SNIFFING) | MOVE(FG_CONNECTION_DEAD),
     [FG_CONNECTION_HANDSHAKE] = MOVE(FG_CONNECTION_OPEN) | MOVE(FG_CONNECTION_DEAD),
     [FG_CONNECTION_SNIFFING] = MOVE(FG_CONNECTION_OPEN) | MOVE(FG_CONNECTION_DEAD),
     [FG_CONNECTION_OPEN] = MOVE(FG_CONNECTION_LINGERING) | MOVE(FG_CONNECTION_DEAD),
@@ -37,7 +39,7 @@ static const uint8_t legal_moves[FG_CONNECTION_STATE_COUNT] = {
     [FG_CONNECTION_DEAD] = 0,
 };
 
-static void set_state(struct fg_connection *connection, enum fg_connection_state next)
+void fg_connection_set_state(struct fg_connection *connection, enum fg_connection_state next)
 {
     assert((legal_moves[connection->state] & MOVE(next)) != 0);
     connection->state = next;
@@ -48,7 +50,7 @@ static void schedule(struct fg_connection *connection)
     fg_loop_defer(connection->net->env.loop, &connection->work);
 }
 
-static void set_reading(struct fg_connection *connection, bool is_wanted)
+void fg_connection_set_reading(struct fg_connection *connection, bool is_wanted)
 {
     if (connection->is_reading == is_wanted)
         return;
@@ -110,11 +112,12 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
 {
     if (connection->state == FG_CONNECTION_DEAD)
         return;
-    set_state(connection, FG_CONNECTION_DEAD);
+    fg_connection_set_state(connection, FG_CONNECTION_DEAD);
     event_del(&connection->read_event);
     event_del(&connection->write_event);
     fg_timeout_cancel(&connection->timeout);
     fg_timeout_cancel(&connection->write_timeout);
+    fg_handshakes_forget(&connection->net->handshakes, connection);
     if (is_reset) {
         const struct linger linger = {.l_onoff = 1, .l_linger = 0};
         setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
@@ -142,14 +145,16 @@ static void free_connection(struct fg_connection *connection)
 {
     struct fg_net *net = connection->net;
     struct fg_ip_key key = connection->ip_key;
+    bool is_counted = connection->is_counted;
     if (connection->codec != NULL)
         connection->codec->ops->destroy(connection->codec);
     fg_tls_close(&connection->tls);
     fg_byte_queue_clear(&connection->held, &net->env.segments);
     fg_byte_queue_clear(&connection->out, &net->env.segments);
     fg_list_remove(&connection->link);
+    free(connection->client_user);
     free(connection);
-    fg_net_forget_connection(net, key);
+    fg_net_forget_connection(net, is_counted ? &key : NULL);
 }
 
 /* Output. */
@@ -282,10 +287,10 @@ static void end_connection(struct fg_connection *connection)
     }
     if (connection->codec != NULL)
         connection->codec->ops->on_cut(connection->codec, FG_GONE_CLIENT_CLOSED);
-    set_state(connection, FG_CONNECTION_LINGERING);
+    fg_connection_set_state(connection, FG_CONNECTION_LINGERING);
     shutdown(connection->fd, SHUT_WR);
     fg_byte_queue_clear(&connection->held, &connection->net->env.segments);
-    set_reading(connection, true);
+    fg_connection_set_reading(connection, true);
     transport_arm(&connection->transport, FG_TIMEOUT_LINGER);
 }
 
@@ -319,7 +324,7 @@ static void feed_held(struct fg_connection *connection)
             break;
     }
     if (connection->held.len == 0 && connection->state == FG_CONNECTION_OPEN)
-        set_reading(connection, true);
+        fg_connection_set_reading(connection, true);
 }
 
 static bool open_codec(struct fg_connection *connection, bool is_h2)
@@ -330,7 +335,7 @@ static bool open_codec(struct fg_connection *connection, bool is_h2)
         connection->has_broken = true;
         return false;
     }
-    set_state(connection, FG_CONNECTION_OPEN);
+    fg_connection_set_state(connection, FG_CONNECTION_OPEN);
     if (transport->env->is_draining)
         connection->codec->ops->drain(connection->codec);
     return true;
@@ -358,11 +363,24 @@ static void sniff(struct fg_connection *connection, const char *data, size_t len
 
 static void on_end_of_input(struct fg_connection *connection)
 {
-    set_reading(connection, false); /* it would stay readable */
+    fg_connection_set_reading(connection, false); /* it would stay readable */
     if (connection->state != FG_CONNECTION_OPEN)
         cut(connection, FG_GONE_CLIENT_CLOSED, false);
     else if (!connection->is_closing)
         connection->codec->ops->on_eof(connection->codec);
+}
+
+/* False: no memory for it. */
+static bool note_client_user(struct fg_connection *connection)
+{
+    char user[FG_CLIENT_USER_BYTES_MAX + 1];
+    const struct fg_listener_conf *conf = connection->listening->conf;
+    if (conf->client_auth == FG_CLIENT_AUTH_NONE ||
+        !fg_tls_client_user(&connection->tls, conf->client_user, user, sizeof(user)))
+        return true;
+    connection->client_user = strdup(user);
+    connection->transport.client_user = fg_span_from_string(connection->client_user);
+    return connection->client_user != NULL;
 }
 
 static bool advance_handshake(struct fg_connection *connection)
@@ -387,11 +405,15 @@ static bool advance_handshake(struct fg_connection *connection)
     if (SSL_session_reused(tls->ssl) != 0)
         fg_counter_add_owned(&stats->handshakes_resumed, 1);
     connection->transport.tls_version = fg_tls_version(tls);
+    if (!note_client_user(connection)) {
+        connection->has_broken = true;
+        return false;
+    }
     fg_timeout_cancel(&connection->timeout);
     return open_codec(connection, fg_tls_is_h2(tls));
 }
 
-static void take_ciphertext(struct fg_connection *connection, const char *data, size_t len)
+void fg_connection_take_ciphertext(struct fg_connection *connection, const char *data, size_t len)
 {
     struct fg_tls *tls = &connection->tls;
     tls->in = data;
@@ -418,18 +440,24 @@ static void take_ciphertext(struct fg_connection *connection, const char *data, 
     tls->in_len = 0;
 }
 
-static void take_bytes(struct fg_connection *connection, const char *data, size_t len)
+void fg_connection_take_bytes(struct fg_connection *connection, const char *data, size_t len)
 {
     switch (connection->state) {
+    case FG_CONNECTION_PREAMBLE:
+        fg_preamble_take_header(connection, len);
+        break;
     case FG_CONNECTION_HANDSHAKE:
-        take_ciphertext(connection, data, len);
+        if (connection->has_said_hello)
+            fg_connection_take_ciphertext(connection, data, len);
+        else
+            fg_preamble_take_hello(connection, len);
         break;
     case FG_CONNECTION_SNIFFING:
         sniff(connection, data, len);
         break;
     case FG_CONNECTION_OPEN:
         if (connection->tls.ssl != NULL)
-            take_ciphertext(connection, data, len);
+            fg_connection_take_ciphertext(connection, data, len);
         else
             feed(connection, data, len);
         break;
@@ -443,7 +471,7 @@ static void take_bytes(struct fg_connection *connection, const char *data, size_
         break;
     }
     if (connection->held.len > 0 && connection->state == FG_CONNECTION_OPEN)
-        set_reading(connection, false);
+        fg_connection_set_reading(connection, false);
     if (connection->has_broken)
         schedule(connection);
 }
@@ -457,7 +485,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     fg_counter_add_owned(&net->stats.reads, 1);
     if (got > 0) {
         fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
-        take_bytes(connection, net->in, (size_t)got);
+        fg_connection_take_bytes(connection, net->in, (size_t)got);
     } else if (got == 0) {
         on_end_of_input(connection);
     } else if (errno != EAGAIN && errno != EINTR) {
@@ -529,20 +557,17 @@ void fg_connection_drain(struct fg_connection *connection)
         kill_connection(connection, false);
 }
 
-static void set_address(struct fg_connection *connection, const struct sockaddr *address)
+void fg_connection_set_address(struct fg_connection *connection, const struct fg_ip *ip)
 {
-    const void *ip =
-        address->sa_family == AF_INET6
-            ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
-            : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
-    if (inet_ntop(address->sa_family, ip, connection->addr_text, sizeof(connection->addr_text)) ==
-        NULL)
-        connection->addr_text[0] = '\0';
-    /* A client of ours over IPv4 has the same name on whichever socket it came. */
-    const char *text = connection->addr_text;
-    if (strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.') != NULL)
-        text += 7;
-    connection->transport.client_addr = fg_span_from_string(text);
+    size_t len = fg_ip_format(ip, connection->addr_text);
+    connection->transport.client_addr = fg_span_make(connection->addr_text, len);
+}
+
+void fg_connection_begin(struct fg_connection *connection)
+{
+    bool is_tls = connection->tls.ssl != NULL;
+    fg_connection_set_state(connection, is_tls ? FG_CONNECTION_HANDSHAKE : FG_CONNECTION_SNIFFING);
+    transport_arm(&connection->transport, is_tls ? FG_TIMEOUT_HANDSHAKE : FG_TIMEOUT_IDLE);
 }
 
 static bool set_up(struct fg_connection *connection, struct fg_listening *listening)
@@ -555,6 +580,7 @@ static bool set_up(struct fg_connection *connection, struct fg_listening *listen
     transport->handler = listening->handler;
     transport->handler_ctx = listening->handler_ctx;
     transport->is_tls = listening->tls != NULL;
+    transport->listener = listening->conf;
     connection->work.run = on_work;
     connection->timeout.on_due = on_timeout;
     connection->write_timeout.on_due = on_write_timeout;
@@ -566,7 +592,6 @@ static bool set_up(struct fg_connection *connection, struct fg_listening *listen
     if (listening->tls != NULL && fg_tls_open(&connection->tls, listening->tls, net->bio_method,
                                               on_tls_output, connection) != FG_OK)
         return false;
-    connection->state = listening->tls != NULL ? FG_CONNECTION_HANDSHAKE : FG_CONNECTION_SNIFFING;
     if (event_add(&connection->read_event, NULL) != 0) {
         fg_tls_close(&connection->tls);
         return false;
@@ -575,25 +600,29 @@ static bool set_up(struct fg_connection *connection, struct fg_listening *listen
     return true;
 }
 
-void fg_connection_start(struct fg_listening *listening, int fd, const struct sockaddr *address,
-                         struct fg_ip_key key)
+void fg_connection_start(struct fg_listening *listening, int fd, const struct fg_origin *origin)
 {
     struct fg_net *net = listening->net;
     struct fg_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL)
         goto fail;
     connection->net = net;
+    connection->listening = listening;
     connection->fd = fd;
-    connection->ip_key = key;
-    set_address(connection, address);
+    connection->ip_key = origin->key;
+    connection->is_counted = origin->is_counted;
+    fg_connection_set_address(connection, &origin->ip);
+    fg_list_init(&connection->handshake_link);
     if (!set_up(connection, listening))
         goto fail;
     fg_list_push_back(&net->connections, &connection->link);
-    transport_arm(&connection->transport,
-                  listening->tls != NULL ? FG_TIMEOUT_HANDSHAKE : FG_TIMEOUT_IDLE);
+    if (origin->has_header)
+        transport_arm(&connection->transport, FG_TIMEOUT_HANDSHAKE);
+    else
+        fg_connection_begin(connection);
     return;
 fail:
     free(connection);
     close(fd);
-    fg_net_forget_connection(net, key);
+    fg_net_forget_connection(net, origin->is_counted ? &origin->key : NULL);
 }

@@ -24,25 +24,23 @@ void fg_ip_table_fini(struct fg_ip_table *table)
     table->slots = NULL;
 }
 
-struct fg_ip_key fg_ip_key_of(const struct sockaddr *address)
+struct fg_ip_key fg_ip_key_of_ip(const struct fg_ip *ip)
 {
     struct fg_ip_key key = {0, 0};
-    if (address->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-        memcpy(&v4, address, sizeof(v4));
-        key.low = (UINT64_C(0xffff) << 32) | ntohl(v4.sin_addr.s_addr);
-    } else if (address->sa_family == AF_INET6) {
-        struct sockaddr_in6 v6;
-        memcpy(&v6, address, sizeof(v6));
-        if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
-            uint32_t v4;
-            memcpy(&v4, v6.sin6_addr.s6_addr + 12, sizeof(v4));
-            key.low = (UINT64_C(0xffff) << 32) | ntohl(v4);
-        } else {
-            memcpy(&key.high, v6.sin6_addr.s6_addr, sizeof(key.high));
-        }
+    if (fg_ip_is_v4(ip)) {
+        uint32_t v4;
+        memcpy(&v4, ip->bytes + 12, sizeof(v4));
+        key.low = (UINT64_C(0xffff) << 32) | ntohl(v4);
+    } else {
+        memcpy(&key.high, ip->bytes, sizeof(key.high));
     }
     return key;
+}
+
+struct fg_ip_key fg_ip_key_of(const struct sockaddr *address)
+{
+    struct fg_ip ip;
+    return fg_ip_from_sockaddr(address, &ip) ? fg_ip_key_of_ip(&ip) : (struct fg_ip_key){0, 0};
 }
 
 static size_t home_of(const struct fg_ip_table *table, struct fg_ip_key key)

@@ -8,11 +8,11 @@
 #ifndef FG_NET_IP_TABLE_H
 #define FG_NET_IP_TABLE_H
 
+#include "base/cidr.h"
 #include "base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 struct fg_ip_key {
     uint64_t high; /* IPv6: the network */
@@ -37,6 +37,7 @@ FG_MUST_USE enum fg_status fg_ip_table_init(struct fg_ip_table *table, size_t co
 void fg_ip_table_fini(struct fg_ip_table *table);
 
 struct fg_ip_key fg_ip_key_of(const struct sockaddr *address);
+struct fg_ip_key fg_ip_key_of_ip(const struct fg_ip *ip);
 
 /* One more from `key`; false when it has `max` already. */
 bool fg_ip_table_try_add(struct fg_ip_table *table, struct fg_ip_key key, uint32_t max);

@@ -21,9 +21,17 @@ int fg_listener_bind(const struct fg_listener_conf *conf, bool is_first, struct 
 
 struct fg_tls_context; /* OpenSSL server context of one listener, shared by all threads */
 
-/* Loads certificate and key; fails naming the file and OpenSSL's reason. NULL on failure. */
+struct fg_ticket_keys;
+
+/* Loads certificates and keys; fails naming the file and OpenSSL's reason. NULL on failure.
+ * `tickets` outlives it; NULL: no session can be resumed. Before threads start. */
 struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf,
-                                             struct fg_error *error);
+                                             struct fg_ticket_keys *tickets,
+                                             uint64_t ticket_lifetime_s, struct fg_error *error);
+/* Read the files anew, for connections that begin from now on; on failure all stays as it was.
+ * The main thread, while loops run. */
+enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_listener_conf *conf,
+                                   struct fg_error *error);
 void fg_tls_context_destroy(struct fg_tls_context *tls);
 
 /* Counters of one loop's connections, written by its thread alone. */
@@ -35,8 +43,10 @@ struct fg_net_stats {
     struct fg_counter handshakes_ok;
     struct fg_counter handshakes_failed;
     struct fg_counter handshakes_resumed;
-    struct fg_counter timeouts;        /* idle, header, body, write */
-    struct fg_counter protocol_errors; /* answered 400 or GOAWAY */
+    struct fg_counter handshakes_waiting; /* gauge; for their turn */
+    struct fg_counter handshakes_shed;    /* closed since too many waited */
+    struct fg_counter timeouts;           /* idle, header, body, write */
+    struct fg_counter protocol_errors;    /* answered 400 or GOAWAY */
     struct fg_counter h2_connections;
     struct fg_counter requests_h1;
     struct fg_counter requests_h2;
@@ -52,7 +62,9 @@ struct fg_net;
 struct fg_net_options {
     struct fg_loop *loop;
     const struct fg_limits_conf *limits; /* the snapshot current at start; see fg_net_set_limits */
-    unsigned thread_count;               /* limits for all threads are divided by it */
+    uint64_t handshake_turn_ns;          /* as tls.handshake_turn; 0: no bound */
+    size_t handshakes_waiting_max;
+    unsigned thread_count; /* limits for all threads are divided by it */
     const struct fg_request_handler *handler;
     void *handler_ctx;
     /* Policy hook: may new connections be accepted now (overload)? NULL: always. */

@@ -47,8 +47,13 @@ struct fg_net *fg_net_create(const struct fg_net_options *options)
     net->bio_method = fg_tls_bio_method_create();
     if (net->bio_method == NULL)
         goto fini_table;
+    if (fg_handshakes_init(&net->handshakes, net, options->handshake_turn_ns,
+                           options->handshakes_waiting_max) != FG_OK)
+        goto destroy_method;
     fg_net_set_limits(net, options->limits);
     return net;
+destroy_method:
+    fg_tls_bio_method_destroy(net->bio_method);
 fini_table:
     fg_ip_table_fini(&net->ip_table);
 fini_env:
@@ -71,6 +76,7 @@ void fg_net_destroy(struct fg_net *net)
         free(FG_CONTAINER_OF(link, struct fg_listening, link));
     if (net->drain_event != NULL)
         event_free(net->drain_event);
+    fg_handshakes_fini(&net->handshakes);
     fg_tls_bio_method_destroy(net->bio_method);
     fg_ip_table_fini(&net->ip_table);
     fg_codec_env_fini(&net->env);
@@ -122,12 +128,13 @@ static void check_drained(struct fg_net *net)
         net->on_drained(net->drained_ctx);
 }
 
-void fg_net_forget_connection(struct fg_net *net, struct fg_ip_key key)
+void fg_net_forget_connection(struct fg_net *net, const struct fg_ip_key *key)
 {
     assert(net->connection_count > 0);
     net->connection_count--;
     fg_counter_set(&net->stats.open, net->connection_count);
-    fg_ip_table_remove(&net->ip_table, key);
+    if (key != NULL)
+        fg_ip_table_remove(&net->ip_table, *key);
     check_drained(net);
 }
 

@@ -2,13 +2,17 @@
  * net_internal.h: the net object of one loop, its listeners and its connections.
  *    net.c         create, listen, drain, limits
  *    acceptor.c    from a listening socket to a connection
+ *    preamble.c    the PROXY header and the TLS hello, before the bytes are the codec's
+ *    handshakes.c  how many TLS handshakes a turn
  *    connection.c  bytes in, bytes out, the end of a connection
  * Thread   the loop's.
  */
 #ifndef FG_NET_NET_INTERNAL_H
 #define FG_NET_NET_INTERNAL_H
 
+#include "base/cidr.h"
 #include "http/codec.h"
+#include "net/handshakes.h"
 #include "net/ip_table.h"
 #include "net/listener.h"
 #include "net/tls.h"
@@ -17,6 +21,7 @@
 #include <event2/event_struct.h>
 #include <netinet/in.h>
 
+#define FG_CLIENT_USER_BYTES_MAX 128
 #define FG_NET_IN_BYTES ((size_t)65536)    /* most that one read takes */
 #define FG_NET_PLAIN_BYTES ((size_t)16384) /* one TLS record */
 #define FG_NET_OUT_BYTES ((size_t)131072)  /* most that one write gives */
@@ -27,7 +32,7 @@ struct fg_listening {
     struct fg_net *net;
     int fd; /* borrowed */
     const struct fg_listener_conf *conf;
-    const struct fg_tls_context *tls; /* NULL: plain */
+    struct fg_tls_context *tls; /* NULL: plain */
     const struct fg_request_handler *handler;
     void *handler_ctx;
     struct event accept_event;
@@ -45,6 +50,7 @@ struct fg_net {
     size_t connections_max; /* this loop's share */
     uint32_t per_ip_max;    /* this loop's share */
     struct fg_ip_table ip_table;
+    struct fg_handshakes handshakes;
     BIO_METHOD *bio_method;
     int reserve_fd; /* given up to be able to accept and close when descriptors run out */
 
@@ -62,6 +68,7 @@ struct fg_net {
 };
 
 enum fg_connection_state {
+    FG_CONNECTION_PREAMBLE,  /* a load balancer says whose connection it is */
     FG_CONNECTION_HANDSHAKE, /* TLS is being set up */
     FG_CONNECTION_SNIFFING,  /* in the clear: h1 or the preface of h2? */
     FG_CONNECTION_OPEN,      /* a codec has it */
@@ -76,11 +83,14 @@ struct fg_connection {
     /* identity */
     struct fg_net *net;
     int fd;
+    const struct fg_listening *listening;
     struct fg_ip_key ip_key;
-    char addr_text[INET6_ADDRSTRLEN];
+    char addr_text[FG_IP_TEXT_MAX];
+    char *client_user; /* of its certificate; on the heap, NULL without one */
 
     /* links */
-    struct fg_list link; /* in net->connections */
+    struct fg_list link;           /* in net->connections */
+    struct fg_list handshake_link; /* in net->handshakes */
     struct fg_deferred work;
     struct event read_event;
     struct event write_event;
@@ -90,6 +100,9 @@ struct fg_connection {
 
     /* state */
     enum fg_connection_state state;
+    bool is_counted;     /* in the table of addresses */
+    bool has_said_hello; /* TLS has the client's first message */
+    bool waits_for_handshake;
     bool is_reading;       /* read_event is added */
     bool is_blocked;       /* the socket is full; write_event is added */
     bool is_flushing;      /* TLS output goes to net->out */
@@ -105,7 +118,7 @@ struct fg_connection {
     struct fg_tls tls;      /* ssl NULL: plain */
 
     /* buffers, empty while the connection rests */
-    struct fg_byte_queue held; /* plaintext the codec could not take yet */
+    struct fg_byte_queue held; /* what nobody could take yet: plaintext, or a hello in parts */
     struct fg_byte_queue out;  /* what the socket did not take */
 };
 
@@ -114,16 +127,40 @@ static inline struct fg_connection *fg_connection_of(struct fg_transport *transp
     return FG_CONTAINER_OF(transport, struct fg_connection, transport);
 }
 
+/* Where a connection comes from, as far as the acceptor can tell. */
+struct fg_origin {
+    struct fg_ip ip;
+    struct fg_ip_key key;
+    bool is_counted; /* key is in the table of addresses */
+    bool has_header; /* a PROXY header comes first */
+};
+
 /* Takes over `fd`, which is counted and within limits; on failure closes it and counts it back. */
-void fg_connection_start(struct fg_listening *listening, int fd, const struct sockaddr *address,
-                         struct fg_ip_key key);
+void fg_connection_start(struct fg_listening *listening, int fd, const struct fg_origin *origin);
+/* Its address, for whoever asks. */
+void fg_connection_set_address(struct fg_connection *connection, const struct fg_ip *ip);
+/* Whatever `data` is to the connection in its state. */
+void fg_connection_take_bytes(struct fg_connection *connection, const char *data, size_t len);
+/* On with the handshake, and whatever follows it in `data`. */
+void fg_connection_take_ciphertext(struct fg_connection *connection, const char *data, size_t len);
+void fg_connection_set_reading(struct fg_connection *connection, bool is_wanted);
+void fg_connection_set_state(struct fg_connection *connection, enum fg_connection_state next);
+/* The state after the preamble, with its timeout. */
+void fg_connection_begin(struct fg_connection *connection);
+
+/* preamble.c: both are given what was read, in net->in. */
+void fg_preamble_take_header(struct fg_connection *connection, size_t len);
+void fg_preamble_take_hello(struct fg_connection *connection, size_t len);
+/* It waited for its turn. */
+void fg_connection_continue_handshake(struct fg_connection *connection);
+
 /* Tell its codec to come to an end. */
 void fg_connection_drain(struct fg_connection *connection);
 /* End it now. From event callbacks and end-of-turn work, never from inside a handler's call. */
 void fg_connection_cut(struct fg_connection *connection, enum fg_gone_reason reason);
 
-/* The last step of a connection's end: counts it out. */
-void fg_net_forget_connection(struct fg_net *net, struct fg_ip_key key);
+/* The last step of a connection's end: counts it out; `key` NULL: it is in no table. */
+void fg_net_forget_connection(struct fg_net *net, const struct fg_ip_key *key);
 
 void fg_listening_start(struct fg_listening *listening);
 void fg_listening_stop(struct fg_listening *listening);

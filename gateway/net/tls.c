@@ -9,6 +9,8 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
 #include <string.h>
 
 static int bio_read(BIO *bio, char *to, size_t room, size_t *got)
@@ -62,24 +64,27 @@ void fg_tls_bio_method_destroy(BIO_METHOD *method)
         BIO_meth_free(method);
 }
 
-enum fg_status fg_tls_open(struct fg_tls *tls, const struct fg_tls_context *context,
-                           BIO_METHOD *method, fg_tls_output_fn output, void *output_ctx)
+enum fg_status fg_tls_open(struct fg_tls *tls, struct fg_tls_context *context, BIO_METHOD *method,
+                           fg_tls_output_fn output, void *output_ctx)
 {
     *tls = (struct fg_tls){.output = output, .output_ctx = output_ctx};
+    SSL_CTX *ctx = fg_tls_slot_take(&context->slot);
     BIO *bio = BIO_new(method);
     if (bio == NULL)
         goto fail;
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
-    tls->ssl = SSL_new(context->ctx);
+    tls->ssl = SSL_new(ctx);
     if (tls->ssl == NULL)
         goto free_bio;
+    SSL_CTX_free(ctx);               /* the connection has a reference of its own */
     SSL_set_bio(tls->ssl, bio, bio); /* owns it from here */
     SSL_set_accept_state(tls->ssl);
     return FG_OK;
 free_bio:
     BIO_free(bio);
 fail:
+    SSL_CTX_free(ctx);
     ERR_clear_error();
     return FG_ERR_NO_MEMORY;
 }
@@ -147,4 +152,77 @@ bool fg_tls_is_h2(const struct fg_tls *tls)
 const char *fg_tls_version(const struct fg_tls *tls)
 {
     return SSL_get_version(tls->ssl);
+}
+
+/* Printable, without blanks: it goes into logs and to backends. */
+static bool copy_user(const unsigned char *data, int len, char *user, size_t room)
+{
+    if (len <= 0 || (size_t)len >= room)
+        return false;
+    for (int i = 0; i < len; i++) {
+        if (data[i] <= 0x20 || data[i] >= 0x7f)
+            return false;
+    }
+    memcpy(user, data, (size_t)len);
+    user[len] = '\0';
+    return true;
+}
+
+static bool user_of_alternative(const X509 *certificate, int type, char *user, size_t room)
+{
+    GENERAL_NAMES *all = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    bool is_found = false;
+    for (int i = 0; i < sk_GENERAL_NAME_num(all) && !is_found; i++) {
+        const GENERAL_NAME *one = sk_GENERAL_NAME_value(all, i);
+        if (one->type == type)
+            is_found = copy_user(ASN1_STRING_get0_data(one->d.ia5), ASN1_STRING_length(one->d.ia5),
+                                 user, room);
+    }
+    GENERAL_NAMES_free(all);
+    return is_found;
+}
+
+static bool user_of_name(const X509 *certificate, char *user, size_t room)
+{
+    const X509_NAME *subject = X509_get_subject_name(certificate);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    if (at < 0)
+        return false;
+    const ASN1_STRING *name = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+    return copy_user(ASN1_STRING_get0_data(name), ASN1_STRING_length(name), user, room);
+}
+
+static bool user_of_fingerprint(const X509 *certificate, char *user, size_t room)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned len;
+    if (X509_digest(certificate, EVP_sha256(), digest, &len) != 1 || room < 2 * (size_t)len + 1)
+        return false;
+    for (unsigned i = 0; i < len; i++)
+        snprintf(user + 2 * i, 3, "%02x", digest[i]);
+    return true;
+}
+
+bool fg_tls_client_user(const struct fg_tls *tls, enum fg_client_user kind, char *user, size_t room)
+{
+    const X509 *certificate = SSL_get0_peer_certificate(tls->ssl);
+    bool is_found = false;
+    if (certificate == NULL || SSL_get_verify_result(tls->ssl) != X509_V_OK)
+        return false;
+    switch (kind) {
+    case FG_CLIENT_USER_CN:
+        is_found = user_of_name(certificate, user, room);
+        break;
+    case FG_CLIENT_USER_SAN_DNS:
+        is_found = user_of_alternative(certificate, GEN_DNS, user, room);
+        break;
+    case FG_CLIENT_USER_SAN_URI:
+        is_found = user_of_alternative(certificate, GEN_URI, user, room);
+        break;
+    case FG_CLIENT_USER_FINGERPRINT:
+        is_found = user_of_fingerprint(certificate, user, room);
+        break;
+    }
+    ERR_clear_error();
+    return is_found;
 }

@@ -35,7 +35,7 @@ BIO_METHOD *fg_tls_bio_method_create(void);
 void fg_tls_bio_method_destroy(BIO_METHOD *method);
 
 /* FG_ERR_NO_MEMORY. */
-FG_MUST_USE enum fg_status fg_tls_open(struct fg_tls *tls, const struct fg_tls_context *context,
+FG_MUST_USE enum fg_status fg_tls_open(struct fg_tls *tls, struct fg_tls_context *context,
                                        BIO_METHOD *method, fg_tls_output_fn output,
                                        void *output_ctx);
 void fg_tls_close(struct fg_tls *tls);
@@ -57,5 +57,10 @@ void fg_tls_shutdown(struct fg_tls *tls);
 
 bool fg_tls_is_h2(const struct fg_tls *tls);
 const char *fg_tls_version(const struct fg_tls *tls);
+
+/* The user that the client's verified certificate names, with a NUL; false: it sent none, or has
+ * no such name. After the handshake. */
+bool fg_tls_client_user(const struct fg_tls *tls, enum fg_client_user kind, char *user,
+                        size_t room);
 
 #endif

@@ -1,25 +1,65 @@
 /*
- * tls_context.c: the OpenSSL server context of one listener.
- * Job      certificate and key, versions and ciphers, ALPN, tickets.
- * Thread   made by the supervisor's start-up; then shared read-only by all loops, as OpenSSL
- * allows. Ticket keys are in the context, so that a client may resume on any thread. Never
- * compression, renegotiation, or a protocol older than TLS 1.2.
+ * tls_context.c: the OpenSSL server contexts of one listener.
+ * Job      versions and ciphers, ALPN, tickets, client certificates; which certificates for whom.
+ * Thread   made and reloaded by the main thread; used by all loops, read-only, as OpenSSL allows.
+ * Never    compression, renegotiation, early data, or a protocol older than TLS 1.2.
+ *
+ *    slot --> SSL_CTX of the default certificates --ex_data--> set: names, other contexts by name
+ *
+ * A connection is made from the default one, which therefore lives as long as it, and the set with
+ * it. The callback for the host name moves the connection to the context of its certificates.
  */
 #include "net/tls_context.h"
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/tls_files.h"
+#include "net/ticket_keys_shared.h"
+#include "net/tls_names.h"
+
+#include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char reason_unknown[] = "unknown reason";
+#define NAMES_MAX 256u /* of one certificate */
+
+struct group {
+    uint64_t having; /* as in fg_tls_names */
+    SSL_CTX *ctx;
+};
+
+/* Belongs to the default context and is freed with it. */
+struct certificate_set {
+    struct fg_tls_names names;
+    uint64_t default_having;
+    struct group *groups; /* but for the default one */
+    size_t group_count;
+    bool is_strict;
+};
+
+/* While a listener's files are being read. */
+struct builder {
+    const struct fg_listener_conf *conf;
+    struct fg_ticket_keys *tickets;
+    struct fg_error *error;
+    struct fg_tls_pair pairs[FG_TLS_CERTIFICATES_MAX];
+    unsigned pair_count;
+    STACK_OF(X509) * authorities;
+    unsigned char session_context[32];
+};
 
 static const char *last_reason(void)
 {
     unsigned long code = ERR_peek_last_error();
     const char *reason = code == 0 ? NULL : ERR_reason_error_string(code);
-    return reason == NULL ? reason_unknown : reason;
+    return reason == NULL ? "unknown reason" : reason;
 }
+
+/* ---- callbacks: on loop threads ---- */
 
 /* Our preference, not the client's order (RFC 7301 section 3.2). */
 static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
@@ -36,59 +76,356 @@ static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
     return SSL_TLSEXT_ERR_OK;
 }
 
-static enum fg_status load_files(SSL_CTX *ctx, const struct fg_listener_conf *conf,
-                                 struct fg_error *error)
+static int select_certificates(SSL *ssl, int *alert, void *arg)
 {
-    ERR_clear_error();
-    if (SSL_CTX_use_certificate_chain_file(ctx, conf->certificate) != 1)
-        return fg_error_set(error, "listener %s: cannot use certificate %s: %s", conf->name,
-                            conf->certificate, last_reason());
-    if (SSL_CTX_use_PrivateKey_file(ctx, conf->private_key, SSL_FILETYPE_PEM) != 1)
-        return fg_error_set(error, "listener %s: cannot use private key %s: %s", conf->name,
-                            conf->private_key, last_reason());
-    if (SSL_CTX_check_private_key(ctx) != 1)
-        return fg_error_set(error, "listener %s: private key %s does not belong to certificate %s",
-                            conf->name, conf->private_key, conf->certificate);
-    return FG_OK;
+    const struct certificate_set *set = arg;
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    if (name == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    uint64_t having = fg_tls_names_find(&set->names, fg_span_from_string(name));
+    if (having == 0 && set->is_strict) {
+        *alert = SSL_AD_UNRECOGNIZED_NAME;
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
+    if (having == 0)
+        return SSL_TLSEXT_ERR_NOACK;
+    for (size_t i = 0; i < set->group_count; i++) {
+        if (set->groups[i].having == having)
+            SSL_set_SSL_CTX(ssl, set->groups[i].ctx);
+    }
+    return SSL_TLSEXT_ERR_OK;
 }
+
+static bool set_ticket_mac(EVP_MAC_CTX *mac, struct fg_ticket_key *key)
+{
+    char digest[] = "SHA256";
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->mac, sizeof(key->mac)),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_end()};
+    return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+/* As SSL_CTX_set_tlsext_ticket_key_evp_cb demands: 0 no ticket, 1 use it, 2 use and renew it. */
+static int use_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                          EVP_MAC_CTX *mac, int is_making)
+{
+    struct fg_ticket_keys *keys = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    struct fg_ticket_key key;
+    uint64_t now_s = fg_clock_wall_ns() / FG_S;
+    const EVP_CIPHER *aes = EVP_aes_256_cbc();
+    int result = 0;
+    if (is_making != 0) {
+        if (fg_ticket_keys_current(keys, now_s, &key) && RAND_bytes(iv, EVP_MAX_IV_LENGTH) == 1 &&
+            EVP_EncryptInit_ex(cipher, aes, NULL, key.cipher, iv) == 1 &&
+            set_ticket_mac(mac, &key)) {
+            memcpy(name, key.name, sizeof(key.name));
+            result = 1;
+        }
+    } else {
+        enum fg_ticket_key_age age = fg_ticket_keys_find(keys, now_s, name, &key);
+        if (age != FG_TICKET_KEY_UNKNOWN && set_ticket_mac(mac, &key) &&
+            EVP_DecryptInit_ex(cipher, aes, NULL, key.cipher, iv) == 1)
+            result = age == FG_TICKET_KEY_OLD ? 2 : 1;
+    }
+    OPENSSL_cleanse(&key, sizeof(key));
+    return result;
+}
+
+/* ---- one context ---- */
 
 static bool set_policy(SSL_CTX *ctx, const struct fg_listener_conf *conf)
 {
-    static const unsigned char session_context[] = "floodgate";
     bool is_1_3_only = conf->tls_min != NULL && strcmp(conf->tls_min, "1.3") == 0;
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
                                  SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_SINGLE_ECDH_USE);
+    /* The chain is the file's: looking one up anew would cost every handshake a path search. */
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets only: nothing to share */
     SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
-    return SSL_CTX_set_min_proto_version(ctx, is_1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
+    return SSL_CTX_set_max_early_data(ctx, 0) == 1 &&
+           SSL_CTX_set_min_proto_version(ctx, is_1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
            SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
                                          "TLS_CHACHA20_POLY1305_SHA256") == 1 &&
-           SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") == 1 &&
-           SSL_CTX_set_session_id_context(ctx, session_context, sizeof(session_context) - 1) == 1;
+           SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") == 1;
+}
+
+static bool set_tickets(SSL_CTX *ctx, const struct builder *builder, uint64_t lifetime_s)
+{
+    if (builder->tickets == NULL) {
+        SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+        return SSL_CTX_set_num_tickets(ctx, 0) == 1;
+    }
+    SSL_CTX_set_app_data(ctx, builder->tickets);
+    SSL_CTX_set_timeout(ctx, (long)lifetime_s);
+    return SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
+           SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, use_ticket_key) == 1;
+}
+
+static bool set_client_auth(SSL_CTX *ctx, const struct builder *builder)
+{
+    if (builder->authorities == NULL)
+        return true;
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    for (int i = 0; i < sk_X509_num(builder->authorities); i++) {
+        X509 *authority = sk_X509_value(builder->authorities, i);
+        if (X509_STORE_add_cert(store, authority) != 1 ||
+            SSL_CTX_add_client_CA(ctx, authority) != 1)
+            return false;
+    }
+    bool is_needed = builder->conf->client_auth == FG_CLIENT_AUTH_REQUIRED;
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (is_needed ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                       NULL);
+    return true;
+}
+
+static SSL_CTX *make_context(const struct builder *builder, uint64_t having,
+                             uint64_t ticket_lifetime_s)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    if (ctx == NULL || !set_policy(ctx, builder->conf) ||
+        !set_tickets(ctx, builder, ticket_lifetime_s) || !set_client_auth(ctx, builder) ||
+        SSL_CTX_set_session_id_context(ctx, builder->session_context,
+                                       sizeof(builder->session_context)) != 1)
+        goto fail;
+    for (unsigned i = 0; i < builder->pair_count; i++) {
+        const struct fg_tls_pair *pair = &builder->pairs[i];
+        if ((having & UINT64_C(1) << i) != 0 &&
+            SSL_CTX_use_cert_and_key(ctx, pair->leaf, pair->key, pair->chain, 1) != 1)
+            goto fail;
+    }
+    return ctx;
+fail:
+    fg_error_set(builder->error, "listener %s: cannot set TLS up: %s", builder->conf->name,
+                 last_reason());
+    SSL_CTX_free(ctx);
+    return NULL;
+}
+
+/* ---- all of a listener ---- */
+
+static void destroy_set(struct certificate_set *set)
+{
+    for (size_t i = 0; i < set->group_count; i++)
+        SSL_CTX_free(set->groups[i].ctx);
+    fg_tls_names_fini(&set->names);
+    free(set->groups);
+    free(set);
+}
+
+static void on_context_free(void *parent, void *data, CRYPTO_EX_DATA *ex, int index, long number,
+                            void *pointer)
+{
+    (void)parent;
+    (void)ex;
+    (void)index;
+    (void)number;
+    (void)pointer;
+    if (data != NULL)
+        destroy_set(data);
+}
+
+/* Where a context keeps its set; asked for first before any thread runs. */
+static int set_index(void)
+{
+    static int index = -1;
+    if (index == -1)
+        index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, on_context_free);
+    return index;
+}
+
+static unsigned key_type_of(const EVP_PKEY *key)
+{
+    switch (EVP_PKEY_get_base_id(key)) {
+    case EVP_PKEY_RSA:
+        return 0;
+    case EVP_PKEY_RSA_PSS:
+        return 1;
+    case EVP_PKEY_EC:
+        return 2;
+    case EVP_PKEY_ED25519:
+        return 3;
+    default:
+        return 4;
+    }
+}
+
+static bool load_pair(struct builder *builder, const char *certificate, const char *private_key)
+{
+    char why[192];
+    const char *name = builder->conf->name;
+    struct fg_tls_pair *pair = &builder->pairs[builder->pair_count];
+    switch (fg_tls_pair_load(pair, certificate, private_key, why, sizeof(why))) {
+    case FG_TLS_PAIR_CERTIFICATE:
+        fg_error_set(builder->error, "listener %s: cannot use certificate %s: %s", name,
+                     certificate, why);
+        return false;
+    case FG_TLS_PAIR_KEY:
+        fg_error_set(builder->error, "listener %s: cannot use private key %s: %s", name,
+                     private_key, why);
+        return false;
+    case FG_TLS_PAIR_FINE:
+        break;
+    }
+    builder->pair_count++;
+    if (fg_tls_pair_is_expired(pair))
+        fg_log(FG_LOG_WARN, "certificate_expired", "listener=%s file=\"%s\"", name, certificate);
+    return true;
+}
+
+static bool load_files(struct builder *builder)
+{
+    const struct fg_listener_conf *conf = builder->conf;
+    char why[192];
+    if (!load_pair(builder, conf->certificate, conf->private_key))
+        return false;
+    for (size_t i = 0; i < conf->certificate_count && i + 1 < FG_TLS_CERTIFICATES_MAX; i++) {
+        if (!load_pair(builder, conf->certificates[i].certificate,
+                       conf->certificates[i].private_key))
+            return false;
+    }
+    if (conf->client_auth == FG_CLIENT_AUTH_NONE)
+        return true;
+    builder->authorities = fg_tls_authorities_load(conf->client_ca, why, sizeof(why));
+    if (builder->authorities == NULL)
+        fg_error_set(builder->error, "listener %s: cannot use client CA %s: %s", conf->name,
+                     conf->client_ca, why);
+    return builder->authorities != NULL;
+}
+
+/*
+ * A ticket is good only where it would have been given: at this listener, under these rules for
+ * clients. Otherwise one from a listener that asks for no certificate would open one that does.
+ */
+static bool make_session_context(struct builder *builder)
+{
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+    const struct fg_listener_conf *conf = builder->conf;
+    const unsigned char rules[] = {(unsigned char)conf->client_auth,
+                                   (unsigned char)conf->client_user};
+    bool is_fine = digest != NULL && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
+                   EVP_DigestUpdate(digest, conf->name, strlen(conf->name) + 1) == 1 &&
+                   EVP_DigestUpdate(digest, rules, sizeof(rules)) == 1;
+    for (int i = 0; is_fine && i < sk_X509_num(builder->authorities); i++) {
+        unsigned char fingerprint[EVP_MAX_MD_SIZE];
+        unsigned len;
+        is_fine = X509_digest(sk_X509_value(builder->authorities, i), EVP_sha256(), fingerprint,
+                              &len) == 1 &&
+                  EVP_DigestUpdate(digest, fingerprint, len) == 1;
+    }
+    unsigned len;
+    is_fine = is_fine && EVP_DigestFinal_ex(digest, builder->session_context, &len) == 1;
+    EVP_MD_CTX_free(digest);
+    return is_fine;
+}
+
+static bool collect_names(struct certificate_set *set, const struct builder *builder)
+{
+    set->default_having = 1;
+    for (unsigned i = 0; i < builder->pair_count; i++) {
+        char *names[NAMES_MAX];
+        size_t count = fg_tls_pair_names(&builder->pairs[i], names, NAMES_MAX);
+        unsigned type = key_type_of(builder->pairs[i].key);
+        bool is_fine = true;
+        for (size_t n = 0; n < count; n++) {
+            is_fine = is_fine && fg_tls_names_add(&set->names, i, type, names[n]) == FG_OK;
+            OPENSSL_free(names[n]);
+        }
+        if (!is_fine)
+            return false;
+    }
+    fg_tls_names_complete(&set->names);
+    /* The other key types of the first certificate's name go with it by default, too. */
+    for (size_t n = 0; n < set->names.count; n++) {
+        if ((set->names.names[n].having & 1) != 0) {
+            set->default_having = set->names.names[n].having;
+            break;
+        }
+    }
+    return true;
+}
+
+static bool has_group(const struct certificate_set *set, uint64_t having)
+{
+    for (size_t i = 0; i < set->group_count; i++) {
+        if (set->groups[i].having == having)
+            return true;
+    }
+    return having == set->default_having;
+}
+
+static bool make_groups(struct certificate_set *set, const struct builder *builder,
+                        uint64_t ticket_lifetime_s)
+{
+    set->groups = calloc(set->names.count + 1, sizeof(*set->groups));
+    if (set->groups == NULL)
+        return false;
+    for (size_t n = 0; n < set->names.count; n++) {
+        uint64_t having = set->names.names[n].having;
+        if (has_group(set, having))
+            continue;
+        SSL_CTX *ctx = make_context(builder, having, ticket_lifetime_s);
+        if (ctx == NULL)
+            return false;
+        set->groups[set->group_count++] = (struct group){having, ctx};
+    }
+    return true;
+}
+
+static SSL_CTX *build(struct builder *builder, uint64_t ticket_lifetime_s)
+{
+    struct certificate_set *set = calloc(1, sizeof(*set));
+    SSL_CTX *ctx = NULL;
+    fg_error_set(builder->error, "listener %s: out of memory", builder->conf->name);
+    if (set == NULL || !load_files(builder) || !make_session_context(builder) ||
+        !collect_names(set, builder) || !make_groups(set, builder, ticket_lifetime_s))
+        goto fail;
+    set->is_strict = builder->conf->sni_strict;
+    ctx = make_context(builder, set->default_having, ticket_lifetime_s);
+    if (ctx == NULL || SSL_CTX_set_ex_data(ctx, set_index(), set) != 1)
+        goto fail;
+    SSL_CTX_set_tlsext_servername_callback(ctx, select_certificates);
+    SSL_CTX_set_tlsext_servername_arg(ctx, set);
+    return ctx;
+fail:
+    SSL_CTX_free(ctx);
+    if (set != NULL)
+        destroy_set(set);
+    return NULL;
+}
+
+enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_listener_conf *conf,
+                                   struct fg_error *error)
+{
+    struct builder builder = {.conf = conf, .tickets = tls->tickets, .error = error};
+    SSL_CTX *ctx = build(&builder, tls->ticket_lifetime_s);
+    for (unsigned i = 0; i < builder.pair_count; i++)
+        fg_tls_pair_fini(&builder.pairs[i]);
+    sk_X509_pop_free(builder.authorities, X509_free);
+    ERR_clear_error();
+    if (ctx == NULL)
+        return FG_ERR_CONFIG;
+    fg_tls_slot_put(&tls->slot, ctx);
+    return FG_OK;
 }
 
 struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf,
-                                             struct fg_error *error)
+                                             struct fg_ticket_keys *tickets,
+                                             uint64_t ticket_lifetime_s, struct fg_error *error)
 {
     struct fg_tls_context *tls = calloc(1, sizeof(*tls));
-    if (tls == NULL) {
+    if (tls == NULL || !fg_tls_slot_init(&tls->slot)) {
+        free(tls);
         fg_error_set(error, "listener %s: out of memory", conf->name);
         return NULL;
     }
-    tls->ctx = SSL_CTX_new(TLS_server_method());
-    if (tls->ctx == NULL || !set_policy(tls->ctx, conf)) {
-        fg_error_set(error, "listener %s: cannot set TLS up: %s", conf->name, last_reason());
-        goto destroy;
-    }
-    if (load_files(tls->ctx, conf, error) != FG_OK)
-        goto destroy;
-    return tls;
-destroy:
-    ERR_clear_error();
+    tls->tickets = tickets;
+    tls->ticket_lifetime_s = ticket_lifetime_s;
+    if (fg_tls_context_load(tls, conf, error) == FG_OK)
+        return tls;
     fg_tls_context_destroy(tls);
     return NULL;
 }
@@ -97,6 +434,6 @@ void fg_tls_context_destroy(struct fg_tls_context *tls)
 {
     if (tls == NULL)
         return;
-    SSL_CTX_free(tls->ctx);
+    fg_tls_slot_fini(&tls->slot);
     free(tls);
 }

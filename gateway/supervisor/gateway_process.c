@@ -17,8 +17,10 @@
 #include "pipeline/pipeline.h"
 #include "proxy/proxy.h"
 #include "static/static_files.h"
+#include "supervisor/credentials.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -46,7 +48,7 @@ struct gateway {
     struct fg_helper_pool *helper;
     struct fg_pipeline *pipeline;
     struct fg_admin *admin;
-    struct fg_tls_context **tls; /* by listener; NULL for plain ones */
+    struct fg_credentials *credentials;
     unsigned thread_count;
     struct loop_thread *threads;
     pthread_barrier_t phase;
@@ -102,20 +104,6 @@ static bool create_pipeline(struct gateway *gateway, struct fg_error *error)
     return gateway->pipeline != NULL;
 }
 
-static bool create_tls(struct gateway *gateway, struct fg_error *error)
-{
-    const struct fg_config *config = gateway->options->config;
-    gateway->tls = calloc(config->listener_count + 1, sizeof(struct fg_tls_context *));
-    for (size_t i = 0; gateway->tls != NULL && i < config->listener_count; i++) {
-        if (config->listeners[i].kind != FG_LISTENER_TLS)
-            continue;
-        gateway->tls[i] = fg_tls_context_create(&config->listeners[i], error);
-        if (gateway->tls[i] == NULL)
-            return false;
-    }
-    return gateway->tls != NULL;
-}
-
 /* ---- a loop thread ---- */
 
 static bool may_accept(void *ctx)
@@ -140,20 +128,24 @@ static bool open_loop(struct loop_thread *self)
     self->pipeline_thread = fg_pipeline_thread_open(gateway->pipeline, self->loop, &self->error);
     if (self->pipeline_thread == NULL)
         return false;
-    self->net = fg_net_create(&(struct fg_net_options){.loop = self->loop,
-                                                       .limits = &config->limits,
-                                                       .thread_count = gateway->thread_count,
-                                                       .handler = &fg_pipeline_handler,
-                                                       .handler_ctx = self->pipeline_thread,
-                                                       .may_accept = may_accept,
-                                                       .may_keep_alive = may_keep_alive,
-                                                       .hook_ctx = gateway->pipeline});
+    self->net = fg_net_create(
+        &(struct fg_net_options){.loop = self->loop,
+                                 .limits = &config->limits,
+                                 .handshake_turn_ns = config->tls.handshake_turn_ns,
+                                 .handshakes_waiting_max = config->tls.handshakes_waiting_max,
+                                 .thread_count = gateway->thread_count,
+                                 .handler = &fg_pipeline_handler,
+                                 .handler_ctx = self->pipeline_thread,
+                                 .may_accept = may_accept,
+                                 .may_keep_alive = may_keep_alive,
+                                 .hook_ctx = gateway->pipeline});
     if (self->net == NULL)
         return false;
     const struct fg_sockets *sockets = gateway->options->sockets;
     for (size_t i = 0; i < config->listener_count; i++) {
         int fd = sockets->listeners[i * gateway->thread_count + self->index];
-        if (fg_net_listen(self->net, fd, &config->listeners[i], gateway->tls[i]) != FG_OK)
+        if (fg_net_listen(self->net, fd, &config->listeners[i],
+                          fg_credentials_tls(gateway->credentials, i)) != FG_OK)
             return false;
     }
     return true;
@@ -255,14 +247,21 @@ static struct fg_admin *start_admin(struct gateway *gateway, struct fg_error *er
     return admin;
 }
 
-static void wait_for_stop(void)
+/* The main thread has nothing else to do: it looks after the files meanwhile. */
+static void wait_for_stop(struct gateway *gateway)
 {
+    uint64_t period_ns = gateway->options->config->tls.check_files_ns;
+    const struct timespec period = {.tv_sec = (time_t)(period_ns / FG_S),
+                                    .tv_nsec = (long)(period_ns % FG_S)};
     sigset_t stop;
-    int signal_number = 0;
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
-    sigwait(&stop, &signal_number);
+    int signal_number;
+    while ((signal_number = sigtimedwait(&stop, NULL, period_ns > 0 ? &period : NULL)) == -1) {
+        if (errno == EAGAIN)
+            fg_credentials_check(gateway->credentials);
+    }
     fg_log(FG_LOG_INFO, "drain_started", "signal=%d", signal_number);
 }
 
@@ -283,9 +282,7 @@ static void take_down(struct gateway *gateway)
         pthread_barrier_destroy(&gateway->phase);
     }
     fg_pipeline_destroy(gateway->pipeline);
-    for (size_t i = 0; gateway->tls != NULL && i < gateway->options->config->listener_count; i++)
-        fg_tls_context_destroy(gateway->tls[i]);
-    free(gateway->tls);
+    fg_credentials_destroy(gateway->credentials);
     free(gateway->threads);
 }
 
@@ -293,7 +290,7 @@ static void serve(struct gateway *gateway)
 {
     const struct fg_config *config = gateway->options->config;
     tell_ready(gateway->options->ready_fd);
-    wait_for_stop();
+    wait_for_stop(gateway);
     fg_admin_set_draining(gateway->admin);
     gateway->drain_deadline_ns = fg_clock_monotonic_ns() + config->limits.drain_timeout_ns;
     for (unsigned i = 0; i < gateway->thread_count; i++)
@@ -320,8 +317,10 @@ int fg_gateway_process_run(const struct fg_gateway_options *options)
     fg_error_set(&error, "not enough memory to start");
     gateway.helper =
         fg_helper_pool_create(config->limits.helper_threads, config->limits.helper_jobs_max);
-    gateway.is_up = gateway.helper != NULL && create_tls(&gateway, &error) &&
-                    create_pipeline(&gateway, &error) && start_loops(&gateway, &error);
+    if (gateway.helper != NULL)
+        gateway.credentials = fg_credentials_create(config, options->ticket_seed, &error);
+    gateway.is_up = gateway.credentials != NULL && create_pipeline(&gateway, &error) &&
+                    start_loops(&gateway, &error);
     if (gateway.is_up)
         gateway.admin = start_admin(&gateway, &error);
     gateway.is_up = gateway.is_up && gateway.admin != NULL;

@@ -2,7 +2,8 @@
  * gateway_process.h: the process that serves clients: event loops, pipeline, backends, admin
  * server.
  *
- *    main thread      waits for SIGTERM; then drains
+ *    main thread      waits for SIGTERM, then drains; meanwhile reads certificates and keys anew
+ *                     when their files change
  *    loop 0 .. N-1    clients, upstreams, Redis, worker channels; share nothing but what is _shared
  *    admin loop       the admin listener, and the overload samples
  *    helpers          file reads, compression
@@ -20,6 +21,7 @@ struct fg_gateway_options {
     const struct fg_sockets *sockets;
     struct fg_kv_arena *arena; /* NULL without inference */
     int ready_fd;              /* one byte is written and the fd closed once clients are served */
+    const unsigned char *ticket_seed; /* FG_TICKET_SEED_BYTES, the same over reloads */
 };
 
 /*

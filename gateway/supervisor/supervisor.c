@@ -13,6 +13,7 @@
 #include "orders/fulfil.h"
 #include "orders/redis_embedded.h"
 #include "supervisor/children.h"
+#include "supervisor/credentials.h"
 #include "supervisor/gateway_process.h"
 #include "supervisor/sockets.h"
 
@@ -26,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -44,6 +46,7 @@ struct supervisor {
     struct fg_sockets sockets;
     struct fg_kv_arena *arena;
     int arena_fd;
+    unsigned char ticket_seed[FG_TICKET_SEED_BYTES];
     int signal_fd;
     int ready_fd; /* read end of the gateway's pipe; -1: told, or not started */
     enum phase phase;
@@ -188,6 +191,7 @@ static int run_gateway(struct supervisor *sv, int ready_fd)
         .sockets = &sv->sockets,
         .arena = sv->arena,
         .ready_fd = ready_fd,
+        .ticket_seed = sv->ticket_seed,
     };
     return fg_gateway_process_run(&options);
 }
@@ -597,6 +601,7 @@ int fg_supervisor_run(const char *path)
     fg_log_set_level(log_level_of(sv.config));
     fg_error_set(&error, "not enough memory or file descriptors to start");
     if (!open_signals(&sv) ||
+        getrandom(sv.ticket_seed, sizeof(sv.ticket_seed), 0) != sizeof(sv.ticket_seed) ||
         fg_sockets_open(&sv.sockets, sv.config, thread_count_of(sv.config), &error) != FG_OK ||
         !open_arena(&sv, &error) || !make_children(&sv)) {
         print_start_error(&error);

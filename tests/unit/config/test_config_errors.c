@@ -95,7 +95,7 @@ static const struct error_case keys_cases[] = {
      {"t.yaml:3:1: unknown key in the file: \"listener\"; did you mean \"listeners\"?"}},
     {"unknown section, far",
      LISTENERS ROUTES "zebra: 1\n",
-     {"t.yaml:3:1: unknown key in the file: \"zebra\"; expected one of listeners, limits, "
+     {"t.yaml:3:1: unknown key in the file: \"zebra\"; expected one of listeners, tls, limits, "
       "identity, policies, static, clusters, orders, inference, routes, admin, observability"}},
     {"unknown key, near",
      LISTENERS ROUTES "limits: {idle_timeuot: 5s}\n",
@@ -606,7 +606,7 @@ static const struct error_case several_cases[] = {
       "respond",
       "t.yaml:9:18: address: \"nowhere\" is not an address to listen on; expected IP:PORT such as "
       "0.0.0.0:8443 or [::]:8443",
-      "t.yaml:10:1: unknown key in the file: \"zebra\"; expected one of listeners, limits, "
+      "t.yaml:10:1: unknown key in the file: \"zebra\"; expected one of listeners, tls, limits, "
       "identity, policies, static, clusters, orders, inference, routes, admin, observability"}},
 };
 

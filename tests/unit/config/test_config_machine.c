@@ -9,6 +9,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A certificate for localhost with its key, good for a hundred years, and a key of another. */
+static const char certificate[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBlDCCATugAwIBAgIUKJDbuJrSXmGcSPhl8eQyVWwNd7EwCgYIKoZIzj0EAwIw\n"
+    "FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNjAwMDA1OFoYDzIxMjYxMTAy\n"
+    "MDAwMDU4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO\n"
+    "PQMBBwNCAAR5Hv4UfFNlSz/fFa68fY/bdD12L0HVrf2KsZWTHlFNkPIwx0tXqqod\n"
+    "3oU6TKEu6OUOG6PdMAB/to9ZoEnO1hGqo2kwZzAdBgNVHQ4EFgQURK4h3S3qWZsu\n"
+    "A643wHf0R4hTU0AwHwYDVR0jBBgwFoAURK4h3S3qWZsuA643wHf0R4hTU0AwDwYD\n"
+    "VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID\n"
+    "RwAwRAIgIsaFKs1aEOIxOZcg7R7DB+j06k5xiPv02ANJRxEPsyYCIEzK/yzKl8CD\n"
+    "lcQ01dI+l8FXttRdVT0bb/4fqqEe3//O\n"
+    "-----END CERTIFICATE-----\n";
+static const char private_key[] =
+    "-----BEGIN PRIVATE KEY-----\n"
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgw8ydxLbwMQ6H/Dp7\n"
+    "VeRnqExhcK2ISyBSZx1YTv+eyLChRANCAAR5Hv4UfFNlSz/fFa68fY/bdD12L0HV\n"
+    "rf2KsZWTHlFNkPIwx0tXqqod3oU6TKEu6OUOG6PdMAB/to9ZoEnO1hGq\n"
+    "-----END PRIVATE KEY-----\n";
+static const char other_key[] = "-----BEGIN PRIVATE KEY-----\n"
+                                "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgtVozH6zjgFrDv9Lq\n"
+                                "ljeZ4XXipsn3HZtCQKeP7uCDPT6hRANCAAQFGNtWD8SgcDLQqKDhpfT1EkEJDGKP\n"
+                                "ZI+b5Usb6EMp5PgP60nv534b6g6NGGOrTfZ1Iuh9UdIn76VJKX6bnWV/\n"
+                                "-----END PRIVATE KEY-----\n";
+
 static char base[PATH_MAX]; /* links resolved; base/conf/f.yaml is the file */
 
 static void path_in(char *out, const char *name)
@@ -99,8 +124,8 @@ static void loads_when_all_is_there(void **state)
     struct config_errors errors;
     char expected[PATH_MAX + 64];
     write_file("conf/f.yaml", tls_yaml);
-    write_file("run/a.crt", "x");
-    write_file("run/a.key", "x");
+    write_file("run/a.crt", certificate);
+    write_file("run/a.key", private_key);
     write_file("model.gguf", "x");
     struct fg_config *config = load(&errors);
     assert_int_equal(errors.count, 0);
@@ -114,6 +139,34 @@ static void loads_when_all_is_there(void **state)
     path_in(expected, "conf/sockets");
     assert_string_equal(config->inference.socket_directory, expected);
     fg_config_destroy(config);
+}
+
+static void expect_tls_error(const char *crt, const char *key, const char *place,
+                             const char *message)
+{
+    struct config_errors errors;
+    write_file("run/a.crt", crt);
+    write_file("run/a.key", key);
+    assert_null(load(&errors));
+    assert_int_equal(errors.count, 1);
+    expect_line(&errors, 0, place, message);
+}
+
+static void looks_into_certificates_and_keys(void **state)
+{
+    (void)state;
+    write_file("conf/f.yaml", tls_yaml);
+    write_file("model.gguf", "x");
+    expect_tls_error("x", private_key, "2:46",
+                     "certificate: cannot use @/run/a.crt: it holds no usable PEM certificate: no "
+                     "start line; expected a PEM file with the certificate chain");
+    expect_tls_error(
+        certificate, "x", "2:73",
+        "private_key: cannot use @/run/a.key: it holds no usable PEM key: unsupported; "
+        "expected the PEM file of the key of @/run/a.crt");
+    expect_tls_error(certificate, other_key, "2:73",
+                     "private_key: cannot use @/run/a.key: it does not belong to the certificate; "
+                     "expected the PEM file of the key of @/run/a.crt");
 }
 
 static void names_every_missing_file(void **state)
@@ -186,6 +239,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loads_when_all_is_there),
+        cmocka_unit_test(looks_into_certificates_and_keys),
         cmocka_unit_test(names_every_missing_file),
         cmocka_unit_test(tells_files_from_directories),
         cmocka_unit_test(names_an_unreadable_configuration),

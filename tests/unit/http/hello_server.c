@@ -213,7 +213,7 @@ int main(int argc, char **argv)
     struct fg_tls_context *tls = NULL;
     int fd = fg_listener_bind(&conf, true, &error);
     if (fd != -1 && argc == 4)
-        tls = fg_tls_context_create(&conf, &error);
+        tls = fg_tls_context_create(&conf, NULL, 3600, &error);
     if (fd == -1 || (argc == 4 && tls == NULL)) {
         fprintf(stderr, "hello_server: %s\n", error.message);
         return 1;

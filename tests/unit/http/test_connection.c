@@ -6,6 +6,7 @@
 #include "fake_transport.h"
 
 #include "base/clock.h"
+#include "net/ticket_keys_shared.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,6 +29,7 @@ struct server {
     struct fg_limits_conf limits;
     struct fg_listener_conf conf;
     struct fg_tls_context *tls;
+    struct fg_ticket_keys *tickets;
     struct fg_loop *loop;
     struct fg_net *net;
     struct fg_message message;
@@ -80,7 +82,11 @@ static struct server *start(enum fg_listener_kind kind, const struct fg_limits_c
     assert_int_equal(getsockname(server->fd, (struct sockaddr *)&address, &len), 0);
     server->port = ntohs(address.sin_port);
     if (kind == FG_LISTENER_TLS) {
-        server->tls = fg_tls_context_create(&server->conf, &error);
+        static const unsigned char secret[FG_TICKET_SECRET_BYTES_MIN] = {1};
+        server->tickets = fg_ticket_keys_create(3600);
+        assert_non_null(server->tickets);
+        fg_ticket_keys_set_secret(server->tickets, secret, sizeof(secret));
+        server->tls = fg_tls_context_create(&server->conf, server->tickets, 3600, &error);
         assert_non_null(server->tls);
     }
     server->loop = fg_loop_create(0, 4096);
@@ -120,6 +126,7 @@ static void finish(struct server *server)
     fg_net_destroy(server->net);
     fg_loop_destroy(server->loop);
     fg_tls_context_destroy(server->tls);
+    fg_ticket_keys_destroy(server->tickets);
     close(server->fd);
     free(server);
 }
@@ -466,10 +473,10 @@ static void says_what_is_wrong_with_a_certificate(void **state)
                                     .address = "127.0.0.1:0",
                                     .certificate = "/nonexistent.pem",
                                     .private_key = key_path};
-    assert_null(fg_tls_context_create(&conf, &error));
+    assert_null(fg_tls_context_create(&conf, NULL, 3600, &error));
     assert_non_null(strstr(error.message, "/nonexistent.pem"));
     conf.certificate = key_path;
-    assert_null(fg_tls_context_create(&conf, &error));
+    assert_null(fg_tls_context_create(&conf, NULL, 3600, &error));
     assert_non_null(strstr(error.message, "listener public: cannot use certificate"));
     conf.address = "nonsense";
     assert_int_equal(fg_listener_bind(&conf, true, &error), -1);

@@ -1,0 +1,249 @@
+/*
+ * tls_files.c: see tls_files.h. OpenSSL's error queue is left empty behind every function.
+ */
+#include "config/tls_files.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MADE_BYTES 48
+
+static void explain(char *why, size_t why_bytes, const char *what)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = code == 0 ? NULL : ERR_reason_error_string(code);
+    if (reason == NULL)
+        snprintf(why, why_bytes, "%s", what);
+    else
+        snprintf(why, why_bytes, "%s: %s", what, reason);
+    ERR_clear_error();
+}
+
+static BIO *open_file(const char *path, char *why, size_t why_bytes)
+{
+    errno = 0;
+    BIO *bio = BIO_new_file(path, "r");
+    if (bio == NULL)
+        snprintf(why, why_bytes, "%s", errno != 0 ? strerror(errno) : "cannot be opened");
+    ERR_clear_error();
+    return bio;
+}
+
+/* No terminal to ask on: a key with a passphrase is an error, not a question. */
+static int no_passphrase(char *buffer, int size, int is_write, void *ctx)
+{
+    (void)buffer;
+    (void)size;
+    (void)is_write;
+    *(bool *)ctx = true;
+    return -1;
+}
+
+/* Every certificate from here to the end of the file. */
+static bool read_chain(BIO *bio, STACK_OF(X509) * chain)
+{
+    X509 *one;
+    while ((one = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+        if (sk_X509_push(chain, one) <= 0) {
+            X509_free(one);
+            return false;
+        }
+    }
+    unsigned long code = ERR_peek_last_error();
+    return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+}
+
+static bool read_certificates(struct fg_tls_pair *pair, const char *path, char *why,
+                              size_t why_bytes)
+{
+    BIO *bio = open_file(path, why, why_bytes);
+    if (bio == NULL)
+        return false;
+    pair->leaf = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL);
+    pair->chain = sk_X509_new_null();
+    bool is_fine = pair->leaf != NULL && pair->chain != NULL && read_chain(bio, pair->chain);
+    if (!is_fine)
+        explain(why, why_bytes, "it holds no usable PEM certificate");
+    ERR_clear_error();
+    BIO_free(bio);
+    return is_fine;
+}
+
+static bool read_key(struct fg_tls_pair *pair, const char *path, char *why, size_t why_bytes)
+{
+    bool has_passphrase = false;
+    BIO *bio = open_file(path, why, why_bytes);
+    if (bio == NULL)
+        return false;
+    pair->key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &has_passphrase);
+    BIO_free(bio);
+    if (has_passphrase) {
+        ERR_clear_error();
+        snprintf(why, why_bytes, "it is locked with a passphrase");
+        return false;
+    }
+    if (pair->key == NULL) {
+        explain(why, why_bytes, "it holds no usable PEM key");
+        return false;
+    }
+    if (X509_check_private_key(pair->leaf, pair->key) == 1)
+        return true;
+    ERR_clear_error();
+    snprintf(why, why_bytes, "it does not belong to the certificate");
+    return false;
+}
+
+enum fg_tls_pair_fault fg_tls_pair_load(struct fg_tls_pair *pair, const char *certificate,
+                                        const char *private_key, char *why, size_t why_bytes)
+{
+    enum fg_tls_pair_fault fault = FG_TLS_PAIR_FINE;
+    *pair = (struct fg_tls_pair){NULL, NULL, NULL};
+    if (!read_certificates(pair, certificate, why, why_bytes))
+        fault = FG_TLS_PAIR_CERTIFICATE;
+    else if (!read_key(pair, private_key, why, why_bytes))
+        fault = FG_TLS_PAIR_KEY;
+    if (fault != FG_TLS_PAIR_FINE)
+        fg_tls_pair_fini(pair);
+    return fault;
+}
+
+void fg_tls_pair_fini(struct fg_tls_pair *pair)
+{
+    X509_free(pair->leaf);
+    sk_X509_pop_free(pair->chain, X509_free);
+    EVP_PKEY_free(pair->key);
+    *pair = (struct fg_tls_pair){NULL, NULL, NULL};
+}
+
+bool fg_tls_pair_is_expired(const struct fg_tls_pair *pair)
+{
+    return X509_cmp_current_time(X509_get0_notAfter(pair->leaf)) < 0;
+}
+
+/* A copy in lower case; NULL unless it is what a host name may be made of. */
+static char *copy_name(const ASN1_STRING *text)
+{
+    const unsigned char *data = ASN1_STRING_get0_data(text);
+    int len = ASN1_STRING_length(text);
+    if (len <= 0 || len > 253)
+        return NULL;
+    char *name = OPENSSL_malloc((size_t)len + 1);
+    for (int i = 0; name != NULL && i < len; i++) {
+        if (isalnum(data[i]) == 0 && strchr("*.-_", data[i]) == NULL) {
+            OPENSSL_free(name);
+            return NULL;
+        }
+        name[i] = (char)tolower(data[i]);
+    }
+    if (name != NULL)
+        name[len] = '\0';
+    return name;
+}
+
+static size_t alternative_names(const X509 *leaf, char **names, size_t max, bool *has_any)
+{
+    GENERAL_NAMES *all = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+    size_t count = 0;
+    for (int i = 0; i < sk_GENERAL_NAME_num(all); i++) {
+        const GENERAL_NAME *one = sk_GENERAL_NAME_value(all, i);
+        if (one->type != GEN_DNS)
+            continue;
+        *has_any = true;
+        char *name = count < max ? copy_name(one->d.dNSName) : NULL;
+        if (name != NULL)
+            names[count++] = name;
+    }
+    GENERAL_NAMES_free(all);
+    return count;
+}
+
+size_t fg_tls_pair_names(const struct fg_tls_pair *pair, char **names, size_t max)
+{
+    bool has_any = false;
+    size_t count = alternative_names(pair->leaf, names, max, &has_any);
+    const X509_NAME *subject = X509_get_subject_name(pair->leaf);
+    int at = has_any ? -1 : X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    if (at >= 0 && max > 0) {
+        char *name = copy_name(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+        if (name != NULL)
+            names[count++] = name;
+    }
+    ERR_clear_error();
+    return count;
+}
+
+STACK_OF(X509) * fg_tls_authorities_load(const char *path, char *why, size_t why_bytes)
+{
+    BIO *bio = open_file(path, why, why_bytes);
+    if (bio == NULL)
+        return NULL;
+    STACK_OF(X509) *all = sk_X509_new_null();
+    bool is_fine = all != NULL && read_chain(bio, all) && sk_X509_num(all) > 0;
+    if (!is_fine) {
+        explain(why, why_bytes, "it holds no usable PEM certificate");
+        sk_X509_pop_free(all, X509_free);
+        all = NULL;
+    }
+    ERR_clear_error();
+    BIO_free(bio);
+    return all;
+}
+
+static bool make_secret(const char *path, char *why, size_t why_bytes)
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char raw[MADE_BYTES];
+    char text[2 * MADE_BYTES];
+    if (RAND_bytes(raw, sizeof(raw)) != 1) {
+        explain(why, why_bytes, "no random bytes to make it of");
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(raw); i++) {
+        text[2 * i] = digits[raw[i] >> 4];
+        text[2 * i + 1] = digits[raw[i] & 15];
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ssize_t written = fd == -1 ? -1 : write(fd, text, sizeof(text));
+    if (fd == -1 || written != (ssize_t)sizeof(text))
+        snprintf(why, why_bytes, "cannot make it: %s", strerror(errno));
+    if (fd != -1)
+        close(fd);
+    OPENSSL_cleanse(raw, sizeof(raw));
+    OPENSSL_cleanse(text, sizeof(text));
+    return written == (ssize_t)sizeof(text);
+}
+
+size_t fg_secret_file_load(const char *path, size_t bytes_min, unsigned char *secret, size_t room,
+                           char *why, size_t why_bytes)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd == -1 && errno == ENOENT) {
+        if (!make_secret(path, why, why_bytes))
+            return 0;
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    }
+    ssize_t got = fd == -1 ? -1 : read(fd, secret, room);
+    int read_error = errno;
+    if (fd != -1)
+        close(fd);
+    if (got == -1) {
+        snprintf(why, why_bytes, "%s", strerror(read_error));
+        return 0;
+    }
+    size_t len = (size_t)got;
+    while (len > 0 && (secret[len - 1] == '\n' || secret[len - 1] == '\r'))
+        len--;
+    if (len >= bytes_min)
+        return len;
+    snprintf(why, why_bytes, "it has %zu bytes; expected at least %zu random ones", len, bytes_min);
+    return 0;
+}

@@ -1,0 +1,119 @@
+/*
+ * preamble.c: the first bytes of a connection, before they are the codec's: a load balancer's PROXY
+ * header, then the client's TLS hello.
+ * Job      put either together from its parts; take the client's address from the header; let the
+ *          hello wait for its turn.
+ * Thread   the loop's.
+ * Memory   parts wait in connection->held: 1 KiB of a header, 17 KiB of a hello at most. They are
+ *          joined in net->in, where what was just read lies already.
+ */
+#include "net/net_internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/client_hello.h"
+#include "net/proxy_header.h"
+
+/* What was held before, and the `len` bytes in net->in behind it; the whole is there afterwards. */
+static size_t join_held(struct fg_connection *connection, size_t len)
+{
+    struct fg_net *net = connection->net;
+    size_t held = connection->held.len;
+    if (held == 0)
+        return len;
+    if (len > sizeof(net->in) - held)
+        len = sizeof(net->in) - held; /* no header and no hello is that long: it fails anyway */
+    memmove(net->in + held, net->in, len);
+    (void)fg_byte_queue_take(&connection->held, &net->env.segments, net->in, held);
+    return held + len;
+}
+
+static void hold(struct fg_connection *connection, size_t len)
+{
+    struct fg_net *net = connection->net;
+    if (!fg_byte_queue_append(&connection->held, &net->env.segments, net->in, len))
+        connection->has_broken = true;
+}
+
+static void refuse_header(struct fg_connection *connection)
+{
+    static struct fg_log_limit limit;
+    fg_counter_add_owned(&connection->net->stats.protocol_errors, 1);
+    fg_log_limited(&limit, 1, FG_LOG_WARN, "proxy_header_bad", "listener=%s from=%s",
+                   connection->listening->conf->name, connection->addr_text);
+    fg_connection_cut(connection, FG_GONE_PROTOCOL);
+}
+
+/* The client is somebody else than who the acceptor saw; false: it has too many connections. */
+static bool adopt_source(struct fg_connection *connection, const struct fg_ip *source)
+{
+    struct fg_net *net = connection->net;
+    struct fg_ip_key key = fg_ip_key_of_ip(source);
+    fg_connection_set_address(connection, source);
+    if (!fg_ip_table_try_add(&net->ip_table, key, net->per_ip_max)) {
+        fg_counter_add_owned(&net->stats.refused_limit, 1);
+        return false;
+    }
+    connection->ip_key = key;
+    connection->is_counted = true;
+    return true;
+}
+
+void fg_preamble_take_header(struct fg_connection *connection, size_t len)
+{
+    struct fg_net *net = connection->net;
+    struct fg_proxy_header header;
+    len = join_held(connection, len);
+    switch (fg_proxy_header_parse(fg_span_make(net->in, len), &header)) {
+    case FG_PROXY_HEADER_PARTIAL:
+        hold(connection, len);
+        return;
+    case FG_PROXY_HEADER_BAD:
+        refuse_header(connection);
+        return;
+    case FG_PROXY_HEADER_OK:
+        break;
+    }
+    if (header.has_source && !adopt_source(connection, &header.source)) {
+        fg_connection_cut(connection, FG_GONE_PROTOCOL);
+        return;
+    }
+    fg_connection_begin(connection);
+    len -= header.len;
+    if (len == 0)
+        return;
+    memmove(net->in, net->in + header.len, len);
+    fg_connection_take_bytes(connection, net->in, len);
+}
+
+/* net->in has the whole hello, and whatever came with it. */
+static void start_handshake(struct fg_connection *connection, size_t len)
+{
+    struct fg_net *net = connection->net;
+    uint64_t started_ns = fg_clock_monotonic_ns();
+    connection->has_said_hello = true;
+    fg_connection_take_bytes(connection, net->in, len);
+    fg_handshakes_spend(&net->handshakes, fg_clock_monotonic_ns() - started_ns);
+}
+
+void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
+{
+    struct fg_net *net = connection->net;
+    len = join_held(connection, len);
+    enum fg_client_hello hello = fg_client_hello_look(fg_span_make(net->in, len));
+    if (hello == FG_CLIENT_HELLO_PARTIAL) {
+        hold(connection, len);
+    } else if (fg_handshakes_have_room(&net->handshakes)) {
+        start_handshake(connection, len);
+    } else {
+        hold(connection, len);
+        fg_connection_set_reading(connection, false);
+        fg_handshakes_queue(&net->handshakes, connection, hello == FG_CLIENT_HELLO_RESUMES);
+    }
+}
+
+void fg_connection_continue_handshake(struct fg_connection *connection)
+{
+    fg_connection_set_reading(connection, true);
+    start_handshake(connection, join_held(connection, 0));
+}

@@ -1,0 +1,116 @@
+/*
+ * proxy_header.c: see proxy_header.h.
+ */
+#include "net/proxy_header.h"
+
+#define V1_BYTES_MAX 107
+#define V2_HEADER 16
+#define V2_LOCAL 0
+#define V2_PROXY 1
+#define V2_TCP4 0x11
+#define V2_TCP6 0x21
+
+static const struct fg_span v1_start = FG_SPAN_LITERAL("PROXY ");
+static const struct fg_span v2_start = FG_SPAN_LITERAL("\r\n\r\n\0\r\nQUIT\n");
+
+/* Is one the beginning of the other? */
+static bool may_become(struct fg_span bytes, struct fg_span start)
+{
+    size_t len = bytes.len < start.len ? bytes.len : start.len;
+    return memcmp(bytes.data, start.data, len) == 0;
+}
+
+static bool is_port(struct fg_span text)
+{
+    uint64_t port;
+    return text.len <= 5 && fg_span_parse_u64(text, &port) && port <= 65535 &&
+           (text.len == 1 || text.data[0] != '0');
+}
+
+static bool parse_ip(struct fg_span text, bool is_v4, struct fg_ip *ip)
+{
+    bool looks_v4 = memchr(text.data, ':', text.len) == NULL;
+    return looks_v4 == is_v4 && fg_ip_parse(text, ip);
+}
+
+/* "TCP4 192.0.2.1 192.0.2.2 1000 443", without "PROXY " and the line's end. */
+static bool parse_line(struct fg_span line, struct fg_proxy_header *header)
+{
+    struct fg_span family = fg_span_split(&line, ' ');
+    if (fg_span_equal(family, FG_SPAN("UNKNOWN")))
+        return true;
+    bool is_v4 = fg_span_equal(family, FG_SPAN("TCP4"));
+    if ((!is_v4 && !fg_span_equal(family, FG_SPAN("TCP6"))) || line.data == NULL)
+        return false;
+    struct fg_ip destination;
+    struct fg_span parts[4];
+    for (unsigned i = 0; i < 4; i++) {
+        if (line.data == NULL)
+            return false;
+        parts[i] = fg_span_split(&line, ' ');
+    }
+    header->has_source = line.data == NULL && parse_ip(parts[0], is_v4, &header->source) &&
+                         parse_ip(parts[1], is_v4, &destination) && is_port(parts[2]) &&
+                         is_port(parts[3]);
+    return header->has_source;
+}
+
+static enum fg_proxy_header_result parse_v1(struct fg_span bytes, struct fg_proxy_header *header)
+{
+    size_t most = bytes.len < V1_BYTES_MAX ? bytes.len : V1_BYTES_MAX;
+    const char *end = memchr(bytes.data, '\n', most);
+    if (end == NULL)
+        return bytes.len < V1_BYTES_MAX ? FG_PROXY_HEADER_PARTIAL : FG_PROXY_HEADER_BAD;
+    size_t len = (size_t)(end - bytes.data);
+    if (len <= v1_start.len || end[-1] != '\r')
+        return FG_PROXY_HEADER_BAD;
+    header->len = len + 1;
+    struct fg_span line = {bytes.data + v1_start.len, len - 1 - v1_start.len};
+    return parse_line(line, header) ? FG_PROXY_HEADER_OK : FG_PROXY_HEADER_BAD;
+}
+
+static void set_source(struct fg_proxy_header *header, const unsigned char *address, bool is_v4)
+{
+    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+    header->has_source = true;
+    if (is_v4) {
+        memcpy(header->source.bytes, mapped, sizeof(mapped));
+        memcpy(header->source.bytes + sizeof(mapped), address, 4);
+    } else {
+        memcpy(header->source.bytes, address, 16);
+    }
+}
+
+static enum fg_proxy_header_result parse_v2(struct fg_span bytes, struct fg_proxy_header *header)
+{
+    if (bytes.len < V2_HEADER)
+        return FG_PROXY_HEADER_PARTIAL;
+    const unsigned char *data = (const unsigned char *)bytes.data;
+    unsigned command = data[12] & 0x0f;
+    size_t len = (size_t)data[14] << 8 | data[15];
+    if (data[12] >> 4 != 2 || command > V2_PROXY || V2_HEADER + len > FG_PROXY_HEADER_BYTES_MAX)
+        return FG_PROXY_HEADER_BAD;
+    if (bytes.len < V2_HEADER + len)
+        return FG_PROXY_HEADER_PARTIAL;
+    header->len = V2_HEADER + len;
+    bool is_v4 = data[13] == V2_TCP4;
+    if (command == V2_LOCAL || (!is_v4 && data[13] != V2_TCP6))
+        return FG_PROXY_HEADER_OK;
+    if (len < (is_v4 ? 12u : 36u))
+        return FG_PROXY_HEADER_BAD;
+    set_source(header, data + V2_HEADER, is_v4);
+    return FG_PROXY_HEADER_OK;
+}
+
+enum fg_proxy_header_result fg_proxy_header_parse(struct fg_span bytes,
+                                                  struct fg_proxy_header *header)
+{
+    *header = (struct fg_proxy_header){0};
+    if (bytes.len == 0)
+        return FG_PROXY_HEADER_PARTIAL;
+    if (may_become(bytes, v1_start))
+        return bytes.len < v1_start.len ? FG_PROXY_HEADER_PARTIAL : parse_v1(bytes, header);
+    if (may_become(bytes, v2_start))
+        return bytes.len < v2_start.len ? FG_PROXY_HEADER_PARTIAL : parse_v2(bytes, header);
+    return FG_PROXY_HEADER_BAD;
+}

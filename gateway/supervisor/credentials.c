@@ -1,0 +1,179 @@
+/*
+ * credentials.c: see credentials.h.
+ *
+ * A pair is often replaced in two steps, certificate then key, and between them the two do not fit.
+ * So what failed is tried again at every look until it works, and each new reason is logged once.
+ */
+#include "supervisor/credentials.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/tls_files.h"
+#include "net/ticket_keys_shared.h"
+#include "supervisor/file_watch.h"
+
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECRET_BYTES_MAX 4096
+
+/* Files that are read together. */
+struct source {
+    struct fg_file_watch watch;
+    bool is_due; /* the last try failed */
+    char reason[sizeof(((struct fg_error *)NULL)->message)];
+};
+
+struct fg_credentials {
+    const struct fg_config *config;
+    struct fg_ticket_keys *tickets;
+    struct source ticket_source;
+    struct fg_tls_context **tls; /* by listener */
+    struct source *tls_sources;
+};
+
+/* ---- taking up what has changed ---- */
+
+/* Is it time to read them? */
+static bool is_due(struct source *source)
+{
+    return fg_file_watch_has_changed(&source->watch) || source->is_due;
+}
+
+/* How the reading went; a failure is told once. */
+static void note(struct source *source, const char *what, bool is_fine, const char *reason)
+{
+    if (is_fine) {
+        fg_log(FG_LOG_INFO, "files_reloaded", "%s", what);
+        source->reason[0] = '\0';
+    } else if (strcmp(source->reason, reason) != 0) {
+        char quoted[sizeof(source->reason)];
+        fg_log(FG_LOG_ERROR, "files_not_reloaded", "%s kept=old reason=%s", what,
+               fg_log_quote(quoted, sizeof(quoted), reason, strlen(reason)));
+        snprintf(source->reason, sizeof(source->reason), "%s", reason);
+    }
+    source->is_due = !is_fine;
+}
+
+static bool load_ticket_secret(struct fg_credentials *credentials, char *why, size_t why_bytes)
+{
+    unsigned char secret[SECRET_BYTES_MAX];
+    size_t len =
+        fg_secret_file_load(credentials->config->tls.ticket_secret_file, FG_TICKET_SECRET_BYTES_MIN,
+                            secret, sizeof(secret), why, why_bytes);
+    if (len > 0)
+        fg_ticket_keys_set_secret(credentials->tickets, secret, len);
+    OPENSSL_cleanse(secret, sizeof(secret));
+    return len > 0;
+}
+
+static void check_ticket_secret(struct fg_credentials *credentials)
+{
+    char why[192];
+    if (credentials->config->tls.ticket_secret_file == NULL || !is_due(&credentials->ticket_source))
+        return;
+    bool is_fine = load_ticket_secret(credentials, why, sizeof(why));
+    note(&credentials->ticket_source, "what=ticket_secret", is_fine, why);
+}
+
+static void check_listener(struct fg_credentials *credentials, size_t index)
+{
+    struct fg_error error = {.file = ""};
+    char what[128];
+    if (credentials->tls[index] == NULL || !is_due(&credentials->tls_sources[index]))
+        return;
+    const struct fg_listener_conf *conf = &credentials->config->listeners[index];
+    snprintf(what, sizeof(what), "what=certificates listener=%s", conf->name);
+    bool is_fine = fg_tls_context_load(credentials->tls[index], conf, &error) == FG_OK;
+    note(&credentials->tls_sources[index], what, is_fine, error.message);
+}
+
+void fg_credentials_check(struct fg_credentials *credentials)
+{
+    check_ticket_secret(credentials);
+    for (size_t i = 0; i < credentials->config->listener_count; i++)
+        check_listener(credentials, i);
+}
+
+/* ---- the start ---- */
+
+static bool create_tickets(struct fg_credentials *credentials, const unsigned char *seed,
+                           struct fg_error *error)
+{
+    const struct fg_tls_conf *conf = &credentials->config->tls;
+    char why[192];
+    credentials->tickets = fg_ticket_keys_create(conf->ticket_rotate_ns / FG_S);
+    if (credentials->tickets == NULL)
+        return false;
+    if (conf->ticket_secret_file == NULL) {
+        fg_ticket_keys_set_secret(credentials->tickets, seed, FG_TICKET_SEED_BYTES);
+        return true;
+    }
+    if (load_ticket_secret(credentials, why, sizeof(why))) {
+        fg_file_watch_add(&credentials->ticket_source.watch, conf->ticket_secret_file);
+        return true;
+    }
+    fg_error_set(error, "tls.ticket_secret_file: cannot use %s: %s", conf->ticket_secret_file, why);
+    return false;
+}
+
+static bool create_listener(struct fg_credentials *credentials, size_t index,
+                            struct fg_error *error)
+{
+    const struct fg_listener_conf *conf = &credentials->config->listeners[index];
+    struct fg_file_watch *watch = &credentials->tls_sources[index].watch;
+    if (conf->kind != FG_LISTENER_TLS)
+        return true;
+    /* Marked before they are read: a change in between is seen as one. */
+    fg_file_watch_add(watch, conf->certificate);
+    fg_file_watch_add(watch, conf->private_key);
+    for (size_t i = 0; i < conf->certificate_count; i++) {
+        fg_file_watch_add(watch, conf->certificates[i].certificate);
+        fg_file_watch_add(watch, conf->certificates[i].private_key);
+    }
+    fg_file_watch_add(watch, conf->client_ca);
+    credentials->tls[index] = fg_tls_context_create(
+        conf, credentials->tickets, credentials->config->tls.ticket_rotate_ns / FG_S, error);
+    return credentials->tls[index] != NULL;
+}
+
+struct fg_credentials *fg_credentials_create(const struct fg_config *config,
+                                             const unsigned char ticket_seed[FG_TICKET_SEED_BYTES],
+                                             struct fg_error *error)
+{
+    struct fg_credentials *credentials = calloc(1, sizeof(*credentials));
+    fg_error_set(error, "not enough memory to start");
+    if (credentials == NULL)
+        return NULL;
+    credentials->config = config;
+    credentials->tls = calloc(config->listener_count + 1, sizeof(struct fg_tls_context *));
+    credentials->tls_sources = calloc(config->listener_count + 1, sizeof(struct source));
+    bool is_fine = credentials->tls != NULL && credentials->tls_sources != NULL &&
+                   create_tickets(credentials, ticket_seed, error);
+    for (size_t i = 0; is_fine && i < config->listener_count; i++)
+        is_fine = create_listener(credentials, i, error);
+    if (is_fine)
+        return credentials;
+    fg_credentials_destroy(credentials);
+    return NULL;
+}
+
+void fg_credentials_destroy(struct fg_credentials *credentials)
+{
+    if (credentials == NULL)
+        return;
+    for (size_t i = 0; credentials->tls != NULL && i < credentials->config->listener_count; i++)
+        fg_tls_context_destroy(credentials->tls[i]);
+    fg_ticket_keys_destroy(credentials->tickets);
+    free(credentials->tls);
+    free(credentials->tls_sources);
+    free(credentials);
+}
+
+struct fg_tls_context *fg_credentials_tls(const struct fg_credentials *credentials,
+                                          size_t listener_index)
+{
+    return credentials->tls[listener_index];
+}

@@ -1,0 +1,31 @@
+/*
+ * credentials.h: what the gateway process knows from files and must know anew when they change:
+ * certificates, authorities, the secret of session tickets.
+ * Job      load all at the start; look again now and then; on any error keep what there is and say
+ *          so once.
+ * Thread   the main thread of the gateway process. What it hands out is shared with the loops.
+ */
+#ifndef FG_SUPERVISOR_CREDENTIALS_H
+#define FG_SUPERVISOR_CREDENTIALS_H
+
+#include "config/config.h"
+#include "net/listener.h"
+
+#define FG_TICKET_SEED_BYTES 32
+
+struct fg_credentials;
+
+/* `ticket_seed` stands in for the secret file where there is none. NULL with `error`. */
+struct fg_credentials *fg_credentials_create(const struct fg_config *config,
+                                             const unsigned char ticket_seed[FG_TICKET_SEED_BYTES],
+                                             struct fg_error *error);
+void fg_credentials_destroy(struct fg_credentials *credentials);
+
+/* Of that listener; NULL for a plain one. */
+struct fg_tls_context *fg_credentials_tls(const struct fg_credentials *credentials,
+                                          size_t listener_index);
+
+/* Look at the files, and take up what has changed. Every tls.check_files. */
+void fg_credentials_check(struct fg_credentials *credentials);
+
+#endif

@@ -1,0 +1,329 @@
+"""Which certificate a client gets, what it may resume, and what happens when files change."""
+import os
+import signal
+import socket
+import ssl
+
+import pytest
+
+from harness import run_binary, wait_for
+from tls_tools import GET, Seen, client_context, der, field, make_pair, s_client
+
+V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+ROUTES = [{"match": {"prefix": "/"}, "respond": {"body": "hello"}}]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def pairs(folder):
+    return {
+        "default": make_pair(folder, "default", ["localhost"]),
+        "shop-ec": make_pair(folder, "shop-ec", ["shop.example.org", "www.example.org"]),
+        "shop-rsa": make_pair(folder, "shop-rsa", ["shop.example.org"], kind="rsa:2048"),
+        "wild": make_pair(folder, "wild", ["*.example.org"]),
+        "named": make_pair(folder, "only-a-cn.example.net"),
+    }
+
+
+def listener(gateway, pair, certificates=(), **more):
+    return {"name": "public", "address": f"127.0.0.1:{gateway.port}", "certificate": str(pair[0]),
+            "private_key": str(pair[1]), **more,
+            "certificates": [{"certificate": str(c), "private_key": str(k)} for c, k in certificates]}
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, pairs):
+    others = [pairs[name] for name in ("shop-ec", "shop-rsa", "wild", "named")]
+    return launch_module({"listeners": lambda g: [listener(g, pairs["default"], others)], "routes": ROUTES})
+
+
+@pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
+@pytest.mark.parametrize("host, expected", [
+    (None, "default"), ("localhost", "default"), ("unknown.example.com", "default"),
+    ("shop.example.org", "shop-ec"), ("SHOP.example.ORG", "shop-ec"), ("www.example.org", "shop-ec"),
+    ("other.example.org", "wild"), ("a.b.example.org", "default"), ("only-a-cn.example.net", "named"),
+])
+def test_certificate_by_name(site, pairs, version, host, expected):
+    seen = Seen(site.port, host, version=version)
+    assert seen.certificate == der(pairs[expected][0])
+    assert seen.answer.startswith(b"HTTP/1.1 200")
+
+
+def test_key_types_side_by_side(site, pairs):
+    rsa = Seen(site.port, "shop.example.org", version=V12, ciphers="ECDHE-RSA-AES128-GCM-SHA256")
+    assert rsa.certificate == der(pairs["shop-rsa"][0])
+    report = s_client(site.port, "-servername", "shop.example.org", "-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256")
+    assert field(report, "Peer signature type") in ("RSA-PSS", "rsa_pss_rsae_sha256")
+    with pytest.raises(ssl.SSLError):  # the wildcard is of EC alone
+        Seen(site.port, "x.example.org", version=V12, ciphers="ECDHE-RSA-AES128-GCM-SHA256")
+
+
+def test_strict_names(launch, pairs):
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], sni_strict=True)], "routes": ROUTES})
+    assert Seen(gateway.port, "localhost").answer.startswith(b"HTTP/1.1 200")
+    assert Seen(gateway.port, None).answer.startswith(b"HTTP/1.1 200")
+    with pytest.raises(ssl.SSLError, match="(?i)unrecognized"):
+        Seen(gateway.port, "shop.example.org")
+
+
+def test_policy_of_the_protocol(site):
+    report = s_client(site.port, "-tls1_3", "-ign_eof", text=b"GET / HTTP/1.0\r\nhost: x\r\n\r\n")
+    assert "Post-Handshake New Session Ticket" in report and field(report, "Max Early Data") == "0"
+    for refused in ("-tls1", "-tls1_1"):
+        assert "Cipher is (NONE)" in s_client(site.port, refused, "-cipher", "ALL:@SECLEVEL=0")
+    for cipher in ("AES128-SHA", "ECDHE-ECDSA-AES128-SHA", "AES128-GCM-SHA256"):
+        assert "Cipher is (NONE)" in s_client(site.port, "-tls1_2", "-cipher", cipher + ":@SECLEVEL=0")
+    report = s_client(site.port, "-tls1_2")
+    assert field(report, "Compression") == "NONE" or "Compression: NONE" in report
+
+
+def test_renegotiation_is_refused(site):
+    assert "no renegotiation" in s_client(site.port, "-tls1_2", text=b"R\n")
+    assert site.get("/").text == "hello"
+
+
+def test_newest_version_only(launch, pairs):
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], tls_min="1.3")], "routes": ROUTES})
+    assert Seen(gateway.port, version=V13).version == "TLSv1.3"
+    with pytest.raises(ssl.SSLError):
+        Seen(gateway.port, version=V12)
+
+
+# ---- resumption ----
+
+def resumes(gateway, before, host="localhost"):
+    return Seen(gateway.port, host, session=before.session, context=before.context).was_resumed
+
+
+@pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
+def test_resumes_on_any_thread(site, version):
+    before = Seen(site.port, "localhost", version=version)
+    assert not before.was_resumed
+    assert all(resumes(site, before) for _ in range(8))  # two threads share the port
+    assert site.stats()["gateway"]["connections"]["handshakes_resumed"] >= 8
+
+
+@pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
+def test_resumes_over_restarts_and_gateways(launch, pairs, folder, version):
+    secret = folder / f"tickets-{version}"
+    sections = {"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES,
+                "tls": {"ticket_secret_file": str(secret)}}
+    one = launch(sections)
+    before = Seen(one.port, "localhost", version=version)
+    assert secret.stat().st_mode & 0o777 == 0o600 and secret.stat().st_size >= 32
+    two = launch(sections)
+    assert resumes(two, before)
+    stranger = launch({**sections, "tls": {}})
+    assert not resumes(stranger, before)
+    one.stop()
+    one.start()
+    one.wait_ready()
+    assert resumes(one, before)
+
+
+def test_resumes_over_a_reload(launch, pairs):
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES})
+    before = Seen(gateway.port, "localhost")
+    gateway.signal(signal.SIGHUP)
+    wait_for(lambda: gateway.log.count("event=drain_started") == 1, what="the old gateway's drain")
+    assert resumes(gateway, before)
+
+
+def test_new_secret_renews_tickets(launch, pairs, folder):
+    secret = folder / "rotating"
+    secret.write_text("a" * 40)
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES,
+                      "tls": {"ticket_secret_file": str(secret), "check_files": "100ms"}})
+    before = Seen(gateway.port, "localhost")
+    secret.write_text("b" * 41)
+    wait_for(lambda: "what=ticket_secret" in gateway.log, what="the new secret")
+    assert resumes(gateway, before)  # the one before is still read
+    after = Seen(gateway.port, "localhost")
+    secret.write_text("too short")
+    wait_for(lambda: "files_not_reloaded what=ticket_secret" in gateway.log, what="the refusal")
+    secret.write_text("c" * 42)
+    wait_for(lambda: gateway.log.count("files_reloaded what=ticket_secret") == 2, what="the third secret")
+    assert resumes(gateway, after) and not resumes(gateway, before)
+    assert "aaaa" not in gateway.log and "bbbb" not in gateway.log
+
+
+# ---- files that change ----
+
+def replace(pair, by):
+    for target, source in zip(pair, by):
+        fresh = target.with_suffix(target.suffix + ".new")
+        fresh.write_bytes(source.read_bytes())
+        os.replace(fresh, target)
+
+
+def test_certificates_are_read_anew(launch, folder):
+    pair = make_pair(folder, "renewed", ["localhost"])
+    first, second = make_pair(folder, "first", ["localhost"]), make_pair(folder, "second", ["localhost"])
+    replace(pair, first)
+    gateway = launch({"listeners": lambda g: [listener(g, pair)], "routes": ROUTES, "tls": {"check_files": "100ms"}})
+    served = lambda: Seen(gateway.port, "localhost").certificate
+    assert served() == der(first[0])
+    context = client_context()
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", gateway.port), 30)) as open_one:
+        replace(pair, second)
+        wait_for(lambda: served() == der(second[0]), what="the second certificate")
+        open_one.sendall(GET)  # nobody was cut off
+        assert open_one.recv(65536).startswith(b"HTTP/1.1 200")
+    # A certificate whose key does not fit: the old one goes on, and the log says why.
+    pair[0].write_bytes(first[0].read_bytes())
+    wait_for(lambda: "does not belong to the certificate" in gateway.log, what="the complaint")
+    assert served() == der(second[0])
+    assert "files_not_reloaded what=certificates listener=public kept=old" in gateway.log
+    pair[1].write_bytes(first[1].read_bytes())
+    wait_for(lambda: served() == der(first[0]), what="the first certificate again")
+    pair[0].write_text("no certificate")
+    wait_for(lambda: "holds no usable PEM certificate" in gateway.log, what="the second complaint")
+    assert served() == der(first[0])
+    # A reload of the configuration refuses it by its place, and keeps the old gateway.
+    gateway.signal(signal.SIGHUP)
+    wait_for(lambda: "event=reload_failed" in gateway.log, what="the refused reload")
+    assert served() == der(first[0])
+    assert "certificate: cannot use" in gateway.log
+    replace(pair, second)
+    gateway.signal(signal.SIGHUP)
+    wait_for(lambda: served() == der(second[0]), what="the certificate after the reload")
+
+
+def test_check_names_the_place(folder, pairs, tmp_path):
+    def check(**more):
+        path = tmp_path / "f.yaml"
+        base = {"address": "127.0.0.1:8443", "certificate": pairs["default"][0], "private_key": pairs["default"][1]}
+        lines = ["listeners:", " -"] + [f"   {key}: {value}" for key, value in {**base, **more}.items()]
+        path.write_text("\n".join(lines + ["routes: [{match: {prefix: /}, respond: {}}]", ""]))
+        done = run_binary("check", "-c", path)
+        return done.returncode, done.stderr.replace(str(path), "FILE")
+
+    assert check()[0] == 0
+    wrong = check(private_key=pairs["wild"][1])
+    assert wrong[0] == 2 and "FILE:5:17: private_key: cannot use" in wrong[1]
+    assert "does not belong to the certificate" in wrong[1]
+    missing = check(certificate="/nonexistent.crt")
+    assert missing[0] == 2 and "FILE:4:17: certificate: cannot read /nonexistent.crt" in missing[1]
+    inner = check(certificates=f"[{{certificate: {pairs['wild'][0]}, private_key: {pairs['default'][1]}}}]")
+    assert inner[0] == 2 and "FILE:6:" in inner[1] and "does not belong" in inner[1]
+    no_ca = check(client_auth="required")
+    assert no_ca[0] == 2 and "FILE:6:17: client_auth without client_ca" in no_ca[1]
+    bad_ca = check(client_auth="required", client_ca=pairs["default"][1])
+    assert bad_ca[0] == 2 and "FILE:7:15: client_ca: cannot use" in bad_ca[1]
+    idle = check(client_user="cn")
+    assert idle[0] == 2 and "client_user has no effect without client_auth" in idle[1]
+
+
+# ---- clients' certificates ----
+
+@pytest.fixture(scope="module")
+def authority(folder):
+    return make_pair(folder, "authority")
+
+
+@pytest.fixture(scope="module")
+def guest(folder, authority):
+    return make_pair(folder, "guest-7", authority=authority)
+
+
+def test_certificate_of_the_client_is_demanded(launch, pairs, folder, authority, guest):
+    stranger = make_pair(folder, "stranger")
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], [pairs["shop-ec"]],
+                                                       client_auth="required", client_ca=str(authority[0]))],
+                      "routes": ROUTES})
+    for host in ("localhost", "shop.example.org"):
+        for version in (V12, V13):
+            seen = Seen(gateway.port, host, version=version, pair=guest)
+            assert seen.answer.startswith(b"HTTP/1.1 200")
+            assert resumes(gateway, seen, host)
+            for pair in (None, stranger):
+                with pytest.raises((ssl.SSLError, ConnectionError)):
+                    assert Seen(gateway.port, host, version=version, pair=pair).answer == b""
+                    raise ConnectionError("closed before the answer")
+
+
+def test_a_ticket_opens_no_stricter_listener(launch, pairs, folder, authority, guest):
+    secret = folder / "shared-tickets"
+    tls = {"ticket_secret_file": str(secret)}
+    open_one = launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES, "tls": tls})
+    optional = launch({"listeners": lambda g: [listener(g, pairs["default"], client_auth="optional",
+                                                        client_ca=str(authority[0]))], "routes": ROUTES, "tls": tls})
+    strict = launch({"listeners": lambda g: [listener(g, pairs["default"], client_auth="required",
+                                                      client_ca=str(authority[0]))], "routes": ROUTES, "tls": tls})
+    for version in (V12, V13):
+        easy = Seen(open_one.port, "localhost", version=version)
+        assert resumes(open_one, easy)
+        assert Seen(optional.port, "localhost", version=version).answer.startswith(b"HTTP/1.1 200")
+        assert Seen(optional.port, "localhost", version=version, pair=guest).answer.startswith(b"HTTP/1.1 200")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            assert Seen(strict.port, "localhost", session=easy.session, context=easy.context).answer == b""
+            raise ConnectionError("closed before the answer")
+
+
+# ---- many at once ----
+
+def test_a_flood_of_hellos_waits_for_its_turn(launch, pairs):
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES,
+                      "limits": {"threads": 1}, "tls": {"handshake_turn": "100us", "handshakes_waiting_max": 20}})
+    with gateway.client() as steady:
+        assert steady.get("/").text == "hello"
+        contexts = client_context()
+        flood = []
+        for _ in range(120):
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = contexts.wrap_bio(incoming, outgoing)
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.do_handshake()
+            flood.append((socket.create_connection(("127.0.0.1", gateway.port), 30), tls, incoming, outgoing))
+        for plain, _, _, outgoing in flood:
+            plain.sendall(outgoing.read())
+        assert steady.get("/").text == "hello"  # on a connection that was there before
+        answered = 0
+        for plain, tls, incoming, outgoing in flood:
+            try:
+                while True:
+                    try:
+                        tls.do_handshake()
+                        break
+                    except ssl.SSLWantReadError:
+                        incoming.write(plain.recv(65536) or b"")
+                        if incoming.pending == 0:
+                            raise ConnectionError from None
+                answered += 1
+            except ConnectionError:
+                pass
+            plain.close()
+        figures = gateway.stats()["gateway"]["connections"]
+        assert figures["handshakes_waiting"] == 0
+        assert answered + figures["handshakes_shed"] == 120 and answered > 0
+        assert Seen(gateway.port).answer.startswith(b"HTTP/1.1 200")
+
+
+def test_a_hello_byte_by_byte(site):
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hello = outgoing.read()
+        for at in range(len(hello)):
+            plain.sendall(hello[at:at + 1])
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                incoming.write(plain.recv(65536))
+        tls.write(GET)
+        plain.sendall(outgoing.read())
+        while True:
+            try:
+                assert tls.read().startswith(b"HTTP/1.1 200")
+                break
+            except ssl.SSLWantReadError:
+                incoming.write(plain.recv(65536))

@@ -1,0 +1,79 @@
+"""
+tls_tools.py: certificates of all sorts by the openssl program, and clients that look at handshakes.
+"""
+import pathlib
+import re
+import socket
+import ssl
+import subprocess
+
+
+def openssl(*arguments, text=None):
+    return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, input=text).stdout
+
+
+def make_pair(folder, name, hosts=(), kind="ec", authority=None, uri=None, days=2):
+    """A certificate and its key, signed by itself or by `authority`, another such pair."""
+    crt, key = pathlib.Path(folder) / f"{name}.crt", pathlib.Path(folder) / f"{name}.key"
+    new_key = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"] if kind == "ec" else [kind]
+    names = [f"DNS:{host}" for host in hosts] + ([f"URI:{uri}"] if uri else [])
+    extensions = ["-addext", "subjectAltName=" + ",".join(names)] if names else []
+    signer = ["-CA", authority[0], "-CAkey", authority[1]] if authority else []
+    openssl("req", "-x509", "-newkey", *new_key, "-nodes", "-days", days, "-keyout", key, "-out", crt,
+            "-subj", f"/CN={name}", *extensions, *signer)
+    return crt, key
+
+
+def der(path):
+    return ssl.PEM_cert_to_DER_cert(pathlib.Path(path).read_text())
+
+
+def client_context(version=None, pair=None, ciphers=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    if ciphers:
+        context.set_ciphers(ciphers)
+    if pair:
+        context.load_cert_chain(*pair)
+    return context
+
+
+GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+class Seen:
+    """One connection: what the client saw of the handshake, and the answer to one request."""
+
+    def __init__(self, port, host=None, session=None, request=GET, context=None, **kwargs):
+        context = context or client_context(**kwargs)
+        plain = socket.create_connection(("127.0.0.1", port), 30)
+        with context.wrap_socket(plain, server_hostname=host, session=session) as tls:
+            self.context = context
+            self.version = tls.version()
+            self.cipher = tls.cipher()[0]
+            self.certificate = tls.getpeercert(True)
+            self.was_resumed = tls.session_reused
+            self.answer = b""
+            if request:
+                tls.sendall(request)
+                while b"\r\n\r\n" not in self.answer:
+                    piece = tls.recv(65536)  # a ticket of TLS 1.3 comes before the first answer
+                    if not piece:
+                        break
+                    self.answer += piece
+            self.session = tls.session
+
+
+def s_client(port, *arguments, text=b""):
+    """openssl s_client's report; it says `text`, and then its input ends."""
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *map(str, arguments)],
+                          input=text, capture_output=True, timeout=60, check=False)
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+def field(report, name):
+    found = re.search(rf"^\s*{name}\s*: (.*)$", report, re.M)
+    return found.group(1).strip() if found else None

@@ -1,0 +1,108 @@
+/*
+ * test_client_hello.c: hellos as OpenSSL writes them, with and without a session to resume, and
+ * bytes that are none.
+ */
+#include "net/client_hello.h"
+
+#include <openssl/ssl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+/* The first flight of a client of that version; returns its length. */
+static size_t make_hello(int version, unsigned char *out, size_t room)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    BIO *in = BIO_new(BIO_s_mem()), *sent = BIO_new(BIO_s_mem());
+    assert_true(ssl != NULL && in != NULL && sent != NULL);
+    SSL_set_max_proto_version(ssl, version);
+    SSL_set_tlsext_host_name(ssl, "example.org");
+    SSL_set_bio(ssl, in, sent);
+    assert_int_equal(SSL_connect(ssl), -1);
+    int len = BIO_read(sent, out, (int)room);
+    assert_true(len > 0);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    return (size_t)len;
+}
+
+static enum fg_client_hello look(const unsigned char *data, size_t len)
+{
+    return fg_client_hello_look(fg_span_make((const char *)data, len));
+}
+
+static void waits_for_the_whole(void **state)
+{
+    (void)state;
+    unsigned char hello[4096];
+    static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+    for (size_t v = 0; v < 2; v++) {
+        size_t len = make_hello(versions[v], hello, sizeof(hello));
+        for (size_t cut = 0; cut < len; cut++)
+            assert_int_equal(look(hello, cut), FG_CLIENT_HELLO_PARTIAL);
+        assert_int_equal(look(hello, len), FG_CLIENT_HELLO_FULL);
+    }
+}
+
+/* Appends an extension to a hello that has some. */
+static size_t append_extension(unsigned char *hello, size_t len, unsigned type, unsigned bytes)
+{
+    size_t at = 5 + 4 + 2 + 32;
+    at += 1u + hello[at];
+    at += 2u + ((size_t)hello[at] << 8 | hello[at + 1]);
+    at += 1u + hello[at];
+    size_t extensions = ((size_t)hello[at] << 8 | hello[at + 1]) + 4 + bytes;
+    hello[at] = (unsigned char)(extensions >> 8);
+    hello[at + 1] = (unsigned char)extensions;
+    hello[len] = 0;
+    hello[len + 1] = (unsigned char)type;
+    hello[len + 2] = 0;
+    hello[len + 3] = (unsigned char)bytes;
+    for (unsigned i = 0; i < bytes; i++)
+        hello[len + 4 + i] = 0xaa;
+    len += 4 + bytes;
+    hello[3] = (unsigned char)((len - 5) >> 8);
+    hello[4] = (unsigned char)(len - 5);
+    return len;
+}
+
+static void sees_a_session_to_resume(void **state)
+{
+    (void)state;
+    unsigned char hello[4096];
+    size_t len = make_hello(TLS1_3_VERSION, hello, sizeof(hello));
+    len = append_extension(hello, len, 41, 60);
+    assert_int_equal(look(hello, len), FG_CLIENT_HELLO_RESUMES);
+    assert_int_equal(look(hello, len - 1), FG_CLIENT_HELLO_PARTIAL);
+    len = make_hello(TLS1_2_VERSION, hello, sizeof(hello));
+    assert_int_equal(look(hello, append_extension(hello, len, 35, 100)), FG_CLIENT_HELLO_RESUMES);
+    len = make_hello(TLS1_2_VERSION, hello, sizeof(hello));
+    assert_int_equal(look(hello, append_extension(hello, len, 35, 0)), FG_CLIENT_HELLO_FULL);
+}
+
+static void leaves_nonsense_to_tls(void **state)
+{
+    (void)state;
+    static const unsigned char http[] = "GET / HTTP/1.1\r\n";
+    static const unsigned char not_hello[] = {22, 3, 1, 0, 4, 2, 0, 0, 0};
+    static const unsigned char too_long[] = {22, 3, 1, 0xff, 0xff, 1, 0, 0, 0};
+    unsigned char cut_inside[] = {22, 3, 1, 0, 10, 1, 0, 0, 6, 3, 3, 0, 0, 0, 0};
+    assert_int_equal(look(http, 1), FG_CLIENT_HELLO_FULL);
+    assert_int_equal(look(not_hello, sizeof(not_hello)), FG_CLIENT_HELLO_FULL);
+    assert_int_equal(look(too_long, sizeof(too_long)), FG_CLIENT_HELLO_FULL);
+    assert_int_equal(look(cut_inside, sizeof(cut_inside)), FG_CLIENT_HELLO_FULL);
+    assert_int_equal(look(http, 0), FG_CLIENT_HELLO_PARTIAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(waits_for_the_whole),
+        cmocka_unit_test(sees_a_session_to_resume),
+        cmocka_unit_test(leaves_nonsense_to_tls),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
