@@ -16,10 +16,8 @@
 
 #include "inference/kv/kv_layout.h"
 
-/* Elements in a block of the block-quantised types, and bytes of one block. */
+/* Activations are rounded in blocks of this many; the columns of block types are a multiple. */
 #define FG_QUANT_BLOCK 32u
-#define FG_Q8_0_BLOCK_BYTES 34u /* f16 scale, 32 int8 */
-#define FG_Q4_0_BLOCK_BYTES 18u /* f16 scale, 16 bytes: element i low half, i + 16 high half */
 
 enum fg_weight_type {
     FG_WEIGHT_F32,
@@ -27,6 +25,12 @@ enum fg_weight_type {
     FG_WEIGHT_BF16,
     FG_WEIGHT_Q8_0,
     FG_WEIGHT_Q4_0,
+    FG_WEIGHT_Q4_1,
+    FG_WEIGHT_Q5_0,
+    FG_WEIGHT_Q5_1,
+    FG_WEIGHT_Q4_K,
+    FG_WEIGHT_Q5_K,
+    FG_WEIGHT_Q6_K,
     FG_WEIGHT_TYPE_COUNT
 };
 
@@ -35,18 +39,24 @@ struct fg_matrix {
     const unsigned char *data;
     size_t row_bytes;
     uint32_t rows;
-    uint32_t cols; /* a multiple of FG_QUANT_BLOCK for the block types */
+    uint32_t cols; /* a multiple of fg_weight_block_cols(type) */
     enum fg_weight_type type;
 };
 
-/*
- * What a product is taken with. Float types read `values`; block types read the same numbers
- * rounded to blocks of 32 int8 with one scale (as F16 would hold it), made by fg_kernels.quantise.
- */
+/* 32 activations rounded to int8 with one scale (as F16 would hold it), and what products with
+ * weights that have an offset need besides. */
+struct fg_q8_block {
+    int8_t q[FG_QUANT_BLOCK]; /* -127 to 127 */
+    float scale;
+    float scaled_sum; /* scale times the sum of q */
+    int32_t sums[2];  /* of q[0 .. 15] and q[16 .. 31] */
+};
+
+/* What a product is taken with: float types read `values`; block types read the same numbers as
+ * fg_kernels.quantise made them. */
 struct fg_activations {
-    const float *values;    /* (token_count, cols) */
-    const int8_t *q8;       /* (token_count, cols), -127 to 127 */
-    const float *q8_scales; /* (token_count, cols / FG_QUANT_BLOCK) */
+    const float *values;              /* (token_count, cols) */
+    const struct fg_q8_block *blocks; /* (token_count, cols / FG_QUANT_BLOCK) */
     uint32_t token_count;
 };
 
@@ -71,8 +81,8 @@ struct fg_kernels {
     const char *name; /* "scalar", "avx2", ... */
     fg_matmul_fn matmul[FG_WEIGHT_TYPE_COUNT];
 
-    /* q8 (count), scales (count / 32); count is a multiple of 32. */
-    void (*quantise)(const float *x, size_t count, int8_t *q8, float *scales);
+    /* blocks (count / 32); count is a multiple of 32. */
+    void (*quantise)(const float *x, size_t count, struct fg_q8_block *blocks);
     /* out = x / sqrt(mean(x^2) + epsilon) * weight; all (count); out may be x. */
     void (*rmsnorm)(float *out, const float *x, const float *weight, size_t count, float epsilon);
     /* Rotate pairs (i, i + pair_count) of `head`; cosines and sines are (pair_count). */
@@ -95,11 +105,18 @@ const struct fg_kernels *fg_kernels_scalar(void);
 /* NULL where the build or the processor has no AVX2, FMA and F16C. */
 const struct fg_kernels *fg_kernels_avx2(void);
 
+/* NULL where the build or the processor has no AVX-512 with BW, VL and VNNI. */
+const struct fg_kernels *fg_kernels_avx512(void);
+
 /* The fastest that this processor runs; never NULL. */
 const struct fg_kernels *fg_kernels_best(void);
 
-/* True when products with this type read fg_activations.q8. */
+/* True when products with this type read fg_activations.blocks. */
 bool fg_weight_wants_q8(enum fg_weight_type type);
+
+/* Columns and bytes of one block of the type: 1 column for the float types. */
+uint32_t fg_weight_block_cols(enum fg_weight_type type);
+uint32_t fg_weight_block_bytes(enum fg_weight_type type);
 
 /* One row of `count` weights as floats (embedding rows, norm weights). */
 void fg_weight_row_to_f32(enum fg_weight_type type, const unsigned char *row, size_t count,

@@ -53,11 +53,10 @@ static bool make_buffers(struct fg_executor *executor)
     uint32_t tokens = executor->batch_tokens_max;
     executor->places = make_buffer(executor, tokens, sizeof(executor->places[0]));
     executor->logits_rows = make_buffer(executor, tokens, sizeof(float *));
-    executor->q8 = make_buffer(executor, (size_t)tokens * widest, sizeof(int8_t));
-    executor->q8_scales =
-        make_buffer(executor, (size_t)tokens * (widest / FG_QUANT_BLOCK + 1), sizeof(float));
-    return executor->places != NULL && executor->logits_rows != NULL && executor->q8 != NULL &&
-           executor->q8_scales != NULL && make_rows(executor, &executor->x, shape->width) &&
+    executor->blocks = make_buffer(executor, (size_t)tokens * (widest / FG_QUANT_BLOCK + 1),
+                                   sizeof(executor->blocks[0]));
+    return executor->places != NULL && executor->logits_rows != NULL && executor->blocks != NULL &&
+           make_rows(executor, &executor->x, shape->width) &&
            make_rows(executor, &executor->normed, shape->width) &&
            make_rows(executor, &executor->delta, shape->width) &&
            make_rows(executor, &executor->q, query_width) &&

@@ -41,20 +41,19 @@ struct fg_executor {
     uint32_t layer_index; /* of this phase */
     struct fg_token_place *places;
 
-    struct fg_rows x;        /* residual stream: width */
-    struct fg_rows normed;   /* width */
-    struct fg_rows delta;    /* what is added to x: width */
-    struct fg_rows q;        /* head_count * head_dim */
-    struct fg_rows k;        /* kv_head_count * head_dim */
-    struct fg_rows v;        /* kv_head_count * head_dim */
-    struct fg_rows attended; /* head_count * head_dim */
-    struct fg_rows gate;     /* ff_width */
-    struct fg_rows up;       /* ff_width */
-    struct fg_rows cosines;  /* rope_dim / 2 */
-    struct fg_rows sines;    /* rope_dim / 2 */
-    float **logits_rows;     /* (batch_tokens_max), the callers' */
-    int8_t *q8;              /* the widest input of a product */
-    float *q8_scales;
+    struct fg_rows x;           /* residual stream: width */
+    struct fg_rows normed;      /* width */
+    struct fg_rows delta;       /* what is added to x: width */
+    struct fg_rows q;           /* head_count * head_dim */
+    struct fg_rows k;           /* kv_head_count * head_dim */
+    struct fg_rows v;           /* kv_head_count * head_dim */
+    struct fg_rows attended;    /* head_count * head_dim */
+    struct fg_rows gate;        /* ff_width */
+    struct fg_rows up;          /* ff_width */
+    struct fg_rows cosines;     /* rope_dim / 2 */
+    struct fg_rows sines;       /* rope_dim / 2 */
+    float **logits_rows;        /* (batch_tokens_max), the callers' */
+    struct fg_q8_block *blocks; /* (batch_tokens_max, cols / FG_QUANT_BLOCK) of the widest input */
 
     void *buffers[FG_EXECUTOR_BUFFERS_MAX];
     size_t buffer_count;

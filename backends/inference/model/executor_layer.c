@@ -16,6 +16,9 @@
 /* Portions a thread, so that a slow thread does not hold up the others. */
 #define PORTIONS_PER_THREAD 4u
 
+/* Rows that the fast kernels take at a time. */
+#define ROW_STEP 32u
+
 /* Items of a portion, when each item is `work` multiply-adds; a multiple of `step`. */
 static size_t portion(const struct fg_executor *executor, size_t item_count, size_t work,
                       size_t step)
@@ -38,7 +41,7 @@ static void run_over_rows(struct fg_executor *executor, fg_pool_task_fn task, si
                           size_t cols)
 {
     fg_pool_run(executor->pool, task, executor, row_count,
-                portion(executor, row_count, cols * executor->token_count, 4));
+                portion(executor, row_count, cols * executor->token_count, ROW_STEP));
 }
 
 static const struct fg_layer *current_layer(const struct fg_executor *executor)
@@ -49,18 +52,16 @@ static const struct fg_layer *current_layer(const struct fg_executor *executor)
 static void quantise(struct fg_executor *executor, const struct fg_rows *from, size_t token)
 {
     size_t cols = from->cols;
-    executor->kernels->quantise(from->rows[token], cols, executor->q8 + token * cols,
-                                executor->q8_scales + token * (cols / FG_QUANT_BLOCK));
+    executor->kernels->quantise(from->rows[token], cols,
+                                executor->blocks + token * (cols / FG_QUANT_BLOCK));
 }
 
 static void multiply(const struct fg_executor *executor, const struct fg_matrix *matrix,
                      const struct fg_rows *from, float *const *to, size_t first, size_t end)
 {
     assert(matrix->cols == from->cols);
-    struct fg_activations x = {.values = from->values,
-                               .q8 = executor->q8,
-                               .q8_scales = executor->q8_scales,
-                               .token_count = executor->token_count};
+    struct fg_activations x = {
+        .values = from->values, .blocks = executor->blocks, .token_count = executor->token_count};
     executor->kernels->matmul[matrix->type](matrix, (uint32_t)first, (uint32_t)(end - first), &x,
                                             to);
 }

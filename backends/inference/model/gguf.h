@@ -17,7 +17,13 @@ enum fg_tensor_type {
     FG_TENSOR_F32 = 0,
     FG_TENSOR_F16 = 1,
     FG_TENSOR_Q4_0 = 2,
+    FG_TENSOR_Q4_1 = 3,
+    FG_TENSOR_Q5_0 = 6,
+    FG_TENSOR_Q5_1 = 7,
     FG_TENSOR_Q8_0 = 8,
+    FG_TENSOR_Q4_K = 12,
+    FG_TENSOR_Q5_K = 13,
+    FG_TENSOR_Q6_K = 14,
     FG_TENSOR_BF16 = 30,
 };
 

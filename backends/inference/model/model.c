@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #define VOCAB_MAX (1u << 22)
-#define SUPPORTED_TYPES "F32, F16, BF16, Q8_0, Q4_0"
+#define SUPPORTED_TYPES "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K"
 
 /* Sizes that tensors are made of. */
 enum dim_name { DIM_ONE, DIM_WIDTH, DIM_QUERY, DIM_KV, DIM_HEAD, DIM_FF };
@@ -77,25 +77,24 @@ static uint64_t size_of(const struct fg_model_shape *shape, enum dim_name name)
 
 static bool weight_type(uint32_t tensor_type, enum fg_weight_type *type)
 {
-    switch (tensor_type) {
-    case FG_TENSOR_F32:
-        *type = FG_WEIGHT_F32;
-        return true;
-    case FG_TENSOR_F16:
-        *type = FG_WEIGHT_F16;
-        return true;
-    case FG_TENSOR_BF16:
-        *type = FG_WEIGHT_BF16;
-        return true;
-    case FG_TENSOR_Q8_0:
-        *type = FG_WEIGHT_Q8_0;
-        return true;
-    case FG_TENSOR_Q4_0:
-        *type = FG_WEIGHT_Q4_0;
-        return true;
-    default:
-        return false;
+    static const struct {
+        uint32_t from;
+        enum fg_weight_type to;
+    } types[] = {
+        {FG_TENSOR_F32, FG_WEIGHT_F32},   {FG_TENSOR_F16, FG_WEIGHT_F16},
+        {FG_TENSOR_BF16, FG_WEIGHT_BF16}, {FG_TENSOR_Q8_0, FG_WEIGHT_Q8_0},
+        {FG_TENSOR_Q4_0, FG_WEIGHT_Q4_0}, {FG_TENSOR_Q4_1, FG_WEIGHT_Q4_1},
+        {FG_TENSOR_Q5_0, FG_WEIGHT_Q5_0}, {FG_TENSOR_Q5_1, FG_WEIGHT_Q5_1},
+        {FG_TENSOR_Q4_K, FG_WEIGHT_Q4_K}, {FG_TENSOR_Q5_K, FG_WEIGHT_Q5_K},
+        {FG_TENSOR_Q6_K, FG_WEIGHT_Q6_K},
+    };
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (types[i].from == tensor_type) {
+            *type = types[i].to;
+            return true;
+        }
     }
+    return false;
 }
 
 static enum fg_status refuse_type(const char *name, uint32_t type, struct fg_error *error)

@@ -31,7 +31,7 @@ struct fg_model;
 /*
  * Map the file, check that architecture, every needed tensor, its type and its shape are what we
  * can run, and refuse at once by name otherwise ("tensor blk.3.ffn_up.weight: type IQ2_XS is not
- * supported; expected one of F32, F16, BF16, Q8_0, Q4_0"). Start-up thread.
+ * supported; expected one of F32, F16, ..., Q6_K"). Start-up thread.
  */
 enum fg_status fg_model_open(struct fg_model **out, const char *path, struct fg_error *error);
 

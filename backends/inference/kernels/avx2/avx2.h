@@ -13,11 +13,10 @@ void fg_matmul_f16_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint
                         const struct fg_activations *x, float *const *out);
 void fg_matmul_bf16_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
                          const struct fg_activations *x, float *const *out);
-void fg_matmul_q8_0_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                         const struct fg_activations *x, float *const *out);
-void fg_matmul_q4_0_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                         const struct fg_activations *x, float *const *out);
-void fg_quantise_avx2(const float *x, size_t count, int8_t *q8, float *scales);
+/* For every block-quantised type. */
+void fg_matmul_blocks_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
+                           const struct fg_activations *x, float *const *out);
+void fg_quantise_avx2(const float *x, size_t count, struct fg_q8_block *blocks);
 void fg_rmsnorm_avx2(float *out, const float *x, const float *weight, size_t count, float epsilon);
 void fg_rope_halves_avx2(float *head, const float *cosines, const float *sines, size_t pair_count);
 void fg_rope_pairs_avx2(float *head, const float *cosines, const float *sines, size_t pair_count);

@@ -17,8 +17,17 @@ bool fg_cpu_has_f16c(void)
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
-/* Four times eight floats, rounded and clamped, as 32 int8 in order. */
-static void store_int8(const __m256 v[4], int8_t *q8)
+/* The sum of 16 bytes: each pair's in 16 bits, then all. */
+static int32_t sum_int8(__m128i bytes)
+{
+    __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), bytes);
+    __m128i fours = _mm_madd_epi16(pairs, _mm_set1_epi16(1));
+    fours = _mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(fours, _mm_shuffle_epi32(fours, 0xb1)));
+}
+
+/* Four times eight floats, rounded and clamped, as 32 int8 in order, and their sums. */
+static void store_int8(const __m256 v[4], struct fg_q8_block *block)
 {
     __m256i n[4];
     for (int j = 0; j < 4; j++) {
@@ -31,13 +40,16 @@ static void store_int8(const __m256 v[4], int8_t *q8)
     __m256i bytes = _mm256_packs_epi16(words_a, words_b);
     /* The packs work within 128-bit halves; put the groups of four back in order. */
     bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    _mm256_storeu_si256((__m256i *)(void *)q8, bytes);
+    _mm256_storeu_si256((__m256i *)(void *)block->q, bytes);
+    block->sums[0] = sum_int8(_mm256_castsi256_si128(bytes));
+    block->sums[1] = sum_int8(_mm256_extracti128_si256(bytes, 1));
 }
 
-void fg_quantise_avx2(const float *x, size_t count, int8_t *q8, float *scales)
+void fg_quantise_avx2(const float *x, size_t count, struct fg_q8_block *blocks)
 {
     const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     for (size_t b = 0; b < count / FG_QUANT_BLOCK; b++) {
+        struct fg_q8_block *block = &blocks[b];
         __m256 v[4];
         __m256 largest = _mm256_setzero_ps();
         for (size_t j = 0; j < 4; j++) {
@@ -48,8 +60,9 @@ void fg_quantise_avx2(const float *x, size_t count, int8_t *q8, float *scales)
         __m256 inverse = _mm256_set1_ps(scale > 0 ? 1.0f / scale : 0);
         for (int j = 0; j < 4; j++)
             v[j] = _mm256_mul_ps(v[j], inverse);
-        store_int8(v, q8 + b * FG_QUANT_BLOCK);
-        scales[b] = _cvtsh_ss(_cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT));
+        store_int8(v, block);
+        block->scale = _cvtsh_ss(_cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT));
+        block->scaled_sum = block->scale * (float)(block->sums[0] + block->sums[1]);
     }
 }
 

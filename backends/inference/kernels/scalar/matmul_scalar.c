@@ -2,165 +2,83 @@
  * matmul_scalar.c: y = W x for each weight type, row by row, token by token.
  * Job      the definition that the fast products are tested against; plain loops, no intrinsics.
  * Thread   any; callers split the rows.
- * Source   block layouts: ggml's Q8_0 (d, 32 int8) and Q4_0 (d, 32 nibbles less 8).
  */
 #include "scalar.h"
 
 #include "float16.h"
+#include "quant_blocks.h"
 
-typedef float (*dot_fn)(const unsigned char *row, const struct fg_activations *x, size_t token,
-                        size_t cols);
-
-static uint16_t load_u16(const unsigned char *at)
+static float weight_at(enum fg_weight_type type, const unsigned char *row, size_t i)
 {
-    uint16_t value;
-    memcpy(&value, at, sizeof(value));
-    return value;
+    uint16_t half;
+    if (type == FG_WEIGHT_F32) {
+        float value;
+        memcpy(&value, row + sizeof(value) * i, sizeof(value));
+        return value;
+    }
+    memcpy(&half, row + sizeof(half) * i, sizeof(half));
+    return type == FG_WEIGHT_F16 ? fg_f16_to_f32(half) : fg_bf16_to_f32(half);
 }
 
-static float load_f32(const unsigned char *at)
+static float dot_float(const struct fg_matrix *matrix, const unsigned char *row,
+                       const struct fg_activations *x, size_t token)
 {
-    float value;
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
-static float dot_f32(const unsigned char *row, const struct fg_activations *x, size_t token,
-                     size_t cols)
-{
-    const float *values = x->values + token * cols;
+    const float *values = x->values + token * matrix->cols;
     float sum = 0;
-    for (size_t i = 0; i < cols; i++)
-        sum += load_f32(row + 4 * i) * values[i];
+    for (size_t i = 0; i < matrix->cols; i++)
+        sum += weight_at(matrix->type, row, i) * values[i];
     return sum;
 }
 
-static float dot_f16(const unsigned char *row, const struct fg_activations *x, size_t token,
-                     size_t cols)
+/* Sums of products of int8 are exact; each block is then scaled and added. */
+static float dot_blocks(const struct fg_matrix *matrix, const unsigned char *row,
+                        const struct fg_activations *x, size_t token)
 {
-    const float *values = x->values + token * cols;
-    float sum = 0;
-    for (size_t i = 0; i < cols; i++)
-        sum += fg_f16_to_f32(load_u16(row + 2 * i)) * values[i];
-    return sum;
-}
-
-static float dot_bf16(const unsigned char *row, const struct fg_activations *x, size_t token,
-                      size_t cols)
-{
-    const float *values = x->values + token * cols;
-    float sum = 0;
-    for (size_t i = 0; i < cols; i++)
-        sum += fg_bf16_to_f32(load_u16(row + 2 * i)) * values[i];
-    return sum;
-}
-
-static float dot_q8_0(const unsigned char *row, const struct fg_activations *x, size_t token,
-                      size_t cols)
-{
-    size_t block_count = cols / FG_QUANT_BLOCK;
+    size_t block_count = matrix->cols / FG_QUANT_BLOCK;
     float sum = 0;
     for (size_t b = 0; b < block_count; b++) {
-        const unsigned char *block = row + b * FG_Q8_0_BLOCK_BYTES;
-        const int8_t *q8 = x->q8 + token * cols + b * FG_QUANT_BLOCK;
-        int32_t total = 0;
+        const struct fg_q8_block *block = &x->blocks[token * block_count + b];
+        struct fg_quant_part part;
+        int32_t totals[2] = {0, 0};
+        fg_quant_part_read(matrix->type, row, b, &part);
         for (size_t i = 0; i < FG_QUANT_BLOCK; i++)
-            total += (int8_t)block[2 + i] * q8[i];
-        float scale = fg_f16_to_f32(load_u16(block)) * x->q8_scales[token * block_count + b];
-        sum += (float)total * scale;
-    }
-    return sum;
-}
-
-static float dot_q4_0(const unsigned char *row, const struct fg_activations *x, size_t token,
-                      size_t cols)
-{
-    size_t block_count = cols / FG_QUANT_BLOCK;
-    float sum = 0;
-    for (size_t b = 0; b < block_count; b++) {
-        const unsigned char *block = row + b * FG_Q4_0_BLOCK_BYTES;
-        const int8_t *q8 = x->q8 + token * cols + b * FG_QUANT_BLOCK;
-        int32_t total = 0;
-        for (size_t i = 0; i < 16; i++) {
-            total += ((int)(block[2 + i] & 15) - 8) * q8[i];
-            total += ((int)(block[2 + i] >> 4) - 8) * q8[i + 16];
+            totals[i / 16] += part.q[i] * block->q[i];
+        if (matrix->type == FG_WEIGHT_Q6_K) {
+            sum += (float)totals[0] * part.scale[0] * block->scale;
+            sum += (float)totals[1] * part.scale[1] * block->scale;
+        } else {
+            sum += (float)(totals[0] + totals[1]) * part.scale[0] * block->scale;
+            if (part.min != 0) /* most types have none */
+                sum -= part.min * block->scaled_sum;
         }
-        float scale = fg_f16_to_f32(load_u16(block)) * x->q8_scales[token * block_count + b];
-        sum += (float)total * scale;
     }
     return sum;
 }
 
-static void matmul(dot_fn dot, const struct fg_matrix *matrix, uint32_t row_first,
-                   uint32_t row_count, const struct fg_activations *x, float *const *out)
+void fg_matmul_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
+                      const struct fg_activations *x, float *const *out)
 {
     for (uint32_t row = row_first; row < row_first + row_count; row++) {
         const unsigned char *weights = matrix->data + row * matrix->row_bytes;
         for (uint32_t token = 0; token < x->token_count; token++)
-            out[token][row] = dot(weights, x, token, matrix->cols);
-    }
-}
-
-void fg_matmul_f32_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                          const struct fg_activations *x, float *const *out)
-{
-    matmul(dot_f32, matrix, row_first, row_count, x, out);
-}
-
-void fg_matmul_f16_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                          const struct fg_activations *x, float *const *out)
-{
-    matmul(dot_f16, matrix, row_first, row_count, x, out);
-}
-
-void fg_matmul_bf16_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                           const struct fg_activations *x, float *const *out)
-{
-    matmul(dot_bf16, matrix, row_first, row_count, x, out);
-}
-
-void fg_matmul_q8_0_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                           const struct fg_activations *x, float *const *out)
-{
-    matmul(dot_q8_0, matrix, row_first, row_count, x, out);
-}
-
-void fg_matmul_q4_0_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                           const struct fg_activations *x, float *const *out)
-{
-    matmul(dot_q4_0, matrix, row_first, row_count, x, out);
-}
-
-static void block_row_to_f32(enum fg_weight_type type, const unsigned char *row, size_t count,
-                             float *out)
-{
-    size_t block_bytes = type == FG_WEIGHT_Q8_0 ? FG_Q8_0_BLOCK_BYTES : FG_Q4_0_BLOCK_BYTES;
-    for (size_t b = 0; b < count / FG_QUANT_BLOCK; b++) {
-        const unsigned char *block = row + b * block_bytes;
-        float scale = fg_f16_to_f32(load_u16(block));
-        float *to = out + b * FG_QUANT_BLOCK;
-        for (size_t i = 0; i < FG_QUANT_BLOCK; i++) {
-            if (type == FG_WEIGHT_Q8_0)
-                to[i] = (float)(int8_t)block[2 + i] * scale;
-            else
-                to[i] = (float)((int)((block[2 + i % 16] >> (i < 16 ? 0 : 4)) & 15) - 8) * scale;
-        }
+            out[token][row] = fg_weight_wants_q8(matrix->type)
+                                  ? dot_blocks(matrix, weights, x, token)
+                                  : dot_float(matrix, weights, x, token);
     }
 }
 
 void fg_weight_row_to_f32(enum fg_weight_type type, const unsigned char *row, size_t count,
                           float *out)
 {
-    if (fg_weight_wants_q8(type)) {
-        block_row_to_f32(type, row, count, out);
+    if (!fg_weight_wants_q8(type)) {
+        for (size_t i = 0; i < count; i++)
+            out[i] = weight_at(type, row, i);
         return;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (type == FG_WEIGHT_F32)
-            out[i] = load_f32(row + 4 * i);
-        else if (type == FG_WEIGHT_F16)
-            out[i] = fg_f16_to_f32(load_u16(row + 2 * i));
-        else
-            out[i] = fg_bf16_to_f32(load_u16(row + 2 * i));
+    for (size_t i = 0; i < count; i += FG_QUANT_BLOCK) {
+        struct fg_quant_part part;
+        fg_quant_part_read(type, row, i / FG_QUANT_BLOCK, &part);
+        for (size_t k = 0; k < FG_QUANT_BLOCK; k++)
+            out[i + k] = (float)part.q[k] * part.scale[k / 16] - part.min;
     }
 }

@@ -7,17 +7,10 @@
 
 #include "inference/kernels/kernels.h"
 
-void fg_matmul_f32_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                          const struct fg_activations *x, float *const *out);
-void fg_matmul_f16_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                          const struct fg_activations *x, float *const *out);
-void fg_matmul_bf16_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                           const struct fg_activations *x, float *const *out);
-void fg_matmul_q8_0_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                           const struct fg_activations *x, float *const *out);
-void fg_matmul_q4_0_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                           const struct fg_activations *x, float *const *out);
-void fg_quantise_scalar(const float *x, size_t count, int8_t *q8, float *scales);
+/* For every weight type. */
+void fg_matmul_scalar(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
+                      const struct fg_activations *x, float *const *out);
+void fg_quantise_scalar(const float *x, size_t count, struct fg_q8_block *blocks);
 void fg_rmsnorm_scalar(float *out, const float *x, const float *weight, size_t count,
                        float epsilon);
 void fg_rope_halves_scalar(float *head, const float *cosines, const float *sines,

@@ -19,22 +19,29 @@ static int8_t round_to_int8(float value)
     return (int8_t)lrintf(value);
 }
 
-void fg_quantise_scalar(const float *x, size_t count, int8_t *q8, float *scales)
+static void quantise_block(const float *x, struct fg_q8_block *block)
 {
-    for (size_t b = 0; b < count / FG_QUANT_BLOCK; b++) {
-        const float *block = x + b * FG_QUANT_BLOCK;
-        float largest = 0;
-        for (size_t i = 0; i < FG_QUANT_BLOCK; i++) {
-            float magnitude = fabsf(block[i]);
-            if (magnitude > largest)
-                largest = magnitude;
-        }
-        float scale = largest / 127.0f;
-        float inverse = scale > 0 ? 1.0f / scale : 0;
-        for (size_t i = 0; i < FG_QUANT_BLOCK; i++)
-            q8[b * FG_QUANT_BLOCK + i] = round_to_int8(block[i] * inverse);
-        scales[b] = fg_f16_to_f32(fg_f32_to_f16_one(scale));
+    float largest = 0;
+    for (size_t i = 0; i < FG_QUANT_BLOCK; i++) {
+        float magnitude = fabsf(x[i]);
+        if (magnitude > largest)
+            largest = magnitude;
     }
+    float scale = largest / 127.0f;
+    float inverse = scale > 0 ? 1.0f / scale : 0;
+    block->sums[0] = block->sums[1] = 0;
+    for (size_t i = 0; i < FG_QUANT_BLOCK; i++) {
+        block->q[i] = round_to_int8(x[i] * inverse);
+        block->sums[i / 16] += block->q[i];
+    }
+    block->scale = fg_f16_to_f32(fg_f32_to_f16_one(scale));
+    block->scaled_sum = block->scale * (float)(block->sums[0] + block->sums[1]);
+}
+
+void fg_quantise_scalar(const float *x, size_t count, struct fg_q8_block *blocks)
+{
+    for (size_t b = 0; b < count / FG_QUANT_BLOCK; b++)
+        quantise_block(x + b * FG_QUANT_BLOCK, &blocks[b]);
 }
 
 void fg_rmsnorm_scalar(float *out, const float *x, const float *weight, size_t count, float epsilon)

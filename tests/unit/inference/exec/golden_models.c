@@ -14,7 +14,8 @@
 
 static bool is_type_supported(const char *type)
 {
-    static const char *const types[] = {"F32", "F16", "BF16", "Q8_0", "Q4_0"};
+    static const char *const types[] = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
+                                        "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         if (strcmp(type, types[i]) == 0)
             return true;

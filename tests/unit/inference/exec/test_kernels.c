@@ -83,29 +83,36 @@ static void assert_close(float got, float expected, double bound, const char *wh
 
 /* ---- products ---- */
 
+static const char *const type_names[FG_WEIGHT_TYPE_COUNT] = {
+    "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"};
+
 static size_t row_bytes_of(enum fg_weight_type type, size_t cols)
 {
-    switch (type) {
-    case FG_WEIGHT_F32:
-        return 4 * cols;
-    case FG_WEIGHT_Q8_0:
-        return cols / 32 * FG_Q8_0_BLOCK_BYTES;
-    case FG_WEIGHT_Q4_0:
-        return cols / 32 * FG_Q4_0_BLOCK_BYTES;
-    default:
-        return 2 * cols;
-    }
+    return cols / fg_weight_block_cols(type) * fg_weight_block_bytes(type);
+}
+
+static void put_half(unsigned char *at, float value)
+{
+    uint16_t half = fg_f32_to_f16_one(value);
+    memcpy(at, &half, sizeof(half));
+}
+
+/* Any bytes are a block, but for the F16 in them, which must be small numbers. */
+static void fill_block(unsigned char *block, enum fg_weight_type type)
+{
+    size_t bytes = fg_weight_block_bytes(type);
+    for (size_t i = 0; i < bytes; i++)
+        block[i] = (unsigned char)random_bits(); /* also -128 */
+    put_half(type == FG_WEIGHT_Q6_K ? block + bytes - 2 : block, random_float(0.01f));
+    if (type == FG_WEIGHT_Q4_1 || type == FG_WEIGHT_Q5_1 || type == FG_WEIGHT_Q4_K ||
+        type == FG_WEIGHT_Q5_K)
+        put_half(block + 2, random_float(0.01f));
 }
 
 static void fill_weights(unsigned char *data, enum fg_weight_type type, size_t bytes)
 {
-    size_t block = type == FG_WEIGHT_Q8_0 ? FG_Q8_0_BLOCK_BYTES : FG_Q4_0_BLOCK_BYTES;
-    for (size_t i = 0; fg_weight_wants_q8(type) && i < bytes; i++)
-        data[i] = (unsigned char)random_bits(); /* also -128 */
-    for (size_t i = 0; fg_weight_wants_q8(type) && i < bytes; i += block) {
-        uint16_t scale = fg_f32_to_f16_one(random_float(0.01f));
-        memcpy(data + i, &scale, sizeof(scale));
-    }
+    for (size_t i = 0; fg_weight_wants_q8(type) && i < bytes; i += fg_weight_block_bytes(type))
+        fill_block(data + i, type);
     for (size_t i = 0; type == FG_WEIGHT_F32 && i < bytes; i += 4) {
         float value = random_float(1);
         memcpy(data + i, &value, sizeof(value));
@@ -121,7 +128,7 @@ static void fill_weights(unsigned char *data, enum fg_weight_type type, size_t b
 struct product {
     struct fg_matrix matrix;
     struct fg_activations x;
-    struct guarded weights, values, q8, scales;
+    struct guarded weights, values, blocks;
 };
 
 static struct product product_make(enum fg_weight_type type, uint32_t rows, uint32_t cols,
@@ -134,11 +141,10 @@ static struct product product_make(enum fg_weight_type type, uint32_t rows, uint
     p.matrix.data = p.weights.data;
     size_t count = (size_t)tokens * cols;
     p.values = guarded_floats(count, 2);
-    p.q8 = guarded_make(count, 0);
-    p.scales = guarded_make(count / 32 * sizeof(float), 0);
+    p.blocks = guarded_make(count / 32 * sizeof(struct fg_q8_block), 0);
     if (fg_weight_wants_q8(type))
-        fg_kernels_scalar()->quantise(p.values.data, count, p.q8.data, p.scales.data);
-    p.x = (struct fg_activations){p.values.data, p.q8.data, p.scales.data, tokens};
+        fg_kernels_scalar()->quantise(p.values.data, count, p.blocks.data);
+    p.x = (struct fg_activations){p.values.data, p.blocks.data, tokens};
     return p;
 }
 
@@ -146,8 +152,7 @@ static void product_free(struct product *p)
 {
     guarded_free(&p->weights);
     guarded_free(&p->values);
-    guarded_free(&p->q8);
-    guarded_free(&p->scales);
+    guarded_free(&p->blocks);
 }
 
 /* Sum of |terms| of one element, as the bound of a float sum is scaled by it. */
@@ -163,7 +168,7 @@ static double term_sum(const struct product *p, uint32_t row, uint32_t token)
     return sum;
 }
 
-#define ROWS_MAX 9
+#define ROWS_MAX 37
 #define TOKENS_MAX 16
 #define UNTOUCHED 12345.0f
 
@@ -188,8 +193,7 @@ static void check_alone(const struct fg_kernels *kernels, const struct product *
         struct product one = *p;
         float out[TOKENS_MAX][ROWS_MAX];
         one.x.values += (size_t)t * cols;
-        one.x.q8 += (size_t)t * cols;
-        one.x.q8_scales += (size_t)t * (cols / 32);
+        one.x.blocks += (size_t)t * (cols / 32);
         one.x.token_count = 1;
         for (uint32_t r = 0; r < p->matrix.rows; r++) {
             run_product(kernels, &one, r, 1, out);
@@ -220,24 +224,61 @@ static void check_product(const struct fg_kernels *kernels, const struct product
     }
 }
 
+/* Block counts of a row for the types of 32 and of 256 columns, about the width of a panel. */
+static const uint32_t block_counts[] = {0, 1, 2, 7, 8, 9, 31, 32, 33, 65};
+static const uint32_t super_block_counts[] = {0, 1, 2, 3, 4, 5, 8, 9};
+static const uint32_t row_counts[] = {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, ROWS_MAX};
+static const uint32_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 13, TOKENS_MAX};
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The n-th row length for the type; 0 past the last. */
+static bool pick_cols(enum fg_weight_type type, size_t n, uint32_t *cols)
+{
+    uint32_t block = fg_weight_block_cols(type);
+    size_t count = block == 1    ? LENGTH_COUNT
+                   : block == 32 ? COUNT(block_counts)
+                                 : COUNT(super_block_counts);
+    if (n >= count)
+        return false;
+    *cols = block == 1 ? lengths[n] : block * (block == 32 ? block_counts : super_block_counts)[n];
+    return true;
+}
+
+/* Every row length with a share of the row and token counts, which are all met over the lengths. */
 static void products_match_scalar(void **state)
 {
     (void)state;
-    static const uint32_t rows[] = {1, 3, 4, 5, ROWS_MAX}, tokens[] = {1, 2, 3, 4, 8, TOKENS_MAX};
-    static const char *const names[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
-    for (size_t n = 0; n < LENGTH_COUNT * FG_WEIGHT_TYPE_COUNT; n++) {
-        enum fg_weight_type type = (enum fg_weight_type)(n % FG_WEIGHT_TYPE_COUNT);
-        size_t length = lengths[n / FG_WEIGHT_TYPE_COUNT];
-        uint32_t cols =
-            (uint32_t)(fg_weight_wants_q8(type) ? n / FG_WEIGHT_TYPE_COUNT * 32 : length);
-        for (size_t i = 0; i < 5 * 6; i++) {
-            if (fg_weight_wants_q8(type) && i % 3 != n % 3)
-                continue; /* a third of the shapes each is enough */
-            struct product p = product_make(type, rows[i % 5], cols, tokens[i / 5], i % 2);
-            for (size_t k = 0; k < fast_count; k++)
-                check_product(fast_kernels[k], &p, names[type]);
-            product_free(&p);
+    for (int type = 0; type < FG_WEIGHT_TYPE_COUNT; type++) {
+        uint32_t cols;
+        for (size_t n = 0; pick_cols((enum fg_weight_type)type, n, &cols); n++) {
+            for (size_t i = n % 5; i < COUNT(row_counts) * COUNT(token_counts); i += 5) {
+                uint32_t rows = row_counts[i % COUNT(row_counts)];
+                uint32_t tokens = token_counts[i / COUNT(row_counts)];
+                if (rows * tokens * cols > 32 * 1024 && i % 4 != 0)
+                    continue; /* the large ones cost most and show least */
+                struct product p =
+                    product_make((enum fg_weight_type)type, rows, cols, tokens, i % 2);
+                for (size_t k = 0; k < fast_count; k++)
+                    check_product(fast_kernels[k], &p, type_names[type]);
+                product_free(&p);
+            }
         }
+    }
+}
+
+/* Products of block types are sums in the same order in every fast set: the same bits. */
+static void fast_block_products_are_equal(void **state)
+{
+    (void)state;
+    if (fast_count < 3)
+        skip();
+    for (int type = FG_WEIGHT_Q8_0; type < FG_WEIGHT_TYPE_COUNT; type++) {
+        float one[TOKENS_MAX][ROWS_MAX], other[TOKENS_MAX][ROWS_MAX];
+        struct product p = product_make((enum fg_weight_type)type, ROWS_MAX, 2304, TOKENS_MAX, 0);
+        run_product(fast_kernels[1], &p, 0, ROWS_MAX, one);
+        run_product(fast_kernels[2], &p, 0, ROWS_MAX, other);
+        assert_memory_equal(one, other, sizeof(one));
+        product_free(&p);
     }
 }
 
@@ -246,36 +287,92 @@ static void long_rows_and_many_tokens_match(void **state)
 {
     (void)state;
     for (int type = 0; type < FG_WEIGHT_TYPE_COUNT; type++) {
-        struct product p = product_make((enum fg_weight_type)type, 5, 32 * 1024, TOKENS_MAX, 0);
+        struct product p = product_make((enum fg_weight_type)type, 5, 8 * 1024, TOKENS_MAX, 0);
         for (size_t k = 0; k < fast_count; k++)
             check_product(fast_kernels[k], &p, "long rows");
         product_free(&p);
     }
 }
 
-/* -128 times -127 and 127 in every place: the largest sums that int8 blocks can make. */
+/* The largest weights and activations in every place: no sum of int8 products saturates. */
 static void integer_products_do_not_saturate(void **state)
 {
     (void)state;
-    for (int sign = -1; sign <= 1; sign += 2) {
-        struct product p = product_make(FG_WEIGHT_Q8_0, 4, 64, 3, 0);
-        uint16_t one = fg_f32_to_f16_one(1);
-        for (size_t b = 0; b < 4 * 2; b++) {
-            unsigned char *block = (unsigned char *)p.weights.data + b * FG_Q8_0_BLOCK_BYTES;
-            memcpy(block, &one, sizeof(one));
-            memset(block + 2, 0x80, 32);
+    for (int n = 0; n < 4 * FG_WEIGHT_TYPE_COUNT; n++) {
+        enum fg_weight_type type = (enum fg_weight_type)(n / 4);
+        int sign = n % 2 != 0 ? 1 : -1;
+        size_t block_bytes = fg_weight_block_bytes(type);
+        if (!fg_weight_wants_q8(type))
+            continue;
+        struct product p = product_make(type, 4, 256, 3, 0);
+        for (size_t at = 0; at < 4 * p.matrix.row_bytes; at += block_bytes) {
+            unsigned char *block = (unsigned char *)p.weights.data + at;
+            bool is_k = type == FG_WEIGHT_Q4_K || type == FG_WEIGHT_Q5_K;
+            memset(block, n % 4 < 2 ? 0xff : type == FG_WEIGHT_Q8_0 ? 0x80 : 0, block_bytes);
+            put_half(type == FG_WEIGHT_Q6_K ? block + block_bytes - 2 : block, 1);
+            if (is_k || type == FG_WEIGHT_Q4_1 || type == FG_WEIGHT_Q5_1)
+                put_half(block + 2, 0);
         }
-        memset(p.q8.data, sign < 0 ? -127 : 127, 3 * 64);
-        for (size_t i = 0; i < 3 * 2; i++)
-            ((float *)p.scales.data)[i] = 1;
+        for (size_t b = 0; b < 3 * 8; b++) {
+            struct fg_q8_block *block = (struct fg_q8_block *)p.blocks.data + b;
+            memset(block->q, sign * 127, sizeof(block->q));
+            *block = (struct fg_q8_block){.scale = 1, .sums = {sign * 16 * 127, sign * 16 * 127}};
+            memset(block->q, sign * 127, sizeof(block->q));
+        }
         for (size_t k = 0; k < fast_count; k++) {
-            float out[TOKENS_MAX][ROWS_MAX];
+            float expected[TOKENS_MAX][ROWS_MAX], out[TOKENS_MAX][ROWS_MAX];
+            run_product(fg_kernels_scalar(), &p, 0, 4, expected);
             run_product(fast_kernels[k], &p, 0, 4, out);
-            for (size_t t = 0; t < 3; t++)
-                assert_true(out[t][3] == (float)(sign * -128 * 127 * 64));
+            assert_memory_equal(out, expected, sizeof(out)); /* whole numbers below 2^24 */
         }
         product_free(&p);
     }
+}
+
+/* One weight of each type, as the format's documents say, by hand. */
+static void blocks_mean_what_the_format_says(void **state)
+{
+    (void)state;
+    unsigned char block[256] = {0};
+    float out[256];
+    put_half(block, 0.5f);
+    put_half(block + 2, 4);
+    block[4 + 3] = 0x9c; /* Q4_1: weights 3 and 19 */
+    fg_weight_row_to_f32(FG_WEIGHT_Q4_1, block, 32, out);
+    assert_true(out[3] == 12 * 0.5f + 4);
+    assert_true(out[19] == 9 * 0.5f + 4);
+    block[4] = 0x08; /* Q5_1: the fifth bit of weight 3 */
+    block[8 + 3] = 0x9c;
+    fg_weight_row_to_f32(FG_WEIGHT_Q5_1, block, 32, out);
+    assert_true(out[3] == (16 + 12) * 0.5f + 4);
+    assert_true(out[19] == 9 * 0.5f + 4);
+    memset(block + 2, 0, sizeof(block) - 2);
+    block[2 + 2] = 0x08; /* Q5_0: the fifth bit of weight 19 */
+    block[6 + 3] = 0x9c;
+    fg_weight_row_to_f32(FG_WEIGHT_Q5_0, block, 32, out);
+    assert_true(out[3] == (12 - 16) * 0.5f);
+    assert_true(out[19] == 9 * 0.5f);
+    memset(block + 2, 0, sizeof(block) - 2);
+    put_half(block + 2, 0.25f);
+    block[4 + 1] = 0x80 | 5;   /* Q4_K: scale of part 1; two high bits for part 5 */
+    block[4 + 5] = 0x40 | 7;   /* min of part 1; two high bits for part 5 */
+    block[4 + 9] = 0x30 | 12;  /* low bits of part 5: min 3, scale 12 */
+    block[16 + 4] = 0xa0;      /* part 1, weight 4 */
+    block[16 + 64 + 4] = 0x60; /* part 5, weight 4 */
+    fg_weight_row_to_f32(FG_WEIGHT_Q4_K, block, 256, out);
+    assert_true(out[32 + 4] == 10 * (5 * 0.5f) - 7 * 0.25f);
+    assert_true(out[160 + 4] == 6 * ((12 + 32) * 0.5f) - (3 + 16) * 0.25f);
+    block[16 + 4] = 0x20; /* Q5_K: the fifth bit of part 5, weight 4 */
+    block[48 + 64 + 4] = 0x60;
+    fg_weight_row_to_f32(FG_WEIGHT_Q5_K, block, 256, out);
+    assert_true(out[160 + 4] == (16 + 6) * ((12 + 32) * 0.5f) - (3 + 16) * 0.25f);
+    memset(block, 0, sizeof(block));
+    put_half(block + 208, 0.5f);
+    block[64 + 32 + 20] = 0xb0;  /* Q6_K: weights 128 + 96 + 20 (high) and 128 + 32 + 20 (low) */
+    block[128 + 32 + 20] = 0x80; /* high pair of 128 + 96 + 20 */
+    block[192 + 15] = 0xfd;      /* scale -3 of weights 240 .. 255 */
+    fg_weight_row_to_f32(FG_WEIGHT_Q6_K, block, 256, out);
+    assert_true(out[128 + 96 + 20] == (11 + 32 - 32) * (-3 * 0.5f));
 }
 
 static void all_halves_convert(void **state)
@@ -308,16 +405,13 @@ static void quantised_blocks_are_equal(void **state)
         float *values = x.data;
         for (size_t i = 0; round >= 32 && i < 3; i++)
             values[random_bits() % 96] = extremes[random_bits() % 10];
-        int8_t expected[96];
-        float expected_scales[3];
-        fg_kernels_scalar()->quantise(values, 96, expected, expected_scales);
+        struct fg_q8_block expected[3];
+        fg_kernels_scalar()->quantise(values, 96, expected);
         for (size_t k = 0; k < fast_count; k++) {
-            struct guarded q8 = guarded_make(96, 0), scales = guarded_make(3 * sizeof(float), 0);
-            fast_kernels[k]->quantise(values, 96, q8.data, scales.data);
-            assert_memory_equal(q8.data, expected, sizeof(expected));
-            assert_memory_equal(scales.data, expected_scales, sizeof(expected_scales));
-            guarded_free(&q8);
-            guarded_free(&scales);
+            struct guarded blocks = guarded_make(sizeof(expected), 0);
+            fast_kernels[k]->quantise(values, 96, blocks.data);
+            assert_memory_equal(blocks.data, expected, sizeof(expected));
+            guarded_free(&blocks);
         }
         guarded_free(&x);
     }
@@ -326,15 +420,21 @@ static void quantised_blocks_are_equal(void **state)
 static void quantised_values_are_near(void **state)
 {
     (void)state;
-    float x[32], scale, largest = 0;
-    int8_t q8[32];
+    float x[32], largest = 0;
+    struct fg_q8_block block;
     for (size_t i = 0; i < 32; i++) {
         x[i] = random_float(3);
         largest = fmaxf(largest, fabsf(x[i]));
     }
-    fg_kernels_scalar()->quantise(x, 32, q8, &scale);
-    for (size_t i = 0; i < 32; i++)
-        assert_close((float)q8[i] * scale, x[i], (double)largest / 127 * 0.6, "quantise", 32);
+    fg_kernels_scalar()->quantise(x, 32, &block);
+    int32_t sums[2] = {0, 0};
+    for (size_t i = 0; i < 32; i++) {
+        assert_close((float)block.q[i] * block.scale, x[i], (double)largest / 127 * 0.6, "quantise",
+                     32);
+        sums[i / 16] += block.q[i];
+    }
+    assert_memory_equal(sums, block.sums, sizeof(sums));
+    assert_true(block.scaled_sum == block.scale * (float)(sums[0] + sums[1]));
 }
 
 /* Around every half: itself, the middle to the next, and one float to either side of it. */
@@ -606,8 +706,14 @@ int main(void)
         fast_kernels[fast_count++] = fg_kernels_avx2();
     else
         print_message("SKIPPED: no AVX2 here; only the scalar kernels are tested\n");
+    if (fg_kernels_avx512() != NULL)
+        fast_kernels[fast_count++] = fg_kernels_avx512();
+    else
+        print_message("SKIPPED: no AVX-512 with VNNI here; those kernels are not tested\n");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_match_scalar),
+        cmocka_unit_test(fast_block_products_are_equal),
+        cmocka_unit_test(blocks_mean_what_the_format_says),
         cmocka_unit_test(long_rows_and_many_tokens_match),
         cmocka_unit_test(integer_products_do_not_saturate),
         cmocka_unit_test(all_halves_convert),

@@ -1,11 +1,11 @@
 /*
- * matmul_avx2.c: y = W x in tiles of up to 4 rows by 3 tokens held in registers.
- * Job      prefill uses every weight that was loaded for three tokens, and every row for a block of
- *          tokens that stays in cache; a few tokens (decode) stream one row after the other, since
- *          the hardware follows one long run through memory but not four short ones.
- * Thread   any; callers split the rows.
- * Order    an element has one accumulator of eight lanes, fed from column 0 upwards and summed at
- *          the end by fg_sum_lanes: the same in every tile, so tiles may be cut in any way.
+ * floats_avx2.c: y = W x for the float types in tiles of up to 4 rows by 3 tokens held in
+ * registers. Job      prefill uses every weight that was loaded for three tokens, and every row for
+ * a block of tokens that stays in cache; a few tokens (decode) stream one row after the other,
+ * since the hardware follows one long run through memory but not four short ones. Thread   any;
+ * callers split the rows. Order    an element has one accumulator of eight lanes, fed from column 0
+ * upwards and summed at the end by fg_sum_lanes: the same in every tile, so tiles may be cut in any
+ * way.
  *
  *    for a block of tokens (activations about TOKEN_BLOCK_BYTES)
  *      for 4 rows (weights in L1/L2; the next 4 are being fetched)
@@ -109,69 +109,11 @@ FG_INLINE void float_tile(const struct tile *tile, load_fn load, size_t element_
     store_tile(tile, rows, tokens, acc);
 }
 
-FG_INLINE __m256i load_q8_0(const unsigned char *block)
-{
-    return _mm256_loadu_si256((const __m256i *)(const void *)(block + 2));
-}
-
-FG_INLINE __m256i load_q4_0(const unsigned char *block)
-{
-    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(block + 2));
-    __m256i both = _mm256_set_m128i(_mm_srli_epi16(bytes, 4), bytes);
-    both = _mm256_and_si256(both, _mm256_set1_epi8(15));
-    return _mm256_sub_epi8(both, _mm256_set1_epi8(8));
-}
-
-FG_INLINE float block_scale(const unsigned char *block)
-{
-    uint16_t half;
-    memcpy(&half, block, sizeof(half));
-    return _cvtsh_ss(half);
-}
-
-typedef __m256i (*load_block_fn)(const unsigned char *block);
-
-/*
- * |w| and x with the sign of w give the same products; |w| <= 128 and |x| <= 127, so that the sum
- * of two fits 16 bits and maddubs never saturates.
- */
-FG_INLINE void block_tile(const struct tile *tile, load_block_fn load, size_t block_bytes, int rows,
-                          int tokens)
-{
-    size_t block_count = tile->cols / FG_QUANT_BLOCK;
-    const int8_t *q8 = tile->x->q8 + tile->token * tile->cols;
-    const float *scales = tile->x->q8_scales + tile->token * block_count;
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256 acc[TILE_ROWS][TILE_TOKENS];
-    for (int r = 0; r < rows; r++) {
-        for (int t = 0; t < tokens; t++)
-            acc[r][t] = _mm256_setzero_ps();
-    }
-    for (size_t b = 0; b < block_count; b++) {
-        for (int r = 0; r < rows; r++) {
-            const unsigned char *block =
-                tile->weights + (size_t)r * tile->row_bytes + b * block_bytes;
-            __m256i w = load(block);
-            __m256i magnitude = _mm256_abs_epi8(w);
-            __m256 scale = _mm256_set1_ps(block_scale(block));
-            for (int t = 0; t < tokens; t++) {
-                const int8_t *at = q8 + (size_t)t * tile->cols + b * FG_QUANT_BLOCK;
-                __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)at);
-                __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, w));
-                __m256 sums = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, ones));
-                __m256 x_scale = _mm256_broadcast_ss(&scales[(size_t)t * block_count + b]);
-                acc[r][t] = _mm256_fmadd_ps(_mm256_mul_ps(sums, scale), x_scale, acc[r][t]);
-            }
-        }
-    }
-    store_tile(tile, rows, tokens, acc);
-}
-
 /*
  * One function for each weight type and tile height: all tokens first .. end - 1 of a row group, in
  * tiles of constant width so that the accumulators stay in registers.
  */
-#define DEFINE_ROW_GROUP(name, rows, run_tile, load, bytes)                                        \
+#define DEFINE_ROW_GROUP(name, rows, load, bytes)                                                  \
     static void name(struct tile *tile, size_t first, size_t end)                                  \
     {                                                                                              \
         size_t token = first, group = (rows)*tile->row_bytes;                                      \
@@ -181,35 +123,31 @@ FG_INLINE void block_tile(const struct tile *tile, load_block_fn load, size_t bl
             if (rows > 1)                                                                          \
                 prefetch(tile, ahead, ahead + share);                                              \
             ahead += share;                                                                        \
-            run_tile(tile, load, bytes, rows, 3);                                                  \
+            float_tile(tile, load, bytes, rows, 3);                                                \
         }                                                                                          \
         tile->token = token;                                                                       \
         if (end - token == 2)                                                                      \
-            run_tile(tile, load, bytes, rows, 2);                                                  \
+            float_tile(tile, load, bytes, rows, 2);                                                \
         else if (end - token == 1)                                                                 \
-            run_tile(tile, load, bytes, rows, 1);                                                  \
+            float_tile(tile, load, bytes, rows, 1);                                                \
     }
 
-DEFINE_ROW_GROUP(f32_rows_4, 4, float_tile, load_f32, 4)
-DEFINE_ROW_GROUP(f32_rows_1, 1, float_tile, load_f32, 4)
-DEFINE_ROW_GROUP(f16_rows_4, 4, float_tile, load_f16, 2)
-DEFINE_ROW_GROUP(f16_rows_1, 1, float_tile, load_f16, 2)
-DEFINE_ROW_GROUP(bf16_rows_4, 4, float_tile, load_bf16, 2)
-DEFINE_ROW_GROUP(bf16_rows_1, 1, float_tile, load_bf16, 2)
-DEFINE_ROW_GROUP(q8_0_rows_4, 4, block_tile, load_q8_0, FG_Q8_0_BLOCK_BYTES)
-DEFINE_ROW_GROUP(q8_0_rows_1, 1, block_tile, load_q8_0, FG_Q8_0_BLOCK_BYTES)
-DEFINE_ROW_GROUP(q4_0_rows_4, 4, block_tile, load_q4_0, FG_Q4_0_BLOCK_BYTES)
-DEFINE_ROW_GROUP(q4_0_rows_1, 1, block_tile, load_q4_0, FG_Q4_0_BLOCK_BYTES)
+DEFINE_ROW_GROUP(f32_rows_4, 4, load_f32, 4)
+DEFINE_ROW_GROUP(f32_rows_1, 1, load_f32, 4)
+DEFINE_ROW_GROUP(f16_rows_4, 4, load_f16, 2)
+DEFINE_ROW_GROUP(f16_rows_1, 1, load_f16, 2)
+DEFINE_ROW_GROUP(bf16_rows_4, 4, load_bf16, 2)
+DEFINE_ROW_GROUP(bf16_rows_1, 1, load_bf16, 2)
 
 typedef void (*row_group_fn)(struct tile *tile, size_t first, size_t end);
 
 static void matmul(row_group_fn rows_4, row_group_fn rows_1, const struct fg_matrix *matrix,
-                   size_t value_bytes, size_t row_first, size_t row_count,
-                   const struct fg_activations *x, float *const *out)
+                   size_t row_first, size_t row_count, const struct fg_activations *x,
+                   float *const *out)
 {
     struct tile tile = {.row_bytes = matrix->row_bytes, .cols = matrix->cols, .x = x, .out = out};
     bool streams = x->token_count <= STREAM_TOKENS_MAX && matrix->row_bytes >= STREAM_ROW_BYTES_MIN;
-    size_t block = TOKEN_BLOCK_BYTES / (matrix->cols * value_bytes + 1);
+    size_t block = TOKEN_BLOCK_BYTES / (matrix->cols * sizeof(float) + 1);
     block = block < 4 * TILE_TOKENS ? 4 * TILE_TOKENS : block - block % TILE_TOKENS;
     for (size_t first = 0; first < x->token_count; first += block) {
         size_t end = x->token_count - first < block ? x->token_count : first + block;
@@ -230,29 +168,17 @@ static void matmul(row_group_fn rows_4, row_group_fn rows_1, const struct fg_mat
 void fg_matmul_f32_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
                         const struct fg_activations *x, float *const *out)
 {
-    matmul(f32_rows_4, f32_rows_1, matrix, sizeof(float), row_first, row_count, x, out);
+    matmul(f32_rows_4, f32_rows_1, matrix, row_first, row_count, x, out);
 }
 
 void fg_matmul_f16_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
                         const struct fg_activations *x, float *const *out)
 {
-    matmul(f16_rows_4, f16_rows_1, matrix, sizeof(float), row_first, row_count, x, out);
+    matmul(f16_rows_4, f16_rows_1, matrix, row_first, row_count, x, out);
 }
 
 void fg_matmul_bf16_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
                          const struct fg_activations *x, float *const *out)
 {
-    matmul(bf16_rows_4, bf16_rows_1, matrix, sizeof(float), row_first, row_count, x, out);
-}
-
-void fg_matmul_q8_0_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                         const struct fg_activations *x, float *const *out)
-{
-    matmul(q8_0_rows_4, q8_0_rows_1, matrix, 1, row_first, row_count, x, out);
-}
-
-void fg_matmul_q4_0_avx2(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
-                         const struct fg_activations *x, float *const *out)
-{
-    matmul(q4_0_rows_4, q4_0_rows_1, matrix, 1, row_first, row_count, x, out);
+    matmul(bf16_rows_4, bf16_rows_1, matrix, row_first, row_count, x, out);
 }

@@ -1,0 +1,199 @@
+/*
+ * vec.h (AVX-512): sixteen lanes, and the dot products of VNNI; see panel/panel.h for the use.
+ * Thread   any; pure functions, always inlined.
+ * Never    touches memory past what is asked for: partial accesses are masked.
+ */
+#ifndef FG_INFERENCE_AVX512_VEC_H
+#define FG_INFERENCE_AVX512_VEC_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FG_INLINE static inline __attribute__((always_inline))
+
+typedef __m512i vec_int;
+typedef __m512 vec_float;
+
+/* Two groups of rows by six tokens: 12 integer and 12 float sums of the 32 registers. */
+#define VEC_LANES 16
+#define VEC_GROUPS 2
+#define VEC_TOKENS 6
+
+/* The dot instruction wants unsigned weights. */
+#define VEC_INT8_OFFSET 128
+
+FG_INLINE vec_int vec_stored_int8(vec_int bytes)
+{
+    return _mm512_xor_si512(bytes, _mm512_set1_epi8((char)0x80));
+}
+
+FG_INLINE vec_int vec_set_int(int32_t value)
+{
+    return _mm512_set1_epi32(value);
+}
+
+FG_INLINE vec_int vec_set_byte(int value)
+{
+    return _mm512_set1_epi8((char)value);
+}
+
+FG_INLINE vec_int vec_and(vec_int a, vec_int b)
+{
+    return _mm512_and_si512(a, b);
+}
+
+FG_INLINE vec_int vec_or(vec_int a, vec_int b)
+{
+    return _mm512_or_si512(a, b);
+}
+
+FG_INLINE vec_int vec_mul(vec_int a, vec_int b)
+{
+    return _mm512_mullo_epi32(a, b);
+}
+
+FG_INLINE vec_int vec_shift_left(vec_int a, int bits)
+{
+    return _mm512_slli_epi32(a, (unsigned)bits);
+}
+
+FG_INLINE vec_int vec_shift_right(vec_int a, int bits)
+{
+    return _mm512_srli_epi32(a, (unsigned)bits);
+}
+
+FG_INLINE vec_int vec_shift_right_signed(vec_int a, int bits)
+{
+    return _mm512_srai_epi32(a, (unsigned)bits);
+}
+
+FG_INLINE vec_float vec_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+FG_INLINE vec_float vec_set_float(float value)
+{
+    return _mm512_set1_ps(value);
+}
+
+FG_INLINE vec_float vec_to_float(vec_int a)
+{
+    return _mm512_cvtepi32_ps(a);
+}
+
+FG_INLINE vec_float vec_multiply(vec_float a, vec_float b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+FG_INLINE vec_float vec_negate(vec_float a)
+{
+    return _mm512_castsi512_ps(
+        _mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32(INT32_MIN)));
+}
+
+/* a * b + c */
+FG_INLINE vec_float vec_fma(vec_float a, vec_float b, vec_float c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* c - a * b */
+FG_INLINE vec_float vec_fma_negated(vec_float a, vec_float b, vec_float c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+/* The low 16 bits of each lane, as F16. */
+FG_INLINE vec_float vec_low_halves(vec_int a)
+{
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a));
+}
+
+/* The first `lanes` (1 to 16) floats, the rest zero. */
+FG_INLINE vec_float vec_load_part(const float *from, size_t lanes)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << lanes) - 1), from);
+}
+
+FG_INLINE void vec_store_part(float *to, vec_float a, size_t lanes)
+{
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << lanes) - 1), a);
+}
+
+FG_INLINE __m512i vec_load_four_rows(const unsigned char *const *rows, size_t from)
+{
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(rows[0] + from)));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(rows[4] + from)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(rows[8] + from)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(rows[12] + from)), 3);
+}
+
+/* 16 bytes of each row, as four vectors of a dword a row: a 4 x 4 transposition in each part. */
+FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *const rows[16], size_t from)
+{
+    __m512i a = vec_load_four_rows(rows, from), b = vec_load_four_rows(rows + 1, from);
+    __m512i c = vec_load_four_rows(rows + 2, from), d = vec_load_four_rows(rows + 3, from);
+    __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
+    __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+    out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
+    out[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+    out[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+    out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+}
+
+FG_INLINE __m128i vec_load_four_dwords(const unsigned char *const *rows, size_t from)
+{
+    int32_t values[4];
+    for (int r = 0; r < 4; r++)
+        memcpy(&values[r], rows[r] + from, sizeof(values[r]));
+    return _mm_setr_epi32(values[0], values[1], values[2], values[3]);
+}
+
+/* Four bytes of each row. */
+FG_INLINE vec_int vec_load_dwords(const unsigned char *const rows[16], size_t from)
+{
+    __m512i v = _mm512_castsi128_si512(vec_load_four_dwords(rows, from));
+    v = _mm512_inserti32x4(v, vec_load_four_dwords(rows + 4, from), 1);
+    v = _mm512_inserti32x4(v, vec_load_four_dwords(rows + 8, from), 2);
+    return _mm512_inserti32x4(v, vec_load_four_dwords(rows + 12, from), 3);
+}
+
+FG_INLINE __m128i vec_load_eight_words(const unsigned char *const *rows, size_t from)
+{
+    int16_t w[8];
+    for (int r = 0; r < 8; r++)
+        memcpy(&w[r], rows[r] + from, sizeof(w[r]));
+    return _mm_setr_epi16(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]);
+}
+
+/* An F16 of each row. */
+FG_INLINE vec_float vec_load_halves(const unsigned char *const rows[16], size_t from)
+{
+    __m256i halves =
+        _mm256_set_m128i(vec_load_eight_words(rows + 8, from), vec_load_eight_words(rows, from));
+    return _mm512_cvtph_ps(halves);
+}
+
+/* dots[g][t] += q[g] x[t] over `steps` times four columns; the sums are exact whatever `bits` is.
+ */
+FG_INLINE void vec_dots(const vec_int *const q[VEC_GROUPS], const int8_t *const x[VEC_TOKENS],
+                        int groups, int tokens, int steps, int bits,
+                        vec_int dots[VEC_GROUPS][VEC_TOKENS])
+{
+    (void)bits;
+    for (int k = 0; k < steps; k++) {
+        for (int t = 0; t < tokens; t++) {
+            int32_t four;
+            memcpy(&four, x[t] + 4 * k, sizeof(four));
+            __m512i columns = _mm512_set1_epi32(four);
+            for (int g = 0; g < groups; g++)
+                dots[g][t] = _mm512_dpbusd_epi32(dots[g][t], q[g][k], columns);
+        }
+    }
+}
+
+#endif
