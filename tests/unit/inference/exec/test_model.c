@@ -224,9 +224,9 @@ static void refuses_wrong_shapes_and_types(void **state)
     refuses(BROKEN(.has_output = true, .grown_tensor = "output.weight"), "output.weight: shape");
     refuses(BROKEN(.has_rope_factors = true, .grown_tensor = "rope_freqs.weight"),
             "tensor rope_freqs.weight: shape is 5 x 1 x 1 x 1; expected 4 x 1");
-    refuses(BROKEN(.retyped_tensor = "blk.1.ffn_down.weight", .retyped_to = 3 /* Q4_1 */),
-            "tensor blk.1.ffn_down.weight: type Q4_1 is not supported; "
-            "expected one of F32, F16, BF16, Q8_0, Q4_0");
+    refuses(BROKEN(.retyped_tensor = "blk.1.ffn_down.weight", .retyped_to = 20 /* IQ4_NL */),
+            "tensor blk.1.ffn_down.weight: type IQ4_NL is not supported; "
+            "expected one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K");
     refuses(BROKEN(.token_strings = 41), "tokenizer.ggml.tokens holds 41 tokens");
 }
 
