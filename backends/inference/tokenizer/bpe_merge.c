@@ -1,7 +1,7 @@
 /*
  * bpe_merge.c: byte-pair encoding: again and again the neighbours with the lowest rank become one
  * token, the leftmost first among equals, until no neighbours can be merged.
- * Thread   the start-up thread fills the table; after that any thread reads it.
+ * Thread   any: the table is only read.
  * Never    takes more than n log n steps for a piece, so that a megabyte without a space is slow
  *          text and not an attack.
  * Source   Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (2016);
@@ -15,118 +15,20 @@
  *    winners   '1'   '3'   |
  *              '--1--'     |        equal ranks: the left one wins
  */
+#include "inference/model/utf8.h"
 #include "inference/tokenizer/bpe_merge.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#define MERGES_KEY "tokenizer.ggml.merges"
-#define NO_RANK UINT32_MAX
+#define NO_RANK FG_BPE_NO_RANK
 #define SHORT_PIECE ((size_t)48)
 #define PIECE_BYTES_MAX ((size_t)1 << 30)
-
-static const struct fg_bpe_pair *find_pair(const struct fg_bpe *bpe, uint32_t left, uint32_t right)
-{
-    uint64_t key = (uint64_t)left << 32 | right;
-    size_t mask = SIZE_MAX >> bpe->shift;
-    size_t at = (size_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> bpe->shift);
-    const struct fg_bpe_pair *pair = &bpe->pairs[at];
-    while (pair->left != FG_TOKEN_NONE && (pair->left != left || pair->right != right)) {
-        at = (at + 1) & mask;
-        pair = &bpe->pairs[at];
-    }
-    return pair;
-}
 
 /* An empty slot has no rank, so that absent pairs need no test. */
 static uint32_t pair_rank(const struct fg_bpe *bpe, uint32_t left, uint32_t right)
 {
-    return find_pair(bpe, left, right)->rank;
-}
-
-static enum fg_status load_bytes(struct fg_bpe *bpe, const struct fg_vocab *vocab,
-                                 struct fg_error *error)
-{
-    for (unsigned byte = 0; byte < 256; byte++) {
-        char text = (char)byte;
-        bpe->byte_ids[byte] = fg_vocab_find(vocab, fg_span_make(&text, 1));
-        if (bpe->byte_ids[byte] == FG_TOKEN_NONE)
-            return fg_error_set(error,
-                                "key tokenizer.ggml.tokens: no token for byte 0x%02x; expected "
-                                "one for each of the 256 bytes",
-                                byte);
-    }
-    return FG_OK;
-}
-
-/* The token spelled by `text`, or FG_TOKEN_NONE; `bytes` has room for text.len. */
-static uint32_t find_spelled(const struct fg_vocab *vocab, struct fg_span text, char *bytes)
-{
-    size_t count = fg_vocab_unspell(text, bytes);
-    return count == SIZE_MAX ? FG_TOKEN_NONE : fg_vocab_find(vocab, fg_span_make(bytes, count));
-}
-
-static enum fg_status load_merge(struct fg_bpe *bpe, const struct fg_vocab *vocab, uint32_t rank,
-                                 struct fg_span merge, struct fg_error *error)
-{
-    char bytes[1024];
-    struct fg_span rest = merge;
-    struct fg_span left = fg_span_split(&rest, ' ');
-    if (left.len == 0 || rest.len == 0 || merge.len > sizeof(bytes))
-        return fg_error_set(error, "key " MERGES_KEY ": entry %u is not two tokens and a space",
-                            rank);
-    struct fg_bpe_pair pair = {.rank = rank};
-    pair.left = find_spelled(vocab, left, bytes);
-    pair.right = find_spelled(vocab, rest, bytes);
-    size_t left_bytes = fg_vocab_unspell(left, bytes);
-    if (pair.left == FG_TOKEN_NONE || pair.right == FG_TOKEN_NONE)
-        return fg_error_set(
-            error, "key " MERGES_KEY ": entry %u (%.*s) joins what is not in the vocabulary", rank,
-            FG_SPAN_ARGS(merge));
-    size_t right_bytes = fg_vocab_unspell(rest, bytes + left_bytes);
-    pair.merged = fg_vocab_find(vocab, fg_span_make(bytes, left_bytes + right_bytes));
-    if (pair.merged == FG_TOKEN_NONE)
-        return fg_error_set(
-            error, "key " MERGES_KEY ": entry %u (%.*s) makes what is not in the vocabulary", rank,
-            FG_SPAN_ARGS(merge));
-    struct fg_bpe_pair *slot = (struct fg_bpe_pair *)find_pair(bpe, pair.left, pair.right);
-    if (slot->left == FG_TOKEN_NONE) /* of equal ones the first, as its rank is lower */
-        *slot = pair;
-    return FG_OK;
-}
-
-enum fg_status fg_bpe_init(struct fg_bpe *bpe, const struct fg_vocab *vocab,
-                           const struct fg_gguf *gguf, struct fg_error *error)
-{
-    size_t count = fg_gguf_string_array_count(gguf, MERGES_KEY);
-    *bpe = (struct fg_bpe){0};
-    if (!fg_gguf_has(gguf, MERGES_KEY))
-        return fg_error_set(error, "key " MERGES_KEY ": absent; expected an array of strings");
-    if (count > (size_t)1 << 26)
-        return fg_error_set(error, "key " MERGES_KEY ": %zu entries; expected at most 67108864",
-                            count);
-    unsigned bits = 4;
-    while (((size_t)1 << bits) / 3 * 2 < count)
-        bits++;
-    bpe->shift = 64 - bits;
-    bpe->pairs = malloc(((size_t)1 << bits) * sizeof(*bpe->pairs));
-    if (bpe->pairs == NULL)
-        return fg_error_set(error, "not enough memory for %zu merges", count);
-    for (size_t i = 0; i < (size_t)1 << bits; i++)
-        bpe->pairs[i] = (struct fg_bpe_pair){FG_TOKEN_NONE, FG_TOKEN_NONE, NO_RANK, FG_TOKEN_NONE};
-    enum fg_status status = load_bytes(bpe, vocab, error);
-    struct fg_span merge;
-    size_t cursor = 0;
-    for (uint32_t rank = 0;
-         status == FG_OK && fg_gguf_next_string(gguf, MERGES_KEY, &cursor, &merge); rank++)
-        status = load_merge(bpe, vocab, rank, merge, error);
-    return status;
-}
-
-void fg_bpe_fini(struct fg_bpe *bpe)
-{
-    free(bpe->pairs);
-    bpe->pairs = NULL;
+    return fg_bpe_find_pair(bpe, left, right)->rank;
 }
 
 void fg_bpe_scratch_fini(struct fg_bpe_scratch *scratch)
@@ -158,7 +60,7 @@ static size_t merge_short(const struct fg_bpe *bpe, uint32_t *ids, uint32_t *ran
         }
         if (ranks[best] == NO_RANK)
             break;
-        ids[best] = find_pair(bpe, ids[best], ids[best + 1])->merged;
+        ids[best] = fg_bpe_find_pair(bpe, ids[best], ids[best + 1])->merged;
         count--;
         for (size_t i = best + 1; i < count; i++) {
             ids[i] = ids[i + 1];
@@ -168,6 +70,38 @@ static size_t merge_short(const struct fg_bpe *bpe, uint32_t *ids, uint32_t *ran
             ranks[best - 1] = pair_rank(bpe, ids[best - 1], ids[best]);
         if (best + 1 < count)
             ranks[best] = pair_rank(bpe, ids[best], ids[best + 1]);
+    }
+    return count;
+}
+
+/* The tokens of one character, at `ids`: itself, or one for each of its bytes. Returns how many. */
+static size_t character_symbols(const struct fg_bpe *bpe, struct fg_span character, uint32_t *ids)
+{
+    uint32_t id = fg_vocab_find(bpe->characters, character);
+    if (id != FG_TOKEN_NONE && bpe->characters->types[id] == FG_TOKEN_NORMAL) {
+        ids[0] = id;
+        return 1;
+    }
+    for (size_t i = 0; i < character.len; i++)
+        ids[i] = bpe->byte_ids[(unsigned char)character.data[i]];
+    return character.len;
+}
+
+/* What a piece starts as; never more symbols than bytes. */
+static size_t first_symbols(const struct fg_bpe *bpe, struct fg_span piece, uint32_t *ids)
+{
+    size_t count = 0;
+    if (bpe->characters == NULL) {
+        for (; count < piece.len; count++)
+            ids[count] = bpe->byte_ids[(unsigned char)piece.data[count]];
+        return count;
+    }
+    for (size_t at = 0; at < piece.len;) {
+        size_t step = fg_utf8_sequence(piece.data + at, piece.len - at);
+        if (step == 0)
+            step = 1;
+        count += character_symbols(bpe, fg_span_make(piece.data + at, step), ids + count);
+        at += step;
     }
     return count;
 }
@@ -219,7 +153,7 @@ static void merge_at(const struct fg_bpe *bpe, struct tournament *t, uint32_t po
 {
     uint32_t gone = t->next[position];
     uint32_t after = t->next[gone];
-    t->ids[position] = find_pair(bpe, t->ids[position], t->ids[gone])->merged;
+    t->ids[position] = fg_bpe_find_pair(bpe, t->ids[position], t->ids[gone])->merged;
     t->next[position] = after;
     if (after != t->count)
         t->prev[after] = position;
@@ -229,10 +163,10 @@ static void merge_at(const struct fg_bpe *bpe, struct tournament *t, uint32_t po
         rerank(bpe, t, t->prev[position]);
 }
 
-static void start_tournament(const struct fg_bpe *bpe, struct tournament *t, struct fg_span piece)
+/* t->ids holds the first symbols. */
+static void start_tournament(const struct fg_bpe *bpe, struct tournament *t)
 {
     for (size_t i = 0; i < t->count; i++) {
-        t->ids[i] = bpe->byte_ids[(unsigned char)piece.data[i]];
         t->prev[i] = (uint32_t)(i - 1); /* of the first: never read */
         t->next[i] = (uint32_t)(i + 1);
     }
@@ -255,7 +189,8 @@ static bool merge_long(const struct fg_bpe *bpe, struct fg_span piece,
     t.next = t.prev + t.count;
     t.ranks = t.next + t.count;
     t.winners = t.ranks + t.width;
-    start_tournament(bpe, &t, piece);
+    t.count = first_symbols(bpe, piece, t.ids);
+    start_tournament(bpe, &t);
     while (t.ranks[t.winners[1]] != NO_RANK)
         merge_at(bpe, &t, t.winners[1]);
     size_t kept = 0;
@@ -276,9 +211,8 @@ bool fg_bpe_merge(const struct fg_bpe *bpe, struct fg_span piece, struct fg_bpe_
     }
     if (!reserve(scratch, 2 * SHORT_PIECE))
         return false;
-    for (size_t i = 0; i < piece.len; i++)
-        scratch->words[i] = bpe->byte_ids[(unsigned char)piece.data[i]];
-    *count = merge_short(bpe, scratch->words, scratch->words + SHORT_PIECE, piece.len);
+    size_t symbols = first_symbols(bpe, piece, scratch->words);
+    *count = merge_short(bpe, scratch->words, scratch->words + SHORT_PIECE, symbols);
     *ids = scratch->words;
     return true;
 }

@@ -1,14 +1,18 @@
 /*
- * tokenizer.c: byte-level BPE over the vocabulary of a GGUF file: text in, token ids out.
- * Thread   the start-up thread creates; after that any thread encodes, with scratch of its own.
- * Memory   the tables below for the life of the tokenizer; a call's scratch is freed when it
- *          returns and is at most 28 bytes a byte of its longest unbroken word.
- * Never    normalises: the published Qwen tokenizers compose characters (Unicode NFC) before they
- *          split, llama.cpp does not, and neither do we, so that decoding gives the bytes back.
+ * tokenizer.c: BPE over the vocabulary of a GGUF file, byte-level or SentencePiece's: text in,
+ * token ids out. Thread   the start-up thread creates; after that any thread encodes, with scratch
+ * of its own. Memory   the tables below for the life of the tokenizer; a call's scratch is freed
+ * when it returns and is at most 28 bytes a byte of its longest unbroken word. Never    normalises:
+ * the published Qwen tokenizers compose characters (Unicode NFC) before they split, llama.cpp does
+ * not, and neither do we, so that decoding gives the bytes back.
  *
  *    text --> special tokens --> UTF-8 or not --> pieces -------> merges ------> ids
- *             special_tokens     utf8             pre_split       bpe_merge
- *                  '--> id            '--> byte tokens
+ *             special_tokens     utf8             pre_split or    bpe_merge
+ *                  '--> id            '--> byte   words
+ *                                          tokens
+ *
+ * SentencePiece cuts nothing before it merges. Where no token of the vocabulary goes from a word
+ * into the space behind it, cutting there changes no result, and words are quicker than a page.
  */
 #include "inference/tokenizer/tokenizer.h"
 #include "inference/model/utf8.h"
@@ -25,7 +29,10 @@ struct fg_tokenizer {
     struct fg_vocab vocab;
     struct fg_bpe bpe;
     struct fg_special_tokens specials;
-    struct fg_pre_split split;
+    struct fg_pre_split split; /* byte-level only */
+    bool is_sentencepiece;
+    bool adds_space; /* SentencePiece: before the text and behind each special token */
+    bool cuts_at_spaces;
     uint32_t bos;
     uint32_t eos;
     bool adds_bos;
@@ -99,33 +106,78 @@ static enum fg_status load_ids(struct fg_tokenizer *tokenizer, const struct fg_g
         status = load_id(tokenizer, gguf, "tokenizer.ggml.eos_token_id", &tokenizer->eos, error);
     if (status != FG_OK)
         return status;
-    tokenizer->adds_bos = tokenizer->split.adds_bos;
+    tokenizer->adds_bos = tokenizer->is_sentencepiece || tokenizer->split.adds_bos;
     if (fg_gguf_has(gguf, adds_key) && !fg_gguf_get_bool(gguf, adds_key, &tokenizer->adds_bos))
         return fg_error_set(error, "key %s: not a bool", adds_key);
     tokenizer->adds_bos = tokenizer->adds_bos && tokenizer->bos != FG_TOKEN_NONE;
     return load_ends(tokenizer, gguf, error);
 }
 
-static enum fg_status load(struct fg_tokenizer *tokenizer, const struct fg_gguf *gguf,
-                           struct fg_error *error)
+static enum fg_status load_byte_level(struct fg_tokenizer *tokenizer, const struct fg_gguf *gguf,
+                                      struct fg_error *error)
 {
-    struct fg_span model = {NULL, 0};
     struct fg_span pre = {NULL, 0};
-    if (!fg_gguf_get_string(gguf, "tokenizer.ggml.model", &model))
-        return fg_error_set(error, "key tokenizer.ggml.model: absent; expected \"gpt2\"");
-    if (!fg_span_equal(model, FG_SPAN("gpt2")))
-        return fg_error_set(error,
-                            "key tokenizer.ggml.model: \"%.*s\" is not supported; expected "
-                            "\"gpt2\" (byte-level BPE)",
-                            model.len > 60 ? 60 : (int)model.len, model.data);
     if (fg_gguf_has(gguf, "tokenizer.ggml.pre") &&
         !fg_gguf_get_string(gguf, "tokenizer.ggml.pre", &pre))
         return fg_error_set(error, "key tokenizer.ggml.pre: not a string");
     enum fg_status status = fg_pre_split_init(&tokenizer->split, pre, error);
     if (status == FG_OK)
-        status = fg_vocab_init(&tokenizer->vocab, gguf, error);
+        status = fg_vocab_init(&tokenizer->vocab, gguf, FG_SPELLING_GPT2, error);
     if (status == FG_OK)
         status = fg_bpe_init(&tokenizer->bpe, &tokenizer->vocab, gguf, error);
+    return status;
+}
+
+/* Whether no ordinary token has a space behind something else. */
+static bool spaces_only_lead(const struct fg_vocab *vocab)
+{
+    for (uint32_t id = 0; id < vocab->count; id++) {
+        struct fg_span bytes = fg_vocab_bytes(vocab, id);
+        for (size_t i = 1; i < bytes.len && vocab->types[id] == FG_TOKEN_NORMAL; i++) {
+            if (bytes.data[i] == ' ' && bytes.data[i - 1] != ' ')
+                return false;
+        }
+    }
+    return true;
+}
+
+static enum fg_status load_sentencepiece(struct fg_tokenizer *tokenizer, const struct fg_gguf *gguf,
+                                         struct fg_error *error)
+{
+    const char *space_key = "tokenizer.ggml.add_space_prefix";
+    uint32_t unknown;
+    tokenizer->is_sentencepiece = true;
+    tokenizer->adds_space = true;
+    if (fg_gguf_has(gguf, space_key) && !fg_gguf_get_bool(gguf, space_key, &tokenizer->adds_space))
+        return fg_error_set(error, "key %s: not a bool", space_key);
+    enum fg_status status =
+        fg_vocab_init(&tokenizer->vocab, gguf, FG_SPELLING_SENTENCEPIECE, error);
+    if (status == FG_OK)
+        status = load_id(tokenizer, gguf, "tokenizer.ggml.unknown_token_id", &unknown, error);
+    if (status != FG_OK)
+        return status;
+    tokenizer->cuts_at_spaces = spaces_only_lead(&tokenizer->vocab);
+    return fg_bpe_init_scores(&tokenizer->bpe, &tokenizer->vocab, gguf,
+                              unknown == FG_TOKEN_NONE ? 0 : unknown, error);
+}
+
+static enum fg_status load(struct fg_tokenizer *tokenizer, const struct fg_gguf *gguf,
+                           struct fg_error *error)
+{
+    struct fg_span model = {NULL, 0};
+    enum fg_status status;
+    if (!fg_gguf_get_string(gguf, "tokenizer.ggml.model", &model))
+        return fg_error_set(error, "key tokenizer.ggml.model: absent; expected \"gpt2\" or "
+                                   "\"llama\"");
+    if (fg_span_equal(model, FG_SPAN("gpt2")))
+        status = load_byte_level(tokenizer, gguf, error);
+    else if (fg_span_equal(model, FG_SPAN("llama")))
+        status = load_sentencepiece(tokenizer, gguf, error);
+    else
+        return fg_error_set(error,
+                            "key tokenizer.ggml.model: \"%.*s\" is not supported; expected "
+                            "\"gpt2\" (byte-level BPE) or \"llama\" (SentencePiece)",
+                            model.len > 60 ? 60 : (int)model.len, model.data);
     if (status == FG_OK)
         status = fg_special_tokens_init(&tokenizer->specials, &tokenizer->vocab, gguf, error);
     if (status == FG_OK)
@@ -196,6 +248,8 @@ struct encoding {
     struct fg_token_list *out;
     struct fg_pre_split_run run;
     struct fg_bpe_scratch scratch;
+    bool owes_space; /* SentencePiece: the next piece gets a space in front */
+    char *spaced;    /* that piece */
 };
 
 /*
@@ -225,11 +279,54 @@ static enum fg_status encode_piece(struct encoding *e, struct fg_span piece)
     return fg_token_list_append(e->out, ids, count);
 }
 
+/* The piece with the space in front that is owed. */
+static enum fg_status encode_spaced(struct encoding *e, struct fg_span piece)
+{
+    e->owes_space = false;
+    if (is_too_long(e, piece.len))
+        return FG_ERR_LIMIT;
+    char *grown = realloc(e->spaced, piece.len + 1);
+    if (grown == NULL)
+        return FG_ERR_NO_MEMORY;
+    e->spaced = grown;
+    e->spaced[0] = ' ';
+    if (piece.len > 0)
+        memcpy(e->spaced + 1, piece.data, piece.len);
+    return encode_piece(e, fg_span_make(e->spaced, piece.len + 1));
+}
+
+/* Spaces and the word behind them, or all of it where words may not be cut apart. */
+static struct fg_span next_word(const struct encoding *e, struct fg_span run, size_t at)
+{
+    size_t end = run.len;
+    if (e->tokenizer->cuts_at_spaces) {
+        end = at;
+        while (end < run.len && run.data[end] == ' ')
+            end++;
+        const char *space = memchr(run.data + end, ' ', run.len - end);
+        end = space == NULL ? run.len : (size_t)(space - run.data);
+    }
+    return fg_span_make(run.data + at, end - at);
+}
+
+static enum fg_status encode_words(struct encoding *e, struct fg_span run)
+{
+    enum fg_status status = FG_OK;
+    for (size_t at = 0; at < run.len && status == FG_OK;) {
+        struct fg_span word = next_word(e, run, at);
+        status = e->owes_space ? encode_spaced(e, word) : encode_piece(e, word);
+        at += word.len;
+    }
+    return status;
+}
+
 /* Well-formed UTF-8. */
 static enum fg_status encode_run(struct encoding *e, struct fg_span run)
 {
     struct fg_span piece;
     size_t at = 0;
+    if (e->tokenizer->is_sentencepiece)
+        return encode_words(e, run);
     enum fg_status status = fg_pre_split_next(&e->run, run, &at, &piece);
     while (status == FG_OK) {
         status = encode_piece(e, piece);
@@ -256,9 +353,12 @@ static size_t well_formed(struct fg_span text)
 static enum fg_status encode_between(struct encoding *e, struct fg_span text)
 {
     enum fg_status status = FG_OK;
+    e->owes_space = e->tokenizer->adds_space && text.len > 0;
     for (size_t at = 0; at < text.len && status == FG_OK;) {
         size_t run = well_formed(fg_span_make(text.data + at, text.len - at));
-        if (run == 0) {
+        if (run == 0 && e->owes_space) {
+            status = encode_spaced(e, (struct fg_span){NULL, 0});
+        } else if (run == 0) {
             unsigned char byte = (unsigned char)text.data[at++];
             status = fg_token_list_append(e->out, &e->tokenizer->bpe.byte_ids[byte], 1);
             continue;
@@ -297,6 +397,7 @@ enum fg_status fg_tokenizer_encode(const struct fg_tokenizer *tokenizer, struct 
     enum fg_status status = encode_all(&e, text, mode == FG_SPECIAL_RECOGNISE);
     fg_bpe_scratch_fini(&e.scratch);
     fg_pre_split_run_fini(&e.run);
+    free(e.spaced);
     return status;
 }
 

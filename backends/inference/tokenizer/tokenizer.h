@@ -1,9 +1,10 @@
 /*
- * tokenizer.h: text to token ids and back, from the vocabulary in a GGUF file (byte-level BPE).
+ * tokenizer.h: text to token ids and back, from the vocabulary in a GGUF file.
  * Thread   immutable once created: any thread may encode and decode; scratch is the caller's.
  * Never    lets what a user typed become a control token unless the caller asks for it.
  * Source   byte-level BPE after GPT-2; pre-tokeniser patterns by `tokenizer.ggml.pre`
- *          (qwen2, llama-bpe, gpt-2/default) with PCRE2.
+ *          (qwen2, llama-bpe, gpt-2/default) with PCRE2; SentencePiece BPE by scores, with byte
+ *          fallback (`tokenizer.ggml.model` llama).
  */
 #ifndef FG_INFERENCE_TOKENIZER_H
 #define FG_INFERENCE_TOKENIZER_H

@@ -71,8 +71,21 @@ static int byte_of_hex(struct fg_span text)
     return high == -1 || low == -1 ? -1 : high * 16 + low;
 }
 
+/* SentencePiece's spelling: U+2581 stands for a space. Returns how many bytes. */
+static size_t unspell_spaces(struct fg_span text, char *bytes)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text.len; count++) {
+        bool is_space = text.len - i >= 3 && memcmp(text.data + i, "\xe2\x96\x81", 3) == 0;
+        bytes[count] = is_space ? ' ' : text.data[i];
+        i += is_space ? 3 : 1;
+    }
+    return count;
+}
+
 /* The bytes of a token of `type` whose text in the file is `text`; returns how many. */
-static size_t token_bytes(enum fg_token_type type, struct fg_span text, char *bytes)
+static size_t token_bytes(enum fg_vocab_spelling spelling, enum fg_token_type type,
+                          struct fg_span text, char *bytes)
 {
     if (type == FG_TOKEN_CONTROL || type == FG_TOKEN_UNKNOWN || type == FG_TOKEN_UNUSED)
         return 0;
@@ -83,6 +96,8 @@ static size_t token_bytes(enum fg_token_type type, struct fg_span text, char *by
             return 1;
         }
     }
+    if (type != FG_TOKEN_USER_DEFINED && spelling == FG_SPELLING_SENTENCEPIECE)
+        return unspell_spaces(text, bytes);
     if (type != FG_TOKEN_USER_DEFINED) {
         size_t count = fg_vocab_unspell(text, bytes);
         if (count != SIZE_MAX)
@@ -147,7 +162,7 @@ static enum fg_status load_bytes(struct fg_vocab *vocab, const struct fg_gguf *g
         if (vocab->types[id] == FG_TOKEN_USER_DEFINED && is_in_control_brackets(text))
             vocab->types[id] = FG_TOKEN_CONTROL;
         vocab->offsets[id] = used;
-        used += (uint32_t)token_bytes(vocab->types[id], text, vocab->bytes + used);
+        used += (uint32_t)token_bytes(vocab->spelling, vocab->types[id], text, vocab->bytes + used);
     }
     vocab->offsets[vocab->count] = used;
     return FG_OK;
@@ -175,10 +190,10 @@ static void index_tokens(struct fg_vocab *vocab, bool normal_ones)
 }
 
 enum fg_status fg_vocab_init(struct fg_vocab *vocab, const struct fg_gguf *gguf,
-                             struct fg_error *error)
+                             enum fg_vocab_spelling spelling, struct fg_error *error)
 {
     size_t count = fg_gguf_string_array_count(gguf, TOKENS_KEY);
-    *vocab = (struct fg_vocab){0};
+    *vocab = (struct fg_vocab){.spelling = spelling};
     if (count == 0 || count > TOKENS_MAX)
         return fg_error_set(error, "key " TOKENS_KEY ": %zu strings; expected an array of 1 to %zu",
                             count, TOKENS_MAX);

@@ -22,8 +22,15 @@ enum fg_token_type {
     FG_TOKEN_BYTE = 6,
 };
 
+/* How the file writes the bytes of ordinary tokens. */
+enum fg_vocab_spelling {
+    FG_SPELLING_GPT2,          /* every byte as a printable character; a space is U+0120 */
+    FG_SPELLING_SENTENCEPIECE, /* as they are, but for the space, which is U+2581 */
+};
+
 struct fg_vocab {
     uint32_t count;
+    enum fg_vocab_spelling spelling;
     size_t bytes_max;  /* of the longest token, by its text in the file or by its bytes */
     uint8_t *types;    /* (count) enum fg_token_type */
     uint32_t *offsets; /* (count + 1) into bytes; equal neighbours: no bytes */
@@ -34,7 +41,7 @@ struct fg_vocab {
 
 /* From tokenizer.ggml.tokens and token_type; on failure `vocab` is still fit for fini. */
 enum fg_status fg_vocab_init(struct fg_vocab *vocab, const struct fg_gguf *gguf,
-                             struct fg_error *error);
+                             enum fg_vocab_spelling spelling, struct fg_error *error);
 void fg_vocab_fini(struct fg_vocab *vocab);
 
 /* Empty for tokens that stand for no text: control, unknown, unused, and ids outside. */

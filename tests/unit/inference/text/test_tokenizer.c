@@ -294,8 +294,8 @@ static void refuses_what_it_cannot_read(void **state)
     static const char *const stray[] = {"h e", "he zzz", NULL};
     static const char *const no_pair[] = {"he", NULL};
     struct toy_vocab vocab = toy_chatml_vocab;
-    vocab.model = "llama";
-    assert_refused(vocab, "tokenizer.ggml.model: \"llama\" is not supported");
+    vocab.model = "bert";
+    assert_refused(vocab, "tokenizer.ggml.model: \"bert\" is not supported");
     vocab.model = NULL;
     assert_refused(vocab, "tokenizer.ggml.model: absent");
     vocab = toy_chatml_vocab;
