@@ -1,235 +1,326 @@
 /*
- * endpoint.c: which server a request goes to, and under which addresses it is known.
- * Job      smooth weighted round robin; an endpoint that cannot be connected to is passed over for
- *          50 ms, then twice as long each time up to 1 s, while there are others.
- * Thread   start-up for targets; the event loop for the rest; getaddrinfo runs in the helper pool.
- * Never    looks a name up on an event loop.
- * Memory   fixed, but for one job while a name is looked up; the job outlives the loop's state.
- * Source   smooth weighted round robin as in nginx, ngx_http_upstream_get_peer.
+ * endpoint.c: the hosts of the cluster as one event loop uses them.
+ * Job      take over the shared list when it has changed; choose by policies/balance; pass a host
+ *          over that could not be connected to for 50 ms, then twice as long each time up to 1 s.
+ * Thread   the owning event loop.
+ * Never    looks names up or checks health: resolver.c and health_check.c change the list.
+ * Memory   one object a host, and the balancer's tables, made anew when the list changes. A host
+ *          that left the list stays until its last connection and request are done.
  */
 #include "proxy_internal.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
-#include <sys/un.h>
 
 #define BACKOFF_FIRST_NS (50 * FG_MS)
 #define BACKOFF_MOST_NS FG_S
-#define RESOLVE_AFTER_FAILURES 2u
-#define RESOLVE_PAUSE_NS FG_S
+#define OVERPROVISION_PERMILLE 1400u
 
-/* A name on its way through the helper pool. */
-struct fg_resolve_job {
-    struct fg_helper_job job;           /* first */
-    struct fg_proxy_endpoint *endpoint; /* NULL: nobody waits any more */
-    char host[256];
-    char port[8];
-    struct fg_address addresses[FG_ADDRESSES_MAX];
-    size_t address_count;
+/* ---- taking the list over ---- */
+
+static void free_if_done(struct fg_proxy_endpoint *endpoint)
+{
+    if (endpoint->index != FG_BALANCE_NONE || endpoint->users > 0)
+        return;
+    fg_list_remove(&endpoint->link);
+    fg_hosts_release(&endpoint->thread->proxy->hosts, endpoint->host);
+    free(endpoint);
+}
+
+void fg_proxy_endpoint_hold(struct fg_proxy_endpoint *endpoint)
+{
+    endpoint->users++;
+}
+
+void fg_proxy_endpoint_release(struct fg_proxy_endpoint *endpoint)
+{
+    assert(endpoint->users > 0);
+    endpoint->users--;
+    free_if_done(endpoint);
+}
+
+static struct fg_proxy_endpoint *find(struct fg_proxy_thread *thread, const struct fg_host *host)
+{
+    for (struct fg_list *it = thread->endpoints.next; it != &thread->endpoints; it = it->next) {
+        struct fg_proxy_endpoint *endpoint = FG_CONTAINER_OF(it, struct fg_proxy_endpoint, link);
+        if (endpoint->host == host)
+            return endpoint;
+    }
+    return NULL;
+}
+
+/* The reference to `host` is the endpoint's from here on, or given back. */
+static struct fg_proxy_endpoint *take(struct fg_proxy_thread *thread, struct fg_host *host)
+{
+    struct fg_proxy_endpoint *endpoint = find(thread, host);
+    if (endpoint != NULL) {
+        fg_hosts_release(&thread->proxy->hosts, host);
+        return endpoint;
+    }
+    endpoint = calloc(1, sizeof(*endpoint));
+    if (endpoint == NULL) {
+        fg_hosts_release(&thread->proxy->hosts, host);
+        return NULL;
+    }
+    endpoint->thread = thread;
+    endpoint->host = host;
+    endpoint->metrics = &host->metrics[thread->env.thread_index];
+    endpoint->index = FG_BALANCE_NONE;
+    fg_list_init(&endpoint->idle);
+    fg_list_push_back(&thread->endpoints, &endpoint->link);
+    return endpoint;
+}
+
+/* Everything the balancer works on, for `count` hosts. */
+struct view {
+    struct fg_proxy_endpoint **endpoints;
+    struct fg_balance_host *hosts;
+    uint16_t *order;
+    uint16_t *slots;
+    struct fg_maglev_host *scratch;
 };
 
-/* ---- addresses ---- */
-
-size_t fg_endpoint_resolve(const char *host, const char *port,
-                           struct fg_address addresses[FG_ADDRESSES_MAX])
+static void free_view(struct view *view)
 {
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    size_t count = 0;
-    if (getaddrinfo(host, port, &hints, &found) != 0)
-        return 0;
-    for (struct addrinfo *it = found; it != NULL && count < FG_ADDRESSES_MAX; it = it->ai_next) {
-        if (it->ai_addrlen > sizeof(addresses[0].storage))
+    free(view->endpoints);
+    free(view->hosts);
+    free(view->order);
+    free(view->slots);
+    free(view->scratch);
+}
+
+static bool make_view(struct view *view, size_t count, bool has_hash)
+{
+    *view = (struct view){
+        .endpoints = calloc(count + 1, sizeof(*view->endpoints)),
+        .hosts = calloc(count + 1, sizeof(*view->hosts)),
+        .order = calloc(count + 1, sizeof(*view->order)),
+    };
+    bool is_made = view->endpoints != NULL && view->hosts != NULL && view->order != NULL;
+    if (has_hash) {
+        view->slots = calloc(fg_maglev_slot_count(count), sizeof(*view->slots));
+        view->scratch = calloc(count + 1, sizeof(*view->scratch));
+        is_made = is_made && view->slots != NULL && view->scratch != NULL;
+    }
+    if (!is_made)
+        free_view(view);
+    return is_made;
+}
+
+static void set_balance_host(struct fg_balance_host *to, const struct fg_proxy_endpoint *endpoint)
+{
+    const struct fg_host *host = endpoint->host;
+    *to = (struct fg_balance_host){
+        .name_hash = host->name_hash,
+        .weight = host->spec.weight,
+        .priority = host->spec.priority,
+        .is_healthy = fg_counter_get(&host->is_usable) != 0,
+        .healthy_since_ns = fg_counter_get(&host->usable_since_ns),
+        .in_flight = endpoint->requests,
+        .not_before_ns = endpoint->not_before_ns,
+    };
+}
+
+/* Hosts that are listed no more: their idle connections go, the rest when they are done. */
+static void drop_endpoint(struct fg_proxy_endpoint *endpoint)
+{
+    endpoint->index = FG_BALANCE_NONE;
+    fg_proxy_endpoint_hold(endpoint);
+    fg_upstreams_close_idle(endpoint);
+    fg_proxy_endpoint_release(endpoint);
+}
+
+static void install(struct fg_proxy_thread *thread, struct view *view, size_t count)
+{
+    const struct fg_cluster_conf *conf = &thread->proxy->conf;
+    struct view old = {.endpoints = thread->listed,
+                       .hosts = thread->balance.hosts,
+                       .order = thread->balance.order,
+                       .slots = thread->slots};
+    size_t old_count = thread->balance.host_count;
+    for (size_t i = 0; i < old_count; i++)
+        old.endpoints[i]->index = FG_BALANCE_NONE;
+    for (size_t i = 0; i < count; i++) {
+        view->endpoints[i]->index = i;
+        set_balance_host(&view->hosts[i], view->endpoints[i]);
+    }
+    thread->listed = view->endpoints;
+    thread->slots = view->slots;
+    const struct fg_balance_conf balance = {
+        .kind = conf->balance,
+        .panic_permille = conf->panic_permille,
+        .overprovision_permille = OVERPROVISION_PERMILLE,
+        .hash_load_permille = conf->hash_load_permille,
+        .slow_start_ns = conf->slow_start_ns,
+    };
+    fg_balance_init(&thread->balance, &balance, view->hosts, count, view->order, view->slots,
+                    view->scratch);
+    free(view->scratch);
+    for (size_t i = 0; i < old_count; i++) {
+        if (old.endpoints[i]->index == FG_BALANCE_NONE)
+            drop_endpoint(old.endpoints[i]);
+    }
+    free_view(&old);
+}
+
+static bool is_same_list(const struct fg_proxy_thread *thread, struct fg_host *const *hosts,
+                         size_t count)
+{
+    if (count != thread->balance.host_count)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (thread->listed[i]->host != hosts[i])
+            return false;
+    }
+    return true;
+}
+
+static void refresh_health(struct fg_proxy_thread *thread)
+{
+    for (size_t i = 0; i < thread->balance.host_count; i++) {
+        const struct fg_host *host = thread->listed[i]->host;
+        thread->balance.hosts[i].is_healthy = fg_counter_get(&host->is_usable) != 0;
+        thread->balance.hosts[i].healthy_since_ns = fg_counter_get(&host->usable_since_ns);
+    }
+    fg_balance_refresh(&thread->balance);
+}
+
+/* False without memory: the old view goes on, and the next choice tries again. */
+static bool take_list_over(struct fg_proxy_thread *thread)
+{
+    struct fg_hosts *shared = &thread->proxy->hosts;
+    struct view view;
+    struct fg_host **hosts = calloc(shared->conf.hosts_max, sizeof(*hosts));
+    if (hosts == NULL)
+        return false;
+    size_t count = fg_hosts_adopt(shared, hosts, shared->conf.hosts_max);
+    bool is_same = is_same_list(thread, hosts, count);
+    bool is_taken =
+        is_same || make_view(&view, count, thread->proxy->conf.balance == FG_BALANCE_HASH);
+    for (size_t i = 0; i < count; i++) {
+        if (is_same || !is_taken) {
+            fg_hosts_release(shared, hosts[i]);
             continue;
-        memcpy(&addresses[count].storage, it->ai_addr, it->ai_addrlen);
-        addresses[count].len = it->ai_addrlen;
-        count++;
-    }
-    freeaddrinfo(found);
-    return count;
-}
-
-static bool set_unix(struct fg_endpoint_target *target, const char *path)
-{
-    struct sockaddr_un *address = (struct sockaddr_un *)&target->addresses[0].storage;
-    size_t len = strlen(path);
-    if (len < 2 || path[0] != '/' || len >= sizeof(address->sun_path))
-        return false;
-    address->sun_family = AF_UNIX;
-    memcpy(address->sun_path, path, len + 1);
-    target->addresses[0].len = sizeof(*address);
-    target->address_count = 1;
-    target->is_unix = true;
-    return true;
-}
-
-/* "host:port" or "[v6]:port". */
-static bool split_host_port(struct fg_endpoint_target *target, const char *text)
-{
-    const char *colon = strrchr(text, ':');
-    uint64_t port = 0;
-    if (colon == NULL || !fg_span_parse_u64(fg_span_from_string(colon + 1), &port) || port == 0 ||
-        port > 65535)
-        return false;
-    struct fg_span host = fg_span_make(text, (size_t)(colon - text));
-    if (host.len >= 2 && host.data[0] == '[' && host.data[host.len - 1] == ']')
-        host = fg_span_make(host.data + 1, host.len - 2);
-    else if (memchr(host.data, ':', host.len) != NULL)
-        return false;
-    if (host.len == 0 || host.len >= sizeof(target->host))
-        return false;
-    memcpy(target->host, host.data, host.len);
-    target->host[host.len] = '\0';
-    snprintf(target->port, sizeof(target->port), "%u", (unsigned)port);
-    return true;
-}
-
-bool fg_endpoint_target_init(struct fg_endpoint_target *target, const char *text,
-                             struct fg_error *error)
-{
-    *target = (struct fg_endpoint_target){.text = text};
-    if (strncmp(text, "unix:", 5) == 0 ? !set_unix(target, text + 5)
-                                       : !split_host_port(target, text)) {
-        (void)fg_error_set(error,
-                           "endpoint \"%s\" is no address; expected host:port, [IPv6]:port or "
-                           "unix:/path",
-                           text);
-        return false;
-    }
-    if (target->is_unix)
-        return true;
-    unsigned char numeric[sizeof(struct in6_addr)];
-    target->is_name = inet_pton(AF_INET, target->host, numeric) != 1 &&
-                      inet_pton(AF_INET6, target->host, numeric) != 1;
-    target->address_count = fg_endpoint_resolve(target->host, target->port, target->addresses);
-    if (target->address_count == 0) {
-        fg_counter_set(&target->is_failing, 1);
-        fg_log(FG_LOG_WARN, "endpoint_unresolved", "endpoint=%s", text);
-    }
-    return true;
-}
-
-/* ---- looking a name up again ---- */
-
-static void resolve_in_helper(struct fg_helper_job *job)
-{
-    struct fg_resolve_job *resolve = (struct fg_resolve_job *)job;
-    resolve->address_count = fg_endpoint_resolve(resolve->host, resolve->port, resolve->addresses);
-}
-
-static void on_resolved(struct fg_message *message)
-{
-    struct fg_resolve_job *resolve = FG_CONTAINER_OF(message, struct fg_resolve_job, job.message);
-    struct fg_proxy_endpoint *endpoint = resolve->endpoint;
-    if (endpoint != NULL) {
-        endpoint->resolving = NULL;
-        endpoint->resolve_at_ns = fg_clock_monotonic_ns() + RESOLVE_PAUSE_NS;
-        if (resolve->address_count > 0) {
-            memcpy(endpoint->addresses, resolve->addresses, sizeof(endpoint->addresses));
-            endpoint->address_count = resolve->address_count;
-            endpoint->address_index = 0;
+        }
+        view.endpoints[i] = take(thread, hosts[i]);
+        if (view.endpoints[i] == NULL) {
+            free_view(&view);
+            is_taken = false;
         }
     }
-    free(resolve);
+    if (is_same)
+        refresh_health(thread);
+    else if (is_taken)
+        install(thread, &view, count);
+    free(hosts);
+    return is_taken;
 }
 
-static void resolve_again(struct fg_proxy_thread *thread, struct fg_proxy_endpoint *endpoint,
-                          uint64_t now_ns)
+void fg_proxy_endpoints_sync(struct fg_proxy_thread *thread)
 {
-    const struct fg_endpoint_target *target = endpoint->target;
-    if (!target->is_name || thread->env.helper == NULL || endpoint->resolving != NULL ||
-        now_ns < endpoint->resolve_at_ns)
-        return;
-    struct fg_resolve_job *resolve = calloc(1, sizeof(*resolve));
-    if (resolve == NULL)
-        return;
-    resolve->job.message.run = on_resolved;
-    resolve->job.work = resolve_in_helper;
-    resolve->job.reply_to = thread->env.mailbox;
-    resolve->endpoint = endpoint;
-    memcpy(resolve->host, target->host, sizeof(resolve->host));
-    memcpy(resolve->port, target->port, sizeof(resolve->port));
-    if (fg_helper_pool_try_submit(thread->env.helper, &resolve->job) != FG_OK) {
-        free(resolve);
-        return;
-    }
-    endpoint->resolving = resolve;
-    fg_counter_add_owned(&thread->metrics->resolves, 1);
+    uint64_t generation = fg_counter_get(&thread->proxy->hosts.generation);
+    if (generation != thread->generation && take_list_over(thread))
+        thread->generation = generation;
 }
-
-/* ---- choosing ---- */
 
 void fg_proxy_endpoints_init(struct fg_proxy_thread *thread)
 {
-    struct fg_proxy *proxy = thread->proxy;
-    for (size_t i = 0; i < thread->endpoint_count; i++) {
-        struct fg_proxy_endpoint *endpoint = &thread->endpoints[i];
-        struct fg_endpoint_target *target = &proxy->targets[i];
-        size_t first = thread->env.thread_index * proxy->conf.endpoint_count;
-        endpoint->target = target;
-        endpoint->metrics = &proxy->endpoint_metrics[first + i];
-        endpoint->weight = proxy->conf.endpoints[i].weight;
-        memcpy(endpoint->addresses, target->addresses, sizeof(endpoint->addresses));
-        endpoint->address_count = target->address_count;
-        fg_list_init(&endpoint->idle);
-    }
+    fg_list_init(&thread->endpoints);
+    thread->random = fg_clock_monotonic_ns() ^ (uint64_t)(uintptr_t)thread;
+    fg_proxy_endpoints_sync(thread);
 }
 
 void fg_proxy_endpoints_fini(struct fg_proxy_thread *thread)
 {
-    for (size_t i = 0; i < thread->endpoint_count; i++) {
-        if (thread->endpoints[i].resolving != NULL)
-            thread->endpoints[i].resolving->endpoint = NULL; /* freed when its answer comes */
+    struct view view = {.endpoints = thread->listed,
+                        .hosts = thread->balance.hosts,
+                        .order = thread->balance.order,
+                        .slots = thread->slots};
+    FG_LIST_EACH_SAFE(it, after, &thread->endpoints)
+    {
+        struct fg_proxy_endpoint *endpoint = FG_CONTAINER_OF(it, struct fg_proxy_endpoint, link);
+        endpoint->index = FG_BALANCE_NONE;
+        assert(endpoint->users == 0);
+        free_if_done(endpoint);
     }
+    free_view(&view);
 }
 
-struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread, uint64_t now_ns)
+/* ---- choosing ---- */
+
+static uint64_t next_random(struct fg_proxy_thread *thread)
 {
-    struct fg_proxy_endpoint *best = NULL;
-    struct fg_proxy_endpoint *soonest = &thread->endpoints[0];
-    int64_t total = 0;
-    for (size_t i = 0; i < thread->endpoint_count; i++) {
-        struct fg_proxy_endpoint *endpoint = &thread->endpoints[i];
-        if (endpoint->retry_at_ns < soonest->retry_at_ns)
-            soonest = endpoint;
-        if (endpoint->retry_at_ns > now_ns)
-            continue;
-        endpoint->turn += endpoint->weight;
-        total += endpoint->weight;
-        if (best == NULL || endpoint->turn > best->turn)
-            best = endpoint;
+    thread->random += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+    uint64_t z = thread->random;
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
+                                                 const struct fg_proxy_wish *wish, uint64_t now_ns)
+{
+    uint16_t tried[FG_TRIED_MAX];
+    struct fg_balance_ask ask = {
+        .now_ns = now_ns,
+        .random = next_random(thread),
+        .has_key = wish->has_key,
+        .key_hash = wish->key_hash,
+        .tried = tried,
+    };
+    fg_proxy_endpoints_sync(thread);
+    for (size_t i = 0; i < wish->tried_count; i++) {
+        if (wish->tried[i]->index != FG_BALANCE_NONE)
+            tried[ask.tried_count++] = (uint16_t)wish->tried[i]->index;
     }
-    if (best == NULL)
-        return soonest;
-    best->turn -= total;
-    return best;
+    size_t index = fg_balance_pick(&thread->balance, &ask);
+    return index == FG_BALANCE_NONE ? NULL : thread->listed[index];
+}
+
+void fg_proxy_endpoint_started(struct fg_proxy_endpoint *endpoint)
+{
+    fg_proxy_endpoint_hold(endpoint);
+    endpoint->requests++;
+    if (endpoint->index != FG_BALANCE_NONE)
+        fg_balance_started(&endpoint->thread->balance, endpoint->index);
+}
+
+void fg_proxy_endpoint_ended(struct fg_proxy_endpoint *endpoint)
+{
+    endpoint->requests--;
+    if (endpoint->index != FG_BALANCE_NONE)
+        fg_balance_ended(&endpoint->thread->balance, endpoint->index);
+    fg_proxy_endpoint_release(endpoint);
+}
+
+static void rest_until(struct fg_proxy_endpoint *endpoint, uint64_t not_before_ns)
+{
+    endpoint->not_before_ns = not_before_ns;
+    if (endpoint->index != FG_BALANCE_NONE)
+        endpoint->thread->balance.hosts[endpoint->index].not_before_ns = not_before_ns;
 }
 
 void fg_proxy_endpoint_note_connected(struct fg_proxy_endpoint *endpoint)
 {
-    endpoint->failures = 0;
-    endpoint->retry_at_ns = 0;
-    fg_counter_set(&endpoint->target->is_failing, 0);
+    if (endpoint->connect_failures == 0 && fg_counter_get(&endpoint->host->is_failing) == 0)
+        return;
+    endpoint->connect_failures = 0;
+    rest_until(endpoint, 0);
+    fg_counter_set(&endpoint->host->is_failing, 0);
 }
 
-void fg_proxy_endpoint_note_failed(struct fg_proxy_thread *thread,
-                                   struct fg_proxy_endpoint *endpoint)
+void fg_proxy_endpoint_note_failed(struct fg_proxy_endpoint *endpoint)
 {
+    struct fg_proxy_thread *thread = endpoint->thread;
     uint64_t now_ns = fg_clock_monotonic_ns();
-    unsigned doublings = endpoint->failures < 5 ? endpoint->failures : 5;
+    unsigned doublings = endpoint->connect_failures < 5 ? endpoint->connect_failures : 5;
     uint64_t backoff_ns = BACKOFF_FIRST_NS << doublings;
-    endpoint->retry_at_ns = now_ns + (backoff_ns < BACKOFF_MOST_NS ? backoff_ns : BACKOFF_MOST_NS);
-    endpoint->failures++;
-    endpoint->address_index++;
-    fg_counter_set(&endpoint->target->is_failing, 1);
+    rest_until(endpoint, now_ns + (backoff_ns < BACKOFF_MOST_NS ? backoff_ns : BACKOFF_MOST_NS));
+    endpoint->connect_failures++;
+    fg_counter_set(&endpoint->host->is_failing, 1);
     fg_counter_add_owned(&endpoint->metrics->connect_errors, 1);
     fg_counter_add_owned(&thread->metrics->connect_errors, 1);
-    if (endpoint->failures >= RESOLVE_AFTER_FAILURES || endpoint->address_count == 0)
-        resolve_again(thread, endpoint, now_ns);
+    fg_counter_set(&thread->proxy->is_lookup_wanted, 1);
 }

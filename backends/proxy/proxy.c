@@ -31,8 +31,19 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 static void free_thread(struct fg_proxy_thread *thread)
 {
     free(thread->read_buffer);
-    free(thread->endpoints);
     free(thread);
+}
+
+static void thread_close(struct fg_backend_thread *base)
+{
+    struct fg_proxy_thread *thread = (struct fg_proxy_thread *)base;
+    assert(fg_list_is_empty(&thread->unsent));
+    event_del(&thread->flush_event);
+    fg_resolver_close(thread->resolver);
+    fg_upstreams_fini(thread);
+    fg_proxy_endpoints_fini(thread);
+    fg_segment_pool_fini(&thread->segments);
+    free_thread(thread);
 }
 
 static struct fg_backend_thread *
@@ -49,10 +60,8 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     thread->metrics = &proxy->metrics[env->thread_index];
     thread->upstreams_max = share(proxy->conf.max_connections, proxy->thread_count);
     thread->idle_max = share(proxy->conf.max_idle_connections, proxy->thread_count);
-    thread->endpoint_count = proxy->conf.endpoint_count;
-    thread->endpoints = calloc(thread->endpoint_count, sizeof(*thread->endpoints));
     thread->read_buffer = malloc(FG_READ_BYTES);
-    if (thread->endpoints == NULL || thread->read_buffer == NULL)
+    if (thread->read_buffer == NULL)
         goto free_parts;
     if (!fg_upstreams_init(thread))
         goto free_parts;
@@ -60,23 +69,17 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     fg_list_init(&thread->unsent);
     event_assign(&thread->flush_event, env->base, -1, 0, on_flush, thread);
     fg_segment_pool_init(&thread->segments, SEGMENTS_KEPT);
+    if (env->thread_index == 0 && fg_resolver_open(&thread->resolver, thread) != FG_OK)
+        goto close_thread;
     return &thread->base;
+close_thread:
+    thread_close(&thread->base);
+    goto no_memory;
 free_parts:
     free_thread(thread);
 no_memory:
     (void)fg_error_set(error, "no memory for cluster %s", backend->name);
     return NULL;
-}
-
-static void thread_close(struct fg_backend_thread *base)
-{
-    struct fg_proxy_thread *thread = (struct fg_proxy_thread *)base;
-    assert(fg_list_is_empty(&thread->unsent));
-    event_del(&thread->flush_event);
-    fg_upstreams_fini(thread);
-    fg_proxy_endpoints_fini(thread);
-    fg_segment_pool_fini(&thread->segments);
-    free_thread(thread);
 }
 
 static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
@@ -115,7 +118,7 @@ static void destroy(struct fg_backend *backend)
         return;
     free(proxy->targets);
     free(proxy->metrics);
-    free(proxy->endpoint_metrics);
+    fg_hosts_fini(&proxy->hosts);
     free(proxy);
 }
 
@@ -131,6 +134,39 @@ static const struct fg_backend_ops proxy_ops = {
     .stats = fg_proxy_stats,
     .destroy = destroy,
 };
+
+/* Names are looked up once by the system here, so that the first requests find a host. */
+static bool add_endpoints(struct fg_proxy *proxy, struct fg_error *error)
+{
+    const struct fg_cluster_conf *conf = &proxy->conf;
+    if (conf->hash_key != NULL && !fg_affinity_parse(&proxy->affinity, conf->hash_key)) {
+        (void)fg_error_set(error, "cluster %s: hash_key \"%s\" is no key", proxy->base.name,
+                           conf->hash_key);
+        return false;
+    }
+    for (size_t i = 0; i < conf->endpoint_count; i++) {
+        struct fg_endpoint_target *target = &proxy->targets[i];
+        struct fg_address addresses[FG_ADDRESSES_MAX];
+        struct fg_host_spec specs[FG_ADDRESSES_MAX];
+        size_t count = 1;
+        if (!fg_endpoint_target_init(target, &conf->endpoints[i], error))
+            return false;
+        if (!target->is_name)
+            addresses[0] = target->address;
+        else
+            count = conf->dns_server_count > 0 ? 0 : fg_endpoint_lookup(target, addresses);
+        for (size_t j = 0; j < count; j++)
+            fg_endpoint_spec(target, &addresses[j], &specs[j]);
+        enum fg_status status = fg_hosts_replace(&proxy->hosts, (unsigned)i, specs, count, 0);
+        if (status != FG_OK) {
+            (void)fg_error_set(error, "cluster %s: endpoint %s: %s", proxy->base.name, target->text,
+                               status == FG_ERR_LIMIT ? "more addresses than endpoints_max"
+                                                      : "no memory");
+            return false;
+        }
+    }
+    return true;
+}
 
 struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_conf *conf,
                                    unsigned thread_count, struct fg_error *error)
@@ -149,15 +185,12 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
     proxy->thread_count = thread_count;
     proxy->targets = calloc(conf->endpoint_count, sizeof(*proxy->targets));
     proxy->metrics = calloc(thread_count, sizeof(*proxy->metrics));
-    proxy->endpoint_metrics =
-        calloc(conf->endpoint_count * thread_count, sizeof(*proxy->endpoint_metrics));
-    if (proxy->targets == NULL || proxy->metrics == NULL || proxy->endpoint_metrics == NULL)
+    const struct fg_hosts_conf hosts = {.thread_count = thread_count, .hosts_max = conf->hosts_max};
+    if (proxy->targets == NULL || proxy->metrics == NULL || !fg_hosts_init(&proxy->hosts, &hosts))
         goto no_memory;
-    for (size_t i = 0; i < conf->endpoint_count; i++) {
-        if (!fg_endpoint_target_init(&proxy->targets[i], conf->endpoints[i].address, error)) {
-            destroy(&proxy->base);
-            return NULL;
-        }
+    if (!add_endpoints(proxy, error)) {
+        destroy(&proxy->base);
+        return NULL;
     }
     return &proxy->base;
 no_memory:

@@ -16,7 +16,12 @@
 #include "base/histogram_shared.h"
 #include "base/list.h"
 #include "base/byte_queue.h"
+#include "policies/balance.h"
+#include "proxy/address.h"
+#include "proxy/affinity.h"
 #include "proxy/cluster_conf.h"
+#include "proxy/hosts_shared.h"
+#include "proxy/resolver.h"
 #include "proxy/timeout_list.h"
 #include "proxy/upstream_response.h"
 
@@ -24,44 +29,10 @@
 #include <event2/event_struct.h>
 #include <sys/socket.h>
 
-#define FG_ADDRESSES_MAX 8u
 #define FG_READ_BYTES ((size_t)65536)
-
-/* ---- addresses ---- */
-
-struct fg_address {
-    struct sockaddr_storage storage;
-    socklen_t len;
-};
-
-/* What an endpoint is called; immutable. */
-struct fg_endpoint_target {
-    const char *text; /* as configured */
-    char host[256];   /* without brackets; empty for a unix socket */
-    char port[8];
-    bool is_unix;
-    bool is_name;                                  /* may resolve differently later */
-    struct fg_address addresses[FG_ADDRESSES_MAX]; /* as of start-up */
-    size_t address_count;
-    struct fg_counter is_failing; /* the last connect of any loop failed */
-};
-
-/* False with `error` set when `text` is not an address. Start-up; looks the name up. */
-FG_MUST_USE bool fg_endpoint_target_init(struct fg_endpoint_target *target, const char *text,
-                                         struct fg_error *error);
-/* May block. Returns how many addresses it found. */
-size_t fg_endpoint_resolve(const char *host, const char *port,
-                           struct fg_address addresses[FG_ADDRESSES_MAX]);
+#define FG_TRIED_MAX 4u
 
 /* ---- metrics: written by one loop, read by any thread ---- */
-
-struct fg_endpoint_metrics {
-    struct fg_counter requests;
-    struct fg_counter connections_opened;
-    struct fg_counter connect_errors;
-    struct fg_counter resets;
-    struct fg_counter timeouts;
-};
 
 struct fg_proxy_metrics {
     struct fg_counter started;
@@ -88,22 +59,21 @@ struct fg_proxy_metrics {
 
 /* ---- the objects ---- */
 
-struct fg_resolve_job;
+struct fg_proxy_request;
+struct fg_proxy_thread;
 
-/* An endpoint as one loop sees it. */
+/* A host as one loop sees it. */
 struct fg_proxy_endpoint {
-    struct fg_endpoint_target *target;
-    struct fg_endpoint_metrics *metrics;
-    struct fg_list idle; /* of struct fg_upstream, newest first */
-    int64_t weight;
-    int64_t turn;           /* smooth weighted round robin */
-    unsigned failures;      /* connects in a row */
-    uint64_t retry_at_ns;   /* passed over until then, when others can be had */
-    uint64_t resolve_at_ns; /* not asked for again before */
-    struct fg_address addresses[FG_ADDRESSES_MAX];
-    size_t address_count;
-    size_t address_index;
-    struct fg_resolve_job *resolving;
+    struct fg_proxy_thread *thread;
+    struct fg_host *host; /* a reference is held */
+    struct fg_host_metrics *metrics;
+    struct fg_list link;       /* thread->endpoints */
+    struct fg_list idle;       /* of struct fg_upstream, newest first */
+    size_t index;              /* in thread->balance; FG_BALANCE_NONE: listed no more */
+    unsigned users;            /* connections, requests and whoever else holds it */
+    uint32_t requests;         /* in flight */
+    unsigned connect_failures; /* in a row */
+    uint64_t not_before_ns;    /* passed over until then, when others can be had */
 };
 
 enum fg_upstream_state {
@@ -113,9 +83,6 @@ enum fg_upstream_state {
     FG_UPSTREAM_IDLE,
     FG_UPSTREAM_STATE_COUNT,
 };
-
-struct fg_proxy_request;
-struct fg_proxy_thread;
 
 struct fg_upstream {
     struct fg_proxy_thread *thread;
@@ -165,17 +132,33 @@ struct fg_proxy_thread {
     struct fg_segment_pool segments;
     char *read_buffer; /* FG_READ_BYTES */
 
-    size_t endpoint_count;
-    struct fg_proxy_endpoint *endpoints;
+    /* hosts */
+    struct fg_list endpoints;          /* all, also those that are listed no more */
+    struct fg_proxy_endpoint **listed; /* by index in balance */
+    struct fg_balance balance;
+    uint16_t *slots;
+    uint64_t generation; /* of the shared list that the above was made from */
+    uint64_t random;
+    struct fg_resolver *resolver; /* of the first loop */
 };
 
 struct fg_proxy {
     struct fg_backend base; /* first */
     struct fg_cluster_conf conf;
     unsigned thread_count;
-    struct fg_endpoint_target *targets;           /* conf.endpoint_count */
-    struct fg_proxy_metrics *metrics;             /* thread_count */
-    struct fg_endpoint_metrics *endpoint_metrics; /* thread_count x conf.endpoint_count */
+    struct fg_affinity affinity;
+    struct fg_endpoint_target *targets; /* conf.endpoint_count */
+    struct fg_hosts hosts;
+    struct fg_proxy_metrics *metrics; /* thread_count */
+    struct fg_counter is_lookup_wanted;
+};
+
+/* What a request asks of the choice of its host. */
+struct fg_proxy_wish {
+    bool has_key;
+    uint64_t key_hash;
+    struct fg_proxy_endpoint *tried[FG_TRIED_MAX]; /* held */
+    size_t tried_count;
 };
 
 /* One exchange; in its arena. */
@@ -183,7 +166,11 @@ struct fg_proxy_request {
     struct fg_exchange *ex;
     struct fg_proxy_thread *thread;
     struct fg_upstream *upstream;       /* NULL between two attempts */
-    struct fg_proxy_endpoint *endpoint; /* of the present or last attempt */
+    struct fg_proxy_endpoint *endpoint; /* of the present attempt; NULL between two */
+    struct fg_proxy_wish wish;
+    bool is_key_wanted; /* waits for enough of the body to tell its key */
+    char *key_text;     /* FG_AFFINITY_BODY_BYTES; NULL: the key is not in the body */
+    size_t key_len;
     struct fg_list unsent_link;
 
     /* what goes out */
@@ -211,18 +198,27 @@ struct fg_proxy_request {
     bool must_be_fresh;
     uint64_t attempt_ns;
     uint64_t connect_ns; /* how long connecting took; 0: it was connected already */
+    uint64_t head_ns;    /* from the attempt's begin to the head */
 };
 
 /* ---- endpoint.c ---- */
 
 void fg_proxy_endpoints_init(struct fg_proxy_thread *thread);
 void fg_proxy_endpoints_fini(struct fg_proxy_thread *thread);
-/* Whose turn is it? Never NULL. */
-struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread, uint64_t now_ns);
+/* Take the shared list over if it has changed. */
+void fg_proxy_endpoints_sync(struct fg_proxy_thread *thread);
+/* Whose turn is it? NULL when no host is known. */
+struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
+                                                 const struct fg_proxy_wish *wish, uint64_t now_ns);
+void fg_proxy_endpoint_hold(struct fg_proxy_endpoint *endpoint);
+/* May free it. */
+void fg_proxy_endpoint_release(struct fg_proxy_endpoint *endpoint);
+/* A request to it begins, which holds it; and ends. */
+void fg_proxy_endpoint_started(struct fg_proxy_endpoint *endpoint);
+void fg_proxy_endpoint_ended(struct fg_proxy_endpoint *endpoint);
 void fg_proxy_endpoint_note_connected(struct fg_proxy_endpoint *endpoint);
-/* Passes it over for a while, goes on to its next address, and has its name looked up again. */
-void fg_proxy_endpoint_note_failed(struct fg_proxy_thread *thread,
-                                   struct fg_proxy_endpoint *endpoint);
+/* Passes it over for a while, and has names looked up again. */
+void fg_proxy_endpoint_note_failed(struct fg_proxy_endpoint *endpoint);
 
 /* ---- upstream.c ---- */
 
@@ -244,6 +240,7 @@ FG_MUST_USE enum fg_status fg_upstream_open(struct fg_proxy_thread *thread,
 /* Its request is done with it, all of the answer is read: keep it for another. */
 void fg_upstream_release(struct fg_upstream *upstream);
 void fg_upstream_close(struct fg_upstream *upstream);
+void fg_upstreams_close_idle(struct fg_proxy_endpoint *endpoint);
 /* Read on, or leave what comes in the socket. */
 void fg_upstream_set_reading(struct fg_upstream *upstream, bool is_reading);
 /* One call of fg_proxy_request_on_writable when the socket has room. */

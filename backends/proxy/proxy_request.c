@@ -34,6 +34,24 @@ static void count(struct fg_counter *counter)
 
 /* ---- ending ---- */
 
+static void leave_endpoint(struct fg_proxy_request *request)
+{
+    struct fg_proxy_endpoint *endpoint = request->endpoint;
+    request->endpoint = NULL;
+    if (endpoint != NULL)
+        fg_proxy_endpoint_ended(endpoint);
+}
+
+/* How the attempt went, as far as its host is concerned. */
+static void judge_host(struct fg_proxy_request *request, bool is_error)
+{
+    struct fg_proxy_thread *thread = request->thread;
+    if (request->endpoint != NULL)
+        fg_hosts_note_answer(&thread->proxy->hosts, request->endpoint->host,
+                             thread->env.thread_index, is_error, request->head_ns,
+                             fg_clock_monotonic_ns());
+}
+
 /* Puts everything away but the exchange. */
 static struct fg_exchange *let_go(struct fg_proxy_request *request, bool is_reusable)
 {
@@ -43,12 +61,13 @@ static struct fg_exchange *let_go(struct fg_proxy_request *request, bool is_reus
     fg_upload_drop(request);
     request->upstream = NULL;
     ex->backend_state = NULL;
-    if (upstream == NULL)
-        return ex;
-    if (is_reusable)
+    if (upstream != NULL && is_reusable)
         fg_upstream_release(upstream);
-    else
+    else if (upstream != NULL)
         fg_upstream_close(upstream);
+    leave_endpoint(request);
+    for (size_t i = 0; i < request->wish.tried_count; i++)
+        fg_proxy_endpoint_release(request->wish.tried[i]);
     return ex;
 }
 
@@ -60,8 +79,11 @@ static void fail(struct fg_proxy_request *request, enum fg_failure failure, cons
         count(&metrics->busy);
     if (failure == FG_FAILURE_RESET) {
         count(&metrics->resets);
-        count(&request->endpoint->metrics->resets);
+        if (request->endpoint != NULL)
+            count(&request->endpoint->metrics->resets);
     }
+    if (failure == FG_FAILURE_RESET || failure == FG_FAILURE_TIMEOUT)
+        judge_host(request, true);
     fg_exchange_fail(let_go(request, false), failure, detail);
 }
 
@@ -70,6 +92,7 @@ static void complete(struct fg_proxy_request *request, bool is_clean)
     bool is_reusable = is_clean && request->response.may_keep_alive && fg_upload_is_done(request) &&
                        !request->is_write_broken;
     count(&request->thread->metrics->completed);
+    judge_host(request, request->response.status >= 500);
     fg_exchange_end(let_go(request, is_reusable));
 }
 
@@ -118,6 +141,7 @@ static void on_lost(struct fg_proxy_request *request, const char *detail)
     fg_list_remove(&request->unsent_link);
     fg_upstream_close(request->upstream);
     request->upstream = NULL;
+    leave_endpoint(request);
     start_attempt(request);
 }
 
@@ -210,13 +234,37 @@ void fg_proxy_request_flush_unsent(struct fg_proxy_thread *thread)
 
 /* ---- an attempt ---- */
 
+/* A connect failed: on to another host, unless that was the last try, which fails the request. */
+static bool go_elsewhere(struct fg_proxy_request *request)
+{
+    struct fg_proxy_wish *wish = &request->wish;
+    judge_host(request, true);
+    if (request->retries_left == 0) {
+        fail(request, FG_FAILURE_CONNECT, "no endpoint could be connected to");
+        return false;
+    }
+    request->retries_left--;
+    count(&request->thread->metrics->retries);
+    if (wish->tried_count < FG_TRIED_MAX) {
+        fg_proxy_endpoint_hold(request->endpoint);
+        wish->tried[wish->tried_count++] = request->endpoint;
+    }
+    leave_endpoint(request);
+    return true;
+}
+
 static void start_attempt(struct fg_proxy_request *request)
 {
     struct fg_proxy_thread *thread = request->thread;
     for (;;) {
         request->attempt_ns = fg_clock_monotonic_ns();
         request->connect_ns = 0;
-        request->endpoint = fg_proxy_endpoint_pick(thread, request->attempt_ns);
+        request->endpoint = fg_proxy_endpoint_pick(thread, &request->wish, request->attempt_ns);
+        if (request->endpoint == NULL) {
+            fail(request, FG_FAILURE_CONNECT, "no endpoint is known");
+            return;
+        }
+        fg_proxy_endpoint_started(request->endpoint);
         if (!request->must_be_fresh)
             request->upstream = fg_upstream_try_reuse(request->endpoint, request);
         if (request->upstream != NULL)
@@ -229,12 +277,8 @@ static void start_attempt(struct fg_proxy_request *request)
             fail(request, FG_FAILURE_BUSY, "no connection is left for the cluster");
             return;
         }
-        if (request->retries_left == 0) {
-            fail(request, FG_FAILURE_CONNECT, "no endpoint could be connected to");
+        if (!go_elsewhere(request))
             return;
-        }
-        request->retries_left--;
-        count(&thread->metrics->retries);
     }
     count(&request->endpoint->metrics->requests);
     if (request->upstream->state == FG_UPSTREAM_ACTIVE)
@@ -250,13 +294,8 @@ void fg_proxy_request_on_connected(struct fg_proxy_request *request)
 void fg_proxy_request_on_connect_failed(struct fg_proxy_request *request)
 {
     request->upstream = NULL;
-    if (request->retries_left == 0) {
-        fail(request, FG_FAILURE_CONNECT, "no endpoint could be connected to");
-        return;
-    }
-    request->retries_left--;
-    count(&request->thread->metrics->retries);
-    start_attempt(request);
+    if (go_elsewhere(request))
+        start_attempt(request);
 }
 
 /* ---- the answer ---- */
@@ -285,6 +324,7 @@ static void pass_head(struct fg_proxy_request *request)
         fg_exchange_hop_time(ex, "connect", request->connect_ns);
     fg_exchange_hop_time(ex, "upstream", taken_ns - request->connect_ns);
     fg_histogram_record(&request->thread->metrics->head_ns, taken_ns);
+    request->head_ns = taken_ns;
     request->is_head_passed = true;
     if (request->is_upgrade)
         settle_upgrade(request);
@@ -367,6 +407,51 @@ void fg_proxy_request_on_timeout(struct fg_proxy_request *request)
 
 /* ---- the gateway's calls ---- */
 
+/* False: the key is in the body, and there is too little of that yet. */
+static bool find_key(struct fg_proxy_request *request)
+{
+    const struct fg_proxy *proxy = request->thread->proxy;
+    if (proxy->conf.balance != FG_BALANCE_HASH)
+        return true;
+    request->is_key_wanted = proxy->affinity.kind == FG_AFFINITY_PROMPT &&
+                             !request->is_body_complete &&
+                             request->key_len < FG_AFFINITY_BODY_BYTES;
+    if (request->is_key_wanted)
+        return false;
+    request->wish.has_key = fg_affinity_hash(&proxy->affinity, request->ex,
+                                             fg_span_make(request->key_text, request->key_len),
+                                             &request->wish.key_hash);
+    return true;
+}
+
+/* The body is framed when it is kept; the key is looked for in what came. */
+static bool add_key_text(struct fg_proxy_request *request, const void *data, size_t len)
+{
+    if (request->key_text == NULL)
+        request->key_text = fg_arena_try_alloc(request->ex->arena, FG_AFFINITY_BODY_BYTES);
+    if (request->key_text == NULL)
+        return false;
+    size_t room = FG_AFFINITY_BODY_BYTES - request->key_len;
+    size_t taken = len < room ? len : room;
+    if (taken > 0)
+        memcpy(request->key_text + request->key_len, data, taken);
+    request->key_len += taken;
+    return true;
+}
+
+static void keep_until_keyed(struct fg_proxy_request *request, const void *data, size_t len,
+                             bool is_last)
+{
+    if (!add_key_text(request, data, len) ||
+        fg_upload_send(request, data, len, is_last) != FG_SEND_OK) {
+        fail(request, FG_FAILURE_NO_MEMORY, "the upload buffers are used up");
+        return;
+    }
+    fg_upload_open_window(request);
+    if (find_key(request))
+        start_attempt(request);
+}
+
 void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *ex)
 {
     const struct fg_cluster_conf *conf = &thread->proxy->conf;
@@ -380,7 +465,6 @@ void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *
     ex->backend_state = request;
     request->ex = ex;
     request->thread = thread;
-    request->endpoint = &thread->endpoints[0];
     request->retries_left = conf->connect_retries;
     request->is_upgrade = ex->upgrade.data != NULL;
     request->is_body_complete = !ex->has_body && !request->is_upgrade;
@@ -395,7 +479,7 @@ void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *
     request->head = fg_request_head_make(ex, host, request->is_chunked, fg_clock_monotonic_ns());
     if (request->head.data == NULL)
         fail(request, FG_FAILURE_NO_MEMORY, "no memory for the head of the request");
-    else
+    else if (find_key(request))
         start_attempt(request);
 }
 
@@ -426,7 +510,9 @@ void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data
     request->is_body_complete = is_last;
     if (is_last && request->is_chunked && request->ex->trailer_count > 0)
         request->last_chunk = fg_request_last_chunk_make(request->ex);
-    if (request->is_write_broken)
+    if (request->is_key_wanted)
+        keep_until_keyed(request, data, len, is_last);
+    else if (request->is_write_broken)
         fg_upload_open_window(request);
     else
         send_piece(request, data, len, is_last);

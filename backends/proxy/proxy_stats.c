@@ -5,6 +5,8 @@
  */
 #include "proxy_internal.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 
 static void set_number(json_t *into, const char *name, uint64_t value)
@@ -72,34 +74,9 @@ static json_t *latency_json(const struct fg_proxy *proxy)
     return latency;
 }
 
-static json_t *endpoint_json(const struct fg_proxy *proxy, size_t index)
-{
-    const struct fg_endpoint_target *target = &proxy->targets[index];
-    uint64_t requests = 0, opened = 0, errors = 0, resets = 0, timeouts = 0;
-    for (unsigned i = 0; i < proxy->thread_count; i++) {
-        const struct fg_endpoint_metrics *metrics =
-            &proxy->endpoint_metrics[i * proxy->conf.endpoint_count + index];
-        requests += fg_counter_get(&metrics->requests);
-        opened += fg_counter_get(&metrics->connections_opened);
-        errors += fg_counter_get(&metrics->connect_errors);
-        resets += fg_counter_get(&metrics->resets);
-        timeouts += fg_counter_get(&metrics->timeouts);
-    }
-    json_t *endpoint = json_object();
-    json_object_set_new(endpoint, "address", json_string(target->text));
-    json_object_set_new(endpoint, "is_failing",
-                        json_boolean(fg_counter_get(&target->is_failing) != 0));
-    set_number(endpoint, "requests", requests);
-    set_number(endpoint, "connections_opened", opened);
-    set_number(endpoint, "connect_errors", errors);
-    set_number(endpoint, "resets", resets);
-    set_number(endpoint, "timeouts", timeouts);
-    return endpoint;
-}
-
 void fg_proxy_stats(struct fg_backend *backend, json_t *into)
 {
-    const struct fg_proxy *proxy = (const struct fg_proxy *)backend;
+    struct fg_proxy *proxy = (struct fg_proxy *)backend;
     json_object_set_new(into, "requests", requests_json(proxy));
     json_object_set_new(into, "connections", connections_json(proxy));
     json_object_set_new(into, "time_to_head", latency_json(proxy));
@@ -107,20 +84,11 @@ void fg_proxy_stats(struct fg_backend *backend, json_t *into)
     set_number(into, "received_bytes", SUM(proxy, received_bytes));
     set_number(into, "upload_buffered_bytes", SUM(proxy, upload_buffered_bytes));
     set_number(into, "upload_buffered_bytes_most", SUM(proxy, upload_buffered_bytes_most));
-    json_t *endpoints = json_array();
-    for (size_t i = 0; i < proxy->conf.endpoint_count; i++)
-        json_array_append_new(endpoints, endpoint_json(proxy, i));
-    json_object_set_new(into, "endpoints", endpoints);
+    json_object_set_new(into, "endpoints", fg_hosts_json(&proxy->hosts, fg_clock_monotonic_ns()));
 }
 
 bool fg_proxy_is_ready(struct fg_backend *backend, const char **why)
 {
-    const struct fg_proxy *proxy = (const struct fg_proxy *)backend;
-    *why = "ready";
-    for (size_t i = 0; i < proxy->conf.endpoint_count; i++) {
-        if (fg_counter_get(&proxy->targets[i].is_failing) == 0)
-            return true;
-    }
-    *why = "no endpoint can be connected to";
-    return false;
+    struct fg_proxy *proxy = (struct fg_proxy *)backend;
+    return fg_hosts_are_ready(&proxy->hosts, why);
 }

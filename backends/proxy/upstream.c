@@ -92,7 +92,7 @@ static void become_active(struct fg_upstream *upstream)
 static void fail_connect(struct fg_upstream *upstream)
 {
     struct fg_proxy_request *request = upstream->request;
-    fg_proxy_endpoint_note_failed(upstream->thread, upstream->endpoint);
+    fg_proxy_endpoint_note_failed(upstream->endpoint);
     fg_upstream_close(upstream);
     fg_proxy_request_on_connect_failed(request);
 }
@@ -253,12 +253,7 @@ enum fg_status fg_upstream_open(struct fg_proxy_thread *thread, struct fg_proxy_
                                 struct fg_proxy_request *request, struct fg_upstream **upstream)
 {
     *upstream = NULL;
-    if (endpoint->address_count == 0) {
-        fg_proxy_endpoint_note_failed(thread, endpoint);
-        return FG_ERR_CLOSED;
-    }
-    const struct fg_address *address =
-        &endpoint->addresses[endpoint->address_index % endpoint->address_count];
+    const struct fg_address *address = &endpoint->host->spec.address;
     struct fg_upstream *fresh = take_free(thread);
     if (fresh == NULL)
         return FG_ERR_BUSY;
@@ -271,10 +266,11 @@ enum fg_status fg_upstream_open(struct fg_proxy_thread *thread, struct fg_proxy_
         errno != EINPROGRESS) {
         close(fd);
         fg_list_push_front(&thread->free, &fresh->link);
-        fg_proxy_endpoint_note_failed(thread, endpoint);
+        fg_proxy_endpoint_note_failed(endpoint);
         return FG_ERR_CLOSED;
     }
     attach(fresh, fd);
+    fg_proxy_endpoint_hold(endpoint);
     fresh->endpoint = endpoint;
     fresh->request = request;
     set_state(fresh, FG_UPSTREAM_CONNECTING);
@@ -294,7 +290,7 @@ void fg_upstream_release(struct fg_upstream *upstream)
 {
     struct fg_proxy_thread *thread = upstream->thread;
     assert(upstream->state == FG_UPSTREAM_ACTIVE);
-    if (thread->idle_max == 0) {
+    if (thread->idle_max == 0 || upstream->endpoint->index == FG_BALANCE_NONE) {
         fg_upstream_close(upstream);
         return;
     }
@@ -325,7 +321,15 @@ void fg_upstream_close(struct fg_upstream *upstream)
     if (upstream->state == FG_UPSTREAM_IDLE)
         fg_list_remove(&upstream->link);
     set_state(upstream, FG_UPSTREAM_FREE);
+    struct fg_proxy_endpoint *endpoint = upstream->endpoint;
     upstream->request = NULL;
     upstream->endpoint = NULL;
     fg_list_push_front(&thread->free, &upstream->link);
+    fg_proxy_endpoint_release(endpoint);
+}
+
+void fg_upstreams_close_idle(struct fg_proxy_endpoint *endpoint)
+{
+    while (!fg_list_is_empty(&endpoint->idle))
+        fg_upstream_close(FG_CONTAINER_OF(endpoint->idle.next, struct fg_upstream, link));
 }

@@ -234,8 +234,45 @@ static void write_orders(FILE *out, const json_t *stats)
         fprintf(out, "floodgate_stock_left{sku=\"%s\"} %.15g\n", name, json_number_value(value));
 }
 
+/* All endpoints of all clusters, a family at a time, as the format wants it. */
+static void write_endpoints(FILE *out, const json_t *clusters)
+{
+    static const struct {
+        const char *name, *key, *type, *help;
+    } families[] = {
+        {"endpoint_usable", "is_usable", "gauge", "1: checks and ejection let it be used."},
+        {"endpoint_requests_total", "requests", "counter", "Attempts sent to the endpoint."},
+        {"endpoint_errors_total", "errors", "counter", "Attempts that failed, or 5xx answers."},
+        {"endpoint_connections_opened_total", "connections_opened", "counter", "Connects begun."},
+        {"endpoint_connect_errors_total", "connect_errors", "counter", "Connects that failed."},
+        {"endpoint_resets_total", "resets", "counter", "Connections lost before the answer's end."},
+        {"endpoint_timeouts_total", "timeouts", "counter",
+         "Connects and answers that took too long."},
+        {"endpoint_ejections_total", "ejections", "counter", "Times that it was ejected."},
+    };
+    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+        const char *cluster;
+        json_t *stats, *endpoint;
+        size_t i;
+        family(out, families[f].name, families[f].type, families[f].help);
+        json_object_foreach((json_t *)(uintptr_t)clusters, cluster, stats)
+        {
+            json_array_foreach(json_object_get(stats, "endpoints"), i, endpoint)
+            {
+                const json_t *value = json_object_get(endpoint, families[f].key);
+                double number =
+                    json_is_boolean(value) ? json_is_true(value) : json_number_value(value);
+                fprintf(out, "floodgate_%s{cluster=\"%s\",endpoint=\"%s\"} %.15g\n",
+                        families[f].name, cluster,
+                        json_string_value(json_object_get(endpoint, "address")), number);
+            }
+        }
+    }
+}
+
 static void write_backends(FILE *out, const struct fg_admin_options *options)
 {
+    json_t *clusters = json_object();
     for (size_t i = 0; i < options->config->backend_count; i++) {
         struct fg_backend *backend = fg_pipeline_backend(options->pipeline, i);
         enum fg_backend_kind kind = options->config->backends[i].kind;
@@ -245,8 +282,12 @@ static void write_backends(FILE *out, const struct fg_admin_options *options)
             write_inference(out, stats);
         else if (kind == FG_BACKEND_ORDERS)
             write_orders(out, stats);
+        else if (kind == FG_BACKEND_CLUSTER)
+            json_object_set(clusters, options->config->backends[i].name, stats);
         json_decref(stats);
     }
+    write_endpoints(out, clusters);
+    json_decref(clusters);
 }
 
 static void write_process(FILE *out, const struct fg_admin_options *options)

@@ -45,6 +45,27 @@ static void check_gates(struct fg_snapshot *snapshot, const struct fg_raw_backen
                            "off; expected one of them, or enabled: false");
 }
 
+/* How endpoints are found and chosen. */
+static void check_choice(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
+{
+    static const char *const of_hash[] = {"hash_key", "hash_load_max", NULL};
+    const struct fg_cluster_conf *conf = &cluster->conf.cluster;
+    if (conf->balance != FG_BALANCE_HASH && fg_config_is_sound(cluster->node, "balance"))
+        fg_config_refuse_keys(snapshot, cluster->node, of_hash, "unless balance is hash");
+    fg_config_check_order(snapshot, cluster->node, "dns_ttl_min", "dns_ttl_max",
+                          conf->dns_ttl_min_ns <= conf->dns_ttl_max_ns);
+    for (size_t i = 0; i < conf->dns_server_count; i++) {
+        const char *problem = fg_text_check_dns_server(fg_span_from_string(conf->dns_servers[i]));
+        if (problem != NULL)
+            fg_config_error_at(snapshot, cluster->node, "dns_servers", "dns_servers: \"%s\" %s",
+                               conf->dns_servers[i], problem);
+    }
+    if (cluster->endpoint_count > conf->hosts_max)
+        fg_config_error_at(snapshot, cluster->node, "endpoints_max",
+                           "%zu endpoints, endpoints_max is %u; expected it at or above",
+                           cluster->endpoint_count, conf->hosts_max);
+}
+
 static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
@@ -59,6 +80,7 @@ static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_back
                            "%u requests in flight need as many connections, max_connections is %u; "
                            "expected it at or below",
                            most, conf->max_connections);
+    check_choice(snapshot, cluster);
     for (size_t i = 0; i < cluster->endpoint_count; i++) {
         const char *address = cluster->endpoints[i].conf.address;
         for (size_t j = 0; address != NULL && j < i; j++) {

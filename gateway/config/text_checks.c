@@ -260,6 +260,42 @@ const char *fg_text_check_file_name(struct fg_span text)
     return NULL;
 }
 
+const char *fg_text_check_hash_key(struct fg_span text)
+{
+    static const struct fg_span words[] = {
+        FG_SPAN_LITERAL("client"),
+        FG_SPAN_LITERAL("user"),
+        FG_SPAN_LITERAL("path"),
+        FG_SPAN_LITERAL("prompt"),
+    };
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (fg_span_equal(text, words[i]))
+            return NULL;
+    }
+    struct fg_span name = text;
+    struct fg_span kind = fg_span_split(&name, ':');
+    bool is_named =
+        fg_span_equal(kind, FG_SPAN("header")) || fg_span_equal(kind, FG_SPAN("cookie"));
+    if (is_named && name.data != NULL && fg_text_check_field_name(name) == NULL)
+        return NULL;
+    return "is not a key; expected client, user, path, prompt, header:NAME or cookie:NAME";
+}
+
+const char *fg_text_check_dns_server(struct fg_span text)
+{
+    static const char problem[] = "is not an address; expected IP or IP:PORT, IPv6 as [IPV6]:PORT";
+    struct in6_addr ignored;
+    if (parse_ip(text, false, &ignored) || parse_ip(text, true, &ignored))
+        return NULL;
+    uint16_t port = 0;
+    struct fg_span port_text = cut_port(&text);
+    bool is_bracketed = strip_brackets(&text);
+    return port_text.data != NULL && parse_port(port_text, &port) &&
+                   parse_ip(text, is_bracketed, &ignored)
+               ? NULL
+               : problem;
+}
+
 const char *fg_text_check_not_empty(struct fg_span text)
 {
     return text.len == 0 ? "is empty; expected a text" : NULL;

@@ -48,6 +48,13 @@ const char *fg_text_check_label(struct fg_span text);
 /* A file's name without any directory. */
 const char *fg_text_check_file_name(struct fg_span text);
 
+/* What binds requests to an endpoint: "client", "user", "path", "prompt", "header:NAME",
+ * "cookie:NAME". */
+const char *fg_text_check_hash_key(struct fg_span text);
+
+/* A numeric IP address, with or without a port. */
+const char *fg_text_check_dns_server(struct fg_span text);
+
 const char *fg_text_check_not_empty(struct fg_span text);
 
 /* The socket address of a listen address that passed its check. */

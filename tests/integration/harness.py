@@ -389,7 +389,7 @@ class Upstream:
     (status, fields, body) or None when it has written by itself.
     """
 
-    def __init__(self, answer=None, port=0, read_body=True):
+    def __init__(self, answer=None, port=0, read_body=True, host="127.0.0.1"):
         self.answer = answer or self.echo
         self.requests = []
         self.in_flight = 0
@@ -468,9 +468,9 @@ class Upstream:
             def handle_error(self, *_):
                 pass
 
-        self.server = Server(("127.0.0.1", port), Handler)
+        self.server = Server((host, port), Handler)
         self.port = self.server.server_address[1]
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{host}:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 

@@ -32,6 +32,9 @@ int fixture_setup(void **state)
         .response_idle_timeout_ns = 60 * FG_S,
         .header_bytes_max = 4096,
         .connect_retries = 2,
+        .hosts_max = 64,
+        .dns_ttl_min_ns = FG_S,
+        .dns_ttl_max_ns = 60 * FG_S,
     };
     return 0;
 }
@@ -74,7 +77,7 @@ void fixture_open(struct fixture *f)
 void fixture_open_plain(struct fixture *f)
 {
     upstream_server_open(f->server, false);
-    f->endpoints[0] = (struct fg_endpoint_conf){f->server->address, 1};
+    f->endpoints[0] = (struct fg_endpoint_conf){f->server->address, 1, 0};
     f->conf.endpoint_count = 1;
     fixture_open(f);
 }

@@ -390,7 +390,7 @@ static void works_over_a_unix_socket(void **state)
 {
     struct fixture *f = *state;
     upstream_server_open(f->server, true);
-    f->endpoints[0] = (struct fg_endpoint_conf){f->server->address, 1};
+    f->endpoints[0] = (struct fg_endpoint_conf){f->server->address, 1, 0};
     f->conf.endpoint_count = 1;
     fixture_open(f);
     for (unsigned i = 0; i < 2; i++) {
@@ -422,11 +422,11 @@ static void addresses_that_cannot_be_read_are_errors(void **state)
     f->conf.endpoint_count = 1;
     for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
         struct fg_error error = {0};
-        f->endpoints[0] = (struct fg_endpoint_conf){addresses[i], 1};
+        f->endpoints[0] = (struct fg_endpoint_conf){addresses[i], 1, 0};
         assert_null(fg_proxy_create("api", &f->conf, 1, &error));
         assert_true(error.message[0] != '\0');
     }
-    f->endpoints[0] = (struct fg_endpoint_conf){"[::1]:80", 1};
+    f->endpoints[0] = (struct fg_endpoint_conf){"[::1]:80", 1, 0};
     struct fg_error error;
     struct fg_backend *backend = fg_proxy_create("api", &f->conf, 3, &error);
     assert_non_null(backend);

@@ -192,8 +192,8 @@ static void a_dead_endpoint_is_passed_over(void **state)
     struct upstream_server *dead = &f->servers[1];
     upstream_server_open(f->server, false);
     upstream_server_open(dead, false);
-    f->endpoints[0] = (struct fg_endpoint_conf){dead->address, 1000};
-    f->endpoints[1] = (struct fg_endpoint_conf){f->server->address, 1};
+    f->endpoints[0] = (struct fg_endpoint_conf){dead->address, 1000, 0};
+    f->endpoints[1] = (struct fg_endpoint_conf){f->server->address, 1, 0};
     f->conf.endpoint_count = 2;
     fixture_open(f);
     close(dead->listen_fd);
@@ -226,7 +226,7 @@ static void no_endpoint_is_a_connect_failure(void **state)
 static void a_missing_unix_socket_is_a_connect_failure(void **state)
 {
     struct fixture *f = *state;
-    f->endpoints[0] = (struct fg_endpoint_conf){"unix:/nowhere/at/all.sock", 1};
+    f->endpoints[0] = (struct fg_endpoint_conf){"unix:/nowhere/at/all.sock", 1, 0};
     f->conf.endpoint_count = 1;
     fixture_open(f);
     struct fake_exchange *fake = fixture_get(f, 0, "/");
@@ -238,7 +238,7 @@ static void a_name_that_is_unknown_is_asked_for_again(void **state)
 {
     struct fixture *f = *state;
     f->helper = fg_helper_pool_create(1, 4);
-    f->endpoints[0] = (struct fg_endpoint_conf){"no-such-name.invalid:80", 1};
+    f->endpoints[0] = (struct fg_endpoint_conf){"no-such-name.invalid:80", 1, 0};
     f->conf.endpoint_count = 1;
     fixture_open(f);
     struct fake_exchange *fake = fixture_get(f, 0, "/");
@@ -253,8 +253,8 @@ static void weights_are_kept(void **state)
     struct fixture *f = *state;
     upstream_server_open(&f->servers[0], false);
     upstream_server_open(&f->servers[1], false);
-    f->endpoints[0] = (struct fg_endpoint_conf){f->servers[0].address, 3};
-    f->endpoints[1] = (struct fg_endpoint_conf){f->servers[1].address, 1};
+    f->endpoints[0] = (struct fg_endpoint_conf){f->servers[0].address, 3, 0};
+    f->endpoints[1] = (struct fg_endpoint_conf){f->servers[1].address, 1, 0};
     f->conf.endpoint_count = 2;
     fixture_open(f);
     for (size_t i = 0; i < EXCHANGES_MAX; i++)

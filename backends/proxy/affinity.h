@@ -1,0 +1,37 @@
+/*
+ * affinity.h: what binds a request to a host of its cluster.
+ * Thread   any; pure functions over a request's head and the begin of its body.
+ */
+#ifndef FG_PROXY_AFFINITY_H
+#define FG_PROXY_AFFINITY_H
+
+#include "backends/backend.h"
+
+enum fg_affinity_kind {
+    FG_AFFINITY_CLIENT, /* its address */
+    FG_AFFINITY_USER,   /* or the address, for the anonymous */
+    FG_AFFINITY_PATH,
+    FG_AFFINITY_HEADER,
+    FG_AFFINITY_COOKIE,
+    FG_AFFINITY_PROMPT, /* the begin of the prompt in a JSON body */
+};
+
+struct fg_affinity {
+    enum fg_affinity_kind kind;
+    struct fg_span name; /* of the header, in any case, or of the cookie */
+};
+
+/* How much of a body is looked at. */
+#define FG_AFFINITY_BODY_BYTES ((size_t)2048)
+
+/* "client", "user", "path", "prompt", "header:NAME", "cookie:NAME"; `text` must stay. */
+FG_MUST_USE bool fg_affinity_parse(struct fg_affinity *affinity, const char *text);
+
+/*
+ * The hash of the request's key; false when it has none. `body` is what there is of the body, for
+ * PROMPT: FG_AFFINITY_BODY_BYTES, or less when the body is shorter.
+ */
+bool fg_affinity_hash(const struct fg_affinity *affinity, const struct fg_exchange *ex,
+                      struct fg_span body, uint64_t *hash);
+
+#endif

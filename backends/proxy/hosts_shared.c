@@ -1,0 +1,413 @@
+/*
+ * hosts_shared.c: the list, and the two judgements that decide whether a host is used.
+ * Job      keep who is listed; run policies/health and policies/outlier over them; tell the loops.
+ * Thread   any, under the lock.
+ * Never    calls out, blocks or makes a system call while it holds the lock.
+ */
+#include "proxy/hosts_shared.h"
+
+#include "base/log.h"
+#include "base/span.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool fg_hosts_init(struct fg_hosts *hosts, const struct fg_hosts_conf *conf)
+{
+    *hosts = (struct fg_hosts){.conf = *conf};
+    hosts->list = calloc(conf->hosts_max, sizeof(*hosts->list));
+    if (hosts->list == NULL)
+        return false;
+    if (pthread_mutex_init(&hosts->lock, NULL) != 0) {
+        free(hosts->list);
+        hosts->list = NULL;
+        return false;
+    }
+    return true;
+}
+
+static void let_go(struct fg_host *host)
+{
+    assert(host->references > 0);
+    if (--host->references == 0)
+        free(host);
+}
+
+void fg_hosts_fini(struct fg_hosts *hosts)
+{
+    if (hosts->list == NULL)
+        return;
+    for (size_t i = 0; i < hosts->count; i++)
+        let_go(hosts->list[i]);
+    free(hosts->list);
+    hosts->list = NULL;
+    pthread_mutex_destroy(&hosts->lock);
+}
+
+/* ---- who is listed ---- */
+
+static bool is_same(const struct fg_host *host, const struct fg_host_spec *spec)
+{
+    return host->spec.address.len == spec->address.len &&
+           memcmp(&host->spec.address.storage, &spec->address.storage, spec->address.len) == 0 &&
+           host->spec.weight == spec->weight && host->spec.priority == spec->priority &&
+           strcmp(host->spec.server_name, spec->server_name) == 0;
+}
+
+static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
+                            const struct fg_host_spec *spec, uint64_t now_ns)
+{
+    struct fg_host *host =
+        calloc(1, sizeof(*host) + hosts->conf.thread_count * sizeof(host->metrics[0]));
+    if (host == NULL)
+        return NULL;
+    host->spec = *spec;
+    host->source = source;
+    /* By its address: a name's hosts differ, and keep their keys when the order changes. */
+    host->name_hash = fg_span_hash(
+        fg_span_make((const char *)&spec->address.storage, spec->address.len), 0x666c6f6f64);
+    fg_counter_set(&host->is_usable, !hosts->conf.has_checks);
+    fg_counter_set(&host->usable_since_ns, now_ns);
+    host->references = 1;
+    host->is_listed = true;
+    return host;
+}
+
+static struct fg_host *find(const struct fg_hosts *hosts, unsigned source,
+                            const struct fg_host_spec *spec)
+{
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct fg_host *host = hosts->list[i];
+        if (host->source == source && host->is_listed && is_same(host, spec))
+            return host;
+    }
+    return NULL;
+}
+
+/* Takes off the list who is no longer marked; the order of the others stays. */
+static bool drop_unlisted(struct fg_hosts *hosts)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        if (hosts->list[i]->is_listed)
+            hosts->list[kept++] = hosts->list[i];
+        else
+            let_go(hosts->list[i]);
+    }
+    bool has_dropped = kept != hosts->count;
+    hosts->count = kept;
+    return has_dropped;
+}
+
+/* Makes the new ones first, so that a failure changes nothing. */
+static enum fg_status add_new(struct fg_hosts *hosts, unsigned source,
+                              const struct fg_host_spec *specs, size_t count, uint64_t now_ns,
+                              size_t *added)
+{
+    size_t first = hosts->count;
+    for (size_t i = 0; i < count; i++) {
+        if (find(hosts, source, &specs[i]) != NULL)
+            continue;
+        enum fg_status status = FG_ERR_LIMIT;
+        struct fg_host *host = NULL;
+        if (hosts->count < hosts->conf.hosts_max) {
+            status = FG_ERR_NO_MEMORY;
+            host = make(hosts, source, &specs[i], now_ns);
+        }
+        if (host == NULL) {
+            while (hosts->count > first)
+                let_go(hosts->list[--hosts->count]);
+            return status;
+        }
+        hosts->list[hosts->count++] = host;
+    }
+    *added = hosts->count - first;
+    return FG_OK;
+}
+
+enum fg_status fg_hosts_replace(struct fg_hosts *hosts, unsigned source,
+                                const struct fg_host_spec *specs, size_t count, uint64_t now_ns)
+{
+    size_t added = 0;
+    pthread_mutex_lock(&hosts->lock);
+    enum fg_status status = add_new(hosts, source, specs, count, now_ns, &added);
+    if (status == FG_OK) {
+        for (size_t i = 0; i < hosts->count; i++) {
+            struct fg_host *host = hosts->list[i];
+            if (host->source != source)
+                continue;
+            host->is_listed = false;
+            for (size_t j = 0; j < count && !host->is_listed; j++)
+                host->is_listed = is_same(host, &specs[j]);
+        }
+        if (drop_unlisted(hosts) || added > 0)
+            fg_counter_add(&hosts->generation, 1);
+    }
+    pthread_mutex_unlock(&hosts->lock);
+    return status;
+}
+
+size_t fg_hosts_adopt(struct fg_hosts *hosts, struct fg_host **into, size_t max)
+{
+    pthread_mutex_lock(&hosts->lock);
+    size_t count = hosts->count < max ? hosts->count : max;
+    for (size_t i = 0; i < count; i++) {
+        into[i] = hosts->list[i];
+        into[i]->references++;
+    }
+    pthread_mutex_unlock(&hosts->lock);
+    return count;
+}
+
+void fg_hosts_release(struct fg_hosts *hosts, struct fg_host *host)
+{
+    pthread_mutex_lock(&hosts->lock);
+    let_go(host);
+    pthread_mutex_unlock(&hosts->lock);
+}
+
+/* ---- who is used ---- */
+
+static const char *state_name(const struct fg_hosts *hosts, const struct fg_host *host)
+{
+    if (hosts->conf.has_checks && host->health.state == FG_HEALTH_UNKNOWN)
+        return "unchecked";
+    if (host->health.state == FG_HEALTH_UNHEALTHY)
+        return "unhealthy";
+    return host->outlier.is_ejected ? "ejected" : "healthy";
+}
+
+static void publish(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_ns)
+{
+    bool is_up = hosts->conf.has_checks ? host->health.state == FG_HEALTH_HEALTHY
+                                        : host->health.state != FG_HEALTH_UNHEALTHY;
+    uint64_t is_usable = is_up && !host->outlier.is_ejected;
+    if (fg_counter_get(&host->is_usable) == is_usable)
+        return;
+    /* The first good check of a start-up is no recovery: all weights at once. */
+    bool is_first = host->health.good_total + host->health.bad_total == 1;
+    if (is_usable != 0 && !is_first)
+        fg_counter_set(&host->usable_since_ns, now_ns);
+    fg_counter_set(&host->is_usable, is_usable);
+    fg_counter_add(&hosts->generation, 1);
+}
+
+static const char *reason_name(enum fg_outlier_reason reason)
+{
+    static const char *const names[] = {"none", "consecutive_errors", "error_ratio", "latency"};
+    return names[reason];
+}
+
+/* The policy judges an array of all hosts; *copies has hosts->count entries. */
+static void copy_outliers(const struct fg_hosts *hosts, struct fg_outlier_host *copies)
+{
+    for (size_t i = 0; i < hosts->count; i++)
+        copies[i] = hosts->list[i]->outlier;
+}
+
+/* Takes the verdicts over; returns how many were ejected anew. */
+static unsigned take_outliers(struct fg_hosts *hosts, const struct fg_outlier_host *copies,
+                              uint64_t now_ns)
+{
+    unsigned ejected = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct fg_host *host = hosts->list[i];
+        ejected += copies[i].is_ejected && !host->outlier.is_ejected;
+        host->outlier = copies[i];
+        publish(hosts, host, now_ns);
+    }
+    fg_counter_add(&hosts->ejections_total, ejected);
+    return ejected;
+}
+
+static void eject_for_errors(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_ns)
+{
+    bool is_ejected = false;
+    pthread_mutex_lock(&hosts->lock);
+    struct fg_outlier_host *copies = calloc(hosts->count + 1, sizeof(*copies));
+    if (copies != NULL && host->is_listed) {
+        size_t index = 0;
+        while (hosts->list[index] != host)
+            index++;
+        copy_outliers(hosts, copies);
+        is_ejected = fg_outlier_try_eject(&hosts->conf.outlier, copies, hosts->count, index,
+                                          FG_OUTLIER_CONSECUTIVE, now_ns);
+        (void)take_outliers(hosts, copies, now_ns);
+    }
+    pthread_mutex_unlock(&hosts->lock);
+    free(copies);
+    if (is_ejected)
+        fg_log(FG_LOG_WARN, "endpoint_ejected", "endpoint=%s reason=consecutive_errors",
+               host->spec.name);
+}
+
+void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned thread,
+                          bool is_error, uint64_t latency_ns, uint64_t now_ns)
+{
+    struct fg_host_metrics *metrics = &host->metrics[thread];
+    fg_counter_add_owned(&metrics->answers, 1);
+    if (!is_error) {
+        fg_counter_add_owned(&metrics->latency_sum_ns, latency_ns);
+        if (fg_counter_get(&host->errors_in_row) != 0)
+            fg_counter_set(&host->errors_in_row, 0);
+        return;
+    }
+    fg_counter_add_owned(&metrics->errors, 1);
+    uint32_t most = hosts->conf.outlier.consecutive_errors;
+    if (!hosts->conf.has_outlier || most == 0)
+        return;
+    fg_counter_add(&host->errors_in_row, 1);
+    if (fg_counter_get(&host->errors_in_row) < most)
+        return;
+    fg_counter_set(&host->errors_in_row, 0);
+    eject_for_errors(hosts, host, now_ns);
+}
+
+void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, bool is_good,
+                         uint64_t now_ns)
+{
+    pthread_mutex_lock(&hosts->lock);
+    bool has_changed = fg_health_note(&host->health, &hosts->conf.health, is_good);
+    if (has_changed)
+        publish(hosts, host, now_ns);
+    const char *state = state_name(hosts, host);
+    pthread_mutex_unlock(&hosts->lock);
+    if (has_changed)
+        fg_log(is_good ? FG_LOG_INFO : FG_LOG_WARN, "endpoint_checked", "endpoint=%s state=%s",
+               host->spec.name, state);
+}
+
+/* ---- the sweep ---- */
+
+static struct fg_outlier_sample totals(const struct fg_hosts *hosts, const struct fg_host *host)
+{
+    struct fg_outlier_sample sum = {0};
+    for (unsigned t = 0; t < hosts->conf.thread_count; t++) {
+        sum.errors += fg_counter_get(&host->metrics[t].errors);
+        sum.answers += fg_counter_get(&host->metrics[t].answers);
+        sum.latency_sum_ns += fg_counter_get(&host->metrics[t].latency_sum_ns);
+    }
+    return sum;
+}
+
+static void take_samples(struct fg_hosts *hosts, struct fg_outlier_sample *samples)
+{
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct fg_host *host = hosts->list[i];
+        struct fg_outlier_sample now = totals(hosts, host);
+        samples[i] = (struct fg_outlier_sample){
+            .answers = now.answers - host->seen.answers,
+            .errors = now.errors - host->seen.errors,
+            .latency_sum_ns = now.latency_sum_ns - host->seen.latency_sum_ns,
+        };
+        /* The counters move on while they are read. */
+        if (samples[i].errors > samples[i].answers)
+            samples[i].errors = samples[i].answers;
+        host->seen = now;
+    }
+}
+
+void fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns)
+{
+    unsigned ejected = 0;
+    pthread_mutex_lock(&hosts->lock);
+    struct fg_outlier_sample *samples = calloc(hosts->count + 1, sizeof(*samples));
+    struct fg_outlier_host *copies = calloc(hosts->count + 1, sizeof(*copies));
+    uint64_t *scratch = calloc(hosts->count + 1, sizeof(*scratch));
+    if (samples != NULL && copies != NULL && scratch != NULL) {
+        take_samples(hosts, samples);
+        copy_outliers(hosts, copies);
+        struct fg_outlier_change change =
+            fg_outlier_sweep(&hosts->conf.outlier, copies, hosts->count, samples, scratch, now_ns);
+        if (change.changed)
+            ejected = take_outliers(hosts, copies, now_ns);
+        else
+            for (size_t i = 0; i < hosts->count; i++)
+                hosts->list[i]->outlier = copies[i];
+    }
+    pthread_mutex_unlock(&hosts->lock);
+    free(samples);
+    free(copies);
+    free(scratch);
+    if (ejected > 0)
+        fg_log(FG_LOG_WARN, "endpoints_ejected", "count=%u", ejected);
+}
+
+/* ---- what others see ---- */
+
+bool fg_hosts_are_ready(struct fg_hosts *hosts, const char **why)
+{
+    size_t usable = 0, reachable = 0, unchecked = 0;
+    pthread_mutex_lock(&hosts->lock);
+    for (size_t i = 0; i < hosts->count; i++) {
+        const struct fg_host *host = hosts->list[i];
+        bool is_usable = fg_counter_get(&host->is_usable) != 0;
+        usable += is_usable;
+        reachable += is_usable && fg_counter_get(&host->is_failing) == 0;
+        unchecked += hosts->conf.has_checks && host->health.state == FG_HEALTH_UNKNOWN;
+    }
+    size_t count = hosts->count;
+    pthread_mutex_unlock(&hosts->lock);
+    *why = count == 0      ? "no endpoint is known"
+           : reachable > 0 ? "ready"
+           : usable > 0    ? "no endpoint can be connected to"
+           : unchecked > 0 ? "no endpoint has been checked yet"
+                           : "no endpoint is healthy";
+    return reachable > 0;
+}
+
+static void set_number(json_t *into, const char *name, uint64_t value)
+{
+    json_object_set_new(into, name, json_integer((json_int_t)value));
+}
+
+static json_t *host_json(const struct fg_hosts *hosts, const struct fg_host *host, uint64_t now_ns)
+{
+    uint64_t requests = 0, opened = 0, errors = 0, resets = 0, timeouts = 0;
+    for (unsigned i = 0; i < hosts->conf.thread_count; i++) {
+        const struct fg_host_metrics *metrics = &host->metrics[i];
+        requests += fg_counter_get(&metrics->requests);
+        opened += fg_counter_get(&metrics->connections_opened);
+        errors += fg_counter_get(&metrics->connect_errors);
+        resets += fg_counter_get(&metrics->resets);
+        timeouts += fg_counter_get(&metrics->timeouts);
+    }
+    struct fg_outlier_sample all = totals(hosts, host);
+    json_t *json = json_object();
+    json_object_set_new(json, "address", json_string(host->spec.name));
+    json_object_set_new(json, "state", json_string(state_name(hosts, host)));
+    json_object_set_new(json, "is_usable", json_boolean(fg_counter_get(&host->is_usable) != 0));
+    json_object_set_new(json, "is_failing", json_boolean(fg_counter_get(&host->is_failing) != 0));
+    set_number(json, "weight", host->spec.weight);
+    set_number(json, "priority", host->spec.priority);
+    set_number(json, "requests", requests);
+    set_number(json, "answers", all.answers);
+    set_number(json, "errors", all.errors);
+    set_number(json, "connections_opened", opened);
+    set_number(json, "connect_errors", errors);
+    set_number(json, "resets", resets);
+    set_number(json, "timeouts", timeouts);
+    if (hosts->conf.has_checks) {
+        set_number(json, "checks_good", host->health.good_total);
+        set_number(json, "checks_bad", host->health.bad_total);
+    }
+    if (hosts->conf.has_outlier) {
+        const struct fg_outlier_host *outlier = &host->outlier;
+        set_number(json, "ejections", outlier->ejections_total);
+        json_object_set_new(json, "ejection_reason", json_string(reason_name(outlier->reason)));
+        bool is_out = outlier->is_ejected && outlier->ejected_until_ns > now_ns;
+        set_number(json, "ejected_for_ns", is_out ? outlier->ejected_until_ns - now_ns : 0);
+    }
+    return json;
+}
+
+json_t *fg_hosts_json(struct fg_hosts *hosts, uint64_t now_ns)
+{
+    json_t *array = json_array();
+    pthread_mutex_lock(&hosts->lock);
+    for (size_t i = 0; i < hosts->count; i++)
+        json_array_append_new(array, host_json(hosts, hosts->list[i], now_ns));
+    pthread_mutex_unlock(&hosts->lock);
+    return array;
+}

@@ -1,0 +1,122 @@
+/*
+ * hosts_shared.h: the hosts of one cluster, as all event loops see them: one address each, with
+ * what is known about its health.
+ * Protocol  one mutex guards the list, references, health and ejection; critical sections make no
+ *           system call. `generation` rises (relaxed: it is advice) after every change that loops
+ *           must take over; they look at it before they choose, and then call fg_hosts_adopt. What
+ *           loops read in between (is_usable, errors_in_row) and their metrics are counters.
+ * Memory    a host lives until the list and every loop have let it go; at most hosts_max in a list.
+ */
+#ifndef FG_PROXY_HOSTS_SHARED_H
+#define FG_PROXY_HOSTS_SHARED_H
+
+#include "base/counters_shared.h"
+#include "base/status.h"
+#include "policies/health.h"
+#include "policies/outlier.h"
+
+#include <jansson.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#define FG_HOST_NAME_BYTES 320u
+
+struct fg_address {
+    struct sockaddr_storage storage;
+    socklen_t len;
+};
+
+/* What a host is made from; copied. */
+struct fg_host_spec {
+    struct fg_address address;
+    char name[FG_HOST_NAME_BYTES]; /* for people: the endpoint as written, its address if named */
+    char server_name[256];         /* for TLS; empty: an address or a unix socket */
+    uint32_t weight;
+    uint32_t priority;
+};
+
+/* Written by one loop each, read by any thread. */
+struct fg_host_metrics {
+    struct fg_counter requests;
+    struct fg_counter answers; /* good and bad, of whole attempts */
+    struct fg_counter errors;
+    struct fg_counter latency_sum_ns; /* to the head, of the good ones */
+    struct fg_counter connections_opened;
+    struct fg_counter connect_errors;
+    struct fg_counter resets;
+    struct fg_counter timeouts;
+};
+
+struct fg_host {
+    /* constant */
+    struct fg_host_spec spec;
+    uint64_t name_hash;
+    unsigned source; /* who put it on the list */
+
+    /* counters */
+    struct fg_counter is_usable; /* checks and ejection allow it */
+    struct fg_counter usable_since_ns;
+    struct fg_counter is_failing; /* the last connect of any loop failed */
+    struct fg_counter errors_in_row;
+
+    /* under the lock */
+    unsigned references;
+    bool is_listed;
+    struct fg_health health;
+    struct fg_outlier_host outlier;
+    struct fg_outlier_sample seen; /* totals at the last sweep */
+
+    struct fg_host_metrics metrics[]; /* one a loop */
+};
+
+struct fg_hosts_conf {
+    unsigned thread_count;
+    size_t hosts_max;
+    bool has_checks; /* a host is used once its first check was good */
+    bool has_outlier;
+    struct fg_health_conf health;
+    struct fg_outlier_conf outlier;
+};
+
+struct fg_hosts {
+    struct fg_hosts_conf conf;
+    struct fg_counter generation;
+    struct fg_counter ejections_total;
+    pthread_mutex_t lock;
+    struct fg_host **list;
+    size_t count;
+    uint64_t swept_ns;
+};
+
+FG_MUST_USE bool fg_hosts_init(struct fg_hosts *hosts, const struct fg_hosts_conf *conf);
+/* No loop holds a host any more. Zeroed is fine. */
+void fg_hosts_fini(struct fg_hosts *hosts);
+
+/*
+ * These are now the hosts of `source`; those that were listed before, by address and weight, stay
+ * what they are. `now_ns` is when new ones came into service; 0 at start-up: no slow start.
+ * FG_ERR_LIMIT or FG_ERR_NO_MEMORY: nothing has changed.
+ */
+FG_MUST_USE enum fg_status fg_hosts_replace(struct fg_hosts *hosts, unsigned source,
+                                            const struct fg_host_spec *specs, size_t count,
+                                            uint64_t now_ns);
+
+/* The list, `max` at most, with a reference to each; returns how many. */
+size_t fg_hosts_adopt(struct fg_hosts *hosts, struct fg_host **into, size_t max);
+void fg_hosts_release(struct fg_hosts *hosts, struct fg_host *host);
+
+/* An attempt of loop `thread` has ended; `latency_ns` to the head counts for good ones. */
+void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned thread,
+                          bool is_error, uint64_t latency_ns, uint64_t now_ns);
+/* An active check has ended. */
+void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, bool is_good,
+                         uint64_t now_ns);
+/* Once an outlier interval. */
+void fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns);
+
+/* Can any be used? *why is a constant. Any thread. */
+bool fg_hosts_are_ready(struct fg_hosts *hosts, const char **why);
+/* One object a host. Any thread. */
+json_t *fg_hosts_json(struct fg_hosts *hosts, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,299 @@
+/*
+ * resolver.c: asks DNS again when the answer's time to live is over, or when connects fail.
+ * Job      A and AAAA by evdns, which tells the time to live; where that finds nothing, the
+ *          system's own lookup in a helper thread, which also knows the hosts file. What is found
+ *          becomes the endpoint's hosts; when nothing is, the old ones stay.
+ * Thread   the first event loop; getaddrinfo in the helper pool.
+ * Never    blocks; asks for a name twice at once; forgets addresses because DNS is down.
+ * Memory   one object a name, fixed; a job in the helper pool outlives the loop's state if it must.
+ *
+ *    due --evdns--> addresses --> fg_hosts_replace, due in clamp(ttl)
+ *           `-- none --helper--> addresses --> the same, due in ttl_max
+ *                         `-- none --> due in LOOKUP_PAUSE_NS
+ */
+#include "proxy/resolver.h"
+
+#include "proxy_internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <event2/dns.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+
+#define TICK_NS FG_S /* at most; then failed connects are noticed */
+#define TICK_LEAST_NS (20 * FG_MS)
+#define LOOKUP_PAUSE_NS FG_S /* between two lookups of a name that connects or DNS failed for */
+
+struct lookup;
+
+/* A name on its way through the helper pool. */
+struct helper_job {
+    struct fg_helper_job job; /* first */
+    struct lookup *lookup;    /* NULL: nobody waits any more */
+    struct fg_endpoint_target target;
+    struct fg_address addresses[FG_ADDRESSES_MAX];
+    size_t address_count;
+};
+
+struct lookup {
+    struct fg_resolver *resolver;
+    const struct fg_endpoint_target *target;
+    unsigned source; /* of the hosts: the endpoint's index */
+    uint64_t due_ns;
+    uint64_t asked_ns;
+    unsigned pending; /* answers of evdns that are still to come */
+    uint64_t ttl_s;   /* the shortest */
+    struct helper_job *helper;
+    struct fg_address addresses[FG_ADDRESSES_MAX];
+    size_t address_count;
+};
+
+struct fg_resolver {
+    struct fg_proxy_thread *thread;
+    struct evdns_base *dns; /* NULL: the helper alone */
+    struct event *timer;
+    size_t lookup_count;
+    struct lookup lookups[];
+};
+
+/* ---- the timer ---- */
+
+static void arm(struct fg_resolver *resolver, uint64_t now_ns)
+{
+    uint64_t wait_ns = TICK_NS;
+    for (size_t i = 0; i < resolver->lookup_count; i++) {
+        uint64_t due_ns = resolver->lookups[i].due_ns;
+        if (due_ns < now_ns + wait_ns)
+            wait_ns = due_ns < now_ns + TICK_LEAST_NS ? TICK_LEAST_NS : due_ns - now_ns;
+    }
+    const struct timeval wait = {.tv_sec = (time_t)(wait_ns / FG_S),
+                                 .tv_usec = (suseconds_t)(wait_ns % FG_S / FG_US)};
+    event_add(resolver->timer, &wait);
+}
+
+/* ---- an answer ---- */
+
+static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+static bool install(struct lookup *lookup, const struct fg_address *addresses, size_t count)
+{
+    struct fg_proxy *proxy = lookup->resolver->thread->proxy;
+    struct fg_host_spec *specs = calloc(count, sizeof(*specs));
+    if (specs == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        fg_endpoint_spec(lookup->target, &addresses[i], &specs[i]);
+    enum fg_status status =
+        fg_hosts_replace(&proxy->hosts, lookup->source, specs, count, fg_clock_monotonic_ns());
+    free(specs);
+    if (status != FG_OK)
+        fg_log(FG_LOG_WARN, "endpoint_addresses_dropped", "endpoint=%s addresses=%zu reason=%s",
+               lookup->target->text, count, fg_status_name(status));
+    return status == FG_OK;
+}
+
+static void settle(struct lookup *lookup, const struct fg_address *addresses, size_t count,
+                   uint64_t ttl_ns)
+{
+    const struct fg_cluster_conf *conf = &lookup->resolver->thread->proxy->conf;
+    uint64_t pause_ns = LOOKUP_PAUSE_NS;
+    if (count > 0 && install(lookup, addresses, count))
+        pause_ns = clamp(ttl_ns, conf->dns_ttl_min_ns, conf->dns_ttl_max_ns);
+    else if (count == 0)
+        fg_log(FG_LOG_WARN, "endpoint_unresolved", "endpoint=%s", lookup->target->text);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    lookup->due_ns = now_ns + pause_ns;
+    arm(lookup->resolver, now_ns);
+}
+
+/* ---- the system's own lookup ---- */
+
+static void look_up_in_helper(struct fg_helper_job *base)
+{
+    struct helper_job *job = (struct helper_job *)base;
+    job->address_count = fg_endpoint_lookup(&job->target, job->addresses);
+}
+
+static void on_helper_done(struct fg_message *message)
+{
+    struct helper_job *job = (struct helper_job *)message;
+    struct lookup *lookup = job->lookup;
+    if (lookup != NULL) {
+        lookup->helper = NULL;
+        settle(lookup, job->addresses, job->address_count, UINT64_MAX);
+    }
+    free(job);
+}
+
+static void ask_helper(struct lookup *lookup)
+{
+    struct fg_proxy_thread *thread = lookup->resolver->thread;
+    struct helper_job *job = thread->env.helper == NULL ? NULL : calloc(1, sizeof(*job));
+    if (job == NULL) {
+        settle(lookup, NULL, 0, 0);
+        return;
+    }
+    job->target = *lookup->target;
+    job->lookup = lookup;
+    job->job.message.run = on_helper_done;
+    job->job.work = look_up_in_helper;
+    job->job.reply_to = thread->env.mailbox;
+    if (fg_helper_pool_try_submit(thread->env.helper, &job->job) != FG_OK) {
+        free(job);
+        settle(lookup, NULL, 0, 0);
+        return;
+    }
+    lookup->helper = job;
+}
+
+/* ---- DNS ---- */
+
+static void add_address(struct lookup *lookup, char type, const void *bytes)
+{
+    if (lookup->address_count >= FG_ADDRESSES_MAX)
+        return;
+    struct fg_address *address = &lookup->addresses[lookup->address_count++];
+    *address = (struct fg_address){.len = 0};
+    uint16_t port = htons(lookup->target->port);
+    if (type == DNS_IPv4_A) {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)&address->storage;
+        v4->sin_family = AF_INET;
+        v4->sin_port = port;
+        memcpy(&v4->sin_addr, bytes, sizeof(v4->sin_addr));
+        address->len = sizeof(*v4);
+    } else {
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address->storage;
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = port;
+        memcpy(&v6->sin6_addr, bytes, sizeof(v6->sin6_addr));
+        address->len = sizeof(*v6);
+    }
+}
+
+static void on_dns_answer(int result, char type, int count, int ttl, void *addresses, void *arg)
+{
+    struct lookup *lookup = arg;
+    size_t bytes = type == DNS_IPv4_A ? 4 : 16;
+    if (result == DNS_ERR_NONE && (type == DNS_IPv4_A || type == DNS_IPv6_AAAA)) {
+        for (int i = 0; i < count; i++)
+            add_address(lookup, type, (const char *)addresses + (size_t)i * bytes);
+        uint64_t ttl_s = ttl < 0 ? 0 : (uint64_t)ttl;
+        if (count > 0 && ttl_s < lookup->ttl_s)
+            lookup->ttl_s = ttl_s;
+    }
+    if (--lookup->pending > 0)
+        return;
+    if (lookup->address_count > 0)
+        settle(lookup, lookup->addresses, lookup->address_count, lookup->ttl_s * FG_S);
+    else
+        ask_helper(lookup);
+}
+
+static void look_up(struct lookup *lookup, uint64_t now_ns)
+{
+    struct fg_resolver *resolver = lookup->resolver;
+    lookup->asked_ns = now_ns;
+    lookup->due_ns = UINT64_MAX; /* until it is settled */
+    fg_counter_add_owned(&resolver->thread->metrics->resolves, 1);
+    lookup->address_count = 0;
+    lookup->ttl_s = UINT32_MAX;
+    if (resolver->dns == NULL) {
+        ask_helper(lookup);
+        return;
+    }
+    lookup->pending = 3; /* one is ours, since a call may answer before it returns */
+    const char *host = lookup->target->host;
+    if (evdns_base_resolve_ipv4(resolver->dns, host, 0, on_dns_answer, lookup) == NULL)
+        on_dns_answer(DNS_ERR_UNKNOWN, DNS_IPv4_A, 0, 0, NULL, lookup);
+    if (evdns_base_resolve_ipv6(resolver->dns, host, 0, on_dns_answer, lookup) == NULL)
+        on_dns_answer(DNS_ERR_UNKNOWN, DNS_IPv6_AAAA, 0, 0, NULL, lookup);
+    on_dns_answer(DNS_ERR_UNKNOWN, DNS_IPv4_A, 0, 0, NULL, lookup);
+}
+
+/* ---- when it is time ---- */
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct fg_resolver *resolver = arg;
+    struct fg_counter *is_wanted = &resolver->thread->proxy->is_lookup_wanted;
+    (void)fd;
+    (void)what;
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    bool is_urgent = fg_counter_get(is_wanted) != 0;
+    fg_counter_set(is_wanted, 0);
+    for (size_t i = 0; i < resolver->lookup_count; i++) {
+        struct lookup *lookup = &resolver->lookups[i];
+        bool is_waiting = lookup->due_ns != UINT64_MAX;
+        if (is_waiting && (lookup->due_ns <= now_ns ||
+                           (is_urgent && now_ns - lookup->asked_ns >= LOOKUP_PAUSE_NS)))
+            look_up(lookup, now_ns);
+    }
+    arm(resolver, now_ns);
+}
+
+static struct evdns_base *open_dns(const struct fg_proxy_thread *thread)
+{
+    const struct fg_cluster_conf *conf = &thread->proxy->conf;
+    if (conf->dns_server_count == 0)
+        return evdns_base_new(thread->env.base,
+                              EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    struct evdns_base *dns = evdns_base_new(thread->env.base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    for (size_t i = 0; dns != NULL && i < conf->dns_server_count; i++) {
+        if (evdns_base_nameserver_ip_add(dns, conf->dns_servers[i]) != 0)
+            fg_log(FG_LOG_WARN, "dns_server_unusable", "server=%s", conf->dns_servers[i]);
+    }
+    return dns;
+}
+
+enum fg_status fg_resolver_open(struct fg_resolver **out, struct fg_proxy_thread *thread)
+{
+    const struct fg_proxy *proxy = thread->proxy;
+    size_t count = 0;
+    *out = NULL;
+    for (size_t i = 0; i < proxy->conf.endpoint_count; i++)
+        count += proxy->targets[i].is_name;
+    if (count == 0)
+        return FG_OK;
+    struct fg_resolver *resolver =
+        calloc(1, sizeof(*resolver) + count * sizeof(resolver->lookups[0]));
+    if (resolver == NULL)
+        return FG_ERR_NO_MEMORY;
+    resolver->thread = thread;
+    resolver->timer = event_new(thread->env.base, -1, 0, on_tick, resolver);
+    if (resolver->timer == NULL) {
+        free(resolver);
+        return FG_ERR_NO_MEMORY;
+    }
+    resolver->dns = open_dns(thread);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    for (size_t i = 0; i < proxy->conf.endpoint_count; i++) {
+        if (!proxy->targets[i].is_name)
+            continue;
+        struct lookup *lookup = &resolver->lookups[resolver->lookup_count++];
+        *lookup = (struct lookup){
+            .resolver = resolver, .target = &proxy->targets[i], .source = (unsigned)i};
+        look_up(lookup, now_ns);
+    }
+    arm(resolver, now_ns);
+    *out = resolver;
+    return FG_OK;
+}
+
+void fg_resolver_close(struct fg_resolver *resolver)
+{
+    if (resolver == NULL)
+        return;
+    for (size_t i = 0; i < resolver->lookup_count; i++) {
+        if (resolver->lookups[i].helper != NULL)
+            resolver->lookups[i].helper->lookup = NULL; /* freed when its answer comes */
+    }
+    if (resolver->dns != NULL)
+        evdns_base_free(resolver->dns, 0);
+    event_free(resolver->timer);
+    free(resolver);
+}

@@ -1,0 +1,174 @@
+"""
+test_upstream_balance.py: which endpoint of a cluster a request goes to: weights, keys, priorities,
+and names that DNS gives other addresses.
+"""
+import collections
+import json
+import socket
+import struct
+import threading
+
+import httpx
+import pytest
+
+from harness import free_port, wait_for
+
+
+def named(name):
+    return lambda request: (200, {"x-server": name}, b"ok")
+
+
+def cluster(endpoints, **keys):
+    return {"routes": [{"name": "all", "match": {"prefix": "/"}, "to": "cluster:api"}],
+            "clusters": {"api": {"endpoints": endpoints, **keys}}, "limits": {"threads": 1}}
+
+
+def servers(gateway, requests):
+    """Who answered, by request; each is (method, path, keywords)."""
+    with gateway.client() as client:
+        return [client.request(method, path, **keywords).headers.get("x-server")
+                for method, path, keywords in requests]
+
+
+def find_endpoints(node):
+    if isinstance(node, dict):
+        if "endpoints" in node:
+            return node["endpoints"]
+        for value in node.values():
+            found = find_endpoints(value)
+            if found is not None:
+                return found
+    return None
+
+
+def test_weights_and_metrics_of_each_endpoint(launch, upstream):
+    a, b = upstream(named("a")), upstream(named("b"))
+    gateway = launch(cluster([{"address": a.address, "weight": 3}, b.address]))
+    counts = collections.Counter(servers(gateway, [("GET", "/", {})] * 40))
+    assert counts == {"a": 30, "b": 10}
+    by_address = {one["address"]: one for one in find_endpoints(gateway.stats())}
+    assert by_address[a.address]["requests"] == 30 and by_address[b.address]["requests"] == 10
+    metrics = httpx.get(gateway.admin + "/metrics", trust_env=False).text
+    assert f'floodgate_endpoint_requests_total{{cluster="api",endpoint="{a.address}"}} 30' in metrics
+    assert f'floodgate_endpoint_usable{{cluster="api",endpoint="{b.address}"}} 1' in metrics
+
+
+@pytest.mark.parametrize("key, request_of", [
+    ("header:X-Tenant", lambda value: ("GET", "/", {"headers": {"x-tenant": value}})),
+    ("cookie:sid", lambda value: ("GET", "/", {"headers": {"cookie": f"a=b; sid={value}; c=d"}})),
+    ("path", lambda value: ("GET", f"/{value}", {})),
+    ("prompt", lambda value: ("POST", "/v1/x", {"content": json.dumps(
+        {"model": "m", "messages": [{"role": "system", "content": value * 300}], "seed": id(value)})})),
+])
+def test_the_same_key_goes_to_the_same_endpoint(launch, upstream, key, request_of):
+    made = {name: upstream(named(name)) for name in "abcd"}
+    gateway = launch(cluster([one.address for one in made.values()], balance="hash", hash_key=key))
+    values = [f"value-{i}" for i in range(40)]
+    first = servers(gateway, [request_of(value) for value in values])
+    assert first == servers(gateway, [request_of(value) for value in values])
+    assert set(first) == set("abcd")
+    made["b"].close()
+    after = servers(gateway, [request_of(value) for value in values])
+    for before, now in zip(first, after):
+        assert now == before if before != "b" else now in set("acd")
+
+
+def test_a_prompt_in_many_pieces_is_waited_for(launch, upstream):
+    made = {name: upstream(named(name)) for name in "abcd"}
+    gateway = launch(cluster([one.address for one in made.values()], balance="hash", hash_key="prompt"))
+    body = json.dumps({"messages": [{"content": "once upon a time " * 400}]}).encode()
+
+    def pieces():
+        for at in range(0, len(body), 100):
+            yield body[at:at + 100]
+
+    whole = servers(gateway, [("POST", "/", {"content": body})])
+    assert servers(gateway, [("POST", "/", {"content": pieces()})]) == whole
+    total = sum(int(headers.get("content-length", 0)) for one in made.values() for _, _, headers in one.requests)
+    assert total >= len(body)
+
+
+def test_the_next_priority_takes_over(launch, upstream):
+    first, second = upstream(named("first")), upstream(named("second"))
+    gateway = launch(cluster([first.address, {"address": second.address, "priority": 1}]))
+    assert set(servers(gateway, [("GET", "/", {})] * 10)) == {"first"}
+    first.close()
+    assert set(servers(gateway, [("GET", "/", {})] * 10)) == {"second"}
+
+
+def test_least_request_avoids_the_busy_one(launch, upstream):
+    slow, fast = upstream(named("slow")), upstream(named("fast"))
+    gateway = launch(cluster([slow.address, fast.address], balance="least_request"))
+    slow.gate.clear()
+    answers = []
+
+    def ask():
+        with gateway.client() as client:
+            answers.append(client.get("/").headers["x-server"])
+
+    stuck = []
+    while slow.in_flight == 0:  # by chance, soon
+        stuck.append(threading.Thread(target=ask))
+        stuck[-1].start()
+        wait_for(lambda: slow.in_flight + len(answers) == len(stuck), what="the request's arrival")
+    before = len(answers)
+    for _ in range(10):
+        ask()
+    assert answers[before:] == ["fast"] * 10
+    slow.gate.set()
+    for thread in stuck:
+        thread.join()
+
+
+class Dns:
+    """Answers A queries for one name out of a list that the test changes."""
+
+    def __init__(self, addresses, ttl):
+        self.addresses, self.ttl, self.queries = addresses, ttl, 0
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            query, client = self.socket.recvfrom(2048)
+            if query == b"end":
+                return
+            end = query.index(b"\0", 12) + 5
+            kind = struct.unpack(">H", query[end - 4:end - 2])[0]
+            found = self.addresses if kind == 1 else []
+            self.queries += kind == 1
+            answer = query[:2] + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0) + query[12:end]
+            for address in found:
+                answer += struct.pack(">HHHIH", 0xc00c, 1, 1, self.ttl, 4) + socket.inet_aton(address)
+            self.socket.sendto(answer, client)
+
+    def close(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"end", self.socket.getsockname())
+        self.thread.join()
+        self.socket.close()
+
+
+def test_a_name_is_looked_up_again_when_its_time_is_over(launch, upstream):
+    port = free_port()
+    upstream(named("one"), host="127.0.0.1", port=port)
+    upstream(named("two"), host="127.0.0.2", port=port)
+    dns = Dns(["127.0.0.1"], ttl=0)
+    try:
+        gateway = launch(cluster([f"pods.test:{port}"], dns_servers=[dns.address], dns_ttl_min="100ms"))
+        assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"one"}
+        dns.addresses = ["127.0.0.1", "127.0.0.2"]
+        wait_for(lambda: len(find_endpoints(gateway.stats())) == 2, what="the second address")
+        assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"one", "two"}
+        dns.addresses = ["127.0.0.2"]
+        wait_for(lambda: len(find_endpoints(gateway.stats())) == 1, what="the first address to go")
+        assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"two"}
+        dns.addresses = []  # DNS is down: what was known is kept
+        asked = dns.queries
+        wait_for(lambda: dns.queries > asked + 1, what="another lookup")
+        assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"two"}
+    finally:
+        dns.close()

@@ -1,0 +1,175 @@
+/*
+ * test_hosts_shared.c: the list of hosts and who of them is used.
+ */
+#include "proxy/hosts_shared.h"
+
+#include "base/clock.h"
+
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define HOSTS_MAX 4u
+
+static struct fg_host_spec spec_of(unsigned port)
+{
+    struct fg_host_spec spec = {.weight = 1};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&spec.address.storage;
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons((uint16_t)port);
+    spec.address.len = sizeof(*v4);
+    snprintf(spec.name, sizeof(spec.name), "127.0.0.1:%u", port);
+    return spec;
+}
+
+static void setup(struct fg_hosts *hosts, bool has_checks)
+{
+    const struct fg_hosts_conf conf = {
+        .thread_count = 2,
+        .hosts_max = HOSTS_MAX,
+        .has_checks = has_checks,
+        .has_outlier = true,
+        .health = {.interval_ns = FG_S, .healthy_after = 1, .unhealthy_after = 1},
+        .outlier = {.consecutive_errors = 3,
+                    .error_permille = 500,
+                    .min_requests = 4,
+                    .ejected_max_permille = 500,
+                    .ejection_ns = 10 * FG_S,
+                    .ejection_max_ns = 60 * FG_S},
+    };
+    assert_true(fg_hosts_init(hosts, &conf));
+}
+
+static size_t usable(struct fg_hosts *hosts)
+{
+    struct fg_host *all[HOSTS_MAX];
+    size_t count = fg_hosts_adopt(hosts, all, HOSTS_MAX), used = 0;
+    for (size_t i = 0; i < count; i++) {
+        used += fg_counter_get(&all[i]->is_usable) != 0;
+        fg_hosts_release(hosts, all[i]);
+    }
+    return used;
+}
+
+static void known_hosts_stay_what_they_are(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    struct fg_host *before[HOSTS_MAX], *after[HOSTS_MAX];
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2), spec_of(3)};
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
+    uint64_t generation = fg_counter_get(&hosts.generation);
+    assert_int_equal(fg_hosts_adopt(&hosts, before, HOSTS_MAX), 2);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
+    assert_int_equal(fg_counter_get(&hosts.generation), generation); /* nothing is new */
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs + 1, 2, 5), FG_OK);
+    assert_true(fg_counter_get(&hosts.generation) > generation);
+    assert_int_equal(fg_hosts_adopt(&hosts, after, HOSTS_MAX), 2);
+    assert_ptr_equal(before[1], after[0]);
+    assert_int_equal(fg_counter_get(&after[1]->usable_since_ns), 5);
+    assert_false(before[0]->is_listed); /* but alive while a loop holds it */
+    for (size_t i = 0; i < 2; i++) {
+        fg_hosts_release(&hosts, before[i]);
+        fg_hosts_release(&hosts, after[i]);
+    }
+    fg_hosts_fini(&hosts);
+}
+
+static void sources_do_not_touch_each_other(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2), spec_of(3), spec_of(4), spec_of(5)};
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
+    assert_int_equal(fg_hosts_replace(&hosts, 1, specs + 2, 2, 0), FG_OK);
+    assert_int_equal(hosts.count, 4);
+    assert_int_equal(fg_hosts_replace(&hosts, 2, specs + 4, 1, 0), FG_ERR_LIMIT);
+    assert_int_equal(hosts.count, 4);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, NULL, 0, 0), FG_OK);
+    assert_int_equal(hosts.count, 2);
+    fg_hosts_fini(&hosts);
+}
+
+static void a_host_is_used_once_its_check_was_good(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    const char *why;
+    setup(&hosts, true);
+    assert_false(fg_hosts_are_ready(&hosts, &why));
+    assert_string_equal(why, "no endpoint is known");
+    struct fg_host_spec spec = spec_of(1);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, &spec, 1, 0), FG_OK);
+    assert_false(fg_hosts_are_ready(&hosts, &why));
+    assert_string_equal(why, "no endpoint has been checked yet");
+    fg_hosts_note_check(&hosts, hosts.list[0], true, 7);
+    assert_true(fg_hosts_are_ready(&hosts, &why));
+    assert_int_equal(fg_counter_get(&hosts.list[0]->usable_since_ns), 0); /* no slow start */
+    fg_hosts_note_check(&hosts, hosts.list[0], false, 8);
+    assert_false(fg_hosts_are_ready(&hosts, &why));
+    assert_string_equal(why, "no endpoint is healthy");
+    fg_hosts_note_check(&hosts, hosts.list[0], true, 9);
+    assert_int_equal(fg_counter_get(&hosts.list[0]->usable_since_ns), 9);
+    fg_hosts_fini(&hosts);
+}
+
+static void errors_in_a_row_eject_whichever_loop_saw_them(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2)};
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
+    struct fg_host *host = hosts.list[0];
+    fg_hosts_note_answer(&hosts, host, 0, true, 0, 0);
+    fg_hosts_note_answer(&hosts, host, 1, true, 0, 0);
+    fg_hosts_note_answer(&hosts, host, 0, false, 1, 0); /* the row is broken */
+    for (unsigned i = 0; i < 2; i++)
+        fg_hosts_note_answer(&hosts, host, i, true, 0, 0);
+    assert_int_equal(usable(&hosts), 2);
+    fg_hosts_note_answer(&hosts, host, 1, true, 0, 0);
+    assert_int_equal(usable(&hosts), 1);
+    assert_true(host->outlier.is_ejected);
+    fg_hosts_sweep(&hosts, 10 * FG_S - 1);
+    assert_int_equal(usable(&hosts), 1);
+    fg_hosts_sweep(&hosts, 10 * FG_S);
+    assert_int_equal(usable(&hosts), 2);
+    assert_int_equal(fg_counter_get(&host->usable_since_ns), 10 * FG_S);
+    fg_hosts_fini(&hosts);
+}
+
+static void a_sweep_judges_what_came_since_the_last(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2)};
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
+    for (unsigned i = 0; i < 8; i++)
+        fg_hosts_note_answer(&hosts, hosts.list[1], i % 2, i % 2 == 0, 1, 0);
+    fg_hosts_sweep(&hosts, 1);
+    assert_int_equal(usable(&hosts), 1);
+    assert_int_equal(hosts.list[1]->outlier.reason, FG_OUTLIER_RATIO);
+    fg_hosts_sweep(&hosts, 20 * FG_S); /* back, and the old errors are not counted again */
+    fg_hosts_sweep(&hosts, 21 * FG_S);
+    assert_int_equal(usable(&hosts), 2);
+    fg_hosts_fini(&hosts);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(known_hosts_stay_what_they_are),
+        cmocka_unit_test(sources_do_not_touch_each_other),
+        cmocka_unit_test(a_host_is_used_once_its_check_was_good),
+        cmocka_unit_test(errors_in_a_row_eject_whichever_loop_saw_them),
+        cmocka_unit_test(a_sweep_judges_what_came_since_the_last),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
