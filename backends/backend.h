@@ -101,6 +101,7 @@ struct fg_exchange {
     struct fg_span request_id;
     struct fg_span user_id;     /* empty: anonymous */
     struct fg_span client_addr; /* textual IP address */
+    struct fg_span peer_addr;   /* of who is connected: the client, or the last proxy before us */
 
     /* request head */
     enum fg_method method;

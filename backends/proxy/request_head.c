@@ -69,7 +69,7 @@ static bool is_replaced(struct fg_span name)
 static size_t size_of(const struct fg_exchange *ex, struct fg_span host)
 {
     size_t bytes = OWN_BYTES + ex->method_text.len + ex->path.len + ex->query.len + host.len +
-                   ex->client_addr.len + ex->scheme.len + ex->request_id.len;
+                   ex->client_addr.len + ex->peer_addr.len + ex->scheme.len + ex->request_id.len;
     for (size_t i = 0; i < ex->field_count; i++)
         bytes += ex->fields[i].name.len + ex->fields[i].value.len + 4;
     return bytes;
@@ -85,7 +85,7 @@ static void put_forwarded_for(struct writer *writer, const struct fg_exchange *e
         put(writer, ex->fields[i].value);
         put(writer, FG_SPAN(", "));
     }
-    put(writer, ex->client_addr);
+    put(writer, ex->peer_addr.len > 0 ? ex->peer_addr : ex->client_addr);
     put(writer, FG_SPAN("\r\n"));
 }
 

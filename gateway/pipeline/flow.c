@@ -7,6 +7,7 @@
 #include "flow.h"
 
 #include "base/log.h"
+#include "pipeline/origin.h"
 #include "base/text.h"
 
 #include <assert.h>
@@ -277,6 +278,18 @@ static void start_trace(struct fg_flow *flow)
     ex->field_count = count;
 }
 
+static void refuse_for_memory(struct fg_flow *flow, const char *message)
+{
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_NO_MEMORY,
+                             .status = 503,
+                             .type = "overloaded",
+                             .message = message,
+                             .retry_after_ns = FG_S,
+                             .position = UINT64_MAX,
+                         });
+}
+
 static void on_request(void *handler, struct fg_request *req)
 {
     struct fg_pipeline_thread *thread = handler;
@@ -293,6 +306,10 @@ static void on_request(void *handler, struct fg_request *req)
     flow->is_body_complete = !req->ex.has_body && req->ex.upgrade.data == NULL;
     req->ex.ops = &fg_answer_ops;
     fg_counter_add_owned(&thread->metrics->active, 1);
+    if (!fg_origin_settle(req)) {
+        refuse_for_memory(flow, "limits.request_memory_max is used up by the request's head");
+        return;
+    }
     start_trace(flow);
     run_stages(flow);
 }
@@ -304,14 +321,7 @@ static void keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
     struct fg_body_piece *piece = fg_arena_try_alloc(flow->req->ex.arena, sizeof(*piece) + len);
     if (piece == NULL) {
         stages[flow->stage]->cancel(flow);
-        fg_flow_refuse(flow, &(struct fg_refusal){
-                                 .reason = FG_REFUSED_NO_MEMORY,
-                                 .status = 503,
-                                 .type = "overloaded",
-                                 .message = "limits.request_memory is used up by the waiting body",
-                                 .retry_after_ns = FG_S,
-                                 .position = UINT64_MAX,
-                             });
+        refuse_for_memory(flow, "limits.request_memory_max is used up by the waiting body");
         return;
     }
     piece->next = NULL;

@@ -1,0 +1,124 @@
+/*
+ * forwarded.c: see forwarded.h. Fields of one name are one list (RFC 9110 section 5.3), read from
+ * its end. A comma inside a quoted string does not part elements; such an element is no address
+ * anyway and ends the walk, so the string's beginning need not be found.
+ */
+#include "http/forwarded.h"
+
+enum step {
+    STEP_ON,   /* a trusted hop: what it says comes next */
+    STEP_DONE, /* the client, or the end of what is known */
+};
+
+bool fg_forwarded_is_field(struct fg_span name)
+{
+    return fg_span_starts_with(name, FG_SPAN("x-forwarded-")) ||
+           fg_span_equal(name, FG_SPAN("forwarded")) || fg_span_equal(name, FG_SPAN("x-real-ip"));
+}
+
+/* Cuts the last element off `*rest`. */
+static struct fg_span take_last(struct fg_span *rest)
+{
+    size_t at = rest->len;
+    while (at > 0 && rest->data[at - 1] != ',')
+        at--;
+    struct fg_span last = {rest->data + at, rest->len - at};
+    *rest = at == 0 ? (struct fg_span){NULL, 0} : fg_span_make(rest->data, at - 1);
+    return fg_span_trim(last);
+}
+
+/* "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80" */
+static bool read_node(struct fg_span text, struct fg_ip *ip)
+{
+    if (text.len > 0 && text.data[0] == '[') {
+        const char *end = memchr(text.data, ']', text.len);
+        return end != NULL &&
+               fg_ip_parse(fg_span_make(text.data + 1, (size_t)(end - text.data) - 1), ip);
+    }
+    const char *colon = memchr(text.data, ':', text.len);
+    if (colon != NULL && memchr(text.data, '.', text.len) != NULL && colon > text.data &&
+        memchr(text.data, '.', (size_t)(colon - text.data)) != NULL)
+        text.len = (size_t)(colon - text.data);
+    return fg_ip_parse(text, ip);
+}
+
+static struct fg_span scheme_of(struct fg_span text)
+{
+    if (fg_span_equal_nocase(text, FG_SPAN("https")))
+        return FG_SPAN("https");
+    if (fg_span_equal_nocase(text, FG_SPAN("http")))
+        return FG_SPAN("http");
+    return (struct fg_span){NULL, 0};
+}
+
+static enum step add_hop(const struct fg_listener_conf *conf, struct fg_forwarded *forwarded,
+                         struct fg_span node)
+{
+    struct fg_ip ip;
+    if (forwarded->hop_count == FG_FORWARDED_HOPS_MAX || !read_node(node, &ip))
+        return STEP_DONE;
+    forwarded->hops[forwarded->hop_count++] = ip;
+    return fg_cidr_list_contains(conf->trusted_proxies, conf->trusted_proxy_count, &ip) ? STEP_ON
+                                                                                        : STEP_DONE;
+}
+
+static struct fg_span unquote(struct fg_span text)
+{
+    if (text.len >= 2 && text.data[0] == '"' && text.data[text.len - 1] == '"')
+        return fg_span_make(text.data + 1, text.len - 2);
+    return text;
+}
+
+/* for=192.0.2.60;proto=https;by=203.0.113.43 */
+static enum step read_element(const struct fg_listener_conf *conf, struct fg_forwarded *forwarded,
+                              struct fg_span element)
+{
+    struct fg_span node = {NULL, 0};
+    struct fg_span scheme = {NULL, 0};
+    while (element.data != NULL) {
+        struct fg_span value = fg_span_trim(fg_span_split(&element, ';'));
+        struct fg_span name = fg_span_split(&value, '=');
+        if (value.data == NULL)
+            continue;
+        if (fg_span_equal_nocase(name, FG_SPAN("for")))
+            node = unquote(value);
+        else if (fg_span_equal_nocase(name, FG_SPAN("proto")))
+            scheme = scheme_of(unquote(value));
+    }
+    if (node.data == NULL)
+        return STEP_DONE;
+    size_t before = forwarded->hop_count;
+    enum step step = add_hop(conf, forwarded, node);
+    if (forwarded->hop_count > before)
+        forwarded->scheme = scheme; /* each element tells how its own hop was spoken to */
+    return step;
+}
+
+void fg_forwarded_read(const struct fg_listener_conf *conf, const struct fg_field *fields,
+                       size_t field_count, struct fg_forwarded *forwarded)
+{
+    bool is_x = conf->forwarded == FG_FORWARDED_X;
+    struct fg_span wanted = is_x ? FG_SPAN("x-forwarded-for") : FG_SPAN("forwarded");
+    enum step step = STEP_ON;
+    forwarded->hop_count = 0;
+    forwarded->scheme = (struct fg_span){NULL, 0};
+    for (size_t i = field_count; i-- > 0 && step == STEP_ON;) {
+        if (!fg_span_equal(fields[i].name, wanted))
+            continue;
+        struct fg_span rest = fields[i].value;
+        while (rest.data != NULL && step == STEP_ON) {
+            struct fg_span element = take_last(&rest);
+            if (element.len > 0) /* RFC 9110 section 5.6.1: empty elements are ignored */
+                step = is_x ? add_hop(conf, forwarded, element)
+                            : read_element(conf, forwarded, element);
+        }
+    }
+    for (size_t i = field_count; is_x && i-- > 0;) {
+        if (!fg_span_equal(fields[i].name, FG_SPAN("x-forwarded-proto")))
+            continue;
+        struct fg_span rest = fields[i].value;
+        if (rest.data != NULL)
+            forwarded->scheme = scheme_of(take_last(&rest));
+        break;
+    }
+}

@@ -1,0 +1,169 @@
+"""Where a request comes from: PROXY protocol headers and forwarded fields, believed from whom one may."""
+import socket
+import ssl
+import struct
+
+import httpx
+import pytest
+
+from harness import free_port, run_binary
+from tls_tools import client_context
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+def v2(source="198.51.100.7", command=1, family=0x11, extra=b""):
+    kind = socket.AF_INET6 if ":" in source else socket.AF_INET
+    addresses = socket.inet_pton(kind, source)
+    addresses += bytes(len(addresses)) + struct.pack(">HH", 5555, 443)
+    return SIGNATURE + bytes([0x20 | command, family]) + struct.pack(">H", len(addresses + extra)) + addresses + extra
+
+
+def v1(source="198.51.100.7"):
+    return f"PROXY {'TCP6' if ':' in source else 'TCP4'} {source} {'::1' if ':' in source else '127.0.0.1'} 5555 443\r\n".encode()
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, upstream_module):
+    backend = upstream_module()
+
+    def listeners(gateway):
+        gateway.plain_port, gateway.rfc_port = free_port(), free_port()
+        tls = {"certificate": str(gateway.certificate), "private_key": str(gateway.key)}
+        return [
+            {"name": "balanced", "address": f"127.0.0.1:{gateway.port}", **tls, "proxy_protocol_from": ["127.0.0.0/8"],
+             "trusted_proxies": ["198.51.100.0/24"]},
+            {"name": "behind", "address": f"127.0.0.1:{gateway.plain_port}", "kind": "plain",
+             "trusted_proxies": ["127.0.0.1", "10.0.0.0/8"]},
+            {"name": "rfc", "address": f"127.0.0.1:{gateway.rfc_port}", "kind": "plain",
+             "trusted_proxies": "127.0.0.1", "forwarded": "forwarded"},
+        ]
+
+    gateway = launch_module({
+        "listeners": listeners, "limits": {"threads": 1, "connections_per_ip_max": 3},
+        "observability": {"access_log": True},
+        "policies": {"rate_limits": {"per-ip": {"key": "ip", "rate": "1/h", "burst": 2}}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [{"name": "limited", "match": {"prefix": "/limited"}, "to": "cluster:app", "rate_limits": ["per-ip"]},
+                   {"name": "all", "match": {"prefix": "/"}, "to": "cluster:app"}],
+    })
+    gateway.backend = backend
+    return gateway
+
+
+def ask(gateway, header, path="/", parts=False, fields=""):
+    """One request behind a header; its answer."""
+    with socket.create_connection(("127.0.0.1", gateway.port), 30) as plain:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(len(header)) if parts else [0]:
+            plain.sendall(header[at:at + 1] if parts else header)
+        with client_context().wrap_socket(plain) as tls:
+            tls.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n".encode())
+            answer = b""
+            while piece := tls.recv(65536):
+                answer += piece
+    return answer.decode()
+
+
+def seen(gateway):
+    return {name.lower(): value for name, value in gateway.backend.requests[-1][2].items()}
+
+
+@pytest.mark.parametrize("header, client", [
+    (v1(), "198.51.100.7"), (v1("2001:db8::9"), "2001:db8::9"), (v2(), "198.51.100.7"),
+    (v2("2001:db8::9", family=0x21), "2001:db8::9"), (v2(extra=b"\x04\x00\x02xx"), "198.51.100.7"),
+    (v2(command=0), "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+])
+@pytest.mark.parametrize("parts", [False, True], ids=["whole", "bytewise"])
+def test_the_header_says_who_it_is(site, header, client, parts):
+    assert "HTTP/1.1 200" in ask(site, header, parts=parts)
+    assert seen(site)["x-forwarded-for"] == client
+    assert f"client={client} " in site.log
+
+
+@pytest.mark.parametrize("header", [
+    b"", b"PROXY TCP4 1.2.3.4\r\n", b"PROXY TCP4 999.1.1.1 1.1.1.1 1 1\r\n", SIGNATURE + b"\x31\x11\0\0",
+    b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+])
+def test_without_a_good_header_there_is_no_connection(site, header):
+    with pytest.raises((ssl.SSLError, OSError)):
+        ask(site, header)
+    assert "event=proxy_header_bad" in site.log or header == b""
+
+
+def test_limits_count_the_client_and_not_the_balancer(site):
+    for _ in range(2):
+        assert "HTTP/1.1 200" in ask(site, v1("203.0.113.1"), "/limited")
+    assert "HTTP/1.1 429" in ask(site, v1("203.0.113.1"), "/limited")
+    assert "HTTP/1.1 200" in ask(site, v1("203.0.113.2"), "/limited")
+    held = []
+    for number in range(8):  # more connections from the balancer than one address may have
+        plain = socket.create_connection(("127.0.0.1", site.port), 30)
+        plain.sendall(v1(f"203.0.113.{100 + number}"))
+        held.append(client_context().wrap_socket(plain))
+    for number in range(4):  # the fourth of one client is one too many
+        plain = socket.create_connection(("127.0.0.1", site.port), 30)
+        plain.sendall(v1("203.0.113.50"))
+        if number < 3:
+            held.append(client_context().wrap_socket(plain))
+        else:
+            with pytest.raises((ssl.SSLError, OSError)):
+                client_context().wrap_socket(plain)
+    for connection in held:
+        connection.close()
+
+
+def test_the_client_of_a_header_is_no_proxy_unless_it_is_trusted(site):
+    ask(site, v1("203.0.113.9"), fields="x-forwarded-for: 6.6.6.6\r\nforwarded: for=6.6.6.6\r\n")
+    assert seen(site)["x-forwarded-for"] == "203.0.113.9" and "forwarded" not in seen(site)
+    ask(site, v1("198.51.100.7"), fields="x-forwarded-for: 6.6.6.6, 203.0.113.10\r\n")
+    assert seen(site)["x-forwarded-for"] == "203.0.113.10, 198.51.100.7"
+
+
+def plain(port, headers, path="/"):
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        return client.get(f"http://127.0.0.1:{port}{path}", headers=headers)
+
+
+@pytest.mark.parametrize("value, client, chain", [
+    ("203.0.113.20", "203.0.113.20", "203.0.113.20, 127.0.0.1"),
+    ("6.6.6.6, 203.0.113.20, 10.1.1.1", "203.0.113.20", "203.0.113.20, 10.1.1.1, 127.0.0.1"),
+    ("unknown", "127.0.0.1", "127.0.0.1"),
+])
+def test_trusted_hops(site, value, client, chain):
+    answer = plain(site.plain_port, {"x-forwarded-for": value, "x-forwarded-proto": "https",
+                                           "x-forwarded-host": "shop.example.org", "x-real-ip": "6.6.6.6",
+                                           "forwarded": "for=6.6.6.6"})
+    assert answer.status_code == 200
+    told = seen(site)
+    assert told["x-forwarded-for"] == chain and told["x-forwarded-proto"] == "https"
+    assert told["x-forwarded-host"] == "shop.example.org"
+    assert "x-real-ip" not in told and "forwarded" not in told
+    assert f"client={client} " in site.log
+
+
+def test_forwarded_of_the_rfc(site):
+    plain(site.rfc_port, {"forwarded": "for=6.6.6.6, for=\"[2001:db8::77]:80\";proto=https",
+                                "x-forwarded-for": "7.7.7.7", "x-forwarded-host": "evil.example.org"})
+    told = seen(site)
+    assert told["x-forwarded-for"] == "2001:db8::77, 127.0.0.1" and told["x-forwarded-proto"] == "https"
+    assert "forwarded" not in told and "x-forwarded-host" not in told
+
+
+def test_rate_limits_go_by_the_client(site):
+    for _ in range(2):
+        assert plain(site.plain_port, {"x-forwarded-for": "203.0.113.30"}, "/limited").status_code == 200
+    assert plain(site.plain_port, {"x-forwarded-for": "203.0.113.30"}, "/limited").status_code == 429
+    # Another address in front of it is the client's own invention.
+    assert plain(site.plain_port, {"x-forwarded-for": "9.9.9.9, 203.0.113.30"}, "/limited").status_code == 429
+    assert plain(site.plain_port, {"x-forwarded-for": "203.0.113.31"}, "/limited").status_code == 200
+
+
+@pytest.mark.parametrize("value", ["10.0.0.1/8", "10.0.0.0/33", "lan"])
+def test_check_refuses_bad_networks(tmp_path, value):
+    path = tmp_path / "f.yaml"
+    path.write_text(f"listeners:\n - address: 127.0.0.1:8080\n   kind: plain\n   trusted_proxies: [127.0.0.1, {value}]\n"
+                    "routes: [{match: {prefix: /}, respond: {}}]\n")
+    done = run_binary("check", "-c", path)
+    assert done.returncode == 2
+    assert f'f.yaml:4:33: trusted_proxies: "{value}" is no network; expected one such as' in done.stderr
