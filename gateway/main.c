@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "pipeline/jwt.h"
+#include "rehearse/rehearse.h"
 #include "supervisor/supervisor.h"
 
 #include <getopt.h>
@@ -18,6 +19,7 @@ struct options {
     const char *config;
     const char *user;
     uint64_t ttl_s;
+    struct fg_rehearse_options rehearse;
 };
 
 struct command {
@@ -127,11 +129,20 @@ static int run_schema(const struct options *options)
     return 0;
 }
 
+static int run_rehearse(const struct options *options)
+{
+    struct fg_rehearse_options rehearse = options->rehearse;
+    rehearse.config = options->config;
+    return fg_rehearse_run(&rehearse);
+}
+
 static const struct command commands[] = {
     {"serve", "run the gateway with all its processes", run_serve},
     {"check", "check the configuration and say all that is wrong with it", run_check},
     {"show", "print the effective configuration as JSON, without secrets", run_show},
     {"token", "print a bearer token for --user ID (valid for --ttl SECONDS)", run_token},
+    {"rehearse", "run a described promotion against the configuration (--scenario FILE)",
+     run_rehearse},
     {"schema", "print the JSON Schema of the configuration, for editors", run_schema},
 };
 
@@ -144,6 +155,11 @@ static void print_help(FILE *out)
     fprintf(out, "\n  -c, --config FILE   the configuration (default " DEFAULT_CONFIG ")\n"
                  "      --user ID       whose token\n"
                  "      --ttl SECONDS   how long it is good for (default 86400)\n"
+                 "      --scenario FILE what to rehearse\n"
+                 "      --simulate      in virtual time, without traffic\n"
+                 "      --target URL    as real traffic against a running gateway\n"
+                 "      --report FILE   write the report with plots as HTML\n"
+                 "      --seed N        in place of the scenario's\n"
                  "      --version       print the version\n"
                  "  -h, --help          print this\n\n"
                  "exit codes: 0 fine, 1 failed, 2 usage or configuration error\n");
@@ -159,13 +175,28 @@ static bool parse_ttl(const char *text, uint64_t *ttl_s)
     return false;
 }
 
+static bool parse_seed(const char *text, struct fg_rehearse_options *rehearse)
+{
+    rehearse->has_seed = fg_span_parse_u64(fg_span_from_string(text), &rehearse->seed);
+    if (!rehearse->has_seed)
+        fprintf(stderr, "floodgate: --seed '%s' is not usable; expected a whole number\n", text);
+    return rehearse->has_seed;
+}
+
 /* -1: go on; otherwise the exit code. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    static const struct option long_options[] = {
-        {"config", required_argument, NULL, 'c'}, {"user", required_argument, NULL, 'u'},
-        {"ttl", required_argument, NULL, 't'},    {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    static const struct option long_options[] = {{"config", required_argument, NULL, 'c'},
+                                                 {"user", required_argument, NULL, 'u'},
+                                                 {"ttl", required_argument, NULL, 't'},
+                                                 {"version", no_argument, NULL, 'v'},
+                                                 {"scenario", required_argument, NULL, 's'},
+                                                 {"simulate", no_argument, NULL, 'm'},
+                                                 {"target", required_argument, NULL, 'g'},
+                                                 {"report", required_argument, NULL, 'r'},
+                                                 {"seed", required_argument, NULL, 'n'},
+                                                 {"help", no_argument, NULL, 'h'},
+                                                 {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "c:h", long_options, NULL)) != -1) {
         switch (option) {
@@ -177,6 +208,22 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case 't':
             if (!parse_ttl(optarg, &options->ttl_s))
+                return 2;
+            break;
+        case 's':
+            options->rehearse.scenario = optarg;
+            break;
+        case 'm':
+            options->rehearse.is_simulated = true;
+            break;
+        case 'g':
+            options->rehearse.target = optarg;
+            break;
+        case 'r':
+            options->rehearse.report = optarg;
+            break;
+        case 'n':
+            if (!parse_seed(optarg, &options->rehearse))
                 return 2;
             break;
         case 'v':
@@ -208,7 +255,8 @@ int main(int argc, char **argv)
             return commands[i].run(&options);
     }
     fprintf(stderr,
-            "floodgate: '%s' is not a command; expected serve, check, show, token or schema\n",
+            "floodgate: '%s' is not a command; expected serve, check, show, token, rehearse or "
+            "schema\n",
             argv[optind]);
     return 2;
 }

@@ -80,7 +80,8 @@ void fg_tally_outcome(struct fg_tally *tally, size_t route, uint64_t now_ns,
 {
     assert(route < tally->route_count);
     struct fg_tally_route *at = &tally->routes[route];
-    at->outcomes[outcome]++;
+    if (at->outcomes[outcome]++ == 0)
+        at->first_ns[outcome] = now_ns;
     at->points[fg_tally_bucket(tally, now_ns)].outcomes[outcome]++;
     if (outcome == FG_OUTCOME_GOOD)
         fg_histogram_record(&at->latency, latency_ns);
@@ -113,8 +114,8 @@ uint64_t fg_tally_digest(const struct fg_tally *tally)
 
 const char *fg_outcome_name(enum fg_outcome outcome)
 {
-    static const char *const names[FG_OUTCOME_COUNT] = {"good", "refused", "failed", "late",
-                                                        "gave_up"};
+    static const char *const names[FG_OUTCOME_COUNT] = {"good", "refused", "failed",
+                                                        "late", "gave_up", "in_line"};
     assert((unsigned)outcome < FG_OUTCOME_COUNT);
     return names[outcome];
 }

@@ -17,8 +17,9 @@ enum fg_outcome {
     FG_OUTCOME_FAILED,  /* by the backend: an error, or not reached */
     FG_OUTCOME_LATE,    /* the gateway's deadline passed */
     FG_OUTCOME_GAVE_UP, /* the client left first */
+    FG_OUTCOME_IN_LINE, /* neither: a place in the waiting room, to ask again with */
 };
-#define FG_OUTCOME_COUNT 5
+#define FG_OUTCOME_COUNT 6
 
 /* One route in one stretch of time. */
 struct fg_tally_point {
@@ -30,6 +31,7 @@ struct fg_tally_route {
     uint64_t offered;
     uint64_t retries; /* of the offered */
     uint64_t outcomes[FG_OUTCOME_COUNT];
+    uint64_t first_ns[FG_OUTCOME_COUNT]; /* valid when there was one */
     uint64_t refused[FG_REFUSED_COUNT];
     uint64_t refused_first_ns[FG_REFUSED_COUNT]; /* valid when there was one */
     uint64_t admitted;                           /* handed to a backend */
@@ -99,7 +101,7 @@ void fg_tally_outcome(struct fg_tally *tally, size_t route, uint64_t now_ns,
 /* A hash over all of it: equal for equal runs. */
 uint64_t fg_tally_digest(const struct fg_tally *tally);
 
-/* "good", "refused", "failed", "late", "gave_up". */
+/* "good", "refused", "failed", "late", "gave_up", "in_line". */
 const char *fg_outcome_name(enum fg_outcome outcome);
 
 #endif

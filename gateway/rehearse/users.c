@@ -285,7 +285,7 @@ void fg_users_answer(struct fg_users *users, uint32_t index, uint64_t now_ns,
             invite(users, user, now_ns);
         }
         go_on(users, index, now_ns);
-    } else if (answer->has_place) {
+    } else if (answer->outcome == FG_OUTCOME_IN_LINE) {
         stay_in_line(users, index, now_ns, answer);
     } else {
         fail(users, index, now_ns, answer->retry_after_ns);

@@ -45,8 +45,7 @@ struct fg_answer {
     enum fg_outcome outcome;
     enum fg_refused reason;  /* when refused */
     uint64_t retry_after_ns; /* 0: none said */
-    bool has_place;          /* refused, but with a place in line: */
-    uint64_t ticket;
+    uint64_t ticket;         /* when in line */
 };
 
 /*

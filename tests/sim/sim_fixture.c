@@ -114,7 +114,7 @@ double sim_good_share(const struct sim *sim, const char *route)
         if (route != NULL && i != sim_route(sim, route))
             continue;
         good += sim->tally->routes[i].outcomes[FG_OUTCOME_GOOD];
-        for (unsigned j = 0; j < FG_OUTCOME_COUNT; j++)
+        for (unsigned j = 0; j < FG_OUTCOME_IN_LINE; j++)
             ended += sim->tally->routes[i].outcomes[j];
     }
     return ended == 0 ? 1 : (double)good / (double)ended;

@@ -378,11 +378,11 @@ static bool pass_room(struct fg_gateway_model *model, const struct fg_call *call
     pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
     fg_users_answer(model->users, call->user, now_ns,
                     &(struct fg_answer){
-                        .outcome = FG_OUTCOME_REFUSED,
+                        .outcome = place.status == FG_WAITING_ROOM_WAITING ? FG_OUTCOME_IN_LINE
+                                                                           : FG_OUTCOME_REFUSED,
                         .reason = FG_REFUSED_WAITING_ROOM,
                         .retry_after_ns = fg_retry_after_spread_ns(
                             fg_retry_after_room_ns(place.eta_ns), fg_chance_bits(&model->chance)),
-                        .has_place = place.status == FG_WAITING_ROOM_WAITING,
                         .ticket = place.ticket,
                     });
     return false;
