@@ -120,14 +120,16 @@ double sim_good_share(const struct sim *sim, const char *route)
     return ended == 0 ? 1 : (double)good / (double)ended;
 }
 
-uint64_t sim_wait_max_ns(const struct sim *sim, const char *backend, uint64_t from_ns,
-                         uint64_t to_ns)
+uint64_t sim_wait_mean_ns(const struct sim *sim, const char *backend, uint64_t from_ns,
+                          uint64_t to_ns)
 {
+    const struct fg_tally_load *loads = sim->tally->backends[sim_backend(sim, backend)].loads;
+    uint64_t sum_ns = 0;
+    uint64_t count = 0;
     size_t end = (size_t)(to_ns / sim->tally->bucket_ns);
-    uint64_t most_ns = 0;
     for (size_t at = fg_tally_bucket(sim->tally, from_ns); at < end; at++) {
-        uint64_t wait_ns = sim->tally->backends[sim_backend(sim, backend)].loads[at].wait_max_ns;
-        most_ns = wait_ns > most_ns ? wait_ns : most_ns;
+        sum_ns += loads[at].wait_sum_ns;
+        count += loads[at].let_in;
     }
-    return most_ns;
+    return count == 0 ? 0 : sum_ns / count;
 }

@@ -45,8 +45,8 @@ double sim_good_per_s(const struct sim *sim, const char *route, uint64_t from_ns
 /* Of what was offered in all: good, as a share of 1. */
 double sim_good_share(const struct sim *sim, const char *route);
 
-/* Longest time in the queue of those let in between two times. */
-uint64_t sim_wait_max_ns(const struct sim *sim, const char *backend, uint64_t from_ns,
-                         uint64_t to_ns);
+/* Mean time in the queue of those let in between two times; 0 when nobody was. */
+uint64_t sim_wait_mean_ns(const struct sim *sim, const char *backend, uint64_t from_ns,
+                          uint64_t to_ns);
 
 #endif

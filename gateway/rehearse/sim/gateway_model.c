@@ -174,8 +174,10 @@ static void call_backend(struct fg_gateway_model *model, struct fg_sim_request *
     uint64_t waited_ns = now_ns - request->entered_ns;
     uint64_t retry_after_ns = 0;
     fg_histogram_record(&tally->wait, waited_ns);
-    if (waited_ns > backend->wait_max_ns)
-        backend->wait_max_ns = waited_ns;
+    backend->now.wait_sum_ns += waited_ns;
+    backend->now.let_in++;
+    if (waited_ns > backend->now.wait_max_ns)
+        backend->now.wait_max_ns = waited_ns;
     enum fg_breaker_verdict verdict =
         fg_gate_policy_try_pass(&backend->gate, now_ns, &retry_after_ns);
     if (verdict == FG_BREAKER_REFUSE) {
@@ -217,7 +219,7 @@ void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome ou
     leave_gate(model, request, now_ns, head_ns, FG_CONCURRENCY_SUCCESS,
                is_good ? FG_BREAKER_SUCCESS : FG_BREAKER_FAILURE);
     if (is_good) {
-        backend_of(model, request)->done++;
+        backend_of(model, request)->now.done++;
         model->tally->routes[request->route].admitted_good++;
         answer(model, request, now_ns, FG_OUTCOME_GOOD);
         end_fetch(model, request, now_ns, true);
@@ -540,22 +542,19 @@ void fg_gateway_model_sample(struct fg_gateway_model *model, size_t bucket, uint
         struct fg_sim_backend *backend = &model->backends[i];
         struct fg_tally_backend *tally = &model->tally->backends[i];
         uint64_t wasted = backend->model.wasted_total;
-        tally->loads[bucket] = (struct fg_tally_load){
-            .wait_max_ns = backend->wait_max_ns,
-            .done = backend->done,
-            .wasted = (uint32_t)(wasted - backend->wasted_before),
-            .queued = backend->gate.queue.count,
-            .in_flight = fg_concurrency_limit_in_flight(&backend->gate.limit),
-            .limit = fg_concurrency_limit_current(&backend->gate.limit),
-            .breaker = fg_circuit_breaker_state(&backend->gate.breaker, now_ns),
-            .pending = backend->model.pending,
-        };
-        tally->done += backend->done;
+        struct fg_tally_load *load = &tally->loads[bucket];
+        *load = backend->now;
+        load->wasted = (uint32_t)(wasted - backend->wasted_before);
+        load->queued = backend->gate.queue.count;
+        load->in_flight = fg_concurrency_limit_in_flight(&backend->gate.limit);
+        load->limit = fg_concurrency_limit_current(&backend->gate.limit);
+        load->breaker = fg_circuit_breaker_state(&backend->gate.breaker, now_ns);
+        load->pending = backend->model.pending;
+        tally->done += backend->now.done;
         tally->wasted = wasted;
         tally->preempted = backend->model.preempted_total;
         backend->wasted_before = wasted;
-        backend->wait_max_ns = 0;
-        backend->done = 0;
+        backend->now = (struct fg_tally_load){0};
     }
 }
 

@@ -74,9 +74,8 @@ struct fg_sim_route {
 struct fg_sim_backend {
     struct fg_gate_policy gate;
     struct fg_backend_model model;
-    uint64_t expiry_ns;   /* armed for; UINT64_MAX: not */
-    uint64_t wait_max_ns; /* in this stretch of time */
-    uint32_t done;
+    uint64_t expiry_ns;       /* armed for; UINT64_MAX: not */
+    struct fg_tally_load now; /* counts of this stretch of time */
     uint64_t wasted_before;
 };
 

@@ -1,0 +1,97 @@
+/*
+ * test_recovery.c: how fast all is well once a flood has ended, or a backend has shrunk, grown or
+ * come back.
+ */
+#include "sim_fixture.h"
+
+/* Adaptive, with no number that describes the backend. */
+static const char adaptive[] =
+    "listeners: [{address: '127.0.0.1:8443', kind: plain}]\n"
+    "clusters: {shop: {endpoints: ['127.0.0.1:3000']}}\n"
+    "routes: [{name: browse, match: {path: /browse}, to: cluster:shop, timeout: 1s}]\n";
+
+static const char shop[] =
+    "backends: {shop: {slots: 8, service: 20ms, spread: exponential%s}}\n"
+    "crowds: {guests: {arrivals: [%s], journey: [GET /browse], patience: 1s, retry: 1}}\n";
+
+#define CAPACITY 400.0
+
+static struct sim run_shop(const char *name, unsigned seconds, unsigned seed, const char *faults,
+                           const char *arrivals)
+{
+    char text[2048];
+    int len = snprintf(text, sizeof(text), "duration: %us\nseed: %u\n", seconds, seed);
+    snprintf(text + len, sizeof(text) - (size_t)len, shop, faults, arrivals);
+    return sim_run(name, adaptive, seconds * 100, "%s", text); /* stretches of 10 ms */
+}
+
+static void two_seconds_after_a_flood_all_is_well(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 3; seed++) {
+        struct sim sim =
+            run_shop("flood of 10x, then 80 %", 60, seed, "",
+                     "{rate: 320/s}, {at: 20s, rate: 320/s}, {at: 20001ms, rate: 4000/s}, "
+                     "{at: 40s, rate: 4000/s}, {at: 40001ms, rate: 320/s}");
+        double flood = sim_good_per_s(&sim, NULL, 21 * FG_S, 40 * FG_S);
+        double offered = 0;
+        for (size_t i = 4200; i < 6000; i++)
+            offered += sim.tally->routes[0].points[i].offered;
+        double after = sim_good_per_s(&sim, NULL, 42 * FG_S, 60 * FG_S) * 18 / offered;
+        print_message("  goodput in the flood %.1f/s, 2 s after it %.4f of the offered\n", flood,
+                      after);
+        assert_true(flood >= 0.95 * CAPACITY);
+        assert_true(after >= 0.99);
+        sim_free(&sim);
+    }
+}
+
+static void half_the_slots_lost_under_90_percent_load(void **state)
+{
+    (void)state;
+    struct sim sim = run_shop("half the slots lost", 60, 1,
+                              ", faults: [{at: 20s, for: 20s, slots: 50%}]", "{rate: 360/s}");
+    double less = sim_good_per_s(&sim, NULL, 21 * FG_S, 40 * FG_S);
+    double after = sim_good_per_s(&sim, NULL, 42 * FG_S, 60 * FG_S);
+    print_message("  with half %.1f/s of 200, after it %.1f/s of 360\n", less, after);
+    assert_true(less >= 0.95 * CAPACITY / 2);
+    assert_true(after >= 0.97 * 360);
+    sim_free(&sim);
+}
+
+static void a_backend_that_grows_is_used(void **state)
+{
+    (void)state;
+    struct sim sim = run_shop("grown to 8x", 60, 1, ", faults: [{at: 10s, for: 50s, slots: 800%}]",
+                              "{rate: 360/s}, {at: 20s, rate: 360/s}, {at: 20001ms, rate: 2400/s}");
+    double good = sim_good_per_s(&sim, NULL, 30 * FG_S, 60 * FG_S);
+    print_message("  grown to 8x and offered 2400/s: %.1f/s\n", good);
+    assert_true(good >= 0.95 * 2400);
+    sim_free(&sim);
+}
+
+static void a_backend_that_was_gone_is_found_again(void **state)
+{
+    (void)state;
+    struct sim sim = run_shop("gone for 10 s", 40, 1, ", faults: [{at: 10s, for: 10s, slots: 0%}]",
+                              "{rate: 320/s}");
+    double during = sim_good_per_s(&sim, NULL, 12 * FG_S, 20 * FG_S);
+    double after = sim_good_per_s(&sim, NULL, 36 * FG_S, 40 * FG_S);
+    print_message("  after it %.1f/s of 320; refused by the breaker %llu\n", after,
+                  (unsigned long long)sim.tally->routes[0].refused[FG_REFUSED_BREAKER_OPEN]);
+    assert_true(during == 0);
+    assert_true(after >= 0.95 * 320);
+    assert_true(sim.tally->routes[0].refused[FG_REFUSED_BREAKER_OPEN] > 1000);
+    sim_free(&sim);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_seconds_after_a_flood_all_is_well),
+        cmocka_unit_test(half_the_slots_lost_under_90_percent_load),
+        cmocka_unit_test(a_backend_that_grows_is_used),
+        cmocka_unit_test(a_backend_that_was_gone_is_found_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
