@@ -45,9 +45,9 @@ struct fg_tally_load {
     uint64_t wait_max_ns; /* longest time in the queue of one who was let in */
     uint64_t wait_sum_ns;
     uint32_t let_in;
-    uint32_t done;        /* useful answers */
-    uint32_t wasted;      /* worked out for clients that had gone */
-    uint32_t queued;      /* at the end of it */
+    uint32_t done;   /* useful answers */
+    uint32_t wasted; /* worked out for clients that had gone */
+    uint32_t queued; /* at the end of it */
     uint32_t in_flight;
     uint32_t limit;
     uint32_t breaker; /* enum fg_breaker_state */

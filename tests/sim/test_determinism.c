@@ -13,8 +13,8 @@ static const char config[] =
     "  - {name: stock, match: {path: /stock}, to: cluster:shop, cache: {ttl: 1s}}\n"
     "  - {name: claim, match: {path: /claim}, to: cluster:shop, rate_limits: [each],\n"
     "     waiting_room: {admit: 100/s, burst: 100, waiting_max: 10000}}\n"
-    "  - {name: order, match: {path: /order}, to: cluster:shop, priority: critical, timeout: "
-    "800ms}\n"
+    "  - {name: order, match: {path: /order}, to: cluster:shop, priority: critical,\n"
+    "     timeout: 60ms}\n"
     "  - {name: chat, match: {path: /chat}, to: inference, priority: low, timeout: 30s}\n";
 
 /* Something of everything that the simulator can do. */
@@ -26,7 +26,7 @@ static const char scenario[] =
     "    pending_max: 50, faults: [{at: 20s, for: 5s, slow: 500%%, errors: 20%%},\n"
     "      {at: 30s, for: 2s, slots: 0%%}]}\n"
     "  inference: {slots: 8, finishes_orphaned: false,\n"
-    "    tokens: {per_second: 400, kv: 2000, reserve: false}}\n"
+    "    tokens: {per_second: 400, kv: 1000, reserve: false}}\n"
     "crowds:\n"
     "  shoppers: {arrivals: [{rate: 50/s}, {at: 15s, rate: 400/s}, {at: 40s, rate: 50/s}],\n"
     "    patience: 1s, retry: {attempts: 3, delay: 500ms}, invites: {after: 5s},\n"
