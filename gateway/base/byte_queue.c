@@ -6,6 +6,7 @@
 #include "base/byte_queue.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #define SEGMENT_ROOM ((unsigned)(FG_SEGMENT_BYTES - sizeof(struct fg_segment)))
@@ -42,11 +43,14 @@ static struct fg_segment *take_segment(struct fg_segment_pool *pool)
     segment->next = NULL;
     segment->begin = 0;
     segment->end = 0;
+    segment->shared = NULL;
     return segment;
 }
 
 static void give_segment(struct fg_segment_pool *pool, struct fg_segment *segment)
 {
+    if (segment->shared != NULL)
+        segment->release(segment->owner);
     pool->in_use--;
     if (pool->free_count >= pool->keep_max) {
         free(segment);
@@ -86,6 +90,17 @@ static bool take_chain(struct fg_segment_pool *pool, size_t len, struct fg_segme
     return true;
 }
 
+/* What may still be put into the queue's last segment. */
+static size_t room_of(const struct fg_segment *segment)
+{
+    return segment == NULL || segment->shared != NULL ? 0 : SEGMENT_ROOM - segment->end;
+}
+
+static const char *bytes_of(const struct fg_segment *segment)
+{
+    return (segment->shared != NULL ? segment->shared : segment->data) + segment->begin;
+}
+
 static size_t put(struct fg_segment *segment, const char *data, size_t len)
 {
     size_t room = SEGMENT_ROOM - segment->end;
@@ -101,7 +116,7 @@ bool fg_byte_queue_append(struct fg_byte_queue *queue, struct fg_segment_pool *p
     const char *at = data;
     if (len == 0)
         return true;
-    size_t room = queue->last == NULL ? 0 : SEGMENT_ROOM - queue->last->end;
+    size_t room = room_of(queue->last);
     struct fg_segment *chain = NULL;
     if (len > room && !take_chain(pool, len - room, &chain))
         return false;
@@ -123,10 +138,29 @@ bool fg_byte_queue_append(struct fg_byte_queue *queue, struct fg_segment_pool *p
     return true;
 }
 
+bool fg_byte_queue_append_shared(struct fg_byte_queue *queue, struct fg_segment_pool *pool,
+                                 const char *data, size_t len, void (*release)(void *owner),
+                                 void *owner)
+{
+    assert(len <= UINT_MAX);
+    struct fg_segment *segment = len == 0 ? NULL : take_segment(pool);
+    if (segment == NULL) {
+        release(owner);
+        return len == 0;
+    }
+    segment->shared = data;
+    segment->end = (unsigned)len;
+    segment->release = release;
+    segment->owner = owner;
+    link_segment(queue, segment);
+    queue->len += len;
+    return true;
+}
+
 char *fg_byte_queue_reserve(struct fg_byte_queue *queue, struct fg_segment_pool *pool, size_t len)
 {
     assert(len <= RESERVE_MAX);
-    if (queue->last == NULL || SEGMENT_ROOM - queue->last->end < len) {
+    if (room_of(queue->last) < len || queue->last == NULL) {
         struct fg_segment *segment = take_segment(pool);
         if (segment == NULL)
             return NULL;
@@ -137,7 +171,7 @@ char *fg_byte_queue_reserve(struct fg_byte_queue *queue, struct fg_segment_pool 
 
 void fg_byte_queue_commit(struct fg_byte_queue *queue, size_t len)
 {
-    assert(queue->last != NULL && SEGMENT_ROOM - queue->last->end >= len);
+    assert(room_of(queue->last) >= len);
     queue->last->end += (unsigned)len;
     queue->len += len;
 }
@@ -157,7 +191,7 @@ struct fg_span fg_byte_queue_front(const struct fg_byte_queue *queue)
     /* A segment that was reserved and not used may stand empty before the one with the bytes. */
     for (const struct fg_segment *it = queue->first; it != NULL; it = it->next) {
         if (it->end > it->begin)
-            return fg_span_make(it->data + it->begin, it->end - it->begin);
+            return fg_span_make(bytes_of(it), it->end - it->begin);
     }
     return (struct fg_span){NULL, 0};
 }
@@ -166,7 +200,7 @@ size_t fg_byte_queue_peek(const struct fg_byte_queue *queue, struct iovec *iov, 
 {
     size_t count = 0;
     for (struct fg_segment *it = queue->first; it != NULL && count < iov_max; it = it->next) {
-        iov[count].iov_base = it->data + it->begin;
+        iov[count].iov_base = (void *)(uintptr_t)bytes_of(it);
         iov[count].iov_len = it->end - it->begin;
         count++;
     }

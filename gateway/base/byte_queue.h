@@ -1,6 +1,7 @@
 /*
  * byte_queue.h: bytes waiting to go on, in a chain of equal segments from the loop's pool.
- * Job      append by copy at the end, take from the front; an empty queue holds no memory.
+ * Job      append by copy or by reference at the end, take from the front; an empty queue holds no
+ *          memory.
  * Thread   the loop's.
  * Memory   segments of 16 KiB; a pool keeps up to keep_max free ones for reuse, the heap gets the
  * rest. How much may wait is for the owner of a queue to bound.
@@ -21,6 +22,10 @@ struct fg_segment {
     struct fg_segment *next;
     unsigned begin; /* first byte not taken */
     unsigned end;   /* behind the last byte put in */
+    /* bytes that somebody else owns stand in for those in `data`; NULL: none do */
+    const char *shared;
+    void (*release)(void *owner);
+    void *owner;
     char data[];
 };
 
@@ -44,6 +49,14 @@ void fg_segment_pool_fini(struct fg_segment_pool *pool);
 /* Copies all of `data`; false when the heap is used up, and then nothing was appended. */
 FG_MUST_USE bool fg_byte_queue_append(struct fg_byte_queue *queue, struct fg_segment_pool *pool,
                                       const void *data, size_t len);
+
+/*
+ * The same by reference: `data` must stay until `release(owner)`, which is called once, also when
+ * false is returned. At most UINT_MAX bytes.
+ */
+FG_MUST_USE bool fg_byte_queue_append_shared(struct fg_byte_queue *queue,
+                                             struct fg_segment_pool *pool, const char *data,
+                                             size_t len, void (*release)(void *owner), void *owner);
 
 /*
  * A place for `len` bytes (at most 1024) at the end of the queue, to be filled and then counted

@@ -244,24 +244,25 @@ static void put_chunk(struct fg_h1 *h1, bool *has_failed, const void *data, size
     put_raw(h1, has_failed, "\r\n", 2);
 }
 
-static bool on_write(struct fg_request *req, const void *data, size_t len)
+/* How much of `len` bytes is wanted: nothing of a body that is not sent; more than was promised
+ * would be taken for the next answer. */
+static size_t count_written(const struct fg_h1 *h1, struct fg_stream *stream, size_t len)
 {
-    struct fg_stream *stream = fg_stream_of(req);
-    struct fg_h1 *h1 = fg_h1_of(stream->codec);
     assert(h1->current == stream && stream->is_head_sent);
-    if (len == 0 || stream->is_body_swallowed)
-        return true;
-    bool has_failed = false;
+    if (stream->is_body_swallowed)
+        return 0;
     if (stream->response_left != -1) {
-        /* More than was promised would be taken for the next answer. */
         if ((uint64_t)len > (uint64_t)stream->response_left)
             len = (size_t)stream->response_left;
         stream->response_left -= (int64_t)len;
     }
-    if (stream->is_chunked)
-        put_chunk(h1, &has_failed, data, len);
-    else
-        put_raw(h1, &has_failed, data, len);
+    return len;
+}
+
+static bool after_write(struct fg_request *req, size_t len, bool has_failed)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
     req->bytes_out += len;
     if (has_failed)
         fail(h1);
@@ -270,6 +271,37 @@ static bool on_write(struct fg_request *req, const void *data, size_t len)
     if (h1->out.len > h1->codec.transport->env->limits->connection_buffer_bytes)
         stream->is_writer_blocked = true;
     return !stream->is_writer_blocked;
+}
+
+static bool on_write(struct fg_request *req, const void *data, size_t len)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    bool has_failed = false;
+    len = count_written(h1, stream, len);
+    if (len == 0)
+        return true;
+    if (stream->is_chunked)
+        put_chunk(h1, &has_failed, data, len);
+    else
+        put_raw(h1, &has_failed, data, len);
+    return after_write(req, len, has_failed);
+}
+
+static bool on_write_shared(struct fg_request *req, const void *data, size_t len,
+                            void (*release)(void *owner), void *owner)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    if (stream->is_chunked || stream->is_body_swallowed) {
+        bool may_go_on = on_write(req, data, len);
+        release(owner);
+        return may_go_on;
+    }
+    len = count_written(h1, stream, len);
+    bool is_appended = fg_byte_queue_append_shared(&h1->out, &h1->codec.transport->env->segments,
+                                                   data, len, release, owner);
+    return after_write(req, len, !is_appended);
 }
 
 static void on_abort(struct fg_request *req)
@@ -351,6 +383,7 @@ const struct fg_response_ops fg_h1_response_ops = {
     .interim = on_interim,
     .head = on_head,
     .write = on_write,
+    .write_shared = on_write_shared,
     .trailers = on_trailers,
     .end = on_end,
     .abort = on_abort,

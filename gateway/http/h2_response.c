@@ -247,20 +247,26 @@ static void resume(struct fg_h2 *h2, struct fg_stream *stream)
     wake(h2);
 }
 
-static bool on_write(struct fg_request *req, const void *data, size_t len)
+/* How much of `len` bytes is wanted: nothing of a body that is not sent, no more than promised. */
+static size_t count_written(struct fg_stream *stream, size_t len)
+{
+    assert(stream->is_head_sent);
+    if (stream->is_body_swallowed || stream->is_closed)
+        return 0;
+    if (stream->response_left != -1) {
+        if ((uint64_t)len > (uint64_t)stream->response_left)
+            len = (size_t)stream->response_left;
+        stream->response_left -= (int64_t)len;
+    }
+    return len;
+}
+
+static bool after_write(struct fg_request *req, size_t len, bool is_appended)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h2 *h2 = h2_of(stream);
     struct fg_codec_env *env = h2->codec.transport->env;
-    assert(stream->is_head_sent);
-    if (len == 0 || stream->is_body_swallowed || stream->is_closed)
-        return true;
-    if (stream->response_left != -1) {
-        if ((uint64_t)len > (uint64_t)stream->response_left)
-            len = (size_t)stream->response_left; /* more than was promised */
-        stream->response_left -= (int64_t)len;
-    }
-    if (!fg_byte_queue_append(&stream->out, &env->segments, data, len)) {
+    if (!is_appended) {
         fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
         return true;
     }
@@ -272,6 +278,31 @@ static bool on_write(struct fg_request *req, const void *data, size_t len)
     if (stream->out.len > env->limits->connection_buffer_bytes)
         stream->is_writer_blocked = true;
     return !stream->is_writer_blocked;
+}
+
+static bool on_write(struct fg_request *req, const void *data, size_t len)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_codec_env *env = stream->codec->transport->env;
+    len = count_written(stream, len);
+    if (len == 0)
+        return true;
+    return after_write(req, len, fg_byte_queue_append(&stream->out, &env->segments, data, len));
+}
+
+static bool on_write_shared(struct fg_request *req, const void *data, size_t len,
+                            void (*release)(void *owner), void *owner)
+{
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_codec_env *env = stream->codec->transport->env;
+    len = count_written(stream, len);
+    if (len == 0) {
+        release(owner);
+        return true;
+    }
+    return after_write(
+        req, len,
+        fg_byte_queue_append_shared(&stream->out, &env->segments, data, len, release, owner));
 }
 
 void fg_h2_reset(struct fg_h2 *h2, struct fg_stream *stream, uint32_t error_code)
@@ -343,6 +374,7 @@ const struct fg_response_ops fg_h2_response_ops = {
     .interim = on_interim,
     .head = on_head,
     .write = on_write,
+    .write_shared = on_write_shared,
     .trailers = on_trailers,
     .end = on_end,
     .abort = on_abort,

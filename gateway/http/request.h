@@ -47,6 +47,8 @@ struct fg_response_ops {
     void (*head)(struct fg_request *req, unsigned status, const struct fg_field *fields,
                  size_t field_count, bool is_end);
     bool (*write)(struct fg_request *req, const void *data, size_t len);
+    bool (*write_shared)(struct fg_request *req, const void *data, size_t len,
+                         void (*release)(void *owner), void *owner);
     void (*trailers)(struct fg_request *req, const struct fg_field *fields, size_t field_count);
     void (*end)(struct fg_request *req);
     void (*abort)(struct fg_request *req);
@@ -115,6 +117,16 @@ static inline void fg_response_head(struct fg_request *req, unsigned status,
 static inline bool fg_response_write(struct fg_request *req, const void *data, size_t len)
 {
     return req->response_ops->write(req, data, len);
+}
+
+/*
+ * The same without copying: `data` stays as it is until `release(owner)`, which is called once, on
+ * this thread, perhaps before the call returns. It takes up none of the connection's buffers.
+ */
+static inline bool fg_response_write_shared(struct fg_request *req, const void *data, size_t len,
+                                            void (*release)(void *owner), void *owner)
+{
+    return req->response_ops->write_shared(req, data, len, release, owner);
 }
 
 /*

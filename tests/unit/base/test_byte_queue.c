@@ -70,11 +70,48 @@ static void joins(void **state)
     fg_segment_pool_fini(&pool);
 }
 
+static void count_release(void *owner)
+{
+    (*(unsigned *)owner)++;
+}
+
+static void lends_bytes_and_gives_them_back_once(void **state)
+{
+    (void)state;
+    struct fg_segment_pool pool;
+    struct fg_byte_queue queue = {0};
+    unsigned released = 0;
+    char text[16] = {0};
+    fg_segment_pool_init(&pool, 4);
+    assert_true(fg_byte_queue_append(&queue, &pool, "ab", 2));
+    assert_true(fg_byte_queue_append_shared(&queue, &pool, "cdef", 4, count_release, &released));
+    assert_true(fg_byte_queue_append(&queue, &pool, "gh", 2)); /* never into what was lent */
+    char *place = fg_byte_queue_reserve(&queue, &pool, 1);
+    *place = 'i';
+    fg_byte_queue_commit(&queue, 1);
+    struct iovec pieces[4];
+    assert_int_equal(fg_byte_queue_peek(&queue, pieces, 4), 3);
+    assert_memory_equal(pieces[1].iov_base, "cdef", 4);
+    assert_int_equal(fg_byte_queue_take(&queue, &pool, text, 4), 4);
+    assert_int_equal(released, 0);
+    assert_int_equal(fg_byte_queue_take(&queue, &pool, text + 4, sizeof(text)), 5);
+    assert_string_equal(text, "abcdefghi");
+    assert_int_equal(released, 1);
+    assert_true(fg_byte_queue_append_shared(&queue, &pool, "x", 1, count_release, &released));
+    fg_byte_queue_clear(&queue, &pool);
+    assert_int_equal(released, 2);
+    assert_true(fg_byte_queue_append_shared(&queue, &pool, "", 0, count_release, &released));
+    assert_int_equal(released, 3);
+    assert_int_equal(queue.len, 0);
+    fg_segment_pool_fini(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gives_back_what_it_got),
         cmocka_unit_test(joins),
+        cmocka_unit_test(lends_bytes_and_gives_them_back_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
