@@ -3,6 +3,7 @@
  */
 #include "file_answer.h"
 
+#include "policies/cache/byte_range.h"
 #include "policies/cache/etag.h"
 #include "policies/cache/http_date.h"
 
@@ -188,39 +189,6 @@ static bool is_range_wanted(const struct fg_exchange *ex, const struct validator
            own->now_s > own->modified_s + 1;
 }
 
-enum range { RANGE_IGNORED, RANGE_TAKEN, RANGE_OUTSIDE };
-
-/* One range of bytes; several, another unit, or nonsense are ignored, which is always allowed. */
-static enum range parse_range(struct fg_span value, uint64_t size, uint64_t *first, uint64_t *last)
-{
-    struct fg_span unit = FG_SPAN("bytes=");
-    if (value.len <= unit.len || !fg_span_equal_nocase(fg_span_make(value.data, unit.len), unit))
-        return RANGE_IGNORED;
-    struct fg_span rest = fg_span_trim(fg_span_make(value.data + unit.len, value.len - unit.len));
-    struct fg_span from = fg_span_split(&rest, '-');
-    if (rest.data == NULL)
-        return RANGE_IGNORED;
-    uint64_t number;
-    if (from.len == 0) {
-        if (!fg_span_parse_u64(rest, &number))
-            return RANGE_IGNORED;
-        if (number == 0 || size == 0)
-            return RANGE_OUTSIDE;
-        *first = number < size ? size - number : 0;
-        *last = size - 1;
-        return RANGE_TAKEN;
-    }
-    if (!fg_span_parse_u64(from, first))
-        return RANGE_IGNORED;
-    number = UINT64_MAX;
-    if (rest.len > 0 && (!fg_span_parse_u64(rest, &number) || number < *first))
-        return RANGE_IGNORED;
-    if (*first >= size)
-        return RANGE_OUTSIDE;
-    *last = number < size ? number : size - 1;
-    return RANGE_TAKEN;
-}
-
 /* ---- the answer ---- */
 
 static void add(struct fg_file_answer *answer, struct fg_span name, struct fg_span value)
@@ -237,15 +205,15 @@ static bool apply_range(struct fg_exchange *ex, const struct validators *own, ui
     if (ex->method != FG_METHOD_GET || range.data == NULL || !is_range_wanted(ex, own))
         return true;
     struct fg_span text;
-    switch (parse_range(range, size, &first, &last)) {
-    case RANGE_IGNORED:
+    switch (fg_byte_range_parse(range.data, range.len, size, &first, &last)) {
+    case FG_BYTE_RANGE_IGNORED:
         return true;
-    case RANGE_OUTSIDE:
+    case FG_BYTE_RANGE_OUTSIDE:
         answer->status = 416;
         answer->body_bytes = 0;
         text = fg_arena_try_printf(ex->arena, "bytes */%" PRIu64, size);
         break;
-    case RANGE_TAKEN:
+    case FG_BYTE_RANGE_TAKEN:
     default:
         answer->status = 206;
         answer->first_byte = first;

@@ -224,6 +224,15 @@ bool fg_s3_fifo_insert(struct fg_s3_fifo *cache, struct fg_s3_entry *entry, uint
     return true;
 }
 
+void fg_s3_fifo_set_max(struct fg_s3_fifo *cache, uint64_t bytes_max, struct fg_s3_entry **evicted)
+{
+    *evicted = NULL;
+    cache->bytes_max = bytes_max;
+    cache->small_bytes_max = bytes_max / SMALL_SHARE_INVERSE;
+    while (fg_s3_fifo_bytes_used(cache) > bytes_max)
+        evict_step(cache, evicted);
+}
+
 void fg_s3_fifo_touch(struct fg_s3_entry *entry)
 {
     assert(entry->queue != FG_S3_NONE);

@@ -61,6 +61,9 @@ void fg_s3_fifo_init(struct fg_s3_fifo *cache, uint64_t bytes_max, void *memory,
 bool fg_s3_fifo_insert(struct fg_s3_fifo *cache, struct fg_s3_entry *entry, uint64_t hash,
                        uint64_t bytes, struct fg_s3_entry **evicted);
 
+/* Another budget from now on; *evicted as above. */
+void fg_s3_fifo_set_max(struct fg_s3_fifo *cache, uint64_t bytes_max, struct fg_s3_entry **evicted);
+
 /* A hit. */
 void fg_s3_fifo_touch(struct fg_s3_entry *entry);
 
