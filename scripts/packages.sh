@@ -4,7 +4,7 @@
 
 FG_PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config python3 openssl curl
     libevent-dev libssl-dev libnghttp2-dev node-llhttp libhiredis-dev libyaml-dev
-    libjansson-dev libpcre2-dev zlib1g-dev)
+    libjansson-dev libpcre2-dev zlib1g-dev libbrotli-dev libzstd-dev)
 FG_PACKAGES_RUN=(redis-server)
 FG_PACKAGES_TEST=(libcmocka-dev clang libclang-rt-dev clang-format redis-server nghttp2-client
     python3-pytest python3-httpx python3-h2 python3-redis python3-numpy nodejs npm chromium

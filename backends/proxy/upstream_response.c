@@ -238,8 +238,8 @@ static bool is_dropped(struct fg_span name)
         FG_SPAN_LITERAL("connection"),        FG_SPAN_LITERAL("keep-alive"),
         FG_SPAN_LITERAL("proxy-connection"),  FG_SPAN_LITERAL("te"),
         FG_SPAN_LITERAL("trailer"),           FG_SPAN_LITERAL("upgrade"),
-        FG_SPAN_LITERAL("transfer-encoding"), FG_SPAN_LITERAL("date"),
-        FG_SPAN_LITERAL("x-request-id"),      FG_SPAN_LITERAL("traceparent"),
+        FG_SPAN_LITERAL("transfer-encoding"), FG_SPAN_LITERAL("x-request-id"),
+        FG_SPAN_LITERAL("traceparent"),
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (fg_span_equal(name, names[i]))

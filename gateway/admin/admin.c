@@ -109,16 +109,36 @@ static void show_readiness(struct fg_admin *admin, struct fg_request *req)
     }
 }
 
+/* ?path=, ?prefix= or ?tag=, one of them, or none for everything. */
 static void purge_cache(struct fg_admin *admin, struct fg_request *req)
 {
-    struct fg_span rest = req->ex.query, prefix = {NULL, 0};
+    static const struct {
+        struct fg_span name;
+        enum fg_cache_purge_kind kind;
+    } kinds[] = {
+        {FG_SPAN_LITERAL("path"), FG_CACHE_PURGE_PATH},
+        {FG_SPAN_LITERAL("prefix"), FG_CACHE_PURGE_PREFIX},
+        {FG_SPAN_LITERAL("tag"), FG_CACHE_PURGE_TAG},
+    };
+    struct fg_span rest = req->ex.query, what = {NULL, 0};
+    enum fg_cache_purge_kind kind = FG_CACHE_PURGE_ALL;
     while (rest.data != NULL) {
         struct fg_span value = fg_span_split(&rest, '&');
         struct fg_span name = fg_span_split(&value, '=');
-        if (fg_span_equal(name, FG_SPAN("prefix")))
-            prefix = value;
+        bool is_known = false;
+        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+            if (!fg_span_equal(name, kinds[i].name))
+                continue;
+            is_known = value.len > 0 && what.data == NULL;
+            kind = kinds[i].kind;
+            what = value;
+        }
+        if (!is_known) { /* a misspelt one must not empty the whole cache */
+            answer_text(req, 400, "expected one of path=, prefix= and tag=, or no query\n");
+            return;
+        }
     }
-    uint64_t count = fg_cache_store_purge(fg_pipeline_cache(admin->options.pipeline), prefix);
+    uint64_t count = fg_cache_store_purge(fg_pipeline_cache(admin->options.pipeline), kind, what);
     answer_json(req, json_pack("{s:I}", "purged", (json_int_t)count));
 }
 

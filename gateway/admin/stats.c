@@ -249,6 +249,17 @@ static json_t *policies_json(const struct fg_admin_options *options)
     return policies;
 }
 
+/* Of the requests on cached routes, those that cost no fetch of their own. */
+static double hit_ratio(const uint64_t results[FG_CACHE_RESULT_COUNT])
+{
+    uint64_t all = 0;
+    for (unsigned i = FG_CACHE_RESULT_HIT; i < FG_CACHE_RESULT_COUNT; i++)
+        all += results[i];
+    uint64_t hits = results[FG_CACHE_RESULT_HIT] + results[FG_CACHE_RESULT_STALE] +
+                    results[FG_CACHE_RESULT_COALESCED];
+    return all == 0 ? 0.0 : (double)hits / (double)all;
+}
+
 static json_t *cache_json(const struct fg_admin_options *options, const struct route_sum *total)
 {
     struct fg_cache_store_stats stats = fg_cache_store_stats(fg_pipeline_cache(options->pipeline));
@@ -258,7 +269,17 @@ static json_t *cache_json(const struct fg_admin_options *options, const struct r
     put(cache, "bytes_max", stats.bytes_max);
     put(cache, "stored", stats.stored_total);
     put(cache, "evicted", stats.evicted_total);
-    put(cache, "gzip_variants", stats.gzip_total);
+    put(cache, "pinned_objects", stats.pinned_objects);
+    put(cache, "pinned_bytes", stats.pinned_bytes);
+    put(cache, "fetches", stats.fetches);
+    put(cache, "fetching_bytes", stats.fetching_bytes);
+    put(cache, "refused", stats.refused_total);
+    put(cache, "purged", stats.purged_total);
+    put(cache, "invalidated", stats.invalidated_total);
+    put(cache, "revalidated", stats.events[FG_CACHE_EVENT_REVALIDATED]);
+    put(cache, "variants", stats.events[FG_CACHE_EVENT_VARIANT]);
+    put(cache, "variant_bytes_saved", stats.events[FG_CACHE_EVENT_VARIANT_BYTES]);
+    json_object_set_new(cache, "hit_ratio", json_real(hit_ratio(total->cache)));
     json_object_set_new(cache, "results", cache_results_json(total->cache));
     return cache;
 }

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "inference/inference_conf.h"
 #include "orders/orders_conf.h"
+#include "policies/cache/accept_encoding.h"
 #include "policies/concurrency_limit.h"
 #include "proxy/cluster_conf.h"
 #include "static/static_conf.h"
@@ -182,8 +183,13 @@ struct fg_overload_conf {
 struct fg_cache_conf {
     uint64_t bytes_max;
     uint64_t object_bytes_max;
-    bool gzip;
-    uint64_t gzip_bytes_min;
+    uint32_t compress_codings; /* bits 1 << enum fg_coding */
+    uint64_t compress_bytes_min;
+    const char *const *compress_types; /* how a content type begins */
+    size_t compress_type_count;
+    bool obey_clients; /* Cache-Control of requests */
+    uint64_t negative_ttl_ns;
+    uint64_t stale_under_pressure_ns;
     uint64_t stale_while_revalidate_ns; /* default where the response says nothing */
     uint64_t stale_if_error_ns;
     uint32_t waiters_max; /* coalesced requests waiting for one fetch */
@@ -213,6 +219,7 @@ struct fg_header_match {
 };
 
 enum fg_route_action { FG_ROUTE_BACKEND, FG_ROUTE_SESSION, FG_ROUTE_REDIRECT, FG_ROUTE_RESPOND };
+enum fg_cache_keep { FG_CACHE_KEEP_USEFUL, FG_CACHE_KEEP_PINNED };
 enum fg_identity_need { FG_IDENTITY_NONE, FG_IDENTITY_OPTIONAL, FG_IDENTITY_REQUIRED };
 
 struct fg_route_conf {
@@ -241,6 +248,7 @@ struct fg_route_conf {
     bool websocket;             /* may switch to a WebSocket tunnel */
     uint64_t websocket_idle_ns; /* it is cut after this much silence */
     uint64_t cache_ttl_ns;      /* overrides the response's freshness when not 0 */
+    enum fg_cache_keep cache_keep;
     struct fg_waiting_room_conf waiting_room;
     unsigned line;
 };

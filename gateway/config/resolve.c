@@ -59,11 +59,37 @@ static void derive_gates(const struct fg_yaml_node *node, struct fg_backend_conf
     conf->line = node == NULL ? 0 : node->key_line;
 }
 
+static void derive_cache(const struct fg_yaml_node *node, struct fg_cache_conf *cache)
+{
+    static const char *const types[] = {
+        "text/",
+        "application/json",
+        "application/javascript",
+        "application/xml",
+        "application/manifest+json",
+        "application/ld+json",
+        "application/problem+json",
+        "application/rss+xml",
+        "application/atom+xml",
+        "application/wasm",
+        "image/svg+xml",
+        "font/ttf",
+        "font/otf",
+    };
+    if (!fg_config_is_written(node, "compress"))
+        cache->compress_codings = 1u << FG_CODING_GZIP | 1u << FG_CODING_ZSTD | 1u << FG_CODING_BR;
+    if (fg_config_is_written(node, "compress_types"))
+        return;
+    cache->compress_types = types;
+    cache->compress_type_count = sizeof(types) / sizeof(types[0]);
+}
+
 static void derive_sections(struct fg_snapshot *snapshot)
 {
     struct fg_raw_config *raw = &snapshot->raw;
     const struct fg_yaml_node *root = snapshot->root;
     const struct fg_yaml_node *cache = fg_yaml_find(fg_yaml_find(root, "policies"), "cache");
+    derive_cache(cache, &raw->cache);
     cap_u64(cache, "object_max", &raw->cache.object_bytes_max, raw->cache.bytes_max);
     const struct fg_yaml_node *limits = fg_yaml_find(root, "limits");
     cap_u32(limits, "connections_per_ip_max", &raw->limits.connections_per_ip_max,

@@ -214,6 +214,9 @@ static const struct fg_table overload_table = {
     .example = "{memory_max: 1GiB}",
 };
 
+static const struct fg_choice codings[] = {
+    {"gzip", FG_CODING_GZIP}, {"zstd", FG_CODING_ZSTD}, {"br", FG_CODING_BR}, {NULL, 0}};
+
 #define L(member) AT(fg_cache_conf, member)
 static const struct fg_key cache_keys[] = {
     {.name = "memory_max",
@@ -230,18 +233,49 @@ static const struct fg_key cache_keys[] = {
      .min = 1 * KIB,
      .max = 1 * GIB,
      .doc = "A larger response is passed on, not kept."},
-    {.name = "gzip",
-     .type = FG_KEY_BOOL,
-     .offset = L(gzip),
-     .initial = "true",
-     .doc = "Keep a compressed form of text beside it, made once."},
-    {.name = "gzip_min",
+    {.name = "compress",
+     .type = FG_KEY_BITS,
+     .offset = L(compress_codings),
+     .choices = codings,
+     .derived = "all of them",
+     .doc = "Compressed forms of text that are kept beside it, each made once, when a client first "
+            "asks for it; what the program was built without is left out."},
+    {.name = "compress_min",
      .type = FG_KEY_SIZE,
-     .offset = L(gzip_bytes_min),
+     .offset = L(compress_bytes_min),
      .initial = "1KiB",
      .min = 0,
      .max = 1 * MIB,
      .doc = "A smaller response is not compressed: it fits one packet."},
+    {.name = "compress_types",
+     .type = FG_KEY_STRINGS,
+     .offset = L(compress_types),
+     .count_offset = L(compress_type_count),
+     .derived = "text, JSON, JavaScript, XML, SVG, web fonts that are not packed",
+     .max = 64,
+     .doc = "How the content types begin that are worth compressing."},
+    {.name = "obey_clients",
+     .type = FG_KEY_BOOL,
+     .offset = L(obey_clients),
+     .initial = "true",
+     .doc = "Let `Cache-Control` of requests (`no-cache`, `max-age`, `min-fresh`, `max-stale`) ask "
+            "past the cache; one fetch then serves all who ask at that time. Under overload it is "
+            "not obeyed."},
+    {.name = "negative_ttl",
+     .type = FG_KEY_DURATION,
+     .offset = L(negative_ttl_ns),
+     .initial = "0s",
+     .min = 0,
+     .max = 1 * DAY,
+     .doc = "How long 404, 405, 410, 414 and 501 are fresh where they say nothing."},
+    {.name = "stale_under_pressure",
+     .type = FG_KEY_DURATION,
+     .offset = L(stale_under_pressure_ns),
+     .initial = "5m",
+     .min = 0,
+     .max = 30 * DAY,
+     .doc = "While `policies.overload` is above normal: how long an expired response is given all "
+            "the same, unless it says `must-revalidate` or `no-cache`."},
     /* RFC 5861 leaves both to the response; a default of ours must not show old stock figures. */
     {.name = "stale_while_revalidate",
      .type = FG_KEY_DURATION,

@@ -82,6 +82,9 @@ static const struct fg_table respond_table = {
     .example = "{status: 410, body: \"The promotion is over.\"}",
 };
 
+static const struct fg_choice cache_keeps[] = {
+    {"useful", FG_CACHE_KEEP_USEFUL}, {"pinned", FG_CACHE_KEEP_PINNED}, {NULL, 0}};
+
 static const struct fg_key route_cache_keys[] = {
     {.name = "ttl",
      .type = FG_KEY_DURATION,
@@ -91,6 +94,13 @@ static const struct fg_key route_cache_keys[] = {
      .min = 1 * MS,
      .max = 365 * DAY,
      .doc = "How long a response is fresh; `response`: what its own header fields say."},
+    {.name = "keep",
+     .type = FG_KEY_ENUM,
+     .offset = L(cache_keep),
+     .initial = "useful",
+     .choices = cache_keeps,
+     .doc = "`useful`: while it is asked for more than others; `pinned`: never evicted, and given "
+            "stale for as long as its backend does not give a new one."},
     {.name = NULL},
 };
 
@@ -98,6 +108,7 @@ static const struct fg_table route_cache_table = {
     .path = "routes[].cache",
     .doc = "Keep responses in the cache of `policies.cache`; `cache: true` is enough.",
     .keys = route_cache_keys,
+    .shorthand = "keep",
     .bytes = sizeof(struct fg_raw_route),
     .example = "true",
 };

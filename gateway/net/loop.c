@@ -114,7 +114,7 @@ free_loop:
     return NULL;
 }
 
-static void run_deferred(struct fg_loop *loop)
+void fg_loop_run_deferred(struct fg_loop *loop)
 {
     struct fg_list *link;
     while ((link = fg_list_pop_front(&loop->deferred)) != NULL) {
@@ -128,7 +128,7 @@ void fg_loop_destroy(struct fg_loop *loop)
 {
     if (loop == NULL)
         return;
-    run_deferred(loop);
+    fg_loop_run_deferred(loop);
     free_events(loop);
     event_base_free(loop->base);
     fg_mailbox_fini(&loop->mailbox);
@@ -142,12 +142,12 @@ void fg_loop_run(struct fg_loop *loop)
     loop->has_owner = true;
     loop->is_stopping = false;
     loop->lag_due_ns = fg_clock_monotonic_ns() + LAG_PERIOD_NS;
-    run_deferred(loop);
+    fg_loop_run_deferred(loop);
     while (!loop->is_stopping) {
         loop->is_now_stale = true;
         if (event_base_loop(loop->base, EVLOOP_ONCE) != 0)
             break;
-        run_deferred(loop);
+        fg_loop_run_deferred(loop);
     }
     loop->has_owner = false;
 }

@@ -43,6 +43,8 @@ void fg_loop_refresh_now(struct fg_loop *loop);
 
 /* Run `deferred` at the end of this turn; once, however often it is asked. */
 void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred);
+/* What fg_loop_run does at the end of a turn; for tests that take turns by hand. */
+void fg_loop_run_deferred(struct fg_loop *loop);
 /* Takes it back, if pending. */
 void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred);
 

@@ -35,6 +35,7 @@ const char *fg_refused_name(enum fg_refused refused)
         [FG_REFUSED_BREAKER_OPEN] = "breaker_open",
         [FG_REFUSED_DEADLINE] = "deadline_exceeded",
         [FG_REFUSED_NO_MEMORY] = "no_memory",
+        [FG_REFUSED_NOT_CACHED] = "not_cached",
     };
     return names[refused];
 }
@@ -53,9 +54,10 @@ const char *fg_hop_name(enum fg_hop hop)
 const char *fg_cache_result_name(enum fg_cache_result result)
 {
     static const char *const names[FG_CACHE_RESULT_COUNT] = {
-        [FG_CACHE_RESULT_NONE] = "none",   [FG_CACHE_RESULT_HIT] = "hit",
-        [FG_CACHE_RESULT_MISS] = "miss",   [FG_CACHE_RESULT_COALESCED] = "coalesced",
-        [FG_CACHE_RESULT_STALE] = "stale", [FG_CACHE_RESULT_BYPASS] = "bypass",
+        [FG_CACHE_RESULT_NONE] = "none",     [FG_CACHE_RESULT_HIT] = "hit",
+        [FG_CACHE_RESULT_MISS] = "miss",     [FG_CACHE_RESULT_COALESCED] = "coalesced",
+        [FG_CACHE_RESULT_STALE] = "stale",   [FG_CACHE_RESULT_REVALIDATED] = "revalidated",
+        [FG_CACHE_RESULT_BYPASS] = "bypass",
     };
     return names[result];
 }

@@ -26,6 +26,7 @@ enum fg_refused {
     FG_REFUSED_BREAKER_OPEN,
     FG_REFUSED_DEADLINE,
     FG_REFUSED_NO_MEMORY,
+    FG_REFUSED_NOT_CACHED, /* only-if-cached */
     FG_REFUSED_COUNT,
 };
 
@@ -44,6 +45,7 @@ enum fg_cache_result {
     FG_CACHE_RESULT_MISS,
     FG_CACHE_RESULT_COALESCED,
     FG_CACHE_RESULT_STALE,
+    FG_CACHE_RESULT_REVALIDATED, /* the origin said that what is stored has not changed */
     FG_CACHE_RESULT_BYPASS,
     FG_CACHE_RESULT_COUNT,
 };

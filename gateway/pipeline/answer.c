@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "cache_fetch.h"
 #include "policies/cache/http_date.h"
 #include "policies/retry_after.h"
 
@@ -110,11 +111,40 @@ static void add_rate_limit(const struct fg_flow *flow, struct fg_field *fields, 
                             reset_ns == UINT64_MAX ? 0 : round_up_s(reset_ns)));
 }
 
-/* Sends the head with `fields` and our own behind them. False: no memory, and the answer was cut.
- */
-static bool send_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
-                      size_t field_count, bool is_end)
+/* A stored answer and a backend's have their own (RFC 9110 section 6.6.1). */
+static bool has_date(const struct fg_field *fields, size_t field_count)
 {
+    for (size_t i = 0; i < field_count; i++) {
+        if (fields[i].name.len == 4 && memcmp(fields[i].name.data, "date", 4) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* RFC 9211; without numbers, so that HTTP/2 sends each of them as one byte. */
+static struct fg_span cache_status(enum fg_cache_result result)
+{
+    static const struct fg_span texts[FG_CACHE_RESULT_COUNT] = {
+        [FG_CACHE_RESULT_HIT] = FG_SPAN_LITERAL("floodgate; hit"),
+        [FG_CACHE_RESULT_MISS] = FG_SPAN_LITERAL("floodgate; fwd=uri-miss"),
+        [FG_CACHE_RESULT_COALESCED] = FG_SPAN_LITERAL("floodgate; fwd=uri-miss; collapsed"),
+        [FG_CACHE_RESULT_STALE] = FG_SPAN_LITERAL("floodgate; hit; detail=stale"),
+        [FG_CACHE_RESULT_REVALIDATED] = FG_SPAN_LITERAL("floodgate; fwd=stale; fwd-status=304"),
+        [FG_CACHE_RESULT_BYPASS] = FG_SPAN_LITERAL("floodgate; fwd=bypass"),
+    };
+    return texts[result];
+}
+
+bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                       size_t field_count, bool is_end)
+{
+    flow->status = status;
+    flow->is_head_sent = true;
+    if (flow->fetch != NULL) { /* what the backend said, and nothing of ours */
+        flow->is_answer_over = is_end;
+        fg_response_head(flow->req, status, fields, field_count, is_end);
+        return true;
+    }
     struct fg_arena *arena = flow->req->ex.arena;
     struct fg_field *all = fg_arena_try_alloc(arena, (field_count + OWN_FIELDS_MAX) * sizeof(*all));
     if (all == NULL) {
@@ -124,7 +154,9 @@ static bool send_head(struct fg_flow *flow, unsigned status, const struct fg_fie
     size_t count = field_count;
     if (field_count > 0)
         memcpy(all, fields, field_count * sizeof(*all));
-    add(all, &count, FG_SPAN("date"), date_of(flow->thread));
+    if (!has_date(fields, field_count))
+        add(all, &count, FG_SPAN("date"), date_of(flow->thread));
+    add(all, &count, FG_SPAN("cache-status"), cache_status(flow->cache_result));
     add(all, &count, FG_SPAN("x-request-id"), flow->req->ex.request_id);
     add(all, &count, FG_SPAN("traceparent"), flow->traceparent);
     add(all, &count, FG_SPAN("server-timing"), server_timing(flow, fg_clock_monotonic_ns()));
@@ -132,8 +164,6 @@ static bool send_head(struct fg_flow *flow, unsigned status, const struct fg_fie
     if (flow->req->is_tls)
         add(all, &count, FG_SPAN("strict-transport-security"), FG_SPAN("max-age=31536000"));
     assert(count <= field_count + OWN_FIELDS_MAX);
-    flow->status = status;
-    flow->is_head_sent = true;
     flow->is_answer_over = is_end;
     fg_response_head(flow->req, status, all, count, is_end);
     return true;
@@ -147,7 +177,7 @@ void fg_flow_cut(struct fg_flow *flow)
     fg_response_abort(flow->req);
 }
 
-static void end_answer(struct fg_flow *flow)
+void fg_flow_end_answer(struct fg_flow *flow)
 {
     if (flow->is_answer_over)
         return;
@@ -162,10 +192,10 @@ void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_fiel
 {
     fg_flow_set_state(flow, FG_FLOW_RESPONDING);
     bool has_body = body.len > 0;
-    if (!send_head(flow, status, fields, field_count, !has_body) || !has_body)
+    if (!fg_flow_send_head(flow, status, fields, field_count, !has_body) || !has_body)
         return;
     (void)fg_response_write(flow->req, body.data, body.len);
-    end_answer(flow);
+    fg_flow_end_answer(flow);
 }
 
 /* The text with what JSON must escape escaped, cut to fit. */
@@ -217,8 +247,14 @@ static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *
     return fg_arena_try_copy(flow->req->ex.arena, fg_span_make(text, at));
 }
 
-static void send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code)
+void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code)
 {
+    if (flow->fetch != NULL) { /* each who waits for it is told by himself */
+        fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+        flow->is_answer_over = true;
+        fg_cache_fetch_failed(flow->fetch, refusal, code);
+        return;
+    }
     struct fg_arena *arena = flow->req->ex.arena;
     uint64_t retry_after_ns = fg_retry_after_spread_ns(refusal->retry_after_ns,
                                                        fg_span_hash(flow->req->ex.request_id, 0));
@@ -248,8 +284,7 @@ void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal)
     flow->is_refused = true;
     flow->refused = refusal->reason;
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
-    fg_cache_fill_finish(flow, false);
-    send_error(flow, refusal, fg_refused_name(refusal->reason));
+    fg_flow_send_error(flow, refusal, fg_refused_name(refusal->reason));
 }
 
 /* ---- answers of a backend ---- */
@@ -274,9 +309,9 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
     note_head(flow);
-    fg_cache_fill_head(flow, status, fields, field_count);
+    fg_cache_note_answer(flow, status, fields, field_count);
     fg_flow_set_state(flow, FG_FLOW_RESPONDING);
-    (void)send_head(flow, status, fields, field_count, false);
+    (void)fg_flow_send_head(flow, status, fields, field_count, false);
     if (status == 101)
         fg_flow_begin_tunnel(flow);
 }
@@ -288,7 +323,6 @@ static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
         return true; /* cut: what the backend still gives is nobody's, until on_done cancels it */
     if (flow->is_tunnel)
         flow->tunnel_moved_ns = fg_flow_now_ns(flow);
-    fg_cache_fill_write(flow, data, len);
     return fg_response_write(flow->req, data, len);
 }
 
@@ -305,7 +339,7 @@ static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, s
 }
 
 /* The backend is done with the exchange, and well. */
-static void finish_backend(struct fg_flow *flow, bool is_complete)
+static void finish_backend(struct fg_flow *flow)
 {
     bool is_fault = is_backend_fault(flow->status);
     flow->is_backend_open = false;
@@ -313,14 +347,13 @@ static void finish_backend(struct fg_flow *flow, bool is_complete)
                           flow->status == 503 || flow->status == 504 ? FG_CONCURRENCY_DROPPED
                                                                      : FG_CONCURRENCY_SUCCESS,
                           is_fault ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
-    fg_cache_fill_finish(flow, is_complete);
 }
 
 static void on_end(struct fg_exchange *ex)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
-    finish_backend(flow, !flow->is_answer_over);
-    end_answer(flow);
+    finish_backend(flow);
+    fg_flow_end_answer(flow);
 }
 
 static void on_head_end(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
@@ -328,10 +361,10 @@ static void on_head_end(struct fg_exchange *ex, unsigned status, const struct fg
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
     note_head(flow);
-    fg_cache_fill_head(flow, status, fields, field_count);
+    fg_cache_note_answer(flow, status, fields, field_count);
     fg_flow_set_state(flow, FG_FLOW_RESPONDING);
-    bool is_complete = send_head(flow, status, fields, field_count, true);
-    finish_backend(flow, is_complete);
+    (void)fg_flow_send_head(flow, status, fields, field_count, true);
+    finish_backend(flow);
 }
 
 /* The backend works and said no: an answer like any other, but for the limit when it is a "busy".
@@ -347,17 +380,15 @@ static void on_refuse(struct fg_exchange *ex, unsigned status, const char *type,
                           is_busy                    ? FG_BREAKER_CANCELLED
                           : is_backend_fault(status) ? FG_BREAKER_FAILURE
                                                      : FG_BREAKER_SUCCESS);
-    flow->fill.is_uncacheable = true;
-    fg_cache_fill_finish(flow, false);
-    send_error(flow,
-               &(struct fg_refusal){
-                   .status = status,
-                   .type = type,
-                   .message = message,
-                   .retry_after_ns = retry_after_ms * FG_MS,
-                   .position = UINT64_MAX,
-               },
-               code);
+    fg_flow_send_error(flow,
+                       &(struct fg_refusal){
+                           .status = status,
+                           .type = type,
+                           .message = message,
+                           .retry_after_ns = retry_after_ms * FG_MS,
+                           .position = UINT64_MAX,
+                       },
+                       code);
 }
 
 static const struct {
@@ -385,22 +416,20 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
                    "backend=%s code=%s detail=\"%s\" request_id=%.*s", flow->backend->backend->name,
                    failures[failure].code, detail, FG_SPAN_ARGS(ex->request_id));
     if (flow->is_head_sent || flow->is_answer_over) {
-        fg_cache_fill_finish(flow, false);
         fg_flow_cut(flow);
         return;
     }
     if (fg_cache_serve_stale(flow))
         return;
-    fg_cache_fill_finish(flow, false);
-    send_error(flow,
-               &(struct fg_refusal){
-                   .status = failures[failure].status,
-                   .type = failures[failure].status == 504 ? "timeout" : "backend_error",
-                   .message = failures[failure].message,
-                   .retry_after_ns = failures[failure].status == 500 ? 0 : FG_S,
-                   .position = UINT64_MAX,
-               },
-               failures[failure].code);
+    fg_flow_send_error(flow,
+                       &(struct fg_refusal){
+                           .status = failures[failure].status,
+                           .type = failures[failure].status == 504 ? "timeout" : "backend_error",
+                           .message = failures[failure].message,
+                           .retry_after_ns = failures[failure].status == 500 ? 0 : FG_S,
+                           .position = UINT64_MAX,
+                       },
+                       failures[failure].code);
 }
 
 static void on_consumed(struct fg_exchange *ex, size_t len)

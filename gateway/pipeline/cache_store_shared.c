@@ -1,146 +1,122 @@
 /*
- * cache_store_shared.c: shards of (hash table + S3-FIFO + flights).
+ * cache_store_shared.c: shards of (hash table + S3-FIFO + flights + marks).
  *
- *    slot[hash] --> object --> object      one allocation an object: struct | fields | strings |
- * body flights    --> flight --> waiter --> waiter marks[hash % N] = (hash, until): keys whose
- * answers turned out not to be sharable
+ *    slot[hash] --> object --> object     variants of one key stand in the same slot, newest first
+ *    flights    --> flight --> flight     in the streams that carry them
+ *    marks[hash % N] = (id, until)        keys whose answers turned out not to be sharable
  */
 #include "cache_store_shared.h"
 
 #include "base/clock.h"
-#include "base/list.h"
-#include "policies/cache/s3_fifo.h"
+#include "cache_key.h"
 
 #include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <zlib.h>
 
-#define SHARDS 8u
+#define SHARDS_MAX 16u
+#define OBJECTS_A_SHARD                                                                            \
+    8u /* of the largest size: an object never fails for the shape of shards                       \
+        */
 #define SLOTS 4096u
+#define FLIGHT_SLOTS 256u
 #define MARKS 1024u
 #define MARK_NS (5 * FG_S)
 #define GHOSTS 4096u
-
-struct fg_cache_object {
-    atomic_uint references;
-    struct fg_cache_object *next_same; /* in the slot; guarded by the shard's lock */
-    struct fg_s3_entry entry;          /* guarded by the shard's lock */
-    struct fg_span key;
-    struct fg_cache_view view; /* but for gzip */
-    struct gzip_variant *_Atomic gzip;
-};
-
-struct gzip_variant {
-    size_t len;
-    unsigned char data[];
-};
-
-struct fg_cache_waiter {
-    struct fg_list link; /* in the flight; guarded by the shard's lock */
-    struct fg_message message;
-    struct fg_cache_waiter *next_free;
-    struct fg_cache_waiters *home;
-    struct shard *shard;
-    struct fg_mailbox *mailbox;
-    fg_cache_ready_fn on_ready;
-    void *owner;       /* NULL: abandoned */
-    bool is_in_flight; /* guarded by the shard's lock */
-    struct fg_cache_object *object;
-    bool is_uncacheable;
-};
-
-struct fg_cache_flight {
-    struct fg_cache_flight *next;
-    struct fg_list waiters;
-    uint32_t waiter_count;
-    uint64_t hash;
-    struct fg_span key; /* behind the struct */
-};
+#define VARIANTS_MAX 16u /* stored responses of one key and route; the oldest goes */
+#define FETCHING_SHARE 4u
+#define PINNED_SHARE 2u
 
 struct mark {
-    uint64_t hash;
+    uint64_t id;
     uint64_t until_ns;
 };
 
 struct shard {
     _Alignas(64) pthread_mutex_t lock;
     struct fg_cache_object *slots[SLOTS];
-    struct fg_cache_flight *flights;
+    struct fg_cache_flight *flights[FLIGHT_SLOTS];
     struct fg_s3_fifo fifo;
     struct mark marks[MARKS];
+    uint64_t bytes_max;
+    uint64_t pinned_bytes;
+    uint64_t pinned_count;
+    uint64_t flight_count;
     uint64_t stored_total;
+    uint64_t refused_total;
+    uint64_t purged_total;
+    uint64_t invalidated_total;
 };
 
 struct fg_cache_store {
     struct fg_cache_conf conf;
-    struct fg_helper_pool *helper;
     uint64_t seed;
     void *ghosts;
-    atomic_ullong gzip_total;
-    struct shard shards[SHARDS];
+    unsigned shard_count; /* a power of two */
+    atomic_ullong fetching_bytes;
+    atomic_ullong events[FG_CACHE_EVENT_COUNT];
+    struct shard shards[];
 };
 
-/* Compression of one object, off the loops; the reply frees the job on the loop that asked. */
-struct gzip_job {
-    struct fg_helper_job job;
-    struct fg_cache_store *store;
-    struct fg_cache_object *object;
-};
+/* ---- life ---- */
 
-struct fg_cache_store *fg_cache_store_create(const struct fg_cache_conf *conf,
-                                             struct fg_helper_pool *helper)
+static unsigned count_shards(const struct fg_cache_conf *conf)
 {
-    struct fg_cache_store *store = aligned_alloc(64, sizeof(*store));
+    unsigned count = 1;
+    while (count < SHARDS_MAX &&
+           conf->bytes_max / (count * 2) >= conf->object_bytes_max * OBJECTS_A_SHARD)
+        count *= 2;
+    return count;
+}
+
+struct fg_cache_store *fg_cache_store_create(const struct fg_cache_conf *conf)
+{
+    unsigned count = count_shards(conf);
+    size_t bytes = sizeof(struct fg_cache_store) + count * sizeof(struct shard);
+    struct fg_cache_store *store = aligned_alloc(64, bytes);
     if (store == NULL)
         return NULL;
-    memset(store, 0, sizeof(*store));
+    memset(store, 0, bytes);
     store->conf = *conf;
-    store->helper = helper;
+    store->shard_count = count;
     size_t ghost_bytes = fg_s3_fifo_bytes(GHOSTS);
-    store->ghosts = calloc(SHARDS, ghost_bytes);
+    store->ghosts = calloc(count, ghost_bytes);
     if (store->ghosts == NULL ||
         getrandom(&store->seed, sizeof(store->seed), 0) != sizeof(store->seed)) {
         free(store->ghosts);
         free(store);
         return NULL;
     }
-    for (unsigned i = 0; i < SHARDS; i++) {
-        pthread_mutex_init(&store->shards[i].lock, NULL);
-        fg_s3_fifo_init(&store->shards[i].fifo, conf->bytes_max / SHARDS,
-                        (char *)store->ghosts + i * ghost_bytes, ghost_bytes, GHOSTS);
+    for (unsigned i = 0; i < count; i++) {
+        struct shard *shard = &store->shards[i];
+        pthread_mutex_init(&shard->lock, NULL);
+        shard->bytes_max = conf->bytes_max / count;
+        fg_s3_fifo_init(&shard->fifo, shard->bytes_max, (char *)store->ghosts + i * ghost_bytes,
+                        ghost_bytes, GHOSTS);
     }
     return store;
-}
-
-void fg_cache_object_release(struct fg_cache_object *object)
-{
-    /* acq_rel: the last owner sees all that the others did before they let go */
-    if (object == NULL ||
-        atomic_fetch_sub_explicit(&object->references, 1, memory_order_acq_rel) != 1)
-        return;
-    free(atomic_load_explicit(&object->gzip, memory_order_relaxed));
-    free(object);
 }
 
 void fg_cache_store_destroy(struct fg_cache_store *store)
 {
     if (store == NULL)
         return;
-    fg_cache_store_purge(store, (struct fg_span){NULL, 0});
-    for (unsigned i = 0; i < SHARDS; i++) {
-        assert(store->shards[i].flights == NULL);
+    fg_cache_store_purge(store, FG_CACHE_PURGE_ALL, (struct fg_span){NULL, 0});
+    for (unsigned i = 0; i < store->shard_count; i++) {
+        assert(store->shards[i].flight_count == 0);
         pthread_mutex_destroy(&store->shards[i].lock);
     }
     free(store->ghosts);
     free(store);
 }
 
+/* ---- the table; with the lock held ---- */
+
 static struct shard *shard_of(struct fg_cache_store *store, uint64_t hash)
 {
-    return &store->shards[hash >> 61];
+    return &store->shards[(hash >> 56) & (store->shard_count - 1)];
 }
 
 static struct fg_cache_object **slot_of(struct shard *shard, uint64_t hash)
@@ -148,171 +124,64 @@ static struct fg_cache_object **slot_of(struct shard *shard, uint64_t hash)
     return &shard->slots[hash % SLOTS];
 }
 
-static struct fg_cache_object *find(struct shard *shard, uint64_t hash, struct fg_span key)
+static bool is_of(const struct fg_cache_object *object, uint64_t hash, uint32_t route_index,
+                  struct fg_span key)
+{
+    return object->hash == hash && object->head.route_index == route_index &&
+           fg_span_equal(object->head.key, key);
+}
+
+static bool answers(const struct fg_cache_object *object, const struct fg_exchange *ex)
+{
+    if (object->head.vary.len == 0)
+        return true;
+    char selects[FG_CACHE_SELECTS_MAX];
+    size_t len = fg_cache_key_selects(ex, object->head.vary, selects);
+    return len != SIZE_MAX && fg_span_equal(object->head.selects, fg_span_make(selects, len));
+}
+
+static struct fg_cache_object *find(struct shard *shard, uint64_t hash,
+                                    const struct fg_cache_ask *ask)
 {
     for (struct fg_cache_object *object = *slot_of(shard, hash); object != NULL;
          object = object->next_same) {
-        if (object->entry.hash == hash && fg_span_equal(object->key, key))
+        if (is_of(object, hash, ask->route_index, ask->key) && answers(object, ask->ex))
             return object;
     }
     return NULL;
 }
 
-struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store, struct fg_span key)
+static bool is_in_fifo(const struct fg_cache_object *object)
 {
-    uint64_t hash = fg_span_hash(key, store->seed);
-    struct shard *shard = shard_of(store, hash);
-    pthread_mutex_lock(&shard->lock);
-    struct fg_cache_object *object = find(shard, hash, key);
-    if (object != NULL) {
-        fg_s3_fifo_touch(&object->entry);
-        atomic_fetch_add_explicit(&object->references, 1, memory_order_relaxed);
-    }
-    pthread_mutex_unlock(&shard->lock);
-    return object;
+    return object->entry.queue != FG_S3_NONE;
 }
 
-struct fg_cache_view fg_cache_object_view(const struct fg_cache_object *object)
+/* Out of the slot; the table's reference goes to the caller's chain. */
+static void unlink_object(struct shard *shard, struct fg_cache_object *object,
+                          struct fg_cache_object **chain)
 {
-    struct fg_cache_view view = object->view;
-    const struct gzip_variant *gzip = atomic_load_explicit(&object->gzip, memory_order_acquire);
-    view.gzip = gzip == NULL ? (struct fg_span){NULL, 0}
-                             : fg_span_make((const char *)gzip->data, gzip->len);
-    return view;
-}
-
-/* With the lock held; the reference of the table goes to the caller. */
-static void unlink_object(struct shard *shard, struct fg_cache_object *object)
-{
-    struct fg_cache_object **at = slot_of(shard, object->entry.hash);
+    struct fg_cache_object **at = slot_of(shard, object->hash);
     while (*at != object)
         at = &(*at)->next_same;
     *at = object->next_same;
-    object->next_same = NULL;
+    object->next_same = *chain;
+    *chain = object;
 }
 
-static struct fg_span put(char **at, struct fg_span span)
+/* Out of the slot and out of the accounts. */
+static void take_out(struct shard *shard, struct fg_cache_object *object,
+                     struct fg_cache_object **chain)
 {
-    struct fg_span copy = {*at, span.len};
-    if (span.len > 0)
-        memcpy(*at, span.data, span.len);
-    *at += span.len;
-    return copy;
-}
-
-static struct fg_cache_object *make_object(const struct fg_cache_draft *draft, uint64_t hash)
-{
-    size_t bytes = sizeof(struct fg_cache_object) + draft->field_count * sizeof(struct fg_field) +
-                   draft->key.len + draft->body.len;
-    for (size_t i = 0; i < draft->field_count; i++)
-        bytes += draft->fields[i].name.len + draft->fields[i].value.len;
-    struct fg_cache_object *object = calloc(1, bytes);
-    if (object == NULL)
-        return NULL;
-    struct fg_field *fields = (struct fg_field *)(void *)(object + 1);
-    char *at = (char *)(fields + draft->field_count);
-    atomic_init(&object->references, 1);
-    object->entry.hash = hash;
-    object->entry.bytes = draft->is_compressible ? bytes + draft->body.len : bytes;
-    object->key = put(&at, draft->key);
-    object->view = (struct fg_cache_view){.status = draft->status,
-                                          .fields = fields,
-                                          .field_count = draft->field_count,
-                                          .response = draft->response,
-                                          .lifetime_s = draft->lifetime_s,
-                                          .initial_age_ns = draft->initial_age_ns,
-                                          .stored_ns = draft->stored_ns};
-    for (size_t i = 0; i < draft->field_count; i++) {
-        fields[i].name = put(&at, draft->fields[i].name);
-        fields[i].value = put(&at, draft->fields[i].value);
-        if (fg_span_equal(fields[i].name, FG_SPAN("etag")))
-            object->view.etag = fields[i].value;
-    }
-    object->view.body = put(&at, draft->body);
-    return object;
-}
-
-static void gzip_work(struct fg_helper_job *job)
-{
-    struct gzip_job *gzip = FG_CONTAINER_OF(job, struct gzip_job, job);
-    struct fg_span body = gzip->object->view.body;
-    z_stream stream = {0};
-    /* 15 + 16: the largest window, with a gzip wrapper */
-    if (deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    unlink_object(shard, object, chain);
+    if (is_in_fifo(object)) {
+        fg_s3_fifo_remove(&shard->fifo, &object->entry);
         return;
-    struct gzip_variant *variant = malloc(sizeof(*variant) + body.len);
-    if (variant != NULL) {
-        stream.next_in = (unsigned char *)(uintptr_t)body.data;
-        stream.avail_in = (uInt)body.len;
-        stream.next_out = variant->data;
-        stream.avail_out = (uInt)body.len;
-        /* Not done within the size of the original: not worth having. */
-        if (deflate(&stream, Z_FINISH) == Z_STREAM_END) {
-            variant->len = stream.total_out;
-            atomic_store_explicit(&gzip->object->gzip, variant, memory_order_release);
-            atomic_fetch_add_explicit(&gzip->store->gzip_total, 1, memory_order_relaxed);
-        } else {
-            free(variant);
-        }
     }
-    deflateEnd(&stream);
-}
-
-static void gzip_done(struct fg_message *message)
-{
-    struct gzip_job *gzip = FG_CONTAINER_OF(FG_CONTAINER_OF(message, struct fg_helper_job, message),
-                                            struct gzip_job, job);
-    fg_cache_object_release(gzip->object);
-    free(gzip);
-}
-
-static void submit_gzip(struct fg_cache_store *store, struct fg_cache_object *object,
-                        struct fg_mailbox *reply_to)
-{
-    struct gzip_job *gzip = calloc(1, sizeof(*gzip));
-    if (gzip == NULL)
-        return;
-    *gzip = (struct gzip_job){
-        .job = {.message = {.run = gzip_done}, .work = gzip_work, .reply_to = reply_to},
-        .store = store,
-        .object = object,
-    };
-    atomic_fetch_add_explicit(&object->references, 1, memory_order_relaxed);
-    if (fg_helper_pool_try_submit(store->helper, &gzip->job) != FG_OK) {
-        fg_cache_object_release(object); /* busy: served as it is */
-        free(gzip);
-    }
-}
-
-/* With the lock held: puts `object` into the table in place of an older one. The list of objects to
- * release afterwards, through next_same. False when it is larger than the shard. */
-static bool publish(struct shard *shard, struct fg_cache_object *object,
-                    struct fg_cache_object **to_release)
-{
-    struct fg_cache_object *older = find(shard, object->entry.hash, object->key);
-    if (older != NULL) {
-        unlink_object(shard, older);
-        fg_s3_fifo_remove(&shard->fifo, &older->entry);
-        older->next_same = *to_release;
-        *to_release = older;
-    }
-    struct fg_s3_entry *evicted = NULL;
-    uint64_t hash = object->entry.hash;
-    if (!fg_s3_fifo_insert(&shard->fifo, &object->entry, hash, object->entry.bytes, &evicted))
-        return false;
-    while (evicted != NULL) {
-        struct fg_s3_entry *next = evicted->next;
-        struct fg_cache_object *gone = FG_CONTAINER_OF(evicted, struct fg_cache_object, entry);
-        unlink_object(shard, gone);
-        gone->next_same = *to_release;
-        *to_release = gone;
-        evicted = next;
-    }
-    struct fg_cache_object **slot = slot_of(shard, hash);
-    object->next_same = *slot;
-    *slot = object;
-    shard->stored_total++;
-    return true;
+    struct fg_s3_entry *none = NULL;
+    shard->pinned_bytes -= object->entry.bytes;
+    shard->pinned_count--;
+    fg_s3_fifo_set_max(&shard->fifo, shard->bytes_max - shard->pinned_bytes, &none);
+    assert(none == NULL); /* there is more room now */
 }
 
 static void release_chain(struct fg_cache_object *chain)
@@ -325,209 +194,370 @@ static void release_chain(struct fg_cache_object *chain)
     }
 }
 
+static void take_out_evicted(struct shard *shard, struct fg_s3_entry *evicted,
+                             struct fg_cache_object **chain)
+{
+    while (evicted != NULL) {
+        struct fg_s3_entry *next = evicted->next;
+        struct fg_cache_object *object = FG_CONTAINER_OF(evicted, struct fg_cache_object, entry);
+        unlink_object(shard, object, chain);
+        evicted = next;
+    }
+}
+
+struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store,
+                                           const struct fg_cache_ask *ask)
+{
+    uint64_t hash = fg_span_hash(ask->key, store->seed);
+    struct shard *shard = shard_of(store, hash);
+    pthread_mutex_lock(&shard->lock);
+    struct fg_cache_object *object = find(shard, hash, ask);
+    if (object != NULL) {
+        if (is_in_fifo(object))
+            fg_s3_fifo_touch(&object->entry);
+        fg_cache_object_acquire(object);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return object;
+}
+
+/* ---- storing ---- */
+
+/* What the new one replaces: the same key, route and selecting fields; and the oldest beyond
+ * VARIANTS_MAX. */
+static void make_way(struct shard *shard, const struct fg_cache_object *object,
+                     struct fg_cache_object **chain)
+{
+    unsigned count = 0;
+    struct fg_cache_object *it = *slot_of(shard, object->hash);
+    while (it != NULL) {
+        struct fg_cache_object *next = it->next_same;
+        if (is_of(it, object->hash, object->head.route_index, object->head.key)) {
+            bool is_same = fg_span_equal(it->head.vary, object->head.vary) &&
+                           fg_span_equal(it->head.selects, object->head.selects);
+            if (is_same || ++count >= VARIANTS_MAX)
+                take_out(shard, it, chain);
+        }
+        it = next;
+    }
+}
+
+static bool admit(struct shard *shard, struct fg_cache_object *object,
+                  struct fg_cache_object **chain)
+{
+    uint64_t bytes = fg_cache_object_bytes(object);
+    struct fg_s3_entry *evicted = NULL;
+    if (object->head.is_pinned && shard->pinned_bytes + bytes <= shard->bytes_max / PINNED_SHARE) {
+        shard->pinned_bytes += bytes;
+        shard->pinned_count++;
+        fg_s3_fifo_set_max(&shard->fifo, shard->bytes_max - shard->pinned_bytes, &evicted);
+        object->entry = (struct fg_s3_entry){.hash = object->hash, .bytes = bytes};
+        take_out_evicted(shard, evicted, chain);
+        return true;
+    }
+    uint64_t id = object->hash ^ fg_span_hash(object->head.selects, object->head.route_index);
+    bool is_admitted = fg_s3_fifo_insert(&shard->fifo, &object->entry, id, bytes, &evicted);
+    take_out_evicted(shard, evicted, chain);
+    return is_admitted;
+}
+
+static void unlist(struct shard *shard, struct fg_cache_flight *flight)
+{
+    if (!flight->is_listed)
+        return;
+    struct fg_cache_flight **at = &shard->flights[flight->hash % FLIGHT_SLOTS];
+    while (*at != flight)
+        at = &(*at)->next;
+    *at = flight->next;
+    flight->is_listed = false;
+    shard->flight_count--;
+}
+
+bool fg_cache_store_publish(struct fg_cache_store *store, struct fg_cache_stream *stream,
+                            struct fg_cache_object *object)
+{
+    struct fg_cache_flight *flight = fg_cache_stream_flight(stream);
+    struct shard *shard = shard_of(store, flight->hash);
+    struct fg_cache_object *chain = NULL;
+    object->hash = flight->hash;
+    pthread_mutex_lock(&shard->lock);
+    bool is_stored = !flight->is_doomed;
+    unlist(shard, flight);
+    if (is_stored) {
+        make_way(shard, object, &chain);
+        is_stored = admit(shard, object, &chain);
+    }
+    if (is_stored) {
+        struct fg_cache_object **slot = slot_of(shard, object->hash);
+        object->next_same = *slot;
+        *slot = object;
+        fg_cache_object_acquire(object);
+        shard->stored_total++;
+    } else {
+        shard->refused_total++;
+    }
+    pthread_mutex_unlock(&shard->lock);
+    release_chain(chain);
+    return is_stored;
+}
+
+void fg_cache_store_remove(struct fg_cache_store *store, struct fg_cache_object *object)
+{
+    struct shard *shard = shard_of(store, object->hash);
+    struct fg_cache_object *chain = NULL;
+    pthread_mutex_lock(&shard->lock);
+    struct fg_cache_object *it = *slot_of(shard, object->hash);
+    while (it != NULL && it != object)
+        it = it->next_same;
+    if (it != NULL)
+        take_out(shard, it, &chain);
+    pthread_mutex_unlock(&shard->lock);
+    release_chain(chain);
+}
+
 /* ---- flights ---- */
 
-void fg_cache_waiters_fini(struct fg_cache_waiters *waiters)
+static uint64_t mark_id(const struct fg_cache_flight *flight)
 {
-    while (waiters->free != NULL) {
-        struct fg_cache_waiter *waiter = waiters->free;
-        waiters->free = waiter->next_free;
-        free(waiter);
+    return flight->hash ^ flight->route_index * UINT64_C(0x9e3779b97f4a7c15) ^
+           (flight->variant & 1);
+}
+
+/* Requests that are known to differ in what selects, or in whose they are, fetch side by side. The
+ * lowest bit says whose. */
+static uint64_t variant_of(struct shard *shard, uint64_t hash, const struct fg_cache_ask *ask)
+{
+    uint64_t variant = 0;
+    for (struct fg_cache_object *it = *slot_of(shard, hash); it != NULL; it = it->next_same) {
+        if (!is_of(it, hash, ask->route_index, ask->key) || it->head.vary.len == 0)
+            continue;
+        char selects[FG_CACHE_SELECTS_MAX];
+        size_t len = fg_cache_key_selects(ask->ex, it->head.vary, selects);
+        variant = len == SIZE_MAX ? 2 : fg_span_hash(fg_span_make(selects, len), 0) | 2;
+        break;
     }
+    return (variant & ~UINT64_C(1)) | ask->has_authorization;
 }
 
-static void free_waiter(struct fg_cache_waiter *waiter)
+static struct fg_cache_flight *find_flight(struct shard *shard, const struct fg_cache_flight *as,
+                                           struct fg_span key)
 {
-    waiter->owner = NULL;
-    waiter->next_free = waiter->home->free;
-    waiter->home->free = waiter;
-}
-
-static void on_waiter_message(struct fg_message *message)
-{
-    struct fg_cache_waiter *waiter = FG_CONTAINER_OF(message, struct fg_cache_waiter, message);
-    struct fg_cache_object *object = waiter->object;
-    bool is_uncacheable = waiter->is_uncacheable;
-    fg_cache_ready_fn on_ready = waiter->on_ready;
-    void *owner = waiter->owner;
-    free_waiter(waiter);
-    if (owner != NULL)
-        on_ready(owner, object, is_uncacheable);
-    else
-        fg_cache_object_release(object);
-}
-
-static struct fg_cache_waiter *take_waiter(struct fg_cache_waiters *waiters)
-{
-    struct fg_cache_waiter *waiter = waiters->free;
-    if (waiter != NULL)
-        waiters->free = waiter->next_free;
-    else
-        waiter = malloc(sizeof(*waiter));
-    if (waiter != NULL) {
-        *waiter = (struct fg_cache_waiter){.home = waiters, .message = {.run = on_waiter_message}};
-        fg_list_init(&waiter->link);
-    }
-    return waiter;
-}
-
-static struct fg_cache_flight *find_flight(struct shard *shard, uint64_t hash, struct fg_span key)
-{
-    struct fg_cache_flight *flight = shard->flights;
-    while (flight != NULL && (flight->hash != hash || !fg_span_equal(flight->key, key)))
+    struct fg_cache_flight *flight = shard->flights[as->hash % FLIGHT_SLOTS];
+    while (flight != NULL && (flight->hash != as->hash || flight->route_index != as->route_index ||
+                              flight->variant != as->variant || flight->is_doomed ||
+                              !fg_span_equal(flight->key, key)))
         flight = flight->next;
     return flight;
 }
 
-static struct fg_cache_flight *start_flight(struct shard *shard, uint64_t hash, struct fg_span key)
+static enum fg_cache_role lead(struct fg_cache_store *store, struct shard *shard,
+                               const struct fg_cache_ask *ask, struct fg_loop *loop,
+                               const struct fg_cache_flight *as, struct fg_cache_reader *reader,
+                               struct fg_cache_stream **stream)
 {
-    struct fg_cache_flight *flight = malloc(sizeof(*flight) + key.len);
-    if (flight == NULL)
-        return NULL;
-    char *at = (char *)(flight + 1);
-    *flight = (struct fg_cache_flight){.next = shard->flights, .hash = hash, .key = put(&at, key)};
-    fg_list_init(&flight->waiters);
-    shard->flights = flight;
-    return flight;
+    uint32_t waiters_max = store->conf.waiters_max;
+    *stream = fg_cache_stream_create(loop, ask->key,
+                                     waiters_max == UINT32_MAX ? waiters_max : waiters_max + 1);
+    if (*stream == NULL)
+        return FG_CACHE_ALONE;
+    struct fg_cache_flight *flight = fg_cache_stream_flight(*stream);
+    flight->hash = as->hash;
+    flight->variant = as->variant;
+    flight->route_index = as->route_index;
+    if (as->is_listed) {
+        struct fg_cache_flight **first = &shard->flights[as->hash % FLIGHT_SLOTS];
+        flight->next = *first;
+        *first = flight;
+        flight->is_listed = true;
+        shard->flight_count++;
+    }
+    if (reader != NULL)
+        (void)fg_cache_stream_join(*stream, reader, true);
+    return FG_CACHE_LEAD;
 }
 
-enum fg_cache_role
-fg_cache_store_lead_or_wait(struct fg_cache_store *store, struct fg_span key, uint64_t now_ns,
-                            bool may_wait, struct fg_cache_waiters *waiters,
-                            struct fg_mailbox *mailbox, fg_cache_ready_fn on_ready, void *owner,
-                            struct fg_cache_flight **flight, struct fg_cache_waiter **waiter)
+enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
+                                               const struct fg_cache_ask *ask, uint64_t now_ns,
+                                               struct fg_loop *loop, bool is_solo,
+                                               struct fg_cache_reader *reader,
+                                               struct fg_cache_stream **stream)
 {
-    uint64_t hash = fg_span_hash(key, store->seed);
-    struct shard *shard = shard_of(store, hash);
-    struct fg_cache_waiter *mine = may_wait ? take_waiter(waiters) : NULL;
+    struct fg_cache_flight as = {.hash = fg_span_hash(ask->key, store->seed),
+                                 .route_index = ask->route_index,
+                                 .is_listed = !is_solo};
+    struct shard *shard = shard_of(store, as.hash);
     enum fg_cache_role role;
     pthread_mutex_lock(&shard->lock);
-    const struct mark *mark = &shard->marks[hash % MARKS];
-    struct fg_cache_flight *other = find_flight(shard, hash, key);
-    if (mark->hash == hash && now_ns < mark->until_ns) {
+    as.variant = variant_of(shard, as.hash, ask);
+    const struct mark *mark = &shard->marks[as.hash % MARKS];
+    struct fg_cache_flight *other = is_solo ? NULL : find_flight(shard, &as, ask->key);
+    if (mark->id == mark_id(&as) && now_ns < mark->until_ns)
         role = FG_CACHE_ALONE;
-    } else if (other == NULL) {
-        *flight = start_flight(shard, hash, key);
-        role = *flight == NULL ? FG_CACHE_ALONE : FG_CACHE_LEAD;
-    } else if (mine == NULL || other->waiter_count >= store->conf.waiters_max) {
+    else if (other == NULL)
+        role = lead(store, shard, ask, loop, &as, reader, stream);
+    else if (reader == NULL || !fg_cache_stream_join(fg_cache_stream_of(other), reader, false))
         role = FG_CACHE_TOO_MANY;
-    } else {
-        mine->shard = shard;
-        mine->mailbox = mailbox;
-        mine->on_ready = on_ready;
-        mine->owner = owner;
-        mine->is_in_flight = true;
-        fg_list_push_back(&other->waiters, &mine->link);
-        other->waiter_count++;
-        *waiter = mine;
-        role = FG_CACHE_WAITING;
-    }
+    else
+        role = FG_CACHE_JOINED;
     pthread_mutex_unlock(&shard->lock);
-    if (mine != NULL && role != FG_CACHE_WAITING)
-        free_waiter(mine);
     return role;
 }
 
-void fg_cache_waiter_abandon(struct fg_cache_waiter *waiter)
+void fg_cache_store_close(struct fg_cache_store *store, struct fg_cache_stream *stream)
 {
-    struct shard *shard = waiter->shard;
-    pthread_mutex_lock(&shard->lock);
-    bool was_in_flight = waiter->is_in_flight;
-    if (was_in_flight)
-        fg_list_remove(&waiter->link);
-    pthread_mutex_unlock(&shard->lock);
-    if (was_in_flight)
-        free_waiter(waiter);
-    else
-        waiter->owner = NULL; /* its message is on the way and will find nobody */
-}
-
-static void remove_flight(struct shard *shard, struct fg_cache_flight *flight)
-{
-    struct fg_cache_flight **at = &shard->flights;
-    while (*at != flight)
-        at = &(*at)->next;
-    *at = flight->next;
-}
-
-void fg_cache_flight_finish(struct fg_cache_store *store, struct fg_cache_flight *flight,
-                            const struct fg_cache_draft *draft, bool is_uncacheable,
-                            uint64_t now_ns, struct fg_mailbox *mailbox)
-{
+    struct fg_cache_flight *flight = fg_cache_stream_flight(stream);
     struct shard *shard = shard_of(store, flight->hash);
-    struct fg_cache_object *object = draft == NULL ? NULL : make_object(draft, flight->hash);
-    struct fg_cache_object *to_release = NULL;
     pthread_mutex_lock(&shard->lock);
-    remove_flight(shard, flight);
-    bool is_stored = object != NULL && publish(shard, object, &to_release);
-    if (is_uncacheable)
-        shard->marks[flight->hash % MARKS] = (struct mark){flight->hash, now_ns + MARK_NS};
-    FG_LIST_EACH_SAFE(link, after, &flight->waiters)
-    {
-        struct fg_cache_waiter *waiter = FG_CONTAINER_OF(link, struct fg_cache_waiter, link);
-        waiter->is_in_flight = false;
-        waiter->is_uncacheable = is_uncacheable;
-        waiter->object = object;
-        if (object != NULL)
-            atomic_fetch_add_explicit(&object->references, 1, memory_order_relaxed);
-    }
-    if (is_stored) /* for this function; the table has its own */
-        atomic_fetch_add_explicit(&object->references, 1, memory_order_relaxed);
+    unlist(shard, flight);
     pthread_mutex_unlock(&shard->lock);
-    struct fg_list *link;
-    while ((link = fg_list_pop_front(&flight->waiters)) != NULL) {
-        struct fg_cache_waiter *waiter = FG_CONTAINER_OF(link, struct fg_cache_waiter, link);
-        fg_mailbox_post(waiter->mailbox, &waiter->message);
-    }
-    if (is_stored && draft->is_compressible && store->helper != NULL)
-        submit_gzip(store, object, mailbox);
-    release_chain(to_release);
-    fg_cache_object_release(object);
-    free(flight);
 }
 
-uint64_t fg_cache_store_purge(struct fg_cache_store *store, struct fg_span prefix)
+void fg_cache_store_mark(struct fg_cache_store *store, struct fg_cache_stream *stream,
+                         uint64_t now_ns)
+{
+    struct fg_cache_flight *flight = fg_cache_stream_flight(stream);
+    struct shard *shard = shard_of(store, flight->hash);
+    pthread_mutex_lock(&shard->lock);
+    unlist(shard, flight);
+    shard->marks[flight->hash % MARKS] = (struct mark){mark_id(flight), now_ns + MARK_NS};
+    pthread_mutex_unlock(&shard->lock);
+}
+
+bool fg_cache_store_reserve(struct fg_cache_store *store, uint64_t bytes)
+{
+    uint64_t before =
+        atomic_fetch_add_explicit(&store->fetching_bytes, bytes, memory_order_relaxed);
+    if (before + bytes <= store->conf.bytes_max / FETCHING_SHARE)
+        return true;
+    fg_cache_store_unreserve(store, bytes);
+    return false;
+}
+
+void fg_cache_store_unreserve(struct fg_cache_store *store, uint64_t bytes)
+{
+    atomic_fetch_sub_explicit(&store->fetching_bytes, bytes, memory_order_relaxed);
+}
+
+/* ---- dropping ---- */
+
+void fg_cache_store_invalidate(struct fg_cache_store *store, struct fg_span key)
+{
+    uint64_t hash = fg_span_hash(key, store->seed);
+    struct shard *shard = shard_of(store, hash);
+    struct fg_cache_object *chain = NULL;
+    pthread_mutex_lock(&shard->lock);
+    struct fg_cache_object *it = *slot_of(shard, hash);
+    while (it != NULL) {
+        struct fg_cache_object *next = it->next_same;
+        if (it->hash == hash && fg_span_equal(it->head.key, key)) { /* of every route */
+            take_out(shard, it, &chain);
+            shard->invalidated_total++;
+        }
+        it = next;
+    }
+    for (struct fg_cache_flight *flight = shard->flights[hash % FLIGHT_SLOTS]; flight != NULL;
+         flight = flight->next)
+        flight->is_doomed |= flight->hash == hash && fg_span_equal(flight->key, key);
+    pthread_mutex_unlock(&shard->lock);
+    release_chain(chain);
+}
+
+static bool has_tag(struct fg_span tags, struct fg_span tag)
+{
+    while (tags.data != NULL) {
+        if (fg_span_equal(fg_span_split(&tags, ' '), tag))
+            return true;
+    }
+    return false;
+}
+
+static bool is_path(struct fg_span path_and_query, struct fg_span path)
+{
+    return fg_span_starts_with(path_and_query, path) &&
+           (path_and_query.len == path.len || path_and_query.data[path.len] == '?');
+}
+
+/* What is still on its way may have any tag. */
+static bool is_purged(enum fg_cache_purge_kind kind, struct fg_span what, struct fg_span key,
+                      struct fg_span tags, bool are_tags_known)
+{
+    switch (kind) {
+    case FG_CACHE_PURGE_PATH:
+        return is_path(fg_cache_key_path(key), what);
+    case FG_CACHE_PURGE_PREFIX:
+        return fg_span_starts_with(fg_cache_key_path(key), what);
+    case FG_CACHE_PURGE_TAG:
+        return !are_tags_known || has_tag(tags, what);
+    case FG_CACHE_PURGE_ALL:
+        break;
+    }
+    return true;
+}
+
+static uint64_t purge_shard(struct shard *shard, enum fg_cache_purge_kind kind, struct fg_span what,
+                            struct fg_cache_object **chain)
 {
     uint64_t count = 0;
-    for (unsigned i = 0; i < SHARDS; i++) {
-        struct shard *shard = &store->shards[i];
-        struct fg_cache_object *to_release = NULL;
-        pthread_mutex_lock(&shard->lock);
-        for (unsigned s = 0; s < SLOTS; s++) {
-            struct fg_cache_object **at = &shard->slots[s];
-            while (*at != NULL) {
-                struct fg_cache_object *object = *at;
-                struct fg_span path = object->key;
-                (void)fg_span_split(&path, '\n'); /* key: authority \n path?query */
-                if (prefix.len > 0 && !fg_span_starts_with(path, prefix)) {
-                    at = &object->next_same;
-                    continue;
-                }
-                *at = object->next_same;
-                fg_s3_fifo_remove(&shard->fifo, &object->entry);
-                object->next_same = to_release;
-                to_release = object;
+    for (unsigned s = 0; s < SLOTS; s++) {
+        struct fg_cache_object *it = shard->slots[s];
+        while (it != NULL) {
+            struct fg_cache_object *next = it->next_same;
+            if (is_purged(kind, what, it->head.key, it->head.tags, true)) {
+                take_out(shard, it, chain);
                 count++;
             }
+            it = next;
         }
-        pthread_mutex_unlock(&shard->lock);
-        release_chain(to_release);
+    }
+    for (unsigned s = 0; s < FLIGHT_SLOTS; s++) {
+        for (struct fg_cache_flight *it = shard->flights[s]; it != NULL; it = it->next)
+            it->is_doomed |= is_purged(kind, what, it->key, (struct fg_span){NULL, 0}, false);
+    }
+    shard->purged_total += count;
+    return count;
+}
+
+uint64_t fg_cache_store_purge(struct fg_cache_store *store, enum fg_cache_purge_kind kind,
+                              struct fg_span what)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < store->shard_count; i++) {
+        struct fg_cache_object *chain = NULL;
+        pthread_mutex_lock(&store->shards[i].lock);
+        count += purge_shard(&store->shards[i], kind, what, &chain);
+        pthread_mutex_unlock(&store->shards[i].lock);
+        release_chain(chain);
     }
     return count;
+}
+
+/* ---- figures ---- */
+
+void fg_cache_store_count(struct fg_cache_store *store, enum fg_cache_event event, uint64_t amount)
+{
+    atomic_fetch_add_explicit(&store->events[event], amount, memory_order_relaxed);
 }
 
 struct fg_cache_store_stats fg_cache_store_stats(struct fg_cache_store *store)
 {
     struct fg_cache_store_stats stats = {.bytes_max = store->conf.bytes_max};
-    for (unsigned i = 0; i < SHARDS; i++) {
+    for (unsigned i = 0; i < store->shard_count; i++) {
         struct shard *shard = &store->shards[i];
         pthread_mutex_lock(&shard->lock);
-        stats.objects += fg_s3_fifo_count(&shard->fifo);
-        stats.bytes += fg_s3_fifo_bytes_used(&shard->fifo);
+        stats.objects += fg_s3_fifo_count(&shard->fifo) + shard->pinned_count;
+        stats.bytes += fg_s3_fifo_bytes_used(&shard->fifo) + shard->pinned_bytes;
+        stats.pinned_objects += shard->pinned_count;
+        stats.pinned_bytes += shard->pinned_bytes;
+        stats.fetches += shard->flight_count;
         stats.evicted_total += shard->fifo.evicted_total;
         stats.stored_total += shard->stored_total;
+        stats.refused_total += shard->refused_total;
+        stats.purged_total += shard->purged_total;
+        stats.invalidated_total += shard->invalidated_total;
         pthread_mutex_unlock(&shard->lock);
     }
-    stats.gzip_total = atomic_load_explicit(&store->gzip_total, memory_order_relaxed);
+    stats.fetching_bytes = atomic_load_explicit(&store->fetching_bytes, memory_order_relaxed);
+    for (unsigned i = 0; i < FG_CACHE_EVENT_COUNT; i++)
+        stats.events[i] = atomic_load_explicit(&store->events[i], memory_order_relaxed);
     return stats;
 }

@@ -1,115 +1,113 @@
 /*
- * cache_store_shared.h: cached responses of all event loops, and who is fetching what.
+ * cache_store_shared.h: stored responses of all event loops, and who is fetching what.
  *
- *    get() -> object (counted reference)         try_lead_or_wait() -> LEAD | WAITING | TOO_MANY
- *    leader:  finish(flight, object or NULL)  -> every waiter gets on_ready(object or NULL)
+ *    get(key, request) -> object (counted)        lead_or_join(key) -> LEAD | JOINED | TOO_MANY |
+ * ALONE a leader's fetch:  publish(object) and close(stream), or mark(stream) when it may not be
+ * shared
  *
- * Protocol  keys are spread over shards, each with a mutex that guards its table, its S3-FIFO and
- * its flights. Objects are immutable once published but for the gzip variant, which is set once
- * with release order and read with acquire order. References are counted atomically; the table
- * holds one. A waiter on another loop is told through its mailbox, outside the lock. Memory    at
- * most bytes_max for objects (a compressible one is charged twice its size for its variant); at
- * most waiters_max wait for one fetch.
+ * Protocol  keys are spread over shards, each with a mutex that guards its table, its S3-FIFO, its
+ *           marks and its flights; it is held for one lookup or one insertion. Objects are counted
+ *           and immutable; the table holds one reference. Locks: shard, then stream, then mailbox.
+ * Memory    at most bytes_max for objects with all that they cost (the allocator's slack, and as
+ *           much again for the codings of what can be compressed); pinned ones up to half of it
+ *           stay out of the S3-FIFO. What is being fetched is counted apart (reserve), at most a
+ *           quarter of bytes_max.
  */
 #ifndef FG_PIPELINE_CACHE_STORE_SHARED_H
 #define FG_PIPELINE_CACHE_STORE_SHARED_H
 
-#include "backends/backend.h"
-#include "base/mailbox_shared.h"
 #include "config/config.h"
-#include "policies/cache/freshness.h"
+#include "pipeline/cache_stream_shared.h"
 
 struct fg_cache_store;
-struct fg_cache_object;
-struct fg_cache_flight;
-struct fg_cache_waiter;
 
-/* What an object is made from; everything is copied. */
-struct fg_cache_draft {
-    struct fg_span key;
-    unsigned status;
-    const struct fg_field *fields; /* end-to-end fields, without content-length and date */
-    size_t field_count;
-    struct fg_span body;
-    struct fg_cache_response response; /* for judging freshness */
-    uint32_t lifetime_s;
-    uint64_t initial_age_ns;
-    uint64_t stored_ns; /* monotonic */
-    bool is_compressible;
-};
-
-/* A published object, read-only. */
-struct fg_cache_view {
-    unsigned status;
-    const struct fg_field *fields;
-    size_t field_count;
-    struct fg_span body;
-    struct fg_span gzip; /* data is NULL: no such variant (yet) */
-    struct fg_span etag; /* data is NULL: none */
-    struct fg_cache_response response;
-    uint32_t lifetime_s;
-    uint64_t initial_age_ns;
-    uint64_t stored_ns;
-};
-
-/* NULL without memory. `conf` is copied; `helper` makes gzip variants and may be NULL. */
-struct fg_cache_store *fg_cache_store_create(const struct fg_cache_conf *conf,
-                                             struct fg_helper_pool *helper);
-/* No reference, flight or waiter is out any more, and the helper pool has been destroyed. */
+/* `conf` is copied. NULL without memory. */
+struct fg_cache_store *fg_cache_store_create(const struct fg_cache_conf *conf);
+/* No reference and no flight is out any more. */
 void fg_cache_store_destroy(struct fg_cache_store *store);
 
-/* A counted reference to what is stored under `key`, or NULL. Any thread. */
-struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store, struct fg_span key);
-void fg_cache_object_release(struct fg_cache_object *object);
-struct fg_cache_view fg_cache_object_view(const struct fg_cache_object *object);
-
-/* Waiters of one loop that are not in use. Zeroed is empty. */
-struct fg_cache_waiters {
-    struct fg_cache_waiter *free;
+/* What a request asks for; `key` as fg_cache_key_make gives it. */
+struct fg_cache_ask {
+    const struct fg_exchange *ex;
+    struct fg_span key;
+    uint32_t route_index;
+    bool has_authorization; /* kept apart while fetching: the answer may be its own */
 };
-void fg_cache_waiters_fini(struct fg_cache_waiters *waiters);
 
+/* A reference to what is stored for this request, or NULL. Any thread. */
+struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store,
+                                           const struct fg_cache_ask *ask);
+
+enum fg_cache_role {
+    FG_CACHE_LEAD,     /* fetch it: *stream is a fresh one, the caller's reference; joined */
+    FG_CACHE_JOINED,   /* somebody does; `reader` reads it */
+    FG_CACHE_TOO_MANY, /* waiters_max wait already, or (without a reader) somebody does */
+    FG_CACHE_ALONE,    /* not to be shared for the moment, or no memory: pass it through */
+};
 /*
- * On the waiter's loop: the fetch is over. `object` is a reference that the callee owns, or NULL
- * when nothing could be stored. `is_uncacheable`: the answer was fine but not for sharing, so
- * everyone fetches for himself; otherwise the leader failed or left and another may lead.
+ * Who fetches? `reader` NULL: nobody waits for it (a revalidation beside). `is_solo`: never share
+ * this fetch, it is about a response that each request must ask for.
  */
-typedef void (*fg_cache_ready_fn)(void *owner, struct fg_cache_object *object, bool is_uncacheable);
+enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
+                                               const struct fg_cache_ask *ask, uint64_t now_ns,
+                                               struct fg_loop *loop, bool is_solo,
+                                               struct fg_cache_reader *reader,
+                                               struct fg_cache_stream **stream);
 
-enum fg_cache_role { FG_CACHE_LEAD, FG_CACHE_WAITING, FG_CACHE_TOO_MANY, FG_CACHE_ALONE };
-
+/* Nobody joins the stream's flight any more. Harmless twice. */
+void fg_cache_store_close(struct fg_cache_store *store, struct fg_cache_stream *stream);
+/* The same, and for a while its key is passed through. */
+void fg_cache_store_mark(struct fg_cache_store *store, struct fg_cache_stream *stream,
+                         uint64_t now_ns);
 /*
- * Who fetches `key`? LEAD: *flight is the caller's until fg_cache_flight_finish. WAITING: *waiter
- * is set until on_ready runs or fg_cache_waiter_abandon. TOO_MANY: waiters_max wait already. ALONE:
- * the key is known to be uncacheable for the moment, or there is no memory: fetch without sharing.
- * With may_wait false a flight of somebody else gives TOO_MANY.
+ * Stores `object` (whole; the caller keeps its reference) in place of what it replaces and closes
+ * the flight. False: it was purged on its way, or is too large.
  */
-enum fg_cache_role
-fg_cache_store_lead_or_wait(struct fg_cache_store *store, struct fg_span key, uint64_t now_ns,
-                            bool may_wait, struct fg_cache_waiters *waiters,
-                            struct fg_mailbox *mailbox, fg_cache_ready_fn on_ready, void *owner,
-                            struct fg_cache_flight **flight, struct fg_cache_waiter **waiter);
-void fg_cache_waiter_abandon(struct fg_cache_waiter *waiter);
+bool fg_cache_store_publish(struct fg_cache_store *store, struct fg_cache_stream *stream,
+                            struct fg_cache_object *object);
+/* Takes one object out, if it is still there. */
+void fg_cache_store_remove(struct fg_cache_store *store, struct fg_cache_object *object);
 
-/*
- * The leader is done: publishes `draft` when it is not NULL and fits, and wakes the waiters.
- * `is_uncacheable` is remembered for a short time so that the next requests do not queue up.
- * `mailbox` is the caller's loop's, where the gzip helper reports back.
- */
-void fg_cache_flight_finish(struct fg_cache_store *store, struct fg_cache_flight *flight,
-                            const struct fg_cache_draft *draft, bool is_uncacheable,
-                            uint64_t now_ns, struct fg_mailbox *mailbox);
+/* Bytes of an answer that is being fetched; false when too much is under way already. */
+bool fg_cache_store_reserve(struct fg_cache_store *store, uint64_t bytes);
+void fg_cache_store_unreserve(struct fg_cache_store *store, uint64_t bytes);
 
-/* Drops everything, or what lies under the path `prefix` of any host; returns how many objects. */
-uint64_t fg_cache_store_purge(struct fg_cache_store *store, struct fg_span prefix);
+/* An unsafe request has changed what `key` names: drop all variants, keep none under way. */
+void fg_cache_store_invalidate(struct fg_cache_store *store, struct fg_span key);
+
+enum fg_cache_purge_kind {
+    FG_CACHE_PURGE_ALL,
+    FG_CACHE_PURGE_PATH,   /* of any host, with any query */
+    FG_CACHE_PURGE_PREFIX, /* of path and query */
+    FG_CACHE_PURGE_TAG,
+};
+/* Returns how many objects went. */
+uint64_t fg_cache_store_purge(struct fg_cache_store *store, enum fg_cache_purge_kind kind,
+                              struct fg_span what);
+
+/* For counting what happens outside; any thread. */
+enum fg_cache_event {
+    FG_CACHE_EVENT_REVALIDATED,   /* a 304 made a stored response fresh again */
+    FG_CACHE_EVENT_VARIANT,       /* a coding was made */
+    FG_CACHE_EVENT_VARIANT_BYTES, /* saved by each of them */
+    FG_CACHE_EVENT_COUNT,
+};
+void fg_cache_store_count(struct fg_cache_store *store, enum fg_cache_event event, uint64_t amount);
 
 struct fg_cache_store_stats {
     uint64_t objects;
     uint64_t bytes;
     uint64_t bytes_max;
+    uint64_t pinned_objects;
+    uint64_t pinned_bytes;
+    uint64_t fetching_bytes;
+    uint64_t fetches; /* under way */
     uint64_t evicted_total;
     uint64_t stored_total;
-    uint64_t gzip_total;
+    uint64_t refused_total; /* too large, or purged on its way */
+    uint64_t purged_total;
+    uint64_t invalidated_total;
+    uint64_t events[FG_CACHE_EVENT_COUNT];
 };
 struct fg_cache_store_stats fg_cache_store_stats(struct fg_cache_store *store);
 

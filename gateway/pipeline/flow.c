@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "pipeline/origin.h"
 #include "base/text.h"
+#include "cache_serve.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -113,7 +114,8 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
     switch (flow->state) {
     case FG_FLOW_WAITING:
         stages[flow->stage]->cancel(flow);
-        fg_flow_refuse_late(flow);
+        if (!fg_cache_serve_stale(flow))
+            fg_flow_refuse_late(flow);
         break;
     case FG_FLOW_AT_BACKEND:
         flow->backend->backend->ops->cancel(&flow->req->ex);
@@ -127,7 +129,6 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
             flow->backend->backend->ops->cancel(&flow->req->ex);
             flow->is_backend_open = false;
             fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
-            fg_cache_fill_finish(flow, false);
         }
         fg_flow_cut(flow);
         break;
@@ -153,7 +154,7 @@ void fg_flow_run_deadlines(struct fg_pipeline_thread *thread)
 
 /* ---- stages ---- */
 
-static void run_stages(struct fg_flow *flow)
+void fg_flow_run(struct fg_flow *flow)
 {
     while (flow->stage < FG_STAGE_COUNT) {
         switch (stages[flow->stage]->run(flow)) {
@@ -182,13 +183,13 @@ void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop)
 {
     end_wait(flow, hop);
     flow->stage++;
-    run_stages(flow);
+    fg_flow_run(flow);
 }
 
 void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop)
 {
     end_wait(flow, hop);
-    run_stages(flow);
+    fg_flow_run(flow);
 }
 
 /* ---- letting go ---- */
@@ -213,10 +214,18 @@ void fg_flow_let_go(struct fg_flow *flow)
         flow->backend->backend->ops->cancel(&flow->req->ex);
     }
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
-    fg_cache_fill_finish(flow, false);
-    fg_cache_object_release(flow->cache_stale);
-    flow->cache_stale = NULL;
+    fg_cache_let_go(flow);
     disarm_deadline(flow);
+}
+
+void fg_flow_abandon(struct fg_flow *flow)
+{
+    if (flow->state == FG_FLOW_DONE)
+        return;
+    if (flow->state == FG_FLOW_WAITING)
+        stages[flow->stage]->cancel(flow);
+    fg_flow_let_go(flow);
+    fg_flow_set_state(flow, FG_FLOW_DONE);
 }
 
 /* ---- the codec's calls ---- */
@@ -311,7 +320,7 @@ static void on_request(void *handler, struct fg_request *req)
         return;
     }
     start_trace(flow);
-    run_stages(flow);
+    fg_flow_run(flow);
 }
 
 static void keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
@@ -353,20 +362,23 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
 static void on_writable(struct fg_request *req)
 {
     struct fg_flow *flow = fg_flow_of(req);
-    if (flow != NULL && flow->is_backend_open)
+    if (flow == NULL)
+        return;
+    if (flow->is_backend_open) {
         flow->backend->backend->ops->on_writable(&req->ex);
+    } else if (flow->cache_is_paused) {
+        flow->cache_is_paused = false;
+        if (flow->cache_reader != NULL)
+            fg_cache_pump(flow);
+    }
 }
 
 static void on_gone(struct fg_request *req, enum fg_gone_reason reason)
 {
     (void)reason;
     struct fg_flow *flow = fg_flow_of(req);
-    if (flow == NULL || flow->state == FG_FLOW_DONE)
-        return;
-    if (flow->state == FG_FLOW_WAITING)
-        stages[flow->stage]->cancel(flow);
-    fg_flow_let_go(flow);
-    fg_flow_set_state(flow, FG_FLOW_DONE);
+    if (flow != NULL)
+        fg_flow_abandon(flow);
 }
 
 static void count(struct fg_flow *flow, uint64_t now_ns)

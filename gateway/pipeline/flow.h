@@ -8,7 +8,7 @@
  *        `-----------------'--------------------------- the client has gone ------------'
  *
  * Thread   the request's loop.
- * Memory   the request's arena. What the arena cannot free (slot, ticket, flight, cached object) is
+ * Memory   the request's arena. What the arena cannot free (slot, ticket, reader, cached object) is
  *          let go in fg_flow_let_go, on every way a request can end.
  */
 #ifndef FG_PIPELINE_FLOW_H
@@ -82,17 +82,7 @@ struct fg_backend_hop {
 };
 #define FG_BACKEND_HOPS_MAX 4
 
-/* The answer of a backend, on its way into the cache. */
-struct fg_cache_fill {
-    struct fg_cache_flight *flight; /* ours to finish; NULL: not leading */
-    bool is_storing;                /* the head said that it may be stored */
-    bool is_uncacheable;            /* the head said that it may not */
-    struct fg_cache_draft draft;
-    char *body;
-    size_t body_len;
-    size_t body_capacity;
-    uint64_t requested_ns;
-};
+struct fg_cache_fetch;
 
 struct fg_flow {
     /* links */
@@ -130,11 +120,18 @@ struct fg_flow {
 
     /* cache */
     enum fg_cache_result cache_result;
+    struct fg_span client_path; /* before a prefix was stripped; valid once routed */
     struct fg_span cache_key;
-    struct fg_cache_waiter *cache_waiter;
-    struct fg_cache_object *cache_stale; /* may serve when the fetch fails */
+    struct fg_cache_reader *cache_reader; /* of the fetch that answers */
+    struct fg_cache_object *cache_stored; /* to be revalidated */
+    struct fg_cache_object
+        *cache_stale;                   /* may serve when the fetch fails; a reference of its own */
+    struct fg_cache_stream *cache_herd; /* others wait for this one to be done, see stage_cache.c */
+    struct fg_cache_fetch *fetch;       /* this flow is no client's: the cache's own */
     unsigned cache_rounds;
-    struct fg_cache_fill fill;
+    bool cache_is_paused;
+    uint64_t cache_skip; /* bytes before the range asked for */
+    uint64_t cache_left; /* to send; UINT64_MAX: to the end */
 
     /* gate and backend */
     struct fg_gate *gate;
@@ -166,7 +163,8 @@ struct fg_pipeline_thread {
     struct fg_backend_thread *session;
     struct fg_jwt_signer *signer;
     struct fg_gate_tickets gate_tickets;
-    struct fg_cache_waiters cache_waiters;
+    struct fg_cache_readers cache_readers;
+    struct fg_list fetches; /* the cache's own that run on this loop */
     struct fg_deadline_heap deadlines;
     struct event *deadline_timer;
     uint64_t deadline_armed_ns; /* UINT64_MAX: not armed */
@@ -185,6 +183,7 @@ struct fg_pipeline {
     struct fg_rate_table *session_limit; /* new sessions by address; NULL: not limited */
     struct fg_overload_shared *overload;
     struct fg_cache_store *cache;
+    bool has_cached_routes;
     struct fg_room **rooms; /* by route index, NULL where there is none */
     struct fg_backend **backends;
     struct fg_gate **gates; /* by backend index */
@@ -221,6 +220,10 @@ void fg_flow_set_state(struct fg_flow *flow, enum fg_flow_state next);
 void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop);
 /* Run the same stage again (the cache, when a leader failed). */
 void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop);
+/* Run the stages from flow->stage on; for a flow that no codec began. */
+void fg_flow_run(struct fg_flow *flow);
+/* Whoever asked is gone: let go of everything, answer nothing. */
+void fg_flow_abandon(struct fg_flow *flow);
 /* (Re-)arm the flow's one timer; it fires in fg_flow_on_deadline. */
 void fg_flow_arm_deadline(struct fg_flow *flow, uint64_t deadline_ns);
 /* Answer 504: the deadline has passed before the answer began. */
@@ -256,17 +259,24 @@ struct fg_refusal {
 
 /* Answer with our own error, count it, and be done. From a stage or its event. */
 void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal);
+/* The same for an error that no stage decided on; `code` is a constant. */
+void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code);
+/* The head of an answer whose body the caller sends; the state is RESPONDING already. False: cut.
+ */
+bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                       size_t field_count, bool is_end);
+void fg_flow_end_answer(struct fg_flow *flow);
 /* A complete answer of our own (redirect, direct response, cached object). */
 void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                      size_t field_count, struct fg_span body);
 
-/* stage_cache.c: what passes on its way to the client */
-void fg_cache_fill_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
-                        size_t field_count);
-void fg_cache_fill_write(struct fg_flow *flow, const void *data, size_t len);
-/* `is_complete`: the answer ended cleanly. Wakes whoever waits for this fetch. */
-void fg_cache_fill_finish(struct fg_flow *flow, bool is_complete);
+/* stage_cache.c: */
 /* The backend failed before its head: serve the stale object if there is one. True: answered. */
 bool fg_cache_serve_stale(struct fg_flow *flow);
+/* The head of any answer: an unsafe request's makes what is stored untrue. */
+void fg_cache_note_answer(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                          size_t field_count);
+/* References, reader, and the place in a herd. Harmless twice. */
+void fg_cache_let_go(struct fg_flow *flow);
 
 #endif

@@ -115,6 +115,11 @@ struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared 
     return decision;
 }
 
+enum fg_overload_level fg_overload_shared_level(const struct fg_overload_shared *overload)
+{
+    return (enum fg_overload_level)fg_counter_get(&overload->level);
+}
+
 bool fg_overload_shared_accepts_connections(const struct fg_overload_shared *overload)
 {
     return fg_counter_get(&overload->level) < FG_OVERLOAD_CRITICAL;

@@ -29,6 +29,7 @@ void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now
 /* Any thread. */
 struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared *overload,
                                                       enum fg_priority priority);
+enum fg_overload_level fg_overload_shared_level(const struct fg_overload_shared *overload);
 bool fg_overload_shared_accepts_connections(const struct fg_overload_shared *overload);
 bool fg_overload_shared_keeps_alive(const struct fg_overload_shared *overload);
 json_t *fg_overload_shared_stats(struct fg_overload_shared *overload);

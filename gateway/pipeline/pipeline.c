@@ -1,7 +1,7 @@
 /*
  * pipeline.c: make the stages' shared objects once, and each loop's part of them.
  */
-#include "flow.h"
+#include "cache_fetch.h"
 #include "session.h"
 
 #include <event2/event.h>
@@ -106,12 +106,14 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
         owned[i] = backends[i];
     *pipeline = (struct fg_pipeline){
         .config = config, .backends = owned, .helper = helper, .thread_count = thread_count};
+    for (size_t i = 0; i < config->route_count; i++)
+        pipeline->has_cached_routes |= config->routes[i].cache;
     if (fg_jwt_key_load(&pipeline->jwt_key, &config->identity.jwt, error) != FG_OK)
         goto fail;
     no_memory(error); /* of whatever fails from here on */
     pipeline->router = fg_router_create(config);
     pipeline->overload = fg_overload_shared_create(&config->overload, fg_clock_monotonic_ns());
-    pipeline->cache = fg_cache_store_create(&config->cache, helper);
+    pipeline->cache = fg_cache_store_create(&config->cache);
     pipeline->session = fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,
                                           config->orders.body_bytes_max);
     if (pipeline->router == NULL || pipeline->overload == NULL || pipeline->cache == NULL ||
@@ -200,6 +202,7 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
     thread->loop = loop;
     thread->metrics = pipeline->metrics[fg_loop_index(loop)];
     thread->deadline_armed_ns = UINT64_MAX;
+    fg_list_init(&thread->fetches);
     thread->signer = fg_jwt_signer_create(&pipeline->jwt_key);
     thread->deadline_timer = evtimer_new(fg_loop_base(loop), on_deadline_timer, thread);
     if (thread->signer == NULL || thread->deadline_timer == NULL ||
@@ -219,6 +222,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
 {
     if (thread == NULL)
         return;
+    fg_cache_fetch_cancel_all(thread);
     for (size_t i = 0; i < thread->backend_count; i++)
         thread->backends[i]->backend->ops->thread_close(thread->backends[i]);
     if (thread->session != NULL)
@@ -227,7 +231,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
         event_free(thread->deadline_timer);
     fg_jwt_signer_destroy(thread->signer);
     fg_gate_tickets_fini(&thread->gate_tickets);
-    fg_cache_waiters_fini(&thread->cache_waiters);
+    fg_cache_readers_fini(&thread->cache_readers);
     free(thread->backends);
     free(thread);
 }

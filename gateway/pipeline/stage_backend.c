@@ -13,7 +13,6 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     const struct fg_backend_ops *ops = flow->backend->backend->ops;
     fg_flow_set_state(flow, FG_FLOW_AT_BACKEND);
     flow->backend_started_ns = fg_clock_monotonic_ns();
-    flow->fill.requested_ns = flow->backend_started_ns;
     flow->is_backend_open = true;
     ops->start(flow->backend, ex);
     bool has_body = ex->has_body || ex->upgrade.data != NULL;

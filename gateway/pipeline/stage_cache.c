@@ -1,155 +1,48 @@
 /*
  * stage_cache.c: answer from memory, or fetch once for everybody who asks at the same time.
  *
- *    fresh object                      -> answer (304, gzip or as it is)
- *    stale, somebody is fetching       -> answer with the stale one (within stale-while-revalidate)
- *    nothing, nobody is fetching       -> lead: the backend's answer passes through the fill
- *    nothing, somebody is fetching     -> wait for the leader; try again if it failed
+ *    fresh                             -> answer (304, a range, a coding or as it is)
+ *    stale, but may be given           -> answer with it, and have one fetch ask its origin beside
+ *    not there, nobody is fetching     -> start a fetch and be its first reader (the leader)
+ *    not there, somebody is fetching   -> read along, from the first byte on
+ *    not to be shared                  -> go on behind this stage, as without a cache
  *
- * Thread   the request's loop; the store is shared.
- * Source   RFC 9111 (policies/cache/freshness), RFC 9110 sections 12.5.3 and 13.1.2.
+ * Thread   the request's loop; the store and the streams are shared.
+ * Source   RFC 9111 sections 4 and 5.2.1; the decisions are policies/cache/freshness.
+ * A reader whose leader's answer was not for it goes on by itself; how many do at a time doubles
+ * with each that is done (slow start), so that no herd meets the backend.
  */
-#include "flow.h"
+#include "cache_fetch.h"
+#include "cache_head.h"
+#include "cache_key.h"
+#include "cache_serve.h"
 
-#include "base/text.h"
-#include "policies/cache/etag.h"
-#include "policies/cache/http_date.h"
+#define ROUNDS_MAX 2 /* fetches that one request waits for before it goes by itself */
+#define LET_ON 2     /* for each one that is done */
 
-#include <stdlib.h>
-
-#define ROUNDS_MAX 2 /* failed leaders that one request waits for before it goes by itself */
-#define FIELDS_MAX 64
-
-/* ---- keys and negotiation ---- */
-
-/* authority \n path [? query] */
-static struct fg_span make_key(const struct fg_exchange *ex)
+static struct fg_cache_store *store_of(const struct fg_flow *flow)
 {
-    size_t room = ex->authority.len + ex->path.len + ex->query.len + 2;
-    char *key = fg_arena_try_alloc(ex->arena, room);
-    if (key == NULL)
-        return (struct fg_span){NULL, 0};
-    struct fg_text text = fg_text_over(key, room);
-    fg_text_add(&text, ex->authority);
-    fg_text_add(&text, FG_SPAN("\n"));
-    fg_text_add(&text, ex->path);
-    if (ex->query.data != NULL) {
-        fg_text_add(&text, FG_SPAN("?"));
-        fg_text_add(&text, ex->query);
-    }
-    return fg_text_span(&text);
+    return flow->thread->pipeline->cache;
 }
 
-/* Is gzip acceptable? Its own q if listed, else that of "*" (RFC 9110 section 12.5.3). */
-static bool accepts_gzip(const struct fg_exchange *ex)
+static bool is_unsafe(const struct fg_exchange *ex)
 {
-    struct fg_span rest = fg_exchange_field(ex, FG_SPAN("accept-encoding"));
-    bool by_star = false;
-    while (rest.data != NULL) {
-        struct fg_span params = fg_span_split(&rest, ',');
-        struct fg_span coding = fg_span_trim(fg_span_split(&params, ';'));
-        struct fg_span weight = fg_span_trim(params);
-        bool is_refused = weight.len >= 3 && weight.data[0] == 'q' && weight.data[2] == '0';
-        for (size_t i = 3; i < weight.len && is_refused; i++)
-            is_refused = weight.data[i] == '0' || weight.data[i] == '.';
-        if (fg_span_equal_nocase(coding, FG_SPAN("gzip")))
-            return !is_refused;
-        if (fg_span_equal(coding, FG_SPAN("*")))
-            by_star = !is_refused;
-    }
-    return by_star;
+    return ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD &&
+           ex->method != FG_METHOD_OPTIONS && ex->method != FG_METHOD_TRACE;
 }
 
-static struct fg_cache_request cache_request(const struct fg_exchange *ex)
+static uint64_t age_of(const struct fg_flow *flow, const struct fg_cache_object *object)
 {
-    struct fg_cache_request request = {.method = ex->method == FG_METHOD_GET ? FG_CACHE_METHOD_GET
-                                                 : ex->method == FG_METHOD_HEAD
-                                                     ? FG_CACHE_METHOD_HEAD
-                                                     : FG_CACHE_METHOD_OTHER};
-    fg_cache_control_init(&request.control);
-    for (size_t i = 0; i < ex->field_count; i++) {
-        struct fg_span name = ex->fields[i].name, value = ex->fields[i].value;
-        if (fg_span_equal(name, FG_SPAN("cache-control")))
-            fg_cache_control_parse(&request.control, value.data, value.len);
-        else if (fg_span_equal(name, FG_SPAN("authorization")))
-            request.has_authorization = true;
-    }
-    return request;
-}
-
-/* A client cannot force a fetch (obeys_request is off): at a flood that would be a way around. */
-static struct fg_cache_rules rules_of(const struct fg_flow *flow)
-{
-    const struct fg_cache_conf *conf = &flow->thread->pipeline->config->cache;
-    struct fg_cache_rules rules = fg_cache_rules_default();
-    rules.obeys_request = false;
-    rules.stale_while_revalidate_s = (uint32_t)(conf->stale_while_revalidate_ns / FG_S);
-    rules.stale_if_error_s = (uint32_t)(conf->stale_if_error_ns / FG_S);
-    if (flow->route->cache_ttl_ns > 0) {
-        rules.has_lifetime_override = true;
-        rules.lifetime_override_s = (uint32_t)(flow->route->cache_ttl_ns / FG_S);
-    }
-    return rules;
+    return fg_cache_current_age_ns(object->head.initial_age_ns, object->head.stored_ns,
+                                   fg_flow_now_ns(flow));
 }
 
 /* ---- serving ---- */
 
-static bool is_not_modified(const struct fg_exchange *ex, const struct fg_cache_view *view)
+static void serve(struct fg_flow *flow, struct fg_cache_object *object, enum fg_cache_result result)
 {
-    struct fg_span list = fg_exchange_field(ex, FG_SPAN("if-none-match"));
-    if (list.data != NULL)
-        return view->etag.data != NULL &&
-               fg_etag_if_none_match(list.data, list.len, view->etag.data, view->etag.len);
-    struct fg_span since = fg_exchange_field(ex, FG_SPAN("if-modified-since"));
-    int64_t since_s;
-    return since.data != NULL && view->response.has_last_modified &&
-           fg_http_date_parse(since.data, since.len, (int64_t)(fg_clock_wall_ns() / FG_S),
-                              &since_s) &&
-           view->response.last_modified_s <= since_s;
-}
-
-/* The gzip variant is another representation: a strong tag must not name both, so it is weakened
- * (RFC 9110 section 8.8.1), which If-None-Match compares all the same. */
-static struct fg_span tag_for(struct fg_arena *arena, struct fg_span etag, bool is_gzip)
-{
-    if (!is_gzip || fg_span_starts_with(etag, FG_SPAN("W/")))
-        return etag;
-    return fg_arena_try_printf(arena, "W/%.*s", FG_SPAN_ARGS(etag));
-}
-
-static struct fg_span number(struct fg_arena *arena, uint64_t value)
-{
-    char buffer[24];
-    struct fg_text text = fg_text_over(buffer, sizeof(buffer));
-    fg_text_add_u64(&text, value);
-    return fg_arena_try_copy(arena, fg_text_span(&text));
-}
-
-static void serve(struct fg_flow *flow, const struct fg_cache_object *object)
-{
-    struct fg_exchange *ex = &flow->req->ex;
-    struct fg_cache_view view = fg_cache_object_view(object);
-    struct fg_field fields[FIELDS_MAX + 4];
-    size_t count = 0;
-    bool is_gzip = view.gzip.data != NULL && accepts_gzip(ex);
-    struct fg_span body = is_gzip ? view.gzip : view.body;
-    bool is_unchanged = is_not_modified(ex, &view);
-    for (size_t i = 0; i < view.field_count && count < FIELDS_MAX; i++) {
-        fields[count] = view.fields[i];
-        if (fg_span_equal(view.fields[i].name, FG_SPAN("etag")))
-            fields[count].value = tag_for(ex->arena, view.fields[i].value, is_gzip);
-        count++;
-    }
-    uint64_t age_ns =
-        fg_cache_current_age_ns(view.initial_age_ns, view.stored_ns, fg_clock_monotonic_ns());
-    fields[count++] = (struct fg_field){FG_SPAN("age"), number(ex->arena, age_ns / FG_S)};
-    if (is_gzip && !is_unchanged)
-        fields[count++] = (struct fg_field){FG_SPAN("content-encoding"), FG_SPAN("gzip")};
-    if (!is_unchanged)
-        fields[count++] = (struct fg_field){FG_SPAN("content-length"), number(ex->arena, body.len)};
-    if (is_unchanged || ex->method == FG_METHOD_HEAD)
-        body = (struct fg_span){NULL, 0};
-    fg_flow_respond(flow, is_unchanged ? 304 : view.status, fields, count, body);
+    flow->cache_result = result;
+    fg_cache_serve(flow, object);
 }
 
 bool fg_cache_serve_stale(struct fg_flow *flow)
@@ -158,297 +51,370 @@ bool fg_cache_serve_stale(struct fg_flow *flow)
     if (object == NULL)
         return false;
     flow->cache_stale = NULL;
-    flow->cache_result = FG_CACHE_RESULT_STALE;
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
-    fg_cache_fill_finish(flow, false);
-    serve(flow, object);
+    serve(flow, object, FG_CACHE_RESULT_STALE);
     fg_cache_object_release(object);
     return true;
 }
 
-/* ---- the stage ---- */
-
-static void on_ready(void *owner, struct fg_cache_object *object, bool is_uncacheable)
+static void leave(struct fg_flow *flow)
 {
-    struct fg_flow *flow = owner;
-    flow->cache_waiter = NULL;
-    fg_loop_refresh_now(flow->thread->loop);
-    if (object != NULL) {
-        uint64_t waited_ns = fg_clock_monotonic_ns() - flow->waited_since_ns;
-        flow->hop_ns[FG_HOP_CACHE_WAIT] += waited_ns;
-        fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_CACHE_WAIT], waited_ns);
-        serve(flow, object);
-        fg_cache_object_release(object);
-        return;
-    }
-    flow->cache_rounds = is_uncacheable ? ROUNDS_MAX + 1 : flow->cache_rounds + 1;
+    if (flow->cache_reader != NULL)
+        fg_cache_reader_leave(flow->cache_reader);
+    flow->cache_reader = NULL;
+}
+
+static void refuse_crowd(struct fg_flow *flow)
+{
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_QUEUE_FULL,
+                             .status = 503,
+                             .type = "overloaded",
+                             .message = "too many requests wait for this object to be fetched",
+                             .retry_after_ns = FG_S,
+                             .policy = "cache",
+                             .position = UINT64_MAX,
+                         });
+}
+
+static void refuse_uncached(struct fg_flow *flow)
+{
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_NOT_CACHED,
+                             .status = 504,
+                             .type = "invalid_request",
+                             .message = "only-if-cached was asked for, and nothing is stored",
+                             .position = UINT64_MAX,
+                         });
+}
+
+/* ---- news of the fetch that is waited for ---- */
+
+static void note_wait(struct fg_flow *flow)
+{
+    uint64_t waited_ns = fg_clock_monotonic_ns() - flow->waited_since_ns;
+    flow->hop_ns[FG_HOP_CACHE_WAIT] += waited_ns;
+    fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_CACHE_WAIT], waited_ns);
+}
+
+/* The leader's time was spent where its fetch spent it. */
+static void take_hops(struct fg_flow *flow, const struct fg_cache_hops *hops)
+{
+    _Static_assert(FG_CACHE_HOPS_MAX == FG_BACKEND_HOPS_MAX, "one is copied from the other");
+    flow->hop_ns[FG_HOP_QUEUE] = hops->queue_ns;
+    flow->hop_ns[FG_HOP_BACKEND] = hops->backend_ns;
+    for (size_t i = 0; i < hops->own_count; i++)
+        flow->backend_hops[i] =
+            (struct fg_backend_hop){hops->own[i].name, hops->own[i].duration_ns};
+    flow->backend_hop_count = hops->own_count;
+    flow->head_ns = fg_clock_monotonic_ns();
+}
+
+static void retry(struct fg_flow *flow)
+{
+    leave(flow);
     fg_flow_retry_stage(flow, FG_HOP_CACHE_WAIT);
 }
 
-static enum fg_stage_verdict fetch(struct fg_flow *flow)
+/* The leader's answer is not for this one: on its own, and the next ones when it is done. */
+static void go_on(struct fg_flow *flow, const struct fg_cache_news *news)
 {
-    struct fg_pipeline_thread *thread = flow->thread;
-    bool may_wait = flow->cache_stale == NULL;
-    if (flow->cache_rounds > ROUNDS_MAX) {
-        flow->cache_result = FG_CACHE_RESULT_BYPASS;
-        return FG_STAGE_CONTINUE;
+    if (news->outcome == FG_CACHE_OUTCOME_ERROR && fg_cache_serve_stale(flow)) {
+        leave(flow);
+        return;
     }
-    switch (fg_cache_store_lead_or_wait(thread->pipeline->cache, flow->cache_key,
-                                        fg_flow_now_ns(flow), may_wait, &thread->cache_waiters,
-                                        fg_loop_mailbox(thread->loop), on_ready, flow,
-                                        &flow->fill.flight, &flow->cache_waiter)) {
-    case FG_CACHE_LEAD:
-        flow->cache_result = FG_CACHE_RESULT_MISS;
-        return FG_STAGE_CONTINUE;
-    case FG_CACHE_WAITING:
-        flow->cache_result = FG_CACHE_RESULT_COALESCED;
-        return FG_STAGE_WAIT;
-    case FG_CACHE_TOO_MANY:
-        if (fg_cache_serve_stale(flow))
-            return FG_STAGE_RESPOND;
-        fg_flow_refuse(flow, &(struct fg_refusal){
-                                 .reason = FG_REFUSED_QUEUE_FULL,
-                                 .status = 503,
-                                 .type = "overloaded",
-                                 .message = "too many requests wait for this object to be fetched",
-                                 .retry_after_ns = FG_S,
-                                 .policy = "cache",
-                                 .position = UINT64_MAX,
-                             });
-        return FG_STAGE_RESPOND;
-    case FG_CACHE_ALONE:
+    if (flow->cache_herd == NULL) {
+        flow->cache_herd = fg_cache_reader_stream(flow->cache_reader);
+        fg_cache_stream_acquire(flow->cache_herd);
+    }
+    flow->cache_rounds =
+        news->outcome == FG_CACHE_OUTCOME_ERROR ? flow->cache_rounds + 1 : ROUNDS_MAX + 1;
+    retry(flow);
+}
+
+static void let_herd_on(struct fg_flow *flow)
+{
+    if (flow->cache_herd == NULL)
+        return;
+    fg_cache_stream_let_on(flow->cache_herd, flow->thread->loop, LET_ON);
+    fg_cache_stream_release(flow->cache_herd);
+    flow->cache_herd = NULL;
+}
+
+static void refuse_failed(struct fg_flow *flow, const struct fg_cache_failure *failure)
+{
+    struct fg_refusal refusal = {
+        .reason = (enum fg_refused)failure->reason,
+        .status = failure->status,
+        .type = failure->type,
+        .message = failure->message,
+        .retry_after_ns = failure->retry_after_ns,
+        .policy = failure->policy,
+        .position = failure->position,
+        .wait_ns = failure->wait_ns,
+    };
+    if (failure->is_refused)
+        fg_flow_refuse(flow, &refusal);
+    else
+        fg_flow_send_error(flow, &refusal, failure->code);
+    leave(flow); /* only now: the failure is the stream's */
+}
+
+static void on_failed(struct fg_flow *flow, const struct fg_cache_news *news)
+{
+    const struct fg_cache_failure *failure = news->failure;
+    bool is_leader = fg_cache_reader_is_leader(flow->cache_reader);
+    bool may_retry = failure->is_retryable || (!is_leader && !failure->is_refused);
+    if (fg_cache_serve_stale(flow)) {
+        leave(flow);
+    } else if (may_retry && flow->cache_rounds == 0) {
+        flow->cache_rounds++;
+        retry(flow);
+    } else {
+        refuse_failed(flow, failure);
+    }
+}
+
+/* Is what the leader's fetch brought an answer to this request too? */
+static bool fits(const struct fg_flow *flow, const struct fg_cache_object *object)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    char selects[FG_CACHE_SELECTS_MAX];
+    size_t len = fg_cache_key_selects(ex, object->head.vary, selects);
+    return len != SIZE_MAX && fg_span_equal(object->head.selects, fg_span_make(selects, len));
+}
+
+static void on_shared(struct fg_flow *flow, const struct fg_cache_news *news)
+{
+    bool is_leader = fg_cache_reader_is_leader(flow->cache_reader);
+    if (news->is_error && fg_cache_serve_stale(flow)) {
+        leave(flow);
+        return;
+    }
+    if (!is_leader && !fits(flow, news->object)) {
+        flow->cache_rounds++;
+        retry(flow);
+        return;
+    }
+    if (is_leader)
+        take_hops(flow, news->hops);
+    else
+        note_wait(flow);
+    if (!news->is_whole) {
+        fg_cache_serve_stream(flow, news);
+        return;
+    }
+    if (is_leader)
+        flow->cache_result = FG_CACHE_RESULT_REVALIDATED;
+    fg_cache_serve(flow, news->object);
+    leave(flow);
+}
+
+static void on_own(struct fg_flow *flow, const struct fg_cache_news *news)
+{
+    if (!fg_cache_reader_is_leader(flow->cache_reader)) {
+        if (news->is_released)
+            go_on(flow, news);
+        return;
+    }
+    if (news->is_error && fg_cache_serve_stale(flow)) {
+        leave(flow);
+        return;
+    }
+    /* Asked for whole and plain, which is of no use to others: the client's own way is better. */
+    if (news->outcome == FG_CACHE_OUTCOME_OWN && !news->is_kept &&
+        fg_cache_is_partial(&flow->req->ex)) {
+        flow->cache_rounds = ROUNDS_MAX + 1;
+        retry(flow);
+        return;
+    }
+    take_hops(flow, news->hops);
+    fg_cache_serve_stream(flow, news);
+}
+
+static void on_news(void *owner)
+{
+    struct fg_flow *flow = owner;
+    fg_loop_refresh_now(flow->thread->loop);
+    if (flow->state != FG_FLOW_WAITING) {
+        fg_cache_pump(flow);
+        return;
+    }
+    struct fg_cache_news news = fg_cache_reader_news(flow->cache_reader);
+    switch (news.outcome) {
+    case FG_CACHE_OUTCOME_PENDING:
+        break;
+    case FG_CACHE_OUTCOME_SHARED:
+        on_shared(flow, &news);
+        break;
+    case FG_CACHE_OUTCOME_OWN:
+    case FG_CACHE_OUTCOME_ERROR:
+        on_own(flow, &news);
+        break;
+    case FG_CACHE_OUTCOME_FAILED:
+        on_failed(flow, &news);
         break;
     }
+}
+
+/* ---- the stage ---- */
+
+static enum fg_stage_verdict bypass(struct fg_flow *flow)
+{
     flow->cache_result = FG_CACHE_RESULT_BYPASS;
     return FG_STAGE_CONTINUE;
 }
 
-/* What the shared object must be made of: the whole body, unencoded. */
-static void ask_for_plain(struct fg_exchange *ex)
+static enum fg_stage_verdict fetch(struct fg_flow *flow, const struct fg_cache_ask *ask,
+                                   bool is_solo)
 {
-    struct fg_field *fields =
-        fg_arena_try_alloc(ex->arena, (ex->field_count + 1) * sizeof(*fields));
-    if (fields == NULL)
-        return;
-    static const struct fg_span dropped[] = {FG_SPAN_LITERAL("accept-encoding"),
-                                             FG_SPAN_LITERAL("if-none-match"),
-                                             FG_SPAN_LITERAL("if-modified-since"),
-                                             FG_SPAN_LITERAL("if-match"),
-                                             FG_SPAN_LITERAL("if-unmodified-since"),
-                                             FG_SPAN_LITERAL("if-range"),
-                                             FG_SPAN_LITERAL("range")};
-    size_t count = 0;
-    for (size_t i = 0; i < ex->field_count; i++) {
-        bool is_dropped = false;
-        for (size_t d = 0; d < sizeof(dropped) / sizeof(dropped[0]) && !is_dropped; d++)
-            is_dropped = fg_span_equal(ex->fields[i].name, dropped[d]);
-        if (!is_dropped)
-            fields[count++] = ex->fields[i];
+    struct fg_pipeline_thread *thread = flow->thread;
+    struct fg_cache_stream *stream = NULL;
+    if (flow->cache_rounds > ROUNDS_MAX)
+        return bypass(flow);
+    struct fg_cache_reader *reader =
+        fg_cache_reader_create(&thread->cache_readers, thread->loop, on_news, flow);
+    if (reader == NULL)
+        return bypass(flow);
+    enum fg_cache_role role = fg_cache_store_lead_or_join(store_of(flow), ask, fg_flow_now_ns(flow),
+                                                          thread->loop, is_solo, reader, &stream);
+    if (role == FG_CACHE_LEAD || role == FG_CACHE_JOINED) {
+        flow->cache_reader = reader;
+        flow->cache_result =
+            role == FG_CACHE_LEAD ? FG_CACHE_RESULT_MISS : FG_CACHE_RESULT_COALESCED;
+        if (role == FG_CACHE_LEAD)
+            fg_cache_fetch_start(flow, ask, stream, flow->cache_stored, flow->cache_rounds);
+        return FG_STAGE_WAIT;
     }
-    ex->fields = fields;
-    ex->field_count = count;
+    fg_cache_reader_leave(reader);
+    if (role == FG_CACHE_ALONE)
+        return bypass(flow);
+    if (!fg_cache_serve_stale(flow))
+        refuse_crowd(flow);
+    return FG_STAGE_RESPOND;
+}
+
+/* One fetch beside, whoever asks how often. */
+static void revalidate_beside(struct fg_flow *flow, const struct fg_cache_ask *ask,
+                              struct fg_cache_object *stale)
+{
+    struct fg_cache_stream *stream = NULL;
+    if (fg_cache_store_lead_or_join(store_of(flow), ask, fg_flow_now_ns(flow), flow->thread->loop,
+                                    false, NULL, &stream) == FG_CACHE_LEAD)
+        fg_cache_fetch_start(flow, ask, stream, stale, 0);
+}
+
+static void keep(struct fg_cache_object **at, struct fg_cache_object *object)
+{
+    if (object != NULL)
+        fg_cache_object_acquire(object);
+    fg_cache_object_release(*at);
+    *at = object;
+}
+
+/* True: `object` has been the answer. Otherwise it may still be one if the fetch fails. */
+static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
+                         const struct fg_cache_request *request, struct fg_cache_object *object)
+{
+    struct fg_cache_rules rules = fg_cache_rules_of(flow->thread->pipeline, flow->route);
+    enum fg_cache_verdict verdict = fg_cache_judge(request, &object->head.response, &rules,
+                                                   object->head.lifetime_s, age_of(flow, object));
+    switch (verdict) {
+    case FG_CACHE_FRESH:
+        serve(flow, object, FG_CACHE_RESULT_HIT);
+        return true;
+    case FG_CACHE_STALE_WHILE_REVALIDATE:
+        if (!request->control.only_if_cached)
+            revalidate_beside(flow, ask, object);
+        serve(flow, object, FG_CACHE_RESULT_STALE);
+        return true;
+    case FG_CACHE_STALE_IF_ERROR_ONLY:
+        keep(&flow->cache_stale, object);
+        break;
+    case FG_CACHE_STALE:
+        keep(&flow->cache_stale, NULL);
+        break;
+    }
+    keep(&flow->cache_stored, object);
+    return false;
+}
+
+/* Is it the origin's to answer, whatever is stored (RFC 9111 section 4.3.2)? */
+static bool is_for_origin(const struct fg_exchange *ex)
+{
+    return fg_exchange_field(ex, FG_SPAN("if-match")).data != NULL ||
+           fg_exchange_field(ex, FG_SPAN("if-unmodified-since")).data != NULL;
 }
 
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
-    if (!flow->route->cache || (ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD) ||
-        ex->has_body)
+    if (!flow->route->cache || ex->upgrade.data != NULL ||
+        (ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD))
         return FG_STAGE_CONTINUE;
+    if (ex->has_body || is_for_origin(ex))
+        return bypass(flow);
     if (flow->cache_key.data == NULL)
-        flow->cache_key = make_key(ex);
-    if (flow->cache_key.data == NULL) {
-        flow->cache_result = FG_CACHE_RESULT_BYPASS;
-        return FG_STAGE_CONTINUE;
-    }
-    struct fg_cache_request request = cache_request(ex);
-    struct fg_cache_rules rules = rules_of(flow);
-    struct fg_cache_object *object =
-        fg_cache_store_get(flow->thread->pipeline->cache, flow->cache_key);
+        flow->cache_key = fg_cache_key_make(ex, flow->client_path);
+    if (flow->cache_key.data == NULL)
+        return bypass(flow);
+    struct fg_cache_request request = fg_cache_read_request(ex);
+    const struct fg_cache_ask ask = {.ex = ex,
+                                     .key = flow->cache_key,
+                                     .route_index = (uint32_t)fg_flow_route_index(flow),
+                                     .has_authorization = request.has_authorization};
+    bool is_solo = false;
+    keep(&flow->cache_stored, NULL);
+    struct fg_cache_object *object = fg_cache_store_get(store_of(flow), &ask);
     if (object != NULL) {
-        struct fg_cache_view view = fg_cache_object_view(object);
-        uint64_t age_ns =
-            fg_cache_current_age_ns(view.initial_age_ns, view.stored_ns, fg_clock_monotonic_ns());
-        enum fg_cache_verdict verdict =
-            fg_cache_judge(&request, &view.response, &rules, view.lifetime_s, age_ns);
-        if (verdict == FG_CACHE_FRESH) {
-            flow->cache_result = FG_CACHE_RESULT_HIT;
-            serve(flow, object);
-            fg_cache_object_release(object);
+        bool is_served = serve_stored(flow, &ask, &request, object);
+        is_solo = !fg_cache_is_ever_fresh(&object->head.response, object->head.lifetime_s);
+        fg_cache_object_release(object);
+        if (is_served)
             return FG_STAGE_RESPOND;
-        }
-        /* Kept while somebody fetches: for others in the meantime, or for an error. */
-        fg_cache_object_release(flow->cache_stale);
-        flow->cache_stale = verdict == FG_CACHE_STALE ? NULL : object;
-        if (verdict == FG_CACHE_STALE)
-            fg_cache_object_release(object);
     }
-    if (ex->method == FG_METHOD_HEAD) {
-        flow->cache_result = FG_CACHE_RESULT_BYPASS;
-        return FG_STAGE_CONTINUE;
+    if (request.control.only_if_cached) {
+        refuse_uncached(flow);
+        return FG_STAGE_RESPOND;
     }
-    enum fg_stage_verdict verdict = fetch(flow);
-    if (verdict == FG_STAGE_CONTINUE && flow->fill.flight != NULL)
-        ask_for_plain(ex);
-    return verdict;
+    if (ex->method == FG_METHOD_HEAD || request.control.no_store)
+        return bypass(flow);
+    return fetch(flow, &ask, is_solo);
 }
 
 static void cancel(struct fg_flow *flow)
 {
-    if (flow->cache_waiter != NULL)
-        fg_cache_waiter_abandon(flow->cache_waiter);
-    flow->cache_waiter = NULL;
+    leave(flow);
 }
 
 const struct fg_stage fg_stage_cache = {.name = "cache", .run = run, .cancel = cancel};
 
-/* ---- filling ---- */
+/* ---- what goes by ---- */
 
-static bool is_compressible(struct fg_span type)
+void fg_cache_let_go(struct fg_flow *flow)
 {
-    static const struct fg_span prefixes[] = {FG_SPAN_LITERAL("text/"),
-                                              FG_SPAN_LITERAL("application/json"),
-                                              FG_SPAN_LITERAL("application/javascript"),
-                                              FG_SPAN_LITERAL("application/xml"),
-                                              FG_SPAN_LITERAL("application/manifest+json"),
-                                              FG_SPAN_LITERAL("image/svg+xml")};
-    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
-        if (fg_span_starts_with(type, prefixes[i]))
-            return true;
-    }
-    return false;
+    leave(flow);
+    keep(&flow->cache_stale, NULL);
+    keep(&flow->cache_stored, NULL);
+    let_herd_on(flow);
 }
 
-/* Reads the fields that matter; false when they make the answer not ours to share. */
-static bool read_response(struct fg_cache_response *response, const struct fg_field *fields,
-                          size_t field_count, int64_t now_s)
+void fg_cache_note_answer(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                          size_t field_count)
 {
+    const struct fg_exchange *ex = &flow->req->ex;
+    if (!is_unsafe(ex) || !flow->thread->pipeline->has_cached_routes ||
+        !fg_cache_is_invalidating(FG_CACHE_METHOD_UNSAFE, status))
+        return;
+    struct fg_span key = fg_cache_key_make(ex, flow->client_path);
+    if (key.data != NULL)
+        fg_cache_store_invalidate(store_of(flow), key);
     for (size_t i = 0; i < field_count; i++) {
-        struct fg_span name = fields[i].name, value = fields[i].value;
-        uint64_t number;
-        if (fg_span_equal(name, FG_SPAN("cache-control"))) {
-            fg_cache_control_parse(&response->control, value.data, value.len);
-        } else if (fg_span_equal(name, FG_SPAN("date"))) {
-            response->has_date =
-                fg_http_date_parse(value.data, value.len, now_s, &response->date_s);
-        } else if (fg_span_equal(name, FG_SPAN("expires"))) {
-            response->has_expires = true;
-            if (!fg_http_date_parse(value.data, value.len, now_s, &response->expires_s))
-                response->expires_s = 0;
-        } else if (fg_span_equal(name, FG_SPAN("last-modified"))) {
-            response->has_last_modified =
-                fg_http_date_parse(value.data, value.len, now_s, &response->last_modified_s);
-        } else if (fg_span_equal(name, FG_SPAN("age")) && fg_span_parse_u64(value, &number)) {
-            response->age_s = number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
-        } else if (fg_span_equal(name, FG_SPAN("set-cookie"))) {
-            response->has_set_cookie = true;
-        } else if (fg_span_equal(name, FG_SPAN("vary"))) {
-            /* We ask for the unencoded form and encode by ourselves; any other variance is the
-             * backend's to decide each time. */
-            if (!fg_span_equal_nocase(fg_span_trim(value), FG_SPAN("accept-encoding")))
-                response->has_vary_star = true;
-        } else if (fg_span_equal(name, FG_SPAN("content-encoding"))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The fields to keep, with `vary: accept-encoding` where we will encode. */
-static bool keep_fields(struct fg_flow *flow, const struct fg_field *fields, size_t field_count)
-{
-    struct fg_cache_draft *draft = &flow->fill.draft;
-    struct fg_field *kept =
-        fg_arena_try_alloc(flow->req->ex.arena, (field_count + 1) * sizeof(*kept));
-    if (kept == NULL || field_count > FIELDS_MAX - 1)
-        return false;
-    size_t count = 0;
-    for (size_t i = 0; i < field_count; i++) {
-        if (fg_span_equal(fields[i].name, FG_SPAN("content-length")) ||
-            fg_span_equal(fields[i].name, FG_SPAN("date")) ||
-            fg_span_equal(fields[i].name, FG_SPAN("age")) ||
-            fg_span_equal(fields[i].name, FG_SPAN("vary")))
+        if (!fg_span_equal(fields[i].name, FG_SPAN("location")) &&
+            !fg_span_equal(fields[i].name, FG_SPAN("content-location")))
             continue;
-        if (fg_span_equal(fields[i].name, FG_SPAN("content-type")))
-            draft->is_compressible = is_compressible(fields[i].value);
-        kept[count++] = fields[i];
+        key = fg_cache_key_of_reference(ex, fields[i].value);
+        if (key.data != NULL)
+            fg_cache_store_invalidate(store_of(flow), key);
     }
-    if (draft->is_compressible)
-        kept[count++] = (struct fg_field){FG_SPAN("vary"), FG_SPAN("accept-encoding")};
-    draft->fields = kept;
-    draft->field_count = count;
-    return true;
-}
-
-void fg_cache_fill_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
-                        size_t field_count)
-{
-    struct fg_cache_fill *fill = &flow->fill;
-    if (fill->flight == NULL)
-        return;
-    struct fg_cache_draft *draft = &fill->draft;
-    struct fg_cache_request request = cache_request(&flow->req->ex);
-    struct fg_cache_rules rules = rules_of(flow);
-    int64_t now_s = (int64_t)(fg_clock_wall_ns() / FG_S);
-    uint64_t now_ns = fg_clock_monotonic_ns();
-    fg_cache_response_init(&draft->response);
-    draft->response.status = status;
-    fill->is_uncacheable = true;
-    if (!read_response(&draft->response, fields, field_count, now_s) ||
-        fg_cache_is_storable(&request, &draft->response, &rules) != FG_CACHE_STORABLE)
-        return;
-    draft->key = flow->cache_key;
-    draft->status = status;
-    draft->lifetime_s = fg_cache_lifetime_s(&draft->response, &rules, now_s);
-    draft->initial_age_ns =
-        fg_cache_initial_age_ns(&draft->response, fill->requested_ns, now_ns, now_s);
-    draft->stored_ns = now_ns;
-    fill->is_storing = keep_fields(flow, fields, field_count);
-    fill->is_uncacheable = !fill->is_storing;
-}
-
-void fg_cache_fill_write(struct fg_flow *flow, const void *data, size_t len)
-{
-    struct fg_cache_fill *fill = &flow->fill;
-    const struct fg_cache_conf *conf = &flow->thread->pipeline->config->cache;
-    if (!fill->is_storing || len == 0)
-        return;
-    if (len > conf->object_bytes_max - fill->body_len) {
-        fill->is_storing = false;
-        fill->is_uncacheable = true;
-        return;
-    }
-    if (len > fill->body_capacity - fill->body_len) {
-        size_t capacity = fill->body_capacity == 0 ? 4096 : fill->body_capacity * 2;
-        while (capacity < fill->body_len + len)
-            capacity *= 2;
-        char *grown = realloc(fill->body, capacity);
-        if (grown == NULL) {
-            fill->is_storing = false;
-            return;
-        }
-        fill->body = grown;
-        fill->body_capacity = capacity;
-    }
-    memcpy(fill->body + fill->body_len, data, len);
-    fill->body_len += len;
-}
-
-void fg_cache_fill_finish(struct fg_flow *flow, bool is_complete)
-{
-    struct fg_cache_fill *fill = &flow->fill;
-    struct fg_pipeline *pipeline = flow->thread->pipeline;
-    if (fill->flight == NULL)
-        return;
-    struct fg_cache_flight *flight = fill->flight;
-    fill->flight = NULL;
-    fill->draft.body = fg_span_make(fill->body, fill->body_len);
-    const struct fg_cache_conf *conf = &pipeline->config->cache;
-    fill->draft.is_compressible =
-        fill->draft.is_compressible && conf->gzip && fill->body_len >= conf->gzip_bytes_min;
-    fg_cache_flight_finish(
-        pipeline->cache, flight, is_complete && fill->is_storing ? &fill->draft : NULL,
-        fill->is_uncacheable, fg_clock_monotonic_ns(), fg_loop_mailbox(flow->thread->loop));
-    free(fill->body);
-    fill->body = NULL;
 }

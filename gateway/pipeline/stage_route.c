@@ -125,6 +125,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         return respond(flow);
     ex->route_prefix_len =
         flow->route->path_prefix == NULL ? ex->path.len : strlen(flow->route->path_prefix);
+    flow->client_path = ex->path;
     if (flow->route->strip_prefix != NULL) {
         strip_prefix(ex, flow->route->strip_prefix);
         ex->route_prefix_len = 0;

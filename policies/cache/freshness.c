@@ -3,13 +3,17 @@
  * Job      the decisions of a shared HTTP cache, on fields that somebody else has parsed.
  * Thread   any; pure functions.
  * Never    lets one user's answer reach another: private, Authorization without leave and
- * Set-Cookie are not stored, whatever the operator's lifetime says. Source   RFC 9111 sections 3
- * (storing), 4.2 (freshness), 4.2.4 (stale); RFC 5861. Laws: lifetime = override, s-maxage,
- * max-age, Expires - Date, or a tenth of Date - Last-Modified age      = max(now - Date, Age +
- * round trip) at arrival, + time in store fresh    = lifetime > age Departs  An explicit
- * stale-while-revalidate or stale-if-error beside s-maxage is obeyed, as the large CDNs do and
- * origins expect; must-revalidate and proxy-revalidate still forbid it. Set-Cookie is never stored,
- * which the RFC leaves open.
+ *          Set-Cookie are not stored, whatever the operator's lifetime says.
+ * Source   RFC 9111 sections 3 (storing), 4.2 (freshness), 4.2.4 (stale), 4.4 (invalidation), 5.2
+ *          (directives), 5.4 (Pragma); RFC 5861; RFC 8246 (immutable).
+ * Laws     lifetime = override, s-maxage, max-age, Expires - Date, a tenth of Date - Last-Modified
+ *          age      = max(now - Date, Age + round trip) at arrival, + time in store
+ *          fresh    = lifetime > age
+ * Departs  An explicit stale-while-revalidate or stale-if-error beside s-maxage is obeyed, as the
+ *          large CDNs do and origins expect; must-revalidate and proxy-revalidate still forbid it.
+ *          The operator's allowances hold only for what was fresh once: a page that says nothing
+ *          of caching is nobody else's, not even in an emergency. Set-Cookie is never stored, and
+ *          a field list of no-cache or private counts as the bare directive.
  */
 #include "policies/cache/freshness.h"
 
@@ -17,6 +21,7 @@
 #include "policies/wide_math.h"
 
 #include <assert.h>
+#include <string.h>
 
 static bool is_present(uint32_t seconds)
 {
@@ -69,6 +74,12 @@ static bool is_status_storable(const struct fg_cache_response *response,
     return is_heuristic_status(status) || has_explicit_lifetime(response, rules);
 }
 
+/* "Not there": what a flood of misspelt or expired addresses asks for. */
+static bool is_negative_status(unsigned status)
+{
+    return status == 404 || status == 405 || status == 410 || status == 414 || status == 501;
+}
+
 static uint32_t clamp_seconds(int64_t seconds)
 {
     if (seconds < 0)
@@ -100,12 +111,14 @@ static uint32_t heuristic_lifetime_s(const struct fg_cache_response *response,
 }
 
 /* What the client asks for beyond plain freshness. */
-static bool satisfies_request(const struct fg_cache_control *asked, uint64_t lifetime_ns,
-                              uint64_t age_ns)
+static bool satisfies_request(const struct fg_cache_request *request, bool is_immutable,
+                              uint64_t lifetime_ns, uint64_t age_ns)
 {
-    if (asked->no_cache)
+    const struct fg_cache_control *asked = &request->control;
+    if (asked->no_cache || (request->has_pragma_no_cache && !request->has_cache_control))
         return false;
-    if (is_present(asked->max_age_s) && age_ns > asked->max_age_s * FG_POLICY_S)
+    /* A reload button's max-age=0 asks in vain of what never changes. */
+    if (!is_immutable && is_present(asked->max_age_s) && age_ns > asked->max_age_s * FG_POLICY_S)
         return false;
     return !is_present(asked->min_fresh_s) ||
            fg_subtract_floor(lifetime_ns, age_ns) >= asked->min_fresh_s * FG_POLICY_S;
@@ -113,11 +126,20 @@ static bool satisfies_request(const struct fg_cache_control *asked, uint64_t lif
 
 /* The operator's default holds where the response says nothing, unless s-maxage forbids. */
 static uint64_t allowance_ns(const struct fg_cache_control *control, uint32_t own_s,
-                             uint32_t default_s)
+                             uint32_t default_s, uint32_t lifetime_s)
 {
     if (is_present(own_s))
         return own_s * FG_POLICY_S;
-    return is_present(control->s_maxage_s) ? 0 : default_s * FG_POLICY_S;
+    return lifetime_s == 0 || is_present(control->s_maxage_s) ? 0 : default_s * FG_POLICY_S;
+}
+
+/* Does the client take it stale by that much (section 5.2.1.2)? */
+static bool is_stale_wanted(const struct fg_cache_request *request,
+                            const struct fg_cache_rules *rules, uint64_t stale_ns)
+{
+    uint32_t max_stale_s = request->control.max_stale_s;
+    return rules->obeys_request && is_present(max_stale_s) &&
+           (max_stale_s == FG_CACHE_CONTROL_SECONDS_MAX || stale_ns <= max_stale_s * FG_POLICY_S);
 }
 
 struct fg_cache_rules fg_cache_rules_default(void)
@@ -171,7 +193,18 @@ uint32_t fg_cache_lifetime_s(const struct fg_cache_response *response,
         return response->control.max_age_s;
     if (response->has_expires)
         return seconds_between(date_s, response->expires_s);
-    return heuristic_lifetime_s(response, rules, date_s);
+    uint32_t lifetime_s = heuristic_lifetime_s(response, rules, date_s);
+    if (is_negative_status(response->status) && lifetime_s < rules->negative_lifetime_s)
+        return rules->negative_lifetime_s;
+    return lifetime_s;
+}
+
+bool fg_cache_is_useful(const struct fg_cache_response *response, uint32_t lifetime_s,
+                        uint64_t initial_age_ns)
+{
+    if (lifetime_s * FG_POLICY_S > initial_age_ns && !response->control.no_cache)
+        return true;
+    return response->has_etag || response->has_last_modified;
 }
 
 uint64_t fg_cache_initial_age_ns(const struct fg_cache_response *response, uint64_t request_ns,
@@ -189,6 +222,31 @@ uint64_t fg_cache_current_age_ns(uint64_t initial_age_ns, uint64_t response_ns, 
     return fg_add_saturating(initial_age_ns, fg_subtract_floor(now_ns, response_ns));
 }
 
+static enum fg_cache_verdict judge_stale(const struct fg_cache_request *request,
+                                         const struct fg_cache_response *response,
+                                         const struct fg_cache_rules *rules, uint32_t lifetime_s,
+                                         uint64_t stale_ns, bool is_wanted)
+{
+    const struct fg_cache_control *control = &response->control;
+    if (rules->is_pinned)
+        return is_wanted ? FG_CACHE_STALE_WHILE_REVALIDATE : FG_CACHE_STALE_IF_ERROR_ONLY;
+    if (control->must_revalidate || control->proxy_revalidate)
+        return FG_CACHE_STALE;
+    if (is_wanted && is_stale_wanted(request, rules, stale_ns))
+        return FG_CACHE_FRESH;
+    uint64_t pressure_ns = lifetime_s == 0 || is_present(control->s_maxage_s)
+                               ? 0
+                               : rules->pressure_stale_s * FG_POLICY_S;
+    uint64_t while_ns = allowance_ns(control, control->stale_while_revalidate_s,
+                                     rules->stale_while_revalidate_s, lifetime_s);
+    if (is_wanted && (stale_ns < while_ns || stale_ns < pressure_ns))
+        return FG_CACHE_STALE_WHILE_REVALIDATE;
+    uint64_t error_ns =
+        allowance_ns(control, control->stale_if_error_s, rules->stale_if_error_s, lifetime_s);
+    return stale_ns < error_ns || stale_ns < pressure_ns ? FG_CACHE_STALE_IF_ERROR_ONLY
+                                                         : FG_CACHE_STALE;
+}
+
 enum fg_cache_verdict fg_cache_judge(const struct fg_cache_request *request,
                                      const struct fg_cache_response *response,
                                      const struct fg_cache_rules *rules, uint32_t lifetime_s,
@@ -196,27 +254,48 @@ enum fg_cache_verdict fg_cache_judge(const struct fg_cache_request *request,
 {
     const struct fg_cache_control *control = &response->control;
     if (control->no_cache)
-        return FG_CACHE_STALE;
+        return rules->is_pinned ? FG_CACHE_STALE_IF_ERROR_ONLY : FG_CACHE_STALE;
     uint64_t lifetime_ns = lifetime_s * FG_POLICY_S;
-    bool is_wanted =
-        !rules->obeys_request || satisfies_request(&request->control, lifetime_ns, age_ns);
+    bool is_wanted = !rules->obeys_request ||
+                     satisfies_request(request, control->is_immutable, lifetime_ns, age_ns);
     if (lifetime_ns > age_ns && is_wanted)
         return FG_CACHE_FRESH;
-    if (control->must_revalidate || control->proxy_revalidate)
-        return FG_CACHE_STALE;
-    uint64_t stale_ns = fg_subtract_floor(age_ns, lifetime_ns);
-    uint64_t while_ns =
-        allowance_ns(control, control->stale_while_revalidate_s, rules->stale_while_revalidate_s);
-    if (is_wanted && stale_ns < while_ns)
-        return FG_CACHE_STALE_WHILE_REVALIDATE;
-    uint64_t error_ns = allowance_ns(control, control->stale_if_error_s, rules->stale_if_error_s);
-    return stale_ns < error_ns ? FG_CACHE_STALE_IF_ERROR_ONLY : FG_CACHE_STALE;
+    return judge_stale(request, response, rules, lifetime_s, fg_subtract_floor(age_ns, lifetime_ns),
+                       is_wanted);
+}
+
+bool fg_cache_is_ever_fresh(const struct fg_cache_response *response, uint32_t lifetime_s)
+{
+    return lifetime_s > 0 && !response->control.no_cache;
+}
+
+bool fg_cache_is_invalidating(enum fg_cache_method method, unsigned status)
+{
+    return method == FG_CACHE_METHOD_UNSAFE && status >= 200 && status <= 399;
+}
+
+bool fg_cache_is_kept_by_304(const char *name, size_t name_len)
+{
+    static const char *const kept[] = {"content-encoding", "content-length",    "content-location",
+                                       "content-range",    "content-type",      "etag",
+                                       "set-cookie",       "transfer-encoding", "vary"};
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+        if (strlen(kept[i]) == name_len && memcmp(kept[i], name, name_len) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool fg_cache_is_error_status(unsigned status)
+{
+    return status == 500 || status == 502 || status == 503 || status == 504;
 }
 
 const char *fg_cache_storable_name(enum fg_cache_storable storable)
 {
-    static const char *const names[] = {"storable", "method",        "status", "no_store",
-                                        "private",  "authorization", "vary",   "set_cookie"};
+    static const char *const names[] = {"storable", "method",     "status",
+                                        "no_store", "private",    "authorization",
+                                        "vary",     "set_cookie", "useful"};
     assert((unsigned)storable < sizeof(names) / sizeof(names[0]));
     return names[storable];
 }

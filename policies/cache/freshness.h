@@ -10,11 +10,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum fg_cache_method { FG_CACHE_METHOD_GET, FG_CACHE_METHOD_HEAD, FG_CACHE_METHOD_OTHER };
+enum fg_cache_method {
+    FG_CACHE_METHOD_GET,
+    FG_CACHE_METHOD_HEAD,
+    FG_CACHE_METHOD_OTHER_SAFE, /* OPTIONS, TRACE */
+    FG_CACHE_METHOD_UNSAFE,     /* also what nobody knows */
+};
 
 struct fg_cache_request {
     enum fg_cache_method method;
     bool has_authorization;
+    bool has_pragma_no_cache; /* counts only without a Cache-Control field */
+    bool has_cache_control;
     struct fg_cache_control control;
 };
 
@@ -30,6 +37,7 @@ struct fg_cache_response {
     bool has_last_modified;
     bool has_vary_star; /* Vary: * */
     bool has_set_cookie;
+    bool has_etag;
     int64_t date_s; /* since 1970 */
     int64_t expires_s;
     int64_t last_modified_s;
@@ -44,7 +52,10 @@ struct fg_cache_rules {
     uint32_t heuristic_max_s;
     uint32_t stale_while_revalidate_s; /* where the response says nothing */
     uint32_t stale_if_error_s;         /* likewise */
-    bool obeys_request;                /* no-cache, max-age, min-fresh of requests count */
+    uint32_t negative_lifetime_s;      /* of 404, 405, 410, 414 and 501 that say nothing */
+    uint32_t pressure_stale_s;         /* under pressure, stale for so long is as good as fresh */
+    bool obeys_request; /* no-cache, max-age, min-fresh, max-stale of requests count */
+    bool is_pinned;     /* stale is better than nothing, for ever and whatever the response says */
 };
 
 enum fg_cache_storable {
@@ -56,10 +67,11 @@ enum fg_cache_storable {
     FG_CACHE_NOT_AUTHORIZATION, /* RFC 9111 section 3.5 */
     FG_CACHE_NOT_VARY,
     FG_CACHE_NOT_SET_COOKIE,
+    FG_CACHE_NOT_USEFUL, /* never fresh, and nothing to ask its origin by */
 };
 
 enum fg_cache_verdict {
-    FG_CACHE_FRESH,
+    FG_CACHE_FRESH,                  /* or stale within what the request allows */
     FG_CACHE_STALE_WHILE_REVALIDATE, /* serve it and fetch a new one beside */
     FG_CACHE_STALE_IF_ERROR_ONLY,    /* fetch; serve this one if that fails */
     FG_CACHE_STALE,                  /* fetch or revalidate first */
@@ -78,6 +90,10 @@ enum fg_cache_storable fg_cache_is_storable(const struct fg_cache_request *reque
 uint32_t fg_cache_lifetime_s(const struct fg_cache_response *response,
                              const struct fg_cache_rules *rules, int64_t response_s);
 
+/* Is there any use in keeping it: fresh on arrival, or something to ask the origin by? */
+bool fg_cache_is_useful(const struct fg_cache_response *response, uint32_t lifetime_s,
+                        uint64_t initial_age_ns);
+
 /*
  * How old the response was when it arrived (RFC 9111 section 4.2.3). Monotonic times of sending the
  * request and getting the head; `response_s` is the wall time of the latter.
@@ -93,6 +109,25 @@ enum fg_cache_verdict fg_cache_judge(const struct fg_cache_request *request,
                                      const struct fg_cache_response *response,
                                      const struct fg_cache_rules *rules, uint32_t lifetime_s,
                                      uint64_t age_ns);
+
+/* Can it ever be served without asking its origin first? */
+bool fg_cache_is_ever_fresh(const struct fg_cache_response *response, uint32_t lifetime_s);
+
+/*
+ * After an answer of `status` to `method` (RFC 9111 section 4.4): what is stored for its target,
+ * and for its Location and Content-Location of the same origin, is no longer true.
+ */
+bool fg_cache_is_invalidating(enum fg_cache_method method, unsigned status);
+
+/*
+ * Does a 304 leave the stored field `name` (lower case) as it is (RFC 9111 section 3.2)? These
+ * describe the stored body, or are written anew for each answer.
+ */
+bool fg_cache_is_kept_by_304(const char *name, size_t name_len);
+
+/* May stand for a failed origin: the stored response is used instead if it may be (section 4.2.4).
+ */
+bool fg_cache_is_error_status(unsigned status);
 
 /* Constant strings for logs, metrics and Cache-Status. */
 const char *fg_cache_storable_name(enum fg_cache_storable storable);

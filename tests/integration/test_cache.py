@@ -93,11 +93,11 @@ def test_the_crowd_outlives_a_leader_that_leaves(site):
         thread.start()
     site.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 6)
     leader.close()
-    wait_for(lambda: site.backend.count("/left") == 2)
+    site.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 5)
     site.backend.gate.set()
     for thread in threads:
         thread.join(30)
-    assert answers == [200] * 5 and site.backend.count("/left") == 2
+    assert answers == [200] * 5 and site.backend.count("/left") == 1
 
 
 @pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
@@ -126,24 +126,24 @@ def test_gzip_comes_in_time(site):
             with client.stream("GET", "/text") as answer:
                 return answer if answer.headers.get("content-encoding") == "gzip" else answer.read() and None
         answer = wait_for(packed)
-        assert answer.headers["etag"] == 'W/"v1"'
+        assert answer.headers["etag"] == '"v1;gz"'
         assert "accept-encoding" in answer.headers["vary"].lower()
         with client.stream("GET", "/text") as raw:
             data = b"".join(raw.iter_raw())
         assert gzip.decompress(data) == TEXT + b"1" and len(data) < len(TEXT) / 4
-        for refused in ("identity", "gzip;q=0", "br"):
+        for refused in ("identity", "gzip;q=0", "gzip;q=0.5, identity"):
             plain = client.get("/text", headers={"accept-encoding": refused})
             assert "content-encoding" not in plain.headers and plain.content == TEXT + b"1"
         same = client.get("/text", headers={"if-none-match": answer.headers["etag"]})
         assert same.status_code == 304
-    assert site.stats()["cache"]["gzip_variants"] >= 1
+    assert site.stats()["cache"]["variants"] >= 1
     assert site.backend.count("/text") == 1
 
 
 @pytest.mark.parametrize("fields", [
     {"cache-control": "private, max-age=60"}, {"cache-control": "no-store"}, {"cache-control": "max-age=0"},
     {"cache-control": "no-cache"}, {"cache-control": "max-age=60", "set-cookie": "a=b"},
-    {"cache-control": "max-age=60", "vary": "*"}, {"cache-control": "max-age=60", "vary": "cookie"},
+    {"cache-control": "max-age=60", "vary": "*"},
     {"cache-control": None, "expires": "Thu, 01 Jan 1970 00:00:00 GMT"}, {"cache-control": None},
 ], ids=lambda fields: str(fields))
 def test_what_is_not_kept(site, fields):
@@ -205,16 +205,13 @@ def test_stale_while_revalidate(site):
         wait_for(lambda: time.monotonic() > expired)
         site.origin.version = 2
         site.backend.gate.clear()
-        refresher = threading.Thread(target=lambda: site.get("/swr"))
-        refresher.start()
+        for _ in range(5):  # at once, though the backend hangs
+            assert client.get("/swr").content.endswith(b"1")
         wait_for(lambda: site.backend.in_flight == 1)
-        started = time.monotonic()
-        assert client.get("/swr").content.endswith(b"1")  # at once, though the backend hangs
-        assert time.monotonic() - started < 20
+        assert client.get("/swr").headers["cache-status"] == "floodgate; hit; detail=stale"
         site.backend.gate.set()
-        refresher.join(30)
         wait_for(lambda: client.get("/swr").content.endswith(b"2"))
-    assert results(site)["stale"] >= 1
+    assert results(site)["stale"] >= 6 and site.backend.count("/swr") == 2
 
 
 def test_stale_if_error(site):

@@ -1,12 +1,15 @@
 /*
- * test_cache_store_shared.c: one fetch for all, whoever leads, leaves or fails; bytes bounded;
- * gzip.
+ * test_cache_store_shared.c: who leads and who joins, what is replaced, evicted, pinned, purged and
+ * invalidated, and that a purge reaches what is still on its way; bytes bounded.
  */
 #include "base/clock.h"
 #include "base/counters_shared.h"
+#include "pipeline/cache_compress.h"
+#include "pipeline/cache_key.h"
 #include "pipeline/cache_store_shared.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -16,161 +19,310 @@
 #include <cmocka.h>
 
 static const struct fg_cache_conf conf = {
-    .bytes_max = 8 << 20, .object_bytes_max = 1 << 20, .gzip = true, .waiters_max = 100};
-
-struct waiting {
-    struct fg_cache_waiter *waiter;
-    struct fg_cache_object *object;
-    bool is_ready;
-    bool is_uncacheable;
-};
-
-static void on_ready(void *owner, struct fg_cache_object *object, bool is_uncacheable)
-{
-    struct waiting *waiting = owner;
-    waiting->object = object;
-    waiting->is_ready = true;
-    waiting->is_uncacheable = is_uncacheable;
-}
+    .bytes_max = 8 << 20, .object_bytes_max = 256 << 10, .waiters_max = 2};
+static const struct fg_cache_hops no_hops;
 
 struct fixture {
     struct fg_cache_store *store;
-    struct fg_mailbox box;
-    struct fg_cache_waiters waiters;
-    struct fg_helper_pool *helper;
+    struct fg_loop *loop;
+    struct fg_cache_readers readers;
+    struct fg_exchange ex;
+    struct fg_field fields[2];
 };
 
-static struct fixture open_fixture(void)
+static void on_news(void *owner)
 {
-    struct fixture f = {.waiters = {NULL}};
-    assert_int_equal(fg_mailbox_init(&f.box), FG_OK);
-    f.helper = fg_helper_pool_create(1, 16);
-    f.store = fg_cache_store_create(&conf, f.helper);
-    assert_non_null(f.store);
-    return f;
+    (*(unsigned *)owner)++;
+}
+
+static void open_fixture(struct fixture *f)
+{
+    *f = (struct fixture){.readers = {NULL}};
+    f->loop = fg_loop_create(0, 64);
+    f->store = fg_cache_store_create(&conf);
+    assert_non_null(f->store);
+    f->ex.fields = f->fields;
 }
 
 static void close_fixture(struct fixture *f)
 {
-    fg_helper_pool_destroy(f->helper);
-    fg_mailbox_drain(&f->box);
-    fg_cache_waiters_fini(&f->waiters);
+    fg_cache_readers_fini(&f->readers);
     fg_cache_store_destroy(f->store);
-    fg_mailbox_fini(&f->box);
+    fg_loop_destroy(f->loop);
 }
 
-static enum fg_cache_role ask(struct fixture *f, const char *key, uint64_t now_ns,
-                              struct fg_cache_flight **flight, struct waiting *waiting)
+static struct fg_cache_ask ask_for(const struct fixture *f, const char *key)
 {
-    return fg_cache_store_lead_or_wait(f->store, fg_span_from_string(key), now_ns, true,
-                                       &f->waiters, &f->box, on_ready, waiting, flight,
-                                       &waiting->waiter);
+    return (struct fg_cache_ask){.ex = &f->ex, .key = fg_span_from_string(key)};
 }
 
-static struct fg_cache_draft draft_of(const char *key, struct fg_span body)
+static enum fg_cache_role ask(struct fixture *f, const struct fg_cache_ask *what, uint64_t now_ns,
+                              unsigned *news, struct fg_cache_reader **reader,
+                              struct fg_cache_stream **stream)
+{
+    *reader = fg_cache_reader_create(&f->readers, f->loop, on_news, news);
+    return fg_cache_store_lead_or_join(f->store, what, now_ns, f->loop, false, *reader, stream);
+}
+
+static struct fg_cache_object *object_of(const char *key, struct fg_span body)
 {
     static const struct fg_field fields[] = {
         {FG_SPAN_LITERAL("content-type"), FG_SPAN_LITERAL("text/html")},
         {FG_SPAN_LITERAL("etag"), FG_SPAN_LITERAL("\"v1\"")},
     };
-    return (struct fg_cache_draft){.key = fg_span_from_string(key),
-                                   .status = 200,
-                                   .fields = fields,
-                                   .field_count = 2,
-                                   .body = body,
-                                   .lifetime_s = 60};
+    struct fg_cache_object *object =
+        fg_cache_object_create(&(struct fg_cache_draft){.key = fg_span_from_string(key),
+                                                        .status = 200,
+                                                        .fields = fields,
+                                                        .field_count = 2,
+                                                        .lifetime_s = 60});
+    struct fg_cache_body *bytes = fg_cache_body_create(body.len);
+    memcpy(fg_cache_body_room(bytes), body.data, body.len);
+    fg_cache_object_set_body(object, bytes);
+    return object;
 }
 
-static void one_fetch_serves_all(void **state)
+/* Stores `object` under its key as a fetch would; the reference is used up. */
+static bool store_object(struct fixture *f, struct fg_cache_object *object)
 {
-    (void)state;
-    struct fixture f = open_fixture();
-    struct fg_cache_flight *flight = NULL;
-    struct waiting leader = {0}, a = {0}, gone = {0};
-    assert_null(fg_cache_store_get(f.store, FG_SPAN("k")));
-    assert_int_equal(ask(&f, "k", 0, &flight, &leader), FG_CACHE_LEAD);
-    assert_int_equal(ask(&f, "k", 0, &flight, &a), FG_CACHE_WAITING);
-    assert_int_equal(ask(&f, "k", 0, &flight, &gone), FG_CACHE_WAITING);
-    fg_cache_waiter_abandon(gone.waiter);
-    struct fg_cache_draft draft = draft_of("k", FG_SPAN("hello"));
-    fg_cache_flight_finish(f.store, flight, &draft, false, 1, &f.box);
-    fg_mailbox_drain(&f.box);
-    assert_true(a.is_ready);
-    assert_false(gone.is_ready);
-    struct fg_cache_view view = fg_cache_object_view(a.object);
-    assert_true(fg_span_equal(view.body, FG_SPAN("hello")));
-    assert_true(fg_span_equal(view.etag, FG_SPAN("\"v1\"")));
-    struct fg_cache_object *hit = fg_cache_store_get(f.store, FG_SPAN("k"));
-    assert_ptr_equal(hit, a.object);
-    /* a purged object lives on for who holds it */
-    assert_int_equal(fg_cache_store_purge(f.store, (struct fg_span){NULL, 0}), 1);
-    assert_null(fg_cache_store_get(f.store, FG_SPAN("k")));
-    assert_true(fg_span_equal(fg_cache_object_view(hit).body, FG_SPAN("hello")));
-    fg_cache_object_release(hit);
-    fg_cache_object_release(a.object);
-    close_fixture(&f);
+    struct fg_cache_ask what = {
+        .ex = &f->ex, .key = object->head.key, .route_index = object->head.route_index};
+    struct fg_cache_stream *stream = NULL;
+    assert_int_equal(fg_cache_store_lead_or_join(f->store, &what, 0, f->loop, false, NULL, &stream),
+                     FG_CACHE_LEAD);
+    bool is_stored = fg_cache_store_publish(f->store, stream, object);
+    fg_cache_object_release(object);
+    fg_cache_stream_drop_writer(stream);
+    return is_stored;
 }
 
-static void a_failed_leader_leaves_the_lead_to_another(void **state)
+static bool is_stored(struct fixture *f, const struct fg_cache_ask *what)
+{
+    struct fg_cache_object *object = fg_cache_store_get(f->store, what);
+    fg_cache_object_release(object);
+    return object != NULL;
+}
+
+static void one_leads_and_the_others_join(void **state)
 {
     (void)state;
-    struct fixture f = open_fixture();
-    struct fg_cache_flight *flight = NULL;
-    struct waiting leader = {0}, a = {0};
-    assert_int_equal(ask(&f, "k", 0, &flight, &leader), FG_CACHE_LEAD);
-    struct fg_cache_flight *mine = flight;
-    assert_int_equal(ask(&f, "k", 0, &flight, &a), FG_CACHE_WAITING);
-    fg_cache_flight_finish(f.store, mine, NULL, false, 1, &f.box);
-    fg_mailbox_drain(&f.box);
-    assert_true(a.is_ready);
-    assert_null(a.object);
-    assert_int_equal(ask(&f, "k", 2, &flight, &a), FG_CACHE_LEAD);
-    fg_cache_flight_finish(f.store, flight, NULL, true, 3, &f.box);
-    /* known to be uncacheable for a while: nobody queues behind anybody */
-    assert_int_equal(ask(&f, "k", 4, &flight, &a), FG_CACHE_ALONE);
-    assert_int_equal(ask(&f, "k", 10 * FG_S, &flight, &a), FG_CACHE_LEAD);
-    fg_cache_flight_finish(f.store, flight, NULL, false, 11 * FG_S, &f.box);
+    struct fixture f;
+    open_fixture(&f);
+    unsigned news = 0;
+    struct fg_cache_ask what = ask_for(&f, "sh\n/a"), other = what, authorized = what;
+    other.route_index = 1;
+    authorized.has_authorization = true;
+    struct fg_cache_reader *reader[6];
+    struct fg_cache_stream *stream = NULL, *others = NULL, *own = NULL;
+    assert_int_equal(ask(&f, &what, 0, &news, &reader[0], &stream), FG_CACHE_LEAD);
+    assert_int_equal(ask(&f, &what, 0, &news, &reader[1], &stream), FG_CACHE_JOINED);
+    assert_int_equal(ask(&f, &what, 0, &news, &reader[2], &stream), FG_CACHE_JOINED);
+    assert_int_equal(ask(&f, &what, 0, &news, &reader[3], &stream), FG_CACHE_TOO_MANY);
+    assert_int_equal(ask(&f, &other, 0, &news, &reader[4], &others), FG_CACHE_LEAD);
+    assert_int_equal(ask(&f, &authorized, 0, &news, &reader[5], &own), FG_CACHE_LEAD);
+    assert_true(fg_cache_reader_is_leader(reader[0]));
+    assert_false(fg_cache_reader_is_leader(reader[1]));
+    assert_int_equal(fg_cache_store_stats(f.store).fetches, 3);
+    /* known not to be for sharing: nobody queues behind anybody for a while */
+    fg_cache_store_mark(f.store, stream, 0);
+    struct fg_cache_stream *none = NULL;
+    assert_int_equal(fg_cache_store_lead_or_join(f.store, &what, FG_S, f.loop, false, NULL, &none),
+                     FG_CACHE_ALONE);
+    assert_int_equal(
+        fg_cache_store_lead_or_join(f.store, &what, 10 * FG_S, f.loop, false, NULL, &none),
+        FG_CACHE_LEAD);
+    struct fg_cache_stream *streams[] = {stream, others, own, none};
+    for (unsigned i = 0; i < 6; i++)
+        fg_cache_reader_leave(reader[i]);
+    for (unsigned i = 0; i < 4; i++) {
+        fg_cache_store_close(f.store, streams[i]);
+        fg_cache_stream_drop_writer(streams[i]);
+    }
     close_fixture(&f);
 }
 
 static void keeps_to_its_bytes(void **state)
 {
     (void)state;
-    struct fixture f = open_fixture();
+    struct fixture f;
+    open_fixture(&f);
     static char body[200000];
     for (int i = 0; i < 200; i++) {
         char key[32];
-        struct fg_cache_flight *flight = NULL;
-        struct waiting w = {0};
-        snprintf(key, sizeof(key), "h\n/%d", i);
-        assert_int_equal(ask(&f, key, 0, &flight, &w), FG_CACHE_LEAD);
-        struct fg_cache_draft draft = draft_of(key, fg_span_make(body, sizeof(body)));
-        fg_cache_flight_finish(f.store, flight, &draft, false, 1, &f.box);
+        snprintf(key, sizeof(key), "sh\n/%d", i);
+        assert_true(store_object(&f, object_of(key, fg_span_make(body, sizeof(body)))));
     }
     struct fg_cache_store_stats stats = fg_cache_store_stats(f.store);
     assert_true(stats.bytes <= conf.bytes_max);
+    assert_true(stats.bytes > conf.bytes_max / 2);
     assert_true(stats.evicted_total > 100);
     close_fixture(&f);
 }
 
-static void makes_a_gzip_variant_beside(void **state)
+static void a_pinned_object_stays(void **state)
 {
     (void)state;
-    struct fixture f = open_fixture();
-    static char body[50000], back[50000];
-    memset(body, 'x', sizeof(body));
-    struct fg_cache_flight *flight = NULL;
-    struct waiting w = {0};
-    assert_int_equal(ask(&f, "k", 0, &flight, &w), FG_CACHE_LEAD);
-    struct fg_cache_draft draft = draft_of("k", fg_span_make(body, sizeof(body)));
-    draft.is_compressible = true;
-    fg_cache_flight_finish(f.store, flight, &draft, false, 1, &f.box);
-    struct pollfd fd = {.fd = f.box.event_fd, .events = POLLIN};
-    assert_int_equal(poll(&fd, 1, 30000), 1);
-    fg_mailbox_drain(&f.box);
-    struct fg_cache_object *object = fg_cache_store_get(f.store, FG_SPAN("k"));
-    struct fg_span gzip = fg_cache_object_view(object).gzip;
-    assert_non_null(gzip.data);
+    struct fixture f;
+    open_fixture(&f);
+    static char body[200000];
+    struct fg_cache_object *pinned = object_of("sh\n/page", FG_SPAN("the page"));
+    pinned->head.is_pinned = true;
+    assert_true(store_object(&f, pinned));
+    for (int i = 0; i < 300; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "sh\n/%d", i);
+        store_object(&f, object_of(key, fg_span_make(body, sizeof(body))));
+    }
+    struct fg_cache_ask what = ask_for(&f, "sh\n/page");
+    assert_true(is_stored(&f, &what));
+    struct fg_cache_store_stats stats = fg_cache_store_stats(f.store);
+    assert_int_equal(stats.pinned_objects, 1);
+    assert_true(stats.bytes <= conf.bytes_max);
+    assert_int_equal(fg_cache_store_purge(f.store, FG_CACHE_PURGE_PATH, FG_SPAN("/page")), 1);
+    assert_int_equal(fg_cache_store_stats(f.store).pinned_bytes, 0);
+    close_fixture(&f);
+}
+
+static void variants_stand_side_by_side(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    struct fg_cache_ask what = ask_for(&f, "sh\n/v");
+    f.ex.field_count = 1;
+    for (int i = 0; i < 40; i++) {
+        char language[16], selects[64];
+        snprintf(language, sizeof(language), "l%d", i);
+        f.fields[0] = (struct fg_field){FG_SPAN("accept-language"), fg_span_from_string(language)};
+        snprintf(selects, sizeof(selects), "accept-language:%s\n", language);
+        struct fg_cache_object *object = object_of("sh\n/v", FG_SPAN("x"));
+        object->head.vary = FG_SPAN("accept-language");
+        object->head.selects = fg_span_from_string(selects);
+        /* kept as it stands: the spans of the head point into the object otherwise */
+        struct fg_cache_object *copy = fg_cache_object_create(&object->head);
+        fg_cache_body_acquire(object->body);
+        fg_cache_object_set_body(copy, object->body);
+        fg_cache_object_release(object);
+        assert_true(store_object(&f, copy));
+        assert_true(is_stored(&f, &what));
+    }
+    f.fields[0].value = FG_SPAN("L39"); /* no case in language tags */
+    assert_true(is_stored(&f, &what));
+    f.fields[0].value = FG_SPAN("l0"); /* the oldest went */
+    assert_false(is_stored(&f, &what));
+    assert_true(fg_cache_store_stats(f.store).objects <= 16);
+    fg_cache_store_invalidate(f.store, what.key); /* all variants at once */
+    assert_int_equal(fg_cache_store_stats(f.store).objects, 0);
+    close_fixture(&f);
+}
+
+static void purges_by_path_prefix_and_tag(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    static const char *const keys[] = {"sh\n/a", "sh\n/a?x=1", "hother\n/a", "sh\n/ab", "sh\n/b/c"};
+    static const struct {
+        enum fg_cache_purge_kind kind;
+        const char *what;
+        unsigned gone;
+    } cases[] = {
+        {FG_CACHE_PURGE_PATH, "/a", 3},   {FG_CACHE_PURGE_PATH, "/b", 0},
+        {FG_CACHE_PURGE_PREFIX, "/a", 4}, {FG_CACHE_PURGE_PREFIX, "/b/", 1},
+        {FG_CACHE_PURGE_TAG, "t2", 1},    {FG_CACHE_PURGE_TAG, "t", 5},
+        {FG_CACHE_PURGE_TAG, "none", 0},  {FG_CACHE_PURGE_ALL, "", 5},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (unsigned k = 0; k < 5; k++) {
+            char tags[16];
+            snprintf(tags, sizeof(tags), "t t%u", k);
+            struct fg_cache_object *object = object_of(keys[k], FG_SPAN("x"));
+            struct fg_cache_draft head = object->head;
+            head.tags = fg_span_from_string(tags);
+            struct fg_cache_object *tagged = fg_cache_object_create(&head);
+            fg_cache_body_acquire(object->body);
+            fg_cache_object_set_body(tagged, object->body);
+            fg_cache_object_release(object);
+            assert_true(store_object(&f, tagged));
+        }
+        assert_int_equal(
+            fg_cache_store_purge(f.store, cases[i].kind, fg_span_from_string(cases[i].what)),
+            cases[i].gone);
+        fg_cache_store_purge(f.store, FG_CACHE_PURGE_ALL, (struct fg_span){NULL, 0});
+    }
+    close_fixture(&f);
+}
+
+static void what_is_on_its_way_is_purged_too(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    struct fg_cache_ask what = ask_for(&f, "sh\n/a");
+    static const enum fg_cache_purge_kind kinds[] = {FG_CACHE_PURGE_PATH, FG_CACHE_PURGE_TAG};
+    for (unsigned i = 0; i < 3; i++) {
+        struct fg_cache_stream *old = NULL, *fresh = NULL;
+        assert_int_equal(fg_cache_store_lead_or_join(f.store, &what, 0, f.loop, false, NULL, &old),
+                         FG_CACHE_LEAD);
+        if (i < 2)
+            fg_cache_store_purge(f.store, kinds[i], FG_SPAN("/a"));
+        else
+            fg_cache_store_invalidate(f.store, what.key);
+        /* who comes now must not read along with an answer from before */
+        assert_int_equal(
+            fg_cache_store_lead_or_join(f.store, &what, 0, f.loop, false, NULL, &fresh),
+            FG_CACHE_LEAD);
+        struct fg_cache_object *object = object_of("sh\n/a", FG_SPAN("old"));
+        assert_false(fg_cache_store_publish(f.store, old, object));
+        fg_cache_object_release(object);
+        assert_false(is_stored(&f, &what));
+        object = object_of("sh\n/a", FG_SPAN("new"));
+        assert_true(fg_cache_store_publish(f.store, fresh, object));
+        fg_cache_store_remove(f.store, object);
+        fg_cache_store_remove(f.store, object); /* harmless twice */
+        fg_cache_object_release(object);
+        assert_false(is_stored(&f, &what));
+        fg_cache_stream_drop_writer(old);
+        fg_cache_stream_drop_writer(fresh);
+    }
+    close_fixture(&f);
+}
+
+static void counts_what_is_being_fetched(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    assert_true(fg_cache_store_reserve(f.store, conf.bytes_max / 4));
+    assert_false(fg_cache_store_reserve(f.store, 1));
+    fg_cache_store_unreserve(f.store, conf.bytes_max / 4);
+    assert_true(fg_cache_store_reserve(f.store, 1));
+    fg_cache_store_unreserve(f.store, 1);
+    close_fixture(&f);
+}
+
+static void makes_each_coding_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    struct fg_helper_pool *helper = fg_helper_pool_create(1, 16);
+    static char text[50000], back[50000];
+    memset(text, 'x', sizeof(text));
+    struct fg_cache_object *object = object_of("k", fg_span_make(text, sizeof(text)));
+    struct fg_mailbox *box = fg_loop_mailbox(f.loop);
+    unsigned made = 0;
+    for (unsigned i = FG_CODING_IDENTITY + 1; i < FG_CODING_COUNT; i++) {
+        if ((fg_cache_codings() & 1u << i) == 0)
+            continue;
+        made++;
+        fg_cache_compress(f.store, helper, box, object->body, (enum fg_coding)i);
+        fg_cache_compress(f.store, helper, box, object->body, (enum fg_coding)i);
+    }
+    fg_helper_pool_destroy(helper);
+    fg_mailbox_drain(box);
+    assert_int_equal(fg_cache_store_stats(f.store).events[FG_CACHE_EVENT_VARIANT], made);
+    struct fg_span gzip = fg_cache_body_span(fg_cache_body_variant(object->body, FG_CODING_GZIP));
     assert_true(gzip.len < 1000);
     z_stream stream = {0};
     assert_int_equal(inflateInit2(&stream, 15 + 16), Z_OK);
@@ -180,7 +332,7 @@ static void makes_a_gzip_variant_beside(void **state)
     stream.avail_out = sizeof(back);
     assert_int_equal(inflate(&stream, Z_FINISH), Z_STREAM_END);
     inflateEnd(&stream);
-    assert_memory_equal(back, body, sizeof(body));
+    assert_memory_equal(back, text, sizeof(text));
     fg_cache_object_release(object);
     close_fixture(&f);
 }
@@ -193,51 +345,72 @@ static void makes_a_gzip_variant_beside(void **state)
 static struct fg_cache_store *shared_store;
 static struct fg_counter fetches;
 
-/* Outlives its thread: a turn may be on its way to a waiter that the thread abandoned. */
+/* Outlives its thread: news may be on their way to a reader that the thread let go. */
 struct user {
     pthread_t thread;
     unsigned seed;
-    struct fg_mailbox box;
-    struct fg_cache_waiters waiters;
+    struct fg_loop *loop;
+    struct fg_cache_readers readers;
 };
+
+static void lead_it(struct user *user, struct fg_cache_stream *stream, const char *key,
+                    struct fg_span body)
+{
+    struct fg_cache_object *object = object_of(key, body);
+    fg_counter_add(&fetches, 1);
+    if ((user->seed >> 25 & 7) == 0) {
+        fg_cache_store_close(shared_store, stream);
+        fg_cache_stream_fail(stream, &(struct fg_cache_failure){.status = 502});
+        fg_cache_object_release(object);
+    } else {
+        fg_cache_object_acquire(object); /* for the stream */
+        fg_cache_store_publish(shared_store, stream, object);
+        fg_cache_stream_set_head(stream, FG_CACHE_OUTCOME_SHARED, object, (int64_t)body.len, true,
+                                 &no_hops);
+        fg_cache_stream_end(stream);
+        fg_cache_object_release(object);
+    }
+    fg_cache_stream_drop_writer(stream);
+}
+
+static void wait_for_news(struct user *user, struct fg_cache_reader *reader, const unsigned *news)
+{
+    struct fg_mailbox *box = fg_loop_mailbox(user->loop);
+    while (*news == 0 && fg_cache_reader_news(reader).outcome == FG_CACHE_OUTCOME_PENDING) {
+        struct pollfd fd = {.fd = box->event_fd, .events = POLLIN};
+        assert_int_equal(poll(&fd, 1, 60000), 1);
+        fg_mailbox_drain(box);
+    }
+}
 
 static void *use_store(void *arg)
 {
     struct user *user = arg;
-    unsigned seed = user->seed;
+    const struct fg_exchange ex = {0};
     for (unsigned i = 0; i < ROUNDS; i++) {
         char key[16];
-        struct waiting w = {0};
-        struct fg_cache_flight *flight = NULL;
-        seed = seed * 1103515245u + 12345u;
-        int len = snprintf(key, sizeof(key), "h\n/%u", seed >> 16 & 3);
-        struct fg_span span = fg_span_make(key, (size_t)len);
-        struct fg_cache_object *object = fg_cache_store_get(shared_store, span);
+        unsigned news = 0;
+        struct fg_cache_stream *stream = NULL;
+        user->seed = user->seed * 1103515245u + 12345u;
+        int len = snprintf(key, sizeof(key), "h\n/%u", user->seed >> 16 & 3);
+        struct fg_cache_ask what = {.ex = &ex, .key = fg_span_make(key, (size_t)len)};
+        struct fg_cache_object *object = fg_cache_store_get(shared_store, &what);
         if (object != NULL) {
-            assert_true(fg_span_equal(fg_cache_object_view(object).body, span));
+            assert_true(fg_span_equal(fg_cache_body_span(object->body), what.key));
             fg_cache_object_release(object);
-            if ((seed >> 24 & 15) == 0)
-                fg_cache_store_purge(shared_store, (struct fg_span){NULL, 0});
+            if ((user->seed >> 24 & 15) == 0)
+                fg_cache_store_purge(shared_store, FG_CACHE_PURGE_ALL, (struct fg_span){NULL, 0});
             continue;
         }
+        struct fg_cache_reader *reader =
+            fg_cache_reader_create(&user->readers, user->loop, on_news, &news);
         enum fg_cache_role role =
-            fg_cache_store_lead_or_wait(shared_store, span, 0, true, &user->waiters, &user->box,
-                                        on_ready, &w, &flight, &w.waiter);
-        if (role == FG_CACHE_LEAD) {
-            struct fg_cache_draft draft = draft_of(key, span);
-            fg_counter_add(&fetches, 1);
-            fg_cache_flight_finish(shared_store, flight, (seed >> 25 & 7) == 0 ? NULL : &draft,
-                                   false, 1, &user->box);
-        } else if (role == FG_CACHE_WAITING && (seed >> 26 & 3) == 0) {
-            fg_cache_waiter_abandon(w.waiter);
-        } else if (role == FG_CACHE_WAITING) {
-            while (!w.is_ready) {
-                struct pollfd fd = {.fd = user->box.event_fd, .events = POLLIN};
-                assert_int_equal(poll(&fd, 1, 60000), 1);
-                fg_mailbox_drain(&user->box);
-            }
-            fg_cache_object_release(w.object);
-        }
+            fg_cache_store_lead_or_join(shared_store, &what, 0, user->loop, false, reader, &stream);
+        if (role == FG_CACHE_LEAD)
+            lead_it(user, stream, key, what.key);
+        else if (role == FG_CACHE_JOINED && (user->seed >> 26 & 3) != 0)
+            wait_for_news(user, reader, &news);
+        fg_cache_reader_leave(reader);
     }
     return NULL;
 }
@@ -246,18 +419,18 @@ static void threads_share_it(void **state)
 {
     (void)state;
     static struct user users[THREADS];
-    shared_store = fg_cache_store_create(&conf, NULL);
+    shared_store = fg_cache_store_create(&conf);
     for (unsigned i = 0; i < THREADS; i++) {
         users[i].seed = i * 7919 + 3;
-        assert_int_equal(fg_mailbox_init(&users[i].box), FG_OK);
+        users[i].loop = fg_loop_create(i, 64);
         assert_int_equal(pthread_create(&users[i].thread, NULL, use_store, &users[i]), 0);
     }
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(users[i].thread, NULL);
     for (unsigned i = 0; i < THREADS; i++) {
-        fg_mailbox_drain(&users[i].box);
-        fg_cache_waiters_fini(&users[i].waiters);
-        fg_mailbox_fini(&users[i].box);
+        fg_mailbox_drain(fg_loop_mailbox(users[i].loop));
+        fg_cache_readers_fini(&users[i].readers);
+        fg_loop_destroy(users[i].loop);
     }
     assert_true(fg_counter_get(&fetches) > 0);
     fg_cache_store_destroy(shared_store);
@@ -266,10 +439,14 @@ static void threads_share_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_fetch_serves_all),
-        cmocka_unit_test(a_failed_leader_leaves_the_lead_to_another),
+        cmocka_unit_test(one_leads_and_the_others_join),
         cmocka_unit_test(keeps_to_its_bytes),
-        cmocka_unit_test(makes_a_gzip_variant_beside),
+        cmocka_unit_test(a_pinned_object_stays),
+        cmocka_unit_test(variants_stand_side_by_side),
+        cmocka_unit_test(purges_by_path_prefix_and_tag),
+        cmocka_unit_test(what_is_on_its_way_is_purged_too),
+        cmocka_unit_test(counts_what_is_being_fetched),
+        cmocka_unit_test(makes_each_coding_once),
         cmocka_unit_test(threads_share_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * test_flow.c: the whole pipeline between a codec and a backend that the test plays itself.
  */
 #include "base/clock.h"
+#include "pipeline/cache_fetch.h"
 #include "pipeline/flow.h"
 
 #include <event2/event.h>
@@ -154,6 +155,14 @@ static bool on_write(struct fg_request *req, const void *data, size_t len)
     return true;
 }
 
+static bool on_write_shared(struct fg_request *req, const void *data, size_t len,
+                            void (*release)(void *owner), void *owner)
+{
+    bool may_go_on = on_write(req, data, len);
+    release(owner);
+    return may_go_on;
+}
+
 static void on_end(struct fg_request *req)
 {
     assert_false(fake_of(req)->has_ended);
@@ -171,8 +180,12 @@ static void on_consumed(struct fg_request *req, size_t len)
     fake_of(req)->consumed += len;
 }
 
-static const struct fg_response_ops response_ops = {
-    .head = on_head, .write = on_write, .end = on_end, .abort = on_abort, .consumed = on_consumed};
+static const struct fg_response_ops response_ops = {.head = on_head,
+                                                    .write = on_write,
+                                                    .write_shared = on_write_shared,
+                                                    .end = on_end,
+                                                    .abort = on_abort,
+                                                    .consumed = on_consumed};
 
 /* ---- the fixture ---- */
 
@@ -232,6 +245,7 @@ static int open_all(void **state)
         .backends = backends_conf,
         .backend_count = 2,
         .identity = {.jwt = {.secret_file = secret}},
+        .limits = {.request_memory_max = 65536},
         .cache = {.bytes_max = 8 << 20, .object_bytes_max = 1 << 20, .waiters_max = 10},
         .overload = {.loop_lag_max_ns = FG_S,
                      .elevated_permille = 800,
@@ -267,6 +281,7 @@ static int close_all(void **state)
     for (size_t i = 0; i < config.backend_count; i++)
         assert_int_equal(fg_gate_gauges(fg_pipeline_gate(pipeline, i), 0).in_flight, 0);
     fg_mailbox_drain(fg_loop_mailbox(loop));
+    fg_loop_run_deferred(loop);
     fg_pipeline_thread_close(thread);
     fg_loop_destroy(loop);
     fg_pipeline_destroy(pipeline);
@@ -311,6 +326,7 @@ static void finish(struct fake_request *fake)
 static void run_messages(void)
 {
     fg_mailbox_drain(fg_loop_mailbox(loop));
+    fg_loop_run_deferred(loop);
 }
 
 /* ---- tests ---- */
@@ -475,7 +491,7 @@ static void fetches_once_for_all(void **state)
     finish(d);
 }
 
-static void a_leader_that_leaves_hands_over(void **state)
+static void a_leader_that_leaves_ends_no_fetch(void **state)
 {
     (void)state;
     struct fake_request *a = ask(FG_METHOD_GET, "/cached", false);
@@ -483,10 +499,114 @@ static void a_leader_that_leaves_hands_over(void **state)
     fg_pipeline_handler.on_gone(&a->req, FG_GONE_CLIENT_CLOSED);
     finish(a);
     run_messages();
-    assert_int_equal(started, 2);
+    assert_int_equal(started, 1);
+    assert_int_equal(cancelled, 0);
     answer(open_exchanges[0], 200, "page", "max-age=60");
+    run_messages();
     assert_string_equal(b->body, "page");
     finish(b);
+}
+
+static void begin(struct fg_exchange *ex, unsigned status, const char *cache_control,
+                  const char *body)
+{
+    const struct fg_field fields[] = {
+        {FG_SPAN("cache-control"), fg_span_from_string(cache_control)}};
+    fg_exchange_head(ex, status, fields, 1);
+    (void)fg_exchange_write(ex, body, strlen(body));
+    run_messages();
+}
+
+static void those_who_wait_read_as_it_comes(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/cached", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/cached", false);
+    struct fg_exchange *ex = open_exchanges[0];
+    begin(ex, 200, "max-age=60", "first ");
+    assert_string_equal(a->body, "first ");
+    assert_string_equal(b->body, "first ");
+    struct fake_request *c = ask(FG_METHOD_GET, "/cached", false);
+    run_messages();
+    assert_string_equal(c->body, "first ");
+    fg_pipeline_handler.on_gone(&a->req, FG_GONE_CLIENT_CLOSED);
+    finish(a);
+    (void)fg_exchange_write(ex, "last", 4);
+    forget(ex);
+    fg_exchange_end(ex);
+    run_messages();
+    assert_string_equal(b->body, "first last");
+    assert_string_equal(c->body, "first last");
+    assert_true(b->has_ended && c->has_ended);
+    finish(b);
+    finish(c);
+}
+
+static void a_fetch_that_breaks_off_is_no_success(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/cached", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/cached", false);
+    struct fg_exchange *ex = open_exchanges[0];
+    begin(ex, 200, "max-age=60", "half");
+    forget(ex);
+    fg_exchange_fail(ex, FG_FAILURE_RESET, "test");
+    run_messages();
+    assert_true(a->has_aborted && b->has_aborted);
+    assert_false(a->has_ended || b->has_ended);
+    finish(a);
+    finish(b);
+    struct fake_request *c = ask(FG_METHOD_GET, "/cached", false); /* nothing was kept */
+    assert_int_equal(started, 2);
+    answer(open_exchanges[0], 200, "whole", "max-age=60");
+    run_messages();
+    assert_string_equal(c->body, "whole");
+    finish(c);
+}
+
+static void only_one_more_tries_after_a_failure(void **state)
+{
+    (void)state;
+    struct fake_request *asked[6];
+    for (unsigned i = 0; i < 6; i++)
+        asked[i] = ask(FG_METHOD_GET, "/cached", false);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(started, i + 1);
+        struct fg_exchange *ex = open_exchanges[0];
+        forget(ex);
+        fg_exchange_fail(ex, FG_FAILURE_CONNECT, "test");
+        run_messages();
+    }
+    assert_int_equal(started, 2);
+    for (unsigned i = 0; i < 6; i++) {
+        assert_int_equal(asked[i]->status, 502);
+        assert_non_null(strstr(asked[i]->body, "backend_unreachable"));
+        finish(asked[i]);
+    }
+}
+
+static void nobodys_private_answer_is_cancelled(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/cached", false);
+    begin(open_exchanges[0], 200, "private", "for a");
+    assert_string_equal(a->body, "for a");
+    fg_pipeline_handler.on_gone(&a->req, FG_GONE_CLIENT_CLOSED);
+    finish(a);
+    run_messages();
+    assert_int_equal(cancelled, 1);
+    assert_int_equal(open_count, 0);
+}
+
+static void the_loops_end_ends_its_fetches(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/cached", false);
+    fg_pipeline_handler.on_gone(&a->req, FG_GONE_CLIENT_CLOSED);
+    finish(a);
+    assert_int_equal(open_count, 1);
+    fg_cache_fetch_cancel_all(thread);
+    assert_int_equal(cancelled, 1);
 }
 
 static void does_not_share_what_is_private(void **state)
@@ -496,8 +616,10 @@ static void does_not_share_what_is_private(void **state)
     struct fake_request *b = ask(FG_METHOD_GET, "/cached", false);
     answer(open_exchanges[0], 200, "for a", "private");
     run_messages();
+    assert_string_equal(a->body, "for a");
     assert_int_equal(started, 2);
     answer(open_exchanges[0], 200, "for b", "private");
+    run_messages();
     assert_string_equal(b->body, "for b");
     finish(a);
     finish(b);
@@ -516,7 +638,12 @@ int main(void)
         CASE(answers_504_at_the_deadline),
         CASE(tells_a_failed_backend_from_a_cut_answer),
         CASE(fetches_once_for_all),
-        CASE(a_leader_that_leaves_hands_over),
+        CASE(a_leader_that_leaves_ends_no_fetch),
+        CASE(those_who_wait_read_as_it_comes),
+        CASE(a_fetch_that_breaks_off_is_no_success),
+        CASE(only_one_more_tries_after_a_failure),
+        CASE(nobodys_private_answer_is_cancelled),
+        CASE(the_loops_end_ends_its_fetches),
         CASE(does_not_share_what_is_private),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

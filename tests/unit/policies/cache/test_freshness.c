@@ -72,7 +72,7 @@ static void keeps_users_apart(void **state)
     response = answer(200, "public");
     response.has_vary_star = true;
     assert_int_equal(fg_cache_is_storable(&request, &response, &rules), FG_CACHE_NOT_VARY);
-    request.method = FG_CACHE_METHOD_OTHER;
+    request.method = FG_CACHE_METHOD_UNSAFE;
     assert_int_equal(fg_cache_is_storable(&request, &response, &rules), FG_CACHE_NOT_METHOD);
     request.method = FG_CACHE_METHOD_HEAD;
     assert_int_equal(fg_cache_is_storable(&request, &response, &rules), FG_CACHE_NOT_METHOD);

@@ -1,0 +1,126 @@
+/*
+ * cache_key.c: keys from requests and references.
+ */
+#include "cache_key.h"
+
+#include "http/target.h"
+#include "policies/cache/vary.h"
+
+static bool is_https(const struct fg_exchange *ex)
+{
+    return ex->scheme.len == 5;
+}
+
+static struct fg_span without_default_port(const struct fg_exchange *ex)
+{
+    struct fg_span authority = ex->authority;
+    struct fg_span port = is_https(ex) ? FG_SPAN(":443") : FG_SPAN(":80");
+    if (authority.len > port.len &&
+        memcmp(authority.data + authority.len - port.len, port.data, port.len) == 0)
+        authority.len -= port.len;
+    return authority;
+}
+
+static char *put(char *at, struct fg_span span)
+{
+    if (span.len > 0)
+        memcpy(at, span.data, span.len);
+    return at + span.len;
+}
+
+static struct fg_span join(const struct fg_exchange *ex, struct fg_span path, struct fg_span query)
+{
+    struct fg_span authority = without_default_port(ex);
+    size_t len = 1 + authority.len + 1 + path.len + (query.data == NULL ? 0 : 1 + query.len);
+    char *text = fg_arena_try_alloc(ex->arena, len);
+    if (text == NULL)
+        return (struct fg_span){NULL, 0};
+    char *at = text;
+    *at++ = is_https(ex) ? 's' : 'h';
+    at = put(at, authority);
+    *at++ = '\n';
+    at = put(at, path);
+    if (query.data != NULL) {
+        *at++ = '?';
+        (void)put(at, query);
+    }
+    return fg_span_make(text, len);
+}
+
+struct fg_span fg_cache_key_make(const struct fg_exchange *ex, struct fg_span path)
+{
+    return join(ex, path, ex->query);
+}
+
+struct fg_span fg_cache_key_of_reference(const struct fg_exchange *ex, struct fg_span reference)
+{
+    const struct fg_span none = {NULL, 0};
+    struct fg_span scheme = is_https(ex) ? FG_SPAN("https://") : FG_SPAN("http://");
+    if (reference.len > scheme.len &&
+        fg_span_equal_nocase(fg_span_make(reference.data, scheme.len), scheme)) {
+        reference = fg_span_make(reference.data + scheme.len, reference.len - scheme.len);
+        struct fg_span path = reference;
+        while (path.len > 0 && path.data[0] != '/')
+            path = fg_span_make(path.data + 1, path.len - 1);
+        struct fg_span authority = fg_span_make(reference.data, reference.len - path.len);
+        if (!fg_span_equal_nocase(authority, ex->authority) &&
+            !fg_span_equal_nocase(authority, without_default_port(ex)))
+            return none;
+        reference = path;
+    }
+    bool is_path = reference.len > 0 && reference.data[0] == '/' &&
+                   (reference.len == 1 || reference.data[1] != '/');
+    struct fg_target target;
+    struct fg_span hash = reference;
+    reference = fg_span_split(&hash, '#');
+    if (!is_path || fg_target_parse(reference, FG_METHOD_GET, ex->arena, &target) != FG_OK)
+        return none;
+    return join(ex, target.path, target.query);
+}
+
+struct fg_span fg_cache_key_path(struct fg_span key)
+{
+    (void)fg_span_split(&key, '\n');
+    return key;
+}
+
+/* Every line of one field, in one form, joined by commas; SIZE_MAX when it does not fit. */
+static size_t put_values(const struct fg_exchange *ex, struct fg_span name, char *to, size_t room)
+{
+    size_t at = 0;
+    bool has_one = false;
+    for (size_t i = 0; i < ex->field_count; i++) {
+        struct fg_span value = ex->fields[i].value;
+        if (!fg_span_equal_nocase(ex->fields[i].name, name))
+            continue;
+        if (value.len + 2 > room - at)
+            return SIZE_MAX;
+        to[at++] = has_one ? ',' : ':'; /* one that is there and empty is not one that is absent */
+        has_one = true;
+        at += fg_vary_normalise(ex->fields[i].name.data, ex->fields[i].name.len, value.data,
+                                value.len, to + at);
+    }
+    return at;
+}
+
+size_t fg_cache_key_selects(const struct fg_exchange *ex, struct fg_span vary,
+                            char selects[FG_CACHE_SELECTS_MAX])
+{
+    size_t len = 0, at = 0, name_len;
+    const char *name;
+    while (fg_vary_next(vary.data, vary.len, &at, &name, &name_len)) {
+        struct fg_span field = fg_span_make(name, name_len);
+        if (fg_span_equal_nocase(field, FG_SPAN("accept-encoding")))
+            continue;
+        if (name_len + 2 > FG_CACHE_SELECTS_MAX - len)
+            return SIZE_MAX;
+        memcpy(selects + len, name, name_len);
+        len += name_len;
+        size_t used = put_values(ex, field, selects + len, FG_CACHE_SELECTS_MAX - len - 1);
+        if (used == SIZE_MAX)
+            return SIZE_MAX;
+        len += used;
+        selects[len++] = '\n';
+    }
+    return len;
+}

@@ -1,0 +1,356 @@
+/*
+ * cache_serve.c: conditions, ranges and codings of what the cache holds.
+ * Job      decide between 200, 206, 304 and 416; choose a coding; send without copying.
+ * Thread   the request's loop.
+ * Source   RFC 9111 section 4.3.2; RFC 9110 sections 8.8.3 (a tag for each coding), 12.5.3, 13 and
+ *          14. Ranges are of the plain form: a client that has part of a coding gets the whole.
+ */
+#include "cache_serve.h"
+
+#include "cache_compress.h"
+#include "policies/cache/byte_range.h"
+#include "policies/cache/etag.h"
+#include "policies/cache/http_date.h"
+
+#include <inttypes.h>
+
+#define OWN_FIELDS 6u
+#define FIELDS_ON_STACK 48u
+#define WRITE_BYTES ((size_t)65536)
+#define COPY_BYTES ((size_t)4096) /* less is cheaper copied than counted */
+#define TAG_BYTES ((size_t)256)
+
+/* What of the object to send. */
+struct choice {
+    unsigned status;
+    enum fg_coding coding;
+    uint64_t first;
+    uint64_t len;
+    bool is_length_known;
+    struct fg_span content_range;
+};
+
+/* ---- conditions ---- */
+
+/* "v1" is "v1;gz" when encoded: a strong tag must not name two forms. */
+static struct fg_span tag_of(const struct fg_cache_object *object, enum fg_coding coding,
+                             char text[TAG_BYTES])
+{
+    static const char *const suffixes[FG_CODING_COUNT] = {
+        [FG_CODING_IDENTITY] = "",
+        [FG_CODING_GZIP] = ";gz",
+        [FG_CODING_ZSTD] = ";zs",
+        [FG_CODING_BR] = ";br",
+    };
+    struct fg_span etag = object->etag;
+    if (etag.data == NULL || coding == FG_CODING_IDENTITY || etag.len + 4 > TAG_BYTES)
+        return etag;
+    memcpy(text, etag.data, etag.len - 1);
+    memcpy(text + etag.len - 1, suffixes[coding], 3);
+    text[etag.len + 2] = '"';
+    return fg_span_make(text, etag.len + 3);
+}
+
+/* Any form's tag will do: they all say that the client has what we have. */
+static bool is_named_in(struct fg_span list, const struct fg_cache_object *object)
+{
+    char text[TAG_BYTES];
+    if (object->etag.data == NULL) /* only "*" names it */
+        return fg_etag_if_none_match(list.data, list.len, NULL, 0);
+    for (unsigned i = 0; i < FG_CODING_COUNT; i++) {
+        struct fg_span tag = tag_of(object, (enum fg_coding)i, text);
+        if (fg_etag_if_none_match(list.data, list.len, tag.data, tag.len))
+            return true;
+    }
+    return false;
+}
+
+static bool parse_date(struct fg_span value, int64_t *date_s)
+{
+    return value.data != NULL &&
+           fg_http_date_parse(value.data, value.len, (int64_t)(fg_clock_wall_ns() / FG_S), date_s);
+}
+
+static bool is_not_modified(const struct fg_exchange *ex, const struct fg_cache_object *object)
+{
+    struct fg_span list = fg_exchange_field(ex, FG_SPAN("if-none-match"));
+    if (list.data != NULL)
+        return is_named_in(list, object);
+    int64_t since_s;
+    const struct fg_cache_response *response = &object->head.response;
+    if (!parse_date(fg_exchange_field(ex, FG_SPAN("if-modified-since")), &since_s))
+        return false;
+    /* Without Last-Modified, Date or the time it came stands in (RFC 9111 section 4.3.2). */
+    if (response->has_last_modified)
+        return response->last_modified_s <= since_s;
+    return response->has_date && response->date_s <= since_s;
+}
+
+/* If-Range: only when what the client has is certainly of this (RFC 9110 section 13.1.5). */
+static bool is_range_wanted(const struct fg_exchange *ex, const struct fg_cache_object *object)
+{
+    struct fg_span value = fg_exchange_field(ex, FG_SPAN("if-range"));
+    if (value.data == NULL)
+        return true;
+    if (value.len > 0 && (value.data[0] == '"' || value.data[0] == 'W'))
+        return object->etag.data != NULL &&
+               fg_etag_equal_strong(value.data, value.len, object->etag.data, object->etag.len);
+    int64_t date_s;
+    const struct fg_cache_response *response = &object->head.response;
+    return response->has_last_modified && parse_date(value, &date_s) &&
+           date_s == response->last_modified_s && response->has_date &&
+           response->date_s > response->last_modified_s;
+}
+
+bool fg_cache_is_partial(const struct fg_exchange *ex)
+{
+    return fg_exchange_field(ex, FG_SPAN("range")).data != NULL ||
+           fg_exchange_field(ex, FG_SPAN("if-none-match")).data != NULL ||
+           fg_exchange_field(ex, FG_SPAN("if-modified-since")).data != NULL;
+}
+
+/* ---- what to send ---- */
+
+static void choose_range(const struct fg_exchange *ex, const struct fg_cache_object *object,
+                         struct fg_span range, struct choice *choice)
+{
+    uint64_t first = 0, last = 0, size = choice->len;
+    if (ex->method != FG_METHOD_GET || !choice->is_length_known || !is_range_wanted(ex, object))
+        return;
+    switch (fg_byte_range_parse(range.data, range.len, size, &first, &last)) {
+    case FG_BYTE_RANGE_IGNORED:
+        return;
+    case FG_BYTE_RANGE_OUTSIDE:
+        choice->status = 416;
+        choice->len = 0;
+        choice->content_range = fg_arena_try_printf(ex->arena, "bytes */%" PRIu64, size);
+        return;
+    case FG_BYTE_RANGE_TAKEN:
+        choice->status = 206;
+        choice->first = first;
+        choice->len = last - first + 1;
+        choice->content_range = fg_arena_try_printf(
+            ex->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first, last, size);
+        return;
+    }
+}
+
+/* Of the codings that are made, the best; the best of all is asked for, once. */
+static enum fg_coding choose_coding(const struct fg_flow *flow,
+                                    const struct fg_cache_object *object)
+{
+    struct fg_span field = fg_exchange_field(&flow->req->ex, FG_SPAN("accept-encoding"));
+    const struct fg_pipeline *pipeline = flow->thread->pipeline;
+    const struct fg_cache_conf *conf = &pipeline->config->cache;
+    if (!object->head.is_compressible || field.data == NULL ||
+        fg_cache_body_span(object->body).len < conf->compress_bytes_min)
+        return FG_CODING_IDENTITY;
+    struct fg_accept_encoding accept;
+    fg_accept_encoding_init(&accept);
+    fg_accept_encoding_parse(&accept, field.data, field.len);
+    unsigned wanted = conf->compress_codings & fg_cache_codings();
+    unsigned made = 0;
+    for (unsigned i = FG_CODING_IDENTITY + 1; i < FG_CODING_COUNT; i++) {
+        if ((wanted & 1u << i) != 0 &&
+            fg_cache_body_variant(object->body, (enum fg_coding)i) != NULL)
+            made |= 1u << i;
+    }
+    enum fg_coding best = fg_accept_encoding_choose(&accept, wanted);
+    if ((made & 1u << best) == 0 && best != FG_CODING_IDENTITY)
+        fg_cache_compress(pipeline->cache, pipeline->helper, fg_loop_mailbox(flow->thread->loop),
+                          object->body, best);
+    return fg_accept_encoding_choose(&accept, made);
+}
+
+static struct choice choose(const struct fg_flow *flow, const struct fg_cache_object *object,
+                            int64_t length)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    struct choice choice = {.status = object->head.status,
+                            .len = length < 0 ? UINT64_MAX : (uint64_t)length,
+                            .is_length_known = length >= 0};
+    if (choice.status != 200)
+        return choice;
+    if (is_not_modified(ex, object)) {
+        choice.status = 304;
+        choice.len = 0;
+        return choice;
+    }
+    struct fg_span range = fg_exchange_field(ex, FG_SPAN("range"));
+    if (range.data != NULL)
+        choose_range(ex, object, range, &choice);
+    return choice;
+}
+
+/* ---- the head ---- */
+
+static struct fg_span age_text(const struct fg_flow *flow, const struct fg_cache_object *object)
+{
+    uint64_t age_ns = fg_cache_current_age_ns(object->head.initial_age_ns, object->head.stored_ns,
+                                              fg_flow_now_ns(flow));
+    char digits[24];
+    size_t at = sizeof(digits);
+    uint64_t age_s = age_ns / FG_S;
+    do {
+        digits[--at] = (char)('0' + age_s % 10);
+        age_s /= 10;
+    } while (age_s > 0);
+    return fg_arena_try_copy(flow->req->ex.arena, fg_span_make(digits + at, sizeof(digits) - at));
+}
+
+/* Describes a body that is not sent (RFC 9110 section 15.4.5 wants the rest). */
+static bool is_of_body(struct fg_span name)
+{
+    return fg_span_equal(name, FG_SPAN("content-type")) ||
+           fg_span_equal(name, FG_SPAN("content-length")) ||
+           fg_span_equal(name, FG_SPAN("content-language")) ||
+           fg_span_equal(name, FG_SPAN("last-modified"));
+}
+
+static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_object *object,
+                         const struct choice *choice, struct fg_field *fields)
+{
+    char text[TAG_BYTES];
+    size_t count = 0;
+    struct fg_arena *arena = flow->req->ex.arena;
+    bool is_bare = choice->status == 304 || choice->status == 416;
+    for (size_t i = 0; i < object->head.field_count; i++) {
+        const struct fg_field *field = &object->head.fields[i];
+        if (is_bare && is_of_body(field->name) &&
+            !(object->etag.data == NULL && fg_span_equal(field->name, FG_SPAN("last-modified"))))
+            continue;
+        fields[count] = *field;
+        if (choice->coding != FG_CODING_IDENTITY && field->value.data == object->etag.data)
+            fields[count].value = fg_arena_try_copy(arena, tag_of(object, choice->coding, text));
+        count++;
+    }
+    /* What just came is no older than it says; for whom it was not fetched it is a stored one. */
+    if (flow->cache_result != FG_CACHE_RESULT_MISS || object->head.response.age_s > 0)
+        fields[count++] = (struct fg_field){FG_SPAN("age"), age_text(flow, object)};
+    if (choice->content_range.data != NULL)
+        fields[count++] = (struct fg_field){FG_SPAN("content-range"), choice->content_range};
+    if (choice->coding != FG_CODING_IDENTITY)
+        fields[count++] = (struct fg_field){FG_SPAN("content-encoding"),
+                                            fg_span_from_string(fg_coding_name(choice->coding))};
+    return count;
+}
+
+static struct fg_span length_text(const struct fg_flow *flow, const struct fg_cache_object *object,
+                                  const struct choice *choice, bool is_whole)
+{
+    if (is_whole && choice->status == object->head.status && choice->coding == FG_CODING_IDENTITY)
+        return object->length_text;
+    return fg_arena_try_printf(flow->req->ex.arena, "%" PRIu64, choice->len);
+}
+
+/* False: it has ended, or was cut. */
+static bool send_head(struct fg_flow *flow, const struct fg_cache_object *object,
+                      const struct choice *choice, bool is_whole)
+{
+    struct fg_field on_stack[FIELDS_ON_STACK];
+    struct fg_field *fields = on_stack;
+    struct fg_exchange *ex = &flow->req->ex;
+    size_t room = object->head.field_count + OWN_FIELDS;
+    fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+    if (room > FIELDS_ON_STACK) {
+        fields = fg_arena_try_alloc(ex->arena, room * sizeof(*fields));
+        if (fields == NULL) {
+            fg_flow_cut(flow);
+            return false;
+        }
+    }
+    size_t count = put_fields(flow, object, choice, fields);
+    if (choice->status != 304 && choice->is_length_known)
+        fields[count++] = (struct fg_field){FG_SPAN("content-length"),
+                                            length_text(flow, object, choice, is_whole)};
+    bool is_end = choice->len == 0 || ex->method == FG_METHOD_HEAD;
+    return fg_flow_send_head(flow, choice->status, fields, count, is_end) && !is_end;
+}
+
+/* ---- whole objects ---- */
+
+void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
+{
+    struct fg_cache_body *body = object->body;
+    struct choice choice = choose(flow, object, (int64_t)fg_cache_body_span(body).len);
+    if (choice.status == object->head.status && choice.content_range.data == NULL) {
+        choice.coding = choose_coding(flow, object);
+        body = fg_cache_body_variant(body, choice.coding);
+        choice.len = fg_cache_body_span(body).len;
+    }
+    if (!send_head(flow, object, &choice, true))
+        return;
+    const char *data = fg_cache_body_span(body).data + choice.first;
+    if (choice.len < COPY_BYTES) {
+        (void)fg_response_write(flow->req, data, (size_t)choice.len);
+    } else {
+        /* A variant lives as long as the body it is of; either may be what is held. */
+        fg_cache_body_acquire(body);
+        (void)fg_response_write_shared(flow->req, data, (size_t)choice.len, fg_cache_body_release,
+                                       body);
+    }
+    fg_flow_end_answer(flow);
+}
+
+/* ---- streams ---- */
+
+static void leave(struct fg_flow *flow)
+{
+    fg_cache_reader_leave(flow->cache_reader);
+    flow->cache_reader = NULL;
+}
+
+void fg_cache_serve_stream(struct fg_flow *flow, const struct fg_cache_news *news)
+{
+    struct choice choice = choose(flow, news->object, news->length);
+    flow->cache_skip = choice.first;
+    flow->cache_left = choice.len;
+    if (!send_head(flow, news->object, &choice, false)) {
+        leave(flow);
+        return;
+    }
+    fg_cache_pump(flow);
+}
+
+/* Ends or cuts the answer when there is nothing more to come. */
+static void stop(struct fg_flow *flow, bool is_complete)
+{
+    leave(flow);
+    if (is_complete)
+        fg_flow_end_answer(flow);
+    else
+        fg_flow_cut(flow);
+}
+
+void fg_cache_pump(struct fg_flow *flow)
+{
+    struct fg_span run;
+    while (!flow->cache_is_paused) {
+        enum fg_cache_read result = fg_cache_reader_peek(flow->cache_reader, &run);
+        if (result == FG_CACHE_READ_WAIT)
+            return;
+        if (result != FG_CACHE_READ_DATA) {
+            bool is_complete = result == FG_CACHE_READ_END &&
+                               (flow->cache_left == 0 || flow->cache_left == UINT64_MAX);
+            stop(flow, is_complete);
+            return;
+        }
+        size_t len = run.len < WRITE_BYTES ? run.len : WRITE_BYTES;
+        if (flow->cache_skip > 0) {
+            len = flow->cache_skip < run.len ? (size_t)flow->cache_skip : run.len;
+            flow->cache_skip -= len;
+            fg_cache_reader_advance(flow->cache_reader, len);
+            continue;
+        }
+        if (len > flow->cache_left)
+            len = (size_t)flow->cache_left;
+        flow->cache_is_paused = !fg_response_write(flow->req, run.data, len);
+        fg_cache_reader_advance(flow->cache_reader, len);
+        if (flow->cache_left != UINT64_MAX)
+            flow->cache_left -= len;
+        if (flow->cache_left == 0) {
+            stop(flow, true);
+            return;
+        }
+    }
+}
