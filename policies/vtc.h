@@ -1,0 +1,40 @@
+/*
+ * vtc.h: whose turn it is, by the work that each user has had so far: virtual token counters.
+ * Thread   one owner at a time. Memory   fixed at init, handed over by the caller.
+ */
+#ifndef FG_POLICIES_VTC_H
+#define FG_POLICIES_VTC_H
+
+#include <stdint.h>
+
+#define FG_VTC_WEIGHT_INPUT 1u  /* of a prompt token that was computed */
+#define FG_VTC_WEIGHT_OUTPUT 2u /* of a generated token */
+
+struct fg_vtc_user {
+    uint64_t user;    /* 0: anonymous, a user like any other */
+    uint64_t counter; /* work had, weighted */
+    uint32_t active;  /* requests that wait or run; 0: only remembered */
+    uint32_t is_taken;
+};
+
+struct fg_vtc {
+    struct fg_vtc_user *users; /* (capacity), the caller's */
+    uint32_t capacity;
+};
+
+/* `users` (capacity) is zeroed here; capacity is above the number of users active at once. */
+void fg_vtc_init(struct fg_vtc *vtc, struct fg_vtc_user *users, uint32_t capacity);
+
+/*
+ * A request of `user` arrives; returns the handle for the calls below, valid until as many leaves.
+ * A user who had none active is lifted to the least counter of those who have: idle time is not
+ * saved up. O(capacity).
+ */
+uint32_t fg_vtc_enter(struct fg_vtc *vtc, uint64_t user);
+void fg_vtc_leave(struct fg_vtc *vtc, uint32_t handle);
+
+void fg_vtc_charge(struct fg_vtc *vtc, uint32_t handle, uint64_t work);
+/* The smallest goes first. */
+uint64_t fg_vtc_counter(const struct fg_vtc *vtc, uint32_t handle);
+
+#endif

@@ -1,0 +1,99 @@
+/*
+ * test_vtc.c: fair turns between users who ask for different amounts.
+ */
+#include "policy_test.h"
+#include "policies/vtc.h"
+
+static void the_one_who_had_less_goes_first(void **state)
+{
+    (void)state;
+    struct fg_vtc vtc;
+    struct fg_vtc_user users[4];
+    fg_vtc_init(&vtc, users, 4);
+    uint32_t a = fg_vtc_enter(&vtc, 1);
+    uint32_t b = fg_vtc_enter(&vtc, 2);
+    assert_int_not_equal(a, b);
+    fg_vtc_charge(&vtc, a, 300);
+    fg_vtc_charge(&vtc, b, 2);
+    assert_true(fg_vtc_counter(&vtc, b) < fg_vtc_counter(&vtc, a));
+    assert_int_equal(fg_vtc_enter(&vtc, 1), a); /* a second request counts for the same user */
+    fg_vtc_leave(&vtc, a);
+    fg_vtc_leave(&vtc, a);
+    fg_vtc_leave(&vtc, b);
+}
+
+static void idle_time_is_not_saved_up(void **state)
+{
+    (void)state;
+    struct fg_vtc vtc;
+    struct fg_vtc_user users[4];
+    fg_vtc_init(&vtc, users, 4);
+    uint32_t a = fg_vtc_enter(&vtc, 1);
+    fg_vtc_charge(&vtc, a, 1000);
+    uint32_t late = fg_vtc_enter(&vtc, 2);
+    assert_int_equal(fg_vtc_counter(&vtc, late), 1000);
+    fg_vtc_charge(&vtc, late, 500);
+    fg_vtc_leave(&vtc, late);
+    /* Nor is what one had forgotten by leaving and coming back. */
+    assert_int_equal(fg_vtc_counter(&vtc, fg_vtc_enter(&vtc, 2)), 1500);
+    fg_vtc_leave(&vtc, a);
+}
+
+static void nobody_active_lifts_nobody(void **state)
+{
+    (void)state;
+    struct fg_vtc vtc;
+    struct fg_vtc_user users[2];
+    fg_vtc_init(&vtc, users, 2);
+    uint32_t a = fg_vtc_enter(&vtc, 1);
+    fg_vtc_charge(&vtc, a, 1000);
+    fg_vtc_leave(&vtc, a);
+    assert_int_equal(fg_vtc_counter(&vtc, fg_vtc_enter(&vtc, 2)), 0);
+    /* Both places are taken: the idle one makes room. */
+    uint32_t third = fg_vtc_enter(&vtc, 3);
+    assert_int_equal(third, a);
+    assert_int_equal(fg_vtc_counter(&vtc, third), 0);
+}
+
+static void counters_do_not_wrap(void **state)
+{
+    (void)state;
+    struct fg_vtc vtc;
+    struct fg_vtc_user users[1];
+    fg_vtc_init(&vtc, users, 1);
+    uint32_t a = fg_vtc_enter(&vtc, 0);
+    fg_vtc_charge(&vtc, a, UINT64_MAX);
+    fg_vtc_charge(&vtc, a, 5);
+    assert_true(fg_vtc_counter(&vtc, a) == UINT64_MAX);
+}
+
+/* Two users who always want more: one sends tiny requests, the other huge ones. */
+static void the_difference_stays_bounded(void **state)
+{
+    (void)state;
+    struct fg_vtc vtc;
+    struct fg_vtc_user users[4];
+    const uint64_t cost[2] = {10, 700};
+    uint64_t served[2] = {0, 0};
+    fg_vtc_init(&vtc, users, 4);
+    uint32_t handles[2] = {fg_vtc_enter(&vtc, 1), fg_vtc_enter(&vtc, 2)};
+    for (int i = 0; i < 10000; i++) {
+        int next = fg_vtc_counter(&vtc, handles[0]) <= fg_vtc_counter(&vtc, handles[1]) ? 0 : 1;
+        fg_vtc_charge(&vtc, handles[next], cost[next]);
+        served[next] += cost[next];
+        uint64_t ahead = served[0] > served[1] ? served[0] - served[1] : served[1] - served[0];
+        assert_true(ahead <= 700);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_one_who_had_less_goes_first),
+        cmocka_unit_test(idle_time_is_not_saved_up),
+        cmocka_unit_test(nobody_active_lifts_nobody),
+        cmocka_unit_test(counters_do_not_wrap),
+        cmocka_unit_test(the_difference_stays_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
