@@ -193,12 +193,23 @@ static void check_inference_sizes(struct fg_snapshot *snapshot, const struct fg_
                               conf->max_tokens_limit <= conf->context_max);
 }
 
+static void check_inference_roles(struct fg_snapshot *snapshot, const struct fg_yaml_node *node)
+{
+    const struct fg_inference_conf *conf = &snapshot->raw.inference.conf;
+    uint32_t special = conf->prefill_workers + conf->decode_workers;
+    if (special > conf->worker_count)
+        fg_config_error_at(snapshot, node, "workers",
+                           "there are more prefill_workers and decode_workers than workers; "
+                           "expected as many at most");
+}
+
 static void check_inference(struct fg_snapshot *snapshot)
 {
     const struct fg_raw_inference *inference = &snapshot->raw.inference;
     const struct fg_yaml_node *node = fg_yaml_find(snapshot->root, "inference");
     check_gates(snapshot, &inference->backend, node);
     check_inference_sizes(snapshot, node);
+    check_inference_roles(snapshot, node);
     if (inference->conf.enabled && fg_yaml_find(node, "model") == NULL)
         fg_config_error_at(snapshot, node, "enabled",
                            "inference is enabled without a model; expected model: FILE.gguf");

@@ -21,6 +21,19 @@ static const struct fg_choice chat_templates[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice prefix_sharing[] = {
+    {"tenant", FG_PREFIX_TENANT},
+    {"all", FG_PREFIX_ALL},
+    {"off", FG_PREFIX_OFF},
+    {NULL, 0},
+};
+
+static const struct fg_choice admissions[] = {
+    {"peak", FG_KV_ADMIT_PEAK},
+    {"reserve", FG_KV_ADMIT_RESERVE},
+    {NULL, 0},
+};
+
 #define L(member) AT(fg_raw_inference, conf.member)
 static const struct fg_key inference_keys[] = {
     {.name = "enabled",
@@ -53,6 +66,21 @@ static const struct fg_key inference_keys[] = {
      .max = 64,
      .doc = "Processes. With two, one goes on while the other is restarted; they share the model's "
             "memory."},
+    {.name = "prefill_workers",
+     .type = FG_KEY_U32,
+     .offset = L(prefill_workers),
+     .initial = "0",
+     .min = 0,
+     .max = 64,
+     .doc = "So many of the workers, the first ones, read prompts only: after its first token a "
+            "stream goes on elsewhere, with the memory it has."},
+    {.name = "decode_workers",
+     .type = FG_KEY_U32,
+     .offset = L(decode_workers),
+     .initial = "0",
+     .min = 0,
+     .max = 64,
+     .doc = "So many of the workers, the next ones, take no new prompts while others can."},
     {.name = "threads_per_worker",
      .type = FG_KEY_U32,
      .offset = L(threads_per_worker),
@@ -67,6 +95,31 @@ static const struct fg_key inference_keys[] = {
      .min = 64 * KIB,
      .max = 1024 * GIB,
      .doc = "Keys and values of all sequences of all workers. When it is full requests wait."},
+    {.name = "prefix_sharing",
+     .type = FG_KEY_ENUM,
+     .offset = L(prefix_sharing),
+     .initial = "tenant",
+     .choices = prefix_sharing,
+     .doc =
+         "Who finds a prompt's beginning computed already. `tenant`: the same user (an anonymous "
+         "one: the same address); `all`: everybody, so that the time of an answer tells one what "
+         "others have asked; `off`: nobody."},
+    {.name = "admission",
+     .type = FG_KEY_ENUM,
+     .offset = L(admission),
+     .initial = "peak",
+     .choices = admissions,
+     .doc = "When a request gets memory. `peak`: once all that run could grow to their longest "
+            "together, and then as it grows; should it not come true, the one with least right "
+            "waits and is computed again. `reserve`: once all it can ever need is free."},
+    {.name = "orphan_keep",
+     .type = FG_KEY_DURATION,
+     .offset = L(orphan_keep_ns),
+     .initial = "5s",
+     .min = 100 * MS,
+     .max = 1 * HOUR,
+     .doc = "How long the memory of a stream whose worker died is kept for another worker to go on "
+            "with."},
     {.name = "sequences_max",
      .type = FG_KEY_U32,
      .offset = L(sequences_max),
@@ -97,6 +150,22 @@ static const struct fg_key inference_keys[] = {
      .min = 1,
      .max = 65536,
      .doc = "Prompt tokens of one sequence in one step, so that a long prompt delays nobody."},
+    {.name = "prefill_long",
+     .type = FG_KEY_U32,
+     .offset = L(prefill_long),
+     .initial = "1024",
+     .min = 1,
+     .max = 16777216,
+     .doc = "A prompt with more tokens to compute than this is read one at a time, after shorter "
+            "ones, with a quarter of each step to itself."},
+    {.name = "step_time_max",
+     .type = FG_KEY_DURATION,
+     .offset = L(step_time_max_ns),
+     .initial = "250ms",
+     .min = 1 * MS,
+     .max = 1 * MINUTE,
+     .doc = "Prompts get what fits into a step of this length, as measured, so that no stream "
+            "waits longer for its next token because of them."},
     {.name = "batch_max",
      .type = FG_KEY_U32,
      .offset = L(batch_max),
@@ -132,7 +201,7 @@ static const struct fg_key inference_keys[] = {
      .initial = "2048",
      .min = 1,
      .max = 1048576,
-     .doc = "Longest answer that may be asked for. Blocks for it are reserved at the start."},
+     .doc = "Longest answer that may be asked for."},
     {.name = "body_max",
      .type = FG_KEY_SIZE,
      .offset = L(body_bytes_max),

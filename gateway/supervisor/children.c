@@ -56,6 +56,7 @@ pid_t fg_child_fork(struct fg_child *child, uint64_t now_ns)
     child->pid = pid;
     child->state = FG_CHILD_RUNNING;
     child->started_ns = now_ns;
+    child->halted_ns = 0;
     fg_log(FG_LOG_INFO, "child_started", "role=%s index=%u pid=%d restarts=%u",
            fg_child_role_name(child->role), child->index, (int)pid, child->restarts);
     return pid;
@@ -75,11 +76,18 @@ static void log_exit(const struct fg_child *child, int status, bool is_wanted)
 void fg_child_exited(struct fg_child *child, int status, bool is_wanted, uint64_t now_ns)
 {
     bool was_stopping = child->state == FG_CHILD_STOPPING;
-    log_exit(child, status, is_wanted && !was_stopping);
+    bool was_exchanging = child->state == FG_CHILD_EXCHANGING;
+    log_exit(child, status, is_wanted && !was_stopping && !was_exchanging);
     child->pid = 0;
+    child->halted_ns = 0;
     child->last_status = status;
     if (!is_wanted || was_stopping) {
         child->state = FG_CHILD_STOPPED;
+        return;
+    }
+    if (was_exchanging) {
+        child->restart_at_ns = now_ns;
+        child->state = FG_CHILD_WAITING;
         return;
     }
     if (now_ns - child->started_ns >= STABLE_NS || child->backoff_ns == 0)
@@ -92,9 +100,18 @@ void fg_child_exited(struct fg_child *child, int status, bool is_wanted, uint64_
     child->state = FG_CHILD_WAITING;
 }
 
+void fg_child_exchange(struct fg_child *child)
+{
+    assert(child->state == FG_CHILD_RUNNING);
+    kill(child->pid, SIGTERM);
+    child->state = FG_CHILD_EXCHANGING;
+}
+
 void fg_child_stop(struct fg_child *child)
 {
-    if (child->state == FG_CHILD_RUNNING) {
+    if (child->state == FG_CHILD_EXCHANGING) {
+        child->state = FG_CHILD_STOPPING;
+    } else if (child->state == FG_CHILD_RUNNING) {
         kill(child->pid, SIGTERM);
         child->state = FG_CHILD_STOPPING;
     } else if (child->state == FG_CHILD_WAITING) {

@@ -16,6 +16,7 @@
 #include "supervisor/credentials.h"
 #include "supervisor/gateway_process.h"
 #include "supervisor/sockets.h"
+#include "supervisor/worker_watch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -57,7 +58,8 @@ struct supervisor {
     struct fg_child *children;
     size_t child_count;
     struct fg_child *gateway; /* among children */
-    struct fg_child *older;   /* a gateway that drains after a reload; the last of children */
+    struct fg_worker_watch workers;
+    struct fg_child *older; /* a gateway that drains after a reload; the last of children */
 };
 
 static void print_error(const struct fg_error *error, void *ctx)
@@ -132,6 +134,13 @@ static bool make_children(struct supervisor *sv)
     size_t count = 0;
     if (has_redis)
         sv->children[count++] = (struct fg_child){.role = FG_CHILD_REDIS};
+    sv->workers = (struct fg_worker_watch){
+        .workers = &sv->children[count],
+        .worker_count = worker_count,
+        .arena = sv->arena,
+        .conf = &config->inference,
+        .exchange_next = worker_count,
+    };
     for (uint32_t i = 0; i < worker_count; i++)
         sv->children[count++] = (struct fg_child){.role = FG_CHILD_WORKER, .index = i};
     for (uint32_t i = 0; i < fulfil_count; i++)
@@ -295,28 +304,6 @@ static bool restart_due(struct supervisor *sv, uint64_t now_ns)
     return true;
 }
 
-static void kill_hung_workers(struct supervisor *sv, uint64_t now_ns)
-{
-    uint64_t limit_ns = sv->config->inference.worker_hang_ns;
-    if (sv->arena == NULL || limit_ns == 0)
-        return;
-    for (size_t i = 0; i < sv->child_count; i++) {
-        struct fg_child *child = &sv->children[i];
-        if (child->role != FG_CHILD_WORKER || child->state != FG_CHILD_RUNNING ||
-            now_ns - child->started_ns < limit_ns + FG_S)
-            continue;
-        const struct fg_kv_worker_record *record = fg_kv_arena_worker(sv->arena, child->index);
-        uint64_t beat_ns = fg_counter_get(&record->heartbeat_ns);
-        if (fg_counter_get(&record->pid) != (uint64_t)child->pid)
-            continue; /* still starting: the record is its predecessor's */
-        if (beat_ns < now_ns && now_ns - beat_ns > limit_ns) {
-            fg_log(FG_LOG_WARN, "worker_hangs", "index=%u pid=%d silent_ms=%llu", child->index,
-                   (int)child->pid, (unsigned long long)((now_ns - beat_ns) / FG_MS));
-            fg_child_kill(child);
-        }
-    }
-}
-
 /* ---- stopping ---- */
 
 static bool any_alive(const struct supervisor *sv, bool only_gateways)
@@ -376,27 +363,23 @@ static void advance_stop(struct supervisor *sv, uint64_t now_ns)
 
 /* ---- reload ---- */
 
-/* What lives outside the gateway process keeps its old settings until a restart. */
-static void warn_unchangeable(const struct fg_config *old, const struct fg_config *new)
+/* What the arena was made for, and what is not started anew. */
+static bool same_foundations(const struct fg_config *old, const struct fg_config *new)
 {
-    if (old->inference.enabled != new->inference.enabled ||
-        old->inference.worker_count != new->inference.worker_count ||
-        old->inference.kv_bytes != new->inference.kv_bytes ||
-        strcmp(old->inference.model == NULL ? "" : old->inference.model,
-               new->inference.model == NULL ? "" : new->inference.model) != 0 ||
-        old->orders.redis.embedded != new->orders.redis.embedded)
-        fg_log(
-            FG_LOG_WARN, "reload_partial",
-            "reason=\"inference workers and embedded redis keep their settings until a restart\"");
+    const struct fg_inference_conf *a = &old->inference;
+    const struct fg_inference_conf *b = &new->inference;
+    return a->enabled == b->enabled && a->worker_count == b->worker_count &&
+           a->kv_bytes == b->kv_bytes && a->sequences_max == b->sequences_max &&
+           a->context_max == b->context_max &&
+           strcmp(a->model == NULL ? "" : a->model, b->model == NULL ? "" : b->model) == 0 &&
+           old->orders.redis.embedded == new->orders.redis.embedded;
 }
 
 static bool same_listeners(const struct supervisor *sv, const struct fg_config *new)
 {
     const struct fg_config *old = sv->config;
     if (old->listener_count != new->listener_count ||
-        thread_count_of(new) != sv->sockets.thread_count ||
-        old->inference.enabled != new->inference.enabled ||
-        old->inference.worker_count != new->inference.worker_count)
+        thread_count_of(new) != sv->sockets.thread_count)
         return false;
     for (size_t i = 0; i < old->listener_count; i++) {
         if (strcmp(old->listeners[i].address, new->listeners[i].address) != 0)
@@ -423,16 +406,17 @@ static bool reload(struct supervisor *sv)
         fg_log(FG_LOG_ERROR, "reload_failed", "reason=\"the configuration has errors\" kept=old");
         return true;
     }
-    if (!same_listeners(sv, config)) {
-        fg_log(FG_LOG_ERROR, "reload_failed",
-               "reason=\"listener addresses, threads or the worker count changed; these need a "
-               "restart\" kept=old");
+    if (!same_listeners(sv, config) || !same_foundations(sv->config, config)) {
+        fg_log(
+            FG_LOG_ERROR, "reload_failed",
+            "reason=\"listener addresses, threads, embedded redis, or the inference pool's model, "
+            "workers or memory changed; these need a restart\" kept=old");
         fg_config_destroy(config);
         return true;
     }
-    warn_unchangeable(sv->config, config);
     fg_config_destroy(sv->config);
     sv->config = config;
+    sv->workers.conf = &config->inference;
     fg_log_set_level(log_level_of(config));
     struct fg_child old = *sv->gateway;
     old.index = sv->older->index;
@@ -473,8 +457,10 @@ static void on_ready(struct supervisor *sv)
         sv->phase = PHASE_SERVING;
     fg_log(FG_LOG_INFO, "ready", "config=%s threads=%u", sv->path, sv->sockets.thread_count);
     notify_systemd("READY=1\n");
-    if (sv->older->pid != 0)
+    if (sv->older->pid != 0) {
         fg_child_stop(sv->older);
+        fg_worker_watch_exchange(&sv->workers);
+    }
 }
 
 static void on_child_exit(struct supervisor *sv, pid_t pid, int status, uint64_t now_ns)
@@ -485,8 +471,8 @@ static void on_child_exit(struct supervisor *sv, pid_t pid, int status, uint64_t
             continue;
         bool refused_to_start = child == sv->gateway && sv->phase == PHASE_STARTING;
         fg_child_exited(child, status, is_wanted(sv, child) && !refused_to_start, now_ns);
-        if (child->role == FG_CHILD_WORKER && sv->arena != NULL)
-            fg_kv_arena_reclaim_worker(sv->arena, child->index);
+        if (child->role == FG_CHILD_WORKER)
+            fg_worker_watch_on_exit(&sv->workers, child, now_ns);
         if (refused_to_start) {
             sv->has_failed = true;
             sv->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
@@ -495,12 +481,26 @@ static void on_child_exit(struct supervisor *sv, pid_t pid, int status, uint64_t
     }
 }
 
+/* Stopped, or going on: of interest in workers alone. */
+static void on_child_change(struct supervisor *sv, pid_t pid, int status, uint64_t now_ns)
+{
+    for (size_t i = 0; i < sv->child_count; i++) {
+        struct fg_child *child = &sv->children[i];
+        if (child->pid == pid && child->role == FG_CHILD_WORKER)
+            fg_worker_watch_on_change(&sv->workers, child, status, now_ns);
+    }
+}
+
 static void reap(struct supervisor *sv, uint64_t now_ns)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        on_child_exit(sv, pid, status, now_ns);
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
+        if (WIFEXITED(status) || WIFSIGNALED(status))
+            on_child_exit(sv, pid, status, now_ns);
+        else
+            on_child_change(sv, pid, status, now_ns);
+    }
 }
 
 /* False in a child. */
@@ -521,15 +521,16 @@ static bool on_signals(struct supervisor *sv, uint64_t now_ns)
 /* Runs until everything has stopped; returns early, with exit_code set, in a child. */
 static void watch(struct supervisor *sv)
 {
+    int tick_ms = TICK_MS;
     for (;;) {
         struct pollfd fds[2] = {{.fd = sv->signal_fd, .events = POLLIN},
                                 {.fd = sv->ready_fd, .events = POLLIN}};
-        int timeout_ms = TICK_MS;
+        int timeout_ms = tick_ms;
         uint64_t now_ns = fg_clock_monotonic_ns();
         for (size_t i = 0; i < sv->child_count; i++) {
             const struct fg_child *child = &sv->children[i];
             if (child->state == FG_CHILD_WAITING && child->restart_at_ns < now_ns + TICK_MS * FG_MS)
-                timeout_ms = 10;
+                timeout_ms = timeout_ms < 10 ? timeout_ms : 10;
         }
         poll(fds, 2, timeout_ms);
         now_ns = fg_clock_monotonic_ns();
@@ -540,7 +541,7 @@ static void watch(struct supervisor *sv)
         bool is_free = sv->phase == PHASE_SERVING && sv->older->pid == 0;
         if (sv->is_reload_due && is_free && !reload(sv))
             return;
-        kill_hung_workers(sv, now_ns);
+        tick_ms = fg_worker_watch_tick(&sv->workers, now_ns);
         advance_stop(sv, now_ns);
         if (sv->phase == PHASE_STOPPING_REST && !any_alive(sv, false)) {
             fg_log(FG_LOG_INFO, "stopped", "code=%d", sv->exit_code);

@@ -92,7 +92,9 @@ def test_streams_say_the_same_as_whole_answers(site, http2):
     assert text_of(events) == (whole["choices"][0]["message"]["content"], whole["choices"][0]["finish_reason"])
     assert events[0]["object"] == "chat.completion.chunk"
     assert events[0]["choices"][0]["delta"]["role"] == "assistant"
-    assert events[-1]["choices"] == [] and events[-1]["usage"] == whole["usage"]
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens")
+    assert events[-1]["choices"] == []
+    assert [events[-1]["usage"][count] for count in counts] == [whole["usage"][count] for count in counts]
     assert len({event["id"] for event in events}) == 1
     raw = complete(site, "/v1/completions", prompt="What is", max_tokens=10, temperature=0).json()
     assert raw["object"] == "text_completion"
@@ -219,7 +221,7 @@ def test_eight_streams_at_once_say_what_each_says_alone(site):
             return await asyncio.gather(*(one(prompt) for prompt in prompts))
     assert asyncio.run(together()) == alone
     kv = site.wait_stats(lambda stats: stats["inference"]["kv"]["blocks_used"] == 0 and stats)["inference"]["kv"]
-    assert kv["blocks_free"] == kv["blocks_total"]
+    assert kv["blocks_free"] + kv["blocks_cached"] == kv["blocks_total"]
 
 
 # ---- memory ----

@@ -47,9 +47,11 @@ static void put_format(struct sink *sink, const char *fmt, ...)
 static void put_usage(struct sink *sink, const struct fg_completion_answer *answer)
 {
     put_format(sink,
-               "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu}",
+               "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
+               "\"prompt_tokens_details\":{\"cached_tokens\":%u}}",
                answer->prompt_tokens, answer->completion_tokens,
-               (unsigned long long)answer->prompt_tokens + answer->completion_tokens);
+               (unsigned long long)answer->prompt_tokens + answer->completion_tokens,
+               answer->cached_tokens);
 }
 
 /* Everything of an event up to the choice's own part. */
@@ -259,13 +261,15 @@ enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer, str
 }
 
 void fg_completion_answer_finish(struct fg_completion_answer *answer, const char *finish_reason,
-                                 uint32_t prompt_tokens, uint32_t completion_tokens)
+                                 uint32_t prompt_tokens, uint32_t completion_tokens,
+                                 uint32_t cached_tokens)
 {
     assert(!answer->is_finished);
     answer->is_finished = true;
     answer->finish_reason = finish_reason;
     answer->prompt_tokens = prompt_tokens;
     answer->completion_tokens = completion_tokens;
+    answer->cached_tokens = cached_tokens;
 }
 
 size_t fg_completion_answer_room_min(const struct fg_completion_answer *answer)

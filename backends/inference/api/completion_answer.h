@@ -44,6 +44,7 @@ struct fg_completion_answer {
     const char *finish_reason; /* constant */
     uint32_t prompt_tokens;
     uint32_t completion_tokens;
+    uint32_t cached_tokens; /* of the prompt */
 };
 
 /*
@@ -60,7 +61,8 @@ FG_MUST_USE enum fg_status fg_completion_answer_add(struct fg_completion_answer 
 
 /* No text follows. `finish_reason` is a constant: "stop", "length". */
 void fg_completion_answer_finish(struct fg_completion_answer *answer, const char *finish_reason,
-                                 uint32_t prompt_tokens, uint32_t completion_tokens);
+                                 uint32_t prompt_tokens, uint32_t completion_tokens,
+                                 uint32_t cached_tokens);
 
 /*
  * As many body bytes as are ready and fit; 0 when there are none now. `room` is at least

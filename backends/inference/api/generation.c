@@ -219,7 +219,7 @@ static bool on_done(struct fg_generation *gen, struct fg_span payload)
     if (!add_text(gen, done.text))
         return true;
     fg_completion_answer_finish(&gen->answer, done.finish == FG_FINISH_STOP ? "stop" : "length",
-                                done.prompt_tokens, done.completion_tokens);
+                                done.prompt_tokens, done.completion_tokens, done.cached_tokens);
     if (!gen->is_head_sent) {
         fg_exchange_hop_time(gen->ex, "worker_queue", done.queue_ns);
         fg_exchange_hop_time(gen->ex, "prefill", done.prefill_ns);
@@ -245,6 +245,8 @@ static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *
         [FG_REFUSAL_DEADLINE] = {504, "timeout_error", "deadline_exceeded", true},
         [FG_REFUSAL_DRAINING] = {503, "overloaded_error", "draining", true},
         [FG_REFUSAL_INTERNAL] = {500, "server_error", "inference_failed", false},
+        [FG_REFUSAL_LATE] = {503, "overloaded_error", "deadline_unreachable", true},
+        [FG_REFUSAL_MOVED] = {503, "overloaded_error", "draining", true},
     };
     uint64_t retry_after_ms = 0;
     if (answers[refused->reason].may_retry)
@@ -260,22 +262,23 @@ static bool on_refused(struct fg_generation *gen, struct fg_span payload)
     if (fg_channel_read_refused(payload, &refused) != FG_OK)
         return false;
     bool is_draining = refused.reason == FG_REFUSAL_DRAINING;
+    bool is_moved = refused.reason == FG_REFUSAL_MOVED;
     bool is_short =
         refused.reason == FG_REFUSAL_QUEUE_FULL || refused.reason == FG_REFUSAL_NO_BLOCKS;
     struct fg_channel_link *link = gen->link;
     fg_placement_remove(gen);
     if (is_draining)
         link->is_draining = true;
-    /* A request that lost its worker was admitted once: it waits its turn rather than be refused.
-     */
-    if (is_draining || (is_short && gen->losses > 0)) {
+    /* A request that had a worker was admitted once: it waits its turn rather than be refused. */
+    if (is_draining || is_moved || (is_short && gen->submissions > 1)) {
         uint64_t now_ns = fg_clock_monotonic_ns();
         uint32_t pause_ms = refused.retry_after_ms < RETRY_PAUSE_MS_MIN ? RETRY_PAUSE_MS_MIN
                                                                         : refused.retry_after_ms;
-        gen->not_before_ns = is_draining ? 0 : now_ns + pause_ms * FG_MS;
+        gen->not_before_ns = is_short ? now_ns + pause_ms * FG_MS : 0;
         if (gen->losses == 0)
             gen->wait_until_ns = fg_placement_wait_until(gen->thread, now_ns);
-        fg_counter_add_owned(&gen->thread->metrics->resubmitted, 1);
+        fg_counter_add_owned(
+            is_moved ? &gen->thread->metrics->moved : &gen->thread->metrics->resubmitted, 1);
         fg_placement_place(gen);
         return true;
     }
@@ -326,11 +329,14 @@ void fg_generation_admit(struct fg_generation *gen)
     static const struct fg_generation_refusal too_large = {
         FG_INFERENCE_REFUSED_INVALID, 413, "invalid_request_error", "body_too_large", 0};
     struct fg_sampling *sampling = &gen->request.sampling;
-    if (!gen->request.has_seed &&
-        getrandom(&sampling->seed, sizeof(sampling->seed), 0) != sizeof(sampling->seed)) {
+    uint64_t random[2];
+    if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
         fg_generation_fail(gen, FG_FAILURE_INTERNAL, "no random seed");
         return;
     }
+    gen->stream_key = random[0] | 1;
+    if (!gen->request.has_seed)
+        sampling->seed = random[1];
     if (!make_answer(gen)) {
         fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the request");
         return;

@@ -8,6 +8,7 @@
 
 #include "backends/json_reply.h"
 #include "base/clock.h"
+#include "inference/kv/kv_arena_shared.h"
 #include "inference_internal.h"
 
 #include <assert.h>
@@ -289,6 +290,11 @@ static bool make_parts(struct fg_inference *backend, const char *name,
     backend->base = (struct fg_backend){&inference_ops, backend->name};
     backend->limits = (struct fg_completion_limits){backend->model_name, conf->max_tokens_default,
                                                     conf->max_tokens_limit};
+    struct fg_siphash_key *key = &backend->tenant_key;
+    if (backend->arena != NULL)
+        *key = fg_kv_arena_derive_key(backend->arena, "tenant");
+    else if (getrandom(key, sizeof(*key), 0) != (ssize_t)sizeof(*key))
+        return false;
     return getrandom(&backend->hash_seed, sizeof(backend->hash_seed), 0) ==
            (ssize_t)sizeof(backend->hash_seed);
 }

@@ -18,6 +18,7 @@
 #include "inference_metrics_shared.h"
 #include "request_table.h"
 #include "channel_link.h"
+#include "policies/siphash.h"
 
 struct fg_kv_arena;
 
@@ -31,7 +32,8 @@ struct fg_inference {
     struct fg_kv_arena *arena; /* may be NULL */
     uint64_t created_s;
     uint64_t worker_wait_ns;                    /* longest wait of a request for a worker */
-    uint64_t hash_seed;                         /* of user hashes and answer ids */
+    uint64_t hash_seed;                         /* of answer ids */
+    struct fg_siphash_key tenant_key;           /* the arena's, so that all gateways agree */
     struct fg_inference_worker_gauges *workers; /* (conf.worker_count) */
     struct fg_inference_metrics_list metrics;
 };
@@ -94,8 +96,10 @@ struct fg_generation {
     /* state */
     enum fg_generation_state state;
     bool is_head_sent;
-    bool is_blocked; /* until on_writable */
-    uint32_t losses; /* workers that died with it */
+    bool is_blocked;      /* until on_writable */
+    uint32_t losses;      /* workers that died with it */
+    uint32_t submissions; /* to workers; a further one may find what the last one left */
+    uint64_t stream_key;  /* by which it is found in the arena; random */
     uint64_t admitted_ns;
     uint64_t last_token_ns; /* valid once token_count > 0 */
     uint64_t wait_until_ns; /* while waiting: give up then */

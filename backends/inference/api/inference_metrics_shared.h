@@ -18,9 +18,9 @@
 
 /* Why a request was not served: the worker's reasons, then the gateway's own. */
 enum fg_inference_refused {
-    FG_INFERENCE_REFUSED_INVALID = FG_REFUSAL_INTERNAL + 1, /* 4xx: the request itself */
-    FG_INFERENCE_REFUSED_BUSY,                              /* a limit of this gateway's */
-    FG_INFERENCE_REFUSED_NO_WORKER,                         /* none was ready in time */
+    FG_INFERENCE_REFUSED_INVALID = FG_REFUSAL_COUNT, /* 4xx: the request itself */
+    FG_INFERENCE_REFUSED_BUSY,                       /* a limit of this gateway's */
+    FG_INFERENCE_REFUSED_NO_WORKER,                  /* none was ready in time */
     FG_INFERENCE_REFUSED_COUNT,
 };
 
@@ -42,6 +42,7 @@ struct fg_inference_metrics {
     struct fg_counter failed;
     struct fg_counter refused[FG_INFERENCE_REFUSED_COUNT];
     struct fg_counter resubmitted;
+    struct fg_counter moved; /* from a prefill worker to one that decodes */
     struct fg_counter running;
     struct fg_counter waiting; /* for a worker */
     struct fg_counter prompt_tokens;

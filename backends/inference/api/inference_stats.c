@@ -15,7 +15,8 @@ static const char *const refused_names[FG_INFERENCE_REFUSED_COUNT] = {
     [FG_REFUSAL_QUEUE_FULL] = "queue_full", [FG_REFUSAL_NO_BLOCKS] = "no_blocks",
     [FG_REFUSAL_TOO_LONG] = "too_long",     [FG_REFUSAL_BAD_PROMPT] = "bad_prompt",
     [FG_REFUSAL_DEADLINE] = "deadline",     [FG_REFUSAL_DRAINING] = "draining",
-    [FG_REFUSAL_INTERNAL] = "internal",     [FG_INFERENCE_REFUSED_INVALID] = "invalid",
+    [FG_REFUSAL_INTERNAL] = "internal",     [FG_REFUSAL_LATE] = "late",
+    [FG_REFUSAL_MOVED] = "moved",           [FG_INFERENCE_REFUSED_INVALID] = "invalid",
     [FG_INFERENCE_REFUSED_BUSY] = "busy",   [FG_INFERENCE_REFUSED_NO_WORKER] = "no_worker",
 };
 
@@ -26,6 +27,7 @@ struct totals {
     uint64_t failed;
     uint64_t refused[FG_INFERENCE_REFUSED_COUNT];
     uint64_t resubmitted;
+    uint64_t moved;
     uint64_t running;
     uint64_t waiting;
     uint64_t prompt_tokens;
@@ -55,6 +57,7 @@ static void add_block(struct totals *totals, const struct fg_inference_metrics *
     for (unsigned i = 0; i < FG_INFERENCE_REFUSED_COUNT; i++)
         totals->refused[i] += fg_counter_get(&block->refused[i]);
     totals->resubmitted += fg_counter_get(&block->resubmitted);
+    totals->moved += fg_counter_get(&block->moved);
     totals->running += fg_counter_get(&block->running);
     totals->waiting += fg_counter_get(&block->waiting);
     totals->prompt_tokens += fg_counter_get(&block->prompt_tokens);
@@ -73,6 +76,7 @@ static json_t *requests_json(const struct totals *totals)
     set_count(requests, "cancelled", totals->cancelled);
     set_count(requests, "failed", totals->failed);
     set_count(requests, "resubmitted", totals->resubmitted);
+    set_count(requests, "moved", totals->moved);
     set_count(requests, "running", totals->running);
     set_count(requests, "waiting_for_worker", totals->waiting);
     for (unsigned i = 0; i < FG_INFERENCE_REFUSED_COUNT; i++)
@@ -116,6 +120,10 @@ static void add_record(json_t *into, const struct fg_kv_worker_record *record, u
     set_counter(into, "waiting", &record->waiting);
     set_counter(into, "running", &record->running);
     set_counter(into, "preemptions", &record->preemptions);
+    set_counter(into, "batch_sequences", &record->batch_sequences);
+    set_counter(into, "tokens_prompt", &record->tokens_prompt);
+    set_counter(into, "tokens_cached", &record->tokens_cached);
+    set_counter(into, "tokens_saved", &record->tokens_saved);
     if (heartbeat_ns > 0 && heartbeat_ns <= now_ns)
         json_object_set_new(into, "heartbeat_age_seconds",
                             json_real((double)(now_ns - heartbeat_ns) / (double)FG_S));
@@ -141,6 +149,28 @@ static json_t *workers_json(const struct fg_inference *backend, uint64_t now_ns)
     return workers;
 }
 
+/* What was foretold of first tokens, and how far off it was, over all workers. */
+static json_t *prediction_json(const struct fg_inference *backend)
+{
+    uint64_t count = 0, predicted_ns = 0, actual_ns = 0, error_ns = 0;
+    for (uint32_t i = 0; backend->arena != NULL && i < backend->conf.worker_count; i++) {
+        const struct fg_kv_worker_record *record = fg_kv_arena_worker(backend->arena, i);
+        if (record == NULL)
+            continue;
+        count += fg_counter_get(&record->predictions);
+        predicted_ns += fg_counter_get(&record->predicted_ns);
+        actual_ns += fg_counter_get(&record->predicted_actual_ns);
+        error_ns += fg_counter_get(&record->predicted_error_ns);
+    }
+    json_t *prediction = json_object();
+    set_count(prediction, "count", count);
+    json_object_set_new(prediction, "predicted_seconds_sum",
+                        json_real((double)predicted_ns / FG_S));
+    json_object_set_new(prediction, "actual_seconds_sum", json_real((double)actual_ns / FG_S));
+    json_object_set_new(prediction, "error_seconds_sum", json_real((double)error_ns / FG_S));
+    return prediction;
+}
+
 static json_t *kv_json(const struct fg_inference *backend)
 {
     struct fg_kv_gauges gauges = {0};
@@ -149,11 +179,17 @@ static json_t *kv_json(const struct fg_inference *backend)
         fg_kv_arena_gauges(backend->arena, &gauges);
     set_count(kv, "blocks_total", gauges.blocks_total);
     set_count(kv, "blocks_free", gauges.blocks_free);
+    set_count(kv, "blocks_cached", gauges.blocks_cached);
     set_count(kv, "blocks_used", gauges.blocks_used);
+    set_count(kv, "blocks_evicted", gauges.blocks_evicted);
+    set_count(kv, "slots_wasted", gauges.slots_wasted);
     set_count(kv, "sequences", gauges.sequences);
     set_count(kv, "sequences_max", gauges.sequences_max);
     set_count(kv, "blocks_released", gauges.blocks_released);
     set_count(kv, "repairs", gauges.repairs);
+    set_count(kv, "orphaned", gauges.orphaned);
+    set_count(kv, "adopted", gauges.adopted);
+    set_count(kv, "orphans_expired", gauges.orphans_expired);
     return kv;
 }
 
@@ -171,6 +207,7 @@ void fg_inference_stats(struct fg_backend *base, json_t *into)
     json_object_set_new(into, "workers", workers_json(backend, now_ns));
     json_object_set_new(into, "kv", kv_json(backend));
     json_object_set_new(into, "requests", requests_json(totals));
+    json_object_set_new(into, "prediction", prediction_json(backend));
     json_object_set_new(into, "ttft_ms", quantiles_json(&totals->ttft));
     json_object_set_new(into, "tpot_ms", quantiles_json(&totals->tpot));
     json_object_set_new(into, "ttft_seconds", seconds_json(&totals->ttft));

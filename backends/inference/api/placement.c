@@ -26,23 +26,48 @@ static struct fg_inference_worker_gauges *gauges_of(const struct fg_channel_link
     return &thread->backend->workers[link->worker_index];
 }
 
-static struct fg_channel_link *least_loaded(struct fg_inference_thread *thread)
+/* Roles are for whom there is a choice: any worker can do all there is to do. */
+static bool suits(const struct fg_channel_link *link, const struct fg_generation *gen)
+{
+    enum fg_worker_role not_wanted = gen->token_count > 0 ? FG_ROLE_PREFILL : FG_ROLE_DECODE;
+    return link->hello.role != not_wanted;
+}
+
+static struct fg_channel_link *least_loaded(struct fg_inference_thread *thread,
+                                            const struct fg_generation *gen)
 {
     uint32_t count = thread->backend->conf.worker_count;
     uint32_t start = thread->next_worker++ % count;
     struct fg_channel_link *best = NULL;
     uint64_t best_load = UINT64_MAX;
+    bool best_suits = false;
     for (uint32_t i = 0; i < count; i++) {
         struct fg_channel_link *link = &thread->links[(start + i) % count];
         if (link->state != FG_LINK_READY || link->is_draining)
             continue;
         uint64_t load = fg_counter_get(&gauges_of(link)->outstanding);
-        if (load < best_load) {
+        bool is_suited = suits(link, gen);
+        if (best == NULL || (is_suited && !best_suits) ||
+            (is_suited == best_suits && load < best_load)) {
             best = link;
             best_load = load;
+            best_suits = is_suited;
         }
     }
     return best;
+}
+
+/* Who is served as one, and shares computed prompts: the user, or what an anonymous one comes from.
+ */
+static uint64_t tenant_of(const struct fg_generation *gen)
+{
+    const struct fg_inference *backend = gen->thread->backend;
+    const struct fg_exchange *ex = gen->ex;
+    bool is_known = ex->user_id.len > 0;
+    struct fg_siphash_key key = backend->tenant_key;
+    key.k0 ^= is_known; /* nobody's address is another's name */
+    struct fg_span name = is_known ? ex->user_id : ex->client_addr;
+    return fg_siphash(&key, name.data, name.len) | 1;
 }
 
 static void fill_submit(const struct fg_generation *gen, struct fg_channel_submit *submit)
@@ -55,9 +80,11 @@ static void fill_submit(const struct fg_generation *gen, struct fg_channel_submi
     submit->sampling = request->sampling;
     submit->ignore_end = request->ignore_end;
     submit->thinking = request->thinking;
-    submit->user_hash = 0;
-    if (gen->ex->user_id.len > 0)
-        submit->user_hash = fg_span_hash(gen->ex->user_id, gen->thread->backend->hash_seed) | 1;
+    submit->user_hash = tenant_of(gen);
+    submit->cache_salt =
+        gen->thread->backend->conf.prefix_sharing == FG_PREFIX_ALL ? 0 : submit->user_hash;
+    submit->stream_key = gen->stream_key;
+    submit->may_adopt = gen->submissions > 0;
     submit->message_count = request->message_count;
     memcpy(submit->messages, request->messages,
            request->message_count * sizeof(request->messages[0]));
@@ -80,7 +107,7 @@ bool fg_placement_fits(struct fg_generation *gen)
 static bool try_submit(struct fg_generation *gen)
 {
     struct fg_inference_thread *thread = gen->thread;
-    struct fg_channel_link *link = least_loaded(thread);
+    struct fg_channel_link *link = least_loaded(thread, gen);
     if (link == NULL)
         return false;
     fill_submit(gen, &thread->submit);
@@ -97,6 +124,7 @@ static bool try_submit(struct fg_generation *gen)
     fg_channel_link_commit(link, written);
     fg_list_push_back(&link->generations, &gen->in_list);
     gen->link = link;
+    gen->submissions++;
     fg_counter_add(&gauges_of(link)->outstanding, 1);
     fg_generation_set_state(gen, FG_GENERATION_RUNNING);
     return true;

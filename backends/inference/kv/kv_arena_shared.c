@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,14 +68,24 @@ static bool geometry_from_conf(struct fg_kv_geometry *g, const struct fg_inferen
     return geometry_is_sane(g);
 }
 
+/* Chains of one block each on average. */
+static uint64_t bucket_count_of(const struct fg_kv_geometry *g)
+{
+    uint64_t count = 1;
+    while (count < g->block_count)
+        count *= 2;
+    return count;
+}
+
 static struct fg_kv_offsets lay_out(const struct fg_kv_geometry *g)
 {
     struct fg_kv_offsets at;
     at.workers = round_up(sizeof(struct fg_kv_head), 64);
     at.slots = at.workers + g->worker_count * sizeof(struct fg_kv_worker_slot);
     at.tables = round_up(at.slots + g->sequence_count * sizeof(struct fg_kv_slot), 64);
-    at.blocks =
+    at.buckets =
         round_up(at.tables + (uint64_t)g->sequence_count * g->table_max * sizeof(uint32_t), 64);
+    at.blocks = round_up(at.buckets + bucket_count_of(g) * sizeof(uint32_t), 64);
     at.data =
         round_up(at.blocks + (uint64_t)g->block_count * sizeof(struct fg_kv_block), PAGE_BYTES);
     at.total = round_up(at.data + g->block_count * fg_kv_block_bytes(&g->shape), PAGE_BYTES);
@@ -87,6 +98,14 @@ uint64_t fg_kv_arena_bytes(const struct fg_inference_conf *conf, const struct fg
     return geometry_from_conf(&geometry, conf, shape) ? lay_out(&geometry).total : 0;
 }
 
+static void free_view(struct fg_kv_arena *arena)
+{
+    free(arena->scratch_references);
+    free(arena->scratch_marks);
+    free(arena->scratch_demands);
+    free(arena);
+}
+
 /* The process's view over `at.total` bytes of `fd`; NULL with errno set. */
 static struct fg_kv_arena *map_view(int fd, const struct fg_kv_geometry *geometry)
 {
@@ -95,9 +114,12 @@ static struct fg_kv_arena *map_view(int fd, const struct fg_kv_geometry *geometr
         return NULL;
     arena->geometry = *geometry;
     arena->at = lay_out(geometry);
+    arena->bucket_count = (uint32_t)bucket_count_of(geometry);
     arena->scratch_references = calloc(geometry->block_count, sizeof(uint32_t));
     arena->scratch_marks = calloc(geometry->block_count, sizeof(uint32_t));
-    if (arena->scratch_references == NULL || arena->scratch_marks == NULL)
+    arena->scratch_demands = calloc(geometry->sequence_count, sizeof(struct fg_kv_demand));
+    if (arena->scratch_references == NULL || arena->scratch_marks == NULL ||
+        arena->scratch_demands == NULL)
         goto free_view;
     void *base = mmap(NULL, arena->at.total, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
@@ -105,12 +127,11 @@ static struct fg_kv_arena *map_view(int fd, const struct fg_kv_geometry *geometr
     arena->base = base;
     arena->head = base;
     arena->slots = (struct fg_kv_slot *)(void *)(arena->base + arena->at.slots);
+    arena->buckets = (uint32_t *)(void *)(arena->base + arena->at.buckets);
     arena->blocks = (struct fg_kv_block *)(void *)(arena->base + arena->at.blocks);
     return arena;
 free_view:
-    free(arena->scratch_references);
-    free(arena->scratch_marks);
-    free(arena);
+    free_view(arena);
     return NULL;
 }
 
@@ -150,6 +171,11 @@ enum fg_status fg_kv_arena_create(struct fg_kv_arena **out, int fd,
     if (!init_lock(&arena->head->lock)) {
         fg_kv_arena_detach(arena);
         return fg_error_set(error, "no robust process-shared mutex on this system");
+    }
+    struct fg_siphash_key *key = &arena->head->hash_key;
+    if (getrandom(key, sizeof(*key), 0) != (ssize_t)sizeof(*key)) {
+        fg_kv_arena_detach(arena);
+        return fg_error_set(error, "KV arena: no random key: %s", strerror(errno));
     }
     arena->head->version = FG_KV_ARENA_VERSION;
     arena->head->layout_bytes = LAYOUT_BYTES;
@@ -201,9 +227,7 @@ void fg_kv_arena_detach(struct fg_kv_arena *arena)
     if (arena == NULL)
         return;
     munmap(arena->base, arena->at.total);
-    free(arena->scratch_references);
-    free(arena->scratch_marks);
-    free(arena);
+    free_view(arena);
 }
 
 struct fg_kv_store fg_kv_arena_store(const struct fg_kv_arena *arena)
@@ -225,18 +249,41 @@ uint32_t fg_kv_arena_worker_count(const struct fg_kv_arena *arena)
     return arena->geometry.worker_count;
 }
 
+/* Positions in tables that no token has, a block that several hold counting once for each. */
+static uint64_t wasted_slots(const struct fg_kv_arena *arena)
+{
+    uint64_t wasted = 0;
+    for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
+        const struct fg_kv_slot *slot = &arena->slots[i];
+        uint32_t state = fg_kv_load(&slot->state);
+        if (state != FG_KV_SLOT_RUNNING && state != FG_KV_SLOT_ORPHAN)
+            continue;
+        uint64_t room = (uint64_t)fg_kv_table_count(arena, slot) * FG_KV_BLOCK_TOKENS;
+        uint64_t tokens = fg_kv_load(&slot->token_count);
+        wasted += room > tokens ? room - tokens : 0;
+    }
+    return wasted;
+}
+
 void fg_kv_arena_gauges(const struct fg_kv_arena *arena, struct fg_kv_gauges *out)
 {
     const struct fg_kv_head *head = arena->head;
     uint64_t total = arena->geometry.block_count;
     uint64_t free_now = fg_counter_get(&head->blocks_free);
+    uint64_t cached = fg_counter_get(&head->blocks_cached);
     out->blocks_total = total;
     out->blocks_free = free_now < total ? free_now : total;
-    out->blocks_used = total - out->blocks_free;
+    out->blocks_cached = cached < total - out->blocks_free ? cached : total - out->blocks_free;
+    out->blocks_used = total - out->blocks_free - out->blocks_cached;
+    out->blocks_evicted = fg_counter_get(&head->blocks_evicted);
+    out->slots_wasted = wasted_slots(arena);
     out->sequences_max = arena->geometry.sequence_count;
     out->sequences = fg_counter_get(&head->sequences);
     out->blocks_released = fg_counter_get(&head->blocks_released);
     out->repairs = fg_counter_get(&head->repairs);
+    out->orphaned = fg_counter_get(&head->orphaned);
+    out->adopted = fg_counter_get(&head->adopted);
+    out->orphans_expired = fg_counter_get(&head->orphans_expired);
 }
 
 struct fg_kv_worker_record *fg_kv_arena_worker(struct fg_kv_arena *arena, uint32_t worker_index)
@@ -248,27 +295,29 @@ struct fg_kv_worker_record *fg_kv_arena_worker(struct fg_kv_arena *arena, uint32
     return &slots[worker_index].record;
 }
 
-void fg_kv_arena_worker_begin(struct fg_kv_arena *arena, uint32_t worker_index, uint32_t pid,
-                              uint64_t now_ns)
+/* The mutex is held; whole it is only after a repair when its last holder died. */
+static void on_locked(struct fg_kv_arena *arena, int got)
 {
-    struct fg_kv_worker_record *record = fg_kv_arena_worker(arena, worker_index);
-    assert(record != NULL);
-    fg_kv_arena_reclaim_worker(arena, worker_index);
-    fg_counter_set(&record->started_ns, now_ns);
-    fg_counter_set(&record->heartbeat_ns, now_ns);
-    fg_counter_add_owned(&record->generation, 1);
-    fg_counter_set(&record->pid, pid);
-}
-
-void fg_kv_lock(struct fg_kv_arena *arena)
-{
-    int got = pthread_mutex_lock(&arena->head->lock);
     if (got == EOWNERDEAD) {
         fg_kv_repair(arena);
         got = pthread_mutex_consistent(&arena->head->lock);
     }
     assert(got == 0);
     fg_kv_point(arena, FG_KV_POINT_LOCKED);
+}
+
+void fg_kv_lock(struct fg_kv_arena *arena)
+{
+    on_locked(arena, pthread_mutex_lock(&arena->head->lock));
+}
+
+bool fg_kv_try_lock(struct fg_kv_arena *arena)
+{
+    int got = pthread_mutex_trylock(&arena->head->lock);
+    if (got == EBUSY)
+        return false;
+    on_locked(arena, got);
+    return true;
 }
 
 void fg_kv_unlock(struct fg_kv_arena *arena)

@@ -1,9 +1,9 @@
 /*
  * kv_sequence_shared.c: sequences taking and giving back slots and blocks.
- * Job      open, reserve, share, trim, append, close, reclaim.
- * Thread   any, under the arena's mutex; append by the sequence's owner without it.
+ * Job      open, admit, reserve, trim, suspend, record, close.
+ * Thread   any, under the arena's mutex; record by the sequence's owner without it.
  * Never    leaves a state that a repair cannot finish: a sequence owns a block from the moment that
- *          table_count covers it, and nothing from the moment that its state is free. Free lists,
+ *          table_count covers it, and nothing from the moment that its state is free. Lists,
  *          references and gauges follow after, and may be computed anew at any point between.
  * Memory   nothing is allocated.
  */
@@ -12,31 +12,15 @@
 #include <assert.h>
 #include <string.h>
 
-static uint32_t load(const _Atomic uint32_t *value)
-{
-    return atomic_load_explicit(value, memory_order_acquire);
-}
-
-static void commit(_Atomic uint32_t *value, uint32_t next)
-{
-    atomic_store_explicit(value, next, memory_order_release);
-}
-
 struct fg_kv_slot *fg_kv_find_slot(struct fg_kv_arena *arena, struct fg_kv_sequence_id id)
 {
     if (id.slot >= arena->geometry.sequence_count)
         return NULL;
     struct fg_kv_slot *slot = &arena->slots[id.slot];
-    if (load(&slot->state) == FG_KV_SLOT_FREE || load(&slot->generation) != id.generation)
+    if (fg_kv_load(&slot->state) == FG_KV_SLOT_FREE ||
+        fg_kv_load(&slot->generation) != id.generation)
         return NULL;
     return slot;
-}
-
-/* Entries of a table that may be used: never more than there is room for. */
-static uint32_t table_count_of(const struct fg_kv_arena *arena, const struct fg_kv_slot *slot)
-{
-    uint32_t count = load(&slot->table_count);
-    return count <= arena->geometry.table_max ? count : arena->geometry.table_max;
 }
 
 /* The first free slot, off its list; FG_KV_NONE when there is none. */
@@ -46,7 +30,7 @@ static uint32_t pop_slot(struct fg_kv_arena *arena)
     if (index == FG_KV_NONE)
         return FG_KV_NONE;
     if (index >= arena->geometry.sequence_count ||
-        load(&arena->slots[index].state) != FG_KV_SLOT_FREE) {
+        fg_kv_load(&arena->slots[index].state) != FG_KV_SLOT_FREE) {
         fg_kv_repair(arena); /* somebody wrote over the list */
         index = arena->head->free_slot;
         if (index == FG_KV_NONE)
@@ -57,61 +41,32 @@ static uint32_t pop_slot(struct fg_kv_arena *arena)
     return index;
 }
 
-/* The first free block, off its list; FG_KV_NO_BLOCK when there is none. */
-static uint32_t pop_block(struct fg_kv_arena *arena)
-{
-    uint32_t id = arena->head->free_block;
-    if (id == FG_KV_NONE)
-        return FG_KV_NO_BLOCK;
-    if (id >= arena->geometry.block_count || arena->blocks[id].state != FG_KV_BLOCK_FREE ||
-        arena->blocks[id].references != 0) {
-        fg_kv_repair(arena);
-        id = arena->head->free_block;
-        if (id == FG_KV_NONE)
-            return FG_KV_NO_BLOCK;
-    }
-    arena->head->free_block = arena->blocks[id].next_free;
-    fg_kv_point(arena, FG_KV_POINT_BLOCK_POPPED);
-    return id;
-}
-
-/* One reference less; the last one frees the block. */
-static void release_block(struct fg_kv_arena *arena, uint32_t id)
-{
-    if (id >= arena->geometry.block_count)
-        return;
-    struct fg_kv_block *block = &arena->blocks[id];
-    if (block->state != FG_KV_BLOCK_USED || block->references == 0)
-        return;
-    block->references--;
-    if (block->references > 0)
-        return;
-    block->state = FG_KV_BLOCK_FREE;
-    block->slot = FG_KV_NONE;
-    block->next_free = arena->head->free_block;
-    arena->head->free_block = id;
-    fg_counter_add_owned(&arena->head->blocks_free, 1);
-    fg_counter_add_owned(&arena->head->blocks_released, 1);
-    fg_kv_point(arena, FG_KV_POINT_BLOCK_RELEASED);
-}
-
 void fg_kv_trim_slot(struct fg_kv_arena *arena, uint32_t index, uint32_t keep)
 {
     struct fg_kv_slot *slot = &arena->slots[index];
     const uint32_t *table = fg_kv_table(arena, index);
-    uint32_t count = table_count_of(arena, slot);
+    uint32_t count = fg_kv_table_count(arena, slot);
     if (keep >= count)
         return;
-    commit(&slot->table_count, keep);
-    /* Deepest first, so that the next to reserve gets the earliest positions first. */
+    fg_kv_commit(&slot->table_count, keep);
+    /* Deepest first, so that the deepest is taken first: what is left of a prefix can be found. */
     for (uint32_t i = count; i > keep; i--)
-        release_block(arena, table[i - 1]);
+        fg_kv_release_block(arena, table[i - 1]);
+}
+
+void fg_kv_suspend_slot(struct fg_kv_arena *arena, uint32_t index)
+{
+    struct fg_kv_slot *slot = &arena->slots[index];
+    fg_kv_commit(&slot->computed, 0);
+    fg_kv_commit(&slot->token_count, 0);
+    fg_kv_trim_slot(arena, index, 0);
+    fg_kv_commit(&slot->state, FG_KV_SLOT_WAITING);
 }
 
 void fg_kv_close_slot(struct fg_kv_arena *arena, uint32_t index)
 {
     struct fg_kv_slot *slot = &arena->slots[index];
-    commit(&slot->state, FG_KV_SLOT_FREE);
+    fg_kv_commit(&slot->state, FG_KV_SLOT_FREE);
     fg_kv_point(arena, FG_KV_POINT_CLOSED);
     fg_kv_trim_slot(arena, index, 0);
     slot->next_free = arena->head->free_slot;
@@ -135,49 +90,52 @@ enum fg_status fg_kv_arena_sequence_open(struct fg_kv_arena *arena, uint32_t wor
         slot->worker_index = worker_index;
         slot->worker_generation = fg_counter_get(&record->generation);
         slot->info = *info;
-        commit(&slot->table_count, 0);
-        commit(&slot->token_count, 0);
+        fg_kv_commit(&slot->table_count, 0);
+        fg_kv_commit(&slot->token_count, 0);
+        fg_kv_commit(&slot->computed, 0);
         atomic_store_explicit(&slot->lease_until_ns, 0, memory_order_relaxed);
-        commit(&slot->generation, load(&slot->generation) + 1);
-        commit(&slot->state, FG_KV_SLOT_WAITING);
+        fg_kv_commit(&slot->generation, fg_kv_load(&slot->generation) + 1);
+        fg_kv_commit(&slot->state, FG_KV_SLOT_WAITING);
         fg_kv_point(arena, FG_KV_POINT_SLOT_OPENED);
         fg_counter_add_owned(&arena->head->sequences, 1);
-        *out = (struct fg_kv_sequence_id){index, load(&slot->generation)};
+        *out = (struct fg_kv_sequence_id){index, fg_kv_load(&slot->generation)};
         status = FG_OK;
     }
     fg_kv_unlock(arena);
     return status;
 }
 
-/* Moves `count` blocks from the free list to the table of `slot`; undoes itself when it cannot. */
+/* Puts a block of its own at the end of the table of `index`; FG_KV_NO_BLOCK when none is left. */
+static uint32_t take_block(struct fg_kv_arena *arena, uint32_t index, uint32_t at)
+{
+    uint32_t id = fg_kv_pop_block(arena);
+    if (id == FG_KV_NO_BLOCK)
+        return id;
+    fg_kv_table(arena, index)[at] = id;
+    fg_kv_commit(&arena->slots[index].table_count, at + 1);
+    fg_kv_point(arena, FG_KV_POINT_BLOCK_TABLED);
+    arena->blocks[id].references = 1;
+    arena->blocks[id].slot = index;
+    return id;
+}
+
+/* Moves `count` blocks to the table of `index`; undoes itself when it cannot. */
 static enum fg_status take_blocks(struct fg_kv_arena *arena, uint32_t index, uint32_t count,
                                   uint32_t *blocks)
 {
     struct fg_kv_slot *slot = &arena->slots[index];
-    uint32_t held = table_count_of(arena, slot);
+    uint32_t held = fg_kv_table_count(arena, slot);
     if (count > arena->geometry.table_max - held)
         return FG_ERR_LIMIT;
-    if (count > fg_counter_get(&arena->head->blocks_free))
+    if (count > fg_kv_available(arena))
         return FG_ERR_NO_MEMORY;
-    uint32_t *table = fg_kv_table(arena, index);
-    commit(&slot->state, FG_KV_SLOT_RUNNING);
+    fg_kv_commit(&slot->state, FG_KV_SLOT_RUNNING);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t id = pop_block(arena);
-        if (id == FG_KV_NO_BLOCK) {
+        blocks[i] = take_block(arena, index, held + i);
+        if (blocks[i] == FG_KV_NO_BLOCK) {
             fg_kv_trim_slot(arena, index, held);
             return FG_ERR_NO_MEMORY;
         }
-        table[held + i] = id;
-        commit(&slot->table_count, held + i + 1);
-        fg_kv_point(arena, FG_KV_POINT_BLOCK_TABLED);
-        struct fg_kv_block *block = &arena->blocks[id];
-        block->references = 1;
-        block->state = FG_KV_BLOCK_USED;
-        block->slot = index;
-        block->next_free = FG_KV_NONE;
-        uint64_t free_now = fg_counter_get(&arena->head->blocks_free);
-        fg_counter_set(&arena->head->blocks_free, free_now > 0 ? free_now - 1 : 0);
-        blocks[i] = id;
     }
     return FG_OK;
 }
@@ -193,42 +151,137 @@ enum fg_status fg_kv_arena_sequence_reserve(struct fg_kv_arena *arena, struct fg
     return status;
 }
 
-/* References `count` blocks of `from` from the empty table of `index` too. */
-static enum fg_status share_blocks(struct fg_kv_arena *arena, uint32_t index, uint32_t from,
-                                   uint32_t count, uint32_t *blocks)
+/* Cached blocks to the front of the empty table of `index`; returns how many were found. */
+static uint32_t share_blocks(struct fg_kv_arena *arena, uint32_t index,
+                             const struct fg_kv_admission *admission)
 {
     struct fg_kv_slot *slot = &arena->slots[index];
-    const uint32_t *source = fg_kv_table(arena, from);
-    if (table_count_of(arena, slot) != 0 || count > table_count_of(arena, &arena->slots[from]))
-        return FG_ERR_LIMIT;
-    for (uint32_t i = 0; i < count; i++) {
-        if (source[i] >= arena->geometry.block_count)
-            return FG_ERR_INVALID;
-    }
     uint32_t *table = fg_kv_table(arena, index);
-    commit(&slot->state, FG_KV_SLOT_RUNNING);
-    for (uint32_t i = 0; i < count; i++) {
-        table[i] = source[i];
-        commit(&slot->table_count, i + 1);
+    uint32_t most = admission->hash_count;
+    most = most < admission->block_count ? most : admission->block_count;
+    for (uint32_t i = 0; i < most; i++) {
+        uint32_t id = fg_kv_find_committed(arena, &admission->hashes[i],
+                                           admission->tokens + (size_t)i * FG_KV_BLOCK_TOKENS);
+        if (id == FG_KV_NO_BLOCK)
+            return i;
+        table[i] = id;
+        fg_kv_commit(&slot->table_count, i + 1);
         fg_kv_point(arena, FG_KV_POINT_SHARED);
-        arena->blocks[source[i]].references++;
-        blocks[i] = source[i];
+        fg_kv_reference_block(arena, id);
     }
-    uint32_t known = load(&arena->slots[from].token_count);
-    uint64_t covered = (uint64_t)count * FG_KV_BLOCK_TOKENS;
-    commit(&slot->token_count, known < covered ? known : (uint32_t)covered);
+    return most;
+}
+
+/*
+ * Copy on write: a block of its own, with the same content, in the place of a shared one. When
+ * there is none left, one that nobody else holds is taken out of the cache instead.
+ */
+static bool try_copy_block(struct fg_kv_arena *arena, uint32_t index, uint32_t at)
+{
+    uint32_t *table = fg_kv_table(arena, index);
+    uint32_t old = table[at];
+    uint32_t id = fg_kv_pop_block(arena);
+    if (id == FG_KV_NO_BLOCK) {
+        if (arena->blocks[old].references != 1)
+            return false; /* the others will be done with it */
+        fg_kv_unmark(arena, old);
+        return true;
+    }
+    struct fg_kv_store store = fg_kv_arena_store(arena);
+    size_t bytes = fg_kv_block_bytes(&store.shape);
+    memcpy(store.data + id * bytes, store.data + old * bytes, bytes);
+    memcpy(arena->blocks[id].tokens, arena->blocks[old].tokens, sizeof(arena->blocks[id].tokens));
+    fg_kv_point(arena, FG_KV_POINT_COPIED);
+    table[at] = id;
+    fg_kv_point(arena, FG_KV_POINT_SWAPPED);
+    arena->blocks[id].references = 1;
+    arena->blocks[id].slot = index;
+    fg_kv_release_block(arena, old);
+    return true;
+}
+
+/* Writes tokens first .. count-1 into the blocks that are there for them, then says how many. */
+static void record_tokens(struct fg_kv_arena *arena, uint32_t index, const uint32_t *tokens,
+                          uint32_t first, uint32_t count)
+{
+    const uint32_t *table = fg_kv_table(arena, index);
+    for (uint32_t at = first; at < count; at++)
+        arena->blocks[table[at / FG_KV_BLOCK_TOKENS]].tokens[at % FG_KV_BLOCK_TOKENS] = tokens[at];
+    fg_kv_commit(&arena->slots[index].token_count, count);
+}
+
+/* What running sequences, this one with its `block_count` included, could need together. */
+static bool fits_at_peak(struct fg_kv_arena *arena)
+{
+    uint32_t count = 0;
+    uint64_t own_sum = 0;
+    for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
+        const struct fg_kv_slot *slot = &arena->slots[i];
+        uint32_t state = fg_kv_load(&slot->state);
+        if (state != FG_KV_SLOT_RUNNING && state != FG_KV_SLOT_ORPHAN)
+            continue;
+        struct fg_kv_demand *demand = &arena->scratch_demands[count++];
+        uint64_t most = (uint64_t)slot->info.prompt_count + slot->info.max_tokens;
+        const uint32_t *table = fg_kv_table(arena, i);
+        demand->tokens = fg_kv_load(&slot->token_count);
+        demand->remaining = most > demand->tokens ? (uint32_t)(most - demand->tokens) : 0;
+        demand->blocks = fg_kv_table_count(arena, slot);
+        demand->blocks_own = 0;
+        for (uint32_t b = 0; b < demand->blocks; b++)
+            demand->blocks_own +=
+                table[b] < arena->geometry.block_count && arena->blocks[table[b]].references == 1;
+        own_sum += demand->blocks_own;
+    }
+    uint64_t used = arena->geometry.block_count - fg_kv_available(arena);
+    uint64_t shared = used > own_sum ? used - own_sum : 0;
+    return fg_kv_peak(arena->scratch_demands, count, shared) <= arena->geometry.block_count;
+}
+
+static enum fg_status admit(struct fg_kv_arena *arena, uint32_t index,
+                            const struct fg_kv_admission *admission, uint32_t *blocks,
+                            uint32_t *computed)
+{
+    struct fg_kv_slot *slot = &arena->slots[index];
+    assert(admission->token_count >= 1 &&
+           admission->block_count * (uint64_t)FG_KV_BLOCK_TOKENS >= admission->token_count &&
+           admission->hash_count <= admission->token_count / FG_KV_BLOCK_TOKENS);
+    if (admission->block_count > arena->geometry.table_max || fg_kv_table_count(arena, slot) != 0)
+        return FG_ERR_LIMIT;
+    fg_kv_commit(&slot->state, FG_KV_SLOT_RUNNING);
+    uint32_t shared = share_blocks(arena, index, admission);
+    enum fg_status status =
+        take_blocks(arena, index, admission->block_count - shared, blocks + shared);
+    /* The last token is always computed, and in a block of the sequence's own. */
+    uint32_t done = shared * FG_KV_BLOCK_TOKENS;
+    if (status == FG_OK && done == admission->token_count) {
+        done--;
+        if (!try_copy_block(arena, index, shared - 1))
+            status = FG_ERR_NO_MEMORY;
+    }
+    fg_kv_point(arena, FG_KV_POINT_ADMITTED);
+    if (status == FG_OK) {
+        record_tokens(arena, index, admission->tokens, done, admission->token_count);
+        fg_kv_commit(&slot->computed, done);
+        if (admission->must_fit_at_peak && !fits_at_peak(arena))
+            status = FG_ERR_NO_MEMORY;
+    }
+    if (status != FG_OK) {
+        fg_kv_suspend_slot(arena, index);
+        return status;
+    }
+    memcpy(blocks, fg_kv_table(arena, index), admission->block_count * sizeof(*blocks));
+    *computed = done;
     return FG_OK;
 }
 
-enum fg_status fg_kv_arena_sequence_share(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
-                                          struct fg_kv_sequence_id from, uint32_t count,
-                                          uint32_t *blocks)
+enum fg_status fg_kv_arena_sequence_admit(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
+                                          const struct fg_kv_admission *admission, uint32_t *blocks,
+                                          uint32_t *computed)
 {
-    assert(id.slot != from.slot);
     fg_kv_lock(arena);
     enum fg_status status = FG_ERR_NOT_FOUND;
-    if (fg_kv_find_slot(arena, id) != NULL && fg_kv_find_slot(arena, from) != NULL)
-        status = share_blocks(arena, id.slot, from.slot, count, blocks);
+    if (fg_kv_find_slot(arena, id) != NULL)
+        status = admit(arena, id.slot, admission, blocks, computed);
     fg_kv_unlock(arena);
     return status;
 }
@@ -242,6 +295,14 @@ void fg_kv_arena_sequence_trim(struct fg_kv_arena *arena, struct fg_kv_sequence_
     fg_kv_unlock(arena);
 }
 
+void fg_kv_arena_sequence_suspend(struct fg_kv_arena *arena, struct fg_kv_sequence_id id)
+{
+    fg_kv_lock(arena);
+    if (fg_kv_find_slot(arena, id) != NULL)
+        fg_kv_suspend_slot(arena, id.slot);
+    fg_kv_unlock(arena);
+}
+
 void fg_kv_arena_sequence_close(struct fg_kv_arena *arena, struct fg_kv_sequence_id id)
 {
     fg_kv_lock(arena);
@@ -250,53 +311,56 @@ void fg_kv_arena_sequence_close(struct fg_kv_arena *arena, struct fg_kv_sequence
     fg_kv_unlock(arena);
 }
 
-uint32_t fg_kv_arena_reclaim_worker(struct fg_kv_arena *arena, uint32_t worker_index)
+uint32_t fg_kv_arena_sequence_table(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
+                                    uint32_t *blocks, uint32_t room)
 {
-    uint32_t closed = 0;
-    struct fg_kv_worker_record *record = fg_kv_arena_worker(arena, worker_index);
-    assert(record != NULL);
+    uint32_t count = 0;
     fg_kv_lock(arena);
-    fg_counter_set(&record->pid, 0);
-    fg_counter_set(&record->waiting, 0);
-    fg_counter_set(&record->running, 0);
-    for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
-        if (load(&arena->slots[i].state) == FG_KV_SLOT_FREE ||
-            arena->slots[i].worker_index != worker_index)
-            continue;
-        fg_kv_close_slot(arena, i);
-        closed++;
+    const struct fg_kv_slot *slot = fg_kv_find_slot(arena, id);
+    if (slot != NULL) {
+        const uint32_t *table = fg_kv_table(arena, id.slot);
+        count = fg_kv_table_count(arena, slot);
+        for (uint32_t i = 0; i < count && i < room; i++)
+            blocks[i] = table[i];
     }
     fg_kv_unlock(arena);
-    return closed;
+    return count;
 }
 
-void fg_kv_arena_sequence_append(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
-                                 const uint32_t *tokens, uint32_t count, uint64_t lease_until_ns)
+bool fg_kv_arena_sequence_record(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
+                                 uint32_t token, uint32_t computed)
 {
     struct fg_kv_slot *slot = fg_kv_find_slot(arena, id);
     if (slot == NULL)
-        return;
-    const uint32_t *table = fg_kv_table(arena, id.slot);
-    uint64_t room = (uint64_t)table_count_of(arena, slot) * FG_KV_BLOCK_TOKENS;
-    uint32_t at = load(&slot->token_count);
-    for (uint32_t i = 0; i < count && at < room; i++, at++) {
-        uint32_t block = table[at / FG_KV_BLOCK_TOKENS];
-        if (block >= arena->geometry.block_count)
-            return;
-        arena->blocks[block].tokens[at % FG_KV_BLOCK_TOKENS] = tokens[i];
-    }
-    commit(&slot->token_count, at);
-    atomic_store_explicit(&slot->lease_until_ns, lease_until_ns, memory_order_relaxed);
+        return false;
+    uint32_t at = fg_kv_load(&slot->token_count);
+    uint32_t index = at / FG_KV_BLOCK_TOKENS;
+    if (index >= fg_kv_table_count(arena, slot))
+        return false;
+    uint32_t block = fg_kv_table(arena, id.slot)[index];
+    if (block >= arena->geometry.block_count)
+        return false;
+    arena->blocks[block].tokens[at % FG_KV_BLOCK_TOKENS] = token;
+    fg_kv_commit(&slot->token_count, at + 1);
+    fg_kv_commit(&slot->computed, computed);
+    return true;
 }
 
-/* Copies the tokens of `index` that are recorded, up to `room`; returns how many are recorded. */
-static uint32_t copy_tokens(const struct fg_kv_arena *arena, uint32_t index, uint32_t *tokens,
-                            uint32_t room)
+void fg_kv_arena_sequence_computed(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
+                                   uint32_t computed)
+{
+    struct fg_kv_slot *slot = fg_kv_find_slot(arena, id);
+    if (slot != NULL)
+        fg_kv_commit(&slot->computed, computed);
+}
+
+uint32_t fg_kv_copy_tokens(const struct fg_kv_arena *arena, uint32_t index, uint32_t *tokens,
+                           uint32_t room)
 {
     const struct fg_kv_slot *slot = &arena->slots[index];
     const uint32_t *table = fg_kv_table(arena, index);
-    uint64_t covered = (uint64_t)table_count_of(arena, slot) * FG_KV_BLOCK_TOKENS;
-    uint32_t count = load(&slot->token_count);
+    uint64_t covered = (uint64_t)fg_kv_table_count(arena, slot) * FG_KV_BLOCK_TOKENS;
+    uint32_t count = fg_kv_load(&slot->token_count);
     if (count > covered)
         count = (uint32_t)covered;
     for (uint32_t i = 0; i < count && i < room; i++) {
@@ -317,7 +381,7 @@ uint32_t fg_kv_arena_sequence_read(struct fg_kv_arena *arena, struct fg_kv_seque
     const struct fg_kv_slot *slot = fg_kv_find_slot(arena, id);
     if (slot != NULL) {
         *info = slot->info;
-        count = copy_tokens(arena, id.slot, tokens, room);
+        count = fg_kv_copy_tokens(arena, id.slot, tokens, room);
     }
     fg_kv_unlock(arena);
     return count;

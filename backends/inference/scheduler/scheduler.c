@@ -19,14 +19,16 @@
 #define MOVE(state) (1u << (state))
 
 _Static_assert(FG_STOP_COUNT_MAX == FG_CHANNEL_STOPS_MAX, "a request's stops fit the matcher");
-_Static_assert(FG_REFUSAL_INTERNAL < FG_KV_REFUSAL_COUNT, "every reason has its counter");
+_Static_assert(FG_REFUSAL_COUNT <= FG_KV_REFUSAL_COUNT, "every reason has its counter");
 
 static const uint8_t legal_moves[FG_SEQUENCE_STATE_COUNT] = {
     [FG_SEQUENCE_FREE] = MOVE(FG_SEQUENCE_PREPARING),
     [FG_SEQUENCE_PREPARING] = MOVE(FG_SEQUENCE_WAITING) | MOVE(FG_SEQUENCE_FREE),
-    [FG_SEQUENCE_WAITING] = MOVE(FG_SEQUENCE_PREFILL) | MOVE(FG_SEQUENCE_FREE),
-    [FG_SEQUENCE_PREFILL] = MOVE(FG_SEQUENCE_DECODE) | MOVE(FG_SEQUENCE_FREE),
-    [FG_SEQUENCE_DECODE] = MOVE(FG_SEQUENCE_FREE),
+    [FG_SEQUENCE_WAITING] =
+        MOVE(FG_SEQUENCE_PREFILL) | MOVE(FG_SEQUENCE_DECODE) | MOVE(FG_SEQUENCE_FREE),
+    [FG_SEQUENCE_PREFILL] =
+        MOVE(FG_SEQUENCE_DECODE) | MOVE(FG_SEQUENCE_WAITING) | MOVE(FG_SEQUENCE_FREE),
+    [FG_SEQUENCE_DECODE] = MOVE(FG_SEQUENCE_WAITING) | MOVE(FG_SEQUENCE_FREE),
 };
 
 uint32_t fg_scheduler_waiting(const struct fg_scheduler *s)
@@ -59,7 +61,7 @@ void fg_sequence_enqueue(struct fg_list *list, struct fg_sequence *seq)
     struct fg_list *after = list->prev;
     while (after != list) {
         const struct fg_sequence *other = FG_SEQUENCE_OF(after);
-        if (other->priority != seq->priority       ? other->priority < seq->priority
+        if (other->right != seq->right             ? other->right < seq->right
             : other->is_resumed != seq->is_resumed ? other->is_resumed
                                                    : other->arrival < seq->arrival)
             break;
@@ -101,7 +103,8 @@ uint32_t fg_scheduler_retry_after_ms(struct fg_scheduler *s, uint64_t blocks_nee
     fg_scheduler_count_rates(s, s->clock_ns());
     /* Whichever runs short decides: memory, or places in the batch. */
     double otherwise_ms = (double)s->wait_max_ns / (double)FG_MS;
-    double blocks = (double)s->blocks_wanted + (double)blocks_needed - (double)gauges.blocks_free;
+    double blocks = (double)s->blocks_wanted + (double)blocks_needed -
+                    (double)(gauges.blocks_free + gauges.blocks_cached);
     double places = (double)fg_scheduler_waiting(s) + 1 -
                     ((double)s->batch_max - (double)fg_scheduler_running(s));
     double blocks_ms = ms_at_rate(blocks, &s->block_rate, otherwise_ms);
@@ -118,14 +121,18 @@ static bool is_retryable(enum fg_refusal reason)
     return reason == FG_REFUSAL_QUEUE_FULL || reason == FG_REFUSAL_NO_BLOCKS;
 }
 
+/* retry_after_ms 0: no use, or to be worked out from what came free lately. */
 static void say_refused(struct fg_scheduler *s, const struct fg_scheduler_key *key,
-                        enum fg_refusal reason, uint64_t blocks_needed, const char *message)
+                        enum fg_refusal reason, uint32_t retry_after_ms, uint64_t blocks_needed,
+                        const char *message)
 {
     struct fg_channel_refused refused = {
         .reason = reason,
-        .retry_after_ms = is_retryable(reason) ? fg_scheduler_retry_after_ms(s, blocks_needed) : 0,
+        .retry_after_ms = retry_after_ms,
         .message = fg_span_from_string(message),
     };
+    if (is_retryable(reason))
+        refused.retry_after_ms = fg_scheduler_retry_after_ms(s, blocks_needed);
     fg_counter_add_owned(&s->record->refused[reason], 1);
     s->events.on_refused(key, &refused, s->events.owner);
 }
@@ -139,8 +146,11 @@ void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq)
     if (seq->has_kv)
         fg_kv_arena_sequence_close(s->arena, seq->kv);
     seq->has_kv = false;
-    fg_token_list_fini(&seq->prompt);
-    seq->prompt = (struct fg_token_list){0};
+    fg_vtc_leave(&s->vtc, seq->user);
+    fg_token_list_fini(&seq->tokens);
+    seq->tokens = (struct fg_token_list){0};
+    free(seq->hashes);
+    seq->hashes = NULL;
     fg_sequence_set_state(s, seq, FG_SEQUENCE_FREE);
     seq->generation++; /* tickets out there find nothing any more */
     fg_list_remove(&seq->link);
@@ -153,7 +163,7 @@ void fg_sequence_refuse(struct fg_scheduler *s, struct fg_sequence *seq, enum fg
     struct fg_scheduler_key key = seq->key;
     /* One that waits is among the wanted blocks already. */
     uint32_t blocks_needed = seq->state == FG_SEQUENCE_WAITING ? 0 : seq->blocks_needed;
-    say_refused(s, &key, reason, blocks_needed, message);
+    say_refused(s, &key, reason, 0, blocks_needed, message);
     fg_sequence_release(s, seq);
 }
 
@@ -176,11 +186,14 @@ void fg_sequence_done(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_f
         .text = fg_span_make(s->out, held),
         .prompt_tokens = seq->prompt_count,
         .completion_tokens = seq->generated,
+        .cached_tokens = seq->cached,
         .queue_ns = since(seq->submitted_ns, scheduled_ns),
         .prefill_ns = since(seq->scheduled_ns, seq->first_token_ns),
         .decode_ns = since(seq->first_token_ns, seq->last_token_ns),
     };
     s->finished++;
+    double tokens = seq->generated > 0 ? seq->generated : 1;
+    s->answer_tokens += s->answer_tokens > 0 ? (tokens - s->answer_tokens) / 8 : tokens;
     s->events.on_done(&seq->key, &done, s->events.owner);
     fg_sequence_release(s, seq);
 }
@@ -192,8 +205,8 @@ bool fg_sequence_text(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t 
     return fg_stop_match_push(&seq->stop, fg_span_make(s->text, text_len), s->out, len);
 }
 
-static struct fg_sequence *find_ticket(const struct fg_scheduler *s,
-                                       struct fg_scheduler_ticket ticket)
+struct fg_sequence *fg_scheduler_find(const struct fg_scheduler *s,
+                                      struct fg_scheduler_ticket ticket)
 {
     assert(ticket.slot < s->sequence_count);
     struct fg_sequence *seq = &s->sequences[ticket.slot];
@@ -240,34 +253,42 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
     enum fg_refusal reason;
     const char *why = entry_refusal(s, submit, &reason);
     if (why != NULL) {
-        say_refused(s, key, reason, 1, why);
+        say_refused(s, key, reason, 0, 1, why);
         return FG_ERR_BUSY;
     }
     struct fg_sequence *seq = FG_SEQUENCE_OF(s->free.next);
     if (!fg_stop_match_init(&seq->stop, submit->stops, submit->stop_count)) {
-        say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0,
+        say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0, 0,
                     "a stop string is longer than the 256 bytes that are possible");
         return FG_ERR_BUSY;
     }
     fg_list_remove(&seq->link);
     seq->key = *key;
     seq->priority = submit->priority;
+    seq->right = submit->priority;
     seq->is_resumed = submit->resumed_count > 0;
     seq->ignore_end = submit->ignore_end;
     seq->arrival = s->arrivals++;
     seq->deadline_ns = submit->deadline_ns;
+    seq->stream_key = submit->stream_key;
+    seq->salt = submit->cache_salt;
     seq->max_tokens = submit->max_tokens;
     seq->sampling = submit->sampling;
+    seq->user = fg_vtc_enter(&s->vtc, submit->user_hash);
+    seq->hash_count = 0;
     seq->prompt_count = 0;
     seq->blocks_needed = 0;
+    seq->block_count = 0;
     seq->computed = 0;
+    seq->cached = 0;
     seq->generated = 0;
-    seq->last_token = 0;
+    seq->preemptions = 0;
     seq->detok = (struct fg_detokenizer){0};
     seq->submitted_ns = s->clock_ns();
     seq->scheduled_ns = 0;
     seq->first_token_ns = 0;
     seq->last_token_ns = 0;
+    seq->predicted_ns = 0;
     fg_sequence_set_state(s, seq, FG_SEQUENCE_PREPARING);
     fg_list_push_back(&s->preparing, &seq->link);
     *out = (struct fg_scheduler_ticket){seq->slot, seq->generation};
@@ -276,25 +297,43 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
 
 bool fg_scheduler_is_wanted(const struct fg_scheduler *s, struct fg_scheduler_ticket ticket)
 {
-    return find_ticket(s, ticket) != NULL;
+    return fg_scheduler_find(s, ticket) != NULL;
 }
 
-/* Puts the resumed tokens behind the prompt; false when there is no memory for them. */
-static bool append_resumed(struct fg_token_list *list, const unsigned char *resumed, uint32_t count)
+bool fg_sequence_make_room(struct fg_sequence *seq)
 {
-    if (count == 0)
-        return true;
-    uint32_t *ids = realloc(list->ids, (list->count + count) * sizeof(*ids));
+    size_t capacity = (size_t)seq->prompt_count + seq->max_tokens;
+    uint32_t *ids = realloc(seq->tokens.ids, capacity * sizeof(*ids));
     if (ids == NULL)
         return false;
-    list->ids = ids;
-    list->capacity = list->count + count;
+    seq->tokens.ids = ids;
+    seq->tokens.capacity = capacity;
+    seq->hashes = calloc(capacity / FG_KV_BLOCK_TOKENS + 1, sizeof(*seq->hashes));
+    return seq->hashes != NULL;
+}
+
+void fg_sequence_hash(const struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    static const struct fg_kv_hash none = {0, 0};
+    uint32_t full = fg_sequence_count(seq) / FG_KV_BLOCK_TOKENS;
+    if (!s->shares_prefixes)
+        return;
+    for (; seq->hash_count < full; seq->hash_count++) {
+        uint32_t at = seq->hash_count;
+        seq->hashes[at] =
+            fg_kv_arena_hash(s->arena, at == 0 ? &none : &seq->hashes[at - 1], seq->salt,
+                             seq->tokens.ids + (size_t)at * FG_KV_BLOCK_TOKENS);
+    }
+}
+
+/* Puts the resumed tokens behind the prompt, which has room for them. */
+static void append_resumed(struct fg_token_list *list, const unsigned char *resumed, uint32_t count)
+{
     for (uint32_t i = 0; i < count; i++) {
         const unsigned char *at = resumed + (size_t)i * 4;
-        ids[list->count++] =
+        list->ids[list->count++] =
             (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
     }
-    return true;
 }
 
 /* The blocks are known from here on; says why the request can never run, or NULL. */
@@ -317,8 +356,8 @@ static const char *prompt_refusal(struct fg_scheduler *s, struct fg_sequence *se
     }
     seq->blocks_needed = (uint32_t)blocks;
     *reason = FG_REFUSAL_BAD_PROMPT;
-    for (size_t i = 0; i < seq->prompt.count; i++) {
-        if (seq->prompt.ids[i] >= s->vocab_count)
+    for (size_t i = 0; i < seq->tokens.count; i++) {
+        if (seq->tokens.ids[i] >= s->vocab_count)
             return "a token of the prompt is not in the model's vocabulary";
     }
     return NULL;
@@ -330,9 +369,9 @@ static const char *prompt_refusal(struct fg_scheduler *s, struct fg_sequence *se
  */
 static bool replay_resumed(struct fg_scheduler *s, struct fg_sequence *seq)
 {
-    for (size_t i = seq->prompt_count; i < seq->prompt.count; i++) {
+    for (size_t i = seq->prompt_count; i < seq->tokens.count; i++) {
         size_t len;
-        uint32_t token = seq->prompt.ids[i];
+        uint32_t token = seq->tokens.ids[i];
         if (fg_tokenizer_is_end(s->tokenizer, token) && !seq->ignore_end) {
             fg_sequence_done(s, seq, FG_FINISH_STOP, true);
             return false;
@@ -353,8 +392,7 @@ static bool replay_resumed(struct fg_scheduler *s, struct fg_sequence *seq)
 static bool open_in_arena(struct fg_scheduler *s, struct fg_sequence *seq)
 {
     struct fg_kv_sequence_info info = {
-        .connection_key = seq->key.connection,
-        .request_id = seq->key.request_id,
+        .stream_key = seq->stream_key,
         .sampling = seq->sampling,
         .prompt_count = seq->prompt_count,
         .max_tokens = seq->max_tokens,
@@ -364,56 +402,101 @@ static bool open_in_arena(struct fg_scheduler *s, struct fg_sequence *seq)
     return seq->has_kv;
 }
 
+void fg_sequence_wait(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    fg_sequence_set_state(s, seq, FG_SEQUENCE_WAITING);
+    fg_list_remove(&seq->link);
+    fg_list_push_back(&s->waiting, &seq->link);
+}
+
+/* Refuses what cannot be done before its deadline; true when it may wait for its turn. */
+static bool check_deadline(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    uint32_t retry_after_ms = 0;
+    uint32_t cached = 0;
+    if (seq->is_resumed) /* was let in once */
+        return true;
+    if (seq->hash_count > 0)
+        cached = fg_kv_arena_count_cached(s->arena, seq->hashes, seq->hash_count, seq->tokens.ids) *
+                 FG_KV_BLOCK_TOKENS;
+    uint64_t now_ns = s->clock_ns();
+    if (fg_scheduler_can_meet(s, seq, seq->prompt_count, cached, now_ns, &retry_after_ms)) {
+        seq->predicted_ns = fg_scheduler_predict_ttft(s, seq, seq->prompt_count, cached);
+        return true;
+    }
+    struct fg_scheduler_key key = seq->key;
+    say_refused(s, &key, FG_REFUSAL_LATE, retry_after_ms, 0,
+                "the answer would not be there before the request's deadline");
+    fg_sequence_release(s, seq);
+    return false;
+}
+
+/* What makes the request impossible from the start, and its arena slot. */
+static bool prepare_sequence(struct fg_scheduler *s, struct fg_sequence *seq,
+                             const unsigned char *resumed, uint32_t resumed_count)
+{
+    char text[160];
+    enum fg_refusal reason = FG_REFUSAL_INTERNAL;
+    const char *why = NULL;
+    if (fg_sequence_make_room(seq) && resumed_count <= seq->max_tokens)
+        append_resumed(&seq->tokens, resumed, resumed_count);
+    else
+        why = "the worker is out of memory";
+    if (why == NULL)
+        why = prompt_refusal(s, seq, &reason, text, sizeof(text));
+    if (why != NULL) {
+        fg_sequence_refuse(s, seq, reason, why);
+        return false;
+    }
+    if (!replay_resumed(s, seq))
+        return false;
+    fg_sequence_hash(s, seq);
+    if (!check_deadline(s, seq))
+        return false;
+    if (open_in_arena(s, seq))
+        return true;
+    fg_sequence_refuse(s, seq, FG_REFUSAL_QUEUE_FULL,
+                       "too many sequences are in the inference pool");
+    return false;
+}
+
 void fg_scheduler_submit(struct fg_scheduler *s, struct fg_scheduler_ticket ticket,
                          struct fg_token_list *prompt, const unsigned char *resumed,
                          uint32_t resumed_count)
 {
-    struct fg_sequence *seq = find_ticket(s, ticket);
+    struct fg_sequence *seq = fg_scheduler_find(s, ticket);
     if (seq == NULL) {
         fg_token_list_fini(prompt);
         *prompt = (struct fg_token_list){0};
         return;
     }
     assert(seq->state == FG_SEQUENCE_PREPARING);
-    seq->prompt = *prompt;
+    seq->tokens = *prompt;
     *prompt = (struct fg_token_list){0};
-    seq->prompt_count = (uint32_t)seq->prompt.count;
-    if (!append_resumed(&seq->prompt, resumed, resumed_count)) {
-        fg_sequence_refuse(s, seq, FG_REFUSAL_INTERNAL, "the worker is out of memory");
-        return;
-    }
-    char text[160];
-    enum fg_refusal reason;
-    const char *why = prompt_refusal(s, seq, &reason, text, sizeof(text));
-    if (why != NULL) {
-        fg_sequence_refuse(s, seq, reason, why);
-        return;
-    }
-    if (!replay_resumed(s, seq))
-        return;
-    if (!open_in_arena(s, seq)) {
-        fg_sequence_refuse(s, seq, FG_REFUSAL_QUEUE_FULL,
-                           "too many sequences are in the inference pool");
-        return;
-    }
-    fg_sequence_set_state(s, seq, FG_SEQUENCE_WAITING);
-    fg_list_remove(&seq->link);
-    fg_sequence_enqueue(&s->waiting, seq);
+    seq->prompt_count = (uint32_t)seq->tokens.count;
+    if (prepare_sequence(s, seq, resumed, resumed_count))
+        fg_sequence_wait(s, seq);
 }
 
 void fg_scheduler_reject(struct fg_scheduler *s, struct fg_scheduler_ticket ticket,
                          enum fg_refusal reason, const char *message)
 {
-    struct fg_sequence *seq = find_ticket(s, ticket);
+    struct fg_sequence *seq = fg_scheduler_find(s, ticket);
     if (seq != NULL)
         fg_sequence_refuse(s, seq, reason, message);
+}
+
+static void cancel(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    fg_counter_add_owned(&s->record->tokens_saved, seq->max_tokens - seq->generated);
+    fg_sequence_release(s, seq);
 }
 
 void fg_scheduler_cancel(struct fg_scheduler *s, const struct fg_scheduler_key *key)
 {
     struct fg_sequence *seq = find_key(s, key);
     if (seq != NULL)
-        fg_sequence_release(s, seq);
+        cancel(s, seq);
 }
 
 void fg_scheduler_cancel_connection(struct fg_scheduler *s, uint64_t connection)
@@ -421,27 +504,40 @@ void fg_scheduler_cancel_connection(struct fg_scheduler *s, uint64_t connection)
     for (uint32_t i = 0; i < s->sequence_count; i++) {
         struct fg_sequence *seq = &s->sequences[i];
         if (seq->state != FG_SEQUENCE_FREE && seq->key.connection == connection)
-            fg_sequence_release(s, seq);
+            cancel(s, seq);
     }
 }
 
-static void refuse_list(struct fg_scheduler *s, struct fg_list *list, const char *message)
+static void refuse_list(struct fg_scheduler *s, struct fg_list *list)
 {
     FG_LIST_EACH_SAFE(it, after, list)
-    fg_sequence_refuse(s, FG_SEQUENCE_OF(it), FG_REFUSAL_DRAINING, message);
+    fg_sequence_hand_over(s, FG_SEQUENCE_OF(it), FG_REFUSAL_DRAINING,
+                          "the worker is being stopped");
 }
 
 void fg_scheduler_drain(struct fg_scheduler *s)
 {
     s->is_draining = true;
-    refuse_list(s, &s->preparing, "the worker is being stopped");
-    refuse_list(s, &s->waiting, "the worker is being stopped");
+    refuse_list(s, &s->preparing);
+    refuse_list(s, &s->waiting);
+    FG_LIST_EACH_SAFE(it, after, &s->running)
+    {
+        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+        if (seq->stream_key != 0)
+            fg_sequence_hand_over(s, seq, FG_REFUSAL_DRAINING, "the worker is being stopped");
+    }
 }
 
 void fg_scheduler_evict(struct fg_scheduler *s)
 {
     fg_scheduler_drain(s);
-    refuse_list(s, &s->running, "the worker is being stopped");
+    refuse_list(s, &s->running);
+}
+
+/* Those who are served, and as many again who are remembered. */
+static uint32_t user_count_of(const struct fg_scheduler *s)
+{
+    return 2 * s->sequence_count;
 }
 
 static bool allocate(struct fg_scheduler *s)
@@ -453,12 +549,16 @@ static bool allocate(struct fg_scheduler *s)
     s->logits = calloc(batch * s->vocab_count, sizeof(*s->logits));
     s->runs = calloc(batch, sizeof(*s->runs));
     s->owner = calloc(batch, sizeof(struct fg_sequence *));
+    s->users = calloc(user_count_of(s), sizeof(*s->users));
+    s->adopted_tokens = calloc((size_t)s->table_max * FG_KV_BLOCK_TOKENS, sizeof(uint32_t));
+    s->adopted_blocks = calloc(s->table_max, sizeof(uint32_t));
     s->sampler = fg_sampler_scratch_create(s->vocab_count);
     s->text_bytes = fg_tokenizer_push_bytes_max(s->tokenizer) + 8;
     s->text = malloc(s->text_bytes);
     s->out = malloc(s->text_bytes + FG_STOP_BYTES_MAX + 8);
     return s->sequences != NULL && s->batch_free != NULL && s->tables != NULL &&
            s->logits != NULL && s->runs != NULL && s->owner != NULL && s->sampler != NULL &&
+           s->users != NULL && s->adopted_tokens != NULL && s->adopted_blocks != NULL &&
            s->text != NULL && s->out != NULL;
 }
 
@@ -474,7 +574,12 @@ static void apply_conf(struct fg_scheduler *s, const struct fg_scheduler_options
     s->waiting_max = conf->waiting_max;
     s->sequence_count = s->batch_max + s->waiting_max;
     s->wait_max_ns = conf->wait_max_ns;
-    s->lease_ns = conf->worker_hang_ns;
+    s->orphan_ns = conf->orphan_keep_ns;
+    s->prefill_long = conf->prefill_long > 0 ? conf->prefill_long : UINT32_MAX;
+    s->step_ns = conf->step_time_max_ns > 0 ? conf->step_time_max_ns : UINT64_MAX;
+    s->shares_prefixes = conf->prefix_sharing != FG_PREFIX_OFF;
+    s->reserves_all = conf->admission == FG_KV_ADMIT_RESERVE;
+    s->hands_over_after_prefill = options->hands_over_after_prefill;
     s->context_max = options->context_max;
     s->vocab_count = options->vocab_count;
 }
@@ -511,6 +616,7 @@ enum fg_status fg_scheduler_create(struct fg_scheduler **out,
         s->sequences[i].slot = i;
         fg_list_push_back(&s->free, &s->sequences[i].link);
     }
+    fg_vtc_init(&s->vtc, s->users, user_count_of(s));
     s->state_counts[FG_SEQUENCE_FREE] = s->sequence_count;
     for (uint32_t i = 0; i < s->batch_max; i++)
         s->batch_free[s->batch_free_count++] = s->batch_max - 1 - i;
@@ -536,6 +642,9 @@ void fg_scheduler_destroy(struct fg_scheduler *s)
     free(s->logits);
     free(s->runs);
     free(s->owner);
+    free(s->users);
+    free(s->adopted_tokens);
+    free(s->adopted_blocks);
     fg_sampler_scratch_destroy(s->sampler);
     free(s->text);
     free(s->out);

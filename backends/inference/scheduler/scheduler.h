@@ -2,17 +2,21 @@
  * scheduler.h: continuous batching in one worker: which sequences the next step computes.
  * Job      admit by KV blocks, batch decodes before prompts, sample, and tell what came of each.
  * Thread   the worker's loop alone, callbacks included; the clock is passed in.
- * Never    admits what could run out of memory later: the blocks of prompt + max_tokens are
- * reserved before the first step, so an admitted sequence ends by its own doing only. Memory   all
- * slots, tables and logits are made at create; a prompt's tokens come with it and are bounded by
- * the context.
+ * Never    kills an admitted sequence for memory: either all blocks that it can need are reserved
+ *          before its first step, or, when it cannot grow, a sequence of less right gives its
+ * blocks back and is computed again later. Never lets a prompt hold up the streams that run: a
+ *          step's share of prompts is cut to what fits into step_time_max.
+ * Memory   all slots, tables and logits are made at create; a prompt's tokens come with it and are
+ *          bounded by the context.
  *
  *    enter --> preparing --submit--> waiting --blocks--> prefill --> decode --> done
- *                  |                    |                   |          |
- *                  `--------------------+---- refused ------+----------'   cancel: gone, no word
+ *                  |  `--adopt-->       ^  `-- refused       |         |
+ *                  |                    `----- preempted ----+---------+--> handed over
+ *                  `-- refused                                  cancel: gone, no word
  *
- * Order    resumed sequences, then arrival, within a priority. Nobody overtakes the first in line
- *          when its blocks are not there: a large request is not starved by small ones.
+ * Order    adopted ones, then by priority (waiting long counts as one higher), resumed ones, the
+ *          user who had least (policies/vtc.h), deadline, arrival. Nobody overtakes the first in
+ *          line when its blocks are not there: a large request is not starved by small ones.
  */
 #ifndef FG_INFERENCE_SCHEDULER_H
 #define FG_INFERENCE_SCHEDULER_H
@@ -53,8 +57,9 @@ struct fg_scheduler_options {
     uint32_t context_max;                 /* prompt + max_tokens of one request */
     uint32_t vocab_count;
     uint32_t worker_index;
-    struct fg_kv_arena *arena;    /* these three outlive the scheduler */
-    struct fg_executor *executor; /* its batch_tokens_max is at least conf->step_tokens_max */
+    bool hands_over_after_prefill; /* the worker's role: others decode */
+    struct fg_kv_arena *arena;     /* these three outlive the scheduler */
+    struct fg_executor *executor;  /* its batch_tokens_max is at least conf->step_tokens_max */
     const struct fg_tokenizer *tokenizer;
     struct fg_scheduler_events events;
     uint64_t (*clock_ns)(void); /* NULL: fg_clock_monotonic_ns */
@@ -81,6 +86,16 @@ bool fg_scheduler_is_wanted(const struct fg_scheduler *scheduler,
                             struct fg_scheduler_ticket ticket);
 
 /*
+ * Go on with what the request's last worker left in the arena, with the tokens that the gateway has
+ * (resumed_count, unaligned little-endian u32); what it has not is sent again. FG_OK: it goes on,
+ * no prompt is needed. FG_ERR_BUSY: the last worker is not known to be gone; ask again soon.
+ * FG_ERR_NOT_FOUND: nothing is left, make the prompt and submit. A request that has gone is FG_OK.
+ */
+FG_MUST_USE enum fg_status fg_scheduler_adopt(struct fg_scheduler *scheduler,
+                                              struct fg_scheduler_ticket ticket,
+                                              const unsigned char *resumed, uint32_t resumed_count);
+
+/*
  * The prompt is ready: takes the list's memory and leaves it empty. `resumed` (resumed_count,
  * unaligned little-endian u32) follows it as tokens that were generated before. A request that
  * has gone since is fine.
@@ -97,7 +112,10 @@ void fg_scheduler_reject(struct fg_scheduler *scheduler, struct fg_scheduler_tic
 void fg_scheduler_cancel(struct fg_scheduler *scheduler, const struct fg_scheduler_key *key);
 void fg_scheduler_cancel_connection(struct fg_scheduler *scheduler, uint64_t connection);
 
-/* Refuse (DRAINING) what waits and whatever enters from now on; what runs goes on. */
+/*
+ * Refuse (DRAINING) what waits and whatever enters from now on. What runs is handed over to other
+ * workers; only what nobody could find again goes on here.
+ */
 void fg_scheduler_drain(struct fg_scheduler *scheduler);
 /* The end of a drain: refuse what still runs, too, for another worker to go on with. */
 void fg_scheduler_evict(struct fg_scheduler *scheduler);

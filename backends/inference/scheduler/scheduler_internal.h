@@ -1,17 +1,22 @@
 /*
- * scheduler_internal.h: the scheduler's state, shared by scheduler.c (how sequences come and go)
- * and scheduler_step.c (what one step does); nobody else includes this.
+ * scheduler_internal.h: the scheduler's state, shared by its files; nobody else includes this.
+ *
+ *    scheduler.c          how sequences come and go    scheduler_predict.c  how long one will take
+ *    scheduler_admit.c    who runs, who makes room     scheduler_adopt.c    from and to others
+ *    scheduler_step.c     what one step does
  */
 #ifndef FG_INFERENCE_SCHEDULER_INTERNAL_H
 #define FG_INFERENCE_SCHEDULER_INTERNAL_H
 
 #include "base/list.h"
 #include "inference/scheduler/scheduler.h"
+#include "inference/scheduler/step_cost.h"
 #include "inference/scheduler/stop_match.h"
+#include "policies/vtc.h"
 
 enum fg_sequence_state {
     FG_SEQUENCE_FREE,
-    FG_SEQUENCE_PREPARING, /* a helper makes its tokens */
+    FG_SEQUENCE_PREPARING, /* a helper makes its tokens, or its last owner is not yet gone */
     FG_SEQUENCE_WAITING,   /* for blocks and a place in the batch */
     FG_SEQUENCE_PREFILL,
     FG_SEQUENCE_DECODE,
@@ -32,21 +37,29 @@ struct fg_sequence {
 
     /* what was asked for */
     uint32_t priority;
-    bool is_resumed;
+    uint32_t right;  /* the same, or higher after a long wait */
+    bool is_resumed; /* has had a turn before: goes first within its priority */
     bool ignore_end;
     uint64_t arrival; /* counts up */
     uint64_t deadline_ns;
+    uint64_t stream_key;
+    uint64_t salt; /* of its blocks' hashes: who may share them */
     uint32_t max_tokens;
     struct fg_sampling sampling;
+    uint32_t user; /* handle of its user's counter */
 
     /* state */
     enum fg_sequence_state state;
-    struct fg_token_list prompt; /* with resumed tokens behind; freed after prefill */
-    uint32_t prompt_count;       /* without resumed ones */
-    uint32_t blocks_needed;
-    uint32_t computed;  /* positions whose keys and values are in the arena */
-    uint32_t generated; /* tokens, counting resumed ones */
-    uint32_t last_token;
+    struct fg_token_list tokens; /* prompt, then what was generated; room for max_tokens */
+    struct fg_kv_hash *hashes;   /* of the first full blocks; room for all there can be */
+    uint32_t hash_count;
+    uint32_t prompt_count;  /* without what was generated */
+    uint32_t blocks_needed; /* at its longest */
+    uint32_t block_count;   /* held */
+    uint32_t computed;      /* positions whose keys and values are in the arena */
+    uint32_t cached;        /* of the prompt, that cost nothing */
+    uint32_t generated;     /* tokens, counting resumed ones */
+    uint32_t preemptions;
     struct fg_detokenizer detok;
     struct fg_stop_match stop;
 
@@ -55,6 +68,7 @@ struct fg_sequence {
     uint64_t scheduled_ns;
     uint64_t first_token_ns;
     uint64_t last_token_ns;
+    uint64_t predicted_ns; /* from submitted to first token */
 };
 
 /* How fast something happens, as a moving average over windows; for Retry-After. */
@@ -78,21 +92,30 @@ struct fg_scheduler {
     uint32_t table_max;
     uint32_t step_tokens_max;
     uint32_t prefill_chunk;
+    uint32_t prefill_long; /* a prompt with more to compute gets its turn after others */
+    uint64_t step_ns;      /* how long a step should take at most */
     uint32_t batch_max;
     uint32_t waiting_max;
     uint64_t wait_max_ns;
-    uint64_t lease_ns;
+    uint64_t orphan_ns; /* how long a sequence that was handed over waits */
+    bool shares_prefixes;
+    bool reserves_all;
+    bool hands_over_after_prefill;
 
     /* state */
     bool is_draining;
+    bool is_stalled; /* all that run wait for what another computes */
     uint64_t arrivals;
     uint64_t finished;
     struct fg_list free;
     struct fg_list preparing;
-    struct fg_list waiting; /* in the order of service */
-    struct fg_list running; /* likewise */
+    struct fg_list waiting; /* as they came; next_waiting() knows whose turn it is */
+    struct fg_list running; /* in the order of service */
     uint32_t state_counts[FG_SEQUENCE_STATE_COUNT];
     uint64_t blocks_wanted; /* by all that wait */
+    struct fg_step_cost cost;
+    struct fg_vtc vtc;
+    double answer_tokens; /* of an answer, on average; 0: none has ended */
     struct fg_rate block_rate;
     struct fg_rate finish_rate;
 
@@ -105,6 +128,9 @@ struct fg_scheduler {
     float *logits;              /* (batch_max, vocab_count) */
     struct fg_batch_run *runs;  /* (batch_max) */
     struct fg_sequence **owner; /* (batch_max), of each run */
+    struct fg_vtc_user *users;
+    uint32_t *adopted_tokens; /* (table_max * FG_KV_BLOCK_TOKENS), used within one call */
+    uint32_t *adopted_blocks; /* (table_max) */
     struct fg_sampler_scratch *sampler;
     char *text; /* detokenised piece */
     size_t text_bytes;
@@ -134,8 +160,76 @@ uint32_t fg_scheduler_retry_after_ms(struct fg_scheduler *s, uint64_t blocks_nee
 /* Keep the rates moving, so that they hold when they are asked for. Once a step. */
 void fg_scheduler_count_rates(struct fg_scheduler *s, uint64_t now_ns);
 
-/* Insert by priority, resumed before new, then arrival. */
+/* Into the list of those that run, by priority, resumed before new, then arrival. */
 void fg_sequence_enqueue(struct fg_list *list, struct fg_sequence *seq);
+
+static inline uint32_t fg_sequence_count(const struct fg_sequence *seq)
+{
+    return (uint32_t)seq->tokens.count;
+}
+
+static inline uint32_t fg_blocks_for(uint64_t tokens)
+{
+    return (uint32_t)((tokens + FG_KV_BLOCK_TOKENS - 1) / FG_KV_BLOCK_TOKENS);
+}
+
+static inline uint64_t fg_saturating_add(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static inline uint32_t *fg_sequence_table(const struct fg_scheduler *s,
+                                          const struct fg_sequence *seq)
+{
+    return s->tables + (size_t)seq->batch_slot * s->table_max;
+}
+
+/* The ticket's sequence while it is wanted, or NULL. */
+struct fg_sequence *fg_scheduler_find(const struct fg_scheduler *s,
+                                      struct fg_scheduler_ticket ticket);
+
+/* Into the line of those that wait, with what the arena needs to know of it. */
+void fg_sequence_wait(struct fg_scheduler *s, struct fg_sequence *seq);
+
+/* Room for all tokens and hashes that the sequence can have; false when there is no memory. */
+bool fg_sequence_make_room(struct fg_sequence *seq);
+/* Hash the full blocks among the tokens known now. */
+void fg_sequence_hash(const struct fg_scheduler *s, struct fg_sequence *seq);
+
+/*
+ * A generated token: into the stream, unless it ends it; `is_recorded` when the arena has it
+ * already. False when the sequence has ended.
+ */
+bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t token,
+                      bool is_recorded, uint64_t now_ns);
+
+/* --- scheduler_admit.c --- */
+/* Whether `a`, of two that wait, is to be served before `b`. */
+bool fg_sequence_goes_before(const struct fg_scheduler *s, const struct fg_sequence *a,
+                             const struct fg_sequence *b);
+void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns);
+/* A block for the token that this step will make; false when the sequence had to make room. */
+bool fg_sequence_grow(struct fg_scheduler *s, struct fg_sequence *seq);
+/* Gives its blocks and its place back and waits, to be computed again. */
+void fg_sequence_preempt(struct fg_scheduler *s, struct fg_sequence *seq);
+
+/* --- scheduler_predict.c --- */
+/*
+ * Whether it can be served before its deadline, as far as can be told from `prompt_count` tokens of
+ * which `cached` cost nothing. On false *retry_after_ms says when it could.
+ */
+bool fg_scheduler_can_meet(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t prompt_count,
+                           uint64_t cached, uint64_t now_ns, uint32_t *retry_after_ms);
+/* Time from now to the first token of such a request, 0 when nothing is known yet. */
+uint64_t fg_scheduler_predict_ttft(const struct fg_scheduler *s, const struct fg_sequence *seq,
+                                   uint64_t prompt_count, uint64_t cached);
+/* The first token has come. */
+void fg_scheduler_judge_prediction(struct fg_scheduler *s, const struct fg_sequence *seq);
+
+/* --- scheduler_adopt.c --- */
+/* Lets go of it for another worker to go on with; `reason` tells the gateway why. */
+void fg_sequence_hand_over(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_refusal reason,
+                           const char *message);
 
 #define FG_SEQUENCE_OF(link_ptr) FG_CONTAINER_OF(link_ptr, struct fg_sequence, link)
 

@@ -2,9 +2,10 @@
  * scheduler_step.c: one step: refuse what waited too long, admit, batch, run, sample, tell.
  * Job      the batch is every decode first, then prompts in chunks up to the token budget.
  * Thread   the worker's loop.
- * Never    lets a prompt hold up a decode for more than one step's budget, nor runs a sequence
- *          without all the blocks that it can ever need.
- * Source   chunked prefill beside decodes: Sarathi-Serve (Agrawal et al., OSDI 2024).
+ * Never    lets a prompt hold up a decode for longer than a step may take, computes twice what two
+ *          prompts have in common, or tells a client of a token that the arena does not have.
+ * Source   chunked prefill beside decodes: Sarathi-Serve (Agrawal et al., OSDI 2024); several
+ *          partial prompts in a step and a cap on the long ones: vllm-project/vllm#10235.
  */
 #include "inference/scheduler/scheduler_internal.h"
 
@@ -14,15 +15,12 @@
 
 /* How often to look for blocks that another worker gave back, when nothing runs here. */
 #define BLOCK_POLL_NS (5 * FG_MS)
-
-static uint64_t saturating_add(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
+/* And for blocks that another worker computes for us, too. */
+#define STALL_POLL_NS (1 * FG_MS)
 
 static uint64_t wait_ends_ns(const struct fg_scheduler *s, const struct fg_sequence *seq)
 {
-    return saturating_add(seq->submitted_ns, s->wait_max_ns);
+    return fg_saturating_add(seq->submitted_ns, s->wait_max_ns);
 }
 
 static bool deadline_passed(const struct fg_sequence *seq, uint64_t now_ns)
@@ -40,6 +38,12 @@ static void expire_deadlines(struct fg_scheduler *s, struct fg_list *list, uint6
     }
 }
 
+/* Whether it has had a turn: then it was let in, and waits for as long as it takes. */
+static bool was_admitted(const struct fg_sequence *seq)
+{
+    return seq->scheduled_ns != 0 || seq->is_resumed;
+}
+
 /* Ends the wait of those that had wait_max, telling what they waited for. */
 static void expire_waits(struct fg_scheduler *s, uint64_t now_ns)
 {
@@ -47,7 +51,7 @@ static void expire_waits(struct fg_scheduler *s, uint64_t now_ns)
     FG_LIST_EACH_SAFE(it, after, &s->waiting)
     {
         struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (now_ns < wait_ends_ns(s, seq))
+        if (now_ns < wait_ends_ns(s, seq) || was_admitted(seq))
             continue;
         if (lacks_place)
             fg_sequence_refuse(s, seq, FG_REFUSAL_QUEUE_FULL,
@@ -61,44 +65,22 @@ static void expire_waits(struct fg_scheduler *s, uint64_t now_ns)
 /* More than waiting_max may have entered while places in the batch were free; the last ones go. */
 static void refuse_excess(struct fg_scheduler *s)
 {
-    while (s->state_counts[FG_SEQUENCE_WAITING] > s->waiting_max)
-        fg_sequence_refuse(s, FG_SEQUENCE_OF(s->waiting.prev), FG_REFUSAL_QUEUE_FULL,
+    for (;;) {
+        uint32_t count = 0;
+        struct fg_sequence *last = NULL;
+        FG_LIST_EACH_SAFE(it, after, &s->waiting)
+        {
+            struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+            if (was_admitted(seq))
+                continue;
+            count++;
+            if (last == NULL || fg_sequence_goes_before(s, last, seq))
+                last = seq;
+        }
+        if (count <= s->waiting_max)
+            return;
+        fg_sequence_refuse(s, last, FG_REFUSAL_QUEUE_FULL,
                            "too many requests are waiting for inference");
-}
-
-/* Reserves all the blocks of `seq` and gives it a place in the batch; false when it must wait on.
- */
-static bool try_admit(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
-{
-    struct fg_kv_gauges gauges;
-    fg_kv_arena_gauges(s->arena, &gauges);
-    if (gauges.blocks_free < seq->blocks_needed)
-        return false;
-    uint32_t place = s->batch_free[s->batch_free_count - 1];
-    uint32_t *table = s->tables + (size_t)place * s->table_max;
-    enum fg_status status =
-        fg_kv_arena_sequence_reserve(s->arena, seq->kv, seq->blocks_needed, table);
-    if (status == FG_ERR_NO_MEMORY)
-        return false;
-    if (status != FG_OK) {
-        /* Its slot in the arena is gone: dropped by a repair, or reclaimed by mistake. */
-        fg_sequence_refuse(s, seq, FG_REFUSAL_INTERNAL, "the request's memory was taken back");
-        return true;
-    }
-    s->batch_free_count--;
-    seq->batch_slot = place;
-    seq->scheduled_ns = now_ns;
-    fg_sequence_set_state(s, seq, FG_SEQUENCE_PREFILL);
-    fg_list_remove(&seq->link);
-    fg_sequence_enqueue(&s->running, seq);
-    return true;
-}
-
-static void admit(struct fg_scheduler *s, uint64_t now_ns)
-{
-    while (!fg_list_is_empty(&s->waiting) && s->batch_free_count > 0) {
-        if (!try_admit(s, FG_SEQUENCE_OF(s->waiting.next), now_ns))
-            break;
     }
 }
 
@@ -120,45 +102,147 @@ static void add_run(struct fg_scheduler *s, size_t at, struct fg_sequence *seq,
     };
 }
 
-/* Fills runs and owner; returns how many runs. */
-static size_t build_batch(struct fg_scheduler *s)
+static size_t add_decodes(struct fg_scheduler *s)
 {
     size_t count = 0;
-    uint32_t budget = s->step_tokens_max;
-    FG_LIST_EACH_SAFE(it, after, &s->running)
-    {
+    /* Growing may preempt any of them, this one and the next included: begin anew after it did. */
+    for (struct fg_list *it = s->running.next; it != &s->running;) {
         struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (seq->state != FG_SEQUENCE_DECODE)
-            continue;
-        assert(budget > 0); /* batch_max is at most the budget */
-        add_run(s, count++, seq, &seq->last_token, 1, true);
-        budget--;
+        uint64_t before = fg_counter_get(&s->record->preemptions);
+        bool has_grown = seq->state != FG_SEQUENCE_DECODE || fg_sequence_grow(s, seq);
+        if (!has_grown || fg_counter_get(&s->record->preemptions) != before)
+            it = s->running.next;
+        else
+            it = it->next;
     }
     FG_LIST_EACH_SAFE(it, after, &s->running)
     {
         struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (seq->state != FG_SEQUENCE_PREFILL || budget == 0)
-            continue;
-        uint32_t left = (uint32_t)seq->prompt.count - seq->computed;
-        uint32_t chunk = left < s->prefill_chunk ? left : s->prefill_chunk;
-        chunk = chunk < budget ? chunk : budget;
-        add_run(s, count++, seq, seq->prompt.ids + seq->computed, chunk, chunk == left);
-        budget -= chunk;
+        if (seq->state == FG_SEQUENCE_DECODE)
+            add_run(s, count++, seq, seq->tokens.ids + seq->computed, 1, true);
     }
     return count;
 }
 
-/* A generated token: into the stream, unless it ends it. */
-static void take_token(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t token,
-                       uint64_t now_ns)
+/* Blocks of `seq` that another has computed are taken over; false: another is about to. */
+static bool share_next(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t *chunk)
 {
-    if (seq->first_token_ns == 0)
+    uint32_t first = seq->computed / FG_KV_BLOCK_TOKENS;
+    uint32_t most =
+        (fg_sequence_count(seq) - 1) / FG_KV_BLOCK_TOKENS; /* the last is never shared */
+    uint32_t wanted = (seq->computed + *chunk) / FG_KV_BLOCK_TOKENS;
+    uint32_t *table = fg_sequence_table(s, seq);
+    if (seq->computed % FG_KV_BLOCK_TOKENS != 0 || first >= most || !s->shares_prefixes)
+        return true;
+    uint32_t end = wanted > first ? wanted : first + 1;
+    end = end < most ? end : most;
+    struct fg_kv_claimed claimed = fg_kv_arena_sequence_claim(s->arena, seq->kv, first, end - first,
+                                                              seq->hashes + first, table + first);
+    uint32_t shared = claimed.shared * FG_KV_BLOCK_TOKENS;
+    if (shared > 0) {
+        seq->computed += shared;
+        seq->cached += shared;
+        fg_kv_arena_sequence_computed(s->arena, seq->kv, seq->computed);
+        fg_counter_add_owned(&s->record->tokens_cached, shared);
+    }
+    /* No further than to the first block that another has or computes. */
+    if (first + claimed.shared + claimed.claimed < end)
+        *chunk = claimed.claimed * FG_KV_BLOCK_TOKENS;
+    else
+        *chunk = *chunk > shared ? *chunk - shared : 0;
+    return !claimed.is_pending;
+}
+
+/* A prompt's next chunk of at most `budget` tokens; returns what it took. */
+static uint32_t add_prefill(struct fg_scheduler *s, size_t *count, struct fg_sequence *seq,
+                            uint32_t budget)
+{
+    for (;;) {
+        uint32_t left = fg_sequence_count(seq) - seq->computed;
+        uint32_t chunk = left < s->prefill_chunk ? left : s->prefill_chunk;
+        chunk = chunk < budget ? chunk : budget;
+        uint32_t end = seq->computed + chunk;
+        uint32_t aligned = end / FG_KV_BLOCK_TOKENS * FG_KV_BLOCK_TOKENS;
+        if (chunk < left && aligned > seq->computed)
+            chunk = aligned - seq->computed; /* whole blocks, which others can share */
+        uint32_t before = seq->computed;
+        if (!share_next(s, seq, &chunk))
+            return 0;
+        if (chunk == 0 && seq->computed > before)
+            continue; /* the whole chunk was there already */
+        if (chunk == 0)
+            return 0;
+        bool is_last = seq->computed + chunk == fg_sequence_count(seq);
+        add_run(s, (*count)++, seq, seq->tokens.ids + seq->computed, chunk, is_last);
+        return chunk;
+    }
+}
+
+static uint32_t left_of(const struct fg_sequence *seq)
+{
+    return fg_sequence_count(seq) - seq->computed;
+}
+
+/* Prompts with little left first, in the order of service, then one of the long ones. */
+static size_t add_prefills(struct fg_scheduler *s, size_t count, uint32_t budget)
+{
+    bool has_long = false;
+    FG_LIST_EACH_SAFE(it, after, &s->running)
+    {
+        const struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+        has_long |= seq->state == FG_SEQUENCE_PREFILL && left_of(seq) > s->prefill_long;
+    }
+    /* A long prompt always gets on, by a quarter of what there is. */
+    uint32_t kept = has_long && budget >= 2 * FG_KV_BLOCK_TOKENS ? budget / 4 : 0;
+    kept = kept > 0 && kept < FG_KV_BLOCK_TOKENS ? FG_KV_BLOCK_TOKENS : kept;
+    uint32_t short_budget = budget - kept;
+    FG_LIST_EACH_SAFE(it, after, &s->running)
+    {
+        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+        if (seq->state != FG_SEQUENCE_PREFILL || left_of(seq) > s->prefill_long ||
+            short_budget == 0)
+            continue;
+        short_budget -= add_prefill(s, &count, seq, short_budget);
+    }
+    budget = short_budget + kept;
+    bool is_taken = false;
+    FG_LIST_EACH_SAFE(it, after, &s->running)
+    {
+        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+        if (seq->state == FG_SEQUENCE_PREFILL && left_of(seq) > s->prefill_long && !is_taken &&
+            budget > 0)
+            is_taken = add_prefill(s, &count, seq, budget) > 0;
+    }
+    return count;
+}
+
+/* Fills runs and owner; returns how many runs. */
+static size_t build_batch(struct fg_scheduler *s)
+{
+    size_t decodes = add_decodes(s);
+    uint32_t most = s->step_tokens_max - (uint32_t)decodes;
+    uint32_t budget =
+        fg_step_cost_budget(&s->cost, (uint32_t)decodes, s->step_ns, FG_KV_BLOCK_TOKENS, most);
+    return s->state_counts[FG_SEQUENCE_PREFILL] > 0 ? add_prefills(s, decodes, budget) : decodes;
+}
+
+bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t token,
+                      bool is_recorded, uint64_t now_ns)
+{
+    bool is_first = seq->first_token_ns == 0;
+    if (is_first)
         seq->first_token_ns = now_ns;
     seq->last_token_ns = now_ns;
+    if (is_first && seq->generated == 0)
+        fg_scheduler_judge_prediction(s, seq);
     if (fg_tokenizer_is_end(s->tokenizer, token) && !seq->ignore_end) {
         fg_sequence_done(s, seq, FG_FINISH_STOP, true);
-        return;
+        return false;
     }
+    /* First where it survives us, then to the client. */
+    if (!is_recorded)
+        (void)fg_kv_arena_sequence_record(s->arena, seq->kv, token, seq->computed);
+    fg_vtc_charge(&s->vtc, seq->user, FG_VTC_WEIGHT_OUTPUT);
     size_t len = 0;
     bool is_stopped = fg_sequence_text(s, seq, token, &len);
     struct fg_channel_token event = {
@@ -166,35 +250,70 @@ static void take_token(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t
         .token = token,
         .text = fg_span_make(s->out, len),
     };
+    assert(seq->tokens.count < seq->tokens.capacity);
+    seq->tokens.ids[seq->tokens.count++] = token;
     seq->generated++;
-    seq->last_token = token;
     s->events.on_token(&seq->key, &event, s->events.owner);
     if (is_stopped)
         fg_sequence_done(s, seq, FG_FINISH_STOP, false);
     else if (seq->generated >= seq->max_tokens)
         fg_sequence_done(s, seq, FG_FINISH_LENGTH, true);
+    return !is_stopped && seq->generated < seq->max_tokens;
+}
+
+/* Blocks that have become full in this step: others may share them. */
+static void commit_blocks(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t computed_before)
+{
+    fg_sequence_hash(s, seq);
+    uint32_t first = computed_before / FG_KV_BLOCK_TOKENS;
+    uint32_t end = seq->computed / FG_KV_BLOCK_TOKENS;
+    end = end < seq->hash_count ? end : seq->hash_count;
+    if (end > first)
+        fg_kv_arena_sequence_commit(s->arena, seq->kv, first, end - first, seq->hashes + first);
 }
 
 /* What a run of the batch came to. */
 static void finish_run(struct fg_scheduler *s, struct fg_sequence *seq,
                        const struct fg_batch_run *run, uint64_t now_ns)
 {
-    fg_kv_arena_sequence_append(s->arena, seq->kv, run->tokens, run->count,
-                                saturating_add(now_ns, s->lease_ns));
+    uint32_t before = seq->computed;
     seq->computed += run->count;
+    commit_blocks(s, seq, before);
     bool is_prefill = seq->state == FG_SEQUENCE_PREFILL;
     fg_counter_add_owned(is_prefill ? &s->record->tokens_prefill : &s->record->tokens_decode,
                          run->count);
-    if (run->logits == NULL)
+    if (run->logits == NULL) {
+        fg_kv_arena_sequence_computed(s->arena, seq->kv, seq->computed);
         return;
-    if (is_prefill) {
-        fg_token_list_fini(&seq->prompt);
-        seq->prompt = (struct fg_token_list){0};
-        fg_sequence_set_state(s, seq, FG_SEQUENCE_DECODE);
     }
+    if (is_prefill)
+        fg_sequence_set_state(s, seq, FG_SEQUENCE_DECODE);
     uint32_t token =
         fg_sampler_pick(&seq->sampling, run->logits, s->vocab_count, seq->computed, s->sampler);
-    take_token(s, seq, token, now_ns);
+    bool is_new = seq->generated == 0;
+    if (fg_sequence_take(s, seq, token, false, now_ns) && is_new && s->hands_over_after_prefill &&
+        !seq->is_resumed && seq->stream_key != 0)
+        fg_sequence_hand_over(s, seq, FG_REFUSAL_MOVED, "another worker goes on with it");
+}
+
+/* Runs the batch of `count` and learns from how long it took. */
+static uint64_t run_batch(struct fg_scheduler *s, size_t count, uint64_t started_ns)
+{
+    uint32_t decodes = 0;
+    uint32_t prefill_tokens = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool is_decode = s->owner[i]->state == FG_SEQUENCE_DECODE;
+        decodes += is_decode;
+        prefill_tokens += is_decode ? 0 : s->runs[i].count;
+    }
+    fg_executor_step(s->executor, s->runs, count);
+    uint64_t now_ns = s->clock_ns();
+    fg_step_cost_learn(&s->cost, decodes, prefill_tokens,
+                       now_ns > started_ns ? now_ns - started_ns : 0);
+    fg_counter_set(&s->record->heartbeat_ns, now_ns);
+    fg_counter_add_owned(&s->record->steps, 1);
+    fg_counter_add_owned(&s->record->batch_sequences, count);
+    return now_ns;
 }
 
 bool fg_scheduler_step(struct fg_scheduler *s)
@@ -204,16 +323,14 @@ bool fg_scheduler_step(struct fg_scheduler *s)
     expire_deadlines(s, &s->preparing, now_ns);
     expire_deadlines(s, &s->waiting, now_ns);
     expire_deadlines(s, &s->running, now_ns);
-    admit(s, now_ns);
+    fg_scheduler_admit(s, now_ns);
     expire_waits(s, now_ns);
     refuse_excess(s);
     size_t count = build_batch(s);
+    s->is_stalled = count == 0 && fg_scheduler_running(s) > 0;
     if (count == 0)
         return false;
-    fg_executor_step(s->executor, s->runs, count);
-    now_ns = s->clock_ns();
-    fg_counter_set(&s->record->heartbeat_ns, now_ns);
-    fg_counter_add_owned(&s->record->steps, 1);
+    now_ns = run_batch(s, count, now_ns);
     for (size_t i = 0; i < count; i++)
         finish_run(s, s->owner[i], &s->runs[i], now_ns);
     fg_scheduler_count_rates(s, now_ns);
@@ -227,6 +344,8 @@ static uint64_t earliest(uint64_t a, uint64_t b)
 
 uint64_t fg_scheduler_wake_ns(const struct fg_scheduler *s)
 {
+    if (s->is_stalled)
+        return s->clock_ns() + STALL_POLL_NS;
     if (fg_scheduler_running(s) > 0)
         return 0;
     uint64_t wake_ns = UINT64_MAX;

@@ -6,13 +6,13 @@
  *          is zero, so that the check is made once, at the end.
  *
  *    string    u32 bytes | bytes
- *    HELLO     u32 version | u32 pid | u32 vocabulary | u32 context | u8 has template
+ *    HELLO     u32 version | u32 pid | u32 vocabulary | u32 context | u8 has template | u8 role
  *    SUBMIT    u8 kind | u8 priority | u8 ignore end | u8 thinking | u32 max tokens | u64 deadline
  * | f32 temperature | f32 top p | u32 top k | u64 seed | u64 user hash | u32 messages | u32 stops |
- * u32 resumed | (string role | string content) x messages | string x stops | u32 x resumed CANCEL
- * nothing TOKEN     u32 index | u32 token | string text DONE      u32 finish | u32 prompt | u32
- * completion | u64 queue | u64 prefill | u64 decode | string text REFUSED   u32 reason | u32 retry
- * after | string message
+ * u32 resumed | u64 cache salt | u64 stream key | u8 may adopt | (string role | string content) x
+ * messages | string x stops | u32 x resumed CANCEL    nothing TOKEN     u32 index | u32 token |
+ * string text DONE      u32 finish | u32 prompt | u32 completion | u32 cached | u64 queue | u64
+ * prefill | u64 decode | string text REFUSED   u32 reason | u32 retry after | string message
  */
 #include "inference/worker/channel.h"
 
@@ -21,7 +21,7 @@
 #include <assert.h>
 #include <math.h>
 
-#define SUBMIT_FIXED_BYTES ((size_t)56)
+#define SUBMIT_FIXED_BYTES ((size_t)73)
 
 struct reader {
     const unsigned char *at;
@@ -225,6 +225,7 @@ enum fg_status fg_channel_read_hello(struct fg_span payload, struct fg_channel_h
     out->vocab_count = take_u32(&r);
     out->context_max = take_u32(&r);
     out->has_chat_template = take_u8_max(&r, 1) != 0;
+    out->role = (enum fg_worker_role)take_u8_max(&r, FG_ROLE_DECODE);
     return reader_end(&r);
 }
 
@@ -250,6 +251,9 @@ static void read_submit_fixed(struct reader *r, struct fg_channel_submit *out)
     out->message_count = take_u32_max(r, FG_CHANNEL_MESSAGES_MAX);
     out->stop_count = take_u32_max(r, FG_CHANNEL_STOPS_MAX);
     out->resumed_count = take_u32(r);
+    out->cache_salt = take_u64(r);
+    out->stream_key = take_u64(r);
+    out->may_adopt = take_u8_max(r, 1) != 0;
 }
 
 enum fg_status fg_channel_read_submit(struct fg_span payload, struct fg_channel_submit *out)
@@ -295,6 +299,7 @@ enum fg_status fg_channel_read_done(struct fg_span payload, struct fg_channel_do
     out->finish = (enum fg_finish)take_u32_max(&r, FG_FINISH_LENGTH);
     out->prompt_tokens = take_u32(&r);
     out->completion_tokens = take_u32(&r);
+    out->cached_tokens = take_u32(&r);
     out->queue_ns = take_u64(&r);
     out->prefill_ns = take_u64(&r);
     out->decode_ns = take_u64(&r);
@@ -306,7 +311,7 @@ enum fg_status fg_channel_read_refused(struct fg_span payload, struct fg_channel
 {
     struct reader r = reader_over(payload);
     *out = (struct fg_channel_refused){0};
-    out->reason = (enum fg_refusal)take_u32_max(&r, FG_REFUSAL_INTERNAL);
+    out->reason = (enum fg_refusal)take_u32_max(&r, FG_REFUSAL_COUNT - 1);
     out->retry_after_ms = take_u32(&r);
     out->message = take_string(&r);
     return reader_end(&r);
@@ -344,6 +349,9 @@ size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request
     put_u32(&w, submit->message_count);
     put_u32(&w, submit->stop_count);
     put_u32(&w, submit->resumed_count);
+    put_u64(&w, submit->cache_salt);
+    put_u64(&w, submit->stream_key);
+    put_u8(&w, submit->may_adopt);
     assert(!w.is_good || w.used == FG_CHANNEL_HEADER_BYTES + SUBMIT_FIXED_BYTES);
     for (uint32_t i = 0; i < submit->message_count; i++) {
         put_string(&w, submit->messages[i].role);
@@ -369,6 +377,7 @@ size_t fg_channel_write_hello(unsigned char *out, size_t room, const struct fg_c
     put_u32(&w, hello->vocab_count);
     put_u32(&w, hello->context_max);
     put_u8(&w, hello->has_chat_template);
+    put_u8(&w, (uint32_t)hello->role);
     return writer_end(&w);
 }
 
@@ -389,6 +398,7 @@ size_t fg_channel_write_done(unsigned char *out, size_t room, uint64_t request_i
     put_u32(&w, (uint32_t)done->finish);
     put_u32(&w, done->prompt_tokens);
     put_u32(&w, done->completion_tokens);
+    put_u32(&w, done->cached_tokens);
     put_u64(&w, done->queue_ns);
     put_u64(&w, done->prefill_ns);
     put_u64(&w, done->decode_ns);

@@ -12,8 +12,10 @@
  *                         TOKEN    numbered from 0 a request, with its text
  *                         DONE | REFUSED   the last word on a request
  *
- * A worker that dies loses nothing: SUBMIT may carry the tokens that were already generated, and as
- * sampling is a function of (seed, position) the next worker goes on with the same text.
+ * A worker that dies loses nothing: a SUBMIT with may_adopt has the next worker look in the arena
+ * for what the last one left under the stream's key. Where nothing is left it begins anew with the
+ * tokens that the SUBMIT carries, and as sampling is a function of (seed, position) the text is the
+ * same.
  */
 #ifndef FG_INFERENCE_CHANNEL_H
 #define FG_INFERENCE_CHANNEL_H
@@ -22,7 +24,7 @@
 #include "base/status.h"
 #include "inference/scheduler/sampler.h"
 
-#define FG_CHANNEL_VERSION 1u
+#define FG_CHANNEL_VERSION 2u
 #define FG_CHANNEL_HEADER_BYTES ((size_t)16)
 #define FG_CHANNEL_PAYLOAD_MAX ((size_t)16 << 20)
 #define FG_CHANNEL_MESSAGES_MAX 1024u /* chat messages of one request */
@@ -43,12 +45,19 @@ struct fg_channel_header {
     uint64_t request_id;
 };
 
+enum fg_worker_role {
+    FG_ROLE_ANY,
+    FG_ROLE_PREFILL, /* gives a stream away (MOVED) after its first token */
+    FG_ROLE_DECODE,  /* takes what others began */
+};
+
 struct fg_channel_hello {
     uint32_t version;
     uint32_t pid;
     uint32_t vocab_count;
     uint32_t context_max;
     bool has_chat_template;
+    enum fg_worker_role role;
 };
 
 enum fg_prompt_kind { FG_PROMPT_CHAT, FG_PROMPT_TEXT };
@@ -62,6 +71,9 @@ struct fg_channel_submit {
     bool ignore_end;        /* do not stop at an end token (benchmarks) */
     bool thinking;          /* Qwen3's switch */
     uint64_t user_hash;     /* for fairness; 0: anonymous */
+    uint64_t cache_salt;    /* requests with the same one share computed prompts */
+    uint64_t stream_key;    /* random, the same for all submissions of a request; 0: none */
+    bool may_adopt;         /* submitted before: its last worker may have left something */
     uint32_t message_count; /* CHAT: (role, content) pairs; TEXT: one pair with an empty role */
     struct fg_channel_message {
         struct fg_span role;
@@ -87,9 +99,10 @@ struct fg_channel_done {
     struct fg_span text; /* what was still held back */
     uint32_t prompt_tokens;
     uint32_t completion_tokens;
-    uint64_t queue_ns;   /* submitted to first scheduled */
-    uint64_t prefill_ns; /* first scheduled to first token */
-    uint64_t decode_ns;  /* first token to last */
+    uint64_t queue_ns;      /* submitted to first scheduled */
+    uint64_t prefill_ns;    /* first scheduled to first token */
+    uint64_t decode_ns;     /* first token to last */
+    uint32_t cached_tokens; /* of the prompt: not computed for this request */
 };
 
 enum fg_refusal {
@@ -100,6 +113,9 @@ enum fg_refusal {
     FG_REFUSAL_DEADLINE,   /* 504 */
     FG_REFUSAL_DRAINING,   /* 503: the gateway submits elsewhere */
     FG_REFUSAL_INTERNAL,   /* 500 */
+    FG_REFUSAL_LATE,       /* 503: its deadline could not be met */
+    FG_REFUSAL_MOVED,      /* not for clients: another worker is to go on with it */
+    FG_REFUSAL_COUNT,
 };
 
 struct fg_channel_refused {

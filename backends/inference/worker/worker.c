@@ -33,6 +33,9 @@
 #define HEARTBEAT_MS 200u
 #define DRAIN_NS_DEFAULT (10 * FG_S)
 #define OUTPUT_BYTES_DEFAULT ((size_t)4 << 20)
+/* How often, and how long, to ask for a sequence whose last worker is not known to be dead yet. */
+#define ADOPT_POLL_NS (2 * FG_MS)
+#define ADOPT_WAIT_NS (1 * FG_S)
 #define NICENESS 10 /* where cores are shared, orders go before tokens */
 
 struct worker {
@@ -55,6 +58,7 @@ struct worker {
     struct fg_mailbox mailbox;
     bool has_mailbox;
     struct fg_list prepares; /* jobs that are out */
+    struct fg_list adopting; /* not yet jobs: what they need may still lie in the arena */
     uint64_t prepared_bytes;
 
     struct fg_worker_link *links[LINKS_MAX]; /* a link's key modulo LINKS_MAX is its place */
@@ -121,8 +125,46 @@ static void on_prepared(struct fg_worker_prepare *prepare, void *owner)
     fg_worker_prepare_destroy(prepare);
 }
 
+static void start_job(struct worker *w, struct fg_worker_prepare *prepare)
+{
+    fg_list_push_back(&w->prepares, &prepare->link);
+    if (fg_worker_prepare_submit(prepare, w->helpers, &w->mailbox) == FG_OK)
+        return;
+    prepare->is_refused = true;
+    prepare->reason = FG_REFUSAL_QUEUE_FULL;
+    prepare->message = "too many prompts are being prepared";
+    on_prepared(prepare, w);
+}
+
+/* False: its last worker is not known to be gone, ask again. */
+static bool try_adopt(struct worker *w, struct fg_worker_prepare *prepare, uint64_t now_ns)
+{
+    enum fg_status status = fg_worker_prepare_adopt(prepare, w->scheduler);
+    if (status == FG_OK) {
+        w->prepared_bytes -= prepare->payload_bytes;
+        fg_worker_prepare_destroy(prepare);
+        return true;
+    }
+    if (status == FG_ERR_BUSY && now_ns < prepare->adopt_until_ns)
+        return false;
+    start_job(w, prepare);
+    return true;
+}
+
+static void adopt_what_can_be(struct worker *w)
+{
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    FG_LIST_EACH_SAFE(it, after, &w->adopting)
+    {
+        struct fg_worker_prepare *prepare = FG_CONTAINER_OF(it, struct fg_worker_prepare, link);
+        fg_list_remove(it);
+        if (!try_adopt(w, prepare, now_ns))
+            fg_list_insert_between(after->prev, it, after);
+    }
+}
+
 static void start_prepare(struct worker *w, struct fg_scheduler_ticket ticket,
-                          struct fg_span payload)
+                          struct fg_span payload, bool may_adopt)
 {
     struct fg_worker_prepare *prepare = NULL;
     if (w->prepared_bytes + payload.len <= PREPARED_BYTES_MAX)
@@ -132,14 +174,13 @@ static void start_prepare(struct worker *w, struct fg_scheduler_ticket ticket,
                             "too many prompts are being prepared");
         return;
     }
-    fg_list_push_back(&w->prepares, &prepare->link);
     w->prepared_bytes += payload.len;
-    if (fg_worker_prepare_submit(prepare, w->helpers, &w->mailbox) == FG_OK)
-        return;
-    prepare->is_refused = true;
-    prepare->reason = FG_REFUSAL_QUEUE_FULL;
-    prepare->message = "too many prompts are being prepared";
-    on_prepared(prepare, w);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    prepare->adopt_until_ns = now_ns + ADOPT_WAIT_NS;
+    if (!may_adopt)
+        start_job(w, prepare);
+    else if (!try_adopt(w, prepare, now_ns))
+        fg_list_push_back(&w->adopting, &prepare->link);
 }
 
 static bool take_submit(struct worker *w, const struct fg_scheduler_key *key,
@@ -151,7 +192,7 @@ static bool take_submit(struct worker *w, const struct fg_scheduler_key *key,
     struct fg_scheduler_ticket ticket;
     switch (fg_scheduler_enter(w->scheduler, key, &submit, &ticket)) {
     case FG_OK:
-        start_prepare(w, ticket, payload);
+        start_prepare(w, ticket, payload, submit.may_adopt);
         return true;
     case FG_ERR_BUSY:
         return true; /* refused already */
@@ -176,6 +217,14 @@ static bool on_frame(struct fg_worker_link *link, const struct fg_channel_header
     }
 }
 
+static enum fg_worker_role role_of(const struct fg_inference_conf *conf, uint32_t worker_index)
+{
+    if (worker_index < conf->prefill_workers)
+        return FG_ROLE_PREFILL;
+    bool decodes = worker_index - conf->prefill_workers < conf->decode_workers;
+    return decodes ? FG_ROLE_DECODE : FG_ROLE_ANY;
+}
+
 static void say_hello(struct worker *w, struct fg_worker_link *link)
 {
     struct fg_channel_hello hello = {
@@ -184,6 +233,7 @@ static void say_hello(struct worker *w, struct fg_worker_link *link)
         .vocab_count = w->model.vocab_count,
         .context_max = w->model.context_max,
         .has_chat_template = w->model.chat != FG_CHAT_NONE,
+        .role = role_of(w->options.conf, w->options.worker_index),
     };
     size_t room = frame_room(FG_SPAN(""));
     unsigned char *out = fg_worker_link_reserve(link, room);
@@ -260,7 +310,9 @@ static void on_heartbeat(evutil_socket_t fd, short events, void *owner)
     (void)fd;
     (void)events;
     struct worker *w = owner;
-    fg_counter_set(&w->record->heartbeat_ns, fg_clock_monotonic_ns());
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    fg_counter_set(&w->record->heartbeat_ns, now_ns);
+    fg_kv_arena_reclaim_orphans(w->arena, now_ns);
     if (w->is_accepting_paused && !w->is_draining) {
         w->is_accepting_paused = false;
         event_add(w->acceptable, NULL);
@@ -330,12 +382,14 @@ static bool is_drained(struct worker *w)
 
 static void arm_wake(struct worker *w)
 {
+    uint64_t now_ns = fg_clock_monotonic_ns();
     uint64_t wake_ns = fg_scheduler_wake_ns(w->scheduler);
+    if (!fg_list_is_empty(&w->adopting) && wake_ns > now_ns + ADOPT_POLL_NS)
+        wake_ns = now_ns + ADOPT_POLL_NS;
     if (wake_ns == UINT64_MAX) {
         event_del(w->wake);
         return;
     }
-    uint64_t now_ns = fg_clock_monotonic_ns();
     uint64_t left_us = wake_ns > now_ns ? (wake_ns - now_ns) / FG_US + 1 : 0;
     struct timeval left = {
         .tv_sec = (time_t)(left_us / 1000000),
@@ -346,10 +400,11 @@ static void arm_wake(struct worker *w)
 
 static void serve(struct worker *w)
 {
+    bool has_work = false;
     while (!is_drained(w)) {
         /* Once, in both cases: without it libevent goes on for as long as sockets are ready. */
         int flags = EVLOOP_ONCE;
-        if (fg_scheduler_running(w->scheduler) > 0)
+        if (has_work)
             flags |= EVLOOP_NONBLOCK;
         else
             arm_wake(w);
@@ -360,7 +415,8 @@ static void serve(struct worker *w)
         }
         /* Closed links first, so that what they held is free for this step already. */
         tend_links(w);
-        fg_scheduler_step(w->scheduler);
+        adopt_what_can_be(w);
+        has_work = fg_scheduler_step(w->scheduler);
         tend_links(w);
     }
 }
@@ -406,8 +462,10 @@ static enum fg_status open_arena(struct worker *w, struct fg_error *error)
     if (w->record == NULL)
         return fg_error_set(error, "worker %u: expected an index below %u", w->options.worker_index,
                             fg_kv_arena_worker_count(w->arena));
-    fg_kv_arena_worker_begin(w->arena, w->options.worker_index, (uint32_t)getpid(),
-                             fg_clock_monotonic_ns());
+    fg_kv_arena_set_on_point(w->arena, w->options.on_point, w->options.on_point_owner);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    fg_kv_arena_worker_begin(w->arena, w->options.worker_index, (uint32_t)getpid(), now_ns,
+                             now_ns + w->options.conf->orphan_keep_ns);
     return FG_OK;
 }
 
@@ -425,6 +483,7 @@ static enum fg_status open_scheduler(struct worker *w, struct fg_error *error)
         .context_max = w->model.context_max,
         .vocab_count = w->model.vocab_count,
         .worker_index = w->options.worker_index,
+        .hands_over_after_prefill = role_of(conf, w->options.worker_index) == FG_ROLE_PREFILL,
         .arena = w->arena,
         .executor = w->executor,
         .tokenizer = w->model.tokenizer,
@@ -463,8 +522,11 @@ static void close_worker(struct worker *w)
 {
     fg_helper_pool_destroy(
         w->helpers); /* no job runs any more; what they posted stays in the list */
-    FG_LIST_EACH_SAFE(it, after, &w->prepares)
-    fg_worker_prepare_destroy(FG_CONTAINER_OF(it, struct fg_worker_prepare, link));
+    struct fg_list *lists[] = {&w->prepares, &w->adopting};
+    for (size_t i = 0; i < 2; i++) {
+        FG_LIST_EACH_SAFE(it, after, lists[i])
+        fg_worker_prepare_destroy(FG_CONTAINER_OF(it, struct fg_worker_prepare, link));
+    }
     for (uint32_t i = 0; i < LINKS_MAX; i++)
         fg_worker_link_destroy(w->links[i]);
     fg_scheduler_destroy(w->scheduler);
@@ -508,6 +570,7 @@ int fg_worker_run(const struct fg_worker_options *options)
     if (w->options.output_bytes_max == 0)
         w->options.output_bytes_max = OUTPUT_BYTES_DEFAULT;
     fg_list_init(&w->prepares);
+    fg_list_init(&w->adopting);
     struct fg_error error = {0};
     int code = 2;
     if (open_worker(w, &error) == FG_OK) {

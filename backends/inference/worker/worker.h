@@ -3,7 +3,7 @@
  * Job      take requests from the channel, run them in batches, send their tokens.
  * Thread   one loop for sockets and steps; helpers of its own for tokenising and for the kernels.
  * Never    waits for a gateway: one that does not read is disconnected, and its sequences
- * cancelled.
+ *          cancelled. Never loses a stream by stopping: what runs is left in the arena for others.
  *
  *    start --> serving --SIGTERM, parent's death--> draining --empty, or drain_ns--> exit 0
  *      `--> exit 2: one line says what is wrong with the model or the arena
@@ -12,6 +12,7 @@
 #define FG_INFERENCE_WORKER_H
 
 #include "base/log.h"
+#include "inference/kv/kv_arena_shared.h"
 #include "inference/worker/worker_model.h"
 
 #include <sys/types.h>
@@ -25,6 +26,8 @@ struct fg_worker_options {
     uint64_t drain_ns; /* longest drain; 0: 10 s */
     size_t output_bytes_max; /* not yet read by one gateway connection; 0: 4 MiB */
     enum fg_log_level log;
+    fg_kv_on_point_fn on_point; /* of the arena's critical sections; NULL but in tests */
+    void *on_point_owner;
 };
 
 /*

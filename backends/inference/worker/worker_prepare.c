@@ -120,6 +120,16 @@ void fg_worker_prepare_destroy(struct fg_worker_prepare *prepare)
     free(prepare);
 }
 
+enum fg_status fg_worker_prepare_adopt(const struct fg_worker_prepare *prepare,
+                                       struct fg_scheduler *scheduler)
+{
+    struct fg_channel_submit submit;
+    struct fg_span payload = fg_span_make(prepare->payload, prepare->payload_bytes);
+    enum fg_status status = fg_channel_read_submit(payload, &submit);
+    assert(status == FG_OK); /* the loop read the same bytes */
+    return fg_scheduler_adopt(scheduler, prepare->ticket, submit.resumed, submit.resumed_count);
+}
+
 enum fg_status fg_worker_prepare_submit(struct fg_worker_prepare *prepare,
                                         struct fg_helper_pool *helpers, struct fg_mailbox *mailbox)
 {

@@ -1,7 +1,8 @@
 /*
  * worker_prepare.h: a request's text to prompt tokens, on a helper thread.
- * Job      keep a copy of the SUBMIT's bytes, encode them, bring the tokens back to the loop.
- * Thread   create, submit and on_ready on the worker's loop; the encoding on a helper.
+ * Job      keep a copy of the SUBMIT's bytes, encode them, bring the tokens back to the loop; or,
+ *          when a dead worker left the request's tokens in the arena, do without.
+ * Thread   create, adopt, submit and on_ready on the worker's loop; the encoding on a helper.
  * Never    stops the loop for a megabyte of text: running streams go on meanwhile.
  * Memory   the copy, and tokens up to the context; the owner bounds the sum of the copies.
  */
@@ -25,6 +26,7 @@ struct fg_worker_prepare {
     struct fg_scheduler_ticket ticket;
     fg_worker_prepare_fn on_ready;
     void *owner;
+    uint64_t adopt_until_ns; /* the owner's: how long to ask for what its last worker left */
 
     /* results */
     bool is_refused;
@@ -45,6 +47,10 @@ struct fg_worker_prepare *fg_worker_prepare_create(const struct fg_worker_model 
                                                    fg_worker_prepare_fn on_ready, void *owner);
 /* Not while the job is out. */
 void fg_worker_prepare_destroy(struct fg_worker_prepare *prepare);
+
+/* As fg_scheduler_adopt, with what the SUBMIT says. On the loop, before submit. */
+FG_MUST_USE enum fg_status fg_worker_prepare_adopt(const struct fg_worker_prepare *prepare,
+                                                   struct fg_scheduler *scheduler);
 
 /* FG_ERR_BUSY when the helpers have too much to do. */
 FG_MUST_USE enum fg_status fg_worker_prepare_submit(struct fg_worker_prepare *prepare,

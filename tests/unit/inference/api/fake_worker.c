@@ -161,7 +161,7 @@ void fake_worker_send(struct fake_worker *worker, const void *bytes, size_t len,
 void fake_worker_hello(struct fake_worker *worker)
 {
     unsigned char frame[64];
-    const struct fg_channel_hello hello = {worker->version, 1234, 1000, 2048, true};
+    const struct fg_channel_hello hello = {worker->version, 1234, 1000, 2048, true, FG_ROLE_ANY};
     size_t len = fg_channel_write_hello(frame, sizeof(frame), &hello);
     fake_worker_send(worker, frame, len, 0);
 }
@@ -182,7 +182,7 @@ void fake_worker_done(struct fake_worker *worker, unsigned request, enum fg_fini
 {
     unsigned char frame[8192];
     const struct fg_channel_done message = {
-        finish, fg_span_from_string(text), 3, completion_tokens, 1000, 2000, 3000};
+        finish, fg_span_from_string(text), 3, completion_tokens, 1000, 2000, 3000, 2};
     size_t len =
         fg_channel_write_done(frame, sizeof(frame), worker->requests[request].id, &message);
     assert_true(len > 0);

@@ -88,7 +88,7 @@ static void streams_a_chat(void **state)
     take(f, 4096);
     assert_int_equal(f->out_len, 0);
     add(f, "tea");
-    fg_completion_answer_finish(&f->answer, "stop", 3, 2);
+    fg_completion_answer_finish(&f->answer, "stop", 3, 2, 0);
     assert_false(fg_completion_answer_is_complete(&f->answer));
     take(f, 4096);
     assert_string_equal(
@@ -103,7 +103,7 @@ static void streams_a_completion_with_usage(void **state)
     struct fixture *f = *state;
     begin(f, false, true, true);
     add(f, "ab");
-    fg_completion_answer_finish(&f->answer, "length", 4000000000u, 4000000000u);
+    fg_completion_answer_finish(&f->answer, "length", 4000000000u, 4000000000u, 4000000000u);
     take(f, 4096);
     assert_string_equal(
         f->out,
@@ -113,7 +113,9 @@ static void streams_a_completion_with_usage(void **state)
                                                                  "\"usage\":{\"prompt_tokens\":"
                                                                  "4000000000,\"completion_tokens\":"
                                                                  "4000000000,"
-                                                                 "\"total_tokens\":8000000000}}"
+                                                                 "\"total_tokens\":8000000000,"
+                                                                 "\"prompt_tokens_details\":{"
+                                                                 "\"cached_tokens\":4000000000}}}"
                                                                  "\n\ndata: [DONE]\n\n");
 }
 
@@ -139,7 +141,7 @@ static void writes_a_document(void **state)
         add(f, "Hi \"you\"");
         take(f, 4096);
         assert_int_equal(f->out_len, 0); /* nothing before the end */
-        fg_completion_answer_finish(&f->answer, "stop", 3, 2);
+        fg_completion_answer_finish(&f->answer, "stop", 3, 2, 0);
         size_t expected = fg_completion_answer_document_bytes(&f->answer);
         take(f, 4096);
         assert_int_equal(f->out_len, expected);
@@ -174,7 +176,7 @@ static void any_room_gives_the_same_text(void **state)
     for (size_t room = least; room < least + 40; room += 3) {
         begin(f, true, true, true);
         add(f, text);
-        fg_completion_answer_finish(&f->answer, "stop", 1, 1);
+        fg_completion_answer_finish(&f->answer, "stop", 1, 1, 0);
         take(f, room);
         assert_true(fg_completion_answer_is_complete(&f->answer));
         char joined[3001] = "";

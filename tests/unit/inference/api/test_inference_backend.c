@@ -44,7 +44,8 @@ static void streams_a_chat(void **state)
     fixture_assert_stream(fake, "Milk \"tea\"\n!");
     assert_non_null(strstr(fake->body, "\"finish_reason\":\"stop\""));
     assert_non_null(strstr(fake->body, "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":3,"
-                                       "\"total_tokens\":6}"));
+                                       "\"total_tokens\":6,"
+                                       "\"prompt_tokens_details\":{\"cached_tokens\":2}}"));
     assert_int_equal(fixture_number(f, "requests", "completed"), 1);
     assert_int_equal(fixture_number(f, "requests", "running"), 0);
     assert_int_equal(fixture_number(f, "tokens", "prompt"), 3);
@@ -109,7 +110,7 @@ static void frames_may_come_in_pieces(void **state)
     RUN_UNTIL(f, worker->request_count == 1);
     unsigned char frames[512];
     const struct fg_channel_token token = {0, 5, FG_SPAN("abc")};
-    const struct fg_channel_done done = {FG_FINISH_STOP, FG_SPAN("def"), 1, 1, 0, 0, 0};
+    const struct fg_channel_done done = {FG_FINISH_STOP, FG_SPAN("def"), 1, 1, 0, 0, 0, 0};
     size_t len = fg_channel_write_token(frames, sizeof(frames), worker->requests[0].id, &token);
     len += fg_channel_write_done(frames + len, sizeof(frames) - len, worker->requests[0].id, &done);
     for (size_t i = 0; i < len; i++) {
@@ -136,6 +137,7 @@ static void refusals_keep_their_meaning(void **state)
         {FG_REFUSAL_BAD_PROMPT, 400, "bad_prompt", 0, "bad_prompt"},
         {FG_REFUSAL_DEADLINE, 504, "deadline_exceeded", 700, "deadline"},
         {FG_REFUSAL_INTERNAL, 500, "inference_failed", 0, "internal"},
+        {FG_REFUSAL_LATE, 503, "deadline_unreachable", 700, "late"},
     };
     struct fixture *f = *state;
     fixture_open_all(f, 0, 1);

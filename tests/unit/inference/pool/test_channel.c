@@ -25,7 +25,8 @@ enum {
     AT_MESSAGE_COUNT = 44,
     AT_STOP_COUNT = 48,
     AT_RESUMED_COUNT = 52,
-    AT_FIRST_ROLE = 56,
+    AT_MAY_ADOPT = 72,
+    AT_FIRST_ROLE = 73,
 };
 
 static struct fg_span payload_of(const unsigned char *frame, size_t bytes)
@@ -64,6 +65,9 @@ static struct fg_channel_submit *a_submit(void)
     submit->ignore_end = true;
     submit->thinking = true;
     submit->user_hash = UINT64_C(0xfedcba9876543210);
+    submit->cache_salt = 7;
+    submit->stream_key = UINT64_MAX - 1;
+    submit->may_adopt = true;
     submit->message_count = 2;
     submit->messages[0].role = FG_SPAN("system");
     submit->messages[0].content = FG_SPAN("");
@@ -96,6 +100,7 @@ static void submit_there_and_back(void **state)
     assert_true(out->sampling.seed == in->sampling.seed);
     assert_true(out->ignore_end && out->thinking);
     assert_true(out->user_hash == in->user_hash);
+    assert_true(out->cache_salt == 7 && out->stream_key == in->stream_key && out->may_adopt);
     assert_int_equal(out->message_count, 2);
     assert_span(out->messages[0].role, "system");
     assert_span(out->messages[0].content, "");
@@ -147,7 +152,7 @@ static void small_messages_there_and_back(void **state)
     assert_int_equal(bytes, FG_CHANNEL_HEADER_BYTES);
     assert_int_equal(fg_channel_write_cancel(frame, bytes - 1, 7), 0);
 
-    struct fg_channel_hello hello = {FG_CHANNEL_VERSION, 123, 151936, 32768, true};
+    struct fg_channel_hello hello = {FG_CHANNEL_VERSION, 123, 151936, 32768, true, FG_ROLE_DECODE};
     struct fg_channel_hello hello_out;
     bytes = fg_channel_write_hello(frame, ROOM, &hello);
     assert_header(frame, bytes, FG_CHANNEL_HELLO, 0);
@@ -156,6 +161,7 @@ static void small_messages_there_and_back(void **state)
     assert_int_equal(hello_out.vocab_count, 151936);
     assert_int_equal(hello_out.context_max, 32768);
     assert_true(hello_out.has_chat_template);
+    assert_int_equal(hello_out.role, FG_ROLE_DECODE);
 
     struct fg_channel_token token = {3, 151643, FG_SPAN_LITERAL("\xe2\x82\xac")};
     struct fg_channel_token token_out;
@@ -166,12 +172,13 @@ static void small_messages_there_and_back(void **state)
     assert_int_equal(token_out.token, 151643);
     assert_span(token_out.text, "\xe2\x82\xac");
 
-    struct fg_channel_done done = {FG_FINISH_LENGTH, FG_SPAN_LITERAL("held"), 10, 20, 1, 2, 3};
+    struct fg_channel_done done = {FG_FINISH_LENGTH, FG_SPAN_LITERAL("held"), 10, 20, 1, 2, 3, 4};
     struct fg_channel_done done_out;
     bytes = fg_channel_write_done(frame, FG_CHANNEL_HEADER_BYTES + 64 + 4, 9, &done);
     assert_header(frame, bytes, FG_CHANNEL_DONE, 9);
     assert_int_equal(fg_channel_read_done(payload_of(frame, bytes), &done_out), FG_OK);
     assert_int_equal(done_out.finish, FG_FINISH_LENGTH);
+    assert_int_equal(done_out.cached_tokens, 4);
     assert_int_equal(done_out.prompt_tokens, 10);
     assert_int_equal(done_out.completion_tokens, 20);
     assert_int_equal(done_out.queue_ns, 1);
@@ -270,13 +277,13 @@ static void cut_and_overlong_payloads(void **state)
     size_t bytes = fg_channel_write_submit(frame, ROOM, 1, submit);
     assert_exact_length(frame, bytes, FG_CHANNEL_SUBMIT);
     free(submit);
-    struct fg_channel_hello hello = {1, 2, 3, 4, false};
+    struct fg_channel_hello hello = {1, 2, 3, 4, false, FG_ROLE_ANY};
     bytes = fg_channel_write_hello(frame, ROOM, &hello);
     assert_exact_length(frame, bytes, FG_CHANNEL_HELLO);
     struct fg_channel_token token = {1, 2, FG_SPAN_LITERAL("abc")};
     bytes = fg_channel_write_token(frame, ROOM, 1, &token);
     assert_exact_length(frame, bytes, FG_CHANNEL_TOKEN);
-    struct fg_channel_done done = {FG_FINISH_STOP, FG_SPAN_LITERAL("abc"), 1, 2, 3, 4, 5};
+    struct fg_channel_done done = {FG_FINISH_STOP, FG_SPAN_LITERAL("abc"), 1, 2, 3, 4, 5, 6};
     bytes = fg_channel_write_done(frame, ROOM, 1, &done);
     assert_exact_length(frame, bytes, FG_CHANNEL_DONE);
     struct fg_channel_refused refused = {FG_REFUSAL_DEADLINE, 1, FG_SPAN_LITERAL("abc")};
@@ -329,6 +336,7 @@ static void bad_submit_numbers(void **state)
     assert_u8(AT_PRIORITY, 4, FG_ERR_INVALID);
     assert_u8(AT_IGNORE_END, 2, FG_ERR_INVALID);
     assert_u8(AT_THINKING, 255, FG_ERR_INVALID);
+    assert_u8(AT_MAY_ADOPT, 2, FG_ERR_INVALID);
     assert_u32(AT_MAX_TOKENS, 0, FG_ERR_INVALID);
     assert_u32(AT_MAX_TOKENS, 1, FG_ERR_INVALID); /* two are resumed */
     assert_u32(AT_MAX_TOKENS, 2, FG_OK);
@@ -383,7 +391,7 @@ static void bad_enums_in_answers(void **state)
     (void)state;
     unsigned char frame[ROOM];
     unsigned char *payload = frame + FG_CHANNEL_HEADER_BYTES;
-    struct fg_channel_done done = {FG_FINISH_LENGTH, FG_SPAN_LITERAL(""), 1, 2, 3, 4, 5};
+    struct fg_channel_done done = {FG_FINISH_LENGTH, FG_SPAN_LITERAL(""), 1, 2, 3, 4, 5, 6};
     size_t bytes = fg_channel_write_done(frame, ROOM, 1, &done) - FG_CHANNEL_HEADER_BYTES;
     payload[0] = FG_FINISH_LENGTH + 1;
     assert_int_equal(read_exact(payload, bytes, FG_CHANNEL_DONE), FG_ERR_INVALID);
@@ -392,11 +400,14 @@ static void bad_enums_in_answers(void **state)
     assert_int_equal(read_exact(payload, bytes, FG_CHANNEL_DONE), FG_ERR_INVALID);
     struct fg_channel_refused refused = {FG_REFUSAL_INTERNAL, 1, FG_SPAN_LITERAL("")};
     bytes = fg_channel_write_refused(frame, ROOM, 1, &refused) - FG_CHANNEL_HEADER_BYTES;
-    payload[0] = FG_REFUSAL_INTERNAL + 1;
+    payload[0] = FG_REFUSAL_COUNT;
     assert_int_equal(read_exact(payload, bytes, FG_CHANNEL_REFUSED), FG_ERR_INVALID);
-    struct fg_channel_hello hello = {1, 2, 3, 4, true};
+    struct fg_channel_hello hello = {1, 2, 3, 4, true, FG_ROLE_ANY};
     bytes = fg_channel_write_hello(frame, ROOM, &hello) - FG_CHANNEL_HEADER_BYTES;
-    payload[bytes - 1] = 2;
+    payload[bytes - 1] = FG_ROLE_DECODE + 1;
+    assert_int_equal(read_exact(payload, bytes, FG_CHANNEL_HELLO), FG_ERR_INVALID);
+    payload[bytes - 1] = FG_ROLE_ANY;
+    payload[bytes - 2] = 2;
     assert_int_equal(read_exact(payload, bytes, FG_CHANNEL_HELLO), FG_ERR_INVALID);
 }
 

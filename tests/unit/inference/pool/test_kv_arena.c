@@ -70,7 +70,7 @@ static void assert_whole(struct fg_kv_arena *arena)
 
 static struct fg_kv_sequence_id open_sequence(struct fg_kv_arena *arena, uint32_t worker)
 {
-    struct fg_kv_sequence_info info = {.connection_key = 7, .request_id = 9, .max_tokens = 5};
+    struct fg_kv_sequence_info info = {.stream_key = 9, .max_tokens = 5};
     struct fg_kv_sequence_id id;
     assert_int_equal(fg_kv_arena_sequence_open(arena, worker, &info, &id), FG_OK);
     return id;
@@ -80,7 +80,8 @@ static uint64_t free_blocks(const struct fg_kv_arena *arena)
 {
     struct fg_kv_gauges gauges;
     fg_kv_arena_gauges(arena, &gauges);
-    assert_int_equal(gauges.blocks_free + gauges.blocks_used, gauges.blocks_total);
+    assert_int_equal(gauges.blocks_free + gauges.blocks_cached + gauges.blocks_used,
+                     gauges.blocks_total);
     return gauges.blocks_free;
 }
 
@@ -167,63 +168,27 @@ static void sequences_run_out_politely(void **state)
     assert_whole(f->arena);
 }
 
-static void a_shared_block_goes_back_with_its_last_reference(void **state)
-{
-    struct fixture *f = *state;
-    uint32_t first[4];
-    uint32_t second[4];
-    struct fg_kv_sequence_id a = open_sequence(f->arena, 0);
-    struct fg_kv_sequence_id b = open_sequence(f->arena, 1);
-    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, a, 3, first), FG_OK);
-    assert_int_equal(fg_kv_arena_sequence_share(f->arena, b, a, 4, second), FG_ERR_LIMIT);
-    assert_int_equal(fg_kv_arena_sequence_share(f->arena, b, a, 2, second), FG_OK);
-    assert_memory_equal(first, second, 2 * sizeof(first[0]));
-    assert_int_equal(fg_kv_arena_block_references(f->arena, first[0]), 2);
-    assert_int_equal(fg_kv_arena_block_references(f->arena, first[2]), 1);
-    assert_int_equal(fg_kv_arena_block_references(f->arena, BLOCKS), UINT32_MAX);
-    assert_int_equal(fg_kv_arena_sequence_share(f->arena, b, a, 1, second), FG_ERR_LIMIT);
-    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, b, 1, second + 2), FG_OK);
-    assert_int_equal(free_blocks(f->arena), BLOCKS - 4);
-    assert_whole(f->arena);
-    fg_kv_arena_sequence_close(f->arena, a);
-    assert_int_equal(free_blocks(f->arena), BLOCKS - 3);
-    assert_int_equal(fg_kv_arena_block_references(f->arena, first[0]), 1);
-    assert_whole(f->arena);
-    fg_kv_arena_sequence_trim(f->arena, b, 1);
-    assert_int_equal(free_blocks(f->arena), BLOCKS - 1);
-    fg_kv_arena_sequence_close(f->arena, b);
-    assert_int_equal(free_blocks(f->arena), BLOCKS);
-    assert_whole(f->arena);
-}
-
 static void tokens_are_kept_with_their_blocks(void **state)
 {
     struct fixture *f = *state;
     uint32_t blocks[2];
-    uint32_t tokens[40];
     uint32_t got[40] = {0};
-    for (uint32_t i = 0; i < 40; i++)
-        tokens[i] = 100 + i;
     struct fg_kv_sequence_info info;
     struct fg_kv_sequence_id id = open_sequence(f->arena, 0);
     assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, id, 2, blocks), FG_OK);
-    fg_kv_arena_sequence_append(f->arena, id, tokens, 5, 1);
-    fg_kv_arena_sequence_append(f->arena, id, tokens + 5, 20, 2);
+    for (uint32_t i = 0; i < 25; i++)
+        assert_true(fg_kv_arena_sequence_record(f->arena, id, 100 + i, i));
     assert_int_equal(fg_kv_arena_sequence_read(f->arena, id, &info, got, 40), 25);
-    assert_memory_equal(got, tokens, 25 * sizeof(got[0]));
-    assert_int_equal(info.connection_key, 7);
-    assert_int_equal(info.request_id, 9);
+    for (uint32_t i = 0; i < 25; i++)
+        assert_int_equal(got[i], 100 + i);
+    assert_int_equal(info.stream_key, 9);
     /* No further than the blocks reach. */
-    fg_kv_arena_sequence_append(f->arena, id, tokens + 25, 15, 3);
+    for (uint32_t i = 25; i < 40; i++)
+        assert_int_equal(fg_kv_arena_sequence_record(f->arena, id, i, i), i < 32);
     assert_int_equal(fg_kv_arena_sequence_read(f->arena, id, &info, got, 0), 32);
-    /* A sharer knows the tokens of what it shares. */
-    struct fg_kv_sequence_id sharer = open_sequence(f->arena, 1);
-    assert_int_equal(fg_kv_arena_sequence_share(f->arena, sharer, id, 1, blocks), FG_OK);
-    assert_int_equal(fg_kv_arena_sequence_read(f->arena, sharer, &info, got, 40), 16);
-    assert_memory_equal(got, tokens, 16 * sizeof(got[0]));
     fg_kv_arena_sequence_close(f->arena, id);
+    assert_false(fg_kv_arena_sequence_record(f->arena, id, 1, 1));
     assert_int_equal(fg_kv_arena_sequence_read(f->arena, id, &info, got, 40), UINT32_MAX);
-    fg_kv_arena_sequence_close(f->arena, sharer);
 }
 
 static void data_of_two_blocks_does_not_overlap(void **state)
@@ -249,15 +214,14 @@ static void reclaim_takes_only_the_dead_workers_sequences(void **state)
     struct fg_kv_sequence_id dead = open_sequence(f->arena, 1);
     struct fg_kv_sequence_id waiting = open_sequence(f->arena, 1);
     assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, mine, 4, blocks), FG_OK);
-    assert_int_equal(fg_kv_arena_sequence_share(f->arena, dead, mine, 2, blocks), FG_OK);
     assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, dead, 5, blocks), FG_OK);
     assert_int_equal(fg_kv_arena_reclaim_worker(f->arena, 1), 2);
     assert_int_equal(free_blocks(f->arena), BLOCKS - 4);
     assert_whole(f->arena);
     fg_kv_arena_sequence_close(f->arena, waiting);
     assert_int_equal(fg_kv_arena_reclaim_worker(f->arena, 1), 0);
-    fg_kv_arena_worker_begin(f->arena, 0, 4711, 5); /* worker 0 starts anew */
-    assert_int_equal(free_blocks(f->arena), BLOCKS);
+    fg_kv_arena_worker_begin(f->arena, 0, 4711, 5, 6); /* worker 0 starts anew */
+    assert_int_equal(free_blocks(f->arena), BLOCKS);   /* nothing was computed: nothing is kept */
     struct fg_kv_worker_record *record = fg_kv_arena_worker(f->arena, 0);
     assert_int_equal(fg_counter_get(&record->pid), 4711);
     assert_int_equal(fg_counter_get(&record->generation), 1);
@@ -362,12 +326,16 @@ static void check_notices_what_is_wrong(void **state)
     fg_kv_table(f->arena, id.slot)[2] = blocks[0];
     assert_false(fg_kv_arena_check(f->arena, &why));
     fg_kv_table(f->arena, id.slot)[2] = blocks[2];
-    uint32_t first = f->arena->head->free_block;
-    f->arena->head->free_block = f->arena->blocks[first].next_free; /* a leak */
+    uint32_t first = f->arena->head->lru_first;
+    f->arena->head->lru_first = f->arena->blocks[first].lru_next; /* a leak */
     assert_false(fg_kv_arena_check(f->arena, &why));
-    f->arena->head->free_block = first;
+    f->arena->head->lru_first = first;
     assert_whole(f->arena);
-    f->arena->blocks[first].next_free = first; /* a loop */
+    atomic_store(&f->arena->blocks[first].mark, FG_KV_MARK_COMMITTED); /* in no bucket */
+    assert_false(fg_kv_arena_check(f->arena, &why));
+    atomic_store(&f->arena->blocks[first].mark, FG_KV_MARK_NONE);
+    assert_whole(f->arena);
+    f->arena->blocks[first].lru_next = first; /* a loop */
     assert_false(fg_kv_arena_check(f->arena, &why));
     fg_kv_lock(f->arena);
     fg_kv_repair(f->arena);
@@ -380,18 +348,17 @@ static void indices_that_lie_do_no_harm(void **state)
 {
     struct fixture *f = *state;
     uint32_t blocks[BLOCKS];
-    const uint32_t tokens[4] = {1, 2, 3, 4};
     struct fg_kv_sequence_info info;
     struct fg_kv_sequence_id id = open_sequence(f->arena, 0);
     assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, id, 3, blocks), FG_OK);
     fg_kv_table(f->arena, id.slot)[0] = 0xfffffff0;
-    fg_kv_arena_sequence_append(f->arena, id, tokens, 4, 1);
+    assert_false(fg_kv_arena_sequence_record(f->arena, id, 1, 1));
     atomic_store(&f->arena->slots[id.slot].token_count, 1000);
     assert_int_equal(fg_kv_arena_sequence_read(f->arena, id, &info, blocks, BLOCKS), 0);
     atomic_store(&f->arena->slots[id.slot].table_count, 0xffffffff);
-    fg_kv_arena_sequence_append(f->arena, id, tokens, 4, 1);
+    assert_false(fg_kv_arena_sequence_record(f->arena, id, 1, 1));
     fg_kv_arena_sequence_close(f->arena, id);
-    f->arena->head->free_block = 0xfffffff0;
+    f->arena->head->lru_first = 0xfffffff0;
     f->arena->head->free_slot = 0xfffffff0;
     id = open_sequence(f->arena, 0); /* repairs both lists on the way */
     assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, id, BLOCKS, blocks), FG_OK);
@@ -406,19 +373,85 @@ static void dies_at(enum fg_kv_point point, void *owner)
         kill(getpid(), SIGKILL);
 }
 
-/* What worker 1 does in the child until it dies at its point; exits 0 when it never met it. */
-static void live_and_die(struct fg_kv_arena *arena, enum fg_kv_point point,
-                         struct fg_kv_sequence_id shared)
+/* What all sequences of these tests begin with: three full blocks and a bit. */
+static void make_tokens(uint32_t *tokens, uint32_t count)
 {
-    uint32_t blocks[8];
-    struct fg_kv_sequence_info info = {0};
+    for (uint32_t i = 0; i < count; i++)
+        tokens[i] = 1000 + i;
+}
+
+static uint32_t hash_all(const struct fg_kv_arena *arena, const uint32_t *tokens, uint32_t count,
+                         struct fg_kv_hash *hashes)
+{
+    struct fg_kv_hash parent = {0, 0};
+    for (uint32_t i = 0; i < count / FG_KV_BLOCK_TOKENS; i++) {
+        hashes[i] = fg_kv_arena_hash(arena, &parent, 5, tokens + i * FG_KV_BLOCK_TOKENS);
+        parent = hashes[i];
+    }
+    return count / FG_KV_BLOCK_TOKENS;
+}
+
+static bool try_begin(struct fg_kv_arena *arena, struct fg_kv_sequence_id id, uint32_t token_count,
+                      uint32_t block_count, uint32_t *blocks, uint32_t *computed)
+{
+    uint32_t tokens[BLOCKS * FG_KV_BLOCK_TOKENS];
+    struct fg_kv_hash hashes[BLOCKS];
+    make_tokens(tokens, token_count);
+    struct fg_kv_admission admission = {
+        .tokens = tokens,
+        .token_count = token_count,
+        .hashes = hashes,
+        .hash_count = hash_all(arena, tokens, token_count, hashes),
+        .block_count = block_count,
+        .must_fit_at_peak = true,
+    };
+    return fg_kv_arena_sequence_admit(arena, id, &admission, blocks, computed) == FG_OK;
+}
+
+/* Claims and commits the blocks from `first` on, as a worker does around its steps. */
+static void compute(struct fg_kv_arena *arena, struct fg_kv_sequence_id id, uint32_t first,
+                    uint32_t count)
+{
+    uint32_t tokens[BLOCKS * FG_KV_BLOCK_TOKENS];
+    uint32_t blocks[BLOCKS];
+    struct fg_kv_hash hashes[BLOCKS];
+    make_tokens(tokens, count * FG_KV_BLOCK_TOKENS);
+    hash_all(arena, tokens, count * FG_KV_BLOCK_TOKENS, hashes);
+    struct fg_kv_claimed claimed =
+        fg_kv_arena_sequence_claim(arena, id, first, count - first, hashes + first, blocks);
+    first += claimed.shared;
+    fg_kv_arena_sequence_computed(arena, id, (first + claimed.claimed) * FG_KV_BLOCK_TOKENS);
+    fg_kv_arena_sequence_commit(arena, id, first, claimed.claimed, hashes + first);
+}
+
+/*
+ * What worker 1 does in the child until it dies at its point; exits 0 when it never met it. Before
+ * it, `shared` of worker 0 holds 4 blocks of which 2 are committed, and an orphan waits.
+ */
+static void live_and_die(struct fg_kv_arena *arena, enum fg_kv_point point)
+{
+    uint32_t blocks[BLOCKS];
+    uint32_t tokens[BLOCKS * FG_KV_BLOCK_TOKENS];
+    uint32_t computed;
+    struct fg_kv_sequence_info info = {.stream_key = 77, .prompt_count = 32, .max_tokens = 40};
     struct fg_kv_sequence_id id;
+    struct fg_kv_adopted adopted;
     fg_kv_arena_set_on_point(arena, dies_at, &point);
     if (fg_kv_arena_sequence_open(arena, 1, &info, &id) != FG_OK ||
-        fg_kv_arena_sequence_share(arena, id, shared, 2, blocks) != FG_OK ||
-        fg_kv_arena_sequence_reserve(arena, id, 5, blocks) != FG_OK)
+        !try_begin(arena, id, 32, 3, blocks, &computed) || /* all cached: the tail is copied */
+        fg_kv_arena_sequence_reserve(arena, id, 2, blocks) != FG_OK)
         _exit(3);
+    compute(arena, id, 1, 4);
     fg_kv_arena_sequence_trim(arena, id, 4);
+    fg_kv_arena_sequence_suspend(arena, id);
+    if (fg_kv_arena_sequence_reserve(arena, id, BLOCKS - 4, blocks) != FG_OK)
+        _exit(4); /* evicts what was cached */
+    fg_kv_arena_sequence_suspend(arena, id);
+    if (!try_begin(arena, id, 70, 6, blocks, &computed))
+        _exit(4);
+    fg_kv_arena_sequence_hand_over(arena, id, 1);
+    if (fg_kv_arena_adopt(arena, 1, 77, &adopted, blocks, tokens, 512) != FG_OK)
+        _exit(5);
     fg_kv_arena_sequence_close(arena, id);
     _exit(0);
 }
@@ -427,60 +460,87 @@ static void assert_killed(pid_t child)
 {
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status));
+    if (!WIFSIGNALED(status))
+        fail_msg("it went on and ended with %d", WEXITSTATUS(status));
     assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+static pid_t fork_and_die(struct fg_kv_arena *arena, enum fg_kv_point point)
+{
+    pid_t child = fork();
+    assert_int_not_equal(child, -1);
+    if (child == 0)
+        live_and_die(arena, point);
+    return child;
+}
+
+/* A sequence of worker 0 with 4 blocks, the first 2 of them committed. */
+static struct fg_kv_sequence_id open_shared(struct fixture *f, uint32_t *blocks)
+{
+    uint32_t computed;
+    struct fg_kv_sequence_id id = open_sequence(f->arena, 0);
+    assert_true(try_begin(f->arena, id, 50, 4, blocks, &computed));
+    compute(f->arena, id, computed / FG_KV_BLOCK_TOKENS, 2);
+    return id;
+}
+
+/* After a death: the dead's sequences go, worker 0's stay as they are. */
+static void assert_only_shared_is_left(struct fixture *f, const uint32_t *blocks)
+{
+    fg_kv_arena_orphan_worker(f->arena, 1, 0);
+    assert_whole(f->arena);
+    fg_kv_arena_reclaim_orphans(f->arena, 1);
+    assert_whole(f->arena);
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(f->arena, &gauges);
+    assert_int_equal(gauges.blocks_used, 4);
+    assert_int_equal(gauges.sequences, 1);
+    assert_int_equal(gauges.orphaned, gauges.adopted + gauges.orphans_expired);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(fg_kv_arena_block_references(f->arena, blocks[i]), 1);
+    uint32_t tokens[BLOCKS * FG_KV_BLOCK_TOKENS];
+    struct fg_kv_hash hashes[BLOCKS];
+    make_tokens(tokens, 32);
+    hash_all(f->arena, tokens, 32, hashes);
+    fg_kv_lock(f->arena); /* its committed blocks are still found */
+    assert_int_equal(fg_kv_find_committed(f->arena, &hashes[0], tokens), blocks[0]);
+    assert_int_equal(fg_kv_find_committed(f->arena, &hashes[1], tokens + 16), blocks[1]);
+    fg_kv_unlock(f->arena);
 }
 
 static void a_death_at_any_point_is_repaired(void **state)
 {
     struct fixture *f = *state;
     uint32_t blocks[4];
-    struct fg_kv_sequence_id shared = open_sequence(f->arena, 0);
-    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, shared, 4, blocks), FG_OK);
+    struct fg_kv_sequence_id shared = open_shared(f, blocks);
     for (enum fg_kv_point point = 0; point < FG_KV_POINT_REPAIR_COUNTED; point++) {
         struct fg_kv_gauges gauges;
         fg_kv_arena_gauges(f->arena, &gauges);
         uint64_t repairs = gauges.repairs;
-        pid_t child = fork();
-        assert_int_not_equal(child, -1);
-        if (child == 0)
-            live_and_die(f->arena, point, shared);
-        assert_killed(child);
+        assert_killed(fork_and_die(f->arena, point));
         assert_whole(f->arena); /* takes the lock of the dead */
         fg_kv_arena_gauges(f->arena, &gauges);
         assert_int_equal(gauges.repairs, repairs + 1);
-        fg_kv_arena_reclaim_worker(f->arena, 1);
-        assert_whole(f->arena);
-        assert_int_equal(free_blocks(f->arena), BLOCKS - 4);
-        for (uint32_t i = 0; i < 4; i++)
-            assert_int_equal(fg_kv_arena_block_references(f->arena, blocks[i]), 1);
+        assert_only_shared_is_left(f, blocks);
     }
     fg_kv_arena_sequence_close(f->arena, shared);
+    assert_whole(f->arena);
 }
 
 static void a_death_while_repairing_is_repaired_too(void **state)
 {
     struct fixture *f = *state;
-    struct fg_kv_sequence_id shared = open_sequence(f->arena, 0);
-    uint32_t blocks[2];
-    assert_int_equal(fg_kv_arena_sequence_reserve(f->arena, shared, 2, blocks), FG_OK);
-    pid_t child = fork();
-    assert_int_not_equal(child, -1);
-    if (child == 0)
-        live_and_die(f->arena, FG_KV_POINT_BLOCK_TABLED, shared);
-    assert_killed(child);
-    for (enum fg_kv_point point = FG_KV_POINT_REPAIR_COUNTED; point < FG_KV_POINT_COUNT; point++) {
-        child = fork();
-        assert_int_not_equal(child, -1);
-        if (child == 0)
-            live_and_die(f->arena, point, shared);
-        assert_killed(child);
+    uint32_t blocks[4];
+    struct fg_kv_sequence_id shared = open_shared(f, blocks);
+    for (enum fg_kv_point first = 0; first < FG_KV_POINT_REPAIR_COUNTED; first++) {
+        assert_killed(fork_and_die(f->arena, first));
+        for (enum fg_kv_point point = FG_KV_POINT_REPAIR_COUNTED; point < FG_KV_POINT_COUNT;
+             point++)
+            assert_killed(fork_and_die(f->arena, point));
+        assert_only_shared_is_left(f, blocks);
     }
-    assert_whole(f->arena);
-    assert_int_equal(fg_kv_arena_reclaim_worker(f->arena, 1), 1);
-    assert_int_equal(free_blocks(f->arena), BLOCKS - 2);
-    assert_whole(f->arena);
     fg_kv_arena_sequence_close(f->arena, shared);
+    assert_whole(f->arena);
 }
 
 static uint32_t next_random(uint64_t *seed)
@@ -510,14 +570,18 @@ static void live_at_random(struct fg_kv_arena *arena, uint32_t worker, uint64_t 
         if (fg_kv_arena_sequence_open(arena, worker, &info, &id) != FG_OK)
             continue;
         uint32_t count = 1 + next_random(&seed) % 12;
-        if (fg_kv_arena_sequence_reserve(arena, id, count, blocks) == FG_OK) {
+        uint32_t computed;
+        if (next_random(&seed) % 2 == 0) {
+            if (try_begin(arena, id, count * FG_KV_BLOCK_TOKENS, count, blocks, &computed))
+                compute(arena, id, computed / FG_KV_BLOCK_TOKENS, count);
+        } else if (fg_kv_arena_sequence_reserve(arena, id, count, blocks) == FG_OK) {
             for (uint32_t i = 0; i < count; i++)
                 memset(store.data + blocks[i] * bytes, (int)worker + 1, bytes);
             for (uint32_t i = 0; i < count; i++) {
                 if (store.data[blocks[i] * bytes] != worker + 1)
                     _exit(4); /* somebody else has it too */
+                fg_kv_arena_sequence_record(arena, id, i, i);
             }
-            fg_kv_arena_sequence_append(arena, id, blocks, count, 1);
             fg_kv_arena_sequence_trim(arena, id, count / 2);
         }
         fg_kv_arena_sequence_close(arena, id);
@@ -551,7 +615,9 @@ static void workers_that_die_at_random_leave_it_whole(void **state)
         fg_kv_arena_reclaim_worker(f->arena, worker);
     }
     assert_whole(f->arena);
-    assert_int_equal(free_blocks(f->arena), BLOCKS);
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(f->arena, &gauges);
+    assert_int_equal(gauges.blocks_used, 0);
 }
 
 int main(void)
@@ -563,7 +629,6 @@ int main(void)
         WITH_ARENA(block_ids_are_distinct_and_in_range),
         WITH_ARENA(a_closed_sequence_is_never_found_again),
         WITH_ARENA(sequences_run_out_politely),
-        WITH_ARENA(a_shared_block_goes_back_with_its_last_reference),
         WITH_ARENA(tokens_are_kept_with_their_blocks),
         WITH_ARENA(data_of_two_blocks_does_not_overlap),
         WITH_ARENA(reclaim_takes_only_the_dead_workers_sequences),

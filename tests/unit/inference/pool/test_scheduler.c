@@ -7,216 +7,12 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "fake_model.h"
-#include "inference/scheduler/scheduler.h"
+#include "scheduler_fixture.h"
 
 #include "base/clock.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#define IDS_MAX 64u
-#define OUTPUT_MAX 256u
-
-static const struct fg_kv_shape shape = {.layer_count = 1, .kv_head_count = 1, .head_dim = 4};
-static uint64_t clock_now;
-
-/* What came of one request. */
-struct outcome {
-    uint32_t token_count;
-    uint32_t tokens[OUTPUT_MAX];
-    char text[OUTPUT_MAX * 4];
-    bool is_done;
-    bool is_refused;
-    struct fg_channel_done done;
-    struct fg_channel_refused refused;
-    char message[200];
-    uint32_t order; /* of its first token */
-};
-
-struct fixture {
-    int fd;
-    struct fg_kv_arena *arena;
-    struct fg_executor executor;
-    struct fg_inference_conf conf;
-    struct fg_scheduler *scheduler;
-    struct outcome outcomes[IDS_MAX];
-    uint32_t first_tokens;
-};
-
-static uint64_t fake_clock(void)
-{
-    return clock_now;
-}
-
-static void on_token(const struct fg_scheduler_key *key, const struct fg_channel_token *token,
-                     void *owner)
-{
-    struct fixture *f = owner;
-    struct outcome *o = &f->outcomes[key->request_id];
-    assert_false(o->is_done || o->is_refused);
-    assert_true(o->token_count < OUTPUT_MAX);
-    if (o->token_count == 0) {
-        o->order = f->first_tokens++;
-        o->token_count = token->index; /* a resumed one starts further on */
-    }
-    assert_int_equal(token->index, o->token_count);
-    o->tokens[o->token_count++] = token->token;
-    strncat(o->text, token->text.data, token->text.len);
-}
-
-static void on_done(const struct fg_scheduler_key *key, const struct fg_channel_done *done,
-                    void *owner)
-{
-    struct outcome *o = &((struct fixture *)owner)->outcomes[key->request_id];
-    assert_false(o->is_done || o->is_refused);
-    o->is_done = true;
-    o->done = *done;
-    strncat(o->text, done->text.data, done->text.len);
-}
-
-static void on_refused(const struct fg_scheduler_key *key, const struct fg_channel_refused *refused,
-                       void *owner)
-{
-    struct outcome *o = &((struct fixture *)owner)->outcomes[key->request_id];
-    assert_false(o->is_done || o->is_refused);
-    o->is_refused = true;
-    o->refused = *refused;
-    snprintf(o->message, sizeof(o->message), "%.*s", FG_SPAN_ARGS(refused->message));
-    assert_true(refused->message.len > 10);
-}
-
-static int set_up(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    f->fd = -1;
-    f->executor.next = fake_next_hashed;
-    f->conf = (struct fg_inference_conf){
-        .worker_count = 2,
-        .kv_bytes = 64 * fg_kv_block_bytes(&shape),
-        .sequences_max = 32,
-        .step_tokens_max = 32,
-        .prefill_chunk = 16,
-        .batch_max = 4,
-        .waiting_max = 8,
-        .wait_max_ns = 10 * FG_S,
-        .worker_hang_ns = FG_S,
-    };
-    clock_now = 1000 * FG_S;
-    *state = f;
-    return 0;
-}
-
-/* Starts over with f->conf; outcomes are cleared. */
-static void start(struct fixture *f)
-{
-    fg_scheduler_destroy(f->scheduler);
-    fg_kv_arena_detach(f->arena);
-    if (f->fd != -1)
-        close(f->fd);
-    memset(f->outcomes, 0, sizeof(f->outcomes));
-    f->first_tokens = 0;
-    f->executor.step_count = 0;
-    f->fd = memfd_create("test-kv", MFD_CLOEXEC);
-    struct fg_error error = {0};
-    assert_int_equal(fg_kv_arena_create(&f->arena, f->fd, &f->conf, &shape, &error), FG_OK);
-    f->executor.store = fg_kv_arena_store(f->arena);
-    struct fg_scheduler_options options = {
-        .conf = &f->conf,
-        .context_max = 512,
-        .vocab_count = FAKE_VOCAB,
-        .worker_index = 1,
-        .arena = f->arena,
-        .executor = &f->executor,
-        .events = {on_token, on_done, on_refused, f},
-        .clock_ns = fake_clock,
-    };
-    assert_int_equal(fg_scheduler_create(&f->scheduler, &options, &error), FG_OK);
-}
-
-static uint64_t free_blocks(const struct fixture *f)
-{
-    struct fg_kv_gauges gauges;
-    fg_kv_arena_gauges(f->arena, &gauges);
-    return gauges.blocks_free;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-    fg_scheduler_destroy(f->scheduler);
-    if (f->arena != NULL) {
-        const char *why = NULL;
-        if (!fg_kv_arena_check(f->arena, &why))
-            fail_msg("%s", why);
-        assert_int_equal(free_blocks(f), f->executor.store.block_count);
-        fg_kv_arena_detach(f->arena);
-        close(f->fd);
-    }
-    free(f);
-    return 0;
-}
-
-/* A request with defaults; tests change what they are about. */
-static struct fg_channel_submit *a_submit(uint32_t max_tokens)
-{
-    static struct fg_channel_submit submit;
-    memset(&submit, 0, sizeof(submit));
-    submit.priority = 2;
-    submit.max_tokens = max_tokens;
-    submit.sampling.top_p = 1;
-    return &submit;
-}
-
-static struct fg_token_list prompt_of(uint32_t count, uint32_t seed)
-{
-    struct fg_token_list list = {.ids = malloc((count + 1) * sizeof(uint32_t)), .count = count};
-    assert_non_null(list.ids);
-    for (uint32_t i = 0; i < count; i++)
-        list.ids[i] = (seed + i * 5) % 26;
-    return list;
-}
-
-static struct fg_scheduler_ticket enter(struct fixture *f, uint64_t id,
-                                        const struct fg_channel_submit *submit)
-{
-    struct fg_scheduler_key key = {1, id};
-    struct fg_scheduler_ticket ticket = {0, 0};
-    enum fg_status status = fg_scheduler_enter(f->scheduler, &key, submit, &ticket);
-    assert_int_equal(status, f->outcomes[id].is_refused ? FG_ERR_BUSY : FG_OK);
-    return ticket;
-}
-
-static void submit_as(struct fixture *f, uint64_t id, uint32_t prompt_count,
-                      const struct fg_channel_submit *submit)
-{
-    struct fg_scheduler_ticket ticket = enter(f, id, submit);
-    if (f->outcomes[id].is_refused)
-        return;
-    struct fg_token_list prompt = prompt_of(prompt_count, (uint32_t)id);
-    fg_scheduler_submit(f->scheduler, ticket, &prompt, submit->resumed, submit->resumed_count);
-    assert_null(prompt.ids);
-}
-
-static void submit(struct fixture *f, uint64_t id, uint32_t prompt_count, uint32_t max_tokens)
-{
-    submit_as(f, id, prompt_count, a_submit(max_tokens));
-}
-
-static void cancel(struct fixture *f, uint64_t id)
-{
-    struct fg_scheduler_key key = {1, id};
-    fg_scheduler_cancel(f->scheduler, &key);
-}
-
-static void run_dry(struct fixture *f)
-{
-    for (int i = 0; i < 2000 && fg_scheduler_step(f->scheduler); i++)
-        clock_now += FG_MS;
-}
 
 static void decodes_come_first_and_prompts_in_chunks(void **state)
 {
@@ -328,7 +124,7 @@ static void arrival_counts_from_entering_not_from_being_ready(void **state)
 static void the_first_in_line_is_not_overtaken_for_blocks(void **state)
 {
     struct fixture *f = *state;
-    f->conf.kv_bytes = 8 * fg_kv_block_bytes(&shape);
+    f->conf.kv_bytes = 8 * fg_kv_block_bytes(&fixture_shape);
     start(f);
     submit(f, 1, 30, 34); /* 4 blocks */
     submit(f, 2, 60, 36); /* 6 */
@@ -347,7 +143,7 @@ static void the_first_in_line_is_not_overtaken_for_blocks(void **state)
 static void everything_that_can_be_needed_is_reserved(void **state)
 {
     struct fixture *f = *state;
-    f->conf.kv_bytes = 7 * fg_kv_block_bytes(&shape);
+    f->conf.kv_bytes = 7 * fg_kv_block_bytes(&fixture_shape);
     start(f);
     submit(f, 1, 16, 16);
     submit(f, 2, 17, 16); /* 3 blocks: one token over */
@@ -364,7 +160,7 @@ static void everything_that_can_be_needed_is_reserved(void **state)
 static void what_can_never_fit_is_refused_at_once(void **state)
 {
     struct fixture *f = *state;
-    f->conf.kv_bytes = 4 * fg_kv_block_bytes(&shape);
+    f->conf.kv_bytes = 4 * fg_kv_block_bytes(&fixture_shape);
     start(f);
     submit(f, 1, 40, 25); /* 65 tokens, 4 blocks hold 64 */
     assert_true(f->outcomes[1].is_refused);

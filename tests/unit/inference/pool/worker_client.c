@@ -49,6 +49,9 @@ void test_pool_init(struct test_pool *pool, const char *model_path)
                 .waiting_max = 16,
                 .wait_max_ns = UINT64_C(30000000000),
                 .worker_hang_ns = UINT64_C(10000000000),
+                .orphan_keep_ns = UINT64_C(10000000000),
+                .step_time_max_ns = UINT64_C(250000000),
+                .prefill_long = 1024,
             },
     };
     struct fg_error error = {0};
@@ -87,6 +90,8 @@ void test_pool_start(struct test_pool *pool, uint32_t index)
             .listen_fd = pool->listen_fds[index],
             .parent_pid = parent,
             .log = FG_LOG_WARN,
+            .on_point = pool->on_point,
+            .on_point_owner = pool->on_point_owner,
         };
         exit(fg_worker_run(&options));
     }
@@ -105,7 +110,7 @@ void test_pool_kill(struct test_pool *pool, uint32_t index)
 {
     kill(pool->pids[index], SIGKILL);
     test_pool_wait(pool, index);
-    fg_kv_arena_reclaim_worker(pool->arena, index);
+    fg_kv_arena_orphan_worker(pool->arena, index, UINT64_MAX);
 }
 
 void test_pool_wait_all_free(const struct test_pool *pool)

@@ -22,6 +22,8 @@ struct test_pool {
     struct fg_kv_arena *arena;
     int listen_fds[2];
     pid_t pids[2];
+    fg_kv_on_point_fn on_point; /* of the workers started from now on */
+    void *on_point_owner;
 };
 
 /* Probes the model and makes the arena; fails the test with the error's text. */
@@ -31,7 +33,7 @@ void test_pool_fini(struct test_pool *pool);
 void test_pool_start(struct test_pool *pool, uint32_t index);
 /* Waits for the exit; returns the wait status. */
 int test_pool_wait(struct test_pool *pool, uint32_t index);
-/* SIGKILL, reap, and give back what it held: what a supervisor does. */
+/* SIGKILL, reap, and tell the arena: what a supervisor does. */
 void test_pool_kill(struct test_pool *pool, uint32_t index);
 /* Ends the test unless all blocks are free within the bound. */
 void test_pool_wait_all_free(const struct test_pool *pool);

@@ -1,0 +1,258 @@
+/*
+ * scheduler_admit.c: who gets blocks and a place in the batch, and who gives them back.
+ * Job      whose turn it is, admission, growth of those that run, preemption.
+ * Thread   the worker's loop.
+ * Never    takes blocks from an older sequence for a younger one of the same priority: the oldest
+ *          always gets on, so that two cannot take from each other for ever.
+ * Source   the victim is who gives back most for the least work lost, less so near its end; what is
+ *          preempted is computed again (vLLM's recompute), or found in the cache if nobody has
+ *          needed its blocks meanwhile.
+ */
+#include "inference/scheduler/scheduler_internal.h"
+
+#include "policies/priority.h"
+
+#include <assert.h>
+
+/* Waiting this share of wait_max counts as one priority higher: no priority starves another. */
+#define AGEING_SHARES 3u
+
+/* What its priority counts as; who has had a turn keeps what it had then. */
+static void age(const struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
+{
+    uint64_t share_ns = s->wait_max_ns / AGEING_SHARES;
+    if (seq->scheduled_ns != 0 || share_ns == 0 || seq->priority <= FG_PRIORITY_HIGH ||
+        now_ns <= seq->submitted_ns)
+        return;
+    uint64_t gained = (now_ns - seq->submitted_ns) / share_ns;
+    uint64_t most = seq->priority - FG_PRIORITY_HIGH;
+    seq->right = seq->priority - (uint32_t)(gained < most ? gained : most);
+}
+
+static uint64_t deadline_of(const struct fg_sequence *seq)
+{
+    return seq->deadline_ns != 0 ? seq->deadline_ns : UINT64_MAX;
+}
+
+bool fg_sequence_goes_before(const struct fg_scheduler *s, const struct fg_sequence *a,
+                             const struct fg_sequence *b)
+{
+    if ((a->block_count > 0) != (b->block_count > 0))
+        return a->block_count > 0; /* adopted: it holds memory already */
+    if (a->right != b->right)
+        return a->right < b->right;
+    if (a->is_resumed != b->is_resumed)
+        return a->is_resumed;
+    uint64_t a_work = fg_vtc_counter(&s->vtc, a->user);
+    uint64_t b_work = fg_vtc_counter(&s->vtc, b->user);
+    if (a_work != b_work)
+        return a_work < b_work;
+    if (deadline_of(a) != deadline_of(b))
+        return deadline_of(a) < deadline_of(b);
+    return a->arrival < b->arrival;
+}
+
+static struct fg_sequence *next_waiting(struct fg_scheduler *s)
+{
+    struct fg_sequence *best = NULL;
+    FG_LIST_EACH_SAFE(it, after, &s->waiting)
+    {
+        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+        if (best == NULL || fg_sequence_goes_before(s, seq, best))
+            best = seq;
+    }
+    return best;
+}
+
+/* ---- preemption ---- */
+
+void fg_sequence_preempt(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    bool has_place = seq->state != FG_SEQUENCE_WAITING;
+    fg_kv_arena_sequence_suspend(s->arena, seq->kv);
+    seq->block_count = 0;
+    seq->computed = 0;
+    seq->is_resumed = true;
+    seq->preemptions++;
+    fg_counter_add_owned(&s->record->preemptions, 1);
+    if (!has_place)
+        return;
+    s->batch_free[s->batch_free_count++] = seq->batch_slot;
+    fg_sequence_wait(s, seq);
+}
+
+/* What preempting it is worth: blocks for tokens lost, less so the nearer its end is. */
+static double victim_score(const struct fg_sequence *seq)
+{
+    double tokens = seq->computed > 0 ? seq->computed : 1;
+    double done = (double)seq->generated / (double)seq->max_tokens;
+    return (double)seq->block_count / tokens * (1 - done);
+}
+
+/* Whether `seq` has more right to blocks than `other`. */
+static bool has_more_right(const struct fg_sequence *seq, const struct fg_sequence *other)
+{
+    if (seq->right != other->right)
+        return seq->right < other->right;
+    return seq->arrival < other->arrival;
+}
+
+/*
+ * Of those who hold blocks and have less right than `seq` (a lower priority only, when asked for),
+ * the one that costs least; NULL: none.
+ */
+static struct fg_sequence *find_victim(struct fg_scheduler *s, const struct fg_sequence *seq,
+                                       bool only_lower)
+{
+    struct fg_list *lists[] = {&s->waiting, &s->running};
+    struct fg_sequence *best = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        FG_LIST_EACH_SAFE(it, after, lists[i])
+        {
+            struct fg_sequence *other = FG_SEQUENCE_OF(it);
+            bool is_lower = other->right > seq->right;
+            if (other == seq || other->block_count == 0 || !has_more_right(seq, other) ||
+                (only_lower && !is_lower))
+                continue;
+            if (best == NULL || other->right > best->right ||
+                (other->right == best->right && victim_score(other) > victim_score(best)))
+                best = other;
+        }
+    }
+    return best;
+}
+
+bool fg_sequence_grow(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    /* The token that follows those known now has its place before it is made. */
+    uint32_t needed = fg_blocks_for((uint64_t)fg_sequence_count(seq) + 1);
+    needed = needed < seq->blocks_needed ? needed : seq->blocks_needed;
+    while (seq->block_count < needed) {
+        uint32_t *table = fg_sequence_table(s, seq);
+        enum fg_status status = fg_kv_arena_sequence_reserve(
+            s->arena, seq->kv, needed - seq->block_count, table + seq->block_count);
+        if (status == FG_OK) {
+            seq->block_count = needed;
+            return true;
+        }
+        if (status != FG_ERR_NO_MEMORY) {
+            fg_sequence_refuse(s, seq, FG_REFUSAL_INTERNAL, "the request's memory was taken back");
+            return false;
+        }
+        struct fg_sequence *victim = find_victim(s, seq, false);
+        fg_sequence_preempt(s, victim != NULL ? victim : seq);
+        if (victim == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* ---- admission ---- */
+
+/* Fills the table of `place`; FG_ERR_NO_MEMORY: not now. */
+static enum fg_status get_blocks(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t *table)
+{
+    uint32_t now = fg_blocks_for((uint64_t)fg_sequence_count(seq) + 1);
+    bool takes_all = s->reserves_all || now > seq->blocks_needed;
+    struct fg_kv_admission admission = {
+        .tokens = seq->tokens.ids,
+        .token_count = fg_sequence_count(seq),
+        .hashes = seq->hashes,
+        .hash_count = seq->hash_count,
+        .block_count = takes_all ? seq->blocks_needed : now,
+        .must_fit_at_peak = !s->reserves_all,
+    };
+    enum fg_status status =
+        fg_kv_arena_sequence_admit(s->arena, seq->kv, &admission, table, &seq->computed);
+    if (status == FG_OK)
+        seq->block_count = admission.block_count;
+    return status;
+}
+
+static void count_admission(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
+{
+    uint32_t to_compute = fg_sequence_count(seq) - seq->computed;
+    if (seq->scheduled_ns == 0) {
+        seq->scheduled_ns = now_ns;
+        seq->cached = seq->computed < seq->prompt_count ? seq->computed : seq->prompt_count;
+        fg_counter_add_owned(&s->record->tokens_prompt, seq->prompt_count);
+        fg_counter_add_owned(&s->record->tokens_cached, seq->cached);
+    }
+    fg_vtc_charge(&s->vtc, seq->user, (uint64_t)to_compute * FG_VTC_WEIGHT_INPUT);
+}
+
+/* Blocks for all its tokens and a place in the batch; false when it must wait on. */
+static bool try_admit(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
+{
+    if (s->batch_free_count == 0)
+        return false;
+    uint32_t place = s->batch_free[s->batch_free_count - 1];
+    uint32_t *table = s->tables + (size_t)place * s->table_max;
+    bool is_adopted = seq->block_count > 0;
+    enum fg_status status = FG_OK;
+    if (!is_adopted)
+        status = get_blocks(s, seq, table);
+    else if (fg_kv_arena_sequence_table(s->arena, seq->kv, table, s->table_max) != seq->block_count)
+        status = FG_ERR_NOT_FOUND;
+    if (status == FG_ERR_NO_MEMORY)
+        return false;
+    if (status != FG_OK) {
+        /* Its slot in the arena is gone: dropped by a repair, or reclaimed by mistake. */
+        fg_sequence_refuse(s, seq, FG_REFUSAL_INTERNAL, "the request's memory was taken back");
+        return true;
+    }
+    s->batch_free_count--;
+    seq->batch_slot = place;
+    if (!is_adopted)
+        count_admission(s, seq, now_ns);
+    else if (seq->scheduled_ns == 0)
+        seq->scheduled_ns = now_ns;
+    bool is_prompt = seq->generated == 0 || fg_sequence_count(seq) - seq->computed > 1;
+    fg_sequence_set_state(s, seq, is_prompt ? FG_SEQUENCE_PREFILL : FG_SEQUENCE_DECODE);
+    fg_list_remove(&seq->link);
+    fg_sequence_enqueue(&s->running, seq);
+    return true;
+}
+
+/* Blocks that those of a lower priority hold, and whether one of them has a place. */
+static uint64_t blocks_below(struct fg_scheduler *s, uint32_t right, bool *has_place)
+{
+    uint64_t blocks = 0;
+    FG_LIST_EACH_SAFE(it, after, &s->running)
+    {
+        const struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+        if (seq->right <= right)
+            continue;
+        blocks += seq->block_count;
+        *has_place = true;
+    }
+    return blocks;
+}
+
+/* Takes what `seq` lacks from those of a lower priority, if that is enough; true when it did. */
+static bool make_room(struct fg_scheduler *s, const struct fg_sequence *seq)
+{
+    bool has_place = s->batch_free_count > 0;
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(s->arena, &gauges);
+    uint64_t needed = s->reserves_all ? seq->blocks_needed : fg_blocks_for(seq->tokens.count + 1);
+    uint64_t available = gauges.blocks_free + gauges.blocks_cached;
+    if (available + blocks_below(s, seq->right, &has_place) < needed || !has_place)
+        return false;
+    struct fg_sequence *victim = find_victim(s, seq, true);
+    if (victim == NULL)
+        return false;
+    fg_sequence_preempt(s, victim);
+    return true;
+}
+
+void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns)
+{
+    FG_LIST_EACH_SAFE(it, after, &s->waiting)
+    age(s, FG_SEQUENCE_OF(it), now_ns);
+    while (!fg_list_is_empty(&s->waiting)) {
+        struct fg_sequence *seq = next_waiting(s);
+        if (!try_admit(s, seq, now_ns) && !make_room(s, seq))
+            break;
+    }
+}

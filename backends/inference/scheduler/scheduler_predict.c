@@ -1,0 +1,104 @@
+/*
+ * scheduler_predict.c: how long a request would wait for its first token and take to its last, from
+ * what steps have cost lately.
+ * Job      refuse at once what could not be done before its deadline; say when it could.
+ * Thread   the worker's loop.
+ * Never    refuses on a guess: until steps have been measured everything is let in.
+ * Source   early rejection after Mooncake (Qin et al. 2024): the decode load is taken as it will be
+ *          once the prompt has been read, not as it is now, or load swings between the two phases.
+ */
+#include "inference/scheduler/scheduler_internal.h"
+
+#include "base/clock.h"
+
+/* Prompt tokens that are computed before a newcomer of this priority. */
+static uint64_t work_before(const struct fg_scheduler *s, const struct fg_sequence *seq)
+{
+    const struct fg_list *lists[] = {&s->waiting, &s->running};
+    uint64_t tokens = 0;
+    for (size_t i = 0; i < 2; i++) {
+        for (const struct fg_list *it = lists[i]->next; it != lists[i]; it = it->next) {
+            const struct fg_sequence *other = FG_SEQUENCE_OF(it);
+            if (other != seq && other->right <= seq->right)
+                tokens += fg_sequence_count(other) - other->computed;
+        }
+    }
+    return tokens;
+}
+
+/* Of a step with this many decodes and all the prompt tokens that it has room for. */
+static double full_step_ns(const struct fg_scheduler *s, uint32_t decodes, uint32_t *tokens)
+{
+    uint32_t most = s->step_tokens_max > decodes ? s->step_tokens_max - decodes : 1;
+    *tokens = fg_step_cost_budget(&s->cost, decodes, s->step_ns, FG_KV_BLOCK_TOKENS, most);
+    return (double)fg_step_cost_decode_ns(&s->cost, decodes) + (double)*tokens * s->cost.prefill_ns;
+}
+
+/* Until a place in the batch comes free for the newcomer. */
+static double place_wait_ns(const struct fg_scheduler *s, const struct fg_sequence *seq)
+{
+    uint64_t before = fg_scheduler_running(s);
+    for (const struct fg_list *it = s->waiting.next; it != &s->waiting; it = it->next)
+        before += FG_SEQUENCE_OF(it) != seq && FG_SEQUENCE_OF(it)->right <= seq->right;
+    if (before < s->batch_max)
+        return 0;
+    double turns = (double)(before - s->batch_max + 1);
+    if (s->finish_rate.per_s > 0)
+        return turns / s->finish_rate.per_s * (double)FG_S;
+    /* None has ended yet: as if all that run ended one by one over an average answer. */
+    double answer_ns =
+        s->answer_tokens * (double)fg_step_cost_decode_ns(&s->cost, fg_scheduler_running(s));
+    return turns * answer_ns / (double)s->batch_max;
+}
+
+static double predict_ns(const struct fg_scheduler *s, const struct fg_sequence *seq,
+                         uint64_t prompt_count, uint64_t cached)
+{
+    uint32_t tokens;
+    if (s->cost.prefill_ns <= 0)
+        return 0;
+    double own = prompt_count > cached ? (double)(prompt_count - cached) : 1;
+    double step_ns = full_step_ns(s, s->state_counts[FG_SEQUENCE_DECODE], &tokens);
+    double work = own + (double)work_before(s, seq);
+    return work * step_ns / (double)tokens + place_wait_ns(s, seq);
+}
+
+uint64_t fg_scheduler_predict_ttft(const struct fg_scheduler *s, const struct fg_sequence *seq,
+                                   uint64_t prompt_count, uint64_t cached)
+{
+    double ns = predict_ns(s, seq, prompt_count, cached);
+    return ns < (double)(UINT64_MAX / 2) ? (uint64_t)ns : UINT64_MAX / 2;
+}
+
+bool fg_scheduler_can_meet(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t prompt_count,
+                           uint64_t cached, uint64_t now_ns, uint32_t *retry_after_ms)
+{
+    if (seq->deadline_ns == 0 || s->cost.prefill_ns <= 0)
+        return true;
+    double left_ns = seq->deadline_ns > now_ns ? (double)(seq->deadline_ns - now_ns) : 0;
+    /* The answer: as long as answers are, at the pace of all that will be decoding by then. */
+    double answer = s->answer_tokens > 0 ? s->answer_tokens : 1;
+    answer = answer < seq->max_tokens ? answer : seq->max_tokens;
+    uint32_t decodes = fg_scheduler_running(s) + 1;
+    decodes = decodes < s->batch_max ? decodes : s->batch_max;
+    double answer_ns = answer * (double)fg_step_cost_decode_ns(&s->cost, decodes);
+    double wait_ns = predict_ns(s, seq, prompt_count, cached);
+    if (wait_ns + answer_ns <= left_ns)
+        return true;
+    double late_ms = (wait_ns + answer_ns - left_ns) / (double)FG_MS;
+    *retry_after_ms = late_ms < 100 ? 100 : late_ms > 60000 ? 60000 : (uint32_t)late_ms;
+    return false;
+}
+
+void fg_scheduler_judge_prediction(struct fg_scheduler *s, const struct fg_sequence *seq)
+{
+    if (seq->predicted_ns == 0 || seq->first_token_ns < seq->submitted_ns)
+        return;
+    uint64_t took_ns = seq->first_token_ns - seq->submitted_ns;
+    uint64_t error_ns =
+        took_ns > seq->predicted_ns ? took_ns - seq->predicted_ns : seq->predicted_ns - took_ns;
+    fg_counter_add_owned(&s->record->predictions, 1);
+    fg_counter_add_owned(&s->record->predicted_ns, seq->predicted_ns);
+    fg_counter_add_owned(&s->record->predicted_actual_ns, took_ns);
+    fg_counter_add_owned(&s->record->predicted_error_ns, error_ns);
+}

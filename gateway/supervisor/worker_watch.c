@@ -1,0 +1,125 @@
+/*
+ * worker_watch.c: see worker_watch.h.
+ */
+#include "supervisor/worker_watch.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "inference/kv/kv_arena_shared.h"
+
+#include <assert.h>
+#include <sys/wait.h>
+
+#define IDLE_MS 200
+#define SOON_MS 5
+/* A stop that lasts is a hang; one that a shell's job control ends at once is not. */
+#define HALT_NS (50 * FG_MS)
+
+_Static_assert(FG_KV_WORKERS_MAX <= 64, "a bit for each worker");
+
+static uint64_t bit_of(const struct fg_child *child)
+{
+    return UINT64_C(1) << child->index;
+}
+
+void fg_worker_watch_on_change(struct fg_worker_watch *watch, struct fg_child *child, int status,
+                               uint64_t now_ns)
+{
+    if (watch->arena == NULL)
+        return;
+    child->halted_ns = WIFSTOPPED(status) ? now_ns : 0;
+}
+
+static void bury(struct fg_worker_watch *watch, uint64_t now_ns)
+{
+    for (size_t i = 0; i < watch->worker_count; i++) {
+        const struct fg_child *child = &watch->workers[i];
+        if ((watch->dead & bit_of(child)) == 0)
+            continue;
+        if (child->pid != 0 || fg_kv_arena_try_orphan_worker(watch->arena, child->index,
+                                                             now_ns + watch->conf->orphan_keep_ns))
+            watch->dead &= ~bit_of(child); /* a successor tells the arena by itself */
+    }
+}
+
+void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_child *child,
+                             uint64_t now_ns)
+{
+    if (watch->arena == NULL)
+        return;
+    watch->dead |= bit_of(child);
+    bury(watch, now_ns);
+}
+
+/* Whether the process has told the arena that it is the one. */
+static bool is_serving(const struct fg_worker_watch *watch, const struct fg_child *child)
+{
+    const struct fg_kv_worker_record *record = fg_kv_arena_worker(watch->arena, child->index);
+    return child->pid != 0 && fg_counter_get(&record->pid) == (uint64_t)child->pid;
+}
+
+static bool is_halted(const struct fg_child *child, uint64_t now_ns)
+{
+    return child->halted_ns != 0 && now_ns - child->halted_ns >= HALT_NS;
+}
+
+static bool is_silent(const struct fg_worker_watch *watch, const struct fg_child *child,
+                      uint64_t now_ns)
+{
+    uint64_t limit_ns = watch->conf->worker_hang_ns;
+    const struct fg_kv_worker_record *record = fg_kv_arena_worker(watch->arena, child->index);
+    uint64_t beat_ns = fg_counter_get(&record->heartbeat_ns);
+    if (limit_ns == 0 || now_ns - child->started_ns < limit_ns + FG_S)
+        return false;
+    return is_serving(watch, child) && beat_ns < now_ns && now_ns - beat_ns > limit_ns;
+}
+
+static void kill_hung(struct fg_worker_watch *watch, uint64_t now_ns)
+{
+    for (size_t i = 0; i < watch->worker_count; i++) {
+        struct fg_child *child = &watch->workers[i];
+        if (child->pid == 0)
+            continue;
+        bool halted = is_halted(child, now_ns);
+        if (!halted && (child->state != FG_CHILD_RUNNING || !is_silent(watch, child, now_ns)))
+            continue;
+        fg_log(FG_LOG_WARN, "worker_hangs", "index=%u pid=%d reason=%s", child->index,
+               (int)child->pid, halted ? "stopped" : "silent");
+        child->halted_ns = 0;
+        fg_child_kill(child);
+    }
+}
+
+void fg_worker_watch_exchange(struct fg_worker_watch *watch)
+{
+    if (watch->arena != NULL)
+        watch->exchange_next = 0;
+}
+
+/* The next one, once all the others serve: there is always one to hand over to, if there are two.
+ */
+static void exchange(struct fg_worker_watch *watch)
+{
+    if (watch->exchange_next >= watch->worker_count)
+        return;
+    for (size_t i = 0; i < watch->worker_count; i++) {
+        if (watch->workers[i].state != FG_CHILD_RUNNING || !is_serving(watch, &watch->workers[i]))
+            return;
+    }
+    struct fg_child *child = &watch->workers[watch->exchange_next++];
+    fg_log(FG_LOG_INFO, "worker_exchange", "index=%u pid=%d", child->index, (int)child->pid);
+    fg_child_exchange(child);
+}
+
+int fg_worker_watch_tick(struct fg_worker_watch *watch, uint64_t now_ns)
+{
+    if (watch->arena == NULL)
+        return IDLE_MS;
+    kill_hung(watch, now_ns);
+    bury(watch, now_ns);
+    exchange(watch);
+    bool is_soon = watch->dead != 0 || watch->exchange_next < watch->worker_count;
+    for (size_t i = 0; i < watch->worker_count; i++)
+        is_soon |= watch->workers[i].halted_ns != 0;
+    return is_soon ? SOON_MS : IDLE_MS;
+}

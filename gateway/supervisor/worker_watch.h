@@ -1,0 +1,46 @@
+/*
+ * worker_watch.h: what the supervisor does about inference workers beyond starting them: tells the
+ * arena that one is dead, kills one that is stopped or hangs, and exchanges them one by one.
+ * Thread   the supervisor's only one.
+ * Never    waits for the arena's mutex: its holder may be stopped, and only we would see that.
+ *          Never calls a worker dead whose process has not been reaped: it could still write.
+ *
+ *    SIGKILL, crash --SIGCHLD, reaped--> its sequences are orphans, others adopt them
+ *    SIGSTOP --SIGCHLD, for HALT_NS--> killed --> as above
+ *    no heartbeat for worker_hang --> killed --> as above
+ *    exchange --> one asked to end (it hands over what runs), the next one when its successor
+ * serves
+ */
+#ifndef FG_SUPERVISOR_WORKER_WATCH_H
+#define FG_SUPERVISOR_WORKER_WATCH_H
+
+#include "inference/inference_conf.h"
+#include "supervisor/children.h"
+
+#include <stddef.h>
+
+struct fg_kv_arena;
+
+struct fg_worker_watch {
+    struct fg_child *workers; /* (worker_count), by index; the supervisor's */
+    size_t worker_count;
+    struct fg_kv_arena *arena;            /* NULL: no inference, and nothing to do */
+    const struct fg_inference_conf *conf; /* the one in force */
+    uint64_t dead;          /* bit by index: reaped, and the arena does not know yet */
+    uint32_t exchange_next; /* the next to be exchanged; worker_count: none */
+};
+
+/* Whether one was stopped or goes on (waitpid with WUNTRACED and WCONTINUED). */
+void fg_worker_watch_on_change(struct fg_worker_watch *watch, struct fg_child *child, int status,
+                               uint64_t now_ns);
+/* It was reaped. */
+void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_child *child,
+                             uint64_t now_ns);
+
+/* Let new processes, with the configuration and the program that are there now, take over. */
+void fg_worker_watch_exchange(struct fg_worker_watch *watch);
+
+/* What is due. Returns after how many milliseconds at most it wants to be called again. */
+int fg_worker_watch_tick(struct fg_worker_watch *watch, uint64_t now_ns);
+
+#endif
