@@ -64,6 +64,14 @@ static void leave(struct fg_flow *flow)
     flow->cache_reader = NULL;
 }
 
+static void keep(struct fg_cache_object **at, struct fg_cache_object *object)
+{
+    if (object != NULL)
+        fg_cache_object_acquire(object);
+    fg_cache_object_release(*at);
+    *at = object;
+}
+
 static void refuse_crowd(struct fg_flow *flow)
 {
     fg_flow_refuse(flow, &(struct fg_refusal){
@@ -164,10 +172,13 @@ static void on_failed(struct fg_flow *flow, const struct fg_cache_news *news)
 {
     const struct fg_cache_failure *failure = news->failure;
     bool is_leader = fg_cache_reader_is_leader(flow->cache_reader);
-    bool may_retry = failure->is_retryable || (!is_leader && !failure->is_refused);
+    bool may_retry =
+        flow->cache_rounds == 0 && (failure->is_retryable || (!is_leader && !failure->is_refused));
+    if (failure->is_retryable)
+        keep(&flow->cache_stale, NULL); /* the origin has something else by now */
     if (fg_cache_serve_stale(flow)) {
         leave(flow);
-    } else if (may_retry && flow->cache_rounds == 0) {
+    } else if (may_retry) {
         flow->cache_rounds++;
         retry(flow);
     } else {
@@ -302,14 +313,6 @@ static void revalidate_beside(struct fg_flow *flow, const struct fg_cache_ask *a
     if (fg_cache_store_lead_or_join(store_of(flow), ask, fg_flow_now_ns(flow), flow->thread->loop,
                                     false, NULL, &stream) == FG_CACHE_LEAD)
         fg_cache_fetch_start(flow, ask, stream, stale, 0);
-}
-
-static void keep(struct fg_cache_object **at, struct fg_cache_object *object)
-{
-    if (object != NULL)
-        fg_cache_object_acquire(object);
-    fg_cache_object_release(*at);
-    *at = object;
 }
 
 /* True: `object` has been the answer. Otherwise it may still be one if the fetch fails. */

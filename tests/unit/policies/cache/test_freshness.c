@@ -209,6 +209,105 @@ static void requests_can_ask_for_more(void **state)
     assert_string_equal(fg_cache_storable_name(FG_CACHE_NOT_SET_COOKIE), "set_cookie");
 }
 
+static void stale_is_good_enough_for_who_says_so(void **state)
+{
+    (void)state;
+    assert_int_equal(judge("max-stale=5", "", 10, 15 * S), FG_CACHE_FRESH);
+    assert_int_equal(judge("max-stale=5", "", 10, 15 * S + 1), FG_CACHE_STALE);
+    assert_int_equal(judge("max-stale", "", 10, UINT64_MAX), FG_CACHE_FRESH);
+    assert_int_equal(judge("max-stale=5, max-age=3", "", 10, 11 * S), FG_CACHE_STALE);
+    assert_int_equal(judge("max-stale", "must-revalidate", 10, 11 * S), FG_CACHE_STALE);
+    assert_int_equal(judge("max-stale", "no-cache", 10, 0), FG_CACHE_STALE);
+    assert_int_equal(judge("max-age=0", "immutable", 10, 5 * S), FG_CACHE_FRESH);
+    assert_int_equal(judge("no-cache", "immutable", 10, 5 * S), FG_CACHE_STALE);
+}
+
+static enum fg_cache_verdict judge_by(const struct fg_cache_rules *rules, const char *answered,
+                                      uint32_t lifetime_s, uint64_t age_ns)
+{
+    struct fg_cache_request request = get("");
+    struct fg_cache_response response = answer(200, answered);
+    return fg_cache_judge(&request, &response, rules, lifetime_s, age_ns);
+}
+
+static void pressure_and_pins_widen_what_may_be_served(void **state)
+{
+    (void)state;
+    struct fg_cache_rules rules = fg_cache_rules_default();
+    rules.pressure_stale_s = 60;
+    assert_int_equal(judge_by(&rules, "", 10, 70 * S - 1), FG_CACHE_STALE_WHILE_REVALIDATE);
+    assert_int_equal(judge_by(&rules, "", 10, 70 * S), FG_CACHE_STALE);
+    assert_int_equal(judge_by(&rules, "must-revalidate", 10, 11 * S), FG_CACHE_STALE);
+    assert_int_equal(judge_by(&rules, "s-maxage=10", 10, 11 * S), FG_CACHE_STALE);
+    assert_int_equal(judge_by(&rules, "", 0, 0), FG_CACHE_STALE); /* never meant for others */
+    rules = fg_cache_rules_default();
+    rules.stale_if_error_s = 60;
+    assert_int_equal(judge_by(&rules, "", 10, 11 * S), FG_CACHE_STALE_IF_ERROR_ONLY);
+    assert_int_equal(judge_by(&rules, "", 0, 0), FG_CACHE_STALE);
+    rules = fg_cache_rules_default();
+    rules.is_pinned = true;
+    assert_int_equal(judge_by(&rules, "must-revalidate", 10, YEAR),
+                     FG_CACHE_STALE_WHILE_REVALIDATE);
+    assert_int_equal(judge_by(&rules, "no-cache", 10, 0), FG_CACHE_STALE_IF_ERROR_ONLY);
+}
+
+static void pragma_counts_where_nothing_else_is_said(void **state)
+{
+    (void)state;
+    struct fg_cache_rules rules = fg_cache_rules_default();
+    struct fg_cache_request request = get("");
+    struct fg_cache_response response = answer(200, "");
+    request.has_pragma_no_cache = true;
+    assert_int_equal(fg_cache_judge(&request, &response, &rules, 10, 0), FG_CACHE_STALE);
+    request.has_cache_control = true;
+    assert_int_equal(fg_cache_judge(&request, &response, &rules, 10, 0), FG_CACHE_FRESH);
+}
+
+static void what_is_not_there_is_fresh_for_as_long_as_configured(void **state)
+{
+    (void)state;
+    struct fg_cache_rules rules = fg_cache_rules_default();
+    rules.negative_lifetime_s = 7;
+    struct fg_cache_response response = answer(404, "");
+    assert_int_equal(fg_cache_lifetime_s(&response, &rules, T0), 7);
+    response = answer(404, "max-age=3");
+    assert_int_equal(fg_cache_lifetime_s(&response, &rules, T0), 3);
+    response = answer(200, "");
+    assert_int_equal(fg_cache_lifetime_s(&response, &rules, T0), 0);
+}
+
+static void keeps_what_is_of_use(void **state)
+{
+    (void)state;
+    struct fg_cache_response response = answer(200, "");
+    assert_false(fg_cache_is_useful(&response, 0, 0));
+    assert_true(fg_cache_is_useful(&response, 1, 0));
+    assert_false(fg_cache_is_useful(&response, 1, S));
+    response.has_etag = true;
+    assert_true(fg_cache_is_useful(&response, 0, 0));
+    assert_true(fg_cache_is_ever_fresh(&response, 1));
+    assert_false(fg_cache_is_ever_fresh(&response, 0));
+    response = answer(200, "no-cache");
+    assert_false(fg_cache_is_useful(&response, 10, 0));
+    assert_false(fg_cache_is_ever_fresh(&response, 10));
+}
+
+static void unsafe_methods_invalidate_unless_they_fail(void **state)
+{
+    (void)state;
+    assert_true(fg_cache_is_invalidating(FG_CACHE_METHOD_UNSAFE, 200));
+    assert_true(fg_cache_is_invalidating(FG_CACHE_METHOD_UNSAFE, 399));
+    assert_false(fg_cache_is_invalidating(FG_CACHE_METHOD_UNSAFE, 400));
+    assert_false(fg_cache_is_invalidating(FG_CACHE_METHOD_UNSAFE, 199));
+    assert_false(fg_cache_is_invalidating(FG_CACHE_METHOD_OTHER_SAFE, 200));
+    assert_false(fg_cache_is_invalidating(FG_CACHE_METHOD_GET, 200));
+    assert_true(fg_cache_is_kept_by_304("content-type", 12));
+    assert_false(fg_cache_is_kept_by_304("content-typ", 11));
+    assert_false(fg_cache_is_kept_by_304("cache-control", 13));
+    assert_true(fg_cache_is_error_status(502));
+    assert_false(fg_cache_is_error_status(501));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +319,12 @@ int main(void)
         cmocka_unit_test(fresh_until_the_exact_end),
         cmocka_unit_test(stale_may_be_served_as_allowed),
         cmocka_unit_test(requests_can_ask_for_more),
+        cmocka_unit_test(stale_is_good_enough_for_who_says_so),
+        cmocka_unit_test(pressure_and_pins_widen_what_may_be_served),
+        cmocka_unit_test(pragma_counts_where_nothing_else_is_said),
+        cmocka_unit_test(what_is_not_there_is_fresh_for_as_long_as_configured),
+        cmocka_unit_test(keeps_what_is_of_use),
+        cmocka_unit_test(unsafe_methods_invalidate_unless_they_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,416 @@
+"""
+RFC 9111 rule by rule through the real binary: each case names its section, says what the origin
+answers (the last answer repeats) and what a row of requests must get. Time is told by the origin
+(Age, Date, Expires), so that nothing here waits for a clock.
+
+A request's expectation is how it was answered, by Cache-Status: miss, hit, stale (given while a new
+one is fetched), revalidated (the origin said 304), pass (not for the cache); "hit 304" also names
+the status, which is 200 otherwise.
+"""
+import email.utils
+import time
+import zlib
+
+import pytest
+
+HOUR = "max-age=3600"
+OLD = "Mon, 02 Nov 2026 10:00:00 GMT"
+HOW = {"floodgate; fwd=uri-miss": "miss", "floodgate; fwd=uri-miss; collapsed": "collapsed", "floodgate; hit": "hit",
+       "floodgate; hit; detail=stale": "stale", "floodgate; fwd=stale; fwd-status=304": "revalidated",
+       "floodgate; fwd=bypass": "pass", None: "uncached"}
+
+
+def date(seconds):
+    return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+def ok(cache_control=None, status=200, body="body", **fields):
+    named = {name.replace("_", "-"): value for name, value in fields.items()}
+    return status, {**({"cache-control": cache_control} if cache_control else {}), **named}, body.encode()
+
+
+def case(section, what, answers, *asks):
+    answers = answers if isinstance(answers, list) else [answers]
+    return pytest.param(answers, asks, id=f"{section} {what}")
+
+
+GET = ({}, "hit")
+
+
+def asked(expected, **headers):
+    return {name.replace("_", "-"): value for name, value in headers.items()}, expected
+
+
+FIRST, AGAIN, MISS = asked("miss"), asked("hit"), asked("miss")
+
+CASES = [
+    # ---- 3: storing ----
+    case("3", "an explicit lifetime is stored", ok(HOUR), FIRST, AGAIN),
+    case("3", "public without a lifetime is stored for its validator", ok("public", etag='"a"'), FIRST, asked("miss")),
+    case("3", "nothing said: not stored, not shared", ok(), FIRST, asked("pass")),
+    case("3", "no-store of the response", ok(f"no-store, {HOUR}"), FIRST, asked("pass")),
+    case("3", "no-store of the request", ok(HOUR), asked("pass", cache_control="no-store"), FIRST, AGAIN),
+    case("3", "no-store of a request may be served what is stored", ok(HOUR), FIRST,
+         asked("hit", cache_control="no-store")),
+    case("3", "private", ok(f"private, {HOUR}"), FIRST, asked("pass")),
+    case("3", "Set-Cookie is nobody else's", ok(HOUR, set_cookie="a=b"), FIRST, asked("pass")),
+    *[case("3", f"status {status} by heuristics is stored", ok(last_modified=OLD, status=status), asked(f"miss {status}"),
+           asked(f"hit {status}")) for status in (203, 300, 301, 308, 404, 405, 410, 414, 501)],
+    *[case("3", f"status {status} needs a lifetime", ok(last_modified=OLD, status=status), asked(f"miss {status}"),
+           asked(f"pass {status}")) for status in (201, 302, 303, 307, 400, 403, 418, 429)],
+    *[case("3", f"status {status} with a lifetime is stored", ok(HOUR, status=status), asked(f"miss {status}"),
+           asked(f"hit {status}")) for status in (201, 302, 303, 307, 400, 403, 418, 429, 500, 503)],
+    case("3", "204 is stored", ok(HOUR, status=204, body=""), asked("miss 204"), asked("hit 204")),
+    case("3.3", "206 is never stored as a whole", ok(HOUR, status=206, content_range="bytes 0-3/9"),
+         asked("miss 206"), asked("pass 206")),
+    case("3.1", "Connection-listed fields are dropped", ok(HOUR, connection="x-hop", x_hop="1", x_keep="2"), FIRST,
+         ({}, "hit", lambda answer: "x-hop" not in answer.headers and answer.headers["x-keep"] == "2")),
+
+    # ---- 3.5: Authorization ----
+    case("3.5", "Authorization without leave", ok(HOUR), asked("miss", authorization="Basic eDp5"),
+         asked("pass", authorization="Basic eDp5")),
+    *[case("3.5", f"Authorization with {leave}", ok(f"{leave}, max-age=60"), asked("miss", authorization="Basic eDp5"),
+           AGAIN) for leave in ("public", "s-maxage=60", "must-revalidate")],
+    case("3.5", "what is stored for all answers one with Authorization", ok(HOUR), FIRST,
+         asked("hit", authorization="Basic eDp5")),
+    case("3.5", "one with Authorization does not close the cache for others", ok(HOUR),
+         asked("miss", authorization="Basic eDp5"), FIRST, AGAIN),
+
+    # ---- 4.1: Vary ----
+    case("4.1", "the selecting field must match", ok(HOUR, vary="X-Kind"), asked("miss", x_kind="a"),
+         asked("hit", x_kind="a"), asked("miss", x_kind="b"), asked("hit", x_kind="b"), asked("hit", x_kind="a")),
+    case("4.1", "absent matches absent only", ok(HOUR, vary="X-Kind"), FIRST, AGAIN, asked("miss", x_kind=""),
+         asked("hit", x_kind=""), AGAIN),
+    case("4.1", "a star never matches", ok(HOUR, vary="*"), FIRST, asked("pass")),
+    case("4.1", "a star among names", ok(HOUR, vary="X-Kind, *"), FIRST, asked("pass")),
+    case("4.1", "all names count", ok(HOUR, vary="X-A, X-B"), asked("miss", x_a="1", x_b="2"),
+         asked("hit", x_a="1", x_b="2"), asked("miss", x_a="1", x_b="3"), asked("miss", x_a="2", x_b="2")),
+    case("4.1", "names compare without case", ok(HOUR, vary="x-KIND"), asked("miss", x_kind="a"),
+         asked("hit", x_kind="a"), asked("miss", x_kind="b")),
+    case("4.1", "white space and case of lists are normalised", ok(HOUR, vary="Accept-Language"),
+         asked("miss", accept_language="en, fr;q=0.5"), asked("hit", accept_language="EN ,fr;q=0.5"),
+         asked("miss", accept_language="fr, en")),
+    case("4.1", "other values keep their case", ok(HOUR, vary="X-Kind"), asked("miss", x_kind="a"),
+         asked("miss", x_kind="A")),
+    case("4.1", "Vary goes to the client", ok(HOUR, vary="X-Kind"), asked("miss", x_kind="a"),
+         ({"x-kind": "a"}, "hit", lambda answer: answer.headers["vary"].lower() == "x-kind")),
+    case("4.1", "cookies select when the origin says so", ok(HOUR, vary="Cookie"), asked("miss", cookie="u=1"),
+         asked("hit", cookie="u=1"), asked("miss", cookie="u=2")),
+
+    # ---- 4.2.1: lifetime ----
+    case("4.2.1", "s-maxage over max-age", ok("max-age=10, s-maxage=3600", age="60"), FIRST, AGAIN),
+    case("4.2.1", "s-maxage over max-age, shorter", ok("max-age=3600, s-maxage=10", age="60", etag='"a"'), FIRST, MISS),
+    case("4.2.1", "max-age over Expires", ok(HOUR, expires=OLD), FIRST, AGAIN),
+    case("4.2.1", "max-age=0 over Expires", ok("max-age=0", expires=date(3600)), FIRST, asked("pass")),
+    case("4.2.1", "Expires", ok(expires=date(3600)), FIRST, AGAIN),
+    case("4.2.1", "the past in Expires", ok(expires=date(-3600)), FIRST, asked("pass")),
+    *[case("5.3", f"Expires {text!r} is the past", ok(expires=text), FIRST, asked("pass"))
+      for text in ("0", "-1", "tomorrow", "")],
+    case("4.2.1", "doubled max-age: the smaller", ok("max-age=3600, max-age=10", age="60", etag='"a"'), FIRST, MISS),
+    case("4.2.1", "quoted max-age", ok('max-age="3600"'), FIRST, AGAIN),
+    *[case("4.2.1", f"{text} is stale", ok(text), FIRST, asked("pass"))
+      for text in ("max-age=-1", "max-age=abc", "max-age=3600s", "max-age=", "max-age=1.5")],
+    case("1.2.2", "a huge max-age is capped, not wrapped", ok("max-age=99999999999999999999"), FIRST, AGAIN),
+    case("5.2", "directives compare without case", ok("MAX-AGE=3600"), FIRST, AGAIN),
+    case("5.2", "what is unknown is ignored", ok('x-new="private, no-store", max-age=3600'), FIRST, AGAIN),
+    case("5.2", "a comma in quotes separates nothing", ok('a="no-store,", max-age=3600'), FIRST, AGAIN),
+
+    # ---- 4.2.2: heuristics ----
+    case("4.2.2", "a tenth of the time since Last-Modified", ok(last_modified=OLD), FIRST, AGAIN),
+    case("4.2.2", "not without Last-Modified", ok(etag='"a"'), FIRST, MISS),
+    case("4.2.2", "not when an explicit lifetime is there", ok("max-age=0", last_modified=OLD), FIRST, MISS),
+
+    # ---- 4.2.3: age ----
+    case("4.2.3", "Age of the origin counts", ok("max-age=60", age="61"), FIRST, asked("pass")),
+    case("4.2.3", "Age is passed on and grows", ok(HOUR, age="100"),
+         ({}, "miss", lambda answer: 100 <= int(answer.headers["age"]) <= 160),
+         ({}, "hit", lambda answer: 100 <= int(answer.headers["age"]) <= 160)),
+    case("5.1", "a stored answer has an Age", ok(HOUR), ({}, "miss", lambda answer: "age" not in answer.headers),
+         ({}, "hit", lambda answer: 0 <= int(answer.headers["age"]) <= 60)),
+    *[case("5.1", f"Age {text!r} is ignored", ok("max-age=60", age=text), FIRST, AGAIN) for text in ("x", "-61", "1.5")],
+    case("5.1", "of an Age list the first counts", ok("max-age=60", age="61, 0"), FIRST, asked("pass")),
+
+    # ---- 4.2.4: stale ----
+    case("4.2.4", "must-revalidate: an error, never the stale one",
+         [ok("max-age=60, must-revalidate", age="61", etag='"a"'), ok(status=503)], FIRST, asked("miss 503")),
+    case("4.2.4", "proxy-revalidate: likewise",
+         [ok("max-age=60, proxy-revalidate", age="61", etag='"a"'), ok(status=503)], FIRST, asked("miss 503")),
+    case("4.2.4", "s-maxage forbids it for us",
+         [ok("s-maxage=60", age="61", etag='"a"'), ok(status=503)], FIRST, asked("miss 503")),
+    *[case("4.2.4", f"a stale one stands in for {status}",
+           [ok("max-age=60", age="61", etag='"a"'), ok(status=status)], FIRST, asked("stale"))
+      for status in (500, 502, 503, 504)],
+    case("4.2.4", "but not for other errors", [ok("max-age=60", age="61", etag='"a"'), ok(status=404)], FIRST,
+         asked("miss 404")),
+    case("RFC 5861 3", "stale-while-revalidate", [ok("max-age=60, stale-while-revalidate=600", age="61", etag='"a"')],
+         FIRST, asked("stale")),
+    case("RFC 5861 3", "and when that is over", [ok("max-age=60, stale-while-revalidate=1", age="200", etag='"a"')],
+         FIRST, MISS),
+    case("RFC 5861 4", "stale-if-error of the response",
+         [ok("max-age=60, stale-if-error=6000", age="1000", etag='"a"'), ok(status=500)], FIRST, asked("stale")),
+    case("RFC 5861 4", "and when that is over",
+         [ok("max-age=60, stale-if-error=10", age="1000", etag='"a"'), ok(status=500)], FIRST, asked("miss 500")),
+
+    # ---- 4.3: validation ----
+    case("4.3.1", "If-None-Match with the stored ETag",
+         [ok("max-age=60", age="61", etag='"a"'), ok(HOUR, status=304, etag='"a"')], FIRST, asked("revalidated"), AGAIN),
+    case("4.3.1", "If-Modified-Since with the stored Last-Modified",
+         [ok("max-age=0", last_modified=OLD), ok(HOUR, status=304)], FIRST, asked("revalidated"), AGAIN),
+    case("4.3.3", "a full answer replaces the stored one",
+         [ok("max-age=60", age="61", etag='"a"', body="old"), ok(HOUR, etag='"b"', body="new")], FIRST,
+         ({}, "miss", lambda answer: answer.text == "new"), ({}, "hit", lambda answer: answer.text == "new")),
+    case("4.3.4", "a 304 updates the stored fields",
+         [ok("max-age=60", age="61", etag='"a"', x_v="1", x_old="1"), ok(HOUR, status=304, etag='"a"', x_v="2", x_new="1")],
+         FIRST, ({}, "revalidated", lambda answer: (answer.headers["x-v"], answer.headers["x-old"], answer.headers["x-new"])
+                 == ("2", "1", "1")),
+         ({}, "hit", lambda answer: answer.headers["x-v"] == "2" and answer.text == "body")),
+    case("3.2", "but not what describes the body",
+         [ok("max-age=60", age="61", etag='"a"', content_type="text/x"),
+          ok(HOUR, status=304, etag='"a"', content_type="text/y", set_cookie="a=b")],
+         FIRST, asked("revalidated"),
+         ({}, "hit", lambda answer: answer.headers["content-type"] == "text/x" and "set-cookie" not in answer.headers
+          and answer.headers["content-length"] == "4")),
+    case("4.3.4", "a 304 about another ETag frees nothing",
+         [ok("max-age=60", age="61", etag='"a"'), ok(HOUR, status=304, etag='"b"'), ok(HOUR, etag='"b"', body="new")],
+         FIRST, ({}, "miss", lambda answer: answer.text == "new"), AGAIN),
+    case("5.2.2.4", "no-cache: asked about each time",
+         [ok("no-cache", etag='"a"'), ok("no-cache", status=304, etag='"a"')], FIRST, asked("revalidated"),
+         asked("revalidated")),
+    case("5.2.2.4", "no-cache with a field list counts for all", [ok('no-cache="x", max-age=60', etag='"a"'),
+                                                                 ok(status=304)], FIRST, asked("revalidated")),
+    case("5.2.2.7", "private with a field list counts for all", ok('private="x", max-age=60'), FIRST, asked("pass")),
+
+    # ---- 4.3.2: conditions of clients ----
+    *[case("4.3.2", f"If-None-Match {tag}", ok(HOUR, etag='"a"'), FIRST, asked(how, if_none_match=tag))
+      for tag, how in (('"a"', "hit 304"), ('W/"a"', "hit 304"), ('"b", "a"', "hit 304"), ("*", "hit 304"),
+                       ('"b"', "hit"), ("a", "hit"), ('"A"', "hit"))],
+    case("4.3.2", "If-None-Match on the way in", ok(HOUR, etag='"a"'), asked("miss 304", if_none_match='"a"'), AGAIN),
+    case("4.3.2", "If-None-Match of an uncacheable answer is the origin's",
+         [ok("private", etag='"a"'), ok("private", status=304, etag='"a"')], asked("pass 304", if_none_match='"a"')),
+    *[case("4.3.2", f"If-Modified-Since {since}", ok(HOUR, last_modified=OLD), FIRST,
+           asked(how, if_modified_since=since))
+      for since, how in ((OLD, "hit 304"), ("Mon, 02 Nov 2026 09:59:59 GMT", "hit"), ("x", "hit"))],
+    case("4.3.2", "If-None-Match goes before If-Modified-Since", ok(HOUR, etag='"a"', last_modified=OLD), FIRST,
+         asked("hit", if_none_match='"b"', if_modified_since=OLD)),
+    case("4.3.2", "a 304 keeps to what a 304 says", ok(HOUR, etag='"a"', content_type="text/x"), FIRST,
+         ({"if-none-match": '"a"'}, "hit 304", lambda answer: answer.headers["etag"] == '"a"' and answer.content == b""
+          and answer.headers["cache-control"] == HOUR and "content-length" not in answer.headers)),
+    case("4.3.2", "If-Match is the origin's", ok(HOUR, etag='"a"'), FIRST, asked("pass", if_match='"a"')),
+    case("4.3.2", "If-Unmodified-Since is the origin's", ok(HOUR, etag='"a"'), FIRST,
+         asked("pass", if_unmodified_since=OLD)),
+    case("4.3.2", "only a 200 is conditional", ok(HOUR, status=404, etag='"a"'), asked("miss 404"),
+         asked("hit 404", if_none_match='"a"')),
+
+    # ---- 3.3, RFC 9110 14: ranges ----
+    *[case("RFC 9110 14", text, ok(HOUR, etag='"a"', body="0123456789"), FIRST,
+           ({"range": text}, how, lambda answer, body=body, of=of: answer.text == body
+            and answer.headers.get("content-range") == of and answer.headers["accept-ranges"] == "bytes"))
+      for text, how, body, of in (
+          ("bytes=0-0", "hit 206", "0", "bytes 0-0/10"), ("bytes=2-5", "hit 206", "2345", "bytes 2-5/10"),
+          ("bytes=7-", "hit 206", "789", "bytes 7-9/10"), ("bytes=-2", "hit 206", "89", "bytes 8-9/10"),
+          ("bytes=5-99", "hit 206", "56789", "bytes 5-9/10"), ("bytes=10-", "hit 416", "", "bytes */10"),
+          ("bytes=-0", "hit 416", "", "bytes */10"), ("bytes=5-4", "hit", "0123456789", None),
+          ("bytes=0-1,3-4", "hit", "0123456789", None), ("lines=0-1", "hit", "0123456789", None))],
+    *[case("RFC 9110 13.1.5", f"If-Range {text}", ok(HOUR, etag='"a"', last_modified=OLD, body="0123456789"), FIRST,
+           asked(how, range="bytes=0-1", if_range=text))
+      for text, how in (('"a"', "hit 206"), ('W/"a"', "hit"), ('"b"', "hit"), (OLD, "hit 206"), (date(0), "hit"))],
+    case("RFC 9110 13.2.2", "a 304 goes before a range", ok(HOUR, etag='"a"', body="0123456789"), FIRST,
+         asked("hit 304", range="bytes=0-1", if_none_match='"a"')),
+    case("3.4", "a range asked for first is cut from the whole that is fetched", ok(HOUR, body="0123456789"),
+         ({"range": "bytes=2-3"}, "miss 206", lambda answer: answer.text == "23"), AGAIN),
+    case("3.4", "the range of an uncacheable answer is the origin's",
+         [ok("private", body="0123456789"), ok("private", status=206, content_range="bytes 2-3/10", body="23")],
+         asked("pass 206", range="bytes=2-3")),
+
+    # ---- 5.2.1: what requests may say ----
+    case("5.2.1.1", "max-age of a request", [ok(HOUR, age="100", etag='"a"'), ok(HOUR, status=304)], FIRST,
+         asked("hit", cache_control="max-age=3000"), asked("revalidated", cache_control="max-age=50")),
+    case("5.2.1.2", "max-stale of a request", ok("max-age=60", age="100", etag='"a"'), FIRST,
+         asked("hit", cache_control="max-stale=600"), asked("hit", cache_control="max-stale"),
+         asked("miss", cache_control="max-stale=10")),
+    case("5.2.1.2", "max-stale does not beat must-revalidate",
+         ok("max-age=60, must-revalidate", age="100", etag='"a"'), FIRST, asked("miss", cache_control="max-stale")),
+    case("5.2.1.3", "min-fresh of a request", ok("max-age=600", age="100", etag='"a"'), FIRST,
+         asked("hit", cache_control="min-fresh=100"), asked("miss", cache_control="min-fresh=1000")),
+    case("5.2.1.4", "no-cache of a request", [ok(HOUR, etag='"a"'), ok(HOUR, status=304)], FIRST, AGAIN,
+         asked("revalidated", cache_control="no-cache"), AGAIN),
+    case("5.2.1.7", "only-if-cached", ok(HOUR), asked("uncached 504", cache_control="only-if-cached"), FIRST,
+         asked("hit", cache_control="only-if-cached")),
+    case("5.4", "Pragma: no-cache", [ok(HOUR, etag='"a"'), ok(HOUR, status=304)], FIRST,
+         asked("revalidated", pragma="no-cache")),
+    case("5.4", "Pragma says nothing beside Cache-Control", ok(HOUR, etag='"a"'), FIRST,
+         asked("hit", pragma="no-cache", cache_control="max-age=600")),
+    case("RFC 8246", "a reload does not ask about what is immutable", ok(f"{HOUR}, immutable", age="10"), FIRST,
+         asked("hit", cache_control="max-age=0")),
+
+    # ---- 5.2.2: what responses may say ----
+    case("5.2.2.3", "must-understand with a known status overrides no-store", ok(f"must-understand, no-store, {HOUR}"),
+         FIRST, AGAIN),
+    case("5.2.2.3", "must-understand with an unknown one does not", ok(f"must-understand, {HOUR}", status=299),
+         asked("miss 299"), asked("pass 299")),
+    case("5.2.2.6", "no-transform: no coding of ours", ok(f"{HOUR}, no-transform", content_type="text/plain", body="x" * 5000),
+         FIRST, ({"accept-encoding": "gzip"}, "hit", lambda answer: "content-encoding" not in answer.headers)),
+    case("8.4", "a coding of the origin's own is passed on, not stored",
+         ok(HOUR, content_encoding="x-own"), FIRST, asked("pass")),
+    case("4", "the origin's Date stays", ok(HOUR), ({}, "miss", lambda answer: len(answer.headers.get_list("date")) == 1),
+         ({}, "hit", lambda answer: len(answer.headers.get_list("date")) == 1)),
+]
+
+
+class Origin:
+    def __init__(self):
+        self.answers = {}
+        self.asked = {}
+
+    def __call__(self, request):
+        path = request.path.split("?")[0]
+        if request.command != "GET":
+            return self.unsafe(request)
+        turn = self.asked.setdefault(path, [])
+        turn.append(dict(request.headers.items()))
+        answers = self.answers[path]
+        return answers[min(len(turn), len(answers)) - 1]
+
+    def unsafe(self, request):
+        return self.answers[request.command, request.path]
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, upstream_module):
+    origin = Origin()
+    backend = upstream_module(origin)
+    gateway = launch_module({
+        "policies": {"cache": {"memory_max": "32MiB", "stale_if_error": "10m", "compress_min": "1KiB"}},
+        "clusters": {"app": {"endpoints": [backend.address], "breaker": {"enabled": False}}},
+        "routes": [{"name": "stripped", "match": {"prefix": "/strip/"}, "strip_prefix": "/strip", "to": "cluster:app",
+                    "cache": True},
+                   {"name": "cached", "match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    gateway.origin, gateway.backend = origin, backend
+    with gateway.client(headers={"accept-encoding": "identity"}) as client:
+        gateway.shared = client
+        yield gateway
+
+
+def how(answer):
+    status = "" if answer.status_code == 200 else f" {answer.status_code}"
+    return HOW[answer.headers.get("cache-status")] + status
+
+
+@pytest.mark.parametrize("answers, asks", CASES)
+def test_rule(site, answers, asks, request):
+    path = f"/{zlib.crc32(request.node.callspec.id.encode())}"
+    site.origin.answers[path] = answers
+    for number, (headers, expected, *checks) in enumerate(asks, 1):
+        answer = site.shared.get(path, headers=headers)
+        if expected == "uncached 504":
+            assert answer.status_code == 504, f"request {number}"
+            continue
+        assert how(answer) == expected, f"request {number}"
+        for check in checks:
+            assert check(answer), f"request {number}: {answer.status_code} {dict(answer.headers)} {answer.text!r}"
+
+
+def test_the_origin_is_asked_with_both_validators(site):
+    site.origin.answers["/asked"] = [ok("max-age=60", age="61", etag='"a"', last_modified=OLD), ok(HOUR, status=304)]
+    site.shared.get("/asked"), site.shared.get("/asked", headers={"if-none-match": '"mine"', "range": "bytes=0-1"})
+    first, second = site.origin.asked["/asked"]
+    assert "if-none-match" not in first and "if-modified-since" not in first and "accept-encoding" not in first
+    assert second["if-none-match"] == '"a"' and second["if-modified-since"] == OLD and "range" not in second
+
+
+def test_head_is_answered_by_a_stored_get(site):
+    site.origin.answers["/head"] = [ok(HOUR, etag='"a"', body="0123456789")]
+    site.shared.get("/head")
+    answer = site.shared.head("/head")
+    assert how(answer) == "hit" and answer.headers["content-length"] == "10" and answer.content == b""
+    assert how(site.shared.head("/head", headers={"if-none-match": '"a"'})) == "hit 304"
+    assert how(site.shared.head("/head", headers={"range": "bytes=0-1"})) == "hit"
+
+
+# ---- 4.4: invalidation ----
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("status, is_gone", [(200, True), (201, True), (204, True), (303, True), (400, False),
+                                             (404, False), (500, False)])
+def test_4_4_an_unsafe_request_invalidates(site, method, status, is_gone):
+    path = f"/unsafe/{method}/{status}"
+    site.origin.answers[path] = [ok(HOUR)]
+    site.origin.answers[method, path] = ok(status=status, body="")
+    site.shared.get(path)
+    assert site.shared.request(method, path).status_code == status
+    assert how(site.shared.get(path)) == ("miss" if is_gone else "hit")
+
+
+@pytest.mark.parametrize("field", ["location", "content-location"])
+def test_4_4_what_it_names_goes_too_if_of_the_same_origin(site, field):
+    named = {"absolute": f"https://127.0.0.1:{site.port}", "relative": "", "other": "https://other.example"}
+    for name, prefix in named.items():
+        target, path = f"/named/{field}/{name}", f"/by/{field}/{name}"
+        site.origin.answers[target] = [ok(HOUR)]
+        site.origin.answers["POST", path] = 201, {field: prefix + target}, b""
+        site.shared.get(target)
+        site.shared.post(path)
+        assert how(site.shared.get(target)) == ("hit" if name == "other" else "miss"), name
+
+
+def test_4_4_a_safe_method_invalidates_nothing(site):
+    site.origin.answers["/safe"] = [ok(HOUR)]
+    site.origin.answers["OPTIONS", "/safe"] = ok()
+    site.shared.get("/safe"), site.shared.options("/safe")
+    assert how(site.shared.get("/safe")) == "hit"
+
+
+# ---- keys: what must never be shared, and what must never change what is shared ----
+
+def test_the_key_is_scheme_host_path_query_and_route(site):
+    site.origin.answers["/key"] = [ok(HOUR)]
+    for url, host in [("/key", "a.example"), ("/key", "b.example"), ("/key?x=1", "a.example"), ("/key?", "a.example"),
+                      ("/strip/key", "a.example")]:
+        assert how(site.shared.get(url, headers={"host": host})) == "miss", (url, host)
+    for url, host in [("/key", "A.example"), ("/./key", "a.example"), ("/x/../key", "a.example"),
+                      ("/%6bey", "a.example")]:
+        assert how(site.shared.get(url, headers={"host": host})) == "hit", (url, host)
+
+
+UNKEYED = {"x-forwarded-host": "evil.example", "x-host": "evil.example", "x-original-url": "/evil",
+           "x-rewrite-url": "/evil", "x-http-method-override": "POST", "x-forwarded-scheme": "http",
+           "x-forwarded-server": "evil.example", "forwarded": "host=evil.example"}
+
+
+def test_unkeyed_fields_do_not_reach_what_is_shared(site):
+    site.origin.answers["/unkeyed"] = [ok(HOUR)]
+    assert how(site.shared.get("/unkeyed", headers=UNKEYED)) == "miss"
+    seen = {name.lower(): value for name, value in site.origin.asked["/unkeyed"][0].items()}
+    assert not any("evil" in value for value in seen.values()) and "x-http-method-override" not in seen
+
+
+def test_a_get_with_a_body_is_neither_stored_nor_answered(site):
+    site.origin.answers["/fat"] = [ok(HOUR, body="thin"), ok(HOUR, body="fat")]
+    assert how(site.shared.get("/fat")) == "miss"
+    answer = site.shared.request("GET", "/fat", content=b"x=evil")
+    assert how(answer) == "pass" and answer.text == "fat"
+    assert site.shared.get("/fat").text == "thin"
+
+
+def test_a_private_page_under_a_cacheable_name_stays_private(site):
+    """Cache deception: /account/x.css that the origin answers with the account page."""
+    site.origin.answers["/account/x.css"] = [ok("private", content_type="text/html", body="of anna"),
+                                             ok("private", content_type="text/html", body="of ben")]
+    assert site.shared.get("/account/x.css", headers={"cookie": "u=anna"}).text == "of anna"
+    assert site.shared.get("/account/x.css", headers={"cookie": "u=ben"}).text == "of ben"
+    site.origin.answers["/account/y.css"] = [ok(body="of anna"), ok(body="of ben")]  # it says nothing at all
+    assert site.shared.get("/account/y.css", headers={"cookie": "u=anna"}).text == "of anna"
+    assert site.shared.get("/account/y.css", headers={"cookie": "u=ben"}).text == "of ben"
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 431, 500, 502])
+def test_an_error_that_one_request_provokes_is_not_kept(site, status):
+    site.origin.answers[f"/cpdos/{status}"] = [ok(status=status), ok(HOUR)]
+    assert site.shared.get(f"/cpdos/{status}", headers={"x-odd": "a" * 4000}).status_code == status
+    assert site.shared.get(f"/cpdos/{status}").status_code == 200
+
+
+@pytest.mark.parametrize("target", ["/a%2fb", "/a%00b", "/a\\b", "/../a", "/a%0d%0aX: y"])
+def test_ambiguous_paths_are_refused_before_the_cache(site, target):
+    answer = site.exchange(f"GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
