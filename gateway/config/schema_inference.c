@@ -15,10 +15,8 @@
 #define GIB (UINT64_C(1) << 30)
 
 static const struct fg_choice chat_templates[] = {
-    {"chatml", 0},
-    {"qwen3", 0},
-    {"llama3", 0},
-    {NULL, 0},
+    {"chatml", 0}, {"qwen2", 0},  {"qwen2.5", 0}, {"qwen3", 0},
+    {"llama2", 0}, {"llama3", 0}, {"mistral", 0}, {NULL, 0},
 };
 
 static const struct fg_choice prefix_sharing[] = {

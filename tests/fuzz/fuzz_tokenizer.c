@@ -96,8 +96,11 @@ static void check_chat(struct fg_span text)
     struct fg_token_list list = {.ids_max = 1 << 20};
     enum fg_chat_template chat = (enum fg_chat_template)(text.len % (FG_CHAT_NONE + 1));
     size_t count = 1 + text.len / (FG_CHAT_NONE + 1) % 4;
-    enum fg_status status =
-        fg_chat_template_encode(chat, tokenizer, messages, count, text.len % 2 == 0, &list);
+    enum fg_status status = fg_chat_template_encode(
+        chat, tokenizer,
+        &(struct fg_chat_prompt){
+            .messages = messages, .message_count = count, .thinking = text.len % 2 == 0},
+        &list);
     assert(status == FG_OK || status == FG_ERR_UNSUPPORTED);
     fg_token_list_fini(&list);
 }

@@ -50,8 +50,11 @@ static enum fg_status encode_chat(struct fg_worker_prepare *prepare,
     for (uint32_t i = 0; i < submit->message_count; i++)
         messages[i] =
             (struct fg_chat_message){submit->messages[i].role, submit->messages[i].content};
-    return fg_chat_template_encode(prepare->model->chat, prepare->model->tokenizer, messages,
-                                   submit->message_count, submit->thinking, &prepare->prompt);
+    return fg_chat_template_encode(prepare->model->chat, prepare->model->tokenizer,
+                                   &(struct fg_chat_prompt){.messages = messages,
+                                                            .message_count = submit->message_count,
+                                                            .thinking = submit->thinking},
+                                   &prepare->prompt);
 }
 
 static void work(struct fg_helper_job *job)

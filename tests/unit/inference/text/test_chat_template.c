@@ -105,6 +105,10 @@ static void recognises_templates(void **state)
                    FG_CHAT_QWEN2);
     assert_detects(CHATML_LOOP "{% if enable_thinking is false %}<think>", NULL, FG_CHAT_QWEN3);
     assert_detects(LLAMA3_LOOP, NULL, FG_CHAT_LLAMA3);
+    assert_detects("{{ bos_token + '[INST] <<SYS>>\\n' + m.content + ' [/INST]' }}", NULL,
+                   FG_CHAT_LLAMA2);
+    assert_detects("{{ '[INST] ' + m.content + ' [/INST]' }}", NULL, FG_CHAT_MISTRAL);
+    assert_detects(NULL, "mistral", FG_CHAT_MISTRAL);
     assert_detects(NULL, NULL, FG_CHAT_NONE);
     assert_detects(LLAMA3_LOOP, "qwen2.5", FG_CHAT_QWEN2_5);
     assert_detects(NULL, "chatml", FG_CHAT_CHATML);
@@ -115,8 +119,8 @@ static void recognises_templates(void **state)
 static void refuses_unknown_templates(void **state)
 {
     (void)state;
-    struct toy_vocab vocab = vocab_of("[INST] \x1b[31m{{ m }} [/INST]");
-    assert_unknown(&vocab, NULL, "not known (\"[INST]  [31m{{ m }} [/INST]...\")");
+    struct toy_vocab vocab = vocab_of("[ASK] \x1b[31m{{ m }} [/ASK]");
+    assert_unknown(&vocab, NULL, "not known (\"[ASK]  [31m{{ m }} [/ASK]...\")");
     assert_unknown(&vocab, "vicuna", "\"vicuna\" is not known; expected chatml");
     assert_unknown(&vocab, "none", "\"none\" is not known");
     vocab = vocab_of("{{ '<|im_start|>system\\nYou are a pirate.<|im_end|>\\n' }}");
@@ -128,8 +132,8 @@ static void refuses_unknown_templates(void **state)
 }
 
 /* The prompt as text, control tokens by their names. */
-static void assert_prompt(enum fg_chat_template chat, const struct fg_chat_message *messages,
-                          size_t message_count, bool thinking, const char *expected)
+static void assert_written(enum fg_chat_template chat, const struct fg_chat_prompt *prompt,
+                           const char *expected)
 {
     struct toy_vocab vocab = vocab_of(NULL);
     struct fixture f;
@@ -137,9 +141,7 @@ static void assert_prompt(enum fg_chat_template chat, const struct fg_chat_messa
     char text[4096];
     size_t at = 0;
     setup(&f, &vocab);
-    assert_int_equal(
-        fg_chat_template_encode(chat, f.tokenizer, messages, message_count, thinking, &list),
-        FG_OK);
+    assert_int_equal(fg_chat_template_encode(chat, f.tokenizer, prompt, &list), FG_OK);
     uint32_t first_added = fg_tokenizer_find_special(f.tokenizer, FG_SPAN("<|endoftext|>"));
     for (size_t i = 0; i < list.count; i++) {
         struct fg_span bytes = fg_tokenizer_bytes(f.tokenizer, list.ids[i]);
@@ -155,7 +157,66 @@ static void assert_prompt(enum fg_chat_template chat, const struct fg_chat_messa
     teardown(&f);
 }
 
-#define COUNT(messages) (sizeof(messages) / sizeof((messages)[0]))
+static void assert_prompt(enum fg_chat_template chat, const struct fg_chat_message *messages,
+                          size_t message_count, bool thinking, const char *expected)
+{
+    assert_written(chat,
+                   &(struct fg_chat_prompt){
+                       .messages = messages, .message_count = message_count, .thinking = thinking},
+                   expected);
+}
+
+static void writes_llama2(void **state)
+{
+    (void)state;
+    const struct fg_chat_message full[] = {MESSAGE("system", "be short"), MESSAGE("user", " hi "),
+                                           MESSAGE("assistant", "yes\n"), MESSAGE("user", "more")};
+    assert_prompt(FG_CHAT_LLAMA2, full, 2, true,
+                  "<|begin_of_text|>[INST] <<SYS>>\nbe short\n<</SYS>>\n\nhi [/INST]");
+    assert_prompt(FG_CHAT_LLAMA2, full + 1, 3, true,
+                  "<|begin_of_text|>[INST] hi [/INST] yes <|im_end|>"
+                  "<|begin_of_text|>[INST] more [/INST]");
+}
+
+static void writes_mistral(void **state)
+{
+    (void)state;
+    const struct fg_chat_message full[] = {MESSAGE("system", "be short"), MESSAGE("user", "hi"),
+                                           MESSAGE("assistant", "yes"), MESSAGE("user", "more")};
+    assert_prompt(FG_CHAT_MISTRAL, full, 4, true,
+                  "<|begin_of_text|>[INST] be short\n\nhi [/INST]yes<|im_end|>[INST] more [/INST]");
+}
+
+static void describes_tools(void **state)
+{
+    (void)state;
+    const struct fg_chat_message hi[] = {MESSAGE("user", "hi")};
+    const struct fg_chat_message full[] = {MESSAGE("system", "be short"), MESSAGE("user", "hi")};
+    struct fg_chat_prompt prompt = {
+        .messages = hi, .message_count = 1, .thinking = true, .tools = FG_SPAN("{\"a\": 1}\n{}")};
+    struct toy_vocab vocab = vocab_of(NULL);
+    struct fixture f;
+    struct fg_token_list list = {.ids_max = 10000};
+#define TOOLS                                                                                      \
+    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are "     \
+    "provided with function signatures within <tools></tools> XML tags:\n<tools>\n{\"a\": 1}\n{}"  \
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments " \
+    "within <tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, "          \
+    "\"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n<|im_start|>user\nhi<|im_end|>\n" \
+    "<|im_start|>assistant\n"
+    assert_written(FG_CHAT_QWEN3, &prompt, "<|im_start|>system\n" TOOLS);
+    prompt.messages = full;
+    prompt.message_count = 2;
+    assert_written(FG_CHAT_QWEN2_5, &prompt, "<|im_start|>system\nbe short\n\n" TOOLS);
+#undef TOOLS
+    setup(&f, &vocab);
+    assert_int_equal(fg_chat_template_encode(FG_CHAT_LLAMA3, f.tokenizer, &prompt, &list),
+                     FG_ERR_UNSUPPORTED);
+    assert_false(fg_chat_template_takes_tools(FG_CHAT_LLAMA3));
+    teardown(&f);
+}
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void writes_chatml(void **state)
 {
@@ -239,8 +300,12 @@ static void nobody_types_a_control_token(void **state)
     struct fg_token_list list = {.ids_max = 1000};
     size_t control_count = 0;
     setup(&f, &vocab);
-    assert_int_equal(fg_chat_template_encode(FG_CHAT_CHATML, f.tokenizer, evil, 1, true, &list),
-                     FG_OK);
+    assert_int_equal(
+        fg_chat_template_encode(
+            FG_CHAT_CHATML, f.tokenizer,
+            &(struct fg_chat_prompt){.messages = evil, .message_count = 1, .thinking = true},
+            &list),
+        FG_OK);
     for (size_t i = 0; i < list.count; i++)
         control_count += fg_tokenizer_bytes(f.tokenizer, list.ids[i]).len == 0;
     assert_int_equal(control_count, 3); /* start, end, start of the answer */
@@ -256,39 +321,74 @@ static void refuses_bad_chats(void **state)
     struct fixture f;
     struct fg_token_list list = {.ids_max = 1000};
     setup(&f, &toy_chatml_vocab);
-    assert_int_equal(fg_chat_template_encode(FG_CHAT_CHATML, f.tokenizer, bad, 2, true, &list),
-                     FG_ERR_INVALID);
-    assert_int_equal(fg_chat_template_encode(FG_CHAT_CHATML, f.tokenizer, bad, 0, true, &list),
-                     FG_ERR_INVALID);
-    assert_int_equal(fg_chat_template_encode(FG_CHAT_NONE, f.tokenizer, good, 1, true, &list),
-                     FG_ERR_UNSUPPORTED);
-    assert_int_equal(fg_chat_template_encode(FG_CHAT_LLAMA3, f.tokenizer, good, 1, true, &list),
-                     FG_ERR_UNSUPPORTED);
+    assert_int_equal(
+        fg_chat_template_encode(
+            FG_CHAT_CHATML, f.tokenizer,
+            &(struct fg_chat_prompt){.messages = bad, .message_count = 2, .thinking = true}, &list),
+        FG_ERR_INVALID);
+    assert_int_equal(
+        fg_chat_template_encode(
+            FG_CHAT_CHATML, f.tokenizer,
+            &(struct fg_chat_prompt){.messages = bad, .message_count = 0, .thinking = true}, &list),
+        FG_ERR_INVALID);
+    assert_int_equal(
+        fg_chat_template_encode(
+            FG_CHAT_NONE, f.tokenizer,
+            &(struct fg_chat_prompt){.messages = good, .message_count = 1, .thinking = true},
+            &list),
+        FG_ERR_UNSUPPORTED);
+    assert_int_equal(
+        fg_chat_template_encode(
+            FG_CHAT_LLAMA3, f.tokenizer,
+            &(struct fg_chat_prompt){.messages = good, .message_count = 1, .thinking = true},
+            &list),
+        FG_ERR_UNSUPPORTED);
     assert_int_equal(list.count, 0);
     list.ids_max = 5;
-    assert_int_equal(fg_chat_template_encode(FG_CHAT_CHATML, f.tokenizer, good, 1, true, &list),
-                     FG_ERR_LIMIT);
+    assert_int_equal(
+        fg_chat_template_encode(
+            FG_CHAT_CHATML, f.tokenizer,
+            &(struct fg_chat_prompt){.messages = good, .message_count = 1, .thinking = true},
+            &list),
+        FG_ERR_LIMIT);
     fg_token_list_fini(&list);
     teardown(&f);
 }
 
-static bool uses_tools(const json_t *chat)
+/* A message's content with its calls behind it, as a caller of the template writes them. */
+static size_t write_calls(const json_t *message, char *out, size_t room)
 {
-    size_t i;
-    const json_t *message;
-    if (json_is_array(json_object_get(chat, "tools")))
-        return true;
-    json_array_foreach(json_object_get(chat, "messages"), i, message)
-    {
-        if (json_object_get(message, "tool_calls") != NULL)
-            return true;
+    struct fg_span content = golden_text(json_object_get(message, "content"));
+    const json_t *calls = json_object_get(message, "tool_calls");
+    size_t len = (size_t)snprintf(out, room, "%.*s", FG_SPAN_ARGS(content));
+    for (size_t i = 0; i < json_array_size(calls); i++) {
+        const json_t *function = json_object_get(json_array_get(calls, i), "function");
+        char *arguments = json_dumps(json_object_get(function, "arguments"), 0);
+        len += (size_t)snprintf(
+            out + len, room - len,
+            "%s<tool_call>\n{\"name\": \"%s\", \"arguments\": %s}\n</tool_call>",
+            len > 0 ? "\n" : "", json_string_value(json_object_get(function, "name")), arguments);
+        free(arguments);
     }
-    return false;
+    return len;
+}
+
+static size_t write_tools(const json_t *tools, char *out, size_t room)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        char *tool = json_dumps(json_array_get(tools, i), 0);
+        len += (size_t)snprintf(out + len, room - len, "%s%s", i > 0 ? "\n" : "", tool);
+        free(tool);
+    }
+    return len;
 }
 
 static void check_chat(enum fg_chat_template chat, const struct fg_tokenizer *tokenizer,
                        const json_t *golden)
 {
+    static char texts[16][4096];
+    char tools[4096];
     struct fg_chat_message messages[16];
     struct fg_token_list list = {.ids_max = 10000};
     const json_t *given = json_object_get(golden, "messages");
@@ -299,11 +399,20 @@ static void check_chat(enum fg_chat_template chat, const struct fg_tokenizer *to
     for (size_t i = 0; i < count; i++) {
         const json_t *message = json_array_get(given, i);
         messages[i].role = golden_text(json_object_get(message, "role"));
-        messages[i].content = golden_text(json_object_get(message, "content"));
+        messages[i].content =
+            fg_span_make(texts[i], write_calls(message, texts[i], sizeof(texts[i])));
     }
-    assert_int_equal(fg_chat_template_encode(chat, tokenizer, messages, count,
-                                             thinking == NULL || json_is_true(thinking), &list),
-                     FG_OK);
+    assert_int_equal(
+        fg_chat_template_encode(
+            chat, tokenizer,
+            &(struct fg_chat_prompt){
+                .messages = messages,
+                .message_count = count,
+                .tools = fg_span_make(
+                    tools, write_tools(json_object_get(golden, "tools"), tools, sizeof(tools))),
+                .thinking = thinking == NULL || json_is_true(thinking)},
+            &list),
+        FG_OK);
     assert_true(golden_ids_equal(&list, json_object_get(golden, "ids"),
                                  golden_text(json_object_get(golden, "text"))));
     fg_token_list_fini(&list);
@@ -323,13 +432,10 @@ static void check_chats(const struct fg_gguf *gguf, const char *name,
         fail_msg("%s", error.message);
     assert_int_equal(chat, expected);
     for (size_t i = 0; i < json_array_size(chats); i++) {
-        const json_t *golden = json_array_get(chats, i);
-        if (uses_tools(golden))
-            continue; /* tool definitions are not part of this interface */
-        check_chat(chat, tokenizer, golden);
+        check_chat(chat, tokenizer, json_array_get(chats, i));
         checked++;
     }
-    assert_true(checked >= 6);
+    assert_true(checked >= 8);
     fg_tokenizer_destroy(tokenizer);
     json_decref(root);
 }
@@ -389,17 +495,13 @@ static void reference_templates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(recognises_templates),
-        cmocka_unit_test(refuses_unknown_templates),
-        cmocka_unit_test(writes_chatml),
-        cmocka_unit_test(joins_neighbouring_tool_results),
-        cmocka_unit_test(writes_qwen3_thoughts),
-        cmocka_unit_test(writes_llama3),
-        cmocka_unit_test(nobody_types_a_control_token),
-        cmocka_unit_test(refuses_bad_chats),
-        cmocka_unit_test(reference_chats_qwen2_5),
-        cmocka_unit_test(reference_chats_qwen3),
-        cmocka_unit_test(reference_templates),
+        cmocka_unit_test(recognises_templates),  cmocka_unit_test(refuses_unknown_templates),
+        cmocka_unit_test(writes_chatml),         cmocka_unit_test(joins_neighbouring_tool_results),
+        cmocka_unit_test(writes_qwen3_thoughts), cmocka_unit_test(writes_llama2),
+        cmocka_unit_test(writes_llama3),         cmocka_unit_test(writes_mistral),
+        cmocka_unit_test(describes_tools),       cmocka_unit_test(nobody_types_a_control_token),
+        cmocka_unit_test(refuses_bad_chats),     cmocka_unit_test(reference_chats_qwen2_5),
+        cmocka_unit_test(reference_chats_qwen3), cmocka_unit_test(reference_templates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
