@@ -1,0 +1,234 @@
+/*
+ * test_json_machine.c: what may be written under a schema and what may not, and that a blind walk
+ * through what is allowed always ends in JSON that keeps to it.
+ */
+#include "inference/grammar/json_machine.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define PERSON                                                                                     \
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":8},"         \
+    "\"age\":{\"type\":\"integer\"},\"nick\":{\"type\":[\"string\",\"null\"]}},"                   \
+    "\"required\":[\"name\",\"age\"],\"additionalProperties\":false}"
+
+static void compile(struct fg_json_schema *schema, const char *text)
+{
+    struct fg_error error = {0};
+    if (fg_json_schema_compile(schema, fg_span_from_string(text), &error) != FG_OK)
+        fail_msg("%s", error.message);
+}
+
+/* 'w' whole, 'p' a beginning, '-' not to be written. */
+static char judge(const char *schema_text, const char *answer)
+{
+    static struct fg_json_machine machine;
+    struct fg_json_schema schema;
+    char verdict = '-';
+    compile(&schema, schema_text);
+    fg_json_machine_init(&machine, &schema);
+    if (fg_json_machine_take(&machine, fg_span_from_string(answer)))
+        verdict = fg_json_machine_may_end(&machine) ? 'w' : 'p';
+    fg_json_schema_fini(&schema);
+    return verdict;
+}
+
+static void accepts_what_the_schema_says(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *schema, *answer;
+        char expected;
+    } cases[] = {
+        {"", "{}", 'w'},
+        {"", " {\n \"a\" : [1, 2.5e-3, {\"b\": null}], \"c\": \"x\\u00e9\\n\"} ", 'w'},
+        {"", "[", '-'},
+        {"", "{\"a\"", 'p'},
+        {"", "{\"a\":01", '-'},
+        {"", "{\"a\":1.}", '-'},
+        {"", "{\"a\":-", 'p'},
+        {"", "{\"a\":truf", '-'},
+        {"", "{\"a\":\"\x01", '-'},
+        {"", "{\"a\":\"\xff", '-'},
+        {"", "{\"a\":\"\xe5\xa5\xb6\"}", 'w'},
+        {"", "{\"a\":\"\xed\xa0", '-'},
+        {"", "{\"a\":\"\\x", '-'},
+        {"", "{,", '-'},
+        {"", "{\"a\":1,}", '-'},
+        {"", "{} x", '-'},
+        {PERSON, "{\"name\": \"Bo\", \"age\": 7}", 'w'},
+        {PERSON, "{\"age\": 7, \"name\": \"Bo\", \"nick\": null}", 'w'},
+        {PERSON, "{\"name\": \"Bo\"}", '-'},
+        {PERSON, "{\"name\": \"Bo\", \"age\": 7.", '-'},
+        {PERSON, "{\"name\": \"Bo\", \"name\"", '-'},
+        {PERSON, "{\"na", 'p'},
+        {PERSON, "{\"nx", '-'},
+        {PERSON, "{\"name\": \"123456789", '-'},
+        {PERSON, "{\"name\": \"\xe5\xa5\xb6\xe5\xa5\xb6\xe5\xa5\xb6\xe5\xa5\xb6\", \"age\": 0}",
+         'w'},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"minItems\":1,\"maxItems\":2}",
+         "[1,2]", 'w'},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"minItems\":1,\"maxItems\":2}",
+         "[]", '-'},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"},\"minItems\":1,\"maxItems\":2}",
+         "[1,2,", '-'},
+        {"{\"enum\":[\"red\",\"redder\",5]}", "\"red\"", 'w'},
+        {"{\"enum\":[\"red\",\"redder\",5]}", "\"redd", 'p'},
+        {"{\"enum\":[\"red\",\"redder\",5]}", "5", 'w'},
+        {"{\"enum\":[\"red\",\"redder\",5]}", "\"blue", '-'},
+        {"{\"enum\":[1,12]}", "1", 'w'},
+        {"{\"enum\":[1,12]}", "12", 'w'},
+        {"{\"enum\":[1,12]}", "13", '-'},
+        {"{\"const\":{\"a\":[1]}}", "{\"a\": [1]}", 'w'},
+        {"{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"}},"
+         "\"required\":[\"a\"]},"
+         "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}},\"required\":[\"a\"]}]"
+         "}",
+         "{\"a\": \"x\"}", 'w'},
+        {"{\"type\":\"boolean\"}", "false", 'w'},
+        {"{\"type\":\"number\"}", "-0.5E+10", 'w'},
+        {"{\"type\":\"integer\"}", "1e", '-'},
+        {"{\"$ref\":\"#/$defs/list\",\"$defs\":{\"list\":{\"type\":\"object\",\"properties\":{"
+         "\"next\":{\"anyOf\":[{\"$ref\":\"#/$defs/"
+         "list\"},{\"type\":\"null\"}]}},\"required\":[\"next\"]}}}",
+         "{\"next\": {\"next\": {\"next\": null}}}", 'w'},
+        {"{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}}",
+         "{\"x\": 1, \"y\": 2}", 'w'},
+        {"{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}}", "{\"x\": \"",
+         '-'},
+        {"{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}", "{}", 'w'},
+        {"{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}", "{\"", '-'},
+        {"true", "[1]", 'w'},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char verdict = judge(cases[i].schema, cases[i].answer);
+        if (verdict != cases[i].expected)
+            fail_msg("%s under %s: %c, expected %c", cases[i].answer, cases[i].schema, verdict,
+                     cases[i].expected);
+    }
+}
+
+static void refuses_what_it_cannot_keep_to(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *schema, *words;
+    } cases[] = {
+        {"{\"type\":\"string\",\"pattern\":\"a+\"}", "'pattern' is not supported"},
+        {"{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\",\"minimum\":1}}}",
+         "at \"#/n\": 'minimum' is not supported"},
+        {"{\"type\":\"thing\"}", "'type' is none of"},
+        {"{\"$ref\":\"#/$defs/none\"}", "'$ref' leads nowhere"},
+        {"{\"$ref\":\"#\"}", "'$ref' refers to itself"},
+        {"{\"type\":\"object\",\"required\":[\"a\"]}", "'required' names what is not"},
+        {"{\"enum\":[]}", "'enum' must be an array"},
+        {"{\"allOf\":[true,true]}", "'allOf' of several"},
+        {"[]", "must be an object or true"},
+        {"{", "is not JSON"},
+        {"{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", "'minItems' is more than"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fg_json_schema schema;
+        struct fg_error error = {0};
+        assert_int_equal(
+            fg_json_schema_compile(&schema, fg_span_from_string(cases[i].schema), &error),
+            FG_ERR_CONFIG);
+        if (strstr(error.message, cases[i].words) == NULL)
+            fail_msg("\"%s\" does not say \"%s\"", error.message, cases[i].words);
+    }
+}
+
+static void is_over_when_only_blanks_could_follow(void **state)
+{
+    (void)state;
+    static struct fg_json_machine machine, scratch;
+    struct fg_json_schema schema;
+    compile(&schema, "");
+    fg_json_machine_init(&machine, &schema);
+    assert_true(fg_json_machine_take(&machine, FG_SPAN("{\"a\": 1")));
+    assert_false(fg_json_machine_is_over(&machine));
+    assert_true(fg_json_machine_allows(&machine, FG_SPAN("}"), &scratch));
+    assert_false(fg_json_machine_allows(&machine, FG_SPAN("}}"), &scratch));
+    assert_false(fg_json_machine_allows(&machine, FG_SPAN(""), &scratch));
+    assert_false(fg_json_machine_may_end(&machine));
+    assert_true(fg_json_machine_take(&machine, FG_SPAN("}")));
+    assert_true(fg_json_machine_is_over(&machine));
+    fg_json_schema_fini(&schema);
+}
+
+static uint32_t next_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 8;
+}
+
+/* Any allowed byte, with a leaning to end what is open. */
+static bool walk_on(struct fg_json_machine *machine, uint32_t *seed, char *byte)
+{
+    static struct fg_json_machine scratch;
+    static const char closing[] = "\"}]:,0";
+    for (size_t i = 0; i < sizeof(closing) - 1 && next_random(seed) % 3 != 0; i++) {
+        if (fg_json_machine_allows(machine, fg_span_make(&closing[i], 1), &scratch)) {
+            *byte = closing[i];
+            return true;
+        }
+    }
+    unsigned first = next_random(seed) % 256;
+    for (unsigned i = 0; i < 256; i++) {
+        *byte = (char)((first + i * 37) % 256);
+        if (fg_json_machine_allows(machine, fg_span_make(byte, 1), &scratch))
+            return true;
+    }
+    return false;
+}
+
+static void a_blind_walk_ends_in_json(void **state)
+{
+    (void)state;
+    static struct fg_json_machine machine;
+    uint32_t seed = 11;
+    size_t ended = 0;
+    for (int round = 0; round < 200; round++) {
+        struct fg_json_schema schema;
+        char text[2000];
+        size_t len = 0;
+        compile(&schema, round % 2 == 0 ? PERSON : "");
+        fg_json_machine_init(&machine, &schema);
+        while (!fg_json_machine_is_over(&machine) && len < sizeof(text)) {
+            if (!walk_on(&machine, &seed, &text[len]))
+                fail_msg("nothing may follow %.*s", (int)len, text);
+            assert_true(fg_json_machine_take(&machine, fg_span_make(&text[len], 1)));
+            len++;
+        }
+        if (fg_json_machine_is_over(&machine)) {
+            json_error_t where;
+            json_t *value = json_loadb(text, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
+            if (value == NULL)
+                fail_msg("%.*s: %s", (int)len, text, where.text);
+            if (round % 2 == 0) {
+                assert_true(json_is_string(json_object_get(value, "name")));
+                assert_true(json_is_integer(json_object_get(value, "age")) ||
+                            json_is_real(json_object_get(value, "age")));
+            }
+            json_decref(value);
+            ended++;
+        }
+        fg_json_schema_fini(&schema);
+    }
+    assert_true(ended > 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepts_what_the_schema_says),
+        cmocka_unit_test(refuses_what_it_cannot_keep_to),
+        cmocka_unit_test(is_over_when_only_blanks_could_follow),
+        cmocka_unit_test(a_blind_walk_ends_in_json),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
