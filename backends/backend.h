@@ -32,6 +32,7 @@
 #define FG_BACKEND_H
 
 #include "base/arena.h"
+#include "base/counters_shared.h"
 #include "base/helper_pool_shared.h"
 #include "base/mailbox_shared.h"
 #include "base/span.h"
@@ -252,6 +253,8 @@ struct fg_backend_env {
     struct event_base *base;
     struct fg_mailbox *mailbox;    /* of this loop, drained by the gateway */
     struct fg_helper_pool *helper; /* shared by all loops; NULL in unit tests that need none */
+    const struct fg_counter
+        *is_shedding; /* not 0 while work is refused for overload; may be NULL */
     unsigned thread_index;
     unsigned thread_count;
 };

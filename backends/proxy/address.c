@@ -110,6 +110,7 @@ void fg_endpoint_spec(const struct fg_endpoint_target *target, const struct fg_a
 {
     *spec = (struct fg_host_spec){
         .address = *address, .weight = target->weight, .priority = target->priority};
+    memcpy(spec->server_name, target->host, sizeof(spec->server_name));
     if (!target->is_name) {
         snprintf(spec->name, sizeof(spec->name), "%s", target->text);
         return;
@@ -123,5 +124,4 @@ void fg_endpoint_spec(const struct fg_endpoint_target *target, const struct fg_a
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)any)->sin6_addr, numeric,
                   sizeof(numeric));
     snprintf(spec->name, sizeof(spec->name), "%s (%s)", target->text, numeric);
-    memcpy(spec->server_name, target->host, sizeof(spec->server_name));
 }

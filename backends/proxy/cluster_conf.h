@@ -7,6 +7,7 @@
 
 #include "policies/balance.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,20 @@ struct fg_endpoint_conf {
     const char *address; /* "host:port", "[v6]:port" or "unix:/path", as written */
     uint32_t weight;     /* 1 to 1000 */
     uint32_t priority;   /* 0 to 7; 0 is used first */
+};
+
+enum fg_upstream_protocol {
+    FG_PROTOCOL_AUTO, /* what TLS agrees on (ALPN); HTTP/1.1 without TLS */
+    FG_PROTOCOL_HTTP1,
+    FG_PROTOCOL_H2, /* without TLS: by prior knowledge */
+};
+
+struct fg_upstream_tls_conf {
+    bool verify;
+    const char *ca_file;     /* NULL: the system's */
+    const char *server_name; /* asked for and checked; NULL: the endpoint's */
+    const char *certificate; /* ours; NULL: none */
+    const char *private_key;
 };
 
 struct fg_cluster_conf {
@@ -30,6 +45,21 @@ struct fg_cluster_conf {
     uint32_t connect_retries;          /* another endpoint or connection when nothing was sent yet,
                                           or an idle connection turned out dead */
 
+    /* how servers are spoken to */
+    enum fg_upstream_protocol protocol;
+    uint32_t max_streams; /* of an HTTP/2 connection */
+    bool has_tls;
+    struct fg_upstream_tls_conf tls;
+
+    /* further attempts; see policies/retry.h */
+    uint32_t retries_max;
+    uint32_t retry_causes; /* bits 1 << fg_retry_cause */
+    uint64_t retry_body_bytes_max;
+    uint64_t try_timeout_ns; /* 0: off */
+    uint32_t retry_budget_permille;
+    uint32_t retry_budget_min;
+    uint64_t hedge_delay_ns; /* 0: off */
+
     /* which endpoint */
     uint32_t hosts_max; /* addresses of all endpoints together */
     enum fg_balance_kind balance;
@@ -44,5 +74,12 @@ struct fg_cluster_conf {
     const char **dns_servers; /* none: those of the system */
     size_t dns_server_count;
 };
+
+/* May a connection carry several requests at once? */
+static inline bool fg_cluster_may_share(const struct fg_cluster_conf *conf)
+{
+    return conf->protocol == FG_PROTOCOL_H2 ||
+           (conf->protocol == FG_PROTOCOL_AUTO && conf->has_tls);
+}
 
 #endif

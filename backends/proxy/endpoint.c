@@ -25,6 +25,7 @@ static void free_if_done(struct fg_proxy_endpoint *endpoint)
     if (endpoint->index != FG_BALANCE_NONE || endpoint->users > 0)
         return;
     fg_list_remove(&endpoint->link);
+    SSL_SESSION_free(endpoint->session);
     fg_hosts_release(&endpoint->thread->proxy->hosts, endpoint->host);
     free(endpoint);
 }
@@ -69,6 +70,8 @@ static struct fg_proxy_endpoint *take(struct fg_proxy_thread *thread, struct fg_
     endpoint->metrics = &host->metrics[thread->env.thread_index];
     endpoint->index = FG_BALANCE_NONE;
     fg_list_init(&endpoint->idle);
+    fg_list_init(&endpoint->opening);
+    fg_list_init(&endpoint->shared);
     fg_list_push_back(&thread->endpoints, &endpoint->link);
     return endpoint;
 }

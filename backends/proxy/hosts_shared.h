@@ -30,7 +30,7 @@ struct fg_address {
 struct fg_host_spec {
     struct fg_address address;
     char name[FG_HOST_NAME_BYTES]; /* for people: the endpoint as written, its address if named */
-    char server_name[256];         /* for TLS; empty: an address or a unix socket */
+    char server_name[256];         /* for TLS: name or address; empty: a unix socket */
     uint32_t weight;
     uint32_t priority;
 };

@@ -25,12 +25,14 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    fg_proxy_request_flush_unsent(arg);
+    fg_attempt_flush_unsent(arg);
+    fg_h2_flush_dirty(arg);
 }
 
 static void free_thread(struct fg_proxy_thread *thread)
 {
     free(thread->read_buffer);
+    free(thread->write_buffer);
     free(thread);
 }
 
@@ -61,12 +63,16 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     thread->upstreams_max = share(proxy->conf.max_connections, proxy->thread_count);
     thread->idle_max = share(proxy->conf.max_idle_connections, proxy->thread_count);
     thread->read_buffer = malloc(FG_READ_BYTES);
-    if (thread->read_buffer == NULL)
+    thread->write_buffer = malloc(FG_WRITE_BYTES);
+    fg_retry_budget_init(&thread->budget, proxy->conf.retry_budget_permille,
+                         proxy->conf.retry_budget_min);
+    if (thread->read_buffer == NULL || thread->write_buffer == NULL)
         goto free_parts;
     if (!fg_upstreams_init(thread))
         goto free_parts;
     fg_proxy_endpoints_init(thread);
     fg_list_init(&thread->unsent);
+    fg_list_init(&thread->dirty);
     event_assign(&thread->flush_event, env->base, -1, 0, on_flush, thread);
     fg_segment_pool_init(&thread->segments, SEGMENTS_KEPT);
     if (env->thread_index == 0 && fg_resolver_open(&thread->resolver, thread) != FG_OK)
@@ -119,6 +125,7 @@ static void destroy(struct fg_backend *backend)
     free(proxy->targets);
     free(proxy->metrics);
     fg_hosts_fini(&proxy->hosts);
+    SSL_CTX_free(proxy->tls);
     free(proxy);
 }
 
@@ -188,7 +195,7 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
     const struct fg_hosts_conf hosts = {.thread_count = thread_count, .hosts_max = conf->hosts_max};
     if (proxy->targets == NULL || proxy->metrics == NULL || !fg_hosts_init(&proxy->hosts, &hosts))
         goto no_memory;
-    if (!add_endpoints(proxy, error)) {
+    if (!fg_upstream_tls_create(conf, name, &proxy->tls, error) || !add_endpoints(proxy, error)) {
         destroy(&proxy->base);
         return NULL;
     }

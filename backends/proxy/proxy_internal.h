@@ -1,10 +1,11 @@
 /*
  * proxy_internal.h: what the files of this folder share.
  *
- *    fg_proxy (one cluster)          configuration, targets, metrics of all loops
- *      fg_proxy_thread (a loop)      connections, timeouts, endpoints with their addresses
- *        fg_upstream (a connection)  free --> connecting --> active <==> idle
- *      fg_proxy_request              one exchange; at most one connection at a time
+ *    fg_proxy (one cluster)          configuration, hosts, metrics of all loops
+ *      fg_proxy_thread (a loop)      connections, timeouts, its view of the hosts
+ *        fg_upstream (a connection)  carries one attempt (HTTP/1.1) or many (HTTP/2)
+ *      fg_proxy_request              one exchange: its body, what may be tried, the answer
+ *        fg_proxy_attempt            one try of it at one host; two at most at a time (hedging)
  *
  * Thread   everything but struct fg_proxy and the metrics belongs to one event loop.
  */
@@ -17,6 +18,8 @@
 #include "base/list.h"
 #include "base/byte_queue.h"
 #include "policies/balance.h"
+#include "policies/retry.h"
+#include "policies/retry_budget.h"
 #include "proxy/address.h"
 #include "proxy/affinity.h"
 #include "proxy/cluster_conf.h"
@@ -27,9 +30,12 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 
 #define FG_READ_BYTES ((size_t)65536)
+#define FG_WRITE_BYTES ((size_t)65536)
+#define FG_ATTEMPTS_MAX 2u /* of one request at a time */
 #define FG_TRIED_MAX 4u
 
 /* ---- metrics: written by one loop, read by any thread ---- */
@@ -40,7 +46,11 @@ struct fg_proxy_metrics {
     struct fg_counter failed;
     struct fg_counter cancelled;
     struct fg_counter busy;
-    struct fg_counter retries;
+    struct fg_counter retries;         /* after the server may have seen it: under the budget */
+    struct fg_counter reconnects;      /* before it could */
+    struct fg_counter retries_refused; /* the budget was used up */
+    struct fg_counter hedges;
+    struct fg_counter hedges_won;
     struct fg_counter resets;
     struct fg_counter timeouts;
     struct fg_counter connect_errors;
@@ -49,6 +59,10 @@ struct fg_proxy_metrics {
     struct fg_counter connections_idle;
     struct fg_counter connections_opened;
     struct fg_counter connections_reused;
+    struct fg_counter streams_open; /* HTTP/2 */
+    struct fg_counter tls_handshakes;
+    struct fg_counter tls_resumed;
+    struct fg_counter tls_errors;
     struct fg_counter resolves;
     struct fg_counter sent_bytes;
     struct fg_counter received_bytes;
@@ -61,40 +75,57 @@ struct fg_proxy_metrics {
 
 struct fg_proxy_request;
 struct fg_proxy_thread;
+struct fg_h2;
 
 /* A host as one loop sees it. */
 struct fg_proxy_endpoint {
+    /* links */
     struct fg_proxy_thread *thread;
     struct fg_host *host; /* a reference is held */
     struct fg_host_metrics *metrics;
-    struct fg_list link;       /* thread->endpoints */
-    struct fg_list idle;       /* of struct fg_upstream, newest first */
+    struct fg_list link;    /* thread->endpoints */
+    struct fg_list idle;    /* HTTP/1.1 connections without a request, newest first */
+    struct fg_list opening; /* connections that become ready */
+    struct fg_list shared;  /* HTTP/2 connections */
+
+    /* state */
     size_t index;              /* in thread->balance; FG_BALANCE_NONE: listed no more */
-    unsigned users;            /* connections, requests and whoever else holds it */
+    unsigned users;            /* connections, attempts and whoever else holds it */
     uint32_t requests;         /* in flight */
     unsigned connect_failures; /* in a row */
     uint64_t not_before_ns;    /* passed over until then, when others can be had */
+    bool speaks_h1;            /* the last TLS handshake chose HTTP/1.1 */
+    SSL_SESSION *session;      /* to resume; NULL: none */
 };
 
 enum fg_upstream_state {
     FG_UPSTREAM_FREE,
     FG_UPSTREAM_CONNECTING,
-    FG_UPSTREAM_ACTIVE,
-    FG_UPSTREAM_IDLE,
+    FG_UPSTREAM_SECURING, /* TLS handshake */
+    FG_UPSTREAM_ACTIVE,   /* HTTP/1.1, carries an attempt */
+    FG_UPSTREAM_IDLE,     /* HTTP/1.1, waits for one */
+    FG_UPSTREAM_SHARED,   /* HTTP/2, carries any number */
     FG_UPSTREAM_STATE_COUNT,
 };
 
+struct fg_proxy_attempt;
+
 struct fg_upstream {
     struct fg_proxy_thread *thread;
-    struct fg_proxy_endpoint *endpoint; /* unless free */
-    struct fg_proxy_request *request;   /* while connecting or active */
-    struct fg_list link;                /* free: thread->free; idle: endpoint->idle */
-    struct fg_timeout_entry timeout;
+    struct fg_proxy_endpoint *endpoint; /* unless free; held */
+    struct fg_proxy_attempt *attempt;   /* while active */
+    struct fg_list waiting;             /* attempts, until the connection is ready */
+    struct fg_list link;                /* in a list of the endpoint's, or thread->free */
+    struct fg_timeout_entry timeout;    /* to connect, or idle */
     struct event read_event;
     struct event write_event;
+    SSL *ssl;         /* NULL: plain */
+    struct fg_h2 *h2; /* while shared */
     int fd;
     enum fg_upstream_state state;
+    size_t waiting_count;
     bool is_reused; /* has carried a request before the present one */
+    bool is_h1_only;
     bool is_reading;
     bool is_write_armed;
 };
@@ -115,7 +146,7 @@ struct fg_proxy_thread {
     struct fg_upstream_block *blocks;
     size_t upstreams_made;
     size_t upstreams_open;
-    size_t upstreams_idle;
+    size_t upstreams_idle; /* also shared ones without a stream */
     size_t upstreams_max;
     size_t idle_max;
 
@@ -124,13 +155,19 @@ struct fg_proxy_thread {
     struct fg_timeout_list head_timeouts;
     struct fg_timeout_list body_timeouts;
     struct fg_timeout_list idle_timeouts;
+    struct fg_timeout_list try_timeouts;
+    struct fg_timeout_list hedge_timeouts;
 
+    /* what leaves at the end of the turn */
+    struct fg_list dirty; /* of struct fg_h2 */
     /* heads that wait for the first piece of their body, until the end of the turn */
     struct fg_list unsent;
     struct event flush_event;
 
     struct fg_segment_pool segments;
-    char *read_buffer; /* FG_READ_BYTES */
+    char *read_buffer;  /* FG_READ_BYTES */
+    char *write_buffer; /* FG_WRITE_BYTES */
+    struct fg_retry_budget budget;
 
     /* hosts */
     struct fg_list endpoints;          /* all, also those that are listed no more */
@@ -147,6 +184,7 @@ struct fg_proxy {
     struct fg_cluster_conf conf;
     unsigned thread_count;
     struct fg_affinity affinity;
+    SSL_CTX *tls;                       /* NULL: plain */
     struct fg_endpoint_target *targets; /* conf.endpoint_count */
     struct fg_hosts hosts;
     struct fg_proxy_metrics *metrics; /* thread_count */
@@ -161,44 +199,66 @@ struct fg_proxy_wish {
     size_t tried_count;
 };
 
+/* One try at one host; in the request. */
+struct fg_proxy_attempt {
+    struct fg_proxy_request *request;
+    struct fg_proxy_endpoint *endpoint; /* held; NULL: the attempt is not in use */
+    struct fg_upstream *upstream;       /* waited for, or carrying it */
+    struct fg_list link;                /* upstream->waiting, or thread->unsent */
+    struct fg_timeout_entry timeout;    /* silence */
+    struct fg_timeout_entry try_timeout;
+    uint64_t started_ns;
+    uint64_t connect_ns; /* how long connecting took; 0: it was connected already */
+    uint64_t head_ns;    /* from started_ns to the head; 0: none yet */
+
+    /* what goes out */
+    struct fg_span head; /* HTTP/1.1 */
+    size_t head_sent;
+    struct fg_byte_queue upload; /* not yet taken by the connection; framed for HTTP/1.1 */
+    bool is_begun;               /* the connection was ready, the body goes to it */
+    bool is_sent_any;            /* a byte may have left */
+    bool is_write_broken;        /* the server takes no more; its answer may still come */
+    bool is_reused;              /* on a connection that carried a request before */
+
+    /* what comes back */
+    struct fg_upstream_response response; /* parser of HTTP/1.1; result of both */
+    bool has_response_bytes;
+    int32_t stream_id; /* HTTP/2; 0: none */
+    size_t unconsumed; /* of the stream's window, while the client takes no more */
+};
+
 /* One exchange; in its arena. */
 struct fg_proxy_request {
     struct fg_exchange *ex;
     struct fg_proxy_thread *thread;
-    struct fg_upstream *upstream;       /* NULL between two attempts */
-    struct fg_proxy_endpoint *endpoint; /* of the present attempt; NULL between two */
+    struct fg_proxy_attempt *attempts[FG_ATTEMPTS_MAX]; /* NULL until needed */
+    struct fg_proxy_attempt *answering;                 /* its head was passed on */
+
+    /* the choice of hosts */
     struct fg_proxy_wish wish;
-    bool is_key_wanted; /* waits for enough of the body to tell its key */
-    char *key_text;     /* FG_AFFINITY_BODY_BYTES; NULL: the key is not in the body */
-    size_t key_len;
-    struct fg_list unsent_link;
+    struct fg_proxy_endpoint *pinned; /* held; the only one that will do; NULL: any */
+    bool is_key_wanted;               /* waits for enough of the body to tell its key */
 
-    /* what goes out */
-    struct fg_span head;
-    size_t head_sent;
-    struct fg_byte_queue upload; /* body bytes not yet taken by the socket, framed */
-    uint64_t body_received;      /* from the client, unframed */
-    size_t body_unconsumed;      /* of these, not yet reported as used */
-    struct fg_span last_chunk;   /* with the client's trailers; data NULL: the plain one */
-    bool is_chunked;
-    bool is_upgrade; /* asks for a tunnel; nothing behind the head is sent before the 101 */
-    bool is_tunnel;  /* has one */
+    /* what the client sends */
+    struct fg_byte_queue body; /* from its begin, while is_body_at_hand */
+    bool is_body_at_hand;      /* nothing of it was let go: it can be sent (again) */
     bool is_body_complete;
-    bool is_body_sent_any;
-    bool is_write_broken; /* the server takes no more; its answer may still come */
+    bool is_chunked; /* of unknown length */
+    bool is_upgrade; /* asks for a tunnel; nothing behind the head leaves before the 101 */
+    bool is_tunnel;  /* has one */
+    uint64_t body_received;
+    size_t body_unconsumed;    /* of these, not yet reported as used */
+    struct fg_span last_chunk; /* with the client's trailers; data NULL: the plain one */
 
-    /* what comes back */
-    struct fg_upstream_response response;
-    bool has_response_bytes;
-    bool is_head_passed;
-    bool is_paused; /* the client takes no more for now */
+    /* what the client takes */
+    bool is_paused; /* no more for now */
 
-    /* attempts */
-    unsigned retries_left;
+    /* trying again */
+    struct fg_timeout_entry hedge_timeout;
+    uint32_t reconnects;
+    uint32_t retries;
+    unsigned budget_held; /* slots of the retry budget */
     bool must_be_fresh;
-    uint64_t attempt_ns;
-    uint64_t connect_ns; /* how long connecting took; 0: it was connected already */
-    uint64_t head_ns;    /* from the attempt's begin to the head */
 };
 
 /* ---- endpoint.c ---- */
@@ -226,27 +286,54 @@ bool fg_upstreams_init(struct fg_proxy_thread *thread);
 /* Closes the idle ones; no other is open. */
 void fg_upstreams_fini(struct fg_proxy_thread *thread);
 
-/* The newest idle connection to the endpoint, active for `request`; NULL when there is none. */
-struct fg_upstream *fg_upstream_try_reuse(struct fg_proxy_endpoint *endpoint,
-                                          struct fg_proxy_request *request);
 /*
- * Start to connect for `request`. FG_OK with *upstream connecting or active; FG_ERR_BUSY: no
- * connection is left; FG_ERR_CLOSED: refused at once, which the endpoint has been told.
+ * Find or open a connection to attempt->endpoint. FG_OK: attempt->upstream is set, and ready if
+ * fg_upstream_is_ready; else fg_attempt_on_ready or fg_attempt_on_connect_failed comes later.
+ * FG_ERR_BUSY: no connection is left; FG_ERR_CLOSED: refused at once, which the endpoint knows.
  */
-FG_MUST_USE enum fg_status fg_upstream_open(struct fg_proxy_thread *thread,
-                                            struct fg_proxy_endpoint *endpoint,
-                                            struct fg_proxy_request *request,
-                                            struct fg_upstream **upstream);
-/* Its request is done with it, all of the answer is read: keep it for another. */
+FG_MUST_USE enum fg_status fg_upstream_get(struct fg_proxy_attempt *attempt, bool must_be_fresh,
+                                           bool is_h1_only);
+static inline bool fg_upstream_is_ready(const struct fg_upstream *upstream)
+{
+    return upstream->state == FG_UPSTREAM_ACTIVE || upstream->state == FG_UPSTREAM_SHARED;
+}
+/* The attempt waits for it no longer. */
+void fg_upstream_stop_waiting(struct fg_proxy_attempt *attempt);
+/* HTTP/1.1: its request is done with it, all of the answer is read: keep it for another. */
 void fg_upstream_release(struct fg_upstream *upstream);
+/* Carries no attempt, and none waits for it. */
 void fg_upstream_close(struct fg_upstream *upstream);
 void fg_upstreams_close_idle(struct fg_proxy_endpoint *endpoint);
+/* HTTP/2: the first stream begins, or the last has ended. */
+void fg_upstream_set_idle(struct fg_upstream *upstream, bool is_idle);
 /* Read on, or leave what comes in the socket. */
 void fg_upstream_set_reading(struct fg_upstream *upstream, bool is_reading);
-/* One call of fg_proxy_request_on_writable when the socket has room. */
+/* One call of the carried protocol's on_writable when the socket has room. */
 void fg_upstream_await_room(struct fg_upstream *upstream);
 
-/* ---- upload.c ---- */
+/* ---- upstream_io.c: bytes over a plain or a TLS connection ---- */
+
+/* For proxy->tls, by the configuration; true with *tls NULL when it says nothing of TLS. */
+FG_MUST_USE bool fg_upstream_tls_create(const struct fg_cluster_conf *conf, const char *name,
+                                        SSL_CTX **tls, struct fg_error *error);
+/* A TLS client on the connected socket. */
+FG_MUST_USE bool fg_upstream_tls_attach(struct fg_upstream *upstream);
+enum fg_tls_step { FG_TLS_DONE, FG_TLS_WANT_READ, FG_TLS_WANT_WRITE, FG_TLS_FAILED };
+enum fg_tls_step fg_upstream_tls_step(struct fg_upstream *upstream);
+bool fg_upstream_tls_chose_h2(const struct fg_upstream *upstream);
+/* Says goodbye when it is idle, and frees. */
+void fg_upstream_tls_detach(struct fg_upstream *upstream);
+
+/* Bytes read; 0: the other side has ended well; -1: nothing now; -2: broken. */
+ssize_t fg_upstream_read(struct fg_upstream *upstream, void *to, size_t room);
+/* Bytes may be waiting above the socket. */
+bool fg_upstream_has_pending(const struct fg_upstream *upstream);
+/* Bytes taken, 0 when there is no room; -1: broken. */
+ssize_t fg_upstream_write(struct fg_upstream *upstream, struct iovec *iov, size_t count);
+/* No more will be written. */
+void fg_upstream_end_writing(struct fg_upstream *upstream);
+
+/* ---- h1.c: an attempt over a connection of its own ---- */
 
 enum fg_send {
     FG_SEND_OK,        /* what the socket did not take is kept, and sent when it has room */
@@ -254,35 +341,91 @@ enum fg_send {
     FG_SEND_NO_MEMORY, /* the loop's upload buffers are used up */
 };
 
-/*
- * Send what waits, then this piece of the body (len 0: none), in one call. While the request has
- * no connection, or the socket no room, the piece is kept. Does not end the exchange.
- */
-FG_MUST_USE enum fg_send fg_upload_send(struct fg_proxy_request *request, const void *data,
-                                        size_t len, bool is_last);
+/* Send what waits, then this piece of the body (len 0: none), in one call. */
+FG_MUST_USE enum fg_send fg_h1_send(struct fg_proxy_attempt *attempt, const void *data, size_t len,
+                                    bool is_last);
 /* Has the whole request left? */
-bool fg_upload_is_done(const struct fg_proxy_request *request);
-bool fg_upload_is_waiting(const struct fg_proxy_request *request);
-/* Tell the client to go on, when little enough waits. */
-void fg_upload_open_window(struct fg_proxy_request *request);
-void fg_upload_drop(struct fg_proxy_request *request);
+bool fg_h1_is_sent(const struct fg_proxy_attempt *attempt);
+bool fg_h1_is_waiting(const struct fg_proxy_attempt *attempt);
+/* The request's body so far, framed, to be sent before what comes; `is_moved`: its own bytes, which
+ * need no frame, instead of a copy. */
+FG_MUST_USE bool fg_h1_keep_body(struct fg_proxy_attempt *attempt, bool is_last, bool is_moved);
+void fg_h1_on_readable(struct fg_upstream *upstream);
 
-/* ---- proxy_request.c; each may end the exchange, and then the connection is closed or idle ----
- */
+/* ---- h2.c: attempts as streams of a shared connection ---- */
+
+FG_MUST_USE bool fg_h2_open(struct fg_upstream *upstream);
+/* Ends all streams, whose attempts are told. */
+void fg_h2_close(struct fg_upstream *upstream);
+bool fg_h2_has_room(const struct fg_h2 *h2);
+/* The connection is attempt->upstream. FG_ERR_BUSY: it takes no more streams. FG_ERR_NO_MEMORY. */
+FG_MUST_USE enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt);
+/* More of the body is in attempt->upload, or all of it. */
+void fg_h2_on_body(struct fg_proxy_attempt *attempt);
+/* The client takes more again. */
+void fg_h2_resume(struct fg_proxy_attempt *attempt);
+/* The attempt has ended; resets the stream if it is open. */
+void fg_h2_leave(struct fg_proxy_attempt *attempt);
+void fg_h2_on_readable(struct fg_upstream *upstream);
+void fg_h2_on_writable(struct fg_upstream *upstream);
+/* End of the turn: write what all connections have to say. */
+void fg_h2_flush_dirty(struct fg_proxy_thread *thread);
+
+/* ---- attempt.c ---- */
+
+/* One at a host that it chooses. May end the exchange. */
+void fg_attempt_start(struct fg_proxy_request *request);
+/* A second one at another host, for hedging; false when that cannot be. */
+bool fg_attempt_start_hedge(struct fg_proxy_request *request);
+/* Puts the attempt's things away; `is_reusable`: its HTTP/1.1 connection may be kept. */
+void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable);
+void fg_attempt_stop_all(struct fg_proxy_request *request);
+/* How it went, as far as its host is concerned. */
+void fg_attempt_judge_host(const struct fg_proxy_attempt *attempt, bool is_error);
+/* A piece of the body, to the attempt that is begun. May end the exchange. */
+void fg_attempt_send(struct fg_proxy_attempt *attempt, const void *data, size_t len, bool is_last);
+/* Which silence is too long now? Called when something has moved. */
+void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt);
+void fg_attempt_flush_unsent(struct fg_proxy_thread *thread);
+void fg_attempt_on_ready(struct fg_proxy_attempt *attempt);
+void fg_attempt_on_connect_failed(struct fg_proxy_attempt *attempt);
+/* The connection that it waited for is not for it: look for another one at the same host. */
+void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt);
+void fg_attempt_on_writable(struct fg_proxy_attempt *attempt);
+void fg_attempt_on_timeout(struct fg_timeout_entry *timeout);
+void fg_attempt_on_try_timeout(struct fg_timeout_entry *timeout);
+
+/* ---- proxy_request.c; each may end the exchange ---- */
 
 void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *ex);
 void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data, size_t len,
                               bool is_last);
 void fg_proxy_request_on_client_writable(struct fg_proxy_request *request);
 void fg_proxy_request_cancel(struct fg_proxy_request *request);
-void fg_proxy_request_flush_unsent(struct fg_proxy_thread *thread);
+void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout);
+/* Tell the client to go on, when little enough waits. */
+void fg_proxy_request_open_window(struct fg_proxy_request *request);
 
-/* What the connection of a request reports. */
-void fg_proxy_request_on_connected(struct fg_proxy_request *request);
-void fg_proxy_request_on_connect_failed(struct fg_proxy_request *request);
-void fg_proxy_request_on_readable(struct fg_proxy_request *request);
-void fg_proxy_request_on_writable(struct fg_proxy_request *request);
-void fg_proxy_request_on_timeout(struct fg_proxy_request *request);
+bool fg_method_is_idempotent(enum fg_method method);
+/* For Host or :authority. */
+struct fg_span fg_proxy_request_host(const struct fg_proxy_request *request);
+void fg_proxy_publish_buffered(struct fg_proxy_thread *thread);
+/* What is kept of the body, behind what is in `to`. */
+FG_MUST_USE bool fg_proxy_copy_body(struct fg_proxy_request *request, struct fg_byte_queue *to);
+
+/* What an attempt reports. False: the attempt is over; `is_end`: the head is all of the answer. */
+bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end);
+void fg_proxy_request_on_interim(struct fg_proxy_attempt *attempt);
+void fg_proxy_request_on_data(struct fg_proxy_attempt *attempt, struct fg_span data);
+void fg_proxy_request_on_end(struct fg_proxy_attempt *attempt, bool is_reusable);
+/* The attempt has come to nothing; another one, or the end of the exchange. */
+void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
+                              enum fg_failure failure, const char *detail);
+/* No connection is to be had for it. */
+void fg_proxy_request_on_busy(struct fg_proxy_attempt *attempt);
+/* Not the server's fault. */
+void fg_proxy_request_fail(struct fg_proxy_request *request, enum fg_failure failure,
+                           const char *detail);
 
 /* ---- proxy_stats.c ---- */
 

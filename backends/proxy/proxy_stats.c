@@ -36,6 +36,10 @@ static json_t *requests_json(const struct fg_proxy *proxy)
     set_number(requests, "cancelled", SUM(proxy, cancelled));
     set_number(requests, "busy", SUM(proxy, busy));
     set_number(requests, "retries", SUM(proxy, retries));
+    set_number(requests, "reconnects", SUM(proxy, reconnects));
+    set_number(requests, "retries_refused", SUM(proxy, retries_refused));
+    set_number(requests, "hedges", SUM(proxy, hedges));
+    set_number(requests, "hedges_won", SUM(proxy, hedges_won));
     set_number(requests, "resets", SUM(proxy, resets));
     set_number(requests, "timeouts", SUM(proxy, timeouts));
     set_number(requests, "malformed", SUM(proxy, malformed));
@@ -49,6 +53,10 @@ static json_t *connections_json(const struct fg_proxy *proxy)
     set_number(connections, "idle", SUM(proxy, connections_idle));
     set_number(connections, "opened", SUM(proxy, connections_opened));
     set_number(connections, "reused", SUM(proxy, connections_reused));
+    set_number(connections, "streams", SUM(proxy, streams_open));
+    set_number(connections, "tls_handshakes", SUM(proxy, tls_handshakes));
+    set_number(connections, "tls_resumed", SUM(proxy, tls_resumed));
+    set_number(connections, "tls_errors", SUM(proxy, tls_errors));
     set_number(connections, "errors", SUM(proxy, connect_errors));
     set_number(connections, "resolves", SUM(proxy, resolves));
     return connections;

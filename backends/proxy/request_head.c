@@ -1,5 +1,6 @@
 /*
- * request_head.c: adds up the size first, then writes into one piece of the arena.
+ * request_head.c: the fields of a request to a server, once for both protocols; HTTP/1.1 adds up
+ * their size and writes them into one piece of the arena.
  */
 #include "request_head.h"
 
@@ -7,9 +8,10 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdio.h>
 
-#define OWN_BYTES ((size_t)512) /* the constant parts, numbers and names of our own fields */
+#define PSEUDO_FIELDS ((size_t)4)
+#define OWN_FIELDS ((size_t)12)
+#define GRPC_TIMEOUT_MAX UINT64_C(99999999) /* eight digits */
 
 struct writer {
     char *at;
@@ -32,11 +34,31 @@ static void put_field(struct writer *writer, struct fg_span name, struct fg_span
     put(writer, FG_SPAN("\r\n"));
 }
 
-static void put_number(struct writer *writer, struct fg_span name, uint64_t number)
+/* ---- the fields ---- */
+
+struct field_list {
+    struct fg_field *fields;
+    size_t count;
+    bool has_no_memory; /* for a value */
+};
+
+static void add(struct field_list *list, struct fg_span name, struct fg_span value)
 {
-    char text[24];
-    int len = snprintf(text, sizeof(text), "%" PRIu64, number);
-    put_field(writer, name, fg_span_make(text, (size_t)len));
+    if (value.data == NULL && value.len == 0)
+        list->has_no_memory = true;
+    list->fields[list->count++] = (struct fg_field){name, value};
+}
+
+static void add_number(struct field_list *list, struct fg_arena *arena, struct fg_span name,
+                       uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    add(list, name, fg_arena_try_copy(arena, fg_span_make(digits + at, sizeof(digits) - at)));
 }
 
 /* Framing and identity are written anew; the rest is about one hop, or answered by the gateway. */
@@ -54,6 +76,7 @@ static bool is_replaced(struct fg_span name)
         FG_SPAN_LITERAL("trailer"),
         FG_SPAN_LITERAL("upgrade"),
         FG_SPAN_LITERAL("expect"),
+        FG_SPAN_LITERAL("grpc-timeout"),
         FG_SPAN_LITERAL("x-forwarded-for"),
         FG_SPAN_LITERAL("x-forwarded-proto"),
         FG_SPAN_LITERAL("x-request-id"),
@@ -66,43 +89,56 @@ static bool is_replaced(struct fg_span name)
     return false;
 }
 
-static size_t size_of(const struct fg_exchange *ex, struct fg_span host)
+/* What came before, then who is connected to us. */
+static struct fg_span forwarded_for(const struct fg_exchange *ex)
 {
-    size_t bytes = OWN_BYTES + ex->method_text.len + ex->path.len + ex->query.len + host.len +
-                   ex->client_addr.len + ex->peer_addr.len + ex->scheme.len + ex->request_id.len;
-    for (size_t i = 0; i < ex->field_count; i++)
-        bytes += ex->fields[i].name.len + ex->fields[i].value.len + 4;
-    return bytes;
-}
-
-static void put_forwarded_for(struct writer *writer, const struct fg_exchange *ex)
-{
-    put(writer, FG_SPAN("x-forwarded-for: "));
+    static const struct fg_span name = FG_SPAN_LITERAL("x-forwarded-for");
+    struct fg_span peer = ex->peer_addr.len > 0 ? ex->peer_addr : ex->client_addr;
+    size_t bytes = peer.len;
     for (size_t i = 0; i < ex->field_count; i++) {
-        if (!fg_span_equal(ex->fields[i].name, FG_SPAN("x-forwarded-for")) ||
-            ex->fields[i].value.len == 0)
-            continue;
-        put(writer, ex->fields[i].value);
-        put(writer, FG_SPAN(", "));
+        if (fg_span_equal(ex->fields[i].name, name) && ex->fields[i].value.len > 0)
+            bytes += ex->fields[i].value.len + 2;
     }
-    put(writer, ex->peer_addr.len > 0 ? ex->peer_addr : ex->client_addr);
-    put(writer, FG_SPAN("\r\n"));
+    if (bytes == peer.len)
+        return peer;
+    char *text = fg_arena_try_alloc(ex->arena, bytes);
+    if (text == NULL)
+        return (struct fg_span){NULL, 0};
+    struct writer writer = {text, text + bytes};
+    for (size_t i = 0; i < ex->field_count; i++) {
+        if (!fg_span_equal(ex->fields[i].name, name) || ex->fields[i].value.len == 0)
+            continue;
+        put(&writer, ex->fields[i].value);
+        put(&writer, FG_SPAN(", "));
+    }
+    put(&writer, peer);
+    return fg_span_make(text, bytes);
 }
 
-static void put_framing(struct writer *writer, const struct fg_exchange *ex, bool is_chunked)
+static void add_deadline(struct field_list *list, const struct fg_exchange *ex, uint64_t now_ns)
 {
-    bool wants_body = ex->method == FG_METHOD_POST || ex->method == FG_METHOD_PUT ||
-                      ex->method == FG_METHOD_PATCH;
-    if (is_chunked)
-        put_field(writer, FG_SPAN("transfer-encoding"), FG_SPAN("chunked"));
-    else if (ex->has_body)
-        put_number(writer, FG_SPAN("content-length"), (uint64_t)ex->content_length);
-    else if (wants_body)
-        put_field(writer, FG_SPAN("content-length"), FG_SPAN("0"));
+    uint64_t left_ms = ex->deadline_ns > now_ns ? (ex->deadline_ns - now_ns) / FG_MS : 0;
+    add_number(list, ex->arena, FG_SPAN("x-request-timeout-ms"), left_ms);
+    if (fg_exchange_field(ex, FG_SPAN("grpc-timeout")).data == NULL)
+        return;
+    bool is_long = left_ms > GRPC_TIMEOUT_MAX;
+    add(list, FG_SPAN("grpc-timeout"),
+        fg_arena_try_printf(ex->arena, "%" PRIu64 "%c", is_long ? left_ms / 1000 : left_ms,
+                            is_long ? 'S' : 'm'));
+}
+
+static void add_identity(struct field_list *list, const struct fg_exchange *ex)
+{
+    if (ex->client_addr.len > 0)
+        add(list, FG_SPAN("x-forwarded-for"), forwarded_for(ex));
+    if (ex->scheme.len > 0)
+        add(list, FG_SPAN("x-forwarded-proto"), ex->scheme);
+    if (ex->request_id.len > 0)
+        add(list, FG_SPAN("x-request-id"), ex->request_id);
 }
 
 /* A client of HTTP/2 has no key to send (RFC 8441 section 5): any sixteen bytes will do. */
-static void put_websocket_key(struct writer *writer, const struct fg_exchange *ex, uint64_t now_ns)
+static struct fg_span websocket_key(const struct fg_exchange *ex, uint64_t now_ns)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     char text[24];
@@ -114,22 +150,85 @@ static void put_websocket_key(struct writer *writer, const struct fg_exchange *e
     }
     text[21] = digits[(low & 3) << 4]; /* 16 bytes: the last digit carries two bits */
     text[22] = text[23] = '=';
-    put_field(writer, FG_SPAN("sec-websocket-key"), fg_span_make(text, sizeof(text)));
+    return fg_arena_try_copy(ex->arena, fg_span_make(text, sizeof(text)));
 }
 
 /* What the next hop is asked beyond an answer. */
-static void put_hop(struct writer *writer, const struct fg_exchange *ex, uint64_t now_ns)
+static void add_hop(struct field_list *list, const struct fg_exchange *ex,
+                    const struct fg_request_head_conf *conf, uint64_t now_ns)
 {
-    if (ex->upgrade.data != NULL) {
-        put_field(writer, FG_SPAN("connection"), FG_SPAN("upgrade"));
-        put_field(writer, FG_SPAN("upgrade"), ex->upgrade);
+    if (ex->upgrade.data != NULL && !conf->is_h2) {
+        add(list, FG_SPAN("connection"), FG_SPAN("upgrade"));
+        add(list, FG_SPAN("upgrade"), ex->upgrade);
         if (fg_exchange_field(ex, FG_SPAN("sec-websocket-key")).data == NULL)
-            put_websocket_key(writer, ex, now_ns);
+            add(list, FG_SPAN("sec-websocket-key"), websocket_key(ex, now_ns));
     } else if (ex->accepts_trailers) {
-        put_field(writer, FG_SPAN("te"), FG_SPAN("trailers"));
-        put_field(writer, FG_SPAN("connection"), FG_SPAN("te"));
+        add(list, FG_SPAN("te"), FG_SPAN("trailers"));
+        if (!conf->is_h2)
+            add(list, FG_SPAN("connection"), FG_SPAN("te"));
     }
 }
+
+static void add_framing(struct field_list *list, const struct fg_exchange *ex,
+                        const struct fg_request_head_conf *conf)
+{
+    bool wants_body = ex->method == FG_METHOD_POST || ex->method == FG_METHOD_PUT ||
+                      ex->method == FG_METHOD_PATCH;
+    if (ex->has_body && ex->content_length >= 0)
+        add_number(list, ex->arena, FG_SPAN("content-length"), (uint64_t)ex->content_length);
+    else if (ex->has_body && !conf->is_h2)
+        add(list, FG_SPAN("transfer-encoding"), FG_SPAN("chunked"));
+    else if (!ex->has_body && wants_body)
+        add(list, FG_SPAN("content-length"), FG_SPAN("0"));
+}
+
+static struct fg_span target(const struct fg_exchange *ex)
+{
+    if (ex->query.data == NULL)
+        return ex->path;
+    size_t bytes = ex->path.len + 1 + ex->query.len;
+    char *text = fg_arena_try_alloc(ex->arena, bytes);
+    if (text == NULL)
+        return (struct fg_span){NULL, 0};
+    struct writer writer = {text, text + bytes};
+    put(&writer, ex->path);
+    put(&writer, FG_SPAN("?"));
+    put(&writer, ex->query);
+    return fg_span_make(text, bytes);
+}
+
+const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
+                                              const struct fg_request_head_conf *conf,
+                                              uint64_t now_ns, size_t *count)
+{
+    size_t most = ex->field_count + PSEUDO_FIELDS + OWN_FIELDS;
+    struct field_list list = {
+        .fields = fg_arena_try_alloc(ex->arena, most * sizeof(*list.fields)),
+    };
+    if (list.fields == NULL)
+        return NULL;
+    if (conf->is_h2) {
+        add(&list, FG_SPAN(":method"), ex->method_text);
+        add(&list, FG_SPAN(":scheme"), conf->has_tls ? FG_SPAN("https") : FG_SPAN("http"));
+        add(&list, FG_SPAN(":authority"), conf->host);
+        add(&list, FG_SPAN(":path"), target(ex));
+    } else {
+        add(&list, FG_SPAN("host"), conf->host);
+    }
+    for (size_t i = 0; i < ex->field_count; i++) {
+        if (!is_replaced(ex->fields[i].name))
+            list.fields[list.count++] = ex->fields[i];
+    }
+    add_identity(&list, ex);
+    add_deadline(&list, ex, now_ns);
+    add_hop(&list, ex, conf, now_ns);
+    add_framing(&list, ex, conf);
+    assert(list.count <= most);
+    *count = list.count;
+    return list.has_no_memory ? NULL : list.fields;
+}
+
+/* ---- HTTP/1.1 ---- */
 
 struct fg_span fg_request_last_chunk_make(const struct fg_exchange *ex)
 {
@@ -147,10 +246,17 @@ struct fg_span fg_request_last_chunk_make(const struct fg_exchange *ex)
     return fg_span_make(text, (size_t)(writer.at - text));
 }
 
-struct fg_span fg_request_head_make(const struct fg_exchange *ex, struct fg_span host,
-                                    bool is_chunked, uint64_t now_ns)
+struct fg_span fg_request_head_make(const struct fg_exchange *ex,
+                                    const struct fg_request_head_conf *conf, uint64_t now_ns)
 {
-    size_t bytes = size_of(ex, host);
+    static const struct fg_span version = FG_SPAN_LITERAL(" HTTP/1.1\r\n");
+    size_t count = 0;
+    const struct fg_field *fields = fg_request_fields_make(ex, conf, now_ns, &count);
+    if (fields == NULL)
+        return (struct fg_span){NULL, 0};
+    size_t bytes = ex->method_text.len + 1 + ex->path.len + 1 + ex->query.len + version.len + 2;
+    for (size_t i = 0; i < count; i++)
+        bytes += fields[i].name.len + fields[i].value.len + 4;
     char *text = fg_arena_try_alloc(ex->arena, bytes);
     if (text == NULL)
         return (struct fg_span){NULL, 0};
@@ -162,22 +268,9 @@ struct fg_span fg_request_head_make(const struct fg_exchange *ex, struct fg_span
         put(&writer, FG_SPAN("?"));
         put(&writer, ex->query);
     }
-    put(&writer, FG_SPAN(" HTTP/1.1\r\n"));
-    put_field(&writer, FG_SPAN("host"), host);
-    for (size_t i = 0; i < ex->field_count; i++) {
-        if (!is_replaced(ex->fields[i].name))
-            put_field(&writer, ex->fields[i].name, ex->fields[i].value);
-    }
-    if (ex->client_addr.len > 0)
-        put_forwarded_for(&writer, ex);
-    if (ex->scheme.len > 0)
-        put_field(&writer, FG_SPAN("x-forwarded-proto"), ex->scheme);
-    if (ex->request_id.len > 0)
-        put_field(&writer, FG_SPAN("x-request-id"), ex->request_id);
-    uint64_t left_ns = ex->deadline_ns > now_ns ? ex->deadline_ns - now_ns : 0;
-    put_number(&writer, FG_SPAN("x-request-timeout-ms"), left_ns / FG_MS);
-    put_hop(&writer, ex, now_ns);
-    put_framing(&writer, ex, is_chunked);
+    put(&writer, version);
+    for (size_t i = 0; i < count; i++)
+        put_field(&writer, fields[i].name, fields[i].value);
     put(&writer, FG_SPAN("\r\n"));
     return fg_span_make(text, (size_t)(writer.at - text));
 }

@@ -1,5 +1,9 @@
 /*
- * request_head.h: an exchange as the head of an HTTP/1.1 request.
+ * request_head.h: an exchange as the head of a request to a server.
+ * Job      the client's fields but for those of its hop; Host or :authority; x-forwarded-for
+ *          (appended), x-forwarded-proto, x-request-id; what is left of the deadline as
+ *          x-request-timeout-ms, and as grpc-timeout where the client sent one; the wish for an
+ *          upgrade (HTTP/1.1), or for trailers where the client can read them.
  * Thread   the exchange's loop; pure but for the arena.
  */
 #ifndef FG_PROXY_REQUEST_HEAD_H
@@ -7,14 +11,23 @@
 
 #include "backends/backend.h"
 
+struct fg_request_head_conf {
+    struct fg_span host;
+    bool is_h2;
+    bool has_tls; /* to the server: its scheme */
+};
+
+/* All fields in the exchange's arena, pseudo fields first; NULL without memory. */
+const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
+                                              const struct fg_request_head_conf *conf,
+                                              uint64_t now_ns, size_t *count);
+
 /*
- * The whole head in the exchange's arena, data NULL without memory. `host` goes into Host.
- * `is_chunked` frames a body of unknown length. Adds x-forwarded-for (appended), x-forwarded-proto,
- * x-request-id and x-request-timeout-ms (what is left of the deadline at now_ns); asks for the
- * exchange's upgrade, or for trailers where the client can read them.
+ * The whole head of an HTTP/1.1 request in the exchange's arena, data NULL without memory. A body
+ * of unknown length is announced as chunked.
  */
-struct fg_span fg_request_head_make(const struct fg_exchange *ex, struct fg_span host,
-                                    bool is_chunked, uint64_t now_ns);
+struct fg_span fg_request_head_make(const struct fg_exchange *ex,
+                                    const struct fg_request_head_conf *conf, uint64_t now_ns);
 
 /* "0" and the exchange's trailers, in its arena; data NULL without memory. Behind a chunked body.
  */

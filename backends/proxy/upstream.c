@@ -1,16 +1,19 @@
 /*
  * upstream.c: connections to the servers of a cluster, kept by the event loop that opened them.
- * Job      connect; hand a ready connection to a request; keep it for the next; close what is old,
- *          closed by the server, or one too many.
+ * Job      connect, secure, find out which protocol is spoken; hand a ready connection to an
+ *          attempt, or share one among many; close what is old, closed by the server, or one too
+ *          many.
  * Thread   the owning event loop, always. Nothing here is shared, so nothing here locks.
  * Never    blocks, resolves names, or retries (proxy_request.c decides).
  * Memory   objects come in blocks of 32, at most thread->upstreams_max, and are kept for reuse. A
  *          connection that is closed in its own callback goes back to the free list at once, and
- * may be opened again before the callback returns: a callback does nothing after the call that can
- * close it. Source   reuse rules: RFC 9112 section 9.3.
+ *          may be opened again before the callback returns: a callback does nothing after the call
+ *          that can close it.
+ * Source   reuse rules: RFC 9112 section 9.3; RFC 9113 section 9.1.
  *
- *    free --open--> connecting --> active <==try_reuse/release==> idle
- *      ^--------------- close, error, timeout, EOF ----------------'
+ *    free --> connecting --> [securing] --> active <==try_reuse/release==> idle      HTTP/1.1
+ *      ^                         `--------> shared, with any number of streams        HTTP/2
+ *      `------------- close, error, timeout, EOF ------------------------'
  */
 #include "proxy_internal.h"
 
@@ -26,10 +29,20 @@
 
 static const uint8_t legal_moves[FG_UPSTREAM_STATE_COUNT] = {
     [FG_UPSTREAM_FREE] = MOVE(FG_UPSTREAM_CONNECTING),
-    [FG_UPSTREAM_CONNECTING] = MOVE(FG_UPSTREAM_ACTIVE) | MOVE(FG_UPSTREAM_FREE),
+    [FG_UPSTREAM_CONNECTING] = MOVE(FG_UPSTREAM_SECURING) | MOVE(FG_UPSTREAM_ACTIVE) |
+                               MOVE(FG_UPSTREAM_SHARED) | MOVE(FG_UPSTREAM_FREE),
+    [FG_UPSTREAM_SECURING] = MOVE(FG_UPSTREAM_ACTIVE) | MOVE(FG_UPSTREAM_IDLE) |
+                             MOVE(FG_UPSTREAM_SHARED) | MOVE(FG_UPSTREAM_FREE),
     [FG_UPSTREAM_ACTIVE] = MOVE(FG_UPSTREAM_IDLE) | MOVE(FG_UPSTREAM_FREE),
     [FG_UPSTREAM_IDLE] = MOVE(FG_UPSTREAM_ACTIVE) | MOVE(FG_UPSTREAM_FREE),
+    [FG_UPSTREAM_SHARED] = MOVE(FG_UPSTREAM_FREE),
 };
+
+static void publish(const struct fg_proxy_thread *thread)
+{
+    fg_counter_set(&thread->metrics->connections_open, thread->upstreams_open);
+    fg_counter_set(&thread->metrics->connections_idle, thread->upstreams_idle);
+}
 
 static void set_state(struct fg_upstream *upstream, enum fg_upstream_state next)
 {
@@ -44,8 +57,7 @@ static void set_state(struct fg_upstream *upstream, enum fg_upstream_state next)
     if (next == FG_UPSTREAM_IDLE)
         thread->upstreams_idle++;
     upstream->state = next;
-    fg_counter_set(&thread->metrics->connections_open, thread->upstreams_open);
-    fg_counter_set(&thread->metrics->connections_idle, thread->upstreams_idle);
+    publish(thread);
 }
 
 /* ---- events ---- */
@@ -59,6 +71,8 @@ void fg_upstream_set_reading(struct fg_upstream *upstream, bool is_reading)
     else
         event_del(&upstream->read_event);
     upstream->is_reading = is_reading;
+    if (is_reading && fg_upstream_has_pending(upstream))
+        event_active(&upstream->read_event, EV_READ, 0); /* above the socket, which is empty */
 }
 
 void fg_upstream_await_room(struct fg_upstream *upstream)
@@ -69,53 +83,201 @@ void fg_upstream_await_room(struct fg_upstream *upstream)
     event_add(&upstream->write_event, NULL);
 }
 
-/* An idle connection has nothing to say: it was closed, or what comes is nobody's answer. */
+/* ---- getting ready ---- */
+
+static struct fg_proxy_attempt *pop_waiting(struct fg_upstream *upstream)
+{
+    struct fg_list *link = fg_list_pop_front(&upstream->waiting);
+    if (link == NULL)
+        return NULL;
+    upstream->waiting_count--;
+    return FG_CONTAINER_OF(link, struct fg_proxy_attempt, link);
+}
+
+/* All who wait are told, one by one, after the connection has gone. */
+static void fail_connect(struct fg_upstream *upstream)
+{
+    struct fg_list failed;
+    struct fg_list *link;
+    fg_list_init(&failed);
+    while ((link = fg_list_pop_front(&upstream->waiting)) != NULL) {
+        struct fg_proxy_attempt *attempt = FG_CONTAINER_OF(link, struct fg_proxy_attempt, link);
+        attempt->upstream = NULL;
+        fg_list_push_back(&failed, link);
+    }
+    upstream->waiting_count = 0;
+    fg_proxy_endpoint_note_failed(upstream->endpoint);
+    fg_upstream_close(upstream);
+    while ((link = fg_list_pop_front(&failed)) != NULL)
+        fg_attempt_on_connect_failed(FG_CONTAINER_OF(link, struct fg_proxy_attempt, link));
+}
+
+static void begin_attempt(struct fg_upstream *upstream, struct fg_proxy_attempt *attempt)
+{
+    upstream->attempt = attempt;
+    set_state(upstream, FG_UPSTREAM_ACTIVE);
+    fg_attempt_on_ready(attempt);
+}
+
+/* Several may have waited for what turned out to speak HTTP/1.1: one gets it, the rest look again.
+ */
+static void become_h1(struct fg_upstream *upstream)
+{
+    struct fg_list others;
+    struct fg_list *link;
+    struct fg_proxy_attempt *first = pop_waiting(upstream);
+    fg_list_init(&others);
+    while ((link = fg_list_pop_front(&upstream->waiting)) != NULL) {
+        FG_CONTAINER_OF(link, struct fg_proxy_attempt, link)->upstream = NULL;
+        fg_list_push_back(&others, link);
+    }
+    upstream->waiting_count = 0;
+    if (first == NULL) { /* whoever it was opened for has gone */
+        fg_upstream_close(upstream);
+        return;
+    }
+    begin_attempt(upstream, first);
+    while ((link = fg_list_pop_front(&others)) != NULL)
+        fg_attempt_on_unplaced(FG_CONTAINER_OF(link, struct fg_proxy_attempt, link));
+}
+
+static void become_h2(struct fg_upstream *upstream)
+{
+    struct fg_list waiting;
+    struct fg_list *link;
+    if (!fg_h2_open(upstream)) {
+        fail_connect(upstream);
+        return;
+    }
+    fg_list_init(&waiting);
+    while ((link = fg_list_pop_front(&upstream->waiting)) != NULL)
+        fg_list_push_back(&waiting, link);
+    upstream->waiting_count = 0;
+    set_state(upstream, FG_UPSTREAM_SHARED);
+    fg_list_push_front(&upstream->endpoint->shared, &upstream->link);
+    while ((link = fg_list_pop_front(&waiting)) != NULL)
+        fg_attempt_on_ready(FG_CONTAINER_OF(link, struct fg_proxy_attempt, link));
+    /* The flush at the end of the turn settles whether it is idle. */
+}
+
+static void become_ready(struct fg_upstream *upstream)
+{
+    struct fg_proxy_endpoint *endpoint = upstream->endpoint;
+    enum fg_upstream_protocol protocol = upstream->thread->proxy->conf.protocol;
+    bool is_h2 = upstream->ssl != NULL ? fg_upstream_tls_chose_h2(upstream)
+                                       : protocol == FG_PROTOCOL_H2 && !upstream->is_h1_only;
+    if (upstream->ssl != NULL && protocol == FG_PROTOCOL_H2 && !is_h2) {
+        fail_connect(upstream); /* the other side does not speak it */
+        return;
+    }
+    if (!upstream->is_h1_only)
+        endpoint->speaks_h1 = !is_h2;
+    fg_timeout_list_clear(&upstream->timeout);
+    fg_list_remove(&upstream->link);
+    fg_upstream_set_reading(upstream, true);
+    fg_proxy_endpoint_note_connected(endpoint);
+    if (is_h2)
+        become_h2(upstream);
+    else
+        become_h1(upstream);
+}
+
+static void secure(struct fg_upstream *upstream)
+{
+    switch (fg_upstream_tls_step(upstream)) {
+    case FG_TLS_DONE:
+        become_ready(upstream);
+        return;
+    case FG_TLS_WANT_READ:
+        fg_upstream_set_reading(upstream, true);
+        return;
+    case FG_TLS_WANT_WRITE:
+        fg_upstream_await_room(upstream);
+        return;
+    case FG_TLS_FAILED:
+        fail_connect(upstream);
+        return;
+    }
+}
+
+static void on_connected(struct fg_upstream *upstream)
+{
+    if (upstream->thread->proxy->tls == NULL) {
+        become_ready(upstream);
+        return;
+    }
+    if (!fg_upstream_tls_attach(upstream)) {
+        fail_connect(upstream);
+        return;
+    }
+    set_state(upstream, FG_UPSTREAM_SECURING);
+    secure(upstream);
+}
+
+/*
+ * An idle connection has nothing to say: it was closed, or what comes is nobody's answer. Over TLS
+ * there may be a ticket first.
+ */
+static void on_idle_readable(struct fg_upstream *upstream)
+{
+    char byte;
+    if (upstream->ssl == NULL || fg_upstream_read(upstream, &byte, 1) != -1)
+        fg_upstream_close(upstream);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct fg_upstream *upstream = arg;
     (void)fd;
     (void)what;
-    if (upstream->state == FG_UPSTREAM_IDLE)
-        fg_upstream_close(upstream);
-    else if (upstream->state == FG_UPSTREAM_ACTIVE)
-        fg_proxy_request_on_readable(upstream->request);
-}
-
-static void become_active(struct fg_upstream *upstream)
-{
-    fg_timeout_list_clear(&upstream->timeout);
-    set_state(upstream, FG_UPSTREAM_ACTIVE);
-    fg_upstream_set_reading(upstream, true);
-    fg_proxy_endpoint_note_connected(upstream->endpoint);
-}
-
-static void fail_connect(struct fg_upstream *upstream)
-{
-    struct fg_proxy_request *request = upstream->request;
-    fg_proxy_endpoint_note_failed(upstream->endpoint);
-    fg_upstream_close(upstream);
-    fg_proxy_request_on_connect_failed(request);
+    switch (upstream->state) {
+    case FG_UPSTREAM_SECURING:
+        secure(upstream);
+        return;
+    case FG_UPSTREAM_ACTIVE:
+        fg_h1_on_readable(upstream);
+        return;
+    case FG_UPSTREAM_SHARED:
+        fg_h2_on_readable(upstream);
+        return;
+    case FG_UPSTREAM_IDLE:
+        on_idle_readable(upstream);
+        return;
+    case FG_UPSTREAM_FREE:
+    case FG_UPSTREAM_CONNECTING:
+    case FG_UPSTREAM_STATE_COUNT:
+        return;
+    }
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     struct fg_upstream *upstream = arg;
-    (void)what;
-    upstream->is_write_armed = false;
-    if (upstream->state == FG_UPSTREAM_ACTIVE) {
-        fg_proxy_request_on_writable(upstream->request);
-        return;
-    }
-    if (upstream->state != FG_UPSTREAM_CONNECTING)
-        return;
     int error = 0;
     socklen_t error_bytes = sizeof(error);
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_bytes) == -1 || error != 0) {
-        fail_connect(upstream);
+    (void)what;
+    upstream->is_write_armed = false;
+    switch (upstream->state) {
+    case FG_UPSTREAM_CONNECTING:
+        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_bytes) == -1 || error != 0)
+            fail_connect(upstream);
+        else
+            on_connected(upstream);
+        return;
+    case FG_UPSTREAM_SECURING:
+        secure(upstream);
+        return;
+    case FG_UPSTREAM_ACTIVE:
+        fg_attempt_on_writable(upstream->attempt);
+        return;
+    case FG_UPSTREAM_SHARED:
+        fg_h2_on_writable(upstream);
+        return;
+    case FG_UPSTREAM_FREE:
+    case FG_UPSTREAM_IDLE:
+    case FG_UPSTREAM_STATE_COUNT:
         return;
     }
-    become_active(upstream);
-    fg_proxy_request_on_connected(upstream->request);
 }
 
 static void on_connect_timeout(struct fg_timeout_entry *timeout)
@@ -123,12 +285,6 @@ static void on_connect_timeout(struct fg_timeout_entry *timeout)
     struct fg_upstream *upstream = FG_CONTAINER_OF(timeout, struct fg_upstream, timeout);
     fg_counter_add_owned(&upstream->endpoint->metrics->timeouts, 1);
     fail_connect(upstream);
-}
-
-static void on_request_timeout(struct fg_timeout_entry *timeout)
-{
-    struct fg_upstream *upstream = FG_CONTAINER_OF(timeout, struct fg_upstream, timeout);
-    fg_proxy_request_on_timeout(upstream->request);
 }
 
 static void on_idle_timeout(struct fg_timeout_entry *timeout)
@@ -154,6 +310,7 @@ static bool add_block(struct fg_proxy_thread *thread)
         struct fg_upstream *upstream = &block->upstreams[i];
         upstream->thread = thread;
         upstream->fd = -1;
+        fg_list_init(&upstream->waiting);
         fg_timeout_entry_init(&upstream->timeout);
         fg_list_push_back(&thread->free, &upstream->link);
     }
@@ -168,9 +325,13 @@ bool fg_upstreams_init(struct fg_proxy_thread *thread)
     fg_timeout_list_init(&thread->connect_timeouts, base, conf->connect_timeout_ns,
                          on_connect_timeout);
     fg_timeout_list_init(&thread->head_timeouts, base, conf->response_head_timeout_ns,
-                         on_request_timeout);
+                         fg_attempt_on_timeout);
     fg_timeout_list_init(&thread->body_timeouts, base, conf->response_idle_timeout_ns,
-                         on_request_timeout);
+                         fg_attempt_on_timeout);
+    fg_timeout_list_init(&thread->try_timeouts, base, conf->try_timeout_ns,
+                         fg_attempt_on_try_timeout);
+    fg_timeout_list_init(&thread->hedge_timeouts, base, conf->hedge_delay_ns,
+                         fg_proxy_request_on_hedge_timeout);
     fg_timeout_list_init(&thread->idle_timeouts, base, conf->idle_timeout_ns, on_idle_timeout);
     return add_block(thread);
 }
@@ -191,6 +352,8 @@ void fg_upstreams_fini(struct fg_proxy_thread *thread)
     fg_timeout_list_fini(&thread->head_timeouts);
     fg_timeout_list_fini(&thread->body_timeouts);
     fg_timeout_list_fini(&thread->idle_timeouts);
+    fg_timeout_list_fini(&thread->try_timeouts);
+    fg_timeout_list_fini(&thread->hedge_timeouts);
     while (thread->blocks != NULL) {
         struct fg_upstream_block *block = thread->blocks;
         thread->blocks = block->next;
@@ -212,19 +375,70 @@ static struct fg_upstream *take_free(struct fg_proxy_thread *thread)
 
 /* ---- opening and closing ---- */
 
-struct fg_upstream *fg_upstream_try_reuse(struct fg_proxy_endpoint *endpoint,
-                                          struct fg_proxy_request *request)
+/*
+ * Has the server closed the idle connection, which the loop was not told yet? Asked for requests
+ * that could not be sent twice.
+ */
+static bool is_dead(const struct fg_upstream *upstream)
 {
-    struct fg_list *link = fg_list_pop_front(&endpoint->idle);
-    if (link == NULL)
-        return NULL;
-    struct fg_upstream *upstream = FG_CONTAINER_OF(link, struct fg_upstream, link);
-    fg_timeout_list_clear(&upstream->timeout);
-    set_state(upstream, FG_UPSTREAM_ACTIVE);
-    upstream->request = request;
-    upstream->is_reused = true;
-    fg_counter_add_owned(&upstream->thread->metrics->connections_reused, 1);
-    return upstream;
+    char byte;
+    ssize_t got = recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return got == 0 || (got == -1 && errno != EAGAIN && errno != EWOULDBLOCK) ||
+           (got > 0 && upstream->ssl == NULL);
+}
+
+static bool try_reuse(struct fg_proxy_attempt *attempt)
+{
+    struct fg_proxy_endpoint *endpoint = attempt->endpoint;
+    bool is_checked = !fg_method_is_idempotent(attempt->request->ex->method);
+    while (!fg_list_is_empty(&endpoint->idle)) {
+        struct fg_upstream *upstream =
+            FG_CONTAINER_OF(endpoint->idle.next, struct fg_upstream, link);
+        if (is_checked && is_dead(upstream)) {
+            fg_upstream_close(upstream);
+            continue;
+        }
+        fg_list_remove(&upstream->link);
+        fg_timeout_list_clear(&upstream->timeout);
+        set_state(upstream, FG_UPSTREAM_ACTIVE);
+        upstream->attempt = attempt;
+        upstream->is_reused = true;
+        attempt->upstream = upstream;
+        fg_counter_add_owned(&upstream->thread->metrics->connections_reused, 1);
+        return true;
+    }
+    return false;
+}
+
+static void wait_for(struct fg_upstream *upstream, struct fg_proxy_attempt *attempt)
+{
+    attempt->upstream = upstream;
+    fg_list_push_back(&upstream->waiting, &attempt->link);
+    upstream->waiting_count++;
+}
+
+/* An HTTP/2 connection that has room, or may become one that has. */
+static bool try_share(struct fg_proxy_attempt *attempt)
+{
+    struct fg_proxy_endpoint *endpoint = attempt->endpoint;
+    const struct fg_cluster_conf *conf = &endpoint->thread->proxy->conf;
+    for (struct fg_list *it = endpoint->shared.next; it != &endpoint->shared; it = it->next) {
+        struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
+        if (!fg_h2_has_room(upstream->h2))
+            continue;
+        attempt->upstream = upstream;
+        upstream->is_reused = true;
+        fg_counter_add_owned(&upstream->thread->metrics->connections_reused, 1);
+        return true;
+    }
+    for (struct fg_list *it = endpoint->opening.next; it != &endpoint->opening; it = it->next) {
+        struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
+        if (upstream->is_h1_only || upstream->waiting_count >= conf->max_streams)
+            continue;
+        wait_for(upstream, attempt);
+        return true;
+    }
+    return false;
 }
 
 static int open_socket(const struct fg_address *address)
@@ -249,10 +463,10 @@ static void attach(struct fg_upstream *upstream, int fd)
     event_assign(&upstream->write_event, base, fd, EV_WRITE, on_writable, upstream);
 }
 
-enum fg_status fg_upstream_open(struct fg_proxy_thread *thread, struct fg_proxy_endpoint *endpoint,
-                                struct fg_proxy_request *request, struct fg_upstream **upstream)
+/* A free one with a socket on its way to the endpoint. */
+static enum fg_status open_fresh(struct fg_proxy_endpoint *endpoint, struct fg_upstream **out)
 {
-    *upstream = NULL;
+    struct fg_proxy_thread *thread = endpoint->thread;
     const struct fg_address *address = &endpoint->host->spec.address;
     struct fg_upstream *fresh = take_free(thread);
     if (fresh == NULL)
@@ -272,31 +486,65 @@ enum fg_status fg_upstream_open(struct fg_proxy_thread *thread, struct fg_proxy_
     attach(fresh, fd);
     fg_proxy_endpoint_hold(endpoint);
     fresh->endpoint = endpoint;
-    fresh->request = request;
     set_state(fresh, FG_UPSTREAM_CONNECTING);
+    fg_list_push_back(&endpoint->opening, &fresh->link);
     fg_counter_add_owned(&thread->metrics->connections_opened, 1);
     fg_counter_add_owned(&endpoint->metrics->connections_opened, 1);
-    if (address->storage.ss_family == AF_UNIX) {
-        become_active(fresh); /* such a connect is never in progress */
-    } else {
-        fg_timeout_list_set(&thread->connect_timeouts, &fresh->timeout);
-        fg_upstream_await_room(fresh);
-    }
-    *upstream = fresh;
+    *out = fresh;
     return FG_OK;
+}
+
+enum fg_status fg_upstream_get(struct fg_proxy_attempt *attempt, bool must_be_fresh,
+                               bool is_h1_only)
+{
+    struct fg_proxy_endpoint *endpoint = attempt->endpoint;
+    struct fg_proxy_thread *thread = endpoint->thread;
+    enum fg_upstream_protocol protocol = thread->proxy->conf.protocol;
+    bool may_be_h2 =
+        !is_h1_only &&
+        (protocol == FG_PROTOCOL_H2 ||
+         (protocol == FG_PROTOCOL_AUTO && thread->proxy->tls != NULL && !endpoint->speaks_h1));
+    if (!must_be_fresh && try_reuse(attempt))
+        return FG_OK;
+    if (may_be_h2 && try_share(attempt))
+        return FG_OK;
+    struct fg_upstream *fresh = NULL;
+    enum fg_status status = open_fresh(endpoint, &fresh);
+    if (status != FG_OK)
+        return status;
+    fresh->is_h1_only = is_h1_only;
+    wait_for(fresh, attempt);
+    fg_timeout_list_set(&thread->connect_timeouts, &fresh->timeout);
+    fg_upstream_await_room(fresh);
+    return FG_OK;
+}
+
+void fg_upstream_stop_waiting(struct fg_proxy_attempt *attempt)
+{
+    struct fg_upstream *upstream = attempt->upstream;
+    fg_list_remove(&attempt->link);
+    attempt->upstream = NULL;
+    upstream->waiting_count--;
+    if (fg_list_is_empty(&upstream->waiting))
+        fg_upstream_close(upstream); /* nobody wants it any more */
+}
+
+static void make_room_for_idle(struct fg_proxy_thread *thread)
+{
+    if (thread->upstreams_idle >= thread->idle_max && thread->upstreams_idle > 0)
+        fg_upstream_close(oldest_idle(thread));
 }
 
 void fg_upstream_release(struct fg_upstream *upstream)
 {
     struct fg_proxy_thread *thread = upstream->thread;
     assert(upstream->state == FG_UPSTREAM_ACTIVE);
+    upstream->attempt = NULL;
     if (thread->idle_max == 0 || upstream->endpoint->index == FG_BALANCE_NONE) {
         fg_upstream_close(upstream);
         return;
     }
-    if (thread->upstreams_idle >= thread->idle_max)
-        fg_upstream_close(oldest_idle(thread));
-    upstream->request = NULL;
+    make_room_for_idle(thread);
     if (upstream->is_write_armed) {
         event_del(&upstream->write_event);
         upstream->is_write_armed = false;
@@ -307,22 +555,51 @@ void fg_upstream_release(struct fg_upstream *upstream)
     fg_timeout_list_set(&thread->idle_timeouts, &upstream->timeout);
 }
 
+static bool is_idle(const struct fg_upstream *upstream)
+{
+    return upstream->state == FG_UPSTREAM_SHARED && !fg_list_is_empty(&upstream->timeout.link);
+}
+
+void fg_upstream_set_idle(struct fg_upstream *upstream, bool is_idle_now)
+{
+    struct fg_proxy_thread *thread = upstream->thread;
+    assert(upstream->state == FG_UPSTREAM_SHARED);
+    if (is_idle_now == is_idle(upstream))
+        return;
+    if (!is_idle_now) {
+        fg_timeout_list_clear(&upstream->timeout);
+        thread->upstreams_idle--;
+    } else if (thread->idle_max == 0 || upstream->endpoint->index == FG_BALANCE_NONE) {
+        fg_upstream_close(upstream);
+        return;
+    } else {
+        make_room_for_idle(thread);
+        fg_timeout_list_set(&thread->idle_timeouts, &upstream->timeout);
+        thread->upstreams_idle++;
+    }
+    publish(thread);
+}
+
 void fg_upstream_close(struct fg_upstream *upstream)
 {
     struct fg_proxy_thread *thread = upstream->thread;
-    assert(upstream->fd != -1);
+    assert(upstream->fd != -1 && fg_list_is_empty(&upstream->waiting));
+    if (is_idle(upstream))
+        thread->upstreams_idle--;
     fg_timeout_list_clear(&upstream->timeout);
+    if (upstream->h2 != NULL)
+        fg_h2_close(upstream);
+    fg_upstream_tls_detach(upstream);
     event_del(&upstream->read_event);
     event_del(&upstream->write_event);
     upstream->is_reading = false;
     upstream->is_write_armed = false;
     close(upstream->fd);
     upstream->fd = -1;
-    if (upstream->state == FG_UPSTREAM_IDLE)
-        fg_list_remove(&upstream->link);
+    fg_list_remove(&upstream->link);
     set_state(upstream, FG_UPSTREAM_FREE);
     struct fg_proxy_endpoint *endpoint = upstream->endpoint;
-    upstream->request = NULL;
+    upstream->attempt = NULL;
     upstream->endpoint = NULL;
     fg_list_push_front(&thread->free, &upstream->link);
     fg_proxy_endpoint_release(endpoint);
@@ -332,4 +609,10 @@ void fg_upstreams_close_idle(struct fg_proxy_endpoint *endpoint)
 {
     while (!fg_list_is_empty(&endpoint->idle))
         fg_upstream_close(FG_CONTAINER_OF(endpoint->idle.next, struct fg_upstream, link));
+    FG_LIST_EACH_SAFE(it, after, &endpoint->shared)
+    {
+        struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
+        if (is_idle(upstream))
+            fg_upstream_close(upstream);
+    }
 }

@@ -231,8 +231,7 @@ static bool is_named_by_connection(const struct fg_upstream_response *response, 
     return false;
 }
 
-/* Fields about this hop, and those that the gateway sets itself on every answer. */
-static bool is_dropped(struct fg_span name)
+bool fg_upstream_response_is_dropped(struct fg_span name)
 {
     static const struct fg_span names[] = {
         FG_SPAN_LITERAL("connection"),        FG_SPAN_LITERAL("keep-alive"),
@@ -255,13 +254,13 @@ static void filter_fields(struct fg_upstream_response *response, const struct he
         /* Marked first: the lists themselves are among the fields. */
         for (size_t i = 0; i < response->field_count; i++) {
             struct fg_span name = response->fields[i].name;
-            if (!is_dropped(name) && is_named_by_connection(response, name))
+            if (!fg_upstream_response_is_dropped(name) && is_named_by_connection(response, name))
                 response->fields[i].name.len = 0;
         }
     }
     for (size_t i = 0; i < response->field_count; i++) {
         struct fg_span name = response->fields[i].name;
-        if (name.len == 0 || is_dropped(name) ||
+        if (name.len == 0 || fg_upstream_response_is_dropped(name) ||
             ((response->status == 204 || response->status < 200) &&
              fg_span_equal(name, FG_SPAN("content-length"))))
             continue;

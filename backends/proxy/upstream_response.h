@@ -81,4 +81,7 @@ enum fg_upstream_result fg_upstream_response_next(struct fg_upstream_response *r
 /* The server closed the connection: is the answer complete by that? */
 bool fg_upstream_response_ends_at_eof(const struct fg_upstream_response *response);
 
+/* Is the field about this hop, or one that the gateway sets itself on every answer? */
+bool fg_upstream_response_is_dropped(struct fg_span name);
+
 #endif

@@ -66,6 +66,27 @@ static void check_choice(struct fg_snapshot *snapshot, const struct fg_raw_backe
                            cluster->endpoint_count, conf->hosts_max);
 }
 
+/* How endpoints are spoken to. */
+static void check_upstream_tls(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
+{
+    const struct fg_cluster_conf *conf = &cluster->conf.cluster;
+    const struct fg_yaml_node *node = fg_yaml_find(cluster->node, "tls");
+    if (!conf->has_tls)
+        return;
+    if ((conf->tls.certificate == NULL) != (conf->tls.private_key == NULL))
+        fg_config_error_at(snapshot, node,
+                           conf->tls.certificate == NULL ? "private_key" : "certificate",
+                           "certificate and private_key go together; expected both or neither");
+    for (size_t i = 0;
+         conf->tls.verify && conf->tls.server_name == NULL && i < cluster->endpoint_count; i++) {
+        const char *address = cluster->endpoints[i].conf.address;
+        if (address != NULL && strncmp(address, "unix:", 5) == 0)
+            fg_config_error_at(snapshot, cluster->endpoints[i].node, "address",
+                               "the certificate behind a unix socket cannot be checked without a "
+                               "name; expected tls.server_name");
+    }
+}
+
 static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
@@ -75,12 +96,14 @@ static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_back
     bool is_fixed = cluster->conf.concurrency.kind == FG_CONCURRENCY_FIXED;
     uint32_t most =
         is_fixed ? cluster->conf.concurrency.limit : cluster->conf.concurrency.limit_max;
-    if (most > conf->max_connections && fg_config_is_sound(cluster->node, "max_connections"))
+    if (!fg_cluster_may_share(conf) && most > conf->max_connections &&
+        fg_config_is_sound(cluster->node, "max_connections"))
         fg_config_error_at(snapshot, concurrency, is_fixed ? "limit" : "max",
                            "%u requests in flight need as many connections, max_connections is %u; "
                            "expected it at or below",
                            most, conf->max_connections);
     check_choice(snapshot, cluster);
+    check_upstream_tls(snapshot, cluster);
     for (size_t i = 0; i < cluster->endpoint_count; i++) {
         const char *address = cluster->endpoints[i].conf.address;
         for (size_t j = 0; address != NULL && j < i; j++) {

@@ -107,6 +107,23 @@ static void check_listener_files(struct fg_snapshot *snapshot)
     }
 }
 
+static void check_cluster_files(struct fg_snapshot *snapshot)
+{
+    off_t bytes = 0;
+    for (size_t i = 0; i < snapshot->raw.cluster_count; i++) {
+        const struct fg_raw_backend *cluster = &snapshot->raw.clusters[i];
+        const struct fg_upstream_tls_conf *tls = &cluster->conf.cluster.tls;
+        const struct fg_yaml_node *node = fg_yaml_find(cluster->node, "tls");
+        if (!cluster->conf.cluster.has_tls)
+            continue;
+        if (tls->ca_file != NULL)
+            (void)check_readable(snapshot, node, "ca_file", tls->ca_file, WANTED_FILE,
+                                 "a PEM file of authorities", &bytes);
+        if (tls->certificate != NULL && tls->private_key != NULL)
+            check_pair(snapshot, node, tls->certificate, tls->private_key);
+    }
+}
+
 /* A secret that is made when missing must be long enough when it is there. */
 static void check_secret(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
                          const char *key, const char *path)
@@ -139,6 +156,7 @@ void fg_config_check_machine(struct fg_snapshot *snapshot)
 {
     off_t bytes = 0;
     check_listener_files(snapshot);
+    check_cluster_files(snapshot);
     check_jwt_key(snapshot);
     check_secret(snapshot, fg_yaml_find(snapshot->root, "tls"), "ticket_secret_file",
                  snapshot->raw.tls.ticket_secret_file);

@@ -226,6 +226,15 @@ static bool add_target(struct fg_snapshot *snapshot, struct targets *targets, co
     return true;
 }
 
+/* As many as connections can carry. */
+static uint32_t most_in_flight(const struct fg_cluster_conf *cluster)
+{
+    uint64_t most = cluster->max_connections;
+    if (fg_cluster_may_share(cluster))
+        most *= cluster->max_streams;
+    return most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
+}
+
 static void resolve_backends(struct fg_snapshot *snapshot, struct targets *targets)
 {
     struct fg_raw_config *raw = &snapshot->raw;
@@ -249,7 +258,7 @@ static void resolve_backends(struct fg_snapshot *snapshot, struct targets *targe
         backend->conf.kind = FG_BACKEND_CLUSTER;
         cap_u32(backend->node, "max_idle_connections", &cluster->max_idle_connections,
                 cluster->max_connections);
-        derive_gates(backend->node, &backend->conf, cluster->max_connections);
+        derive_gates(backend->node, &backend->conf, most_in_flight(cluster));
         resolve_endpoints(snapshot, backend);
         backends[count++] = backend->conf;
         if (!add_target(snapshot, targets, "cluster:", backend->conf.name))

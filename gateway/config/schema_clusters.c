@@ -6,6 +6,7 @@
 #include "config/raw.h"
 #include "config/schema.h"
 #include "config/schema_gates.h"
+#include "policies/retry.h"
 
 #define AT(type, member) (uint32_t) offsetof(struct type, member)
 #define MS UINT64_C(1000000)
@@ -60,7 +61,128 @@ static const struct fg_choice balance_kinds[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice protocols[] = {
+    {"auto", FG_PROTOCOL_AUTO},
+    {"http1", FG_PROTOCOL_HTTP1},
+    {"h2", FG_PROTOCOL_H2},
+    {NULL, 0},
+};
+
+static const struct fg_choice retry_causes[] = {
+    {"reset", FG_RETRY_RESET},    {"timeout", FG_RETRY_TIMEOUT}, {"502", FG_RETRY_STATUS_502},
+    {"503", FG_RETRY_STATUS_503}, {"504", FG_RETRY_STATUS_504},  {NULL, 0},
+};
+
+#define T(member) AT(fg_raw_backend, conf.cluster.tls.member)
+static const struct fg_key tls_keys[] = {
+    {.name = "verify",
+     .type = FG_KEY_BOOL,
+     .offset = T(verify),
+     .initial = "true",
+     .doc = "Check the server's certificate and name. Off, anybody can be the server."},
+    {.name = "ca_file",
+     .type = FG_KEY_PATH,
+     .offset = T(ca_file),
+     .derived = "the system's",
+     .doc = "PEM file of the authorities that are trusted."},
+    {.name = "server_name",
+     .type = FG_KEY_STRING,
+     .offset = T(server_name),
+     .derived = "the endpoint's host",
+     .check = fg_text_check_authority,
+     .doc = "Name that is asked for (SNI) and that the certificate must be for."},
+    {.name = "certificate",
+     .type = FG_KEY_PATH,
+     .offset = T(certificate),
+     .derived = "none",
+     .doc = "PEM file with our own certificate chain, for servers that want one."},
+    {.name = "private_key",
+     .type = FG_KEY_PATH,
+     .offset = T(private_key),
+     .derived = "none",
+     .doc = "PEM file with the key of `certificate`."},
+    {.name = NULL},
+};
+#undef T
+
+/* As the switches, filled in place: offsets from the backend. */
+static const struct fg_table tls_table = {
+    .path = "clusters.NAME.tls",
+    .doc = "TLS to the servers, 1.2 or 1.3. `true` alone: verified by the system's authorities. "
+           "Sessions are resumed.",
+    .keys = tls_keys,
+    .bytes = sizeof(struct fg_raw_backend),
+    .example = "{ca_file: /etc/floodgate/internal-ca.pem}",
+};
+
 #define L(member) AT(fg_raw_backend, conf.cluster.member)
+static const struct fg_key retry_keys[] = {
+    {.name = "attempts",
+     .type = FG_KEY_U32,
+     .offset = L(retries_max),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 1,
+     .max = 10,
+     .doc = "Further attempts, at other endpoints, of requests that a server may have seen: only "
+            "methods that are idempotent, never POST or PATCH."},
+    {.name = "on",
+     .type = FG_KEY_BITS,
+     .offset = L(retry_causes),
+     .choices = retry_causes,
+     .derived = "all of them",
+     .doc = "What is tried again: a connection lost before the answer, `try_timeout` or "
+            "`response_head_timeout` over, statuses."},
+    {.name = "try_timeout",
+     .type = FG_KEY_DURATION,
+     .offset = L(try_timeout_ns),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 1 * MS,
+     .max = 1 * HOUR,
+     .doc = "From the begin of one attempt to the head of its answer."},
+    {.name = "body_max",
+     .type = FG_KEY_SIZE,
+     .offset = L(retry_body_bytes_max),
+     .initial = "64KiB",
+     .min = 0,
+     .max = 64 * MIB,
+     .doc = "Bodies are kept so far for a further attempt; a longer one goes once."},
+    {.name = "budget",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(retry_budget_permille),
+     .initial = "20%",
+     .min = 0,
+     .max = 1000,
+     .doc = "Most retries and hedges in flight, as a share of all requests in flight, for each "
+            "thread; none while work is refused for overload."},
+    {.name = "budget_min",
+     .type = FG_KEY_U32,
+     .offset = L(retry_budget_min),
+     .initial = "3",
+     .min = 0,
+     .max = 1000,
+     .doc = "So many are allowed however few requests there are."},
+    {.name = "hedge_after",
+     .type = FG_KEY_DURATION,
+     .offset = L(hedge_delay_ns),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 1 * MS,
+     .max = 1 * HOUR,
+     .doc = "A GET or HEAD without an answer after this is sent to a second endpoint as well; the "
+            "first good answer counts. Set it near the 95th percentile."},
+    {.name = NULL},
+};
+
+static const struct fg_table retry_table = {
+    .path = "clusters.NAME.retries",
+    .doc = "What is sent again, and how often. See also `connect_retries`.",
+    .keys = retry_keys,
+    .bytes = sizeof(struct fg_raw_backend),
+    .example = "{attempts: 1}",
+};
+
 static const struct fg_key cluster_keys[] = {
     {.name = "endpoints",
      .type = FG_KEY_LIST,
@@ -203,6 +325,32 @@ static const struct fg_key cluster_keys[] = {
      .max = 10,
      .doc = "Further attempts while nothing of the request was sent, or when a kept connection "
             "turned out dead."},
+    {.name = "protocol",
+     .type = FG_KEY_ENUM,
+     .offset = L(protocol),
+     .initial = "auto",
+     .choices = protocols,
+     .doc =
+         "`auto`: what the server chooses over TLS (ALPN), else HTTP/1.1; `http1`; `h2`: HTTP/2, "
+         "without TLS by prior knowledge."},
+    {.name = "max_streams",
+     .type = FG_KEY_U32,
+     .offset = L(max_streams),
+     .initial = "100",
+     .min = 1,
+     .max = 10000,
+     .doc = "Requests at once on one HTTP/2 connection; the server may allow fewer."},
+    {.name = "tls",
+     .type = FG_KEY_SWITCH,
+     .offset = 0,
+     .count_offset = L(has_tls),
+     .table = &tls_table,
+     .doc = "Speak TLS to the servers."},
+    {.name = "retries",
+     .type = FG_KEY_OBJECT,
+     .offset = 0,
+     .table = &retry_table,
+     .doc = "Trying again after a server may have seen a request."},
     FG_GATE_KEYS(FG_BACKEND_CLUSTER, fg_raw_backend, conf),
     {.name = NULL},
 };
@@ -210,7 +358,7 @@ static const struct fg_key cluster_keys[] = {
 
 const struct fg_table fg_table_clusters = {
     .path = "clusters.NAME",
-    .doc = "HTTP/1.1 servers of one kind; a route leads to them with `to: cluster:NAME`.",
+    .doc = "HTTP servers of one kind; a route leads to them with `to: cluster:NAME`.",
     .keys = cluster_keys,
     .bytes = sizeof(struct fg_raw_backend),
     .name_offset = AT(fg_raw_backend, conf.name),

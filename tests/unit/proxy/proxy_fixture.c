@@ -33,6 +33,10 @@ int fixture_setup(void **state)
         .header_bytes_max = 4096,
         .connect_retries = 2,
         .hosts_max = 64,
+        .protocol = FG_PROTOCOL_AUTO,
+        .max_streams = 100,
+        .retry_body_bytes_max = 65536,
+        .retry_budget_min = 3,
         .dns_ttl_min_ns = FG_S,
         .dns_ttl_max_ns = 60 * FG_S,
     };

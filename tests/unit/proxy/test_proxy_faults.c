@@ -97,7 +97,7 @@ static void a_dead_kept_connection_is_replaced_once(void **state)
     assert_int_equal(fixture_stat(f, "connections", "reused"), 1);
     answer(f, 1, OK_HELLO);
     RUN_UNTIL(f, fake->end == FAKE_ENDED);
-    assert_int_equal(fixture_stat(f, "requests", "retries"), 1);
+    assert_int_equal(fixture_stat(f, "requests", "reconnects"), 1);
     assert_int_equal(fixture_stat(f, "connections", "opened"), 2);
 }
 
@@ -111,7 +111,7 @@ static void a_request_that_was_read_is_tried_again_if_idempotent(void **state)
     upstream_server_hang_up(f->server, 0, false);
     answer(f, 1, OK_HELLO);
     RUN_UNTIL(f, fake->end == FAKE_ENDED);
-    assert_int_equal(fixture_stat(f, "requests", "retries"), 1);
+    assert_int_equal(fixture_stat(f, "requests", "reconnects"), 1);
 }
 
 static void a_fresh_connection_that_dies_is_not_replaced(void **state)
@@ -153,15 +153,32 @@ static void a_post_of_which_nothing_was_sent_is_tried_again(void **state)
     struct fake_exchange *fake = &f->exchanges[1];
     fake_exchange_init(fake, "POST", "/order", NULL);
     fake_exchange_has_body(fake, 3);
-    /* A reset that has arrived makes the first write fail. */
-    upstream_server_hang_up(f->server, 0, true);
     fixture_start(f, 1);
     assert_int_equal(fixture_stat(f, "connections", "reused"), 1);
+    /* A reset that has arrived makes the first write fail. */
+    upstream_server_hang_up(f->server, 0, true);
     fixture_body(f, 1, "abc", 3, true);
     RUN_UNTIL(f, has_request(f, 1));
     RUN_UNTIL(f, strstr(conn(f, 1)->in, "\r\n\r\nabc") != NULL);
     upstream_server_send(f->server, 1, OK_HELLO);
     RUN_UNTIL(f, fake->end == FAKE_ENDED);
+}
+
+static void a_post_is_not_tried_on_a_connection_that_is_dead(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_plain(f);
+    make_idle(f);
+    struct fake_exchange *fake = &f->exchanges[1];
+    fake_exchange_init(fake, "POST", "/order", NULL);
+    fake_exchange_has_body(fake, 3);
+    upstream_server_hang_up(f->server, 0, true); /* our loop was not told yet */
+    fixture_start(f, 1);
+    assert_int_equal(fixture_stat(f, "connections", "reused"), 0);
+    fixture_body(f, 1, "abc", 3, true);
+    answer(f, 1, OK_HELLO);
+    RUN_UNTIL(f, fake->end == FAKE_ENDED);
+    assert_int_equal(fixture_stat(f, "requests", "reconnects"), 0);
 }
 
 static void an_answer_before_the_question_is_not_taken_for_one(void **state)
@@ -472,6 +489,7 @@ int main(void)
         PROXY_TEST(a_fresh_connection_that_dies_is_not_replaced),
         PROXY_TEST(a_post_that_was_sent_is_never_sent_again),
         PROXY_TEST(a_post_of_which_nothing_was_sent_is_tried_again),
+        PROXY_TEST(a_post_is_not_tried_on_a_connection_that_is_dead),
         PROXY_TEST(an_answer_before_the_question_is_not_taken_for_one),
         PROXY_TEST(a_dead_endpoint_is_passed_over),
         PROXY_TEST(no_endpoint_is_a_connect_failure),

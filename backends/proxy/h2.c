@@ -1,0 +1,634 @@
+/*
+ * h2.c: attempts as streams of a shared HTTP/2 connection (the client's side).
+ * Job      begin streams, feed them bodies as their windows allow, take answers apart, tell the
+ *          requests; write all frames of a loop turn in one call. A client that takes no more keeps
+ *          its stream's window shut, never the connection's.
+ * Thread   the owning event loop.
+ * Never    ends an answer without END_STREAM as if it were whole; closes the session from inside
+ *          its own callbacks (is_in_session), where only streams are ended.
+ * Memory   one session a connection; what the socket does not take in segments, and then nothing
+ *          more is asked of the session.
+ * Source   RFC 9113 sections 5.1.2 (concurrency), 6.8 (GOAWAY), 8.1 (early answers), 8.7 (what was
+ *          not processed may go again).
+ */
+#include "proxy_internal.h"
+
+#include "base/clock.h"
+#include "proxy/request_head.h"
+
+#include <assert.h>
+#include <nghttp2/nghttp2.h>
+#include <stdlib.h>
+
+#define STREAM_WINDOW 262144 /* most of an answer that waits here for a slow client */
+#define CONNECTION_WINDOW (16 << 20)
+#define FIELDS_FIRST ((size_t)16)
+#define FIELDS_MAX ((size_t)256)
+#define FIELD_OVERHEAD ((size_t)32) /* RFC 9113 section 6.5.2 */
+#define INTERIM_MAX 16u
+#define FRAME_BYTES_MAX ((size_t)16384 + 9) /* the session sends no larger ones */
+#define READS_MAX 8
+#define IOV_MAX_USED 16
+
+struct fg_h2 {
+    struct fg_upstream *upstream;
+    nghttp2_session *session;
+    struct fg_byte_queue out; /* not yet taken by the socket */
+    struct fg_list dirty;     /* link in thread->dirty */
+    struct fg_list streams;   /* attempts */
+    uint32_t stream_count;
+    bool is_draining;   /* takes no new streams */
+    bool is_in_session; /* below one of its callbacks */
+    bool is_broken;
+};
+
+static struct fg_proxy_attempt *attempt_of(nghttp2_session *session, int32_t stream_id)
+{
+    return nghttp2_session_get_stream_user_data(session, stream_id);
+}
+
+static void mark_dirty(struct fg_h2 *h2)
+{
+    struct fg_proxy_thread *thread = h2->upstream->thread;
+    if (!fg_list_is_empty(&h2->dirty))
+        return;
+    fg_list_push_back(&thread->dirty, &h2->dirty);
+    event_active(&thread->flush_event, 0, 0);
+}
+
+/* ---- streams ---- */
+
+/* The stream has no attempt any more; it may still be open towards the server. */
+static void forget(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
+{
+    if (attempt->stream_id == 0)
+        return;
+    nghttp2_session_set_stream_user_data(h2->session, attempt->stream_id, NULL);
+    attempt->stream_id = 0;
+    fg_list_remove(&attempt->link);
+    h2->stream_count--;
+    fg_counter_sub(&h2->upstream->thread->metrics->streams_open, 1);
+}
+
+static void reset(struct fg_h2 *h2, int32_t stream_id, uint32_t code)
+{
+    nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream_id, code);
+    mark_dirty(h2);
+}
+
+static void lose(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
+                 const char *detail)
+{
+    int32_t stream_id = attempt->stream_id;
+    forget(h2, attempt);
+    if (nghttp2_session_find_stream(h2->session, stream_id) != NULL)
+        reset(h2, stream_id, NGHTTP2_CANCEL);
+    fg_proxy_request_on_lost(attempt, cause, FG_FAILURE_RESET, detail);
+}
+
+/* ---- callbacks: what the server says ---- */
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct fg_proxy_attempt *attempt = attempt_of(session, frame->hd.stream_id);
+    (void)user_data;
+    if (attempt == NULL)
+        return 0;
+    attempt->has_response_bytes = true;
+    if (attempt->head_ns == 0) {
+        attempt->response.status = 0;
+        attempt->response.field_count = 0;
+    }
+    return 0;
+}
+
+static bool add_field(struct fg_upstream_response *response, struct fg_span name,
+                      struct fg_span value)
+{
+    if (response->field_count % FIELDS_FIRST == 0) {
+        struct fg_field *fields = fg_arena_try_alloc(
+            response->arena, (response->field_count + FIELDS_FIRST) * sizeof(*fields));
+        if (fields == NULL)
+            return false;
+        if (response->field_count > 0)
+            memcpy(fields, response->fields, response->field_count * sizeof(*fields));
+        response->fields = fields;
+    }
+    struct fg_span name_copy = fg_arena_try_copy(response->arena, name);
+    struct fg_span value_copy = fg_arena_try_copy(response->arena, value);
+    if (name_copy.data == NULL || value_copy.data == NULL)
+        return false;
+    response->fields[response->field_count++] = (struct fg_field){name_copy, value_copy};
+    return true;
+}
+
+/* Names and values are checked by the session (RFC 9113 section 8.2); limits are ours. */
+static const char *take_field(struct fg_upstream_response *response, struct fg_span name,
+                              struct fg_span value, bool is_trailer)
+{
+    response->head_bytes += name.len + value.len + FIELD_OVERHEAD;
+    if (response->head_bytes > response->head_bytes_max)
+        return "the head is larger than the limit";
+    if (is_trailer) {
+        enum fg_status status = fg_trailers_add(&response->trailers, response->arena, name, value);
+        return status == FG_OK ? NULL : "a malformed or too large trailer section";
+    }
+    if (fg_span_equal(name, FG_SPAN(":status"))) {
+        uint64_t status = 0;
+        if (!fg_span_parse_u64(value, &status) || status < 100 || status > 599)
+            return "a status outside 100 to 599";
+        response->status = (unsigned)status;
+        return NULL;
+    }
+    if (fg_upstream_response_is_dropped(name))
+        return NULL;
+    if (response->field_count == FIELDS_MAX)
+        return "too many fields in the head";
+    if (fg_span_equal(name, FG_SPAN("content-length"))) {
+        uint64_t length = 0;
+        if (!fg_span_parse_u64(value, &length) || length > INT64_MAX / 2)
+            return "a malformed content-length";
+        response->content_length = (int64_t)length;
+    }
+    return add_field(response, name, value) ? NULL : "no memory for the head of the answer";
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    struct fg_proxy_attempt *attempt = attempt_of(session, frame->hd.stream_id);
+    (void)flags;
+    if (attempt == NULL)
+        return 0;
+    const char *problem =
+        take_field(&attempt->response, fg_span_make((const char *)name, name_len),
+                   fg_span_make((const char *)value, value_len), attempt->head_ns > 0);
+    if (problem == NULL)
+        return 0;
+    fg_counter_add_owned(&h2->upstream->thread->metrics->malformed, 1);
+    lose(h2, attempt, FG_RETRY_RESET, problem);
+    return 0;
+}
+
+/* The answer is complete; what of the request was not sent has no reader (an early answer). */
+static void end_stream(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
+{
+    int32_t stream_id = attempt->stream_id;
+    forget(h2, attempt);
+    if (nghttp2_session_get_stream_local_close(h2->session, stream_id) == 0)
+        reset(h2, stream_id, NGHTTP2_CANCEL);
+}
+
+/* False: the attempt is over. */
+static bool take_head(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool is_end)
+{
+    struct fg_upstream_response *response = &attempt->response;
+    if (attempt->head_ns > 0)
+        return true; /* trailers */
+    if (response->status == 101 || response->status == 0) {
+        fg_counter_add_owned(&h2->upstream->thread->metrics->malformed, 1);
+        lose(h2, attempt, FG_RETRY_RESET, "no status, or one that HTTP/2 does not have");
+        return false;
+    }
+    if (response->status >= 200 && is_end) {
+        end_stream(h2, attempt);
+        (void)fg_proxy_request_on_head(attempt, true);
+        return false;
+    }
+    if (response->status >= 200)
+        return fg_proxy_request_on_head(attempt, false);
+    if (++response->interim_count > INTERIM_MAX) {
+        lose(h2, attempt, FG_RETRY_RESET, "too many interim answers");
+        return false;
+    }
+    if (response->status != 100)
+        fg_proxy_request_on_interim(attempt);
+    return true;
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (frame->hd.type == NGHTTP2_GOAWAY) {
+        h2->is_draining = true;
+        return 0;
+    }
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+        return 0;
+    struct fg_proxy_attempt *attempt = attempt_of(session, frame->hd.stream_id);
+    if (attempt == NULL)
+        return 0;
+    if (frame->hd.type == NGHTTP2_HEADERS && !take_head(h2, attempt, is_end))
+        return 0;
+    if (!is_end) {
+        fg_attempt_set_timeout(attempt);
+        return 0;
+    }
+    end_stream(h2, attempt);
+    fg_proxy_request_on_end(attempt, true);
+    return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data,
+                   size_t len, void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    struct fg_proxy_attempt *attempt = attempt_of(session, stream_id);
+    (void)flags;
+    nghttp2_session_consume_connection(session, len);
+    if (attempt == NULL || len == 0) {
+        nghttp2_session_consume_stream(session, stream_id, len);
+        return 0;
+    }
+    fg_counter_add_owned(&h2->upstream->thread->metrics->received_bytes, len);
+    fg_proxy_request_on_data(attempt, fg_span_make((const char *)data, len));
+    if (attempt->request->is_paused)
+        attempt->unconsumed += len;
+    else
+        nghttp2_session_consume_stream(session, stream_id, len);
+    return 0;
+}
+
+/* Streams that end in any other way than by END_STREAM, which on_frame_recv has seen. */
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code,
+                           void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    struct fg_proxy_attempt *attempt = attempt_of(session, stream_id);
+    if (attempt == NULL)
+        return 0;
+    forget(h2, attempt);
+    if (code == NGHTTP2_REFUSED_STREAM)
+        fg_proxy_request_on_lost(attempt, FG_RETRY_UNHANDLED, FG_FAILURE_RESET,
+                                 "the server refused the stream");
+    else
+        fg_proxy_request_on_lost(attempt, FG_RETRY_RESET, FG_FAILURE_RESET,
+                                 "the server reset the stream before its answer was complete");
+    return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
+                            void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    (void)session;
+    (void)frame;
+    (void)error;
+    fg_counter_add_owned(&h2->upstream->thread->metrics->malformed, 1);
+    return 0;
+}
+
+/* ---- callbacks: what we say ---- */
+
+static size_t fill(nghttp2_nv *nva, size_t room, const struct fg_field *fields, size_t count)
+{
+    size_t filled = 0;
+    for (size_t i = 0; i < count && filled < room; i++)
+        nva[filled++] = (nghttp2_nv){
+            .name = (uint8_t *)(uintptr_t)fields[i].name.data,
+            .value = (uint8_t *)(uintptr_t)fields[i].value.data,
+            .namelen = fields[i].name.len,
+            .valuelen = fields[i].value.len,
+            .flags = NGHTTP2_NV_FLAG_NONE,
+        };
+    return filled;
+}
+
+static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *to, size_t room,
+                         uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
+{
+    struct fg_h2 *h2 = user_data;
+    struct fg_proxy_thread *thread = h2->upstream->thread;
+    struct fg_proxy_attempt *attempt = attempt_of(session, stream_id);
+    (void)source;
+    if (attempt == NULL)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* nobody's any more: resets it */
+    struct fg_proxy_request *request = attempt->request;
+    size_t len = fg_byte_queue_take(&attempt->upload, &thread->segments, to, room);
+    fg_proxy_publish_buffered(thread);
+    fg_proxy_request_open_window(request);
+    if (attempt->upload.len > 0 || !request->is_body_complete)
+        return len > 0 ? (ssize_t)len : NGHTTP2_ERR_DEFERRED;
+    *data_flags |= NGHTTP2_DATA_FLAG_EOF;
+    const struct fg_exchange *ex = request->ex;
+    if (ex->trailer_count > 0) {
+        nghttp2_nv nva[FG_TRAILERS_MAX];
+        size_t count = fill(nva, FG_TRAILERS_MAX, ex->trailers, ex->trailer_count);
+        if (nghttp2_submit_trailer(session, stream_id, nva, count) == 0)
+            *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    }
+    return (ssize_t)len;
+}
+
+static nghttp2_session_callbacks *make_callbacks(void)
+{
+    nghttp2_session_callbacks *callbacks = NULL;
+    if (nghttp2_session_callbacks_new(&callbacks) != 0)
+        return NULL;
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
+    return callbacks;
+}
+
+/* ---- the connection ---- */
+
+static int open_session(struct fg_h2 *h2)
+{
+    nghttp2_session_callbacks *callbacks = make_callbacks();
+    nghttp2_option *option = NULL;
+    const struct fg_cluster_conf *conf = &h2->upstream->thread->proxy->conf;
+    if (callbacks == NULL || nghttp2_option_new(&option) != 0) {
+        nghttp2_session_callbacks_del(callbacks);
+        return -1;
+    }
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_peer_max_concurrent_streams(option, conf->max_streams);
+    int error = nghttp2_session_client_new2(&h2->session, callbacks, h2, option);
+    nghttp2_option_del(option);
+    nghttp2_session_callbacks_del(callbacks);
+    if (error != 0)
+        return -1;
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)conf->header_bytes_max},
+    };
+    error = nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
+                                    sizeof(settings) / sizeof(settings[0]));
+    if (error == 0)
+        error = nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
+                                                      CONNECTION_WINDOW);
+    return error;
+}
+
+bool fg_h2_open(struct fg_upstream *upstream)
+{
+    struct fg_h2 *h2 = calloc(1, sizeof(*h2));
+    if (h2 == NULL)
+        return false;
+    h2->upstream = upstream;
+    fg_list_init(&h2->dirty);
+    fg_list_init(&h2->streams);
+    if (open_session(h2) != 0) {
+        nghttp2_session_del(h2->session);
+        free(h2);
+        return false;
+    }
+    upstream->h2 = h2;
+    mark_dirty(h2);
+    return true;
+}
+
+/* Every stream's attempt is lost: another try, or the end of its exchange. */
+static void lose_all(struct fg_h2 *h2, const char *detail)
+{
+    h2->is_draining = true;
+    while (!fg_list_is_empty(&h2->streams)) {
+        struct fg_proxy_attempt *attempt =
+            FG_CONTAINER_OF(h2->streams.next, struct fg_proxy_attempt, link);
+        bool is_stale = attempt->is_reused && !attempt->has_response_bytes;
+        forget(h2, attempt);
+        fg_proxy_request_on_lost(attempt, is_stale ? FG_RETRY_STALE : FG_RETRY_RESET,
+                                 FG_FAILURE_RESET, detail);
+    }
+}
+
+void fg_h2_close(struct fg_upstream *upstream)
+{
+    struct fg_h2 *h2 = upstream->h2;
+    assert(!h2->is_in_session && h2->stream_count == 0);
+    fg_list_remove(&h2->dirty);
+    fg_byte_queue_clear(&h2->out, &upstream->thread->segments);
+    nghttp2_session_del(h2->session);
+    upstream->h2 = NULL;
+    free(h2);
+}
+
+static void break_off(struct fg_h2 *h2, const char *detail)
+{
+    struct fg_upstream *upstream = h2->upstream;
+    h2->is_broken = true;
+    fg_upstream_set_idle(upstream, false);
+    lose_all(h2, detail);
+    fg_upstream_close(upstream);
+}
+
+/* After anything has moved: idle, in use, or of no further use. May close the connection. */
+static void settle(struct fg_h2 *h2)
+{
+    if (h2->is_in_session || h2->is_broken)
+        return;
+    bool is_over = nghttp2_session_want_read(h2->session) == 0 &&
+                   nghttp2_session_want_write(h2->session) == 0 && h2->out.len == 0;
+    if (is_over && h2->stream_count > 0) {
+        break_off(h2, "the server broke the rules of HTTP/2");
+    } else if (h2->stream_count > 0) {
+        fg_upstream_set_idle(h2->upstream, false);
+    } else if (h2->is_draining || is_over) {
+        fg_upstream_set_idle(h2->upstream, false);
+        fg_upstream_close(h2->upstream);
+    } else {
+        fg_upstream_set_idle(h2->upstream, true);
+    }
+}
+
+bool fg_h2_has_room(const struct fg_h2 *h2)
+{
+    const struct fg_cluster_conf *conf = &h2->upstream->thread->proxy->conf;
+    uint32_t most =
+        nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    if (most > conf->max_streams)
+        most = conf->max_streams;
+    return !h2->is_draining && !h2->is_broken && h2->stream_count < most &&
+           nghttp2_session_check_request_allowed(h2->session) != 0;
+}
+
+/* ---- writing ---- */
+
+/* False: the connection broke. */
+static bool write_out(struct fg_h2 *h2)
+{
+    struct fg_upstream *upstream = h2->upstream;
+    while (h2->out.len > 0) {
+        struct iovec iov[IOV_MAX_USED];
+        size_t count = fg_byte_queue_peek(&h2->out, iov, IOV_MAX_USED);
+        ssize_t sent = fg_upstream_write(upstream, iov, count);
+        if (sent == -1)
+            return false;
+        fg_byte_queue_drop(&h2->out, &upstream->thread->segments, (size_t)sent);
+        if (sent == 0) {
+            fg_upstream_await_room(upstream);
+            return true;
+        }
+    }
+    return true;
+}
+
+/* Frames of the session into the thread's buffer, as many as there are or fit; -1: broken. */
+static ssize_t collect(struct fg_h2 *h2, char *to)
+{
+    size_t len = 0;
+    while (len + FRAME_BYTES_MAX <= FG_WRITE_BYTES) {
+        const uint8_t *data = NULL;
+        ssize_t got = nghttp2_session_mem_send(h2->session, &data);
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        assert(len + (size_t)got <= FG_WRITE_BYTES);
+        memcpy(to + len, data, (size_t)got);
+        len += (size_t)got;
+    }
+    return (ssize_t)len;
+}
+
+/* False: the connection broke. */
+static bool flush(struct fg_h2 *h2)
+{
+    struct fg_upstream *upstream = h2->upstream;
+    struct fg_proxy_thread *thread = upstream->thread;
+    while (!upstream->is_write_armed) {
+        if (!write_out(h2))
+            return false;
+        if (upstream->is_write_armed)
+            return true;
+        h2->is_in_session = true;
+        ssize_t len = collect(h2, thread->write_buffer);
+        h2->is_in_session = false;
+        if (len <= 0)
+            return len == 0;
+        struct iovec iov = {thread->write_buffer, (size_t)len};
+        ssize_t sent = fg_upstream_write(upstream, &iov, 1);
+        if (sent == -1 || !fg_byte_queue_append(&h2->out, &thread->segments,
+                                                thread->write_buffer + sent, (size_t)(len - sent)))
+            return false;
+        if (sent < len)
+            fg_upstream_await_room(upstream);
+    }
+    return true;
+}
+
+static void flush_and_settle(struct fg_h2 *h2)
+{
+    fg_list_remove(&h2->dirty);
+    if (flush(h2))
+        settle(h2);
+    else
+        break_off(h2, "the connection to the server broke");
+}
+
+void fg_h2_flush_dirty(struct fg_proxy_thread *thread)
+{
+    struct fg_list *link;
+    while ((link = fg_list_pop_front(&thread->dirty)) != NULL)
+        flush_and_settle(FG_CONTAINER_OF(link, struct fg_h2, dirty));
+}
+
+void fg_h2_on_writable(struct fg_upstream *upstream)
+{
+    flush_and_settle(upstream->h2);
+}
+
+/* ---- reading ---- */
+
+void fg_h2_on_readable(struct fg_upstream *upstream)
+{
+    struct fg_h2 *h2 = upstream->h2;
+    char *buffer = upstream->thread->read_buffer;
+    for (unsigned reads = 0; reads < READS_MAX; reads++) {
+        ssize_t got = fg_upstream_read(upstream, buffer, FG_READ_BYTES);
+        if (got == -1)
+            break;
+        if (got == 0 || got == -2) {
+            break_off(h2, got == 0
+                              ? "the server closed the connection before its answer was complete"
+                              : "the connection to the server broke");
+            return;
+        }
+        h2->is_in_session = true;
+        ssize_t used = nghttp2_session_mem_recv(h2->session, (const uint8_t *)buffer, (size_t)got);
+        h2->is_in_session = false;
+        if (used != got) {
+            fg_counter_add_owned(&upstream->thread->metrics->malformed, 1);
+            break_off(h2, "the server broke the rules of HTTP/2");
+            return;
+        }
+        if (!fg_upstream_has_pending(upstream))
+            break;
+    }
+    if (fg_upstream_has_pending(upstream))
+        event_active(&upstream->read_event, EV_READ, 0);
+    flush_and_settle(h2);
+}
+
+/* ---- what attempts ask for ---- */
+
+enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
+{
+    struct fg_h2 *h2 = attempt->upstream->h2;
+    struct fg_proxy_request *request = attempt->request;
+    const struct fg_exchange *ex = request->ex;
+    const struct fg_request_head_conf conf = {.host = fg_proxy_request_host(request),
+                                              .is_h2 = true,
+                                              .has_tls = attempt->upstream->ssl != NULL};
+    size_t count = 0;
+    if (!fg_h2_has_room(h2))
+        return FG_ERR_BUSY;
+    const struct fg_field *fields =
+        fg_request_fields_make(ex, &conf, fg_clock_monotonic_ns(), &count);
+    nghttp2_nv *nva = fields == NULL ? NULL : fg_arena_try_alloc(ex->arena, count * sizeof(*nva));
+    if (nva == NULL)
+        return FG_ERR_NO_MEMORY;
+    (void)fill(nva, count, fields, count);
+    const nghttp2_data_provider body = {.read_callback = read_body};
+    bool has_body = ex->has_body && (!request->is_body_complete || attempt->upload.len > 0 ||
+                                     ex->trailer_count > 0);
+    int32_t id =
+        nghttp2_submit_request(h2->session, NULL, nva, count, has_body ? &body : NULL, attempt);
+    if (id < 0) {
+        h2->is_draining = true; /* ids are used up: this connection is done */
+        return FG_ERR_BUSY;
+    }
+    attempt->stream_id = id;
+    attempt->is_sent_any = true;
+    fg_list_remove(&attempt->link);
+    fg_list_push_back(&h2->streams, &attempt->link);
+    h2->stream_count++;
+    fg_counter_add(&h2->upstream->thread->metrics->streams_open, 1);
+    fg_upstream_set_idle(h2->upstream, false);
+    mark_dirty(h2);
+    return FG_OK;
+}
+
+void fg_h2_on_body(struct fg_proxy_attempt *attempt)
+{
+    struct fg_h2 *h2 = attempt->upstream->h2;
+    (void)nghttp2_session_resume_data(h2->session, attempt->stream_id);
+    mark_dirty(h2);
+}
+
+void fg_h2_resume(struct fg_proxy_attempt *attempt)
+{
+    struct fg_h2 *h2 = attempt->upstream->h2;
+    size_t len = attempt->unconsumed;
+    attempt->unconsumed = 0;
+    nghttp2_session_consume_stream(h2->session, attempt->stream_id, len);
+    mark_dirty(h2);
+}
+
+void fg_h2_leave(struct fg_proxy_attempt *attempt)
+{
+    struct fg_h2 *h2 = attempt->upstream->h2;
+    int32_t stream_id = attempt->stream_id;
+    if (stream_id == 0)
+        return;
+    forget(h2, attempt);
+    reset(h2, stream_id, NGHTTP2_CANCEL);
+}

@@ -1,0 +1,314 @@
+/*
+ * upstream_io.c: bytes to and from a server, over a plain or a TLS connection.
+ * Job      one read and one write for both; TLS with the server's name checked, sessions resumed.
+ * Thread   start-up for the context, which loops share; the owning event loop for connections.
+ * Never    blocks; takes a connection that broke off for one that ended (TLS without close_notify).
+ * Memory   one SSL object a connection; the last session of each endpoint.
+ * Source   RFC 8446 section 6.1 (truncation); RFC 6066 section 3 (SNI, never an address).
+ */
+#include "proxy_internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <unistd.h>
+
+#define RECORD_BYTES ((size_t)16384)
+
+/* ---- the context of a cluster ---- */
+
+/* The newest ticket is the endpoint's; TLS 1.3 sends several, each good for one resumption. */
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct fg_upstream *upstream = SSL_get_app_data(ssl);
+    if (upstream == NULL || upstream->endpoint == NULL)
+        return 0;
+    SSL_SESSION_free(upstream->endpoint->session);
+    upstream->endpoint->session = session;
+    return 1; /* the reference is ours */
+}
+
+static bool set_protocols(SSL_CTX *tls, enum fg_upstream_protocol protocol)
+{
+    static const unsigned char both[] = "\x02h2\x08http/1.1";
+    static const unsigned char h2[] = "\x02h2";
+    static const unsigned char h1[] = "\x08http/1.1";
+    const unsigned char *list = protocol == FG_PROTOCOL_AUTO ? both
+                                : protocol == FG_PROTOCOL_H2 ? h2
+                                                             : h1;
+    return SSL_CTX_set_alpn_protos(tls, list, (unsigned)strlen((const char *)list)) == 0;
+}
+
+static bool load_files(SSL_CTX *tls, const struct fg_upstream_tls_conf *conf, const char *name,
+                       struct fg_error *error)
+{
+    if (conf->verify && conf->ca_file != NULL &&
+        SSL_CTX_load_verify_locations(tls, conf->ca_file, NULL) != 1) {
+        (void)fg_error_set(error, "cluster %s: tls.ca_file %s has no certificate that can be read",
+                           name, conf->ca_file);
+        return false;
+    }
+    if (conf->verify && conf->ca_file == NULL && SSL_CTX_set_default_verify_paths(tls) != 1) {
+        (void)fg_error_set(error, "cluster %s: the system's certificates cannot be read", name);
+        return false;
+    }
+    if (conf->certificate == NULL)
+        return true;
+    if (SSL_CTX_use_certificate_chain_file(tls, conf->certificate) != 1 ||
+        SSL_CTX_use_PrivateKey_file(tls, conf->private_key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(tls) != 1) {
+        (void)fg_error_set(error,
+                           "cluster %s: tls.certificate %s and tls.private_key %s are no pair",
+                           name, conf->certificate, conf->private_key);
+        return false;
+    }
+    return true;
+}
+
+bool fg_upstream_tls_create(const struct fg_cluster_conf *conf, const char *name, SSL_CTX **tls,
+                            struct fg_error *error)
+{
+    *tls = NULL;
+    if (!conf->has_tls)
+        return true;
+    SSL_CTX *made = SSL_CTX_new(TLS_client_method());
+    if (made == NULL || SSL_CTX_set_min_proto_version(made, TLS1_2_VERSION) != 1 ||
+        !set_protocols(made, conf->protocol)) {
+        (void)fg_error_set(error, "cluster %s: no memory for TLS", name);
+        SSL_CTX_free(made);
+        return false;
+    }
+    SSL_CTX_set_mode(made, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                               SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(made, 1);
+    SSL_CTX_set_verify(made, conf->tls.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(made, on_new_session);
+    if (!load_files(made, &conf->tls, name, error)) {
+        ERR_clear_error();
+        SSL_CTX_free(made);
+        return false;
+    }
+    *tls = made;
+    return true;
+}
+
+/* ---- a connection ---- */
+
+static bool is_numeric(const char *host)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+/* The name that the certificate must be for, which is also the one asked for. */
+static bool set_name(SSL *ssl, const struct fg_cluster_conf *conf, const char *host)
+{
+    const char *name = conf->tls.server_name != NULL ? conf->tls.server_name : host;
+    if (name[0] == '\0')
+        return !conf->tls.verify; /* a unix socket has no name: the configuration gives one */
+    bool is_address = is_numeric(name);
+    if (!is_address && SSL_set_tlsext_host_name(ssl, name) != 1)
+        return false;
+    if (!conf->tls.verify)
+        return true;
+    if (is_address)
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_host(ssl, name) == 1;
+}
+
+bool fg_upstream_tls_attach(struct fg_upstream *upstream)
+{
+    static const unsigned char h1[] = "\x08http/1.1";
+    const struct fg_proxy *proxy = upstream->thread->proxy;
+    SSL *ssl = SSL_new(proxy->tls);
+    if (ssl == NULL)
+        return false;
+    if (SSL_set_fd(ssl, upstream->fd) != 1 ||
+        !set_name(ssl, &proxy->conf, upstream->endpoint->host->spec.server_name) ||
+        (upstream->is_h1_only &&
+         SSL_set_alpn_protos(ssl, h1, (unsigned)strlen((const char *)h1)) != 0)) {
+        ERR_clear_error();
+        SSL_free(ssl);
+        return false;
+    }
+    SSL_set_app_data(ssl, upstream);
+    SSL_set_connect_state(ssl);
+    if (upstream->endpoint->session != NULL)
+        (void)SSL_set_session(ssl, upstream->endpoint->session);
+    upstream->ssl = ssl;
+    return true;
+}
+
+enum fg_tls_step fg_upstream_tls_step(struct fg_upstream *upstream)
+{
+    struct fg_proxy_metrics *metrics = upstream->thread->metrics;
+    ERR_clear_error();
+    int result = SSL_do_handshake(upstream->ssl);
+    if (result == 1) {
+        fg_counter_add_owned(&metrics->tls_handshakes, 1);
+        if (SSL_session_reused(upstream->ssl))
+            fg_counter_add_owned(&metrics->tls_resumed, 1);
+        return FG_TLS_DONE;
+    }
+    int error = SSL_get_error(upstream->ssl, result);
+    if (error == SSL_ERROR_WANT_READ)
+        return FG_TLS_WANT_READ;
+    if (error == SSL_ERROR_WANT_WRITE)
+        return FG_TLS_WANT_WRITE;
+    fg_counter_add_owned(&metrics->tls_errors, 1);
+    ERR_clear_error();
+    return FG_TLS_FAILED;
+}
+
+bool fg_upstream_tls_chose_h2(const struct fg_upstream *upstream)
+{
+    const unsigned char *chosen = NULL;
+    unsigned len = 0;
+    SSL_get0_alpn_selected(upstream->ssl, &chosen, &len);
+    return len == 2 && memcmp(chosen, "h2", 2) == 0;
+}
+
+void fg_upstream_tls_detach(struct fg_upstream *upstream)
+{
+    if (upstream->ssl == NULL)
+        return;
+    /* A goodbye is for connections that nothing was cut off on; but without any the library takes
+     * the session for one not to be resumed. */
+    SSL_set_quiet_shutdown(upstream->ssl, upstream->state != FG_UPSTREAM_IDLE &&
+                                              upstream->state != FG_UPSTREAM_SHARED);
+    (void)SSL_shutdown(upstream->ssl);
+    ERR_clear_error();
+    SSL_free(upstream->ssl);
+    upstream->ssl = NULL;
+}
+
+/* ---- bytes ---- */
+
+static ssize_t read_plain(const struct fg_upstream *upstream, void *to, size_t room)
+{
+    ssize_t got;
+    do {
+        got = read(upstream->fd, to, room);
+    } while (got == -1 && errno == EINTR);
+    if (got >= 0)
+        return got;
+    return errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
+}
+
+ssize_t fg_upstream_read(struct fg_upstream *upstream, void *to, size_t room)
+{
+    if (upstream->ssl == NULL)
+        return read_plain(upstream, to, room);
+    size_t got = 0;
+    ERR_clear_error();
+    int result = SSL_read_ex(upstream->ssl, to, room, &got);
+    if (result == 1)
+        return (ssize_t)got;
+    switch (SSL_get_error(upstream->ssl, result)) {
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    case SSL_ERROR_WANT_READ:
+        return -1;
+    case SSL_ERROR_WANT_WRITE:
+        fg_upstream_await_room(upstream);
+        return -1;
+    default:
+        ERR_clear_error();
+        return -2;
+    }
+}
+
+bool fg_upstream_has_pending(const struct fg_upstream *upstream)
+{
+    return upstream->ssl != NULL && SSL_has_pending(upstream->ssl) == 1;
+}
+
+static bool is_full(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == ENOBUFS || error == ENOMEM;
+}
+
+static ssize_t write_plain(const struct fg_upstream *upstream, struct iovec *iov, size_t count)
+{
+    const struct msghdr message = {.msg_iov = iov, .msg_iovlen = count};
+    ssize_t sent;
+    do {
+        sent = sendmsg(upstream->fd, &message, MSG_NOSIGNAL);
+    } while (sent == -1 && errno == EINTR);
+    if (sent >= 0)
+        return sent;
+    return is_full(errno) ? 0 : -1;
+}
+
+/* The next record's worth behind `skip`: as it lies, or gathered in `scratch`. */
+static struct fg_span next_record(const struct iovec *iov, size_t count, size_t skip, char *scratch)
+{
+    size_t i = 0;
+    while (i < count && skip >= iov[i].iov_len)
+        skip -= iov[i++].iov_len;
+    if (i == count)
+        return (struct fg_span){NULL, 0};
+    const char *first = (const char *)iov[i].iov_base + skip;
+    size_t first_len = iov[i].iov_len - skip;
+    if (first_len >= RECORD_BYTES || i + 1 == count)
+        return fg_span_make(first, first_len < RECORD_BYTES ? first_len : RECORD_BYTES);
+    size_t len = 0;
+    for (; i < count && len < RECORD_BYTES; i++, skip = 0) {
+        size_t run = iov[i].iov_len - skip;
+        if (run > RECORD_BYTES - len)
+            run = RECORD_BYTES - len;
+        memcpy(scratch + len, (const char *)iov[i].iov_base + skip, run);
+        len += run;
+    }
+    return fg_span_make(scratch, len);
+}
+
+/*
+ * A record that the socket did not take whole must be offered again with the same bytes: they stay
+ * first in the caller's queue, and a record is always filled as far as there are bytes.
+ */
+static ssize_t write_tls(struct fg_upstream *upstream, const struct iovec *iov, size_t count)
+{
+    char scratch[RECORD_BYTES];
+    size_t taken = 0;
+    for (;;) {
+        struct fg_span record = next_record(iov, count, taken, scratch);
+        if (record.len == 0)
+            return (ssize_t)taken;
+        size_t written = 0;
+        ERR_clear_error();
+        int result = SSL_write_ex(upstream->ssl, record.data, record.len, &written);
+        if (result == 1) {
+            taken += written;
+            continue;
+        }
+        int error = SSL_get_error(upstream->ssl, result);
+        if (error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ)
+            return (ssize_t)taken;
+        ERR_clear_error();
+        return taken > 0 ? (ssize_t)taken : -1;
+    }
+}
+
+ssize_t fg_upstream_write(struct fg_upstream *upstream, struct iovec *iov, size_t count)
+{
+    ssize_t sent =
+        upstream->ssl == NULL ? write_plain(upstream, iov, count) : write_tls(upstream, iov, count);
+    if (sent > 0)
+        fg_counter_add_owned(&upstream->thread->metrics->sent_bytes, (uint64_t)sent);
+    return sent;
+}
+
+void fg_upstream_end_writing(struct fg_upstream *upstream)
+{
+    if (upstream->ssl != NULL) {
+        (void)SSL_shutdown(upstream->ssl);
+        ERR_clear_error();
+    } else {
+        shutdown(upstream->fd, SHUT_WR);
+    }
+}

@@ -1,0 +1,252 @@
+"""
+test_upstream_h2.py: HTTP/2 servers: many requests on a connection, flow control both ways, refused
+streams and GOAWAY, ends that are none, trailers.
+"""
+import concurrent.futures
+import hashlib
+
+import h2.errors
+import h2.settings
+import httpx
+import pytest
+
+from harness import wait_for
+from upstreams import H2Server, Raw, cluster, figures, ok, serving
+
+
+def h2_cluster(server, **keys):
+    return cluster([server.address], protocol="h2", **keys)
+
+
+def test_requests_share_a_connection(launch):
+    waiting = []
+
+    def hold(server, conn, stream_id, stream):
+        waiting.append((conn, stream_id))
+        if len(waiting) == 8:
+            for one, number in waiting:
+                one.send_headers(number, [(":status", "200"), ("x-connection", str(one.fg_number))])
+                server.send(one, number, b"all here")
+
+    with serving(H2Server(hold)) as server:
+        gateway = launch(h2_cluster(server, concurrency={"kind": "fixed", "limit": 20}))
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: gateway.get("/"), range(8)))
+        assert [one.text for one in answers] == ["all here"] * 8
+        assert {one.headers["x-connection"] for one in answers} == {"0"}
+        assert server.count == 1
+        connections = figures(gateway, "connections")
+        assert connections["opened"] == 1 and connections["streams"] == 0 and connections["idle"] == 1
+
+
+def test_what_the_server_sees(launch):
+    with serving(H2Server()) as server:
+        gateway = launch(h2_cluster(server))
+        with gateway.client() as client:
+            seen = client.post("/a/b?c=d", content=b"x" * 1000,
+                               headers={"x-one": "1", "connection": "close, x-hop", "x-hop": "2"}).json()
+        headers = seen["headers"]
+        assert list(headers)[:4] == [":method", ":scheme", ":authority", ":path"]
+        assert (headers[":method"], headers[":scheme"], headers[":path"]) == ("POST", "http", "/a/b?c=d")
+        assert headers["x-one"] == "1" and headers["content-length"] == "1000" and seen["bytes"] == 1000
+        assert headers["x-forwarded-for"] == "127.0.0.1" and 0 < int(headers["x-request-timeout-ms"])
+        for name in ("connection", "x-hop", "host", "transfer-encoding", "keep-alive"):
+            assert name not in headers
+
+
+def test_the_servers_limit_of_streams_is_kept(launch):
+    waiting = []
+
+    def hold(server, conn, stream_id, stream):
+        waiting.append((conn, stream_id))
+
+    with serving(H2Server(hold, settings={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 2})) as server:
+        gateway = launch(h2_cluster(server, concurrency={"kind": "fixed", "limit": 20}))
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            first = pool.submit(gateway.get, "/")  # the settings have come once this has an answer
+            wait_for(lambda: len(waiting) == 1)
+            conn, number = waiting.pop()
+            with server.lock:
+                conn.send_headers(number, [(":status", "204")], end_stream=True)
+                conn.fg_socket.sendall(conn.data_to_send())
+            assert first.result().status_code == 204
+            answers = [pool.submit(gateway.get, "/") for _ in range(6)]
+            wait_for(lambda: len(waiting) == 6)
+            assert server.count == 3
+            with server.lock:
+                for conn, number in waiting:
+                    conn.send_headers(number, [(":status", "204")], end_stream=True)
+                    conn.fg_socket.sendall(conn.data_to_send())
+            assert [one.result().status_code for one in answers] == [204] * 6
+
+
+@pytest.mark.parametrize("size", [1, 70000, 900000])
+def test_bodies_both_ways_through_small_windows(launch, size):
+    body = hashlib.sha256(b"seed").digest() * (size // 32 + 1)
+
+    def back(server, conn, stream_id, stream):
+        conn.send_headers(stream_id, [(":status", "200")])
+        server.send(conn, stream_id, stream.body)
+
+    with serving(H2Server(back)) as server:
+        gateway = launch(h2_cluster(server))
+        for http2 in (False, True):
+            with gateway.client(http2=http2) as client:
+                assert client.put("/", content=body).content == body
+
+
+def test_a_slow_server_stops_the_client(launch):
+    """The server gives no window: the gateway takes its own window's worth and no more."""
+    with serving(H2Server(acknowledge=False)) as server:
+        gateway = launch(h2_cluster(server, response_head_timeout="1s"))
+        with gateway.raw(timeout=3) as connection:
+            connection.sendall(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n")
+            sent = 0
+            with pytest.raises(TimeoutError):
+                while sent < 900000:
+                    sent += connection.send(b"x" * 16384)
+                raise TimeoutError  # the socket buffers took it all: the bound is below
+            wait_for(lambda: server.streams and len(server.streams[0][2].body) == 65535)
+            assert figures(gateway)["upload_buffered_bytes"] <= 256 * 1024
+        wait_for(lambda: server.streams[0][2].reset is not None)
+
+
+def test_a_slow_client_stops_its_stream_only(launch):
+    def answer(server, conn, stream_id, stream):
+        conn.send_headers(stream_id, [(":status", "200")])
+        server.send(conn, stream_id, b"x" * (20_000_000 if stream.headers[":path"] == "/big" else 1000))
+
+    with serving(H2Server(answer)) as server:
+        gateway = launch(h2_cluster(server, concurrency={"kind": "fixed", "limit": 20}))
+        with gateway.raw() as slow:
+            slow.sendall(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert slow.recv(100)
+            wait_for(lambda: server.streams and server.connections[0].local_flow_control_window(1) == 0)
+            for _ in range(20):
+                assert len(gateway.get("/small").content) == 1000
+            assert server.count == 1
+            left = len(server.pending[0][1][0])
+            assert left > 10_000_000
+        wait_for(lambda: server.streams[0][2].reset == h2.errors.ErrorCodes.CANCEL, what="the reset")
+
+
+def test_a_refused_stream_goes_again_whatever_its_method(launch):
+    def refuse_first(server, conn, stream_id, stream):
+        if len(server.streams) == 1:
+            conn.reset_stream(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+        else:
+            server.echo(server, conn, stream_id, stream)
+
+    with serving(H2Server(refuse_first)) as server:
+        gateway = launch(h2_cluster(server))
+        with gateway.client() as client:
+            answer = client.post("/order", content=b"once" * 100)
+        assert answer.status_code == 200 and answer.json()["bytes"] == 400
+        assert len(server.streams) == 2
+        assert figures(gateway, "requests")["reconnects"] == 1
+
+
+def test_a_goaway_moves_what_was_not_seen_and_keeps_the_rest(launch):
+    def drain(server, conn, stream_id, stream):
+        if conn.fg_number == 0 and stream_id == 1:
+            return  # answered later
+        if conn.fg_number == 0 and stream_id == 3:
+            conn.close_connection(last_stream_id=1)
+            # h2 would say no more after this: the answer to stream 1 is written by hand
+            conn.fg_socket.sendall(conn.data_to_send())
+            conn.fg_socket.sendall(b"\0\0\1\1\4\0\0\0\1\x88" + b"\0\0\3\0\1\0\0\0\1old")
+            return
+        server.echo(server, conn, stream_id, stream)
+
+    with serving(H2Server(drain)) as server:
+        gateway = launch(h2_cluster(server, concurrency={"kind": "fixed", "limit": 20}))
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            old = pool.submit(gateway.get, "/old")
+            wait_for(lambda: len(server.streams) == 1)
+            with gateway.client() as client:
+                fresh = client.post("/new", content=b"a post")
+            assert fresh.status_code == 200 and fresh.json()["bytes"] == 6
+            assert old.result().text == "old"
+        assert server.count == 2
+        wait_for(lambda: figures(gateway, "connections")["open"] == 1, what="the old connection's end")
+
+
+@pytest.mark.parametrize("code", ["INTERNAL_ERROR", "NO_ERROR", "CANCEL"])
+def test_a_reset_inside_the_answer_is_no_end(launch, code):
+    def break_off(server, conn, stream_id, stream):
+        conn.send_headers(stream_id, [(":status", "200")])
+        conn.send_data(stream_id, b"half of the")
+        conn.reset_stream(stream_id, h2.errors.ErrorCodes[code])
+
+    with serving(H2Server(break_off)) as server:
+        gateway = launch(h2_cluster(server))
+        data = gateway.exchange(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert not data.endswith(b"0\r\n\r\n")
+        with gateway.client(http2=True) as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                client.get("/")
+        assert len(server.streams) == 2  # once each: an answer had begun
+
+
+@pytest.mark.parametrize("method, tries", [("GET", 2), ("POST", 1)])
+def test_a_connection_that_dies_before_the_answer(launch, method, tries):
+    """A GET goes again where retries are on; a POST, which may have been processed, never."""
+    def die(server, conn, stream_id, stream):
+        if len(server.streams) < 2:
+            conn.fg_socket.shutdown(2)
+        else:
+            server.echo(server, conn, stream_id, stream)
+
+    with serving(H2Server(die)) as server:
+        gateway = launch(h2_cluster(server, retries={"attempts": 1}))
+        with gateway.client() as client:
+            answer = client.request(method, "/", content=b"x" if method == "POST" else None)
+        assert answer.status_code == (200 if tries == 2 else 502)
+        assert len(server.streams) == tries
+
+
+def test_a_wrong_length_is_no_answer(launch):
+    def lie(server, conn, stream_id, stream):
+        # 100 bytes promised, 4 sent: the codec of the test would not do that
+        conn.send_headers(stream_id, [(":status", "200"), ("content-length", "100")])
+        conn.fg_socket.sendall(conn.data_to_send())
+        conn.fg_socket.sendall(b"\0\0\4\0\1" + stream_id.to_bytes(4, "big") + b"1234")
+
+    with serving(H2Server(lie)) as server:
+        gateway = launch(h2_cluster(server))
+        with pytest.raises(httpx.RemoteProtocolError):
+            gateway.get("/")
+
+
+def test_trailers_and_interim_answers(launch):
+    def answer(server, conn, stream_id, stream):
+        conn.send_headers(stream_id, [(":status", "103"), ("link", "</a.css>; rel=preload")])
+        conn.send_headers(stream_id, [(":status", "200"), ("content-type", "text/plain")])
+        conn.send_data(stream_id, b"body")
+        conn.send_headers(stream_id, [("x-sum", "42"), ("grpc-status", "0")], end_stream=True)
+
+    with serving(H2Server(answer)) as server:
+        gateway = launch(h2_cluster(server))
+        data = gateway.exchange(b"GET / HTTP/1.1\r\nhost: x\r\nte: trailers\r\nconnection: te, close\r\n\r\n")
+        assert data.startswith(b"HTTP/1.1 103 ")
+        assert b"\r\n0\r\nx-sum: 42\r\ngrpc-status: 0\r\n\r\n" in data
+
+
+def test_what_is_not_http2_is_a_bad_gateway(launch):
+    with serving(Raw([ok()])) as server:
+        gateway = launch(h2_cluster(server))
+        assert gateway.get("/").status_code == 502
+
+
+def test_a_header_bomb_costs_one_request(launch):
+    def bomb(server, conn, stream_id, stream):
+        if stream.headers[":path"] == "/bomb":
+            conn.send_headers(stream_id, [(":status", "200")] + [("x-a", "b" * 4000)] * 20, end_stream=True)
+        else:
+            server.echo(server, conn, stream_id, stream)
+
+    with serving(H2Server(bomb)) as server:
+        gateway = launch(h2_cluster(server))
+        assert gateway.get("/bomb").status_code == 502
+        assert gateway.get("/fine").status_code == 200
+        assert server.count == 1

@@ -1,0 +1,109 @@
+"""
+test_upstream_tls.py: TLS to servers: the certificate is checked, sessions are resumed, and a
+connection that breaks off inside is no end.
+"""
+import os
+import subprocess
+
+import pytest
+
+from harness import wait_for
+from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A CA with certificates for a.test and b.test, and one that we show."""
+    folder = tmp_path_factory.mktemp("ca")
+
+    def openssl(*words):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=folder)
+
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+            "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority")
+    for name in ("a.test", "b.test", "client"):
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+                f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        (folder / "ext").write_text(f"subjectAltName=DNS:{name},IP:127.0.0.1" if name == "a.test"
+                                    else f"subjectAltName=DNS:{name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-extfile", "ext", "-out", f"{name}.pem")
+    return folder
+
+
+def pair(authority, name):
+    return authority / f"{name}.pem", authority / f"{name}.key"
+
+
+def test_a_verified_server_is_spoken_to_and_sessions_are_resumed(launch, authority):
+    answer = ok(fields=b"connection: close\r\n")
+    with serving(Raw([answer], tls=server_tls(pair(authority, "a.test")))) as server:
+        gateway = launch(cluster([server.address], tls={"ca_file": str(authority / "ca.pem")}))
+        for _ in range(5):
+            assert gateway.get("/x").text == "ok"
+        assert server.handshakes[0] is False and any(server.handshakes[1:])
+        connections = figures(gateway, "connections")
+        assert connections["tls_handshakes"] == 5 and connections["tls_resumed"] == sum(server.handshakes)
+        assert server.requests[0][0].startswith(b"GET /x HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("keys, works", [
+    ({"server_name": "b.test"}, True),
+    ({"server_name": "a.test"}, False),  # the certificate is for another name
+    ({}, False),                         # and not for the address
+    ({"verify": False}, True),
+    ({"ca_file": None, "server_name": "b.test"}, False),  # the system does not know our authority
+])
+def test_the_name_and_the_authority_are_checked(launch, authority, keys, works):
+    keys = {"ca_file": str(authority / "ca.pem"), **keys}
+    keys = {name: value for name, value in keys.items() if value is not None}
+    with serving(Raw([ok()], tls=server_tls(pair(authority, "b.test")))) as server:
+        gateway = launch(cluster([server.address], tls=keys))
+        answer = gateway.get("/")
+        assert answer.status_code == (200 if works else 502), answer.text
+        assert bool(server.requests) == works
+        if not works:
+            assert figures(gateway, "connections")["tls_errors"] > 0
+
+
+def test_we_show_a_certificate_where_one_is_wanted(launch, authority):
+    tls = server_tls(pair(authority, "a.test"), ca=authority / "ca.pem")
+    with serving(Raw([ok()], tls=tls)) as server:
+        crt, key = map(str, pair(authority, "client"))
+        gateway = launch(cluster([server.address], tls={"ca_file": str(authority / "ca.pem"), "certificate": crt,
+                                                        "private_key": key}))
+        assert gateway.get("/").text == "ok"
+
+
+def test_a_connection_cut_inside_tls_is_no_end(launch, authority):
+    def cut(connection, *_):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf of the")
+        os.close(connection.detach())  # no close_notify
+        return False
+
+    with serving(Raw([cut], tls=server_tls(pair(authority, "a.test")))) as server:
+        gateway = launch(cluster([server.address], tls={"ca_file": str(authority / "ca.pem")}))
+        data = gateway.exchange(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b"half of the" in data and not data.endswith(b"0\r\n\r\n")
+
+
+def test_large_bodies_both_ways(launch, authority):
+    body = bytes(range(256)) * 3500
+    with serving(Raw([lambda connection, head, body: connection.sendall(ok(body))],
+                     tls=server_tls(pair(authority, "a.test")))) as server:
+        gateway = launch(cluster([server.address], tls={"ca_file": str(authority / "ca.pem")}))
+        with gateway.client() as client:
+            for _ in range(2):
+                assert client.put("/", content=body).content == body
+
+
+def test_alpn_chooses_the_protocol(launch, authority):
+    with serving(H2Server(tls=server_tls(pair(authority, "a.test"), ["h2", "http/1.1"])),
+                 Raw([ok(b"one")], tls=server_tls(pair(authority, "a.test"), ["http/1.1"]))) as (h2, h1):
+        gateway = launch(cluster([h2.address, h1.address], tls={"ca_file": str(authority / "ca.pem")}))
+        with gateway.client() as client:
+            answers = [client.get("/") for _ in range(6)]
+        assert [one.text == "one" for one in answers].count(True) == 3
+        assert answers[0].json()["headers"][":scheme"] == "https" if answers[0].text != "one" else True
+        assert len(h2.streams) == 3 and h2.count == 1 and h1.count == 1
+        wait_for(lambda: figures(gateway, "connections")["streams"] == 0)
