@@ -1,0 +1,408 @@
+"""
+Many at once before one cached object: all read from one fetch as it arrives, whoever leaves; what is
+not for sharing, fails, or is too large meets the backend in an orderly way. And what operators do:
+pins, tags, codings, pressure.
+"""
+import asyncio
+import contextlib
+import ctypes
+import gzip
+import os
+import threading
+
+import httpx
+import pytest
+
+from harness import wait_for
+
+TEXT = b"the same words again and again\n" * 400
+MIB = 1 << 20
+
+
+class Origin:
+    """Answers by path with what a test put there: (status, fields, body) or a function of the request."""
+
+    def __init__(self):
+        self.answers = {}
+
+    def __call__(self, request):
+        answer = self.answers[request.path]
+        return answer(request) if callable(answer) else answer
+
+
+def cacheable(body=TEXT, **fields):
+    named = {name.replace("_", "-"): value for name, value in fields.items()}
+    return 200, {"content-type": "text/plain", "cache-control": "max-age=600", **named}, body
+
+
+def in_pieces(pieces, gates, cache_control="max-age=600", length=None):
+    """Sends one piece at a time; before each but the first it waits for its gate."""
+    def answer(request):
+        request.send_response(200)
+        request.send_header("cache-control", cache_control)
+        if length is not None:
+            request.send_header("content-length", str(length))
+        else:
+            request.send_header("transfer-encoding", "chunked")
+        request.end_headers()
+        for number, piece in enumerate(pieces):
+            if number > 0:
+                gates[number - 1].wait(60)
+            request.wfile.write(piece if length is not None else b"%x\r\n%s\r\n" % (len(piece), piece))
+            request.wfile.flush()
+        if length is None:
+            request.wfile.write(b"0\r\n\r\n")
+    return answer
+
+
+@pytest.fixture
+def site(launch, upstream):
+    origin = Origin()
+    backend = upstream(origin)
+    gateway = launch({
+        "policies": {"cache": {"memory_max": "16MiB", "object_max": "1MiB", "stale_if_error": "10m", "negative_ttl": "10m"}},
+        "clusters": {"app": {"endpoints": [backend.address], "breaker": {"enabled": False}, "connect_retries": 0,
+                             "concurrency": {"kind": "fixed", "limit": 64}}},
+        "routes": [{"name": "pinned", "match": {"prefix": "/pinned/"}, "to": "cluster:app", "cache": "pinned"},
+                   {"name": "cached", "match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    gateway.origin, gateway.backend = origin, backend
+    return gateway
+
+
+def results(gateway):
+    return gateway.stats()["cache"]["results"]
+
+
+def active(gateway):
+    return gateway.stats()["gateway"]["requests"]["active"]
+
+
+async def in_thread(function, *args):
+    return await asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+
+@pytest.mark.races
+@pytest.mark.parametrize("length", [None, len(TEXT) * 2], ids=["chunked", "content-length"])
+def test_all_read_as_it_arrives(site, length):
+    gate = threading.Event()
+    site.origin.answers["/live"] = in_pieces([TEXT, TEXT], [gate], length=length)
+
+    async def read_one(client, first_half):
+        async with client.stream("GET", "/live") as answer:
+            assert answer.status_code == 200
+            data = b""
+            async for piece in answer.aiter_raw():
+                data += piece
+                if len(data) >= len(TEXT):
+                    first_half.release()
+            return data
+
+    async def crowd():
+        first_half = asyncio.Semaphore(0)
+        async with contextlib.AsyncExitStack() as stack:
+            # A client each: this one's streams on one connection hold each other up when they are slow.
+            clients = [await stack.enter_async_context(site.async_client(http2=number % 2 == 0)) for number in range(20)]
+            readers = [asyncio.create_task(read_one(client, first_half)) for client in clients]
+            for _ in readers:  # every one has half of it while the origin holds the rest back
+                await asyncio.wait_for(first_half.acquire(), 60)
+            gate.set()
+            return await asyncio.gather(*readers)
+    assert set(asyncio.run(crowd())) == {TEXT * 2}
+    assert site.backend.count("/live") == 1
+    assert results(site)["miss"] == 1 and results(site)["coalesced"] == 19
+    assert site.get("/live").content == TEXT * 2 and site.backend.count("/live") == 1
+
+
+def test_a_leader_that_leaves_amid_the_body_ends_nothing(site):
+    gate = threading.Event()
+    site.origin.answers["/amid"] = in_pieces([TEXT, TEXT], [gate])
+    leader = site.raw()
+    leader.sendall(b"GET /amid HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n\r\n" % site.port)
+    assert leader.recv(100).startswith(b"HTTP/1.1 200")
+    leader.close()
+    wait_for(lambda: active(site) == 0)
+    gate.set()  # nobody reads any more, and the fetch goes on: the next ones profit
+    wait_for(lambda: site.stats()["cache"]["objects"] == 1)
+    assert site.get("/amid").content == TEXT * 2 and site.backend.count("/amid") == 1
+
+
+def test_a_fetch_that_breaks_off_is_cut_for_all(site):
+    gate = threading.Event()
+
+    def answer(request):
+        request.send_response(200)
+        request.send_header("cache-control", "max-age=600")
+        request.send_header("content-length", "1000000")
+        request.end_headers()
+        request.wfile.write(TEXT)
+        request.wfile.flush()
+        gate.wait(60)
+        request.connection.close()
+        request.close_connection = True
+    site.origin.answers["/cut"] = answer
+    failures = []
+
+    def read(http2):
+        with site.client(http2=http2) as client, pytest.raises(httpx.TransportError):
+            client.get("/cut")
+        failures.append(http2)
+    threads = [threading.Thread(target=read, args=(http2,)) for http2 in (True, False) * 3]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: active(site) == 6)
+    gate.set()
+    for thread in threads:
+        thread.join(30)
+    assert len(failures) == 6 and site.backend.count("/cut") == 1
+    assert site.stats()["cache"]["objects"] == 0
+
+
+@pytest.mark.races
+def test_those_who_wait_for_a_private_answer_go_on_in_order(site):
+    users = 100
+    site.origin.answers["/mine"] = lambda request: (
+        200, {"cache-control": "private"}, request.headers["x-user"].encode())
+    site.backend.gate.clear()
+
+    async def crowd():
+        async with site.async_client(http2=True) as client:
+            asks = [asyncio.create_task(client.get("/mine", headers={"x-user": str(user)})) for user in range(users)]
+            await in_thread(wait_for, lambda: active(site) == users, 60)
+            assert site.backend.count("/mine") == 1
+            site.backend.gate.set()
+            return await asyncio.gather(*asks)
+    answers = asyncio.run(crowd())
+    assert [answer.text for answer in answers] == [str(user) for user in range(users)]
+    assert site.backend.count("/mine") == users
+    assert results(site)["bypass"] == users - 1
+
+
+@pytest.mark.races
+def test_an_error_costs_the_backend_few_tries(site):
+    site.origin.answers["/down"] = 503, {}, b"down"
+    site.backend.gate.clear()
+
+    async def crowd():
+        async with site.async_client(http2=True) as client:
+            asks = [asyncio.create_task(client.get("/down")) for _ in range(100)]
+            await in_thread(wait_for, lambda: active(site) == 100, 60)
+            site.backend.gate.set()
+            return await asyncio.gather(*asks)
+    answers = asyncio.run(crowd())
+    assert {(answer.status_code, answer.content) for answer in answers} == {(503, b"down")}
+    assert site.backend.count("/down") <= 20
+
+
+def test_a_dead_backend_is_told_to_all_with_their_own_ids(site, launch):
+    gateway = launch({"clusters": {"app": {"endpoints": ["127.0.0.1:1"], "connect_retries": 0}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+
+    async def crowd():
+        async with gateway.async_client(http2=True) as client:
+            return await asyncio.gather(*(client.get("/x") for _ in range(20)))
+    answers = asyncio.run(crowd())
+    assert {answer.status_code for answer in answers} <= {502, 503}
+    for answer in answers:
+        assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 20
+
+
+def test_what_is_too_large_passes_through_a_window(site):
+    """4 MiB of no stated length before a limit of 1 MiB: two who were there read all of it, nobody keeps it."""
+    pieces = [os.urandom(MIB // 2) for _ in range(8)]
+    gates = [threading.Event() for _ in pieces[1:]]
+    site.origin.answers["/large"] = in_pieces(pieces, gates)
+    bodies = []
+    threads = [threading.Thread(target=lambda: bodies.append(site.get("/large").content)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: active(site) == 2)
+    for gate in gates:
+        gate.set()
+    for thread in threads:
+        thread.join(60)
+    assert bodies == [b"".join(pieces)] * 2
+    cache = site.stats()["cache"]
+    assert cache["objects"] == 0 and cache["fetching_bytes"] == 0
+    assert site.get("/large").headers["cache-status"] == "floodgate; fwd=bypass"
+
+
+def test_an_answer_for_one_ends_with_its_client(site):
+    gate = threading.Event()
+    ended = threading.Event()
+
+    def answer(request):
+        request.send_response(200)
+        request.send_header("cache-control", "no-store")
+        request.send_header("transfer-encoding", "chunked")
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            while not gate.is_set():
+                request.wfile.write(b"1000\r\n%s\r\n" % (b"x" * 4096))
+        ended.set()
+        request.close_connection = True
+    site.origin.answers["/endless"] = answer
+    client = site.raw()
+    client.sendall(b"GET /endless HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n\r\n" % site.port)
+    assert client.recv(100).startswith(b"HTTP/1.1 200")
+    client.close()
+    assert ended.wait(30), "the backend was left writing to nobody"
+    gate.set()
+
+
+# ---- codings ----
+
+def unbrotli(data, room):
+    library = ctypes.CDLL("libbrotlidec.so.1")
+    out, size = ctypes.create_string_buffer(room), ctypes.c_size_t(room)
+    assert library.BrotliDecoderDecompress(ctypes.c_size_t(len(data)), data, ctypes.byref(size), out) == 1
+    return out.raw[:size.value]
+
+
+def unzstd(data, room):
+    library = ctypes.CDLL("libzstd.so.1")
+    library.ZSTD_decompress.restype = ctypes.c_size_t
+    out = ctypes.create_string_buffer(room)
+    size = library.ZSTD_decompress(out, ctypes.c_size_t(room), data, ctypes.c_size_t(len(data)))
+    return out.raw[:size]
+
+
+def raw_get(client, path, **headers):
+    with client.stream("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}) as answer:
+        return answer, b"".join(answer.iter_raw())
+
+
+@pytest.mark.parametrize("coding, tag, unpack", [("br", "br", unbrotli), ("zstd", "zs", unzstd),
+                                                 ("gzip", "gz", lambda data, _: gzip.decompress(data))])
+def test_codings(site, coding, tag, unpack):
+    site.origin.answers["/text"] = cacheable(etag='"v1"', vary="x-kind")
+    with site.client() as client:
+        def packed():
+            answer, data = raw_get(client, "/text", accept_encoding=f"deflate, {coding}")
+            return (answer, data) if "content-encoding" in answer.headers else None
+        answer, data = wait_for(packed)
+        assert answer.headers["content-encoding"] == coding and answer.headers["etag"] == f'"v1;{tag}"'
+        assert answer.headers["vary"] == "x-kind, accept-encoding"
+        assert int(answer.headers["content-length"]) == len(data) < len(TEXT) / 10
+        assert unpack(data, len(TEXT) + 1) == TEXT
+        answer, data = raw_get(client, "/text", accept_encoding=coding, if_none_match=f'"v1;{tag}"')
+        assert answer.status_code == 304
+        answer, data = raw_get(client, "/text", accept_encoding=coding, range="bytes=0-3")
+        assert answer.status_code == 206 and data == TEXT[:4] and "content-encoding" not in answer.headers
+        answer, data = raw_get(client, "/text", accept_encoding=coding, range="bytes=0-3", if_range=f'"v1;{tag}"')
+        assert answer.status_code == 200 and unpack(data, len(TEXT) + 1) == TEXT
+        assert client.head("/text", headers={"accept-encoding": coding}).headers["content-encoding"] == coding
+    assert site.backend.count("/text") == 1
+
+
+def test_what_is_not_compressed(site):
+    site.origin.answers["/small"] = cacheable(b"x" * 500)
+    site.origin.answers["/picture"] = cacheable(content_type="image/png")
+    site.origin.answers["/noise"] = cacheable(os.urandom(20000))
+    with site.client() as client:
+        for path in ("/small", "/picture", "/noise"):
+            for _ in range(3):
+                answer, _ = raw_get(client, path, accept_encoding="br, gzip")
+                assert "content-encoding" not in answer.headers
+    assert site.stats()["cache"]["variants"] == 0
+
+
+# ---- what operators do ----
+
+def test_a_pinned_page_stays_through_anything(site):
+    site.origin.answers["/pinned/page"] = 200, {"cache-control": "max-age=1, must-revalidate", "age": "2", "etag": '"a"'}, TEXT
+    with site.client() as client:
+        assert client.get("/pinned/page").status_code == 200
+        wait_for(lambda: site.stats()["cache"]["pinned_objects"] == 1)
+        for number in range(40):
+            site.origin.answers[f"/fill/{number}"] = cacheable(os.urandom(MIB - 1000))
+            client.get(f"/fill/{number}")
+        assert site.stats()["cache"]["evicted"] > 20
+        site.backend.close()
+        for _ in range(5):
+            answer = client.get("/pinned/page")
+            assert answer.content == TEXT and answer.headers["cache-status"] == "floodgate; hit; detail=stale"
+        assert client.get("/fill/0").status_code in (502, 503)
+        assert httpx.post(site.admin + "/cache/purge?path=/pinned/page").json() == {"purged": 1}
+        assert client.get("/pinned/page").status_code in (502, 503)
+
+
+def test_purge_by_tag_path_and_prefix(site):
+    site.origin.answers.update({"/t/1": cacheable(surrogate_key="menu milk-tea"), "/t/2": cacheable(cache_tag="menu,stock"),
+                                "/t/2?x=1": cacheable(), "/t/3": cacheable()})
+
+    def purge(query):
+        return httpx.post(site.admin + "/cache/purge?" + query)
+    with site.client() as client:
+        for path in ("/t/1", "/t/2", "/t/2?x=1", "/t/3"):
+            answer = client.get(path)
+            assert "surrogate-key" not in answer.headers and "cache-tag" not in answer.headers
+        assert purge("tag=milk").json() == {"purged": 0}
+        assert purge("tag=milk-tea").json() == {"purged": 1}
+        assert purge("path=/t/2").json() == {"purged": 2}
+        client.get("/t/1"), client.get("/t/2")
+        assert purge("tag=menu").json() == {"purged": 2}
+        assert purge("prefix=/t/").json() == {"purged": 1}
+        for bad in ("prefx=/t/", "path=", "path=/a&prefix=/b"):
+            assert purge(bad).status_code == 400
+        assert httpx.get(site.admin + "/cache/purge").status_code == 405
+
+
+def test_a_purge_reaches_what_is_on_its_way(site):
+    site.origin.answers["/way"] = cacheable(b"old")
+    site.backend.gate.clear()
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(site.get("/way").content))
+    thread.start()
+    wait_for(lambda: site.backend.count("/way") == 1)
+    httpx.post(site.admin + "/cache/purge?path=/way")
+    site.backend.gate.set()
+    thread.join(30)
+    site.origin.answers["/way"] = cacheable(b"new")
+    assert answers == [b"old"] and site.get("/way").content == b"new"
+
+
+def test_what_is_not_there_is_remembered(site):
+    for status in (404, 410):
+        path = f"/gone/{status}"
+        site.origin.answers[path] = status, {}, b"no"
+        for _ in range(3):
+            assert site.get(path).status_code == status
+        assert site.backend.count(path) == 1
+
+
+def test_files_are_looked_at_again_when_they_expire(launch, tmp_path):
+    page = tmp_path / "page.txt"
+    page.write_bytes(TEXT)
+    gateway = launch({"static": {"www": {"root": str(tmp_path), "cache_control": "max-age=0"}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "static:www", "cache": True}]})
+    with gateway.client() as client:
+        assert client.get("/page.txt").content == TEXT
+        assert client.get("/page.txt").headers["cache-status"] == "floodgate; fwd=stale; fwd-status=304"
+        page.write_bytes(TEXT + b"more")
+        assert client.get("/page.txt").content == TEXT + b"more"
+        assert client.get("/page.txt", headers={"range": "bytes=-4"}).content == b"more"
+        page.unlink()
+        assert client.get("/page.txt").status_code == 404
+
+
+@pytest.mark.parametrize("is_pressed", [False, True])
+def test_pressure_makes_stale_good_enough_and_ignores_reloads(launch, upstream, is_pressed):
+    origin = Origin()
+    backend = upstream(origin)
+    level = "elevated" if is_pressed else "normal"
+    gateway = launch({
+        "policies": {"cache": {"stale_under_pressure": "10m"},
+                     "overload": {"memory_max": "1GiB", "elevated": "0.1%" if is_pressed else "98%", "high": "99%",
+                                  "critical": "100%", "hysteresis": "0%", "interval": "20ms"}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True, "priority": "critical"}]})
+    gateway.wait_stats(lambda stats: stats["policies"]["overload"]["level"] == level)
+    origin.answers["/old"] = 200, {"cache-control": "max-age=60", "age": "61", "etag": '"a"'}, TEXT
+    origin.answers["/fresh"] = cacheable()
+    with gateway.client() as client:
+        client.get("/old"), client.get("/fresh")
+        stale = client.get("/old").headers["cache-status"]
+        reloaded = client.get("/fresh", headers={"cache-control": "no-cache"}).headers["cache-status"]
+    assert stale == ("floodgate; hit; detail=stale" if is_pressed else "floodgate; fwd=uri-miss")
+    assert reloaded == ("floodgate; hit" if is_pressed else "floodgate; fwd=uri-miss")
