@@ -158,6 +158,8 @@ static void print_help(FILE *out)
                  "      --scenario FILE what to rehearse\n"
                  "      --simulate      in virtual time, without traffic\n"
                  "      --target URL    as real traffic against a running gateway\n"
+                 "      --connections N of it, HTTP/2 (default 32)\n"
+                 "      --insecure      the target may have any certificate\n"
                  "      --report FILE   write the report with plots as HTML\n"
                  "      --seed N        in place of the scenario's\n"
                  "      --version       print the version\n"
@@ -183,6 +185,17 @@ static bool parse_seed(const char *text, struct fg_rehearse_options *rehearse)
     return rehearse->has_seed;
 }
 
+static bool parse_connections(const char *text, struct fg_rehearse_options *rehearse)
+{
+    uint64_t count = 0;
+    if (!fg_span_parse_u64(fg_span_from_string(text), &count) || count == 0 || count > 4096) {
+        fprintf(stderr, "floodgate: --connections '%s' is not usable; expected 1 to 4096\n", text);
+        return false;
+    }
+    rehearse->connections = (unsigned)count;
+    return true;
+}
+
 /* -1: go on; otherwise the exit code. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
@@ -191,6 +204,8 @@ static int parse_options(int argc, char **argv, struct options *options)
                                                  {"ttl", required_argument, NULL, 't'},
                                                  {"version", no_argument, NULL, 'v'},
                                                  {"scenario", required_argument, NULL, 's'},
+                                                 {"insecure", no_argument, NULL, 'k'},
+                                                 {"connections", required_argument, NULL, 'o'},
                                                  {"simulate", no_argument, NULL, 'm'},
                                                  {"target", required_argument, NULL, 'g'},
                                                  {"report", required_argument, NULL, 'r'},
@@ -221,6 +236,13 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case 'r':
             options->rehearse.report = optarg;
+            break;
+        case 'k':
+            options->rehearse.is_insecure = true;
+            break;
+        case 'o':
+            if (!parse_connections(optarg, &options->rehearse))
+                return 2;
             break;
         case 'n':
             if (!parse_seed(optarg, &options->rehearse))

@@ -5,14 +5,17 @@
 
 #include "base/clock.h"
 #include "config/text_file.h"
+#include "rehearse/live/live.h"
 #include "rehearse/report.h"
 #include "rehearse/sim/simulation.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
 #define BUCKETS 480
+#define CONNECTIONS_USUAL 32
 
 static void print_problem(const struct fg_error *error, void *ctx)
 {
@@ -26,9 +29,10 @@ struct progress {
     uint64_t duration_ns;
     unsigned shown_percent;
     bool is_terminal;
+    struct fg_live_progress before;
 };
 
-static bool show_progress(void *ctx, const struct fg_simulation_progress *now)
+static bool show_simulated(void *ctx, const struct fg_simulation_progress *now)
 {
     struct progress *progress = ctx;
     unsigned percent = (unsigned)(now->now_ns * 100 / progress->duration_ns);
@@ -40,6 +44,27 @@ static bool show_progress(void *ctx, const struct fg_simulation_progress *now)
             fg_report_count(users, now->users_active));
     if (percent == 100)
         fprintf(stderr, "\r%60s\r", "");
+    return true;
+}
+
+/* What happened in the last second; one line each where nothing can be overwritten. */
+static bool show_live(void *ctx, const struct fg_live_progress *now)
+{
+    struct progress *progress = ctx;
+    char at[FG_REPORT_TEXT_BYTES], behind[FG_REPORT_TEXT_BYTES];
+    uint64_t ended[FG_OUTCOME_COUNT];
+    for (unsigned i = 0; i < FG_OUTCOME_COUNT; i++)
+        ended[i] = now->outcomes[i] - progress->before.outcomes[i];
+    fprintf(stderr,
+            "%s%s  %" PRIu64 " users  %" PRIu64 "/s asked  %" PRIu64 " good  %" PRIu64
+            " refused  %" PRIu64 " in line  %" PRIu64 " failed  %" PRIu64 " late  %" PRIu64
+            " gave up  behind %s%s",
+            progress->is_terminal ? "\r" : "", fg_report_clock(at, now->now_ns), now->users_active,
+            now->offered - progress->before.offered, ended[FG_OUTCOME_GOOD],
+            ended[FG_OUTCOME_REFUSED], ended[FG_OUTCOME_IN_LINE], ended[FG_OUTCOME_FAILED],
+            ended[FG_OUTCOME_LATE], ended[FG_OUTCOME_GAVE_UP],
+            fg_report_span(behind, now->behind_ns), progress->is_terminal ? "   " : "\n");
+    progress->before = *now;
     return true;
 }
 
@@ -59,19 +84,41 @@ static bool write_html(const struct fg_report *report, const char *path)
     return true;
 }
 
-static int run(const struct fg_rehearse_options *options, const struct fg_config *config,
-               struct fg_scenario *scenario)
+static struct fg_tally *rehearse(const struct fg_rehearse_options *options,
+                                 const struct fg_config *config, const struct fg_scenario *scenario)
 {
     struct progress progress = {.duration_ns = scenario->duration_ns,
                                 .is_terminal = isatty(STDERR_FILENO) == 1};
+    struct fg_error error = {0};
+    if (options->target == NULL) {
+        struct fg_tally *tally =
+            fg_simulation_run(scenario, config, BUCKETS, show_simulated, &progress);
+        if (tally == NULL)
+            fprintf(stderr, "floodgate: not enough memory for so many users at a time\n");
+        return tally;
+    }
+    const struct fg_live_options live = {
+        .target = options->target,
+        .connections = options->connections == 0 ? CONNECTIONS_USUAL : options->connections,
+        .is_insecure = options->is_insecure,
+        .buckets = BUCKETS};
+    struct fg_tally *tally = fg_live_run(scenario, config, &live, show_live, &progress, &error);
+    if (progress.is_terminal)
+        fprintf(stderr, "\n");
+    if (tally == NULL)
+        fprintf(stderr, "floodgate: %s\n", error.message);
+    return tally;
+}
+
+static int run(const struct fg_rehearse_options *options, const struct fg_config *config,
+               struct fg_scenario *scenario)
+{
     uint64_t started_ns = fg_clock_monotonic_ns();
     if (options->has_seed)
         scenario->seed = options->seed;
-    struct fg_tally *tally = fg_simulation_run(scenario, config, BUCKETS, show_progress, &progress);
-    if (tally == NULL) {
-        fprintf(stderr, "floodgate: not enough memory for so many users at a time\n");
+    struct fg_tally *tally = rehearse(options, config, scenario);
+    if (tally == NULL)
         return 1;
-    }
     struct fg_report report = {.config = config,
                                .scenario = scenario,
                                .tally = tally,

@@ -14,6 +14,8 @@ struct fg_rehearse_options {
     const char *scenario; /* NULL: an error */
     const char *target;   /* NULL: simulate */
     const char *report;   /* path of the HTML file; NULL: none */
+    unsigned connections; /* of live traffic; 0: the usual number */
+    bool is_insecure;     /* the target may have any certificate */
     bool is_simulated;
     bool has_seed; /* `seed` in place of the scenario's */
     uint64_t seed;

@@ -63,7 +63,9 @@ static void print_head(const struct fg_report *report, FILE *out)
         fprintf(out, ", simulated in %.1f s (%s events), seed %" PRIu64 "\n", report->took_s,
                 fg_report_count(events, report->tally->events), report->scenario->seed);
     else
-        fprintf(out, " against %s, seed %" PRIu64 "\n", report->target, report->scenario->seed);
+        fprintf(out, " against %s, seed %" PRIu64 "; the generator was at most %s late\n",
+                report->target, report->scenario->seed,
+                fg_report_span(events, report->tally->behind_max_ns));
 }
 
 static void print_bites(const struct fg_report *report, FILE *out)
@@ -121,11 +123,10 @@ static void print_refusals(const struct fg_report *report, FILE *out)
         }
         struct fg_class_sum sum =
             fg_summary_class(report->tally, report->config, (enum fg_priority) class);
-        if (sum.offered == 0)
+        if (sum.ended == 0)
             continue;
-        fprintf(
-            out, "  %-8s %7.3f %% good", fg_priority_name((enum fg_priority) class),
-            percent(sum.outcomes[FG_OUTCOME_GOOD], sum.offered - sum.outcomes[FG_OUTCOME_IN_LINE]));
+        fprintf(out, "  %-8s %7.3f %% good", fg_priority_name((enum fg_priority) class),
+                percent(sum.outcomes[FG_OUTCOME_GOOD], sum.ended));
         char number[FG_REPORT_TEXT_BYTES];
         for (unsigned j = 0; j < FG_REFUSED_COUNT; j++) {
             if (refused[j] > 0)

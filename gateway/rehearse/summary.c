@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define NORMAL_SHARE 0.99
+#define PEAK_WINDOWS 48 /* peaks are means over such a part of the time: one stretch is noise */
 
 static int by_time(const void *a, const void *b)
 {
@@ -50,10 +51,11 @@ struct fg_class_sum fg_summary_class(const struct fg_tally *tally, const struct 
         const struct fg_tally_route *route = &tally->routes[i];
         if (config->routes[i].priority != priority)
             continue;
-        sum.offered += route->offered;
         for (unsigned j = 0; j < FG_OUTCOME_COUNT; j++)
             sum.outcomes[j] += route->outcomes[j];
     }
+    for (unsigned j = 0; j < FG_OUTCOME_IN_LINE; j++)
+        sum.ended += sum.outcomes[j];
     return sum;
 }
 
@@ -88,24 +90,41 @@ double fg_summary_good_per_s(const struct fg_tally *tally, const struct fg_confi
     return (double)good * 1e9 / (double)tally->bucket_ns;
 }
 
+/* The best useful and the most wanted in any run of `window` stretches, a second. */
+static void find_peaks(const struct fg_tally *tally, const struct fg_config *config, size_t backend,
+                       size_t window, struct fg_flood *flood)
+{
+    uint64_t offered, good, ended, good_sum = 0, offered_sum = 0, most_good = 0, most_offered = 0;
+    for (size_t i = 0; i < tally->bucket_count; i++) {
+        sum_stretch(tally, config, backend, i, &offered, &good, &ended);
+        good_sum += good;
+        offered_sum += offered;
+        if (i >= window) {
+            sum_stretch(tally, config, backend, i - window, &offered, &good, &ended);
+            good_sum -= good;
+            offered_sum -= offered;
+        }
+        most_good = good_sum > most_good ? good_sum : most_good;
+        most_offered = offered_sum > most_offered ? offered_sum : most_offered;
+    }
+    double per_s = 1e9 / ((double)tally->bucket_ns * (double)window);
+    flood->peak_done_per_s = (double)most_good * per_s;
+    flood->peak_demand_per_s = (double)most_offered * per_s;
+}
+
 struct fg_flood fg_summary_flood(const struct fg_tally *tally, const struct fg_config *config,
                                  size_t backend)
 {
     struct fg_flood flood = {.is_normal = true};
-    uint64_t offered, good, ended, most_good = 0, most_offered = 0;
-    for (size_t i = 0; i < tally->bucket_count; i++) {
-        sum_stretch(tally, config, backend, i, &offered, &good, &ended);
-        most_good = good > most_good ? good : most_good;
-        most_offered = offered > most_offered ? offered : most_offered;
-    }
-    double per_s = 1e9 / (double)tally->bucket_ns;
-    flood.peak_done_per_s = (double)most_good * per_s;
-    flood.peak_demand_per_s = (double)most_offered * per_s;
+    uint64_t offered, good, ended;
+    size_t window = tally->bucket_count / PEAK_WINDOWS + 1;
+    find_peaks(tally, config, backend, window, &flood);
+    double most_good = flood.peak_done_per_s * (double)tally->bucket_ns / 1e9;
     for (size_t i = 0; i < tally->bucket_count; i++) {
         sum_stretch(tally, config, backend, i, &offered, &good, &ended);
         bool is_bad = (double)good < NORMAL_SHARE * (double)ended;
         uint64_t end_ns = (i + 1) * tally->bucket_ns;
-        if (is_bad && offered > most_good) {
+        if (is_bad && (double)offered > most_good) {
             flood.begins_ns = flood.is_there ? flood.begins_ns : i * tally->bucket_ns;
             flood.is_there = true;
             flood.ends_ns = end_ns;

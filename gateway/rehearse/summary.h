@@ -23,7 +23,7 @@ size_t fg_summary_bites(const struct fg_tally *tally, struct fg_bite bites[FG_BI
 
 /* What all routes of one priority came to. */
 struct fg_class_sum {
-    uint64_t offered;
+    uint64_t ended; /* answered in some way; places in line aside */
     uint64_t outcomes[FG_OUTCOME_COUNT];
 };
 

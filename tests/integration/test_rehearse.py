@@ -1,0 +1,139 @@
+"""`floodgate rehearse`: a promotion simulated, the same as real traffic, and errors as one clear line each."""
+import json
+import re
+import subprocess
+
+import pytest
+
+from harness import BINARY, ROOT, Upstream, run_binary
+
+SHOP = {
+    "clusters": {"shop": {"endpoints": ["127.0.0.1:9"]}},
+    "routes": [
+        {"name": "order", "match": {"path": "/order", "methods": ["POST"]}, "to": "cluster:shop",
+         "priority": "critical", "identity": "required", "timeout": "2s"},
+        {"name": "browse", "match": {"prefix": "/browse"}, "to": "cluster:shop", "priority": "low", "timeout": "2s"},
+        {"name": "claim", "match": {"path": "/claim"}, "respond": {"body": "one"}},
+    ],
+}
+CROWD = {"arrivals": [{"rate": "40/s"}], "journey": ["GET /browse"], "retry": 1}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A configuration, whose files need not be there, and a scenario."""
+    def make(scenario, config=None):
+        (tmp_path / "floodgate.yaml").write_text(json.dumps({
+            "listeners": [{"address": "127.0.0.1:8443", "certificate": "none.pem", "private_key": "none.pem"}],
+            **(config or SHOP)}))
+        (tmp_path / "night.yaml").write_text(scenario if isinstance(scenario, str) else json.dumps(scenario))
+        return "-c", str(tmp_path / "floodgate.yaml"), "--scenario", str(tmp_path / "night.yaml")
+    return make
+
+
+def test_simulates_the_configuration_and_writes_a_report(write, tmp_path):
+    files = write({"name": "A night", "duration": "20s", "seed": 5,
+                   "backends": {"shop": {"slots": 4, "service": "20ms"}},
+                   "crowds": {"guests": {**CROWD, "arrivals": [{"rate": "600/s"}]},
+                              "buyers": {**CROWD, "arrivals": [{"rate": "20/s"}],
+                                         "journey": [{"request": "POST /order", "goal": True}]}}})
+    report = tmp_path / "report.html"
+    done = run_binary("rehearse", *files, "--simulate", "--report", str(report))
+    assert done.returncode == 0, done.stderr
+    assert "What bites first" in done.stdout and "seed 5" in done.stdout
+    order = re.search(r"^order +critical +(\d+) +0 +([\d.]+) %", done.stdout, re.M)
+    assert order and int(order[1]) > 300 and float(order[2]) > 99, done.stdout
+    low = re.search(r"^  low +([\d.]+) % good", done.stdout, re.M)
+    assert low and float(low[1]) < 60, done.stdout # three times of what the four slots can do
+    html = report.read_text()
+    assert "A night" in html and "http" not in re.sub(r"http://www\.w3\.org/\S+", "", html)
+    again = run_binary("rehearse", *files, "--simulate")
+    strip = lambda text: re.sub(r"simulated in [\d.]+ s|\nThe report.*\n", "", text)
+    assert strip(again.stdout) == strip(done.stdout)
+    other = run_binary("rehearse", *files, "--simulate", "--seed", "6")
+    assert strip(other.stdout) != strip(done.stdout)
+
+
+@pytest.mark.parametrize("scenario, message", [
+    ({"crowds": {"a": CROWD}}, r'night.yaml:1:1: "duration" is missing in the scenario'),
+    ({"duration": "1m", "crowd": {"a": CROWD}}, r'night.yaml:1:20: unknown key in the scenario: "crowd"; did you '
+                                               r'mean "crowds"\?'),
+    ({"duration": "1m", "crowds": {"a": {**CROWD, "journey": ["GET /brows"]}}},
+     r'"GET /brows" matches no route of \S+floodgate.yaml; did you mean "/browse"\?'),
+    ({"duration": "1m", "crowds": {"a": {**CROWD, "journey": ["GET /order"]}}},
+     r'"GET /order" has a method that no route at this path takes'),
+    ({"duration": "1m", "crowds": {"a": {**CROWD, "journey": ["/browse"]}}},
+     r'"/browse" is not a request; expected METHOD /path'),
+    ({"duration": "1m", "backends": {"shap": {}}, "crowds": {"a": CROWD}},
+     r'no such backend in the configuration: "shap"; did you mean "shop"\?'),
+    ({"duration": "soon", "crowds": {"a": CROWD}}, r'duration: "soon" is not a duration; expected'),
+    ({"duration": "1m", "crowds": {"a": {**CROWD, "users": 5, "arrivals": [{"rate": "0/s"}]}}},
+     r"no rate above 0 within the duration"),
+    ("duration: 1m\ncrowds:\n  a: {arrivals: [{at: 2s, rate: 1/s}, {at: 1s, rate: 1/s}], journey: [GET /browse]}\n",
+     r"night.yaml:3:44: at: not after the point before it"),
+])
+def test_mistakes_in_the_scenario_are_told_with_their_place(write, scenario, message):
+    done = run_binary("rehearse", *write(scenario), "--simulate")
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--simulate", "--target", "https://127.0.0.1:1"],
+                                       ["--target", "127.0.0.1:1"], ["--target", "https://127.0.0.1:1/path"],
+                                       ["--simulate", "--seed", "x"], ["--target", "https://127.0.0.1:1",
+                                                                       "--connections", "0"]])
+def test_usage(write, arguments):
+    done = run_binary("rehearse", *write({"duration": "1m", "crowds": {"a": CROWD}}), *arguments)
+    assert done.returncode in (1, 2) and "expected" in done.stderr, done.stderr
+
+
+def test_the_scenarios_that_come_along_fit_the_demo(tmp_path):
+    for path in sorted((ROOT / "conf" / "scenarios").glob("*.yaml")):
+        text = path.read_text()
+        config = re.search(r"-c (conf/\S+)", text)[1]
+        short = re.sub(r"^duration: .*", "duration: 2s", text, flags=re.M)
+        short = re.sub(r"^( +)users: \d+$", r"\1users: 500", short, flags=re.M)
+        (tmp_path / path.name).write_text(short)
+        done = run_binary("rehearse", "-c", str(ROOT / config), "--scenario", str(tmp_path / path.name), "--simulate")
+        assert done.returncode == 0, (path, done.stderr)
+
+
+def test_live_traffic_is_open_loop_and_counts_as_the_gateway_does(launch, upstream, tmp_path):
+    bodies = []
+
+    def answer(request):
+        bodies.append(request.body)
+        return 200, {}, b"{}"
+
+    shop = upstream(answer)
+    config = {**SHOP, "clusters": {"shop": {"endpoints": [f"127.0.0.1:{shop.port}"]}}}
+    site = launch(config)
+    scenario = tmp_path / "night.yaml"
+    scenario.write_text(json.dumps({
+        "duration": "2s",
+        "crowds": {"guests": {**CROWD, "patience": "10s"},
+                   "buyers": {**CROWD, "arrivals": [{"rate": "20/s"}], "patience": "10s",
+                              "journey": [{"request": "POST /order", "body": '{"n":{n}}', "goal": True,
+                                           "headers": {"idempotency-key": "night-{n}"}}, "GET /claim"]}}}))
+    done = run_binary("rehearse", "-c", str(site.config), "--scenario", str(scenario), "--target",
+                      f"https://127.0.0.1:{site.port}", "--insecure", "--connections", "3")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"asked +\d+ good", done.stderr) # progress, a line a second
+    asked = {name: int(count.replace(",", "")) for name, count in
+             re.findall(r"^(\w+) +(?:critical|low|normal) +([\d,]+) ", done.stdout, re.M)}
+    orders = [fields for _, path, fields in shop.requests if path == "/order"]
+    assert abs(len(orders) - asked["order"]) <= 20 and asked["order"] >= 20
+    keys = {fields.get("idempotency-key", fields.get("Idempotency-Key")) for fields in orders}
+    assert len(keys) == len(orders) and all(re.fullmatch(r"night-\d+", key) for key in keys)
+    assert all(json.loads(body)["n"] >= 0 for body in bodies if body) and any(bodies)
+    assert asked["browse"] >= 40 and asked["claim"] >= 10
+    assert "refused" in done.stdout and "unauthenticated" not in done.stdout
+
+
+def test_live_traffic_says_when_nobody_is_there(write):
+    done = subprocess.run([str(BINARY), "rehearse", *write({"duration": "1s", "crowds": {"a": CROWD}}), "--target",
+                           "http://127.0.0.1:9", "--connections", "1"], capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert done.returncode == 1
+    assert "cannot be reached" in done.stderr
