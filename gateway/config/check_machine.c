@@ -3,6 +3,7 @@
  * process that will use them. Nothing is created and no port is opened.
  */
 #include "config/checks.h"
+#include "config/key_set.h"
 #include "config/loader.h"
 #include "config/tls_files.h"
 
@@ -152,12 +153,36 @@ static void check_jwt_key(struct fg_snapshot *snapshot)
         check_secret(snapshot, node, "secret_file", path);
 }
 
+static void check_identity_files(struct fg_snapshot *snapshot)
+{
+    const struct fg_raw_config *raw = &snapshot->raw;
+    off_t bytes = 0;
+    char why[192];
+    for (size_t i = 0; i < raw->issuer_count; i++) {
+        const struct fg_raw_issuer *one = &raw->issuers[i];
+        struct fg_key_set keys;
+        if (!check_readable(snapshot, one->node, "keys_file", one->conf.keys_file, WANTED_FILE,
+                            "a JWK set or a PEM public key", &bytes))
+            continue;
+        if (!fg_key_set_load(&keys, one->conf.keys_file, why, sizeof(why)))
+            fg_config_error_at(snapshot, one->node, "keys_file",
+                               "keys_file: cannot use %s: %s; expected a JWK set or a PEM public "
+                               "key",
+                               one->conf.keys_file, why);
+        fg_key_set_fini(&keys);
+    }
+    for (size_t i = 0; i < raw->signing_key_count; i++)
+        check_secret(snapshot, raw->signing_keys[i].node, "secret_file",
+                     raw->signing_keys[i].conf.secret_file);
+}
+
 void fg_config_check_machine(struct fg_snapshot *snapshot)
 {
     off_t bytes = 0;
     check_listener_files(snapshot);
     check_cluster_files(snapshot);
     check_jwt_key(snapshot);
+    check_identity_files(snapshot);
     check_secret(snapshot, fg_yaml_find(snapshot->root, "tls"), "ticket_secret_file",
                  snapshot->raw.tls.ticket_secret_file);
     for (size_t i = 0; i < snapshot->raw.static_count; i++) {

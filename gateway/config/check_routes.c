@@ -97,6 +97,23 @@ static void check_unused_keys(struct fg_snapshot *snapshot, const struct fg_raw_
                            "cache has no effect without to; expected it left out");
 }
 
+/* What is kept whole must fit beside the head. */
+static void check_buffer(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    const struct fg_limits_conf *limits = &snapshot->raw.limits;
+    const struct fg_route_conf *conf = &route->conf;
+    bool is_signed = (conf->identity_by & UINT32_C(1) << FG_IDENTITY_BY_SIGNATURE) != 0;
+    uint64_t room = limits->request_memory_max - limits->header_bytes_max;
+    if ((!conf->buffer_request && !is_signed) ||
+        limits->header_bytes_max > limits->request_memory_max || conf->body_bytes_max <= room)
+        return;
+    fg_config_error_at(snapshot, route->node, "body_max",
+                       "body_max is more than a request may keep (limits.request_memory_max less "
+                       "limits.header_max: %llu bytes) and the route keeps it whole; expected a "
+                       "smaller one",
+                       (unsigned long long)room);
+}
+
 /* Does everything that `later` matches match `earlier` too? */
 static bool takes_all_of(const struct fg_route_conf *earlier, const struct fg_route_conf *later)
 {
@@ -156,6 +173,7 @@ void fg_config_check_routes(struct fg_snapshot *snapshot)
         check_strip_prefix(snapshot, route);
         check_websocket(snapshot, route);
         check_unused_keys(snapshot, route);
+        check_buffer(snapshot, route);
         check_reach(snapshot, i);
         check_name(snapshot, i);
     }

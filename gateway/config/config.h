@@ -118,8 +118,38 @@ struct fg_jwt_conf {
     uint64_t leeway_ns;
 };
 
+/* Somebody else whose tokens are accepted. */
+struct fg_issuer_conf {
+    const char *issuer;
+    const char *audience;  /* NULL: not checked */
+    const char *keys_file; /* JWK set or PEM */
+    const char *user_prefix;
+    uint64_t leeway_ns;
+};
+
+struct fg_api_key_conf {
+    const char *user;
+    unsigned char sha256[32];
+};
+
+struct fg_signing_key_conf {
+    const char *id;
+    const char *user;
+    const char *secret_file;
+};
+
 struct fg_identity_conf {
     struct fg_jwt_conf jwt;
+    const struct fg_issuer_conf *issuers;
+    size_t issuer_count;
+    uint32_t token_cache_max; /* a thread; 0: none */
+    const struct fg_api_key_conf *api_keys;
+    size_t api_key_count;
+    const char *api_key_header; /* lower case */
+    const struct fg_signing_key_conf *signing_keys;
+    size_t signing_key_count;
+    uint64_t signature_window_ns;
+    uint32_t nonces_max;
     uint32_t sessions_per_ip_max_per_minute; /* POST /api/session */
 };
 
@@ -222,6 +252,14 @@ enum fg_route_action { FG_ROUTE_BACKEND, FG_ROUTE_SESSION, FG_ROUTE_REDIRECT, FG
 enum fg_cache_keep { FG_CACHE_KEEP_USEFUL, FG_CACHE_KEEP_PINNED };
 enum fg_identity_need { FG_IDENTITY_NONE, FG_IDENTITY_OPTIONAL, FG_IDENTITY_REQUIRED };
 
+/* What can say who is asking; bits 1 << of a route's identity_by. */
+enum fg_identity_means {
+    FG_IDENTITY_BY_TOKEN,
+    FG_IDENTITY_BY_API_KEY,
+    FG_IDENTITY_BY_SIGNATURE,
+    FG_IDENTITY_BY_CERTIFICATE,
+};
+
 struct fg_route_conf {
     const char *name;
     const char *host;        /* NULL: any; exact, or "*.example.org" */
@@ -240,8 +278,10 @@ struct fg_route_conf {
 
     enum fg_priority priority;
     enum fg_identity_need identity;
-    uint64_t timeout_ns; /* whole request; the deadline */
+    uint32_t identity_by; /* 0: any means */
+    uint64_t timeout_ns;  /* whole request; the deadline */
     uint64_t body_bytes_max;
+    bool buffer_request;         /* the whole body before a backend sees the request */
     const uint32_t *rate_limits; /* into rate_limits[] */
     size_t rate_limit_count;
     bool cache;

@@ -71,6 +71,7 @@ static void run_steps(struct fg_snapshot *snapshot, struct fg_span text)
     if (snapshot->report.is_exhausted)
         return;
     fg_config_check_gateway(snapshot);
+    fg_config_check_identity(snapshot);
     fg_config_check_backends(snapshot);
     fg_config_check_routes(snapshot);
     if (snapshot->check_files)

@@ -58,6 +58,7 @@ void fg_config_resolve(struct fg_snapshot *snapshot);
 
 /* What must fit together. */
 void fg_config_check_gateway(struct fg_snapshot *snapshot);
+void fg_config_check_identity(struct fg_snapshot *snapshot);
 void fg_config_check_backends(struct fg_snapshot *snapshot);
 void fg_config_check_routes(struct fg_snapshot *snapshot);
 

@@ -72,12 +72,34 @@ struct fg_raw_route {
     const struct fg_yaml_node *node;
 };
 
+struct fg_raw_issuer {
+    struct fg_issuer_conf conf;
+    const struct fg_yaml_node *node;
+};
+
+struct fg_raw_api_key {
+    struct fg_api_key_conf conf;
+    const char *sha256;
+    const struct fg_yaml_node *node;
+};
+
+struct fg_raw_signing_key {
+    struct fg_signing_key_conf conf;
+    const struct fg_yaml_node *node;
+};
+
 struct fg_raw_config {
     struct fg_raw_listener *listeners;
     size_t listener_count;
     struct fg_tls_conf tls;
     struct fg_limits_conf limits;
     struct fg_identity_conf identity;
+    struct fg_raw_issuer *issuers;
+    size_t issuer_count;
+    struct fg_raw_api_key *api_keys;
+    size_t api_key_count;
+    struct fg_raw_signing_key *signing_keys;
+    size_t signing_key_count;
     struct fg_raw_rate_limit *rate_limits;
     size_t rate_limit_count;
     struct fg_overload_conf overload;

@@ -204,6 +204,40 @@ static void resolve_skus(struct fg_snapshot *snapshot)
     orders->conf.sku_count = orders->sku_count;
 }
 
+static void resolve_identity(struct fg_snapshot *snapshot)
+{
+    struct fg_raw_config *raw = &snapshot->raw;
+    struct fg_config_report *report = &snapshot->report;
+    struct fg_issuer_conf *issuers =
+        fg_config_alloc(report, (raw->issuer_count + 1) * sizeof(*issuers));
+    struct fg_api_key_conf *api_keys =
+        fg_config_alloc(report, (raw->api_key_count + 1) * sizeof(*api_keys));
+    struct fg_signing_key_conf *signing_keys =
+        fg_config_alloc(report, (raw->signing_key_count + 1) * sizeof(*signing_keys));
+    if (issuers == NULL || api_keys == NULL || signing_keys == NULL)
+        return;
+    for (size_t i = 0; i < raw->issuer_count; i++)
+        issuers[i] = raw->issuers[i].conf;
+    for (size_t i = 0; i < raw->api_key_count; i++) {
+        struct fg_raw_api_key *key = &raw->api_keys[i];
+        if (key->sha256 != NULL)
+            fg_text_to_sha256(fg_span_from_string(key->sha256), key->conf.sha256);
+        api_keys[i] = key->conf;
+    }
+    for (size_t i = 0; i < raw->signing_key_count; i++) {
+        struct fg_signing_key_conf *key = &raw->signing_keys[i].conf;
+        if (key->user == NULL)
+            key->user = key->id;
+        signing_keys[i] = *key;
+    }
+    raw->identity.issuers = issuers;
+    raw->identity.issuer_count = raw->issuer_count;
+    raw->identity.api_keys = api_keys;
+    raw->identity.api_key_count = raw->api_key_count;
+    raw->identity.signing_keys = signing_keys;
+    raw->identity.signing_key_count = raw->signing_key_count;
+}
+
 static bool is_used(const struct fg_raw_config *raw, const char *target)
 {
     for (size_t i = 0; i < raw->route_count; i++) {
@@ -449,6 +483,7 @@ void fg_config_resolve(struct fg_snapshot *snapshot)
     struct targets targets = {0};
     derive_sections(snapshot);
     resolve_listeners(snapshot);
+    resolve_identity(snapshot);
     resolve_rate_limits(snapshot);
     resolve_skus(snapshot);
     resolve_backends(snapshot, &targets);

@@ -1,5 +1,5 @@
 /*
- * schema_policies.c: the tables of identity and policies: who is asking, rate limits, overload
+ * schema_policies.c: the tables of policies: rate limits, overload
  * protection, the response cache.
  */
 #include "config/raw.h"
@@ -14,79 +14,6 @@
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
-
-#define L(member) AT(fg_jwt_conf, member)
-static const struct fg_key jwt_keys[] = {
-    {.name = "secret_file",
-     .type = FG_KEY_PATH,
-     .offset = L(secret_file),
-     .initial = "jwt.key",
-     .check = fg_text_check_not_empty,
-     .doc = "Key of the HS256 signatures, at least 32 bytes; made (mode 0600) when missing. All "
-            "gateways of one app need the same."},
-    {.name = "issuer",
-     .type = FG_KEY_STRING,
-     .offset = L(issuer),
-     .initial = "floodgate",
-     .check = fg_text_check_not_empty,
-     .doc = "The `iss` that is written and demanded."},
-    {.name = "audience",
-     .type = FG_KEY_STRING,
-     .offset = L(audience),
-     .check = fg_text_check_not_empty,
-     .doc = "The `aud` that is written and demanded; without it none is."},
-    {.name = "leeway",
-     .type = FG_KEY_DURATION,
-     .offset = L(leeway_ns),
-     .initial = "30s",
-     .min = 0,
-     .max = 1 * HOUR,
-     .doc = "How far clocks may differ when times in a token are read."},
-    {.name = NULL},
-};
-#undef L
-
-static const struct fg_table jwt_table = {
-    .path = "identity.jwt",
-    .doc = "Tokens that say who a user is (RFC 7519, signed with HS256).",
-    .keys = jwt_keys,
-    .bytes = sizeof(struct fg_jwt_conf),
-    .example = "{secret_file: jwt.key}",
-};
-
-/* These two tables fill the root's struct, so that a key may live where a person looks for it. */
-static const struct fg_key identity_keys[] = {
-    {.name = "jwt",
-     .type = FG_KEY_OBJECT,
-     .offset = AT(fg_raw_config, identity.jwt),
-     .table = &jwt_table,
-     .doc = "Tokens."},
-    {.name = "session_ttl",
-     .type = FG_KEY_DURATION,
-     .offset = AT(fg_raw_config, orders.conf.session_ttl_ns),
-     .initial = "1d",
-     .min = 1 * S,
-     .max = 365 * DAY,
-     .doc = "How long the token of a guest is good."},
-    {.name = "sessions_per_ip",
-     .type = FG_KEY_PER_MINUTE,
-     .offset = AT(fg_raw_config, identity.sessions_per_ip_max_per_minute),
-     .initial = "600/m",
-     .zero_word = "off",
-     .min = 1,
-     .max = 1000000,
-     .doc = "New guests from one client address; more are answered 429. Ample, because carriers "
-            "put many phones behind one address."},
-    {.name = NULL},
-};
-
-const struct fg_table fg_table_identity = {
-    .path = "identity",
-    .doc = "Who is asking. A guest gets a token at the route with `session: true`.",
-    .keys = identity_keys,
-    .bytes = sizeof(struct fg_raw_config),
-    .example = "{jwt: {secret_file: jwt.key}}",
-};
 
 static const struct fg_choice limit_by[] = {
     {"user", FG_LIMIT_BY_USER},

@@ -193,6 +193,14 @@ static const struct fg_choice identity_needs[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice identity_means[] = {
+    {"token", FG_IDENTITY_BY_TOKEN},
+    {"api_key", FG_IDENTITY_BY_API_KEY},
+    {"signature", FG_IDENTITY_BY_SIGNATURE},
+    {"certificate", FG_IDENTITY_BY_CERTIFICATE},
+    {NULL, 0},
+};
+
 static const struct fg_key route_keys[] = {
     {.name = "name",
      .type = FG_KEY_STRING,
@@ -243,8 +251,18 @@ static const struct fg_key route_keys[] = {
      .offset = L(identity),
      .initial = "none",
      .choices = identity_needs,
-     .doc = "`required`: without a valid token the answer is 401. `optional`: a token is read when "
-            "there is one."},
+     .doc =
+         "`required`: who does not say who it is is answered 401. `optional`: it is read when it "
+         "is said."},
+    {.name = "identity_by",
+     .type = FG_KEY_BITS,
+     .offset = L(identity_by),
+     .choices = identity_means,
+     .derived = "any",
+     .doc =
+         "How it may be said: a bearer `token`, an `api_key`, a `signature` over the request, or "
+         "the client's `certificate`. The first that a request has, in the order signature, "
+         "API key, token, certificate, counts."},
     {.name = "timeout",
      .type = FG_KEY_DURATION,
      .offset = L(timeout_ns),
@@ -259,6 +277,12 @@ static const struct fg_key route_keys[] = {
      .min = 0,
      .max = 1024 * GIB,
      .doc = "Request body; more is answered 413."},
+    {.name = "buffer_request",
+     .type = FG_KEY_BOOL,
+     .offset = L(buffer_request),
+     .initial = "false",
+     .doc = "Wait for the whole body (within `body_max`) before a backend is bothered, so that a "
+            "slow client holds none of its slots. Signed requests always are."},
     {.name = "rate_limits",
      .type = FG_KEY_STRINGS,
      .offset = AT(fg_raw_route, rate_limit_names),

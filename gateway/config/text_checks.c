@@ -11,6 +11,7 @@
 
 #define HOST_MAX 253u
 #define NAME_MAX_BYTES 64u
+#define USER_MAX 128u
 
 static const char not_a_listen_address[] =
     "is not an address to listen on; expected IP:PORT such as 0.0.0.0:8443 or [::]:8443";
@@ -308,4 +309,46 @@ const char *fg_text_check_cidr(struct fg_span text)
                                       : "is no network; expected one such as 10.0.0.0/8 or "
                                         "2001:db8::/32, without bits set "
                                         "behind the prefix";
+}
+
+const char *fg_text_check_field_name_lower(struct fg_span text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] >= 'A' && text.data[i] <= 'Z')
+            return "has capital letters; expected a field name in lower case";
+    }
+    return fg_text_check_field_name(text);
+}
+
+const char *fg_text_check_user(struct fg_span text)
+{
+    bool is_fine = text.len > 0 && text.len <= USER_MAX;
+    for (size_t i = 0; i < text.len; i++)
+        is_fine = is_fine && text.data[i] > 0x20 && text.data[i] < 0x7f;
+    return is_fine ? NULL : "is no user id; expected 1 to 128 printable characters without blanks";
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+const char *fg_text_check_sha256(struct fg_span text)
+{
+    bool is_fine = text.len == 64;
+    for (size_t i = 0; i < text.len; i++)
+        is_fine = is_fine && hex_value(text.data[i]) >= 0;
+    return is_fine ? NULL : "is no SHA-256; expected 64 hexadecimal digits";
+}
+
+void fg_text_to_sha256(struct fg_span text, unsigned char out[32])
+{
+    assert(text.len == 64);
+    for (size_t i = 0; i < 32; i++)
+        out[i] =
+            (unsigned char)(hex_value(text.data[2 * i]) << 4 | hex_value(text.data[2 * i + 1]));
 }

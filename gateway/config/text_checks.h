@@ -39,6 +39,17 @@ const char *fg_text_check_field_value(struct fg_span text);
 /* A field name: a token of RFC 9110 section 5.6.2. */
 const char *fg_text_check_field_name(struct fg_span text);
 
+/* The same, written in lower case. */
+const char *fg_text_check_field_name_lower(struct fg_span text);
+
+/* A user id: printable, without blanks, 128 bytes at most. */
+const char *fg_text_check_user(struct fg_span text);
+
+/* 64 hexadecimal digits. */
+const char *fg_text_check_sha256(struct fg_span text);
+/* The bytes of a text that passed this check. */
+void fg_text_to_sha256(struct fg_span text, unsigned char out[32]);
+
 /* A name given by the user: letters, digits, '.', '_', '-', '~', 64 bytes at most. */
 const char *fg_text_check_name(struct fg_span text);
 

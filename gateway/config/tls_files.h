@@ -37,11 +37,4 @@ size_t fg_tls_pair_names(const struct fg_tls_pair *pair, char **names, size_t ma
 /* The certificates of a file of authorities, at least one; NULL with `why`. */
 STACK_OF(X509) * fg_tls_authorities_load(const char *path, char *why, size_t why_bytes);
 
-/*
- * A secret of at least `bytes_min` bytes from `path`; a missing file is made, of random ones and
- * with mode 0600. Reads at most `room`, without line ends at the end. 0 with `why`.
- */
-size_t fg_secret_file_load(const char *path, size_t bytes_min, unsigned char *secret, size_t room,
-                           char *why, size_t why_bytes);
-
 #endif

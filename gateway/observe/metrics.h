@@ -32,6 +32,7 @@ enum fg_refused {
 
 /* Where a request's time goes. */
 enum fg_hop {
+    FG_HOP_UPLOAD,     /* the whole request body, where the route waits for it */
     FG_HOP_CACHE_WAIT, /* coalesced behind another request's fetch */
     FG_HOP_QUEUE,      /* waiting for a slot of the backend */
     FG_HOP_BACKEND,    /* handed over to response head */

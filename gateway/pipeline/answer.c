@@ -434,7 +434,11 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
 
 static void on_consumed(struct fg_exchange *ex, size_t len)
 {
-    fg_request_consumed(fg_request_of(ex), len);
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    size_t told = len < flow->consumed_early ? len : flow->consumed_early;
+    flow->consumed_early -= told;
+    if (len > told)
+        fg_request_consumed(fg_request_of(ex), len - told);
 }
 
 static void on_hop_time(struct fg_exchange *ex, const char *hop, uint64_t duration_ns)

@@ -24,9 +24,9 @@
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
     [FG_STAGE_ROUTE] = &fg_stage_route,           [FG_STAGE_IDENTITY] = &fg_stage_identity,
     [FG_STAGE_OVERLOAD] = &fg_stage_overload,     [FG_STAGE_WAITING_ROOM] = &fg_stage_waiting_room,
-    [FG_STAGE_RATE_LIMIT] = &fg_stage_rate_limit, [FG_STAGE_CACHE] = &fg_stage_cache,
-    [FG_STAGE_ADMIT] = &fg_stage_admit,           [FG_STAGE_BREAKER] = &fg_stage_breaker,
-    [FG_STAGE_BACKEND] = &fg_stage_backend,
+    [FG_STAGE_RATE_LIMIT] = &fg_stage_rate_limit, [FG_STAGE_BODY] = &fg_stage_body,
+    [FG_STAGE_CACHE] = &fg_stage_cache,           [FG_STAGE_ADMIT] = &fg_stage_admit,
+    [FG_STAGE_BREAKER] = &fg_stage_breaker,       [FG_STAGE_BACKEND] = &fg_stage_backend,
 };
 
 static const uint8_t legal_moves[FG_FLOW_STATE_COUNT] = {
@@ -323,15 +323,16 @@ static void on_request(void *handler, struct fg_request *req)
     fg_flow_run(flow);
 }
 
-static void keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
+/* False: no room, and answered. */
+static bool keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
 {
     if (len == 0)
-        return;
+        return true;
     struct fg_body_piece *piece = fg_arena_try_alloc(flow->req->ex.arena, sizeof(*piece) + len);
     if (piece == NULL) {
         stages[flow->stage]->cancel(flow);
         refuse_for_memory(flow, "limits.request_memory_max is used up by the waiting body");
-        return;
+        return false;
     }
     piece->next = NULL;
     piece->len = len;
@@ -341,6 +342,13 @@ static void keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
     else
         flow->body_last->next = piece;
     flow->body_last = piece;
+    return true;
+}
+
+static void take_waiting_piece(struct fg_flow *flow, const void *data, size_t len)
+{
+    if (keep_body_piece(flow, data, len) && flow->stage == FG_STAGE_BODY)
+        fg_stage_body_on_piece(flow, len);
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)
@@ -354,7 +362,7 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
     if (flow->is_backend_open)
         flow->backend->backend->ops->on_body(&req->ex, data, len, is_last);
     else if (flow->state == FG_FLOW_WAITING)
-        keep_body_piece(flow, data, len);
+        take_waiting_piece(flow, data, len);
     else
         fg_request_consumed(req, len); /* answered already: nobody wants it */
 }

@@ -14,7 +14,9 @@
 #ifndef FG_PIPELINE_FLOW_H
 #define FG_PIPELINE_FLOW_H
 
-#include "pipeline/jwt.h"
+#include "pipeline/api_keys.h"
+#include "pipeline/jwt_verifier.h"
+#include "pipeline/nonce_table_shared.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/room_shared.h"
 #include "pipeline/router.h"
@@ -37,6 +39,7 @@ enum fg_stage_id {
     FG_STAGE_OVERLOAD,
     FG_STAGE_WAITING_ROOM,
     FG_STAGE_RATE_LIMIT,
+    FG_STAGE_BODY, /* the whole request body, where it is wanted */
     FG_STAGE_CACHE,
     FG_STAGE_ADMIT, /* concurrency limit and queue */
     FG_STAGE_BREAKER,
@@ -63,6 +66,7 @@ extern const struct fg_stage fg_stage_identity;
 extern const struct fg_stage fg_stage_overload;
 extern const struct fg_stage fg_stage_waiting_room;
 extern const struct fg_stage fg_stage_rate_limit;
+extern const struct fg_stage fg_stage_body;
 extern const struct fg_stage fg_stage_cache;
 extern const struct fg_stage fg_stage_admit;
 extern const struct fg_stage fg_stage_breaker;
@@ -110,6 +114,9 @@ struct fg_flow {
     struct fg_body_piece *body_first;
     struct fg_body_piece *body_last;
     bool is_body_complete;
+    size_t consumed_early;         /* of it, told to the codec before the backend has it */
+    bool expects_digest;           /* a signature covers the body: */
+    unsigned char body_digest[32]; /* its SHA-256 */
 
     /* rate limit: the tightest verdict, for the RateLimit fields */
     const struct fg_rate_limit_conf *limit_conf;
@@ -162,6 +169,7 @@ struct fg_pipeline_thread {
     size_t backend_count;
     struct fg_backend_thread *session;
     struct fg_jwt_signer *signer;
+    struct fg_jwt_verifier *verifier;
     struct fg_gate_tickets gate_tickets;
     struct fg_cache_readers cache_readers;
     struct fg_list fetches; /* the cache's own that run on this loop */
@@ -189,6 +197,9 @@ struct fg_pipeline {
     struct fg_gate **gates; /* by backend index */
     struct fg_backend *session;
     struct fg_jwt_key jwt_key;
+    struct fg_key_store *keys; /* of other issuers and of signers */
+    struct fg_api_keys *api_keys;
+    struct fg_nonce_table *nonces; /* NULL without signing keys */
     struct fg_helper_pool *helper;
     unsigned thread_count;
     struct fg_thread_metrics **metrics; /* by loop index; made before the loops start */
@@ -269,6 +280,9 @@ void fg_flow_end_answer(struct fg_flow *flow);
 /* A complete answer of our own (redirect, direct response, cached object). */
 void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                      size_t field_count, struct fg_span body);
+
+/* stage_body.c: a piece has come while the flow waits there; may answer, or go on. */
+void fg_stage_body_on_piece(struct fg_flow *flow, size_t len);
 
 /* stage_cache.c: */
 /* The backend failed before its head: serve the stale object if there is one. True: answered. */

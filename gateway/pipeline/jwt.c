@@ -4,20 +4,16 @@
  */
 #include "jwt.h"
 
+#include "base/base64url.h"
 #include "base/clock.h"
+#include "config/secret_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
-#include <openssl/rand.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAC_BYTES 32
 #define HEADER_JSON "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
@@ -29,112 +25,19 @@ struct fg_jwt_signer {
     char header_text[64];
 };
 
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-size_t fg_base64url_encode(char *out, const unsigned char *data, size_t len)
-{
-    size_t at = 0;
-    for (size_t i = 0; i < len; i += 3) {
-        unsigned a = data[i];
-        unsigned b = i + 1 < len ? data[i + 1] : 0u;
-        unsigned c = i + 2 < len ? data[i + 2] : 0u;
-        out[at++] = digits[a >> 2];
-        out[at++] = digits[(a & 3) << 4 | b >> 4];
-        if (i + 1 < len)
-            out[at++] = digits[(b & 15) << 2 | c >> 6];
-        if (i + 2 < len)
-            out[at++] = digits[c & 63];
-    }
-    return at;
-}
-
-static int digit_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-bool fg_base64url_decode(unsigned char *out, size_t room, struct fg_span text, size_t *len)
-{
-    uint32_t bits = 0;
-    unsigned bit_count = 0;
-    size_t at = 0;
-    if (text.len % 4 == 1)
-        return false;
-    for (size_t i = 0; i < text.len; i++) {
-        int value = digit_value(text.data[i]);
-        if (value < 0)
-            return false;
-        bits = bits << 6 | (uint32_t)value;
-        bit_count += 6;
-        if (bit_count >= 8) {
-            bit_count -= 8;
-            if (at == room)
-                return false;
-            out[at++] = (unsigned char)(bits >> bit_count);
-            bits &= (1u << bit_count) - 1;
-        }
-    }
-    *len = at;
-    return bits == 0;
-}
-
-static enum fg_status create_secret(const char *path, struct fg_error *error)
-{
-    unsigned char raw[48];
-    char text[80];
-    if (RAND_bytes(raw, sizeof(raw)) != 1)
-        return fg_error_set(error, "identity.jwt.secret_file: no random bytes to make a key");
-    size_t len = fg_base64url_encode(text, raw, sizeof(raw));
-    OPENSSL_cleanse(raw, sizeof(raw));
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd == -1)
-        return fg_error_set(error,
-                            "identity.jwt.secret_file: cannot create '%s': %s; expected a file of "
-                            "at least %d bytes or a directory where one can be made",
-                            path, strerror(errno), FG_JWT_KEY_BYTES_MIN);
-    ssize_t written = write(fd, text, len);
-    close(fd);
-    OPENSSL_cleanse(text, sizeof(text));
-    if (written != (ssize_t)len)
-        return fg_error_set(error, "identity.jwt.secret_file: cannot write '%s'", path);
-    return FG_OK;
-}
-
 enum fg_status fg_jwt_key_load(struct fg_jwt_key *key, const struct fg_jwt_conf *conf,
                                struct fg_error *error)
 {
-    *key = (struct fg_jwt_key){
-        .issuer = conf->issuer, .audience = conf->audience, .leeway_s = conf->leeway_ns / FG_S};
-    int fd = open(conf->secret_file, O_RDONLY | O_CLOEXEC);
-    if (fd == -1 && errno == ENOENT) {
-        enum fg_status status = create_secret(conf->secret_file, error);
-        if (status != FG_OK)
-            return status;
-        fd = open(conf->secret_file, O_RDONLY | O_CLOEXEC);
-    }
-    if (fd == -1)
-        return fg_error_set(error, "identity.jwt.secret_file: cannot open '%s': %s",
-                            conf->secret_file, strerror(errno));
-    ssize_t got = read(fd, key->secret, sizeof(key->secret));
-    close(fd);
-    if (got < 0)
-        return fg_error_set(error, "identity.jwt.secret_file: cannot read '%s': %s",
-                            conf->secret_file, strerror(errno));
-    key->secret_bytes = (size_t)got;
-    while (key->secret_bytes > 0 && (key->secret[key->secret_bytes - 1] == '\n' ||
-                                     key->secret[key->secret_bytes - 1] == '\r'))
-        key->secret_bytes--;
-    if (key->secret_bytes < FG_JWT_KEY_BYTES_MIN)
-        return fg_error_set(error,
-                            "identity.jwt.secret_file: '%s' holds %zu bytes; expected at least %d",
-                            conf->secret_file, key->secret_bytes, FG_JWT_KEY_BYTES_MIN);
-    return FG_OK;
+    char why[192];
+    *key = (struct fg_jwt_key){.rules = {.issuer = conf->issuer,
+                                         .audience = conf->audience,
+                                         .leeway_s = conf->leeway_ns / FG_S}};
+    key->secret_bytes = fg_secret_file_load(conf->secret_file, FG_JWT_KEY_BYTES_MIN, key->secret,
+                                            sizeof(key->secret), why, sizeof(why));
+    if (key->secret_bytes > 0)
+        return FG_OK;
+    return fg_error_set(error, "identity.jwt.secret_file: cannot use '%s': %s", conf->secret_file,
+                        why);
 }
 
 struct fg_jwt_signer *fg_jwt_signer_create(const struct fg_jwt_key *key)
@@ -187,10 +90,10 @@ static json_t *claims_of(const struct fg_jwt_key *key, struct fg_span user_id, u
 {
     json_t *claims = json_pack("{s:s%, s:I, s:I}", "sub", user_id.data, user_id.len, "iat",
                                (json_int_t)issued_s, "exp", (json_int_t)expires_s);
-    if (claims != NULL && key->issuer != NULL)
-        json_object_set_new(claims, "iss", json_string(key->issuer));
-    if (claims != NULL && key->audience != NULL)
-        json_object_set_new(claims, "aud", json_string(key->audience));
+    if (claims != NULL && key->rules.issuer != NULL)
+        json_object_set_new(claims, "iss", json_string(key->rules.issuer));
+    if (claims != NULL && key->rules.audience != NULL)
+        json_object_set_new(claims, "aud", json_string(key->rules.audience));
     return claims;
 }
 
@@ -223,7 +126,7 @@ struct fg_span fg_jwt_sign(struct fg_jwt_signer *signer, struct fg_arena *arena,
     return fg_span_make(token, at);
 }
 
-static json_t *decode_part(struct fg_span part)
+json_t *fg_jwt_decode_part(struct fg_span part)
 {
     unsigned char text[FG_JWT_TOKEN_BYTES_MAX];
     size_t len;
@@ -237,12 +140,12 @@ static json_t *decode_part(struct fg_span part)
     return json;
 }
 
-/* Our own header is recognised without parsing; another issuer's must say HS256 and no "crit". */
+/* Our own header is recognised without parsing; another's must say HS256 and no "crit". */
 static bool header_is_hs256(const struct fg_jwt_signer *signer, struct fg_span header)
 {
     if (fg_span_equal(header, signer->header))
         return true;
-    json_t *json = decode_part(header);
+    json_t *json = fg_jwt_decode_part(header);
     const char *alg = json_string_value(json_object_get(json, "alg"));
     bool is_fine =
         alg != NULL && strcmp(alg, "HS256") == 0 && json_object_get(json, "crit") == NULL;
@@ -264,59 +167,105 @@ static bool audience_matches(const json_t *claim, const char *audience)
     return false;
 }
 
-static enum fg_jwt_verdict check_claims(const struct fg_jwt_key *key, const json_t *claims,
-                                        uint64_t now_s)
+/* Seconds that a double may hold, as whole ones; what is beyond any calendar is cut to it. */
+static uint64_t whole_seconds(double seconds)
+{
+    if (!(seconds > 0))
+        return 0;
+    return seconds >= 1e15 ? UINT64_C(1000000000000000) : (uint64_t)seconds;
+}
+
+static enum fg_jwt_verdict check_claims(const struct fg_jwt_rules *rules, const json_t *claims,
+                                        uint64_t now_s, struct fg_jwt_grant *grant)
 {
     const json_t *exp = json_object_get(claims, "exp");
     const json_t *nbf = json_object_get(claims, "nbf");
     if (!json_is_number(exp) || (nbf != NULL && !json_is_number(nbf)))
         return FG_JWT_MALFORMED;
-    if ((double)now_s >= json_number_value(exp) + (double)key->leeway_s)
+    grant->until_s = whole_seconds(json_number_value(exp)) + rules->leeway_s;
+    uint64_t from_s = whole_seconds(json_number_value(nbf));
+    if ((double)from_s < json_number_value(nbf))
+        from_s++;
+    grant->from_s = from_s > rules->leeway_s ? from_s - rules->leeway_s : 0;
+    if (now_s >= grant->until_s)
         return FG_JWT_EXPIRED;
-    if (nbf != NULL && (double)(now_s + key->leeway_s) < json_number_value(nbf))
+    if (now_s < grant->from_s)
         return FG_JWT_NOT_YET;
     const char *iss = json_string_value(json_object_get(claims, "iss"));
-    if (key->issuer != NULL && (iss == NULL || strcmp(iss, key->issuer) != 0))
+    if (rules->issuer != NULL && (iss == NULL || strcmp(iss, rules->issuer) != 0))
         return FG_JWT_WRONG_ISSUER;
-    if (key->audience != NULL && !audience_matches(json_object_get(claims, "aud"), key->audience))
+    if (rules->audience != NULL &&
+        !audience_matches(json_object_get(claims, "aud"), rules->audience))
         return FG_JWT_WRONG_AUDIENCE;
     return FG_JWT_OK;
 }
 
-enum fg_jwt_verdict fg_jwt_verify(struct fg_jwt_signer *signer, struct fg_arena *arena,
-                                  struct fg_span token, uint64_t now_s, struct fg_span *user_id)
+/* Printable, so that it can stand in a log line and a header field; NUL-terminated by JSON's rules.
+ */
+static bool is_user_id(const char *text, size_t len)
 {
-    if (token.len == 0 || token.len > FG_JWT_TOKEN_BYTES_MAX)
-        return FG_JWT_MALFORMED;
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] <= 0x20 || (unsigned char)text[i] == 0x7f)
+            return false;
+    }
+    return len > 0 && len <= FG_USER_ID_BYTES_MAX;
+}
+
+enum fg_jwt_verdict fg_jwt_read_claims(const struct fg_jwt_rules *rules, struct fg_arena *arena,
+                                       const json_t *claims, uint64_t now_s,
+                                       struct fg_jwt_grant *grant)
+{
+    enum fg_jwt_verdict verdict = check_claims(rules, claims, now_s, grant);
+    if (verdict != FG_JWT_OK)
+        return verdict;
+    const json_t *sub = json_object_get(claims, "sub");
+    size_t len = json_string_length(sub);
+    if (!json_is_string(sub) || !is_user_id(json_string_value(sub), len))
+        return FG_JWT_NO_SUBJECT;
+    const char *prefix = rules->user_prefix == NULL ? "" : rules->user_prefix;
+    if (len + strlen(prefix) > FG_USER_ID_BYTES_MAX)
+        return FG_JWT_NO_SUBJECT;
+    grant->user_id = fg_arena_try_printf(arena, "%s%.*s", prefix, (int)len, json_string_value(sub));
+    return grant->user_id.data == NULL ? FG_JWT_MALFORMED : FG_JWT_OK;
+}
+
+bool fg_jwt_split(struct fg_span token, struct fg_jwt_parts *parts)
+{
     struct fg_span rest = token;
-    struct fg_span header = fg_span_split(&rest, '.');
-    struct fg_span payload = fg_span_split(&rest, '.');
+    if (token.len == 0 || token.len > FG_JWT_TOKEN_BYTES_MAX)
+        return false;
+    parts->header = fg_span_split(&rest, '.');
+    parts->payload = fg_span_split(&rest, '.');
+    parts->signature = rest;
+    parts->is_signed = fg_span_make(token.data, parts->header.len + 1 + parts->payload.len);
+    return rest.data != NULL;
+}
+
+enum fg_jwt_verdict fg_jwt_verify(struct fg_jwt_signer *signer, struct fg_arena *arena,
+                                  struct fg_span token, uint64_t now_s, struct fg_jwt_grant *grant)
+{
+    struct fg_jwt_parts parts;
     unsigned char claimed[MAC_BYTES], mac[MAC_BYTES];
     size_t claimed_len;
-    if (rest.data == NULL || !fg_base64url_decode(claimed, sizeof(claimed), rest, &claimed_len) ||
-        claimed_len != MAC_BYTES || !header_is_hs256(signer, header))
+    if (!fg_jwt_split(token, &parts) ||
+        !fg_base64url_decode(claimed, sizeof(claimed), parts.signature, &claimed_len) ||
+        claimed_len != MAC_BYTES || !header_is_hs256(signer, parts.header))
         return FG_JWT_MALFORMED;
-    struct fg_span signed_part = {token.data, header.len + 1 + payload.len};
-    if (!fg_jwt_mac(signer, (struct fg_span){NULL, 0}, signed_part, mac) ||
+    if (!fg_jwt_mac(signer, (struct fg_span){NULL, 0}, parts.is_signed, mac) ||
         CRYPTO_memcmp(mac, claimed, MAC_BYTES) != 0)
         return FG_JWT_BAD_SIGNATURE;
-    json_t *claims = decode_part(payload);
+    json_t *claims = fg_jwt_decode_part(parts.payload);
     if (claims == NULL)
         return FG_JWT_MALFORMED;
-    enum fg_jwt_verdict verdict = check_claims(signer->key, claims, now_s);
-    const json_t *sub = json_object_get(claims, "sub");
-    size_t sub_len = json_string_length(sub);
-    if (verdict == FG_JWT_OK) {
-        if (!json_is_string(sub) || sub_len == 0 || sub_len > FG_USER_ID_BYTES_MAX) {
-            verdict = FG_JWT_NO_SUBJECT;
-        } else {
-            *user_id = fg_arena_try_copy(arena, fg_span_make(json_string_value(sub), sub_len));
-            if (user_id->data == NULL)
-                verdict = FG_JWT_MALFORMED;
-        }
-    }
+    enum fg_jwt_verdict verdict =
+        fg_jwt_read_claims(&signer->key->rules, arena, claims, now_s, grant);
     json_decref(claims);
     return verdict;
+}
+
+bool fg_jwt_is_own_header(const struct fg_jwt_signer *signer, struct fg_span header)
+{
+    return fg_span_equal(header, signer->header);
 }
 
 const char *fg_jwt_verdict_name(enum fg_jwt_verdict verdict)
@@ -330,6 +279,7 @@ const char *fg_jwt_verdict_name(enum fg_jwt_verdict verdict)
         [FG_JWT_WRONG_ISSUER] = "wrong_issuer",
         [FG_JWT_WRONG_AUDIENCE] = "wrong_audience",
         [FG_JWT_NO_SUBJECT] = "no_subject",
+        [FG_JWT_UNKNOWN_KEY] = "unknown_key",
     };
     return names[verdict];
 }

@@ -17,12 +17,18 @@
 #define FG_JWT_TOKEN_BYTES_MAX 4096
 #define FG_USER_ID_BYTES_MAX 128
 
+/* What the claims of a token must say; the strings belong to the configuration. */
+struct fg_jwt_rules {
+    const char *issuer; /* NULL: not checked */
+    const char *audience;
+    const char *user_prefix; /* put before the subject; NULL: nothing */
+    uint64_t leeway_s;
+};
+
 struct fg_jwt_key {
     unsigned char secret[FG_JWT_KEY_BYTES_MAX];
     size_t secret_bytes;
-    const char *issuer; /* NULL: not checked; belongs to the configuration */
-    const char *audience;
-    uint64_t leeway_s;
+    struct fg_jwt_rules rules;
 };
 
 /*
@@ -50,21 +56,42 @@ enum fg_jwt_verdict {
     FG_JWT_WRONG_ISSUER,
     FG_JWT_WRONG_AUDIENCE,
     FG_JWT_NO_SUBJECT,
+    FG_JWT_UNKNOWN_KEY,
 };
 
-/* On OK *user_id is the "sub" claim, copied to the arena; `exp` is demanded. */
+/* What a good token says; leeway included. */
+struct fg_jwt_grant {
+    struct fg_span user_id; /* in the arena */
+    uint64_t from_s;
+    uint64_t until_s; /* not good any more then */
+};
+
+/* A token of our own: under the signer's key, for its issuer. On OK *grant is filled in; `exp` and
+ * `sub` are demanded. */
 enum fg_jwt_verdict fg_jwt_verify(struct fg_jwt_signer *signer, struct fg_arena *arena,
-                                  struct fg_span token, uint64_t now_s, struct fg_span *user_id);
+                                  struct fg_span token, uint64_t now_s, struct fg_jwt_grant *grant);
+
+/* For tokens of others; see jwt_verifier.h. */
+struct fg_jwt_parts {
+    struct fg_span header;
+    struct fg_span payload;
+    struct fg_span signature;
+    struct fg_span is_signed; /* header and payload, as they are signed */
+};
+bool fg_jwt_split(struct fg_span token, struct fg_jwt_parts *parts);
+/* The JSON object of a part; NULL when it is none. */
+json_t *fg_jwt_decode_part(struct fg_span part);
+/* The claims of a token whose signature is good. */
+enum fg_jwt_verdict fg_jwt_read_claims(const struct fg_jwt_rules *rules, struct fg_arena *arena,
+                                       const json_t *claims, uint64_t now_s,
+                                       struct fg_jwt_grant *grant);
+/* Is it the header that we write ourselves? */
+bool fg_jwt_is_own_header(const struct fg_jwt_signer *signer, struct fg_span header);
 
 const char *fg_jwt_verdict_name(enum fg_jwt_verdict verdict);
 
 /* HMAC-SHA256 under the same key with a domain label, for guests' ids and queue tickets. */
 bool fg_jwt_mac(struct fg_jwt_signer *signer, struct fg_span label, struct fg_span data,
                 unsigned char mac[32]);
-
-/* base64url without padding; `out` has room for (len + 2) / 3 * 4 bytes; returns bytes written. */
-size_t fg_base64url_encode(char *out, const unsigned char *data, size_t len);
-/* Strict: no padding, no other characters, no stray bits. False on any fault or lack of room. */
-bool fg_base64url_decode(unsigned char *out, size_t room, struct fg_span text, size_t *len);
 
 #endif

@@ -17,6 +17,15 @@ static enum fg_status no_memory(struct fg_error *error)
     return fg_error_set(error, "not enough memory for the pipeline's tables");
 }
 
+static bool make_identity(struct fg_pipeline *pipeline)
+{
+    const struct fg_identity_conf *conf = &pipeline->config->identity;
+    pipeline->api_keys = fg_api_keys_create(conf);
+    if (conf->signing_key_count > 0)
+        pipeline->nonces = fg_nonce_table_create(conf->nonces_max);
+    return pipeline->api_keys != NULL && (pipeline->nonces != NULL || conf->signing_key_count == 0);
+}
+
 static bool make_rate_tables(struct fg_pipeline *pipeline)
 {
     const struct fg_config *config = pipeline->config;
@@ -110,6 +119,9 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
         pipeline->has_cached_routes |= config->routes[i].cache;
     if (fg_jwt_key_load(&pipeline->jwt_key, &config->identity.jwt, error) != FG_OK)
         goto fail;
+    pipeline->keys = fg_key_store_create(&config->identity, error);
+    if (pipeline->keys == NULL)
+        goto fail;
     no_memory(error); /* of whatever fails from here on */
     pipeline->router = fg_router_create(config);
     pipeline->overload = fg_overload_shared_create(&config->overload, fg_clock_monotonic_ns());
@@ -117,8 +129,8 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
     pipeline->session = fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,
                                           config->orders.body_bytes_max);
     if (pipeline->router == NULL || pipeline->overload == NULL || pipeline->cache == NULL ||
-        pipeline->session == NULL || !make_rate_tables(pipeline) || !make_rooms(pipeline) ||
-        !make_gates(pipeline) || !make_metrics(pipeline))
+        pipeline->session == NULL || !make_identity(pipeline) || !make_rate_tables(pipeline) ||
+        !make_rooms(pipeline) || !make_gates(pipeline) || !make_metrics(pipeline))
         goto fail;
     return pipeline;
 fail:
@@ -144,6 +156,9 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
         fg_thread_metrics_destroy(pipeline->metrics[i]);
     if (pipeline->session != NULL)
         pipeline->session->ops->destroy(pipeline->session);
+    fg_key_store_destroy(pipeline->keys);
+    fg_api_keys_destroy(pipeline->api_keys);
+    fg_nonce_table_destroy(pipeline->nonces);
     fg_rate_table_destroy(pipeline->session_limit);
     fg_cache_store_destroy(pipeline->cache);
     fg_overload_shared_destroy(pipeline->overload);
@@ -204,8 +219,11 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
     thread->deadline_armed_ns = UINT64_MAX;
     fg_list_init(&thread->fetches);
     thread->signer = fg_jwt_signer_create(&pipeline->jwt_key);
+    if (thread->signer != NULL)
+        thread->verifier =
+            fg_jwt_verifier_create(&pipeline->config->identity, thread->signer, pipeline->keys);
     thread->deadline_timer = evtimer_new(fg_loop_base(loop), on_deadline_timer, thread);
-    if (thread->signer == NULL || thread->deadline_timer == NULL ||
+    if (thread->verifier == NULL || thread->deadline_timer == NULL ||
         getrandom(&thread->random, sizeof(thread->random), 0) != sizeof(thread->random)) {
         no_memory(error);
         goto fail;
@@ -229,6 +247,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
         thread->session->backend->ops->thread_close(thread->session);
     if (thread->deadline_timer != NULL)
         event_free(thread->deadline_timer);
+    fg_jwt_verifier_destroy(thread->verifier);
     fg_jwt_signer_destroy(thread->signer);
     fg_gate_tickets_fini(&thread->gate_tickets);
     fg_cache_readers_fini(&thread->cache_readers);
@@ -282,4 +301,9 @@ const struct fg_thread_metrics *fg_pipeline_metrics(const struct fg_pipeline *pi
 unsigned fg_pipeline_thread_count(const struct fg_pipeline *pipeline)
 {
     return pipeline->thread_count;
+}
+
+enum fg_status fg_pipeline_reload_keys(struct fg_pipeline *pipeline, struct fg_error *error)
+{
+    return fg_key_store_reload(pipeline->keys, error);
 }

@@ -34,6 +34,10 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
 /* All threads closed. */
 void fg_pipeline_destroy(struct fg_pipeline *pipeline);
 
+/* Read the keys of other issuers and of signers anew; on failure the old ones stay. The main
+ * thread, while loops run. */
+enum fg_status fg_pipeline_reload_keys(struct fg_pipeline *pipeline, struct fg_error *error);
+
 /* The loop's part: opens every backend on it. On the loop's thread, before it runs. */
 struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
                                                    struct fg_loop *loop, struct fg_error *error);

@@ -3,6 +3,7 @@
  */
 #include "room_shared.h"
 
+#include "base/base64url.h"
 #include "pipeline/policy_conf.h"
 
 #include <inttypes.h>

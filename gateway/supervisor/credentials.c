@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "config/tls_files.h"
+#include "config/secret_file.h"
 #include "net/ticket_keys_shared.h"
 #include "supervisor/file_watch.h"
 
@@ -32,6 +32,8 @@ struct fg_credentials {
     struct source ticket_source;
     struct fg_tls_context **tls; /* by listener */
     struct source *tls_sources;
+    struct fg_pipeline *pipeline; /* NULL until fg_credentials_watch_pipeline */
+    struct source key_source;
 };
 
 /* ---- taking up what has changed ---- */
@@ -90,9 +92,19 @@ static void check_listener(struct fg_credentials *credentials, size_t index)
     note(&credentials->tls_sources[index], what, is_fine, error.message);
 }
 
+static void check_keys(struct fg_credentials *credentials)
+{
+    struct fg_error error = {.file = ""};
+    if (credentials->pipeline == NULL || !is_due(&credentials->key_source))
+        return;
+    bool is_fine = fg_pipeline_reload_keys(credentials->pipeline, &error) == FG_OK;
+    note(&credentials->key_source, "what=identity_keys", is_fine, error.message);
+}
+
 void fg_credentials_check(struct fg_credentials *credentials)
 {
     check_ticket_secret(credentials);
+    check_keys(credentials);
     for (size_t i = 0; i < credentials->config->listener_count; i++)
         check_listener(credentials, i);
 }
@@ -176,4 +188,14 @@ struct fg_tls_context *fg_credentials_tls(const struct fg_credentials *credentia
                                           size_t listener_index)
 {
     return credentials->tls[listener_index];
+}
+
+void fg_credentials_watch_pipeline(struct fg_credentials *credentials, struct fg_pipeline *pipeline)
+{
+    const struct fg_identity_conf *conf = &credentials->config->identity;
+    for (size_t i = 0; i < conf->issuer_count; i++)
+        fg_file_watch_add(&credentials->key_source.watch, conf->issuers[i].keys_file);
+    for (size_t i = 0; i < conf->signing_key_count; i++)
+        fg_file_watch_add(&credentials->key_source.watch, conf->signing_keys[i].secret_file);
+    credentials->pipeline = pipeline;
 }

@@ -1,6 +1,6 @@
 /*
  * credentials.h: what the gateway process knows from files and must know anew when they change:
- * certificates, authorities, the secret of session tickets.
+ * certificates, authorities, the secret of session tickets, the keys of issuers and signers.
  * Job      load all at the start; look again now and then; on any error keep what there is and say
  *          so once.
  * Thread   the main thread of the gateway process. What it hands out is shared with the loops.
@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "net/listener.h"
+#include "pipeline/pipeline.h"
 
 #define FG_TICKET_SEED_BYTES 32
 
@@ -24,6 +25,10 @@ void fg_credentials_destroy(struct fg_credentials *credentials);
 /* Of that listener; NULL for a plain one. */
 struct fg_tls_context *fg_credentials_tls(const struct fg_credentials *credentials,
                                           size_t listener_index);
+
+/* Look after the files of its keys, too; it outlives the last check. */
+void fg_credentials_watch_pipeline(struct fg_credentials *credentials,
+                                   struct fg_pipeline *pipeline);
 
 /* Look at the files, and take up what has changed. Every tls.check_files. */
 void fg_credentials_check(struct fg_credentials *credentials);

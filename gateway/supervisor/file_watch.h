@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FG_FILE_WATCH_MAX 140u
+#define FG_FILE_WATCH_MAX 320u
 
 struct fg_file_mark {
     const char *path;

@@ -289,6 +289,7 @@ static void take_down(struct gateway *gateway)
 static void serve(struct gateway *gateway)
 {
     const struct fg_config *config = gateway->options->config;
+    fg_credentials_watch_pipeline(gateway->credentials, gateway->pipeline);
     tell_ready(gateway->options->ready_fd);
     wait_for_stop(gateway);
     fg_admin_set_draining(gateway->admin);

@@ -2,6 +2,7 @@
  * test_jwt.c: tokens made and checked, and every way to cheat refused.
  */
 #include "base/clock.h"
+#include "base/base64url.h"
 #include "pipeline/jwt.h"
 
 #include <setjmp.h>
@@ -25,9 +26,9 @@ static int set_up(void **state)
     fg_arena_init(&arena, &pool, 200000);
     memset(key.secret, 'k', 40);
     key.secret_bytes = 40;
-    key.issuer = "floodgate";
-    key.audience = "app";
-    key.leeway_s = 5;
+    key.rules.issuer = "floodgate";
+    key.rules.audience = "app";
+    key.rules.leeway_s = 5;
     signer = fg_jwt_signer_create(&key);
     return signer == NULL ? -1 : 0;
 }
@@ -43,18 +44,19 @@ static int tear_down(void **state)
 
 static enum fg_jwt_verdict verify(struct fg_span token, uint64_t now_s)
 {
-    struct fg_span user = {NULL, 0};
-    return fg_jwt_verify(signer, &arena, token, now_s, &user);
+    struct fg_jwt_grant grant;
+    return fg_jwt_verify(signer, &arena, token, now_s, &grant);
 }
 
 static void accepts_its_own(void **state)
 {
     (void)state;
-    struct fg_span user = {NULL, 0};
+    struct fg_jwt_grant grant;
     struct fg_span token = fg_jwt_sign(signer, &arena, FG_SPAN("u_1"), 1000, 2000);
     assert_non_null(token.data);
-    assert_int_equal(fg_jwt_verify(signer, &arena, token, 1500, &user), FG_JWT_OK);
-    assert_true(fg_span_equal(user, FG_SPAN("u_1")));
+    assert_int_equal(fg_jwt_verify(signer, &arena, token, 1500, &grant), FG_JWT_OK);
+    assert_true(fg_span_equal(grant.user_id, FG_SPAN("u_1")));
+    assert_int_equal(grant.until_s, 2005);
     assert_int_equal(verify(token, 2004), FG_JWT_OK); /* within the leeway */
     assert_int_equal(verify(token, 2005), FG_JWT_EXPIRED);
 }
@@ -168,7 +170,7 @@ static void makes_a_key_once_and_wants_it_long(void **state)
     fputs("short\n", file);
     fclose(file);
     assert_int_equal(fg_jwt_key_load(&first, &conf, &error), FG_ERR_CONFIG);
-    assert_non_null(strstr(error.message, "holds 5 bytes; expected at least 32"));
+    assert_non_null(strstr(error.message, "it has 5 bytes; expected at least 32"));
     unlink(path);
     rmdir(folder);
     assert_int_equal(fg_jwt_key_load(&first, &conf, &error), FG_ERR_CONFIG);

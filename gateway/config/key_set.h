@@ -1,0 +1,45 @@
+/*
+ * key_set.h: the public keys of somebody whose tokens are accepted, out of a file.
+ * Job      a JWK set (RFC 7517), or a PEM public key or certificate; each key is fixed to the one
+ *          algorithm of its type, so that no token can choose.
+ * Thread   any; _load reads a file, so never a loop's. A set is read-only once made.
+ * Never    takes a key that is too weak: RSA below 2048 bits, a secret below 32 bytes.
+ * Source   RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2.
+ */
+#ifndef FG_CONFIG_KEY_SET_H
+#define FG_CONFIG_KEY_SET_H
+
+#include "base/span.h"
+
+#include <openssl/evp.h>
+
+#define FG_KEY_SET_MAX 64u
+#define FG_KEY_ID_BYTES_MAX 127u
+#define FG_KEY_SECRET_BYTES_MAX 512u
+
+enum fg_key_algorithm { FG_KEY_HS256, FG_KEY_RS256, FG_KEY_ES256, FG_KEY_EDDSA };
+
+struct fg_public_key {
+    char id[FG_KEY_ID_BYTES_MAX + 1]; /* "kid"; empty: none */
+    enum fg_key_algorithm algorithm;
+    EVP_PKEY *key; /* NULL for HS256 */
+    unsigned char secret[FG_KEY_SECRET_BYTES_MAX];
+    size_t secret_bytes;
+};
+
+/* Zeroed is empty. */
+struct fg_key_set {
+    struct fg_public_key *keys;
+    size_t count;
+};
+
+/* False with `why`, and then the set is empty. Keys for encryption and of types that we do not know
+ * are left out (RFC 7517 section 5); one that we know and cannot use is an error. */
+bool fg_key_set_load(struct fg_key_set *set, const char *path, char *why, size_t why_bytes);
+bool fg_key_set_parse(struct fg_key_set *set, struct fg_span text, char *why, size_t why_bytes);
+void fg_key_set_fini(struct fg_key_set *set);
+
+/* "RS256", as tokens say. */
+const char *fg_key_algorithm_name(enum fg_key_algorithm algorithm);
+
+#endif

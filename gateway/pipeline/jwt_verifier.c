@@ -1,0 +1,242 @@
+/*
+ * jwt_verifier.c: see jwt_verifier.h.
+ *
+ *    token --SHA-256--> remembered? --yes, in time--> user
+ *                           `-no-> iss is another's? -no-> our own key (jwt.c)
+ *                                        `-yes-> keys of that issuer with the token's kid and alg
+ */
+#include "jwt_verifier.h"
+
+#include "base/base64url.h"
+#include "pipeline/token_cache.h"
+
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/hmac.h>
+#include <stdlib.h>
+
+#define SIGNATURE_BYTES_MAX 1024 /* RSA of 8192 bits */
+#define TRIES_MAX 4u             /* keys without a kid in the token */
+
+struct fg_jwt_verifier {
+    const struct fg_identity_conf *conf;
+    struct fg_jwt_signer *signer;
+    struct fg_key_store *store;
+    const struct fg_key_ring *ring;
+    struct fg_token_cache *cache; /* NULL: off */
+    EVP_MD_CTX *digest;
+};
+
+/* One token while it is looked at. */
+struct candidate {
+    struct fg_jwt_parts parts;
+    json_t *header;
+    json_t *claims;
+    unsigned char signature[SIGNATURE_BYTES_MAX];
+    size_t signature_bytes;
+};
+
+struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *conf,
+                                               struct fg_jwt_signer *signer,
+                                               struct fg_key_store *keys)
+{
+    struct fg_jwt_verifier *verifier = calloc(1, sizeof(*verifier));
+    if (verifier == NULL)
+        return NULL;
+    verifier->conf = conf;
+    verifier->signer = signer;
+    verifier->store = keys;
+    verifier->ring = fg_key_store_take(keys);
+    verifier->digest = EVP_MD_CTX_new();
+    if (conf->token_cache_max > 0)
+        verifier->cache = fg_token_cache_create(conf->token_cache_max);
+    if (verifier->digest != NULL && (verifier->cache != NULL || conf->token_cache_max == 0))
+        return verifier;
+    fg_jwt_verifier_destroy(verifier);
+    return NULL;
+}
+
+void fg_jwt_verifier_destroy(struct fg_jwt_verifier *verifier)
+{
+    if (verifier == NULL)
+        return;
+    fg_key_store_release(verifier->store, verifier->ring);
+    fg_token_cache_destroy(verifier->cache);
+    EVP_MD_CTX_free(verifier->digest);
+    free(verifier);
+}
+
+const struct fg_key_ring *fg_jwt_verifier_keys(struct fg_jwt_verifier *verifier)
+{
+    if (!fg_key_store_is_current(verifier->store, verifier->ring)) {
+        fg_key_store_release(verifier->store, verifier->ring);
+        verifier->ring = fg_key_store_take(verifier->store);
+    }
+    return verifier->ring;
+}
+
+/* ---- signatures ---- */
+
+static bool verify_hmac(const struct fg_public_key *key, const struct candidate *token)
+{
+    unsigned char mac[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    return HMAC(EVP_sha256(), key->secret, (int)key->secret_bytes,
+                (const unsigned char *)token->parts.is_signed.data, token->parts.is_signed.len, mac,
+                &len) != NULL &&
+           len == token->signature_bytes && CRYPTO_memcmp(mac, token->signature, len) == 0;
+}
+
+static bool verify_with(EVP_MD_CTX *ctx, EVP_PKEY *key, const EVP_MD *md,
+                        const unsigned char *signature, size_t signature_bytes,
+                        struct fg_span is_signed)
+{
+    bool is_good = EVP_MD_CTX_reset(ctx) == 1 &&
+                   EVP_DigestVerifyInit(ctx, NULL, md, NULL, key) == 1 &&
+                   EVP_DigestVerify(ctx, signature, signature_bytes,
+                                    (const unsigned char *)is_signed.data, is_signed.len) == 1;
+    ERR_clear_error();
+    return is_good;
+}
+
+/* r and s of 32 bytes each (RFC 7518 section 3.4), as the DER that OpenSSL takes. */
+static bool verify_ecdsa(EVP_MD_CTX *ctx, const struct fg_public_key *key,
+                         const struct candidate *token)
+{
+    if (token->signature_bytes != 64)
+        return false;
+    unsigned char der[80];
+    unsigned char *at = der;
+    ECDSA_SIG *pair = ECDSA_SIG_new();
+    BIGNUM *r = BN_bin2bn(token->signature, 32, NULL);
+    BIGNUM *s = BN_bin2bn(token->signature + 32, 32, NULL);
+    if (pair == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(pair, r, s) != 1) {
+        BN_free(r);
+        BN_free(s);
+        ECDSA_SIG_free(pair);
+        return false;
+    }
+    int len = i2d_ECDSA_SIG(pair, &at);
+    ECDSA_SIG_free(pair);
+    return len > 0 &&
+           verify_with(ctx, key->key, EVP_sha256(), der, (size_t)len, token->parts.is_signed);
+}
+
+static bool verify_signature(EVP_MD_CTX *ctx, const struct fg_public_key *key,
+                             const struct candidate *token)
+{
+    switch (key->algorithm) {
+    case FG_KEY_HS256:
+        return verify_hmac(key, token);
+    case FG_KEY_RS256:
+        return verify_with(ctx, key->key, EVP_sha256(), token->signature, token->signature_bytes,
+                           token->parts.is_signed);
+    case FG_KEY_ES256:
+        return verify_ecdsa(ctx, key, token);
+    case FG_KEY_EDDSA:
+        return verify_with(ctx, key->key, NULL, token->signature, token->signature_bytes,
+                           token->parts.is_signed);
+    }
+    return false;
+}
+
+static enum fg_jwt_verdict verify_by_set(EVP_MD_CTX *ctx, const struct fg_key_set *set,
+                                         const struct candidate *token)
+{
+    const char *alg = json_string_value(json_object_get(token->header, "alg"));
+    const json_t *kid = json_object_get(token->header, "kid");
+    if (alg == NULL || (kid != NULL && !json_is_string(kid)) ||
+        json_object_get(token->header, "crit") != NULL)
+        return FG_JWT_MALFORMED;
+    unsigned tries = 0;
+    for (size_t i = 0; i < set->count && tries < TRIES_MAX; i++) {
+        const struct fg_public_key *key = &set->keys[i];
+        if (strcmp(alg, fg_key_algorithm_name(key->algorithm)) != 0 ||
+            (kid != NULL && key->id[0] != '\0' && strcmp(json_string_value(kid), key->id) != 0))
+            continue;
+        tries++;
+        if (verify_signature(ctx, key, token))
+            return FG_JWT_OK;
+    }
+    return tries == 0 ? FG_JWT_UNKNOWN_KEY : FG_JWT_BAD_SIGNATURE;
+}
+
+/* ---- tokens ---- */
+
+/* The index of the issuer whose token it says to be; issuer_count: none of the others'. */
+static size_t issuer_of(const struct fg_identity_conf *conf, const json_t *claims)
+{
+    const char *iss = json_string_value(json_object_get(claims, "iss"));
+    size_t i = 0;
+    while (i < conf->issuer_count && (iss == NULL || strcmp(iss, conf->issuers[i].issuer) != 0))
+        i++;
+    return i;
+}
+
+static enum fg_jwt_verdict check_foreign(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
+                                         struct candidate *token, size_t issuer, uint64_t now_s,
+                                         struct fg_jwt_grant *grant)
+{
+    const struct fg_issuer_conf *conf = &verifier->conf->issuers[issuer];
+    const struct fg_jwt_rules rules = {.issuer = conf->issuer,
+                                       .audience = conf->audience,
+                                       .user_prefix = conf->user_prefix,
+                                       .leeway_s = conf->leeway_ns / 1000000000};
+    token->header = fg_jwt_decode_part(token->parts.header);
+    if (token->header == NULL ||
+        !fg_base64url_decode(token->signature, sizeof(token->signature), token->parts.signature,
+                             &token->signature_bytes))
+        return FG_JWT_MALFORMED;
+    enum fg_jwt_verdict verdict =
+        verify_by_set(verifier->digest, &verifier->ring->issuers[issuer], token);
+    if (verdict != FG_JWT_OK)
+        return verdict;
+    return fg_jwt_read_claims(&rules, arena, token->claims, now_s, grant);
+}
+
+static enum fg_jwt_verdict check_anew(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
+                                      struct fg_span token, uint64_t now_s,
+                                      struct fg_jwt_grant *grant)
+{
+    struct candidate candidate = {.header = NULL};
+    if (!fg_jwt_split(token, &candidate.parts))
+        return FG_JWT_MALFORMED;
+    if (verifier->conf->issuer_count == 0)
+        return fg_jwt_verify(verifier->signer, arena, token, now_s, grant);
+    candidate.claims = fg_jwt_decode_part(candidate.parts.payload);
+    if (candidate.claims == NULL)
+        return FG_JWT_MALFORMED;
+    size_t issuer = issuer_of(verifier->conf, candidate.claims);
+    enum fg_jwt_verdict verdict =
+        issuer == verifier->conf->issuer_count
+            ? fg_jwt_verify(verifier->signer, arena, token, now_s, grant)
+            : check_foreign(verifier, arena, &candidate, issuer, now_s, grant);
+    json_decref(candidate.claims);
+    json_decref(candidate.header);
+    return verdict;
+}
+
+enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
+                                          struct fg_span token, uint64_t now_s,
+                                          struct fg_span *user_id)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned digest_bytes;
+    struct fg_jwt_grant grant;
+    const struct fg_key_ring *ring = fg_jwt_verifier_keys(verifier);
+    bool has_digest =
+        verifier->cache != NULL && token.len <= FG_JWT_TOKEN_BYTES_MAX &&
+        EVP_Digest(token.data, token.len, digest, &digest_bytes, EVP_sha256(), NULL) == 1;
+    if (has_digest && fg_token_cache_find(verifier->cache, digest, ring->generation, &grant) &&
+        now_s >= grant.from_s && now_s < grant.until_s) {
+        *user_id = fg_arena_try_copy(arena, grant.user_id);
+        return user_id->data == NULL ? FG_JWT_MALFORMED : FG_JWT_OK;
+    }
+    enum fg_jwt_verdict verdict = check_anew(verifier, arena, token, now_s, &grant);
+    if (verdict != FG_JWT_OK)
+        return verdict;
+    *user_id = grant.user_id;
+    if (has_digest)
+        fg_token_cache_keep(verifier->cache, digest, ring->generation, &grant);
+    return FG_JWT_OK;
+}

@@ -1,0 +1,31 @@
+/*
+ * jwt_verifier.h: is this bearer token good, whoever issued it?
+ * Job      find the issuer by the token's `iss`, the key by its `kid`, and check signature and
+ *          claims; remember what was good.
+ * Thread   one owner (a loop); the keys are shared.
+ * Never    lets a token choose an algorithm: its `alg` must be the one its key is for. That shuts
+ *          out "none" and a public key taken for a secret (RFC 8725 sections 2.1 and 3.1).
+ */
+#ifndef FG_PIPELINE_JWT_VERIFIER_H
+#define FG_PIPELINE_JWT_VERIFIER_H
+
+#include "pipeline/jwt.h"
+#include "pipeline/key_store_shared.h"
+
+struct fg_jwt_verifier;
+
+/* `signer` knows our own tokens; it, `conf` and `keys` outlive the verifier. NULL: no memory. */
+struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *conf,
+                                               struct fg_jwt_signer *signer,
+                                               struct fg_key_store *keys);
+void fg_jwt_verifier_destroy(struct fg_jwt_verifier *verifier);
+
+/* On OK *user_id is in the arena. */
+enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
+                                          struct fg_span token, uint64_t now_s,
+                                          struct fg_span *user_id);
+
+/* The keys that are valid now, until the next call of either function. */
+const struct fg_key_ring *fg_jwt_verifier_keys(struct fg_jwt_verifier *verifier);
+
+#endif

@@ -1,0 +1,304 @@
+"""Whose tokens, API keys, signatures and certificates are accepted, and when they are taken back."""
+import base64
+import hashlib
+import hmac
+import json
+import os
+import time
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+
+from harness import free_port, run_binary, unique, wait_for
+from tls_tools import Seen, make_pair
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def number(value, size=None):
+    return b64(value.to_bytes(size or (value.bit_length() + 7) // 8, "big"))
+
+
+class Key:
+    """A key pair that signs tokens and describes itself as a JWK."""
+
+    def __init__(self, alg, kid=None):
+        self.alg, self.kid = alg, kid
+        self.private = {"RS256": lambda: rsa.generate_private_key(65537, 2048),
+                        "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+                        "EdDSA": ed25519.Ed25519PrivateKey.generate}[alg]()
+
+    def sign(self, text):
+        if self.alg == "RS256":
+            return self.private.sign(text, padding.PKCS1v15(), hashes.SHA256())
+        if self.alg == "EdDSA":
+            return self.private.sign(text)
+        r, s = utils.decode_dss_signature(self.private.sign(text, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    def jwk(self):
+        public = self.private.public_key()
+        more = {"kid": self.kid} if self.kid else {}
+        if self.alg == "RS256":
+            numbers = public.public_numbers()
+            return {"kty": "RSA", "use": "sig", "alg": "RS256", "n": number(numbers.n), "e": number(numbers.e), **more}
+        if self.alg == "EdDSA":
+            raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+            return {"kty": "OKP", "crv": "Ed25519", "x": b64(raw), **more}
+        numbers = public.public_numbers()
+        return {"kty": "EC", "crv": "P-256", "x": number(numbers.x, 32), "y": number(numbers.y, 32), **more}
+
+    def pem(self):
+        return self.private.public_key().public_bytes(serialization.Encoding.PEM,
+                                                      serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    def token(self, **claims):
+        header = {"alg": claims.pop("alg", self.alg)}
+        kid = claims.pop("kid", self.kid)
+        if kid:
+            header["kid"] = kid
+        claims = {"exp": int(time.time()) + 600, **claims}
+        text = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims).encode())}"
+        return f"{text}.{b64(self.sign(text.encode()))}"
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return {"rsa": Key("RS256", "r1"), "ec": Key("ES256", "e1"), "ed": Key("EdDSA", "d1"), "pem": Key("ES256")}
+
+
+API_KEY = "fgk_0123456789abcdef0123456789abcdef"
+SECRET = "a secret of thirty-two bytes and more"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, keys):
+    folder = tmp_path_factory.mktemp("identity")
+    (folder / "jwks.json").write_text(json.dumps({"keys": [keys[name].jwk() for name in ("rsa", "ec", "ed")]}))
+    (folder / "other.pem").write_bytes(keys["pem"].pem())
+    (folder / "partner.key").write_text(SECRET + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, upstream_module, files):
+    backend = upstream_module()
+    authority = make_pair(files, "authority")
+
+    def listeners(gateway):
+        gateway.mtls_port, gateway.guest = free_port(), make_pair(files, "machine-7", authority=authority)
+        tls = {"certificate": str(gateway.certificate), "private_key": str(gateway.key)}
+        return [{"name": "public", "address": f"127.0.0.1:{gateway.port}", **tls},
+                {"name": "machines", "address": f"127.0.0.1:{gateway.mtls_port}", **tls, "client_auth": "optional",
+                 "client_ca": str(authority[0])}]
+
+    def route(name, **more):
+        return {"name": name, "match": {"prefix": "/" + name}, "to": "cluster:app", "identity": "required",
+                "rate_limits": ["per-user"], "body_max": "64KiB", **more}
+
+    gateway = launch_module({
+        "listeners": listeners, "tls": {"check_files": "100ms"},
+        "identity": {
+            "issuers": [{"issuer": "https://login.example.org", "audience": "app", "user_prefix": "login:",
+                         "keys_file": str(files / "jwks.json")},
+                        {"issuer": "pem", "keys_file": str(files / "other.pem")}],
+            "api_keys": [{"user": "robot", "sha256": hashlib.sha256(API_KEY.encode()).hexdigest()}],
+            "signatures": {"window": "60s", "keys": [{"id": "partner", "user": "partner-1",
+                                                      "secret_file": str(files / "partner.key")}]},
+        },
+        "policies": {"rate_limits": {"per-user": {"key": "user", "rate": "1000/s"}}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [route("any"), route("tokens", identity_by="token"), route("signed", identity_by=["signature"]),
+                   route("maybe", identity="optional"), route("machines", identity_by="certificate"),
+                   {"name": "open", "match": {"prefix": "/"}, "to": "cluster:app"}],
+    })
+    gateway.backend = backend
+    return gateway
+
+
+def ask(site, path, headers=None, method="GET", **kwargs):
+    with site.client() as client:
+        return client.request(method, path, headers=headers, **kwargs)
+
+
+def bearer(token):
+    return {"authorization": "Bearer " + token}
+
+
+LOGIN = {"iss": "https://login.example.org", "aud": "app", "sub": "ada"}
+
+
+# ---- tokens ----
+
+@pytest.mark.parametrize("name", ["rsa", "ec", "ed"])
+def test_tokens_of_a_jwk_set(site, keys, name):
+    token = keys[name].token(**LOGIN)
+    for _ in range(3):  # from memory after the first
+        assert ask(site, "/any", bearer(token)).status_code == 200
+    assert ask(site, "/any", bearer(keys[name].token(**LOGIN, kid="unknown"))).status_code == 401
+    assert ask(site, "/any", bearer(keys[name].token(**LOGIN, kid=None))).status_code == 200
+    forged = Key(keys[name].alg, keys[name].kid).token(**LOGIN)
+    answer = ask(site, "/any", bearer(forged))
+    assert answer.status_code == 401 and "bad_signature" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("claims, reason", [
+    ({"aud": "other"}, "wrong_audience"), ({"exp": 1000}, "expired"), ({"nbf": 99999999999}, "not_yet_valid"),
+    ({"sub": ""}, "no_subject"), ({"iss": "https://evil.example.org"}, "malformed"), ({"alg": "none"}, "unknown_key"),
+    ({"alg": "HS256"}, "unknown_key"), ({"alg": "ES256"}, "unknown_key"),
+])
+def test_bad_claims(site, keys, claims, reason):
+    answer = ask(site, "/any", bearer(keys["rsa"].token(**{**LOGIN, **claims})))
+    assert answer.status_code == 401
+    assert reason in answer.json()["error"]["message"]
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_pem_key_and_our_own_tokens(site, keys):
+    assert ask(site, "/any", bearer(keys["pem"].token(iss="pem", sub="bob"))).status_code == 200
+    assert ask(site, "/any", bearer(keys["pem"].token(**LOGIN))).status_code == 401
+    assert ask(site, "/any", bearer(site.token("guest"))).status_code == 200
+
+
+def test_keys_are_read_anew(site, keys, files):
+    retired, fresh = keys["ed"].token(**LOGIN, jti=unique()), Key("EdDSA", "d2")
+    assert ask(site, "/any", bearer(retired)).status_code == 200
+    assert ask(site, "/any", bearer(fresh.token(**LOGIN))).status_code == 401
+    old = (files / "jwks.json").read_text()
+    (files / "jwks.json").write_text(json.dumps({"keys": [fresh.jwk()]}))
+    wait_for(lambda: ask(site, "/any", bearer(fresh.token(**LOGIN))).status_code == 200, what="the new key")
+    assert ask(site, "/any", bearer(retired)).status_code == 401  # also where it was remembered
+    (files / "jwks.json").write_text("{}")
+    wait_for(lambda: "files_not_reloaded what=identity_keys" in site.log, what="the complaint")
+    assert ask(site, "/any", bearer(fresh.token(**LOGIN))).status_code == 200
+    (files / "jwks.json").write_text(old)
+    wait_for(lambda: ask(site, "/any", bearer(retired)).status_code == 200, what="the old keys again")
+    assert retired not in site.log
+
+
+# ---- API keys ----
+
+def test_api_keys(site):
+    assert ask(site, "/any", {"x-api-key": API_KEY}).status_code == 200
+    told = {name.lower() for name in site.backend.requests[-1][2]}
+    assert "x-api-key" not in told
+    for wrong in (API_KEY + "x", API_KEY[:-1], "", hashlib.sha256(API_KEY.encode()).hexdigest()):
+        assert ask(site, "/any", {"x-api-key": wrong}).status_code == 401
+    assert ask(site, "/tokens", {"x-api-key": API_KEY}).status_code == 401  # not by these means
+    assert ask(site, "/maybe", {"x-api-key": API_KEY}).status_code == 200
+    assert ask(site, "/maybe", {"x-api-key": "wrong"}).status_code == 401
+    ask(site, "/open", {"x-api-key": API_KEY})
+    assert "x-api-key" not in {name.lower() for name in site.backend.requests[-1][2]}
+    assert API_KEY not in site.log
+
+
+def test_a_bad_key_is_not_passed_over(site):
+    answer = ask(site, "/any", {"x-api-key": "wrong", **bearer(site.token("guest"))})
+    assert answer.status_code == 401 and "API key" in answer.json()["error"]["message"]
+
+
+# ---- signatures ----
+
+def signature(site, method, target, body=b"", key="partner", secret=SECRET, at=None, nonce=None, host=None):
+    at, nonce = str(int(at or time.time())), nonce or b64(os.urandom(18))
+    digest = b64(hashlib.sha256(body).digest())
+    text = "\n".join(["v1", method, host or f"127.0.0.1:{site.port}", target, at, nonce, digest])
+    mac = b64(hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest())
+    return {"x-floodgate-signature": f"v1;key={key};time={at};nonce={nonce};body={digest};mac={mac}"}
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"y" * 60000])
+def test_signed_requests(site, body):
+    headers = signature(site, "POST", "/signed/orders?a=1", body)
+    answer = ask(site, "/signed/orders?a=1", headers, "POST", content=body)
+    assert answer.status_code == 200
+    assert "x-floodgate-signature" not in {name.lower() for name in site.backend.requests[-1][2]}
+    replay = ask(site, "/signed/orders?a=1", headers, "POST", content=body)
+    assert replay.status_code == 401 and "nonce" in replay.json()["error"]["message"]
+
+
+def chunks(body):
+    for at in range(0, len(body), 1000):
+        yield body[at:at + 1000]
+
+
+def test_signed_body_in_chunks(site):
+    body = os.urandom(30000)
+    with site.client(http2=True) as client:
+        answer = client.post("/signed", headers=signature(site, "POST", "/signed", body), content=chunks(body))
+    assert answer.status_code == 200 and site.backend.requests[-1][2].get("content-length") == "30000"
+    answer = ask(site, "/signed", signature(site, "POST", "/signed", body), "POST", content=chunks(body))
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("change", [
+    {"method": "PUT"}, {"target": "/signed/other"}, {"host": "other.example.org"}, {"secret": "another secret" * 3},
+    {"key": "nobody"}, {"at": 1000}, {"at": 99999999999}, {"body": b"another body"},
+])
+def test_signatures_of_something_else(site, change):
+    before = len(site.backend.requests)
+    request = {"method": "POST", "target": "/signed", "body": b"body", **change}
+    answer = ask(site, "/signed", signature(site, **request), "POST", content=b"body")
+    assert answer.status_code == 401, answer.text
+    assert len(site.backend.requests) == before
+
+
+def test_signature_is_needed_and_well_formed(site):
+    assert "x-floodgate-signature" in ask(site, "/signed", bearer(site.token("guest"))).json()["error"]["message"]
+    assert "malformed" in ask(site, "/signed", {"x-floodgate-signature": "v1;key=a"}).json()["error"]["message"]
+
+
+def test_a_body_too_long_to_keep_is_refused(site):
+    body = b"z" * 70000
+    answer = ask(site, "/signed", signature(site, "POST", "/signed", body), "POST", content=body)
+    assert answer.status_code == 413
+
+
+# ---- certificates ----
+
+def test_certificates_are_an_identity(site):
+    request = b"GET /machines HTTP/1.1\r\nhost: x\r\n\r\n"
+    assert Seen(site.mtls_port, pair=site.guest, request=request).answer.startswith(b"HTTP/1.1 200")
+    assert Seen(site.mtls_port, request=request).answer.startswith(b"HTTP/1.1 401")
+    assert Seen(site.port, request=request).answer.startswith(b"HTTP/1.1 401")
+
+
+# ---- the check ----
+
+@pytest.mark.parametrize("identity, place, message", [
+    ({"issuers": [{"issuer": "a", "keys_file": "/nonexistent"}]}, "3", "keys_file: cannot read /nonexistent"),
+    ({"issuers": [{"issuer": "floodgate", "keys_file": "jwks.json"}]}, "3", "is our own of identity.jwt"),
+    ({"api_keys": [{"user": "a b", "sha256": "0" * 64}]}, "3", "is no user id"),
+    ({"api_keys": [{"user": "a", "sha256": "0" * 63}]}, "3", "is no SHA-256"),
+    ({"api_keys": [{"user": "a", "sha256": "0" * 64}, {"user": "b", "sha256": "0" * 64}]}, "3", "the key is in line"),
+    ({"issuers": [{"issuer": "a", "keys_file": "bad.json"}]}, "3", 'it has no array "keys"'),
+    ({"api_key_header": "X-Key"}, "3", "has capital letters"),
+])
+def test_check(tmp_path, keys, identity, place, message):
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [keys["ec"].jwk()]}))
+    (tmp_path / "bad.json").write_text("{}")
+    path = tmp_path / "f.yaml"
+    path.write_text('listeners: [{address: "127.0.0.1:8080", kind: plain}]\n'
+                    "routes: [{match: {prefix: /}, respond: {}}]\n"
+                    f"identity: {json.dumps(identity)}\n")
+    done = run_binary("check", "-c", path)
+    assert done.returncode == 2 and f"f.yaml:{place}:" in done.stderr and message in done.stderr
+
+
+def test_check_of_means_that_nobody_has(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text('listeners: [{address: "127.0.0.1:8080", kind: plain}]\nroutes:\n'
+                    " - {match: {path: /a}, respond: {}, identity: required, identity_by: [api_key, certificate]}\n"
+                    " - {match: {path: /b}, respond: {}, identity_by: token}\n"
+                    " - {match: {path: /c}, respond: {}, buffer_request: true, body_max: 10MiB}\n")
+    done = run_binary("check", "-c", path)
+    assert done.returncode == 2
+    assert "f.yaml:3:" in done.stderr and "there are no identity.api_keys" in done.stderr
+    assert "no listener has client_auth" in done.stderr
+    assert "f.yaml:4:" in done.stderr and "identity_by has no effect without identity" in done.stderr
+    assert "f.yaml:5:" in done.stderr and "body_max is more than a request may keep" in done.stderr
+
+
