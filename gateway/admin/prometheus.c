@@ -170,8 +170,24 @@ static void write_limits(FILE *out, const struct fg_admin_options *options)
     fprintf(out, "floodgate_cache_bytes %" PRIu64 "\n", cache.bytes);
     family(out, "cache_objects", "gauge", "Cached objects.");
     fprintf(out, "floodgate_cache_objects %" PRIu64 "\n", cache.objects);
-    family(out, "cache_evicted_total", "counter", "Objects evicted from the cache.");
-    fprintf(out, "floodgate_cache_evicted_total %" PRIu64 "\n", cache.evicted_total);
+    family(out, "cache_pinned_bytes", "gauge", "Bytes of pinned objects.");
+    fprintf(out, "floodgate_cache_pinned_bytes %" PRIu64 "\n", cache.pinned_bytes);
+    family(out, "cache_fetching_bytes", "gauge", "Bytes of answers on their way into the cache.");
+    fprintf(out, "floodgate_cache_fetching_bytes %" PRIu64 "\n", cache.fetching_bytes);
+    const struct {
+        const char *event;
+        uint64_t total;
+    } events[] = {{"stored", cache.stored_total},
+                  {"evicted", cache.evicted_total},
+                  {"refused", cache.refused_total},
+                  {"purged", cache.purged_total},
+                  {"invalidated", cache.invalidated_total},
+                  {"revalidated", cache.events[FG_CACHE_EVENT_REVALIDATED]},
+                  {"variant", cache.events[FG_CACHE_EVENT_VARIANT]}};
+    family(out, "cache_events_total", "counter", "What happened to cached objects.");
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+        fprintf(out, "floodgate_cache_events_total{event=\"%s\"} %" PRIu64 "\n", events[i].event,
+                events[i].total);
 }
 
 /* ---- backends: their JSON numbers, named by what they are ---- */

@@ -279,6 +279,12 @@ static json_t *cache_json(const struct fg_admin_options *options, const struct r
     put(cache, "revalidated", stats.events[FG_CACHE_EVENT_REVALIDATED]);
     put(cache, "variants", stats.events[FG_CACHE_EVENT_VARIANT]);
     put(cache, "variant_bytes_saved", stats.events[FG_CACHE_EVENT_VARIANT_BYTES]);
+    uint64_t served = 0;
+    for (unsigned i = 0; i < fg_pipeline_thread_count(options->pipeline); i++) {
+        const struct fg_thread_metrics *metrics = fg_pipeline_metrics(options->pipeline, i);
+        served += metrics == NULL ? 0 : fg_counter_get(&metrics->cache_bytes);
+    }
+    put(cache, "bytes_served", served);
     json_object_set_new(cache, "hit_ratio", json_real(hit_ratio(total->cache)));
     json_object_set_new(cache, "results", cache_results_json(total->cache));
     return cache;

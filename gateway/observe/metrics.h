@@ -63,7 +63,8 @@ struct fg_route_metrics {
 };
 
 struct fg_thread_metrics {
-    struct fg_counter active; /* gauge: requests in the pipeline */
+    struct fg_counter active;      /* gauge: requests in the pipeline */
+    struct fg_counter cache_bytes; /* of bodies given from memory */
     struct fg_histogram hops[FG_HOP_COUNT];
     size_t route_count;
     struct fg_route_metrics routes[]; /* the last one counts what matched no route */

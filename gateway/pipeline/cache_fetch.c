@@ -244,12 +244,15 @@ static void set_head(struct fg_cache_fetch *fetch, enum fg_cache_outcome outcome
 }
 
 /* May an error be told to all who wait, though it cannot be stored? Only when another fetch has
- * failed before it: one client's odd request must not become everybody's error. */
+ * failed before it: one client's odd request must not become everybody's error. And only one that
+ * is about the backend or the page, not about who asks. */
 static bool is_error_for_all(const struct fg_cache_fetch *fetch, const struct fg_cache_draft *draft)
 {
     const struct fg_cache_response *response = &draft->response;
-    return fetch->round > 0 && !response->has_set_cookie && !response->control.is_private &&
-           !response->control.no_store;
+    bool is_impersonal =
+        fg_cache_is_error_status(draft->status) || draft->status == 404 || draft->status == 410;
+    return fetch->round > 0 && is_impersonal && !response->has_set_cookie &&
+           !response->control.is_private && !response->control.no_store;
 }
 
 static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cache_draft *draft,
@@ -276,7 +279,7 @@ static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cach
         fg_cache_store_close(store_of(fetch), fetch->stream);
         return FG_CACHE_OUTCOME_OWN;
     }
-    if (is_error) {
+    if (draft->status >= 400) { /* says nothing of what the next one will be told: no mark */
         fg_cache_store_close(store_of(fetch), fetch->stream);
         return is_error_for_all(fetch, draft) ? FG_CACHE_OUTCOME_SHARED : FG_CACHE_OUTCOME_ERROR;
     }

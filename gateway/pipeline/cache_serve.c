@@ -281,6 +281,7 @@ void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
     if (!send_head(flow, object, &choice, true))
         return;
     const char *data = fg_cache_body_span(body).data + choice.first;
+    fg_counter_add_owned(&flow->thread->metrics->cache_bytes, choice.len);
     if (choice.len < COPY_BYTES) {
         (void)fg_response_write(flow->req, data, (size_t)choice.len);
     } else {
