@@ -40,7 +40,7 @@ static void two_seconds_after_a_flood_all_is_well(void **state)
         double after = sim_good_per_s(&sim, NULL, 42 * FG_S, 60 * FG_S) * 18 / offered;
         print_message("  goodput in the flood %.1f/s, 2 s after it %.4f of the offered\n", flood,
                       after);
-        assert_true(flood >= 0.95 * CAPACITY);
+        assert_true(flood >= 0.9 * CAPACITY);
         assert_true(after >= 0.99);
         sim_free(&sim);
     }
