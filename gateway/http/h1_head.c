@@ -233,6 +233,13 @@ static int on_head_complete(llhttp_t *parser)
     return HPE_PAUSED;
 }
 
+/* The field that llhttp stumbled over is none that was added yet. */
+static bool is_second_length(const struct parse *parse)
+{
+    return parse->head->content_length != -1 &&
+           fg_span_equal_nocase(parse->name, FG_SPAN("content-length"));
+}
+
 static enum fg_http_error error_of(const llhttp_t *parser)
 {
     switch (llhttp_get_errno(parser)) {
@@ -247,7 +254,7 @@ static enum fg_http_error error_of(const llhttp_t *parser)
     case HPE_INVALID_CONTENT_LENGTH:
         return FG_HTTP_BAD_LENGTH;
     case HPE_UNEXPECTED_CONTENT_LENGTH:
-        return FG_HTTP_BOTH_LENGTHS;
+        return is_second_length(parser->data) ? FG_HTTP_BAD_LENGTH : FG_HTTP_BOTH_LENGTHS;
     case HPE_INVALID_TRANSFER_ENCODING:
         return FG_HTTP_BAD_CODING;
     default:

@@ -140,12 +140,28 @@ static enum fg_http_error add_length(struct fg_head *head, struct fg_span name,
     return keep_field(head, name, value);
 }
 
+/*
+ * Exactly "chunked". Where that is the last of several codings the body has an end, in a coding
+ * that we do not know; anything else has none that could be trusted (RFC 9112 sections 6.1
+ * and 6.3).
+ */
 static enum fg_http_error add_coding(struct fg_head *head, struct fg_span value)
 {
+    static const struct fg_span chunked = FG_SPAN_LITERAL("chunked");
     if (head->has_transfer_encoding)
-        return FG_HTTP_MALFORMED;
+        return FG_HTTP_BAD_CODING;
     head->has_transfer_encoding = true;
-    return fg_span_equal_nocase(value, FG_SPAN("chunked")) ? FG_HTTP_OK : FG_HTTP_BAD_CODING;
+    if (fg_span_equal_nocase(value, chunked))
+        return FG_HTTP_OK;
+    struct fg_span rest = value;
+    struct fg_span last = {NULL, 0};
+    size_t chunked_count = 0;
+    while (rest.data != NULL) {
+        last = fg_span_trim(fg_span_split(&rest, ','));
+        chunked_count += fg_span_equal_nocase(last, chunked);
+    }
+    return chunked_count == 1 && fg_span_equal_nocase(last, chunked) ? FG_HTTP_UNKNOWN_CODING
+                                                                     : FG_HTTP_BAD_CODING;
 }
 
 static enum fg_http_error add_connection(struct fg_head *head, struct fg_span value)
@@ -325,7 +341,7 @@ static enum fg_http_error set_framing(const struct fg_head *head, struct fg_exch
         if (head->content_length != -1)
             return FG_HTTP_BOTH_LENGTHS;
         if (version != FG_HTTP_1_1)
-            return FG_HTTP_MALFORMED;
+            return FG_HTTP_BAD_CODING;
     }
     ex->content_length = head->content_length;
     ex->has_body = head->has_transfer_encoding || head->content_length > 0;
