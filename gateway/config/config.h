@@ -93,6 +93,7 @@ struct fg_limits_conf {
     uint64_t header_bytes_max; /* one request head, names and values */
     uint32_t header_count_max;
     uint64_t uri_bytes_max;
+    uint32_t path_escapes_kept; /* FG_TARGET_KEEP_... of http/target.h */
     uint64_t body_bytes_max; /* default of routes */
     uint32_t streams_per_connection_max;
     uint64_t request_memory_max;      /* arena of one request */

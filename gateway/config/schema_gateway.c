@@ -17,6 +17,8 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
+static const struct fg_choice path_escapes[] = {{"slash", 0}, {"nul", 1}, {NULL, 0}};
+
 #define L(member) AT(fg_limits_conf, member)
 static const struct fg_key limits_keys[] = {
     {.name = "threads",
@@ -64,6 +66,14 @@ static const struct fg_key limits_keys[] = {
      .min = 64,
      .max = 64 * KIB,
      .doc = "Path and query of one request; more is answered 414."},
+    /* One hop that decodes what another did not is how paths get past a rule. */
+    {.name = "path_escapes_kept",
+     .type = FG_KEY_BITS,
+     .offset = L(path_escapes_kept),
+     .choices = path_escapes,
+     .derived = "none",
+     .doc = "Escapes in a path that are passed on as they are instead of being answered 400: "
+            "`slash` is %2F and %5C, `nul` is %00. Routes never see them decoded."},
     {.name = "body_max",
      .type = FG_KEY_SIZE,
      .offset = L(body_bytes_max),

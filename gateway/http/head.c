@@ -395,7 +395,8 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
     enum fg_http_error error = read_upgrade(head, ex, version);
     if (error != FG_HTTP_OK)
         return error;
-    enum fg_status status = fg_target_parse(head->target, ex->method, head->arena, &target);
+    enum fg_status status = fg_target_parse(head->target, ex->method,
+                                            head->limits->path_escapes_kept, head->arena, &target);
     if (status != FG_OK)
         return status == FG_ERR_NO_MEMORY ? FG_HTTP_NO_MEMORY : FG_HTTP_BAD_TARGET;
     error = choose_authority(head, target.authority, version, &ex->authority);

@@ -58,7 +58,7 @@ static bool is_unreserved(int c)
 }
 
 /* Writes the escape at `from` (3 bytes) decoded or in upper case; 0 when it is refused. */
-static size_t put_escape(const char *from, size_t left, char *to)
+static size_t put_escape(const char *from, size_t left, unsigned kept, char *to)
 {
     static const char digits[] = "0123456789ABCDEF";
     if (left < 3)
@@ -68,7 +68,9 @@ static size_t put_escape(const char *from, size_t left, char *to)
     if (high < 0 || low < 0)
         return 0;
     int c = high * 16 + low;
-    if (c < 0x20 || c == 0x7f || c == '/' || c == '\\')
+    bool is_kept = ((c == '/' || c == '\\') && (kept & FG_TARGET_KEEP_SLASH) != 0) ||
+                   (c == 0 && (kept & FG_TARGET_KEEP_NUL) != 0);
+    if ((c < 0x20 || c == 0x7f || c == '/' || c == '\\') && !is_kept)
         return 0;
     if (is_unreserved(c)) {
         to[0] = (char)c;
@@ -106,14 +108,14 @@ static char *close_segment(char *begin, char *end)
 }
 
 /* `out` has room for path.len + 1 bytes. Returns the length, 0 when the path is refused. */
-static size_t normalise(struct fg_span path, char *out)
+static size_t normalise(struct fg_span path, unsigned kept, char *out)
 {
     char *end = out;
     *end++ = '/';
     for (size_t i = 1; i < path.len; i++) {
         char c = path.data[i];
         if (c == '%') {
-            size_t put = put_escape(path.data + i, path.len - i, end);
+            size_t put = put_escape(path.data + i, path.len - i, kept, end);
             if (put == 0)
                 return 0;
             end += put;
@@ -133,7 +135,8 @@ static size_t normalise(struct fg_span path, char *out)
     return (size_t)((closed == end + 1 ? end : closed) - out);
 }
 
-static enum fg_status parse_path(struct fg_span path, struct fg_arena *arena, struct fg_span *out)
+static enum fg_status parse_path(struct fg_span path, unsigned kept, struct fg_arena *arena,
+                                 struct fg_span *out)
 {
     bool is_bad;
     if (path.len == 0 || path.data[0] != '/')
@@ -147,7 +150,7 @@ static enum fg_status parse_path(struct fg_span path, struct fg_arena *arena, st
     char *normal = fg_arena_try_alloc(arena, path.len + 1);
     if (normal == NULL)
         return FG_ERR_NO_MEMORY;
-    size_t len = normalise(path, normal);
+    size_t len = normalise(path, kept, normal);
     if (len == 0)
         return FG_ERR_INVALID;
     *out = fg_span_make(normal, len);
@@ -176,8 +179,8 @@ static bool cut_origin(struct fg_span *raw, struct fg_target *target)
     return false;
 }
 
-enum fg_status fg_target_parse(struct fg_span raw, enum fg_method method, struct fg_arena *arena,
-                               struct fg_target *target)
+enum fg_status fg_target_parse(struct fg_span raw, enum fg_method method, unsigned kept,
+                               struct fg_arena *arena, struct fg_target *target)
 {
     *target = (struct fg_target){0};
     if (raw.len == 1 && raw.data[0] == '*') {
@@ -196,5 +199,5 @@ enum fg_status fg_target_parse(struct fg_span raw, enum fg_method method, struct
     }
     if (path.len == 0 && target->authority.data != NULL)
         path = FG_SPAN("/");
-    return parse_path(path, arena, &target->path);
+    return parse_path(path, kept, arena, &target->path);
 }

@@ -3,9 +3,10 @@
  * Job      "/a//b/../%7Euser?q" becomes path "/a/~user", query "q".
  *          - %XX of unreserved characters is decoded, other escapes stay, in upper case
  *          - "." and ".." segments are resolved, runs of slashes become one
- *          - refused: %2f, %5c, %00 and other escaped controls, a backslash, raw bytes outside
- * ASCII, a broken escape, ".." above the root, '#' Thread   any; pure but for the memory. Source
- * RFC 3986 sections 5.2.4 and 6.2.2; RFC 9112 section 3.2.
+ *          - refused: a backslash, raw bytes outside ASCII, a broken escape, escaped controls, ".."
+ *            above the root, '#'; and %2f, %5c and %00 unless the configuration keeps them as they
+ * are Thread   any; pure but for the memory. Source   RFC 3986 sections 5.2.4 and 6.2.2; RFC 9112
+ * section 3.2.
  */
 #ifndef FG_HTTP_TARGET_H
 #define FG_HTTP_TARGET_H
@@ -19,11 +20,15 @@ struct fg_target {
     struct fg_span authority; /* of the absolute form; otherwise data NULL */
 };
 
+/* Escapes that stay in the path, undecoded, instead of being refused; bits. */
+#define FG_TARGET_KEEP_SLASH 1u /* %2F and %5C */
+#define FG_TARGET_KEEP_NUL 2u   /* %00 */
+
 /*
  * FG_OK; FG_ERR_INVALID: 400; FG_ERR_NO_MEMORY. `raw` must live as long as *target: the query, and
  * a path that was normal already, point into it.
  */
-FG_MUST_USE enum fg_status fg_target_parse(struct fg_span raw, enum fg_method method,
+FG_MUST_USE enum fg_status fg_target_parse(struct fg_span raw, enum fg_method method, unsigned kept,
                                            struct fg_arena *arena, struct fg_target *target);
 
 #endif

@@ -347,6 +347,21 @@ def test_passed(site, upstream, data, received):
     assert seen == received + (wire.head(path="/end") if answers == 2 else b"")
 
 
+def test_encoded_slash_and_nul_by_configuration(launch, recorder):
+    one = recorder()
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "path_escapes_kept": ["slash", "nul"]},
+        "clusters": {"up": {"endpoints": [one.address]}},
+        "routes": [{"match": {"prefix": "/secret"}, "respond": {"status": 403}},
+                   {"match": {"prefix": "/"}, "to": "cluster:up"}],
+    })
+    with wire.connect(gateway.port) as connection:
+        connection.sendall(get(b"/a%2fb%5c%00/%2e%2e/c%2f..%2fsecret", H + b"Connection: close\r\n"))
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
+    assert wire.stable(one.received()) == wire.head(path="/c%2F..%2Fsecret")
+
+
 # Bodies that go wrong when their beginning has been passed on: the upstream sees no end of them.
 BROKEN_LATER = [
     ("a chunk longer than its size", b"5\r\nhelloX\r\n0\r\n\r\n"),

@@ -82,13 +82,13 @@ static void normalises(void **state)
         struct fg_target target;
         struct fg_span raw = fg_span_from_string(cases[i].raw);
         print_message("%s\n", cases[i].raw);
-        assert_int_equal(fg_target_parse(raw, FG_METHOD_GET, &fixture->arena, &target), FG_OK);
+        assert_int_equal(fg_target_parse(raw, FG_METHOD_GET, 0, &fixture->arena, &target), FG_OK);
         assert_true(is_text(target.path, cases[i].path));
         assert_true(is_text(target.query, cases[i].query));
         assert_null(target.authority.data);
         /* What is normal stays as it is. */
         struct fg_target again;
-        assert_int_equal(fg_target_parse(target.path, FG_METHOD_GET, &fixture->arena, &again),
+        assert_int_equal(fg_target_parse(target.path, FG_METHOD_GET, 0, &fixture->arena, &again),
                          FG_OK);
         assert_true(fg_span_equal(again.path, target.path));
     }
@@ -110,9 +110,35 @@ static void refuses(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct fg_target target;
         print_message("%s\n", bad[i]);
-        assert_int_equal(
-            fg_target_parse(fg_span_from_string(bad[i]), FG_METHOD_GET, &fixture->arena, &target),
-            FG_ERR_INVALID);
+        assert_int_equal(fg_target_parse(fg_span_from_string(bad[i]), FG_METHOD_GET, 0,
+                                         &fixture->arena, &target),
+                         FG_ERR_INVALID);
+    }
+}
+
+static void keeps_escapes_where_it_may(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *raw;
+        unsigned kept;
+        const char *path; /* NULL: refused */
+    } cases[] = {
+        {"/a%2fb%5C", FG_TARGET_KEEP_SLASH, "/a%2Fb%5C"},
+        {"/a/..%2fb/%2e%2e/c", FG_TARGET_KEEP_SLASH, "/a/c"},
+        {"/a%00", FG_TARGET_KEEP_SLASH, NULL},
+        {"/a%00", FG_TARGET_KEEP_NUL, "/a%00"},
+        {"/a%01", FG_TARGET_KEEP_NUL | FG_TARGET_KEEP_SLASH, NULL},
+        {"/a%2f", FG_TARGET_KEEP_NUL, NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fg_target target;
+        struct fg_span raw = fg_span_from_string(cases[i].raw);
+        enum fg_status status =
+            fg_target_parse(raw, FG_METHOD_GET, cases[i].kept, &fixture->arena, &target);
+        assert_int_equal(status, cases[i].path == NULL ? FG_ERR_INVALID : FG_OK);
+        if (status == FG_OK)
+            assert_true(is_text(target.path, cases[i].path));
     }
 }
 
@@ -136,7 +162,7 @@ static void takes_the_absolute_form(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct fg_target target;
         struct fg_span raw = fg_span_from_string(cases[i].raw);
-        assert_int_equal(fg_target_parse(raw, FG_METHOD_GET, &fixture->arena, &target), FG_OK);
+        assert_int_equal(fg_target_parse(raw, FG_METHOD_GET, 0, &fixture->arena, &target), FG_OK);
         assert_true(is_text(target.scheme, cases[i].scheme));
         assert_true(is_text(target.authority, cases[i].authority));
         assert_true(is_text(target.path, cases[i].path));
@@ -148,10 +174,10 @@ static void takes_the_asterisk_for_options_alone(void **state)
 {
     struct fixture *fixture = *state;
     struct fg_target target;
-    assert_int_equal(fg_target_parse(FG_SPAN("*"), FG_METHOD_OPTIONS, &fixture->arena, &target),
+    assert_int_equal(fg_target_parse(FG_SPAN("*"), FG_METHOD_OPTIONS, 0, &fixture->arena, &target),
                      FG_OK);
     assert_true(is_text(target.path, "*"));
-    assert_int_equal(fg_target_parse(FG_SPAN("*"), FG_METHOD_HEAD, &fixture->arena, &target),
+    assert_int_equal(fg_target_parse(FG_SPAN("*"), FG_METHOD_HEAD, 0, &fixture->arena, &target),
                      FG_ERR_INVALID);
 }
 
@@ -161,9 +187,9 @@ static void says_when_memory_is_short(void **state)
     struct fg_arena small;
     struct fg_target target;
     fg_arena_init(&small, &fixture->pool, 0);
-    assert_int_equal(fg_target_parse(FG_SPAN("/a//b"), FG_METHOD_GET, &small, &target),
+    assert_int_equal(fg_target_parse(FG_SPAN("/a//b"), FG_METHOD_GET, 0, &small, &target),
                      FG_ERR_NO_MEMORY);
-    assert_int_equal(fg_target_parse(FG_SPAN("/a/b"), FG_METHOD_GET, &small, &target), FG_OK);
+    assert_int_equal(fg_target_parse(FG_SPAN("/a/b"), FG_METHOD_GET, 0, &small, &target), FG_OK);
     fg_arena_fini(&small);
 }
 
@@ -172,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(normalises, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(keeps_escapes_where_it_may, set_up, tear_down),
         cmocka_unit_test_setup_teardown(takes_the_absolute_form, set_up, tear_down),
         cmocka_unit_test_setup_teardown(takes_the_asterisk_for_options_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(says_when_memory_is_short, set_up, tear_down),
