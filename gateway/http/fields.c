@@ -158,3 +158,24 @@ enum fg_method fg_method_of(struct fg_span text)
     }
     return FG_METHOD_OTHER;
 }
+
+bool fg_method_is_known(struct fg_span text)
+{
+    static const struct fg_span others[] = {
+        FG_SPAN_LITERAL("ACL"),       FG_SPAN_LITERAL("BIND"),   FG_SPAN_LITERAL("CHECKOUT"),
+        FG_SPAN_LITERAL("COPY"),      FG_SPAN_LITERAL("LINK"),   FG_SPAN_LITERAL("LOCK"),
+        FG_SPAN_LITERAL("MERGE"),     FG_SPAN_LITERAL("MKCOL"),  FG_SPAN_LITERAL("MKACTIVITY"),
+        FG_SPAN_LITERAL("MOVE"),      FG_SPAN_LITERAL("PURGE"),  FG_SPAN_LITERAL("MKCALENDAR"),
+        FG_SPAN_LITERAL("PROPFIND"),  FG_SPAN_LITERAL("QUERY"),  FG_SPAN_LITERAL("PROPPATCH"),
+        FG_SPAN_LITERAL("REBIND"),    FG_SPAN_LITERAL("REPORT"), FG_SPAN_LITERAL("SEARCH"),
+        FG_SPAN_LITERAL("SUBSCRIBE"), FG_SPAN_LITERAL("UNBIND"), FG_SPAN_LITERAL("UNSUBSCRIBE"),
+        FG_SPAN_LITERAL("UNLINK"),    FG_SPAN_LITERAL("UNLOCK"),
+    };
+    if (fg_method_of(text) != FG_METHOD_OTHER)
+        return true;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (fg_span_equal(text, others[i]))
+            return true;
+    }
+    return false;
+}

@@ -46,4 +46,7 @@ bool fg_authority_is_valid(struct fg_span authority);
 
 enum fg_method fg_method_of(struct fg_span text);
 
+/* Is it registered with IANA, or in common use? What nobody knows is answered 501. */
+bool fg_method_is_known(struct fg_span text);
+
 #endif

@@ -4,8 +4,8 @@
  * Thread   the loop's.
  * Memory   nghttp2's own for the session, its compression tables and its streams (bounded by
  *          SETTINGS); request bodies: at most CONNECTION_WINDOW bytes a connection, FG_BODY_WINDOW
- * a stream; answers: limits.connection_buffer_bytes and one write a stream. Source   RFC 9113;
- * resets are rate limited against CVE-2023-44487.
+ *          a stream; answers: limits.connection_buffer_bytes and one write a stream.
+ * Source   RFC 9113; RFC 9218 for the order in which streams are sent.
  */
 #include "http/h2_internal.h"
 
@@ -17,8 +17,28 @@
 #include <stdlib.h>
 
 #define CONNECTION_WINDOW 262144
-#define RESETS_BURST 500
-#define RESETS_PER_S 50
+
+/* The session can go on no more: say why, and let the client read it. */
+static void fail_session(struct fg_h2 *h2, int error)
+{
+    struct fg_transport *transport = h2->codec.transport;
+    if (h2->failure_code == NGHTTP2_NO_ERROR) {
+        switch (error) {
+        case NGHTTP2_ERR_FLOODED:
+            h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
+            break;
+        case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
+            h2->failure_code = NGHTTP2_PROTOCOL_ERROR;
+            break;
+        default:
+            h2->failure_code = NGHTTP2_INTERNAL_ERROR;
+            break;
+        }
+    }
+    h2->has_failed = true;
+    fg_counter_add_owned(&transport->env->stats->protocol_errors, 1);
+    transport->ops->close(transport, FG_CLOSE_LINGER);
+}
 
 static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
 {
@@ -26,12 +46,9 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
     struct fg_transport *transport = codec->transport;
     if (h2->has_failed)
         return len;
-    ssize_t taken = nghttp2_session_mem_recv(h2->session, (const uint8_t *)data, len);
-    if (taken < 0) {
-        /* Not HTTP/2, or a flood: no frame of ours would be understood or deserved. */
-        h2->has_failed = true;
-        fg_counter_add_owned(&transport->env->stats->protocol_errors, 1);
-        transport->ops->close(transport, FG_CLOSE_FLUSH);
+    int error = fg_h2_guarded_recv(h2, (const uint8_t *)data, len);
+    if (error != 0) {
+        fail_session(h2, error);
         return len;
     }
     if (h2->is_in_head && !h2->is_head_timed) {
@@ -50,6 +67,22 @@ static void put(struct fg_h2 *h2, const uint8_t *data, size_t len)
     memcpy(h2->to, data, len);
     h2->to += len;
     h2->room -= len;
+}
+
+/* A GOAWAY by hand, behind the server's preface, which must come first (RFC 9113 section 3.4). */
+static void put_last_words(struct fg_h2 *h2)
+{
+    static const uint8_t empty_settings[9] = {0, 0, 0, NGHTTP2_SETTINGS};
+    uint32_t last_id = (uint32_t)nghttp2_session_get_last_proc_stream_id(h2->session);
+    uint8_t goaway[17] = {0, 0, 8, NGHTTP2_GOAWAY};
+    for (unsigned i = 0; i < 4; i++) {
+        goaway[9 + i] = (uint8_t)(last_id >> (24 - 8 * i));
+        goaway[13 + i] = (uint8_t)(h2->failure_code >> (24 - 8 * i));
+    }
+    h2->has_said_why = true;
+    if (!h2->has_spoken)
+        put(h2, empty_settings, sizeof(empty_settings));
+    put(h2, goaway, sizeof(goaway));
 }
 
 static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
@@ -73,11 +106,14 @@ static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
         }
         if (len == 0)
             break;
+        h2->has_spoken = true;
         size_t part = (size_t)len < h2->room ? (size_t)len : h2->room;
         put(h2, data, part);
         h2->pending = data + part;
         h2->pending_len = (size_t)len - part;
     }
+    if (h2->has_failed && !h2->has_said_why && h2->room >= FG_H2_ROOM_MIN && h2->pending_len == 0)
+        put_last_words(h2);
     size_t made = (size_t)(h2->to - to);
     h2->to = NULL;
     h2->room = 0;
@@ -103,10 +139,13 @@ static void on_flushed(struct fg_codec *codec)
     if (nghttp2_session_want_write(h2->session) != 0)
         return;
     /* The session reads no more once it had to say GOAWAY for an error: open streams are lost. */
-    if (nghttp2_session_want_read(h2->session) == 0 || (is_idle && h2->shutdown == FG_H2_FINAL))
+    if (nghttp2_session_want_read(h2->session) == 0)
+        transport->ops->close(transport, FG_CLOSE_LINGER);
+    else if (is_idle && h2->shutdown == FG_H2_FINAL)
         transport->ops->close(transport, FG_CLOSE_FLUSH);
     else if (is_idle && !h2->is_head_timed)
-        transport->ops->arm(transport, FG_TIMEOUT_IDLE);
+        transport->ops->arm(transport,
+                            h2->shutdown == FG_H2_NOTICED ? FG_TIMEOUT_LINGER : FG_TIMEOUT_IDLE);
 }
 
 static void cut_stream(struct fg_stream *stream, enum fg_gone_reason reason)
@@ -155,12 +194,12 @@ static void on_timeout(struct fg_codec *codec, enum fg_timeout_class class)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
     struct fg_transport *transport = codec->transport;
-    if (class == FG_TIMEOUT_IDLE && !fg_list_is_empty(&h2->streams))
+    if (class != FG_TIMEOUT_HEADER && !fg_list_is_empty(&h2->streams))
         return; /* armed before these streams; their end arms it again */
     fg_counter_add_owned(&transport->env->stats->timeouts, 1);
     if (class == FG_TIMEOUT_HEADER) {
         nghttp2_session_terminate_session(h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
-        transport->ops->close(transport, FG_CLOSE_FLUSH);
+        transport->ops->close(transport, FG_CLOSE_LINGER);
         return;
     }
     say_last_goaway(h2);
@@ -171,10 +210,9 @@ static void on_drain(struct fg_codec *codec)
     struct fg_h2 *h2 = fg_h2_of(codec);
     if (h2->shutdown == FG_H2_FINAL)
         return;
+    fg_h2_shut_down(h2);
     if (fg_list_is_empty(&h2->streams))
-        say_last_goaway(h2);
-    else
-        fg_h2_shut_down(h2);
+        codec->transport->ops->arm(codec->transport, FG_TIMEOUT_LINGER);
 }
 
 static void on_destroy(struct fg_codec *codec)
@@ -233,9 +271,7 @@ static nghttp2_session *make_session(struct fg_h2 *h2)
     if (nghttp2_option_new(&option) == 0) {
         nghttp2_option_set_no_auto_window_update(option, 1);
         nghttp2_option_set_no_closed_streams(option, 1);
-#ifdef FG_HAVE_NGHTTP2_RESET_LIMIT
-        nghttp2_option_set_stream_reset_rate_limit(option, RESETS_BURST, RESETS_PER_S);
-#endif
+        nghttp2_option_set_builtin_recv_extension_type(option, NGHTTP2_PRIORITY_UPDATE);
         if (nghttp2_session_server_new3(&session, callbacks, h2, option, &memory) != 0)
             session = NULL;
         nghttp2_option_del(option);
@@ -253,6 +289,7 @@ static bool submit_settings(struct fg_h2 *h2, const struct fg_limits_conf *limit
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)FG_BODY_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, list_max},
         {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     return nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
                                    sizeof(settings) / sizeof(settings[0])) == 0 &&
@@ -269,6 +306,9 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     h2->codec.transport = transport;
     fg_list_init(&h2->streams);
     fg_list_init(&h2->finished);
+    h2->scan.skip = NGHTTP2_CLIENT_MAGIC_LEN;
+    h2->allowance = transport->env->limits->h2_overhead_burst;
+    h2->allowance_ns = fg_loop_now_ns(transport->env->loop);
     h2->session = make_session(h2);
     if (h2->session == NULL)
         goto free_h2;

@@ -1,8 +1,9 @@
 /*
- * h2_internal.h: the HTTP/2 codec's state, shared by its three files.
+ * h2_internal.h: the HTTP/2 codec's state, shared by its four files.
  *    h2.c           session, settings, time-outs, shutting down
  *    h2_request.c   from nghttp2's callbacks to requests
  *    h2_response.c  from the handler's calls to frames
+ *    h2_guard.c     floods, and frames for streams that are no more
  * Thread   the loop's.
  */
 #ifndef FG_HTTP_H2_INTERNAL_H
@@ -14,6 +15,16 @@
 
 /* Less room than this is left unused rather than filled with a small frame. */
 #define FG_H2_ROOM_MIN ((size_t)512)
+
+#define FG_H2_RESETS_NOTED ((size_t)32)
+
+/* Where in the client's bytes the next frame begins. */
+struct fg_h2_scan {
+    size_t skip; /* bytes of the preface, or of the present frame's payload */
+    size_t head_len;
+    uint8_t head[9];
+    int32_t newest_id; /* of the streams whose HEADERS have begun */
+};
 
 enum fg_h2_shutdown {
     FG_H2_RUNNING,
@@ -36,6 +47,20 @@ struct fg_h2 {
     bool is_head_timed;
     bool has_failed; /* the session is beyond use */
 
+    /* h2_guard.c */
+    struct fg_h2_scan scan;
+    uint32_t allowance;                 /* of frames that bring nothing */
+    uint64_t allowance_ns;              /* when time was last counted in */
+    int32_t newest_id;                  /* of the client's streams */
+    uint64_t opened;                    /* bit n: stream newest_id - 2n was opened */
+    int32_t resets[FG_H2_RESETS_NOTED]; /* streams that we reset, newest over oldest */
+    size_t reset_count;
+
+    /* when has_failed */
+    uint32_t failure_code; /* for the last GOAWAY */
+    bool has_spoken;       /* the session has said something */
+    bool has_said_why;     /* that GOAWAY is out */
+
     /* while producing */
     char *to;
     size_t room;
@@ -54,6 +79,17 @@ extern const struct fg_response_ops fg_h2_response_ops;
 void fg_h2_set_request_callbacks(nghttp2_session_callbacks *callbacks);
 /* Sets the callback by which bodies go out. */
 void fg_h2_set_response_callbacks(nghttp2_session_callbacks *callbacks);
+
+/* nghttp2_session_mem_recv behind a look at each frame's head. 0, or an error of the session's or
+ * NGHTTP2_ERR_CALLBACK_FAILURE with failure_code set: the session can go on no more. */
+int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len);
+
+/* Take from the connection's allowance; false, with failure_code set, when it is used up. */
+FG_MUST_USE bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost);
+void fg_h2_earn(struct fg_h2 *h2, uint32_t gained);
+void fg_h2_note_opened(struct fg_h2 *h2, int32_t id);
+/* We have reset it, while the client may still send. */
+void fg_h2_note_reset(struct fg_h2 *h2, int32_t id);
 
 /* The stream is closed at the session; when its handler is done too, it moves to `finished`. */
 void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream);

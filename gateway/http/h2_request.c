@@ -54,6 +54,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct fg_h2 *h2 = user_data;
     h2->is_in_head = true;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        fg_h2_note_opened(h2, frame->hd.stream_id);
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     struct fg_stream *stream = fg_stream_acquire(&h2->codec, FG_HTTP_2, &fg_h2_response_ops);
@@ -81,7 +83,11 @@ static enum fg_http_error add_pseudo(struct fg_stream *stream, struct fg_span na
         return fg_head_set_authority(&stream->head, value);
     if (fg_span_equal(name, FG_SPAN(":protocol")))
         return fg_head_set_protocol(&stream->head, value);
-    return FG_HTTP_OK; /* :scheme: the connection says better what it is */
+    /* The connection says better which of the two it is. */
+    return fg_span_equal_nocase(value, FG_SPAN("https")) ||
+                   fg_span_equal_nocase(value, FG_SPAN("http"))
+               ? FG_HTTP_OK
+               : FG_HTTP_BAD_TARGET;
 }
 
 static void add_trailer(struct fg_stream *stream, struct fg_span name, struct fg_span value)
@@ -235,6 +241,14 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
                                   NGHTTP2_NO_ERROR, NULL, 0);
         }
         break;
+    case NGHTTP2_PRIORITY_UPDATE: {
+        const nghttp2_ext_priority_update *update = frame->ext.payload;
+        if (update->stream_id == 0) { /* RFC 9218 section 7.1; the session lets it pass */
+            h2->failure_code = NGHTTP2_PROTOCOL_ERROR;
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
+        }
+        break;
+    }
     default:
         break;
     }
@@ -247,10 +261,15 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     (void)session;
     (void)error;
     struct fg_h2 *h2 = user_data;
-    if (frame->hd.type == NGHTTP2_HEADERS)
+    if (frame->hd.type == NGHTTP2_HEADERS) {
         h2->is_in_head = false;
+        if (frame->hd.stream_id > h2->newest_id) /* refused before it began */
+            fg_h2_note_opened(h2, frame->hd.stream_id);
+        fg_h2_note_reset(h2, frame->hd.stream_id);
+    }
     fg_counter_add_owned(&h2->codec.transport->env->stats->protocol_errors, 1);
-    return 0;
+    /* The session resets the stream for it: such resets cost as much as the client's own. */
+    return fg_h2_spend(h2, 2) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static enum fg_gone_reason reason_of(uint32_t error_code)

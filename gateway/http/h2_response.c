@@ -15,6 +15,7 @@
 
 #define FRAME_HEAD_BYTES ((size_t)9)
 #define FIELDS_ON_STACK ((size_t)48)
+#define EARNED_BY_DATA 4 /* a window update for the stream, one for the connection, half a ping */
 
 static struct fg_h2 *h2_of(const struct fg_stream *stream)
 {
@@ -125,7 +126,8 @@ static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
  */
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
-    (void)user_data;
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        fg_h2_note_reset(user_data, frame->hd.stream_id);
     if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         return 0;
@@ -152,6 +154,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     assert(taken == length);
     h2->to += FRAME_HEAD_BYTES + length;
     h2->room -= FRAME_HEAD_BYTES + length;
+    fg_h2_earn(h2, EARNED_BY_DATA);
     if (stream->out.len == 0)
         fg_timeout_cancel(&stream->write_timeout);
     else

@@ -392,6 +392,8 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
     struct fg_target target;
     ex->method_text = head->method;
     ex->method = fg_method_of(head->method);
+    if (ex->method == FG_METHOD_OTHER && !fg_method_is_known(head->method))
+        return FG_HTTP_BAD_METHOD;
     enum fg_http_error error = read_upgrade(head, ex, version);
     if (error != FG_HTTP_OK)
         return error;

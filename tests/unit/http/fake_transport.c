@@ -30,6 +30,8 @@ struct fg_limits_conf fake_limits(void)
         .header_count_max = 32,
         .uri_bytes_max = 1024,
         .body_bytes_max = 1 << 20,
+        .h2_overhead_burst = 1000,
+        .h2_overhead_per_s = 100,
         .streams_per_connection_max = 16,
         .request_memory_max = 65536,
         .connection_buffer_bytes = 32768,

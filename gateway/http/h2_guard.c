@@ -1,0 +1,213 @@
+/*
+ * h2_guard.c: what a client may do that moves no content, and frames for streams that are no more.
+ * Job      each connection has an allowance of frames that cost us work and bring none: resets,
+ *          pings, settings, priorities, empty DATA, window updates. It fills with time and with the
+ *          DATA that we send; a client that uses it up gets GOAWAY(ENHANCE_YOUR_CALM).
+ *          Frames for a stream that the client has ended, or has passed over, end the connection;
+ *          those for a stream that we reset are late, and ignored (RFC 9113 section 5.1).
+ *          The session tells nothing of frames that it ignores, so their heads are read here.
+ * Thread   the loop's.
+ * Memory   fixed, in the connection.
+ * Source   RFC 9113 section 10.5; CVE-2019-9511 to 9518 (floods), CVE-2023-44487 (rapid reset),
+ *          CVE-2025-8671 (resets that the client provokes), CVE-2024-27316 (CONTINUATION; the
+ *          library bounds those of one block).
+ */
+#include "http/h2_internal.h"
+
+#include "base/clock.h"
+#include "config/config.h"
+#include "net/listener.h"
+#include "net/loop.h"
+
+#define OPENED_BITS 64
+
+struct frame_head {
+    uint32_t length;
+    uint8_t type;
+    uint8_t flags;
+    int32_t stream_id;
+};
+
+/* What a frame takes from the allowance. */
+static uint32_t cost_of(const struct frame_head *hd)
+{
+    switch (hd->type) {
+    case NGHTTP2_DATA:
+        if (hd->length == 0)
+            return (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0 ? 0 : 2;
+        return (hd->flags & NGHTTP2_FLAG_PADDED) != 0 ? 1 : 0;
+    case NGHTTP2_HEADERS:
+        return 0; /* bounded by streams, and by what becomes of them */
+    case NGHTTP2_RST_STREAM:
+        return 2;
+    case NGHTTP2_SETTINGS:
+    case NGHTTP2_PING:
+        return (hd->flags & NGHTTP2_FLAG_ACK) != 0 ? 1 : 4;
+    default:
+        return 1;
+    }
+}
+
+bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost)
+{
+    if (cost <= h2->allowance) {
+        h2->allowance -= cost;
+        return true;
+    }
+    const struct fg_codec_env *env = h2->codec.transport->env;
+    const struct fg_limits_conf *limits = env->limits;
+    uint64_t now_ns = fg_loop_now_ns(env->loop);
+    uint64_t passed_ns = now_ns - h2->allowance_ns;
+    if (passed_ns > FG_S * 3600)
+        passed_ns = FG_S * 3600;
+    uint64_t gained = passed_ns / FG_MS * limits->h2_overhead_per_s / 1000;
+    if (gained > 0) {
+        h2->allowance_ns = now_ns;
+        fg_h2_earn(h2, gained > limits->h2_overhead_burst ? limits->h2_overhead_burst
+                                                          : (uint32_t)gained);
+    }
+    if (cost > h2->allowance) {
+        fg_counter_add_owned(&env->stats->h2_floods, 1);
+        h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
+        return false;
+    }
+    h2->allowance -= cost;
+    return true;
+}
+
+void fg_h2_earn(struct fg_h2 *h2, uint32_t gained)
+{
+    uint32_t most = h2->codec.transport->env->limits->h2_overhead_burst;
+    if (h2->allowance < most)
+        h2->allowance = most - h2->allowance < gained ? most : h2->allowance + gained;
+}
+
+void fg_h2_note_opened(struct fg_h2 *h2, int32_t id)
+{
+    uint32_t passed = (uint32_t)(id - h2->newest_id) / 2;
+    h2->opened = passed >= OPENED_BITS ? 1 : h2->opened << passed | 1;
+    h2->newest_id = id;
+}
+
+void fg_h2_note_reset(struct fg_h2 *h2, int32_t id)
+{
+    h2->resets[h2->reset_count++ % FG_H2_RESETS_NOTED] = id;
+}
+
+/* Did we reset it? Where too many were to be noted, that is taken for true. */
+static bool is_late(const struct fg_h2 *h2, int32_t id)
+{
+    for (size_t i = 0; i < FG_H2_RESETS_NOTED; i++) {
+        if (h2->resets[i] == id)
+            return true;
+    }
+    return h2->reset_count > FG_H2_RESETS_NOTED;
+}
+
+/* Was it ever opened? Only the newest can be told. */
+static bool is_passed_over(const struct fg_h2 *h2, int32_t id)
+{
+    uint32_t behind = (uint32_t)(h2->newest_id - id) / 2;
+    return behind < OPENED_BITS && (h2->opened >> behind & 1) == 0;
+}
+
+/* The session looks at no priority of RFC 7540, not even at its form (RFC 9113 section 6.3). */
+static uint32_t check_priority(const struct frame_head *hd)
+{
+    if (hd->type != NGHTTP2_PRIORITY)
+        return NGHTTP2_NO_ERROR;
+    if (hd->stream_id == 0)
+        return NGHTTP2_PROTOCOL_ERROR;
+    return hd->length != 5 ? NGHTTP2_FRAME_SIZE_ERROR : NGHTTP2_NO_ERROR;
+}
+
+static uint32_t check_stream(const struct fg_h2 *h2, const struct frame_head *hd)
+{
+    bool is_for_content = hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS;
+    bool is_gone = hd->stream_id % 2 == 1 && hd->stream_id <= h2->newest_id;
+    if (!is_for_content || !is_gone || nghttp2_session_find_stream(h2->session, hd->stream_id))
+        return NGHTTP2_NO_ERROR;
+    if (is_passed_over(h2, hd->stream_id))
+        return NGHTTP2_PROTOCOL_ERROR;
+    return is_late(h2, hd->stream_id) ? NGHTTP2_NO_ERROR : NGHTTP2_STREAM_CLOSED;
+}
+
+/* Looks at a frame's head. */
+static bool check_frame(struct fg_h2 *h2, const struct frame_head *hd)
+{
+    uint32_t cost = cost_of(hd);
+    if (cost > 0 && !fg_h2_spend(h2, cost))
+        return false;
+    h2->failure_code = check_priority(hd);
+    if (h2->failure_code == NGHTTP2_NO_ERROR)
+        h2->failure_code = check_stream(h2, hd);
+    return h2->failure_code == NGHTTP2_NO_ERROR;
+}
+
+static uint32_t big_endian(const uint8_t *from, unsigned bytes)
+{
+    uint32_t number = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        number = number << 8 | from[i];
+    return number;
+}
+
+/* Takes bytes of a head; true when it is complete. */
+static bool collect_head(struct fg_h2_scan *scan, const uint8_t **at, const uint8_t *end)
+{
+    size_t missing = sizeof(scan->head) - scan->head_len;
+    size_t part = (size_t)(end - *at) < missing ? (size_t)(end - *at) : missing;
+    memcpy(scan->head + scan->head_len, *at, part);
+    *at += part;
+    scan->head_len += part;
+    if (part < missing)
+        return false;
+    scan->head_len = 0;
+    return true;
+}
+
+/* Must the session have seen all before, so that its streams are as this frame finds them? */
+static bool depends_on_streams(struct fg_h2_scan *scan, const struct frame_head *hd)
+{
+    if (hd->type == NGHTTP2_HEADERS && hd->stream_id > scan->newest_id) {
+        scan->newest_id = hd->stream_id; /* a new stream, as nearly always */
+        return false;
+    }
+    return hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS;
+}
+
+int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len)
+{
+    struct fg_h2_scan *scan = &h2->scan;
+    const uint8_t *end = data + len;
+    const uint8_t *at = data;
+    const uint8_t *given = data;
+    while (at < end) {
+        if (scan->skip > 0) {
+            size_t part = (size_t)(end - at) < scan->skip ? (size_t)(end - at) : scan->skip;
+            at += part;
+            scan->skip -= part;
+            continue;
+        }
+        if (!collect_head(scan, &at, end))
+            break;
+        struct frame_head hd = {
+            .length = big_endian(scan->head, 3),
+            .type = scan->head[3],
+            .flags = scan->head[4],
+            .stream_id = (int32_t)(big_endian(scan->head + 5, 4) & 0x7fffffff),
+        };
+        scan->skip = hd.length;
+        if (depends_on_streams(scan, &hd)) {
+            /* All but the head's last byte: the session cannot act on the frame yet. */
+            ssize_t taken = nghttp2_session_mem_recv(h2->session, given, (size_t)(at - given) - 1);
+            if (taken < 0)
+                return (int)taken;
+            given = at - 1;
+        }
+        if (!check_frame(h2, &hd))
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    ssize_t taken = nghttp2_session_mem_recv(h2->session, given, (size_t)(end - given));
+    return taken < 0 ? (int)taken : 0;
+}
