@@ -94,7 +94,7 @@ struct fg_limits_conf {
     uint32_t header_count_max;
     uint64_t uri_bytes_max;
     uint32_t path_escapes_kept; /* FG_TARGET_KEEP_... of http/target.h */
-    uint64_t body_bytes_max; /* default of routes */
+    uint64_t body_bytes_max;    /* default of routes */
     uint32_t streams_per_connection_max;
     uint32_t h2_overhead_burst; /* frames without content, see http/h2_guard.c */
     uint32_t h2_overhead_per_s;
