@@ -73,7 +73,7 @@ struct fg_span fg_cache_key_of_reference(const struct fg_exchange *ex, struct fg
     struct fg_target target;
     struct fg_span hash = reference;
     reference = fg_span_split(&hash, '#');
-    if (!is_path || fg_target_parse(reference, FG_METHOD_GET, ex->arena, &target) != FG_OK)
+    if (!is_path || fg_target_parse(reference, FG_METHOD_GET, 0, ex->arena, &target) != FG_OK)
         return none;
     return join(ex, target.path, target.query);
 }
