@@ -45,7 +45,8 @@ struct fg_h2 {
     uint32_t request_count;
     bool is_in_head; /* a header block has begun and not ended */
     bool is_head_timed;
-    bool has_failed; /* the session is beyond use */
+    bool has_failed;   /* the session is beyond use */
+    uint64_t moved_ns; /* when DATA of any stream was last sent */
 
     /* h2_guard.c */
     struct fg_h2_scan scan;

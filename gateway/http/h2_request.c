@@ -39,12 +39,21 @@ static void on_body_timeout(struct fg_timeout *timeout)
         fg_stream_answer_error(stream, FG_HTTP_BODY_TIMEOUT);
 }
 
-/* The client lets nothing through: its window for this stream stays shut. */
+/*
+ * Nothing of this stream was sent for long. That is the client's doing when its window is shut;
+ * where it is open, other streams may only have gone first.
+ */
 static void on_write_timeout(struct fg_timeout *timeout)
 {
     struct fg_stream *stream = FG_CONTAINER_OF(timeout, struct fg_stream, write_timeout);
     struct fg_h2 *h2 = fg_h2_of(stream->codec);
-    fg_counter_add_owned(&h2->codec.transport->env->stats->timeouts, 1);
+    struct fg_codec_env *env = h2->codec.transport->env;
+    bool is_shut = nghttp2_session_get_stream_remote_window_size(h2->session, stream->id) <= 0;
+    if (!is_shut && fg_loop_now_ns(env->loop) - h2->moved_ns < env->limits->write_timeout_ns) {
+        fg_timeout_arm(&env->timeouts, timeout, FG_TIMEOUT_STREAM_WRITE);
+        return;
+    }
+    fg_counter_add_owned(&env->stats->timeouts, 1);
     fg_stream_gone(stream, FG_GONE_TIMEOUT);
     stream->req.was_aborted = true;
     fg_h2_reset(h2, stream, NGHTTP2_CANCEL);

@@ -155,6 +155,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     h2->to += FRAME_HEAD_BYTES + length;
     h2->room -= FRAME_HEAD_BYTES + length;
     fg_h2_earn(h2, EARNED_BY_DATA);
+    h2->moved_ns = fg_loop_now_ns(env->loop);
     if (stream->out.len == 0)
         fg_timeout_cancel(&stream->write_timeout);
     else
