@@ -94,13 +94,16 @@ void fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns)
 {
     for (size_t i = 0; i < FG_TIMEOUT_CLASS_COUNT; i++) {
         struct fg_list *head = &timeouts->lists[i];
+        struct fg_list mark; /* behind what waits now: what is armed anew waits for the next run */
+        fg_list_push_back(head, &mark);
         /* Taken from the front each time: a callback may cancel or re-arm any other. */
-        while (!fg_list_is_empty(head)) {
+        while (head->next != &mark) {
             struct fg_timeout *first = FG_CONTAINER_OF(head->next, struct fg_timeout, link);
             if (first->due_ns > now_ns)
                 break;
             fg_timeout_cancel(first);
             first->on_due(first);
         }
+        fg_list_remove(&mark);
     }
 }
