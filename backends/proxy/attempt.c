@@ -95,7 +95,7 @@ void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt)
 
 static void time_out(struct fg_proxy_attempt *attempt, const char *detail)
 {
-    count(&attempt->request->thread->metrics->timeouts);
+    count(&attempt->request->metrics->timeouts);
     count(&attempt->endpoint->metrics->timeouts);
     fg_proxy_request_on_lost(attempt, FG_RETRY_TIMEOUT, FG_FAILURE_TIMEOUT, detail);
 }
@@ -289,7 +289,8 @@ void fg_attempt_on_ready(struct fg_proxy_attempt *attempt)
     attempt->is_reused = upstream->is_reused;
     if (!upstream->is_reused)
         attempt->connect_ns = fg_clock_monotonic_ns() - attempt->started_ns;
-    count(&attempt->endpoint->metrics->requests);
+    if (attempt->request->pinned == NULL)
+        count(&attempt->endpoint->metrics->requests);
     if (is_h2(attempt))
         begin_h2(attempt);
     else
@@ -395,6 +396,8 @@ bool fg_attempt_start_hedge(struct fg_proxy_request *request)
 void fg_attempt_judge_host(const struct fg_proxy_attempt *attempt, bool is_error)
 {
     struct fg_proxy_thread *thread = attempt->request->thread;
+    if (attempt->request->pinned != NULL)
+        return; /* a check tells for itself */
     fg_hosts_note_answer(&thread->proxy->hosts, attempt->endpoint->host, thread->env.thread_index,
                          is_error, attempt->head_ns, fg_clock_monotonic_ns());
 }

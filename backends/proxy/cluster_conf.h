@@ -6,6 +6,8 @@
 #define FG_CLUSTER_CONF_H
 
 #include "policies/balance.h"
+#include "policies/health.h"
+#include "policies/outlier.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +31,15 @@ struct fg_upstream_tls_conf {
     const char *server_name; /* asked for and checked; NULL: the endpoint's */
     const char *certificate; /* ours; NULL: none */
     const char *private_key;
+};
+
+enum fg_check_kind { FG_CHECK_HTTP, FG_CHECK_TCP };
+
+struct fg_check_conf {
+    enum fg_check_kind kind;
+    const char *path; /* of the GET */
+    const char *host; /* NULL: as requests, or the endpoint's */
+    uint64_t timeout_ns;
 };
 
 struct fg_cluster_conf {
@@ -67,6 +78,14 @@ struct fg_cluster_conf {
     uint32_t hash_load_permille;
     uint32_t panic_permille;
     uint64_t slow_start_ns;
+
+    /* who is well */
+    bool has_check;
+    struct fg_check_conf check;
+    struct fg_health_conf health;
+    bool has_outlier;
+    struct fg_outlier_conf outlier;
+    uint64_t outlier_interval_ns;
 
     /* names */
     uint64_t dns_ttl_min_ns;

@@ -253,7 +253,7 @@ void fg_proxy_endpoints_fini(struct fg_proxy_thread *thread)
 
 /* ---- choosing ---- */
 
-static uint64_t next_random(struct fg_proxy_thread *thread)
+uint64_t fg_proxy_random(struct fg_proxy_thread *thread)
 {
     thread->random += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
     uint64_t z = thread->random;
@@ -268,7 +268,7 @@ struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
     uint16_t tried[FG_TRIED_MAX];
     struct fg_balance_ask ask = {
         .now_ns = now_ns,
-        .random = next_random(thread),
+        .random = fg_proxy_random(thread),
         .has_key = wish->has_key,
         .key_hash = wish->key_hash,
         .tried = tried,

@@ -228,7 +228,7 @@ static bool take_input(struct fg_proxy_attempt *attempt, struct fg_span input)
             end_well(attempt, input.len == 0 && !fg_upstream_has_pending(attempt->upstream));
             return false;
         case FG_UPSTREAM_BAD:
-            fg_counter_add_owned(&attempt->request->thread->metrics->malformed, 1);
+            fg_counter_add_owned(&attempt->request->metrics->malformed, 1);
             fg_proxy_request_on_lost(attempt, FG_RETRY_RESET, FG_FAILURE_RESET,
                                      attempt->response.error);
             return false;

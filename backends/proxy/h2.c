@@ -167,7 +167,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                    fg_span_make((const char *)value, value_len), attempt->head_ns > 0);
     if (problem == NULL)
         return 0;
-    fg_counter_add_owned(&h2->upstream->thread->metrics->malformed, 1);
+    fg_counter_add_owned(&attempt->request->metrics->malformed, 1);
     lose(h2, attempt, FG_RETRY_RESET, problem);
     return 0;
 }
@@ -188,7 +188,7 @@ static bool take_head(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool i
     if (attempt->head_ns > 0)
         return true; /* trailers */
     if (response->status == 101 || response->status == 0) {
-        fg_counter_add_owned(&h2->upstream->thread->metrics->malformed, 1);
+        fg_counter_add_owned(&attempt->request->metrics->malformed, 1);
         lose(h2, attempt, FG_RETRY_RESET, "no status, or one that HTTP/2 does not have");
         return false;
     }

@@ -42,6 +42,7 @@ static void thread_close(struct fg_backend_thread *base)
     assert(fg_list_is_empty(&thread->unsent));
     event_del(&thread->flush_event);
     fg_resolver_close(thread->resolver);
+    fg_health_checker_close(thread->checker);
     fg_upstreams_fini(thread);
     fg_proxy_endpoints_fini(thread);
     fg_segment_pool_fini(&thread->segments);
@@ -75,7 +76,8 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     fg_list_init(&thread->dirty);
     event_assign(&thread->flush_event, env->base, -1, 0, on_flush, thread);
     fg_segment_pool_init(&thread->segments, SEGMENTS_KEPT);
-    if (env->thread_index == 0 && fg_resolver_open(&thread->resolver, thread) != FG_OK)
+    if (env->thread_index == 0 && (fg_resolver_open(&thread->resolver, thread) != FG_OK ||
+                                   fg_health_checker_open(&thread->checker, thread) != FG_OK))
         goto close_thread;
     return &thread->base;
 close_thread:
@@ -192,7 +194,14 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
     proxy->thread_count = thread_count;
     proxy->targets = calloc(conf->endpoint_count, sizeof(*proxy->targets));
     proxy->metrics = calloc(thread_count, sizeof(*proxy->metrics));
-    const struct fg_hosts_conf hosts = {.thread_count = thread_count, .hosts_max = conf->hosts_max};
+    const struct fg_hosts_conf hosts = {
+        .thread_count = thread_count,
+        .hosts_max = conf->hosts_max,
+        .has_checks = conf->has_check,
+        .has_outlier = conf->has_outlier,
+        .health = conf->health,
+        .outlier = conf->outlier,
+    };
     if (proxy->targets == NULL || proxy->metrics == NULL || !fg_hosts_init(&proxy->hosts, &hosts))
         goto no_memory;
     if (!fg_upstream_tls_create(conf, name, &proxy->tls, error) || !add_endpoints(proxy, error)) {

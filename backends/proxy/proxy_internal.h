@@ -23,6 +23,7 @@
 #include "proxy/address.h"
 #include "proxy/affinity.h"
 #include "proxy/cluster_conf.h"
+#include "proxy/health_check.h"
 #include "proxy/hosts_shared.h"
 #include "proxy/resolver.h"
 #include "proxy/timeout_list.h"
@@ -94,6 +95,7 @@ struct fg_proxy_endpoint {
     uint32_t requests;         /* in flight */
     unsigned connect_failures; /* in a row */
     uint64_t not_before_ns;    /* passed over until then, when others can be had */
+    bool has_check;            /* health_check.c looks after it */
     bool speaks_h1;            /* the last TLS handshake chose HTTP/1.1 */
     SSL_SESSION *session;      /* to resume; NULL: none */
 };
@@ -176,7 +178,9 @@ struct fg_proxy_thread {
     uint16_t *slots;
     uint64_t generation; /* of the shared list that the above was made from */
     uint64_t random;
-    struct fg_resolver *resolver; /* of the first loop */
+    struct fg_resolver *resolver; /* of the first loop, as the checker */
+    struct fg_health_checker *checker;
+    struct fg_proxy_metrics check_metrics; /* of health checks; not shown */
 };
 
 struct fg_proxy {
@@ -231,6 +235,7 @@ struct fg_proxy_attempt {
 struct fg_proxy_request {
     struct fg_exchange *ex;
     struct fg_proxy_thread *thread;
+    struct fg_proxy_metrics *metrics;                   /* the thread's; checks have their own */
     struct fg_proxy_attempt *attempts[FG_ATTEMPTS_MAX]; /* NULL until needed */
     struct fg_proxy_attempt *answering;                 /* its head was passed on */
 
@@ -267,6 +272,8 @@ void fg_proxy_endpoints_init(struct fg_proxy_thread *thread);
 void fg_proxy_endpoints_fini(struct fg_proxy_thread *thread);
 /* Take the shared list over if it has changed. */
 void fg_proxy_endpoints_sync(struct fg_proxy_thread *thread);
+/* 64 fresh bits. */
+uint64_t fg_proxy_random(struct fg_proxy_thread *thread);
 /* Whose turn is it? NULL when no host is known. */
 struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
                                                  const struct fg_proxy_wish *wish, uint64_t now_ns);
@@ -398,6 +405,9 @@ void fg_attempt_on_try_timeout(struct fg_timeout_entry *timeout);
 /* ---- proxy_request.c; each may end the exchange ---- */
 
 void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *ex);
+/* A check: at this host or not at all, on a fresh connection, once, and not counted. */
+void fg_proxy_request_start_pinned(struct fg_proxy_thread *thread, struct fg_exchange *ex,
+                                   struct fg_proxy_endpoint *endpoint);
 void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data, size_t len,
                               bool is_last);
 void fg_proxy_request_on_client_writable(struct fg_proxy_request *request);

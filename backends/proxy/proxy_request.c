@@ -126,7 +126,7 @@ static struct fg_exchange *let_go(struct fg_proxy_request *request)
 void fg_proxy_request_fail(struct fg_proxy_request *request, enum fg_failure failure,
                            const char *detail)
 {
-    struct fg_proxy_metrics *metrics = request->thread->metrics;
+    struct fg_proxy_metrics *metrics = request->metrics;
     count(&metrics->failed);
     if (failure == FG_FAILURE_BUSY)
         count(&metrics->busy);
@@ -179,6 +179,8 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
 {
     struct fg_proxy_request *request = attempt->request;
     const struct fg_proxy *proxy = request->thread->proxy;
+    if (request->pinned != NULL)
+        return false; /* how it went at this host is the question */
     const struct fg_retry_conf conf = {
         .connect_retries_max = proxy->conf.connect_retries,
         .retries_max = proxy->conf.retries_max,
@@ -197,13 +199,13 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         return false;
     case FG_RETRY_YES:
         request->reconnects++;
-        count(&request->thread->metrics->reconnects);
+        count(&request->metrics->reconnects);
         break;
     case FG_RETRY_WITH_BUDGET:
         if (!try_take_budget(request))
             return false;
         request->retries++;
-        count(&request->thread->metrics->retries);
+        count(&request->metrics->retries);
         break;
     }
     /* A kept connection that was closed says nothing about its host. */
@@ -302,7 +304,7 @@ static void choose(struct fg_proxy_attempt *attempt)
     if (other == NULL)
         return;
     if (other == request->attempts[0])
-        count(&request->thread->metrics->hedges_won);
+        count(&request->metrics->hedges_won);
     fg_attempt_stop(other, false);
 }
 
@@ -318,14 +320,14 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
     if (attempt->connect_ns > 0)
         fg_exchange_hop_time(ex, "connect", attempt->connect_ns);
     fg_exchange_hop_time(ex, "upstream", attempt->head_ns - attempt->connect_ns);
-    fg_histogram_record(&request->thread->metrics->head_ns, attempt->head_ns);
+    fg_histogram_record(&request->metrics->head_ns, attempt->head_ns);
     if (request->is_upgrade)
         settle_upgrade(attempt);
     if (!is_end) {
         fg_exchange_head(ex, response->status, response->fields, response->field_count);
         return true;
     }
-    count(&request->thread->metrics->completed);
+    count(&request->metrics->completed);
     fg_attempt_judge_host(attempt, response->status >= 500);
     fg_exchange_head_end(let_go(request), response->status, response->fields,
                          response->field_count);
@@ -353,7 +355,7 @@ void fg_proxy_request_on_end(struct fg_proxy_attempt *attempt, bool is_reusable)
     const struct fg_trailers *trailers = &attempt->response.trailers;
     if (trailers->count > 0)
         fg_exchange_trailers(request->ex, trailers->fields, trailers->count);
-    count(&request->thread->metrics->completed);
+    count(&request->metrics->completed);
     fg_attempt_judge_host(attempt, attempt->response.status >= 500);
     fg_attempt_stop(attempt, is_reusable);
     fg_exchange_end(let_go(request));
@@ -395,18 +397,20 @@ static void arm_hedge(struct fg_proxy_request *request)
         fg_timeout_list_set(&thread->hedge_timeouts, &request->hedge_timeout);
 }
 
-static struct fg_proxy_request *make_request(struct fg_proxy_thread *thread, struct fg_exchange *ex)
+static struct fg_proxy_request *make_request(struct fg_proxy_thread *thread, struct fg_exchange *ex,
+                                             struct fg_proxy_metrics *metrics)
 {
-    count(&thread->metrics->started);
+    count(&metrics->started);
     struct fg_proxy_request *request = fg_arena_try_zalloc(ex->arena, sizeof(*request));
     if (request == NULL) {
-        count(&thread->metrics->failed);
+        count(&metrics->failed);
         fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "no memory for the request");
         return NULL;
     }
     ex->backend_state = request;
     request->ex = ex;
     request->thread = thread;
+    request->metrics = metrics;
     request->is_upgrade = ex->upgrade.data != NULL;
     request->is_body_at_hand = true;
     request->is_body_complete = !ex->has_body && !request->is_upgrade;
@@ -422,12 +426,24 @@ void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *
                            "this route's servers are spoken to in HTTP/2, without tunnels", 0);
         return;
     }
-    struct fg_proxy_request *request = make_request(thread, ex);
+    struct fg_proxy_request *request = make_request(thread, ex, thread->metrics);
     if (request == NULL)
         return;
     arm_hedge(request);
     if (find_key(request))
         fg_attempt_start(request);
+}
+
+void fg_proxy_request_start_pinned(struct fg_proxy_thread *thread, struct fg_exchange *ex,
+                                   struct fg_proxy_endpoint *endpoint)
+{
+    struct fg_proxy_request *request = make_request(thread, ex, &thread->check_metrics);
+    if (request == NULL)
+        return;
+    fg_proxy_endpoint_hold(endpoint);
+    request->pinned = endpoint;
+    request->must_be_fresh = true;
+    fg_attempt_start(request);
 }
 
 /* The length that went out in the head is a promise: with another, the next request's bytes would
@@ -493,6 +509,6 @@ void fg_proxy_request_on_client_writable(struct fg_proxy_request *request)
 
 void fg_proxy_request_cancel(struct fg_proxy_request *request)
 {
-    count(&request->thread->metrics->cancelled);
+    count(&request->metrics->cancelled);
     (void)let_go(request);
 }

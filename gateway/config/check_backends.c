@@ -87,6 +87,25 @@ static void check_upstream_tls(struct fg_snapshot *snapshot, const struct fg_raw
     }
 }
 
+static void check_health(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
+{
+    static const char *const of_http[] = {"path", "host", NULL};
+    const struct fg_cluster_conf *conf = &cluster->conf.cluster;
+    const struct fg_yaml_node *check = fg_yaml_find(cluster->node, "health_check");
+    const struct fg_yaml_node *outlier = fg_yaml_find(cluster->node, "outlier");
+    if (conf->has_check && conf->check.kind == FG_CHECK_TCP)
+        fg_config_refuse_keys(snapshot, check, of_http, "with kind tcp");
+    if (!conf->has_outlier)
+        return;
+    fg_config_check_order(snapshot, outlier, "ejection", "ejection_max",
+                          conf->outlier.ejection_ns <= conf->outlier.ejection_max_ns);
+    if (conf->outlier.consecutive_errors == 0 && conf->outlier.error_permille == 0 &&
+        conf->outlier.latency_permille == 0)
+        fg_config_error_at(snapshot, outlier, NULL,
+                           "nothing can eject an endpoint: consecutive_errors, error_ratio and "
+                           "latency are off; expected one of them, or outlier: false");
+}
+
 static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
@@ -104,6 +123,7 @@ static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_back
                            most, conf->max_connections);
     check_choice(snapshot, cluster);
     check_upstream_tls(snapshot, cluster);
+    check_health(snapshot, cluster);
     for (size_t i = 0; i < cluster->endpoint_count; i++) {
         const char *address = cluster->endpoints[i].conf.address;
         for (size_t j = 0; address != NULL && j < i; j++) {

@@ -3,7 +3,6 @@
  */
 #include "overload_shared.h"
 
-#include "base/counters_shared.h"
 #include "pipeline/policy_conf.h"
 
 #include <fcntl.h>
@@ -128,6 +127,11 @@ bool fg_overload_shared_accepts_connections(const struct fg_overload_shared *ove
 bool fg_overload_shared_keeps_alive(const struct fg_overload_shared *overload)
 {
     return fg_counter_get(&overload->level) < FG_OVERLOAD_ELEVATED;
+}
+
+const struct fg_counter *fg_overload_shared_gauge(const struct fg_overload_shared *overload)
+{
+    return &overload->level;
 }
 
 json_t *fg_overload_shared_stats(struct fg_overload_shared *overload)

@@ -7,6 +7,7 @@
 #ifndef FG_PIPELINE_OVERLOAD_SHARED_H
 #define FG_PIPELINE_OVERLOAD_SHARED_H
 
+#include "base/counters_shared.h"
 #include "config/config.h"
 #include "policies/overload.h"
 
@@ -32,6 +33,8 @@ struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared 
 enum fg_overload_level fg_overload_shared_level(const struct fg_overload_shared *overload);
 bool fg_overload_shared_accepts_connections(const struct fg_overload_shared *overload);
 bool fg_overload_shared_keeps_alive(const struct fg_overload_shared *overload);
+/* The level as a number, for who is not told of levels: 0 while nothing is refused for it. */
+const struct fg_counter *fg_overload_shared_gauge(const struct fg_overload_shared *overload);
 json_t *fg_overload_shared_stats(struct fg_overload_shared *overload);
 
 #endif

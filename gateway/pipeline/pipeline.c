@@ -187,6 +187,7 @@ static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *er
         .base = fg_loop_base(thread->loop),
         .mailbox = fg_loop_mailbox(thread->loop),
         .helper = pipeline->helper,
+        .is_shedding = fg_overload_shared_gauge(pipeline->overload),
         .thread_index = fg_loop_index(thread->loop),
         .thread_count = pipeline->thread_count,
     };

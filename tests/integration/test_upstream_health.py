@@ -1,0 +1,158 @@
+"""
+test_upstream_health.py: endpoints that are checked, endpoints that are ejected, and what /readyz,
+/stats and /metrics say of them.
+"""
+import collections
+import threading
+
+import httpx
+import pytest
+
+from harness import wait_for
+from upstreams import H2Server, Raw, SocketServer, cluster, figures, ok, serving
+
+
+def answers(gateway, count=10, path="/"):
+    with gateway.client() as client:
+        return collections.Counter(client.get(path).text for _ in range(count))
+
+
+def states(gateway):
+    return {one["address"]: one["state"] for one in figures(gateway)["endpoints"]}
+
+
+class Patient(Raw):
+    """Answers its name, and its health by a switch."""
+
+    def __init__(self, name, **keywords):
+        self.is_well = True
+        self.checks = []
+        super().__init__([self.reply], **keywords)
+        self.name = name
+
+    def reply(self, connection, head, body):
+        if head.startswith(b"GET /health "):
+            self.checks.append(head)
+            connection.sendall(ok() if self.is_well else ok(status=b"503 Service Unavailable"))
+        else:
+            connection.sendall(ok(self.name.encode()))
+
+
+CHECK = {"path": "/health", "interval": "100ms", "timeout": "500ms", "healthy_after": 2, "unhealthy_after": 2}
+
+
+def test_a_sick_endpoint_is_left_out_until_it_is_well(launch):
+    with serving(Patient("a"), Patient("b")) as (a, b):
+        gateway = launch(cluster([a.address, b.address], health_check=CHECK, threads=2))
+        assert set(answers(gateway)) == {"a", "b"}
+        b.is_well = False
+        wait_for(lambda: states(gateway)[b.address] == "unhealthy")
+        assert set(answers(gateway)) == {"a"}
+        metrics = httpx.get(gateway.admin + "/metrics", trust_env=False).text
+        assert f'floodgate_endpoint_usable{{cluster="api",endpoint="{b.address}"}} 0' in metrics
+        b.is_well = True
+        wait_for(lambda: states(gateway)[b.address] == "healthy")
+        assert set(answers(gateway)) == {"a", "b"}
+        head = a.checks[0]
+        assert b"\r\nhost: 127.0.0.1\r\n" in head and b"floodgate-health-check" in head
+        # Checks are nobody's requests.
+        assert figures(gateway, "requests")["started"] == 30
+
+
+def test_readyz_is_honest_and_nobody_healthy_means_everybody(launch):
+    with serving(Patient("a")) as a:
+        a.is_well = False
+        gateway = launch(cluster([a.address], health_check=CHECK), keep_ready=False)
+        wait_for(lambda: gateway.readiness() is not None and states(gateway)[a.address] == "unhealthy")
+        ready = gateway.readiness()
+        assert ready.status_code == 503 and "healthy" in ready.text
+        assert answers(gateway, 2) == {"a": 2}  # any answer is better than none
+        a.is_well = True
+        gateway.wait_ready()
+
+
+def test_a_check_that_hangs_is_a_bad_one(launch):
+    never = threading.Event()
+    with serving(SocketServer(lambda connection, _: never.wait(30)), Patient("b")) as (a, b):
+        gateway = launch(cluster([a.address, b.address], health_check={**CHECK, "timeout": "200ms"}))
+        wait_for(lambda: states(gateway)[a.address] == "unhealthy")
+        assert set(answers(gateway)) == {"b"}
+        never.set()
+
+
+def test_tcp_checks(launch):
+    with serving(Patient("b")) as b:
+        a = Patient("a")
+        gateway = launch(cluster([a.address, b.address], health_check={"kind": "tcp", "interval": "100ms", "unhealthy_after": 1}))
+        assert set(answers(gateway)) == {"a", "b"}
+        a.close()
+        wait_for(lambda: states(gateway)[a.address] == "unhealthy")
+        assert states(gateway)[b.address] == "healthy" and not b.checks
+
+
+def test_checks_over_http2(launch):
+    well = {"status": "200"}
+
+    def reply(server, conn, stream_id, stream):
+        status = well["status"] if stream.headers[":path"] == "/health" else "200"
+        conn.send_headers(stream_id, [(":status", status)], end_stream=True)
+
+    with serving(H2Server(reply)) as server:
+        gateway = launch(cluster([server.address], protocol="h2", health_check=CHECK))
+        assert states(gateway)[server.address] == "healthy"
+        well["status"] = "500"
+        wait_for(lambda: states(gateway)[server.address] == "unhealthy")
+        well["status"] = "204"
+        wait_for(lambda: states(gateway)[server.address] == "healthy")
+
+
+OUTLIER = {"consecutive_errors": 3, "interval": "100ms", "ejection": "300ms", "ejected_max": "50%"}
+
+
+def test_errors_in_a_row_eject_and_time_heals(launch):
+    bad = {"is_bad": True}
+
+    def reply(connection, *_):
+        connection.sendall(ok(b"bad", b"500 Oops") if bad["is_bad"] else ok(b"bad"))
+
+    with serving(Raw([reply]), Raw([ok(b"good")])) as (a, b):
+        gateway = launch(cluster([a.address, b.address], outlier=OUTLIER, breaker={"enabled": False}))
+        assert answers(gateway, 6) == {"bad": 3, "good": 3}
+        wait_for(lambda: states(gateway)[a.address] == "ejected")
+        endpoint = figures(gateway)["endpoints"][0]
+        assert endpoint["ejections"] == 1 and endpoint["ejection_reason"] == "consecutive_errors"
+        bad["is_bad"] = False
+        wait_for(lambda: states(gateway)[a.address] == "healthy", what="the end of the ejection")
+        assert set(answers(gateway, 4)) == {"bad", "good"}
+
+
+def test_the_last_endpoint_is_never_ejected(launch):
+    with serving(Raw([ok(b"bad", b"500 Oops")])) as a:
+        gateway = launch(cluster([a.address], outlier=OUTLIER, breaker={"enabled": False}))
+        assert answers(gateway, 10) == {"bad": 10}
+        assert states(gateway)[a.address] == "healthy"
+
+
+def test_a_slow_sibling_is_ejected(launch):
+    release = threading.Event()
+
+    def slow(connection, *_):
+        release.wait(0.1)
+        connection.sendall(ok(b"slow"))
+
+    with serving(Raw([slow]), Raw([ok(b"b")]), Raw([ok(b"c")])) as (a, b, c):
+        gateway = launch(cluster([a.address, b.address, c.address], outlier={
+            "consecutive_errors": "off", "latency": "500%", "min_requests": 3, "interval": "2s", "ejection": "60s"}))
+
+        def is_ejected():
+            answers(gateway, 6)
+            return states(gateway)[a.address] == "ejected"
+
+        wait_for(is_ejected, what="the ejection of the slow one")
+        assert figures(gateway)["endpoints"][0]["ejection_reason"] == "latency"
+
+
+@pytest.mark.parametrize("keys", [{"path": "health"}, {"interval": "0s"}, {"kind": "udp"}])
+def test_a_wrong_check_is_a_configuration_error(launch, keys):
+    with pytest.raises(AssertionError, match="expected"):
+        launch(cluster(["127.0.0.1:9"], health_check={**CHECK, **keys}))

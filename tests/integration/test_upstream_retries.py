@@ -1,0 +1,228 @@
+"""
+test_upstream_retries.py: what is sent again and what never is, under which budget; hedging; and that
+an answer which broke off is never taken for a whole one. The servers record every request.
+"""
+import threading
+
+
+import httpx
+import pytest
+
+from harness import wait_for
+from upstreams import Raw, SocketServer, cluster, figures, ok, reset, serving
+
+
+def close_at_once(connection, *_):
+    return False
+
+
+def reset_at_once(connection, *_):
+    return reset(connection)
+
+
+def methods(server):
+    return [head.split()[0].decode() for head, _ in server.requests]
+
+
+@pytest.mark.parametrize("failure", [close_at_once, reset_at_once, ok(b"", b"503 No"), ok(b"", b"502 No")])
+@pytest.mark.parametrize("method, goes_again", [("GET", True), ("PUT", True), ("DELETE", True), ("POST", False),
+                                                ("PATCH", False)])
+def test_only_idempotent_methods_go_again(launch, failure, method, goes_again):
+    with serving(Raw([failure]), Raw([ok(b"fine")])) as (bad, good):
+        gateway = launch(cluster([bad.address, {"address": good.address, "priority": 1}], retries={"attempts": 1}))
+        body = b"body" if method in ("PUT", "POST", "PATCH") else None
+        with gateway.client() as client:
+            answer = client.request(method, "/", content=body)
+        if goes_again:
+            assert answer.status_code == 200 and methods(good) == [method]
+            assert good.requests[0][1] == (body or b"")
+            assert figures(gateway, "requests")["retries"] == 1
+        else:
+            assert answer.status_code in (502, 503) and not good.requests
+        assert methods(bad) == [method]
+
+
+def test_without_retries_a_failure_is_the_answer(launch):
+    with serving(Raw([ok(b"sorry", b"503 No")]), Raw([ok(b"fine")])) as (bad, good):
+        gateway = launch(cluster([bad.address, {"address": good.address, "priority": 1}]))
+        assert gateway.get("/").text == "sorry" and not good.requests
+
+
+def test_only_the_named_causes(launch):
+    with serving(Raw([ok(b"sorry", b"503 No")]), Raw([ok(b"fine")])) as (bad, good):
+        gateway = launch(cluster([bad.address, {"address": good.address, "priority": 1}],
+                                 retries={"attempts": 1, "on": ["502", "reset"]}))
+        assert gateway.get("/").text == "sorry" and not good.requests
+
+
+def test_a_post_is_never_sent_twice_whatever_happens(launch):
+    """Kept connections that die under the request, in every way, with everything allowed."""
+    def one_then_die(connection, head, body):
+        if head.startswith(b"GET"):
+            connection.sendall(ok())
+            return True
+        return reset(connection) if len(deaths) % 2 else False
+
+    deaths = []
+    with serving(Raw([one_then_die])) as server:
+        gateway = launch(cluster([server.address], connect_retries=5, retries={"attempts": 5}))
+        with gateway.client() as client:
+            for i in range(10):
+                assert client.get("/").status_code == 200
+                assert client.post("/order", content=b"order %d" % i).status_code == 502
+                deaths.append(i)
+        posts = [body for head, body in server.requests if head.startswith(b"POST")]
+        assert posts == [b"order %d" % i for i in range(10)]
+
+
+def test_a_long_body_goes_once(launch):
+    with serving(Raw([close_at_once]), Raw([ok(b"fine")])) as (bad, good):
+        gateway = launch(cluster([bad.address, {"address": good.address, "priority": 1}],
+                                 retries={"attempts": 1, "body_max": "10KiB"}))
+        with gateway.client() as client:
+            assert client.put("/", content=b"x" * 8000).status_code == 200
+            assert client.put("/", content=b"x" * 50000).status_code == 502
+        assert len(good.requests[0][1]) == 8000 and len(good.requests) == 1
+
+
+def test_a_chunked_body_is_framed_anew(launch):
+    with serving(Raw([close_at_once]), Raw([ok(b"fine")])) as (bad, good):
+        gateway = launch(cluster([bad.address, {"address": good.address, "priority": 1}], retries={"attempts": 1}))
+        with gateway.client() as client:
+            assert client.put("/", content=iter([b"one ", b"two ", b"three"])).status_code == 200
+        assert good.requests[0][1] == b"one two three"
+
+
+def test_an_attempt_that_takes_too_long_is_left_for_another(launch):
+    never = threading.Event()
+
+    def hang(connection, *_):
+        never.wait(30)
+        return False
+
+    with serving(Raw([hang]), Raw([ok(b"fine")])) as (bad, good):
+        gateway = launch(cluster([bad.address, {"address": good.address, "priority": 1}],
+                                 retries={"attempts": 1, "try_timeout": "200ms"}))
+        assert gateway.get("/").text == "fine"
+        assert gateway.client().post("/", content=b"x").status_code == 504
+        never.set()
+
+
+def test_the_budget_bounds_retries(launch):
+    with serving(Raw([ok(b"", b"503 No")])) as bad:
+        gateway = launch(cluster([bad.address], retries={"attempts": 5, "budget": "0%", "budget_min": 2},
+                                 breaker={"enabled": False}))
+        assert gateway.get("/").status_code == 503
+        assert len(bad.requests) == 3
+        assert figures(gateway, "requests")["retries_refused"] == 1
+        gateway.get("/")  # what the first one held is back
+        assert len(bad.requests) == 6
+
+
+def test_hedging_asks_a_second_endpoint(launch):
+    never = threading.Event()
+    gone = threading.Event()
+
+    def hang(connection, head, _):
+        connection.settimeout(30)
+        if connection.recv(1) == b"":  # until we hang up
+            gone.set()
+        return False
+
+    with serving(Raw([hang]), Raw([ok(b"fine")])) as (slow, fast):
+        gateway = launch(cluster([slow.address, {"address": fast.address, "priority": 1}],
+                                 retries={"hedge_after": "100ms"}))
+        assert gateway.get("/").text == "fine"
+        assert gone.wait(10), "the slow attempt was not cancelled"
+        requests = figures(gateway, "requests")
+        assert requests["hedges"] == 1 and requests["hedges_won"] == 1
+        never.set()
+
+
+# ---- truncation is never success ----
+
+BREAKS = {
+    "short of the length": b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this",
+    "no last chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nonly\r\n",
+    "inside a chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nff\r\nonly",
+    "inside the last chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nonly\r\n0\r\n",
+    "a bad chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nonly\r\nxyz\r\n",
+}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize("http2", [False, True])
+def test_an_answer_that_breaks_off_is_never_whole(launch_module, how, http2):
+    def break_off(connection, *_):
+        connection.sendall(BREAKS[how])
+        return False
+
+    with serving(Raw([break_off])) as server:
+        gateway = launch_module(cluster([server.address], retries={"attempts": 3}))
+        with gateway.client(http2=http2) as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                client.get("/")
+        assert len(server.requests) == 1  # the client had a part of it
+
+
+def test_a_reset_inside_a_body_until_close_is_no_end(launch):
+    sent = threading.Event()
+
+    def break_off(connection, *_):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1000)
+        sent.wait(10)
+        return reset(connection)
+
+    with serving(Raw([break_off])) as server:
+        gateway = launch(cluster([server.address]))
+        with gateway.client() as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                with client.stream("GET", "/") as answer:
+                    for _ in answer.iter_raw():
+                        sent.set()
+
+
+def test_bad_answers_cost_one_request_each(launch):
+    bad = [b"garbage\r\n\r\n", b"HTTP/1.1 000 No\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+           b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
+           b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100000 + b"\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+           b"HTTP/1.1 200 OK\nx: y\n\n", b"HTTP/2.0 200 OK\r\n\r\n", b"HTTP/1.1 101 Switching\r\n\r\n"]
+
+    def reply(connection, head, _):
+        number = head.split()[1][1:]
+        connection.sendall(bad[int(number)] if number else ok(b"fine"))
+
+    with serving(Raw([reply])) as server:
+        gateway = launch(cluster([server.address], breaker={"enabled": False}))
+        for number in range(len(bad)):
+            assert gateway.get(f"/{number}").status_code == 502, bad[number][:60]
+            assert gateway.get("/").text == "fine"
+
+
+def test_a_client_that_leaves_takes_the_upstream_work_with_it(launch):
+    gone = threading.Event()
+
+    def hang(connection, *_):
+        connection.settimeout(30)
+        if connection.recv(1) == b"":
+            gone.set()
+        return False
+
+    with serving(Raw([hang])) as server:
+        gateway = launch(cluster([server.address]))
+        with gateway.raw() as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            wait_for(lambda: server.requests)
+        assert gone.wait(10), "the server's work was not cancelled"
+        wait_for(lambda: figures(gateway, "requests")["cancelled"] == 1)
+
+
+def test_unix_sockets_and_fresh_connections_after_the_server_restarts(launch, tmp_path):
+    path = tmp_path / "s.sock"
+    server = Raw([ok(b"one")], path=path)
+    gateway = launch(cluster([f"unix:{path}"]))
+    assert gateway.get("/").text == "one"
+    server.close()
+    path.unlink()
+    with serving(Raw([ok(b"two")], path=path)):
+        wait_for(lambda: gateway.get("/").text == "two")
