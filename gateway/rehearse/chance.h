@@ -30,6 +30,14 @@ static inline struct fg_chance fg_chance_stream(uint64_t seed, uint64_t number)
     return (struct fg_chance){fg_chance_bits(&mixer)};
 }
 
+/* A drawn time in whole ns, at most some thirty years: tails can be longer than 64 bits. */
+static inline uint64_t fg_chance_as_ns(double ns)
+{
+    if (!(ns > 0))
+        return 0;
+    return ns < 1e18 ? (uint64_t)ns : UINT64_C(1000000000000000000);
+}
+
 /* Above 0, up to 1. */
 static inline double fg_chance_unit(struct fg_chance *chance)
 {

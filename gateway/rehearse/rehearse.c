@@ -48,7 +48,7 @@ static bool show_simulated(void *ctx, const struct fg_simulation_progress *now)
 }
 
 /* What happened in the last second; one line each where nothing can be overwritten. */
-static bool show_live(void *ctx, const struct fg_live_progress *now)
+static void show_live(void *ctx, const struct fg_live_progress *now)
 {
     struct progress *progress = ctx;
     char at[FG_REPORT_TEXT_BYTES], behind[FG_REPORT_TEXT_BYTES];
@@ -65,7 +65,6 @@ static bool show_live(void *ctx, const struct fg_live_progress *now)
             ended[FG_OUTCOME_LATE], ended[FG_OUTCOME_GAVE_UP],
             fg_report_span(behind, now->behind_ns), progress->is_terminal ? "   " : "\n");
     progress->before = *now;
-    return true;
 }
 
 static bool write_html(const struct fg_report *report, const char *path)

@@ -147,7 +147,7 @@ static void wake_after(struct fg_users *users, uint32_t index, uint64_t now_ns, 
 
 static uint64_t draw_pause(struct fg_chance *chance, uint64_t mean_ns)
 {
-    return mean_ns == 0 ? 0 : (uint64_t)fg_chance_exponential(chance, (double)mean_ns);
+    return mean_ns == 0 ? 0 : fg_chance_as_ns(fg_chance_exponential(chance, (double)mean_ns));
 }
 
 /* On to the user's current step, over those whose share the user is not of; or home. */

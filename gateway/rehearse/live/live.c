@@ -11,6 +11,7 @@
 
 #include <event2/event.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -45,9 +46,9 @@ struct live {
     struct fg_event_heap heap;
     struct event *timer;
     struct event *second;
+    struct event *interrupt;
     uint64_t started_ns;
     uint64_t behind_ns;
-    bool is_stopped;
     struct user_state *by_user;
     size_t user_capacity;
     struct call *free_calls;
@@ -339,10 +340,16 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     if (live->behind_ns > live->tally->behind_max_ns)
         live->tally->behind_max_ns = live->behind_ns;
     live->behind_ns = 0;
-    if (live->on_progress != NULL && !live->on_progress(live->ctx, &progress)) {
-        live->is_stopped = true;
-        event_base_loopbreak(live->base);
-    }
+    if (live->on_progress != NULL)
+        live->on_progress(live->ctx, &progress);
+}
+
+static void on_interrupt(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct live *live = arg;
+    event_base_loopbreak(live->base);
 }
 
 /* ---- set-up ---- */
@@ -378,14 +385,16 @@ static enum fg_status open_all(struct live *live, struct fg_error *error)
         return fg_error_set(error, "out of memory");
     live->timer = evtimer_new(live->base, on_timer, live);
     live->second = event_new(live->base, -1, EV_PERSIST, on_second, live);
+    live->interrupt = evsignal_new(live->base, SIGINT, on_interrupt, live);
     for (unsigned i = 0; i < live->options->connections; i++) {
         live->clients[i] = fg_h2_client_create(live->base, &live->target.h2, on_done, live);
         if (live->clients[i] == NULL)
             return fg_error_set(error, "out of memory");
         live->client_count++;
     }
-    return live->timer == NULL || live->second == NULL ? fg_error_set(error, "out of memory")
-                                                       : FG_OK;
+    return live->timer == NULL || live->second == NULL || live->interrupt == NULL
+               ? fg_error_set(error, "out of memory")
+               : FG_OK;
 }
 
 /* All connections stand before the first user comes: connecting is not what is measured. */
@@ -421,11 +430,10 @@ static enum fg_status run(struct live *live, struct fg_error *error)
         return fg_error_set(error, "out of memory");
     live->started_ns = fg_clock_monotonic_ns();
     event_add(live->second, &second);
+    event_add(live->interrupt, NULL);
     arm_timer(live);
     event_base_dispatch(live->base);
     live->tally->users_active = fg_users_active(live->users);
-    if (live->is_stopped)
-        return fg_error_set(error, "stopped");
     if (live->heap.is_exhausted || !fg_users_are_complete(live->users))
         return fg_error_set(error, "not enough memory for so many users at a time");
     return FG_OK;
@@ -448,6 +456,8 @@ static void close_all(struct live *live)
         event_free(live->timer);
     if (live->second != NULL)
         event_free(live->second);
+    if (live->interrupt != NULL)
+        event_free(live->interrupt);
     if (live->base != NULL)
         event_base_free(live->base);
     fg_users_destroy(live->users);

@@ -28,10 +28,13 @@ struct fg_live_progress {
     uint64_t behind_ns; /* worst delay of the generator itself since the last call */
 };
 
-/* Once a second. False: stop here. */
-typedef bool (*fg_live_progress_fn)(void *ctx, const struct fg_live_progress *progress);
+/* Once a second. */
+typedef void (*fg_live_progress_fn)(void *ctx, const struct fg_live_progress *progress);
 
-/* NULL: *error says why (the target is no URL, cannot be reached, memory). */
+/*
+ * SIGINT ends it early, and what came of it so far is the result. NULL: *error says why (the target
+ * is no URL, cannot be reached, memory).
+ */
 struct fg_tally *fg_live_run(const struct fg_scenario *scenario, const struct fg_config *config,
                              const struct fg_live_options *options, fg_live_progress_fn on_progress,
                              void *ctx, struct fg_error *error);

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define SLOTS_MAX 1e9
 #define WORK_EPSILON 1e-6 /* of a token: sums of floating point */
 
 /* ---- pending ---- */
@@ -77,14 +78,14 @@ static uint64_t draw_service_ns(struct fg_backend_model *model)
     double mean = (double)model->conf->service_ns / model->speed;
     switch (model->conf->spread) {
     case FG_SERVICE_FIXED:
-        return (uint64_t)mean;
+        return fg_chance_as_ns(mean);
     case FG_SERVICE_EXPONENTIAL:
-        return (uint64_t)fg_chance_exponential(&model->chance, mean);
+        return fg_chance_as_ns(fg_chance_exponential(&model->chance, mean));
     case FG_SERVICE_LOGNORMAL:
         break;
     }
-    return (uint64_t)fg_chance_lognormal(&model->chance, mean,
-                                         model->conf->sigma_permille / 1000.0);
+    return fg_chance_as_ns(
+        fg_chance_lognormal(&model->chance, mean, model->conf->sigma_permille / 1000.0));
 }
 
 static void serve(struct fg_backend_model *model, struct fg_job *job, uint64_t now_ns)
@@ -216,7 +217,7 @@ static void plan_turn(struct fg_backend_model *model, uint64_t now_ns)
         soonest = room < soonest ? room : soonest;
     }
     double wait_s = soonest > 0 ? soonest / rate : 0;
-    model->turn_ns = now_ns + (uint64_t)(wait_s * 1e9) + 1;
+    model->turn_ns = now_ns + fg_chance_as_ns(wait_s * 1e9) + 1;
     fg_event_heap_add(model->heap, model->turn_ns, model->events.turn, model->conf->backend_index);
 }
 
@@ -290,7 +291,7 @@ void fg_backend_model_on_fault(struct fg_backend_model *model, uint64_t now_ns)
         plan_turn(model, now_ns);
         return;
     }
-    double rounded = floor(conf->slots * slots);
+    double rounded = fmin(floor(conf->slots * slots), SLOTS_MAX);
     model->slots = slots > 0 && rounded < 1 ? 1 : (uint32_t)rounded;
     fill_slots(model, now_ns);
 }
