@@ -121,17 +121,19 @@ FG_INLINE void vec_store_part(float *to, vec_float a, size_t lanes)
     _mm256_maskstore_ps(to, fg_lane_mask(lanes), a);
 }
 
-FG_INLINE __m256i vec_load_two_rows(const unsigned char *const *rows, size_t from)
+/* 16 bytes of rows 0 and 4. */
+FG_INLINE __m256i vec_load_two_rows(const unsigned char *at, size_t stride)
 {
-    return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(rows[4] + from)),
-                            _mm_loadu_si128((const __m128i *)(rows[0] + from)));
+    return _mm256_set_m128i(_mm_loadu_si128((const __m128i *)(at + 4 * stride)),
+                            _mm_loadu_si128((const __m128i *)at));
 }
 
 /* 16 bytes of each row, as four vectors of a dword a row: a 4 x 4 transposition in each half. */
-FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *const rows[8], size_t from)
+FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *at, size_t stride)
 {
-    __m256i a = vec_load_two_rows(rows, from), b = vec_load_two_rows(rows + 1, from);
-    __m256i c = vec_load_two_rows(rows + 2, from), d = vec_load_two_rows(rows + 3, from);
+    __m256i a = vec_load_two_rows(at, stride), b = vec_load_two_rows(at + stride, stride);
+    __m256i c = vec_load_two_rows(at + 2 * stride, stride);
+    __m256i d = vec_load_two_rows(at + 3 * stride, stride);
     __m256i ab_low = _mm256_unpacklo_epi32(a, b), ab_high = _mm256_unpackhi_epi32(a, b);
     __m256i cd_low = _mm256_unpacklo_epi32(c, d), cd_high = _mm256_unpackhi_epi32(c, d);
     out[0] = _mm256_unpacklo_epi64(ab_low, cd_low);
@@ -140,22 +142,49 @@ FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *const rows[8],
     out[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
 }
 
-/* Four bytes of each row. */
-FG_INLINE vec_int vec_load_dwords(const unsigned char *const rows[8], size_t from)
+FG_INLINE int vec_dword_at(const unsigned char *at)
 {
-    int32_t v[8];
-    for (int r = 0; r < 8; r++)
-        memcpy(&v[r], rows[r] + from, sizeof(v[r]));
-    return _mm256_setr_epi32(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]);
+    int32_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+FG_INLINE int vec_word_at(const unsigned char *at)
+{
+    uint16_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+FG_INLINE __m128i vec_load_four_dwords(const unsigned char *at, size_t stride)
+{
+    __m128i v = _mm_cvtsi32_si128(vec_dword_at(at));
+    v = _mm_insert_epi32(v, vec_dword_at(at + stride), 1);
+    v = _mm_insert_epi32(v, vec_dword_at(at + 2 * stride), 2);
+    return _mm_insert_epi32(v, vec_dword_at(at + 3 * stride), 3);
+}
+
+/* Four bytes of each row. */
+FG_INLINE vec_int vec_load_dwords(const unsigned char *at, size_t stride)
+{
+    return _mm256_set_m128i(vec_load_four_dwords(at + 4 * stride, stride),
+                            vec_load_four_dwords(at, stride));
+}
+
+/* A word of each of four rows, in the low half. */
+FG_INLINE __m128i vec_load_four_words(const unsigned char *at, size_t stride)
+{
+    __m128i v = _mm_cvtsi32_si128(vec_word_at(at));
+    v = _mm_insert_epi16(v, vec_word_at(at + stride), 1);
+    v = _mm_insert_epi16(v, vec_word_at(at + 2 * stride), 2);
+    return _mm_insert_epi16(v, vec_word_at(at + 3 * stride), 3);
 }
 
 /* An F16 of each row. */
-FG_INLINE vec_float vec_load_halves(const unsigned char *const rows[8], size_t from)
+FG_INLINE vec_float vec_load_halves(const unsigned char *at, size_t stride)
 {
-    int16_t w[8];
-    for (int r = 0; r < 8; r++)
-        memcpy(&w[r], rows[r] + from, sizeof(w[r]));
-    return _mm256_cvtph_ps(_mm_setr_epi16(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]));
+    return _mm256_cvtph_ps(_mm_unpacklo_epi64(vec_load_four_words(at, stride),
+                                              vec_load_four_words(at + 4 * stride, stride)));
 }
 
 FG_INLINE __m256i vec_four_columns(const int8_t *x, int k)

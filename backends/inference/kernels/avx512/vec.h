@@ -124,19 +124,21 @@ FG_INLINE void vec_store_part(float *to, vec_float a, size_t lanes)
     _mm512_mask_storeu_ps(to, (__mmask16)((1u << lanes) - 1), a);
 }
 
-FG_INLINE __m512i vec_load_four_rows(const unsigned char *const *rows, size_t from)
+/* 16 bytes of rows 0, 4, 8 and 12. */
+FG_INLINE __m512i vec_load_four_rows(const unsigned char *at, size_t stride)
 {
-    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(rows[0] + from)));
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(rows[4] + from)), 1);
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(rows[8] + from)), 2);
-    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(rows[12] + from)), 3);
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)at));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(at + 4 * stride)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(at + 8 * stride)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(at + 12 * stride)), 3);
 }
 
 /* 16 bytes of each row, as four vectors of a dword a row: a 4 x 4 transposition in each part. */
-FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *const rows[16], size_t from)
+FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *at, size_t stride)
 {
-    __m512i a = vec_load_four_rows(rows, from), b = vec_load_four_rows(rows + 1, from);
-    __m512i c = vec_load_four_rows(rows + 2, from), d = vec_load_four_rows(rows + 3, from);
+    __m512i a = vec_load_four_rows(at, stride), b = vec_load_four_rows(at + stride, stride);
+    __m512i c = vec_load_four_rows(at + 2 * stride, stride);
+    __m512i d = vec_load_four_rows(at + 3 * stride, stride);
     __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
     __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
     out[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
@@ -145,37 +147,54 @@ FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *const rows[16]
     out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
 }
 
-FG_INLINE __m128i vec_load_four_dwords(const unsigned char *const *rows, size_t from)
+FG_INLINE int vec_dword_at(const unsigned char *at)
 {
-    int32_t values[4];
-    for (int r = 0; r < 4; r++)
-        memcpy(&values[r], rows[r] + from, sizeof(values[r]));
-    return _mm_setr_epi32(values[0], values[1], values[2], values[3]);
+    int32_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+FG_INLINE int vec_word_at(const unsigned char *at)
+{
+    uint16_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+FG_INLINE __m128i vec_load_four_dwords(const unsigned char *at, size_t stride)
+{
+    __m128i v = _mm_cvtsi32_si128(vec_dword_at(at));
+    v = _mm_insert_epi32(v, vec_dword_at(at + stride), 1);
+    v = _mm_insert_epi32(v, vec_dword_at(at + 2 * stride), 2);
+    return _mm_insert_epi32(v, vec_dword_at(at + 3 * stride), 3);
 }
 
 /* Four bytes of each row. */
-FG_INLINE vec_int vec_load_dwords(const unsigned char *const rows[16], size_t from)
+FG_INLINE vec_int vec_load_dwords(const unsigned char *at, size_t stride)
 {
-    __m512i v = _mm512_castsi128_si512(vec_load_four_dwords(rows, from));
-    v = _mm512_inserti32x4(v, vec_load_four_dwords(rows + 4, from), 1);
-    v = _mm512_inserti32x4(v, vec_load_four_dwords(rows + 8, from), 2);
-    return _mm512_inserti32x4(v, vec_load_four_dwords(rows + 12, from), 3);
+    __m512i v = _mm512_castsi128_si512(vec_load_four_dwords(at, stride));
+    v = _mm512_inserti32x4(v, vec_load_four_dwords(at + 4 * stride, stride), 1);
+    v = _mm512_inserti32x4(v, vec_load_four_dwords(at + 8 * stride, stride), 2);
+    return _mm512_inserti32x4(v, vec_load_four_dwords(at + 12 * stride, stride), 3);
 }
 
-FG_INLINE __m128i vec_load_eight_words(const unsigned char *const *rows, size_t from)
+/* A word of each of four rows, in the low half. */
+FG_INLINE __m128i vec_load_four_words(const unsigned char *at, size_t stride)
 {
-    int16_t w[8];
-    for (int r = 0; r < 8; r++)
-        memcpy(&w[r], rows[r] + from, sizeof(w[r]));
-    return _mm_setr_epi16(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]);
+    __m128i v = _mm_cvtsi32_si128(vec_word_at(at));
+    v = _mm_insert_epi16(v, vec_word_at(at + stride), 1);
+    v = _mm_insert_epi16(v, vec_word_at(at + 2 * stride), 2);
+    return _mm_insert_epi16(v, vec_word_at(at + 3 * stride), 3);
 }
 
 /* An F16 of each row. */
-FG_INLINE vec_float vec_load_halves(const unsigned char *const rows[16], size_t from)
+FG_INLINE vec_float vec_load_halves(const unsigned char *at, size_t stride)
 {
-    __m256i halves =
-        _mm256_set_m128i(vec_load_eight_words(rows + 8, from), vec_load_eight_words(rows, from));
-    return _mm512_cvtph_ps(halves);
+    __m128i low = _mm_unpacklo_epi64(vec_load_four_words(at, stride),
+                                     vec_load_four_words(at + 4 * stride, stride));
+    __m128i high = _mm_unpacklo_epi64(vec_load_four_words(at + 8 * stride, stride),
+                                      vec_load_four_words(at + 12 * stride, stride));
+    return _mm512_cvtph_ps(_mm256_set_m128i(high, low));
 }
 
 /* dots[g][t] += q[g] x[t] over `steps` times four columns; the sums are exact whatever `bits` is.

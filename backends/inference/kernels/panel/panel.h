@@ -1,9 +1,9 @@
 /*
  * panel.h: the block-quantised product over panels, written once for any width of vector.
- * Job      take VEC_LANES rows of up to PANEL_BLOCKS blocks of 32 columns, of any type, apart into
- *          bytes that lie as the dot instructions want them, one row a lane (panel_pack.h); then
- *          multiply the panel with the tokens, a few at a time (panel_tile.h). What a weight costs
- *          to unpack is paid once for all tokens of the batch, and no sum ever crosses lanes.
+ * Job      take VEC_LANES rows of blocks of 32 columns, of any type, apart into bytes that lie as
+ *          the dot instructions want them, one row a lane (panel_pack.h); then multiply them with
+ *          the tokens, a few at a time (panel_tile.h). What a weight costs to unpack is paid once
+ *          for all tokens of the batch, and no sum ever crosses lanes.
  * Thread   any; all scratch is on the stack (see PANEL_BLOCKS).
  * Order    an element is summed block by block from column 0 upwards, in an accumulator of its own:
  *          the same bits for every number of rows, tokens and lanes.
@@ -31,6 +31,9 @@
  */
 #define PANEL_BLOCKS 32u
 
+/* Bytes of a row of a panel in the widest type. */
+#define PANEL_ROW_BYTES_MAX (PANEL_BLOCKS * 34u)
+
 /* How a block's integer sum becomes part of an element. */
 enum panel_form {
     PANEL_OFFSET, /* scale * sum of (q - offset) x */
@@ -45,11 +48,12 @@ struct panel_block {
     vec_float other; /* PANEL_MIN: the min; PANEL_HALVES: the scale of the second half */
 };
 
-/* Where the rows of a panel lie. Rows past the last are the last again. */
+/* VEC_LANES rows of a matrix, from some column on. */
 struct panel_rows {
-    const unsigned char *at[VEC_LANES]; /* the panel's first column */
-    ptrdiff_t ahead;                    /* from a byte of this panel to that of the next */
-    size_t block_count;                 /* of 32 columns, up to PANEL_BLOCKS */
+    const unsigned char *at; /* the first row */
+    size_t stride;           /* from a row to the next */
+    ptrdiff_t ahead;         /* from a byte of these to that of the next to be read */
+    size_t block_count;      /* of 32 columns */
 };
 
 #endif

@@ -10,16 +10,6 @@
 
 #include "inference/kernels/panel/panel.h"
 
-/* Ask for the same bytes of the next panel, once a cache line. */
-FG_INLINE void pack_prefetch(const struct panel_rows *rows, size_t from, size_t bytes)
-{
-    if (from % 64 >= bytes && from != 0)
-        return;
-    for (size_t r = 0; r < VEC_LANES; r++)
-        _mm_prefetch((const char *)((uintptr_t)rows->at[r] + from + (uintptr_t)rows->ahead),
-                     _MM_HINT_T1);
-}
-
 /* The low or the high nibble of each byte. */
 FG_INLINE vec_int pack_nibble(vec_int bytes, int shift)
 {
@@ -34,79 +24,69 @@ FG_INLINE vec_int pack_high_bits(vec_int bits, int k)
     return vec_and(vec_mul(four, vec_set_int(0x02040810)), vec_set_byte(16));
 }
 
-FG_INLINE void pack_split_nibbles(const struct panel_rows *rows, size_t from, vec_int q[8])
+FG_INLINE void pack_split_nibbles(const unsigned char *at, size_t stride, vec_int q[8])
 {
     vec_int bytes[4];
-    vec_load_rows(bytes, rows->at, from);
+    vec_load_rows(bytes, at, stride);
     for (int k = 0; k < 4; k++) {
         q[k] = pack_nibble(bytes[k], 0);
         q[4 + k] = pack_nibble(bytes[k], 4);
     }
 }
 
-FG_INLINE void pack_add_fifth_bits(vec_int bits, vec_int q[8])
+/*
+ * Each pack_TYPE takes one block of the type of each row, the first of which is at `at`, and makes
+ * one part of 32 columns of it, or eight.
+ */
+
+FG_INLINE void pack_q8_0(const unsigned char *at, size_t stride, struct panel_block *to)
 {
+    vec_int q[8];
+    vec_load_rows(q, at + 2, stride);
+    vec_load_rows(q + 4, at + 18, stride);
+    for (int k = 0; k < 8; k++)
+        to->q[k] = vec_stored_int8(q[k]);
+    to->scale = vec_load_halves(at, stride);
+}
+
+FG_INLINE void pack_q4_0(const unsigned char *at, size_t stride, struct panel_block *to)
+{
+    pack_split_nibbles(at + 2, stride, to->q);
+    to->scale = vec_load_halves(at, stride);
+}
+
+/* The scale and the min of the types that start with both. */
+FG_INLINE void pack_scale_and_min(const unsigned char *at, size_t stride, struct panel_block *to)
+{
+    vec_int pair = vec_load_dwords(at, stride);
+    to->scale = vec_low_halves(pair);
+    to->other = vec_negate(vec_low_halves(vec_shift_right(pair, 16)));
+}
+
+FG_INLINE void pack_q4_1(const unsigned char *at, size_t stride, struct panel_block *to)
+{
+    pack_split_nibbles(at + 4, stride, to->q);
+    pack_scale_and_min(at, stride, to);
+}
+
+FG_INLINE void pack_five_bits(const unsigned char *at, size_t stride, vec_int q[8])
+{
+    vec_int bits = vec_load_dwords(at, stride);
+    pack_split_nibbles(at + 4, stride, q);
     for (int k = 0; k < 8; k++)
         q[k] = vec_or(q[k], pack_high_bits(bits, k));
 }
 
-static void pack_q8_0(const struct panel_rows *rows, struct panel_block *to)
+FG_INLINE void pack_q5_0(const unsigned char *at, size_t stride, struct panel_block *to)
 {
-    for (size_t b = 0; b < rows->block_count; b++, to++) {
-        size_t from = b * 34;
-        pack_prefetch(rows, from, 34);
-        vec_load_rows(to->q, rows->at, from + 2);
-        vec_load_rows(to->q + 4, rows->at, from + 18);
-        for (int k = 0; k < 8; k++)
-            to->q[k] = vec_stored_int8(to->q[k]);
-        to->scale = vec_load_halves(rows->at, from);
-    }
+    pack_five_bits(at + 2, stride, to->q);
+    to->scale = vec_load_halves(at, stride);
 }
 
-static void pack_q4_0(const struct panel_rows *rows, struct panel_block *to)
+FG_INLINE void pack_q5_1(const unsigned char *at, size_t stride, struct panel_block *to)
 {
-    for (size_t b = 0; b < rows->block_count; b++, to++) {
-        size_t from = b * 18;
-        pack_prefetch(rows, from, 18);
-        pack_split_nibbles(rows, from + 2, to->q);
-        to->scale = vec_load_halves(rows->at, from);
-    }
-}
-
-static void pack_q4_1(const struct panel_rows *rows, struct panel_block *to)
-{
-    for (size_t b = 0; b < rows->block_count; b++, to++) {
-        size_t from = b * 20;
-        vec_int pair = vec_load_dwords(rows->at, from);
-        pack_prefetch(rows, from, 20);
-        pack_split_nibbles(rows, from + 4, to->q);
-        to->scale = vec_low_halves(pair);
-        to->other = vec_negate(vec_low_halves(vec_shift_right(pair, 16)));
-    }
-}
-
-static void pack_q5_0(const struct panel_rows *rows, struct panel_block *to)
-{
-    for (size_t b = 0; b < rows->block_count; b++, to++) {
-        size_t from = b * 22;
-        pack_prefetch(rows, from, 22);
-        pack_split_nibbles(rows, from + 6, to->q);
-        pack_add_fifth_bits(vec_load_dwords(rows->at, from + 2), to->q);
-        to->scale = vec_load_halves(rows->at, from);
-    }
-}
-
-static void pack_q5_1(const struct panel_rows *rows, struct panel_block *to)
-{
-    for (size_t b = 0; b < rows->block_count; b++, to++) {
-        size_t from = b * 24;
-        vec_int pair = vec_load_dwords(rows->at, from);
-        pack_prefetch(rows, from, 24);
-        pack_split_nibbles(rows, from + 8, to->q);
-        pack_add_fifth_bits(vec_load_dwords(rows->at, from + 4), to->q);
-        to->scale = vec_low_halves(pair);
-        to->other = vec_negate(vec_low_halves(vec_shift_right(pair, 16)));
-    }
+    pack_five_bits(at + 4, stride, to->q);
+    pack_scale_and_min(at, stride, to);
 }
 
 /* Byte `index` of each lane as a float. */
@@ -116,10 +96,10 @@ FG_INLINE vec_float pack_byte(vec_int lanes, int index)
 }
 
 /* The 6-bit scales and mins of the eight parts of a Q4_K or Q5_K block, from its first 16 bytes. */
-FG_INLINE void pack_k_scales(const struct panel_rows *rows, size_t from, struct panel_block *to)
+FG_INLINE void pack_k_scales(const unsigned char *at, size_t stride, struct panel_block *to)
 {
     vec_int head[4], scales[2], mins[2];
-    vec_load_rows(head, rows->at, from);
+    vec_load_rows(head, at, stride);
     vec_float d = vec_low_halves(head[0]), d_min = vec_low_halves(vec_shift_right(head[0], 16));
     scales[0] = vec_and(head[1], vec_set_byte(63));
     mins[0] = vec_and(head[2], vec_set_byte(63));
@@ -134,11 +114,11 @@ FG_INLINE void pack_k_scales(const struct panel_rows *rows, size_t from, struct 
 }
 
 /* Parts 2i and 2i + 1 are the nibbles of 32 bytes. */
-FG_INLINE void pack_k_nibbles(const struct panel_rows *rows, size_t from, struct panel_block *to)
+FG_INLINE void pack_k_nibbles(const unsigned char *at, size_t stride, struct panel_block *to)
 {
     for (int i = 0; i < 8; i++) {
         vec_int bytes[4];
-        vec_load_rows(bytes, rows->at, from + 16 * (size_t)i);
+        vec_load_rows(bytes, at + 16 * i, stride);
         for (int k = 0; k < 4; k++) {
             to[i / 2 * 2].q[i % 2 * 4 + k] = pack_nibble(bytes[k], 0);
             to[i / 2 * 2 + 1].q[i % 2 * 4 + k] = pack_nibble(bytes[k], 4);
@@ -146,51 +126,36 @@ FG_INLINE void pack_k_nibbles(const struct panel_rows *rows, size_t from, struct
     }
 }
 
-/* All lines of a block of 256. */
-FG_INLINE void pack_prefetch_k(const struct panel_rows *rows, size_t from, size_t bytes)
+FG_INLINE void pack_q4_k(const unsigned char *at, size_t stride, struct panel_block *to)
 {
-    for (size_t line = 0; line < bytes; line += 64)
-        pack_prefetch(rows, (from + line) & ~(size_t)63, 64);
+    pack_k_scales(at, stride, to);
+    pack_k_nibbles(at + 16, stride, to);
 }
 
-static void pack_q4_k(const struct panel_rows *rows, struct panel_block *to)
+FG_INLINE void pack_q5_k(const unsigned char *at, size_t stride, struct panel_block *to)
 {
-    for (size_t b = 0; b < rows->block_count / 8; b++, to += 8) {
-        size_t from = b * 144;
-        pack_prefetch_k(rows, from, 144);
-        pack_k_scales(rows, from, to);
-        pack_k_nibbles(rows, from + 16, to);
-    }
-}
-
-static void pack_q5_k(const struct panel_rows *rows, struct panel_block *to)
-{
-    for (size_t b = 0; b < rows->block_count / 8; b++, to += 8) {
-        size_t from = b * 176;
-        vec_int high[8];
-        pack_prefetch_k(rows, from, 176);
-        pack_k_scales(rows, from, to);
-        pack_k_nibbles(rows, from + 48, to);
-        vec_load_rows(high, rows->at, from + 16);
-        vec_load_rows(high + 4, rows->at, from + 32);
-        for (int j = 0; j < 8; j++) {
-            for (int k = 0; k < 8; k++) {
-                vec_int bit = vec_and(vec_shift_right(high[k], j), vec_set_byte(1));
-                to[j].q[k] = vec_or(to[j].q[k], vec_shift_left(bit, 4));
-            }
+    vec_int high[8];
+    pack_k_scales(at, stride, to);
+    pack_k_nibbles(at + 48, stride, to);
+    vec_load_rows(high, at + 16, stride);
+    vec_load_rows(high + 4, at + 32, stride);
+    for (int j = 0; j < 8; j++) {
+        for (int k = 0; k < 8; k++) {
+            vec_int bit = vec_and(vec_shift_right(high[k], j), vec_set_byte(1));
+            to[j].q[k] = vec_or(to[j].q[k], vec_shift_left(bit, 4));
         }
     }
 }
 
 /* 128 weights: four parts from 64 bytes of low nibbles and 32 bytes of high pairs. */
-FG_INLINE void pack_q6_k_half(const struct panel_rows *rows, size_t low_from, size_t high_from,
-                              struct panel_block *to)
+FG_INLINE void pack_q6_k_half(const unsigned char *low_at, const unsigned char *high_at,
+                              size_t stride, struct panel_block *to)
 {
     for (int i = 0; i < 2; i++) { /* 16 bytes of each at a time */
         vec_int near[4], far[4], high[4];
-        vec_load_rows(near, rows->at, low_from + 16 * (size_t)i);
-        vec_load_rows(far, rows->at, low_from + 32 + 16 * (size_t)i);
-        vec_load_rows(high, rows->at, high_from + 16 * (size_t)i);
+        vec_load_rows(near, low_at + 16 * i, stride);
+        vec_load_rows(far, low_at + 32 + 16 * i, stride);
+        vec_load_rows(high, high_at + 16 * i, stride);
         for (int k = 0; k < 4; k++) {
             vec_int pairs[4];
             for (int j = 0; j < 4; j++)
@@ -204,23 +169,19 @@ FG_INLINE void pack_q6_k_half(const struct panel_rows *rows, size_t low_from, si
     }
 }
 
-static void pack_q6_k(const struct panel_rows *rows, struct panel_block *to)
+FG_INLINE void pack_q6_k(const unsigned char *at, size_t stride, struct panel_block *to)
 {
-    for (size_t b = 0; b < rows->block_count / 8; b++, to += 8) {
-        size_t from = b * 210;
-        vec_int scales[4];
-        pack_prefetch_k(rows, from, 210);
-        pack_q6_k_half(rows, from, from + 128, to);
-        pack_q6_k_half(rows, from + 64, from + 160, to + 4);
-        vec_load_rows(scales, rows->at, from + 192);
-        vec_float d = vec_load_halves(rows->at, from + 208);
-        for (int j = 0; j < 8; j++) {
-            vec_int pair = scales[j / 2];
-            vec_int first = vec_shift_right_signed(vec_shift_left(pair, 24 - 16 * (j % 2)), 24);
-            vec_int second = vec_shift_right_signed(vec_shift_left(pair, 16 - 16 * (j % 2)), 24);
-            to[j].scale = vec_multiply(d, vec_to_float(first));
-            to[j].other = vec_multiply(d, vec_to_float(second));
-        }
+    vec_int scales[4];
+    pack_q6_k_half(at, at + 128, stride, to);
+    pack_q6_k_half(at + 64, at + 160, stride, to + 4);
+    vec_load_rows(scales, at + 192, stride);
+    vec_float d = vec_load_halves(at + 208, stride);
+    for (int j = 0; j < 8; j++) {
+        vec_int pair = scales[j / 2];
+        vec_int first = vec_shift_right_signed(vec_shift_left(pair, 24 - 16 * (j % 2)), 24);
+        vec_int second = vec_shift_right_signed(vec_shift_left(pair, 16 - 16 * (j % 2)), 24);
+        to[j].scale = vec_multiply(d, vec_to_float(first));
+        to[j].other = vec_multiply(d, vec_to_float(second));
     }
 }
 

@@ -1,5 +1,8 @@
 /*
- * panel_tile.h: a panel times a few tokens, and the walk over panels and tokens; see panel.h.
+ * panel_tile.h: rows times tokens; see panel.h.
+ * Job      many tokens: rows are packed into panels, and each panel is multiplied with all tokens
+ *          in tiles that fit the registers. Few tokens: each block is multiplied as it is unpacked
+ *          (rows_stream), so that nothing but weights moves through the cache.
  * Thread   any.
  */
 #ifndef FG_INFERENCE_PANEL_TILE_H
@@ -34,13 +37,14 @@ FG_INLINE float *tile_out(const struct panel_tile *tile, int group, int token)
 }
 
 /* `steps` times four columns of block b from step `first` on, for all rows and tokens. */
-FG_INLINE void tile_dots(const struct panel_tile *tile, size_t b, int groups, int tokens, int first,
-                         int steps, int bits, vec_int dots[VEC_GROUPS][VEC_TOKENS])
+FG_INLINE void tile_dots(const struct panel_tile *tile, const struct panel_block *const *w,
+                         size_t b, int groups, int tokens, int first, int steps, int bits,
+                         vec_int dots[VEC_GROUPS][VEC_TOKENS])
 {
     const vec_int *q[VEC_GROUPS];
     const int8_t *x[VEC_TOKENS];
     for (int g = 0; g < groups; g++)
-        q[g] = tile->panels[g][b].q + first;
+        q[g] = w[g]->q + first;
     for (int t = 0; t < tokens; t++) {
         const struct fg_q8_block *block = &tile->x[(size_t)t * tile->x_stride + b];
         int32_t sum = steps == 8 ? block->sums[0] + block->sums[1] : block->sums[first / 4];
@@ -53,12 +57,12 @@ FG_INLINE void tile_dots(const struct panel_tile *tile, size_t b, int groups, in
 }
 
 /* sums += dots * scale (of the rows) * scale (of the token's block) */
-FG_INLINE void tile_add(const struct panel_tile *tile, size_t b, int groups, int tokens,
-                        bool other_scale, vec_int dots[VEC_GROUPS][VEC_TOKENS], tile_sums sums)
+FG_INLINE void tile_add(const struct panel_tile *tile, const struct panel_block *const *w, size_t b,
+                        int groups, int tokens, bool other_scale,
+                        vec_int dots[VEC_GROUPS][VEC_TOKENS], tile_sums sums)
 {
     for (int g = 0; g < groups; g++) {
-        const struct panel_block *w = &tile->panels[g][b];
-        vec_float scale = other_scale ? w->other : w->scale;
+        vec_float scale = other_scale ? w[g]->other : w[g]->scale;
         for (int t = 0; t < tokens; t++) {
             vec_float x_scale = vec_set_float(tile->x[(size_t)t * tile->x_stride + b].scale);
             sums[g][t] =
@@ -67,13 +71,47 @@ FG_INLINE void tile_add(const struct panel_tile *tile, size_t b, int groups, int
     }
 }
 
-FG_INLINE void tile_take_mins(const struct panel_tile *tile, size_t b, int groups, int tokens,
-                              tile_sums sums)
+FG_INLINE void tile_take_mins(const struct panel_tile *tile, const struct panel_block *const *w,
+                              size_t b, int groups, int tokens, tile_sums sums)
 {
     for (int t = 0; t < tokens; t++) {
         vec_float x_sum = vec_set_float(tile->x[(size_t)t * tile->x_stride + b].scaled_sum);
         for (int g = 0; g < groups; g++)
-            sums[g][t] = vec_fma_negated(tile->panels[g][b].other, x_sum, sums[g][t]);
+            sums[g][t] = vec_fma_negated(w[g]->other, x_sum, sums[g][t]);
+    }
+}
+
+/* Block b of the tokens with the unpacked blocks `w` of the groups. */
+FG_INLINE void tile_block(const struct panel_tile *tile, const struct panel_block *const *w,
+                          size_t b, int groups, int tokens, enum panel_form form, int bits,
+                          tile_sums sums)
+{
+    vec_int dots[VEC_GROUPS][VEC_TOKENS];
+    int steps = form == PANEL_HALVES ? 4 : 8;
+    tile_dots(tile, w, b, groups, tokens, 0, steps, bits, dots);
+    tile_add(tile, w, b, groups, tokens, false, dots, sums);
+    if (form == PANEL_HALVES) {
+        tile_dots(tile, w, b, groups, tokens, 4, steps, bits, dots);
+        tile_add(tile, w, b, groups, tokens, true, dots, sums);
+    } else if (form == PANEL_MIN) {
+        tile_take_mins(tile, w, b, groups, tokens, sums);
+    }
+}
+
+FG_INLINE void tile_load(const struct panel_tile *tile, int groups, int tokens, tile_sums sums)
+{
+    for (int g = 0; g < groups; g++) {
+        for (int t = 0; t < tokens; t++)
+            sums[g][t] = tile->is_first ? vec_zero()
+                                        : vec_load_part(tile_out(tile, g, t), tile_lanes(tile, g));
+    }
+}
+
+FG_INLINE void tile_store(const struct panel_tile *tile, int groups, int tokens, tile_sums sums)
+{
+    for (int g = 0; g < groups; g++) {
+        for (int t = 0; t < tokens; t++)
+            vec_store_part(tile_out(tile, g, t), sums[g][t], tile_lanes(tile, g));
     }
 }
 
@@ -81,28 +119,60 @@ FG_INLINE void tile_run(const struct panel_tile *tile, int groups, int tokens, e
                         int bits)
 {
     tile_sums sums;
-    for (int g = 0; g < groups; g++) {
-        for (int t = 0; t < tokens; t++)
-            sums[g][t] = tile->is_first ? vec_zero()
-                                        : vec_load_part(tile_out(tile, g, t), tile_lanes(tile, g));
-    }
+    tile_load(tile, groups, tokens, sums);
     for (size_t b = 0; b < tile->block_count; b++) {
-        vec_int dots[VEC_GROUPS][VEC_TOKENS];
-        int steps = form == PANEL_HALVES ? 4 : 8;
-        tile_dots(tile, b, groups, tokens, 0, steps, bits, dots);
-        tile_add(tile, b, groups, tokens, false, dots, sums);
-        if (form == PANEL_HALVES) {
-            tile_dots(tile, b, groups, tokens, 4, steps, bits, dots);
-            tile_add(tile, b, groups, tokens, true, dots, sums);
-        } else if (form == PANEL_MIN) {
-            tile_take_mins(tile, b, groups, tokens, sums);
-        }
+        const struct panel_block *w[VEC_GROUPS];
+        for (int g = 0; g < groups; g++)
+            w[g] = &tile->panels[g][b];
+        tile_block(tile, w, b, groups, tokens, form, bits, sums);
     }
-    for (int g = 0; g < groups; g++) {
-        for (int t = 0; t < tokens; t++)
-            vec_store_part(tile_out(tile, g, t), sums[g][t], tile_lanes(tile, g));
+    tile_store(tile, groups, tokens, sums);
+}
+
+/* Ask for what will be read `ahead` from here: the lines that start in these bytes of each row. */
+FG_INLINE void rows_prefetch(const struct panel_rows *rows, size_t from, size_t bytes)
+{
+    for (size_t line = (from + 63) & ~(size_t)63; line < from + bytes; line += 64) {
+        for (size_t r = 0; r < VEC_LANES; r++)
+            _mm_prefetch((const char *)((uintptr_t)rows->at + r * rows->stride + line +
+                                        (uintptr_t)rows->ahead),
+                         _MM_HINT_T0);
     }
 }
+
+typedef void (*pack_fn)(const unsigned char *at, size_t stride, struct panel_block *to);
+
+/* `bytes` and `parts` of 32 columns are those of a block of the type. */
+FG_INLINE void rows_pack(const struct panel_rows *rows, pack_fn pack, size_t bytes, size_t parts,
+                         struct panel_block *to)
+{
+    for (size_t b = 0; b < rows->block_count / parts; b++, to += parts) {
+        rows_prefetch(rows, b * bytes, bytes);
+        pack(rows->at + b * bytes, rows->stride, to);
+    }
+}
+
+/* The whole product for one group of rows, without a panel. */
+FG_INLINE void rows_stream(const struct panel_rows *rows, const struct panel_tile *tile, int tokens,
+                           pack_fn pack, size_t bytes, size_t parts, enum panel_form form, int bits)
+{
+    tile_sums sums;
+    tile_load(tile, 1, tokens, sums);
+    for (size_t b = 0; b < rows->block_count; b += parts) {
+        struct panel_block blocks[8];
+        size_t from = b / parts * bytes;
+        rows_prefetch(rows, from, bytes);
+        pack(rows->at + from, rows->stride, blocks);
+        for (size_t part = 0; part < parts; part++) {
+            const struct panel_block *w[VEC_GROUPS] = {&blocks[part]};
+            tile_block(tile, w, b + part, 1, tokens, form, bits, sums);
+        }
+    }
+    tile_store(tile, 1, tokens, sums);
+}
+
+/* Up to so many tokens are streamed. */
+#define STREAM_TOKENS 2
 
 typedef void (*tile_fn)(const struct panel_tile *tile, int tokens);
 
@@ -136,9 +206,24 @@ typedef void (*tile_fn)(const struct panel_tile *tile, int tokens);
 /* What there is to know about a type. */
 struct panel_type {
     void (*pack)(const struct panel_rows *rows, struct panel_block *to);
+    void (*stream)(const struct panel_rows *rows, const struct panel_tile *tile, int tokens);
     tile_fn tiles[VEC_GROUPS]; /* for 1, 2 .. groups of rows */
     int offset;
 };
+
+#define DEFINE_TYPE(name, bytes, parts, form, bits)                                                \
+    static void rows_pack_##name(const struct panel_rows *rows, struct panel_block *to)            \
+    {                                                                                              \
+        rows_pack(rows, pack_##name, bytes, parts, to);                                            \
+    }                                                                                              \
+    static void rows_stream_##name(const struct panel_rows *rows, const struct panel_tile *tile,   \
+                                   int tokens)                                                     \
+    {                                                                                              \
+        if (tokens == 1)                                                                           \
+            rows_stream(rows, tile, 1, pack_##name, bytes, parts, form, bits);                     \
+        else                                                                                       \
+            rows_stream(rows, tile, STREAM_TOKENS, pack_##name, bytes, parts, form, bits);         \
+    }
 
 /* The tokens in tiles of nearly the same size, so that none is left with one token alone. */
 static void panel_times_tokens(const struct panel_type *type, struct panel_tile *tile,
@@ -156,44 +241,82 @@ static void panel_times_tokens(const struct panel_type *type, struct panel_tile 
     }
 }
 
+/* Fewer rows than lanes: a copy, of which what is behind the last row is zero. */
+static void rows_copy_few(struct panel_rows *rows, size_t row_count, size_t row_bytes,
+                          unsigned char copy[VEC_LANES][PANEL_ROW_BYTES_MAX])
+{
+    for (size_t r = 0; r < VEC_LANES; r++) {
+        memset(copy[r], 0, PANEL_ROW_BYTES_MAX);
+        if (r < row_count)
+            memcpy(copy[r], rows->at + r * rows->stride, row_bytes);
+    }
+    rows->at = copy[0];
+    rows->stride = PANEL_ROW_BYTES_MAX;
+    rows->ahead = 0;
+}
+
 /* Panel after panel along up to VEC_GROUPS * VEC_LANES rows. */
 static void panel_rows_multiply(const struct panel_type *type, const struct fg_matrix *matrix,
                                 struct panel_tile *tile, const struct fg_activations *x,
                                 float *const *out)
 {
     struct panel_block panels[VEC_GROUPS][PANEL_BLOCKS];
-    size_t block_count = matrix->cols / FG_QUANT_BLOCK;
-    size_t panel_bytes = PANEL_BLOCKS * FG_QUANT_BLOCK / fg_weight_block_cols(matrix->type) *
-                         fg_weight_block_bytes(matrix->type);
+    unsigned char copy[VEC_LANES][PANEL_ROW_BYTES_MAX];
+    size_t block_count = matrix->cols / FG_QUANT_BLOCK, row_bytes = matrix->row_bytes;
+    size_t parts = fg_weight_block_cols(matrix->type) / FG_QUANT_BLOCK;
     tile->panels = panels;
-    tile->x_stride = block_count;
     /* Once also for rows of no columns, whose products are zero. */
     for (size_t first = 0; first == 0 || first < block_count; first += PANEL_BLOCKS) {
         bool is_last = block_count - first <= PANEL_BLOCKS;
-        size_t from = first / PANEL_BLOCKS * panel_bytes;
-        struct panel_rows rows = {.block_count = is_last ? block_count - first : PANEL_BLOCKS};
-        rows.ahead = is_last ? (ptrdiff_t)(tile->row_count * matrix->row_bytes) - (ptrdiff_t)from
-                             : (ptrdiff_t)panel_bytes;
+        size_t count = is_last ? block_count - first : PANEL_BLOCKS;
+        size_t from = first / parts * fg_weight_block_bytes(matrix->type);
+        size_t bytes = count / parts * fg_weight_block_bytes(matrix->type);
         for (size_t g = 0; g * VEC_LANES < tile->row_count; g++) {
-            for (size_t r = 0; r < VEC_LANES; r++) {
-                size_t row = g * VEC_LANES + r;
-                row = row < tile->row_count ? row : tile->row_count - 1;
-                rows.at[r] = matrix->data + (tile->row + row) * matrix->row_bytes + from;
-            }
+            struct panel_rows rows = {.stride = row_bytes, .block_count = count};
+            rows.at = matrix->data + (tile->row + g * VEC_LANES) * row_bytes + from;
+            rows.ahead = is_last ? (ptrdiff_t)(tile->row_count * row_bytes) - (ptrdiff_t)from
+                                 : (ptrdiff_t)bytes;
+            if (tile_lanes(tile, (int)g) < VEC_LANES)
+                rows_copy_few(&rows, tile_lanes(tile, (int)g), bytes, copy);
             type->pack(&rows, panels[g]);
         }
-        tile->block_count = rows.block_count;
+        tile->block_count = count;
         tile->is_first = first == 0;
         panel_times_tokens(type, tile, x, first, out);
     }
+}
+
+/* One group of rows after the other for few tokens; what is less than a group is left. */
+static size_t panel_stream(const struct panel_type *type, const struct fg_matrix *matrix,
+                           struct panel_tile *tile, size_t row_count,
+                           const struct fg_activations *x, float *const *out)
+{
+    size_t done = 0;
+    tile->x = x->blocks;
+    tile->out = out;
+    tile->is_first = true;
+    tile->row_count = VEC_LANES;
+    for (; done + VEC_LANES <= row_count; done += VEC_LANES) {
+        struct panel_rows rows = {.at = matrix->data + tile->row * matrix->row_bytes,
+                                  .stride = matrix->row_bytes,
+                                  .ahead = (ptrdiff_t)(VEC_LANES * matrix->row_bytes),
+                                  .block_count = matrix->cols / FG_QUANT_BLOCK};
+        type->stream(&rows, tile, (int)x->token_count);
+        tile->row += VEC_LANES;
+    }
+    return done;
 }
 
 FG_INLINE void panel_matmul(const struct panel_type *type, const struct fg_matrix *matrix,
                             size_t row_first, size_t row_count, const struct fg_activations *x,
                             float *const *out)
 {
-    struct panel_tile tile = {.offset = type->offset};
-    for (size_t done = 0; done < row_count; done += tile.row_count) {
+    struct panel_tile tile = {
+        .offset = type->offset, .row = row_first, .x_stride = matrix->cols / FG_QUANT_BLOCK};
+    size_t done = 0;
+    if (x->token_count <= STREAM_TOKENS)
+        done = panel_stream(type, matrix, &tile, row_count, x, out);
+    for (; done < row_count; done += tile.row_count) {
         tile.row = row_first + done;
         tile.row_count = row_count - done;
         if (tile.row_count > VEC_GROUPS * VEC_LANES)
