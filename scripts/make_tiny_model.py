@@ -4,8 +4,12 @@ make_tiny_model.py: a tiny GGUF with random weights for the tests, numpy only.
 Job      the same bytes for the same --arch, --type and --seed; its text means nothing, its
          numbers exercise what an architecture has: biases (qwen2), q/k norms, a head width that is
          not width / heads and a separate output matrix (qwen3), neighbouring rope pairs and a
-         BOS token (llama).
+         BOS token (llama), scaled rope frequencies (llama with --rope-factors). The type MIXED
+         gives each matrix another type, all that there are in one file, as real Q4_K_M files mix
+         theirs; such a model is 256 wide, which the K types need.
 Example  scripts/make_tiny_model.py --arch qwen2 --type F16 --out tiny.gguf
+         scripts/make_tiny_model.py --arch llama --type MIXED --rope-factors --gguf-version 2 \
+                                    --out tiny-llama.MIXED.gguf
 """
 
 import argparse
@@ -18,6 +22,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "demo_model"))
 import gguf_writer  # noqa: E402
+import quantizers  # noqa: E402
 from tokenizer import CHATML_TEMPLATE, Tokenizer, learn_merges  # noqa: E402
 
 VOCAB_COUNT = 512
@@ -40,6 +45,13 @@ SHAPES = {
     "qwen3": {**BASE_SHAPE, "kv_head_count": 1, "head_width": 32},
     "llama": {**BASE_SHAPE, "rms_epsilon": 1e-5, "rope_base": 5e5},
 }
+MIXED = "MIXED"
+MIXED_SHAPE = {"width": 256, "head_width": 64, "ffn_width": 512}
+# Given to the matrices in turn, the large types to small ones: the embedding; then query, key,
+# value, output, gate, up and down of each block.
+MIXED_TYPES = ["Q6_K"]
+MIXED_TYPES += ["Q4_K", "F32", "F16", "Q5_K", "Q4_0", "Q4_1", "Q5_0"]
+MIXED_TYPES += ["Q5_1", "BF16", "Q8_0", "Q6_K", "Q4_K", "Q5_K", "Q8_0"]
 HAS_OWN_OUTPUT = {"qwen2": False, "qwen3": True, "llama": False}
 
 QWEN_CONTROLS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -83,6 +95,21 @@ def tiny_tokenizer(arch):
     tokenizer.tokens += [f"[PAD{len(tokenizer.tokens) + i}]" for i in range(missing)]
     tokenizer.token_types += [UNUSED] * missing
     return tokenizer
+
+
+def llama3_rope_factors(shape):
+    """What Llama 3.1 divides its rope frequencies by: 1 for fast ones, 8 for slow, between them a
+    smooth way from one to the other (the context it was trained with is taken as 8192)."""
+    exponents = np.arange(0, shape["head_width"], 2) / shape["head_width"]
+    wavelengths = 2 * np.pi * shape["rope_base"] ** exponents
+    smooth = np.clip((8192 / wavelengths - 1) / 3, 0, 1)
+    return (1 / (smooth + (1 - smooth) / 8)).astype(np.float32)
+
+
+def mixed_type(tensors):
+    """A function from a tensor's name to its type: the types in turn over the matrices."""
+    matrices = [name for name, array in tensors.items() if array.ndim > 1]
+    return lambda name: MIXED_TYPES[matrices.index(name) % len(MIXED_TYPES)] if name in matrices else "F32"
 
 
 def random_tensors(arch, shape, token_types, seed):
@@ -130,9 +157,12 @@ def random_tensors(arch, shape, token_types, seed):
     return tensors
 
 
-def write_tiny_model(path, arch, type_name, seed):
+def write_tiny_model(path, arch, type_name, seed, rope_factors, version):
     shape, tokenizer = SHAPES[arch], tiny_tokenizer(arch)
-    metadata = gguf_writer.model_metadata(arch, f"tiny-{arch}", type_name, shape)
+    if type_name == MIXED:
+        shape = {**shape, **MIXED_SHAPE}
+    file_type = "Q4_K" if type_name == MIXED else type_name
+    metadata = gguf_writer.model_metadata(arch, f"tiny-{arch}", file_type, shape)
     if arch == "llama":
         special = {"bos": "<|begin_of_text|>", "eos": "<|eot_id|>", "padding": "<|end_of_text|>"}
         special.update(chat_template=LLAMA3_TEMPLATE, add_bos=True)
@@ -141,17 +171,22 @@ def write_tiny_model(path, arch, type_name, seed):
         special.update(chat_template=CHATML_TEMPLATE, add_bos=False)
     metadata.update(gguf_writer.tokenizer_metadata(tokenizer, **special))
     tensors = random_tensors(arch, shape, tokenizer.token_types, seed)
-    gguf_writer.write_gguf(path, metadata, tensors, type_name)
+    if rope_factors:
+        tensors["rope_freqs.weight"] = llama3_rope_factors(shape)
+    matrix_type = mixed_type(tensors) if type_name == MIXED else type_name
+    gguf_writer.write_gguf(path, metadata, tensors, matrix_type, version)
 
 
 def main():
     parser = argparse.ArgumentParser(description="write a tiny GGUF model with random weights")
     parser.add_argument("--arch", choices=sorted(SHAPES), default="qwen2")
-    parser.add_argument("--type", choices=sorted(gguf_writer.TYPE_IDS), default="F16")
+    parser.add_argument("--type", choices=[*sorted(quantizers.TYPES), MIXED], default="F16")
+    parser.add_argument("--rope-factors", action="store_true", help="rope_freqs.weight, for llama")
+    parser.add_argument("--gguf-version", type=int, choices=(2, 3), default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
-    write_tiny_model(args.out, args.arch, args.type, args.seed)
+    write_tiny_model(args.out, args.arch, args.type, args.seed, args.rope_factors, args.gguf_version)
     print(f"wrote {args.out}: {os.path.getsize(args.out)} bytes")
 
 

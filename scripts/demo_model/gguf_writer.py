@@ -1,21 +1,22 @@
 """
 gguf_writer.py: write a GGUF v3 file (llama.cpp's names and layouts), numpy only.
-Job      pack metadata and tensors; turn float arrays into F32, F16 or Q8_0.
+Job      pack metadata and tensors, each of the type that the caller names.
 Layout   header, key/value pairs, tensor table, padding, tensor data; offsets are relative to the
          data and a multiple of 32; dimensions go fastest first, so a (rows, cols) array is
          written as cols, rows.
 Never    rounds metadata: what is written is what the caller gave.
-Source   ggml's docs/gguf.md; block_q8_0: one f16 scale and 32 int8.
+Source   ggml's docs/gguf.md; the types are in quantizers.py.
 """
 
 import struct
 
 import numpy as np
+from quantizers import TYPES, quantize
 
 ALIGNMENT = 32
-TYPE_IDS = {"F32": 0, "F16": 1, "Q8_0": 8}
-FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7}  # general.file_type
-Q8_BLOCK = 32
+# general.file_type: the type that most tensors have.
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9}
+FILE_TYPES.update({"Q4_K": 15, "Q5_K": 17, "Q6_K": 18, "BF16": 32})
 
 _U32, _I32, _F32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
 
@@ -44,47 +45,25 @@ def _value(value):
     raise TypeError(f"no GGUF type for {value!r}")
 
 
-def quantize_q8_0(weights):
-    """Blocks of 32 values along the last axis: scale = max|w| / 127 as f16, then int8."""
-    blocks = np.asarray(weights, np.float32).reshape(-1, Q8_BLOCK)
-    scale = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(127)
-    safe = np.where(scale > 0, scale, np.float32(1))
-    out = np.empty((len(blocks), 2 + Q8_BLOCK), np.uint8)
-    out[:, :2] = scale.astype("<f2").view(np.uint8)
-    out[:, 2:] = np.rint(blocks / safe).astype(np.int8).view(np.uint8)
-    return out.tobytes()
-
-
-def tensor_bytes(array, type_name):
-    if type_name == "F32":
-        return np.ascontiguousarray(array, "<f4").tobytes()
-    if type_name == "F16":
-        return np.ascontiguousarray(array, np.float32).astype("<f2").tobytes()
-    if type_name == "Q8_0":
-        if array.shape[-1] % Q8_BLOCK != 0:
-            raise ValueError(f"Q8_0 needs rows of a multiple of {Q8_BLOCK}, got {array.shape}")
-        return quantize_q8_0(array)
-    raise ValueError(f"unknown tensor type {type_name}; expected one of {sorted(TYPE_IDS)}")
-
-
-def write_gguf(path, metadata, tensors, matrix_type):
+def write_gguf(path, metadata, tensors, matrix_type, version=3):
     """
-    `metadata`: ordered dict of keys to values. `tensors`: ordered dict of names to float arrays;
-    matrices are stored as `matrix_type`, one-dimensional tensors as F32.
+    `metadata`: ordered dict of keys to values. `tensors`: ordered dict of names to float arrays, or
+    to (shape, bytes) that are quantized already. Matrices are stored as `matrix_type`: a type, or
+    a function from the tensor's name to one; one-dimensional tensors as F32.
     """
-    head = bytearray(struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata)))
+    head = bytearray(struct.pack("<4sIQQ", b"GGUF", version, len(tensors), len(metadata)))
     for key, value in metadata.items():
         head += _string(key) + _value(value)
     blobs, offset = [], 0
     for name, array in tensors.items():
-        type_name = matrix_type if array.ndim > 1 else "F32"
-        blob = tensor_bytes(array, type_name)
-        dims = array.shape[::-1]
-        head += _string(name) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims)
-        head += struct.pack("<IQ", TYPE_IDS[type_name], offset)
-        blob += bytes(-len(blob) % ALIGNMENT)
-        blobs.append(blob)
-        offset += len(blob)
+        shape, blob = array if isinstance(array, tuple) else (array.shape, None)
+        type_name = matrix_type(name) if callable(matrix_type) else matrix_type
+        type_name = type_name if len(shape) > 1 else "F32"
+        blob = quantize(array, type_name) if blob is None else blob
+        head += _string(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape[::-1])
+        head += struct.pack("<IQ", TYPES[type_name][0], offset)
+        blobs.append(blob + bytes(-len(blob) % ALIGNMENT))
+        offset += len(blobs[-1])
     head += bytes(-len(head) % ALIGNMENT)
     with open(path, "wb") as file:
         file.write(head)

@@ -3,15 +3,15 @@
 reference.py: what a correct engine answers on a GGUF model, computed plainly in float64.
 Job      read the file, run the forward pass over the dequantized weights, and write or check
          MODEL.golden.json. It shares no code with the engine, so that it can disagree with it.
-Reads    llama, qwen2 and qwen3 with F32, F16 and Q8_0 tensors.
+Reads    GGUF v2 and v3; llama, qwen2 and qwen3; every tensor type that the engine runs.
 Needs    python3-numpy, python3-regex.
 Example  reference.py check tests/golden/models/*.gguf conf/models/demo.gguf
          reference.py ask conf/models/demo.gguf "what is on offer?"
 Golden   per prompt: ids; 32 greedy tokens and the margin of each (best logit less second best);
          at some positions of ids + greedy (0 is after the first id) the ten largest logits as
          [id, logit] in `top` and the float64 values of the same ids in `exact`. The two differ
-         for Q8_0 files only: there `top` is computed with what enters a matrix product rounded
-         to Q8_0 blocks, as an integer kernel does. A greedy step whose margin is below
+         where weights come in blocks: there `top` is computed with what enters a matrix product
+         rounded to Q8_0 blocks, as an integer kernel does. A greedy step whose margin is below
          flip_margin may go either way.
 """
 
@@ -31,8 +31,8 @@ from tokenizer import Tokenizer  # noqa: E402
 
 GREEDY_COUNT = 32
 TOP_COUNT = 10
-FLIP_MARGIN = {"F32": 0.002, "F16": 0.1, "Q8_0": 0.5}
-FILE_TYPE_NAMES = {0: "F32", 1: "F16", 7: "Q8_0"}
+FLIP_MARGIN = {"F32": 0.002, "F16": 0.1, "Q8_0": 0.5, "Q4_K": 0.5}
+FILE_TYPE_NAMES = {0: "F32", 1: "F16", 7: "Q8_0", 15: "Q4_K"}
 SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?"}
 SCALARS.update({10: "<Q", 11: "<q", 12: "<d"})
 STRING, ARRAY = 8, 9
@@ -69,8 +69,8 @@ class GgufReader:
             self.data = file.read()
         self.at = 0
         magic, version, tensor_count, key_count = self._take("<4sIQQ", whole=True)
-        if magic != b"GGUF" or version != 3:
-            raise ValueError(f"{path}: not a GGUF v3 file")
+        if magic != b"GGUF" or version not in (2, 3):
+            raise ValueError(f"{path}: not a GGUF v2 or v3 file")
         self.meta = {}
         for _ in range(key_count):
             key = self._string()
@@ -106,18 +106,84 @@ class GgufReader:
         return self._take(SCALARS[kind])
 
     def _tensor(self, shape, kind, start):
-        count = int(np.prod(shape))
-        if kind == 0:
-            flat = np.frombuffer(self.data, "<f4", count, start)
-        elif kind == 1:
-            flat = np.frombuffer(self.data, "<f2", count, start)
-        elif kind == 8:
-            block = np.dtype([("scale", "<f2"), ("values", "i1", 32)])
-            blocks = np.frombuffer(self.data, block, count // 32, start)
-            flat = blocks["values"].astype(np.float64) * blocks["scale"].astype(np.float64)[:, None]
-        else:
-            raise ValueError(f"tensor type {kind} is not one of F32, F16, Q8_0")
-        return flat.astype(np.float64).reshape(shape)
+        if kind not in READERS:
+            raise ValueError(f"tensor type {kind} is not one of {sorted(READERS)}")
+        columns, size, read = READERS[kind]
+        count = int(np.prod(shape)) // columns
+        raw = np.frombuffer(self.data, np.uint8, count * size, start).reshape(count, size)
+        return read(raw).astype(np.float64).reshape(shape)
+
+
+# ---- tensor types: the bytes of each block (count, size) to its weights (count, columns) ----
+
+
+def halves(raw, at, count=1):
+    """`count` f16 from byte `at` of each block."""
+    return np.ascontiguousarray(raw[:, at : at + 2 * count]).view("<f2").astype(np.float64)
+
+
+def nibbles(raw, at):
+    """32 numbers: the low halves of 16 bytes, then the high ones."""
+    packed = raw[:, at : at + 16]
+    return np.concatenate((packed & 15, packed >> 4), axis=1).astype(np.int32)
+
+
+def five_bits(raw, at):
+    """nibbles() behind 32 bits, each of which is 16 more."""
+    high = np.unpackbits(raw[:, at : at + 4], axis=1, bitorder="little").astype(np.int32)
+    return nibbles(raw, at + 4) + 16 * high
+
+
+def k_scales(raw):
+    """Scales and minima of the eight parts of a Q4_K or Q5_K block, (count, 8, 1) each."""
+    packed = raw[:, 4:16].astype(np.int32)
+    low, high = packed[:, 8:12] & 15, packed[:, 8:12] >> 4
+    scales = np.concatenate((packed[:, 0:4] & 63, low | packed[:, 0:4] >> 6 << 4), axis=1)
+    minima = np.concatenate((packed[:, 4:8] & 63, high | packed[:, 4:8] >> 6 << 4), axis=1)
+    return (halves(raw, 0) * scales)[:, :, None], (halves(raw, 2) * minima)[:, :, None]
+
+
+def k_nibbles(raw, at):
+    """(count, 8, 32): parts 2i and 2i + 1 are the low and high halves of 32 bytes."""
+    packed = raw[:, at : at + 128].reshape(-1, 4, 1, 32)
+    return np.concatenate((packed & 15, packed >> 4), axis=2).reshape(-1, 8, 32).astype(np.int32)
+
+
+def read_q4_k(raw):
+    scales, minima = k_scales(raw)
+    return scales * k_nibbles(raw, 16) - minima
+
+
+def read_q5_k(raw):
+    scales, minima = k_scales(raw)
+    high = raw[:, None, 16:48] >> np.arange(8, dtype=np.uint8)[None, :, None] & 1
+    return scales * (k_nibbles(raw, 48) + 16 * high) - minima
+
+
+def read_q6_k(raw):
+    """Two halves of 128, each four quarters of 32; a scale for every 16 weights."""
+    low = raw[:, 0:128].reshape(-1, 2, 2, 32)
+    low = np.concatenate((low & 15, low >> 4), axis=2).astype(np.int32)
+    shifts = np.array([0, 2, 4, 6], np.uint8)[None, None, :, None]
+    high = (raw[:, 128:192].reshape(-1, 2, 1, 32) >> shifts & 3).astype(np.int32)
+    scales = halves(raw, 208) * raw[:, 192:208].view(np.int8)
+    return scales[:, :, None] * ((low | high << 4) - 32).reshape(-1, 16, 16)
+
+
+# number in the file: (columns of a block, bytes of a block, reader)
+READERS = {
+    0: (1, 4, lambda raw: raw.view("<f4")),
+    1: (1, 2, lambda raw: raw.view("<f2")),
+    30: (1, 2, lambda raw: (raw.view("<u2").astype("<u4") << 16).view("<f4")),
+    2: (32, 18, lambda raw: halves(raw, 0) * (nibbles(raw, 2) - 8)),
+    3: (32, 20, lambda raw: halves(raw, 0) * nibbles(raw, 4) + halves(raw, 2)),
+    6: (32, 22, lambda raw: halves(raw, 0) * (five_bits(raw, 2) - 16)),
+    7: (32, 24, lambda raw: halves(raw, 0) * five_bits(raw, 4) + halves(raw, 2)),
+    8: (32, 34, lambda raw: halves(raw, 0) * raw[:, 2:].view(np.int8)),
+    12: (256, 144, read_q4_k),
+    13: (256, 176, read_q5_k),
+    14: (256, 210, read_q6_k),
+}
 
 
 def round_to_q8_blocks(x):
@@ -154,7 +220,7 @@ class Reference:
         self.keys, self.values = [empty] * self.block_count, [empty] * self.block_count
 
     def _multiply(self, x, name):
-        if self.round_activations and self.gguf.tensor_types[name] == 8:
+        if self.round_activations and READERS[self.gguf.tensor_types[name]][0] > 1:
             x = round_to_q8_blocks(x)
         return x @ self.weights[name].T
 
@@ -289,7 +355,7 @@ def make_golden(path):
     type_name = FILE_TYPE_NAMES[meta["general.file_type"]]
     names = ("<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>")
     end_ids = sorted(tokenizer.ids[name] for name in names if name in tokenizer.ids)
-    exact, rounded = Reference(gguf), Reference(gguf, round_activations=type_name == "Q8_0")
+    exact, rounded = Reference(gguf), Reference(gguf, round_activations=True)
     prompts = [
         golden_prompt(exact, rounded, tokenizer, name, text, end_ids)
         for name, text in prompts_for(meta).items()
