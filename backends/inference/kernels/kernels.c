@@ -45,12 +45,13 @@ static const struct fg_kernels scalar_kernels = {
 #define VECTORS_AVX2                                                                               \
     .quantise = fg_quantise_avx2, .rmsnorm = fg_rmsnorm_avx2, .rope_halves = fg_rope_halves_avx2,  \
     .rope_pairs = fg_rope_pairs_avx2, .swiglu = fg_swiglu_avx2, .add = fg_add_avx2,                \
-    .f32_to_f16 = fg_f32_to_f16_avx2, .attention = fg_attention_avx2
+    .f32_to_f16 = fg_f32_to_f16_avx2
 
 static const struct fg_kernels avx2_kernels = {
     .name = "avx2",
     .matmul = PRODUCTS(fg_matmul_f32_avx2, fg_matmul_f16_avx2, fg_matmul_bf16_avx2,
                        fg_matmul_blocks_avx2),
+    .attention = fg_attention_avx2,
     VECTORS_AVX2,
 };
 
@@ -58,6 +59,7 @@ static const struct fg_kernels avx512_kernels = {
     .name = "avx512",
     .matmul = PRODUCTS(fg_matmul_f32_avx2, fg_matmul_f16_avx2, fg_matmul_bf16_avx2,
                        fg_matmul_blocks_avx512),
+    .attention = fg_attention_avx512,
     VECTORS_AVX2,
 };
 #endif

@@ -111,6 +111,18 @@ const struct fg_kernels *fg_kernels_avx512(void);
 /* The fastest that this processor runs; never NULL. */
 const struct fg_kernels *fg_kernels_best(void);
 
+/* Where a key and a value go. */
+struct fg_kv_place {
+    uint32_t block_id;
+    uint32_t layer;
+    uint32_t kv_head;
+    uint32_t position; /* in the block */
+};
+
+/* Round a key and a value (head_dim each) to the store's type and put them there. */
+void fg_kv_write(const struct fg_kernels *kernels, const struct fg_kv_store *store,
+                 const struct fg_kv_place *place, const float *key, const float *value);
+
 /* True when products with this type read fg_activations.blocks. */
 bool fg_weight_wants_q8(enum fg_weight_type type);
 

@@ -79,6 +79,7 @@ enum fg_status fg_executor_create_with(struct fg_executor **out, const struct fg
     assert(store->shape.layer_count == model->shape.layer_count);
     assert(store->shape.kv_head_count == model->shape.kv_head_count);
     assert(store->shape.head_dim == model->shape.head_dim);
+    assert(fg_kv_type_fits(store->shape.type, store->shape.head_dim));
     *out = NULL;
     struct fg_executor *executor = calloc(1, sizeof(*executor));
     if (executor == NULL)

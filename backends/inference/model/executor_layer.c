@@ -172,15 +172,13 @@ static void store_kv(const struct fg_executor *executor, size_t token)
 {
     const struct fg_token_place *place = &executor->places[token];
     const struct fg_model_shape *shape = &executor->model->shape;
-    uint32_t block_id = place->block_table[place->position / FG_KV_BLOCK_TOKENS];
-    uint16_t *keys = fg_kv_keys(&executor->store, block_id, executor->layer_index);
-    uint16_t *values = fg_kv_values(&executor->store, block_id, executor->layer_index);
-    for (uint32_t h = 0; h < shape->kv_head_count; h++) {
-        size_t at = ((size_t)h * FG_KV_BLOCK_TOKENS + place->position % FG_KV_BLOCK_TOKENS) *
-                    shape->head_dim;
-        size_t from = (size_t)h * shape->head_dim;
-        executor->kernels->f32_to_f16(keys + at, executor->k.rows[token] + from, shape->head_dim);
-        executor->kernels->f32_to_f16(values + at, executor->v.rows[token] + from, shape->head_dim);
+    struct fg_kv_place at = {.block_id = place->block_table[place->position / FG_KV_BLOCK_TOKENS],
+                             .layer = executor->layer_index,
+                             .position = place->position % FG_KV_BLOCK_TOKENS};
+    for (; at.kv_head < shape->kv_head_count; at.kv_head++) {
+        size_t from = (size_t)at.kv_head * shape->head_dim;
+        fg_kv_write(executor->kernels, &executor->store, &at, executor->k.rows[token] + from,
+                    executor->v.rows[token] + from);
     }
 }
 

@@ -121,6 +121,68 @@ FG_INLINE void vec_store_part(float *to, vec_float a, size_t lanes)
     _mm256_maskstore_ps(to, fg_lane_mask(lanes), a);
 }
 
+/* Any VEC_LANES floats. */
+FG_INLINE vec_float vec_load(const float *from)
+{
+    return _mm256_loadu_ps(from);
+}
+
+FG_INLINE void vec_store(float *to, vec_float a)
+{
+    _mm256_storeu_ps(to, a);
+}
+
+FG_INLINE vec_float vec_subtract(vec_float a, vec_float b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+/* The first `lanes` of a, then `other`. */
+FG_INLINE vec_float vec_keep(vec_float a, size_t lanes, float other)
+{
+    return _mm256_blendv_ps(_mm256_set1_ps(other), a, _mm256_castsi256_ps(fg_lane_mask(lanes)));
+}
+
+FG_INLINE float vec_max_lanes(vec_float a)
+{
+    return fg_max_lanes(a);
+}
+
+FG_INLINE float vec_sum_lanes(vec_float a)
+{
+    return fg_sum_lanes(a);
+}
+
+FG_INLINE vec_float vec_exp(vec_float a)
+{
+    return fg_exp_lanes(a);
+}
+
+/* A row of F16 as floats. */
+FG_INLINE vec_float vec_load_f16(const unsigned char *from)
+{
+    return fg_load_f16(from);
+}
+
+FG_INLINE vec_float vec_load_f16_part(const unsigned char *from, size_t lanes)
+{
+    return fg_load_f16_partial(from, lanes);
+}
+
+/* A row of int8 as floats. */
+FG_INLINE vec_float vec_load_int8(const unsigned char *from)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)));
+}
+
+/* One F16 in every lane. */
+FG_INLINE vec_float vec_set_half(const unsigned char *from)
+{
+    uint16_t half;
+    memcpy(&half, from, sizeof(half));
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)half));
+}
+
 /* 16 bytes of rows 0 and 4. */
 FG_INLINE __m256i vec_load_two_rows(const unsigned char *at, size_t stride)
 {

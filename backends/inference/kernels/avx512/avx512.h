@@ -12,4 +12,6 @@
 void fg_matmul_blocks_avx512(const struct fg_matrix *matrix, uint32_t row_first, uint32_t row_count,
                              const struct fg_activations *x, float *const *out);
 
+void fg_attention_avx512(const struct fg_attention *a);
+
 #endif

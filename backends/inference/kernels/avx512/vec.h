@@ -6,12 +6,7 @@
 #ifndef FG_INFERENCE_AVX512_VEC_H
 #define FG_INFERENCE_AVX512_VEC_H
 
-#include <immintrin.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#define FG_INLINE static inline __attribute__((always_inline))
+#include "inference/kernels/avx2/lanes.h"
 
 typedef __m512i vec_int;
 typedef __m512 vec_float;
@@ -113,15 +108,88 @@ FG_INLINE vec_float vec_low_halves(vec_int a)
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a));
 }
 
+/* The first `lanes` (0 to 16). */
+FG_INLINE __mmask16 vec_mask(size_t lanes)
+{
+    return (__mmask16)((1u << lanes) - 1);
+}
+
 /* The first `lanes` (1 to 16) floats, the rest zero. */
 FG_INLINE vec_float vec_load_part(const float *from, size_t lanes)
 {
-    return _mm512_maskz_loadu_ps((__mmask16)((1u << lanes) - 1), from);
+    return _mm512_maskz_loadu_ps(vec_mask(lanes), from);
 }
 
 FG_INLINE void vec_store_part(float *to, vec_float a, size_t lanes)
 {
-    _mm512_mask_storeu_ps(to, (__mmask16)((1u << lanes) - 1), a);
+    _mm512_mask_storeu_ps(to, vec_mask(lanes), a);
+}
+
+/* Any VEC_LANES floats. */
+FG_INLINE vec_float vec_load(const float *from)
+{
+    return _mm512_loadu_ps(from);
+}
+
+FG_INLINE void vec_store(float *to, vec_float a)
+{
+    _mm512_storeu_ps(to, a);
+}
+
+FG_INLINE vec_float vec_subtract(vec_float a, vec_float b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+/* The first `lanes` of a, then `other`. */
+FG_INLINE vec_float vec_keep(vec_float a, size_t lanes, float other)
+{
+    return _mm512_mask_mov_ps(_mm512_set1_ps(other), vec_mask(lanes), a);
+}
+
+FG_INLINE float vec_max_lanes(vec_float a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+
+FG_INLINE float vec_sum_lanes(vec_float a)
+{
+    __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+    return fg_sum_lanes(_mm256_add_ps(_mm512_castps512_ps256(a), high));
+}
+
+/* fg_exp_lanes of both halves. */
+FG_INLINE vec_float vec_exp(vec_float a)
+{
+    __m256 low = fg_exp_lanes(_mm512_castps512_ps256(a));
+    __m256 high = fg_exp_lanes(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1)));
+    return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_castps_pd(low)),
+                                               _mm256_castps_pd(high), 1));
+}
+
+/* A row of F16 as floats. */
+FG_INLINE vec_float vec_load_f16(const unsigned char *from)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+}
+
+FG_INLINE vec_float vec_load_f16_part(const unsigned char *from, size_t lanes)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(vec_mask(lanes), from));
+}
+
+/* A row of int8 as floats. */
+FG_INLINE vec_float vec_load_int8(const unsigned char *from)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+}
+
+/* One F16 in every lane. */
+FG_INLINE vec_float vec_set_half(const unsigned char *from)
+{
+    uint16_t half;
+    memcpy(&half, from, sizeof(half));
+    return _mm512_cvtph_ps(_mm256_set1_epi16((short)half));
 }
 
 /* 16 bytes of rows 0, 4, 8 and 12. */

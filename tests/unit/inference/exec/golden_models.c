@@ -83,11 +83,13 @@ void for_each_golden_model(golden_fn check)
 }
 
 void test_engine_init(struct test_engine *engine, struct fg_model *model, unsigned thread_count,
-                      uint32_t batch_tokens_max, uint32_t blocks, const struct fg_kernels *kernels)
+                      uint32_t batch_tokens_max, uint32_t blocks, enum fg_kv_type kv_type,
+                      const struct fg_kernels *kernels)
 {
     struct fg_error error = {.line = 0};
     engine->model = model;
     engine->store.shape = fg_model_kv_shape(model);
+    engine->store.shape.type = kv_type;
     engine->store.block_count = blocks;
     size_t bytes = blocks * fg_kv_block_bytes(&engine->store.shape);
     engine->store.data = malloc(bytes);

@@ -29,7 +29,8 @@ void for_each_golden_model(golden_fn check);
 /* Fails the test when something is missing. `blocks` KV blocks filled with a pattern that is not
  * finite, so that reading what was not written shows. */
 void test_engine_init(struct test_engine *engine, struct fg_model *model, unsigned thread_count,
-                      uint32_t batch_tokens_max, uint32_t blocks, const struct fg_kernels *kernels);
+                      uint32_t batch_tokens_max, uint32_t blocks, enum fg_kv_type kv_type,
+                      const struct fg_kernels *kernels);
 void test_engine_fini(struct test_engine *engine); /* closes the model too */
 
 #endif

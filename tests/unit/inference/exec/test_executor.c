@@ -226,7 +226,7 @@ static void check_model(const char *path, json_t *golden, const struct fg_kernel
     struct tally tally = {.count = 0};
     size_t index;
     json_t *prompt;
-    test_engine_init(&engine, open_model(path), thread_count, WINDOW, BLOCKS, kernels);
+    test_engine_init(&engine, open_model(path), thread_count, WINDOW, BLOCKS, FG_KV_F16, kernels);
     assert_int_equal(fg_model_shape(engine.model)->vocab_count,
                      json_integer_value(json_object_get(golden, "n_vocab")));
     float *logits =
@@ -307,10 +307,10 @@ static void run_mixed(struct test_engine *engine, const uint32_t *tokens, float 
 }
 
 static void check_sameness(struct fg_model *model, const struct fg_kernels *kernels,
-                           unsigned thread_count)
+                           unsigned thread_count, enum fg_kv_type kv_type)
 {
     struct test_engine engine;
-    test_engine_init(&engine, model, thread_count, 64, BLOCKS, kernels);
+    test_engine_init(&engine, model, thread_count, 64, BLOCKS, kv_type, kernels);
     uint32_t vocab_count = fg_model_shape(model)->vocab_count;
     uint32_t tokens[SEQUENCE_TOKENS];
     make_tokens(tokens, SEQUENCE_TOKENS, vocab_count, 1);
@@ -336,13 +336,64 @@ static void check_sameness(struct fg_model *model, const struct fg_kernels *kern
 static void check_sameness_of_file(const char *path, json_t *golden)
 {
     (void)golden;
-    check_sameness(open_model(path), fg_kernels_best(), 3);
+    struct fg_model *model = open_model(path);
+    uint32_t head_dim = fg_model_shape(model)->head_dim;
+    check_sameness(model, fg_kernels_best(), 3, FG_KV_F16);
+    if (fg_kv_type_fits(FG_KV_Q8_0, head_dim))
+        check_sameness(open_model(path), fg_kernels_best(), 3, FG_KV_Q8_0);
 }
 
 static void same_logits_alone_in_a_batch_and_in_chunks(void **state)
 {
     (void)state;
     for_each_golden_model(check_sameness_of_file);
+}
+
+/* ---- a cache in Q8_0 ---- */
+
+static void logits_with(struct fg_model *model, enum fg_kv_type kv_type, float *logits)
+{
+    struct test_engine engine;
+    uint32_t tokens[SEQUENCE_TOKENS];
+    test_engine_init(&engine, model, 1, 64, BLOCKS, kv_type, fg_kernels_best());
+    make_tokens(tokens, SEQUENCE_TOKENS, fg_model_shape(model)->vocab_count, 5);
+    run_in_chunks(&engine, tokens, 16, logits);
+    test_engine_fini(&engine);
+}
+
+/* Rounding keys and values to int8 moves logits, by about as much as such weights do. */
+static void check_q8_0_cache(const char *path, json_t *golden)
+{
+    (void)golden;
+    struct fg_model *model = open_model(path);
+    uint32_t vocab_count = fg_model_shape(model)->vocab_count;
+    float *exact = malloc(vocab_count * sizeof(float)),
+          *rounded = malloc(vocab_count * sizeof(float));
+    bool fits = fg_kv_type_fits(FG_KV_Q8_0, fg_model_shape(model)->head_dim);
+    logits_with(model, FG_KV_F16, exact);
+    if (fits) {
+        double square_sum = 0, largest = 0;
+        logits_with(open_model(path), FG_KV_Q8_0, rounded);
+        for (uint32_t i = 0; i < vocab_count; i++) {
+            double difference = fabs((double)rounded[i] - (double)exact[i]);
+            square_sum += difference * difference;
+            largest = difference > largest ? difference : largest;
+        }
+        double rms = sqrt(square_sum / vocab_count);
+        print_message("%-30s Q8_0 cache: max %.5f, rms %.5f\n", strrchr(path, '/') + 1, largest,
+                      rms);
+        assert_true(largest > 0);
+        assert_true(largest <= 0.8);
+        assert_true(rms <= 0.12);
+    }
+    free(exact);
+    free(rounded);
+}
+
+static void a_q8_0_cache_gives_nearly_the_same(void **state)
+{
+    (void)state;
+    for_each_golden_model(check_q8_0_cache);
 }
 
 /* ---- odd shapes against float64 ---- */
@@ -393,7 +444,7 @@ static void check_odd_shape(const struct tiny_options *options, const struct fg_
     struct test_engine engine;
     struct tiny_file file;
     struct fg_model *model = tiny_model_open(&file, options);
-    test_engine_init(&engine, model, 2, 64, BLOCKS, kernels);
+    test_engine_init(&engine, model, 2, 64, BLOCKS, FG_KV_F16, kernels);
     uint32_t tokens[SEQUENCE_TOKENS];
     make_tokens(tokens, SEQUENCE_TOKENS, options->vocab, 3);
     float *logits = malloc(options->vocab * sizeof(float));
@@ -408,7 +459,7 @@ static void check_odd_shape(const struct tiny_options *options, const struct fg_
     free(logits);
     free(expected);
     test_engine_fini(&engine);
-    check_sameness(tiny_model_open_again(&file), kernels, 2);
+    check_sameness(tiny_model_open_again(&file), kernels, 2, FG_KV_F16);
     tiny_file_fini(&file);
 }
 
@@ -426,7 +477,8 @@ static void nothing_to_do_is_fine(void **state)
     (void)state;
     struct test_engine engine;
     struct tiny_file file;
-    test_engine_init(&engine, tiny_model_open(&file, &odd_shapes[0]), 1, 4, 2, fg_kernels_best());
+    test_engine_init(&engine, tiny_model_open(&file, &odd_shapes[0]), 1, 4, 2, FG_KV_F16,
+                     fg_kernels_best());
     fg_executor_step(engine.executor, NULL, 0);
     uint32_t token = 1;
     struct fg_batch_run run = {&token, 1, 0, engine.block_table, NULL};
@@ -444,7 +496,8 @@ static void each_failed_allocation_is_an_error(void **state)
     struct test_engine engine;
     struct tiny_file file;
     struct fg_error error = {.line = 0};
-    test_engine_init(&engine, tiny_model_open(&file, &odd_shapes[0]), 1, 4, 2, fg_kernels_best());
+    test_engine_init(&engine, tiny_model_open(&file, &odd_shapes[0]), 1, 4, 2, FG_KV_F16,
+                     fg_kernels_best());
     long failures = 0;
     for (;; failures++) {
         struct fg_executor *executor;
@@ -470,6 +523,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_recorded_logits_and_tokens),
         cmocka_unit_test(same_logits_alone_in_a_batch_and_in_chunks),
+        cmocka_unit_test(a_q8_0_cache_gives_nearly_the_same),
         cmocka_unit_test(matches_the_reference_on_odd_shapes),
         cmocka_unit_test(nothing_to_do_is_fine),
         cmocka_unit_test(each_failed_allocation_is_an_error),

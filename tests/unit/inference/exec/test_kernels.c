@@ -616,23 +616,24 @@ struct attention_case {
     struct fg_attention a;
 };
 
-static struct attention_case attention_make(uint32_t head_dim, uint32_t positions, uint32_t queries,
-                                            float spread)
+static struct attention_case attention_make(enum fg_kv_type type, uint32_t head_dim,
+                                            uint32_t positions, uint32_t queries, float spread)
 {
     struct attention_case c = {.table = {2, 0, 1}};
-    c.store = (struct fg_kv_store){.shape = {2, 3, head_dim}, .block_count = 3};
+    c.store = (struct fg_kv_store){.shape = {2, 3, head_dim, type}, .block_count = 3};
     size_t bytes = 3 * fg_kv_block_bytes(&c.store.shape);
     c.data = guarded_make(bytes, 0);
     c.store.data = c.data.data;
-    memset(c.store.data, 0xff, bytes); /* NaN: what must not be read */
+    memset(c.store.data, 0xff, bytes); /* NaN in F16: what must not be read */
     c.queries = guarded_floats((size_t)queries * head_dim, spread);
     for (uint32_t p = 0; p < positions; p++) {
-        uint32_t block_id = c.table[p / FG_KV_BLOCK_TOKENS];
-        size_t at = (2u * FG_KV_BLOCK_TOKENS + p % FG_KV_BLOCK_TOKENS) * (size_t)head_dim;
+        float key[HEAD_DIM_MAX], value[HEAD_DIM_MAX];
+        struct fg_kv_place place = {c.table[p / FG_KV_BLOCK_TOKENS], 1, 2, p % FG_KV_BLOCK_TOKENS};
         for (uint32_t i = 0; i < head_dim; i++) {
-            fg_kv_keys(&c.store, block_id, 1)[at + i] = fg_f32_to_f16_one(random_float(spread));
-            fg_kv_values(&c.store, block_id, 1)[at + i] = fg_f32_to_f16_one(random_float(1));
+            key[i] = random_float(spread);
+            value[i] = random_float(1);
         }
+        fg_kv_write(fg_kernels_scalar(), &c.store, &place, key, value);
     }
     c.a = (struct fg_attention){.position_count = positions,
                                 .layer = 1,
@@ -677,12 +678,16 @@ static void check_attention(struct attention_case *c, double bound)
 static void attention_matches_scalar(void **state)
 {
     (void)state;
-    static const uint32_t dims[] = {2, 6, 8, 10, 16, 62, 64, 66, 128, HEAD_DIM_MAX};
+    static const uint32_t dims[] = {2, 6, 8, 10, 16, 32, 62, 64, 66, 128, HEAD_DIM_MAX};
     static const uint32_t positions[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 48};
     for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++) {
         for (size_t p = 0; p < sizeof(positions) / sizeof(positions[0]); p++) {
             for (uint32_t q = 1; q <= QUERIES_MAX; q++) {
-                struct attention_case c = attention_make(dims[d], positions[p], q, 2);
+                struct attention_case c = attention_make(FG_KV_F16, dims[d], positions[p], q, 2);
+                check_attention(&c, 4e-6);
+                if (!fg_kv_type_fits(FG_KV_Q8_0, dims[d]))
+                    continue;
+                c = attention_make(FG_KV_Q8_0, dims[d], positions[p], q, 2);
                 check_attention(&c, 4e-6);
             }
         }
@@ -694,8 +699,36 @@ static void attention_survives_large_scores(void **state)
 {
     (void)state;
     for (uint32_t q = 1; q <= 4; q++) {
-        struct attention_case c = attention_make(64, 40, q, 60);
+        struct attention_case c = attention_make(FG_KV_F16, 64, 40, q, 60);
         check_attention(&c, 5e-3);
+    }
+}
+
+/* Attention over one position gives its value back, as far as the cache keeps it. */
+static void cached_values_come_back(void **state)
+{
+    (void)state;
+    static const enum fg_kv_type types[] = {FG_KV_F16, FG_KV_Q8_0};
+    for (size_t n = 0; n < 2; n++) {
+        struct attention_case c = attention_make(types[n], 64, 16, 1, 1);
+        float value[64], out[64];
+        struct fg_kv_place place = {.block_id = 2, .layer = 1, .kv_head = 2, .position = 0};
+        for (size_t i = 0; i < 64; i++)
+            value[i] = random_float(3);
+        for (size_t k = 0; k < fast_count; k++) {
+            fg_kv_write(fast_kernels[k], &c.store, &place, value, value);
+            struct fg_attention a = c.a;
+            a.store = &c.store;
+            a.block_table = c.table;
+            a.position_count = 1;
+            a.queries = c.queries.data;
+            a.out = out;
+            fast_kernels[k]->attention(&a);
+            for (size_t i = 0; i < 64; i++)
+                assert_close(out[i], value[i], n == 0 ? 3 * 0x1p-11 : 3.0 / 127 * 0.6, "value", i);
+        }
+        guarded_free(&c.data);
+        guarded_free(&c.queries);
     }
 }
 
@@ -728,6 +761,7 @@ int main(void)
         cmocka_unit_test(swiglu_does_not_depend_on_the_cut),
         cmocka_unit_test(attention_matches_scalar),
         cmocka_unit_test(attention_survives_large_scores),
+        cmocka_unit_test(cached_values_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
