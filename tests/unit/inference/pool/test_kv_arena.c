@@ -265,7 +265,7 @@ static void sizes_that_cannot_be_are_refused(void **state)
     bad = conf;
     bad.kv_bytes = UINT64_MAX;
     assert_int_equal(fg_kv_arena_bytes(&bad, &shape), 0);
-    struct fg_kv_shape no_heads = {2, 0, 4};
+    struct fg_kv_shape no_heads = {.layer_count = 2, .head_dim = 4};
     assert_int_equal(fg_kv_arena_bytes(&conf, &no_heads), 0);
     int fd = memfd_create("test-kv", MFD_CLOEXEC);
     struct fg_kv_arena *arena;
