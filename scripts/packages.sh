@@ -10,6 +10,7 @@ FG_PACKAGES_TEST=(libcmocka-dev clang libclang-rt-dev clang-format redis-server 
     python3-pytest python3-httpx python3-h2 python3-redis python3-numpy python3-cryptography nodejs npm chromium
     prometheus)
 FG_PACKAGES_BENCH=(nginx-light haproxy h2o nghttp2-client redis-server strace util-linux)
+FG_PACKAGES_BENCH_INFERENCE=(python3-numpy nodejs npm)
 
 fg_missing_packages() {
     local package status

@@ -4,7 +4,8 @@
  *            prompt TOKENS REPEATS     REPEATS prompts of TOKENS tokens, one after the other
  *            decode STREAMS STEPS      so many sequences at once, STEPS greedy tokens each, after
  *                                      a prompt of PROMPT_TOKENS that is not timed
- *          {"tokens": N, "wall_s": S, "cpu_s": S}
+ *            read PASSES               reads all weights so many times, doing nothing with them
+ *          {"tokens": N, "wall_s": S, "cpu_s": S}; for read "bytes" instead of "tokens"
  * Thread   the main thread owns the executor.
  * Never    measures the tokenizer, the scheduler or the network: only what kernels do.
  */
@@ -15,6 +16,7 @@
 #include <time.h>
 
 #include "inference/kernels/kernels.h"
+#include "inference/kernels/pool_shared.h"
 #include "inference/model/executor.h"
 
 #define PROMPT_TOKENS 64u
@@ -26,6 +28,7 @@
 struct bench {
     struct fg_model *model;
     struct fg_executor *executor;
+    struct fg_pool *pool; /* for reading; the executor has its own */
     struct fg_kv_store store;
     uint32_t vocab_count;
     uint32_t *tables; /* (STREAMS_MAX, STREAM_BLOCKS) */
@@ -48,10 +51,10 @@ static struct clocks read_clocks(void)
                                (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6};
 }
 
-static void report(struct clocks start, size_t token_count)
+static void report(struct clocks start, const char *what, size_t count)
 {
     struct clocks end = read_clocks();
-    printf("{\"tokens\": %zu, \"wall_s\": %.6f, \"cpu_s\": %.6f}\n", token_count,
+    printf("{\"%s\": %zu, \"wall_s\": %.6f, \"cpu_s\": %.6f}\n", what, count,
            end.wall_s - start.wall_s, end.cpu_s - start.cpu_s);
     fflush(stdout);
 }
@@ -91,7 +94,7 @@ static void bench_prompt(struct bench *bench, uint32_t token_count, uint32_t rep
     struct clocks start = read_clocks();
     for (uint32_t i = 0; i < repeats; i++)
         run_prompt(bench, 0, token_count);
-    report(start, (size_t)token_count * repeats);
+    report(start, "tokens", (size_t)token_count * repeats);
 }
 
 static void bench_decode(struct bench *bench, uint32_t stream_count, uint32_t step_count)
@@ -113,7 +116,43 @@ static void bench_decode(struct bench *bench, uint32_t stream_count, uint32_t st
         for (uint32_t s = 0; s < stream_count; s++)
             next[s] = best_of(runs[s].logits, bench->vocab_count);
     }
-    report(start, (size_t)stream_count * step_count);
+    report(start, "tokens", (size_t)stream_count * step_count);
+}
+
+/* Items are cache lines of a tensor; the sum is kept so that the reading is. */
+struct reading {
+    const unsigned char *data;
+    volatile uint64_t sink;
+};
+
+static void task_read(void *arg, size_t first, size_t end)
+{
+    struct reading *reading = arg;
+    uint64_t sums[8] = {0};
+    for (size_t line = first; line < end; line++) {
+        uint64_t words[8];
+        memcpy(words, reading->data + line * sizeof(words), sizeof(words));
+        for (size_t i = 0; i < 8; i++)
+            sums[i] ^= words[i];
+    }
+    for (size_t i = 0; i < 8; i++)
+        reading->sink = sums[i];
+}
+
+static void bench_read(struct bench *bench, uint32_t passes)
+{
+    const struct fg_gguf *gguf = fg_model_gguf(bench->model);
+    size_t bytes = 0;
+    struct clocks start = read_clocks();
+    for (uint32_t pass = 0; pass < passes; pass++) {
+        for (size_t i = 0; i < fg_gguf_tensor_count(gguf); i++) {
+            const struct fg_tensor *tensor = fg_gguf_tensor_at(gguf, i);
+            struct reading reading = {.data = tensor->data};
+            fg_pool_run(bench->pool, task_read, &reading, tensor->data_bytes / 64, 16 * 1024);
+            bytes += tensor->data_bytes;
+        }
+    }
+    report(start, "bytes", bytes);
 }
 
 static const struct fg_kernels *kernels_named(const char *name)
@@ -146,6 +185,11 @@ static bool open_bench(struct bench *bench, const char *path, unsigned thread_co
     }
     for (uint32_t i = 0; i < bench->store.block_count; i++)
         bench->tables[i] = i;
+    bench->pool = fg_pool_create(thread_count);
+    if (bench->pool == NULL) {
+        fprintf(stderr, "cannot start %u threads\n", thread_count);
+        return false;
+    }
     if (fg_executor_create_with(&bench->executor, bench->model, &bench->store, thread_count,
                                 BATCH_TOKENS_MAX, kernels, &error) == FG_OK)
         return true;
@@ -163,6 +207,8 @@ static void run_commands(struct bench *bench)
         else if (sscanf(line, "decode %u %u", &a, &b) == 2 && a >= 1 && a <= STREAMS_MAX &&
                  b <= SEQUENCE_TOKENS_MAX - PROMPT_TOKENS)
             bench_decode(bench, a, b);
+        else if (sscanf(line, "read %u", &a) == 1 && a >= 1)
+            bench_read(bench, a);
         else
             printf("{\"error\": \"not a command\"}\n");
         fflush(stdout);
@@ -186,6 +232,7 @@ int main(int argc, char **argv)
         run_commands(&bench);
     }
     fg_executor_destroy(bench.executor);
+    fg_pool_destroy(bench.pool);
     fg_model_close(bench.model);
     free(bench.store.data);
     free(bench.tables);
