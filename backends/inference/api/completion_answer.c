@@ -1,194 +1,252 @@
 /*
- * completion_answer.c: a step writes a whole piece or, when it does not fit, nothing.
+ * completion_answer.c: a step writes a whole piece or, when it does not fit, nothing; what was made
+ * ahead goes out in any portions.
  */
 #include "completion_answer.h"
 
+#include "answer_json.h"
 #include "json_escape.h"
 
 #include <assert.h>
-#include <stdarg.h>
-#include <stdio.h>
 
-#define TEXT_CAPACITY_FIRST ((size_t)256)
+#define CAPACITY_FIRST ((size_t)256)
 /* More than all constants and numbers of one fill step beside its heads. */
 #define CONSTANTS_BYTES ((size_t)768)
 
-/* Bytes being built; once something did not fit, nothing more is written. */
-struct sink {
-    char *out;
-    size_t used;
-    size_t room;
-    bool is_full;
-};
+/* ---- buffers ---- */
 
-static void put(struct sink *sink, struct fg_span bytes)
+static struct fg_span left_in(const struct fg_answer_buffer *buffer)
 {
-    if (sink->is_full || bytes.len > sink->room - sink->used) {
-        sink->is_full = true;
-        return;
-    }
-    memcpy(sink->out + sink->used, bytes.data, bytes.len);
-    sink->used += bytes.len;
-}
-
-static void put_format(struct sink *sink, const char *fmt, ...) FG_PRINTF(2, 3);
-
-static void put_format(struct sink *sink, const char *fmt, ...)
-{
-    char text[192];
-    va_list args;
-    va_start(args, fmt);
-    int len = vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    assert(len > 0 && (size_t)len < sizeof(text));
-    put(sink, fg_span_make(text, (size_t)len));
-}
-
-static void put_usage(struct sink *sink, const struct fg_completion_answer *answer)
-{
-    put_format(sink,
-               "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%u}}",
-               answer->prompt_tokens, answer->completion_tokens,
-               (unsigned long long)answer->prompt_tokens + answer->completion_tokens,
-               answer->cached_tokens);
-}
-
-/* Everything of an event up to the choice's own part. */
-static void put_event_begin(struct sink *sink, const struct fg_completion_answer *answer)
-{
-    put(sink, FG_SPAN("data: {"));
-    put(sink, answer->head);
-    put(sink, FG_SPAN(",\"choices\":[{\"index\":0,"));
-}
-
-static void put_event_end(struct sink *sink, const struct fg_completion_answer *answer,
-                          const char *finish_reason)
-{
-    put(sink, FG_SPAN(",\"logprobs\":null,\"finish_reason\":"));
-    if (finish_reason == NULL)
-        put(sink, FG_SPAN("null"));
-    else
-        put_format(sink, "\"%s\"", finish_reason);
-    put(sink, FG_SPAN("}]"));
-    if (answer->include_usage)
-        put(sink, FG_SPAN(",\"usage\":null"));
-    put(sink, FG_SPAN("}\n\n"));
-}
-
-static void put_stream_open(struct sink *sink, const struct fg_completion_answer *answer)
-{
-    if (!answer->is_chat)
-        return;
-    put_event_begin(sink, answer);
-    put(sink, FG_SPAN("\"delta\":{\"role\":\"assistant\",\"content\":\"\"}"));
-    put_event_end(sink, answer, NULL);
-}
-
-static void put_stream_close(struct sink *sink, const struct fg_completion_answer *answer)
-{
-    put_event_begin(sink, answer);
-    put(sink, answer->is_chat ? FG_SPAN("\"delta\":{}") : FG_SPAN("\"text\":\"\""));
-    put_event_end(sink, answer, answer->finish_reason);
-    if (answer->include_usage) {
-        put(sink, FG_SPAN("data: {"));
-        put(sink, answer->head);
-        put(sink, FG_SPAN(",\"choices\":[],"));
-        put_usage(sink, answer);
-        put(sink, FG_SPAN("}\n\n"));
-    }
-    put(sink, FG_SPAN("data: [DONE]\n\n"));
-}
-
-static void put_document_open(struct sink *sink, const struct fg_completion_answer *answer)
-{
-    put(sink, FG_SPAN("{"));
-    put(sink, answer->head);
-    put(sink, FG_SPAN(",\"choices\":[{\"index\":0,"));
-    put(sink, answer->is_chat ? FG_SPAN("\"message\":{\"role\":\"assistant\",\"content\":\"")
-                              : FG_SPAN("\"text\":\""));
-}
-
-static void put_document_close(struct sink *sink, const struct fg_completion_answer *answer)
-{
-    put(sink, answer->is_chat ? FG_SPAN("\",\"refusal\":null}") : FG_SPAN("\""));
-    put_format(sink, ",\"logprobs\":null,\"finish_reason\":\"%s\"}],", answer->finish_reason);
-    put_usage(sink, answer);
-    put(sink, FG_SPAN("}"));
-}
-
-static struct fg_span text_left(const struct fg_completion_answer *answer)
-{
-    if (answer->text_at == answer->text_len)
+    if (buffer->at == buffer->len)
         return (struct fg_span){NULL, 0};
-    return fg_span_make(answer->text + answer->text_at, answer->text_len - answer->text_at);
+    return fg_span_make(buffer->data + buffer->at, buffer->len - buffer->at);
 }
 
-/* Text into `sink`, leaving room for `after` bytes; the bytes of text it stands for. */
-static size_t put_escaped(struct sink *sink, struct fg_span text, size_t after)
+static void take_from(struct fg_answer_buffer *buffer, size_t bytes)
+{
+    buffer->at += bytes;
+    if (buffer->at == buffer->len) {
+        buffer->at = 0;
+        buffer->len = 0;
+    }
+}
+
+/* Room for `bytes` more at the end; what was handed out makes place first. */
+static enum fg_status make_room(struct fg_completion_answer *answer,
+                                struct fg_answer_buffer *buffer, size_t bytes)
+{
+    size_t held = buffer->len - buffer->at;
+    if (bytes <= buffer->capacity - buffer->len)
+        return FG_OK;
+    char *to = buffer->data;
+    if (bytes > buffer->capacity - held) {
+        size_t capacity = buffer->capacity == 0 ? CAPACITY_FIRST : buffer->capacity * 2;
+        if (capacity < held + bytes)
+            capacity = held + bytes;
+        to = fg_arena_try_alloc(answer->arena, capacity);
+        if (to == NULL)
+            return FG_ERR_NO_MEMORY;
+        buffer->capacity = capacity;
+    }
+    if (held > 0)
+        memmove(to, buffer->data + buffer->at, held);
+    buffer->data = to;
+    buffer->at = 0;
+    buffer->len = held;
+    return FG_OK;
+}
+
+typedef void (*put_fn)(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
+                       const struct fg_answer_piece *piece);
+
+/* What `put` makes of the piece, at the end of the buffer: counted first, then written. */
+static enum fg_status append_made(struct fg_completion_answer *answer,
+                                  struct fg_answer_buffer *buffer, put_fn put,
+                                  const struct fg_answer_piece *piece)
+{
+    struct fg_answer_sink counted = {NULL, 0, SIZE_MAX, false};
+    put(&counted, answer, piece);
+    enum fg_status status = make_room(answer, buffer, counted.used);
+    if (status != FG_OK)
+        return status;
+    struct fg_answer_sink sink = {buffer->data + buffer->len, 0, counted.used, false};
+    put(&sink, answer, piece);
+    assert(!sink.is_full && sink.used == counted.used);
+    buffer->len += sink.used;
+    return FG_OK;
+}
+
+/* ---- what comes in ---- */
+
+/* Whether each piece of a stream is made into an event when it comes. */
+static bool makes_events(const struct fg_completion_answer *answer)
+{
+    return answer->is_stream && (answer->has_logprobs || answer->takes_calls);
+}
+
+static enum fg_status add_text(struct fg_completion_answer *answer, struct fg_span text)
+{
+    if (text.len == 0)
+        return FG_OK;
+    if (makes_events(answer))
+        return append_made(answer, &answer->ready, fg_answer_put_piece_event,
+                           &(struct fg_answer_piece){.text = text});
+    if (text.len > answer->text_bytes_max - (answer->text.len - answer->text.at))
+        return FG_ERR_LIMIT;
+    enum fg_status status = make_room(answer, &answer->text, text.len);
+    if (status != FG_OK)
+        return status;
+    memcpy(answer->text.data + answer->text.len, text.data, text.len);
+    answer->text.len += text.len;
+    return FG_OK;
+}
+
+static enum fg_status on_text(void *owner, struct fg_span text)
+{
+    return add_text(owner, text);
+}
+
+static enum fg_status on_call(void *owner, struct fg_span name, struct fg_span arguments)
+{
+    struct fg_completion_answer *answer = owner;
+    const struct fg_answer_piece piece = {.call_name = name, .call_arguments = arguments};
+    enum fg_status status =
+        answer->is_stream ? append_made(answer, &answer->ready, fg_answer_put_piece_event, &piece)
+                          : append_made(answer, &answer->called, fg_answer_put_call, &piece);
+    answer->call_count++;
+    return status;
+}
+
+static enum fg_status add_through_calls(struct fg_completion_answer *answer, struct fg_span text,
+                                        bool is_last)
+{
+    if (!answer->takes_calls)
+        return add_text(answer, text);
+    const struct fg_tool_call_events events = {on_text, on_call, answer};
+    answer->calls.arena = answer->arena;
+    return fg_tool_call_reader_feed(&answer->calls, text, is_last, &events);
+}
+
+static size_t character_count(struct fg_span text)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text.len; i++)
+        count += ((unsigned char)text.data[i] & 0xc0) != 0x80;
+    return count;
+}
+
+/* The token's logprobs; its text goes along unless calls are looked for in it. */
+static enum fg_status add_logprobs(struct fg_completion_answer *answer,
+                                   const struct fg_channel_token *token)
+{
+    struct fg_answer_piece piece = {.token = token,
+                                    .text = answer->takes_calls ? FG_SPAN("") : token->text,
+                                    .text_offset = answer->text_offset};
+    enum fg_status status = FG_OK;
+    if (answer->is_stream)
+        return append_made(answer, &answer->ready, fg_answer_put_piece_event, &piece);
+    unsigned columns = answer->is_chat ? 1 : FG_ANSWER_COLUMNS;
+    for (piece.column = 0; piece.column < columns && status == FG_OK; piece.column++)
+        status = append_made(answer, &answer->columns[piece.column], fg_answer_put_column, &piece);
+    return status;
+}
+
+enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer,
+                                        const struct fg_channel_token *token)
+{
+    assert(!answer->is_finished);
+    bool has_logprobs = answer->has_logprobs && token->logprob_count > 0;
+    enum fg_status status = has_logprobs ? add_logprobs(answer, token) : FG_OK;
+    answer->text_offset += character_count(token->text);
+    if (status != FG_OK || (has_logprobs && answer->is_stream && !answer->takes_calls))
+        return status;
+    return add_through_calls(answer, token->text, false);
+}
+
+static void put_document_end(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
+                             const struct fg_answer_piece *piece)
+{
+    (void)piece;
+    fg_answer_put_document_end(sink, answer);
+}
+
+enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer,
+                                           const struct fg_completion_end *end)
+{
+    assert(!answer->is_finished);
+    enum fg_status status = add_through_calls(answer, end->text, true);
+    if (status != FG_OK)
+        return status;
+    answer->finish_reason = answer->call_count > 0 ? "tool_calls" : end->finish_reason;
+    answer->prompt_tokens = end->prompt_tokens;
+    answer->completion_tokens = end->completion_tokens;
+    answer->cached_tokens = end->cached_tokens;
+    if (!answer->is_stream)
+        status = append_made(answer, &answer->ready, put_document_end, NULL);
+    answer->is_finished = status == FG_OK;
+    return status;
+}
+
+/* ---- what goes out ---- */
+
+/* Text of a document, as much as fits; false when that is nothing. */
+static bool put_document_text(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
 {
     size_t consumed = 0;
-    if (sink->is_full || sink->room - sink->used < after + FG_JSON_ESCAPE_CHAR_MAX) {
-        sink->is_full = true;
-        return 0;
-    }
-    sink->used +=
-        fg_json_escape(text, sink->out + sink->used, sink->room - sink->used - after, &consumed);
-    return consumed;
+    if (sink->room - sink->used >= FG_JSON_ESCAPE_CHAR_MAX)
+        sink->used += fg_json_escape(left_in(&answer->text), sink->out + sink->used,
+                                     sink->room - sink->used, &consumed);
+    take_from(&answer->text, consumed);
+    return consumed > 0;
 }
 
-/* One piece of text, with its framing in a stream; false when it did not fit. */
-static bool put_text(struct sink *sink, struct fg_completion_answer *answer)
+/* What was made ahead, as much as fits; false when that is nothing. */
+static bool put_ready(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
 {
-    size_t consumed;
-    if (answer->is_stream) {
-        size_t before = sink->used;
-        put_event_begin(sink, answer);
-        put(sink, answer->is_chat ? FG_SPAN("\"delta\":{\"content\":\"") : FG_SPAN("\"text\":\""));
-        consumed = put_escaped(sink, text_left(answer), CONSTANTS_BYTES / 4);
-        put(sink, answer->is_chat ? FG_SPAN("\"}") : FG_SPAN("\""));
-        put_event_end(sink, answer, NULL);
-        if (sink->is_full) {
-            sink->used = before;
-            return false;
-        }
-    } else {
-        consumed = put_escaped(sink, text_left(answer), 0);
-        if (consumed == 0)
-            return false;
-    }
-    answer->text_at += consumed;
-    if (answer->text_at == answer->text_len) {
-        answer->text_at = 0;
-        answer->text_len = 0;
-    }
-    return true;
+    struct fg_span left = left_in(&answer->ready);
+    size_t room = sink->room - sink->used;
+    if (left.len > room)
+        left.len = room;
+    fg_answer_put(sink, left);
+    take_from(&answer->ready, left.len);
+    return left.len > 0;
+}
+
+static bool put_text(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
+{
+    if (!answer->is_stream)
+        return put_document_text(sink, answer);
+    size_t consumed = fg_answer_put_text_event(sink, answer, left_in(&answer->text));
+    take_from(&answer->text, consumed);
+    return consumed > 0;
 }
 
 /* The next step's bytes; false when there is nothing to do now, or no room for it. */
-static bool take_step(struct sink *sink, struct fg_completion_answer *answer)
+static bool take_step(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
 {
     size_t before = sink->used;
     switch (answer->step) {
     case FG_ANSWER_OPEN:
         if (answer->is_stream)
-            put_stream_open(sink, answer);
+            fg_answer_put_stream_open(sink, answer);
         else if (answer->is_finished)
-            put_document_open(sink, answer);
+            fg_answer_put_document_open(sink, answer);
         else
             return false;
         break;
     case FG_ANSWER_TEXT:
-        if (answer->text_at < answer->text_len)
+        if (answer->text.at < answer->text.len)
             return put_text(sink, answer);
+        if (answer->is_stream && answer->ready.at < answer->ready.len)
+            return put_ready(sink, answer);
         if (!answer->is_finished)
             return false;
         break;
     case FG_ANSWER_CLOSE:
+        if (!answer->is_stream && answer->ready.at < answer->ready.len)
+            return put_ready(sink, answer);
         if (answer->is_stream)
-            put_stream_close(sink, answer);
-        else
-            put_document_close(sink, answer);
+            fg_answer_put_stream_close(sink, answer);
         break;
     case FG_ANSWER_COMPLETE:
         return false;
@@ -214,62 +272,11 @@ enum fg_status fg_completion_answer_init(struct fg_completion_answer *answer, co
     const char *object = !answer->is_chat    ? "text_completion"
                          : answer->is_stream ? "chat.completion.chunk"
                                              : "chat.completion";
+    answer->id = fg_arena_try_copy(answer->arena, fg_span_from_string(id));
     answer->head = fg_arena_try_printf(
         answer->arena, "\"id\":\"%s\",\"object\":\"%s\",\"created\":%llu,\"model\":\"%s\"", id,
         object, (unsigned long long)created, escaped);
-    return answer->head.data == NULL ? FG_ERR_NO_MEMORY : FG_OK;
-}
-
-/* Room for `bytes` more behind the text; what was handed out makes place first. */
-static enum fg_status make_room(struct fg_completion_answer *answer, size_t bytes)
-{
-    size_t held = answer->text_len - answer->text_at;
-    if (bytes > answer->text_bytes_max - held)
-        return FG_ERR_LIMIT;
-    if (bytes <= answer->text_capacity - answer->text_len)
-        return FG_OK;
-    char *to = answer->text;
-    if (bytes > answer->text_capacity - held) {
-        size_t capacity =
-            answer->text_capacity == 0 ? TEXT_CAPACITY_FIRST : answer->text_capacity * 2;
-        if (capacity < held + bytes)
-            capacity = held + bytes;
-        to = fg_arena_try_alloc(answer->arena, capacity);
-        if (to == NULL)
-            return FG_ERR_NO_MEMORY;
-        answer->text_capacity = capacity;
-    }
-    if (held > 0)
-        memmove(to, answer->text + answer->text_at, held);
-    answer->text = to;
-    answer->text_at = 0;
-    answer->text_len = held;
-    return FG_OK;
-}
-
-enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer, struct fg_span text)
-{
-    assert(!answer->is_finished);
-    if (text.len == 0)
-        return FG_OK;
-    enum fg_status status = make_room(answer, text.len);
-    if (status != FG_OK)
-        return status;
-    memcpy(answer->text + answer->text_len, text.data, text.len);
-    answer->text_len += text.len;
-    return FG_OK;
-}
-
-void fg_completion_answer_finish(struct fg_completion_answer *answer, const char *finish_reason,
-                                 uint32_t prompt_tokens, uint32_t completion_tokens,
-                                 uint32_t cached_tokens)
-{
-    assert(!answer->is_finished);
-    answer->is_finished = true;
-    answer->finish_reason = finish_reason;
-    answer->prompt_tokens = prompt_tokens;
-    answer->completion_tokens = completion_tokens;
-    answer->cached_tokens = cached_tokens;
+    return answer->id.data == NULL || answer->head.data == NULL ? FG_ERR_NO_MEMORY : FG_OK;
 }
 
 size_t fg_completion_answer_room_min(const struct fg_completion_answer *answer)
@@ -280,7 +287,7 @@ size_t fg_completion_answer_room_min(const struct fg_completion_answer *answer)
 size_t fg_completion_answer_fill(struct fg_completion_answer *answer, char *out, size_t room)
 {
     assert(room >= fg_completion_answer_room_min(answer));
-    struct sink sink = {out, 0, room, false};
+    struct fg_answer_sink sink = {out, 0, room, false};
     while (take_step(&sink, answer)) {
     }
     return sink.used;
@@ -289,13 +296,7 @@ size_t fg_completion_answer_fill(struct fg_completion_answer *answer, char *out,
 size_t fg_completion_answer_document_bytes(const struct fg_completion_answer *answer)
 {
     assert(!answer->is_stream && answer->is_finished && answer->step == FG_ANSWER_OPEN);
-    char constants[CONSTANTS_BYTES];
-    /* The head is counted, not written: it may be long. */
-    struct fg_completion_answer measured = *answer;
-    measured.head = FG_SPAN("");
-    struct sink sink = {constants, 0, sizeof(constants), false};
-    put_document_open(&sink, &measured);
-    put_document_close(&sink, &measured);
-    assert(!sink.is_full);
-    return sink.used + answer->head.len + fg_json_escaped_bytes(text_left(answer));
+    struct fg_answer_sink sink = {NULL, 0, SIZE_MAX, false};
+    fg_answer_put_document_open(&sink, answer);
+    return sink.used + fg_json_escaped_bytes(left_in(&answer->text)) + left_in(&answer->ready).len;
 }

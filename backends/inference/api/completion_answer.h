@@ -2,12 +2,13 @@
  * completion_answer.h: the bytes of one answer, as server-sent events or as one JSON document.
  * Job      takes the model's text as it comes, hands out body bytes as the client takes them. Text
  *          that a slow client has not taken is joined into one event, so a backlog costs no
- * framing. Thread   the exchange's loop; no I/O, no clock. Never    builds a JSON tree, or holds
- * more than text_bytes_max of text. Memory   the exchange's arena: a head made once, and the text
- * not yet handed out.
+ * framing. With logprobs or tools each piece is an event of its own, made when it comes. Thread the
+ * exchange's loop; no I/O, no clock. Never    builds a JSON tree, or holds more than text_bytes_max
+ * of text or of made events. Memory   the exchange's arena: a head made once, and what was not yet
+ * handed out.
  *
  *    stream    open (role) --> text, text, ... --> close (finish, usage?, [DONE]) --> complete
- *    document  waits for finish: open --> text --> close (usage) --> complete
+ *    document  waits for finish: open --> text --> close (calls, logprobs, usage) --> complete
  *
  * Source   the OpenAI API's chat.completion, chat.completion.chunk and text_completion objects;
  *          events: HTML Living Standard, section 9.2.
@@ -18,14 +19,29 @@
 #include "base/arena.h"
 #include "base/span.h"
 #include "base/status.h"
+#include "inference/worker/channel.h"
+#include "tool_calls.h"
 
 enum fg_answer_step { FG_ANSWER_OPEN, FG_ANSWER_TEXT, FG_ANSWER_CLOSE, FG_ANSWER_COMPLETE };
+
+/* Bytes in the arena: [at, len) has not been handed out. */
+struct fg_answer_buffer {
+    char *data;
+    size_t at;
+    size_t len;
+    size_t capacity;
+};
+
+/* The parts of a document's logprobs: one list for chats, four beside each other otherwise. */
+#define FG_ANSWER_COLUMNS 4
 
 struct fg_completion_answer {
     /* configuration */
     bool is_chat;
     bool is_stream;
     bool include_usage;  /* streams only; a document always has it */
+    bool has_logprobs;   /* tokens come with them */
+    bool takes_calls;    /* calls of tools are looked for in the text */
     struct fg_span head; /* "id":...,"object":...,"created":...,"model":... */
     struct fg_arena *arena;
     size_t text_bytes_max;
@@ -33,11 +49,16 @@ struct fg_completion_answer {
     /* state */
     enum fg_answer_step step;
 
-    /* text: [text_at, text_len) has not been handed out */
-    char *text;
-    size_t text_len;
-    size_t text_at;
-    size_t text_capacity;
+    struct fg_tool_call_reader calls; /* is_only is configuration */
+    uint32_t call_count;
+    size_t text_offset; /* of the next token, for logprobs of plain completions */
+    struct fg_span id;  /* given at init */
+
+    /* buffers */
+    struct fg_answer_buffer text;   /* unescaped */
+    struct fg_answer_buffer ready;  /* made: events, or the end of a document */
+    struct fg_answer_buffer called; /* documents: the calls, as JSON */
+    struct fg_answer_buffer columns[FG_ANSWER_COLUMNS];
 
     /* valid once is_finished */
     bool is_finished;
@@ -55,14 +76,25 @@ FG_MUST_USE enum fg_status fg_completion_answer_init(struct fg_completion_answer
                                                      const char *id, uint64_t created,
                                                      const char *model);
 
-/* Append text. FG_ERR_LIMIT beyond text_bytes_max, FG_ERR_NO_MEMORY when the arena is used up. */
+/*
+ * Append a token's text, with its logprobs where the answer has them. FG_ERR_LIMIT beyond
+ * text_bytes_max, FG_ERR_NO_MEMORY when the arena is used up.
+ */
 FG_MUST_USE enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer,
-                                                    struct fg_span text);
+                                                    const struct fg_channel_token *token);
 
-/* No text follows. `finish_reason` is a constant: "stop", "length". */
-void fg_completion_answer_finish(struct fg_completion_answer *answer, const char *finish_reason,
-                                 uint32_t prompt_tokens, uint32_t completion_tokens,
-                                 uint32_t cached_tokens);
+/* What a worker said last. */
+struct fg_completion_end {
+    struct fg_span text;       /* the last of it */
+    const char *finish_reason; /* constant: "stop", "length" */
+    uint32_t prompt_tokens;
+    uint32_t completion_tokens;
+    uint32_t cached_tokens;
+};
+
+/* No text follows. Fails as add does. */
+FG_MUST_USE enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer,
+                                                       const struct fg_completion_end *end);
 
 /*
  * As many body bytes as are ready and fit; 0 when there are none now. `room` is at least

@@ -123,15 +123,21 @@ static bool parse_message(struct fg_completion_parse *parse, json_t *message, si
                                     "'messages[%zu].role' is '%.60s'; expected system, developer, "
                                     "user, assistant or tool",
                                     index, json_string_value(role));
-    json_t *calls = json_object_get(message, "tool_calls");
     json_t *call = json_object_get(message, "function_call");
-    if ((call != NULL && !json_is_null(call)) ||
-        (calls != NULL && !json_is_null(calls) &&
-         !(json_is_array(calls) && json_array_size(calls) == 0)))
-        return fg_completion_reject(
-            parse, 400, "unsupported_parameter", "'messages[%zu].%s' is not supported", index,
-            call != NULL && !json_is_null(call) ? "function_call" : "tool_calls");
-    return parse_content(parse, json_object_get(message, "content"), index, &out->content);
+    if (call != NULL && !json_is_null(call))
+        return fg_completion_reject(parse, 400, "unsupported_parameter",
+                                    "'messages[%zu].function_call' is not supported; expected "
+                                    "tool_calls",
+                                    index);
+    json_t *calls = json_object_get(message, "tool_calls");
+    json_t *content = json_object_get(message, "content");
+    if (!json_is_array(calls) || json_array_size(calls) == 0)
+        return parse_content(parse, content, index, &out->content);
+    if (content == NULL || json_is_null(content))
+        out->content = FG_SPAN("");
+    else if (!parse_content(parse, content, index, &out->content))
+        return false;
+    return fg_completion_append_calls(parse, calls, index, &out->content);
 }
 
 static bool make_messages(struct fg_completion_parse *parse, size_t count)

@@ -49,9 +49,8 @@ static bool read_bool(struct fg_completion_parse *parse, const char *name, bool 
     return true;
 }
 
-/* A whole number of least..most; *is_given tells whether it was there at all. */
-static bool read_integer(struct fg_completion_parse *parse, const char *name, json_int_t least,
-                         json_int_t most, json_int_t *out, bool *is_given)
+bool fg_completion_integer(struct fg_completion_parse *parse, const char *name, json_int_t least,
+                           json_int_t most, json_int_t *out, bool *is_given)
 {
     json_t *value = fg_completion_parameter(parse, name);
     *is_given = value != NULL;
@@ -68,9 +67,8 @@ static bool read_integer(struct fg_completion_parse *parse, const char *name, js
     return true;
 }
 
-/* A number of least..most, or above least when `is_open`. */
-static bool read_real(struct fg_completion_parse *parse, const char *name, double least,
-                      double most, bool is_open, float *out)
+bool fg_completion_real(struct fg_completion_parse *parse, const char *name, double least,
+                        double most, bool is_open, float *out)
 {
     json_t *value = fg_completion_parameter(parse, name);
     if (value == NULL)
@@ -108,8 +106,8 @@ static bool parse_max_tokens(struct fg_completion_parse *parse)
     if (tokens > (json_int_t)limit)
         tokens = limit;
     bool is_given;
-    if (!read_integer(parse, "max_tokens", 1, limit, &tokens, &is_given) ||
-        !read_integer(parse, "max_completion_tokens", 1, limit, &tokens, &is_given))
+    if (!fg_completion_integer(parse, "max_tokens", 1, limit, &tokens, &is_given) ||
+        !fg_completion_integer(parse, "max_completion_tokens", 1, limit, &tokens, &is_given))
         return false;
     parse->request->max_tokens = (uint32_t)tokens;
     return true;
@@ -122,10 +120,11 @@ static bool parse_sampling(struct fg_completion_parse *parse)
     json_int_t top_k = 0;
     json_int_t seed = 0;
     bool is_given;
-    if (!read_real(parse, "temperature", 0, 2, false, &sampling->temperature) ||
-        !read_real(parse, "top_p", 0, 1, true, &sampling->top_p) ||
-        !read_integer(parse, "top_k", -1, INT32_MAX, &top_k, &is_given) ||
-        !read_integer(parse, "seed", INT64_MIN, INT64_MAX, &seed, &parse->request->has_seed))
+    if (!fg_completion_real(parse, "temperature", 0, 2, false, &sampling->temperature) ||
+        !fg_completion_real(parse, "top_p", 0, 1, true, &sampling->top_p) ||
+        !fg_completion_integer(parse, "top_k", -1, INT32_MAX, &top_k, &is_given) ||
+        !fg_completion_integer(parse, "seed", INT64_MIN, INT64_MAX, &seed,
+                               &parse->request->has_seed))
         return false;
     sampling->top_k = top_k < 0 ? 0 : (uint32_t)top_k; /* -1 is vLLM's "off" */
     sampling->seed = (uint64_t)seed;
@@ -227,7 +226,7 @@ static bool parse_count(struct fg_completion_parse *parse)
 {
     json_int_t count = 1;
     bool is_given;
-    if (!read_integer(parse, "n", 1, INT32_MAX, &count, &is_given))
+    if (!fg_completion_integer(parse, "n", 1, INT32_MAX, &count, &is_given))
         return false;
     if (count != 1)
         return fg_completion_reject(parse, 400, "unsupported_parameter",
@@ -242,8 +241,9 @@ static bool parse_all(struct fg_completion_parse *parse)
     return parse_model(parse) &&
            (parse->request->is_chat ? fg_completion_parse_messages(parse)
                                     : fg_completion_parse_prompt(parse)) &&
-           parse_max_tokens(parse) && parse_sampling(parse) && parse_count(parse) &&
-           parse_stop(parse) && parse_stream(parse) && parse_thinking(parse) &&
+           parse_max_tokens(parse) && parse_sampling(parse) && fg_completion_parse_tools(parse) &&
+           fg_completion_parse_rules(parse) && parse_count(parse) && parse_stop(parse) &&
+           parse_stream(parse) && parse_thinking(parse) &&
            read_bool(parse, "ignore_eos", &parse->request->ignore_end) &&
            fg_completion_check_unsupported(parse);
 }
@@ -281,7 +281,9 @@ bool fg_completion_request_parse(struct fg_completion_request *request, bool is_
 void fg_completion_request_fini(struct fg_completion_request *request)
 {
     free(request->messages);
+    free(request->bias);
     json_decref(request->held);
     request->messages = NULL;
+    request->bias = NULL;
     request->held = NULL;
 }

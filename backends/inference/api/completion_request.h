@@ -36,7 +36,13 @@ struct fg_completion_request {
     struct fg_channel_message *messages; /* owned; the spans point into `held` or constants */
     uint32_t stop_count;
     struct fg_span stops[FG_CHANNEL_STOPS_MAX];
-    json_t *held; /* array of the strings that the spans point into */
+    struct fg_span tools; /* as in struct fg_channel_submit */
+    bool forces_call;     /* the answer is a call of a tool and nothing else */
+    enum fg_constraint constraint;
+    struct fg_span schema;
+    uint32_t bias_count;
+    unsigned char *bias; /* owned; as in struct fg_channel_submit */
+    json_t *held;        /* array of the strings that the spans point into */
 };
 
 struct fg_completion_error {

@@ -15,7 +15,6 @@ enum harmless {
     HARMLESS_ZERO,
     HARMLESS_ONE,
     HARMLESS_NO_TOOL,   /* "none" or "auto": with no tools, both are no tool */
-    HARMLESS_TEXT_TYPE, /* {"type":"text"} */
     HARMLESS_TEXT_LIST, /* ["text"] */
 };
 
@@ -23,20 +22,10 @@ static const struct rule {
     const char *name;
     enum harmless harmless;
 } rules[] = {
-    {"tools", HARMLESS_EMPTY},
-    {"tool_choice", HARMLESS_NO_TOOL},
     {"functions", HARMLESS_EMPTY},
     {"function_call", HARMLESS_NO_TOOL},
-    {"logprobs", HARMLESS_FALSE},
-    {"top_logprobs", HARMLESS_ZERO},
     {"prompt_logprobs", HARMLESS_NULL},
-    {"response_format", HARMLESS_TEXT_TYPE},
-    {"logit_bias", HARMLESS_EMPTY},
-    {"presence_penalty", HARMLESS_ZERO},
-    {"frequency_penalty", HARMLESS_ZERO},
-    {"repetition_penalty", HARMLESS_ONE},
     {"length_penalty", HARMLESS_ONE},
-    {"min_p", HARMLESS_ZERO},
     {"min_tokens", HARMLESS_ZERO},
     {"best_of", HARMLESS_ONE},
     {"use_beam_search", HARMLESS_FALSE},
@@ -50,7 +39,6 @@ static const struct rule {
     {"allowed_token_ids", HARMLESS_NULL},
     {"include_stop_str_in_output", HARMLESS_FALSE},
     {"skip_special_tokens", HARMLESS_TRUE},
-    {"guided_json", HARMLESS_NULL},
     {"guided_regex", HARMLESS_NULL},
     {"guided_choice", HARMLESS_NULL},
     {"guided_grammar", HARMLESS_NULL},
@@ -97,8 +85,6 @@ static bool is_harmless(const json_t *value, enum harmless harmless)
         return is_number(value, 1);
     case HARMLESS_NO_TOOL:
         return is_text(value, "none") || is_text(value, "auto");
-    case HARMLESS_TEXT_TYPE:
-        return json_is_object(value) && is_text(json_object_get(value, "type"), "text");
     case HARMLESS_TEXT_LIST:
         return json_is_array(value) && json_array_size(value) == 1 &&
                is_text(json_array_get(value, 0), "text");

@@ -163,20 +163,16 @@ void fg_generation_on_writable(struct fg_generation *gen)
         flush(gen);
 }
 
-/* Append to the answer; false when that ended the request. */
-static bool add_text(struct fg_generation *gen, struct fg_span text)
+/* Whether the answer could take what came; false when that ended the request. */
+static bool has_taken(struct fg_generation *gen, enum fg_status status)
 {
-    switch (fg_completion_answer_add(&gen->answer, text)) {
-    case FG_OK:
+    if (status == FG_OK)
         return true;
-    case FG_ERR_LIMIT:
-        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY,
-                           "the client took too little of the text for too long");
-        return false;
-    default:
-        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the text");
-        return false;
-    }
+    fg_generation_fail(gen, FG_FAILURE_NO_MEMORY,
+                       status == FG_ERR_LIMIT
+                           ? "the client took too little of the text for too long"
+                           : "no memory for the text");
+    return false;
 }
 
 static void record_token(struct fg_generation *gen, uint64_t now_ns)
@@ -203,7 +199,7 @@ static bool on_token(struct fg_generation *gen, struct fg_span payload)
     for (unsigned i = 0; i < 4; i++)
         gen->tokens[(size_t)gen->token_count * 4 + i] = (unsigned char)(token.token >> (8 * i));
     gen->token_count++;
-    if (add_text(gen, token.text))
+    if (has_taken(gen, fg_completion_answer_add(&gen->answer, &token)))
         flush(gen);
     return true;
 }
@@ -216,10 +212,15 @@ static bool on_done(struct fg_generation *gen, struct fg_span payload)
     fg_placement_remove(gen);
     fg_generation_set_state(gen, FG_GENERATION_FLUSHING);
     fg_counter_add_owned(&gen->thread->metrics->prompt_tokens, done.prompt_tokens);
-    if (!add_text(gen, done.text))
+    const struct fg_completion_end end = {
+        .text = done.text,
+        .finish_reason = done.finish == FG_FINISH_STOP ? "stop" : "length",
+        .prompt_tokens = done.prompt_tokens,
+        .completion_tokens = done.completion_tokens,
+        .cached_tokens = done.cached_tokens,
+    };
+    if (!has_taken(gen, fg_completion_answer_finish(&gen->answer, &end)))
         return true;
-    fg_completion_answer_finish(&gen->answer, done.finish == FG_FINISH_STOP ? "stop" : "length",
-                                done.prompt_tokens, done.completion_tokens, done.cached_tokens);
     if (!gen->is_head_sent) {
         fg_exchange_hop_time(gen->ex, "worker_queue", done.queue_ns);
         fg_exchange_hop_time(gen->ex, "prefill", done.prefill_ns);
@@ -315,6 +316,9 @@ static bool make_answer(struct fg_generation *gen)
         .is_chat = gen->is_chat,
         .is_stream = request->is_stream,
         .include_usage = request->include_usage,
+        .has_logprobs = request->sampling.logprob_count > 0,
+        .takes_calls = request->tools.len > 0,
+        .calls = {.is_only = request->forces_call},
         .arena = gen->ex->arena,
         .text_bytes_max = request->max_tokens * TOKEN_TEXT_BYTES_MAX + HELD_TEXT_BYTES_MAX,
     };

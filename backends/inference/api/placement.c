@@ -90,6 +90,11 @@ static void fill_submit(const struct fg_generation *gen, struct fg_channel_submi
            request->message_count * sizeof(request->messages[0]));
     submit->stop_count = request->stop_count;
     memcpy(submit->stops, request->stops, sizeof(request->stops));
+    submit->tools = request->tools;
+    submit->constraint = request->constraint;
+    submit->schema = request->schema;
+    submit->bias_count = request->bias_count;
+    submit->bias = request->bias;
     submit->resumed_count = gen->token_count;
     submit->resumed = gen->tokens;
 }

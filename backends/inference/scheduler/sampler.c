@@ -1,12 +1,12 @@
 /*
  * sampler.c: greedy, temperature, top-k and top-p over one row of logits.
- * Job      weights are exp((logit - largest) / temperature); top-k keeps the k heaviest, then top-p
- *          the fewest of those that hold the share p; the token is where a uniform number falls in
- *          what is kept, heaviest first (by id where nothing is cut).
- * Thread   any. Nothing is kept between calls.
- * Never    sorts the vocabulary: a heap is built in linear time and gives up the heaviest first.
- * Source   random numbers: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) as a counter-based
- *          generator; top-p: Holtzman et al. 2020.
+ * Job      weights are exp((logit - largest) / temperature); min-p drops those below its share of
+ * the heaviest, top-k keeps the k heaviest, then top-p the fewest of those that hold the share p;
+ * the token is where a uniform number falls in what is kept, heaviest first (by id where nothing is
+ * cut). Thread   any. Nothing is kept between calls. Never    sorts the vocabulary: a heap is built
+ * in linear time and gives up the heaviest first. Source   random numbers: SplitMix64 (Steele, Lea
+ * and Flood, OOPSLA 2014) as a counter-based generator; top-p: Holtzman et al. 2020; min-p: Nguyen
+ * et al. 2024.
  */
 #include "inference/scheduler/sampler.h"
 
@@ -102,7 +102,7 @@ static size_t collect(const struct fg_sampling *sampling, const float *logits, u
     *total = 0;
     for (uint32_t i = 0; i < vocab_count; i++) {
         float weight = expf((logits[i] - largest) * inverse);
-        if (!(weight > 0)) /* NaN and what is too small to be drawn */
+        if (!(weight > 0) || weight < sampling->min_p) /* also NaN */
             continue;
         candidates[count++] = (struct candidate){weight, i};
         *total += (double)weight;

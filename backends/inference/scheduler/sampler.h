@@ -10,12 +10,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Compared and copied as bytes between processes: no padding. */
 struct fg_sampling {
-    float temperature; /* 0: greedy (lowest id wins a tie) */
-    float top_p;       /* (0, 1]; 1: off */
-    uint32_t top_k;    /* 0: off */
+    float temperature;        /* 0: greedy (lowest id wins a tie) */
+    float top_p;              /* (0, 1]; 1: off */
+    float min_p;              /* [0, 1]: least share of the heaviest token's weight; 0: off */
+    float repetition_penalty; /* > 0; divides the logits of tokens that were seen; 1 or 0: off */
+    float frequency_penalty;  /* taken off a logit for each time that its token was generated */
+    float presence_penalty;   /* taken off once if it was */
+    uint32_t top_k;           /* 0: off */
+    uint32_t logprob_count;   /* 0: none; else 1 + how many of the likeliest tokens to tell of */
     uint64_t seed;
 };
+
+_Static_assert(sizeof(struct fg_sampling) == 40, "no padding");
 
 struct fg_sampler_scratch; /* sized by vocab_count */
 /* NULL when there is no memory. */

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RETRY_MIN_MS 100u
 #define RETRY_MAX_MS 60000u
@@ -151,6 +152,8 @@ void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq)
     seq->tokens = (struct fg_token_list){0};
     free(seq->hashes);
     seq->hashes = NULL;
+    fg_token_rules_destroy(seq->rules);
+    seq->rules = NULL;
     fg_sequence_set_state(s, seq, FG_SEQUENCE_FREE);
     seq->generation++; /* tickets out there find nothing any more */
     fg_list_remove(&seq->link);
@@ -244,6 +247,33 @@ static const char *entry_refusal(const struct fg_scheduler *s,
     return NULL;
 }
 
+/* The rules of the request's tokens; says why they cannot be kept to, or NULL. */
+static const char *make_rules(struct fg_sequence *seq, const struct fg_channel_submit *submit,
+                              struct fg_error *error)
+{
+    struct fg_token_bias biases[FG_CHANNEL_BIASES_MAX];
+    for (uint32_t i = 0; i < submit->bias_count; i++) {
+        const unsigned char *at = submit->bias + i * FG_CHANNEL_BIAS_BYTES;
+        uint32_t bits = fg_read_u32(at + 4);
+        biases[i].token = fg_read_u32(at);
+        memcpy(&biases[i].bias, &bits, sizeof(bits));
+    }
+    const struct fg_token_rules_options options = {
+        .biases = biases,
+        .bias_count = submit->bias_count,
+        .is_json = submit->constraint == FG_CONSTRAINT_JSON,
+        .schema = submit->schema,
+    };
+    switch (fg_token_rules_create(&seq->rules, &options, error)) {
+    case FG_OK:
+        return NULL;
+    case FG_ERR_CONFIG:
+        return error->message;
+    default:
+        return "the worker is out of memory";
+    }
+}
+
 enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_scheduler_key *key,
                                   const struct fg_channel_submit *submit,
                                   struct fg_scheduler_ticket *out)
@@ -260,6 +290,12 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
     if (!fg_stop_match_init(&seq->stop, submit->stops, submit->stop_count)) {
         say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0, 0,
                     "a stop string is longer than the 256 bytes that are possible");
+        return FG_ERR_BUSY;
+    }
+    struct fg_error error;
+    why = make_rules(seq, submit, &error);
+    if (why != NULL) {
+        say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0, 0, why);
         return FG_ERR_BUSY;
     }
     fg_list_remove(&seq->link);
@@ -329,11 +365,8 @@ void fg_sequence_hash(const struct fg_scheduler *s, struct fg_sequence *seq)
 /* Puts the resumed tokens behind the prompt, which has room for them. */
 static void append_resumed(struct fg_token_list *list, const unsigned char *resumed, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        const unsigned char *at = resumed + (size_t)i * 4;
-        list->ids[list->count++] =
-            (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-    }
+    for (uint32_t i = 0; i < count; i++)
+        list->ids[list->count++] = fg_read_u32(resumed + (size_t)i * 4);
 }
 
 /* The blocks are known from here on; says why the request can never run, or NULL. */
@@ -379,6 +412,10 @@ static bool replay_resumed(struct fg_scheduler *s, struct fg_sequence *seq)
         seq->generated++;
         if (fg_sequence_text(s, seq, token, &len)) {
             fg_sequence_done(s, seq, FG_FINISH_STOP, false);
+            return false;
+        }
+        if (fg_token_rules_take(seq->rules, s->tokenizer, token)) {
+            fg_sequence_done(s, seq, FG_FINISH_STOP, true);
             return false;
         }
     }
@@ -553,13 +590,16 @@ static bool allocate(struct fg_scheduler *s)
     s->adopted_tokens = calloc((size_t)s->table_max * FG_KV_BLOCK_TOKENS, sizeof(uint32_t));
     s->adopted_blocks = calloc(s->table_max, sizeof(uint32_t));
     s->sampler = fg_sampler_scratch_create(s->vocab_count);
+    s->marks.vocab_count = s->vocab_count;
+    s->marks.bits = calloc((s->vocab_count + 63) / 64, sizeof(*s->marks.bits));
+    s->raw_logits = calloc(s->vocab_count, sizeof(*s->raw_logits));
     s->text_bytes = fg_tokenizer_push_bytes_max(s->tokenizer) + 8;
     s->text = malloc(s->text_bytes);
     s->out = malloc(s->text_bytes + FG_STOP_BYTES_MAX + 8);
     return s->sequences != NULL && s->batch_free != NULL && s->tables != NULL &&
            s->logits != NULL && s->runs != NULL && s->owner != NULL && s->sampler != NULL &&
            s->users != NULL && s->adopted_tokens != NULL && s->adopted_blocks != NULL &&
-           s->text != NULL && s->out != NULL;
+           s->marks.bits != NULL && s->raw_logits != NULL && s->text != NULL && s->out != NULL;
 }
 
 static void apply_conf(struct fg_scheduler *s, const struct fg_scheduler_options *options)
@@ -646,6 +686,8 @@ void fg_scheduler_destroy(struct fg_scheduler *s)
     free(s->adopted_tokens);
     free(s->adopted_blocks);
     fg_sampler_scratch_destroy(s->sampler);
+    free(s->marks.bits);
+    free(s->raw_logits);
     free(s->text);
     free(s->out);
     free(s);

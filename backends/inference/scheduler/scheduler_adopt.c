@@ -10,11 +10,6 @@
 #include <assert.h>
 #include <string.h>
 
-static uint32_t read_u32(const unsigned char *at)
-{
-    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-}
-
 /* Whether what the arena has of it is what the request says, and what the gateway has seen. */
 static bool is_the_same(const struct fg_scheduler *s, const struct fg_sequence *seq,
                         const struct fg_kv_adopted *adopted, const unsigned char *resumed,
@@ -28,7 +23,7 @@ static bool is_the_same(const struct fg_scheduler *s, const struct fg_sequence *
         return false;
     const uint32_t *tokens = s->adopted_tokens + adopted->info.prompt_count;
     for (uint32_t i = 0; i < resumed_count; i++) {
-        if (read_u32(resumed + (size_t)i * 4) != tokens[i])
+        if (fg_read_u32(resumed + (size_t)i * 4) != tokens[i])
             return false;
     }
     return true;
@@ -53,7 +48,8 @@ static bool replay(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t gen
     for (uint32_t i = 0; i < generated; i++) {
         uint32_t token = s->adopted_tokens[seq->prompt_count + i];
         if (i >= known) {
-            if (!fg_sequence_take(s, seq, token, true, now_ns))
+            const struct fg_sequence_token taken = {.id = token, .is_recorded = true};
+            if (!fg_sequence_take(s, seq, &taken, now_ns))
                 return false;
             continue;
         }
@@ -61,6 +57,7 @@ static bool replay(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t gen
         seq->tokens.ids[seq->tokens.count++] = token;
         seq->generated++;
         (void)fg_sequence_text(s, seq, token, &len); /* what it wrote was sent then */
+        (void)fg_token_rules_take(seq->rules, s->tokenizer, token);
     }
     return true;
 }

@@ -10,8 +10,10 @@
 
 #include "base/list.h"
 #include "inference/scheduler/scheduler.h"
+#include "inference/scheduler/logprobs.h"
 #include "inference/scheduler/step_cost.h"
 #include "inference/scheduler/stop_match.h"
+#include "inference/scheduler/token_rules.h"
 #include "policies/vtc.h"
 
 enum fg_sequence_state {
@@ -46,7 +48,8 @@ struct fg_sequence {
     uint64_t salt; /* of its blocks' hashes: who may share them */
     uint32_t max_tokens;
     struct fg_sampling sampling;
-    uint32_t user; /* handle of its user's counter */
+    struct fg_token_rules *rules; /* NULL: none */
+    uint32_t user;                /* handle of its user's counter */
 
     /* state */
     enum fg_sequence_state state;
@@ -132,7 +135,9 @@ struct fg_scheduler {
     uint32_t *adopted_tokens; /* (table_max * FG_KV_BLOCK_TOKENS), used within one call */
     uint32_t *adopted_blocks; /* (table_max) */
     struct fg_sampler_scratch *sampler;
-    char *text; /* detokenised piece */
+    struct fg_token_marks marks;
+    float *raw_logits; /* (vocab_count) of the row being sampled, where logprobs are asked for */
+    char *text;        /* detokenised piece */
     size_t text_bytes;
     char *out; /* piece after the stop strings */
 };
@@ -178,6 +183,12 @@ static inline uint64_t fg_saturating_add(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+/* Little-endian, unaligned, as in a message. */
+static inline uint32_t fg_read_u32(const unsigned char *at)
+{
+    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
 static inline uint32_t *fg_sequence_table(const struct fg_scheduler *s,
                                           const struct fg_sequence *seq)
 {
@@ -196,12 +207,17 @@ bool fg_sequence_make_room(struct fg_sequence *seq);
 /* Hash the full blocks among the tokens known now. */
 void fg_sequence_hash(const struct fg_scheduler *s, struct fg_sequence *seq);
 
-/*
- * A generated token: into the stream, unless it ends it; `is_recorded` when the arena has it
- * already. False when the sequence has ended.
- */
-bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t token,
-                      bool is_recorded, uint64_t now_ns);
+/* A generated token. */
+struct fg_sequence_token {
+    uint32_t id;
+    bool is_recorded;                   /* the arena has it already */
+    const struct fg_logprobs *logprobs; /* NULL: none */
+    float logprob;                      /* its own, with logprobs */
+};
+
+/* Into the stream, unless it ends it. False when the sequence has ended. */
+bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq,
+                      const struct fg_sequence_token *taken, uint64_t now_ns);
 
 /* --- scheduler_admit.c --- */
 /* Whether `a`, of two that wait, is to be served before `b`. */

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 
 #include <assert.h>
+#include <string.h>
 
 /* How often to look for blocks that another worker gave back, when nothing runs here. */
 #define BLOCK_POLL_NS (5 * FG_MS)
@@ -226,9 +227,23 @@ static size_t build_batch(struct fg_scheduler *s)
     return s->state_counts[FG_SEQUENCE_PREFILL] > 0 ? add_prefills(s, decodes, budget) : decodes;
 }
 
-bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t token,
-                      bool is_recorded, uint64_t now_ns)
+/* The token's own logprob first, then the likeliest ones. */
+static void tell_logprobs(const struct fg_scheduler *s, const struct fg_sequence_token *taken,
+                          struct fg_channel_token *event)
 {
+    const struct fg_logprobs *logprobs = taken->logprobs;
+    event->logprob_count = 1 + logprobs->count;
+    event->logprobs[0] =
+        (struct fg_channel_logprob){taken->logprob, fg_tokenizer_bytes(s->tokenizer, taken->id)};
+    for (uint32_t i = 0; i < logprobs->count; i++)
+        event->logprobs[1 + i] = (struct fg_channel_logprob){
+            logprobs->top[i].logprob, fg_tokenizer_bytes(s->tokenizer, logprobs->top[i].token)};
+}
+
+bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq,
+                      const struct fg_sequence_token *taken, uint64_t now_ns)
+{
+    uint32_t token = taken->id;
     bool is_first = seq->first_token_ns == 0;
     if (is_first)
         seq->first_token_ns = now_ns;
@@ -240,7 +255,7 @@ bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t 
         return false;
     }
     /* First where it survives us, then to the client. */
-    if (!is_recorded)
+    if (!taken->is_recorded)
         (void)fg_kv_arena_sequence_record(s->arena, seq->kv, token, seq->computed);
     fg_vtc_charge(&s->vtc, seq->user, FG_VTC_WEIGHT_OUTPUT);
     size_t len = 0;
@@ -250,15 +265,41 @@ bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t 
         .token = token,
         .text = fg_span_make(s->out, len),
     };
+    if (taken->logprobs != NULL)
+        tell_logprobs(s, taken, &event);
+    bool is_over = fg_token_rules_take(seq->rules, s->tokenizer, token);
     assert(seq->tokens.count < seq->tokens.capacity);
     seq->tokens.ids[seq->tokens.count++] = token;
     seq->generated++;
     s->events.on_token(&seq->key, &event, s->events.owner);
-    if (is_stopped)
-        fg_sequence_done(s, seq, FG_FINISH_STOP, false);
-    else if (seq->generated >= seq->max_tokens)
-        fg_sequence_done(s, seq, FG_FINISH_LENGTH, true);
-    return !is_stopped && seq->generated < seq->max_tokens;
+    if (!is_stopped && !is_over && seq->generated < seq->max_tokens)
+        return true;
+    fg_sequence_done(s, seq, is_stopped || is_over ? FG_FINISH_STOP : FG_FINISH_LENGTH,
+                     !is_stopped);
+    return false;
+}
+
+/* Draws the next token of `seq` from its row of logits and takes it; false when that was the last.
+ */
+static bool sample(struct fg_scheduler *s, struct fg_sequence *seq, float *logits, uint64_t now_ns)
+{
+    const struct fg_token_history history = {seq->tokens.ids, seq->tokens.count, seq->prompt_count};
+    struct fg_logprobs logprobs;
+    struct fg_sequence_token taken = {0};
+    if (seq->sampling.logprob_count > 0) {
+        memcpy(s->raw_logits, logits, s->vocab_count * sizeof(*logits));
+        fg_logprobs_compute(&logprobs, logits, s->vocab_count, seq->sampling.logprob_count - 1);
+        taken.logprobs = &logprobs;
+    }
+    taken.id = fg_token_rules_pick(seq->rules, &seq->sampling, s->tokenizer, &history, &s->marks,
+                                   logits, s->sampler);
+    if (taken.id == UINT32_MAX) {
+        fg_sequence_done(s, seq, FG_FINISH_STOP, true);
+        return false;
+    }
+    if (taken.logprobs != NULL)
+        taken.logprob = fg_logprobs_of(&logprobs, s->raw_logits[taken.id]);
+    return fg_sequence_take(s, seq, &taken, now_ns);
 }
 
 /* Blocks that have become full in this step: others may share them. */
@@ -288,10 +329,9 @@ static void finish_run(struct fg_scheduler *s, struct fg_sequence *seq,
     }
     if (is_prefill)
         fg_sequence_set_state(s, seq, FG_SEQUENCE_DECODE);
-    uint32_t token =
-        fg_sampler_pick(&seq->sampling, run->logits, s->vocab_count, seq->computed, s->sampler);
+    assert(seq->computed == seq->tokens.count);
     bool is_new = seq->generated == 0;
-    if (fg_sequence_take(s, seq, token, false, now_ns) && is_new && s->hands_over_after_prefill &&
+    if (sample(s, seq, run->logits, now_ns) && is_new && s->hands_over_after_prefill &&
         !seq->is_resumed && seq->stream_key != 0)
         fg_sequence_hand_over(s, seq, FG_REFUSAL_MOVED, "another worker goes on with it");
 }

@@ -21,7 +21,7 @@
 #include <assert.h>
 #include <math.h>
 
-#define SUBMIT_FIXED_BYTES ((size_t)73)
+#define SUBMIT_FIXED_BYTES ((size_t)98)
 
 struct reader {
     const unsigned char *at;
@@ -232,7 +232,11 @@ enum fg_status fg_channel_read_hello(struct fg_span payload, struct fg_channel_h
 static bool sampling_is_valid(const struct fg_sampling *sampling)
 {
     return isfinite(sampling->temperature) && sampling->temperature >= 0 &&
-           isfinite(sampling->top_p) && sampling->top_p > 0 && sampling->top_p <= 1;
+           isfinite(sampling->top_p) && sampling->top_p > 0 && sampling->top_p <= 1 &&
+           sampling->min_p >= 0 && sampling->min_p <= 1 && sampling->repetition_penalty >= 0 &&
+           isfinite(sampling->repetition_penalty) && isfinite(sampling->frequency_penalty) &&
+           isfinite(sampling->presence_penalty) &&
+           sampling->logprob_count <= FG_CHANNEL_LOGPROBS_MAX;
 }
 
 static void read_submit_fixed(struct reader *r, struct fg_channel_submit *out)
@@ -254,6 +258,13 @@ static void read_submit_fixed(struct reader *r, struct fg_channel_submit *out)
     out->cache_salt = take_u64(r);
     out->stream_key = take_u64(r);
     out->may_adopt = take_u8_max(r, 1) != 0;
+    out->sampling.min_p = take_f32(r);
+    out->sampling.repetition_penalty = take_f32(r);
+    out->sampling.frequency_penalty = take_f32(r);
+    out->sampling.presence_penalty = take_f32(r);
+    out->sampling.logprob_count = take_u32(r);
+    out->constraint = (enum fg_constraint)take_u8_max(r, FG_CONSTRAINT_JSON);
+    out->bias_count = take_u32_max(r, FG_CHANNEL_BIASES_MAX);
 }
 
 enum fg_status fg_channel_read_submit(struct fg_span payload, struct fg_channel_submit *out)
@@ -278,6 +289,9 @@ enum fg_status fg_channel_read_submit(struct fg_span payload, struct fg_channel_
         if (out->stops[i].len == 0)
             return FG_ERR_INVALID; /* would match before the first byte */
     }
+    out->schema = take_string(&r);
+    out->tools = take_string(&r);
+    out->bias = take(&r, out->bias_count * FG_CHANNEL_BIAS_BYTES);
     out->resumed = take(&r, (size_t)out->resumed_count * 4);
     return reader_end(&r);
 }
@@ -289,6 +303,13 @@ enum fg_status fg_channel_read_token(struct fg_span payload, struct fg_channel_t
     out->index = take_u32(&r);
     out->token = take_u32(&r);
     out->text = take_string(&r);
+    out->logprob_count = take_u8_max(&r, FG_CHANNEL_LOGPROBS_MAX);
+    for (uint32_t i = 0; i < out->logprob_count; i++) {
+        out->logprobs[i].logprob = take_f32(&r);
+        out->logprobs[i].bytes = take_string(&r);
+        if (isnan(out->logprobs[i].logprob))
+            return FG_ERR_INVALID;
+    }
     return reader_end(&r);
 }
 
@@ -326,6 +347,8 @@ size_t fg_channel_submit_bytes(const struct fg_channel_submit *submit)
         bytes += 8 + submit->messages[i].role.len + submit->messages[i].content.len;
     for (uint32_t i = 0; i < submit->stop_count; i++)
         bytes += 4 + submit->stops[i].len;
+    bytes += 4 + submit->schema.len + 4 + submit->tools.len;
+    bytes += submit->bias_count * FG_CHANNEL_BIAS_BYTES;
     return bytes + (size_t)submit->resumed_count * 4;
 }
 
@@ -352,6 +375,13 @@ size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request
     put_u64(&w, submit->cache_salt);
     put_u64(&w, submit->stream_key);
     put_u8(&w, submit->may_adopt);
+    put_f32(&w, submit->sampling.min_p);
+    put_f32(&w, submit->sampling.repetition_penalty);
+    put_f32(&w, submit->sampling.frequency_penalty);
+    put_f32(&w, submit->sampling.presence_penalty);
+    put_u32(&w, submit->sampling.logprob_count);
+    put_u8(&w, (uint32_t)submit->constraint);
+    put_u32(&w, submit->bias_count);
     assert(!w.is_good || w.used == FG_CHANNEL_HEADER_BYTES + SUBMIT_FIXED_BYTES);
     for (uint32_t i = 0; i < submit->message_count; i++) {
         put_string(&w, submit->messages[i].role);
@@ -359,6 +389,9 @@ size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request
     }
     for (uint32_t i = 0; i < submit->stop_count; i++)
         put_string(&w, submit->stops[i]);
+    put_string(&w, submit->schema);
+    put_string(&w, submit->tools);
+    put(&w, submit->bias, submit->bias_count * FG_CHANNEL_BIAS_BYTES);
     put(&w, submit->resumed, (size_t)submit->resumed_count * 4);
     return writer_end(&w);
 }
@@ -381,6 +414,14 @@ size_t fg_channel_write_hello(unsigned char *out, size_t room, const struct fg_c
     return writer_end(&w);
 }
 
+size_t fg_channel_token_bytes(const struct fg_channel_token *token)
+{
+    size_t bytes = FG_CHANNEL_HEADER_BYTES + 13 + token->text.len;
+    for (uint32_t i = 0; i < token->logprob_count; i++)
+        bytes += 8 + token->logprobs[i].bytes.len;
+    return bytes;
+}
+
 size_t fg_channel_write_token(unsigned char *out, size_t room, uint64_t request_id,
                               const struct fg_channel_token *token)
 {
@@ -388,6 +429,11 @@ size_t fg_channel_write_token(unsigned char *out, size_t room, uint64_t request_
     put_u32(&w, token->index);
     put_u32(&w, token->token);
     put_string(&w, token->text);
+    put_u8(&w, token->logprob_count);
+    for (uint32_t i = 0; i < token->logprob_count; i++) {
+        put_f32(&w, token->logprobs[i].logprob);
+        put_string(&w, token->logprobs[i].bytes);
+    }
     return writer_end(&w);
 }
 

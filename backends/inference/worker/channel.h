@@ -24,11 +24,14 @@
 #include "base/status.h"
 #include "inference/scheduler/sampler.h"
 
-#define FG_CHANNEL_VERSION 2u
+#define FG_CHANNEL_VERSION 3u
 #define FG_CHANNEL_HEADER_BYTES ((size_t)16)
 #define FG_CHANNEL_PAYLOAD_MAX ((size_t)16 << 20)
 #define FG_CHANNEL_MESSAGES_MAX 1024u /* chat messages of one request */
 #define FG_CHANNEL_STOPS_MAX 4u
+#define FG_CHANNEL_BIASES_MAX 1024u
+#define FG_CHANNEL_BIAS_BYTES ((size_t)8)
+#define FG_CHANNEL_LOGPROBS_MAX 21u /* a token's own and the 20 likeliest */
 
 enum fg_channel_type {
     FG_CHANNEL_HELLO = 1,
@@ -62,6 +65,12 @@ struct fg_channel_hello {
 
 enum fg_prompt_kind { FG_PROMPT_CHAT, FG_PROMPT_TEXT };
 
+/* What the answer must be. */
+enum fg_constraint {
+    FG_CONSTRAINT_NONE,
+    FG_CONSTRAINT_JSON, /* JSON that keeps to submit.schema; any object where that is empty */
+};
+
 struct fg_channel_submit {
     enum fg_prompt_kind kind;
     uint32_t priority;    /* enum fg_priority */
@@ -81,15 +90,27 @@ struct fg_channel_submit {
     } messages[FG_CHANNEL_MESSAGES_MAX];
     uint32_t stop_count;
     struct fg_span stops[FG_CHANNEL_STOPS_MAX];
-    uint32_t resumed_count;       /* tokens generated before the last worker died */
+    enum fg_constraint constraint;
+    struct fg_span schema;     /* JSON Schema, for FG_CONSTRAINT_JSON */
+    struct fg_span tools;      /* JSON definitions, one a line; CHAT only */
+    uint32_t bias_count;       /* at most FG_CHANNEL_BIASES_MAX */
+    const unsigned char *bias; /* (bias_count) of u32 token, f32 bias; little-endian, unaligned */
+    uint32_t resumed_count;    /* tokens generated before the last worker died */
     const unsigned char *resumed; /* (resumed_count) little-endian u32, unaligned */
+};
+
+/* How likely a token was, and the bytes it stands for. */
+struct fg_channel_logprob {
+    float logprob;
+    struct fg_span bytes;
 };
 
 struct fg_channel_token {
     uint32_t index; /* 0 for the first generated token, counting resumed ones */
     uint32_t token;
-    struct fg_span
-        text; /* complete UTF-8; may be empty while bytes or a stop match are held back */
+    struct fg_span text;    /* complete UTF-8; may be empty while bytes or a stop match are held */
+    uint32_t logprob_count; /* 0: not asked for; else the token's own, then the likeliest */
+    struct fg_channel_logprob logprobs[FG_CHANNEL_LOGPROBS_MAX];
 };
 
 enum fg_finish { FG_FINISH_STOP, FG_FINISH_LENGTH };
@@ -138,9 +159,11 @@ enum fg_status fg_channel_read_refused(struct fg_span payload, struct fg_channel
 
 /*
  * Writers make a whole frame at `out` and return its size; 0 when `room` is too small (call
- * fg_channel_submit_bytes first, the others need at most FG_CHANNEL_HEADER_BYTES + 64 + text).
+ * fg_channel_submit_bytes or fg_channel_token_bytes first, the others need at most
+ * FG_CHANNEL_HEADER_BYTES + 64 + text).
  */
 size_t fg_channel_submit_bytes(const struct fg_channel_submit *submit);
+size_t fg_channel_token_bytes(const struct fg_channel_token *token);
 size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request_id,
                                const struct fg_channel_submit *submit);
 size_t fg_channel_write_cancel(unsigned char *out, size_t room, uint64_t request_id);

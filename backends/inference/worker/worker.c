@@ -85,7 +85,7 @@ static void on_token(const struct fg_scheduler_key *key, const struct fg_channel
                      void *owner)
 {
     struct fg_worker_link *link = find_link(owner, key->connection);
-    size_t room = frame_room(token->text);
+    size_t room = fg_channel_token_bytes(token);
     unsigned char *out = link != NULL ? fg_worker_link_reserve(link, room) : NULL;
     if (out != NULL)
         fg_worker_link_commit(link, fg_channel_write_token(out, room, key->request_id, token));

@@ -53,6 +53,7 @@ static enum fg_status encode_chat(struct fg_worker_prepare *prepare,
     return fg_chat_template_encode(prepare->model->chat, prepare->model->tokenizer,
                                    &(struct fg_chat_prompt){.messages = messages,
                                                             .message_count = submit->message_count,
+                                                            .tools = submit->tools,
                                                             .thinking = submit->thinking},
                                    &prepare->prompt);
 }
@@ -76,7 +77,7 @@ static void work(struct fg_helper_job *job)
         break;
     case FG_ERR_UNSUPPORTED:
         refuse(prepare, FG_REFUSAL_BAD_PROMPT,
-               "the model has no chat template; expected a plain completion");
+               "the model has no chat template, or one that cannot describe tools");
         break;
     case FG_ERR_INVALID:
         refuse(prepare, FG_REFUSAL_BAD_PROMPT,

@@ -170,7 +170,8 @@ void fake_worker_token(struct fake_worker *worker, unsigned request, uint32_t in
                        const char *text)
 {
     unsigned char frame[8192];
-    const struct fg_channel_token message = {index, token, fg_span_from_string(text)};
+    const struct fg_channel_token message = {
+        .index = index, .token = token, .text = fg_span_from_string(text)};
     size_t len =
         fg_channel_write_token(frame, sizeof(frame), worker->requests[request].id, &message);
     assert_true(len > 0);

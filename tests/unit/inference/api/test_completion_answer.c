@@ -52,9 +52,27 @@ static void begin(struct fixture *f, bool is_chat, bool is_stream, bool include_
     assert_int_equal(fg_completion_answer_init(&f->answer, "x-1", 7, "te\"st"), FG_OK);
 }
 
+static enum fg_status try_add(struct fixture *f, const char *text)
+{
+    return fg_completion_answer_add(&f->answer,
+                                    &(struct fg_channel_token){.text = fg_span_from_string(text)});
+}
+
 static void add(struct fixture *f, const char *text)
 {
-    assert_int_equal(fg_completion_answer_add(&f->answer, fg_span_from_string(text)), FG_OK);
+    assert_int_equal(try_add(f, text), FG_OK);
+}
+
+static void finish(struct fixture *f, const char *reason, uint32_t prompt_tokens,
+                   uint32_t completion_tokens, uint32_t cached_tokens)
+{
+    const struct fg_completion_end end = {
+        .finish_reason = reason,
+        .prompt_tokens = prompt_tokens,
+        .completion_tokens = completion_tokens,
+        .cached_tokens = cached_tokens,
+    };
+    assert_int_equal(fg_completion_answer_finish(&f->answer, &end), FG_OK);
 }
 
 /* Takes what is ready, at most `room` bytes a time. */
@@ -88,7 +106,7 @@ static void streams_a_chat(void **state)
     take(f, 4096);
     assert_int_equal(f->out_len, 0);
     add(f, "tea");
-    fg_completion_answer_finish(&f->answer, "stop", 3, 2, 0);
+    finish(f, "stop", 3, 2, 0);
     assert_false(fg_completion_answer_is_complete(&f->answer));
     take(f, 4096);
     assert_string_equal(
@@ -103,7 +121,7 @@ static void streams_a_completion_with_usage(void **state)
     struct fixture *f = *state;
     begin(f, false, true, true);
     add(f, "ab");
-    fg_completion_answer_finish(&f->answer, "length", 4000000000u, 4000000000u, 4000000000u);
+    finish(f, "length", 4000000000u, 4000000000u, 4000000000u);
     take(f, 4096);
     assert_string_equal(
         f->out,
@@ -141,7 +159,7 @@ static void writes_a_document(void **state)
         add(f, "Hi \"you\"");
         take(f, 4096);
         assert_int_equal(f->out_len, 0); /* nothing before the end */
-        fg_completion_answer_finish(&f->answer, "stop", 3, 2, 0);
+        finish(f, "stop", 3, 2, 0);
         size_t expected = fg_completion_answer_document_bytes(&f->answer);
         take(f, 4096);
         assert_int_equal(f->out_len, expected);
@@ -176,7 +194,7 @@ static void any_room_gives_the_same_text(void **state)
     for (size_t room = least; room < least + 40; room += 3) {
         begin(f, true, true, true);
         add(f, text);
-        fg_completion_answer_finish(&f->answer, "stop", 1, 1, 0);
+        finish(f, "stop", 1, 1, 0);
         take(f, room);
         assert_true(fg_completion_answer_is_complete(&f->answer));
         char joined[3001] = "";
@@ -209,10 +227,10 @@ static void text_has_a_limit(void **state)
     f->answer.text_bytes_max = 10;
     add(f, "12345");
     add(f, "67890");
-    assert_int_equal(fg_completion_answer_add(&f->answer, FG_SPAN("x")), FG_ERR_LIMIT);
+    assert_int_equal(try_add(f, "x"), FG_ERR_LIMIT);
     take(f, 4096);
     add(f, "1234567890"); /* what was taken makes place */
-    assert_int_equal(fg_completion_answer_add(&f->answer, FG_SPAN("x")), FG_ERR_LIMIT);
+    assert_int_equal(try_add(f, "x"), FG_ERR_LIMIT);
 }
 
 static void partly_taken_text_makes_place(void **state)
@@ -227,7 +245,7 @@ static void partly_taken_text_makes_place(void **state)
     size_t room = fg_completion_answer_room_min(&f->answer);
     for (int i = 0; i < 200; i++) {
         add(f, piece);
-        while (f->answer.text_len - f->answer.text_at > 40) {
+        while (f->answer.text.len - f->answer.text.at > 40) {
             f->out_len = 0;
             (void)fg_completion_answer_fill(&f->answer, f->out, room);
         }
@@ -240,9 +258,141 @@ static void arena_at_its_end_is_an_error(void **state)
     struct fixture *f = *state;
     begin(f, true, true, false);
     f->arena.bytes_max = f->arena.bytes_used;
-    assert_int_equal(fg_completion_answer_add(&f->answer, FG_SPAN("x")), FG_ERR_NO_MEMORY);
+    assert_int_equal(try_add(f, "x"), FG_ERR_NO_MEMORY);
     struct fg_completion_answer none = {.arena = &f->arena};
     assert_int_equal(fg_completion_answer_init(&none, "x", 1, "m"), FG_ERR_NO_MEMORY);
+}
+
+/* A token with its logprob and one other's. */
+static void add_likely(struct fixture *f, const char *text)
+{
+    struct fg_channel_token token = {.text = fg_span_from_string(text), .logprob_count = 2};
+    token.logprobs[0] = (struct fg_channel_logprob){-0.25f, fg_span_from_string(text)};
+    token.logprobs[1] = (struct fg_channel_logprob){-2, FG_SPAN("\xff")};
+    assert_int_equal(fg_completion_answer_add(&f->answer, &token), FG_OK);
+}
+
+static void streams_logprobs_with_their_text(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, true, false);
+    f->answer.has_logprobs = true;
+    take(f, 4096);
+    f->out_len = 0;
+    add_likely(f, "tea");
+    take(f, fg_completion_answer_room_min(&f->answer));
+    assert_string_equal(
+        f->out,
+        EVENT(CHUNK,
+              "\"delta\":{\"content\":\"tea\"},\"logprobs\":{\"content\":[{\"token\":\"tea\","
+              "\"logprob\":-0.25,\"bytes\":[116,101,97],\"top_logprobs\":[{\"token\":"
+              "\"\xef\xbf\xbd\","
+              "\"logprob\":-2,\"bytes\":[255]}]}],\"refusal\":null},\"finish_reason\":null",
+              ""));
+}
+
+static json_t *document_of(struct fixture *f)
+{
+    size_t expected = fg_completion_answer_document_bytes(&f->answer);
+    take(f, fg_completion_answer_room_min(&f->answer));
+    assert_int_equal(f->out_len, expected);
+    json_t *root = json_loads(f->out, 0, NULL);
+    assert_non_null(root);
+    return root;
+}
+
+static json_t *choice_of(json_t *root)
+{
+    return json_array_get(json_object_get(root, "choices"), 0);
+}
+
+static void documents_have_all_logprobs(void **state)
+{
+    struct fixture *f = *state;
+    for (int is_chat = 0; is_chat < 2; is_chat++) {
+        begin(f, is_chat != 0, false, false);
+        f->answer.has_logprobs = true;
+        add_likely(f, "\xe5\xa5\xb6");
+        add_likely(f, "tea");
+        finish(f, "stop", 1, 2, 0);
+        json_t *root = document_of(f);
+        json_t *logprobs = json_object_get(choice_of(root), "logprobs");
+        if (is_chat) {
+            json_t *second = json_array_get(json_object_get(logprobs, "content"), 1);
+            assert_string_equal(json_string_value(json_object_get(second, "token")), "tea");
+            assert_int_equal(json_array_size(json_object_get(second, "top_logprobs")), 1);
+        } else {
+            assert_int_equal(json_array_size(json_object_get(logprobs, "tokens")), 2);
+            assert_int_equal(json_array_size(json_object_get(logprobs, "top_logprobs")), 2);
+            json_t *offsets = json_object_get(logprobs, "text_offset");
+            assert_int_equal(json_integer_value(json_array_get(offsets, 1)), 1);
+        }
+        json_decref(root);
+    }
+}
+
+#define CALL "<tool_call>\n{\"name\": \"order\", \"arguments\": {\"n\": 2}}\n</tool_call>"
+
+static void calls_of_tools_are_found(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] = "Sure.\n" CALL "\n" CALL;
+    for (size_t step = 1; step < sizeof(text); step += 7) {
+        begin(f, true, false, false);
+        f->answer.takes_calls = true;
+        for (size_t at = 0; at < sizeof(text) - 1; at += step) {
+            char piece[sizeof(text)];
+            snprintf(piece, sizeof(piece), "%.*s", (int)step, text + at);
+            add(f, piece);
+        }
+        finish(f, "stop", 1, 2, 0);
+        json_t *root = document_of(f);
+        json_t *message = json_object_get(choice_of(root), "message");
+        json_t *calls = json_object_get(message, "tool_calls");
+        json_t *function = json_object_get(json_array_get(calls, 1), "function");
+        assert_string_equal(json_string_value(json_object_get(message, "content")), "Sure.");
+        assert_int_equal(json_array_size(calls), 2);
+        assert_string_equal(json_string_value(json_object_get(function, "name")), "order");
+        assert_string_equal(json_string_value(json_object_get(function, "arguments")),
+                            "{\"n\": 2}");
+        assert_string_equal(json_string_value(json_object_get(choice_of(root), "finish_reason")),
+                            "tool_calls");
+        json_decref(root);
+    }
+}
+
+static void calls_alone_have_no_content(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, false, false);
+    f->answer.takes_calls = true;
+    f->answer.calls.is_only = true;
+    add(f, "{\"name\": \"order\", \"arguments\":");
+    add(f, " {}}");
+    finish(f, "stop", 1, 2, 0);
+    json_t *root = document_of(f);
+    json_t *message = json_object_get(choice_of(root), "message");
+    assert_true(json_is_null(json_object_get(message, "content")));
+    assert_int_equal(json_array_size(json_object_get(message, "tool_calls")), 1);
+    json_decref(root);
+}
+
+static void streams_calls(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, true, false);
+    f->answer.takes_calls = true;
+    add(f, "One <b> ");
+    add(f, CALL " or <tool_call>nothing</tool_call>");
+    finish(f, "stop", 3, 2, 0);
+    take(f, 4096);
+    assert_non_null(strstr(f->out, "\"delta\":{\"content\":\"One <b>\"}"));
+    assert_non_null(strstr(f->out, "\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_1_0\","
+                                   "\"type\":\"function\",\"function\":{\"name\":\"order\","
+                                   "\"arguments\":\"{\\\"n\\\": 2}\"}}]}"));
+    assert_non_null(strstr(f->out, "\"delta\":{\"content\":\"<tool_call>\"}"));
+    assert_non_null(strstr(f->out, "\"delta\":{\"content\":\"nothing</tool_call>\"}"));
+    assert_non_null(strstr(f->out, "\"finish_reason\":\"tool_calls\""));
 }
 
 int main(void)
@@ -253,6 +403,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(joins_what_was_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_a_document, setup, teardown),
         cmocka_unit_test_setup_teardown(any_room_gives_the_same_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(streams_logprobs_with_their_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(documents_have_all_logprobs, setup, teardown),
+        cmocka_unit_test_setup_teardown(calls_of_tools_are_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(calls_alone_have_no_content, setup, teardown),
+        cmocka_unit_test_setup_teardown(streams_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(text_has_a_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(partly_taken_text_makes_place, setup, teardown),
         cmocka_unit_test_setup_teardown(arena_at_its_end_is_an_error, setup, teardown),

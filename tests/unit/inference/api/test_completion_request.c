@@ -239,21 +239,9 @@ static void what_changes_the_meaning_is_refused(void **state)
 {
     (void)state;
     static const char *const bad[][2] = {
-        {"tools", "[{\"type\":\"function\"}]"},
-        {"tool_choice", "\"required\""},
         {"functions", "[{}]"},
         {"function_call", "{\"name\":\"f\"}"},
-        {"logprobs", "true"},
-        {"logprobs", "1"},
-        {"top_logprobs", "2"},
         {"prompt_logprobs", "0"},
-        {"response_format", "{\"type\":\"json_object\"}"},
-        {"response_format", "\"text\""},
-        {"logit_bias", "{\"1\":5}"},
-        {"presence_penalty", "0.1"},
-        {"frequency_penalty", "-0.1"},
-        {"repetition_penalty", "1.1"},
-        {"min_p", "0.05"},
         {"best_of", "2"},
         {"echo", "true"},
         {"suffix", "\"x\""},
@@ -261,7 +249,6 @@ static void what_changes_the_meaning_is_refused(void **state)
         {"audio", "{}"},
         {"stop_token_ids", "[1]"},
         {"skip_special_tokens", "false"},
-        {"guided_json", "{}"},
         {"chat_template", "\"x\""},
         {"add_generation_prompt", "false"},
     };
@@ -282,6 +269,92 @@ static void what_asks_for_nothing_is_taken(void **state)
                     "\"min_p\":0,\"best_of\":1,\"echo\":false,\"suffix\":\"\","
                     "\"modalities\":[\"text\"],\"skip_special_tokens\":true,"
                     "\"function_call\":\"auto\",\"add_generation_prompt\":true");
+}
+
+#define HI "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
+
+static void rules_of_tokens_are_taken(void **state)
+{
+    (void)state;
+    struct fg_completion_request request =
+        accepted("\"min_p\":0.05,\"repetition_penalty\":1.1,\"frequency_penalty\":-0.5,"
+                 "\"presence_penalty\":2,\"logit_bias\":{\"7\":-1},\"logprobs\":true,"
+                 "\"top_logprobs\":3,\"response_format\":{\"type\":\"json_object\"}");
+    static const unsigned char bias[] = {7, 0, 0, 0, 0, 0, 0x80, 0xbf};
+    assert_true(request.sampling.min_p > 0.049f && request.sampling.min_p < 0.051f);
+    assert_true(request.sampling.repetition_penalty > 1.09f);
+    assert_true(request.sampling.frequency_penalty < -0.49f);
+    assert_true(request.sampling.presence_penalty > 1.9f);
+    assert_int_equal(request.sampling.logprob_count, 4);
+    assert_int_equal(request.bias_count, 1);
+    assert_memory_equal(request.bias, bias, sizeof(bias));
+    assert_int_equal(request.constraint, FG_CONSTRAINT_JSON);
+    assert_int_equal(request.schema.len, 0);
+    fg_completion_request_fini(&request);
+    request =
+        accepted("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\","
+                 "\"schema\":{\"type\":\"object\"}}}");
+    assert_true(fg_span_equal(request.schema, FG_SPAN("{\"type\":\"object\"}")));
+    fg_completion_request_fini(&request);
+    assert_refused("\"logit_bias\":{\"x\":1}", 400, "invalid_value", "logit_bias");
+    assert_refused("\"logit_bias\":{\"1\":101}", 400, "invalid_value", "logit_bias.1");
+    assert_refused("\"min_p\":2", 400, "invalid_value", "min_p");
+    assert_body_refused(true, HI "\"top_logprobs\":2}", "invalid_value", "top_logprobs");
+    assert_body_refused(true, HI "\"logprobs\":true,\"top_logprobs\":21}", "invalid_value",
+                        "top_logprobs");
+    assert_body_refused(false, "{\"prompt\":\"hi\",\"logprobs\":true}", "invalid_type", "logprobs");
+    assert_refused("\"response_format\":\"text\"", 400, "invalid_type", "response_format");
+    assert_refused("\"response_format\":{\"type\":\"xml\"}", 400, "invalid_value", "xml");
+    assert_refused("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":"
+                   "{\"type\":\"string\",\"pattern\":\"a\"}}}",
+                   400, "invalid_json_schema", "'pattern'");
+}
+
+#define TOOL                                                                                       \
+    "{\"type\":\"function\",\"function\":{\"name\":\"order\",\"parameters\":{\"type\":\"object\"," \
+    "\"properties\":{\"n\":{\"type\":\"integer\"}},\"required\":[\"n\"]}}}"
+
+static void tools_are_taken(void **state)
+{
+    (void)state;
+    struct fg_completion_request request = accepted("\"tools\":[" TOOL "," TOOL "]");
+    assert_true(fg_span_starts_with(
+        request.tools, FG_SPAN("{\"type\": \"function\", \"function\": {\"name\": \"order\"")));
+    assert_non_null(memchr(request.tools.data, '\n', request.tools.len));
+    assert_false(request.forces_call);
+    fg_completion_request_fini(&request);
+    request = accepted("\"tools\":[" TOOL "],\"tool_choice\":\"none\"");
+    assert_int_equal(request.tools.len, 0);
+    fg_completion_request_fini(&request);
+    request = accepted("\"tools\":[" TOOL "],\"tool_choice\":\"required\"");
+    assert_true(request.forces_call);
+    assert_int_equal(request.constraint, FG_CONSTRAINT_JSON);
+    fg_completion_request_fini(&request);
+    assert_body_refused(
+        true, HI "\"tools\":[" TOOL "],\"tool_choice\":{\"function\":{\"name\":\"other\"}}}",
+        "invalid_value", "'other'");
+    assert_body_refused(true, HI "\"tools\":[{\"type\":\"function\"}]}", "invalid_type",
+                        "tools[0]");
+    assert_body_refused(true, HI "\"tools\":5}", "invalid_type", "'tools'");
+    assert_body_refused(false, "{\"prompt\":\"hi\",\"tools\":[{}]}", "unsupported_parameter",
+                        "'tools'");
+}
+
+static void calls_of_the_past_are_written_out(void **state)
+{
+    (void)state;
+    struct fg_completion_request request;
+    struct fg_completion_error error;
+    assert_true(
+        parse(&request, true,
+              "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":"
+              "\"c\",\"type\":\"function\",\"function\":{\"name\":\"order\",\"arguments\":"
+              "\"{\\\"n\\\":2}\"}}]}]}",
+              &error));
+    assert_true(fg_span_equal(
+        request.messages[0].content,
+        FG_SPAN("<tool_call>\n{\"name\": \"order\", \"arguments\": {\"n\": 2}}\n</tool_call>")));
+    fg_completion_request_fini(&request);
 }
 
 static void messages_are_taken(void **state)
@@ -332,7 +405,7 @@ static void bad_messages_are_named(void **state)
         "unsupported_parameter", "image_url");
     assert_body_refused(
         true, ONE("{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"1\"}]}"),
-        "unsupported_parameter", "messages[0].tool_calls");
+        "invalid_value", "messages[0].tool_calls");
     assert_body_refused(true, ONE("{\"role\":\"assistant\",\"content\":\"\",\"function_call\":{}}"),
                         "unsupported_parameter", "messages[0].function_call");
 }
@@ -426,6 +499,9 @@ int main(void)
         cmocka_unit_test(thinking_has_two_names),
         cmocka_unit_test(what_changes_the_meaning_is_refused),
         cmocka_unit_test(what_asks_for_nothing_is_taken),
+        cmocka_unit_test(rules_of_tokens_are_taken),
+        cmocka_unit_test(tools_are_taken),
+        cmocka_unit_test(calls_of_the_past_are_written_out),
         cmocka_unit_test(messages_are_taken),
         cmocka_unit_test(bad_messages_are_named),
         cmocka_unit_test(count_of_messages_has_a_limit),

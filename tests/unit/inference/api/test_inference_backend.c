@@ -109,7 +109,7 @@ static void frames_may_come_in_pieces(void **state)
     struct fake_worker *worker = &f->workers[0];
     RUN_UNTIL(f, worker->request_count == 1);
     unsigned char frames[512];
-    const struct fg_channel_token token = {0, 5, FG_SPAN("abc")};
+    const struct fg_channel_token token = {.token = 5, .text = FG_SPAN("abc")};
     const struct fg_channel_done done = {FG_FINISH_STOP, FG_SPAN("def"), 1, 1, 0, 0, 0, 0};
     size_t len = fg_channel_write_token(frames, sizeof(frames), worker->requests[0].id, &token);
     len += fg_channel_write_done(frames + len, sizeof(frames) - len, worker->requests[0].id, &done);

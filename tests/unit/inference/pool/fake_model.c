@@ -72,6 +72,13 @@ bool fg_tokenizer_is_end(const struct fg_tokenizer *tokenizer, uint32_t id)
     return id == FAKE_END;
 }
 
+struct fg_span fg_tokenizer_bytes(const struct fg_tokenizer *tokenizer, uint32_t id)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+    (void)tokenizer;
+    return id < 26 ? fg_span_make(letters + id, 1) : fg_span_make(NULL, 0);
+}
+
 size_t fg_tokenizer_push_bytes_max(const struct fg_tokenizer *tokenizer)
 {
     (void)tokenizer;

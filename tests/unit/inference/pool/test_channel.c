@@ -51,6 +51,7 @@ static void assert_span(struct fg_span span, const char *text)
     assert_true(fg_span_equal(span, fg_span_from_string(text)));
 }
 
+static const unsigned char bias_bytes[] = {7, 0, 0, 0, 0, 0, 0x80, 0xbf, 9, 0, 0, 0, 0, 0, 0, 0x40};
 static const unsigned char resumed_bytes[] = {1, 0, 0, 0, 0xff, 0xee, 0xdd, 0x0c};
 
 static struct fg_channel_submit *a_submit(void)
@@ -61,7 +62,17 @@ static struct fg_channel_submit *a_submit(void)
     submit->priority = 3;
     submit->deadline_ns = UINT64_MAX - 5;
     submit->max_tokens = 77;
-    submit->sampling = (struct fg_sampling){0.75f, 0.9f, 40, UINT64_C(0x8877665544332211)};
+    submit->sampling = (struct fg_sampling){
+        .temperature = 0.75f,
+        .top_p = 0.9f,
+        .min_p = 0.1f,
+        .repetition_penalty = 1.25f,
+        .frequency_penalty = -0.5f,
+        .presence_penalty = 2,
+        .top_k = 40,
+        .logprob_count = FG_CHANNEL_LOGPROBS_MAX,
+        .seed = UINT64_C(0x8877665544332211),
+    };
     submit->ignore_end = true;
     submit->thinking = true;
     submit->user_hash = UINT64_C(0xfedcba9876543210);
@@ -76,6 +87,11 @@ static struct fg_channel_submit *a_submit(void)
     submit->stop_count = 2;
     submit->stops[0] = FG_SPAN("\n\n");
     submit->stops[1] = FG_SPAN("END");
+    submit->constraint = FG_CONSTRAINT_JSON;
+    submit->schema = FG_SPAN("{\"type\":\"object\"}");
+    submit->tools = FG_SPAN("{\"name\": \"order\"}");
+    submit->bias_count = 2;
+    submit->bias = bias_bytes;
     submit->resumed_count = 2;
     submit->resumed = resumed_bytes;
     return submit;
@@ -97,7 +113,12 @@ static void submit_there_and_back(void **state)
     assert_int_equal(out->max_tokens, 77);
     assert_true(out->sampling.temperature == 0.75f && out->sampling.top_p == 0.9f);
     assert_int_equal(out->sampling.top_k, 40);
-    assert_true(out->sampling.seed == in->sampling.seed);
+    assert_memory_equal(&out->sampling, &in->sampling, sizeof(in->sampling));
+    assert_int_equal(out->constraint, FG_CONSTRAINT_JSON);
+    assert_span(out->schema, "{\"type\":\"object\"}");
+    assert_span(out->tools, "{\"name\": \"order\"}");
+    assert_int_equal(out->bias_count, 2);
+    assert_memory_equal(out->bias, bias_bytes, sizeof(bias_bytes));
     assert_true(out->ignore_end && out->thinking);
     assert_true(out->user_hash == in->user_hash);
     assert_true(out->cache_salt == 7 && out->stream_key == in->stream_key && out->may_adopt);
@@ -114,6 +135,23 @@ static void submit_there_and_back(void **state)
     assert_int_equal(fg_channel_write_submit(frame, bytes, 42, in), bytes);
     free(in);
     free(out);
+}
+
+static void logprobs_there_and_back(void **state)
+{
+    (void)state;
+    unsigned char frame[ROOM];
+    struct fg_channel_token in = {.index = 1, .token = 2, .text = FG_SPAN_LITERAL("ab")};
+    struct fg_channel_token out;
+    in.logprob_count = 2;
+    in.logprobs[0] = (struct fg_channel_logprob){-0.5f, FG_SPAN("ab")};
+    in.logprobs[1] = (struct fg_channel_logprob){-9999, FG_SPAN("\xff")};
+    size_t bytes = fg_channel_write_token(frame, ROOM, 1, &in);
+    assert_int_equal(bytes, fg_channel_token_bytes(&in));
+    assert_int_equal(fg_channel_read_token(payload_of(frame, bytes), &out), FG_OK);
+    assert_int_equal(out.logprob_count, 2);
+    assert_true(out.logprobs[0].logprob < 0 && out.logprobs[0].logprob > -1);
+    assert_span(out.logprobs[1].bytes, "\xff");
 }
 
 static void the_largest_counts_there_and_back(void **state)
@@ -163,7 +201,8 @@ static void small_messages_there_and_back(void **state)
     assert_true(hello_out.has_chat_template);
     assert_int_equal(hello_out.role, FG_ROLE_DECODE);
 
-    struct fg_channel_token token = {3, 151643, FG_SPAN_LITERAL("\xe2\x82\xac")};
+    struct fg_channel_token token = {
+        .index = 3, .token = 151643, .text = FG_SPAN_LITERAL("\xe2\x82\xac")};
     struct fg_channel_token token_out;
     bytes = fg_channel_write_token(frame, FG_CHANNEL_HEADER_BYTES + 64 + 3, 8, &token);
     assert_header(frame, bytes, FG_CHANNEL_TOKEN, 8);
@@ -280,7 +319,7 @@ static void cut_and_overlong_payloads(void **state)
     struct fg_channel_hello hello = {1, 2, 3, 4, false, FG_ROLE_ANY};
     bytes = fg_channel_write_hello(frame, ROOM, &hello);
     assert_exact_length(frame, bytes, FG_CHANNEL_HELLO);
-    struct fg_channel_token token = {1, 2, FG_SPAN_LITERAL("abc")};
+    struct fg_channel_token token = {.index = 1, .token = 2, .text = FG_SPAN_LITERAL("abc")};
     bytes = fg_channel_write_token(frame, ROOM, 1, &token);
     assert_exact_length(frame, bytes, FG_CHANNEL_TOKEN);
     struct fg_channel_done done = {FG_FINISH_STOP, FG_SPAN_LITERAL("abc"), 1, 2, 3, 4, 5, 6};
@@ -418,15 +457,15 @@ static void writers_refuse_what_no_frame_can_hold(void **state)
     unsigned char *frame = malloc(room);
     char *text = malloc(FG_CHANNEL_PAYLOAD_MAX + 1);
     memset(text, 'x', FG_CHANNEL_PAYLOAD_MAX + 1);
-    struct fg_channel_token token = {0, 0, {text, FG_CHANNEL_PAYLOAD_MAX}};
-    assert_int_equal(fg_channel_write_token(frame, room, 1, &token), 0); /* 12 bytes too many */
-    token.text.len = FG_CHANNEL_PAYLOAD_MAX - 12;
+    struct fg_channel_token token = {.text = {text, FG_CHANNEL_PAYLOAD_MAX}};
+    assert_int_equal(fg_channel_write_token(frame, room, 1, &token), 0); /* 13 bytes too many */
+    token.text.len = FG_CHANNEL_PAYLOAD_MAX - 13;
     assert_int_equal(fg_channel_write_token(frame, room, 1, &token),
                      FG_CHANNEL_HEADER_BYTES + FG_CHANNEL_PAYLOAD_MAX);
     token.text.len = (size_t)1 << 32; /* never looked at: the length alone is too much */
     assert_int_equal(fg_channel_write_token(frame, room, 1, &token), 0);
     token.text = FG_SPAN("abc");
-    for (size_t less = 0; less < FG_CHANNEL_HEADER_BYTES + 12 + 3; less++)
+    for (size_t less = 0; less < FG_CHANNEL_HEADER_BYTES + 13 + 3; less++)
         assert_int_equal(fg_channel_write_token(frame, less, 1, &token), 0);
     free(text);
     free(frame);
@@ -436,6 +475,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(submit_there_and_back),
+        cmocka_unit_test(logprobs_there_and_back),
         cmocka_unit_test(the_largest_counts_there_and_back),
         cmocka_unit_test(small_messages_there_and_back),
         cmocka_unit_test(bad_headers),

@@ -1,0 +1,165 @@
+/*
+ * token_rules.c: a token is drawn first and judged then; only when it may not come is the whole
+ * vocabulary judged, once, and another one drawn from what is left. So a model that writes JSON by
+ * itself pays for one token, and what is drawn is distributed as if all had been judged before.
+ */
+#include "inference/scheduler/token_rules.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define SECOND_DRAW UINT64_C(0xd1b54a32d192ed03) /* another random number for the same position */
+
+struct fg_token_rules {
+    struct fg_token_bias *biases;
+    uint32_t bias_count;
+    bool is_json;
+    struct fg_json_schema schema;
+    struct fg_json_machine machine;
+    struct fg_json_machine scratch;
+};
+
+enum fg_status fg_token_rules_create(struct fg_token_rules **out,
+                                     const struct fg_token_rules_options *options,
+                                     struct fg_error *error)
+{
+    *out = NULL;
+    if (options->bias_count == 0 && !options->is_json)
+        return FG_OK;
+    struct fg_token_rules *rules = calloc(1, sizeof(*rules));
+    if (rules == NULL)
+        return FG_ERR_NO_MEMORY;
+    rules->bias_count = options->bias_count;
+    if (options->bias_count > 0) {
+        rules->biases = malloc(options->bias_count * sizeof(*rules->biases));
+        if (rules->biases == NULL)
+            goto free_rules;
+        memcpy(rules->biases, options->biases, options->bias_count * sizeof(*rules->biases));
+    }
+    if (options->is_json) {
+        if (fg_json_schema_compile(&rules->schema, options->schema, error) != FG_OK) {
+            fg_token_rules_destroy(rules);
+            return FG_ERR_CONFIG;
+        }
+        rules->is_json = true;
+        fg_json_machine_init(&rules->machine, &rules->schema);
+    }
+    *out = rules;
+    return FG_OK;
+free_rules:
+    free(rules);
+    return FG_ERR_NO_MEMORY;
+}
+
+void fg_token_rules_destroy(struct fg_token_rules *rules)
+{
+    if (rules == NULL)
+        return;
+    if (rules->is_json)
+        fg_json_schema_fini(&rules->schema);
+    free(rules->biases);
+    free(rules);
+}
+
+static bool mark(const struct fg_token_marks *marks, uint32_t token)
+{
+    uint64_t bit = UINT64_C(1) << (token % 64);
+    bool was_marked = (marks->bits[token / 64] & bit) != 0;
+    marks->bits[token / 64] |= bit;
+    return !was_marked;
+}
+
+static void clear_marks(const struct fg_token_marks *marks, const struct fg_token_history *history)
+{
+    for (size_t i = 0; i < history->count; i++) {
+        if (history->tokens[i] < marks->vocab_count)
+            marks->bits[history->tokens[i] / 64] = 0;
+    }
+}
+
+static bool asks_for_penalties(const struct fg_sampling *sampling)
+{
+    bool repetition = sampling->repetition_penalty > 0 &&
+                      (sampling->repetition_penalty < 1 || sampling->repetition_penalty > 1);
+    return repetition || sampling->frequency_penalty < 0 || sampling->frequency_penalty > 0 ||
+           sampling->presence_penalty < 0 || sampling->presence_penalty > 0;
+}
+
+/* Each token once for repetition, in the whole text; what was generated, for the other two. */
+static void apply_penalties(const struct fg_sampling *sampling,
+                            const struct fg_token_history *history,
+                            const struct fg_token_marks *marks, float *logits)
+{
+    float repetition = sampling->repetition_penalty > 0 ? sampling->repetition_penalty : 1;
+    for (size_t i = 0; i < history->count; i++) {
+        uint32_t token = history->tokens[i];
+        if (token < marks->vocab_count && mark(marks, token))
+            logits[token] =
+                logits[token] > 0 ? logits[token] / repetition : logits[token] * repetition;
+    }
+    clear_marks(marks, history);
+    for (size_t i = history->prompt_count; i < history->count; i++) {
+        uint32_t token = history->tokens[i];
+        if (token >= marks->vocab_count)
+            continue;
+        logits[token] -= sampling->frequency_penalty;
+        if (mark(marks, token))
+            logits[token] -= sampling->presence_penalty;
+    }
+    clear_marks(marks, history);
+}
+
+static bool may_come(struct fg_token_rules *rules, const struct fg_tokenizer *tokenizer,
+                     uint32_t token)
+{
+    if (fg_tokenizer_is_end(tokenizer, token))
+        return fg_json_machine_may_end(&rules->machine);
+    return fg_json_machine_allows(&rules->machine, fg_tokenizer_bytes(tokenizer, token),
+                                  &rules->scratch);
+}
+
+/* False when nothing may come. */
+static bool forbid_the_rest(struct fg_token_rules *rules, const struct fg_tokenizer *tokenizer,
+                            uint32_t vocab_count, float *logits)
+{
+    bool is_any_left = false;
+    for (uint32_t token = 0; token < vocab_count; token++) {
+        if (isnan(logits[token]) || !may_come(rules, tokenizer, token))
+            logits[token] = -INFINITY;
+        else
+            is_any_left |= logits[token] > -INFINITY;
+    }
+    return is_any_left;
+}
+
+uint32_t fg_token_rules_pick(struct fg_token_rules *rules, const struct fg_sampling *sampling,
+                             const struct fg_tokenizer *tokenizer,
+                             const struct fg_token_history *history,
+                             const struct fg_token_marks *marks, float *logits,
+                             struct fg_sampler_scratch *scratch)
+{
+    uint32_t vocab_count = marks->vocab_count;
+    for (uint32_t i = 0; rules != NULL && i < rules->bias_count; i++) {
+        if (rules->biases[i].token < vocab_count)
+            logits[rules->biases[i].token] += rules->biases[i].bias;
+    }
+    if (asks_for_penalties(sampling))
+        apply_penalties(sampling, history, marks, logits);
+    uint32_t token = fg_sampler_pick(sampling, logits, vocab_count, history->count, scratch);
+    if (rules == NULL || !rules->is_json || may_come(rules, tokenizer, token))
+        return token;
+    if (!forbid_the_rest(rules, tokenizer, vocab_count, logits))
+        return UINT32_MAX;
+    struct fg_sampling again = *sampling;
+    again.seed ^= SECOND_DRAW;
+    return fg_sampler_pick(&again, logits, vocab_count, history->count, scratch);
+}
+
+bool fg_token_rules_take(struct fg_token_rules *rules, const struct fg_tokenizer *tokenizer,
+                         uint32_t token)
+{
+    if (rules == NULL || !rules->is_json)
+        return false;
+    bool is_taken = fg_json_machine_take(&rules->machine, fg_tokenizer_bytes(tokenizer, token));
+    return !is_taken || fg_json_machine_is_over(&rules->machine);
+}
