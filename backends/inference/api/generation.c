@@ -295,6 +295,10 @@ bool fg_generation_on_frame(struct fg_generation *gen, const struct fg_channel_h
                             struct fg_span payload)
 {
     assert(gen->state == FG_GENERATION_RUNNING);
+    if (header->type == FG_CHANNEL_STARTED) {
+        gen->is_started = true;
+        return true;
+    }
     if (header->type == FG_CHANNEL_TOKEN)
         return on_token(gen, payload);
     if (header->type == FG_CHANNEL_DONE)

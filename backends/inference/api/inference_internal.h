@@ -96,10 +96,12 @@ struct fg_generation {
     /* state */
     enum fg_generation_state state;
     bool is_head_sent;
-    bool is_blocked;      /* until on_writable */
-    uint32_t losses;      /* workers that died with it */
-    uint32_t submissions; /* to workers; a further one may find what the last one left */
-    uint64_t stream_key;  /* by which it is found in the arena; random */
+    bool is_blocked;         /* until on_writable */
+    bool is_started;         /* its worker computes it */
+    uint32_t losses;         /* workers that died with it, since it got its last token */
+    uint32_t tokens_at_loss; /* that it had at the last of them */
+    uint32_t submissions;    /* to workers; a further one may find what the last one left */
+    uint64_t stream_key;     /* by which it is found in the arena; random */
     uint64_t admitted_ns;
     uint64_t last_token_ns; /* valid once token_count > 0 */
     uint64_t wait_until_ns; /* while waiting: give up then */

@@ -12,7 +12,8 @@
 
 #include <assert.h>
 
-/* A request that three workers died with is taken for the cause. */
+/* A request that so many workers died with, one after the other and without a token in between, is
+ * taken for the cause. */
 #define LOSSES_MAX 3u
 
 uint64_t fg_placement_wait_until(const struct fg_inference_thread *thread, uint64_t now_ns)
@@ -130,6 +131,7 @@ static bool try_submit(struct fg_generation *gen)
     fg_list_push_back(&link->generations, &gen->in_list);
     gen->link = link;
     gen->submissions++;
+    gen->is_started = false;
     fg_counter_add(&gauges_of(link)->outstanding, 1);
     fg_generation_set_state(gen, FG_GENERATION_RUNNING);
     return true;
@@ -225,7 +227,10 @@ static void on_lost(struct fg_channel_link *link)
         struct fg_generation *gen =
             FG_CONTAINER_OF(link->generations.next, struct fg_generation, in_list);
         fg_placement_remove(gen);
-        gen->losses++;
+        if (gen->token_count > gen->tokens_at_loss)
+            gen->losses = 0;
+        gen->losses += gen->is_started; /* one that only waited is not to blame */
+        gen->tokens_at_loss = gen->token_count;
         if (gen->losses >= LOSSES_MAX) {
             fg_generation_fail(gen, FG_FAILURE_RESET, "inference workers died with it repeatedly");
             continue;

@@ -43,6 +43,8 @@ struct fg_scheduler_ticket {
 
 /* What happens to a request. Called from within the calls below; they must not call back in. */
 struct fg_scheduler_events {
+    /* It has a place in the batch; again after each time that it had lost it. */
+    void (*on_started)(const struct fg_scheduler_key *key, void *owner);
     void (*on_token)(const struct fg_scheduler_key *key, const struct fg_channel_token *token,
                      void *owner);
     void (*on_done)(const struct fg_scheduler_key *key, const struct fg_channel_done *done,

@@ -206,9 +206,10 @@ enum fg_status fg_channel_read_header(const unsigned char bytes[FG_CHANNEL_HEADE
     uint32_t type = (uint32_t)take_number(&r, 2);
     uint32_t padding = (uint32_t)take_number(&r, 2);
     uint64_t request_id = take_u64(&r);
-    if (!r.is_good || padding != 0 || type < FG_CHANNEL_HELLO || type > FG_CHANNEL_REFUSED)
+    if (!r.is_good || padding != 0 || type < FG_CHANNEL_HELLO || type > FG_CHANNEL_STARTED)
         return FG_ERR_INVALID;
-    if (type == FG_CHANNEL_CANCEL && payload_bytes != 0)
+    bool is_empty = type == FG_CHANNEL_CANCEL || type == FG_CHANNEL_STARTED;
+    if (is_empty && payload_bytes != 0)
         return FG_ERR_INVALID;
     header->payload_bytes = payload_bytes;
     header->type = (enum fg_channel_type)type;
@@ -399,6 +400,12 @@ size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request
 size_t fg_channel_write_cancel(unsigned char *out, size_t room, uint64_t request_id)
 {
     struct writer w = writer_begin(out, room, FG_CHANNEL_CANCEL, request_id);
+    return writer_end(&w);
+}
+
+size_t fg_channel_write_started(unsigned char *out, size_t room, uint64_t request_id)
+{
+    struct writer w = writer_begin(out, room, FG_CHANNEL_STARTED, request_id);
     return writer_end(&w);
 }
 

@@ -9,6 +9,7 @@
  *
  *    gateway --> worker   SUBMIT   a request with all it needs, CANCEL
  *    worker  --> gateway  HELLO    once, on connect
+ *                         STARTED  a request is in the batch: a death from now on may be its doing
  *                         TOKEN    numbered from 0 a request, with its text
  *                         DONE | REFUSED   the last word on a request
  *
@@ -40,6 +41,7 @@ enum fg_channel_type {
     FG_CHANNEL_TOKEN,
     FG_CHANNEL_DONE,
     FG_CHANNEL_REFUSED,
+    FG_CHANNEL_STARTED,
 };
 
 struct fg_channel_header {
@@ -167,6 +169,7 @@ size_t fg_channel_token_bytes(const struct fg_channel_token *token);
 size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request_id,
                                const struct fg_channel_submit *submit);
 size_t fg_channel_write_cancel(unsigned char *out, size_t room, uint64_t request_id);
+size_t fg_channel_write_started(unsigned char *out, size_t room, uint64_t request_id);
 size_t fg_channel_write_hello(unsigned char *out, size_t room,
                               const struct fg_channel_hello *hello);
 size_t fg_channel_write_token(unsigned char *out, size_t room, uint64_t request_id,

@@ -70,8 +70,14 @@ static void a_request_that_kills_workers_is_given_up(void **state)
     fixture_open_all(f, 0, 1);
     struct fake_exchange *fake = fixture_start_chat(f, 0, "");
     struct fake_worker *worker = &f->workers[0];
-    for (unsigned i = 1; i <= 3; i++) {
+    /* While it only waits it is not to blame, nor after it has got on. */
+    for (unsigned i = 1; i <= 9; i++) {
         RUN_UNTIL(f, worker->request_count == i);
+        assert_int_equal(worker->requests[i - 1].submit->may_adopt, i > 1);
+        if (i > 5)
+            fake_worker_started(worker, i - 1);
+        if (i == 7)
+            fake_worker_token(worker, i - 1, 0, 1, "a");
         fake_worker_kill(worker);
         fake_worker_open(worker, f->base, f->paths[0]);
     }

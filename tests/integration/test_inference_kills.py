@@ -1,0 +1,159 @@
+"""Workers that are killed or stopped under load, drained or exchanged: no stream is cut, and each says what it says undisturbed."""
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from harness import DEMO_MODEL, server_sent_events
+
+STREAMS = 32
+KILLS = 20
+PROMPTS = ["what is on offer?", "how do I get a free card?", "Tell me a story", "我的订单到哪了", "order a milk tea"]
+
+
+def pool(**inference):
+    return {
+        "inference": {"enabled": True, "model": str(DEMO_MODEL), "workers": 3, "threads_per_worker": 1,
+                      "kv_memory": "16MiB", "sequences_max": 160, "batch_max": 12, "waiting_max": 64,
+                      "wait_max": "60s", "breaker": {"enabled": False},
+                      "concurrency": {"limit": 64}, **inference},
+        "routes": [{"name": "llm", "match": {"prefix": "/v1/"}, "to": "inference", "timeout": "5m"}],
+        "limits": {"drain_timeout": "60s"},
+        "policies": {"overload": {"loop_lag_max": "20s"}},
+    }
+
+
+def body_of(index, tokens=120):
+    body = {"prompt": PROMPTS[index % len(PROMPTS)], "max_tokens": tokens, "ignore_eos": True, "stream": True,
+            "stream_options": {"include_usage": True}}
+    if index % 2 == 0:
+        return {**body, "temperature": 0}
+    return {**body, "temperature": 1.2, "top_p": 0.95, "seed": index % 6}
+
+
+class Crowd:
+    """Many streams at once; counts what they have got so far."""
+
+    def __init__(self, gateway, count, tokens=120, http2=True):
+        self.gateway, self.count, self.tokens, self.http2 = gateway, count, tokens, http2
+        self.events = 0
+        self.open = count
+
+    async def one(self, client, index):
+        text, reason, usage = "", None, None
+        try:
+            async with client.stream("POST", "/v1/completions", json=body_of(index, self.tokens)) as answer:
+                assert answer.status_code == 200, await answer.aread()
+                lines = []
+                async for line in answer.aiter_lines():
+                    lines.append(line.rstrip("\r\n"))
+                    self.events += line.startswith("data:")
+        finally:
+            self.open -= 1
+        data = [data for _, data in server_sent_events(lines + [""])]
+        assert data[-1] == "[DONE]", f"stream {index} was cut"
+        for event in map(json.loads, data[:-1]):
+            usage = event.get("usage") or usage
+            for choice in event["choices"]:
+                text += choice["text"]
+                reason = choice["finish_reason"] or reason
+        return text, reason, usage["completion_tokens"]
+
+    async def run(self, disturb=None):
+        async with self.gateway.async_client(http2=self.http2, timeout=240) as client:
+            streams = asyncio.gather(*(self.one(client, index) for index in range(self.count)))
+            if disturb is not None:
+                await disturb(self)
+            return await streams
+
+
+def undisturbed(gateway, tokens=120):
+    """What each of the distinct requests says when nothing happens; the crowd repeats them."""
+    distinct = 30  # five prompts, six seeds, greedy or not
+    answers = asyncio.run(Crowd(gateway, distinct, tokens).run())
+    return [answers[index % distinct] for index in range(STREAMS)]
+
+
+def workers(gateway):
+    return gateway.stats()["inference"]["workers"]
+
+
+async def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true"
+        await asyncio.sleep(0.01)
+
+
+async def kill_at_random(crowd):
+    rng = random.Random(20260206)
+    for number in range(KILLS):
+        # Some progress between two deaths, else it is one long outage.
+        seen = crowd.events
+        await until(lambda: crowd.events > seen + rng.randrange(5, 60) or crowd.open == 0)
+        if crowd.open == 0:
+            return
+        alive = [one for one in await asyncio.to_thread(workers, crowd.gateway) if one["pid"] > 0]
+        busy = [one for one in alive if one.get("running", 0) > 0] or alive
+        if busy:
+            try:
+                os.kill(rng.choice(busy)["pid"], signal.SIGSTOP if number % 4 == 3 else signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+def assert_all_free(gateway):
+    kv = gateway.wait_stats(lambda stats: stats["inference"]["kv"]["blocks_used"] == 0 and stats)["inference"]["kv"]
+    assert kv["blocks_free"] + kv["blocks_cached"] == kv["blocks_total"] and kv["sequences"] == 0
+
+
+@pytest.mark.races
+def test_32_streams_outlive_20_deaths(launch):
+    gateway = launch(pool())
+    want = undisturbed(gateway)
+    before = gateway.stats()["inference"]["kv"]["adopted"]
+    got = asyncio.run(Crowd(gateway, STREAMS).run(kill_at_random))
+    for index in range(STREAMS):
+        assert got[index] == want[index], f"stream {index} is another"
+    stats = gateway.stats()["inference"]
+    assert stats["kv"]["adopted"] > before, "no sequence was taken over by another worker"
+    assert stats["requests"]["failed"] == 0
+    assert_all_free(gateway)
+
+
+def test_a_reload_exchanges_workers_and_cuts_no_stream(launch):
+    gateway = launch(pool(workers=2))
+    want = undisturbed(gateway)
+    before = {one["worker"]: one["pid"] for one in workers(gateway)}
+
+    async def reload(crowd):
+        await until(lambda: crowd.events > STREAMS)
+        gateway.signal(signal.SIGHUP)
+    # HTTP/1.1: the client's HTTP/2 library takes the draining gateway's GOAWAY for the end.
+    got = asyncio.run(Crowd(gateway, STREAMS, http2=False).run(reload))
+    assert got == want
+    gateway.wait_stats(lambda stats: all(
+        one["pid"] not in (0, before[one["worker"]]) for one in stats["inference"]["workers"]))
+    exits = [line for line in gateway.log.splitlines() if "role=worker" in line and "child_exited" in line]
+    assert len(exits) == 2 and all("code=0" in line for line in exits), exits
+
+
+@pytest.mark.parametrize("roles", [{"prefill_workers": 1, "decode_workers": 1}, {"prefill_workers": 2}],
+                         ids=["one of each", "prefill only"])
+def test_prefill_and_decode_workers(launch, roles):
+    plain = launch(pool(workers=2))
+    want = undisturbed(plain, tokens=40)
+    gateway = launch(pool(workers=2, **roles))
+    got = asyncio.run(Crowd(gateway, STREAMS, tokens=40).run())
+    assert got == want
+    stats = gateway.stats()["inference"]
+    assert stats["requests"]["moved"] >= STREAMS // 2 and stats["requests"]["failed"] == 0
+    assert stats["kv"]["adopted"] == stats["requests"]["moved"]
+    first, second = stats["workers"]
+    if "decode_workers" in roles:
+        assert first["tokens_decode"] == 0 and second["tokens_prefill"] == 0
+    assert_all_free(gateway)
