@@ -31,6 +31,8 @@ static struct sim run(const char *name, const char *config, size_t buckets,
     return sim;
 }
 
+static void format(char *text, size_t bytes, const char *scenario, va_list args) FG_PRINTF(3, 0);
+
 static void format(char *text, size_t bytes, const char *scenario, va_list args)
 {
     int len = vsnprintf(text, bytes, scenario, args);
