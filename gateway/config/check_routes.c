@@ -4,6 +4,7 @@
  */
 #include "config/checks.h"
 #include "config/loader.h"
+#include "config/text_checks.h"
 
 #include <strings.h>
 
@@ -29,7 +30,7 @@ static void check_action(struct fg_snapshot *snapshot, const struct fg_raw_route
     const bool is_set[] = {
         fg_yaml_find(route->node, "to") != NULL,
         route->is_session || !fg_config_is_sound(route->node, "session"),
-        fg_yaml_find(route->node, "redirect") != NULL,
+        route->is_redirect || !fg_config_is_sound(route->node, "redirect"),
         route->is_response || !fg_config_is_sound(route->node, "respond"),
     };
     const char *first = NULL;
@@ -48,6 +49,59 @@ static void check_action(struct fg_snapshot *snapshot, const struct fg_raw_route
         fg_config_error_at(snapshot, route->node, NULL,
                            "the route leads nowhere; expected one of to, session: true, redirect "
                            "and respond");
+}
+
+static void check_redirect(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    static const char *const changes[] = {"https", "host", "replace_prefix", NULL};
+    const struct fg_redirect_conf *redirect = &route->conf.redirect;
+    const struct fg_yaml_node *node = fg_yaml_find(route->node, "redirect");
+    if (!route->is_redirect || node == NULL || node->is_refused)
+        return;
+    bool has_change = redirect->https || redirect->host != NULL || redirect->replace_prefix != NULL;
+    bool has_to = redirect->to != NULL || !fg_config_is_sound(node, "to");
+    if (has_to)
+        fg_config_refuse_keys(snapshot, node, changes, "beside to");
+    else if (!has_change)
+        fg_config_error_at(snapshot, route->node, "redirect",
+                           "the redirect leads nowhere; expected to, https: true, host or "
+                           "replace_prefix");
+    if (redirect->https && !has_to && redirect->host == NULL && redirect->replace_prefix == NULL &&
+        route->conf.scheme != FG_SCHEME_HTTP)
+        fg_config_error_at(snapshot, node, "https",
+                           "the redirect leads in a circle over https; expected scheme: http in "
+                           "match");
+}
+
+/* A name is checked where its value is: the mapping itself takes any field name. */
+static void check_edits(struct fg_snapshot *snapshot, const struct fg_raw_route *route,
+                        const char *key)
+{
+    static const char *const lists[] = {"set", "add"};
+    const struct fg_yaml_node *edits = fg_yaml_find(route->node, key);
+    for (size_t i = 0; i < 2; i++) {
+        const struct fg_yaml_node *list = fg_yaml_find(edits, lists[i]);
+        if (list == NULL || list->kind != FG_YAML_MAP)
+            continue;
+        for (const struct fg_yaml_node *at = list->first; at != NULL; at = at->next) {
+            const char *problem = fg_text_check_editable_field(at->key);
+            if (problem != NULL)
+                fg_config_report_add(&snapshot->report, at->key_line, at->key_column,
+                                     "%s: \"%.*s\" %s", lists[i], FG_SPAN_ARGS(at->key), problem);
+        }
+    }
+}
+
+static void check_cors(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    const struct fg_cors_conf *cors = &route->conf.cors;
+    const struct fg_yaml_node *node = fg_yaml_find(route->node, "cors");
+    for (size_t i = 0; cors->enabled && cors->credentials && i < cors->origin_count; i++) {
+        if (strcmp(cors->origins[i], "*") == 0)
+            fg_config_error_at(snapshot, node, "credentials",
+                               "credentials for every origin; expected origins by name: any page "
+                               "could act for its visitors otherwise");
+    }
 }
 
 static bool is_below(const char *prefix, const char *path)
@@ -118,7 +172,8 @@ static void check_buffer(struct fg_snapshot *snapshot, const struct fg_raw_route
 static bool takes_all_of(const struct fg_route_conf *earlier, const struct fg_route_conf *later)
 {
     const char *path = later->path != NULL ? later->path : later->path_prefix;
-    if (path == NULL || earlier->header_count > 0)
+    if (path == NULL || earlier->header_count > 0 || earlier->parameter_count > 0 ||
+        (earlier->scheme != FG_SCHEME_ANY && earlier->scheme != later->scheme))
         return false;
     if (earlier->host != NULL &&
         (later->host == NULL || strcasecmp(earlier->host, later->host) != 0))
@@ -174,6 +229,10 @@ void fg_config_check_routes(struct fg_snapshot *snapshot)
         check_websocket(snapshot, route);
         check_unused_keys(snapshot, route);
         check_buffer(snapshot, route);
+        check_redirect(snapshot, route);
+        check_edits(snapshot, route, "request_headers");
+        check_edits(snapshot, route, "response_headers");
+        check_cors(snapshot, route);
         check_reach(snapshot, i);
         check_name(snapshot, i);
     }

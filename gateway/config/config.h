@@ -251,6 +251,38 @@ struct fg_header_match {
     const char *value; /* NULL: present is enough */
 };
 
+/* Fields that a route sets (in place of what is there), adds and removes; values are templates. */
+struct fg_field_edits_conf {
+    const struct fg_header_match *set;
+    size_t set_count;
+    const struct fg_header_match *add;
+    size_t add_count;
+    const char *const *remove;
+    size_t remove_count;
+};
+
+struct fg_redirect_conf {
+    const char *to; /* the whole location; NULL: the request's own, with the changes below */
+    bool https;
+    const char *host;           /* host[:port] */
+    const char *replace_prefix; /* in place of what the route matched */
+    int status;
+};
+
+struct fg_cors_conf {
+    bool enabled;
+    bool credentials;
+    const char *const *origins; /* "*", or origins, with one '*' in the host */
+    size_t origin_count;
+    const char *const *headers;
+    size_t header_count;
+    const char *const *expose;
+    size_t expose_count;
+    uint64_t max_age_ns;
+};
+
+enum fg_scheme_match { FG_SCHEME_ANY, FG_SCHEME_HTTP, FG_SCHEME_HTTPS };
+
 enum fg_route_action { FG_ROUTE_BACKEND, FG_ROUTE_SESSION, FG_ROUTE_REDIRECT, FG_ROUTE_RESPOND };
 enum fg_cache_keep { FG_CACHE_KEEP_USEFUL, FG_CACHE_KEEP_PINNED };
 enum fg_identity_need { FG_IDENTITY_NONE, FG_IDENTITY_OPTIONAL, FG_IDENTITY_REQUIRED };
@@ -271,18 +303,26 @@ struct fg_route_conf {
     uint32_t methods;        /* bits 1 << enum fg_method; 0: any */
     const struct fg_header_match *headers;
     size_t header_count;
+    const struct fg_header_match *parameters; /* of the query; names as they are */
+    size_t parameter_count;
+    enum fg_scheme_match scheme;
 
     enum fg_route_action action;
     uint32_t backend_index;   /* FG_ROUTE_BACKEND: into backends[] */
     const char *strip_prefix; /* removed before the backend sees the path; NULL: nothing */
-    const char *redirect_to;  /* FG_ROUTE_REDIRECT: 308 */
-    uint32_t respond_status;  /* FG_ROUTE_RESPOND */
+    struct fg_redirect_conf redirect;
+    uint32_t respond_status; /* FG_ROUTE_RESPOND */
     const char *respond_body;
+    const char *respond_type; /* content-type */
+    struct fg_field_edits_conf request_edits;
+    struct fg_field_edits_conf response_edits;
+    struct fg_cors_conf cors;
 
     enum fg_priority priority;
     enum fg_identity_need identity;
-    uint32_t identity_by; /* 0: any means */
-    uint64_t timeout_ns;  /* whole request; the deadline */
+    uint32_t identity_by;    /* 0: any means */
+    uint64_t timeout_ns;     /* whole request; the deadline */
+    uint64_t stream_idle_ns; /* not 0: the deadline ends with the head, then this silence counts */
     uint64_t body_bytes_max;
     bool buffer_request;         /* the whole body before a backend sees the request */
     const uint32_t *rate_limits; /* into rate_limits[] */

@@ -105,6 +105,26 @@ static json_t *map_to_schema(const struct fg_key *key)
                      (json_int_t)key->max);
 }
 
+static const struct fg_key *shorthand_of(const struct fg_table *table)
+{
+    const struct fg_key *key = table->shorthand == NULL ? NULL : table->keys;
+    while (key != NULL && strcmp(key->name, table->shorthand) != 0)
+        key++;
+    return key;
+}
+
+static json_t *key_to_schema(const struct fg_key *key);
+
+/* The mapping, true or false, or the plain value that stands for one of its keys. */
+static json_t *switch_to_schema(const struct fg_table *table)
+{
+    json_t *schema = any_of(json_pack("{s:s}", "type", "boolean"), table_to_schema(table));
+    const struct fg_key *key = shorthand_of(table);
+    if (key != NULL)
+        json_array_append_new(json_object_get(schema, "anyOf"), key_to_schema(key));
+    return schema;
+}
+
 static json_t *type_to_schema(const struct fg_key *key)
 {
     switch (key->type) {
@@ -129,12 +149,14 @@ static json_t *type_to_schema(const struct fg_key *key)
     case FG_KEY_STRINGS:
         return word_list_to_schema(key);
     case FG_KEY_HEADERS:
+    case FG_KEY_FIELDS:
+    case FG_KEY_PARAMETERS:
         return json_pack("{s:s, s:{s:s}}", "type", "object", "additionalProperties", "type",
                          "string");
     case FG_KEY_OBJECT:
         return table_to_schema(key->table);
     case FG_KEY_SWITCH:
-        return any_of(json_pack("{s:s}", "type", "boolean"), table_to_schema(key->table));
+        return switch_to_schema(key->table);
     case FG_KEY_LIST:
         return list_to_schema(member_to_schema(key->table), key);
     case FG_KEY_MAP:
@@ -166,13 +188,8 @@ static json_t *key_to_schema(const struct fg_key *key)
 static json_t *member_to_schema(const struct fg_table *table)
 {
     json_t *schema = table_to_schema(table);
-    if (table->shorthand == NULL)
-        return schema;
-    for (const struct fg_key *key = table->keys; key->name != NULL; key++) {
-        if (strcmp(key->name, table->shorthand) == 0)
-            return any_of(key_to_schema(key), schema);
-    }
-    return schema;
+    const struct fg_key *key = shorthand_of(table);
+    return key == NULL ? schema : any_of(key_to_schema(key), schema);
 }
 
 static json_t *table_to_schema(const struct fg_table *table)

@@ -122,6 +122,8 @@ static struct phrase type_phrase(enum fg_key_type type)
     case FG_KEY_STRINGS:
         return (struct phrase){"a list", " such as [one, two]"};
     case FG_KEY_HEADERS:
+    case FG_KEY_FIELDS:
+    case FG_KEY_PARAMETERS:
         return (struct phrase){"a mapping of names to values", ""};
     default:
         return (struct phrase){"a text", ""};
@@ -374,7 +376,9 @@ static void load_words(struct fg_loader *loader, const struct fg_key *key,
 static bool load_header(struct fg_loader *loader, const struct fg_key *key,
                         struct fg_yaml_node *child, struct fg_header_match *out)
 {
-    const char *problem = fg_text_check_field_name(child->key);
+    bool is_parameter = key->type == FG_KEY_PARAMETERS;
+    const char *problem = is_parameter ? fg_text_check_parameter_name(child->key)
+                                       : fg_text_check_field_name(child->key);
     if (problem != NULL) {
         fg_config_report_add(loader->report, child->key_line, child->key_column, "%s: \"%.*s\" %s",
                              key->name, FG_SPAN_ARGS(child->key), problem);
@@ -382,7 +386,8 @@ static bool load_header(struct fg_loader *loader, const struct fg_key *key,
     }
     if (child->is_refused)
         return false;
-    problem = child->kind == FG_YAML_SCALAR ? fg_text_check_field_value(child->text) : NULL;
+    fg_text_check_fn check = key->check != NULL ? key->check : fg_text_check_field_value;
+    problem = child->kind == FG_YAML_SCALAR ? check(child->text) : NULL;
     if (child->kind != FG_YAML_SCALAR || problem != NULL) {
         fg_config_report_add(loader->report, child->line, child->column, "%s.%.*s: %s%s", key->name,
                              FG_SPAN_ARGS(child->key), problem != NULL ? "the value " : "",
@@ -395,10 +400,11 @@ static bool load_header(struct fg_loader *loader, const struct fg_key *key,
         return false;
     for (size_t i = 0; i < child->key.len; i++) {
         char c = child->key.data[i];
-        name[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+        name[i] = c >= 'A' && c <= 'Z' && !is_parameter ? (char)(c - 'A' + 'a') : c;
     }
+    bool is_any = key->type != FG_KEY_FIELDS && fg_span_equal(child->text, FG_SPAN("*"));
     out->name = name;
-    out->value = fg_span_equal(child->text, FG_SPAN("*")) ? NULL : child->text.data;
+    out->value = is_any ? NULL : child->text.data;
     return true;
 }
 
@@ -424,7 +430,7 @@ static void load_headers(struct fg_loader *loader, const struct fg_key *key,
 
 static bool takes_kind(enum fg_key_type type, enum fg_yaml_kind kind)
 {
-    if (type == FG_KEY_HEADERS)
+    if (type == FG_KEY_HEADERS || type == FG_KEY_FIELDS || type == FG_KEY_PARAMETERS)
         return kind == FG_YAML_MAP;
     if (type == FG_KEY_BITS || type == FG_KEY_STRINGS)
         return kind == FG_YAML_SCALAR || kind == FG_YAML_LIST;
@@ -457,6 +463,8 @@ void fg_load_value(struct fg_loader *loader, const struct fg_key *key, struct fg
         load_words(loader, key, node, into);
         return;
     case FG_KEY_HEADERS:
+    case FG_KEY_FIELDS:
+    case FG_KEY_PARAMETERS:
         load_headers(loader, key, node, into);
         return;
     default:

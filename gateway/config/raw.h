@@ -67,6 +67,7 @@ struct fg_raw_route {
     const char *to; /* "cluster:NAME", "static:NAME", "orders", "inference" */
     bool is_session;
     bool is_response;
+    bool is_redirect;
     const char **rate_limit_names;
     size_t rate_limit_name_count;
     const struct fg_yaml_node *node;

@@ -103,6 +103,8 @@ static const char *type_name(enum fg_key_type type)
     case FG_KEY_STRINGS:
         return "list of words";
     case FG_KEY_HEADERS:
+    case FG_KEY_FIELDS:
+    case FG_KEY_PARAMETERS:
         return "mapping of texts";
     case FG_KEY_OBJECT:
         return "mapping";
@@ -148,6 +150,8 @@ static void write_range(FILE *out, const struct fg_key *key)
     case FG_KEY_MAP:
     case FG_KEY_STRINGS:
     case FG_KEY_HEADERS:
+    case FG_KEY_FIELDS:
+    case FG_KEY_PARAMETERS:
         fprintf(out, "%llu to %llu entries", (unsigned long long)key->min,
                 (unsigned long long)key->max);
         return;

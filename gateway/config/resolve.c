@@ -421,7 +421,7 @@ static void derive_route(struct fg_snapshot *snapshot, struct fg_raw_route *rout
     conf->line = route->node->line;
     if (route->is_session)
         conf->action = FG_ROUTE_SESSION;
-    else if (conf->redirect_to != NULL)
+    else if (route->is_redirect)
         conf->action = FG_ROUTE_REDIRECT;
     else if (route->is_response)
         conf->action = FG_ROUTE_RESPOND;

@@ -31,6 +31,8 @@ enum fg_key_type {
     FG_KEY_BITS,       /* uint32_t, a list of choices, 1 << choices[].value each */
     FG_KEY_STRINGS,    /* const char **, count */
     FG_KEY_HEADERS,    /* struct fg_header_match *, count: a mapping of names to values */
+    FG_KEY_FIELDS,     /* the same; values are templates, "*" is a value */
+    FG_KEY_PARAMETERS, /* as HEADERS, names as they are */
     FG_KEY_OBJECT,     /* the table's struct, in place */
     FG_KEY_SWITCH,     /* as OBJECT, or true or false; a bool at count_offset says if it is there */
     FG_KEY_LIST,       /* array of the table's struct, count */

@@ -1,6 +1,7 @@
 /*
  * schema_routes.c: the tables of the routes.
  */
+#include "config/field_template.h"
 #include "config/raw.h"
 #include "config/schema.h"
 
@@ -17,7 +18,147 @@ static const struct fg_choice methods[] = {
     {"OPTIONS", FG_METHOD_OPTIONS}, {NULL, 0},
 };
 
+static const struct fg_choice schemes[] = {
+    {"any", FG_SCHEME_ANY},
+    {"http", FG_SCHEME_HTTP},
+    {"https", FG_SCHEME_HTTPS},
+    {NULL, 0},
+};
+
+static const struct fg_choice redirect_statuses[] = {
+    {"301", 301}, {"302", 302}, {"303", 303}, {"307", 307}, {"308", 308}, {NULL, 0},
+};
+
+#define EDITS(member) AT(fg_field_edits_conf, member)
+static const struct fg_key edit_keys[] = {
+    {.name = "set",
+     .type = FG_KEY_FIELDS,
+     .offset = EDITS(set),
+     .count_offset = EDITS(set_count),
+     .check = fg_text_check_field_template,
+     .max = 32,
+     .doc = "Fields with their values, in place of any that are there. In a value, `%{client_ip}`, "
+            "`%{client_certificate}`, `%{user}`, `%{request_id}`, `%{method}`, `%{scheme}`, "
+            "`%{host}`, `%{path}`, `%{route}` and `%{tls_version}` are filled in; a field that "
+            "comes out empty is left out."},
+    {.name = "add",
+     .type = FG_KEY_FIELDS,
+     .offset = EDITS(add),
+     .count_offset = EDITS(add_count),
+     .check = fg_text_check_field_template,
+     .max = 32,
+     .doc = "The same, beside any that are there."},
+    {.name = "remove",
+     .type = FG_KEY_STRINGS,
+     .offset = EDITS(remove),
+     .count_offset = EDITS(remove_count),
+     .check = fg_text_check_removable_field,
+     .max = 32,
+     .doc = "Fields that are taken out."},
+    {.name = NULL},
+};
+
+static const struct fg_table edit_table = {
+    .path = "routes[].request_headers, routes[].response_headers",
+    .doc = "Header fields that are changed on their way.",
+    .keys = edit_keys,
+    .bytes = sizeof(struct fg_field_edits_conf),
+    .example = "{set: {x-user: \"%{user}\"}, remove: [server]}",
+};
+
+#define CORS(member) AT(fg_raw_route, conf.cors.member)
+static const struct fg_key cors_keys[] = {
+    {.name = "origins",
+     .type = FG_KEY_STRINGS,
+     .offset = CORS(origins),
+     .count_offset = CORS(origin_count),
+     .is_required = true,
+     .check = fg_text_check_origin,
+     .max = 64,
+     .doc =
+         "Whose pages may use the route: `https://example.org`, `https://*.example.org` for every "
+         "name below it, or `\"*\"` for all."},
+    {.name = "headers",
+     .type = FG_KEY_STRINGS,
+     .offset = CORS(headers),
+     .count_offset = CORS(header_count),
+     .check = fg_text_check_field_name,
+     .max = 64,
+     .doc = "Request fields that they may send beyond the simple ones; `\"*\"`: whichever they ask "
+            "for."},
+    {.name = "expose",
+     .type = FG_KEY_STRINGS,
+     .offset = CORS(expose),
+     .count_offset = CORS(expose_count),
+     .check = fg_text_check_field_name,
+     .max = 64,
+     .doc = "Response fields that they may read beyond the simple ones."},
+    {.name = "credentials",
+     .type = FG_KEY_BOOL,
+     .offset = CORS(credentials),
+     .initial = "false",
+     .doc = "They may send cookies and other credentials of the browser's."},
+    {.name = "max_age",
+     .type = FG_KEY_DURATION,
+     .offset = CORS(max_age_ns),
+     .initial = "10m",
+     .min = 0,
+     .max = 1 * DAY,
+     .doc = "How long a browser need not ask again."},
+    {.name = NULL},
+};
+
+static const struct fg_table cors_table = {
+    .path = "routes[].cors",
+    .doc = "Pages of other origins (CORS). The gateway answers preflights for the methods of the "
+           "route by itself, and marks its answers.",
+    .keys = cors_keys,
+    .bytes = sizeof(struct fg_raw_route),
+    .example = "{origins: [\"https://example.org\"]}",
+};
+
 #define L(member) AT(fg_raw_route, conf.member)
+static const struct fg_key redirect_keys[] = {
+    {.name = "to",
+     .type = FG_KEY_STRING,
+     .offset = L(redirect.to),
+     .check = fg_text_check_redirect_target,
+     .doc =
+         "The whole `Location`, a path or a URL. Either this or the next three, which change the "
+         "request's own and keep its query."},
+    {.name = "https",
+     .type = FG_KEY_BOOL,
+     .offset = L(redirect.https),
+     .initial = "false",
+     .doc = "The same place over https, at the standard port where `host` names none."},
+    {.name = "host",
+     .type = FG_KEY_STRING,
+     .offset = L(redirect.host),
+     .check = fg_text_check_authority,
+     .doc = "The same place at another host."},
+    {.name = "replace_prefix",
+     .type = FG_KEY_STRING,
+     .offset = L(redirect.replace_prefix),
+     .check = fg_text_check_url_path,
+     .doc = "Stands in place of `match.path` or `match.prefix`."},
+    {.name = "status",
+     .type = FG_KEY_ENUM,
+     .offset = L(redirect.status),
+     .initial = "308",
+     .choices = redirect_statuses,
+     .doc = "308 and 307 keep the method; 301, 302 and 303 are for what only browsers see."},
+    {.name = NULL},
+};
+
+static const struct fg_table redirect_table = {
+    .path = "routes[].redirect",
+    .doc = "Send the client elsewhere.",
+    .keys = redirect_keys,
+    .bytes = sizeof(struct fg_raw_route),
+    .shorthand = "to",
+    .example = "{https: true}",
+};
+
 static const struct fg_key match_keys[] = {
     {.name = "host",
      .type = FG_KEY_STRING,
@@ -47,6 +188,19 @@ static const struct fg_key match_keys[] = {
      .count_offset = L(header_count),
      .max = 16,
      .doc = "Header fields that must be there with that value; `\"*\"` is any value."},
+    {.name = "query",
+     .type = FG_KEY_PARAMETERS,
+     .offset = L(parameters),
+     .count_offset = L(parameter_count),
+     .max = 16,
+     .doc = "Parameters of the query that must be there with that value, both as they are sent; "
+            "`\"*\"` is any value."},
+    {.name = "scheme",
+     .type = FG_KEY_ENUM,
+     .offset = L(scheme),
+     .initial = "any",
+     .choices = schemes,
+     .doc = "How the client speaks to us, or to a trusted proxy before us."},
     {.name = NULL},
 };
 
@@ -71,6 +225,12 @@ static const struct fg_key respond_keys[] = {
      .offset = L(respond_body),
      .initial = "",
      .doc = "Its text."},
+    {.name = "type",
+     .type = FG_KEY_STRING,
+     .offset = L(respond_type),
+     .initial = "text/plain; charset=utf-8",
+     .check = fg_text_check_field_value,
+     .doc = "Its `Content-Type`."},
     {.name = NULL},
 };
 
@@ -225,16 +385,33 @@ static const struct fg_key route_keys[] = {
      .initial = "false",
      .doc = "Answer with a new guest's token."},
     {.name = "redirect",
-     .type = FG_KEY_STRING,
-     .offset = L(redirect_to),
-     .check = fg_text_check_redirect_target,
-     .doc = "Answer 308 with this `Location`, a path or a URL."},
+     .type = FG_KEY_SWITCH,
+     .offset = 0,
+     .count_offset = AT(fg_raw_route, is_redirect),
+     .table = &redirect_table,
+     .doc = "Answer with another `Location`; a text in place of the mapping is its `to`."},
     {.name = "respond",
      .type = FG_KEY_SWITCH,
      .offset = 0,
      .count_offset = AT(fg_raw_route, is_response),
      .table = &respond_table,
      .doc = "Answer with a fixed text."},
+    {.name = "request_headers",
+     .type = FG_KEY_OBJECT,
+     .offset = L(request_edits),
+     .table = &edit_table,
+     .doc = "Fields of the request, before a backend sees it."},
+    {.name = "response_headers",
+     .type = FG_KEY_OBJECT,
+     .offset = L(response_edits),
+     .table = &edit_table,
+     .doc = "Fields of each answer, also one of the gateway's own."},
+    {.name = "cors",
+     .type = FG_KEY_SWITCH,
+     .offset = 0,
+     .count_offset = L(cors.enabled),
+     .table = &cors_table,
+     .doc = "Let pages of other origins use the route."},
     {.name = "strip_prefix",
      .type = FG_KEY_STRING,
      .offset = L(strip_prefix),
@@ -270,6 +447,16 @@ static const struct fg_key route_keys[] = {
      .min = 1 * MS,
      .max = 7 * DAY,
      .doc = "Deadline of the whole request."},
+    {.name = "stream_idle_timeout",
+     .type = FG_KEY_DURATION,
+     .offset = L(stream_idle_ns),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 100 * MS,
+     .max = 7 * DAY,
+     .doc =
+         "For server-sent events and other long answers: `timeout` then ends with the head of the "
+         "answer, and after it the answer is cut when nothing comes for so long."},
     {.name = "body_max",
      .type = FG_KEY_SIZE,
      .offset = L(body_bytes_max),

@@ -352,3 +352,52 @@ void fg_text_to_sha256(struct fg_span text, unsigned char out[32])
         out[i] =
             (unsigned char)(hex_value(text.data[2 * i]) << 4 | hex_value(text.data[2 * i + 1]));
 }
+
+const char *fg_text_check_editable_field(struct fg_span text)
+{
+    static const struct fg_span reserved[] = {
+        FG_SPAN_LITERAL("host"),       FG_SPAN_LITERAL("content-length"),
+        FG_SPAN_LITERAL("connection"), FG_SPAN_LITERAL("transfer-encoding"),
+        FG_SPAN_LITERAL("keep-alive"), FG_SPAN_LITERAL("proxy-connection"),
+        FG_SPAN_LITERAL("te"),         FG_SPAN_LITERAL("trailer"),
+        FG_SPAN_LITERAL("upgrade"),    FG_SPAN_LITERAL("x-forwarded-for"),
+    };
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+        if (fg_span_equal_nocase(text, reserved[i]))
+            return "is written by the gateway itself; expected another field";
+    }
+    return fg_text_check_field_name(text);
+}
+
+const char *fg_text_check_removable_field(struct fg_span text)
+{
+    const char *problem = fg_text_check_editable_field(text);
+    return problem != NULL ? problem : fg_text_check_field_name_lower(text);
+}
+
+const char *fg_text_check_parameter_name(struct fg_span text)
+{
+    bool is_fine = text.len > 0;
+    for (size_t i = 0; i < text.len; i++)
+        is_fine = is_fine && text.data[i] > 0x20 && text.data[i] < 0x7f &&
+                  strchr("&=#;", text.data[i]) == NULL;
+    return is_fine ? NULL : "is no name of a parameter; expected one without blanks, & and =";
+}
+
+const char *fg_text_check_origin(struct fg_span text)
+{
+    static const char problem[] =
+        "is no origin; expected one such as https://example.org, https://*.example.org or *";
+    struct fg_span rest = text;
+    if (fg_span_equal(text, FG_SPAN("*")))
+        return NULL;
+    if (fg_span_starts_with(rest, FG_SPAN("https://")))
+        rest = fg_span_make(rest.data + 8, rest.len - 8);
+    else if (fg_span_starts_with(rest, FG_SPAN("http://")))
+        rest = fg_span_make(rest.data + 7, rest.len - 7);
+    else
+        return problem;
+    if (fg_span_starts_with(rest, FG_SPAN("*.")))
+        rest = fg_span_make(rest.data + 2, rest.len - 2);
+    return fg_text_check_authority(rest) == NULL ? NULL : problem;
+}

@@ -39,6 +39,17 @@ const char *fg_text_check_field_value(struct fg_span text);
 /* A field name: a token of RFC 9110 section 5.6.2. */
 const char *fg_text_check_field_name(struct fg_span text);
 
+/* A field name that a route may set: none that frames a message or names a hop. */
+const char *fg_text_check_editable_field(struct fg_span text);
+/* The same in lower case. */
+const char *fg_text_check_removable_field(struct fg_span text);
+
+/* A parameter's name in a query, as it is sent. */
+const char *fg_text_check_parameter_name(struct fg_span text);
+
+/* "https://example.org", with "*." before the host for every name below it; or "*" */
+const char *fg_text_check_origin(struct fg_span text);
+
 /* The same, written in lower case. */
 const char *fg_text_check_field_name_lower(struct fg_span text);
 

@@ -141,6 +141,8 @@ static json_t *value_to_json(const struct fg_key *key, const void *from)
     case FG_KEY_STRINGS:
         return strings_to_json(key, from);
     case FG_KEY_HEADERS:
+    case FG_KEY_FIELDS:
+    case FG_KEY_PARAMETERS:
         return headers_to_json(key, from);
     case FG_KEY_OBJECT:
         return table_to_json(key->table, place);

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cache_fetch.h"
+#include "cors.h"
+#include "field_edit.h"
 #include "policies/cache/http_date.h"
 #include "policies/retry_after.h"
 
@@ -146,7 +148,8 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
         return true;
     }
     struct fg_arena *arena = flow->req->ex.arena;
-    struct fg_field *all = fg_arena_try_alloc(arena, (field_count + OWN_FIELDS_MAX) * sizeof(*all));
+    size_t most = field_count + OWN_FIELDS_MAX + FG_CORS_FIELDS_MAX;
+    struct fg_field *all = fg_arena_try_alloc(arena, most * sizeof(*all));
     if (all == NULL) {
         fg_flow_cut(flow);
         return false;
@@ -163,9 +166,17 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     add_rate_limit(flow, all, &count);
     if (flow->req->is_tls)
         add(all, &count, FG_SPAN("strict-transport-security"), FG_SPAN("max-age=31536000"));
-    assert(count <= field_count + OWN_FIELDS_MAX);
+    if (flow->route != NULL && flow->route->cors.enabled)
+        fg_cors_mark(flow, all, &count);
+    assert(count <= most);
+    const struct fg_field *edited = all;
+    if (flow->route != NULL &&
+        !fg_field_edit(flow, &flow->route->response_edits, &edited, &count)) {
+        fg_flow_cut(flow);
+        return false;
+    }
     flow->is_answer_over = is_end;
-    fg_response_head(flow->req, status, all, count, is_end);
+    fg_response_head(flow->req, status, edited, count, is_end);
     return true;
 }
 
@@ -314,6 +325,8 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
     (void)fg_flow_send_head(flow, status, fields, field_count, false);
     if (status == 101)
         fg_flow_begin_tunnel(flow);
+    else if (flow->route->stream_idle_ns > 0 && !flow->is_answer_over)
+        fg_flow_end_by_silence(flow, flow->route->stream_idle_ns);
 }
 
 static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
@@ -321,8 +334,8 @@ static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
     struct fg_flow *flow = fg_flow_of_exchange(ex);
     if (flow->is_answer_over)
         return true; /* cut: what the backend still gives is nobody's, until on_done cancels it */
-    if (flow->is_tunnel)
-        flow->tunnel_moved_ns = fg_flow_now_ns(flow);
+    if (flow->silence_max_ns > 0)
+        flow->moved_ns = fg_flow_now_ns(flow);
     return fg_response_write(flow->req, data, len);
 }
 

@@ -37,7 +37,9 @@ static enum fg_cache_method method_of(const struct fg_exchange *ex)
 
 struct fg_cache_request fg_cache_read_request(const struct fg_exchange *ex)
 {
-    struct fg_cache_request request = {.method = method_of(ex)};
+    /* A user known by other means than that field has answers of his own as well. */
+    struct fg_cache_request request = {.method = method_of(ex),
+                                       .has_authorization = ex->user_id.len > 0};
     fg_cache_control_init(&request.control);
     for (size_t i = 0; i < ex->field_count; i++) {
         struct fg_span name = ex->fields[i].name, value = ex->fields[i].value;

@@ -80,9 +80,15 @@ static void disarm_deadline(struct fg_flow *flow)
 void fg_flow_begin_tunnel(struct fg_flow *flow)
 {
     flow->is_tunnel = true;
-    flow->tunnel_moved_ns = fg_flow_now_ns(flow);
     fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS, FG_BREAKER_SUCCESS);
-    fg_flow_arm_deadline(flow, flow->tunnel_moved_ns + flow->route->websocket_idle_ns);
+    fg_flow_end_by_silence(flow, flow->route->websocket_idle_ns);
+}
+
+void fg_flow_end_by_silence(struct fg_flow *flow, uint64_t silence_max_ns)
+{
+    flow->silence_max_ns = silence_max_ns;
+    flow->moved_ns = fg_flow_now_ns(flow);
+    fg_flow_arm_deadline(flow, flow->moved_ns + silence_max_ns);
 }
 
 void fg_flow_refuse_late(struct fg_flow *flow)
@@ -106,8 +112,8 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
                                                                        : flow->req->ex.deadline_ns);
         return;
     }
-    uint64_t silent_until_ns = flow->tunnel_moved_ns + flow->route->websocket_idle_ns;
-    if (flow->is_tunnel && now_ns < silent_until_ns) {
+    uint64_t silent_until_ns = flow->moved_ns + flow->silence_max_ns;
+    if (flow->silence_max_ns > 0 && now_ns < silent_until_ns) {
         fg_flow_arm_deadline(flow, silent_until_ns);
         return;
     }
@@ -357,8 +363,8 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
     if (flow == NULL)
         return;
     flow->is_body_complete = is_last;
-    if (flow->is_tunnel)
-        flow->tunnel_moved_ns = fg_flow_now_ns(flow);
+    if (flow->silence_max_ns > 0)
+        flow->moved_ns = fg_flow_now_ns(flow);
     if (flow->is_backend_open)
         flow->backend->backend->ops->on_body(&req->ex, data, len, is_last);
     else if (flow->state == FG_FLOW_WAITING)

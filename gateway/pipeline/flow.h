@@ -150,7 +150,8 @@ struct fg_flow {
     struct fg_backend_thread *backend;
     uint64_t backend_started_ns;
     uint64_t head_ns;
-    uint64_t tunnel_moved_ns; /* when a byte last went through the tunnel */
+    uint64_t silence_max_ns; /* not 0: the deadline is so long after `moved_ns` */
+    uint64_t moved_ns;       /* when a byte last went through the tunnel or the answer */
 
     /* time */
     uint64_t hop_ns[FG_HOP_COUNT];
@@ -243,6 +244,8 @@ void fg_flow_refuse_late(struct fg_flow *flow);
 void fg_flow_cut(struct fg_flow *flow);
 /* The backend has switched protocols: from now on only silence ends the exchange. */
 void fg_flow_begin_tunnel(struct fg_flow *flow);
+/* From now on only silence of so long ends the exchange, not its deadline. */
+void fg_flow_end_by_silence(struct fg_flow *flow, uint64_t silence_max_ns);
 /* The loop's deadline timer fired: everything that is due. */
 void fg_flow_run_deadlines(struct fg_pipeline_thread *thread);
 /* Close the backend's side: give the slot back and teach gate and breaker. Harmless twice. */

@@ -116,13 +116,42 @@ static bool fields_match(const struct fg_route_conf *route, const struct fg_exch
     return true;
 }
 
+/* Is a parameter of that name and value in the query? Both are compared as they were sent. */
+static bool has_parameter(struct fg_span query, const struct fg_header_match *wanted)
+{
+    while (query.data != NULL) {
+        struct fg_span value = fg_span_split(&query, '&');
+        struct fg_span name = fg_span_split(&value, '=');
+        if (fg_span_equal(name, fg_span_from_string(wanted->name)) &&
+            (wanted->value == NULL || fg_span_equal(value, fg_span_from_string(wanted->value))))
+            return true;
+    }
+    return false;
+}
+
+static bool query_matches(const struct fg_route_conf *route, const struct fg_exchange *ex)
+{
+    for (size_t i = 0; i < route->parameter_count; i++) {
+        if (!has_parameter(ex->query, &route->parameters[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool scheme_matches(const struct fg_route_conf *route, const struct fg_exchange *ex)
+{
+    return route->scheme == FG_SCHEME_ANY ||
+           fg_span_equal(ex->scheme,
+                         route->scheme == FG_SCHEME_HTTPS ? FG_SPAN("https") : FG_SPAN("http"));
+}
+
 /* All but path; a match in all but the method is remembered in *other_methods. */
 static bool rest_matches(const struct fg_route_conf *route, const struct fg_exchange *ex,
                          uint32_t *other_methods)
 {
     if (route->host != NULL && !host_matches(route->host, ex->authority))
         return false;
-    if (!fields_match(route, ex))
+    if (!scheme_matches(route, ex) || !fields_match(route, ex) || !query_matches(route, ex))
         return false;
     uint32_t bit = UINT32_C(1) << ex->method;
     if (ex->method == FG_METHOD_HEAD)

@@ -3,7 +3,7 @@
  * API key, a bearer token, or the client's certificate. The first that the request has and the
  * route takes decides; one that is there and is no good is refused, never passed over for the next.
  */
-#include "flow.h"
+#include "field_edit.h"
 
 #include "pipeline/signature.h"
 
@@ -29,18 +29,22 @@ static enum outcome refuse(struct fg_flow *flow, const char *message)
     return OUTCOME_REFUSED;
 }
 
-static enum outcome refuse_for_room(struct fg_flow *flow)
+static enum outcome refuse_for(struct fg_flow *flow, const char *message)
 {
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_NO_MEMORY,
                              .status = 503,
                              .type = "overloaded",
-                             .message = "too many signed requests at once: identity.signatures."
-                                        "nonces_max is reached",
+                             .message = message,
                              .retry_after_ns = FG_S,
                              .position = UINT64_MAX,
                          });
     return OUTCOME_REFUSED;
+}
+
+static enum outcome refuse_for_memory(struct fg_flow *flow)
+{
+    return refuse_for(flow, "limits.request_memory_max is used up by the request's head");
 }
 
 /* ---- signatures ---- */
@@ -85,7 +89,8 @@ static enum outcome by_signature(struct fg_flow *flow, struct fg_span field)
     case FG_NONCE_USED:
         return refuse(flow, "the nonce of the signature was used before");
     case FG_NONCE_FULL:
-        return refuse_for_room(flow);
+        return refuse_for(flow, "too many signed requests: identity.signatures.nonces_max is "
+                                "reached");
     }
     flow->expects_digest = true;
     memcpy(flow->body_digest, signature.body, sizeof(flow->body_digest));
@@ -184,6 +189,16 @@ static const char *how_to(uint32_t means)
     return "this route needs a certificate of the client";
 }
 
+/* The route's edits of the request, which may name the user: so they are done here. */
+static enum fg_stage_verdict edit_fields(struct fg_flow *flow)
+{
+    struct fg_exchange *ex = &flow->req->ex;
+    if (fg_field_edit(flow, &flow->route->request_edits, &ex->fields, &ex->field_count))
+        return FG_STAGE_CONTINUE;
+    (void)refuse_for_memory(flow);
+    return FG_STAGE_RESPOND;
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
@@ -197,15 +212,15 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         key = fg_exchange_field(ex, key_field);
     bool has_secrets = signature.data != NULL || key.data != NULL;
     if (has_secrets && !remove_fields(ex, signature_field, key_field)) {
-        (void)refuse_for_room(flow);
+        (void)refuse_for_memory(flow);
         return FG_STAGE_RESPOND;
     }
     if (flow->route->identity == FG_IDENTITY_NONE)
-        return FG_STAGE_CONTINUE;
+        return edit_fields(flow);
     enum outcome outcome = find_user(flow, signature, key);
     if (outcome == OUTCOME_ABSENT && flow->route->identity == FG_IDENTITY_REQUIRED)
         outcome = refuse(flow, how_to(flow->route->identity_by));
-    return outcome == OUTCOME_REFUSED ? FG_STAGE_RESPOND : FG_STAGE_CONTINUE;
+    return outcome == OUTCOME_REFUSED ? FG_STAGE_RESPOND : edit_fields(flow);
 }
 
 const struct fg_stage fg_stage_identity = {.name = "identity", .run = run};

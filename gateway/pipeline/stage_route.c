@@ -4,6 +4,9 @@
  */
 #include "flow.h"
 
+#include "http/fields.h"
+#include "pipeline/cors.h"
+
 #include <stdio.h>
 
 static void refuse_unrouted(struct fg_flow *flow, uint32_t other_methods)
@@ -33,13 +36,70 @@ static void refuse_unrouted(struct fg_flow *flow, uint32_t other_methods)
         });
 }
 
+static struct fg_span without_port(struct fg_span authority)
+{
+    const char *end = authority.len > 0 && authority.data[0] == '['
+                          ? memchr(authority.data, ']', authority.len)
+                          : NULL;
+    const char *from = end == NULL ? authority.data : end;
+    const char *colon =
+        from == NULL ? NULL : memchr(from, ':', authority.len - (size_t)(from - authority.data));
+    return colon == NULL ? authority
+                         : fg_span_make(authority.data, (size_t)(colon - authority.data));
+}
+
+/* What follows the part of the path that the route matched, with one slash between. */
+static struct fg_span rest_of_path(const struct fg_flow *flow, const char *replacement)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    size_t matched =
+        flow->route->path_prefix == NULL ? ex->path.len : strlen(flow->route->path_prefix);
+    struct fg_span rest = {ex->path.data + matched, ex->path.len - matched};
+    size_t len = strlen(replacement);
+    bool ends = len > 0 && replacement[len - 1] == '/';
+    if (ends && rest.len > 0 && rest.data[0] == '/')
+        return fg_span_make(rest.data + 1, rest.len - 1);
+    if (!ends && rest.len > 0 && rest.data[0] != '/')
+        return fg_span_make(rest.data - 1, rest.len + 1); /* the prefix ended in one */
+    return rest;
+}
+
+static struct fg_span location_of(const struct fg_flow *flow)
+{
+    const struct fg_redirect_conf *redirect = &flow->route->redirect;
+    const struct fg_exchange *ex = &flow->req->ex;
+    if (redirect->to != NULL)
+        return fg_span_from_string(redirect->to);
+    struct fg_span scheme = redirect->https ? FG_SPAN("https") : ex->scheme;
+    struct fg_span host = redirect->host != NULL ? fg_span_from_string(redirect->host)
+                          : redirect->https      ? without_port(ex->authority)
+                                                 : ex->authority;
+    struct fg_span prefix = {"", 0};
+    struct fg_span path = ex->path;
+    if (redirect->replace_prefix != NULL) {
+        prefix = fg_span_from_string(redirect->replace_prefix);
+        path = rest_of_path(flow, redirect->replace_prefix);
+    }
+    bool has_query = ex->query.data != NULL;
+    return fg_arena_try_printf(ex->arena, "%.*s://%.*s%.*s%.*s%s%.*s", FG_SPAN_ARGS(scheme),
+                               FG_SPAN_ARGS(host), FG_SPAN_ARGS(prefix), FG_SPAN_ARGS(path),
+                               has_query ? "?" : "", has_query ? (int)ex->query.len : 0,
+                               has_query ? ex->query.data : "");
+}
+
 static enum fg_stage_verdict redirect(struct fg_flow *flow)
 {
     const struct fg_field fields[] = {
-        {FG_SPAN("location"), fg_span_from_string(flow->route->redirect_to)},
+        {FG_SPAN("location"), location_of(flow)},
         {FG_SPAN("content-length"), FG_SPAN("0")},
     };
-    fg_flow_respond(flow, 308, fields, 2, (struct fg_span){NULL, 0});
+    if (fields[0].value.data == NULL) {
+        fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+        fg_flow_cut(flow);
+        return FG_STAGE_RESPOND;
+    }
+    fg_flow_respond(flow, (unsigned)flow->route->redirect.status, fields, 2,
+                    (struct fg_span){NULL, 0});
     return FG_STAGE_RESPOND;
 }
 
@@ -47,11 +107,26 @@ static enum fg_stage_verdict respond(struct fg_flow *flow)
 {
     struct fg_span body = fg_span_from_string(flow->route->respond_body);
     const struct fg_field fields[] = {
-        {FG_SPAN("content-type"), FG_SPAN("text/plain; charset=utf-8")},
+        {FG_SPAN("content-type"), fg_span_from_string(flow->route->respond_type)},
         {FG_SPAN("content-length"), fg_arena_try_printf(flow->req->ex.arena, "%zu", body.len)},
     };
     fg_flow_respond(flow, flow->route->respond_status, fields, 2, body);
     return FG_STAGE_RESPOND;
+}
+
+/* A preflight is for the route of the method that it asks for, when that route has CORS. */
+static const struct fg_route_conf *find_preflight_route(struct fg_flow *flow)
+{
+    struct fg_exchange *ex = &flow->req->ex;
+    struct fg_span method = fg_cors_preflight_method(ex);
+    uint32_t other_methods;
+    if (method.data == NULL)
+        return NULL;
+    ex->method = fg_method_of(method);
+    const struct fg_route_conf *route =
+        fg_router_find(flow->thread->pipeline->router, ex, &other_methods);
+    ex->method = FG_METHOD_OPTIONS;
+    return route != NULL && route->cors.enabled ? route : NULL;
 }
 
 /* The route's time, or less if the client says that it will not wait that long. */
@@ -106,8 +181,11 @@ static bool is_tunnel_refused(struct fg_flow *flow)
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
-    uint32_t other_methods;
-    flow->route = fg_router_find(flow->thread->pipeline->router, ex, &other_methods);
+    uint32_t other_methods = 0;
+    const struct fg_route_conf *preflight = find_preflight_route(flow);
+    flow->route = preflight != NULL
+                      ? preflight
+                      : fg_router_find(flow->thread->pipeline->router, ex, &other_methods);
     if (flow->route == NULL) {
         refuse_unrouted(flow, other_methods);
         return FG_STAGE_RESPOND;
@@ -117,6 +195,11 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     ex->priority = flow->route->priority;
     ex->body_bytes_max = flow->route->body_bytes_max;
     ex->deadline_ns = ex->started_ns + timeout_of(flow);
+    flow->client_path = ex->path;
+    if (preflight != NULL) {
+        fg_cors_answer_preflight(flow);
+        return FG_STAGE_RESPOND;
+    }
     if (is_tunnel_refused(flow))
         return FG_STAGE_RESPOND;
     if (flow->route->action == FG_ROUTE_REDIRECT)
@@ -125,7 +208,6 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         return respond(flow);
     ex->route_prefix_len =
         flow->route->path_prefix == NULL ? ex->path.len : strlen(flow->route->path_prefix);
-    flow->client_path = ex->path;
     if (flow->route->strip_prefix != NULL) {
         strip_prefix(ex, flow->route->strip_prefix);
         ex->route_prefix_len = 0;

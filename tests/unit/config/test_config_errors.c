@@ -358,7 +358,7 @@ static const struct error_case values_cases[] = {
     {"redirect target",
      LISTENERS "routes:\n"
                "  - {match: {prefix: /}, redirect: promo}\n",
-     {"t.yaml:3:36: redirect: \"promo\" is no target for a redirect; expected /path or "
+     {"t.yaml:3:36: to: \"promo\" is no target for a redirect; expected /path or "
       "https://host/path"}},
     {"cache control",
      LISTENERS ROUTES "static: {a: {root: /x, cache_control: \"a\\nb\"}}\n",
