@@ -145,7 +145,10 @@ static void fail(struct fg_cache_fetch *fetch, const struct fg_cache_failure *fa
     if (fetch->is_over)
         return;
     fetch->is_keeping = false;
-    fg_cache_store_close(store_of(fetch), fetch->stream);
+    if (failure->is_retryable)
+        fg_cache_store_close(store_of(fetch), fetch->stream);
+    else
+        fg_cache_store_note_failure(store_of(fetch), fetch->stream, fg_clock_monotonic_ns());
     fg_cache_stream_fail(fetch->stream, failure);
     finish(fetch);
 }
@@ -279,6 +282,8 @@ static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cach
         fg_cache_store_close(store_of(fetch), fetch->stream);
         return FG_CACHE_OUTCOME_OWN;
     }
+    if (is_error)
+        fg_cache_store_note_failure(store_of(fetch), fetch->stream, fg_clock_monotonic_ns());
     if (draft->status >= 400) { /* says nothing of what the next one will be told: no mark */
         fg_cache_store_close(store_of(fetch), fetch->stream);
         return is_error_for_all(fetch, draft) ? FG_CACHE_OUTCOME_SHARED : FG_CACHE_OUTCOME_ERROR;

@@ -4,6 +4,7 @@
  *    slot[hash] --> object --> object     variants of one key stand in the same slot, newest first
  *    flights    --> flight --> flight     in the streams that carry them
  *    marks[hash % N] = (id, until)        keys whose answers turned out not to be sharable
+ *    failures[hash % N] = (id, until)     keys whose origin has just failed
  */
 #include "cache_store_shared.h"
 
@@ -24,6 +25,7 @@
 #define FLIGHT_SLOTS 256u
 #define MARKS 1024u
 #define MARK_NS (5 * FG_S)
+#define FAILING_NS FG_S
 #define GHOSTS 4096u
 #define VARIANTS_MAX 16u /* stored responses of one key and route; the oldest goes */
 #define FETCHING_SHARE 4u
@@ -40,6 +42,7 @@ struct shard {
     struct fg_cache_flight *flights[FLIGHT_SLOTS];
     struct fg_s3_fifo fifo;
     struct mark marks[MARKS];
+    struct mark failures[MARKS];
     uint64_t bytes_max;
     uint64_t pinned_bytes;
     uint64_t pinned_count;
@@ -323,6 +326,13 @@ static uint64_t mark_id(const struct fg_cache_flight *flight)
            (flight->variant & 1);
 }
 
+static bool is_marked(const struct mark *marks, const struct fg_cache_flight *flight,
+                      uint64_t now_ns)
+{
+    const struct mark *mark = &marks[flight->hash % MARKS];
+    return mark->id == mark_id(flight) && now_ns < mark->until_ns;
+}
+
 /* Requests that are known to differ in what selects, or in whose they are, fetch side by side. The
  * lowest bit says whose. */
 static uint64_t variant_of(struct shard *shard, uint64_t hash, const struct fg_cache_ask *ask)
@@ -389,9 +399,10 @@ enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
     enum fg_cache_role role;
     pthread_mutex_lock(&shard->lock);
     as.variant = variant_of(shard, as.hash, ask);
-    const struct mark *mark = &shard->marks[as.hash % MARKS];
     struct fg_cache_flight *other = is_solo ? NULL : find_flight(shard, &as, ask->key);
-    if (mark->id == mark_id(&as) && now_ns < mark->until_ns)
+    if (ask->has_stale && is_marked(shard->failures, &as, now_ns))
+        role = FG_CACHE_FAILING;
+    else if (is_marked(shard->marks, &as, now_ns))
         role = FG_CACHE_ALONE;
     else if (other == NULL)
         role = lead(store, shard, ask, loop, &as, reader, stream);
@@ -420,6 +431,17 @@ void fg_cache_store_mark(struct fg_cache_store *store, struct fg_cache_stream *s
     pthread_mutex_lock(&shard->lock);
     unlist(shard, flight);
     shard->marks[flight->hash % MARKS] = (struct mark){mark_id(flight), now_ns + MARK_NS};
+    pthread_mutex_unlock(&shard->lock);
+}
+
+void fg_cache_store_note_failure(struct fg_cache_store *store, struct fg_cache_stream *stream,
+                                 uint64_t now_ns)
+{
+    struct fg_cache_flight *flight = fg_cache_stream_flight(stream);
+    struct shard *shard = shard_of(store, flight->hash);
+    pthread_mutex_lock(&shard->lock);
+    unlist(shard, flight);
+    shard->failures[flight->hash % MARKS] = (struct mark){mark_id(flight), now_ns + FAILING_NS};
     pthread_mutex_unlock(&shard->lock);
 }
 

@@ -32,6 +32,7 @@ struct fg_cache_ask {
     struct fg_span key;
     uint32_t route_index;
     bool has_authorization; /* kept apart while fetching: the answer may be its own */
+    bool has_stale;         /* there is something to give while its origin fails */
 };
 
 /* A reference to what is stored for this request, or NULL. Any thread. */
@@ -43,6 +44,7 @@ enum fg_cache_role {
     FG_CACHE_JOINED,   /* somebody does; `reader` reads it */
     FG_CACHE_TOO_MANY, /* waiters_max wait already, or (without a reader) somebody does */
     FG_CACHE_ALONE,    /* not to be shared for the moment, or no memory: pass it through */
+    FG_CACHE_FAILING,  /* its origin failed a moment ago: give what is stale instead of asking */
 };
 /*
  * Who fetches? `reader` NULL: nobody waits for it (a revalidation beside). `is_solo`: never share
@@ -59,6 +61,9 @@ void fg_cache_store_close(struct fg_cache_store *store, struct fg_cache_stream *
 /* The same, and for a while its key is passed through. */
 void fg_cache_store_mark(struct fg_cache_store *store, struct fg_cache_stream *stream,
                          uint64_t now_ns);
+/* The fetch failed: for a second, who has a stale one does not ask again. */
+void fg_cache_store_note_failure(struct fg_cache_store *store, struct fg_cache_stream *stream,
+                                 uint64_t now_ns);
 /*
  * Stores `object` (whole; the caller keeps its reference) in place of what it replaces and closes
  * the flight. False: it was purged on its way, or is too large.

@@ -300,19 +300,20 @@ static enum fg_stage_verdict fetch(struct fg_flow *flow, const struct fg_cache_a
     fg_cache_reader_leave(reader);
     if (role == FG_CACHE_ALONE)
         return bypass(flow);
-    if (!fg_cache_serve_stale(flow))
+    if (!fg_cache_serve_stale(flow)) /* TOO_MANY, or FAILING, which says that there is one */
         refuse_crowd(flow);
     return FG_STAGE_RESPOND;
 }
 
 /* One fetch beside, whoever asks how often. */
-static void revalidate_beside(struct fg_flow *flow, const struct fg_cache_ask *ask,
+static void revalidate_beside(struct fg_flow *flow, struct fg_cache_ask ask,
                               struct fg_cache_object *stale)
 {
     struct fg_cache_stream *stream = NULL;
-    if (fg_cache_store_lead_or_join(store_of(flow), ask, fg_flow_now_ns(flow), flow->thread->loop,
+    ask.has_stale = true;
+    if (fg_cache_store_lead_or_join(store_of(flow), &ask, fg_flow_now_ns(flow), flow->thread->loop,
                                     false, NULL, &stream) == FG_CACHE_LEAD)
-        fg_cache_fetch_start(flow, ask, stream, stale, 0);
+        fg_cache_fetch_start(flow, &ask, stream, stale, 0);
 }
 
 /* True: `object` has been the answer. Otherwise it may still be one if the fetch fails. */
@@ -328,7 +329,7 @@ static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
         return true;
     case FG_CACHE_STALE_WHILE_REVALIDATE:
         if (!request->control.only_if_cached)
-            revalidate_beside(flow, ask, object);
+            revalidate_beside(flow, *ask, object);
         serve(flow, object, FG_CACHE_RESULT_STALE);
         return true;
     case FG_CACHE_STALE_IF_ERROR_ONLY:
@@ -362,10 +363,10 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     if (flow->cache_key.data == NULL)
         return bypass(flow);
     struct fg_cache_request request = fg_cache_read_request(ex);
-    const struct fg_cache_ask ask = {.ex = ex,
-                                     .key = flow->cache_key,
-                                     .route_index = (uint32_t)fg_flow_route_index(flow),
-                                     .has_authorization = request.has_authorization};
+    struct fg_cache_ask ask = {.ex = ex,
+                               .key = flow->cache_key,
+                               .route_index = (uint32_t)fg_flow_route_index(flow),
+                               .has_authorization = request.has_authorization};
     bool is_solo = false;
     keep(&flow->cache_stored, NULL);
     struct fg_cache_object *object = fg_cache_store_get(store_of(flow), &ask);
@@ -376,6 +377,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         if (is_served)
             return FG_STAGE_RESPOND;
     }
+    ask.has_stale = flow->cache_stale != NULL;
     if (request.control.only_if_cached) {
         refuse_uncached(flow);
         return FG_STAGE_RESPOND;

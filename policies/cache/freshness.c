@@ -202,9 +202,20 @@ uint32_t fg_cache_lifetime_s(const struct fg_cache_response *response,
 bool fg_cache_is_useful(const struct fg_cache_response *response, uint32_t lifetime_s,
                         uint64_t initial_age_ns)
 {
-    if (lifetime_s * FG_POLICY_S > initial_age_ns && !response->control.no_cache)
+    const struct fg_cache_control *control = &response->control;
+    if (response->has_etag || response->has_last_modified)
         return true;
-    return response->has_etag || response->has_last_modified;
+    if (control->no_cache)
+        return false;
+    /* Fresh on arrival, or stale by less than it allows by itself. */
+    uint32_t stale_s = 0;
+    if (is_present(control->stale_while_revalidate_s))
+        stale_s = control->stale_while_revalidate_s;
+    if (is_present(control->stale_if_error_s) && control->stale_if_error_s > stale_s)
+        stale_s = control->stale_if_error_s;
+    if (control->must_revalidate || control->proxy_revalidate)
+        stale_s = 0;
+    return ((uint64_t)lifetime_s + stale_s) * FG_POLICY_S > initial_age_ns;
 }
 
 uint64_t fg_cache_initial_age_ns(const struct fg_cache_response *response, uint64_t request_ns,

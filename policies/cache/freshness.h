@@ -90,7 +90,9 @@ enum fg_cache_storable fg_cache_is_storable(const struct fg_cache_request *reque
 uint32_t fg_cache_lifetime_s(const struct fg_cache_response *response,
                              const struct fg_cache_rules *rules, int64_t response_s);
 
-/* Is there any use in keeping it: fresh on arrival, or something to ask the origin by? */
+/* Is there any use in keeping it: fresh on arrival, allowed stale, or something to ask the origin
+ * by?
+ */
 bool fg_cache_is_useful(const struct fg_cache_response *response, uint32_t lifetime_s,
                         uint64_t initial_age_ns);
 

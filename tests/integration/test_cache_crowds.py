@@ -9,6 +9,7 @@ import ctypes
 import gzip
 import os
 import threading
+import time
 
 import httpx
 import pytest
@@ -325,6 +326,19 @@ def test_a_pinned_page_stays_through_anything(site):
         assert client.get("/fill/0").status_code in (502, 503)
         assert httpx.post(site.admin + "/cache/purge?path=/pinned/page").json() == {"purged": 1}
         assert client.get("/pinned/page").status_code in (502, 503)
+
+
+@pytest.mark.parametrize("directives", ["max-age=60, stale-if-error=6000", "max-age=60, stale-while-revalidate=6000"])
+def test_a_failing_origin_is_asked_once_a_second(site, directives):
+    site.origin.answers["/ill"] = 200, {"cache-control": directives, "age": "100"}, TEXT
+    with site.client() as client:
+        client.get("/ill")
+        site.origin.answers["/ill"] = 503, {}, b""
+        started = time.monotonic()
+        for _ in range(200):
+            answer = client.get("/ill")
+            assert answer.content == TEXT and answer.headers["cache-status"] == "floodgate; hit; detail=stale"
+        assert site.backend.count("/ill") <= 2 + (time.monotonic() - started)
 
 
 def test_purge_by_tag_path_and_prefix(site):

@@ -131,6 +131,24 @@ static void one_leads_and_the_others_join(void **state)
     assert_int_equal(
         fg_cache_store_lead_or_join(f.store, &what, 10 * FG_S, f.loop, false, NULL, &none),
         FG_CACHE_LEAD);
+    /* its origin fails: who has something to give does not ask for a second */
+    struct fg_cache_ask stale = other;
+    stale.has_stale = true;
+    struct fg_cache_stream *failing = NULL;
+    fg_cache_store_note_failure(f.store, others, 20 * FG_S);
+    assert_int_equal(
+        fg_cache_store_lead_or_join(f.store, &stale, 21 * FG_S - 1, f.loop, false, NULL, &failing),
+        FG_CACHE_FAILING);
+    assert_int_equal(
+        fg_cache_store_lead_or_join(f.store, &other, 21 * FG_S - 1, f.loop, false, NULL, &failing),
+        FG_CACHE_LEAD);
+    fg_cache_store_close(f.store, failing);
+    fg_cache_stream_drop_writer(failing);
+    assert_int_equal(
+        fg_cache_store_lead_or_join(f.store, &stale, 21 * FG_S, f.loop, false, NULL, &failing),
+        FG_CACHE_LEAD);
+    fg_cache_store_close(f.store, failing);
+    fg_cache_stream_drop_writer(failing);
     struct fg_cache_stream *streams[] = {stream, others, own, none};
     for (unsigned i = 0; i < 6; i++)
         fg_cache_reader_leave(reader[i]);

@@ -287,6 +287,11 @@ static void keeps_what_is_of_use(void **state)
     assert_true(fg_cache_is_useful(&response, 0, 0));
     assert_true(fg_cache_is_ever_fresh(&response, 1));
     assert_false(fg_cache_is_ever_fresh(&response, 0));
+    response = answer(200, "stale-if-error=5");
+    assert_true(fg_cache_is_useful(&response, 1, 6 * S - 1));
+    assert_false(fg_cache_is_useful(&response, 1, 6 * S));
+    response = answer(200, "stale-while-revalidate=5, must-revalidate");
+    assert_false(fg_cache_is_useful(&response, 1, 2 * S));
     response = answer(200, "no-cache");
     assert_false(fg_cache_is_useful(&response, 10, 0));
     assert_false(fg_cache_is_ever_fresh(&response, 10));
