@@ -172,8 +172,9 @@ static void write_limits(FILE *out, const struct fg_admin_options *options)
     fprintf(out, "floodgate_cache_objects %" PRIu64 "\n", cache.objects);
     family(out, "cache_pinned_bytes", "gauge", "Bytes of pinned objects.");
     fprintf(out, "floodgate_cache_pinned_bytes %" PRIu64 "\n", cache.pinned_bytes);
-    family(out, "cache_fetching_bytes", "gauge", "Bytes of answers on their way into the cache.");
-    fprintf(out, "floodgate_cache_fetching_bytes %" PRIu64 "\n", cache.fetching_bytes);
+    family(out, "cache_held_bytes", "gauge",
+           "Bytes being fetched, or evicted and still being sent.");
+    fprintf(out, "floodgate_cache_held_bytes %" PRIu64 "\n", cache.held_bytes);
     const struct {
         const char *event;
         uint64_t total;

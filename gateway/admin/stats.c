@@ -273,7 +273,7 @@ static json_t *cache_json(const struct fg_admin_options *options, const struct r
     put(cache, "pinned_objects", stats.pinned_objects);
     put(cache, "pinned_bytes", stats.pinned_bytes);
     put(cache, "fetches", stats.fetches);
-    put(cache, "fetching_bytes", stats.fetching_bytes);
+    put(cache, "held_bytes", stats.held_bytes);
     put(cache, "refused", stats.refused_total);
     put(cache, "purged", stats.purged_total);
     put(cache, "invalidated", stats.invalidated_total);

@@ -75,13 +75,6 @@ struct fg_cache_rules fg_cache_rules_of(const struct fg_pipeline *pipeline,
 
 /* ---- the end ---- */
 
-static void unreserve(struct fg_cache_fetch *fetch)
-{
-    if (fetch->reserved > 0)
-        fg_cache_store_unreserve(store_of(fetch), fetch->reserved);
-    fetch->reserved = 0;
-}
-
 static void destroy(struct fg_cache_fetch *fetch)
 {
     struct fg_flow *flow = fetch->req.handler_state;
@@ -91,7 +84,6 @@ static void destroy(struct fg_cache_fetch *fetch)
         if (flow->state != FG_FLOW_DONE)
             fg_flow_set_state(flow, FG_FLOW_DONE);
     }
-    unreserve(fetch);
     fg_cache_store_close(store_of(fetch), fetch->stream);
     fg_cache_stream_drop_writer(fetch->stream);
     fg_cache_object_release(fetch->stale);
@@ -198,7 +190,7 @@ static void on_wake(void *owner)
 
 static bool reserve(struct fg_cache_fetch *fetch, uint64_t bytes)
 {
-    if (!fg_cache_store_reserve(store_of(fetch), bytes))
+    if (!fg_cache_store_reserve(store_of(fetch), fetch->stream, bytes))
         return false;
     fetch->reserved += bytes;
     return true;
@@ -374,7 +366,6 @@ static void stop_keeping(struct fg_cache_fetch *fetch)
     fetch->is_keeping = false;
     fg_cache_store_mark(store_of(fetch), fetch->stream, fg_clock_monotonic_ns());
     fg_cache_stream_stop_keeping(fetch->stream);
-    unreserve(fetch);
 }
 
 static bool on_write(struct fg_request *req, const void *data, size_t len)

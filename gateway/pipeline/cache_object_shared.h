@@ -12,6 +12,7 @@
 #define FG_PIPELINE_CACHE_OBJECT_SHARED_H
 
 #include "backends/backend.h"
+#include "base/counters_shared.h"
 #include "policies/cache/accept_encoding.h"
 #include "policies/cache/freshness.h"
 #include "policies/cache/s3_fifo.h"
@@ -38,6 +39,13 @@ void fg_cache_body_set_variant(struct fg_cache_body *body, enum fg_coding coding
 /* True for one caller a coding: that one has it made, or gives the claim back. */
 bool fg_cache_body_claim_variant(struct fg_cache_body *body, enum fg_coding coding);
 void fg_cache_body_unclaim_variant(struct fg_cache_body *body, enum fg_coding coding);
+
+/*
+ * A body is in the store once for each object there that has it; the shard's lock guards that. One
+ * that has left the store while readers still hold it counts in `lent` until it is freed.
+ */
+void fg_cache_body_enter_store(struct fg_cache_body *body);
+void fg_cache_body_leave_store(struct fg_cache_body *body, struct fg_counter *lent);
 
 /* ---- objects ---- */
 

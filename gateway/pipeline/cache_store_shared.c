@@ -28,7 +28,7 @@
 #define FAILING_NS FG_S
 #define GHOSTS 4096u
 #define VARIANTS_MAX 16u /* stored responses of one key and route; the oldest goes */
-#define FETCHING_SHARE 4u
+#define HELD_SHARE 4u
 #define PINNED_SHARE 2u
 
 struct mark {
@@ -43,6 +43,7 @@ struct shard {
     struct fg_s3_fifo fifo;
     struct mark marks[MARKS];
     struct mark failures[MARKS];
+    struct fg_counter *held_bytes; /* the store's */
     uint64_t bytes_max;
     uint64_t pinned_bytes;
     uint64_t pinned_count;
@@ -58,7 +59,7 @@ struct fg_cache_store {
     uint64_t seed;
     void *ghosts;
     unsigned shard_count; /* a power of two */
-    atomic_ullong fetching_bytes;
+    struct fg_counter held_bytes;
     atomic_ullong events[FG_CACHE_EVENT_COUNT];
     struct shard shards[];
 };
@@ -96,6 +97,7 @@ struct fg_cache_store *fg_cache_store_create(const struct fg_cache_conf *conf)
         struct shard *shard = &store->shards[i];
         pthread_mutex_init(&shard->lock, NULL);
         shard->bytes_max = conf->bytes_max / count;
+        shard->held_bytes = &store->held_bytes;
         fg_s3_fifo_init(&shard->fifo, shard->bytes_max, (char *)store->ghosts + i * ghost_bytes,
                         ghost_bytes, GHOSTS);
     }
@@ -169,6 +171,7 @@ static void unlink_object(struct shard *shard, struct fg_cache_object *object,
     *at = object->next_same;
     object->next_same = *chain;
     *chain = object;
+    fg_cache_body_leave_store(object->body, shard->held_bytes);
 }
 
 /* Out of the slot and out of the accounts. */
@@ -295,6 +298,7 @@ bool fg_cache_store_publish(struct fg_cache_store *store, struct fg_cache_stream
         object->next_same = *slot;
         *slot = object;
         fg_cache_object_acquire(object);
+        fg_cache_body_enter_store(object->body);
         shard->stored_total++;
     } else {
         shard->refused_total++;
@@ -445,19 +449,15 @@ void fg_cache_store_note_failure(struct fg_cache_store *store, struct fg_cache_s
     pthread_mutex_unlock(&shard->lock);
 }
 
-bool fg_cache_store_reserve(struct fg_cache_store *store, uint64_t bytes)
+bool fg_cache_store_reserve(struct fg_cache_store *store, struct fg_cache_stream *stream,
+                            uint64_t bytes)
 {
-    uint64_t before =
-        atomic_fetch_add_explicit(&store->fetching_bytes, bytes, memory_order_relaxed);
-    if (before + bytes <= store->conf.bytes_max / FETCHING_SHARE)
-        return true;
-    fg_cache_store_unreserve(store, bytes);
-    return false;
-}
-
-void fg_cache_store_unreserve(struct fg_cache_store *store, uint64_t bytes)
-{
-    atomic_fetch_sub_explicit(&store->fetching_bytes, bytes, memory_order_relaxed);
+    /* Two that ask at once may both pass: the bound is exceeded by one answer a loop at most. */
+    if (fg_counter_get(&store->held_bytes) + bytes > store->conf.bytes_max / HELD_SHARE)
+        return false;
+    fg_counter_add(&store->held_bytes, bytes);
+    fg_cache_stream_hold(stream, &store->held_bytes, bytes);
+    return true;
 }
 
 /* ---- dropping ---- */
@@ -578,7 +578,7 @@ struct fg_cache_store_stats fg_cache_store_stats(struct fg_cache_store *store)
         stats.invalidated_total += shard->invalidated_total;
         pthread_mutex_unlock(&shard->lock);
     }
-    stats.fetching_bytes = atomic_load_explicit(&store->fetching_bytes, memory_order_relaxed);
+    stats.held_bytes = fg_counter_get(&store->held_bytes);
     for (unsigned i = 0; i < FG_CACHE_EVENT_COUNT; i++)
         stats.events[i] = atomic_load_explicit(&store->events[i], memory_order_relaxed);
     return stats;

@@ -10,8 +10,8 @@
  *           and immutable; the table holds one reference. Locks: shard, then stream, then mailbox.
  * Memory    at most bytes_max for objects with all that they cost (the allocator's slack, and as
  *           much again for the codings of what can be compressed); pinned ones up to half of it
- *           stay out of the S3-FIFO. What is being fetched is counted apart (reserve), at most a
- *           quarter of bytes_max.
+ *           stay out of the S3-FIFO. What is outside the store, being fetched or evicted and still
+ *           being sent, is counted apart: beyond a quarter of bytes_max nothing more is kept.
  */
 #ifndef FG_PIPELINE_CACHE_STORE_SHARED_H
 #define FG_PIPELINE_CACHE_STORE_SHARED_H
@@ -73,9 +73,12 @@ bool fg_cache_store_publish(struct fg_cache_store *store, struct fg_cache_stream
 /* Takes one object out, if it is still there. */
 void fg_cache_store_remove(struct fg_cache_store *store, struct fg_cache_object *object);
 
-/* Bytes of an answer that is being fetched; false when too much is under way already. */
-bool fg_cache_store_reserve(struct fg_cache_store *store, uint64_t bytes);
-void fg_cache_store_unreserve(struct fg_cache_store *store, uint64_t bytes);
+/*
+ * `bytes` more of the answer that is being fetched into `stream`; false when too much is under way
+ * already. Held until the stream is freed: its readers may be slower than its fetch.
+ */
+bool fg_cache_store_reserve(struct fg_cache_store *store, struct fg_cache_stream *stream,
+                            uint64_t bytes);
 
 /* An unsafe request has changed what `key` names: drop all variants, keep none under way. */
 void fg_cache_store_invalidate(struct fg_cache_store *store, struct fg_span key);
@@ -105,8 +108,8 @@ struct fg_cache_store_stats {
     uint64_t bytes_max;
     uint64_t pinned_objects;
     uint64_t pinned_bytes;
-    uint64_t fetching_bytes;
-    uint64_t fetches; /* under way */
+    uint64_t held_bytes; /* outside: being fetched, or evicted and still being sent */
+    uint64_t fetches;    /* under way */
     uint64_t evicted_total;
     uint64_t stored_total;
     uint64_t refused_total; /* too large, or purged on its way */

@@ -62,6 +62,8 @@ struct fg_cache_stream {
     struct fg_message wake_message;
     void (*on_wake)(void *owner);
     void *writer;
+    struct fg_counter *counter;
+    uint64_t counted; /* in it */
     struct fg_cache_object *object;
     struct fg_cache_failure failure;
     int64_t length;
@@ -113,6 +115,13 @@ static void free_first_piece(struct fg_cache_stream *stream)
     free(piece);
 }
 
+static void stop_counting(struct fg_cache_stream *stream)
+{
+    if (stream->counted > 0)
+        fg_counter_sub(stream->counter, stream->counted);
+    stream->counted = 0;
+}
+
 void fg_cache_stream_release(struct fg_cache_stream *stream)
 {
     if (stream == NULL ||
@@ -121,6 +130,7 @@ void fg_cache_stream_release(struct fg_cache_stream *stream)
     assert(stream->reader_count == 0 && !stream->flight.is_listed);
     while (stream->first != NULL)
         free_first_piece(stream);
+    stop_counting(stream);
     fg_cache_object_release(stream->object);
     pthread_mutex_destroy(&stream->lock);
     free(stream);
@@ -291,10 +301,18 @@ static void trim(struct fg_cache_stream *stream)
     }
 }
 
+void fg_cache_stream_hold(struct fg_cache_stream *stream, struct fg_counter *counter,
+                          uint64_t bytes)
+{
+    stream->counter = counter;
+    stream->counted += bytes;
+}
+
 void fg_cache_stream_stop_keeping(struct fg_cache_stream *stream)
 {
     pthread_mutex_lock(&stream->lock);
     stream->keeps = false;
+    stop_counting(stream);
     trim(stream);
     pthread_mutex_unlock(&stream->lock);
 }

@@ -112,6 +112,10 @@ struct fg_cache_stream *fg_cache_stream_of(struct fg_cache_flight *flight);
 void fg_cache_stream_set_head(struct fg_cache_stream *stream, enum fg_cache_outcome outcome,
                               struct fg_cache_object *object, int64_t length, bool keeps,
                               const struct fg_cache_hops *hops);
+/* `bytes` are counted in `counter` for what is kept; taken off when the stream is freed, or stops.
+ */
+void fg_cache_stream_hold(struct fg_cache_stream *stream, struct fg_counter *counter,
+                          uint64_t bytes);
 void fg_cache_stream_stop_keeping(struct fg_cache_stream *stream);
 /* All is taken; *may_go_on false: wait for on_wake. False without memory. */
 FG_MUST_USE bool fg_cache_stream_append(struct fg_cache_stream *stream, const void *data,

@@ -224,7 +224,7 @@ def test_what_is_too_large_passes_through_a_window(site):
         thread.join(60)
     assert bodies == [b"".join(pieces)] * 2
     cache = site.stats()["cache"]
-    assert cache["objects"] == 0 and cache["fetching_bytes"] == 0
+    assert cache["objects"] == 0 and cache["held_bytes"] == 0
     assert site.get("/large").headers["cache-status"] == "floodgate; fwd=bypass"
 
 

@@ -311,11 +311,39 @@ static void counts_what_is_being_fetched(void **state)
     (void)state;
     struct fixture f;
     open_fixture(&f);
-    assert_true(fg_cache_store_reserve(f.store, conf.bytes_max / 4));
-    assert_false(fg_cache_store_reserve(f.store, 1));
-    fg_cache_store_unreserve(f.store, conf.bytes_max / 4);
-    assert_true(fg_cache_store_reserve(f.store, 1));
-    fg_cache_store_unreserve(f.store, 1);
+    struct fg_cache_stream *stream = fg_cache_stream_create(f.loop, FG_SPAN("k"), 1);
+    assert_true(fg_cache_store_reserve(f.store, stream, conf.bytes_max / 8));
+    assert_true(fg_cache_store_reserve(f.store, stream, conf.bytes_max / 8));
+    assert_false(fg_cache_store_reserve(f.store, stream, 1));
+    fg_cache_stream_stop_keeping(stream);
+    assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 0);
+    assert_true(fg_cache_store_reserve(f.store, stream, 1));
+    fg_cache_stream_drop_writer(stream);
+    assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 0);
+    close_fixture(&f);
+}
+
+static void counts_what_is_lent_after_it_left(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    struct fg_cache_ask what = ask_for(&f, "sh\n/a");
+    assert_true(store_object(&f, object_of("sh\n/a", FG_SPAN("hello"))));
+    struct fg_cache_object *held = fg_cache_store_get(f.store, &what);
+    assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 0);
+    fg_cache_store_purge(f.store, FG_CACHE_PURGE_ALL, (struct fg_span){NULL, 0});
+    assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 5);
+    /* a 304 brings the same body back */
+    struct fg_cache_object *fresh = fg_cache_object_create(&held->head);
+    fg_cache_body_acquire(held->body);
+    fg_cache_object_set_body(fresh, held->body);
+    assert_true(store_object(&f, fresh));
+    assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 0);
+    fg_cache_store_invalidate(f.store, what.key);
+    assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 5);
+    fg_cache_object_release(held);
+    assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 0);
     close_fixture(&f);
 }
 
@@ -464,6 +492,7 @@ int main(void)
         cmocka_unit_test(purges_by_path_prefix_and_tag),
         cmocka_unit_test(what_is_on_its_way_is_purged_too),
         cmocka_unit_test(counts_what_is_being_fetched),
+        cmocka_unit_test(counts_what_is_lent_after_it_left),
         cmocka_unit_test(makes_each_coding_once),
         cmocka_unit_test(threads_share_it),
     };
