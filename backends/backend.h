@@ -127,8 +127,9 @@ struct fg_exchange {
     size_t route_prefix_len; /* how much of path the route matched */
     uint64_t body_bytes_max; /* the gateway enforces it while the body streams */
     enum fg_priority priority;
-    uint64_t started_ns;  /* monotonic */
-    uint64_t deadline_ns; /* monotonic */
+    uint32_t priority_number; /* class and the user's lot (policies/priority); smaller goes first */
+    uint64_t started_ns;      /* monotonic */
+    uint64_t deadline_ns;     /* monotonic */
 
     /* memory of the request, for whatever lives as long */
     struct fg_arena *arena;

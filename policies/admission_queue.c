@@ -1,26 +1,30 @@
 /*
  * admission_queue.c: where requests wait for a slot: bounded, by class, each with a deadline.
  * Job      who may wait, whose turn it is, who has waited in vain; refuse early what cannot be in
- * time. Thread   one owner at a time. Memory: links embedded in the caller's objects, nothing else.
- * Never    holds more than `capacity`, loses an entry, or hands one out after its deadline.
+ *          time.
+ * Thread   one owner at a time. Memory: links embedded in the caller's objects, nothing else.
+ * Never    holds more than `capacity`, loses an entry, hands one out after its deadline, or sheds
+ *          the last one of a class: a free slot always finds somebody if anybody waits.
  * Source   CoDel as in folly/executors/Codel.cpp (no sqrt schedule) and adaptive LIFO: Maurer,
- * "Fail at Scale" (ACM Queue 2015).
+ *          "Fail at Scale" (ACM Queue 2015).
  *
  *    push -> class lists: critical | high | normal | low   -> pop, or refused: expired, shed,
- *            oldest ... newest, and one heap of deadlines      displaced (by a higher class when
- * full)
+ *            oldest ... newest, and one heap of deadlines      displaced (by a higher class)
  *
  * Laws     class     effective = class - waited / ageing_ns of the entry that would be taken; the
  *                    smallest goes first, on a tie the one that came first
  *          overload  per class: smallest wait of its oldest entry over the last interval > target
- *          shed      while overloaded, a dequeued entry that waited more than 2 x target
- * ("slough"); never the first of an interval, so that a trickle still passes order     FIFO; newest
- * first while overloaded: the old ones will miss their deadline anyway, serving them in order would
- * make everybody late wait      entries ahead x smoothed time a pop, taken only while somebody
- * waits Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait
- * tells nothing, and a starving low class must not make critical ones be shed. A class that was
- *          served empty counts as delay 0. While a class is LIFO its newest entry decides its turn,
- * so that entries left behind do not age it past more important ones.
+ *          order     FIFO; newest first while overloaded, and as soon as the oldest has waited more
+ *                    than the slough time of 2 x target: the old ones will miss their deadline
+ *                    anyway, serving them in order would make everybody late
+ *          shed      while overloaded, all that waited longer than the slough time, at once,
+ * whether a slot comes free or not; but for the last one, and for the oldest if the class is not
+ * served at all wait      entries ahead x smoothed time a pop, taken only while somebody waits
+ * Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait tells
+ *          nothing, and a starving low class must not make critical ones be shed. A class that was
+ *          served empty counts as delay 0. While a class is LIFO its newest entry decides its turn.
+ *          The oldest of a class that higher ones keep out is spared so that ageing can bring it
+ *          in: no class starves.
  */
 #include "policies/admission_queue.h"
 
@@ -95,10 +99,28 @@ static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *en
     entry->state = state;
 }
 
-/* The entry of the class that pop would take. */
-static struct fg_queue_entry *candidate_of(const struct fg_queue_class *class)
+static uint64_t slough_ns(const struct fg_queue_config *config)
 {
-    return class->is_overloaded ? class->newest : class->oldest;
+    return fg_add_saturating(config->target_ns, config->target_ns);
+}
+
+static bool is_newest_first(const struct fg_queue_config *config,
+                            const struct fg_queue_class *class, uint64_t now_ns)
+{
+    if (config->target_ns == 0 || class->oldest == NULL)
+        return false;
+    return class->is_overloaded || waited_ns(class->oldest, now_ns) > slough_ns(config);
+}
+
+/* The entry of the class that pop would take. */
+static struct fg_queue_entry *candidate_of(const struct fg_admission_queue *queue,
+                                           const struct fg_queue_class *class, uint64_t now_ns)
+{
+    bool has_aged = class->oldest != NULL && queue->config.ageing_ns != 0 &&
+                    waited_ns(class->oldest, now_ns) >= queue->config.ageing_ns;
+    if (has_aged || !is_newest_first(&queue->config, class, now_ns))
+        return class->oldest;
+    return class->newest;
 }
 
 static uint64_t effective_class(const struct fg_admission_queue *queue,
@@ -114,7 +136,7 @@ static struct fg_queue_entry *choose(const struct fg_admission_queue *queue, uin
     struct fg_queue_entry *best = NULL;
     uint64_t best_class = 0;
     for (size_t i = 0; i < FG_PRIORITY_COUNT; i++) {
-        struct fg_queue_entry *entry = candidate_of(&queue->classes[i]);
+        struct fg_queue_entry *entry = candidate_of(queue, &queue->classes[i], now_ns);
         if (entry == NULL)
             continue;
         uint64_t class = effective_class(queue, entry, now_ns);
@@ -129,13 +151,11 @@ static struct fg_queue_entry *choose(const struct fg_admission_queue *queue, uin
 
 /* --- standing delay --- */
 
-/* Learn from a pop whose class had waited `standing_ns`; true: shed an entry that waited `own_ns`.
- */
-static bool judge_delay(const struct fg_queue_config *config, struct fg_queue_class *class,
-                        uint64_t now_ns, uint64_t standing_ns, uint64_t own_ns)
+/* Before the class is changed: how long has its oldest entry waited, at the least, of late? */
+static void observe_delay(const struct fg_queue_config *config, struct fg_queue_class *class,
+                          uint64_t now_ns)
 {
-    if (config->target_ns == 0)
-        return false;
+    uint64_t standing_ns = class->oldest == NULL ? 0 : waited_ns(class->oldest, now_ns);
     if (class->is_interval_open &&
         fg_subtract_floor(class->interval_ends_ns, now_ns) > config->interval_ns)
         class->is_interval_open = false; /* the clock went back */
@@ -145,11 +165,31 @@ static bool judge_delay(const struct fg_queue_config *config, struct fg_queue_cl
         class->is_interval_open = true;
         class->interval_ends_ns = fg_add_saturating(now_ns, config->interval_ns);
         class->delay_min_ns = standing_ns;
-        return false;
     }
     if (standing_ns < class->delay_min_ns)
         class->delay_min_ns = standing_ns;
-    return class->is_overloaded && own_ns > fg_add_saturating(config->target_ns, config->target_ns);
+}
+
+/* Sheds what has waited in vain in an overloaded class; but for the oldest, if none is served. */
+static void shed_slough(struct fg_admission_queue *queue, enum fg_priority priority,
+                        uint64_t now_ns, struct refused_list *list)
+{
+    struct fg_queue_class *class = &queue->classes[priority];
+    if (queue->config.target_ns == 0)
+        return;
+    observe_delay(&queue->config, class, now_ns);
+    if (class->count == 0)
+        class->served_at_ns = now_ns; /* nobody waits: nobody starves */
+    bool is_starving = queue->config.ageing_ns != 0 &&
+                       fg_subtract_floor(now_ns, class->served_at_ns) > slough_ns(&queue->config);
+    while (class->is_overloaded && class->count > 1) {
+        struct fg_queue_entry *entry = is_starving ? class->oldest->next : class->oldest;
+        if (waited_ns(entry, now_ns) <= slough_ns(&queue->config))
+            return;
+        take_out(queue, entry, FG_QUEUE_ENTRY_SHED);
+        queue->shed_total++;
+        refuse(list, entry);
+    }
 }
 
 /* --- pace --- */
@@ -290,13 +330,14 @@ void fg_admission_queue_init(struct fg_admission_queue *queue, const struct fg_q
 enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
                                               struct fg_queue_entry *entry,
                                               enum fg_priority priority, uint64_t now_ns,
-                                              uint64_t deadline_ns,
-                                              struct fg_queue_entry **displaced)
+                                              uint64_t deadline_ns, struct fg_queue_entry **refused)
 {
     assert(entry->state != FG_QUEUE_ENTRY_QUEUED);
     assert((unsigned)priority < FG_PRIORITY_COUNT);
-    *displaced = NULL;
+    struct refused_list list = {NULL, NULL};
     account_busy(queue, now_ns);
+    shed_slough(queue, priority, now_ns, &list);
+    *refused = list.first;
     struct fg_queue_entry *victim = NULL;
     if (queue->count >= queue->config.capacity) {
         victim = displaceable(queue, priority, now_ns);
@@ -311,9 +352,11 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
         queue->cannot_meet_total++;
         return FG_QUEUE_CANNOT_MEET_DEADLINE;
     }
-    if (victim != NULL)
+    if (victim != NULL) {
         displace(queue, victim, now_ns);
-    *displaced = victim;
+        refuse(&list, victim);
+        *refused = list.first;
+    }
     entry->priority = priority;
     entry->enqueued_ns = now_ns;
     fg_deadline_heap_push(&queue->deadlines, &entry->deadline, deadline_ns);
@@ -328,21 +371,17 @@ struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, 
     struct refused_list list = {NULL, NULL};
     account_busy(queue, now_ns);
     expire_into(queue, now_ns, &list);
-    struct fg_queue_entry *entry;
-    while ((entry = choose(queue, now_ns)) != NULL) {
+    for (unsigned i = 0; i < FG_PRIORITY_COUNT; i++)
+        shed_slough(queue, (enum fg_priority)i, now_ns, &list);
+    struct fg_queue_entry *entry = choose(queue, now_ns);
+    if (entry != NULL) {
         struct fg_queue_class *class = &queue->classes[entry->priority];
-        uint64_t standing_ns = waited_ns(class->oldest, now_ns);
-        if (!judge_delay(&queue->config, class, now_ns, standing_ns, waited_ns(entry, now_ns))) {
-            take_out(queue, entry, FG_QUEUE_ENTRY_POPPED);
-            queue->popped_total++;
-            if (class->count == 0)
-                class->delay_min_ns = 0; /* served empty: no standing delay in this interval */
-            account_pop(queue);
-            break;
-        }
-        take_out(queue, entry, FG_QUEUE_ENTRY_SHED);
-        queue->shed_total++;
-        refuse(&list, entry);
+        take_out(queue, entry, FG_QUEUE_ENTRY_POPPED);
+        queue->popped_total++;
+        class->served_at_ns = now_ns;
+        if (class->count == 0)
+            class->delay_min_ns = 0; /* served empty: no standing delay in this interval */
+        account_pop(queue);
     }
     *refused = list.first;
     return entry;
@@ -370,12 +409,13 @@ uint64_t fg_admission_queue_next_expiry_ns(const struct fg_admission_queue *queu
 }
 
 uint32_t fg_admission_queue_position(const struct fg_admission_queue *queue,
-                                     const struct fg_queue_entry *entry)
+                                     const struct fg_queue_entry *entry, uint64_t now_ns)
 {
     assert(entry->state == FG_QUEUE_ENTRY_QUEUED);
     const struct fg_queue_class *class = &queue->classes[entry->priority];
-    uint64_t ahead = class->is_overloaded ? class->newest->sequence - entry->sequence
-                                          : entry->sequence - class->oldest->sequence;
+    bool is_lifo = is_newest_first(&queue->config, class, now_ns);
+    uint64_t ahead = is_lifo ? class->newest->sequence - entry->sequence
+                             : entry->sequence - class->oldest->sequence;
     if (ahead > class->count - 1)
         ahead = class->count - 1;
     return count_above(queue, entry->priority) + (uint32_t)ahead;
@@ -384,7 +424,7 @@ uint32_t fg_admission_queue_position(const struct fg_admission_queue *queue,
 uint64_t fg_admission_queue_estimated_wait_ns(const struct fg_admission_queue *queue,
                                               const struct fg_queue_entry *entry, uint64_t now_ns)
 {
-    return wait_behind(queue, fg_admission_queue_position(queue, entry), now_ns);
+    return wait_behind(queue, fg_admission_queue_position(queue, entry, now_ns), now_ns);
 }
 
 uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *queue,
@@ -392,7 +432,8 @@ uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *qu
 {
     assert((unsigned)priority < FG_PRIORITY_COUNT);
     const struct fg_queue_class *class = &queue->classes[priority];
-    uint32_t own = class->is_overloaded ? 0 : class->count; /* newest first: nobody of its own */
+    bool is_lifo = is_newest_first(&queue->config, class, now_ns);
+    uint32_t own = is_lifo ? 0 : class->count; /* newest first: nobody of its own */
     return wait_behind(queue, count_above(queue, priority) + own, now_ns);
 }
 
@@ -405,8 +446,7 @@ uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue)
         if (queue->classes[i].count > 0 && queue->classes[i].delay_min_ns > worst_ns)
             worst_ns = queue->classes[i].delay_min_ns;
     }
-    uint64_t slough_ns = fg_add_saturating(queue->config.target_ns, queue->config.target_ns);
-    uint64_t percent = fg_multiply_divide(worst_ns, 100, slough_ns);
+    uint64_t percent = fg_multiply_divide(worst_ns, 100, slough_ns(&queue->config));
     return percent > 100 ? 100 : (uint32_t)percent;
 }
 

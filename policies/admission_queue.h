@@ -50,6 +50,7 @@ struct fg_queue_class {
     bool is_interval_open; /* false: the next pop starts a new minimum */
     uint64_t next_sequence;
     uint64_t interval_ends_ns;
+    uint64_t served_at_ns; /* last pop, or when last nobody waited */
     uint64_t delay_min_ns; /* smallest wait of the oldest entry in this interval */
 };
 
@@ -85,14 +86,14 @@ void fg_admission_queue_init(struct fg_admission_queue *queue,
 
 /*
  * Let `entry` (not queued anywhere) wait until `deadline_ns`. QUEUED: it belongs to the queue until
- * pop, expire, remove or a displacement hands it out. *displaced is an entry that lost its place
- * and must be refused by the caller, or NULL.
+ * pop, expire, remove or another push hands it out. *refused is a list as in pop, of entries that
+ * lost their place or had waited in vain.
  */
 enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
                                               struct fg_queue_entry *entry,
                                               enum fg_priority priority, uint64_t now_ns,
                                               uint64_t deadline_ns,
-                                              struct fg_queue_entry **displaced);
+                                              struct fg_queue_entry **refused);
 
 /*
  * The entry whose turn it is, or NULL when none is left. *refused is a NULL-terminated list through
@@ -117,7 +118,7 @@ uint64_t fg_admission_queue_next_expiry_ns(const struct fg_admission_queue *queu
  * its own. Entries that left from the middle may still be counted. Constant time.
  */
 uint32_t fg_admission_queue_position(const struct fg_admission_queue *queue,
-                                     const struct fg_queue_entry *entry);
+                                     const struct fg_queue_entry *entry, uint64_t now_ns);
 
 /* How long `entry` can expect to wait from now on; UINT64_MAX while the pace is not known. */
 uint64_t fg_admission_queue_estimated_wait_ns(const struct fg_admission_queue *queue,

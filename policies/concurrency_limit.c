@@ -3,18 +3,28 @@
  * Job      hand out and take back slots; move the limit once a window by what the window showed.
  * Thread   one owner at a time.
  * Never    hands out a slot at or above the limit, moves it outside limit_min .. limit_max, or
- * takes slots away: after a cut the limit is met by waiting for releases. Source   Netflix
- * concurrency-limits: Gradient2Limit, AIMDLimit, WindowedLimit (Apache 2.0). Laws: GRADIENT2
- * gradient = clamp(tolerance x long / short, 0.5, 1) limit' = (1 - s) x limit + s x (limit x
- * gradient + queue) AIMD       limit' = limit + 1, or min(limit - 1, limit x backoff) after a drop
- * or time-out FIXED      limit' = limit short is the window's mean latency, long an exponential
- * mean of windows (its first 10 plainly averaged). Constants: s 0.2, tolerance 1.5, queue 4, long
- * window 600, limit 20 (20 to 200); AIMD backoff 0.9, time-out 5 s; window 1 s of at least 10
- * results, faster than 100 us not sampled. If long > 2 x short, then long x 0.95: an old overload
- * is forgotten faster. No growth while fewer than half the slots are used: an idle backend proves
- * nothing. Departs  GRADIENT2 cuts by backoff when 1 in 10 results was a drop: a backend that
- * refuses quickly would otherwise look fast. A window with too few results goes on instead of being
- * lost.
+ *          takes slots away: after a cut the limit is met by waiting for releases.
+ * Window   answers to requests that began under the present limit, as many as it takes to know
+ *          their mean to within 8 % (10 for an even backend, up to 200 for an uneven one): about
+ *          one round trip, so that a limit that is wrong is wrong for milliseconds.
+ * Laws     n: mean in flight, short: mean latency of the window, s: no-load latency
+ * (noload_latency) GRADIENT2  limit' = n x tolerance x s / short + sqrt(limit) / 2, at most 1.4 x
+ * limit + 1, at least 0.6 x n VEGAS      queue = n x (1 - s / short), l = log10(limit) (at least
+ * 1): below l: limit
+ *                        + 6 l; below 3 l: + l; above 6 l: - l
+ *             AIMD       limit + 1, or min(limit - 1, limit x backoff) after a drop or time-out
+ *             FIXED      limit
+ *          The limit grows only if somebody was kept waiting and half of it was in use in the mean:
+ *          an idle backend, and one short burst, prove nothing.
+ *          GRADIENT2 and VEGAS back off as AIMD does when 1 in 10 results was a drop: a backend
+ *          that refuses quickly would otherwise look fast.
+ * Probe    under a load that never lets up, latency never shows what it would be without us. So
+ * once in about 50 busy windows the limit goes, for one window, just so far down that latency must
+ * go below the known no-load latency if that is too high: a third of the limit, not a limit pinned
+ * at the minimum. Lower latency found: again at once. Source   Netflix concurrency-limits:
+ * Gradient2Limit, VegasLimit, AIMDLimit (Apache 2.0). Departs  GRADIENT2 compares with the no-load
+ * latency, not with a long-term mean: a mean follows a standing overload, and the limit with it, to
+ * the maximum. The window has no fixed length.
  */
 #include "policies/concurrency_limit.h"
 
@@ -22,11 +32,21 @@
 #include "policies/wide_math.h"
 
 #include <assert.h>
+#include <math.h>
 
-#define WARM_UP_WINDOWS 10
-#define GRADIENT_MIN 0.5
-#define LONG_DECAY 0.95 /* while the long mean is more than twice the window's */
 #define DROP_SHARE_INVERSE 10
+#define GROWTH_MAX 1.5
+#define NO_QUEUE 1.05   /* latency over no-load up to which nothing waits at the backend */
+#define PROBE_GAIN 0.97 /* a lower no-load latency than that is news */
+#define PROBE_RISE 1.1
+#define PROBE_SOON 8 /* windows */
+#define SPREAD_MEMORY 0.9
+#define CUT_MAX 0.6
+#define MEAN_ERROR_MAX 0.08
+#define OUTLIER_FACTOR 8 /* one stalled answer counts as at most so many of the last mean */
+#define SETTLED 0.05     /* a smaller change of the limit needs no time to show */
+#define PROBE_BELOW 0.85 /* of the no-load latency, if all of the latency were queueing */
+#define PROBE_CUT_MAX 0.5
 
 static double clamp(double value, double low, double high)
 {
@@ -46,111 +66,181 @@ static void back_off(struct fg_concurrency_limit *cl)
     set_limit(cl, cut < cl->limit - 1 ? cut : cl->limit - 1);
 }
 
-/* Half the slots or more were in use at some moment of the window. */
-static bool was_used(const struct fg_concurrency_limit *cl)
+/* --- laws --- */
+
+static void update_gradient2(struct fg_concurrency_limit *cl,
+                             const struct fg_latency_window *window, double noload_ns)
 {
-    return cl->window_in_flight_max >= cl->limit / 2;
+    double tolerance = cl->config.tolerance_permille / 1000.0;
+    double gradient = tolerance * noload_ns / window->latency_ns;
+    double spare = sqrt(cl->limit) / 2;
+    double growth_max = GROWTH_MAX * cl->limit + 1;
+    double wanted = window->in_flight * gradient + (spare < 1 ? 1 : spare);
+    if (window->latency_ns <= NO_QUEUE * noload_ns)
+        wanted = growth_max;
+    wanted = clamp(wanted, CUT_MAX * window->in_flight, growth_max);
+    bool is_growth = wanted > cl->limit;
+    if (is_growth ? window->was_limited : gradient < 1)
+        set_limit(cl, wanted);
 }
 
-static void learn_long_latency(struct fg_concurrency_limit *cl, double short_ns)
+static void update_vegas(struct fg_concurrency_limit *cl, const struct fg_latency_window *window,
+                         double noload_ns)
 {
-    if (cl->long_count < WARM_UP_WINDOWS) {
-        cl->long_ns = (cl->long_ns * cl->long_count + short_ns) / (cl->long_count + 1);
-        cl->long_count++;
-    } else {
-        double weight = 2.0 / ((double)cl->config.long_window + 1);
-        cl->long_ns += weight * (short_ns - cl->long_ns);
+    double queue = window->in_flight * (1 - noload_ns / window->latency_ns);
+    double step = cl->limit > 10 ? log10(cl->limit) : 1;
+    if (queue > 6 * step)
+        set_limit(cl, cl->limit - step);
+    else if (window->was_limited && queue < 3 * step)
+        set_limit(cl, cl->limit + (queue < step ? 6 * step : step));
+}
+
+/* True: this window's limit is a look at the no-load latency. */
+static bool probe(struct fg_concurrency_limit *cl, const struct fg_latency_window *window,
+                  double noload_before_ns)
+{
+    if (cl->config.probe_windows == 0 || !window->was_limited)
+        return false;
+    bool was_probe = cl->windows_to_probe == 0;
+    bool is_lower = cl->noload.latency_ns <= PROBE_GAIN * noload_before_ns;
+    bool is_higher = cl->noload.latency_ns > PROBE_RISE * noload_before_ns;
+    bool is_open = is_lower || cl->noload.flat_in_row > 0; /* one more look decides it */
+    cl->has_news = cl->has_news || is_lower || is_higher;
+    if (is_higher || (was_probe && !is_open)) {
+        /* The spread keeps many gateways from looking in step. Trust news, but look again soon. */
+        uint64_t spread = cl->acquired_total * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+        uint32_t windows = cl->has_news ? PROBE_SOON : cl->config.probe_windows;
+        cl->windows_to_probe = windows / 2 + (uint32_t)(spread % (windows + 1));
+        if (cl->windows_to_probe == 0)
+            cl->windows_to_probe = 1;
+        cl->has_news = false;
+        return false;
     }
+    if (!was_probe && --cl->windows_to_probe > 0)
+        return false;
+    double cut = PROBE_BELOW * cl->noload.latency_ns / window->latency_ns;
+    set_limit(cl, window->in_flight * clamp(cut, PROBE_CUT_MAX, PROBE_BELOW));
+    return true;
 }
 
-static void update_gradient2(struct fg_concurrency_limit *cl)
-{
-    const struct fg_concurrency_config *config = &cl->config;
-    uint64_t results = (uint64_t)cl->window_samples + cl->window_drops;
-    if ((uint64_t)cl->window_drops * DROP_SHARE_INVERSE >= results) {
-        back_off(cl);
-        return;
-    }
-    double short_ns = cl->window_sum_ns / cl->window_samples; /* drops were fewer: not 0 */
-    learn_long_latency(cl, short_ns);
-    double long_ns = cl->long_ns;
-    if (long_ns > 2 * short_ns)
-        cl->long_ns *= LONG_DECAY;
-    if (!was_used(cl))
-        return;
-    double ratio = short_ns > 0 ? long_ns / short_ns * config->tolerance_permille / 1000 : 1;
-    double gradient = clamp(ratio, GRADIENT_MIN, 1);
-    double smoothing = config->smoothing_permille / 1000.0;
-    double wanted = cl->limit * gradient + config->queue_size;
-    set_limit(cl, (1 - smoothing) * cl->limit + smoothing * wanted);
-}
-
-static void update_aimd(struct fg_concurrency_limit *cl)
-{
-    if (cl->window_drops > 0)
-        back_off(cl);
-    else if (was_used(cl))
-        set_limit(cl, cl->limit + 1);
-}
+/* --- windows --- */
 
 static void start_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
-    cl->window_ends_ns = fg_add_saturating(now_ns, cl->config.window_ns);
+    cl->window_started_ns = now_ns == 0 ? 1 : now_ns;
+    cl->window_limit = cl->limit;
     cl->window_sum_ns = 0;
+    cl->window_squares = 0;
+    cl->window_in_flight_sum = 0;
     cl->window_samples = 0;
     cl->window_drops = 0;
-    cl->window_in_flight_max = 0;
+    cl->was_limited = false;
 }
+
+static double window_spread(const struct fg_concurrency_limit *cl);
 
 static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
-    if (cl->config.mode == FG_CONCURRENCY_GRADIENT2)
-        update_gradient2(cl);
-    else
-        update_aimd(cl);
+    uint32_t results = cl->window_samples + cl->window_drops;
+    struct fg_latency_window window = {.in_flight = (double)cl->window_in_flight_sum / results,
+                                       .was_limited = cl->was_limited};
+    window.was_limited = window.was_limited && 2 * window.in_flight >= cl->limit;
+    cl->windows_total++;
+    if (cl->config.mode == FG_CONCURRENCY_AIMD) {
+        if (cl->window_drops > 0)
+            back_off(cl);
+        else if (window.was_limited)
+            set_limit(cl, cl->limit + 1);
+    } else if ((uint64_t)cl->window_drops * DROP_SHARE_INVERSE >= results) {
+        back_off(cl);
+    } else {
+        double noload_before_ns = cl->noload.latency_ns;
+        double spread = window_spread(cl);
+        cl->spread = spread > SPREAD_MEMORY * cl->spread ? spread : SPREAD_MEMORY * cl->spread;
+        window.latency_ns = cl->window_sum_ns / cl->window_samples;
+        window.error = sqrt(cl->spread / cl->window_samples);
+        cl->mean_ns = window.latency_ns;
+        if (window.latency_ns < 1)
+            window.latency_ns = 1;
+        double noload_ns = fg_noload_latency_learn(&cl->noload, &window);
+        if (!probe(cl, &window, noload_before_ns)) {
+            if (cl->config.mode == FG_CONCURRENCY_GRADIENT2)
+                update_gradient2(cl, &window, noload_ns);
+            else
+                update_vegas(cl, &window, noload_ns);
+        }
+    }
+    double change = cl->limit / cl->window_limit;
+    bool is_settled = change > 1 - SETTLED && change < 1 + SETTLED;
     start_window(cl, now_ns);
+    cl->unsettled = is_settled ? 0 : cl->in_flight;
+}
+
+/* How uneven the window's latencies are: their variance over their squared mean. */
+static double window_spread(const struct fg_concurrency_limit *cl)
+{
+    double count = cl->window_samples;
+    double mean = cl->window_sum_ns / count;
+    return mean > 0 ? cl->window_squares / (count * mean * mean) - 1 : 0;
+}
+
+/* A few even answers of an uneven backend are luck, so earlier windows count too. */
+static bool is_mean_known(const struct fg_concurrency_limit *cl)
+{
+    double spread = window_spread(cl);
+    if (spread < cl->spread)
+        spread = cl->spread;
+    return spread <= MEAN_ERROR_MAX * MEAN_ERROR_MAX * cl->window_samples;
+}
+
+static bool is_window_over(const struct fg_concurrency_limit *cl, uint64_t now_ns)
+{
+    uint32_t results = cl->window_samples + cl->window_drops;
+    if (results < cl->config.window_samples_min)
+        return false;
+    return results >= cl->config.window_samples_max || cl->window_samples == 0 ||
+           fg_subtract_floor(now_ns, cl->window_started_ns) >= cl->config.window_max_ns ||
+           is_mean_known(cl);
 }
 
 static void add_result(struct fg_concurrency_limit *cl, uint64_t now_ns, uint64_t latency_ns,
                        bool is_drop, uint32_t in_flight)
 {
-    if (cl->window_ends_ns == 0)
+    if (cl->window_started_ns == 0)
         start_window(cl, now_ns);
-    if (fg_subtract_floor(cl->window_ends_ns, now_ns) > cl->config.window_ns)
-        cl->window_ends_ns = fg_add_saturating(now_ns, cl->config.window_ns); /* clock went back */
     if (is_drop) {
         cl->window_drops++;
     } else {
+        double outlier_ns = OUTLIER_FACTOR * cl->mean_ns;
+        double sample_ns = (double)latency_ns;
+        if (outlier_ns > 0 && sample_ns > outlier_ns)
+            sample_ns = outlier_ns;
         cl->window_samples++;
-        cl->window_sum_ns += (double)latency_ns;
+        cl->window_sum_ns += sample_ns;
+        cl->window_squares += sample_ns * sample_ns;
     }
-    if (in_flight > cl->window_in_flight_max)
-        cl->window_in_flight_max = in_flight;
-    uint64_t results = (uint64_t)cl->window_samples + cl->window_drops;
-    if (now_ns >= cl->window_ends_ns && results >= cl->config.window_samples_min)
+    cl->window_in_flight_sum += in_flight;
+    if (is_window_over(cl, now_ns))
         end_window(cl, now_ns);
 }
 
+/* --- public --- */
+
 struct fg_concurrency_config fg_concurrency_limit_config_default(enum fg_concurrency_mode mode)
 {
-    struct fg_concurrency_config config = {
+    return (struct fg_concurrency_config){
         .mode = mode,
-        .limit_initial = 20,
-        .limit_min = 20,
-        .limit_max = 200,
+        .limit_initial = mode == FG_CONCURRENCY_FIXED ? 100 : 4,
+        .limit_min = 1,
+        .limit_max = 1000,
         .window_samples_min = 10,
-        .window_ns = 1 * FG_POLICY_S,
-        .latency_min_ns = 100 * FG_POLICY_US,
+        .window_samples_max = 200,
+        .window_max_ns = 1 * FG_POLICY_S,
         .latency_max_ns = 5 * FG_POLICY_S,
-        .tolerance_permille = 1500,
-        .smoothing_permille = 200,
-        .queue_size = 4,
-        .long_window = 600,
+        .tolerance_permille = 1200,
         .backoff_permille = 900,
+        .probe_windows = 50,
     };
-    if (mode == FG_CONCURRENCY_FIXED)
-        config.limit_initial = 100;
-    return config;
 }
 
 void fg_concurrency_limit_init(struct fg_concurrency_limit *cl,
@@ -160,23 +250,31 @@ void fg_concurrency_limit_init(struct fg_concurrency_limit *cl,
         assert(config->limit_min >= 1);
         assert(config->limit_min <= config->limit_initial);
         assert(config->limit_initial <= config->limit_max);
-        assert(config->window_ns >= 1);
-        assert(config->smoothing_permille <= 1000);
+        assert(config->window_samples_min >= 1);
+        assert(config->window_samples_min <= config->window_samples_max);
         assert(config->backoff_permille <= 1000);
-        assert(config->long_window >= 1);
     }
-    *cl = (struct fg_concurrency_limit){.config = *config, .limit = config->limit_initial};
+    *cl = (struct fg_concurrency_limit){.config = *config,
+                                        .limit = config->limit_initial,
+                                        .windows_to_probe = config->probe_windows};
+    fg_noload_latency_init(&cl->noload);
 }
 
 bool fg_concurrency_limit_try_acquire(struct fg_concurrency_limit *cl)
 {
     if (cl->in_flight >= fg_concurrency_limit_current(cl)) {
         cl->refused_total++;
+        cl->was_limited = true;
         return false;
     }
     cl->in_flight++;
     cl->acquired_total++;
     return true;
+}
+
+void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl)
+{
+    cl->was_limited = true;
 }
 
 void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_ns,
@@ -185,11 +283,16 @@ void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_
     assert(cl->in_flight > 0);
     uint32_t in_flight = cl->in_flight;
     cl->in_flight--;
-    if (cl->config.mode == FG_CONCURRENCY_FIXED || outcome == FG_CONCURRENCY_IGNORED)
+    if (cl->config.mode == FG_CONCURRENCY_FIXED)
+        return;
+    if (cl->unsettled > 0) {
+        cl->unsettled--; /* began, or waited behind those that began, under another limit */
+        cl->window_started_ns = now_ns;
+        return;
+    }
+    if (outcome == FG_CONCURRENCY_IGNORED)
         return;
     bool is_drop = outcome == FG_CONCURRENCY_DROPPED;
-    if (!is_drop && latency_ns < cl->config.latency_min_ns)
-        return;
     if (cl->config.mode == FG_CONCURRENCY_AIMD && latency_ns > cl->config.latency_max_ns)
         is_drop = true;
     add_result(cl, now_ns, latency_ns, is_drop, in_flight);
@@ -203,4 +306,9 @@ uint32_t fg_concurrency_limit_current(const struct fg_concurrency_limit *cl)
 uint32_t fg_concurrency_limit_in_flight(const struct fg_concurrency_limit *cl)
 {
     return cl->in_flight;
+}
+
+uint64_t fg_concurrency_limit_noload_ns(const struct fg_concurrency_limit *cl)
+{
+    return (uint64_t)cl->noload.latency_ns;
 }

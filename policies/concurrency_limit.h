@@ -5,12 +5,15 @@
 #ifndef FG_POLICIES_CONCURRENCY_LIMIT_H
 #define FG_POLICIES_CONCURRENCY_LIMIT_H
 
+#include "policies/noload_latency.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 enum fg_concurrency_mode {
     FG_CONCURRENCY_FIXED,
-    FG_CONCURRENCY_GRADIENT2, /* follows latency */
+    FG_CONCURRENCY_GRADIENT2, /* follows latency, in proportion */
+    FG_CONCURRENCY_VEGAS,     /* follows latency, in small steps */
     FG_CONCURRENCY_AIMD,      /* follows failures and time-outs */
 };
 
@@ -26,35 +29,41 @@ struct fg_concurrency_config {
     uint32_t limit_min;     /* at least 1 */
     uint32_t limit_max;
     uint32_t window_samples_min; /* a window with fewer results goes on */
-    uint64_t window_ns;          /* how often the limit is worked out */
-    uint64_t latency_min_ns;     /* faster results are noise and not sampled */
+    uint32_t window_samples_max; /* one with so many ends, however uneven they are */
+    uint64_t window_max_ns;      /* one that took so long ends once it has samples_min */
     uint64_t latency_max_ns;     /* AIMD: slower counts as dropped */
-    uint32_t tolerance_permille; /* GRADIENT2: latency growth let pass, 1000 and up */
-    uint32_t smoothing_permille; /* GRADIENT2: weight of the new limit, 1-1000 */
-    uint32_t queue_size;         /* GRADIENT2: growth a window while latency is flat */
-    uint32_t long_window;        /* GRADIENT2: samples in the long-term mean, at least 1 */
-    uint32_t backoff_permille;   /* after drops: AIMD every time, GRADIENT2 at 1 in 10 */
+    uint32_t tolerance_permille; /* GRADIENT2: latency over no-load that is let pass, 1000 and up */
+    uint32_t backoff_permille;   /* after drops: AIMD every time, the others at 1 in 10 */
+    uint32_t probe_windows; /* busy windows between two looks at the no-load latency; 0: none */
 };
 
 struct fg_concurrency_limit {
     struct fg_concurrency_config config;
     /* state */
-    double limit;        /* its floor is what counts */
-    double long_ns;      /* long-term mean latency, 0 before the first window */
-    uint32_t long_count; /* windows in it, while warming up */
+    double limit; /* its floor is what counts */
     uint32_t in_flight;
+    struct fg_noload_latency noload;
+    uint32_t windows_to_probe;
+    bool has_news;  /* the no-load latency changed since the last look */
+    double mean_ns; /* latency of the last window */
+    double spread;  /* of latencies in recent windows: variance over squared mean */
     /* the window that is being filled */
-    uint64_t window_ends_ns; /* 0: no window is open */
+    uint64_t window_started_ns; /* 0: no window is open */
+    uint32_t unsettled;         /* results to come that tell of the limit before */
+    double window_limit;        /* the limit that it began with */
     double window_sum_ns;
+    double window_squares; /* of latencies, for how well the mean is known */
+    uint64_t window_in_flight_sum;
     uint32_t window_samples;
     uint32_t window_drops;
-    uint32_t window_in_flight_max;
+    bool was_limited; /* somebody wanted a slot and got none */
     /* counters */
     uint64_t acquired_total;
     uint64_t refused_total;
+    uint64_t windows_total;
 };
 
-/* Defaults, explained in concurrency_limit.c: 20 slots, 20 to 200; FIXED: 100. */
+/* Defaults, explained in concurrency_limit.c: starts at 4, 1 to 1000; FIXED: 100. */
 struct fg_concurrency_config fg_concurrency_limit_config_default(enum fg_concurrency_mode mode);
 
 void fg_concurrency_limit_init(struct fg_concurrency_limit *cl,
@@ -63,11 +72,17 @@ void fg_concurrency_limit_init(struct fg_concurrency_limit *cl,
 /* True: one slot is the caller's until fg_concurrency_limit_release(). */
 bool fg_concurrency_limit_try_acquire(struct fg_concurrency_limit *cl);
 
+/* Somebody would have used a further slot: without this the limit has no reason to grow. */
+void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl);
+
 /* Give a slot back; `latency_ns` is the backend's own time, without waiting in our queue. */
 void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_ns,
                                   uint64_t latency_ns, enum fg_concurrency_outcome outcome);
 
 uint32_t fg_concurrency_limit_current(const struct fg_concurrency_limit *cl);
 uint32_t fg_concurrency_limit_in_flight(const struct fg_concurrency_limit *cl);
+
+/* The no-load latency that the limit goes by; 0 while it is not known. */
+uint64_t fg_concurrency_limit_noload_ns(const struct fg_concurrency_limit *cl);
 
 #endif

@@ -1,10 +1,11 @@
 /*
- * gate_policy.c: concurrency limit, queue and breaker of one backend as one decision.
+ * gate_policy.c: concurrency limit, queue, level and breaker of one backend as one decision.
  * Job      in which order the three are asked, and who takes a slot that becomes free.
  * Thread   one owner at a time. Memory: the struct and the callers' entries.
  * Never    lets a newcomer past somebody who waits, or holds a free slot while somebody waits.
- * Law      enter: first those who wait, then the newcomer if nobody stands in line any more;
- *          wait until min(deadline, now + wait_max_ns).
+ * Law      enter: first those who wait, then the newcomer if nobody stands in line any more; else
+ *          those at or above the admission level wait until min(deadline, now + wait_max_ns). One
+ *          of a class may wait whatever the level, if ageing is on: no class starves.
  */
 #include "policies/gate_policy.h"
 
@@ -57,16 +58,18 @@ static struct fg_gate_place place_of(const struct fg_gate_policy *gate, enum fg_
 {
     return (struct fg_gate_place){
         .position = gate->queue.count,
-        .wait_ns = fg_admission_queue_expected_wait_ns(&gate->queue, priority, now_ns)};
+        .wait_ns = fg_admission_queue_expected_wait_ns(&gate->queue, priority, now_ns),
+        .level = fg_admission_level_current(&gate->level)};
 }
 
 /* Refused ones learn how the queue looks, for an honest Retry-After. */
-static void add_refused(const struct fg_gate_policy *gate, struct fg_gate_turns *turns,
+static void add_refused(struct fg_gate_policy *gate, struct fg_gate_turns *turns,
                         struct fg_queue_entry *refused, uint64_t now_ns)
 {
     while (refused != NULL) {
         struct fg_queue_entry *next = refused->next;
         entry_of(refused)->place = place_of(gate, refused->priority, now_ns);
+        fg_admission_level_note_wait(&gate->level, fg_subtract_floor(now_ns, refused->enqueued_ns));
         add_turn(turns, entry_of(refused), verdict_of(refused->state));
         refused = next;
     }
@@ -83,7 +86,10 @@ static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uin
             fg_concurrency_limit_release(&gate->limit, now_ns, 0, FG_CONCURRENCY_IGNORED);
             return;
         }
-        entry_of(queued)->place = (struct fg_gate_place){0, 0};
+        entry_of(queued)->place =
+            (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
+        fg_admission_level_note_served(&gate->level);
+        fg_admission_level_note_wait(&gate->level, fg_subtract_floor(now_ns, queued->enqueued_ns));
         add_turn(turns, entry_of(queued), FG_GATE_ADMITTED);
     }
 }
@@ -91,35 +97,46 @@ static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uin
 void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_policy_config *config,
                          uint64_t now_ns)
 {
-    *gate = (struct fg_gate_policy){.has_breaker = config->has_breaker,
-                                    .wait_max_ns = config->wait_max_ns};
+    gate->has_breaker = config->has_breaker;
+    gate->wait_max_ns = config->wait_max_ns;
     fg_concurrency_limit_init(&gate->limit, &config->limit);
     fg_admission_queue_init(&gate->queue, &config->queue);
+    fg_admission_level_init(&gate->level, &config->level, now_ns);
     struct fg_breaker_config breaker =
         config->has_breaker ? config->breaker : fg_circuit_breaker_config_default();
     fg_circuit_breaker_init(&gate->breaker, &breaker, now_ns);
 }
 
 enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
-                                          enum fg_priority priority, uint64_t now_ns,
-                                          uint64_t deadline_ns, struct fg_gate_turns *turns,
-                                          struct fg_gate_place *place)
+                                          uint32_t compound, uint64_t now_ns, uint64_t deadline_ns,
+                                          struct fg_gate_turns *turns, struct fg_gate_place *place)
 {
-    *place = (struct fg_gate_place){0, 0};
+    enum fg_priority priority = fg_priority_class_of(compound);
+    bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, compound);
+    *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
     if (gate->queue.count > 0)
         let_in(gate, turns, now_ns);
-    if (gate->queue.count == 0 && fg_concurrency_limit_try_acquire(&gate->limit))
+    if (gate->queue.count == 0 && fg_concurrency_limit_try_acquire(&gate->limit)) {
+        fg_admission_level_note_served(&gate->level);
+        fg_admission_level_note_wait(&gate->level, 0);
         return FG_GATE_ADMITTED;
+    }
+    fg_concurrency_limit_note_demand(&gate->limit);
+    bool is_first_of_class =
+        gate->queue.config.ageing_ns != 0 && gate->queue.classes[priority].count == 0;
+    if (!may_wait && !is_first_of_class) {
+        gate->level.refused_total++;
+        *place = place_of(gate, priority, now_ns);
+        return FG_GATE_BELOW_LEVEL;
+    }
     enum fg_queue_verdict queued = FG_QUEUE_FULL;
     if (entry != NULL) {
-        struct fg_queue_entry *displaced = NULL;
+        struct fg_queue_entry *refused = NULL;
         uint64_t wait_until_ns = fg_add_saturating(now_ns, gate->wait_max_ns);
         queued = fg_admission_queue_push(&gate->queue, &entry->queue, priority, now_ns,
                                          wait_until_ns < deadline_ns ? wait_until_ns : deadline_ns,
-                                         &displaced);
-        if (displaced != NULL)
-            displaced->next = NULL;
-        add_refused(gate, turns, displaced, now_ns);
+                                         &refused);
+        add_refused(gate, turns, refused, now_ns);
     }
     *place = place_of(gate, priority, now_ns);
     return queued == FG_QUEUE_QUEUED ? FG_GATE_QUEUED

@@ -1,18 +1,19 @@
 /*
- * gate_policy.h: what stands before one backend, put together: concurrency limit, bounded queue
- * and circuit breaker. The gateway wraps it in a lock (upstream/gate_shared), the simulator in
- * virtual time; both run this code.
- * Thread   one owner at a time. Entries are embedded in the caller's objects and stay theirs.
+ * gate_policy.h: what stands before one backend, put together: concurrency limit, bounded queue,
+ * admission level and circuit breaker. The gateway wraps it in a lock (upstream/gate_shared), the
+ * simulator in virtual time; both run this code. Thread   one owner at a time. Entries are embedded
+ * in the caller's objects and stay theirs.
  *
  *    enter() ---- slot free ----------------------------> ADMITTED --- try_pass() -- call --
  * leave() |                                                     ^
  *       +-- no slot: QUEUED --- a slot came: turn ADMITTED ---'
  *       |                  '--- turn EXPIRED | SHED | DISPLACED
- *       '-- refused (full, cannot meet its deadline)
+ *       '-- refused (full, cannot meet its deadline, below the level)
  */
 #ifndef FG_POLICIES_GATE_POLICY_H
 #define FG_POLICIES_GATE_POLICY_H
 
+#include "policies/admission_level.h"
 #include "policies/admission_queue.h"
 #include "policies/circuit_breaker.h"
 #include "policies/concurrency_limit.h"
@@ -25,15 +26,17 @@ enum fg_gate_verdict {
     FG_GATE_QUEUED,   /* a turn will come, unless abandoned */
     FG_GATE_FULL,
     FG_GATE_CANNOT_MEET_DEADLINE,
-    FG_GATE_EXPIRED,   /* only as a turn: waited as long as it was allowed to */
-    FG_GATE_SHED,      /* only as a turn: the queue stands, so this one gives way */
-    FG_GATE_DISPLACED, /* only as a turn: a more important request took the place */
+    FG_GATE_BELOW_LEVEL, /* would have to wait, and is less important than those who may */
+    FG_GATE_EXPIRED,     /* only as a turn: waited as long as it was allowed to */
+    FG_GATE_SHED,        /* only as a turn: the queue stands, so this one gives way */
+    FG_GATE_DISPLACED,   /* only as a turn: a more important request took the place */
 };
 
 /* Where a waiting request stands. */
 struct fg_gate_place {
     uint32_t position; /* how many are ahead */
     uint64_t wait_ns;  /* estimate; UINT64_MAX when there is no measure yet */
+    uint32_t level;    /* the largest priority number that may wait now */
 };
 
 /* One who waits. A zeroed entry is not in any queue. */
@@ -54,6 +57,7 @@ struct fg_gate_turns {
 struct fg_gate_policy_config {
     struct fg_concurrency_config limit;
     struct fg_queue_config queue;
+    struct fg_admission_level_config level;
     struct fg_breaker_config breaker;
     bool has_breaker;
     uint64_t wait_max_ns; /* nobody waits longer, whatever the deadline */
@@ -63,6 +67,7 @@ struct fg_gate_policy_config {
 struct fg_gate_policy {
     struct fg_concurrency_limit limit;
     struct fg_admission_queue queue;
+    struct fg_admission_level level;
     struct fg_circuit_breaker breaker;
     bool has_breaker;
     uint64_t wait_max_ns;
@@ -83,13 +88,13 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
 /*
  * Ask for a slot. ADMITTED: the caller leaves later. QUEUED: `entry` belongs to the gate until its
  * turn is handed out or fg_gate_policy_abandon. Otherwise *place says how it looks (for
- * Retry-After). `deadline_ns` is the request's. `entry` may be NULL when there is no memory for
- * one: then nothing waits. All calls append to `turns`; the caller tells each of them.
+ * Retry-After). `compound` is the priority number, `deadline_ns` the request's. `entry` may be NULL
+ * when there is no memory for one: then nothing waits. All calls append to `turns`; the caller
+ * tells each of them.
  */
 enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
-                                          enum fg_priority priority, uint64_t now_ns,
-                                          uint64_t deadline_ns, struct fg_gate_turns *turns,
-                                          struct fg_gate_place *place);
+                                          uint32_t compound, uint64_t now_ns, uint64_t deadline_ns,
+                                          struct fg_gate_turns *turns, struct fg_gate_place *place);
 
 /*
  * The client has gone. True: the entry waited and is the caller's again. False: its turn was handed

@@ -128,6 +128,8 @@ static void write_gates(FILE *out, const struct fg_admin_options *options)
         {"backend_in_flight", "gauge", "Requests at the backend now."},
         {"backend_concurrency_limit", "gauge", "Requests that may be at the backend at once."},
         {"queue_depth", "gauge", "Requests that wait for a slot of the backend."},
+        {"backend_admission_level", "gauge",
+         "Largest priority number that may wait (class x 128 + the user's lot); 511: all."},
         {"queued_total", "counter", "Requests that ever waited for a slot."},
         {"breaker_open", "gauge", "Circuit breaker: 0 closed, 0.5 half-open, 1 open."},
         {"breaker_opened_total", "counter", "Times that the circuit breaker opened."},
@@ -141,6 +143,7 @@ static void write_gates(FILE *out, const struct fg_admin_options *options)
             const double values[] = {gauges.in_flight,
                                      gauges.limit,
                                      gauges.queued,
+                                     gauges.level,
                                      (double)gauges.queued_total,
                                      gauges.breaker == FG_BREAKER_OPEN        ? 1.0
                                      : gauges.breaker == FG_BREAKER_HALF_OPEN ? 0.5

@@ -191,6 +191,7 @@ struct fg_queue_conf {
     uint64_t target_ns; /* CoDel */
     uint64_t interval_ns;
     uint64_t ageing_ns;
+    bool shed_by_priority;
 };
 
 struct fg_waiting_room_conf {

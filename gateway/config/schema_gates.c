@@ -14,6 +14,7 @@
 static const struct fg_choice concurrency_kinds[] = {
     {"fixed", FG_CONCURRENCY_FIXED},
     {"gradient2", FG_CONCURRENCY_GRADIENT2},
+    {"vegas", FG_CONCURRENCY_VEGAS},
     {"aimd", FG_CONCURRENCY_AIMD},
     {NULL, 0},
 };
@@ -25,7 +26,9 @@ static const struct fg_choice concurrency_kinds[] = {
          .offset = AT(fg_concurrency_conf, kind),                                                  \
          .initial = kind_text,                                                                     \
          .choices = concurrency_kinds,                                                             \
-         .doc = "`fixed`; `gradient2` follows latency; `aimd` follows failures and time-outs."},   \
+         .doc =                                                                                    \
+             "`fixed`; `gradient2` and `vegas` follow latency (in proportion, in small steps); "   \
+             "`aimd` follows failures and time-outs."},                                            \
             {.name = "limit",                                                                      \
              .type = FG_KEY_U32,                                                                   \
              .offset = AT(fg_concurrency_conf, limit),                                             \
@@ -94,6 +97,12 @@ static const struct fg_choice concurrency_kinds[] = {
              .min = 1 * MS,                                                                        \
              .max = 1 * HOUR,                                                                      \
              .doc = "A request that has waited so long counts as one priority higher."},           \
+            {.name = "shed_by_priority",                                                           \
+             .type = FG_KEY_BOOL,                                                                  \
+             .offset = AT(fg_queue_conf, shed_by_priority),                                        \
+             .initial = "true",                                                                    \
+             .doc = "While the wait is above `target`, refuse at once who would wait in vain: by " \
+                    "priority, and within it the same users all through an hour."},                \
         {                                                                                          \
             .name = NULL                                                                           \
         }                                                                                          \
@@ -169,9 +178,9 @@ static const struct fg_key static_queue[] = QUEUE_KEYS("1024", "2s", "50ms", "20
 /* A missing or unreadable file says nothing about the next one. */
 static const struct fg_key static_breaker[] = BREAKER_KEYS("false");
 
-/* Unknown HTTP servers: start where a small one is at ease (the 20 of the published algorithm). */
+/* Unknown HTTP servers: start where the smallest is at ease; it takes a few answers to grow. */
 static const struct fg_key cluster_concurrency[] =
-    CONCURRENCY_KEYS("gradient2", "20", "4", NULL, "`max_connections`");
+    CONCURRENCY_KEYS("gradient2", "4", "1", NULL, "`max_connections`");
 static const struct fg_key cluster_queue[] = QUEUE_KEYS("1024", "2s", "20ms", "100ms", "1s");
 static const struct fg_key cluster_breaker[] = BREAKER_KEYS("true");
 

@@ -28,6 +28,7 @@ const char *fg_refused_name(enum fg_refused refused)
         [FG_REFUSED_OVERLOAD] = "overload",
         [FG_REFUSED_WAITING_ROOM] = "waiting_room",
         [FG_REFUSED_RATE_LIMIT] = "rate_limit",
+        [FG_REFUSED_PRIORITY] = "priority_shed",
         [FG_REFUSED_QUEUE_FULL] = "queue_full",
         [FG_REFUSED_QUEUE_SHED] = "queue_shed",
         [FG_REFUSED_QUEUE_TIMEOUT] = "queue_timeout",

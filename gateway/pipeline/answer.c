@@ -113,6 +113,17 @@ static void add_rate_limit(const struct fg_flow *flow, struct fg_field *fields, 
                             reset_ns == UINT64_MAX ? 0 : round_up_s(reset_ns)));
 }
 
+/* While a backend is overloaded: how important this request is, and down to what others are let
+ * in, so that the app can hold back by itself what would be refused. Smaller is more important. */
+static void add_priority(const struct fg_flow *flow, struct fg_field *fields, size_t *count)
+{
+    if (flow->gate == NULL || flow->level >= FG_PRIORITY_COMPOUND_COUNT - 1)
+        return;
+    add(fields, count, FG_SPAN("x-floodgate-priority"),
+        fg_arena_try_printf(flow->req->ex.arena, "own=%" PRIu32 ", admitted=%" PRIu32,
+                            flow->req->ex.priority_number, flow->level));
+}
+
 /* A stored answer and a backend's have their own (RFC 9110 section 6.6.1). */
 static bool has_date(const struct fg_field *fields, size_t field_count)
 {
@@ -164,6 +175,7 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     add(all, &count, FG_SPAN("traceparent"), flow->traceparent);
     add(all, &count, FG_SPAN("server-timing"), server_timing(flow, fg_clock_monotonic_ns()));
     add_rate_limit(flow, all, &count);
+    add_priority(flow, all, &count);
     if (flow->req->is_tls)
         add(all, &count, FG_SPAN("strict-transport-security"), FG_SPAN("max-age=31536000"));
     if (flow->route != NULL && flow->route->cors.enabled)

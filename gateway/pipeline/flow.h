@@ -143,6 +143,7 @@ struct fg_flow {
     /* gate and backend */
     struct fg_gate *gate;
     struct fg_gate_ticket *ticket;
+    uint32_t level; /* of the gate when this one came: the largest priority number let in */
     bool holds_slot;
     bool passed_breaker;
     bool was_probe;
@@ -201,6 +202,7 @@ struct fg_pipeline {
     struct fg_key_store *keys; /* of other issuers and of signers */
     struct fg_api_keys *api_keys;
     struct fg_nonce_table *nonces; /* NULL without signing keys */
+    struct fg_siphash_key cohort_key; /* draws the users' lots; from the JWT secret */
     struct fg_helper_pool *helper;
     unsigned thread_count;
     struct fg_thread_metrics **metrics; /* by loop index; made before the loops start */

@@ -96,6 +96,19 @@ static bool make_metrics(struct fg_pipeline *pipeline)
     return pipeline->metrics != NULL;
 }
 
+/* Gateways that share the secret draw the same lots for the same users. */
+static bool make_cohort_key(struct fg_pipeline *pipeline)
+{
+    unsigned char mac[32];
+    struct fg_jwt_signer *signer = fg_jwt_signer_create(&pipeline->jwt_key);
+    bool is_made =
+        signer != NULL && fg_jwt_mac(signer, FG_SPAN("priority cohort|"), FG_SPAN(""), mac);
+    if (is_made)
+        pipeline->cohort_key = fg_siphash_key_from_bytes(mac);
+    fg_jwt_signer_destroy(signer);
+    return is_made;
+}
+
 struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
                                        struct fg_backend *const *backends,
                                        struct fg_helper_pool *helper, unsigned thread_count,
@@ -123,6 +136,8 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
     if (pipeline->keys == NULL)
         goto fail;
     no_memory(error); /* of whatever fails from here on */
+    if (!make_cohort_key(pipeline))
+        goto fail;
     pipeline->router = fg_router_create(config);
     pipeline->overload = fg_overload_shared_create(&config->overload, fg_clock_monotonic_ns());
     pipeline->cache = fg_cache_store_create(&config->cache);

@@ -8,6 +8,8 @@
 static enum fg_refused reason_of(enum fg_gate_verdict verdict)
 {
     switch (verdict) {
+    case FG_GATE_BELOW_LEVEL:
+        return FG_REFUSED_PRIORITY;
     case FG_GATE_FULL:
     case FG_GATE_DISPLACED:
         return FG_REFUSED_QUEUE_FULL;
@@ -27,6 +29,8 @@ static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
                    const struct fg_gate_place *place)
 {
     static const char *const messages[FG_REFUSED_COUNT] = {
+        [FG_REFUSED_PRIORITY] =
+            "the backend is overloaded and serves more important requests first",
         [FG_REFUSED_QUEUE_FULL] = "the backend's queue is full",
         [FG_REFUSED_CANNOT_MEET_DEADLINE] =
             "the wait for the backend would be longer than the request's deadline",
@@ -34,6 +38,7 @@ static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
         [FG_REFUSED_QUEUE_TIMEOUT] = "the wait for the backend took too long",
     };
     enum fg_refused reason = reason_of(verdict);
+    flow->level = place->level;
     uint64_t wait_ns = place->wait_ns;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = reason,
@@ -70,9 +75,10 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     flow->gate = thread->pipeline->gates[flow->route->backend_index];
     uint64_t now_ns = fg_flow_now_ns(flow);
     struct fg_gate_place place;
-    enum fg_gate_verdict verdict =
-        fg_gate_enter(flow->gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop),
-                      ex->priority, now_ns, ex->deadline_ns, on_turn, flow, &flow->ticket, &place);
+    enum fg_gate_verdict verdict = fg_gate_enter(
+        flow->gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop), ex->priority_number,
+        now_ns, ex->deadline_ns, on_turn, flow, &flow->ticket, &place);
+    flow->level = place.level;
     if (verdict == FG_GATE_ADMITTED) {
         flow->holds_slot = true;
         return FG_STAGE_CONTINUE;

@@ -5,8 +5,19 @@
 
 #include <stdio.h>
 
+/* The user is known now (else the address stands for it), and with it the lot of this hour. */
+static void draw_lot(struct fg_flow *flow)
+{
+    struct fg_exchange *ex = &flow->req->ex;
+    struct fg_span who = ex->user_id.len > 0 ? ex->user_id : ex->client_addr;
+    uint32_t cohort = fg_priority_cohort(&flow->thread->pipeline->cohort_key, who.data, who.len,
+                                         fg_clock_wall_ns());
+    ex->priority_number = fg_priority_compound(ex->priority, cohort);
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
+    draw_lot(flow);
     struct fg_overload_decision decision =
         fg_overload_shared_decide(flow->thread->pipeline->overload, flow->req->ex.priority);
     if (decision.is_admitted)

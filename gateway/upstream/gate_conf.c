@@ -12,7 +12,15 @@ struct fg_gate_policy_config fg_gate_policy_config_of(const struct fg_backend_co
         limit.limit_min = conf->concurrency.limit_min;
         limit.limit_max = conf->concurrency.limit_max;
     }
+    struct fg_admission_level_config level = fg_admission_level_config_default();
+    if (conf->queue.target_ns > 0)
+        level.target_ns = conf->queue.target_ns;
+    if (conf->queue.interval_ns > level.window_ns)
+        level.window_ns = conf->queue.interval_ns;
+    if (!conf->queue.shed_by_priority || conf->queue.target_ns == 0)
+        level.window_ns = 0;
     return (struct fg_gate_policy_config){
+        .level = level,
         .limit = limit,
         .queue = {.capacity = conf->queue.requests_max,
                   .ageing_ns = conf->queue.ageing_ns,

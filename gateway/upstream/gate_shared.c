@@ -117,10 +117,9 @@ static void post_turns(struct fg_gate_turns *turns)
 }
 
 enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets *tickets,
-                                   struct fg_mailbox *mailbox, enum fg_priority priority,
-                                   uint64_t now_ns, uint64_t deadline_ns, fg_gate_turn_fn on_turn,
-                                   void *object, struct fg_gate_ticket **ticket,
-                                   struct fg_gate_place *place)
+                                   struct fg_mailbox *mailbox, uint32_t compound, uint64_t now_ns,
+                                   uint64_t deadline_ns, fg_gate_turn_fn on_turn, void *object,
+                                   struct fg_gate_ticket **ticket, struct fg_gate_place *place)
 {
     struct fg_gate_turns turns = {NULL, NULL};
     struct fg_gate_ticket *mine = take_ticket(tickets);
@@ -133,7 +132,7 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
     }
     pthread_mutex_lock(&gate->lock);
     enum fg_gate_verdict verdict =
-        fg_gate_policy_enter(&gate->policy, mine == NULL ? NULL : &mine->entry, priority, now_ns,
+        fg_gate_policy_enter(&gate->policy, mine == NULL ? NULL : &mine->entry, compound, now_ns,
                              deadline_ns, &turns, place);
     pthread_mutex_unlock(&gate->lock);
     if (verdict == FG_GATE_QUEUED)
@@ -209,6 +208,7 @@ struct fg_gate_gauges fg_gate_gauges(struct fg_gate *gate, uint64_t now_ns)
         .in_flight = fg_concurrency_limit_in_flight(&gate->policy.limit),
         .limit = fg_concurrency_limit_current(&gate->policy.limit),
         .queued = gate->policy.queue.count,
+        .level = fg_admission_level_current(&gate->policy.level),
         .breaker = gate->policy.has_breaker
                        ? fg_circuit_breaker_state(&gate->policy.breaker, now_ns)
                        : FG_BREAKER_CLOSED,
@@ -227,12 +227,20 @@ json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns)
     struct fg_circuit_breaker breaker = gate->policy.breaker;
     uint32_t limit = fg_concurrency_limit_current(&gate->policy.limit);
     uint32_t in_flight = fg_concurrency_limit_in_flight(&gate->policy.limit);
+    uint64_t noload_ns = fg_concurrency_limit_noload_ns(&gate->policy.limit);
+    uint32_t level = fg_admission_level_current(&gate->policy.level);
+    uint64_t level_refused = gate->policy.level.refused_total;
+    uint64_t level_lowered = gate->policy.level.lowered_total;
     uint64_t expected_ns =
         fg_admission_queue_expected_wait_ns(&gate->policy.queue, FG_PRIORITY_NORMAL, now_ns);
     pthread_mutex_unlock(&gate->lock);
     return json_pack(
-        "{s:{s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o},s:{s:b,s:s,s:I,s:I,s:I}}", "concurrency",
-        "limit", (json_int_t)limit, "in_flight", (json_int_t)in_flight, "queue", "waiting",
+        "{s:{s:I,s:I,s:f},s:{s:s,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o},"
+        "s:{s:b,s:s,s:I,s:I,s:I}}",
+        "concurrency", "limit", (json_int_t)limit, "in_flight", (json_int_t)in_flight,
+        "noload_latency_s", (double)noload_ns / 1e9, "priority", "class",
+        fg_priority_name(fg_priority_class_of(level)), "level", (json_int_t)level, "lowered_total",
+        (json_int_t)level_lowered, "refused_total", (json_int_t)level_refused, "queue", "waiting",
         (json_int_t)queue.count, "queued_total", (json_int_t)queue.queued_total, "full_total",
         (json_int_t)queue.full_total, "expired_total", (json_int_t)queue.expired_total,
         "shed_total", (json_int_t)queue.shed_total, "displaced_total",

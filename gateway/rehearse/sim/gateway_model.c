@@ -235,6 +235,8 @@ void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome ou
 static enum fg_refused reason_of(enum fg_gate_verdict verdict)
 {
     switch (verdict) {
+    case FG_GATE_BELOW_LEVEL:
+        return FG_REFUSED_PRIORITY;
     case FG_GATE_FULL:
     case FG_GATE_DISPLACED:
         return FG_REFUSED_QUEUE_FULL;
@@ -277,7 +279,7 @@ static void enter_gate(struct fg_gateway_model *model, struct fg_sim_request *re
     struct fg_gate_place place;
     request->entered_ns = now_ns;
     enum fg_gate_verdict verdict =
-        fg_gate_policy_enter(&backend->gate, &request->entry, route->priority, now_ns,
+        fg_gate_policy_enter(&backend->gate, &request->entry, request->priority_number, now_ns,
                              request->deadline_ns, &model->turns, &place);
     if (verdict == FG_GATE_ADMITTED) {
         call_backend(model, request, now_ns);

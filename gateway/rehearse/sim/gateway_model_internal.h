@@ -46,6 +46,7 @@ struct fg_sim_request {
     uint64_t backend_ns; /* handed to the backend */
     uint32_t index;
     uint32_t user;
+    uint32_t priority_number;
     uint32_t route;
     uint32_t older; /* of its route, by deadline; free: the next free one */
     uint32_t newer;

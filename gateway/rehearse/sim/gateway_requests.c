@@ -62,11 +62,14 @@ struct fg_sim_request *fg_sim_request_take(struct fg_gateway_model *model,
     }
     struct fg_sim_request *request = fg_sim_request_at(model, model->free);
     uint32_t index = request->index;
+    uint32_t cohort =
+        fg_priority_cohort(&model->key, &call->user_id, sizeof(call->user_id), now_ns);
     model->free = request->older;
     model->request_count++;
     *request = (struct fg_sim_request){
         .index = index,
         .user = call->user,
+        .priority_number = fg_priority_compound(call->step->route->priority, cohort),
         .step = call->step,
         .route = (uint32_t)(call->step->route - model->config->routes),
         .deadline_ns = now_ns + call->step->route->timeout_ns,

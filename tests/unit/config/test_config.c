@@ -171,8 +171,8 @@ static void derives_what_depends(void **state)
     const struct fg_backend_conf *small = &config->backends[0];
     assert_int_equal(small->cluster.max_idle_connections, 8);
     assert_int_equal(small->concurrency.limit_max, 8);
-    assert_int_equal(small->concurrency.limit, 8);
-    assert_int_equal(small->concurrency.limit_min, 4);
+    assert_int_equal(small->concurrency.limit, 4);
+    assert_int_equal(small->concurrency.limit_min, 1);
     assert_int_equal(config->backends[1].concurrency.limit, 100);
     assert_int_equal(config->backends[1].concurrency.limit_min, 100);
     assert_int_equal(config->backends[1].concurrency.limit_max, 100);

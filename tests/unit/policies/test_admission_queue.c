@@ -47,9 +47,9 @@ static void higher_classes_first_and_fifo_within(void **state)
     push(&queue, &e[2], FG_PRIORITY_CRITICAL, 2);
     push(&queue, &e[3], FG_PRIORITY_NORMAL, 3);
     push(&queue, &e[4], FG_PRIORITY_HIGH, 4);
-    assert_int_equal(fg_admission_queue_position(&queue, &e[2]), 0);
-    assert_int_equal(fg_admission_queue_position(&queue, &e[3]), 3);
-    assert_int_equal(fg_admission_queue_position(&queue, &e[0]), 4);
+    assert_int_equal(fg_admission_queue_position(&queue, &e[2], 5), 0);
+    assert_int_equal(fg_admission_queue_position(&queue, &e[3], 5), 3);
+    assert_int_equal(fg_admission_queue_position(&queue, &e[0], 5), 4);
     assert_ptr_equal(pop(&queue, 5), &e[2]);
     assert_ptr_equal(pop(&queue, 5), &e[4]);
     assert_ptr_equal(pop(&queue, 5), &e[1]);
@@ -239,29 +239,29 @@ static void overload_turns_lifo_and_sheds(void **state)
     fg_admission_queue_init(&queue, &config);
     for (size_t i = 0; i < 30; i++)
         push(&queue, &e[i], FG_PRIORITY_NORMAL, 0);
+    assert_ptr_equal(pop(&queue, 10 * MS), &e[0]); /* 2 x target exactly: still FIFO */
     uint64_t now_ns = 20 * MS;
-    for (size_t i = 0; i < 11; i++) { /* one interval with nobody under 20 ms: still FIFO */
-        assert_ptr_equal(pop(&queue, now_ns), &e[i]);
+    for (size_t i = 0; i < 19; i++) { /* the oldest is late: newest first, but nobody is shed yet */
+        assert_ptr_equal(pop(&queue, now_ns), &e[29 - i]);
         now_ns += 10 * MS;
     }
     assert_false(queue.classes[FG_PRIORITY_NORMAL].is_overloaded);
-    assert_ptr_equal(pop(&queue, now_ns), &e[11]); /* the first of an interval still passes */
-    assert_true(queue.classes[FG_PRIORITY_NORMAL].is_overloaded);
-    assert_int_equal(fg_admission_queue_load_percent(&queue), 100);
-    push(&queue, &e[100], FG_PRIORITY_NORMAL, now_ns);
-    assert_int_equal(fg_admission_queue_position(&queue, &e[100]), 0);
-    assert_ptr_equal(pop(&queue, now_ns + 10 * MS), &e[100]); /* 2 x target exactly is not shed */
-    /* only old ones are left: all of them are shed */
-    assert_null(fg_admission_queue_pop(&queue, now_ns + 10 * MS, &out));
-    size_t shed = 0;
-    for (; out != NULL; out = out->next) {
+    assert_int_equal(queue.shed_total, 0);
+    assert_int_equal(fg_admission_queue_push(&queue, &e[100], FG_PRIORITY_NORMAL, 211 * MS,
+                                             FG_POLICY_NEVER, &out),
+                     FG_QUEUE_QUEUED);
+    for (; out != NULL; out = out->next) /* an interval with nobody under 5 ms */
         assert_int_equal(out->state, FG_QUEUE_ENTRY_SHED);
-        shed++;
-    }
-    assert_int_equal(shed, 18);
-    assert_int_equal(queue.shed_total, 18);
+    assert_int_equal(fg_admission_queue_position(&queue, &e[100], 211 * MS), 0);
+    assert_int_equal(fg_admission_queue_load_percent(&queue), 100);
+    assert_ptr_equal(fg_admission_queue_pop(&queue, 212 * MS, &out), &e[100]);
+    assert_non_null(out); /* the last of them, now that it is not alone any more */
+    assert_null(out->next);
+    assert_true(queue.classes[FG_PRIORITY_NORMAL].is_overloaded);
+    assert_int_equal(queue.shed_total, 10);
+    assert_null(pop(&queue, 213 * MS));
     /* served empty for an interval: FIFO again */
-    now_ns += S;
+    now_ns = S;
     for (size_t i = 200; i < 204; i++) {
         push(&queue, &e[i], FG_PRIORITY_NORMAL, now_ns);
         assert_ptr_equal(pop(&queue, now_ns), &e[i]);
@@ -271,6 +271,57 @@ static void overload_turns_lifo_and_sheds(void **state)
     push(&queue, &e[300], FG_PRIORITY_NORMAL, now_ns);
     push(&queue, &e[301], FG_PRIORITY_NORMAL, now_ns);
     assert_ptr_equal(pop(&queue, now_ns), &e[300]);
+}
+
+/* A push sheds too: who waits in vain is told so even if no slot ever comes free. */
+static void a_stalled_backend_sheds_on_arrival(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = with_codel(1000);
+    config.ageing_ns = S;
+    struct fg_admission_queue queue;
+    static struct fg_queue_entry e[400];
+    struct fg_queue_entry *out;
+    memset(e, 0, sizeof(e));
+    fg_admission_queue_init(&queue, &config);
+    size_t shed = 0;
+    for (size_t i = 0; i < 400; i++) {
+        assert_int_equal(
+            fg_admission_queue_push(&queue, &e[i], FG_PRIORITY_LOW, i * MS, FG_POLICY_NEVER, &out),
+            FG_QUEUE_QUEUED);
+        for (; out != NULL; out = out->next)
+            shed++;
+    }
+    assert_int_equal(queue.count, 400 - shed);
+    assert_true(queue.count <= 13); /* 10 ms of arrivals, the oldest, and the edges */
+    assert_int_equal(e[0].state, FG_QUEUE_ENTRY_QUEUED);
+}
+
+/* Under a flood of its own and of higher classes, one of the lowest is served in each ageing. */
+static void no_class_starves_with_ageing(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed(5);
+    struct fg_queue_config config = with_codel(500);
+    config.ageing_ns = 200 * MS;
+    struct fg_admission_queue queue;
+    static struct fg_queue_entry e[8000];
+    memset(e, 0, sizeof(e));
+    fg_admission_queue_init(&queue, &config);
+    uint64_t served[FG_PRIORITY_COUNT] = {0};
+    for (size_t i = 0; i < 8000; i++) { /* 1000 a second come, 100 are served, for 8 s */
+        struct fg_queue_entry *out;
+        enum fg_priority priority = (enum fg_priority)test_below(&seed, FG_PRIORITY_COUNT);
+        (void)fg_admission_queue_push(&queue, &e[i], priority, i * MS, i * MS + 10 * S, &out);
+        if (i % 10 == 0) {
+            struct fg_queue_entry *entry = fg_admission_queue_pop(&queue, i * MS, &out);
+            if (entry != NULL)
+                served[entry->priority]++;
+        }
+    }
+    for (size_t i = 0; i < FG_PRIORITY_COUNT; i++)
+        assert_true(served[i] >= 8);
+    assert_true(served[FG_PRIORITY_CRITICAL] > 700);
 }
 
 static void a_starving_low_class_does_not_shed_critical_ones(void **state)
@@ -341,14 +392,12 @@ static void never_loses_an_entry(void **state)
             pushed += fg_admission_queue_push(&queue, entry, priority, now_ns,
                                               now_ns + test_below(&seed, long_ns),
                                               &out) == FG_QUEUE_QUEUED;
-            left += out != NULL;
-            out = NULL;
         } else if (act < 8) {
             entry = fg_admission_queue_pop(&queue, now_ns, &out);
             left += entry != NULL;
             assert_true(entry == NULL || entry->deadline.deadline_ns > now_ns);
         } else if (act == 8 && entry->state == FG_QUEUE_ENTRY_QUEUED) {
-            assert_true(fg_admission_queue_position(&queue, entry) < queue.count);
+            assert_true(fg_admission_queue_position(&queue, entry, now_ns) < queue.count);
             fg_admission_queue_remove(&queue, entry);
             left++;
         } else if (act == 9) {
@@ -356,7 +405,8 @@ static void never_loses_an_entry(void **state)
             assert_true(fg_admission_queue_next_expiry_ns(&queue) > now_ns);
         }
         for (; out != NULL; out = out->next) {
-            assert_true(out->state == FG_QUEUE_ENTRY_EXPIRED || out->state == FG_QUEUE_ENTRY_SHED);
+            assert_true(out->state == FG_QUEUE_ENTRY_EXPIRED || out->state == FG_QUEUE_ENTRY_SHED ||
+                        out->state == FG_QUEUE_ENTRY_DISPLACED);
             left++;
         }
         assert_true(queue.count <= 100);
@@ -389,6 +439,8 @@ int main(void)
         cmocka_unit_test(refuses_at_once_what_cannot_be_in_time),
         cmocka_unit_test(a_stall_shows_in_the_estimate),
         cmocka_unit_test(overload_turns_lifo_and_sheds),
+        cmocka_unit_test(a_stalled_backend_sheds_on_arrival),
+        cmocka_unit_test(no_class_starves_with_ageing),
         cmocka_unit_test(a_starving_low_class_does_not_shed_critical_ones),
         cmocka_unit_test(clocks_that_go_wrong),
         cmocka_unit_test(never_loses_an_entry),

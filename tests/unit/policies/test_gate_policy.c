@@ -30,8 +30,8 @@ static enum fg_gate_verdict enter(struct fg_gate_policy *gate, struct fg_gate_en
                                   uint64_t now_ns, struct fg_gate_turns *turns)
 {
     struct fg_gate_place place;
-    return fg_gate_policy_enter(gate, entry, FG_PRIORITY_NORMAL, now_ns, now_ns + 10 * S, turns,
-                                &place);
+    return fg_gate_policy_enter(gate, entry, fg_priority_compound(FG_PRIORITY_NORMAL, 0), now_ns,
+                                now_ns + 10 * S, turns, &place);
 }
 
 static void a_freed_slot_goes_to_who_waits(void **state)

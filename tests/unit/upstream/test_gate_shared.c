@@ -70,8 +70,8 @@ static enum fg_gate_verdict enter(struct fixture *f, struct waiter *w, enum fg_p
                                   uint64_t now_ns, uint64_t deadline_ns)
 {
     struct fg_gate_place place;
-    return fg_gate_enter(f->gate, &f->tickets, &f->box, priority, now_ns, deadline_ns, on_turn, w,
-                         &w->ticket, &place);
+    return fg_gate_enter(f->gate, &f->tickets, &f->box, fg_priority_compound(priority, 0), now_ns,
+                         deadline_ns, on_turn, w, &w->ticket, &place);
 }
 
 static void leave(struct fixture *f, uint64_t now_ns)
@@ -211,7 +211,7 @@ static void *use_gate(void *arg)
         uint64_t now_ns = fg_clock_monotonic_ns();
         seed = seed * 1103515245u + 12345u;
         enum fg_gate_verdict verdict =
-            fg_gate_enter(shared_gate, &tickets, &box, (enum fg_priority)(seed >> 16 & 3), now_ns,
+            fg_gate_enter(shared_gate, &tickets, &box, (uint32_t)(seed >> 16 & 511), now_ns,
                           now_ns + 100 * FG_S, on_turn, &w, &w.ticket, &place);
         if (verdict == FG_GATE_QUEUED && (seed >> 20 & 7) == 0) {
             fg_gate_abandon(w.ticket, now_ns); /* the client left */

@@ -1,0 +1,129 @@
+/*
+ * admission_level.c: down to which priority requests may still wait while a backend is overloaded.
+ * Job      refuse those who would wait in vain when they come, not after they have waited, and the
+ *          same users each time: the level is a number of policies/priority.
+ * Thread   one owner at a time.
+ * Never    refuses anybody for whom a slot is free (the caller asks only for those who would have
+ *          to wait), nor all: the group in which the level falls may wait as a whole, and the queue
+ *          picks from it.
+ * Source   DAGOR: Zhou et al., "Overload Control for Scaling WeChat Microservices" (SoCC 2018),
+ *          sections 4.1 and 4.2: overload by mean queuing time, a histogram of (business, user)
+ *          priorities, the level at the prefix sum that meets the wanted number.
+ * Law      overload = mean wait > target in the window; then the level is lowered to let
+ *          served x (1 + spare) of the window's arrivals in; else it is raised to let
+ *          allowed + open x arrived in. Windows of 100 ms or 2000 arrivals.
+ * Departs  DAGOR lowers by 5 % a second of what was admitted, which takes a minute for a tenfold
+ *          flood. What the backend served is known here, so the level goes there at once.
+ */
+#include "policies/admission_level.h"
+
+#include "policies/time_units.h"
+#include "policies/wide_math.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define LEVEL_ALL (FG_PRIORITY_COMPOUND_COUNT - 1)
+#define WINDOWS_REMEMBERED 10
+
+struct fg_admission_level_config fg_admission_level_config_default(void)
+{
+    return (struct fg_admission_level_config){
+        .window_ns = 100 * FG_POLICY_MS,
+        .window_count = 2000,
+        .target_ns = 20 * FG_POLICY_MS,
+        .spare_permille = 50,
+        .open_permille = 10,
+    };
+}
+
+static void start_window(struct fg_admission_level *al, uint64_t now_ns)
+{
+    al->window_started_ns = now_ns;
+    al->arrived = 0;
+    al->allowed = 0;
+    al->served = 0;
+    al->waited = 0;
+    al->wait_sum_ns = 0;
+    memset(al->by_number, 0, sizeof(al->by_number));
+}
+
+void fg_admission_level_init(struct fg_admission_level *al,
+                             const struct fg_admission_level_config *config, uint64_t now_ns)
+{
+    al->config = *config;
+    al->level = LEVEL_ALL;
+    al->refused_total = 0;
+    al->lowered_total = 0;
+    start_window(al, now_ns);
+}
+
+/* The smallest level at which `wanted` of the window's arrivals would have been let in. */
+static uint32_t level_for(const struct fg_admission_level *al, uint64_t wanted)
+{
+    uint64_t sum = 0;
+    for (uint32_t number = 0; number < LEVEL_ALL; number++) {
+        sum += al->by_number[number];
+        if (sum >= wanted && sum > 0)
+            return sum == al->arrived ? LEVEL_ALL : number;
+    }
+    return LEVEL_ALL;
+}
+
+static void end_window(struct fg_admission_level *al)
+{
+    bool is_overloaded =
+        al->waited > 0 && al->wait_sum_ns > (double)al->config.target_ns * al->waited;
+    if (is_overloaded) {
+        uint64_t spare = (uint64_t)al->served * al->config.spare_permille / 1000;
+        uint32_t level = level_for(al, al->served + spare + 1);
+        if (level < al->level) {
+            al->level = level;
+            al->lowered_total++;
+        }
+    } else if (al->level < LEVEL_ALL) {
+        uint64_t more = (uint64_t)al->arrived * al->config.open_permille / 1000;
+        uint32_t level = level_for(al, al->allowed + more + 1);
+        if (level > al->level)
+            al->level = level;
+    }
+}
+
+bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound)
+{
+    assert(compound < FG_PRIORITY_COMPOUND_COUNT);
+    if (al->config.window_ns == 0)
+        return true;
+    if (now_ns < al->window_started_ns)
+        start_window(al, now_ns); /* the clock went back */
+    uint64_t elapsed_ns = now_ns - al->window_started_ns;
+    if (elapsed_ns / WINDOWS_REMEMBERED >= al->config.window_ns) {
+        al->level = LEVEL_ALL; /* nobody came for so long: that overload is over */
+        start_window(al, now_ns);
+    } else if (elapsed_ns >= al->config.window_ns || al->arrived >= al->config.window_count) {
+        end_window(al);
+        start_window(al, now_ns);
+    }
+    al->arrived++;
+    al->by_number[compound]++;
+    if (compound > al->level)
+        return false;
+    al->allowed++;
+    return true;
+}
+
+void fg_admission_level_note_served(struct fg_admission_level *al)
+{
+    al->served++;
+}
+
+void fg_admission_level_note_wait(struct fg_admission_level *al, uint64_t wait_ns)
+{
+    al->waited++;
+    al->wait_sum_ns += (double)wait_ns;
+}
+
+uint32_t fg_admission_level_current(const struct fg_admission_level *al)
+{
+    return al->level;
+}

@@ -1,0 +1,56 @@
+/*
+ * admission_level.h: down to which priority requests may still wait while a backend is overloaded.
+ * Thread   one owner at a time.
+ */
+#ifndef FG_POLICIES_ADMISSION_LEVEL_H
+#define FG_POLICIES_ADMISSION_LEVEL_H
+
+#include "policies/priority.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fg_admission_level_config {
+    uint64_t window_ns;      /* how often the level moves, at the latest; 0: never refuses */
+    uint32_t window_count;   /* ... or after so many arrivals */
+    uint64_t target_ns;      /* mean wait that is an overload */
+    uint32_t spare_permille; /* overload: let so many more wait than were served */
+    uint32_t open_permille;  /* otherwise: let in so much more of all that come */
+};
+
+struct fg_admission_level {
+    struct fg_admission_level_config config;
+    /* state: whose compound priority number is above it may not wait */
+    uint32_t level;
+    /* the window that is being filled */
+    uint64_t window_started_ns;
+    uint32_t arrived; /* all that wanted a slot */
+    uint32_t allowed; /* those at or above the level in importance */
+    uint32_t served;  /* those that got a slot, at once or after a wait */
+    uint32_t waited;  /* those whose wait is over, however it ended */
+    double wait_sum_ns;
+    uint32_t by_number[FG_PRIORITY_COMPOUND_COUNT]; /* arrivals */
+    /* counters */
+    uint64_t refused_total;
+    uint64_t lowered_total;
+};
+
+/* 100 ms or 2000 arrivals, 20 ms, 5 % spare, opens by 1 %. */
+struct fg_admission_level_config fg_admission_level_config_default(void);
+
+void fg_admission_level_init(struct fg_admission_level *al,
+                             const struct fg_admission_level_config *config, uint64_t now_ns);
+
+/* Count an arrival, and move the level if it is time to. True: it may wait if it has to. */
+bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound);
+
+/* A slot was given to somebody. */
+void fg_admission_level_note_served(struct fg_admission_level *al);
+
+/* Somebody stopped waiting, served or not. */
+void fg_admission_level_note_wait(struct fg_admission_level *al, uint64_t wait_ns);
+
+/* The largest number that may wait; FG_PRIORITY_COMPOUND_COUNT - 1: everybody. */
+uint32_t fg_admission_level_current(const struct fg_admission_level *al);
+
+#endif

@@ -1,0 +1,116 @@
+/*
+ * test_admission_level.c: the level goes to what is served, opens step by step, and never shuts out
+ * everybody.
+ */
+#include "policies/admission_level.h"
+#include "policy_test.h"
+
+static struct fg_admission_level al; /* 2 KiB: kept off the stack */
+
+static void start(void)
+{
+    struct fg_admission_level_config config = fg_admission_level_config_default();
+    fg_admission_level_init(&al, &config, 0);
+}
+
+/* A window in which each of `numbers` numbers comes once a ms, and `served` get a slot. */
+static void run_window(uint64_t *now_ns, uint32_t numbers, uint32_t served, uint64_t wait_ns)
+{
+    for (uint32_t ms = 0; ms < 10; ms++) {
+        for (uint32_t number = 0; number < numbers; number++)
+            (void)fg_admission_level_arrive(&al, *now_ns, number);
+        *now_ns += 10 * MS;
+    }
+    for (uint32_t i = 0; i < served; i++)
+        fg_admission_level_note_served(&al);
+    for (uint32_t i = 0; i < 100; i++)
+        fg_admission_level_note_wait(&al, wait_ns);
+}
+
+static void lowers_to_what_is_served(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start();
+    run_window(&now_ns, 100, 100, 21 * MS); /* 1000 come, 100 are served */
+    assert_int_equal(fg_admission_level_current(&al), FG_PRIORITY_COMPOUND_COUNT - 1);
+    assert_true(fg_admission_level_arrive(&al, now_ns, 0));
+    /* 10 of each number, and 106 may come: the 11th number is the last */
+    assert_int_equal(fg_admission_level_current(&al), 10);
+    assert_true(fg_admission_level_arrive(&al, now_ns, 10));
+    assert_false(fg_admission_level_arrive(&al, now_ns, 11));
+    assert_int_equal(al.lowered_total, 1);
+}
+
+static void the_target_itself_is_no_overload(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start();
+    run_window(&now_ns, 100, 100, 20 * MS);
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_int_equal(fg_admission_level_current(&al), FG_PRIORITY_COMPOUND_COUNT - 1);
+}
+
+static void opens_step_by_step_and_when_the_flood_ends(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start();
+    run_window(&now_ns, 100, 100, 21 * MS);
+    run_window(&now_ns, 100, 100, 0);
+    uint32_t before = fg_admission_level_current(&al);
+    run_window(&now_ns, 100, 100, 0);
+    assert_in_range(fg_admission_level_current(&al), before + 1, before + 2); /* 1 % of all */
+    run_window(&now_ns, 5, 50, 0); /* hardly anybody comes any more */
+    run_window(&now_ns, 5, 50, 0);
+    assert_int_equal(fg_admission_level_current(&al), FG_PRIORITY_COMPOUND_COUNT - 1);
+}
+
+static void one_group_alone_is_never_shut_out(void **state)
+{
+    (void)state;
+    start();
+    for (uint64_t i = 0; i < 10000; i++) { /* one user, nothing served, everybody waits in vain */
+        assert_true(fg_admission_level_arrive(&al, i * MS, 300));
+        fg_admission_level_note_wait(&al, S);
+    }
+}
+
+static void an_old_overload_is_forgotten(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start();
+    run_window(&now_ns, 100, 100, 21 * MS);
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_true(fg_admission_level_arrive(&al, now_ns + 2 * S, 511));
+}
+
+static void odd_clocks_and_off(void **state)
+{
+    (void)state;
+    start();
+    assert_true(fg_admission_level_arrive(&al, YEAR, 511));
+    assert_true(fg_admission_level_arrive(&al, 0, 511));
+    assert_true(fg_admission_level_arrive(&al, UINT64_MAX, 511));
+    struct fg_admission_level_config config = {.window_ns = 0};
+    fg_admission_level_init(&al, &config, 0);
+    for (uint64_t i = 0; i < 1000; i++) {
+        assert_true(fg_admission_level_arrive(&al, i * S, 511));
+        fg_admission_level_note_wait(&al, S);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lowers_to_what_is_served),
+        cmocka_unit_test(the_target_itself_is_no_overload),
+        cmocka_unit_test(opens_step_by_step_and_when_the_flood_ends),
+        cmocka_unit_test(one_group_alone_is_never_shut_out),
+        cmocka_unit_test(an_old_overload_is_forgotten),
+        cmocka_unit_test(odd_clocks_and_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,210 @@
+/*
+ * test_gate_flood.c: what gate_policy as a whole promises under floods, with one configuration that
+ * knows nothing of the backend, and that without it the same flood is a collapse.
+ */
+#include "flood_model.h"
+
+#include "policy_test.h"
+
+#define SERVICE (20 * MS)
+
+static const struct flood_phase calm = {
+    .duration_ns = 5 * S, .slots = 8, .service_ns = SERVICE, .normal_per_s = 200};
+
+static double share(uint64_t part, double whole)
+{
+    double value = whole > 0 ? (double)part / whole : 1;
+    print_message("  %.4f of %.0f\n", value, whole);
+    return value;
+}
+
+static void with_each_law(void (*check)(enum fg_concurrency_mode mode))
+{
+    check(FG_CONCURRENCY_GRADIENT2);
+    check(FG_CONCURRENCY_VEGAS);
+}
+
+static void check_tenfold(enum fg_concurrency_mode mode)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(1));
+    struct flood_phase flood = calm;
+    flood.normal_per_s = 4000;
+    flood.duration_ns = 10 * S;
+    (void)flood_run(model, &calm);
+    struct flood_result result = flood_run(model, &flood);
+    assert_true(share(result.good, 4000) >= 0.97);
+    assert_true(result.p99_ns <= 100 * MS);
+    assert_int_equal(result.late, 0);
+    struct flood_result after = flood_run(model, &calm);
+    assert_true(share(after.good, (double)after.offered) >= 0.99);
+    flood_destroy(model);
+}
+
+static void tenfold_load_costs_no_goodput(void **state)
+{
+    (void)state;
+    with_each_law(check_tenfold);
+}
+
+static void check_half_lost(enum fg_concurrency_mode mode)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(2));
+    struct flood_phase busy = calm;
+    busy.normal_per_s = 360;
+    (void)flood_run(model, &busy);
+    busy.slots = 4;
+    busy.duration_ns = 10 * S;
+    struct flood_result result = flood_run(model, &busy);
+    assert_true(share(result.good, 2000) >= 0.97);
+    flood_destroy(model);
+}
+
+static void half_the_slots_lost_is_found_out(void **state)
+{
+    (void)state;
+    with_each_law(check_half_lost);
+}
+
+static void check_grown(enum fg_concurrency_mode mode)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(3));
+    struct flood_phase busy = calm;
+    busy.normal_per_s = 360;
+    (void)flood_run(model, &busy);
+    busy.slots = 64;
+    busy.normal_per_s = 2400;
+    busy.duration_ns = 10 * S;
+    struct flood_result result = flood_run(model, &busy);
+    assert_true(share(result.good, (double)result.offered) >= 0.95);
+    flood_destroy(model);
+}
+
+static void eightfold_capacity_is_found_out(void **state)
+{
+    (void)state;
+    with_each_law(check_grown);
+}
+
+static void check_critical(enum fg_concurrency_mode mode)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(4));
+    struct flood_phase flood = calm;
+    flood.normal_per_s = 4000;
+    flood.critical_per_s = 50;
+    flood.duration_ns = 10 * S;
+    (void)flood_run(model, &calm);
+    struct flood_result result = flood_run(model, &flood);
+    assert_true(share(result.critical_good, (double)result.critical) >=
+                0.99); /* the rest: under way */
+    print_message("  p99 %.1f ms\n", (double)result.critical_p99_ns / 1e6);
+    assert_true(result.critical_p99_ns <= 60 * MS);
+    flood_destroy(model);
+}
+
+static void critical_requests_do_not_notice_the_flood(void **state)
+{
+    (void)state;
+    with_each_law(check_critical);
+}
+
+/* The service itself becomes slower, and quicker: that is not queueing. */
+static void check_other_service(enum fg_concurrency_mode mode, uint64_t service_ns, double least)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(5));
+    struct flood_phase flood = calm;
+    flood.normal_per_s = 4000;
+    (void)flood_run(model, &flood);
+    flood.service_ns = service_ns;
+    flood.duration_ns = 10 * S;
+    struct flood_result result = flood_run(model, &flood);
+    double capacity = 8.0 / (double)service_ns * 1e9 * 10;
+    assert_true(share(result.good, capacity) >= least);
+    print_message("  p99 %.1f ms, limit %u\n", (double)result.p99_ns / 1e6, result.limit);
+    assert_true(result.p99_ns <= 5 * service_ns + 50 * MS);
+    flood_destroy(model);
+}
+
+static void a_slower_backend_is_not_taken_for_a_full_one(void **state)
+{
+    (void)state;
+    check_other_service(FG_CONCURRENCY_GRADIENT2, 40 * MS, 0.97);
+    check_other_service(FG_CONCURRENCY_GRADIENT2, 10 * MS, 0.97);
+    check_other_service(FG_CONCURRENCY_GRADIENT2, 200 * MS, 0.80);
+    check_other_service(FG_CONCURRENCY_VEGAS, 40 * MS, 0.80);
+    check_other_service(FG_CONCURRENCY_VEGAS, 10 * MS, 0.97);
+}
+
+static void uneven_service_is_borne(void **state)
+{
+    (void)state;
+    struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_GRADIENT2);
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct flood_model *model = flood_create(&config, seed);
+        struct flood_phase flood = calm;
+        flood.kind = FLOOD_EXPONENTIAL;
+        (void)flood_run(model, &flood);
+        flood.normal_per_s = 4000;
+        flood.duration_ns = 20 * S;
+        struct flood_result result = flood_run(model, &flood);
+        assert_true(share(result.good, 8000) >= 0.85);
+        flood_destroy(model);
+    }
+}
+
+static void a_step_is_absorbed_within_200_ms(void **state)
+{
+    (void)state;
+    struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_GRADIENT2);
+    struct flood_model *model = flood_create(&config, test_seed(6));
+    struct flood_phase step = calm;
+    step.normal_per_s = 380;
+    (void)flood_run(model, &step);
+    step.normal_per_s = 560;
+    step.duration_ns = 200 * MS;
+    (void)flood_run(model, &step);
+    step.duration_ns = 5 * S;
+    struct flood_result result = flood_run(model, &step);
+    assert_true(share(result.good, 2000) >= 0.97);
+    print_message("  p99 %.1f ms\n", (double)result.p99_ns / 1e6);
+    assert_true(result.p99_ns <= 100 * MS);
+    flood_destroy(model);
+}
+
+/* A fixed limit that is far too high and a queue without law: the same flood is a collapse. */
+static void without_the_policies_it_collapses(void **state)
+{
+    (void)state;
+    struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_FIXED);
+    config.limit.limit_initial = 10000;
+    config.queue = (struct fg_queue_config){.capacity = 5000};
+    config.level.window_ns = 0;
+    struct flood_model *model = flood_create(&config, test_seed(7));
+    struct flood_phase flood = calm;
+    flood.normal_per_s = 4000;
+    flood.duration_ns = 10 * S;
+    (void)flood_run(model, &calm);
+    struct flood_result result = flood_run(model, &flood);
+    assert_true(share(result.good, 4000) < 0.3);
+    assert_true(result.late > 1000);
+    flood_destroy(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tenfold_load_costs_no_goodput),
+        cmocka_unit_test(half_the_slots_lost_is_found_out),
+        cmocka_unit_test(eightfold_capacity_is_found_out),
+        cmocka_unit_test(critical_requests_do_not_notice_the_flood),
+        cmocka_unit_test(a_slower_backend_is_not_taken_for_a_full_one),
+        cmocka_unit_test(uneven_service_is_borne),
+        cmocka_unit_test(a_step_is_absorbed_within_200_ms),
+        cmocka_unit_test(without_the_policies_it_collapses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
