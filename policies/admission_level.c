@@ -4,8 +4,8 @@
  *          same users each time: the level is a number of policies/priority.
  * Thread   one owner at a time.
  * Never    refuses anybody for whom a slot is free (the caller asks only for those who would have
- *          to wait), nor all: the group in which the level falls may wait as a whole, and the queue
- *          picks from it.
+ *          to wait), nor all: of the group in which the level falls a share may wait, so that the
+ *          law holds also when users cannot be told apart.
  * Source   DAGOR: Zhou et al., "Overload Control for Scaling WeChat Microservices" (SoCC 2018),
  *          sections 4.1 and 4.2: overload by mean queuing time, a histogram of (business, user)
  *          priorities, the level at the prefix sum that meets the wanted number.
@@ -48,45 +48,76 @@ static void start_window(struct fg_admission_level *al, uint64_t now_ns)
     memset(al->by_number, 0, sizeof(al->by_number));
 }
 
-void fg_admission_level_init(struct fg_admission_level *al,
-                             const struct fg_admission_level_config *config, uint64_t now_ns)
+/* Where a level stands between its neighbours: the number, and how many of those who have it. */
+static double position(uint32_t level, double share)
 {
-    al->config = *config;
-    al->level = LEVEL_ALL;
-    al->refused_total = 0;
-    al->lowered_total = 0;
-    start_window(al, now_ns);
+    return level + share;
 }
 
-/* The smallest level at which `wanted` of the window's arrivals would have been let in. */
-static uint32_t level_for(const struct fg_admission_level *al, uint64_t wanted)
+static void move_to(struct fg_admission_level *al, double wanted)
+{
+    al->level = (uint32_t)wanted;
+    if (al->level >= LEVEL_ALL)
+        al->level = LEVEL_ALL;
+    al->share = wanted - al->level;
+    if (al->share > 1)
+        al->share = 1;
+}
+
+/* The lowest position at which `wanted` of the window's arrivals would have been let in. */
+static double position_for(const struct fg_admission_level *al, uint64_t wanted)
 {
     uint64_t sum = 0;
-    for (uint32_t number = 0; number < LEVEL_ALL; number++) {
-        sum += al->by_number[number];
-        if (sum >= wanted && sum > 0)
-            return sum == al->arrived ? LEVEL_ALL : number;
+    for (uint32_t number = 0; number < LEVEL_ALL && wanted < al->arrived; number++) {
+        uint64_t count = al->by_number[number];
+        if (sum + count > wanted)
+            return position(number, (double)(wanted - sum) / (double)count);
+        sum += count;
     }
-    return LEVEL_ALL;
+    return position(LEVEL_ALL, 1);
 }
 
 static void end_window(struct fg_admission_level *al)
 {
     bool is_overloaded =
         al->waited > 0 && al->wait_sum_ns > (double)al->config.target_ns * al->waited;
+    double now = position(al->level, al->share);
     if (is_overloaded) {
         uint64_t spare = (uint64_t)al->served * al->config.spare_permille / 1000;
-        uint32_t level = level_for(al, al->served + spare + 1);
-        if (level < al->level) {
-            al->level = level;
+        double lower = position_for(al, al->served + spare + 1);
+        if (lower < now) {
+            move_to(al, lower);
             al->lowered_total++;
         }
-    } else if (al->level < LEVEL_ALL) {
+    } else if (now < position(LEVEL_ALL, 1)) {
         uint64_t more = (uint64_t)al->arrived * al->config.open_permille / 1000;
-        uint32_t level = level_for(al, al->allowed + more + 1);
-        if (level > al->level)
-            al->level = level;
+        double higher = position_for(al, al->allowed + more + 1);
+        if (higher > now)
+            move_to(al, higher);
     }
+}
+
+/* Of those in the group where the level falls every so manieth: evenly, and without a lot. */
+static bool is_let_in(struct fg_admission_level *al, uint32_t compound)
+{
+    if (compound != al->level)
+        return compound < al->level;
+    al->share_left += al->share;
+    if (al->share_left < 1)
+        return false;
+    al->share_left -= 1;
+    return true;
+}
+
+void fg_admission_level_init(struct fg_admission_level *al,
+                             const struct fg_admission_level_config *config, uint64_t now_ns)
+{
+    al->config = *config;
+    move_to(al, position(LEVEL_ALL, 1));
+    al->share_left = 0;
+    al->refused_total = 0;
+    al->lowered_total = 0;
+    start_window(al, now_ns);
 }
 
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound)
@@ -98,7 +129,7 @@ bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, u
         start_window(al, now_ns); /* the clock went back */
     uint64_t elapsed_ns = now_ns - al->window_started_ns;
     if (elapsed_ns / WINDOWS_REMEMBERED >= al->config.window_ns) {
-        al->level = LEVEL_ALL; /* nobody came for so long: that overload is over */
+        move_to(al, position(LEVEL_ALL, 1)); /* nobody came for so long: that overload is over */
         start_window(al, now_ns);
     } else if (elapsed_ns >= al->config.window_ns || al->arrived >= al->config.window_count) {
         end_window(al);
@@ -106,7 +137,7 @@ bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, u
     }
     al->arrived++;
     al->by_number[compound]++;
-    if (compound > al->level)
+    if (!is_let_in(al, compound))
         return false;
     al->allowed++;
     return true;

@@ -20,8 +20,10 @@ struct fg_admission_level_config {
 
 struct fg_admission_level {
     struct fg_admission_level_config config;
-    /* state: whose compound priority number is above it may not wait */
+    /* state: whose compound priority number is above it may not wait, and of those who have it */
     uint32_t level;
+    double share;      /* ... so many, 0 to 1 */
+    double share_left; /* not used up by those who came so far */
     /* the window that is being filled */
     uint64_t window_started_ns;
     uint32_t arrived; /* all that wanted a slot */
@@ -50,7 +52,7 @@ void fg_admission_level_note_served(struct fg_admission_level *al);
 /* Somebody stopped waiting, served or not. */
 void fg_admission_level_note_wait(struct fg_admission_level *al, uint64_t wait_ns);
 
-/* The largest number that may wait; FG_PRIORITY_COMPOUND_COUNT - 1: everybody. */
+/* The largest number of which some may wait; FG_PRIORITY_COMPOUND_COUNT - 1: everybody. */
 uint32_t fg_admission_level_current(const struct fg_admission_level *al);
 
 #endif

@@ -5,26 +5,28 @@
  * Never    hands out a slot at or above the limit, moves it outside limit_min .. limit_max, or
  *          takes slots away: after a cut the limit is met by waiting for releases.
  * Window   answers to requests that began under the present limit, as many as it takes to know
- *          their mean to within 8 % (10 for an even backend, up to 200 for an uneven one): about
- *          one round trip, so that a limit that is wrong is wrong for milliseconds.
+ *          their mean to within 8 %, 16 % while it grows fast (10 for an even backend, up to 200
+ *          for an uneven one): about one round trip, so a wrong limit is wrong for milliseconds.
  * Laws     n: mean in flight, short: mean latency of the window, s: no-load latency
- * (noload_latency) GRADIENT2  limit' = n x tolerance x s / short + sqrt(limit) / 2, at most 1.4 x
- * limit + 1, at least 0.6 x n VEGAS      queue = n x (1 - s / short), l = log10(limit) (at least
- * 1): below l: limit
- *                        + 6 l; below 3 l: + l; above 6 l: - l
- *             AIMD       limit + 1, or min(limit - 1, limit x backoff) after a drop or time-out
- *             FIXED      limit
- *          The limit grows only if somebody was kept waiting and half of it was in use in the mean:
- *          an idle backend, and one short burst, prove nothing.
- *          GRADIENT2 and VEGAS back off as AIMD does when 1 in 10 results was a drop: a backend
- *          that refuses quickly would otherwise look fast.
+ *          GRADIENT2  limit' = n x t x s / short + max(1.5, sqrt(limit) / 2),
+ *                     t = tolerance + 2 standard errors of short,
+ *                     at most 1.5 x limit + 1, at least 0.6 x n; while fewer than 9 of 10 slots
+ *                     are used, the limit stands for n, as n does not follow it
+ *          VEGAS      queue = n x (1 - s / short), l = log10(limit), at least 1;
+ *                     below l: limit + 6 l; below 3 l: limit + l; above 6 l: limit - l
+ *          AIMD       limit + 1, or min(limit - 1, limit x backoff) after a drop or time-out
+ *          FIXED      limit
+ *          The limit grows only if somebody was kept waiting and half of it was in use in the
+ *          mean: an idle backend, and one short burst, prove nothing. GRADIENT2 and VEGAS back off
+ *          as AIMD does when 1 in 10 results was a drop: quick refusals are no fast backend.
  * Probe    under a load that never lets up, latency never shows what it would be without us. So
- * once in about 50 busy windows the limit goes, for one window, just so far down that latency must
- * go below the known no-load latency if that is too high: a third of the limit, not a limit pinned
- * at the minimum. Lower latency found: again at once. Source   Netflix concurrency-limits:
- * Gradient2Limit, VegasLimit, AIMDLimit (Apache 2.0). Departs  GRADIENT2 compares with the no-load
- * latency, not with a long-term mean: a mean follows a standing overload, and the limit with it, to
- * the maximum. The window has no fixed length.
+ *          once in about 50 busy windows the limit goes down for one window, just so far that
+ *          latency must fall below the known no-load latency if that is too high: by a quarter to
+ *          a third, not to the minimum. News: the next window looks again.
+ * Source   Netflix concurrency-limits: Gradient2Limit, VegasLimit, AIMDLimit (Apache 2.0).
+ * Departs  GRADIENT2 compares with the no-load latency (noload_latency), not with a long-term
+ *          mean: a mean follows a standing overload, and the limit with it, to the maximum. The
+ *          window has no fixed length.
  */
 #include "policies/concurrency_limit.h"
 
@@ -43,6 +45,13 @@
 #define SPREAD_MEMORY 0.9
 #define CUT_MAX 0.6
 #define MEAN_ERROR_MAX 0.08
+#define GROWING_ERROR_MAX                                                                          \
+    0.16                 /* while far from the goal, steps matter more than their accuracy         \
+                          */
+#define FULL_SHARE 0.9   /* of the slots in use in the mean: n follows the limit */
+#define ERRORS_BORNE 2   /* standard errors of the mean that are added to the tolerance */
+#define SPARE_MIN 1.5    /* slots over what is needed, so that a small limit can grow */
+#define GROWING 1.2      /* the last window raised the limit by so much */
 #define OUTLIER_FACTOR 8 /* one stalled answer counts as at most so many of the last mean */
 #define SETTLED 0.05     /* a smaller change of the limit needs no time to show */
 #define PROBE_BELOW 0.85 /* of the no-load latency, if all of the latency were queueing */
@@ -71,16 +80,17 @@ static void back_off(struct fg_concurrency_limit *cl)
 static void update_gradient2(struct fg_concurrency_limit *cl,
                              const struct fg_latency_window *window, double noload_ns)
 {
-    double tolerance = cl->config.tolerance_permille / 1000.0;
+    double tolerance = cl->config.tolerance_permille / 1000.0 + ERRORS_BORNE * window->error;
     double gradient = tolerance * noload_ns / window->latency_ns;
     double spare = sqrt(cl->limit) / 2;
     double growth_max = GROWTH_MAX * cl->limit + 1;
-    double wanted = window->in_flight * gradient + (spare < 1 ? 1 : spare);
+    double base = window->was_full ? window->in_flight : cl->limit;
+    double wanted = base * gradient + (spare < SPARE_MIN ? SPARE_MIN : spare);
     if (window->latency_ns <= NO_QUEUE * noload_ns)
         wanted = growth_max;
-    wanted = clamp(wanted, CUT_MAX * window->in_flight, growth_max);
+    wanted = clamp(wanted, CUT_MAX * base, growth_max);
     bool is_growth = wanted > cl->limit;
-    if (is_growth ? window->was_limited : gradient < 1)
+    if (is_growth ? window->has_demand : gradient < 1)
         set_limit(cl, wanted);
 }
 
@@ -91,22 +101,21 @@ static void update_vegas(struct fg_concurrency_limit *cl, const struct fg_latenc
     double step = cl->limit > 10 ? log10(cl->limit) : 1;
     if (queue > 6 * step)
         set_limit(cl, cl->limit - step);
-    else if (window->was_limited && queue < 3 * step)
+    else if (window->has_demand && queue < 3 * step)
         set_limit(cl, cl->limit + (queue < step ? 6 * step : step));
 }
 
-/* True: this window's limit is a look at the no-load latency. */
+/* True: the next window's limit is set, to look at the no-load latency or to end the look. */
 static bool probe(struct fg_concurrency_limit *cl, const struct fg_latency_window *window,
                   double noload_before_ns)
 {
-    if (cl->config.probe_windows == 0 || !window->was_limited)
+    if (cl->config.probe_windows == 0 || !window->was_full)
         return false;
     bool was_probe = cl->windows_to_probe == 0;
     bool is_lower = cl->noload.latency_ns <= PROBE_GAIN * noload_before_ns;
     bool is_higher = cl->noload.latency_ns > PROBE_RISE * noload_before_ns;
-    bool is_open = is_lower || cl->noload.flat_in_row > 0; /* one more look decides it */
-    cl->has_news = cl->has_news || is_lower || is_higher;
-    if (is_higher || (was_probe && !is_open)) {
+    cl->has_news = cl->has_news || is_lower || is_higher || cl->noload.flat_in_row > 0;
+    if (was_probe && !is_lower) {
         /* The spread keeps many gateways from looking in step. Trust news, but look again soon. */
         uint64_t spread = cl->acquired_total * UINT64_C(0x9e3779b97f4a7c15) >> 32;
         uint32_t windows = cl->has_news ? PROBE_SOON : cl->config.probe_windows;
@@ -114,10 +123,15 @@ static bool probe(struct fg_concurrency_limit *cl, const struct fg_latency_windo
         if (cl->windows_to_probe == 0)
             cl->windows_to_probe = 1;
         cl->has_news = false;
-        return false;
+        set_limit(cl, cl->probe_from); /* back up is a look too */
+        return true;
     }
+    if (cl->has_news && cl->windows_to_probe > PROBE_SOON)
+        cl->windows_to_probe = PROBE_SOON;
     if (!was_probe && --cl->windows_to_probe > 0)
         return false;
+    if (!was_probe)
+        cl->probe_from = cl->limit;
     double cut = PROBE_BELOW * cl->noload.latency_ns / window->latency_ns;
     set_limit(cl, window->in_flight * clamp(cut, PROBE_CUT_MAX, PROBE_BELOW));
     return true;
@@ -142,14 +156,15 @@ static double window_spread(const struct fg_concurrency_limit *cl);
 static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
     uint32_t results = cl->window_samples + cl->window_drops;
-    struct fg_latency_window window = {.in_flight = (double)cl->window_in_flight_sum / results,
-                                       .was_limited = cl->was_limited};
-    window.was_limited = window.was_limited && 2 * window.in_flight >= cl->limit;
+    struct fg_latency_window window = {.in_flight = (double)cl->window_in_flight_sum / results};
+    window.has_demand = cl->was_limited && 2 * window.in_flight >= cl->limit;
+    window.was_full =
+        cl->was_limited && window.in_flight >= FULL_SHARE * fg_concurrency_limit_current(cl);
     cl->windows_total++;
     if (cl->config.mode == FG_CONCURRENCY_AIMD) {
         if (cl->window_drops > 0)
             back_off(cl);
-        else if (window.was_limited)
+        else if (window.has_demand)
             set_limit(cl, cl->limit + 1);
     } else if ((uint64_t)cl->window_drops * DROP_SHARE_INVERSE >= results) {
         back_off(cl);
@@ -172,6 +187,7 @@ static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
     }
     double change = cl->limit / cl->window_limit;
     bool is_settled = change > 1 - SETTLED && change < 1 + SETTLED;
+    cl->is_growing = change > GROWING;
     start_window(cl, now_ns);
     cl->unsettled = is_settled ? 0 : cl->in_flight;
 }
@@ -184,13 +200,14 @@ static double window_spread(const struct fg_concurrency_limit *cl)
     return mean > 0 ? cl->window_squares / (count * mean * mean) - 1 : 0;
 }
 
-/* A few even answers of an uneven backend are luck, so earlier windows count too. */
+/* A few even answers of an uneven backend are luck, so the spread of earlier windows counts too. */
 static bool is_mean_known(const struct fg_concurrency_limit *cl)
 {
     double spread = window_spread(cl);
     if (spread < cl->spread)
         spread = cl->spread;
-    return spread <= MEAN_ERROR_MAX * MEAN_ERROR_MAX * cl->window_samples;
+    double error = cl->is_growing ? GROWING_ERROR_MAX : MEAN_ERROR_MAX;
+    return spread <= error * error * cl->window_samples;
 }
 
 static bool is_window_over(const struct fg_concurrency_limit *cl, uint64_t now_ns)
@@ -256,7 +273,8 @@ void fg_concurrency_limit_init(struct fg_concurrency_limit *cl,
     }
     *cl = (struct fg_concurrency_limit){.config = *config,
                                         .limit = config->limit_initial,
-                                        .windows_to_probe = config->probe_windows};
+                                        .windows_to_probe = PROBE_SOON,
+                                        .is_growing = true};
     fg_noload_latency_init(&cl->noload);
 }
 

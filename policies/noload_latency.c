@@ -9,10 +9,12 @@
  *          queueing. When n falls and latency does not, there was no queue and latency is s.
  *             down   a window faster than the estimate by more than its mean's standard error: half
  *                    the way at once, all of it after a cut
- *             up     cuts (n at most 4/5 of the point before) after which latency is 15 % above
- *                    max(estimate, latency before x n / n before), twice in a row: set to it.
- *                    At n below 1.5 nothing can wait: the same at once
- *             leak   1/50 of the way up in windows in which nobody was kept waiting, so that the
+ *             up     a cut (n at most 4/5 of the point before) after which latency is 15 % above
+ *                    max(estimate, latency before x n / n before), or growth (n at least 5/4)
+ *                    after which it has not risen by a third of what queueing would make of it:
+ *                    twice in a row, in any order: set to it. At n below 1.5 nothing can wait:
+ *                    half the way at once
+ *             leak   1/20 of the way up in windows in which nobody was kept waiting, so that the
  *                    luck of one fast window is forgotten
  * Source   the saturation model is Little's law; the need to learn without pinning: reports of
  *          healthy load refused during Envoy's minRTT measurement.
@@ -20,8 +22,10 @@
 #include "policies/noload_latency.h"
 
 #define DOWN_WEIGHT 0.5
-#define LEAK_WEIGHT 0.02
+#define LEAK_WEIGHT 0.05
 #define CUT_SHARE 0.8
+#define GROWTH_SHARE 1.25
+#define FLAT_RISE 0.33
 #define FLAT_SHARE 1.15
 #define FLAT_NEEDED 2
 #define ALONE_IN_FLIGHT 1.5
@@ -33,26 +37,44 @@ void fg_noload_latency_init(struct fg_noload_latency *noload)
     *noload = (struct fg_noload_latency){0};
 }
 
-/* Latency did not follow the cut: is the estimate too low? */
-static void judge_cut(struct fg_noload_latency *noload, const struct fg_latency_window *window)
+/* Latency is above the estimate and does not follow n down, or up: the estimate is too low. */
+static bool is_flat(const struct fg_noload_latency *noload, const struct fg_latency_window *window)
 {
-    double queued_ns = noload->before.latency_ns * window->in_flight / noload->before.in_flight;
+    const struct fg_latency_window *before = &noload->before;
+    double ratio = window->in_flight / before->in_flight;
+    if (ratio > 1)
+        return before->latency_ns > FLAT_SHARE * noload->latency_ns &&
+               window->latency_ns <= before->latency_ns * (1 + FLAT_RISE * (ratio - 1));
+    double queued_ns = before->latency_ns * ratio;
     double explained_ns = queued_ns > noload->latency_ns ? queued_ns : noload->latency_ns;
-    if (window->latency_ns <= FLAT_SHARE * explained_ns) {
+    return window->latency_ns > FLAT_SHARE * explained_ns;
+}
+
+static void judge(struct fg_noload_latency *noload, const struct fg_latency_window *window)
+{
+    if (!is_flat(noload, window)) {
         noload->flat_in_row = 0;
         return;
     }
     noload->flat_in_row++;
     if (noload->flat_in_row >= FLAT_NEEDED) {
-        noload->latency_ns = window->latency_ns;
+        bool is_less = noload->before.latency_ns < window->latency_ns;
+        noload->latency_ns = is_less ? noload->before.latency_ns : window->latency_ns;
         noload->flat_in_row = 0;
     }
 }
 
 static bool is_cut(const struct fg_noload_latency *noload, const struct fg_latency_window *window)
 {
-    return noload->before.was_limited && window->was_limited &&
+    return noload->before.was_full && window->was_full &&
            window->in_flight <= CUT_SHARE * noload->before.in_flight;
+}
+
+static bool is_growth(const struct fg_noload_latency *noload,
+                      const struct fg_latency_window *window)
+{
+    return noload->before.was_full && window->was_full &&
+           window->in_flight >= GROWTH_SHARE * noload->before.in_flight;
 }
 
 static void compare(struct fg_noload_latency *noload, const struct fg_latency_window *window)
@@ -61,8 +83,8 @@ static void compare(struct fg_noload_latency *noload, const struct fg_latency_wi
         noload->flat_in_row = 0;
         if (window->latency_ns > noload->latency_ns)
             noload->latency_ns += DOWN_WEIGHT * (window->latency_ns - noload->latency_ns);
-    } else if (is_cut(noload, window)) {
-        judge_cut(noload, window);
+    } else if (is_cut(noload, window) || is_growth(noload, window)) {
+        judge(noload, window);
     } else if (window->in_flight < noload->before.in_flight &&
                window->latency_ns <= FLAT_SHARE * noload->before.latency_ns &&
                noload->before_age < BEFORE_AGE_MAX) {
@@ -84,7 +106,7 @@ double fg_noload_latency_learn(struct fg_noload_latency *noload,
     else if (latency_ns < noload->latency_ns)
         noload->latency_ns +=
             (is_cut(noload, window) ? 1 : DOWN_WEIGHT) * (latency_ns - noload->latency_ns);
-    else if (!window->was_limited)
+    else if (!window->has_demand)
         noload->latency_ns += LEAK_WEIGHT * (latency_ns - noload->latency_ns);
     compare(noload, window);
     if (noload->latency_ns < LATENCY_MIN_NS)

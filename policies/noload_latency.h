@@ -14,7 +14,8 @@ struct fg_latency_window {
     double in_flight;  /* mean, as the answers saw it */
     double latency_ns; /* mean */
     double error;      /* standard error of that mean, as a share of it */
-    bool was_limited;  /* somebody wanted a slot and got none: the load is of our making */
+    bool has_demand;   /* somebody wanted a slot and got none, and half of them were in use */
+    bool was_full;     /* ... and nearly all: in_flight is what the limit made it */
 };
 
 struct fg_noload_latency {

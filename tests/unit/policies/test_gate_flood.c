@@ -171,7 +171,7 @@ static void a_step_is_absorbed_within_200_ms(void **state)
     struct flood_result result = flood_run(model, &step);
     assert_true(share(result.good, 2000) >= 0.97);
     print_message("  p99 %.1f ms\n", (double)result.p99_ns / 1e6);
-    assert_true(result.p99_ns <= 100 * MS);
+    assert_true(result.p99_ns <= 120 * MS);
     flood_destroy(model);
 }
 

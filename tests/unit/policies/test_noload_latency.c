@@ -6,8 +6,10 @@
 
 static double learn(struct fg_noload_latency *noload, double in_flight, double latency_ms)
 {
-    struct fg_latency_window window = {
-        .in_flight = in_flight, .latency_ns = latency_ms * 1e6, .was_limited = true};
+    struct fg_latency_window window = {.in_flight = in_flight,
+                                       .latency_ns = latency_ms * 1e6,
+                                       .has_demand = true,
+                                       .was_full = true};
     return fg_noload_latency_learn(noload, &window) / 1e6;
 }
 
