@@ -186,7 +186,7 @@ def step_races(result):
 
 
 def step_browser(result):
-    """The pages in Chromium."""
+    """The pages in Chromium, and the openai client of npm."""
     folder = ROOT / "tests/integration/browser"
     if not configure("asan", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dtests=enabled",
                      "-Doptimization=1") or not build("asan"):
@@ -194,8 +194,9 @@ def step_browser(result):
         return
     modules = BUILD / "browser"
     modules.mkdir(parents=True, exist_ok=True)
-    if not (modules / "node_modules/playwright-core").is_dir():
-        (modules / "package.json").write_text((folder / "package.json").read_text())
+    wanted, have = (folder / "package.json").read_text(), modules / "package.json"
+    if not (modules / "node_modules").is_dir() or not have.exists() or have.read_text() != wanted:
+        have.write_text(wanted)
         done = run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"], cwd=modules)
         if done.returncode != 0:
             result.add("browser: npm install", "failed", done.stdout + done.stderr)

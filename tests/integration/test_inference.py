@@ -150,8 +150,8 @@ def test_bad_bodies(site, body, status, code):
     ({"max_tokens": 10 ** 9}, 400, "invalid_value"), ({"max_tokens": 1.5}, 400, "invalid_type"),
     ({"stream": "yes"}, 400, "invalid_type"), ({"n": 2}, 400, "unsupported_parameter"),
     ({"seed": "x"}, 400, "invalid_type"), ({"stop": 7}, 400, "invalid_type"), ({"stop": [""]}, 400, "invalid_value"),
-    ({"logprobs": True}, 400, "unsupported_parameter"), ({"presence_penalty": 1}, 400, "unsupported_parameter"),
-    ({"tools": [{"type": "function"}]}, 400, "unsupported_parameter"),
+    ({"logprobs": 1}, 400, "invalid_type"), ({"presence_penalty": 3}, 400, "invalid_value"),
+    ({"functions": [{"name": "f"}]}, 400, "unsupported_parameter"),
     ({"stream_options": {"include_usage": True}}, 400, "invalid_value"),
 ])
 def test_bad_parameters(site, change, status, code):

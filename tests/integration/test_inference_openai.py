@@ -1,0 +1,117 @@
+"""What the OpenAI API can ask of an answer: its form, tools, logprobs, penalties, biases."""
+import json
+
+import pytest
+
+from test_inference import complete, events_of, pool, text_of
+
+ASK = {"messages": [{"role": "user", "content": "What is on offer?"}], "max_tokens": 24, "temperature": 0}
+ORDER = {"type": "function", "function": {
+    "name": "place_order", "description": "Order a drink",
+    "parameters": {"type": "object", "properties": {"sku": {"enum": ["milk-tea"]}, "quantity": {"type": "integer"}},
+                   "required": ["sku", "quantity"], "additionalProperties": False}}}
+SCHEMA = {"type": "object", "properties": {"drink": {"enum": ["milk tea", "lemon tea"]}, "hot": {"type": "boolean"}},
+          "required": ["drink", "hot"], "additionalProperties": False}
+
+
+@pytest.fixture(scope="module")
+def site(launch_module):
+    return launch_module(pool(chat_template="qwen2.5"))
+
+
+def choice(answer):
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]
+
+
+@pytest.mark.parametrize("temperature", [0, 1.5])
+def test_json_keeps_to_its_schema(site, temperature):
+    form = {"type": "json_schema", "json_schema": {"name": "drink", "strict": True, "schema": SCHEMA}}
+    one = choice(complete(site, **{**ASK, "max_tokens": 300, "temperature": temperature, "seed": 5},
+                          response_format=form))
+    if one["finish_reason"] == "stop":
+        said = json.loads(one["message"]["content"])
+        assert said["drink"] in ("milk tea", "lemon tea") and isinstance(said["hot"], bool) and len(said) == 2
+    else:
+        assert one["message"]["content"].lstrip().startswith("{")
+
+
+def test_streamed_json_is_the_same(site):
+    body = {**ASK, "max_tokens": 300, "response_format": {"type": "json_schema",
+                                                         "json_schema": {"name": "d", "schema": SCHEMA}}}
+    whole = choice(complete(site, **body))
+    text, reason = text_of(events_of(site, **body))
+    assert (text, reason) == (whole["message"]["content"], whole["finish_reason"])
+
+
+def test_a_tool_that_has_to_be_called_is_called(site):
+    body = {**ASK, "max_tokens": 400, "tools": [ORDER], "tool_choice": "required"}
+    one = choice(complete(site, **body))
+    if one["finish_reason"] == "length":
+        pytest.skip("the model went on too long")
+    call = one["message"]["tool_calls"][0]
+    assert one["finish_reason"] == "tool_calls" and one["message"]["content"] is None
+    assert call["type"] == "function" and call["function"]["name"] == "place_order" and call["id"]
+    arguments = json.loads(call["function"]["arguments"])
+    assert arguments["sku"] == "milk-tea" and isinstance(arguments["quantity"], int)
+    events = events_of(site, **body)
+    calls = [c for e in events for c in e["choices"][0]["delta"].get("tool_calls", [])]
+    assert len(calls) == 1 and json.loads(calls[0]["function"]["arguments"]) == arguments
+    assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_a_tools_round_is_taken(site):
+    answer = complete(site, **{**ASK, "messages": [
+        {"role": "user", "content": "one tea"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {
+            "name": "place_order", "arguments": "{\"sku\": \"milk-tea\", \"quantity\": 1}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "{\"order_id\": 7}"}]}, tools=[ORDER])
+    assert choice(answer)["finish_reason"] in ("stop", "length", "tool_calls")
+
+
+def test_logprobs(site):
+    one = choice(complete(site, **ASK, logprobs=True, top_logprobs=3))
+    content = one["logprobs"]["content"]
+    assert "".join(entry["token"] for entry in content).startswith(one["message"]["content"][:4])
+    for entry in content:
+        assert entry["logprob"] <= 0 and bytes(entry["bytes"]).decode("utf-8", "replace") == entry["token"]
+        top = [t["logprob"] for t in entry["top_logprobs"]]
+        assert len(top) == 3 and top == sorted(top, reverse=True)
+        assert abs(top[0] - entry["logprob"]) < 1e-3  # greedy
+    events = events_of(site, **ASK, logprobs=True)
+    streamed = [entry for e in events if e["choices"][0]["logprobs"] for entry in e["choices"][0]["logprobs"]["content"]]
+    assert [entry["token"] for entry in streamed] == [entry["token"] for entry in content]
+    plain = choice(complete(site, path="/v1/completions", prompt="The free card", max_tokens=4, temperature=0, logprobs=2))
+    assert len(plain["logprobs"]["tokens"]) == len(plain["logprobs"]["text_offset"]) <= 4
+
+
+def test_a_bias_can_forbid_and_a_penalty_can_vary(site):
+    def said(**extra):
+        return choice(complete(site, **ASK, logprobs=True, **extra))
+
+    first = said()
+    ids = {str(i): -100 for i in range(0, 1000)}
+    assert said(logit_bias=ids)["message"]["content"] != first["message"]["content"]
+    assert said(repetition_penalty=1.0, min_p=0.0)["message"]["content"] == first["message"]["content"]
+    repeated = complete(site, path="/v1/completions", prompt="a a a a a a", max_tokens=40, temperature=0,
+                        presence_penalty=2, frequency_penalty=2, repetition_penalty=2)
+    assert repeated.status_code == 200
+
+
+@pytest.mark.parametrize("change, code, words", [
+    ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": "a"}}}},
+     "invalid_json_schema", "'pattern' is not supported"),
+    ({"tools": [{"type": "function"}]}, "invalid_type", "tools[0].function.name"),
+    ({"logit_bias": {"tea": 1}}, "invalid_value", "logit_bias"),
+    ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
+])
+def test_bad_wishes_are_named(site, change, code, words):
+    answer = complete(site, **ASK, **change)
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["code"] == code and words in error["message"]
+
+
+def test_a_template_without_tools_says_so(launch):
+    gateway = launch(pool(chat_template="chatml"))
+    answer = complete(gateway, **ASK, tools=[ORDER])
+    assert answer.status_code == 400 and "tools" in answer.json()["error"]["message"]
