@@ -148,7 +148,7 @@ def test_bad_bodies(site, body, status, code):
     ({"temperature": 3}, 400, "invalid_value"), ({"top_p": 0}, 400, "invalid_value"),
     ({"top_p": 1.1}, 400, "invalid_value"), ({"max_tokens": 0}, 400, "invalid_value"),
     ({"max_tokens": 10 ** 9}, 400, "invalid_value"), ({"max_tokens": 1.5}, 400, "invalid_type"),
-    ({"stream": "yes"}, 400, "invalid_type"), ({"n": 2}, 400, "unsupported_parameter"),
+    ({"stream": "yes"}, 400, "invalid_type"), ({"n": 17}, 400, "invalid_value"),
     ({"seed": "x"}, 400, "invalid_type"), ({"stop": 7}, 400, "invalid_type"), ({"stop": [""]}, 400, "invalid_value"),
     ({"logprobs": 1}, 400, "invalid_type"), ({"presence_penalty": 3}, 400, "invalid_value"),
     ({"functions": [{"name": "f"}]}, 400, "unsupported_parameter"),

@@ -98,6 +98,23 @@ def test_a_bias_can_forbid_and_a_penalty_can_vary(site):
     assert repeated.status_code == 200
 
 
+def test_several_choices(site):
+    body = {**ASK, "max_tokens": 24, "temperature": 2, "seed": 9, "n": 3}
+    answer = complete(site, **body)
+    choices = answer.json()["choices"]
+    assert answer.status_code == 200 and [one["index"] for one in choices] == [0, 1, 2]
+    texts = [one["message"]["content"] for one in choices]
+    assert len(set(texts)) > 1  # each has a seed of its own
+    assert texts[0] == choice(complete(site, **{**body, "n": 1}))["message"]["content"]
+    usage = answer.json()["usage"]
+    assert 24 < usage["completion_tokens"] <= 72
+    streamed = ["", "", ""]
+    for event in events_of(site, **body):
+        for one in event["choices"]:
+            streamed[one["index"]] += one["delta"].get("content", "")
+    assert streamed == texts
+
+
 @pytest.mark.parametrize("change, code, words", [
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": "a"}}}},
      "invalid_json_schema", "'pattern' is not supported"),

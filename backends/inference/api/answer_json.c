@@ -219,7 +219,7 @@ static void put_event_begin(struct fg_answer_sink *sink, const struct fg_complet
 {
     fg_answer_put(sink, FG_SPAN("data: {"));
     fg_answer_put(sink, answer->head);
-    fg_answer_put(sink, FG_SPAN(",\"choices\":[{\"index\":0,"));
+    put_format(sink, ",\"choices\":[{\"index\":%u,", answer->choice);
 }
 
 /* `piece` NULL: no logprobs. */
@@ -250,12 +250,21 @@ void fg_answer_put_stream_open(struct fg_answer_sink *sink,
     put_event_end(sink, answer, NULL, NULL);
 }
 
-void fg_answer_put_stream_close(struct fg_answer_sink *sink,
-                                const struct fg_completion_answer *answer)
+void fg_answer_put_choice_event(struct fg_answer_sink *sink,
+                                const struct fg_completion_answer *answer,
+                                const struct fg_answer_piece *piece)
 {
+    (void)piece;
     put_event_begin(sink, answer);
     fg_answer_put(sink, answer->is_chat ? FG_SPAN("\"delta\":{}") : FG_SPAN("\"text\":\"\""));
     put_event_end(sink, answer, NULL, answer->finish_reason);
+}
+
+void fg_answer_put_stream_close(struct fg_answer_sink *sink,
+                                const struct fg_completion_answer *answer)
+{
+    if (answer->choice_max <= 1)
+        fg_answer_put_choice_event(sink, answer, NULL);
     if (answer->include_usage) {
         fg_answer_put(sink, FG_SPAN("data: {"));
         fg_answer_put(sink, answer->head);
@@ -316,42 +325,45 @@ void fg_answer_put_piece_event(struct fg_answer_sink *sink,
 
 /* ---- documents ---- */
 
-static bool has_no_content(const struct fg_completion_answer *answer)
+static void put_message(struct fg_answer_sink *sink, const struct fg_completion_answer *answer)
 {
-    return answer->is_chat && answer->call_count > 0 && answer->text.len == 0;
-}
-
-void fg_answer_put_document_open(struct fg_answer_sink *sink,
-                                 const struct fg_completion_answer *answer)
-{
-    fg_answer_put(sink, FG_SPAN("{"));
-    fg_answer_put(sink, answer->head);
-    fg_answer_put(sink, FG_SPAN(",\"choices\":[{\"index\":0,"));
-    if (!answer->is_chat)
-        fg_answer_put(sink, FG_SPAN("\"text\":\""));
-    else if (has_no_content(answer))
-        fg_answer_put(sink, FG_SPAN("\"message\":{\"role\":\"assistant\",\"content\":null"));
+    struct fg_span text = all_of(&answer->text);
+    fg_answer_put(sink, FG_SPAN("\"message\":{\"role\":\"assistant\",\"content\":"));
+    if (answer->call_count > 0 && text.len == 0)
+        fg_answer_put(sink, FG_SPAN("null"));
     else
-        fg_answer_put(sink, FG_SPAN("\"message\":{\"role\":\"assistant\",\"content\":\""));
-}
-
-void fg_answer_put_document_end(struct fg_answer_sink *sink,
-                                const struct fg_completion_answer *answer)
-{
-    if (!has_no_content(answer))
-        fg_answer_put(sink, FG_SPAN("\""));
-    if (answer->is_chat)
-        fg_answer_put(sink, FG_SPAN(",\"refusal\":null"));
+        put_string(sink, text);
+    fg_answer_put(sink, FG_SPAN(",\"refusal\":null"));
     if (answer->call_count > 0) {
         fg_answer_put(sink, FG_SPAN(",\"tool_calls\":["));
         fg_answer_put(sink, all_of(&answer->called));
         fg_answer_put(sink, FG_SPAN("]"));
     }
-    if (answer->is_chat)
-        fg_answer_put(sink, FG_SPAN("}"));
+    fg_answer_put(sink, FG_SPAN("}"));
+}
+
+void fg_answer_put_choice(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
+                          const struct fg_answer_piece *piece)
+{
+    (void)piece;
+    if (answer->choice == 0) {
+        fg_answer_put(sink, FG_SPAN("{"));
+        fg_answer_put(sink, answer->head);
+    }
+    put_format(sink, "%s{\"index\":%u,", answer->choice == 0 ? ",\"choices\":[" : ",",
+               answer->choice);
+    if (answer->is_chat) {
+        put_message(sink, answer);
+    } else {
+        fg_answer_put(sink, FG_SPAN("\"text\":"));
+        put_string(sink, all_of(&answer->text));
+    }
     fg_answer_put(sink, FG_SPAN(",\"logprobs\":"));
     put_all_logprobs(sink, answer);
-    put_format(sink, ",\"finish_reason\":\"%s\"}],", answer->finish_reason);
+    put_format(sink, ",\"finish_reason\":\"%s\"}", answer->finish_reason);
+    if (answer->choice + 1 < answer->choice_max)
+        return;
+    fg_answer_put(sink, FG_SPAN("],"));
     put_usage(sink, answer);
     fg_answer_put(sink, FG_SPAN("}"));
 }

@@ -48,10 +48,13 @@ void fg_answer_put_call(struct fg_answer_sink *sink, const struct fg_completion_
 void fg_answer_put_column(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
                           const struct fg_answer_piece *piece);
 
-void fg_answer_put_document_open(struct fg_answer_sink *sink,
-                                 const struct fg_completion_answer *answer);
-/* From behind the text to the end. */
-void fg_answer_put_document_end(struct fg_answer_sink *sink,
-                                const struct fg_completion_answer *answer);
+/* What ends a choice in a stream whose events are made ahead. `piece` is not looked at. */
+void fg_answer_put_choice_event(struct fg_answer_sink *sink,
+                                const struct fg_completion_answer *answer,
+                                const struct fg_answer_piece *piece);
+/* The choice that is finished, of a document, with what stands before the first and behind the
+ * last. */
+void fg_answer_put_choice(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
+                          const struct fg_answer_piece *piece);
 
 #endif

@@ -81,7 +81,8 @@ static enum fg_status append_made(struct fg_completion_answer *answer,
 /* Whether each piece of a stream is made into an event when it comes. */
 static bool makes_events(const struct fg_completion_answer *answer)
 {
-    return answer->is_stream && (answer->has_logprobs || answer->takes_calls);
+    return answer->is_stream &&
+           (answer->has_logprobs || answer->takes_calls || answer->choice_max > 1);
 }
 
 static enum fg_status add_text(struct fg_completion_answer *answer, struct fg_span text)
@@ -163,11 +164,26 @@ enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer,
     return add_through_calls(answer, token->text, false);
 }
 
-static void put_document_end(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
-                             const struct fg_answer_piece *piece)
+static void empty(struct fg_answer_buffer *buffer)
 {
-    (void)piece;
-    fg_answer_put_document_end(sink, answer);
+    buffer->at = 0;
+    buffer->len = 0;
+}
+
+/* What was the finished choice's alone is gone. */
+static void begin_next(struct fg_completion_answer *answer)
+{
+    answer->choice++;
+    answer->call_count = 0;
+    answer->text_offset = 0;
+    answer->calls.is_in_call = false;
+    answer->calls.is_after_call = false;
+    answer->calls.held_len = 0;
+    empty(&answer->called);
+    for (unsigned i = 0; i < FG_ANSWER_COLUMNS; i++)
+        empty(&answer->columns[i]);
+    if (!answer->is_stream)
+        empty(&answer->text);
 }
 
 enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer,
@@ -179,26 +195,23 @@ enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer,
         return status;
     answer->finish_reason = answer->call_count > 0 ? "tool_calls" : end->finish_reason;
     answer->prompt_tokens = end->prompt_tokens;
-    answer->completion_tokens = end->completion_tokens;
-    answer->cached_tokens = end->cached_tokens;
+    answer->completion_tokens += end->completion_tokens;
+    if (answer->choice == 0)
+        answer->cached_tokens = end->cached_tokens;
     if (!answer->is_stream)
-        status = append_made(answer, &answer->ready, put_document_end, NULL);
-    answer->is_finished = status == FG_OK;
-    return status;
+        status = append_made(answer, &answer->ready, fg_answer_put_choice, NULL);
+    else if (answer->choice_max > 1)
+        status = append_made(answer, &answer->ready, fg_answer_put_choice_event, NULL);
+    if (status != FG_OK)
+        return status;
+    if (answer->choice + 1 < answer->choice_max)
+        begin_next(answer);
+    else
+        answer->is_finished = true;
+    return FG_OK;
 }
 
 /* ---- what goes out ---- */
-
-/* Text of a document, as much as fits; false when that is nothing. */
-static bool put_document_text(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
-{
-    size_t consumed = 0;
-    if (sink->room - sink->used >= FG_JSON_ESCAPE_CHAR_MAX)
-        sink->used += fg_json_escape(left_in(&answer->text), sink->out + sink->used,
-                                     sink->room - sink->used, &consumed);
-    take_from(&answer->text, consumed);
-    return consumed > 0;
-}
 
 /* What was made ahead, as much as fits; false when that is nothing. */
 static bool put_ready(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
@@ -214,8 +227,6 @@ static bool put_ready(struct fg_answer_sink *sink, struct fg_completion_answer *
 
 static bool put_text(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
 {
-    if (!answer->is_stream)
-        return put_document_text(sink, answer);
     size_t consumed = fg_answer_put_text_event(sink, answer, left_in(&answer->text));
     take_from(&answer->text, consumed);
     return consumed > 0;
@@ -229,22 +240,18 @@ static bool take_step(struct fg_answer_sink *sink, struct fg_completion_answer *
     case FG_ANSWER_OPEN:
         if (answer->is_stream)
             fg_answer_put_stream_open(sink, answer);
-        else if (answer->is_finished)
-            fg_answer_put_document_open(sink, answer);
-        else
+        else if (!answer->is_finished)
             return false;
         break;
     case FG_ANSWER_TEXT:
-        if (answer->text.at < answer->text.len)
+        if (answer->is_stream && answer->text.at < answer->text.len)
             return put_text(sink, answer);
-        if (answer->is_stream && answer->ready.at < answer->ready.len)
+        if (answer->ready.at < answer->ready.len)
             return put_ready(sink, answer);
         if (!answer->is_finished)
             return false;
         break;
     case FG_ANSWER_CLOSE:
-        if (!answer->is_stream && answer->ready.at < answer->ready.len)
-            return put_ready(sink, answer);
         if (answer->is_stream)
             fg_answer_put_stream_close(sink, answer);
         break;
@@ -296,7 +303,5 @@ size_t fg_completion_answer_fill(struct fg_completion_answer *answer, char *out,
 size_t fg_completion_answer_document_bytes(const struct fg_completion_answer *answer)
 {
     assert(!answer->is_stream && answer->is_finished && answer->step == FG_ANSWER_OPEN);
-    struct fg_answer_sink sink = {NULL, 0, SIZE_MAX, false};
-    fg_answer_put_document_open(&sink, answer);
-    return sink.used + fg_json_escaped_bytes(left_in(&answer->text)) + left_in(&answer->ready).len;
+    return left_in(&answer->ready).len;
 }

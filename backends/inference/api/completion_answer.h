@@ -8,7 +8,7 @@
  * handed out.
  *
  *    stream    open (role) --> text, text, ... --> close (finish, usage?, [DONE]) --> complete
- *    document  waits for finish: open --> text --> close (calls, logprobs, usage) --> complete
+ *    document  made when the last choice is finished --> complete
  *
  * Source   the OpenAI API's chat.completion, chat.completion.chunk and text_completion objects;
  *          events: HTML Living Standard, section 9.2.
@@ -42,6 +42,7 @@ struct fg_completion_answer {
     bool include_usage;  /* streams only; a document always has it */
     bool has_logprobs;   /* tokens come with them */
     bool takes_calls;    /* calls of tools are looked for in the text */
+    uint32_t choice_max; /* choices that it will have; 0 is 1 */
     struct fg_span head; /* "id":...,"object":...,"created":...,"model":... */
     struct fg_arena *arena;
     size_t text_bytes_max;
@@ -50,22 +51,22 @@ struct fg_completion_answer {
     enum fg_answer_step step;
 
     struct fg_tool_call_reader calls; /* is_only is configuration */
+    uint32_t choice;                  /* the one that is being written */
     uint32_t call_count;
     size_t text_offset; /* of the next token, for logprobs of plain completions */
     struct fg_span id;  /* given at init */
 
     /* buffers */
     struct fg_answer_buffer text;   /* unescaped */
-    struct fg_answer_buffer ready;  /* made: events, or the end of a document */
+    struct fg_answer_buffer ready;  /* made: events, or a document */
     struct fg_answer_buffer called; /* documents: the calls, as JSON */
     struct fg_answer_buffer columns[FG_ANSWER_COLUMNS];
 
-    /* valid once is_finished */
-    bool is_finished;
-    const char *finish_reason; /* constant */
+    bool is_finished;          /* all choices are */
+    const char *finish_reason; /* constant; of the last one that is finished */
     uint32_t prompt_tokens;
-    uint32_t completion_tokens;
-    uint32_t cached_tokens; /* of the prompt */
+    uint32_t completion_tokens; /* of all choices so far */
+    uint32_t cached_tokens;     /* of the prompt */
 };
 
 /*
@@ -92,7 +93,7 @@ struct fg_completion_end {
     uint32_t cached_tokens;
 };
 
-/* No text follows. Fails as add does. */
+/* The choice has no more text; what is added next is the next choice's. Fails as add does. */
 FG_MUST_USE enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer,
                                                        const struct fg_completion_end *end);
 

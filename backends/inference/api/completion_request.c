@@ -226,13 +226,9 @@ static bool parse_count(struct fg_completion_parse *parse)
 {
     json_int_t count = 1;
     bool is_given;
-    if (!fg_completion_integer(parse, "n", 1, INT32_MAX, &count, &is_given))
+    if (!fg_completion_integer(parse, "n", 1, FG_COMPLETION_CHOICES_MAX, &count, &is_given))
         return false;
-    if (count != 1)
-        return fg_completion_reject(parse, 400, "unsupported_parameter",
-                                    "'n' is %lld; only one choice per request is supported, "
-                                    "send the request again for more",
-                                    (long long)count);
+    parse->request->choice_count = (uint32_t)count;
     return true;
 }
 

@@ -16,6 +16,7 @@
 #include <jansson.h>
 
 #define FG_COMPLETION_STOP_BYTES_MAX ((size_t)1024)
+#define FG_COMPLETION_CHOICES_MAX 16
 
 struct fg_completion_limits {
     const char *model_name;
@@ -29,8 +30,9 @@ struct fg_completion_request {
     bool include_usage;
     bool ignore_end;
     bool thinking;
-    bool has_seed; /* else the caller sets sampling.seed */
-    uint32_t max_tokens;
+    bool has_seed;         /* else the caller sets sampling.seed */
+    uint32_t max_tokens;   /* of each choice */
+    uint32_t choice_count; /* at least 1 */
     struct fg_sampling sampling;
     uint32_t message_count;
     struct fg_channel_message *messages; /* owned; the spans point into `held` or constants */

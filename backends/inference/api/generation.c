@@ -181,7 +181,8 @@ static void record_token(struct fg_generation *gen, uint64_t now_ns)
     fg_inference_metrics_token(metrics, now_ns);
     if (gen->token_count == 0) {
         fg_histogram_record(&metrics->ttft, now_ns - gen->admitted_ns);
-        fg_exchange_hop_time(gen->ex, "ttft", now_ns - gen->admitted_ns);
+        if (!gen->is_head_sent)
+            fg_exchange_hop_time(gen->ex, "ttft", now_ns - gen->admitted_ns);
     } else {
         fg_histogram_record(&metrics->tpot, now_ns - gen->last_token_ns);
     }
@@ -204,13 +205,26 @@ static bool on_token(struct fg_generation *gen, struct fg_span payload)
     return true;
 }
 
+/* The same prompt once more, which costs little as it is cached, with another seed. */
+static void begin_next_choice(struct fg_generation *gen)
+{
+    gen->token_count = 0;
+    gen->submissions = 0;
+    gen->losses = 0;
+    gen->stream_key += 2; /* stays odd: another stream's by chance at most */
+    gen->request.sampling.seed++;
+    gen->admitted_ns = fg_clock_monotonic_ns();
+    gen->wait_until_ns = fg_placement_wait_until(gen->thread, gen->admitted_ns);
+    flush(gen);
+    fg_placement_place(gen);
+}
+
 static bool on_done(struct fg_generation *gen, struct fg_span payload)
 {
     struct fg_channel_done done;
     if (fg_channel_read_done(payload, &done) != FG_OK)
         return false;
     fg_placement_remove(gen);
-    fg_generation_set_state(gen, FG_GENERATION_FLUSHING);
     fg_counter_add_owned(&gen->thread->metrics->prompt_tokens, done.prompt_tokens);
     const struct fg_completion_end end = {
         .text = done.text,
@@ -221,6 +235,11 @@ static bool on_done(struct fg_generation *gen, struct fg_span payload)
     };
     if (!has_taken(gen, fg_completion_answer_finish(&gen->answer, &end)))
         return true;
+    if (!gen->answer.is_finished) {
+        begin_next_choice(gen);
+        return true;
+    }
+    fg_generation_set_state(gen, FG_GENERATION_FLUSHING);
     if (!gen->is_head_sent) {
         fg_exchange_hop_time(gen->ex, "worker_queue", done.queue_ns);
         fg_exchange_hop_time(gen->ex, "prefill", done.prefill_ns);
@@ -271,7 +290,7 @@ static bool on_refused(struct fg_generation *gen, struct fg_span payload)
     if (is_draining)
         link->is_draining = true;
     /* A request that had a worker was admitted once: it waits its turn rather than be refused. */
-    if (is_draining || is_moved || (is_short && gen->submissions > 1)) {
+    if (is_draining || is_moved || (is_short && (gen->submissions > 1 || gen->answer.choice > 0))) {
         uint64_t now_ns = fg_clock_monotonic_ns();
         uint32_t pause_ms = refused.retry_after_ms < RETRY_PAUSE_MS_MIN ? RETRY_PAUSE_MS_MIN
                                                                         : refused.retry_after_ms;
@@ -322,6 +341,7 @@ static bool make_answer(struct fg_generation *gen)
         .include_usage = request->include_usage,
         .has_logprobs = request->sampling.logprob_count > 0,
         .takes_calls = request->tools.len > 0,
+        .choice_max = request->choice_count,
         .calls = {.is_only = request->forces_call},
         .arena = gen->ex->arena,
         .text_bytes_max = request->max_tokens * TOKEN_TEXT_BYTES_MAX + HELD_TEXT_BYTES_MAX,

@@ -395,6 +395,42 @@ static void streams_calls(void **state)
     assert_non_null(strstr(f->out, "\"finish_reason\":\"tool_calls\""));
 }
 
+static void several_choices_stand_beside_each_other(void **state)
+{
+    struct fixture *f = *state;
+    begin(f, true, false, false);
+    f->answer.choice_max = 2;
+    add(f, "one");
+    finish(f, "stop", 3, 2, 1);
+    take(f, 4096);
+    assert_int_equal(f->out_len, 0);
+    add(f, "two");
+    finish(f, "length", 3, 5, 3);
+    json_t *root = document_of(f);
+    json_t *choices = json_object_get(root, "choices");
+    assert_int_equal(json_array_size(choices), 2);
+    json_t *second = json_array_get(choices, 1);
+    assert_int_equal(json_integer_value(json_object_get(second, "index")), 1);
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(second, "message"), "content")), "two");
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(root, "usage"), "completion_tokens")),
+        7);
+    json_decref(root);
+    begin(f, false, true, false);
+    f->answer.choice_max = 2;
+    add(f, "one");
+    finish(f, "stop", 3, 2, 1);
+    add(f, "two");
+    finish(f, "length", 3, 5, 3);
+    take(f, 4096);
+    assert_non_null(strstr(f->out, "{\"index\":0,\"text\":\"one\""));
+    assert_non_null(strstr(f->out, "{\"index\":1,\"text\":\"two\""));
+    assert_non_null(strstr(f->out, "{\"index\":1,\"text\":\"\",\"logprobs\":null,"
+                                   "\"finish_reason\":\"length\"}"));
+    assert_true(fg_completion_answer_is_complete(&f->answer));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +444,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(calls_of_tools_are_found, setup, teardown),
         cmocka_unit_test_setup_teardown(calls_alone_have_no_content, setup, teardown),
         cmocka_unit_test_setup_teardown(streams_calls, setup, teardown),
+        cmocka_unit_test_setup_teardown(several_choices_stand_beside_each_other, setup, teardown),
         cmocka_unit_test_setup_teardown(text_has_a_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(partly_taken_text_makes_place, setup, teardown),
         cmocka_unit_test_setup_teardown(arena_at_its_end_is_an_error, setup, teardown),

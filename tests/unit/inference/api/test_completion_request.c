@@ -157,7 +157,7 @@ static void edges_of_ranges(void **state)
     assert_refused("\"top_k\":-2", 400, "invalid_value", "top_k");
     assert_refused("\"top_k\":2147483648", 400, "invalid_value", "top_k");
     assert_refused("\"n\":0", 400, "invalid_value", "'n'");
-    assert_refused("\"n\":2", 400, "unsupported_parameter", "'n'");
+    assert_refused("\"n\":17", 400, "invalid_value", "'n'");
     assert_refused("\"stop\":\"\"", 400, "invalid_value", "stop");
     assert_refused("\"stop\":[\"a\",\"\"]", 400, "invalid_value", "stop");
     assert_refused("\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]", 400, "invalid_value", "stop");
