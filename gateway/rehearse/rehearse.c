@@ -125,8 +125,9 @@ static int run(const struct fg_rehearse_options *options, const struct fg_config
                                .took_s = (double)(fg_clock_monotonic_ns() - started_ns) / 1e9};
     fg_report_text(&report, stdout);
     bool is_written = options->report == NULL || write_html(&report, options->report);
+    bool is_as_expected = fg_report_expectations(&report, stderr);
     fg_tally_destroy(tally);
-    return is_written ? 0 : 1;
+    return is_written && is_as_expected ? 0 : 1;
 }
 
 /* Certificates, directories and models are not looked at: they may be on another machine. */

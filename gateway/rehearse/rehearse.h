@@ -21,7 +21,8 @@ struct fg_rehearse_options {
     uint64_t seed;
 };
 
-/* The exit code: 0 done, 1 failed, 2 usage, configuration or scenario error. */
+/* The exit code: 0 done, 1 failed or not as the scenario expects, 2 usage, configuration or
+ * scenario error. */
 int fg_rehearse_run(const struct fg_rehearse_options *options);
 
 #endif

@@ -20,6 +20,9 @@ struct fg_report {
 
 void fg_report_text(const struct fg_report *report, FILE *out);
 
+/* Prints what the scenario expected and did not get. True: nothing is missing. */
+bool fg_report_expectations(const struct fg_report *report, FILE *out);
+
 /* False: writing failed. */
 bool fg_report_html(const struct fg_report *report, FILE *out);
 

@@ -188,6 +188,45 @@ static void print_crowds(const struct fg_report *report, FILE *out)
     }
 }
 
+static bool check_classes(const struct fg_report *report, FILE *out)
+{
+    bool is_fine = true;
+    for (unsigned i = 0; i < FG_PRIORITY_COUNT; i++) {
+        uint32_t wanted = report->scenario->expect.good_permille[i];
+        struct fg_class_sum sum =
+            fg_summary_class(report->tally, report->config, (enum fg_priority)i);
+        double good = percent(sum.outcomes[FG_OUTCOME_GOOD], sum.ended);
+        if (wanted == 0 || sum.ended == 0 || good * 10 >= wanted)
+            continue;
+        is_fine = false;
+        fprintf(out, "not as expected: %s %.3f %% good; expected at least %.1f %%\n",
+                fg_priority_name((enum fg_priority)i), good, wanted / 10.0);
+    }
+    return is_fine;
+}
+
+bool fg_report_expectations(const struct fg_report *report, FILE *out)
+{
+    bool is_fine = check_classes(report, out);
+    uint64_t most_ns = report->scenario->expect.recovery_ns;
+    char took[FG_REPORT_TEXT_BYTES], most[FG_REPORT_TEXT_BYTES];
+    for (size_t i = 0; i < report->tally->backend_count && most_ns > 0; i++) {
+        struct fg_flood flood = fg_summary_flood(report->tally, report->config, i);
+        if (!flood.is_there || (flood.is_normal && flood.normal_ns <= flood.ends_ns + most_ns))
+            continue;
+        is_fine = false;
+        if (flood.is_normal)
+            fprintf(out, "not as expected: %s normal %s after its flood; expected within %s\n",
+                    report->config->backends[i].name,
+                    fg_report_span(took, flood.normal_ns - flood.ends_ns),
+                    fg_report_span(most, most_ns));
+        else
+            fprintf(out, "not as expected: %s not normal before the end; expected within %s\n",
+                    report->config->backends[i].name, fg_report_span(most, most_ns));
+    }
+    return is_fine;
+}
+
 void fg_report_text(const struct fg_report *report, FILE *out)
 {
     print_head(report, out);

@@ -127,6 +127,12 @@ struct fg_scenario_gateway {
     uint64_t request_bytes;  /* more for each request in it */
 };
 
+/* What must come of it; 0 asks for nothing. */
+struct fg_scenario_expect {
+    uint32_t good_permille[FG_PRIORITY_COUNT]; /* of the requests of each class */
+    uint64_t recovery_ns; /* from the end of any flood until all is normal again */
+};
+
 struct fg_scenario {
     const char *file;
     const char *name;
@@ -134,6 +140,7 @@ struct fg_scenario {
     uint64_t seed;
     const char *host; /* for routes that ask for one; NULL: none */
     struct fg_scenario_gateway gateway;
+    struct fg_scenario_expect expect;
     struct fg_scenario_backend *backends; /* one for each backend of the configuration, by index */
     size_t backend_count;
     struct fg_scenario_crowd *crowds;

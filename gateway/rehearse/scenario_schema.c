@@ -502,6 +502,36 @@ static const struct fg_table crowd_table = {
     .example = "{arrivals: [{rate: 10/s}], journey: [GET /]}",
 };
 
+#define E(member) AT(fg_scenario, expect.member)
+#define EXPECT_CLASS(text, class)                                                                  \
+    {                                                                                              \
+        .name = text, .type = FG_KEY_PERMILLE, .offset = E(good_permille[class]), .max = 1000,     \
+        .initial = "0%", .doc = "Least share of the requests on `" text "` routes that succeed."   \
+    }
+static const struct fg_key expect_keys[] = {
+    EXPECT_CLASS("critical", FG_PRIORITY_CRITICAL),
+    EXPECT_CLASS("high", FG_PRIORITY_HIGH),
+    EXPECT_CLASS("normal", FG_PRIORITY_NORMAL),
+    EXPECT_CLASS("low", FG_PRIORITY_LOW),
+    {.name = "recovery",
+     .type = FG_KEY_DURATION,
+     .offset = E(recovery_ns),
+     .initial = "any",
+     .zero_word = "any",
+     .min = 1 * MS,
+     .max = 30 * DAY,
+     .doc = "Longest time from the end of a flood until 99 % succeed again."},
+    {.name = NULL},
+};
+
+static const struct fg_table expect_table = {
+    .path = "expect",
+    .doc = "What must come of it; otherwise the exit code is 1.",
+    .keys = expect_keys,
+    .bytes = sizeof(struct fg_scenario),
+    .example = "{critical: 99.9%, recovery: 2s}",
+};
+
 #define R(member) AT(fg_scenario, member)
 static const struct fg_key root_keys[] = {
     {.name = "name",
@@ -528,6 +558,11 @@ static const struct fg_key root_keys[] = {
      .offset = R(host),
      .check = fg_text_check_authority,
      .doc = "Host of all requests, for routes that ask for one."},
+    {.name = "expect",
+     .type = FG_KEY_OBJECT,
+     .offset = 0,
+     .table = &expect_table,
+     .doc = "What must come of it; otherwise the exit code is 1."},
     {.name = "gateway",
      .type = FG_KEY_OBJECT,
      .offset = 0,

@@ -54,6 +54,18 @@ def test_simulates_the_configuration_and_writes_a_report(write, tmp_path):
     assert strip(other.stdout) != strip(done.stdout)
 
 
+def test_what_is_expected_decides_the_exit_code(write):
+    night = {"duration": "20s", "backends": {"shop": {"slots": 4, "service": "20ms"}},
+             "crowds": {"guests": {**CROWD, "arrivals": [{"rate": "600/s"}]},
+                        "buyers": {**CROWD, "arrivals": [{"rate": "20/s"}], "journey": ["POST /order"]}}}
+    fine = run_binary("rehearse", *write({**night, "expect": {"critical": "99%"}}), "--simulate")
+    assert fine.returncode == 0 and fine.stderr == ""
+    bad = run_binary("rehearse", *write({**night, "expect": {"low": "95%", "recovery": "2s"}}), "--simulate")
+    assert bad.returncode == 1
+    assert re.search(r"not as expected: low [\d.]+ % good; expected at least 95.0 %", bad.stderr)
+    assert "not as expected: shop not normal before the end; expected within 2.0 s" in bad.stderr
+
+
 @pytest.mark.parametrize("scenario, message", [
     ({"crowds": {"a": CROWD}}, r'night.yaml:1:1: "duration" is missing in the scenario'),
     ({"duration": "1m", "crowd": {"a": CROWD}}, r'night.yaml:1:20: unknown key in the scenario: "crowd"; did you '

@@ -262,6 +262,46 @@ static void no_class_starves(void **state)
     sim_free(&sim);
 }
 
+/*
+ * ggml-org/llama.cpp#23652, #4185, vllm-project/vllm#18115, #15996: a server that overcommits its
+ * KV cache loses its work again and again. The limit before it keeps that from happening.
+ */
+#define KV_CONFIG(gate)                                                                            \
+    HEAD "clusters: {engine: {endpoints: ['127.0.0.1:3000'], breaker: {enabled: false}, " gate     \
+         "}}\n"                                                                                    \
+         "routes: [{name: chat, match: {path: /chat}, to: cluster:engine, timeout: 60s}]\n"
+
+/* 16 sequences of 500 tokens would fit; up to 256 are begun. */
+static const char kv_scenario[] =
+    "duration: 300s\nseed: 10\n"
+    "backends: {engine: {slots: 256, tokens: {per_second: 1600, per_second_each: 100,\n"
+    "  prefill_per_second: 4000, kv: 8000, reserve: false}}}\n"
+    "crowds: {all: {arrivals: [{rate: 12/s}], patience: 30s, retry: 1,\n"
+    "  journey: [{request: POST /chat, prompt_tokens: 200, output_tokens: 300}]}}\n";
+
+static void a_kv_cache_is_not_overcommitted(void **state)
+{
+    (void)state;
+    struct sim open = sim_run("KV cache, no limit",
+                              KV_CONFIG("max_connections: 1000, concurrency: {kind: fixed, limit: "
+                                        "1000}, queue: {target: off}"),
+                              300, "%s", kv_scenario);
+    struct sim gated = sim_run("KV cache, 12 at a time",
+                               KV_CONFIG("concurrency: {kind: fixed, limit: 12}, queue: "
+                                         "{requests_max: 64, wait_max: 5s, target: 1s, interval: "
+                                         "2s}"),
+                               300, "%s", kv_scenario);
+    double without = sim_good_per_s(&open, NULL, 60 * FG_S, 300 * FG_S);
+    double with = sim_good_per_s(&gated, NULL, 60 * FG_S, 300 * FG_S);
+    print_message("  without %.2f/s good and %llu preempted, with %.2f/s and %llu\n", without,
+                  (unsigned long long)open.tally->backends[0].preempted, with,
+                  (unsigned long long)gated.tally->backends[0].preempted);
+    assert_true(with > 2 * without);
+    assert_true(gated.tally->backends[0].preempted * 5 < open.tally->backends[0].preempted);
+    sim_free(&open);
+    sim_free(&gated);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +314,7 @@ int main(void)
         cmocka_unit_test(one_greedy_address_takes_no_more_than_its_share),
         cmocka_unit_test(people_who_leave_the_line_hold_up_nobody_else),
         cmocka_unit_test(no_class_starves),
+        cmocka_unit_test(a_kv_cache_is_not_overcommitted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
