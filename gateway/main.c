@@ -2,11 +2,10 @@
  * main.c: the command line; the only place that decides the exit code.
  *    0 fine, 1 failed, 2 usage or configuration error
  */
-#include "base/clock.h"
 #include "config/config.h"
-#include "pipeline/jwt.h"
 #include "rehearse/rehearse.h"
 #include "supervisor/supervisor.h"
+#include "token_command.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -17,8 +16,7 @@
 
 struct options {
     const char *config;
-    const char *user;
-    uint64_t ttl_s;
+    struct fg_token_options token;
     struct fg_rehearse_options rehearse;
 };
 
@@ -56,49 +54,15 @@ static int run_check(const struct options *options)
     return 0;
 }
 
-/* A token as POST /api/session would sign it, for trying things out. */
-static int print_token(const struct fg_config *config, const struct options *options)
-{
-    static struct fg_jwt_key key;
-    struct fg_error error = {.file = ""};
-    struct fg_arena_pool pool;
-    struct fg_arena arena;
-    if (fg_jwt_key_load(&key, &config->identity.jwt, &error) != FG_OK) {
-        print_config_error(&error, NULL);
-        return 2;
-    }
-    struct fg_jwt_signer *signer = fg_jwt_signer_create(&key);
-    fg_arena_pool_init(&pool, 16);
-    fg_arena_init(&arena, &pool, 32768);
-    uint64_t now_s = fg_clock_wall_ns() / FG_S;
-    struct fg_span token = {NULL, 0};
-    if (signer != NULL)
-        token = fg_jwt_sign(signer, &arena, fg_span_from_string(options->user), now_s,
-                            now_s + options->ttl_s);
-    if (token.data != NULL)
-        printf("%.*s\n", FG_SPAN_ARGS(token));
-    else
-        fprintf(stderr, "floodgate: the token could not be signed\n");
-    int code = token.data != NULL ? 0 : 1;
-    fg_arena_fini(&arena);
-    fg_arena_pool_fini(&pool);
-    fg_jwt_signer_destroy(signer);
-    return code;
-}
-
 static int run_token(const struct options *options)
 {
     struct fg_config *config = NULL;
     size_t error_count = 0;
-    if (options->user == NULL || options->user[0] == '\0' ||
-        strlen(options->user) > FG_USER_ID_BYTES_MAX) {
-        fprintf(stderr, "floodgate token: --user is missing; expected --user ID of 1 to %d bytes\n",
-                FG_USER_ID_BYTES_MAX);
+    if (!fg_token_command_check(&options->token))
         return 2;
-    }
     if (fg_config_load(&config, options->config, print_config_error, NULL, &error_count) != FG_OK)
         return 2;
-    int code = print_token(config, options);
+    int code = fg_token_command_run(config, &options->token);
     fg_config_destroy(config);
     return code;
 }
@@ -140,7 +104,7 @@ static const struct command commands[] = {
     {"serve", "run the gateway with all its processes", run_serve},
     {"check", "check the configuration and say all that is wrong with it", run_check},
     {"show", "print the effective configuration as JSON, without secrets", run_show},
-    {"token", "print a bearer token for --user ID (valid for --ttl SECONDS)", run_token},
+    {"token", "print a bearer token, an API key, or a request's signature", run_token},
     {"rehearse", "run a described promotion against the configuration (--scenario FILE)",
      run_rehearse},
     {"schema", "print the JSON Schema of the configuration, for editors", run_schema},
@@ -152,19 +116,23 @@ static void print_help(FILE *out)
                  "usage: floodgate COMMAND [-c FILE] [options]\n\n");
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
-    fprintf(out, "\n  -c, --config FILE   the configuration (default " DEFAULT_CONFIG ")\n"
-                 "      --user ID       whose token\n"
-                 "      --ttl SECONDS   how long it is good for (default 86400)\n"
-                 "      --scenario FILE what to rehearse\n"
-                 "      --simulate      in virtual time, without traffic\n"
-                 "      --target URL    as real traffic against a running gateway\n"
-                 "      --connections N of it, HTTP/2 (default 32)\n"
-                 "      --insecure      the target may have any certificate\n"
-                 "      --report FILE   write the report with plots as HTML\n"
-                 "      --seed N        in place of the scenario's\n"
-                 "      --version       print the version\n"
-                 "  -h, --help          print this\n\n"
-                 "exit codes: 0 fine, 1 failed, 2 usage or configuration error\n");
+    fprintf(out,
+            "\n  -c, --config FILE   the configuration (default " DEFAULT_CONFIG ")\n"
+            "      --user ID       whose token, or whose API key\n"
+            "      --ttl SECONDS   how long the token is good for (default 86400)\n"
+            "      --api-key       a new API key in place of a token\n"
+            "      --sign KEY      the signature field of one request, by that signing key,\n"
+            "                      of --url URL, --method METHOD (GET) and --body FILE (none)\n"
+            "      --scenario FILE what to rehearse\n"
+            "      --simulate      in virtual time, without traffic\n"
+            "      --target URL    as real traffic against a running gateway\n"
+            "      --connections N of it, HTTP/2 (default 32)\n"
+            "      --insecure      the target may have any certificate\n"
+            "      --report FILE   write the report with plots as HTML\n"
+            "      --seed N        in place of the scenario's\n"
+            "      --version       print the version\n"
+            "  -h, --help          print this\n\n"
+            "exit codes: 0 fine, 1 failed, 2 usage or configuration error\n");
 }
 
 static bool parse_ttl(const char *text, uint64_t *ttl_s)
@@ -196,33 +164,54 @@ static bool parse_connections(const char *text, struct fg_rehearse_options *rehe
     return true;
 }
 
+/* False: it is none of `token`'s. */
+static bool set_token_option(int option, struct fg_token_options *token)
+{
+    switch (option) {
+    case 'u':
+        token->user = optarg;
+        return true;
+    case 'a':
+        token->is_api_key = true;
+        return true;
+    case 'i':
+        token->sign = optarg;
+        return true;
+    case 'e':
+        token->method = optarg;
+        return true;
+    case 'l':
+        token->url = optarg;
+        return true;
+    case 'b':
+        token->body = optarg;
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* -1: go on; otherwise the exit code. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    static const struct option long_options[] = {{"config", required_argument, NULL, 'c'},
-                                                 {"user", required_argument, NULL, 'u'},
-                                                 {"ttl", required_argument, NULL, 't'},
-                                                 {"version", no_argument, NULL, 'v'},
-                                                 {"scenario", required_argument, NULL, 's'},
-                                                 {"insecure", no_argument, NULL, 'k'},
-                                                 {"connections", required_argument, NULL, 'o'},
-                                                 {"simulate", no_argument, NULL, 'm'},
-                                                 {"target", required_argument, NULL, 'g'},
-                                                 {"report", required_argument, NULL, 'r'},
-                                                 {"seed", required_argument, NULL, 'n'},
-                                                 {"help", no_argument, NULL, 'h'},
-                                                 {NULL, 0, NULL, 0}};
+    static const struct option long_options[] = {
+        {"config", required_argument, NULL, 'c'}, {"user", required_argument, NULL, 'u'},
+        {"ttl", required_argument, NULL, 't'},    {"api-key", no_argument, NULL, 'a'},
+        {"sign", required_argument, NULL, 'i'},   {"method", required_argument, NULL, 'e'},
+        {"url", required_argument, NULL, 'l'},    {"body", required_argument, NULL, 'b'},
+        {"version", no_argument, NULL, 'v'},      {"scenario", required_argument, NULL, 's'},
+        {"insecure", no_argument, NULL, 'k'},     {"connections", required_argument, NULL, 'o'},
+        {"simulate", no_argument, NULL, 'm'},     {"target", required_argument, NULL, 'g'},
+        {"report", required_argument, NULL, 'r'}, {"seed", required_argument, NULL, 'n'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "c:h", long_options, NULL)) != -1) {
         switch (option) {
         case 'c':
             options->config = optarg;
             break;
-        case 'u':
-            options->user = optarg;
-            break;
         case 't':
-            if (!parse_ttl(optarg, &options->ttl_s))
+            if (!parse_ttl(optarg, &options->token.ttl_s))
                 return 2;
             break;
         case 's':
@@ -255,6 +244,8 @@ static int parse_options(int argc, char **argv, struct options *options)
             print_help(stdout);
             return 0;
         default:
+            if (set_token_option(option, &options->token))
+                break;
             fprintf(stderr, "floodgate: see floodgate --help\n");
             return 2;
         }
@@ -264,7 +255,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.config = DEFAULT_CONFIG, .ttl_s = 86400};
+    struct options options = {.config = DEFAULT_CONFIG, .token = {.ttl_s = 86400, .method = "GET"}};
     int code = parse_options(argc, argv, &options);
     if (code != -1)
         return code;

@@ -5,10 +5,12 @@
 
 #include "base/base64url.h"
 
+#include <inttypes.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
-#include <openssl/core_names.h>
+#include <stdio.h>
 
 #define FIELD_BYTES_MAX 512u
 #define NONCE_BYTES_MIN 16u
@@ -91,10 +93,9 @@ static bool feed_request(EVP_MAC_CTX *mac, const struct fg_signature *signature,
            feed(mac, signature->body_text);
 }
 
-bool fg_signature_is_good(const struct fg_signature *signature, const struct fg_exchange *ex,
-                          const void *secret, size_t secret_bytes)
+static bool make_mac(const struct fg_signature *signature, const struct fg_exchange *ex,
+                     const void *secret, size_t secret_bytes, unsigned char out[32])
 {
-    unsigned char expected[32];
     size_t len = 0;
     char digest[] = "SHA256";
     OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
@@ -102,10 +103,36 @@ bool fg_signature_is_good(const struct fg_signature *signature, const struct fg_
     EVP_MAC *kind = EVP_MAC_fetch(NULL, "HMAC", NULL);
     EVP_MAC_CTX *mac = kind == NULL ? NULL : EVP_MAC_CTX_new(kind);
     bool is_made = mac != NULL && EVP_MAC_init(mac, secret, secret_bytes, params) == 1 &&
-                   feed_request(mac, signature, ex) &&
-                   EVP_MAC_final(mac, expected, &len, sizeof(expected)) == 1 &&
-                   len == sizeof(expected);
+                   feed_request(mac, signature, ex) && EVP_MAC_final(mac, out, &len, 32) == 1 &&
+                   len == 32;
     EVP_MAC_CTX_free(mac);
     EVP_MAC_free(kind);
-    return is_made && CRYPTO_memcmp(expected, signature->mac, sizeof(expected)) == 0;
+    return is_made;
+}
+
+bool fg_signature_is_good(const struct fg_signature *signature, const struct fg_exchange *ex,
+                          const void *secret, size_t secret_bytes)
+{
+    unsigned char expected[32];
+    return make_mac(signature, ex, secret, secret_bytes, expected) &&
+           CRYPTO_memcmp(expected, signature->mac, sizeof(expected)) == 0;
+}
+
+bool fg_signature_make(const struct fg_exchange *ex, const char *key_id, const void *secret,
+                       size_t secret_bytes, uint64_t time_s, struct fg_span nonce,
+                       const unsigned char body_sha256[32], char field[FG_SIGNATURE_FIELD_BYTES])
+{
+    char time_text[24], body[48], mac_text[48];
+    unsigned char mac[32];
+    struct fg_signature signature = {.nonce = nonce};
+    int time_len = snprintf(time_text, sizeof(time_text), "%" PRIu64, time_s);
+    signature.time_text = fg_span_make(time_text, (size_t)time_len);
+    signature.body_text = fg_span_make(body, fg_base64url_encode(body, body_sha256, 32));
+    if (!make_mac(&signature, ex, secret, secret_bytes, mac))
+        return false;
+    size_t mac_len = fg_base64url_encode(mac_text, mac, sizeof(mac));
+    int len = snprintf(
+        field, FG_SIGNATURE_FIELD_BYTES, "v1;key=%s;time=%s;nonce=%.*s;body=%.*s;mac=%.*s", key_id,
+        time_text, FG_SPAN_ARGS(nonce), FG_SPAN_ARGS(signature.body_text), (int)mac_len, mac_text);
+    return len > 0 && len < FG_SIGNATURE_FIELD_BYTES;
 }

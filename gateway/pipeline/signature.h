@@ -32,4 +32,11 @@ bool fg_signature_parse(struct fg_span field, struct fg_signature *signature);
 bool fg_signature_is_good(const struct fg_signature *signature, const struct fg_exchange *ex,
                           const void *secret, size_t secret_bytes);
 
+#define FG_SIGNATURE_FIELD_BYTES 512
+
+/* The field for a request, with a NUL; false: OpenSSL failed, or it would be too long. */
+bool fg_signature_make(const struct fg_exchange *ex, const char *key_id, const void *secret,
+                       size_t secret_bytes, uint64_t time_s, struct fg_span nonce,
+                       const unsigned char body_sha256[32], char field[FG_SIGNATURE_FIELD_BYTES]);
+
 #endif

@@ -302,3 +302,21 @@ def test_check_of_means_that_nobody_has(tmp_path):
     assert "f.yaml:5:" in done.stderr and "body_max is more than a request may keep" in done.stderr
 
 
+# ---- the command line ----
+
+def test_floodgate_token(site, tmp_path):
+    token = run_binary("token", "-c", site.config, "--user", "cli")
+    assert ask(site, "/any", bearer(token.stdout.strip())).status_code == 200
+    key = run_binary("token", "-c", site.config, "--api-key", "--user", "new-partner")
+    digest = hashlib.sha256(key.stdout.strip().encode()).hexdigest()
+    assert key.stdout.startswith("fgk_") and f'{{user: "new-partner", sha256: "{digest}"}}' in key.stderr
+    (tmp_path / "body").write_bytes(b"order")
+    signed = run_binary("token", "-c", site.config, "--sign", "partner", "--method", "POST", "--url",
+                        f"{site.url}/signed/orders?a=b", "--body", tmp_path / "body")
+    name, value = signed.stdout.strip().split(": ")
+    assert ask(site, "/signed/orders?a=b", {name: value}, "POST", content=b"order").status_code == 200
+    assert ask(site, "/signed/orders?a=b", {name: value}, "POST", content=b"order").status_code == 401
+    for wrong in (["--sign", "nobody", "--url", "https://x/y"], ["--sign", "partner"], ["--api-key"],
+                  ["--sign", "partner", "--url", "https://x"], ["--sign", "partner", "--url", "x/y", "--body", "/no"]):
+        done = run_binary("token", "-c", site.config, *wrong)
+        assert done.returncode == 2 and "floodgate token: " in done.stderr and not done.stdout

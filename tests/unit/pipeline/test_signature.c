@@ -107,6 +107,24 @@ static void reads_strictly(void **state)
         assert_false(fg_signature_parse(fg_span_from_string(bad[i]), &signature));
 }
 
+static void makes_what_it_accepts(void **state)
+{
+    (void)state;
+    char field[FG_SIGNATURE_FIELD_BYTES];
+    static const unsigned char digest[32] = {1, 2, 3};
+    struct fg_exchange ex = make_exchange();
+    assert_true(fg_signature_make(&ex, "partner", SECRET, sizeof(SECRET) - 1, 1700000000,
+                                  FG_SPAN("abcdefghijklmnop"), digest, field));
+    assert_true(is_good(fg_span_from_string(field), &ex));
+    ex.path = FG_SPAN("/other");
+    assert_false(is_good(fg_span_from_string(field), &ex));
+    char long_id[600];
+    memset(long_id, 'k', sizeof(long_id) - 1);
+    long_id[sizeof(long_id) - 1] = '\0';
+    assert_false(fg_signature_make(&ex, long_id, SECRET, sizeof(SECRET) - 1, 1,
+                                   FG_SPAN("abcdefghijklmnop"), digest, field));
+}
+
 static void takes_a_nonce_once(void **state)
 {
     (void)state;
@@ -147,9 +165,8 @@ static void refuses_rather_than_forgets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(covers_the_whole_request),
-        cmocka_unit_test(reads_strictly),
-        cmocka_unit_test(takes_a_nonce_once),
+        cmocka_unit_test(covers_the_whole_request),    cmocka_unit_test(reads_strictly),
+        cmocka_unit_test(makes_what_it_accepts),       cmocka_unit_test(takes_a_nonce_once),
         cmocka_unit_test(refuses_rather_than_forgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
