@@ -208,16 +208,16 @@ static void begin_h1(struct fg_proxy_attempt *attempt)
     send_h1(attempt, NULL, 0, false, is_kept);
 }
 
+void fg_attempt_on_writable(struct fg_proxy_attempt *attempt)
+{
+    send_h1(attempt, NULL, 0, false, must_keep_body(attempt));
+}
+
 void fg_attempt_flush_unsent(struct fg_proxy_thread *thread)
 {
     struct fg_list *link;
     while ((link = fg_list_pop_front(&thread->unsent)) != NULL)
-        send_h1(FG_CONTAINER_OF(link, struct fg_proxy_attempt, link), NULL, 0, false, true);
-}
-
-void fg_attempt_on_writable(struct fg_proxy_attempt *attempt)
-{
-    send_h1(attempt, NULL, 0, false, true);
+        fg_attempt_on_writable(FG_CONTAINER_OF(link, struct fg_proxy_attempt, link));
 }
 
 /* ---- sending over HTTP/2 ---- */

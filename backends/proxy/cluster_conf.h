@@ -45,6 +45,7 @@ struct fg_check_conf {
 struct fg_cluster_conf {
     const struct fg_endpoint_conf *endpoints;
     size_t endpoint_count;
+    const char *endpoints_file;    /* more of them; NULL: none */
     const char *host_header;       /* NULL: forward the client's */
     uint32_t max_connections;      /* for all threads of the gateway together */
     uint32_t max_idle_connections; /* for all threads together */

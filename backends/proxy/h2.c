@@ -542,7 +542,11 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
 {
     struct fg_h2 *h2 = upstream->h2;
     char *buffer = upstream->thread->read_buffer;
-    for (unsigned reads = 0; reads < READS_MAX; reads++) {
+    for (unsigned reads = 0;; reads++) {
+        if (reads == READS_MAX) {
+            event_active(&upstream->read_event, EV_READ, 0); /* others have their turn */
+            break;
+        }
         ssize_t got = fg_upstream_read(upstream, buffer, FG_READ_BYTES);
         if (got == -1)
             break;
@@ -563,8 +567,6 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
         if (!fg_upstream_has_pending(upstream))
             break;
     }
-    if (fg_upstream_has_pending(upstream))
-        event_active(&upstream->read_event, EV_READ, 0);
     flush_and_settle(h2);
 }
 

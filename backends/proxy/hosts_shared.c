@@ -7,7 +7,6 @@
 #include "proxy/hosts_shared.h"
 
 #include "base/log.h"
-#include "base/span.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -148,6 +147,51 @@ enum fg_status fg_hosts_replace(struct fg_hosts *hosts, unsigned source,
     return status;
 }
 
+/* The name as shown, or without the address behind it. */
+static bool is_called(const struct fg_host *host, struct fg_span name)
+{
+    const char *full = host->spec.name;
+    return strncmp(full, name.data, name.len) == 0 &&
+           (full[name.len] == '\0' || full[name.len] == ' ');
+}
+
+static size_t unlist(struct fg_hosts *hosts, unsigned source, struct fg_span name)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct fg_host *host = hosts->list[i];
+        if (host->source != source || !is_called(host, name))
+            continue;
+        host->is_listed = false;
+        count++;
+    }
+    if (drop_unlisted(hosts))
+        fg_counter_add(&hosts->generation, 1);
+    return count;
+}
+
+enum fg_status fg_hosts_add(struct fg_hosts *hosts, unsigned source,
+                            const struct fg_host_spec *spec, uint64_t now_ns)
+{
+    size_t added = 0;
+    pthread_mutex_lock(&hosts->lock);
+    if (find(hosts, source, spec) == NULL)
+        (void)unlist(hosts, source, fg_span_from_string(spec->name));
+    enum fg_status status = add_new(hosts, source, spec, 1, now_ns, &added);
+    if (added > 0)
+        fg_counter_add(&hosts->generation, 1);
+    pthread_mutex_unlock(&hosts->lock);
+    return status;
+}
+
+size_t fg_hosts_remove(struct fg_hosts *hosts, unsigned source, struct fg_span name)
+{
+    pthread_mutex_lock(&hosts->lock);
+    size_t count = unlist(hosts, source, name);
+    pthread_mutex_unlock(&hosts->lock);
+    return count;
+}
+
 size_t fg_hosts_adopt(struct fg_hosts *hosts, struct fg_host **into, size_t max)
 {
     pthread_mutex_lock(&hosts->lock);
@@ -171,6 +215,8 @@ void fg_hosts_release(struct fg_hosts *hosts, struct fg_host *host)
 
 static const char *state_name(const struct fg_hosts *hosts, const struct fg_host *host)
 {
+    if (host->is_disabled)
+        return "disabled";
     if (hosts->conf.has_checks && host->health.state == FG_HEALTH_UNKNOWN)
         return "unchecked";
     if (host->health.state == FG_HEALTH_UNHEALTHY)
@@ -182,7 +228,7 @@ static void publish(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_n
 {
     bool is_up = hosts->conf.has_checks ? host->health.state == FG_HEALTH_HEALTHY
                                         : host->health.state != FG_HEALTH_UNHEALTHY;
-    uint64_t is_usable = is_up && !host->outlier.is_ejected;
+    uint64_t is_usable = is_up && !host->outlier.is_ejected && !host->is_disabled;
     if (fg_counter_get(&host->is_usable) == is_usable)
         return;
     /* The first good check of a start-up is no recovery: all weights at once. */
@@ -276,6 +322,23 @@ void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, bool is_g
     if (has_changed)
         fg_log(is_good ? FG_LOG_INFO : FG_LOG_WARN, "endpoint_checked", "endpoint=%s state=%s",
                host->spec.name, state);
+}
+
+size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is_enabled,
+                            uint64_t now_ns)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&hosts->lock);
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct fg_host *host = hosts->list[i];
+        if (!is_called(host, name))
+            continue;
+        host->is_disabled = !is_enabled;
+        publish(hosts, host, now_ns);
+        count++;
+    }
+    pthread_mutex_unlock(&hosts->lock);
+    return count;
 }
 
 /* ---- the sweep ---- */

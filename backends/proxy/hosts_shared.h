@@ -11,6 +11,7 @@
 #define FG_PROXY_HOSTS_SHARED_H
 
 #include "base/counters_shared.h"
+#include "base/span.h"
 #include "base/status.h"
 #include "policies/health.h"
 #include "policies/outlier.h"
@@ -62,6 +63,7 @@ struct fg_host {
     /* under the lock */
     unsigned references;
     bool is_listed;
+    bool is_disabled; /* by an operator */
     struct fg_health health;
     struct fg_outlier_host outlier;
     struct fg_outlier_sample seen; /* totals at the last sweep */
@@ -100,6 +102,15 @@ void fg_hosts_fini(struct fg_hosts *hosts);
 FG_MUST_USE enum fg_status fg_hosts_replace(struct fg_hosts *hosts, unsigned source,
                                             const struct fg_host_spec *specs, size_t count,
                                             uint64_t now_ns);
+
+/* One more of `source`, or the same with another weight. */
+FG_MUST_USE enum fg_status fg_hosts_add(struct fg_hosts *hosts, unsigned source,
+                                        const struct fg_host_spec *spec, uint64_t now_ns);
+/* Those of `source` with that name; returns how many there were. */
+size_t fg_hosts_remove(struct fg_hosts *hosts, unsigned source, struct fg_span name);
+/* All with that name, of a named endpoint all addresses; returns how many there are. */
+size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is_enabled,
+                            uint64_t now_ns);
 
 /* The list, `max` at most, with a reference to each; returns how many. */
 size_t fg_hosts_adopt(struct fg_hosts *hosts, struct fg_host **into, size_t max);

@@ -9,6 +9,8 @@
 
 #include "proxy_internal.h"
 
+#include "base/clock.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -42,6 +44,7 @@ static void thread_close(struct fg_backend_thread *base)
     assert(fg_list_is_empty(&thread->unsent));
     event_del(&thread->flush_event);
     fg_resolver_close(thread->resolver);
+    fg_endpoint_file_close(thread->file);
     fg_health_checker_close(thread->checker);
     fg_upstreams_fini(thread);
     fg_proxy_endpoints_fini(thread);
@@ -77,6 +80,7 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     event_assign(&thread->flush_event, env->base, -1, 0, on_flush, thread);
     fg_segment_pool_init(&thread->segments, SEGMENTS_KEPT);
     if (env->thread_index == 0 && (fg_resolver_open(&thread->resolver, thread) != FG_OK ||
+                                   fg_endpoint_file_open(&thread->file, thread) != FG_OK ||
                                    fg_health_checker_open(&thread->checker, thread) != FG_OK))
         goto close_thread;
     return &thread->base;
@@ -181,9 +185,10 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
                                    unsigned thread_count, struct fg_error *error)
 {
     assert(thread_count > 0);
-    if (conf->endpoint_count == 0 || conf->max_connections == 0) {
+    bool has_endpoints = conf->endpoint_count > 0 || conf->endpoints_file != NULL;
+    if (!has_endpoints || conf->max_connections == 0) {
         (void)fg_error_set(error, "cluster %s has no %s; expected at least one", name,
-                           conf->endpoint_count == 0 ? "endpoints" : "connections");
+                           has_endpoints ? "connections" : "endpoints");
         return NULL;
     }
     struct fg_proxy *proxy = calloc(1, sizeof(*proxy));
@@ -192,7 +197,7 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
     proxy->base = (struct fg_backend){.ops = &proxy_ops, .name = name};
     proxy->conf = *conf;
     proxy->thread_count = thread_count;
-    proxy->targets = calloc(conf->endpoint_count, sizeof(*proxy->targets));
+    proxy->targets = calloc(conf->endpoint_count + 1, sizeof(*proxy->targets));
     proxy->metrics = calloc(thread_count, sizeof(*proxy->metrics));
     const struct fg_hosts_conf hosts = {
         .thread_count = thread_count,
@@ -208,10 +213,50 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
         destroy(&proxy->base);
         return NULL;
     }
+    if (conf->endpoints_file != NULL)
+        fg_endpoint_file_load(proxy);
     return &proxy->base;
 no_memory:
     (void)fg_error_set(error, "no memory for cluster %s", name);
     if (proxy != NULL)
         destroy(&proxy->base);
     return NULL;
+}
+
+/* ---- the operator ---- */
+
+static unsigned operator_source(const struct fg_proxy *proxy)
+{
+    return (unsigned)proxy->conf.endpoint_count + 1; /* behind the file */
+}
+
+enum fg_status fg_proxy_add_endpoint(struct fg_backend *backend, struct fg_span address,
+                                     uint32_t weight, uint32_t priority)
+{
+    struct fg_proxy *proxy = (struct fg_proxy *)backend;
+    char text[FG_HOST_NAME_BYTES];
+    struct fg_endpoint_target target;
+    struct fg_host_spec spec;
+    if (address.len >= sizeof(text))
+        return FG_ERR_INVALID;
+    memcpy(text, address.data, address.len);
+    text[address.len] = '\0';
+    const struct fg_endpoint_conf conf = {text, weight, priority};
+    if (!fg_endpoint_target_init(&target, &conf, NULL) || target.is_name)
+        return FG_ERR_INVALID; /* a name would have to be looked up, and again and again */
+    fg_endpoint_spec(&target, &target.address, &spec);
+    return fg_hosts_add(&proxy->hosts, operator_source(proxy), &spec, fg_clock_monotonic_ns());
+}
+
+bool fg_proxy_remove_endpoint(struct fg_backend *backend, struct fg_span address)
+{
+    struct fg_proxy *proxy = (struct fg_proxy *)backend;
+    return fg_hosts_remove(&proxy->hosts, operator_source(proxy), address) > 0;
+}
+
+bool fg_proxy_set_endpoint_enabled(struct fg_backend *backend, struct fg_span address,
+                                   bool is_enabled)
+{
+    struct fg_proxy *proxy = (struct fg_proxy *)backend;
+    return fg_hosts_set_enabled(&proxy->hosts, address, is_enabled, fg_clock_monotonic_ns()) > 0;
 }

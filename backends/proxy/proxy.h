@@ -1,5 +1,5 @@
 /*
- * proxy.h: a cluster of HTTP/1.1 servers as a backend, over kept-alive connections.
+ * proxy.h: a cluster of HTTP servers as a backend.
  * Thread   create and destroy at start-up; each event loop has connections of its own.
  * Memory   a loop keeps at most max_connections / threads connections and as many upload buffers
  *          as they need; what one request needs lives in the request's arena.
@@ -17,5 +17,17 @@
  */
 struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_conf *conf,
                                    unsigned thread_count, struct fg_error *error);
+
+/*
+ * The operator's hand, until the next start. Any thread. `address` is host:port with a numeric
+ * host, or unix:/path. FG_ERR_INVALID: it is none; FG_ERR_LIMIT: endpoints_max; FG_ERR_NO_MEMORY.
+ */
+FG_MUST_USE enum fg_status fg_proxy_add_endpoint(struct fg_backend *backend, struct fg_span address,
+                                                 uint32_t weight, uint32_t priority);
+/* One that was added so. False: there is none. */
+bool fg_proxy_remove_endpoint(struct fg_backend *backend, struct fg_span address);
+/* Any: it gets no new requests while it is disabled. False: there is none. */
+bool fg_proxy_set_endpoint_enabled(struct fg_backend *backend, struct fg_span address,
+                                   bool is_enabled);
 
 #endif

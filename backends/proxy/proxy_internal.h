@@ -23,6 +23,7 @@
 #include "proxy/address.h"
 #include "proxy/affinity.h"
 #include "proxy/cluster_conf.h"
+#include "proxy/endpoint_file.h"
 #include "proxy/health_check.h"
 #include "proxy/hosts_shared.h"
 #include "proxy/resolver.h"
@@ -180,6 +181,7 @@ struct fg_proxy_thread {
     uint64_t random;
     struct fg_resolver *resolver; /* of the first loop, as the checker */
     struct fg_health_checker *checker;
+    struct fg_endpoint_file *file;
     struct fg_proxy_metrics check_metrics; /* of health checks; not shown */
 };
 

@@ -4,6 +4,7 @@
  */
 #include "request_head.h"
 
+#include "backends/grpc.h"
 #include "base/clock.h"
 
 #include <assert.h>
@@ -119,7 +120,7 @@ static void add_deadline(struct field_list *list, const struct fg_exchange *ex, 
 {
     uint64_t left_ms = ex->deadline_ns > now_ns ? (ex->deadline_ns - now_ns) / FG_MS : 0;
     add_number(list, ex->arena, FG_SPAN("x-request-timeout-ms"), left_ms);
-    if (fg_exchange_field(ex, FG_SPAN("grpc-timeout")).data == NULL)
+    if (!fg_grpc_is_call(ex))
         return;
     bool is_long = left_ms > GRPC_TIMEOUT_MAX;
     add(list, FG_SPAN("grpc-timeout"),

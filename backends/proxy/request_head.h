@@ -2,7 +2,7 @@
  * request_head.h: an exchange as the head of a request to a server.
  * Job      the client's fields but for those of its hop; Host or :authority; x-forwarded-for
  *          (appended), x-forwarded-proto, x-request-id; what is left of the deadline as
- *          x-request-timeout-ms, and as grpc-timeout where the client sent one; the wish for an
+ *          x-request-timeout-ms, and as grpc-timeout for gRPC; the wish for an
  *          upgrade (HTTP/1.1), or for trailers where the client can read them.
  * Thread   the exchange's loop; pure but for the arena.
  */

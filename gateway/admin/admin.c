@@ -5,6 +5,7 @@
 #include "admin.h"
 
 #include "admin/dashboard.h"
+#include "admin/endpoint_page.h"
 #include "admin/stats.h"
 #include "base/clock.h"
 
@@ -142,6 +143,13 @@ static void purge_cache(struct fg_admin *admin, struct fg_request *req)
     answer_json(req, json_pack("{s:I}", "purged", (json_int_t)count));
 }
 
+static void change_endpoint(struct fg_admin *admin, struct fg_request *req)
+{
+    const char *text;
+    unsigned status = fg_admin_change_endpoint(&admin->options, req->ex.query, &text);
+    answer_text(req, status, text);
+}
+
 static const struct page {
     struct fg_span path;
     bool is_post;
@@ -153,6 +161,7 @@ static const struct page {
     {FG_SPAN_LITERAL("/healthz"), false, show_health},
     {FG_SPAN_LITERAL("/readyz"), false, show_readiness},
     {FG_SPAN_LITERAL("/cache/purge"), true, purge_cache},
+    {FG_SPAN_LITERAL("/clusters/endpoints"), true, change_endpoint},
 };
 
 static void on_request(void *handler, struct fg_request *req)
@@ -177,7 +186,7 @@ static void on_request(void *handler, struct fg_request *req)
     else
         answer_text(req, 404,
                     "no such page; expected /, /stats, /metrics, /healthz, /readyz, "
-                    "/config or POST /cache/purge\n");
+                    "/config, POST /cache/purge or POST /clusters/endpoints\n");
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)

@@ -60,6 +60,12 @@ static void check_choice(struct fg_snapshot *snapshot, const struct fg_raw_backe
             fg_config_error_at(snapshot, cluster->node, "dns_servers", "dns_servers: \"%s\" %s",
                                conf->dns_servers[i], problem);
     }
+    bool is_mapping = cluster->node->kind == FG_YAML_MAP || cluster->node->kind == FG_YAML_NULL;
+    if (is_mapping && fg_yaml_find(cluster->node, "endpoints") == NULL &&
+        conf->endpoints_file == NULL)
+        fg_config_error_at(snapshot, cluster->node, NULL,
+                           "\"endpoints\" is missing in clusters.NAME; expected it, such as "
+                           "127.0.0.1:3000, or endpoints_file");
     if (cluster->endpoint_count > conf->hosts_max)
         fg_config_error_at(snapshot, cluster->node, "endpoints_max",
                            "%zu endpoints, endpoints_max is %u; expected it at or above",

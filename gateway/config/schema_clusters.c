@@ -333,10 +333,16 @@ static const struct fg_key cluster_keys[] = {
      .offset = AT(fg_raw_backend, endpoints),
      .count_offset = AT(fg_raw_backend, endpoint_count),
      .table = &endpoint_table,
-     .is_required = true,
      .min = 1,
      .max = 1024,
      .doc = "The servers."},
+    {.name = "endpoints_file",
+     .type = FG_KEY_PATH,
+     .offset = L(endpoints_file),
+     .derived = "none",
+     .doc =
+         "A file with more of them, one a line: `10.0.0.1:8080 weight=2 priority=1`, `#` begins a "
+         "comment. It is read again when it changes; a file with a mistake changes nothing."},
     {.name = "endpoints_max",
      .type = FG_KEY_U32,
      .offset = L(hosts_max),

@@ -7,6 +7,7 @@
  */
 #include "flow.h"
 
+#include "backends/grpc.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cache_fetch.h"
@@ -270,12 +271,28 @@ static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *
     return fg_arena_try_copy(flow->req->ex.arena, fg_span_make(text, at));
 }
 
+/* A gRPC client reads a status behind a head that says 200 and is all of the answer. */
+static void send_grpc_error(struct fg_flow *flow, const struct fg_refusal *refusal)
+{
+    struct fg_field fields[3];
+    size_t count = 0;
+    add(fields, &count, FG_SPAN("content-type"), FG_SPAN("application/grpc"));
+    add(fields, &count, FG_SPAN("grpc-status"), fg_grpc_status_of(refusal->status));
+    add(fields, &count, FG_SPAN("grpc-message"),
+        fg_grpc_message(flow->req->ex.arena, refusal->message));
+    fg_flow_respond(flow, 200, fields, count, (struct fg_span){NULL, 0});
+}
+
 void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code)
 {
     if (flow->fetch != NULL) { /* each who waits for it is told by himself */
         fg_flow_set_state(flow, FG_FLOW_RESPONDING);
         flow->is_answer_over = true;
         fg_cache_fetch_failed(flow->fetch, refusal, code);
+        return;
+    }
+    if (fg_grpc_is_call(&flow->req->ex)) {
+        send_grpc_error(flow, refusal);
         return;
     }
     struct fg_arena *arena = flow->req->ex.arena;

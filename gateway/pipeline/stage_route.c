@@ -4,6 +4,7 @@
  */
 #include "flow.h"
 
+#include "backends/grpc.h"
 #include "http/fields.h"
 #include "pipeline/cors.h"
 
@@ -138,6 +139,10 @@ static uint64_t timeout_of(const struct fg_flow *flow)
     if (field.data != NULL && fg_span_parse_u64(field, &wanted_ms) &&
         wanted_ms < timeout_ns / FG_MS)
         timeout_ns = wanted_ms * FG_MS;
+    uint64_t grpc_ns;
+    struct fg_span grpc = fg_exchange_field(&flow->req->ex, FG_SPAN("grpc-timeout"));
+    if (grpc.data != NULL && fg_grpc_parse_timeout(grpc, &grpc_ns) && grpc_ns < timeout_ns)
+        timeout_ns = grpc_ns;
     return timeout_ns;
 }
 

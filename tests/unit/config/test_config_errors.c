@@ -151,12 +151,12 @@ static const struct error_case keys_cases[] = {
      LISTENERS ROUTES "clusters:\n"
                       "  a: {}\n",
      {"t.yaml:4:3: \"endpoints\" is missing in clusters.NAME; expected it, such as "
-      "127.0.0.1:3000"}},
+      "127.0.0.1:3000, or endpoints_file"}},
     {"cluster without anything",
      LISTENERS ROUTES "clusters:\n"
                       "  a:\n",
      {"t.yaml:4:3: \"endpoints\" is missing in clusters.NAME; expected it, such as "
-      "127.0.0.1:3000"}},
+      "127.0.0.1:3000, or endpoints_file"}},
     {"no name for a cluster",
      LISTENERS ROUTES "clusters: {\"a b\": {endpoints: [\"h:1\"]}}\n",
      {"t.yaml:3:12: clusters: \"a b\" is not a name; expected letters, digits, '.', '-' and '_'"}},

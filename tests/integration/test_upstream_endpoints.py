@@ -1,0 +1,80 @@
+"""
+test_upstream_endpoints.py: endpoints that come and go while the gateway runs: by a file that is
+followed, and by the operator.
+"""
+import collections
+
+import httpx
+
+from harness import wait_for
+from upstreams import Raw, cluster, figures, ok, serving
+
+
+def answers(gateway, count=12):
+    with gateway.client() as client:
+        return collections.Counter(client.get("/").text for _ in range(count))
+
+
+def addresses(gateway):
+    return {one["address"]: one for one in figures(gateway)["endpoints"]}
+
+
+def test_a_file_is_followed(launch, tmp_path):
+    path = tmp_path / "endpoints"
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")])) as (a, b):
+        path.write_text(f"# the first\n{a.address}\n")
+        sections = cluster([], endpoints_file=str(path), threads=2)
+        del sections["clusters"]["api"]["endpoints"]
+        gateway = launch(sections)
+        assert answers(gateway) == {"a": 12}
+        path.write_text(f"{a.address} weight=3\n{b.address}\n")
+        wait_for(lambda: len(addresses(gateway)) == 2, what="the second endpoint")
+        assert addresses(gateway)[a.address]["weight"] == 3
+        assert set(answers(gateway)) == {"a", "b"}
+        path.write_text(f"{b.address}\nthis is no address\n")
+        wait_for(lambda: "endpoints_file_refused" in gateway.log)
+        assert "line=2" in gateway.log and len(addresses(gateway)) == 2
+        replacement = tmp_path / "new"
+        replacement.write_text(f"{b.address}\n")
+        replacement.rename(path)
+        wait_for(lambda: set(addresses(gateway)) == {b.address}, what="the first endpoint to go")
+        assert answers(gateway) == {"b": 12}
+        wait_for(lambda: figures(gateway, "connections")["open"] <= 2)
+
+
+def change(gateway, status=200, **query):
+    url = gateway.admin + "/clusters/endpoints?" + "&".join(f"{name}={value}" for name, value in query.items())
+    answer = httpx.post(url, trust_env=False)
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+def test_the_operator_adds_disables_and_removes(launch):
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")])) as (a, b):
+        gateway = launch(cluster([a.address], threads=2))
+        assert answers(gateway) == {"a": 12}
+        change(gateway, cluster="api", add=b.address, weight=2)
+        assert addresses(gateway)[b.address]["weight"] == 2
+        assert set(answers(gateway)) == {"a", "b"}
+        change(gateway, cluster="api", disable=a.address)
+        assert addresses(gateway)[a.address]["state"] == "disabled"
+        assert answers(gateway) == {"b": 12}
+        change(gateway, cluster="api", enable=a.address)
+        assert set(answers(gateway)) == {"a", "b"}
+        change(gateway, cluster="api", remove=b.address)
+        assert answers(gateway) == {"a": 12}
+
+
+def test_mistakes_change_nothing(launch):
+    with serving(Raw([ok(b"a")])) as a:
+        gateway = launch(cluster([a.address]))
+        before = addresses(gateway).keys()
+        assert "expected" in change(gateway, 400)
+        change(gateway, 400, cluster="api")
+        change(gateway, 400, cluster="api", add="name.example:80")
+        change(gateway, 400, cluster="api", add="127.0.0.1:80", weight=0)
+        change(gateway, 400, cluster="api", add="127.0.0.1:80", remove="127.0.0.1:80")
+        change(gateway, 404, cluster="other", add="127.0.0.1:80")
+        change(gateway, 404, cluster="api", remove=a.address)  # it is the configuration's
+        change(gateway, 404, cluster="api", disable="127.0.0.1:1")
+        assert addresses(gateway).keys() == before
