@@ -1,6 +1,6 @@
 /*
- * test_recovery.c: how fast all is well once a flood has ended, or a backend has shrunk, grown or
- * come back.
+ * test_recovery.c: how fast the queue is short again after a step in the load, and how fast all is
+ * well once a flood has ended or a backend has come back.
  */
 #include "sim_fixture.h"
 
@@ -23,6 +23,33 @@ static struct sim run_shop(const char *name, unsigned seconds, unsigned seed, co
     int len = snprintf(text, sizeof(text), "duration: %us\nseed: %u\n", seconds, seed);
     snprintf(text + len, sizeof(text) - (size_t)len, shop, faults, arrivals);
     return sim_run(name, adaptive, seconds * 100, "%s", text); /* stretches of 10 ms */
+}
+
+/*
+ * The mean wait of those let in, from 200 ms after the step on, is that of a short queue in every
+ * second (the window in which DAGOR judges), whatever single requests meet.
+ */
+static void after_a_step_to_1_4_times_the_queue_is_short_within_200_ms(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 5; seed++) {
+        struct sim sim =
+            run_shop("step to 1.4x", 30, seed, "",
+                     "{rate: 320/s}, {at: 20s, rate: 320/s}, {at: 20001ms, rate: 560/s}");
+        uint64_t first_ns = sim_wait_mean_ns(&sim, "shop", 20 * FG_S, 20200 * FG_MS);
+        uint64_t worst_ns = 0;
+        for (uint64_t at_ns = 20200 * FG_MS; at_ns + FG_S <= 30 * FG_S; at_ns += 50 * FG_MS) {
+            uint64_t mean_ns = sim_wait_mean_ns(&sim, "shop", at_ns, at_ns + FG_S);
+            worst_ns = mean_ns > worst_ns ? mean_ns : worst_ns;
+        }
+        double good = sim_good_per_s(&sim, NULL, 20200 * FG_MS, 30 * FG_S);
+        print_message("  mean wait %.1f ms in the first 200 ms, then %.1f ms in the worst second; "
+                      "goodput %.1f/s\n",
+                      (double)first_ns / 1e6, (double)worst_ns / 1e6, good);
+        assert_true(worst_ns < 20 * FG_MS);
+        assert_true(good >= 0.9 * CAPACITY);
+        sim_free(&sim);
+    }
 }
 
 static void two_seconds_after_a_flood_all_is_well(void **state)
@@ -88,6 +115,7 @@ static void a_backend_that_was_gone_is_found_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(after_a_step_to_1_4_times_the_queue_is_short_within_200_ms),
         cmocka_unit_test(two_seconds_after_a_flood_all_is_well),
         cmocka_unit_test(half_the_slots_lost_under_90_percent_load),
         cmocka_unit_test(a_backend_that_grows_is_used),
