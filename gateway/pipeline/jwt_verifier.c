@@ -24,7 +24,8 @@ struct fg_jwt_verifier {
     struct fg_key_store *store;
     const struct fg_key_ring *ring;
     struct fg_token_cache *cache; /* NULL: off */
-    EVP_MD_CTX *digest;
+    EVP_MD_CTX *digest;           /* for signatures */
+    EVP_MD_CTX *hasher; /* set to SHA-256 once: setting it anew would allocate with every request */
 };
 
 /* One token while it is looked at. */
@@ -48,9 +49,12 @@ struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *co
     verifier->store = keys;
     verifier->ring = fg_key_store_take(keys);
     verifier->digest = EVP_MD_CTX_new();
+    verifier->hasher = EVP_MD_CTX_new();
     if (conf->token_cache_max > 0)
         verifier->cache = fg_token_cache_create(conf->token_cache_max);
-    if (verifier->digest != NULL && (verifier->cache != NULL || conf->token_cache_max == 0))
+    if (verifier->digest != NULL && verifier->hasher != NULL &&
+        EVP_DigestInit_ex(verifier->hasher, EVP_sha256(), NULL) == 1 &&
+        (verifier->cache != NULL || conf->token_cache_max == 0))
         return verifier;
     fg_jwt_verifier_destroy(verifier);
     return NULL;
@@ -63,6 +67,7 @@ void fg_jwt_verifier_destroy(struct fg_jwt_verifier *verifier)
     fg_key_store_release(verifier->store, verifier->ring);
     fg_token_cache_destroy(verifier->cache);
     EVP_MD_CTX_free(verifier->digest);
+    EVP_MD_CTX_free(verifier->hasher);
     free(verifier);
 }
 
@@ -216,17 +221,23 @@ static enum fg_jwt_verdict check_anew(struct fg_jwt_verifier *verifier, struct f
     return verdict;
 }
 
+static bool hash_token(EVP_MD_CTX *hasher, struct fg_span token, unsigned char digest[32])
+{
+    unsigned len;
+    return token.len <= FG_JWT_TOKEN_BYTES_MAX &&
+           EVP_DigestInit_ex2(hasher, NULL, NULL) == 1 && /* the same again */
+           EVP_DigestUpdate(hasher, token.data, token.len) == 1 &&
+           EVP_DigestFinal_ex(hasher, digest, &len) == 1;
+}
+
 enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
                                           struct fg_span token, uint64_t now_s,
                                           struct fg_span *user_id)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned digest_bytes;
     struct fg_jwt_grant grant;
     const struct fg_key_ring *ring = fg_jwt_verifier_keys(verifier);
-    bool has_digest =
-        verifier->cache != NULL && token.len <= FG_JWT_TOKEN_BYTES_MAX &&
-        EVP_Digest(token.data, token.len, digest, &digest_bytes, EVP_sha256(), NULL) == 1;
+    bool has_digest = verifier->cache != NULL && hash_token(verifier->hasher, token, digest);
     if (has_digest && fg_token_cache_find(verifier->cache, digest, ring->generation, &grant) &&
         now_s >= grant.from_s && now_s < grant.until_s) {
         *user_id = fg_arena_try_copy(arena, grant.user_id);

@@ -261,7 +261,10 @@ def test_a_body_too_long_to_keep_is_refused(site):
 
 def test_certificates_are_an_identity(site):
     request = b"GET /machines HTTP/1.1\r\nhost: x\r\n\r\n"
-    assert Seen(site.mtls_port, pair=site.guest, request=request).answer.startswith(b"HTTP/1.1 200")
+    first = Seen(site.mtls_port, pair=site.guest, request=request)
+    assert first.answer.startswith(b"HTTP/1.1 200")
+    again = Seen(site.mtls_port, session=first.session, context=first.context, request=request)
+    assert again.was_resumed and again.answer.startswith(b"HTTP/1.1 200")
     assert Seen(site.mtls_port, request=request).answer.startswith(b"HTTP/1.1 401")
     assert Seen(site.port, request=request).answer.startswith(b"HTTP/1.1 401")
 

@@ -176,6 +176,14 @@ def test_a_slow_body_waits_at_the_gateway(site):
     assert told(site)["content-length"] == "90005" and "transfer-encoding" not in told(site)
 
 
+def test_a_client_that_waits_for_100_is_told_to_go_on(site):
+    with site.raw() as connection:
+        connection.sendall(b"POST /whole HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100")
+        connection.sendall(b"hello")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
 def test_a_client_that_leaves_was_never_there(site):
     before = len(site.backend.requests)
     with site.raw() as connection:

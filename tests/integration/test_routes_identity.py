@@ -87,7 +87,8 @@ def test_what_the_backend_is_told(site):
     assert seen["x-forwarded-for"].endswith("127.0.0.1")
     assert seen["x-forwarded-proto"] == "https"
     assert seen["traceparent"] and seen["x-request-id"]
-    assert "x-hop" not in seen and "te" not in seen
+    assert "x-hop" not in seen and "x-hop" not in seen["connection"]
+    assert seen["te"] == "trailers"  # the one coding that is passed on, as our own wish
 
 
 # ---- sessions ----
