@@ -4,6 +4,7 @@
  */
 #include "admin.h"
 
+#include "admin/cache_pages.h"
 #include "admin/dashboard.h"
 #include "admin/endpoint_page.h"
 #include "admin/stats.h"
@@ -110,37 +111,18 @@ static void show_readiness(struct fg_admin *admin, struct fg_request *req)
     }
 }
 
-/* ?path=, ?prefix= or ?tag=, one of them, or none for everything. */
+static void show_cache(struct fg_admin *admin, struct fg_request *req)
+{
+    answer_json(req, fg_admin_cache_objects(&admin->options, req->ex.query));
+}
+
 static void purge_cache(struct fg_admin *admin, struct fg_request *req)
 {
-    static const struct {
-        struct fg_span name;
-        enum fg_cache_purge_kind kind;
-    } kinds[] = {
-        {FG_SPAN_LITERAL("path"), FG_CACHE_PURGE_PATH},
-        {FG_SPAN_LITERAL("prefix"), FG_CACHE_PURGE_PREFIX},
-        {FG_SPAN_LITERAL("tag"), FG_CACHE_PURGE_TAG},
-    };
-    struct fg_span rest = req->ex.query, what = {NULL, 0};
-    enum fg_cache_purge_kind kind = FG_CACHE_PURGE_ALL;
-    while (rest.data != NULL) {
-        struct fg_span value = fg_span_split(&rest, '&');
-        struct fg_span name = fg_span_split(&value, '=');
-        bool is_known = false;
-        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-            if (!fg_span_equal(name, kinds[i].name))
-                continue;
-            is_known = value.len > 0 && what.data == NULL;
-            kind = kinds[i].kind;
-            what = value;
-        }
-        if (!is_known) { /* a misspelt one must not empty the whole cache */
-            answer_text(req, 400, "expected one of path=, prefix= and tag=, or no query\n");
-            return;
-        }
-    }
-    uint64_t count = fg_cache_store_purge(fg_pipeline_cache(admin->options.pipeline), kind, what);
-    answer_json(req, json_pack("{s:I}", "purged", (json_int_t)count));
+    json_t *purged = fg_admin_purge_cache(&admin->options, req->ex.query);
+    if (purged == NULL) /* a misspelt one must not empty the whole cache */
+        answer_text(req, 400, "expected one of path=, prefix= and tag=, or no query\n");
+    else
+        answer_json(req, purged);
 }
 
 static void change_endpoint(struct fg_admin *admin, struct fg_request *req)
@@ -160,6 +142,7 @@ static const struct page {
     {FG_SPAN_LITERAL("/config"), false, show_config},
     {FG_SPAN_LITERAL("/healthz"), false, show_health},
     {FG_SPAN_LITERAL("/readyz"), false, show_readiness},
+    {FG_SPAN_LITERAL("/cache/objects"), false, show_cache},
     {FG_SPAN_LITERAL("/cache/purge"), true, purge_cache},
     {FG_SPAN_LITERAL("/clusters/endpoints"), true, change_endpoint},
 };
@@ -186,7 +169,7 @@ static void on_request(void *handler, struct fg_request *req)
     else
         answer_text(req, 404,
                     "no such page; expected /, /stats, /metrics, /healthz, /readyz, "
-                    "/config, POST /cache/purge or POST /clusters/endpoints\n");
+                    "/config, /cache/objects, POST /cache/purge or POST /clusters/endpoints\n");
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)

@@ -6,6 +6,7 @@
 #include "stats.h"
 
 #include "base/clock.h"
+#include "pipeline/cache_compress.h"
 #include "pipeline/room_shared.h"
 
 #include <stddef.h>
@@ -286,6 +287,12 @@ static json_t *cache_json(const struct fg_admin_options *options, const struct r
         served += metrics == NULL ? 0 : fg_counter_get(&metrics->cache_bytes);
     }
     put(cache, "bytes_served", served);
+    json_t *codings = json_array(); /* that this build can make */
+    for (unsigned i = FG_CODING_IDENTITY + 1; i < FG_CODING_COUNT; i++) {
+        if ((fg_cache_codings() & 1u << i) != 0)
+            json_array_append_new(codings, json_string(fg_coding_name((enum fg_coding)i)));
+    }
+    json_object_set_new(cache, "codings", codings);
     json_object_set_new(cache, "hit_ratio", json_real(hit_ratio(total->cache)));
     json_object_set_new(cache, "results", cache_results_json(total->cache));
     return cache;

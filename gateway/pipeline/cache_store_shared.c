@@ -555,6 +555,34 @@ uint64_t fg_cache_store_purge(struct fg_cache_store *store, enum fg_cache_purge_
 
 /* ---- figures ---- */
 
+static size_t list_shard(struct shard *shard, struct fg_span prefix,
+                         struct fg_cache_object **objects, size_t room)
+{
+    size_t count = 0;
+    for (unsigned s = 0; s < SLOTS && count < room; s++) {
+        for (struct fg_cache_object *it = shard->slots[s]; it != NULL && count < room;
+             it = it->next_same) {
+            if (!fg_span_starts_with(fg_cache_key_path(it->head.key), prefix))
+                continue;
+            fg_cache_object_acquire(it);
+            objects[count++] = it;
+        }
+    }
+    return count;
+}
+
+size_t fg_cache_store_list(struct fg_cache_store *store, struct fg_span prefix,
+                           struct fg_cache_object **objects, size_t room)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < store->shard_count; i++) {
+        pthread_mutex_lock(&store->shards[i].lock);
+        count += list_shard(&store->shards[i], prefix, objects + count, room - count);
+        pthread_mutex_unlock(&store->shards[i].lock);
+    }
+    return count;
+}
+
 void fg_cache_store_count(struct fg_cache_store *store, enum fg_cache_event event, uint64_t amount)
 {
     atomic_fetch_add_explicit(&store->events[event], amount, memory_order_relaxed);

@@ -93,6 +93,13 @@ enum fg_cache_purge_kind {
 uint64_t fg_cache_store_purge(struct fg_cache_store *store, enum fg_cache_purge_kind kind,
                               struct fg_span what);
 
+/*
+ * References, the caller's, to at most `room` objects whose path and query begin with `prefix`, in
+ * no order. Returns how many. Any thread; for operators.
+ */
+size_t fg_cache_store_list(struct fg_cache_store *store, struct fg_span prefix,
+                           struct fg_cache_object **objects, size_t room);
+
 /* For counting what happens outside; any thread. */
 enum fg_cache_event {
     FG_CACHE_EVENT_REVALIDATED,   /* a 304 made a stored response fresh again */

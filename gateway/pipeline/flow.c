@@ -428,12 +428,13 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
     fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len);
     fg_log_limited(
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
-        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s aborted=%d "
+        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s cache=%s aborted=%d "
         "client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f cache_wait_ms=%.3f "
         "queue_ms=%.3f backend_ms=%.3f",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
-        flow->is_refused ? fg_refused_name(flow->refused) : "-", flow->req->was_aborted,
+        flow->is_refused ? fg_refused_name(flow->refused) : "-",
+        fg_cache_result_name(flow->cache_result), flow->req->was_aborted,
         FG_SPAN_ARGS(ex->client_addr), (unsigned long long)flow->req->bytes_in,
         (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6,
         (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6, (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6,
