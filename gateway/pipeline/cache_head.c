@@ -76,6 +76,7 @@ enum field {
     FIELD_ACCEPT_RANGES,
     FIELD_SURROGATE_KEY,
     FIELD_CACHE_TAG,
+    FIELD_PROXY, /* about us, or the proxy behind us (RFC 9111 section 3.1) */
 };
 
 static enum field identify(struct fg_span name)
@@ -98,6 +99,9 @@ static enum field identify(struct fg_span name)
         {FG_SPAN_LITERAL("accept-ranges"), FIELD_ACCEPT_RANGES},
         {FG_SPAN_LITERAL("surrogate-key"), FIELD_SURROGATE_KEY},
         {FG_SPAN_LITERAL("cache-tag"), FIELD_CACHE_TAG},
+        {FG_SPAN_LITERAL("proxy-authenticate"), FIELD_PROXY},
+        {FG_SPAN_LITERAL("proxy-authentication-info"), FIELD_PROXY},
+        {FG_SPAN_LITERAL("proxy-authorization"), FIELD_PROXY},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (fg_span_equal(name, known[i].name))
@@ -133,6 +137,7 @@ static void add_name(struct list *list, struct fg_span name, char separator, boo
 struct reading {
     struct fg_cache_draft *draft;
     int64_t wall_s;
+    bool has_age;
     bool is_encoded;
     bool varies_by_encoding;
     bool is_text; /* of a type that is worth compressing */
@@ -177,12 +182,25 @@ static void read_date(struct fg_span value, int64_t wall_s, bool *has, int64_t *
     *has = fg_http_date_parse(value.data, value.len, wall_s, to);
 }
 
+/* Too large to be held is as old as can be; what is no number counts for nothing. */
+static void read_age(struct fg_span text, uint32_t *age_s)
+{
+    uint64_t age = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return;
+        age = age * 10 + (uint64_t)(text.data[i] - '0');
+        if (age > UINT32_MAX)
+            age = UINT32_MAX;
+    }
+    *age_s = (uint32_t)age;
+}
+
 /* True: the field is kept as it is. */
 static bool read_field(struct reading *reading, const struct fg_cache_conf *conf,
                        struct fg_span name, struct fg_span value)
 {
     struct fg_cache_response *response = &reading->draft->response;
-    uint64_t number;
     switch (identify(name)) {
     case FIELD_CACHE_CONTROL:
         fg_cache_control_parse(&response->control, value.data, value.len);
@@ -203,9 +221,10 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
     case FIELD_ETAG:
         response->has_etag = fg_etag_is_valid(value.data, value.len);
         return response->has_etag;
-    case FIELD_AGE: /* the first value of a list (section 5.1) */
-        if (fg_span_parse_u64(fg_span_trim(fg_span_split(&value, ',')), &number))
-            response->age_s = number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
+    case FIELD_AGE: /* the first value of the first line (section 5.1) */
+        if (!reading->has_age)
+            read_age(fg_span_trim(fg_span_split(&value, ',')), &response->age_s);
+        reading->has_age = true;
         return false;
     case FIELD_SET_COOKIE:
         response->has_set_cookie = true;
@@ -227,6 +246,7 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
         return false;
     case FIELD_CONTENT_LENGTH:
     case FIELD_ACCEPT_RANGES:
+    case FIELD_PROXY:
         return false;
     case FIELD_OTHER:
         break;
@@ -284,6 +304,7 @@ bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange 
     struct reading reading;
     reading.draft = draft;
     reading.wall_s = wall_s;
+    reading.has_age = false;
     reading.is_encoded = false;
     reading.varies_by_encoding = false;
     reading.is_text = false;

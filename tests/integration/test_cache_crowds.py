@@ -361,7 +361,7 @@ def test_a_full_queue_is_told_to_all_or_hidden_by_what_is_stale(launch, upstream
         "policies": {"cache": {"stale_if_error": "10m"}},
         "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 1},
                              "queue": {"requests_max": 1, "wait_max": "60s", "target": "off"}}},
-        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+        "routes": [{"name": "cached", "match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
     origin.answers.update({"/old": (200, {"cache-control": "max-age=60", "age": "100", "etag": '"a"'}, TEXT),
                            "/busy": cacheable(), "/queued": cacheable()})
     with gateway.client() as client:
@@ -379,7 +379,7 @@ def test_a_full_queue_is_told_to_all_or_hidden_by_what_is_stale(launch, upstream
         backend.gate.set()
         for thread in threads:
             thread.join(30)
-    assert gateway.stats()["routes"]["route-1"]["refused"]["queue_full"] == 1
+    assert gateway.stats()["routes"]["cached"]["refused"]["queue_full"] == 1
 
 
 def test_purge_by_tag_path_and_prefix(site):
