@@ -30,10 +30,12 @@ struct loaded {
 static const struct {
     const char *name;
     enum fg_method method;
+    bool is_idempotent;
 } methods[] = {
-    {"GET", FG_METHOD_GET},     {"HEAD", FG_METHOD_HEAD},     {"POST", FG_METHOD_POST},
-    {"PUT", FG_METHOD_PUT},     {"DELETE", FG_METHOD_DELETE}, {"OPTIONS", FG_METHOD_OPTIONS},
-    {"PATCH", FG_METHOD_PATCH},
+    {"GET", FG_METHOD_GET, true},       {"HEAD", FG_METHOD_HEAD, true},
+    {"POST", FG_METHOD_POST, false},    {"PUT", FG_METHOD_PUT, true},
+    {"DELETE", FG_METHOD_DELETE, true}, {"OPTIONS", FG_METHOD_OPTIONS, true},
+    {"PATCH", FG_METHOD_PATCH, false},
 };
 
 /* At the value of `key` within `node`; at the node when it is not written. One error a value. */
@@ -67,6 +69,7 @@ static bool parse_request(struct fg_scenario_step *step)
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
         if (fg_span_equal(step->method_text, fg_span_from_string(methods[i].name))) {
             step->method = methods[i].method;
+            step->is_idempotent = methods[i].is_idempotent;
             return true;
         }
     }
@@ -197,6 +200,7 @@ static struct fg_scenario_backend usual_backend(const struct fg_backend_conf *co
         .slots = 16,
         .service_ns = 20 * FG_MS,
         .spread = FG_SERVICE_EXPONENTIAL,
+        .error_status = 500,
         .pending_max = 100000,
         .is_finishing_orphaned = true,
         .tokens = {.is_on = conf->kind == FG_BACKEND_INFERENCE,

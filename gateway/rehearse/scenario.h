@@ -31,6 +31,7 @@ struct fg_scenario_step {
     bool is_optional; /* who fails here goes on with the next step */
     /* resolved */
     enum fg_method method;
+    bool is_idempotent; /* RFC 9110 section 9.2.2 */
     struct fg_span method_text;
     struct fg_span path;
     const struct fg_route_conf *route;
@@ -110,6 +111,7 @@ struct fg_scenario_backend {
     uint32_t sigma_permille; /* of the logarithm, for lognormal */
     uint64_t latency_ns;     /* more time that holds no slot: network, disk */
     uint32_t errors_permille;
+    uint32_t error_status;
     uint64_t pending_max;       /* accepted beyond the slots; more is refused with 503 */
     bool is_finishing_orphaned; /* works on for clients that have gone */
     struct fg_scenario_tokens tokens;

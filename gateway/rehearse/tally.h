@@ -57,6 +57,7 @@ struct fg_tally_load {
 struct fg_tally_backend {
     uint64_t done;
     uint64_t wasted;
+    uint64_t retried;         /* once more, by the gateway */
     uint64_t preempted;       /* sequences that lost their work to a full KV cache */
     struct fg_histogram wait; /* time in the gateway's queue */
     struct fg_tally_load *loads;

@@ -154,6 +154,39 @@ static void a_diurnal_load_is_followed(void **state)
     sim_free(&sim);
 }
 
+static const char with_retries[] =
+    "listeners: [{address: '127.0.0.1:8443', kind: plain}]\n"
+    "clusters: {shop: {endpoints: ['127.0.0.1:3000'], retries: {attempts: 3, budget: 20%},\n"
+    "  concurrency: {kind: fixed, limit: 200}, breaker: {enabled: false}}}\n"
+    "routes: [{name: browse, match: {path: /browse}, to: cluster:shop, timeout: 2s},\n"
+    "  {name: order, match: {path: /order}, to: cluster:shop, timeout: 2s}]\n";
+
+#define FAILING                                                                                    \
+    "duration: 40s\nseed: 12\n"                                                                    \
+    "backends: {shop: {slots: 8, service: 20ms, latency: 200ms, errors: %u%%, "                    \
+    "error_status: 503}}\n"                                                                        \
+    "crowds: {guests: {arrivals: [{rate: 250/s}], journey: [%s], patience: 1s, retry: 1}}\n"
+
+/* Few errors are healed by a second try; when all fail, retries never multiply the load. */
+static void retries_of_the_gateway_keep_to_their_budget(void **state)
+{
+    (void)state;
+    struct sim few = sim_run("5 % of 503", with_retries, 400, FAILING, 5, "GET /browse");
+    struct sim all = sim_run("all of 503", with_retries, 400, FAILING, 100, "GET /browse");
+    struct sim post = sim_run("5 % of 503, POST", with_retries, 400, FAILING, 5, "POST /order");
+    uint64_t tried = all.tally->routes[0].admitted;
+    uint64_t more = all.tally->backends[0].retried;
+    print_message("  few: %.4f good; all: %llu tried, %llu more; POST %.4f good\n",
+                  sim_good_share(&few, NULL), (unsigned long long)tried, (unsigned long long)more,
+                  sim_good_share(&post, NULL));
+    assert_true(sim_good_share(&few, NULL) >= 0.985);
+    assert_true(more > 0 && more <= tried / 4);
+    assert_true(post.tally->backends[0].retried == 0); /* it may have been carried out */
+    sim_free(&few);
+    sim_free(&all);
+    sim_free(&post);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +197,7 @@ int main(void)
         cmocka_unit_test(a_flash_crowd_is_served_at_the_peak),
         cmocka_unit_test(an_invite_cascade_never_starves_orders),
         cmocka_unit_test(a_diurnal_load_is_followed),
+        cmocka_unit_test(retries_of_the_gateway_keep_to_their_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,7 +39,7 @@ struct fg_job {
 
 enum fg_job_outcome {
     FG_JOB_ANSWERED,
-    FG_JOB_ERROR,    /* a 500 */
+    FG_JOB_ERROR,    /* the scenario's error_status */
     FG_JOB_DISOWNED, /* worked out, or let go, and nobody waits: only the memory is to be freed */
 };
 

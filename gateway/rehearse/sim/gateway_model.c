@@ -77,6 +77,8 @@ static void leave_gate(struct fg_gateway_model *model, struct fg_sim_request *re
 {
     struct fg_sim_backend *backend =
         &model->backends[model->routes[request->route].conf->backend_index];
+    for (; request->retries > 0; request->retries--)
+        fg_retry_budget_release(&backend->budget);
     fg_gate_policy_leave(&backend->gate, now_ns,
                          &(struct fg_gate_result){.latency_ns = request->backend_ns == 0
                                                                     ? 0
@@ -204,6 +206,30 @@ static void call_backend(struct fg_gateway_model *model, struct fg_sim_request *
         fail_start(model, request, now_ns, start);
 }
 
+/* Once more, in the same slot, if method, cause and budget allow it. */
+static bool try_again(struct fg_gateway_model *model, struct fg_sim_request *request,
+                      uint64_t now_ns)
+{
+    struct fg_sim_backend *backend = backend_of(model, request);
+    const struct fg_retry_facts facts = {
+        .cause = fg_retry_cause_of_status(backend->model.conf->error_status),
+        .is_idempotent = request->step->is_idempotent,
+        .is_sent_any = true,
+        .is_body_at_hand = true,
+        .retries = request->retries,
+    };
+    if (facts.cause == FG_RETRY_CAUSE_COUNT ||
+        fg_retry_judge(&backend->retry_conf, &facts) != FG_RETRY_WITH_BUDGET)
+        return false;
+    bool is_shedding = model->overload.level != FG_OVERLOAD_NORMAL;
+    uint32_t in_flight = fg_concurrency_limit_in_flight(&backend->gate.limit);
+    if (!fg_retry_budget_try_acquire(&backend->budget, in_flight, is_shedding))
+        return false;
+    request->retries++;
+    model->tally->backends[backend - model->backends].retried++;
+    return fg_backend_model_start(&backend->model, &request->job, now_ns) == FG_JOB_TAKEN;
+}
+
 void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome outcome,
                         uint64_t now_ns, uint64_t head_ns)
 {
@@ -216,7 +242,11 @@ void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome ou
     }
     assert(request->state == FG_SIM_AT_BACKEND);
     bool is_good = outcome == FG_JOB_ANSWERED;
-    leave_gate(model, request, now_ns, head_ns, FG_CONCURRENCY_SUCCESS,
+    if (!is_good && try_again(model, request, now_ns))
+        return;
+    unsigned status = is_good ? 200 : backend_of(model, request)->model.conf->error_status;
+    leave_gate(model, request, now_ns, head_ns,
+               status == 503 || status == 504 ? FG_CONCURRENCY_DROPPED : FG_CONCURRENCY_SUCCESS,
                is_good ? FG_BREAKER_SUCCESS : FG_BREAKER_FAILURE);
     if (is_good) {
         backend_of(model, request)->now.done++;

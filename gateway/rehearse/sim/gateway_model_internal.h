@@ -10,6 +10,8 @@
 #define FG_REHEARSE_GATEWAY_MODEL_INTERNAL_H
 
 #include "policies/limit_table.h"
+#include "policies/retry.h"
+#include "policies/retry_budget.h"
 #include "policies/siphash.h"
 #include "policies/waiting_room.h"
 #include "rehearse/sim/backend_model.h"
@@ -53,6 +55,7 @@ struct fg_sim_request {
     uint32_t next_waiter; /* for the same fetch */
     enum fg_sim_request_state state;
     bool has_deadline; /* in the route's line */
+    uint8_t retries;   /* made by the gateway; each holds a place of the budget until the end */
     bool passed_breaker;
     bool was_probe;
     bool is_fetching; /* its answer goes into the cache */
@@ -75,6 +78,8 @@ struct fg_sim_route {
 struct fg_sim_backend {
     struct fg_gate_policy gate;
     struct fg_backend_model model;
+    struct fg_retry_conf retry_conf;
+    struct fg_retry_budget budget;
     uint64_t expiry_ns;       /* armed for; UINT64_MAX: not */
     struct fg_tally_load now; /* counts of this stretch of time */
     uint64_t wasted_before;

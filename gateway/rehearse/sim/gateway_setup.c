@@ -57,6 +57,13 @@ static bool make_backends(struct fg_gateway_model *model)
         struct fg_gate_policy_config gate = fg_gate_policy_config_of(&config->backends[i]);
         fg_gate_policy_init(&backend->gate, &gate, 0);
         backend->expiry_ns = UINT64_MAX;
+        const struct fg_cluster_conf *cluster = &config->backends[i].cluster;
+        if (config->backends[i].kind == FG_BACKEND_CLUSTER)
+            backend->retry_conf = (struct fg_retry_conf){
+                .retries_max = cluster->retries_max,
+                .causes = cluster->retry_causes != 0 ? cluster->retry_causes : UINT32_MAX};
+        fg_retry_budget_init(&backend->budget, cluster->retry_budget_permille,
+                             cluster->retry_budget_min);
         if (!fg_backend_model_init(&backend->model, &model->scenario->backends[i], model->heap,
                                    &events, model->scenario->seed ^ 0xbac, fg_sim_on_job_done,
                                    model))
