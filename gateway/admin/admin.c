@@ -251,6 +251,7 @@ static bool open_admin(struct fg_admin *admin, struct fg_error *error)
     if (admin->loop == NULL)
         return false;
     admin->net = fg_net_create(&(struct fg_net_options){.loop = admin->loop,
+                                                        .is_for_operators = true,
                                                         .limits = &admin->limits,
                                                         .thread_count = 1,
                                                         .handler = &handler,

@@ -90,7 +90,8 @@ struct fg_limits_conf {
     uint32_t threads;         /* event loops; 0: one a core */
     uint32_t connections_max; /* for all threads together */
     uint32_t connections_per_ip_max;
-    uint64_t header_bytes_max; /* one request head, names and values */
+    uint32_t descriptors_reserved; /* not for client connections */
+    uint64_t header_bytes_max;     /* one request head, names and values */
     uint32_t header_count_max;
     uint64_t uri_bytes_max;
     uint32_t path_escapes_kept; /* FG_TARGET_KEEP_... of http/target.h */

@@ -156,10 +156,13 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     h2->room -= FRAME_HEAD_BYTES + length;
     fg_h2_earn(h2, EARNED_BY_DATA);
     h2->moved_ns = fg_loop_now_ns(env->loop);
-    if (stream->out.len == 0)
+    stream->taken += length;
+    if (stream->out.len == 0) {
         fg_timeout_cancel(&stream->write_timeout);
-    else
+    } else if (stream->taken >= FG_WRITE_PROGRESS_BYTES) {
+        stream->taken = 0;
         fg_timeout_arm(&env->timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE);
+    }
     if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         tell_writable(h2, stream);
     /* The session would go on to the next frame, whose length is settled before its room is known.
@@ -275,8 +278,10 @@ static bool after_write(struct fg_request *req, size_t len, bool is_appended)
         return true;
     }
     req->bytes_out += len;
-    if (stream->write_timeout.due_ns == 0)
+    if (stream->write_timeout.due_ns == 0) {
+        stream->taken = 0;
         fg_timeout_arm(&env->timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE);
+    }
     resume(h2, stream);
     /* Once false was returned it stays so until on_writable, which is then certain to come. */
     if (stream->out.len > env->limits->connection_buffer_bytes)

@@ -51,6 +51,7 @@ struct fg_stream {
     int64_t response_left;    /* of the promised content-length; -1: none promised */
 
     /* counters */
+    size_t taken;      /* h2: of the answer, since write_timeout was armed */
     size_t unconsumed; /* request body handed over and still held by the handler */
 
     /* fields behind the bodies */

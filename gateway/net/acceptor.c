@@ -83,6 +83,22 @@ static bool is_refused(struct fg_net *net, const struct fg_origin *origin)
     return false;
 }
 
+/* Descriptors are given out lowest first, so that a high number says how many are in use. */
+static bool is_reserved(const struct fg_net *net, int fd)
+{
+    return fd >= net->fd_mark;
+}
+
+static void refuse_for_descriptors(struct fg_listening *listening, int fd)
+{
+    static struct fg_log_limit limit;
+    fg_log_limited(&limit, 1, FG_LOG_WARN, "descriptors_short", "listener=%s",
+                   listening->conf->name);
+    fg_counter_add_owned(&listening->net->stats.refused_limit, 1);
+    close(fd);
+    pause_accepting(listening);
+}
+
 /* False: nothing more to accept now. */
 static bool accept_one(struct fg_listening *listening)
 {
@@ -97,6 +113,10 @@ static bool accept_one(struct fg_listening *listening)
         return errno == ECONNABORTED || errno == EINTR;
     }
     fg_counter_add_owned(&net->stats.accepted, 1);
+    if (is_reserved(net, fd)) {
+        refuse_for_descriptors(listening, fd);
+        return false;
+    }
     struct fg_origin origin;
     find_origin(listening, address, &origin);
     if (is_refused(net, &origin)) {

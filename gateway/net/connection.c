@@ -209,6 +209,9 @@ static void wait_until_writable(struct fg_connection *connection)
         return;
     }
     connection->is_blocked = true;
+    if (connection->write_timeout.due_ns != 0 && connection->taken_bytes < FG_WRITE_PROGRESS_BYTES)
+        return;
+    connection->taken_bytes = 0;
     fg_timeout_arm(&connection->net->env.timeouts, &connection->write_timeout, FG_TIMEOUT_WRITE);
 }
 
@@ -226,6 +229,7 @@ static bool send_out(struct fg_connection *connection)
         sent = 0;
     }
     fg_counter_add_owned(&net->stats.bytes_written, (uint64_t)sent);
+    connection->taken_bytes += (size_t)sent;
     if ((size_t)sent == net->out_len)
         return true;
     /* `out` may hold more, from before: this goes in front of it, so put that behind again. */
@@ -275,6 +279,8 @@ static bool flush(struct fg_connection *connection)
     connection->is_flushing = true;
     bool is_clean = flush_rounds(connection);
     connection->is_flushing = false;
+    if (is_clean)
+        fg_timeout_cancel(&connection->write_timeout);
     return is_clean;
 }
 
@@ -499,7 +505,6 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct fg_connection *connection = arg;
     connection->is_blocked = false;
-    fg_timeout_cancel(&connection->write_timeout);
     schedule(connection);
 }
 

@@ -66,6 +66,7 @@ struct fg_net_options {
     uint64_t handshake_turn_ns;          /* as tls.handshake_turn; 0: no bound */
     size_t handshakes_waiting_max;
     unsigned thread_count; /* limits for all threads are divided by it */
+    bool is_for_operators; /* may use the descriptors that are kept from clients */
     const struct fg_request_handler *handler;
     void *handler_ctx;
     /* Policy hook: may new connections be accepted now (overload)? NULL: always. */

@@ -11,7 +11,9 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static uint32_t share_of(uint32_t total, unsigned threads)
@@ -28,12 +30,24 @@ void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
     fg_timeouts_set_limits(&net->env.timeouts, limits);
 }
 
+static int fd_mark_of(const struct fg_net_options *options)
+{
+    struct rlimit files;
+    if (options->is_for_operators || getrlimit(RLIMIT_NOFILE, &files) != 0 ||
+        files.rlim_cur > INT_MAX)
+        return INT_MAX;
+    rlim_t reserved = options->limits->descriptors_reserved;
+    rlim_t half = files.rlim_cur / 2; /* however small the process's limit is, clients get that */
+    return (int)(reserved < half ? files.rlim_cur - reserved : half);
+}
+
 struct fg_net *fg_net_create(const struct fg_net_options *options)
 {
     struct fg_net *net = calloc(1, sizeof(*net));
     if (net == NULL)
         return NULL;
     net->options = *options;
+    net->fd_mark = fd_mark_of(options);
     fg_list_init(&net->listenings);
     fg_list_init(&net->connections);
     net->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -52,6 +52,7 @@ struct fg_net {
     struct fg_ip_table ip_table;
     struct fg_handshakes handshakes;
     BIO_METHOD *bio_method;
+    int fd_mark;    /* descriptors from here on are not for clients */
     int reserve_fd; /* given up to be able to accept and close when descriptors run out */
 
     /* drain */
@@ -113,6 +114,7 @@ struct fg_connection {
     enum fg_close_mode close_mode;
     size_t sniffed;      /* bytes of the h2 preface seen */
     size_t linger_bytes; /* discarded */
+    size_t taken_bytes;  /* by the socket, since write_timeout was armed */
 
     struct fg_codec *codec; /* NULL until OPEN */
     struct fg_tls tls;      /* ssl NULL: plain */

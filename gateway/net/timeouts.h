@@ -29,6 +29,12 @@ enum fg_timeout_class {
     FG_TIMEOUT_CLASS_COUNT,
 };
 
+/*
+ * What a client must take for FG_TIMEOUT_WRITE and FG_TIMEOUT_STREAM_WRITE to begin anew, if it
+ * does not take all: a byte now and then is no progress.
+ */
+#define FG_WRITE_PROGRESS_BYTES ((size_t)4096)
+
 /* Zeroed is not armed. */
 struct fg_timeout {
     struct fg_list link;

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -105,7 +106,7 @@ def is_alive(pid):
 class Floodgate:
     """One running `floodgate serve`."""
 
-    def __init__(self, certificate, sections, env=None, keep_ready=True):
+    def __init__(self, certificate, sections, env=None, keep_ready=True, descriptors=None):
         self.certificate, self.key = certificate
         self.run = pathlib.Path(tempfile.mkdtemp(prefix="fg-", dir="/tmp"))
         self.port, self.admin_port, self.redirect_port = free_port(), free_port(), free_port()
@@ -117,6 +118,7 @@ class Floodgate:
         self.stderr_path = self.run / "stderr"
         self.env = environment(env)
         self.process = None
+        self.descriptors = descriptors
         self.keep = False
         self.start()
         if keep_ready:
@@ -156,7 +158,11 @@ class Floodgate:
         with open(self.stderr_path, "ab") as stderr:
             self.process = subprocess.Popen([str(BINARY), "serve", "-c", str(self.config)],
                                             stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-                                            env=self.env, cwd=self.run)
+                                            env=self.env, cwd=self.run,
+                                            preexec_fn=self.limit_descriptors if self.descriptors else None)
+
+    def limit_descriptors(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     @property
     def log(self):
