@@ -271,16 +271,24 @@ static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *
     return fg_arena_try_copy(flow->req->ex.arena, fg_span_make(text, at));
 }
 
-/* A gRPC client reads a status behind a head that says 200 and is all of the answer. */
-static void send_grpc_error(struct fg_flow *flow, const struct fg_refusal *refusal)
+/*
+ * A gRPC client reads a status behind a head that says 200 and is all of the answer. The count of
+ * statuses is told the one that others would have got.
+ */
+static void send_grpc_error(struct fg_flow *flow, const struct fg_refusal *refusal,
+                            uint64_t retry_after_ns)
 {
-    struct fg_field fields[3];
+    struct fg_field fields[4];
     size_t count = 0;
     add(fields, &count, FG_SPAN("content-type"), FG_SPAN("application/grpc"));
     add(fields, &count, FG_SPAN("grpc-status"), fg_grpc_status_of(refusal->status));
     add(fields, &count, FG_SPAN("grpc-message"),
         fg_grpc_message(flow->req->ex.arena, refusal->message));
+    if (retry_after_ns > 0)
+        add(fields, &count, FG_SPAN("grpc-retry-pushback-ms"),
+            fg_arena_try_printf(flow->req->ex.arena, "%" PRIu64, retry_after_ns / FG_MS + 1));
     fg_flow_respond(flow, 200, fields, count, (struct fg_span){NULL, 0});
+    flow->status = refusal->status;
 }
 
 void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code)
@@ -291,13 +299,13 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
         fg_cache_fetch_failed(flow->fetch, refusal, code);
         return;
     }
-    if (fg_grpc_is_call(&flow->req->ex)) {
-        send_grpc_error(flow, refusal);
-        return;
-    }
     struct fg_arena *arena = flow->req->ex.arena;
     uint64_t retry_after_ns = fg_retry_after_spread_ns(refusal->retry_after_ns,
                                                        fg_span_hash(flow->req->ex.request_id, 0));
+    if (fg_grpc_is_call(&flow->req->ex)) {
+        send_grpc_error(flow, refusal, retry_after_ns);
+        return;
+    }
     struct fg_span body = error_body(flow, refusal, code, retry_after_ns);
     struct fg_field fields[7];
     size_t count = 0;
