@@ -138,6 +138,12 @@ static bool is_path(const struct fg_request *req, const char *path)
     return fg_span_equal(req->ex.path, fg_span_from_string(path));
 }
 
+static const struct fg_field hints[] = {{FG_SPAN_LITERAL("link"), FG_SPAN_LITERAL("</a>")}};
+static const struct fg_field trailers[] = {
+    {FG_SPAN_LITERAL("x-sum"), FG_SPAN_LITERAL("abc")},
+    {FG_SPAN_LITERAL("content-length"), FG_SPAN_LITERAL("9")}, /* must not go out */
+};
+
 static void start_script(struct fg_request *req, struct script *script)
 {
     if (is_path(req, "/")) {
@@ -158,6 +164,16 @@ static void start_script(struct fg_request *req, struct script *script)
         write_head(req, 200, -1, false);
         if (!req->ex.has_body)
             fg_response_end(req);
+    } else if (is_path(req, "/behind")) {
+        fg_response_interim(req, 103, hints, 1);
+        write_head(req, 200, -1, false);
+        fg_response_write(req, "hello", 5);
+        fg_response_trailers(req, trailers, 2);
+        fg_response_end(req);
+    } else if (is_path(req, "/ws") && req->ex.upgrade.data != NULL) {
+        script->is_echo = true;
+        fg_response_head(req, 101, hints, 1, false);
+        fg_response_write(req, "hello ", 6);
     } else if (is_path(req, "/hold")) {
         script->is_holding = true;
     } else if (is_path(req, "/short") || is_path(req, "/abort-late")) {
@@ -216,8 +232,11 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
         } else {
             script->held += len;
         }
-        if (is_last)
+        if (is_last) {
+            if (req->ex.trailer_count > 0)
+                fg_response_trailers(req, req->ex.trailers, req->ex.trailer_count);
             fg_response_end(req);
+        }
         return;
     }
     fg_request_consumed(req, len);

@@ -13,6 +13,8 @@
  *    /wait        nothing; answered by hand
  *    /short       promises 10 bytes and ends after 5
  *    /abort       aborts at once; /abort-late after the head and 5 bytes
+ *    /behind      103, then "hello" and two trailers
+ *    /ws          101 and "hello ", then as /echo, if an upgrade is asked for; else 404
  *    /small       sets body_bytes_max to 10, then as /read
  *    else         404 without a body
  */

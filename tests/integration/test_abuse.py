@@ -1,0 +1,300 @@
+"""
+Floods, bombs and stalls by raw frames: the attacker is closed or held to a budget, the process lives,
+a well-behaved client beside it is answered, and what was taken is given back.
+"""
+import contextlib
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+
+import wire
+from harness import children_of, read_all, wait_for
+from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, PING, PRIORITY, PRIORITY_UPDATE,
+                  RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
+
+BIG = b"x" * 400000
+
+
+def script(peer):
+    while (request := peer.read_request()) is not None:
+        if b" /hold " in request[0]:
+            peer.read_until(b"never")  # until it is cut
+            return
+        body = BIG if b" /big " in request[0] else b"ok"
+        peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+
+@pytest.fixture(scope="module")
+def upstream(recorder_module):
+    return recorder_module(script)
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, upstream):
+    return launch_module({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "header_timeout": "500ms", "body_timeout": "500ms", "write_timeout": "500ms",
+                   "header_max": "16KiB", "stream_buffer_max": "16KiB"},
+        "clusters": {"up": {"endpoints": [upstream.address], "max_connections": 200,
+                            "concurrency": {"kind": "fixed", "limit": 200}}},
+        "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}},
+                   {"match": {"prefix": "/"}, "to": "cluster:up"}],
+    })
+
+
+def attack(site, frames, first=None):
+    peer = wire.H2(wire.connect(site.port), first=first)
+    peer.send(frames)
+    return peer
+
+
+def neighbour(site):
+    """A client with manners, on a connection of its own."""
+    with wire.connect(site.port) as connection:
+        assert wire.H2(connection).get(1, "/a") == 200
+    with wire.connect(site.port) as connection:
+        connection.sendall(b"GET /direct HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert read_all(connection).endswith(b"\r\n\r\ndirect")
+
+
+def is_quiet(site):
+    site.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] <= 1 and
+                    stats["gateway"]["requests"]["active"] == 0, what="the end of all connections")
+
+
+def post(stream, path="/hold"):
+    return headers(stream, pseudo(path, method="POST"), END_HEADERS)
+
+
+def many(count, make):
+    return b"".join(make(2 * i + 1) for i in range(count))
+
+
+FLOODS = [
+    ("rapid reset", many(2000, lambda i: headers(i, pseudo("/hold")) + frame(RST_STREAM, 0, i, b"\0\0\0\x08"))),
+    ("resets that we are made to send", many(2000, lambda i: post(i) + frame(WINDOW_UPDATE, 0, i, b"\x7f\xff\xff\xff"))),
+    ("resets for a length that is not kept", many(2000, lambda i: headers(i, pseudo("/hold", method="POST") + [
+        ("content-length", "1")], END_HEADERS) + frame(DATA, END_STREAM, i, b"xx"))),
+    ("requests above the limit of streams", many(2000, lambda i: headers(i, pseudo("/hold")))),
+    ("malformed requests", many(2000, lambda i: headers(i, pseudo("/hold") + [("Bad", "name")]))),
+    ("settings", settings((3, 100)) * 2000),
+    ("acknowledgements", frame(4, ACK, 0) * 2000),
+    ("pings", frame(PING, 0, 0, b"12345678") * 2000),
+    ("answers to no ping", frame(PING, ACK, 0, b"12345678") * 2000),
+    ("empty data", post(1) + frame(DATA, 0, 1) * 2000),
+    ("padding", post(1) + frame(DATA, 8, 1, b"\0") * 2000),
+    ("priorities", frame(PRIORITY, 0, 3, b"\0\0\0\0\x10") * 2000),
+    ("priority updates", post(1) + frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\1u=1") * 2000),
+    ("priority updates of many streams", many(2000, lambda i: frame(PRIORITY_UPDATE, 0, 0, i.to_bytes(4, "big") + b"u=1"))),
+    ("window updates", frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 3000),
+    ("window updates of a stream", post(1) + frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1") * 3000),
+    ("frames of no known type", frame(99, 0, 0, b"x") * 3000),
+    ("continuations", headers(1, pseudo("/a"), END_STREAM) + frame(CONTINUATION, 0, 1, block([("a", "b")])) * 3000),
+    ("empty continuations", headers(1, pseudo("/a"), END_STREAM) + frame(CONTINUATION, 0, 1) * 3000),
+]
+
+
+@pytest.mark.parametrize("frames", [case[1] for case in FLOODS], ids=[case[0] for case in FLOODS])
+def test_a_flood_is_told_to_calm_down(site, frames):
+    peer = attack(site, frames)
+    with peer.connection:
+        neighbour(site)
+        peer.until(lambda: False)
+        # A stream that is idle forever may be a protocol error before it is a flood.
+        assert peer.goaways and peer.goaways[-1][1] in (ENHANCE_YOUR_CALM, wire.PROTOCOL_ERROR), peer.goaways
+    is_quiet(site)
+
+
+def test_manners_are_not_taken_for_a_flood(site):
+    """A client that pings, updates windows and cancels now and then, as browsers and gRPC do."""
+    peer = attack(site, settings((4, 1 << 20)) + frame(WINDOW_UPDATE, 0, 0, b"\0\x10\0\0"))
+    with peer.connection:
+        for i in range(60):
+            stream = 4 * i + 1
+            peer.send(headers(stream, pseudo("/big")) + headers(stream + 2, pseudo("/hold")))
+            peer.send(frame(RST_STREAM, 0, stream + 2, b"\0\0\0\x08") + frame(PING, 0, 0, b"12345678"))
+            assert peer.until(lambda s=stream: peer.is_over(s)), peer.goaways
+            peer.send((frame(WINDOW_UPDATE, 0, 0, b"\0\0\x20\0")) * (len(BIG) // 8192 + 1))
+            assert peer.bodies.pop(stream) == BIG
+        assert not peer.goaways
+
+
+def test_a_reset_stream_is_off_the_upstream_before_another_begins(site, upstream):
+    """However fast streams are reset, no more requests are upstream than streams may be open."""
+    peer = attack(site, many(300, lambda i: headers(i, pseudo("/hold")) + frame(RST_STREAM, 0, i, b"\0\0\0\x08")))
+    with peer.connection:
+        peer.send(frame(PING, 0, 0, b"12345678"))
+        assert peer.until(lambda: peer.pongs == 1)
+        site.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0, what="the end of the requests")
+    neighbour(site)
+
+
+def test_an_hpack_bomb_is_a_head_too_large(site):
+    """A large field goes into the table once and is referred to again and again: 4 bytes, then 1 each."""
+    bomb = b"\x40" + wire.length(b"bomb") + b"bomb" + wire.length(b"x" * 3000) + b"x" * 3000 + b"\xbe" * 12000
+    peer = attack(site, frame(1, END_STREAM, 1, block(pseudo("/a")) + bomb[:8000]) +
+                  frame(CONTINUATION, END_HEADERS, 1, bomb[8000:]))
+    with peer.connection:
+        peer.until(lambda: peer.is_over(1) or bool(peer.goaways))
+        assert peer.status.get(1) == 431 or peer.goaways or peer.resets
+        neighbour(site)
+
+
+@pytest.mark.parametrize("pieces", [1, 40])
+def test_huge_header_lists_are_refused(site, pieces):
+    fields = [(f"x-{i}", "y" * (40000 // pieces)) for i in range(pieces)]
+    data = block(pseudo("/a") + fields)
+    frames = frame(1, END_STREAM, 1, data[:16000]) + b"".join(
+        frame(CONTINUATION, 0, 1, data[at:at + 16000]) for at in range(16000, len(data), 16000)) + frame(
+        CONTINUATION, END_HEADERS, 1)
+    peer = attack(site, frames)
+    with peer.connection:
+        peer.until(lambda: peer.is_over(1) or bool(peer.goaways))
+        assert peer.status.get(1) == 431
+    with wire.connect(site.port) as connection:
+        connection.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"".join(
+            b"%s: %s\r\n" % (n.encode(), v.encode()) for n, v in fields) + b"\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 431 ")
+    neighbour(site)
+
+
+def test_a_window_that_stays_shut_ends_the_stream(site):
+    peer = attack(site, b"".join(headers(2 * i + 1, pseudo("/big")) for i in range(50)), first=settings((4, 0)))
+    with peer.connection:
+        neighbour(site)
+        assert peer.until(lambda: len(peer.resets) == 50), peer.goaways
+        assert set(peer.resets.values()) == {wire.CANCEL} and len(peer.status) == 50
+    is_quiet(site)
+
+
+def test_a_window_that_opens_a_byte_at_a_time_is_held_to_a_budget(site):
+    peer = attack(site, headers(1, pseudo("/big")), first=settings((4, 0)))
+    with peer.connection:
+        peer.connection.settimeout(0.02)
+        deadline = time.monotonic() + 60
+        while not peer.is_over(1) and not peer.is_closed and time.monotonic() < deadline:
+            peer.send(frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1"))
+            with contextlib.suppress(TimeoutError):
+                peer.read()
+        assert peer.resets.get(1) == wire.CANCEL or peer.goaways
+    is_quiet(site)
+
+
+def test_a_connection_that_is_not_read_is_closed(site):
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", site.port))
+        connection.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        is_quiet(site)
+    neighbour(site)
+
+
+def test_a_head_that_never_ends_is_closed(site):
+    peer = attack(site, headers(1, pseudo("/a"), END_STREAM))
+    with peer.connection:
+        peer.until(lambda: False)
+        assert [one[1] for one in peer.goaways] == [ENHANCE_YOUR_CALM]
+    is_quiet(site)
+
+
+def test_a_body_that_stops_is_answered_408(site):
+    peer = attack(site, headers(1, pseudo("/a", method="POST"), END_HEADERS) + frame(DATA, 0, 1, b"some"))
+    with peer.connection:
+        assert peer.until(lambda: peer.is_over(1)) and peer.status[1] == 408
+    is_quiet(site)
+
+
+def test_connections_come_and_go(site):
+    for i in range(400):
+        with wire.connect(site.port) as connection:
+            if i % 2:
+                connection.sendall(wire.PREFACE[:i % 25])
+            if i % 3 == 0:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    neighbour(site)
+    is_quiet(site)
+
+
+def test_descriptors_run_out_and_come_back(launch):
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "descriptors_reserved": 32},
+        "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}],
+    }, descriptors=128)
+    crowd = [socket.create_connection(("127.0.0.1", gateway.port), 20) for _ in range(200)]
+    try:
+        gateway.wait_stats(lambda stats: stats["gateway"]["connections"]["refused_limit"] > 0, what="a refusal")
+        gateway.stats()  # the admin side answers, again and again
+        assert gateway.readiness() is not None
+        assert "descriptors_short" in gateway.log
+        with wire.connect(gateway.port) as connection:
+            for one in crowd:
+                one.close()
+            connection.sendall(b"GET /direct HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                connection.recv(1)
+    finally:
+        for one in crowd:
+            one.close()
+
+    def is_back():
+        with contextlib.suppress(OSError), wire.connect(gateway.port) as connection:
+            connection.sendall(b"GET /direct HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return read_all(connection).endswith(b"direct")
+        return False
+    wait_for(is_back, 20, "an answer again")
+
+
+@pytest.fixture(scope="module")
+def secure(launch_module):
+    return launch_module({
+        "limits": {"threads": 1, "handshake_timeout": "300ms"},
+        "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}],
+    })
+
+
+def test_half_a_handshake_is_closed(secure):
+    half = [socket.create_connection(("127.0.0.1", secure.port), 20) for _ in range(100)]
+    for one in half:
+        one.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    assert secure.get("/direct").text == "direct"
+    for one in half:
+        with one:
+            read_all(one)
+    secure.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] <= 1, what="their end")
+
+
+def test_renegotiation_is_refused(secure):
+    client = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{secure.port}", "-tls1_2",
+                               "-legacy_renegotiation"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+    text, _ = client.communicate(b"R\n" + b"GET /direct HTTP/1.1\r\nHost: x\r\n\r\n", timeout=30)
+    assert b"RENEGOTIATING" in text
+    assert b"direct\n" not in text.replace(b"/direct", b"")
+    assert secure.get("/direct").text == "direct"
+
+
+def test_memory_comes_back(site):
+    """What floods took is not kept: another round of all of them finds the process no larger."""
+    pid = max(children_of(site.process.pid))
+    assert os.path.exists(f"/proc/{pid}")
+
+    def round_of_floods():
+        for _, frames in FLOODS:
+            peer = attack(site, frames)
+            with peer.connection:
+                peer.until(lambda: False)
+        is_quiet(site)
+    round_of_floods()
+    before = resident(pid)
+    round_of_floods()
+    assert resident(pid) < before + (16 << 20)
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
