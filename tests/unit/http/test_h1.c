@@ -329,6 +329,65 @@ static void tells_the_handler_that_the_client_left(void **state)
     assert_int_equal(fake->dones, 1);
 }
 
+#define WISH                                                                                       \
+    "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n"
+
+static void opens_a_tunnel(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, WISH "abc");
+    assert_true(fake_said(fake, "HTTP/1.1 101 Switching Protocols\r\nlink: </a>\r\n"
+                                "connection: upgrade\r\nupgrade: websocket\r\n\r\nhello "));
+    fake_feed_text(fake, "GET / HTTP/1.1\r\n");
+    assert_true(fake_said(fake, "\r\n\r\nhello abcGET / HTTP/1.1\r\n"));
+    assert_int_equal(fake->requests, 1);
+    assert_false(fake->is_closing);
+    fake_eof(fake);
+    assert_int_equal(fake->lasts, 1);
+    assert_int_equal(fake->gones, 0);
+    assert_true(fake->is_closing);
+}
+
+static void goes_on_where_a_tunnel_is_not_to_be_had(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\n"
+                         "Upgrade: websocket\r\n\r\n" GET("/none"));
+    assert_int_equal(fake_status(fake), 200);
+    assert_true(fake_said(fake, "HTTP/1.1 204 "));
+    assert_int_equal(fake->requests, 2);
+    assert_false(fake->is_closing);
+}
+
+static void sends_what_comes_before_and_behind(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, "GET /behind HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n"
+                         "Connection: te\r\n\r\n");
+    assert_true(
+        fake_said(fake, "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n"));
+    assert_true(fake_said(fake, "5\r\nhello\r\n0\r\nx-sum: abc\r\n\r\n"));
+    fake_forget_output(fake);
+    fake_feed_text(fake, GET("/behind"));
+    assert_true(fake_said(fake, "5\r\nhello\r\n0\r\n\r\n"));
+    fake_forget_output(fake);
+    fake_feed_text(fake, "GET /behind HTTP/1.0\r\n\r\n");
+    assert_int_equal(fake_status(fake), 200); /* no 103 before it */
+    assert_false(fake_said(fake, "x-sum"));
+}
+
+static void gives_the_handler_trailers(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(
+        fake,
+        POST("/echo",
+             "TE: trailers\r\nTransfer-Encoding: chunked\r\n") "3\r\nabc\r\n0\r\nX-A: 1\r\nHost: "
+                                                               "y\r\nTransfer-Encoding: x\r\n\r\n");
+    assert_true(fake_said(fake, "3\r\nabc\r\n0\r\nx-a: 1\r\n\r\n"));
+    assert_false(fake->is_closing);
+}
+
 static void times_out_heads_bodies_and_silence(void **state)
 {
     (void)state;
@@ -457,6 +516,10 @@ int main(void)
         cmocka_unit_test(refuses_a_body_that_grows_too_large),
         cmocka_unit_test(never_ends_a_broken_answer_cleanly),
         TEST(tells_the_handler_that_the_client_left),
+        TEST(opens_a_tunnel),
+        TEST(goes_on_where_a_tunnel_is_not_to_be_had),
+        TEST(sends_what_comes_before_and_behind),
+        TEST(gives_the_handler_trailers),
         cmocka_unit_test(times_out_heads_bodies_and_silence),
         cmocka_unit_test(drains),
         cmocka_unit_test(closes_after_its_share_of_requests),
