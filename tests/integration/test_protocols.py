@@ -227,10 +227,10 @@ MALFORMED = [
     ("both lengths", b"POST /app/x HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
                      b"0\r\n\r\n", 400),
     ("coding twice", b"POST /app/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
-                     b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n", 501),
+                     b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ("coding in HTTP/1.0", b"POST /app/x HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    ("coding unknown", b"POST /app/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n", 501),
-    ("chunked hidden", b"POST /app/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
+    ("coding unknown", b"POST /app/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n", 400),
+    ("chunked hidden", b"POST /app/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
     ("chunk size not hex", b"POST /app/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n\r\n", 400),
     ("chunk size negative", b"POST /app/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n-5\r\nhello\r\n",
      400),
