@@ -185,3 +185,4 @@ def test_a_rate_limit_is_resource_exhausted(channel):
             unary(channel, "/t.T/Limited")(b"x")
         codes.append(error.value.code())
     assert codes == [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert int(dict(error.value.trailing_metadata())["grpc-retry-pushback-ms"]) > 0
