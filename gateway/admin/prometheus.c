@@ -310,20 +310,50 @@ static void write_backends(FILE *out, const struct fg_admin_options *options)
     json_decref(clusters);
 }
 
+/* A counter of fg_net_stats, of all loops. */
+static uint64_t net_sum(const struct fg_admin_options *options, size_t offset)
+{
+    uint64_t sum = 0;
+    for (unsigned t = 0; t < options->thread_count; t++) {
+        const char *net = (const char *)fg_net_stats(options->nets[t]);
+        sum += fg_counter_get((const struct fg_counter *)(const void *)(net + offset));
+    }
+    return sum;
+}
+
+static void write_connections(FILE *out, const struct fg_admin_options *options)
+{
+    static const struct {
+        const char *result;
+        size_t offset;
+    } results[] = {
+        {"ok", offsetof(struct fg_net_stats, handshakes_ok)},
+        {"failed", offsetof(struct fg_net_stats, handshakes_failed)},
+        {"shed", offsetof(struct fg_net_stats, handshakes_shed)},
+    };
+    family(out, "connections", "gauge", "Open client connections.");
+    fprintf(out, "floodgate_connections %" PRIu64 "\n",
+            net_sum(options, offsetof(struct fg_net_stats, open)));
+    family(out, "connections_accepted_total", "counter", "Client connections ever accepted.");
+    fprintf(out, "floodgate_connections_accepted_total %" PRIu64 "\n",
+            net_sum(options, offsetof(struct fg_net_stats, accepted)));
+    family(out, "handshakes_total", "counter", "TLS handshakes, by result.");
+    for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
+        fprintf(out, "floodgate_handshakes_total{result=\"%s\"} %" PRIu64 "\n", results[i].result,
+                net_sum(options, results[i].offset));
+    family(out, "handshakes_resumed_total", "counter", "Of the good ones, those that resumed.");
+    fprintf(out, "floodgate_handshakes_resumed_total %" PRIu64 "\n",
+            net_sum(options, offsetof(struct fg_net_stats, handshakes_resumed)));
+    family(out, "handshakes_waiting", "gauge", "TLS handshakes that wait for their turn.");
+    fprintf(out, "floodgate_handshakes_waiting %" PRIu64 "\n",
+            net_sum(options, offsetof(struct fg_net_stats, handshakes_waiting)));
+}
+
 static void write_process(FILE *out, const struct fg_admin_options *options)
 {
     struct rusage usage;
-    uint64_t open = 0, accepted = 0;
-    for (unsigned t = 0; t < options->thread_count; t++) {
-        const struct fg_net_stats *net = fg_net_stats(options->nets[t]);
-        open += fg_counter_get(&net->open);
-        accepted += fg_counter_get(&net->accepted);
-    }
     getrusage(RUSAGE_SELF, &usage);
-    family(out, "connections", "gauge", "Open client connections.");
-    fprintf(out, "floodgate_connections %" PRIu64 "\n", open);
-    family(out, "connections_accepted_total", "counter", "Client connections ever accepted.");
-    fprintf(out, "floodgate_connections_accepted_total %" PRIu64 "\n", accepted);
+    write_connections(out, options);
     family(out, "process_cpu_seconds_total", "counter", "CPU time of the gateway process.");
     fprintf(out, "floodgate_process_cpu_seconds_total %.6f\n",
             (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +

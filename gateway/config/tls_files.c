@@ -119,9 +119,12 @@ void fg_tls_pair_fini(struct fg_tls_pair *pair)
     *pair = (struct fg_tls_pair){NULL, NULL, NULL};
 }
 
-bool fg_tls_pair_is_expired(const struct fg_tls_pair *pair)
+int fg_tls_pair_days_left(const struct fg_tls_pair *pair)
 {
-    return X509_cmp_current_time(X509_get0_notAfter(pair->leaf)) < 0;
+    int days = 0, seconds = 0;
+    if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(pair->leaf)) != 1)
+        ERR_clear_error();
+    return seconds < 0 ? days - 1 : days;
 }
 
 /* A copy in lower case; NULL unless it is what a host name may be made of. */

@@ -27,8 +27,8 @@ enum fg_tls_pair_fault fg_tls_pair_load(struct fg_tls_pair *pair, const char *ce
                                         const char *private_key, char *why, size_t why_bytes);
 void fg_tls_pair_fini(struct fg_tls_pair *pair);
 
-/* Has it passed its last day? */
-bool fg_tls_pair_is_expired(const struct fg_tls_pair *pair);
+/* Whole days until its end; below 0: it is over. */
+int fg_tls_pair_days_left(const struct fg_tls_pair *pair);
 
 /* The host names of a certificate in lower case, at most `max`; each is freed with OPENSSL_free.
  * Those of the alternative names, or the common name where there are none. */

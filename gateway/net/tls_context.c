@@ -25,7 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES_MAX 256u /* of one certificate */
+#define NAMES_MAX 256u   /* of one certificate */
+#define DAYS_LEFT_MIN 14 /* less is worth a warning: renewals are due at 30 */
 
 struct group {
     uint64_t having; /* as in fg_tls_names */
@@ -271,8 +272,10 @@ static bool load_pair(struct builder *builder, const char *certificate, const ch
         break;
     }
     builder->pair_count++;
-    if (fg_tls_pair_is_expired(pair))
-        fg_log(FG_LOG_WARN, "certificate_expired", "listener=%s file=\"%s\"", name, certificate);
+    int days = fg_tls_pair_days_left(pair);
+    if (days < DAYS_LEFT_MIN)
+        fg_log(FG_LOG_WARN, days < 0 ? "certificate_expired" : "certificate_expires_soon",
+               "listener=%s file=\"%s\" days=%d", name, certificate, days);
     return true;
 }
 

@@ -21,6 +21,7 @@ static bool make_identity(struct fg_pipeline *pipeline)
 {
     const struct fg_identity_conf *conf = &pipeline->config->identity;
     pipeline->api_keys = fg_api_keys_create(conf);
+    pipeline->started_s = fg_clock_wall_ns() / FG_S;
     if (conf->signing_key_count > 0)
         pipeline->nonces = fg_nonce_table_create(conf->nonces_max);
     return pipeline->api_keys != NULL && (pipeline->nonces != NULL || conf->signing_key_count == 0);

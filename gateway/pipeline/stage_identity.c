@@ -82,6 +82,10 @@ static enum outcome by_signature(struct fg_flow *flow, struct fg_span field)
         return refuse(flow, "the signature is not accepted");
     if (apart_s > window_s)
         return refuse(flow, "the time of the signature is too far from ours");
+    if (signature.time_s < pipeline->started_s)
+        return refuse(flow,
+                      "the signature is older than this process, which does not know what was "
+                      "used before it; sign anew");
     switch (fg_nonce_table_use(pipeline->nonces, signature.key_id, signature.nonce, now_s,
                                signature.time_s + window_s + 1)) {
     case FG_NONCE_FRESH:

@@ -99,6 +99,7 @@ def site(launch_module, upstream_module, files):
         return {"name": name, "match": {"prefix": "/" + name}, "to": "cluster:app", "identity": "required",
                 "rate_limits": ["per-user"], "body_max": "64KiB", **more}
 
+    launched = time.time()
     gateway = launch_module({
         "listeners": listeners, "tls": {"check_files": "100ms"},
         "identity": {
@@ -115,7 +116,7 @@ def site(launch_module, upstream_module, files):
                    route("maybe", identity="optional"), route("machines", identity_by="certificate"),
                    {"name": "open", "match": {"prefix": "/"}, "to": "cluster:app"}],
     })
-    gateway.backend = backend
+    gateway.backend, gateway.launched = backend, launched
     return gateway
 
 
@@ -244,6 +245,12 @@ def test_signatures_of_something_else(site, change):
     answer = ask(site, "/signed", signature(site, **request), "POST", content=b"body")
     assert answer.status_code == 401, answer.text
     assert len(site.backend.requests) == before
+
+
+def test_what_was_signed_before_the_start_is_refused(site):
+    answer = ask(site, "/signed", signature(site, "GET", "/signed", at=site.launched - 2))
+    message = answer.json()["error"]["message"]
+    assert answer.status_code == 401 and ("older than this process" in message or "too far from ours" in message)
 
 
 def test_signature_is_needed_and_well_formed(site):
