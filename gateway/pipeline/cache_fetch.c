@@ -464,15 +464,12 @@ static const struct fg_response_ops fetch_ops = {
 /*
  * What a shared answer must not depend on. It is fetched whole, plain and without conditions; and
  * no field that frameworks are known to take another host, path or method from may change what is
- * then given to everybody under this key.
+ * then given to everybody under this key. (X-Forwarded-Host, of trusted proxies alone, is in the
+ * key.)
  */
 static bool is_dropped(struct fg_span name)
 {
-    static const struct fg_span dropped[] = {FG_SPAN_LITERAL("x-forwarded-host"),
-                                             FG_SPAN_LITERAL("x-forwarded-server"),
-                                             FG_SPAN_LITERAL("x-forwarded-scheme"),
-                                             FG_SPAN_LITERAL("x-forwarded-prefix"),
-                                             FG_SPAN_LITERAL("x-host"),
+    static const struct fg_span dropped[] = {FG_SPAN_LITERAL("x-host"),
                                              FG_SPAN_LITERAL("x-original-host"),
                                              FG_SPAN_LITERAL("x-original-url"),
                                              FG_SPAN_LITERAL("x-rewrite-url"),

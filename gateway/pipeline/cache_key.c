@@ -31,13 +31,19 @@ static char *put(char *at, struct fg_span span)
 static struct fg_span join(const struct fg_exchange *ex, struct fg_span path, struct fg_span query)
 {
     struct fg_span authority = without_default_port(ex);
-    size_t len = 1 + authority.len + 1 + path.len + (query.data == NULL ? 0 : 1 + query.len);
+    struct fg_span told = fg_exchange_field(ex, FG_SPAN("x-forwarded-host"));
+    size_t len = 1 + authority.len + 1 + path.len + (query.data == NULL ? 0 : 1 + query.len) +
+                 (told.data == NULL ? 0 : 1 + told.len);
     char *text = fg_arena_try_alloc(ex->arena, len);
     if (text == NULL)
         return (struct fg_span){NULL, 0};
     char *at = text;
     *at++ = is_https(ex) ? 's' : 'h';
     at = put(at, authority);
+    if (told.data != NULL) {
+        *at++ = '!'; /* in no authority, and a field has no line feed */
+        at = put(at, told);
+    }
     *at++ = '\n';
     at = put(at, path);
     if (query.data != NULL) {

@@ -1,13 +1,15 @@
 /*
  * cache_key.h: what tells one stored response from another.
  *
- *    key      scheme letter, authority (no default port), '\n', path, ['?', query]
+ *    key      scheme letter, authority (no default port), ['!', X-Forwarded-Host], '\n', path,
+ *             ['?', query]
  *    selects  for each name in Vary: name, ':', the request's value in one form, '\n'
  *
  * Job      make keys of requests and of references in responses. All parts are as the codec has
  *          normalised them, so that routing, caching and forwarding see one and the same target.
- * Never    takes anything else into a key (no X-Forwarded-Host, no cookie), nor leaves out what the
- *          backend sees: a request with a body is never cached, other fields only vary by Vary.
+ * Never    takes anything else into a key (no cookie), nor leaves out what the backend takes a host
+ *          or path from: X-Forwarded-Host reaches it from trusted proxies alone, and is in the key
+ *          then; a request with a body is never cached; other fields only vary by Vary.
  * Thread   any; pure but for the arena.
  */
 #ifndef FG_PIPELINE_CACHE_KEY_H

@@ -288,6 +288,8 @@ def site(launch_module, upstream_module):
         "clusters": {"app": {"endpoints": [backend.address], "breaker": {"enabled": False}}},
         "routes": [{"name": "stripped", "match": {"prefix": "/strip/"}, "strip_prefix": "/strip", "to": "cluster:app",
                     "cache": True},
+                   {"name": "edited", "match": {"prefix": "/edited/"}, "to": "cluster:app", "cache": True,
+                    "request_headers": {"set": {"x-forwarded-host": "shop.example"}}},
                    {"name": "cached", "match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
     gateway.origin, gateway.backend = origin, backend
     with gateway.client(headers={"accept-encoding": "identity"}) as client:
@@ -386,6 +388,12 @@ def test_unkeyed_fields_do_not_reach_what_is_shared(site):
     assert how(site.shared.get("/unkeyed", headers=UNKEYED)) == "miss"
     seen = {name.lower(): value for name, value in site.origin.asked["/unkeyed"][0].items()}
     assert not any("evil" in value for value in seen.values()) and "x-http-method-override" not in seen
+
+
+def test_a_host_that_the_operator_tells_arrives(site):
+    site.origin.answers["/edited/a"] = [ok(HOUR)]
+    assert how(site.shared.get("/edited/a", headers=UNKEYED)) == "miss" and how(site.shared.get("/edited/a")) == "hit"
+    assert site.origin.asked["/edited/a"][0]["x-forwarded-host"] == "shop.example"
 
 
 def test_a_get_with_a_body_is_neither_stored_nor_answered(site):
