@@ -366,6 +366,24 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
         fg_flow_end_by_silence(flow, flow->route->stream_idle_ns);
 }
 
+static bool is_backend_fault(unsigned status)
+{
+    return status == 500 || status == 502 || status == 503 || status == 504;
+}
+
+/*
+ * The client does not keep up with a server that has done its work: the place goes to others, or a
+ * few slow readers would hold them all. The connection to the server stays bounded by the cluster.
+ */
+static void leave_for_slow_client(struct fg_flow *flow)
+{
+    const struct fg_config *config = flow->thread->pipeline->config;
+    if (config->backends[flow->route->backend_index].kind != FG_BACKEND_CLUSTER)
+        return;
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS,
+                          is_backend_fault(flow->status) ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
+}
+
 static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
@@ -373,12 +391,10 @@ static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
         return true; /* cut: what the backend still gives is nobody's, until on_done cancels it */
     if (flow->silence_max_ns > 0)
         flow->moved_ns = fg_flow_now_ns(flow);
-    return fg_response_write(flow->req, data, len);
-}
-
-static bool is_backend_fault(unsigned status)
-{
-    return status == 500 || status == 502 || status == 503 || status == 504;
+    bool may_go_on = fg_response_write(flow->req, data, len);
+    if (!may_go_on && flow->holds_slot)
+        leave_for_slow_client(flow);
+    return may_go_on;
 }
 
 static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count)

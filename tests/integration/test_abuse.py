@@ -192,6 +192,23 @@ def test_a_connection_that_is_not_read_is_closed(site):
     neighbour(site)
 
 
+def test_slow_readers_hold_no_place_that_others_need(launch, upstream):
+    """Far more of them than the concurrency limit that a cluster starts with."""
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "stream_buffer_max": "16KiB"},
+        "clusters": {"up": {"endpoints": [upstream.address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:up"}],
+    })
+    peer = attack(gateway, b"".join(headers(2 * i + 1, pseudo("/big")) for i in range(50)), first=settings((4, 0)))
+    with peer.connection:
+        assert peer.until(lambda: len(peer.status) == 50), peer.goaways
+        with wire.connect(gateway.port) as connection:
+            assert wire.H2(connection).get(1, "/a") == 200
+        assert gateway.gate("up")["concurrency"]["in_flight"] == 0
+        assert gateway.stats()["gateway"]["requests"]["active"] == 50
+
+
 def test_a_head_that_never_ends_is_closed(site):
     peer = attack(site, headers(1, pseudo("/a"), END_STREAM))
     with peer.connection:

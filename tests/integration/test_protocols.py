@@ -608,7 +608,7 @@ def test_a_client_that_does_not_read_makes_the_backend_wait(stream):
         connection = stream.raw()
         connection.sendall(b"GET /down HTTP/1.1\r\nhost: x\r\n\r\n")
         connections.append(connection)
-    wait_for(lambda: stream.backend.in_flight >= 8 or stream.gate("app")["concurrency"]["in_flight"] >= 8)
+    wait_for(lambda: stream.stats()["gateway"]["requests"]["active"] >= 8)
 
     def settled():
         first = stream.stats()["backends"]["app"]["received_bytes"]
