@@ -287,6 +287,10 @@ void fg_flow_end_answer(struct fg_flow *flow);
 void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                      size_t field_count, struct fg_span body);
 
+/* stage_route.c: a redirect or an answer of the configuration's. */
+bool fg_route_answers_itself(const struct fg_route_conf *route);
+void fg_route_answer(struct fg_flow *flow);
+
 /* stage_body.c: a piece has come while the flow waits there; may answer, or go on. */
 void fg_stage_body_on_piece(struct fg_flow *flow, size_t len);
 

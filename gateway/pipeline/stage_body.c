@@ -58,17 +58,30 @@ void fg_stage_body_on_piece(struct fg_flow *flow, size_t len)
     flow->consumed_early += len;
     if (len > 0)
         fg_request_consumed(flow->req, len);
-    if (flow->is_body_complete && accept_whole(flow))
+    if (!flow->is_body_complete || !accept_whole(flow))
+        return;
+    if (fg_route_answers_itself(flow->route))
+        fg_route_answer(flow);
+    else
         fg_flow_resume(flow, FG_HOP_UPLOAD);
+}
+
+/* What has no backend is answered here: who asks is known by now, and what he may. */
+static enum fg_stage_verdict go_on(struct fg_flow *flow)
+{
+    if (!fg_route_answers_itself(flow->route))
+        return FG_STAGE_CONTINUE;
+    fg_route_answer(flow);
+    return FG_STAGE_RESPOND;
 }
 
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     if (!is_needed(flow))
-        return FG_STAGE_CONTINUE;
+        return go_on(flow);
     if (flow->req->ex.has_body && !flow->is_body_complete)
         return FG_STAGE_WAIT;
-    return accept_whole(flow) ? FG_STAGE_CONTINUE : FG_STAGE_RESPOND;
+    return accept_whole(flow) ? go_on(flow) : FG_STAGE_RESPOND;
 }
 
 static void cancel(struct fg_flow *flow)

@@ -1,6 +1,6 @@
 /*
- * stage_route.c: find the route and take over its settings; redirects and direct responses end
- * here.
+ * stage_route.c: find the route and take over its settings. Redirects and direct responses end
+ * here, or, where the route asks who it is or limits them, once that is settled (stage_body.c).
  */
 #include "flow.h"
 
@@ -88,7 +88,7 @@ static struct fg_span location_of(const struct fg_flow *flow)
                                has_query ? ex->query.data : "");
 }
 
-static enum fg_stage_verdict redirect(struct fg_flow *flow)
+static void redirect(struct fg_flow *flow)
 {
     const struct fg_field fields[] = {
         {FG_SPAN("location"), location_of(flow)},
@@ -97,14 +97,13 @@ static enum fg_stage_verdict redirect(struct fg_flow *flow)
     if (fields[0].value.data == NULL) {
         fg_flow_set_state(flow, FG_FLOW_RESPONDING);
         fg_flow_cut(flow);
-        return FG_STAGE_RESPOND;
+        return;
     }
     fg_flow_respond(flow, (unsigned)flow->route->redirect.status, fields, 2,
                     (struct fg_span){NULL, 0});
-    return FG_STAGE_RESPOND;
 }
 
-static enum fg_stage_verdict respond(struct fg_flow *flow)
+static void respond(struct fg_flow *flow)
 {
     struct fg_span body = fg_span_from_string(flow->route->respond_body);
     const struct fg_field fields[] = {
@@ -112,7 +111,19 @@ static enum fg_stage_verdict respond(struct fg_flow *flow)
         {FG_SPAN("content-length"), fg_arena_try_printf(flow->req->ex.arena, "%zu", body.len)},
     };
     fg_flow_respond(flow, flow->route->respond_status, fields, 2, body);
-    return FG_STAGE_RESPOND;
+}
+
+bool fg_route_answers_itself(const struct fg_route_conf *route)
+{
+    return route->action == FG_ROUTE_REDIRECT || route->action == FG_ROUTE_RESPOND;
+}
+
+void fg_route_answer(struct fg_flow *flow)
+{
+    if (flow->route->action == FG_ROUTE_REDIRECT)
+        redirect(flow);
+    else
+        respond(flow);
 }
 
 /* A preflight is for the route of the method that it asks for, when that route has CORS. */
@@ -207,10 +218,11 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     }
     if (is_tunnel_refused(flow))
         return FG_STAGE_RESPOND;
-    if (flow->route->action == FG_ROUTE_REDIRECT)
-        return redirect(flow);
-    if (flow->route->action == FG_ROUTE_RESPOND)
-        return respond(flow);
+    if (fg_route_answers_itself(flow->route) && flow->route->identity == FG_IDENTITY_NONE &&
+        flow->route->rate_limit_count == 0) {
+        fg_route_answer(flow);
+        return FG_STAGE_RESPOND;
+    }
     ex->route_prefix_len =
         flow->route->path_prefix == NULL ? ex->path.len : strlen(flow->route->path_prefix);
     if (flow->route->strip_prefix != NULL) {

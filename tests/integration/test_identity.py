@@ -114,6 +114,10 @@ def site(launch_module, upstream_module, files):
         "clusters": {"app": {"endpoints": [backend.address]}},
         "routes": [route("any"), route("tokens", identity_by="token"), route("signed", identity_by=["signature"]),
                    route("maybe", identity="optional"), route("machines", identity_by="certificate"),
+                   {"name": "direct", "match": {"prefix": "/direct"}, "respond": {"body": "in"}, "identity": "required",
+                    "response_headers": {"set": {"x-user": "%{user}"}}},
+                   {"name": "elsewhere", "match": {"prefix": "/elsewhere"}, "redirect": "/x", "identity": "required",
+                    "identity_by": "signature", "rate_limits": ["per-user"], "body_max": "64KiB"},
                    {"name": "open", "match": {"prefix": "/"}, "to": "cluster:app"}],
     })
     gateway.backend, gateway.launched = backend, launched
@@ -262,6 +266,16 @@ def test_a_body_too_long_to_keep_is_refused(site):
     body = b"z" * 70000
     answer = ask(site, "/signed", signature(site, "POST", "/signed", body), "POST", content=body)
     assert answer.status_code == 413
+
+
+def test_answers_of_the_configuration_ask_too(site):
+    assert ask(site, "/direct").status_code == 401 and ask(site, "/elsewhere").status_code == 401
+    answer = ask(site, "/direct", {"x-api-key": API_KEY})
+    assert answer.text == "in" and answer.headers["x-user"] == "robot"
+    headers = signature(site, "POST", "/elsewhere", b"body")
+    assert ask(site, "/elsewhere", headers, "POST", content=b"body").headers["location"] == "/x"
+    headers = signature(site, "POST", "/elsewhere", b"body")
+    assert ask(site, "/elsewhere", headers, "POST", content=b"other").status_code == 401
 
 
 # ---- certificates ----
