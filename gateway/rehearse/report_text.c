@@ -176,15 +176,21 @@ static void print_backends(const struct fg_report *report, FILE *out)
 
 static void print_crowds(const struct fg_report *report, FILE *out)
 {
-    fprintf(out, "\n%-16s %13s %13s %13s %13s %13s\n", "crowd", "came", "invited", "got it",
-            "stood in line", "left without");
+    fprintf(out, "\n%-16s %12s %12s %12s %12s %13s %9s %9s\n", "crowd", "came", "invited", "got it",
+            "left without", "stood in line", "for p50", "p99");
     for (size_t i = 0; i < report->tally->crowd_count; i++) {
         const struct fg_tally_crowd *crowd = &report->tally->crowds[i];
-        char text[5][FG_REPORT_TEXT_BYTES];
-        fprintf(out, "%-16s %13s %13s %13s %13s %13s\n", report->scenario->crowds[i].name,
-                fg_report_count(text[0], crowd->arrived), fg_report_count(text[1], crowd->invited),
-                fg_report_count(text[2], crowd->reached), fg_report_count(text[3], crowd->in_line),
-                fg_report_count(text[4], crowd->left));
+        const uint64_t counts[] = {crowd->arrived, crowd->invited, crowd->reached, crowd->left};
+        char text[FG_REPORT_TEXT_BYTES], p99[FG_REPORT_TEXT_BYTES];
+        fprintf(out, "%-16s", report->scenario->crowds[i].name);
+        for (size_t j = 0; j < sizeof(counts) / sizeof(counts[0]); j++)
+            fprintf(out, " %12s", fg_report_count(text, counts[j]));
+        fprintf(out, " %13s", fg_report_count(text, crowd->in_line));
+        if (crowd->in_line > 0)
+            fprintf(out, " %9s %9s",
+                    fg_report_span(text, fg_histogram_quantile(&crowd->line_ms, 5000) * FG_MS),
+                    fg_report_span(p99, fg_histogram_quantile(&crowd->line_ms, 9900) * FG_MS));
+        fprintf(out, "\n");
     }
 }
 

@@ -68,8 +68,9 @@ struct fg_tally_crowd {
     uint64_t invited;
     uint64_t reached; /* the goal */
     uint64_t finished;
-    uint64_t left;    /* went away without finishing */
-    uint64_t in_line; /* stood in a waiting room */
+    uint64_t left;               /* went away without finishing */
+    uint64_t in_line;            /* stood in a waiting room */
+    struct fg_histogram line_ms; /* how long those stood there who were let in */
 };
 
 struct fg_tally {

@@ -18,7 +18,7 @@ struct user {
     uint64_t id;
     uint64_t due_ns;        /* of the try that is under way */
     uint64_t first_due_ns;  /* of the request's first try */
-    uint64_t line_since_ns; /* valid while has_ticket */
+    uint64_t line_since_ns; /* 0: not in a waiting room */
     uint64_t ticket;
     uint32_t older; /* in the crowd's line of those who asked, by due time; free: next free */
     uint32_t newer;
@@ -160,6 +160,7 @@ static void begin_step(struct fg_users *users, uint32_t index, uint64_t now_ns)
         if (user->times > 0 || fg_chance_permille(&crowd->chance, step->share_permille)) {
             user->attempt = 0;
             user->has_ticket = false;
+            user->line_since_ns = 0;
             wake_after(users, index, now_ns, draw_pause(&crowd->chance, step->think_ns));
             return;
         }
@@ -255,7 +256,7 @@ static void stay_in_line(struct fg_users *users, uint32_t index, uint64_t now_ns
                          const struct fg_answer *answer)
 {
     struct user *user = &users->users[index];
-    if (!user->has_ticket) {
+    if (user->line_since_ns == 0) {
         user->line_since_ns = now_ns;
         users->tally->crowds[user->crowd].in_line++;
     }
@@ -279,6 +280,14 @@ void fg_users_answer(struct fg_users *users, uint32_t index, uint64_t now_ns,
     step_out(users, index);
     fg_tally_outcome(users->tally, route_index(users, user), now_ns, answer->outcome,
                      answer->reason, now_ns - user->due_ns);
+    bool is_let_in =
+        answer->outcome != FG_OUTCOME_IN_LINE && answer->outcome != FG_OUTCOME_GAVE_UP &&
+        (answer->outcome != FG_OUTCOME_REFUSED || answer->reason != FG_REFUSED_WAITING_ROOM);
+    if (is_let_in && user->line_since_ns != 0) {
+        fg_histogram_record(&users->tally->crowds[user->crowd].line_ms,
+                            (now_ns - user->line_since_ns) / FG_POLICY_MS);
+        user->line_since_ns = 0;
+    }
     if (answer->outcome == FG_OUTCOME_GOOD) {
         if (users->crowds[user->crowd].conf->steps[user->step].is_goal && user->times == 0) {
             users->tally->crowds[user->crowd].reached++;

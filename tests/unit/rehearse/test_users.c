@@ -189,6 +189,25 @@ static void keeps_its_place_in_line_until_its_patience_there_ends(void **state)
     assert_int_equal(f->call_count, 4);
     assert_int_equal(f->tally->crowds[0].left, 1);
     assert_int_equal(f->tally->crowds[0].in_line, 1);
+    assert_true(fg_counter_get(&f->tally->crowds[0].line_ms.count) == 0); /* it was never let in */
+    close_fixture(f);
+}
+
+static void the_time_in_line_ends_when_it_is_let_in(void **state)
+{
+    (void)state;
+    struct fixture *f = open_fixture();
+    begin(f);
+    run_until(f, 2 * FG_S);
+    uint64_t came_ns = f->calls[0].due_ns;
+    answer(f, came_ns,
+           (struct fg_answer){.outcome = FG_OUTCOME_IN_LINE, .retry_after_ns = 20 * FG_S});
+    run_until(f, came_ns + 20 * FG_S);
+    answer(f, came_ns + 20 * FG_S, good);
+    assert_true(fg_counter_get(&f->tally->crowds[0].line_ms.count) == 1);
+    assert_in_range(fg_histogram_quantile(&f->tally->crowds[0].line_ms, 5000), 19800, 20200);
+    run_until(f, came_ns + 21 * FG_S);
+    assert_false(f->calls[2].has_ticket);
     close_fixture(f);
 }
 
@@ -213,6 +232,7 @@ int main(void)
         cmocka_unit_test(loses_patience_and_tries_again_with_back_off),
         cmocka_unit_test(heeds_retry_after_and_goes_on_after_an_optional_step),
         cmocka_unit_test(keeps_its_place_in_line_until_its_patience_there_ends),
+        cmocka_unit_test(the_time_in_line_ends_when_it_is_let_in),
         cmocka_unit_test(arrivals_follow_the_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
