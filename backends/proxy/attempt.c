@@ -184,7 +184,8 @@ static void begin_h1(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_request *request = attempt->request;
     struct fg_proxy_thread *thread = request->thread;
-    const struct fg_request_head_conf conf = {.host = fg_proxy_request_host(request)};
+    const struct fg_request_head_conf conf = {.host = fg_proxy_request_host(request),
+                                              .forwarded = thread->proxy->conf.forwarded};
     attempt->head = fg_request_head_make(request->ex, &conf, fg_clock_monotonic_ns());
     if (attempt->head.data == NULL) {
         fg_proxy_request_fail(request, FG_FAILURE_NO_MEMORY,

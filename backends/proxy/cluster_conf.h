@@ -33,6 +33,18 @@ struct fg_upstream_tls_conf {
     const char *private_key;
 };
 
+/* How servers are told who asked. */
+enum fg_forwarded_field {
+    FG_FORWARDED_FOR,   /* x-forwarded-for */
+    FG_FORWARDED_PROTO, /* x-forwarded-proto */
+    FG_FORWARDED_HOST,  /* x-forwarded-host */
+    FG_FORWARDED_ALL,   /* Forwarded, RFC 7239 */
+    FG_FORWARDED_NONE,
+};
+
+/* What is sent when the configuration does not say. */
+#define FG_FORWARDED_USUAL (1u << FG_FORWARDED_FOR | 1u << FG_FORWARDED_PROTO)
+
 enum fg_check_kind { FG_CHECK_HTTP, FG_CHECK_TCP };
 
 struct fg_check_conf {
@@ -47,6 +59,7 @@ struct fg_cluster_conf {
     size_t endpoint_count;
     const char *endpoints_file;    /* more of them; NULL: none */
     const char *host_header;       /* NULL: forward the client's */
+    uint32_t forwarded;            /* bits 1 << fg_forwarded_field; 0: FG_FORWARDED_USUAL */
     uint32_t max_connections;      /* for all threads of the gateway together */
     uint32_t max_idle_connections; /* for all threads together */
     uint64_t connect_timeout_ns;

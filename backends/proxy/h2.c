@@ -578,6 +578,7 @@ enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
     struct fg_proxy_request *request = attempt->request;
     const struct fg_exchange *ex = request->ex;
     const struct fg_request_head_conf conf = {.host = fg_proxy_request_host(request),
+                                              .forwarded = request->thread->proxy->conf.forwarded,
                                               .is_h2 = true,
                                               .has_tls = attempt->upstream->ssl != NULL};
     size_t count = 0;

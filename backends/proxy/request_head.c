@@ -11,7 +11,7 @@
 #include <inttypes.h>
 
 #define PSEUDO_FIELDS ((size_t)4)
-#define OWN_FIELDS ((size_t)12)
+#define OWN_FIELDS ((size_t)14)
 #define GRPC_TIMEOUT_MAX UINT64_C(99999999) /* eight digits */
 
 struct writer {
@@ -62,8 +62,15 @@ static void add_number(struct field_list *list, struct fg_arena *arena, struct f
     add(list, name, fg_arena_try_copy(arena, fg_span_make(digits + at, sizeof(digits) - at)));
 }
 
+static const struct fg_span forwarded_names[] = {
+    [FG_FORWARDED_FOR] = FG_SPAN_LITERAL("x-forwarded-for"),
+    [FG_FORWARDED_PROTO] = FG_SPAN_LITERAL("x-forwarded-proto"),
+    [FG_FORWARDED_HOST] = FG_SPAN_LITERAL("x-forwarded-host"),
+    [FG_FORWARDED_ALL] = FG_SPAN_LITERAL("forwarded"),
+};
+
 /* Framing and identity are written anew; the rest is about one hop, or answered by the gateway. */
-static bool is_replaced(struct fg_span name)
+static bool is_replaced(struct fg_span name, uint32_t forwarded)
 {
     static const struct fg_span names[] = {
         FG_SPAN_LITERAL("host"),
@@ -78,8 +85,6 @@ static bool is_replaced(struct fg_span name)
         FG_SPAN_LITERAL("upgrade"),
         FG_SPAN_LITERAL("expect"),
         FG_SPAN_LITERAL("grpc-timeout"),
-        FG_SPAN_LITERAL("x-forwarded-for"),
-        FG_SPAN_LITERAL("x-forwarded-proto"),
         FG_SPAN_LITERAL("x-request-id"),
         FG_SPAN_LITERAL("x-request-timeout-ms"),
     };
@@ -87,21 +92,24 @@ static bool is_replaced(struct fg_span name)
         if (fg_span_equal(name, names[i]))
             return true;
     }
+    for (size_t i = 0; i < sizeof(forwarded_names) / sizeof(forwarded_names[0]); i++) {
+        if (fg_span_equal(name, forwarded_names[i]))
+            return (forwarded & 1u << i) != 0;
+    }
     return false;
 }
 
-/* What came before, then who is connected to us. */
-static struct fg_span forwarded_for(const struct fg_exchange *ex)
+/* The values that came, then ours. */
+static struct fg_span append_to_list(const struct fg_exchange *ex, struct fg_span name,
+                                     struct fg_span own)
 {
-    static const struct fg_span name = FG_SPAN_LITERAL("x-forwarded-for");
-    struct fg_span peer = ex->peer_addr.len > 0 ? ex->peer_addr : ex->client_addr;
-    size_t bytes = peer.len;
+    size_t bytes = own.len;
     for (size_t i = 0; i < ex->field_count; i++) {
         if (fg_span_equal(ex->fields[i].name, name) && ex->fields[i].value.len > 0)
             bytes += ex->fields[i].value.len + 2;
     }
-    if (bytes == peer.len)
-        return peer;
+    if (bytes == own.len)
+        return own;
     char *text = fg_arena_try_alloc(ex->arena, bytes);
     if (text == NULL)
         return (struct fg_span){NULL, 0};
@@ -112,7 +120,7 @@ static struct fg_span forwarded_for(const struct fg_exchange *ex)
         put(&writer, ex->fields[i].value);
         put(&writer, FG_SPAN(", "));
     }
-    put(&writer, peer);
+    put(&writer, own);
     return fg_span_make(text, bytes);
 }
 
@@ -128,12 +136,29 @@ static void add_deadline(struct field_list *list, const struct fg_exchange *ex, 
                             is_long ? 'S' : 'm'));
 }
 
-static void add_identity(struct field_list *list, const struct fg_exchange *ex)
+/* RFC 7239 section 6: an IPv6 address stands in brackets and quotes, a host with a port in quotes.
+ */
+static struct fg_span forwarded_element(const struct fg_exchange *ex, struct fg_span peer)
 {
-    if (ex->client_addr.len > 0)
-        add(list, FG_SPAN("x-forwarded-for"), forwarded_for(ex));
-    if (ex->scheme.len > 0)
-        add(list, FG_SPAN("x-forwarded-proto"), ex->scheme);
+    bool is_v6 = memchr(peer.data, ':', peer.len) != NULL;
+    return fg_arena_try_printf(ex->arena, "for=%s%.*s%s;host=\"%.*s\";proto=%.*s",
+                               is_v6 ? "\"[" : "", FG_SPAN_ARGS(peer), is_v6 ? "]\"" : "",
+                               FG_SPAN_ARGS(ex->authority), FG_SPAN_ARGS(ex->scheme));
+}
+
+static void add_identity(struct field_list *list, const struct fg_exchange *ex, uint32_t forwarded)
+{
+    struct fg_span peer = ex->peer_addr.len > 0 ? ex->peer_addr : ex->client_addr;
+    if ((forwarded & 1u << FG_FORWARDED_FOR) != 0 && ex->client_addr.len > 0)
+        add(list, forwarded_names[FG_FORWARDED_FOR],
+            append_to_list(ex, forwarded_names[FG_FORWARDED_FOR], peer));
+    if ((forwarded & 1u << FG_FORWARDED_PROTO) != 0 && ex->scheme.len > 0)
+        add(list, forwarded_names[FG_FORWARDED_PROTO], ex->scheme);
+    if ((forwarded & 1u << FG_FORWARDED_HOST) != 0 && ex->authority.len > 0)
+        add(list, forwarded_names[FG_FORWARDED_HOST], ex->authority);
+    if ((forwarded & 1u << FG_FORWARDED_ALL) != 0 && peer.len > 0)
+        add(list, forwarded_names[FG_FORWARDED_ALL],
+            append_to_list(ex, forwarded_names[FG_FORWARDED_ALL], forwarded_element(ex, peer)));
     if (ex->request_id.len > 0)
         add(list, FG_SPAN("x-request-id"), ex->request_id);
 }
@@ -203,6 +228,7 @@ const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
                                               uint64_t now_ns, size_t *count)
 {
     size_t most = ex->field_count + PSEUDO_FIELDS + OWN_FIELDS;
+    uint32_t forwarded = conf->forwarded != 0 ? conf->forwarded : FG_FORWARDED_USUAL;
     struct field_list list = {
         .fields = fg_arena_try_alloc(ex->arena, most * sizeof(*list.fields)),
     };
@@ -217,10 +243,10 @@ const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
         add(&list, FG_SPAN("host"), conf->host);
     }
     for (size_t i = 0; i < ex->field_count; i++) {
-        if (!is_replaced(ex->fields[i].name))
+        if (!is_replaced(ex->fields[i].name, forwarded))
             list.fields[list.count++] = ex->fields[i];
     }
-    add_identity(&list, ex);
+    add_identity(&list, ex, forwarded);
     add_deadline(&list, ex, now_ns);
     add_hop(&list, ex, conf, now_ns);
     add_framing(&list, ex, conf);

@@ -61,6 +61,15 @@ static const struct fg_choice balance_kinds[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice forwarded_fields[] = {
+    {"x-forwarded-for", FG_FORWARDED_FOR},
+    {"x-forwarded-proto", FG_FORWARDED_PROTO},
+    {"x-forwarded-host", FG_FORWARDED_HOST},
+    {"forwarded", FG_FORWARDED_ALL},
+    {"none", FG_FORWARDED_NONE},
+    {NULL, 0},
+};
+
 static const struct fg_choice protocols[] = {
     {"auto", FG_PROTOCOL_AUTO},
     {"http1", FG_PROTOCOL_HTTP1},
@@ -416,6 +425,15 @@ static const struct fg_key cluster_keys[] = {
      .derived = "the client's",
      .check = fg_text_check_authority,
      .doc = "`Host` that they are sent."},
+    {.name = "forwarded",
+     .type = FG_KEY_BITS,
+     .offset = L(forwarded),
+     .choices = forwarded_fields,
+     .derived = "x-forwarded-for and x-forwarded-proto",
+     .doc =
+         "Fields that tell the servers who asked. `x-forwarded-for` and `forwarded` (RFC 7239) are "
+         "appended to, the others replaced; what is not named is passed on as it came. `none`: "
+         "none of ours."},
     {.name = "max_connections",
      .type = FG_KEY_U32,
      .offset = L(max_connections),

@@ -1,0 +1,56 @@
+"""
+test_upstream_heads.py: what servers are told of who asked, byte for byte, over both protocols.
+"""
+import pytest
+
+from upstreams import H2Server, Raw, cluster, ok, serving
+
+SENT = {"x-forwarded-for": "203.0.113.9", "x-forwarded-host": "spoofed", "forwarded": "for=203.0.113.9", "host": "shop.test"}
+
+
+def lines(head):
+    return [line for line in head.decode().split("\r\n") if line.split(":")[0] in (
+        "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "host")]
+
+
+@pytest.mark.parametrize("keys, present, absent", [
+    ({}, ["x-forwarded-proto: https"], []),
+    ({"forwarded": ["x-forwarded-host", "forwarded"]},
+     ["x-forwarded-host: shop.test", 'for=127.0.0.1;host="shop.test";proto=https'],
+     ["x-forwarded-host: spoofed", "x-forwarded-proto"]),
+    ({"forwarded": "none"}, ["host: shop.test"], ["x-forwarded-proto", "127.0.0.1"]),
+    ({"host_header": "internal.test"}, ["host: internal.test"], ["host: shop.test"]),
+])
+def test_forwarded_fields_as_configured(launch, keys, present, absent):
+    with serving(Raw([ok()])) as server:
+        gateway = launch(cluster([server.address], **keys))
+        with gateway.client() as client:
+            assert client.get("/", headers=SENT).status_code == 200
+        seen = lines(server.requests[0][0])
+        for text in present:
+            assert any(text in line for line in seen), seen
+        for text in absent:
+            assert not any(text in line for line in seen), seen
+
+
+def test_the_whole_head_byte_for_byte(launch):
+    with serving(Raw([ok()])) as server:
+        gateway = launch(cluster([server.address]))
+        gateway.exchange(b"GET /a/../b?q=1 HTTP/1.1\r\nHost: Shop.Test\r\nX-One:  1 \r\nConnection: close, X-Two\r\n"
+                         b"X-Two: 2\r\nKeep-Alive: 5\r\nProxy-Authorization: x\r\nTE: gzip\r\n\r\n")
+        head = server.requests[0][0].decode()
+        fields = head.split("\r\n")
+        assert fields[0] == "GET /b?q=1 HTTP/1.1" and fields[1].lower() == "host: shop.test"
+        assert fields[2] == "x-one: 1" and fields[-2:] == ["", ""]
+        names = [line.split(":")[0] for line in fields[1:-2]]
+        assert sorted(names) == sorted(["host", "x-one", "traceparent", "x-forwarded-for", "x-forwarded-proto",
+                                        "x-request-id", "x-request-timeout-ms"])
+
+
+def test_the_same_over_http2(launch):
+    with serving(H2Server()) as server:
+        gateway = launch(cluster([server.address], protocol="h2", forwarded=["x-forwarded-for", "forwarded"]))
+        with gateway.client(http2=True) as client:
+            seen = client.get("/", headers={"x-one": "1"}).json()["headers"]
+        assert seen["x-forwarded-for"] == "127.0.0.1" and "x-forwarded-proto" not in seen
+        assert seen["forwarded"].startswith("for=127.0.0.1;host=") and seen["x-one"] == "1"
