@@ -379,12 +379,13 @@ static struct fg_upstream *take_free(struct fg_proxy_thread *thread)
  * Has the server closed the idle connection, which the loop was not told yet? Asked for requests
  * that could not be sent twice.
  */
-static bool is_dead(const struct fg_upstream *upstream)
+static bool is_dead(struct fg_upstream *upstream)
 {
     char byte;
+    if (upstream->ssl != NULL)
+        return fg_upstream_read(upstream, &byte, 1) != -1; /* a goodbye is data to the socket */
     ssize_t got = recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got == 0 || (got == -1 && errno != EAGAIN && errno != EWOULDBLOCK) ||
-           (got > 0 && upstream->ssl == NULL);
+    return got != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
 static bool try_reuse(struct fg_proxy_attempt *attempt)

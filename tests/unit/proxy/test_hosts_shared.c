@@ -162,6 +162,73 @@ static void a_sweep_judges_what_came_since_the_last(void **state)
     fg_hosts_fini(&hosts);
 }
 
+#define ROUNDS 2000u
+
+struct reader {
+    struct fg_hosts *hosts;
+    unsigned thread;
+    pthread_t id;
+};
+
+static void *adopt_and_answer(void *arg)
+{
+    const struct reader *reader = arg;
+    struct fg_host *all[HOSTS_MAX];
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        size_t count = fg_hosts_adopt(reader->hosts, all, HOSTS_MAX);
+        for (size_t j = 0; j < count; j++) {
+            fg_hosts_note_answer(reader->hosts, all[j], reader->thread, i % 3 == 0, i, i);
+            fg_hosts_release(reader->hosts, all[j]);
+        }
+    }
+    return NULL;
+}
+
+static void loops_may_use_the_list_while_it_changes(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    struct reader readers[2];
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2), spec_of(3)};
+    for (unsigned i = 0; i < 2; i++) {
+        readers[i] = (struct reader){.hosts = &hosts, .thread = i};
+        assert_int_equal(pthread_create(&readers[i].id, NULL, adopt_and_answer, &readers[i]), 0);
+    }
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        assert_int_equal(fg_hosts_replace(&hosts, 0, specs + i % 2, 1 + i % 2, i), FG_OK);
+        (void)fg_hosts_set_enabled(&hosts, FG_SPAN("127.0.0.1:2"), i % 4 != 0, i);
+        fg_hosts_sweep(&hosts, i);
+        json_decref(fg_hosts_json(&hosts, i));
+    }
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(readers[i].id, NULL);
+    fg_hosts_fini(&hosts);
+}
+
+static void an_operator_disables_by_name_and_adds_by_source(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2)};
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 1, 0), FG_OK);
+    assert_int_equal(fg_hosts_add(&hosts, 9, &specs[1], 1), FG_OK);
+    assert_int_equal(fg_hosts_add(&hosts, 9, &specs[1], 2), FG_OK); /* the same: nothing new */
+    assert_int_equal(hosts.count, 2);
+    specs[1].weight = 5;
+    assert_int_equal(fg_hosts_add(&hosts, 9, &specs[1], 3), FG_OK);
+    assert_int_equal(hosts.count, 2);
+    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("127.0.0.1:1"), false, 4), 1);
+    assert_int_equal(usable(&hosts), 1);
+    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("127.0.0.1"), false, 4), 0);
+    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("127.0.0.1:1"), true, 5), 1);
+    assert_int_equal(fg_hosts_remove(&hosts, 9, FG_SPAN("127.0.0.1:1")), 0); /* another's */
+    assert_int_equal(fg_hosts_remove(&hosts, 9, FG_SPAN("127.0.0.1:2")), 1);
+    assert_int_equal(hosts.count, 1);
+    fg_hosts_fini(&hosts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +237,8 @@ int main(void)
         cmocka_unit_test(a_host_is_used_once_its_check_was_good),
         cmocka_unit_test(errors_in_a_row_eject_whichever_loop_saw_them),
         cmocka_unit_test(a_sweep_judges_what_came_since_the_last),
+        cmocka_unit_test(loops_may_use_the_list_while_it_changes),
+        cmocka_unit_test(an_operator_disables_by_name_and_adds_by_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
