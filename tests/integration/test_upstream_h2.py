@@ -72,7 +72,8 @@ def test_the_servers_limit_of_streams_is_kept(launch):
             assert first.result().status_code == 204
             answers = [pool.submit(gateway.get, "/") for _ in range(6)]
             wait_for(lambda: len(waiting) == 6)
-            assert server.count == 3
+            # A new connection may be given more until its settings have come; the first one's are known.
+            assert sum(conn.fg_number == 0 for conn, _ in waiting) <= 2 <= server.count
             with server.lock:
                 for conn, number in waiting:
                     conn.send_headers(number, [(":status", "204")], end_stream=True)
