@@ -224,6 +224,32 @@ static void deliver(struct fg_h1 *h1, struct fg_span data, bool is_last)
     stream->req.handler->on_body(&stream->req, data.data, data.len, is_last);
 }
 
+static struct fg_span take_gathered(struct fg_h1 *h1)
+{
+    struct fg_span data = {h1->gather, h1->gather_len};
+    h1->gather_len = 0;
+    return data;
+}
+
+static void flush_gathered(struct fg_h1 *h1)
+{
+    if (h1->gather_len > 0)
+        deliver(h1, take_gathered(h1), false);
+}
+
+/* A run of chunk data, behind what was gathered. */
+static void take_chunk(struct fg_h1 *h1, struct fg_span data)
+{
+    if (data.len >= FG_SMALL_PIECE || data.len > FG_GATHER_BYTES - h1->gather_len)
+        flush_gathered(h1);
+    if (data.len >= FG_SMALL_PIECE) {
+        deliver(h1, data, false);
+        return;
+    }
+    memcpy(h1->gather + h1->gather_len, data.data, data.len);
+    h1->gather_len += data.len;
+}
+
 /* A run of the trailer section; gathered only for a handler that will hear of the body's end. */
 static void take_trailers(struct fg_h1 *h1, struct fg_span run)
 {
@@ -237,7 +263,7 @@ static void take_trailers(struct fg_h1 *h1, struct fg_span run)
         refuse_connection(h1, fg_stream_trailer_error(status));
 }
 
-static void end_chunked(struct fg_h1 *h1, const char *at)
+static void end_chunked(struct fg_h1 *h1)
 {
     struct fg_stream *stream = h1->current;
     if (stream != NULL && !stream->is_refusing) {
@@ -248,7 +274,7 @@ static void end_chunked(struct fg_h1 *h1, const char *at)
         }
         fg_stream_set_trailers(stream);
     }
-    deliver(h1, fg_span_make(at, 0), true);
+    deliver(h1, take_gathered(h1), true);
 }
 
 /* How much the handler may be given now. */
@@ -268,15 +294,16 @@ static size_t read_chunked(struct fg_h1 *h1, struct fg_span input, size_t credit
     case FG_CHUNKED_MORE:
         break;
     case FG_CHUNKED_DATA:
-        deliver(h1, data, false);
+        take_chunk(h1, data);
         break;
     case FG_CHUNKED_TRAILER:
         take_trailers(h1, data);
         break;
     case FG_CHUNKED_DONE:
-        end_chunked(h1, rest.data);
+        end_chunked(h1);
         break;
     case FG_CHUNKED_BAD:
+        h1->gather_len = 0;
         refuse_connection(h1, FG_HTTP_BAD_CHUNK);
         return input.len;
     }
@@ -285,6 +312,8 @@ static size_t read_chunked(struct fg_h1 *h1, struct fg_span input, size_t credit
 
 static size_t read_body(struct fg_h1 *h1, struct fg_span input)
 {
+    if (body_credit(h1) <= h1->gather_len)
+        flush_gathered(h1);
     size_t credit = body_credit(h1);
     if (credit == 0) {
         /* The handler is the slow one: the client's clock stops. */
@@ -298,7 +327,7 @@ static size_t read_body(struct fg_h1 *h1, struct fg_span input)
             arm_body(h1);
     }
     if (h1->reading == FG_H1_READING_CHUNKED)
-        return read_chunked(h1, input, credit);
+        return read_chunked(h1, input, credit - (credit < SIZE_MAX ? h1->gather_len : 0));
     size_t len = input.len < credit ? input.len : credit;
     if (h1->reading == FG_H1_READING_TUNNEL) {
         struct fg_stream *stream = h1->current;
@@ -314,10 +343,9 @@ static size_t read_body(struct fg_h1 *h1, struct fg_span input)
     return len;
 }
 
-static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
+static size_t read_input(struct fg_h1 *h1, const char *data, size_t len)
 {
-    struct fg_h1 *h1 = fg_h1_of(codec);
-    size_t out_max = (size_t)codec->transport->env->limits->connection_buffer_bytes;
+    size_t out_max = (size_t)h1->codec.transport->env->limits->connection_buffer_bytes;
     struct fg_span left = {data, len};
     while (left.len > 0) {
         if (h1->is_closing && h1->current == NULL)
@@ -334,6 +362,17 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
         left.len -= taken;
     }
     return len - left.len;
+}
+
+static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
+{
+    struct fg_h1 *h1 = fg_h1_of(codec);
+    char gather[FG_GATHER_BYTES]; /* only small chunks are ever copied to it */
+    h1->gather = gather;
+    size_t taken = read_input(h1, data, len);
+    flush_gathered(h1);
+    h1->gather = NULL;
+    return taken;
 }
 
 static size_t on_produce(struct fg_codec *codec, char *to, size_t room)

@@ -30,6 +30,8 @@ struct fg_h1 {
     enum fg_h1_reading reading;
     uint64_t body_left;
     struct fg_chunked chunked;
+    char *gather; /* small chunks of the present input; NULL outside of it */
+    size_t gather_len;
     size_t discarded;     /* body bytes nobody wants, of the current request */
     bool is_body_stalled; /* bytes are held back: the handler holds its fill */
     bool is_eof;          /* the client has said its last */

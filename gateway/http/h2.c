@@ -46,7 +46,11 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
     struct fg_transport *transport = codec->transport;
     if (h2->has_failed)
         return len;
+    char gather[FG_GATHER_BYTES]; /* only small DATA is ever copied to it */
+    h2->gather = gather;
     int error = fg_h2_guarded_recv(h2, (const uint8_t *)data, len);
+    fg_h2_flush_gathered(h2);
+    h2->gather = NULL;
     if (error != 0) {
         fail_session(h2, error);
         return len;

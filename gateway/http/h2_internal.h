@@ -62,6 +62,11 @@ struct fg_h2 {
     bool has_spoken;       /* the session has said something */
     bool has_said_why;     /* that GOAWAY is out */
 
+    /* while reading one input: small DATA, see FG_SMALL_PIECE */
+    char *gather;
+    size_t gather_len;
+    struct fg_stream *gather_stream;
+
     /* while producing */
     char *to;
     size_t room;
@@ -91,6 +96,9 @@ void fg_h2_earn(struct fg_h2 *h2, uint32_t gained);
 void fg_h2_note_opened(struct fg_h2 *h2, int32_t id);
 /* We have reset it, while the client may still send. */
 void fg_h2_note_reset(struct fg_h2 *h2, int32_t id);
+
+/* Hands on what small DATA has been gathered, if its handler still wants it. */
+void fg_h2_flush_gathered(struct fg_h2 *h2);
 
 /* The stream is closed at the session; when its handler is done too, it moves to `finished`. */
 void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream);

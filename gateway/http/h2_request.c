@@ -167,13 +167,43 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
         arm_body(h2, stream);
 }
 
+static bool takes_body(const struct fg_stream *stream)
+{
+    return stream != NULL && stream->state == FG_STREAM_OPEN && !stream->is_refusing;
+}
+
+void fg_h2_flush_gathered(struct fg_h2 *h2)
+{
+    struct fg_stream *stream = h2->gather_stream;
+    size_t len = h2->gather_len;
+    h2->gather_stream = NULL;
+    h2->gather_len = 0;
+    if (len > 0 && takes_body(stream))
+        stream->req.handler->on_body(&stream->req, h2->gather, len, false);
+}
+
+/* To the handler, or behind what waits for the end of this input. */
+static void pass_data(struct fg_h2 *h2, struct fg_stream *stream, const uint8_t *data, size_t len)
+{
+    if (h2->gather_stream != stream || len >= FG_SMALL_PIECE ||
+        len > FG_GATHER_BYTES - h2->gather_len)
+        fg_h2_flush_gathered(h2);
+    if (len < FG_SMALL_PIECE) {
+        h2->gather_stream = stream;
+        memcpy(h2->gather + h2->gather_len, data, len);
+        h2->gather_len += len;
+    } else if (takes_body(stream)) {
+        stream->req.handler->on_body(&stream->req, data, len, false);
+    }
+}
+
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
                          const uint8_t *data, size_t len, void *user_data)
 {
     (void)flags;
     struct fg_h2 *h2 = user_data;
     struct fg_stream *stream = stream_by_id(session, stream_id);
-    bool is_wanted = stream != NULL && stream->state == FG_STREAM_OPEN && !stream->is_refusing;
+    bool is_wanted = takes_body(stream);
     bool is_tunnel = is_wanted && stream->req.ex.upgrade.data != NULL;
     if (is_tunnel) {
         stream->req.bytes_in += len;
@@ -189,7 +219,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     stream->unconsumed += len;
     if (!is_tunnel)
         arm_body(h2, stream);
-    stream->req.handler->on_body(&stream->req, data, len, false);
+    pass_data(h2, stream, data, len);
     return 0;
 }
 
@@ -215,10 +245,16 @@ static void end_body(struct fg_h2 *h2, struct fg_stream *stream)
         return;
     }
     fg_stream_set_trailers(stream);
+    size_t len = 0;
+    if (h2->gather_stream == stream) {
+        len = h2->gather_len;
+        h2->gather_stream = NULL;
+        h2->gather_len = 0;
+    }
     stream->is_body_complete = true;
     fg_timeout_cancel(&stream->body_timeout);
     if (stream->state == FG_STREAM_OPEN && !stream->is_refusing)
-        stream->req.handler->on_body(&stream->req, "", 0, true);
+        stream->req.handler->on_body(&stream->req, len > 0 ? h2->gather : "", len, true);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)

@@ -67,6 +67,13 @@ struct fg_stream {
     struct fg_head head;      /* while it is being read */
 };
 
+/*
+ * Pieces of a body smaller than FG_SMALL_PIECE are gathered, while one input is read, up to
+ * FG_GATHER_BYTES: a client that cuts its body small must not cost a call and a write for each.
+ */
+#define FG_SMALL_PIECE ((size_t)512)
+#define FG_GATHER_BYTES ((size_t)4096)
+
 /* Most request body bytes that a handler may hold without consuming them, for either version. */
 #define FG_BODY_WINDOW ((size_t)65536)
 

@@ -218,6 +218,7 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
     struct script *script = req->handler_state;
     struct fake *fake = script->fake;
     fake->body_bytes += len;
+    fake->pieces++;
     fake->lasts += is_last;
     script->unconsumed += len;
     if (script->unconsumed > fake->held_max)

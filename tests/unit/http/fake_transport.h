@@ -59,6 +59,7 @@ struct fake {
     unsigned lasts;
     enum fg_gone_reason gone_reason;
     size_t body_bytes;
+    unsigned pieces; /* calls of on_body, of all requests */
     size_t writables;
     size_t held_max;         /* most request body unconsumed at once */
     struct fg_request *last; /* the newest request that is not done; NULL */

@@ -388,6 +388,25 @@ static void gives_the_handler_trailers(void **state)
     assert_false(fake->is_closing);
 }
 
+static void gathers_small_chunks(void **state)
+{
+    struct fake *fake = *state;
+    static char text[6 * 3000 + 6];
+    size_t len = 0;
+    for (; len < sizeof(text) - 6; len += 6)
+        memcpy(text + len, "1\r\na\r\n", 6);
+    memcpy(text + len, "0\r\n\r\n", 6);
+    fake_feed_text(fake, POST("/read", "Transfer-Encoding: chunked\r\n"));
+    fake_feed(fake, text, len + 5);
+    assert_true(fake_said(fake, "\r\n\r\n3000"));
+    assert_int_equal(fake->pieces, 1);
+    fake_forget_output(fake);
+    fake_feed_text(fake, POST("/echo", "Transfer-Encoding: chunked\r\n") "1\r\na\r\n2\r\nb");
+    assert_true(fake_said(fake, "2\r\nab\r\n")); /* nothing waits for more input */
+    fake_feed_text(fake, "c\r\n0\r\n\r\n");
+    assert_true(fake_said(fake, "1\r\nc\r\n0\r\n\r\n"));
+}
+
 static void times_out_heads_bodies_and_silence(void **state)
 {
     (void)state;
@@ -520,6 +539,7 @@ int main(void)
         TEST(goes_on_where_a_tunnel_is_not_to_be_had),
         TEST(sends_what_comes_before_and_behind),
         TEST(gives_the_handler_trailers),
+        TEST(gathers_small_chunks),
         cmocka_unit_test(times_out_heads_bodies_and_silence),
         cmocka_unit_test(drains),
         cmocka_unit_test(closes_after_its_share_of_requests),

@@ -136,12 +136,38 @@ static void streams_that_are_no_more(void **state)
     }
 }
 
+static void gathers_small_data(void **state)
+{
+    (void)state;
+    struct fake fake;
+    char text[8192];
+    fake_open(&fake, true, NULL);
+    fake_feed(&fake, preface, sizeof(preface) - 1);
+    static const char head[] = {0,    0,          19,         NGHTTP2_HEADERS,
+                                4,    0,          0,          0,
+                                1,    (char)0x83, (char)0x86, 0x04,
+                                5,    '/',        'r',        'e',
+                                'a',  'd',        0x01,       3,
+                                'a',  '.',        'b',        0x0f,
+                                0x0d, 2,          '6',        '0'};
+    memcpy(text, head, sizeof(head));
+    size_t len = sizeof(head);
+    for (unsigned i = 0; i < 60; i++)
+        len += put_frame(text + len, NGHTTP2_DATA, i == 59, 1, "x", 1);
+    fake_feed(&fake, text, len);
+    assert_int_equal(fake.body_bytes, 60);
+    assert_int_equal(fake.pieces, 1);
+    assert_int_equal(fake.lasts, 1);
+    fake_close(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flood_uses_the_allowance_up),
         cmocka_unit_test(answers_earn_the_allowance_back),
         cmocka_unit_test(streams_that_are_no_more),
+        cmocka_unit_test(gathers_small_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
