@@ -2,6 +2,7 @@
  * main.c: the command line; the only place that decides the exit code.
  *    0 fine, 1 failed, 2 usage or configuration error
  */
+#include "admin/explain_command.h"
 #include "config/config.h"
 #include "rehearse/rehearse.h"
 #include "supervisor/supervisor.h"
@@ -17,6 +18,7 @@
 struct options {
     const char *config;
     struct fg_token_options token;
+    const char *request_id; /* the word behind `explain` */
     struct fg_rehearse_options rehearse;
 };
 
@@ -100,6 +102,22 @@ static int run_rehearse(const struct options *options)
     return fg_rehearse_run(&rehearse);
 }
 
+static int run_explain(const struct options *options)
+{
+    struct fg_config *config = NULL;
+    size_t error_count = 0;
+    if (options->request_id == NULL) {
+        fprintf(stderr, "floodgate explain: the request id is missing; expected the x-request-id "
+                        "of an answer\n");
+        return 2;
+    }
+    if (fg_config_load(&config, options->config, print_config_error, NULL, &error_count) != FG_OK)
+        return 2;
+    int code = fg_explain_run(config->admin.address, options->request_id);
+    fg_config_destroy(config);
+    return code;
+}
+
 static const struct command commands[] = {
     {"serve", "run the gateway with all its processes", run_serve},
     {"check", "check the configuration and say all that is wrong with it", run_check},
@@ -107,6 +125,7 @@ static const struct command commands[] = {
     {"token", "print a bearer token, an API key, or a request's signature", run_token},
     {"rehearse", "run a described promotion against the configuration (--scenario FILE)",
      run_rehearse},
+    {"explain", "print what was decided about a recent request (explain REQUEST_ID)", run_explain},
     {"schema", "print the JSON Schema of the configuration, for editors", run_schema},
 };
 
@@ -259,7 +278,9 @@ int main(int argc, char **argv)
     int code = parse_options(argc, argv, &options);
     if (code != -1)
         return code;
-    if (optind + 1 != argc) {
+    if (optind + 2 == argc && strcmp(argv[optind], "explain") == 0) {
+        options.request_id = argv[optind + 1];
+    } else if (optind + 1 != argc) {
         print_help(stderr);
         return 2;
     }
@@ -268,8 +289,8 @@ int main(int argc, char **argv)
             return commands[i].run(&options);
     }
     fprintf(stderr,
-            "floodgate: '%s' is not a command; expected serve, check, show, token, rehearse or "
-            "schema\n",
+            "floodgate: '%s' is not a command; expected serve, check, show, token, rehearse, "
+            "explain or schema\n",
             argv[optind]);
     return 2;
 }

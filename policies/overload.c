@@ -125,6 +125,8 @@ struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_p
     return (struct fg_overload_decision){
         .reason = ov->reason,
         .retry_after_ns = fg_multiply_divide(ov->config.retry_after_ns, factor, 1),
+        .pressure_permille = ov->pressure_permille[ov->reason],
+        .limit_permille = ov->config.enter_permille[FG_PRIORITY_COUNT - 1 - (unsigned)priority],
     };
 }
 

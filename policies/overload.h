@@ -61,6 +61,8 @@ struct fg_overload_decision {
     bool is_admitted;
     enum fg_overload_resource reason; /* valid when refused */
     uint64_t retry_after_ns;          /* valid when refused */
+    uint32_t pressure_permille;       /* of the resource, valid when refused */
+    uint32_t limit_permille;          /* from where on this class is refused */
 };
 
 struct fg_overload_config fg_overload_config_default(void);

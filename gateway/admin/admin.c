@@ -7,6 +7,7 @@
 #include "admin/cache_pages.h"
 #include "admin/dashboard.h"
 #include "admin/endpoint_page.h"
+#include "admin/explain.h"
 #include "admin/stats.h"
 #include "base/clock.h"
 
@@ -132,6 +133,23 @@ static void change_endpoint(struct fg_admin *admin, struct fg_request *req)
     answer_text(req, status, text);
 }
 
+/* ?request_id= */
+static void show_explanation(struct fg_admin *admin, struct fg_request *req)
+{
+    struct fg_span value = req->ex.query;
+    struct fg_span name = fg_span_split(&value, '=');
+    bool is_known = false;
+    if (!fg_span_equal(name, FG_SPAN("request_id")) || value.len == 0) {
+        answer_text(req, 400, "expected request_id=, as in the x-request-id field of an answer\n");
+        return;
+    }
+    json_t *json = fg_admin_explain(admin->options.pipeline, value, &is_known);
+    if (is_known)
+        answer_json(req, json);
+    else
+        answer_text(req, 404, "this request is not among the recent ones\n");
+}
+
 static const struct page {
     struct fg_span path;
     bool is_post;
@@ -140,6 +158,7 @@ static const struct page {
     {FG_SPAN_LITERAL("/stats"), false, show_stats},
     {FG_SPAN_LITERAL("/metrics"), false, show_metrics},
     {FG_SPAN_LITERAL("/config"), false, show_config},
+    {FG_SPAN_LITERAL("/explain"), false, show_explanation},
     {FG_SPAN_LITERAL("/healthz"), false, show_health},
     {FG_SPAN_LITERAL("/readyz"), false, show_readiness},
     {FG_SPAN_LITERAL("/cache/objects"), false, show_cache},
@@ -167,9 +186,10 @@ static void on_request(void *handler, struct fg_request *req)
     if (file != NULL)
         answer(req, 200, file->type, file->body);
     else
-        answer_text(req, 404,
-                    "no such page; expected /, /stats, /metrics, /healthz, /readyz, "
-                    "/config, /cache/objects, POST /cache/purge or POST /clusters/endpoints\n");
+        answer_text(
+            req, 404,
+            "no such page; expected /, /stats, /metrics, /healthz, /readyz, "
+            "/config, /explain, /cache/objects, POST /cache/purge or POST /clusters/endpoints\n");
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)

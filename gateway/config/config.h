@@ -346,6 +346,7 @@ struct fg_observability_conf {
     const char *log_level; /* debug, info, warn, error */
     bool access_log;
     uint64_t slow_request_ns; /* logged with all its hops when slower */
+    uint32_t recent_requests; /* whose decisions `explain` can tell of; 0: none */
 };
 
 struct fg_config {

@@ -265,6 +265,15 @@ static const struct fg_key observability_keys[] = {
      .min = 1 * MS,
      .max = 1 * DAY,
      .doc = "A slower request is logged with the time of each of its hops."},
+    {.name = "recent_requests",
+     .type = FG_KEY_U32,
+     .offset = L(recent_requests),
+     .initial = "4096",
+     .zero_word = "off",
+     .min = 1,
+     .max = 10000000,
+     .doc =
+         "Requests whose decisions `floodgate explain` can tell of; about 1 KiB of memory each."},
     {.name = NULL},
 };
 #undef L

@@ -251,6 +251,10 @@ static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *
     if (refusal->policy != NULL)
         at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"policy\":\"%.64s\"",
                                refusal->policy);
+    if (refusal->value != 0 || refusal->limit != 0)
+        at += (size_t)snprintf(text + at, sizeof(text) - at,
+                               ",\"value\":%" PRIu64 ",\"limit\":%" PRIu64, refusal->value,
+                               refusal->limit);
     if (retry_after_ns > 0)
         at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"retry_after_ms\":%" PRIu64,
                                retry_after_ns / FG_MS + 1);
@@ -331,6 +335,14 @@ void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal)
 {
     flow->is_refused = true;
     flow->refused = refusal->reason;
+    bool has_value = refusal->value != 0 || refusal->limit != 0;
+    fg_flow_decide(flow,
+                   &(struct fg_decision){.policy = refusal->policy,
+                                         .reason = fg_refused_name(refusal->reason),
+                                         .decided = FG_DECIDED_REFUSE,
+                                         .value = has_value ? refusal->value : FG_DECISION_NO_VALUE,
+                                         .limit = has_value ? refusal->limit : FG_DECISION_NO_VALUE,
+                                         .wait_ns = refusal->retry_after_ns});
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
     fg_flow_send_error(flow, refusal, fg_refused_name(refusal->reason));
 }

@@ -37,6 +37,11 @@ static const uint8_t legal_moves[FG_FLOW_STATE_COUNT] = {
     [FG_FLOW_RESPONDING] = MOVE(FG_FLOW_DONE),
 };
 
+const char *fg_stage_name(enum fg_stage_id stage)
+{
+    return stage < FG_STAGE_COUNT ? stages[stage]->name : "backend";
+}
+
 void fg_flow_set_state(struct fg_flow *flow, enum fg_flow_state next)
 {
     assert((legal_moves[flow->state] & MOVE(next)) != 0);
@@ -415,6 +420,16 @@ static void count(struct fg_flow *flow, uint64_t now_ns)
         fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BODY], now_ns - flow->head_ns);
 }
 
+/* The decision that ended the request, or one of nothing. */
+static struct fg_decision refusal_of(const struct fg_flow *flow)
+{
+    for (size_t i = flow->decision_count; flow->is_refused && i > 0; i--) {
+        if (flow->decisions[i - 1].decided == FG_DECIDED_REFUSE)
+            return flow->decisions[i - 1];
+    }
+    return (struct fg_decision){.policy = NULL};
+}
+
 static void write_log(const struct fg_flow *flow, uint64_t now_ns)
 {
     const struct fg_observability_conf *conf = &flow->thread->pipeline->config->observability;
@@ -425,15 +440,19 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
     static struct fg_log_limit limit;
     const struct fg_exchange *ex = &flow->req->ex;
     char path[256];
+    struct fg_decision refusal = refusal_of(flow);
     fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len);
     fg_log_limited(
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
-        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s cache=%s aborted=%d "
+        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s policy=%s value=%lld "
+        "limit=%lld retry_after_ms=%llu cache=%s aborted=%d "
         "client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f cache_wait_ms=%.3f "
         "queue_ms=%.3f backend_ms=%.3f",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
         flow->is_refused ? fg_refused_name(flow->refused) : "-",
+        refusal.policy == NULL ? "-" : refusal.policy, (long long)refusal.value,
+        (long long)refusal.limit, (unsigned long long)(refusal.wait_ns / FG_MS),
         fg_cache_result_name(flow->cache_result), flow->req->was_aborted,
         FG_SPAN_ARGS(ex->client_addr), (unsigned long long)flow->req->bytes_in,
         (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6,
@@ -452,6 +471,7 @@ static void on_done(struct fg_request *req)
     uint64_t now_ns = fg_clock_monotonic_ns();
     count(flow, now_ns);
     write_log(flow, now_ns);
+    fg_flow_record(flow, now_ns);
     fg_counter_sub(&flow->thread->metrics->active, 1);
     req->handler_state = NULL;
 }

@@ -159,6 +159,10 @@ struct fg_flow {
     struct fg_backend_hop backend_hops[FG_BACKEND_HOPS_MAX];
     size_t backend_hop_count;
     struct fg_span traceparent;
+
+    /* what the stages decided, for the log and the recorder */
+    size_t decision_count;
+    struct fg_decision decisions[FG_DECISIONS_MAX];
 };
 
 /* One loop's part of the pipeline. */
@@ -170,6 +174,7 @@ struct fg_pipeline_thread {
     struct fg_backend_thread **backends; /* by backend index */
     size_t backend_count;
     struct fg_backend_thread *session;
+    struct fg_recorder *recorder; /* the pipeline's for this loop; NULL: off */
     struct fg_jwt_signer *signer;
     struct fg_jwt_verifier *verifier;
     struct fg_gate_tickets gate_tickets;
@@ -207,6 +212,7 @@ struct fg_pipeline {
     struct fg_helper_pool *helper;
     unsigned thread_count;
     struct fg_thread_metrics **metrics; /* by loop index; made before the loops start */
+    struct fg_recorder **recorders;     /* the same; of NULL when off */
 };
 
 static inline struct fg_flow *fg_flow_of(struct fg_request *req)
@@ -230,6 +236,7 @@ static inline size_t fg_flow_route_index(const struct fg_flow *flow)
 }
 
 /* flow.c: the machine */
+const char *fg_stage_name(enum fg_stage_id stage);
 void fg_flow_set_state(struct fg_flow *flow, enum fg_flow_state next);
 /* The event that a stage waited for has come: go on behind it. */
 void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop);
@@ -267,12 +274,23 @@ struct fg_refusal {
     const char *message;     /* copied */
     uint64_t retry_after_ns; /* 0: none */
     const char *policy;      /* name of the policy that decided, or NULL */
+    /* what it compared with what; both 0: nothing */
+    uint64_t value;
+    uint64_t limit;
     /* place in line; position UINT64_MAX: none */
     uint64_t position;
     uint64_t wait_ns; /* UINT64_MAX: not known */
     struct fg_span ticket;
     struct fg_span allow; /* of a 405 */
 };
+
+/* decisions.c: */
+/* Remember what the present stage has decided; `stage` and `after_ns` are filled in here. */
+void fg_flow_decide(struct fg_flow *flow, const struct fg_decision *decision);
+/* The same for one that lets pass. */
+void fg_flow_pass(struct fg_flow *flow, const char *policy, uint64_t value, uint64_t limit);
+/* The request is done: into the recorder. */
+void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns);
 
 /* Answer with our own error, count it, and be done. From a stage or its event. */
 void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal);

@@ -97,6 +97,21 @@ static bool make_metrics(struct fg_pipeline *pipeline)
     return pipeline->metrics != NULL;
 }
 
+/* The configured number of requests is kept by all loops together. */
+static bool make_recorders(struct fg_pipeline *pipeline)
+{
+    uint32_t all = pipeline->config->observability.recent_requests;
+    pipeline->recorders = calloc(pipeline->thread_count, sizeof(struct fg_recorder *));
+    if (pipeline->recorders == NULL)
+        return false;
+    for (unsigned i = 0; i < pipeline->thread_count && all > 0; i++) {
+        pipeline->recorders[i] = fg_recorder_create(all / pipeline->thread_count + 1);
+        if (pipeline->recorders[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
 /* Gateways that share the secret draw the same lots for the same users. */
 static bool make_cohort_key(struct fg_pipeline *pipeline)
 {
@@ -146,7 +161,8 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
                                           config->orders.body_bytes_max);
     if (pipeline->router == NULL || pipeline->overload == NULL || pipeline->cache == NULL ||
         pipeline->session == NULL || !make_identity(pipeline) || !make_rate_tables(pipeline) ||
-        !make_rooms(pipeline) || !make_gates(pipeline) || !make_metrics(pipeline))
+        !make_rooms(pipeline) || !make_gates(pipeline) || !make_metrics(pipeline) ||
+        !make_recorders(pipeline))
         goto fail;
     return pipeline;
 fail:
@@ -170,6 +186,9 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
         fg_room_destroy(pipeline->rooms[i]);
     for (unsigned i = 0; i < pipeline->thread_count && pipeline->metrics != NULL; i++)
         fg_thread_metrics_destroy(pipeline->metrics[i]);
+    for (unsigned i = 0; i < pipeline->thread_count && pipeline->recorders != NULL; i++)
+        fg_recorder_destroy(pipeline->recorders[i]);
+    free(pipeline->recorders);
     if (pipeline->session != NULL)
         pipeline->session->ops->destroy(pipeline->session);
     fg_key_store_destroy(pipeline->keys);
@@ -233,6 +252,7 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
     thread->pipeline = pipeline;
     thread->loop = loop;
     thread->metrics = pipeline->metrics[fg_loop_index(loop)];
+    thread->recorder = pipeline->recorders[fg_loop_index(loop)];
     thread->deadline_armed_ns = UINT64_MAX;
     fg_list_init(&thread->fetches);
     thread->signer = fg_jwt_signer_create(&pipeline->jwt_key);
@@ -313,6 +333,11 @@ const struct fg_thread_metrics *fg_pipeline_metrics(const struct fg_pipeline *pi
                                                     unsigned index)
 {
     return pipeline->metrics[index];
+}
+
+struct fg_recorder *fg_pipeline_recorder(const struct fg_pipeline *pipeline, unsigned index)
+{
+    return pipeline->recorders[index];
 }
 
 unsigned fg_pipeline_thread_count(const struct fg_pipeline *pipeline)

@@ -15,6 +15,7 @@
 #include "http/request.h"
 #include "net/loop.h"
 #include "observe/metrics.h"
+#include "observe/recorder_shared.h"
 #include "pipeline/cache_store_shared.h"
 #include "pipeline/overload_shared.h"
 #include "pipeline/rate_table_shared.h"
@@ -59,6 +60,8 @@ struct fg_room *fg_pipeline_room(const struct fg_pipeline *pipeline, size_t rout
 /* Metrics of loop `index`, NULL until it has opened. */
 const struct fg_thread_metrics *fg_pipeline_metrics(const struct fg_pipeline *pipeline,
                                                     unsigned index);
+/* Of the loop; NULL when observability.recent_requests is off. */
+struct fg_recorder *fg_pipeline_recorder(const struct fg_pipeline *pipeline, unsigned index);
 unsigned fg_pipeline_thread_count(const struct fg_pipeline *pipeline);
 
 #endif

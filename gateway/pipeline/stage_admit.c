@@ -40,13 +40,19 @@ static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
     enum fg_refused reason = reason_of(verdict);
     flow->level = place->level;
     uint64_t wait_ns = place->wait_ns;
+    const struct fg_exchange *ex = &flow->req->ex;
+    const struct fg_backend_conf *conf =
+        &flow->thread->pipeline->config->backends[flow->route->backend_index];
+    bool is_level = reason == FG_REFUSED_PRIORITY;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = reason,
                              .status = 503,
                              .type = "overloaded",
                              .message = messages[reason],
                              .retry_after_ns = fg_retry_after_queue_ns(wait_ns),
-                             .policy = "queue",
+                             .policy = is_level ? "priority" : "queue",
+                             .value = is_level ? ex->priority_number : place->position,
+                             .limit = is_level ? place->level : conf->queue.requests_max,
                              .position = place->position,
                              .wait_ns = wait_ns,
                          });
@@ -62,6 +68,7 @@ static void on_turn(void *object, enum fg_gate_verdict verdict, const struct fg_
         return;
     }
     flow->holds_slot = true;
+    fg_flow_pass(flow, "queue", FG_DECISION_NO_VALUE, FG_DECISION_NO_VALUE);
     fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
     fg_flow_resume(flow, FG_HOP_QUEUE);
 }
@@ -81,9 +88,15 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     flow->level = place.level;
     if (verdict == FG_GATE_ADMITTED) {
         flow->holds_slot = true;
+        fg_flow_pass(flow, "concurrency", FG_DECISION_NO_VALUE, FG_DECISION_NO_VALUE);
         return FG_STAGE_CONTINUE;
     }
     if (verdict == FG_GATE_QUEUED) {
+        fg_flow_decide(flow, &(struct fg_decision){.policy = "queue",
+                                                   .decided = FG_DECIDED_WAIT,
+                                                   .value = place.position,
+                                                   .limit = FG_DECISION_NO_VALUE,
+                                                   .wait_ns = place.wait_ns});
         uint64_t wait_until_ns = fg_gate_next_expiry_ns(flow->gate);
         if (wait_until_ns < ex->deadline_ns)
             fg_flow_arm_deadline(flow, wait_until_ns);

@@ -13,6 +13,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     if (verdict != FG_BREAKER_REFUSE) {
         flow->passed_breaker = true;
         flow->was_probe = verdict == FG_BREAKER_PROBE;
+        fg_flow_pass(flow, flow->was_probe ? "breaker probe" : "breaker", FG_DECISION_NO_VALUE,
+                     FG_DECISION_NO_VALUE);
         return FG_STAGE_CONTINUE;
     }
     if (fg_cache_serve_stale(flow))

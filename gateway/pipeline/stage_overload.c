@@ -33,6 +33,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
                              .message = message,
                              .retry_after_ns = decision.retry_after_ns,
                              .policy = "overload",
+                             .value = decision.pressure_permille,
+                             .limit = decision.limit_permille,
                              .position = UINT64_MAX,
                          });
     return FG_STAGE_RESPOND;

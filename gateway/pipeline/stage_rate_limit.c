@@ -36,6 +36,8 @@ static enum fg_stage_verdict refuse(struct fg_flow *flow)
                              .message = message,
                              .retry_after_ns = flow->limit_verdict.wait_ns,
                              .policy = conf->name,
+                             .value = flow->limit_verdict.remaining,
+                             .limit = conf->burst,
                              .position = UINT64_MAX,
                          });
     return FG_STAGE_RESPOND;
@@ -53,6 +55,8 @@ static bool take(struct fg_flow *flow, struct fg_rate_table *table)
         flow->limit_conf = conf;
         flow->limit_verdict = verdict;
     }
+    if (is_allowed)
+        fg_flow_pass(flow, conf->name, verdict.remaining, conf->burst);
     return is_allowed;
 }
 

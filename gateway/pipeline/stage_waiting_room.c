@@ -19,8 +19,10 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     struct fg_span issued;
     struct fg_waiting_room_place place = fg_room_visit(
         room, flow->thread->signer, ex->arena, ticket, holder, fg_clock_monotonic_ns(), &issued);
-    if (place.status == FG_WAITING_ROOM_ADMITTED)
+    if (place.status == FG_WAITING_ROOM_ADMITTED) {
+        fg_flow_pass(flow, "waiting_room", place.position, flow->route->waiting_room.waiting_max);
         return FG_STAGE_CONTINUE;
+    }
     bool is_full = place.status == FG_WAITING_ROOM_FULL;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_WAITING_ROOM,
@@ -31,6 +33,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
                                                   "ticket in the x-floodgate-ticket field",
                              .retry_after_ns = fg_retry_after_room_ns(place.eta_ns),
                              .policy = "waiting_room",
+                             .value = place.position,
+                             .limit = flow->route->waiting_room.waiting_max,
                              .position = place.position,
                              .wait_ns = place.eta_ns,
                              .ticket = issued,

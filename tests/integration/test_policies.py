@@ -54,6 +54,7 @@ def check_refused(answer, policy):
     assert answer.status_code == 429
     error = answer.json()["error"]
     assert error["code"] == "rate_limit" and error["policy"] == policy
+    assert error["value"] == 0 and error["limit"] > 0
     assert 0 < error["retry_after_ms"] <= 70000
     assert abs(int(answer.headers["retry-after"]) - error["retry_after_ms"] / 1000) <= 1
     assert answer.headers["ratelimit-policy"].startswith(f'"{policy}";q=')

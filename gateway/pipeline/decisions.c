@@ -1,0 +1,58 @@
+/*
+ * decisions.c: what the stages decided about a request: into its body, its log line, the recorder.
+ * Thread   the request's loop.
+ */
+#include "flow.h"
+
+#include <string.h>
+
+void fg_flow_decide(struct fg_flow *flow, const struct fg_decision *decision)
+{
+    if (flow->thread->recorder == NULL || flow->decision_count >= FG_DECISIONS_MAX)
+        return;
+    struct fg_decision *made = &flow->decisions[flow->decision_count++];
+    *made = *decision;
+    made->stage = fg_stage_name(flow->stage);
+    made->after_ns = fg_flow_now_ns(flow) - flow->req->ex.started_ns;
+}
+
+void fg_flow_pass(struct fg_flow *flow, const char *policy, uint64_t value, uint64_t limit)
+{
+    fg_flow_decide(
+        flow, &(struct fg_decision){
+                  .policy = policy, .decided = FG_DECIDED_PASS, .value = value, .limit = limit});
+}
+
+static void copy_cut(char *to, size_t room, struct fg_span from)
+{
+    size_t len = from.len < room ? from.len : room - 1;
+    if (len > 0)
+        memcpy(to, from.data, len);
+    to[len] = '\0';
+}
+
+void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
+{
+    if (flow->thread->recorder == NULL)
+        return;
+    const struct fg_exchange *ex = &flow->req->ex;
+    struct fg_record record;
+    uint64_t total_ns = now_ns - ex->started_ns;
+    copy_cut(record.request_id, sizeof(record.request_id), ex->request_id);
+    copy_cut(record.method, sizeof(record.method), ex->method_text);
+    copy_cut(record.path, sizeof(record.path), ex->path);
+    copy_cut(record.client, sizeof(record.client), ex->client_addr);
+    copy_cut(record.user, sizeof(record.user), ex->user_id);
+    record.route = flow->route == NULL ? NULL : flow->route->name;
+    record.started_wall_ns = fg_clock_wall_ns() - total_ns;
+    record.total_ns = total_ns;
+    memcpy(record.hop_ns, flow->hop_ns, sizeof(record.hop_ns));
+    record.status = flow->status;
+    record.was_aborted = flow->req->was_aborted;
+    record.cache = flow->cache_result;
+    record.priority_number = ex->priority_number;
+    record.level = flow->gate == NULL ? UINT32_MAX : flow->level;
+    record.decision_count = flow->decision_count;
+    memcpy(record.decisions, flow->decisions, flow->decision_count * sizeof(record.decisions[0]));
+    fg_recorder_add(flow->thread->recorder, &record);
+}

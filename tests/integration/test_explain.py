@@ -1,0 +1,64 @@
+"""What a request met, told afterwards: /explain and `floodgate explain`."""
+import httpx
+import pytest
+
+from harness import run_binary, wait_for
+
+
+@pytest.fixture(scope="module")
+def explained(launch_module, upstream_module):
+    backend = upstream_module()
+    gateway = launch_module({
+        "policies": {"rate_limits": {"all": {"key": "route", "rate": "1/m", "burst": 1}}},
+        "observability": {"recent_requests": 64},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [{"name": "one", "match": {"path": "/one"}, "rate_limits": ["all"], "to": "cluster:app",
+                    "priority": "high"}]})
+    with gateway.client() as client:
+        gateway.answers = [client.get("/one?secret=x") for _ in range(2)]
+    return gateway
+
+
+def explain(gateway, request_id):
+    url = f"{gateway.admin}/explain?request_id={request_id}"
+    wait_for(lambda: httpx.get(url).status_code == 200)  # it is recorded once it is done
+    return httpx.get(url).json()
+
+
+def test_an_admitted_request_passed_each_policy(explained):
+    record = explain(explained, explained.answers[0].headers["x-request-id"])
+    assert record["status"] == 200 and record["route"] == "one" and record["path"] == "/one"
+    assert record["priority"]["class"] == "high" and 128 <= record["priority"]["number"] < 256
+    assert record["admitted_number"] == 511
+    passed = {decision["stage"]: decision for decision in record["decisions"]}
+    assert all(decision["decided"] == "pass" for decision in passed.values())
+    assert passed["rate_limit"]["policy"] == "all" and passed["rate_limit"]["limit"] == 1
+    assert passed["admit"]["policy"] == "concurrency" and passed["breaker"]["policy"] == "breaker"
+    assert record["hops_ms"]["backend"] > 0
+
+
+def test_a_refused_request_says_by_what(explained):
+    answer = explained.answers[1]
+    assert answer.status_code == 429
+    record = explain(explained, answer.headers["x-request-id"])
+    last = record["decisions"][-1]
+    assert (last["stage"], last["policy"], last["reason"], last["decided"]) == \
+        ("rate_limit", "all", "rate_limit", "refuse")
+    assert last["value"] == 0 and last["limit"] == 1 and last["wait_ms"] > 0
+
+
+def test_the_command_prints_it(explained):
+    request_id = explained.answers[1].headers["x-request-id"]
+    explain(explained, request_id)
+    done = run_binary("explain", request_id, "-c", explained.config)
+    assert done.returncode == 0, done.stderr
+    assert "GET /one -> 429" in done.stdout and "refuse" in done.stdout and "policy=all" in done.stdout
+    unknown = run_binary("explain", "no-such-request", "-c", explained.config)
+    assert unknown.returncode == 1 and "not among the recent requests" in unknown.stderr
+    assert run_binary("explain", "-c", explained.config).returncode == 2
+    assert run_binary("explain", "a b", "-c", explained.config).returncode == 2
+
+
+def test_questions_that_make_no_sense(explained):
+    for query, status in (("", 400), ("?request_id=", 400), ("?id=1", 400), ("?request_id=1", 404)):
+        assert httpx.get(f"{explained.admin}/explain{query}").status_code == status
