@@ -107,7 +107,7 @@ static uint64_t slough_ns(const struct fg_queue_config *config)
 static bool is_newest_first(const struct fg_queue_config *config,
                             const struct fg_queue_class *class, uint64_t now_ns)
 {
-    if (config->target_ns == 0 || class->oldest == NULL)
+    if (config->target_ns == 0 || config->is_shadow || class->oldest == NULL)
         return false;
     return class->is_overloaded || waited_ns(class->oldest, now_ns) > slough_ns(config);
 }
@@ -182,7 +182,7 @@ static void shed_slough(struct fg_admission_queue *queue, enum fg_priority prior
         class->served_at_ns = now_ns; /* nobody waits: nobody starves */
     bool is_starving = queue->config.ageing_ns != 0 &&
                        fg_subtract_floor(now_ns, class->served_at_ns) > slough_ns(&queue->config);
-    while (class->is_overloaded && class->count > 1) {
+    while (class->is_overloaded && class->count > 1 && !queue->config.is_shadow) {
         struct fg_queue_entry *entry = is_starving ? class->oldest->next : class->oldest;
         if (waited_ns(entry, now_ns) <= slough_ns(&queue->config))
             return;
@@ -379,6 +379,9 @@ struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, 
         take_out(queue, entry, FG_QUEUE_ENTRY_POPPED);
         queue->popped_total++;
         class->served_at_ns = now_ns;
+        if (queue->config.is_shadow && class->is_overloaded &&
+            waited_ns(entry, now_ns) > slough_ns(&queue->config))
+            queue->shed_total++;
         if (class->count == 0)
             class->delay_min_ns = 0; /* served empty: no standing delay in this interval */
         account_pop(queue);

@@ -39,6 +39,7 @@ struct fg_queue_config {
     uint32_t capacity;    /* entries of all classes together; 0: nothing waits */
     uint64_t ageing_ns;   /* a wait of this long counts as one class higher; 0: never */
     uint64_t target_ns;   /* tolerated standing delay; 0: never sheds, stays FIFO */
+    bool is_shadow;       /* stays FIFO and sheds nobody, but counts whom it would have shed */
     uint64_t interval_ns; /* time within which the delay must once fall to the target */
 };
 
@@ -69,7 +70,7 @@ struct fg_admission_queue {
     uint64_t queued_total;
     uint64_t popped_total;
     uint64_t expired_total;
-    uint64_t shed_total;
+    uint64_t shed_total; /* in shadow: would have been */
     uint64_t displaced_total;
     uint64_t full_total;
     uint64_t cannot_meet_total;

@@ -283,7 +283,8 @@ bool fg_concurrency_limit_try_acquire(struct fg_concurrency_limit *cl)
     if (cl->in_flight >= fg_concurrency_limit_current(cl)) {
         cl->refused_total++;
         cl->was_limited = true;
-        return false;
+        if (!cl->config.is_shadow)
+            return false;
     }
     cl->in_flight++;
     cl->acquired_total++;

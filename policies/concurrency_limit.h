@@ -34,6 +34,7 @@ struct fg_concurrency_config {
     uint64_t latency_max_ns;     /* AIMD: slower counts as dropped */
     uint32_t tolerance_permille; /* GRADIENT2: latency over no-load that is let pass, 1000 and up */
     uint32_t backoff_permille;   /* after drops: AIMD every time, the others at 1 in 10 */
+    bool is_shadow;              /* hands out slots above the limit too, and counts them */
     uint32_t probe_windows; /* busy windows between two looks at the no-load latency; 0: none */
 };
 
@@ -61,7 +62,7 @@ struct fg_concurrency_limit {
     bool was_limited; /* somebody wanted a slot and got none */
     /* counters */
     uint64_t acquired_total;
-    uint64_t refused_total;
+    uint64_t refused_total; /* in shadow: would have been */
     uint64_t windows_total;
 };
 

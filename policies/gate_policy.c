@@ -98,6 +98,8 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
                          uint64_t now_ns)
 {
     gate->has_breaker = config->has_breaker;
+    gate->is_level_shadow = config->is_level_shadow;
+    gate->is_breaker_shadow = config->is_breaker_shadow;
     gate->wait_max_ns = config->wait_max_ns;
     fg_concurrency_limit_init(&gate->limit, &config->limit);
     fg_admission_queue_init(&gate->queue, &config->queue);
@@ -126,6 +128,8 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
         gate->queue.config.ageing_ns != 0 && gate->queue.classes[priority].count == 0;
     if (!may_wait && !is_first_of_class) {
         gate->level.refused_total++;
+    }
+    if (!may_wait && !is_first_of_class && !gate->is_level_shadow) {
         *place = place_of(gate, priority, now_ns);
         return FG_GATE_BELOW_LEVEL;
     }
@@ -160,7 +164,9 @@ enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uin
     *retry_after_ns = 0;
     if (!gate->has_breaker)
         return FG_BREAKER_PASS;
-    return fg_circuit_breaker_try_pass(&gate->breaker, now_ns, retry_after_ns);
+    enum fg_breaker_verdict verdict =
+        fg_circuit_breaker_try_pass(&gate->breaker, now_ns, retry_after_ns);
+    return verdict == FG_BREAKER_REFUSE && gate->is_breaker_shadow ? FG_BREAKER_PASS : verdict;
 }
 
 void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,

@@ -60,7 +60,9 @@ struct fg_gate_policy_config {
     struct fg_admission_level_config level;
     struct fg_breaker_config breaker;
     bool has_breaker;
-    uint64_t wait_max_ns; /* nobody waits longer, whatever the deadline */
+    bool is_level_shadow;   /* counts whom the level would have refused */
+    bool is_breaker_shadow; /* counts whom the breaker would have refused */
+    uint64_t wait_max_ns;   /* nobody waits longer, whatever the deadline */
 };
 
 /* Fields are read by others, written only here. */
@@ -70,6 +72,8 @@ struct fg_gate_policy {
     struct fg_admission_level level;
     struct fg_circuit_breaker breaker;
     bool has_breaker;
+    bool is_level_shadow;
+    bool is_breaker_shadow;
     uint64_t wait_max_ns;
 };
 

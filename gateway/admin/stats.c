@@ -212,6 +212,7 @@ static json_t *rate_limits_json(const struct fg_admin_options *options)
         put(one, "evictions", stats.evictions);
         put(one, "allowed", stats.allowed_total);
         put(one, "refused", stats.refused_total);
+        json_object_set_new(one, "shadow", json_boolean(options->config->rate_limits[i].is_shadow));
         json_object_set_new(json, options->config->rate_limits[i].name, one);
     }
     return json;
@@ -230,6 +231,8 @@ static json_t *rooms_json(const struct fg_admin_options *options)
         put(one, "direct", stats.direct_total);
         put(one, "full", stats.full_total);
         put(one, "issued", stats.issued_total);
+        json_object_set_new(one, "shadow",
+                            json_boolean(options->config->routes[i].waiting_room.is_shadow));
         json_object_set_new(json, options->config->routes[i].name, one);
     }
     return json;

@@ -166,6 +166,7 @@ struct fg_rate_limit_conf {
     struct fg_rate_conf rate;
     uint64_t burst;
     uint32_t keys_max; /* table size; memory is about 64 bytes a key */
+    bool is_shadow;    /* decides and counts, never acts; the same in the structs below */
 };
 
 struct fg_breaker_conf {
@@ -177,6 +178,7 @@ struct fg_breaker_conf {
     uint64_t open_ns;
     uint64_t open_max_ns;
     uint32_t half_open_probes;
+    bool is_shadow;
 };
 
 struct fg_concurrency_conf {
@@ -184,6 +186,7 @@ struct fg_concurrency_conf {
     uint32_t limit; /* fixed: the limit; adaptive: where it starts */
     uint32_t limit_min;
     uint32_t limit_max;
+    bool is_shadow;
 };
 
 struct fg_queue_conf {
@@ -193,6 +196,7 @@ struct fg_queue_conf {
     uint64_t interval_ns;
     uint64_t ageing_ns;
     bool shed_by_priority;
+    bool is_shadow; /* sheds nobody, neither for delay nor by priority */
 };
 
 struct fg_waiting_room_conf {
@@ -201,6 +205,7 @@ struct fg_waiting_room_conf {
     uint64_t burst;
     uint64_t waiting_max;
     uint64_t grace_ns; /* how long an admitted ticket stays good */
+    bool is_shadow;
 };
 
 struct fg_overload_conf {
@@ -213,6 +218,7 @@ struct fg_overload_conf {
     uint32_t hysteresis_permille;
     uint64_t hold_ns;
     uint64_t interval_ns; /* between samples */
+    bool is_shadow;
 };
 
 struct fg_cache_conf {

@@ -51,6 +51,11 @@ static const struct fg_choice concurrency_kinds[] = {
              .min = 1,                                                                             \
              .max = 1000000,                                                                       \
              .doc = "An adaptive kind never goes above."},                                         \
+            {.name = "shadow",                                                                     \
+             .type = FG_KEY_BOOL,                                                                  \
+             .offset = AT(fg_concurrency_conf, is_shadow),                                         \
+             .initial = "false",                                                                   \
+             .doc = "Decide and count, but never act: `/stats` shows what it would have done."},   \
         {                                                                                          \
             .name = NULL                                                                           \
         }                                                                                          \
@@ -103,6 +108,11 @@ static const struct fg_choice concurrency_kinds[] = {
              .initial = "true",                                                                    \
              .doc = "While the wait is above `target`, refuse at once who would wait in vain: by " \
                     "priority, and within it the same users all through an hour."},                \
+            {.name = "shadow",                                                                     \
+             .type = FG_KEY_BOOL,                                                                  \
+             .offset = AT(fg_queue_conf, is_shadow),                                               \
+             .initial = "false",                                                                   \
+             .doc = "Decide and count, but never act: `/stats` shows what it would have done."},   \
         {                                                                                          \
             .name = NULL                                                                           \
         }                                                                                          \
@@ -166,6 +176,11 @@ static const struct fg_choice concurrency_kinds[] = {
              .min = 1,                                                                             \
              .max = 1000,                                                                          \
              .doc = "Requests that try it then; so many successes close it."},                     \
+            {.name = "shadow",                                                                     \
+             .type = FG_KEY_BOOL,                                                                  \
+             .offset = AT(fg_breaker_conf, is_shadow),                                             \
+             .initial = "false",                                                                   \
+             .doc = "Decide and count, but never act: `/stats` shows what it would have done."},   \
         {                                                                                          \
             .name = NULL                                                                           \
         }                                                                                          \

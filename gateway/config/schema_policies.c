@@ -53,6 +53,11 @@ static const struct fg_key rate_limit_keys[] = {
      .min = 1,
      .max = 100000000,
      .doc = "Users or addresses remembered at once, about 64 bytes each."},
+    {.name = "shadow",
+     .type = FG_KEY_BOOL,
+     .offset = L(is_shadow),
+     .initial = "false",
+     .doc = "Decide and count, but never act: `/stats` shows what it would have refused."},
     {.name = NULL},
 };
 #undef L
@@ -128,6 +133,11 @@ static const struct fg_key overload_keys[] = {
      .min = 1 * MS,
      .max = 10 * S,
      .doc = "Time between two looks at the resources."},
+    {.name = "shadow",
+     .type = FG_KEY_BOOL,
+     .offset = L(is_shadow),
+     .initial = "false",
+     .doc = "Decide and count, but never act: `/stats` shows what it would have refused."},
     {.name = NULL},
 };
 #undef L

@@ -326,6 +326,11 @@ static const struct fg_key waiting_room_keys[] = {
      .min = 1 * S,
      .max = 1 * DAY,
      .doc = "How long a ticket stays good once its turn has come."},
+    {.name = "shadow",
+     .type = FG_KEY_BOOL,
+     .offset = L(waiting_room.is_shadow),
+     .initial = "false",
+     .doc = "Decide and count, but never act: `/stats` shows what it would have refused."},
     {.name = NULL},
 };
 

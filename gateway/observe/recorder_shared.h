@@ -21,6 +21,7 @@ enum fg_decided {
     FG_DECIDED_PASS,
     FG_DECIDED_WAIT,
     FG_DECIDED_REFUSE,
+    FG_DECIDED_WOULD_REFUSE, /* in shadow: let pass all the same */
 };
 
 /* One decision of one policy. */
@@ -67,7 +68,7 @@ void fg_recorder_add(struct fg_recorder *recorder, const struct fg_record *recor
 bool fg_recorder_find(struct fg_recorder *recorder, struct fg_span request_id,
                       struct fg_record *record);
 
-/* Constant names: "pass", "wait", "refuse". */
+/* Constant names: "pass", "wait", "refuse", "would_refuse". */
 const char *fg_decided_name(enum fg_decided decided);
 
 #endif

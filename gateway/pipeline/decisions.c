@@ -23,6 +23,16 @@ void fg_flow_pass(struct fg_flow *flow, const char *policy, uint64_t value, uint
                   .policy = policy, .decided = FG_DECIDED_PASS, .value = value, .limit = limit});
 }
 
+void fg_flow_would_refuse(struct fg_flow *flow, const char *policy, enum fg_refused reason,
+                          uint64_t value, uint64_t limit)
+{
+    fg_flow_decide(flow, &(struct fg_decision){.policy = policy,
+                                               .reason = fg_refused_name(reason),
+                                               .decided = FG_DECIDED_WOULD_REFUSE,
+                                               .value = value,
+                                               .limit = limit});
+}
+
 static void copy_cut(char *to, size_t room, struct fg_span from)
 {
     size_t len = from.len < room ? from.len : room - 1;

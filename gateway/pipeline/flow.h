@@ -289,6 +289,9 @@ struct fg_refusal {
 void fg_flow_decide(struct fg_flow *flow, const struct fg_decision *decision);
 /* The same for one that lets pass. */
 void fg_flow_pass(struct fg_flow *flow, const char *policy, uint64_t value, uint64_t limit);
+/* In shadow: it would have refused, for `reason`. */
+void fg_flow_would_refuse(struct fg_flow *flow, const char *policy, enum fg_refused reason,
+                          uint64_t value, uint64_t limit);
 /* The request is done: into the recorder. */
 void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns);
 

@@ -17,6 +17,8 @@ struct fg_overload_shared {
     struct fg_overload policy;      /* guarded by lock */
     struct fg_overload_sample last; /* guarded by lock */
     struct fg_counter level;
+    struct fg_counter decided; /* the level of the policy; `level` is it, or NORMAL in shadow */
+    bool is_shadow;            /* constant */
     uint64_t memory_limit_bytes;
     uint64_t fds_limit;
     int statm_fd;
@@ -52,6 +54,7 @@ struct fg_overload_shared *fg_overload_shared_create(const struct fg_overload_co
     if (overload == NULL)
         return NULL;
     pthread_mutex_init(&overload->lock, NULL);
+    overload->is_shadow = conf->is_shadow;
     struct fg_overload_config policy = fg_overload_config_of(conf);
     fg_overload_init(&overload->policy, &policy, now_ns);
     overload->memory_limit_bytes =
@@ -100,13 +103,14 @@ void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now
     enum fg_overload_level level = fg_overload_update(&overload->policy, now_ns, &sample);
     overload->last = sample;
     pthread_mutex_unlock(&overload->lock);
-    fg_counter_set(&overload->level, level);
+    fg_counter_set(&overload->decided, level);
+    fg_counter_set(&overload->level, overload->is_shadow ? FG_OVERLOAD_NORMAL : level);
 }
 
 struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared *overload,
                                                       enum fg_priority priority)
 {
-    if (fg_counter_get(&overload->level) == FG_OVERLOAD_NORMAL)
+    if (fg_counter_get(&overload->decided) == FG_OVERLOAD_NORMAL)
         return (struct fg_overload_decision){.is_admitted = true};
     pthread_mutex_lock(&overload->lock);
     struct fg_overload_decision decision = fg_overload_decide(&overload->policy, priority);
@@ -147,10 +151,11 @@ json_t *fg_overload_shared_stats(struct fg_overload_shared *overload)
         json_object_set_new(refused, name, json_integer((json_int_t)policy.refused_total[i]));
         json_object_set_new(pressure, name, json_real(policy.pressure_permille[i] / 1000.0));
     }
-    return json_pack(
-        "{s:s,s:I,s:o,s:o,s:I,s:I,s:I,s:I,s:f}", "level", fg_overload_level_name(policy.level),
-        "raised_total", (json_int_t)policy.raised_total, "refused_total", refused, "pressure",
-        pressure, "memory_bytes", (json_int_t)sample.memory_bytes, "memory_limit_bytes",
-        (json_int_t)sample.memory_limit_bytes, "fds", (json_int_t)sample.fds, "fds_limit",
-        (json_int_t)sample.fds_limit, "loop_lag_s", (double)sample.loop_lag_ns / 1e9);
+    return json_pack("{s:s,s:b,s:I,s:o,s:o,s:I,s:I,s:I,s:I,s:f}", "level",
+                     fg_overload_level_name(policy.level), "shadow", overload->is_shadow,
+                     "raised_total", (json_int_t)policy.raised_total, "refused_total", refused,
+                     "pressure", pressure, "memory_bytes", (json_int_t)sample.memory_bytes,
+                     "memory_limit_bytes", (json_int_t)sample.memory_limit_bytes, "fds",
+                     (json_int_t)sample.fds, "fds_limit", (json_int_t)sample.fds_limit,
+                     "loop_lag_s", (double)sample.loop_lag_ns / 1e9);
 }

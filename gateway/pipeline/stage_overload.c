@@ -22,6 +22,11 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         fg_overload_shared_decide(flow->thread->pipeline->overload, flow->req->ex.priority);
     if (decision.is_admitted)
         return FG_STAGE_CONTINUE;
+    if (flow->thread->pipeline->config->overload.is_shadow) {
+        fg_flow_would_refuse(flow, "overload", FG_REFUSED_OVERLOAD, decision.pressure_permille,
+                             decision.limit_permille);
+        return FG_STAGE_CONTINUE;
+    }
     char message[128];
     snprintf(message, sizeof(message),
              "the gateway is under pressure (%s) and serves more important requests first",

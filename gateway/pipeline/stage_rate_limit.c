@@ -50,6 +50,13 @@ static bool take(struct fg_flow *flow, struct fg_rate_table *table)
     struct fg_limit_verdict verdict;
     bool is_allowed =
         fg_rate_table_try_take(table, key_of(flow, conf), fg_flow_now_ns(flow), &verdict);
+    if (conf->is_shadow && !is_allowed) {
+        fg_flow_would_refuse(flow, conf->name, FG_REFUSED_RATE_LIMIT, verdict.remaining,
+                             conf->burst);
+        return true; /* and the client is told nothing of it */
+    }
+    if (conf->is_shadow)
+        return true;
     if (!is_allowed || flow->limit_conf == NULL ||
         verdict.remaining < flow->limit_verdict.remaining) {
         flow->limit_conf = conf;

@@ -23,6 +23,11 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         fg_flow_pass(flow, "waiting_room", place.position, flow->route->waiting_room.waiting_max);
         return FG_STAGE_CONTINUE;
     }
+    if (flow->route->waiting_room.is_shadow) {
+        fg_flow_would_refuse(flow, "waiting_room", FG_REFUSED_WAITING_ROOM, place.position,
+                             flow->route->waiting_room.waiting_max);
+        return FG_STAGE_CONTINUE;
+    }
     bool is_full = place.status == FG_WAITING_ROOM_FULL;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_WAITING_ROOM,

@@ -12,6 +12,7 @@ struct fg_gate_policy_config fg_gate_policy_config_of(const struct fg_backend_co
         limit.limit_min = conf->concurrency.limit_min;
         limit.limit_max = conf->concurrency.limit_max;
     }
+    limit.is_shadow = conf->concurrency.is_shadow;
     struct fg_admission_level_config level = fg_admission_level_config_default();
     if (conf->queue.target_ns > 0)
         level.target_ns = conf->queue.target_ns;
@@ -24,6 +25,7 @@ struct fg_gate_policy_config fg_gate_policy_config_of(const struct fg_backend_co
         .limit = limit,
         .queue = {.capacity = conf->queue.requests_max,
                   .ageing_ns = conf->queue.ageing_ns,
+                  .is_shadow = conf->queue.is_shadow,
                   .target_ns = conf->queue.target_ns,
                   .interval_ns = conf->queue.interval_ns},
         .breaker = {.consecutive_failures = conf->breaker.consecutive_failures,
@@ -34,6 +36,8 @@ struct fg_gate_policy_config fg_gate_policy_config_of(const struct fg_backend_co
                     .open_ns = conf->breaker.open_ns,
                     .open_max_ns = conf->breaker.open_max_ns},
         .has_breaker = conf->breaker.enabled,
+        .is_level_shadow = conf->queue.is_shadow,
+        .is_breaker_shadow = conf->breaker.is_shadow,
         .wait_max_ns = conf->queue.wait_max_ns,
     };
 }

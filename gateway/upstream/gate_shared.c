@@ -227,6 +227,7 @@ json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns)
     struct fg_circuit_breaker breaker = gate->policy.breaker;
     uint32_t limit = fg_concurrency_limit_current(&gate->policy.limit);
     uint32_t in_flight = fg_concurrency_limit_in_flight(&gate->policy.limit);
+    uint64_t over_limit = gate->policy.limit.refused_total;
     uint64_t noload_ns = fg_concurrency_limit_noload_ns(&gate->policy.limit);
     uint32_t level = fg_admission_level_current(&gate->policy.level);
     uint64_t level_refused = gate->policy.level.refused_total;
@@ -235,9 +236,10 @@ json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns)
         fg_admission_queue_expected_wait_ns(&gate->policy.queue, FG_PRIORITY_NORMAL, now_ns);
     pthread_mutex_unlock(&gate->lock);
     return json_pack(
-        "{s:{s:I,s:I,s:f},s:{s:s,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o},"
-        "s:{s:b,s:s,s:I,s:I,s:I}}",
+        "{s:{s:I,s:I,s:I,s:b,s:f},s:{s:s,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:o},"
+        "s:{s:b,s:b,s:s,s:I,s:I,s:I}}",
         "concurrency", "limit", (json_int_t)limit, "in_flight", (json_int_t)in_flight,
+        "over_limit_total", (json_int_t)over_limit, "shadow", gate->policy.limit.config.is_shadow,
         "noload_latency_s", (double)noload_ns / 1e9, "priority", "class",
         fg_priority_name(fg_priority_class_of(level)), "level", (json_int_t)level, "lowered_total",
         (json_int_t)level_lowered, "refused_total", (json_int_t)level_refused, "queue", "waiting",
@@ -245,9 +247,10 @@ json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns)
         (json_int_t)queue.full_total, "expired_total", (json_int_t)queue.expired_total,
         "shed_total", (json_int_t)queue.shed_total, "displaced_total",
         (json_int_t)queue.displaced_total, "cannot_meet_total", (json_int_t)queue.cannot_meet_total,
-        "expected_wait_s",
+        "shadow", queue.config.is_shadow, "expected_wait_s",
         expected_ns == UINT64_MAX ? json_null() : json_real((double)expected_ns / 1e9), "breaker",
-        "enabled", gate->policy.has_breaker ? 1 : 0, "state",
+        "enabled", gate->policy.has_breaker ? 1 : 0, "shadow", gate->policy.is_breaker_shadow,
+        "state",
         gate->policy.has_breaker ? fg_breaker_state_name(fg_circuit_breaker_state(&breaker, now_ns))
                                  : "disabled",
         "opened_total", (json_int_t)breaker.opened_total, "refused_total",

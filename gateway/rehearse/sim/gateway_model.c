@@ -390,7 +390,9 @@ static bool pass_limits(struct fg_gateway_model *model, const struct fg_call *ca
         !take_token(model, sessions, call, now_ns, wait_ns))
         return false;
     for (size_t i = 0; i < route->rate_limit_count; i++) {
-        if (!take_token(model, &model->limits[route->rate_limits[i]], call, now_ns, wait_ns))
+        uint32_t index = route->rate_limits[i];
+        if (!take_token(model, &model->limits[index], call, now_ns, wait_ns) &&
+            !model->config->rate_limits[index].is_shadow)
             return false;
     }
     return true;
@@ -407,7 +409,7 @@ static bool pass_room(struct fg_gateway_model *model, const struct fg_call *call
         place = fg_waiting_room_status(&route->room, call->ticket, now_ns);
     if (place.status == FG_WAITING_ROOM_UNKNOWN || place.status == FG_WAITING_ROOM_EXPIRED)
         place = fg_waiting_room_join(&route->room, now_ns);
-    if (place.status == FG_WAITING_ROOM_ADMITTED)
+    if (place.status == FG_WAITING_ROOM_ADMITTED || route->conf->waiting_room.is_shadow)
         return true;
     pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
     fg_users_answer(model->users, call->user, now_ns,
@@ -439,7 +441,7 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
     }
     struct fg_overload_decision decision = fg_overload_decide(&model->overload, route->priority);
     uint64_t wait_ns = 0;
-    if (!decision.is_admitted) {
+    if (!decision.is_admitted && !model->config->overload.is_shadow) {
         refuse_call(model, call->user, now_ns, FG_REFUSED_OVERLOAD, decision.retry_after_ns);
         return;
     }

@@ -324,6 +324,22 @@ static void no_class_starves_with_ageing(void **state)
     assert_true(served[FG_PRIORITY_CRITICAL] > 700);
 }
 
+static void in_shadow_it_stays_fifo_and_counts(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = with_codel(1000);
+    config.is_shadow = true;
+    struct fg_admission_queue queue;
+    static struct fg_queue_entry e[60];
+    memset(e, 0, sizeof(e));
+    fg_admission_queue_init(&queue, &config);
+    for (size_t i = 0; i < 60; i++)
+        push(&queue, &e[i], FG_PRIORITY_NORMAL, 0);
+    for (size_t i = 0; i < 60; i++)
+        assert_ptr_equal(pop(&queue, (i + 2) * 10 * MS), &e[i]);
+    assert_true(queue.shed_total > 20);
+}
+
 static void a_starving_low_class_does_not_shed_critical_ones(void **state)
 {
     (void)state;
@@ -441,6 +457,7 @@ int main(void)
         cmocka_unit_test(overload_turns_lifo_and_sheds),
         cmocka_unit_test(a_stalled_backend_sheds_on_arrival),
         cmocka_unit_test(no_class_starves_with_ageing),
+        cmocka_unit_test(in_shadow_it_stays_fifo_and_counts),
         cmocka_unit_test(a_starving_low_class_does_not_shed_critical_ones),
         cmocka_unit_test(clocks_that_go_wrong),
         cmocka_unit_test(never_loses_an_entry),

@@ -124,6 +124,30 @@ static void the_breaker_learns_only_from_calls_that_it_let_pass(void **state)
     assert_true(retry_ns == S);
 }
 
+/* Each decides and counts, and nobody is refused or made to wait by it. */
+static void in_shadow_nothing_is_acted_on(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    struct fg_gate_turns turns = {0};
+    uint64_t retry_after_ns;
+    config.limit.is_shadow = true;
+    config.is_breaker_shadow = true;
+    fg_gate_policy_init(&gate, &config, 0);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(gate.limit.refused_total, 4);
+    struct fg_gate_result failed = fine;
+    failed.breaker = FG_BREAKER_FAILURE;
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(fg_gate_policy_try_pass(&gate, 2, &retry_after_ns), FG_BREAKER_PASS);
+        fg_gate_policy_leave(&gate, 2, &failed, &turns);
+    }
+    assert_int_equal(gate.breaker.state, FG_BREAKER_OPEN);
+    assert_int_equal(gate.breaker.refused_total, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +156,7 @@ int main(void)
         cmocka_unit_test(waits_no_longer_than_it_may),
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
         cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
+        cmocka_unit_test(in_shadow_nothing_is_acted_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
