@@ -168,6 +168,7 @@ def test_pem_key_and_our_own_tokens(site, keys):
     assert ask(site, "/any", bearer(site.token("guest"))).status_code == 200
 
 
+@pytest.mark.races
 def test_keys_are_read_anew(site, keys, files):
     retired, fresh = keys["ed"].token(**LOGIN, jti=unique()), Key("EdDSA", "d2")
     assert ask(site, "/any", bearer(retired)).status_code == 200

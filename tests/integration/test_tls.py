@@ -99,6 +99,7 @@ def resumes(gateway, before, host="localhost"):
     return Seen(gateway.port, host, session=before.session, context=before.context).was_resumed
 
 
+@pytest.mark.races
 @pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
 def test_resumes_on_any_thread(site, version):
     before = Seen(site.port, "localhost", version=version)
@@ -160,6 +161,7 @@ def replace(pair, by):
         os.replace(fresh, target)
 
 
+@pytest.mark.races
 def test_certificates_are_read_anew(launch, folder):
     pair = make_pair(folder, "renewed", ["localhost"])
     first, second = make_pair(folder, "first", ["localhost"]), make_pair(folder, "second", ["localhost"])
