@@ -242,7 +242,7 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
     }
     fg_request_consumed(req, len);
     script->unconsumed -= len;
-    if (is_last && !is_path(req, "/wait")) {
+    if (is_last && (is_path(req, "/read") || is_path(req, "/small"))) {
         char text[32];
         snprintf(text, sizeof(text), "%zu", fake->body_bytes);
         answer_text(req, text);
