@@ -222,7 +222,7 @@ void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_ca
     struct fg_proxy_request *request = attempt->request;
     bool is_answering = request->answering == attempt;
     bool has_other = !is_answering && other_attempt(attempt) != NULL;
-    if (failure == FG_FAILURE_RESET)
+    if (failure == FG_FAILURE_RESET && cause != FG_RETRY_UNHANDLED) /* that is how servers drain */
         count(&attempt->endpoint->metrics->resets);
     if (cause != FG_RETRY_STALE && cause != FG_RETRY_UNHANDLED)
         fg_attempt_judge_host(attempt, true);

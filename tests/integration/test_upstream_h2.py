@@ -145,6 +145,7 @@ def test_a_refused_stream_goes_again_whatever_its_method(launch):
         assert answer.status_code == 200 and answer.json()["bytes"] == 400
         assert len(server.streams) == 2
         assert figures(gateway, "requests")["reconnects"] == 1
+        assert figures(gateway)["endpoints"][0]["resets"] == 0
 
 
 def test_a_goaway_moves_what_was_not_seen_and_keeps_the_rest(launch):
