@@ -44,11 +44,6 @@ FG_INLINE vec_int vec_or(vec_int a, vec_int b)
     return _mm256_or_si256(a, b);
 }
 
-FG_INLINE vec_int vec_mul(vec_int a, vec_int b)
-{
-    return _mm256_mullo_epi32(a, b);
-}
-
 FG_INLINE vec_int vec_shift_left(vec_int a, int bits)
 {
     return _mm256_slli_epi32(a, bits);
@@ -62,6 +57,18 @@ FG_INLINE vec_int vec_shift_right(vec_int a, int bits)
 FG_INLINE vec_int vec_shift_right_signed(vec_int a, int bits)
 {
     return _mm256_srai_epi32(a, bits);
+}
+
+/* Bits 4k .. 4k + 3 of each lane of `bits` as bit 4, which is clear, of the lane's four bytes. */
+FG_INLINE vec_int vec_or_fifth_bits(vec_int q, vec_int bits, int k)
+{
+    /* The byte that holds them four times over, then one bit of it in each. */
+    const __m128i in_order = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+    __m128i byte = _mm_add_epi8(in_order, _mm_set1_epi8((char)(k / 2)));
+    vec_int four = vec_set_int(k % 2 == 0 ? 0x08040201 : (int)0x80402010u);
+    vec_int spread =
+        _mm256_and_si256(_mm256_shuffle_epi8(bits, _mm256_broadcastsi128_si256(byte)), four);
+    return vec_or(q, vec_and(_mm256_cmpeq_epi8(spread, four), vec_set_byte(16)));
 }
 
 FG_INLINE vec_float vec_zero(void)

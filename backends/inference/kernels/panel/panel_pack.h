@@ -16,14 +16,6 @@ FG_INLINE vec_int pack_nibble(vec_int bytes, int shift)
     return vec_and(vec_shift_right(bytes, shift), vec_set_byte(15));
 }
 
-/* Bits 4k .. 4k + 3 of each lane as bit 4 of the lane's four bytes. */
-FG_INLINE vec_int pack_high_bits(vec_int bits, int k)
-{
-    vec_int four = vec_and(vec_shift_right(bits, 4 * k), vec_set_int(15));
-    /* The product puts bit i at 4 + i + 7 j for j = 0 .. 3; the mask keeps those with i = j. */
-    return vec_and(vec_mul(four, vec_set_int(0x02040810)), vec_set_byte(16));
-}
-
 FG_INLINE void pack_split_nibbles(const unsigned char *at, size_t stride, vec_int q[8])
 {
     vec_int bytes[4];
@@ -74,7 +66,7 @@ FG_INLINE void pack_five_bits(const unsigned char *at, size_t stride, vec_int q[
     vec_int bits = vec_load_dwords(at, stride);
     pack_split_nibbles(at + 4, stride, q);
     for (int k = 0; k < 8; k++)
-        q[k] = vec_or(q[k], pack_high_bits(bits, k));
+        q[k] = vec_or_fifth_bits(q[k], bits, k);
 }
 
 FG_INLINE void pack_q5_0(const unsigned char *at, size_t stride, struct panel_block *to)
