@@ -16,9 +16,7 @@ typedef __m256 vec_float;
 #define VEC_GROUPS 1
 #define VEC_TOKENS 4
 
-/* int8 weights stay signed: see dots_signed. */
-#define VEC_INT8_OFFSET 0
-
+/* int8 weights stay signed: see vec_dots_signed. */
 FG_INLINE vec_int vec_stored_int8(vec_int bytes)
 {
     return bytes;

@@ -36,6 +36,7 @@
 
 /* How a block's integer sum becomes part of an element. */
 enum panel_form {
+    PANEL_PLAIN,  /* scale * sum of q x */
     PANEL_OFFSET, /* scale * sum of (q - offset) x */
     PANEL_MIN,    /* scale * sum of q x, less min * sum of x */
     PANEL_HALVES, /* the two halves of the block have scales of their own; with an offset */

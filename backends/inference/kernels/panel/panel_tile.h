@@ -36,19 +36,24 @@ FG_INLINE float *tile_out(const struct panel_tile *tile, int group, int token)
     return tile->out[token] + tile->row + (size_t)group * VEC_LANES;
 }
 
-/* `steps` times four columns of block b from step `first` on, for all rows and tokens. */
+/* Block b from step `first` on, for all rows and tokens: eight steps of four columns, or the four
+ * of a half. */
 FG_INLINE void tile_dots(const struct panel_tile *tile, const struct panel_block *const *w,
-                         size_t b, int groups, int tokens, int first, int steps, int bits,
-                         vec_int dots[VEC_GROUPS][VEC_TOKENS])
+                         size_t b, int groups, int tokens, int first, enum panel_form form,
+                         int bits, vec_int dots[VEC_GROUPS][VEC_TOKENS])
 {
     const vec_int *q[VEC_GROUPS];
     const int8_t *x[VEC_TOKENS];
+    int steps = form == PANEL_HALVES ? 4 : 8;
     for (int g = 0; g < groups; g++)
         q[g] = w[g]->q + first;
     for (int t = 0; t < tokens; t++) {
         const struct fg_q8_block *block = &tile->x[(size_t)t * tile->x_stride + b];
-        int32_t sum = steps == 8 ? block->sums[0] + block->sums[1] : block->sums[first / 4];
-        vec_int start = vec_set_int(-tile->offset * sum);
+        vec_int start = vec_set_int(0);
+        if (form == PANEL_OFFSET)
+            start = vec_set_int(-tile->offset * (block->sums[0] + block->sums[1]));
+        else if (form == PANEL_HALVES)
+            start = vec_set_int(-tile->offset * block->sums[first / 4]);
         for (int g = 0; g < groups; g++)
             dots[g][t] = start;
         x[t] = block->q + 4 * first;
@@ -87,11 +92,10 @@ FG_INLINE void tile_block(const struct panel_tile *tile, const struct panel_bloc
                           tile_sums sums)
 {
     vec_int dots[VEC_GROUPS][VEC_TOKENS];
-    int steps = form == PANEL_HALVES ? 4 : 8;
-    tile_dots(tile, w, b, groups, tokens, 0, steps, bits, dots);
+    tile_dots(tile, w, b, groups, tokens, 0, form, bits, dots);
     tile_add(tile, w, b, groups, tokens, false, dots, sums);
     if (form == PANEL_HALVES) {
-        tile_dots(tile, w, b, groups, tokens, 4, steps, bits, dots);
+        tile_dots(tile, w, b, groups, tokens, 4, form, bits, dots);
         tile_add(tile, w, b, groups, tokens, true, dots, sums);
     } else if (form == PANEL_MIN) {
         tile_take_mins(tile, w, b, groups, tokens, sums);
