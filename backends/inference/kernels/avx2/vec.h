@@ -254,6 +254,9 @@ FG_INLINE vec_float vec_load_halves(const unsigned char *at, size_t stride)
                                               vec_load_four_words(at + 4 * stride, stride)));
 }
 
+/* Keeps the compiler from computing all steps of a block at once, for which it has no registers. */
+#define VEC_IN_ORDER(a) __asm__("" : "+x"(a))
+
 FG_INLINE __m256i vec_four_columns(const int8_t *x, int k)
 {
     int32_t four;
@@ -275,6 +278,7 @@ FG_INLINE void vec_dots_signed(const vec_int *q, const int8_t *const x[VEC_TOKEN
             __m256i columns = _mm256_sign_epi8(vec_four_columns(x[t], k), q[k]);
             __m256i pairs = _mm256_maddubs_epi16(magnitude, columns);
             dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(pairs, ones));
+            VEC_IN_ORDER(dots[t]);
         }
     }
 }
@@ -296,9 +300,11 @@ FG_INLINE void vec_dots(const vec_int *const q[VEC_GROUPS], const int8_t *const 
             for (int t = 0; t < tokens; t++)
                 pairs[t] = _mm256_maddubs_epi16(q[g][first], vec_four_columns(x[t], first));
             for (int k = first + 1; k < end; k++) {
-                for (int t = 0; t < tokens; t++)
+                for (int t = 0; t < tokens; t++) {
                     pairs[t] = _mm256_add_epi16(
                         pairs[t], _mm256_maddubs_epi16(q[g][k], vec_four_columns(x[t], k)));
+                    VEC_IN_ORDER(pairs[t]);
+                }
             }
             for (int t = 0; t < tokens; t++)
                 dots[g][t] = _mm256_add_epi32(dots[g][t], _mm256_madd_epi16(pairs[t], ones));
