@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "inference/kv/kv_layout.h"
+
 enum fg_prefix_sharing {
     FG_PREFIX_TENANT, /* blocks are found by the same user only */
     FG_PREFIX_ALL,
@@ -28,7 +30,8 @@ struct fg_inference_conf {
     uint32_t prefill_workers; /* the first of them: prompts only, others go on with the streams */
     uint32_t decode_workers;  /* the next of them: no prompts */
     uint32_t threads_per_worker;
-    uint64_t kv_bytes; /* data area of the arena, shared by all workers */
+    uint64_t kv_bytes;       /* data area of the arena, shared by all workers */
+    enum fg_kv_type kv_type; /* how keys and values are kept */
     enum fg_prefix_sharing prefix_sharing;
     enum fg_kv_admission_mode admission;
     uint64_t orphan_keep_ns;   /* how long a sequence without a worker is kept for another */

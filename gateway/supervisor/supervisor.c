@@ -369,8 +369,8 @@ static bool same_foundations(const struct fg_config *old, const struct fg_config
     const struct fg_inference_conf *a = &old->inference;
     const struct fg_inference_conf *b = &new->inference;
     return a->enabled == b->enabled && a->worker_count == b->worker_count &&
-           a->kv_bytes == b->kv_bytes && a->sequences_max == b->sequences_max &&
-           a->context_max == b->context_max &&
+           a->kv_bytes == b->kv_bytes && a->kv_type == b->kv_type &&
+           a->sequences_max == b->sequences_max && a->context_max == b->context_max &&
            strcmp(a->model == NULL ? "" : a->model, b->model == NULL ? "" : b->model) == 0 &&
            old->orders.redis.embedded == new->orders.redis.embedded;
 }

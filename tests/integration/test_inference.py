@@ -10,7 +10,7 @@ import pytest
 
 from harness import DEMO_MODEL, GOLDEN, server_sent_events, wait_for
 
-TINY = ["tiny-llama.F32", "tiny-qwen2.F16", "tiny-qwen3.Q8_0"]
+TINY = ["tiny-llama.F32", "tiny-llama.MIXED", "tiny-qwen2.F16", "tiny-qwen3.Q8_0"]
 LONG = 480  # tokens; the demo model has a context of 512
 STORY = {"messages": [{"role": "user", "content": "Tell me a story"}], "temperature": 0}
 
@@ -242,6 +242,16 @@ def open_stream(gateway, body, stack, first=True):
 
 def used(gateway):
     return gateway.stats()["inference"]["kv"]["blocks_used"]
+
+
+def test_eight_bits_hold_nearly_twice_as_much(launch, site):
+    gateway = launch(pool(kv_type="q8_0"))
+    ratio = gateway.stats()["inference"]["kv"]["blocks_total"] / site.stats()["inference"]["kv"]["blocks_total"]
+    assert 1.8 < ratio < 2, ratio
+    answer, other = complete(gateway, max_tokens=60, **STORY), complete(site, max_tokens=60, **STORY)
+    assert answer.status_code == 200, answer.text
+    said, meant = (one.json()["choices"][0]["message"]["content"] for one in (answer, other))
+    assert said[:8] == meant[:8]
 
 
 @pytest.mark.parametrize("http2", [True], ids=["h2"])

@@ -457,7 +457,7 @@ static bool open_events(struct worker *w)
 static bool same_shape(const struct fg_kv_shape *a, const struct fg_kv_shape *b)
 {
     return a->layer_count == b->layer_count && a->kv_head_count == b->kv_head_count &&
-           a->head_dim == b->head_dim;
+           a->head_dim == b->head_dim && a->type == b->type;
 }
 
 static enum fg_status open_arena(struct worker *w, struct fg_error *error)
@@ -466,8 +466,7 @@ static enum fg_status open_arena(struct worker *w, struct fg_error *error)
     if (status != FG_OK)
         return status;
     w->store = fg_kv_arena_store(w->arena);
-    struct fg_kv_shape shape = fg_model_kv_shape(w->model.model);
-    if (!same_shape(&w->store.shape, &shape))
+    if (!same_shape(&w->store.shape, &w->model.kv_shape))
         return fg_error_set(error, "the KV arena was made for another model");
     w->record = fg_kv_arena_worker(w->arena, w->options.worker_index);
     if (w->record == NULL)

@@ -28,6 +28,16 @@ enum fg_status fg_worker_model_open(struct fg_worker_model *out,
                               fg_tokenizer_vocab_count(out->tokenizer), shape->vocab_count);
         goto failed;
     }
+    out->kv_shape = fg_model_kv_shape(out->model);
+    out->kv_shape.type = conf->kv_type;
+    if (!fg_kv_type_fits(conf->kv_type, shape->head_dim)) {
+        status =
+            fg_error_set(error,
+                         "heads of %u elements cannot be kept as inference.kv_type q8_0, which "
+                         "needs a multiple of %u; expected f16",
+                         shape->head_dim, FG_KV_Q8_GROUP);
+        goto failed;
+    }
     out->vocab_count = shape->vocab_count;
     out->context_max = shape->context_length;
     if (conf->context_max != 0 && conf->context_max < out->context_max)
@@ -56,7 +66,7 @@ enum fg_status fg_inference_probe(const struct fg_inference_conf *conf, struct f
     enum fg_status status = fg_worker_model_open(&model, conf, error);
     if (status != FG_OK)
         return status;
-    *shape = fg_model_kv_shape(model.model);
+    *shape = model.kv_shape;
     fg_worker_model_close(&model);
     return FG_OK;
 }

@@ -15,6 +15,7 @@ struct fg_worker_model {
     enum fg_chat_template chat;
     uint32_t context_max; /* conf->context_max, at most what the model was trained for */
     uint32_t vocab_count;
+    struct fg_kv_shape kv_shape; /* of the model, with conf->kv_type */
 };
 
 /* On failure everything is closed again and `error` says what is wrong with which file. */

@@ -361,6 +361,10 @@ static void a_bad_start_is_exit_code_2(void **state)
     assert_int_not_equal(fg_inference_probe(&pool.conf, &shape, &error), FG_OK);
     assert_string_equal(error.file, pool.conf.model);
     assert_true(strlen(error.message) > 10);
+    pool.conf.model = FG_SOURCE_ROOT "/tests/golden/models/tiny-qwen2.F16.gguf"; /* heads of 16 */
+    pool.conf.kv_type = FG_KV_Q8_0;
+    assert_int_not_equal(fg_inference_probe(&pool.conf, &shape, &error), FG_OK);
+    assert_non_null(strstr(error.message, "inference.kv_type"));
     test_pool_start(&pool, 0);
     int status = test_pool_wait(&pool, 0);
     assert_true(WIFEXITED(status));
