@@ -27,7 +27,8 @@ typedef vec_float tile_sums[VEC_GROUPS][VEC_TOKENS];
 
 FG_INLINE size_t tile_lanes(const struct panel_tile *tile, int group)
 {
-    size_t left = tile->row_count - (size_t)group * VEC_LANES;
+    size_t before = (size_t)group * VEC_LANES;
+    size_t left = tile->row_count > before ? tile->row_count - before : 0;
     return left < VEC_LANES ? left : VEC_LANES;
 }
 
@@ -182,27 +183,27 @@ typedef void (*tile_fn)(const struct panel_tile *tile, int tokens);
 
 /* Constant counts keep the sums in registers: one function for each form, one loop for each size.
  */
-#define DEFINE_TILE(name, groups, form, bits)                                                      \
+#define DEFINE_TILE(name, form, bits)                                                              \
     static void name(const struct panel_tile *tile, int tokens)                                    \
     {                                                                                              \
         switch (tokens) {                                                                          \
         case 1:                                                                                    \
-            tile_run(tile, groups, 1, form, bits);                                                 \
+            tile_run(tile, VEC_GROUPS, 1, form, bits);                                             \
             break;                                                                                 \
         case 2:                                                                                    \
-            tile_run(tile, groups, 2, form, bits);                                                 \
+            tile_run(tile, VEC_GROUPS, 2, form, bits);                                             \
             break;                                                                                 \
         case 3:                                                                                    \
-            tile_run(tile, groups, 3, form, bits);                                                 \
+            tile_run(tile, VEC_GROUPS, 3, form, bits);                                             \
             break;                                                                                 \
         case 4:                                                                                    \
-            tile_run(tile, groups, 4, form, bits);                                                 \
+            tile_run(tile, VEC_GROUPS, 4, form, bits);                                             \
             break;                                                                                 \
         case 5:                                                                                    \
-            tile_run(tile, groups, VEC_TOKENS < 5 ? 1 : 5, form, bits);                            \
+            tile_run(tile, VEC_GROUPS, VEC_TOKENS < 5 ? 1 : 5, form, bits);                        \
             break;                                                                                 \
         default:                                                                                   \
-            tile_run(tile, groups, VEC_TOKENS < 6 ? 1 : 6, form, bits);                            \
+            tile_run(tile, VEC_GROUPS, VEC_TOKENS < 6 ? 1 : 6, form, bits);                        \
             break;                                                                                 \
         }                                                                                          \
     }
@@ -211,7 +212,7 @@ typedef void (*tile_fn)(const struct panel_tile *tile, int tokens);
 struct panel_type {
     void (*pack)(const struct panel_rows *rows, struct panel_block *to);
     void (*stream)(const struct panel_rows *rows, const struct panel_tile *tile, int tokens);
-    tile_fn tiles[VEC_GROUPS]; /* for 1, 2 .. groups of rows */
+    tile_fn tile;
     int offset;
 };
 
@@ -235,17 +236,16 @@ static void panel_times_tokens(const struct panel_type *type, struct panel_tile 
                                float *const *out)
 {
     size_t tile_count = (x->token_count + VEC_TOKENS - 1) / VEC_TOKENS;
-    size_t group_count = (tile->row_count + VEC_LANES - 1) / VEC_LANES;
     for (size_t i = 0, token = 0; i < tile_count; i++) {
         size_t end = (i + 1) * x->token_count / tile_count;
         tile->x = x->blocks + token * tile->x_stride + first_block;
         tile->out = out + token;
-        type->tiles[group_count - 1](tile, (int)(end - token));
+        type->tile(tile, (int)(end - token));
         token = end;
     }
 }
 
-/* Fewer rows than lanes: a copy, of which what is behind the last row is zero. */
+/* Fewer rows than lanes, or none: a copy, of which what is behind the last row is zero. */
 static void rows_copy_few(struct panel_rows *rows, size_t row_count, size_t row_bytes,
                           unsigned char copy[VEC_LANES][PANEL_ROW_BYTES_MAX])
 {
@@ -275,7 +275,7 @@ static void panel_rows_multiply(const struct panel_type *type, const struct fg_m
         size_t count = is_last ? block_count - first : PANEL_BLOCKS;
         size_t from = first / parts * fg_weight_block_bytes(matrix->type);
         size_t bytes = count / parts * fg_weight_block_bytes(matrix->type);
-        for (size_t g = 0; g * VEC_LANES < tile->row_count; g++) {
+        for (size_t g = 0; g < VEC_GROUPS; g++) {
             struct panel_rows rows = {.stride = row_bytes, .block_count = count};
             rows.at = matrix->data + (tile->row + g * VEC_LANES) * row_bytes + from;
             rows.ahead = is_last ? (ptrdiff_t)(tile->row_count * row_bytes) - (ptrdiff_t)from
