@@ -81,8 +81,7 @@ static void lose(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, enum fg_ret
 {
     int32_t stream_id = attempt->stream_id;
     forget(h2, attempt);
-    if (nghttp2_session_find_stream(h2->session, stream_id) != NULL)
-        reset(h2, stream_id, NGHTTP2_CANCEL);
+    reset(h2, stream_id, NGHTTP2_CANCEL); /* or takes back what has not left */
     fg_proxy_request_on_lost(attempt, cause, FG_FAILURE_RESET, detail);
 }
 
@@ -270,6 +269,16 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct fg_proxy_attempt *attempt =
+        frame->hd.type == NGHTTP2_HEADERS ? attempt_of(session, frame->hd.stream_id) : NULL;
+    (void)user_data;
+    if (attempt != NULL)
+        attempt->is_on_wire = true;
+    return 0;
+}
+
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
                             void *user_data)
 {
@@ -333,6 +342,7 @@ static nghttp2_session_callbacks *make_callbacks(void)
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     return callbacks;
 }
@@ -439,15 +449,33 @@ static void settle(struct fg_h2 *h2)
     }
 }
 
-bool fg_h2_has_room(const struct fg_h2 *h2)
+static uint32_t most_streams(const struct fg_h2 *h2)
 {
     const struct fg_cluster_conf *conf = &h2->upstream->thread->proxy->conf;
     uint32_t most =
         nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    if (most > conf->max_streams)
-        most = conf->max_streams;
-    return !h2->is_draining && !h2->is_broken && h2->stream_count < most &&
+    return most < conf->max_streams ? most : conf->max_streams;
+}
+
+bool fg_h2_has_room(const struct fg_h2 *h2)
+{
+    return !h2->is_draining && !h2->is_broken && h2->stream_count < most_streams(h2) &&
            nghttp2_session_check_request_allowed(h2->session) != 0;
+}
+
+/*
+ * A new connection was given streams before its settings came, and may take fewer: those whose head
+ * has not left would wait for the others. They look elsewhere.
+ */
+static void move_excess(struct fg_h2 *h2)
+{
+    while (h2->stream_count > most_streams(h2)) {
+        struct fg_proxy_attempt *attempt =
+            FG_CONTAINER_OF(h2->streams.prev, struct fg_proxy_attempt, link);
+        if (attempt->is_on_wire)
+            return; /* the older ones are as well */
+        lose(h2, attempt, FG_RETRY_UNHANDLED, "the server takes fewer streams");
+    }
 }
 
 /* ---- writing ---- */
@@ -567,6 +595,7 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
         if (!fg_upstream_has_pending(upstream))
             break;
     }
+    move_excess(h2);
     flush_and_settle(h2);
 }
 

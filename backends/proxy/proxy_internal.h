@@ -129,6 +129,7 @@ struct fg_upstream {
     size_t waiting_count;
     bool is_reused; /* has carried a request before the present one */
     bool is_h1_only;
+    bool is_parked; /* shared, and counted as idle */
     bool is_reading;
     bool is_write_armed;
 };
@@ -230,6 +231,7 @@ struct fg_proxy_attempt {
     struct fg_upstream_response response; /* parser of HTTP/1.1; result of both */
     bool has_response_bytes;
     int32_t stream_id; /* HTTP/2; 0: none */
+    bool is_on_wire;   /* HTTP/2: its head has been written */
     size_t unconsumed; /* of the stream's window, while the client takes no more */
 };
 

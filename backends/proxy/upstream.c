@@ -556,19 +556,15 @@ void fg_upstream_release(struct fg_upstream *upstream)
     fg_timeout_list_set(&thread->idle_timeouts, &upstream->timeout);
 }
 
-static bool is_idle(const struct fg_upstream *upstream)
-{
-    return upstream->state == FG_UPSTREAM_SHARED && !fg_list_is_empty(&upstream->timeout.link);
-}
-
 void fg_upstream_set_idle(struct fg_upstream *upstream, bool is_idle_now)
 {
     struct fg_proxy_thread *thread = upstream->thread;
     assert(upstream->state == FG_UPSTREAM_SHARED);
-    if (is_idle_now == is_idle(upstream))
+    if (is_idle_now == upstream->is_parked)
         return;
     if (!is_idle_now) {
         fg_timeout_list_clear(&upstream->timeout);
+        upstream->is_parked = false;
         thread->upstreams_idle--;
     } else if (thread->idle_max == 0 || upstream->endpoint->index == FG_BALANCE_NONE) {
         fg_upstream_close(upstream);
@@ -576,6 +572,7 @@ void fg_upstream_set_idle(struct fg_upstream *upstream, bool is_idle_now)
     } else {
         make_room_for_idle(thread);
         fg_timeout_list_set(&thread->idle_timeouts, &upstream->timeout);
+        upstream->is_parked = true;
         thread->upstreams_idle++;
     }
     publish(thread);
@@ -585,8 +582,9 @@ void fg_upstream_close(struct fg_upstream *upstream)
 {
     struct fg_proxy_thread *thread = upstream->thread;
     assert(upstream->fd != -1 && fg_list_is_empty(&upstream->waiting));
-    if (is_idle(upstream))
+    if (upstream->is_parked) /* its timeout may have fired, and is in no list any more */
         thread->upstreams_idle--;
+    upstream->is_parked = false;
     fg_timeout_list_clear(&upstream->timeout);
     if (upstream->h2 != NULL)
         fg_h2_close(upstream);
@@ -613,7 +611,7 @@ void fg_upstreams_close_idle(struct fg_proxy_endpoint *endpoint)
     FG_LIST_EACH_SAFE(it, after, &endpoint->shared)
     {
         struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
-        if (is_idle(upstream))
+        if (upstream->is_parked)
             fg_upstream_close(upstream);
     }
 }

@@ -240,6 +240,16 @@ def test_what_is_not_http2_is_a_bad_gateway(launch):
         assert gateway.get("/").status_code == 502
 
 
+def test_an_idle_connection_is_closed_and_counted_once(launch):
+    with serving(H2Server()) as server:
+        gateway = launch(h2_cluster(server, idle_timeout="100ms"))
+        for number in range(3):
+            assert gateway.get("/").status_code == 200
+            wait_for(lambda: figures(gateway, "connections")["open"] == 0, what="the idle connection's end")
+            assert figures(gateway, "connections")["idle"] == 0
+            assert server.count == number + 1
+
+
 def test_a_header_bomb_costs_one_request(launch):
     def bomb(server, conn, stream_id, stream):
         if stream.headers[":path"] == "/bomb":
