@@ -2,7 +2,9 @@
  * main.c: the command line; the only place that decides the exit code.
  *    0 fine, 1 failed, 2 usage or configuration error
  */
+#include "admin/admin_client.h"
 #include "admin/explain_command.h"
+#include "admin/kv_report.h"
 #include "config/config.h"
 #include "rehearse/rehearse.h"
 #include "supervisor/supervisor.h"
@@ -118,10 +120,34 @@ static int run_explain(const struct options *options)
     return code;
 }
 
+/* What the running gateway's inference pool holds in memory. */
+static int run_kv(const struct options *options)
+{
+    struct fg_config *config = NULL;
+    size_t error_count = 0;
+    struct fg_error error = {.file = ""};
+    json_t *stats = NULL;
+    if (fg_config_load(&config, options->config, print_config_error, NULL, &error_count) != FG_OK)
+        return 2;
+    int code = 1;
+    if (config->admin.address == NULL) {
+        fprintf(stderr, "floodgate: the configuration has no admin.address to ask\n");
+    } else if (fg_admin_get(config->admin.address, "/stats", &stats, &error) != FG_OK) {
+        fprintf(stderr, "floodgate: %s\n", error.message);
+    } else {
+        fg_kv_report(stdout, stats);
+        code = 0;
+    }
+    json_decref(stats);
+    fg_config_destroy(config);
+    return code;
+}
+
 static const struct command commands[] = {
     {"serve", "run the gateway with all its processes", run_serve},
     {"check", "check the configuration and say all that is wrong with it", run_check},
     {"show", "print the effective configuration as JSON, without secrets", run_show},
+    {"kv", "print what the running inference pool holds in memory", run_kv},
     {"token", "print a bearer token, an API key, or a request's signature", run_token},
     {"rehearse", "run a described promotion against the configuration (--scenario FILE)",
      run_rehearse},
@@ -289,7 +315,7 @@ int main(int argc, char **argv)
             return commands[i].run(&options);
     }
     fprintf(stderr,
-            "floodgate: '%s' is not a command; expected serve, check, show, token, rehearse, "
+            "floodgate: '%s' is not a command; expected serve, check, show, kv, token, rehearse, "
             "explain or schema\n",
             argv[optind]);
     return 2;

@@ -5,10 +5,10 @@
 #ifndef FG_INFERENCE_CONF_H
 #define FG_INFERENCE_CONF_H
 
+#include "inference/kv/kv_layout.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "inference/kv/kv_layout.h"
 
 enum fg_prefix_sharing {
     FG_PREFIX_TENANT, /* blocks are found by the same user only */

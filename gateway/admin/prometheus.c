@@ -214,6 +214,75 @@ static void write_summary(FILE *out, const char *name, const json_t *stats, cons
             number_at(stats, s_group, "sum"), name, number_at(stats, s_group, "count"));
 }
 
+static void write_kv(FILE *out, const json_t *stats)
+{
+    static const struct {
+        const char *name, *group, *key, *type, *help;
+    } families[] = {
+        {"kv_slots_held", "kv", "slots_held", "gauge", "Token positions that sequences hold."},
+        {"kv_slots_wasted", "kv", "slots_wasted", "gauge", "Of those, positions without a token."},
+        {"kv_blocks_evicted_total", "kv", "blocks_evicted", "counter",
+         "Cached blocks that were taken for something else."},
+        {"kv_repairs_total", "kv", "repairs", "counter",
+         "Times that a dead worker's lock was taken over."},
+        {"sequences_orphaned_total", "kv", "orphaned", "counter",
+         "Sequences that lost their worker or were handed over."},
+        {"sequences_adopted_total", "kv", "adopted", "counter",
+         "Of those, sequences that another worker took over."},
+        {"ttft_predictions_total", "prediction", "count", "counter",
+         "First tokens whose time had been foretold."},
+        {"ttft_predicted_seconds_total", "prediction", "predicted_seconds_sum", "counter",
+         "What was foretold of them."},
+        {"ttft_prediction_error_seconds_total", "prediction", "error_seconds_sum", "counter",
+         "How far off that was, either way."},
+    };
+    static const char *const states[] = {"used", "cached", "free"};
+    static const char *const keys[] = {"blocks_used", "blocks_cached", "blocks_free"};
+    family(out, "kv_blocks", "gauge", "KV blocks of the shared arena by state.");
+    for (size_t i = 0; i < 3; i++)
+        fprintf(out, "floodgate_kv_blocks{state=\"%s\"} %.15g\n", states[i],
+                number_at(stats, "kv", keys[i]));
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+        family(out, families[i].name, families[i].type, families[i].help);
+        fprintf(out, "floodgate_%s %.15g\n", families[i].name,
+                number_at(stats, families[i].group, families[i].key));
+    }
+}
+
+/* All workers of a family together, as the format wants it. */
+static void write_workers(FILE *out, const json_t *workers)
+{
+    static const struct {
+        const char *name, *key, *type, *help;
+    } families[] = {
+        {"worker_running", "running", "gauge", "Sequences running in a worker."},
+        {"worker_waiting", "waiting", "gauge", "Sequences that wait for memory or a place."},
+        {"worker_starts_total", "starts", "counter", "Times that a worker was started."},
+        {"worker_steps_total", "steps", "counter", "Batches that it has run."},
+        {"worker_batch_sequences_total", "batch_sequences", "counter",
+         "Sequences in them: by steps, the batch's mean size."},
+        {"worker_prefill_tokens_total", "tokens_prefill", "counter", "Prompt tokens computed."},
+        {"worker_decode_tokens_total", "tokens_decode", "counter", "Output tokens computed."},
+        {"worker_prompt_tokens_total", "tokens_prompt", "counter", "Of prompts that were let in."},
+        {"worker_cached_tokens_total", "tokens_cached", "counter",
+         "Of those, computed before or for another."},
+        {"worker_saved_tokens_total", "tokens_saved", "counter",
+         "Not generated, as the client had left."},
+        {"worker_preemptions_total", "preemptions", "counter",
+         "Sequences that gave their blocks back, to be computed again."},
+    };
+    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+        size_t i;
+        const json_t *worker;
+        family(out, families[f].name, families[f].type, families[f].help);
+        json_array_foreach(workers, i, worker)
+        {
+            fprintf(out, "floodgate_%s{worker=\"%zu\"} %.15g\n", families[f].name, i,
+                    number_at(worker, NULL, families[f].key));
+        }
+    }
+}
+
 static void write_inference(FILE *out, const json_t *stats)
 {
     family(out, "ttft_seconds", "summary", "Time to first token.");
@@ -225,21 +294,8 @@ static void write_inference(FILE *out, const json_t *stats)
             number_at(stats, "tokens", "prompt"));
     fprintf(out, "floodgate_tokens_total{kind=\"completion\"} %.15g\n",
             number_at(stats, "tokens", "completion"));
-    family(out, "kv_blocks", "gauge", "KV blocks of the shared arena by state.");
-    fprintf(out, "floodgate_kv_blocks{state=\"used\"} %.15g\n",
-            number_at(stats, "kv", "blocks_used"));
-    fprintf(out, "floodgate_kv_blocks{state=\"free\"} %.15g\n",
-            number_at(stats, "kv", "blocks_free"));
-    size_t i;
-    const json_t *worker;
-    family(out, "worker_running", "gauge", "Sequences running in a worker.");
-    json_array_foreach(json_object_get(stats, "workers"), i, worker)
-        fprintf(out, "floodgate_worker_running{worker=\"%zu\"} %.15g\n", i,
-                number_at(worker, NULL, "running"));
-    family(out, "worker_starts_total", "counter", "Times that a worker was started.");
-    json_array_foreach(json_object_get(stats, "workers"), i, worker)
-        fprintf(out, "floodgate_worker_starts_total{worker=\"%zu\"} %.15g\n", i,
-                number_at(worker, NULL, "starts"));
+    write_kv(out, stats);
+    write_workers(out, json_object_get(stats, "workers"));
 }
 
 static void write_orders(FILE *out, const json_t *stats)

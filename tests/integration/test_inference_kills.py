@@ -142,12 +142,14 @@ def test_a_reload_exchanges_workers_and_cuts_no_stream(launch):
     assert len(exits) == 2 and all("code=0" in line for line in exits), exits
 
 
-@pytest.mark.parametrize("roles", [{"prefill_workers": 1, "decode_workers": 1}, {"prefill_workers": 2}],
-                         ids=["one of each", "prefill only"])
-def test_prefill_and_decode_workers(launch, roles):
-    plain = launch(pool(workers=2))
+@pytest.mark.parametrize("roles, kv_type", [({"prefill_workers": 1, "decode_workers": 1}, "q8_0"),
+                                            ({"prefill_workers": 2}, "f16")], ids=["one of each", "prefill only"])
+def test_prefill_and_decode_workers(launch, roles, kv_type):
+    plain = launch(pool(workers=2, kv_type=kv_type))
     want = undisturbed(plain, tokens=40)
-    gateway = launch(pool(workers=2, **roles))
+    blocks = plain.stats()["inference"]["kv"]["blocks_total"]
+    assert (blocks > 1.8 * launch(pool()).stats()["inference"]["kv"]["blocks_total"]) == (kv_type == "q8_0")
+    gateway = launch(pool(workers=2, kv_type=kv_type, **roles))
     got = asyncio.run(Crowd(gateway, STREAMS, tokens=40).run())
     assert got == want
     stats = gateway.stats()["inference"]

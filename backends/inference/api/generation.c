@@ -265,7 +265,7 @@ static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *
         [FG_REFUSAL_DEADLINE] = {504, "timeout_error", "deadline_exceeded", true},
         [FG_REFUSAL_DRAINING] = {503, "overloaded_error", "draining", true},
         [FG_REFUSAL_INTERNAL] = {500, "server_error", "inference_failed", false},
-        [FG_REFUSAL_LATE] = {503, "overloaded_error", "deadline_unreachable", true},
+        [FG_REFUSAL_LATE] = {503, "overloaded_error", "cannot_meet_deadline", true},
         [FG_REFUSAL_MOVED] = {503, "overloaded_error", "draining", true},
     };
     uint64_t retry_after_ms = 0;

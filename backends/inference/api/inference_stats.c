@@ -182,6 +182,7 @@ static json_t *kv_json(const struct fg_inference *backend)
     set_count(kv, "blocks_cached", gauges.blocks_cached);
     set_count(kv, "blocks_used", gauges.blocks_used);
     set_count(kv, "blocks_evicted", gauges.blocks_evicted);
+    set_count(kv, "slots_held", gauges.slots_held);
     set_count(kv, "slots_wasted", gauges.slots_wasted);
     set_count(kv, "sequences", gauges.sequences);
     set_count(kv, "sequences_max", gauges.sequences_max);

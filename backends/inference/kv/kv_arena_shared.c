@@ -34,7 +34,9 @@ static bool shape_is_sane(const struct fg_kv_shape *shape)
 {
     return shape->layer_count >= 1 && shape->layer_count <= DIMENSION_MAX &&
            shape->kv_head_count >= 1 && shape->kv_head_count <= DIMENSION_MAX &&
-           shape->head_dim >= 1 && shape->head_dim <= DIMENSION_MAX;
+           shape->head_dim >= 1 && shape->head_dim <= DIMENSION_MAX &&
+           (shape->type == FG_KV_F16 || shape->type == FG_KV_Q8_0) &&
+           fg_kv_type_fits(shape->type, shape->head_dim);
 }
 
 /* Also decides whether a head found in a file may be believed. */
@@ -249,10 +251,11 @@ uint32_t fg_kv_arena_worker_count(const struct fg_kv_arena *arena)
     return arena->geometry.worker_count;
 }
 
-/* Positions in tables that no token has, a block that several hold counting once for each. */
-static uint64_t wasted_slots(const struct fg_kv_arena *arena)
+/* Positions in the tables of those that run, and how many of them no token has. */
+static void count_slots(const struct fg_kv_arena *arena, struct fg_kv_gauges *out)
 {
-    uint64_t wasted = 0;
+    out->slots_held = 0;
+    out->slots_wasted = 0;
     for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
         const struct fg_kv_slot *slot = &arena->slots[i];
         uint32_t state = fg_kv_load(&slot->state);
@@ -260,9 +263,9 @@ static uint64_t wasted_slots(const struct fg_kv_arena *arena)
             continue;
         uint64_t room = (uint64_t)fg_kv_table_count(arena, slot) * FG_KV_BLOCK_TOKENS;
         uint64_t tokens = fg_kv_load(&slot->token_count);
-        wasted += room > tokens ? room - tokens : 0;
+        out->slots_held += room;
+        out->slots_wasted += room > tokens ? room - tokens : 0;
     }
-    return wasted;
 }
 
 void fg_kv_arena_gauges(const struct fg_kv_arena *arena, struct fg_kv_gauges *out)
@@ -276,7 +279,7 @@ void fg_kv_arena_gauges(const struct fg_kv_arena *arena, struct fg_kv_gauges *ou
     out->blocks_cached = cached < total - out->blocks_free ? cached : total - out->blocks_free;
     out->blocks_used = total - out->blocks_free - out->blocks_cached;
     out->blocks_evicted = fg_counter_get(&head->blocks_evicted);
-    out->slots_wasted = wasted_slots(arena);
+    count_slots(arena, out);
     out->sequences_max = arena->geometry.sequence_count;
     out->sequences = fg_counter_get(&head->sequences);
     out->blocks_released = fg_counter_get(&head->blocks_released);

@@ -72,7 +72,8 @@ struct fg_kv_gauges {
     uint64_t blocks_cached; /* held by nobody, found by their hash; taken when none is free */
     uint64_t blocks_used;
     uint64_t blocks_evicted; /* cached ones ever taken for something else */
-    uint64_t slots_wasted;   /* positions in used blocks that hold no token */
+    uint64_t slots_held;     /* positions that sequences hold, shared ones counted for each */
+    uint64_t slots_wasted;   /* of those, that hold no token */
     uint64_t sequences_max;
     uint64_t sequences;       /* open, waiting and running */
     uint64_t blocks_released; /* ever given back: the rate at which memory comes free */
@@ -245,6 +246,9 @@ void fg_kv_arena_sequence_close(struct fg_kv_arena *arena, struct fg_kv_sequence
  */
 bool fg_kv_arena_sequence_record(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
                                  uint32_t token, uint32_t computed);
+/* Forget the tokens from `token_count` on; what is computed beyond them counts no more. */
+void fg_kv_arena_sequence_rewind(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
+                                 uint32_t token_count, uint32_t computed);
 /* Only that `computed` positions are done. The owner only; no lock. */
 void fg_kv_arena_sequence_computed(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
                                    uint32_t computed);

@@ -346,6 +346,16 @@ bool fg_kv_arena_sequence_record(struct fg_kv_arena *arena, struct fg_kv_sequenc
     return true;
 }
 
+void fg_kv_arena_sequence_rewind(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
+                                 uint32_t token_count, uint32_t computed)
+{
+    struct fg_kv_slot *slot = fg_kv_find_slot(arena, id);
+    if (slot == NULL)
+        return;
+    fg_kv_commit(&slot->computed, computed);
+    fg_kv_commit(&slot->token_count, token_count);
+}
+
 void fg_kv_arena_sequence_computed(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
                                    uint32_t computed)
 {

@@ -274,6 +274,28 @@ static const char *make_rules(struct fg_sequence *seq, const struct fg_channel_s
     }
 }
 
+/* Refuses what cannot be done before its deadline; true when it may wait for its turn. */
+static bool check_deadline(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t prompt_count)
+{
+    uint32_t retry_after_ms = 0;
+    uint32_t cached = 0;
+    if (seq->is_resumed) /* was let in once */
+        return true;
+    if (seq->hash_count > 0)
+        cached = fg_kv_arena_count_cached(s->arena, seq->hashes, seq->hash_count, seq->tokens.ids) *
+                 FG_KV_BLOCK_TOKENS;
+    uint64_t now_ns = s->clock_ns();
+    if (fg_scheduler_can_meet(s, seq, prompt_count, cached, now_ns, &retry_after_ms)) {
+        seq->predicted_ns = fg_scheduler_predict_ttft(s, seq, prompt_count, cached);
+        return true;
+    }
+    struct fg_scheduler_key key = seq->key;
+    say_refused(s, &key, FG_REFUSAL_LATE, retry_after_ms, 0,
+                "the answer would not be there before the request's deadline");
+    fg_sequence_release(s, seq);
+    return false;
+}
+
 enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_scheduler_key *key,
                                   const struct fg_channel_submit *submit,
                                   struct fg_scheduler_ticket *out)
@@ -327,6 +349,9 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
     seq->predicted_ns = 0;
     fg_sequence_set_state(s, seq, FG_SEQUENCE_PREPARING);
     fg_list_push_back(&s->preparing, &seq->link);
+    /* What waits already may be too much, however short the prompt turns out to be. */
+    if (!submit->may_adopt && !check_deadline(s, seq, 1))
+        return FG_ERR_BUSY;
     *out = (struct fg_scheduler_ticket){seq->slot, seq->generation};
     return FG_OK;
 }
@@ -446,28 +471,6 @@ void fg_sequence_wait(struct fg_scheduler *s, struct fg_sequence *seq)
     fg_list_push_back(&s->waiting, &seq->link);
 }
 
-/* Refuses what cannot be done before its deadline; true when it may wait for its turn. */
-static bool check_deadline(struct fg_scheduler *s, struct fg_sequence *seq)
-{
-    uint32_t retry_after_ms = 0;
-    uint32_t cached = 0;
-    if (seq->is_resumed) /* was let in once */
-        return true;
-    if (seq->hash_count > 0)
-        cached = fg_kv_arena_count_cached(s->arena, seq->hashes, seq->hash_count, seq->tokens.ids) *
-                 FG_KV_BLOCK_TOKENS;
-    uint64_t now_ns = s->clock_ns();
-    if (fg_scheduler_can_meet(s, seq, seq->prompt_count, cached, now_ns, &retry_after_ms)) {
-        seq->predicted_ns = fg_scheduler_predict_ttft(s, seq, seq->prompt_count, cached);
-        return true;
-    }
-    struct fg_scheduler_key key = seq->key;
-    say_refused(s, &key, FG_REFUSAL_LATE, retry_after_ms, 0,
-                "the answer would not be there before the request's deadline");
-    fg_sequence_release(s, seq);
-    return false;
-}
-
 /* What makes the request impossible from the start, and its arena slot. */
 static bool prepare_sequence(struct fg_scheduler *s, struct fg_sequence *seq,
                              const unsigned char *resumed, uint32_t resumed_count)
@@ -488,7 +491,7 @@ static bool prepare_sequence(struct fg_scheduler *s, struct fg_sequence *seq,
     if (!replay_resumed(s, seq))
         return false;
     fg_sequence_hash(s, seq);
-    if (!check_deadline(s, seq))
+    if (!check_deadline(s, seq, seq->prompt_count))
         return false;
     if (open_in_arena(s, seq))
         return true;

@@ -88,6 +88,13 @@ enum fg_status fg_scheduler_adopt(struct fg_scheduler *s, struct fg_scheduler_ti
     seq->block_count = adopted.block_count;
     seq->computed = adopted.computed;
     uint32_t generated = adopted.token_count - adopted.info.prompt_count;
+    if (seq->sampling.logprob_count > 0 && generated > resumed_count) {
+        /* What goes with a token is not in the arena: those that were not sent are made again. */
+        generated = resumed_count;
+        uint32_t last = seq->prompt_count + generated - 1;
+        seq->computed = seq->computed < last ? seq->computed : last;
+        fg_kv_arena_sequence_rewind(s->arena, seq->kv, last + 1, seq->computed);
+    }
     if (!replay(s, seq, generated, resumed_count, s->clock_ns()))
         return FG_OK;
     fg_sequence_hash(s, seq);

@@ -11,19 +11,45 @@
 
 #include "base/clock.h"
 
-/* Prompt tokens that are computed before a newcomer of this priority. */
-static uint64_t work_before(const struct fg_scheduler *s, const struct fg_sequence *seq)
+/* Tokens at the beginning of both, in whole blocks. */
+static uint64_t common_tokens(const struct fg_sequence *a, const struct fg_sequence *b)
+{
+    uint32_t most = a->hash_count < b->hash_count ? a->hash_count : b->hash_count;
+    uint32_t count = 0;
+    while (count < most && a->hashes[count].lo == b->hashes[count].lo &&
+           a->hashes[count].hi == b->hashes[count].hi)
+        count++;
+    return (uint64_t)count * FG_KV_BLOCK_TOKENS;
+}
+
+/*
+ * Tokens that are computed until a newcomer of so many has its first one. What it has in common
+ * with others is computed once for all of them, or not at all when it is cached.
+ */
+static uint64_t work_until(const struct fg_scheduler *s, const struct fg_sequence *seq,
+                           uint64_t prompt_count, uint64_t cached)
 {
     const struct fg_list *lists[] = {&s->waiting, &s->running};
-    uint64_t tokens = 0;
+    uint64_t work = 0;
+    uint64_t once = 0; /* of what several have in common */
+    uint64_t known = cached;
     for (size_t i = 0; i < 2; i++) {
         for (const struct fg_list *it = lists[i]->next; it != lists[i]; it = it->next) {
             const struct fg_sequence *other = FG_SEQUENCE_OF(it);
-            if (other != seq && other->right <= seq->right)
-                tokens += fg_sequence_count(other) - other->computed;
+            if (other == seq || other->right > seq->right)
+                continue;
+            uint64_t common = common_tokens(seq, other);
+            uint64_t done = common < cached ? common : cached;
+            done = other->computed > done ? other->computed : done;
+            work += fg_sequence_count(other) - done;
+            if (common > done) {
+                work -= common - done;
+                once = common - done > once ? common - done : once;
+            }
+            known = common > known ? common : known;
         }
     }
-    return tokens;
+    return work + once + (prompt_count > known ? prompt_count - known : 1);
 }
 
 /* Of a step with this many decodes and all the prompt tokens that it has room for. */
@@ -57,9 +83,8 @@ static double predict_ns(const struct fg_scheduler *s, const struct fg_sequence 
     uint32_t tokens;
     if (s->cost.prefill_ns <= 0)
         return 0;
-    double own = prompt_count > cached ? (double)(prompt_count - cached) : 1;
     double step_ns = full_step_ns(s, s->state_counts[FG_SEQUENCE_DECODE], &tokens);
-    double work = own + (double)work_before(s, seq);
+    double work = (double)work_until(s, seq, prompt_count, cached);
     return work * step_ns / (double)tokens + place_wait_ns(s, seq);
 }
 

@@ -503,7 +503,7 @@ function drawInference(stats) {
     ["completed", whole(number(s, "requests.completed"))], ["refused", whole(refused)]]));
   const used = number(s, "kv.blocks_used"), total = number(s, "kv.blocks_total");
   kvExtra.replaceChildren(meter(used / total, percent(used / total)),
-    facts([["in use", whole(used)], ["free", whole(number(s, "kv.blocks_free"))], ["total", whole(total)],
+    facts([["in use", whole(used)], ["cached", whole(number(s, "kv.blocks_cached"))], ["free", whole(number(s, "kv.blocks_free"))], ["total", whole(total)],
       ["sequences", `${whole(number(s, "kv.sequences"))} / ${count(number(s, "kv.sequences_max"))}`],
       ["model", s.model ?? "–"]]));
 }

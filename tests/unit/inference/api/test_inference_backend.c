@@ -137,7 +137,7 @@ static void refusals_keep_their_meaning(void **state)
         {FG_REFUSAL_BAD_PROMPT, 400, "bad_prompt", 0, "bad_prompt"},
         {FG_REFUSAL_DEADLINE, 504, "deadline_exceeded", 700, "deadline"},
         {FG_REFUSAL_INTERNAL, 500, "inference_failed", 0, "internal"},
-        {FG_REFUSAL_LATE, 503, "deadline_unreachable", 700, "late"},
+        {FG_REFUSAL_LATE, 503, "cannot_meet_deadline", 700, "late"},
     };
     struct fixture *f = *state;
     fixture_open_all(f, 0, 1);
