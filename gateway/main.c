@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "rehearse/rehearse.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/worker_program.h"
 #include "token_command.h"
 
 #include <getopt.h>
@@ -300,6 +301,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "worker") == 0)
+        return fg_worker_program_main(argc, argv); /* internal: no options */
     struct options options = {.config = DEFAULT_CONFIG, .token = {.ttl_s = 86400, .method = "GET"}};
     int code = parse_options(argc, argv, &options);
     if (code != -1)

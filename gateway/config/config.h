@@ -10,6 +10,7 @@
 
 #include "backends/backend.h"
 #include "base/cidr.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "inference/inference_conf.h"
 #include "orders/orders_conf.h"
@@ -397,6 +398,9 @@ enum fg_status fg_config_parse(struct fg_config **out, const char *name, struct 
                                size_t *error_count);
 
 void fg_config_destroy(struct fg_config *config);
+
+/* observability.log_level as the log takes it. */
+enum fg_log_level fg_config_log_level(const struct fg_config *config);
 
 /* The effective configuration as JSON (all defaults filled in, secrets removed), for /config. */
 json_t *fg_config_to_json(const struct fg_config *config);

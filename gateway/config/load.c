@@ -23,6 +23,16 @@ static struct fg_snapshot *snapshot_create(size_t memory_max)
     return snapshot;
 }
 
+enum fg_log_level fg_config_log_level(const struct fg_config *config)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    for (unsigned i = 0; i < 4; i++) {
+        if (strcmp(config->observability.log_level, names[i]) == 0)
+            return (enum fg_log_level)i;
+    }
+    return FG_LOG_INFO;
+}
+
 void fg_config_destroy(struct fg_config *config)
 {
     if (config == NULL)

@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inference/kv/kv_arena_shared.h"
-#include "inference/worker/worker.h"
 #include "inference/worker/worker_model.h"
 #include "orders/fulfil.h"
 #include "orders/redis_embedded.h"
@@ -86,16 +85,6 @@ static struct fg_config *load(const char *path)
     return config;
 }
 
-static enum fg_log_level log_level_of(const struct fg_config *config)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-    for (unsigned i = 0; i < 4; i++) {
-        if (strcmp(config->observability.log_level, names[i]) == 0)
-            return (enum fg_log_level)i;
-    }
-    return FG_LOG_INFO;
-}
-
 static unsigned thread_count_of(const struct fg_config *config)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -141,6 +130,7 @@ static bool make_children(struct supervisor *sv)
         .conf = &config->inference,
         .exchange_next = worker_count,
     };
+    fg_worker_program_init(&sv->workers.program);
     for (uint32_t i = 0; i < worker_count; i++)
         sv->children[count++] = (struct fg_child){.role = FG_CHILD_WORKER, .index = i};
     for (uint32_t i = 0; i < fulfil_count; i++)
@@ -171,16 +161,16 @@ static bool open_signals(struct supervisor *sv)
 
 static int run_worker(struct supervisor *sv, const struct fg_child *child, pid_t parent)
 {
-    struct fg_worker_options options = {
-        .conf = &sv->config->inference,
-        .worker_index = child->index,
+    struct fg_worker_place place = {
+        .config = sv->path,
+        .index = child->index,
         .arena_fd = sv->arena_fd,
         .listen_fd = sv->sockets.workers[child->index],
         .parent_pid = parent,
-        .drain_ns = sv->config->limits.drain_timeout_ns,
-        .log = log_level_of(sv->config),
     };
-    return fg_worker_run(&options);
+    if (fg_worker_watch_is_replaced(&sv->workers, child))
+        fg_worker_program_exec(&sv->workers.program, &place);
+    return fg_worker_program_run(sv->config, &place);
 }
 
 static int run_fulfil(struct supervisor *sv, const struct fg_child *child, pid_t parent)
@@ -253,6 +243,8 @@ static bool start_child(struct supervisor *sv, struct fg_child *child)
     pid_t parent = getpid();
     if (child == sv->gateway && pipe2(pipe_fds, O_CLOEXEC) == -1)
         pipe_fds[0] = pipe_fds[1] = -1;
+    if (child->role == FG_CHILD_WORKER)
+        fg_worker_watch_on_start(&sv->workers, child);
     pid_t pid = fg_child_fork(child, fg_clock_monotonic_ns());
     if (pid == 0) {
         if (pipe_fds[0] != -1)
@@ -417,7 +409,7 @@ static bool reload(struct supervisor *sv)
     fg_config_destroy(sv->config);
     sv->config = config;
     sv->workers.conf = &config->inference;
-    fg_log_set_level(log_level_of(config));
+    fg_log_set_level(fg_config_log_level(config));
     struct fg_child old = *sv->gateway;
     old.index = sv->older->index;
     *sv->older = old;
@@ -472,7 +464,7 @@ static void on_child_exit(struct supervisor *sv, pid_t pid, int status, uint64_t
         bool refused_to_start = child == sv->gateway && sv->phase == PHASE_STARTING;
         fg_child_exited(child, status, is_wanted(sv, child) && !refused_to_start, now_ns);
         if (child->role == FG_CHILD_WORKER)
-            fg_worker_watch_on_exit(&sv->workers, child, now_ns);
+            fg_worker_watch_on_exit(&sv->workers, child, pid, now_ns);
         if (refused_to_start) {
             sv->has_failed = true;
             sv->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
@@ -599,7 +591,7 @@ int fg_supervisor_run(const char *path)
     sv.config = load(path);
     if (sv.config == NULL)
         return 2;
-    fg_log_set_level(log_level_of(sv.config));
+    fg_log_set_level(fg_config_log_level(sv.config));
     fg_error_set(&error, "not enough memory or file descriptors to start");
     if (!open_signals(&sv) ||
         getrandom(sv.ticket_seed, sizeof(sv.ticket_seed), 0) != sizeof(sv.ticket_seed) ||

@@ -42,20 +42,34 @@ static void bury(struct fg_worker_watch *watch, uint64_t now_ns)
     }
 }
 
-void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_child *child,
+void fg_worker_watch_on_start(struct fg_worker_watch *watch, const struct fg_child *child)
+{
+    watch->replaced &= ~bit_of(child);
+    if (fg_worker_program_is_new(&watch->program))
+        watch->replaced |= bit_of(child);
+}
+
+bool fg_worker_watch_is_replaced(const struct fg_worker_watch *watch, const struct fg_child *child)
+{
+    return (watch->replaced & bit_of(child)) != 0;
+}
+
+/* Whether the process has told the arena that it is the one. */
+static bool is_serving(const struct fg_worker_watch *watch, const struct fg_child *child, pid_t pid)
+{
+    const struct fg_kv_worker_record *record = fg_kv_arena_worker(watch->arena, child->index);
+    return pid != 0 && fg_counter_get(&record->pid) == (uint64_t)pid;
+}
+
+void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_child *child, pid_t pid,
                              uint64_t now_ns)
 {
     if (watch->arena == NULL)
         return;
+    if (fg_worker_watch_is_replaced(watch, child) && !is_serving(watch, child, pid))
+        fg_worker_program_refuse(&watch->program);
     watch->dead |= bit_of(child);
     bury(watch, now_ns);
-}
-
-/* Whether the process has told the arena that it is the one. */
-static bool is_serving(const struct fg_worker_watch *watch, const struct fg_child *child)
-{
-    const struct fg_kv_worker_record *record = fg_kv_arena_worker(watch->arena, child->index);
-    return child->pid != 0 && fg_counter_get(&record->pid) == (uint64_t)child->pid;
 }
 
 static bool is_halted(const struct fg_child *child, uint64_t now_ns)
@@ -71,7 +85,7 @@ static bool is_silent(const struct fg_worker_watch *watch, const struct fg_child
     uint64_t beat_ns = fg_counter_get(&record->heartbeat_ns);
     if (limit_ns == 0 || now_ns - child->started_ns < limit_ns + FG_S)
         return false;
-    return is_serving(watch, child) && beat_ns < now_ns && now_ns - beat_ns > limit_ns;
+    return is_serving(watch, child, child->pid) && beat_ns < now_ns && now_ns - beat_ns > limit_ns;
 }
 
 static void kill_hung(struct fg_worker_watch *watch, uint64_t now_ns)
@@ -103,7 +117,8 @@ static void exchange(struct fg_worker_watch *watch)
     if (watch->exchange_next >= watch->worker_count)
         return;
     for (size_t i = 0; i < watch->worker_count; i++) {
-        if (watch->workers[i].state != FG_CHILD_RUNNING || !is_serving(watch, &watch->workers[i]))
+        if (watch->workers[i].state != FG_CHILD_RUNNING ||
+            !is_serving(watch, &watch->workers[i], watch->workers[i].pid))
             return;
     }
     struct fg_child *child = &watch->workers[watch->exchange_next++];

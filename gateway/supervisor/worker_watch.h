@@ -16,6 +16,7 @@
 
 #include "inference/inference_conf.h"
 #include "supervisor/children.h"
+#include "supervisor/worker_program.h"
 
 #include <stddef.h>
 
@@ -26,15 +27,20 @@ struct fg_worker_watch {
     size_t worker_count;
     struct fg_kv_arena *arena;            /* NULL: no inference, and nothing to do */
     const struct fg_inference_conf *conf; /* the one in force */
-    uint64_t dead;          /* bit by index: reaped, and the arena does not know yet */
+    uint64_t dead;     /* bit by index: reaped, and the arena does not know yet */
+    uint64_t replaced; /* bit by index: runs the new file of the program */
+    struct fg_worker_program program;
     uint32_t exchange_next; /* the next to be exchanged; worker_count: none */
 };
 
 /* Whether one was stopped or goes on (waitpid with WUNTRACED and WCONTINUED). */
 void fg_worker_watch_on_change(struct fg_worker_watch *watch, struct fg_child *child, int status,
                                uint64_t now_ns);
-/* It was reaped. */
-void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_child *child,
+/* Before it is forked: decides which program it will run. */
+void fg_worker_watch_on_start(struct fg_worker_watch *watch, const struct fg_child *child);
+bool fg_worker_watch_is_replaced(const struct fg_worker_watch *watch, const struct fg_child *child);
+/* It was reaped; `pid` was its. */
+void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_child *child, pid_t pid,
                              uint64_t now_ns);
 
 /* Let new processes, with the configuration and the program that are there now, take over. */

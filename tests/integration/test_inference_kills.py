@@ -3,12 +3,14 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import time
 
 import pytest
 
-from harness import DEMO_MODEL, server_sent_events
+import harness
+from harness import DEMO_MODEL, server_sent_events, wait_for
 
 STREAMS = 32
 KILLS = 20
@@ -159,3 +161,43 @@ def test_prefill_and_decode_workers(launch, roles, kv_type):
     if "decode_workers" in roles:
         assert first["tokens_decode"] == 0 and second["tokens_prefill"] == 0
     assert_all_free(gateway)
+
+
+def program_of(pid):
+    return os.readlink(f"/proc/{pid}/exe")
+
+
+def test_a_new_program_takes_over_worker_by_worker(launch, monkeypatch, tmp_path):
+    program = tmp_path / "floodgate"
+    shutil.copy2(harness.BINARY, program)
+    monkeypatch.setattr(harness, "BINARY", program)
+    gateway = launch(pool(workers=2))
+    want = undisturbed(gateway)
+    before = {one["worker"]: one["pid"] for one in workers(gateway)}
+
+    def replace(content):
+        new = tmp_path / "new"
+        content(new)
+        os.replace(new, program)
+
+    async def upgrade(crowd):
+        await until(lambda: crowd.events > STREAMS)
+        await asyncio.to_thread(replace, lambda new: shutil.copy2(program, new))
+        gateway.signal(signal.SIGHUP)
+    got = asyncio.run(Crowd(gateway, STREAMS, http2=False).run(upgrade))
+    assert got == want
+    now = gateway.wait_stats(lambda stats: all(
+        one["pid"] not in (0, before[one["worker"]]) for one in stats["inference"]["workers"]) and stats)
+    assert {program_of(one["pid"]) for one in now["inference"]["workers"]} == {str(program)}
+    assert program_of(gateway.process.pid) != str(program)  # the supervisor is the old one
+
+    # A file that is no program, or one that cannot use the arena: workers stay what they are.
+    def broken(new):
+        new.write_text("#!/bin/sh\nexit 2\n")
+        new.chmod(0o755)
+    replace(broken)
+    gateway.signal(signal.SIGHUP)
+    wait_for(lambda: "worker_program_refused" in gateway.log, 60)
+    gateway.wait_stats(lambda stats: all(one["pid"] > 0 and one["connections"] > 0
+                                         for one in stats["inference"]["workers"]), 60)
+    assert asyncio.run(Crowd(gateway, 8).run()) == want[:8]

@@ -174,16 +174,19 @@ static json_t *prediction_json(const struct fg_inference *backend)
 static json_t *kv_json(const struct fg_inference *backend)
 {
     struct fg_kv_gauges gauges = {0};
+    struct fg_kv_slots slots = {0};
     json_t *kv = json_object();
-    if (backend->arena != NULL)
+    if (backend->arena != NULL) {
         fg_kv_arena_gauges(backend->arena, &gauges);
+        slots = fg_kv_arena_slots(backend->arena);
+    }
     set_count(kv, "blocks_total", gauges.blocks_total);
     set_count(kv, "blocks_free", gauges.blocks_free);
     set_count(kv, "blocks_cached", gauges.blocks_cached);
     set_count(kv, "blocks_used", gauges.blocks_used);
     set_count(kv, "blocks_evicted", gauges.blocks_evicted);
-    set_count(kv, "slots_held", gauges.slots_held);
-    set_count(kv, "slots_wasted", gauges.slots_wasted);
+    set_count(kv, "slots_held", slots.held);
+    set_count(kv, "slots_wasted", slots.wasted);
     set_count(kv, "sequences", gauges.sequences);
     set_count(kv, "sequences_max", gauges.sequences_max);
     set_count(kv, "blocks_released", gauges.blocks_released);

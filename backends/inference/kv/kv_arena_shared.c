@@ -251,11 +251,9 @@ uint32_t fg_kv_arena_worker_count(const struct fg_kv_arena *arena)
     return arena->geometry.worker_count;
 }
 
-/* Positions in the tables of those that run, and how many of them no token has. */
-static void count_slots(const struct fg_kv_arena *arena, struct fg_kv_gauges *out)
+struct fg_kv_slots fg_kv_arena_slots(const struct fg_kv_arena *arena)
 {
-    out->slots_held = 0;
-    out->slots_wasted = 0;
+    struct fg_kv_slots slots = {0};
     for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
         const struct fg_kv_slot *slot = &arena->slots[i];
         uint32_t state = fg_kv_load(&slot->state);
@@ -263,9 +261,10 @@ static void count_slots(const struct fg_kv_arena *arena, struct fg_kv_gauges *ou
             continue;
         uint64_t room = (uint64_t)fg_kv_table_count(arena, slot) * FG_KV_BLOCK_TOKENS;
         uint64_t tokens = fg_kv_load(&slot->token_count);
-        out->slots_held += room;
-        out->slots_wasted += room > tokens ? room - tokens : 0;
+        slots.held += room;
+        slots.wasted += room > tokens ? room - tokens : 0;
     }
+    return slots;
 }
 
 void fg_kv_arena_gauges(const struct fg_kv_arena *arena, struct fg_kv_gauges *out)
@@ -279,7 +278,6 @@ void fg_kv_arena_gauges(const struct fg_kv_arena *arena, struct fg_kv_gauges *ou
     out->blocks_cached = cached < total - out->blocks_free ? cached : total - out->blocks_free;
     out->blocks_used = total - out->blocks_free - out->blocks_cached;
     out->blocks_evicted = fg_counter_get(&head->blocks_evicted);
-    count_slots(arena, out);
     out->sequences_max = arena->geometry.sequence_count;
     out->sequences = fg_counter_get(&head->sequences);
     out->blocks_released = fg_counter_get(&head->blocks_released);

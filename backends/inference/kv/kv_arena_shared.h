@@ -72,8 +72,6 @@ struct fg_kv_gauges {
     uint64_t blocks_cached; /* held by nobody, found by their hash; taken when none is free */
     uint64_t blocks_used;
     uint64_t blocks_evicted; /* cached ones ever taken for something else */
-    uint64_t slots_held;     /* positions that sequences hold, shared ones counted for each */
-    uint64_t slots_wasted;   /* of those, that hold no token */
     uint64_t sequences_max;
     uint64_t sequences;       /* open, waiting and running */
     uint64_t blocks_released; /* ever given back: the rate at which memory comes free */
@@ -81,6 +79,12 @@ struct fg_kv_gauges {
     uint64_t orphaned;        /* sequences that lost their worker, ever */
     uint64_t adopted;         /* of those, taken over by another */
     uint64_t orphans_expired; /* of those, wanted by nobody */
+};
+
+/* Positions of tokens. */
+struct fg_kv_slots {
+    uint64_t held;   /* by sequences, shared ones counted for each */
+    uint64_t wasted; /* of those, without a token */
 };
 
 /* A sequence in the arena; what was closed or reclaimed is never found again under its old id. */
@@ -126,6 +130,8 @@ uint32_t fg_kv_arena_worker_count(const struct fg_kv_arena *arena);
 
 /* Without the lock: a moment old, and each number on its own. */
 void fg_kv_arena_gauges(const struct fg_kv_arena *arena, struct fg_kv_gauges *out);
+/* Likewise, over all sequences: for diagnosis, not for every step. */
+struct fg_kv_slots fg_kv_arena_slots(const struct fg_kv_arena *arena);
 /* Borrowed, NULL beyond worker_count. Written by that worker only. */
 struct fg_kv_worker_record *fg_kv_arena_worker(struct fg_kv_arena *arena, uint32_t worker_index);
 

@@ -367,9 +367,9 @@ static void waste_is_what_no_token_fills(void **state)
     struct fixture *f = *state;
     struct request r = a_request(f, 40, 0, 1, 5);
     assert_int_equal(admit(f, &r, 4), FG_OK);
-    assert_int_equal(gauges_of(f).slots_wasted, 24);
+    assert_int_equal(fg_kv_arena_slots(f->arena).wasted, 24);
     fg_kv_arena_sequence_record(f->arena, r.id, 1, 40);
-    assert_int_equal(gauges_of(f).slots_wasted, 23);
+    assert_int_equal(fg_kv_arena_slots(f->arena).wasted, 23);
 }
 
 int main(void)
