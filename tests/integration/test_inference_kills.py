@@ -43,6 +43,7 @@ class Crowd:
     def __init__(self, gateway, count, tokens=120, http2=True):
         self.gateway, self.count, self.tokens, self.http2 = gateway, count, tokens, http2
         self.events = 0
+        self.begun = 0  # answers whose head is there
         self.open = count
 
     async def one(self, client, index):
@@ -50,6 +51,7 @@ class Crowd:
         try:
             async with client.stream("POST", "/v1/completions", json=body_of(index, self.tokens)) as answer:
                 assert answer.status_code == 200, await answer.aread()
+                self.begun += 1
                 lines = []
                 async for line in answer.aiter_lines():
                     lines.append(line.rstrip("\r\n"))
@@ -133,7 +135,7 @@ def test_a_reload_exchanges_workers_and_cuts_no_stream(launch):
     before = {one["worker"]: one["pid"] for one in workers(gateway)}
 
     async def reload(crowd):
-        await until(lambda: crowd.events > STREAMS)
+        await until(lambda: crowd.begun == STREAMS)  # a draining gateway takes no new request
         gateway.signal(signal.SIGHUP)
     # HTTP/1.1: the client's HTTP/2 library takes the draining gateway's GOAWAY for the end.
     got = asyncio.run(Crowd(gateway, STREAMS, http2=False).run(reload))
@@ -181,7 +183,7 @@ def test_a_new_program_takes_over_worker_by_worker(launch, monkeypatch, tmp_path
         os.replace(new, program)
 
     async def upgrade(crowd):
-        await until(lambda: crowd.events > STREAMS)
+        await until(lambda: crowd.begun == STREAMS)  # a draining gateway takes no new request
         await asyncio.to_thread(replace, lambda new: shutil.copy2(program, new))
         gateway.signal(signal.SIGHUP)
     got = asyncio.run(Crowd(gateway, STREAMS, http2=False).run(upgrade))
