@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int is_chat = 0; is_chat < 2; is_chat++) {
         struct fg_completion_request request;
         struct fg_completion_error error = {0};
-        if (fg_completion_request_parse(&request, is_chat != 0,
+        if (fg_completion_request_parse(&request, (enum fg_completion_kind)is_chat,
                                         fg_span_make((const char *)data, size), &limits, &error)) {
             check_request(&request);
             fg_completion_request_fini(&request);

@@ -1,5 +1,7 @@
-"""What the OpenAI API can ask of an answer: its form, tools, logprobs, penalties, biases."""
+"""What the OpenAI API can ask of an answer: its form, tools, logprobs, penalties, biases; embeddings."""
+import base64
 import json
+import struct
 
 import pytest
 
@@ -132,3 +134,42 @@ def test_a_template_without_tools_says_so(launch):
     gateway = launch(pool(chat_template="chatml"))
     answer = complete(gateway, **ASK, tools=[ORDER])
     assert answer.status_code == 400 and "tools" in answer.json()["error"]["message"]
+
+
+def embed(gateway, **body):
+    answer = complete(gateway, path="/v1/embeddings", **body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def dot(a, b):
+    return sum(x * y for x, y in zip(a, b))
+
+
+def test_embeddings(site):
+    texts = ["How do I get a free card?", "Where is my order?", "tea " * 300]
+    both = embed(site, input=texts)
+    assert both["object"] == "list" and both["model"] == "demo" and [one["index"] for one in both["data"]] == [0, 1, 2]
+    vectors = [one["embedding"] for one in both["data"]]
+    assert all(abs(dot(v, v) - 1) < 1e-4 for v in vectors) and abs(dot(vectors[0], vectors[1])) < 0.999
+    alone = embed(site, input=texts[0])
+    assert alone["data"][0]["embedding"] == vectors[0]  # whatever else was computed before it
+    again = embed(site, input=texts[2])
+    assert dot(again["data"][0]["embedding"], vectors[2]) > 0.9999
+    assert 0 < alone["usage"]["prompt_tokens"] < both["usage"]["prompt_tokens"]
+    coded = embed(site, input=texts[0], encoding_format="base64")["data"][0]["embedding"]
+    raw = base64.b64decode(coded, validate=True)
+    assert list(struct.unpack(f"<{len(raw) // 4}f", raw)) == pytest.approx(vectors[0])
+    last = embed(site, input=texts[0], pooling="last")["data"][0]["embedding"]
+    assert len(last) == len(vectors[0]) and dot(last, vectors[0]) < 0.9999
+    site.wait_stats(lambda stats: stats["inference"]["kv"]["blocks_used"] == 0)
+
+
+@pytest.mark.parametrize("change, code", [
+    ({}, "missing_required_parameter"), ({"input": []}, "invalid_value"), ({"input": ""}, "invalid_value"),
+    ({"input": [1, 2]}, "invalid_type"), ({"input": "a", "dimensions": 8}, "unsupported_parameter"),
+    ({"input": "a", "encoding_format": "hex"}, "invalid_value"), ({"input": "a", "pooling": "max"}, "invalid_value"),
+])
+def test_bad_embedding_requests(site, change, code):
+    answer = complete(site, path="/v1/embeddings", **change)
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == code, answer.text

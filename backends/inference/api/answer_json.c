@@ -3,6 +3,7 @@
  */
 #include "answer_json.h"
 
+#include "base/base64url.h"
 #include "json_escape.h"
 
 #include <assert.h>
@@ -366,4 +367,55 @@ void fg_answer_put_choice(struct fg_answer_sink *sink, const struct fg_completio
     fg_answer_put(sink, FG_SPAN("],"));
     put_usage(sink, answer);
     fg_answer_put(sink, FG_SPAN("}"));
+}
+
+/* ---- embeddings ---- */
+
+static void put_floats(struct fg_answer_sink *sink, struct fg_span vector)
+{
+    fg_answer_put(sink, FG_SPAN("["));
+    for (size_t at = 0; at + sizeof(float) <= vector.len; at += sizeof(float)) {
+        float value;
+        memcpy(&value, vector.data + at, sizeof(value));
+        put_format(sink, at > 0 ? ",%.9g" : "%.9g", (double)value);
+    }
+    fg_answer_put(sink, FG_SPAN("]"));
+}
+
+/* The alphabet of RFC 4648 section 4, with padding. */
+static void put_base64(struct fg_answer_sink *sink, struct fg_span bytes)
+{
+    enum { PART = 48 }; /* a multiple of three: no padding within */
+    fg_answer_put(sink, FG_SPAN("\""));
+    for (size_t at = 0; at < bytes.len; at += PART) {
+        char text[PART / 3 * 4];
+        size_t len = bytes.len - at < PART ? bytes.len - at : PART;
+        size_t made = fg_base64url_encode(text, (const unsigned char *)bytes.data + at, len);
+        for (size_t i = 0; i < made; i++)
+            text[i] = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
+        while (made % 4 != 0)
+            text[made++] = '=';
+        fg_answer_put(sink, fg_span_make(text, made));
+    }
+    fg_answer_put(sink, FG_SPAN("\""));
+}
+
+void fg_answer_put_embedding(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
+                             const struct fg_answer_piece *piece)
+{
+    if (answer->choice == 0)
+        fg_answer_put(sink, FG_SPAN("{\"object\":\"list\",\"data\":["));
+    put_format(sink, "%s{\"object\":\"embedding\",\"index\":%u,\"embedding\":",
+               answer->choice == 0 ? "" : ",", answer->choice);
+    if (answer->is_base64)
+        put_base64(sink, piece->text);
+    else
+        put_floats(sink, piece->text);
+    fg_answer_put(sink, FG_SPAN("}"));
+    if (answer->choice + 1 < answer->choice_max)
+        return;
+    fg_answer_put(sink, FG_SPAN("],\"model\":"));
+    fg_answer_put(sink, answer->model);
+    put_format(sink, ",\"usage\":{\"prompt_tokens\":%u,\"total_tokens\":%u}}",
+               answer->prompt_tokens, answer->prompt_tokens);
 }

@@ -56,5 +56,8 @@ void fg_answer_put_choice_event(struct fg_answer_sink *sink,
  * last. */
 void fg_answer_put_choice(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
                           const struct fg_answer_piece *piece);
+/* The same of a list of embeddings; piece->text is the vector. */
+void fg_answer_put_embedding(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
+                             const struct fg_answer_piece *piece);
 
 #endif

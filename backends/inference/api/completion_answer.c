@@ -190,15 +190,19 @@ enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer,
                                            const struct fg_completion_end *end)
 {
     assert(!answer->is_finished);
-    enum fg_status status = add_through_calls(answer, end->text, true);
+    enum fg_status status =
+        answer->is_embedding ? FG_OK : add_through_calls(answer, end->text, true);
     if (status != FG_OK)
         return status;
     answer->finish_reason = answer->call_count > 0 ? "tool_calls" : end->finish_reason;
-    answer->prompt_tokens = end->prompt_tokens;
+    answer->prompt_tokens = end->prompt_tokens + (answer->is_embedding ? answer->prompt_tokens : 0);
     answer->completion_tokens += end->completion_tokens;
     if (answer->choice == 0)
         answer->cached_tokens = end->cached_tokens;
-    if (!answer->is_stream)
+    if (answer->is_embedding)
+        status = append_made(answer, &answer->ready, fg_answer_put_embedding,
+                             &(struct fg_answer_piece){.text = end->text});
+    else if (!answer->is_stream)
         status = append_made(answer, &answer->ready, fg_answer_put_choice, NULL);
     else if (answer->choice_max > 1)
         status = append_made(answer, &answer->ready, fg_answer_put_choice_event, NULL);
@@ -280,10 +284,13 @@ enum fg_status fg_completion_answer_init(struct fg_completion_answer *answer, co
                          : answer->is_stream ? "chat.completion.chunk"
                                              : "chat.completion";
     answer->id = fg_arena_try_copy(answer->arena, fg_span_from_string(id));
+    answer->model = fg_arena_try_printf(answer->arena, "\"%s\"", escaped);
     answer->head = fg_arena_try_printf(
         answer->arena, "\"id\":\"%s\",\"object\":\"%s\",\"created\":%llu,\"model\":\"%s\"", id,
         object, (unsigned long long)created, escaped);
-    return answer->id.data == NULL || answer->head.data == NULL ? FG_ERR_NO_MEMORY : FG_OK;
+    return answer->id.data == NULL || answer->model.data == NULL || answer->head.data == NULL
+               ? FG_ERR_NO_MEMORY
+               : FG_OK;
 }
 
 size_t fg_completion_answer_room_min(const struct fg_completion_answer *answer)

@@ -42,6 +42,8 @@ struct fg_completion_answer {
     bool include_usage;  /* streams only; a document always has it */
     bool has_logprobs;   /* tokens come with them */
     bool takes_calls;    /* calls of tools are looked for in the text */
+    bool is_embedding;   /* finish brings a vector of little-endian f32s instead of text */
+    bool is_base64;      /* how vectors are written */
     uint32_t choice_max; /* choices that it will have; 0 is 1 */
     struct fg_span head; /* "id":...,"object":...,"created":...,"model":... */
     struct fg_arena *arena;
@@ -53,8 +55,9 @@ struct fg_completion_answer {
     struct fg_tool_call_reader calls; /* is_only is configuration */
     uint32_t choice;                  /* the one that is being written */
     uint32_t call_count;
-    size_t text_offset; /* of the next token, for logprobs of plain completions */
-    struct fg_span id;  /* given at init */
+    size_t text_offset;   /* of the next token, for logprobs of plain completions */
+    struct fg_span id;    /* given at init */
+    struct fg_span model; /* likewise, as a JSON string */
 
     /* buffers */
     struct fg_answer_buffer text;   /* unescaped */

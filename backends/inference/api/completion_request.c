@@ -232,8 +232,10 @@ static bool parse_count(struct fg_completion_parse *parse)
     return true;
 }
 
-static bool parse_all(struct fg_completion_parse *parse)
+static bool parse_all(struct fg_completion_parse *parse, enum fg_completion_kind kind)
 {
+    if (kind == FG_COMPLETION_EMBEDDING)
+        return parse_model(parse) && fg_completion_parse_embedding(parse);
     return parse_model(parse) &&
            (parse->request->is_chat ? fg_completion_parse_messages(parse)
                                     : fg_completion_parse_prompt(parse)) &&
@@ -244,12 +246,13 @@ static bool parse_all(struct fg_completion_parse *parse)
            fg_completion_check_unsupported(parse);
 }
 
-bool fg_completion_request_parse(struct fg_completion_request *request, bool is_chat,
-                                 struct fg_span body, const struct fg_completion_limits *limits,
+bool fg_completion_request_parse(struct fg_completion_request *request,
+                                 enum fg_completion_kind kind, struct fg_span body,
+                                 const struct fg_completion_limits *limits,
                                  struct fg_completion_error *error)
 {
     assert(limits->max_tokens_limit > 0);
-    *request = (struct fg_completion_request){.is_chat = is_chat};
+    *request = (struct fg_completion_request){.is_chat = kind == FG_COMPLETION_CHAT};
     struct fg_completion_parse parse = {NULL, limits, request, error};
     json_error_t where;
     parse.root =
@@ -267,7 +270,7 @@ bool fg_completion_request_parse(struct fg_completion_request *request, bool is_
     else if (request->held == NULL)
         fg_completion_reject(&parse, 503, "no_memory", "no memory for the request");
     else
-        is_good = parse_all(&parse);
+        is_good = parse_all(&parse, kind);
     json_decref(parse.root);
     if (!is_good)
         fg_completion_request_fini(request);

@@ -1,8 +1,8 @@
 /*
  * completion_request.h: the body of a completion request, checked, as a worker needs it.
- * Job      parse and check POST /v1/chat/completions and /v1/completions: every type and range, and
- *          every parameter that would change the meaning of the answer and is not done here is
- *          refused by name. Parameters that change nothing (user, metadata, ...) are passed over.
+ * Job      parse and check POST /v1/chat/completions, /v1/completions and /v1/embeddings: every
+ * type and range, and every parameter that would change the meaning of the answer and is not done
+ * here is refused by name. Parameters that change nothing (user, metadata, ...) are passed over.
  * Thread   any: no I/O, no clock, no state; a long body is parsed on a helper thread.
  * Memory   the heap: the texts that are needed, nothing else of the body. Freed by fini.
  * Source   the OpenAI API reference; extensions top_k, ignore_eos, enable_thinking as vLLM has
@@ -17,6 +17,10 @@
 
 #define FG_COMPLETION_STOP_BYTES_MAX ((size_t)1024)
 #define FG_COMPLETION_CHOICES_MAX 16
+#define FG_COMPLETION_INPUTS_MAX 256u /* texts of one request for embeddings */
+
+/* Which endpoint it came to. */
+enum fg_completion_kind { FG_COMPLETION_TEXT, FG_COMPLETION_CHAT, FG_COMPLETION_EMBEDDING };
 
 struct fg_completion_limits {
     const char *model_name;
@@ -26,6 +30,8 @@ struct fg_completion_limits {
 
 struct fg_completion_request {
     bool is_chat;
+    enum fg_task task;
+    bool is_base64; /* how embeddings are written */
     bool is_stream;
     bool include_usage;
     bool ignore_end;
@@ -57,8 +63,9 @@ struct fg_completion_error {
  * Parse `body`. False with *error filled, and then there is nothing to free. Nothing of `body` or
  * `limits` is kept.
  */
-bool fg_completion_request_parse(struct fg_completion_request *request, bool is_chat,
-                                 struct fg_span body, const struct fg_completion_limits *limits,
+bool fg_completion_request_parse(struct fg_completion_request *request,
+                                 enum fg_completion_kind kind, struct fg_span body,
+                                 const struct fg_completion_limits *limits,
                                  struct fg_completion_error *error);
 
 /* A zeroed request is fine. */

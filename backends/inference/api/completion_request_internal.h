@@ -35,6 +35,9 @@ struct fg_span fg_completion_hold(struct fg_completion_parse *parse, json_t *str
 bool fg_completion_parse_messages(struct fg_completion_parse *parse);
 bool fg_completion_parse_prompt(struct fg_completion_parse *parse);
 
+/* All of a request for embeddings but the model (embedding_request.c). */
+bool fg_completion_parse_embedding(struct fg_completion_parse *parse);
+
 /* Penalties, biases, logprobs, the form of the answer (completion_rules.c). */
 bool fg_completion_parse_rules(struct fg_completion_parse *parse);
 

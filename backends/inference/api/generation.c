@@ -330,18 +330,22 @@ static bool make_answer(struct fg_generation *gen)
 {
     const struct fg_inference *backend = gen->thread->backend;
     const struct fg_completion_request *request = &gen->request;
+    static const char *const names[] = {[FG_COMPLETION_TEXT] = "cmpl",
+                                        [FG_COMPLETION_CHAT] = "chatcmpl",
+                                        [FG_COMPLETION_EMBEDDING] = "embd"};
     char id[40];
     uint64_t tag =
         fg_span_hash(fg_span_make((const char *)&gen->id, sizeof(gen->id)), backend->hash_seed);
-    snprintf(id, sizeof(id), "%s-%016llx", gen->is_chat ? "chatcmpl" : "cmpl",
-             (unsigned long long)tag);
+    snprintf(id, sizeof(id), "%s-%016llx", names[gen->kind], (unsigned long long)tag);
     gen->answer = (struct fg_completion_answer){
-        .is_chat = gen->is_chat,
+        .is_chat = gen->kind == FG_COMPLETION_CHAT,
         .is_stream = request->is_stream,
         .include_usage = request->include_usage,
         .has_logprobs = request->sampling.logprob_count > 0,
         .takes_calls = request->tools.len > 0,
         .choice_max = request->choice_count,
+        .is_embedding = request->task != FG_TASK_GENERATE,
+        .is_base64 = request->is_base64,
         .calls = {.is_only = request->forces_call},
         .arena = gen->ex->arena,
         .text_bytes_max = request->max_tokens * TOKEN_TEXT_BYTES_MAX + HELD_TEXT_BYTES_MAX,
@@ -410,7 +414,8 @@ static size_t body_bytes_max(const struct fg_inference *backend, const struct fg
     return most;
 }
 
-void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange *ex, bool is_chat)
+void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange *ex,
+                         enum fg_completion_kind kind)
 {
     struct fg_inference_metrics *metrics = thread->metrics;
     fg_counter_add_owned(&metrics->started, 1);
@@ -429,7 +434,7 @@ void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange 
     gen->id = fg_generation_next_id(thread);
     gen->ex = ex;
     gen->thread = thread;
-    gen->is_chat = is_chat;
+    gen->kind = kind;
     gen->body.bytes_max = body_bytes_max(thread->backend, ex);
     fg_list_init(&gen->in_list);
     if (!fg_request_table_try_add(thread->table, gen->id, gen)) {

@@ -18,7 +18,7 @@ struct parse_job {
     uint64_t id;
 
     /* in */
-    bool is_chat;
+    enum fg_completion_kind kind;
     struct fg_completion_limits limits;
     struct fg_span body;
 
@@ -57,8 +57,8 @@ static void conclude(struct fg_generation *gen, bool is_good,
 static void parse_on_helper(struct fg_helper_job *base)
 {
     struct parse_job *job = (struct parse_job *)base;
-    job->is_good = fg_completion_request_parse(&job->request, job->is_chat, job->body, &job->limits,
-                                               &job->error);
+    job->is_good =
+        fg_completion_request_parse(&job->request, job->kind, job->body, &job->limits, &job->error);
 }
 
 static void on_parsed(struct fg_message *message)
@@ -93,7 +93,7 @@ static struct parse_job *make_job(struct fg_generation *gen)
     job->job.reply_to = thread->env->mailbox;
     job->anchor = thread->anchor;
     job->id = gen->id;
-    job->is_chat = gen->is_chat;
+    job->kind = gen->kind;
     job->limits = *limits;
     job->limits.model_name = job->bytes + gen->body.len;
     job->body = fg_span_make(job->bytes, gen->body.len);
@@ -122,7 +122,7 @@ void fg_generation_parse(struct fg_generation *gen)
         return;
     }
     struct fg_completion_error error;
-    bool is_good = fg_completion_request_parse(&gen->request, gen->is_chat,
+    bool is_good = fg_completion_request_parse(&gen->request, gen->kind,
                                                fg_span_make(gen->body.data, gen->body.len),
                                                &gen->thread->backend->limits, &error);
     conclude(gen, is_good, &error);

@@ -59,21 +59,31 @@ static void start_models(struct fg_inference_thread *thread, struct fg_exchange 
 
 static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
 {
+    static const struct {
+        struct fg_span path;
+        enum fg_completion_kind kind;
+    } others[] = {{FG_SPAN_LITERAL("/v1/chat/completions"), FG_COMPLETION_CHAT},
+                  {FG_SPAN_LITERAL("/v1/embeddings"), FG_COMPLETION_EMBEDDING}};
     struct fg_inference_thread *thread = (struct fg_inference_thread *)base;
-    bool is_chat = fg_span_equal(ex->path, FG_SPAN("/v1/chat/completions"));
+    enum fg_completion_kind kind = FG_COMPLETION_TEXT;
+    bool is_known = fg_span_equal(ex->path, FG_SPAN("/v1/completions"));
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]) && !is_known; i++) {
+        is_known = fg_span_equal(ex->path, others[i].path);
+        kind = others[i].kind;
+    }
     if (fg_span_equal(ex->path, FG_SPAN("/v1/models")) ||
         fg_span_starts_with(ex->path, FG_SPAN("/v1/models/")))
         start_models(thread, ex);
-    else if (!is_chat && !fg_span_equal(ex->path, FG_SPAN("/v1/completions")))
+    else if (!is_known)
         fg_exchange_refuse(ex, 404, "invalid_request_error", "not_found",
-                           "nothing here; expected /v1/chat/completions, /v1/completions or "
-                           "/v1/models",
+                           "nothing here; expected /v1/chat/completions, /v1/completions, "
+                           "/v1/embeddings or /v1/models",
                            0);
     else if (ex->method != FG_METHOD_POST)
         fg_exchange_refuse(ex, 405, "invalid_request_error", "method_not_allowed",
                            "wrong method; expected POST", 0);
     else
-        fg_generation_start(thread, ex, is_chat);
+        fg_generation_start(thread, ex, kind);
 }
 
 /* Every way that an exchange can end clears backend_state; a late call finds nothing. */

@@ -89,7 +89,7 @@ struct fg_generation {
     struct fg_channel_link *link; /* while running */
 
     /* the request */
-    bool is_chat;
+    enum fg_completion_kind kind;
     struct fg_body_collector body;
     struct fg_completion_request request;
 
@@ -114,7 +114,8 @@ struct fg_generation {
 };
 
 /* --- generation.c; `gen` or `ex` may be gone after any of these --- */
-void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange *ex, bool is_chat);
+void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange *ex,
+                         enum fg_completion_kind kind);
 void fg_generation_on_body(struct fg_generation *gen, const void *data, size_t len, bool is_last);
 void fg_generation_on_writable(struct fg_generation *gen);
 void fg_generation_cancel(struct fg_generation *gen);

@@ -86,9 +86,15 @@ static void fill_submit(const struct fg_generation *gen, struct fg_channel_submi
         gen->thread->backend->conf.prefix_sharing == FG_PREFIX_ALL ? 0 : submit->user_hash;
     submit->stream_key = gen->stream_key;
     submit->may_adopt = gen->submissions > 0;
-    submit->message_count = request->message_count;
-    memcpy(submit->messages, request->messages,
-           request->message_count * sizeof(request->messages[0]));
+    submit->task = request->task;
+    if (request->task == FG_TASK_GENERATE) {
+        submit->message_count = request->message_count;
+        memcpy(submit->messages, request->messages,
+               request->message_count * sizeof(request->messages[0]));
+    } else { /* one text after the other */
+        submit->message_count = 1;
+        submit->messages[0] = request->messages[gen->answer.choice];
+    }
     submit->stop_count = request->stop_count;
     memcpy(submit->stops, request->stops, sizeof(request->stops));
     submit->tools = request->tools;

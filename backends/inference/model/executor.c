@@ -130,11 +130,12 @@ static void place_run(struct fg_executor *executor, const struct fg_batch_run *r
         assert(run->block_table[b] < executor->store.block_count);
     for (uint32_t i = 0; i < run->count; i++) {
         assert(run->tokens[i] < executor->model->shape.vocab_count);
-        executor->places[executor->token_count++] =
-            (struct fg_token_place){.block_table = run->block_table,
-                                    .position = run->start_position + i,
-                                    .token = run->tokens[i],
-                                    .logits = i + 1 == run->count ? run->logits : NULL};
+        executor->places[executor->token_count++] = (struct fg_token_place){
+            .block_table = run->block_table,
+            .position = run->start_position + i,
+            .token = run->tokens[i],
+            .logits = i + 1 == run->count ? run->logits : NULL,
+            .pooled = run->pools_all || i + 1 == run->count ? run->pooled : NULL};
     }
 }
 
@@ -154,7 +155,9 @@ void fg_executor_step(struct fg_executor *executor, const struct fg_batch_run *r
             return;
         fg_executor_ff_block(executor);
     }
-    fg_executor_logits(executor);
+    fg_executor_pool(executor);
+    if (executor->token_count > 0)
+        fg_executor_logits(executor);
 }
 
 const char *fg_executor_kernels(const struct fg_executor *executor)

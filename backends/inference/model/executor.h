@@ -17,7 +17,9 @@ struct fg_batch_run {
     uint32_t count;         /* 1 for a decode, more for a prefill chunk */
     uint32_t start_position;
     const uint32_t *block_table; /* block ids covering positions 0 .. start+count-1 */
-    float *logits; /* (vocab_count), of the last position of the run; NULL: not wanted */
+    float *logits;  /* (vocab_count), of the last position of the run; NULL: not wanted */
+    float *pooled;  /* (width): the final states are added to it; NULL: not wanted */
+    bool pools_all; /* of every position of the run, not of the last alone */
 };
 
 struct fg_executor;

@@ -21,6 +21,7 @@ struct fg_token_place {
     uint32_t position;
     uint32_t token;
     float *logits; /* NULL: not wanted */
+    float *pooled; /* NULL: not wanted */
 };
 
 /* A (token_count, cols) buffer and its rows, as matmul wants its output. */
@@ -62,12 +63,15 @@ struct fg_executor {
 /* Token ids to x, positions to cosines and sines. */
 void fg_executor_embed(struct fg_executor *executor);
 
-/* x += attention(x) of layer_index. In the last layer only tokens whose logits are wanted go on:
- * token_count shrinks, and may become 0. */
+/* x += attention(x) of layer_index. In the last layer only tokens of which something is wanted go
+ * on: token_count shrinks, and may become 0. */
 void fg_executor_attention_block(struct fg_executor *executor);
 
 /* x += feed-forward(x) of layer_index. */
 void fg_executor_ff_block(struct fg_executor *executor);
+
+/* x to what is pooled of it; only tokens whose logits are wanted go on. */
+void fg_executor_pool(struct fg_executor *executor);
 
 /* x to the logits that are wanted; every token left wants them. */
 void fg_executor_logits(struct fg_executor *executor);

@@ -246,12 +246,13 @@ static void task_attn_output(void *arg, size_t first, size_t end)
     add_delta(executor, first, end);
 }
 
-/* Past the last layer's keys and values only the wanted tokens matter; move them to the front. */
-static void keep_wanted_tokens(struct fg_executor *executor)
+/* Tokens of which nothing more is wanted leave; the others move to the front. */
+static void keep_tokens(struct fg_executor *executor,
+                        bool (*is_wanted)(const struct fg_token_place *))
 {
     uint32_t kept = 0;
     for (uint32_t t = 0; t < executor->token_count; t++) {
-        if (executor->places[t].logits == NULL)
+        if (!is_wanted(&executor->places[t]))
             continue;
         if (kept != t) {
             executor->places[kept] = executor->places[t];
@@ -263,6 +264,16 @@ static void keep_wanted_tokens(struct fg_executor *executor)
     executor->token_count = kept;
 }
 
+static bool wants_logits(const struct fg_token_place *place)
+{
+    return place->logits != NULL;
+}
+
+static bool wants_state(const struct fg_token_place *place)
+{
+    return place->logits != NULL || place->pooled != NULL;
+}
+
 void fg_executor_attention_block(struct fg_executor *executor)
 {
     const struct fg_layer *layer = current_layer(executor);
@@ -270,8 +281,9 @@ void fg_executor_attention_block(struct fg_executor *executor)
     run_over_rows(executor, task_qkv, (size_t)layer->q.rows + layer->k.rows + layer->v.rows,
                   executor->x.cols);
     run_over_tokens(executor, task_rotate, 4 * (size_t)(executor->q.cols + executor->k.cols));
+    /* Past the last layer's keys and values only some tokens matter. */
     if (executor->layer_index + 1 == executor->model->shape.layer_count)
-        keep_wanted_tokens(executor);
+        keep_tokens(executor, wants_state);
     if (executor->token_count == 0)
         return;
     attend(executor);
@@ -342,6 +354,23 @@ static void task_output_norm(void *arg, size_t first, size_t end)
         if (fg_weight_wants_q8(model->output.type))
             quantise(executor, &executor->normed, t);
     }
+}
+
+/* One after the other: tokens of a run add to the same place, and always in the same order. */
+void fg_executor_pool(struct fg_executor *executor)
+{
+    bool is_wanted = false;
+    for (uint32_t t = 0; t < executor->token_count; t++)
+        is_wanted |= executor->places[t].pooled != NULL;
+    if (!is_wanted)
+        return;
+    run_over_tokens(executor, task_output_norm, 4 * (size_t)executor->x.cols);
+    for (uint32_t t = 0; t < executor->token_count; t++) {
+        float *pooled = executor->places[t].pooled;
+        for (uint32_t i = 0; pooled != NULL && i < executor->x.cols; i++)
+            pooled[i] += executor->normed.rows[t][i];
+    }
+    keep_tokens(executor, wants_logits);
 }
 
 static void task_logits(void *arg, size_t first, size_t end)

@@ -154,6 +154,8 @@ void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq)
     seq->hashes = NULL;
     fg_token_rules_destroy(seq->rules);
     seq->rules = NULL;
+    free(seq->pooled);
+    seq->pooled = NULL;
     fg_sequence_set_state(s, seq, FG_SEQUENCE_FREE);
     seq->generation++; /* tickets out there find nothing any more */
     fg_list_remove(&seq->link);
@@ -186,7 +188,9 @@ void fg_sequence_done(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_f
     uint64_t scheduled_ns = seq->scheduled_ns != 0 ? seq->scheduled_ns : s->clock_ns();
     struct fg_channel_done done = {
         .finish = finish,
-        .text = fg_span_make(s->out, held),
+        .text = seq->pooled != NULL
+                    ? fg_span_make((const char *)seq->pooled, s->width * sizeof(*seq->pooled))
+                    : fg_span_make(s->out, held),
         .prompt_tokens = seq->prompt_count,
         .completion_tokens = seq->generated,
         .cached_tokens = seq->cached,
@@ -247,10 +251,14 @@ static const char *entry_refusal(const struct fg_scheduler *s,
     return NULL;
 }
 
-/* The rules of the request's tokens; says why they cannot be kept to, or NULL. */
-static const char *make_rules(struct fg_sequence *seq, const struct fg_channel_submit *submit,
-                              struct fg_error *error)
+/* What the request needs beside its tokens; says why it cannot be had, or NULL. */
+static const char *make_parts(const struct fg_scheduler *s, struct fg_sequence *seq,
+                              const struct fg_channel_submit *submit, struct fg_error *error)
 {
+    if (submit->task != FG_TASK_GENERATE) {
+        seq->pooled = calloc(s->width, sizeof(*seq->pooled));
+        return seq->pooled == NULL ? "the worker is out of memory" : NULL;
+    }
     struct fg_token_bias biases[FG_CHANNEL_BIASES_MAX];
     for (uint32_t i = 0; i < submit->bias_count; i++) {
         const unsigned char *at = submit->bias + i * FG_CHANNEL_BIAS_BYTES;
@@ -315,7 +323,7 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
         return FG_ERR_BUSY;
     }
     struct fg_error error;
-    why = make_rules(seq, submit, &error);
+    why = make_parts(s, seq, submit, &error);
     if (why != NULL) {
         say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0, 0, why);
         return FG_ERR_BUSY;
@@ -328,7 +336,9 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
     seq->ignore_end = submit->ignore_end;
     seq->arrival = s->arrivals++;
     seq->deadline_ns = submit->deadline_ns;
-    seq->stream_key = submit->stream_key;
+    seq->task = submit->task;
+    /* Half an embedding is of no use to another worker. */
+    seq->stream_key = submit->task == FG_TASK_GENERATE ? submit->stream_key : 0;
     seq->salt = submit->cache_salt;
     seq->max_tokens = submit->max_tokens;
     seq->sampling = submit->sampling;
@@ -377,7 +387,7 @@ void fg_sequence_hash(const struct fg_scheduler *s, struct fg_sequence *seq)
 {
     static const struct fg_kv_hash none = {0, 0};
     uint32_t full = fg_sequence_count(seq) / FG_KV_BLOCK_TOKENS;
-    if (!s->shares_prefixes)
+    if (!fg_sequence_shares(s, seq))
         return;
     for (; seq->hash_count < full; seq->hash_count++) {
         uint32_t at = seq->hash_count;
@@ -625,6 +635,7 @@ static void apply_conf(struct fg_scheduler *s, const struct fg_scheduler_options
     s->hands_over_after_prefill = options->hands_over_after_prefill;
     s->context_max = options->context_max;
     s->vocab_count = options->vocab_count;
+    s->width = options->width;
 }
 
 enum fg_status fg_scheduler_create(struct fg_scheduler **out,

@@ -58,6 +58,7 @@ struct fg_scheduler_options {
     const struct fg_inference_conf *conf; /* limits; read at create only */
     uint32_t context_max;                 /* prompt + max_tokens of one request */
     uint32_t vocab_count;
+    uint32_t width; /* of the model's states, for embeddings */
     uint32_t worker_index;
     bool hands_over_after_prefill; /* the worker's role: others decode */
     struct fg_kv_arena *arena;     /* these three outlive the scheduler */

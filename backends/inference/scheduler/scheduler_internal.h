@@ -49,11 +49,13 @@ struct fg_sequence {
     uint32_t max_tokens;
     struct fg_sampling sampling;
     struct fg_token_rules *rules; /* NULL: none */
-    uint32_t user;                /* handle of its user's counter */
+    enum fg_task task;
+    uint32_t user; /* handle of its user's counter */
 
     /* state */
     enum fg_sequence_state state;
     struct fg_token_list tokens; /* prompt, then what was generated; room for max_tokens */
+    float *pooled;               /* (width) embeddings: the sum so far */
     struct fg_kv_hash *hashes;   /* of the first full blocks; room for all there can be */
     uint32_t hash_count;
     uint32_t prompt_count;  /* without what was generated */
@@ -92,6 +94,7 @@ struct fg_scheduler {
     uint32_t worker_index;
     uint32_t context_max;
     uint32_t vocab_count;
+    uint32_t width;
     uint32_t table_max;
     uint32_t step_tokens_max;
     uint32_t prefill_chunk;
@@ -204,6 +207,15 @@ void fg_sequence_wait(struct fg_scheduler *s, struct fg_sequence *seq);
 
 /* Room for all tokens and hashes that the sequence can have; false when there is no memory. */
 bool fg_sequence_make_room(struct fg_sequence *seq);
+/*
+ * Whether it may take over what others computed. An embedding may not: the states of positions that
+ * are not computed are not there to be pooled.
+ */
+static inline bool fg_sequence_shares(const struct fg_scheduler *s, const struct fg_sequence *seq)
+{
+    return s->shares_prefixes && seq->task == FG_TASK_GENERATE;
+}
+
 /* Hash the full blocks among the tokens known now. */
 void fg_sequence_hash(const struct fg_scheduler *s, struct fg_sequence *seq);
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 /* How often to look for blocks that another worker gave back, when nothing runs here. */
@@ -133,7 +134,7 @@ static bool share_next(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t
         (fg_sequence_count(seq) - 1) / FG_KV_BLOCK_TOKENS; /* the last is never shared */
     uint32_t wanted = (seq->computed + *chunk) / FG_KV_BLOCK_TOKENS;
     uint32_t *table = fg_sequence_table(s, seq);
-    if (seq->computed % FG_KV_BLOCK_TOKENS != 0 || first >= most || !s->shares_prefixes)
+    if (seq->computed % FG_KV_BLOCK_TOKENS != 0 || first >= most || !fg_sequence_shares(s, seq))
         return true;
     uint32_t end = wanted > first ? wanted : first + 1;
     end = end < most ? end : most;
@@ -152,6 +153,16 @@ static bool share_next(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t
     else
         *chunk = *chunk > shared ? *chunk - shared : 0;
     return !claimed.is_pending;
+}
+
+/* What is kept of a run's states for an embedding. */
+static void pool_run(const struct fg_scheduler *s, struct fg_sequence *seq,
+                     struct fg_batch_run *run, bool is_last)
+{
+    if (seq->computed == 0) /* the first, or the first again */
+        memset(seq->pooled, 0, s->width * sizeof(*seq->pooled));
+    run->pools_all = seq->task == FG_TASK_EMBED_MEAN;
+    run->pooled = run->pools_all || is_last ? seq->pooled : NULL;
 }
 
 /* A prompt's next chunk of at most `budget` tokens; returns what it took. */
@@ -174,7 +185,11 @@ static uint32_t add_prefill(struct fg_scheduler *s, size_t *count, struct fg_seq
         if (chunk == 0)
             return 0;
         bool is_last = seq->computed + chunk == fg_sequence_count(seq);
-        add_run(s, (*count)++, seq, seq->tokens.ids + seq->computed, chunk, is_last);
+        bool is_embedding = seq->task != FG_TASK_GENERATE;
+        add_run(s, *count, seq, seq->tokens.ids + seq->computed, chunk, is_last && !is_embedding);
+        if (is_embedding)
+            pool_run(s, seq, &s->runs[*count], is_last);
+        (*count)++;
         return chunk;
     }
 }
@@ -313,6 +328,20 @@ static void commit_blocks(struct fg_scheduler *s, struct fg_sequence *seq, uint3
         fg_kv_arena_sequence_commit(s->arena, seq->kv, first, end - first, seq->hashes + first);
 }
 
+/* The sum at length 1, which is the mean at length 1. */
+static void end_embedding(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
+{
+    double squares = 0;
+    for (uint32_t i = 0; i < s->width; i++)
+        squares += (double)seq->pooled[i] * (double)seq->pooled[i];
+    double scale = squares > 0 ? 1 / sqrt(squares) : 0;
+    for (uint32_t i = 0; i < s->width; i++)
+        seq->pooled[i] = (float)((double)seq->pooled[i] * scale);
+    seq->first_token_ns = now_ns;
+    seq->last_token_ns = now_ns;
+    fg_sequence_done(s, seq, FG_FINISH_STOP, true);
+}
+
 /* What a run of the batch came to. */
 static void finish_run(struct fg_scheduler *s, struct fg_sequence *seq,
                        const struct fg_batch_run *run, uint64_t now_ns)
@@ -325,6 +354,8 @@ static void finish_run(struct fg_scheduler *s, struct fg_sequence *seq,
                          run->count);
     if (run->logits == NULL) {
         fg_kv_arena_sequence_computed(s->arena, seq->kv, seq->computed);
+        if (seq->task != FG_TASK_GENERATE && seq->computed == seq->tokens.count)
+            end_embedding(s, seq, now_ns);
         return;
     }
     if (is_prefill)

@@ -21,7 +21,7 @@
 #include <assert.h>
 #include <math.h>
 
-#define SUBMIT_FIXED_BYTES ((size_t)98)
+#define SUBMIT_FIXED_BYTES ((size_t)99)
 
 struct reader {
     const unsigned char *at;
@@ -266,6 +266,7 @@ static void read_submit_fixed(struct reader *r, struct fg_channel_submit *out)
     out->sampling.logprob_count = take_u32(r);
     out->constraint = (enum fg_constraint)take_u8_max(r, FG_CONSTRAINT_JSON);
     out->bias_count = take_u32_max(r, FG_CHANNEL_BIASES_MAX);
+    out->task = (enum fg_task)take_u8_max(r, FG_TASK_COUNT - 1);
 }
 
 enum fg_status fg_channel_read_submit(struct fg_span payload, struct fg_channel_submit *out)
@@ -383,6 +384,7 @@ size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request
     put_u32(&w, submit->sampling.logprob_count);
     put_u8(&w, (uint32_t)submit->constraint);
     put_u32(&w, submit->bias_count);
+    put_u8(&w, (uint32_t)submit->task);
     assert(!w.is_good || w.used == FG_CHANNEL_HEADER_BYTES + SUBMIT_FIXED_BYTES);
     for (uint32_t i = 0; i < submit->message_count; i++) {
         put_string(&w, submit->messages[i].role);

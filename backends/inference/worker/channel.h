@@ -67,6 +67,14 @@ struct fg_channel_hello {
 
 enum fg_prompt_kind { FG_PROMPT_CHAT, FG_PROMPT_TEXT };
 
+/* What is done with the prompt. */
+enum fg_task {
+    FG_TASK_GENERATE,
+    FG_TASK_EMBED_MEAN, /* DONE's text is the mean of the final states, of length 1: f32s */
+    FG_TASK_EMBED_LAST, /* ... the final state of the last token */
+    FG_TASK_COUNT,
+};
+
 /* What the answer must be. */
 enum fg_constraint {
     FG_CONSTRAINT_NONE,
@@ -75,6 +83,7 @@ enum fg_constraint {
 
 struct fg_channel_submit {
     enum fg_prompt_kind kind;
+    enum fg_task task;
     uint32_t priority;    /* enum fg_priority */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC, which processes of a machine share */
     uint32_t max_tokens;  /* including resumed ones */
@@ -119,7 +128,7 @@ enum fg_finish { FG_FINISH_STOP, FG_FINISH_LENGTH };
 
 struct fg_channel_done {
     enum fg_finish finish;
-    struct fg_span text; /* what was still held back */
+    struct fg_span text; /* what was still held back, or an embedding as little-endian f32s */
     uint32_t prompt_tokens;
     uint32_t completion_tokens;
     uint64_t queue_ns;      /* submitted to first scheduled */

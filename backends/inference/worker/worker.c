@@ -492,6 +492,7 @@ static enum fg_status open_scheduler(struct worker *w, struct fg_error *error)
         .conf = conf,
         .context_max = w->model.context_max,
         .vocab_count = w->model.vocab_count,
+        .width = w->model.width,
         .worker_index = w->options.worker_index,
         .hands_over_after_prefill = role_of(conf, w->options.worker_index) == FG_ROLE_PREFILL,
         .arena = w->arena,

@@ -39,6 +39,7 @@ enum fg_status fg_worker_model_open(struct fg_worker_model *out,
         goto failed;
     }
     out->vocab_count = shape->vocab_count;
+    out->width = shape->width;
     out->context_max = shape->context_length;
     if (conf->context_max != 0 && conf->context_max < out->context_max)
         out->context_max = conf->context_max;

@@ -13,6 +13,7 @@ struct fg_worker_model {
     struct fg_model *model;
     struct fg_tokenizer *tokenizer;
     enum fg_chat_template chat;
+    uint32_t width;       /* of its states */
     uint32_t context_max; /* conf->context_max, at most what the model was trained for */
     uint32_t vocab_count;
     struct fg_kv_shape kv_shape; /* of the model, with conf->kv_type */

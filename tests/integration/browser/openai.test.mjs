@@ -73,6 +73,12 @@ test("gives logprobs", async () => {
   check(answer.choices[0].logprobs.content.every((one) => one.top_logprobs.length === 2), "top_logprobs");
 });
 
+test("embeds texts", async () => {
+  const answer = await client.embeddings.create({ model: "demo", input: ["milk tea", "lemon tea"] });
+  const length = answer.data[1].embedding.reduce((sum, x) => sum + x * x, 0);
+  check(answer.data.length === 2 && Math.abs(length - 1) < 1e-3, JSON.stringify(answer.usage));
+});
+
 test("reports an error in the API's own form", async () => {
   try {
     await client.chat.completions.create({ model: "other", messages: MESSAGES });

@@ -18,7 +18,8 @@ static const struct fg_completion_limits limits = {"demo", 64, 256};
 static bool parse(struct fg_completion_request *request, bool is_chat, const char *body,
                   struct fg_completion_error *error)
 {
-    return fg_completion_request_parse(request, is_chat, fg_span_from_string(body), &limits, error);
+    return fg_completion_request_parse(request, is_chat ? FG_COMPLETION_CHAT : FG_COMPLETION_TEXT,
+                                       fg_span_from_string(body), &limits, error);
 }
 
 /* `extra` is appended to a minimal body, on both endpoints. */
@@ -479,8 +480,8 @@ static void default_is_never_above_the_limit(void **state)
     const struct fg_completion_limits small = {"demo", 64, 16};
     struct fg_completion_request request;
     struct fg_completion_error error;
-    assert_true(
-        fg_completion_request_parse(&request, false, FG_SPAN(TEXT_BASE "}"), &small, &error));
+    assert_true(fg_completion_request_parse(&request, FG_COMPLETION_TEXT, FG_SPAN(TEXT_BASE "}"),
+                                            &small, &error));
     assert_int_equal(request.max_tokens, 16);
     fg_completion_request_fini(&request);
 }
