@@ -313,7 +313,8 @@ def test_rule(site, answers, asks, request):
         if expected == "uncached 504":
             assert answer.status_code == 504, f"request {number}"
             continue
-        assert how(answer) == expected, f"request {number}"
+        # A fetch whose last byte has just left may not be in the store yet: it is read along with.
+        assert how(answer) in (expected, expected.replace("hit", "collapsed")), f"request {number}"
         for check in checks:
             assert check(answer), f"request {number}: {answer.status_code} {dict(answer.headers)} {answer.text!r}"
 

@@ -347,7 +347,11 @@ def test_redis_goes_away_and_comes_back(launch, tmp_path):
 
 
 def redis_pid(gateway):
-    return int((gateway.run / "redis/redis.pid").read_text())
+    """Redis writes the file anew when it starts: it may be empty, or not there, for a moment."""
+    def read():
+        file = gateway.run / "redis/redis.pid"
+        return file.read_text().strip() if file.exists() else ""
+    return int(wait_for(read, what="the pid file of Redis"))
 
 
 def test_redis_killed_and_no_acknowledged_order_lost(launch):

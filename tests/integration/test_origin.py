@@ -6,7 +6,7 @@ import struct
 import httpx
 import pytest
 
-from harness import free_port, run_binary
+from harness import free_port, run_binary, wait_for
 from tls_tools import client_context
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -78,7 +78,7 @@ def seen(gateway):
 def test_the_header_says_who_it_is(site, header, client, parts):
     assert "HTTP/1.1 200" in ask(site, header, parts=parts)
     assert seen(site)["x-forwarded-for"] == client
-    assert f"client={client} " in site.log
+    wait_for(lambda: f"client={client} " in site.log, what="the log line")
 
 
 @pytest.mark.parametrize("header", [
@@ -88,7 +88,7 @@ def test_the_header_says_who_it_is(site, header, client, parts):
 def test_without_a_good_header_there_is_no_connection(site, header):
     with pytest.raises((ssl.SSLError, OSError)):
         ask(site, header)
-    assert "event=proxy_header_bad" in site.log or header == b""
+    wait_for(lambda: "event=proxy_header_bad" in site.log or header == b"", what="the log line")
 
 
 def test_limits_count_the_client_and_not_the_balancer(site):
@@ -139,7 +139,7 @@ def test_trusted_hops(site, value, client, chain):
     assert told["x-forwarded-for"] == chain and told["x-forwarded-proto"] == "https"
     assert told["x-forwarded-host"] == "shop.example.org"
     assert "x-real-ip" not in told and "forwarded" not in told
-    assert f"client={client} " in site.log
+    wait_for(lambda: f"client={client} " in site.log, what="the log line")
 
 
 def test_forwarded_of_the_rfc(site):
