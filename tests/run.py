@@ -7,6 +7,7 @@ A step builds what it needs below build/ and reports how many of its tests passe
 skipped. A step that cannot even start counts as one failure. Output of failing tests is shown; the
 last line of all is "N passed, N failed" (", N skipped" where there were some).
 """
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-FUZZ_SECONDS = int(os.environ.get("FG_FUZZ_SECONDS", "10"))
+FUZZ_SECONDS = int(os.environ.get("FG_FUZZ_SECONDS", "20"))
 JOBS = str(os.cpu_count() or 2)
 
 
@@ -124,6 +125,18 @@ def step_threads(result):
     meson_tests(result, "tsan", "--suite", "threads")
 
 
+def fuzz(target):
+    """One target from its seeds; its name and how it ended."""
+    name = target.name.removeprefix("fuzz_")
+    work = BUILD / "fuzz" / "work" / name
+    work.mkdir(parents=True, exist_ok=True)
+    seeds = [str(ROOT / "tests/fuzz" / kind / name) for kind in ("corpus", "regression")
+             if (ROOT / "tests/fuzz" / kind / name).is_dir()]
+    return name, run([str(target), f"-max_total_time={FUZZ_SECONDS}", "-rss_limit_mb=3000", "-timeout=20",
+                      "-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={work}/crash-",
+                      str(work), *seeds], env={**os.environ, **SANITIZER_ENV})
+
+
 def step_fuzz(result):
     """Each fuzz target for a short time (libFuzzer, clang), also a second compiler for all warnings."""
     if not configure("fuzz", "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dfuzzing=true",
@@ -134,17 +147,10 @@ def step_fuzz(result):
     result.add("clang build, warnings are errors", "ok")
     targets = sorted(p for p in (BUILD / "fuzz" / "tests" / "fuzz").glob("fuzz_*")
                      if p.is_file() and os.access(p, os.X_OK))
-    for target in targets:
-        name = target.name.removeprefix("fuzz_")
-        work = BUILD / "fuzz" / "work" / name
-        work.mkdir(parents=True, exist_ok=True)
-        seeds = [str(ROOT / "tests/fuzz" / kind / name) for kind in ("corpus", "regression")
-                 if (ROOT / "tests/fuzz" / kind / name).is_dir()]
-        done = run([str(target), f"-max_total_time={FUZZ_SECONDS}", "-rss_limit_mb=3000", "-timeout=20",
-                    "-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={work}/crash-",
-                    str(work), *seeds], env={**os.environ, **SANITIZER_ENV})
-        result.add(f"fuzz {name}, {FUZZ_SECONDS} s", "ok" if done.returncode == 0 else "failed",
-                   done.stdout + done.stderr)
+    with concurrent.futures.ThreadPoolExecutor(int(JOBS)) as pool:
+        for name, done in pool.map(fuzz, targets):
+            result.add(f"fuzz {name}, {FUZZ_SECONDS} s", "ok" if done.returncode == 0 else "failed",
+                       done.stdout + done.stderr)
 
 
 def pytest(result, label, binary, selection, env=None):
