@@ -38,7 +38,8 @@ static void run_step(const struct fg_model *model, const struct fg_kernels *kern
     enum fg_status status =
         fg_executor_create_with(&executor, model, &store, 1, TOKENS, kernels, &error);
     assert(status == FG_OK);
-    struct fg_batch_run run = {tokens, TOKENS, 0, table, logits};
+    struct fg_batch_run run = {
+        .tokens = tokens, .count = TOKENS, .block_table = table, .logits = logits};
     fg_executor_step(executor, &run, 1);
     fg_executor_destroy(executor);
     free(logits);

@@ -17,6 +17,16 @@
 #include "tiny_gguf.h"
 
 /* Calls that succeed before one fails; negative: all do. */
+static struct fg_batch_run a_run(const uint32_t *tokens, uint32_t count, uint32_t start,
+                                 const uint32_t *block_table, float *logits)
+{
+    return (struct fg_batch_run){.tokens = tokens,
+                                 .count = count,
+                                 .start_position = start,
+                                 .block_table = block_table,
+                                 .logits = logits};
+}
+
 static long calls_until_failure = -1;
 
 void *__real_calloc(size_t count, size_t bytes);
@@ -302,9 +312,9 @@ static void run_mixed(struct test_engine *engine, const uint32_t *tokens, float 
     for (uint32_t first = 0, step = 0; first < SEQUENCE_TOKENS; first += 7, step++) {
         uint32_t left = SEQUENCE_TOKENS - first;
         struct fg_batch_run runs[3] = {
-            {other + 5 * step, 5, 5 * step, table + 8, others},
-            {tokens + first, left < 7 ? left : 7, first, table, left <= 7 ? logits : NULL},
-            {third + step, 1, step, table + 16, others + vocab_count}};
+            a_run(other + 5 * step, 5, 5 * step, table + 8, others),
+            a_run(tokens + first, left < 7 ? left : 7, first, table, left <= 7 ? logits : NULL),
+            a_run(third + step, 1, step, table + 16, others + vocab_count)};
         fg_executor_step(engine->executor, runs, 3);
     }
 }
@@ -485,7 +495,7 @@ static void nothing_to_do_is_fine(void **state)
                      fg_kernels_best());
     fg_executor_step(engine.executor, NULL, 0);
     uint32_t token = 1;
-    struct fg_batch_run run = {&token, 1, 0, engine.block_table, NULL};
+    struct fg_batch_run run = a_run(&token, 1, 0, engine.block_table, NULL);
     fg_executor_step(engine.executor, &run, 1); /* no logits wanted */
     test_engine_fini(&engine);
     tiny_file_fini(&file);
