@@ -323,7 +323,7 @@ static void paths_and_methods(void **state)
         {FG_METHOD_GET, "/v1/modelsx", 404, "not_found"},
         {FG_METHOD_GET, "/v1/chat/completions", 405, "method_not_allowed"},
         {FG_METHOD_PUT, "/v1/completions", 405, "method_not_allowed"},
-        {FG_METHOD_POST, "/v1/embeddings", 404, "not_found"},
+        {FG_METHOD_POST, "/v1/images", 404, "not_found"},
         {FG_METHOD_POST, "/v1/chat/completions/", 404, "not_found"},
         {FG_METHOD_POST, "/v1/chat/completions", 400, "invalid_json"}, /* no body */
     };
