@@ -7,15 +7,18 @@ half a billion different weights would take minutes. As in a real Q4_K_M file a 
 are not a multiple of 256 falls back from Q4_K to Q5_0; the embedding, which is also the output, is
 Q8_0 in every file.
 """
+import collections
 import pathlib
+import re
 import sys
 
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "demo_model"))
+DEMO = pathlib.Path(__file__).resolve().parent.parent / "demo_model"
+sys.path.insert(0, str(DEMO))
 import gguf_writer  # noqa: E402
 from quantizers import TYPES, quantize  # noqa: E402
-from tokenizer import CHATML_TEMPLATE, Tokenizer  # noqa: E402
+from tokenizer import CHATML_TEMPLATE, Tokenizer, learn_merges  # noqa: E402
 
 SHAPE = {"vocab_count": 151936, "width": 896, "block_count": 24, "head_count": 14, "kv_head_count": 2,
          "head_width": 64, "ffn_width": 4864, "context_length": 32768, "rms_epsilon": 1e-6, "rope_base": 1e6}
@@ -64,12 +67,14 @@ class Maker:
 
 
 def make_tokenizer():
-    """The bytes, three control tokens, and padding up to the real size."""
-    tokenizer = Tokenizer.from_merges([], CONTROLS)
+    """Words of the demo's English phrases, three control tokens, and padding up to the real size."""
+    text = (DEMO / "phrases.en.txt").read_text(encoding="utf-8")
+    words = re.findall(r" ?[^\W\d_]+|\d| ?[^\s\w]+|\n", text)
+    merges = learn_merges(dict(collections.Counter(words)), 1500)
+    tokenizer = Tokenizer.from_merges(merges, CONTROLS)
     missing = SHAPE["vocab_count"] - len(tokenizer.tokens)
     tokenizer.tokens += [f"[PAD{i}]" for i in range(missing)]
     tokenizer.token_types += [UNUSED] * missing
-    tokenizer.merges = [("h", "e")]  # llama.cpp wants one; "he" is no token, so it never happens
     return tokenizer
 
 

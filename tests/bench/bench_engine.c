@@ -125,18 +125,21 @@ struct reading {
     volatile uint64_t sink;
 };
 
+/* Told to the compiler as vectors: a loop over words became one load a word. */
+typedef uint64_t cache_line __attribute__((vector_size(64)));
+
 static void task_read(void *arg, size_t first, size_t end)
 {
     struct reading *reading = arg;
-    uint64_t sums[8] = {0};
+    cache_line sums[4] = {{0}, {0}, {0}, {0}};
     for (size_t line = first; line < end; line++) {
-        uint64_t words[8];
-        memcpy(words, reading->data + line * sizeof(words), sizeof(words));
-        for (size_t i = 0; i < 8; i++)
-            sums[i] ^= words[i];
+        cache_line words;
+        memcpy(&words, reading->data + line * sizeof(words), sizeof(words));
+        sums[line % 4] ^= words;
     }
+    sums[0] ^= sums[1] ^ sums[2] ^ sums[3];
     for (size_t i = 0; i < 8; i++)
-        reading->sink = sums[i];
+        reading->sink = sums[0][i];
 }
 
 static void bench_read(struct bench *bench, uint32_t passes)
