@@ -5,11 +5,12 @@
 
 #include <stdlib.h>
 
-void fg_json_reply(struct fg_exchange *ex, unsigned status, json_t *body, const char *cache_control)
+void fg_json_reply(struct fg_exchange *ex, unsigned status, json_t *body,
+                   const struct fg_field *extra, const char *cache_control)
 {
     char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     json_decref(body);
-    struct fg_field *fields = fg_arena_try_alloc(ex->arena, 3 * sizeof(*fields));
+    struct fg_field *fields = fg_arena_try_alloc(ex->arena, 4 * sizeof(*fields));
     size_t len = text == NULL ? 0 : strlen(text);
     struct fg_span length = fg_arena_try_printf(ex->arena, "%zu", len);
     if (text == NULL || fields == NULL || length.data == NULL) {
@@ -22,7 +23,9 @@ void fg_json_reply(struct fg_exchange *ex, unsigned status, json_t *body, const 
     fields[2] =
         (struct fg_field){FG_SPAN("cache-control"),
                           fg_span_from_string(cache_control == NULL ? "no-store" : cache_control)};
-    fg_exchange_head(ex, status, fields, 3);
+    if (extra != NULL)
+        fields[3] = *extra;
+    fg_exchange_head(ex, status, fields, extra == NULL ? 3 : 4);
     (void)fg_exchange_write(ex, text, len);
     free(text);
     fg_exchange_end(ex);

@@ -8,10 +8,10 @@
 #include "backends/backend.h"
 
 /*
- * Answer with `status`, content-type application/json and `cache_control` ("no-store" when NULL),
- * and end the exchange. Takes the reference to `body`.
+ * Answer with `status`, content-type application/json and `cache_control` ("no-store" when NULL)
+ * and, unless NULL, the field `extra`; end the exchange. Takes the reference to `body`.
  */
 void fg_json_reply(struct fg_exchange *ex, unsigned status, json_t *body,
-                   const char *cache_control);
+                   const struct fg_field *extra, const char *cache_control);
 
 #endif

@@ -4,10 +4,9 @@
  */
 #include "orders_internal.h"
 
+#include "backends/json_reply.h"
 #include "base/clock.h"
 #include "base/log.h"
-
-#include <stdlib.h>
 
 #define RETRY_AFTER_MS 1000
 
@@ -28,29 +27,7 @@ void fg_orders_no_memory(struct fg_orders_call *call)
 void fg_orders_reply(struct fg_orders_call *call, unsigned status, json_t *body,
                      const struct fg_field *extra, const char *cache_control)
 {
-    struct fg_exchange *ex = call->ex;
-    char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
-    json_decref(body);
-    struct fg_field *fields = fg_arena_try_alloc(ex->arena, 4 * sizeof(*fields));
-    size_t len = text == NULL ? 0 : strlen(text);
-    struct fg_span length = fg_arena_try_printf(ex->arena, "%zu", len);
-    if (text == NULL || fields == NULL || length.data == NULL) {
-        free(text);
-        fg_orders_no_memory(call);
-        return;
-    }
-    fields[0] = (struct fg_field){FG_SPAN("content-type"), FG_SPAN("application/json")};
-    fields[1] = (struct fg_field){FG_SPAN("content-length"), length};
-    fields[2] =
-        (struct fg_field){FG_SPAN("cache-control"),
-                          fg_span_from_string(cache_control == NULL ? "no-store" : cache_control)};
-    if (extra != NULL)
-        fields[3] = *extra;
-    close_call(call);
-    fg_exchange_head(ex, status, fields, extra == NULL ? 3 : 4);
-    (void)fg_exchange_write(ex, text, len);
-    free(text);
-    fg_exchange_end(ex);
+    fg_json_reply(close_call(call), status, body, extra, cache_control);
 }
 
 static const char *type_of(unsigned status)

@@ -86,7 +86,7 @@ static void answer(struct fg_exchange *ex, struct session_thread *thread, struct
     fg_json_reply(ex, 201,
                   json_pack("{s:s%,s:s,s:s}", "token", token.data, token.len, "user_id", user_id,
                             "expires_at", expires_at),
-                  NULL);
+                  NULL, NULL);
 }
 
 static void on_complete(struct fg_exchange *ex, struct session_state *state)

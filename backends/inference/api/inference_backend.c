@@ -34,7 +34,7 @@ static void reply_models(struct fg_inference_thread *thread, struct fg_exchange 
         json_object_set_new(model, "max_model_len", json_integer((json_int_t)context_max));
     if (is_list)
         model = json_pack("{s:s, s:[o]}", "object", "list", "data", model);
-    fg_json_reply(ex, 200, model, NULL);
+    fg_json_reply(ex, 200, model, NULL, NULL);
 }
 
 static void start_models(struct fg_inference_thread *thread, struct fg_exchange *ex)
