@@ -244,25 +244,11 @@ static void put_chunk(struct fg_h1 *h1, bool *has_failed, const void *data, size
     put_raw(h1, has_failed, "\r\n", 2);
 }
 
-/* How much of `len` bytes is wanted: nothing of a body that is not sent; more than was promised
- * would be taken for the next answer. */
-static size_t count_written(const struct fg_h1 *h1, struct fg_stream *stream, size_t len)
-{
-    assert(h1->current == stream && stream->is_head_sent);
-    if (stream->is_body_swallowed)
-        return 0;
-    if (stream->response_left != -1) {
-        if ((uint64_t)len > (uint64_t)stream->response_left)
-            len = (size_t)stream->response_left;
-        stream->response_left -= (int64_t)len;
-    }
-    return len;
-}
-
 static bool after_write(struct fg_request *req, size_t len, bool has_failed)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    assert(h1->current == stream);
     req->bytes_out += len;
     if (has_failed)
         fail(h1);
@@ -278,7 +264,7 @@ static bool on_write(struct fg_request *req, const void *data, size_t len)
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h1 *h1 = fg_h1_of(stream->codec);
     bool has_failed = false;
-    len = count_written(h1, stream, len);
+    len = fg_stream_count_answer(stream, len);
     if (len == 0)
         return true;
     if (stream->is_chunked)
@@ -298,7 +284,7 @@ static bool on_write_shared(struct fg_request *req, const void *data, size_t len
         release(owner);
         return may_go_on;
     }
-    len = count_written(h1, stream, len);
+    len = fg_stream_count_answer(stream, len);
     bool is_appended = fg_byte_queue_append_shared(&h1->out, &h1->codec.transport->env->segments,
                                                    data, len, release, owner);
     return after_write(req, len, !is_appended);

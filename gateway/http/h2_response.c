@@ -254,20 +254,6 @@ static void resume(struct fg_h2 *h2, struct fg_stream *stream)
     wake(h2);
 }
 
-/* How much of `len` bytes is wanted: nothing of a body that is not sent, no more than promised. */
-static size_t count_written(struct fg_stream *stream, size_t len)
-{
-    assert(stream->is_head_sent);
-    if (stream->is_body_swallowed || stream->is_closed)
-        return 0;
-    if (stream->response_left != -1) {
-        if ((uint64_t)len > (uint64_t)stream->response_left)
-            len = (size_t)stream->response_left;
-        stream->response_left -= (int64_t)len;
-    }
-    return len;
-}
-
 static bool after_write(struct fg_request *req, size_t len, bool is_appended)
 {
     struct fg_stream *stream = fg_stream_of(req);
@@ -293,7 +279,7 @@ static bool on_write(struct fg_request *req, const void *data, size_t len)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_codec_env *env = stream->codec->transport->env;
-    len = count_written(stream, len);
+    len = fg_stream_count_answer(stream, len);
     if (len == 0)
         return true;
     return after_write(req, len, fg_byte_queue_append(&stream->out, &env->segments, data, len));
@@ -304,7 +290,7 @@ static bool on_write_shared(struct fg_request *req, const void *data, size_t len
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_codec_env *env = stream->codec->transport->env;
-    len = count_written(stream, len);
+    len = fg_stream_count_answer(stream, len);
     if (len == 0) {
         release(owner);
         return true;

@@ -163,6 +163,19 @@ bool fg_stream_count_body(struct fg_stream *stream, size_t len)
     return false;
 }
 
+size_t fg_stream_count_answer(struct fg_stream *stream, size_t len)
+{
+    assert(stream->is_head_sent);
+    if (stream->is_body_swallowed || stream->is_closed)
+        return 0;
+    if (stream->response_left != -1) {
+        if ((uint64_t)len > (uint64_t)stream->response_left)
+            len = (size_t)stream->response_left;
+        stream->response_left -= (int64_t)len;
+    }
+    return len;
+}
+
 void fg_stream_refuse_body(struct fg_stream *stream)
 {
     stream->is_refusing = true;

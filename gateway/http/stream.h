@@ -115,6 +115,13 @@ void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error);
  */
 bool fg_stream_count_body(struct fg_stream *stream, size_t len);
 
+/*
+ * How much of `len` bytes of the answer's body to send, booked against the promised content-length:
+ * nothing of a body that is not sent or whose stream is gone, and no more than was promised, for
+ * that would be taken for the next answer.
+ */
+size_t fg_stream_count_answer(struct fg_stream *stream, size_t len);
+
 /* The body is too large: on_gone, then 413 or an abort. */
 void fg_stream_refuse_body(struct fg_stream *stream);
 
