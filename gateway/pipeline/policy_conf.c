@@ -1,5 +1,5 @@
 /*
- * policy_conf.c: from the configuration to what the policies of the stages are given.
+ * policy_conf.c: what the policies are given, and how what they say is counted.
  */
 #include "pipeline/policy_conf.h"
 
@@ -26,4 +26,24 @@ struct fg_waiting_room_config fg_waiting_room_config_of(const struct fg_waiting_
                                            .admit_burst = conf->burst,
                                            .waiting_max = conf->waiting_max,
                                            .grace_ns = conf->grace_ns};
+}
+
+enum fg_refused fg_refused_of_gate(enum fg_gate_verdict verdict)
+{
+    switch (verdict) {
+    case FG_GATE_BELOW_LEVEL:
+        return FG_REFUSED_PRIORITY;
+    case FG_GATE_FULL:
+    case FG_GATE_DISPLACED:
+        return FG_REFUSED_QUEUE_FULL;
+    case FG_GATE_CANNOT_MEET_DEADLINE:
+        return FG_REFUSED_CANNOT_MEET_DEADLINE;
+    case FG_GATE_SHED:
+        return FG_REFUSED_QUEUE_SHED;
+    case FG_GATE_EXPIRED:
+    case FG_GATE_ADMITTED:
+    case FG_GATE_QUEUED:
+        break;
+    }
+    return FG_REFUSED_QUEUE_TIMEOUT;
 }

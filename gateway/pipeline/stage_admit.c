@@ -3,27 +3,8 @@
  */
 #include "flow.h"
 
+#include "pipeline/policy_conf.h"
 #include "policies/retry_after.h"
-
-static enum fg_refused reason_of(enum fg_gate_verdict verdict)
-{
-    switch (verdict) {
-    case FG_GATE_BELOW_LEVEL:
-        return FG_REFUSED_PRIORITY;
-    case FG_GATE_FULL:
-    case FG_GATE_DISPLACED:
-        return FG_REFUSED_QUEUE_FULL;
-    case FG_GATE_CANNOT_MEET_DEADLINE:
-        return FG_REFUSED_CANNOT_MEET_DEADLINE;
-    case FG_GATE_SHED:
-        return FG_REFUSED_QUEUE_SHED;
-    case FG_GATE_EXPIRED:
-    case FG_GATE_ADMITTED:
-    case FG_GATE_QUEUED:
-        break;
-    }
-    return FG_REFUSED_QUEUE_TIMEOUT;
-}
 
 static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
                    const struct fg_gate_place *place)
@@ -37,7 +18,7 @@ static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
         [FG_REFUSED_QUEUE_SHED] = "the backend's queue does not move fast enough",
         [FG_REFUSED_QUEUE_TIMEOUT] = "the wait for the backend took too long",
     };
-    enum fg_refused reason = reason_of(verdict);
+    enum fg_refused reason = fg_refused_of_gate(verdict);
     flow->level = place->level;
     uint64_t wait_ns = place->wait_ns;
     const struct fg_exchange *ex = &flow->req->ex;

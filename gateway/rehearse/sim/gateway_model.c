@@ -4,6 +4,7 @@
 #include "rehearse/sim/gateway_model_internal.h"
 
 #include "base/clock.h"
+#include "pipeline/policy_conf.h"
 #include "policies/retry_after.h"
 
 #include <assert.h>
@@ -262,31 +263,12 @@ void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome ou
 
 /* ---- gate ---- */
 
-static enum fg_refused reason_of(enum fg_gate_verdict verdict)
-{
-    switch (verdict) {
-    case FG_GATE_BELOW_LEVEL:
-        return FG_REFUSED_PRIORITY;
-    case FG_GATE_FULL:
-    case FG_GATE_DISPLACED:
-        return FG_REFUSED_QUEUE_FULL;
-    case FG_GATE_CANNOT_MEET_DEADLINE:
-        return FG_REFUSED_CANNOT_MEET_DEADLINE;
-    case FG_GATE_SHED:
-        return FG_REFUSED_QUEUE_SHED;
-    case FG_GATE_EXPIRED:
-    case FG_GATE_ADMITTED:
-    case FG_GATE_QUEUED:
-        break;
-    }
-    return FG_REFUSED_QUEUE_TIMEOUT;
-}
-
 static void refuse_at_gate(struct fg_gateway_model *model, struct fg_sim_request *request,
                            uint64_t now_ns, enum fg_gate_verdict verdict,
                            const struct fg_gate_place *place)
 {
-    refuse(model, request, now_ns, reason_of(verdict), fg_retry_after_queue_ns(place->wait_ns));
+    refuse(model, request, now_ns, fg_refused_of_gate(verdict),
+           fg_retry_after_queue_ns(place->wait_ns));
     end_fetch(model, request, now_ns, false);
     fg_sim_request_free(model, request);
 }
