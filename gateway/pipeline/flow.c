@@ -298,7 +298,7 @@ static void start_trace(struct fg_flow *flow)
     ex->field_count = count;
 }
 
-static void refuse_for_memory(struct fg_flow *flow, const char *message)
+void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *message)
 {
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_NO_MEMORY,
@@ -327,7 +327,8 @@ static void on_request(void *handler, struct fg_request *req)
     req->ex.ops = &fg_answer_ops;
     fg_counter_add_owned(&thread->metrics->active, 1);
     if (!fg_origin_settle(req)) {
-        refuse_for_memory(flow, "limits.request_memory_max is used up by the request's head");
+        fg_flow_refuse_for_memory(flow,
+                                  "limits.request_memory_max is used up by the request's head");
         return;
     }
     start_trace(flow);
@@ -342,7 +343,7 @@ static bool keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
     struct fg_body_piece *piece = fg_arena_try_alloc(flow->req->ex.arena, sizeof(*piece) + len);
     if (piece == NULL) {
         stages[flow->stage]->cancel(flow);
-        refuse_for_memory(flow, "limits.request_memory_max is used up by the waiting body");
+        fg_flow_refuse_for_memory(flow, "limits.request_memory_max is used up by the waiting body");
         return false;
     }
     piece->next = NULL;

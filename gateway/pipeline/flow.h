@@ -297,6 +297,8 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns);
 
 /* Answer with our own error, count it, and be done. From a stage or its event. */
 void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal);
+/* The same with 503, for what found no memory; `message` says which limit. */
+void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *message);
 /* The same for an error that no stage decided on; `code` is a constant. */
 void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code);
 /* The head of an answer whose body the caller sends; the state is RESPONDING already. False: cut.

@@ -31,14 +31,7 @@ static enum outcome refuse(struct fg_flow *flow, const char *message)
 
 static enum outcome refuse_for(struct fg_flow *flow, const char *message)
 {
-    fg_flow_refuse(flow, &(struct fg_refusal){
-                             .reason = FG_REFUSED_NO_MEMORY,
-                             .status = 503,
-                             .type = "overloaded",
-                             .message = message,
-                             .retry_after_ns = FG_S,
-                             .position = UINT64_MAX,
-                         });
+    fg_flow_refuse_for_memory(flow, message);
     return OUTCOME_REFUSED;
 }
 
