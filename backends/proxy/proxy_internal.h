@@ -260,7 +260,7 @@ struct fg_proxy_request {
     struct fg_span last_chunk; /* with the client's trailers; data NULL: the plain one */
 
     /* what the client takes */
-    bool is_paused; /* no more for now */
+    bool is_paused; /* a write has filled the client's buffer; on_writable ends it */
 
     /* trying again */
     struct fg_timeout_entry hedge_timeout;

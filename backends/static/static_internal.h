@@ -99,7 +99,7 @@ struct fg_static_request {
     uint64_t offset;
     uint64_t left_bytes;
     bool is_answering; /* the head has been sent */
-    bool is_paused;    /* the client takes no more for now */
+    bool is_paused;    /* a write has filled the client's buffer */
     bool is_counted;   /* in files->open_files */
 };
 
