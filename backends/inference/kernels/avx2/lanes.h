@@ -73,4 +73,36 @@ FG_INLINE __m256 fg_exp_lanes(__m256 x)
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(poly), exponent));
 }
 
+FG_INLINE int fg_dword_at(const unsigned char *at)
+{
+    int32_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+FG_INLINE int fg_word_at(const unsigned char *at)
+{
+    uint16_t value;
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+/* A dword of each of four rows. */
+FG_INLINE __m128i fg_load_four_dwords(const unsigned char *at, size_t stride)
+{
+    __m128i v = _mm_cvtsi32_si128(fg_dword_at(at));
+    v = _mm_insert_epi32(v, fg_dword_at(at + stride), 1);
+    v = _mm_insert_epi32(v, fg_dword_at(at + 2 * stride), 2);
+    return _mm_insert_epi32(v, fg_dword_at(at + 3 * stride), 3);
+}
+
+/* A word of each of four rows, in the low half. */
+FG_INLINE __m128i fg_load_four_words(const unsigned char *at, size_t stride)
+{
+    __m128i v = _mm_cvtsi32_si128(fg_word_at(at));
+    v = _mm_insert_epi16(v, fg_word_at(at + stride), 1);
+    v = _mm_insert_epi16(v, fg_word_at(at + 2 * stride), 2);
+    return _mm_insert_epi16(v, fg_word_at(at + 3 * stride), 3);
+}
+
 #endif

@@ -209,49 +209,18 @@ FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *at, size_t str
     out[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
 }
 
-FG_INLINE int vec_dword_at(const unsigned char *at)
-{
-    int32_t value;
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
-FG_INLINE int vec_word_at(const unsigned char *at)
-{
-    uint16_t value;
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
-FG_INLINE __m128i vec_load_four_dwords(const unsigned char *at, size_t stride)
-{
-    __m128i v = _mm_cvtsi32_si128(vec_dword_at(at));
-    v = _mm_insert_epi32(v, vec_dword_at(at + stride), 1);
-    v = _mm_insert_epi32(v, vec_dword_at(at + 2 * stride), 2);
-    return _mm_insert_epi32(v, vec_dword_at(at + 3 * stride), 3);
-}
-
 /* Four bytes of each row. */
 FG_INLINE vec_int vec_load_dwords(const unsigned char *at, size_t stride)
 {
-    return _mm256_set_m128i(vec_load_four_dwords(at + 4 * stride, stride),
-                            vec_load_four_dwords(at, stride));
-}
-
-/* A word of each of four rows, in the low half. */
-FG_INLINE __m128i vec_load_four_words(const unsigned char *at, size_t stride)
-{
-    __m128i v = _mm_cvtsi32_si128(vec_word_at(at));
-    v = _mm_insert_epi16(v, vec_word_at(at + stride), 1);
-    v = _mm_insert_epi16(v, vec_word_at(at + 2 * stride), 2);
-    return _mm_insert_epi16(v, vec_word_at(at + 3 * stride), 3);
+    return _mm256_set_m128i(fg_load_four_dwords(at + 4 * stride, stride),
+                            fg_load_four_dwords(at, stride));
 }
 
 /* An F16 of each row. */
 FG_INLINE vec_float vec_load_halves(const unsigned char *at, size_t stride)
 {
-    return _mm256_cvtph_ps(_mm_unpacklo_epi64(vec_load_four_words(at, stride),
-                                              vec_load_four_words(at + 4 * stride, stride)));
+    return _mm256_cvtph_ps(_mm_unpacklo_epi64(fg_load_four_words(at, stride),
+                                              fg_load_four_words(at + 4 * stride, stride)));
 }
 
 /* Keeps the compiler from computing all steps of a block at once, for which it has no registers. */

@@ -221,53 +221,22 @@ FG_INLINE void vec_load_rows(vec_int out[4], const unsigned char *at, size_t str
     out[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
 }
 
-FG_INLINE int vec_dword_at(const unsigned char *at)
-{
-    int32_t value;
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
-FG_INLINE int vec_word_at(const unsigned char *at)
-{
-    uint16_t value;
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
-FG_INLINE __m128i vec_load_four_dwords(const unsigned char *at, size_t stride)
-{
-    __m128i v = _mm_cvtsi32_si128(vec_dword_at(at));
-    v = _mm_insert_epi32(v, vec_dword_at(at + stride), 1);
-    v = _mm_insert_epi32(v, vec_dword_at(at + 2 * stride), 2);
-    return _mm_insert_epi32(v, vec_dword_at(at + 3 * stride), 3);
-}
-
 /* Four bytes of each row. */
 FG_INLINE vec_int vec_load_dwords(const unsigned char *at, size_t stride)
 {
-    __m512i v = _mm512_castsi128_si512(vec_load_four_dwords(at, stride));
-    v = _mm512_inserti32x4(v, vec_load_four_dwords(at + 4 * stride, stride), 1);
-    v = _mm512_inserti32x4(v, vec_load_four_dwords(at + 8 * stride, stride), 2);
-    return _mm512_inserti32x4(v, vec_load_four_dwords(at + 12 * stride, stride), 3);
-}
-
-/* A word of each of four rows, in the low half. */
-FG_INLINE __m128i vec_load_four_words(const unsigned char *at, size_t stride)
-{
-    __m128i v = _mm_cvtsi32_si128(vec_word_at(at));
-    v = _mm_insert_epi16(v, vec_word_at(at + stride), 1);
-    v = _mm_insert_epi16(v, vec_word_at(at + 2 * stride), 2);
-    return _mm_insert_epi16(v, vec_word_at(at + 3 * stride), 3);
+    __m512i v = _mm512_castsi128_si512(fg_load_four_dwords(at, stride));
+    v = _mm512_inserti32x4(v, fg_load_four_dwords(at + 4 * stride, stride), 1);
+    v = _mm512_inserti32x4(v, fg_load_four_dwords(at + 8 * stride, stride), 2);
+    return _mm512_inserti32x4(v, fg_load_four_dwords(at + 12 * stride, stride), 3);
 }
 
 /* An F16 of each row. */
 FG_INLINE vec_float vec_load_halves(const unsigned char *at, size_t stride)
 {
-    __m128i low = _mm_unpacklo_epi64(vec_load_four_words(at, stride),
-                                     vec_load_four_words(at + 4 * stride, stride));
-    __m128i high = _mm_unpacklo_epi64(vec_load_four_words(at + 8 * stride, stride),
-                                      vec_load_four_words(at + 12 * stride, stride));
+    __m128i low = _mm_unpacklo_epi64(fg_load_four_words(at, stride),
+                                     fg_load_four_words(at + 4 * stride, stride));
+    __m128i high = _mm_unpacklo_epi64(fg_load_four_words(at + 8 * stride, stride),
+                                      fg_load_four_words(at + 12 * stride, stride));
     return _mm512_cvtph_ps(_mm256_set_m128i(high, low));
 }
 
