@@ -11,7 +11,7 @@
 #define FG_ORDERS_ORDER_EVENTS_H
 
 #include "base/list.h"
-#include "orders/redis_connector.h"
+#include "redis/redis_connector.h"
 
 #define FG_ORDER_CHANNEL_BUCKETS 1024
 

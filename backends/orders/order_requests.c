@@ -128,11 +128,12 @@ static void submit(struct fg_orders_call *call, const struct fg_redis_request *r
 }
 
 /* Every script may be repeated: what it made the first time, it finds the second. */
-void fg_orders_submit(struct fg_orders_call *call, bool is_script, enum fg_redis_script script)
+void fg_orders_submit(struct fg_orders_call *call, bool is_script, enum fg_orders_script script)
 {
     struct fg_redis_request request = {
         .is_script = is_script,
         .script = script,
+        .key_count = 1,
         .args = call->args,
         .arg_count = call->arg_count,
         .is_repeatable = true,

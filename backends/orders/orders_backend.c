@@ -46,6 +46,7 @@ static void on_sampler(evutil_socket_t fd, short what, void *object)
     struct fg_redis_request request = {
         .is_script = true,
         .script = FG_SCRIPT_STATS,
+        .key_count = 1,
         .args = thread->sample_args,
         .arg_count = 1 + thread->conf->sku_count,
         .is_repeatable = true,
@@ -133,9 +134,11 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     thread->metrics = metrics;
     fg_list_init(&thread->streams);
     set_connector(thread, &thread->link.connector);
-    thread->link.conf = orders->conf;
-    thread->link.metrics = metrics;
-    thread->link.prefix = orders->prefix;
+    thread->link.connector.purpose = "commands";
+    thread->link.scripts = orders->scripts;
+    thread->link.script_count = FG_SCRIPT_COUNT;
+    thread->link.metrics = &metrics->redis;
+    thread->link.prepare = fg_orders_prepare_link;
     set_connector(thread, &thread->events.connector);
     thread->events.prefix = orders->prefix;
     if (!start_timers(thread) || fg_redis_link_open(&thread->link) != FG_OK)
@@ -162,7 +165,7 @@ static void thread_close(struct fg_backend_thread *base)
     free_timers(thread);
     fg_order_events_close(&thread->events);
     fg_redis_link_close(&thread->link);
-    fg_counter_set(&thread->metrics->is_connected, 0);
+    fg_counter_set(&thread->metrics->redis.is_connected, 0);
     free(thread);
 }
 
@@ -298,6 +301,7 @@ static void destroy(struct fg_backend *backend)
     struct fg_orders_backend *orders = (struct fg_orders_backend *)backend;
     if (orders == NULL)
         return;
+    fg_orders_scripts_free(orders->scripts);
     fg_orders_shared_fini(&orders->shared);
     free(orders);
 }
@@ -356,8 +360,10 @@ struct fg_backend *fg_orders_create(const char *name, const struct fg_orders_con
     if (!check_conf(conf, error) || fg_redis_address(&conf->redis, &address, error) != FG_OK)
         return NULL;
     struct fg_orders_backend *orders = calloc(1, sizeof(*orders));
-    if (orders == NULL || fg_orders_shared_init(&orders->shared, conf->sku_count) != FG_OK) {
-        free(orders);
+    if (orders == NULL || fg_orders_shared_init(&orders->shared, conf->sku_count) != FG_OK ||
+        !fg_orders_scripts_make(orders->scripts)) {
+        if (orders != NULL)
+            destroy(&orders->base);
         fg_error_set(error, "orders: no memory");
         return NULL;
     }

@@ -5,6 +5,8 @@
 #ifndef FG_ORDERS_CONF_H
 #define FG_ORDERS_CONF_H
 
+#include "redis/redis_conf.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,18 +15,6 @@ enum fg_durability {
     FG_DURABILITY_MEMORY, /* acknowledged when Redis has run the script */
     FG_DURABILITY_AOF,    /* embedded Redis runs with appendfsync always; an external one is
                              checked for it at connect and the mismatch logged */
-};
-
-struct fg_redis_conf {
-    bool embedded;             /* the supervisor runs a redis-server of our own */
-    const char *directory;     /* embedded: where its AOF and socket live */
-    const char *address;       /* external: "host:port" or "unix:/path" */
-    const char *username;      /* external, may be NULL */
-    const char *password;      /* external, may be NULL; never logged */
-    uint64_t max_memory_bytes; /* embedded: maxmemory, with noeviction */
-    uint64_t connect_timeout_ns;
-    uint64_t command_timeout_ns;
-    uint32_t commands_in_flight_max; /* a gateway thread; one more is refused with 503 */
 };
 
 struct fg_sku_conf {

@@ -13,8 +13,11 @@
 #include "backends/body_collector.h"
 #include "orders/order_events.h"
 #include "orders/orders.h"
-#include "orders/redis_link.h"
+#include "orders/orders_metrics_shared.h"
+#include "orders/orders_scripts.h"
+#include "redis/redis_link.h"
 
+#define FG_ORDERS_SKUS_MAX 256
 #define FG_ORDERS_ID_BYTES 32
 #define FG_ORDERS_CALL_ARGS 12
 
@@ -26,6 +29,7 @@ struct fg_orders_backend {
     const struct fg_orders_conf *conf;
     struct fg_redis_address address;
     char prefix[FG_ORDERS_PREFIX_BYTES]; /* "{fg:CAMPAIGN}:" */
+    struct fg_redis_script scripts[FG_SCRIPT_COUNT];
     struct fg_orders_shared shared;
 };
 
@@ -36,6 +40,7 @@ struct fg_orders_thread {
     const struct fg_orders_conf *conf;
     struct fg_orders_metrics *metrics;
     struct fg_redis_link link;
+    bool is_durability_checked;
     struct fg_order_events events;
     struct fg_list streams; /* open event streams */
     struct event *ticker;   /* for all of them */
@@ -71,6 +76,11 @@ struct fg_orders_call {
     char number[2][24];
 };
 
+/* ---- orders_link.c ---- */
+
+/* The `prepare` of a thread's link. */
+void fg_orders_prepare_link(struct fg_redis_link *link);
+
 /* ---- order_requests.c: from HTTP to a command ---- */
 
 extern const struct fg_orders_endpoint fg_orders_endpoints[];
@@ -83,7 +93,7 @@ void fg_orders_submit_order_read(struct fg_orders_call *call);
 json_t *fg_orders_parse_body(struct fg_orders_call *call);
 
 /* Starts the command made of call->args; refuses the exchange when it cannot. */
-void fg_orders_submit(struct fg_orders_call *call, bool is_script, enum fg_redis_script script);
+void fg_orders_submit(struct fg_orders_call *call, bool is_script, enum fg_orders_script script);
 
 /* ---- order_answers.c: from a reply to HTTP ---- */
 

@@ -3,8 +3,6 @@
  */
 #include "orders_metrics_shared.h"
 
-#include "base/clock.h"
-
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -43,7 +41,7 @@ bool fg_orders_shared_is_connected(const struct fg_orders_shared *shared)
 {
     for (size_t i = 0; i < FG_ORDERS_THREADS_MAX; i++) {
         const struct fg_orders_metrics *metrics = metrics_of(shared, i);
-        if (metrics != NULL && fg_counter_get(&metrics->is_connected) != 0)
+        if (metrics != NULL && fg_counter_get(&metrics->redis.is_connected) != 0)
             return true;
     }
     return false;
@@ -68,28 +66,18 @@ static void put_sum(json_t *into, const char *name, const struct fg_orders_share
     put(into, name, sum);
 }
 
-static void put_latency(json_t *into, const struct fg_orders_shared *shared)
+static void put_redis(json_t *into, const struct fg_orders_shared *shared)
 {
-    struct fg_histogram *all = calloc(1, sizeof(*all));
-    if (all == NULL)
+    struct fg_redis_metrics *sum = calloc(1, sizeof(*sum));
+    if (sum == NULL)
         return;
     for (size_t i = 0; i < FG_ORDERS_THREADS_MAX; i++) {
         const struct fg_orders_metrics *metrics = metrics_of(shared, i);
         if (metrics != NULL)
-            fg_histogram_merge(all, &metrics->latency);
+            fg_redis_metrics_merge(sum, &metrics->redis);
     }
-    static const struct {
-        const char *name;
-        unsigned permyriad;
-    } quantiles[] = {{"p50", 5000}, {"p99", 9900}, {"p999", 9990}};
-    json_t *latency = json_object();
-    put(latency, "count", fg_counter_get(&all->count));
-    for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++)
-        json_object_set_new(
-            latency, quantiles[i].name,
-            json_real((double)fg_histogram_quantile(all, quantiles[i].permyriad) / (double)FG_S));
-    json_object_set_new(into, "latency_seconds", latency);
-    free(all);
+    fg_redis_metrics_write(sum, into);
+    free(sum);
 }
 
 void fg_orders_shared_write(const struct fg_orders_shared *shared,
@@ -115,15 +103,8 @@ void fg_orders_shared_write(const struct fg_orders_shared *shared,
     SUM(into, "orders_sold_out", sold_out);
     SUM(into, "event_streams", event_streams);
     json_t *redis = json_object();
-    SUM(redis, "connected_threads", is_connected);
-    SUM(redis, "connects", connects);
-    SUM(redis, "commands", commands);
-    SUM(redis, "errors", errors);
-    SUM(redis, "timeouts", timeouts);
-    SUM(redis, "refused_busy", refused_busy);
+    put_redis(redis, shared);
     SUM(redis, "refused_unavailable", refused_unavailable);
-    SUM(redis, "in_flight", in_flight);
 #undef SUM
-    put_latency(redis, shared);
     json_object_set_new(into, "redis", redis);
 }

@@ -8,26 +8,19 @@
 #define FG_ORDERS_ORDERS_METRICS_SHARED_H
 
 #include "base/counters_shared.h"
-#include "base/histogram_shared.h"
 #include "base/status.h"
 #include "orders/orders_conf.h"
+#include "redis/redis_metrics_shared.h"
 
 #include <jansson.h>
 
 /* Of one event loop. */
 struct fg_orders_metrics {
-    struct fg_counter is_connected;
-    struct fg_counter connects;
-    struct fg_counter commands;
-    struct fg_counter errors;
-    struct fg_counter timeouts;
-    struct fg_counter refused_busy;
+    struct fg_redis_metrics redis;
     struct fg_counter refused_unavailable;
-    struct fg_counter in_flight;
     struct fg_counter event_streams; /* open now */
     struct fg_counter replayed;      /* orders answered from their idempotency record */
     struct fg_counter sold_out;
-    struct fg_histogram latency; /* ns, from submit to reply */
 };
 
 enum fg_orders_figure {

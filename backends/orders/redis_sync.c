@@ -53,26 +53,26 @@ redisContext *fg_redis_sync_connect(const struct fg_redis_conf *conf, struct fg_
 }
 
 /* The SHA is asked for by loading: it is not computed here. */
-static bool load(redisContext *context, enum fg_redis_script script, char sha[FG_SCRIPT_SHA_BYTES])
+static bool load(redisContext *context, enum fg_orders_script script, char sha[FG_REDIS_SHA_BYTES])
 {
     size_t len;
-    char *source = fg_redis_script_source(script, &len);
+    char *source = fg_orders_script_source(script, &len);
     if (source == NULL)
         return false;
     redisReply *reply = redisCommand(context, "SCRIPT LOAD %b", source, len);
     free(source);
     bool is_good =
-        reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len == FG_SCRIPT_SHA_BYTES - 1;
+        reply != NULL && reply->type == REDIS_REPLY_STRING && reply->len == FG_REDIS_SHA_BYTES - 1;
     if (is_good)
-        memcpy(sha, reply->str, FG_SCRIPT_SHA_BYTES);
+        memcpy(sha, reply->str, FG_REDIS_SHA_BYTES);
     freeReplyObject(reply);
     return is_good;
 }
 
-redisReply *fg_redis_sync_script(redisContext *context, enum fg_redis_script script, int argc,
+redisReply *fg_redis_sync_script(redisContext *context, enum fg_orders_script script, int argc,
                                  const char **argv, const size_t *lens)
 {
-    static _Thread_local char shas[FG_SCRIPT_COUNT][FG_SCRIPT_SHA_BYTES];
+    static _Thread_local char shas[FG_SCRIPT_COUNT][FG_REDIS_SHA_BYTES];
     const char *all[SCRIPT_ARGS_MAX];
     size_t all_lens[SCRIPT_ARGS_MAX];
     if (argc > SCRIPT_ARGS_MAX - 3)

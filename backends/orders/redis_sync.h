@@ -5,8 +5,9 @@
 #ifndef FG_ORDERS_REDIS_SYNC_H
 #define FG_ORDERS_REDIS_SYNC_H
 
-#include "orders/redis_address.h"
-#include "orders/redis_scripts.h"
+#include "orders/orders_scripts.h"
+#include "redis/redis_address.h"
+#include "redis/redis_script.h"
 
 #include <hiredis/hiredis.h>
 
@@ -21,7 +22,7 @@ redisContext *fg_redis_sync_connect(const struct fg_redis_conf *conf, struct fg_
  * key) and the arguments. NULL: the connection is unusable. An error reply is the caller's to see;
  * so is freeing the reply.
  */
-redisReply *fg_redis_sync_script(redisContext *context, enum fg_redis_script script, int argc,
+redisReply *fg_redis_sync_script(redisContext *context, enum fg_orders_script script, int argc,
                                  const char **argv, const size_t *lens);
 
 #endif

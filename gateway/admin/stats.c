@@ -247,6 +247,9 @@ static json_t *policies_json(const struct fg_admin_options *options)
             gates, options->config->backends[i].name,
             fg_gate_stats(fg_pipeline_gate(options->pipeline, i), fg_clock_monotonic_ns()));
     json_object_set_new(policies, "rate_limits", rate_limits_json(options));
+    if (fg_pipeline_shared_state(options->pipeline) != NULL)
+        json_object_set_new(policies, "shared_state",
+                            fg_shared_state_stats(fg_pipeline_shared_state(options->pipeline)));
     json_object_set_new(policies, "waiting_rooms", rooms_json(options));
     json_object_set_new(policies, "backends", gates);
     json_object_set_new(policies, "overload",

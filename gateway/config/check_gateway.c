@@ -135,6 +135,21 @@ static void check_cache(struct fg_snapshot *snapshot, const struct fg_yaml_node 
                           cache->object_bytes_max <= cache->bytes_max);
 }
 
+static void check_shared_state(struct fg_snapshot *snapshot, const struct fg_yaml_node *policies)
+{
+    static const char *const credentials[] = {"username", "password", NULL};
+    const struct fg_shared_state_conf *shared = &snapshot->raw.shared_state;
+    const struct fg_yaml_node *node = fg_yaml_find(policies, "shared_state");
+    const struct fg_yaml_node *redis = fg_yaml_find(node, "redis");
+    if (!shared->enabled || fg_config_is_written(redis, "address"))
+        return;
+    fg_config_refuse_keys(snapshot, redis, credentials, "without an address");
+    if (!snapshot->config.has_orders)
+        fg_config_error_at(snapshot, policies, "shared_state",
+                           "shared_state without a Redis, as no route leads to orders; expected "
+                           "redis: {address: \"host:port\"}");
+}
+
 void fg_config_check_gateway(struct fg_snapshot *snapshot)
 {
     const struct fg_raw_config *raw = &snapshot->raw;
@@ -143,6 +158,7 @@ void fg_config_check_gateway(struct fg_snapshot *snapshot)
         check_listener(snapshot, &raw->listeners[i]);
     check_addresses(snapshot);
     check_limits(snapshot);
+    check_shared_state(snapshot, policies);
     check_overload(snapshot, policies);
     check_cache(snapshot, policies);
 }

@@ -170,6 +170,13 @@ struct fg_rate_limit_conf {
     bool is_shadow;    /* decides and counts, never acts; the same in the structs below */
 };
 
+/* The Redis that gateways share what their policies count through. */
+struct fg_shared_state_conf {
+    bool enabled;
+    struct fg_redis_conf redis; /* the orders' own where no address is given */
+    const char *prefix;         /* of every key */
+};
+
 struct fg_breaker_conf {
     bool enabled;
     uint32_t consecutive_failures; /* 0: off */
@@ -367,6 +374,7 @@ struct fg_config {
     struct fg_identity_conf identity;
     const struct fg_rate_limit_conf *rate_limits;
     size_t rate_limit_count;
+    struct fg_shared_state_conf shared_state;
     struct fg_overload_conf overload;
     struct fg_cache_conf cache;
     const struct fg_backend_conf *backends;

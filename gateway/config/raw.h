@@ -103,6 +103,7 @@ struct fg_raw_config {
     size_t signing_key_count;
     struct fg_raw_rate_limit *rate_limits;
     size_t rate_limit_count;
+    struct fg_shared_state_conf shared_state;
     struct fg_overload_conf overload;
     struct fg_cache_conf cache;
     struct fg_raw_backend *statics;

@@ -476,6 +476,21 @@ static void resolve_routes(struct fg_snapshot *snapshot, const struct targets *t
     snapshot->config.route_count = raw->route_count;
 }
 
+/* Without an address of its own it is the Redis of orders; only the timeouts stay its own. */
+static struct fg_shared_state_conf resolve_shared_state(const struct fg_raw_config *raw)
+{
+    struct fg_shared_state_conf shared = raw->shared_state;
+    const struct fg_redis_conf *orders = &raw->orders.conf.redis;
+    if (shared.redis.address != NULL)
+        return shared;
+    shared.redis.embedded = orders->embedded;
+    shared.redis.directory = orders->directory;
+    shared.redis.address = orders->address;
+    shared.redis.username = orders->username;
+    shared.redis.password = orders->password;
+    return shared;
+}
+
 void fg_config_resolve(struct fg_snapshot *snapshot)
 {
     struct fg_config *config = &snapshot->config;
@@ -491,6 +506,7 @@ void fg_config_resolve(struct fg_snapshot *snapshot)
     config->tls = raw->tls;
     config->limits = raw->limits;
     config->identity = raw->identity;
+    config->shared_state = resolve_shared_state(raw);
     config->overload = raw->overload;
     config->cache = raw->cache;
     config->orders = raw->orders.conf;

@@ -1,6 +1,6 @@
 /*
- * schema_policies.c: the tables of policies: rate limits, overload
- * protection, the response cache.
+ * schema_policies.c: the tables of policies: rate limits, shared state, overload protection, the
+ * response cache.
  */
 #include "config/raw.h"
 #include "config/schema.h"
@@ -151,6 +151,83 @@ static const struct fg_table overload_table = {
     .example = "{memory_max: 1GiB}",
 };
 
+#define L(member) AT(fg_redis_conf, member)
+static const struct fg_key shared_redis_keys[] = {
+    {.name = "address",
+     .type = FG_KEY_STRING,
+     .offset = L(address),
+     .derived = "the Redis of `orders`, with its user and password",
+     .check = fg_text_check_upstream_address,
+     .doc = "`host:port` or `unix:/path`."},
+    {.name = "username",
+     .type = FG_KEY_STRING,
+     .offset = L(username),
+     .check = fg_text_check_not_empty,
+     .doc = "User of its access list (ACL)."},
+    {.name = "password",
+     .type = FG_KEY_STRING,
+     .offset = L(password),
+     .is_secret = true,
+     .doc = "Write `${REDIS_PASSWORD}` and keep the secret in the environment."},
+    {.name = "connect_timeout",
+     .type = FG_KEY_DURATION,
+     .offset = L(connect_timeout_ns),
+     .initial = "1s",
+     .min = 1 * MS,
+     .max = 1 * MINUTE,
+     .doc = "For one attempt."},
+    {.name = "command_timeout",
+     .type = FG_KEY_DURATION,
+     .offset = L(command_timeout_ns),
+     .initial = "250ms",
+     .min = 1 * MS,
+     .max = 1 * MINUTE,
+     .doc = "For one command; then the connection is made anew. No request waits for it."},
+    {.name = "commands_in_flight_max",
+     .type = FG_KEY_U32,
+     .offset = L(commands_in_flight_max),
+     .initial = "1024",
+     .min = 1,
+     .max = 1000000,
+     .doc = "Commands without a reply, a thread; what would be one more is done without Redis."},
+    {.name = NULL},
+};
+#undef L
+
+static const struct fg_table shared_redis_table = {
+    .path = "policies.shared_state.redis",
+    .doc = "Which Redis.",
+    .keys = shared_redis_keys,
+    .bytes = sizeof(struct fg_redis_conf),
+    .example = "{address: \"redis.internal:6379\"}",
+};
+
+#define L(member) AT(fg_shared_state_conf, member)
+static const struct fg_key shared_state_keys[] = {
+    {.name = "redis",
+     .type = FG_KEY_OBJECT,
+     .offset = L(redis),
+     .table = &shared_redis_table,
+     .doc = "Which Redis."},
+    {.name = "prefix",
+     .type = FG_KEY_STRING,
+     .offset = L(prefix),
+     .initial = "floodgate",
+     .check = fg_text_check_name,
+     .doc = "Every key begins with it and a colon. Gateways with the same one share."},
+    {.name = NULL},
+};
+#undef L
+
+static const struct fg_table shared_state_table = {
+    .path = "policies.shared_state",
+    .doc = "A Redis through which several gateways share what their policies count; `true` takes "
+           "the Redis of `orders`. While it is slow or away no request waits for it.",
+    .keys = shared_state_keys,
+    .bytes = sizeof(struct fg_shared_state_conf),
+    .example = "{redis: {address: \"redis.internal:6379\"}}",
+};
+
 static const struct fg_choice codings[] = {
     {"gzip", FG_CODING_GZIP}, {"zstd", FG_CODING_ZSTD}, {"br", FG_CODING_BR}, {NULL, 0}};
 
@@ -259,6 +336,12 @@ static const struct fg_key policies_keys[] = {
      .check = fg_text_check_name,
      .max = 256,
      .doc = "Token buckets, by name."},
+    {.name = "shared_state",
+     .type = FG_KEY_SWITCH,
+     .offset = AT(fg_raw_config, shared_state),
+     .count_offset = AT(fg_raw_config, shared_state.enabled),
+     .table = &shared_state_table,
+     .doc = "A Redis through which several gateways share what their policies count."},
     {.name = "overload",
      .type = FG_KEY_OBJECT,
      .offset = AT(fg_raw_config, overload),

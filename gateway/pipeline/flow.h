@@ -174,7 +174,8 @@ struct fg_pipeline_thread {
     struct fg_backend_thread **backends; /* by backend index */
     size_t backend_count;
     struct fg_backend_thread *session;
-    struct fg_recorder *recorder; /* the pipeline's for this loop; NULL: off */
+    struct fg_redis_link *shared_state; /* NULL: none is configured */
+    struct fg_recorder *recorder;       /* the pipeline's for this loop; NULL: off */
     struct fg_jwt_signer *signer;
     struct fg_jwt_verifier *verifier;
     struct fg_gate_tickets gate_tickets;
@@ -194,6 +195,7 @@ struct fg_pipeline {
     const struct fg_config *config;
     struct fg_router *router;
     struct fg_rate_table **rate_tables;
+    struct fg_shared_state *shared_state; /* NULL: none is configured */
     struct fg_rate_limit_conf session_limit_conf;
     struct fg_rate_table *session_limit; /* new sessions by address; NULL: not limited */
     struct fg_overload_shared *overload;

@@ -154,6 +154,11 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
     no_memory(error); /* of whatever fails from here on */
     if (!make_cohort_key(pipeline))
         goto fail;
+    if (config->shared_state.enabled) {
+        pipeline->shared_state = fg_shared_state_create(&config->shared_state, thread_count, error);
+        if (pipeline->shared_state == NULL)
+            goto fail;
+    }
     pipeline->router = fg_router_create(config);
     pipeline->overload = fg_overload_shared_create(&config->overload, fg_clock_monotonic_ns());
     pipeline->cache = fg_cache_store_create(&config->cache);
@@ -194,6 +199,7 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
     fg_key_store_destroy(pipeline->keys);
     fg_api_keys_destroy(pipeline->api_keys);
     fg_nonce_table_destroy(pipeline->nonces);
+    fg_shared_state_destroy(pipeline->shared_state);
     fg_rate_table_destroy(pipeline->session_limit);
     fg_cache_store_destroy(pipeline->cache);
     fg_overload_shared_destroy(pipeline->overload);
@@ -267,6 +273,13 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
     }
     if (!open_backends(thread, error))
         goto fail;
+    if (pipeline->shared_state != NULL) {
+        thread->shared_state = fg_shared_state_open(pipeline->shared_state, &thread->env);
+        if (thread->shared_state == NULL) {
+            no_memory(error);
+            goto fail;
+        }
+    }
     return thread;
 fail:
     fg_pipeline_thread_close(thread);
@@ -280,6 +293,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
     fg_cache_fetch_cancel_all(thread);
     for (size_t i = 0; i < thread->backend_count; i++)
         thread->backends[i]->backend->ops->thread_close(thread->backends[i]);
+    fg_shared_state_close(thread->shared_state);
     if (thread->session != NULL)
         thread->session->backend->ops->thread_close(thread->session);
     if (thread->deadline_timer != NULL)
@@ -312,6 +326,11 @@ struct fg_gate *fg_pipeline_gate(const struct fg_pipeline *pipeline, size_t inde
 struct fg_rate_table *fg_pipeline_rate_table(const struct fg_pipeline *pipeline, size_t index)
 {
     return pipeline->rate_tables[index];
+}
+
+struct fg_shared_state *fg_pipeline_shared_state(const struct fg_pipeline *pipeline)
+{
+    return pipeline->shared_state;
 }
 
 struct fg_cache_store *fg_pipeline_cache(const struct fg_pipeline *pipeline)

@@ -19,6 +19,7 @@
 #include "pipeline/cache_store_shared.h"
 #include "pipeline/overload_shared.h"
 #include "pipeline/rate_table_shared.h"
+#include "state/shared_state.h"
 #include "upstream/gate_shared.h"
 
 struct fg_pipeline;
@@ -53,6 +54,8 @@ const struct fg_config *fg_pipeline_config(const struct fg_pipeline *pipeline);
 struct fg_backend *fg_pipeline_backend(const struct fg_pipeline *pipeline, size_t index);
 struct fg_gate *fg_pipeline_gate(const struct fg_pipeline *pipeline, size_t index);
 struct fg_rate_table *fg_pipeline_rate_table(const struct fg_pipeline *pipeline, size_t index);
+/* NULL: none is configured. */
+struct fg_shared_state *fg_pipeline_shared_state(const struct fg_pipeline *pipeline);
 struct fg_cache_store *fg_pipeline_cache(const struct fg_pipeline *pipeline);
 struct fg_overload_shared *fg_pipeline_overload(const struct fg_pipeline *pipeline);
 /* NULL for a route without a waiting room. */

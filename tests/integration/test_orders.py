@@ -4,13 +4,12 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import threading
 
 import pytest
-import redis
 
-from harness import children_of, free_port, server_sent_events, unique, wait_for
+from harness import children_of, server_sent_events, unique, wait_for
+from redis_tools import redis_server
 
 API = [
     {"name": "session", "match": {"path": "/api/session", "methods": ["POST"]}, "session": True},
@@ -299,27 +298,8 @@ def test_the_same_key_at_the_same_time_orders_once(launch):
 
 # ---- Redis ----
 
-@contextlib.contextmanager
-def redis_server(folder, *arguments):
-    port = free_port()
-    process = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
-                                "--save", "", *arguments], stdout=subprocess.DEVNULL)
-    try:
-        password = arguments[arguments.index("--requirepass") + 1] if "--requirepass" in arguments else None
-        client = redis.Redis(port=port, password=password)
-
-        def answers():
-            with contextlib.suppress(redis.ConnectionError):
-                return client.ping()
-        wait_for(answers)
-        yield port, client
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def test_an_external_redis_with_a_password(launch, tmp_path):
-    with redis_server(tmp_path, "--requirepass", "very-secret") as (port, client):
+    with redis_server(tmp_path, "--requirepass", "very-secret") as (port, client, _):
         gateway = launch(shop(durability="memory", redis={"address": f"127.0.0.1:{port}",
                                                           "password": "${FG_TEST_PASSWORD}"}),
                          env={"FG_TEST_PASSWORD": "very-secret"})
@@ -333,7 +313,7 @@ def test_an_external_redis_with_a_password(launch, tmp_path):
 
 
 def test_redis_goes_away_and_comes_back(launch, tmp_path):
-    with redis_server(tmp_path) as (port, client):
+    with redis_server(tmp_path) as (port, client, _):
         gateway = launch(shop(durability="memory", breaker={"enabled": False},
                               redis={"address": f"127.0.0.1:{port}", "command_timeout": "500ms"}))
         user = User(gateway)

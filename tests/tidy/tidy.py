@@ -13,20 +13,22 @@ OWN = [p for p in SOURCES if "tests" not in p.relative_to(ROOT).parts]
 
 # Which top folders the includes of a folder may start with; the first match counts.
 GATEWAY = ("base/", "config/", "net/", "http/", "pipeline/", "upstream/", "admin/", "observe/", "supervisor/",
-           "rehearse/")
-BACKENDS = ("static/", "proxy/", "orders/", "inference/")
+           "rehearse/", "state/")
+BACKENDS = ("static/", "proxy/", "redis/", "orders/", "inference/")
 LAYERS = [
     ("policies/", ("policies/",)),
     ("gateway/base/", ("base/",)),
     ("backends/inference/", ("base/", "policies/", "backends/", "inference/")),
-    ("backends/orders/", ("base/", "policies/", "backends/", "orders/")),
+    ("backends/orders/", ("base/", "policies/", "backends/", "redis/", "orders/")),
     ("backends/proxy/", ("base/", "policies/", "backends/", "proxy/")),
+    ("backends/redis/", ("base/", "policies/", "backends/", "redis/")),
     ("backends/static/", ("base/", "policies/", "backends/", "static/")),
     ("backends/", ("base/", "policies/", "backends/")),
     ("gateway/http/", ("base/", "policies/", "backends/", "config/", "net/", "http/")),
     ("gateway/net/", ("base/", "policies/", "backends/", "config/", "net/", "http/")),
     ("gateway/config/", ("base/", "policies/", "backends/", "config/") + BACKENDS),
     ("gateway/observe/", ("base/", "observe/")),
+    ("gateway/state/", ("base/", "policies/", "backends/", "redis/", "config/", "state/")),
     ("gateway/upstream/", ("base/", "policies/", "backends/", "config/", "upstream/")),
     # virtual time sees no socket, loop or lock: only what decides and what describes
     ("gateway/rehearse/sim/", ("base/", "policies/", "config/", "observe/", "pipeline/policy_conf.h",

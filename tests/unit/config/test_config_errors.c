@@ -406,6 +406,16 @@ static const struct error_case checks_cases[] = {
      LISTENERS ROUTES "limits: {request_memory_max: 8MiB, request_memory_total_max: 4MiB}\n",
      {"t.yaml:3:30: request_memory_max is above request_memory_total_max; expected it at or "
       "below"}},
+    {"shared state without a Redis",
+     LISTENERS ROUTES "policies: {shared_state: true}\n",
+     {"t.yaml:3:26: shared_state without a Redis, as no route leads to orders; expected redis: "
+      "{address: \"host:port\"}"}},
+    {"shared state with a password for nobody",
+     LISTENERS ROUTES "policies: {shared_state: {redis: {password: x}}}\n"
+                      "orders: {skus: {a: 1}}\n",
+     {"t.yaml:3:26: shared_state without a Redis, as no route leads to orders; expected redis: "
+      "{address: \"host:port\"}",
+      "t.yaml:3:45: password has no effect without an address; expected it left out"}},
     {"thresholds do not rise",
      LISTENERS ROUTES "policies: {overload: {high: 70%}}\n",
      {"t.yaml:3:12: the thresholds do not rise (elevated 80%, high 70%, critical 96%); expected "

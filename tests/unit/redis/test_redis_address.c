@@ -1,7 +1,7 @@
 /*
  * test_redis_address.c: forms of addresses, right and wrong.
  */
-#include "orders/redis_address.h"
+#include "redis/redis_address.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

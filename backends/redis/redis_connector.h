@@ -8,11 +8,11 @@
  *                        ^             |  (connect_timeout until established)       |
  *                        `-- waiting <-+------------ on_lost, back-off -------------'
  */
-#ifndef FG_ORDERS_REDIS_CONNECTOR_H
-#define FG_ORDERS_REDIS_CONNECTOR_H
+#ifndef FG_REDIS_CONNECTOR_H
+#define FG_REDIS_CONNECTOR_H
 
 #include "backends/backend.h"
-#include "orders/redis_address.h"
+#include "redis/redis_address.h"
 
 #include <hiredis/async.h>
 

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <event2/event.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,7 @@ static void finish(struct fg_redis_command *command, enum fg_redis_outcome outco
                    const redisReply *reply)
 {
     struct fg_redis_request request = command->request;
-    struct fg_orders_metrics *metrics = command->link->metrics;
+    struct fg_redis_metrics *metrics = command->link->metrics;
     if (outcome == FG_REDIS_REPLY)
         fg_histogram_record(&metrics->latency, fg_clock_monotonic_ns() - command->submitted_ns);
     if (outcome == FG_REDIS_TIMEOUT)
@@ -111,11 +112,13 @@ static void send_command(struct fg_redis_link *link, struct fg_redis_command *co
     const char *argv[FG_REDIS_ARGS_MAX];
     size_t lens[FG_REDIS_ARGS_MAX];
     int argc = 0;
+    char key_count[12];
     if (request->is_script) {
         bool with_source = command->with_source;
+        snprintf(key_count, sizeof(key_count), "%u", request->key_count);
         argv[0] = with_source ? "EVAL" : "EVALSHA";
-        argv[1] = with_source ? link->sources[request->script] : link->shas[request->script];
-        argv[2] = "1";
+        argv[1] = with_source ? link->scripts[request->script].source : link->shas[request->script];
+        argv[2] = key_count;
         for (; argc < 3; argc++)
             lens[argc] = strlen(argv[argc]);
     }
@@ -155,37 +158,26 @@ static void on_prepared(struct fg_redis_link *link)
     send_waiting(link);
 }
 
-/* One more reply of the preparation is in; false when the connection is not this one any more. */
-static bool count_reply(struct fg_redis_link *link, redisAsyncContext *context,
-                        const redisReply *reply)
+void fg_redis_link_prepared(struct fg_redis_link *link, redisAsyncContext *context,
+                            const redisReply *reply, bool is_needed)
 {
     if (link->is_closing || link->connector.context != context)
-        return false;
+        return;
     if (reply == NULL) {
         fg_redis_connector_notice_loss(&link->connector, context);
-        return false;
+        return;
     }
     assert(link->replies_missing > 0);
     link->replies_missing--;
-    return true;
-}
-
-static void end_if_complete(struct fg_redis_link *link)
-{
-    if (link->replies_missing == 0 && link->connector.state == FG_CONNECTOR_OPEN)
+    if (is_needed && reply->type == REDIS_REPLY_ERROR)
+        fg_redis_connector_drop(&link->connector, reply->str);
+    else if (link->replies_missing == 0 && link->connector.state == FG_CONNECTOR_OPEN)
         on_prepared(link);
 }
 
-static void on_script_loaded(redisAsyncContext *context, void *reply_object, void *private_data)
+static void on_plain_reply(redisAsyncContext *context, void *reply, void *private_data)
 {
-    struct fg_redis_link *link = private_data;
-    const redisReply *reply = reply_object;
-    if (!count_reply(link, context, reply))
-        return;
-    if (reply->type == REDIS_REPLY_ERROR)
-        fg_redis_connector_drop(&link->connector, reply->str);
-    else
-        end_if_complete(link);
+    fg_redis_link_prepared(private_data, context, reply, true);
 }
 
 /* Replies come in the order of the commands: which script it was follows from how many came. */
@@ -194,76 +186,37 @@ static void on_script_sha(redisAsyncContext *context, void *reply_object, void *
     struct fg_redis_link *link = private_data;
     const redisReply *reply = reply_object;
     if (link->connector.context == context && reply != NULL && reply->type == REDIS_REPLY_STRING &&
-        reply->len == FG_SCRIPT_SHA_BYTES - 1) {
+        reply->len == FG_REDIS_SHA_BYTES - 1) {
         size_t index = link->scripts_loaded++;
-        assert(index < FG_SCRIPT_COUNT);
-        memcpy(link->shas[index], reply->str, FG_SCRIPT_SHA_BYTES);
+        assert(index < link->script_count);
+        memcpy(link->shas[index], reply->str, FG_REDIS_SHA_BYTES);
     }
-    on_script_loaded(context, reply_object, private_data);
+    fg_redis_link_prepared(link, context, reply, true);
 }
 
-static void on_stock_set(redisAsyncContext *context, void *reply_object, void *private_data)
+void fg_redis_link_prepare(struct fg_redis_link *link, redisCallbackFn *on_reply,
+                           const char *format, ...)
 {
-    on_script_loaded(context, reply_object, private_data); /* an error means the same */
-}
-
-static void on_config(redisAsyncContext *context, void *reply_object, void *private_data)
-{
-    struct fg_redis_link *link = private_data;
-    const redisReply *reply = reply_object;
-    if (!count_reply(link, context, reply))
-        return;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-        reply->element[0]->type == REDIS_REPLY_STRING &&
-        reply->element[1]->type == REDIS_REPLY_STRING) {
-        const char *name = reply->element[0]->str;
-        const char *value = reply->element[1]->str;
-        const char *wanted = strcmp(name, "appendonly") == 0 ? "yes" : "always";
-        if (strcmp(value, wanted) != 0)
-            fg_log(FG_LOG_WARN, "redis_durability_weaker",
-                   "setting=%s value=%s wanted=%s effect=\"acknowledged orders may be lost\"", name,
-                   value, wanted);
-    }
-    end_if_complete(link);
-}
-
-static void prepare_stock(struct fg_redis_link *link)
-{
-    for (size_t i = 0; i < link->conf->sku_count; i++) {
-        const struct fg_sku_conf *sku = &link->conf->skus[i];
-        if (redisAsyncCommand(link->connector.context, on_stock_set, link, "SET %sstock:%s %llu NX",
-                              link->prefix, sku->sku, (unsigned long long)sku->stock) == REDIS_OK)
-            link->replies_missing++;
-    }
-}
-
-static void check_durability(struct fg_redis_link *link)
-{
-    static const char *const settings[] = {"appendonly", "appendfsync"};
-    if (link->connector.conf->embedded || link->conf->durability != FG_DURABILITY_AOF ||
-        link->is_durability_checked || link->connector.env.thread_index != 0)
-        return;
-    link->is_durability_checked = true;
-    for (size_t i = 0; i < 2; i++) {
-        if (redisAsyncCommand(link->connector.context, on_config, link, "CONFIG GET %s",
-                              settings[i]) == REDIS_OK)
-            link->replies_missing++;
-    }
+    va_list args;
+    va_start(args, format);
+    if (redisvAsyncCommand(link->connector.context, on_reply != NULL ? on_reply : on_plain_reply,
+                           link, format, args) == REDIS_OK)
+        link->replies_missing++;
+    va_end(args);
 }
 
 static void on_open(void *owner)
 {
     struct fg_redis_link *link = owner;
-    redisAsyncContext *context = link->connector.context;
     link->replies_missing = 0;
     link->scripts_loaded = 0;
-    for (size_t i = 0; i < FG_SCRIPT_COUNT; i++) {
-        if (redisAsyncCommand(context, on_script_sha, link, "SCRIPT LOAD %b", link->sources[i],
-                              link->source_lens[i]) == REDIS_OK)
-            link->replies_missing++;
-    }
-    prepare_stock(link);
-    check_durability(link);
+    for (size_t i = 0; i < link->script_count; i++)
+        fg_redis_link_prepare(link, on_script_sha, "SCRIPT LOAD %b", link->scripts[i].source,
+                              link->scripts[i].source_len);
+    if (link->prepare != NULL)
+        link->prepare(link);
+    if (link->replies_missing == 0)
+        fg_redis_link_prepare(link, NULL, "PING"); /* an answer says that it is ready */
 }
 
 static void on_lost(void *owner)
@@ -325,17 +278,13 @@ enum fg_status fg_redis_link_open(struct fg_redis_link *link)
 {
     fg_list_init(&link->open);
     fg_list_init(&link->free);
-    link->connector.purpose = "commands";
     link->connector.owner = link;
     link->connector.on_open = on_open;
     link->connector.on_lost = on_lost;
-    for (size_t i = 0; i < FG_SCRIPT_COUNT; i++) {
-        link->sources[i] = fg_redis_script_source((enum fg_redis_script)i, &link->source_lens[i]);
-        if (link->sources[i] == NULL)
-            goto fail;
-    }
+    link->shas = calloc(link->script_count + 1, sizeof(*link->shas));
     link->deadline_timer = evtimer_new(link->connector.env.base, on_deadline, link);
-    if (link->deadline_timer == NULL || fg_redis_connector_init(&link->connector) != FG_OK)
+    if (link->shas == NULL || link->deadline_timer == NULL ||
+        fg_redis_connector_init(&link->connector) != FG_OK)
         goto fail;
     fg_redis_connector_start(&link->connector);
     return FG_OK;
@@ -353,8 +302,7 @@ void fg_redis_link_close(struct fg_redis_link *link)
         free(FG_CONTAINER_OF(it, struct fg_redis_command, list));
     while ((it = fg_list_pop_front(&link->free)) != NULL)
         free(FG_CONTAINER_OF(it, struct fg_redis_command, list));
-    for (size_t i = 0; i < FG_SCRIPT_COUNT; i++)
-        free(link->sources[i]);
+    free(link->shas);
     if (link->deadline_timer != NULL)
         event_free(link->deadline_timer);
 }

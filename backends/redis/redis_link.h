@@ -9,17 +9,18 @@
  *    waiting --connected--> sent --reply--> owner called, freed
  *       ^                    | connection lost, repeatable, first time
  *       `--------------------'              else: unavailable; command_timeout: timeout
+ *
+ * A new connection is prepared first: every script is loaded, and `prepare` may add commands.
  */
-#ifndef FG_ORDERS_REDIS_LINK_H
-#define FG_ORDERS_REDIS_LINK_H
+#ifndef FG_REDIS_LINK_H
+#define FG_REDIS_LINK_H
 
 #include "base/list.h"
-#include "orders/orders_metrics_shared.h"
-#include "orders/redis_connector.h"
-#include "orders/redis_scripts.h"
+#include "redis/redis_connector.h"
+#include "redis/redis_metrics_shared.h"
+#include "redis/redis_script.h"
 
-#define FG_ORDERS_SKUS_MAX 256
-#define FG_REDIS_ARGS_MAX (FG_ORDERS_SKUS_MAX + 8)
+#define FG_REDIS_ARGS_MAX 264
 
 enum fg_redis_outcome {
     FG_REDIS_REPLY,       /* reply is set; it may be an error reply of Redis */
@@ -33,8 +34,9 @@ typedef void (*fg_redis_reply_fn)(void *owner, enum fg_redis_outcome outcome,
 /* What to send. The spans and the array belong to the caller until the reply, or detach. */
 struct fg_redis_request {
     bool is_script;
-    enum fg_redis_script script;
-    const struct fg_span *args; /* of a script: KEYS[1], then ARGV; else the whole command */
+    unsigned script;            /* into the link's scripts */
+    unsigned key_count;         /* of a script: how many of its args are KEYS; the rest is ARGV */
+    const struct fg_span *args; /* of a script: those; else the whole command */
     size_t arg_count;           /* at most FG_REDIS_ARGS_MAX - 3 */
     bool is_repeatable;         /* twice has the effect of once */
     fg_redis_reply_fn on_reply;
@@ -42,12 +44,16 @@ struct fg_redis_request {
 };
 
 struct fg_redis_command;
+struct fg_redis_link;
 
 struct fg_redis_link {
     struct fg_redis_connector connector;
-    const struct fg_orders_conf *conf;
-    struct fg_orders_metrics *metrics;
-    const char *prefix; /* of the campaign's keys */
+
+    /* configuration, of the owner */
+    const struct fg_redis_script *scripts;
+    size_t script_count;
+    struct fg_redis_metrics *metrics;
+    void (*prepare)(struct fg_redis_link *link); /* NULL: scripts are all that is needed */
 
     /* commands */
     struct fg_list open; /* waiting or sent, oldest first: so in the order of their deadlines */
@@ -59,14 +65,14 @@ struct fg_redis_link {
     /* preparation of a new connection */
     size_t replies_missing;
     size_t scripts_loaded;
-    char *sources[FG_SCRIPT_COUNT];
-    size_t source_lens[FG_SCRIPT_COUNT];
-    char shas[FG_SCRIPT_COUNT][FG_SCRIPT_SHA_BYTES];
-    bool is_durability_checked;
+    char (*shas)[FG_REDIS_SHA_BYTES]; /* script_count of them */
     bool is_closing;
 };
 
-/* connector.env, .conf, .address, conf, metrics and prefix are set. Starts to connect. */
+/*
+ * connector.purpose, .env, .conf and .address, and what is the owner's above, are set; the rest is
+ * zero. Starts to connect.
+ */
 FG_MUST_USE enum fg_status fg_redis_link_open(struct fg_redis_link *link);
 
 /* Every command must have been detached by its owner. */
@@ -85,5 +91,19 @@ FG_MUST_USE enum fg_status fg_redis_link_submit(struct fg_redis_link *link,
 
 /* The owner has gone: its reply will be dropped. */
 void fg_redis_command_detach(struct fg_redis_command *command);
+
+/*
+ * From `prepare`: one more command (hiredis' format) before the connection is ready. `on_reply`
+ * gets the link as its private data and must call fg_redis_link_prepared with what it got; NULL:
+ * the command must succeed, and that is all.
+ */
+void fg_redis_link_prepare(struct fg_redis_link *link, redisCallbackFn *on_reply,
+                           const char *format, ...);
+
+/*
+ * A reply of the preparation is in. An error reply gives the connection up when `is_needed`.
+ */
+void fg_redis_link_prepared(struct fg_redis_link *link, redisAsyncContext *context,
+                            const redisReply *reply, bool is_needed);
 
 #endif

@@ -2,11 +2,11 @@
  * redis_address.h: where Redis is, for the configuration's embedded or external one.
  * Thread   any; plain values.
  */
-#ifndef FG_ORDERS_REDIS_ADDRESS_H
-#define FG_ORDERS_REDIS_ADDRESS_H
+#ifndef FG_REDIS_ADDRESS_H
+#define FG_REDIS_ADDRESS_H
 
 #include "base/status.h"
-#include "orders/orders_conf.h"
+#include "redis/redis_conf.h"
 
 #include <sys/un.h>
 

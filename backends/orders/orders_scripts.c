@@ -1,7 +1,7 @@
 /*
- * redis_scripts.c: the table of embedded sources; scripts/embed.py makes the arrays.
+ * orders_scripts.c: the table of embedded sources; scripts/embed.py makes the arrays.
  */
-#include "redis_scripts.h"
+#include "orders_scripts.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -38,13 +38,13 @@ void fg_orders_prefix(const struct fg_orders_conf *conf, char prefix[FG_ORDERS_P
     snprintf(prefix, FG_ORDERS_PREFIX_BYTES, "{fg:%s}:", conf->campaign);
 }
 
-const char *fg_redis_script_name(enum fg_redis_script script)
+const char *fg_orders_script_name(enum fg_orders_script script)
 {
     assert(script < FG_SCRIPT_COUNT);
     return scripts[script].name;
 }
 
-char *fg_redis_script_source(enum fg_redis_script script, size_t *len)
+char *fg_orders_script_source(enum fg_orders_script script, size_t *len)
 {
     assert(script < FG_SCRIPT_COUNT);
     size_t prelude_len = fg_embedded_lua_prelude_len;
@@ -56,4 +56,22 @@ char *fg_redis_script_source(enum fg_redis_script script, size_t *len)
     memcpy(source + prelude_len, scripts[script].source, *scripts[script].len);
     source[*len] = '\0';
     return source;
+}
+
+bool fg_orders_scripts_make(struct fg_redis_script made[FG_SCRIPT_COUNT])
+{
+    for (size_t i = 0; i < FG_SCRIPT_COUNT; i++) {
+        made[i].source = fg_orders_script_source((enum fg_orders_script)i, &made[i].source_len);
+        if (made[i].source == NULL)
+            return false;
+    }
+    return true;
+}
+
+void fg_orders_scripts_free(struct fg_redis_script made[FG_SCRIPT_COUNT])
+{
+    for (size_t i = 0; i < FG_SCRIPT_COUNT; i++) {
+        free((char *)(uintptr_t)made[i].source);
+        made[i].source = NULL;
+    }
 }
