@@ -6,6 +6,7 @@
  * Source   Zhou et al., "Overload Control for Scaling WeChat Microservices" (SoCC 2018), section 4:
  *          business priority B, then user priority U = hash(user id, hour) in 128 levels, compared
  *          lexicographically. The hash is keyed, so nobody can pick a lucky id.
+ *          Ageing is ours: in a queue that always has somebody better, the least would starve.
  */
 #include "policies/priority.h"
 
@@ -41,6 +42,23 @@ uint32_t fg_priority_compound(enum fg_priority priority, uint32_t cohort)
     assert((unsigned)priority < FG_PRIORITY_COUNT);
     assert(cohort < FG_PRIORITY_COHORT_COUNT);
     return (uint32_t)priority * FG_PRIORITY_COHORT_COUNT + cohort;
+}
+
+uint32_t fg_priority_aged(uint32_t compound, uint64_t waited_ns, uint64_t patience_ns)
+{
+    const uint32_t levels_max = (FG_PRIORITY_COUNT - 1) * FG_PRIORITY_COHORT_COUNT;
+    uint32_t class = (uint32_t)fg_priority_class_of(compound);
+    uint32_t cohort = compound % FG_PRIORITY_COHORT_COUNT;
+    uint32_t gained = levels_max;
+    if (patience_ns == 0)
+        return compound;
+    if (waited_ns < patience_ns)
+        gained = (uint32_t)((double)waited_ns / (double)patience_ns * levels_max);
+    uint32_t classes_max = class > FG_PRIORITY_HIGH ? class - FG_PRIORITY_HIGH : 0;
+    uint32_t classes = gained / FG_PRIORITY_COHORT_COUNT;
+    classes = classes < classes_max ? classes : classes_max;
+    uint32_t lots = gained - classes * FG_PRIORITY_COHORT_COUNT;
+    return (class - classes) * FG_PRIORITY_COHORT_COUNT + (lots < cohort ? cohort - lots : 0);
 }
 
 enum fg_priority fg_priority_class_of(uint32_t compound)

@@ -37,4 +37,11 @@ uint32_t fg_priority_compound(enum fg_priority priority, uint32_t cohort);
 
 enum fg_priority fg_priority_class_of(uint32_t compound);
 
+/*
+ * What `compound` counts as after a wait of `waited_ns` by one who waits `patience_ns` at most: a
+ * third of it is worth a class, down to high (critical is earned by no wait), and within a class
+ * the lot gets better all the while. Never more than `compound`; patience 0: no ageing.
+ */
+uint32_t fg_priority_aged(uint32_t compound, uint64_t waited_ns, uint64_t patience_ns);
+
 #endif

@@ -9,6 +9,8 @@
 
 #define FG_VTC_WEIGHT_INPUT 1u  /* of a prompt token that was computed */
 #define FG_VTC_WEIGHT_OUTPUT 2u /* of a generated token */
+/* Counters within one of these are as good as equal, where something else may decide. */
+#define FG_VTC_QUANTUM 512u
 
 struct fg_vtc_user {
     uint64_t user;    /* 0: anonymous, a user like any other */

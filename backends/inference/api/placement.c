@@ -75,7 +75,7 @@ static void fill_submit(const struct fg_generation *gen, struct fg_channel_submi
 {
     const struct fg_completion_request *request = &gen->request;
     submit->kind = request->is_chat ? FG_PROMPT_CHAT : FG_PROMPT_TEXT;
-    submit->priority = (uint32_t)gen->ex->priority;
+    submit->priority_number = gen->ex->priority_number;
     submit->deadline_ns = gen->ex->deadline_ns;
     submit->max_tokens = request->max_tokens;
     submit->sampling = request->sampling;

@@ -19,7 +19,7 @@
 #include <pthread.h>
 
 #define FG_KV_ARENA_MAGIC UINT64_C(0x4147564b47464c46)
-#define FG_KV_ARENA_VERSION 2u
+#define FG_KV_ARENA_VERSION 3u
 #define FG_KV_NONE UINT32_MAX
 
 /* What decides the layout; from the configuration at create, from the head at attach. */

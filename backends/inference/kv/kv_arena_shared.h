@@ -99,7 +99,7 @@ struct fg_kv_sequence_info {
     struct fg_sampling sampling;
     uint32_t prompt_count; /* tokens of the prompt alone */
     uint32_t max_tokens;
-    uint32_t priority;
+    uint32_t priority_number; /* policies/priority.h */
 };
 
 /*

@@ -64,7 +64,9 @@ void fg_sequence_enqueue(struct fg_list *list, struct fg_sequence *seq)
         const struct fg_sequence *other = FG_SEQUENCE_OF(after);
         if (other->right != seq->right             ? other->right < seq->right
             : other->is_resumed != seq->is_resumed ? other->is_resumed
-                                                   : other->arrival < seq->arrival)
+            : fg_sequence_deadline(other) != fg_sequence_deadline(seq)
+                ? fg_sequence_deadline(other) < fg_sequence_deadline(seq)
+                : other->arrival < seq->arrival)
             break;
         after = after->prev;
     }
@@ -232,9 +234,20 @@ static struct fg_sequence *find_key(const struct fg_scheduler *s,
     return NULL;
 }
 
+/* In a full queue a newcomer of a better number gets the place of the last in line. */
+static bool displace(struct fg_scheduler *s, uint32_t number)
+{
+    struct fg_sequence *last = fg_scheduler_last_waiting(s);
+    if (last == NULL || last->right <= number)
+        return false;
+    fg_sequence_refuse(s, last, FG_REFUSAL_QUEUE_FULL,
+                       "requests of a higher priority took the place in the queue");
+    return true;
+}
+
 /* Why a request cannot even take a place; NULL when it can. */
-static const char *entry_refusal(const struct fg_scheduler *s,
-                                 const struct fg_channel_submit *submit, enum fg_refusal *reason)
+static const char *entry_refusal(struct fg_scheduler *s, const struct fg_channel_submit *submit,
+                                 enum fg_refusal *reason)
 {
     *reason = FG_REFUSAL_DRAINING;
     if (s->is_draining)
@@ -246,7 +259,7 @@ static const char *entry_refusal(const struct fg_scheduler *s,
     if (submit->max_tokens >= s->context_max)
         return "max_tokens leaves no room for a prompt in the context";
     *reason = FG_REFUSAL_QUEUE_FULL;
-    if (fg_list_is_empty(&s->free))
+    if (fg_list_is_empty(&s->free) && !displace(s, submit->priority_number))
         return "too many requests are waiting for inference";
     return NULL;
 }
@@ -330,8 +343,8 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
     }
     fg_list_remove(&seq->link);
     seq->key = *key;
-    seq->priority = submit->priority;
-    seq->right = submit->priority;
+    seq->number = submit->priority_number;
+    seq->right = submit->priority_number;
     seq->is_resumed = submit->resumed_count > 0;
     seq->ignore_end = submit->ignore_end;
     seq->arrival = s->arrivals++;
@@ -468,7 +481,7 @@ static bool open_in_arena(struct fg_scheduler *s, struct fg_sequence *seq)
         .sampling = seq->sampling,
         .prompt_count = seq->prompt_count,
         .max_tokens = seq->max_tokens,
-        .priority = seq->priority,
+        .priority_number = seq->number,
     };
     seq->has_kv = fg_kv_arena_sequence_open(s->arena, s->worker_index, &info, &seq->kv) == FG_OK;
     return seq->has_kv;

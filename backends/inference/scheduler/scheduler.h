@@ -14,9 +14,11 @@
  *                  |                    `----- preempted ----+---------+--> handed over
  *                  `-- refused                                  cancel: gone, no word
  *
- * Order    adopted ones, then by priority (waiting long counts as one higher), resumed ones, the
- *          user who had least (policies/vtc.h), deadline, arrival. Nobody overtakes the first in
- *          line when its blocks are not there: a large request is not starved by small ones.
+ * Order    adopted ones, then by class (waiting long counts as a higher one), resumed ones, the
+ *          user who had clearly less (policies/vtc.h), the lot (policies/priority.h; it gets better
+ *          with the share of its time that a request has waited), least work, deadline, arrival.
+ *          Nobody overtakes the first in line when its blocks are not there: a large request is not
+ *          starved by small ones. In a full queue a better number takes the last one's place.
  */
 #ifndef FG_INFERENCE_SCHEDULER_H
 #define FG_INFERENCE_SCHEDULER_H

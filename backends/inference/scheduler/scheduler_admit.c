@@ -2,36 +2,26 @@
  * scheduler_admit.c: who gets blocks and a place in the batch, and who gives them back.
  * Job      whose turn it is, admission, growth of those that run, preemption.
  * Thread   the worker's loop.
- * Never    takes blocks from an older sequence for a younger one of the same priority: the oldest
+ * Never    takes blocks from an older sequence for a younger one of the same right: the oldest
  *          always gets on, so that two cannot take from each other for ever.
- * Source   the victim is who gives back most for the least work lost, less so near its end; what is
- *          preempted is computed again (vLLM's recompute), or found in the cache if nobody has
- *          needed its blocks meanwhile.
+ * Source   class and lot after DAGOR (policies/priority.h), work after VTC (policies/vtc.h). Of
+ *          equal right and deadline, the victim is who gives back most for the least work lost,
+ *          less so near its end; what is preempted is computed again (vLLM's recompute), or found
+ *          in the cache if nobody has needed its blocks meanwhile.
  */
 #include "inference/scheduler/scheduler_internal.h"
 
-#include "policies/priority.h"
-
 #include <assert.h>
 
-/* Waiting this share of wait_max counts as one priority higher: no priority starves another. */
-#define AGEING_SHARES 3u
-
-/* What its priority counts as; who has had a turn keeps what it had then. */
+/* What its number counts as by now; who has had a turn keeps what it had then. */
 static void age(const struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
 {
-    uint64_t share_ns = s->wait_max_ns / AGEING_SHARES;
-    if (seq->scheduled_ns != 0 || share_ns == 0 || seq->priority <= FG_PRIORITY_HIGH ||
-        now_ns <= seq->submitted_ns)
+    if (seq->scheduled_ns != 0 || now_ns <= seq->submitted_ns)
         return;
-    uint64_t gained = (now_ns - seq->submitted_ns) / share_ns;
-    uint64_t most = seq->priority - FG_PRIORITY_HIGH;
-    seq->right = seq->priority - (uint32_t)(gained < most ? gained : most);
-}
-
-static uint64_t deadline_of(const struct fg_sequence *seq)
-{
-    return seq->deadline_ns != 0 ? seq->deadline_ns : UINT64_MAX;
+    uint64_t patience_ns = s->wait_max_ns;
+    if (seq->deadline_ns > seq->submitted_ns && seq->deadline_ns - seq->submitted_ns < patience_ns)
+        patience_ns = seq->deadline_ns - seq->submitted_ns; /* who has less time ages faster */
+    seq->right = fg_priority_aged(seq->number, now_ns - seq->submitted_ns, patience_ns);
 }
 
 bool fg_sequence_goes_before(const struct fg_scheduler *s, const struct fg_sequence *a,
@@ -39,16 +29,21 @@ bool fg_sequence_goes_before(const struct fg_scheduler *s, const struct fg_seque
 {
     if ((a->block_count > 0) != (b->block_count > 0))
         return a->block_count > 0; /* adopted: it holds memory already */
-    if (a->right != b->right)
+    if (fg_class_of_right(a->right) != fg_class_of_right(b->right))
         return a->right < b->right;
     if (a->is_resumed != b->is_resumed)
         return a->is_resumed;
+    /* Who is well ahead in work goes after, whatever the lot says; who is a little, by the lot. */
     uint64_t a_work = fg_vtc_counter(&s->vtc, a->user);
     uint64_t b_work = fg_vtc_counter(&s->vtc, b->user);
+    if (a_work / FG_VTC_QUANTUM != b_work / FG_VTC_QUANTUM)
+        return a_work < b_work;
+    if (a->right != b->right)
+        return a->right < b->right;
     if (a_work != b_work)
         return a_work < b_work;
-    if (deadline_of(a) != deadline_of(b))
-        return deadline_of(a) < deadline_of(b);
+    if (fg_sequence_deadline(a) != fg_sequence_deadline(b))
+        return fg_sequence_deadline(a) < fg_sequence_deadline(b);
     return a->arrival < b->arrival;
 }
 
@@ -62,6 +57,19 @@ static struct fg_sequence *next_waiting(struct fg_scheduler *s)
             best = seq;
     }
     return best;
+}
+
+struct fg_sequence *fg_scheduler_last_waiting(struct fg_scheduler *s)
+{
+    struct fg_sequence *last = NULL;
+    FG_LIST_EACH_SAFE(it, after, &s->waiting)
+    {
+        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+        if (!fg_sequence_was_admitted(seq) &&
+            (last == NULL || fg_sequence_goes_before(s, last, seq)))
+            last = seq;
+    }
+    return last;
 }
 
 /* ---- preemption ---- */
@@ -97,9 +105,19 @@ static bool has_more_right(const struct fg_sequence *seq, const struct fg_sequen
     return seq->arrival < other->arrival;
 }
 
+/* Of two that could give their blocks back, whether `a` is to: less right, more time, less lost. */
+static bool is_better_victim(const struct fg_sequence *a, const struct fg_sequence *b)
+{
+    if (a->right != b->right)
+        return a->right > b->right;
+    if (fg_sequence_deadline(a) != fg_sequence_deadline(b))
+        return fg_sequence_deadline(a) > fg_sequence_deadline(b);
+    return victim_score(a) > victim_score(b);
+}
+
 /*
- * Of those who hold blocks and have less right than `seq` (a lower priority only, when asked for),
- * the one that costs least; NULL: none.
+ * Of those who hold blocks and have less right than `seq` (a lower class only, when asked for: a
+ * better lot is no reason to throw away work), the one to give them back; NULL: none.
  */
 static struct fg_sequence *find_victim(struct fg_scheduler *s, const struct fg_sequence *seq,
                                        bool only_lower)
@@ -110,12 +128,11 @@ static struct fg_sequence *find_victim(struct fg_scheduler *s, const struct fg_s
         FG_LIST_EACH_SAFE(it, after, lists[i])
         {
             struct fg_sequence *other = FG_SEQUENCE_OF(it);
-            bool is_lower = other->right > seq->right;
+            bool is_lower = fg_class_of_right(other->right) > fg_class_of_right(seq->right);
             if (other == seq || other->block_count == 0 || !has_more_right(seq, other) ||
                 (only_lower && !is_lower))
                 continue;
-            if (best == NULL || other->right > best->right ||
-                (other->right == best->right && victim_score(other) > victim_score(best)))
+            if (best == NULL || is_better_victim(other, best))
                 best = other;
         }
     }
@@ -215,14 +232,14 @@ static bool try_admit(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t 
     return true;
 }
 
-/* Blocks that those of a lower priority hold, and whether one of them has a place. */
+/* Blocks that those of a lower class hold, and whether one of them has a place. */
 static uint64_t blocks_below(struct fg_scheduler *s, uint32_t right, bool *has_place)
 {
     uint64_t blocks = 0;
     FG_LIST_EACH_SAFE(it, after, &s->running)
     {
         const struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (seq->right <= right)
+        if (fg_class_of_right(seq->right) <= fg_class_of_right(right))
             continue;
         blocks += seq->block_count;
         *has_place = true;
@@ -230,7 +247,7 @@ static uint64_t blocks_below(struct fg_scheduler *s, uint32_t right, bool *has_p
     return blocks;
 }
 
-/* Takes what `seq` lacks from those of a lower priority, if that is enough; true when it did. */
+/* Takes what `seq` lacks from those of a lower class, if that is enough; true when it did. */
 static bool make_room(struct fg_scheduler *s, const struct fg_sequence *seq)
 {
     bool has_place = s->batch_free_count > 0;

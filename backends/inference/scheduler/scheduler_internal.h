@@ -14,6 +14,7 @@
 #include "inference/scheduler/step_cost.h"
 #include "inference/scheduler/stop_match.h"
 #include "inference/scheduler/token_rules.h"
+#include "policies/priority.h"
 #include "policies/vtc.h"
 
 enum fg_sequence_state {
@@ -38,8 +39,8 @@ struct fg_sequence {
     uint32_t batch_slot; /* of its table and logits; valid in prefill and decode */
 
     /* what was asked for */
-    uint32_t priority;
-    uint32_t right;  /* the same, or higher after a long wait */
+    uint32_t number; /* class and lot (policies/priority.h); smaller goes first */
+    uint32_t right;  /* the same, or better after a wait; frozen when its turn comes */
     bool is_resumed; /* has had a turn before: goes first within its priority */
     bool ignore_end;
     uint64_t arrival; /* counts up */
@@ -168,7 +169,7 @@ uint32_t fg_scheduler_retry_after_ms(struct fg_scheduler *s, uint64_t blocks_nee
 /* Keep the rates moving, so that they hold when they are asked for. Once a step. */
 void fg_scheduler_count_rates(struct fg_scheduler *s, uint64_t now_ns);
 
-/* Into the list of those that run, by priority, resumed before new, then arrival. */
+/* Into the list of those that run, by right, resumed before new, then deadline, arrival. */
 void fg_sequence_enqueue(struct fg_list *list, struct fg_sequence *seq);
 
 static inline uint32_t fg_sequence_count(const struct fg_sequence *seq)
@@ -179,6 +180,22 @@ static inline uint32_t fg_sequence_count(const struct fg_sequence *seq)
 static inline uint32_t fg_blocks_for(uint64_t tokens)
 {
     return (uint32_t)((tokens + FG_KV_BLOCK_TOKENS - 1) / FG_KV_BLOCK_TOKENS);
+}
+
+/* Whether it has had a turn: then it was let in, and waits for as long as it takes. */
+static inline bool fg_sequence_was_admitted(const struct fg_sequence *seq)
+{
+    return seq->scheduled_ns != 0 || seq->is_resumed;
+}
+
+static inline uint32_t fg_class_of_right(uint32_t right)
+{
+    return (uint32_t)fg_priority_class_of(right);
+}
+
+static inline uint64_t fg_sequence_deadline(const struct fg_sequence *seq)
+{
+    return seq->deadline_ns != 0 ? seq->deadline_ns : UINT64_MAX;
 }
 
 static inline uint64_t fg_saturating_add(uint64_t a, uint64_t b)
@@ -235,6 +252,8 @@ bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq,
 /* Whether `a`, of two that wait, is to be served before `b`. */
 bool fg_sequence_goes_before(const struct fg_scheduler *s, const struct fg_sequence *a,
                              const struct fg_sequence *b);
+/* Of those that wait and never had a turn, the last in line; NULL: none. */
+struct fg_sequence *fg_scheduler_last_waiting(struct fg_scheduler *s);
 void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns);
 /* A block for the token that this step will make; false when the sequence had to make room. */
 bool fg_sequence_grow(struct fg_scheduler *s, struct fg_sequence *seq);

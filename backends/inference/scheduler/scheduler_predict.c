@@ -29,14 +29,16 @@ static uint64_t common_tokens(const struct fg_sequence *a, const struct fg_seque
 static uint64_t work_until(const struct fg_scheduler *s, const struct fg_sequence *seq,
                            uint64_t prompt_count, uint64_t cached)
 {
-    const struct fg_list *lists[] = {&s->waiting, &s->running};
+    const struct fg_list *lists[] = {&s->running, &s->waiting};
     uint64_t work = 0;
     uint64_t once = 0; /* of what several have in common */
     uint64_t known = cached;
     for (size_t i = 0; i < 2; i++) {
         for (const struct fg_list *it = lists[i]->next; it != lists[i]; it = it->next) {
             const struct fg_sequence *other = FG_SEQUENCE_OF(it);
-            if (other == seq || other->right > seq->right)
+            bool is_before =
+                i == 0 ? other->right <= seq->right : fg_sequence_goes_before(s, other, seq);
+            if (other == seq || !is_before)
                 continue;
             uint64_t common = common_tokens(seq, other);
             uint64_t done = common < cached ? common : cached;
@@ -65,7 +67,7 @@ static double place_wait_ns(const struct fg_scheduler *s, const struct fg_sequen
 {
     uint64_t before = fg_scheduler_running(s);
     for (const struct fg_list *it = s->waiting.next; it != &s->waiting; it = it->next)
-        before += FG_SEQUENCE_OF(it) != seq && FG_SEQUENCE_OF(it)->right <= seq->right;
+        before += FG_SEQUENCE_OF(it) != seq && fg_sequence_goes_before(s, FG_SEQUENCE_OF(it), seq);
     if (before < s->batch_max)
         return 0;
     double turns = (double)(before - s->batch_max + 1);

@@ -40,12 +40,6 @@ static void expire_deadlines(struct fg_scheduler *s, struct fg_list *list, uint6
     }
 }
 
-/* Whether it has had a turn: then it was let in, and waits for as long as it takes. */
-static bool was_admitted(const struct fg_sequence *seq)
-{
-    return seq->scheduled_ns != 0 || seq->is_resumed;
-}
-
 /* Ends the wait of those that had wait_max, telling what they waited for. */
 static void expire_waits(struct fg_scheduler *s, uint64_t now_ns)
 {
@@ -53,7 +47,7 @@ static void expire_waits(struct fg_scheduler *s, uint64_t now_ns)
     FG_LIST_EACH_SAFE(it, after, &s->waiting)
     {
         struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (now_ns < wait_ends_ns(s, seq) || was_admitted(seq))
+        if (now_ns < wait_ends_ns(s, seq) || fg_sequence_was_admitted(seq))
             continue;
         if (lacks_place)
             fg_sequence_refuse(s, seq, FG_REFUSAL_QUEUE_FULL,
@@ -67,23 +61,12 @@ static void expire_waits(struct fg_scheduler *s, uint64_t now_ns)
 /* More than waiting_max may have entered while places in the batch were free; the last ones go. */
 static void refuse_excess(struct fg_scheduler *s)
 {
-    for (;;) {
-        uint32_t count = 0;
-        struct fg_sequence *last = NULL;
-        FG_LIST_EACH_SAFE(it, after, &s->waiting)
-        {
-            struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-            if (was_admitted(seq))
-                continue;
-            count++;
-            if (last == NULL || fg_sequence_goes_before(s, last, seq))
-                last = seq;
-        }
-        if (count <= s->waiting_max)
-            return;
-        fg_sequence_refuse(s, last, FG_REFUSAL_QUEUE_FULL,
+    uint32_t count = 0;
+    FG_LIST_EACH_SAFE(it, after, &s->waiting)
+    count += !fg_sequence_was_admitted(FG_SEQUENCE_OF(it));
+    for (; count > s->waiting_max; count--)
+        fg_sequence_refuse(s, fg_scheduler_last_waiting(s), FG_REFUSAL_QUEUE_FULL,
                            "too many requests are waiting for inference");
-    }
 }
 
 static float *logits_of(const struct fg_scheduler *s, const struct fg_sequence *seq)

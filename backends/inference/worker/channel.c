@@ -7,7 +7,7 @@
  *
  *    string    u32 bytes | bytes
  *    HELLO     u32 version | u32 pid | u32 vocabulary | u32 context | u8 has template | u8 role
- *    SUBMIT    u8 kind | u8 priority | u8 ignore end | u8 thinking | u32 max tokens | u64 deadline
+ *    SUBMIT    u8 kind | u32 priority | u8 ignore end | u8 thinking | u32 max tokens | u64 deadline
  * | f32 temperature | f32 top p | u32 top k | u64 seed | u64 user hash | u32 messages | u32 stops |
  * u32 resumed | u64 cache salt | u64 stream key | u8 may adopt | (string role | string content) x
  * messages | string x stops | u32 x resumed CANCEL    nothing TOKEN     u32 index | u32 token |
@@ -21,7 +21,7 @@
 #include <assert.h>
 #include <math.h>
 
-#define SUBMIT_FIXED_BYTES ((size_t)99)
+#define SUBMIT_FIXED_BYTES ((size_t)102)
 
 struct reader {
     const unsigned char *at;
@@ -243,7 +243,7 @@ static bool sampling_is_valid(const struct fg_sampling *sampling)
 static void read_submit_fixed(struct reader *r, struct fg_channel_submit *out)
 {
     out->kind = (enum fg_prompt_kind)take_u8_max(r, FG_PROMPT_TEXT);
-    out->priority = take_u8_max(r, FG_PRIORITY_LOW);
+    out->priority_number = take_u32_max(r, FG_PRIORITY_COMPOUND_COUNT - 1);
     out->ignore_end = take_u8_max(r, 1) != 0;
     out->thinking = take_u8_max(r, 1) != 0;
     out->max_tokens = take_u32(r);
@@ -361,7 +361,7 @@ size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request
     assert(submit->stop_count <= FG_CHANNEL_STOPS_MAX);
     struct writer w = writer_begin(out, room, FG_CHANNEL_SUBMIT, request_id);
     put_u8(&w, (uint32_t)submit->kind);
-    put_u8(&w, submit->priority);
+    put_u32(&w, submit->priority_number);
     put_u8(&w, submit->ignore_end);
     put_u8(&w, submit->thinking);
     put_u32(&w, submit->max_tokens);

@@ -25,7 +25,7 @@
 #include "base/status.h"
 #include "inference/scheduler/sampler.h"
 
-#define FG_CHANNEL_VERSION 3u
+#define FG_CHANNEL_VERSION 4u
 #define FG_CHANNEL_HEADER_BYTES ((size_t)16)
 #define FG_CHANNEL_PAYLOAD_MAX ((size_t)16 << 20)
 #define FG_CHANNEL_MESSAGES_MAX 1024u /* chat messages of one request */
@@ -84,9 +84,9 @@ enum fg_constraint {
 struct fg_channel_submit {
     enum fg_prompt_kind kind;
     enum fg_task task;
-    uint32_t priority;    /* enum fg_priority */
-    uint64_t deadline_ns; /* CLOCK_MONOTONIC, which processes of a machine share */
-    uint32_t max_tokens;  /* including resumed ones */
+    uint32_t priority_number; /* class and lot (policies/priority.h); smaller goes first */
+    uint64_t deadline_ns;     /* CLOCK_MONOTONIC, which processes of a machine share */
+    uint32_t max_tokens;      /* including resumed ones */
     struct fg_sampling sampling;
     bool ignore_end;        /* do not stop at an end token (benchmarks) */
     bool thinking;          /* Qwen3's switch */

@@ -50,12 +50,46 @@ static void cohorts_are_even_and_depend_on_the_key(void **state)
     assert_true(fg_priority_cohort(&key, NULL, 0, UINT64_MAX) < FG_PRIORITY_COHORT_COUNT);
 }
 
+static void a_wait_is_worth_classes_and_lots_but_never_critical(void **state)
+{
+    (void)state;
+    const uint32_t low = fg_priority_compound(FG_PRIORITY_LOW, 127);
+    assert_int_equal(fg_priority_aged(low, 0, 300), low);
+    assert_int_equal(fg_priority_aged(low, 99, 300), low - 126);
+    assert_int_equal(fg_priority_aged(low, 100, 300),
+                     fg_priority_compound(FG_PRIORITY_NORMAL, 127));
+    assert_int_equal(fg_priority_aged(low, 200, 300), fg_priority_compound(FG_PRIORITY_HIGH, 127));
+    assert_int_equal(fg_priority_aged(low, 300, 300), fg_priority_compound(FG_PRIORITY_HIGH, 0));
+    assert_int_equal(fg_priority_aged(low, UINT64_MAX, 300), FG_PRIORITY_COHORT_COUNT);
+    assert_int_equal(fg_priority_aged(low, UINT64_MAX, 0), low); /* it is turned off */
+    const uint32_t high = fg_priority_compound(FG_PRIORITY_HIGH, 100);
+    assert_int_equal(fg_priority_aged(high, 50, 300), high - 64);
+    assert_int_equal(fg_priority_aged(high, 100, 300), FG_PRIORITY_COHORT_COUNT);
+    assert_int_equal(fg_priority_aged(3, UINT64_MAX, UINT64_MAX),
+                     0); /* critical, by the lot alone */
+}
+
+static void who_waits_longer_never_counts_for_less(void **state)
+{
+    (void)state;
+    for (uint32_t number = 0; number < FG_PRIORITY_COMPOUND_COUNT; number++) {
+        uint32_t before = number;
+        for (uint64_t waited = 0; waited <= 1000; waited++) {
+            uint32_t aged = fg_priority_aged(number, waited, 1000);
+            assert_true(aged <= before);
+            before = aged;
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(class_decides_before_cohort),
         cmocka_unit_test(a_cohort_lasts_exactly_its_hour),
         cmocka_unit_test(cohorts_are_even_and_depend_on_the_key),
+        cmocka_unit_test(a_wait_is_worth_classes_and_lots_but_never_critical),
+        cmocka_unit_test(who_waits_longer_never_counts_for_less),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

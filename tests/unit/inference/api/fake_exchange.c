@@ -124,6 +124,7 @@ void fake_exchange_init(struct fake_exchange *fake, const char *path, size_t are
     fake->ex.has_body = true;
     fake->ex.body_bytes_max = 1 << 20;
     fake->ex.priority = FG_PRIORITY_NORMAL;
+    fake->ex.priority_number = fg_priority_compound(FG_PRIORITY_NORMAL, 17);
     fake->ex.deadline_ns = fg_clock_monotonic_ns() + 60 * FG_S;
     fake->ex.arena = &fake->arena;
     fake->ex.ops = &fake_ops;

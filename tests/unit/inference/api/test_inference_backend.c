@@ -24,7 +24,7 @@ static void streams_a_chat(void **state)
     assert_int_equal(submit->max_tokens, 8);
     assert_int_equal(submit->sampling.seed, 7);
     assert_int_equal(submit->deadline_ns, fake->ex.deadline_ns);
-    assert_int_equal(submit->priority, FG_PRIORITY_NORMAL);
+    assert_int_equal(submit->priority_number, fake->ex.priority_number);
     assert_true(submit->user_hash != 0);
     assert_int_equal(submit->message_count, 1);
     assert_true(fg_span_equal(submit->messages[0].content, FG_SPAN("hi")));

@@ -159,12 +159,17 @@ int tear_down(void **state)
     return 0;
 }
 
+uint32_t a_number(enum fg_priority priority, uint32_t cohort)
+{
+    return fg_priority_compound(priority, cohort);
+}
+
 /* A request with defaults; tests change what they are about. */
 struct fg_channel_submit *a_submit(uint32_t max_tokens)
 {
     static struct fg_channel_submit submit;
     memset(&submit, 0, sizeof(submit));
-    submit.priority = 2;
+    submit.priority_number = a_number(FG_PRIORITY_NORMAL, 64);
     submit.max_tokens = max_tokens;
     submit.sampling.top_p = 1;
     return &submit;

@@ -8,6 +8,7 @@
 
 #include "fake_model.h"
 #include "inference/scheduler/scheduler.h"
+#include "policies/priority.h"
 
 #define IDS_MAX 64u
 #define OUTPUT_MAX 256u
@@ -53,6 +54,8 @@ uint64_t free_blocks(const struct fixture *f);
 
 /* A request with defaults; tests change what they are about. Static: the next call overwrites it.
  */
+/* What a class and a lot make together. */
+uint32_t a_number(enum fg_priority priority, uint32_t cohort);
 struct fg_channel_submit *a_submit(uint32_t max_tokens);
 struct fg_token_list prompt_of(uint32_t count, uint32_t seed);
 struct fg_scheduler_ticket enter(struct fixture *f, uint64_t id,

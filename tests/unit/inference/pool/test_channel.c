@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "inference/worker/channel.h"
+#include "policies/priority.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,16 +18,16 @@
 enum {
     AT_KIND = 0,
     AT_PRIORITY = 1,
-    AT_IGNORE_END = 2,
-    AT_THINKING = 3,
-    AT_MAX_TOKENS = 4,
-    AT_TEMPERATURE = 16,
-    AT_TOP_P = 20,
-    AT_MESSAGE_COUNT = 44,
-    AT_STOP_COUNT = 48,
-    AT_RESUMED_COUNT = 52,
-    AT_MAY_ADOPT = 72,
-    AT_FIRST_ROLE = 73,
+    AT_IGNORE_END = 5,
+    AT_THINKING = 6,
+    AT_MAX_TOKENS = 7,
+    AT_TEMPERATURE = 19,
+    AT_TOP_P = 23,
+    AT_MESSAGE_COUNT = 47,
+    AT_STOP_COUNT = 51,
+    AT_RESUMED_COUNT = 55,
+    AT_MAY_ADOPT = 75,
+    AT_FIRST_ROLE = 76,
 };
 
 static struct fg_span payload_of(const unsigned char *frame, size_t bytes)
@@ -59,7 +60,7 @@ static struct fg_channel_submit *a_submit(void)
     struct fg_channel_submit *submit = calloc(1, sizeof(*submit));
     assert_non_null(submit);
     submit->kind = FG_PROMPT_CHAT;
-    submit->priority = 3;
+    submit->priority_number = FG_PRIORITY_COMPOUND_COUNT - 1;
     submit->deadline_ns = UINT64_MAX - 5;
     submit->max_tokens = 77;
     submit->sampling = (struct fg_sampling){
@@ -108,7 +109,7 @@ static void submit_there_and_back(void **state)
     assert_header(frame, bytes, FG_CHANNEL_SUBMIT, 42);
     assert_int_equal(fg_channel_read_submit(payload_of(frame, bytes), out), FG_OK);
     assert_int_equal(out->kind, FG_PROMPT_CHAT);
-    assert_int_equal(out->priority, 3);
+    assert_int_equal(out->priority_number, FG_PRIORITY_COMPOUND_COUNT - 1);
     assert_true(out->deadline_ns == in->deadline_ns);
     assert_int_equal(out->max_tokens, 77);
     assert_true(out->sampling.temperature == 0.75f && out->sampling.top_p == 0.9f);
@@ -373,8 +374,8 @@ static void bad_submit_numbers(void **state)
     free(submit);
     assert_u8(AT_KIND, 2, FG_ERR_INVALID);
     assert_u8(AT_KIND, FG_PROMPT_TEXT, FG_ERR_INVALID); /* two messages */
-    assert_u8(AT_PRIORITY, 3, FG_OK);
-    assert_u8(AT_PRIORITY, 4, FG_ERR_INVALID);
+    assert_u8(AT_PRIORITY + 1, 1, FG_OK);               /* 511: the least of low */
+    assert_u8(AT_PRIORITY + 1, 2, FG_ERR_INVALID);
     assert_u8(AT_IGNORE_END, 2, FG_ERR_INVALID);
     assert_u8(AT_THINKING, 255, FG_ERR_INVALID);
     assert_u8(AT_MAY_ADOPT, 2, FG_ERR_INVALID);

@@ -93,7 +93,10 @@ static void first_come_first_served_within_a_priority(void **state)
     start(f);
     for (uint64_t id = 1; id <= 4; id++) {
         struct fg_channel_submit *s = a_submit(2);
-        s->priority = id == 4 ? 0 : id == 2 ? 3 : 2;
+        s->priority_number = a_number(id == 4   ? FG_PRIORITY_CRITICAL
+                                      : id == 2 ? FG_PRIORITY_LOW
+                                                : FG_PRIORITY_NORMAL,
+                                      64);
         submit_as(f, id, 4, s);
     }
     run_dry(f);
@@ -303,7 +306,7 @@ static void no_more_than_waiting_max_stay_when_blocks_are_short(void **state)
     struct fg_kv_sequence_id other = take_blocks(f, 64);
     for (uint64_t id = 1; id <= 5; id++) {
         struct fg_channel_submit *s = a_submit(8);
-        s->priority = id == 5 ? 1 : 2;
+        s->priority_number = a_number(id == 5 ? FG_PRIORITY_HIGH : FG_PRIORITY_NORMAL, 64);
         submit_as(f, id, 4, s);
     }
     assert_false(fg_scheduler_step(f->scheduler));

@@ -238,7 +238,7 @@ static void a_higher_priority_takes_a_place_and_gives_it_back(void **state)
     for (int i = 0; i < 6; i++)
         assert_true(fg_scheduler_step(f->scheduler));
     struct fg_channel_submit *s = a_stream(20, 3);
-    s->priority = 0;
+    s->priority_number = a_number(FG_PRIORITY_CRITICAL, 64);
     submit_tokens(f, f->scheduler, 3, tokens[2], 40, s);
     assert_true(fg_scheduler_step(f->scheduler));
     assert_int_equal(fg_counter_get(&record_of(f)->preemptions), 1);
@@ -299,10 +299,10 @@ static void a_long_wait_counts_as_a_higher_priority(void **state)
     submit(f, 1, 4, 3);
     assert_true(fg_scheduler_step(f->scheduler));
     struct fg_channel_submit *s = a_submit(3);
-    s->priority = 3;
+    s->priority_number = a_number(FG_PRIORITY_LOW, 64);
     submit_as(f, 2, 4, s);
     clock_now += 7 * FG_S; /* two thirds: low counts as high */
-    s->priority = 2;
+    s->priority_number = a_number(FG_PRIORITY_NORMAL, 64);
     submit_as(f, 3, 4, s);
     run_dry(f);
     assert_true(f->outcomes[2].order < f->outcomes[3].order);

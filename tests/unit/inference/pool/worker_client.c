@@ -8,6 +8,8 @@
 
 #include "worker_client.h"
 
+#include "policies/priority.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -268,7 +270,7 @@ struct fg_channel_submit *client_completion(struct fg_span text, uint32_t max_to
     static struct fg_channel_submit submit;
     submit = (struct fg_channel_submit){
         .kind = FG_PROMPT_TEXT,
-        .priority = 2,
+        .priority_number = 2 * FG_PRIORITY_COHORT_COUNT,
         .max_tokens = max_tokens,
         .sampling = {.top_p = 1},
         .ignore_end = true,
