@@ -31,6 +31,7 @@
 #ifndef FG_BACKEND_H
 #define FG_BACKEND_H
 
+#include "backends/pressure_shared.h"
 #include "base/arena.h"
 #include "base/counters_shared.h"
 #include "base/helper_pool_shared.h"
@@ -254,8 +255,7 @@ struct fg_backend_env {
     struct event_base *base;
     struct fg_mailbox *mailbox;    /* of this loop, drained by the gateway */
     struct fg_helper_pool *helper; /* shared by all loops; NULL in unit tests that need none */
-    const struct fg_counter
-        *is_shedding; /* not 0 while work is refused for overload; may be NULL */
+    struct fg_pressure *pressure;  /* what overload asks for; NULL: nothing, ever */
     unsigned thread_index;
     unsigned thread_count;
 };

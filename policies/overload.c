@@ -1,17 +1,19 @@
 /*
- * overload.c: from memory, file descriptors and loop lag to one level, and who is refused at it.
- * Job      keep the process itself alive: refuse the least important work before a resource ends.
+ * overload.c: from what the process has in use to the steps it takes against running out.
+ * Job      keep the process itself alive: give up comfort first, then the least important work,
+ *          before a resource ends.
  * Thread   one owner at a time.
- * Never    measures anything (samples come in) or stays up for ever: a level is left as soon as
- *          pressure is below its leave threshold and hold_ns has passed, whatever the history.
- * Source   the levels are those of Envoy's overload manager in spirit; its reports of shedding
- * without recovery are why each level has a leave threshold of its own. Law      pressure = 1000 x
- * used / limit, worst resource; up to the highest level whose enter threshold is reached, at once;
- * down one level after hold_ns below its leave threshold. Loop lag is an exponential mean, so that
- * one slow turn is not an overload.
+ * Never    measures anything (samples come in) or keeps a step for ever: a step is given up once
+ *          pressure has been below its leave threshold for hold_ns, whatever the history.
+ * Source   the actions are those of Envoy's overload manager (docs: configuration/operations/
+ *          overload_manager) in spirit; its reports of shedding without recovery (envoyproxy/envoy
+ *          #21923, #39006) are why each step has a leave threshold of its own.
+ * Law      pressure = 1000 x mean(used) / limit for each resource by itself. At or above `enter` a
+ *          step is taken at once. Steps of a resource that have the same leave threshold are a
+ *          rung; the highest rung is given up after hold_ns below its threshold, then the next one
+ *          after hold_ns more: what was refused does not come back all at once.
  *
- *    NORMAL <--> ELEVATED <--> HIGH <--> CRITICAL      (up may skip levels)
- *    refused     low           + normal  + high, and new connections
+ *    pressure   0 ---- leave ======= enter ---- 1000       a step's band; inside it nothing changes
  */
 #include "policies/overload.h"
 
@@ -21,6 +23,21 @@
 #include <assert.h>
 
 #define PRESSURE_MAX 1000
+#define BIT(step) (UINT32_C(1) << (step))
+#define SHED_MASK                                                                                  \
+    (BIT(FG_OVERLOAD_SHED_LOW) | BIT(FG_OVERLOAD_SHED_NORMAL) | BIT(FG_OVERLOAD_SHED_HIGH))
+
+/* Columns in the order of enum fg_overload_step; {0, 0}: does not help, or costs more than it
+ * saves. docs/policies/overload.md says why for each. */
+static const struct fg_overload_band
+    default_ladder[FG_OVERLOAD_RESOURCE_COUNT][FG_OVERLOAD_STEP_COUNT] = {
+        [FG_OVERLOAD_MEMORY] =
+            {{750, 650}, {800, 700}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+        [FG_OVERLOAD_FDS] =
+            {{750, 650}, {800, 700}, {850, 750}, {920, 840}, {970, 900}, {950, 880}},
+        [FG_OVERLOAD_LOOP_LAG] =
+            {{750, 650}, {0, 0}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+};
 
 static uint32_t pressure_of(uint64_t used, uint64_t limit)
 {
@@ -30,114 +47,174 @@ static uint32_t pressure_of(uint64_t used, uint64_t limit)
     return permille > PRESSURE_MAX ? PRESSURE_MAX : (uint32_t)permille;
 }
 
-static void learn_loop_lag(struct fg_overload *ov, uint64_t lag_ns)
+/* Down it is rounded up, so that a mean of small numbers does not stick above its samples. */
+static uint64_t mean_with(uint64_t mean, uint64_t sample, uint32_t weight_permille)
 {
-    uint64_t mean_ns = ov->loop_lag_mean_ns;
-    uint32_t weight = ov->config.loop_lag_weight_permille;
-    if (lag_ns >= mean_ns)
-        ov->loop_lag_mean_ns = mean_ns + fg_multiply_divide(lag_ns - mean_ns, weight, 1000);
-    else
-        ov->loop_lag_mean_ns = mean_ns - fg_multiply_divide(mean_ns - lag_ns, weight, 1000);
+    if (sample >= mean)
+        return mean + fg_multiply_divide(sample - mean, weight_permille, 1000);
+    uint64_t part = fg_multiply_divide(mean - sample, weight_permille, 1000);
+    return mean - (part < mean - sample ? part + 1 : part);
 }
 
-static enum fg_overload_resource worst_resource(const struct fg_overload *ov)
+/* The steps that pressure asks for. */
+static uint32_t steps_at(const struct fg_overload_band *bands, uint32_t pressure)
 {
-    unsigned worst = 0;
-    for (unsigned i = 1; i < FG_OVERLOAD_RESOURCE_COUNT; i++) {
-        if (ov->pressure_permille[i] > ov->pressure_permille[worst])
-            worst = i;
+    uint32_t steps = 0;
+    for (unsigned i = 0; i < FG_OVERLOAD_STEP_COUNT; i++) {
+        if (bands[i].enter_permille > 0 && pressure >= bands[i].enter_permille)
+            steps |= BIT(i);
     }
-    return (enum fg_overload_resource)worst;
+    return steps;
 }
 
-static enum fg_overload_level level_for(const struct fg_overload_config *config, uint32_t pressure)
+/* Of the steps taken, those with the highest leave threshold, which is told too. */
+static uint32_t highest_rung(const struct fg_overload_band *bands, uint32_t steps,
+                             uint32_t *leave_permille)
 {
-    unsigned level = 0;
-    while (level < FG_OVERLOAD_LEVEL_COUNT - 1 && pressure >= config->enter_permille[level])
-        level++;
-    return (enum fg_overload_level)level;
+    uint32_t rung = 0;
+    *leave_permille = 0;
+    for (unsigned i = 0; i < FG_OVERLOAD_STEP_COUNT; i++) {
+        if ((steps & BIT(i)) == 0 || bands[i].leave_permille < *leave_permille)
+            continue;
+        rung = bands[i].leave_permille > *leave_permille ? BIT(i) : rung | BIT(i);
+        *leave_permille = bands[i].leave_permille;
+    }
+    return rung;
+}
+
+static void climb(struct fg_overload_state *state, const struct fg_overload_band *bands,
+                  uint64_t hold_ns, uint64_t now_ns)
+{
+    uint32_t leave_permille;
+    uint32_t entered = steps_at(bands, state->pressure_permille) & ~state->steps;
+    for (unsigned i = 0; i < FG_OVERLOAD_STEP_COUNT; i++)
+        state->entered_total[i] += (entered >> i) & 1;
+    state->steps |= entered;
+    uint32_t rung = highest_rung(bands, state->steps, &leave_permille);
+    bool is_quiet = entered == 0 && state->pressure_permille < leave_permille;
+    if (!is_quiet || now_ns < state->quiet_since_ns)
+        state->quiet_since_ns = now_ns; /* also when the clock went back: hold from here */
+    if (is_quiet && now_ns - state->quiet_since_ns >= hold_ns) {
+        state->steps &= ~rung;
+        state->quiet_since_ns = now_ns;
+    }
 }
 
 struct fg_overload_config fg_overload_config_default(void)
 {
-    return (struct fg_overload_config){
-        .enter_permille = {800, 900, 960},
-        .leave_permille = {700, 800, 900},
-        .hold_ns = 1 * FG_POLICY_S,
-        .loop_lag_limit_ns = 200 * FG_POLICY_MS,
-        .loop_lag_weight_permille = 250,
-        .retry_after_ns = 1 * FG_POLICY_S,
-    };
+    struct fg_overload_config config = {.hold_ns = 1 * FG_POLICY_S,
+                                        .retry_after_ns = 1 * FG_POLICY_S};
+    for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
+        config.weight_permille[r] = 1000;
+        for (unsigned i = 0; i < FG_OVERLOAD_STEP_COUNT; i++)
+            config.ladder[r][i] = default_ladder[r][i];
+    }
+    config.weight_permille[FG_OVERLOAD_LOOP_LAG] = 250; /* one slow turn is not an overload */
+    return config;
 }
 
-void fg_overload_init(struct fg_overload *ov, const struct fg_overload_config *config,
-                      uint64_t now_ns)
+void fg_overload_init(struct fg_overload *ov, const struct fg_overload_config *config)
 {
-    for (unsigned i = 0; i < FG_OVERLOAD_LEVEL_COUNT - 1; i++) {
-        assert(config->enter_permille[i] >= 1);
-        assert(config->enter_permille[i] <= PRESSURE_MAX);
-        assert(config->leave_permille[i] < config->enter_permille[i]);
-        assert(i == 0 || config->enter_permille[i] >= config->enter_permille[i - 1]);
+    for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
+        assert(config->weight_permille[r] >= 1);
+        assert(config->weight_permille[r] <= 1000);
+        for (unsigned i = 0; i < FG_OVERLOAD_STEP_COUNT; i++) {
+            const struct fg_overload_band *band = &config->ladder[r][i];
+            assert(band->enter_permille <= PRESSURE_MAX);
+            assert(band->leave_permille <= band->enter_permille);
+            assert(band->enter_permille == 0 || band->leave_permille >= 1);
+        }
     }
-    assert(config->loop_lag_weight_permille >= 1);
-    assert(config->loop_lag_weight_permille <= 1000);
-    *ov = (struct fg_overload){.config = *config, .level_since_ns = now_ns};
+    *ov = (struct fg_overload){.config = *config};
 }
 
-enum fg_overload_level fg_overload_update(struct fg_overload *ov, uint64_t now_ns,
-                                          const struct fg_overload_sample *sample)
+void fg_overload_update(struct fg_overload *ov, uint64_t now_ns,
+                        const struct fg_overload_sample *sample)
 {
-    learn_loop_lag(ov, sample->loop_lag_ns);
-    uint32_t *pressure = ov->pressure_permille;
-    pressure[FG_OVERLOAD_MEMORY] = pressure_of(sample->memory_bytes, sample->memory_limit_bytes);
-    pressure[FG_OVERLOAD_FDS] = pressure_of(sample->fds, sample->fds_limit);
-    pressure[FG_OVERLOAD_LOOP_LAG] =
-        pressure_of(ov->loop_lag_mean_ns, ov->config.loop_lag_limit_ns);
-
-    enum fg_overload_resource worst_at = worst_resource(ov);
-    uint32_t worst = pressure[worst_at];
-    enum fg_overload_level wanted = level_for(&ov->config, worst);
-    bool is_over =
-        ov->level == FG_OVERLOAD_NORMAL || worst >= ov->config.leave_permille[ov->level - 1];
-    if (is_over)
-        ov->reason = worst_at; /* while the level is only held, what caused it stays the reason */
-    if (now_ns < ov->level_since_ns)
-        ov->level_since_ns = now_ns; /* the clock went back: hold from here */
-    if (wanted > ov->level) {
-        ov->level = wanted;
-        ov->level_since_ns = now_ns;
-        ov->raised_total++;
-    } else if (!is_over && now_ns - ov->level_since_ns >= ov->config.hold_ns) {
-        ov->level = (enum fg_overload_level)(ov->level - 1);
-        ov->level_since_ns = now_ns;
+    for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
+        struct fg_overload_state *state = &ov->resources[r];
+        const struct fg_overload_use *use = &sample->of[r];
+        state->mean_used = mean_with(state->mean_used, use->used, ov->config.weight_permille[r]);
+        state->pressure_permille = pressure_of(state->mean_used, use->limit);
+        climb(state, ov->config.ladder[r], ov->config.hold_ns, now_ns);
     }
-    return ov->level;
+}
+
+/* The steps that refuse a class: its own, and those for more important ones. */
+static uint32_t steps_against(enum fg_priority priority)
+{
+    switch (priority) {
+    case FG_PRIORITY_LOW:
+        return SHED_MASK;
+    case FG_PRIORITY_NORMAL:
+        return SHED_MASK & ~BIT(FG_OVERLOAD_SHED_LOW);
+    case FG_PRIORITY_HIGH:
+        return BIT(FG_OVERLOAD_SHED_HIGH);
+    case FG_PRIORITY_CRITICAL:
+        break;
+    }
+    return 0;
+}
+
+/* Of the resources that refuse it, the one with the highest pressure; COUNT: none does. */
+static unsigned worst_against(const struct fg_overload *ov, uint32_t against)
+{
+    unsigned worst = FG_OVERLOAD_RESOURCE_COUNT;
+    for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
+        const struct fg_overload_state *state = &ov->resources[r];
+        if ((state->steps & against) != 0 &&
+            (worst == FG_OVERLOAD_RESOURCE_COUNT ||
+             state->pressure_permille > ov->resources[worst].pressure_permille))
+            worst = r;
+    }
+    return worst;
 }
 
 struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_priority priority)
 {
     assert((unsigned)priority < FG_PRIORITY_COUNT);
-    /* level 0 lets all four classes pass, each level one fewer */
-    if ((unsigned)priority + (unsigned)ov->level < FG_PRIORITY_COUNT)
+    uint32_t against = steps_against(priority);
+    unsigned worst = worst_against(ov, against);
+    if (worst == FG_OVERLOAD_RESOURCE_COUNT)
         return (struct fg_overload_decision){.is_admitted = true};
-    ov->refused_total[ov->reason]++;
-    uint64_t factor = UINT64_C(1) << (ov->level - 1);
+    struct fg_overload_state *state = &ov->resources[worst];
+    uint32_t shed = state->steps & SHED_MASK;
+    unsigned step = FG_OVERLOAD_SHED_LOW; /* the mildest that refuses this class */
+    while ((shed & against & BIT(step)) == 0)
+        step++;
+    uint64_t factor = (shed & BIT(FG_OVERLOAD_SHED_HIGH)) != 0     ? 4
+                      : (shed & BIT(FG_OVERLOAD_SHED_NORMAL)) != 0 ? 2
+                                                                   : 1;
+    state->refused_total++;
     return (struct fg_overload_decision){
-        .reason = ov->reason,
+        .reason = (enum fg_overload_resource)worst,
+        .step = (enum fg_overload_step)step,
         .retry_after_ns = fg_multiply_divide(ov->config.retry_after_ns, factor, 1),
-        .pressure_permille = ov->pressure_permille[ov->reason],
-        .limit_permille = ov->config.enter_permille[FG_PRIORITY_COUNT - 1 - (unsigned)priority],
+        .pressure_permille = state->pressure_permille,
+        .limit_permille = ov->config.ladder[worst][step].enter_permille,
     };
 }
 
-bool fg_overload_accepts_connections(const struct fg_overload *ov)
+uint32_t fg_overload_steps(const struct fg_overload *ov)
 {
-    return ov->level < FG_OVERLOAD_CRITICAL;
+    uint32_t steps = 0;
+    for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++)
+        steps |= ov->resources[r].steps;
+    return steps;
 }
 
-bool fg_overload_keeps_alive(const struct fg_overload *ov)
+bool fg_overload_sheds(uint32_t steps)
 {
-    return ov->level < FG_OVERLOAD_ELEVATED;
+    return (steps & SHED_MASK) != 0;
+}
+
+enum fg_overload_level fg_overload_level_of(uint32_t steps)
+{
+    if ((steps & (BIT(FG_OVERLOAD_SHED_HIGH) | BIT(FG_OVERLOAD_REFUSE_CONNECTIONS))) != 0)
+        return FG_OVERLOAD_CRITICAL;
+    if ((steps & BIT(FG_OVERLOAD_SHED_NORMAL)) != 0)
+        return FG_OVERLOAD_HIGH;
+    return steps != 0 ? FG_OVERLOAD_ELEVATED : FG_OVERLOAD_NORMAL;
 }
 
 const char *fg_overload_level_name(enum fg_overload_level level)
@@ -152,4 +229,12 @@ const char *fg_overload_resource_name(enum fg_overload_resource resource)
     static const char *const names[] = {"memory", "fds", "loop_lag"};
     assert((unsigned)resource < FG_OVERLOAD_RESOURCE_COUNT);
     return names[resource];
+}
+
+const char *fg_overload_step_name(enum fg_overload_step step)
+{
+    static const char *const names[] = {"stale_cache", "stop_keep_alive", "shed_low",
+                                        "shed_normal", "shed_high",       "refuse_connections"};
+    assert((unsigned)step < FG_OVERLOAD_STEP_COUNT);
+    return names[step];
 }

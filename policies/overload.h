@@ -1,5 +1,5 @@
 /*
- * overload.h: from memory, file descriptors and loop lag to one level, and who is refused at it.
+ * overload.h: from what the process has in use to the steps it takes against running out.
  * Thread   one owner at a time.
  */
 #ifndef FG_POLICIES_OVERLOAD_H
@@ -10,80 +10,102 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum fg_overload_level {
-    FG_OVERLOAD_NORMAL,
-    FG_OVERLOAD_ELEVATED, /* no keep-alive on new responses; low is refused */
-    FG_OVERLOAD_HIGH,     /* normal is refused too */
-    FG_OVERLOAD_CRITICAL, /* only critical passes; no new connections */
-};
-#define FG_OVERLOAD_LEVEL_COUNT 4
-
 enum fg_overload_resource {
-    FG_OVERLOAD_MEMORY,
-    FG_OVERLOAD_FDS,
-    FG_OVERLOAD_LOOP_LAG,
+    FG_OVERLOAD_MEMORY,   /* resident memory of the process */
+    FG_OVERLOAD_FDS,      /* file descriptors */
+    FG_OVERLOAD_LOOP_LAG, /* lateness of the event loops, a mean */
 };
 #define FG_OVERLOAD_RESOURCE_COUNT 3
 
-/* Entry i of enter and leave is for level i + 1 (ELEVATED first), in permille of pressure. */
-struct fg_overload_config {
-    uint32_t enter_permille[FG_OVERLOAD_LEVEL_COUNT - 1]; /* rising, 1-1000 */
-    uint32_t leave_permille[FG_OVERLOAD_LEVEL_COUNT - 1]; /* each below its enter */
-    uint64_t hold_ns;                  /* shortest stay at a level before going down one */
-    uint64_t loop_lag_limit_ns;        /* this lag is pressure 1000; 0: not watched */
-    uint32_t loop_lag_weight_permille; /* weight of a new sample in the mean, 1-1000 */
-    uint64_t retry_after_ns;           /* told at ELEVATED; doubled at HIGH, again at CRITICAL */
+/* From what nobody notices to what hurts. */
+enum fg_overload_step {
+    FG_OVERLOAD_STALE_CACHE,
+    FG_OVERLOAD_STOP_KEEP_ALIVE,
+    FG_OVERLOAD_SHED_LOW,
+    FG_OVERLOAD_SHED_NORMAL, /* and low, whatever its own step says; likewise below */
+    FG_OVERLOAD_SHED_HIGH,
+    FG_OVERLOAD_REFUSE_CONNECTIONS,
+};
+#define FG_OVERLOAD_STEP_COUNT 6
+
+/* A summary of the steps taken, for people. */
+enum fg_overload_level {
+    FG_OVERLOAD_NORMAL,   /* none */
+    FG_OVERLOAD_ELEVATED, /* some */
+    FG_OVERLOAD_HIGH,     /* normal requests are shed */
+    FG_OVERLOAD_CRITICAL, /* high requests, or new connections, are refused */
+};
+#define FG_OVERLOAD_LEVEL_COUNT 4
+
+/* When a step is taken for a resource, in permille of pressure. */
+struct fg_overload_band {
+    uint32_t enter_permille; /* at or above: taken; 0: never; at most 1000 */
+    uint32_t leave_permille; /* below: given up; 1 to enter_permille */
 };
 
-/* A limit of 0 means that the resource is not watched. */
+struct fg_overload_config {
+    struct fg_overload_band ladder[FG_OVERLOAD_RESOURCE_COUNT][FG_OVERLOAD_STEP_COUNT];
+    uint32_t weight_permille[FG_OVERLOAD_RESOURCE_COUNT]; /* of a new sample in the mean, 1-1000 */
+    uint64_t hold_ns;        /* how long pressure must stay below before a rung is given up */
+    uint64_t retry_after_ns; /* told while low is shed; doubled for normal, again for high */
+};
+
+/* Used of what there is, in any unit; a limit of 0 means that the resource is not watched. */
+struct fg_overload_use {
+    uint64_t used;
+    uint64_t limit;
+};
+
 struct fg_overload_sample {
-    uint64_t memory_bytes;
-    uint64_t memory_limit_bytes;
-    uint64_t fds;
-    uint64_t fds_limit;
-    uint64_t loop_lag_ns;
+    struct fg_overload_use of[FG_OVERLOAD_RESOURCE_COUNT];
+};
+
+struct fg_overload_state {
+    uint32_t steps; /* taken for this resource, bits 1 << enum fg_overload_step */
+    uint32_t pressure_permille;
+    uint64_t mean_used;
+    uint64_t quiet_since_ns; /* valid while a step is taken */
+    /* counters */
+    uint64_t refused_total;
+    uint64_t entered_total[FG_OVERLOAD_STEP_COUNT];
 };
 
 struct fg_overload {
     struct fg_overload_config config;
-    /* state */
-    enum fg_overload_level level;
-    enum fg_overload_resource reason; /* the worst resource; valid above NORMAL */
-    uint64_t level_since_ns;
-    uint64_t loop_lag_mean_ns;
-    uint32_t pressure_permille[FG_OVERLOAD_RESOURCE_COUNT]; /* 0-1000, by resource */
-    /* counters */
-    uint64_t refused_total[FG_OVERLOAD_RESOURCE_COUNT];
-    uint64_t raised_total; /* times that the level went up */
+    struct fg_overload_state resources[FG_OVERLOAD_RESOURCE_COUNT];
 };
 
 struct fg_overload_decision {
     bool is_admitted;
     enum fg_overload_resource reason; /* valid when refused */
+    enum fg_overload_step step;       /* that refused it */
     uint64_t retry_after_ns;          /* valid when refused */
     uint32_t pressure_permille;       /* of the resource, valid when refused */
-    uint32_t limit_permille;          /* from where on this class is refused */
+    uint32_t limit_permille;          /* from where on the step is taken */
 };
 
 struct fg_overload_config fg_overload_config_default(void);
 
-void fg_overload_init(struct fg_overload *ov, const struct fg_overload_config *config,
-                      uint64_t now_ns);
+void fg_overload_init(struct fg_overload *ov, const struct fg_overload_config *config);
 
-/* Call it often (10 times a second): the level goes up at once, down a step at a time. */
-enum fg_overload_level fg_overload_update(struct fg_overload *ov, uint64_t now_ns,
-                                          const struct fg_overload_sample *sample);
+/* Call it often (10 times a second): steps are taken at once and given up one rung at a time. */
+void fg_overload_update(struct fg_overload *ov, uint64_t now_ns,
+                        const struct fg_overload_sample *sample);
 
+/* May a request of this class pass? Counts a refusal. Constant time. */
 struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_priority priority);
 
-/* False at CRITICAL: stop accepting. */
-bool fg_overload_accepts_connections(const struct fg_overload *ov);
+/* All steps taken now, for any resource; bits 1 << enum fg_overload_step. */
+uint32_t fg_overload_steps(const struct fg_overload *ov);
 
-/* False from ELEVATED on: answer with "connection: close" (h1) or GOAWAY when idle (h2). */
-bool fg_overload_keeps_alive(const struct fg_overload *ov);
+/* Do these steps refuse requests of some class? */
+bool fg_overload_sheds(uint32_t steps);
 
-/* Constant strings: "normal" ... and "memory", "fds", "loop_lag". */
+enum fg_overload_level fg_overload_level_of(uint32_t steps);
+
+/* Constant strings: "normal" ..., "memory" ..., "stale_cache" ... */
 const char *fg_overload_level_name(enum fg_overload_level level);
 const char *fg_overload_resource_name(enum fg_overload_resource resource);
+const char *fg_overload_step_name(enum fg_overload_step step);
 
 #endif

@@ -164,8 +164,7 @@ static void mark_tried(struct fg_proxy_request *request, struct fg_proxy_endpoin
 static bool try_take_budget(struct fg_proxy_request *request)
 {
     struct fg_proxy_thread *thread = request->thread;
-    bool is_shedding =
-        thread->env.is_shedding != NULL && fg_counter_get(thread->env.is_shedding) != 0;
+    bool is_shedding = fg_pressure_sheds(thread->env.pressure);
     if (!fg_retry_budget_try_acquire(&thread->budget, thread->balance.in_flight, is_shedding)) {
         count(&thread->metrics->retries_refused);
         return false;

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 
 #define ARENA_CHUNKS 2048
-#define FDS_OTHER 64 /* listeners, logs, event fds: what the net counters do not see */
 
 struct fg_admin {
     struct fg_admin_options options;
@@ -230,15 +229,14 @@ static void on_sample(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct fg_admin *admin = arg;
-    uint64_t fds = FDS_OTHER, lag_ns = 0;
+    struct fg_overload_probe probe = {0};
     for (unsigned i = 0; i < admin->options.thread_count; i++) {
-        /* A proxied connection is two: the client's and the upstream's. */
-        fds += 2 * fg_counter_get(&fg_net_stats(admin->options.nets[i])->open);
-        uint64_t one_ns = fg_loop_lag_ns(admin->options.loops[i]);
-        lag_ns = one_ns > lag_ns ? one_ns : lag_ns;
+        probe.connections += fg_counter_get(&fg_net_stats(admin->options.nets[i])->open);
+        uint64_t lag_ns = fg_loop_lag_ns(admin->options.loops[i]);
+        probe.loop_lag_ns = lag_ns > probe.loop_lag_ns ? lag_ns : probe.loop_lag_ns;
     }
     fg_overload_shared_sample(fg_pipeline_overload(admin->options.pipeline),
-                              fg_clock_monotonic_ns(), fds, lag_ns);
+                              fg_clock_monotonic_ns(), &probe);
 }
 
 /* ---- life ---- */

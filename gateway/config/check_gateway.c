@@ -3,7 +3,6 @@
  */
 #include "config/checks.h"
 #include "config/loader.h"
-#include "config/values.h"
 
 static void check_tls_keys(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
@@ -100,33 +99,6 @@ static void check_limits(struct fg_snapshot *snapshot)
                           limits->connections_per_ip_max <= limits->connections_max);
 }
 
-static void check_overload(struct fg_snapshot *snapshot, const struct fg_yaml_node *policies)
-{
-    const struct fg_overload_conf *overload = &snapshot->raw.overload;
-    const struct fg_yaml_node *node = fg_yaml_find(policies, "overload");
-    bool is_sound_all = fg_config_is_sound(node, "elevated") && fg_config_is_sound(node, "high") &&
-                        fg_config_is_sound(node, "critical") &&
-                        fg_config_is_sound(node, "hysteresis");
-    if (!is_sound_all)
-        return;
-    bool rises = overload->elevated_permille < overload->high_permille &&
-                 overload->high_permille < overload->critical_permille;
-    if (!rises) {
-        char levels[3][FG_VALUE_TEXT_MAX];
-        fg_value_format_percentage(levels[0], sizeof(levels[0]), overload->elevated_permille);
-        fg_value_format_percentage(levels[1], sizeof(levels[1]), overload->high_permille);
-        fg_value_format_percentage(levels[2], sizeof(levels[2]), overload->critical_permille);
-        fg_config_error_at(snapshot, node, NULL,
-                           "the thresholds do not rise (elevated %s, high %s, critical %s); "
-                           "expected elevated < high < critical",
-                           levels[0], levels[1], levels[2]);
-    }
-    if (overload->hysteresis_permille >= overload->elevated_permille)
-        fg_config_error_at(snapshot, node, "hysteresis",
-                           "hysteresis is not below elevated; expected a smaller one, or the level "
-                           "is never left");
-}
-
 static void check_cache(struct fg_snapshot *snapshot, const struct fg_yaml_node *policies)
 {
     const struct fg_cache_conf *cache = &snapshot->raw.cache;
@@ -159,6 +131,5 @@ void fg_config_check_gateway(struct fg_snapshot *snapshot)
     check_addresses(snapshot);
     check_limits(snapshot);
     check_shared_state(snapshot, policies);
-    check_overload(snapshot, policies);
     check_cache(snapshot, policies);
 }

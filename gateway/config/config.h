@@ -16,6 +16,7 @@
 #include "orders/orders_conf.h"
 #include "policies/cache/accept_encoding.h"
 #include "policies/concurrency_limit.h"
+#include "policies/overload.h"
 #include "proxy/cluster_conf.h"
 #include "static/static_conf.h"
 
@@ -220,10 +221,7 @@ struct fg_overload_conf {
     uint64_t memory_bytes_max; /* RSS of the gateway process at which pressure is 100 %; 0: 80 % of
                                   the cgroup's or machine's */
     uint64_t loop_lag_max_ns;  /* lag at which pressure is 100 % */
-    uint32_t elevated_permille;
-    uint32_t high_permille;
-    uint32_t critical_permille;
-    uint32_t hysteresis_permille;
+    struct fg_overload_band ladder[FG_OVERLOAD_RESOURCE_COUNT][FG_OVERLOAD_STEP_COUNT];
     uint64_t hold_ns;
     uint64_t interval_ns; /* between samples */
     bool is_shadow;

@@ -28,14 +28,17 @@ static json_t *pattern(const char *form, const char *doc)
 static json_t *definitions(void)
 {
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o}", "environment",
+        "{s:o, s:o, s:o, s:o, s:o, s:o}", "environment",
         json_pack("{s:s, s:s, s:s}", "type", "string", "pattern", ENVIRONMENT_PATTERN,
                   "description", "${NAME} or ${NAME:-default}"),
         "duration",
         pattern("0|[0-9]+(ns|us|ms|s|m|h|d)", "A duration such as 250ms, 5s, 2m, 1h or 1d."),
         "size", pattern("[0-9]+(B|KiB|MiB|GiB|TiB)?", "A size such as 64KiB, 10MiB or 1GiB."),
         "rate", pattern("[0-9]+/[0-9]*(ns|us|ms|s|m|h|d)", "A rate such as 10/s, 600/m or 5/10s."),
-        "percentage", pattern("[0-9]+(\\.[0-9])?%", "A percentage such as 85% or 12.5%."));
+        "percentage", pattern("[0-9]+(\\.[0-9])?%", "A percentage such as 85% or 12.5%."), "band",
+        pattern("[0-9]+(\\.[0-9])?%/[0-9]+(\\.[0-9])?%",
+                "Two percentages such as 85%/75%: taken from the first on, given up below the "
+                "second."));
 }
 
 static json_t *choices_to_schema(const struct fg_choice *choices)
@@ -142,6 +145,8 @@ static json_t *type_to_schema(const struct fg_key *key)
         return reference("rate");
     case FG_KEY_PERMILLE:
         return reference("percentage");
+    case FG_KEY_BAND:
+        return reference("band");
     case FG_KEY_ENUM:
     case FG_KEY_WORD:
         return words_to_schema(key);

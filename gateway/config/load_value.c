@@ -14,6 +14,7 @@
 struct scalar {
     uint64_t number;
     struct fg_rate_conf rate;
+    struct fg_overload_band band;
     bool truth;
 };
 
@@ -41,6 +42,8 @@ static enum fg_value_problem parse_scalar(const struct fg_key *key, struct fg_sp
     case FG_KEY_RATE:
     case FG_KEY_PER_MINUTE:
         return fg_value_parse_rate(text, &out->rate);
+    case FG_KEY_BAND:
+        return fg_value_parse_band(text, &out->band);
     default:
         return FG_VALUE_MALFORMED;
     }
@@ -59,6 +62,12 @@ static bool is_in_range(const struct fg_key *key, const struct scalar *value)
     if (key->type == FG_KEY_BOOL)
         return true;
     uint64_t number = value->number;
+    if (key->type == FG_KEY_BAND) {
+        number = value->band.enter_permille;
+        if (number > 0 && (value->band.leave_permille < key->min ||
+                           value->band.leave_permille > value->band.enter_permille))
+            return false;
+    }
     if (key->type == FG_KEY_RATE) {
         const uint64_t day_ns = UINT64_C(86400000000000);
         if (value->rate.period_ns > day_ns)
@@ -89,6 +98,9 @@ static void store(const struct fg_key *key, const struct scalar *value, void *in
     case FG_KEY_RATE:
         *(struct fg_rate_conf *)at = value->rate;
         return;
+    case FG_KEY_BAND:
+        *(struct fg_overload_band *)at = value->band;
+        return;
     default:
         *(uint64_t *)at = value->number;
         return;
@@ -118,6 +130,8 @@ static struct phrase type_phrase(enum fg_key_type type)
         return (struct phrase){"a rate", " such as 10/s, 600/m or 5/10s"};
     case FG_KEY_PERMILLE:
         return (struct phrase){"a percentage", " such as 85% or 12.5%"};
+    case FG_KEY_BAND:
+        return (struct phrase){"two percentages", " such as 85%/75%"};
     case FG_KEY_BITS:
     case FG_KEY_STRINGS:
         return (struct phrase){"a list", " such as [one, two]"};
@@ -140,6 +154,7 @@ static void format_bound(const struct fg_key *key, char *out, size_t bytes, uint
         fg_value_format_size(out, bytes, value);
         return;
     case FG_KEY_PERMILLE:
+    case FG_KEY_BAND:
         fg_value_format_percentage(out, bytes, value);
         return;
     case FG_KEY_PER_MINUTE:
@@ -157,7 +172,9 @@ void fg_load_describe(const struct fg_key *key, char *out, size_t bytes)
     char high[FG_VALUE_TEXT_MAX];
     format_bound(key, low, sizeof(low), key->min);
     format_bound(key, high, sizeof(high), key->max);
-    const char *of_what = key->type == FG_KEY_RATE ? " in up to 1d" : "";
+    const char *of_what = key->type == FG_KEY_RATE   ? " in up to 1d"
+                          : key->type == FG_KEY_BAND ? " each, the second not above the first"
+                                                     : "";
     if (key->zero_word != NULL)
         snprintf(out, bytes, "%s to %s%s, or %s", low, high, of_what, key->zero_word);
     else

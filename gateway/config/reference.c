@@ -47,6 +47,7 @@ static const char introduction[] =
     "| size | `64KiB` `10MiB` `1GiB` | powers of 1024; a plain number is bytes |\n"
     "| rate | `10/s` `600/m` `5/10s` `100000/h` | so many in that time |\n"
     "| percentage | `85%` `12.5%` | one decimal at most |\n"
+    "| two percentages | `85%/75%` | taken from the first on, given up below the second |\n"
     "| path | `../run/dev.crt` | relative paths start at the directory of the file |\n"
     "| text | `\"127.0.0.1:8443\"` | quotes are needed where YAML would read something else |\n"
     "\n"
@@ -92,6 +93,8 @@ static const char *type_name(enum fg_key_type type)
         return "rate";
     case FG_KEY_PERMILLE:
         return "percentage";
+    case FG_KEY_BAND:
+        return "two percentages";
     case FG_KEY_STRING:
         return "text";
     case FG_KEY_PATH:

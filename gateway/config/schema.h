@@ -24,6 +24,7 @@ enum fg_key_type {
     FG_KEY_RATE,       /* struct fg_rate_conf */
     FG_KEY_PER_MINUTE, /* uint32_t, written as a rate */
     FG_KEY_PERMILLE,   /* uint32_t, written as a percentage */
+    FG_KEY_BAND,       /* struct fg_overload_band, written as two percentages */
     FG_KEY_STRING,     /* const char *; NULL when absent */
     FG_KEY_PATH,       /* const char *; relative paths start at the file's directory */
     FG_KEY_ENUM,       /* an enum; choices[].value */
@@ -82,6 +83,7 @@ extern const struct fg_table fg_table_tls;
 extern const struct fg_table fg_table_limits;
 extern const struct fg_table fg_table_identity;
 extern const struct fg_table fg_table_policies;
+extern const struct fg_table fg_table_overload; /* of policies */
 extern const struct fg_table fg_table_admin;
 extern const struct fg_table fg_table_observability;
 extern const struct fg_table fg_table_static;

@@ -1,6 +1,6 @@
 /*
- * schema_policies.c: the tables of policies: rate limits, shared state, overload protection, the
- * response cache.
+ * schema_policies.c: the tables of policies: rate limits, shared state, the response cache;
+ * overload protection has a file of its own.
  */
 #include "config/raw.h"
 #include "config/schema.h"
@@ -71,84 +71,6 @@ static const struct fg_table rate_limit_table = {
     .name_offset = AT(fg_raw_rate_limit, conf.name),
     .node_offset = AT(fg_raw_rate_limit, node),
     .example = "{key: user, rate: 10/s, burst: 20}",
-};
-
-#define L(member) AT(fg_overload_conf, member)
-static const struct fg_key overload_keys[] = {
-    {.name = "memory_max",
-     .type = FG_KEY_SIZE,
-     .offset = L(memory_bytes_max),
-     .initial = "auto",
-     .zero_word = "auto",
-     .min = 16 * MIB,
-     .max = 1024 * 1024 * GIB,
-     .doc = "Resident memory of the gateway process that counts as 100 %; `auto` is 80 % of what "
-            "the control group or the machine has."},
-    {.name = "loop_lag_max",
-     .type = FG_KEY_DURATION,
-     .offset = L(loop_lag_max_ns),
-     .initial = "200ms",
-     .min = 1 * MS,
-     .max = 1 * MINUTE,
-     .doc = "Lateness of an event loop that counts as 100 %."},
-    {.name = "elevated",
-     .type = FG_KEY_PERMILLE,
-     .offset = L(elevated_permille),
-     .initial = "80%",
-     .min = 1,
-     .max = 1000,
-     .doc = "From here priority `low` is refused and connections are not kept alive."},
-    {.name = "high",
-     .type = FG_KEY_PERMILLE,
-     .offset = L(high_permille),
-     .initial = "90%",
-     .min = 1,
-     .max = 1000,
-     .doc = "From here `normal` is refused too."},
-    {.name = "critical",
-     .type = FG_KEY_PERMILLE,
-     .offset = L(critical_permille),
-     .initial = "96%",
-     .min = 1,
-     .max = 1000,
-     .doc = "From here only `critical` passes and no new connection is accepted."},
-    {.name = "hysteresis",
-     .type = FG_KEY_PERMILLE,
-     .offset = L(hysteresis_permille),
-     .initial = "10%",
-     .min = 0,
-     .max = 500,
-     .doc = "How far pressure must fall below a threshold before its level is left."},
-    {.name = "hold",
-     .type = FG_KEY_DURATION,
-     .offset = L(hold_ns),
-     .initial = "1s",
-     .min = 0,
-     .max = 10 * MINUTE,
-     .doc = "Shortest stay at a level before the next lower one."},
-    {.name = "interval",
-     .type = FG_KEY_DURATION,
-     .offset = L(interval_ns),
-     .initial = "100ms",
-     .min = 1 * MS,
-     .max = 10 * S,
-     .doc = "Time between two looks at the resources."},
-    {.name = "shadow",
-     .type = FG_KEY_BOOL,
-     .offset = L(is_shadow),
-     .initial = "false",
-     .doc = "Decide and count, but never act: `/stats` shows what it would have refused."},
-    {.name = NULL},
-};
-#undef L
-
-static const struct fg_table overload_table = {
-    .path = "policies.overload",
-    .doc = "Protects the gateway itself. The fullest of memory, file descriptors and event loops "
-           "sets a level, the level says which priorities are refused (503).",
-    .keys = overload_keys,
-    .bytes = sizeof(struct fg_overload_conf),
-    .example = "{memory_max: 1GiB}",
 };
 
 #define L(member) AT(fg_redis_conf, member)
@@ -273,8 +195,8 @@ static const struct fg_key cache_keys[] = {
      .offset = L(obey_clients),
      .initial = "true",
      .doc = "Let `Cache-Control` of requests (`no-cache`, `max-age`, `min-fresh`, `max-stale`) ask "
-            "past the cache; one fetch then serves all who ask at that time. Under overload it is "
-            "not obeyed."},
+            "past the cache; one fetch then serves all who ask at that time. Under overload "
+            "(step `stale_cache`) it is not obeyed."},
     {.name = "negative_ttl",
      .type = FG_KEY_DURATION,
      .offset = L(negative_ttl_ns),
@@ -288,7 +210,8 @@ static const struct fg_key cache_keys[] = {
      .initial = "5m",
      .min = 0,
      .max = 30 * DAY,
-     .doc = "While `policies.overload` is above normal: how long an expired response is given all "
+     .doc = "While `policies.overload` takes step `stale_cache`: how long an expired response is "
+            "given all "
             "the same, unless it says `must-revalidate` or `no-cache`."},
     /* RFC 5861 leaves both to the response; a default of ours must not show old stock figures. */
     {.name = "stale_while_revalidate",
@@ -345,7 +268,7 @@ static const struct fg_key policies_keys[] = {
     {.name = "overload",
      .type = FG_KEY_OBJECT,
      .offset = AT(fg_raw_config, overload),
-     .table = &overload_table,
+     .table = &fg_table_overload,
      .doc = "Protection of the gateway itself."},
     {.name = "cache",
      .type = FG_KEY_OBJECT,

@@ -117,6 +117,15 @@ static json_t *rate_to_json(struct fg_rate_conf rate)
     return json_string(text);
 }
 
+static json_t *band_to_json(const struct fg_key *key, struct fg_overload_band band)
+{
+    char text[FG_VALUE_TEXT_MAX];
+    if (band.enter_permille == 0)
+        return json_string(key->zero_word);
+    fg_value_format_band(text, sizeof(text), band);
+    return json_string(text);
+}
+
 static json_t *text_to_json(const struct fg_key *key, const char *text)
 {
     return text != NULL && key->is_secret ? json_string("(removed)") : string_or_null(text);
@@ -130,6 +139,8 @@ static json_t *value_to_json(const struct fg_key *key, const void *from)
         return json_boolean(*(const bool *)place);
     case FG_KEY_RATE:
         return rate_to_json(*(const struct fg_rate_conf *)place);
+    case FG_KEY_BAND:
+        return band_to_json(key, *(const struct fg_overload_band *)place);
     case FG_KEY_STRING:
     case FG_KEY_PATH:
     case FG_KEY_WORD:

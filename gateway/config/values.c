@@ -171,6 +171,25 @@ enum fg_value_problem fg_value_parse_percentage(struct fg_span text, uint64_t *p
     return FG_VALUE_OK;
 }
 
+enum fg_value_problem fg_value_parse_band(struct fg_span text, struct fg_overload_band *band)
+{
+    struct fg_span leave = text;
+    struct fg_span enter = fg_span_split(&leave, '/');
+    uint64_t enter_permille = 0;
+    uint64_t leave_permille = 0;
+    if (enter.len == text.len)
+        return FG_VALUE_MALFORMED;
+    enum fg_value_problem problem = fg_value_parse_percentage(enter, &enter_permille);
+    if (problem == FG_VALUE_OK)
+        problem = fg_value_parse_percentage(leave, &leave_permille);
+    if (problem != FG_VALUE_OK)
+        return problem;
+    if (enter_permille > UINT32_MAX || leave_permille > UINT32_MAX)
+        return FG_VALUE_TOO_LARGE;
+    *band = (struct fg_overload_band){(uint32_t)enter_permille, (uint32_t)leave_permille};
+    return FG_VALUE_OK;
+}
+
 static void format_unit(char *out, size_t bytes, uint64_t value, const struct unit *units,
                         size_t count)
 {
@@ -212,4 +231,13 @@ void fg_value_format_percentage(char *out, size_t bytes, uint64_t permille)
         snprintf(out, bytes, "%" PRIu64 "%%", permille / 10);
     else
         snprintf(out, bytes, "%" PRIu64 ".%" PRIu64 "%%", permille / 10, permille % 10);
+}
+
+void fg_value_format_band(char *out, size_t bytes, struct fg_overload_band band)
+{
+    char enter[FG_VALUE_TEXT_MAX / 2 - 4];
+    char leave[FG_VALUE_TEXT_MAX / 2 - 4];
+    fg_value_format_percentage(enter, sizeof(enter), band.enter_permille);
+    fg_value_format_percentage(leave, sizeof(leave), band.leave_permille);
+    snprintf(out, bytes, "%s/%s", enter, leave);
 }

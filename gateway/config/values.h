@@ -34,6 +34,9 @@ enum fg_value_problem fg_value_parse_rate(struct fg_span text, struct fg_rate_co
 /* "85%", "12.5%": one decimal at most */
 enum fg_value_problem fg_value_parse_percentage(struct fg_span text, uint64_t *permille);
 
+/* "85%/75%": taken from the first on, given up below the second, which is not above it */
+enum fg_value_problem fg_value_parse_band(struct fg_span text, struct fg_overload_band *band);
+
 /*
  * The shortest exact text, which parses to the same value. Writes at most `bytes` with the NUL;
  * FG_VALUE_TEXT_MAX always suffices.
@@ -43,5 +46,6 @@ void fg_value_format_duration(char *out, size_t bytes, uint64_t ns);
 void fg_value_format_size(char *out, size_t bytes, uint64_t value);
 void fg_value_format_rate(char *out, size_t bytes, struct fg_rate_conf rate);
 void fg_value_format_percentage(char *out, size_t bytes, uint64_t permille);
+void fg_value_format_band(char *out, size_t bytes, struct fg_overload_band band);
 
 #endif

@@ -35,6 +35,14 @@ void fg_codec_env_fini(struct fg_codec_env *env)
     fg_timeouts_fini(&env->timeouts);
 }
 
+bool fg_codec_must_close(struct fg_codec_env *env)
+{
+    if (!fg_pressure_asks(env->pressure, FG_OVERLOAD_STOP_KEEP_ALIVE))
+        return false;
+    fg_pressure_acted(env->pressure, FG_OVERLOAD_STOP_KEEP_ALIVE);
+    return true;
+}
+
 /* splitmix64 (Steele, Lea, Flood 2014): a counter through a mixer. */
 static uint64_t next_random(uint64_t *state)
 {

@@ -40,8 +40,7 @@ struct fg_codec_env {
     size_t stream_count; /* in use */
     uint64_t random[2];  /* for request ids */
     bool is_draining;
-    bool (*may_keep_alive)(void *ctx); /* NULL: always */
-    void *hook_ctx;
+    struct fg_pressure *pressure; /* what overload asks for; NULL: nothing, ever */
 };
 
 /* FG_ERR_NO_MEMORY, FG_ERR_SYSTEM (no random bytes). */
@@ -50,6 +49,9 @@ FG_MUST_USE enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg
                                              struct fg_net_stats *stats);
 /* Every codec is gone. */
 void fg_codec_env_fini(struct fg_codec_env *env);
+
+/* Does overload want a connection closed that otherwise would be kept? Counts it. */
+bool fg_codec_must_close(struct fg_codec_env *env);
 
 /* 32 hexadecimal digits, unlikely ever to be made again; not a secret. */
 void fg_codec_make_request_id(struct fg_codec_env *env, char id[32]);

@@ -107,12 +107,11 @@ static void put_unframed(struct writer *writer, const struct fg_field *fields, s
 
 static bool may_keep_alive(const struct fg_h1 *h1, const struct fg_stream *stream)
 {
-    const struct fg_codec_env *env = h1->codec.transport->env;
+    struct fg_codec_env *env = h1->codec.transport->env;
     uint32_t max = env->limits->requests_per_connection_max;
     return h1->wants_keep_alive && !h1->is_closing && !h1->is_draining && !env->is_draining &&
            !stream->is_refusing && !stream->owes_continue &&
-           (max == 0 || h1->request_count < max) &&
-           (env->may_keep_alive == NULL || env->may_keep_alive(env->hook_ctx));
+           (max == 0 || h1->request_count < max) && !fg_codec_must_close(env);
 }
 
 /* How will the client know where the body ends? */

@@ -156,8 +156,8 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
     stream->is_body_complete = is_end;
     fg_stream_begin(stream);
     uint32_t max = env->limits->requests_per_connection_max;
-    if ((max != 0 && h2->request_count >= max) ||
-        (env->may_keep_alive != NULL && !env->may_keep_alive(env->hook_ctx)))
+    bool is_running = h2->shutdown == FG_H2_RUNNING;
+    if (is_running && ((max != 0 && h2->request_count >= max) || fg_codec_must_close(env)))
         fg_h2_shut_down(h2);
     if (is_end || stream->state != FG_STREAM_OPEN || ex->upgrade.data != NULL)
         return;

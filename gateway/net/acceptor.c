@@ -70,7 +70,8 @@ static void find_origin(const struct fg_listening *listening, const struct socka
 
 static bool is_refused(struct fg_net *net, const struct fg_origin *origin)
 {
-    if (net->options.may_accept != NULL && !net->options.may_accept(net->options.hook_ctx)) {
+    if (fg_pressure_asks(net->options.pressure, FG_OVERLOAD_REFUSE_CONNECTIONS)) {
+        fg_pressure_acted(net->options.pressure, FG_OVERLOAD_REFUSE_CONNECTIONS);
         fg_counter_add_owned(&net->stats.refused_overload, 1);
         return true;
     }

@@ -69,11 +69,7 @@ struct fg_net_options {
     bool is_for_operators; /* may use the descriptors that are kept from clients */
     const struct fg_request_handler *handler;
     void *handler_ctx;
-    /* Policy hook: may new connections be accepted now (overload)? NULL: always. */
-    bool (*may_accept)(void *ctx);
-    /* Policy hook: should connections be kept alive after this response? NULL: yes. */
-    bool (*may_keep_alive)(void *ctx);
-    void *hook_ctx;
+    struct fg_pressure *pressure; /* what overload asks for; NULL: nothing, ever */
 };
 
 struct fg_net *fg_net_create(const struct fg_net_options *options);

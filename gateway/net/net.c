@@ -53,8 +53,7 @@ struct fg_net *fg_net_create(const struct fg_net_options *options)
     net->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (fg_codec_env_init(&net->env, options->loop, options->limits, &net->stats) != FG_OK)
         goto free_net;
-    net->env.may_keep_alive = options->may_keep_alive;
-    net->env.hook_ctx = options->hook_ctx;
+    net->env.pressure = options->pressure;
     size_t share = share_of(options->limits->connections_max, options->thread_count);
     if (fg_ip_table_init(&net->ip_table, share, net->env.random[0]) != FG_OK)
         goto fini_env;

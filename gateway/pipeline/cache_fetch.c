@@ -57,7 +57,8 @@ struct fg_cache_rules fg_cache_rules_of(const struct fg_pipeline *pipeline,
                                         const struct fg_route_conf *route)
 {
     const struct fg_cache_conf *conf = &pipeline->config->cache;
-    bool is_pressed = fg_overload_shared_level(pipeline->overload) > FG_OVERLOAD_NORMAL;
+    bool is_pressed =
+        fg_pressure_asks(fg_overload_shared_pressure(pipeline->overload), FG_OVERLOAD_STALE_CACHE);
     struct fg_cache_rules rules = fg_cache_rules_default();
     /* Under pressure a reload button is no way past the cache, and old is better than late. */
     rules.obeys_request = conf->obey_clients && !is_pressed;

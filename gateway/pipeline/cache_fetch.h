@@ -30,7 +30,7 @@ void fg_cache_fetch_failed(struct fg_cache_fetch *fetch, const struct fg_refusal
 /* The loop ends: all of its fetches do. */
 void fg_cache_fetch_cancel_all(struct fg_pipeline_thread *thread);
 
-/* The operator's and the route's rules, at the present level of overload. */
+/* The operator's and the route's rules, at the present pressure. */
 struct fg_cache_rules fg_cache_rules_of(const struct fg_pipeline *pipeline,
                                         const struct fg_route_conf *route);
 

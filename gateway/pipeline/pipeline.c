@@ -160,7 +160,7 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
             goto fail;
     }
     pipeline->router = fg_router_create(config);
-    pipeline->overload = fg_overload_shared_create(&config->overload, fg_clock_monotonic_ns());
+    pipeline->overload = fg_overload_shared_create(&config->overload);
     pipeline->cache = fg_cache_store_create(&config->cache);
     pipeline->session = fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,
                                           config->orders.body_bytes_max);
@@ -228,7 +228,7 @@ static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *er
         .base = fg_loop_base(thread->loop),
         .mailbox = fg_loop_mailbox(thread->loop),
         .helper = pipeline->helper,
-        .is_shedding = fg_overload_shared_gauge(pipeline->overload),
+        .pressure = fg_overload_shared_pressure(pipeline->overload),
         .thread_index = fg_loop_index(thread->loop),
         .thread_count = pipeline->thread_count,
     };

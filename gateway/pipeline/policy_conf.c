@@ -3,19 +3,13 @@
  */
 #include "pipeline/policy_conf.h"
 
+#include <string.h>
+
 struct fg_overload_config fg_overload_config_of(const struct fg_overload_conf *conf)
 {
     struct fg_overload_config policy = fg_overload_config_default();
-    const uint32_t enter[] = {conf->elevated_permille, conf->high_permille,
-                              conf->critical_permille};
-    /* The policy wants a level left below where it is entered; 0 % becomes the least there is. */
-    uint32_t hysteresis = conf->hysteresis_permille == 0 ? 1 : conf->hysteresis_permille;
-    for (unsigned i = 0; i < FG_OVERLOAD_LEVEL_COUNT - 1; i++) {
-        policy.enter_permille[i] = enter[i];
-        policy.leave_permille[i] = enter[i] > hysteresis ? enter[i] - hysteresis : 0;
-    }
+    memcpy(policy.ladder, conf->ladder, sizeof(policy.ladder));
     policy.hold_ns = conf->hold_ns;
-    policy.loop_lag_limit_ns = conf->loop_lag_max_ns;
     return policy;
 }
 

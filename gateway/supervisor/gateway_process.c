@@ -106,16 +106,6 @@ static bool create_pipeline(struct gateway *gateway, struct fg_error *error)
 
 /* ---- a loop thread ---- */
 
-static bool may_accept(void *ctx)
-{
-    return fg_overload_shared_accepts_connections(fg_pipeline_overload(ctx));
-}
-
-static bool may_keep_alive(void *ctx)
-{
-    return fg_overload_shared_keeps_alive(fg_pipeline_overload(ctx));
-}
-
 static bool open_loop(struct loop_thread *self)
 {
     struct gateway *gateway = self->gateway;
@@ -128,17 +118,15 @@ static bool open_loop(struct loop_thread *self)
     self->pipeline_thread = fg_pipeline_thread_open(gateway->pipeline, self->loop, &self->error);
     if (self->pipeline_thread == NULL)
         return false;
-    self->net = fg_net_create(
-        &(struct fg_net_options){.loop = self->loop,
-                                 .limits = &config->limits,
-                                 .handshake_turn_ns = config->tls.handshake_turn_ns,
-                                 .handshakes_waiting_max = config->tls.handshakes_waiting_max,
-                                 .thread_count = gateway->thread_count,
-                                 .handler = &fg_pipeline_handler,
-                                 .handler_ctx = self->pipeline_thread,
-                                 .may_accept = may_accept,
-                                 .may_keep_alive = may_keep_alive,
-                                 .hook_ctx = gateway->pipeline});
+    self->net = fg_net_create(&(struct fg_net_options){
+        .loop = self->loop,
+        .limits = &config->limits,
+        .handshake_turn_ns = config->tls.handshake_turn_ns,
+        .handshakes_waiting_max = config->tls.handshakes_waiting_max,
+        .thread_count = gateway->thread_count,
+        .handler = &fg_pipeline_handler,
+        .handler_ctx = self->pipeline_thread,
+        .pressure = fg_overload_shared_pressure(fg_pipeline_overload(gateway->pipeline))});
     if (self->net == NULL)
         return false;
     const struct fg_sockets *sockets = gateway->options->sockets;

@@ -450,14 +450,14 @@ def test_files_are_looked_at_again_when_they_expire(launch, tmp_path):
 def test_pressure_makes_stale_good_enough_and_ignores_reloads(launch, upstream, is_pressed):
     origin = Origin()
     backend = upstream(origin)
-    level = "elevated" if is_pressed else "normal"
     gateway = launch({
         "policies": {"cache": {"stale_under_pressure": "10m"},
-                     "overload": {"memory_max": "1GiB", "elevated": "0.1%" if is_pressed else "98%", "high": "99%",
-                                  "critical": "100%", "hysteresis": "0%", "interval": "20ms"}},
+                     "overload": {"memory_max": "1GiB", "interval": "20ms",
+                                  "memory": {"stale_cache": "0.1%/0.1%" if is_pressed else "off"}}},
         "clusters": {"app": {"endpoints": [backend.address]}},
         "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True, "priority": "critical"}]})
-    gateway.wait_stats(lambda stats: stats["policies"]["overload"]["level"] == level)
+    gateway.wait_stats(lambda stats: stats["policies"]["overload"]["resources"]["memory"]["used"] > 0)
+    assert gateway.stats()["policies"]["overload"]["steps"]["stale_cache"]["taken"] == is_pressed
     origin.answers["/old"] = 200, {"cache-control": "max-age=60", "age": "61", "etag": '"a"'}, TEXT
     origin.answers["/fresh"] = cacheable()
     with gateway.client() as client:

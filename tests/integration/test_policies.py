@@ -286,8 +286,8 @@ def test_overload_refuses_the_least_important_first(launch, upstream):
     backend = upstream()
     gateway = launch({
         # Any process has more than 0.2 % and less than all of this.
-        "policies": {"overload": {"memory_max": "1GiB", "elevated": "0.1%", "high": "0.2%", "critical": "100%",
-                                  "hysteresis": "0%", "interval": "20ms"}},
+        "policies": {"overload": {"memory_max": "1GiB", "interval": "20ms",
+                                  "memory": {"shed_low": "0.1%/0.1%", "shed_normal": "0.2%/0.1%"}}},
         "clusters": {"app": {"endpoints": [backend.address]}},
         "routes": [{"name": f"p-{name}", "match": {"path": f"/{name}"}, "to": "cluster:app", "priority": name}
                    for name in ("low", "normal", "high", "critical")]})
@@ -301,14 +301,18 @@ def test_overload_refuses_the_least_important_first(launch, upstream):
                 assert int(answer.headers["retry-after"]) >= 1
     assert backend.count("/low") == 0
     overload = gateway.stats()["policies"]["overload"]
-    assert overload["pressure"]["memory"] > 0.001 and overload["refused_total"]["memory"] >= 2
+    memory = overload["resources"]["memory"]
+    assert memory["pressure"] > 0.001 and memory["refused_total"] == 2
+    assert memory["steps"] == ["shed_low", "shed_normal"]
+    step = overload["steps"]["shed_low"]
+    assert step == {"taken": True, "by": ["memory"], "taken_total": 1, "acted_total": 1}
 
 
 def test_overload_at_the_limit_accepts_nobody_and_stays_observable(launch, upstream):
     backend = upstream()
     gateway = launch({
-        "policies": {"overload": {"memory_max": "1GiB", "elevated": "0.1%", "high": "0.2%", "critical": "0.3%",
-                                  "hysteresis": "0%", "interval": "20ms"}},
+        "policies": {"overload": {"memory_max": "1GiB", "interval": "20ms",
+                                  "memory": {"refuse_connections": "0.3%/0.1%"}}},
         "clusters": {"app": {"endpoints": [backend.address]}},
         "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "critical"}]})
     gateway.wait_stats(lambda stats: stats["policies"]["overload"]["level"] == "critical")

@@ -53,7 +53,8 @@ static void batch_gives_way_to_interactive_on_one_service(void **state)
 static bool keep_level(void *ctx, const struct fg_simulation_progress *progress)
 {
     enum fg_overload_level *most = ctx;
-    enum fg_overload_level level = fg_gateway_model_overload(progress->gateway)->level;
+    enum fg_overload_level level =
+        fg_overload_level_of(fg_overload_steps(fg_gateway_model_overload(progress->gateway)));
     most[0] = level > most[0] ? level : most[0];
     most[1] = level;
     return true;

@@ -533,9 +533,10 @@ function drawCache(stats) {
 function drawProcess(stats) {
   const p = stats.process ?? {}, o = at(stats, "policies.overload") ?? {}, c = at(stats, "gateway.connections") ?? {};
   byId("process").querySelector(".extra").replaceChildren(
-    meter(o.memory_bytes / o.memory_limit_bytes, bytes(o.memory_bytes)),
-    facts([["memory limit", bytes(o.memory_limit_bytes)], ["loop lag", duration(p.loop_lag_s)],
-      ["files open", `${whole(o.fds)} / ${count(o.fds_limit)}`], ["pid", String(p.pid ?? "–")]]));
+    meter(at(o, "resources.memory.pressure"), bytes(at(o, "resources.memory.used"))),
+    facts([["memory limit", bytes(at(o, "resources.memory.limit"))], ["loop lag", duration(p.loop_lag_s)],
+      ["files open", `${whole(at(o, "resources.fds.used"))} / ${count(at(o, "resources.fds.limit"))}`],
+      ["pid", String(p.pid ?? "–")]]));
   byId("connections").querySelector(".extra").replaceChildren(facts([["HTTP/2", whole(c.h2_connections)],
     ["TLS resumed", whole(c.handshakes_resumed)], ["TLS failed", whole(c.handshakes_failed)],
     ["refused", whole((c.refused_limit ?? 0) + (c.refused_overload ?? 0))], ["timeouts", whole(c.timeouts)],
@@ -570,8 +571,10 @@ function problemsOf(stats) {
     else if (isHung(worker))
       list.push(["warn", `Inference worker ${worker.worker} is silent.`, `Last sign ${duration(worker.heartbeat_age_seconds)} ago.`]);
   const level = at(stats, "policies.overload.level");
-  if (level && level !== "normal")
-    list.push([level === "elevated" ? "warn" : "bad", `The gateway is overloaded (${level}).`, "Requests of low priority are refused."]);
+  const taken = entries(at(stats, "policies.overload.steps")).filter(([, step]) => step.taken);
+  if (taken.length > 0)
+    list.push([level === "elevated" ? "warn" : "bad", `The gateway is under pressure (${level}).`,
+      `${taken.map(([name, step]) => `${words(name)} (${step.by.map(words).join(", ")})`).join("; ")}.`]);
   return list;
 }
 

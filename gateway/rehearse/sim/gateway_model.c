@@ -30,11 +30,14 @@ static void pay(struct fg_gateway_model *model, uint64_t cpu_ns, uint64_t now_ns
 static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
 {
     const struct fg_scenario_gateway *gateway = &model->scenario->gateway;
-    struct fg_overload_sample sample = {
-        .memory_bytes = gateway->memory_bytes + model->request_count * gateway->request_bytes,
-        .memory_limit_bytes = model->config->overload.memory_bytes_max,
-        .loop_lag_ns = model->lag_max_ns,
-    };
+    const struct fg_overload_conf *conf = &model->config->overload;
+    const struct fg_overload_sample sample = {
+        .of = {
+            [FG_OVERLOAD_MEMORY] = {gateway->memory_bytes +
+                                        model->request_count * gateway->request_bytes,
+                                    conf->memory_bytes_max},
+            [FG_OVERLOAD_LOOP_LAG] = {model->lag_max_ns, conf->loop_lag_max_ns},
+        }};
     model->lag_max_ns = 0;
     fg_overload_update(&model->overload, now_ns, &sample);
     fg_event_heap_add(model->heap, now_ns + model->config->overload.interval_ns,
@@ -222,7 +225,7 @@ static bool try_again(struct fg_gateway_model *model, struct fg_sim_request *req
     if (facts.cause == FG_RETRY_CAUSE_COUNT ||
         fg_retry_judge(&backend->retry_conf, &facts) != FG_RETRY_WITH_BUDGET)
         return false;
-    bool is_shedding = model->overload.level != FG_OVERLOAD_NORMAL;
+    bool is_shedding = fg_overload_sheds(fg_overload_steps(&model->overload));
     uint32_t in_flight = fg_concurrency_limit_in_flight(&backend->gate.limit);
     if (!fg_retry_budget_try_acquire(&backend->budget, in_flight, is_shedding))
         return false;

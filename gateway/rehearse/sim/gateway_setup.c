@@ -104,7 +104,7 @@ struct fg_gateway_model *fg_gateway_model_create(const struct fg_scenario *scena
                                        .chance = fg_chance_stream(scenario->seed, UINT64_MAX),
                                        .free = FG_SIM_NONE};
     struct fg_overload_config overload = fg_overload_config_of(&config->overload);
-    fg_overload_init(&model->overload, &overload, 0);
+    fg_overload_init(&model->overload, &overload);
     fg_event_heap_add(heap, config->overload.interval_ns, FG_SIM_EVENT_PRESSURE, 0);
     if (make_routes(model) && make_backends(model) && make_limits(model))
         return model;

@@ -131,7 +131,8 @@ static void fills_in_defaults(void **state)
     assert_int_equal(config->identity.sessions_per_ip_max_per_minute, 600);
     assert_string_equal(config->identity.jwt.secret_file, "./jwt.key");
     assert_int_equal(config->orders.session_ttl_ns, 86400 * FG_S);
-    assert_int_equal(config->overload.elevated_permille, 800);
+    struct fg_overload_config overload = fg_overload_config_default();
+    assert_memory_equal(config->overload.ladder, overload.ladder, sizeof(overload.ladder));
     assert_string_equal(config->admin.address, "127.0.0.1:9901");
     assert_string_equal(config->observability.log_level, "info");
     assert_false(config->has_orders);

@@ -243,15 +243,37 @@ static const struct error_case values_cases[] = {
      LISTENERS ROUTES "policies: {rate_limits: {a: {rate: 10/s, burst: 0}}}\n",
      {"t.yaml:3:49: burst: \"0\" is out of range; expected 1 to 4294967295"}},
     {"percentage without sign",
-     LISTENERS ROUTES "policies: {overload: {high: 0.9}}\n",
-     {"t.yaml:3:29: high: \"0.9\" has no unit; expected a percentage such as 85% or 12.5%"}},
+     LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], panic_threshold: 0.9}}\n",
+     {"t.yaml:3:53: panic_threshold: \"0.9\" has no unit; expected a percentage such as 85% or "
+      "12.5%, or off"}},
     {"percentage too fine",
-     LISTENERS ROUTES "policies: {overload: {high: 90.25%}}\n",
-     {"t.yaml:3:29: high: \"90.25%\" is not a percentage; expected a percentage such as 85% or "
-      "12.5%"}},
+     LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], panic_threshold: 90.25%}}\n",
+     {"t.yaml:3:53: panic_threshold: \"90.25%\" is not a percentage; expected a percentage such as "
+      "85% or 12.5%, or off"}},
     {"percentage out of range",
-     LISTENERS ROUTES "policies: {overload: {high: 120%}}\n",
-     {"t.yaml:3:29: high: \"120%\" is out of range; expected 0.1% to 100%"}},
+     LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], panic_threshold: 120%}}\n",
+     {"t.yaml:3:53: panic_threshold: \"120%\" is out of range; expected 0.1% to 100%, or "
+      "off"}},
+    {"one percentage of two",
+     LISTENERS ROUTES "policies: {overload: {memory: {shed_low: 85%}}}\n",
+     {"t.yaml:3:42: shed_low: \"85%\" is not two percentages; expected two percentages such as "
+      "85%/75%, or off"}},
+    {"two percentages without sign",
+     LISTENERS ROUTES "policies: {overload: {memory: {shed_low: 85%/75}}}\n",
+     {"t.yaml:3:42: shed_low: \"85%/75\" has no unit; expected two percentages such as 85%/75%, "
+      "or off"}},
+    {"two percentages the wrong way round",
+     LISTENERS ROUTES "policies: {overload: {memory: {shed_low: 75%/85%}}}\n",
+     {"t.yaml:3:42: shed_low: \"75%/85%\" is out of range; expected 0.1% to 100% each, the second "
+      "not above the first, or off"}},
+    {"never given up",
+     LISTENERS ROUTES "policies: {overload: {memory: {shed_low: 75%/0%}}}\n",
+     {"t.yaml:3:42: shed_low: \"75%/0%\" is out of range; expected 0.1% to 100% each, the second "
+      "not above the first, or off"}},
+    {"a step misspelt",
+     LISTENERS ROUTES "policies: {overload: {memory: {shed_lo: off}}}\n",
+     {"t.yaml:3:32: unknown key in policies.overload.memory: \"shed_lo\"; did you mean "
+      "\"shed_low\"?"}},
     {"enum, near",
      "listeners: [{address: \"127.0.0.1:1\", kind: pain}]\n"
      "routes: [{match: {prefix: /}, respond: {status: 200}}]\n",
@@ -416,14 +438,6 @@ static const struct error_case checks_cases[] = {
      {"t.yaml:3:26: shared_state without a Redis, as no route leads to orders; expected redis: "
       "{address: \"host:port\"}",
       "t.yaml:3:45: password has no effect without an address; expected it left out"}},
-    {"thresholds do not rise",
-     LISTENERS ROUTES "policies: {overload: {high: 70%}}\n",
-     {"t.yaml:3:12: the thresholds do not rise (elevated 80%, high 70%, critical 96%); expected "
-      "elevated < high < critical"}},
-    {"hysteresis too large",
-     LISTENERS ROUTES "policies: {overload: {elevated: 30%, hysteresis: 30%}}\n",
-     {"t.yaml:3:50: hysteresis is not below elevated; expected a smaller one, or the level is "
-      "never left"}},
     {"object above the cache",
      LISTENERS ROUTES "policies: {cache: {memory_max: 1MiB, object_max: 2MiB}}\n",
      {"t.yaml:3:50: object_max is above memory_max; expected it at or below"}},
