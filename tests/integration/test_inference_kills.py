@@ -129,6 +129,38 @@ def test_32_streams_outlive_20_deaths(launch):
     assert_all_free(gateway)
 
 
+@pytest.mark.races
+def test_choices_side_by_side_outlive_deaths(launch):
+    """Each choice is a stream of its own when its worker dies, and says the same as without deaths."""
+    gateway = launch(pool())
+    body = {"prompt": PROMPTS[2], "max_tokens": 150, "ignore_eos": True, "temperature": 1.2, "seed": 5, "n": 6,
+            "stream": True}
+
+    async def ask(disturb):
+        texts, events = [""] * body["n"], 0
+        async with gateway.async_client(http2=False, timeout=240) as client:
+            async with client.stream("POST", "/v1/completions", json=body) as answer:
+                assert answer.status_code == 200, await answer.aread()
+                async for line in answer.aiter_lines():
+                    if not line.startswith("data: {"):
+                        continue
+                    events += 1
+                    for choice in json.loads(line[6:])["choices"]:
+                        texts[choice["index"]] += choice["text"]
+                    if disturb and events in (30, 200, 500):
+                        for one in await asyncio.to_thread(workers, gateway):
+                            if one.get("running", 0) > 0:
+                                os.kill(one["pid"], signal.SIGKILL)
+                                break
+        return texts
+    want = asyncio.run(ask(False))
+    assert len(set(want)) == body["n"]
+    assert asyncio.run(ask(True)) == want
+    stats = gateway.stats()["inference"]
+    assert stats["kv"]["adopted"] > 0 and stats["requests"]["failed"] == 0
+    assert_all_free(gateway)
+
+
 def test_a_reload_exchanges_workers_and_cuts_no_stream(launch):
     gateway = launch(pool(workers=2))
     want = undisturbed(gateway)

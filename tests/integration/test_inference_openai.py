@@ -115,6 +115,16 @@ def test_several_choices(site):
         for one in event["choices"]:
             streamed[one["index"]] += one["delta"].get("content", "")
     assert streamed == texts
+    indexes = [one["index"] for event in events_of(site, **{**body, "max_tokens": 200}) for one in event["choices"]]
+    # Side by side: the first has not ended when the last begins.
+    assert indexes.index(2, 3) < len(indexes) - 1 - indexes[::-1].index(0)
+    before = site.stats()["inference"]["workers"]
+    answer = complete(site, **{**body, "n": 8, "seed": 11, "messages": [
+        {"role": "user", "content": "Something that nobody has asked before, long enough for several blocks"}]})
+    after = site.stats()["inference"]["workers"]
+    prefill = sum(b["tokens_prefill"] - a["tokens_prefill"] for a, b in zip(before, after))
+    usage = answer.json()["usage"]
+    assert prefill <= usage["prompt_tokens"] + 7, "the prompt is read once, its last token for each"
 
 
 @pytest.mark.parametrize("change, code, words", [

@@ -141,7 +141,7 @@ static void put_piece_logprobs(struct fg_answer_sink *sink,
 void fg_answer_put_column(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
                           const struct fg_answer_piece *piece)
 {
-    if (answer->columns[piece->column].len > 0)
+    if (fg_answer_current(answer)->columns[piece->column].len > 0)
         fg_answer_put(sink, FG_SPAN(","));
     if (answer->is_chat)
         put_chat_logprob(sink, piece->token);
@@ -163,13 +163,13 @@ static void put_all_logprobs(struct fg_answer_sink *sink, const struct fg_comple
     }
     if (answer->is_chat) {
         fg_answer_put(sink, FG_SPAN("{\"content\":["));
-        fg_answer_put(sink, all_of(&answer->columns[0]));
+        fg_answer_put(sink, all_of(&fg_answer_current(answer)->columns[0]));
         fg_answer_put(sink, FG_SPAN("],\"refusal\":null}"));
         return;
     }
     for (unsigned i = 0; i < FG_ANSWER_COLUMNS; i++) {
         put_format(sink, "%s\"%s\":[", i == 0 ? "{" : ",", column_names[i]);
-        fg_answer_put(sink, all_of(&answer->columns[i]));
+        fg_answer_put(sink, all_of(&fg_answer_current(answer)->columns[i]));
         fg_answer_put(sink, FG_SPAN("]"));
     }
     fg_answer_put(sink, FG_SPAN("}"));
@@ -186,7 +186,7 @@ static void put_call_inside(struct fg_answer_sink *sink, const struct fg_complet
     if (dash != NULL)
         tag = fg_span_make(dash + 1, tag.len - (size_t)(dash + 1 - tag.data));
     put_format(sink, "\"id\":\"call_%.*s_%u\",\"type\":\"function\",\"function\":{\"name\":",
-               tag.len > 64 ? 64 : (int)tag.len, tag.data, answer->call_count);
+               tag.len > 64 ? 64 : (int)tag.len, tag.data, fg_answer_current(answer)->call_count);
     put_string(sink, piece->call_name);
     fg_answer_put(sink, FG_SPAN(",\"arguments\":"));
     put_string(sink, piece->call_arguments);
@@ -196,7 +196,7 @@ static void put_call_inside(struct fg_answer_sink *sink, const struct fg_complet
 void fg_answer_put_call(struct fg_answer_sink *sink, const struct fg_completion_answer *answer,
                         const struct fg_answer_piece *piece)
 {
-    if (answer->called.len > 0)
+    if (fg_answer_current(answer)->called.len > 0)
         fg_answer_put(sink, FG_SPAN(","));
     fg_answer_put(sink, FG_SPAN("{"));
     put_call_inside(sink, answer, piece);
@@ -258,7 +258,7 @@ void fg_answer_put_choice_event(struct fg_answer_sink *sink,
     (void)piece;
     put_event_begin(sink, answer);
     fg_answer_put(sink, answer->is_chat ? FG_SPAN("\"delta\":{}") : FG_SPAN("\"text\":\"\""));
-    put_event_end(sink, answer, NULL, answer->finish_reason);
+    put_event_end(sink, answer, NULL, fg_answer_current(answer)->finish_reason);
 }
 
 void fg_answer_put_stream_close(struct fg_answer_sink *sink,
@@ -313,7 +313,8 @@ void fg_answer_put_piece_event(struct fg_answer_sink *sink,
 {
     put_event_begin(sink, answer);
     if (piece->call_name.data != NULL) {
-        put_format(sink, "\"delta\":{\"tool_calls\":[{\"index\":%u,", answer->call_count);
+        put_format(sink, "\"delta\":{\"tool_calls\":[{\"index\":%u,",
+                   fg_answer_current(answer)->call_count);
         put_call_inside(sink, answer, piece);
         fg_answer_put(sink, FG_SPAN("}]}"));
     } else {
@@ -328,16 +329,16 @@ void fg_answer_put_piece_event(struct fg_answer_sink *sink,
 
 static void put_message(struct fg_answer_sink *sink, const struct fg_completion_answer *answer)
 {
-    struct fg_span text = all_of(&answer->text);
+    struct fg_span text = all_of(&fg_answer_current(answer)->text);
     fg_answer_put(sink, FG_SPAN("\"message\":{\"role\":\"assistant\",\"content\":"));
-    if (answer->call_count > 0 && text.len == 0)
+    if (fg_answer_current(answer)->call_count > 0 && text.len == 0)
         fg_answer_put(sink, FG_SPAN("null"));
     else
         put_string(sink, text);
     fg_answer_put(sink, FG_SPAN(",\"refusal\":null"));
-    if (answer->call_count > 0) {
+    if (fg_answer_current(answer)->call_count > 0) {
         fg_answer_put(sink, FG_SPAN(",\"tool_calls\":["));
-        fg_answer_put(sink, all_of(&answer->called));
+        fg_answer_put(sink, all_of(&fg_answer_current(answer)->called));
         fg_answer_put(sink, FG_SPAN("]"));
     }
     fg_answer_put(sink, FG_SPAN("}"));
@@ -357,11 +358,11 @@ void fg_answer_put_choice(struct fg_answer_sink *sink, const struct fg_completio
         put_message(sink, answer);
     } else {
         fg_answer_put(sink, FG_SPAN("\"text\":"));
-        put_string(sink, all_of(&answer->text));
+        put_string(sink, all_of(&fg_answer_current(answer)->text));
     }
     fg_answer_put(sink, FG_SPAN(",\"logprobs\":"));
     put_all_logprobs(sink, answer);
-    put_format(sink, ",\"finish_reason\":\"%s\"}", answer->finish_reason);
+    put_format(sink, ",\"finish_reason\":\"%s\"}", fg_answer_current(answer)->finish_reason);
     if (answer->choice + 1 < answer->choice_max)
         return;
     fg_answer_put(sink, FG_SPAN("],"));

@@ -209,7 +209,7 @@ enum fg_status fg_channel_link_open(struct fg_channel_link *link)
     link->fd = -1;
     link->state = FG_LINK_DOWN;
     link->pause_ms = PAUSE_MS_FIRST;
-    fg_list_init(&link->generations);
+    fg_list_init(&link->choices);
     link->in = malloc(IN_BYTES);
     link->retry_timer = evtimer_new(link->base, on_retry, link);
     if (link->in == NULL || link->retry_timer == NULL) {
@@ -224,7 +224,7 @@ void fg_channel_link_close(struct fg_channel_link *link)
 {
     if (link->events == NULL)
         return;
-    assert(fg_list_is_empty(&link->generations));
+    assert(fg_list_is_empty(&link->choices));
     drop_connection(link);
     if (link->retry_timer != NULL)
         event_free(link->retry_timer);

@@ -54,7 +54,7 @@ struct fg_channel_link {
     struct fg_channel_hello hello; /* valid while ready */
 
     /* the owner's: requests that this worker has, and that it takes no more */
-    struct fg_list generations;
+    struct fg_list choices;
     bool is_draining;
 
     /* buffers */

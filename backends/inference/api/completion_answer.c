@@ -87,18 +87,19 @@ static bool makes_events(const struct fg_completion_answer *answer)
 
 static enum fg_status add_text(struct fg_completion_answer *answer, struct fg_span text)
 {
+    struct fg_answer_buffer *buffer = &fg_answer_current(answer)->text;
     if (text.len == 0)
         return FG_OK;
     if (makes_events(answer))
         return append_made(answer, &answer->ready, fg_answer_put_piece_event,
                            &(struct fg_answer_piece){.text = text});
-    if (text.len > answer->text_bytes_max - (answer->text.len - answer->text.at))
+    if (text.len > answer->text_bytes_max - (buffer->len - buffer->at))
         return FG_ERR_LIMIT;
-    enum fg_status status = make_room(answer, &answer->text, text.len);
+    enum fg_status status = make_room(answer, buffer, text.len);
     if (status != FG_OK)
         return status;
-    memcpy(answer->text.data + answer->text.len, text.data, text.len);
-    answer->text.len += text.len;
+    memcpy(buffer->data + buffer->len, text.data, text.len);
+    buffer->len += text.len;
     return FG_OK;
 }
 
@@ -110,11 +111,12 @@ static enum fg_status on_text(void *owner, struct fg_span text)
 static enum fg_status on_call(void *owner, struct fg_span name, struct fg_span arguments)
 {
     struct fg_completion_answer *answer = owner;
+    struct fg_answer_choice *choice = fg_answer_current(answer);
     const struct fg_answer_piece piece = {.call_name = name, .call_arguments = arguments};
     enum fg_status status =
         answer->is_stream ? append_made(answer, &answer->ready, fg_answer_put_piece_event, &piece)
-                          : append_made(answer, &answer->called, fg_answer_put_call, &piece);
-    answer->call_count++;
+                          : append_made(answer, &choice->called, fg_answer_put_call, &piece);
+    choice->call_count++;
     return status;
 }
 
@@ -124,8 +126,9 @@ static enum fg_status add_through_calls(struct fg_completion_answer *answer, str
     if (!answer->takes_calls)
         return add_text(answer, text);
     const struct fg_tool_call_events events = {on_text, on_call, answer};
-    answer->calls.arena = answer->arena;
-    return fg_tool_call_reader_feed(&answer->calls, text, is_last, &events);
+    struct fg_tool_call_reader *calls = &fg_answer_current(answer)->calls;
+    calls->arena = answer->arena;
+    return fg_tool_call_reader_feed(calls, text, is_last, &events);
 }
 
 static size_t character_count(struct fg_span text)
@@ -140,79 +143,82 @@ static size_t character_count(struct fg_span text)
 static enum fg_status add_logprobs(struct fg_completion_answer *answer,
                                    const struct fg_channel_token *token)
 {
+    struct fg_answer_choice *choice = fg_answer_current(answer);
     struct fg_answer_piece piece = {.token = token,
                                     .text = answer->takes_calls ? FG_SPAN("") : token->text,
-                                    .text_offset = answer->text_offset};
+                                    .text_offset = choice->text_offset};
     enum fg_status status = FG_OK;
     if (answer->is_stream)
         return append_made(answer, &answer->ready, fg_answer_put_piece_event, &piece);
     unsigned columns = answer->is_chat ? 1 : FG_ANSWER_COLUMNS;
     for (piece.column = 0; piece.column < columns && status == FG_OK; piece.column++)
-        status = append_made(answer, &answer->columns[piece.column], fg_answer_put_column, &piece);
+        status = append_made(answer, &choice->columns[piece.column], fg_answer_put_column, &piece);
     return status;
 }
 
-enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer,
+enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer, uint32_t choice,
                                         const struct fg_channel_token *token)
 {
-    assert(!answer->is_finished);
+    answer->choice = choice;
+    assert(!fg_answer_current(answer)->is_finished);
     bool has_logprobs = answer->has_logprobs && token->logprob_count > 0;
     enum fg_status status = has_logprobs ? add_logprobs(answer, token) : FG_OK;
-    answer->text_offset += character_count(token->text);
+    fg_answer_current(answer)->text_offset += character_count(token->text);
     if (status != FG_OK || (has_logprobs && answer->is_stream && !answer->takes_calls))
         return status;
     return add_through_calls(answer, token->text, false);
 }
 
-static void empty(struct fg_answer_buffer *buffer)
+static enum fg_status finish_embedding(struct fg_completion_answer *answer,
+                                       const struct fg_completion_end *end)
 {
-    buffer->at = 0;
-    buffer->len = 0;
+    answer->prompt_tokens += end->prompt_tokens;
+    return append_made(answer, &answer->ready, fg_answer_put_embedding,
+                       &(struct fg_answer_piece){.text = end->text});
 }
 
-/* What was the finished choice's alone is gone. */
-static void begin_next(struct fg_completion_answer *answer)
+/* All choices, in their order, each whenever it was finished. */
+static enum fg_status make_document(struct fg_completion_answer *answer)
 {
-    answer->choice++;
-    answer->call_count = 0;
-    answer->text_offset = 0;
-    answer->calls.is_in_call = false;
-    answer->calls.is_after_call = false;
-    answer->calls.held_len = 0;
-    empty(&answer->called);
-    for (unsigned i = 0; i < FG_ANSWER_COLUMNS; i++)
-        empty(&answer->columns[i]);
-    if (!answer->is_stream)
-        empty(&answer->text);
+    enum fg_status status = FG_OK;
+    for (answer->choice = 0; status == FG_OK; answer->choice++) {
+        status = append_made(answer, &answer->ready, fg_answer_put_choice, NULL);
+        if (answer->choice + 1 == fg_answer_choice_count(answer))
+            break;
+    }
+    return status;
 }
 
-enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer,
-                                           const struct fg_completion_end *end)
+static enum fg_status finish_text(struct fg_completion_answer *answer,
+                                  const struct fg_completion_end *end)
 {
-    assert(!answer->is_finished);
-    enum fg_status status =
-        answer->is_embedding ? FG_OK : add_through_calls(answer, end->text, true);
-    if (status != FG_OK)
-        return status;
-    answer->finish_reason = answer->call_count > 0 ? "tool_calls" : end->finish_reason;
-    answer->prompt_tokens = end->prompt_tokens + (answer->is_embedding ? answer->prompt_tokens : 0);
+    struct fg_answer_choice *choice = fg_answer_current(answer);
+    assert(!choice->is_finished);
+    enum fg_status status = add_through_calls(answer, end->text, true);
+    choice->is_finished = true;
+    choice->finish_reason = choice->call_count > 0 ? "tool_calls" : end->finish_reason;
+    answer->prompt_tokens = end->prompt_tokens;
     answer->completion_tokens += end->completion_tokens;
     if (answer->choice == 0)
         answer->cached_tokens = end->cached_tokens;
-    if (answer->is_embedding)
-        status = append_made(answer, &answer->ready, fg_answer_put_embedding,
-                             &(struct fg_answer_piece){.text = end->text});
-    else if (!answer->is_stream)
-        status = append_made(answer, &answer->ready, fg_answer_put_choice, NULL);
-    else if (answer->choice_max > 1)
+    if (status == FG_OK && answer->is_stream && answer->choice_max > 1)
         status = append_made(answer, &answer->ready, fg_answer_put_choice_event, NULL);
-    if (status != FG_OK)
-        return status;
-    if (answer->choice + 1 < answer->choice_max)
-        begin_next(answer);
-    else
-        answer->is_finished = true;
-    return FG_OK;
+    return status;
+}
+
+enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer, uint32_t choice,
+                                           const struct fg_completion_end *end)
+{
+    assert(!answer->is_finished);
+    answer->choice = choice;
+    enum fg_status status =
+        answer->is_embedding ? finish_embedding(answer, end) : finish_text(answer, end);
+    answer->finished_count++;
+    bool is_last = answer->finished_count == fg_answer_choice_count(answer);
+    if (status == FG_OK && is_last && !answer->is_stream && !answer->is_embedding)
+        status = make_document(answer);
+    answer->is_finished = status == FG_OK && is_last;
+    return status;
 }
 
 /* ---- what goes out ---- */
@@ -229,11 +235,23 @@ static bool put_ready(struct fg_answer_sink *sink, struct fg_completion_answer *
     return left.len > 0;
 }
 
+/* Only an answer of one choice has text that is made into events so late. */
 static bool put_text(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
 {
-    size_t consumed = fg_answer_put_text_event(sink, answer, left_in(&answer->text));
-    take_from(&answer->text, consumed);
+    struct fg_answer_buffer *text = &answer->choices[0].text;
+    answer->choice = 0;
+    size_t consumed = fg_answer_put_text_event(sink, answer, left_in(text));
+    take_from(text, consumed);
     return consumed > 0;
+}
+
+/* The first event of the next choice; true when that was the last one, or there is none. */
+static bool put_open(struct fg_answer_sink *sink, struct fg_completion_answer *answer)
+{
+    answer->choice = answer->opened;
+    fg_answer_put_stream_open(sink, answer);
+    answer->opened += !sink->is_full;
+    return answer->opened == fg_answer_choice_count(answer);
 }
 
 /* The next step's bytes; false when there is nothing to do now, or no room for it. */
@@ -242,13 +260,13 @@ static bool take_step(struct fg_answer_sink *sink, struct fg_completion_answer *
     size_t before = sink->used;
     switch (answer->step) {
     case FG_ANSWER_OPEN:
-        if (answer->is_stream)
-            fg_answer_put_stream_open(sink, answer);
-        else if (!answer->is_finished)
+        if (answer->is_stream && !put_open(sink, answer) && !sink->is_full)
+            return true;
+        if (!answer->is_stream && !answer->is_finished)
             return false;
         break;
     case FG_ANSWER_TEXT:
-        if (answer->is_stream && answer->text.at < answer->text.len)
+        if (answer->is_stream && answer->choices[0].text.at < answer->choices[0].text.len)
             return put_text(sink, answer);
         if (answer->ready.at < answer->ready.len)
             return put_ready(sink, answer);
@@ -280,6 +298,12 @@ enum fg_status fg_completion_answer_init(struct fg_completion_answer *answer, co
         return FG_ERR_NO_MEMORY;
     size_t consumed;
     escaped[fg_json_escape(name, escaped, name_bytes, &consumed)] = '\0';
+    uint32_t count = answer->is_embedding ? 1 : fg_answer_choice_count(answer);
+    answer->choices = fg_arena_try_zalloc(answer->arena, count * sizeof(*answer->choices));
+    if (answer->choices == NULL)
+        return FG_ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++)
+        answer->choices[i].calls.is_only = answer->forces_call;
     const char *object = !answer->is_chat    ? "text_completion"
                          : answer->is_stream ? "chat.completion.chunk"
                                              : "chat.completion";

@@ -16,7 +16,7 @@
 #include <jansson.h>
 
 #define FG_COMPLETION_STOP_BYTES_MAX ((size_t)1024)
-#define FG_COMPLETION_CHOICES_MAX 16
+#define FG_COMPLETION_CHOICES_MAX FG_CHANNEL_CHOICES_MAX
 #define FG_COMPLETION_INPUTS_MAX 256u /* texts of one request for embeddings */
 
 /* Which endpoint it came to. */

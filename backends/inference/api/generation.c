@@ -8,9 +8,9 @@
  *          another worker carries those it has.
  * Memory   the exchange's arena; text that the client does not take is bounded by max_tokens.
  *
- *    reading --> parsing --> waiting <--> running --> flushing --> ended
- *       `----------------------^             (every state may end at once: refused, failed,
- * cancelled)
+ *    reading --> parsing --> open --> flushing --> ended   (every state may end at once: refused,
+ *       `---------------------^                             failed, cancelled)
+ *    while open, each choice: idle --> waiting <--> running --> idle; all of them at the same time
  */
 #include "inference_internal.h"
 
@@ -32,34 +32,17 @@
 
 static const uint8_t legal_moves[FG_GENERATION_STATE_COUNT] = {
     [FG_GENERATION_READING] =
-        MOVE(FG_GENERATION_PARSING) | MOVE(FG_GENERATION_WAITING) | MOVE(FG_GENERATION_ENDED),
-    [FG_GENERATION_PARSING] = MOVE(FG_GENERATION_WAITING) | MOVE(FG_GENERATION_ENDED),
-    [FG_GENERATION_WAITING] = MOVE(FG_GENERATION_RUNNING) | MOVE(FG_GENERATION_ENDED),
-    [FG_GENERATION_RUNNING] =
-        MOVE(FG_GENERATION_WAITING) | MOVE(FG_GENERATION_FLUSHING) | MOVE(FG_GENERATION_ENDED),
+        MOVE(FG_GENERATION_PARSING) | MOVE(FG_GENERATION_OPEN) | MOVE(FG_GENERATION_ENDED),
+    [FG_GENERATION_PARSING] = MOVE(FG_GENERATION_OPEN) | MOVE(FG_GENERATION_ENDED),
+    [FG_GENERATION_OPEN] = MOVE(FG_GENERATION_FLUSHING) | MOVE(FG_GENERATION_ENDED),
     [FG_GENERATION_FLUSHING] = MOVE(FG_GENERATION_ENDED),
     [FG_GENERATION_ENDED] = 0,
 };
 
-static struct fg_counter *gauge_of(struct fg_generation *gen)
-{
-    if (gen->state == FG_GENERATION_RUNNING)
-        return &gen->thread->metrics->running;
-    if (gen->state == FG_GENERATION_WAITING)
-        return &gen->thread->metrics->waiting;
-    return NULL;
-}
-
 void fg_generation_set_state(struct fg_generation *gen, enum fg_generation_state next)
 {
     assert((legal_moves[gen->state] & MOVE(next)) != 0);
-    struct fg_counter *gauge = gauge_of(gen);
-    if (gauge != NULL)
-        fg_counter_sub(gauge, 1);
     gen->state = next;
-    gauge = gauge_of(gen);
-    if (gauge != NULL)
-        fg_counter_add_owned(gauge, 1);
 }
 
 uint64_t fg_generation_next_id(struct fg_inference_thread *thread)
@@ -68,12 +51,21 @@ uint64_t fg_generation_next_id(struct fg_inference_thread *thread)
     return (uint64_t)(thread->env->thread_index + 1) << 48 | thread->ids_used;
 }
 
+/* No worker has it any more, or is to speak of it. */
+static void retire(struct fg_choice *choice)
+{
+    fg_placement_remove(choice);
+    if (choice->id != 0)
+        fg_request_table_remove(choice->gen->thread->table, choice->id);
+    choice->id = 0;
+}
+
 /* Give everything back; the exchange is still open, its `ex` is returned to be ended. */
 static struct fg_exchange *detach(struct fg_generation *gen)
 {
     struct fg_exchange *ex = gen->ex;
-    fg_placement_remove(gen);
-    fg_request_table_remove(gen->thread->table, gen->id);
+    for (uint32_t i = 0; i < gen->choice_count; i++)
+        retire(fg_generation_choice(gen, i));
     fg_completion_request_fini(&gen->request);
     fg_generation_set_state(gen, FG_GENERATION_ENDED);
     ex->backend_state = NULL;
@@ -83,8 +75,11 @@ static struct fg_exchange *detach(struct fg_generation *gen)
 /* As detach, of a request that its worker may still be busy with. */
 static struct fg_exchange *abandon(struct fg_generation *gen)
 {
-    if (gen->link != NULL)
-        fg_channel_link_cancel(gen->link, gen->id);
+    for (uint32_t i = 0; i < gen->choice_count; i++) {
+        const struct fg_choice *choice = fg_generation_choice(gen, i);
+        if (choice->link != NULL)
+            fg_channel_link_cancel(choice->link, choice->id);
+    }
     return detach(gen);
 }
 
@@ -175,57 +170,59 @@ static bool has_taken(struct fg_generation *gen, enum fg_status status)
     return false;
 }
 
-static void record_token(struct fg_generation *gen, uint64_t now_ns)
+static void record_token(struct fg_choice *choice, uint64_t now_ns)
 {
+    struct fg_generation *gen = choice->gen;
     struct fg_inference_metrics *metrics = gen->thread->metrics;
     fg_inference_metrics_token(metrics, now_ns);
-    if (gen->token_count == 0) {
+    if (choice->token_count == 0) {
         fg_histogram_record(&metrics->ttft, now_ns - gen->admitted_ns);
-        if (!gen->is_head_sent)
+        if (!gen->is_head_sent && choice->index == 0)
             fg_exchange_hop_time(gen->ex, "ttft", now_ns - gen->admitted_ns);
     } else {
-        fg_histogram_record(&metrics->tpot, now_ns - gen->last_token_ns);
+        fg_histogram_record(&metrics->tpot, now_ns - choice->last_token_ns);
     }
-    gen->last_token_ns = now_ns;
+    choice->last_token_ns = now_ns;
 }
 
-static bool on_token(struct fg_generation *gen, struct fg_span payload)
+static bool on_token(struct fg_choice *choice, struct fg_span payload)
 {
+    struct fg_generation *gen = choice->gen;
     struct fg_channel_token token;
     if (fg_channel_read_token(payload, &token) != FG_OK)
         return false;
-    if (token.index != gen->token_count || gen->token_count == gen->request.max_tokens)
+    if (token.index != choice->token_count || choice->token_count == gen->request.max_tokens)
         return false;
-    record_token(gen, fg_clock_monotonic_ns());
+    record_token(choice, fg_clock_monotonic_ns());
     for (unsigned i = 0; i < 4; i++)
-        gen->tokens[(size_t)gen->token_count * 4 + i] = (unsigned char)(token.token >> (8 * i));
-    gen->token_count++;
-    if (has_taken(gen, fg_completion_answer_add(&gen->answer, &token)))
+        choice->tokens[(size_t)choice->token_count * 4 + i] =
+            (unsigned char)(token.token >> (8 * i));
+    choice->token_count++;
+    if (has_taken(gen, fg_completion_answer_add(&gen->answer, choice->index, &token)))
         flush(gen);
     return true;
 }
 
-/* The same prompt once more, which costs little as it is cached, with another seed. */
-static void begin_next_choice(struct fg_generation *gen)
+/* The next text of a request for embeddings. */
+static void begin_next_text(struct fg_generation *gen)
 {
-    gen->token_count = 0;
-    gen->submissions = 0;
-    gen->losses = 0;
-    gen->stream_key += 2; /* stays odd: another stream's by chance at most */
-    gen->request.sampling.seed++;
+    struct fg_choice *choice = &gen->first;
+    choice->submissions = 0;
+    choice->losses = 0;
     gen->admitted_ns = fg_clock_monotonic_ns();
-    gen->wait_until_ns = fg_placement_wait_until(gen->thread, gen->admitted_ns);
-    flush(gen);
-    fg_placement_place(gen);
+    choice->wait_until_ns = fg_placement_wait_until(gen->thread, gen->admitted_ns);
+    fg_placement_place(choice);
 }
 
-static bool on_done(struct fg_generation *gen, struct fg_span payload)
+static bool on_done(struct fg_choice *choice, struct fg_span payload)
 {
+    struct fg_generation *gen = choice->gen;
     struct fg_channel_done done;
     if (fg_channel_read_done(payload, &done) != FG_OK)
         return false;
-    fg_placement_remove(gen);
-    fg_counter_add_owned(&gen->thread->metrics->prompt_tokens, done.prompt_tokens);
+    fg_placement_remove(choice);
+    if (choice->index == 0)
+        fg_counter_add_owned(&gen->thread->metrics->prompt_tokens, done.prompt_tokens);
     const struct fg_completion_end end = {
         .text = done.text,
         .finish_reason = done.finish == FG_FINISH_STOP ? "stop" : "length",
@@ -233,17 +230,22 @@ static bool on_done(struct fg_generation *gen, struct fg_span payload)
         .completion_tokens = done.completion_tokens,
         .cached_tokens = done.cached_tokens,
     };
-    if (!has_taken(gen, fg_completion_answer_finish(&gen->answer, &end)))
+    bool is_embedding = gen->answer.is_embedding;
+    uint32_t index = is_embedding ? gen->answer.finished_count : choice->index;
+    if (!has_taken(gen, fg_completion_answer_finish(&gen->answer, index, &end)))
         return true;
-    if (!gen->answer.is_finished) {
-        begin_next_choice(gen);
+    if (!gen->answer.is_finished && is_embedding) {
+        begin_next_text(gen);
         return true;
     }
-    fg_generation_set_state(gen, FG_GENERATION_FLUSHING);
-    if (!gen->is_head_sent) {
-        fg_exchange_hop_time(gen->ex, "worker_queue", done.queue_ns);
-        fg_exchange_hop_time(gen->ex, "prefill", done.prefill_ns);
-        fg_exchange_hop_time(gen->ex, "decode", done.decode_ns);
+    retire(choice);
+    if (gen->answer.is_finished) {
+        fg_generation_set_state(gen, FG_GENERATION_FLUSHING);
+        if (!gen->is_head_sent) {
+            fg_exchange_hop_time(gen->ex, "worker_queue", done.queue_ns);
+            fg_exchange_hop_time(gen->ex, "prefill", done.prefill_ns);
+            fg_exchange_hop_time(gen->ex, "decode", done.decode_ns);
+        }
     }
     flush(gen);
     return true;
@@ -276,8 +278,18 @@ static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *
         answers[refused->reason].code, retry_after_ms};
 }
 
-static bool on_refused(struct fg_generation *gen, struct fg_span payload)
+/*
+ * Whether it was let in once, and so waits its turn rather than be refused: it had a worker before,
+ * or the rest of its request has begun. A worker takes a request's first choice first.
+ */
+static bool was_let_in(const struct fg_choice *choice)
 {
+    return choice->submissions > 1 || choice->index > 0 || choice->gen->answer.finished_count > 0;
+}
+
+static bool on_refused(struct fg_choice *choice, struct fg_span payload)
+{
+    struct fg_generation *gen = choice->gen;
     struct fg_channel_refused refused;
     if (fg_channel_read_refused(payload, &refused) != FG_OK)
         return false;
@@ -285,21 +297,20 @@ static bool on_refused(struct fg_generation *gen, struct fg_span payload)
     bool is_moved = refused.reason == FG_REFUSAL_MOVED;
     bool is_short =
         refused.reason == FG_REFUSAL_QUEUE_FULL || refused.reason == FG_REFUSAL_NO_BLOCKS;
-    struct fg_channel_link *link = gen->link;
-    fg_placement_remove(gen);
+    struct fg_channel_link *link = choice->link;
+    fg_placement_remove(choice);
     if (is_draining)
         link->is_draining = true;
-    /* A request that had a worker was admitted once: it waits its turn rather than be refused. */
-    if (is_draining || is_moved || (is_short && (gen->submissions > 1 || gen->answer.choice > 0))) {
+    if (is_draining || is_moved || (is_short && was_let_in(choice))) {
         uint64_t now_ns = fg_clock_monotonic_ns();
         uint32_t pause_ms = refused.retry_after_ms < RETRY_PAUSE_MS_MIN ? RETRY_PAUSE_MS_MIN
                                                                         : refused.retry_after_ms;
-        gen->not_before_ns = is_short ? now_ns + pause_ms * FG_MS : 0;
-        if (gen->losses == 0)
-            gen->wait_until_ns = fg_placement_wait_until(gen->thread, now_ns);
+        choice->not_before_ns = is_short ? now_ns + pause_ms * FG_MS : 0;
+        if (choice->losses == 0)
+            choice->wait_until_ns = fg_placement_wait_until(gen->thread, now_ns);
         fg_counter_add_owned(
             is_moved ? &gen->thread->metrics->moved : &gen->thread->metrics->resubmitted, 1);
-        fg_placement_place(gen);
+        fg_placement_place(choice);
         return true;
     }
     char message[320];
@@ -310,19 +321,19 @@ static bool on_refused(struct fg_generation *gen, struct fg_span payload)
     return true;
 }
 
-bool fg_generation_on_frame(struct fg_generation *gen, const struct fg_channel_header *header,
+bool fg_generation_on_frame(struct fg_choice *choice, const struct fg_channel_header *header,
                             struct fg_span payload)
 {
-    assert(gen->state == FG_GENERATION_RUNNING);
+    assert(choice->state == FG_CHOICE_RUNNING);
     if (header->type == FG_CHANNEL_STARTED) {
-        gen->is_started = true;
+        choice->is_started = true;
         return true;
     }
     if (header->type == FG_CHANNEL_TOKEN)
-        return on_token(gen, payload);
+        return on_token(choice, payload);
     if (header->type == FG_CHANNEL_DONE)
-        return on_done(gen, payload);
-    return on_refused(gen, payload);
+        return on_done(choice, payload);
+    return on_refused(choice, payload);
 }
 
 /* The parts of the answer and the place for its tokens; false when there is no memory. */
@@ -334,8 +345,8 @@ static bool make_answer(struct fg_generation *gen)
                                         [FG_COMPLETION_CHAT] = "chatcmpl",
                                         [FG_COMPLETION_EMBEDDING] = "embd"};
     char id[40];
-    uint64_t tag =
-        fg_span_hash(fg_span_make((const char *)&gen->id, sizeof(gen->id)), backend->hash_seed);
+    uint64_t tag = fg_span_hash(fg_span_make((const char *)&gen->first.id, sizeof(gen->first.id)),
+                                backend->hash_seed);
     snprintf(id, sizeof(id), "%s-%016llx", names[gen->kind], (unsigned long long)tag);
     gen->answer = (struct fg_completion_answer){
         .is_chat = gen->kind == FG_COMPLETION_CHAT,
@@ -346,20 +357,68 @@ static bool make_answer(struct fg_generation *gen)
         .choice_max = request->choice_count,
         .is_embedding = request->task != FG_TASK_GENERATE,
         .is_base64 = request->is_base64,
-        .calls = {.is_only = request->forces_call},
+        .forces_call = request->forces_call,
         .arena = gen->ex->arena,
         .text_bytes_max = request->max_tokens * TOKEN_TEXT_BYTES_MAX + HELD_TEXT_BYTES_MAX,
     };
-    gen->tokens = fg_arena_try_alloc(gen->ex->arena, (size_t)request->max_tokens * 4);
-    return gen->tokens != NULL &&
-           fg_completion_answer_init(&gen->answer, id, fg_clock_wall_ns() / FG_S,
+    return fg_completion_answer_init(&gen->answer, id, fg_clock_wall_ns() / FG_S,
                                      backend->model_name) == FG_OK;
+}
+
+/* The sequences that it will be, each with an id and a place for its tokens. */
+static enum fg_status make_choices(struct fg_generation *gen)
+{
+    const struct fg_completion_request *request = &gen->request;
+    struct fg_inference_thread *thread = gen->thread;
+    uint32_t count = request->task == FG_TASK_GENERATE ? request->choice_count : 1;
+    gen->others = fg_arena_try_zalloc(gen->ex->arena, count * sizeof(*gen->others));
+    if (gen->others == NULL)
+        return FG_ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++) {
+        struct fg_choice *choice = fg_generation_choice(gen, i);
+        choice->tokens = fg_arena_try_alloc(gen->ex->arena, (size_t)request->max_tokens * 4);
+        if (choice->tokens == NULL)
+            return FG_ERR_NO_MEMORY;
+        if (i == 0)
+            continue; /* has had its id from the start */
+        choice->gen = gen;
+        choice->index = i;
+        fg_list_init(&choice->in_list);
+        uint64_t id = fg_generation_next_id(thread);
+        if (!fg_request_table_try_add(thread->table, id, choice))
+            return FG_ERR_LIMIT;
+        choice->id = id;
+        gen->choice_count = i + 1;
+    }
+    return FG_OK;
+}
+
+/* Makes room for the answer; false when that ended the request. */
+static bool prepare(struct fg_generation *gen)
+{
+    static const struct fg_generation_refusal too_large = {
+        FG_INFERENCE_REFUSED_INVALID, 413, "invalid_request_error", "body_too_large", 0};
+    static const struct fg_generation_refusal too_many = {FG_INFERENCE_REFUSED_BUSY, 429,
+                                                          "rate_limit_error", "queue_full", 1000};
+    enum fg_status status = make_choices(gen);
+    if (status == FG_ERR_LIMIT) {
+        fg_generation_refuse(gen, &too_many,
+                             "too many inference requests are open; try again later");
+        return false;
+    }
+    if (status != FG_OK || !make_answer(gen)) {
+        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the request");
+        return false;
+    }
+    if (!fg_placement_fits(gen)) {
+        fg_generation_refuse(gen, &too_large, "the request is too large for an inference worker");
+        return false;
+    }
+    return true;
 }
 
 void fg_generation_admit(struct fg_generation *gen)
 {
-    static const struct fg_generation_refusal too_large = {
-        FG_INFERENCE_REFUSED_INVALID, 413, "invalid_request_error", "body_too_large", 0};
     struct fg_sampling *sampling = &gen->request.sampling;
     uint64_t random[2];
     if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
@@ -369,17 +428,14 @@ void fg_generation_admit(struct fg_generation *gen)
     gen->stream_key = random[0] | 1;
     if (!gen->request.has_seed)
         sampling->seed = random[1];
-    if (!make_answer(gen)) {
-        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the request");
+    if (!prepare(gen))
         return;
-    }
-    if (!fg_placement_fits(gen)) {
-        fg_generation_refuse(gen, &too_large, "the request is too large for an inference worker");
-        return;
-    }
     gen->admitted_ns = fg_clock_monotonic_ns();
-    gen->wait_until_ns = fg_placement_wait_until(gen->thread, gen->admitted_ns);
-    fg_placement_place(gen);
+    fg_generation_set_state(gen, FG_GENERATION_OPEN);
+    for (uint32_t i = 0; i < gen->choice_count; i++)
+        fg_generation_choice(gen, i)->wait_until_ns =
+            fg_placement_wait_until(gen->thread, gen->admitted_ns);
+    fg_placement_place(&gen->first);
 }
 
 void fg_generation_on_body(struct fg_generation *gen, const void *data, size_t len, bool is_last)
@@ -431,13 +487,15 @@ void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange 
         fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "no memory for the request");
         return;
     }
-    gen->id = fg_generation_next_id(thread);
+    gen->first.gen = gen;
+    gen->first.id = fg_generation_next_id(thread);
+    gen->choice_count = 1;
     gen->ex = ex;
     gen->thread = thread;
     gen->kind = kind;
     gen->body.bytes_max = body_bytes_max(thread->backend, ex);
-    fg_list_init(&gen->in_list);
-    if (!fg_request_table_try_add(thread->table, gen->id, gen)) {
+    fg_list_init(&gen->first.in_list);
+    if (!fg_request_table_try_add(thread->table, gen->first.id, &gen->first)) {
         fg_counter_add_owned(&metrics->refused[FG_INFERENCE_REFUSED_BUSY], 1);
         fg_exchange_refuse(ex, 429, "rate_limit_error", "queue_full",
                            "too many inference requests are open; try again later", 1000);

@@ -65,9 +65,10 @@ static void on_parsed(struct fg_message *message)
 {
     struct parse_job *job = (struct parse_job *)message;
     struct fg_inference_thread *thread = job->anchor->thread;
-    struct fg_generation *gen =
+    struct fg_choice *choice =
         thread == NULL ? NULL : fg_request_table_find(thread->table, job->id);
-    if (gen != NULL) {
+    if (choice != NULL) {
+        struct fg_generation *gen = choice->gen;
         assert(gen->state == FG_GENERATION_PARSING);
         gen->request = job->request;
         conclude(gen, job->is_good, &job->error);
@@ -92,7 +93,7 @@ static struct parse_job *make_job(struct fg_generation *gen)
     job->job.work = parse_on_helper;
     job->job.reply_to = thread->env->mailbox;
     job->anchor = thread->anchor;
-    job->id = gen->id;
+    job->id = gen->first.id;
     job->kind = gen->kind;
     job->limits = *limits;
     job->limits.model_name = job->bytes + gen->body.len;

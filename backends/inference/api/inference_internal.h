@@ -69,24 +69,52 @@ struct fg_inference_thread {
 enum fg_generation_state {
     FG_GENERATION_READING,  /* the body */
     FG_GENERATION_PARSING,  /* on a helper thread */
-    FG_GENERATION_WAITING,  /* for a worker */
-    FG_GENERATION_RUNNING,  /* a worker has it */
-    FG_GENERATION_FLUSHING, /* the worker is done, the client has not taken everything */
+    FG_GENERATION_OPEN,     /* its choices are with workers, or wait for one */
+    FG_GENERATION_FLUSHING, /* the workers are done, the client has not taken everything */
     FG_GENERATION_ENDED,
     FG_GENERATION_STATE_COUNT,
+};
+
+enum fg_choice_state {
+    FG_CHOICE_IDLE,    /* not yet, or no more */
+    FG_CHOICE_WAITING, /* for a worker */
+    FG_CHOICE_RUNNING, /* a worker has it */
+};
+
+/*
+ * One sequence of a request: several at the same time where it asks for several choices, one for
+ * the texts of embeddings in turn. It may change workers without the others.
+ */
+struct fg_choice {
+    struct fg_generation *gen;
+    uint32_t index;
+    uint64_t id; /* of the current submission; a further one gets a new id; 0: none */
+
+    /* links */
+    struct fg_list in_list;       /* of the worker's link, or thread->waiting */
+    struct fg_channel_link *link; /* while running */
+
+    /* state */
+    enum fg_choice_state state;
+    bool is_started;         /* its worker computes it */
+    uint32_t losses;         /* workers that died with it, since it got its last token */
+    uint32_t tokens_at_loss; /* that it had at the last of them */
+    uint32_t submissions;    /* to workers; a further one may find what the last one left */
+    uint64_t last_token_ns;  /* valid once token_count > 0 */
+    uint64_t wait_until_ns;  /* while waiting: give up then */
+    uint64_t not_before_ns;  /* while waiting: a worker asked for a pause */
+
+    /* what was generated: (request.max_tokens) little-endian u32, token_count valid */
+    unsigned char *tokens;
+    uint32_t token_count;
 };
 
 /* One request. In the exchange's arena, so `ended` is the last thing done before the exchange is.
  */
 struct fg_generation {
     /* identity */
-    uint64_t id; /* of the current submission; a further one gets a new id */
     struct fg_exchange *ex;
     struct fg_inference_thread *thread;
-
-    /* links */
-    struct fg_list in_list;       /* of the worker's link, or thread->waiting */
-    struct fg_channel_link *link; /* while running */
 
     /* the request */
     enum fg_completion_kind kind;
@@ -96,22 +124,20 @@ struct fg_generation {
     /* state */
     enum fg_generation_state state;
     bool is_head_sent;
-    bool is_blocked;         /* until on_writable */
-    bool is_started;         /* its worker computes it */
-    uint32_t losses;         /* workers that died with it, since it got its last token */
-    uint32_t tokens_at_loss; /* that it had at the last of them */
-    uint32_t submissions;    /* to workers; a further one may find what the last one left */
-    uint64_t stream_key;     /* by which it is found in the arena; random */
+    bool is_blocked;     /* until on_writable */
+    uint64_t stream_key; /* by which its choices are found in the arena, two apart; random */
     uint64_t admitted_ns;
-    uint64_t last_token_ns; /* valid once token_count > 0 */
-    uint64_t wait_until_ns; /* while waiting: give up then */
-    uint64_t not_before_ns; /* while waiting: a worker asked for a pause */
 
-    /* what was generated: (request.max_tokens) little-endian u32, token_count valid */
-    unsigned char *tokens;
-    uint32_t token_count;
+    struct fg_choice first;
+    struct fg_choice *others; /* (choice_count - 1) */
+    uint32_t choice_count;    /* that run at the same time */
     struct fg_completion_answer answer;
 };
+
+static inline struct fg_choice *fg_generation_choice(struct fg_generation *gen, uint32_t index)
+{
+    return index == 0 ? &gen->first : &gen->others[index - 1];
+}
 
 /* --- generation.c; `gen` or `ex` may be gone after any of these --- */
 void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange *ex,
@@ -121,10 +147,10 @@ void fg_generation_on_writable(struct fg_generation *gen);
 void fg_generation_cancel(struct fg_generation *gen);
 /* gen->request is filled in. */
 void fg_generation_admit(struct fg_generation *gen);
-/* A message of the worker that has it. False: the worker broke the protocol. */
-bool fg_generation_on_frame(struct fg_generation *gen, const struct fg_channel_header *header,
+/* A message of the worker that has the choice. False: the worker broke the protocol. */
+bool fg_generation_on_frame(struct fg_choice *choice, const struct fg_channel_header *header,
                             struct fg_span payload);
-/* Moves the state by a table, and the gauges that depend on it. */
+/* Moves the state by a table. */
 void fg_generation_set_state(struct fg_generation *gen, enum fg_generation_state next);
 uint64_t fg_generation_next_id(struct fg_inference_thread *thread);
 
@@ -147,10 +173,13 @@ void fg_inference_anchor_release(struct fg_inference_anchor *anchor);
 
 /* --- placement.c --- */
 extern const struct fg_channel_link_events fg_placement_events;
-/* Give it to a worker now, or let it wait for one until gen->wait_until_ns. */
-void fg_placement_place(struct fg_generation *gen);
-/* Take it off its worker or out of the waiting list; the state is the caller's to move. */
-void fg_placement_remove(struct fg_generation *gen);
+/*
+ * Give it to a worker now, or let it wait for one until choice->wait_until_ns. The first submission
+ * of a request's first choice takes all the others along, to one worker, which shares their prompt.
+ */
+void fg_placement_place(struct fg_choice *choice);
+/* Take it off its worker or out of the waiting list; it is idle then. */
+void fg_placement_remove(struct fg_choice *choice);
 /* Try all that wait again; end those whose time is up. */
 void fg_placement_retry(struct fg_inference_thread *thread);
 /* How long a request may wait for a worker, from now. */

@@ -27,15 +27,30 @@ static struct fg_inference_worker_gauges *gauges_of(const struct fg_channel_link
     return &thread->backend->workers[link->worker_index];
 }
 
-/* Roles are for whom there is a choice: any worker can do all there is to do. */
-static bool suits(const struct fg_channel_link *link, const struct fg_generation *gen)
+/* Keeps the gauges that depend on the state. */
+static void set_state(struct fg_choice *choice, enum fg_choice_state next)
 {
-    enum fg_worker_role not_wanted = gen->token_count > 0 ? FG_ROLE_PREFILL : FG_ROLE_DECODE;
+    struct fg_inference_metrics *metrics = choice->gen->thread->metrics;
+    if (choice->state == FG_CHOICE_RUNNING)
+        fg_counter_sub(&metrics->running, 1);
+    else if (choice->state == FG_CHOICE_WAITING)
+        fg_counter_sub(&metrics->waiting, 1);
+    choice->state = next;
+    if (next == FG_CHOICE_RUNNING)
+        fg_counter_add_owned(&metrics->running, 1);
+    else if (next == FG_CHOICE_WAITING)
+        fg_counter_add_owned(&metrics->waiting, 1);
+}
+
+/* Roles are for whom there is another: any worker can do all there is to do. */
+static bool suits(const struct fg_channel_link *link, const struct fg_choice *choice)
+{
+    enum fg_worker_role not_wanted = choice->token_count > 0 ? FG_ROLE_PREFILL : FG_ROLE_DECODE;
     return link->hello.role != not_wanted;
 }
 
 static struct fg_channel_link *least_loaded(struct fg_inference_thread *thread,
-                                            const struct fg_generation *gen)
+                                            const struct fg_choice *choice)
 {
     uint32_t count = thread->backend->conf.worker_count;
     uint32_t start = thread->next_worker++ % count;
@@ -47,7 +62,7 @@ static struct fg_channel_link *least_loaded(struct fg_inference_thread *thread,
         if (link->state != FG_LINK_READY || link->is_draining)
             continue;
         uint64_t load = fg_counter_get(&gauges_of(link)->outstanding);
-        bool is_suited = suits(link, gen);
+        bool is_suited = suits(link, choice);
         if (best == NULL || (is_suited && !best_suits) ||
             (is_suited == best_suits && load < best_load)) {
             best = link;
@@ -71,21 +86,24 @@ static uint64_t tenant_of(const struct fg_generation *gen)
     return fg_siphash(&key, name.data, name.len) | 1;
 }
 
-static void fill_submit(const struct fg_generation *gen, struct fg_channel_submit *submit)
+static void fill_submit(const struct fg_choice *choice, struct fg_channel_submit *submit)
 {
+    const struct fg_generation *gen = choice->gen;
     const struct fg_completion_request *request = &gen->request;
     submit->kind = request->is_chat ? FG_PROMPT_CHAT : FG_PROMPT_TEXT;
     submit->priority_number = gen->ex->priority_number;
     submit->deadline_ns = gen->ex->deadline_ns;
     submit->max_tokens = request->max_tokens;
     submit->sampling = request->sampling;
+    submit->sampling.seed += choice->index;
+    submit->choice_count = 1;
     submit->ignore_end = request->ignore_end;
     submit->thinking = request->thinking;
     submit->user_hash = tenant_of(gen);
     submit->cache_salt =
         gen->thread->backend->conf.prefix_sharing == FG_PREFIX_ALL ? 0 : submit->user_hash;
-    submit->stream_key = gen->stream_key;
-    submit->may_adopt = gen->submissions > 0;
+    submit->stream_key = gen->stream_key + FG_CHANNEL_CHOICE_KEYS * choice->index;
+    submit->may_adopt = choice->submissions > 0;
     submit->task = request->task;
     if (request->task == FG_TASK_GENERATE) {
         submit->message_count = request->message_count;
@@ -93,7 +111,7 @@ static void fill_submit(const struct fg_generation *gen, struct fg_channel_submi
                request->message_count * sizeof(request->messages[0]));
     } else { /* one text after the other */
         submit->message_count = 1;
-        submit->messages[0] = request->messages[gen->answer.choice];
+        submit->messages[0] = request->messages[gen->answer.finished_count];
     }
     submit->stop_count = request->stop_count;
     memcpy(submit->stops, request->stops, sizeof(request->stops));
@@ -102,53 +120,65 @@ static void fill_submit(const struct fg_generation *gen, struct fg_channel_submi
     submit->schema = request->schema;
     submit->bias_count = request->bias_count;
     submit->bias = request->bias;
-    submit->resumed_count = gen->token_count;
-    submit->resumed = gen->tokens;
+    submit->resumed_count = choice->token_count;
+    submit->resumed = choice->tokens;
 }
 
 bool fg_placement_fits(struct fg_generation *gen)
 {
     struct fg_channel_submit *submit = &gen->thread->submit;
-    fill_submit(gen, submit);
+    fill_submit(&gen->first, submit);
     submit->resumed_count = submit->max_tokens; /* the longest it can become */
     size_t bytes = fg_channel_submit_bytes(submit);
     return bytes <= gen->thread->links[0].out_bytes_max &&
            bytes - FG_CHANNEL_HEADER_BYTES <= FG_CHANNEL_PAYLOAD_MAX;
 }
 
-static bool try_submit(struct fg_generation *gen)
+/* `link` has it from now on, under a new id. */
+static void move_to(struct fg_choice *choice, struct fg_channel_link *link)
 {
+    struct fg_inference_thread *thread = choice->gen->thread;
+    fg_request_table_remove(thread->table, choice->id);
+    choice->id = fg_generation_next_id(thread);
+    bool is_added = fg_request_table_try_add(thread->table, choice->id, choice);
+    assert(is_added); /* its old place has just become free */
+    fg_list_push_back(&link->choices, &choice->in_list);
+    choice->link = link;
+    choice->submissions++;
+    choice->is_started = false;
+    fg_counter_add(&gauges_of(link)->outstanding, 1);
+    set_state(choice, FG_CHOICE_RUNNING);
+}
+
+static bool try_submit(struct fg_choice *choice)
+{
+    struct fg_generation *gen = choice->gen;
     struct fg_inference_thread *thread = gen->thread;
-    struct fg_channel_link *link = least_loaded(thread, gen);
+    struct fg_channel_link *link = least_loaded(thread, choice);
     if (link == NULL)
         return false;
-    fill_submit(gen, &thread->submit);
+    fill_submit(choice, &thread->submit);
+    if (choice->index == 0 && choice->submissions == 0)
+        thread->submit.choice_count = gen->choice_count;
     size_t bytes = fg_channel_submit_bytes(&thread->submit);
     unsigned char *out = fg_channel_link_reserve(link, bytes);
     if (out == NULL)
         return false;
-    fg_request_table_remove(thread->table, gen->id);
-    gen->id = fg_generation_next_id(thread);
-    bool is_added = fg_request_table_try_add(thread->table, gen->id, gen);
-    assert(is_added); /* its old place has just become free */
-    size_t written = fg_channel_write_submit(out, bytes, gen->id, &thread->submit);
+    uint32_t count = thread->submit.choice_count;
+    for (uint32_t i = 0; i < count; i++) /* ids in a row, as the protocol has it */
+        move_to(count > 1 ? fg_generation_choice(gen, i) : choice, link);
+    size_t written = fg_channel_write_submit(out, bytes, choice->id, &thread->submit);
     assert(written == bytes);
     fg_channel_link_commit(link, written);
-    fg_list_push_back(&link->generations, &gen->in_list);
-    gen->link = link;
-    gen->submissions++;
-    gen->is_started = false;
-    fg_counter_add(&gauges_of(link)->outstanding, 1);
-    fg_generation_set_state(gen, FG_GENERATION_RUNNING);
     return true;
 }
 
 /* When a waiting request needs the timer: its pause is over, or its time is up. */
-static uint64_t wake_of(const struct fg_generation *gen, uint64_t now_ns)
+static uint64_t wake_of(const struct fg_choice *choice, uint64_t now_ns)
 {
-    return gen->not_before_ns > now_ns && gen->not_before_ns < gen->wait_until_ns
-               ? gen->not_before_ns
-               : gen->wait_until_ns;
+    return choice->not_before_ns > now_ns && choice->not_before_ns < choice->wait_until_ns
+               ? choice->not_before_ns
+               : choice->wait_until_ns;
 }
 
 static void wake_by(struct fg_inference_thread *thread, uint64_t at_ns, uint64_t now_ns)
@@ -161,28 +191,29 @@ static void wake_by(struct fg_inference_thread *thread, uint64_t at_ns, uint64_t
     (void)event_add(thread->wait_timer, &pause);
 }
 
-static void let_wait(struct fg_generation *gen, uint64_t now_ns)
+static void let_wait(struct fg_choice *choice, uint64_t now_ns)
 {
-    fg_list_push_back(&gen->thread->waiting, &gen->in_list);
-    wake_by(gen->thread, wake_of(gen, now_ns), now_ns);
+    struct fg_inference_thread *thread = choice->gen->thread;
+    fg_list_push_back(&thread->waiting, &choice->in_list);
+    wake_by(thread, wake_of(choice, now_ns), now_ns);
 }
 
-void fg_placement_place(struct fg_generation *gen)
+void fg_placement_place(struct fg_choice *choice)
 {
-    assert(gen->link == NULL);
+    assert(choice->link == NULL);
     uint64_t now_ns = fg_clock_monotonic_ns();
-    if (gen->state != FG_GENERATION_WAITING)
-        fg_generation_set_state(gen, FG_GENERATION_WAITING);
-    if (gen->not_before_ns > now_ns || !try_submit(gen))
-        let_wait(gen, now_ns);
+    set_state(choice, FG_CHOICE_WAITING);
+    if (choice->not_before_ns > now_ns || !try_submit(choice))
+        let_wait(choice, now_ns);
 }
 
-void fg_placement_remove(struct fg_generation *gen)
+void fg_placement_remove(struct fg_choice *choice)
 {
-    fg_list_remove(&gen->in_list);
-    if (gen->link != NULL)
-        fg_counter_sub(&gauges_of(gen->link)->outstanding, 1);
-    gen->link = NULL;
+    fg_list_remove(&choice->in_list);
+    if (choice->link != NULL)
+        fg_counter_sub(&gauges_of(choice->link)->outstanding, 1);
+    choice->link = NULL;
+    set_state(choice, FG_CHOICE_IDLE);
 }
 
 static void give_up(struct fg_generation *gen)
@@ -204,11 +235,11 @@ void fg_placement_retry(struct fg_inference_thread *thread)
     thread->wait_timer_ns = UINT64_MAX;
     uint64_t now_ns = fg_clock_monotonic_ns();
     while ((it = fg_list_pop_front(&trying)) != NULL) {
-        struct fg_generation *gen = FG_CONTAINER_OF(it, struct fg_generation, in_list);
-        if (gen->wait_until_ns <= now_ns)
-            give_up(gen);
-        else if (gen->not_before_ns > now_ns || !try_submit(gen))
-            let_wait(gen, now_ns);
+        struct fg_choice *choice = FG_CONTAINER_OF(it, struct fg_choice, in_list);
+        if (choice->wait_until_ns <= now_ns)
+            give_up(choice->gen);
+        else if (choice->not_before_ns > now_ns || !try_submit(choice))
+            let_wait(choice, now_ns);
     }
 }
 
@@ -229,22 +260,22 @@ static void on_lost(struct fg_channel_link *link)
     fg_counter_add(&gauges->lost, 1);
     uint64_t now_ns = fg_clock_monotonic_ns();
     /* The link is down, so nothing is added to its list meanwhile. */
-    while (!fg_list_is_empty(&link->generations)) {
-        struct fg_generation *gen =
-            FG_CONTAINER_OF(link->generations.next, struct fg_generation, in_list);
-        fg_placement_remove(gen);
-        if (gen->token_count > gen->tokens_at_loss)
-            gen->losses = 0;
-        gen->losses += gen->is_started; /* one that only waited is not to blame */
-        gen->tokens_at_loss = gen->token_count;
-        if (gen->losses >= LOSSES_MAX) {
-            fg_generation_fail(gen, FG_FAILURE_RESET, "inference workers died with it repeatedly");
+    while (!fg_list_is_empty(&link->choices)) {
+        struct fg_choice *choice = FG_CONTAINER_OF(link->choices.next, struct fg_choice, in_list);
+        fg_placement_remove(choice);
+        if (choice->token_count > choice->tokens_at_loss)
+            choice->losses = 0;
+        choice->losses += choice->is_started; /* one that only waited is not to blame */
+        choice->tokens_at_loss = choice->token_count;
+        if (choice->losses >= LOSSES_MAX) {
+            fg_generation_fail(choice->gen, FG_FAILURE_RESET,
+                               "inference workers died with it repeatedly");
             continue;
         }
-        gen->wait_until_ns = fg_placement_wait_until(thread, now_ns);
-        gen->not_before_ns = 0;
+        choice->wait_until_ns = fg_placement_wait_until(thread, now_ns);
+        choice->not_before_ns = 0;
         fg_counter_add_owned(&thread->metrics->resubmitted, 1);
-        fg_placement_place(gen);
+        fg_placement_place(choice);
     }
 }
 
@@ -252,10 +283,10 @@ static bool on_frame(struct fg_channel_link *link, const struct fg_channel_heade
                      struct fg_span payload)
 {
     struct fg_inference_thread *thread = link->owner;
-    struct fg_generation *gen = fg_request_table_find(thread->table, header->request_id);
-    if (gen == NULL)
+    struct fg_choice *choice = fg_request_table_find(thread->table, header->request_id);
+    if (choice == NULL)
         return true; /* cancelled meanwhile */
-    return gen->link == link && fg_generation_on_frame(gen, header, payload);
+    return choice->link == link && fg_generation_on_frame(choice, header, payload);
 }
 
 static void on_room(struct fg_channel_link *link)

@@ -85,6 +85,7 @@ struct fg_kv_slot {
     _Atomic uint32_t computed;    /* positions whose keys and values are there */
     _Atomic uint64_t lease_until_ns;
     struct fg_kv_sequence_info info;
+    uint32_t promised_own; /* while waiting: blocks of its own to begin with; 0: none are kept */
 };
 
 /* What the prefix index knows of a block. */

@@ -190,6 +190,13 @@ struct fg_kv_admission {
     uint32_t hash_count;             /* 0: share nothing */
     uint32_t block_count;            /* to hold at once */
     bool must_fit_at_peak; /* admit only if all that run could grow to their end (kv_peak.h) */
+    /*
+     * (sibling_count) sequences that wait, with the same prompt: they must fit beside it, and
+     * memory is kept for them from then on, until they are admitted or closed. With
+     * must_fit_at_peak only.
+     */
+    const struct fg_kv_sequence_id *siblings;
+    uint32_t sibling_count;
 };
 
 /*

@@ -90,6 +90,7 @@ enum fg_status fg_kv_arena_sequence_open(struct fg_kv_arena *arena, uint32_t wor
         slot->worker_index = worker_index;
         slot->worker_generation = fg_counter_get(&record->generation);
         slot->info = *info;
+        slot->promised_own = 0;
         fg_kv_commit(&slot->table_count, 0);
         fg_kv_commit(&slot->token_count, 0);
         fg_kv_commit(&slot->computed, 0);
@@ -210,7 +211,32 @@ static void record_tokens(struct fg_kv_arena *arena, uint32_t index, const uint3
     fg_kv_commit(&arena->slots[index].token_count, count);
 }
 
-/* What running sequences, this one with its `block_count` included, could need together. */
+static uint32_t blocks_of(uint32_t tokens)
+{
+    return tokens / FG_KV_BLOCK_TOKENS + (tokens % FG_KV_BLOCK_TOKENS != 0);
+}
+
+/* Of a sequence that runs; returns how many blocks are its alone. */
+static uint32_t demand_of(const struct fg_kv_arena *arena, uint32_t index,
+                          struct fg_kv_demand *demand)
+{
+    const struct fg_kv_slot *slot = &arena->slots[index];
+    uint64_t most = (uint64_t)slot->info.prompt_count + slot->info.max_tokens;
+    const uint32_t *table = fg_kv_table(arena, index);
+    demand->tokens = fg_kv_load(&slot->token_count);
+    demand->remaining = most > demand->tokens ? (uint32_t)(most - demand->tokens) : 0;
+    demand->blocks = fg_kv_table_count(arena, slot);
+    demand->blocks_own = 0;
+    for (uint32_t b = 0; b < demand->blocks; b++)
+        demand->blocks_own +=
+            table[b] < arena->geometry.block_count && arena->blocks[table[b]].references == 1;
+    return demand->blocks_own;
+}
+
+/*
+ * What running sequences, this one with its `block_count` included, and those that memory is kept
+ * for could need together.
+ */
 static bool fits_at_peak(struct fg_kv_arena *arena)
 {
     uint32_t count = 0;
@@ -218,23 +244,31 @@ static bool fits_at_peak(struct fg_kv_arena *arena)
     for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
         const struct fg_kv_slot *slot = &arena->slots[i];
         uint32_t state = fg_kv_load(&slot->state);
-        if (state != FG_KV_SLOT_RUNNING && state != FG_KV_SLOT_ORPHAN)
-            continue;
-        struct fg_kv_demand *demand = &arena->scratch_demands[count++];
-        uint64_t most = (uint64_t)slot->info.prompt_count + slot->info.max_tokens;
-        const uint32_t *table = fg_kv_table(arena, i);
-        demand->tokens = fg_kv_load(&slot->token_count);
-        demand->remaining = most > demand->tokens ? (uint32_t)(most - demand->tokens) : 0;
-        demand->blocks = fg_kv_table_count(arena, slot);
-        demand->blocks_own = 0;
-        for (uint32_t b = 0; b < demand->blocks; b++)
-            demand->blocks_own +=
-                table[b] < arena->geometry.block_count && arena->blocks[table[b]].references == 1;
-        own_sum += demand->blocks_own;
+        if (state == FG_KV_SLOT_RUNNING || state == FG_KV_SLOT_ORPHAN)
+            own_sum += demand_of(arena, i, &arena->scratch_demands[count++]);
+        else if (state == FG_KV_SLOT_WAITING && slot->promised_own > 0)
+            arena->scratch_demands[count++] = (struct fg_kv_demand){
+                .tokens = slot->info.prompt_count,
+                .remaining = slot->info.max_tokens,
+                .blocks = blocks_of(slot->info.prompt_count + 1),
+                .blocks_own = slot->promised_own,
+            };
     }
     uint64_t used = arena->geometry.block_count - fg_kv_available(arena);
     uint64_t shared = used > own_sum ? used - own_sum : 0;
     return fg_kv_peak(arena->scratch_demands, count, shared) <= arena->geometry.block_count;
+}
+
+/* Keeps memory for the siblings, or no longer. */
+static void promise(struct fg_kv_arena *arena, const struct fg_kv_admission *admission, bool keeps)
+{
+    for (uint32_t i = 0; i < admission->sibling_count; i++) {
+        struct fg_kv_slot *slot = fg_kv_find_slot(arena, admission->siblings[i]);
+        if (slot == NULL || slot->info.prompt_count == 0)
+            continue;
+        uint32_t shared = (slot->info.prompt_count - 1) / FG_KV_BLOCK_TOKENS;
+        slot->promised_own = keeps ? blocks_of(slot->info.prompt_count + 1) - shared : 0;
+    }
 }
 
 static enum fg_status admit(struct fg_kv_arena *arena, uint32_t index,
@@ -262,13 +296,17 @@ static enum fg_status admit(struct fg_kv_arena *arena, uint32_t index,
     if (status == FG_OK) {
         record_tokens(arena, index, admission->tokens, done, admission->token_count);
         fg_kv_commit(&slot->computed, done);
-        if (admission->must_fit_at_peak && !fits_at_peak(arena))
+        promise(arena, admission, true);
+        if (admission->must_fit_at_peak && !fits_at_peak(arena)) {
+            promise(arena, admission, false);
             status = FG_ERR_NO_MEMORY;
+        }
     }
     if (status != FG_OK) {
         fg_kv_suspend_slot(arena, index);
         return status;
     }
+    slot->promised_own = 0;
     memcpy(blocks, fg_kv_table(arena, index), admission->block_count * sizeof(*blocks));
     *computed = done;
     return FG_OK;

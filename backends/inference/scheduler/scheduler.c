@@ -317,45 +317,26 @@ static bool check_deadline(struct fg_scheduler *s, struct fg_sequence *seq, uint
     return false;
 }
 
-enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_scheduler_key *key,
-                                  const struct fg_channel_submit *submit,
-                                  struct fg_scheduler_ticket *out)
+/* What the `choice`-th of a submission's requests is, over a free sequence. */
+static void fill(const struct fg_scheduler *s, struct fg_sequence *seq,
+                 const struct fg_channel_submit *submit, uint32_t choice)
 {
-    if (find_key(s, key) != NULL)
-        return FG_ERR_INVALID;
-    enum fg_refusal reason;
-    const char *why = entry_refusal(s, submit, &reason);
-    if (why != NULL) {
-        say_refused(s, key, reason, 0, 1, why);
-        return FG_ERR_BUSY;
-    }
-    struct fg_sequence *seq = FG_SEQUENCE_OF(s->free.next);
-    if (!fg_stop_match_init(&seq->stop, submit->stops, submit->stop_count)) {
-        say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0, 0,
-                    "a stop string is longer than the 256 bytes that are possible");
-        return FG_ERR_BUSY;
-    }
-    struct fg_error error;
-    why = make_parts(s, seq, submit, &error);
-    if (why != NULL) {
-        say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0, 0, why);
-        return FG_ERR_BUSY;
-    }
-    fg_list_remove(&seq->link);
-    seq->key = *key;
     seq->number = submit->priority_number;
     seq->right = submit->priority_number;
     seq->is_resumed = submit->resumed_count > 0;
+    seq->is_promised = false;
     seq->ignore_end = submit->ignore_end;
-    seq->arrival = s->arrivals++;
     seq->deadline_ns = submit->deadline_ns;
     seq->task = submit->task;
     /* Half an embedding is of no use to another worker. */
-    seq->stream_key = submit->task == FG_TASK_GENERATE ? submit->stream_key : 0;
-    seq->salt = submit->cache_salt;
+    seq->stream_key = submit->task == FG_TASK_GENERATE && submit->stream_key != 0
+                          ? submit->stream_key + (uint64_t)choice * FG_CHANNEL_CHOICE_KEYS
+                          : 0;
+    /* Choices of one request share their prompt, whatever is said about others'. */
+    seq->salt = s->shares_prefixes ? submit->cache_salt : submit->stream_key;
     seq->max_tokens = submit->max_tokens;
     seq->sampling = submit->sampling;
-    seq->user = fg_vtc_enter(&s->vtc, submit->user_hash);
+    seq->sampling.seed += choice;
     seq->hash_count = 0;
     seq->prompt_count = 0;
     seq->blocks_needed = 0;
@@ -365,16 +346,90 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
     seq->generated = 0;
     seq->preemptions = 0;
     seq->detok = (struct fg_detokenizer){0};
-    seq->submitted_ns = s->clock_ns();
     seq->scheduled_ns = 0;
     seq->first_token_ns = 0;
     seq->last_token_ns = 0;
     seq->predicted_ns = 0;
+}
+
+/* Takes a free place for one request; NULL when it has been refused. */
+static struct fg_sequence *enter_one(struct fg_scheduler *s, const struct fg_scheduler_key *key,
+                                     const struct fg_channel_submit *submit, uint32_t choice)
+{
+    struct fg_error error;
+    const char *why = NULL;
+    if (fg_list_is_empty(&s->free)) {
+        say_refused(s, key, FG_REFUSAL_QUEUE_FULL, 0, 1,
+                    "too many requests are waiting for inference");
+        return NULL;
+    }
+    struct fg_sequence *seq = FG_SEQUENCE_OF(s->free.next);
+    if (!fg_stop_match_init(&seq->stop, submit->stops, submit->stop_count))
+        why = "a stop string is longer than the 256 bytes that are possible";
+    else
+        why = make_parts(s, seq, submit, &error);
+    if (why != NULL) {
+        say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0, 0, why);
+        return NULL;
+    }
+    fg_list_remove(&seq->link);
+    fill(s, seq, submit, choice);
+    seq->key = *key;
+    seq->arrival = s->arrivals++;
+    seq->group = 0;
+    seq->user = fg_vtc_enter(&s->vtc, submit->user_hash);
+    seq->submitted_ns = s->clock_ns();
     fg_sequence_set_state(s, seq, FG_SEQUENCE_PREPARING);
     fg_list_push_back(&s->preparing, &seq->link);
+    return seq;
+}
+
+/* The first one could not enter, so none does. */
+static void refuse_others(struct fg_scheduler *s, const struct fg_scheduler_key *key,
+                          uint32_t choice_count)
+{
+    for (uint32_t i = 1; i < choice_count; i++) {
+        struct fg_scheduler_key other = {key->connection, key->request_id + i};
+        say_refused(s, &other, s->is_draining ? FG_REFUSAL_DRAINING : FG_REFUSAL_INTERNAL, 0, 0,
+                    "the request's first choice was refused");
+    }
+}
+
+static void enter_others(struct fg_scheduler *s, struct fg_sequence *first,
+                         const struct fg_channel_submit *submit)
+{
+    first->group = first->arrival + 1;
+    for (uint32_t i = 1; i < submit->choice_count; i++) {
+        struct fg_scheduler_key key = {first->key.connection, first->key.request_id + i};
+        struct fg_sequence *other = enter_one(s, &key, submit, i);
+        if (other != NULL)
+            other->group = first->group;
+    }
+}
+
+enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_scheduler_key *key,
+                                  const struct fg_channel_submit *submit,
+                                  struct fg_scheduler_ticket *out)
+{
+    for (uint32_t i = 0; i < submit->choice_count; i++) {
+        struct fg_scheduler_key each = {key->connection, key->request_id + i};
+        if (find_key(s, &each) != NULL)
+            return FG_ERR_INVALID;
+    }
+    enum fg_refusal reason;
+    struct fg_sequence *seq = NULL;
+    const char *why = entry_refusal(s, submit, &reason);
+    if (why != NULL)
+        say_refused(s, key, reason, 0, 1, why);
+    else
+        seq = enter_one(s, key, submit, 0);
     /* What waits already may be too much, however short the prompt turns out to be. */
-    if (!submit->may_adopt && !check_deadline(s, seq, 1))
+    if (seq == NULL || (!submit->may_adopt && !check_deadline(s, seq, 1))) {
+        refuse_others(s, key, submit->choice_count);
         return FG_ERR_BUSY;
+    }
+    if (submit->choice_count > 1)
+        enter_others(s, seq, submit);
     *out = (struct fg_scheduler_ticket){seq->slot, seq->generation};
     return FG_OK;
 }
@@ -514,13 +569,47 @@ static bool prepare_sequence(struct fg_scheduler *s, struct fg_sequence *seq,
     if (!replay_resumed(s, seq))
         return false;
     fg_sequence_hash(s, seq);
-    if (!check_deadline(s, seq, seq->prompt_count))
+    bool is_first = seq->group == 0 || seq->group == seq->arrival + 1;
+    if (is_first && !check_deadline(s, seq, seq->prompt_count))
         return false;
     if (open_in_arena(s, seq))
         return true;
     fg_sequence_refuse(s, seq, FG_REFUSAL_QUEUE_FULL,
                        "too many sequences are in the inference pool");
     return false;
+}
+
+static bool copy_prompt(struct fg_sequence *seq, const struct fg_sequence *from)
+{
+    uint32_t *ids = malloc(((size_t)from->prompt_count + 1) * sizeof(*ids));
+    if (ids == NULL)
+        return false;
+    memcpy(ids, from->tokens.ids, from->prompt_count * sizeof(*ids));
+    seq->tokens = (struct fg_token_list){.ids = ids, .count = from->prompt_count};
+    seq->tokens.capacity = (size_t)from->prompt_count + 1;
+    seq->prompt_count = from->prompt_count;
+    return true;
+}
+
+/*
+ * The other choices get the prompt of the first, which waits by now, or is NULL because it could
+ * not. Whether there is time was asked for the first: they are let in with it.
+ */
+static void submit_others(struct fg_scheduler *s, uint64_t group, const struct fg_sequence *first)
+{
+    FG_LIST_EACH_SAFE(it, after, &s->preparing)
+    {
+        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+        if (seq->group != group)
+            continue;
+        if (first == NULL)
+            fg_sequence_refuse(s, seq, FG_REFUSAL_INTERNAL,
+                               "the request's first choice was refused");
+        else if (!copy_prompt(seq, first))
+            fg_sequence_refuse(s, seq, FG_REFUSAL_INTERNAL, "the worker is out of memory");
+        else if (prepare_sequence(s, seq, NULL, 0))
+            fg_sequence_wait(s, seq);
+    }
 }
 
 void fg_scheduler_submit(struct fg_scheduler *s, struct fg_scheduler_ticket ticket,
@@ -534,19 +623,27 @@ void fg_scheduler_submit(struct fg_scheduler *s, struct fg_scheduler_ticket tick
         return;
     }
     assert(seq->state == FG_SEQUENCE_PREPARING);
+    uint64_t group = seq->group;
     seq->tokens = *prompt;
     *prompt = (struct fg_token_list){0};
     seq->prompt_count = (uint32_t)seq->tokens.count;
-    if (prepare_sequence(s, seq, resumed, resumed_count))
+    bool is_in = prepare_sequence(s, seq, resumed, resumed_count);
+    if (is_in)
         fg_sequence_wait(s, seq);
+    if (group != 0)
+        submit_others(s, group, is_in ? seq : NULL);
 }
 
 void fg_scheduler_reject(struct fg_scheduler *s, struct fg_scheduler_ticket ticket,
                          enum fg_refusal reason, const char *message)
 {
     struct fg_sequence *seq = fg_scheduler_find(s, ticket);
-    if (seq != NULL)
-        fg_sequence_refuse(s, seq, reason, message);
+    if (seq == NULL)
+        return;
+    uint64_t group = seq->group;
+    fg_sequence_refuse(s, seq, reason, message);
+    if (group != 0)
+        submit_others(s, group, NULL);
 }
 
 static void cancel(struct fg_scheduler *s, struct fg_sequence *seq)

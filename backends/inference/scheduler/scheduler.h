@@ -80,6 +80,10 @@ void fg_scheduler_destroy(struct fg_scheduler *scheduler);
  * Take a place for a request whose prompt is still being made into tokens. Of `submit` only the
  * numbers and stops are read (stops are copied). FG_ERR_BUSY: on_refused has been called.
  * FG_ERR_INVALID: the key is in use; nothing was called.
+ *
+ * With choice_count above 1 so many requests enter, under the key and those that follow it; the
+ * ticket is that of the first, and its prompt is the prompt of all. Those for which there is no
+ * place are refused by themselves; when the first one is, all are.
  */
 FG_MUST_USE enum fg_status fg_scheduler_enter(struct fg_scheduler *scheduler,
                                               const struct fg_scheduler_key *key,

@@ -166,9 +166,40 @@ bool fg_sequence_grow(struct fg_scheduler *s, struct fg_sequence *seq)
 
 /* ---- admission ---- */
 
+/*
+ * Of its group's other choices those that wait without a promise, as many as can ever fit together:
+ * each needs its own blocks from the end of the prompt on.
+ */
+static uint32_t find_siblings(struct fg_scheduler *s, const struct fg_sequence *seq,
+                              struct fg_sequence *siblings[FG_CHANNEL_CHOICES_MAX])
+{
+    uint32_t count = 0;
+    if (seq->group == 0 || s->reserves_all || seq->is_promised)
+        return 0;
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(s->arena, &gauges);
+    uint64_t own = seq->blocks_needed - (seq->prompt_count - 1) / FG_KV_BLOCK_TOKENS;
+    uint64_t left = gauges.blocks_total - seq->blocks_needed;
+    FG_LIST_EACH_SAFE(it, after, &s->waiting)
+    {
+        struct fg_sequence *other = FG_SEQUENCE_OF(it);
+        if (other->group != seq->group || other == seq || fg_sequence_was_admitted(other) ||
+            left < own || count == FG_CHANNEL_CHOICES_MAX)
+            continue;
+        left -= own;
+        siblings[count++] = other;
+    }
+    return count;
+}
+
 /* Fills the table of `place`; FG_ERR_NO_MEMORY: not now. */
 static enum fg_status get_blocks(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t *table)
 {
+    struct fg_sequence *siblings[FG_CHANNEL_CHOICES_MAX];
+    struct fg_kv_sequence_id ids[FG_CHANNEL_CHOICES_MAX];
+    uint32_t sibling_count = find_siblings(s, seq, siblings);
+    for (uint32_t i = 0; i < sibling_count; i++)
+        ids[i] = siblings[i]->kv;
     uint32_t now = fg_blocks_for((uint64_t)fg_sequence_count(seq) + 1);
     bool takes_all = s->reserves_all || now > seq->blocks_needed;
     struct fg_kv_admission admission = {
@@ -178,12 +209,17 @@ static enum fg_status get_blocks(struct fg_scheduler *s, struct fg_sequence *seq
         .hash_count = seq->hash_count,
         .block_count = takes_all ? seq->blocks_needed : now,
         .must_fit_at_peak = !s->reserves_all,
+        .siblings = ids,
+        .sibling_count = sibling_count,
     };
     enum fg_status status =
         fg_kv_arena_sequence_admit(s->arena, seq->kv, &admission, table, &seq->computed);
-    if (status == FG_OK)
-        seq->block_count = admission.block_count;
-    return status;
+    if (status != FG_OK)
+        return status;
+    seq->block_count = admission.block_count;
+    for (uint32_t i = 0; i < sibling_count; i++)
+        siblings[i]->is_promised = true;
+    return FG_OK;
 }
 
 static void count_admission(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)

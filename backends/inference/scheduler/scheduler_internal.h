@@ -46,7 +46,9 @@ struct fg_sequence {
     uint64_t arrival; /* counts up */
     uint64_t deadline_ns;
     uint64_t stream_key;
-    uint64_t salt; /* of its blocks' hashes: who may share them */
+    uint64_t salt;    /* of its blocks' hashes: who may share them */
+    uint64_t group;   /* the same for all choices of a request; 0: it is alone */
+    bool is_promised; /* one of its group has begun: memory is kept for it */
     uint32_t max_tokens;
     struct fg_sampling sampling;
     struct fg_token_rules *rules; /* NULL: none */
@@ -185,7 +187,7 @@ static inline uint32_t fg_blocks_for(uint64_t tokens)
 /* Whether it has had a turn: then it was let in, and waits for as long as it takes. */
 static inline bool fg_sequence_was_admitted(const struct fg_sequence *seq)
 {
-    return seq->scheduled_ns != 0 || seq->is_resumed;
+    return seq->scheduled_ns != 0 || seq->is_resumed || seq->is_promised;
 }
 
 static inline uint32_t fg_class_of_right(uint32_t right)
@@ -230,7 +232,7 @@ bool fg_sequence_make_room(struct fg_sequence *seq);
  */
 static inline bool fg_sequence_shares(const struct fg_scheduler *s, const struct fg_sequence *seq)
 {
-    return s->shares_prefixes && seq->task == FG_TASK_GENERATE;
+    return (s->shares_prefixes || seq->group != 0) && seq->task == FG_TASK_GENERATE;
 }
 
 /* Hash the full blocks among the tokens known now. */

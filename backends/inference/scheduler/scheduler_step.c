@@ -138,6 +138,40 @@ static bool share_next(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t
     return !claimed.is_pending;
 }
 
+/*
+ * The end of a prompt that another choice of the request has read: the last block is copied, and
+ * only the last token is left to compute. False: another one is about to read it.
+ */
+static bool copy_tail(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    uint32_t at = (seq->prompt_count - 1) / FG_KV_BLOCK_TOKENS; /* the first that is not shared */
+    bool is_pending = false;
+    if (seq->group == 0 || seq->computed < at * FG_KV_BLOCK_TOKENS ||
+        seq->computed + 1 >= seq->prompt_count)
+        return true;
+    FG_LIST_EACH_SAFE(it, after, &s->running)
+    {
+        const struct fg_sequence *other = FG_SEQUENCE_OF(it);
+        if (other->group != seq->group || other == seq)
+            continue;
+        if (other->computed < seq->prompt_count) {
+            is_pending |= other->state == FG_SEQUENCE_PREFILL && other->arrival < seq->arrival;
+            continue;
+        }
+        struct fg_kv_store store = fg_kv_arena_store(s->arena);
+        size_t bytes = fg_kv_block_bytes(&store.shape);
+        memcpy(store.data + fg_sequence_table(s, seq)[at] * bytes,
+               store.data + fg_sequence_table(s, other)[at] * bytes, bytes);
+        uint32_t copied = seq->prompt_count - 1 - seq->computed;
+        seq->computed += copied;
+        seq->cached += copied;
+        fg_kv_arena_sequence_computed(s->arena, seq->kv, seq->computed);
+        fg_counter_add_owned(&s->record->tokens_cached, copied);
+        return true;
+    }
+    return !is_pending;
+}
+
 /* What is kept of a run's states for an embedding. */
 static void pool_run(const struct fg_scheduler *s, struct fg_sequence *seq,
                      struct fg_batch_run *run, bool is_last)
@@ -153,6 +187,8 @@ static uint32_t add_prefill(struct fg_scheduler *s, size_t *count, struct fg_seq
                             uint32_t budget)
 {
     for (;;) {
+        if (!copy_tail(s, seq))
+            return 0;
         uint32_t left = fg_sequence_count(seq) - seq->computed;
         uint32_t chunk = left < s->prefill_chunk ? left : s->prefill_chunk;
         chunk = chunk < budget ? chunk : budget;

@@ -21,7 +21,7 @@
 #include <assert.h>
 #include <math.h>
 
-#define SUBMIT_FIXED_BYTES ((size_t)102)
+#define SUBMIT_FIXED_BYTES ((size_t)103)
 
 struct reader {
     const unsigned char *at;
@@ -267,6 +267,7 @@ static void read_submit_fixed(struct reader *r, struct fg_channel_submit *out)
     out->constraint = (enum fg_constraint)take_u8_max(r, FG_CONSTRAINT_JSON);
     out->bias_count = take_u32_max(r, FG_CHANNEL_BIASES_MAX);
     out->task = (enum fg_task)take_u8_max(r, FG_TASK_COUNT - 1);
+    out->choice_count = take_u8_max(r, FG_CHANNEL_CHOICES_MAX);
 }
 
 enum fg_status fg_channel_read_submit(struct fg_span payload, struct fg_channel_submit *out)
@@ -279,6 +280,9 @@ enum fg_status fg_channel_read_submit(struct fg_span payload, struct fg_channel_
         out->resumed_count > out->max_tokens || !sampling_is_valid(&out->sampling))
         return FG_ERR_INVALID;
     if (out->kind == FG_PROMPT_TEXT && out->message_count != 1)
+        return FG_ERR_INVALID;
+    bool is_alone = out->may_adopt || out->resumed_count > 0 || out->task != FG_TASK_GENERATE;
+    if (out->choice_count == 0 || (out->choice_count > 1 && is_alone))
         return FG_ERR_INVALID;
     for (uint32_t i = 0; i < out->message_count; i++) {
         out->messages[i].role = take_string(&r);
@@ -385,6 +389,7 @@ size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request
     put_u8(&w, (uint32_t)submit->constraint);
     put_u32(&w, submit->bias_count);
     put_u8(&w, (uint32_t)submit->task);
+    put_u8(&w, submit->choice_count);
     assert(!w.is_good || w.used == FG_CHANNEL_HEADER_BYTES + SUBMIT_FIXED_BYTES);
     for (uint32_t i = 0; i < submit->message_count; i++) {
         put_string(&w, submit->messages[i].role);

@@ -7,11 +7,11 @@
  *
  *    frame   u32 payload bytes | u16 type | u16 0 | u64 request id | payload       (little endian)
  *
- *    gateway --> worker   SUBMIT   a request with all it needs, CANCEL
- *    worker  --> gateway  HELLO    once, on connect
- *                         STARTED  a request is in the batch: a death from now on may be its doing
- *                         TOKEN    numbered from 0 a request, with its text
- *                         DONE | REFUSED   the last word on a request
+ *    gateway --> worker   SUBMIT   a request with all it needs, CANCEL. With choice_count above 1
+ * it is so many requests of one prompt: the ids, the seeds and the stream keys of the others follow
+ * its own worker  --> gateway  HELLO    once, on connect STARTED  a request is in the batch: a
+ * death from now on may be its doing TOKEN    numbered from 0 a request, with its text DONE |
+ * REFUSED   the last word on a request
  *
  * A worker that dies loses nothing: a SUBMIT with may_adopt has the next worker look in the arena
  * for what the last one left under the stream's key. Where nothing is left it begins anew with the
@@ -32,6 +32,8 @@
 #define FG_CHANNEL_STOPS_MAX 4u
 #define FG_CHANNEL_BIASES_MAX 1024u
 #define FG_CHANNEL_BIAS_BYTES ((size_t)8)
+#define FG_CHANNEL_CHOICES_MAX 16u
+#define FG_CHANNEL_CHOICE_KEYS 2u   /* between the stream keys of two choices, which stay odd */
 #define FG_CHANNEL_LOGPROBS_MAX 21u /* a token's own and the 20 likeliest */
 
 enum fg_channel_type {
@@ -87,6 +89,7 @@ struct fg_channel_submit {
     uint32_t priority_number; /* class and lot (policies/priority.h); smaller goes first */
     uint64_t deadline_ns;     /* CLOCK_MONOTONIC, which processes of a machine share */
     uint32_t max_tokens;      /* including resumed ones */
+    uint32_t choice_count;    /* 1 to FG_CHANNEL_CHOICES_MAX; 1 for what is resumed or embedded */
     struct fg_sampling sampling;
     bool ignore_end;        /* do not stop at an end token (benchmarks) */
     bool thinking;          /* Qwen3's switch */

@@ -40,7 +40,12 @@ static void take_frames(struct fake_worker *worker)
             break;
         const unsigned char *payload = worker->in + at + FG_CHANNEL_HEADER_BYTES;
         if (header.type == FG_CHANNEL_SUBMIT) {
+            unsigned first = worker->request_count;
             take_submit(worker, header.request_id, payload, header.payload_bytes);
+            /* So many requests, which the test plays one by one. */
+            uint32_t choices = worker->requests[first].submit->choice_count;
+            for (uint32_t i = 1; i < choices; i++)
+                take_submit(worker, header.request_id + i, payload, header.payload_bytes);
         } else {
             assert_int_equal(header.type, FG_CHANNEL_CANCEL);
             for (unsigned i = 0; i < worker->request_count; i++) {

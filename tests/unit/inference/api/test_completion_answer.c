@@ -19,6 +19,8 @@ struct fixture {
     struct fg_arena_pool pool;
     struct fg_arena arena;
     struct fg_completion_answer answer;
+    uint32_t choice_max; /* of the next answer */
+    uint32_t choice;     /* that add and finish are for */
     char out[65536];
     size_t out_len;
 };
@@ -47,6 +49,7 @@ static void begin(struct fixture *f, bool is_chat, bool is_stream, bool include_
     f->answer = (struct fg_completion_answer){.is_chat = is_chat,
                                               .is_stream = is_stream,
                                               .include_usage = include_usage,
+                                              .choice_max = f->choice_max,
                                               .arena = &f->arena,
                                               .text_bytes_max = 16384};
     assert_int_equal(fg_completion_answer_init(&f->answer, "x-1", 7, "te\"st"), FG_OK);
@@ -54,7 +57,7 @@ static void begin(struct fixture *f, bool is_chat, bool is_stream, bool include_
 
 static enum fg_status try_add(struct fixture *f, const char *text)
 {
-    return fg_completion_answer_add(&f->answer,
+    return fg_completion_answer_add(&f->answer, f->choice,
                                     &(struct fg_channel_token){.text = fg_span_from_string(text)});
 }
 
@@ -72,7 +75,7 @@ static void finish(struct fixture *f, const char *reason, uint32_t prompt_tokens
         .completion_tokens = completion_tokens,
         .cached_tokens = cached_tokens,
     };
-    assert_int_equal(fg_completion_answer_finish(&f->answer, &end), FG_OK);
+    assert_int_equal(fg_completion_answer_finish(&f->answer, f->choice, &end), FG_OK);
 }
 
 /* Takes what is ready, at most `room` bytes a time. */
@@ -245,7 +248,7 @@ static void partly_taken_text_makes_place(void **state)
     size_t room = fg_completion_answer_room_min(&f->answer);
     for (int i = 0; i < 200; i++) {
         add(f, piece);
-        while (f->answer.text.len - f->answer.text.at > 40) {
+        while (f->answer.choices[0].text.len - f->answer.choices[0].text.at > 40) {
             f->out_len = 0;
             (void)fg_completion_answer_fill(&f->answer, f->out, room);
         }
@@ -269,7 +272,7 @@ static void add_likely(struct fixture *f, const char *text)
     struct fg_channel_token token = {.text = fg_span_from_string(text), .logprob_count = 2};
     token.logprobs[0] = (struct fg_channel_logprob){-0.25f, fg_span_from_string(text)};
     token.logprobs[1] = (struct fg_channel_logprob){-2, FG_SPAN("\xff")};
-    assert_int_equal(fg_completion_answer_add(&f->answer, &token), FG_OK);
+    assert_int_equal(fg_completion_answer_add(&f->answer, f->choice, &token), FG_OK);
 }
 
 static void streams_logprobs_with_their_text(void **state)
@@ -366,7 +369,7 @@ static void calls_alone_have_no_content(void **state)
     struct fixture *f = *state;
     begin(f, true, false, false);
     f->answer.takes_calls = true;
-    f->answer.calls.is_only = true;
+    f->answer.choices[0].calls.is_only = true;
     add(f, "{\"name\": \"order\", \"arguments\":");
     add(f, " {}}");
     finish(f, "stop", 1, 2, 0);
@@ -395,39 +398,72 @@ static void streams_calls(void **state)
     assert_non_null(strstr(f->out, "\"finish_reason\":\"tool_calls\""));
 }
 
-static void several_choices_stand_beside_each_other(void **state)
+/* The n-th choice goes on. */
+static struct fixture *of(struct fixture *f, uint32_t choice)
+{
+    f->choice = choice;
+    return f;
+}
+
+static void a_document_has_its_choices_in_order(void **state)
 {
     struct fixture *f = *state;
+    f->choice_max = 2;
     begin(f, true, false, false);
-    f->answer.choice_max = 2;
-    add(f, "one");
-    finish(f, "stop", 3, 2, 1);
+    add(of(f, 1), "t");
+    add(of(f, 0), "on");
+    add(of(f, 1), "wo");
+    finish(of(f, 1), "length", 3, 5, 3); /* the second is finished first */
     take(f, 4096);
     assert_int_equal(f->out_len, 0);
-    add(f, "two");
-    finish(f, "length", 3, 5, 3);
+    add(of(f, 0), "e");
+    finish(of(f, 0), "stop", 3, 2, 1);
     json_t *root = document_of(f);
     json_t *choices = json_object_get(root, "choices");
     assert_int_equal(json_array_size(choices), 2);
-    json_t *second = json_array_get(choices, 1);
-    assert_int_equal(json_integer_value(json_object_get(second, "index")), 1);
-    assert_string_equal(
-        json_string_value(json_object_get(json_object_get(second, "message"), "content")), "two");
-    assert_int_equal(
-        json_integer_value(json_object_get(json_object_get(root, "usage"), "completion_tokens")),
-        7);
+    static const char *const texts[] = {"one", "two"};
+    static const char *const reasons[] = {"stop", "length"};
+    for (size_t i = 0; i < 2; i++) {
+        json_t *choice = json_array_get(choices, i);
+        json_t *content = json_object_get(json_object_get(choice, "message"), "content");
+        assert_int_equal(json_integer_value(json_object_get(choice, "index")), i);
+        assert_string_equal(json_string_value(content), texts[i]);
+        assert_string_equal(json_string_value(json_object_get(choice, "finish_reason")),
+                            reasons[i]);
+    }
+    json_t *usage = json_object_get(root, "usage");
+    assert_int_equal(json_integer_value(json_object_get(usage, "completion_tokens")), 7);
+    assert_int_equal(json_integer_value(json_object_get(usage, "prompt_tokens")), 3);
     json_decref(root);
-    begin(f, false, true, false);
-    f->answer.choice_max = 2;
-    add(f, "one");
-    finish(f, "stop", 3, 2, 1);
-    add(f, "two");
-    finish(f, "length", 3, 5, 3);
-    take(f, 4096);
-    assert_non_null(strstr(f->out, "{\"index\":0,\"text\":\"one\""));
-    assert_non_null(strstr(f->out, "{\"index\":1,\"text\":\"two\""));
-    assert_non_null(strstr(f->out, "{\"index\":1,\"text\":\"\",\"logprobs\":null,"
-                                   "\"finish_reason\":\"length\"}"));
+}
+
+static void choices_of_a_stream_come_as_they_are_made(void **state)
+{
+    struct fixture *f = *state;
+    f->choice_max = 2;
+    begin(f, true, true, false);
+    size_t room = fg_completion_answer_room_min(&f->answer);
+    add(of(f, 1), "two");
+    take(f, room);
+    add(of(f, 0), "one");
+    finish(of(f, 1), "length", 3, 5, 3);
+    assert_false(f->answer.is_finished);
+    finish(of(f, 0), "stop", 3, 2, 1);
+    take(f, room);
+    static const char *const parts[] = {
+        "{\"index\":0,\"delta\":{\"role\":\"assistant\"",
+        "{\"index\":1,\"delta\":{\"role\":\"assistant\"",
+        "{\"index\":1,\"delta\":{\"content\":\"two\"}",
+        "{\"index\":0,\"delta\":{\"content\":\"one\"}",
+        "{\"index\":1,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\"}",
+        "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}",
+        "data: [DONE]",
+    };
+    const char *at = f->out;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        at = strstr(at, parts[i]);
+        assert_non_null(at);
+    }
     assert_true(fg_completion_answer_is_complete(&f->answer));
 }
 
@@ -444,7 +480,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(calls_of_tools_are_found, setup, teardown),
         cmocka_unit_test_setup_teardown(calls_alone_have_no_content, setup, teardown),
         cmocka_unit_test_setup_teardown(streams_calls, setup, teardown),
-        cmocka_unit_test_setup_teardown(several_choices_stand_beside_each_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_document_has_its_choices_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(choices_of_a_stream_come_as_they_are_made, setup, teardown),
         cmocka_unit_test_setup_teardown(text_has_a_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(partly_taken_text_makes_place, setup, teardown),
         cmocka_unit_test_setup_teardown(arena_at_its_end_is_an_error, setup, teardown),

@@ -293,6 +293,114 @@ static void a_deaf_worker_that_dies_loses_nothing(void **state)
 
 #define WITH_LOOP(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
+static bool has_cancelled_all(const struct fake_worker *worker, unsigned from)
+{
+    for (unsigned i = from; i < worker->request_count; i++) {
+        if (!worker->requests[i].is_cancelled)
+            return false;
+    }
+    return true;
+}
+
+static void choices_are_submitted_together_and_run_side_by_side(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 2);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"n\":3,\"stream\":true");
+    RUN_UNTIL(f, f->workers[0].request_count + f->workers[1].request_count == 3);
+    struct fake_worker *worker = &f->workers[f->workers[0].request_count > 0 ? 0 : 1];
+    assert_int_equal(worker->request_count, 3); /* one of them has all */
+    assert_int_equal(worker->requests[0].submit->choice_count, 3);
+    assert_int_equal(fixture_number(f, "requests", "running"), 3);
+    for (unsigned i = 3; i > 0; i--)
+        fake_worker_token(worker, i - 1, 0, 40 + i, i == 1 ? "a" : i == 2 ? "b" : "c");
+    fake_worker_done(worker, 1, FG_FINISH_STOP, "", 1);
+    fake_worker_done(worker, 0, FG_FINISH_LENGTH, "", 1);
+    fake_worker_done(worker, 2, FG_FINISH_STOP, "!", 1);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(fake->end, FAKE_ENDED);
+    const char *c = strstr(fake->body, "{\"index\":2,\"delta\":{\"content\":\"c\"}");
+    const char *a = strstr(fake->body, "{\"index\":0,\"delta\":{\"content\":\"a\"}");
+    assert_true(c != NULL && a != NULL && c < a);
+    assert_non_null(strstr(fake->body, "{\"index\":2,\"delta\":{\"content\":\"!\"}"));
+    assert_int_equal(fixture_number(f, "requests", "running"), 0);
+    fake_exchange_fini(fake);
+}
+
+static void choices_of_a_lost_worker_go_on_one_by_one(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 2);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"n\":2,\"stream\":true");
+    RUN_UNTIL(f, f->workers[0].request_count + f->workers[1].request_count == 2);
+    struct fake_worker *first = &f->workers[f->workers[0].request_count > 0 ? 0 : 1];
+    struct fake_worker *second = &f->workers[f->workers[0].request_count > 0 ? 1 : 0];
+    uint64_t key = first->requests[0].submit->stream_key;
+    uint64_t seed = first->requests[0].submit->sampling.seed;
+    fake_worker_token(first, 0, 0, 11, "a");
+    fake_worker_token(first, 1, 0, 21, "b");
+    fake_worker_token(first, 1, 1, 22, "bb");
+    fake_worker_kill(first);
+    RUN_UNTIL(f, second->request_count == 2);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct fake_worker_request *request = &second->requests[i];
+        unsigned index = request->submit->resumed_count - 1; /* 1 or 2 tokens */
+        assert_int_equal(request->submit->choice_count, 1);
+        assert_true(request->submit->may_adopt);
+        assert_int_equal(request->resumed[0], 11 + 10 * index);
+        assert_true(request->submit->sampling.seed == seed + index);
+        assert_true(request->submit->stream_key == key + index * FG_CHANNEL_CHOICE_KEYS);
+        fake_worker_done(second, i, FG_FINISH_STOP, "", 2);
+    }
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(fake->end, FAKE_ENDED);
+    fake_exchange_fini(fake);
+}
+
+static void one_refusal_of_the_first_choice_ends_all(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"n\":3");
+    struct fake_worker *worker = &f->workers[0];
+    RUN_UNTIL(f, worker->request_count == 3);
+    fake_worker_refuse(worker, 0, FG_REFUSAL_QUEUE_FULL, 700, "too much at once");
+    RUN_UNTIL(f, fake->end != FAKE_OPEN && has_cancelled_all(worker, 1));
+    assert_int_equal(fake->status, 429);
+    fake_exchange_fini(fake);
+    /* Another one waits for its turn, and asks again by itself. */
+    fake = fixture_start_chat(f, 1, ",\"n\":2");
+    RUN_UNTIL(f, worker->request_count == 5);
+    fake_worker_refuse(worker, 4, FG_REFUSAL_QUEUE_FULL, 20, "no place for this one");
+    fake_worker_token(worker, 3, 0, 1, "a");
+    fake_worker_done(worker, 3, FG_FINISH_STOP, "", 1);
+    RUN_UNTIL(f, worker->request_count == 6);
+    assert_int_equal(worker->requests[5].submit->choice_count, 1);
+    assert_true(worker->requests[5].submit->sampling.seed ==
+                worker->requests[3].submit->sampling.seed + 1);
+    fake_worker_done(worker, 5, FG_FINISH_STOP, "b", 1);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(fake->end, FAKE_ENDED);
+    fake_exchange_fini(fake);
+}
+
+static void a_client_that_leaves_cancels_all_choices(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"n\":3,\"stream\":true");
+    struct fake_worker *worker = &f->workers[0];
+    RUN_UNTIL(f, worker->request_count == 3);
+    fake_worker_token(worker, 1, 0, 1, "a");
+    fake_worker_done(worker, 2, FG_FINISH_STOP, "", 0);
+    RUN_UNTIL(f, fixture_number(f, "requests", "running") == 2);
+    f->backend->ops->cancel(&fake->ex);
+    RUN_UNTIL(f, worker->requests[0].is_cancelled && worker->requests[1].is_cancelled);
+    assert_false(worker->requests[2].is_cancelled); /* it had ended */
+    assert_int_equal(fixture_number(f, "requests", "running"), 0);
+    fake_exchange_fini(fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +409,10 @@ int main(void)
         WITH_LOOP(a_request_that_kills_workers_is_given_up),
         WITH_LOOP(without_a_worker_a_request_is_refused_in_time),
         WITH_LOOP(a_begun_stream_without_a_worker_fails_in_time),
+        WITH_LOOP(choices_are_submitted_together_and_run_side_by_side),
+        WITH_LOOP(choices_of_a_lost_worker_go_on_one_by_one),
+        WITH_LOOP(one_refusal_of_the_first_choice_ends_all),
+        WITH_LOOP(a_client_that_leaves_cancels_all_choices),
         WITH_LOOP(a_draining_worker_gets_no_more),
         WITH_LOOP(a_resumed_stream_waits_out_a_full_queue),
         WITH_LOOP(a_worker_that_miscounts_is_dropped),

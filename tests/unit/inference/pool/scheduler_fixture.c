@@ -172,6 +172,7 @@ struct fg_channel_submit *a_submit(uint32_t max_tokens)
     submit.priority_number = a_number(FG_PRIORITY_NORMAL, 64);
     submit.max_tokens = max_tokens;
     submit.sampling.top_p = 1;
+    submit.choice_count = 1;
     return &submit;
 }
 

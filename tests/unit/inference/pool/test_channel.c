@@ -27,7 +27,8 @@ enum {
     AT_STOP_COUNT = 51,
     AT_RESUMED_COUNT = 55,
     AT_MAY_ADOPT = 75,
-    AT_FIRST_ROLE = 76,
+    AT_CHOICE_COUNT = 102,
+    AT_FIRST_ROLE = 103,
 };
 
 static struct fg_span payload_of(const unsigned char *frame, size_t bytes)
@@ -62,6 +63,7 @@ static struct fg_channel_submit *a_submit(void)
     submit->kind = FG_PROMPT_CHAT;
     submit->priority_number = FG_PRIORITY_COMPOUND_COUNT - 1;
     submit->deadline_ns = UINT64_MAX - 5;
+    submit->choice_count = 1;
     submit->max_tokens = 77;
     submit->sampling = (struct fg_sampling){
         .temperature = 0.75f,
@@ -374,7 +376,11 @@ static void bad_submit_numbers(void **state)
     free(submit);
     assert_u8(AT_KIND, 2, FG_ERR_INVALID);
     assert_u8(AT_KIND, FG_PROMPT_TEXT, FG_ERR_INVALID); /* two messages */
-    assert_u8(AT_PRIORITY + 1, 1, FG_OK);               /* 511: the least of low */
+    assert_u8(AT_CHOICE_COUNT, 1, FG_OK);
+    assert_u8(AT_CHOICE_COUNT, 0, FG_ERR_INVALID);
+    assert_u8(AT_CHOICE_COUNT, FG_CHANNEL_CHOICES_MAX + 1, FG_ERR_INVALID);
+    assert_u8(AT_CHOICE_COUNT, 2, FG_ERR_INVALID); /* what is resumed is alone */
+    assert_u8(AT_PRIORITY + 1, 1, FG_OK);          /* 511: the least of low */
     assert_u8(AT_PRIORITY + 1, 2, FG_ERR_INVALID);
     assert_u8(AT_IGNORE_END, 2, FG_ERR_INVALID);
     assert_u8(AT_THINKING, 255, FG_ERR_INVALID);

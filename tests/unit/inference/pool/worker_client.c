@@ -270,6 +270,7 @@ struct fg_channel_submit *client_completion(struct fg_span text, uint32_t max_to
     static struct fg_channel_submit submit;
     submit = (struct fg_channel_submit){
         .kind = FG_PROMPT_TEXT,
+        .choice_count = 1,
         .priority_number = 2 * FG_PRIORITY_COHORT_COUNT,
         .max_tokens = max_tokens,
         .sampling = {.top_p = 1},
