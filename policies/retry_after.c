@@ -10,6 +10,7 @@
 #define QUEUE_LEAST_NS FG_POLICY_S
 #define ROOM_LEAST_NS FG_POLICY_S
 #define ROOM_MOST_NS (20 * FG_POLICY_S) /* as often as the public waiting rooms ask */
+#define ASKED_WHILE_KEPT 3u             /* times: two answers may get lost */
 #define SPREAD_STEPS 101
 
 uint64_t fg_retry_after_queue_ns(uint64_t expected_wait_ns)
@@ -19,11 +20,15 @@ uint64_t fg_retry_after_queue_ns(uint64_t expected_wait_ns)
                : expected_wait_ns;
 }
 
-uint64_t fg_retry_after_room_ns(uint64_t eta_ns)
+uint64_t fg_retry_after_room_ns(uint64_t eta_ns, uint64_t keep_ns, uint64_t lot)
 {
-    if (eta_ns < ROOM_LEAST_NS)
-        return ROOM_LEAST_NS;
-    return eta_ns > ROOM_MOST_NS ? ROOM_MOST_NS : eta_ns;
+    uint64_t most_ns = keep_ns / ASKED_WHILE_KEPT;
+    if (most_ns > ROOM_MOST_NS)
+        most_ns = ROOM_MOST_NS;
+    uint64_t least_ns = most_ns < ROOM_LEAST_NS ? most_ns : ROOM_LEAST_NS;
+    if (eta_ns < most_ns)
+        return eta_ns < least_ns ? least_ns : eta_ns;
+    return most_ns - most_ns / 4 * (lot % SPREAD_STEPS) / (SPREAD_STEPS - 1);
 }
 
 uint64_t fg_retry_after_spread_ns(uint64_t retry_after_ns, uint64_t lot)

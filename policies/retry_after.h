@@ -10,8 +10,12 @@
 /* After a full or standing queue: its expected wait (UINT64_MAX: not known), at least a second. */
 uint64_t fg_retry_after_queue_ns(uint64_t expected_wait_ns);
 
-/* In the waiting room: when the turn comes, but no less often than every 20 s, as places move. */
-uint64_t fg_retry_after_room_ns(uint64_t eta_ns);
+/*
+ * In the waiting room: when the turn comes, but no less often than every 20 s, as places move, and
+ * than three times in the time for which a place is kept. Whose turn is farther away comes back up
+ * to a quarter earlier, by `lot`: those who came together do not keep coming together.
+ */
+uint64_t fg_retry_after_room_ns(uint64_t eta_ns, uint64_t keep_ns, uint64_t lot);
 
 /*
  * Up to a tenth more, by the `lot` drawn for this refusal, so that the refused do not all come back

@@ -231,6 +231,15 @@ static json_t *rooms_json(const struct fg_admin_options *options)
         put(one, "direct", stats.direct_total);
         put(one, "full", stats.full_total);
         put(one, "issued", stats.issued_total);
+        put(one, "admitted", stats.admitted_total);
+        put(one, "used", stats.used_total);
+        put(one, "unused", stats.unused_total);
+        put(one, "left", stats.left_total);
+        json_object_set_new(one, "admitted_per_s", json_real(stats.admitted_per_s));
+        if (stats.last.eta_ns != UINT64_MAX) {
+            json_object_set_new(one, "wait_s", json_real((double)stats.last.eta_ns / 1e9));
+            json_object_set_new(one, "wait_error_s", json_real((double)stats.last.error_ns / 1e9));
+        }
         json_object_set_new(one, "shadow",
                             json_boolean(options->config->routes[i].waiting_room.is_shadow));
         json_object_set_new(json, options->config->routes[i].name, one);

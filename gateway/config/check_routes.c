@@ -142,6 +142,28 @@ static void check_websocket(struct fg_snapshot *snapshot, const struct fg_raw_ro
                            "websocket and cache in one route; expected one of the two");
 }
 
+static void check_room(struct fg_snapshot *snapshot, size_t index)
+{
+    const struct fg_raw_route *route = &snapshot->raw.routes[index];
+    const struct fg_waiting_room_conf *room = &route->conf.waiting_room;
+    const struct fg_yaml_node *node = fg_yaml_find(route->node, "waiting_room");
+    if (!room->enabled || node == NULL || node->is_refused)
+        return;
+    if (room->ticket_rotate_ns < room->keep_ns || room->ticket_rotate_ns < room->grace_ns ||
+        (room->session_ns > 0 && room->ticket_rotate_ns < room->session_ns))
+        fg_config_error_at(snapshot, node, "ticket_rotate",
+                           "ticket_rotate is shorter than keep, grace or session, so that tickets "
+                           "would end before what they are for; expected it longer");
+    for (size_t i = 0; i < index && room->state_file != NULL; i++) {
+        const struct fg_raw_route *earlier = &snapshot->raw.routes[i];
+        const char *other = earlier->conf.waiting_room.state_file;
+        if (other != NULL && strcmp(other, room->state_file) == 0)
+            fg_config_error_at(snapshot, node, "state_file",
+                               "the file is that of the route in line %u; expected one of its own",
+                               earlier->node->line);
+    }
+}
+
 static void check_unused_keys(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
 {
     if (route->conf.action == FG_ROUTE_BACKEND)
@@ -227,6 +249,7 @@ void fg_config_check_routes(struct fg_snapshot *snapshot)
         check_action(snapshot, route);
         check_strip_prefix(snapshot, route);
         check_websocket(snapshot, route);
+        check_room(snapshot, i);
         check_unused_keys(snapshot, route);
         check_buffer(snapshot, route);
         check_redirect(snapshot, route);

@@ -213,7 +213,12 @@ struct fg_waiting_room_conf {
     struct fg_rate_conf admit; /* how many are let in */
     uint64_t burst;
     uint64_t waiting_max;
-    uint64_t grace_ns; /* how long an admitted ticket stays good */
+    uint64_t grace_ns;         /* who had its turn may come in for so long */
+    uint64_t keep_ns;          /* a place is kept so long after it was last asked for */
+    uint64_t draw_window_ns;   /* the order of those who come in one is drawn; 0: by arrival */
+    uint64_t session_ns;       /* who came in comes and goes for so long; 0: once */
+    uint64_t ticket_rotate_ns; /* a new key so often */
+    const char *state_file;    /* NULL: the line ends with the process */
     bool is_shadow;
 };
 

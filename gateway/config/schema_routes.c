@@ -315,9 +315,9 @@ static const struct fg_key waiting_room_keys[] = {
      .offset = L(waiting_room.waiting_max),
      .initial = "1000000",
      .min = 0,
-     .max = UINT64_C(1000000000),
-     .doc = "Places in the line; beyond it 503. A place costs no memory here: the client holds a "
-            "signed ticket."},
+     .max = UINT64_C(100000000),
+     .doc = "People in the line; beyond it 503. Each costs two or three bytes here, whether they "
+            "are there or not: the rest is in the signed ticket that the client holds."},
     /* Long enough to come back after the phone's screen went dark, short enough to refill. */
     {.name = "grace",
      .type = FG_KEY_DURATION,
@@ -325,7 +325,49 @@ static const struct fg_key waiting_room_keys[] = {
      .initial = "2m",
      .min = 1 * S,
      .max = 1 * DAY,
-     .doc = "How long a ticket stays good once its turn has come."},
+     .doc = "How long the turn is kept for who does not come at once. Then it is given to somebody "
+            "else."},
+    {.name = "keep",
+     .type = FG_KEY_DURATION,
+     .offset = L(waiting_room.keep_ns),
+     .initial = "5m",
+     .min = 1 * S,
+     .max = 1 * DAY,
+     .doc = "How long a place is kept after it was last asked for. Who asks no more has left, and "
+            "those behind move up."},
+    {.name = "draw_window",
+     .type = FG_KEY_DURATION,
+     .offset = L(waiting_room.draw_window_ns),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 100 * MS,
+     .max = 7 * DAY,
+     .doc = "Draw lots among those who come in the same window of so long, instead of serving them "
+            "in the order in which they came."},
+    {.name = "session",
+     .type = FG_KEY_DURATION,
+     .offset = L(waiting_room.session_ns),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 1 * S,
+     .max = 7 * DAY,
+     .doc = "How long who has been let in may come again without standing in line: it is given a "
+            "pass for the ticket. `off`: a ticket is good for one request."},
+    {.name = "ticket_rotate",
+     .type = FG_KEY_DURATION,
+     .offset = L(waiting_room.ticket_rotate_ns),
+     .initial = "1h",
+     .min = 1 * S,
+     .max = 7 * DAY,
+     .doc = "A new key for tickets so often, derived from `identity.jwt.secret_file` and the time, "
+            "at the same moment on all gateways. Tickets under the one before are still taken; who "
+            "asks gets a new one."},
+    {.name = "state_file",
+     .type = FG_KEY_PATH,
+     .offset = L(waiting_room.state_file),
+     .check = fg_text_check_not_empty,
+     .doc = "Keeps the line through reloads, crashes and restarts; made (mode 0600) when missing. "
+            "One for each room. Without it every gateway process begins a new line."},
     {.name = "shadow",
      .type = FG_KEY_BOOL,
      .offset = L(waiting_room.is_shadow),

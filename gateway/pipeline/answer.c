@@ -20,7 +20,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define OWN_FIELDS_MAX 12
+#define OWN_FIELDS_MAX 13
 
 /* ---- common fields ---- */
 
@@ -154,6 +154,7 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
 {
     flow->status = status;
     flow->is_head_sent = true;
+    flow->room = NULL;         /* the place in line is used */
     if (flow->fetch != NULL) { /* what the backend said, and nothing of ours */
         flow->is_answer_over = is_end;
         fg_response_head(flow->req, status, fields, field_count, is_end);
@@ -177,6 +178,7 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     add(all, &count, FG_SPAN("server-timing"), server_timing(flow, fg_clock_monotonic_ns()));
     add_rate_limit(flow, all, &count);
     add_priority(flow, all, &count);
+    add(all, &count, FG_SPAN("x-floodgate-ticket"), flow->room_paper);
     if (flow->req->is_tls)
         add(all, &count, FG_SPAN("strict-transport-security"), FG_SPAN("max-age=31536000"));
     if (flow->route != NULL && flow->route->cors.enabled)
@@ -261,9 +263,15 @@ static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *
     if (refusal->position != UINT64_MAX) {
         at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"queue\":{\"position\":%" PRIu64,
                                refusal->position);
+        if (refusal->position_error > 0)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"position_error\":%" PRIu64,
+                                   refusal->position_error);
         if (refusal->wait_ns != UINT64_MAX)
             at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"eta_ms\":%" PRIu64,
                                    refusal->wait_ns / FG_MS);
+        if (refusal->wait_ns != UINT64_MAX && refusal->wait_error_ns > 0)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"eta_error_ms\":%" PRIu64,
+                                   refusal->wait_error_ns / FG_MS);
         if (refusal->ticket.data != NULL)
             at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"ticket\":\"%.*s\"",
                                    FG_SPAN_ARGS(refusal->ticket));
@@ -319,7 +327,6 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
     if (retry_after_ns > 0)
         add(fields, &count, FG_SPAN("retry-after"),
             fg_arena_try_printf(arena, "%" PRIu64, round_up_s(retry_after_ns)));
-    add(fields, &count, FG_SPAN("x-floodgate-ticket"), refusal->ticket);
     add(fields, &count, FG_SPAN("allow"), refusal->allow);
     if (refusal->status == 401)
         add(fields, &count, FG_SPAN("www-authenticate"), FG_SPAN("Bearer"));
@@ -344,6 +351,8 @@ void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal)
                                          .limit = has_value ? refusal->limit : FG_DECISION_NO_VALUE,
                                          .wait_ns = refusal->retry_after_ns});
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    if (flow->backend_started_ns == 0)
+        fg_flow_give_back_place(flow);
     fg_flow_send_error(flow, refusal, fg_refused_name(refusal->reason));
 }
 
@@ -458,6 +467,8 @@ static void on_refuse(struct fg_exchange *ex, unsigned status, const char *type,
                           is_busy                    ? FG_BREAKER_CANCELLED
                           : is_backend_fault(status) ? FG_BREAKER_FAILURE
                                                      : FG_BREAKER_SUCCESS);
+    if (is_busy)
+        fg_flow_give_back_place(flow);
     fg_flow_send_error(flow,
                        &(struct fg_refusal){
                            .status = status,
@@ -499,6 +510,8 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
     }
     if (fg_cache_serve_stale(flow))
         return;
+    if (is_ours)
+        fg_flow_give_back_place(flow);
     fg_flow_send_error(flow,
                        &(struct fg_refusal){
                            .status = failures[failure].status,

@@ -225,6 +225,8 @@ void fg_flow_let_go(struct fg_flow *flow)
         flow->backend->backend->ops->cancel(&flow->req->ex);
     }
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    if (flow->backend_started_ns == 0)
+        fg_flow_give_back_place(flow);
     fg_cache_let_go(flow);
     disarm_deadline(flow);
 }

@@ -123,7 +123,9 @@ struct fg_flow {
     struct fg_limit_verdict limit_verdict;
 
     /* waiting room */
-    struct fg_span room_ticket;
+    struct fg_room *room;      /* came in with `room_number`, and is not answered yet; or NULL */
+    uint64_t room_number;      /* valid with room */
+    struct fg_span room_paper; /* the ticket or pass to hand out; empty: none */
 
     /* cache */
     enum fg_cache_result cache_result;
@@ -281,7 +283,9 @@ struct fg_refusal {
     uint64_t limit;
     /* place in line; position UINT64_MAX: none */
     uint64_t position;
-    uint64_t wait_ns; /* UINT64_MAX: not known */
+    uint64_t position_error; /* two standard deviations; 0: counted */
+    uint64_t wait_ns;        /* UINT64_MAX: not known */
+    uint64_t wait_error_ns;  /* two standard deviations; 0: not known */
     struct fg_span ticket;
     struct fg_span allow; /* of a 405 */
 };
@@ -311,6 +315,10 @@ void fg_flow_end_answer(struct fg_flow *flow);
 /* A complete answer of our own (redirect, direct response, cached object). */
 void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                      size_t field_count, struct fg_span body);
+
+/* stage_waiting_room.c: the request is sent away before a backend has done anything for it: who
+ * came in with a ticket may come in with it once more. Harmless twice. */
+void fg_flow_give_back_place(struct fg_flow *flow);
 
 /* stage_route.c: a redirect or an answer of the configuration's. */
 bool fg_route_answers_itself(const struct fg_route_conf *route);

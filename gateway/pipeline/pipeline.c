@@ -52,19 +52,29 @@ static bool make_rate_tables(struct fg_pipeline *pipeline)
     return true;
 }
 
-static bool make_rooms(struct fg_pipeline *pipeline)
+/* 32 bytes of the JWT secret's, the same on all gateways that share it. */
+static bool derive(const struct fg_pipeline *pipeline, struct fg_span label, unsigned char out[32])
+{
+    struct fg_jwt_signer *signer = fg_jwt_signer_create(&pipeline->jwt_key);
+    bool is_made = signer != NULL && fg_jwt_mac(signer, label, FG_SPAN(""), out);
+    fg_jwt_signer_destroy(signer);
+    return is_made;
+}
+
+static bool make_rooms(struct fg_pipeline *pipeline, struct fg_error *error)
 {
     const struct fg_config *config = pipeline->config;
     uint64_t now_ns = fg_clock_monotonic_ns();
+    unsigned char secret[FG_ROOM_SECRET_BYTES];
     pipeline->rooms = calloc(config->route_count + 1, sizeof(*pipeline->rooms));
-    if (pipeline->rooms == NULL)
+    if (pipeline->rooms == NULL || !derive(pipeline, FG_SPAN("waiting room tickets|"), secret))
         return false;
     for (size_t i = 0; i < config->route_count; i++) {
         const struct fg_route_conf *route = &config->routes[i];
         if (!route->waiting_room.enabled)
             continue;
         pipeline->rooms[i] =
-            fg_room_create(&route->waiting_room, route->name, fg_clock_wall_ns() / FG_MS, now_ns);
+            fg_room_create(&route->waiting_room, route->name, secret, now_ns, error);
         if (pipeline->rooms[i] == NULL)
             return false;
     }
@@ -116,13 +126,10 @@ static bool make_recorders(struct fg_pipeline *pipeline)
 static bool make_cohort_key(struct fg_pipeline *pipeline)
 {
     unsigned char mac[32];
-    struct fg_jwt_signer *signer = fg_jwt_signer_create(&pipeline->jwt_key);
-    bool is_made =
-        signer != NULL && fg_jwt_mac(signer, FG_SPAN("priority cohort|"), FG_SPAN(""), mac);
-    if (is_made)
-        pipeline->cohort_key = fg_siphash_key_from_bytes(mac);
-    fg_jwt_signer_destroy(signer);
-    return is_made;
+    if (!derive(pipeline, FG_SPAN("priority cohort|"), mac))
+        return false;
+    pipeline->cohort_key = fg_siphash_key_from_bytes(mac);
+    return true;
 }
 
 struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
@@ -166,7 +173,7 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
                                           config->orders.body_bytes_max);
     if (pipeline->router == NULL || pipeline->overload == NULL || pipeline->cache == NULL ||
         pipeline->session == NULL || !make_identity(pipeline) || !make_rate_tables(pipeline) ||
-        !make_rooms(pipeline) || !make_gates(pipeline) || !make_metrics(pipeline) ||
+        !make_rooms(pipeline, error) || !make_gates(pipeline) || !make_metrics(pipeline) ||
         !make_recorders(pipeline))
         goto fail;
     return pipeline;

@@ -19,7 +19,9 @@ struct fg_waiting_room_config fg_waiting_room_config_of(const struct fg_waiting_
                                            .admit_period_ns = conf->admit.period_ns,
                                            .admit_burst = conf->burst,
                                            .waiting_max = conf->waiting_max,
-                                           .grace_ns = conf->grace_ns};
+                                           .grace_ns = conf->grace_ns,
+                                           .keep_ns = conf->keep_ns,
+                                           .draw_window_ns = conf->draw_window_ns};
 }
 
 enum fg_refused fg_refused_of_gate(enum fg_gate_verdict verdict)

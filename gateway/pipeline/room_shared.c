@@ -1,38 +1,42 @@
 /*
- * room_shared.c: the line under a lock, and its tickets.
+ * room_shared.c: the line under a lock, and its papers.
  */
 #include "room_shared.h"
 
-#include "base/base64url.h"
+#include "base/clock.h"
 #include "pipeline/policy_conf.h"
+#include "policies/retry_after.h"
+#include "room_store_shared.h"
 
-#include <inttypes.h>
-#include <openssl/crypto.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#define MAC_TEXT_BYTES 22 /* 16 bytes of MAC in base64url */
-#define MAC_BYTES 16
-
 struct fg_room {
-    pthread_mutex_t lock;
-    struct fg_waiting_room line; /* guarded by lock */
+    const struct fg_waiting_room_conf *conf;
     const char *route_name;
-    uint64_t epoch;
+    struct fg_room_store *store;
+    struct fg_ticket_keys *keys;
 };
 
 struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const char *route_name,
-                               uint64_t epoch, uint64_t now_ns)
+                               const unsigned char secret[FG_ROOM_SECRET_BYTES], uint64_t now_ns,
+                               struct fg_error *error)
 {
-    struct fg_room *room = calloc(1, sizeof(*room));
-    if (room == NULL)
-        return NULL;
-    pthread_mutex_init(&room->lock, NULL);
-    room->route_name = route_name;
-    room->epoch = epoch;
     struct fg_waiting_room_config line = fg_waiting_room_config_of(conf);
-    fg_waiting_room_init(&room->line, &line, epoch, now_ns);
+    struct fg_room *room = calloc(1, sizeof(*room));
+    if (room == NULL) {
+        fg_error_set(error, "not enough memory for a waiting room");
+        return NULL;
+    }
+    room->conf = conf;
+    room->route_name = route_name;
+    room->keys = fg_ticket_keys_create(conf->ticket_rotate_ns / FG_S);
+    if (room->keys != NULL)
+        room->store = fg_room_store_open(conf->state_file, &line, now_ns, error);
+    if (room->store == NULL) {
+        fg_room_destroy(room);
+        return NULL;
+    }
+    fg_ticket_keys_set_secret(room->keys, secret, FG_ROOM_SECRET_BYTES);
     return room;
 }
 
@@ -40,86 +44,140 @@ void fg_room_destroy(struct fg_room *room)
 {
     if (room == NULL)
         return;
-    pthread_mutex_destroy(&room->lock);
+    fg_room_store_close(room->store);
+    fg_ticket_keys_destroy(room->keys);
     free(room);
 }
 
-/* The MAC's text for (route, epoch, number, holder); false when OpenSSL fails. */
-static bool ticket_mac(const struct fg_room *room, struct fg_jwt_signer *signer, uint64_t number,
-                       struct fg_span holder, char text[MAC_TEXT_BYTES])
+const struct fg_waiting_room_conf *fg_room_conf(const struct fg_room *room)
 {
-    char label[160];
-    unsigned char mac[32];
-    int len = snprintf(label, sizeof(label), "ticket|%.64s|%" PRIx64 "|%" PRIx64 "|",
-                       room->route_name, room->epoch, number);
-    if (len < 0 || (size_t)len >= sizeof(label) ||
-        !fg_jwt_mac(signer, fg_span_make(label, (size_t)len), holder, mac))
-        return false;
-    fg_base64url_encode(text, mac, MAC_BYTES);
-    return true;
+    return room->conf;
 }
 
-static bool parse_hex(struct fg_span text, uint64_t *value)
+/* ---- papers ---- */
+
+static bool read_paper(const struct fg_room *room, const struct fg_room_caller *caller,
+                       struct fg_room_paper_text *paper)
 {
-    uint64_t sum = 0;
-    if (text.len == 0 || text.len > 16)
-        return false;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.data[i];
-        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
-                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
-                                                : 16;
-        if (digit == 16)
-            return false;
-        sum = sum << 4 | digit;
-    }
-    *value = sum;
-    return true;
+    return caller->paper.len > 0 && fg_room_ticket_read(room->keys, caller->now_s, room->route_name,
+                                                        &caller->holder, caller->paper, paper);
 }
 
-static bool read_ticket(const struct fg_room *room, struct fg_jwt_signer *signer,
-                        struct fg_span ticket, struct fg_span holder, uint64_t *number)
+static void hand_out(const struct fg_room *room, const struct fg_room_caller *caller,
+                     struct fg_arena *arena, const struct fg_room_paper_text *paper,
+                     struct fg_span *out)
 {
-    struct fg_span rest = ticket;
-    uint64_t epoch;
-    char mac[MAC_TEXT_BYTES];
-    return fg_span_equal(fg_span_split(&rest, '.'), FG_SPAN("v1")) && rest.data != NULL &&
-           parse_hex(fg_span_split(&rest, '.'), &epoch) && epoch == room->epoch &&
-           rest.data != NULL && parse_hex(fg_span_split(&rest, '.'), number) && rest.data != NULL &&
-           rest.len == MAC_TEXT_BYTES && ticket_mac(room, signer, *number, holder, mac) &&
-           CRYPTO_memcmp(mac, rest.data, MAC_TEXT_BYTES) == 0;
+    char text[FG_ROOM_TICKET_TEXT];
+    if (fg_room_ticket_write(room->keys, caller->now_s, room->route_name, &caller->holder, paper,
+                             text))
+        *out = fg_arena_try_copy(arena, fg_span_make(text, sizeof(text)));
 }
 
-struct fg_waiting_room_place fg_room_visit(struct fg_room *room, struct fg_jwt_signer *signer,
-                                           struct fg_arena *arena, struct fg_span ticket,
-                                           struct fg_span holder, uint64_t now_ns,
-                                           struct fg_span *issued)
+static void hand_out_ticket(const struct fg_room *room, const struct fg_room_caller *caller,
+                            struct fg_arena *arena, struct fg_room_visit *visit)
 {
-    uint64_t number;
+    struct fg_room_paper_text paper = {FG_ROOM_TICKET, fg_room_store_epoch(room->store),
+                                       visit->place.number};
+    hand_out(room, caller, arena, &paper, &visit->paper);
+    visit->paper_for_ns =
+        visit->place.status == FG_WAITING_ROOM_WAITING ? room->conf->keep_ns : room->conf->grace_ns;
+}
+
+static void hand_out_pass(const struct fg_room *room, const struct fg_room_caller *caller,
+                          struct fg_arena *arena, struct fg_room_visit *visit)
+{
+    uint64_t session_s = room->conf->session_ns / FG_S;
+    if (session_s == 0)
+        return;
+    struct fg_room_paper_text paper = {FG_ROOM_PASS, caller->now_s + session_s, 0};
+    hand_out(room, caller, arena, &paper, &visit->paper);
+    visit->paper_for_ns = room->conf->session_ns;
+}
+
+/* ---- a visit ---- */
+
+static bool has_no_place(enum fg_waiting_room_status status)
+{
+    return status == FG_WAITING_ROOM_UNKNOWN || status == FG_WAITING_ROOM_EXPIRED ||
+           status == FG_WAITING_ROOM_USED;
+}
+
+/* One step of the line, under the lock. */
+static struct fg_waiting_room_place take_step(struct fg_waiting_room *line, enum fg_room_wish wish,
+                                              const uint64_t *number, uint64_t now_ns)
+{
     struct fg_waiting_room_place place = {.status = FG_WAITING_ROOM_UNKNOWN};
-    bool is_genuine = ticket.len > 0 && read_ticket(room, signer, ticket, holder, &number);
-    *issued = (struct fg_span){NULL, 0};
-    pthread_mutex_lock(&room->lock);
-    if (is_genuine)
-        place = fg_waiting_room_status(&room->line, number, now_ns);
-    if (place.status == FG_WAITING_ROOM_UNKNOWN || place.status == FG_WAITING_ROOM_EXPIRED)
-        place = fg_waiting_room_join(&room->line, now_ns);
-    pthread_mutex_unlock(&room->lock);
-    char mac[MAC_TEXT_BYTES];
-    if (place.status == FG_WAITING_ROOM_WAITING &&
-        ticket_mac(room, signer, place.ticket, holder, mac))
-        *issued = fg_arena_try_printf(arena, "v1.%" PRIx64 ".%" PRIx64 ".%.*s", room->epoch,
-                                      place.ticket, MAC_TEXT_BYTES, mac);
-    return place;
+    if (number != NULL && wish == FG_ROOM_LEAVE)
+        fg_waiting_room_leave(line, *number, now_ns);
+    else if (number != NULL && wish == FG_ROOM_ENTER)
+        place = fg_waiting_room_enter(line, *number, now_ns);
+    else if (number != NULL)
+        place = fg_waiting_room_status(line, *number, now_ns);
+    if (!has_no_place(place.status) || (wish != FG_ROOM_ENTER && wish != FG_ROOM_JOIN))
+        return place;
+    if (wish == FG_ROOM_JOIN && fg_waiting_room_is_open(line, now_ns))
+        return (struct fg_waiting_room_place){.status = FG_WAITING_ROOM_ADMITTED,
+                                              .is_direct = true};
+    return fg_waiting_room_join(line, now_ns);
+}
+
+static uint64_t ask_again_ns(const struct fg_room *room, const struct fg_waiting_room_place *place,
+                             uint64_t lot)
+{
+    if (place->status != FG_WAITING_ROOM_WAITING && place->status != FG_WAITING_ROOM_FULL)
+        return 0;
+    return fg_retry_after_room_ns(place->eta_ns, room->conf->keep_ns, lot);
+}
+
+void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
+                   const struct fg_room_caller *caller, struct fg_arena *arena, uint64_t lot,
+                   struct fg_room_visit *visit)
+{
+    struct fg_room_paper_text paper;
+    bool is_genuine = read_paper(room, caller, &paper);
+    *visit = (struct fg_room_visit){0};
+    if (is_genuine && paper.kind == FG_ROOM_PASS && paper.first > caller->now_s) {
+        visit->place.status = FG_WAITING_ROOM_ADMITTED;
+        visit->has_pass = true;
+        return;
+    }
+    bool has_number = is_genuine && paper.kind == FG_ROOM_TICKET &&
+                      paper.first == fg_room_store_epoch(room->store);
+    struct fg_waiting_room *line = fg_room_store_lock(room->store);
+    visit->place = take_step(line, wish, has_number ? &paper.second : NULL, caller->now_ns);
+    fg_room_store_unlock(room->store);
+    visit->retry_after_ns = ask_again_ns(room, &visit->place, lot);
+    bool is_in = visit->place.status == FG_WAITING_ROOM_ADMITTED;
+    if (is_in && wish == FG_ROOM_ENTER)
+        hand_out_pass(room, caller, arena, visit);
+    else if ((is_in && !visit->place.is_direct) || visit->place.status == FG_WAITING_ROOM_WAITING)
+        hand_out_ticket(room, caller, arena, visit);
+}
+
+void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns)
+{
+    struct fg_waiting_room *line = fg_room_store_lock(room->store);
+    fg_waiting_room_give_back(line, number, now_ns);
+    fg_room_store_unlock(room->store);
 }
 
 struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns)
 {
-    pthread_mutex_lock(&room->lock);
-    struct fg_room_stats stats = {.waiting = fg_waiting_room_waiting(&room->line, now_ns),
-                                  .direct_total = room->line.direct_total,
-                                  .full_total = room->line.full_total,
-                                  .issued_total = room->line.tail};
-    pthread_mutex_unlock(&room->lock);
+    struct fg_waiting_room *line = fg_room_store_lock(room->store);
+    uint64_t waiting = fg_waiting_room_waiting(line, now_ns);
+    const struct fg_waiting_room_line *is = line->line;
+    struct fg_room_stats stats = {
+        .waiting = waiting,
+        .direct_total = is->direct_total,
+        .full_total = is->full_total,
+        .issued_total = is->tail,
+        .admitted_total = is->admitted_total,
+        .used_total = is->used_total,
+        .unused_total = is->unused_total,
+        .left_total = is->left_total,
+        .admitted_per_s = fg_drain_rate_per_s(&is->drain),
+        .last = fg_drain_rate_estimate(&is->drain, waiting == 0 ? 0 : (double)waiting + 1, 0),
+    };
+    fg_room_store_unlock(room->store);
     return stats;
 }

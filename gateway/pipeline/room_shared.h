@@ -1,39 +1,77 @@
 /*
  * room_shared.h: a route's waiting room for all loops, with tickets that cannot be forged or lent.
- * Protocol  policies/waiting_room under one mutex, held for one step of the line.
- * Ticket    "v1.EPOCH.NUMBER.MAC" (hex, hex, base64url): the MAC binds route, epoch, number and the
- *           user (or, without one, the client's address).
+ * Protocol  policies/waiting_room under one mutex (room_store_shared.h), held for one step.
+ * Tickets   room_ticket.h: bound to route, line, place and holder; a place lets in once.
  */
 #ifndef FG_PIPELINE_ROOM_SHARED_H
 #define FG_PIPELINE_ROOM_SHARED_H
 
 #include "base/arena.h"
 #include "config/config.h"
-#include "pipeline/jwt.h"
+#include "pipeline/room_ticket.h"
 #include "policies/waiting_room.h"
+
+#define FG_ROOM_SECRET_BYTES 32
 
 struct fg_room;
 
-/* `route_name` is bound into the tickets. NULL without memory. */
+/* `route_name` outlives the room and is bound into the tickets, whose keys are derived from
+ * `secret`. NULL with `error`. Start-up. */
 struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const char *route_name,
-                               uint64_t epoch, uint64_t now_ns);
+                               const unsigned char secret[FG_ROOM_SECRET_BYTES], uint64_t now_ns,
+                               struct fg_error *error);
 void fg_room_destroy(struct fg_room *room);
 
+const struct fg_waiting_room_conf *fg_room_conf(const struct fg_room *room);
+
+enum fg_room_wish {
+    FG_ROOM_ENTER, /* come in, or else join the line */
+    FG_ROOM_LOOK,  /* where do I stand? Keeps the place */
+    FG_ROOM_JOIN,  /* the same, and joins when there is no place; where nobody waits the answer is
+                      ADMITTED and is_direct, and nothing is taken: ENTER will let in */
+    FG_ROOM_LEAVE, /* give the place back */
+};
+
+/* Who asks, and what it brings. */
+struct fg_room_caller {
+    struct fg_room_holder holder;
+    struct fg_span paper; /* a ticket or a pass; empty: none */
+    uint64_t now_ns;
+    uint64_t now_s; /* wall time */
+};
+
+/* What came of it. */
+struct fg_room_visit {
+    struct fg_waiting_room_place place;
+    bool has_pass;           /* ADMITTED by a pass that was given earlier */
+    struct fg_span paper;    /* to hand out (arena memory): the ticket of who waits or may come in,
+                                the pass of who came in; empty: none */
+    uint64_t paper_for_ns;   /* how long it is worth keeping */
+    uint64_t retry_after_ns; /* when to ask again; 0: no need */
+};
+
 /*
- * Where does the bearer of `ticket` (empty: none yet) stand? A ticket that is not genuine, not the
- * holder's, or of an earlier epoch counts as none, and a new place at the end of the line is taken.
- * *issued is the ticket to hand out (arena memory) when place->status is WAITING, else empty.
+ * A paper that is not genuine, not the holder's, or of an earlier line counts as none. `lot`
+ * spreads those who are told to come back.
  */
-struct fg_waiting_room_place fg_room_visit(struct fg_room *room, struct fg_jwt_signer *signer,
-                                           struct fg_arena *arena, struct fg_span ticket,
-                                           struct fg_span holder, uint64_t now_ns,
-                                           struct fg_span *issued);
+void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
+                   const struct fg_room_caller *caller, struct fg_arena *arena, uint64_t lot,
+                   struct fg_room_visit *visit);
+
+/* Who came in with that place was sent away for another reason: it may come in once more. */
+void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns);
 
 struct fg_room_stats {
     uint64_t waiting;
     uint64_t direct_total;
     uint64_t full_total;
     uint64_t issued_total;
+    uint64_t admitted_total;
+    uint64_t used_total;
+    uint64_t unused_total;
+    uint64_t left_total;
+    double admitted_per_s;
+    struct fg_drain_estimate last; /* for who would join now */
 };
 struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns);
 

@@ -1,34 +1,39 @@
 /*
  * stage_waiting_room.c: when more come than are let in, they get a place in line and an estimate.
  * The ticket travels in the x-floodgate-ticket field: handed out with the refusal, brought back
- * with the next try.
+ * with the next try. It is used up by a request that comes as far as a backend; one that is refused
+ * before that leaves it as it was.
  */
 #include "flow.h"
 
-#include "policies/retry_after.h"
-
-static enum fg_stage_verdict run(struct fg_flow *flow)
+static struct fg_room_caller caller_of(const struct fg_flow *flow)
 {
-    struct fg_pipeline *pipeline = flow->thread->pipeline;
-    struct fg_room *room = pipeline->rooms[fg_flow_route_index(flow)];
-    if (room == NULL)
-        return FG_STAGE_CONTINUE;
-    struct fg_exchange *ex = &flow->req->ex;
-    struct fg_span ticket = fg_exchange_field(ex, FG_SPAN("x-floodgate-ticket"));
-    struct fg_span holder = ex->user_id.len > 0 ? ex->user_id : ex->client_addr;
-    struct fg_span issued;
-    struct fg_waiting_room_place place = fg_room_visit(
-        room, flow->thread->signer, ex->arena, ticket, holder, fg_clock_monotonic_ns(), &issued);
-    if (place.status == FG_WAITING_ROOM_ADMITTED) {
-        fg_flow_pass(flow, "waiting_room", place.position, flow->route->waiting_room.waiting_max);
-        return FG_STAGE_CONTINUE;
-    }
-    if (flow->route->waiting_room.is_shadow) {
-        fg_flow_would_refuse(flow, "waiting_room", FG_REFUSED_WAITING_ROOM, place.position,
-                             flow->route->waiting_room.waiting_max);
-        return FG_STAGE_CONTINUE;
-    }
-    bool is_full = place.status == FG_WAITING_ROOM_FULL;
+    const struct fg_exchange *ex = &flow->req->ex;
+    bool is_user = ex->user_id.len > 0;
+    return (struct fg_room_caller){
+        .holder = {is_user, is_user ? ex->user_id : ex->client_addr},
+        .paper = fg_exchange_field(ex, FG_SPAN("x-floodgate-ticket")),
+        .now_ns = fg_clock_monotonic_ns(),
+        .now_s = fg_clock_wall_ns() / FG_S,
+    };
+}
+
+static void let_in(struct fg_flow *flow, struct fg_room *room, const struct fg_room_visit *visit)
+{
+    fg_flow_pass(flow, "waiting_room", visit->place.position, fg_room_conf(room)->waiting_max);
+    flow->room_paper = visit->paper;
+    if (visit->has_pass || visit->place.is_direct)
+        return;
+    flow->room = room;
+    flow->room_number = visit->place.number;
+}
+
+static void refuse(struct fg_flow *flow, const struct fg_room *room,
+                   const struct fg_room_visit *visit)
+{
+    const struct fg_waiting_room_place *place = &visit->place;
+    bool is_full = place->status == FG_WAITING_ROOM_FULL;
+    flow->room_paper = visit->paper;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_WAITING_ROOM,
                              .status = is_full ? 503 : 429,
@@ -36,15 +41,47 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
                              .message = is_full ? "the waiting room is full; try again later"
                                                 : "you have a place in line; ask again with this "
                                                   "ticket in the x-floodgate-ticket field",
-                             .retry_after_ns = fg_retry_after_room_ns(place.eta_ns),
+                             .retry_after_ns = visit->retry_after_ns,
                              .policy = "waiting_room",
-                             .value = place.position,
-                             .limit = flow->route->waiting_room.waiting_max,
-                             .position = place.position,
-                             .wait_ns = place.eta_ns,
-                             .ticket = issued,
+                             .value = place->position,
+                             .limit = fg_room_conf(room)->waiting_max,
+                             .position = place->position,
+                             .position_error = place->position_error,
+                             .wait_ns = place->eta_ns,
+                             .wait_error_ns = place->eta_error_ns,
+                             .ticket = visit->paper,
                          });
+}
+
+static enum fg_stage_verdict run(struct fg_flow *flow)
+{
+    struct fg_room *room = flow->thread->pipeline->rooms[fg_flow_route_index(flow)];
+    if (room == NULL)
+        return FG_STAGE_CONTINUE;
+    struct fg_exchange *ex = &flow->req->ex;
+    struct fg_room_caller caller = caller_of(flow);
+    struct fg_room_visit visit;
+    fg_room_visit(room, FG_ROOM_ENTER, &caller, ex->arena, fg_span_hash(ex->request_id, 1), &visit);
+    if (visit.place.status == FG_WAITING_ROOM_ADMITTED) {
+        let_in(flow, room, &visit);
+        return FG_STAGE_CONTINUE;
+    }
+    if (fg_room_conf(room)->is_shadow) {
+        fg_flow_would_refuse(flow, "waiting_room", FG_REFUSED_WAITING_ROOM, visit.place.position,
+                             fg_room_conf(room)->waiting_max);
+        return FG_STAGE_CONTINUE;
+    }
+    refuse(flow, room, &visit);
     return FG_STAGE_RESPOND;
+}
+
+void fg_flow_give_back_place(struct fg_flow *flow)
+{
+    if (flow->room == NULL)
+        return;
+    fg_room_give_back(flow->room, flow->room_number, fg_clock_monotonic_ns());
+    flow->room = NULL;
+    flow->room_paper = (struct fg_span){NULL, 0};
 }
 
 const struct fg_stage fg_stage_waiting_room = {.name = "waiting_room", .run = run};

@@ -67,9 +67,20 @@ static void answer(struct fg_gateway_model *model, struct fg_sim_request *reques
     fg_users_answer(model->users, request->user, now_ns, &(struct fg_answer){.outcome = outcome});
 }
 
+/* Sent away before a backend has seen it: the place in line may be used once more. */
+static void give_back_place(struct fg_gateway_model *model, uint32_t route_index, bool has_ticket,
+                            uint64_t ticket, uint64_t now_ns)
+{
+    struct fg_sim_route *route = &model->routes[route_index];
+    if (has_ticket && route->conf->waiting_room.enabled)
+        fg_waiting_room_give_back(&route->room, ticket, now_ns);
+}
+
 static void refuse(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns,
                    enum fg_refused reason, uint64_t retry_after_ns)
 {
+    if (request->backend_ns == 0)
+        give_back_place(model, request->route, request->has_ticket, request->ticket, now_ns);
     fg_sim_request_step_out(model, request);
     model->request_of_user[request->user] = FG_SIM_NONE;
     refuse_call(model, request->user, now_ns, reason, retry_after_ns);
@@ -391,21 +402,27 @@ static bool pass_room(struct fg_gateway_model *model, const struct fg_call *call
         return true;
     struct fg_waiting_room_place place = {.status = FG_WAITING_ROOM_UNKNOWN};
     if (call->has_ticket)
-        place = fg_waiting_room_status(&route->room, call->ticket, now_ns);
-    if (place.status == FG_WAITING_ROOM_UNKNOWN || place.status == FG_WAITING_ROOM_EXPIRED)
+        place = route->conf->waiting_room.session_ns > 0
+                    ? fg_waiting_room_status(&route->room, call->ticket, now_ns)
+                    : fg_waiting_room_enter(&route->room, call->ticket, now_ns);
+    if (place.status == FG_WAITING_ROOM_UNKNOWN || place.status == FG_WAITING_ROOM_EXPIRED ||
+        place.status == FG_WAITING_ROOM_USED)
         place = fg_waiting_room_join(&route->room, now_ns);
     if (place.status == FG_WAITING_ROOM_ADMITTED || route->conf->waiting_room.is_shadow)
         return true;
+    uint64_t lot = fg_chance_bits(&model->chance);
     pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
-    fg_users_answer(model->users, call->user, now_ns,
-                    &(struct fg_answer){
-                        .outcome = place.status == FG_WAITING_ROOM_WAITING ? FG_OUTCOME_IN_LINE
-                                                                           : FG_OUTCOME_REFUSED,
-                        .reason = FG_REFUSED_WAITING_ROOM,
-                        .retry_after_ns = fg_retry_after_spread_ns(
-                            fg_retry_after_room_ns(place.eta_ns), fg_chance_bits(&model->chance)),
-                        .ticket = place.ticket,
-                    });
+    fg_users_answer(
+        model->users, call->user, now_ns,
+        &(struct fg_answer){
+            .outcome =
+                place.status == FG_WAITING_ROOM_WAITING ? FG_OUTCOME_IN_LINE : FG_OUTCOME_REFUSED,
+            .reason = FG_REFUSED_WAITING_ROOM,
+            .retry_after_ns = fg_retry_after_spread_ns(
+                fg_retry_after_room_ns(place.eta_ns, route->conf->waiting_room.keep_ns, lot),
+                fg_chance_bits(&model->chance)),
+            .ticket = place.number,
+        });
     return false;
 }
 
@@ -433,6 +450,8 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
     if (!pass_room(model, call, now_ns))
         return;
     if (!pass_limits(model, call, now_ns, &wait_ns)) {
+        give_back_place(model, (uint32_t)(route - model->config->routes), call->has_ticket,
+                        call->ticket, now_ns);
         refuse_call(model, call->user, now_ns, FG_REFUSED_RATE_LIMIT, wait_ns);
         return;
     }

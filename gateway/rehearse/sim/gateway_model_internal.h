@@ -50,6 +50,8 @@ struct fg_sim_request {
     uint32_t user;
     uint32_t priority_number;
     uint32_t route;
+    bool has_ticket; /* of the waiting room, with which it came in */
+    uint64_t ticket;
     uint32_t older; /* of its route, by deadline; free: the next free one */
     uint32_t newer;
     uint32_t next_waiter; /* for the same fetch */
@@ -67,6 +69,8 @@ struct fg_sim_route {
     uint32_t newest;
     bool is_deadline_armed;
     struct fg_waiting_room room; /* when conf->waiting_room.enabled */
+    struct fg_waiting_room_line *line;
+    void *places;
     /* cache */
     uint64_t fresh_until_ns;
     bool is_filled;

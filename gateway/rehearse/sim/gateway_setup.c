@@ -72,6 +72,19 @@ static bool make_backends(struct fg_gateway_model *model)
     return true;
 }
 
+static bool make_room(const struct fg_gateway_model *model, struct fg_sim_route *route)
+{
+    struct fg_waiting_room_config room = fg_waiting_room_config_of(&route->conf->waiting_room);
+    uint64_t capacity = fg_waiting_room_capacity(&room);
+    route->line = calloc(1, sizeof(*route->line));
+    route->places = calloc(1, fg_room_places_bytes(capacity));
+    if (route->line == NULL || route->places == NULL)
+        return false;
+    fg_waiting_room_init(&route->room, route->line, route->places, capacity, &room, 0,
+                         model->scenario->seed, 0);
+    return true;
+}
+
 static bool make_routes(struct fg_gateway_model *model)
 {
     const struct fg_config *config = model->config;
@@ -82,9 +95,8 @@ static bool make_routes(struct fg_gateway_model *model)
         const struct fg_route_conf *conf = &config->routes[i];
         model->routes[i] = (struct fg_sim_route){
             .conf = conf, .oldest = FG_SIM_NONE, .newest = FG_SIM_NONE, .waiters = FG_SIM_NONE};
-        struct fg_waiting_room_config room = fg_waiting_room_config_of(&conf->waiting_room);
-        if (conf->waiting_room.enabled)
-            fg_waiting_room_init(&model->routes[i].room, &room, 0, 0);
+        if (conf->waiting_room.enabled && !make_room(model, &model->routes[i]))
+            return false;
     }
     return true;
 }
@@ -124,6 +136,10 @@ void fg_gateway_model_destroy(struct fg_gateway_model *model)
         free(model->limits[i].memory);
     free(model->chunks);
     free(model->request_of_user);
+    for (size_t i = 0; i < model->config->route_count && model->routes != NULL; i++) {
+        free(model->routes[i].line);
+        free(model->routes[i].places);
+    }
     free(model->routes);
     free(model->backends);
     free(model->limits);

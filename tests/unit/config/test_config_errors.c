@@ -600,6 +600,14 @@ static const struct error_case checks_cases[] = {
      LISTENERS "routes:\n"
                "  - {match: {prefix: /}, respond: {}, waiting_room: open}\n",
      {"t.yaml:3:53: waiting_room: a value; expected a mapping such as {admit: 500/s}"}},
+    {"waiting rooms whose tickets end too early, and with one file",
+     LISTENERS "routes:\n"
+               "  - {match: {path: /a}, respond: {}, waiting_room: {admit: 1/s, state_file: l}}\n"
+               "  - {match: {path: /b}, respond: {}, waiting_room: {admit: 1/s, keep: 2h, "
+               "state_file: l}}\n",
+     {"t.yaml:4:38: ticket_rotate is shorter than keep, grace or session, so that tickets would "
+      "end before what they are for; expected it longer",
+      "t.yaml:4:87: the file is that of the route in line 3; expected one of its own"}},
     {"null list member",
      LISTENERS "routes:\n"
                "  -\n",

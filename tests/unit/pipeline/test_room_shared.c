@@ -1,5 +1,6 @@
 /*
- * test_room_shared.c: tickets keep their place, cannot be forged, and cannot be lent.
+ * test_room_shared.c: tickets keep their place, let in once, and cannot be forged, changed, lent,
+ * or taken to another room; keys rotate; passes.
  */
 #include "base/clock.h"
 #include "pipeline/room_shared.h"
@@ -9,92 +10,229 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+static struct fg_waiting_room_conf conf;
 static struct fg_arena_pool pool;
 static struct fg_arena arena;
-static struct fg_jwt_key key;
-static struct fg_jwt_signer *signer;
 static struct fg_room *room;
+static const unsigned char secret[FG_ROOM_SECRET_BYTES] = "the secret that gateways share!";
+static const struct fg_span none = {NULL, 0};
 
 static int set_up(void **state)
 {
     (void)state;
-    static const struct fg_waiting_room_conf conf = {
+    struct fg_error error;
+    conf = (struct fg_waiting_room_conf){
         .enabled = true,
         .admit = {1, FG_S},
         .burst = 1,
         .waiting_max = 2,
         .grace_ns = 60 * FG_S,
+        .keep_ns = 100 * FG_S,
+        .ticket_rotate_ns = 1000 * FG_S,
     };
     fg_arena_pool_init(&pool, 64);
-    fg_arena_init(&arena, &pool, 100000);
-    memset(key.secret, 'k', 40);
-    key.secret_bytes = 40;
-    signer = fg_jwt_signer_create(&key);
-    room = fg_room_create(&conf, "orders", 77, 0);
-    return signer == NULL || room == NULL ? -1 : 0;
+    fg_arena_init(&arena, &pool, 4000000);
+    room = fg_room_create(&conf, "orders", secret, 0, &error);
+    return room == NULL ? -1 : 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     fg_room_destroy(room);
-    fg_jwt_signer_destroy(signer);
     fg_arena_fini(&arena);
     fg_arena_pool_fini(&pool);
     return 0;
 }
 
-static struct fg_waiting_room_place visit(struct fg_span ticket, const char *who, uint64_t now_ns,
-                                          struct fg_span *issued)
+static struct fg_room_visit ask(struct fg_room *of, enum fg_room_wish wish, struct fg_span paper,
+                                const char *who, uint64_t now_ns, uint64_t now_s)
 {
-    return fg_room_visit(room, signer, &arena, ticket, fg_span_from_string(who), now_ns, issued);
+    struct fg_room_visit visit;
+    struct fg_room_caller caller = {
+        {true, fg_span_from_string(who)}, paper, .now_ns = now_ns, .now_s = now_s};
+    fg_room_visit(of, wish, &caller, &arena, 0, &visit);
+    return visit;
+}
+
+static struct fg_room_visit enter(struct fg_span paper, const char *who, uint64_t now_ns)
+{
+    return ask(room, FG_ROOM_ENTER, paper, who, now_ns, now_ns / FG_S);
 }
 
 static void keeps_places_and_admits_in_turn(void **state)
 {
     (void)state;
-    struct fg_span none = {NULL, 0}, a, b, c;
-    assert_int_equal(visit(none, "first", 0, &a).status, FG_WAITING_ROOM_ADMITTED);
-    struct fg_waiting_room_place place = visit(none, "a", 1, &a);
-    assert_int_equal(place.status, FG_WAITING_ROOM_WAITING);
-    assert_int_equal(place.position, 0);
-    place = visit(none, "b", 2, &b);
-    assert_int_equal(place.position, 1);
-    assert_true(place.eta_ns > FG_S && place.eta_ns <= 2 * FG_S);
-    assert_int_equal(visit(none, "c", 3, &c).status, FG_WAITING_ROOM_FULL);
+    assert_int_equal(enter(none, "first", 0).place.status, FG_WAITING_ROOM_ADMITTED);
+    struct fg_room_visit a = enter(none, "a", 1), b = enter(none, "b", 2);
+    assert_int_equal(a.place.status, FG_WAITING_ROOM_WAITING);
+    assert_int_equal(a.place.position, 0);
+    assert_int_equal(b.place.position, 1);
+    assert_true(a.paper.len > 0 && a.retry_after_ns > 0 && a.paper_for_ns == conf.keep_ns);
+    assert_int_equal(enter(none, "c", 3).place.status, FG_WAITING_ROOM_FULL);
     /* asking again keeps the place, and the same ticket comes back */
-    assert_int_equal(visit(b, "b", 4, &c).position, 1);
-    assert_true(fg_span_equal(b, c));
-    assert_int_equal(visit(a, "a", FG_S, &c).status, FG_WAITING_ROOM_ADMITTED);
-    assert_int_equal(visit(b, "b", 2 * FG_S, &c).status, FG_WAITING_ROOM_ADMITTED);
+    struct fg_room_visit again = enter(b.paper, "b", 4);
+    assert_int_equal(again.place.position, 1);
+    assert_true(fg_span_equal(again.paper, b.paper));
+    assert_int_equal(enter(a.paper, "a", FG_S).place.status, FG_WAITING_ROOM_ADMITTED);
+    assert_int_equal(enter(b.paper, "b", 2 * FG_S).place.status, FG_WAITING_ROOM_ADMITTED);
+    struct fg_room_stats stats = fg_room_stats(room, 2 * FG_S);
+    assert_int_equal(stats.used_total, 2);
+    assert_int_equal(stats.issued_total, 2);
 }
 
-static void takes_no_forged_or_borrowed_ticket(void **state)
+static void a_ticket_lets_in_once(void **state)
 {
     (void)state;
-    struct fg_span none = {NULL, 0}, a, other;
-    visit(none, "first", 0, &a);
-    assert_int_equal(visit(none, "a", 1, &a).status, FG_WAITING_ROOM_WAITING);
-    /* somebody else with a's ticket only gets a new place, behind a's */
-    assert_int_equal(visit(a, "thief", 2, &other).position, 1);
-    assert_int_equal(visit(FG_SPAN("v1.4d.0.AAAAAAAAAAAAAAAAAAAAAA"), "x", FG_S / 2, &other).status,
-                     FG_WAITING_ROOM_FULL);
-    for (size_t i = 0; i < a.len; i++) {
-        struct fg_span copy = fg_arena_try_copy(&arena, a);
-        char *text = (char *)(uintptr_t)copy.data;
-        text[i] = text[i] == '0' ? '1' : '0';
-        assert_int_equal(visit(copy, "a", 3, &other).status, FG_WAITING_ROOM_FULL);
-        assert_int_equal(visit(fg_span_make(a.data, i), "a", 3, &other).status,
-                         FG_WAITING_ROOM_FULL);
+    enter(none, "first", 0);
+    struct fg_room_visit a = enter(none, "a", 1);
+    struct fg_room_visit look = ask(room, FG_ROOM_LOOK, a.paper, "a", FG_S, 1);
+    assert_int_equal(look.place.status, FG_WAITING_ROOM_ADMITTED); /* looking does not use it */
+    assert_true(fg_span_equal(look.paper, a.paper) && look.retry_after_ns == 0);
+    struct fg_room_visit in = enter(a.paper, "a", FG_S);
+    assert_int_equal(in.place.status, FG_WAITING_ROOM_ADMITTED);
+    assert_int_equal(in.paper.len, 0);
+    /* again: to the end of the line, with another place */
+    struct fg_room_visit again = enter(a.paper, "a", FG_S);
+    assert_int_equal(again.place.status, FG_WAITING_ROOM_WAITING);
+    assert_int_not_equal(again.place.number, a.place.number);
+    assert_int_equal(ask(room, FG_ROOM_LOOK, a.paper, "a", FG_S, 1).place.status,
+                     FG_WAITING_ROOM_USED);
+    /* unless it was sent away again */
+    fg_room_give_back(room, in.place.number, FG_S);
+    assert_int_equal(enter(a.paper, "a", FG_S).place.status, FG_WAITING_ROOM_ADMITTED);
+}
+
+static void leaving_and_joining_at_the_desk(void **state)
+{
+    (void)state;
+    struct fg_room_visit open = ask(room, FG_ROOM_JOIN, none, "a", 0, 0);
+    assert_true(open.place.status == FG_WAITING_ROOM_ADMITTED && open.place.is_direct);
+    assert_int_equal(open.paper.len, 0);
+    assert_int_equal(enter(none, "first", 0).place.status, FG_WAITING_ROOM_ADMITTED);
+    assert_int_equal(ask(room, FG_ROOM_LOOK, none, "a", 0, 0).place.status,
+                     FG_WAITING_ROOM_UNKNOWN);
+    struct fg_room_visit a = ask(room, FG_ROOM_JOIN, none, "a", 1, 0);
+    struct fg_room_visit b = ask(room, FG_ROOM_JOIN, none, "b", 1, 0);
+    assert_int_equal(b.place.position, 1);
+    assert_int_equal(ask(room, FG_ROOM_LEAVE, a.paper, "b", 1, 0).place.status,
+                     FG_WAITING_ROOM_UNKNOWN); /* not b's: nothing happens */
+    assert_int_equal(ask(room, FG_ROOM_LOOK, b.paper, "b", 1, 0).place.position, 1);
+    ask(room, FG_ROOM_LEAVE, a.paper, "a", 2, 0);
+    assert_int_equal(ask(room, FG_ROOM_LOOK, b.paper, "b", 2, 0).place.position, 0);
+    assert_int_equal(enter(b.paper, "b", FG_S).place.status, FG_WAITING_ROOM_ADMITTED);
+}
+
+/* Every bit of a ticket matters. */
+static void takes_no_changed_ticket(void **state)
+{
+    (void)state;
+    enter(none, "first", 0);
+    struct fg_room_visit a = enter(none, "a", 1);
+    for (size_t i = 0; i < a.paper.len; i++) {
+        for (unsigned bit = 0; bit < 8; bit++) {
+            struct fg_span copy = fg_arena_try_copy(&arena, a.paper);
+            ((char *)copy.data)[i] ^= (char)(1u << bit);
+            assert_int_equal(ask(room, FG_ROOM_LOOK, copy, "a", 3, 0).place.status,
+                             FG_WAITING_ROOM_UNKNOWN);
+        }
+        assert_int_equal(
+            ask(room, FG_ROOM_LOOK, fg_span_make(a.paper.data, i), "a", 3, 0).place.status,
+            FG_WAITING_ROOM_UNKNOWN);
     }
-    assert_int_equal(visit(a, "a", 3, &other).status, FG_WAITING_ROOM_WAITING);
+    struct fg_span longer = fg_arena_try_printf(&arena, "%.*sA", FG_SPAN_ARGS(a.paper));
+    assert_int_equal(ask(room, FG_ROOM_LOOK, longer, "a", 3, 0).place.status,
+                     FG_WAITING_ROOM_UNKNOWN);
+    assert_int_equal(enter(a.paper, "a", 3).place.status, FG_WAITING_ROOM_WAITING);
+}
+
+static void takes_no_borrowed_ticket(void **state)
+{
+    (void)state;
+    struct fg_error error;
+    enter(none, "first", 0);
+    struct fg_room_visit a = enter(none, "a", 1);
+    static const char *const others[] = {"b", "", "aa", "a ", "A"};
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(ask(room, FG_ROOM_LOOK, a.paper, others[i], 2, 0).place.status,
+                         FG_WAITING_ROOM_UNKNOWN);
+    /* an address is nobody's name */
+    struct fg_room_caller nobody = {{false, FG_SPAN("a")}, a.paper, 2, 0};
+    struct fg_room_visit visit;
+    fg_room_visit(room, FG_ROOM_LOOK, &nobody, &arena, 0, &visit);
+    assert_int_equal(visit.place.status, FG_WAITING_ROOM_UNKNOWN);
+    /* another line of the same route, and another route of the same line's secret */
+    struct fg_room *later = fg_room_create(&conf, "orders", secret, 0, &error);
+    struct fg_room *other = fg_room_create(&conf, "claims", secret, 0, &error);
+    assert_int_equal(ask(later, FG_ROOM_LOOK, a.paper, "a", 2, 0).place.status,
+                     FG_WAITING_ROOM_UNKNOWN);
+    assert_int_equal(ask(other, FG_ROOM_LOOK, a.paper, "a", 2, 0).place.status,
+                     FG_WAITING_ROOM_UNKNOWN);
+    fg_room_destroy(later);
+    fg_room_destroy(other);
+    assert_int_equal(ask(room, FG_ROOM_LOOK, a.paper, "a", 2, 0).place.status,
+                     FG_WAITING_ROOM_WAITING);
+}
+
+static void keys_rotate(void **state)
+{
+    (void)state;
+    enter(none, "first", 0);
+    enter(none, "a", 1);
+    /* as late as can be under the first key */
+    struct fg_room_visit b = ask(room, FG_ROOM_ENTER, none, "b", 2, 999);
+    /* the next key: the old one is taken, and renewed */
+    struct fg_room_visit renewed = ask(room, FG_ROOM_LOOK, b.paper, "b", 3, 1000);
+    assert_int_equal(renewed.place.status, FG_WAITING_ROOM_WAITING);
+    assert_false(fg_span_equal(renewed.paper, b.paper));
+    assert_int_equal(ask(room, FG_ROOM_LOOK, b.paper, "b", 3, 1999).place.status,
+                     FG_WAITING_ROOM_WAITING);
+    /* and the one after it: only who asked in between has a ticket */
+    assert_int_equal(ask(room, FG_ROOM_LOOK, b.paper, "b", 4, 2000).place.status,
+                     FG_WAITING_ROOM_UNKNOWN);
+    assert_int_equal(ask(room, FG_ROOM_LOOK, renewed.paper, "b", 4, 2000).place.status,
+                     FG_WAITING_ROOM_WAITING);
+    /* another gateway whose clock is behind by one key takes it too */
+    assert_int_equal(ask(room, FG_ROOM_LOOK, renewed.paper, "b", 5, 100).place.status,
+                     FG_WAITING_ROOM_WAITING);
+    /* another secret: nothing is taken */
+    struct fg_error error;
+    static const unsigned char wrong[FG_ROOM_SECRET_BYTES] = "some other secret of 32 bytes..";
+    struct fg_room *stranger = fg_room_create(&conf, "orders", wrong, 0, &error);
+    assert_int_equal(ask(stranger, FG_ROOM_LOOK, renewed.paper, "b", 4, 2000).place.status,
+                     FG_WAITING_ROOM_UNKNOWN);
+    fg_room_destroy(stranger);
+}
+
+static void a_pass_is_good_for_the_session(void **state)
+{
+    (void)state;
+    conf.session_ns = 50 * FG_S;
+    struct fg_room_visit first = enter(none, "a", 0);
+    assert_true(first.paper.len > 0 && first.paper_for_ns == conf.session_ns);
+    for (uint64_t s = 0; s < 50; s += 7) {
+        struct fg_room_visit again = enter(first.paper, "a", s * FG_S);
+        assert_true(again.has_pass && again.place.status == FG_WAITING_ROOM_ADMITTED);
+    }
+    enter(none, "b", 49 * FG_S);
+    assert_int_equal(enter(first.paper, "b", 49 * FG_S).place.status, FG_WAITING_ROOM_WAITING);
+    struct fg_room_visit over = enter(first.paper, "a", 50 * FG_S);
+    assert_false(over.has_pass);
+    /* a pass is no ticket, nor the other way round */
+    struct fg_span copy = fg_arena_try_copy(&arena, first.paper);
+    ((char *)copy.data)[0] = 't';
+    assert_int_equal(ask(room, FG_ROOM_LOOK, copy, "a", 0, 1).place.status,
+                     FG_WAITING_ROOM_UNKNOWN);
 }
 
 int main(void)
 {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(keeps_places_and_admits_in_turn, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(takes_no_forged_or_borrowed_ticket, set_up, tear_down),
+        TEST(keeps_places_and_admits_in_turn), TEST(a_ticket_lets_in_once),
+        TEST(leaving_and_joining_at_the_desk), TEST(takes_no_changed_ticket),
+        TEST(takes_no_borrowed_ticket),        TEST(keys_rotate),
+        TEST(a_pass_is_good_for_the_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,10 +17,12 @@ static void a_queue_tells_its_wait_but_at_least_a_second(void **state)
 static void a_room_is_asked_every_20_seconds_at_least(void **state)
 {
     (void)state;
-    assert_true(fg_retry_after_room_ns(0) == S);
-    assert_true(fg_retry_after_room_ns(3 * S) == 3 * S);
-    assert_true(fg_retry_after_room_ns(600 * S) == 20 * S);
-    assert_true(fg_retry_after_room_ns(UINT64_MAX) == 20 * S);
+    assert_true(fg_retry_after_room_ns(0, 300 * S, 0) == S);
+    assert_true(fg_retry_after_room_ns(3 * S, 300 * S, 50) == 3 * S);
+    assert_true(fg_retry_after_room_ns(600 * S, 300 * S, 0) == 20 * S);
+    assert_true(fg_retry_after_room_ns(UINT64_MAX, 300 * S, 100) == 15 * S);
+    assert_true(fg_retry_after_room_ns(UINT64_MAX, 30 * S, 0) == 10 * S); /* the place is kept */
+    assert_true(fg_retry_after_room_ns(0, 3, 0) == 1);
 }
 
 static void the_spread_is_a_tenth_at_most_and_even(void **state)

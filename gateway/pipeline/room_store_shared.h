@@ -1,0 +1,36 @@
+/*
+ * room_store_shared.h: the memory a waiting room's line lives in, of this process or in a file.
+ *
+ *    head: magic, version, sizes, mutex, line | a byte a place (policies/room_places.h)
+ *
+ * Job      keep the line through the end of a process: with a file, the gateways before and after a
+ *          reload, a crash or a restart of the machine work on the very same line.
+ * Protocol one robust mutex shared between processes, held for one step of the line. Who gets it
+ *          after its owner died makes the line whole again (fg_waiting_room_repair). Byte 0 of the
+ *          file is locked while somebody opens it, byte 1 for as long as it is open: who finds
+ *          nobody there makes the mutex anew, as after a power cut.
+ * Memory   reserved at the start, on disk too: a full disk is found then and not in a flood.
+ */
+#ifndef FG_PIPELINE_ROOM_STORE_SHARED_H
+#define FG_PIPELINE_ROOM_STORE_SHARED_H
+
+#include "base/status.h"
+#include "policies/waiting_room.h"
+
+struct fg_room_store;
+
+/* `file` NULL: memory of this process. A file that is not of this kind is an error, one whose line
+ * contradicts itself begins a new line. NULL with `error`. Start-up. */
+struct fg_room_store *fg_room_store_open(const char *file,
+                                         const struct fg_waiting_room_config *config,
+                                         uint64_t now_ns, struct fg_error *error);
+void fg_room_store_close(struct fg_room_store *store);
+
+/* The room, locked: whole, and nobody else's until it is unlocked. Any thread. */
+struct fg_waiting_room *fg_room_store_lock(struct fg_room_store *store);
+void fg_room_store_unlock(struct fg_room_store *store);
+
+/* Of the line; never changes. */
+uint64_t fg_room_store_epoch(const struct fg_room_store *store);
+
+#endif
