@@ -33,6 +33,7 @@
 
 #include "backends/pressure_shared.h"
 #include "base/arena.h"
+#include "base/cidr.h"
 #include "base/counters_shared.h"
 #include "base/helper_pool_shared.h"
 #include "base/mailbox_shared.h"
@@ -76,6 +77,16 @@ enum fg_failure {
     FG_FAILURE_COUNT,
 };
 
+/* The connection that a request came on, for servers that are told of it (PROXY protocol). */
+struct fg_client_link {
+    struct fg_ip local_ip;      /* where the client connected to */
+    uint16_t local_port;        /* 0: neither is known */
+    uint16_t client_port;       /* 0: not known */
+    const char *tls_version;    /* a constant; NULL: no TLS */
+    struct fg_span server_name; /* that it asked for in TLS; empty: none */
+    bool has_certificate;       /* it showed one that was verified */
+};
+
 struct fg_exchange;
 
 /* What the gateway does for a backend; set by the gateway, called through the inlines below. */
@@ -104,6 +115,7 @@ struct fg_exchange {
     struct fg_span user_id;     /* empty: anonymous */
     struct fg_span client_addr; /* textual IP address */
     struct fg_span peer_addr;   /* of who is connected: the client, or the last proxy before us */
+    const struct fg_client_link *link; /* to peer_addr; NULL: a request of our own */
 
     /* request head */
     enum fg_method method;

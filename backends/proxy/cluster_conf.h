@@ -45,6 +45,17 @@ enum fg_forwarded_field {
 /* What is sent when the configuration does not say. */
 #define FG_FORWARDED_USUAL (1u << FG_FORWARDED_FOR | 1u << FG_FORWARDED_PROTO)
 
+/* The header that a connection begins with. */
+enum fg_proxy_version { FG_PROXY_OFF, FG_PROXY_V1, FG_PROXY_V2 };
+
+/* What version 2 can say besides. */
+enum fg_proxy_tlv {
+    FG_PROXY_TLV_ALPN,      /* what is spoken on the connection */
+    FG_PROXY_TLV_AUTHORITY, /* the name that the client asked for in TLS */
+    FG_PROXY_TLV_SSL,       /* that it came over TLS, and how */
+    FG_PROXY_TLV_UNIQUE_ID, /* the request's id */
+};
+
 enum fg_check_kind { FG_CHECK_HTTP, FG_CHECK_TCP };
 
 struct fg_check_conf {
@@ -57,9 +68,11 @@ struct fg_check_conf {
 struct fg_cluster_conf {
     const struct fg_endpoint_conf *endpoints;
     size_t endpoint_count;
-    const char *endpoints_file;    /* more of them; NULL: none */
-    const char *host_header;       /* NULL: forward the client's */
-    uint32_t forwarded;            /* bits 1 << fg_forwarded_field; 0: FG_FORWARDED_USUAL */
+    const char *endpoints_file; /* more of them; NULL: none */
+    const char *host_header;    /* NULL: forward the client's */
+    uint32_t forwarded;         /* bits 1 << fg_forwarded_field; 0: FG_FORWARDED_USUAL */
+    enum fg_proxy_version proxy_version;
+    uint32_t proxy_tlvs;           /* bits 1 << fg_proxy_tlv */
     uint32_t max_connections;      /* for all threads of the gateway together */
     uint32_t max_idle_connections; /* for all threads together */
     uint64_t connect_timeout_ns;
@@ -108,11 +121,12 @@ struct fg_cluster_conf {
     size_t dns_server_count;
 };
 
-/* May a connection carry several requests at once? */
+/* May a connection carry the requests of several clients at once? */
 static inline bool fg_cluster_may_share(const struct fg_cluster_conf *conf)
 {
-    return conf->protocol == FG_PROTOCOL_H2 ||
-           (conf->protocol == FG_PROTOCOL_AUTO && conf->has_tls);
+    return conf->proxy_version == FG_PROXY_OFF &&
+           (conf->protocol == FG_PROTOCOL_H2 ||
+            (conf->protocol == FG_PROTOCOL_AUTO && conf->has_tls));
 }
 
 #endif

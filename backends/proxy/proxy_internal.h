@@ -22,6 +22,7 @@
 #include "policies/retry_budget.h"
 #include "proxy/address.h"
 #include "proxy/affinity.h"
+#include "proxy/client_header.h"
 #include "proxy/cluster_conf.h"
 #include "proxy/endpoint_file.h"
 #include "proxy/health_check.h"
@@ -122,8 +123,9 @@ struct fg_upstream {
     struct fg_timeout_entry timeout;    /* to connect, or idle */
     struct event read_event;
     struct event write_event;
-    SSL *ssl;         /* NULL: plain */
-    struct fg_h2 *h2; /* while shared */
+    struct fg_span header; /* that it begins with (PROXY protocol); ours; data NULL: none */
+    SSL *ssl;              /* NULL: plain */
+    struct fg_h2 *h2;      /* while shared */
     int fd;
     enum fg_upstream_state state;
     size_t waiting_count;
@@ -327,6 +329,8 @@ void fg_upstream_await_room(struct fg_upstream *upstream);
 /* For proxy->tls, by the configuration; true with *tls NULL when it says nothing of TLS. */
 FG_MUST_USE bool fg_upstream_tls_create(const struct fg_cluster_conf *conf, const char *name,
                                         SSL_CTX **tls, struct fg_error *error);
+/* The connection's header, as the first thing on it; false: it is broken. */
+FG_MUST_USE bool fg_upstream_send_header(struct fg_upstream *upstream);
 /* A TLS client on the connected socket. */
 FG_MUST_USE bool fg_upstream_tls_attach(struct fg_upstream *upstream);
 enum fg_tls_step { FG_TLS_DONE, FG_TLS_WANT_READ, FG_TLS_WANT_WRITE, FG_TLS_FAILED };

@@ -9,7 +9,9 @@
  *          connection that is closed in its own callback goes back to the free list at once, and
  *          may be opened again before the callback returns: a callback does nothing after the call
  *          that can close it.
- * Source   reuse rules: RFC 9112 section 9.3; RFC 9113 section 9.1.
+ *          The PROXY header that a connection began with is kept beside it, on the heap.
+ * Source   reuse rules: RFC 9112 section 9.3; RFC 9113 section 9.1. PROXY protocol: a connection is
+ *          for those alone who would begin it with the same header.
  *
  *    free --> connecting --> [securing] --> active <==try_reuse/release==> idle      HTTP/1.1
  *      ^                         `--------> shared, with any number of streams        HTTP/2
@@ -202,6 +204,10 @@ static void secure(struct fg_upstream *upstream)
 
 static void on_connected(struct fg_upstream *upstream)
 {
+    if (upstream->header.data != NULL && !fg_upstream_send_header(upstream)) {
+        fail_connect(upstream);
+        return;
+    }
     if (upstream->thread->proxy->tls == NULL) {
         become_ready(upstream);
         return;
@@ -388,13 +394,21 @@ static bool is_dead(struct fg_upstream *upstream)
     return got != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
-static bool try_reuse(struct fg_proxy_attempt *attempt)
+/* Whose connection it is was said once, at its begin. */
+static bool is_for(const struct fg_upstream *upstream, struct fg_span header)
+{
+    return fg_span_equal(upstream->header, header);
+}
+
+static bool try_reuse(struct fg_proxy_attempt *attempt, struct fg_span header)
 {
     struct fg_proxy_endpoint *endpoint = attempt->endpoint;
     bool is_checked = !fg_method_is_idempotent(attempt->request->ex->method);
-    while (!fg_list_is_empty(&endpoint->idle)) {
-        struct fg_upstream *upstream =
-            FG_CONTAINER_OF(endpoint->idle.next, struct fg_upstream, link);
+    FG_LIST_EACH_SAFE(it, after, &endpoint->idle)
+    {
+        struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
+        if (!is_for(upstream, header))
+            continue;
         if (is_checked && is_dead(upstream)) {
             fg_upstream_close(upstream);
             continue;
@@ -419,13 +433,13 @@ static void wait_for(struct fg_upstream *upstream, struct fg_proxy_attempt *atte
 }
 
 /* An HTTP/2 connection that has room, or may become one that has. */
-static bool try_share(struct fg_proxy_attempt *attempt)
+static bool try_share(struct fg_proxy_attempt *attempt, struct fg_span header)
 {
     struct fg_proxy_endpoint *endpoint = attempt->endpoint;
     const struct fg_cluster_conf *conf = &endpoint->thread->proxy->conf;
     for (struct fg_list *it = endpoint->shared.next; it != &endpoint->shared; it = it->next) {
         struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
-        if (!fg_h2_has_room(upstream->h2))
+        if (!is_for(upstream, header) || !fg_h2_has_room(upstream->h2))
             continue;
         attempt->upstream = upstream;
         upstream->is_reused = true;
@@ -434,7 +448,8 @@ static bool try_share(struct fg_proxy_attempt *attempt)
     }
     for (struct fg_list *it = endpoint->opening.next; it != &endpoint->opening; it = it->next) {
         struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
-        if (upstream->is_h1_only || upstream->waiting_count >= conf->max_streams)
+        if (!is_for(upstream, header) || upstream->is_h1_only ||
+            upstream->waiting_count >= conf->max_streams)
             continue;
         wait_for(upstream, attempt);
         return true;
@@ -464,8 +479,28 @@ static void attach(struct fg_upstream *upstream, int fd)
     event_assign(&upstream->write_event, base, fd, EV_WRITE, on_writable, upstream);
 }
 
+/* What the server is to be told first, if anything; false: no memory for it. */
+static bool set_header(struct fg_upstream *upstream, struct fg_span header)
+{
+    if (header.data == NULL)
+        return true;
+    char *copy = malloc(header.len);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, header.data, header.len);
+    upstream->header = fg_span_make(copy, header.len);
+    return true;
+}
+
+static void forget_header(struct fg_upstream *upstream)
+{
+    free((void *)(uintptr_t)upstream->header.data);
+    upstream->header = (struct fg_span){NULL, 0};
+}
+
 /* A free one with a socket on its way to the endpoint. */
-static enum fg_status open_fresh(struct fg_proxy_endpoint *endpoint, struct fg_upstream **out)
+static enum fg_status open_fresh(struct fg_proxy_endpoint *endpoint, struct fg_span header,
+                                 struct fg_upstream **out)
 {
     struct fg_proxy_thread *thread = endpoint->thread;
     const struct fg_address *address = &endpoint->host->spec.address;
@@ -473,13 +508,16 @@ static enum fg_status open_fresh(struct fg_proxy_endpoint *endpoint, struct fg_u
     if (fresh == NULL)
         return FG_ERR_BUSY;
     int fd = open_socket(address);
-    if (fd == -1) { /* no descriptors: our trouble, not the endpoint's */
+    if (fd == -1 || !set_header(fresh, header)) { /* our trouble, not the endpoint's */
+        if (fd != -1)
+            close(fd);
         fg_list_push_front(&thread->free, &fresh->link);
         return FG_ERR_BUSY;
     }
     if (connect(fd, (const struct sockaddr *)&address->storage, address->len) == -1 &&
         errno != EINPROGRESS) {
         close(fd);
+        forget_header(fresh);
         fg_list_push_front(&thread->free, &fresh->link);
         fg_proxy_endpoint_note_failed(endpoint);
         return FG_ERR_CLOSED;
@@ -495,6 +533,21 @@ static enum fg_status open_fresh(struct fg_proxy_endpoint *endpoint, struct fg_u
     return FG_OK;
 }
 
+/* The header for the attempt's client, in `to`; data NULL: the cluster's servers want none. */
+static struct fg_span header_for(const struct fg_proxy_attempt *attempt, bool may_be_h2,
+                                 char to[FG_CLIENT_HEADER_BYTES_MAX])
+{
+    const struct fg_proxy *proxy = attempt->request->thread->proxy;
+    const struct fg_cluster_conf *conf = &proxy->conf;
+    if (conf->proxy_version == FG_PROXY_OFF)
+        return (struct fg_span){NULL, 0};
+    bool is_agreed_in_tls = proxy->tls != NULL && conf->protocol == FG_PROTOCOL_AUTO;
+    struct fg_span alpn = is_agreed_in_tls ? FG_SPAN("")
+                          : may_be_h2      ? FG_SPAN("h2")
+                                           : FG_SPAN("http/1.1");
+    return fg_span_make(to, fg_client_header_make(attempt->request->ex, conf, alpn, to));
+}
+
 enum fg_status fg_upstream_get(struct fg_proxy_attempt *attempt, bool must_be_fresh,
                                bool is_h1_only)
 {
@@ -505,12 +558,14 @@ enum fg_status fg_upstream_get(struct fg_proxy_attempt *attempt, bool must_be_fr
         !is_h1_only &&
         (protocol == FG_PROTOCOL_H2 ||
          (protocol == FG_PROTOCOL_AUTO && thread->proxy->tls != NULL && !endpoint->speaks_h1));
-    if (!must_be_fresh && try_reuse(attempt))
+    char text[FG_CLIENT_HEADER_BYTES_MAX];
+    struct fg_span header = header_for(attempt, may_be_h2, text);
+    if (!must_be_fresh && try_reuse(attempt, header))
         return FG_OK;
-    if (may_be_h2 && try_share(attempt))
+    if (may_be_h2 && try_share(attempt, header))
         return FG_OK;
     struct fg_upstream *fresh = NULL;
-    enum fg_status status = open_fresh(endpoint, &fresh);
+    enum fg_status status = open_fresh(endpoint, header, &fresh);
     if (status != FG_OK)
         return status;
     fresh->is_h1_only = is_h1_only;
@@ -530,6 +585,15 @@ void fg_upstream_stop_waiting(struct fg_proxy_attempt *attempt)
         fg_upstream_close(upstream); /* nobody wants it any more */
 }
 
+/* With a request's own id at its begin nobody else can use it. */
+static bool is_worth_keeping(const struct fg_upstream *upstream)
+{
+    const struct fg_proxy_thread *thread = upstream->thread;
+    bool is_for_one = upstream->header.data != NULL &&
+                      (thread->proxy->conf.proxy_tlvs & 1u << FG_PROXY_TLV_UNIQUE_ID) != 0;
+    return thread->idle_max > 0 && upstream->endpoint->index != FG_BALANCE_NONE && !is_for_one;
+}
+
 static void make_room_for_idle(struct fg_proxy_thread *thread)
 {
     if (thread->upstreams_idle >= thread->idle_max && thread->upstreams_idle > 0)
@@ -541,7 +605,7 @@ void fg_upstream_release(struct fg_upstream *upstream)
     struct fg_proxy_thread *thread = upstream->thread;
     assert(upstream->state == FG_UPSTREAM_ACTIVE);
     upstream->attempt = NULL;
-    if (thread->idle_max == 0 || upstream->endpoint->index == FG_BALANCE_NONE) {
+    if (!is_worth_keeping(upstream)) {
         fg_upstream_close(upstream);
         return;
     }
@@ -566,7 +630,7 @@ void fg_upstream_set_idle(struct fg_upstream *upstream, bool is_idle_now)
         fg_timeout_list_clear(&upstream->timeout);
         upstream->is_parked = false;
         thread->upstreams_idle--;
-    } else if (thread->idle_max == 0 || upstream->endpoint->index == FG_BALANCE_NONE) {
+    } else if (!is_worth_keeping(upstream)) {
         fg_upstream_close(upstream);
         return;
     } else {
@@ -595,6 +659,7 @@ void fg_upstream_close(struct fg_upstream *upstream)
     upstream->is_write_armed = false;
     close(upstream->fd);
     upstream->fd = -1;
+    forget_header(upstream);
     fg_list_remove(&upstream->link);
     set_state(upstream, FG_UPSTREAM_FREE);
     struct fg_proxy_endpoint *endpoint = upstream->endpoint;

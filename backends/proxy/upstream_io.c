@@ -227,6 +227,20 @@ bool fg_upstream_has_pending(const struct fg_upstream *upstream)
     return upstream->ssl != NULL && SSL_has_pending(upstream->ssl) == 1;
 }
 
+/* The kernel lets it wait for what follows at once: a TLS hello, a request, a preface. */
+bool fg_upstream_send_header(struct fg_upstream *upstream)
+{
+    ssize_t sent;
+    do {
+        sent = send(upstream->fd, upstream->header.data, upstream->header.len,
+                    MSG_NOSIGNAL | MSG_MORE);
+    } while (sent == -1 && errno == EINTR);
+    if (sent < 0 || (size_t)sent < upstream->header.len)
+        return false; /* an empty socket has room for so little */
+    fg_counter_add_owned(&upstream->thread->metrics->sent_bytes, (uint64_t)sent);
+    return true;
+}
+
 static bool is_full(int error)
 {
     return error == EAGAIN || error == EWOULDBLOCK || error == ENOBUFS || error == ENOMEM;

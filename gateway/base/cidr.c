@@ -54,6 +54,22 @@ bool fg_ip_from_sockaddr(const struct sockaddr *address, struct fg_ip *ip)
     return true;
 }
 
+uint16_t fg_ip_port_of(const struct sockaddr *address)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    switch (address->sa_family) {
+    case AF_INET:
+        memcpy(&v4, address, sizeof(v4));
+        return ntohs(v4.sin_port);
+    case AF_INET6:
+        memcpy(&v6, address, sizeof(v6));
+        return ntohs(v6.sin6_port);
+    default:
+        return 0;
+    }
+}
+
 size_t fg_ip_format(const struct fg_ip *ip, char text[FG_IP_TEXT_MAX])
 {
     bool is_v4 = fg_ip_is_v4(ip);

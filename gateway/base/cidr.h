@@ -26,6 +26,8 @@ struct fg_cidr {
 bool fg_ip_parse(struct fg_span text, struct fg_ip *ip);
 /* False for a family that is neither. */
 bool fg_ip_from_sockaddr(const struct sockaddr *address, struct fg_ip *ip);
+/* 0 for a family that is neither. */
+uint16_t fg_ip_port_of(const struct sockaddr *address);
 bool fg_ip_is_v4(const struct fg_ip *ip);
 /* "192.0.2.1" or "2001:db8::1" with a NUL; returns the length. */
 size_t fg_ip_format(const struct fg_ip *ip, char text[FG_IP_TEXT_MAX]);

@@ -73,10 +73,13 @@ static void check_choice(struct fg_snapshot *snapshot, const struct fg_raw_backe
 }
 
 /* How endpoints are spoken to. */
-static void check_upstream_tls(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
+static void check_speech(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
+    static const char *const of_v2[] = {"proxy_protocol_tlvs", NULL};
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
     const struct fg_yaml_node *node = fg_yaml_find(cluster->node, "tls");
+    if (conf->proxy_version != FG_PROXY_V2 && fg_config_is_sound(cluster->node, "proxy_protocol"))
+        fg_config_refuse_keys(snapshot, cluster->node, of_v2, "unless proxy_protocol is v2");
     if (!conf->has_tls)
         return;
     if ((conf->tls.certificate == NULL) != (conf->tls.private_key == NULL))
@@ -128,7 +131,7 @@ static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_back
                            "expected it at or below",
                            most, conf->max_connections);
     check_choice(snapshot, cluster);
-    check_upstream_tls(snapshot, cluster);
+    check_speech(snapshot, cluster);
     check_health(snapshot, cluster);
     for (size_t i = 0; i < cluster->endpoint_count; i++) {
         const char *address = cluster->endpoints[i].conf.address;

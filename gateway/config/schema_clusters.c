@@ -70,6 +70,21 @@ static const struct fg_choice forwarded_fields[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice proxy_versions[] = {
+    {"off", FG_PROXY_OFF},
+    {"v1", FG_PROXY_V1},
+    {"v2", FG_PROXY_V2},
+    {NULL, 0},
+};
+
+static const struct fg_choice proxy_tlvs[] = {
+    {"alpn", FG_PROXY_TLV_ALPN},
+    {"authority", FG_PROXY_TLV_AUTHORITY},
+    {"ssl", FG_PROXY_TLV_SSL},
+    {"unique_id", FG_PROXY_TLV_UNIQUE_ID},
+    {NULL, 0},
+};
+
 static const struct fg_choice protocols[] = {
     {"auto", FG_PROTOCOL_AUTO},
     {"http1", FG_PROTOCOL_HTTP1},
@@ -434,6 +449,23 @@ static const struct fg_key cluster_keys[] = {
          "Fields that tell the servers who asked. `x-forwarded-for` and `forwarded` (RFC 7239) are "
          "appended to, the others replaced; what is not named is passed on as it came. `none`: "
          "none of ours."},
+    {.name = "proxy_protocol",
+     .type = FG_KEY_ENUM,
+     .offset = L(proxy_version),
+     .initial = "off",
+     .choices = proxy_versions,
+     .doc = "Begin connections with a PROXY protocol header that names the client. Such a "
+            "connection is reused for the same client connection alone. Health checks say `LOCAL` "
+            "(`UNKNOWN` in v1)."},
+    {.name = "proxy_protocol_tlvs",
+     .type = FG_KEY_BITS,
+     .offset = L(proxy_tlvs),
+     .choices = proxy_tlvs,
+     .derived = "none",
+     .doc = "What a header of v2 says besides: `alpn`: what we speak on the connection, unless TLS "
+            "decides it; `authority`: the name that the client asked for in TLS; `ssl`: its TLS "
+            "version and whether it showed a certificate; `unique_id`: the request's id, with "
+            "which a connection carries one request."},
     {.name = "max_connections",
      .type = FG_KEY_U32,
      .offset = L(max_connections),

@@ -82,7 +82,7 @@ struct fg_transport {
     const struct fg_listener_conf *listener; /* NULL in tests that need none */
     struct fg_span client_addr;              /* lives as long as the connection */
     struct fg_span client_user;              /* of its certificate; empty without one */
-    const char *tls_version;
+    struct fg_client_link link;
     bool is_tls;
 };
 

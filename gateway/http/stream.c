@@ -48,7 +48,7 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     struct fg_request *req = &stream->req;
     req->loop = env->loop;
     req->version = version;
-    req->tls_version = transport->tls_version;
+    req->tls_version = transport->link.tls_version;
     req->is_tls = transport->is_tls;
     req->listener = transport->listener;
     req->client_user = transport->client_user;
@@ -61,6 +61,7 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     ex->arena = &req->arena_storage;
     ex->started_ns = fg_loop_now_ns(env->loop);
     ex->client_addr = transport->client_addr;
+    ex->link = &transport->link;
     ex->scheme = transport->is_tls ? FG_SPAN("https") : FG_SPAN("http");
     ex->body_bytes_max = env->limits->body_bytes_max;
     ex->content_length = -1;

@@ -58,7 +58,7 @@ static void find_origin(const struct fg_listening *listening, const struct socka
                         struct fg_origin *origin)
 {
     const struct fg_listener_conf *conf = listening->conf;
-    *origin = (struct fg_origin){.key = fg_ip_key_of(address)};
+    *origin = (struct fg_origin){.key = fg_ip_key_of(address), .port = fg_ip_port_of(address)};
     bool has_ip = fg_ip_from_sockaddr(address, &origin->ip);
     origin->has_header =
         has_ip && fg_cidr_list_contains(conf->proxy_protocol_from, conf->proxy_protocol_from_count,

@@ -389,6 +389,16 @@ static bool note_client_user(struct fg_connection *connection)
     return connection->client_user != NULL;
 }
 
+/* For servers that are told of the connection; the name is the TLS object's, which is freed last.
+ */
+static void note_tls(struct fg_connection *connection)
+{
+    struct fg_client_link *link = &connection->transport.link;
+    link->tls_version = fg_tls_version(&connection->tls);
+    link->server_name = fg_tls_server_name(&connection->tls);
+    link->has_certificate = fg_tls_has_certificate(&connection->tls);
+}
+
 static bool advance_handshake(struct fg_connection *connection)
 {
     struct fg_net_stats *stats = &connection->net->stats;
@@ -410,11 +420,11 @@ static bool advance_handshake(struct fg_connection *connection)
     fg_counter_add_owned(&stats->handshakes_ok, 1);
     if (SSL_session_reused(tls->ssl) != 0)
         fg_counter_add_owned(&stats->handshakes_resumed, 1);
-    connection->transport.tls_version = fg_tls_version(tls);
     if (!note_client_user(connection)) {
         connection->has_broken = true;
         return false;
     }
+    note_tls(connection);
     fg_timeout_cancel(&connection->timeout);
     return open_codec(connection, fg_tls_is_h2(tls));
 }
@@ -562,10 +572,12 @@ void fg_connection_drain(struct fg_connection *connection)
         kill_connection(connection, false);
 }
 
-void fg_connection_set_address(struct fg_connection *connection, const struct fg_ip *ip)
+void fg_connection_set_address(struct fg_connection *connection, const struct fg_ip *ip,
+                               uint16_t port)
 {
     size_t len = fg_ip_format(ip, connection->addr_text);
     connection->transport.client_addr = fg_span_make(connection->addr_text, len);
+    connection->transport.link.client_port = port;
 }
 
 void fg_connection_begin(struct fg_connection *connection)
@@ -605,6 +617,17 @@ static bool set_up(struct fg_connection *connection, struct fg_listening *listen
     return true;
 }
 
+static void note_local_address(struct fg_connection *connection)
+{
+    struct fg_client_link *link = &connection->transport.link;
+    struct sockaddr_storage storage;
+    struct sockaddr *address = (struct sockaddr *)&storage;
+    socklen_t len = sizeof(storage);
+    if (getsockname(connection->fd, address, &len) == 0 &&
+        fg_ip_from_sockaddr(address, &link->local_ip))
+        link->local_port = fg_ip_port_of(address);
+}
+
 void fg_connection_start(struct fg_listening *listening, int fd, const struct fg_origin *origin)
 {
     struct fg_net *net = listening->net;
@@ -616,7 +639,8 @@ void fg_connection_start(struct fg_listening *listening, int fd, const struct fg
     connection->fd = fd;
     connection->ip_key = origin->key;
     connection->is_counted = origin->is_counted;
-    fg_connection_set_address(connection, &origin->ip);
+    fg_connection_set_address(connection, &origin->ip, origin->port);
+    note_local_address(connection);
     fg_list_init(&connection->handshake_link);
     if (!set_up(connection, listening))
         goto fail;

@@ -132,6 +132,7 @@ static inline struct fg_connection *fg_connection_of(struct fg_transport *transp
 /* Where a connection comes from, as far as the acceptor can tell. */
 struct fg_origin {
     struct fg_ip ip;
+    uint16_t port;
     struct fg_ip_key key;
     bool is_counted; /* key is in the table of addresses */
     bool has_header; /* a PROXY header comes first */
@@ -140,7 +141,8 @@ struct fg_origin {
 /* Takes over `fd`, which is counted and within limits; on failure closes it and counts it back. */
 void fg_connection_start(struct fg_listening *listening, int fd, const struct fg_origin *origin);
 /* Its address, for whoever asks. */
-void fg_connection_set_address(struct fg_connection *connection, const struct fg_ip *ip);
+void fg_connection_set_address(struct fg_connection *connection, const struct fg_ip *ip,
+                               uint16_t port);
 /* Whatever `data` is to the connection in its state. */
 void fg_connection_take_bytes(struct fg_connection *connection, const char *data, size_t len);
 /* On with the handshake, and whatever follows it in `data`. */

@@ -45,11 +45,13 @@ static void refuse_header(struct fg_connection *connection)
 }
 
 /* The client is somebody else than who the acceptor saw; false: it has too many connections. */
-static bool adopt_source(struct fg_connection *connection, const struct fg_ip *source)
+static bool adopt_source(struct fg_connection *connection, const struct fg_proxy_header *header)
 {
     struct fg_net *net = connection->net;
-    struct fg_ip_key key = fg_ip_key_of_ip(source);
-    fg_connection_set_address(connection, source);
+    struct fg_ip_key key = fg_ip_key_of_ip(&header->source);
+    fg_connection_set_address(connection, &header->source, header->source_port);
+    connection->transport.link.local_ip = header->destination;
+    connection->transport.link.local_port = header->destination_port;
     if (!fg_ip_table_try_add(&net->ip_table, key, net->per_ip_max)) {
         fg_counter_add_owned(&net->stats.refused_limit, 1);
         return false;
@@ -74,7 +76,7 @@ void fg_preamble_take_header(struct fg_connection *connection, size_t len)
     case FG_PROXY_HEADER_OK:
         break;
     }
-    if (header.has_source && !adopt_source(connection, &header.source)) {
+    if (header.has_source && !adopt_source(connection, &header)) {
         fg_connection_cut(connection, FG_GONE_PROTOCOL);
         return;
     }

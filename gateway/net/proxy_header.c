@@ -20,11 +20,14 @@ static bool may_become(struct fg_span bytes, struct fg_span start)
     return memcmp(bytes.data, start.data, len) == 0;
 }
 
-static bool is_port(struct fg_span text)
+static bool parse_port(struct fg_span text, uint16_t *port)
 {
-    uint64_t port;
-    return text.len <= 5 && fg_span_parse_u64(text, &port) && port <= 65535 &&
-           (text.len == 1 || text.data[0] != '0');
+    uint64_t number;
+    if (text.len > 5 || !fg_span_parse_u64(text, &number) || number > 65535 ||
+        (text.len > 1 && text.data[0] == '0'))
+        return false;
+    *port = (uint16_t)number;
+    return true;
 }
 
 static bool parse_ip(struct fg_span text, bool is_v4, struct fg_ip *ip)
@@ -42,7 +45,6 @@ static bool parse_line(struct fg_span line, struct fg_proxy_header *header)
     bool is_v4 = fg_span_equal(family, FG_SPAN("TCP4"));
     if ((!is_v4 && !fg_span_equal(family, FG_SPAN("TCP6"))) || line.data == NULL)
         return false;
-    struct fg_ip destination;
     struct fg_span parts[4];
     for (unsigned i = 0; i < 4; i++) {
         if (line.data == NULL)
@@ -50,8 +52,9 @@ static bool parse_line(struct fg_span line, struct fg_proxy_header *header)
         parts[i] = fg_span_split(&line, ' ');
     }
     header->has_source = line.data == NULL && parse_ip(parts[0], is_v4, &header->source) &&
-                         parse_ip(parts[1], is_v4, &destination) && is_port(parts[2]) &&
-                         is_port(parts[3]);
+                         parse_ip(parts[1], is_v4, &header->destination) &&
+                         parse_port(parts[2], &header->source_port) &&
+                         parse_port(parts[3], &header->destination_port);
     return header->has_source;
 }
 
@@ -69,16 +72,22 @@ static enum fg_proxy_header_result parse_v1(struct fg_span bytes, struct fg_prox
     return parse_line(line, header) ? FG_PROXY_HEADER_OK : FG_PROXY_HEADER_BAD;
 }
 
-static void set_source(struct fg_proxy_header *header, const unsigned char *address, bool is_v4)
+static const unsigned char *take_ip(const unsigned char *from, bool is_v4, struct fg_ip *ip)
 {
     static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+    size_t bytes = is_v4 ? 4 : 16;
+    memcpy(ip->bytes, mapped, sizeof(mapped));
+    memcpy(ip->bytes + sizeof(ip->bytes) - bytes, from, bytes);
+    return from + bytes;
+}
+
+static void take_addresses(struct fg_proxy_header *header, const unsigned char *from, bool is_v4)
+{
+    from = take_ip(from, is_v4, &header->source);
+    from = take_ip(from, is_v4, &header->destination);
+    header->source_port = (uint16_t)(from[0] << 8 | from[1]);
+    header->destination_port = (uint16_t)(from[2] << 8 | from[3]);
     header->has_source = true;
-    if (is_v4) {
-        memcpy(header->source.bytes, mapped, sizeof(mapped));
-        memcpy(header->source.bytes + sizeof(mapped), address, 4);
-    } else {
-        memcpy(header->source.bytes, address, 16);
-    }
 }
 
 static enum fg_proxy_header_result parse_v2(struct fg_span bytes, struct fg_proxy_header *header)
@@ -98,7 +107,7 @@ static enum fg_proxy_header_result parse_v2(struct fg_span bytes, struct fg_prox
         return FG_PROXY_HEADER_OK;
     if (len < (is_v4 ? 12u : 36u))
         return FG_PROXY_HEADER_BAD;
-    set_source(header, data + V2_HEADER, is_v4);
+    take_addresses(header, data + V2_HEADER, is_v4);
     return FG_PROXY_HEADER_OK;
 }
 

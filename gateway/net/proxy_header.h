@@ -24,6 +24,9 @@ enum fg_proxy_header_result {
 struct fg_proxy_header {
     bool has_source; /* false: LOCAL, UNKNOWN, or no TCP over IP */
     struct fg_ip source;
+    struct fg_ip destination;
+    uint16_t source_port;
+    uint16_t destination_port;
     size_t len; /* bytes of the header */
 };
 

@@ -154,6 +154,18 @@ const char *fg_tls_version(const struct fg_tls *tls)
     return SSL_get_version(tls->ssl);
 }
 
+struct fg_span fg_tls_server_name(const struct fg_tls *tls)
+{
+    const char *name = SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
+    return name == NULL ? FG_SPAN("") : fg_span_from_string(name);
+}
+
+bool fg_tls_has_certificate(const struct fg_tls *tls)
+{
+    return SSL_get0_peer_certificate(tls->ssl) != NULL &&
+           SSL_get_verify_result(tls->ssl) == X509_V_OK;
+}
+
 /* Printable, without blanks: it goes into logs and to backends. */
 static bool copy_user(const unsigned char *data, int len, char *user, size_t room)
 {
@@ -207,7 +219,7 @@ bool fg_tls_client_user(const struct fg_tls *tls, enum fg_client_user kind, char
 {
     const X509 *certificate = SSL_get0_peer_certificate(tls->ssl);
     bool is_found = false;
-    if (certificate == NULL || SSL_get_verify_result(tls->ssl) != X509_V_OK)
+    if (!fg_tls_has_certificate(tls))
         return false;
     switch (kind) {
     case FG_CLIENT_USER_CN:

@@ -57,6 +57,10 @@ void fg_tls_shutdown(struct fg_tls *tls);
 
 bool fg_tls_is_h2(const struct fg_tls *tls);
 const char *fg_tls_version(const struct fg_tls *tls);
+/* That the client asked for; empty: none. Lives as long as the connection's TLS. */
+struct fg_span fg_tls_server_name(const struct fg_tls *tls);
+/* Has the client shown a certificate that was verified? */
+bool fg_tls_has_certificate(const struct fg_tls *tls);
 
 /* The user that the client's verified certificate names, with a NUL; false: it sent none, or has
  * no such name. After the handshake. */

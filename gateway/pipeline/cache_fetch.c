@@ -522,6 +522,20 @@ static bool copy_fields(struct fg_cache_fetch *fetch, const struct fg_exchange *
     return is_fine;
 }
 
+/* The client may be gone before its fetch is done. */
+static bool copy_link(struct fg_exchange *ex)
+{
+    if (ex->link == NULL)
+        return true;
+    struct fg_client_link *copy = fg_arena_try_alloc(ex->arena, sizeof(*copy));
+    if (copy == NULL)
+        return false;
+    *copy = *ex->link;
+    copy->server_name = fg_arena_try_copy(ex->arena, copy->server_name);
+    ex->link = copy;
+    return copy->server_name.data != NULL;
+}
+
 static bool copy_head(struct fg_cache_fetch *fetch, const struct fg_flow *by,
                       const struct fg_cache_ask *ask)
 {
@@ -552,7 +566,7 @@ static bool copy_head(struct fg_cache_fetch *fetch, const struct fg_flow *by,
             return false;
     }
     fetch->key = fg_arena_try_copy(arena, ask->key);
-    return fetch->key.data != NULL && copy_fields(fetch, from);
+    return fetch->key.data != NULL && copy_link(ex) && copy_fields(fetch, from);
 }
 
 static struct fg_flow *make_flow(struct fg_cache_fetch *fetch, const struct fg_flow *by)

@@ -456,6 +456,17 @@ static const struct error_case checks_cases[] = {
      "clusters: {a: {endpoints: [\"h:1\"], max_connections: 10, concurrency: {max: 50}}}\n",
      {"t.yaml:3:76: 50 requests in flight need as many connections, max_connections is 10; "
       "expected it at or below"}},
+    {"as many of HTTP/2, where each is one client's",
+     LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], protocol: h2, proxy_protocol: v1,\n"
+                      "  max_connections: 10, concurrency: {max: 50}}}\n",
+     {"t.yaml:4:43: 50 requests in flight need as many connections, max_connections is 10; "
+      "expected it at or below"}},
+    {"what version 1 cannot say",
+     LISTENERS ROUTES
+     "clusters: {a: {endpoints: [\"h:1\"], proxy_protocol: v1, proxy_protocol_tlvs: ssl}}\n",
+     {"t.yaml:3:77: proxy_protocol_tlvs has no effect unless proxy_protocol is v2; expected it "
+      "left "
+      "out"}},
     {"target above interval",
      LISTENERS ROUTES
      "clusters: {a: {endpoints: [\"h:1\"], queue: {target: 1s, interval: 100ms}}}\n",

@@ -22,6 +22,7 @@ static void expect_source(struct fg_span bytes, size_t len, const char *source)
     if (source != NULL) {
         fg_ip_format(&header.source, text);
         assert_string_equal(text, source);
+        assert_int_not_equal(header.destination_port, 0);
     }
     /* Every beginning of it is only a beginning. */
     for (size_t cut = 0; cut < len; cut++)
