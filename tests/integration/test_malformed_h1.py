@@ -110,6 +110,7 @@ REFUSED = [
     ("a fragment behind the query", get(b"/?a#b"), 400, "bad_target"),
     ("a NUL in the query", get(b"/?a\0b"), 400, "bad_target"),
     ("a target of another host", get(b"http://other/"), 400, "bad_host"),
+    ("a target of another port", get(b"http://x:443/"), 400, "bad_host"),
     ("a target too long", get(b"/" + b"a" * 600), 414, "uri_too_long"),
     # line ends
     ("LF behind the request line", b"GET / HTTP/1.1\n" + H + b"\r\n", 400, "malformed_request"),
@@ -272,6 +273,7 @@ PASSED = [
     ("host in capitals", b"GET / HTTP/1.1\r\nHOST: EXAMPLE.org:8080\r\n\r\n", wire.head(host="example.org:8080")),
     ("an IPv6 host", b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", wire.head(host="[::1]:80")),
     ("absolute form", get(b"http://x/a?b"), wire.head(path="/a?b")),
+    ("absolute form with the scheme's port", get(b"http://x:80/a"), wire.head(path="/a", host="x:80")),
     ("absolute form in capitals", get(b"HTTP://X/a"), wire.head(path="/a")),
     ("absolute form without a path", get(b"http://x"), wire.head()),
     ("absolute form with a query only", get(b"http://x?q"), wire.head(path="/?q")),

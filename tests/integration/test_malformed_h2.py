@@ -94,6 +94,8 @@ STREAM_ERRORS = [
     ("a blank in the scheme", with_value(":scheme", "ht tp"), None, PROTOCOL_ERROR),
     ("a foreign scheme", with_value(":scheme", "ftp"), 400, None),
     ("a host that differs", get(("host", "y")), 400, None),
+    ("a host of another port", get(("host", "x:8080")), 400, None),
+    ("a host of the other scheme's port", get(("host", "x:443")), 400, None),
     ("two hosts", get(("host", "x"), ("host", "x")), None, PROTOCOL_ERROR),
     ("a host with a path", headers(1, [f for f in pseudo("/a") if f[0] != ":authority"] + [("host", "x/b")]), None,
      PROTOCOL_ERROR),
@@ -245,6 +247,8 @@ CONNECTION_ERRORS = [
 PASSED = [
     ("plain", get(), wire.head(path="/a")),
     ("a host that is the same", get(("host", "x")), wire.head(path="/a")),
+    ("a host with the scheme's port", get(("host", "X:80")), wire.head(path="/a")),
+    ("an authority with the scheme's port", get(("host", "x"), authority="x:80"), wire.head(path="/a", host="x:80")),
     ("a host alone", headers(1, [f for f in pseudo("/a") if f[0] != ":authority"] + [("host", "y")]),
      wire.head(path="/a", host="y")),
     ("the path normalised", with_value(":path", "/b/..//%61/%2e"), wire.head(path="/a/")),
