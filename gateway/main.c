@@ -5,6 +5,7 @@
 #include "admin/admin_client.h"
 #include "admin/explain_command.h"
 #include "admin/kv_report.h"
+#include "admin/reload_command.h"
 #include "config/config.h"
 #include "rehearse/rehearse.h"
 #include "supervisor/supervisor.h"
@@ -23,6 +24,7 @@ struct options {
     struct fg_token_options token;
     const char *request_id; /* the word behind `explain` */
     struct fg_rehearse_options rehearse;
+    struct fg_reload_options reload;
 };
 
 struct command {
@@ -144,10 +146,27 @@ static int run_kv(const struct options *options)
     return code;
 }
 
+/* The file is checked here first: what is wrong with it is said without asking anybody. */
+static int run_reload(const struct options *options)
+{
+    struct fg_config *config = NULL;
+    size_t error_count = 0;
+    if (fg_config_load(&config, options->config, print_config_error, NULL, &error_count) != FG_OK)
+        return 2;
+    int code = 1;
+    if (config->admin.address == NULL)
+        fprintf(stderr, "floodgate: the configuration has no admin.address to ask\n");
+    else
+        code = fg_reload_command_run(config->admin.address, &options->reload);
+    fg_config_destroy(config);
+    return code;
+}
+
 static const struct command commands[] = {
     {"serve", "run the gateway with all its processes", run_serve},
     {"check", "check the configuration and say all that is wrong with it", run_check},
     {"show", "print the effective configuration as JSON, without secrets", run_show},
+    {"reload", "put the configuration into force, or new workers alone (--workers)", run_reload},
     {"kv", "print what the running inference pool holds in memory", run_kv},
     {"token", "print a bearer token, an API key, or a request's signature", run_token},
     {"rehearse", "run a described promotion against the configuration (--scenario FILE)",
@@ -176,6 +195,8 @@ static void print_help(FILE *out)
             "      --insecure      the target may have any certificate\n"
             "      --report FILE   write the report with plots as HTML\n"
             "      --seed N        in place of the scenario's\n"
+            "      --workers       replace the inference workers, one by one, and nothing else\n"
+            "      --wait SECONDS  for the outcome of a reload (default 120)\n"
             "      --version       print the version\n"
             "  -h, --help          print this\n\n"
             "exit codes: 0 fine, 1 failed, 2 usage or configuration error\n");
@@ -208,6 +229,14 @@ static bool parse_connections(const char *text, struct fg_rehearse_options *rehe
     }
     rehearse->connections = (unsigned)count;
     return true;
+}
+
+static bool parse_wait(const char *text, uint64_t *wait_s)
+{
+    if (fg_span_parse_u64(fg_span_from_string(text), wait_s) && *wait_s > 0 && *wait_s <= 86400)
+        return true;
+    fprintf(stderr, "floodgate: --wait '%s' is not usable; expected seconds, 1 to a day\n", text);
+    return false;
 }
 
 /* False: it is none of `token`'s. */
@@ -249,6 +278,7 @@ static int parse_options(int argc, char **argv, struct options *options)
         {"insecure", no_argument, NULL, 'k'},     {"connections", required_argument, NULL, 'o'},
         {"simulate", no_argument, NULL, 'm'},     {"target", required_argument, NULL, 'g'},
         {"report", required_argument, NULL, 'r'}, {"seed", required_argument, NULL, 'n'},
+        {"workers", no_argument, NULL, 'w'},      {"wait", required_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "c:h", long_options, NULL)) != -1) {
@@ -283,6 +313,13 @@ static int parse_options(int argc, char **argv, struct options *options)
             if (!parse_seed(optarg, &options->rehearse))
                 return 2;
             break;
+        case 'w':
+            options->reload.workers_only = true;
+            break;
+        case 'q':
+            if (!parse_wait(optarg, &options->reload.wait_s))
+                return 2;
+            break;
         case 'v':
             printf("floodgate " FG_VERSION "\n");
             return 0;
@@ -303,7 +340,9 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return fg_worker_program_main(argc, argv); /* internal: no options */
-    struct options options = {.config = DEFAULT_CONFIG, .token = {.ttl_s = 86400, .method = "GET"}};
+    struct options options = {.config = DEFAULT_CONFIG,
+                              .token = {.ttl_s = 86400, .method = "GET"},
+                              .reload = {.wait_s = 120}};
     int code = parse_options(argc, argv, &options);
     if (code != -1)
         return code;
@@ -318,7 +357,8 @@ int main(int argc, char **argv)
             return commands[i].run(&options);
     }
     fprintf(stderr,
-            "floodgate: '%s' is not a command; expected serve, check, show, kv, token, rehearse, "
+            "floodgate: '%s' is not a command; expected serve, check, show, reload, kv, token, "
+            "rehearse, "
             "explain or schema\n",
             argv[optind]);
     return 2;

@@ -132,6 +132,40 @@ static void change_endpoint(struct fg_admin *admin, struct fg_request *req)
     answer_text(req, status, text);
 }
 
+static json_t *outcome_json(const struct fg_reload_board *board, enum fg_reload_kind kind)
+{
+    struct fg_reload_outcome outcome;
+    if (!fg_reload_board_read(board, kind, &outcome))
+        return NULL;
+    return json_pack("{s:I,s:s,s:I,s:I,s:I,s:s}", "ticket", (json_int_t)outcome.ticket, "state",
+                     fg_reload_state_name(outcome.state), "generation",
+                     (json_int_t)outcome.generation, "workers_exchanged",
+                     (json_int_t)outcome.workers_exchanged, "workers",
+                     (json_int_t)outcome.worker_count, "text", outcome.text);
+}
+
+/* POST asks for one; GET tells what became of the last ones. */
+static void reload(struct fg_admin *admin, struct fg_request *req)
+{
+    struct fg_reload_board *board = admin->options.reloads;
+    bool is_workers = fg_span_equal(req->ex.query, FG_SPAN("workers"));
+    if (board == NULL) {
+        answer_text(req, 503, "no supervisor to ask\n");
+    } else if (req->ex.method != FG_METHOD_POST) {
+        answer_json(req, json_pack("{s:o?,s:o?}", "config", outcome_json(board, FG_RELOAD_CONFIG),
+                                   "workers", outcome_json(board, FG_RELOAD_WORKERS)));
+    } else if (req->ex.query.len > 0 && !is_workers) {
+        answer_text(req, 400, "expected ?workers, or no query\n");
+    } else {
+        uint64_t ticket =
+            fg_reload_board_ask(board, is_workers ? FG_RELOAD_WORKERS : FG_RELOAD_CONFIG);
+        if (ticket == 0)
+            answer_text(req, 503, "the supervisor is not there\n");
+        else
+            answer_json(req, json_pack("{s:I}", "ticket", (json_int_t)ticket));
+    }
+}
+
 /* ?request_id= */
 static void show_explanation(struct fg_admin *admin, struct fg_request *req)
 {
@@ -149,20 +183,23 @@ static void show_explanation(struct fg_admin *admin, struct fg_request *req)
         answer_text(req, 404, "this request is not among the recent ones\n");
 }
 
+enum page_methods { TAKES_GET = 1, TAKES_POST = 2 };
+
 static const struct page {
     struct fg_span path;
-    bool is_post;
+    unsigned methods; /* enum page_methods */
     void (*show)(struct fg_admin *admin, struct fg_request *req);
 } pages[] = {
-    {FG_SPAN_LITERAL("/stats"), false, show_stats},
-    {FG_SPAN_LITERAL("/metrics"), false, show_metrics},
-    {FG_SPAN_LITERAL("/config"), false, show_config},
-    {FG_SPAN_LITERAL("/explain"), false, show_explanation},
-    {FG_SPAN_LITERAL("/healthz"), false, show_health},
-    {FG_SPAN_LITERAL("/readyz"), false, show_readiness},
-    {FG_SPAN_LITERAL("/cache/objects"), false, show_cache},
-    {FG_SPAN_LITERAL("/cache/purge"), true, purge_cache},
-    {FG_SPAN_LITERAL("/clusters/endpoints"), true, change_endpoint},
+    {FG_SPAN_LITERAL("/stats"), TAKES_GET, show_stats},
+    {FG_SPAN_LITERAL("/metrics"), TAKES_GET, show_metrics},
+    {FG_SPAN_LITERAL("/config"), TAKES_GET, show_config},
+    {FG_SPAN_LITERAL("/explain"), TAKES_GET, show_explanation},
+    {FG_SPAN_LITERAL("/healthz"), TAKES_GET, show_health},
+    {FG_SPAN_LITERAL("/readyz"), TAKES_GET, show_readiness},
+    {FG_SPAN_LITERAL("/cache/objects"), TAKES_GET, show_cache},
+    {FG_SPAN_LITERAL("/cache/purge"), TAKES_POST, purge_cache},
+    {FG_SPAN_LITERAL("/clusters/endpoints"), TAKES_POST, change_endpoint},
+    {FG_SPAN_LITERAL("/reload"), TAKES_GET | TAKES_POST, reload},
 };
 
 static void on_request(void *handler, struct fg_request *req)
@@ -171,14 +208,16 @@ static void on_request(void *handler, struct fg_request *req)
     for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
         if (!fg_span_equal(pages[i].path, req->ex.path))
             continue;
-        bool is_fine = pages[i].is_post
-                           ? req->ex.method == FG_METHOD_POST
-                           : req->ex.method == FG_METHOD_GET || req->ex.method == FG_METHOD_HEAD;
-        if (is_fine)
+        unsigned method = req->ex.method == FG_METHOD_POST ? TAKES_POST
+                          : req->ex.method == FG_METHOD_GET || req->ex.method == FG_METHOD_HEAD
+                              ? TAKES_GET
+                              : 0;
+        if ((pages[i].methods & method) != 0)
             pages[i].show(admin, req);
         else
             answer_text(req, 405,
-                        pages[i].is_post ? "this page takes POST\n" : "this page takes GET\n");
+                        (pages[i].methods & TAKES_GET) == 0 ? "this page takes POST\n"
+                                                            : "this page takes GET\n");
         return;
     }
     const struct fg_dashboard_file *file = fg_dashboard_find(req->ex.path);
@@ -188,7 +227,8 @@ static void on_request(void *handler, struct fg_request *req)
         answer_text(
             req, 404,
             "no such page; expected /, /stats, /metrics, /healthz, /readyz, "
-            "/config, /explain, /cache/objects, POST /cache/purge or POST /clusters/endpoints\n");
+            "/config, /explain, /cache/objects, /reload, POST /cache/purge, POST /reload or POST "
+            "/clusters/endpoints\n");
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)

@@ -7,6 +7,7 @@
 #ifndef FG_ADMIN_H
 #define FG_ADMIN_H
 
+#include "admin/reload_board_shared.h"
 #include "config/config.h"
 #include "net/listener.h"
 #include "pipeline/pipeline.h"
@@ -20,7 +21,8 @@ struct fg_admin_options {
     struct fg_net *const *nets;   /* (thread_count) of the loops; copied */
     struct fg_loop *const *loops; /* (thread_count); copied */
     unsigned thread_count;
-    uint64_t started_ns; /* monotonic; when the process began to serve */
+    uint64_t started_ns;             /* monotonic; when the process began to serve */
+    struct fg_reload_board *reloads; /* NULL: nobody to ask */
 };
 
 /* Starts the thread. NULL with `error` set. Everything in options outlives it. */

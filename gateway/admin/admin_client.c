@@ -69,11 +69,13 @@ static char *read_all(int fd)
     return NULL;
 }
 
-static char *ask(const char *address, const char *path)
+static char *ask(const char *address, const char *method, const char *path)
 {
     char request[512];
-    int len = snprintf(request, sizeof(request),
-                       "GET %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n", path, address);
+    int len =
+        snprintf(request, sizeof(request),
+                 "%s %s HTTP/1.1\r\nhost: %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                 method, path, address);
     int fd = connect_to(address);
     if (fd == -1)
         return NULL;
@@ -84,10 +86,10 @@ static char *ask(const char *address, const char *path)
     return answer;
 }
 
-enum fg_status fg_admin_get(const char *address, const char *path, json_t **out,
-                            struct fg_error *error)
+static enum fg_status exchange(const char *address, const char *method, const char *path,
+                               json_t **out, struct fg_error *error)
 {
-    char *answer = ask(address, path);
+    char *answer = ask(address, method, path);
     *out = NULL;
     if (answer == NULL)
         return fg_error_set(error, "admin listener %s: %s; is the gateway running?", address,
@@ -101,6 +103,19 @@ enum fg_status fg_admin_get(const char *address, const char *path, json_t **out,
     if (is_missing)
         return FG_ERR_NOT_FOUND;
     if (*out == NULL)
-        return fg_error_set(error, "admin listener %s: no usable answer to GET %s", address, path);
+        return fg_error_set(error, "admin listener %s: no usable answer to %s %s", address, method,
+                            path);
     return FG_OK;
+}
+
+enum fg_status fg_admin_get(const char *address, const char *path, json_t **out,
+                            struct fg_error *error)
+{
+    return exchange(address, "GET", path, out, error);
+}
+
+enum fg_status fg_admin_post(const char *address, const char *path, json_t **out,
+                             struct fg_error *error)
+{
+    return exchange(address, "POST", path, out, error);
 }

@@ -16,4 +16,8 @@
 FG_MUST_USE enum fg_status fg_admin_get(const char *address, const char *path, json_t **out,
                                         struct fg_error *error);
 
+/* The same with POST, and no body. */
+FG_MUST_USE enum fg_status fg_admin_post(const char *address, const char *path, json_t **out,
+                                         struct fg_error *error);
+
 #endif

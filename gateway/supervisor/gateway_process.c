@@ -224,6 +224,7 @@ static struct fg_admin *start_admin(struct gateway *gateway, struct fg_error *er
         admin =
             fg_admin_start(&(struct fg_admin_options){.config = gateway->options->config,
                                                       .listen_fd = gateway->options->sockets->admin,
+                                                      .reloads = gateway->options->reloads,
                                                       .pipeline = gateway->pipeline,
                                                       .nets = nets,
                                                       .loops = loops,

@@ -14,6 +14,7 @@
 #include "supervisor/children.h"
 #include "supervisor/credentials.h"
 #include "supervisor/gateway_process.h"
+#include "supervisor/reload_report.h"
 #include "supervisor/sockets.h"
 #include "supervisor/worker_watch.h"
 
@@ -52,7 +53,8 @@ struct supervisor {
     enum phase phase;
     uint64_t phase_deadline_ns;
     bool is_reload_due; /* asked for while the one before was under way */
-    bool has_failed;    /* the gateway could not start: leave with its code */
+    struct fg_reload_report reports;
+    bool has_failed; /* the gateway could not start: leave with its code */
     int exit_code;
     struct fg_child *children;
     size_t child_count;
@@ -75,11 +77,13 @@ static void print_start_error(const struct fg_error *error)
     print_error(error, NULL);
 }
 
-static struct fg_config *load(const char *path)
+/* `report` NULL: errors go to stderr alone. */
+static struct fg_config *load(const char *path, struct fg_reload_report *report)
 {
     struct fg_config *config = NULL;
     size_t error_count = 0;
-    if (fg_config_load(&config, path, print_error, NULL, &error_count) != FG_OK)
+    if (fg_config_load(&config, path, report == NULL ? print_error : fg_reload_report_error, report,
+                       &error_count) != FG_OK)
         fprintf(stderr, "floodgate: %zu error%s in %s\n", error_count, error_count == 1 ? "" : "s",
                 path);
     return config;
@@ -123,6 +127,7 @@ static bool make_children(struct supervisor *sv)
     size_t count = 0;
     if (has_redis)
         sv->children[count++] = (struct fg_child){.role = FG_CHILD_REDIS};
+    fg_reload_report_init(&sv->reports, worker_count);
     sv->workers = (struct fg_worker_watch){
         .workers = &sv->children[count],
         .worker_count = worker_count,
@@ -151,6 +156,7 @@ static bool open_signals(struct supervisor *sv)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     sv->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -190,6 +196,7 @@ static int run_gateway(struct supervisor *sv, int ready_fd)
         .sockets = &sv->sockets,
         .arena = sv->arena,
         .ready_fd = ready_fd,
+        .reloads = sv->reports.board,
         .ticket_seed = sv->ticket_seed,
     };
     return fg_gateway_process_run(&options);
@@ -393,16 +400,19 @@ static bool reload(struct supervisor *sv)
         return true;
     }
     sv->is_reload_due = false;
-    struct fg_config *config = load(sv->path);
+    fg_reload_report_begin(&sv->reports, FG_RELOAD_CONFIG);
+    struct fg_config *config = load(sv->path, &sv->reports);
     if (config == NULL) {
+        fg_reload_report_fail(&sv->reports, FG_RELOAD_CONFIG, NULL);
         fg_log(FG_LOG_ERROR, "reload_failed", "reason=\"the configuration has errors\" kept=old");
         return true;
     }
     if (!same_listeners(sv, config) || !same_foundations(sv->config, config)) {
-        fg_log(
-            FG_LOG_ERROR, "reload_failed",
-            "reason=\"listener addresses, threads, embedded redis, or the inference pool's model, "
-            "workers or memory changed; these need a restart\" kept=old");
+        static const char why[] =
+            "listener addresses, threads, embedded redis, or the inference pool's model, "
+            "workers or memory changed; these need a restart";
+        fg_reload_report_fail(&sv->reports, FG_RELOAD_CONFIG, why);
+        fg_log(FG_LOG_ERROR, "reload_failed", "reason=\"%s\" kept=old", why);
         fg_config_destroy(config);
         return true;
     }
@@ -415,6 +425,15 @@ static bool reload(struct supervisor *sv)
     *sv->older = old;
     *sv->gateway = (struct fg_child){.role = FG_CHILD_GATEWAY};
     return start_child(sv, sv->gateway); /* the old one is stopped when this one is ready */
+}
+
+/* New processes for all workers, the same configuration. */
+static void renew_workers(struct supervisor *sv)
+{
+    if (sv->phase >= PHASE_STOPPING_GATEWAY)
+        return;
+    fg_reload_report_begin(&sv->reports, FG_RELOAD_WORKERS);
+    fg_worker_watch_exchange(&sv->workers);
 }
 
 /* ---- events ---- */
@@ -452,6 +471,7 @@ static void on_ready(struct supervisor *sv)
     if (sv->older->pid != 0) {
         fg_child_stop(sv->older);
         fg_worker_watch_exchange(&sv->workers);
+        fg_reload_report_generation(&sv->reports);
     }
 }
 
@@ -504,6 +524,8 @@ static bool on_signals(struct supervisor *sv, uint64_t now_ns)
             reap(sv, now_ns);
         else if (info.ssi_signo == SIGHUP && !reload(sv))
             return false;
+        else if (info.ssi_signo == SIGUSR1)
+            renew_workers(sv);
         else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
             begin_stop(sv, now_ns);
     }
@@ -534,6 +556,8 @@ static void watch(struct supervisor *sv)
         if (sv->is_reload_due && is_free && !reload(sv))
             return;
         tick_ms = fg_worker_watch_tick(&sv->workers, now_ns);
+        fg_reload_report_exchange(&sv->reports, fg_worker_watch_exchanged(&sv->workers),
+                                  fg_worker_watch_is_settled(&sv->workers));
         advance_stop(sv, now_ns);
         if (sv->phase == PHASE_STOPPING_REST && !any_alive(sv, false)) {
             fg_log(FG_LOG_INFO, "stopped", "code=%d", sv->exit_code);
@@ -576,6 +600,7 @@ static void fini(struct supervisor *sv, bool is_parent)
     if (sv->ready_fd != -1)
         close(sv->ready_fd);
     fg_sockets_close(&sv->sockets, is_parent);
+    fg_reload_report_fini(&sv->reports);
     fg_kv_arena_detach(sv->arena);
     if (sv->arena_fd != -1)
         close(sv->arena_fd);
@@ -588,7 +613,7 @@ int fg_supervisor_run(const char *path)
     struct supervisor sv = {.path = path, .arena_fd = -1, .signal_fd = -1, .ready_fd = -1};
     struct fg_error error = {.file = ""};
     pid_t self = getpid();
-    sv.config = load(path);
+    sv.config = load(path, NULL);
     if (sv.config == NULL)
         return 2;
     fg_log_set_level(fg_config_log_level(sv.config));

@@ -110,17 +110,33 @@ void fg_worker_watch_exchange(struct fg_worker_watch *watch)
         watch->exchange_next = 0;
 }
 
+static bool all_serve(const struct fg_worker_watch *watch)
+{
+    for (size_t i = 0; i < watch->worker_count; i++) {
+        const struct fg_child *child = &watch->workers[i];
+        if (child->state != FG_CHILD_RUNNING || !is_serving(watch, child, child->pid))
+            return false;
+    }
+    return true;
+}
+
+uint32_t fg_worker_watch_exchanged(const struct fg_worker_watch *watch)
+{
+    return watch->arena == NULL ? 0 : watch->exchange_next;
+}
+
+bool fg_worker_watch_is_settled(const struct fg_worker_watch *watch)
+{
+    return watch->arena == NULL ||
+           (watch->exchange_next >= watch->worker_count && all_serve(watch));
+}
+
 /* The next one, once all the others serve: there is always one to hand over to, if there are two.
  */
 static void exchange(struct fg_worker_watch *watch)
 {
-    if (watch->exchange_next >= watch->worker_count)
+    if (watch->exchange_next >= watch->worker_count || !all_serve(watch))
         return;
-    for (size_t i = 0; i < watch->worker_count; i++) {
-        if (watch->workers[i].state != FG_CHILD_RUNNING ||
-            !is_serving(watch, &watch->workers[i], watch->workers[i].pid))
-            return;
-    }
     struct fg_child *child = &watch->workers[watch->exchange_next++];
     fg_log(FG_LOG_INFO, "worker_exchange", "index=%u pid=%d", child->index, (int)child->pid);
     fg_child_exchange(child);

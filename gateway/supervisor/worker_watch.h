@@ -46,6 +46,11 @@ void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_chil
 /* Let new processes, with the configuration and the program that are there now, take over. */
 void fg_worker_watch_exchange(struct fg_worker_watch *watch);
 
+/* How many of the exchange that was last begun are asked to end or have been replaced. */
+uint32_t fg_worker_watch_exchanged(const struct fg_worker_watch *watch);
+/* Whether all workers serve, and none is left to be exchanged. */
+bool fg_worker_watch_is_settled(const struct fg_worker_watch *watch);
+
 /* What is due. Returns after how many milliseconds at most it wants to be called again. */
 int fg_worker_watch_tick(struct fg_worker_watch *watch, uint64_t now_ns);
 

@@ -1,0 +1,95 @@
+"""`floodgate reload`: asks the running gateway, waits, and says what came of it."""
+import asyncio
+import re
+
+import httpx
+
+from harness import run_binary
+from test_inference_kills import STREAMS, Crowd, assert_all_free, pool, undisturbed, until, workers
+
+
+def site(text="one"):
+    return {"routes": [{"match": {"prefix": "/"}, "respond": {"status": 200, "body": text}}]}
+
+
+def said(gateway):
+    with gateway.client() as client:
+        return client.get("/").text
+
+
+def reload(gateway, *arguments):
+    return run_binary("reload", "-c", gateway.config, *arguments, timeout=180)
+
+
+def rewrite(gateway, **sections):
+    gateway.sections = {**gateway.sections, **sections}
+    gateway.write_config()
+
+
+def test_a_good_one_is_in_force_when_the_command_ends(launch):
+    gateway = launch(site())
+    assert said(gateway) == "one"
+    for generation, text in ((2, "two"), (3, "three")):
+        rewrite(gateway, **site(text))
+        done = reload(gateway)
+        assert done.returncode == 0, done.stderr
+        assert f"configuration generation {generation}, 0 workers exchanged" in done.stdout
+        assert said(gateway) == text
+
+
+def test_what_is_wrong_is_said_with_its_place(launch):
+    gateway = launch(site())
+    good = gateway.sections
+    rewrite(gateway, limits={"threads": "many"})
+    refused = reload(gateway)
+    assert refused.returncode == 2 and re.search(rf"{gateway.config}:\d+:\d+: .*threads", refused.stderr)
+    # The supervisor reads the file itself, and says the same to whoever asks the admin listener.
+    ticket = httpx.post(gateway.admin + "/reload").json()["ticket"]
+
+    def outcome():
+        config = httpx.get(gateway.admin + "/reload").json()["config"]
+        return config["ticket"] >= ticket and config["state"] in ("failed", "done") and config
+    config = gateway.wait_stats(lambda _: outcome())
+    assert config["state"] == "failed" and re.search(r"floodgate.yaml:\d+:\d+: .*threads", config["text"])
+    assert config["generation"] == 1
+    # A file without a fault that cannot come into force without a restart.
+    gateway.sections = good
+    rewrite(gateway, limits={**good["limits"], "threads": 1})
+    refused = reload(gateway)
+    assert refused.returncode == 2 and "need a restart" in refused.stderr and "goes on" in refused.stderr
+    assert said(gateway) == "one"
+    gateway.sections = good
+    rewrite(gateway, **site("two"))
+    assert reload(gateway).returncode == 0 and said(gateway) == "two"
+
+
+def test_nobody_to_ask(launch):
+    gateway = launch(site())
+    assert httpx.post(gateway.admin + "/reload?everything").status_code == 400
+    gateway.stop()
+    gone = reload(gateway)
+    assert gone.returncode == 1 and "is the gateway running" in gone.stderr
+    assert reload(gateway, "--wait", "0").returncode == 2
+
+
+def test_new_workers_cut_no_stream(launch):
+    gateway = launch(pool(workers=3))
+    want = undisturbed(gateway)
+    before = {one["worker"]: one["pid"] for one in workers(gateway)}
+    outcome = {}
+
+    async def exchange(crowd):
+        await until(lambda: crowd.begun == STREAMS)
+        outcome["done"] = await asyncio.to_thread(reload, gateway, "--workers")
+    got = asyncio.run(Crowd(gateway, STREAMS).run(exchange))
+    assert got == want
+    done = outcome["done"]
+    assert done.returncode == 0, done.stderr
+    assert "configuration generation 1, 3 workers exchanged" in done.stdout
+    stats = gateway.stats()["inference"]
+    assert all(one["pid"] not in (0, before[one["worker"]]) for one in stats["workers"])
+    assert stats["requests"]["failed"] == 0
+    exits = [line for line in gateway.log.splitlines() if "role=worker" in line and "child_exited" in line]
+    assert len(exits) == 3 and all("code=0" in line for line in exits), exits
+    assert sum("child_started role=gateway" in line for line in gateway.log.splitlines()) <= 1
+    assert_all_free(gateway)
