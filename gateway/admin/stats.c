@@ -145,6 +145,7 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"protocol_errors", offsetof(struct fg_net_stats, protocol_errors)},
         {"h2_connections", offsetof(struct fg_net_stats, h2_connections)},
         {"h2_floods", offsetof(struct fg_net_stats, h2_floods)},
+        {"h2_rests", offsetof(struct fg_net_stats, h2_rests)},
         {"requests_h1", offsetof(struct fg_net_stats, requests_h1)},
         {"requests_h2", offsetof(struct fg_net_stats, requests_h2)},
         {"bytes_read", offsetof(struct fg_net_stats, bytes_read)},

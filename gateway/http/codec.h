@@ -22,7 +22,10 @@
 #include "http/request.h"
 #include "base/block_pool.h"
 #include "base/byte_queue.h"
+#include "base/page_pool.h"
 #include "net/timeouts.h"
+
+#define FG_STREAM_TABLE_BYTES ((size_t)4096)
 
 struct fg_net_stats;
 struct fg_stream;
@@ -35,6 +38,8 @@ struct fg_codec_env {
     struct fg_timeouts timeouts;
     struct fg_segment_pool segments;
     struct fg_block_pool blocks;    /* nghttp2's memory */
+    struct fg_page_pool frames;     /* for the buffer that each of its sessions makes frames in */
+    struct fg_page_pool tables;     /* for the table of streams of each session */
     struct fg_stream *free_streams; /* see stream.h */
     size_t free_stream_count;
     size_t stream_count; /* in use */

@@ -3,9 +3,11 @@
  * Job      session with our limits, bytes in and out, idle and header time-outs, graceful shutdown.
  * Thread   the loop's.
  * Memory   nghttp2's own for the session, its compression tables and its streams (bounded by
- *          SETTINGS); request bodies: at most CONNECTION_WINDOW bytes a connection, FG_BODY_WINDOW
- *          a stream; answers: limits.connection_buffer_bytes and one write a stream.
- * Source   RFC 9113; RFC 9218 for the order in which streams are sent.
+ *          SETTINGS). Two of its blocks are large and hardly touched: the buffer for frames (16
+ * KiB) and the table of streams (4 KiB). They lie in pages of their own, which a connection that
+ * says nothing for a second gives back. Request bodies: at most CONNECTION_WINDOW bytes a
+ * connection, FG_BODY_WINDOW a stream; answers: limits.connection_buffer_bytes and one write a
+ * stream. Source   RFC 9113; RFC 9218 for the order in which streams are sent.
  */
 #include "http/h2_internal.h"
 
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 
 #define CONNECTION_WINDOW 262144
+#define FRAME_PAYLOAD_BYTES ((size_t)16384)
 
 /* The session can go on no more: say why, and let the client read it. */
 static void fail_session(struct fg_h2 *h2, int error)
@@ -111,6 +114,7 @@ static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
         if (len == 0)
             break;
         h2->has_spoken = true;
+        h2->has_spoken_lately = true;
         size_t part = (size_t)len < h2->room ? (size_t)len : h2->room;
         put(h2, data, part);
         h2->pending = data + part;
@@ -131,12 +135,49 @@ static void finish_all(struct fg_h2 *h2)
         fg_stream_finish(FG_CONTAINER_OF(link, struct fg_stream, link));
 }
 
+static void arm_rest(struct fg_h2 *h2)
+{
+    h2->has_spoken_lately = false;
+    fg_timeout_arm(&h2->codec.transport->env->timeouts, &h2->rest, FG_TIMEOUT_REST);
+}
+
+static bool is_zero(const void *table)
+{
+    const uint64_t *words = table;
+    uint64_t any = 0;
+    for (size_t i = 0; i < FG_STREAM_TABLE_BYTES / sizeof(*words); i++)
+        any |= words[i];
+    return any == 0;
+}
+
+/*
+ * Between two frames the session's buffer holds nothing that is needed; and a table without streams
+ * is as good as one of fresh pages.
+ */
+static void on_rest(struct fg_timeout *timeout)
+{
+    struct fg_h2 *h2 = FG_CONTAINER_OF(timeout, struct fg_h2, rest);
+    struct fg_codec_env *env = h2->codec.transport->env;
+    if (h2->has_spoken_lately || h2->pending_len > 0 ||
+        nghttp2_session_want_write(h2->session) != 0) {
+        arm_rest(h2);
+        return;
+    }
+    if (h2->frame_buffer != NULL)
+        fg_page_pool_rest(&env->frames, h2->frame_buffer);
+    if (h2->stream_table != NULL && is_zero(h2->stream_table))
+        fg_page_pool_rest(&env->tables, h2->stream_table);
+    fg_counter_add_owned(&env->stats->h2_rests, 1);
+}
+
 static void on_flushed(struct fg_codec *codec)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
     struct fg_transport *transport = codec->transport;
     if (h2->pending_len > 0)
         return;
+    if (h2->has_spoken_lately && h2->rest.due_ns == 0)
+        arm_rest(h2);
     if (!fg_list_is_empty(&h2->finished))
         finish_all(h2);
     bool is_idle = fg_list_is_empty(&h2->streams);
@@ -223,6 +264,7 @@ static void on_destroy(struct fg_codec *codec)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
     assert(fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->finished));
+    fg_timeout_cancel(&h2->rest);
     nghttp2_session_del(h2->session);
     free(h2);
 }
@@ -238,29 +280,65 @@ static const struct fg_codec_ops h2_ops = {
     .destroy = on_destroy,
 };
 
-static void *take_block(size_t bytes, void *pool)
+static struct fg_block_pool *blocks_of(struct fg_h2 *h2)
 {
-    return fg_block_pool_alloc(pool, bytes);
+    return &h2->codec.transport->env->blocks;
 }
 
-static void give_block(void *block, void *pool)
+/* Of blocks this large a session takes one while it is being made: the buffer for frames. */
+static void *take_block(size_t bytes, void *ctx)
 {
-    fg_block_pool_free(pool, block);
+    struct fg_h2 *h2 = ctx;
+    struct fg_page_pool *frames = &h2->codec.transport->env->frames;
+    if (h2->session != NULL || h2->frame_buffer != NULL || bytes < FRAME_PAYLOAD_BYTES ||
+        bytes > frames->block_bytes)
+        return fg_block_pool_alloc(blocks_of(h2), bytes);
+    h2->frame_buffer = fg_page_pool_alloc(frames);
+    return h2->frame_buffer;
 }
 
-static void *take_zeroed(size_t count, size_t bytes, void *pool)
+static void give_block(void *block, void *ctx)
 {
-    return fg_block_pool_calloc(pool, count, bytes);
+    struct fg_h2 *h2 = ctx;
+    struct fg_codec_env *env = h2->codec.transport->env;
+    if (block == NULL) {
+        return;
+    } else if (block == h2->frame_buffer) {
+        h2->frame_buffer = NULL;
+        fg_page_pool_free(&env->frames, block);
+    } else if (block == h2->stream_table) {
+        h2->stream_table = NULL;
+        fg_page_pool_free(&env->tables, block);
+    } else {
+        fg_block_pool_free(&env->blocks, block);
+    }
 }
 
-static void *resize_block(void *block, size_t bytes, void *pool)
+/* And of zeroed ones that are just a page: the first table of its streams. */
+static void *take_zeroed(size_t count, size_t bytes, void *ctx)
 {
-    return fg_block_pool_realloc(pool, block, bytes);
+    struct fg_h2 *h2 = ctx;
+    if (h2->session != NULL || h2->stream_table != NULL || count == 0 ||
+        bytes != FG_STREAM_TABLE_BYTES / count || FG_STREAM_TABLE_BYTES % count != 0)
+        return fg_block_pool_calloc(blocks_of(h2), count, bytes);
+    h2->stream_table = fg_page_pool_alloc(&h2->codec.transport->env->tables);
+    if (h2->stream_table != NULL && !is_zero(h2->stream_table))
+        memset(h2->stream_table, 0, FG_STREAM_TABLE_BYTES);
+    return h2->stream_table;
+}
+
+static void *resize_block(void *block, size_t bytes, void *ctx)
+{
+    struct fg_h2 *h2 = ctx;
+    if (block == NULL)
+        return take_block(bytes, h2);
+    assert(block != h2->frame_buffer && block != h2->stream_table); /* neither is ever resized */
+    return fg_block_pool_realloc(blocks_of(h2), block, bytes);
 }
 
 static nghttp2_session *make_session(struct fg_h2 *h2)
 {
-    nghttp2_mem memory = {.mem_user_data = &h2->codec.transport->env->blocks,
+    nghttp2_mem memory = {.mem_user_data = h2,
                           .malloc = take_block,
                           .free = give_block,
                           .calloc = take_zeroed,
@@ -308,6 +386,7 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
         return NULL;
     h2->codec.ops = &h2_ops;
     h2->codec.transport = transport;
+    h2->rest.on_due = on_rest;
     fg_list_init(&h2->streams);
     fg_list_init(&h2->finished);
     h2->scan.skip = NGHTTP2_CLIENT_MAGIC_LEN;

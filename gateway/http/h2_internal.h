@@ -67,6 +67,12 @@ struct fg_h2 {
     size_t gather_len;
     struct fg_stream *gather_stream;
 
+    /* memory */
+    void *frame_buffer; /* the session's, of env->frames; NULL: it is elsewhere */
+    void *stream_table; /* the same, of env->tables */
+    struct fg_timeout rest;
+    bool has_spoken_lately; /* since `rest` was armed */
+
     /* while producing */
     char *to;
     size_t room;

@@ -49,6 +49,7 @@ struct fg_net_stats {
     struct fg_counter protocol_errors;    /* answered 400 or GOAWAY */
     struct fg_counter h2_connections;
     struct fg_counter h2_floods; /* closed for frames without content */
+    struct fg_counter h2_rests;  /* pages given back by connections that were quiet */
     struct fg_counter requests_h1;
     struct fg_counter requests_h2;
     struct fg_counter bytes_read; /* socket */

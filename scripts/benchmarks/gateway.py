@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 from . import machine, peers
 
@@ -22,6 +23,7 @@ ROUNDS = peers.environment("FG_BENCH_ROUNDS", 5)
 REQUESTS = peers.environment("FG_BENCH_REQUESTS", 40000)
 CONNECTIONS = peers.environment("FG_BENCH_CONNECTIONS", 1000)
 HANDSHAKE_SECONDS = 2
+IDLE_SECONDS = 4
 
 # What a regime asks of h2load, and of how many requests.
 REGIMES = {
@@ -125,12 +127,16 @@ H2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("0000000400000000
 H2_SETTINGS_ACK = bytes.fromhex("000000040100000000")
 
 
-def open_idle(port):
-    """An HTTP/2 connection that has said hello and heard the server's settings."""
-    context = ssl.create_default_context()
+def idle_context():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
+    return context
+
+
+def open_idle(context, port):
+    """An HTTP/2 connection that has said hello and heard the server's settings."""
     connection = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10))
     connection.sendall(H2_HELLO)
     connection.recv(65536)
@@ -139,11 +145,13 @@ def open_idle(port):
 
 
 def weigh_idle(site, name):
-    """Bytes of server memory for each idle HTTP/2 connection."""
-    for connection in [open_idle(site.ports[name]) for _ in range(50)]:
+    """Bytes of server memory for each HTTP/2 connection that has been idle for a while."""
+    context = idle_context()
+    for connection in [open_idle(context, site.ports[name]) for _ in range(50)]:
         connection.close()
     before = machine.memory_bytes(site.pid(name))
-    held = [open_idle(site.ports[name]) for _ in range(CONNECTIONS)]
+    held = [open_idle(context, site.ports[name]) for _ in range(CONNECTIONS)]
+    time.sleep(IDLE_SECONDS)
     after = machine.memory_bytes(site.pid(name))
     for connection in held:
         connection.close()
