@@ -6,23 +6,25 @@
  *          takes slots away: after a cut the limit is met by waiting for releases.
  * Window   answers to requests that began under the present limit, as many as it takes to know
  *          their mean to within 8 %, 16 % while it grows fast (10 for an even backend, up to 200
- *          for an uneven one): about one round trip, so a wrong limit is wrong for milliseconds.
+ *          for an uneven one). After a change all that is in flight has to turn over twice first,
+ *          or the quick answers, which come back first, would stand for all.
  * Laws     n: mean in flight, short: mean latency of the window, s: no-load latency
  *          GRADIENT2  limit' = n x t x s / short + max(1.5, sqrt(limit) / 2),
- *                     t = tolerance + 2 standard errors of short,
- *                     at most 1.5 x limit + 1, at least 0.6 x n; while fewer than 9 of 10 slots
- *                     are used, the limit stands for n, as n does not follow it
- *          VEGAS      queue = n x (1 - s / short), l = log10(limit), at least 1;
- *                     below l: limit + 6 l; below 3 l: limit + l; above 6 l: limit - l
- *          AIMD       limit + 1, or min(limit - 1, limit x backoff) after a drop or time-out
+ *                     t = tolerance + 2 standard errors of short and s,
+ *                     (tolerance 1.5 while s is only an upper bound), at most 1.5 x limit + 1, at
+ * least 0.6 x n; while fewer than 9 of 10 slots are used, the limit stands for n, as n does not
+ * follow it; n and short are those of all recent windows at about the same n VEGAS      queue = n x
+ * (1 - s / short), l = log10(limit), at least 1; below l: limit + 6 l; below 3 l: limit + l; above
+ * 6 l: limit - l AIMD       limit + 1, or min(limit - 1, limit x backoff) after a drop or time-out
  *          FIXED      limit
  *          The limit grows only if somebody was kept waiting and half of it was in use in the
  *          mean: an idle backend, and one short burst, prove nothing. GRADIENT2 and VEGAS back off
  *          as AIMD does when 1 in 10 results was a drop: quick refusals are no fast backend.
  * Probe    under a load that never lets up, latency never shows what it would be without us. So
- *          once in about 50 busy windows the limit goes down for one window, just so far that
- *          latency must fall below the known no-load latency if that is too high: by a quarter to
- *          a third, not to the minimum. News: the next window looks again.
+ *          once in about 100 busy windows, sooner while s is not well known, the limit goes down
+ *          for one window, just so far below the slots that are worked on (n x s / short) that
+ *          latency must fall below s if s is too high: by a quarter to a half, not to the minimum.
+ *          If latency follows all the way down, the next window looks further down.
  * Source   Netflix concurrency-limits: Gradient2Limit, VegasLimit, AIMDLimit (Apache 2.0).
  * Departs  GRADIENT2 compares with the no-load latency (noload_latency), not with a long-term
  *          mean: a mean follows a standing overload, and the limit with it, to the maximum. The
@@ -38,24 +40,28 @@
 
 #define DROP_SHARE_INVERSE 10
 #define GROWTH_MAX 1.5
-#define NO_QUEUE 1.05   /* latency over no-load up to which nothing waits at the backend */
-#define PROBE_GAIN 0.97 /* a lower no-load latency than that is news */
-#define PROBE_RISE 1.1
-#define PROBE_SOON 8 /* windows */
+#define NO_QUEUE 1.05       /* latency over no-load up to which nothing waits at the backend */
+#define BOUND_TOLERANCE 1.5 /* while s may be anything: growth tells */
+#define PROBE_FIRST 8       /* windows */
+#define PROBE_SOON 20       /* windows */
 #define SPREAD_MEMORY 0.9
 #define CUT_MAX 0.6
 #define MEAN_ERROR_MAX 0.08
-#define GROWING_ERROR_MAX                                                                          \
-    0.16                 /* while far from the goal, steps matter more than their accuracy         \
-                          */
-#define FULL_SHARE 0.9   /* of the slots in use in the mean: n follows the limit */
-#define ERRORS_BORNE 2   /* standard errors of the mean that are added to the tolerance */
-#define SPARE_MIN 1.5    /* slots over what is needed, so that a small limit can grow */
-#define GROWING 1.2      /* the last window raised the limit by so much */
-#define OUTLIER_FACTOR 8 /* one stalled answer counts as at most so many of the last mean */
-#define SETTLED 0.05     /* a smaller change of the limit needs no time to show */
-#define PROBE_BELOW 0.85 /* of the no-load latency, if all of the latency were queueing */
-#define PROBE_CUT_MAX 0.5
+#define COARSE_ERROR_MAX 0.16 /* while far from the goal, steps matter more than their accuracy */
+#define FULL_SHARE 0.9        /* of the slots in use in the mean: n follows the limit */
+#define ERRORS_BORNE 2        /* standard errors that are added to the tolerance */
+#define SPARE_MIN 1.5         /* slots over what is needed, so that a small limit can grow */
+#define GROWING 1.2           /* the last window raised the limit by so much */
+#define OUTLIER_FACTOR 8      /* one stalled answer counts as at most so many of the last mean */
+#define SETTLED 0.05          /* a smaller change of the limit needs no time to show */
+#define PROBE_BELOW 0.2       /* ln: so far below what the slots are taken for */
+#define PROBE_ERRORS 2.5      /* ... or so many standard errors */
+#define PROBE_CUT_MAX 0.3
+#define PROBE_CUT_MIN 0.8
+#define PROBE_ACCURACY 5 /* standard errors that the latency ratio of a probe is apart */
+#define SURE_ERROR 0.08  /* of s: less sure, sooner looked at again */
+#define TURNOVERS 2      /* of all that is in flight, until a new limit has had its effect */
+#define ROUND_TRIPS 8    /* a slow backend's window may take so many of its answers */
 
 static double clamp(double value, double low, double high)
 {
@@ -78,15 +84,21 @@ static void back_off(struct fg_concurrency_limit *cl)
 /* --- laws --- */
 
 static void update_gradient2(struct fg_concurrency_limit *cl,
-                             const struct fg_latency_window *window, double noload_ns)
+                             const struct fg_latency_window *window)
 {
-    double tolerance = cl->config.tolerance_permille / 1000.0 + ERRORS_BORNE * window->error;
-    double gradient = tolerance * noload_ns / window->latency_ns;
+    const struct fg_noload_latency *noload = &cl->noload;
+    const struct fg_latency_window *seen = fg_noload_latency_here(noload, window);
+    double error = sqrt(seen->error * seen->error + noload->error * noload->error);
+    double tolerance = cl->config.tolerance_permille / 1000.0;
+    if (noload->is_bound && tolerance < BOUND_TOLERANCE)
+        tolerance = BOUND_TOLERANCE;
+    tolerance += ERRORS_BORNE * error;
+    double gradient = tolerance * noload->latency_ns / seen->latency_ns;
     double spare = sqrt(cl->limit) / 2;
     double growth_max = GROWTH_MAX * cl->limit + 1;
-    double base = window->was_full ? window->in_flight : cl->limit;
+    double base = window->was_full ? seen->in_flight : cl->limit;
     double wanted = base * gradient + (spare < SPARE_MIN ? SPARE_MIN : spare);
-    if (window->latency_ns <= NO_QUEUE * noload_ns)
+    if (cl->is_growing && window->latency_ns <= NO_QUEUE * noload->latency_ns)
         wanted = growth_max;
     wanted = clamp(wanted, CUT_MAX * base, growth_max);
     bool is_growth = wanted > cl->limit;
@@ -94,10 +106,9 @@ static void update_gradient2(struct fg_concurrency_limit *cl,
         set_limit(cl, wanted);
 }
 
-static void update_vegas(struct fg_concurrency_limit *cl, const struct fg_latency_window *window,
-                         double noload_ns)
+static void update_vegas(struct fg_concurrency_limit *cl, const struct fg_latency_window *window)
 {
-    double queue = window->in_flight * (1 - noload_ns / window->latency_ns);
+    double queue = window->in_flight * (1 - cl->noload.latency_ns / window->latency_ns);
     double step = cl->limit > 10 ? log10(cl->limit) : 1;
     if (queue > 6 * step)
         set_limit(cl, cl->limit - step);
@@ -105,35 +116,66 @@ static void update_vegas(struct fg_concurrency_limit *cl, const struct fg_latenc
         set_limit(cl, cl->limit + (queue < step ? 6 * step : step));
 }
 
+/* --- probes --- */
+
+/* Down to where latency must be lower than s if s is too high. */
+static void look_below(struct fg_concurrency_limit *cl, const struct fg_latency_window *window)
+{
+    double share = cl->noload.latency_ns / window->latency_ns; /* of n that is worked on */
+    double errors = PROBE_ERRORS * window->error;
+    double below = exp(-(errors > PROBE_BELOW ? errors : PROBE_BELOW));
+    double cut = clamp(share * below, PROBE_CUT_MAX, PROBE_CUT_MIN);
+    set_limit(cl, window->in_flight * cut);
+    cl->probe_error = clamp(log(window->in_flight / floor(cl->limit)) / PROBE_ACCURACY, 0.05, 0.25);
+    cl->is_probing = true;
+}
+
+/* The spread keeps many gateways from looking in step. Trust news, but look again soon. */
+static void plan_probe(struct fg_concurrency_limit *cl)
+{
+    uint64_t spread = cl->acquired_total * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    double sure = clamp(SURE_ERROR / cl->noload.error, 0, 1);
+    uint32_t windows = (uint32_t)(sure * cl->config.probe_windows);
+    if (cl->has_news || windows < PROBE_SOON)
+        windows = PROBE_SOON;
+    cl->windows_to_probe = windows / 2 + (uint32_t)(spread % (windows + 1));
+    if (cl->windows_to_probe == 0)
+        cl->windows_to_probe = 1;
+    cl->has_news = false;
+}
+
 /* True: the next window's limit is set, to look at the no-load latency or to end the look. */
 static bool probe(struct fg_concurrency_limit *cl, const struct fg_latency_window *window,
                   double noload_before_ns)
 {
-    if (cl->config.probe_windows == 0 || !window->was_full)
+    if (cl->config.probe_windows == 0)
         return false;
-    bool was_probe = cl->windows_to_probe == 0;
-    bool is_lower = cl->noload.latency_ns <= PROBE_GAIN * noload_before_ns;
-    bool is_higher = cl->noload.latency_ns > PROBE_RISE * noload_before_ns;
-    cl->has_news = cl->has_news || is_lower || is_higher || cl->noload.flat_in_row > 0;
-    if (was_probe && !is_lower) {
-        /* The spread keeps many gateways from looking in step. Trust news, but look again soon. */
-        uint64_t spread = cl->acquired_total * UINT64_C(0x9e3779b97f4a7c15) >> 32;
-        uint32_t windows = cl->has_news ? PROBE_SOON : cl->config.probe_windows;
-        cl->windows_to_probe = windows / 2 + (uint32_t)(spread % (windows + 1));
-        if (cl->windows_to_probe == 0)
-            cl->windows_to_probe = 1;
-        cl->has_news = false;
-        set_limit(cl, cl->probe_from); /* back up is a look too */
+    if (!window->was_full) { /* n does not follow the limit: nothing to be seen */
+        if (cl->is_probing)
+            set_limit(cl, cl->probe_from);
+        cl->is_probing = false;
+        return false;
+    }
+    cl->has_news = cl->has_news || cl->noload.has_news;
+    if (cl->is_probing && !(cl->noload.is_bound && cl->limit > cl->config.limit_min)) {
+        cl->is_probing = false;
+        plan_probe(cl);
+        /* Back up to the slots that were worked on, which is a look too. */
+        set_limit(cl, cl->probe_from * clamp(cl->noload.latency_ns / noload_before_ns, 0.3, 1.5));
+        return true;
+    }
+    if (cl->is_probing) {
+        cl->probe_from = cl->limit;
+        look_below(cl, window);
         return true;
     }
     if (cl->has_news && cl->windows_to_probe > PROBE_SOON)
         cl->windows_to_probe = PROBE_SOON;
-    if (!was_probe && --cl->windows_to_probe > 0)
+    bool is_unsure = cl->noload.is_bound && cl->noload.was_judged;
+    if (!is_unsure && --cl->windows_to_probe > 0)
         return false;
-    if (!was_probe)
-        cl->probe_from = cl->limit;
-    double cut = PROBE_BELOW * cl->noload.latency_ns / window->latency_ns;
-    set_limit(cl, window->in_flight * clamp(cut, PROBE_CUT_MAX, PROBE_BELOW));
+    cl->probe_from = cl->limit;
+    look_below(cl, window);
     return true;
 }
 
@@ -177,19 +219,25 @@ static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
         cl->mean_ns = window.latency_ns;
         if (window.latency_ns < 1)
             window.latency_ns = 1;
-        double noload_ns = fg_noload_latency_learn(&cl->noload, &window);
+        (void)fg_noload_latency_learn(&cl->noload, &window);
         if (!probe(cl, &window, noload_before_ns)) {
             if (cl->config.mode == FG_CONCURRENCY_GRADIENT2)
-                update_gradient2(cl, &window, noload_ns);
+                update_gradient2(cl, &window);
             else
-                update_vegas(cl, &window, noload_ns);
+                update_vegas(cl, &window);
         }
     }
     double change = cl->limit / cl->window_limit;
     bool is_settled = change > 1 - SETTLED && change < 1 + SETTLED;
     cl->is_growing = change > GROWING;
     start_window(cl, now_ns);
-    cl->unsettled = is_settled ? 0 : cl->in_flight;
+    if (is_settled)
+        return;
+    uint32_t limit = fg_concurrency_limit_current(cl);
+    if (cl->config.mode == FG_CONCURRENCY_AIMD)
+        cl->unsettled = cl->in_flight; /* a failure tells of its time, however slow others are */
+    else
+        cl->unsettled = TURNOVERS * (cl->in_flight > limit ? cl->in_flight : limit);
 }
 
 /* How uneven the window's latencies are: their variance over their squared mean. */
@@ -206,7 +254,9 @@ static bool is_mean_known(const struct fg_concurrency_limit *cl)
     double spread = window_spread(cl);
     if (spread < cl->spread)
         spread = cl->spread;
-    double error = cl->is_growing ? GROWING_ERROR_MAX : MEAN_ERROR_MAX;
+    double error = cl->is_growing ? COARSE_ERROR_MAX : MEAN_ERROR_MAX;
+    if (cl->is_probing)
+        error = cl->probe_error;
     return spread <= error * error * cl->window_samples;
 }
 
@@ -215,9 +265,11 @@ static bool is_window_over(const struct fg_concurrency_limit *cl, uint64_t now_n
     uint32_t results = cl->window_samples + cl->window_drops;
     if (results < cl->config.window_samples_min)
         return false;
-    return results >= cl->config.window_samples_max || cl->window_samples == 0 ||
-           fg_subtract_floor(now_ns, cl->window_started_ns) >= cl->config.window_max_ns ||
-           is_mean_known(cl);
+    if (results >= cl->config.window_samples_max || cl->window_samples == 0 || is_mean_known(cl))
+        return true;
+    double open_ns = (double)fg_subtract_floor(now_ns, cl->window_started_ns);
+    return open_ns >= (double)cl->config.window_max_ns &&
+           open_ns * cl->window_samples >= ROUND_TRIPS * cl->window_sum_ns;
 }
 
 static void add_result(struct fg_concurrency_limit *cl, uint64_t now_ns, uint64_t latency_ns,
@@ -254,9 +306,9 @@ struct fg_concurrency_config fg_concurrency_limit_config_default(enum fg_concurr
         .window_samples_max = 200,
         .window_max_ns = 1 * FG_POLICY_S,
         .latency_max_ns = 5 * FG_POLICY_S,
-        .tolerance_permille = 1200,
+        .tolerance_permille = 1100,
         .backoff_permille = 900,
-        .probe_windows = 50,
+        .probe_windows = 100,
     };
 }
 
@@ -273,8 +325,14 @@ void fg_concurrency_limit_init(struct fg_concurrency_limit *cl,
     }
     *cl = (struct fg_concurrency_limit){.config = *config,
                                         .limit = config->limit_initial,
-                                        .windows_to_probe = PROBE_SOON,
+                                        .windows_to_probe = PROBE_FIRST,
                                         .is_growing = true};
+    /* The first to come back are the quick ones. */
+    uint32_t first = config->limit_initial < config->window_samples_min
+                         ? config->limit_initial
+                         : config->window_samples_min;
+    if (config->mode != FG_CONCURRENCY_AIMD)
+        cl->unsettled = TURNOVERS * first;
     fg_noload_latency_init(&cl->noload);
 }
 

@@ -44,12 +44,14 @@ struct fg_concurrency_limit {
     double limit; /* its floor is what counts */
     uint32_t in_flight;
     struct fg_noload_latency noload;
-    uint32_t windows_to_probe; /* 0: this window is one */
-    double probe_from;         /* the limit to go back to */
-    bool is_growing;           /* the last window raised the limit by a fifth or more */
-    bool has_news;             /* the no-load latency changed since the last look */
-    double mean_ns;            /* latency of the last window */
-    double spread;             /* of latencies in recent windows: variance over squared mean */
+    uint32_t windows_to_probe;
+    bool is_probing;    /* this window looks at the no-load latency */
+    double probe_from;  /* the limit to go back to */
+    double probe_error; /* how well its latency has to be known */
+    bool is_growing;    /* the last window raised the limit by a fifth or more */
+    bool has_news;      /* the no-load latency changed since the last look */
+    double mean_ns;     /* latency of the last window */
+    double spread;      /* of latencies in recent windows: variance over squared mean */
     /* the window that is being filled */
     uint64_t window_started_ns; /* 0: no window is open */
     uint32_t unsettled;         /* results to come that tell of the limit before */

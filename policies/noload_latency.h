@@ -20,10 +20,17 @@ struct fg_latency_window {
 
 struct fg_noload_latency {
     double latency_ns; /* 0 before the first window */
-    /* the point that the next cut is compared with */
+    double error;      /* its standard error, as a share of it */
+    /* Latency has only been seen to follow n: there may be less of it further down. */
+    bool is_bound;
+    bool was_judged; /* the last window was compared with one of another n */
+    bool has_news;   /* the last window changed what is believed */
+    /* the mean of the last windows, all at about one n, and a point at another n */
+    struct fg_latency_window here;
     struct fg_latency_window before;
-    uint32_t before_age;  /* windows since it was taken */
-    uint32_t flat_in_row; /* cuts that latency did not follow */
+    uint32_t here_count; /* windows, a few at most; 0: there is none */
+    uint32_t before_age; /* moves since */
+    bool has_before;
 };
 
 void fg_noload_latency_init(struct fg_noload_latency *noload);
@@ -31,5 +38,12 @@ void fg_noload_latency_init(struct fg_noload_latency *noload);
 /* Learn from a window; returns the estimate in ns, never 0. */
 double fg_noload_latency_learn(struct fg_noload_latency *noload,
                                const struct fg_latency_window *window);
+
+/*
+ * After learning from `window`: the mean of all at about its n, or itself if it was not full. Valid
+ * until the next one.
+ */
+const struct fg_latency_window *fg_noload_latency_here(const struct fg_noload_latency *noload,
+                                                       const struct fg_latency_window *window);
 
 #endif

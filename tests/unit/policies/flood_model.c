@@ -1,5 +1,7 @@
 /*
- * flood_model.c: arrivals, the gate, a backend of slots with a queue of its own without end.
+ * flood_model.c: arrivals, the gate, a backend of slots with a queue of its own.
+ * Memory   requests from chunks that are kept until the end; what is worked on is a binary heap by
+ *          the time it is done.
  */
 #include "flood_model.h"
 
@@ -7,35 +9,50 @@
 
 #include <math.h>
 
-#define TIMEOUT_NS S
-#define REQUESTS_MAX 20000 /* waiting or at the backend at one time */
+#define TIMEOUT_USUAL_NS S
+#define CHUNK_REQUESTS 4096
 #define SAMPLES_MAX 400000
+#define LOGNORMAL_SIGMA 1.0
 
 struct request {
     struct fg_gate_entry entry;
     struct request *next; /* free list, or the backend's queue */
     uint64_t arrived_ns;
     uint64_t sent_ns;
+    uint64_t begun_ns;
     uint64_t done_ns;
     bool is_critical;
+};
+
+struct chunk {
+    struct chunk *next;
+    struct request requests[CHUNK_REQUESTS];
 };
 
 struct flood_model {
     struct fg_gate_policy gate;
     uint64_t seed;
     uint64_t now_ns;
+    uint64_t phase_began_ns;
+    uint64_t timeout_ns;
     const struct flood_phase *phase;
     struct flood_result result;
+    double useful_ns;
+    double wait_sum_ns;
+    uint64_t sent_count;
+    struct chunk *chunks;
     struct request *free;
     struct request *queued; /* at the backend, first come */
     struct request *queued_last;
-    struct request *working[REQUESTS_MAX];
+    uint32_t queued_count;
+    struct request **working;
     uint32_t working_count;
+    uint32_t working_capacity;
+    uint64_t expiry_ns;
     uint64_t *latencies;
     size_t latency_count;
     uint64_t *critical_latencies;
     size_t critical_latency_count;
-    struct request requests[REQUESTS_MAX];
 };
 
 static double uniform(struct flood_model *model)
@@ -48,36 +65,21 @@ static uint64_t exponential_ns(struct flood_model *model, double mean_ns)
     return (uint64_t)(-log(1 - uniform(model)) * mean_ns) + 1;
 }
 
-/* ---- the backend ---- */
-
-static void work(struct flood_model *model)
+static uint64_t service_ns(struct flood_model *model)
 {
-    while (model->queued != NULL && model->working_count < model->phase->slots) {
-        struct request *request = model->queued;
-        model->queued = request->next;
-        uint64_t service_ns = model->phase->kind == FLOOD_EVEN
-                                  ? model->phase->service_ns
-                                  : exponential_ns(model, (double)model->phase->service_ns);
-        request->done_ns = model->now_ns + service_ns;
-        model->working[model->working_count++] = request;
-    }
+    double mean_ns = (double)model->phase->service_ns;
+    if (model->phase->kind == FLOOD_EVEN)
+        return model->phase->service_ns;
+    if (model->phase->kind == FLOOD_EXPONENTIAL)
+        return exponential_ns(model, mean_ns);
+    double normal =
+        sqrt(-2 * log(1 - uniform(model))) * cos(2 * 3.14159265358979323846 * uniform(model));
+    return (uint64_t)(mean_ns *
+                      exp(LOGNORMAL_SIGMA * normal - LOGNORMAL_SIGMA * LOGNORMAL_SIGMA / 2)) +
+           1;
 }
 
-static void send(struct flood_model *model, struct request *request)
-{
-    request->sent_ns = model->now_ns;
-    request->next = NULL;
-    if (model->queued == NULL)
-        model->queued = request;
-    else
-        model->queued_last->next = request;
-    model->queued_last = request;
-    uint64_t wait_ns = model->now_ns - request->arrived_ns;
-    if (wait_ns > model->result.queue_delay_max_ns)
-        model->result.queue_delay_max_ns = wait_ns;
-    if (model->gate.limit.in_flight > model->result.in_flight_max)
-        model->result.in_flight_max = model->gate.limit.in_flight;
-}
+/* ---- memory ---- */
 
 static void give_back(struct flood_model *model, struct request *request)
 {
@@ -85,17 +87,128 @@ static void give_back(struct flood_model *model, struct request *request)
     model->free = request;
 }
 
+static struct request *take(struct flood_model *model)
+{
+    if (model->free == NULL) {
+        struct chunk *chunk = calloc(1, sizeof(*chunk));
+        assert_non_null(chunk);
+        chunk->next = model->chunks;
+        model->chunks = chunk;
+        for (size_t i = 0; i < CHUNK_REQUESTS; i++)
+            give_back(model, &chunk->requests[i]);
+    }
+    struct request *request = model->free;
+    model->free = request->next;
+    return request;
+}
+
+/* ---- the heap of what is worked on ---- */
+
+static void push_working(struct flood_model *model, struct request *request)
+{
+    if (model->working_count == model->working_capacity) {
+        model->working_capacity = model->working_capacity == 0 ? 64 : 2 * model->working_capacity;
+        model->working = realloc(model->working, model->working_capacity * sizeof(request));
+        assert_non_null(model->working);
+    }
+    uint32_t at = model->working_count++;
+    while (at > 0 && model->working[(at - 1) / 2]->done_ns > request->done_ns) {
+        model->working[at] = model->working[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    model->working[at] = request;
+}
+
+static struct request *pop_working(struct flood_model *model)
+{
+    struct request *first = model->working[0];
+    struct request *last = model->working[--model->working_count];
+    uint32_t at = 0;
+    for (uint32_t child = 1; child < model->working_count; child = 2 * at + 1) {
+        if (child + 1 < model->working_count &&
+            model->working[child + 1]->done_ns < model->working[child]->done_ns)
+            child++;
+        if (model->working[child]->done_ns >= last->done_ns)
+            break;
+        model->working[at] = model->working[child];
+        at = child;
+    }
+    model->working[at] = last;
+    return first;
+}
+
+/* ---- the backend ---- */
+
+static void work(struct flood_model *model)
+{
+    while (model->queued != NULL && model->working_count < model->phase->slots) {
+        struct request *request = model->queued;
+        model->queued = request->next;
+        model->queued_count--;
+        request->begun_ns = model->now_ns;
+        request->done_ns = model->now_ns + service_ns(model);
+        push_working(model, request);
+    }
+}
+
+static void take_turns(struct flood_model *model, struct fg_gate_turns *turns);
+
+static void leave(struct flood_model *model, struct request *request,
+                  enum fg_concurrency_outcome outcome)
+{
+    struct fg_gate_result result = {.latency_ns = model->now_ns - request->sent_ns,
+                                    .limit = outcome,
+                                    .breaker = FG_BREAKER_SUCCESS};
+    struct fg_gate_turns turns = {NULL, NULL};
+    if (request->is_critical)
+        model->result.critical++;
+    fg_gate_policy_leave(&model->gate, model->now_ns, &result, &turns);
+    give_back(model, request);
+    take_turns(model, &turns);
+}
+
+static void send(struct flood_model *model, struct request *request)
+{
+    uint64_t wait_ns = model->now_ns - request->arrived_ns;
+    model->wait_sum_ns += (double)wait_ns;
+    model->sent_count++;
+    if (wait_ns > model->result.queue_delay_max_ns)
+        model->result.queue_delay_max_ns = wait_ns;
+    if (model->gate.limit.in_flight > model->result.in_flight_max)
+        model->result.in_flight_max = model->gate.limit.in_flight;
+    request->sent_ns = model->now_ns;
+    if (model->phase->pending_max > 0 && model->queued_count >= model->phase->pending_max) {
+        model->result.failed++;
+        leave(model, request, FG_CONCURRENCY_DROPPED);
+        return;
+    }
+    request->next = NULL;
+    if (model->queued == NULL)
+        model->queued = request;
+    else
+        model->queued_last->next = request;
+    model->queued_last = request;
+    model->queued_count++;
+    work(model);
+}
+
+static void refuse(struct flood_model *model, struct request *request)
+{
+    model->result.refused++;
+    if (request->is_critical)
+        model->result.critical++;
+    give_back(model, request);
+}
+
 static void take_turns(struct flood_model *model, struct fg_gate_turns *turns)
 {
     for (struct fg_gate_entry *entry = turns->first; entry != NULL;) {
         struct fg_gate_entry *next = entry->next_turn;
         struct request *request = (struct request *)(void *)entry;
-        if (entry->verdict == FG_GATE_ADMITTED) {
+        if (entry->verdict == FG_GATE_ADMITTED)
             send(model, request);
-        } else {
-            model->result.refused++;
-            give_back(model, request);
-        }
+        else
+            refuse(model, request);
         entry = next;
     }
 }
@@ -104,13 +217,9 @@ static void take_turns(struct flood_model *model, struct fg_gate_turns *turns)
 
 static void arrive(struct flood_model *model, bool is_critical)
 {
-    struct request *request = model->free;
-    assert_non_null(request);
-    model->free = request->next;
+    struct request *request = take(model);
     *request = (struct request){.arrived_ns = model->now_ns, .is_critical = is_critical};
-    if (is_critical)
-        model->result.critical++;
-    else
+    if (!is_critical)
         model->result.offered++;
     struct fg_gate_turns turns = {NULL, NULL};
     struct fg_gate_place place;
@@ -118,40 +227,45 @@ static void arrive(struct flood_model *model, bool is_critical)
     uint32_t cohort = (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
     enum fg_gate_verdict verdict =
         fg_gate_policy_enter(&model->gate, &request->entry, fg_priority_compound(priority, cohort),
-                             model->now_ns, model->now_ns + TIMEOUT_NS, &turns, &place);
+                             model->now_ns, model->now_ns + model->timeout_ns, &turns, &place);
     take_turns(model, &turns);
-    if (verdict == FG_GATE_ADMITTED) {
+    if (verdict == FG_GATE_ADMITTED)
         send(model, request);
-    } else if (verdict != FG_GATE_QUEUED) {
-        model->result.refused++;
-        give_back(model, request);
-    }
+    else if (verdict != FG_GATE_QUEUED)
+        refuse(model, request);
 }
 
-static void finish(struct flood_model *model, uint32_t index)
+/* The part of its work that was done in this phase was useful. */
+static void count_useful(struct flood_model *model, const struct request *request)
 {
-    struct request *request = model->working[index];
-    model->working[index] = model->working[--model->working_count];
+    uint64_t begun_ns = request->begun_ns;
+    if (request->done_ns - request->arrived_ns > model->timeout_ns)
+        return;
+    if (begun_ns < model->phase_began_ns)
+        begun_ns = model->phase_began_ns;
+    uint64_t end_ns = request->done_ns < model->now_ns ? request->done_ns : model->now_ns;
+    model->useful_ns += (double)(end_ns - begun_ns);
+}
+
+static void finish(struct flood_model *model)
+{
+    struct request *request = pop_working(model);
     uint64_t total_ns = model->now_ns - request->arrived_ns;
-    if (total_ns > TIMEOUT_NS) {
+    model->result.admitted++;
+    count_useful(model, request);
+    if (total_ns > model->timeout_ns) {
         model->result.late++;
-    } else if (request->is_critical) {
-        model->result.good++;
-        model->result.critical_good++;
-        if (model->critical_latency_count < SAMPLES_MAX)
-            model->critical_latencies[model->critical_latency_count++] = total_ns;
     } else {
         model->result.good++;
+        if (model->latency_count < SAMPLES_MAX)
+            model->latencies[model->latency_count++] = total_ns;
+        if (request->is_critical) {
+            model->result.critical_good++;
+            if (model->critical_latency_count < SAMPLES_MAX)
+                model->critical_latencies[model->critical_latency_count++] = total_ns;
+        }
     }
-    if (total_ns <= TIMEOUT_NS && model->latency_count < SAMPLES_MAX)
-        model->latencies[model->latency_count++] = total_ns;
-    struct fg_gate_result result = {.latency_ns = model->now_ns - request->sent_ns,
-                                    .limit = FG_CONCURRENCY_SUCCESS,
-                                    .breaker = FG_BREAKER_SUCCESS};
-    struct fg_gate_turns turns = {NULL, NULL};
-    fg_gate_policy_leave(&model->gate, model->now_ns, &result, &turns);
-    give_back(model, request);
-    take_turns(model, &turns);
+    leave(model, request, FG_CONCURRENCY_SUCCESS);
 }
 
 static int by_size(const void *a, const void *b)
@@ -168,14 +282,31 @@ static uint64_t p99(uint64_t *values, size_t count)
     return values[count * 99 / 100];
 }
 
-static uint32_t first_done(const struct flood_model *model)
+static void begin_phase(struct flood_model *model, const struct flood_phase *phase)
 {
-    uint32_t first = 0;
-    for (uint32_t i = 1; i < model->working_count; i++) {
-        if (model->working[i]->done_ns < model->working[first]->done_ns)
-            first = i;
-    }
-    return first;
+    model->phase = phase;
+    model->phase_began_ns = model->now_ns;
+    model->timeout_ns = phase->timeout_ns == 0 ? TIMEOUT_USUAL_NS : phase->timeout_ns;
+    model->result = (struct flood_result){0};
+    model->latency_count = 0;
+    model->critical_latency_count = 0;
+    model->useful_ns = 0;
+    model->wait_sum_ns = 0;
+    model->sent_count = 0;
+    work(model);
+}
+
+static void end_phase(struct flood_model *model)
+{
+    for (uint32_t i = 0; i < model->working_count; i++)
+        count_useful(model, model->working[i]);
+    struct flood_result *result = &model->result;
+    result->useful = model->useful_ns / ((double)model->phase->duration_ns * model->phase->slots);
+    result->p99_ns = p99(model->latencies, model->latency_count);
+    result->critical_p99_ns = p99(model->critical_latencies, model->critical_latency_count);
+    if (model->sent_count > 0)
+        result->wait_mean_ns = (uint64_t)(model->wait_sum_ns / (double)model->sent_count);
+    result->limit = fg_concurrency_limit_current(&model->gate.limit);
 }
 
 struct flood_result flood_run(struct flood_model *model, const struct flood_phase *phase)
@@ -184,30 +315,31 @@ struct flood_result flood_run(struct flood_model *model, const struct flood_phas
     double rate = phase->normal_per_s + phase->critical_per_s;
     double mean_ns = 1e9 / rate;
     uint64_t next_ns = model->now_ns + exponential_ns(model, mean_ns);
-    model->phase = phase;
-    model->result = (struct flood_result){0};
-    model->latency_count = 0;
-    model->critical_latency_count = 0;
+    begin_phase(model, phase);
     while (true) {
-        work(model);
-        uint32_t first = model->working_count > 0 ? first_done(model) : 0;
-        bool is_done = model->working_count > 0 && model->working[first]->done_ns <= next_ns;
-        uint64_t at_ns = is_done ? model->working[first]->done_ns : next_ns;
+        uint64_t done_ns = model->working_count > 0 ? model->working[0]->done_ns : UINT64_MAX;
+        uint64_t expiry_ns = fg_gate_policy_next_expiry_ns(&model->gate);
+        uint64_t at_ns = done_ns <= next_ns ? done_ns : next_ns;
+        if (expiry_ns < at_ns)
+            at_ns = expiry_ns;
         if (at_ns >= ends_ns)
             break;
         if (at_ns > model->now_ns)
             model->now_ns = at_ns;
-        if (is_done) {
-            finish(model, first);
+        if (at_ns == expiry_ns) {
+            struct fg_gate_turns turns = {NULL, NULL};
+            fg_gate_policy_expire(&model->gate, model->now_ns, &turns);
+            take_turns(model, &turns);
+        } else if (at_ns == done_ns) {
+            finish(model);
+            work(model);
         } else {
             arrive(model, uniform(model) * rate < phase->critical_per_s);
             next_ns = model->now_ns + exponential_ns(model, mean_ns);
         }
     }
     model->now_ns = ends_ns;
-    model->result.p99_ns = p99(model->latencies, model->latency_count);
-    model->result.critical_p99_ns = p99(model->critical_latencies, model->critical_latency_count);
-    model->result.limit = fg_concurrency_limit_current(&model->gate.limit);
+    end_phase(model);
     return model->result;
 }
 
@@ -221,17 +353,26 @@ struct flood_model *flood_create(const struct fg_gate_policy_config *config, uin
     assert_non_null(model->critical_latencies);
     model->seed = seed;
     model->now_ns = S;
-    for (size_t i = 0; i < REQUESTS_MAX; i++)
-        give_back(model, &model->requests[i]);
     fg_gate_policy_init(&model->gate, config, model->now_ns);
     return model;
 }
 
 void flood_destroy(struct flood_model *model)
 {
+    while (model->chunks != NULL) {
+        struct chunk *next = model->chunks->next;
+        free(model->chunks);
+        model->chunks = next;
+    }
+    free(model->working);
     free(model->latencies);
     free(model->critical_latencies);
     free(model);
+}
+
+const struct fg_gate_policy *flood_gate(const struct flood_model *model)
+{
+    return &model->gate;
 }
 
 struct fg_gate_policy_config flood_cluster_config(enum fg_concurrency_mode mode)

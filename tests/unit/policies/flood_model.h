@@ -10,6 +10,7 @@
 enum flood_service {
     FLOOD_EVEN,        /* each takes the mean */
     FLOOD_EXPONENTIAL, /* as uneven as chance */
+    FLOOD_LOGNORMAL,   /* more uneven: most are quick, few are very slow (sigma 1) */
 };
 
 /* One stretch of time with constant conditions. */
@@ -18,19 +19,25 @@ struct flood_phase {
     uint32_t slots;
     uint64_t service_ns; /* mean */
     enum flood_service kind;
-    uint32_t normal_per_s; /* arrivals, Poisson */
-    uint32_t critical_per_s;
+    double normal_per_s; /* arrivals, Poisson */
+    double critical_per_s;
+    uint64_t timeout_ns;  /* the client's; 0: a second */
+    uint32_t pending_max; /* what waits at the backend at most, more is failed; 0: no bound */
 };
 
 struct flood_result {
     uint64_t offered;  /* normal ones that came in the phase */
+    uint64_t admitted; /* both kinds, that left the backend in the phase */
     uint64_t good;     /* answers within the client's timeout, of both kinds */
     uint64_t late;     /* answers that nobody waited for any more */
+    uint64_t failed;   /* by the backend, its own queue being full */
     uint64_t refused;  /* by the gate */
-    uint64_t critical; /* that came */
+    uint64_t critical; /* those that came and have ended */
     uint64_t critical_good;
+    double useful;   /* share of the slots' time spent on answers in time: 1 is all there is */
     uint64_t p99_ns; /* of the good ones, arrival to answer */
     uint64_t critical_p99_ns;
+    uint64_t wait_mean_ns;       /* of those admitted, in our queue */
     uint64_t queue_delay_max_ns; /* longest wait of an admitted one */
     uint32_t in_flight_max;
     uint32_t limit; /* at the end */
@@ -41,8 +48,11 @@ struct flood_model;
 struct flood_model *flood_create(const struct fg_gate_policy_config *config, uint64_t seed);
 void flood_destroy(struct flood_model *model);
 
-/* Go on for a phase; counts only what comes and ends in it. */
+/* Go on for a phase; counts only what ends in it. */
 struct flood_result flood_run(struct flood_model *model, const struct flood_phase *phase);
+
+/* The gate, to look at between phases. */
+const struct fg_gate_policy *flood_gate(const struct flood_model *model);
 
 /* The gateway's defaults for an unknown HTTP cluster. */
 struct fg_gate_policy_config flood_cluster_config(enum fg_concurrency_mode mode);

@@ -132,9 +132,9 @@ static void check_other_service(enum fg_concurrency_mode mode, uint64_t service_
 static void a_slower_backend_is_not_taken_for_a_full_one(void **state)
 {
     (void)state;
-    check_other_service(FG_CONCURRENCY_GRADIENT2, 40 * MS, 0.97);
+    check_other_service(FG_CONCURRENCY_GRADIENT2, 40 * MS, 0.96);
     check_other_service(FG_CONCURRENCY_GRADIENT2, 10 * MS, 0.97);
-    check_other_service(FG_CONCURRENCY_GRADIENT2, 200 * MS, 0.80);
+    check_other_service(FG_CONCURRENCY_GRADIENT2, 200 * MS, 0.94);
     check_other_service(FG_CONCURRENCY_VEGAS, 40 * MS, 0.80);
     check_other_service(FG_CONCURRENCY_VEGAS, 10 * MS, 0.97);
 }
