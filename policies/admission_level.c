@@ -79,8 +79,7 @@ static double position_for(const struct fg_admission_level *al, uint64_t wanted)
 
 static void end_window(struct fg_admission_level *al)
 {
-    bool is_overloaded =
-        al->waited > 0 && al->wait_sum_ns > (double)al->config.target_ns * al->waited;
+    bool is_overloaded = al->waited > 0 && al->wait_sum_ns > (double)al->target_ns * al->waited;
     double now = position(al->level, al->share);
     if (is_overloaded) {
         uint64_t spare = (uint64_t)al->served * al->config.spare_permille / 1000;
@@ -113,11 +112,20 @@ void fg_admission_level_init(struct fg_admission_level *al,
                              const struct fg_admission_level_config *config, uint64_t now_ns)
 {
     al->config = *config;
+    al->target_ns = config->target_ns;
+    al->window_ns = config->window_ns;
     move_to(al, position(LEVEL_ALL, 1));
     al->share_left = 0;
     al->refused_total = 0;
     al->lowered_total = 0;
     start_window(al, now_ns);
+}
+
+void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t target_ns,
+                                uint64_t window_ns)
+{
+    al->target_ns = target_ns > al->config.target_ns ? target_ns : al->config.target_ns;
+    al->window_ns = window_ns > al->config.window_ns ? window_ns : al->config.window_ns;
 }
 
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound)
@@ -128,10 +136,10 @@ bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, u
     if (now_ns < al->window_started_ns)
         start_window(al, now_ns); /* the clock went back */
     uint64_t elapsed_ns = now_ns - al->window_started_ns;
-    if (elapsed_ns / WINDOWS_REMEMBERED >= al->config.window_ns) {
+    if (elapsed_ns / WINDOWS_REMEMBERED >= al->window_ns) {
         move_to(al, position(LEVEL_ALL, 1)); /* nobody came for so long: that overload is over */
         start_window(al, now_ns);
-    } else if (elapsed_ns >= al->config.window_ns || al->arrived >= al->config.window_count) {
+    } else if (elapsed_ns >= al->window_ns || al->arrived >= al->config.window_count) {
         end_window(al);
         start_window(al, now_ns);
     }

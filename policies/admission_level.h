@@ -20,6 +20,8 @@ struct fg_admission_level_config {
 
 struct fg_admission_level {
     struct fg_admission_level_config config;
+    uint64_t target_ns; /* in force */
+    uint64_t window_ns; /* in force */
     /* state: whose compound priority number is above it may not wait, and of those who have it */
     uint32_t level;
     double share;      /* ... so many, 0 to 1 */
@@ -42,6 +44,13 @@ struct fg_admission_level_config fg_admission_level_config_default(void);
 
 void fg_admission_level_init(struct fg_admission_level *al,
                              const struct fg_admission_level_config *config, uint64_t now_ns);
+
+/*
+ * For a slow backend: judge by no smaller wait and over no shorter window than these. What is
+ * configured stays the least.
+ */
+void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t target_ns,
+                                uint64_t window_ns);
 
 /* Count an arrival, and move the level if it is time to. True: it may wait if it has to. */
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound);

@@ -18,8 +18,10 @@
  *                    than the slough time of 2 x target: the old ones will miss their deadline
  *                    anyway, serving them in order would make everybody late
  *          shed      while overloaded, all that waited longer than the slough time, at once,
- * whether a slot comes free or not; but for the last one, and for the oldest if the class is not
- * served at all wait      entries ahead x smoothed time a pop, taken only while somebody waits
+ *                    whether a slot comes free or not; but for the last one, and for the oldest if
+ *                    the class is not served at all
+ *          wait      entries ahead x smoothed time a pop, taken only while somebody waits
+ *          target    the configured one, or the backend's service time if that is longer
  * Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait tells
  *          nothing, and a starving low class must not make critical ones be shed. A class that was
  *          served empty counts as delay 0. While a class is LIFO its newest entry decides its turn.
@@ -99,17 +101,17 @@ static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *en
     entry->state = state;
 }
 
-static uint64_t slough_ns(const struct fg_queue_config *config)
+static uint64_t slough_ns(const struct fg_admission_queue *queue)
 {
-    return fg_add_saturating(config->target_ns, config->target_ns);
+    return fg_add_saturating(queue->target_ns, queue->target_ns);
 }
 
-static bool is_newest_first(const struct fg_queue_config *config,
+static bool is_newest_first(const struct fg_admission_queue *queue,
                             const struct fg_queue_class *class, uint64_t now_ns)
 {
-    if (config->target_ns == 0 || config->is_shadow || class->oldest == NULL)
+    if (queue->target_ns == 0 || queue->config.is_shadow || class->oldest == NULL)
         return false;
-    return class->is_overloaded || waited_ns(class->oldest, now_ns) > slough_ns(config);
+    return class->is_overloaded || waited_ns(class->oldest, now_ns) > slough_ns(queue);
 }
 
 /* The entry of the class that pop would take. */
@@ -118,7 +120,7 @@ static struct fg_queue_entry *candidate_of(const struct fg_admission_queue *queu
 {
     bool has_aged = class->oldest != NULL && queue->config.ageing_ns != 0 &&
                     waited_ns(class->oldest, now_ns) >= queue->config.ageing_ns;
-    if (has_aged || !is_newest_first(&queue->config, class, now_ns))
+    if (has_aged || !is_newest_first(queue, class, now_ns))
         return class->oldest;
     return class->newest;
 }
@@ -152,18 +154,18 @@ static struct fg_queue_entry *choose(const struct fg_admission_queue *queue, uin
 /* --- standing delay --- */
 
 /* Before the class is changed: how long has its oldest entry waited, at the least, of late? */
-static void observe_delay(const struct fg_queue_config *config, struct fg_queue_class *class,
+static void observe_delay(const struct fg_admission_queue *queue, struct fg_queue_class *class,
                           uint64_t now_ns)
 {
     uint64_t standing_ns = class->oldest == NULL ? 0 : waited_ns(class->oldest, now_ns);
     if (class->is_interval_open &&
-        fg_subtract_floor(class->interval_ends_ns, now_ns) > config->interval_ns)
+        fg_subtract_floor(class->interval_ends_ns, now_ns) > queue->interval_ns)
         class->is_interval_open = false; /* the clock went back */
     if (!class->is_interval_open || now_ns > class->interval_ends_ns) {
         if (class->is_interval_open)
-            class->is_overloaded = class->delay_min_ns > config->target_ns;
+            class->is_overloaded = class->delay_min_ns > queue->target_ns;
         class->is_interval_open = true;
-        class->interval_ends_ns = fg_add_saturating(now_ns, config->interval_ns);
+        class->interval_ends_ns = fg_add_saturating(now_ns, queue->interval_ns);
         class->delay_min_ns = standing_ns;
     }
     if (standing_ns < class->delay_min_ns)
@@ -175,16 +177,16 @@ static void shed_slough(struct fg_admission_queue *queue, enum fg_priority prior
                         uint64_t now_ns, struct refused_list *list)
 {
     struct fg_queue_class *class = &queue->classes[priority];
-    if (queue->config.target_ns == 0)
+    if (queue->target_ns == 0)
         return;
-    observe_delay(&queue->config, class, now_ns);
+    observe_delay(queue, class, now_ns);
     if (class->count == 0)
         class->served_at_ns = now_ns; /* nobody waits: nobody starves */
     bool is_starving = queue->config.ageing_ns != 0 &&
-                       fg_subtract_floor(now_ns, class->served_at_ns) > slough_ns(&queue->config);
+                       fg_subtract_floor(now_ns, class->served_at_ns) > slough_ns(queue);
     while (class->is_overloaded && class->count > 1 && !queue->config.is_shadow) {
         struct fg_queue_entry *entry = is_starving ? class->oldest->next : class->oldest;
-        if (waited_ns(entry, now_ns) <= slough_ns(&queue->config))
+        if (waited_ns(entry, now_ns) <= slough_ns(queue))
             return;
         take_out(queue, entry, FG_QUEUE_ENTRY_SHED);
         queue->shed_total++;
@@ -324,7 +326,20 @@ static void displace(struct fg_admission_queue *queue, struct fg_queue_entry *en
 void fg_admission_queue_init(struct fg_admission_queue *queue, const struct fg_queue_config *config)
 {
     assert(config->target_ns == 0 || config->interval_ns >= config->target_ns);
-    *queue = (struct fg_admission_queue){.config = *config};
+    *queue = (struct fg_admission_queue){
+        .config = *config, .target_ns = config->target_ns, .interval_ns = config->interval_ns};
+}
+
+void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns)
+{
+    const struct fg_queue_config *config = &queue->config;
+    if (config->target_ns == 0)
+        return;
+    queue->target_ns = service_ns < config->target_max_ns ? service_ns : config->target_max_ns;
+    if (queue->target_ns < config->target_ns)
+        queue->target_ns = config->target_ns;
+    uint64_t twice_ns = slough_ns(queue);
+    queue->interval_ns = twice_ns > config->interval_ns ? twice_ns : config->interval_ns;
 }
 
 enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
@@ -380,7 +395,7 @@ struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, 
         queue->popped_total++;
         class->served_at_ns = now_ns;
         if (queue->config.is_shadow && class->is_overloaded &&
-            waited_ns(entry, now_ns) > slough_ns(&queue->config))
+            waited_ns(entry, now_ns) > slough_ns(queue))
             queue->shed_total++;
         if (class->count == 0)
             class->delay_min_ns = 0; /* served empty: no standing delay in this interval */
@@ -416,7 +431,7 @@ uint32_t fg_admission_queue_position(const struct fg_admission_queue *queue,
 {
     assert(entry->state == FG_QUEUE_ENTRY_QUEUED);
     const struct fg_queue_class *class = &queue->classes[entry->priority];
-    bool is_lifo = is_newest_first(&queue->config, class, now_ns);
+    bool is_lifo = is_newest_first(queue, class, now_ns);
     uint64_t ahead = is_lifo ? class->newest->sequence - entry->sequence
                              : entry->sequence - class->oldest->sequence;
     if (ahead > class->count - 1)
@@ -435,21 +450,21 @@ uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *qu
 {
     assert((unsigned)priority < FG_PRIORITY_COUNT);
     const struct fg_queue_class *class = &queue->classes[priority];
-    bool is_lifo = is_newest_first(&queue->config, class, now_ns);
+    bool is_lifo = is_newest_first(queue, class, now_ns);
     uint32_t own = is_lifo ? 0 : class->count; /* newest first: nobody of its own */
     return wait_behind(queue, count_above(queue, priority) + own, now_ns);
 }
 
 uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue)
 {
-    if (queue->config.target_ns == 0)
+    if (queue->target_ns == 0)
         return 0;
     uint64_t worst_ns = 0;
     for (size_t i = 0; i < FG_PRIORITY_COUNT; i++) {
         if (queue->classes[i].count > 0 && queue->classes[i].delay_min_ns > worst_ns)
             worst_ns = queue->classes[i].delay_min_ns;
     }
-    uint64_t percent = fg_multiply_divide(worst_ns, 100, slough_ns(&queue->config));
+    uint64_t percent = fg_multiply_divide(worst_ns, 100, slough_ns(queue));
     return percent > 100 ? 100 : (uint32_t)percent;
 }
 

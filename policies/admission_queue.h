@@ -36,11 +36,12 @@ struct fg_queue_entry {
 };
 
 struct fg_queue_config {
-    uint32_t capacity;    /* entries of all classes together; 0: nothing waits */
-    uint64_t ageing_ns;   /* a wait of this long counts as one class higher; 0: never */
-    uint64_t target_ns;   /* tolerated standing delay; 0: never sheds, stays FIFO */
-    bool is_shadow;       /* stays FIFO and sheds nobody, but counts whom it would have shed */
-    uint64_t interval_ns; /* time within which the delay must once fall to the target */
+    uint32_t capacity;      /* entries of all classes together; 0: nothing waits */
+    uint64_t ageing_ns;     /* a wait of this long counts as one class higher; 0: never */
+    uint64_t target_ns;     /* tolerated standing delay; 0: never sheds, stays FIFO */
+    uint64_t target_max_ns; /* a slow backend's service time is tolerated up to here; 0: not */
+    bool is_shadow;         /* stays FIFO and sheds nobody, but counts whom it would have shed */
+    uint64_t interval_ns;   /* time within which the delay must once fall to the target */
 };
 
 struct fg_queue_class {
@@ -60,6 +61,8 @@ struct fg_admission_queue {
     struct fg_queue_class classes[FG_PRIORITY_COUNT];
     struct fg_deadline_heap deadlines;
     uint32_t count;
+    uint64_t target_ns;   /* in force: the configured one, or the backend's service time */
+    uint64_t interval_ns; /* in force: at least twice the target */
     /* how fast the queue drains while somebody waits */
     uint64_t drained_at_ns;     /* last pop, or when the queue stopped being empty */
     uint64_t drain_busy_ns;     /* busy time in the sample that is being taken */
@@ -84,6 +87,12 @@ enum fg_queue_verdict {
 
 void fg_admission_queue_init(struct fg_admission_queue *queue,
                              const struct fg_queue_config *config);
+
+/*
+ * How long the backend takes when nothing waits there. Nobody can wait less than until a slot comes
+ * free, so a delay of that length is no overload, up to config.target_max_ns.
+ */
+void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns);
 
 /*
  * Let `entry` (not queued anywhere) wait until `deadline_ns`. QUEUED: it belongs to the queue until

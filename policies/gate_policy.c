@@ -14,6 +14,9 @@
 #include <assert.h>
 #include <stddef.h>
 
+#define SERVICE_WEIGHT_INVERSE 16
+#define TARGET_OF_WAIT_MAX 4 /* a slow backend's delay is tolerated up to this part of wait_max */
+
 static struct fg_gate_entry *entry_of(struct fg_queue_entry *queued)
 {
     _Static_assert(offsetof(struct fg_gate_entry, queue) == 0, "a queue entry is where ours is");
@@ -94,6 +97,22 @@ static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uin
     }
 }
 
+/* What a wait is compared with: a backend of seconds frees no slot within milliseconds. */
+static void learn_service(struct fg_gate_policy *gate, uint64_t latency_ns)
+{
+    uint64_t noload_ns = fg_concurrency_limit_noload_ns(&gate->limit);
+    uint64_t mean_ns = gate->service_ns == 0 ? latency_ns : gate->service_ns;
+    if (noload_ns > 0)
+        mean_ns = noload_ns;
+    else if (latency_ns > mean_ns)
+        mean_ns += (latency_ns - mean_ns) / SERVICE_WEIGHT_INVERSE;
+    else
+        mean_ns -= (mean_ns - latency_ns) / SERVICE_WEIGHT_INVERSE;
+    gate->service_ns = mean_ns;
+    fg_admission_queue_set_service(&gate->queue, mean_ns);
+    fg_admission_level_stretch(&gate->level, gate->queue.target_ns, gate->queue.interval_ns);
+}
+
 void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_policy_config *config,
                          uint64_t now_ns)
 {
@@ -102,7 +121,10 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
     gate->is_breaker_shadow = config->is_breaker_shadow;
     gate->wait_max_ns = config->wait_max_ns;
     fg_concurrency_limit_init(&gate->limit, &config->limit);
-    fg_admission_queue_init(&gate->queue, &config->queue);
+    gate->service_ns = 0;
+    struct fg_queue_config queue = config->queue;
+    queue.target_max_ns = config->wait_max_ns / TARGET_OF_WAIT_MAX;
+    fg_admission_queue_init(&gate->queue, &queue);
     fg_admission_level_init(&gate->level, &config->level, now_ns);
     struct fg_breaker_config breaker =
         config->has_breaker ? config->breaker : fg_circuit_breaker_config_default();
@@ -173,6 +195,8 @@ void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
                           const struct fg_gate_result *result, struct fg_gate_turns *turns)
 {
     fg_concurrency_limit_release(&gate->limit, now_ns, result->latency_ns, result->limit);
+    if (result->limit == FG_CONCURRENCY_SUCCESS)
+        learn_service(gate, result->latency_ns);
     if (result->passed_breaker && gate->has_breaker)
         fg_circuit_breaker_record(&gate->breaker, now_ns, result->was_probe, result->breaker);
     let_in(gate, turns, now_ns);

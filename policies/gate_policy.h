@@ -75,6 +75,7 @@ struct fg_gate_policy {
     bool is_level_shadow;
     bool is_breaker_shadow;
     uint64_t wait_max_ns;
+    uint64_t service_ns; /* how long the backend takes for an answer; 0: not known */
 };
 
 /* How a call ended; see fg_gate_policy_leave. */

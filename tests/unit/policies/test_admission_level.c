@@ -109,6 +109,23 @@ static void odd_clocks_and_off(void **state)
     }
 }
 
+static void a_slow_backend_is_judged_over_a_longer_window(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start();
+    fg_admission_level_stretch(&al, 5 * MS, 50 * MS); /* not below what is configured */
+    assert_true(al.target_ns == 20 * MS && al.window_ns == 100 * MS);
+    fg_admission_level_stretch(&al, 500 * MS, S);
+    run_window(&now_ns, 100, 100, 400 * MS);
+    assert_true(fg_admission_level_arrive(&al, now_ns, 0)); /* 100 ms are no window any more */
+    assert_int_equal(al.arrived, 1001);
+    now_ns = S;
+    assert_true(fg_admission_level_arrive(&al, now_ns, 0));
+    assert_int_equal(al.lowered_total, 0); /* and 400 ms no overload */
+    assert_int_equal(al.arrived, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +135,7 @@ int main(void)
         cmocka_unit_test(one_group_alone_is_never_shut_out),
         cmocka_unit_test(an_old_overload_is_forgotten),
         cmocka_unit_test(odd_clocks_and_off),
+        cmocka_unit_test(a_slow_backend_is_judged_over_a_longer_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -444,6 +444,36 @@ static void names_are_constant(void **state)
     assert_string_equal(fg_queue_entry_state_name(FG_QUEUE_ENTRY_REMOVED), "removed");
 }
 
+/* A backend of 500 ms frees no slot within 5 ms: a wait of its service time is no overload. */
+static void a_slow_backend_stretches_the_target(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = with_codel(10);
+    config.target_max_ns = 400 * MS;
+    struct fg_admission_queue queue;
+    struct fg_queue_entry e[4] = {0};
+    struct fg_queue_entry *refused;
+    fg_admission_queue_init(&queue, &config);
+    fg_admission_queue_set_service(&queue, 3 * MS);
+    assert_true(queue.target_ns == 5 * MS && queue.interval_ns == 100 * MS);
+    fg_admission_queue_set_service(&queue, UINT64_MAX);
+    assert_true(queue.target_ns == 400 * MS && queue.interval_ns == 800 * MS);
+    fg_admission_queue_set_service(&queue, 300 * MS);
+    assert_true(queue.target_ns == 300 * MS && queue.interval_ns == 600 * MS);
+    for (uint64_t i = 0; i < 4; i++)
+        push(&queue, &e[i], FG_PRIORITY_NORMAL, i);
+    assert_ptr_equal(pop(&queue, 250 * MS), &e[0]); /* in order, and nobody is shed */
+    assert_ptr_equal(pop(&queue, 600 * MS + 1), &e[1]);
+    assert_ptr_equal(fg_admission_queue_pop(&queue, 1300 * MS, &refused), &e[3]);
+    assert_ptr_equal(refused, &e[2]); /* stood for longer than that: now it is */
+    assert_int_equal(e[2].state, FG_QUEUE_ENTRY_SHED);
+
+    config.target_ns = 0;
+    fg_admission_queue_init(&queue, &config);
+    fg_admission_queue_set_service(&queue, 300 * MS);
+    assert_true(queue.target_ns == 0); /* off stays off */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +492,7 @@ int main(void)
         cmocka_unit_test(clocks_that_go_wrong),
         cmocka_unit_test(never_loses_an_entry),
         cmocka_unit_test(names_are_constant),
+        cmocka_unit_test(a_slow_backend_stretches_the_target),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,6 +148,31 @@ static void in_shadow_nothing_is_acted_on(void **state)
     assert_int_equal(gate.breaker.refused_total, 3);
 }
 
+static void the_queue_knows_how_slow_the_backend_is(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    struct fg_gate_turns turns = {0};
+    config.queue.target_ns = 20 * MS;
+    config.queue.interval_ns = 100 * MS;
+    fg_gate_policy_init(&gate, &config, 0);
+    struct fg_gate_result slow = {.latency_ns = 300 * MS, .passed_breaker = true};
+    struct fg_gate_result failed = {.latency_ns = 9 * S, .limit = FG_CONCURRENCY_DROPPED};
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
+        fg_gate_policy_leave(&gate, 1, i % 2 == 0 ? &slow : &failed, &turns);
+    }
+    assert_true(gate.service_ns == 300 * MS); /* a failure is no measure */
+    assert_true(gate.queue.target_ns == 300 * MS && gate.level.target_ns == 300 * MS);
+    slow.latency_ns = 5 * S;
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
+        fg_gate_policy_leave(&gate, 1, &slow, &turns);
+    }
+    assert_true(gate.queue.target_ns == 500 * MS); /* a quarter of wait_max */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +182,7 @@ int main(void)
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
         cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
         cmocka_unit_test(in_shadow_nothing_is_acted_on),
+        cmocka_unit_test(the_queue_knows_how_slow_the_backend_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
