@@ -133,6 +133,7 @@ static bool make_children(struct supervisor *sv)
         .worker_count = worker_count,
         .arena = sv->arena,
         .conf = &config->inference,
+        .steps = calloc(worker_count + 1, sizeof(struct fg_step_watch)),
         .exchange_next = worker_count,
     };
     fg_worker_program_init(&sv->workers.program);
@@ -604,6 +605,7 @@ static void fini(struct supervisor *sv, bool is_parent)
     fg_kv_arena_detach(sv->arena);
     if (sv->arena_fd != -1)
         close(sv->arena_fd);
+    free(sv->workers.steps);
     free(sv->children);
     fg_config_destroy(sv->config);
 }

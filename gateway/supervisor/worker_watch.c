@@ -10,7 +10,8 @@
 #include <assert.h>
 #include <sys/wait.h>
 
-#define IDLE_MS 200
+#define IDLE_MS 100
+#define BUSY_MS 25 /* while one of them has sequences */
 #define SOON_MS 5
 /* A stop that lasts is a hang; one that a shell's job control ends at once is not. */
 #define HALT_NS (50 * FG_MS)
@@ -45,6 +46,8 @@ static void bury(struct fg_worker_watch *watch, uint64_t now_ns)
 void fg_worker_watch_on_start(struct fg_worker_watch *watch, const struct fg_child *child)
 {
     watch->replaced &= ~bit_of(child);
+    if (watch->steps != NULL)
+        watch->steps[child->index] = (struct fg_step_watch){0};
     if (fg_worker_program_is_new(&watch->program))
         watch->replaced |= bit_of(child);
 }
@@ -88,17 +91,41 @@ static bool is_silent(const struct fg_worker_watch *watch, const struct fg_child
     return is_serving(watch, child, child->pid) && beat_ns < now_ns && now_ns - beat_ns > limit_ns;
 }
 
+/* Whether it computes and does not get on. */
+static enum fg_step_verdict judge_step(struct fg_worker_watch *watch, const struct fg_child *child,
+                                       uint64_t now_ns)
+{
+    struct fg_step_look look;
+    const struct fg_kv_worker_record *record = fg_kv_arena_worker(watch->arena, child->index);
+    if (watch->steps == NULL || !is_serving(watch, child, child->pid) ||
+        !fg_step_look(&look, record, child->pid))
+        return FG_STEP_FINE;
+    return fg_step_watch_judge(&watch->steps[child->index], &look, now_ns);
+}
+
+/* Why it has to go; NULL: it does not. */
+static const char *fault_of(struct fg_worker_watch *watch, const struct fg_child *child,
+                            uint64_t now_ns)
+{
+    if (is_halted(child, now_ns))
+        return "stopped";
+    enum fg_step_verdict verdict = judge_step(watch, child, now_ns);
+    if (verdict != FG_STEP_FINE)
+        return fg_step_verdict_name(verdict);
+    if (child->state == FG_CHILD_RUNNING && is_silent(watch, child, now_ns))
+        return "silent";
+    return NULL;
+}
+
 static void kill_hung(struct fg_worker_watch *watch, uint64_t now_ns)
 {
     for (size_t i = 0; i < watch->worker_count; i++) {
         struct fg_child *child = &watch->workers[i];
-        if (child->pid == 0)
-            continue;
-        bool halted = is_halted(child, now_ns);
-        if (!halted && (child->state != FG_CHILD_RUNNING || !is_silent(watch, child, now_ns)))
+        const char *fault = child->pid == 0 ? NULL : fault_of(watch, child, now_ns);
+        if (fault == NULL)
             continue;
         fg_log(FG_LOG_WARN, "worker_hangs", "index=%u pid=%d reason=%s", child->index,
-               (int)child->pid, halted ? "stopped" : "silent");
+               (int)child->pid, fault);
         child->halted_ns = 0;
         fg_child_kill(child);
     }
@@ -149,8 +176,12 @@ int fg_worker_watch_tick(struct fg_worker_watch *watch, uint64_t now_ns)
     kill_hung(watch, now_ns);
     bury(watch, now_ns);
     exchange(watch);
+    bool is_busy = false;
+    for (size_t i = 0; i < watch->worker_count; i++)
+        is_busy |=
+            fg_counter_get(&fg_kv_arena_worker(watch->arena, watch->workers[i].index)->running) > 0;
     bool is_soon = watch->dead != 0 || watch->exchange_next < watch->worker_count;
     for (size_t i = 0; i < watch->worker_count; i++)
         is_soon |= watch->workers[i].halted_ns != 0;
-    return is_soon ? SOON_MS : IDLE_MS;
+    return is_soon ? SOON_MS : is_busy ? BUSY_MS : IDLE_MS;
 }

@@ -7,6 +7,7 @@
  *
  *    SIGKILL, crash --SIGCHLD, reaped--> its sequences are orphans, others adopt them
  *    SIGSTOP --SIGCHLD, for HALT_NS--> killed --> as above
+ *    computes, and does not get on (step_watch.h) --> killed --> as above
  *    no heartbeat for worker_hang --> killed --> as above
  *    exchange --> one asked to end (it hands over what runs), the next one when its successor
  * serves
@@ -16,6 +17,7 @@
 
 #include "inference/inference_conf.h"
 #include "supervisor/children.h"
+#include "supervisor/step_watch.h"
 #include "supervisor/worker_program.h"
 
 #include <stddef.h>
@@ -30,7 +32,8 @@ struct fg_worker_watch {
     uint64_t dead;     /* bit by index: reaped, and the arena does not know yet */
     uint64_t replaced; /* bit by index: runs the new file of the program */
     struct fg_worker_program program;
-    uint32_t exchange_next; /* the next to be exchanged; worker_count: none */
+    struct fg_step_watch *steps; /* (worker_count); NULL: they are not watched */
+    uint32_t exchange_next;      /* the next to be exchanged; worker_count: none */
 };
 
 /* Whether one was stopped or goes on (waitpid with WUNTRACED and WCONTINUED). */

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "inference/scheduler/scheduler.h"
 #include "inference/scheduler/logprobs.h"
+#include "inference/scheduler/step_bound.h"
 #include "inference/scheduler/step_cost.h"
 #include "inference/scheduler/stop_match.h"
 #include "inference/scheduler/token_rules.h"
@@ -123,6 +124,7 @@ struct fg_scheduler {
     uint32_t state_counts[FG_SEQUENCE_STATE_COUNT];
     uint64_t blocks_wanted; /* by all that wait */
     struct fg_step_cost cost;
+    struct fg_step_bound bound; /* of processor time, for the supervisor to know a hang by */
     struct fg_vtc vtc;
     double answer_tokens; /* of an answer, on average; 0: none has ended */
     struct fg_rate block_rate;

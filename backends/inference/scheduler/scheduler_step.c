@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 /* How often to look for blocks that another worker gave back, when nothing runs here. */
 #define BLOCK_POLL_NS (5 * FG_MS)
@@ -386,6 +387,34 @@ static void finish_run(struct fg_scheduler *s, struct fg_sequence *seq,
         fg_sequence_hand_over(s, seq, FG_REFUSAL_MOVED, "another worker goes on with it");
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * FG_S + (uint64_t)used.tv_nsec;
+}
+
+/* The batch is computed, and whoever watches can tell whether we get on. */
+static void compute(struct fg_scheduler *s, size_t count, uint64_t now_ns)
+{
+    uint64_t tokens = 0;
+    uint64_t positions = 0;
+    for (size_t i = 0; i < count; i++) {
+        tokens += s->runs[i].count;
+        positions += s->runs[i].start_position + s->runs[i].count;
+    }
+    struct fg_kv_worker_record *record = s->record;
+    uint64_t began_ns = thread_cpu_ns();
+    fg_counter_set(&record->computing_since_ns, now_ns);
+    fg_counter_set(&record->computing_cpu_ns, began_ns);
+    fg_counter_set(&record->computing_expected_ns,
+                   fg_step_bound_expect(&s->bound, tokens, positions));
+    fg_counter_set(&record->computing, fg_counter_get(&record->steps) + 1);
+    fg_executor_step(s->executor, s->runs, count);
+    fg_counter_set(&record->computing, 0);
+    fg_step_bound_learn(&s->bound, tokens, positions, thread_cpu_ns() - began_ns);
+}
+
 /* Runs the batch of `count` and learns from how long it took. */
 static uint64_t run_batch(struct fg_scheduler *s, size_t count, uint64_t started_ns)
 {
@@ -396,7 +425,7 @@ static uint64_t run_batch(struct fg_scheduler *s, size_t count, uint64_t started
         decodes += is_decode;
         prefill_tokens += is_decode ? 0 : s->runs[i].count;
     }
-    fg_executor_step(s->executor, s->runs, count);
+    compute(s, count, started_ns);
     uint64_t now_ns = s->clock_ns();
     fg_step_cost_learn(&s->cost, decodes, prefill_tokens,
                        now_ns > started_ns ? now_ns - started_ns : 0);
