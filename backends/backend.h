@@ -150,6 +150,11 @@ struct fg_exchange {
     /* the backend's own, NULL at start */
     void *backend_state;
 
+    /* said by the backend: what the answer has cost until now, and whether that is all of it; read
+     * when the exchange has ended */
+    uint64_t tokens_used; /* of inference: prompt and answer */
+    bool is_tokens_final;
+
     /* the gateway's */
     const struct fg_exchange_ops *ops;
 };

@@ -1,34 +1,38 @@
 /*
- * limit_table.h: one token bucket a key (user, address), in a fixed block of memory.
+ * limit_table.h: one token bucket or GCRA a key (user, address), in a fixed block of memory.
  * Thread   one owner at a time; the gateway shards and locks.
  */
 #ifndef FG_POLICIES_LIMIT_TABLE_H
 #define FG_POLICIES_LIMIT_TABLE_H
 
+#include "policies/gcra.h"
+#include "policies/key_table.h"
 #include "policies/token_bucket.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+enum fg_limit_algorithm { FG_LIMIT_TOKEN_BUCKET, FG_LIMIT_GCRA };
 
-struct fg_limit_set;
+/* What every key of a table may do. */
+struct fg_limit_rule {
+    enum fg_limit_algorithm algorithm;
+    uint64_t amount; /* every period_ns; 0 (token bucket alone) never refills */
+    uint64_t period_ns;
+    uint64_t burst; /* at most UINT32_MAX */
+};
 
 struct fg_limit_table {
-    /* configuration */
-    struct fg_token_bucket fresh; /* what a new key starts with: a full bucket */
-    size_t set_count;
-    /* memory */
-    struct fg_limit_set *sets; /* inside the block handed over at init */
-    /* counters */
-    uint64_t entries;   /* keys held now */
-    uint64_t evictions; /* keys dropped to make room, ever */
+    /* configuration: what a new key starts with */
+    enum fg_limit_algorithm algorithm;
+    struct fg_token_bucket fresh_bucket;
+    struct fg_gcra fresh_gcra;
+    /* memory and counters */
+    struct fg_key_table keys;
 };
 
 /* What to tell the client; all of it is valid for allowed and refused alike. */
 struct fg_limit_verdict {
     bool allowed;
     uint64_t remaining; /* whole tokens left */
-    uint64_t reset_ns;  /* until the bucket is full again; UINT64_MAX: never */
+    uint64_t reset_ns;  /* until everything may pass again; UINT64_MAX: never */
     uint64_t wait_ns;   /* 0 when allowed; else as fg_token_bucket_try_take() */
 };
 
@@ -37,18 +41,25 @@ size_t fg_limit_table_bytes(size_t capacity);
 
 /*
  * `memory` holds fg_limit_table_bytes(capacity) bytes, needs no alignment, stays the caller's and
- * must outlive the table; it is cleared here. `capacity` at least 1; `burst` at most UINT32_MAX.
+ * must outlive the table, which must not move; it is cleared here. `capacity` at least 1.
  */
 void fg_limit_table_init(struct fg_limit_table *table, void *memory, size_t memory_bytes,
-                         size_t capacity, uint64_t amount, uint64_t period_ns, uint64_t burst);
+                         size_t capacity, const struct fg_limit_rule *rule);
 
 /*
- * Spend `cost` tokens of the key's bucket, which is made full when the key is new. Returns
- * verdict->allowed. The 128-bit key must be a keyed hash (fg_siphash_128), so that nobody can
- * choose its set. Looks at eight entries at most.
+ * Spend `cost` of what the key may, which is all of it when the key is new. Returns
+ * verdict->allowed. For the key see fg_key_table_find().
  */
 bool fg_limit_table_try_take(struct fg_limit_table *table, uint64_t key_hi, uint64_t key_lo,
                              uint64_t now_ns, uint64_t cost, struct fg_limit_verdict *verdict);
+
+/* `cost` more has passed than was taken, whatever the limit says; later ones pay for it. */
+void fg_limit_table_charge(struct fg_limit_table *table, uint64_t key_hi, uint64_t key_lo,
+                           uint64_t now_ns, uint64_t cost);
+
+/* `cost` of what was taken has not been used. Nothing, when the key has been forgotten since. */
+void fg_limit_table_give_back(struct fg_limit_table *table, uint64_t key_hi, uint64_t key_lo,
+                              uint64_t now_ns, uint64_t cost);
 
 /* True when the key has an entry; for tests and the admin page. */
 bool fg_limit_table_has(const struct fg_limit_table *table, uint64_t key_hi, uint64_t key_lo);

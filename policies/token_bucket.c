@@ -25,22 +25,27 @@ static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
     return a;
 }
 
+/* Add parts of 1/period_ns token, those of `fraction` among them. */
+static void add_parts(struct fg_token_bucket *tb, fg_wide parts)
+{
+    fg_wide gained = parts / tb->period_ns;
+    if (gained >= tb->burst - tb->tokens) {
+        tb->tokens = tb->burst;
+        tb->fraction = 0;
+    } else {
+        tb->tokens += (uint64_t)gained;
+        tb->fraction = (uint64_t)(parts % tb->period_ns);
+    }
+}
+
 /* The bucket as it stands at now_ns. */
 static struct fg_token_bucket refilled(const struct fg_token_bucket *tb, uint64_t now_ns)
 {
     struct fg_token_bucket at = *tb;
     if (now_ns <= tb->updated_ns)
         return at;
-    fg_wide parts = (fg_wide)(now_ns - tb->updated_ns) * tb->amount + tb->fraction;
-    fg_wide gained = parts / tb->period_ns;
     at.updated_ns = now_ns;
-    if (gained >= tb->burst - tb->tokens) {
-        at.tokens = tb->burst;
-        at.fraction = 0;
-    } else {
-        at.tokens = tb->tokens + (uint64_t)gained;
-        at.fraction = (uint64_t)(parts % tb->period_ns);
-    }
+    add_parts(&at, (fg_wide)(now_ns - tb->updated_ns) * tb->amount + tb->fraction);
     return at;
 }
 
@@ -80,6 +85,41 @@ bool fg_token_bucket_try_take(struct fg_token_bucket *tb, uint64_t now_ns, uint6
         return false;
     tb->tokens -= cost;
     return true;
+}
+
+/* What is owed is kept as time that brings nothing: the level stands at 0 until updated_ns. */
+void fg_token_bucket_charge(struct fg_token_bucket *tb, uint64_t now_ns, uint64_t cost)
+{
+    *tb = refilled(tb, now_ns);
+    if (cost <= tb->tokens) {
+        tb->tokens -= cost;
+        return;
+    }
+    fg_wide owed = (fg_wide)(cost - tb->tokens) * tb->period_ns;
+    fg_wide paid = tb->fraction;
+    tb->tokens = 0;
+    if (tb->amount > 0 && owed > paid) {
+        uint64_t owed_ns = fg_wide_saturate((owed - paid + tb->amount - 1) / tb->amount);
+        paid += (fg_wide)owed_ns * tb->amount;
+        tb->updated_ns = fg_add_saturating(tb->updated_ns, owed_ns);
+    }
+    fg_wide left = paid > owed ? paid - owed : 0; /* of the last nanosecond */
+    tb->fraction = left < tb->period_ns ? (uint64_t)left : tb->period_ns - 1;
+}
+
+void fg_token_bucket_give_back(struct fg_token_bucket *tb, uint64_t now_ns, uint64_t cost)
+{
+    *tb = refilled(tb, now_ns);
+    fg_wide parts = (fg_wide)cost * tb->period_ns + tb->fraction;
+    uint64_t ahead_ns = fg_subtract_floor(tb->updated_ns, now_ns);
+    if (ahead_ns > 0 && tb->amount > 0) {
+        uint64_t paid_ns = fg_wide_saturate(parts / tb->amount);
+        if (paid_ns > ahead_ns)
+            paid_ns = ahead_ns;
+        tb->updated_ns -= paid_ns;
+        parts -= (fg_wide)paid_ns * tb->amount;
+    }
+    add_parts(tb, parts);
 }
 
 uint64_t fg_token_bucket_level(const struct fg_token_bucket *tb, uint64_t now_ns)

@@ -15,7 +15,8 @@ struct fg_token_bucket {
     uint64_t burst;      /* most tokens saved up; 0 lets nothing pass */
     uint64_t tokens;     /* whole tokens at updated_ns */
     uint64_t fraction;   /* further 1/period_ns parts of a token, below period_ns */
-    uint64_t updated_ns; /* monotonic time of the last refill */
+    uint64_t updated_ns; /* monotonic time of the last refill; ahead of the clock while tokens are
+                            owed */
 };
 
 /* Starts full. `period_ns` must not be 0: "10 per second" is (10, 1e9), "3 per minute" (3, 60e9).
@@ -30,6 +31,16 @@ void fg_token_bucket_init(struct fg_token_bucket *tb, uint64_t amount, uint64_t 
  */
 bool fg_token_bucket_try_take(struct fg_token_bucket *tb, uint64_t now_ns, uint64_t cost,
                               uint64_t *wait_ns);
+
+/*
+ * `cost` has passed already, whatever the level says: what is not there is owed, and nothing is
+ * gained until the rate has paid for it. Without a rate nothing can be owed.
+ */
+void fg_token_bucket_charge(struct fg_token_bucket *tb, uint64_t now_ns, uint64_t cost);
+
+/* `cost` of what was taken has not been used after all: pays what is owed, then fills up to burst.
+ */
+void fg_token_bucket_give_back(struct fg_token_bucket *tb, uint64_t now_ns, uint64_t cost);
 
 /* Whole tokens that could be taken now, 0 to burst. Changes nothing. */
 uint64_t fg_token_bucket_level(const struct fg_token_bucket *tb, uint64_t now_ns);

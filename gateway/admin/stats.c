@@ -213,6 +213,10 @@ static json_t *rate_limits_json(const struct fg_admin_options *options)
         put(one, "evictions", stats.evictions);
         put(one, "allowed", stats.allowed_total);
         put(one, "refused", stats.refused_total);
+        if (options->config->rate_limits[i].cost != FG_LIMIT_COST_REQUEST) {
+            put(one, "given_back", stats.given_back_total);
+            put(one, "owed", stats.owed_total);
+        }
         json_object_set_new(one, "shadow", json_boolean(options->config->rate_limits[i].is_shadow));
         json_object_set_new(json, options->config->rate_limits[i].name, one);
     }

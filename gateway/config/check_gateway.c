@@ -107,6 +107,24 @@ static void check_cache(struct fg_snapshot *snapshot, const struct fg_yaml_node 
                           cache->object_bytes_max <= cache->bytes_max);
 }
 
+static void check_rate_limit(struct fg_snapshot *snapshot, const struct fg_raw_rate_limit *limit)
+{
+    static const char *const reserve[] = {"reserve", NULL};
+    const struct fg_rate_limit_conf *conf = &limit->conf;
+    for (size_t i = 1; i < limit->key_count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(limit->key[i], limit->key[j]) == 0)
+                fg_config_error_at(snapshot, limit->node, "key",
+                                   "key: \"%s\" is there twice; expected it once", limit->key[i]);
+        }
+    }
+    if (conf->cost == FG_LIMIT_COST_REQUEST)
+        fg_config_refuse_keys(snapshot, limit->node, reserve, "where each request costs one");
+    else
+        fg_config_check_order(snapshot, limit->node, "reserve", "burst",
+                              conf->reserve <= conf->burst);
+}
+
 static void check_shared_state(struct fg_snapshot *snapshot, const struct fg_yaml_node *policies)
 {
     static const char *const credentials[] = {"username", "password", NULL};
@@ -130,6 +148,8 @@ void fg_config_check_gateway(struct fg_snapshot *snapshot)
         check_listener(snapshot, &raw->listeners[i]);
     check_addresses(snapshot);
     check_limits(snapshot);
+    for (size_t i = 0; i < raw->rate_limit_count; i++)
+        check_rate_limit(snapshot, &raw->rate_limits[i]);
     check_shared_state(snapshot, policies);
     check_cache(snapshot, policies);
 }

@@ -16,6 +16,7 @@
 #include "orders/orders_conf.h"
 #include "policies/cache/accept_encoding.h"
 #include "policies/concurrency_limit.h"
+#include "policies/limit_table.h"
 #include "policies/overload.h"
 #include "proxy/cluster_conf.h"
 #include "static/static_conf.h"
@@ -160,14 +161,38 @@ struct fg_identity_conf {
 };
 
 /* policies: named objects that routes and backends refer to. */
-enum fg_limit_key { FG_LIMIT_BY_USER, FG_LIMIT_BY_IP, FG_LIMIT_BY_ROUTE };
+enum fg_limit_part_kind {
+    FG_LIMIT_BY_USER,
+    FG_LIMIT_BY_DEVICE,
+    FG_LIMIT_BY_IP,
+    FG_LIMIT_BY_INVITE,
+    FG_LIMIT_BY_ROUTE,
+    FG_LIMIT_BY_TIER,
+    FG_LIMIT_BY_HEADER,
+};
+
+/* One of the things that together make a key. */
+struct fg_limit_part {
+    enum fg_limit_part_kind kind;
+    const char *header; /* FG_LIMIT_BY_HEADER: its name, lower case */
+};
+#define FG_LIMIT_PARTS_MAX 6
+
+enum fg_limit_cost { FG_LIMIT_COST_REQUEST, FG_LIMIT_COST_BYTES, FG_LIMIT_COST_TOKENS };
 
 struct fg_rate_limit_conf {
     const char *name;
-    enum fg_limit_key key;
+    const struct fg_limit_part *parts;
+    size_t part_count;
+    const char *whose;    /* the parts for people: "user and route" */
+    uint32_t ipv4_prefix; /* bits of an address that count */
+    uint32_t ipv6_prefix;
+    enum fg_limit_algorithm algorithm;
     struct fg_rate_conf rate;
     uint64_t burst;
-    uint32_t keys_max; /* table size; memory is about 64 bytes a key */
+    enum fg_limit_cost cost;
+    uint64_t reserve;  /* taken before the cost is known */
+    uint32_t keys_max; /* table size; memory is about 40 bytes a key */
     bool is_shadow;    /* decides and counts, never acts; the same in the structs below */
 };
 

@@ -55,6 +55,7 @@ const char *fg_load_join_path(struct fg_loader *loader, struct fg_span path);
 
 /* Names into indices, derived defaults, backends[]; fills snapshot->config from ->raw. */
 void fg_config_resolve(struct fg_snapshot *snapshot);
+void fg_config_resolve_rate_limits(struct fg_snapshot *snapshot); /* a part of it */
 
 /* What must fit together. */
 void fg_config_check_gateway(struct fg_snapshot *snapshot);

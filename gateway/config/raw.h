@@ -29,6 +29,8 @@ struct fg_raw_listener {
 
 struct fg_raw_rate_limit {
     struct fg_rate_limit_conf conf;
+    const char **key;
+    size_t key_count;
     const struct fg_yaml_node *node;
 };
 

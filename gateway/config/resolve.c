@@ -162,23 +162,6 @@ static void resolve_listeners(struct fg_snapshot *snapshot)
     snapshot->config.listener_count = raw->listener_count;
 }
 
-static void resolve_rate_limits(struct fg_snapshot *snapshot)
-{
-    struct fg_raw_config *raw = &snapshot->raw;
-    struct fg_rate_limit_conf *limits =
-        fg_config_alloc(&snapshot->report, raw->rate_limit_count * sizeof(*limits));
-    if (limits == NULL)
-        return;
-    for (size_t i = 0; i < raw->rate_limit_count; i++) {
-        struct fg_rate_limit_conf *conf = &raw->rate_limits[i].conf;
-        if (conf->burst == 0)
-            conf->burst = conf->rate.amount;
-        limits[i] = *conf;
-    }
-    snapshot->config.rate_limits = limits;
-    snapshot->config.rate_limit_count = raw->rate_limit_count;
-}
-
 static void resolve_endpoints(struct fg_snapshot *snapshot, struct fg_raw_backend *cluster)
 {
     struct fg_endpoint_conf *endpoints =
@@ -499,7 +482,7 @@ void fg_config_resolve(struct fg_snapshot *snapshot)
     derive_sections(snapshot);
     resolve_listeners(snapshot);
     resolve_identity(snapshot);
-    resolve_rate_limits(snapshot);
+    fg_config_resolve_rate_limits(snapshot);
     resolve_skus(snapshot);
     resolve_backends(snapshot, &targets);
     resolve_routes(snapshot, &targets);

@@ -15,44 +15,90 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
-static const struct fg_choice limit_by[] = {
-    {"user", FG_LIMIT_BY_USER},
-    {"ip", FG_LIMIT_BY_IP},
-    {"route", FG_LIMIT_BY_ROUTE},
+static const struct fg_choice limit_algorithms[] = {
+    {"token_bucket", FG_LIMIT_TOKEN_BUCKET},
+    {"gcra", FG_LIMIT_GCRA},
+    {NULL, 0},
+};
+
+static const struct fg_choice limit_costs[] = {
+    {"request", FG_LIMIT_COST_REQUEST},
+    {"bytes", FG_LIMIT_COST_BYTES},
+    {"tokens", FG_LIMIT_COST_TOKENS},
     {NULL, 0},
 };
 
 #define L(member) AT(fg_raw_rate_limit, conf.member)
 static const struct fg_key rate_limit_keys[] = {
     {.name = "key",
+     .type = FG_KEY_STRINGS,
+     .offset = AT(fg_raw_rate_limit, key),
+     .count_offset = AT(fg_raw_rate_limit, key_count),
+     .derived = "`[user]`",
+     .check = fg_text_check_limit_part,
+     .max = FG_LIMIT_PARTS_MAX,
+     .doc = "Who has a limit of their own; several together are one key. `user`, `device` (field "
+            "`x-device-id`), `ip`, `invite` (the segment behind `/invites/` or the parameter "
+            "`invite`), `route`, `tier` (claim of the token), `header:NAME`. Whoever has no user, "
+            "device, invite or header is known by address instead."},
+    {.name = "ipv4_prefix",
+     .type = FG_KEY_U32,
+     .offset = L(ipv4_prefix),
+     .initial = "32",
+     .min = 1,
+     .max = 32,
+     .doc = "How many bits of an IPv4 address make one key."},
+    {.name = "ipv6_prefix",
+     .type = FG_KEY_U32,
+     .offset = L(ipv6_prefix),
+     .initial = "64",
+     .min = 1,
+     .max = 128,
+     .doc = "How many bits of an IPv6 address: a customer usually has 64 of them to choose from."},
+    {.name = "algorithm",
      .type = FG_KEY_ENUM,
-     .offset = L(key),
-     .initial = "user",
-     .choices = limit_by,
-     .doc = "Who has a bucket of their own: each `user` (without identity: each address), each "
-            "`ip`, or the `route` as a whole."},
+     .offset = L(algorithm),
+     .initial = "token_bucket",
+     .choices = limit_algorithms,
+     .doc = "Both let the same requests pass; `gcra` keeps one time stamp a key."},
     {.name = "rate",
      .type = FG_KEY_RATE,
      .offset = L(rate),
      .is_required = true,
      .min = 1,
      .max = 1000000000,
-     .doc = "Requests let through in the long run."},
+     .doc = "Requests (bytes, tokens) let through in the long run."},
     {.name = "burst",
      .type = FG_KEY_U64,
      .offset = L(burst),
      .derived = "the amount of `rate`",
      .min = 1,
      .max = UINT32_MAX,
-     .doc = "Requests let through at once after a quiet time."},
-    /* 64 bytes each: 6.4 MB. When full, the fullest bucket goes: it carries least information. */
+     .doc = "Let through at once after a quiet time. What costs more never passes."},
+    {.name = "cost",
+     .type = FG_KEY_ENUM,
+     .offset = L(cost),
+     .initial = "request",
+     .choices = limit_costs,
+     .doc = "What is counted: each `request` as one, the `bytes` of both bodies, or the `tokens` "
+            "(prompt and answer) of inference. What is not known at first is reserved; at the end "
+            "the rest is given back, or what is missing is owed."},
+    {.name = "reserve",
+     .type = FG_KEY_U64,
+     .offset = L(reserve),
+     .derived = "1 for `bytes`, 256 for `tokens`",
+     .min = 1,
+     .max = UINT32_MAX,
+     .doc = "Taken before the cost is known: for `tokens` always, for `bytes` without a "
+            "`Content-Length`."},
+    /* 40 bytes each: 4 MB. When full, the fullest bucket goes: it carries least information. */
     {.name = "keys_max",
      .type = FG_KEY_U32,
      .offset = L(keys_max),
      .initial = "100000",
      .min = 1,
      .max = 100000000,
-     .doc = "Users or addresses remembered at once, about 64 bytes each."},
+     .doc = "Users or addresses remembered at once, about 40 bytes each."},
     {.name = "shadow",
      .type = FG_KEY_BOOL,
      .offset = L(is_shadow),
@@ -64,13 +110,13 @@ static const struct fg_key rate_limit_keys[] = {
 
 static const struct fg_table rate_limit_table = {
     .path = "policies.rate_limits.NAME",
-    .doc = "Token buckets; routes name them in `rate_limits`. A request over its rate is answered "
+    .doc = "Limits by key; routes name them in `rate_limits`. A request over its rate is answered "
            "429 with `Retry-After`.",
     .keys = rate_limit_keys,
     .bytes = sizeof(struct fg_raw_rate_limit),
     .name_offset = AT(fg_raw_rate_limit, conf.name),
     .node_offset = AT(fg_raw_rate_limit, node),
-    .example = "{key: user, rate: 10/s, burst: 20}",
+    .example = "{key: [user, route], rate: 10/s, burst: 20}",
 };
 
 #define L(member) AT(fg_redis_conf, member)
@@ -258,7 +304,7 @@ static const struct fg_key policies_keys[] = {
      .table = &rate_limit_table,
      .check = fg_text_check_name,
      .max = 256,
-     .doc = "Token buckets, by name."},
+     .doc = "Limits by key, by name."},
     {.name = "shared_state",
      .type = FG_KEY_SWITCH,
      .offset = AT(fg_raw_config, shared_state),

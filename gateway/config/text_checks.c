@@ -328,6 +328,23 @@ const char *fg_text_check_user(struct fg_span text)
     return is_fine ? NULL : "is no user id; expected 1 to 128 printable characters without blanks";
 }
 
+const char *fg_text_check_limit_part(struct fg_span text)
+{
+    static const struct fg_span words[] = {
+        FG_SPAN_LITERAL("user"),   FG_SPAN_LITERAL("device"), FG_SPAN_LITERAL("ip"),
+        FG_SPAN_LITERAL("invite"), FG_SPAN_LITERAL("route"),  FG_SPAN_LITERAL("tier"),
+    };
+    const struct fg_span header = FG_SPAN_LITERAL("header:");
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (fg_span_equal(text, words[i]))
+            return NULL;
+    }
+    if (fg_span_starts_with(text, header))
+        return fg_text_check_field_name_lower(
+            fg_span_make(text.data + header.len, text.len - header.len));
+    return "is no part of a key; expected user, device, ip, invite, route, tier or header:NAME";
+}
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')

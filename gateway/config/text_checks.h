@@ -74,6 +74,9 @@ const char *fg_text_check_file_name(struct fg_span text);
  * "cookie:NAME". */
 const char *fg_text_check_hash_key(struct fg_span text);
 
+/* A part of a rate limit's key: "user", "ip"..., "header:NAME". */
+const char *fg_text_check_limit_part(struct fg_span text);
+
 /* A numeric IP address, with or without a port. */
 const char *fg_text_check_dns_server(struct fg_span text);
 

@@ -471,6 +471,7 @@ static void on_done(struct fg_request *req)
     fg_flow_let_go(flow);
     if (flow->state != FG_FLOW_DONE)
         fg_flow_set_state(flow, FG_FLOW_DONE);
+    fg_limit_settle(flow);
     uint64_t now_ns = fg_clock_monotonic_ns();
     count(flow, now_ns);
     write_log(flow, now_ns);

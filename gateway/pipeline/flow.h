@@ -87,6 +87,7 @@ struct fg_backend_hop {
 #define FG_BACKEND_HOPS_MAX 4
 
 struct fg_cache_fetch;
+struct fg_limit_charge;
 
 struct fg_flow {
     /* links */
@@ -118,9 +119,13 @@ struct fg_flow {
     bool expects_digest;           /* a signature covers the body: */
     unsigned char body_digest[32]; /* its SHA-256 */
 
+    struct fg_span tier; /* claim of the token; empty: none */
+
     /* rate limit: the tightest verdict, for the RateLimit fields */
     const struct fg_rate_limit_conf *limit_conf;
     struct fg_limit_verdict limit_verdict;
+    struct fg_limit_charge *limit_charges; /* what was taken, to be settled at the end */
+    size_t limit_charge_count;
 
     /* waiting room */
     struct fg_room *room;      /* came in with `room_number`, and is not answered yet; or NULL */
@@ -323,6 +328,11 @@ void fg_flow_give_back_place(struct fg_flow *flow);
 /* stage_route.c: a redirect or an answer of the configuration's. */
 bool fg_route_answers_itself(const struct fg_route_conf *route);
 void fg_route_answer(struct fg_flow *flow);
+
+/* stage_rate_limit.c: the request has ended: what was taken is made what it has cost. Harmless
+ * twice.
+ */
+void fg_limit_settle(struct fg_flow *flow);
 
 /* stage_body.c: a piece has come while the flow waits there; may answer, or go on. */
 void fg_stage_body_on_piece(struct fg_flow *flow, size_t len);

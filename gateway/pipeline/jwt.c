@@ -202,13 +202,18 @@ static enum fg_jwt_verdict check_claims(const struct fg_jwt_rules *rules, const 
 
 /* Printable, so that it can stand in a log line and a header field; NUL-terminated by JSON's rules.
  */
-static bool is_user_id(const char *text, size_t len)
+static bool is_printable(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         if ((unsigned char)text[i] <= 0x20 || (unsigned char)text[i] == 0x7f)
             return false;
     }
-    return len > 0 && len <= FG_USER_ID_BYTES_MAX;
+    return len > 0;
+}
+
+static bool is_user_id(const char *text, size_t len)
+{
+    return len <= FG_USER_ID_BYTES_MAX && is_printable(text, len);
 }
 
 enum fg_jwt_verdict fg_jwt_read_claims(const struct fg_jwt_rules *rules, struct fg_arena *arena,
@@ -226,7 +231,13 @@ enum fg_jwt_verdict fg_jwt_read_claims(const struct fg_jwt_rules *rules, struct 
     if (len + strlen(prefix) > FG_USER_ID_BYTES_MAX)
         return FG_JWT_NO_SUBJECT;
     grant->user_id = fg_arena_try_printf(arena, "%s%.*s", prefix, (int)len, json_string_value(sub));
-    return grant->user_id.data == NULL ? FG_JWT_MALFORMED : FG_JWT_OK;
+    grant->tier = (struct fg_span){"", 0};
+    const json_t *tier = json_object_get(claims, "tier");
+    size_t tier_len = json_string_length(tier);
+    if (tier_len <= FG_TIER_BYTES_MAX && is_printable(json_string_value(tier), tier_len))
+        grant->tier = fg_arena_try_copy(arena, fg_span_make(json_string_value(tier), tier_len));
+    bool has_memory = grant->user_id.data != NULL && grant->tier.data != NULL;
+    return has_memory ? FG_JWT_OK : FG_JWT_MALFORMED;
 }
 
 bool fg_jwt_split(struct fg_span token, struct fg_jwt_parts *parts)

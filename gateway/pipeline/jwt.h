@@ -16,6 +16,7 @@
 #define FG_JWT_KEY_BYTES_MAX 4096
 #define FG_JWT_TOKEN_BYTES_MAX 4096
 #define FG_USER_ID_BYTES_MAX 128
+#define FG_TIER_BYTES_MAX 32
 
 /* What the claims of a token must say; the strings belong to the configuration. */
 struct fg_jwt_rules {
@@ -62,6 +63,7 @@ enum fg_jwt_verdict {
 /* What a good token says; leeway included. */
 struct fg_jwt_grant {
     struct fg_span user_id; /* in the arena */
+    struct fg_span tier;    /* claim `tier`, likewise; empty: none, or none that can be used */
     uint64_t from_s;
     uint64_t until_s; /* not good any more then */
 };

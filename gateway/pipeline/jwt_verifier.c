@@ -232,7 +232,7 @@ static bool hash_token(EVP_MD_CTX *hasher, struct fg_span token, unsigned char d
 
 enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
                                           struct fg_span token, uint64_t now_s,
-                                          struct fg_span *user_id)
+                                          struct fg_span *user_id, struct fg_span *tier)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     struct fg_jwt_grant grant;
@@ -241,12 +241,14 @@ enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, stru
     if (has_digest && fg_token_cache_find(verifier->cache, digest, ring->generation, &grant) &&
         now_s >= grant.from_s && now_s < grant.until_s) {
         *user_id = fg_arena_try_copy(arena, grant.user_id);
-        return user_id->data == NULL ? FG_JWT_MALFORMED : FG_JWT_OK;
+        *tier = grant.tier.len == 0 ? FG_SPAN("") : fg_arena_try_copy(arena, grant.tier);
+        return user_id->data == NULL || tier->data == NULL ? FG_JWT_MALFORMED : FG_JWT_OK;
     }
     enum fg_jwt_verdict verdict = check_anew(verifier, arena, token, now_s, &grant);
     if (verdict != FG_JWT_OK)
         return verdict;
     *user_id = grant.user_id;
+    *tier = grant.tier;
     if (has_digest)
         fg_token_cache_keep(verifier->cache, digest, ring->generation, &grant);
     return FG_JWT_OK;

@@ -20,10 +20,10 @@ struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *co
                                                struct fg_key_store *keys);
 void fg_jwt_verifier_destroy(struct fg_jwt_verifier *verifier);
 
-/* On OK *user_id is in the arena. */
+/* On OK *user_id and *tier (empty: none) are in the arena. */
 enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
                                           struct fg_span token, uint64_t now_s,
-                                          struct fg_span *user_id);
+                                          struct fg_span *user_id, struct fg_span *tier);
 
 /* The keys that are valid now, until the next call of either function. */
 const struct fg_key_ring *fg_jwt_verifier_keys(struct fg_jwt_verifier *verifier);

@@ -33,10 +33,15 @@ static bool make_rate_tables(struct fg_pipeline *pipeline)
     pipeline->rate_tables = calloc(config->rate_limit_count + 1, sizeof(*pipeline->rate_tables));
     if (pipeline->rate_tables == NULL)
         return false;
+    static const struct fg_limit_part by_ip = {.kind = FG_LIMIT_BY_IP};
     uint32_t sessions = config->identity.sessions_per_ip_max_per_minute;
     if (sessions > 0) {
         pipeline->session_limit_conf = (struct fg_rate_limit_conf){.name = "sessions_per_ip",
-                                                                   .key = FG_LIMIT_BY_IP,
+                                                                   .parts = &by_ip,
+                                                                   .part_count = 1,
+                                                                   .whose = "address",
+                                                                   .ipv4_prefix = 32,
+                                                                   .ipv6_prefix = 64,
                                                                    .rate = {sessions, 60 * FG_S},
                                                                    .burst = sessions,
                                                                    .keys_max = SESSION_KEYS_MAX};

@@ -13,6 +13,14 @@ struct fg_overload_config fg_overload_config_of(const struct fg_overload_conf *c
     return policy;
 }
 
+struct fg_limit_rule fg_limit_rule_of(const struct fg_rate_limit_conf *conf)
+{
+    return (struct fg_limit_rule){.algorithm = conf->algorithm,
+                                  .amount = conf->rate.amount,
+                                  .period_ns = conf->rate.period_ns,
+                                  .burst = conf->burst};
+}
+
 struct fg_waiting_room_config fg_waiting_room_config_of(const struct fg_waiting_room_conf *conf)
 {
     return (struct fg_waiting_room_config){.admit_amount = conf->admit.amount,

@@ -9,10 +9,12 @@
 #include "config/config.h"
 #include "observe/metrics.h"
 #include "policies/gate_policy.h"
+#include "policies/limit_table.h"
 #include "policies/overload.h"
 #include "policies/waiting_room.h"
 
 struct fg_overload_config fg_overload_config_of(const struct fg_overload_conf *conf);
+struct fg_limit_rule fg_limit_rule_of(const struct fg_rate_limit_conf *conf);
 struct fg_waiting_room_config fg_waiting_room_config_of(const struct fg_waiting_room_conf *conf);
 
 /* Why a gate refused; `verdict` is neither FG_GATE_ADMITTED nor FG_GATE_QUEUED. */

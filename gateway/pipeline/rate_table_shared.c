@@ -3,7 +3,7 @@
  */
 #include "rate_table_shared.h"
 
-#include "policies/siphash.h"
+#include "pipeline/policy_conf.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -16,6 +16,8 @@ struct shard {
     struct fg_limit_table table;
     uint64_t allowed_total;
     uint64_t refused_total;
+    uint64_t given_back_total;
+    uint64_t owed_total;
 };
 
 struct fg_rate_table {
@@ -34,8 +36,9 @@ struct fg_rate_table *fg_rate_table_create(const struct fg_rate_limit_conf *conf
         free(table);
         return NULL;
     }
-    /* A table with one key (a limit for the route as a whole) needs no shards. */
-    unsigned shard_count = conf->key == FG_LIMIT_BY_ROUTE ? 1 : SHARDS;
+    /* A table with few keys (a limit for the route as a whole) needs no shards. */
+    bool is_by_route = conf->part_count == 1 && conf->parts[0].kind == FG_LIMIT_BY_ROUTE;
+    unsigned shard_count = is_by_route ? 1 : SHARDS;
     size_t capacity = conf->keys_max / shard_count + 1;
     size_t shard_bytes = fg_limit_table_bytes(capacity);
     void *memory = shard_bytes == 0 ? NULL : calloc(shard_count, shard_bytes);
@@ -47,10 +50,11 @@ struct fg_rate_table *fg_rate_table_create(const struct fg_rate_limit_conf *conf
                                     .key = fg_siphash_key_from_bytes(secret),
                                     .memory = memory,
                                     .shard_count = shard_count};
+    const struct fg_limit_rule rule = fg_limit_rule_of(conf);
     for (unsigned i = 0; i < shard_count; i++) {
         pthread_mutex_init(&table->shards[i].lock, NULL);
         fg_limit_table_init(&table->shards[i].table, (char *)memory + i * shard_bytes, shard_bytes,
-                            capacity, conf->rate.amount, conf->rate.period_ns, conf->burst);
+                            capacity, &rule);
     }
     return table;
 }
@@ -70,15 +74,23 @@ const struct fg_rate_limit_conf *fg_rate_table_conf(const struct fg_rate_table *
     return table->conf;
 }
 
-bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_span key, uint64_t now_ns,
-                            struct fg_limit_verdict *verdict)
+const struct fg_siphash_key *fg_rate_table_secret(const struct fg_rate_table *table)
 {
-    uint64_t hi, lo;
-    fg_siphash_128(&table->key, key.data, key.len, &hi, &lo);
-    /* The table picks its set from lo; the shard comes from other bits. */
-    struct shard *shard = &table->shards[(hi >> 48) % table->shard_count];
+    return &table->key;
+}
+
+/* The table picks its set from the upper bits of `hi`; the shard comes from the lower ones. */
+static struct shard *shard_of(struct fg_rate_table *table, struct fg_limit_key key)
+{
+    return &table->shards[key.hi % table->shard_count];
+}
+
+bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
+                            uint64_t cost, struct fg_limit_verdict *verdict)
+{
+    struct shard *shard = shard_of(table, key);
     pthread_mutex_lock(&shard->lock);
-    bool allowed = fg_limit_table_try_take(&shard->table, hi, lo, now_ns, 1, verdict);
+    bool allowed = fg_limit_table_try_take(&shard->table, key.hi, key.lo, now_ns, cost, verdict);
     if (allowed)
         shard->allowed_total++;
     else
@@ -87,16 +99,35 @@ bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_span key, uin
     return allowed;
 }
 
+void fg_rate_table_settle(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
+                          uint64_t taken, uint64_t used)
+{
+    struct shard *shard = shard_of(table, key);
+    if (used == taken)
+        return;
+    pthread_mutex_lock(&shard->lock);
+    if (used < taken) {
+        fg_limit_table_give_back(&shard->table, key.hi, key.lo, now_ns, taken - used);
+        shard->given_back_total += taken - used;
+    } else {
+        fg_limit_table_charge(&shard->table, key.hi, key.lo, now_ns, used - taken);
+        shard->owed_total += used - taken;
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
 struct fg_rate_table_stats fg_rate_table_stats(struct fg_rate_table *table)
 {
     struct fg_rate_table_stats stats = {0};
     for (unsigned i = 0; i < table->shard_count; i++) {
         struct shard *shard = &table->shards[i];
         pthread_mutex_lock(&shard->lock);
-        stats.entries += shard->table.entries;
-        stats.evictions += shard->table.evictions;
+        stats.entries += shard->table.keys.entries;
+        stats.evictions += shard->table.keys.evictions;
         stats.allowed_total += shard->allowed_total;
         stats.refused_total += shard->refused_total;
+        stats.given_back_total += shard->given_back_total;
+        stats.owed_total += shard->owed_total;
         pthread_mutex_unlock(&shard->lock);
     }
     return stats;

@@ -1,14 +1,14 @@
 /*
  * rate_table_shared.h: one configured rate limit, exact across all event loops.
  * Protocol  the key space is cut into shards by the key's hash; a shard is a policies/limit_table
- *           under its own mutex, held for one lookup. A key lives in one shard, so its bucket is
- * exact. Memory    fixed at create: keys_max entries; a flood of keys evicts (see limit_table.h).
+ *           under its own mutex, held for one lookup. A key lives in one shard, so it is exact.
+ * Memory    fixed at create: keys_max entries; a flood of keys evicts (see limit_table.h).
  */
 #ifndef FG_PIPELINE_RATE_TABLE_SHARED_H
 #define FG_PIPELINE_RATE_TABLE_SHARED_H
 
-#include "base/span.h"
 #include "config/config.h"
+#include "pipeline/limit_key.h"
 #include "policies/limit_table.h"
 
 struct fg_rate_table;
@@ -19,15 +19,24 @@ void fg_rate_table_destroy(struct fg_rate_table *table);
 
 const struct fg_rate_limit_conf *fg_rate_table_conf(const struct fg_rate_table *table);
 
-/* One token for `key`; any thread. */
-bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_span key, uint64_t now_ns,
-                            struct fg_limit_verdict *verdict);
+/* For fg_limit_key_of. */
+const struct fg_siphash_key *fg_rate_table_secret(const struct fg_rate_table *table);
+
+/* `cost` for `key`; any thread. */
+bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
+                            uint64_t cost, struct fg_limit_verdict *verdict);
+
+/* What was taken for `key` turned out to cost `used`: the rest is given back, or owed. */
+void fg_rate_table_settle(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
+                          uint64_t taken, uint64_t used);
 
 struct fg_rate_table_stats {
     uint64_t entries;
     uint64_t evictions;
     uint64_t allowed_total;
     uint64_t refused_total;
+    uint64_t given_back_total; /* in what the limit counts */
+    uint64_t owed_total;
 };
 struct fg_rate_table_stats fg_rate_table_stats(struct fg_rate_table *table);
 

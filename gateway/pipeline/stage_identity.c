@@ -122,8 +122,9 @@ static enum outcome by_token(struct fg_flow *flow)
     struct fg_span token = bearer_of(ex);
     if (token.data == NULL)
         return OUTCOME_ABSENT;
-    enum fg_jwt_verdict verdict = fg_jwt_verifier_check(flow->thread->verifier, ex->arena, token,
-                                                        fg_clock_wall_ns() / FG_S, &ex->user_id);
+    enum fg_jwt_verdict verdict =
+        fg_jwt_verifier_check(flow->thread->verifier, ex->arena, token, fg_clock_wall_ns() / FG_S,
+                              &ex->user_id, &flow->tier);
     if (verdict == FG_JWT_OK)
         return OUTCOME_KNOWN;
     char message[96];

@@ -1,40 +1,45 @@
 /*
- * stage_rate_limit.c: token buckets by user, address or route; all of a route's limits must pass.
+ * stage_rate_limit.c: limits by key; all of a route's limits must let a request pass.
+ *
+ *    take from each limit --one refuses--> what the others took is given back; 429
+ *             `-- all pass --> ... the request ends --> settled: used less: given back
+ *                                                                more: owed by those who come
  */
 #include "flow.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
-static struct fg_span key_of(const struct fg_flow *flow, const struct fg_rate_limit_conf *conf)
+/* What was taken from one limit, until the request ends. */
+struct fg_limit_charge {
+    struct fg_rate_table *table;
+    struct fg_limit_key key;
+    uint64_t taken;
+};
+
+static const char *unit_of(const struct fg_rate_limit_conf *conf)
 {
-    const struct fg_exchange *ex = &flow->req->ex;
-    switch (conf->key) {
-    case FG_LIMIT_BY_USER: /* who is nobody is known by address */
-        return ex->user_id.len > 0 ? ex->user_id : ex->client_addr;
-    case FG_LIMIT_BY_IP:
-        return ex->client_addr;
-    case FG_LIMIT_BY_ROUTE:
-        return ex->route;
-    }
-    return ex->client_addr;
+    static const char *const units[] = {[FG_LIMIT_COST_REQUEST] = "",
+                                        [FG_LIMIT_COST_BYTES] = " bytes",
+                                        [FG_LIMIT_COST_TOKENS] = " tokens"};
+    return units[conf->cost];
 }
 
 static enum fg_stage_verdict refuse(struct fg_flow *flow)
 {
-    static const char *const whose[] = {
-        [FG_LIMIT_BY_USER] = "user", [FG_LIMIT_BY_IP] = "address", [FG_LIMIT_BY_ROUTE] = "route"};
     const struct fg_rate_limit_conf *conf = flow->limit_conf;
-    char message[192];
+    bool is_never = flow->limit_verdict.wait_ns == UINT64_MAX;
+    char message[320];
     snprintf(message, sizeof(message),
-             "rate limit '%.64s' of this %s is used up: %llu every %.3g s, burst %llu", conf->name,
-             whose[conf->key], (unsigned long long)conf->rate.amount,
-             (double)conf->rate.period_ns / 1e9, (unsigned long long)conf->burst);
+             "rate limit '%.64s' of this %.120s is %s: %" PRIu64 "%s every %.3g s, burst %" PRIu64,
+             conf->name, conf->whose, is_never ? "too small for this request" : "used up",
+             conf->rate.amount, unit_of(conf), (double)conf->rate.period_ns / 1e9, conf->burst);
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_RATE_LIMIT,
                              .status = 429,
                              .type = "rate_limited",
                              .message = message,
-                             .retry_after_ns = flow->limit_verdict.wait_ns,
+                             .retry_after_ns = is_never ? 0 : flow->limit_verdict.wait_ns,
                              .policy = conf->name,
                              .value = flow->limit_verdict.remaining,
                              .limit = conf->burst,
@@ -43,13 +48,56 @@ static enum fg_stage_verdict refuse(struct fg_flow *flow)
     return FG_STAGE_RESPOND;
 }
 
+/* What is taken before the request is served. */
+static uint64_t reserve_for(const struct fg_flow *flow, const struct fg_rate_limit_conf *conf)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    switch (conf->cost) {
+    case FG_LIMIT_COST_REQUEST:
+        return 1;
+    case FG_LIMIT_COST_BYTES:
+        return ex->content_length > 0 ? (uint64_t)ex->content_length : conf->reserve;
+    case FG_LIMIT_COST_TOKENS:
+        return conf->reserve;
+    }
+    return 1;
+}
+
+/* What it has cost when it is over. */
+static uint64_t used_by(const struct fg_flow *flow, const struct fg_limit_charge *charge)
+{
+    const struct fg_request *req = flow->req;
+    switch (fg_rate_table_conf(charge->table)->cost) {
+    case FG_LIMIT_COST_REQUEST:
+        return charge->taken;
+    case FG_LIMIT_COST_BYTES:
+        return req->bytes_in + req->bytes_out;
+    case FG_LIMIT_COST_TOKENS:
+        break;
+    }
+    if (req->ex.is_tokens_final)
+        return req->ex.tokens_used;
+    bool has_failed = flow->backend_started_ns == 0 || flow->status >= 400;
+    if (req->ex.tokens_used == 0 && has_failed)
+        return 0;
+    /* cut short, or by a backend that does not count: what was reserved stands */
+    return req->ex.tokens_used > charge->taken ? req->ex.tokens_used : charge->taken;
+}
+
 /* Takes from one table; keeps the tightest verdict for the client. False: refused. */
 static bool take(struct fg_flow *flow, struct fg_rate_table *table)
 {
     const struct fg_rate_limit_conf *conf = fg_rate_table_conf(table);
     struct fg_limit_verdict verdict;
+    struct fg_limit_charge charge = {
+        .table = table,
+        .key = fg_limit_key_of(fg_rate_table_secret(table), conf, &flow->req->ex, flow->tier),
+        .taken = reserve_for(flow, conf),
+    };
     bool is_allowed =
-        fg_rate_table_try_take(table, key_of(flow, conf), fg_flow_now_ns(flow), &verdict);
+        fg_rate_table_try_take(table, charge.key, fg_flow_now_ns(flow), charge.taken, &verdict);
+    if (is_allowed)
+        flow->limit_charges[flow->limit_charge_count++] = charge;
     if (conf->is_shadow && !is_allowed) {
         fg_flow_would_refuse(flow, conf->name, FG_REFUSED_RATE_LIMIT, verdict.remaining,
                              conf->burst);
@@ -67,17 +115,45 @@ static bool take(struct fg_flow *flow, struct fg_rate_table *table)
     return is_allowed;
 }
 
+static void give_all_back(struct fg_flow *flow)
+{
+    for (size_t i = 0; i < flow->limit_charge_count; i++) {
+        const struct fg_limit_charge *charge = &flow->limit_charges[i];
+        fg_rate_table_settle(charge->table, charge->key, fg_flow_now_ns(flow), charge->taken, 0);
+    }
+    flow->limit_charge_count = 0;
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     const struct fg_pipeline *pipeline = flow->thread->pipeline;
-    if (flow->route->action == FG_ROUTE_SESSION && pipeline->session_limit != NULL &&
-        !take(flow, pipeline->session_limit))
-        return refuse(flow);
-    for (size_t i = 0; i < flow->route->rate_limit_count; i++) {
-        if (!take(flow, pipeline->rate_tables[flow->route->rate_limits[i]]))
-            return refuse(flow);
+    bool is_session = flow->route->action == FG_ROUTE_SESSION && pipeline->session_limit != NULL;
+    size_t count = flow->route->rate_limit_count + (is_session ? 1 : 0);
+    if (count == 0)
+        return FG_STAGE_CONTINUE;
+    flow->limit_charges =
+        fg_arena_try_alloc(flow->req->ex.arena, count * sizeof(*flow->limit_charges));
+    if (flow->limit_charges == NULL) {
+        fg_flow_refuse_for_memory(flow, "limits.request_memory_max is used up by the rate limits");
+        return FG_STAGE_RESPOND;
     }
-    return FG_STAGE_CONTINUE;
+    bool is_passed = !is_session || take(flow, pipeline->session_limit);
+    for (size_t i = 0; i < flow->route->rate_limit_count && is_passed; i++)
+        is_passed = take(flow, pipeline->rate_tables[flow->route->rate_limits[i]]);
+    if (is_passed)
+        return FG_STAGE_CONTINUE;
+    give_all_back(flow);
+    return refuse(flow);
+}
+
+void fg_limit_settle(struct fg_flow *flow)
+{
+    for (size_t i = 0; i < flow->limit_charge_count; i++) {
+        const struct fg_limit_charge *charge = &flow->limit_charges[i];
+        fg_rate_table_settle(charge->table, charge->key, fg_flow_now_ns(flow), charge->taken,
+                             used_by(flow, charge));
+    }
+    flow->limit_charge_count = 0;
 }
 
 const struct fg_stage fg_stage_rate_limit = {.name = "rate_limit", .run = run};

@@ -15,7 +15,9 @@ struct entry {
     uint64_t from_s;
     uint64_t until_s;
     uint32_t user_bytes;
+    uint32_t tier_bytes;
     char user[FG_USER_ID_BYTES_MAX];
+    char tier[FG_TIER_BYTES_MAX];
 };
 
 struct fg_token_cache {
@@ -65,7 +67,8 @@ bool fg_token_cache_find(struct fg_token_cache *cache, const unsigned char diges
         if (entry->generation != generation || memcmp(entry->digest, digest, 32) != 0)
             continue;
         entry->used = ++cache->uses;
-        *grant = (struct fg_jwt_grant){fg_span_make(entry->user, entry->user_bytes), entry->from_s,
+        *grant = (struct fg_jwt_grant){fg_span_make(entry->user, entry->user_bytes),
+                                       fg_span_make(entry->tier, entry->tier_bytes), entry->from_s,
                                        entry->until_s};
         return true;
     }
@@ -75,7 +78,8 @@ bool fg_token_cache_find(struct fg_token_cache *cache, const unsigned char diges
 void fg_token_cache_keep(struct fg_token_cache *cache, const unsigned char digest[32],
                          uint64_t generation, const struct fg_jwt_grant *grant)
 {
-    assert(generation != 0 && grant->user_id.len <= FG_USER_ID_BYTES_MAX);
+    assert(generation != 0 && grant->user_id.len <= FG_USER_ID_BYTES_MAX &&
+           grant->tier.len <= FG_TIER_BYTES_MAX);
     struct entry *bucket = bucket_of(cache, digest);
     struct entry *place = &bucket[0];
     for (unsigned i = 0; i < WAYS; i++) {
@@ -96,4 +100,7 @@ void fg_token_cache_keep(struct fg_token_cache *cache, const unsigned char diges
     place->user_bytes = (uint32_t)grant->user_id.len;
     memcpy(place->digest, digest, 32);
     memcpy(place->user, grant->user_id.data, grant->user_id.len);
+    place->tier_bytes = (uint32_t)grant->tier.len;
+    if (grant->tier.len > 0)
+        memcpy(place->tier, grant->tier.data, grant->tier.len);
 }

@@ -198,6 +198,7 @@ static bool on_token(struct fg_choice *choice, struct fg_span payload)
         choice->tokens[(size_t)choice->token_count * 4 + i] =
             (unsigned char)(token.token >> (8 * i));
     choice->token_count++;
+    gen->ex->tokens_used++;
     if (has_taken(gen, fg_completion_answer_add(&gen->answer, choice->index, &token)))
         flush(gen);
     return true;
@@ -240,6 +241,8 @@ static bool on_done(struct fg_choice *choice, struct fg_span payload)
     }
     retire(choice);
     if (gen->answer.is_finished) {
+        gen->ex->tokens_used = (uint64_t)gen->answer.prompt_tokens + gen->answer.completion_tokens;
+        gen->ex->is_tokens_final = true;
         fg_generation_set_state(gen, FG_GENERATION_FLUSHING);
         if (!gen->is_head_sent) {
             fg_exchange_hop_time(gen->ex, "worker_queue", done.queue_ns);

@@ -361,18 +361,38 @@ static void enter_cache(struct fg_gateway_model *model, struct fg_sim_request *r
     }
 }
 
+/* Virtual users have a device each, and no tiers, invites or fields that tell them apart. */
+static uint64_t part_of(const struct fg_gateway_model *model, enum fg_limit_part_kind kind,
+                        const struct fg_call *call)
+{
+    switch (kind) {
+    case FG_LIMIT_BY_USER:
+    case FG_LIMIT_BY_DEVICE:
+        return call->user_id;
+    case FG_LIMIT_BY_ROUTE:
+        return (uint64_t)(call->step->route - model->config->routes);
+    case FG_LIMIT_BY_TIER:
+        return 0;
+    case FG_LIMIT_BY_IP:
+    case FG_LIMIT_BY_INVITE:
+    case FG_LIMIT_BY_HEADER:
+        break;
+    }
+    return call->address_id;
+}
+
 static bool take_token(struct fg_gateway_model *model, struct fg_sim_limit *limit,
                        const struct fg_call *call, uint64_t now_ns, uint64_t *wait_ns)
 {
-    uint64_t id[2] = {limit->key, call->user_id};
-    if (limit->key == FG_LIMIT_BY_IP)
-        id[1] = call->address_id;
-    else if (limit->key == FG_LIMIT_BY_ROUTE)
-        id[1] = (uint64_t)(call->step->route - model->config->routes);
+    uint64_t id[FG_LIMIT_PARTS_MAX][2];
+    for (size_t i = 0; i < limit->part_count; i++) {
+        id[i][0] = limit->parts[i].kind;
+        id[i][1] = part_of(model, limit->parts[i].kind, call);
+    }
     uint64_t hi, lo;
     struct fg_limit_verdict verdict;
-    fg_siphash_128(&model->key, id, sizeof(id), &hi, &lo);
-    bool is_allowed = fg_limit_table_try_take(&limit->table, hi, lo, now_ns, 1, &verdict);
+    fg_siphash_128(&model->key, id, limit->part_count * sizeof(id[0]), &hi, &lo);
+    bool is_allowed = fg_limit_table_try_take(&limit->table, hi, lo, now_ns, limit->cost, &verdict);
     *wait_ns = verdict.wait_ns;
     return is_allowed;
 }

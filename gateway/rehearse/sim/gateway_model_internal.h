@@ -91,7 +91,9 @@ struct fg_sim_backend {
 
 struct fg_sim_limit {
     struct fg_limit_table table;
-    enum fg_limit_key key;
+    const struct fg_limit_part *parts;
+    size_t part_count;
+    uint64_t cost; /* of a request: one, or what is reserved for it */
     void *memory;
 };
 

@@ -12,34 +12,38 @@
 
 #define SESSION_KEYS_MAX 100000u
 
-static bool make_limit(struct fg_sim_limit *limit, enum fg_limit_key key, struct fg_rate_conf rate,
-                       uint64_t burst, size_t keys_max)
+static bool make_limit(struct fg_sim_limit *limit, const struct fg_rate_limit_conf *conf)
 {
-    size_t bytes = fg_limit_table_bytes(keys_max);
-    limit->key = key;
+    const struct fg_limit_rule rule = fg_limit_rule_of(conf);
+    size_t bytes = fg_limit_table_bytes(conf->keys_max);
+    limit->parts = conf->parts;
+    limit->part_count = conf->part_count;
+    limit->cost = conf->cost == FG_LIMIT_COST_REQUEST ? 1 : conf->reserve;
     limit->memory = bytes == 0 ? NULL : malloc(bytes);
     if (limit->memory == NULL)
         return false;
-    fg_limit_table_init(&limit->table, limit->memory, bytes, keys_max, rate.amount, rate.period_ns,
-                        burst);
+    fg_limit_table_init(&limit->table, limit->memory, bytes, conf->keys_max, &rule);
     return true;
 }
 
 static bool make_limits(struct fg_gateway_model *model)
 {
+    static const struct fg_limit_part by_ip = {.kind = FG_LIMIT_BY_IP};
     const struct fg_config *config = model->config;
     model->limits = calloc(config->rate_limit_count + 1, sizeof(*model->limits));
     if (model->limits == NULL)
         return false;
     for (size_t i = 0; i < config->rate_limit_count; i++) {
-        const struct fg_rate_limit_conf *conf = &config->rate_limits[i];
-        if (!make_limit(&model->limits[i], conf->key, conf->rate, conf->burst, conf->keys_max))
+        if (!make_limit(&model->limits[i], &config->rate_limits[i]))
             return false;
     }
     uint32_t sessions = config->identity.sessions_per_ip_max_per_minute;
-    return sessions == 0 ||
-           make_limit(&model->limits[config->rate_limit_count], FG_LIMIT_BY_IP,
-                      (struct fg_rate_conf){sessions, 60 * FG_S}, sessions, SESSION_KEYS_MAX);
+    const struct fg_rate_limit_conf by_address = {.parts = &by_ip,
+                                                  .part_count = 1,
+                                                  .rate = {sessions, 60 * FG_S},
+                                                  .burst = sessions,
+                                                  .keys_max = SESSION_KEYS_MAX};
+    return sessions == 0 || make_limit(&model->limits[config->rate_limit_count], &by_address);
 }
 
 static bool make_backends(struct fg_gateway_model *model)

@@ -168,6 +168,9 @@ static void derives_what_depends(void **state)
     assert_int_equal(config->limits.connections_per_ip_max, 10);
     assert_int_equal(config->cache.object_bytes_max, 512 * 1024);
     assert_int_equal(config->rate_limits[0].burst, 5);
+    assert_int_equal(config->rate_limits[0].part_count, 1);
+    assert_int_equal(config->rate_limits[0].parts[0].kind, FG_LIMIT_BY_USER);
+    assert_string_equal(config->rate_limits[0].whose, "user");
     assert_int_equal(config->backend_count, 3); /* one that no route uses is kept */
     const struct fg_backend_conf *small = &config->backends[0];
     assert_int_equal(small->cluster.max_idle_connections, 8);

@@ -223,6 +223,14 @@ static const struct error_case values_cases[] = {
      LISTENERS ROUTES "limits: {header_max: big}\n",
      {"t.yaml:3:22: header_max: \"big\" is not a size; expected a size such as 64KiB, 10MiB or "
       "1GiB"}},
+    {"limit by something else",
+     LISTENERS ROUTES "policies: {rate_limits: {a: {key: [user, moon], rate: 1/s}}}\n",
+     {"t.yaml:3:42: key: \"moon\" is no part of a key; expected user, device, ip, invite, route, "
+      "tier or header:NAME"}},
+    {"limit by a field in capitals",
+     LISTENERS ROUTES "policies: {rate_limits: {a: {key: \"header:X-App\", rate: 1/s}}}\n",
+     {"t.yaml:3:35: key: \"header:X-App\" has capital letters; expected a field name in lower "
+      "case"}},
     {"rate without period",
      LISTENERS ROUTES "policies: {rate_limits: {a: {rate: 10}}}\n",
      {"t.yaml:3:36: rate: \"10\" has no unit; expected a rate such as 10/s, 600/m or 5/10s"}},
@@ -428,6 +436,15 @@ static const struct error_case checks_cases[] = {
      LISTENERS ROUTES "limits: {request_memory_max: 8MiB, request_memory_total_max: 4MiB}\n",
      {"t.yaml:3:30: request_memory_max is above request_memory_total_max; expected it at or "
       "below"}},
+    {"limits that do not fit",
+     LISTENERS ROUTES "policies:\n"
+                      "  rate_limits:\n"
+                      "    a: {key: [user, ip, user], rate: 1/s}\n"
+                      "    b: {rate: 1/s, reserve: 5}\n"
+                      "    c: {rate: 10/s, cost: tokens}\n",
+     {"t.yaml:5:14: key: \"user\" is there twice; expected it once",
+      "t.yaml:6:29: reserve has no effect where each request costs one; expected it left out",
+      "t.yaml:7:5: reserve is above burst; expected it at or below"}},
     {"shared state without a Redis",
      LISTENERS ROUTES "policies: {shared_state: true}\n",
      {"t.yaml:3:26: shared_state without a Redis, as no route leads to orders; expected redis: "

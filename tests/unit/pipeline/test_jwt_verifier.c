@@ -122,10 +122,13 @@ static struct fg_span token_of(unsigned issuer, const char *header, const char *
     return fg_arena_try_copy(&arena, fg_span_make(text, at));
 }
 
+static struct fg_span tier; /* of the last token that was good */
+
 static enum fg_jwt_verdict check(struct fg_span token, uint64_t now_s, const char *expected_user)
 {
     struct fg_span user = {NULL, 0};
-    enum fg_jwt_verdict verdict = fg_jwt_verifier_check(verifier, &arena, token, now_s, &user);
+    enum fg_jwt_verdict verdict =
+        fg_jwt_verifier_check(verifier, &arena, token, now_s, &user, &tier);
     if (verdict == FG_JWT_OK && expected_user != NULL)
         assert_true(fg_span_equal(user, fg_span_from_string(expected_user)));
     return verdict;
@@ -154,6 +157,33 @@ static void accepts_each_algorithm(void **state)
     assert_int_equal(check(rsa, 996, NULL), FG_JWT_OK);
     assert_int_equal(check(rsa, 995, NULL), FG_JWT_NOT_YET);
     assert_int_equal(check(ec, 2000, NULL), FG_JWT_EXPIRED);
+}
+
+static void reads_the_tier(void **state)
+{
+    static const struct {
+        const char *claim;
+        const char *tier;
+    } cases[] = {
+        {"", ""},
+        {",\"tier\":\"gold\"", "gold"},
+        {",\"tier\":\"\"", ""},
+        {",\"tier\":7", ""},
+        {",\"tier\":\"two words\"", ""},
+        {",\"tier\":\"012345678901234567890123456789ab\"", "012345678901234567890123456789ab"},
+        {",\"tier\":\"012345678901234567890123456789abc\"", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char claims[160];
+        snprintf(claims, sizeof(claims), "{\"iss\":\"ed\",\"sub\":\"t%zu\",\"exp\":2000%s}", i,
+                 cases[i].claim);
+        struct fg_span token = token_of(ED_ISSUER, "{\"alg\":\"EdDSA\"}", claims);
+        for (unsigned round = 0; round < 2; round++) { /* the second time from memory */
+            assert_int_equal(check(token, 1500, NULL), FG_JWT_OK);
+            assert_true(fg_span_equal(tier, fg_span_from_string(cases[i].tier)));
+        }
+    }
 }
 
 static void refuses_any_changed_byte(void **state)
@@ -322,9 +352,13 @@ static void remembers_within_its_bound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(accepts_each_algorithm),   cmocka_unit_test(refuses_any_changed_byte),
-        cmocka_unit_test(takes_no_key_for_another), cmocka_unit_test(checks_the_claims),
-        cmocka_unit_test(forgets_with_the_keys),    cmocka_unit_test(remembers_within_its_bound),
+        cmocka_unit_test(accepts_each_algorithm),
+        cmocka_unit_test(refuses_any_changed_byte),
+        cmocka_unit_test(reads_the_tier),
+        cmocka_unit_test(takes_no_key_for_another),
+        cmocka_unit_test(checks_the_claims),
+        cmocka_unit_test(forgets_with_the_keys),
+        cmocka_unit_test(remembers_within_its_bound),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

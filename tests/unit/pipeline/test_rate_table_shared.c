@@ -14,35 +14,62 @@
 
 #define THREADS 4
 #define TRIES 20000
+#define FLOOD 10000000u
 
 static struct fg_rate_table *table;
 static struct fg_counter passed;
 
+static const struct fg_limit_part by_user = {.kind = FG_LIMIT_BY_USER};
+
+static struct fg_rate_limit_conf conf_of(enum fg_limit_algorithm algorithm, uint64_t per_s,
+                                         uint64_t burst)
+{
+    return (struct fg_rate_limit_conf){.name = "t",
+                                       .parts = &by_user,
+                                       .part_count = 1,
+                                       .algorithm = algorithm,
+                                       .rate = {per_s, FG_S},
+                                       .burst = burst,
+                                       .keys_max = 1000};
+}
+
+static struct fg_limit_key key_of(uint64_t number)
+{
+    struct fg_limit_key key;
+    fg_siphash_128(fg_rate_table_secret(table), &number, sizeof(number), &key.hi, &key.lo);
+    return key;
+}
+
+static bool take(uint64_t number, uint64_t now_ns, uint64_t cost)
+{
+    struct fg_limit_verdict verdict;
+    return fg_rate_table_try_take(table, key_of(number), now_ns, cost, &verdict);
+}
+
 static void *hammer(void *arg)
 {
-    (void)arg;
+    const uint64_t *skew_ns = arg;
     for (unsigned i = 0; i < TRIES; i++) {
-        struct fg_limit_verdict verdict;
-        /* time stands at i microseconds for everybody: at most TRIES us pass */
-        if (fg_rate_table_try_take(table, FG_SPAN("user"), (uint64_t)i * 1000, &verdict))
+        /* each thread's clock is a little off; none is later than i us and the largest skew */
+        if (take(1, (uint64_t)i * 1000 + *skew_ns, 1))
             fg_counter_add(&passed, 1);
     }
     return NULL;
 }
 
-static void is_exact_over_threads(void **state)
+static void hammer_from_threads(enum fg_limit_algorithm algorithm)
 {
-    (void)state;
-    static const struct fg_rate_limit_conf conf = {
-        .name = "t", .key = FG_LIMIT_BY_USER, .rate = {1000, FG_S}, .burst = 50, .keys_max = 1000};
+    static const uint64_t skews_ns[THREADS] = {0, 700, 100000, 999};
+    const struct fg_rate_limit_conf conf = conf_of(algorithm, 1000, 50);
     pthread_t threads[THREADS];
     table = fg_rate_table_create(&conf);
     assert_non_null(table);
+    fg_counter_set(&passed, 0);
     for (unsigned i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, hammer, NULL), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, hammer, (void *)&skews_ns[i]), 0);
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    /* 20 ms at 1000/s, and the burst; at least what one thread alone would have got */
+    /* 20.1 ms at 1000/s, and the burst; at least what one thread alone would have got */
     assert_true(fg_counter_get(&passed) <= 50 + 20);
     assert_true(fg_counter_get(&passed) >= 50);
     struct fg_rate_table_stats stats = fg_rate_table_stats(table);
@@ -52,24 +79,65 @@ static void is_exact_over_threads(void **state)
     fg_rate_table_destroy(table);
 }
 
-static void a_flood_of_keys_neither_grows_it_nor_resets_the_attacker(void **state)
+static void is_exact_over_threads(void **state)
 {
     (void)state;
-    static const struct fg_rate_limit_conf conf = {
-        .name = "t", .key = FG_LIMIT_BY_IP, .rate = {1, 3600 * FG_S}, .burst = 5, .keys_max = 1000};
-    struct fg_limit_verdict verdict;
-    table = fg_rate_table_create(&conf);
-    for (int i = 0; i < 5; i++)
-        assert_true(fg_rate_table_try_take(table, FG_SPAN("attacker"), 0, &verdict));
-    for (int i = 0; i < 200000; i++) {
-        char text[32];
-        int len = snprintf(text, sizeof(text), "device-%d", i);
-        fg_rate_table_try_take(table, fg_span_make(text, (size_t)len), 0, &verdict);
+    hammer_from_threads(FG_LIMIT_TOKEN_BUCKET);
+    hammer_from_threads(FG_LIMIT_GCRA);
+}
+
+/* Takes ten, uses more or less, and says so: what was used stays within what may be owed. */
+static void *use_and_settle(void *arg)
+{
+    uint64_t number = *(const uint64_t *)arg;
+    for (unsigned i = 0; i < TRIES; i++) {
+        uint64_t now_ns = (uint64_t)i * 1000;
+        uint64_t used = (i * 7 + number) % 20;
+        if (!take(1, now_ns, 10))
+            continue;
+        fg_rate_table_settle(table, key_of(1), now_ns, 10, used);
+        fg_counter_add(&passed, used);
     }
-    assert_false(fg_rate_table_try_take(table, FG_SPAN("attacker"), 0, &verdict));
+    return NULL;
+}
+
+static void settles_exactly_over_threads(void **state)
+{
+    (void)state;
+    static const uint64_t numbers[THREADS] = {0, 1, 2, 3};
+    const struct fg_rate_limit_conf conf = conf_of(FG_LIMIT_TOKEN_BUCKET, 100000, 200);
+    pthread_t threads[THREADS];
+    table = fg_rate_table_create(&conf);
+    fg_counter_set(&passed, 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, use_and_settle, (void *)&numbers[i]), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    /* 20 ms at 100000/s, the burst, and what each thread may owe at its last one */
+    assert_true(fg_counter_get(&passed) <= 2000 + 200 + THREADS * 10);
+    struct fg_rate_table_stats stats = fg_rate_table_stats(table);
+    assert_true(stats.given_back_total > 0 && stats.owed_total > 0);
+    fg_rate_table_destroy(table);
+}
+
+static void ten_million_keys_neither_grow_it_nor_reset_anybody(void **state)
+{
+    (void)state;
+    enum { USERS = 40 };
+    struct fg_rate_limit_conf conf = conf_of(FG_LIMIT_TOKEN_BUCKET, 1, 5);
+    conf.rate.period_ns = 3600 * FG_S;
+    table = fg_rate_table_create(&conf);
+    assert_true(take(FLOOD, 0, 5)); /* the attacker's own, drained */
+    for (uint64_t i = 1; i <= USERS; i++)
+        assert_true(take(FLOOD + i, 0, 2)); /* users who have had more than a passer-by */
+    for (uint64_t i = 0; i < FLOOD; i++)
+        (void)take(i, i, 1);
+    assert_false(take(FLOOD, FLOOD, 1));
+    for (uint64_t i = 1; i <= USERS; i++)
+        assert_false(take(FLOOD + i, FLOOD, 4));
     struct fg_rate_table_stats stats = fg_rate_table_stats(table);
     assert_true(stats.entries <= 1000 + 16 * 8 * 2);
-    assert_true(stats.evictions > 100000);
+    assert_true(stats.evictions > FLOOD - 2000);
     fg_rate_table_destroy(table);
 }
 
@@ -77,7 +145,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(is_exact_over_threads),
-        cmocka_unit_test(a_flood_of_keys_neither_grows_it_nor_resets_the_attacker),
+        cmocka_unit_test(settles_exactly_over_threads),
+        cmocka_unit_test(ten_million_keys_neither_grow_it_nor_reset_anybody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

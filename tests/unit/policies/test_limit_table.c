@@ -12,13 +12,20 @@ struct fixture {
     void *memory;
 };
 
-static void set_up(struct fixture *f, size_t capacity, uint64_t amount, uint64_t burst)
+static void set_up_with(struct fixture *f, enum fg_limit_algorithm algorithm, size_t capacity,
+                        uint64_t amount, uint64_t burst)
 {
+    const struct fg_limit_rule rule = {algorithm, amount, S, burst};
     size_t bytes = fg_limit_table_bytes(capacity);
     f->memory = malloc(bytes + 1);
     assert_non_null(f->memory);
     /* off by one byte: no alignment is asked for */
-    fg_limit_table_init(&f->table, (char *)f->memory + 1, bytes, capacity, amount, S, burst);
+    fg_limit_table_init(&f->table, (char *)f->memory + 1, bytes, capacity, &rule);
+}
+
+static void set_up(struct fixture *f, size_t capacity, uint64_t amount, uint64_t burst)
+{
+    set_up_with(f, FG_LIMIT_TOKEN_BUCKET, capacity, amount, burst);
 }
 
 static bool take(struct fixture *f, uint64_t key, uint64_t now_ns, uint64_t cost)
@@ -49,8 +56,8 @@ static void each_key_has_a_bucket_of_its_own(void **state)
     assert_true(fg_limit_table_try_take(&f.table, 0, 0, 0, 1, &v)); /* a key of zeros is a key */
     assert_false(fg_limit_table_try_take(&f.table, 1, 2, 100 * MS - 1, 1, &v));
     assert_true(fg_limit_table_try_take(&f.table, 1, 2, 100 * MS, 1, &v));
-    assert_int_equal(f.table.entries, 4);
-    assert_int_equal(f.table.evictions, 0);
+    assert_int_equal(f.table.keys.entries, 4);
+    assert_int_equal(f.table.keys.evictions, 0);
     free(f.memory);
 }
 
@@ -63,8 +70,8 @@ static void the_fullest_goes_and_then_the_oldest(void **state)
         assert_true(take(&f, key, 0, key == 3 ? 1 : 9)); /* 3 is the fullest */
     assert_true(take(&f, 100, 0, 9));
     assert_false(fg_limit_table_has(&f.table, UINT64_C(3) << 32, 3));
-    assert_int_equal(f.table.evictions, 1);
-    assert_int_equal(f.table.entries, 8);
+    assert_int_equal(f.table.keys.evictions, 1);
+    assert_int_equal(f.table.keys.entries, 8);
     /* a minute later all are full again: the least recently used goes */
     for (uint64_t key = 0; key < 8; key++)
         assert_true(take(&f, key == 3 ? 100 : key, 60 * S + key, 0));
@@ -86,14 +93,13 @@ static void without_a_rate_the_most_tokens_go(void **state)
     free(f.memory);
 }
 
-static void a_flood_of_keys_does_not_reset_a_drained_bucket(void **state)
+static void flood(enum fg_limit_algorithm algorithm)
 {
-    (void)state;
     struct fixture f;
     struct fg_siphash_key key = {1, 2};
     uint64_t seed = test_seed(3);
     struct fg_limit_verdict v;
-    set_up(&f, 64, 1, 100);
+    set_up_with(&f, algorithm, 64, 1, 100);
     assert_true(take(&f, 77, 0, 100)); /* drained */
     for (uint64_t i = 0; i < 20000; i++) {
         uint64_t hi;
@@ -101,11 +107,65 @@ static void a_flood_of_keys_does_not_reset_a_drained_bucket(void **state)
         uint64_t name = test_random(&seed);
         fg_siphash_128(&key, &name, sizeof(name), &hi, &lo);
         assert_true(fg_limit_table_try_take(&f.table, hi, lo, i, 1, &v));
-        assert_true(f.table.entries <= 64);
+        assert_true(f.table.keys.entries <= 64);
     }
     assert_false(take(&f, 77, 20000, 1));
-    assert_int_equal(f.table.entries, 64);
-    assert_int_equal(f.table.evictions, 20001 - 64);
+    assert_int_equal(f.table.keys.entries, 64);
+    assert_int_equal(f.table.keys.evictions, 20001 - 64);
+    free(f.memory);
+}
+
+static void a_flood_of_keys_does_not_reset_a_drained_bucket(void **state)
+{
+    (void)state;
+    flood(FG_LIMIT_TOKEN_BUCKET);
+    flood(FG_LIMIT_GCRA);
+}
+
+static void both_algorithms_decide_alike(void **state)
+{
+    (void)state;
+    struct fixture bucket, gcra;
+    struct fg_limit_verdict a, b;
+    uint64_t seed = test_seed(5), now_ns = 0;
+    set_up_with(&bucket, FG_LIMIT_TOKEN_BUCKET, 100, 7, 20);
+    set_up_with(&gcra, FG_LIMIT_GCRA, 100, 7, 20);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t key = test_below(&seed, 5);
+        uint64_t cost = 1 + test_below(&seed, 4);
+        now_ns += test_below(&seed, 200 * MS);
+        fg_limit_table_try_take(&bucket.table, key << 32, key, now_ns, cost, &a);
+        fg_limit_table_try_take(&gcra.table, key << 32, key, now_ns, cost, &b);
+        assert_int_equal(a.allowed, b.allowed);
+        assert_int_equal(a.remaining, b.remaining);
+        assert_int_equal(a.wait_ns, b.wait_ns);
+        assert_int_equal(a.reset_ns, b.reset_ns);
+        if (!a.allowed || test_below(&seed, 4) > 0)
+            continue;
+        uint64_t more = test_below(&seed, 30);
+        if (test_below(&seed, 2) == 0) {
+            fg_limit_table_charge(&bucket.table, key << 32, key, now_ns, more);
+            fg_limit_table_charge(&gcra.table, key << 32, key, now_ns, more);
+        } else {
+            fg_limit_table_give_back(&bucket.table, key << 32, key, now_ns, more);
+            fg_limit_table_give_back(&gcra.table, key << 32, key, now_ns, more);
+        }
+    }
+    free(bucket.memory);
+    free(gcra.memory);
+}
+
+static void what_is_given_back_to_a_forgotten_key_is_nobodys(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f, ONE_SET, 1, 10);
+    fg_limit_table_give_back(&f.table, UINT64_C(1) << 32, 1, 0, 5);
+    assert_int_equal(f.table.keys.entries, 0);
+    fg_limit_table_charge(&f.table, UINT64_C(1) << 32, 1, 0, 12); /* but what it owes is kept */
+    assert_int_equal(f.table.keys.entries, 1);
+    assert_false(take(&f, 1, 3 * S - 1, 1));
+    assert_true(take(&f, 1, 3 * S, 1));
     free(f.memory);
 }
 
@@ -119,11 +179,11 @@ static void what_can_never_pass_takes_no_place(void **state)
     assert_true(v.wait_ns == UINT64_MAX);
     assert_int_equal(v.remaining, 10);
     assert_int_equal(v.reset_ns, 0);
-    assert_int_equal(f.table.entries, 0);
+    assert_int_equal(f.table.keys.entries, 0);
     free(f.memory);
     set_up(&f, ONE_SET, 1, 0); /* burst 0: a closed door, and no memory used for it */
     assert_false(take(&f, 1, YEAR, 1));
-    assert_int_equal(f.table.entries, 0);
+    assert_int_equal(f.table.keys.entries, 0);
     free(f.memory);
 }
 
@@ -146,7 +206,7 @@ static void clocks_that_go_wrong_and_extremes(void **state)
     assert_true(take(&f, 1, UINT64_MAX, UINT32_MAX));
     for (uint64_t key = 2; key < 40; key++)
         assert_true(take(&f, key, 5, 1)); /* eviction among entries from the future */
-    assert_int_equal(f.table.entries, 8);
+    assert_int_equal(f.table.keys.entries, 8);
     free(f.memory);
 }
 
@@ -157,6 +217,8 @@ int main(void)
         cmocka_unit_test(the_fullest_goes_and_then_the_oldest),
         cmocka_unit_test(without_a_rate_the_most_tokens_go),
         cmocka_unit_test(a_flood_of_keys_does_not_reset_a_drained_bucket),
+        cmocka_unit_test(both_algorithms_decide_alike),
+        cmocka_unit_test(what_is_given_back_to_a_forgotten_key_is_nobodys),
         cmocka_unit_test(what_can_never_pass_takes_no_place),
         cmocka_unit_test(sizes_are_checked),
         cmocka_unit_test(clocks_that_go_wrong_and_extremes),

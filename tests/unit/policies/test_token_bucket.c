@@ -163,6 +163,77 @@ static void never_passes_more_than_rate_times_time_plus_burst(void **state)
     }
 }
 
+static void what_is_owed_is_paid_before_anything_passes(void **state)
+{
+    (void)state;
+    struct fg_token_bucket tb;
+    uint64_t wait_ns = 0;
+    fg_token_bucket_init(&tb, 10, S, 5, 0);
+    fg_token_bucket_charge(&tb, 0, 3);
+    assert_int_equal(fg_token_bucket_level(&tb, 0), 2);
+    fg_token_bucket_charge(&tb, 0, 4); /* two more than there are */
+    assert_int_equal(fg_token_bucket_level(&tb, 0), 0);
+    assert_false(fg_token_bucket_try_take(&tb, 0, 1, &wait_ns));
+    assert_int_equal(wait_ns, 300 * MS);
+    assert_int_equal(fg_token_bucket_reset_after_ns(&tb, 0), 700 * MS);
+    fg_token_bucket_give_back(&tb, 0, 1);
+    assert_false(fg_token_bucket_try_take(&tb, 199 * MS, 1, &wait_ns));
+    assert_true(fg_token_bucket_try_take(&tb, 200 * MS, 1, &wait_ns));
+    fg_token_bucket_give_back(&tb, 200 * MS, 1000); /* never above the burst */
+    assert_int_equal(fg_token_bucket_level(&tb, 200 * MS), 5);
+}
+
+static void without_a_rate_nothing_is_owed(void **state)
+{
+    (void)state;
+    struct fg_token_bucket tb;
+    fg_token_bucket_init(&tb, 0, S, 5, 0);
+    fg_token_bucket_charge(&tb, 0, 50);
+    assert_int_equal(fg_token_bucket_level(&tb, YEAR), 0);
+    fg_token_bucket_give_back(&tb, YEAR, 2);
+    assert_int_equal(fg_token_bucket_level(&tb, YEAR), 2);
+}
+
+/* What passes, settled afterwards up or down, keeps to rate x time + burst and what was owed. */
+static void settled_costs_keep_to_the_rate(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed(21);
+    for (int round = 0; round < 50; round++) {
+        struct fg_token_bucket tb;
+        uint64_t amount = 1 + test_below(&seed, 1000), burst = 1 + test_below(&seed, 200);
+        uint64_t now_ns = 0, wait_ns = 0, used = 0, owed_max = 0;
+        fg_token_bucket_init(&tb, amount, S, burst, 0);
+        for (int i = 0; i < 2000; i++) {
+            uint64_t reserved = 1 + test_below(&seed, burst), actual = test_below(&seed, 2 * burst);
+            now_ns += test_below(&seed, 100 * MS);
+            if (!fg_token_bucket_try_take(&tb, now_ns, reserved, &wait_ns))
+                continue;
+            used += actual;
+            if (actual > reserved)
+                fg_token_bucket_charge(&tb, now_ns, actual - reserved);
+            else
+                fg_token_bucket_give_back(&tb, now_ns, reserved - actual);
+            owed_max = actual > owed_max ? actual : owed_max;
+            assert_true(used <= burst + fg_multiply_divide(now_ns, amount, S) + owed_max);
+        }
+    }
+}
+
+static void extremes_of_settling(void **state)
+{
+    (void)state;
+    struct fg_token_bucket tb;
+    fg_token_bucket_init(&tb, 1000000000, 1000000, UINT32_MAX, YEAR); /* more than one a ns */
+    fg_token_bucket_charge(&tb, YEAR, UINT64_MAX);
+    assert_int_equal(fg_token_bucket_level(&tb, YEAR), 0);
+    fg_token_bucket_give_back(&tb, YEAR, UINT64_MAX);
+    assert_true(fg_token_bucket_level(&tb, YEAR) >= UINT32_MAX - 1000); /* but for one ns */
+    fg_token_bucket_init(&tb, 1, 24 * FG_POLICY_HOUR, 1, YEAR);
+    fg_token_bucket_charge(&tb, 0, UINT64_MAX); /* longer than time itself */
+    assert_int_equal(fg_token_bucket_level(&tb, UINT64_MAX), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +245,10 @@ int main(void)
         cmocka_unit_test(jumps_and_extremes_do_not_overflow),
         cmocka_unit_test(reset_is_when_the_bucket_is_full),
         cmocka_unit_test(never_passes_more_than_rate_times_time_plus_burst),
+        cmocka_unit_test(what_is_owed_is_paid_before_anything_passes),
+        cmocka_unit_test(without_a_rate_nothing_is_owed),
+        cmocka_unit_test(settled_costs_keep_to_the_rate),
+        cmocka_unit_test(extremes_of_settling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
