@@ -74,6 +74,7 @@ enum fg_failure {
     FG_FAILURE_BUSY,      /* 503: a limit of the backend's own is reached */
     FG_FAILURE_NO_MEMORY, /* 503: the request's arena or a configured limit is used up */
     FG_FAILURE_INTERNAL,  /* 500: a fault of ours */
+    FG_FAILURE_NO_TUNNEL, /* 502: the servers do not take WebSockets the way they are spoken to */
     FG_FAILURE_COUNT,
 };
 

@@ -223,10 +223,41 @@ void fg_attempt_flush_unsent(struct fg_proxy_thread *thread)
 
 /* ---- sending over HTTP/2 ---- */
 
+/* The connection is not for it, which has nothing of it yet. */
+static void look_again(struct fg_proxy_attempt *attempt)
+{
+    attempt->upstream = NULL;
+    fg_attempt_on_unplaced(attempt);
+}
+
+/* True: the server takes tunnels. Else the attempt waits, looks elsewhere, or is over. */
+static bool may_tunnel(struct fg_proxy_attempt *attempt)
+{
+    struct fg_proxy_thread *thread = attempt->request->thread;
+    switch (fg_h2_tunnels(attempt->upstream->h2)) {
+    case FG_H2_TUNNELS_TAKEN:
+        return true;
+    case FG_H2_TUNNELS_UNKNOWN:
+        fg_timeout_list_set(&thread->head_timeouts, &attempt->timeout);
+        fg_h2_await_settings(attempt);
+        return false;
+    case FG_H2_TUNNELS_REFUSED:
+        break;
+    }
+    if (thread->proxy->conf.protocol == FG_PROTOCOL_H2)
+        fg_proxy_request_on_lost(attempt, FG_RETRY_UNHANDLED, FG_FAILURE_NO_TUNNEL,
+                                 "the server takes no extended CONNECT");
+    else
+        look_again(attempt); /* over HTTP/1.1, which the endpoint is known to need now */
+    return false;
+}
+
 static void begin_h2(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_request *request = attempt->request;
     struct fg_proxy_thread *thread = request->thread;
+    if (request->is_upgrade && !may_tunnel(attempt))
+        return;
     if (!fg_proxy_copy_body(request, &attempt->upload)) {
         fail_for_memory(attempt);
         return;
@@ -234,8 +265,7 @@ static void begin_h2(struct fg_proxy_attempt *attempt)
     enum fg_status status = fg_h2_begin(attempt);
     if (status == FG_ERR_BUSY) {
         fg_byte_queue_clear(&attempt->upload, &thread->segments);
-        attempt->upstream = NULL;
-        fg_attempt_on_unplaced(attempt);
+        look_again(attempt);
         return;
     }
     if (status != FG_OK) {
@@ -250,6 +280,12 @@ static void begin_h2(struct fg_proxy_attempt *attempt)
         forget_body(request);
     fg_proxy_request_open_window(request);
     fg_attempt_set_timeout(attempt);
+}
+
+void fg_attempt_on_settings(struct fg_proxy_attempt *attempt)
+{
+    fg_timeout_list_clear(&attempt->timeout);
+    begin_h2(attempt);
 }
 
 static void send_h2(struct fg_proxy_attempt *attempt, const void *data, size_t len)
@@ -307,7 +343,9 @@ void fg_attempt_on_connect_failed(struct fg_proxy_attempt *attempt)
 void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_request *request = attempt->request;
-    switch (fg_upstream_get(attempt, request->must_be_fresh, request->is_upgrade)) {
+    bool is_h1_only = request->is_upgrade && attempt->endpoint->takes_no_tunnels &&
+                      request->thread->proxy->conf.protocol != FG_PROTOCOL_H2;
+    switch (fg_upstream_get(attempt, request->must_be_fresh, is_h1_only)) {
     case FG_OK:
         if (fg_upstream_is_ready(attempt->upstream))
             fg_attempt_on_ready(attempt);

@@ -9,7 +9,7 @@
  * Memory   one session a connection; what the socket does not take in segments, and then nothing
  *          more is asked of the session.
  * Source   RFC 9113 sections 5.1.2 (concurrency), 6.8 (GOAWAY), 8.1 (early answers), 8.7 (what was
- *          not processed may go again).
+ *          not processed may go again); RFC 8441 (tunnels).
  */
 #include "proxy_internal.h"
 
@@ -36,7 +36,9 @@ struct fg_h2 {
     struct fg_byte_queue out; /* not yet taken by the socket */
     struct fg_list dirty;     /* link in thread->dirty */
     struct fg_list streams;   /* attempts */
+    struct fg_list tunnels;   /* attempts that wait to know whether they may be begun */
     uint32_t stream_count;
+    bool has_settings;  /* the server's */
     bool is_draining;   /* takes no new streams */
     bool is_in_session; /* below one of its callbacks */
     bool is_broken;
@@ -180,6 +182,28 @@ static void end_stream(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
         reset(h2, stream_id, NGHTTP2_CANCEL);
 }
 
+/*
+ * The server has opened the tunnel (RFC 8441 section 5), which is 101 to the rest of us. A length
+ * of it means nothing, and whoever asked in HTTP/1.1 is told the proof that the server was not
+ * asked for.
+ */
+static bool open_tunnel(struct fg_proxy_attempt *attempt)
+{
+    struct fg_upstream_response *response = &attempt->response;
+    struct fg_span accept = fg_request_websocket_accept(attempt->request->ex);
+    size_t kept = 0;
+    for (size_t i = 0; i < response->field_count; i++) {
+        if (!fg_span_equal(response->fields[i].name, FG_SPAN("content-length")) &&
+            !fg_span_equal(response->fields[i].name, FG_SPAN("sec-websocket-accept")))
+            response->fields[kept++] = response->fields[i];
+    }
+    response->field_count = kept;
+    response->content_length = -1;
+    response->status = 101;
+    return accept.data != NULL &&
+           (accept.len == 0 || add_field(response, FG_SPAN("sec-websocket-accept"), accept));
+}
+
 /* False: the attempt is over. */
 static bool take_head(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool is_end)
 {
@@ -196,7 +220,11 @@ static bool take_head(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool i
         (void)fg_proxy_request_on_head(attempt, true);
         return false;
     }
-    if (response->status >= 200)
+    if (response->status / 100 == 2 && attempt->request->is_upgrade && !open_tunnel(attempt)) {
+        lose(h2, attempt, FG_RETRY_RESET, "no memory for the head of the answer");
+        return false;
+    }
+    if (response->status >= 200 || response->status == 101)
         return fg_proxy_request_on_head(attempt, false);
     if (++response->interim_count > INTERIM_MAX) {
         lose(h2, attempt, FG_RETRY_RESET, "too many interim answers");
@@ -213,6 +241,11 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (frame->hd.type == NGHTTP2_GOAWAY) {
         h2->is_draining = true;
+        return 0;
+    }
+    if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
+        h2->has_settings = true;
+        h2->upstream->endpoint->takes_no_tunnels = fg_h2_tunnels(h2) == FG_H2_TUNNELS_REFUSED;
         return 0;
     }
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
@@ -316,6 +349,8 @@ static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *t
     if (attempt == NULL)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* nobody's any more: resets it */
     struct fg_proxy_request *request = attempt->request;
+    if (request->is_upgrade && !request->is_tunnel && request->answering == NULL)
+        return NGHTTP2_ERR_DEFERRED; /* nothing for the tunnel before there is one */
     size_t len = fg_byte_queue_take(&attempt->upload, &thread->segments, to, room);
     fg_proxy_publish_buffered(thread);
     fg_proxy_request_open_window(request);
@@ -386,6 +421,7 @@ bool fg_h2_open(struct fg_upstream *upstream)
     h2->upstream = upstream;
     fg_list_init(&h2->dirty);
     fg_list_init(&h2->streams);
+    fg_list_init(&h2->tunnels);
     if (open_session(h2) != 0) {
         nghttp2_session_del(h2->session);
         free(h2);
@@ -399,7 +435,13 @@ bool fg_h2_open(struct fg_upstream *upstream)
 /* Every stream's attempt is lost: another try, or the end of its exchange. */
 static void lose_all(struct fg_h2 *h2, const char *detail)
 {
+    struct fg_list *link;
     h2->is_draining = true;
+    while ((link = fg_list_pop_front(&h2->tunnels)) != NULL) {
+        struct fg_proxy_attempt *attempt = FG_CONTAINER_OF(link, struct fg_proxy_attempt, link);
+        attempt->upstream = NULL;
+        fg_attempt_on_connect_failed(attempt); /* nothing of it was sent */
+    }
     while (!fg_list_is_empty(&h2->streams)) {
         struct fg_proxy_attempt *attempt =
             FG_CONTAINER_OF(h2->streams.next, struct fg_proxy_attempt, link);
@@ -413,7 +455,7 @@ static void lose_all(struct fg_h2 *h2, const char *detail)
 void fg_h2_close(struct fg_upstream *upstream)
 {
     struct fg_h2 *h2 = upstream->h2;
-    assert(!h2->is_in_session && h2->stream_count == 0);
+    assert(!h2->is_in_session && h2->stream_count == 0 && fg_list_is_empty(&h2->tunnels));
     fg_list_remove(&h2->dirty);
     fg_byte_queue_clear(&h2->out, &upstream->thread->segments);
     nghttp2_session_del(h2->session);
@@ -437,9 +479,10 @@ static void settle(struct fg_h2 *h2)
         return;
     bool is_over = nghttp2_session_want_read(h2->session) == 0 &&
                    nghttp2_session_want_write(h2->session) == 0 && h2->out.len == 0;
-    if (is_over && h2->stream_count > 0) {
+    bool is_used = h2->stream_count > 0 || !fg_list_is_empty(&h2->tunnels);
+    if (is_over && is_used) {
         break_off(h2, "the server broke the rules of HTTP/2");
-    } else if (h2->stream_count > 0) {
+    } else if (is_used) {
         fg_upstream_set_idle(h2->upstream, false);
     } else if (h2->is_draining || is_over) {
         fg_upstream_set_idle(h2->upstream, false);
@@ -476,6 +519,32 @@ static void move_excess(struct fg_h2 *h2)
             return; /* the older ones are as well */
         lose(h2, attempt, FG_RETRY_UNHANDLED, "the server takes fewer streams");
     }
+}
+
+enum fg_h2_tunnels fg_h2_tunnels(const struct fg_h2 *h2)
+{
+    if (!h2->has_settings)
+        return FG_H2_TUNNELS_UNKNOWN;
+    return nghttp2_session_get_remote_settings(h2->session,
+                                               NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+               ? FG_H2_TUNNELS_TAKEN
+               : FG_H2_TUNNELS_REFUSED;
+}
+
+void fg_h2_await_settings(struct fg_proxy_attempt *attempt)
+{
+    struct fg_h2 *h2 = attempt->upstream->h2;
+    fg_list_push_back(&h2->tunnels, &attempt->link);
+    fg_upstream_set_idle(h2->upstream, false);
+}
+
+/* Those who waited for the settings go on, here or elsewhere. */
+static void place_tunnels(struct fg_h2 *h2)
+{
+    struct fg_list *link;
+    while ((h2->has_settings || h2->is_draining) &&
+           (link = fg_list_pop_front(&h2->tunnels)) != NULL)
+        fg_attempt_on_settings(FG_CONTAINER_OF(link, struct fg_proxy_attempt, link));
 }
 
 /* ---- writing ---- */
@@ -596,6 +665,7 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
             break;
     }
     move_excess(h2);
+    place_tunnels(h2);
     flush_and_settle(h2);
 }
 
@@ -609,6 +679,7 @@ enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
     const struct fg_request_head_conf conf = {.host = fg_proxy_request_host(request),
                                               .forwarded = request->thread->proxy->conf.forwarded,
                                               .is_h2 = true,
+                                              .is_tunnel = request->is_upgrade,
                                               .has_tls = attempt->upstream->ssl != NULL};
     size_t count = 0;
     if (!fg_h2_has_room(h2))
@@ -620,8 +691,9 @@ enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
         return FG_ERR_NO_MEMORY;
     (void)fill(nva, count, fields, count);
     const nghttp2_data_provider body = {.read_callback = read_body};
-    bool has_body = ex->has_body && (!request->is_body_complete || attempt->upload.len > 0 ||
-                                     ex->trailer_count > 0);
+    bool has_body =
+        request->is_upgrade || (ex->has_body && (!request->is_body_complete ||
+                                                 attempt->upload.len > 0 || ex->trailer_count > 0));
     int32_t id =
         nghttp2_submit_request(h2->session, NULL, nva, count, has_body ? &body : NULL, attempt);
     if (id < 0) {

@@ -99,6 +99,7 @@ struct fg_proxy_endpoint {
     uint64_t not_before_ns;    /* passed over until then, when others can be had */
     bool has_check;            /* health_check.c looks after it */
     bool speaks_h1;            /* the last TLS handshake chose HTTP/1.1 */
+    bool takes_no_tunnels;     /* over HTTP/2, by its last settings */
     SSL_SESSION *session;      /* to resume; NULL: none */
 };
 
@@ -373,6 +374,11 @@ FG_MUST_USE bool fg_h2_open(struct fg_upstream *upstream);
 /* Ends all streams, whose attempts are told. */
 void fg_h2_close(struct fg_upstream *upstream);
 bool fg_h2_has_room(const struct fg_h2 *h2);
+/* May a WebSocket be asked for (RFC 8441 section 3)? Known once the server's settings are here. */
+enum fg_h2_tunnels { FG_H2_TUNNELS_UNKNOWN, FG_H2_TUNNELS_TAKEN, FG_H2_TUNNELS_REFUSED };
+enum fg_h2_tunnels fg_h2_tunnels(const struct fg_h2 *h2);
+/* The attempt hears fg_attempt_on_settings when that is known, or the connection is no use. */
+void fg_h2_await_settings(struct fg_proxy_attempt *attempt);
 /* The connection is attempt->upstream. FG_ERR_BUSY: it takes no more streams. FG_ERR_NO_MEMORY. */
 FG_MUST_USE enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt);
 /* More of the body is in attempt->upload, or all of it. */
@@ -403,6 +409,8 @@ void fg_attempt_send(struct fg_proxy_attempt *attempt, const void *data, size_t 
 void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt);
 void fg_attempt_flush_unsent(struct fg_proxy_thread *thread);
 void fg_attempt_on_ready(struct fg_proxy_attempt *attempt);
+/* For a tunnel over HTTP/2: the server's settings have come. */
+void fg_attempt_on_settings(struct fg_proxy_attempt *attempt);
 void fg_attempt_on_connect_failed(struct fg_proxy_attempt *attempt);
 /* The connection that it waited for is not for it: look for another one at the same host. */
 void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt);

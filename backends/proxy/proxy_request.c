@@ -265,13 +265,17 @@ static void settle_upgrade(struct fg_proxy_attempt *attempt)
     struct fg_proxy_request *request = attempt->request;
     if (attempt->response.status == 101) {
         request->is_tunnel = true;
-        if (attempt->upload.len > 0 || request->is_body_complete)
+        if (attempt->stream_id != 0)
+            fg_h2_on_body(attempt);
+        else if (attempt->upload.len > 0 || request->is_body_complete)
             fg_upstream_await_room(attempt->upstream);
         return;
     }
     /* An ordinary answer: what was meant for the tunnel has no reader. */
     request->is_body_complete = true;
     fg_byte_queue_clear(&attempt->upload, &request->thread->segments);
+    if (attempt->stream_id != 0)
+        fg_h2_on_body(attempt);
     fg_proxy_request_open_window(request);
 }
 
@@ -420,11 +424,6 @@ static struct fg_proxy_request *make_request(struct fg_proxy_thread *thread, str
 
 void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *ex)
 {
-    if (ex->upgrade.data != NULL && thread->proxy->conf.protocol == FG_PROTOCOL_H2) {
-        fg_exchange_refuse(ex, 501, "invalid_request", "not_implemented",
-                           "this route's servers are spoken to in HTTP/2, without tunnels", 0);
-        return;
-    }
     struct fg_proxy_request *request = make_request(thread, ex, thread->metrics);
     if (request == NULL)
         return;

@@ -9,9 +9,11 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <openssl/evp.h>
 
-#define PSEUDO_FIELDS ((size_t)4)
+#define PSEUDO_FIELDS ((size_t)5)
 #define OWN_FIELDS ((size_t)14)
+#define WEBSOCKET_KEY_BYTES ((size_t)24)    /* 16 bytes in base64 */
 #define GRPC_TIMEOUT_MAX UINT64_C(99999999) /* eight digits */
 
 struct writer {
@@ -70,7 +72,8 @@ static const struct fg_span forwarded_names[] = {
 };
 
 /* Framing and identity are written anew; the rest is about one hop, or answered by the gateway. */
-static bool is_replaced(struct fg_span name, uint32_t forwarded)
+static bool is_replaced(struct fg_span name, const struct fg_request_head_conf *conf,
+                        uint32_t forwarded)
 {
     static const struct fg_span names[] = {
         FG_SPAN_LITERAL("host"),
@@ -96,7 +99,8 @@ static bool is_replaced(struct fg_span name, uint32_t forwarded)
         if (fg_span_equal(name, forwarded_names[i]))
             return (forwarded & 1u << i) != 0;
     }
-    return false;
+    /* RFC 8441 section 5: HTTP/2 has no use for it */
+    return conf->is_tunnel && fg_span_equal(name, FG_SPAN("sec-websocket-key"));
 }
 
 /* The values that came, then ours. */
@@ -179,6 +183,25 @@ static struct fg_span websocket_key(const struct fg_exchange *ex, uint64_t now_n
     return fg_arena_try_copy(ex->arena, fg_span_make(text, sizeof(text)));
 }
 
+/* RFC 6455 section 4.2.2, item 5.4 */
+struct fg_span fg_request_websocket_accept(const struct fg_exchange *ex)
+{
+    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    char text[WEBSOCKET_KEY_BYTES + sizeof(guid) - 1];
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned char accept[4 * EVP_MAX_MD_SIZE / 3 + 4];
+    unsigned digest_len = 0;
+    struct fg_span key = fg_exchange_field(ex, FG_SPAN("sec-websocket-key"));
+    if (key.len != WEBSOCKET_KEY_BYTES)
+        return FG_SPAN("");
+    memcpy(text, key.data, key.len);
+    memcpy(text + key.len, guid, sizeof(guid) - 1);
+    if (EVP_Digest(text, sizeof(text), digest, &digest_len, EVP_sha1(), NULL) != 1)
+        return (struct fg_span){NULL, 0};
+    int len = EVP_EncodeBlock(accept, digest, (int)digest_len);
+    return fg_arena_try_copy(ex->arena, fg_span_make((const char *)accept, (size_t)len));
+}
+
 /* What the next hop is asked beyond an answer. */
 static void add_hop(struct field_list *list, const struct fg_exchange *ex,
                     const struct fg_request_head_conf *conf, uint64_t now_ns)
@@ -235,7 +258,9 @@ const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
     if (list.fields == NULL)
         return NULL;
     if (conf->is_h2) {
-        add(&list, FG_SPAN(":method"), ex->method_text);
+        add(&list, FG_SPAN(":method"), conf->is_tunnel ? FG_SPAN("CONNECT") : ex->method_text);
+        if (conf->is_tunnel)
+            add(&list, FG_SPAN(":protocol"), ex->upgrade);
         add(&list, FG_SPAN(":scheme"), conf->has_tls ? FG_SPAN("https") : FG_SPAN("http"));
         add(&list, FG_SPAN(":authority"), conf->host);
         add(&list, FG_SPAN(":path"), target(ex));
@@ -243,7 +268,7 @@ const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
         add(&list, FG_SPAN("host"), conf->host);
     }
     for (size_t i = 0; i < ex->field_count; i++) {
-        if (!is_replaced(ex->fields[i].name, forwarded))
+        if (!is_replaced(ex->fields[i].name, conf, forwarded))
             list.fields[list.count++] = ex->fields[i];
     }
     add_identity(&list, ex, forwarded);

@@ -16,8 +16,15 @@ struct fg_request_head_conf {
     struct fg_span host;
     uint32_t forwarded; /* bits 1 << fg_forwarded_field */
     bool is_h2;
-    bool has_tls; /* to the server: its scheme */
+    bool is_tunnel; /* in HTTP/2 a WebSocket is asked for by extended CONNECT (RFC 8441) */
+    bool has_tls;   /* to the server: its scheme */
 };
+
+/*
+ * Sec-WebSocket-Accept for the client's key, where the server is not given the key: empty when the
+ * client sent none (HTTP/2), or none that could be one; data NULL without memory.
+ */
+struct fg_span fg_request_websocket_accept(const struct fg_exchange *ex);
 
 /* All fields in the exchange's arena, pseudo fields first; NULL without memory. */
 const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,

@@ -437,9 +437,12 @@ static bool try_share(struct fg_proxy_attempt *attempt, struct fg_span header)
 {
     struct fg_proxy_endpoint *endpoint = attempt->endpoint;
     const struct fg_cluster_conf *conf = &endpoint->thread->proxy->conf;
+    /* A tunnel that this connection is not for may be had over HTTP/1.1. */
+    bool is_elsewhere = attempt->request->is_upgrade && conf->protocol != FG_PROTOCOL_H2;
     for (struct fg_list *it = endpoint->shared.next; it != &endpoint->shared; it = it->next) {
         struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
-        if (!is_for(upstream, header) || !fg_h2_has_room(upstream->h2))
+        if (!is_for(upstream, header) || !fg_h2_has_room(upstream->h2) ||
+            (is_elsewhere && fg_h2_tunnels(upstream->h2) == FG_H2_TUNNELS_REFUSED))
             continue;
         attempt->upstream = upstream;
         upstream->is_reused = true;

@@ -490,13 +490,17 @@ static const struct {
     [FG_FAILURE_TIMEOUT] = {504, "backend_timeout", "the backend did not answer in time"},
     [FG_FAILURE_BUSY] = {503, "backend_busy", "the backend has no room for the request now"},
     [FG_FAILURE_NO_MEMORY] = {503, "no_memory", "a memory limit of the gateway was reached"},
+    [FG_FAILURE_NO_TUNNEL] = {502, "backend_no_websocket",
+                              "the backend is spoken to in HTTP/2 and takes no WebSockets over it"},
     [FG_FAILURE_INTERNAL] = {500, "internal", "the gateway failed to handle the request"},
 };
 
 static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char *detail)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
-    bool is_ours = failure == FG_FAILURE_BUSY || failure == FG_FAILURE_NO_MEMORY;
+    bool is_ours = failure == FG_FAILURE_BUSY || failure == FG_FAILURE_NO_MEMORY ||
+                   failure == FG_FAILURE_NO_TUNNEL;
+    bool may_pass = failure != FG_FAILURE_INTERNAL && failure != FG_FAILURE_NO_TUNNEL;
     flow->is_backend_open = false;
     fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED,
                           is_ours ? FG_BREAKER_CANCELLED : FG_BREAKER_FAILURE);
@@ -517,7 +521,7 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
                            .status = failures[failure].status,
                            .type = failures[failure].status == 504 ? "timeout" : "backend_error",
                            .message = failures[failure].message,
-                           .retry_after_ns = failures[failure].status == 500 ? 0 : FG_S,
+                           .retry_after_ns = may_pass ? FG_S : 0,
                            .position = UINT64_MAX,
                        },
                        failures[failure].code);
