@@ -264,7 +264,8 @@ struct fg_cache_conf {
     uint64_t compress_bytes_min;
     const char *const *compress_types; /* how a content type begins */
     size_t compress_type_count;
-    bool obey_clients; /* Cache-Control of requests */
+    uint32_t ranges_max; /* of one request */
+    bool obey_clients;   /* Cache-Control of requests */
     uint64_t negative_ttl_ns;
     uint64_t stale_under_pressure_ns;
     uint64_t stale_while_revalidate_ns; /* default where the response says nothing */

@@ -236,6 +236,15 @@ static const struct fg_key cache_keys[] = {
      .derived = "text, JSON, JavaScript, XML, SVG, web fonts that are not packed",
      .max = 64,
      .doc = "How the content types begin that are worth compressing."},
+    {.name = "ranges_max",
+     .type = FG_KEY_U32,
+     .offset = L(ranges_max),
+     .initial = "16",
+     .min = 1,
+     .max = 64,
+     .doc =
+         "Ranges in one request that are answered as parts (multipart/byteranges); one with more "
+         "gets the whole."},
     {.name = "obey_clients",
      .type = FG_KEY_BOOL,
      .offset = L(obey_clients),

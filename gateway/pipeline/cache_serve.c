@@ -3,12 +3,13 @@
  * Job      decide between 200, 206, 304 and 416; choose a coding; send without copying.
  * Thread   the request's loop.
  * Source   RFC 9111 section 4.3.2; RFC 9110 sections 8.8.3 (a tag for each coding), 12.5.3, 13 and
- *          14. Ranges are of the plain form: a client that has part of a coding gets the whole.
+ *          14. Ranges are of the plain form: a client that has part of a coding gets the whole. So
+ *          does one that asks for several of what is still on its way.
  */
 #include "cache_serve.h"
 
 #include "cache_compress.h"
-#include "policies/cache/byte_range.h"
+#include "cache_parts.h"
 #include "policies/cache/etag.h"
 #include "policies/cache/http_date.h"
 
@@ -28,6 +29,7 @@ struct choice {
     uint64_t len;
     bool is_length_known;
     struct fg_span content_range;
+    const struct fg_cache_parts *parts; /* several ranges; NULL: one, or the whole */
 };
 
 /* ---- conditions ---- */
@@ -111,13 +113,40 @@ bool fg_cache_is_partial(const struct fg_exchange *ex)
 
 /* ---- what to send ---- */
 
-static void choose_range(const struct fg_exchange *ex, const struct fg_cache_object *object,
-                         struct fg_span range, struct choice *choice)
+static struct fg_span type_of(const struct fg_cache_object *object)
 {
-    uint64_t first = 0, last = 0, size = choice->len;
+    for (size_t i = 0; i < object->head.field_count; i++) {
+        if (fg_span_equal(object->head.fields[i].name, FG_SPAN("content-type")))
+            return object->head.fields[i].value;
+    }
+    return (struct fg_span){NULL, 0};
+}
+
+/* Several: as parts, unless these are longer than the whole is. */
+static void choose_parts(const struct fg_flow *flow, const struct fg_cache_object *object,
+                         const struct fg_byte_run *runs, size_t count, struct choice *choice)
+{
+    const struct fg_cache_parts *parts =
+        fg_cache_parts_make(flow, type_of(object), runs, count, choice->len);
+    if (parts == NULL || parts->len >= choice->len)
+        return;
+    choice->status = 206;
+    choice->len = parts->len;
+    choice->parts = parts;
+}
+
+static void choose_range(const struct fg_flow *flow, const struct fg_cache_object *object,
+                         struct fg_span range, bool may_have_parts, struct choice *choice)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    struct fg_byte_run runs[FG_BYTE_RANGES_MAX];
+    uint64_t size = choice->len;
+    size_t most = may_have_parts ? flow->thread->pipeline->config->cache.ranges_max : 1;
+    size_t count = 0;
     if (ex->method != FG_METHOD_GET || !choice->is_length_known || !is_range_wanted(ex, object))
         return;
-    switch (fg_byte_range_parse(range.data, range.len, size, &first, &last)) {
+    switch (fg_byte_ranges_parse(range.data, range.len, size, fg_cache_parts_gap(type_of(object)),
+                                 most, runs, &count)) {
     case FG_BYTE_RANGE_IGNORED:
         return;
     case FG_BYTE_RANGE_OUTSIDE:
@@ -126,13 +155,17 @@ static void choose_range(const struct fg_exchange *ex, const struct fg_cache_obj
         choice->content_range = fg_arena_try_printf(ex->arena, "bytes */%" PRIu64, size);
         return;
     case FG_BYTE_RANGE_TAKEN:
-        choice->status = 206;
-        choice->first = first;
-        choice->len = last - first + 1;
-        choice->content_range = fg_arena_try_printf(
-            ex->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first, last, size);
+        break;
+    }
+    if (count > 1) {
+        choose_parts(flow, object, runs, count, choice);
         return;
     }
+    choice->status = 206;
+    choice->first = runs[0].first;
+    choice->len = runs[0].last - runs[0].first + 1;
+    choice->content_range = fg_arena_try_printf(ex->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64,
+                                                runs[0].first, runs[0].last, size);
 }
 
 /* Of the codings that are made, the best; the best of all is asked for, once. */
@@ -163,7 +196,7 @@ static enum fg_coding choose_coding(const struct fg_flow *flow,
 }
 
 static struct choice choose(const struct fg_flow *flow, const struct fg_cache_object *object,
-                            int64_t length)
+                            int64_t length, bool may_have_parts)
 {
     const struct fg_exchange *ex = &flow->req->ex;
     struct choice choice = {.status = object->head.status,
@@ -178,7 +211,7 @@ static struct choice choose(const struct fg_flow *flow, const struct fg_cache_ob
     }
     struct fg_span range = fg_exchange_field(ex, FG_SPAN("range"));
     if (range.data != NULL)
-        choose_range(ex, object, range, &choice);
+        choose_range(flow, object, range, may_have_parts, &choice);
     return choice;
 }
 
@@ -219,6 +252,8 @@ static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_objec
         if (is_bare && is_of_body(field->name) &&
             !(object->etag.data == NULL && fg_span_equal(field->name, FG_SPAN("last-modified"))))
             continue;
+        if (choice->parts != NULL && fg_span_equal(field->name, FG_SPAN("content-type")))
+            continue; /* it stands in each part */
         fields[count] = *field;
         if (choice->coding != FG_CODING_IDENTITY && field->value.data == object->etag.data)
             fields[count].value = fg_arena_try_copy(arena, tag_of(object, choice->coding, text));
@@ -229,6 +264,8 @@ static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_objec
         fields[count++] = (struct fg_field){FG_SPAN("age"), age_text(flow, object)};
     if (choice->content_range.data != NULL)
         fields[count++] = (struct fg_field){FG_SPAN("content-range"), choice->content_range};
+    if (choice->parts != NULL)
+        fields[count++] = (struct fg_field){FG_SPAN("content-type"), choice->parts->content_type};
     if (choice->coding != FG_CODING_IDENTITY)
         fields[count++] = (struct fg_field){FG_SPAN("content-encoding"),
                                             fg_span_from_string(fg_coding_name(choice->coding))};
@@ -272,8 +309,8 @@ static bool send_head(struct fg_flow *flow, const struct fg_cache_object *object
 void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
 {
     struct fg_cache_body *body = object->body;
-    struct choice choice = choose(flow, object, (int64_t)fg_cache_body_span(body).len);
-    if (choice.status == object->head.status && choice.content_range.data == NULL) {
+    struct choice choice = choose(flow, object, (int64_t)fg_cache_body_span(body).len, true);
+    if (choice.status == object->head.status) {
         choice.coding = choose_coding(flow, object);
         body = fg_cache_body_variant(body, choice.coding);
         choice.len = fg_cache_body_span(body).len;
@@ -282,7 +319,9 @@ void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
         return;
     const char *data = fg_cache_body_span(body).data + choice.first;
     fg_counter_add_owned(&flow->thread->metrics->cache_bytes, choice.len);
-    if (choice.len < COPY_BYTES) {
+    if (choice.parts != NULL) {
+        fg_cache_parts_send(flow, choice.parts, body);
+    } else if (choice.len < COPY_BYTES) {
         (void)fg_response_write(flow->req, data, (size_t)choice.len);
     } else {
         /* A variant lives as long as the body it is of; either may be what is held. */
@@ -303,7 +342,7 @@ static void leave(struct fg_flow *flow)
 
 void fg_cache_serve_stream(struct fg_flow *flow, const struct fg_cache_news *news)
 {
-    struct choice choice = choose(flow, news->object, news->length);
+    struct choice choice = choose(flow, news->object, news->length, false);
     flow->cache_skip = choice.first;
     flow->cache_left = choice.len;
     if (!send_head(flow, news->object, &choice, false)) {

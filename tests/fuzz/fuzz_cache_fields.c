@@ -23,6 +23,25 @@ static void check_range(const char *text, size_t len, uint64_t size)
         assert(first <= last && last < size);
 }
 
+/* Runs are inside the object, and no two so near that they would have been joined. */
+static void check_ranges(const char *text, size_t len, uint64_t size, uint64_t gap)
+{
+    struct fg_byte_run runs[FG_BYTE_RANGES_MAX];
+    size_t count = 0;
+    if (fg_byte_ranges_parse(text, len, size, gap, FG_BYTE_RANGES_MAX, runs, &count) !=
+        FG_BYTE_RANGE_TAKEN)
+        return;
+    assert(count > 0 && count <= FG_BYTE_RANGES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        assert(runs[i].first <= runs[i].last && runs[i].last < size);
+        for (size_t j = 0; j < i; j++) {
+            const struct fg_byte_run *low = runs[i].first < runs[j].first ? &runs[i] : &runs[j];
+            const struct fg_byte_run *high = low == &runs[i] ? &runs[j] : &runs[i];
+            assert(high->first > low->last && high->first - low->last - 1 >= gap);
+        }
+    }
+}
+
 static void check_vary(const char *text, size_t len)
 {
     size_t at = 0, name_len, before = 0;
@@ -103,6 +122,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_range(text, size, 0);
     check_range(text, size, 1000);
     check_range(text, size, UINT64_MAX);
+    check_ranges(text, size, 1000, 0);
+    check_ranges(text, size, 1000, 100);
+    check_ranges(text, size, UINT64_MAX, UINT64_MAX);
     check_vary(text, size);
     check_control(text, size);
     check_tags(text, size);
