@@ -23,32 +23,33 @@ static void check_match(struct fg_snapshot *snapshot, const struct fg_raw_route 
                            "match has neither path nor prefix; expected one, such as prefix: /");
 }
 
-/* Exactly one of the four actions. */
+/* Exactly one of the five actions. */
 static void check_action(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
 {
-    static const char *const actions[] = {"to", "session", "redirect", "respond"};
+    static const char *const actions[] = {"to", "session", "room", "redirect", "respond"};
     const bool is_set[] = {
         fg_yaml_find(route->node, "to") != NULL,
         route->is_session || !fg_config_is_sound(route->node, "session"),
+        fg_yaml_find(route->node, "room") != NULL,
         route->is_redirect || !fg_config_is_sound(route->node, "redirect"),
         route->is_response || !fg_config_is_sound(route->node, "respond"),
     };
     const char *first = NULL;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         if (!is_set[i])
             continue;
         if (first != NULL)
             fg_config_error_at(snapshot, route->node, actions[i],
-                               "%s and %s in one route; expected one of to, session, redirect and "
-                               "respond",
+                               "%s and %s in one route; expected one of to, session, room, "
+                               "redirect and respond",
                                first, actions[i]);
         else
             first = actions[i];
     }
     if (first == NULL)
         fg_config_error_at(snapshot, route->node, NULL,
-                           "the route leads nowhere; expected one of to, session: true, redirect "
-                           "and respond");
+                           "the route leads nowhere; expected one of to, session: true, room, "
+                           "redirect and respond");
 }
 
 static void check_redirect(struct fg_snapshot *snapshot, const struct fg_raw_route *route)

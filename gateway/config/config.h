@@ -243,6 +243,7 @@ struct fg_waiting_room_conf {
     uint64_t draw_window_ns;   /* the order of those who come in one is drawn; 0: by arrival */
     uint64_t session_ns;       /* who came in comes and goes for so long; 0: once */
     uint64_t ticket_rotate_ns; /* a new key so often */
+    uint64_t streams_max;      /* clients that watch their place */
     const char *state_file;    /* NULL: the line ends with the process */
     bool is_shadow;
 };
@@ -328,7 +329,13 @@ struct fg_cors_conf {
 
 enum fg_scheme_match { FG_SCHEME_ANY, FG_SCHEME_HTTP, FG_SCHEME_HTTPS };
 
-enum fg_route_action { FG_ROUTE_BACKEND, FG_ROUTE_SESSION, FG_ROUTE_REDIRECT, FG_ROUTE_RESPOND };
+enum fg_route_action {
+    FG_ROUTE_BACKEND,
+    FG_ROUTE_SESSION,
+    FG_ROUTE_ROOM,
+    FG_ROUTE_REDIRECT,
+    FG_ROUTE_RESPOND,
+};
 enum fg_cache_keep { FG_CACHE_KEEP_USEFUL, FG_CACHE_KEEP_PINNED };
 enum fg_identity_need { FG_IDENTITY_NONE, FG_IDENTITY_OPTIONAL, FG_IDENTITY_REQUIRED };
 
@@ -354,6 +361,7 @@ struct fg_route_conf {
 
     enum fg_route_action action;
     uint32_t backend_index;   /* FG_ROUTE_BACKEND: into backends[] */
+    uint32_t room_index;      /* FG_ROUTE_ROOM: into routes[], whose waiting room it tells of */
     const char *strip_prefix; /* removed before the backend sees the path; NULL: nothing */
     struct fg_redirect_conf redirect;
     uint32_t respond_status; /* FG_ROUTE_RESPOND */

@@ -68,6 +68,7 @@ struct fg_raw_route {
     struct fg_route_conf conf;
     const char *to; /* "cluster:NAME", "static:NAME", "orders", "inference" */
     bool is_session;
+    const char *room; /* a route's name */
     bool is_response;
     bool is_redirect;
     const char **rate_limit_names;

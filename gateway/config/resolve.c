@@ -8,6 +8,8 @@
 #include "config/checks.h"
 #include "config/loader.h"
 
+#define STREAM_IDLE_NS UINT64_C(60000000000) /* a stream of places says something every 15 s */
+
 /* Words a `to` may be, built once, for its errors. */
 struct targets {
     const char *
@@ -404,6 +406,8 @@ static void derive_route(struct fg_snapshot *snapshot, struct fg_raw_route *rout
     conf->line = route->node->line;
     if (route->is_session)
         conf->action = FG_ROUTE_SESSION;
+    else if (route->room != NULL)
+        conf->action = FG_ROUTE_ROOM;
     else if (route->is_redirect)
         conf->action = FG_ROUTE_REDIRECT;
     else if (route->is_response)
@@ -438,6 +442,34 @@ static void name_route(struct fg_snapshot *snapshot, size_t index)
     conf->name = name.data;
 }
 
+/* Once all routes have their names. */
+static void resolve_room(struct fg_snapshot *snapshot, struct fg_loader *loader,
+                         struct fg_raw_route *route)
+{
+    const struct fg_raw_config *raw = &snapshot->raw;
+    const char *known[256];
+    size_t known_count = 0;
+    if (route->room == NULL)
+        return;
+    if (!fg_config_is_written(route->node, "stream_idle_timeout"))
+        route->conf.stream_idle_ns = STREAM_IDLE_NS;
+    for (size_t i = 0; i < raw->route_count; i++) {
+        const struct fg_route_conf *other = &raw->routes[i].conf;
+        if (!other->waiting_room.enabled || other->name == NULL)
+            continue;
+        if (known_count < 256)
+            known[known_count++] = other->name;
+        if (strcmp(other->name, route->room) != 0)
+            continue;
+        route->conf.room_index = (uint32_t)i;
+        return;
+    }
+    const struct fg_yaml_node *node = fg_yaml_find(route->node, "room");
+    fg_load_unknown_word(loader, node->line, node->column,
+                         "room: no route of this name has a waiting room", node->source, known,
+                         known_count);
+}
+
 static void resolve_routes(struct fg_snapshot *snapshot, const struct targets *targets)
 {
     struct fg_raw_config *raw = &snapshot->raw;
@@ -453,7 +485,10 @@ static void resolve_routes(struct fg_snapshot *snapshot, const struct targets *t
         name_route(snapshot, i);
         resolve_target(snapshot, &loader, route, targets);
         resolve_rate_limit_names(snapshot, &loader, route);
-        routes[i] = route->conf;
+    }
+    for (size_t i = 0; i < raw->route_count; i++) {
+        resolve_room(snapshot, &loader, &raw->routes[i]);
+        routes[i] = raw->routes[i].conf;
     }
     snapshot->config.routes = routes;
     snapshot->config.route_count = raw->route_count;

@@ -362,6 +362,15 @@ static const struct fg_key waiting_room_keys[] = {
      .doc = "A new key for tickets so often, derived from `identity.jwt.secret_file` and the time, "
             "at the same moment on all gateways. Tickets under the one before are still taken; who "
             "asks gets a new one."},
+    {.name = "streams_max",
+     .type = FG_KEY_U64,
+     .offset = L(waiting_room.streams_max),
+     .initial = "10000",
+     .min = 0,
+     .max = 10000000,
+     .doc =
+         "Clients that may watch their place in an event stream at a time (see `room`), in equal "
+         "shares of all threads; others are answered 503 and ask without one."},
     {.name = "state_file",
      .type = FG_KEY_PATH,
      .offset = L(waiting_room.state_file),
@@ -425,12 +434,19 @@ static const struct fg_key route_keys[] = {
      .type = FG_KEY_STRING,
      .offset = AT(fg_raw_route, to),
      .doc = "The backend: `cluster:NAME`, `static:NAME`, `orders` or `inference`. A route has this "
-            "or one of the next three."},
+            "or one of the next four."},
     {.name = "session",
      .type = FG_KEY_BOOL,
      .offset = AT(fg_raw_route, is_session),
      .initial = "false",
      .doc = "Answer with a new guest's token."},
+    {.name = "room",
+     .type = FG_KEY_STRING,
+     .offset = AT(fg_raw_route, room),
+     .check = fg_text_check_not_empty,
+     .doc = "Tell clients of their place in the waiting room of the route with this name, without "
+            "trying to come in: GET looks (with `Accept: text/event-stream` each second until the "
+            "turn comes), POST joins, DELETE leaves. It needs the same `identity` as that route."},
     {.name = "redirect",
      .type = FG_KEY_SWITCH,
      .offset = 0,

@@ -20,7 +20,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define OWN_FIELDS_MAX 13
+#define OWN_FIELDS_MAX 14
 
 /* ---- common fields ---- */
 
@@ -179,6 +179,7 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     add_rate_limit(flow, all, &count);
     add_priority(flow, all, &count);
     add(all, &count, FG_SPAN("x-floodgate-ticket"), flow->room_paper);
+    add(all, &count, FG_SPAN("set-cookie"), flow->room_cookie);
     if (flow->req->is_tls)
         add(all, &count, FG_SPAN("strict-transport-security"), FG_SPAN("max-age=31536000"));
     if (flow->route != NULL && flow->route->cors.enabled)
@@ -318,10 +319,12 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
         send_grpc_error(flow, refusal, retry_after_ns);
         return;
     }
-    struct fg_span body = error_body(flow, refusal, code, retry_after_ns);
+    bool is_page = refusal->page.data != NULL;
+    struct fg_span body = is_page ? refusal->page : error_body(flow, refusal, code, retry_after_ns);
     struct fg_field fields[7];
     size_t count = 0;
-    add(fields, &count, FG_SPAN("content-type"), FG_SPAN("application/json"));
+    add(fields, &count, FG_SPAN("content-type"),
+        is_page ? FG_SPAN("text/html; charset=utf-8") : FG_SPAN("application/json"));
     add(fields, &count, FG_SPAN("content-length"), fg_arena_try_printf(arena, "%zu", body.len));
     add(fields, &count, FG_SPAN("cache-control"), FG_SPAN("no-store"));
     if (retry_after_ns > 0)

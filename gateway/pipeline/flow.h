@@ -128,9 +128,10 @@ struct fg_flow {
     size_t limit_charge_count;
 
     /* waiting room */
-    struct fg_room *room;      /* came in with `room_number`, and is not answered yet; or NULL */
-    uint64_t room_number;      /* valid with room */
-    struct fg_span room_paper; /* the ticket or pass to hand out; empty: none */
+    struct fg_room *room;       /* came in with `room_number`, and is not answered yet; or NULL */
+    uint64_t room_number;       /* valid with room */
+    struct fg_span room_paper;  /* the ticket or pass to hand out; empty: none */
+    struct fg_span room_cookie; /* the same as a cookie */
 
     /* cache */
     enum fg_cache_result cache_result;
@@ -181,6 +182,7 @@ struct fg_pipeline_thread {
     struct fg_backend_thread **backends; /* by backend index */
     size_t backend_count;
     struct fg_backend_thread *session;
+    struct fg_backend_thread *room_desk;
     struct fg_redis_link *shared_state; /* NULL: none is configured */
     struct fg_recorder *recorder;       /* the pipeline's for this loop; NULL: off */
     struct fg_jwt_signer *signer;
@@ -212,6 +214,7 @@ struct fg_pipeline {
     struct fg_backend **backends;
     struct fg_gate **gates; /* by backend index */
     struct fg_backend *session;
+    struct fg_backend *room_desk;
     struct fg_jwt_key jwt_key;
     struct fg_key_store *keys; /* of other issuers and of signers */
     struct fg_api_keys *api_keys;
@@ -292,6 +295,7 @@ struct fg_refusal {
     uint64_t wait_ns;        /* UINT64_MAX: not known */
     uint64_t wait_error_ns;  /* two standard deviations; 0: not known */
     struct fg_span ticket;
+    struct fg_span page;  /* HTML, instead of the JSON that apps get */
     struct fg_span allow; /* of a 405 */
 };
 

@@ -2,6 +2,7 @@
  * pipeline.c: make the stages' shared objects once, and each loop's part of them.
  */
 #include "cache_fetch.h"
+#include "room_desk.h"
 #include "session.h"
 
 #include <event2/event.h>
@@ -176,10 +177,11 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
     pipeline->cache = fg_cache_store_create(&config->cache);
     pipeline->session = fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,
                                           config->orders.body_bytes_max);
-    if (pipeline->router == NULL || pipeline->overload == NULL || pipeline->cache == NULL ||
-        pipeline->session == NULL || !make_identity(pipeline) || !make_rate_tables(pipeline) ||
-        !make_rooms(pipeline, error) || !make_gates(pipeline) || !make_metrics(pipeline) ||
-        !make_recorders(pipeline))
+    pipeline->room_desk = fg_room_desk_create();
+    if (pipeline->router == NULL || pipeline->room_desk == NULL || pipeline->overload == NULL ||
+        pipeline->cache == NULL || pipeline->session == NULL || !make_identity(pipeline) ||
+        !make_rate_tables(pipeline) || !make_rooms(pipeline, error) || !make_gates(pipeline) ||
+        !make_metrics(pipeline) || !make_recorders(pipeline))
         goto fail;
     return pipeline;
 fail:
@@ -208,6 +210,8 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
     free(pipeline->recorders);
     if (pipeline->session != NULL)
         pipeline->session->ops->destroy(pipeline->session);
+    if (pipeline->room_desk != NULL)
+        pipeline->room_desk->ops->destroy(pipeline->room_desk);
     fg_key_store_destroy(pipeline->keys);
     fg_api_keys_destroy(pipeline->api_keys);
     fg_nonce_table_destroy(pipeline->nonces);
@@ -247,7 +251,9 @@ static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *er
     size_t count = pipeline->config->backend_count;
     thread->backends = calloc(count + 1, sizeof(struct fg_backend_thread *));
     thread->session = pipeline->session->ops->thread_open(pipeline->session, &thread->env, error);
-    if (thread->backends == NULL || thread->session == NULL)
+    thread->room_desk =
+        pipeline->room_desk->ops->thread_open(pipeline->room_desk, &thread->env, error);
+    if (thread->backends == NULL || thread->session == NULL || thread->room_desk == NULL)
         return false;
     for (size_t i = 0; i < count; i++) {
         struct fg_backend *backend = pipeline->backends[i];
@@ -308,6 +314,8 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
     fg_shared_state_close(thread->shared_state);
     if (thread->session != NULL)
         thread->session->backend->ops->thread_close(thread->session);
+    if (thread->room_desk != NULL)
+        thread->room_desk->backend->ops->thread_close(thread->room_desk);
     if (thread->deadline_timer != NULL)
         event_free(thread->deadline_timer);
     fg_jwt_verifier_destroy(thread->verifier);

@@ -54,6 +54,11 @@ const struct fg_waiting_room_conf *fg_room_conf(const struct fg_room *room)
     return room->conf;
 }
 
+const char *fg_room_name(const struct fg_room *room)
+{
+    return room->route_name;
+}
+
 /* ---- papers ---- */
 
 static bool read_paper(const struct fg_room *room, const struct fg_room_caller *caller,
@@ -64,33 +69,32 @@ static bool read_paper(const struct fg_room *room, const struct fg_room_caller *
 }
 
 static void hand_out(const struct fg_room *room, const struct fg_room_caller *caller,
-                     struct fg_arena *arena, const struct fg_room_paper_text *paper,
-                     struct fg_span *out)
+                     const struct fg_room_paper_text *paper, char text[FG_ROOM_TICKET_TEXT],
+                     struct fg_room_visit *visit)
 {
-    char text[FG_ROOM_TICKET_TEXT];
     if (fg_room_ticket_write(room->keys, caller->now_s, room->route_name, &caller->holder, paper,
                              text))
-        *out = fg_arena_try_copy(arena, fg_span_make(text, sizeof(text)));
+        visit->paper = fg_span_make(text, FG_ROOM_TICKET_TEXT);
 }
 
 static void hand_out_ticket(const struct fg_room *room, const struct fg_room_caller *caller,
-                            struct fg_arena *arena, struct fg_room_visit *visit)
+                            char text[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit)
 {
     struct fg_room_paper_text paper = {FG_ROOM_TICKET, fg_room_store_epoch(room->store),
                                        visit->place.number};
-    hand_out(room, caller, arena, &paper, &visit->paper);
+    hand_out(room, caller, &paper, text, visit);
     visit->paper_for_ns =
         visit->place.status == FG_WAITING_ROOM_WAITING ? room->conf->keep_ns : room->conf->grace_ns;
 }
 
 static void hand_out_pass(const struct fg_room *room, const struct fg_room_caller *caller,
-                          struct fg_arena *arena, struct fg_room_visit *visit)
+                          char text[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit)
 {
     uint64_t session_s = room->conf->session_ns / FG_S;
     if (session_s == 0)
         return;
     struct fg_room_paper_text paper = {FG_ROOM_PASS, caller->now_s + session_s, 0};
-    hand_out(room, caller, arena, &paper, &visit->paper);
+    hand_out(room, caller, &paper, text, visit);
     visit->paper_for_ns = room->conf->session_ns;
 }
 
@@ -130,28 +134,28 @@ static uint64_t ask_again_ns(const struct fg_room *room, const struct fg_waiting
 }
 
 void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
-                   const struct fg_room_caller *caller, struct fg_arena *arena, uint64_t lot,
+                   const struct fg_room_caller *caller, char paper[FG_ROOM_TICKET_TEXT],
                    struct fg_room_visit *visit)
 {
-    struct fg_room_paper_text paper;
-    bool is_genuine = read_paper(room, caller, &paper);
+    struct fg_room_paper_text given;
+    bool is_genuine = read_paper(room, caller, &given);
     *visit = (struct fg_room_visit){0};
-    if (is_genuine && paper.kind == FG_ROOM_PASS && paper.first > caller->now_s) {
+    if (is_genuine && given.kind == FG_ROOM_PASS && given.first > caller->now_s) {
         visit->place.status = FG_WAITING_ROOM_ADMITTED;
         visit->has_pass = true;
         return;
     }
-    bool has_number = is_genuine && paper.kind == FG_ROOM_TICKET &&
-                      paper.first == fg_room_store_epoch(room->store);
+    bool has_number = is_genuine && given.kind == FG_ROOM_TICKET &&
+                      given.first == fg_room_store_epoch(room->store);
     struct fg_waiting_room *line = fg_room_store_lock(room->store);
-    visit->place = take_step(line, wish, has_number ? &paper.second : NULL, caller->now_ns);
+    visit->place = take_step(line, wish, has_number ? &given.second : NULL, caller->now_ns);
     fg_room_store_unlock(room->store);
-    visit->retry_after_ns = ask_again_ns(room, &visit->place, lot);
+    visit->retry_after_ns = ask_again_ns(room, &visit->place, caller->lot);
     bool is_in = visit->place.status == FG_WAITING_ROOM_ADMITTED;
     if (is_in && wish == FG_ROOM_ENTER)
-        hand_out_pass(room, caller, arena, visit);
+        hand_out_pass(room, caller, paper, visit);
     else if ((is_in && !visit->place.is_direct) || visit->place.status == FG_WAITING_ROOM_WAITING)
-        hand_out_ticket(room, caller, arena, visit);
+        hand_out_ticket(room, caller, paper, visit);
 }
 
 void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns)

@@ -6,7 +6,6 @@
 #ifndef FG_PIPELINE_ROOM_SHARED_H
 #define FG_PIPELINE_ROOM_SHARED_H
 
-#include "base/arena.h"
 #include "config/config.h"
 #include "pipeline/room_ticket.h"
 #include "policies/waiting_room.h"
@@ -23,6 +22,8 @@ struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const ch
 void fg_room_destroy(struct fg_room *room);
 
 const struct fg_waiting_room_conf *fg_room_conf(const struct fg_room *room);
+/* That of its route. */
+const char *fg_room_name(const struct fg_room *room);
 
 enum fg_room_wish {
     FG_ROOM_ENTER, /* come in, or else join the line */
@@ -36,6 +37,7 @@ enum fg_room_wish {
 struct fg_room_caller {
     struct fg_room_holder holder;
     struct fg_span paper; /* a ticket or a pass; empty: none */
+    uint64_t lot;         /* spreads those who are told to come back */
     uint64_t now_ns;
     uint64_t now_s; /* wall time */
 };
@@ -44,18 +46,18 @@ struct fg_room_caller {
 struct fg_room_visit {
     struct fg_waiting_room_place place;
     bool has_pass;           /* ADMITTED by a pass that was given earlier */
-    struct fg_span paper;    /* to hand out (arena memory): the ticket of who waits or may come in,
+    struct fg_span paper;    /* to hand out: the ticket of who waits or may come in,
                                 the pass of who came in; empty: none */
     uint64_t paper_for_ns;   /* how long it is worth keeping */
     uint64_t retry_after_ns; /* when to ask again; 0: no need */
 };
 
 /*
- * A paper that is not genuine, not the holder's, or of an earlier line counts as none. `lot`
- * spreads those who are told to come back.
+ * A paper that is not genuine, not the holder's, or of an earlier line counts as none. The one to
+ * hand out is written to `paper`, which may be where the caller's lies.
  */
 void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
-                   const struct fg_room_caller *caller, struct fg_arena *arena, uint64_t lot,
+                   const struct fg_room_caller *caller, char paper[FG_ROOM_TICKET_TEXT],
                    struct fg_room_visit *visit);
 
 /* Who came in with that place was sent away for another reason: it may come in once more. */

@@ -7,8 +7,9 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_pipeline_thread *thread = flow->thread;
     struct fg_exchange *ex = &flow->req->ex;
-    flow->backend = flow->route->action == FG_ROUTE_SESSION
-                        ? thread->session
+    flow->backend = flow->route->action == FG_ROUTE_SESSION ? thread->session
+                    : flow->route->action == FG_ROUTE_ROOM
+                        ? thread->room_desk
                         : thread->backends[flow->route->backend_index];
     const struct fg_backend_ops *ops = flow->backend->backend->ops;
     fg_flow_set_state(flow, FG_FLOW_AT_BACKEND);

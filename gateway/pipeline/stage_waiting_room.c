@@ -2,26 +2,14 @@
  * stage_waiting_room.c: when more come than are let in, they get a place in line and an estimate.
  * The ticket travels in the x-floodgate-ticket field: handed out with the refusal, brought back
  * with the next try. It is used up by a request that comes as far as a backend; one that is refused
- * before that leaves it as it was.
+ * before that leaves it as it was. People in browsers get a page, and the ticket as a cookie.
  */
-#include "flow.h"
-
-static struct fg_room_caller caller_of(const struct fg_flow *flow)
-{
-    const struct fg_exchange *ex = &flow->req->ex;
-    bool is_user = ex->user_id.len > 0;
-    return (struct fg_room_caller){
-        .holder = {is_user, is_user ? ex->user_id : ex->client_addr},
-        .paper = fg_exchange_field(ex, FG_SPAN("x-floodgate-ticket")),
-        .now_ns = fg_clock_monotonic_ns(),
-        .now_s = fg_clock_wall_ns() / FG_S,
-    };
-}
+#include "room_client.h"
 
 static void let_in(struct fg_flow *flow, struct fg_room *room, const struct fg_room_visit *visit)
 {
     fg_flow_pass(flow, "waiting_room", visit->place.position, fg_room_conf(room)->waiting_max);
-    flow->room_paper = visit->paper;
+    fg_room_give_paper(flow, room, visit);
     if (visit->has_pass || visit->place.is_direct)
         return;
     flow->room = room;
@@ -33,7 +21,10 @@ static void refuse(struct fg_flow *flow, const struct fg_room *room,
 {
     const struct fg_waiting_room_place *place = &visit->place;
     bool is_full = place->status == FG_WAITING_ROOM_FULL;
-    flow->room_paper = visit->paper;
+    struct fg_span page = {NULL, 0};
+    if (fg_room_wants_page(flow))
+        page = fg_room_page(flow, visit);
+    fg_room_give_paper(flow, room, visit);
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_WAITING_ROOM,
                              .status = is_full ? 503 : 429,
@@ -50,6 +41,7 @@ static void refuse(struct fg_flow *flow, const struct fg_room *room,
                              .wait_ns = place->eta_ns,
                              .wait_error_ns = place->eta_error_ns,
                              .ticket = visit->paper,
+                             .page = page,
                          });
 }
 
@@ -58,10 +50,14 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     struct fg_room *room = flow->thread->pipeline->rooms[fg_flow_route_index(flow)];
     if (room == NULL)
         return FG_STAGE_CONTINUE;
-    struct fg_exchange *ex = &flow->req->ex;
-    struct fg_room_caller caller = caller_of(flow);
+    struct fg_room_caller caller = fg_room_caller_of(flow, room);
     struct fg_room_visit visit;
-    fg_room_visit(room, FG_ROOM_ENTER, &caller, ex->arena, fg_span_hash(ex->request_id, 1), &visit);
+    char *paper = fg_arena_try_alloc(flow->req->ex.arena, FG_ROOM_TICKET_TEXT);
+    if (paper == NULL) {
+        fg_flow_refuse_for_memory(flow, "limits.request_memory_max leaves no room for a ticket");
+        return FG_STAGE_RESPOND;
+    }
+    fg_room_visit(room, FG_ROOM_ENTER, &caller, paper, &visit);
     if (visit.place.status == FG_WAITING_ROOM_ADMITTED) {
         let_in(flow, room, &visit);
         return FG_STAGE_CONTINUE;
@@ -82,6 +78,7 @@ void fg_flow_give_back_place(struct fg_flow *flow)
     fg_room_give_back(flow->room, flow->room_number, fg_clock_monotonic_ns());
     flow->room = NULL;
     flow->room_paper = (struct fg_span){NULL, 0};
+    flow->room_cookie = (struct fg_span){NULL, 0};
 }
 
 const struct fg_stage fg_stage_waiting_room = {.name = "waiting_room", .run = run};

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from harness import children_of, wait_for
+from harness import children_of, server_sent_events, wait_for
 
 TICKET = "x-floodgate-ticket"
 
@@ -177,3 +177,113 @@ def test_keys_rotate_and_who_keeps_asking_keeps_a_ticket(launch, upstream):
         wait_for(renewed)
         assert place(ask(client, tickets[0]))["position"] == 1  # two keys ago: a new place
         assert json.loads(ask(client, tickets[-1]).text)["error"]["queue"]["position"] == 0
+
+
+# ---- the desk, and people in browsers ----
+
+DESK = [{"name": "desk", "match": {"path": "/sale-line"}, "room": "sale", "identity": "optional"}]
+PAGE = {"accept": "text/html,application/xhtml+xml"}
+
+
+def desk(client, method="GET", ticket=None, **headers):
+    if ticket:
+        headers[TICKET] = ticket
+    return client.request(method, "/sale-line", headers=headers)
+
+
+def test_the_desk_tells_joins_and_takes_places_back(launch, upstream):
+    backend = upstream()
+    gateway = launch(sections(backend, {"admit": "1/h", "burst": 1, "waiting_max": 2}, DESK))
+    with gateway.client() as client:
+        assert desk(client).json() == {"state": "none"}
+        assert desk(client, "POST").json() == {"state": "open"}  # nobody waits: come in
+        assert ask(client).status_code == 200
+        first, second = desk(client, "POST"), desk(client, "POST")
+        assert first.json()["state"] == "waiting" and first.json()["ticket"] == first.headers[TICKET]
+        seen = desk(client, ticket=second.headers[TICKET])
+        assert seen.json()["position"] == 1 and seen.headers["cache-control"] == "no-store"
+        assert seen.json()["eta_ms"] > 3600000 and 0 < seen.json()["retry_after_ms"] <= 20000
+        full = desk(client, "POST")
+        assert full.status_code == 503 and full.json()["state"] == "full"
+        # the first one leaves: the second one moves up, and there is room for another
+        assert desk(client, "DELETE", first.headers[TICKET]).json() == {"state": "none"}
+        assert desk(client, ticket=second.headers[TICKET]).json()["position"] == 0
+        assert desk(client, ticket=first.headers[TICKET]).json() == {"state": "none"}
+        assert desk(client, "POST").json()["position"] == 1
+    assert stats(gateway)["left"] == 1 and backend.count() == 1
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_a_stream_tells_of_the_place_until_the_turn(launch, upstream, http2):
+    gateway = launch(sections(upstream(), {"admit": "1/s", "burst": 1, "waiting_max": 100, "keep": "3s"}, DESK))
+    with gateway.client(http2=http2) as client:
+        tickets = [take_a_place(client) for _ in range(4)]
+        headers = {TICKET: tickets[-1], "accept": "text/event-stream"}
+        with client.stream("GET", "/sale-line", headers=headers) as answer:
+            assert answer.headers["content-type"] == "text/event-stream"
+            events = [(name, json.loads(data)) for name, data in server_sent_events(answer.iter_lines())]
+        assert [name for name, _ in events][-1] == "turn" and events[-1][1]["state"] == "admitted"
+        positions = [data["position"] for name, data in events if name == "place"]
+        assert positions == sorted(positions, reverse=True) and positions[0] <= 3
+        assert ask(client, events[-1][1]["ticket"]).status_code == 200
+        # a place that is not there has no stream
+        assert desk(client, ticket=tickets[-1], accept="text/event-stream").json() == {"state": "none"}
+
+
+def test_streams_are_bounded_and_let_go(launch, upstream):
+    gateway = launch({**sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 100, "streams_max": 1}, DESK),
+                      "limits": {"threads": 1}})
+    with gateway.client() as client:
+        ask(client)
+        tickets = [take_a_place(client) for _ in range(2)]
+        headers = {"accept": "text/event-stream"}
+        with client.stream("GET", "/sale-line", headers={TICKET: tickets[0], **headers}) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).strip() == "event: place"
+            refused = desk(client, ticket=tickets[1], **headers)
+            assert refused.status_code == 503 and refused.json()["error"]["code"] == "too_many_streams"
+        # the first one has gone: there is room again
+
+        def opens():
+            with client.stream("GET", "/sale-line", headers={TICKET: tickets[1], **headers}) as answer:
+                return answer.status_code == 200
+        wait_for(opens)
+
+
+def test_an_open_stream_keeps_the_place(launch, upstream):
+    gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 100, "keep": "2s"}, DESK))
+    with gateway.client() as client, gateway.client() as other:
+        ask(client)
+        gone, stays = take_a_place(client), take_a_place(client)
+        headers = {TICKET: stays, "accept": "text/event-stream"}
+        with client.stream("GET", "/sale-line", headers=headers) as answer:
+            for name, data in server_sent_events(answer.iter_lines()):
+                if json.loads(data)["position"] == 0:
+                    break
+        assert desk(other, ticket=gone).json() == {"state": "none"}
+
+
+def test_a_browser_gets_a_page_and_a_cookie(launch, upstream):
+    gateway = launch(sections(upstream(), {"admit": "5/s", "burst": 1, "waiting_max": 100, "session": "10m"}, DESK))
+    with gateway.client() as app, gateway.client() as browser:
+        take_a_place(app)
+        waits = wait_for(lambda: next((a for a in [browser.get("/sale", headers=PAGE)] if a.status_code == 429), None) or
+                         browser.cookies.clear())
+        assert waits.headers["content-type"].startswith("text/html") and int(waits.headers["retry-after"]) >= 1
+        assert "You are in line" in waits.text and 'data-desk="/sale-line"' in waits.text
+        cookie = waits.headers["set-cookie"]
+        assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Secure" in cookie
+        # the cookie brings it back, and turns into a pass
+        wait_for(lambda: browser.get("/sale", headers=PAGE).status_code == 200)
+        assert all(browser.get("/sale").status_code == 200 for _ in range(20))
+
+
+def test_a_page_without_a_desk_loads_itself_anew(launch, upstream):
+    gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 1}))
+    with gateway.client() as client, gateway.client() as other:
+        ask(client)
+        page = client.get("/sale", headers=PAGE)
+        assert '\n<meta http-equiv="refresh"' in page.text and "<script>" not in page.text
+        full = other.get("/sale", headers=PAGE)
+        assert full.status_code == 503 and "The line is full" in full.text
+        assert client.head("/sale", headers=PAGE).content == b""

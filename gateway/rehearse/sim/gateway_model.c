@@ -475,7 +475,7 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
         refuse_call(model, call->user, now_ns, FG_REFUSED_RATE_LIMIT, wait_ns);
         return;
     }
-    if (route->action == FG_ROUTE_SESSION) {
+    if (route->action == FG_ROUTE_SESSION || route->action == FG_ROUTE_ROOM) {
         answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
         return;
     }

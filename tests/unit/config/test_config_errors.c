@@ -561,12 +561,13 @@ static const struct error_case checks_cases[] = {
     {"leads nowhere",
      LISTENERS "routes:\n"
                "  - {match: {prefix: /}}\n",
-     {"t.yaml:3:5: the route leads nowhere; expected one of to, session: true, redirect and "
+     {"t.yaml:3:5: the route leads nowhere; expected one of to, session: true, room, redirect and "
       "respond"}},
     {"leads to two places",
      LISTENERS "routes:\n"
                "  - {match: {prefix: /}, respond: {}, redirect: /x}\n",
-     {"t.yaml:3:35: redirect and respond in one route; expected one of to, session, redirect and "
+     {"t.yaml:3:35: redirect and respond in one route; expected one of to, session, room, redirect "
+      "and "
       "respond"}},
     {"unknown backend, near",
      LISTENERS "clusters: {a: {endpoints: [\"h:1\"]}}\n"
@@ -628,6 +629,12 @@ static const struct error_case checks_cases[] = {
      LISTENERS "routes:\n"
                "  - {match: {prefix: /}, respond: {}, waiting_room: open}\n",
      {"t.yaml:3:53: waiting_room: a value; expected a mapping such as {admit: 500/s}"}},
+    {"desk of no room",
+     LISTENERS "routes:\n"
+               "  - {name: sale, match: {path: /a}, respond: {}, waiting_room: {admit: 1/s}}\n"
+               "  - {match: {path: /b}, room: sales}\n",
+     {"t.yaml:4:31: room: no route of this name has a waiting room \"sales\"; did you mean "
+      "\"sale\"?"}},
     {"waiting rooms whose tickets end too early, and with one file",
      LISTENERS "routes:\n"
                "  - {match: {path: /a}, respond: {}, waiting_room: {admit: 1/s, state_file: l}}\n"
@@ -663,7 +670,7 @@ static const struct error_case several_cases[] = {
       "t.yaml:5:12: threads: \"x\" is not a whole number; expected 1 to 256, or auto",
       "t.yaml:7:22: prefix: \"api\" does not start with '/'; expected a path such as /promo/",
       "t.yaml:7:32: to: unknown backend \"ordres\"; did you mean \"orders\"?",
-      "t.yaml:8:5: the route leads nowhere; expected one of to, session: true, redirect and "
+      "t.yaml:8:5: the route leads nowhere; expected one of to, session: true, room, redirect and "
       "respond",
       "t.yaml:9:18: address: \"nowhere\" is not an address to listen on; expected IP:PORT such as "
       "0.0.0.0:8443 or [::]:8443",

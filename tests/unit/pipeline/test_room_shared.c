@@ -2,6 +2,7 @@
  * test_room_shared.c: tickets keep their place, let in once, and cannot be forged, changed, lent,
  * or taken to another room; keys rotate; passes.
  */
+#include "base/arena.h"
 #include "base/clock.h"
 #include "pipeline/room_shared.h"
 
@@ -51,7 +52,7 @@ static struct fg_room_visit ask(struct fg_room *of, enum fg_room_wish wish, stru
     struct fg_room_visit visit;
     struct fg_room_caller caller = {
         {true, fg_span_from_string(who)}, paper, .now_ns = now_ns, .now_s = now_s};
-    fg_room_visit(of, wish, &caller, &arena, 0, &visit);
+    fg_room_visit(of, wish, &caller, fg_arena_try_alloc(&arena, FG_ROOM_TICKET_TEXT), &visit);
     return visit;
 }
 
@@ -157,9 +158,10 @@ static void takes_no_borrowed_ticket(void **state)
         assert_int_equal(ask(room, FG_ROOM_LOOK, a.paper, others[i], 2, 0).place.status,
                          FG_WAITING_ROOM_UNKNOWN);
     /* an address is nobody's name */
-    struct fg_room_caller nobody = {{false, FG_SPAN("a")}, a.paper, 2, 0};
+    struct fg_room_caller nobody = {{false, FG_SPAN("a")}, a.paper, .now_ns = 2};
     struct fg_room_visit visit;
-    fg_room_visit(room, FG_ROOM_LOOK, &nobody, &arena, 0, &visit);
+    char text[FG_ROOM_TICKET_TEXT];
+    fg_room_visit(room, FG_ROOM_LOOK, &nobody, text, &visit);
     assert_int_equal(visit.place.status, FG_WAITING_ROOM_UNKNOWN);
     /* another line of the same route, and another route of the same line's secret */
     struct fg_room *later = fg_room_create(&conf, "orders", secret, 0, &error);
