@@ -13,6 +13,8 @@ Golden   per prompt: ids; 32 greedy tokens and the margin of each (best logit le
          where weights come in blocks: there `top` is computed with what enters a matrix product
          rounded to Q8_0 blocks, as an integer kernel does. A greedy step whose margin is below
          flip_margin may go either way.
+         MODEL.embeddings.json: per prompt, its final states (after the last norm) as one vector of
+         length 1: their mean over all tokens, and that of the last token.
 """
 
 import argparse
@@ -264,8 +266,8 @@ class Reference:
                 out[row, head] = weights @ self.values[block][:seen, head // group] / weights.sum()
         return self._multiply(out.reshape(len(x), -1), f"{prefix}attn_output.weight")
 
-    def feed(self, ids):
-        """Logits (len(ids), vocabulary) after each of the new tokens."""
+    def states(self, ids):
+        """Final states (len(ids), width) of the new tokens."""
         x = self.weights["token_embd.weight"][ids]
         for block in range(self.block_count):
             prefix = f"blk.{block}."
@@ -274,8 +276,12 @@ class Reference:
             gate = self._multiply(h, f"{prefix}ffn_gate.weight")
             up = self._multiply(h, f"{prefix}ffn_up.weight")
             x = x + self._multiply(gate / (1 + np.exp(-gate)) * up, f"{prefix}ffn_down.weight")
+        return self._norm(x, "output_norm.weight")
+
+    def feed(self, ids):
+        """Logits (len(ids), vocabulary) after each of the new tokens."""
         head = "output.weight" if "output.weight" in self.weights else "token_embd.weight"
-        return self._multiply(self._norm(x, "output_norm.weight"), head)
+        return self._multiply(self.states(ids), head)
 
     def greedy(self, ids, count):
         """`count` tokens by argmax (the lowest id on a tie), never stopping; and their margins."""
@@ -375,9 +381,51 @@ def make_golden(path):
     }
 
 
-def golden_path(model_path):
+def golden_path(model_path, kind="golden"):
     name = os.path.basename(model_path)[: -len(".gguf")]
-    return os.path.join(HERE, "models", name + ".golden.json")
+    return os.path.join(HERE, "models", f"{name}.{kind}.json")
+
+
+def unit_vector(vector):
+    return [round(float(value), 7) for value in vector / np.sqrt(vector @ vector)]
+
+
+def make_embeddings(path):
+    gguf = GgufReader(path)
+    reference, tokenizer, prompts = Reference(gguf), load_tokenizer(gguf.meta), []
+    for name, text in prompts_for(gguf.meta).items():
+        ids = encode_prompt(tokenizer, gguf.meta, text)
+        reference.reset()
+        states = reference.states(np.array(ids))
+        mean, last = unit_vector(states.mean(axis=0)), unit_vector(states[-1])
+        prompts.append({"name": name, "text": text, "ids": ids, "mean": mean, "last": last})
+    return {
+        "format": 1,
+        "model": os.path.basename(path),
+        "sha256": hashlib.sha256(gguf.data).hexdigest(),
+        "type": FILE_TYPE_NAMES[gguf.meta["general.file_type"]],
+        "prompts": prompts,
+    }
+
+
+def write_embeddings(path):
+    text = json.dumps(make_embeddings(path), ensure_ascii=False, separators=(",", ":"))
+    with open(golden_path(path, "embeddings"), "w", encoding="utf-8") as file:
+        file.write(text.replace('{"name"', '\n{"name"') + "\n")
+    print(f"wrote {golden_path(path, 'embeddings')}")
+
+
+def check_embeddings(path):
+    with open(golden_path(path, "embeddings"), encoding="utf-8") as file:
+        old = json.load(file)
+    new = make_embeddings(path)
+    vectors = [
+        np.array([prompt[pooling] for prompt in one["prompts"] for pooling in ("mean", "last")])
+        for one in (new, old)
+    ]
+    fine = new["sha256"] == old["sha256"] and np.abs(vectors[0] - vectors[1]).max() < 1e-6
+    print(f"{os.path.basename(path)}, embeddings: {'equal' if fine else 'DIFFERENT'}")
+    return fine
 
 
 def write_golden(path):
@@ -427,7 +475,11 @@ def ask(path, question):
 def main():
     parser = argparse.ArgumentParser(description="float64 reference answers for GGUF models")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("write", "write MODEL.golden.json"), ("check", "recompute and compare")):
+    for name, text in (
+        ("write", "write MODEL.golden.json"),
+        ("write-embeddings", "write MODEL.embeddings.json"),
+        ("check", "recompute both, where there are both, and compare"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("models", nargs="+")
     command = commands.add_parser("ask", help="one chat question, greedy")
@@ -439,8 +491,15 @@ def main():
     elif args.command == "write":
         for path in args.models:
             write_golden(path)
-    elif not all([check_golden(path) for path in args.models]):
-        sys.exit(1)
+    elif args.command == "write-embeddings":
+        for path in args.models:
+            write_embeddings(path)
+    else:
+        fine = [check_golden(path) for path in args.models]
+        with_vectors = [p for p in args.models if os.path.exists(golden_path(p, "embeddings"))]
+        fine += [check_embeddings(path) for path in with_vectors]
+        if not all(fine):
+            sys.exit(1)
 
 
 if __name__ == "__main__":

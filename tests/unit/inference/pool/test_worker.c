@@ -11,6 +11,7 @@
 #include "worker_client.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -407,10 +408,93 @@ static void the_other_worker_keeps_serving(void **state)
     test_pool_fini(&pool);
 }
 
+/* How far an engine with these weights, and keys and values in F16, may be from exact. */
+static const struct vector_bound {
+    const char *type;
+    double largest;  /* of a component, of vectors of length 1 */
+    double distance; /* 1 - cosine */
+} vector_bounds[] = {{"F32", 0.002, 0.00001}, {"Q8_0", 0.04, 0.003}};
+
+static void assert_vector(const json_t *prompt, const char *pooling,
+                          const struct client_stream *stream, const struct vector_bound *bound)
+{
+    const json_t *want = json_object_get(prompt, pooling);
+    size_t width = json_array_size(want);
+    assert_true(stream->is_done);
+    assert_int_equal(stream->done.text.len, width * sizeof(float));
+    assert_int_equal(stream->done.prompt_tokens, json_array_size(json_object_get(prompt, "ids")));
+    double cosine = 0;
+    double length = 0;
+    double largest = 0;
+    for (size_t i = 0; i < width; i++) {
+        float got;
+        memcpy(&got, stream->text + i * sizeof(got), sizeof(got));
+        double exact = json_number_value(json_array_get(want, i));
+        largest = fmax(largest, fabs((double)got - exact));
+        cosine += (double)got * exact;
+        length += (double)got * (double)got;
+    }
+    print_message("%-10s %s: off by %.6f (%.4f), distance %.7f (%.5f)\n",
+                  json_string_value(json_object_get(prompt, "name")), pooling, largest,
+                  bound->largest, 1 - cosine, bound->distance);
+    assert_true(fabs(length - 1) < 1e-5);
+    assert_true(largest < bound->largest);
+    assert_true(1 - cosine < bound->distance);
+}
+
+/* All prompts of a file at once, pooled in both ways. */
+static void check_embeddings(const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof(path), FG_SOURCE_ROOT "/tests/golden/models/%s.embeddings.json", name);
+    json_t *golden = json_load_file(path, 0, NULL);
+    assert_non_null(golden);
+    const char *type = json_string_value(json_object_get(golden, "type"));
+    const struct vector_bound *bound = &vector_bounds[strcmp(type, "F32") == 0 ? 0 : 1];
+    assert_string_equal(bound->type, type);
+    struct test_pool pool;
+    static struct client client;
+    snprintf(path, sizeof(path), FG_SOURCE_ROOT "/tests/golden/models/%s.gguf", name);
+    test_pool_init(&pool, path);
+    test_pool_start(&pool, 0);
+    client_open(&client, &pool, 0);
+    size_t index;
+    const json_t *prompt;
+    json_array_foreach(json_object_get(golden, "prompts"), index, prompt)
+    {
+        const json_t *text = json_object_get(prompt, "text");
+        struct fg_channel_submit *s =
+            client_completion(fg_span_make(json_string_value(text), json_string_length(text)), 1);
+        s->task = FG_TASK_EMBED_MEAN;
+        client_submit(&client, 2 * index, s);
+        s->task = FG_TASK_EMBED_LAST;
+        client_submit(&client, 2 * index + 1, s);
+    }
+    json_array_foreach(json_object_get(golden, "prompts"), index, prompt)
+    {
+        client_until(&client, 2 * index, UINT32_MAX);
+        client_until(&client, 2 * index + 1, UINT32_MAX);
+        assert_vector(prompt, "mean", &client.streams[2 * index], bound);
+        assert_vector(prompt, "last", &client.streams[2 * index + 1], bound);
+    }
+    assert_true(index > 3);
+    client_close(&client);
+    test_pool_fini(&pool);
+    json_decref(golden);
+}
+
+static void embeddings_are_those_of_the_reference(void **state)
+{
+    (void)state;
+    check_embeddings("tiny-llama.F32");
+    check_embeddings("tiny-qwen3.Q8_0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_prompts_in_one_batch),
+        cmocka_unit_test(embeddings_are_those_of_the_reference),
         cmocka_unit_test(a_killed_workers_stream_goes_on_identically),
         cmocka_unit_test(a_gateway_that_leaves_frees_its_blocks),
         cmocka_unit_test(a_broken_frame_ends_only_its_connection),
