@@ -60,7 +60,8 @@ uint32_t fg_vtc_enter(struct fg_vtc *vtc, uint64_t user)
     bool is_known;
     uint64_t least = 0;
     uint32_t at = place_for(vtc, user, &is_known);
-    assert(at != UINT32_MAX);
+    if (at == UINT32_MAX)
+        return FG_VTC_NO_USER;
     struct fg_vtc_user *place = &vtc->users[at];
     if (!is_known)
         *place = (struct fg_vtc_user){.user = user, .is_taken = 1};
@@ -68,6 +69,12 @@ uint32_t fg_vtc_enter(struct fg_vtc *vtc, uint64_t user)
         place->counter = least;
     place->active++;
     return at;
+}
+
+uint64_t fg_vtc_least(const struct fg_vtc *vtc)
+{
+    uint64_t least = 0;
+    return least_active(vtc, &least) ? least : 0;
 }
 
 void fg_vtc_leave(struct fg_vtc *vtc, uint32_t handle)

@@ -24,18 +24,22 @@ struct fg_vtc {
     uint32_t capacity;
 };
 
-/* `users` (capacity) is zeroed here; capacity is above the number of users active at once. */
+/* `users` (capacity) is zeroed here. */
 void fg_vtc_init(struct fg_vtc *vtc, struct fg_vtc_user *users, uint32_t capacity);
+
+#define FG_VTC_NO_USER UINT32_MAX
 
 /*
  * A request of `user` arrives; returns the handle for the calls below, valid until as many leaves.
  * A user who had none active is lifted to the least counter of those who have: idle time is not
- * saved up. O(capacity).
+ * saved up. FG_VTC_NO_USER when all places are taken by others who are active. O(capacity).
  */
 uint32_t fg_vtc_enter(struct fg_vtc *vtc, uint64_t user);
 void fg_vtc_leave(struct fg_vtc *vtc, uint32_t handle);
 
 void fg_vtc_charge(struct fg_vtc *vtc, uint32_t handle, uint64_t work);
+/* Of those who are active; 0 when nobody is. O(capacity). */
+uint64_t fg_vtc_least(const struct fg_vtc *vtc);
 /* The smallest goes first. */
 uint64_t fg_vtc_counter(const struct fg_vtc *vtc, uint32_t handle);
 

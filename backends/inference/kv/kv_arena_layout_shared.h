@@ -2,7 +2,8 @@
  * kv_arena_layout_shared.h: the arena's mapping as its own sources see it; nobody else includes
  * this.
  *
- *    head | worker records | sequence slots | block tables | buckets | blocks | KV data (pages)
+ *    head | worker records | sequence slots | users | presences | block tables | buckets | blocks |
+ *    KV data (pages)
  *
  * Guarded by head.lock: everything that is not an _Atomic or a counter. Stores that a repair relies
  * on (slot.state, slot.table_count, block.mark) are atomic with release order, so that the compiler
@@ -19,7 +20,7 @@
 #include <pthread.h>
 
 #define FG_KV_ARENA_MAGIC UINT64_C(0x4147564b47464c46)
-#define FG_KV_ARENA_VERSION 3u
+#define FG_KV_ARENA_VERSION 4u
 #define FG_KV_NONE UINT32_MAX
 
 /* What decides the layout; from the configuration at create, from the head at attach. */
@@ -35,6 +36,8 @@ struct fg_kv_geometry {
 struct fg_kv_offsets {
     uint64_t workers;
     uint64_t slots;
+    uint64_t users;
+    uint64_t presences;
     uint64_t tables;
     uint64_t buckets;
     uint64_t blocks;
@@ -117,6 +120,9 @@ struct fg_kv_arena {
     struct fg_kv_head *head;
     struct fg_kv_slot *slots;
     struct fg_kv_block *blocks;
+    struct fg_vtc_user *users; /* (user_count) */
+    uint32_t *presences;       /* (worker_count, user_count); kv_users_shared.c */
+    uint32_t user_count;
     uint32_t *buckets;                    /* (bucket_count) first blocks of the index's chains */
     uint32_t bucket_count;                /* a power of two */
     uint32_t *scratch_references;         /* (block_count), for repair and check, under the lock */
@@ -185,6 +191,15 @@ void fg_kv_suspend_slot(struct fg_kv_arena *arena, uint32_t slot);
 /* Copies the recorded tokens of a slot, up to `room`; returns how many are recorded. */
 uint32_t fg_kv_copy_tokens(const struct fg_kv_arena *arena, uint32_t slot, uint32_t *tokens,
                            uint32_t room);
+
+/* --- kv_users_shared.c; all under the mutex --- */
+
+/* None of this worker's requests is there any more. */
+void fg_kv_users_give_up(struct fg_kv_arena *arena, uint32_t worker_index);
+/* Who is active, from the workers' columns. */
+void fg_kv_users_repair(struct fg_kv_arena *arena);
+/* What is wrong, or NULL. */
+const char *fg_kv_users_check(const struct fg_kv_arena *arena);
 
 /* --- kv_prefix_shared.c; all under the mutex --- */
 

@@ -79,12 +79,21 @@ static uint64_t bucket_count_of(const struct fg_kv_geometry *g)
     return count;
 }
 
+/* Those who are served, and as many again who are remembered. */
+static uint64_t user_count_of(const struct fg_kv_geometry *g)
+{
+    return 2 * (uint64_t)g->sequence_count;
+}
+
 static struct fg_kv_offsets lay_out(const struct fg_kv_geometry *g)
 {
     struct fg_kv_offsets at;
     at.workers = round_up(sizeof(struct fg_kv_head), 64);
     at.slots = at.workers + g->worker_count * sizeof(struct fg_kv_worker_slot);
-    at.tables = round_up(at.slots + g->sequence_count * sizeof(struct fg_kv_slot), 64);
+    uint64_t users = user_count_of(g);
+    at.users = round_up(at.slots + g->sequence_count * sizeof(struct fg_kv_slot), 64);
+    at.presences = round_up(at.users + users * sizeof(struct fg_vtc_user), 64);
+    at.tables = round_up(at.presences + users * g->worker_count * sizeof(uint32_t), 64);
     at.buckets =
         round_up(at.tables + (uint64_t)g->sequence_count * g->table_max * sizeof(uint32_t), 64);
     at.blocks = round_up(at.buckets + bucket_count_of(g) * sizeof(uint32_t), 64);
@@ -129,6 +138,9 @@ static struct fg_kv_arena *map_view(int fd, const struct fg_kv_geometry *geometr
     arena->base = base;
     arena->head = base;
     arena->slots = (struct fg_kv_slot *)(void *)(arena->base + arena->at.slots);
+    arena->users = (struct fg_vtc_user *)(void *)(arena->base + arena->at.users);
+    arena->presences = (uint32_t *)(void *)(arena->base + arena->at.presences);
+    arena->user_count = (uint32_t)user_count_of(geometry);
     arena->buckets = (uint32_t *)(void *)(arena->base + arena->at.buckets);
     arena->blocks = (struct fg_kv_block *)(void *)(arena->base + arena->at.blocks);
     return arena;

@@ -31,6 +31,7 @@
 #include "inference/kv/kv_layout.h"
 #include "inference/scheduler/sampler.h"
 #include "policies/siphash.h"
+#include "policies/vtc.h"
 
 #define FG_KV_WORKERS_MAX 64u
 #define FG_KV_REFUSAL_COUNT 16u /* reasons that a worker's record has room for */
@@ -300,6 +301,27 @@ FG_MUST_USE enum fg_status fg_kv_arena_adopt(struct fg_kv_arena *arena, uint32_t
                                              uint64_t stream_key, struct fg_kv_adopted *out,
                                              uint32_t *blocks, uint32_t *tokens, uint32_t room);
 
+/* ---- users: what each has had, of all workers together (policies/vtc.h) ---- */
+
+/*
+ * A request of `user` is with this worker now. Returns the handle to leave with, or FG_VTC_NO_USER
+ * when there is no room; *work is what the user has had.
+ */
+uint32_t fg_kv_arena_user_enter(struct fg_kv_arena *arena, uint32_t worker_index, uint64_t user,
+                                uint64_t *work);
+/* `charge`: work not yet told. FG_VTC_NO_USER is fine. */
+void fg_kv_arena_user_leave(struct fg_kv_arena *arena, uint32_t worker_index, uint32_t user,
+                            uint64_t charge);
+
+struct fg_kv_user_work {
+    uint32_t user;   /* handle */
+    uint64_t charge; /* in: work since the last time */
+    uint64_t work;   /* out: all that the user has had */
+};
+/* Charges all of the list, then reads all. Once a step: a user may stand there several times. */
+void fg_kv_arena_users_sync(struct fg_kv_arena *arena, uint32_t worker_index,
+                            struct fg_kv_user_work *list, uint32_t count);
+
 /*
  * Walk everything under the lock and prove it: each block is in exactly one state (free or cached
  * and in the list once, or used with as many references as tables name it), is in the index if and
@@ -330,6 +352,8 @@ enum fg_kv_point {
     FG_KV_POINT_ADOPTED,        /* adopt: the new owner's, not yet counted */
     FG_KV_POINT_CLOSED,         /* close: the sequence is free, its blocks are not yet */
     FG_KV_POINT_BLOCK_RELEASED, /* trim, close: some blocks went back, some did not */
+    FG_KV_POINT_USER_ENTERED,   /* counted as active, not yet in the worker's column */
+    FG_KV_POINT_USER_LEFT,      /* out of the worker's column, still counted as active */
     FG_KV_POINT_REPAIR_COUNTED, /* repair: references known, lists not rebuilt */
     FG_KV_POINT_REPAIR_REBUILT, /* repair: done, mutex not yet consistent */
     FG_KV_POINT_COUNT,

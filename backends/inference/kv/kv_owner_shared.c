@@ -38,6 +38,7 @@ static uint32_t give_up_worker(struct fg_kv_arena *arena, uint32_t worker_index,
     fg_counter_set(&record->waiting, 0);
     fg_counter_set(&record->running, 0);
     fg_counter_set(&record->computing, 0);
+    fg_kv_users_give_up(arena, worker_index);
     for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
         struct fg_kv_slot *slot = &arena->slots[i];
         uint32_t state = fg_kv_load(&slot->state);

@@ -141,6 +141,7 @@ void fg_kv_repair(struct fg_kv_arena *arena)
     fg_kv_point(arena, FG_KV_POINT_REPAIR_COUNTED);
     rebuild_blocks(arena);
     rebuild_slots(arena);
+    fg_kv_users_repair(arena);
     fg_counter_add_owned(&arena->head->repairs, 1);
     fg_kv_point(arena, FG_KV_POINT_REPAIR_REBUILT);
 }
@@ -251,6 +252,8 @@ bool fg_kv_arena_check(struct fg_kv_arena *arena, const char **why)
         fault = check_index(arena);
     if (fault == NULL)
         fault = check_slots(arena);
+    if (fault == NULL)
+        fault = fg_kv_users_check(arena);
     fg_kv_unlock(arena);
     *why = fault;
     return fault == NULL;

@@ -149,7 +149,7 @@ void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq)
     if (seq->has_kv)
         fg_kv_arena_sequence_close(s->arena, seq->kv);
     seq->has_kv = false;
-    fg_vtc_leave(&s->vtc, seq->user);
+    fg_kv_arena_user_leave(s->arena, s->worker_index, seq->user, seq->charge);
     fg_token_list_fini(&seq->tokens);
     seq->tokens = (struct fg_token_list){0};
     free(seq->hashes);
@@ -172,6 +172,28 @@ void fg_sequence_refuse(struct fg_scheduler *s, struct fg_sequence *seq, enum fg
     uint32_t blocks_needed = seq->state == FG_SEQUENCE_WAITING ? 0 : seq->blocks_needed;
     say_refused(s, &key, reason, 0, blocks_needed, message);
     fg_sequence_release(s, seq);
+}
+
+void fg_scheduler_sync_work(struct fg_scheduler *s)
+{
+    uint32_t count = 0;
+    struct fg_list *lists[] = {&s->preparing, &s->waiting, &s->running};
+    for (size_t i = 0; i < 3; i++) {
+        FG_LIST_EACH_SAFE(it, after, lists[i])
+        {
+            struct fg_sequence *seq = FG_SEQUENCE_OF(it);
+            s->works[count++] = (struct fg_kv_user_work){seq->user, seq->charge, 0};
+            seq->charge = 0;
+        }
+    }
+    if (count == 0)
+        return;
+    fg_kv_arena_users_sync(s->arena, s->worker_index, s->works, count);
+    count = 0;
+    for (size_t i = 0; i < 3; i++) {
+        FG_LIST_EACH_SAFE(it, after, lists[i])
+        FG_SEQUENCE_OF(it)->work = s->works[count++].work;
+    }
 }
 
 static uint64_t since(uint64_t from_ns, uint64_t to_ns)
@@ -377,7 +399,8 @@ static struct fg_sequence *enter_one(struct fg_scheduler *s, const struct fg_sch
     seq->key = *key;
     seq->arrival = s->arrivals++;
     seq->group = 0;
-    seq->user = fg_vtc_enter(&s->vtc, submit->user_hash);
+    seq->user = fg_kv_arena_user_enter(s->arena, s->worker_index, submit->user_hash, &seq->work);
+    seq->charge = 0;
     seq->submitted_ns = s->clock_ns();
     fg_sequence_set_state(s, seq, FG_SEQUENCE_PREPARING);
     fg_list_push_back(&s->preparing, &seq->link);
@@ -694,12 +717,6 @@ void fg_scheduler_evict(struct fg_scheduler *s)
     refuse_list(s, &s->running);
 }
 
-/* Those who are served, and as many again who are remembered. */
-static uint32_t user_count_of(const struct fg_scheduler *s)
-{
-    return 2 * s->sequence_count;
-}
-
 static bool allocate(struct fg_scheduler *s)
 {
     size_t batch = s->batch_max;
@@ -709,7 +726,7 @@ static bool allocate(struct fg_scheduler *s)
     s->logits = calloc(batch * s->vocab_count, sizeof(*s->logits));
     s->runs = calloc(batch, sizeof(*s->runs));
     s->owner = calloc(batch, sizeof(struct fg_sequence *));
-    s->users = calloc(user_count_of(s), sizeof(*s->users));
+    s->works = calloc(s->sequence_count, sizeof(*s->works));
     s->adopted_tokens = calloc((size_t)s->table_max * FG_KV_BLOCK_TOKENS, sizeof(uint32_t));
     s->adopted_blocks = calloc(s->table_max, sizeof(uint32_t));
     s->sampler = fg_sampler_scratch_create(s->vocab_count);
@@ -721,7 +738,7 @@ static bool allocate(struct fg_scheduler *s)
     s->out = malloc(s->text_bytes + FG_STOP_BYTES_MAX + 8);
     return s->sequences != NULL && s->batch_free != NULL && s->tables != NULL &&
            s->logits != NULL && s->runs != NULL && s->owner != NULL && s->sampler != NULL &&
-           s->users != NULL && s->adopted_tokens != NULL && s->adopted_blocks != NULL &&
+           s->works != NULL && s->adopted_tokens != NULL && s->adopted_blocks != NULL &&
            s->marks.bits != NULL && s->raw_logits != NULL && s->text != NULL && s->out != NULL;
 }
 
@@ -780,7 +797,6 @@ enum fg_status fg_scheduler_create(struct fg_scheduler **out,
         s->sequences[i].slot = i;
         fg_list_push_back(&s->free, &s->sequences[i].link);
     }
-    fg_vtc_init(&s->vtc, s->users, user_count_of(s));
     s->state_counts[FG_SEQUENCE_FREE] = s->sequence_count;
     for (uint32_t i = 0; i < s->batch_max; i++)
         s->batch_free[s->batch_free_count++] = s->batch_max - 1 - i;
@@ -806,7 +822,7 @@ void fg_scheduler_destroy(struct fg_scheduler *s)
     free(s->logits);
     free(s->runs);
     free(s->owner);
-    free(s->users);
+    free(s->works);
     free(s->adopted_tokens);
     free(s->adopted_blocks);
     fg_sampler_scratch_destroy(s->sampler);

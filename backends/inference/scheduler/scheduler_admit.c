@@ -24,8 +24,7 @@ static void age(const struct fg_scheduler *s, struct fg_sequence *seq, uint64_t 
     seq->right = fg_priority_aged(seq->number, now_ns - seq->submitted_ns, patience_ns);
 }
 
-bool fg_sequence_goes_before(const struct fg_scheduler *s, const struct fg_sequence *a,
-                             const struct fg_sequence *b)
+bool fg_sequence_goes_before(const struct fg_sequence *a, const struct fg_sequence *b)
 {
     if ((a->block_count > 0) != (b->block_count > 0))
         return a->block_count > 0; /* adopted: it holds memory already */
@@ -34,14 +33,12 @@ bool fg_sequence_goes_before(const struct fg_scheduler *s, const struct fg_seque
     if (a->is_resumed != b->is_resumed)
         return a->is_resumed;
     /* Who is well ahead in work goes after, whatever the lot says; who is a little, by the lot. */
-    uint64_t a_work = fg_vtc_counter(&s->vtc, a->user);
-    uint64_t b_work = fg_vtc_counter(&s->vtc, b->user);
-    if (a_work / FG_VTC_QUANTUM != b_work / FG_VTC_QUANTUM)
-        return a_work < b_work;
+    if (a->work / FG_VTC_QUANTUM != b->work / FG_VTC_QUANTUM)
+        return a->work < b->work;
     if (a->right != b->right)
         return a->right < b->right;
-    if (a_work != b_work)
-        return a_work < b_work;
+    if (a->work != b->work)
+        return a->work < b->work;
     if (fg_sequence_deadline(a) != fg_sequence_deadline(b))
         return fg_sequence_deadline(a) < fg_sequence_deadline(b);
     return a->arrival < b->arrival;
@@ -53,7 +50,7 @@ static struct fg_sequence *next_waiting(struct fg_scheduler *s)
     FG_LIST_EACH_SAFE(it, after, &s->waiting)
     {
         struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (best == NULL || fg_sequence_goes_before(s, seq, best))
+        if (best == NULL || fg_sequence_goes_before(seq, best))
             best = seq;
     }
     return best;
@@ -65,8 +62,7 @@ struct fg_sequence *fg_scheduler_last_waiting(struct fg_scheduler *s)
     FG_LIST_EACH_SAFE(it, after, &s->waiting)
     {
         struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (!fg_sequence_was_admitted(seq) &&
-            (last == NULL || fg_sequence_goes_before(s, last, seq)))
+        if (!fg_sequence_was_admitted(seq) && (last == NULL || fg_sequence_goes_before(last, seq)))
             last = seq;
     }
     return last;
@@ -231,7 +227,7 @@ static void count_admission(struct fg_scheduler *s, struct fg_sequence *seq, uin
         fg_counter_add_owned(&s->record->tokens_prompt, seq->prompt_count);
         fg_counter_add_owned(&s->record->tokens_cached, seq->cached);
     }
-    fg_vtc_charge(&s->vtc, seq->user, (uint64_t)to_compute * FG_VTC_WEIGHT_INPUT);
+    seq->charge += (uint64_t)to_compute * FG_VTC_WEIGHT_INPUT;
 }
 
 /* Blocks for all its tokens and a place in the batch; false when it must wait on. */
@@ -305,6 +301,7 @@ void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns)
     FG_LIST_EACH_SAFE(it, after, &s->waiting)
     age(s, FG_SEQUENCE_OF(it), now_ns);
     while (!fg_list_is_empty(&s->waiting)) {
+        fg_scheduler_sync_work(s); /* who was let in just now has had more */
         struct fg_sequence *seq = next_waiting(s);
         if (!try_admit(s, seq, now_ns) && !make_room(s, seq))
             break;

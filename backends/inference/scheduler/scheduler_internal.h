@@ -54,7 +54,9 @@ struct fg_sequence {
     struct fg_sampling sampling;
     struct fg_token_rules *rules; /* NULL: none */
     enum fg_task task;
-    uint32_t user; /* handle of its user's counter */
+    uint32_t user;   /* handle of its user's counter */
+    uint64_t work;   /* that the user has had, of all workers, when last looked at */
+    uint64_t charge; /* work done since, not told yet */
 
     /* state */
     enum fg_sequence_state state;
@@ -125,8 +127,7 @@ struct fg_scheduler {
     uint64_t blocks_wanted; /* by all that wait */
     struct fg_step_cost cost;
     struct fg_step_bound bound; /* of processor time, for the supervisor to know a hang by */
-    struct fg_vtc vtc;
-    double answer_tokens; /* of an answer, on average; 0: none has ended */
+    double answer_tokens;       /* of an answer, on average; 0: none has ended */
     struct fg_rate block_rate;
     struct fg_rate finish_rate;
 
@@ -135,13 +136,13 @@ struct fg_scheduler {
     uint32_t sequence_count;
     uint32_t *batch_free; /* stack of free batch slots */
     uint32_t batch_free_count;
-    uint32_t *tables;           /* (batch_max, table_max): what the executor reads */
-    float *logits;              /* (batch_max, vocab_count) */
-    struct fg_batch_run *runs;  /* (batch_max) */
-    struct fg_sequence **owner; /* (batch_max), of each run */
-    struct fg_vtc_user *users;
-    uint32_t *adopted_tokens; /* (table_max * FG_KV_BLOCK_TOKENS), used within one call */
-    uint32_t *adopted_blocks; /* (table_max) */
+    uint32_t *tables;              /* (batch_max, table_max): what the executor reads */
+    float *logits;                 /* (batch_max, vocab_count) */
+    struct fg_batch_run *runs;     /* (batch_max) */
+    struct fg_sequence **owner;    /* (batch_max), of each run */
+    struct fg_kv_user_work *works; /* (sequence_count), used within one call */
+    uint32_t *adopted_tokens;      /* (table_max * FG_KV_BLOCK_TOKENS), used within one call */
+    uint32_t *adopted_blocks;      /* (table_max) */
     struct fg_sampler_scratch *sampler;
     struct fg_token_marks marks;
     float *raw_logits; /* (vocab_count) of the row being sampled, where logprobs are asked for */
@@ -169,6 +170,9 @@ bool fg_sequence_text(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t 
 
 /* After how long another try makes sense, from what came free lately. */
 uint32_t fg_scheduler_retry_after_ms(struct fg_scheduler *s, uint64_t blocks_needed);
+
+/* Tell what was done for each user here, and learn what others did. Once a step, or more. */
+void fg_scheduler_sync_work(struct fg_scheduler *s);
 
 /* Keep the rates moving, so that they hold when they are asked for. Once a step. */
 void fg_scheduler_count_rates(struct fg_scheduler *s, uint64_t now_ns);
@@ -254,8 +258,7 @@ bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq,
 
 /* --- scheduler_admit.c --- */
 /* Whether `a`, of two that wait, is to be served before `b`. */
-bool fg_sequence_goes_before(const struct fg_scheduler *s, const struct fg_sequence *a,
-                             const struct fg_sequence *b);
+bool fg_sequence_goes_before(const struct fg_sequence *a, const struct fg_sequence *b);
 /* Of those that wait and never had a turn, the last in line; NULL: none. */
 struct fg_sequence *fg_scheduler_last_waiting(struct fg_scheduler *s);
 void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns);

@@ -37,7 +37,7 @@ static uint64_t work_until(const struct fg_scheduler *s, const struct fg_sequenc
         for (const struct fg_list *it = lists[i]->next; it != lists[i]; it = it->next) {
             const struct fg_sequence *other = FG_SEQUENCE_OF(it);
             bool is_before =
-                i == 0 ? other->right <= seq->right : fg_sequence_goes_before(s, other, seq);
+                i == 0 ? other->right <= seq->right : fg_sequence_goes_before(other, seq);
             if (other == seq || !is_before)
                 continue;
             uint64_t common = common_tokens(seq, other);
@@ -67,7 +67,7 @@ static double place_wait_ns(const struct fg_scheduler *s, const struct fg_sequen
 {
     uint64_t before = fg_scheduler_running(s);
     for (const struct fg_list *it = s->waiting.next; it != &s->waiting; it = it->next)
-        before += FG_SEQUENCE_OF(it) != seq && fg_sequence_goes_before(s, FG_SEQUENCE_OF(it), seq);
+        before += FG_SEQUENCE_OF(it) != seq && fg_sequence_goes_before(FG_SEQUENCE_OF(it), seq);
     if (before < s->batch_max)
         return 0;
     double turns = (double)(before - s->batch_max + 1);

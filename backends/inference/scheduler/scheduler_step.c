@@ -292,7 +292,7 @@ bool fg_sequence_take(struct fg_scheduler *s, struct fg_sequence *seq,
     /* First where it survives us, then to the client. */
     if (!taken->is_recorded)
         (void)fg_kv_arena_sequence_record(s->arena, seq->kv, token, seq->computed);
-    fg_vtc_charge(&s->vtc, seq->user, FG_VTC_WEIGHT_OUTPUT);
+    seq->charge += FG_VTC_WEIGHT_OUTPUT;
     size_t len = 0;
     bool is_stopped = fg_sequence_text(s, seq, token, &len);
     struct fg_channel_token event = {
@@ -445,6 +445,7 @@ bool fg_scheduler_step(struct fg_scheduler *s)
     fg_scheduler_admit(s, now_ns);
     expire_waits(s, now_ns);
     refuse_excess(s);
+    fg_scheduler_sync_work(s);
     size_t count = build_batch(s);
     s->is_stalled = count == 0 && fg_scheduler_running(s) > 0;
     if (count == 0)

@@ -436,7 +436,11 @@ static void live_and_die(struct fg_kv_arena *arena, enum fg_kv_point point)
     struct fg_kv_sequence_info info = {.stream_key = 77, .prompt_count = 32, .max_tokens = 40};
     struct fg_kv_sequence_id id;
     struct fg_kv_adopted adopted;
+    uint64_t work;
     fg_kv_arena_set_on_point(arena, dies_at, &point);
+    uint32_t user = fg_kv_arena_user_enter(arena, 1, 5, &work);
+    fg_kv_arena_user_enter(arena, 1, 6, &work); /* is there when it dies */
+    fg_kv_arena_user_leave(arena, 1, user, 100);
     if (fg_kv_arena_sequence_open(arena, 1, &info, &id) != FG_OK ||
         !try_begin(arena, id, 32, 3, blocks, &computed) || /* all cached: the tail is copied */
         fg_kv_arena_sequence_reserve(arena, id, 2, blocks) != FG_OK)
@@ -571,6 +575,8 @@ static void live_at_random(struct fg_kv_arena *arena, uint32_t worker, uint64_t 
             continue;
         uint32_t count = 1 + next_random(&seed) % 12;
         uint32_t computed;
+        uint64_t work;
+        uint32_t user = fg_kv_arena_user_enter(arena, worker, next_random(&seed) % 20, &work);
         if (next_random(&seed) % 2 == 0) {
             if (try_begin(arena, id, count * FG_KV_BLOCK_TOKENS, count, blocks, &computed))
                 compute(arena, id, computed / FG_KV_BLOCK_TOKENS, count);
@@ -585,6 +591,7 @@ static void live_at_random(struct fg_kv_arena *arena, uint32_t worker, uint64_t 
             fg_kv_arena_sequence_trim(arena, id, count / 2);
         }
         fg_kv_arena_sequence_close(arena, id);
+        fg_kv_arena_user_leave(arena, worker, user, count);
     }
     _exit(0);
 }

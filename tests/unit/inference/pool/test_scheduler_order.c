@@ -69,6 +69,36 @@ static void who_had_much_more_work_goes_after_whatever_his_lot(void **state)
     assert_int_equal(f->outcomes[4].order, 3);
 }
 
+/* Who had much of one worker goes after others at the next. */
+static void work_counts_for_all_workers(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.batch_max = 1;
+    f->conf.kv_bytes = 256 * fg_kv_block_bytes(&fixture_shape);
+    start(f);
+    start_other(f);
+    uint32_t prompt[400] = {0};
+    struct fg_channel_submit *s = a_submit(20);
+    s->user_hash = 8;
+    submit_as(f, 10, 4, s); /* 8's; it takes the place here */
+    assert_true(fg_scheduler_step(f->scheduler));
+    s = a_submit(200);
+    s->user_hash = 7;
+    submit_tokens(f, f->other, 1, prompt, 300, s); /* 7's, and still at work there */
+    for (int i = 0; i < 150; i++)
+        assert_true(fg_scheduler_step(f->other));
+    for (uint64_t id = 21; id <= 22; id++) { /* 7 asks before 8 */
+        s = a_submit(4);
+        s->user_hash = id == 21 ? 7 : 8;
+        submit_as(f, id, 4, s);
+    }
+    run_dry(f);
+    assert_true(f->outcomes[22].order < f->outcomes[21].order);
+    while (fg_scheduler_step(f->other))
+        clock_now += FG_MS;
+    assert_true(f->outcomes[1].is_done);
+}
+
 static void who_has_less_time_ages_faster(void **state)
 {
     struct fixture *f = *state;
@@ -189,6 +219,7 @@ int main(void)
         WITH_FIXTURE(the_lot_decides_between_users_of_one_class),
         WITH_FIXTURE(no_lot_outweighs_a_class),
         WITH_FIXTURE(who_had_much_more_work_goes_after_whatever_his_lot),
+        WITH_FIXTURE(work_counts_for_all_workers),
         WITH_FIXTURE(who_has_less_time_ages_faster),
         WITH_FIXTURE(nobody_starves),
         WITH_FIXTURE(a_better_number_takes_the_last_place_of_a_full_queue),
