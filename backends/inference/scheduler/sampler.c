@@ -3,16 +3,27 @@
  * Job      weights are exp((logit - largest) / temperature); min-p drops those below its share of
  * the heaviest, top-k keeps the k heaviest, then top-p the fewest of those that hold the share p;
  * the token is where a uniform number falls in what is kept, heaviest first (by id where nothing is
- * cut). Thread   any. Nothing is kept between calls. Never    sorts the vocabulary: a heap is built
- * in linear time and gives up the heaviest first. Source   random numbers: SplitMix64 (Steele, Lea
- * and Flood, OOPSLA 2014) as a counter-based generator; top-p: Holtzman et al. 2020; min-p: Nguyen
- * et al. 2024.
+ * cut). What weighs less than e to the LEAST counts as nothing.
+ * Thread   any. Nothing is kept between calls.
+ * Never    sorts the vocabulary: weights are counted by their size first, and only those that can
+ * be kept go into a heap, which gives up the heaviest first. Source   random numbers: SplitMix64
+ * (Steele, Lea and Flood, OOPSLA 2014) as a counter-based generator; top-p: Holtzman et al. 2020;
+ * min-p: Nguyen et al. 2024.
  */
 #include "inference/scheduler/sampler.h"
 
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* A token in a million million: all that are rarer together are not drawn in a lifetime. */
+#define LEAST (-27.6f)
+/* Classes of weights from e^LEAST to 1: their exponent and three bits more, eight to a doubling. */
+#define CLASS_SHIFT 20
+#define CLASS_FIRST ((127u - 41u) << 3)
+#define CLASS_COUNT (42u * 8u)
+#define NARROW_FROM 512u /* fewer make a heap at once */
 
 struct candidate {
     float weight;
@@ -101,8 +112,11 @@ static size_t collect(const struct fg_sampling *sampling, const float *logits, u
     size_t count = 0;
     *total = 0;
     for (uint32_t i = 0; i < vocab_count; i++) {
-        float weight = expf((logits[i] - largest) * inverse);
-        if (!(weight > 0) || weight < sampling->min_p) /* also NaN */
+        float power = (logits[i] - largest) * inverse;
+        if (!(power > LEAST)) /* also NaN */
+            continue;
+        float weight = expf(power);
+        if (weight < sampling->min_p)
             continue;
         candidates[count++] = (struct candidate){weight, i};
         *total += (double)weight;
@@ -136,13 +150,59 @@ static size_t cut(struct candidate *heap, size_t count, size_t keep, double mass
     return taken;
 }
 
+static uint32_t class_of(float weight)
+{
+    uint32_t bits;
+    memcpy(&bits, &weight, sizeof(bits));
+    uint32_t class = (bits >> CLASS_SHIFT) - CLASS_FIRST;
+    assert(class < CLASS_COUNT);
+    return class;
+}
+
+/*
+ * Drops candidates that cannot be among the `keep` heaviest, or among the heaviest that weigh
+ * `mass` together; their order stays. Returns how many are left.
+ */
+static size_t narrow(struct candidate *candidates, size_t count, size_t keep, double mass)
+{
+    uint32_t counts[CLASS_COUNT] = {0};
+    double masses[CLASS_COUNT] = {0};
+    if (count < NARROW_FROM)
+        return count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t class = class_of(candidates[i].weight);
+        counts[class]++;
+        masses[class] += (double)candidates[i].weight;
+    }
+    /* The sum is made in another order than cut() makes it: a little more, to be sure. */
+    const double margin = 1 + 1e-9;
+    size_t reached = 0;
+    double weight = 0;
+    uint32_t class = CLASS_COUNT;
+    while (class > 0 && reached < keep && weight < mass * margin) {
+        class --;
+        reached += counts[class];
+        weight += masses[class];
+    }
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (class_of(candidates[i].weight) >= class)
+            candidates[left++] = candidates[i];
+    }
+    return left;
+}
+
 static uint32_t draw_from_cut(const struct fg_sampling *sampling, struct candidate *candidates,
                               size_t count, double total, double u)
 {
     size_t keep = sampling->top_k != 0 && sampling->top_k < count ? sampling->top_k : count;
     double sum;
+    bool cuts_both = keep < count && sampling->top_p < 1; /* top-p is a share of what top-k left */
+    double share = cuts_both || !(sampling->top_p < 1) ? INFINITY : (double)sampling->top_p * total;
+    count = narrow(candidates, count, keep, share);
+    keep = keep < count ? keep : count;
     make_heap(candidates, count);
-    if (keep < count && sampling->top_p < 1) { /* top-p is a share of what top-k left */
+    if (cuts_both) {
         size_t taken = cut(candidates, count, keep, INFINITY, &total);
         struct candidate *kept = candidates + count - taken; /* lightest first */
         double mass = (double)sampling->top_p * total;
@@ -150,8 +210,7 @@ static uint32_t draw_from_cut(const struct fg_sampling *sampling, struct candida
         for (keep = 0; keep < taken && (keep == 0 || sum < mass); keep++)
             sum += (double)kept[taken - 1 - keep].weight;
     } else {
-        double mass = sampling->top_p < 1 ? (double)sampling->top_p * total : INFINITY;
-        keep = cut(candidates, count, keep, mass, &sum);
+        keep = cut(candidates, count, keep, share, &sum);
     }
     double target = u * sum, reached = 0;
     for (size_t i = 0; i < keep; i++) {

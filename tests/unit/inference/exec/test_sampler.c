@@ -204,6 +204,75 @@ static void large_vocabularies_agree_with_a_sort(void **state)
     free(logits);
 }
 
+/* ---- the same by its definition: everything sorted, nothing left out ---- */
+
+#define LARGE 20000u
+
+struct weighed {
+    float weight;
+    uint32_t id;
+};
+
+static int heaviest_first(const void *a, const void *b)
+{
+    const struct weighed *x = a;
+    const struct weighed *y = b;
+    if (x->weight > y->weight || x->weight < y->weight)
+        return x->weight > y->weight ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Whether `token` is among those that top-k, then top-p, keep; `row` gets sorted. */
+static bool is_kept(struct weighed *row, uint32_t count, const struct fg_sampling *sampling,
+                    uint32_t token)
+{
+    double total = 0;
+    double sum = 0;
+    qsort(row, count, sizeof(*row), heaviest_first);
+    uint32_t keep = sampling->top_k != 0 && sampling->top_k < count ? sampling->top_k : count;
+    for (uint32_t i = 0; i < keep; i++)
+        total += (double)row[i].weight;
+    double most = sampling->top_p < 1 ? (double)sampling->top_p * total * (1 + 1e-7) : INFINITY;
+    for (uint32_t i = 0; i < keep && (i == 0 || sum < most); i++) {
+        if (row[i].id == token)
+            return true;
+        sum += (double)row[i].weight;
+    }
+    return false;
+}
+
+static void a_large_vocabulary_is_cut_by_the_definition(void **state)
+{
+    (void)state;
+    static float logits[LARGE];
+    static struct weighed row[LARGE];
+    struct fg_sampler_scratch *scratch = fg_sampler_scratch_create(LARGE);
+    assert_non_null(scratch);
+    uint64_t random = 42;
+    for (uint32_t round = 0; round < 60; round++) {
+        float largest = -INFINITY;
+        for (uint32_t i = 0; i < LARGE; i++) {
+            random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            float uniform = (float)(random >> 40) / (float)(1 << 24);
+            logits[i] = logf(uniform + 1e-7f) * (round % 3 == 0 ? -1.0f : 2.0f);
+            largest = fmaxf(largest, logits[i]);
+        }
+        struct fg_sampling sampling = {
+            .temperature = 0.3f + (float)(round % 7) * 0.3f,
+            .top_p = round % 2 == 0 ? 0.9f : 1,
+            .top_k = round % 5 == 0 ? 0 : 1 + round * 97,
+            .seed = round,
+        };
+        for (uint32_t i = 0; i < LARGE; i++)
+            row[i] = (struct weighed){expf((logits[i] - largest) / sampling.temperature), i};
+        for (uint64_t position = 0; position < 20; position++) {
+            uint32_t token = fg_sampler_pick(&sampling, logits, LARGE, position, scratch);
+            assert_true(is_kept(row, LARGE, &sampling, token));
+        }
+    }
+    fg_sampler_scratch_destroy(scratch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +286,7 @@ int main(void)
         cmocka_unit_test(equal_logits_are_cut_by_id),
         cmocka_unit_test(the_draw_depends_on_seed_and_position_alone),
         cmocka_unit_test(large_vocabularies_agree_with_a_sort),
+        cmocka_unit_test(a_large_vocabulary_is_cut_by_the_definition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
