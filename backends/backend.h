@@ -300,6 +300,9 @@ struct fg_backend_ops {
     bool (*is_ready)(struct fg_backend *backend, const char **why);
     /* Totals and gauges into a JSON object, for /stats and /metrics. Any thread. */
     void (*stats)(struct fg_backend *backend, json_t *into);
+    /* Fill in what it knows of the resources that overload watches; NULL: of none. One thread,
+     * some ten times a second. */
+    void (*sample)(struct fg_backend *backend, uint64_t now_ns, struct fg_overload_sample *sample);
 
     void (*destroy)(struct fg_backend *backend);
 };

@@ -23,20 +23,92 @@
 #include <assert.h>
 
 #define PRESSURE_MAX 1000
-#define BIT(step) (UINT32_C(1) << (step))
-#define SHED_MASK                                                                                  \
-    (BIT(FG_OVERLOAD_SHED_LOW) | BIT(FG_OVERLOAD_SHED_NORMAL) | BIT(FG_OVERLOAD_SHED_HIGH))
+#define BIT(index) (UINT32_C(1) << (index))
 
 /* Columns in the order of enum fg_overload_step; {0, 0}: does not help, or costs more than it
  * saves. docs/policies/overload.md says why for each. */
-static const struct fg_overload_band
-    default_ladder[FG_OVERLOAD_RESOURCE_COUNT][FG_OVERLOAD_STEP_COUNT] = {
-        [FG_OVERLOAD_MEMORY] =
-            {{750, 650}, {800, 700}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
-        [FG_OVERLOAD_FDS] =
-            {{750, 650}, {800, 700}, {850, 750}, {920, 840}, {970, 900}, {950, 880}},
-        [FG_OVERLOAD_LOOP_LAG] =
-            {{750, 650}, {0, 0}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+static const struct fg_overload_band default_ladder[FG_OVERLOAD_RESOURCE_COUNT]
+                                                   [FG_OVERLOAD_STEP_COUNT] = {
+                                                       [FG_OVERLOAD_MEMORY] = {{700, 600},
+                                                                               {750, 650},
+                                                                               {750, 650},
+                                                                               {800, 700},
+                                                                               {0, 0},
+                                                                               {850, 750},
+                                                                               {850, 750},
+                                                                               {920, 840},
+                                                                               {970, 900},
+                                                                               {970, 900}},
+                                                       [FG_OVERLOAD_CGROUP_MEMORY] = {{700, 600},
+                                                                                      {750, 650},
+                                                                                      {750, 650},
+                                                                                      {800, 700},
+                                                                                      {0, 0},
+                                                                                      {850, 750},
+                                                                                      {850, 750},
+                                                                                      {920, 840},
+                                                                                      {970, 900},
+                                                                                      {970, 900}},
+                                                       [FG_OVERLOAD_REQUEST_MEMORY] = {{0, 0},
+                                                                                       {700, 600},
+                                                                                       {750, 650},
+                                                                                       {0, 0},
+                                                                                       {0, 0},
+                                                                                       {0, 0},
+                                                                                       {850, 750},
+                                                                                       {920, 840},
+                                                                                       {970, 900},
+                                                                                       {0, 0}},
+                                                       [FG_OVERLOAD_FDS] = {{700, 600},
+                                                                            {0, 0},
+                                                                            {750, 650},
+                                                                            {800, 700},
+                                                                            {0, 0},
+                                                                            {0, 0},
+                                                                            {850, 750},
+                                                                            {920, 840},
+                                                                            {970, 900},
+                                                                            {950, 880}},
+                                                       [FG_OVERLOAD_LOOP_LAG] = {{0, 0},
+                                                                                 {750, 650},
+                                                                                 {750, 650},
+                                                                                 {0, 0},
+                                                                                 {0, 0},
+                                                                                 {750, 600},
+                                                                                 {850, 750},
+                                                                                 {920, 840},
+                                                                                 {970, 900},
+                                                                                 {970, 900}},
+                                                       [FG_OVERLOAD_HANDSHAKES] = {{500, 300},
+                                                                                   {0, 0},
+                                                                                   {0, 0},
+                                                                                   {0, 0},
+                                                                                   {0, 0},
+                                                                                   {800, 600},
+                                                                                   {0, 0},
+                                                                                   {0, 0},
+                                                                                   {0, 0},
+                                                                                   {0, 0}},
+                                                       [FG_OVERLOAD_REDIS_LATENCY] = {{0, 0},
+                                                                                      {0, 0},
+                                                                                      {600, 400},
+                                                                                      {0, 0},
+                                                                                      {0, 0},
+                                                                                      {0, 0},
+                                                                                      {850, 600},
+                                                                                      {0, 0},
+                                                                                      {0, 0},
+                                                                                      {0, 0}},
+                                                       [FG_OVERLOAD_KV_BLOCKS] = {{0, 0},
+                                                                                  {0, 0},
+                                                                                  {0, 0},
+                                                                                  {0, 0},
+                                                                                  {900, 750},
+                                                                                  {0, 0},
+                                                                                  {980, 900},
+                                                                                  {0, 0},
+                                                                                  {0, 0},
+                                                                                  {0, 0}},
 };
 
 static uint32_t pressure_of(uint64_t used, uint64_t limit)
@@ -110,6 +182,7 @@ struct fg_overload_config fg_overload_config_default(void)
             config.ladder[r][i] = default_ladder[r][i];
     }
     config.weight_permille[FG_OVERLOAD_LOOP_LAG] = 250; /* one slow turn is not an overload */
+    config.weight_permille[FG_OVERLOAD_REDIS_LATENCY] = 250;
     return config;
 }
 
@@ -134,7 +207,8 @@ void fg_overload_update(struct fg_overload *ov, uint64_t now_ns,
     for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
         struct fg_overload_state *state = &ov->resources[r];
         const struct fg_overload_use *use = &sample->of[r];
-        state->mean_used = mean_with(state->mean_used, use->used, ov->config.weight_permille[r]);
+        uint64_t used = use->used < use->limit ? use->used : use->limit;
+        state->mean_used = mean_with(state->mean_used, used, ov->config.weight_permille[r]);
         state->pressure_permille = pressure_of(state->mean_used, use->limit);
         climb(state, ov->config.ladder[r], ov->config.hold_ns, now_ns);
     }
@@ -145,9 +219,9 @@ static uint32_t steps_against(enum fg_priority priority)
 {
     switch (priority) {
     case FG_PRIORITY_LOW:
-        return SHED_MASK;
+        return FG_OVERLOAD_SHED_STEPS;
     case FG_PRIORITY_NORMAL:
-        return SHED_MASK & ~BIT(FG_OVERLOAD_SHED_LOW);
+        return FG_OVERLOAD_SHED_STEPS & ~BIT(FG_OVERLOAD_SHED_LOW);
     case FG_PRIORITY_HIGH:
         return BIT(FG_OVERLOAD_SHED_HIGH);
     case FG_PRIORITY_CRITICAL:
@@ -156,29 +230,57 @@ static uint32_t steps_against(enum fg_priority priority)
     return 0;
 }
 
-/* Of the resources that refuse it, the one with the highest pressure; COUNT: none does. */
-static unsigned worst_against(const struct fg_overload *ov, uint32_t against)
+/* Of the resources used that have a step of `steps` taken, the one with the highest pressure; of
+ * all of them, when `steps` is 0. COUNT: none has. */
+static unsigned worst_of(const struct fg_overload *ov, uint32_t uses, uint32_t steps)
 {
     unsigned worst = FG_OVERLOAD_RESOURCE_COUNT;
     for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
         const struct fg_overload_state *state = &ov->resources[r];
-        if ((state->steps & against) != 0 &&
-            (worst == FG_OVERLOAD_RESOURCE_COUNT ||
-             state->pressure_permille > ov->resources[worst].pressure_permille))
+        if ((uses & BIT(r)) == 0 || (steps != 0 && (state->steps & steps) == 0))
+            continue;
+        if (worst == FG_OVERLOAD_RESOURCE_COUNT ||
+            state->pressure_permille > ov->resources[worst].pressure_permille)
             worst = r;
     }
     return worst;
 }
 
-struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_priority priority)
+/* Where this class would be refused: the lowest threshold of the steps against it; 0: nowhere. */
+static uint32_t threshold_against(const struct fg_overload_band *bands, uint32_t against)
+{
+    uint32_t lowest = 0;
+    for (unsigned i = 0; i < FG_OVERLOAD_STEP_COUNT; i++) {
+        uint32_t enter = (against & BIT(i)) != 0 ? bands[i].enter_permille : 0;
+        if (enter != 0 && (lowest == 0 || enter < lowest))
+            lowest = enter;
+    }
+    return lowest;
+}
+
+static struct fg_overload_decision admit(const struct fg_overload *ov, uint32_t uses,
+                                         uint32_t against)
+{
+    unsigned worst = worst_of(ov, uses, 0);
+    return (struct fg_overload_decision){
+        .is_admitted = true,
+        .reason = (enum fg_overload_resource)worst,
+        .pressure_permille = ov->resources[worst].pressure_permille,
+        .limit_permille = threshold_against(ov->config.ladder[worst], against),
+    };
+}
+
+struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_priority priority,
+                                               uint32_t uses)
 {
     assert((unsigned)priority < FG_PRIORITY_COUNT);
+    assert((uses & FG_OVERLOAD_USES_PROCESS) == FG_OVERLOAD_USES_PROCESS);
     uint32_t against = steps_against(priority);
-    unsigned worst = worst_against(ov, against);
+    unsigned worst = against == 0 ? FG_OVERLOAD_RESOURCE_COUNT : worst_of(ov, uses, against);
     if (worst == FG_OVERLOAD_RESOURCE_COUNT)
-        return (struct fg_overload_decision){.is_admitted = true};
+        return admit(ov, uses, against);
     struct fg_overload_state *state = &ov->resources[worst];
-    uint32_t shed = state->steps & SHED_MASK;
+    uint32_t shed = state->steps & FG_OVERLOAD_SHED_STEPS;
     unsigned step = FG_OVERLOAD_SHED_LOW; /* the mildest that refuses this class */
     while ((shed & against & BIT(step)) == 0)
         step++;
@@ -197,15 +299,20 @@ struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_p
 
 uint32_t fg_overload_steps(const struct fg_overload *ov)
 {
+    return fg_overload_steps_for(ov, UINT32_MAX);
+}
+
+uint32_t fg_overload_steps_for(const struct fg_overload *ov, uint32_t uses)
+{
     uint32_t steps = 0;
     for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++)
-        steps |= ov->resources[r].steps;
+        steps |= (uses & BIT(r)) != 0 ? ov->resources[r].steps : 0;
     return steps;
 }
 
 bool fg_overload_sheds(uint32_t steps)
 {
-    return (steps & SHED_MASK) != 0;
+    return (steps & FG_OVERLOAD_SHED_STEPS) != 0;
 }
 
 enum fg_overload_level fg_overload_level_of(uint32_t steps)
@@ -224,17 +331,28 @@ const char *fg_overload_level_name(enum fg_overload_level level)
     return names[level];
 }
 
+/* One list, so that the two kinds of names cannot differ. */
+static const char *const policy_names[] = {
+    "overload.memory",   "overload.cgroup_memory", "overload.request_memory", "overload.fds",
+    "overload.loop_lag", "overload.handshakes",    "overload.redis_latency",  "overload.kv_blocks",
+};
+
+const char *fg_overload_policy_name(enum fg_overload_resource resource)
+{
+    assert((unsigned)resource < FG_OVERLOAD_RESOURCE_COUNT);
+    return policy_names[resource];
+}
+
 const char *fg_overload_resource_name(enum fg_overload_resource resource)
 {
-    static const char *const names[] = {"memory", "fds", "loop_lag"};
-    assert((unsigned)resource < FG_OVERLOAD_RESOURCE_COUNT);
-    return names[resource];
+    return fg_overload_policy_name(resource) + sizeof("overload.") - 1;
 }
 
 const char *fg_overload_step_name(enum fg_overload_step step)
 {
-    static const char *const names[] = {"stale_cache", "stop_keep_alive", "shed_low",
-                                        "shed_normal", "shed_high",       "refuse_connections"};
+    static const char *const names[] = {
+        "shorten_idle", "fewer_streams", "stale_cache", "stop_keep_alive", "cap_tokens",
+        "resume_only",  "shed_low",      "shed_normal", "shed_high",       "refuse_connections"};
     assert((unsigned)step < FG_OVERLOAD_STEP_COUNT);
     return names[step];
 }

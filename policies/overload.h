@@ -11,22 +11,44 @@
 #include <stdint.h>
 
 enum fg_overload_resource {
-    FG_OVERLOAD_MEMORY,   /* resident memory of the process */
-    FG_OVERLOAD_FDS,      /* file descriptors */
-    FG_OVERLOAD_LOOP_LAG, /* lateness of the event loops, a mean */
+    FG_OVERLOAD_MEMORY,         /* resident memory of the process */
+    FG_OVERLOAD_CGROUP_MEMORY,  /* of the control group, without what the kernel can take back */
+    FG_OVERLOAD_REQUEST_MEMORY, /* arenas of open requests */
+    FG_OVERLOAD_FDS,            /* file descriptors */
+    FG_OVERLOAD_LOOP_LAG,       /* lateness of the event loops, a mean */
+    FG_OVERLOAD_HANDSHAKES,     /* TLS handshakes begun and not ended */
+    FG_OVERLOAD_REDIS_LATENCY,  /* of the order path's commands, a mean */
+    FG_OVERLOAD_KV_BLOCKS,      /* of the inference arena, held by sequences */
 };
-#define FG_OVERLOAD_RESOURCE_COUNT 3
+#define FG_OVERLOAD_RESOURCE_COUNT 8
+
+/*
+ * What a request uses, bits 1 << resource: the process always, the last two if it goes there. It is
+ * not shed for what it does not use.
+ */
+#define FG_OVERLOAD_USES_PROCESS ((UINT32_C(1) << FG_OVERLOAD_REDIS_LATENCY) - 1)
+#define FG_OVERLOAD_USES_REDIS (UINT32_C(1) << FG_OVERLOAD_REDIS_LATENCY)
+#define FG_OVERLOAD_USES_KV (UINT32_C(1) << FG_OVERLOAD_KV_BLOCKS)
 
 /* From what nobody notices to what hurts. */
 enum fg_overload_step {
-    FG_OVERLOAD_STALE_CACHE,
-    FG_OVERLOAD_STOP_KEEP_ALIVE,
+    FG_OVERLOAD_SHORTEN_IDLE,    /* timers of connections that are not at work */
+    FG_OVERLOAD_FEWER_STREAMS,   /* of HTTP/2, a connection */
+    FG_OVERLOAD_STALE_CACHE,     /* old responses are good enough */
+    FG_OVERLOAD_STOP_KEEP_ALIVE, /* connections end with their next response */
+    FG_OVERLOAD_CAP_TOKENS,      /* of new inference requests */
+    FG_OVERLOAD_RESUME_ONLY,     /* of handshakes */
     FG_OVERLOAD_SHED_LOW,
     FG_OVERLOAD_SHED_NORMAL, /* and low, whatever its own step says; likewise below */
     FG_OVERLOAD_SHED_HIGH,
     FG_OVERLOAD_REFUSE_CONNECTIONS,
 };
-#define FG_OVERLOAD_STEP_COUNT 6
+#define FG_OVERLOAD_STEP_COUNT 10
+
+/* Those that refuse requests. */
+#define FG_OVERLOAD_SHED_STEPS                                                                     \
+    (UINT32_C(1) << FG_OVERLOAD_SHED_LOW | UINT32_C(1) << FG_OVERLOAD_SHED_NORMAL |                \
+     UINT32_C(1) << FG_OVERLOAD_SHED_HIGH)
 
 /* A summary of the steps taken, for people. */
 enum fg_overload_level {
@@ -50,7 +72,8 @@ struct fg_overload_config {
     uint64_t retry_after_ns; /* told while low is shed; doubled for normal, again for high */
 };
 
-/* Used of what there is, in any unit; a limit of 0 means that the resource is not watched. */
+/* Used of what there is, in any unit; a limit of 0 means that the resource is not watched. More
+ * than the limit counts as the limit: one freak sample weighs no more than a bad one. */
 struct fg_overload_use {
     uint64_t used;
     uint64_t limit;
@@ -77,11 +100,12 @@ struct fg_overload {
 
 struct fg_overload_decision {
     bool is_admitted;
-    enum fg_overload_resource reason; /* valid when refused */
-    enum fg_overload_step step;       /* that refused it */
+    enum fg_overload_resource reason; /* that refuses it; of one admitted, the most pressed */
+    enum fg_overload_step step;       /* valid when refused */
     uint64_t retry_after_ns;          /* valid when refused */
-    uint32_t pressure_permille;       /* of the resource, valid when refused */
-    uint32_t limit_permille;          /* from where on the step is taken */
+    uint32_t pressure_permille;       /* of the resource */
+    uint32_t limit_permille;          /* where the step is taken; of one admitted, would be; 0: no
+                                         step of the resource refuses this class */
 };
 
 struct fg_overload_config fg_overload_config_default(void);
@@ -92,11 +116,14 @@ void fg_overload_init(struct fg_overload *ov, const struct fg_overload_config *c
 void fg_overload_update(struct fg_overload *ov, uint64_t now_ns,
                         const struct fg_overload_sample *sample);
 
-/* May a request of this class pass? Counts a refusal. Constant time. */
-struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_priority priority);
+/* May a request of this class pass, which uses these resources? Counts a refusal. Constant time. */
+struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_priority priority,
+                                               uint32_t uses);
 
 /* All steps taken now, for any resource; bits 1 << enum fg_overload_step. */
 uint32_t fg_overload_steps(const struct fg_overload *ov);
+/* Likewise for these resources alone. */
+uint32_t fg_overload_steps_for(const struct fg_overload *ov, uint32_t uses);
 
 /* Do these steps refuse requests of some class? */
 bool fg_overload_sheds(uint32_t steps);
@@ -106,6 +133,8 @@ enum fg_overload_level fg_overload_level_of(uint32_t steps);
 /* Constant strings: "normal" ..., "memory" ..., "stale_cache" ... */
 const char *fg_overload_level_name(enum fg_overload_level level);
 const char *fg_overload_resource_name(enum fg_overload_resource resource);
+/* As the policy that refused: "overload.memory" ... */
+const char *fg_overload_policy_name(enum fg_overload_resource resource);
 const char *fg_overload_step_name(enum fg_overload_step step);
 
 #endif

@@ -290,6 +290,13 @@ static bool is_ready(struct fg_backend *backend, const char **why)
     return is_connected;
 }
 
+static void sample(struct fg_backend *backend, uint64_t now_ns, struct fg_overload_sample *into)
+{
+    struct fg_orders_backend *orders = (struct fg_orders_backend *)backend;
+    into->of[FG_OVERLOAD_REDIS_LATENCY].used =
+        fg_orders_shared_latency(&orders->shared, now_ns, &orders->sampled);
+}
+
 static void stats(struct fg_backend *backend, json_t *into)
 {
     const struct fg_orders_backend *orders = (const struct fg_orders_backend *)backend;
@@ -316,6 +323,7 @@ const struct fg_backend_ops fg_orders_backend_ops = {
     .cancel = cancel,
     .is_ready = is_ready,
     .stats = stats,
+    .sample = sample,
     .destroy = destroy,
 };
 

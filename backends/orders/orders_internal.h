@@ -31,6 +31,7 @@ struct fg_orders_backend {
     char prefix[FG_ORDERS_PREFIX_BYTES]; /* "{fg:CAMPAIGN}:" */
     struct fg_redis_script scripts[FG_SCRIPT_COUNT];
     struct fg_orders_shared shared;
+    struct fg_orders_replies sampled; /* of whoever samples for overload, alone */
 };
 
 struct fg_orders_thread {

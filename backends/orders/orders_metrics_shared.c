@@ -80,6 +80,33 @@ static void put_redis(json_t *into, const struct fg_orders_shared *shared)
     free(sum);
 }
 
+uint64_t fg_orders_shared_latency(const struct fg_orders_shared *shared, uint64_t now_ns,
+                                  struct fg_orders_replies *last)
+{
+    struct fg_orders_replies now = {0};
+    uint64_t latency_ns = 0;
+    bool is_lost = false;
+    for (size_t i = 0; i < FG_ORDERS_THREADS_MAX; i++) {
+        const struct fg_orders_metrics *metrics = metrics_of(shared, i);
+        if (metrics == NULL)
+            continue;
+        now.count += fg_counter_get(&metrics->redis.latency.count);
+        now.latency_ns += fg_counter_get(&metrics->redis.latency.sum);
+        uint64_t oldest_ns = fg_counter_get(&metrics->redis.oldest_ns);
+        if (oldest_ns != 0 && oldest_ns < now_ns && now_ns - oldest_ns > latency_ns)
+            latency_ns = now_ns - oldest_ns;
+        is_lost = is_lost || (fg_counter_get(&metrics->redis.connects) > 0 &&
+                              fg_counter_get(&metrics->redis.is_connected) == 0);
+    }
+    /* The two are not read at one moment: what does not fit counts at the next look. */
+    if (now.count > last->count && now.latency_ns > last->latency_ns) {
+        uint64_t mean_ns = (now.latency_ns - last->latency_ns) / (now.count - last->count);
+        latency_ns = mean_ns > latency_ns ? mean_ns : latency_ns;
+    }
+    *last = now;
+    return is_lost ? UINT64_MAX : latency_ns;
+}
+
 void fg_orders_shared_write(const struct fg_orders_shared *shared,
                             const struct fg_orders_conf *conf, json_t *into)
 {

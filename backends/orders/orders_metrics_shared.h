@@ -56,6 +56,20 @@ void fg_orders_shared_fini(struct fg_orders_shared *shared);
 /* On the loop's thread, once for each loop. NULL: no memory. Freed by shared_fini. */
 struct fg_orders_metrics *fg_orders_shared_open(struct fg_orders_shared *shared, unsigned thread);
 
+/* Totals over all loops, to tell what came between two looks. */
+struct fg_orders_replies {
+    uint64_t count;
+    uint64_t latency_ns; /* sum */
+};
+
+/*
+ * How long Redis takes at `now_ns`: the mean of the replies since *last, which becomes now's, or
+ * the age of the oldest command that still waits, whichever is more. UINT64_MAX while a loop has
+ * lost it; 0 when nobody asked. The owner of *last.
+ */
+uint64_t fg_orders_shared_latency(const struct fg_orders_shared *shared, uint64_t now_ns,
+                                  struct fg_orders_replies *last);
+
 /* Any thread. */
 bool fg_orders_shared_is_connected(const struct fg_orders_shared *shared);
 void fg_orders_shared_write(const struct fg_orders_shared *shared,

@@ -28,6 +28,15 @@ struct fg_redis_command {
 
 /* ---- commands ---- */
 
+static void note_oldest(struct fg_redis_link *link)
+{
+    const struct fg_redis_command *first =
+        fg_list_is_empty(&link->open)
+            ? NULL
+            : FG_CONTAINER_OF(link->open.next, struct fg_redis_command, list);
+    fg_counter_set(&link->metrics->oldest_ns, first == NULL ? 0 : first->submitted_ns);
+}
+
 static struct fg_redis_command *take_command(struct fg_redis_link *link)
 {
     if (link->in_flight >= link->connector.conf->commands_in_flight_max)
@@ -52,6 +61,7 @@ static void free_command(struct fg_redis_command *command)
     assert(!command->is_sent);
     fg_list_remove(&command->list);
     fg_list_push_front(&link->free, &command->list);
+    note_oldest(link);
     assert(link->in_flight > 0);
     link->in_flight--;
     fg_counter_set(&link->metrics->in_flight, link->in_flight);
@@ -332,6 +342,7 @@ enum fg_status fg_redis_link_submit(struct fg_redis_link *link,
     taken->submitted_ns = now_ns;
     taken->deadline_ns = now_ns + timeout_ns;
     fg_list_push_back(&link->open, &taken->list);
+    note_oldest(link);
     set_deadline_timer(link, now_ns);
     if (is_ready)
         send_command(link, taken);

@@ -19,6 +19,7 @@ struct fg_redis_metrics {
     struct fg_counter timeouts;
     struct fg_counter refused_busy;
     struct fg_counter in_flight;
+    struct fg_counter oldest_ns; /* when the oldest command without a reply was given; 0: none */
     struct fg_histogram latency; /* ns, from submit to reply */
 };
 

@@ -8,6 +8,7 @@
 #include "admin/dashboard.h"
 #include "admin/endpoint_page.h"
 #include "admin/explain.h"
+#include "admin/sampler.h"
 #include "admin/stats.h"
 #include "base/clock.h"
 
@@ -269,14 +270,7 @@ static void on_sample(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct fg_admin *admin = arg;
-    struct fg_overload_probe probe = {0};
-    for (unsigned i = 0; i < admin->options.thread_count; i++) {
-        probe.connections += fg_counter_get(&fg_net_stats(admin->options.nets[i])->open);
-        uint64_t lag_ns = fg_loop_lag_ns(admin->options.loops[i]);
-        probe.loop_lag_ns = lag_ns > probe.loop_lag_ns ? lag_ns : probe.loop_lag_ns;
-    }
-    fg_overload_shared_sample(fg_pipeline_overload(admin->options.pipeline),
-                              fg_clock_monotonic_ns(), &probe);
+    fg_admin_sample(&admin->options);
 }
 
 /* ---- life ---- */

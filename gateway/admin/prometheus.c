@@ -386,6 +386,7 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
         {"ok", offsetof(struct fg_net_stats, handshakes_ok)},
         {"failed", offsetof(struct fg_net_stats, handshakes_failed)},
         {"shed", offsetof(struct fg_net_stats, handshakes_shed)},
+        {"refused", offsetof(struct fg_net_stats, handshakes_refused)},
     };
     family(out, "connections", "gauge", "Open client connections.");
     fprintf(out, "floodgate_connections %" PRIu64 "\n",
@@ -403,6 +404,39 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
     family(out, "handshakes_waiting", "gauge", "TLS handshakes that wait for their turn.");
     fprintf(out, "floodgate_handshakes_waiting %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, handshakes_waiting)));
+}
+
+/* One number of each member of `group`, which is "steps" or "resources" of the overload policy. */
+static void write_overload_family(FILE *out, const json_t *overload, const char *group,
+                                  const char *label, const char *key, const char *name,
+                                  const char *type, const char *help)
+{
+    const char *member;
+    json_t *value;
+    family(out, name, type, help);
+    json_object_foreach(json_object_get(overload, group), member, value)
+    {
+        const json_t *number = json_object_get(value, key);
+        fprintf(out, "floodgate_%s{%s=\"%s\"} %.15g\n", name, label, member,
+                json_is_boolean(number) ? json_is_true(number) : json_number_value(number));
+    }
+}
+
+static void write_overload(FILE *out, const struct fg_admin_options *options)
+{
+    json_t *overload = fg_overload_shared_stats(fg_pipeline_overload(options->pipeline));
+    write_overload_family(out, overload, "resources", "resource", "pressure",
+                          "overload_pressure_ratio", "gauge", "What is in use, of the limit.");
+    write_overload_family(out, overload, "resources", "resource", "refused_total",
+                          "overload_refused_total", "counter", "Requests shed for the resource.");
+    write_overload_family(out, overload, "steps", "step", "taken", "overload_step_taken", "gauge",
+                          "1: the step is taken for some resource.");
+    write_overload_family(out, overload, "steps", "step", "taken_total",
+                          "overload_step_taken_total", "counter", "Times that it was taken.");
+    write_overload_family(out, overload, "steps", "step", "acted_total",
+                          "overload_step_acted_total", "counter",
+                          "Times that it changed what was done.");
+    json_decref(overload);
 }
 
 static void write_process(FILE *out, const struct fg_admin_options *options)
@@ -436,6 +470,7 @@ char *fg_admin_metrics(const struct fg_admin_options *options, size_t *len)
     write_latencies(out, options, sum);
     write_gates(out, options);
     write_limits(out, options);
+    write_overload(out, options);
     write_backends(out, options);
     write_process(out, options);
     free(sum);

@@ -252,6 +252,12 @@ struct fg_overload_conf {
     uint64_t memory_bytes_max; /* RSS of the gateway process at which pressure is 100 %; 0: 80 % of
                                   the cgroup's or machine's */
     uint64_t loop_lag_max_ns;  /* lag at which pressure is 100 % */
+    const char *cgroup_root;
+    uint32_t handshakes_max; /* 0: a quarter of limits.connections_max */
+    uint64_t redis_latency_max_ns;
+    uint32_t idle_permille; /* what is left of time-outs, streams and tokens when a step is taken */
+    uint32_t streams_max;
+    uint32_t tokens_max;
     struct fg_overload_band ladder[FG_OVERLOAD_RESOURCE_COUNT][FG_OVERLOAD_STEP_COUNT];
     uint64_t hold_ns;
     uint64_t interval_ns; /* between samples */

@@ -21,18 +21,32 @@
     }
 
 /* The defaults are those of fg_overload_config_default; a test compares them. */
-#define LADDER(stale, keep_alive, low, normal, high, connections)                                  \
+#define LADDER(shorten_idle, fewer_streams, stale_cache, stop_keep_alive, cap_tokens, resume_only, \
+               shed_low, shed_normal, shed_high, refuse_connections)                               \
     {                                                                                              \
-        STEP(                                                                                      \
-            "stale_cache", FG_OVERLOAD_STALE_CACHE, stale,                                         \
-            "Give expired responses for `policies.cache.stale_under_pressure` longer, and let no " \
-            "client ask past the cache."),                                                         \
-            STEP("stop_keep_alive", FG_OVERLOAD_STOP_KEEP_ALIVE, keep_alive,                       \
+        STEP("shorten_idle", FG_OVERLOAD_SHORTEN_IDLE, shorten_idle,                               \
+             "Close connections without a request after `shorten_idle_to` of "                     \
+             "`limits.idle_timeout`, and handshakes and heads that do not come to an end "         \
+             "likewise; open ones too."),                                                          \
+            STEP("fewer_streams", FG_OVERLOAD_FEWER_STREAMS, fewer_streams,                        \
+                 "Allow `fewer_streams_to` HTTP/2 streams a connection; open connections are "     \
+                 "told."),                                                                         \
+            STEP("stale_cache", FG_OVERLOAD_STALE_CACHE, stale_cache,                              \
+                 "Give expired responses for `policies.cache.stale_under_pressure` longer, and "   \
+                 "let no client ask past the cache."),                                             \
+            STEP("stop_keep_alive", FG_OVERLOAD_STOP_KEEP_ALIVE, stop_keep_alive,                  \
                  "Close connections after their next response."),                                  \
-            STEP("shed_low", FG_OVERLOAD_SHED_LOW, low, "Refuse requests of priority `low`."),     \
-            STEP("shed_normal", FG_OVERLOAD_SHED_NORMAL, normal, "Refuse `normal` and `low`."),    \
-            STEP("shed_high", FG_OVERLOAD_SHED_HIGH, high, "Refuse all but `critical`."),          \
-            STEP("refuse_connections", FG_OVERLOAD_REFUSE_CONNECTIONS, connections,                \
+            STEP("cap_tokens", FG_OVERLOAD_CAP_TOKENS, cap_tokens,                                 \
+                 "Generate at most `cap_tokens_to` tokens for inference requests that begin."),    \
+            STEP("resume_only", FG_OVERLOAD_RESUME_ONLY, resume_only,                              \
+                 "Close TLS connections that do not resume a session, before any key is "          \
+                 "computed."),                                                                     \
+            STEP("shed_low", FG_OVERLOAD_SHED_LOW, shed_low,                                       \
+                 "Refuse requests of priority `low`."),                                            \
+            STEP("shed_normal", FG_OVERLOAD_SHED_NORMAL, shed_normal,                              \
+                 "Refuse `normal` and `low`."),                                                    \
+            STEP("shed_high", FG_OVERLOAD_SHED_HIGH, shed_high, "Refuse all but `critical`."),     \
+            STEP("refuse_connections", FG_OVERLOAD_REFUSE_CONNECTIONS, refuse_connections,         \
                  "Close new connections at once; the admin listener's stay."),                     \
         {                                                                                          \
             .name = NULL                                                                           \
@@ -40,11 +54,24 @@
     }
 
 static const struct fg_key memory_keys[] =
-    LADDER("75%/65%", "80%/70%", "85%/75%", "92%/84%", "97%/90%", "97%/90%");
-static const struct fg_key fds_keys[] =
-    LADDER("75%/65%", "80%/70%", "85%/75%", "92%/84%", "97%/90%", "95%/88%");
+    LADDER("70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%", "85%/75%", "92%/84%",
+           "97%/90%", "97%/90%");
+static const struct fg_key cgroup_memory_keys[] =
+    LADDER("70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%", "85%/75%", "92%/84%",
+           "97%/90%", "97%/90%");
+static const struct fg_key request_memory_keys[] = LADDER(
+    "off", "70%/60%", "75%/65%", "off", "off", "off", "85%/75%", "92%/84%", "97%/90%", "off");
+static const struct fg_key fds_keys[] = LADDER("70%/60%", "off", "75%/65%", "80%/70%", "off", "off",
+                                               "85%/75%", "92%/84%", "97%/90%", "95%/88%");
 static const struct fg_key loop_lag_keys[] =
-    LADDER("75%/65%", "off", "85%/75%", "92%/84%", "97%/90%", "97%/90%");
+    LADDER("off", "75%/65%", "75%/65%", "off", "off", "75%/60%", "85%/75%", "92%/84%", "97%/90%",
+           "97%/90%");
+static const struct fg_key handshakes_keys[] =
+    LADDER("50%/30%", "off", "off", "off", "off", "80%/60%", "off", "off", "off", "off");
+static const struct fg_key redis_latency_keys[] =
+    LADDER("off", "off", "60%/40%", "off", "off", "off", "85%/60%", "off", "off", "off");
+static const struct fg_key kv_blocks_keys[] =
+    LADDER("off", "off", "off", "off", "90%/75%", "off", "98%/90%", "off", "off", "off");
 
 #define ROW_BYTES (FG_OVERLOAD_STEP_COUNT * sizeof(struct fg_overload_band))
 
@@ -53,6 +80,25 @@ static const struct fg_table memory_table = {
     .doc = "When each step is taken for resident memory, in parts of `memory_max`: from the first "
            "percentage on, until it has been below the second for `hold`.",
     .keys = memory_keys,
+    .bytes = ROW_BYTES,
+    .example = "{shed_low: 85%/75%}",
+};
+
+static const struct fg_table cgroup_memory_table = {
+    .path = "policies.overload.cgroup_memory",
+    .doc = "The same for all memory of the control group (workers and an embedded Redis too), "
+           "without the file cache that the kernel can take back, in parts of its limit "
+           "(`memory.max` or `memory.high`; version 1 too).",
+    .keys = cgroup_memory_keys,
+    .bytes = ROW_BYTES,
+    .example = "{shed_low: 85%/75%}",
+};
+
+static const struct fg_table request_memory_table = {
+    .path = "policies.overload.request_memory",
+    .doc = "The same for the memory of open requests, of the loop that has most, in parts of its "
+           "share of `limits.request_memory_total_max`.",
+    .keys = request_memory_keys,
     .bytes = ROW_BYTES,
     .example = "{shed_low: 85%/75%}",
 };
@@ -70,6 +116,34 @@ static const struct fg_table loop_lag_table = {
     .doc = "The same for the lateness of the slowest event loop, in parts of `loop_lag_max`. "
            "Closing connections would make it worse: each comes back with a handshake.",
     .keys = loop_lag_keys,
+    .bytes = ROW_BYTES,
+    .example = "{shed_low: 85%/75%}",
+};
+
+static const struct fg_table handshakes_table = {
+    .path = "policies.overload.handshakes",
+    .doc =
+        "The same for TLS handshakes that have begun and not ended, in parts of `handshakes_max`.",
+    .keys = handshakes_keys,
+    .bytes = ROW_BYTES,
+    .example = "{shed_low: 85%/75%}",
+};
+
+static const struct fg_table redis_latency_table = {
+    .path = "policies.overload.redis_latency",
+    .doc =
+        "The same for how long commands of the order path take, in parts of `redis_latency_max`; "
+        "an unreachable Redis is 100 %. Only requests to `orders` are shed for it.",
+    .keys = redis_latency_keys,
+    .bytes = ROW_BYTES,
+    .example = "{shed_low: 85%/75%}",
+};
+
+static const struct fg_table kv_blocks_table = {
+    .path = "policies.overload.kv_blocks",
+    .doc = "The same for KV blocks of the inference arena that sequences hold. Only requests to "
+           "`inference` are shed for it.",
+    .keys = kv_blocks_keys,
     .bytes = ROW_BYTES,
     .example = "{shed_low: 85%/75%}",
 };
@@ -98,9 +172,61 @@ static const struct fg_key overload_keys[] = {
      .min = 1 * MS,
      .max = 1 * MINUTE,
      .doc = "Lateness of an event loop that counts as 100 %."},
+    {.name = "cgroup_root",
+     .type = FG_KEY_PATH,
+     .offset = L(cgroup_root),
+     .initial = "/sys/fs/cgroup",
+     .doc = "Where the control groups are mounted."},
+    {.name = "handshakes_max",
+     .type = FG_KEY_U32,
+     .offset = L(handshakes_max),
+     .initial = "auto",
+     .zero_word = "auto",
+     .min = 1,
+     .max = 10000000,
+     .doc = "TLS handshakes under way at once that count as 100 %; `auto` is a quarter of "
+            "`limits.connections_max`."},
+    {.name = "redis_latency_max",
+     .type = FG_KEY_DURATION,
+     .offset = L(redis_latency_max_ns),
+     .initial = "500ms",
+     .min = 1 * MS,
+     .max = 1 * MINUTE,
+     .doc = "Time of a command of the order path that counts as 100 %."},
+    {.name = "shorten_idle_to",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(idle_permille),
+     .initial = "20%",
+     .min = 1,
+     .max = 1000,
+     .doc = "What step `shorten_idle` leaves of the time-outs."},
+    {.name = "fewer_streams_to",
+     .type = FG_KEY_U32,
+     .offset = L(streams_max),
+     .initial = "10",
+     .min = 1,
+     .max = 100000,
+     .doc = "Streams a connection under step `fewer_streams`, if "
+            "`limits.streams_per_connection_max` is not fewer."},
+    {.name = "cap_tokens_to",
+     .type = FG_KEY_U32,
+     .offset = L(tokens_max),
+     .initial = "512",
+     .min = 1,
+     .max = 1000000,
+     .doc = "Most tokens of an answer under step `cap_tokens`. The client is told by the field "
+            "`x-floodgate-max-tokens` and by `finish_reason: length`."},
     RESOURCE("memory", FG_OVERLOAD_MEMORY, &memory_table, "Steps for resident memory."),
+    RESOURCE("cgroup_memory", FG_OVERLOAD_CGROUP_MEMORY, &cgroup_memory_table,
+             "Steps for memory of the control group."),
+    RESOURCE("request_memory", FG_OVERLOAD_REQUEST_MEMORY, &request_memory_table,
+             "Steps for memory of open requests."),
     RESOURCE("fds", FG_OVERLOAD_FDS, &fds_table, "Steps for file descriptors."),
     RESOURCE("loop_lag", FG_OVERLOAD_LOOP_LAG, &loop_lag_table, "Steps for late event loops."),
+    RESOURCE("handshakes", FG_OVERLOAD_HANDSHAKES, &handshakes_table, "Steps for TLS handshakes."),
+    RESOURCE("redis_latency", FG_OVERLOAD_REDIS_LATENCY, &redis_latency_table,
+             "Steps for a slow order path."),
+    RESOURCE("kv_blocks", FG_OVERLOAD_KV_BLOCKS, &kv_blocks_table, "Steps for a full KV arena."),
     {.name = "hold",
      .type = FG_KEY_DURATION,
      .offset = L(hold_ns),

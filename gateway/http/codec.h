@@ -5,7 +5,7 @@
  *      input(bytes)         --------------->    what it cannot take yet stays with the connection
  *      produce(room)        --------------->    the next bytes for the client, as the socket takes
  * them flushed()            --------------->    all that was produced is in the socket on_timeout,
- * on_cut, drain  --------->
+ * on_cut, drain, adjust --->
  *                           <---------------  wake: there is something to produce
  *                           <---------------  resume_input: what was held back can be taken now
  *                           <---------------  arm / disarm: the connection's one timeout
@@ -107,6 +107,8 @@ struct fg_codec_ops {
     void (*on_cut)(struct fg_codec *codec, enum fg_gone_reason reason);
     /* Take no new requests; close when the open ones are done. */
     void (*drain)(struct fg_codec *codec);
+    /* What overload asks for may have changed. */
+    void (*adjust)(struct fg_codec *codec);
     void (*destroy)(struct fg_codec *codec); /* after on_cut, or when no request is open */
 };
 

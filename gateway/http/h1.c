@@ -513,6 +513,11 @@ static void on_drain(struct fg_codec *codec)
     }
 }
 
+static void on_adjust(struct fg_codec *codec)
+{
+    (void)codec; /* it looks when it answers */
+}
+
 static void on_destroy(struct fg_codec *codec)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
@@ -530,6 +535,7 @@ static const struct fg_codec_ops h1_ops = {
     .on_timeout = on_timeout,
     .on_cut = on_cut,
     .drain = on_drain,
+    .adjust = on_adjust,
     .destroy = on_destroy,
 };
 

@@ -260,6 +260,40 @@ static void on_drain(struct fg_codec *codec)
         codec->transport->ops->arm(codec->transport, FG_TIMEOUT_LINGER);
 }
 
+static uint32_t streams_max_of(const struct fg_codec_env *env)
+{
+    uint32_t most = env->limits->streams_per_connection_max;
+    if (fg_pressure_asks(env->pressure, FG_OVERLOAD_FEWER_STREAMS) &&
+        env->pressure->streams_max < most)
+        return env->pressure->streams_max;
+    return most;
+}
+
+/*
+ * A client that never acknowledges is told once and no more: what waits to be acknowledged stays
+ * in memory. Streams that it opens meanwhile beyond the new number are refused, to be tried again.
+ */
+void fg_h2_tell_streams_max(struct fg_h2 *h2)
+{
+    struct fg_codec_env *env = h2->codec.transport->env;
+    uint32_t most = streams_max_of(env);
+    const nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most};
+    if (most == h2->streams_max || h2->awaits_ack || h2->has_failed || h2->shutdown == FG_H2_FINAL)
+        return;
+    if (nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, &entry, 1) != 0)
+        return; /* no memory: the next change tries again */
+    if (most < h2->streams_max)
+        fg_pressure_acted(env->pressure, FG_OVERLOAD_FEWER_STREAMS);
+    h2->streams_max = most;
+    h2->awaits_ack = true;
+    h2->codec.transport->ops->wake(h2->codec.transport);
+}
+
+static void on_adjust(struct fg_codec *codec)
+{
+    fg_h2_tell_streams_max(fg_h2_of(codec));
+}
+
 static void on_destroy(struct fg_codec *codec)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
@@ -277,6 +311,7 @@ static const struct fg_codec_ops h2_ops = {
     .on_timeout = on_timeout,
     .on_cut = on_cut,
     .drain = on_drain,
+    .adjust = on_adjust,
     .destroy = on_destroy,
 };
 
@@ -367,7 +402,7 @@ static bool submit_settings(struct fg_h2 *h2, const struct fg_limits_conf *limit
     uint32_t list_max =
         limits->header_bytes_max > UINT32_MAX ? UINT32_MAX : (uint32_t)limits->header_bytes_max;
     const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits->streams_per_connection_max},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h2->streams_max},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)FG_BODY_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, list_max},
         {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
@@ -395,6 +430,8 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     h2->session = make_session(h2);
     if (h2->session == NULL)
         goto free_h2;
+    h2->streams_max = streams_max_of(transport->env);
+    h2->awaits_ack = true;
     if (!submit_settings(h2, transport->env->limits))
         goto free_session;
     fg_counter_add_owned(&transport->env->stats->h2_connections, 1);

@@ -43,7 +43,9 @@ struct fg_h2 {
     /* state */
     enum fg_h2_shutdown shutdown;
     uint32_t request_count;
-    bool is_in_head; /* a header block has begun and not ended */
+    uint32_t streams_max; /* that the client may open at once, as it was last told */
+    bool awaits_ack;      /* of SETTINGS: no further ones until then */
+    bool is_in_head;      /* a header block has begun and not ended */
     bool is_head_timed;
     bool has_failed;   /* the session is beyond use */
     uint64_t moved_ns; /* when DATA of any stream was last sent */
@@ -111,6 +113,9 @@ void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream);
 
 /* Cut the stream with an error code; what it had queued is dropped. */
 void fg_h2_reset(struct fg_h2 *h2, struct fg_stream *stream, uint32_t error_code);
+
+/* Tell the client how many streams it may open, if that has changed and it has heard the last. */
+void fg_h2_tell_streams_max(struct fg_h2 *h2);
 
 /* Begin to end the connection: no new streams once the client has heard of it. */
 void fg_h2_shut_down(struct fg_h2 *h2);

@@ -278,6 +278,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         if (stream != NULL)
             end_body(h2, stream);
         break;
+    case NGHTTP2_SETTINGS:
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) {
+            h2->awaits_ack = false;
+            fg_h2_tell_streams_max(h2);
+        }
+        break;
     case NGHTTP2_PING:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && h2->shutdown == FG_H2_NOTICED) {
             h2->shutdown = FG_H2_FINAL;

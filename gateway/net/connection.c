@@ -42,6 +42,12 @@ static const uint8_t legal_moves[FG_CONNECTION_STATE_COUNT] = {
 void fg_connection_set_state(struct fg_connection *connection, enum fg_connection_state next)
 {
     assert((legal_moves[connection->state] & MOVE(next)) != 0);
+    struct fg_net *net = connection->net;
+    if (connection->state == FG_CONNECTION_HANDSHAKE)
+        net->handshakes_open--;
+    if (next == FG_CONNECTION_HANDSHAKE)
+        net->handshakes_open++;
+    fg_counter_set(&net->stats.handshakes_open, net->handshakes_open);
     connection->state = next;
 }
 
@@ -562,6 +568,12 @@ static void on_write_timeout(struct fg_timeout *timeout)
         FG_CONTAINER_OF(timeout, struct fg_connection, write_timeout);
     fg_counter_add_owned(&connection->net->stats.timeouts, 1);
     cut(connection, FG_GONE_TIMEOUT, true);
+}
+
+void fg_connection_adjust(struct fg_connection *connection)
+{
+    if (connection->state == FG_CONNECTION_OPEN && !connection->is_closing)
+        connection->codec->ops->adjust(connection->codec);
 }
 
 void fg_connection_drain(struct fg_connection *connection)

@@ -43,8 +43,10 @@ struct fg_net_stats {
     struct fg_counter handshakes_ok;
     struct fg_counter handshakes_failed;
     struct fg_counter handshakes_resumed;
+    struct fg_counter handshakes_open;    /* gauge; begun and not ended, waiting ones too */
     struct fg_counter handshakes_waiting; /* gauge; for their turn */
     struct fg_counter handshakes_shed;    /* closed since too many waited */
+    struct fg_counter handshakes_refused; /* for overload: they would not have resumed */
     struct fg_counter timeouts;           /* idle, header, body, write */
     struct fg_counter protocol_errors;    /* answered 400 or GOAWAY */
     struct fg_counter h2_connections;

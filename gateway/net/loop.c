@@ -34,6 +34,7 @@ struct fg_loop {
     bool is_now_stale; /* the loop may have slept since now_ns was read */
     uint64_t lag_due_ns;
     struct fg_counter lag_ns;
+    struct fg_counter request_bytes; /* in arenas; published with the lag */
 };
 
 static void on_mailbox(evutil_socket_t fd, short what, void *arg)
@@ -55,6 +56,7 @@ static void on_lag_timer(evutil_socket_t fd, short what, void *arg)
     lag_ns = lag_ns - (lag_ns >> LAG_SHIFT) + (late_ns >> LAG_SHIFT);
     fg_counter_set(&loop->lag_ns, lag_ns);
     loop->lag_due_ns = now_ns + LAG_PERIOD_NS;
+    fg_counter_set(&loop->request_bytes, loop->arena_pool.chunks_in_use * FG_ARENA_CHUNK_BYTES);
 }
 
 static struct event_base *make_base(void)
@@ -213,6 +215,16 @@ void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred)
 uint64_t fg_loop_lag_ns(const struct fg_loop *loop)
 {
     return fg_counter_get(&loop->lag_ns);
+}
+
+uint64_t fg_loop_request_bytes(const struct fg_loop *loop)
+{
+    return fg_counter_get(&loop->request_bytes);
+}
+
+uint64_t fg_loop_request_bytes_max(const struct fg_loop *loop)
+{
+    return loop->arena_pool.chunks_max * FG_ARENA_CHUNK_BYTES; /* constant */
 }
 
 void fg_loop_assert_owner(const struct fg_loop *loop)

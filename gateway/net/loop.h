@@ -51,6 +51,11 @@ void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred);
 /* Smoothed delay between a timer's due time and its run, ns; any thread may read. */
 uint64_t fg_loop_lag_ns(const struct fg_loop *loop);
 
+/* Memory of the arenas of open requests, a tenth of a second old, and the most that it can be; any
+ * thread may read. */
+uint64_t fg_loop_request_bytes(const struct fg_loop *loop);
+uint64_t fg_loop_request_bytes_max(const struct fg_loop *loop);
+
 /* Debug check that the caller is the loop's thread. */
 void fg_loop_assert_owner(const struct fg_loop *loop);
 

@@ -16,6 +16,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define PULSE_US 100000
+#define ADJUSTED_A_PULSE 512
+
 static uint32_t share_of(uint32_t total, unsigned threads)
 {
     return threads <= 1 ? total : total / threads + (total % threads != 0);
@@ -41,6 +44,36 @@ static int fd_mark_of(const struct fg_net_options *options)
     return (int)(reserved < half ? files.rlim_cur - reserved : half);
 }
 
+/* Some of those that have not heard yet: all at once would hold the loop up when it is worst. */
+static void on_pulse(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct fg_net *net = arg;
+    uint64_t steps = fg_counter_get(&net->options.pressure->steps);
+    if (steps != net->steps_seen) {
+        net->steps_seen = steps;
+        net->adjust_left = net->connection_count;
+    }
+    for (size_t i = 0; i < ADJUSTED_A_PULSE && net->adjust_left > 0; i++) {
+        struct fg_list *link = fg_list_pop_front(&net->connections);
+        net->adjust_left--;
+        if (link == NULL)
+            break;
+        fg_list_push_back(&net->connections, link); /* who comes later knows already */
+        fg_connection_adjust(FG_CONTAINER_OF(link, struct fg_connection, link));
+    }
+}
+
+static bool start_pulse(struct fg_net *net)
+{
+    const struct timeval period = {.tv_usec = PULSE_US};
+    if (net->options.pressure == NULL)
+        return true;
+    net->pulse = event_new(fg_loop_base(net->env.loop), -1, EV_PERSIST, on_pulse, net);
+    return net->pulse != NULL && event_add(net->pulse, &period) == 0;
+}
+
 struct fg_net *fg_net_create(const struct fg_net_options *options)
 {
     struct fg_net *net = calloc(1, sizeof(*net));
@@ -54,6 +87,7 @@ struct fg_net *fg_net_create(const struct fg_net_options *options)
     if (fg_codec_env_init(&net->env, options->loop, options->limits, &net->stats) != FG_OK)
         goto free_net;
     net->env.pressure = options->pressure;
+    net->env.timeouts.pressure = options->pressure;
     size_t share = share_of(options->limits->connections_max, options->thread_count);
     if (fg_ip_table_init(&net->ip_table, share, net->env.random[0]) != FG_OK)
         goto fini_env;
@@ -63,8 +97,14 @@ struct fg_net *fg_net_create(const struct fg_net_options *options)
     if (fg_handshakes_init(&net->handshakes, net, options->handshake_turn_ns,
                            options->handshakes_waiting_max) != FG_OK)
         goto destroy_method;
+    if (!start_pulse(net))
+        goto fini_handshakes;
     fg_net_set_limits(net, options->limits);
     return net;
+fini_handshakes:
+    if (net->pulse != NULL)
+        event_free(net->pulse);
+    fg_handshakes_fini(&net->handshakes);
 destroy_method:
     fg_tls_bio_method_destroy(net->bio_method);
 fini_table:
@@ -89,6 +129,8 @@ void fg_net_destroy(struct fg_net *net)
         free(FG_CONTAINER_OF(link, struct fg_listening, link));
     if (net->drain_event != NULL)
         event_free(net->drain_event);
+    if (net->pulse != NULL)
+        event_free(net->pulse);
     fg_handshakes_fini(&net->handshakes);
     fg_tls_bio_method_destroy(net->bio_method);
     fg_ip_table_fini(&net->ip_table);

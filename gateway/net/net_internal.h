@@ -47,6 +47,7 @@ struct fg_net {
     struct fg_list listenings;
     struct fg_list connections;
     size_t connection_count;
+    size_t handshakes_open;
     size_t connections_max; /* this loop's share */
     uint32_t per_ip_max;    /* this loop's share */
     struct fg_ip_table ip_table;
@@ -54,6 +55,11 @@ struct fg_net {
     BIO_METHOD *bio_method;
     int fd_mark;    /* descriptors from here on are not for clients */
     int reserve_fd; /* given up to be able to accept and close when descriptors run out */
+
+    /* overload */
+    struct event *pulse; /* NULL: nothing is ever asked */
+    uint64_t steps_seen; /* as of the last pulse */
+    size_t adjust_left;  /* connections that have not been told of them yet */
 
     /* drain */
     bool has_drained;
@@ -157,6 +163,9 @@ void fg_preamble_take_header(struct fg_connection *connection, size_t len);
 void fg_preamble_take_hello(struct fg_connection *connection, size_t len);
 /* It waited for its turn. */
 void fg_connection_continue_handshake(struct fg_connection *connection);
+
+/* What overload asks for has changed. */
+void fg_connection_adjust(struct fg_connection *connection);
 
 /* Tell its codec to come to an end. */
 void fg_connection_drain(struct fg_connection *connection);

@@ -88,6 +88,18 @@ void fg_preamble_take_header(struct fg_connection *connection, size_t len)
     fg_connection_take_bytes(connection, net->in, len);
 }
 
+/* For overload, before any key is computed. Who forges a ticket gets past this (client_hello.h). */
+static bool is_refused(struct fg_connection *connection, enum fg_client_hello hello)
+{
+    struct fg_net *net = connection->net;
+    struct fg_pressure *pressure = net->options.pressure;
+    if (hello != FG_CLIENT_HELLO_FULL || !fg_pressure_asks(pressure, FG_OVERLOAD_RESUME_ONLY))
+        return false;
+    fg_pressure_acted(pressure, FG_OVERLOAD_RESUME_ONLY);
+    fg_counter_add_owned(&net->stats.handshakes_refused, 1);
+    return true;
+}
+
 /* net->in has the whole hello, and whatever came with it. */
 static void start_handshake(struct fg_connection *connection, size_t len)
 {
@@ -105,6 +117,8 @@ void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
     enum fg_client_hello hello = fg_client_hello_look(fg_span_make(net->in, len));
     if (hello == FG_CLIENT_HELLO_PARTIAL) {
         hold(connection, len);
+    } else if (is_refused(connection, hello)) {
+        fg_connection_cut(connection, FG_GONE_TIMEOUT);
     } else if (fg_handshakes_have_room(&net->handshakes)) {
         start_handshake(connection, len);
     } else {

@@ -3,9 +3,11 @@
  */
 #include "net/timeouts.h"
 
+#include "backends/pressure_shared.h"
 #include "base/clock.h"
 #include "config/config.h"
 #include "net/loop.h"
+#include "policies/wide_math.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -92,17 +94,32 @@ void fg_timeout_cancel(struct fg_timeout *timeout)
     fg_list_remove(&timeout->link);
 }
 
+/* How much earlier than armed the timeouts of a class end now. As all of a list were armed with the
+ * same duration, it stays in order. */
+static uint64_t cut_of(const struct fg_timeouts *timeouts, size_t class)
+{
+    bool is_idle =
+        class == FG_TIMEOUT_HANDSHAKE || class == FG_TIMEOUT_HEADER || class == FG_TIMEOUT_IDLE;
+    if (!is_idle || !fg_pressure_asks(timeouts->pressure, FG_OVERLOAD_SHORTEN_IDLE))
+        return 0;
+    uint64_t whole_ns = timeouts->durations_ns[class];
+    return whole_ns - whole_ns / 1000 * timeouts->pressure->idle_permille;
+}
+
 void fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns)
 {
     for (size_t i = 0; i < FG_TIMEOUT_CLASS_COUNT; i++) {
         struct fg_list *head = &timeouts->lists[i];
+        uint64_t cut_ns = cut_of(timeouts, i);
         struct fg_list mark; /* behind what waits now: what is armed anew waits for the next run */
         fg_list_push_back(head, &mark);
         /* Taken from the front each time: a callback may cancel or re-arm any other. */
         while (head->next != &mark) {
             struct fg_timeout *first = FG_CONTAINER_OF(head->next, struct fg_timeout, link);
-            if (first->due_ns > now_ns)
+            if (first->due_ns > fg_add_saturating(now_ns, cut_ns))
                 break;
+            if (first->due_ns > now_ns)
+                fg_pressure_acted(timeouts->pressure, FG_OVERLOAD_SHORTEN_IDLE);
             fg_timeout_cancel(first);
             first->on_due(first);
         }

@@ -4,7 +4,7 @@
  *          time by itself; one libevent timer ticks while any list holds something.
  * Thread   the loop's.
  * Memory   intrusive: a timeout is part of the object that waits.
- * Accuracy late by one tick (100 ms) at most, never early.
+ * Accuracy late by one tick (100 ms) at most, never early, but for the pressure's sake.
  */
 #ifndef FG_NET_TIMEOUTS_H
 #define FG_NET_TIMEOUTS_H
@@ -17,6 +17,7 @@
 struct event;
 struct fg_loop;
 struct fg_limits_conf;
+struct fg_pressure;
 
 enum fg_timeout_class {
     FG_TIMEOUT_HANDSHAKE,
@@ -49,6 +50,9 @@ struct fg_timeouts {
     bool is_ticking;
     struct fg_list lists[FG_TIMEOUT_CLASS_COUNT];
     uint64_t durations_ns[FG_TIMEOUT_CLASS_COUNT];
+    /* While it asks for shorter idle times, a part of those of HANDSHAKE, HEADER and IDLE counts,
+     * of what is armed already too; NULL: never. */
+    struct fg_pressure *pressure;
 };
 
 /* FG_ERR_NO_MEMORY. */

@@ -4,6 +4,7 @@
 #include "overload_shared.h"
 
 #include "base/log.h"
+#include "pipeline/cgroup_memory.h"
 #include "pipeline/policy_conf.h"
 
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FDS_OTHER 64 /* listeners, logs, event fds: what is not a connection */
 #define LOG_LINES_A_SECOND 20
 
 struct fg_overload_shared {
@@ -22,53 +22,55 @@ struct fg_overload_shared {
     struct fg_overload policy;      /* guarded by lock */
     struct fg_overload_sample last; /* guarded by lock */
     struct fg_pressure pressure;
-    struct fg_counter decided; /* the policy's steps, also in shadow */
-    bool is_shadow;            /* constant, as what follows */
-    uint64_t memory_limit_bytes;
-    uint64_t fds_limit;
-    uint64_t loop_lag_limit_ns;
+    struct fg_counter decided;                   /* the policy's steps, also in shadow */
+    bool is_shadow;                              /* constant, as what follows */
+    uint64_t limits[FG_OVERLOAD_RESOURCE_COUNT]; /* 0: comes with the sample */
+    struct fg_cgroup_memory group;
     int statm_fd;
 };
 
-/* A number in a file such as memory.max; 0 when there is none ("max", no such file). */
-static uint64_t read_number(const char *path)
-{
-    unsigned long long value = 0;
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return 0;
-    if (fscanf(file, "%llu", &value) != 1)
-        value = 0;
-    fclose(file);
-    return value;
-}
-
-/* 80 % of what the cgroup or the machine has. */
-static uint64_t default_memory_limit(void)
+/* 80 % of what the control group or the machine has. */
+static uint64_t default_memory_limit(const struct fg_cgroup_memory *group)
 {
     uint64_t limit = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t group = read_number("/sys/fs/cgroup/memory.max");
-    if (group > 0 && group < limit)
-        limit = group;
+    if (group->limit_bytes > 0 && group->limit_bytes < limit)
+        limit = group->limit_bytes;
     return limit / 5 * 4;
 }
 
-struct fg_overload_shared *fg_overload_shared_create(const struct fg_overload_conf *conf)
+static void set_limits(struct fg_overload_shared *overload, const struct fg_config *config)
+{
+    const struct fg_overload_conf *conf = &config->overload;
+    uint64_t *limits = overload->limits;
+    struct rlimit files;
+    limits[FG_OVERLOAD_MEMORY] = conf->memory_bytes_max > 0
+                                     ? conf->memory_bytes_max
+                                     : default_memory_limit(&overload->group);
+    limits[FG_OVERLOAD_CGROUP_MEMORY] = overload->group.limit_bytes;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY)
+        limits[FG_OVERLOAD_FDS] = files.rlim_cur;
+    limits[FG_OVERLOAD_LOOP_LAG] = conf->loop_lag_max_ns;
+    limits[FG_OVERLOAD_HANDSHAKES] =
+        conf->handshakes_max > 0 ? conf->handshakes_max : config->limits.connections_max / 4 + 1;
+    limits[FG_OVERLOAD_REDIS_LATENCY] = config->has_orders ? conf->redis_latency_max_ns : 0;
+}
+
+struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *config)
 {
     struct fg_overload_shared *overload = calloc(1, sizeof(*overload));
     if (overload == NULL)
         return NULL;
-    pthread_mutex_init(&overload->lock, NULL);
-    overload->is_shadow = conf->is_shadow;
+    const struct fg_overload_conf *conf = &config->overload;
     struct fg_overload_config policy = fg_overload_config_of(conf);
+    pthread_mutex_init(&overload->lock, NULL);
     fg_overload_init(&overload->policy, &policy);
-    overload->memory_limit_bytes =
-        conf->memory_bytes_max > 0 ? conf->memory_bytes_max : default_memory_limit();
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY)
-        overload->fds_limit = files.rlim_cur;
-    overload->loop_lag_limit_ns = conf->loop_lag_max_ns;
+    overload->is_shadow = conf->is_shadow;
+    overload->pressure.idle_permille = conf->idle_permille;
+    overload->pressure.streams_max = conf->streams_max;
+    overload->pressure.tokens_max = conf->tokens_max;
+    fg_cgroup_memory_open_own(&overload->group, conf->cgroup_root);
     overload->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    set_limits(overload, config);
     return overload;
 }
 
@@ -78,6 +80,7 @@ void fg_overload_shared_destroy(struct fg_overload_shared *overload)
         return;
     if (overload->statm_fd != -1)
         close(overload->statm_fd);
+    fg_cgroup_memory_close(&overload->group);
     pthread_mutex_destroy(&overload->lock);
     free(overload);
 }
@@ -95,13 +98,12 @@ static uint64_t resident_bytes(const struct fg_overload_shared *overload)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Linux 6.2 and later say how many are open; before, two a connection (client's and upstream's). */
-static uint64_t open_fds(const struct fg_overload_probe *probe)
+/* Linux 6.2 and later say how many are open. */
+static uint64_t open_fds(uint64_t estimate)
 {
     struct stat folder;
-    if (stat("/proc/self/fd", &folder) == 0 && folder.st_size > 0)
-        return (uint64_t)folder.st_size;
-    return FDS_OTHER + 2 * probe->connections;
+    bool is_counted = stat("/proc/self/fd", &folder) == 0 && folder.st_size > 0;
+    return is_counted ? (uint64_t)folder.st_size : estimate;
 }
 
 /* One line for each step that `before` and `after` disagree about. */
@@ -129,34 +131,43 @@ static void log_changes(const struct fg_overload *before, const struct fg_overlo
     }
 }
 
-void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now_ns,
-                               const struct fg_overload_probe *probe)
+/* Steps that concern everybody: shedding for a backend's sake is left to the decision, which knows
+ * who goes there. */
+static uint32_t steps_for_all(const struct fg_overload *policy)
 {
-    const struct fg_overload_sample sample = {
-        .of = {
-            [FG_OVERLOAD_MEMORY] = {resident_bytes(overload), overload->memory_limit_bytes},
-            [FG_OVERLOAD_FDS] = {open_fds(probe), overload->fds_limit},
-            [FG_OVERLOAD_LOOP_LAG] = {probe->loop_lag_ns, overload->loop_lag_limit_ns},
-        }};
+    uint32_t process = fg_overload_steps_for(policy, FG_OVERLOAD_USES_PROCESS);
+    return process | (fg_overload_steps(policy) & ~FG_OVERLOAD_SHED_STEPS);
+}
+
+void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now_ns,
+                               struct fg_overload_sample *sample)
+{
+    struct fg_overload_use *of = sample->of;
+    of[FG_OVERLOAD_MEMORY].used = resident_bytes(overload);
+    of[FG_OVERLOAD_CGROUP_MEMORY].used = fg_cgroup_memory_used(&overload->group);
+    of[FG_OVERLOAD_FDS].used = open_fds(of[FG_OVERLOAD_FDS].used);
+    for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
+        if (overload->limits[r] != 0)
+            of[r].limit = overload->limits[r];
+    }
     pthread_mutex_lock(&overload->lock);
     struct fg_overload before = overload->policy;
-    fg_overload_update(&overload->policy, now_ns, &sample);
+    fg_overload_update(&overload->policy, now_ns, sample);
     struct fg_overload after = overload->policy;
-    overload->last = sample;
+    overload->last = *sample;
     pthread_mutex_unlock(&overload->lock);
-    uint32_t steps = fg_overload_steps(&after);
-    fg_counter_set(&overload->decided, steps);
-    fg_counter_set(&overload->pressure.steps, overload->is_shadow ? 0 : steps);
+    fg_counter_set(&overload->decided, fg_overload_steps(&after));
+    fg_counter_set(&overload->pressure.steps, overload->is_shadow ? 0 : steps_for_all(&after));
     log_changes(&before, &after, overload->is_shadow);
 }
 
 struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared *overload,
-                                                      enum fg_priority priority)
+                                                      enum fg_priority priority, uint32_t uses)
 {
-    if (!fg_overload_sheds((uint32_t)fg_counter_get(&overload->decided)))
+    if (fg_counter_get(&overload->decided) == 0)
         return (struct fg_overload_decision){.is_admitted = true};
     pthread_mutex_lock(&overload->lock);
-    struct fg_overload_decision decision = fg_overload_decide(&overload->policy, priority);
+    struct fg_overload_decision decision = fg_overload_decide(&overload->policy, priority, uses);
     pthread_mutex_unlock(&overload->lock);
     if (!decision.is_admitted && !overload->is_shadow)
         fg_pressure_acted(&overload->pressure, decision.step);
@@ -173,7 +184,8 @@ struct fg_pressure *fg_overload_shared_pressure(struct fg_overload_shared *overl
 /* Bytes, counts; times in seconds. */
 static double in_base_units(unsigned resource, uint64_t value)
 {
-    return resource == FG_OVERLOAD_LOOP_LAG ? (double)value / 1e9 : (double)value;
+    bool is_time = resource == FG_OVERLOAD_LOOP_LAG || resource == FG_OVERLOAD_REDIS_LATENCY;
+    return is_time ? (double)value / 1e9 : (double)value;
 }
 
 static json_t *steps_json(const struct fg_overload_shared *overload,

@@ -15,25 +15,22 @@
 struct fg_overload_shared;
 
 /* NULL without memory. */
-struct fg_overload_shared *fg_overload_shared_create(const struct fg_overload_conf *conf);
+struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *config);
 void fg_overload_shared_destroy(struct fg_overload_shared *overload);
 
-/* What the loops have in use; the rest is read from the system. */
-struct fg_overload_probe {
-    uint64_t connections; /* of clients, open; stands for descriptors where they are not counted */
-    uint64_t loop_lag_ns; /* the largest of all loops */
-};
-
 /*
- * Look at the resources, take and give up steps, log each that changes. One thread, never a loop
- * that serves clients, every conf->interval_ns.
+ * Take and give up steps, log each that changes. `sample` has what loops and backends have in use;
+ * what the system knows and limits that are configured are filled in here. Its descriptors stand
+ * where the kernel does not count them. One thread, never a loop that serves clients, every
+ * overload.interval_ns.
  */
 void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now_ns,
-                               const struct fg_overload_probe *probe);
+                               struct fg_overload_sample *sample);
 
-/* Any thread. */
+/* Any thread; `uses` as for fg_overload_decide. While no step is taken all is admitted, and the
+ * rest of the decision is zero. */
 struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared *overload,
-                                                      enum fg_priority priority);
+                                                      enum fg_priority priority, uint32_t uses);
 /* What is taken now; all zero for ever in shadow. Lives as long as `overload`. */
 struct fg_pressure *fg_overload_shared_pressure(struct fg_overload_shared *overload);
 json_t *fg_overload_shared_stats(struct fg_overload_shared *overload);

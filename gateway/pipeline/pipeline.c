@@ -173,7 +173,7 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
             goto fail;
     }
     pipeline->router = fg_router_create(config);
-    pipeline->overload = fg_overload_shared_create(&config->overload);
+    pipeline->overload = fg_overload_shared_create(config);
     pipeline->cache = fg_cache_store_create(&config->cache);
     pipeline->session = fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,
                                           config->orders.body_bytes_max);

@@ -316,6 +316,19 @@ static void revalidate_beside(struct fg_flow *flow, struct fg_cache_ask ask,
         fg_cache_fetch_start(flow, &ask, stream, stale, 0);
 }
 
+/* Counts it when it is only for the pressure that this verdict was given. */
+static void note_pressure(struct fg_flow *flow, const struct fg_cache_request *request,
+                          const struct fg_cache_object *object, struct fg_cache_rules rules)
+{
+    if (rules.pressure_stale_s == 0)
+        return;
+    rules.pressure_stale_s = 0;
+    if (fg_cache_judge(request, &object->head.response, &rules, object->head.lifetime_s,
+                       age_of(flow, object)) != FG_CACHE_STALE_WHILE_REVALIDATE)
+        fg_pressure_acted(fg_overload_shared_pressure(flow->thread->pipeline->overload),
+                          FG_OVERLOAD_STALE_CACHE);
+}
+
 /* True: `object` has been the answer. Otherwise it may still be one if the fetch fails. */
 static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
                          const struct fg_cache_request *request, struct fg_cache_object *object)
@@ -328,6 +341,7 @@ static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
         serve(flow, object, FG_CACHE_RESULT_HIT);
         return true;
     case FG_CACHE_STALE_WHILE_REVALIDATE:
+        note_pressure(flow, request, object, rules);
         if (!request->control.only_if_cached)
             revalidate_beside(flow, *ask, object);
         serve(flow, object, FG_CACHE_RESULT_STALE);

@@ -15,15 +15,37 @@ static void draw_lot(struct fg_flow *flow)
     ex->priority_number = fg_priority_compound(ex->priority, cohort);
 }
 
+/* What this request needs beside the process: only for that may it be refused. */
+static uint32_t resources_used(const struct fg_flow *flow)
+{
+    const struct fg_route_conf *route = flow->route;
+    if (route->action != FG_ROUTE_BACKEND)
+        return FG_OVERLOAD_USES_PROCESS;
+    switch (flow->thread->pipeline->config->backends[route->backend_index].kind) {
+    case FG_BACKEND_ORDERS:
+        return FG_OVERLOAD_USES_PROCESS | FG_OVERLOAD_USES_REDIS;
+    case FG_BACKEND_INFERENCE:
+        return FG_OVERLOAD_USES_PROCESS | FG_OVERLOAD_USES_KV;
+    case FG_BACKEND_STATIC:
+    case FG_BACKEND_CLUSTER:
+        break;
+    }
+    return FG_OVERLOAD_USES_PROCESS;
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     draw_lot(flow);
-    struct fg_overload_decision decision =
-        fg_overload_shared_decide(flow->thread->pipeline->overload, flow->req->ex.priority);
-    if (decision.is_admitted)
+    struct fg_overload_decision decision = fg_overload_shared_decide(
+        flow->thread->pipeline->overload, flow->req->ex.priority, resources_used(flow));
+    const char *policy = fg_overload_policy_name(decision.reason);
+    if (decision.is_admitted) {
+        if (decision.pressure_permille > 0)
+            fg_flow_pass(flow, policy, decision.pressure_permille, decision.limit_permille);
         return FG_STAGE_CONTINUE;
+    }
     if (flow->thread->pipeline->config->overload.is_shadow) {
-        fg_flow_would_refuse(flow, "overload", FG_REFUSED_OVERLOAD, decision.pressure_permille,
+        fg_flow_would_refuse(flow, policy, FG_REFUSED_OVERLOAD, decision.pressure_permille,
                              decision.limit_permille);
         return FG_STAGE_CONTINUE;
     }
@@ -37,7 +59,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
                              .type = "overloaded",
                              .message = message,
                              .retry_after_ns = decision.retry_after_ns,
-                             .policy = "overload",
+                             .policy = policy,
                              .value = decision.pressure_permille,
                              .limit = decision.limit_permille,
                              .position = UINT64_MAX,

@@ -26,6 +26,8 @@
 #define TOKEN_TEXT_BYTES_MAX ((size_t)256)
 #define HELD_TEXT_BYTES_MAX ((size_t)8192) /* what a worker may hold back for stop texts */
 
+#define HEAD_FIELDS_MAX 5
+
 #define RETRY_PAUSE_MS_MIN UINT32_C(20) /* whatever a worker says, no ping-pong */
 
 #define MOVE(state) (1u << (state))
@@ -108,6 +110,15 @@ void fg_generation_cancel(struct fg_generation *gen)
     (void)abandon(gen);
 }
 
+/* Left out when there is no memory for it. */
+static void add_number(struct fg_field *fields, size_t *count, struct fg_arena *arena,
+                       struct fg_span name, size_t number)
+{
+    struct fg_span value = fg_arena_try_printf(arena, "%zu", number);
+    if (value.data != NULL)
+        fields[(*count)++] = (struct fg_field){name, value};
+}
+
 static void send_head(struct fg_generation *gen)
 {
     static const struct fg_field stream_fields[] = {
@@ -115,20 +126,24 @@ static void send_head(struct fg_generation *gen)
         {FG_SPAN_LITERAL("cache-control"), FG_SPAN_LITERAL("no-cache")},
         {FG_SPAN_LITERAL("x-accel-buffering"), FG_SPAN_LITERAL("no")},
     };
-    gen->is_head_sent = true;
-    if (gen->request.is_stream) {
-        fg_exchange_head(gen->ex, 200, stream_fields, 3);
-        return;
-    }
-    struct fg_field fields[3] = {
-        {FG_SPAN("content-type"), FG_SPAN("application/json")},
-        {FG_SPAN("cache-control"), FG_SPAN("no-store")},
-        {FG_SPAN("content-length"),
-         fg_arena_try_printf(gen->ex->arena, "%zu",
-                             fg_completion_answer_document_bytes(&gen->answer))},
+    static const struct fg_field document_fields[] = {
+        {FG_SPAN_LITERAL("content-type"), FG_SPAN_LITERAL("application/json")},
+        {FG_SPAN_LITERAL("cache-control"), FG_SPAN_LITERAL("no-store")},
     };
+    struct fg_arena *arena = gen->ex->arena;
+    struct fg_field fields[HEAD_FIELDS_MAX];
+    size_t count = gen->request.is_stream ? 3 : 2;
+    gen->is_head_sent = true;
+    memcpy(fields, gen->request.is_stream ? stream_fields : document_fields,
+           count * sizeof(fields[0]));
     /* Without memory for the length the gateway frames by itself. */
-    fg_exchange_head(gen->ex, 200, fields, fields[2].value.data == NULL ? 2 : 3);
+    if (!gen->request.is_stream)
+        add_number(fields, &count, arena, FG_SPAN("content-length"),
+                   fg_completion_answer_document_bytes(&gen->answer));
+    if (gen->is_capped)
+        add_number(fields, &count, arena, FG_SPAN("x-floodgate-max-tokens"),
+                   gen->request.max_tokens);
+    fg_exchange_head(gen->ex, 200, fields, count);
 }
 
 /* Hand the client what it takes; ends the exchange after the last byte. */
@@ -420,6 +435,19 @@ static bool prepare(struct fg_generation *gen)
     return true;
 }
 
+/* Under pressure an answer may not grow as long as asked; its client sees that by the head, and by
+ * finish_reason. */
+static void cap_tokens(struct fg_generation *gen)
+{
+    struct fg_pressure *pressure = gen->thread->env->pressure;
+    if (!fg_pressure_asks(pressure, FG_OVERLOAD_CAP_TOKENS) ||
+        gen->request.max_tokens <= pressure->tokens_max)
+        return;
+    gen->request.max_tokens = pressure->tokens_max;
+    gen->is_capped = true;
+    fg_pressure_acted(pressure, FG_OVERLOAD_CAP_TOKENS);
+}
+
 void fg_generation_admit(struct fg_generation *gen)
 {
     struct fg_sampling *sampling = &gen->request.sampling;
@@ -431,6 +459,7 @@ void fg_generation_admit(struct fg_generation *gen)
     gen->stream_key = random[0] | 1;
     if (!gen->request.has_seed)
         sampling->seed = random[1];
+    cap_tokens(gen);
     if (!prepare(gen))
         return;
     gen->admitted_ns = fg_clock_monotonic_ns();

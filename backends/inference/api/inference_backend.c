@@ -221,6 +221,18 @@ static void destroy(struct fg_backend *base)
     free(backend);
 }
 
+static void sample(struct fg_backend *base, uint64_t now_ns, struct fg_overload_sample *into)
+{
+    (void)now_ns;
+    const struct fg_inference *backend = (const struct fg_inference *)base;
+    struct fg_kv_gauges gauges;
+    if (backend->arena == NULL)
+        return;
+    fg_kv_arena_gauges(backend->arena, &gauges);
+    into->of[FG_OVERLOAD_KV_BLOCKS] =
+        (struct fg_overload_use){gauges.blocks_used, gauges.blocks_total};
+}
+
 static const struct fg_backend_ops inference_ops = {
     .kind = "inference",
     .thread_open = thread_open,
@@ -231,6 +243,7 @@ static const struct fg_backend_ops inference_ops = {
     .cancel = cancel,
     .is_ready = is_ready,
     .stats = fg_inference_stats,
+    .sample = sample,
     .destroy = destroy,
 };
 

@@ -125,6 +125,7 @@ struct fg_generation {
     enum fg_generation_state state;
     bool is_head_sent;
     bool is_blocked;     /* until on_writable */
+    bool is_capped;      /* overload allows it fewer tokens than it asked for */
     uint64_t stream_key; /* by which its choices are found in the arena, two apart; random */
     uint64_t admitted_ns;
 

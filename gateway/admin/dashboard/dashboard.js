@@ -530,6 +530,17 @@ function drawCache(stats) {
       ["evicted", whole(c.evicted)]]));
 }
 
+function drawPressure(stats) {
+  const units = { memory: bytes, cgroup_memory: bytes, request_memory: bytes, loop_lag: duration, redis_latency: duration };
+  const watched = entries(at(stats, "policies.overload.resources")).filter(([, resource]) => resource.watched);
+  fillTable("pressure", watched.map(([name, resource]) => {
+    const written = units[name] ?? whole;
+    return [words(name), meter(resource.pressure, written(resource.used)), written(resource.limit),
+      [count(resource.refused_total), resource.refused_total > 0 ? "hot" : "quiet"],
+      resource.steps.length > 0 ? resource.steps.map(words).join(", ") : ["none", "quiet"]];
+  }), [2, 3], "nothing is watched");
+}
+
 function drawProcess(stats) {
   const p = stats.process ?? {}, o = at(stats, "policies.overload") ?? {}, c = at(stats, "gateway.connections") ?? {};
   byId("process").querySelector(".extra").replaceChildren(
@@ -634,7 +645,7 @@ function draw() {
   if (last === null)
     return;
   const { stats } = last;
-  for (const part of [drawTiles, drawBackends, drawRoutes, drawOrders, drawInference, drawWorkers, drawCache, drawProcess])
+  for (const part of [drawTiles, drawBackends, drawRoutes, drawOrders, drawInference, drawWorkers, drawCache, drawPressure, drawProcess])
     part(stats);
   charts.forEach((chart) => chart.update());
 }

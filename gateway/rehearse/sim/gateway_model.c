@@ -461,7 +461,8 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
         answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
         return;
     }
-    struct fg_overload_decision decision = fg_overload_decide(&model->overload, route->priority);
+    struct fg_overload_decision decision =
+        fg_overload_decide(&model->overload, route->priority, FG_OVERLOAD_USES_PROCESS);
     uint64_t wait_ns = 0;
     if (!decision.is_admitted && !model->config->overload.is_shadow) {
         refuse_call(model, call->user, now_ns, FG_REFUSED_OVERLOAD, decision.retry_after_ns);

@@ -463,6 +463,62 @@ static void refuses_more_streams_than_allowed(void **state)
     assert_int_equal(answer_of(client, id)->status, 200);
 }
 
+static uint32_t streams_told(struct client *client)
+{
+    return nghttp2_session_get_remote_settings(client->session,
+                                               NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+static void tells_of_fewer_streams_and_of_more_again(void **state)
+{
+    struct client *client = *state;
+    struct fg_codec *codec = client->fake.codec;
+    struct fg_pressure pressure = {.streams_max = 2};
+    uint32_t usual = client->fake.limits.streams_per_connection_max;
+    exchange(client);
+    assert_int_equal(streams_told(client), usual);
+    client->fake.env.pressure = &pressure;
+    codec->ops->adjust(codec); /* nothing has changed: nothing is said */
+    fake_turn(&client->fake);
+    assert_int_equal(client->fake.out_len, 0);
+
+    int32_t waiting[3] = {get(client, "/wait"), get(client, "/wait"), get(client, "/wait")};
+    exchange(client);
+    fg_counter_set(&pressure.steps, UINT64_C(1) << FG_OVERLOAD_FEWER_STREAMS);
+    codec->ops->adjust(codec);
+    codec->ops->adjust(codec); /* once until it is acknowledged */
+    exchange(client);
+    assert_int_equal(streams_told(client), 2);
+    assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_FEWER_STREAMS]), 1);
+    for (size_t i = 0; i < 3; i++) /* what is open goes on */
+        assert_false(answer_of(client, waiting[i])->is_closed);
+    fg_counter_set(&pressure.steps, 0);
+    codec->ops->adjust(codec);
+    exchange(client);
+    assert_int_equal(streams_told(client), usual);
+    assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_FEWER_STREAMS]), 1);
+    assert_int_equal(client->goaways, 0);
+}
+
+/* It hears of a change only once it has acknowledged the last one, and then of what holds by then.
+ */
+static void does_not_heap_up_settings(void **state)
+{
+    struct client *client = *state;
+    struct fg_codec *codec = client->fake.codec;
+    struct fg_pressure pressure = {.streams_max = 2};
+    client->fake.env.pressure = &pressure;
+    for (unsigned i = 0; i < 1001; i++) { /* the client has said nothing yet */
+        fg_counter_set(&pressure.steps, (uint64_t)(i % 2 == 0) << FG_OVERLOAD_FEWER_STREAMS);
+        codec->ops->adjust(codec);
+    }
+    fake_turn(&client->fake);
+    assert_true(client->fake.out_len < 200);
+    exchange(client);
+    assert_int_equal(streams_told(client), 2);
+    assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_FEWER_STREAMS]), 1);
+}
+
 static void times_a_body_out(void **state)
 {
     struct fg_limits_conf limits = fake_limits();
@@ -616,6 +672,8 @@ int main(void)
         TEST(never_ends_a_broken_answer_cleanly),
         TEST(swallows_the_body_of_head),
         TEST(refuses_more_streams_than_allowed),
+        TEST(tells_of_fewer_streams_and_of_more_again),
+        TEST(does_not_heap_up_settings),
         cmocka_unit_test(times_a_body_out),
         TEST(drains_in_two_steps),
         TEST(says_goodbye_when_idle),

@@ -247,7 +247,7 @@ static int open_all(void **state)
         .identity = {.jwt = {.secret_file = secret}},
         .limits = {.request_memory_max = 65536},
         .cache = {.bytes_max = 8 << 20, .object_bytes_max = 1 << 20, .waiters_max = 10},
-        .overload = {.loop_lag_max_ns = FG_S},
+        .overload = {.loop_lag_max_ns = FG_S, .cgroup_root = "/nowhere", .idle_permille = 1000},
         .orders = {.session_ttl_ns = FG_S, .body_bytes_max = 1000},
     };
     memcpy(folder + sizeof(folder) - 7, "XXXXXX", 6); /* mkdtemp filled them in */

@@ -5,6 +5,7 @@
 #include "policy_test.h"
 
 #define BIT(step) (UINT32_C(1) << (step))
+#define PROCESS FG_OVERLOAD_USES_PROCESS
 
 static void memory_at(struct fg_overload *ov, uint64_t now_ns, uint64_t permille)
 {
@@ -117,7 +118,8 @@ static void a_band_may_be_a_point_and_a_step_may_be_off(void **state)
     assert_int_equal(fg_overload_steps(&ov), 0);
     memory_at(&ov, 0, 1000);
     assert_int_equal(fg_overload_steps(&ov) & BIT(FG_OVERLOAD_SHED_NORMAL), 0);
-    assert_false(fg_overload_decide(&ov, FG_PRIORITY_NORMAL).is_admitted); /* high goes: so it */
+    assert_false(
+        fg_overload_decide(&ov, FG_PRIORITY_NORMAL, PROCESS).is_admitted); /* high goes: so it */
 }
 
 static void refuses_by_class(void **state)
@@ -131,7 +133,7 @@ static void refuses_by_class(void **state)
         assert_int_equal(fg_overload_sheds(fg_overload_steps(&ov)), level > 0);
         for (unsigned class = 0; class < FG_PRIORITY_COUNT; class ++) {
             struct fg_overload_decision decision =
-                fg_overload_decide(&ov, (enum fg_priority) class);
+                fg_overload_decide(&ov, (enum fg_priority) class, PROCESS);
             assert_int_equal(decision.is_admitted, class + level <= 3);
             if (decision.is_admitted)
                 continue;
@@ -150,16 +152,16 @@ static void the_worst_resource_that_refuses_is_the_reason(void **state)
     struct fg_overload_sample sample = {
         .of = {[FG_OVERLOAD_MEMORY] = {1, 2}, [FG_OVERLOAD_FDS] = {93, 100}}};
     fg_overload_update(&ov, 0, &sample);
-    struct fg_overload_decision decision = fg_overload_decide(&ov, FG_PRIORITY_LOW);
+    struct fg_overload_decision decision = fg_overload_decide(&ov, FG_PRIORITY_LOW, PROCESS);
     assert_int_equal(decision.reason, FG_OVERLOAD_FDS);
     assert_int_equal(decision.pressure_permille, 930);
     sample.of[FG_OVERLOAD_FDS].used = 0; /* held: memory is now higher, but refuses nobody */
     fg_overload_update(&ov, 1, &sample);
-    decision = fg_overload_decide(&ov, FG_PRIORITY_LOW);
+    decision = fg_overload_decide(&ov, FG_PRIORITY_LOW, PROCESS);
     assert_int_equal(decision.reason, FG_OVERLOAD_FDS);
     sample.of[FG_OVERLOAD_MEMORY].used = 2;
     fg_overload_update(&ov, 2, &sample);
-    assert_int_equal(fg_overload_decide(&ov, FG_PRIORITY_LOW).reason, FG_OVERLOAD_MEMORY);
+    assert_int_equal(fg_overload_decide(&ov, FG_PRIORITY_LOW, PROCESS).reason, FG_OVERLOAD_MEMORY);
 }
 
 static void resources_do_not_hold_each_other_up(void **state)
@@ -191,9 +193,54 @@ static void loop_lag_is_smoothed(void **state)
     for (uint64_t i = 0; i < 30; i++)
         fg_overload_update(&ov, i, &slow);
     assert_int_equal(fg_overload_level_of(fg_overload_steps(&ov)), FG_OVERLOAD_CRITICAL);
-    assert_int_equal(fg_overload_decide(&ov, FG_PRIORITY_LOW).reason, FG_OVERLOAD_LOOP_LAG);
+    assert_int_equal(fg_overload_decide(&ov, FG_PRIORITY_LOW, PROCESS).reason,
+                     FG_OVERLOAD_LOOP_LAG);
     /* Closing connections would bring handshakes upon a loop that is late already. */
     assert_int_equal(lag->steps & BIT(FG_OVERLOAD_STOP_KEEP_ALIVE), 0);
+}
+
+static void one_freak_sample_is_no_overload(void **state)
+{
+    (void)state;
+    struct fg_overload ov = made();
+    struct fg_overload_sample freak = {.of = {[FG_OVERLOAD_LOOP_LAG] = {UINT64_MAX, 200 * MS}}};
+    fg_overload_update(&ov, 0, &freak);
+    assert_int_equal(ov.resources[FG_OVERLOAD_LOOP_LAG].pressure_permille, 250);
+    assert_int_equal(fg_overload_steps(&ov), 0);
+}
+
+static void nobody_is_shed_for_what_he_does_not_use(void **state)
+{
+    (void)state;
+    struct fg_overload ov = made();
+    struct fg_overload_sample sample = {.of = {[FG_OVERLOAD_KV_BLOCKS] = {100, 100}}};
+    fg_overload_update(&ov, 0, &sample);
+    uint32_t chat = PROCESS | FG_OVERLOAD_USES_KV;
+    uint32_t order = PROCESS | FG_OVERLOAD_USES_REDIS;
+    struct fg_overload_decision decision = fg_overload_decide(&ov, FG_PRIORITY_LOW, chat);
+    assert_false(decision.is_admitted);
+    assert_int_equal(decision.reason, FG_OVERLOAD_KV_BLOCKS);
+    assert_true(fg_overload_decide(&ov, FG_PRIORITY_LOW, order).is_admitted);
+    assert_true(fg_overload_decide(&ov, FG_PRIORITY_LOW, PROCESS).is_admitted);
+    assert_int_equal(fg_overload_steps_for(&ov, PROCESS), 0);
+    assert_int_equal(fg_overload_steps_for(&ov, chat), fg_overload_steps(&ov));
+}
+
+static void an_admitted_one_is_told_how_near_it_was(void **state)
+{
+    (void)state;
+    struct fg_overload ov = made();
+    struct fg_overload_sample sample = {
+        .of = {[FG_OVERLOAD_FDS] = {60, 100}, [FG_OVERLOAD_MEMORY] = {80, 100}}};
+    fg_overload_update(&ov, 0, &sample);
+    struct fg_overload_decision decision = fg_overload_decide(&ov, FG_PRIORITY_NORMAL, PROCESS);
+    assert_true(decision.is_admitted);
+    assert_int_equal(decision.reason, FG_OVERLOAD_MEMORY);
+    assert_int_equal(decision.pressure_permille, 800);
+    assert_int_equal(decision.limit_permille, 920); /* shed_normal; shed_high would be later */
+    decision = fg_overload_decide(&ov, FG_PRIORITY_CRITICAL, PROCESS);
+    assert_int_equal(decision.limit_permille, 0);
+    assert_int_equal(ov.resources[FG_OVERLOAD_MEMORY].refused_total, 0);
 }
 
 static void odd_settings_and_clocks(void **state)
@@ -210,8 +257,8 @@ static void odd_settings_and_clocks(void **state)
     struct fg_overload_sample most = {.of = {[FG_OVERLOAD_MEMORY] = {UINT64_MAX, UINT64_MAX}}};
     fg_overload_update(&ov, 100 * YEAR, &most);
     assert_int_equal(fg_overload_steps(&ov), ALL);
-    assert_true(fg_overload_decide(&ov, FG_PRIORITY_HIGH).retry_after_ns == UINT64_MAX);
-    assert_true(fg_overload_decide(&ov, FG_PRIORITY_CRITICAL).is_admitted);
+    assert_true(fg_overload_decide(&ov, FG_PRIORITY_HIGH, PROCESS).retry_after_ns == UINT64_MAX);
+    assert_true(fg_overload_decide(&ov, FG_PRIORITY_CRITICAL, PROCESS).is_admitted);
     memory_at(&ov, 0, 0); /* back by years: held from here */
     assert_int_equal(fg_overload_steps(&ov), ALL);
     memory_at(&ov, S, 0);
@@ -287,6 +334,7 @@ static void everything_has_a_name(void **state)
         assert_non_null(fg_overload_resource_name((enum fg_overload_resource)i));
     assert_string_equal(fg_overload_level_name(FG_OVERLOAD_ELEVATED), "elevated");
     assert_string_equal(fg_overload_resource_name(FG_OVERLOAD_LOOP_LAG), "loop_lag");
+    assert_string_equal(fg_overload_policy_name(FG_OVERLOAD_KV_BLOCKS), "overload.kv_blocks");
     assert_string_equal(fg_overload_step_name(FG_OVERLOAD_REFUSE_CONNECTIONS),
                         "refuse_connections");
 }
@@ -303,6 +351,9 @@ int main(void)
         cmocka_unit_test(the_worst_resource_that_refuses_is_the_reason),
         cmocka_unit_test(resources_do_not_hold_each_other_up),
         cmocka_unit_test(loop_lag_is_smoothed),
+        cmocka_unit_test(one_freak_sample_is_no_overload),
+        cmocka_unit_test(nobody_is_shed_for_what_he_does_not_use),
+        cmocka_unit_test(an_admitted_one_is_told_how_near_it_was),
         cmocka_unit_test(odd_settings_and_clocks),
         cmocka_unit_test(does_not_flap_between_thresholds),
         cmocka_unit_test(pressure_always_ends_with_its_cause),

@@ -1,0 +1,13 @@
+/*
+ * sampler.h: what loops and backends have in use, for the overload policy.
+ * Thread   the admin loop.
+ */
+#ifndef FG_ADMIN_SAMPLER_H
+#define FG_ADMIN_SAMPLER_H
+
+#include "admin/admin.h"
+
+/* One look at everything; steps are taken and given up by it. */
+void fg_admin_sample(const struct fg_admin_options *options);
+
+#endif

@@ -1,0 +1,495 @@
+"""
+The overload manager: each step acts when its resource is short, and is undone when the shortage ends.
+
+Two kinds of tests. Steps are driven by a control group made of plain files (`cgroup_root`), whose
+figure the test writes. Resources are driven by what really exhausts them.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import ssl
+import threading
+
+import h2.events
+import h2.settings
+import httpx
+import pytest
+
+from harness import DEMO_MODEL, h2_start, h2_until, read_response, server_sent_events, wait_for
+from tls_tools import Seen
+
+GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+CALM = {"memory_max": "1TiB", "loop_lag_max": "60s", "interval": "20ms", "hold": "100ms"}  # a busy machine is none
+
+
+class Group:
+    """A control group of a thousand bytes, as version 2 shows one."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        (self.folder / "memory.max").write_text("1000\n")
+        (self.folder / "memory.stat").write_text("inactive_file 0\n")
+        self.use(0)
+
+    def use(self, bytes_used):
+        (self.folder / "memory.current").write_text(f"{bytes_used}\n")
+
+    def overload(self, **steps):
+        """The step is taken from half full on, and nothing else ever is."""
+        off = dict.fromkeys(["shorten_idle", "fewer_streams", "stale_cache", "stop_keep_alive", "resume_only",
+                             "shed_low", "shed_normal", "shed_high", "refuse_connections"], "off")
+        return {**CALM, "cgroup_root": str(self.folder), "cgroup_memory": {**off, **steps}}
+
+
+@pytest.fixture
+def group(tmp_path):
+    return Group(tmp_path)
+
+
+def overload_of(gateway):
+    return gateway.stats()["policies"]["overload"]
+
+
+def wait_taken(gateway, step, taken=True):
+    wait_for(lambda: overload_of(gateway)["steps"][step]["taken"] == taken, what=f"{step} taken: {taken}")
+    return overload_of(gateway)["steps"][step]
+
+
+def wait_watched(gateway, resource):
+    return wait_for(lambda: (one := overload_of(gateway)["resources"][resource])["watched"] and one,
+                    what=f"{resource} watched")
+
+
+@contextlib.contextmanager
+def pressed(group, gateway, step):
+    group.use(600)
+    wait_taken(gateway, step)
+    yield
+    group.use(0)
+    wait_taken(gateway, step, False)
+
+
+def web(group, upstream, routes=None, **steps):
+    backend = upstream()
+    return {"policies": {"overload": group.overload(**steps)},
+            "clusters": {"app": {"endpoints": [backend.address]}},
+            "routes": routes or [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "critical"}]}
+
+
+def ask(connection, request=GET):
+    connection.sendall(request)
+    return read_response(connection.makefile("rb"))
+
+
+# ---- steps ----
+
+def test_idle_connections_end_sooner_those_open_already_too(launch, upstream, group):
+    sections = web(group, upstream, shorten_idle="50%/40%")
+    sections["policies"]["overload"]["shorten_idle_to"] = "1%"  # of 60 s
+    gateway = launch(sections)
+    with gateway.raw() as old:
+        old.settimeout(30)
+        assert ask(old)[0] == 200
+        with pressed(group, gateway, "shorten_idle"):
+            assert old.recv(1) == b""  # long before its minute is over
+            assert overload_of(gateway)["steps"]["shorten_idle"]["acted_total"] >= 1
+    acted = overload_of(gateway)["steps"]["shorten_idle"]["acted_total"]
+    with gateway.raw() as new:
+        assert ask(new)[0] == 200
+        seen = gateway.stats()["process"]["uptime_s"]
+        gateway.wait_stats(lambda stats: stats["process"]["uptime_s"] > seen + 1)  # 0.6 s would have ended it
+        assert ask(new)[0] == 200
+    assert overload_of(gateway)["steps"]["shorten_idle"]["acted_total"] == acted
+
+
+def streams_allowed(event):
+    return event.changed_settings[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS].new_value
+
+
+def test_http2_streams_become_fewer_and_more_again(launch, upstream, group):
+    gateway = launch(web(group, upstream, fewer_streams="50%/40%"))
+    connection, state = h2_start(gateway)
+    with connection:
+        def told():
+            """What the server says next; the acknowledgement goes back at once."""
+            event = h2_until(connection, state, h2.events.RemoteSettingsChanged)
+            connection.sendall(state.data_to_send())
+            return streams_allowed(event)
+        assert told() == 100
+        with pressed(group, gateway, "fewer_streams"):
+            assert told() == 10
+            fresh, fresh_state = h2_start(gateway)
+            with fresh:
+                assert streams_allowed(h2_until(fresh, fresh_state, h2.events.RemoteSettingsChanged)) == 10
+        assert told() == 100
+        state.send_headers(1, [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "h")],
+                           end_stream=True)
+        connection.sendall(state.data_to_send())
+        assert h2_until(connection, state, h2.events.ResponseReceived) is not None
+    assert overload_of(gateway)["steps"]["fewer_streams"]["acted_total"] >= 1
+
+
+def test_connections_are_not_kept_and_kept_again(launch, upstream, group):
+    gateway = launch(web(group, upstream, stop_keep_alive="50%/40%"))
+    connection, state = h2_start(gateway)
+    with gateway.raw() as first, connection:
+        assert "connection" not in ask(first)[1]
+        with pressed(group, gateway, "stop_keep_alive"):
+            assert ask(first)[1]["connection"] == "close"
+            assert first.recv(1) == b""
+            state.send_headers(1, [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "h")],
+                               end_stream=True)
+            connection.sendall(state.data_to_send())
+            # This client's library takes no answer behind a GOAWAY, though it comes.
+            assert h2_until(connection, state, h2.events.ConnectionTerminated) is not None
+    with gateway.raw() as second:
+        assert "connection" not in ask(second)[1] and "connection" not in ask(second)[1]
+    assert overload_of(gateway)["steps"]["stop_keep_alive"]["acted_total"] == 2
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_only_who_resumes_gets_a_handshake(launch, upstream, group, version):
+    gateway = launch(web(group, upstream, resume_only="50%/40%"))
+    known = Seen(gateway.port, "localhost", version=version)
+    with pressed(group, gateway, "resume_only"):
+        with pytest.raises(OSError):  # a reset, or the end before the handshake's
+            Seen(gateway.port, "localhost", version=version)
+        again = Seen(gateway.port, "localhost", session=known.session, context=known.context)
+        assert again.was_resumed and again.answer.startswith(b"HTTP/1.1 200")
+        connections = gateway.stats()["gateway"]["connections"]
+        assert connections["handshakes_refused"] == 1 and connections["handshakes_ok"] == 2
+        assert connections["handshakes_open"] == 0
+    assert Seen(gateway.port, "localhost", version=version).answer.startswith(b"HTTP/1.1 200")
+
+
+def test_old_answers_are_good_enough_only_meanwhile(launch, upstream, group):
+    count = iter(range(100))
+    backend = upstream(answer=lambda request: (200, {"cache-control": "max-age=60", "age": "61", "etag": '"a"'},
+                                               str(next(count)).encode()))
+    sections = web(group, upstream, stale_cache="50%/40%",
+                   routes=[{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}])
+    sections["clusters"]["app"]["endpoints"] = [backend.address]
+    gateway = launch(sections)
+    with gateway.client() as client:
+        assert client.get("/old").text == "0"
+        assert client.get("/old").headers["cache-status"] == "floodgate; fwd=uri-miss"
+        with pressed(group, gateway, "stale_cache"):
+            assert client.get("/old").headers["cache-status"] == "floodgate; hit; detail=stale"
+            assert overload_of(gateway)["steps"]["stale_cache"]["acted_total"] == 1
+        assert client.get("/old").headers["cache-status"] == "floodgate; fwd=uri-miss"
+
+
+def test_less_important_requests_are_refused_and_served_again(launch, upstream, group):
+    routes = [{"name": name, "match": {"path": f"/{name}"}, "to": "cluster:app", "priority": name}
+              for name in ("low", "normal", "high", "critical")]
+    gateway = launch(web(group, upstream, routes, shed_low="50%/40%", shed_normal="70%/60%", shed_high="90%/80%"))
+
+    def served():
+        with gateway.client() as client:
+            return [name for name in ("low", "normal", "high", "critical") if client.get("/" + name).status_code == 200]
+    assert served() == ["low", "normal", "high", "critical"]
+    group.use(600)
+    wait_taken(gateway, "shed_low")
+    assert served() == ["normal", "high", "critical"] and overload_of(gateway)["level"] == "elevated"
+    group.use(1000)
+    wait_taken(gateway, "shed_high")
+    assert served() == ["critical"] and overload_of(gateway)["level"] == "critical"
+    group.use(650)  # above where low and normal are served again, below where high is
+    wait_taken(gateway, "shed_high", False)
+    assert served() == ["high", "critical"]
+    group.use(0)
+    wait_taken(gateway, "shed_low", False)
+    assert served() == ["low", "normal", "high", "critical"] and overload_of(gateway)["level"] == "normal"
+
+
+def test_new_connections_are_refused_and_open_ones_and_the_admin_stay(launch, upstream, group):
+    gateway = launch(web(group, upstream, refuse_connections="50%/40%"))
+    with gateway.raw() as old:
+        assert ask(old)[0] == 200
+        with pressed(group, gateway, "refuse_connections"):
+            with pytest.raises(OSError):
+                gateway.raw()
+            assert ask(old)[0] == 200
+            assert httpx.get(gateway.admin + "/healthz").status_code == 200
+        with gateway.raw() as new:
+            assert ask(new)[0] == 200
+    assert gateway.stats()["gateway"]["connections"]["refused_overload"] == 1
+
+
+def complete(client, tokens):
+    answer = client.post("/v1/completions", json={"prompt": "A cup of", "max_tokens": tokens, "temperature": 0,
+                                                  "ignore_eos": True})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    return answer.headers.get("x-floodgate-max-tokens"), body["choices"][0]["finish_reason"], \
+        body["usage"]["completion_tokens"]
+
+
+def llm(**more):
+    return {"inference": {"enabled": True, "model": str(DEMO_MODEL), "workers": 1, "threads_per_worker": 1,
+                          "kv_memory": "2MiB", **more},
+            "routes": [{"name": "llm", "match": {"prefix": "/v1/"}, "to": "inference", "timeout": "60s",
+                        "priority": "low"}]}
+
+
+def test_answers_are_kept_short_and_say_so(launch, group):
+    sections = {**llm(), "policies": {"overload": {**group.overload(cap_tokens="50%/40%"), "cap_tokens_to": 7}}}
+    gateway = launch(sections)
+    with gateway.client() as client:
+        assert complete(client, 20) == (None, "length", 20)
+        with pressed(group, gateway, "cap_tokens"):
+            assert complete(client, 20) == ("7", "length", 7)
+            assert complete(client, 5) == (None, "length", 5)
+            with client.stream("POST", "/v1/completions", json={
+                    "prompt": "Tea", "max_tokens": 20, "stream": True, "ignore_eos": True,
+                    "stream_options": {"include_usage": True}}) as answer:
+                assert answer.headers["x-floodgate-max-tokens"] == "7"
+                data = [data for _, data in server_sent_events([*answer.iter_lines(), ""])]
+            assert json.loads(data[-2])["usage"]["completion_tokens"] == 7
+            assert overload_of(gateway)["steps"]["cap_tokens"]["acted_total"] == 2
+        assert complete(client, 20) == (None, "length", 20)
+
+
+# ---- resources ----
+
+def test_file_descriptors(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "limits": {"threads": 1, "descriptors_reserved": 8, "handshake_timeout": "5m"},
+        "policies": {"overload": {**CALM, "fds": {"shed_low": "50%/40%", "refuse_connections": "70%/60%"}}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]}, descriptors=160)
+    fds = wait_watched(gateway, "fds")
+    assert fds["limit"] == 160 and 0 < fds["used"] < 80
+    with gateway.raw() as kept, contextlib.ExitStack() as stack:
+        assert ask(kept)[0] == 200
+        for _ in range(20):
+            overload = overload_of(gateway)
+            assert overload["resources"]["fds"]["used"] < 160
+            if overload["steps"]["refuse_connections"]["taken"]:
+                break
+            for _ in range(10):
+                stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), 10))
+        assert overload_of(gateway)["resources"]["fds"]["steps"][-2:] == ["shed_low", "refuse_connections"]
+        status, fields, body = ask(kept)
+        assert status == 503 and json.loads(body)["error"]["policy"] == "overload.fds"
+        assert gateway.stats()["gateway"]["connections"]["refused_limit"] == 0  # it never came to that
+    wait_taken(gateway, "refuse_connections", False)
+    wait_taken(gateway, "shed_low", False)
+    assert gateway.get("/").status_code == 200
+
+
+def test_half_open_handshakes(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "policies": {"overload": {**CALM, "handshakes_max": 12, "shorten_idle_to": "5%",
+                                  "handshakes": {"shorten_idle": "100%/10%", "resume_only": "70%/60%"}}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]})
+    known = Seen(gateway.port, "localhost")
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), 30)) for _ in range(9)]
+        wait_taken(gateway, "resume_only")
+        with pytest.raises(OSError):
+            Seen(gateway.port, "localhost")
+        assert Seen(gateway.port, "localhost", session=known.session, context=known.context).was_resumed
+        assert overload_of(gateway)["resources"]["handshakes"]["used"] == 9
+        silent += [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), 30)) for _ in range(3)]
+        wait_taken(gateway, "shorten_idle")
+        for one in silent:  # cut after 0.5 s instead of 10
+            with contextlib.suppress(ConnectionError):
+                assert one.recv(1) == b""
+    wait_taken(gateway, "resume_only", False)
+    wait_taken(gateway, "shorten_idle", False)
+    assert Seen(gateway.port, "localhost").answer.startswith(b"HTTP/1.1 200")
+    assert overload_of(gateway)["steps"]["shorten_idle"]["acted_total"] >= 9
+
+
+def redis_pid(gateway):
+    """Redis writes the file anew when it starts: it may be empty, or not there, for a moment."""
+    def read():
+        file = gateway.run / "redis/redis.pid"
+        return file.read_text().strip() if file.exists() else ""
+    return int(wait_for(read, what="the pid file of Redis"))
+
+
+def test_a_redis_that_does_not_answer(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "policies": {"overload": CALM},
+        "orders": {"redis": {"command_timeout": "60s"}, "skus": {"milk-tea": 10}, "breaker": {"enabled": False}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [{"match": {"prefix": "/api/"}, "to": "orders", "priority": "low"},
+                   {"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]})
+    pid = redis_pid(gateway)
+    assert gateway.get("/api/stock/milk-tea").json()["left"] == 10
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_taken(gateway, "shed_low")  # no client asks: the figures' own command is late
+        wait_taken(gateway, "stale_cache")
+        refused = gateway.get("/api/stock/milk-tea")
+        assert refused.status_code == 503 and refused.json()["error"]["policy"] == "overload.redis_latency"
+        assert int(refused.headers["retry-after"]) >= 1
+        assert gateway.get("/").status_code == 200  # of the same priority, and no business of Redis
+        assert overload_of(gateway)["resources"]["redis_latency"]["used"] > 0.4
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_taken(gateway, "shed_low", False)
+    wait_taken(gateway, "stale_cache", False)
+    assert gateway.get("/api/stock/milk-tea").json()["left"] == 10
+
+
+def test_a_redis_that_is_gone(launch):
+    gateway = launch({
+        "policies": {"overload": CALM},
+        "orders": {"redis": {"command_timeout": "300ms"}, "skus": {"milk-tea": 10}, "breaker": {"enabled": False}},
+        "routes": [{"match": {"prefix": "/api/"}, "to": "orders", "priority": "low"}]})
+    pid = redis_pid(gateway)
+    os.kill(pid, signal.SIGSTOP)  # long enough for the connection to be given up
+    try:
+        gateway.wait_stats(lambda stats: stats["orders"]["redis"]["connected_threads"] < 2)
+        wait_taken(gateway, "shed_low")
+        assert overload_of(gateway)["resources"]["redis_latency"]["pressure"] > 0.8
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_taken(gateway, "shed_low", False)
+    assert gateway.get("/api/stock/milk-tea").json()["left"] == 10
+
+
+def test_kv_blocks_run_short(launch, upstream):
+    backend = upstream()
+    sections = llm(batch_max=64, sequences_max=64, waiting_max=64)
+    sections["clusters"] = {"app": {"endpoints": [backend.address]}}
+    sections["routes"].append({"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"})
+    sections["policies"] = {"overload": {**CALM, "cap_tokens_to": 3,
+                                         "kv_blocks": {"cap_tokens": "20%/10%", "shed_low": "30%/15%"}}}
+    gateway = launch(sections)
+    wait_watched(gateway, "kv_blocks")
+    with gateway.client() as client:
+        assert complete(client, 8) == (None, "length", 8)
+        with contextlib.ExitStack() as stack:
+            # A client that reads nothing holds its blocks until it has gone.
+            opened = []
+
+            def hold():
+                answer = stack.enter_context(client.stream("POST", "/v1/completions", json={
+                    "prompt": "Once upon a time " * 20 + str(len(opened)), "max_tokens": 400, "temperature": 0,
+                    "stream": True, "ignore_eos": True}))
+                opened.append(answer)
+                return answer.status_code
+            statuses = []
+            while not overload_of(gateway)["steps"]["shed_low"]["taken"]:
+                statuses.append(hold())
+                assert statuses[-1] == 200 and len(statuses) < 60
+            refused = client.post("/v1/completions", json={"prompt": "Tea", "max_tokens": 4})
+            if overload_of(gateway)["steps"]["shed_low"]["taken"]:  # they may have come to their ends
+                assert refused.status_code == 503
+                assert refused.json()["error"]["policy"] == "overload.kv_blocks"
+            assert client.get("/").status_code == 200
+        wait_taken(gateway, "shed_low", False)
+        wait_taken(gateway, "cap_tokens", False)
+        assert complete(client, 8) == (None, "length", 8)
+    assert overload_of(gateway)["steps"]["cap_tokens"]["taken_total"] >= 1
+
+
+def test_memory_of_requests(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "limits": {"threads": 1, "request_memory_total_max": "1MiB", "request_memory_max": "256KiB"},
+        "policies": {"overload": {**CALM, "request_memory": {"shed_low": "10%/5%"}}},
+        "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 200}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]})
+    backend.gate.clear()  # requests stay open
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for _ in range(12):
+            if overload_of(gateway)["steps"]["shed_low"]["taken"]:
+                break
+            for _ in range(10):
+                opened.append(stack.enter_context(gateway.raw()))
+                opened[-1].sendall(GET)
+        refused = gateway.get("/")
+        assert refused.status_code == 503 and refused.json()["error"]["policy"] == "overload.request_memory"
+        backend.gate.set()
+        statuses = [read_response(connection.makefile("rb"))[0] for connection in opened]
+    assert set(statuses) <= {200, 503} and statuses.count(200) >= 10
+    wait_taken(gateway, "shed_low", False)
+    assert gateway.get("/").status_code == 200
+
+
+# ---- what is told ----
+
+def test_each_change_is_logged_counted_and_explained(launch, upstream, group):
+    routes = [{"name": name, "match": {"path": f"/{name}"}, "to": "cluster:app", "priority": name}
+              for name in ("low", "high")]
+    gateway = launch(web(group, upstream, routes, shed_low="50%/40%", shed_high="90%/80%"))
+    with gateway.client() as client, pressed(group, gateway, "shed_low"):
+        refused, served = client.get("/low"), client.get("/high")
+        assert (refused.status_code, served.status_code) == (503, 200)
+        error = refused.json()["error"]
+        assert (error["code"], error["policy"], error["value"], error["limit"]) == (
+            "overload", "overload.cgroup_memory", 600, 500)
+        metrics = httpx.get(gateway.admin + "/metrics").text
+        for line in ('overload_pressure_ratio{resource="cgroup_memory"} 0.6', 'overload_step_taken{step="shed_low"} 1',
+                     'overload_step_taken{step="shed_high"} 0', 'overload_step_taken_total{step="shed_low"} 1',
+                     'overload_step_acted_total{step="shed_low"} 1',
+                     'overload_refused_total{resource="cgroup_memory"} 1'):
+            assert f"floodgate_{line}\n" in metrics, line
+
+        def decision(answer):
+            url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
+            wait_for(lambda: httpx.get(url).status_code == 200)
+            found = [one for one in httpx.get(url).json()["decisions"] if one["stage"] == "overload"]
+            return [(one["decided"], one["policy"], one["value"], one["limit"]) for one in found]
+        assert decision(refused) == [("refuse", "overload.cgroup_memory", 600, 500)]
+        assert decision(served) == [("pass", "overload.cgroup_memory", 600, 900)]
+    taken = [line for line in gateway.log.splitlines() if "event=overload_step_" in line]
+    assert len(taken) == 2
+    assert "overload_step_taken step=shed_low resource=cgroup_memory pressure=0.600 threshold=0.500" in taken[0]
+    assert "overload_step_given_up step=shed_low resource=cgroup_memory pressure=0.000 threshold=0.400" in taken[1]
+
+
+def test_in_shadow_every_step_is_taken_on_paper_alone(launch, upstream, group):
+    sections = web(group, upstream, shed_high="50%/40%", stop_keep_alive="50%/40%", resume_only="50%/40%",
+                   refuse_connections="50%/40%", fewer_streams="50%/40%",
+                   routes=[{"name": "r", "match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}])
+    sections["policies"]["overload"]["shadow"] = True
+    gateway = launch(sections)
+    with pressed(group, gateway, "shed_high"), gateway.raw() as connection:
+        status, fields, _ = ask(connection)
+        assert status == 200 and "connection" not in fields
+        overload = overload_of(gateway)
+        assert overload["shadow"] and overload["level"] == "critical"
+        assert overload["resources"]["cgroup_memory"]["refused_total"] == 1
+        assert all(step["acted_total"] == 0 for step in overload["steps"].values())
+        assert "shadow=true" in gateway.log
+
+
+@pytest.mark.races
+def test_under_load_while_steps_come_and_go(launch, upstream, group):
+    gateway = launch(web(group, upstream, shorten_idle="50%/40%", fewer_streams="50%/40%", stop_keep_alive="50%/40%",
+                         shed_low="50%/40%",
+                         routes=[{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]))
+    over = threading.Event()
+
+    def flip():
+        for _ in range(5):
+            with pressed(group, gateway, "shed_low"):
+                pass
+        over.set()
+    flipper = threading.Thread(target=flip)
+    flipper.start()
+    statuses = set()
+    try:
+        while not over.is_set():
+            for http2 in (False, True):
+                with gateway.client(http2=http2) as client, contextlib.suppress(httpx.TransportError):
+                    for _ in range(10):
+                        statuses.add(client.get("/").status_code)
+    finally:
+        flipper.join()
+    assert statuses <= {200, 503} and 200 in statuses
+    assert gateway.get("/").status_code == 200
