@@ -204,6 +204,19 @@ static json_t *gateway_json(const struct fg_admin_options *options, const struct
 
 /* ---- policies, cache, process ---- */
 
+static json_t *global_json(const struct fg_rate_table_stats *stats)
+{
+    json_t *json = json_object();
+    json_object_set_new(json, "state",
+                        json_string(stats->is_by_share ? "local_share" : "shared_count"));
+    put(json, "leased", stats->leased_total);
+    put(json, "passed_in_advance", stats->reported_total);
+    put(json, "answered", stats->asked_total);
+    put(json, "lost", stats->lost_total);
+    put(json, "not_asked", stats->not_asked_total);
+    return json;
+}
+
 static json_t *rate_limits_json(const struct fg_admin_options *options)
 {
     json_t *json = json_object();
@@ -219,6 +232,8 @@ static json_t *rate_limits_json(const struct fg_admin_options *options)
             put(one, "given_back", stats.given_back_total);
             put(one, "owed", stats.owed_total);
         }
+        if (options->config->rate_limits[i].scope == FG_LIMIT_GLOBAL)
+            json_object_set_new(one, "global", global_json(&stats));
         json_object_set_new(one, "shadow", json_boolean(options->config->rate_limits[i].is_shadow));
         json_object_set_new(json, options->config->rate_limits[i].name, one);
     }

@@ -110,6 +110,8 @@ static void check_cache(struct fg_snapshot *snapshot, const struct fg_yaml_node 
 static void check_rate_limit(struct fg_snapshot *snapshot, const struct fg_raw_rate_limit *limit)
 {
     static const char *const reserve[] = {"reserve", NULL};
+    static const char *const of_global[] = {"lease", "local_share", NULL};
+    static const char *const of_local[] = {"algorithm", NULL};
     const struct fg_rate_limit_conf *conf = &limit->conf;
     for (size_t i = 1; i < limit->key_count; i++) {
         for (size_t j = 0; j < i; j++) {
@@ -123,6 +125,13 @@ static void check_rate_limit(struct fg_snapshot *snapshot, const struct fg_raw_r
     else
         fg_config_check_order(snapshot, limit->node, "reserve", "burst",
                               conf->reserve <= conf->burst);
+    if (conf->scope == FG_LIMIT_GLOBAL) {
+        fg_config_refuse_keys(snapshot, limit->node, of_local,
+                              "with scope global, which counts by GCRA");
+        fg_config_check_order(snapshot, limit->node, "lease", "burst", conf->lease <= conf->burst);
+    } else {
+        fg_config_refuse_keys(snapshot, limit->node, of_global, "with scope local");
+    }
 }
 
 static void check_shared_state(struct fg_snapshot *snapshot, const struct fg_yaml_node *policies)
@@ -136,7 +145,8 @@ static void check_shared_state(struct fg_snapshot *snapshot, const struct fg_yam
     fg_config_refuse_keys(snapshot, redis, credentials, "without an address");
     if (!snapshot->config.has_orders)
         fg_config_error_at(snapshot, policies, "shared_state",
-                           "shared_state without a Redis, as no route leads to orders; expected "
+                           "no Redis for shared_state (also of limits with scope global), as no "
+                           "route leads to orders; expected "
                            "redis: {address: \"host:port\"}");
 }
 

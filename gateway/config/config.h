@@ -178,6 +178,7 @@ struct fg_limit_part {
 };
 #define FG_LIMIT_PARTS_MAX 6
 
+enum fg_limit_scope { FG_LIMIT_LOCAL, FG_LIMIT_GLOBAL };
 enum fg_limit_cost { FG_LIMIT_COST_REQUEST, FG_LIMIT_COST_BYTES, FG_LIMIT_COST_TOKENS };
 
 struct fg_rate_limit_conf {
@@ -191,9 +192,12 @@ struct fg_rate_limit_conf {
     struct fg_rate_conf rate;
     uint64_t burst;
     enum fg_limit_cost cost;
-    uint64_t reserve;  /* taken before the cost is known */
-    uint32_t keys_max; /* table size; memory is about 40 bytes a key */
-    bool is_shadow;    /* decides and counts, never acts; the same in the structs below */
+    uint64_t reserve; /* taken before the cost is known */
+    enum fg_limit_scope scope;
+    uint64_t lease;                /* global: most tokens leased, or passed in advance, at a time */
+    uint32_t local_share_permille; /* global: of the rate, while the shared count is away */
+    uint32_t keys_max;             /* table size; memory is about 40 bytes a key */
+    bool is_shadow; /* decides and counts, never acts; the same in the structs below */
 };
 
 /* The Redis that gateways share what their policies count through. */

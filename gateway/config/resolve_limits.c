@@ -83,6 +83,11 @@ void fg_config_resolve_rate_limits(struct fg_snapshot *snapshot)
             conf->burst = conf->rate.amount;
         if (conf->reserve == 0)
             conf->reserve = conf->cost == FG_LIMIT_COST_TOKENS ? RESERVED_TOKENS : RESERVED_BYTES;
+        uint64_t half = conf->burst / 2 > conf->reserve ? conf->burst / 2 : conf->reserve;
+        if (conf->lease == 0)
+            conf->lease = half < conf->burst ? half : conf->burst;
+        if (conf->scope == FG_LIMIT_GLOBAL)
+            raw->shared_state.enabled = true;
         resolve_key(snapshot, &raw->rate_limits[i]);
         limits[i] = *conf;
     }

@@ -21,6 +21,12 @@ static const struct fg_choice limit_algorithms[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice limit_scopes[] = {
+    {"local", FG_LIMIT_LOCAL},
+    {"global", FG_LIMIT_GLOBAL},
+    {NULL, 0},
+};
+
 static const struct fg_choice limit_costs[] = {
     {"request", FG_LIMIT_COST_REQUEST},
     {"bytes", FG_LIMIT_COST_BYTES},
@@ -60,7 +66,8 @@ static const struct fg_key rate_limit_keys[] = {
      .offset = L(algorithm),
      .initial = "token_bucket",
      .choices = limit_algorithms,
-     .doc = "Both let the same requests pass; `gcra` keeps one time stamp a key."},
+     .doc = "Both let the same requests pass; `gcra` keeps one time stamp a key. What is `global` "
+            "is counted by GCRA."},
     {.name = "rate",
      .type = FG_KEY_RATE,
      .offset = L(rate),
@@ -91,6 +98,29 @@ static const struct fg_key rate_limit_keys[] = {
      .max = UINT32_MAX,
      .doc = "Taken before the cost is known: for `tokens` always, for `bytes` without a "
             "`Content-Length`."},
+    {.name = "scope",
+     .type = FG_KEY_ENUM,
+     .offset = L(scope),
+     .initial = "local",
+     .choices = limit_scopes,
+     .doc = "`local`: this gateway alone, exact across its threads. `global`: all gateways with "
+            "the same `policies.shared_state` together, exact to within one lease each."},
+    {.name = "lease",
+     .type = FG_KEY_U64,
+     .offset = L(lease),
+     .derived = "half of `burst`, and not below `reserve`",
+     .min = 1,
+     .max = UINT32_MAX,
+     .doc = "`global`: the most that a gateway takes out of the shared count at a time, or lets "
+            "pass before that count has heard of it. Less is more exact and asks more often."},
+    {.name = "local_share",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(local_share_permille),
+     .initial = "50%",
+     .min = 1,
+     .max = 1000,
+     .doc = "`global`: the part of `rate` that this gateway goes on with when its last lease is "
+            "spent and the shared count is slow or away. By N gateways, 100 % / N keeps the rate."},
     /* 40 bytes each: 4 MB. When full, the fullest bucket goes: it carries least information. */
     {.name = "keys_max",
      .type = FG_KEY_U32,

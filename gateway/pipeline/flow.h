@@ -16,6 +16,7 @@
 
 #include "pipeline/api_keys.h"
 #include "pipeline/jwt_verifier.h"
+#include "pipeline/lease_client.h"
 #include "pipeline/nonce_table_shared.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/room_shared.h"
@@ -183,6 +184,7 @@ struct fg_pipeline_thread {
     size_t backend_count;
     struct fg_backend_thread *session;
     struct fg_backend_thread *room_desk;
+    struct fg_lease_client *leases;     /* of global rate limits; NULL without shared_state */
     struct fg_redis_link *shared_state; /* NULL: none is configured */
     struct fg_recorder *recorder;       /* the pipeline's for this loop; NULL: off */
     struct fg_jwt_signer *signer;
@@ -205,6 +207,7 @@ struct fg_pipeline {
     struct fg_router *router;
     struct fg_rate_table **rate_tables;
     struct fg_shared_state *shared_state; /* NULL: none is configured */
+    unsigned lease_script;
     struct fg_rate_limit_conf session_limit_conf;
     struct fg_rate_table *session_limit; /* new sessions by address; NULL: not limited */
     struct fg_overload_shared *overload;

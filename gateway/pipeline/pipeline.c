@@ -171,6 +171,7 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
         pipeline->shared_state = fg_shared_state_create(&config->shared_state, thread_count, error);
         if (pipeline->shared_state == NULL)
             goto fail;
+        pipeline->lease_script = fg_lease_client_add_script(pipeline->shared_state);
     }
     pipeline->router = fg_router_create(config);
     pipeline->overload = fg_overload_shared_create(config);
@@ -293,7 +294,10 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
         goto fail;
     if (pipeline->shared_state != NULL) {
         thread->shared_state = fg_shared_state_open(pipeline->shared_state, &thread->env);
-        if (thread->shared_state == NULL) {
+        if (thread->shared_state != NULL)
+            thread->leases = fg_lease_client_create(thread->shared_state, pipeline->lease_script,
+                                                    pipeline->config->shared_state.prefix);
+        if (thread->leases == NULL) {
             no_memory(error);
             goto fail;
         }
@@ -311,6 +315,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
     fg_cache_fetch_cancel_all(thread);
     for (size_t i = 0; i < thread->backend_count; i++)
         thread->backends[i]->backend->ops->thread_close(thread->backends[i]);
+    fg_lease_client_destroy(thread->leases);
     fg_shared_state_close(thread->shared_state);
     if (thread->session != NULL)
         thread->session->backend->ops->thread_close(thread->session);

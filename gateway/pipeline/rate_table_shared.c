@@ -1,5 +1,5 @@
 /*
- * rate_table_shared.c: shards of limit tables, each in a cache line of its own.
+ * rate_table_shared.c: shards of limit tables or of leases, each in a cache line of its own.
  */
 #include "rate_table_shared.h"
 
@@ -13,20 +13,31 @@
 
 struct shard {
     _Alignas(64) pthread_mutex_t lock;
-    struct fg_limit_table table;
-    uint64_t allowed_total;
-    uint64_t refused_total;
-    uint64_t given_back_total;
-    uint64_t owed_total;
+    struct fg_limit_table table; /* a local limit */
+    struct fg_key_table leases;  /* a global one */
+    struct fg_rate_table_stats stats;
 };
 
 struct fg_rate_table {
     const struct fg_rate_limit_conf *conf;
     struct fg_siphash_key key;
+    struct fg_lease_rule lease_rule; /* of a global limit */
     void *memory;
     unsigned shard_count;
     struct shard shards[SHARDS];
 };
+
+static void init_shard(struct fg_rate_table *table, struct shard *shard, void *memory,
+                       size_t memory_bytes, size_t capacity)
+{
+    const struct fg_limit_rule rule = fg_limit_rule_of(table->conf);
+    pthread_mutex_init(&shard->lock, NULL);
+    if (table->conf->scope == FG_LIMIT_GLOBAL)
+        fg_key_table_init(&shard->leases, memory, memory_bytes, capacity, sizeof(struct fg_lease),
+                          fg_lease_is_worse, &table->lease_rule);
+    else
+        fg_limit_table_init(&shard->table, memory, memory_bytes, capacity, &rule);
+}
 
 struct fg_rate_table *fg_rate_table_create(const struct fg_rate_limit_conf *conf)
 {
@@ -40,7 +51,9 @@ struct fg_rate_table *fg_rate_table_create(const struct fg_rate_limit_conf *conf
     bool is_by_route = conf->part_count == 1 && conf->parts[0].kind == FG_LIMIT_BY_ROUTE;
     unsigned shard_count = is_by_route ? 1 : SHARDS;
     size_t capacity = conf->keys_max / shard_count + 1;
-    size_t shard_bytes = fg_limit_table_bytes(capacity);
+    bool is_global = conf->scope == FG_LIMIT_GLOBAL;
+    size_t shard_bytes = is_global ? fg_key_table_bytes(capacity, sizeof(struct fg_lease))
+                                   : fg_limit_table_bytes(capacity);
     void *memory = shard_bytes == 0 ? NULL : calloc(shard_count, shard_bytes);
     if (memory == NULL) {
         free(table);
@@ -50,12 +63,12 @@ struct fg_rate_table *fg_rate_table_create(const struct fg_rate_limit_conf *conf
                                     .key = fg_siphash_key_from_bytes(secret),
                                     .memory = memory,
                                     .shard_count = shard_count};
-    const struct fg_limit_rule rule = fg_limit_rule_of(conf);
-    for (unsigned i = 0; i < shard_count; i++) {
-        pthread_mutex_init(&table->shards[i].lock, NULL);
-        fg_limit_table_init(&table->shards[i].table, (char *)memory + i * shard_bytes, shard_bytes,
-                            capacity, &rule);
-    }
+    if (is_global)
+        fg_lease_rule_init(&table->lease_rule, conf->rate.amount, conf->rate.period_ns, conf->burst,
+                           (uint32_t)conf->lease, conf->local_share_permille);
+    for (unsigned i = 0; i < shard_count; i++)
+        init_shard(table, &table->shards[i], (char *)memory + i * shard_bytes, shard_bytes,
+                   capacity);
     return table;
 }
 
@@ -85,18 +98,93 @@ static struct shard *shard_of(struct fg_rate_table *table, struct fg_limit_key k
     return &table->shards[key.hi % table->shard_count];
 }
 
+static struct fg_lease *find_lease(struct shard *shard, struct fg_limit_key key)
+{
+    return (struct fg_lease *)fg_key_table_find(&shard->leases, key.hi, key.lo);
+}
+
+static struct fg_lease *lease_of(struct fg_rate_table *table, struct shard *shard,
+                                 struct fg_limit_key key, uint64_t now_ns)
+{
+    struct fg_lease *lease = find_lease(shard, key);
+    if (lease != NULL)
+        return lease;
+    lease = (struct fg_lease *)fg_key_table_insert(&shard->leases, key.hi, key.lo, now_ns);
+    fg_lease_init(&table->lease_rule, lease, now_ns);
+    return lease;
+}
+
 bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
-                            uint64_t cost, struct fg_limit_verdict *verdict)
+                            uint64_t cost, struct fg_limit_verdict *verdict,
+                            struct fg_lease_question *question)
+{
+    struct shard *shard = shard_of(table, key);
+    bool allowed;
+    question->is_due = false;
+    pthread_mutex_lock(&shard->lock);
+    if (table->conf->scope == FG_LIMIT_GLOBAL)
+        allowed = fg_lease_try_take(&table->lease_rule, lease_of(table, shard, key, now_ns), now_ns,
+                                    cost, verdict, question);
+    else
+        allowed = fg_limit_table_try_take(&shard->table, key.hi, key.lo, now_ns, cost, verdict);
+    if (allowed)
+        shard->stats.allowed_total++;
+    else
+        shard->stats.refused_total++;
+    if (question->is_due && question->charged > 0)
+        shard->stats.reported_total += (uint64_t)question->charged;
+    pthread_mutex_unlock(&shard->lock);
+    return allowed;
+}
+
+void fg_rate_table_granted(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
+                           uint32_t granted, uint64_t wait_ns)
 {
     struct shard *shard = shard_of(table, key);
     pthread_mutex_lock(&shard->lock);
-    bool allowed = fg_limit_table_try_take(&shard->table, key.hi, key.lo, now_ns, cost, verdict);
-    if (allowed)
-        shard->allowed_total++;
-    else
-        shard->refused_total++;
+    struct fg_lease *lease = find_lease(shard, key);
+    if (lease != NULL && lease->is_asking)
+        fg_lease_granted(&table->lease_rule, lease, now_ns, granted, wait_ns);
+    shard->stats.leased_total += granted;
+    shard->stats.asked_total++;
+    shard->stats.is_by_share = false;
     pthread_mutex_unlock(&shard->lock);
-    return allowed;
+}
+
+void fg_rate_table_lost(struct fg_rate_table *table, struct fg_limit_key key)
+{
+    struct shard *shard = shard_of(table, key);
+    pthread_mutex_lock(&shard->lock);
+    struct fg_lease *lease = find_lease(shard, key);
+    if (lease != NULL && lease->is_asking)
+        fg_lease_lost(lease);
+    shard->stats.lost_total++;
+    shard->stats.is_by_share = true;
+    pthread_mutex_unlock(&shard->lock);
+}
+
+void fg_rate_table_not_asked(struct fg_rate_table *table, struct fg_limit_key key,
+                             const struct fg_lease_question *question)
+{
+    struct shard *shard = shard_of(table, key);
+    pthread_mutex_lock(&shard->lock);
+    struct fg_lease *lease = find_lease(shard, key);
+    if (lease != NULL && lease->is_asking)
+        fg_lease_not_asked(&table->lease_rule, lease, question);
+    if (question->charged > 0)
+        shard->stats.reported_total -= (uint64_t)question->charged;
+    shard->stats.not_asked_total++;
+    shard->stats.is_by_share = true;
+    pthread_mutex_unlock(&shard->lock);
+}
+
+static void settle_local(struct shard *shard, struct fg_limit_key key, uint64_t now_ns,
+                         uint64_t taken, uint64_t used)
+{
+    if (used < taken)
+        fg_limit_table_give_back(&shard->table, key.hi, key.lo, now_ns, taken - used);
+    else
+        fg_limit_table_charge(&shard->table, key.hi, key.lo, now_ns, used - taken);
 }
 
 void fg_rate_table_settle(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
@@ -106,29 +194,39 @@ void fg_rate_table_settle(struct fg_rate_table *table, struct fg_limit_key key, 
     if (used == taken)
         return;
     pthread_mutex_lock(&shard->lock);
-    if (used < taken) {
-        fg_limit_table_give_back(&shard->table, key.hi, key.lo, now_ns, taken - used);
-        shard->given_back_total += taken - used;
-    } else {
-        fg_limit_table_charge(&shard->table, key.hi, key.lo, now_ns, used - taken);
-        shard->owed_total += used - taken;
-    }
+    if (table->conf->scope == FG_LIMIT_GLOBAL)
+        fg_lease_settle(&table->lease_rule, lease_of(table, shard, key, now_ns), now_ns, taken,
+                        used);
+    else
+        settle_local(shard, key, now_ns, taken, used);
+    if (used < taken)
+        shard->stats.given_back_total += taken - used;
+    else
+        shard->stats.owed_total += used - taken;
     pthread_mutex_unlock(&shard->lock);
 }
 
 struct fg_rate_table_stats fg_rate_table_stats(struct fg_rate_table *table)
 {
-    struct fg_rate_table_stats stats = {0};
+    struct fg_rate_table_stats sum = {0};
+    bool is_global = table->conf->scope == FG_LIMIT_GLOBAL;
     for (unsigned i = 0; i < table->shard_count; i++) {
         struct shard *shard = &table->shards[i];
         pthread_mutex_lock(&shard->lock);
-        stats.entries += shard->table.keys.entries;
-        stats.evictions += shard->table.keys.evictions;
-        stats.allowed_total += shard->allowed_total;
-        stats.refused_total += shard->refused_total;
-        stats.given_back_total += shard->given_back_total;
-        stats.owed_total += shard->owed_total;
+        const struct fg_key_table *keys = is_global ? &shard->leases : &shard->table.keys;
+        sum.entries += keys->entries;
+        sum.evictions += keys->evictions;
+        sum.allowed_total += shard->stats.allowed_total;
+        sum.refused_total += shard->stats.refused_total;
+        sum.given_back_total += shard->stats.given_back_total;
+        sum.owed_total += shard->stats.owed_total;
+        sum.leased_total += shard->stats.leased_total;
+        sum.reported_total += shard->stats.reported_total;
+        sum.asked_total += shard->stats.asked_total;
+        sum.lost_total += shard->stats.lost_total;
+        sum.not_asked_total += shard->stats.not_asked_total;
+        sum.is_by_share |= shard->stats.is_by_share;
         pthread_mutex_unlock(&shard->lock);
     }
-    return stats;
+    return sum;
 }

@@ -94,8 +94,13 @@ static bool take(struct fg_flow *flow, struct fg_rate_table *table)
         .key = fg_limit_key_of(fg_rate_table_secret(table), conf, &flow->req->ex, flow->tier),
         .taken = reserve_for(flow, conf),
     };
-    bool is_allowed =
-        fg_rate_table_try_take(table, charge.key, fg_flow_now_ns(flow), charge.taken, &verdict);
+    struct fg_lease_question question;
+    bool is_allowed = fg_rate_table_try_take(table, charge.key, fg_flow_now_ns(flow), charge.taken,
+                                             &verdict, &question);
+    if (question.is_due) /* for those who come: this one is decided */
+        fg_lease_client_ask(flow->thread->leases, table, charge.key,
+                            fg_limit_key_of(&fg_lease_naming, conf, &flow->req->ex, flow->tier),
+                            &question);
     if (is_allowed)
         flow->limit_charges[flow->limit_charge_count++] = charge;
     if (conf->is_shadow && !is_allowed) {

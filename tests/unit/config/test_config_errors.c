@@ -441,19 +441,26 @@ static const struct error_case checks_cases[] = {
                       "  rate_limits:\n"
                       "    a: {key: [user, ip, user], rate: 1/s}\n"
                       "    b: {rate: 1/s, reserve: 5}\n"
-                      "    c: {rate: 10/s, cost: tokens}\n",
+                      "    c: {rate: 10/s, cost: tokens}\n"
+                      "    d: {rate: 10/s, scope: global, lease: 11, algorithm: gcra}\n"
+                      "    e: {rate: 10/s, local_share: 10%}\n"
+                      "  shared_state: {redis: {address: \"h:1\"}}\n",
      {"t.yaml:5:14: key: \"user\" is there twice; expected it once",
       "t.yaml:6:29: reserve has no effect where each request costs one; expected it left out",
-      "t.yaml:7:5: reserve is above burst; expected it at or below"}},
+      "t.yaml:7:5: reserve is above burst; expected it at or below",
+      "t.yaml:8:43: lease is above burst; expected it at or below",
+      "t.yaml:8:58: algorithm has no effect with scope global, which counts by GCRA; expected it "
+      "left out",
+      "t.yaml:9:34: local_share has no effect with scope local; expected it left out"}},
     {"shared state without a Redis",
      LISTENERS ROUTES "policies: {shared_state: true}\n",
-     {"t.yaml:3:26: shared_state without a Redis, as no route leads to orders; expected redis: "
-      "{address: \"host:port\"}"}},
+     {"t.yaml:3:26: no Redis for shared_state (also of limits with scope global), as no route "
+      "leads to orders; expected redis: {address: \"host:port\"}"}},
     {"shared state with a password for nobody",
      LISTENERS ROUTES "policies: {shared_state: {redis: {password: x}}}\n"
                       "orders: {skus: {a: 1}}\n",
-     {"t.yaml:3:26: shared_state without a Redis, as no route leads to orders; expected redis: "
-      "{address: \"host:port\"}",
+     {"t.yaml:3:26: no Redis for shared_state (also of limits with scope global), as no route "
+      "leads to orders; expected redis: {address: \"host:port\"}",
       "t.yaml:3:45: password has no effect without an address; expected it left out"}},
     {"object above the cache",
      LISTENERS ROUTES "policies: {cache: {memory_max: 1MiB, object_max: 2MiB}}\n",

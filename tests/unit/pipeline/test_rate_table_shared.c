@@ -43,7 +43,14 @@ static struct fg_limit_key key_of(uint64_t number)
 static bool take(uint64_t number, uint64_t now_ns, uint64_t cost)
 {
     struct fg_limit_verdict verdict;
-    return fg_rate_table_try_take(table, key_of(number), now_ns, cost, &verdict);
+    struct fg_lease_question question;
+    bool allowed = fg_rate_table_try_take(table, key_of(number), now_ns, cost, &verdict, &question);
+    if (question.is_due &&
+        number % 2 == 1) /* of a global one: answered for one key, lost for others */
+        fg_rate_table_granted(table, key_of(number), now_ns, question.wanted, 0);
+    else if (question.is_due)
+        fg_rate_table_lost(table, key_of(number));
+    return allowed;
 }
 
 static void *hammer(void *arg)
@@ -120,6 +127,39 @@ static void settles_exactly_over_threads(void **state)
     fg_rate_table_destroy(table);
 }
 
+static void *hammer_leases(void *arg)
+{
+    uint64_t number = *(const uint64_t *)arg;
+    for (unsigned i = 0; i < TRIES; i++) {
+        if (take(2, (uint64_t)i * 1000, 1)) /* nobody answers: the share alone */
+            fg_counter_add(&passed, 1);
+        (void)take(10 + i % 50 * 2 + number % 2, (uint64_t)i * 1000, 1);
+    }
+    return NULL;
+}
+
+static void a_share_is_exact_over_threads(void **state)
+{
+    (void)state;
+    static const uint64_t numbers[THREADS] = {0, 1, 2, 3};
+    struct fg_rate_limit_conf conf = conf_of(FG_LIMIT_GCRA, 1000, 50);
+    pthread_t threads[THREADS];
+    conf.scope = FG_LIMIT_GLOBAL;
+    conf.lease = 20;
+    conf.local_share_permille = 500;
+    table = fg_rate_table_create(&conf);
+    fg_counter_set(&passed, 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, hammer_leases, (void *)&numbers[i]), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_in_range(fg_counter_get(&passed), 20, 20 + 10); /* 20 ms at half of 1000/s */
+    struct fg_rate_table_stats stats = fg_rate_table_stats(table);
+    assert_true(stats.leased_total > 0 && stats.lost_total > 0);
+    assert_int_equal(stats.entries, 101);
+    fg_rate_table_destroy(table);
+}
+
 static void ten_million_keys_neither_grow_it_nor_reset_anybody(void **state)
 {
     (void)state;
@@ -146,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(is_exact_over_threads),
         cmocka_unit_test(settles_exactly_over_threads),
+        cmocka_unit_test(a_share_is_exact_over_threads),
         cmocka_unit_test(ten_million_keys_neither_grow_it_nor_reset_anybody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
