@@ -82,14 +82,29 @@ static bool has_control_16(const char *data)
     return (halves[0] | halves[1]) != 0;
 }
 
-/* Never misses one; may name a byte that a borrow from its neighbour makes look like one. */
-static bool may_have_control_8(const char *data)
+/* Never misses one; may take a byte for one that a borrow from its neighbour makes look like it. */
+static bool may_have_control(uint64_t word)
 {
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    uint64_t word;
-    memcpy(&word, data, sizeof(word));
     uint64_t del = word ^ (ones * 0x7f);
     return ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & highs) != 0;
+}
+
+static uint64_t load(const char *from, size_t bytes)
+{
+    uint64_t word = 0;
+    memcpy(&word, from, bytes);
+    return word;
+}
+
+/* Of at most 15 bytes: two loads that may overlap, for no loop. */
+static bool may_have_control_short(const char *data, size_t len)
+{
+    if (len >= 8)
+        return may_have_control(load(data, 8)) || may_have_control(load(data + len - 8, 8));
+    if (len >= 4)
+        return may_have_control(load(data, 4) | load(data + len - 4, 4) << 32);
+    return true;
 }
 
 size_t fg_span_find_control(struct fg_span span)
@@ -97,8 +112,10 @@ size_t fg_span_find_control(struct fg_span span)
     size_t i = 0;
     while (span.len - i >= 16 && !has_control_16(span.data + i))
         i += 16;
-    if (span.len - i >= 8 && !may_have_control_8(span.data + i))
-        i += 8;
+    size_t rest = span.len - i;
+    if (rest == 0 || (i > 0 && rest < 16 && !has_control_16(span.data + span.len - 16)) ||
+        (rest < 16 && !may_have_control_short(span.data + i, rest)))
+        return span.len;
     while (i < span.len && !is_control((unsigned char)span.data[i]))
         i++;
     return i;

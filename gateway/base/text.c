@@ -1,7 +1,9 @@
 /*
- * text.c: numbers into text; two decimal digits a division, hexadecimal from a table.
+ * text.c: numbers into text; two decimal digits a division, hexadecimal eight digits at a time.
  */
 #include "text.h"
+
+#include <endian.h>
 
 #define U64_DIGITS_MAX ((size_t)20)
 
@@ -28,12 +30,29 @@ void fg_text_add_u64(struct fg_text *text, uint64_t value)
     fg_text_add(text, fg_span_make(digits + at, sizeof(digits) - at));
 }
 
+/* Eight digits in one word, the first in its lowest byte. */
+static uint64_t hex_of(uint32_t value)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t nibbles = __builtin_bswap32(value);
+    nibbles = (nibbles | nibbles << 16) & 0x0000ffff0000ffffu;
+    nibbles = (nibbles | nibbles << 8) & 0x00ff00ff00ff00ffu;
+    nibbles = (nibbles >> 4 & 0x000f000f000f000fu) | (nibbles & 0x000f000f000f000fu) << 8;
+    uint64_t is_letter = (nibbles + 6 * ones) >> 4 & ones;
+    return nibbles + '0' * ones + is_letter * ('a' - '0' - 10);
+}
+
+void fg_text_put_hex(char to[16], uint64_t value)
+{
+    const uint64_t words[2] = {htole64(hex_of((uint32_t)(value >> 32))),
+                               htole64(hex_of((uint32_t)value))};
+    memcpy(to, words, sizeof(words));
+}
+
 void fg_text_add_hex(struct fg_text *text, uint64_t value)
 {
-    static const char digits[] = "0123456789abcdef";
     char out[16];
-    for (size_t i = sizeof(out); i-- > 0; value >>= 4)
-        out[i] = digits[value & 15];
+    fg_text_put_hex(out, value);
     fg_text_add(text, fg_span_make(out, sizeof(out)));
 }
 

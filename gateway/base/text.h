@@ -41,7 +41,9 @@ static inline void fg_text_add(struct fg_text *text, struct fg_span part)
 /* In decimal. */
 void fg_text_add_u64(struct fg_text *text, uint64_t value);
 
-/* Sixteen lower-case hexadecimal digits. */
+/* Sixteen lower-case hexadecimal digits, without a NUL behind them. */
+void fg_text_put_hex(char to[16], uint64_t value);
+/* The same. */
 void fg_text_add_hex(struct fg_text *text, uint64_t value);
 
 /* Nanoseconds as milliseconds with three places, rounded down: 1204567 is "1.204". */

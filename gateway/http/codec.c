@@ -3,6 +3,7 @@
  */
 #include "http/codec.h"
 
+#include "base/text.h"
 #include "http/stream.h"
 
 #include <stdlib.h>
@@ -60,12 +61,6 @@ static uint64_t next_random(uint64_t *state)
 
 void fg_codec_make_request_id(struct fg_codec_env *env, char id[32])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t half = 0; half < 2; half++) {
-        uint64_t bits = next_random(&env->random[half]);
-        for (size_t i = 0; i < 16; i++) {
-            id[half * 16 + i] = digits[bits & 15];
-            bits >>= 4;
-        }
-    }
+    for (size_t half = 0; half < 2; half++)
+        fg_text_put_hex(id + half * 16, next_random(&env->random[half]));
 }

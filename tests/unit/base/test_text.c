@@ -31,6 +31,13 @@ static void hexadecimal_has_sixteen_digits(void **state)
     struct fg_text text = fg_text_over(buffer, sizeof(buffer));
     fg_text_add_hex(&text, UINT64_C(0x0123456789abcdef));
     assert_true(fg_span_equal(fg_text_span(&text), FG_SPAN("0123456789abcdef")));
+    for (unsigned bit = 0; bit < 64; bit++) {
+        char expected[17], digits[16];
+        uint64_t value = UINT64_MAX / 3 ^ UINT64_C(1) << bit;
+        snprintf(expected, sizeof(expected), "%016" PRIx64, value);
+        fg_text_put_hex(digits, value);
+        assert_memory_equal(digits, expected, sizeof(digits));
+    }
 }
 
 static void milliseconds_have_three_places(void **state)
