@@ -1,6 +1,6 @@
 /*
  * upstream_response.h: what a server sends back, from bytes to status, fields and body.
- * Job      gather the head, check it byte by byte, let llhttp take it apart, decide by itself where
+ * Job      gather the head, check it byte by byte, take it apart, decide by itself where
  *          the body ends, and take the body's framing off; fields behind the body are kept.
  * Thread   the exchange's loop; no I/O.
  * Never    guesses: two lengths, an unknown coding, a bare CR or LF, a folded line and everything

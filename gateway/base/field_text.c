@@ -29,6 +29,17 @@ bool fg_field_name_lower(struct fg_span name, char *to)
     return !is_bad;
 }
 
+size_t fg_field_name_take(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char lower = token_lower[(unsigned char)text[i]];
+        if (lower == 0)
+            return i;
+        text[i] = (char)lower;
+    }
+    return len;
+}
+
 bool fg_is_token(struct fg_span text)
 {
     for (size_t i = 0; i < text.len; i++) {

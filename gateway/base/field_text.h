@@ -10,6 +10,8 @@
 
 /* Copies `name` to `to` (name.len bytes) in lower case; false if it is empty or not a token. */
 bool fg_field_name_lower(struct fg_span name, char *to);
+/* Puts the token at the front of `text` into lower case; its length, 0 if there is none. */
+size_t fg_field_name_take(char *text, size_t len);
 bool fg_is_token(struct fg_span text);
 
 /* No control characters but the tab: NUL, CR, LF and DEL are what requests are smuggled with. */

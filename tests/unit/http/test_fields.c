@@ -26,6 +26,19 @@ static void lowers_names_and_refuses_what_is_no_token(void **state)
     }
 }
 
+static void takes_the_token_in_front(void **state)
+{
+    (void)state;
+    char text[] = "X-Request-ID: A";
+    assert_int_equal(fg_field_name_take(text, sizeof(text) - 1), 12);
+    assert_string_equal(text, "x-request-id: A");
+    assert_int_equal(fg_field_name_take(text, 5), 5);
+    assert_int_equal(fg_field_name_take(text, 0), 0);
+    char none[] = ":A";
+    assert_int_equal(fg_field_name_take(none, 2), 0);
+    assert_string_equal(none, ":A");
+}
+
 static void refuses_every_control_character_at_every_place(void **state)
 {
     (void)state;
@@ -125,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lowers_names_and_refuses_what_is_no_token),
+        cmocka_unit_test(takes_the_token_in_front),
         cmocka_unit_test(refuses_every_control_character_at_every_place),
         cmocka_unit_test(knows_the_fields_of_framing),
         cmocka_unit_test(reads_lengths_strictly),
