@@ -27,8 +27,12 @@ enum fg_field_id fg_field_identify(struct fg_span name)
         return is_named(name, "connection")   ? FG_FIELD_CONNECTION
                : is_named(name, "keep-alive") ? FG_FIELD_KEEP_ALIVE
                                               : FG_FIELD_OTHER;
+    case 11:
+        return is_named(name, "traceparent") ? FG_FIELD_TRACEPARENT : FG_FIELD_OTHER;
     case 12:
         return is_named(name, "x-request-id") ? FG_FIELD_REQUEST_ID : FG_FIELD_OTHER;
+    case 13:
+        return is_named(name, "server-timing") ? FG_FIELD_SERVER_TIMING : FG_FIELD_OTHER;
     case 14:
         return is_named(name, "content-length")   ? FG_FIELD_CONTENT_LENGTH
                : is_named(name, "http2-settings") ? FG_FIELD_HTTP2_SETTINGS
@@ -59,6 +63,8 @@ bool fg_field_is_hop_by_hop(enum fg_field_id id)
     case FG_FIELD_EXPECT:
     case FG_FIELD_COOKIE:
     case FG_FIELD_REQUEST_ID:
+    case FG_FIELD_TRACEPARENT:
+    case FG_FIELD_SERVER_TIMING:
         break;
     }
     return false;

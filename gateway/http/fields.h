@@ -24,6 +24,8 @@ enum fg_field_id {
     FG_FIELD_EXPECT,
     FG_FIELD_COOKIE,
     FG_FIELD_REQUEST_ID,
+    FG_FIELD_TRACEPARENT,
+    FG_FIELD_SERVER_TIMING,
 };
 
 /* `name` is in lower case. */

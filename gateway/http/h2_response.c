@@ -28,18 +28,11 @@ static void wake(struct fg_h2 *h2)
 }
 
 /* Values of these differ each time: in the compression table they would only push others out. */
-static uint8_t flags_of(struct fg_span name)
+static uint8_t flags_of(enum fg_field_id id)
 {
-    static const struct fg_span unique[] = {
-        FG_SPAN_LITERAL("x-request-id"),
-        FG_SPAN_LITERAL("traceparent"),
-        FG_SPAN_LITERAL("server-timing"),
-    };
-    for (size_t i = 0; i < sizeof(unique) / sizeof(unique[0]); i++) {
-        if (fg_span_equal(name, unique[i]))
-            return NGHTTP2_NV_FLAG_NO_INDEX;
-    }
-    return NGHTTP2_NV_FLAG_NONE;
+    bool is_unique =
+        id == FG_FIELD_REQUEST_ID || id == FG_FIELD_TRACEPARENT || id == FG_FIELD_SERVER_TIMING;
+    return is_unique ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
 }
 
 static nghttp2_nv make_nv(struct fg_span name, struct fg_span value, uint8_t flags)
@@ -59,7 +52,7 @@ static size_t fill_unframed(nghttp2_nv *nva, size_t count, const struct fg_field
         enum fg_field_id id = fg_field_identify(fields[i].name);
         if (!fg_field_is_hop_by_hop(id) && id != FG_FIELD_CONTENT_LENGTH &&
             fg_field_value_is_valid(fields[i].value))
-            nva[count++] = make_nv(fields[i].name, fields[i].value, flags_of(fields[i].name));
+            nva[count++] = make_nv(fields[i].name, fields[i].value, flags_of(id));
     }
     return count;
 }
@@ -170,10 +163,17 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     return h2->room < FG_H2_ROOM_MIN ? NGHTTP2_ERR_PAUSE : 0;
 }
 
+/*
+ * What lasts is not copied: the session reads it when it packs the frame, which it does only while
+ * it has the stream, and the request's arena goes behind the stream.
+ */
 static size_t fill(nghttp2_nv *nva, struct fg_stream *stream, const struct fg_field *fields,
                    size_t field_count)
 {
     size_t count = 1; /* :status is there */
+    uint8_t copying = stream->req.has_lasting_fields
+                          ? NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+                          : NGHTTP2_NV_FLAG_NONE;
     for (size_t i = 0; i < field_count; i++) {
         enum fg_field_id id = fg_field_identify(fields[i].name);
         if (fg_field_is_hop_by_hop(id) || !fg_field_value_is_valid(fields[i].value))
@@ -184,7 +184,7 @@ static size_t fill(nghttp2_nv *nva, struct fg_stream *stream, const struct fg_fi
                 continue;
             stream->response_left = length;
         }
-        nva[count++] = make_nv(fields[i].name, fields[i].value, flags_of(fields[i].name));
+        nva[count++] = make_nv(fields[i].name, fields[i].value, (uint8_t)(flags_of(id) | copying));
     }
     return count;
 }

@@ -204,6 +204,8 @@ static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, s
     case FG_FIELD_COOKIE:
         head->cookie_count++;
         return keep_field(head, name, value);
+    case FG_FIELD_TRACEPARENT:
+    case FG_FIELD_SERVER_TIMING:
     case FG_FIELD_OTHER:
         return keep_field(head, name, value);
     case FG_FIELD_TE:

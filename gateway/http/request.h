@@ -86,6 +86,9 @@ struct fg_request {
 
     /* the handler's own */
     void *handler_state;
+    /* Set before the head: names and values of its fields are constants, or live until the arena
+     * does not, so that the codec need not copy what it cannot send at once. */
+    bool has_lasting_fields;
 };
 
 static inline struct fg_request *fg_request_of(struct fg_exchange *ex)
@@ -103,7 +106,8 @@ static inline void fg_response_interim(struct fg_request *req, unsigned status,
 /*
  * Answer. The codec adds framing (content-length passes through, else chunked or h2 DATA), `date`
  * and `server` are the handler's. Bodies of HEAD, 204 and 304 are swallowed. is_end: no body
- * follows and fg_response_end must not be called. Names are lower case. Fields are copied.
+ * follows and fg_response_end must not be called. Names are lower case. Fields are copied,
+ * but for what has_lasting_fields says.
  * Status 101 opens the tunnel that ex.upgrade asked for; is_end is false then.
  */
 static inline void fg_response_head(struct fg_request *req, unsigned status,

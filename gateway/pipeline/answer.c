@@ -383,6 +383,7 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
     note_head(flow);
     fg_cache_note_answer(flow, status, fields, field_count);
     fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+    flow->req->has_lasting_fields = true; /* backend.h asks for it, and ours are in the arena */
     (void)fg_flow_send_head(flow, status, fields, field_count, false);
     if (status == 101)
         fg_flow_begin_tunnel(flow);

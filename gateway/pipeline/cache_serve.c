@@ -280,8 +280,22 @@ static struct fg_span length_text(const struct fg_flow *flow, const struct fg_ca
     return fg_arena_try_printf(flow->req->ex.arena, "%" PRIu64, choice->len);
 }
 
+static void release_object(void *object)
+{
+    fg_cache_object_release(object);
+}
+
+/* The object's fields go out without being copied: it stays as long as the request. */
+static void keep_fields(struct fg_flow *flow, struct fg_cache_object *object)
+{
+    if (!fg_arena_on_fini(flow->req->ex.arena, release_object, object))
+        return;
+    fg_cache_object_acquire(object);
+    flow->req->has_lasting_fields = true;
+}
+
 /* False: it has ended, or was cut. */
-static bool send_head(struct fg_flow *flow, const struct fg_cache_object *object,
+static bool send_head(struct fg_flow *flow, struct fg_cache_object *object,
                       const struct choice *choice, bool is_whole)
 {
     struct fg_field on_stack[FIELDS_ON_STACK];
@@ -300,6 +314,7 @@ static bool send_head(struct fg_flow *flow, const struct fg_cache_object *object
     if (choice->status != 304 && choice->is_length_known)
         fields[count++] = (struct fg_field){FG_SPAN("content-length"),
                                             length_text(flow, object, choice, is_whole)};
+    keep_fields(flow, object);
     bool is_end = choice->len == 0 || ex->method == FG_METHOD_HEAD;
     return fg_flow_send_head(flow, choice->status, fields, count, is_end) && !is_end;
 }

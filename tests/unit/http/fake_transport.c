@@ -104,6 +104,18 @@ static void answer_text(struct fg_request *req, const char *text)
     fg_response_end(req);
 }
 
+/* Its fields are in the arena, and it says so. */
+static void answer_lasting(struct fg_request *req)
+{
+    const struct fg_field fields[] = {
+        {fg_arena_try_copy(req->ex.arena, FG_SPAN("x-lasting")),
+         fg_arena_try_copy(req->ex.arena, FG_SPAN("from the arena"))},
+        {FG_SPAN("x-request-id"), req->ex.request_id},
+    };
+    req->has_lasting_fields = true;
+    fg_response_head(req, 200, fields, sizeof(fields) / sizeof(fields[0]), true);
+}
+
 static void pump(struct fg_request *req, struct script *script)
 {
     while (script->left > 0 && !script->is_blocked) {
@@ -153,6 +165,8 @@ static void start_script(struct fg_request *req, struct script *script)
         fg_response_write(req, "hello ", 6);
         fg_response_write(req, "world", 5);
         fg_response_end(req);
+    } else if (is_path(req, "/lasting")) {
+        answer_lasting(req);
     } else if (is_path(req, "/none")) {
         fg_response_head(req, 204, NULL, 0, true);
     } else if (is_path(req, "/bytes")) {

@@ -5,6 +5,7 @@
  * What the handler does is in the path:
  *    /            answers "hello" (content-length)
  *    /chunks      answers "hello " and "world", framed by the codec
+ *    /lasting     200 with fields that need not be copied
  *    /none        204
  *    /bytes       answers 300000 bytes, as fast as it may
  *    /read        consumes the body, then answers its length

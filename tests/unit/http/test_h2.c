@@ -19,6 +19,7 @@ struct answer {
     int status;
     size_t body_bytes;
     char body[64];
+    bool has_lasting; /* "x-lasting: from the arena" */
     bool is_ended;
     bool is_closed;
     uint32_t error_code;
@@ -46,10 +47,12 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
     (void)session;
     (void)flags;
-    (void)value_len;
     if (name_len == 7 && memcmp(name, ":status", 7) == 0)
         answer_of(user_data, frame->hd.stream_id)->status =
             (int)strtol((const char *)value, NULL, 10);
+    if (name_len == 9 && memcmp(name, "x-lasting", 9) == 0)
+        answer_of(user_data, frame->hd.stream_id)->has_lasting =
+            value_len == 14 && memcmp(value, "from the arena", 14) == 0;
     return 0;
 }
 
@@ -416,6 +419,38 @@ static void tells_the_handler_of_resets(void **state)
     assert_int_equal(client->fake.dones, 1);
 }
 
+static void sends_lasting_fields_without_a_copy(void **state)
+{
+    struct client *client = *state;
+    for (unsigned i = 0; i < 3; i++) {
+        int32_t id = get(client, "/lasting");
+        exchange(client);
+        assert_int_equal(answer_of(client, id)->status, 200);
+        assert_true(answer_of(client, id)->has_lasting);
+    }
+    assert_int_equal(client->fake.dones, 3);
+}
+
+/* The head waits in the session when the stream and its arena go. */
+static void forgets_lasting_fields_with_their_stream(void **state)
+{
+    struct client *client = *state;
+    exchange(client);
+    client->fake.is_stuck = true;
+    int32_t id = get(client, "/lasting");
+    exchange(client);
+    assert_int_equal(client->fake.requests, 1);
+    nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+    exchange(client);
+    assert_true(answer_of(client, id)->is_closed);
+    client->fake.is_stuck = false;
+    int32_t next = get(client, "/lasting");
+    exchange(client);
+    assert_false(answer_of(client, id)->has_lasting);
+    assert_true(answer_of(client, next)->has_lasting);
+    assert_int_equal(client->fake.dones, 2);
+}
+
 static void never_ends_a_broken_answer_cleanly(void **state)
 {
     struct client *client = *state;
@@ -669,6 +704,8 @@ int main(void)
         cmocka_unit_test(gives_up_on_a_window_that_stays_shut),
         TEST(refuses_a_body_that_is_too_large),
         TEST(tells_the_handler_of_resets),
+        TEST(sends_lasting_fields_without_a_copy),
+        TEST(forgets_lasting_fields_with_their_stream),
         TEST(never_ends_a_broken_answer_cleanly),
         TEST(swallows_the_body_of_head),
         TEST(refuses_more_streams_than_allowed),
