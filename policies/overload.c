@@ -74,7 +74,7 @@ static const struct fg_overload_band default_ladder[FG_OVERLOAD_RESOURCE_COUNT]
                                                                                  {750, 650},
                                                                                  {0, 0},
                                                                                  {0, 0},
-                                                                                 {750, 600},
+                                                                                 {920, 840},
                                                                                  {850, 750},
                                                                                  {920, 840},
                                                                                  {970, 900},

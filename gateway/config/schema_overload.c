@@ -64,7 +64,7 @@ static const struct fg_key request_memory_keys[] = LADDER(
 static const struct fg_key fds_keys[] = LADDER("70%/60%", "off", "75%/65%", "80%/70%", "off", "off",
                                                "85%/75%", "92%/84%", "97%/90%", "95%/88%");
 static const struct fg_key loop_lag_keys[] =
-    LADDER("off", "75%/65%", "75%/65%", "off", "off", "75%/60%", "85%/75%", "92%/84%", "97%/90%",
+    LADDER("off", "75%/65%", "75%/65%", "off", "off", "92%/84%", "85%/75%", "92%/84%", "97%/90%",
            "97%/90%");
 static const struct fg_key handshakes_keys[] =
     LADDER("50%/30%", "off", "off", "off", "off", "80%/60%", "off", "off", "off", "off");
