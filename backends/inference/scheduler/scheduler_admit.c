@@ -113,7 +113,8 @@ static bool is_better_victim(const struct fg_sequence *a, const struct fg_sequen
 
 /*
  * Of those who hold blocks and have less right than `seq` (a lower class only, when asked for: a
- * better lot is no reason to throw away work), the one to give them back; NULL: none.
+ * better lot, or a long wait, is no reason to throw away work), the one to give them back; NULL:
+ * none.
  */
 static struct fg_sequence *find_victim(struct fg_scheduler *s, const struct fg_sequence *seq,
                                        bool only_lower)
@@ -124,7 +125,7 @@ static struct fg_sequence *find_victim(struct fg_scheduler *s, const struct fg_s
         FG_LIST_EACH_SAFE(it, after, lists[i])
         {
             struct fg_sequence *other = FG_SEQUENCE_OF(it);
-            bool is_lower = fg_class_of_right(other->right) > fg_class_of_right(seq->right);
+            bool is_lower = fg_class_of_right(other->number) > fg_class_of_right(seq->number);
             if (other == seq || other->block_count == 0 || !has_more_right(seq, other) ||
                 (only_lower && !is_lower))
                 continue;
@@ -265,13 +266,13 @@ static bool try_admit(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t 
 }
 
 /* Blocks that those of a lower class hold, and whether one of them has a place. */
-static uint64_t blocks_below(struct fg_scheduler *s, uint32_t right, bool *has_place)
+static uint64_t blocks_below(struct fg_scheduler *s, uint32_t number, bool *has_place)
 {
     uint64_t blocks = 0;
     FG_LIST_EACH_SAFE(it, after, &s->running)
     {
         const struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (fg_class_of_right(seq->right) <= fg_class_of_right(right))
+        if (fg_class_of_right(seq->number) <= fg_class_of_right(number))
             continue;
         blocks += seq->block_count;
         *has_place = true;
@@ -287,7 +288,7 @@ static bool make_room(struct fg_scheduler *s, const struct fg_sequence *seq)
     fg_kv_arena_gauges(s->arena, &gauges);
     uint64_t needed = s->reserves_all ? seq->blocks_needed : fg_blocks_for(seq->tokens.count + 1);
     uint64_t available = gauges.blocks_free + gauges.blocks_cached;
-    if (available + blocks_below(s, seq->right, &has_place) < needed || !has_place)
+    if (available + blocks_below(s, seq->number, &has_place) < needed || !has_place)
         return false;
     struct fg_sequence *victim = find_victim(s, seq, true);
     if (victim == NULL)

@@ -143,6 +143,29 @@ static void nobody_starves(void **state)
     }
 }
 
+/* A wait is worth a place in front of those who wait, not one of those who run. */
+static void a_long_wait_stops_nobody_who_runs(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.batch_max = 1;
+    start(f);
+    submit_lot(f, 1, 4, 30, 100);
+    assert_true(fg_scheduler_step(f->scheduler));
+    struct fg_channel_submit *s = a_submit(2);
+    s->user_hash = 9;
+    s->priority_number = a_number(FG_PRIORITY_LOW, 0);
+    submit_as(f, 2, 4, s);
+    submit_lot(f, 3, 4, 2, 0);
+    clock_now += 9 * FG_S; /* both count as high by now, the one that runs as normal */
+    for (int i = 0; i < 5; i++)
+        assert_true(fg_scheduler_step(f->scheduler));
+    assert_int_equal(fg_counter_get(&fg_kv_arena_worker(f->arena, 1)->preemptions), 0);
+    run_dry(f);
+    assert_int_equal(f->outcomes[1].order, 0);
+    for (uint64_t id = 2; id <= 3; id++)
+        assert_true(f->outcomes[id].is_done);
+}
+
 static void a_better_number_takes_the_last_place_of_a_full_queue(void **state)
 {
     struct fixture *f = *state;
@@ -222,6 +245,7 @@ int main(void)
         WITH_FIXTURE(work_counts_for_all_workers),
         WITH_FIXTURE(who_has_less_time_ages_faster),
         WITH_FIXTURE(nobody_starves),
+        WITH_FIXTURE(a_long_wait_stops_nobody_who_runs),
         WITH_FIXTURE(a_better_number_takes_the_last_place_of_a_full_queue),
         WITH_FIXTURE(prompts_of_better_numbers_are_read_first),
         WITH_FIXTURE(the_least_number_gives_its_blocks_back),
