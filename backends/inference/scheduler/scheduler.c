@@ -317,6 +317,15 @@ static const char *make_parts(const struct fg_scheduler *s, struct fg_sequence *
     }
 }
 
+void fg_sequence_refuse_late(struct fg_scheduler *s, struct fg_sequence *seq,
+                             uint32_t retry_after_ms)
+{
+    struct fg_scheduler_key key = seq->key;
+    say_refused(s, &key, FG_REFUSAL_LATE, retry_after_ms, 0,
+                "the answer would not be there before the request's deadline");
+    fg_sequence_release(s, seq);
+}
+
 /* Refuses what cannot be done before its deadline; true when it may wait for its turn. */
 static bool check_deadline(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t prompt_count)
 {
@@ -332,10 +341,7 @@ static bool check_deadline(struct fg_scheduler *s, struct fg_sequence *seq, uint
         seq->predicted_ns = fg_scheduler_predict_ttft(s, seq, prompt_count, cached);
         return true;
     }
-    struct fg_scheduler_key key = seq->key;
-    say_refused(s, &key, FG_REFUSAL_LATE, retry_after_ms, 0,
-                "the answer would not be there before the request's deadline");
-    fg_sequence_release(s, seq);
+    fg_sequence_refuse_late(s, seq, retry_after_ms);
     return false;
 }
 

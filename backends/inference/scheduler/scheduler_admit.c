@@ -297,6 +297,25 @@ static bool make_room(struct fg_scheduler *s, const struct fg_sequence *seq)
     return true;
 }
 
+/*
+ * A place is free: the last moment to say that the answer will not be there in time, before any of
+ * it has been sent. True when that was said.
+ */
+static bool is_too_late(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
+{
+    uint32_t retry_after_ms = 0;
+    uint32_t cached = 0;
+    if (s->batch_free_count == 0 || seq->deadline_ns == 0 || fg_sequence_was_admitted(seq))
+        return false;
+    if (seq->hash_count > 0)
+        cached = fg_kv_arena_count_cached(s->arena, seq->hashes, seq->hash_count, seq->tokens.ids) *
+                 FG_KV_BLOCK_TOKENS;
+    if (fg_scheduler_can_meet(s, seq, fg_sequence_count(seq), cached, now_ns, &retry_after_ms))
+        return false;
+    fg_sequence_refuse_late(s, seq, retry_after_ms);
+    return true;
+}
+
 void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns)
 {
     FG_LIST_EACH_SAFE(it, after, &s->waiting)
@@ -304,6 +323,8 @@ void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns)
     while (!fg_list_is_empty(&s->waiting)) {
         fg_scheduler_sync_work(s); /* who was let in just now has had more */
         struct fg_sequence *seq = next_waiting(s);
+        if (is_too_late(s, seq, now_ns))
+            continue;
         if (!try_admit(s, seq, now_ns) && !make_room(s, seq))
             break;
     }

@@ -128,6 +128,8 @@ struct fg_scheduler {
     struct fg_step_cost cost;
     struct fg_step_bound bound; /* of processor time, for the supervisor to know a hang by */
     double answer_tokens;       /* of an answer, on average; 0: none has ended */
+    double pace_ns;             /* between two tokens of a stream, lately; 0: none runs */
+    uint64_t paced_ns; /* when the last step with decodes ended; 0: none since nothing ran */
     struct fg_rate block_rate;
     struct fg_rate finish_rate;
 
@@ -161,6 +163,8 @@ void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq);
 /* The last word, then release. */
 void fg_sequence_refuse(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_refusal reason,
                         const char *message);
+void fg_sequence_refuse_late(struct fg_scheduler *s, struct fg_sequence *seq,
+                             uint32_t retry_after_ms);
 void fg_sequence_done(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_finish finish,
                       bool flush_held);
 

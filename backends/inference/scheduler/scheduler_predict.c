@@ -108,7 +108,9 @@ bool fg_scheduler_can_meet(struct fg_scheduler *s, struct fg_sequence *seq, uint
     answer = answer < seq->max_tokens ? answer : seq->max_tokens;
     uint32_t decodes = fg_scheduler_running(s) + 1;
     decodes = decodes < s->batch_max ? decodes : s->batch_max;
-    double answer_ns = answer * (double)fg_step_cost_decode_ns(&s->cost, decodes);
+    double token_ns = (double)fg_step_cost_decode_ns(&s->cost, decodes);
+    token_ns = token_ns > s->pace_ns ? token_ns : s->pace_ns; /* others' prompts are in between */
+    double answer_ns = answer * token_ns;
     double wait_ns = predict_ns(s, seq, prompt_count, cached);
     if (wait_ns + answer_ns <= left_ns)
         return true;

@@ -415,6 +415,18 @@ static void compute(struct fg_scheduler *s, size_t count, uint64_t now_ns)
     fg_step_bound_learn(&s->bound, tokens, positions, thread_cpu_ns() - began_ns);
 }
 
+/* How fast streams get on, with all that is done between their tokens. */
+static void learn_pace(struct fg_scheduler *s, uint32_t decodes, uint64_t now_ns)
+{
+    if (decodes == 0)
+        return;
+    if (s->paced_ns != 0 && now_ns > s->paced_ns) {
+        double sample = (double)(now_ns - s->paced_ns);
+        s->pace_ns += s->pace_ns > 0 ? (sample - s->pace_ns) / 16 : sample;
+    }
+    s->paced_ns = now_ns;
+}
+
 /* Runs the batch of `count` and learns from how long it took. */
 static uint64_t run_batch(struct fg_scheduler *s, size_t count, uint64_t started_ns)
 {
@@ -429,6 +441,7 @@ static uint64_t run_batch(struct fg_scheduler *s, size_t count, uint64_t started
     uint64_t now_ns = s->clock_ns();
     fg_step_cost_learn(&s->cost, decodes, prefill_tokens,
                        now_ns > started_ns ? now_ns - started_ns : 0);
+    learn_pace(s, decodes, now_ns);
     fg_counter_set(&s->record->heartbeat_ns, now_ns);
     fg_counter_add_owned(&s->record->steps, 1);
     fg_counter_add_owned(&s->record->batch_sequences, count);
@@ -448,6 +461,10 @@ bool fg_scheduler_step(struct fg_scheduler *s)
     fg_scheduler_sync_work(s);
     size_t count = build_batch(s);
     s->is_stalled = count == 0 && fg_scheduler_running(s) > 0;
+    if (s->state_counts[FG_SEQUENCE_DECODE] == 0) { /* what was so is no more */
+        s->pace_ns = 0;
+        s->paced_ns = 0;
+    }
     if (count == 0)
         return false;
     now_ns = run_batch(s, count, now_ns);

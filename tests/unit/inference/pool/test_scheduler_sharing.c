@@ -406,6 +406,29 @@ static void what_cannot_be_in_time_is_refused_at_once(void **state)
     assert_in_range(fg_counter_get(&record->predicted_error_ns), 0, took_ns / 2);
 }
 
+/* It could have been when it came; the machine stood still since. */
+static void what_can_be_in_time_no_more_is_not_begun(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.batch_max = 1;
+    f->executor.on_step = slow_step;
+    start(f);
+    submit(f, 1, 100, 10);
+    run_dry(f);
+    submit(f, 2, 20, 10);
+    assert_true(fg_scheduler_step(f->scheduler));
+    struct fg_channel_submit *s = a_submit(10);
+    s->deadline_ns = clock_now + 3 * FG_S;
+    submit_as(f, 3, 20, s);
+    assert_false(f->outcomes[3].is_refused);
+    clock_now += 2 * FG_S;
+    run_dry(f);
+    assert_true(f->outcomes[2].is_done);
+    assert_int_equal(f->outcomes[3].refused.reason, FG_REFUSAL_LATE);
+    assert_int_equal(f->outcomes[3].token_count, 0); /* nothing of it was sent */
+    assert_in_range(f->outcomes[3].refused.retry_after_ms, 100, 60000);
+}
+
 static void a_client_that_leaves_saves_what_is_left(void **state)
 {
     struct fixture *f = *state;
@@ -611,6 +634,7 @@ int main(void)
         WITH_FIXTURE(a_step_is_cut_to_the_time_it_may_take),
         WITH_FIXTURE(a_long_prompt_gives_way_but_gets_on),
         WITH_FIXTURE(what_cannot_be_in_time_is_refused_at_once),
+        WITH_FIXTURE(what_can_be_in_time_no_more_is_not_begun),
         WITH_FIXTURE(a_client_that_leaves_saves_what_is_left),
         WITH_FIXTURE(a_dead_workers_sequence_goes_on_from_its_last_token),
         WITH_FIXTURE(what_does_not_fit_the_request_is_not_adopted),
