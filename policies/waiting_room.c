@@ -360,9 +360,9 @@ uint64_t fg_waiting_room_capacity(const struct fg_waiting_room_config *config)
     return (places / FG_ROOM_BLOCK_PLACES + 4) * FG_ROOM_BLOCK_PLACES;
 }
 
-static void start_measuring(struct fg_waiting_room_line *line)
+void fg_waiting_room_expect(struct fg_drain_rate *rate, const struct fg_waiting_room_config *config,
+                            uint64_t now_ns)
 {
-    const struct fg_waiting_room_config *config = &line->config;
     uint64_t interval_ns = MEASURE_LEAST_NS;
     if (config->admit_amount > 0) {
         uint64_t few_ns =
@@ -370,8 +370,12 @@ static void start_measuring(struct fg_waiting_room_line *line)
         interval_ns = few_ns > interval_ns ? few_ns : interval_ns;
     }
     double expected = (double)config->admit_amount * (double)interval_ns;
-    fg_drain_rate_init(&line->drain, expected / (double)config->admit_period_ns, interval_ns,
-                       line->updated_ns);
+    fg_drain_rate_init(rate, expected / (double)config->admit_period_ns, interval_ns, now_ns);
+}
+
+static void start_measuring(struct fg_waiting_room_line *line)
+{
+    fg_waiting_room_expect(&line->drain, &line->config, line->updated_ns);
 }
 
 void fg_waiting_room_init(struct fg_waiting_room *room, struct fg_waiting_room_line *line,
@@ -422,6 +426,31 @@ void fg_waiting_room_repair(struct fg_waiting_room *room)
     room->places.marks[line->tail % room->places.capacity] = 0; /* one that was being issued */
     fg_room_places_recount(&room->places, line->expired, line->tail);
     line->waiting = fg_room_places_waiting(&room->places, floor, line->tail);
+}
+
+uint64_t fg_waiting_room_adopt(struct fg_waiting_room *room, uint64_t epoch, uint64_t first,
+                               uint64_t tail, uint64_t now_ns)
+{
+    struct fg_waiting_room_line *line = room->line;
+    uint64_t most = room->places.capacity - 2 * FG_ROOM_BLOCK_PLACES;
+    advance(room, now_ns);
+    if (first > tail)
+        first = tail;
+    if (tail - first > most)
+        tail = first + most;
+    memset(room->places.marks, 0, (size_t)room->places.capacity);
+    memset(room->places.waiting, 0, (size_t)(room->places.capacity / FG_ROOM_BLOCK_PLACES) * 2);
+    line->epoch = epoch;
+    line->expired = line->head = first;
+    line->tail = tail;
+    line->waiting = tail - first;
+    line->saved = line->fraction = 0;
+    line->mark_count = 0;
+    fg_room_windows_reset(&line->windows, tail, line->updated_ns);
+    for (uint64_t number = first; number < tail; number++)
+        fg_room_places_set(&room->places, number, FG_ROOM_WAITING, line->slot);
+    start_measuring(line);
+    return tail;
 }
 
 void fg_waiting_room_grow(struct fg_waiting_room *room, struct fg_waiting_room_line *line,

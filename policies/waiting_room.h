@@ -105,6 +105,15 @@ bool fg_waiting_room_resume(struct fg_waiting_room *room, struct fg_waiting_room
 /* An owner has died in the middle of a step: make the line whole again. */
 void fg_waiting_room_repair(struct fg_waiting_room *room);
 
+/* Begin a line anew in which the places from `first` up to `tail` wait, all of them asked for now,
+ * as far as the ring has room for them; returns where the next one begins. */
+uint64_t fg_waiting_room_adopt(struct fg_waiting_room *room, uint64_t epoch, uint64_t first,
+                               uint64_t tail, uint64_t now_ns);
+
+/* What a line with these settings is expected to admit, until that is measured. */
+void fg_waiting_room_expect(struct fg_drain_rate *rate, const struct fg_waiting_room_config *config,
+                            uint64_t now_ns);
+
 /* Copy a line into a larger ring, which becomes the room's. */
 void fg_waiting_room_grow(struct fg_waiting_room *room, struct fg_waiting_room_line *line,
                           void *memory, uint64_t capacity);

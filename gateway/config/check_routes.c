@@ -155,6 +155,10 @@ static void check_room(struct fg_snapshot *snapshot, size_t index)
         fg_config_error_at(snapshot, node, "ticket_rotate",
                            "ticket_rotate is shorter than keep, grace or session, so that tickets "
                            "would end before what they are for; expected it longer");
+    if (room->is_shared && !snapshot->raw.shared_state.enabled)
+        fg_config_error_at(snapshot, node, "shared",
+                           "shared without policies.shared_state; expected the Redis that the "
+                           "gateways share");
     for (size_t i = 0; i < index && room->state_file != NULL; i++) {
         const struct fg_raw_route *earlier = &snapshot->raw.routes[i];
         const char *other = earlier->conf.waiting_room.state_file;

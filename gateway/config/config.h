@@ -248,6 +248,8 @@ struct fg_waiting_room_conf {
     uint64_t session_ns;       /* who came in comes and goes for so long; 0: once */
     uint64_t ticket_rotate_ns; /* a new key so often */
     uint64_t streams_max;      /* clients that watch their place */
+    bool is_shared;            /* the line is in the Redis that gateways share */
+    uint32_t alone_permille;   /* of `admit`, while that Redis is away */
     const char *state_file;    /* NULL: the line ends with the process */
     bool is_shadow;
 };

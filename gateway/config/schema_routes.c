@@ -362,6 +362,20 @@ static const struct fg_key waiting_room_keys[] = {
      .doc = "A new key for tickets so often, derived from `identity.jwt.secret_file` and the time, "
             "at the same moment on all gateways. Tickets under the one before are still taken; who "
             "asks gets a new one."},
+    {.name = "shared",
+     .type = FG_KEY_BOOL,
+     .offset = L(waiting_room.is_shared),
+     .initial = "false",
+     .doc = "One line for all gateways whose `policies.shared_state` is the same Redis, and whose "
+            "routes have the same name; `admit` is what all of them let in together."},
+    {.name = "alone_share",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(waiting_room.alone_permille),
+     .initial = "50%",
+     .min = 1,
+     .max = 1000,
+     .doc = "The share of `admit` at which this gateway goes on with a line of its own while the "
+            "shared Redis is away: one over the number of gateways."},
     {.name = "streams_max",
      .type = FG_KEY_U64,
      .offset = L(waiting_room.streams_max),

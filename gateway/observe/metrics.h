@@ -35,6 +35,7 @@ enum fg_refused {
 enum fg_hop {
     FG_HOP_UPLOAD,     /* the whole request body, where the route waits for it */
     FG_HOP_CACHE_WAIT, /* coalesced behind another request's fetch */
+    FG_HOP_SHARED,     /* an answer of the Redis that gateways share */
     FG_HOP_QUEUE,      /* waiting for a slot of the backend */
     FG_HOP_BACKEND,    /* handed over to response head */
     FG_HOP_BODY,       /* response head to end */

@@ -19,7 +19,7 @@
 #include "pipeline/lease_client.h"
 #include "pipeline/nonce_table_shared.h"
 #include "pipeline/pipeline.h"
-#include "pipeline/room_shared.h"
+#include "pipeline/room_link.h"
 #include "pipeline/router.h"
 #include "policies/deadline_heap.h"
 
@@ -129,10 +129,11 @@ struct fg_flow {
     size_t limit_charge_count;
 
     /* waiting room */
-    struct fg_room *room;       /* came in with `room_number`, and is not answered yet; or NULL */
-    uint64_t room_number;       /* valid with room */
-    struct fg_span room_paper;  /* the ticket or pass to hand out; empty: none */
-    struct fg_span room_cookie; /* the same as a cookie */
+    struct fg_room *room; /* came in with `room_entry`, and is not answered yet; or NULL */
+    struct fg_room_entry room_entry;      /* valid with room */
+    struct fg_room_inquiry *room_inquiry; /* while it is asked; or NULL */
+    struct fg_span room_paper;            /* the ticket or pass to hand out; empty: none */
+    struct fg_span room_cookie;           /* the same as a cookie */
 
     /* cache */
     enum fg_cache_result cache_result;

@@ -6,6 +6,7 @@
 #include "session.h"
 
 #include <event2/event.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -72,6 +73,8 @@ static bool make_rooms(struct fg_pipeline *pipeline, struct fg_error *error)
     const struct fg_config *config = pipeline->config;
     uint64_t now_ns = fg_clock_monotonic_ns();
     unsigned char secret[FG_ROOM_SECRET_BYTES];
+    const struct fg_redis_script script = fg_room_script();
+    unsigned script_index = UINT_MAX;
     pipeline->rooms = calloc(config->route_count + 1, sizeof(*pipeline->rooms));
     if (pipeline->rooms == NULL || !derive(pipeline, FG_SPAN("waiting room tickets|"), secret))
         return false;
@@ -83,6 +86,16 @@ static bool make_rooms(struct fg_pipeline *pipeline, struct fg_error *error)
             fg_room_create(&route->waiting_room, route->name, secret, now_ns, error);
         if (pipeline->rooms[i] == NULL)
             return false;
+        if (!route->waiting_room.is_shared)
+            continue;
+        if (script_index == UINT_MAX)
+            script_index = fg_shared_state_add_script(pipeline->shared_state, script.source,
+                                                      script.source_len);
+        if (!fg_room_share(pipeline->rooms[i], fg_shared_state_prefix(pipeline->shared_state),
+                           script_index)) {
+            fg_error_set(error, "waiting_room.shared: the route's name is too long for a key");
+            return false;
+        }
     }
     return true;
 }

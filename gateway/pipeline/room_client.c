@@ -75,8 +75,9 @@ void fg_room_give_paper(struct fg_flow *flow, const struct fg_room *room,
                         const struct fg_room_visit *visit)
 {
     const struct fg_exchange *ex = &flow->req->ex;
-    flow->room_paper = visit->paper;
-    if (visit->paper.data == NULL ||
+    if (visit->paper.data != NULL)
+        flow->room_paper = fg_arena_try_copy(ex->arena, visit->paper);
+    if (flow->room_paper.data == NULL ||
         (!fg_room_wants_page(flow) && find_cookie(ex, room).data == NULL))
         return;
     char buffer[COOKIE_NAME_BYTES];

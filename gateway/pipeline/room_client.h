@@ -15,7 +15,7 @@
 /* Who asks, and the ticket or pass that it brings to `room`. */
 struct fg_room_caller fg_room_caller_of(const struct fg_flow *flow, const struct fg_room *room);
 
-/* Give `visit->paper`, which lies in the arena, with the answer, in the field and, where one is of
+/* Give `visit->paper` with the answer, in the field and, where one is of
  * use, as a cookie. */
 void fg_room_give_paper(struct fg_flow *flow, const struct fg_room *room,
                         const struct fg_room_visit *visit);

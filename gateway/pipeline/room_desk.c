@@ -27,15 +27,18 @@ struct desk_thread {
     bool is_timer_set;
 };
 
-struct stream {
-    struct fg_list list;
+/* An exchange: one question, and, when it watches, the stream that follows. */
+struct call {
+    struct fg_list list; /* alone while it does not watch */
     struct desk_thread *thread;
     struct fg_exchange *ex;
+    struct fg_room_inquiry inquiry;
+    bool is_asking;
+    bool is_watching; /* the head of the stream has been sent */
     uint64_t due_ns;
     uint64_t written_ns;
     uint64_t position; /* as last written */
     bool is_blocked;
-    size_t paper_len;
     char paper[FG_ROOM_TICKET_TEXT]; /* the newest ticket: keys rotate while it is open */
 };
 
@@ -72,7 +75,7 @@ static void set_timer(struct desk_thread *thread)
 {
     if (thread->is_timer_set || fg_list_is_empty(&thread->streams))
         return;
-    const struct stream *first = FG_CONTAINER_OF(thread->streams.next, struct stream, list);
+    const struct call *first = FG_CONTAINER_OF(thread->streams.next, struct call, list);
     uint64_t now_ns = fg_clock_monotonic_ns();
     uint64_t wait_us = first->due_ns > now_ns ? (first->due_ns - now_ns) / 1000 + 1 : 1;
     struct timeval wait = {.tv_sec = (time_t)(wait_us / 1000000),
@@ -80,50 +83,76 @@ static void set_timer(struct desk_thread *thread)
     thread->is_timer_set = evtimer_add(thread->timer, &wait) == 0;
 }
 
-static void close_stream(struct stream *stream)
+/* The exchange is over, or about to be. */
+static void let_go(struct call *call)
 {
-    stream->ex->backend_state = NULL;
-    fg_list_remove(&stream->list);
-    stream->thread->stream_count--;
+    call->ex->backend_state = NULL;
+    if (call->is_asking)
+        fg_room_ask_cancel(&call->inquiry);
+    if (call->is_watching) {
+        fg_list_remove(&call->list);
+        call->thread->stream_count--;
+    }
 }
 
-static void write_event(struct stream *stream, const char *name, const struct fg_room_visit *result)
+static void write_event(struct call *call, const char *name)
 {
+    const struct fg_room_visit *visit = &call->inquiry.visit;
     char buffer[EVENT_BYTES];
     struct fg_text text = fg_text_over(buffer, sizeof(buffer));
     fg_text_add(&text, FG_SPAN("event: "));
     fg_text_add(&text, fg_span_from_string(name));
     fg_text_add(&text, FG_SPAN("\ndata: "));
-    fg_room_add_json(&text, result);
+    fg_room_add_json(&text, visit);
     fg_text_add(&text, FG_SPAN("\n\n"));
-    stream->written_ns = fg_clock_monotonic_ns();
-    stream->position = result->place.position;
-    if (!fg_exchange_write(stream->ex, text.data, text.len))
-        stream->is_blocked = true;
+    call->written_ns = fg_clock_monotonic_ns();
+    call->position = visit->place.position;
+    if (!fg_exchange_write(call->ex, text.data, text.len))
+        call->is_blocked = true;
 }
 
-/* Tell the client what has changed; may end the exchange. */
-static void look(struct stream *stream)
+/* Tell who watches what has changed; may end the exchange. */
+static void tell(struct call *call)
 {
-    struct fg_flow *flow = fg_flow_of_exchange(stream->ex);
-    struct fg_room *room = room_of(flow);
-    struct fg_room_caller caller = fg_room_caller_of(flow, room);
-    struct fg_room_visit result;
-    caller.paper = fg_span_make(stream->paper, stream->paper_len);
-    fg_room_visit(room, FG_ROOM_LOOK, &caller, stream->paper, &result);
-    stream->paper_len = result.paper.len;
-    if (result.place.status == FG_WAITING_ROOM_WAITING) {
-        uint64_t quiet_ns = caller.now_ns - stream->written_ns;
-        if (!stream->is_blocked &&
-            (result.place.position != stream->position || quiet_ns >= QUIET_NS))
-            write_event(stream, "place", &result);
+    const struct fg_waiting_room_place *place = &call->inquiry.visit.place;
+    if (place->status == FG_WAITING_ROOM_WAITING) {
+        uint64_t quiet_ns = fg_clock_monotonic_ns() - call->written_ns;
+        if (!call->is_blocked && (place->position != call->position || quiet_ns >= QUIET_NS))
+            write_event(call, "place");
         return;
     }
-    bool is_in = result.place.status == FG_WAITING_ROOM_ADMITTED;
-    struct fg_exchange *ex = stream->ex;
-    write_event(stream, is_in ? "turn" : "lost", &result);
-    close_stream(stream);
+    struct fg_exchange *ex = call->ex;
+    write_event(call, place->status == FG_WAITING_ROOM_ADMITTED ? "turn" : "lost");
+    let_go(call);
     fg_exchange_end(ex);
+}
+
+static void on_answer(void *owner);
+
+/* True: it is answered. */
+static bool ask(struct call *call, enum fg_room_wish wish, struct fg_span paper)
+{
+    struct fg_flow *flow = fg_flow_of_exchange(call->ex);
+    struct fg_room *room = room_of(flow);
+    call->inquiry = (struct fg_room_inquiry){.room = room,
+                                             .wish = wish,
+                                             .caller = fg_room_caller_of(flow, room),
+                                             .paper = call->paper,
+                                             .on_done = on_answer,
+                                             .owner = call};
+    if (paper.data != NULL)
+        call->inquiry.caller.paper = paper;
+    call->is_asking = !fg_room_ask(&call->inquiry, flow->thread->shared_state);
+    return !call->is_asking;
+}
+
+static void look(struct call *call)
+{
+    if (call->is_asking)
+        return;
+    struct fg_span newest = fg_span_make(call->paper, FG_ROOM_TICKET_TEXT);
+    if (ask(call, FG_ROOM_LOOK, newest))
+        tell(call);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -134,74 +163,88 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     uint64_t now_ns = fg_clock_monotonic_ns();
     thread->is_timer_set = false;
     for (unsigned i = 0; i < LOOKS_AT_ONCE && !fg_list_is_empty(&thread->streams); i++) {
-        struct stream *stream = FG_CONTAINER_OF(thread->streams.next, struct stream, list);
-        if (stream->due_ns > now_ns)
+        struct call *call = FG_CONTAINER_OF(thread->streams.next, struct call, list);
+        if (call->due_ns > now_ns)
             break;
-        stream->due_ns = now_ns + LOOK_NS;
-        fg_list_remove(&stream->list);
-        fg_list_push_back(&thread->streams, &stream->list);
-        look(stream);
+        call->due_ns = now_ns + LOOK_NS;
+        fg_list_remove(&call->list);
+        fg_list_push_back(&thread->streams, &call->list);
+        look(call);
     }
     set_timer(thread);
 }
 
-static void open_stream(struct desk_thread *thread, struct fg_exchange *ex,
-                        const struct fg_room_visit *result)
+static void begin_stream(struct call *call)
 {
     static const struct fg_field fields[] = {
         {FG_SPAN_LITERAL("content-type"), FG_SPAN_LITERAL("text/event-stream")},
         {FG_SPAN_LITERAL("cache-control"), FG_SPAN_LITERAL("no-store")},
     };
-    struct fg_flow *flow = fg_flow_of_exchange(ex);
-    uint64_t most = fg_room_conf(room_of(flow))->streams_max;
+    struct desk_thread *thread = call->thread;
+    const struct fg_room_visit *visit = &call->inquiry.visit;
+    uint64_t most = fg_room_conf(call->inquiry.room)->streams_max;
     if (thread->stream_count >= (most + thread->thread_count - 1) / thread->thread_count) {
-        fg_exchange_refuse(ex, 503, "overloaded", "too_many_streams",
+        call->ex->backend_state = NULL;
+        fg_exchange_refuse(call->ex, 503, "overloaded", "too_many_streams",
                            "as many clients watch their place as may; ask without a stream",
-                           result->retry_after_ns / FG_MS + 1);
+                           visit->retry_after_ns / FG_MS + 1);
         return;
     }
-    struct stream *stream = fg_arena_try_zalloc(ex->arena, sizeof(*stream));
-    if (stream == NULL) {
-        fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");
-        return;
-    }
-    *stream = (struct stream){.thread = thread, .ex = ex, .paper_len = result->paper.len};
-    if (result->paper.len > 0)
-        memcpy(stream->paper, result->paper.data, result->paper.len);
-    stream->due_ns = fg_clock_monotonic_ns() + LOOK_NS;
-    fg_list_push_back(&thread->streams, &stream->list);
+    call->is_watching = true;
+    call->due_ns = fg_clock_monotonic_ns() + LOOK_NS;
+    fg_list_push_back(&thread->streams, &call->list);
     thread->stream_count++;
-    ex->backend_state = stream;
-    fg_exchange_head(ex, 200, fields, 2);
-    write_event(stream, "place", result);
+    fg_exchange_head(call->ex, 200, fields, 2);
+    write_event(call, "place");
     set_timer(thread);
 }
 
 /* ---- the backend ---- */
 
+/* The first question is answered. */
+static void reply(struct call *call)
+{
+    struct fg_exchange *ex = call->ex;
+    struct fg_flow *flow = fg_flow_of_exchange(ex);
+    const struct fg_room_visit *visit = &call->inquiry.visit;
+    struct fg_span accept = fg_exchange_field(ex, FG_SPAN("accept"));
+    fg_room_give_paper(flow, call->inquiry.room, visit);
+    if (ex->method == FG_METHOD_GET && visit->place.status == FG_WAITING_ROOM_WAITING &&
+        visit->paper.len == FG_ROOM_TICKET_TEXT &&
+        fg_span_equal(accept, FG_SPAN("text/event-stream"))) {
+        begin_stream(call);
+        return;
+    }
+    ex->backend_state = NULL;
+    answer(ex, visit);
+}
+
+static void on_answer(void *owner)
+{
+    struct call *call = owner;
+    call->is_asking = false;
+    if (call->is_watching)
+        tell(call);
+    else
+        reply(call);
+}
+
 static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
 {
-    struct desk_thread *thread = (struct desk_thread *)base;
-    struct fg_flow *flow = fg_flow_of_exchange(ex);
-    struct fg_room *room = room_of(flow);
-    struct fg_room_caller caller = fg_room_caller_of(flow, room);
-    struct fg_room_visit result;
-    char *paper = fg_arena_try_alloc(ex->arena, FG_ROOM_TICKET_TEXT);
-    if (paper == NULL) {
+    struct call *call = fg_arena_try_zalloc(ex->arena, sizeof(*call));
+    if (call == NULL) {
         fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");
         return;
     }
+    call->thread = (struct desk_thread *)base;
+    call->ex = ex;
+    fg_list_init(&call->list);
+    ex->backend_state = call;
     enum fg_room_wish wish = ex->method == FG_METHOD_POST     ? FG_ROOM_JOIN
                              : ex->method == FG_METHOD_DELETE ? FG_ROOM_LEAVE
                                                               : FG_ROOM_LOOK;
-    fg_room_visit(room, wish, &caller, paper, &result);
-    fg_room_give_paper(flow, room, &result);
-    struct fg_span accept = fg_exchange_field(ex, FG_SPAN("accept"));
-    if (ex->method == FG_METHOD_GET && result.place.status == FG_WAITING_ROOM_WAITING &&
-        fg_span_equal(accept, FG_SPAN("text/event-stream")))
-        open_stream(thread, ex, &result);
-    else
-        answer(ex, &result);
+    if (ask(call, wish, (struct fg_span){NULL, 0}))
+        reply(call);
 }
 
 static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
@@ -213,15 +256,15 @@ static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool i
 
 static void on_writable(struct fg_exchange *ex)
 {
-    struct stream *stream = ex->backend_state;
-    if (stream != NULL)
-        stream->is_blocked = false;
+    struct call *call = ex->backend_state;
+    if (call != NULL)
+        call->is_blocked = false;
 }
 
 static void cancel(struct fg_exchange *ex)
 {
     if (ex->backend_state != NULL)
-        close_stream(ex->backend_state);
+        let_go(ex->backend_state);
 }
 
 static void thread_close(struct fg_backend_thread *base)

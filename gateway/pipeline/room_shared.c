@@ -8,30 +8,62 @@
 #include "policies/retry_after.h"
 #include "room_store_shared.h"
 
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
+
+#define PERMILLE 1000u
+#define KEY_COUNT 4u
+#define KEY_BYTES 320
+
+/* What is known of the line in Redis. */
+struct far_line {
+    bool is_known;
+    bool is_alone; /* Redis is away: the line of this process is in use */
+    struct fg_room_news news;
+    struct fg_drain_rate drain;
+    /* alone */
+    uint64_t since_ns;
+    uint64_t shared_tail; /* places below it are those of the shared line */
+};
 
 struct fg_room {
     const struct fg_waiting_room_conf *conf;
+    struct fg_waiting_room_config line;  /* the settings at the whole rate */
+    struct fg_waiting_room_config alone; /* and at this gateway's share */
     const char *route_name;
     struct fg_room_store *store;
     struct fg_ticket_keys *keys;
+    /* shared */
+    unsigned script_index;
+    char redis_keys[KEY_COUNT][KEY_BYTES];
+    pthread_mutex_t far_lock;
+    struct far_line far; /* guarded by far_lock */
 };
+
+/* ---- setting up ---- */
 
 struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const char *route_name,
                                const unsigned char secret[FG_ROOM_SECRET_BYTES], uint64_t now_ns,
                                struct fg_error *error)
 {
-    struct fg_waiting_room_config line = fg_waiting_room_config_of(conf);
     struct fg_room *room = calloc(1, sizeof(*room));
     if (room == NULL) {
         fg_error_set(error, "not enough memory for a waiting room");
         return NULL;
     }
     room->conf = conf;
+    room->line = room->alone = fg_waiting_room_config_of(conf);
+    room->alone.admit_amount *= conf->alone_permille;
+    room->alone.admit_period_ns *= PERMILLE;
     room->route_name = route_name;
+    pthread_mutex_init(&room->far_lock, NULL);
+    fg_waiting_room_expect(&room->far.drain, &room->line, now_ns);
     room->keys = fg_ticket_keys_create(conf->ticket_rotate_ns / FG_S);
     if (room->keys != NULL)
-        room->store = fg_room_store_open(conf->state_file, &line, now_ns, error);
+        room->store = fg_room_store_open(conf->state_file, &room->line, now_ns, error);
     if (room->store == NULL) {
         fg_room_destroy(room);
         return NULL;
@@ -40,12 +72,26 @@ struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const ch
     return room;
 }
 
+bool fg_room_share(struct fg_room *room, const char *prefix, unsigned script_index)
+{
+    static const char *const parts[KEY_COUNT] = {"state", "line", "seen", "turn"};
+    room->script_index = script_index;
+    for (unsigned i = 0; i < KEY_COUNT; i++) {
+        int len = snprintf(room->redis_keys[i], KEY_BYTES, "%s:room:{%s}:%s", prefix,
+                           room->route_name, parts[i]);
+        if (len < 0 || len >= KEY_BYTES)
+            return false;
+    }
+    return true;
+}
+
 void fg_room_destroy(struct fg_room *room)
 {
     if (room == NULL)
         return;
     fg_room_store_close(room->store);
     fg_ticket_keys_destroy(room->keys);
+    pthread_mutex_destroy(&room->far_lock);
     free(room);
 }
 
@@ -59,13 +105,54 @@ const char *fg_room_name(const struct fg_room *room)
     return room->route_name;
 }
 
+void fg_room_keys(const struct fg_room *room, struct fg_span keys[4])
+{
+    for (unsigned i = 0; i < KEY_COUNT; i++)
+        keys[i] = fg_span_from_string(room->redis_keys[i]);
+}
+
+unsigned fg_room_script_index(const struct fg_room *room)
+{
+    return room->script_index;
+}
+
+static uint64_t random_epoch(void)
+{
+    uint64_t epoch = 0;
+    if (getrandom(&epoch, sizeof(epoch), 0) != sizeof(epoch))
+        epoch = fg_clock_wall_ns();
+    return epoch | 1;
+}
+
+uint64_t fg_room_new_epoch(struct fg_room *room)
+{
+    pthread_mutex_lock(&room->far_lock);
+    bool is_known = room->far.is_known;
+    uint64_t epoch = room->far.news.epoch;
+    pthread_mutex_unlock(&room->far_lock);
+    return is_known ? epoch + 1 : random_epoch();
+}
+
 /* ---- papers ---- */
 
-static bool read_paper(const struct fg_room *room, const struct fg_room_caller *caller,
-                       struct fg_room_paper_text *paper)
+bool fg_room_read(const struct fg_room *room, const struct fg_room_caller *caller,
+                  struct fg_room_claim *claim, struct fg_room_visit *visit)
 {
-    return caller->paper.len > 0 && fg_room_ticket_read(room->keys, caller->now_s, room->route_name,
-                                                        &caller->holder, caller->paper, paper);
+    struct fg_room_paper_text given;
+    *claim = (struct fg_room_claim){.has_number = false};
+    *visit = (struct fg_room_visit){.has_pass = false};
+    if (caller->paper.len == 0 || !fg_room_ticket_read(room->keys, caller->now_s, room->route_name,
+                                                       &caller->holder, caller->paper, &given))
+        return false;
+    if (given.kind == FG_ROOM_TICKET) {
+        *claim = (struct fg_room_claim){true, given.first, given.second};
+        return false;
+    }
+    if (given.first <= caller->now_s)
+        return false;
+    visit->place.status = FG_WAITING_ROOM_ADMITTED;
+    visit->has_pass = true;
+    return true;
 }
 
 static void hand_out(const struct fg_room *room, const struct fg_room_caller *caller,
@@ -80,8 +167,7 @@ static void hand_out(const struct fg_room *room, const struct fg_room_caller *ca
 static void hand_out_ticket(const struct fg_room *room, const struct fg_room_caller *caller,
                             char text[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit)
 {
-    struct fg_room_paper_text paper = {FG_ROOM_TICKET, fg_room_store_epoch(room->store),
-                                       visit->place.number};
+    struct fg_room_paper_text paper = {FG_ROOM_TICKET, visit->entry.epoch, visit->entry.number};
     hand_out(room, caller, &paper, text, visit);
     visit->paper_for_ns =
         visit->place.status == FG_WAITING_ROOM_WAITING ? room->conf->keep_ns : room->conf->grace_ns;
@@ -98,7 +184,25 @@ static void hand_out_pass(const struct fg_room *room, const struct fg_room_calle
     visit->paper_for_ns = room->conf->session_ns;
 }
 
-/* ---- a visit ---- */
+/* The place and its entry are known: when to ask again, and with which paper. */
+static void finish(const struct fg_room *room, enum fg_room_wish wish,
+                   const struct fg_room_caller *caller, char paper[FG_ROOM_TICKET_TEXT],
+                   struct fg_room_visit *visit)
+{
+    const struct fg_waiting_room_place *place = &visit->place;
+    bool is_in = place->status == FG_WAITING_ROOM_ADMITTED;
+    bool is_waiting = place->status == FG_WAITING_ROOM_WAITING;
+    visit->entry.number = place->number;
+    if (is_waiting || place->status == FG_WAITING_ROOM_FULL)
+        visit->retry_after_ns =
+            fg_retry_after_room_ns(place->eta_ns, room->conf->keep_ns, caller->lot);
+    if (is_in && wish == FG_ROOM_ENTER)
+        hand_out_pass(room, caller, paper, visit);
+    else if ((is_in && !place->is_direct) || is_waiting)
+        hand_out_ticket(room, caller, paper, visit);
+}
+
+/* ---- the line of this process ---- */
 
 static bool has_no_place(enum fg_waiting_room_status status)
 {
@@ -106,7 +210,7 @@ static bool has_no_place(enum fg_waiting_room_status status)
            status == FG_WAITING_ROOM_USED;
 }
 
-/* One step of the line, under the lock. */
+/* One step of the line, under the lock; `number` NULL: no place. */
 static struct fg_waiting_room_place take_step(struct fg_waiting_room *line, enum fg_room_wish wish,
                                               const uint64_t *number, uint64_t now_ns)
 {
@@ -125,37 +229,19 @@ static struct fg_waiting_room_place take_step(struct fg_waiting_room *line, enum
     return fg_waiting_room_join(line, now_ns);
 }
 
-static uint64_t ask_again_ns(const struct fg_room *room, const struct fg_waiting_room_place *place,
-                             uint64_t lot)
-{
-    if (place->status != FG_WAITING_ROOM_WAITING && place->status != FG_WAITING_ROOM_FULL)
-        return 0;
-    return fg_retry_after_room_ns(place->eta_ns, room->conf->keep_ns, lot);
-}
-
 void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
                    const struct fg_room_caller *caller, char paper[FG_ROOM_TICKET_TEXT],
                    struct fg_room_visit *visit)
 {
-    struct fg_room_paper_text given;
-    bool is_genuine = read_paper(room, caller, &given);
-    *visit = (struct fg_room_visit){0};
-    if (is_genuine && given.kind == FG_ROOM_PASS && given.first > caller->now_s) {
-        visit->place.status = FG_WAITING_ROOM_ADMITTED;
-        visit->has_pass = true;
+    struct fg_room_claim claim;
+    if (fg_room_read(room, caller, &claim, visit))
         return;
-    }
-    bool has_number = is_genuine && given.kind == FG_ROOM_TICKET &&
-                      given.first == fg_room_store_epoch(room->store);
     struct fg_waiting_room *line = fg_room_store_lock(room->store);
-    visit->place = take_step(line, wish, has_number ? &given.second : NULL, caller->now_ns);
+    bool is_here = claim.has_number && claim.epoch == line->line->epoch;
+    visit->entry.epoch = line->line->epoch;
+    visit->place = take_step(line, wish, is_here ? &claim.number : NULL, caller->now_ns);
     fg_room_store_unlock(room->store);
-    visit->retry_after_ns = ask_again_ns(room, &visit->place, caller->lot);
-    bool is_in = visit->place.status == FG_WAITING_ROOM_ADMITTED;
-    if (is_in && wish == FG_ROOM_ENTER)
-        hand_out_pass(room, caller, paper, visit);
-    else if ((is_in && !visit->place.is_direct) || visit->place.status == FG_WAITING_ROOM_WAITING)
-        hand_out_ticket(room, caller, paper, visit);
+    finish(room, wish, caller, paper, visit);
 }
 
 void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns)
@@ -165,12 +251,115 @@ void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns)
     fg_room_store_unlock(room->store);
 }
 
+/* ---- alone ---- */
+
+/* Redis has just gone away: begin with those who waited there. Both locks are held. */
+static void go_alone(struct fg_room *room, struct fg_waiting_room *line, uint64_t now_ns)
+{
+    struct far_line *far = &room->far;
+    fg_waiting_room_configure(line, &room->line, now_ns);
+    far->is_alone = true;
+    far->since_ns = now_ns;
+    far->shared_tail =
+        fg_waiting_room_adopt(line, random_epoch(), far->news.first, far->news.tail, now_ns);
+}
+
+/* The whole rate while places of the shared line are walked that all gateways see alike. */
+static void set_pace(const struct fg_room *room, struct fg_waiting_room *line, uint64_t now_ns)
+{
+    const struct far_line *far = &room->far;
+    bool is_whole =
+        line->line->head < far->shared_tail && now_ns - far->since_ns < room->conf->keep_ns;
+    const struct fg_waiting_room_config *wanted = is_whole ? &room->line : &room->alone;
+    if (line->line->config.admit_period_ns != wanted->admit_period_ns)
+        fg_waiting_room_configure(line, wanted, now_ns);
+}
+
+void fg_room_visit_alone(struct fg_room *room, enum fg_room_wish wish,
+                         const struct fg_room_caller *caller, const struct fg_room_claim *claim,
+                         char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit)
+{
+    const struct far_line *far = &room->far;
+    pthread_mutex_lock(&room->far_lock);
+    struct fg_waiting_room *line = fg_room_store_lock(room->store);
+    if (!far->is_alone)
+        go_alone(room, line, caller->now_ns);
+    set_pace(room, line, caller->now_ns);
+    uint64_t epoch = line->line->epoch;
+    bool is_far = claim->has_number && far->is_known && claim->epoch == far->news.epoch &&
+                  claim->number < far->shared_tail;
+    bool is_here = claim->has_number && claim->epoch == epoch;
+    visit->place = take_step(line, wish, is_far || is_here ? &claim->number : NULL, caller->now_ns);
+    /* its ticket stays that of the shared line: there it is good again when Redis is back */
+    visit->entry.epoch = is_far && visit->place.number == claim->number ? far->news.epoch : epoch;
+    fg_room_store_unlock(room->store);
+    pthread_mutex_unlock(&room->far_lock);
+    finish(room, wish, caller, paper, visit);
+}
+
+/* ---- the line in Redis ---- */
+
+/* Remember what the answer says; answers may overtake each other, so totals never go back. */
+static void take_news(struct far_line *far, const struct fg_room_news *news, uint64_t now_ns)
+{
+    far->is_alone = false;
+    if (!far->is_known || news->epoch != far->news.epoch) {
+        far->news = *news;
+        far->is_known = true;
+        return;
+    }
+    uint64_t admitted = 0, left = 0;
+    if (news->admitted_total > far->news.admitted_total)
+        admitted = news->admitted_total - far->news.admitted_total;
+    if (news->left_total > far->news.left_total)
+        left = news->left_total - far->news.left_total;
+    far->news.admitted_total += admitted;
+    far->news.left_total += left;
+    far->news.waiting = news->waiting;
+    far->news.first = news->first;
+    if (news->tail > far->news.tail)
+        far->news.tail = news->tail;
+    fg_drain_rate_note(&far->drain, admitted, left, news->waiting, now_ns);
+}
+
+void fg_room_conclude(struct fg_room *room, enum fg_room_wish wish,
+                      const struct fg_room_caller *caller,
+                      const struct fg_waiting_room_place *place, const struct fg_room_news *news,
+                      char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit)
+{
+    visit->place = *place;
+    visit->entry = (struct fg_room_entry){.is_shared = true, .epoch = news->epoch};
+    bool is_full = place->status == FG_WAITING_ROOM_FULL;
+    pthread_mutex_lock(&room->far_lock);
+    take_news(&room->far, news, caller->now_ns);
+    if (is_full || place->status == FG_WAITING_ROOM_WAITING) {
+        double people = is_full ? 1 : (double)place->position + 1;
+        struct fg_drain_estimate estimate =
+            fg_drain_rate_estimate(&room->far.drain, people, (double)place->position_error);
+        visit->place.eta_ns = estimate.eta_ns;
+        visit->place.eta_error_ns = estimate.error_ns;
+    }
+    pthread_mutex_unlock(&room->far_lock);
+    finish(room, wish, caller, paper, visit);
+}
+
+/* ---- figures ---- */
+
+static struct fg_drain_estimate for_the_last(const struct fg_drain_rate *drain, uint64_t waiting)
+{
+    return fg_drain_rate_estimate(drain, waiting == 0 ? 0 : (double)waiting + 1, 0);
+}
+
 struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns)
 {
+    pthread_mutex_lock(&room->far_lock);
+    struct far_line far = room->far;
+    pthread_mutex_unlock(&room->far_lock);
     struct fg_waiting_room *line = fg_room_store_lock(room->store);
     uint64_t waiting = fg_waiting_room_waiting(line, now_ns);
     const struct fg_waiting_room_line *is = line->line;
     struct fg_room_stats stats = {
+        .is_alone = far.is_alone,
         .waiting = waiting,
         .direct_total = is->direct_total,
         .full_total = is->full_total,
@@ -180,8 +369,16 @@ struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns)
         .unused_total = is->unused_total,
         .left_total = is->left_total,
         .admitted_per_s = fg_drain_rate_per_s(&is->drain),
-        .last = fg_drain_rate_estimate(&is->drain, waiting == 0 ? 0 : (double)waiting + 1, 0),
+        .last = for_the_last(&is->drain, waiting),
     };
     fg_room_store_unlock(room->store);
+    if (!room->conf->is_shared || far.is_alone)
+        return stats;
+    stats.waiting = far.news.waiting;
+    stats.issued_total = far.news.tail;
+    stats.admitted_total = far.news.admitted_total;
+    stats.left_total = far.news.left_total;
+    stats.admitted_per_s = fg_drain_rate_per_s(&far.drain);
+    stats.last = for_the_last(&far.drain, far.news.waiting);
     return stats;
 }

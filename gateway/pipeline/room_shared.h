@@ -1,7 +1,17 @@
 /*
  * room_shared.h: a route's waiting room for all loops, with tickets that cannot be forged or lent.
- * Protocol  policies/waiting_room under one mutex (room_store_shared.h), held for one step.
+ * Protocol  policies/waiting_room under one mutex (room_store_shared.h), held for one step. Of a
+ *           line in Redis (room_link.h) what its last answer said is kept under a mutex of its own,
+ *           for the estimate and for going on alone; that one is always taken first.
  * Tickets   room_ticket.h: bound to route, line, place and holder; a place lets in once.
+ *
+ * Alone     While the shared Redis is away this gateway goes on with a line of its own. It begins
+ *           with the places that were waiting in the shared one, whose tickets are taken, at the
+ *           whole rate: all gateways walk the same places, each meets the people who come to it.
+ *           Once they are through, or after `keep`, when who waits elsewhere looks absent here, its
+ *           own newcomers go on at alone_share of the rate. A place may then let in once at each
+ *           gateway; nothing else is weaker. When Redis is back places of its line count again, and
+ *           who joined meanwhile joins its end.
  */
 #ifndef FG_PIPELINE_ROOM_SHARED_H
 #define FG_PIPELINE_ROOM_SHARED_H
@@ -20,6 +30,10 @@ struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const ch
                                const unsigned char secret[FG_ROOM_SECRET_BYTES], uint64_t now_ns,
                                struct fg_error *error);
 void fg_room_destroy(struct fg_room *room);
+
+/* The line is in Redis, under keys that begin with `prefix`; script `index` takes a step. False: no
+ * memory. Start-up. */
+bool fg_room_share(struct fg_room *room, const char *prefix, unsigned script_index);
 
 const struct fg_waiting_room_conf *fg_room_conf(const struct fg_room *room);
 /* That of its route. */
@@ -42,19 +56,27 @@ struct fg_room_caller {
     uint64_t now_s; /* wall time */
 };
 
+/* A place that somebody came in with. */
+struct fg_room_entry {
+    bool is_shared; /* of the line in Redis */
+    uint64_t epoch;
+    uint64_t number;
+};
+
 /* What came of it. */
 struct fg_room_visit {
     struct fg_waiting_room_place place;
-    bool has_pass;           /* ADMITTED by a pass that was given earlier */
-    struct fg_span paper;    /* to hand out: the ticket of who waits or may come in,
-                                the pass of who came in; empty: none */
-    uint64_t paper_for_ns;   /* how long it is worth keeping */
-    uint64_t retry_after_ns; /* when to ask again; 0: no need */
+    struct fg_room_entry entry; /* of a place in line */
+    bool has_pass;              /* ADMITTED by a pass that was given earlier */
+    struct fg_span paper;       /* to hand out: the ticket of who waits or may come in, the pass of
+                                   who came in; empty: none */
+    uint64_t paper_for_ns;      /* how long it is worth keeping */
+    uint64_t retry_after_ns;    /* when to ask again; 0: no need */
 };
 
 /*
  * A paper that is not genuine, not the holder's, or of an earlier line counts as none. The one to
- * hand out is written to `paper`, which may be where the caller's lies.
+ * hand out is written to `paper`, which may be where the caller's lies. For a line that is here.
  */
 void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
                    const struct fg_room_caller *caller, char paper[FG_ROOM_TICKET_TEXT],
@@ -63,7 +85,45 @@ void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
 /* Who came in with that place was sent away for another reason: it may come in once more. */
 void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns);
 
+/* ---- for room_link.c: a line in Redis ---- */
+
+/* The place that a genuine ticket claims. */
+struct fg_room_claim {
+    bool has_number;
+    uint64_t epoch;
+    uint64_t number;
+};
+
+/* What an answer of Redis says of the line. */
+struct fg_room_news {
+    uint64_t epoch;
+    uint64_t waiting;
+    uint64_t tail;
+    uint64_t first; /* the lowest number that waits; tail when none does */
+    uint64_t admitted_total;
+    uint64_t left_total;
+};
+
+/* True: the caller has a pass, and *visit is the answer. */
+bool fg_room_read(const struct fg_room *room, const struct fg_room_caller *caller,
+                  struct fg_room_claim *claim, struct fg_room_visit *visit);
+/* Redis has answered. */
+void fg_room_conclude(struct fg_room *room, enum fg_room_wish wish,
+                      const struct fg_room_caller *caller,
+                      const struct fg_waiting_room_place *place, const struct fg_room_news *news,
+                      char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit);
+/* Redis is away. */
+void fg_room_visit_alone(struct fg_room *room, enum fg_room_wish wish,
+                         const struct fg_room_caller *caller, const struct fg_room_claim *claim,
+                         char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit);
+/* state, line, seen, turn */
+void fg_room_keys(const struct fg_room *room, struct fg_span keys[4]);
+unsigned fg_room_script_index(const struct fg_room *room);
+/* For a line that may have to be begun; not 0. */
+uint64_t fg_room_new_epoch(struct fg_room *room);
+
 struct fg_room_stats {
+    bool is_alone; /* a shared room whose Redis is away */
     uint64_t waiting;
     uint64_t direct_total;
     uint64_t full_total;

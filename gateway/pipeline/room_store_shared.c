@@ -35,7 +35,6 @@ struct fg_room_store {
     size_t bytes;
     int fd;                      /* -1: memory of this process */
     struct fg_waiting_room room; /* guarded by head->lock */
-    uint64_t epoch;
 };
 
 static size_t bytes_for(uint64_t capacity)
@@ -69,11 +68,6 @@ struct fg_waiting_room *fg_room_store_lock(struct fg_room_store *store)
 void fg_room_store_unlock(struct fg_room_store *store)
 {
     pthread_mutex_unlock(&store->head->lock);
-}
-
-uint64_t fg_room_store_epoch(const struct fg_room_store *store)
-{
-    return store->epoch;
 }
 
 /* ---- a new line ---- */
@@ -279,7 +273,6 @@ struct fg_room_store *fg_room_store_open(const char *file,
     }
     struct fg_waiting_room *room = fg_room_store_lock(store);
     fg_waiting_room_configure(room, config, now_ns);
-    store->epoch = room->line->epoch;
     fg_room_store_unlock(store);
     return store;
 }

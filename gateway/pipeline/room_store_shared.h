@@ -30,7 +30,4 @@ void fg_room_store_close(struct fg_room_store *store);
 struct fg_waiting_room *fg_room_store_lock(struct fg_room_store *store);
 void fg_room_store_unlock(struct fg_room_store *store);
 
-/* Of the line; never changes. */
-uint64_t fg_room_store_epoch(const struct fg_room_store *store);
-
 #endif

@@ -13,7 +13,7 @@ static void let_in(struct fg_flow *flow, struct fg_room *room, const struct fg_r
     if (visit->has_pass || visit->place.is_direct)
         return;
     flow->room = room;
-    flow->room_number = visit->place.number;
+    flow->room_entry = visit->entry;
 }
 
 static void refuse(struct fg_flow *flow, const struct fg_room *room,
@@ -45,40 +45,74 @@ static void refuse(struct fg_flow *flow, const struct fg_room *room,
                          });
 }
 
+/* The room has answered. True: the request goes on; else it is answered. */
+static bool goes_on(struct fg_flow *flow, struct fg_room *room, const struct fg_room_visit *visit)
+{
+    if (visit->place.status == FG_WAITING_ROOM_ADMITTED) {
+        let_in(flow, room, visit);
+        return true;
+    }
+    if (fg_room_conf(room)->is_shadow) {
+        fg_flow_would_refuse(flow, "waiting_room", FG_REFUSED_WAITING_ROOM, visit->place.position,
+                             fg_room_conf(room)->waiting_max);
+        return true;
+    }
+    refuse(flow, room, visit);
+    return false;
+}
+
+static void on_answer(void *owner)
+{
+    struct fg_flow *flow = owner;
+    struct fg_room_inquiry *inquiry = flow->room_inquiry;
+    flow->room_inquiry = NULL;
+    fg_loop_refresh_now(flow->thread->loop);
+    if (goes_on(flow, inquiry->room, &inquiry->visit))
+        fg_flow_resume(flow, FG_HOP_SHARED);
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_room *room = flow->thread->pipeline->rooms[fg_flow_route_index(flow)];
     if (room == NULL)
         return FG_STAGE_CONTINUE;
-    struct fg_room_caller caller = fg_room_caller_of(flow, room);
-    struct fg_room_visit visit;
-    char *paper = fg_arena_try_alloc(flow->req->ex.arena, FG_ROOM_TICKET_TEXT);
-    if (paper == NULL) {
+    struct fg_arena *arena = flow->req->ex.arena;
+    struct fg_room_inquiry *inquiry = fg_arena_try_zalloc(arena, sizeof(*inquiry));
+    char *paper = fg_arena_try_alloc(arena, FG_ROOM_TICKET_TEXT);
+    if (inquiry == NULL || paper == NULL) {
         fg_flow_refuse_for_memory(flow, "limits.request_memory_max leaves no room for a ticket");
         return FG_STAGE_RESPOND;
     }
-    fg_room_visit(room, FG_ROOM_ENTER, &caller, paper, &visit);
-    if (visit.place.status == FG_WAITING_ROOM_ADMITTED) {
-        let_in(flow, room, &visit);
-        return FG_STAGE_CONTINUE;
-    }
-    if (fg_room_conf(room)->is_shadow) {
-        fg_flow_would_refuse(flow, "waiting_room", FG_REFUSED_WAITING_ROOM, visit.place.position,
-                             fg_room_conf(room)->waiting_max);
-        return FG_STAGE_CONTINUE;
-    }
-    refuse(flow, room, &visit);
-    return FG_STAGE_RESPOND;
+    *inquiry = (struct fg_room_inquiry){.room = room,
+                                        .wish = FG_ROOM_ENTER,
+                                        .caller = fg_room_caller_of(flow, room),
+                                        .paper = paper,
+                                        .on_done = on_answer,
+                                        .owner = flow};
+    if (fg_room_ask(inquiry, flow->thread->shared_state))
+        return goes_on(flow, room, &inquiry->visit) ? FG_STAGE_CONTINUE : FG_STAGE_RESPOND;
+    flow->room_inquiry = inquiry;
+    fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
+    return FG_STAGE_WAIT;
+}
+
+static void cancel(struct fg_flow *flow)
+{
+    if (flow->room_inquiry != NULL)
+        fg_room_ask_cancel(flow->room_inquiry);
+    flow->room_inquiry = NULL;
 }
 
 void fg_flow_give_back_place(struct fg_flow *flow)
 {
     if (flow->room == NULL)
         return;
-    fg_room_give_back(flow->room, flow->room_number, fg_clock_monotonic_ns());
+    fg_room_hand_back(flow->room, &flow->room_entry, flow->thread->shared_state,
+                      fg_clock_monotonic_ns());
     flow->room = NULL;
     flow->room_paper = (struct fg_span){NULL, 0};
     flow->room_cookie = (struct fg_span){NULL, 0};
 }
 
-const struct fg_stage fg_stage_waiting_room = {.name = "waiting_room", .run = run};
+const struct fg_stage fg_stage_waiting_room = {
+    .name = "waiting_room", .run = run, .cancel = cancel};

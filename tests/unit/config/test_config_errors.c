@@ -636,6 +636,11 @@ static const struct error_case checks_cases[] = {
      LISTENERS "routes:\n"
                "  - {match: {prefix: /}, respond: {}, waiting_room: open}\n",
      {"t.yaml:3:53: waiting_room: a value; expected a mapping such as {admit: 500/s}"}},
+    {"shared room without a Redis",
+     LISTENERS "routes:\n"
+               "  - {match: {path: /a}, respond: {}, waiting_room: {admit: 1/s, shared: true}}\n",
+     {"t.yaml:3:73: shared without policies.shared_state; expected the Redis that the gateways "
+      "share"}},
     {"desk of no room",
      LISTENERS "routes:\n"
                "  - {name: sale, match: {path: /a}, respond: {}, waiting_room: {admit: 1/s}}\n"

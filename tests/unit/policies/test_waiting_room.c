@@ -320,6 +320,28 @@ static void goes_on_after_a_restart(void **state)
     assert_ptr_equal(room.line, &moved);
 }
 
+static void takes_over_the_places_of_another_line(void **state)
+{
+    (void)state;
+    struct fg_waiting_room_config config = ten_a_second(5);
+    open_room(&config, 0);
+    join_many(20, 0);
+    assert_int_equal(fg_waiting_room_adopt(&room, 77, 5000, 5030, S), 5030);
+    assert_int_equal(line.epoch, 77);
+    assert_int_equal(status_of(3, S), FG_WAITING_ROOM_EXPIRED); /* of the line before */
+    assert_int_equal(fg_waiting_room_status(&room, 5029, S).position, 29);
+    assert_int_equal(fg_waiting_room_join(&room, S).number, 5030);
+    assert_int_equal(fg_waiting_room_enter(&room, 5000, 1100 * MS).status,
+                     FG_WAITING_ROOM_ADMITTED);
+    assert_int_equal(status_of(5001, 1100 * MS), FG_WAITING_ROOM_WAITING); /* no burst */
+    /* no more than the ring has room for, and numbers that contradict each other are none */
+    uint64_t most = room.places.capacity - 2 * FG_ROOM_BLOCK_PLACES;
+    assert_int_equal(fg_waiting_room_adopt(&room, 78, 10, UINT64_MAX, 2 * S), 10 + most);
+    assert_int_equal(fg_waiting_room_waiting(&room, 2 * S), most);
+    assert_int_equal(fg_waiting_room_adopt(&room, 79, 10, 5, 2 * S), 5);
+    assert_int_equal(fg_waiting_room_waiting(&room, 2 * S), 0);
+}
+
 static void settings_can_change_on_the_way(void **state)
 {
     (void)state;
@@ -451,6 +473,7 @@ int main(void)
         cmocka_unit_test(says_how_wrong_it_may_be),
         cmocka_unit_test(draws_the_order_within_a_window),
         cmocka_unit_test(goes_on_after_a_restart),
+        cmocka_unit_test(takes_over_the_places_of_another_line),
         cmocka_unit_test(settings_can_change_on_the_way),
         cmocka_unit_test(odd_settings_and_clocks),
         cmocka_unit_test(never_admits_more_than_the_rate),
