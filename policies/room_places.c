@@ -82,11 +82,13 @@ void fg_room_places_set(struct fg_room_places *places, uint64_t number, enum fg_
         (*waiting)++;
 }
 
+/* Within one block, which lies in one piece. */
 static uint64_t count_marks(const struct fg_room_places *places, uint64_t from, uint64_t to)
 {
+    const uint8_t *marks = &places->marks[index_of(places, from)];
     uint64_t count = 0;
-    for (uint64_t number = from; number < to; number++)
-        count += is_waiting_mark(places->marks[index_of(places, number)]);
+    for (uint64_t i = 0; i < to - from; i++)
+        count += is_waiting_mark(marks[i]);
     return count;
 }
 
@@ -96,18 +98,31 @@ static uint64_t block_end(uint64_t number)
     return number / FG_ROOM_BLOCK_PLACES * FG_ROOM_BLOCK_PLACES + FG_ROOM_BLOCK_PLACES;
 }
 
+/* Of `count` blocks from the one of `number` on, around the end of the ring. */
+static uint64_t count_blocks(const struct fg_room_places *places, uint64_t number, uint64_t count)
+{
+    uint64_t all = places->capacity / FG_ROOM_BLOCK_PLACES;
+    uint64_t first = index_of(places, number) / FG_ROOM_BLOCK_PLACES;
+    uint64_t before_end = count < all - first ? count : all - first;
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < before_end; i++)
+        sum += places->waiting[first + i];
+    for (uint64_t i = 0; i < count - before_end; i++)
+        sum += places->waiting[i];
+    return sum;
+}
+
 uint64_t fg_room_places_waiting(const struct fg_room_places *places, uint64_t from, uint64_t to)
 {
-    uint64_t count = 0;
-    while (from < to) {
-        uint64_t end = block_end(from);
-        if (from % FG_ROOM_BLOCK_PLACES == 0 && end <= to)
-            count += places->waiting[index_of(places, from) / FG_ROOM_BLOCK_PLACES];
-        else
-            count += count_marks(places, from, end < to ? end : to);
-        from = end;
-    }
-    return count;
+    if (from >= to)
+        return 0;
+    uint64_t end = block_end(from);
+    if (end >= to)
+        return count_marks(places, from, to);
+    uint64_t blocks = (to - end) / FG_ROOM_BLOCK_PLACES;
+    uint64_t rest = end + blocks * FG_ROOM_BLOCK_PLACES;
+    return count_marks(places, from, end) + count_blocks(places, end, blocks) +
+           count_marks(places, rest, to);
 }
 
 bool fg_room_places_is_block_empty(const struct fg_room_places *places, uint64_t number)
