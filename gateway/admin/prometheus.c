@@ -6,6 +6,7 @@
 #include "stats.h"
 
 #include "base/clock.h"
+#include "pipeline/room_shared.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -151,6 +152,46 @@ static void write_gates(FILE *out, const struct fg_admin_options *options)
                                      (double)gauges.breaker_opened_total};
             fprintf(out, "floodgate_%s{backend=\"%s\"} %.15g\n", families[f].name,
                     options->config->backends[i].name, values[f]);
+        }
+    }
+}
+
+static void write_rooms(FILE *out, const struct fg_admin_options *options)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } families[] = {
+        {"waiting_room_waiting", "gauge", "People in line."},
+        {"waiting_room_wait_seconds", "gauge", "Estimated wait of who joins now."},
+        {"waiting_room_alone", "gauge", "1 while the Redis of a shared room is away."},
+        {"waiting_room_direct_total", "counter", "Let in without a line to stand in."},
+        {"waiting_room_admitted_total", "counter", "People whose turn came."},
+        {"waiting_room_used_total", "counter", "People who came in when it had."},
+        {"waiting_room_unused_total", "counter", "Turns that went to others."},
+        {"waiting_room_left_total", "counter", "People who left before their turn."},
+        {"waiting_room_full_total", "counter", "People for whom there was no place."},
+    };
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+        family(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < options->config->route_count; i++) {
+            struct fg_room *room = fg_pipeline_room(options->pipeline, i);
+            if (room == NULL)
+                continue;
+            struct fg_room_stats stats = fg_room_stats(room, now_ns);
+            if (f == 1 && stats.last.eta_ns == UINT64_MAX)
+                continue; /* the line does not move: there is no estimate */
+            const double values[] = {(double)stats.waiting,
+                                     (double)stats.last.eta_ns / 1e9,
+                                     stats.is_alone,
+                                     (double)stats.direct_total,
+                                     (double)stats.admitted_total,
+                                     (double)stats.used_total,
+                                     (double)stats.unused_total,
+                                     (double)stats.left_total,
+                                     (double)stats.full_total};
+            fprintf(out, "floodgate_%s{route=\"%s\"} %.15g\n", families[f].name,
+                    options->config->routes[i].name, values[f]);
         }
     }
 }
@@ -469,6 +510,7 @@ char *fg_admin_metrics(const struct fg_admin_options *options, size_t *len)
     write_routes(out, options);
     write_latencies(out, options, sum);
     write_gates(out, options);
+    write_rooms(out, options);
     write_limits(out, options);
     write_overload(out, options);
     write_backends(out, options);

@@ -1,9 +1,11 @@
 """The line before a route: one request a ticket, places that are kept and given back, restarts."""
 import json
 import os
+import re
 import signal
 import threading
 
+import httpx
 import pytest
 
 from harness import children_of, server_sent_events, wait_for
@@ -110,6 +112,17 @@ def test_places_of_people_who_ask_no_more_go_to_others(launch, upstream):
         # who comes back too late stands at the end
         late = ask(client, gone[0])
         assert place(late)["position"] == 1 and late.headers[TICKET] not in gone
+
+
+def test_metrics_tell_how_the_line_is(launch, upstream):
+    gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 2}))
+    with gateway.client() as client:
+        assert [ask(client).status_code for _ in range(4)] == [200, 429, 429, 503]
+    text = httpx.get(gateway.admin + "/metrics", trust_env=False).text
+    for name, value in {"waiting": 2, "direct_total": 1, "full_total": 1, "left_total": 0, "alone": 0}.items():
+        assert f'floodgate_waiting_room_{name}{{route="sale"}} {value}\n' in text
+    wait = float(re.search(r'room_wait_seconds{route="sale"} (.*)', text)[1])
+    assert 7000 < wait <= 3 * 3600
 
 
 def test_a_session_spares_the_line(launch, upstream):
