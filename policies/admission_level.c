@@ -11,7 +11,9 @@
  *          priorities, the level at the prefix sum that meets the wanted number.
  * Law      overload = mean wait > target in the window; then the level is lowered to let
  *          served x (1 + spare) of the window's arrivals in; else it is raised to let
- *          allowed + open x arrived in. Windows of 100 ms or 2000 arrivals.
+ *          allowed + open x arrived in. Windows of 100 ms or 2000 arrivals, and no shorter
+ *          than the backend's service time: slots that come free all at once, as those of an even
+ *          backend do, would make one window look idle and the next one look fast.
  * Departs  DAGOR lowers by 5 % a second of what was admitted, which takes a minute for a tenfold
  *          flood. What the backend served is known here, so the level goes there at once.
  */
@@ -31,7 +33,7 @@ struct fg_admission_level_config fg_admission_level_config_default(void)
     return (struct fg_admission_level_config){
         .window_ns = 100 * FG_POLICY_MS,
         .window_count = 2000,
-        .target_ns = 20 * FG_POLICY_MS,
+        .target_ns = 18 * FG_POLICY_MS,
         .spare_permille = 50,
         .open_permille = 10,
     };
@@ -114,6 +116,7 @@ void fg_admission_level_init(struct fg_admission_level *al,
     al->config = *config;
     al->target_ns = config->target_ns;
     al->window_ns = config->window_ns;
+    al->window_least_ns = 0;
     move_to(al, position(LEVEL_ALL, 1));
     al->share_left = 0;
     al->refused_total = 0;
@@ -121,11 +124,12 @@ void fg_admission_level_init(struct fg_admission_level *al,
     start_window(al, now_ns);
 }
 
-void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t target_ns,
-                                uint64_t window_ns)
+void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t service_ns,
+                                uint64_t target_ns, uint64_t window_ns)
 {
     al->target_ns = target_ns > al->config.target_ns ? target_ns : al->config.target_ns;
     al->window_ns = window_ns > al->config.window_ns ? window_ns : al->config.window_ns;
+    al->window_least_ns = service_ns < al->window_ns ? service_ns : al->window_ns;
 }
 
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound)
@@ -139,7 +143,8 @@ bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, u
     if (elapsed_ns / WINDOWS_REMEMBERED >= al->window_ns) {
         move_to(al, position(LEVEL_ALL, 1)); /* nobody came for so long: that overload is over */
         start_window(al, now_ns);
-    } else if (elapsed_ns >= al->window_ns || al->arrived >= al->config.window_count) {
+    } else if (elapsed_ns >= al->window_ns ||
+               (al->arrived >= al->config.window_count && elapsed_ns >= al->window_least_ns)) {
         end_window(al);
         start_window(al, now_ns);
     }

@@ -20,8 +20,9 @@ struct fg_admission_level_config {
 
 struct fg_admission_level {
     struct fg_admission_level_config config;
-    uint64_t target_ns; /* in force */
-    uint64_t window_ns; /* in force */
+    uint64_t target_ns;       /* in force */
+    uint64_t window_ns;       /* in force */
+    uint64_t window_least_ns; /* however many arrive */
     /* state: whose compound priority number is above it may not wait, and of those who have it */
     uint32_t level;
     double share;      /* ... so many, 0 to 1 */
@@ -39,18 +40,19 @@ struct fg_admission_level {
     uint64_t lowered_total;
 };
 
-/* 100 ms or 2000 arrivals, 20 ms, 5 % spare, opens by 1 %. */
+/* 100 ms or 2000 arrivals, 18 ms, 5 % spare, opens by 1 %. */
 struct fg_admission_level_config fg_admission_level_config_default(void);
 
 void fg_admission_level_init(struct fg_admission_level *al,
                              const struct fg_admission_level_config *config, uint64_t now_ns);
 
 /*
- * For a slow backend: judge by no smaller wait and over no shorter window than these. What is
- * configured stays the least.
+ * For a backend that takes service_ns: judge by no smaller wait and over no shorter window than
+ * these. What is configured stays the least; a window of many arrivals takes service_ns all the
+ * same.
  */
-void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t target_ns,
-                                uint64_t window_ns);
+void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t service_ns,
+                                uint64_t target_ns, uint64_t window_ns);
 
 /* Count an arrival, and move the level if it is time to. True: it may wait if it has to. */
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound);

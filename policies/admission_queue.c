@@ -21,7 +21,7 @@
  *                    whether a slot comes free or not; but for the last one, and for the oldest if
  *                    the class is not served at all
  *          wait      entries ahead x smoothed time a pop, taken only while somebody waits
- *          target    the configured one, or the backend's service time if that is longer
+ *          target    the configured one, or what the backend's service time is longer than it
  * Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait tells
  *          nothing, and a starving low class must not make critical ones be shed. A class that was
  *          served empty counts as delay 0. While a class is LIFO its newest entry decides its turn.
@@ -37,8 +37,9 @@
 
 #define DRAIN_SAMPLE_NS (100 * FG_POLICY_MS)    /* a sample of the pace takes this much busy time */
 #define DRAIN_SAMPLE_POPS 64                    /* ... or so many pops, */
-#define DRAIN_SAMPLE_MIN_NS (10 * FG_POLICY_MS) /* but no less than this: pops come in bursts */
-#define DRAIN_WEIGHT_INVERSE 4                  /* new samples count a quarter */
+#define DRAIN_SAMPLE_MIN_NS (10 * FG_POLICY_MS) /* but no less than this: pops come in bursts; */
+#define SERVICE_MAX_NS FG_POLICY_S /* ... nor than twice the service time, up to this */
+#define DRAIN_WEIGHT_INVERSE 4     /* new samples count a quarter */
 
 /* Refused entries in the order in which they left. */
 struct refused_list {
@@ -196,6 +197,11 @@ static void shed_slough(struct fg_admission_queue *queue, enum fg_priority prior
 
 /* --- pace --- */
 
+static uint64_t longer(uint64_t a_ns, uint64_t b_ns)
+{
+    return a_ns > b_ns ? a_ns : b_ns;
+}
+
 static uint64_t busy_ns(const struct fg_admission_queue *queue, uint64_t now_ns)
 {
     uint64_t since_ns = queue->count == 0 ? 0 : fg_subtract_floor(now_ns, queue->drained_at_ns);
@@ -213,9 +219,9 @@ static void account_busy(struct fg_admission_queue *queue, uint64_t now_ns)
 static void account_pop(struct fg_admission_queue *queue)
 {
     queue->drain_pops++;
-    bool is_sampled =
-        queue->drain_busy_ns >= DRAIN_SAMPLE_NS ||
-        (queue->drain_pops >= DRAIN_SAMPLE_POPS && queue->drain_busy_ns >= DRAIN_SAMPLE_MIN_NS);
+    bool is_sampled = queue->drain_busy_ns >= longer(DRAIN_SAMPLE_NS, 2 * queue->service_ns) ||
+                      (queue->drain_pops >= DRAIN_SAMPLE_POPS &&
+                       queue->drain_busy_ns >= longer(DRAIN_SAMPLE_MIN_NS, queue->service_ns));
     if (!is_sampled)
         return;
     uint64_t sample_ns = queue->drain_busy_ns / queue->drain_pops;
@@ -237,7 +243,7 @@ static uint64_t pace_ns(const struct fg_admission_queue *queue, uint64_t now_ns)
 {
     uint64_t pace = queue->is_drain_known ? queue->drain_interval_ns : FG_POLICY_NEVER;
     uint64_t current_ns = busy_ns(queue, now_ns);
-    if (current_ns < DRAIN_SAMPLE_NS)
+    if (current_ns < longer(DRAIN_SAMPLE_NS, 2 * queue->service_ns))
         return pace;
     current_ns /= (uint64_t)queue->drain_pops + 1;
     return !queue->is_drain_known || current_ns > pace ? current_ns : pace;
@@ -333,9 +339,11 @@ void fg_admission_queue_init(struct fg_admission_queue *queue, const struct fg_q
 void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns)
 {
     const struct fg_queue_config *config = &queue->config;
+    queue->service_ns = service_ns < SERVICE_MAX_NS ? service_ns : SERVICE_MAX_NS;
     if (config->target_ns == 0)
         return;
-    queue->target_ns = service_ns < config->target_max_ns ? service_ns : config->target_max_ns;
+    uint64_t more_ns = fg_subtract_floor(service_ns, config->target_ns);
+    queue->target_ns = more_ns < config->target_max_ns ? more_ns : config->target_max_ns;
     if (queue->target_ns < config->target_ns)
         queue->target_ns = config->target_ns;
     uint64_t twice_ns = slough_ns(queue);

@@ -63,6 +63,7 @@ struct fg_admission_queue {
     uint32_t count;
     uint64_t target_ns;   /* in force: the configured one, or the backend's service time */
     uint64_t interval_ns; /* in force: at least twice the target */
+    uint64_t service_ns;  /* of the backend, up to a second; 0: not known */
     /* how fast the queue drains while somebody waits */
     uint64_t drained_at_ns;     /* last pop, or when the queue stopped being empty */
     uint64_t drain_busy_ns;     /* busy time in the sample that is being taken */
@@ -90,7 +91,8 @@ void fg_admission_queue_init(struct fg_admission_queue *queue,
 
 /*
  * How long the backend takes when nothing waits there. Nobody can wait less than until a slot comes
- * free, so a delay of that length is no overload, up to config.target_max_ns.
+ * free, so a delay of that length is no overload, up to config.target_max_ns, and a pause of
+ * that length in which nobody is served is no stall.
  */
 void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns);
 

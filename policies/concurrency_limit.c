@@ -5,17 +5,18 @@
  * Never    hands out a slot at or above the limit, moves it outside limit_min .. limit_max, or
  *          takes slots away: after a cut the limit is met by waiting for releases.
  * Window   answers to requests that began under the present limit, as many as it takes to know
- *          their mean to within 8 %, 16 % while it grows fast (10 for an even backend, up to 200
- *          for an uneven one). After a change all that is in flight has to turn over twice first,
- *          or the quick answers, which come back first, would stand for all.
+ *          their mean to within 8 %, 16 % while it grows fast: 10 for an even backend, up to 200
+ *          for an uneven one, and no fewer than are in flight. After a change all that is in
+ *          flight turns over twice first: the quick answers, which come first, are not all.
  * Laws     n: mean in flight, short: mean latency of the window, s: no-load latency
  *          GRADIENT2  limit' = n x t x s / short + max(1.5, sqrt(limit) / 2),
- *                     t = tolerance + 2 standard errors of short and s,
- *                     (tolerance 1.5 while s is only an upper bound), at most 1.5 x limit + 1, at
- * least 0.6 x n; while fewer than 9 of 10 slots are used, the limit stands for n, as n does not
- * follow it; n and short are those of all recent windows at about the same n VEGAS      queue = n x
- * (1 - s / short), l = log10(limit), at least 1; below l: limit + 6 l; below 3 l: limit + l; above
- * 6 l: limit - l AIMD       limit + 1, or min(limit - 1, limit x backoff) after a drop or time-out
+ *                     t = tolerance (1.5 while s is only an upper bound) + 3 standard errors
+ *                     of short and s, at most 1.5 x limit + 1, at least 0.6 x n; while fewer
+ *                     than 9 of 10 slots are used, the limit stands for n, as n does not follow
+ *                     it; n and short are those of all recent windows at about the same n
+ *          VEGAS      queue = n x (1 - s / short), l = log10(limit), at least 1;
+ *                     below l: limit + 6 l; below 3 l: limit + l; above 6 l: limit - l
+ *          AIMD       limit + 1, or min(limit - 1, limit x backoff) after a drop or time-out
  *          FIXED      limit
  *          The limit grows only if somebody was kept waiting and half of it was in use in the
  *          mean: an idle backend, and one short burst, prove nothing. GRADIENT2 and VEGAS back off
@@ -49,7 +50,7 @@
 #define MEAN_ERROR_MAX 0.08
 #define COARSE_ERROR_MAX 0.16 /* while far from the goal, steps matter more than their accuracy */
 #define FULL_SHARE 0.9        /* of the slots in use in the mean: n follows the limit */
-#define ERRORS_BORNE 2        /* standard errors that are added to the tolerance */
+#define ERRORS_BORNE 3        /* standard errors that are added to the tolerance */
 #define SPARE_MIN 1.5         /* slots over what is needed, so that a small limit can grow */
 #define GROWING 1.2           /* the last window raised the limit by so much */
 #define OUTLIER_FACTOR 8      /* one stalled answer counts as at most so many of the last mean */
@@ -151,8 +152,10 @@ static bool probe(struct fg_concurrency_limit *cl, const struct fg_latency_windo
     if (cl->config.probe_windows == 0)
         return false;
     if (!window->was_full) { /* n does not follow the limit: nothing to be seen */
-        if (cl->is_probing)
+        if (cl->is_probing) {
             set_limit(cl, cl->probe_from);
+            cl->windows_to_probe = PROBE_SOON;
+        }
         cl->is_probing = false;
         return false;
     }
@@ -263,7 +266,10 @@ static bool is_mean_known(const struct fg_concurrency_limit *cl)
 static bool is_window_over(const struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
     uint32_t results = cl->window_samples + cl->window_drops;
-    if (results < cl->config.window_samples_min)
+    uint32_t least = cl->config.window_samples_min;
+    if (cl->config.mode != FG_CONCURRENCY_AIMD && cl->window_drops == 0 && least < cl->in_flight)
+        least = cl->in_flight; /* answers of an even backend come in batches: not one batch alone */
+    if (results < least)
         return false;
     if (results >= cl->config.window_samples_max || cl->window_samples == 0 || is_mean_known(cl))
         return true;

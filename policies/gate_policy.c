@@ -110,7 +110,8 @@ static void learn_service(struct fg_gate_policy *gate, uint64_t latency_ns)
         mean_ns -= (mean_ns - latency_ns) / SERVICE_WEIGHT_INVERSE;
     gate->service_ns = mean_ns;
     fg_admission_queue_set_service(&gate->queue, mean_ns);
-    fg_admission_level_stretch(&gate->level, gate->queue.target_ns, gate->queue.interval_ns);
+    fg_admission_level_stretch(&gate->level, mean_ns, gate->queue.target_ns / 10 * 9,
+                               gate->queue.interval_ns);
 }
 
 void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_policy_config *config,

@@ -15,7 +15,7 @@ struct fg_gate_policy_config fg_gate_policy_config_of(const struct fg_backend_co
     limit.is_shadow = conf->concurrency.is_shadow;
     struct fg_admission_level_config level = fg_admission_level_config_default();
     if (conf->queue.target_ns > 0)
-        level.target_ns = conf->queue.target_ns;
+        level.target_ns = conf->queue.target_ns / 10 * 9; /* holds back before the queue sheds */
     if (conf->queue.interval_ns > level.window_ns)
         level.window_ns = conf->queue.interval_ns;
     if (!conf->queue.shed_by_priority || conf->queue.target_ns == 0)

@@ -32,7 +32,7 @@ static struct sim run_shop(const char *name, unsigned seconds, unsigned seed, co
 static void after_a_step_to_1_4_times_the_queue_is_short_within_200_ms(void **state)
 {
     (void)state;
-    for (unsigned seed = 1; seed <= 5; seed++) {
+    for (unsigned seed = 1; seed <= 20; seed++) {
         struct sim sim =
             run_shop("step to 1.4x", 30, seed, "",
                      "{rate: 320/s}, {at: 20s, rate: 320/s}, {at: 20001ms, rate: 560/s}");
@@ -47,7 +47,7 @@ static void after_a_step_to_1_4_times_the_queue_is_short_within_200_ms(void **st
                       "goodput %.1f/s\n",
                       (double)first_ns / 1e6, (double)worst_ns / 1e6, good);
         assert_true(worst_ns < 20 * FG_MS);
-        assert_true(good >= 0.9 * CAPACITY);
+        assert_true(good >= 0.95 * CAPACITY);
         sim_free(&sim);
     }
 }
@@ -55,7 +55,7 @@ static void after_a_step_to_1_4_times_the_queue_is_short_within_200_ms(void **st
 static void two_seconds_after_a_flood_all_is_well(void **state)
 {
     (void)state;
-    for (unsigned seed = 1; seed <= 3; seed++) {
+    for (unsigned seed = 1; seed <= 10; seed++) {
         struct sim sim =
             run_shop("flood of 10x, then 80 %", 60, seed, "",
                      "{rate: 320/s}, {at: 20s, rate: 320/s}, {at: 20001ms, rate: 4000/s}, "
@@ -67,7 +67,7 @@ static void two_seconds_after_a_flood_all_is_well(void **state)
         double after = sim_good_per_s(&sim, NULL, 42 * FG_S, 60 * FG_S) * 18 / offered;
         print_message("  goodput in the flood %.1f/s, 2 s after it %.4f of the offered\n", flood,
                       after);
-        assert_true(flood >= 0.9 * CAPACITY);
+        assert_true(flood >= 0.95 * CAPACITY);
         assert_true(after >= 0.99);
         sim_free(&sim);
     }

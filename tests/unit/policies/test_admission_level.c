@@ -51,7 +51,7 @@ static void the_target_itself_is_no_overload(void **state)
     (void)state;
     uint64_t now_ns = 0;
     start();
-    run_window(&now_ns, 100, 100, 20 * MS);
+    run_window(&now_ns, 100, 100, 18 * MS);
     (void)fg_admission_level_arrive(&al, now_ns, 0);
     assert_int_equal(fg_admission_level_current(&al), FG_PRIORITY_COMPOUND_COUNT - 1);
 }
@@ -114,15 +114,20 @@ static void a_slow_backend_is_judged_over_a_longer_window(void **state)
     (void)state;
     uint64_t now_ns = 0;
     start();
-    fg_admission_level_stretch(&al, 5 * MS, 50 * MS); /* not below what is configured */
-    assert_true(al.target_ns == 20 * MS && al.window_ns == 100 * MS);
-    fg_admission_level_stretch(&al, 500 * MS, S);
+    fg_admission_level_stretch(&al, 5 * MS, 5 * MS, 50 * MS); /* not below what is configured */
+    assert_true(al.target_ns == 18 * MS && al.window_ns == 100 * MS);
+    fg_admission_level_stretch(&al, 500 * MS, 500 * MS, S);
     run_window(&now_ns, 100, 100, 400 * MS);
     assert_true(fg_admission_level_arrive(&al, now_ns, 0)); /* 100 ms are no window any more */
     assert_int_equal(al.arrived, 1001);
     now_ns = S;
     assert_true(fg_admission_level_arrive(&al, now_ns, 0));
     assert_int_equal(al.lowered_total, 0); /* and 400 ms no overload */
+    assert_int_equal(al.arrived, 1);
+    for (uint32_t i = 0; i < 5000; i++) /* many arrivals: not before a slot can have come free */
+        (void)fg_admission_level_arrive(&al, now_ns + 499 * MS, i % 100);
+    assert_int_equal(al.arrived, 5001);
+    (void)fg_admission_level_arrive(&al, now_ns + 500 * MS, 0);
     assert_int_equal(al.arrived, 1);
 }
 

@@ -458,7 +458,7 @@ static void a_slow_backend_stretches_the_target(void **state)
     assert_true(queue.target_ns == 5 * MS && queue.interval_ns == 100 * MS);
     fg_admission_queue_set_service(&queue, UINT64_MAX);
     assert_true(queue.target_ns == 400 * MS && queue.interval_ns == 800 * MS);
-    fg_admission_queue_set_service(&queue, 300 * MS);
+    fg_admission_queue_set_service(&queue, 305 * MS);
     assert_true(queue.target_ns == 300 * MS && queue.interval_ns == 600 * MS);
     for (uint64_t i = 0; i < 4; i++)
         push(&queue, &e[i], FG_PRIORITY_NORMAL, i);

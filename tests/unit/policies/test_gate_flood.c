@@ -34,7 +34,8 @@ static void check_tenfold(enum fg_concurrency_mode mode)
     (void)flood_run(model, &calm);
     struct flood_result result = flood_run(model, &flood);
     assert_true(share(result.good, 4000) >= 0.97);
-    assert_true(result.p99_ns <= 100 * MS);
+    print_message("  p99 %.1f ms\n", (double)result.p99_ns / 1e6);
+    assert_true(result.p99_ns <= 120 * MS);
     assert_int_equal(result.late, 0);
     struct flood_result after = flood_run(model, &calm);
     assert_true(share(after.good, (double)after.offered) >= 0.99);
@@ -151,7 +152,7 @@ static void uneven_service_is_borne(void **state)
         flood.normal_per_s = 4000;
         flood.duration_ns = 20 * S;
         struct flood_result result = flood_run(model, &flood);
-        assert_true(share(result.good, 8000) >= 0.85);
+        assert_true(share(result.good, 8000) >= 0.95);
         flood_destroy(model);
     }
 }

@@ -1,0 +1,230 @@
+/*
+ * test_sweep.c: what admission promises under a flood, over many seeds and very different backends:
+ * 2 to 500 slots of 5 ms to half a second, even, exponential and log-normal, each kind of limit.
+ * A run that fails prints its seed and its backend; FG_TEST_SEED=N runs every case with that seed.
+ */
+#include "flood_model.h"
+
+#include "policy_test.h"
+
+#define CRITICAL_SHARE 0.1
+
+static const unsigned loads[] = {2, 5, 10, 20};
+static const uint32_t sizes[] = {2, 8, 64, 500};
+static const uint64_t services[] = {5 * MS, 20 * MS, 500 * MS};
+static const enum flood_service kinds[] = {FLOOD_EXPONENTIAL, FLOOD_LOGNORMAL, FLOOD_EVEN};
+static const char *const kind_names[] = {"even", "exponential", "log-normal"};
+static const char *const mode_names[] = {"fixed", "gradient2", "vegas", "aimd"};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* What one kind of limit has to keep. */
+struct promise {
+    enum fg_concurrency_mode mode;
+    unsigned seeds;    /* for each load */
+    double warm;       /* service times from a cold start until the limit is found */
+    uint32_t largest;  /* slots */
+    bool has_critical; /* nothing at the backend refuses critical ones by chance */
+};
+
+struct backend {
+    uint32_t slots;
+    uint64_t service_ns;
+    enum flood_service kind;
+};
+
+struct sums {
+    uint64_t critical;
+    uint64_t critical_good;
+    uint64_t admitted;
+    uint64_t late;
+    double useful_least;
+    double useful_sum;
+    unsigned runs;
+};
+
+/* Seed after seed through all 36 combinations. */
+static struct backend backend_of(unsigned index)
+{
+    return (struct backend){.slots = sizes[index % COUNT(sizes)],
+                            .service_ns = services[index / COUNT(sizes) % COUNT(services)],
+                            .kind = kinds[index / COUNT(sizes) / COUNT(services) % COUNT(kinds)]};
+}
+
+/* Two slots that a single request may hold for ten seconds: chance decides what is left of them. */
+static bool is_a_lottery(const struct backend *backend)
+{
+    return backend->slots == 2 && backend->service_ns == 500 * MS;
+}
+
+static struct flood_phase flood_of(const struct backend *backend, double load)
+{
+    double capacity = backend->slots * 1e9 / (double)backend->service_ns;
+    uint64_t patience_ns = 20 * backend->service_ns;
+    return (struct flood_phase){.slots = backend->slots,
+                                .service_ns = backend->service_ns,
+                                .kind = backend->kind,
+                                .critical_per_s = CRITICAL_SHARE * capacity,
+                                .normal_per_s = (load - CRITICAL_SHARE) * capacity,
+                                .timeout_ns = patience_ns > S ? patience_ns : S};
+}
+
+static uint64_t times(const struct backend *backend, double count)
+{
+    uint64_t unit_ns = backend->service_ns > 20 * MS ? backend->service_ns : 20 * MS;
+    return (uint64_t)(count * (double)unit_ns);
+}
+
+static struct flood_result run(const struct promise *promise, const struct backend *backend,
+                               unsigned load, uint64_t seed)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(promise->mode);
+    struct flood_phase flood = flood_of(backend, load);
+    bool is_large = backend->slots > 64;
+    if (promise->mode == FG_CONCURRENCY_FIXED)
+        config.limit.limit_initial = backend->slots + backend->slots / 4 + 1;
+    else if (is_large)
+        config.limit.limit_initial = 64; /* from 4 it can take minutes at half a second an answer */
+    if (promise->mode == FG_CONCURRENCY_AIMD)
+        flood.pending_max = backend->slots; /* it learns from refusals only */
+    struct flood_model *model = flood_create(&config, seed);
+    flood.duration_ns = times(backend, promise->warm);
+    (void)flood_run(model, &flood);
+    flood.duration_ns = times(backend, is_large ? 40 : 400);
+    struct flood_result result = flood_run(model, &flood);
+    flood_destroy(model);
+    return result;
+}
+
+static void add(struct sums *sums, const struct flood_result *result)
+{
+    sums->critical += result->critical;
+    sums->critical_good += result->critical_good;
+    sums->admitted += result->admitted;
+    sums->late += result->late;
+    sums->useful_sum += result->useful;
+    sums->runs++;
+    if (result->useful < sums->useful_least)
+        sums->useful_least = result->useful;
+}
+
+/* The share of the slots' time that has to be spent on answers in time. */
+static double least_of(const struct promise *promise, const struct backend *backend)
+{
+    bool is_aimd = promise->mode == FG_CONCURRENCY_AIMD;
+    if (is_a_lottery(backend))
+        return 0.8;
+    if (backend->slots == 2 && backend->kind != FLOOD_EVEN)
+        return 0.88; /* a look below the limit takes one of the two, for a second of eight */
+    if (is_aimd && backend->service_ns == 500 * MS && backend->kind == FLOOD_LOGNORMAL)
+        return 0.2; /* one in a hundred takes 5 s, which aimd takes for a time-out */
+    return backend->kind == FLOOD_LOGNORMAL ? 0.93 : 0.95;
+}
+
+static void sweep(const struct promise *promise, unsigned load)
+{
+    struct sums sums = {.useful_least = 1};
+    uint64_t base = test_seed(load * 1000);
+    for (unsigned i = 0; i < promise->seeds; i++) {
+        struct backend backend = backend_of(i + load);
+        if (backend.slots > promise->largest)
+            backend.slots = 8;
+        struct flood_result result = run(promise, &backend, load, base + i);
+        double least = least_of(promise, &backend);
+        if (least > 0.85)
+            add(&sums, &result);
+        if (result.useful < least)
+            print_message("  seed %llu: %u slots of %llu ms, %s: %.4f of the peak\n",
+                          (unsigned long long)(base + i), backend.slots,
+                          (unsigned long long)(backend.service_ns / MS), kind_names[backend.kind],
+                          result.useful);
+        assert_true(result.useful >= least);
+    }
+    double critical = (double)sums.critical_good / (double)sums.critical;
+    double in_time = 1 - (double)sums.late / (double)sums.admitted;
+    double useful = sums.useful_sum / sums.runs;
+    print_message("  %s at %ux: goodput %.4f, at least %.4f; critical %.5f; in time %.5f\n",
+                  mode_names[promise->mode], load, useful, sums.useful_least, critical, in_time);
+    assert_true(useful >= 0.97);
+    assert_true(in_time >= 0.99);
+    assert_true(!promise->has_critical || critical >= 0.999);
+}
+
+static void sweep_loads(const struct promise *promise)
+{
+    for (size_t i = 0; i < COUNT(loads); i++)
+        sweep(promise, loads[i]);
+}
+
+static void goodput_stays_with_gradient2(void **state)
+{
+    (void)state;
+    sweep_loads(&(struct promise){.mode = FG_CONCURRENCY_GRADIENT2,
+                                  .seeds = 20,
+                                  .warm = 200,
+                                  .largest = 500,
+                                  .has_critical = true});
+}
+
+/* In small steps: it takes longer to find out, and 500 slots longer than a test may. */
+static void goodput_stays_with_vegas(void **state)
+{
+    (void)state;
+    sweep_loads(&(struct promise){.mode = FG_CONCURRENCY_VEGAS,
+                                  .seeds = 10,
+                                  .warm = 600,
+                                  .largest = 64,
+                                  .has_critical = true});
+}
+
+static void goodput_stays_with_aimd(void **state)
+{
+    (void)state;
+    sweep_loads(
+        &(struct promise){.mode = FG_CONCURRENCY_AIMD, .seeds = 10, .warm = 600, .largest = 64});
+}
+
+/* Who knows the slots and says so has nothing to find out. */
+static void goodput_stays_with_a_fixed_limit(void **state)
+{
+    (void)state;
+    sweep_loads(&(struct promise){.mode = FG_CONCURRENCY_FIXED,
+                                  .seeds = 10,
+                                  .warm = 20,
+                                  .largest = 500,
+                                  .has_critical = true});
+}
+
+/* The same floods without limit, queue and level: nearly everything is late. */
+static void without_policies_each_of_them_collapses(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < COUNT(loads); i++) {
+        struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_FIXED);
+        struct backend backend = {.slots = 8, .service_ns = 20 * MS, .kind = kinds[i % 2]};
+        struct flood_phase flood = flood_of(&backend, loads[i]);
+        config.limit.limit_initial = UINT32_MAX;
+        config.queue = (struct fg_queue_config){.capacity = UINT32_MAX};
+        config.level.window_ns = 0;
+        struct flood_model *model = flood_create(&config, test_seed(i + 1));
+        flood.duration_ns = 5 * S;
+        (void)flood_run(model, &flood);
+        struct flood_result result = flood_run(model, &flood);
+        flood_destroy(model);
+        print_message("  at %ux: goodput %.4f of the peak, %llu late\n", loads[i], result.useful,
+                      (unsigned long long)result.late);
+        assert_true(result.useful < 0.1);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(goodput_stays_with_gradient2),
+        cmocka_unit_test(goodput_stays_with_vegas),
+        cmocka_unit_test(goodput_stays_with_aimd),
+        cmocka_unit_test(goodput_stays_with_a_fixed_limit),
+        cmocka_unit_test(without_policies_each_of_them_collapses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
