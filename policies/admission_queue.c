@@ -39,6 +39,7 @@
 #define DRAIN_SAMPLE_POPS 64                    /* ... or so many pops, */
 #define DRAIN_SAMPLE_MIN_NS (10 * FG_POLICY_MS) /* but no less than this: pops come in bursts; */
 #define SERVICE_MAX_NS FG_POLICY_S /* ... nor than twice the service time, up to this */
+#define SPARED_SHARE 4             /* places in the queue for each that is spared */
 #define DRAIN_WEIGHT_INVERSE 4     /* new samples count a quarter */
 
 /* Refused entries in the order in which they left. */
@@ -300,7 +301,10 @@ static size_t expire_into(struct fg_admission_queue *queue, uint64_t now_ns,
 
 /* --- full queue --- */
 
-/* Who could make room for `priority` in a full queue: one out of time, or the newest of the lowest.
+/*
+ * Who could make room for `priority` in a full queue: one out of time, or the newest of the lowest.
+ * With ageing the only one of a class keeps its place, or it would never grow old; but for a queue
+ * so short that such places are most of it.
  */
 static struct fg_queue_entry *displaceable(const struct fg_admission_queue *queue,
                                            enum fg_priority priority, uint64_t now_ns)
@@ -308,9 +312,12 @@ static struct fg_queue_entry *displaceable(const struct fg_admission_queue *queu
     struct fg_queue_entry *entry = earliest(queue);
     if (entry != NULL && entry->deadline.deadline_ns <= now_ns)
         return entry;
+    bool is_only_spared =
+        queue->config.ageing_ns != 0 && queue->config.capacity > SPARED_SHARE * FG_PRIORITY_COUNT;
     for (size_t i = FG_PRIORITY_COUNT - 1; i > (size_t)priority; i--) {
-        if (queue->classes[i].newest != NULL)
-            return queue->classes[i].newest;
+        const struct fg_queue_class *class = &queue->classes[i];
+        if (class->count > (is_only_spared ? 1 : 0))
+            return class->newest;
     }
     return NULL;
 }

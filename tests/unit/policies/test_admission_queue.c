@@ -474,6 +474,78 @@ static void a_slow_backend_stretches_the_target(void **state)
     assert_true(queue.target_ns == 0); /* off stays off */
 }
 
+#define STARVE_ENTRIES 64
+#define STARVE_AGEING (100 * MS)
+#define STARVE_POP (5 * MS)
+
+struct starve {
+    struct fg_admission_queue queue;
+    struct fg_queue_entry entries[STARVE_ENTRIES];
+    uint64_t waiting_since_ns[FG_PRIORITY_COUNT]; /* no pop of the class since; 0: nobody waits */
+    uint64_t longest_ns;
+};
+
+static void note(struct starve *starve, uint64_t now_ns, const struct fg_queue_entry *popped)
+{
+    for (size_t i = 0; i < FG_PRIORITY_COUNT; i++) {
+        uint64_t *since_ns = &starve->waiting_since_ns[i];
+        if (*since_ns != 0 && now_ns - *since_ns > starve->longest_ns)
+            starve->longest_ns = now_ns - *since_ns;
+        bool is_waiting = starve->queue.classes[i].count > 0;
+        if (popped != NULL && popped->priority == (enum fg_priority)i)
+            *since_ns = is_waiting ? now_ns : 0;
+        else if (*since_ns == 0 && is_waiting)
+            *since_ns = now_ns;
+    }
+}
+
+/* Somebody of a random class comes, the higher the oftener; a full queue displaces. */
+static void come(struct starve *starve, uint64_t *seed, uint64_t now_ns)
+{
+    struct fg_queue_entry *refused;
+    enum fg_priority priority = (enum fg_priority)test_below(seed, FG_PRIORITY_COUNT);
+    if (test_below(seed, 4) != 0)
+        priority = FG_PRIORITY_CRITICAL;
+    for (size_t i = 0; i < STARVE_ENTRIES; i++) {
+        if (starve->entries[i].state == FG_QUEUE_ENTRY_QUEUED)
+            continue;
+        (void)fg_admission_queue_push(&starve->queue, &starve->entries[i], priority, now_ns,
+                                      FG_POLICY_NEVER, &refused);
+        return;
+    }
+}
+
+/*
+ * Whatever comes, with or without shedding: who stands first of the lowest class counts as critical
+ * after three times the ageing, and then only those who came before it can go first.
+ */
+static void with_ageing_no_class_starves(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed(11);
+    for (int round = 0; round < 40; round++) {
+        bool is_on = round < 38;
+        struct fg_queue_config config = {.capacity = 48,
+                                         .ageing_ns = is_on ? STARVE_AGEING : 0,
+                                         .target_ns = round % 2 == 0 ? 0 : 20 * MS,
+                                         .interval_ns = 100 * MS};
+        struct starve starve = {.longest_ns = 0};
+        uint64_t pushes = 2 + test_below(&seed, 4); /* for each pop: up to fivefold overload */
+        fg_admission_queue_init(&starve.queue, &config);
+        for (uint64_t now_ns = S; now_ns < 20 * S; now_ns += STARVE_POP) {
+            struct fg_queue_entry *refused;
+            for (uint64_t i = 0; i < pushes; i++)
+                come(&starve, &seed, now_ns);
+            note(&starve, now_ns, NULL);
+            note(&starve, now_ns, fg_admission_queue_pop(&starve.queue, now_ns, &refused));
+        }
+        uint64_t bound_ns = 3 * STARVE_AGEING + 48 * STARVE_POP;
+        if (is_on != (starve.longest_ns <= bound_ns))
+            print_message("round %d: %.0f ms\n", round, (double)starve.longest_ns / 1e6);
+        assert_true(is_on == (starve.longest_ns <= bound_ns)); /* and without it, one does */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -493,6 +565,7 @@ int main(void)
         cmocka_unit_test(never_loses_an_entry),
         cmocka_unit_test(names_are_constant),
         cmocka_unit_test(a_slow_backend_stretches_the_target),
+        cmocka_unit_test(with_ageing_no_class_starves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
