@@ -1,9 +1,12 @@
 /*
- * circuit_breaker.h: stop calling what keeps failing, then ask it again with a few probes.
+ * circuit_breaker.h: stop calling what keeps failing or has become slow, then ask it again with a
+ * trickle of probes, the most important callers first.
  * Thread   one owner at a time.
  */
 #ifndef FG_POLICIES_CIRCUIT_BREAKER_H
 #define FG_POLICIES_CIRCUIT_BREAKER_H
+
+#include "policies/priority.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,7 +14,20 @@
 #define FG_BREAKER_BUCKET_COUNT 10
 
 enum fg_breaker_state { FG_BREAKER_CLOSED, FG_BREAKER_OPEN, FG_BREAKER_HALF_OPEN };
-enum fg_breaker_verdict { FG_BREAKER_PASS, FG_BREAKER_PROBE, FG_BREAKER_REFUSE };
+enum fg_breaker_verdict {
+    FG_BREAKER_PASS,
+    FG_BREAKER_PROBE,
+    FG_BREAKER_REFUSE,
+    FG_BREAKER_WOULD_REFUSE, /* passes: only said by who keeps the breaker in shadow */
+};
+/* Why it opened last. */
+enum fg_breaker_rule {
+    FG_BREAKER_BY_NOTHING, /* it never has */
+    FG_BREAKER_BY_ROW,
+    FG_BREAKER_BY_ERRORS,
+    FG_BREAKER_BY_LATENCY,
+    FG_BREAKER_BY_PROBE, /* a probe failed or was slow */
+};
 enum fg_breaker_outcome { FG_BREAKER_SUCCESS, FG_BREAKER_FAILURE, FG_BREAKER_CANCELLED };
 
 struct fg_breaker_config {
@@ -22,11 +38,15 @@ struct fg_breaker_config {
     uint64_t window_ns;        /* length of the rolling window; at least 10 */
     uint64_t open_ns;          /* first time open, at least 1; doubles at each relapse */
     uint64_t open_max_ns;      /* up to this; not below open_ns */
+    uint64_t slow_ns;          /* a call that took so long is slow; 0: none is */
+    uint32_t slow_permille;    /* opens at this share of slow calls; 0: not by this rule */
+    uint64_t half_open_interval_ns; /* between two probes; 0: no trickle, first come first served */
 };
 
 struct fg_breaker_bucket {
     uint32_t successes;
     uint32_t failures;
+    uint32_t slow; /* of both */
 };
 
 struct fg_circuit_breaker {
@@ -36,6 +56,9 @@ struct fg_circuit_breaker {
     uint32_t failures_in_row;
     uint32_t probes_in_flight; /* every probe handed out and not yet recorded */
     uint32_t probe_successes;  /* since it became half-open */
+    enum fg_breaker_rule opened_by;
+    uint64_t probe_due_ns;                /* valid while half-open */
+    uint64_t asked_ns[FG_PRIORITY_COUNT]; /* when one of the class last asked while not closed */
     uint64_t open_until_ns;
     uint64_t open_now_ns;  /* how long this opening lasts, 0 before the first */
     uint64_t closed_at_ns; /* when it last closed */
@@ -48,7 +71,8 @@ struct fg_circuit_breaker {
     uint64_t probes_total;
 };
 
-/* Safe defaults: 5 in a row or 50 % of 20 in 10 s; open 1 s to 30 s; 3 probes. */
+/* Safe defaults: 5 in a row or 50 % of 20 in 10 s, however slow; open 1 s to 30 s; 3 probes, one
+ * every 100 ms. */
 struct fg_breaker_config fg_circuit_breaker_config_default(void);
 
 void fg_circuit_breaker_init(struct fg_circuit_breaker *cb, const struct fg_breaker_config *config,
@@ -58,19 +82,28 @@ void fg_circuit_breaker_init(struct fg_circuit_breaker *cb, const struct fg_brea
  * PASS and PROBE: make the call and then fg_circuit_breaker_record() it exactly once, telling
  * whether it was a probe. REFUSE: *retry_after_ns says when to ask again; otherwise it is 0.
  */
-enum fg_breaker_verdict fg_circuit_breaker_try_pass(struct fg_circuit_breaker *cb, uint64_t now_ns,
+enum fg_breaker_verdict fg_circuit_breaker_try_pass(struct fg_circuit_breaker *cb,
+                                                    enum fg_priority priority, uint64_t now_ns,
                                                     uint64_t *retry_after_ns);
 
-/* A call that was too slow may be recorded as FAILURE. CANCELLED says nothing, but frees a probe.
+/*
+ * Would a call be refused whoever makes it, because the opening is not over? Then it counts as
+ * refused. For those who would have to wait for a slot before they can ask.
  */
+bool fg_circuit_breaker_is_shut(struct fg_circuit_breaker *cb, enum fg_priority priority,
+                                uint64_t now_ns, uint64_t *retry_after_ns);
+
+/* `latency_ns` is how long the call took to answer or fail. CANCELLED says nothing, but frees a
+ * probe. */
 void fg_circuit_breaker_record(struct fg_circuit_breaker *cb, uint64_t now_ns, bool was_probe,
-                               enum fg_breaker_outcome outcome);
+                               enum fg_breaker_outcome outcome, uint64_t latency_ns);
 
 /* What try_pass() would find now: an opening whose time is up reads as half-open. */
 enum fg_breaker_state fg_circuit_breaker_state(const struct fg_circuit_breaker *cb,
                                                uint64_t now_ns);
 
-/* "closed", "open", "half_open": constant strings for logs and metrics. */
+/* "closed", "open", "half_open"; "none", "error_ratio", ...: constant strings. */
 const char *fg_breaker_state_name(enum fg_breaker_state state);
+const char *fg_breaker_rule_name(enum fg_breaker_rule rule);
 
 #endif

@@ -5,7 +5,8 @@
  * Never    lets a newcomer past somebody who waits, or holds a free slot while somebody waits.
  * Law      enter: first those who wait, then the newcomer if nobody stands in line any more; else
  *          those at or above the admission level wait until min(deadline, now + wait_max_ns). One
- *          of a class may wait whatever the level, if ageing is on: no class starves.
+ *          of a class may wait whatever the level, if ageing is on: no class starves. Nobody waits
+ *          for a backend that the breaker has shut.
  */
 #include "policies/gate_policy.h"
 
@@ -146,6 +147,9 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
         fg_admission_level_note_wait(&gate->level, 0);
         return FG_GATE_ADMITTED;
     }
+    if (gate->has_breaker && !gate->is_breaker_shadow &&
+        fg_circuit_breaker_is_shut(&gate->breaker, priority, now_ns, &place->wait_ns))
+        return FG_GATE_BREAKER_OPEN;
     fg_concurrency_limit_note_demand(&gate->limit);
     bool is_first_of_class =
         gate->queue.config.ageing_ns != 0 && gate->queue.classes[priority].count == 0;
@@ -181,15 +185,16 @@ bool fg_gate_policy_abandon(struct fg_gate_policy *gate, struct fg_gate_entry *e
     return was_waiting;
 }
 
-enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uint64_t now_ns,
-                                                uint64_t *retry_after_ns)
+enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uint32_t compound,
+                                                uint64_t now_ns, uint64_t *retry_after_ns)
 {
     *retry_after_ns = 0;
     if (!gate->has_breaker)
         return FG_BREAKER_PASS;
-    enum fg_breaker_verdict verdict =
-        fg_circuit_breaker_try_pass(&gate->breaker, now_ns, retry_after_ns);
-    return verdict == FG_BREAKER_REFUSE && gate->is_breaker_shadow ? FG_BREAKER_PASS : verdict;
+    enum fg_breaker_verdict verdict = fg_circuit_breaker_try_pass(
+        &gate->breaker, fg_priority_class_of(compound), now_ns, retry_after_ns);
+    return verdict == FG_BREAKER_REFUSE && gate->is_breaker_shadow ? FG_BREAKER_WOULD_REFUSE
+                                                                   : verdict;
 }
 
 void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
@@ -199,7 +204,8 @@ void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
     if (result->limit == FG_CONCURRENCY_SUCCESS)
         learn_service(gate, result->latency_ns);
     if (result->passed_breaker && gate->has_breaker)
-        fg_circuit_breaker_record(&gate->breaker, now_ns, result->was_probe, result->breaker);
+        fg_circuit_breaker_record(&gate->breaker, now_ns, result->was_probe, result->breaker,
+                                  result->latency_ns);
     let_in(gate, turns, now_ns);
 }
 

@@ -26,16 +26,18 @@ enum fg_gate_verdict {
     FG_GATE_QUEUED,   /* a turn will come, unless abandoned */
     FG_GATE_FULL,
     FG_GATE_CANNOT_MEET_DEADLINE,
-    FG_GATE_BELOW_LEVEL, /* would have to wait, and is less important than those who may */
-    FG_GATE_EXPIRED,     /* only as a turn: waited as long as it was allowed to */
-    FG_GATE_SHED,        /* only as a turn: the queue stands, so this one gives way */
-    FG_GATE_DISPLACED,   /* only as a turn: a more important request took the place */
+    FG_GATE_BREAKER_OPEN, /* would have to wait for a slot, only to be refused by the breaker */
+    FG_GATE_BELOW_LEVEL,  /* would have to wait, and is less important than those who may */
+    FG_GATE_EXPIRED,      /* only as a turn: waited as long as it was allowed to */
+    FG_GATE_SHED,         /* only as a turn: the queue stands, so this one gives way */
+    FG_GATE_DISPLACED,    /* only as a turn: a more important request took the place */
 };
 
 /* Where a waiting request stands. */
 struct fg_gate_place {
     uint32_t position; /* how many are ahead */
-    uint64_t wait_ns;  /* estimate; UINT64_MAX when there is no measure yet */
+    uint64_t wait_ns;  /* estimate; UINT64_MAX when there is no measure yet; of BREAKER_OPEN: when
+                          to ask again */
     uint32_t level;    /* the largest priority number that may wait now */
 };
 
@@ -109,8 +111,8 @@ bool fg_gate_policy_abandon(struct fg_gate_policy *gate, struct fg_gate_entry *e
                             uint64_t now_ns, struct fg_gate_turns *turns);
 
 /* With a slot held: may the backend be called? On REFUSE the caller leaves at once (IGNORED). */
-enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uint64_t now_ns,
-                                                uint64_t *retry_after_ns);
+enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uint32_t compound,
+                                                uint64_t now_ns, uint64_t *retry_after_ns);
 
 /* The call is over: gives the slot back, teaches limit and breaker, lets waiters in. */
 void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,

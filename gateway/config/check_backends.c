@@ -39,10 +39,11 @@ static void check_gates(struct fg_snapshot *snapshot, const struct fg_raw_backen
     fg_config_check_order(snapshot, breaker, "open", "open_max",
                           conf->breaker.open_ns <= conf->breaker.open_max_ns);
     if (conf->breaker.enabled && conf->breaker.consecutive_failures == 0 &&
-        conf->breaker.error_permille == 0)
+        conf->breaker.error_permille == 0 &&
+        (conf->breaker.slow_ns == 0 || conf->breaker.slow_permille == 0))
         fg_config_error_at(snapshot, breaker, NULL,
-                           "the breaker can never open: consecutive_failures and error_ratio are "
-                           "off; expected one of them, or enabled: false");
+                           "the breaker can never open: consecutive_failures, error_ratio and slow "
+                           "are off; expected one of them, or enabled: false");
 }
 
 /* How endpoints are found and chosen. */

@@ -215,7 +215,10 @@ struct fg_breaker_conf {
     uint64_t window_ns;
     uint64_t open_ns;
     uint64_t open_max_ns;
+    uint64_t slow_ns;       /* 0: off */
+    uint32_t slow_permille; /* 0: off */
     uint32_t half_open_probes;
+    uint64_t half_open_interval_ns; /* 0: off */
     bool is_shadow;
 };
 

@@ -342,6 +342,9 @@ void fg_route_answer(struct fg_flow *flow);
  */
 void fg_limit_settle(struct fg_flow *flow);
 
+/* stage_breaker.c: the backend is left alone: what is stale of the cache's, or 503. */
+void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns);
+
 /* stage_body.c: a piece has come while the flow waits there; may answer, or go on. */
 void fg_stage_body_on_piece(struct fg_flow *flow, size_t len);
 

@@ -42,6 +42,8 @@ enum fg_refused fg_refused_of_gate(enum fg_gate_verdict verdict)
         return FG_REFUSED_QUEUE_FULL;
     case FG_GATE_CANNOT_MEET_DEADLINE:
         return FG_REFUSED_CANNOT_MEET_DEADLINE;
+    case FG_GATE_BREAKER_OPEN:
+        return FG_REFUSED_BREAKER_OPEN;
     case FG_GATE_SHED:
         return FG_REFUSED_QUEUE_SHED;
     case FG_GATE_EXPIRED:

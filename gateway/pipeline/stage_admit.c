@@ -83,7 +83,10 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
             fg_flow_arm_deadline(flow, wait_until_ns);
         return FG_STAGE_WAIT;
     }
-    refuse(flow, verdict, &place);
+    if (verdict == FG_GATE_BREAKER_OPEN)
+        fg_flow_refuse_broken(flow, place.wait_ns);
+    else
+        refuse(flow, verdict, &place);
     return FG_STAGE_RESPOND;
 }
 

@@ -3,22 +3,10 @@
  */
 #include "flow.h"
 
-static enum fg_stage_verdict run(struct fg_flow *flow)
+void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns)
 {
-    if (!flow->holds_slot)
-        return FG_STAGE_CONTINUE;
-    uint64_t retry_after_ns;
-    enum fg_breaker_verdict verdict =
-        fg_gate_breaker_try_pass(flow->gate, fg_flow_now_ns(flow), &retry_after_ns);
-    if (verdict != FG_BREAKER_REFUSE) {
-        flow->passed_breaker = true;
-        flow->was_probe = verdict == FG_BREAKER_PROBE;
-        fg_flow_pass(flow, flow->was_probe ? "breaker probe" : "breaker", FG_DECISION_NO_VALUE,
-                     FG_DECISION_NO_VALUE);
-        return FG_STAGE_CONTINUE;
-    }
     if (fg_cache_serve_stale(flow))
-        return FG_STAGE_RESPOND;
+        return;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_BREAKER_OPEN,
                              .status = 503,
@@ -28,7 +16,28 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
                              .policy = "breaker",
                              .position = UINT64_MAX,
                          });
-    return FG_STAGE_RESPOND;
+}
+
+static enum fg_stage_verdict run(struct fg_flow *flow)
+{
+    if (!flow->holds_slot)
+        return FG_STAGE_CONTINUE;
+    uint64_t retry_after_ns;
+    enum fg_breaker_verdict verdict = fg_gate_breaker_try_pass(
+        flow->gate, flow->req->ex.priority_number, fg_flow_now_ns(flow), &retry_after_ns);
+    if (verdict == FG_BREAKER_REFUSE) {
+        fg_flow_refuse_broken(flow, retry_after_ns);
+        return FG_STAGE_RESPOND;
+    }
+    flow->passed_breaker = true;
+    flow->was_probe = verdict == FG_BREAKER_PROBE;
+    if (verdict == FG_BREAKER_WOULD_REFUSE)
+        fg_flow_would_refuse(flow, "breaker", FG_REFUSED_BREAKER_OPEN, FG_DECISION_NO_VALUE,
+                             FG_DECISION_NO_VALUE);
+    else
+        fg_flow_pass(flow, flow->was_probe ? "breaker probe" : "breaker", FG_DECISION_NO_VALUE,
+                     FG_DECISION_NO_VALUE);
+    return FG_STAGE_CONTINUE;
 }
 
 const struct fg_stage fg_stage_breaker = {.name = "breaker", .run = run};

@@ -157,12 +157,12 @@ void fg_gate_abandon(struct fg_gate_ticket *ticket, uint64_t now_ns)
     post_turns(&turns);
 }
 
-enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint64_t now_ns,
-                                                 uint64_t *retry_after_ns)
+enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint32_t compound,
+                                                 uint64_t now_ns, uint64_t *retry_after_ns)
 {
     pthread_mutex_lock(&gate->lock);
     enum fg_breaker_verdict verdict =
-        fg_gate_policy_try_pass(&gate->policy, now_ns, retry_after_ns);
+        fg_gate_policy_try_pass(&gate->policy, compound, now_ns, retry_after_ns);
     pthread_mutex_unlock(&gate->lock);
     return verdict;
 }
@@ -237,7 +237,7 @@ json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns)
     pthread_mutex_unlock(&gate->lock);
     return json_pack(
         "{s:{s:I,s:I,s:I,s:b,s:f},s:{s:s,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:o},"
-        "s:{s:b,s:b,s:s,s:I,s:I,s:I}}",
+        "s:{s:b,s:b,s:s,s:s,s:I,s:I,s:I}}",
         "concurrency", "limit", (json_int_t)limit, "in_flight", (json_int_t)in_flight,
         "over_limit_total", (json_int_t)over_limit, "shadow", gate->policy.limit.config.is_shadow,
         "noload_latency_s", (double)noload_ns / 1e9, "priority", "class",
@@ -253,6 +253,7 @@ json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns)
         "state",
         gate->policy.has_breaker ? fg_breaker_state_name(fg_circuit_breaker_state(&breaker, now_ns))
                                  : "disabled",
-        "opened_total", (json_int_t)breaker.opened_total, "refused_total",
-        (json_int_t)breaker.refused_total, "probes_total", (json_int_t)breaker.probes_total);
+        "opened_by", fg_breaker_rule_name(breaker.opened_by), "opened_total",
+        (json_int_t)breaker.opened_total, "refused_total", (json_int_t)breaker.refused_total,
+        "probes_total", (json_int_t)breaker.probes_total);
 }

@@ -51,8 +51,8 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
 void fg_gate_abandon(struct fg_gate_ticket *ticket, uint64_t now_ns);
 
 /* With a slot held: may the backend be called? On REFUSE the caller leaves at once (IGNORED). */
-enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint64_t now_ns,
-                                                 uint64_t *retry_after_ns);
+enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint32_t compound,
+                                                 uint64_t now_ns, uint64_t *retry_after_ns);
 
 /*
  * The call is over: gives the slot back, lets waiters in, and teaches limit and breaker.

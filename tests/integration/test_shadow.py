@@ -26,4 +26,4 @@ def test_policies_in_shadow_refuse_nobody_and_count(launch, upstream):
     url = f"{gateway.admin}/explain?request_id={answers[-1].headers['x-request-id']}"
     wait_for(lambda: httpx.get(url).status_code == 200)
     would = {decision["stage"]: decision["decided"] for decision in httpx.get(url).json()["decisions"]}
-    assert would["rate_limit"] == would["waiting_room"] == "would_refuse"
+    assert would["rate_limit"] == would["waiting_room"] == would["breaker"] == "would_refuse"

@@ -196,7 +196,7 @@ static void call_backend(struct fg_gateway_model *model, struct fg_sim_request *
     if (waited_ns > backend->now.wait_max_ns)
         backend->now.wait_max_ns = waited_ns;
     enum fg_breaker_verdict verdict =
-        fg_gate_policy_try_pass(&backend->gate, now_ns, &retry_after_ns);
+        fg_gate_policy_try_pass(&backend->gate, request->priority_number, now_ns, &retry_after_ns);
     if (verdict == FG_BREAKER_REFUSE) {
         leave_gate(model, request, now_ns, now_ns, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
         if (serves_stale(model, request, now_ns))

@@ -501,8 +501,8 @@ static const struct error_case checks_cases[] = {
     {"breaker that never opens",
      LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], breaker: {consecutive_failures: off, "
                       "error_ratio: off}}}\n",
-     {"t.yaml:3:36: the breaker can never open: consecutive_failures and error_ratio are off; "
-      "expected one of them, or enabled: false"}},
+     {"t.yaml:3:36: the breaker can never open: consecutive_failures, error_ratio and slow are "
+      "off; expected one of them, or enabled: false"}},
     {"idle above connections",
      LISTENERS ROUTES
      "clusters: {a: {endpoints: [\"h:1\"], max_connections: 10, max_idle_connections: 20}}\n",

@@ -24,6 +24,7 @@ static struct fg_gate_policy_config config_of(uint32_t limit, uint32_t queue)
     };
 }
 
+static const uint32_t normal = FG_PRIORITY_NORMAL * FG_PRIORITY_COHORT_COUNT;
 static const struct fg_gate_result fine = {.latency_ns = MS, .passed_breaker = true};
 
 static enum fg_gate_verdict enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
@@ -116,12 +117,37 @@ static void the_breaker_learns_only_from_calls_that_it_let_pass(void **state)
     fg_gate_policy_init(&gate, &config, 0);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
-        assert_int_equal(fg_gate_policy_try_pass(&gate, 0, &retry_ns), FG_BREAKER_PASS);
+        assert_int_equal(fg_gate_policy_try_pass(&gate, normal, 0, &retry_ns), FG_BREAKER_PASS);
         failed.passed_breaker = i >= 2;
         fg_gate_policy_leave(&gate, MS, &failed, &turns);
     }
-    assert_int_equal(fg_gate_policy_try_pass(&gate, MS, &retry_ns), FG_BREAKER_REFUSE);
+    assert_int_equal(fg_gate_policy_try_pass(&gate, normal, MS, &retry_ns), FG_BREAKER_REFUSE);
     assert_true(retry_ns == S);
+}
+
+static void nobody_waits_for_a_backend_that_is_left_alone(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(2, 8);
+    struct fg_gate_entry a = {0};
+    struct fg_gate_turns turns = {0};
+    struct fg_gate_place place;
+    struct fg_gate_result failed = fine;
+    failed.breaker = FG_BREAKER_FAILURE;
+    fg_gate_policy_init(&gate, &config, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+        fg_gate_policy_leave(&gate, 0, &failed, &turns);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(fg_gate_policy_enter(&gate, &a, normal, S / 4, 9 * S, &turns, &place),
+                     FG_GATE_BREAKER_OPEN);
+    assert_int_equal(place.wait_ns, 3 * S / 4);
+    assert_int_equal(gate.queue.count, 0);
+    assert_int_equal(gate.breaker.refused_total, 1);
+    assert_int_equal(enter(&gate, &a, S, &turns), FG_GATE_QUEUED); /* half-open: may be a probe */
 }
 
 /* Each decides and counts, and nobody is refused or made to wait by it. */
@@ -141,7 +167,8 @@ static void in_shadow_nothing_is_acted_on(void **state)
     struct fg_gate_result failed = fine;
     failed.breaker = FG_BREAKER_FAILURE;
     for (unsigned i = 0; i < 5; i++) {
-        assert_int_equal(fg_gate_policy_try_pass(&gate, 2, &retry_after_ns), FG_BREAKER_PASS);
+        assert_int_equal(fg_gate_policy_try_pass(&gate, normal, 2, &retry_after_ns),
+                         i < 2 ? FG_BREAKER_PASS : FG_BREAKER_WOULD_REFUSE);
         fg_gate_policy_leave(&gate, 2, &failed, &turns);
     }
     assert_int_equal(gate.breaker.state, FG_BREAKER_OPEN);
@@ -181,6 +208,7 @@ int main(void)
         cmocka_unit_test(waits_no_longer_than_it_may),
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
         cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
+        cmocka_unit_test(nobody_waits_for_a_backend_that_is_left_alone),
         cmocka_unit_test(in_shadow_nothing_is_acted_on),
         cmocka_unit_test(the_queue_knows_how_slow_the_backend_is),
     };

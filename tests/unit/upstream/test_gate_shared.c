@@ -28,6 +28,8 @@ static struct fg_backend_conf conf_of(uint32_t limit, uint32_t queue)
     };
 }
 
+static const uint32_t normal = FG_PRIORITY_NORMAL * FG_PRIORITY_COHORT_COUNT;
+
 struct waiter {
     struct fg_gate_ticket *ticket;
     enum fg_gate_verdict verdict;
@@ -161,14 +163,15 @@ static void breaks_and_probes(void **state)
     uint64_t retry_ns;
     for (int i = 0; i < 2; i++) {
         assert_int_equal(enter(&f, &w, FG_PRIORITY_NORMAL, 1, FG_S), FG_GATE_ADMITTED);
-        assert_int_equal(fg_gate_breaker_try_pass(f.gate, 1, &retry_ns), FG_BREAKER_PASS);
+        assert_int_equal(fg_gate_breaker_try_pass(f.gate, normal, 1, &retry_ns), FG_BREAKER_PASS);
         fg_gate_leave(f.gate, 2, 1, FG_CONCURRENCY_DROPPED, true, false, FG_BREAKER_FAILURE);
     }
-    assert_int_equal(fg_gate_breaker_try_pass(f.gate, 3, &retry_ns), FG_BREAKER_REFUSE);
+    assert_int_equal(fg_gate_breaker_try_pass(f.gate, normal, 3, &retry_ns), FG_BREAKER_REFUSE);
     assert_true(retry_ns > 0 && retry_ns <= FG_S);
     assert_int_equal(fg_gate_gauges(f.gate, 3).breaker, FG_BREAKER_OPEN);
     assert_int_equal(enter(&f, &w, FG_PRIORITY_NORMAL, 2 * FG_S, 9 * FG_S), FG_GATE_ADMITTED);
-    assert_int_equal(fg_gate_breaker_try_pass(f.gate, 2 * FG_S, &retry_ns), FG_BREAKER_PROBE);
+    assert_int_equal(fg_gate_breaker_try_pass(f.gate, normal, 2 * FG_S, &retry_ns),
+                     FG_BREAKER_PROBE);
     fg_gate_leave(f.gate, 2 * FG_S + 1, 1, FG_CONCURRENCY_SUCCESS, true, true, FG_BREAKER_SUCCESS);
     assert_int_equal(fg_gate_gauges(f.gate, 2 * FG_S + 2).breaker, FG_BREAKER_CLOSED);
     close_fixture(&f);
