@@ -274,6 +274,7 @@ struct fg_backend_env {
     struct fg_mailbox *mailbox;    /* of this loop, drained by the gateway */
     struct fg_helper_pool *helper; /* shared by all loops; NULL in unit tests that need none */
     struct fg_pressure *pressure;  /* what overload asks for; NULL: nothing, ever */
+    const struct fg_counter *shed_at_ns; /* when the backend's own gate last refused; may be NULL */
     unsigned thread_index;
     unsigned thread_count;
 };

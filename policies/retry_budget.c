@@ -8,14 +8,22 @@
  */
 #include "policies/retry_budget.h"
 
+#include "policies/time_units.h"
 #include "policies/wide_math.h"
 
 #include <assert.h>
+
+#define SHED_MEMORY_NS FG_POLICY_S /* refused work leaves no room for second attempts so long */
 
 void fg_retry_budget_init(struct fg_retry_budget *rb, uint32_t ratio_permille, uint32_t min_retries)
 {
     assert(ratio_permille <= 1000);
     *rb = (struct fg_retry_budget){.ratio_permille = ratio_permille, .min_retries = min_retries};
+}
+
+bool fg_retry_budget_is_shedding(uint64_t shed_at_ns, uint64_t now_ns)
+{
+    return shed_at_ns != 0 && fg_subtract_floor(now_ns, shed_at_ns) < SHED_MEMORY_NS;
 }
 
 uint64_t fg_retry_budget_limit(const struct fg_retry_budget *rb, uint64_t active, bool is_shedding)

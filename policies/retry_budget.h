@@ -28,6 +28,9 @@ bool fg_retry_budget_try_acquire(struct fg_retry_budget *rb, uint64_t active, bo
 
 void fg_retry_budget_release(struct fg_retry_budget *rb);
 
+/* The backend's gate refused somebody at `shed_at_ns` (0: never): too lately for retries? */
+bool fg_retry_budget_is_shedding(uint64_t shed_at_ns, uint64_t now_ns);
+
 /* Retries that may be in flight with so many active requests. */
 uint64_t fg_retry_budget_limit(const struct fg_retry_budget *rb, uint64_t active, bool is_shedding);
 

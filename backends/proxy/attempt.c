@@ -340,22 +340,37 @@ void fg_attempt_on_connect_failed(struct fg_proxy_attempt *attempt)
                              "no endpoint could be connected to");
 }
 
+bool fg_attempt_is_h1_only(const struct fg_proxy_attempt *attempt)
+{
+    const struct fg_proxy_request *request = attempt->request;
+    return request->is_upgrade && attempt->endpoint->takes_no_tunnels &&
+           request->thread->proxy->conf.protocol != FG_PROTOCOL_H2;
+}
+
 void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt)
 {
-    struct fg_proxy_request *request = attempt->request;
-    bool is_h1_only = request->is_upgrade && attempt->endpoint->takes_no_tunnels &&
-                      request->thread->proxy->conf.protocol != FG_PROTOCOL_H2;
-    switch (fg_upstream_get(attempt, request->must_be_fresh, is_h1_only)) {
-    case FG_OK:
+    const struct fg_proxy_request *request = attempt->request;
+    enum fg_status status = FG_ERR_LIMIT;
+    bool may_pass = fg_list_is_empty(&request->thread->pending) || request->pinned != NULL;
+    if (may_pass)
+        status = fg_upstream_get(attempt, request->must_be_fresh, fg_attempt_is_h1_only(attempt));
+    if (status != FG_ERR_LIMIT)
+        fg_attempt_on_placed(attempt, status);
+    else if (request->pinned != NULL) /* a check waits for nobody */
+        fg_proxy_request_on_busy(attempt);
+    else if (!fg_pending_wait(attempt))
+        fg_proxy_request_on_limit(attempt, FG_CLUSTER_PENDING);
+}
+
+void fg_attempt_on_placed(struct fg_proxy_attempt *attempt, enum fg_status status)
+{
+    if (status == FG_OK) {
         if (fg_upstream_is_ready(attempt->upstream))
             fg_attempt_on_ready(attempt);
-        return;
-    case FG_ERR_BUSY:
+    } else if (status == FG_ERR_BUSY) {
         fg_proxy_request_on_busy(attempt);
-        return;
-    default:
+    } else {
         fg_attempt_on_connect_failed(attempt);
-        return;
     }
 }
 
@@ -450,6 +465,8 @@ void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable)
         return;
     fg_timeout_list_clear(&attempt->timeout);
     fg_timeout_list_clear(&attempt->try_timeout);
+    if (attempt->is_pending)
+        fg_pending_leave(attempt);
     if (upstream != NULL && !fg_upstream_is_ready(upstream)) {
         fg_upstream_stop_waiting(attempt);
     } else if (upstream != NULL && is_h2(attempt)) {

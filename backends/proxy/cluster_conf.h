@@ -65,6 +65,14 @@ struct fg_check_conf {
     uint64_t timeout_ns;
 };
 
+/* Exact, for all threads of the gateway together. */
+struct fg_cluster_limits_conf {
+    uint32_t requests_max; /* 0: off */
+    uint32_t pending_max;  /* 0: nobody waits */
+    uint32_t retries_max;  /* 0: off, the budget alone bounds them */
+    bool is_shadow;
+};
+
 struct fg_cluster_conf {
     const struct fg_endpoint_conf *endpoints;
     size_t endpoint_count;
@@ -75,6 +83,7 @@ struct fg_cluster_conf {
     uint32_t proxy_tlvs;           /* bits 1 << fg_proxy_tlv */
     uint32_t max_connections;      /* for all threads of the gateway together */
     uint32_t max_idle_connections; /* for all threads together */
+    struct fg_cluster_limits_conf limits;
     uint64_t connect_timeout_ns;
     uint64_t idle_timeout_ns;          /* of a kept-alive connection */
     uint64_t response_head_timeout_ns; /* from the request's end to the response's head */

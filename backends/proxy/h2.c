@@ -69,6 +69,7 @@ static void forget(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
     attempt->stream_id = 0;
     fg_list_remove(&attempt->link);
     h2->stream_count--;
+    fg_pending_wake(h2->upstream->thread);
     fg_counter_sub(&h2->upstream->thread->metrics->streams_open, 1);
 }
 

@@ -2,8 +2,8 @@
  * proxy.c: the backend's outside: create, open on a loop, hand calls to the request.
  * Thread   start-up for create and destroy; the event loops for the rest, each with its own state.
  * Never    blocks on a loop.
- * Memory   per loop: connections up to max_connections / threads, 128 KiB of upload buffers a
- *          connection at most, one read buffer.
+ * Memory   connections up to max_connections over all loops, 128 KiB of upload buffers a connection
+ *          at most; one read buffer a loop.
  */
 #include "proxy/proxy.h"
 
@@ -46,6 +46,7 @@ static void thread_close(struct fg_backend_thread *base)
     fg_resolver_close(thread->resolver);
     fg_endpoint_file_close(thread->file);
     fg_health_checker_close(thread->checker);
+    fg_pending_fini(thread);
     fg_upstreams_fini(thread);
     fg_proxy_endpoints_fini(thread);
     fg_segment_pool_fini(&thread->segments);
@@ -64,12 +65,9 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     thread->proxy = proxy;
     thread->env = *env;
     thread->metrics = &proxy->metrics[env->thread_index];
-    thread->upstreams_max = share(proxy->conf.max_connections, proxy->thread_count);
     thread->idle_max = share(proxy->conf.max_idle_connections, proxy->thread_count);
     thread->read_buffer = malloc(FG_READ_BYTES);
     thread->write_buffer = malloc(FG_WRITE_BYTES);
-    fg_retry_budget_init(&thread->budget, proxy->conf.retry_budget_permille,
-                         proxy->conf.retry_budget_min);
     if (thread->read_buffer == NULL || thread->write_buffer == NULL)
         goto free_parts;
     if (!fg_upstreams_init(thread))
@@ -77,6 +75,7 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     fg_proxy_endpoints_init(thread);
     fg_list_init(&thread->unsent);
     fg_list_init(&thread->dirty);
+    fg_pending_init(thread);
     event_assign(&thread->flush_event, env->base, -1, 0, on_flush, thread);
     fg_segment_pool_init(&thread->segments, SEGMENTS_KEPT);
     if (env->thread_index == 0 && (fg_resolver_open(&thread->resolver, thread) != FG_OK ||
@@ -130,6 +129,7 @@ static void destroy(struct fg_backend *backend)
         return;
     free(proxy->targets);
     free(proxy->metrics);
+    fg_cluster_limits_fini(&proxy->limits);
     fg_hosts_fini(&proxy->hosts);
     SSL_CTX_free(proxy->tls);
     free(proxy);
@@ -207,8 +207,10 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
         .health = conf->health,
         .outlier = conf->outlier,
     };
-    if (proxy->targets == NULL || proxy->metrics == NULL || !fg_hosts_init(&proxy->hosts, &hosts))
+    if (proxy->targets == NULL || proxy->metrics == NULL || !fg_hosts_init(&proxy->hosts, &hosts) ||
+        !fg_cluster_limits_init(&proxy->limits, conf, thread_count))
         goto no_memory;
+    fg_retry_budget_init(&proxy->budget, conf->retry_budget_permille, conf->retry_budget_min);
     if (!fg_upstream_tls_create(conf, name, &proxy->tls, error) || !add_endpoints(proxy, error)) {
         destroy(&proxy->base);
         return NULL;

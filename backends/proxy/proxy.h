@@ -1,7 +1,7 @@
 /*
  * proxy.h: a cluster of HTTP servers as a backend.
  * Thread   create and destroy at start-up; each event loop has connections of its own.
- * Memory   a loop keeps at most max_connections / threads connections and as many upload buffers
+ * Memory   all loops together keep at most max_connections connections and as many upload buffers
  *          as they need; what one request needs lives in the request's arena.
  */
 #ifndef FG_PROXY_H

@@ -24,6 +24,7 @@
 #include "proxy/affinity.h"
 #include "proxy/client_header.h"
 #include "proxy/cluster_conf.h"
+#include "proxy/cluster_limits_shared.h"
 #include "proxy/endpoint_file.h"
 #include "proxy/health_check.h"
 #include "proxy/hosts_shared.h"
@@ -167,6 +168,10 @@ struct fg_proxy_thread {
 
     /* what leaves at the end of the turn */
     struct fg_list dirty; /* of struct fg_h2 */
+    /* attempts for which no connection is left, the most important first */
+    struct fg_list pending;
+    size_t pending_count;
+    struct event pending_event;
     /* heads that wait for the first piece of their body, until the end of the turn */
     struct fg_list unsent;
     struct event flush_event;
@@ -174,7 +179,6 @@ struct fg_proxy_thread {
     struct fg_segment_pool segments;
     char *read_buffer;  /* FG_READ_BYTES */
     char *write_buffer; /* FG_WRITE_BYTES */
-    struct fg_retry_budget budget;
 
     /* hosts */
     struct fg_list endpoints;          /* all, also those that are listed no more */
@@ -197,6 +201,8 @@ struct fg_proxy {
     SSL_CTX *tls;                       /* NULL: plain */
     struct fg_endpoint_target *targets; /* conf.endpoint_count */
     struct fg_hosts hosts;
+    struct fg_cluster_limits limits;
+    struct fg_retry_budget budget;    /* its law; what is out is counted in limits */
     struct fg_proxy_metrics *metrics; /* thread_count */
     struct fg_counter is_lookup_wanted;
 };
@@ -214,7 +220,7 @@ struct fg_proxy_attempt {
     struct fg_proxy_request *request;
     struct fg_proxy_endpoint *endpoint; /* held; NULL: the attempt is not in use */
     struct fg_upstream *upstream;       /* waited for, or carrying it */
-    struct fg_list link;                /* upstream->waiting, or thread->unsent */
+    struct fg_list link;                /* upstream->waiting, thread->pending or thread->unsent */
     struct fg_timeout_entry timeout;    /* silence */
     struct fg_timeout_entry try_timeout;
     uint64_t started_ns;
@@ -225,6 +231,7 @@ struct fg_proxy_attempt {
     struct fg_span head; /* HTTP/1.1 */
     size_t head_sent;
     struct fg_byte_queue upload; /* not yet taken by the connection; framed for HTTP/1.1 */
+    bool is_pending;             /* no connection is left in the cluster */
     bool is_begun;               /* the connection was ready, the body goes to it */
     bool is_sent_any;            /* a byte may have left */
     bool is_write_broken;        /* the server takes no more; its answer may still come */
@@ -269,7 +276,8 @@ struct fg_proxy_request {
     struct fg_timeout_entry hedge_timeout;
     uint32_t reconnects;
     uint32_t retries;
-    unsigned budget_held; /* slots of the retry budget */
+    unsigned budget_held; /* retries of the cluster's limit */
+    bool is_counted;      /* of its requests */
     bool must_be_fresh;
 };
 
@@ -303,7 +311,8 @@ void fg_upstreams_fini(struct fg_proxy_thread *thread);
 /*
  * Find or open a connection to attempt->endpoint. FG_OK: attempt->upstream is set, and ready if
  * fg_upstream_is_ready; else fg_attempt_on_ready or fg_attempt_on_connect_failed comes later.
- * FG_ERR_BUSY: no connection is left; FG_ERR_CLOSED: refused at once, which the endpoint knows.
+ * FG_ERR_LIMIT: no connection is left; FG_ERR_BUSY: no descriptor or memory; FG_ERR_CLOSED: refused
+ * at once, which the endpoint knows.
  */
 FG_MUST_USE enum fg_status fg_upstream_get(struct fg_proxy_attempt *attempt, bool must_be_fresh,
                                            bool is_h1_only);
@@ -318,12 +327,27 @@ void fg_upstream_release(struct fg_upstream *upstream);
 /* Carries no attempt, and none waits for it. */
 void fg_upstream_close(struct fg_upstream *upstream);
 void fg_upstreams_close_idle(struct fg_proxy_endpoint *endpoint);
+/* There is one. */
+void fg_upstreams_close_oldest_idle(struct fg_proxy_thread *thread);
 /* HTTP/2: the first stream begins, or the last has ended. */
 void fg_upstream_set_idle(struct fg_upstream *upstream, bool is_idle);
 /* Read on, or leave what comes in the socket. */
 void fg_upstream_set_reading(struct fg_upstream *upstream, bool is_reading);
 /* One call of the carried protocol's on_writable when the socket has room. */
 void fg_upstream_await_room(struct fg_upstream *upstream);
+
+/* ---- pending.c: attempts that wait for a connection to be left ---- */
+
+void fg_pending_init(struct fg_proxy_thread *thread);
+void fg_pending_fini(struct fg_proxy_thread *thread);
+/* fg_attempt_on_placed comes later. False: too many wait already. */
+FG_MUST_USE bool fg_pending_wait(struct fg_proxy_attempt *attempt);
+/* It waits no longer. */
+void fg_pending_leave(struct fg_proxy_attempt *attempt);
+/* A connection of this loop has come free: at the end of the turn, look who can have it. */
+void fg_pending_wake(struct fg_proxy_thread *thread);
+/* May a connection be kept without a request? Not while others have more need of its place. */
+bool fg_pending_keeps_idle(const struct fg_proxy_thread *thread);
 
 /* ---- upstream_io.c: bytes over a plain or a TLS connection ---- */
 
@@ -414,6 +438,10 @@ void fg_attempt_on_settings(struct fg_proxy_attempt *attempt);
 void fg_attempt_on_connect_failed(struct fg_proxy_attempt *attempt);
 /* The connection that it waited for is not for it: look for another one at the same host. */
 void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt);
+/* A tunnel, and the endpoint is known to have none over HTTP/2. */
+bool fg_attempt_is_h1_only(const struct fg_proxy_attempt *attempt);
+/* What fg_upstream_get has said; not FG_ERR_LIMIT. */
+void fg_attempt_on_placed(struct fg_proxy_attempt *attempt, enum fg_status status);
 void fg_attempt_on_writable(struct fg_proxy_attempt *attempt);
 void fg_attempt_on_timeout(struct fg_timeout_entry *timeout);
 void fg_attempt_on_try_timeout(struct fg_timeout_entry *timeout);
@@ -428,6 +456,8 @@ void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data
                               bool is_last);
 void fg_proxy_request_on_client_writable(struct fg_proxy_request *request);
 void fg_proxy_request_cancel(struct fg_proxy_request *request);
+/* A limit of the cluster's is reached, so that the attempt cannot be made. */
+void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster_limit which);
 void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout);
 /* Tell the client to go on, when little enough waits. */
 void fg_proxy_request_open_window(struct fg_proxy_request *request);

@@ -23,7 +23,10 @@
 #include "proxy/request_head.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 
+#define REFUSED_RETRY_MS 1000
 #define UPLOAD_MARK ((size_t)32768) /* less than this waits: the client may go on */
 #define IOV_MAX_USED 64
 
@@ -118,7 +121,9 @@ static struct fg_exchange *let_go(struct fg_proxy_request *request)
     if (request->pinned != NULL)
         fg_proxy_endpoint_release(request->pinned);
     for (; request->budget_held > 0; request->budget_held--)
-        fg_retry_budget_release(&thread->budget);
+        fg_cluster_limits_give(&thread->proxy->limits, FG_CLUSTER_RETRIES);
+    if (request->is_counted)
+        fg_cluster_limits_give(&thread->proxy->limits, FG_CLUSTER_REQUESTS);
     ex->backend_state = NULL;
     return ex;
 }
@@ -135,8 +140,6 @@ void fg_proxy_request_fail(struct fg_proxy_request *request, enum fg_failure fai
     fg_exchange_fail(let_go(request), failure, detail);
 }
 
-/* ---- trying again ---- */
-
 static struct fg_proxy_attempt *other_attempt(const struct fg_proxy_attempt *attempt)
 {
     const struct fg_proxy_request *request = attempt->request;
@@ -147,6 +150,41 @@ static struct fg_proxy_attempt *other_attempt(const struct fg_proxy_attempt *att
     }
     return NULL;
 }
+
+/* An answer of ours, with the limit that stands in its way. */
+static void refuse_for_limit(struct fg_exchange *ex, const struct fg_proxy *proxy,
+                             enum fg_cluster_limit which)
+{
+    const struct fg_limit *limits = proxy->limits.limits;
+    bool is_pending = which == FG_CLUSTER_PENDING;
+    char message[200];
+    if (is_pending)
+        snprintf(message, sizeof(message),
+                 "the %" PRIu32 " connections of cluster %.64s are in use, and %" PRIu32
+                 " requests wait for one",
+                 limits[FG_CLUSTER_CONNECTIONS].max, proxy->base.name,
+                 limits[FG_CLUSTER_PENDING].max);
+    else
+        snprintf(message, sizeof(message), "cluster %.64s has %" PRIu32 " requests, its limit",
+                 proxy->base.name, limits[which].max);
+    fg_exchange_refuse(ex, 503, "overloaded", is_pending ? "cluster_pending" : "cluster_requests",
+                       message, REFUSED_RETRY_MS);
+}
+
+void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster_limit which)
+{
+    struct fg_proxy_request *request = attempt->request;
+    const struct fg_proxy *proxy = request->thread->proxy;
+    if (other_attempt(attempt) != NULL) {
+        fg_attempt_stop(attempt, false);
+        return;
+    }
+    count(&request->metrics->failed);
+    count(&request->metrics->busy);
+    refuse_for_limit(let_go(request), proxy, which);
+}
+
+/* ---- trying again ---- */
 
 static void mark_tried(struct fg_proxy_request *request, struct fg_proxy_endpoint *endpoint)
 {
@@ -164,8 +202,15 @@ static void mark_tried(struct fg_proxy_request *request, struct fg_proxy_endpoin
 static bool try_take_budget(struct fg_proxy_request *request)
 {
     struct fg_proxy_thread *thread = request->thread;
-    bool is_shedding = fg_pressure_sheds(thread->env.pressure);
-    if (!fg_retry_budget_try_acquire(&thread->budget, thread->balance.in_flight, is_shedding)) {
+    struct fg_proxy *proxy = thread->proxy;
+    const struct fg_backend_env *env = &thread->env;
+    bool is_shedding =
+        fg_pressure_sheds(env->pressure) ||
+        (env->shed_at_ns != NULL &&
+         fg_retry_budget_is_shedding(fg_counter_get(env->shed_at_ns), fg_clock_monotonic_ns()));
+    uint64_t active = fg_limit_used(&proxy->limits.limits[FG_CLUSTER_REQUESTS]);
+    uint64_t budget = fg_retry_budget_limit(&proxy->budget, active, is_shedding);
+    if (!fg_cluster_limits_try_take_retry(&proxy->limits, budget)) {
         count(&thread->metrics->retries_refused);
         return false;
     }
@@ -424,9 +469,16 @@ static struct fg_proxy_request *make_request(struct fg_proxy_thread *thread, str
 
 void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *ex)
 {
-    struct fg_proxy_request *request = make_request(thread, ex, thread->metrics);
-    if (request == NULL)
+    if (!fg_cluster_limits_try_take(&thread->proxy->limits, FG_CLUSTER_REQUESTS)) {
+        refuse_for_limit(ex, thread->proxy, FG_CLUSTER_REQUESTS);
         return;
+    }
+    struct fg_proxy_request *request = make_request(thread, ex, thread->metrics);
+    if (request == NULL) {
+        fg_cluster_limits_give(&thread->proxy->limits, FG_CLUSTER_REQUESTS);
+        return;
+    }
+    request->is_counted = true;
     arm_hedge(request);
     if (find_key(request))
         fg_attempt_start(request);

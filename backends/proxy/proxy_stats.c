@@ -87,6 +87,7 @@ void fg_proxy_stats(struct fg_backend *backend, json_t *into)
     struct fg_proxy *proxy = (struct fg_proxy *)backend;
     json_object_set_new(into, "requests", requests_json(proxy));
     json_object_set_new(into, "connections", connections_json(proxy));
+    json_object_set_new(into, "limits", fg_cluster_limits_json(&proxy->limits));
     json_object_set_new(into, "time_to_head", latency_json(proxy));
     set_number(into, "sent_bytes", SUM(proxy, sent_bytes));
     set_number(into, "received_bytes", SUM(proxy, received_bytes));

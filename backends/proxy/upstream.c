@@ -5,7 +5,7 @@
  *          many.
  * Thread   the owning event loop, always. Nothing here is shared, so nothing here locks.
  * Never    blocks, resolves names, or retries (proxy_request.c decides).
- * Memory   objects come in blocks of 32, at most thread->upstreams_max, and are kept for reuse. A
+ * Memory   objects come in blocks of 32, at most max_connections, and are kept for reuse. A
  *          connection that is closed in its own callback goes back to the free list at once, and
  *          may be opened again before the callback returns: a callback does nothing after the call
  *          that can close it.
@@ -302,7 +302,7 @@ static void on_idle_timeout(struct fg_timeout_entry *timeout)
 
 static bool add_block(struct fg_proxy_thread *thread)
 {
-    size_t count = thread->upstreams_max - thread->upstreams_made;
+    size_t count = thread->proxy->conf.max_connections - thread->upstreams_made;
     if (count > BLOCK_UPSTREAMS)
         count = BLOCK_UPSTREAMS;
     struct fg_upstream_block *block =
@@ -367,16 +367,38 @@ void fg_upstreams_fini(struct fg_proxy_thread *thread)
     }
 }
 
-static struct fg_upstream *take_free(struct fg_proxy_thread *thread)
+void fg_upstreams_close_oldest_idle(struct fg_proxy_thread *thread)
 {
-    if (thread->upstreams_open >= thread->upstreams_max) {
+    fg_upstream_close(oldest_idle(thread));
+}
+
+static struct fg_cluster_limits *limits_of(const struct fg_proxy_thread *thread)
+{
+    return &thread->proxy->limits;
+}
+
+/* A free one, and a place among the cluster's connections for it. */
+static enum fg_status take_free(struct fg_proxy_thread *thread, struct fg_upstream **out)
+{
+    while (!fg_cluster_limits_try_take(limits_of(thread), FG_CLUSTER_CONNECTIONS)) {
         if (thread->upstreams_idle == 0)
-            return NULL;
+            return FG_ERR_LIMIT;
         fg_upstream_close(oldest_idle(thread)); /* of another endpoint */
     }
-    if (fg_list_is_empty(&thread->free) && !add_block(thread))
-        return NULL;
-    return FG_CONTAINER_OF(fg_list_pop_front(&thread->free), struct fg_upstream, link);
+    if (fg_list_is_empty(&thread->free) && !add_block(thread)) {
+        fg_cluster_limits_give_connection(limits_of(thread), thread->env.thread_index);
+        return FG_ERR_BUSY;
+    }
+    *out = FG_CONTAINER_OF(fg_list_pop_front(&thread->free), struct fg_upstream, link);
+    return FG_OK;
+}
+
+/* What came of it was nothing. */
+static void put_back(struct fg_upstream *upstream)
+{
+    struct fg_proxy_thread *thread = upstream->thread;
+    fg_list_push_front(&thread->free, &upstream->link);
+    fg_cluster_limits_give_connection(limits_of(thread), thread->env.thread_index);
 }
 
 /* ---- opening and closing ---- */
@@ -507,21 +529,22 @@ static enum fg_status open_fresh(struct fg_proxy_endpoint *endpoint, struct fg_s
 {
     struct fg_proxy_thread *thread = endpoint->thread;
     const struct fg_address *address = &endpoint->host->spec.address;
-    struct fg_upstream *fresh = take_free(thread);
-    if (fresh == NULL)
-        return FG_ERR_BUSY;
+    struct fg_upstream *fresh = NULL;
+    enum fg_status status = take_free(thread, &fresh);
+    if (status != FG_OK)
+        return status;
     int fd = open_socket(address);
     if (fd == -1 || !set_header(fresh, header)) { /* our trouble, not the endpoint's */
         if (fd != -1)
             close(fd);
-        fg_list_push_front(&thread->free, &fresh->link);
+        put_back(fresh);
         return FG_ERR_BUSY;
     }
     if (connect(fd, (const struct sockaddr *)&address->storage, address->len) == -1 &&
         errno != EINPROGRESS) {
         close(fd);
         forget_header(fresh);
-        fg_list_push_front(&thread->free, &fresh->link);
+        put_back(fresh);
         fg_proxy_endpoint_note_failed(endpoint);
         return FG_ERR_CLOSED;
     }
@@ -594,7 +617,8 @@ static bool is_worth_keeping(const struct fg_upstream *upstream)
     const struct fg_proxy_thread *thread = upstream->thread;
     bool is_for_one = upstream->header.data != NULL &&
                       (thread->proxy->conf.proxy_tlvs & 1u << FG_PROXY_TLV_UNIQUE_ID) != 0;
-    return thread->idle_max > 0 && upstream->endpoint->index != FG_BALANCE_NONE && !is_for_one;
+    return thread->idle_max > 0 && upstream->endpoint->index != FG_BALANCE_NONE && !is_for_one &&
+           fg_pending_keeps_idle(thread);
 }
 
 static void make_room_for_idle(struct fg_proxy_thread *thread)
@@ -608,6 +632,7 @@ void fg_upstream_release(struct fg_upstream *upstream)
     struct fg_proxy_thread *thread = upstream->thread;
     assert(upstream->state == FG_UPSTREAM_ACTIVE);
     upstream->attempt = NULL;
+    fg_pending_wake(thread);
     if (!is_worth_keeping(upstream)) {
         fg_upstream_close(upstream);
         return;
@@ -668,7 +693,8 @@ void fg_upstream_close(struct fg_upstream *upstream)
     struct fg_proxy_endpoint *endpoint = upstream->endpoint;
     upstream->attempt = NULL;
     upstream->endpoint = NULL;
-    fg_list_push_front(&thread->free, &upstream->link);
+    put_back(upstream);
+    fg_pending_wake(thread);
     fg_proxy_endpoint_release(endpoint);
 }
 

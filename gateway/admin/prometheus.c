@@ -387,6 +387,33 @@ static void write_endpoints(FILE *out, const json_t *clusters)
     }
 }
 
+/* The exact limits of the clusters. */
+static void write_cluster_limits(FILE *out, const json_t *clusters)
+{
+    static const struct {
+        const char *name, *key, *type, *help;
+    } families[] = {
+        {"cluster_limit_used", "used", "gauge", "What a cluster has now of what is limited."},
+        {"cluster_limit_max", "max", "gauge", "The limit, where there is one."},
+        {"cluster_limit_refused_total", "refused", "counter", "Times that the limit was reached."},
+    };
+    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+        const char *cluster, *limit;
+        json_t *stats, *figures;
+        family(out, families[f].name, families[f].type, families[f].help);
+        json_object_foreach((json_t *)(uintptr_t)clusters, cluster, stats)
+        {
+            json_object_foreach(json_object_get(stats, "limits"), limit, figures)
+            {
+                const json_t *value = json_object_get(figures, families[f].key);
+                if (json_is_integer(value))
+                    fprintf(out, "floodgate_%s{cluster=\"%s\",limit=\"%s\"} %.15g\n",
+                            families[f].name, cluster, limit, json_number_value(value));
+            }
+        }
+    }
+}
+
 static void write_backends(FILE *out, const struct fg_admin_options *options)
 {
     json_t *clusters = json_object();
@@ -404,6 +431,7 @@ static void write_backends(FILE *out, const struct fg_admin_options *options)
         json_decref(stats);
     }
     write_endpoints(out, clusters);
+    write_cluster_limits(out, clusters);
     json_decref(clusters);
 }
 

@@ -322,8 +322,9 @@ static const struct fg_key retry_keys[] = {
      .initial = "20%",
      .min = 0,
      .max = 1000,
-     .doc = "Most retries and hedges in flight, as a share of all requests in flight, for each "
-            "thread; none while work is refused for overload."},
+     .doc = "Most retries and hedges in flight, as a share of all requests in flight, all threads "
+            "together; none while work is refused for overload, and for a second after the "
+            "cluster's own limit, queue or level has refused any."},
     {.name = "budget_min",
      .type = FG_KEY_U32,
      .offset = L(retry_budget_min),
@@ -349,6 +350,51 @@ static const struct fg_table retry_table = {
     .keys = retry_keys,
     .bytes = sizeof(struct fg_raw_backend),
     .example = "{attempts: 1}",
+};
+
+static const struct fg_key limit_keys[] = {
+    {.name = "requests",
+     .type = FG_KEY_U32,
+     .offset = L(limits.requests_max),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 1,
+     .max = 10000000,
+     .doc = "Requests at the servers, tunnels and answers that slow clients still read included, "
+            "which `concurrency` has let go of."},
+    {.name = "pending",
+     .type = FG_KEY_U32,
+     .offset = L(limits.pending_max),
+     .initial = "1024",
+     .zero_word = "off",
+     .min = 1,
+     .max = 10000000,
+     .doc = "Of these, how many may wait until one of `max_connections` comes free, the most "
+            "important first; `off`: none waits."},
+    {.name = "retries",
+     .type = FG_KEY_U32,
+     .offset = L(limits.retries_max),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 1,
+     .max = 1000000,
+     .doc = "Retries and hedges in flight, whatever `retries.budget` would allow."},
+    {.name = "shadow",
+     .type = FG_KEY_BOOL,
+     .offset = L(limits.is_shadow),
+     .initial = "false",
+     .doc = "Count who is above them, and refuse nobody."},
+    {.name = NULL},
+};
+
+/* Filled in place: offsets from the backend. */
+static const struct fg_table limits_table = {
+    .path = "clusters.NAME.limits",
+    .doc = "What the cluster may have at once, all threads together, exactly; one more is answered "
+           "503. `max_connections` is the fourth of them, and never in shadow.",
+    .keys = limit_keys,
+    .bytes = sizeof(struct fg_raw_backend),
+    .example = "{requests: 500}",
 };
 
 static const struct fg_key cluster_keys[] = {
@@ -472,7 +518,12 @@ static const struct fg_key cluster_keys[] = {
      .initial = "256",
      .min = 1,
      .max = 1000000,
-     .doc = "Connections to all endpoints, all threads together."},
+     .doc = "Connections to all endpoints, all threads together, exactly; see `limits`."},
+    {.name = "limits",
+     .type = FG_KEY_OBJECT,
+     .offset = 0,
+     .table = &limits_table,
+     .doc = "Requests, waiting ones and retries at once."},
     {.name = "max_idle_connections",
      .type = FG_KEY_U32,
      .offset = L(max_idle_connections),

@@ -473,6 +473,13 @@ static void on_refuse(struct fg_exchange *ex, unsigned status, const char *type,
                                                      : FG_BREAKER_SUCCESS);
     if (is_busy)
         fg_flow_give_back_place(flow);
+    if (is_busy)
+        fg_flow_decide(flow, &(struct fg_decision){.policy = code,
+                                                   .reason = code,
+                                                   .decided = FG_DECIDED_REFUSE,
+                                                   .value = FG_DECISION_NO_VALUE,
+                                                   .limit = FG_DECISION_NO_VALUE,
+                                                   .wait_ns = retry_after_ms * FG_MS});
     fg_flow_send_error(flow,
                        &(struct fg_refusal){
                            .status = status,

@@ -179,7 +179,8 @@ struct fg_flow {
 struct fg_pipeline_thread {
     struct fg_pipeline *pipeline;
     struct fg_loop *loop;
-    struct fg_backend_env env; /* the backends keep a pointer to it */
+    struct fg_backend_env env;   /* as all see it */
+    struct fg_backend_env *envs; /* by backend index; they keep a pointer to theirs */
     struct fg_thread_metrics *metrics;
     struct fg_backend_thread **backends; /* by backend index */
     size_t backend_count;

@@ -264,14 +264,19 @@ static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *er
     };
     size_t count = pipeline->config->backend_count;
     thread->backends = calloc(count + 1, sizeof(struct fg_backend_thread *));
+    thread->envs = calloc(count + 1, sizeof(*thread->envs));
+    if (thread->backends == NULL || thread->envs == NULL)
+        return false;
     thread->session = pipeline->session->ops->thread_open(pipeline->session, &thread->env, error);
     thread->room_desk =
         pipeline->room_desk->ops->thread_open(pipeline->room_desk, &thread->env, error);
-    if (thread->backends == NULL || thread->session == NULL || thread->room_desk == NULL)
+    if (thread->session == NULL || thread->room_desk == NULL)
         return false;
     for (size_t i = 0; i < count; i++) {
         struct fg_backend *backend = pipeline->backends[i];
-        thread->backends[i] = backend->ops->thread_open(backend, &thread->env, error);
+        thread->envs[i] = thread->env;
+        thread->envs[i].shed_at_ns = fg_gate_shed_at(pipeline->gates[i]);
+        thread->backends[i] = backend->ops->thread_open(backend, &thread->envs[i], error);
         if (thread->backends[i] == NULL)
             return false;
         thread->backend_count++;
@@ -341,6 +346,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
     fg_gate_tickets_fini(&thread->gate_tickets);
     fg_cache_readers_fini(&thread->cache_readers);
     free(thread->backends);
+    free(thread->envs);
     free(thread);
 }
 

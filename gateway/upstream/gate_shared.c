@@ -20,6 +20,7 @@
 
 struct fg_gate {
     pthread_mutex_t lock;
+    struct fg_counter shed_at_ns;
     struct fg_gate_policy policy; /* guarded by lock */
 };
 
@@ -106,12 +107,19 @@ static struct fg_gate_ticket *ticket_of(struct fg_gate_entry *entry)
     return FG_CONTAINER_OF(entry, struct fg_gate_ticket, entry);
 }
 
+static void note_verdict(struct fg_gate *gate, enum fg_gate_verdict verdict, uint64_t now_ns)
+{
+    if (verdict != FG_GATE_ADMITTED && verdict != FG_GATE_QUEUED && verdict != FG_GATE_BREAKER_OPEN)
+        fg_counter_set(&gate->shed_at_ns, now_ns);
+}
+
 /* Without the lock: a posted ticket is its loop's, so the next one is read first. */
-static void post_turns(struct fg_gate_turns *turns)
+static void post_turns(struct fg_gate *gate, struct fg_gate_turns *turns, uint64_t now_ns)
 {
     while (turns->first != NULL) {
         struct fg_gate_ticket *ticket = ticket_of(turns->first);
         turns->first = turns->first->next_turn;
+        note_verdict(gate, ticket->entry.verdict, now_ns);
         fg_mailbox_post(ticket->mailbox, &ticket->message);
     }
 }
@@ -139,7 +147,8 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
         *ticket = mine;
     else if (mine != NULL)
         free_ticket(mine);
-    post_turns(&turns);
+    note_verdict(gate, verdict, now_ns);
+    post_turns(gate, &turns, now_ns);
     return verdict;
 }
 
@@ -154,7 +163,7 @@ void fg_gate_abandon(struct fg_gate_ticket *ticket, uint64_t now_ns)
         free_ticket(ticket);
     else
         ticket->object = NULL; /* its message is on the way and will find nobody */
-    post_turns(&turns);
+    post_turns(gate, &turns, now_ns);
 }
 
 enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint32_t compound,
@@ -181,7 +190,7 @@ void fg_gate_leave(struct fg_gate *gate, uint64_t now_ns, uint64_t latency_ns,
                                                   .was_probe = was_probe},
                          &turns);
     pthread_mutex_unlock(&gate->lock);
-    post_turns(&turns);
+    post_turns(gate, &turns, now_ns);
 }
 
 void fg_gate_expire(struct fg_gate *gate, uint64_t now_ns)
@@ -190,7 +199,7 @@ void fg_gate_expire(struct fg_gate *gate, uint64_t now_ns)
     pthread_mutex_lock(&gate->lock);
     fg_gate_policy_expire(&gate->policy, now_ns, &turns);
     pthread_mutex_unlock(&gate->lock);
-    post_turns(&turns);
+    post_turns(gate, &turns, now_ns);
 }
 
 uint64_t fg_gate_next_expiry_ns(struct fg_gate *gate)
@@ -199,6 +208,11 @@ uint64_t fg_gate_next_expiry_ns(struct fg_gate *gate)
     uint64_t next_ns = fg_gate_policy_next_expiry_ns(&gate->policy);
     pthread_mutex_unlock(&gate->lock);
     return next_ns;
+}
+
+const struct fg_counter *fg_gate_shed_at(const struct fg_gate *gate)
+{
+    return &gate->shed_at_ns;
 }
 
 struct fg_gate_gauges fg_gate_gauges(struct fg_gate *gate, uint64_t now_ns)

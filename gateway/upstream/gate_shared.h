@@ -67,6 +67,9 @@ void fg_gate_leave(struct fg_gate *gate, uint64_t now_ns, uint64_t latency_ns,
 void fg_gate_expire(struct fg_gate *gate, uint64_t now_ns);
 uint64_t fg_gate_next_expiry_ns(struct fg_gate *gate);
 
+/* When it last refused somebody for want of room, 0: never. Lives as long as the gate. */
+const struct fg_counter *fg_gate_shed_at(const struct fg_gate *gate);
+
 /* Gauges and totals as JSON: state, limit, in flight, queue. Any thread. */
 json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns);
 

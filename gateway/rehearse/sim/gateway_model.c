@@ -236,7 +236,8 @@ static bool try_again(struct fg_gateway_model *model, struct fg_sim_request *req
     if (facts.cause == FG_RETRY_CAUSE_COUNT ||
         fg_retry_judge(&backend->retry_conf, &facts) != FG_RETRY_WITH_BUDGET)
         return false;
-    bool is_shedding = fg_overload_sheds(fg_overload_steps(&model->overload));
+    bool is_shedding = fg_overload_sheds(fg_overload_steps(&model->overload)) ||
+                       fg_retry_budget_is_shedding(backend->shed_at_ns, now_ns);
     uint32_t in_flight = fg_concurrency_limit_in_flight(&backend->gate.limit);
     if (!fg_retry_budget_try_acquire(&backend->budget, in_flight, is_shedding))
         return false;
@@ -281,6 +282,8 @@ static void refuse_at_gate(struct fg_gateway_model *model, struct fg_sim_request
                            uint64_t now_ns, enum fg_gate_verdict verdict,
                            const struct fg_gate_place *place)
 {
+    if (verdict != FG_GATE_BREAKER_OPEN)
+        backend_of(model, request)->shed_at_ns = now_ns;
     refuse(model, request, now_ns, fg_refused_of_gate(verdict),
            fg_retry_after_queue_ns(place->wait_ns));
     end_fetch(model, request, now_ns, false);

@@ -84,6 +84,7 @@ struct fg_sim_backend {
     struct fg_backend_model model;
     struct fg_retry_conf retry_conf;
     struct fg_retry_budget budget;
+    uint64_t shed_at_ns;      /* 0: never */
     uint64_t expiry_ns;       /* armed for; UINT64_MAX: not */
     struct fg_tally_load now; /* counts of this stretch of time */
     uint64_t wasted_before;

@@ -33,6 +33,16 @@ static void forbids_retries_while_shedding(void **state)
     assert_int_equal(fg_retry_budget_limit(&rb, 5, true), 0);
 }
 
+static void what_was_refused_a_moment_ago_is_shedding(void **state)
+{
+    (void)state;
+    assert_false(fg_retry_budget_is_shedding(0, 0));
+    assert_true(fg_retry_budget_is_shedding(5 * S, 6 * S - 1));
+    assert_false(fg_retry_budget_is_shedding(5 * S, 6 * S));
+    assert_true(fg_retry_budget_is_shedding(5 * S, 4 * S)); /* the clock went back */
+    assert_false(fg_retry_budget_is_shedding(1, UINT64_MAX));
+}
+
 static void extremes_do_not_overflow(void **state)
 {
     (void)state;
@@ -69,6 +79,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(allows_a_share_and_at_least_the_minimum),
         cmocka_unit_test(forbids_retries_while_shedding),
+        cmocka_unit_test(what_was_refused_a_moment_ago_is_shedding),
         cmocka_unit_test(extremes_do_not_overflow),
         cmocka_unit_test(never_exceeds_the_budget),
     };

@@ -293,8 +293,9 @@ static void one_connection_too_many_is_busy(void **state)
     (void)fixture_get(f, 0, "/");
     (void)fixture_get(f, 1, "/");
     struct fake_exchange *third = fixture_get(f, 2, "/");
-    assert_int_equal(third->end, FAKE_FAILED);
-    assert_int_equal(third->failure, FG_FAILURE_BUSY);
+    assert_int_equal(third->end, FAKE_REFUSED);
+    assert_int_equal(third->status, 503);
+    assert_string_equal(third->code, "cluster_pending");
     answer(f, 0, OK_HELLO);
     answer(f, 1, OK_HELLO);
     RUN_UNTIL(f, f->exchanges[0].end == FAKE_ENDED && f->exchanges[1].end == FAKE_ENDED);
