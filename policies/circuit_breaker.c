@@ -298,6 +298,11 @@ enum fg_breaker_state fg_circuit_breaker_state(const struct fg_circuit_breaker *
     return cb->state;
 }
 
+double fg_breaker_openness(enum fg_breaker_state state)
+{
+    return state == FG_BREAKER_OPEN ? 1.0 : state == FG_BREAKER_HALF_OPEN ? 0.5 : 0.0;
+}
+
 const char *fg_breaker_state_name(enum fg_breaker_state state)
 {
     switch (state) {

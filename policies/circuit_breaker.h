@@ -102,6 +102,9 @@ void fg_circuit_breaker_record(struct fg_circuit_breaker *cb, uint64_t now_ns, b
 enum fg_breaker_state fg_circuit_breaker_state(const struct fg_circuit_breaker *cb,
                                                uint64_t now_ns);
 
+/* 0 closed, 0.5 half-open, 1 open: for metrics. */
+double fg_breaker_openness(enum fg_breaker_state state);
+
 /* "closed", "open", "half_open"; "none", "error_ratio", ...: constant strings. */
 const char *fg_breaker_state_name(enum fg_breaker_state state);
 const char *fg_breaker_rule_name(enum fg_breaker_rule rule);

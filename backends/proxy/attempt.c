@@ -375,13 +375,16 @@ void fg_attempt_on_placed(struct fg_proxy_attempt *attempt, enum fg_status statu
 }
 
 static void start_at(struct fg_proxy_attempt *attempt, struct fg_proxy_endpoint *endpoint,
-                     uint64_t now_ns)
+                     bool is_probe, uint64_t now_ns)
 {
     struct fg_proxy_request *request = attempt->request;
     struct fg_proxy_thread *thread = request->thread;
     const struct fg_cluster_conf *conf = &thread->proxy->conf;
-    *attempt =
-        (struct fg_proxy_attempt){.request = request, .endpoint = endpoint, .started_ns = now_ns};
+    *attempt = (struct fg_proxy_attempt){.request = request,
+                                         .endpoint = endpoint,
+                                         .started_ns = now_ns,
+                                         .is_probe = is_probe,
+                                         .is_breaker_owed = request->pinned == NULL};
     fg_list_init(&attempt->link);
     fg_timeout_entry_init(&attempt->timeout);
     fg_timeout_entry_init(&attempt->try_timeout);
@@ -422,38 +425,68 @@ void fg_attempt_start(struct fg_proxy_request *request)
         return;
     }
     struct fg_proxy_endpoint *endpoint = request->pinned;
+    bool is_probe = false;
+    uint64_t retry_after_ns = 0;
     if (endpoint == NULL)
-        endpoint = fg_proxy_endpoint_pick(thread, &request->wish, now_ns);
-    if (endpoint == NULL)
-        fg_proxy_request_fail(request, FG_FAILURE_CONNECT, "no endpoint is known");
+        endpoint =
+            fg_proxy_endpoint_pick(thread, &request->wish, now_ns, &is_probe, &retry_after_ns);
+    if (endpoint != NULL)
+        start_at(attempt, endpoint, is_probe, now_ns);
+    else if (retry_after_ns > 0)
+        fg_proxy_request_refuse_broken(request, retry_after_ns);
     else
-        start_at(attempt, endpoint, now_ns);
+        fg_proxy_request_fail(request, FG_FAILURE_CONNECT, "no endpoint is known");
 }
 
 bool fg_attempt_start_hedge(struct fg_proxy_request *request)
 {
     struct fg_proxy_thread *thread = request->thread;
     uint64_t now_ns = fg_clock_monotonic_ns();
-    struct fg_proxy_endpoint *endpoint = fg_proxy_endpoint_pick(thread, &request->wish, now_ns);
+    bool is_probe = false;
+    uint64_t retry_after_ns = 0;
+    struct fg_proxy_attempt *attempt = free_slot(request);
+    if (attempt == NULL)
+        return false;
+    struct fg_proxy_endpoint *endpoint =
+        fg_proxy_endpoint_pick(thread, &request->wish, now_ns, &is_probe, &retry_after_ns);
     bool is_other = endpoint != NULL;
     for (size_t i = 0; i < request->wish.tried_count; i++)
         is_other = is_other && request->wish.tried[i] != endpoint;
-    struct fg_proxy_attempt *attempt = is_other ? free_slot(request) : NULL;
-    if (attempt == NULL)
+    if (!is_other) /* a probe is never one that was tried */
         return false;
-    start_at(attempt, endpoint, now_ns);
+    start_at(attempt, endpoint, is_probe, now_ns);
     return true;
 }
 
 /* ---- the end ---- */
 
-void fg_attempt_judge_host(const struct fg_proxy_attempt *attempt, bool is_error)
+static void tell_breaker(struct fg_proxy_attempt *attempt, enum fg_breaker_outcome outcome,
+                         uint64_t now_ns)
+{
+    struct fg_hosts *hosts = &attempt->request->thread->proxy->hosts;
+    uint64_t latency_ns = attempt->head_ns > 0 ? attempt->head_ns : now_ns - attempt->started_ns;
+    if (!attempt->is_breaker_owed)
+        return;
+    attempt->is_breaker_owed = false;
+    fg_hosts_note_breaker(hosts, attempt->endpoint->host, attempt->is_probe, outcome, latency_ns,
+                          now_ns);
+}
+
+void fg_attempt_tell_breaker(struct fg_proxy_attempt *attempt, bool is_error)
+{
+    tell_breaker(attempt, is_error ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS,
+                 fg_clock_monotonic_ns());
+}
+
+void fg_attempt_judge_host(struct fg_proxy_attempt *attempt, bool is_error)
 {
     struct fg_proxy_thread *thread = attempt->request->thread;
+    uint64_t now_ns = fg_clock_monotonic_ns();
     if (attempt->request->pinned != NULL)
         return; /* a check tells for itself */
     fg_hosts_note_answer(&thread->proxy->hosts, attempt->endpoint->host, thread->env.thread_index,
-                         is_error, attempt->head_ns, fg_clock_monotonic_ns());
+                         is_error, attempt->head_ns, now_ns);
+    tell_breaker(attempt, is_error ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS, now_ns);
 }
 
 void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable)
@@ -480,6 +513,7 @@ void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable)
     }
     attempt->upstream = NULL;
     fg_list_remove(&attempt->link);
+    tell_breaker(attempt, FG_BREAKER_CANCELLED, fg_clock_monotonic_ns());
     fg_byte_queue_clear(&attempt->upload, &thread->segments);
     fg_proxy_publish_buffered(thread);
     attempt->endpoint = NULL;

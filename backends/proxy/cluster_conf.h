@@ -6,6 +6,7 @@
 #define FG_CLUSTER_CONF_H
 
 #include "policies/balance.h"
+#include "policies/circuit_breaker.h"
 #include "policies/health.h"
 #include "policies/outlier.h"
 
@@ -122,6 +123,9 @@ struct fg_cluster_conf {
     bool has_outlier;
     struct fg_outlier_conf outlier;
     uint64_t outlier_interval_ns;
+    bool has_breaker; /* each endpoint has one */
+    bool is_breaker_shadow;
+    struct fg_breaker_config breaker;
 
     /* names */
     uint64_t dns_ttl_min_ns;

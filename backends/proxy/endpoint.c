@@ -262,8 +262,73 @@ uint64_t fg_proxy_random(struct fg_proxy_thread *thread)
     return z ^ z >> 31;
 }
 
-struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
-                                                 const struct fg_proxy_wish *wish, uint64_t now_ns)
+static bool was_tried(const struct fg_proxy_wish *wish, const struct fg_proxy_endpoint *endpoint)
+{
+    for (size_t i = 0; i < wish->tried_count; i++) {
+        if (wish->tried[i] == endpoint)
+            return true;
+    }
+    return false;
+}
+
+static bool is_broken(const struct fg_proxy_endpoint *endpoint)
+{
+    return fg_counter_get(&endpoint->host->breaker_state) != FG_BREAKER_CLOSED;
+}
+
+/* For how long nobody needs to ask the host's breaker; then it wants to know who asks. */
+static uint64_t resting_ns(const struct fg_host *host, const struct fg_breaker_config *conf,
+                           uint64_t now_ns)
+{
+    uint64_t until_ns = fg_counter_get(&host->breaker_until_ns);
+    bool is_open = fg_counter_get(&host->breaker_state) == FG_BREAKER_OPEN;
+    return is_open && now_ns < until_ns && until_ns - now_ns > conf->half_open_interval_ns
+               ? until_ns - now_ns
+               : 0;
+}
+
+/*
+ * Breakers that are not closed: is a probe due, and this request the one to be it? Such hosts are
+ * not usable, so the balancer does not choose them. *soonest_ns: when one may be asked again.
+ */
+static struct fg_proxy_endpoint *find_probe(struct fg_proxy_thread *thread,
+                                            const struct fg_proxy_wish *wish, uint64_t now_ns,
+                                            uint64_t *soonest_ns)
+{
+    struct fg_hosts *hosts = &thread->proxy->hosts;
+    for (size_t i = 0; i < thread->balance.host_count; i++) {
+        struct fg_proxy_endpoint *endpoint = thread->listed[i];
+        struct fg_host *host = endpoint->host;
+        if (!is_broken(endpoint) || was_tried(wish, endpoint))
+            continue;
+        uint64_t wait_ns = resting_ns(host, &hosts->conf.breaker, now_ns);
+        if (wait_ns == 0 &&
+            fg_hosts_try_pass(hosts, host, wish->priority, now_ns, &wait_ns) == FG_BREAKER_PROBE)
+            return endpoint;
+        if (wait_ns > 0 && wait_ns < *soonest_ns)
+            *soonest_ns = wait_ns;
+    }
+    return NULL;
+}
+
+/* With too few healthy hosts the balancer takes any; but not one that is left alone. */
+static struct fg_proxy_endpoint *find_closed(struct fg_proxy_thread *thread, size_t from)
+{
+    size_t count = thread->balance.host_count;
+    struct fg_proxy_endpoint *found = NULL;
+    for (size_t i = 0; i < count; i++) {
+        struct fg_proxy_endpoint *endpoint = thread->listed[(from + i) % count];
+        if (is_broken(endpoint))
+            continue;
+        if (fg_counter_get(&endpoint->host->is_usable) != 0)
+            return endpoint;
+        found = found == NULL ? endpoint : found;
+    }
+    return found;
+}
+
+static struct fg_proxy_endpoint *choose(struct fg_proxy_thread *thread,
+                                        const struct fg_proxy_wish *wish, uint64_t now_ns)
 {
     uint16_t tried[FG_TRIED_MAX];
     struct fg_balance_ask ask = {
@@ -273,13 +338,43 @@ struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
         .key_hash = wish->key_hash,
         .tried = tried,
     };
-    fg_proxy_endpoints_sync(thread);
     for (size_t i = 0; i < wish->tried_count; i++) {
         if (wish->tried[i]->index != FG_BALANCE_NONE)
             tried[ask.tried_count++] = (uint16_t)wish->tried[i]->index;
     }
     size_t index = fg_balance_pick(&thread->balance, &ask);
     return index == FG_BALANCE_NONE ? NULL : thread->listed[index];
+}
+
+struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
+                                                 const struct fg_proxy_wish *wish, uint64_t now_ns,
+                                                 bool *is_probe, uint64_t *retry_after_ns)
+{
+    struct fg_hosts *hosts = &thread->proxy->hosts;
+    *is_probe = false;
+    *retry_after_ns = 0;
+    fg_proxy_endpoints_sync(thread);
+    bool has_broken = fg_counter_get(&hosts->broken_count) > 0;
+    uint64_t soonest_ns = UINT64_MAX;
+    if (has_broken && !hosts->conf.is_breaker_shadow) {
+        struct fg_proxy_endpoint *probed = find_probe(thread, wish, now_ns, &soonest_ns);
+        *is_probe = probed != NULL;
+        if (probed != NULL)
+            return probed;
+    }
+    struct fg_proxy_endpoint *chosen = choose(thread, wish, now_ns);
+    if (chosen == NULL || !is_broken(chosen))
+        return chosen;
+    if (hosts->conf.is_breaker_shadow) {
+        uint64_t wait_ns;
+        *is_probe = fg_hosts_try_pass(hosts, chosen->host, wish->priority, now_ns, &wait_ns) ==
+                    FG_BREAKER_PROBE;
+        return chosen;
+    }
+    struct fg_proxy_endpoint *closed = find_closed(thread, chosen->index);
+    if (closed == NULL)
+        *retry_after_ns = soonest_ns == UINT64_MAX ? FG_S : soonest_ns;
+    return closed;
 }
 
 void fg_proxy_endpoint_started(struct fg_proxy_endpoint *endpoint)

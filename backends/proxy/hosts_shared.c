@@ -1,6 +1,7 @@
 /*
- * hosts_shared.c: the list, and the two judgements that decide whether a host is used.
- * Job      keep who is listed; run policies/health and policies/outlier over them; tell the loops.
+ * hosts_shared.c: the list, and the three judgements that decide whether a host is used.
+ * Job      keep who is listed; run policies/health, policies/outlier and a policies/circuit_breaker
+ *          each over them; tell the loops.
  * Thread   any, under the lock.
  * Never    calls out, blocks or makes a system call while it holds the lock.
  */
@@ -24,6 +25,11 @@ bool fg_hosts_init(struct fg_hosts *hosts, const struct fg_hosts_conf *conf)
         return false;
     }
     return true;
+}
+
+static bool is_broken(const struct fg_host *host)
+{
+    return fg_counter_get(&host->breaker_state) != FG_BREAKER_CLOSED;
 }
 
 static void let_go(struct fg_host *host)
@@ -68,6 +74,8 @@ static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
         fg_span_make((const char *)&spec->address.storage, spec->address.len), 0x666c6f6f64);
     fg_counter_set(&host->is_usable, !hosts->conf.has_checks);
     fg_counter_set(&host->usable_since_ns, now_ns);
+    if (hosts->conf.has_breaker)
+        fg_circuit_breaker_init(&host->breaker, &hosts->conf.breaker, now_ns);
     host->references = 1;
     host->is_listed = true;
     return host;
@@ -84,6 +92,14 @@ static struct fg_host *find(const struct fg_hosts *hosts, unsigned source,
     return NULL;
 }
 
+/* Its breaker may still move when the last answers come; that is nobody's matter any more. */
+static void unlist_one(struct fg_hosts *hosts, struct fg_host *host)
+{
+    if (is_broken(host))
+        fg_counter_sub(&hosts->broken_count, 1);
+    let_go(host);
+}
+
 /* Takes off the list who is no longer marked; the order of the others stays. */
 static bool drop_unlisted(struct fg_hosts *hosts)
 {
@@ -92,7 +108,7 @@ static bool drop_unlisted(struct fg_hosts *hosts)
         if (hosts->list[i]->is_listed)
             hosts->list[kept++] = hosts->list[i];
         else
-            let_go(hosts->list[i]);
+            unlist_one(hosts, hosts->list[i]);
     }
     bool has_dropped = kept != hosts->count;
     hosts->count = kept;
@@ -221,14 +237,17 @@ static const char *state_name(const struct fg_hosts *hosts, const struct fg_host
         return "unchecked";
     if (host->health.state == FG_HEALTH_UNHEALTHY)
         return "unhealthy";
-    return host->outlier.is_ejected ? "ejected" : "healthy";
+    if (host->outlier.is_ejected)
+        return "ejected";
+    return is_broken(host) && !hosts->conf.is_breaker_shadow ? "broken" : "healthy";
 }
 
 static void publish(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_ns)
 {
     bool is_up = hosts->conf.has_checks ? host->health.state == FG_HEALTH_HEALTHY
                                         : host->health.state != FG_HEALTH_UNHEALTHY;
-    uint64_t is_usable = is_up && !host->outlier.is_ejected && !host->is_disabled;
+    bool is_left_alone = is_broken(host) && !hosts->conf.is_breaker_shadow;
+    uint64_t is_usable = is_up && !host->outlier.is_ejected && !host->is_disabled && !is_left_alone;
     if (fg_counter_get(&host->is_usable) == is_usable)
         return;
     /* The first good check of a start-up is no recovery: all weights at once. */
@@ -308,6 +327,59 @@ void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned
         return;
     fg_counter_set(&host->errors_in_row, 0);
     eject_for_errors(hosts, host, now_ns);
+}
+
+/* ---- a breaker each ---- */
+
+/* Under the lock: its state may have changed. True: it has opened. */
+static bool publish_breaker(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_ns)
+{
+    enum fg_breaker_state before = (enum fg_breaker_state)fg_counter_get(&host->breaker_state);
+    enum fg_breaker_state now = host->breaker.state;
+    if (before == now)
+        return false;
+    fg_counter_set(&host->breaker_until_ns, host->breaker.open_until_ns);
+    fg_counter_set(&host->breaker_state, now);
+    if (!host->is_listed)
+        return false;
+    if (before == FG_BREAKER_CLOSED)
+        fg_counter_add(&hosts->broken_count, 1);
+    else if (now == FG_BREAKER_CLOSED)
+        fg_counter_sub(&hosts->broken_count, 1);
+    publish(hosts, host, now_ns);
+    return now == FG_BREAKER_OPEN;
+}
+
+enum fg_breaker_verdict fg_hosts_try_pass(struct fg_hosts *hosts, struct fg_host *host,
+                                          enum fg_priority priority, uint64_t now_ns,
+                                          uint64_t *retry_after_ns)
+{
+    *retry_after_ns = 0;
+    if (!is_broken(host))
+        return FG_BREAKER_PASS;
+    pthread_mutex_lock(&hosts->lock);
+    enum fg_breaker_verdict verdict =
+        fg_circuit_breaker_try_pass(&host->breaker, priority, now_ns, retry_after_ns);
+    (void)publish_breaker(hosts, host, now_ns);
+    pthread_mutex_unlock(&hosts->lock);
+    return verdict == FG_BREAKER_REFUSE && hosts->conf.is_breaker_shadow ? FG_BREAKER_WOULD_REFUSE
+                                                                         : verdict;
+}
+
+void fg_hosts_note_breaker(struct fg_hosts *hosts, struct fg_host *host, bool was_probe,
+                           enum fg_breaker_outcome outcome, uint64_t latency_ns, uint64_t now_ns)
+{
+    if (!hosts->conf.has_breaker || (outcome == FG_BREAKER_CANCELLED && !was_probe))
+        return;
+    pthread_mutex_lock(&hosts->lock);
+    fg_circuit_breaker_record(&host->breaker, now_ns, was_probe, outcome, latency_ns);
+    bool has_opened = publish_breaker(hosts, host, now_ns);
+    enum fg_breaker_rule rule = host->breaker.opened_by;
+    pthread_mutex_unlock(&hosts->lock);
+    static struct fg_log_limit limit;
+    if (has_opened)
+        fg_log_limited(&limit, 10, FG_LOG_WARN, "endpoint_broken", "endpoint=%s reason=%s",
+                       host->spec.name, fg_breaker_rule_name(rule));
 }
 
 void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, bool is_good,
@@ -425,6 +497,19 @@ static void set_number(json_t *into, const char *name, uint64_t value)
     json_object_set_new(into, name, json_integer((json_int_t)value));
 }
 
+static void set_breaker(json_t *json, const struct fg_host *host, uint64_t now_ns)
+{
+    const struct fg_circuit_breaker *breaker = &host->breaker;
+    enum fg_breaker_state state = fg_circuit_breaker_state(breaker, now_ns);
+    json_object_set_new(json, "breaker", json_string(fg_breaker_state_name(state)));
+    json_object_set_new(json, "breaker_open", json_real(fg_breaker_openness(state)));
+    json_object_set_new(json, "breaker_opened_by",
+                        json_string(fg_breaker_rule_name(breaker->opened_by)));
+    set_number(json, "breaker_opened", breaker->opened_total);
+    set_number(json, "breaker_refused", breaker->refused_total);
+    set_number(json, "breaker_probes", breaker->probes_total);
+}
+
 static json_t *host_json(const struct fg_hosts *hosts, const struct fg_host *host, uint64_t now_ns)
 {
     uint64_t requests = 0, opened = 0, errors = 0, resets = 0, timeouts = 0;
@@ -462,6 +547,8 @@ static json_t *host_json(const struct fg_hosts *hosts, const struct fg_host *hos
         bool is_out = outlier->is_ejected && outlier->ejected_until_ns > now_ns;
         set_number(json, "ejected_for_ns", is_out ? outlier->ejected_until_ns - now_ns : 0);
     }
+    if (hosts->conf.has_breaker)
+        set_breaker(json, host, now_ns);
     return json;
 }
 

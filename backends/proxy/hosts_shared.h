@@ -13,6 +13,7 @@
 #include "base/counters_shared.h"
 #include "base/span.h"
 #include "base/status.h"
+#include "policies/circuit_breaker.h"
 #include "policies/health.h"
 #include "policies/outlier.h"
 
@@ -59,6 +60,8 @@ struct fg_host {
     struct fg_counter usable_since_ns;
     struct fg_counter is_failing; /* the last connect of any loop failed */
     struct fg_counter errors_in_row;
+    struct fg_counter breaker_state;    /* enum fg_breaker_state, as of the last call or answer */
+    struct fg_counter breaker_until_ns; /* while open: when it is tried again */
 
     /* under the lock */
     unsigned references;
@@ -66,6 +69,7 @@ struct fg_host {
     bool is_disabled; /* by an operator */
     struct fg_health health;
     struct fg_outlier_host outlier;
+    struct fg_circuit_breaker breaker;
     struct fg_outlier_sample seen; /* totals at the last sweep */
 
     struct fg_host_metrics metrics[]; /* one a loop */
@@ -76,14 +80,18 @@ struct fg_hosts_conf {
     size_t hosts_max;
     bool has_checks; /* a host is used once its first check was good */
     bool has_outlier;
+    bool has_breaker;
+    bool is_breaker_shadow; /* counts, and lets all pass */
     struct fg_health_conf health;
     struct fg_outlier_conf outlier;
+    struct fg_breaker_config breaker; /* valid with has_breaker */
 };
 
 struct fg_hosts {
     struct fg_hosts_conf conf;
     struct fg_counter generation;
     struct fg_counter ejections_total;
+    struct fg_counter broken_count; /* hosts whose breaker is not closed */
     pthread_mutex_t lock;
     struct fg_host **list;
     size_t count;
@@ -116,6 +124,16 @@ size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is
 size_t fg_hosts_adopt(struct fg_hosts *hosts, struct fg_host **into, size_t max);
 void fg_hosts_release(struct fg_hosts *hosts, struct fg_host *host);
 
+/*
+ * May a request be sent to the host? PASS and PROBE: fg_hosts_note_breaker tells of it once.
+ * REFUSE: *retry_after_ns says when to ask again. Takes no lock while the host's breaker is closed.
+ */
+enum fg_breaker_verdict fg_hosts_try_pass(struct fg_hosts *hosts, struct fg_host *host,
+                                          enum fg_priority priority, uint64_t now_ns,
+                                          uint64_t *retry_after_ns);
+/* How what was let pass went; `latency_ns`: until it answered or failed. */
+void fg_hosts_note_breaker(struct fg_hosts *hosts, struct fg_host *host, bool was_probe,
+                           enum fg_breaker_outcome outcome, uint64_t latency_ns, uint64_t now_ns);
 /* An attempt of loop `thread` has ended; `latency_ns` to the head counts for good ones. */
 void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned thread,
                           bool is_error, uint64_t latency_ns, uint64_t now_ns);

@@ -204,6 +204,9 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
         .hosts_max = conf->hosts_max,
         .has_checks = conf->has_check,
         .has_outlier = conf->has_outlier,
+        .has_breaker = conf->has_breaker,
+        .is_breaker_shadow = conf->is_breaker_shadow,
+        .breaker = conf->breaker,
         .health = conf->health,
         .outlier = conf->outlier,
     };

@@ -209,6 +209,7 @@ struct fg_proxy {
 
 /* What a request asks of the choice of its host. */
 struct fg_proxy_wish {
+    enum fg_priority priority;
     bool has_key;
     uint64_t key_hash;
     struct fg_proxy_endpoint *tried[FG_TRIED_MAX]; /* held */
@@ -231,6 +232,8 @@ struct fg_proxy_attempt {
     struct fg_span head; /* HTTP/1.1 */
     size_t head_sent;
     struct fg_byte_queue upload; /* not yet taken by the connection; framed for HTTP/1.1 */
+    bool is_probe;               /* of its endpoint's breaker */
+    bool is_breaker_owed;        /* which has not been told yet how it went */
     bool is_pending;             /* no connection is left in the cluster */
     bool is_begun;               /* the connection was ready, the body goes to it */
     bool is_sent_any;            /* a byte may have left */
@@ -289,9 +292,13 @@ void fg_proxy_endpoints_fini(struct fg_proxy_thread *thread);
 void fg_proxy_endpoints_sync(struct fg_proxy_thread *thread);
 /* 64 fresh bits. */
 uint64_t fg_proxy_random(struct fg_proxy_thread *thread);
-/* Whose turn is it? NULL when no host is known. */
+/*
+ * Whose turn is it? NULL when no host is known, or when *retry_after_ns is not 0: then the breakers
+ * of all are open. *is_probe: of the host's breaker; fg_hosts_note_breaker tells of it.
+ */
 struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
-                                                 const struct fg_proxy_wish *wish, uint64_t now_ns);
+                                                 const struct fg_proxy_wish *wish, uint64_t now_ns,
+                                                 bool *is_probe, uint64_t *retry_after_ns);
 void fg_proxy_endpoint_hold(struct fg_proxy_endpoint *endpoint);
 /* May free it. */
 void fg_proxy_endpoint_release(struct fg_proxy_endpoint *endpoint);
@@ -426,7 +433,9 @@ bool fg_attempt_start_hedge(struct fg_proxy_request *request);
 void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable);
 void fg_attempt_stop_all(struct fg_proxy_request *request);
 /* How it went, as far as its host is concerned. */
-void fg_attempt_judge_host(const struct fg_proxy_attempt *attempt, bool is_error);
+void fg_attempt_judge_host(struct fg_proxy_attempt *attempt, bool is_error);
+/* The same for the host's breaker alone, before the end. */
+void fg_attempt_tell_breaker(struct fg_proxy_attempt *attempt, bool is_error);
 /* A piece of the body, to the attempt that is begun. May end the exchange. */
 void fg_attempt_send(struct fg_proxy_attempt *attempt, const void *data, size_t len, bool is_last);
 /* Which silence is too long now? Called when something has moved. */
@@ -456,6 +465,8 @@ void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data
                               bool is_last);
 void fg_proxy_request_on_client_writable(struct fg_proxy_request *request);
 void fg_proxy_request_cancel(struct fg_proxy_request *request);
+/* The breakers of all endpoints are open; there is no attempt. */
+void fg_proxy_request_refuse_broken(struct fg_proxy_request *request, uint64_t retry_after_ns);
 /* A limit of the cluster's is reached, so that the attempt cannot be made. */
 void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster_limit which);
 void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout);

@@ -171,6 +171,17 @@ static void refuse_for_limit(struct fg_exchange *ex, const struct fg_proxy *prox
                        message, REFUSED_RETRY_MS);
 }
 
+void fg_proxy_request_refuse_broken(struct fg_proxy_request *request, uint64_t retry_after_ns)
+{
+    const char *name = request->thread->proxy->base.name;
+    char message[160];
+    count(&request->metrics->failed);
+    snprintf(message, sizeof(message),
+             "the endpoints of cluster %.64s keep failing and are being left alone", name);
+    fg_exchange_refuse(let_go(request), 503, "overloaded", "endpoints_open", message,
+                       retry_after_ns / FG_MS + 1);
+}
+
 void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster_limit which)
 {
     struct fg_proxy_request *request = attempt->request;
@@ -369,6 +380,8 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
         fg_exchange_hop_time(ex, "connect", attempt->connect_ns);
     fg_exchange_hop_time(ex, "upstream", attempt->head_ns - attempt->connect_ns);
     fg_histogram_record(&request->metrics->head_ns, attempt->head_ns);
+    if (attempt->is_probe || response->status == 101)
+        fg_attempt_tell_breaker(attempt, response->status >= 500); /* its end may be far off */
     if (request->is_upgrade)
         settle_upgrade(attempt);
     if (!is_end) {
@@ -479,6 +492,7 @@ void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *
         return;
     }
     request->is_counted = true;
+    request->wish.priority = ex->priority;
     arm_hedge(request);
     if (find_key(request))
         fg_attempt_start(request);

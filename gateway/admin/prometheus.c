@@ -146,9 +146,7 @@ static void write_gates(FILE *out, const struct fg_admin_options *options)
                                      gauges.queued,
                                      gauges.level,
                                      (double)gauges.queued_total,
-                                     gauges.breaker == FG_BREAKER_OPEN        ? 1.0
-                                     : gauges.breaker == FG_BREAKER_HALF_OPEN ? 0.5
-                                                                              : 0.0,
+                                     fg_breaker_openness(gauges.breaker),
                                      (double)gauges.breaker_opened_total};
             fprintf(out, "floodgate_%s{backend=\"%s\"} %.15g\n", families[f].name,
                     options->config->backends[i].name, values[f]);
@@ -366,6 +364,10 @@ static void write_endpoints(FILE *out, const json_t *clusters)
         {"endpoint_timeouts_total", "timeouts", "counter",
          "Connects and answers that took too long."},
         {"endpoint_ejections_total", "ejections", "counter", "Times that it was ejected."},
+        {"endpoint_breaker_open", "breaker_open", "gauge",
+         "Its circuit breaker: 0 closed, 0.5 half-open, 1 open."},
+        {"endpoint_breaker_opened_total", "breaker_opened", "counter",
+         "Times that its circuit breaker opened."},
     };
     for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
         const char *cluster;

@@ -105,6 +105,16 @@ static void check_health(struct fg_snapshot *snapshot, const struct fg_raw_backe
     const struct fg_yaml_node *outlier = fg_yaml_find(cluster->node, "outlier");
     if (conf->has_check && conf->check.kind == FG_CHECK_TCP)
         fg_config_refuse_keys(snapshot, check, of_http, "with kind tcp");
+    const struct fg_yaml_node *breaker = fg_yaml_find(cluster->node, "endpoint_breaker");
+    fg_config_check_order(snapshot, breaker, "open", "open_max",
+                          conf->breaker.open_ns <= conf->breaker.open_max_ns);
+    if (conf->has_breaker && conf->breaker.consecutive_failures == 0 &&
+        conf->breaker.error_permille == 0 &&
+        (conf->breaker.slow_ns == 0 || conf->breaker.slow_permille == 0))
+        fg_config_error_at(
+            snapshot, breaker, NULL,
+            "the breakers can never open: consecutive_failures, error_ratio and slow "
+            "are off; expected one of them, or endpoint_breaker: false");
     if (!conf->has_outlier)
         return;
     fg_config_check_order(snapshot, outlier, "ejection", "ejection_max",

@@ -471,6 +471,8 @@ static void on_refuse(struct fg_exchange *ex, unsigned status, const char *type,
                           is_busy                    ? FG_BREAKER_CANCELLED
                           : is_backend_fault(status) ? FG_BREAKER_FAILURE
                                                      : FG_BREAKER_SUCCESS);
+    if (is_busy && fg_cache_serve_stale(flow))
+        return;
     if (is_busy)
         fg_flow_give_back_place(flow);
     if (is_busy)

@@ -89,3 +89,102 @@ def test_without_a_trickle_first_come_is_first_served(launch, upstream):
     wait_for(lambda: is_half_open(gateway))
     assert [gateway.get("/low").status_code for _ in range(2)] == [200] * 2
     assert gateway.gate("app")["breaker"]["state"] == "closed"
+
+
+# ---- a breaker for each endpoint ----
+
+def endpoints(gateway):
+    """By address."""
+    return {one["address"]: one for one in gateway.stats()["backends"]["app"]["endpoints"]}
+
+
+def each(addresses, breaker, **more):
+    config = cluster(addresses[0], {"enabled": False}, endpoint_breaker=breaker, **more)
+    config["clusters"]["app"]["endpoints"] = addresses
+    return config
+
+
+def test_an_endpoint_that_fails_gets_nothing_while_the_others_serve(launch, upstream):
+    bad, good = upstream(lambda request: (500, {}, b"broken")), upstream()
+    gateway = launch(each([bad.address, good.address], {"consecutive_failures": 2, "open": "1h", "open_max": "1h"},
+                          panic_threshold="100%"))
+    with gateway.client() as client:
+        statuses = [client.get("/normal").status_code for _ in range(40)]
+    assert statuses.count(500) == 2 == bad.count() and statuses.count(200) == 38
+    figures = endpoints(gateway)[bad.address]
+    assert figures["state"] == "broken" and figures["breaker"] == "open" and figures["breaker_opened"] == 1
+    metrics = httpx.get(gateway.admin + "/metrics").text
+    assert f'floodgate_endpoint_breaker_open{{cluster="app",endpoint="{bad.address}"}} 1' in metrics
+    assert f'floodgate_endpoint_breaker_open{{cluster="app",endpoint="{good.address}"}} 0' in metrics
+
+
+def test_with_all_endpoints_left_alone_requests_are_refused(launch, upstream):
+    servers = [upstream(lambda request: (500, {}, b"broken")) for _ in range(2)]
+    gateway = launch(each([server.address for server in servers],
+                          {"consecutive_failures": 1, "open": "1h", "open_max": "1h"}))
+    with gateway.client() as client:
+        assert [client.get("/normal").status_code for _ in range(2)] == [500] * 2
+        refused = client.get("/normal")
+    assert refused.status_code == 503
+    error = refused.json()["error"]
+    assert error["code"] == "endpoints_open" and error["retry_after_ms"] > 60000
+    assert sum(server.count() for server in servers) == 2
+    assert httpx.get(gateway.admin + "/readyz").status_code == 503
+
+
+def test_an_endpoint_is_tried_again_by_the_most_important(launch, upstream):
+    healthy = threading.Event()
+    weak = upstream(lambda request: (200, {}, b"weak") if healthy.is_set() else (500, {}, b"broken"))
+    good = upstream(lambda request: (200, {}, b"good"))
+    gateway = launch(each([weak.address, good.address],
+                          {"consecutive_failures": 1, "open": "1s", "open_max": "1s", "half_open_probes": 2,
+                           "half_open_interval": "1h"}))
+    with gateway.client() as client:
+        assert sorted(client.get("/normal").status_code for _ in range(2)) == [200, 500]
+        assert client.get("/critical").text == "good"  # and has asked
+        healthy.set()
+        wait_for(lambda: endpoints(gateway)[weak.address]["breaker"] == "half_open")
+        assert {client.get("/low").text for _ in range(6)} == {"good"}
+        assert client.get("/critical").text == "weak"
+        assert {client.get("/critical").text for _ in range(6)} == {"good"}  # the second probe is not due
+    figures = endpoints(gateway)[weak.address]
+    assert figures["breaker_probes"] == 1 and figures["breaker"] == "half_open"
+
+
+def test_an_endpoint_that_is_well_again_serves_again(launch, upstream):
+    healthy = threading.Event()
+    weak = upstream(lambda request: (200, {}, b"weak") if healthy.is_set() else (500, {}, b"broken"))
+    good = upstream(lambda request: (200, {}, b"good"))
+    gateway = launch(each([weak.address, good.address],
+                          {"consecutive_failures": 1, "open": "100ms", "open_max": "100ms", "half_open_probes": 2,
+                           "half_open_interval": "1ms"}))
+    with gateway.client() as client:
+        wait_for(lambda: client.get("/normal").status_code == 500)
+        healthy.set()
+        wait_for(lambda: client.get("/normal").text != "" and endpoints(gateway)[weak.address]["breaker"] == "closed")
+        assert {client.get("/normal").text for _ in range(8)} == {"weak", "good"}
+
+
+def test_in_shadow_an_endpoint_is_used_on(launch, upstream):
+    bad = upstream(lambda request: (500, {}, b"broken"))
+    gateway = launch(each([bad.address], {"consecutive_failures": 1, "open": "1h", "open_max": "1h", "shadow": True}))
+    with gateway.client() as client:
+        assert [client.get("/normal").status_code for _ in range(4)] == [500] * 4
+    figures = endpoints(gateway)[bad.address]
+    assert figures["breaker"] == "open" and figures["state"] == "healthy" and figures["breaker_refused"] >= 1
+
+
+def test_what_is_stale_is_served_while_all_endpoints_are_left_alone(launch, upstream):
+    is_broken = threading.Event()
+    fields = {"cache-control": "max-age=60, stale-if-error=6000", "age": "1000", "etag": '"a"'}
+    backend = upstream(lambda request: (500, {}, b"broken") if is_broken.is_set() else (200, fields, b"kept"))
+    config = each([backend.address], {"consecutive_failures": 1, "open": "1h", "open_max": "1h"})
+    for route in config["routes"]:
+        route["cache"] = True
+    gateway = launch(config)
+    with gateway.client() as client:
+        assert client.get("/normal").text == "kept"
+        is_broken.set()
+        assert [client.get("/normal").text for _ in range(3)] == ["kept"] * 3
+        assert client.get("/low").json()["error"]["code"] == "endpoints_open"
+    assert backend.count() == 2
