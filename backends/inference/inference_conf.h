@@ -26,6 +26,7 @@ struct fg_inference_conf {
     const char *model;         /* path of the GGUF file */
     const char *model_name;    /* in /v1/models; NULL: the file's name without .gguf */
     const char *chat_template; /* NULL: from the file */
+    uint64_t turn_max_ns;      /* of a loop's turn, for what workers say; 0: no bound */
     uint32_t worker_count;
     uint32_t prefill_workers; /* the first of them: prompts only, others go on with the streams */
     uint32_t decode_workers;  /* the next of them: no prompts */

@@ -222,6 +222,16 @@ static const struct fg_key inference_keys[] = {
      .min = 1 * KIB,
      .max = 64 * MIB,
      .doc = "Request body; more is answered 413."},
+    /* A token costs some 20 us with its way to the client: 50 of them, then the orders' turn. */
+    {.name = "turn_max",
+     .type = FG_KEY_DURATION,
+     .offset = L(turn_max_ns),
+     .initial = "1ms",
+     .zero_word = "off",
+     .min = 10000,
+     .max = 1 * S,
+     .doc = "Most of an event loop's turn that tokens may take, all workers together; the rest "
+            "comes in the next, after everybody else's."},
     {.name = "worker_hang",
      .type = FG_KEY_DURATION,
      .offset = L(worker_hang_ns),

@@ -4,6 +4,7 @@
  */
 #include "channel_link.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -41,6 +42,9 @@ static void drop_connection(struct fg_channel_link *link)
         close(link->fd);
     link->fd = -1;
     link->state = FG_LINK_DOWN;
+    link->is_cut = false;
+    if (link->resume_timer != NULL)
+        (void)event_del(link->resume_timer);
     link->in_len = 0;
     free(link->out);
     link->out = NULL;
@@ -98,11 +102,28 @@ static bool take_frame(struct fg_channel_link *link, const struct fg_channel_hea
     return false;
 }
 
-/* All whole frames in the buffer; false when the worker broke the protocol. */
-static bool take_frames(struct fg_channel_link *link)
+/* The rest in the next turn, which begins with what all others have to say. */
+static void resume_later(struct fg_channel_link *link)
 {
+    const struct timeval at_once = {0};
+    link->is_cut = true;
+    if (link->turns_cut != NULL)
+        fg_counter_add_owned(link->turns_cut, 1);
+    (void)event_add(link->resume_timer, &at_once);
+}
+
+/* Whole frames in the buffer, for turn_max_ns at most (0: all); false when the worker broke the
+ * protocol. */
+static bool take_frames(struct fg_channel_link *link, uint64_t turn_max_ns)
+{
+    uint64_t began_ns = turn_max_ns > 0 ? fg_clock_monotonic_ns() : 0;
     size_t at = 0;
+    link->is_cut = false;
     while (link->in_len - at >= FG_CHANNEL_HEADER_BYTES) {
+        if (at > 0 && turn_max_ns > 0 && fg_clock_monotonic_ns() - began_ns >= turn_max_ns) {
+            resume_later(link);
+            break;
+        }
         struct fg_channel_header header;
         if (fg_channel_read_header(link->in + at, &header) != FG_OK ||
             header.payload_bytes > IN_BYTES - FG_CHANNEL_HEADER_BYTES)
@@ -125,18 +146,29 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct fg_channel_link *link = arg;
     (void)what;
+    if (link->in_len == IN_BYTES)
+        return; /* until some of it was taken */
     ssize_t got = read(fd, link->in + link->in_len, IN_BYTES - link->in_len);
     if (got == -1) {
         if (errno != EAGAIN && errno != EINTR)
             lose(link, "read_failed");
         return;
     }
-    if (got == 0) {
-        lose(link, "closed");
+    if (got == 0) { /* what it said before counts */
+        lose(link, take_frames(link, 0) ? "closed" : "protocol");
         return;
     }
     link->in_len += (size_t)got;
-    if (!take_frames(link))
+    if (!link->is_cut && !take_frames(link, link->turn_max_ns))
+        lose(link, "protocol");
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    struct fg_channel_link *link = arg;
+    (void)fd;
+    (void)what;
+    if (!take_frames(link, link->turn_max_ns))
         lose(link, "protocol");
 }
 
@@ -212,7 +244,8 @@ enum fg_status fg_channel_link_open(struct fg_channel_link *link)
     fg_list_init(&link->choices);
     link->in = malloc(IN_BYTES);
     link->retry_timer = evtimer_new(link->base, on_retry, link);
-    if (link->in == NULL || link->retry_timer == NULL) {
+    link->resume_timer = evtimer_new(link->base, on_resume, link);
+    if (link->in == NULL || link->retry_timer == NULL || link->resume_timer == NULL) {
         fg_channel_link_close(link);
         return FG_ERR_NO_MEMORY;
     }
@@ -228,6 +261,8 @@ void fg_channel_link_close(struct fg_channel_link *link)
     drop_connection(link);
     if (link->retry_timer != NULL)
         event_free(link->retry_timer);
+    if (link->resume_timer != NULL)
+        event_free(link->resume_timer);
     free(link->in);
     *link = (struct fg_channel_link){.fd = -1};
 }

@@ -2,7 +2,9 @@
  * channel_link.h: one event loop's connection to one inference worker.
  * Job      connect, and again with a growing pause while the worker is away; frames in and out.
  * Thread   the owning event loop. No call blocks.
- * Never    knows what a request is (generation.c does), or reads more than its buffer holds.
+ * Never    knows what a request is (generation.c does), reads more than its buffer holds, or takes
+ *          more of a turn of the loop than turn_max_ns: what is left comes in the next turn, after
+ *          everybody else's.
  * Memory   64 KiB for what comes in; at most out_bytes_max, and room for cancels, for what goes
  * out.
  *
@@ -15,6 +17,7 @@
 #ifndef FG_INFERENCE_CHANNEL_LINK_H
 #define FG_INFERENCE_CHANNEL_LINK_H
 
+#include "base/counters_shared.h"
 #include "base/list.h"
 #include "inference/worker/channel.h"
 
@@ -50,6 +53,10 @@ struct fg_channel_link {
     struct event *read_event;
     struct event *write_event;
     struct event *retry_timer;
+    struct event *resume_timer;
+    uint64_t turn_max_ns;         /* for frames in one turn; 0: no bound */
+    struct fg_counter *turns_cut; /* times that it was reached; NULL: not counted */
+    bool is_cut;                  /* frames wait for resume_timer */
     uint32_t pause_ms;
     struct fg_channel_hello hello; /* valid while ready */
 
@@ -69,9 +76,9 @@ struct fg_channel_link {
 };
 
 /*
- * Over a zeroed link with worker_index, path, owner, events, base, out_bytes_max and
- * cancel_bytes_max filled in; the first attempt to connect is made at once. FG_ERR_NO_MEMORY leaves
- * nothing to close.
+ * Over a zeroed link with worker_index, path, owner, events, base, out_bytes_max,
+ * cancel_bytes_max, and turn_max_ns and turns_cut as wanted, filled in; the first attempt to
+ * connect is made at once. FG_ERR_NO_MEMORY leaves nothing to close.
  */
 FG_MUST_USE enum fg_status fg_channel_link_open(struct fg_channel_link *link);
 

@@ -164,6 +164,8 @@ static bool open_links(struct fg_inference_thread *thread)
         link->events = &fg_placement_events;
         link->base = thread->env->base;
         link->out_bytes_max = 2 * request_bytes;
+        link->turn_max_ns = conf->turn_max_ns / conf->worker_count;
+        link->turns_cut = &thread->metrics->turns_cut;
         link->cancel_bytes_max = (size_t)conf->sequences_max * FG_CHANNEL_HEADER_BYTES;
         if (fg_channel_link_open(link) != FG_OK)
             return false;

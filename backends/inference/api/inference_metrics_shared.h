@@ -44,7 +44,8 @@ struct fg_inference_metrics {
     struct fg_counter resubmitted;
     struct fg_counter moved; /* from a prefill worker to one that decodes */
     struct fg_counter running;
-    struct fg_counter waiting; /* for a worker */
+    struct fg_counter waiting;   /* for a worker */
+    struct fg_counter turns_cut; /* tokens waited, for the others' sake */
     struct fg_counter prompt_tokens;
     struct fg_counter completion_tokens;
     struct fg_histogram ttft;                        /* ns, submitted to first token */

@@ -30,6 +30,7 @@ struct totals {
     uint64_t moved;
     uint64_t running;
     uint64_t waiting;
+    uint64_t turns_cut;
     uint64_t prompt_tokens;
     uint64_t completion_tokens;
     uint64_t recent_tokens;
@@ -60,6 +61,7 @@ static void add_block(struct totals *totals, const struct fg_inference_metrics *
     totals->moved += fg_counter_get(&block->moved);
     totals->running += fg_counter_get(&block->running);
     totals->waiting += fg_counter_get(&block->waiting);
+    totals->turns_cut += fg_counter_get(&block->turns_cut);
     totals->prompt_tokens += fg_counter_get(&block->prompt_tokens);
     totals->completion_tokens += fg_counter_get(&block->completion_tokens);
     totals->recent_tokens += fg_inference_metrics_recent(block, now_ns);
@@ -79,6 +81,7 @@ static json_t *requests_json(const struct totals *totals)
     set_count(requests, "moved", totals->moved);
     set_count(requests, "running", totals->running);
     set_count(requests, "waiting_for_worker", totals->waiting);
+    set_count(requests, "turns_cut", totals->turns_cut);
     for (unsigned i = 0; i < FG_INFERENCE_REFUSED_COUNT; i++)
         set_count(refused, refused_names[i], totals->refused[i]);
     json_object_set_new(requests, "refused", refused);
