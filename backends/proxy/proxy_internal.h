@@ -155,7 +155,6 @@ struct fg_proxy_thread {
     size_t upstreams_made;
     size_t upstreams_open;
     size_t upstreams_idle; /* also shared ones without a stream */
-    size_t upstreams_max;
     size_t idle_max;
 
     /* waits */

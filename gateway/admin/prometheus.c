@@ -154,6 +154,27 @@ static void write_gates(FILE *out, const struct fg_admin_options *options)
     }
 }
 
+static void write_memory(FILE *out, const struct fg_admin_options *options)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } families[] = {
+        {"backend_memory_bytes", "gauge", "Request memory that the backend's requests hold."},
+        {"backend_memory_reserved_bytes", "gauge", "Request memory that is theirs alone."},
+        {"backend_memory_refused_total", "counter",
+         "Times that memory was kept from them, for others' reserves."},
+    };
+    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+        family(out, families[f].name, families[f].type, families[f].help);
+        for (size_t i = 0; i < options->config->backend_count; i++) {
+            struct fg_memory_share share = fg_pipeline_memory(options->pipeline, i);
+            const uint64_t values[] = {share.used_bytes, share.reserved_bytes, share.refused};
+            fprintf(out, "floodgate_%s{backend=\"%s\"} %" PRIu64 "\n", families[f].name,
+                    options->config->backends[i].name, values[f]);
+        }
+    }
+}
+
 static void write_rooms(FILE *out, const struct fg_admin_options *options)
 {
     static const struct {
@@ -333,6 +354,10 @@ static void write_inference(FILE *out, const json_t *stats)
             number_at(stats, "tokens", "prompt"));
     fprintf(out, "floodgate_tokens_total{kind=\"completion\"} %.15g\n",
             number_at(stats, "tokens", "completion"));
+    family(out, "inference_turns_cut_total", "counter",
+           "Times that tokens waited for the next turn of an event loop, for the others' sake.");
+    fprintf(out, "floodgate_inference_turns_cut_total %.15g\n",
+            number_at(stats, "requests", "turns_cut"));
     write_kv(out, stats);
     write_workers(out, json_object_get(stats, "workers"));
 }
@@ -540,6 +565,7 @@ char *fg_admin_metrics(const struct fg_admin_options *options, size_t *len)
     write_routes(out, options);
     write_latencies(out, options, sum);
     write_gates(out, options);
+    write_memory(out, options);
     write_rooms(out, options);
     write_limits(out, options);
     write_overload(out, options);

@@ -271,14 +271,28 @@ static json_t *rooms_json(const struct fg_admin_options *options)
     return json;
 }
 
+static json_t *memory_json(const struct fg_admin_options *options, size_t index)
+{
+    struct fg_memory_share share = fg_pipeline_memory(options->pipeline, index);
+    json_t *json = json_object();
+    put(json, "used_bytes", share.used_bytes);
+    put(json, "reserved_bytes", share.reserved_bytes);
+    put(json, "refused_total", share.refused);
+    json_object_set_new(json, "shadow",
+                        json_boolean(options->config->backends[index].reserve.is_shadow));
+    return json;
+}
+
 static json_t *policies_json(const struct fg_admin_options *options)
 {
     json_t *policies = json_object();
     json_t *gates = json_object();
-    for (size_t i = 0; i < options->config->backend_count; i++)
-        json_object_set_new(
-            gates, options->config->backends[i].name,
-            fg_gate_stats(fg_pipeline_gate(options->pipeline, i), fg_clock_monotonic_ns()));
+    for (size_t i = 0; i < options->config->backend_count; i++) {
+        json_t *gate =
+            fg_gate_stats(fg_pipeline_gate(options->pipeline, i), fg_clock_monotonic_ns());
+        json_object_set_new(gate, "memory", memory_json(options, i));
+        json_object_set_new(gates, options->config->backends[i].name, gate);
+    }
     json_object_set_new(policies, "rate_limits", rate_limits_json(options));
     if (fg_pipeline_shared_state(options->pipeline) != NULL)
         json_object_set_new(policies, "shared_state",

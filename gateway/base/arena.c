@@ -4,8 +4,9 @@
  *    pool.free --> [chunk] --> [chunk] --> NULL          arena.chunks --> [newest] --> [older]
  *                                                            at ----^ end
  *    A block larger than a chunk's payload is malloc'ed, put behind the newest chunk, and freed
- *    (not pooled) in fini. With the address sanitiser on, bytes beyond `at` are poisoned, so that
- *    reading past an allocation is found as it would be with malloc.
+ *    (not pooled) in fini; it counts as the chunks that it would fill. With the address sanitiser
+ * on, bytes beyond `at` are poisoned, so that reading past an allocation is found as it would be
+ * with malloc.
  */
 #include "arena.h"
 
@@ -61,41 +62,151 @@ void fg_arena_pool_fini(struct fg_arena_pool *pool)
     pool->chunks_total = 0;
 }
 
-static struct fg_arena_chunk *take_chunk(struct fg_arena_pool *pool)
+/* ---- accounts ---- */
+
+static size_t larger(size_t a, size_t b)
 {
+    return a > b ? a : b;
+}
+
+void fg_arena_pool_guarantee(struct fg_arena_pool *pool, struct fg_arena_account *account,
+                             size_t chunks, bool is_shadow)
+{
+    assert(account->used == 0 && account->wished == 0);
+    assert(chunks <= pool->chunks_max - pool->wished);
+    account->wished = chunks;
+    account->guaranteed = is_shadow ? 0 : chunks;
+    pool->wished += chunks;
+    pool->standing += account->guaranteed;
+}
+
+static void set_used(struct fg_arena_pool *pool, struct fg_arena_account *account, size_t used)
+{
+    pool->standing -= larger(account->used, account->guaranteed);
+    pool->wished -= larger(account->used, account->wished);
+    account->used = used;
+    pool->standing += larger(account->used, account->guaranteed);
+    pool->wished += larger(account->used, account->wished);
+    fg_counter_set(&account->used_now, used);
+}
+
+/* False: there are so many left, but not for this account. */
+static bool try_charge(struct fg_arena_pool *pool, struct fg_arena_account *account, size_t chunks)
+{
+    size_t before = account->used;
+    bool was_within = pool->wished <= pool->chunks_max;
+    set_used(pool, account, before + chunks);
+    bool is_refused = pool->standing > pool->chunks_max;
+    if (is_refused || (was_within && pool->wished > pool->chunks_max))
+        fg_counter_add_owned(&account->refused, 1);
+    if (is_refused)
+        set_used(pool, account, before);
+    return !is_refused;
+}
+
+static bool try_take(struct fg_arena *arena, size_t chunks)
+{
+    struct fg_arena_pool *pool = arena->pool;
+    if (!try_charge(pool, arena->is_borrowing ? &pool->rest : arena->account, chunks))
+        return false;
+    *(arena->is_borrowing ? &arena->borrowed_count : &arena->chunk_count) += chunks;
+    pool->chunks_in_use += chunks;
+    return true;
+}
+
+/* The last that was taken could not be had. */
+static void untake(struct fg_arena *arena, size_t chunks)
+{
+    struct fg_arena_account *account = arena->is_borrowing ? &arena->pool->rest : arena->account;
+    set_used(arena->pool, account, account->used - chunks);
+    *(arena->is_borrowing ? &arena->borrowed_count : &arena->chunk_count) -= chunks;
+    arena->pool->chunks_in_use -= chunks;
+}
+
+/* All of it comes back at once. */
+static void settle(struct fg_arena *arena)
+{
+    struct fg_arena_pool *pool = arena->pool;
+    pool->chunks_in_use -= arena->chunk_count + arena->borrowed_count;
+    set_used(pool, arena->account, arena->account->used - arena->chunk_count);
+    set_used(pool, &pool->rest, pool->rest.used - arena->borrowed_count);
+    arena->chunk_count = arena->borrowed_count = 0;
+}
+
+void fg_arena_borrow(struct fg_arena *arena)
+{
+    arena->is_borrowing = true;
+}
+
+bool fg_arena_charge(struct fg_arena *arena, struct fg_arena_account *account)
+{
+    struct fg_arena_account *before = arena->account;
+    set_used(arena->pool, before, before->used - arena->chunk_count);
+    bool is_charged = try_charge(arena->pool, account, arena->chunk_count);
+    arena->account = is_charged ? account : before;
+    if (!is_charged)
+        set_used(arena->pool, before, before->used + arena->chunk_count);
+    return is_charged;
+}
+
+/* ---- chunks ---- */
+
+/* Makes room for a new one among those that may exist; what is in use leaves it. */
+static void drop_free_chunks(struct fg_arena_pool *pool, size_t needed)
+{
+    while (pool->free != NULL && pool->chunks_total + needed > pool->chunks_max) {
+        struct fg_arena_chunk *chunk = pool->free;
+        pool->free = chunk->next;
+        UNPOISON(payload(chunk), chunk->bytes);
+        free(chunk);
+        pool->chunks_total--;
+    }
+}
+
+static struct fg_arena_chunk *take_chunk(struct fg_arena *arena)
+{
+    struct fg_arena_pool *pool = arena->pool;
+    if (!try_take(arena, 1))
+        return NULL;
     struct fg_arena_chunk *chunk = pool->free;
     if (chunk != NULL) {
         pool->free = chunk->next;
     } else {
-        if (pool->chunks_total >= pool->chunks_max)
-            return NULL;
         chunk = malloc(FG_ARENA_CHUNK_BYTES);
-        if (chunk == NULL)
+        if (chunk == NULL) {
+            untake(arena, 1);
             return NULL;
+        }
         chunk->bytes = CHUNK_PAYLOAD;
         pool->chunks_total++;
     }
-    pool->chunks_in_use++;
     POISON(payload(chunk), chunk->bytes);
     return chunk;
 }
 
 void fg_arena_init(struct fg_arena *arena, struct fg_arena_pool *pool, size_t bytes_max)
 {
-    *arena = (struct fg_arena){.pool = pool, .bytes_max = bytes_max};
+    *arena = (struct fg_arena){.pool = pool, .account = &pool->rest, .bytes_max = bytes_max};
+}
+
+static size_t chunks_of(size_t bytes)
+{
+    return (sizeof(struct fg_arena_chunk) + bytes + FG_ARENA_CHUNK_BYTES - 1) /
+           FG_ARENA_CHUNK_BYTES;
 }
 
 static void give_back(struct fg_arena_pool *pool, struct fg_arena_chunk *chunk)
 {
     if (chunk->bytes != CHUNK_PAYLOAD) {
+        size_t count = chunks_of(chunk->bytes);
         UNPOISON(payload(chunk), chunk->bytes);
         free(chunk);
+        pool->chunks_total -= count;
         return;
     }
     POISON(payload(chunk), chunk->bytes);
     chunk->next = pool->free;
     pool->free = chunk;
-    pool->chunks_in_use--;
 }
 
 void fg_arena_fini(struct fg_arena *arena)
@@ -110,6 +221,8 @@ void fg_arena_fini(struct fg_arena *arena)
         arena->chunks = chunk->next;
         give_back(arena->pool, chunk);
     }
+    if (arena->chunk_count + arena->borrowed_count > 0)
+        settle(arena);
     arena->at = NULL;
     arena->end = NULL;
     arena->bytes_used = 0;
@@ -118,10 +231,18 @@ void fg_arena_fini(struct fg_arena *arena)
 /* A block of its own; it goes behind the newest chunk so that `at` stays valid. */
 static void *alloc_large(struct fg_arena *arena, size_t bytes)
 {
-    struct fg_arena_chunk *chunk = malloc(sizeof(*chunk) + bytes);
-    if (chunk == NULL)
+    struct fg_arena_pool *pool = arena->pool;
+    size_t count = chunks_of(bytes);
+    if (!try_take(arena, count))
         return NULL;
+    struct fg_arena_chunk *chunk = malloc(sizeof(*chunk) + bytes);
+    if (chunk == NULL) {
+        untake(arena, count);
+        return NULL;
+    }
     chunk->bytes = bytes;
+    drop_free_chunks(pool, count);
+    pool->chunks_total += count;
     if (arena->chunks == NULL) {
         chunk->next = NULL;
         arena->chunks = chunk; /* at == end == NULL, so the next small one takes a chunk */
@@ -149,7 +270,7 @@ void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes)
         /* Never exactly a chunk's payload: that size is how pooled chunks are told apart. */
         block = alloc_large(arena, rounded == CHUNK_PAYLOAD ? rounded + ALIGN : rounded);
     } else {
-        struct fg_arena_chunk *chunk = take_chunk(arena->pool);
+        struct fg_arena_chunk *chunk = take_chunk(arena);
         if (chunk == NULL)
             return NULL;
         chunk->next = arena->chunks;

@@ -1,12 +1,16 @@
 /*
  * arena.h: memory that lives and dies with one owner (a request), taken from a thread's free list
  * of equal chunks, so that the steady state never touches the general heap.
- * Thread   one event loop: the pool and every arena over it.
- * Memory   bounded by pool->chunks_max x FG_ARENA_CHUNK_BYTES and arena->bytes_max.
+ * Thread   one event loop: the pool, its accounts and every arena over it.
+ * Memory   bounded by pool->chunks_max x FG_ARENA_CHUNK_BYTES and arena->bytes_max. Blocks larger
+ * than a chunk count as so many chunks. Accounts each arena is charged to one. What an account is
+ * guaranteed and does not use counts as used, for everybody else: sum of max(used, guaranteed) <=
+ * chunks_max.
  */
 #ifndef FG_BASE_ARENA_H
 #define FG_BASE_ARENA_H
 
+#include "counters_shared.h"
 #include "span.h"
 #include "status.h"
 
@@ -17,12 +21,25 @@
 
 struct fg_arena_chunk;
 
+/* Whose memory it is. Zeroed is one without a guarantee. It outlives the arenas charged to it. */
+struct fg_arena_account {
+    size_t guaranteed; /* chunks; see fg_arena_pool_guarantee */
+    size_t wished;     /* the same, in shadow too */
+    size_t used;
+    /* written by the pool's thread, read by any */
+    struct fg_counter used_now;
+    struct fg_counter refused; /* for somebody else's guarantee; in shadow: would have been */
+};
+
 /* Free chunks of one thread. Zeroed plus init is empty; chunks are made on demand and kept. */
 struct fg_arena_pool {
     struct fg_arena_chunk *free;
-    size_t chunks_total; /* made and not given back to the heap */
+    size_t chunks_total; /* made and not given back to the heap, large blocks included */
     size_t chunks_in_use;
     size_t chunks_max;
+    size_t standing;              /* sum of max(used, guaranteed) over all accounts */
+    size_t wished;                /* sum of max(used, wished) */
+    struct fg_arena_account rest; /* of arenas that are charged to none */
 };
 
 typedef void (*fg_arena_cleanup_fn)(void *object);
@@ -31,6 +48,10 @@ struct fg_arena_cleanup;
 
 struct fg_arena {
     struct fg_arena_pool *pool;
+    struct fg_arena_account *account;
+    size_t chunk_count;    /* charged to it */
+    size_t borrowed_count; /* charged to pool->rest */
+    bool is_borrowing;
     struct fg_arena_chunk *chunks; /* newest first */
     struct fg_arena_cleanup *cleanups;
     char *at; /* next free byte of the newest chunk */
@@ -41,11 +62,31 @@ struct fg_arena {
 
 void fg_arena_pool_init(struct fg_arena_pool *pool, size_t chunks_max);
 
+/*
+ * From now on so many chunks are `account`'s alone (&pool->rest: of arenas charged to none). In
+ * shadow they are not, and who would have been refused for them is counted. Once an account, before
+ * it is used; all together at most chunks_max.
+ */
+void fg_arena_pool_guarantee(struct fg_arena_pool *pool, struct fg_arena_account *account,
+                             size_t chunks, bool is_shadow);
+
 /* Gives all free chunks to the heap; asserts that no arena still holds one. */
 void fg_arena_pool_fini(struct fg_arena_pool *pool);
 
 /* `bytes_max` bounds this one arena; nothing is taken yet. */
 void fg_arena_init(struct fg_arena *arena, struct fg_arena_pool *pool, size_t bytes_max);
+
+/*
+ * Charge what the arena holds, and will, to `account`. False: others' guarantees leave no room for
+ * it there, and nothing has changed.
+ */
+FG_MUST_USE bool fg_arena_charge(struct fg_arena *arena, struct fg_arena_account *account);
+
+/*
+ * What it takes from now on is charged to pool->rest, whatever is left to its own account: for the
+ * answer that says that there is no more.
+ */
+void fg_arena_borrow(struct fg_arena *arena);
 
 /* Runs the cleanups, newest first, and gives every chunk back. A zeroed arena is fine. */
 void fg_arena_fini(struct fg_arena *arena);

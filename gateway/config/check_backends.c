@@ -291,6 +291,36 @@ static void check_inference(struct fg_snapshot *snapshot)
     }
 }
 
+#define RESERVED_MOST 900u
+
+/* Adds `backend`'s share; what is above the most is told at it. */
+static void add_reserve(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                        const struct fg_backend_conf *backend, uint32_t *sum)
+{
+    uint32_t before = *sum;
+    *sum += backend->reserve.memory_permille;
+    if (before <= RESERVED_MOST && *sum > RESERVED_MOST)
+        fg_config_error_at(snapshot, node, "reserve",
+                           "more than 90%% of request memory is reserved, all backends together; "
+                           "expected less, for whoever has no reserve");
+}
+
+static void check_reserves(struct fg_snapshot *snapshot)
+{
+    const struct fg_raw_config *raw = &snapshot->raw;
+    uint32_t sum = 0;
+    for (size_t i = 0; i < raw->static_count; i++)
+        add_reserve(snapshot, raw->statics[i].node, &raw->statics[i].conf, &sum);
+    for (size_t i = 0; i < raw->cluster_count; i++)
+        add_reserve(snapshot, raw->clusters[i].node, &raw->clusters[i].conf, &sum);
+    if (raw->inference.conf.enabled)
+        add_reserve(snapshot, fg_yaml_find(snapshot->root, "inference"),
+                    &raw->inference.backend.conf, &sum);
+    if (snapshot->config.has_orders)
+        add_reserve(snapshot, fg_yaml_find(snapshot->root, "orders"), &raw->orders.backend.conf,
+                    &sum);
+}
+
 void fg_config_check_backends(struct fg_snapshot *snapshot)
 {
     const struct fg_raw_config *raw = &snapshot->raw;
@@ -303,4 +333,5 @@ void fg_config_check_backends(struct fg_snapshot *snapshot)
     check_backend_names(snapshot);
     check_orders(snapshot);
     check_inference(snapshot);
+    check_reserves(snapshot);
 }

@@ -289,6 +289,12 @@ struct fg_cache_conf {
     uint32_t waiters_max; /* coalesced requests waiting for one fetch */
 };
 
+/* What is a backend's alone of what all share. */
+struct fg_reserve_conf {
+    uint32_t memory_permille; /* of request memory; 0: nothing */
+    bool is_shadow;
+};
+
 /* What stands before one backend: see gateway/upstream/. */
 struct fg_backend_conf {
     const char *name; /* of the cluster; "orders", "inference" */
@@ -303,6 +309,7 @@ struct fg_backend_conf {
     struct fg_concurrency_conf concurrency;
     struct fg_queue_conf queue;
     struct fg_breaker_conf breaker;
+    struct fg_reserve_conf reserve;
     unsigned line;
 };
 

@@ -211,12 +211,34 @@ static const struct fg_choice concurrency_kinds[] = {
         }                                                                                          \
     }
 
+#define RESERVE_KEYS(memory_text)                                                                  \
+    {                                                                                              \
+        {.name = "memory",                                                                         \
+         .type = FG_KEY_PERMILLE,                                                                  \
+         .offset = AT(fg_reserve_conf, memory_permille),                                           \
+         .initial = memory_text,                                                                   \
+         .zero_word = "off",                                                                       \
+         .min = 1,                                                                                 \
+         .max = 900,                                                                               \
+         .doc = "Share of `limits.request_memory_total_max` that is its requests' alone; all "     \
+                "shares together at most 90%."},                                                   \
+            {.name = "shadow",                                                                     \
+             .type = FG_KEY_BOOL,                                                                  \
+             .offset = AT(fg_reserve_conf, is_shadow),                                             \
+             .initial = "false",                                                                   \
+             .doc = "Keep nothing from others, but count whom it would have refused."},            \
+        {                                                                                          \
+            .name = NULL                                                                           \
+        }                                                                                          \
+    }
+
 /* A disk behind a few helper threads: its own limit is the queue of their jobs. */
 static const struct fg_key static_concurrency[] =
     CONCURRENCY_KEYS("fixed", "256", "1", "256", NULL);
 static const struct fg_key static_queue[] = QUEUE_KEYS("1024", "2s", "50ms", "200ms", "1s");
 /* A missing or unreadable file says nothing about the next one. */
 static const struct fg_key static_breaker[] = BREAKER_KEYS("false");
+static const struct fg_key other_reserve[] = RESERVE_KEYS("off");
 
 /* Unknown HTTP servers: start where the smallest is at ease; it takes a few answers to grow. */
 static const struct fg_key cluster_concurrency[] =
@@ -229,6 +251,8 @@ static const struct fg_key orders_concurrency[] =
     CONCURRENCY_KEYS("fixed", "2048", "64", "4096", NULL);
 static const struct fg_key orders_queue[] = QUEUE_KEYS("4096", "2s", "20ms", "100ms", "1s");
 static const struct fg_key orders_breaker[] = BREAKER_KEYS("true");
+/* Orders are small: a head and a body of a few hundred bytes. 51 MiB of them are 6,500 at once. */
+static const struct fg_key orders_reserve[] = RESERVE_KEYS("20%");
 
 /* 2 workers x (8 running + 16 waiting): beyond that the gateway's queue orders by priority. */
 static const struct fg_key inference_concurrency[] =
@@ -256,6 +280,15 @@ static const struct fg_key inference_breaker[] = BREAKER_KEYS("true");
         .example = "{consecutive_failures: 5}"                                                     \
     }
 
+#define RESERVE_TABLE(table_path, table_keys)                                                      \
+    {                                                                                              \
+        .path = table_path ".reserve",                                                             \
+        .doc = "What of the shared memory is kept for this backend's requests, however many of "   \
+               "the others' there are.",                                                           \
+        .keys = table_keys, .bytes = sizeof(struct fg_reserve_conf), .shorthand = "memory",        \
+        .example = "20%"                                                                           \
+    }
+
 const struct fg_table fg_tables_concurrency[] = {
     [FG_BACKEND_STATIC] = CONCURRENCY_TABLE("static.NAME", static_concurrency),
     [FG_BACKEND_CLUSTER] = CONCURRENCY_TABLE("clusters.NAME", cluster_concurrency),
@@ -275,4 +308,11 @@ const struct fg_table fg_tables_breaker[] = {
     [FG_BACKEND_CLUSTER] = BREAKER_TABLE("clusters.NAME", cluster_breaker),
     [FG_BACKEND_ORDERS] = BREAKER_TABLE("orders", orders_breaker),
     [FG_BACKEND_INFERENCE] = BREAKER_TABLE("inference", inference_breaker),
+};
+
+const struct fg_table fg_tables_reserve[] = {
+    [FG_BACKEND_STATIC] = RESERVE_TABLE("static.NAME", other_reserve),
+    [FG_BACKEND_CLUSTER] = RESERVE_TABLE("clusters.NAME", other_reserve),
+    [FG_BACKEND_ORDERS] = RESERVE_TABLE("orders", orders_reserve),
+    [FG_BACKEND_INFERENCE] = RESERVE_TABLE("inference", other_reserve),
 };

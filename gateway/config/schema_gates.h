@@ -11,8 +11,9 @@
 extern const struct fg_table fg_tables_concurrency[];
 extern const struct fg_table fg_tables_queue[];
 extern const struct fg_table fg_tables_breaker[];
+extern const struct fg_table fg_tables_reserve[];
 
-/* The three keys, for a table whose struct `holder` has a struct fg_backend_conf at `conf_member`.
+/* The four keys, for a table whose struct `holder` has a struct fg_backend_conf at `conf_member`.
  */
 #define FG_GATE_KEYS(backend_kind, holder, conf_member)                                            \
     {.name = "concurrency",                                                                        \
@@ -25,10 +26,16 @@ extern const struct fg_table fg_tables_breaker[];
          .offset = (uint32_t)offsetof(struct holder, conf_member.queue),                           \
          .table = &fg_tables_queue[backend_kind],                                                  \
          .doc = "Where requests wait for a slot."},                                                \
+        {.name = "breaker",                                                                        \
+         .type = FG_KEY_OBJECT,                                                                    \
+         .offset = (uint32_t)offsetof(struct holder, conf_member.breaker),                         \
+         .table = &fg_tables_breaker[backend_kind],                                                \
+         .doc = "The circuit breaker."},                                                           \
     {                                                                                              \
-        .name = "breaker", .type = FG_KEY_OBJECT,                                                  \
-        .offset = (uint32_t)offsetof(struct holder, conf_member.breaker),                          \
-        .table = &fg_tables_breaker[backend_kind], .doc = "The circuit breaker."                   \
+        .name = "reserve", .type = FG_KEY_OBJECT,                                                  \
+        .offset = (uint32_t)offsetof(struct holder, conf_member.reserve),                          \
+        .table = &fg_tables_reserve[backend_kind],                                                 \
+        .doc = "What no other backend's requests can take."                                        \
     }
 
 #endif

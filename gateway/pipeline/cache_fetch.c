@@ -614,7 +614,9 @@ void fg_cache_fetch_start(struct fg_flow *by, const struct fg_cache_ask *ask,
     req->handler = &fg_pipeline_handler;
     fg_arena_init(&req->arena_storage, fg_loop_arena_pool(thread->loop),
                   thread->pipeline->config->limits.request_memory_max);
-    struct fg_flow *flow = copy_head(fetch, by, ask) ? make_flow(fetch, by) : NULL;
+    bool is_charged =
+        fg_arena_charge(&req->arena_storage, &thread->accounts[by->route->backend_index]);
+    struct fg_flow *flow = is_charged && copy_head(fetch, by, ask) ? make_flow(fetch, by) : NULL;
     if (flow == NULL) {
         fail(fetch, &no_memory);
         return;

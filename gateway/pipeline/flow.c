@@ -302,6 +302,7 @@ static void start_trace(struct fg_flow *flow)
 
 void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *message)
 {
+    fg_arena_borrow(flow->req->ex.arena);
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_NO_MEMORY,
                              .status = 503,

@@ -191,6 +191,7 @@ struct fg_pipeline_thread {
     struct fg_recorder *recorder;       /* the pipeline's for this loop; NULL: off */
     struct fg_jwt_signer *signer;
     struct fg_jwt_verifier *verifier;
+    struct fg_arena_account *accounts; /* by backend index: the pipeline's for this loop */
     struct fg_gate_tickets gate_tickets;
     struct fg_cache_readers cache_readers;
     struct fg_list fetches; /* the cache's own that run on this loop */
@@ -217,7 +218,8 @@ struct fg_pipeline {
     bool has_cached_routes;
     struct fg_room **rooms; /* by route index, NULL where there is none */
     struct fg_backend **backends;
-    struct fg_gate **gates; /* by backend index */
+    struct fg_gate **gates;            /* by backend index */
+    struct fg_arena_account *accounts; /* of request memory: backend_count for each loop */
     struct fg_backend *session;
     struct fg_backend *room_desk;
     struct fg_jwt_key jwt_key;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#define HEADS_PART 20           /* of request memory: 5 % */
 #define SESSION_KEYS_MAX 100000 /* addresses remembered; about 6 MiB */
 
 /* ---- what all loops share ---- */
@@ -115,6 +116,13 @@ static bool make_gates(struct fg_pipeline *pipeline)
     return true;
 }
 
+static bool make_accounts(struct fg_pipeline *pipeline)
+{
+    size_t count = pipeline->config->backend_count * pipeline->thread_count;
+    pipeline->accounts = calloc(count + 1, sizeof(*pipeline->accounts));
+    return pipeline->accounts != NULL;
+}
+
 static bool make_metrics(struct fg_pipeline *pipeline)
 {
     pipeline->metrics = calloc(pipeline->thread_count, sizeof(*pipeline->metrics));
@@ -195,7 +203,7 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
     if (pipeline->router == NULL || pipeline->room_desk == NULL || pipeline->overload == NULL ||
         pipeline->cache == NULL || pipeline->session == NULL || !make_identity(pipeline) ||
         !make_rate_tables(pipeline) || !make_rooms(pipeline, error) || !make_gates(pipeline) ||
-        !make_metrics(pipeline) || !make_recorders(pipeline))
+        !make_accounts(pipeline) || !make_metrics(pipeline) || !make_recorders(pipeline))
         goto fail;
     return pipeline;
 fail:
@@ -236,6 +244,7 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
     fg_router_destroy(pipeline->router);
     free(pipeline->backends);
     free(pipeline->gates);
+    free(pipeline->accounts);
     free(pipeline->rate_tables);
     free(pipeline->rooms);
     free(pipeline->metrics);
@@ -284,6 +293,25 @@ static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *er
     return true;
 }
 
+/*
+ * Guarantees of the loop's request memory. Heads are read before it is known whose they are, and
+ * who is refused for want of memory is told so: both have a part of their own.
+ */
+static void reserve_memory(struct fg_pipeline_thread *thread)
+{
+    const struct fg_config *config = thread->pipeline->config;
+    struct fg_arena_pool *pool = fg_loop_arena_pool(thread->loop);
+    thread->accounts =
+        &thread->pipeline->accounts[config->backend_count * fg_loop_index(thread->loop)];
+    for (size_t i = 0; i < config->backend_count; i++) {
+        const struct fg_reserve_conf *reserve = &config->backends[i].reserve;
+        fg_arena_pool_guarantee(pool, &thread->accounts[i],
+                                pool->chunks_max * reserve->memory_permille / 1000,
+                                reserve->is_shadow);
+    }
+    fg_arena_pool_guarantee(pool, &pool->rest, pool->chunks_max / HEADS_PART, false);
+}
+
 struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
                                                    struct fg_loop *loop, struct fg_error *error)
 {
@@ -308,6 +336,7 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
         no_memory(error);
         goto fail;
     }
+    reserve_memory(thread);
     if (!open_backends(thread, error))
         goto fail;
     if (pipeline->shared_state != NULL) {
@@ -365,6 +394,19 @@ struct fg_backend *fg_pipeline_backend(const struct fg_pipeline *pipeline, size_
 struct fg_gate *fg_pipeline_gate(const struct fg_pipeline *pipeline, size_t index)
 {
     return pipeline->gates[index];
+}
+
+struct fg_memory_share fg_pipeline_memory(const struct fg_pipeline *pipeline, size_t index)
+{
+    struct fg_memory_share share = {0};
+    size_t stride = pipeline->config->backend_count;
+    for (unsigned t = 0; t < pipeline->thread_count; t++) {
+        const struct fg_arena_account *account = &pipeline->accounts[stride * t + index];
+        share.used_bytes += fg_counter_get(&account->used_now) * FG_ARENA_CHUNK_BYTES;
+        share.reserved_bytes += account->wished * FG_ARENA_CHUNK_BYTES;
+        share.refused += fg_counter_get(&account->refused);
+    }
+    return share;
 }
 
 struct fg_rate_table *fg_pipeline_rate_table(const struct fg_pipeline *pipeline, size_t index)

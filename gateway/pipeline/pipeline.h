@@ -58,6 +58,13 @@ struct fg_rate_table *fg_pipeline_rate_table(const struct fg_pipeline *pipeline,
 struct fg_shared_state *fg_pipeline_shared_state(const struct fg_pipeline *pipeline);
 struct fg_cache_store *fg_pipeline_cache(const struct fg_pipeline *pipeline);
 struct fg_overload_shared *fg_pipeline_overload(const struct fg_pipeline *pipeline);
+/* Request memory of a backend's requests, all loops together. */
+struct fg_memory_share {
+    uint64_t used_bytes;
+    uint64_t reserved_bytes;
+    uint64_t refused; /* for others' reserves; in shadow: would have been */
+};
+struct fg_memory_share fg_pipeline_memory(const struct fg_pipeline *pipeline, size_t index);
 /* NULL for a route without a waiting room. */
 struct fg_room *fg_pipeline_room(const struct fg_pipeline *pipeline, size_t route_index);
 /* Metrics of loop `index`, NULL until it has opened. */

@@ -194,6 +194,30 @@ static bool is_tunnel_refused(struct fg_flow *flow)
     return true;
 }
 
+/* From here on the request's memory is its backend's. False: answered. */
+static bool charge_memory(struct fg_flow *flow)
+{
+    struct fg_pipeline_thread *thread = flow->thread;
+    if (flow->route->action != FG_ROUTE_BACKEND)
+        return true;
+    struct fg_arena_account *account = &thread->accounts[flow->route->backend_index];
+    if (fg_arena_charge(flow->req->ex.arena, account))
+        return true;
+    fg_flow_refuse(flow,
+                   &(struct fg_refusal){
+                       .reason = FG_REFUSED_RESERVE,
+                       .status = 503,
+                       .type = "overloaded",
+                       .message = "the request memory that is left is reserved for others",
+                       .retry_after_ns = FG_S,
+                       .policy = "reserve",
+                       .value = account->used * FG_ARENA_CHUNK_BYTES,
+                       .limit = fg_loop_arena_pool(thread->loop)->chunks_max * FG_ARENA_CHUNK_BYTES,
+                       .position = UINT64_MAX,
+                   });
+    return false;
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
@@ -216,7 +240,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         fg_cors_answer_preflight(flow);
         return FG_STAGE_RESPOND;
     }
-    if (is_tunnel_refused(flow))
+    if (is_tunnel_refused(flow) || !charge_memory(flow))
         return FG_STAGE_RESPOND;
     if (fg_route_answers_itself(flow->route) && flow->route->identity == FG_IDENTITY_NONE &&
         flow->route->rate_limit_count == 0) {

@@ -50,7 +50,7 @@ static void holds_blocks_larger_than_a_chunk(void **state)
     (void)state;
     struct fg_arena_pool pool;
     struct fg_arena arena;
-    fg_arena_pool_init(&pool, 4);
+    fg_arena_pool_init(&pool, 64);
     fg_arena_init(&arena, &pool, 1 << 20);
     /* also every size around a chunk's payload, where pooled and own blocks meet */
     for (size_t bytes = FG_ARENA_CHUNK_BYTES - 64; bytes <= FG_ARENA_CHUNK_BYTES + 16; bytes++) {
@@ -67,6 +67,175 @@ static void holds_blocks_larger_than_a_chunk(void **state)
     assert_ptr_equal(next, small + 16); /* the large one did not end the newest chunk */
     fg_arena_fini(&arena);
     assert_int_equal(pool.chunks_in_use, 0);
+    fg_arena_pool_fini(&pool);
+}
+
+static void large_blocks_count_against_the_pool(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena first, second;
+    fg_arena_pool_init(&pool, 4);
+    fg_arena_init(&first, &pool, 1 << 20);
+    fg_arena_init(&second, &pool, 1 << 20);
+    for (unsigned i = 0; i < 3; i++) /* leave free chunks behind */
+        assert_non_null(fg_arena_try_alloc(&first, 3000));
+    fg_arena_fini(&first);
+    fg_arena_init(&first, &pool, 1 << 20);
+    assert_non_null(fg_arena_try_alloc(&first, 3 * FG_ARENA_CHUNK_BYTES - 64));
+    assert_int_equal(pool.chunks_in_use, 3);
+    assert_true(pool.chunks_total <= 4);
+    assert_null(fg_arena_try_alloc(&second, FG_ARENA_CHUNK_BYTES + 1));
+    assert_non_null(fg_arena_try_alloc(&second, 100));
+    assert_null(fg_arena_try_alloc(&first, FG_ARENA_CHUNK_BYTES));
+    fg_arena_fini(&first);
+    fg_arena_fini(&second);
+    assert_int_equal(pool.chunks_in_use, 0);
+    assert_int_equal(pool.standing, 0);
+    fg_arena_pool_fini(&pool);
+    assert_int_equal(pool.chunks_total, 0);
+}
+
+/* ---- accounts ---- */
+
+static void what_is_guaranteed_is_there(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena flood[8], order;
+    struct fg_arena_account orders = {0}, floods = {0};
+    fg_arena_pool_init(&pool, 8);
+    fg_arena_pool_guarantee(&pool, &orders, 3, false);
+    for (unsigned i = 0; i < 8; i++) {
+        fg_arena_init(&flood[i], &pool, 1 << 20);
+        assert_true(fg_arena_charge(&flood[i], &floods));
+        assert_int_equal(fg_arena_try_alloc(&flood[i], 3000) != NULL, i < 5);
+    }
+    assert_int_equal(fg_counter_get(&floods.refused), 3);
+    fg_arena_init(&order, &pool, 1 << 20);
+    assert_null(fg_arena_try_alloc(&order, 3000)); /* nobody's yet */
+    assert_true(fg_arena_charge(&order, &orders));
+    for (unsigned i = 0; i < 3; i++)
+        assert_non_null(fg_arena_try_alloc(&order, 3000));
+    assert_null(fg_arena_try_alloc(&order, 3000)); /* above its guarantee it is as the others */
+    fg_arena_fini(&flood[0]);
+    assert_non_null(fg_arena_try_alloc(&order, 3000));
+    fg_arena_fini(&order);
+    assert_int_equal(fg_counter_get(&orders.used_now), 0);
+    for (unsigned i = 1; i < 8; i++)
+        fg_arena_fini(&flood[i]);
+    assert_int_equal(pool.standing, 3);
+    fg_arena_pool_fini(&pool);
+}
+
+static void an_arena_moves_with_what_it_holds_or_not_at_all(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena head, other;
+    struct fg_arena_account floods = {0};
+    fg_arena_pool_init(&pool, 4);
+    fg_arena_pool_guarantee(&pool, &pool.rest, 2, false);
+    fg_arena_init(&head, &pool, 1 << 20);
+    fg_arena_init(&other, &pool, 1 << 20);
+    assert_true(fg_arena_charge(&other, &floods));
+    assert_non_null(fg_arena_try_alloc(&other, 2 * FG_ARENA_CHUNK_BYTES - 64));
+    assert_non_null(fg_arena_try_alloc(&head, 3000));
+    assert_false(fg_arena_charge(&head, &floods));
+    assert_ptr_equal(head.account, &pool.rest);
+    assert_int_equal(pool.rest.used, 1);
+    assert_int_equal(floods.used, 2);
+    assert_non_null(fg_arena_try_alloc(&head, 3000)); /* enough to say so */
+    fg_arena_fini(&other);
+    assert_true(fg_arena_charge(&head, &floods));
+    assert_int_equal(floods.used, 2);
+    assert_int_equal(pool.rest.used, 0);
+    fg_arena_fini(&head);
+    fg_arena_pool_fini(&pool);
+}
+
+static void who_is_refused_can_be_told(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena flood;
+    struct fg_arena_account floods = {0};
+    fg_arena_pool_init(&pool, 4);
+    fg_arena_pool_guarantee(&pool, &pool.rest, 1, false);
+    fg_arena_init(&flood, &pool, 1 << 20);
+    assert_true(fg_arena_charge(&flood, &floods));
+    for (unsigned i = 0; i < 3; i++)
+        assert_non_null(fg_arena_try_alloc(&flood, 3000));
+    assert_null(fg_arena_try_alloc(&flood, 3000));
+    fg_arena_borrow(&flood);
+    assert_non_null(fg_arena_try_alloc(&flood, 3000));
+    assert_int_equal(floods.used, 3);
+    assert_int_equal(pool.rest.used, 1);
+    fg_arena_fini(&flood);
+    assert_int_equal(pool.rest.used + floods.used + pool.chunks_in_use, 0);
+    fg_arena_pool_fini(&pool);
+}
+
+static void in_shadow_a_guarantee_is_only_counted(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena arena;
+    struct fg_arena_account orders = {0}, floods = {0};
+    fg_arena_pool_init(&pool, 4);
+    fg_arena_pool_guarantee(&pool, &orders, 2, true);
+    fg_arena_init(&arena, &pool, 1 << 20);
+    assert_true(fg_arena_charge(&arena, &floods));
+    for (unsigned i = 0; i < 4; i++)
+        assert_non_null(fg_arena_try_alloc(&arena, 3000));
+    assert_int_equal(fg_counter_get(&floods.refused), 1); /* the step over the line */
+    assert_null(fg_arena_try_alloc(&arena, 3000));
+    fg_arena_fini(&arena);
+    fg_arena_pool_fini(&pool);
+}
+
+/* Whoever takes and gives: the pool's limit holds, and within its guarantee nobody is refused. */
+static void guarantees_hold_whatever_happens(void **state)
+{
+    (void)state;
+    enum { ACCOUNTS = 4, ARENAS = 24, CHUNKS = 40 };
+    const size_t guarantees[ACCOUNTS] = {10, 5, 0, 0};
+    struct fg_arena_pool pool;
+    struct fg_arena arenas[ARENAS];
+    struct fg_arena_account accounts[ACCOUNTS] = {0};
+    uint32_t seed = 7;
+    fg_arena_pool_init(&pool, CHUNKS);
+    for (unsigned i = 0; i < ACCOUNTS; i++)
+        fg_arena_pool_guarantee(&pool, &accounts[i], guarantees[i], false);
+    for (unsigned i = 0; i < ARENAS; i++) {
+        fg_arena_init(&arenas[i], &pool, 1 << 20);
+        assert_true(fg_arena_charge(&arenas[i], &accounts[i % ACCOUNTS]));
+    }
+    for (unsigned i = 0; i < 100000; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        unsigned at = (seed >> 8) % ARENAS;
+        struct fg_arena_account *account = &accounts[at % ACCOUNTS];
+        size_t chunks = 1 + (seed >> 16) % 3;
+        if ((seed >> 24 & 3) == 0) {
+            fg_arena_fini(&arenas[at]);
+            fg_arena_init(&arenas[at], &pool, 1 << 20);
+            assert_true(fg_arena_charge(&arenas[at], account));
+            continue;
+        }
+        bool is_due = account->used + chunks <= account->guaranteed;
+        bool has_it = fg_arena_try_alloc(&arenas[at], chunks * FG_ARENA_CHUNK_BYTES - 32) != NULL;
+        assert_true(has_it || !is_due);
+        size_t used = 0, standing = 0;
+        for (unsigned a = 0; a < ACCOUNTS; a++) {
+            used += accounts[a].used;
+            standing += accounts[a].used > guarantees[a] ? accounts[a].used : guarantees[a];
+        }
+        assert_int_equal(used, pool.chunks_in_use);
+        assert_int_equal(standing, pool.standing);
+        assert_true(standing <= CHUNKS && pool.chunks_total <= CHUNKS);
+    }
+    for (unsigned i = 0; i < ARENAS; i++)
+        fg_arena_fini(&arenas[i]);
     fg_arena_pool_fini(&pool);
 }
 
@@ -115,6 +284,12 @@ int main(void)
         cmocka_unit_test(gives_aligned_memory_up_to_its_limit),
         cmocka_unit_test(takes_no_more_chunks_than_the_pool_allows),
         cmocka_unit_test(holds_blocks_larger_than_a_chunk),
+        cmocka_unit_test(large_blocks_count_against_the_pool),
+        cmocka_unit_test(what_is_guaranteed_is_there),
+        cmocka_unit_test(an_arena_moves_with_what_it_holds_or_not_at_all),
+        cmocka_unit_test(who_is_refused_can_be_told),
+        cmocka_unit_test(in_shadow_a_guarantee_is_only_counted),
+        cmocka_unit_test(guarantees_hold_whatever_happens),
         cmocka_unit_test(runs_cleanups_newest_first),
         cmocka_unit_test(formats_short_and_long_text),
     };

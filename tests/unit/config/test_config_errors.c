@@ -503,6 +503,16 @@ static const struct error_case checks_cases[] = {
                       "error_ratio: off}}}\n",
      {"t.yaml:3:36: the breaker can never open: consecutive_failures, error_ratio and slow are "
       "off; expected one of them, or enabled: false"}},
+    {"everything reserved",
+     LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], reserve: 60%}, b: {endpoints: "
+                      "[\"h:1\"], reserve: {memory: 31%}}}\n",
+     {"t.yaml:3:74: more than 90% of request memory is reserved, all backends together; expected "
+      "less, for whoever has no reserve"}},
+    {"endpoint breakers that never open",
+     LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], endpoint_breaker: "
+                      "{consecutive_failures: off, error_ratio: off}}}\n",
+     {"t.yaml:3:36: the breakers can never open: consecutive_failures, error_ratio and slow are "
+      "off; expected one of them, or endpoint_breaker: false"}},
     {"idle above connections",
      LISTENERS ROUTES
      "clusters: {a: {endpoints: [\"h:1\"], max_connections: 10, max_idle_connections: 20}}\n",
