@@ -106,7 +106,7 @@ def test_checks_over_http2(launch):
         wait_for(lambda: states(gateway)[server.address] == "healthy")
 
 
-OUTLIER = {"consecutive_errors": 3, "interval": "100ms", "ejection": "300ms", "ejected_max": "50%"}
+OUTLIER = {"consecutive_errors": 3, "interval": "100ms", "ejection": "2s", "ejected_max": "50%"}
 
 
 def test_errors_in_a_row_eject_and_time_heals(launch):
