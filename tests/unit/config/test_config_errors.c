@@ -506,7 +506,7 @@ static const struct error_case checks_cases[] = {
     {"everything reserved",
      LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], reserve: 60%}, b: {endpoints: "
                       "[\"h:1\"], reserve: {memory: 31%}}}\n",
-     {"t.yaml:3:74: more than 90% of request memory is reserved, all backends together; expected "
+     {"t.yaml:3:84: more than 90% of request memory is reserved, all backends together; expected "
       "less, for whoever has no reserve"}},
     {"endpoint breakers that never open",
      LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], endpoint_breaker: "
