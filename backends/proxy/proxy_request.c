@@ -380,8 +380,8 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
         fg_exchange_hop_time(ex, "connect", attempt->connect_ns);
     fg_exchange_hop_time(ex, "upstream", attempt->head_ns - attempt->connect_ns);
     fg_histogram_record(&request->metrics->head_ns, attempt->head_ns);
-    if (attempt->is_probe || response->status == 101)
-        fg_attempt_tell_breaker(attempt, response->status >= 500); /* its end may be far off */
+    if (attempt->is_probe || response->status == 101 || response->status >= 500)
+        fg_attempt_tell_breaker(attempt, response->status >= 500); /* its end may never come */
     if (request->is_upgrade)
         settle_upgrade(attempt);
     if (!is_end) {
