@@ -100,7 +100,7 @@ static void on_reply(void *owner, enum fg_redis_outcome outcome, const redisRepl
                        "limit=%s reply=\"%.120s\" effect=\"the local share applies\"",
                        fg_rate_table_conf(asking->table)->name,
                        reply->type == REDIS_REPLY_ERROR ? reply->str : "of another form");
-    fg_rate_table_lost(asking->table, asking->key);
+    fg_rate_table_lost(asking->table, asking->key, fg_clock_monotonic_ns());
 }
 
 static struct lease_asking *take_asking(struct fg_lease_client *client)
@@ -139,7 +139,7 @@ void fg_lease_client_ask(struct fg_lease_client *client, struct fg_rate_table *t
 {
     struct lease_asking *asking = take_asking(client);
     if (asking == NULL) {
-        fg_rate_table_not_asked(table, key, question);
+        fg_rate_table_not_asked(table, key, fg_clock_monotonic_ns(), question);
         return;
     }
     asking->client = client;
@@ -159,5 +159,5 @@ void fg_lease_client_ask(struct fg_lease_client *client, struct fg_rate_table *t
         return;
     }
     fg_list_push_front(&client->free, &asking->list);
-    fg_rate_table_not_asked(table, key, question);
+    fg_rate_table_not_asked(table, key, fg_clock_monotonic_ns(), question);
 }

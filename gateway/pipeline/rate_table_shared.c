@@ -16,6 +16,8 @@ struct shard {
     struct fg_limit_table table; /* a local limit */
     struct fg_key_table leases;  /* a global one */
     struct fg_rate_table_stats stats;
+    uint64_t answered_ns; /* when a question was last answered, and when one last was not */
+    uint64_t failed_ns;
 };
 
 struct fg_rate_table {
@@ -147,11 +149,11 @@ void fg_rate_table_granted(struct fg_rate_table *table, struct fg_limit_key key,
         fg_lease_granted(&table->lease_rule, lease, now_ns, granted, wait_ns);
     shard->stats.leased_total += granted;
     shard->stats.asked_total++;
-    shard->stats.is_by_share = false;
+    shard->answered_ns = now_ns;
     pthread_mutex_unlock(&shard->lock);
 }
 
-void fg_rate_table_lost(struct fg_rate_table *table, struct fg_limit_key key)
+void fg_rate_table_lost(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns)
 {
     struct shard *shard = shard_of(table, key);
     pthread_mutex_lock(&shard->lock);
@@ -159,11 +161,11 @@ void fg_rate_table_lost(struct fg_rate_table *table, struct fg_limit_key key)
     if (lease != NULL && lease->is_asking)
         fg_lease_lost(lease);
     shard->stats.lost_total++;
-    shard->stats.is_by_share = true;
+    shard->failed_ns = now_ns;
     pthread_mutex_unlock(&shard->lock);
 }
 
-void fg_rate_table_not_asked(struct fg_rate_table *table, struct fg_limit_key key,
+void fg_rate_table_not_asked(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
                              const struct fg_lease_question *question)
 {
     struct shard *shard = shard_of(table, key);
@@ -174,7 +176,7 @@ void fg_rate_table_not_asked(struct fg_rate_table *table, struct fg_limit_key ke
     if (question->charged > 0)
         shard->stats.reported_total -= (uint64_t)question->charged;
     shard->stats.not_asked_total++;
-    shard->stats.is_by_share = true;
+    shard->failed_ns = now_ns;
     pthread_mutex_unlock(&shard->lock);
 }
 
@@ -210,6 +212,7 @@ struct fg_rate_table_stats fg_rate_table_stats(struct fg_rate_table *table)
 {
     struct fg_rate_table_stats sum = {0};
     bool is_global = table->conf->scope == FG_LIMIT_GLOBAL;
+    uint64_t answered_ns = 0, failed_ns = 0;
     for (unsigned i = 0; i < table->shard_count; i++) {
         struct shard *shard = &table->shards[i];
         pthread_mutex_lock(&shard->lock);
@@ -225,8 +228,10 @@ struct fg_rate_table_stats fg_rate_table_stats(struct fg_rate_table *table)
         sum.asked_total += shard->stats.asked_total;
         sum.lost_total += shard->stats.lost_total;
         sum.not_asked_total += shard->stats.not_asked_total;
-        sum.is_by_share |= shard->stats.is_by_share;
+        answered_ns = shard->answered_ns > answered_ns ? shard->answered_ns : answered_ns;
+        failed_ns = shard->failed_ns > failed_ns ? shard->failed_ns : failed_ns;
         pthread_mutex_unlock(&shard->lock);
     }
+    sum.is_by_share = failed_ns > answered_ns;
     return sum;
 }

@@ -36,8 +36,8 @@ bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_limit_key key
 /* What came of a question: see policies/lease.h. Any thread; a key forgotten since is nobody's. */
 void fg_rate_table_granted(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
                            uint32_t granted, uint64_t wait_ns);
-void fg_rate_table_lost(struct fg_rate_table *table, struct fg_limit_key key);
-void fg_rate_table_not_asked(struct fg_rate_table *table, struct fg_limit_key key,
+void fg_rate_table_lost(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns);
+void fg_rate_table_not_asked(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
                              const struct fg_lease_question *question);
 
 /* What was taken for `key` turned out to cost `used`: the rest is given back, or owed. */

@@ -14,7 +14,6 @@
 
 #define THREADS 4
 #define TRIES 20000
-#define FLOOD 10000000u
 
 static struct fg_rate_table *table;
 static struct fg_counter passed;
@@ -49,7 +48,7 @@ static bool take(uint64_t number, uint64_t now_ns, uint64_t cost)
         number % 2 == 1) /* of a global one: answered for one key, lost for others */
         fg_rate_table_granted(table, key_of(number), now_ns, question.wanted, 0);
     else if (question.is_due)
-        fg_rate_table_lost(table, key_of(number));
+        fg_rate_table_lost(table, key_of(number), now_ns);
     return allowed;
 }
 
@@ -160,24 +159,23 @@ static void a_share_is_exact_over_threads(void **state)
     fg_rate_table_destroy(table);
 }
 
-static void ten_million_keys_neither_grow_it_nor_reset_anybody(void **state)
+static void says_whether_the_last_question_was_answered(void **state)
 {
     (void)state;
-    enum { USERS = 40 };
-    struct fg_rate_limit_conf conf = conf_of(FG_LIMIT_TOKEN_BUCKET, 1, 5);
-    conf.rate.period_ns = 3600 * FG_S;
+    struct fg_rate_limit_conf conf = conf_of(FG_LIMIT_GCRA, 1000, 50);
+    conf.scope = FG_LIMIT_GLOBAL;
+    conf.lease = 20;
+    conf.local_share_permille = 500;
     table = fg_rate_table_create(&conf);
-    assert_true(take(FLOOD, 0, 5)); /* the attacker's own, drained */
-    for (uint64_t i = 1; i <= USERS; i++)
-        assert_true(take(FLOOD + i, 0, 2)); /* users who have had more than a passer-by */
-    for (uint64_t i = 0; i < FLOOD; i++)
-        (void)take(i, i, 1);
-    assert_false(take(FLOOD, FLOOD, 1));
-    for (uint64_t i = 1; i <= USERS; i++)
-        assert_false(take(FLOOD + i, FLOOD, 4));
-    struct fg_rate_table_stats stats = fg_rate_table_stats(table);
-    assert_true(stats.entries <= 1000 + 16 * 8 * 2);
-    assert_true(stats.evictions > FLOOD - 2000);
+    assert_false(fg_rate_table_stats(table).is_by_share);
+    for (uint64_t key = 0; key < 100; key++) { /* of all shards; even keys get no answer */
+        assert_true(take(key * 2, key, 1));
+        assert_true(take(key * 2, key, 1));
+    }
+    assert_true(fg_rate_table_stats(table).is_by_share);
+    assert_true(take(1, 200, 1));
+    assert_true(take(1, 200, 1));
+    assert_false(fg_rate_table_stats(table).is_by_share); /* whatever the shard of that key */
     fg_rate_table_destroy(table);
 }
 
@@ -187,7 +185,7 @@ int main(void)
         cmocka_unit_test(is_exact_over_threads),
         cmocka_unit_test(settles_exactly_over_threads),
         cmocka_unit_test(a_share_is_exact_over_threads),
-        cmocka_unit_test(ten_million_keys_neither_grow_it_nor_reset_anybody),
+        cmocka_unit_test(says_whether_the_last_question_was_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
