@@ -4,7 +4,9 @@
  * Job      Poisson arrivals of one or more kinds over some connections (h2 with prior knowledge);
  *          latency counts from the scheduled time, so a slow server cannot hide behind a slow
  *          client; who waited TIMEOUT_MS leaves (RST_STREAM). One line of JSON a kind.
- * Usage    open_load PORT SECONDS TIMEOUT_MS CONNECTIONS SEED NAME=PATH@RATE ...
+ * Usage    open_load PORT SECONDS TIMEOUT_MS CONNECTIONS SEED NAME=[POST:]PATH@RATE ...
+ *          OPEN_LOAD_TOKENS names a file of bearer tokens, a line each, that requests take in turn;
+ *          OPEN_LOAD_BODY is what a POST carries, with an idempotency key of its own.
  * Thread   one.
  */
 #define _GNU_SOURCE
@@ -25,10 +27,13 @@
 
 #define KINDS_MAX 8
 #define MS 1000000u
+#define BEARERS_MAX 4096u
+#define BODY_MAX 16384u /* so that it fits in one frame */
 
 struct kind {
     const char *name;
     const char *path;
+    bool is_post;
     double rate;
     uint64_t next_ns;
     /* results */
@@ -59,8 +64,11 @@ static struct connection *connections;
 static size_t connection_count;
 static struct request *requests; /* in the order of their times */
 static size_t request_count, request_capacity, oldest;
-static uint64_t timeout_ns, random_state;
+static uint64_t timeout_ns, started_ns, random_state;
 static char authority[32];
+static char *bearers[BEARERS_MAX]; /* values of the authorization field */
+static size_t bearer_count;
+static const char *body = "";
 
 static void die(const char *what)
 {
@@ -172,6 +180,21 @@ static void receive(struct connection *connection)
 
 /* ---- requests ---- */
 
+static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *to, size_t size,
+                         uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+    (void)session;
+    (void)stream_id;
+    (void)source;
+    (void)user;
+    size_t len = strlen(body);
+    if (len > size)
+        return NGHTTP2_ERR_CALLBACK_FAILURE; /* main() refuses longer ones */
+    memcpy(to, body, len);
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return (ssize_t)len;
+}
+
 #define FIELD(field_name, field_value, value_length)                                               \
     {                                                                                              \
         (uint8_t *)(field_name), (uint8_t *)(field_value), sizeof(field_name) - 1, value_length,   \
@@ -189,14 +212,27 @@ static void send_request(struct kind *kind, uint64_t now)
                                 .connection = &connections[request_count % connection_count],
                                 .scheduled_ns = kind->next_ns};
     request_count++;
-    const nghttp2_nv fields[] = {
-        FIELD(":method", "GET", 3),
+    char key[48];
+    int key_len = snprintf(key, sizeof(key), "load-%d-%lu-%zu", getpid(), started_ns, request_count);
+    nghttp2_nv fields[8] = {
+        FIELD(":method", kind->is_post ? "POST" : "GET", kind->is_post ? 4 : 3),
         FIELD(":scheme", "http", 4),
         FIELD(":authority", authority, strlen(authority)),
         FIELD(":path", kind->path, strlen(kind->path)),
     };
+    size_t count = 4;
+    if (bearer_count > 0) {
+        const char *bearer = bearers[request_count % bearer_count];
+        fields[count++] = (nghttp2_nv)FIELD("authorization", bearer, strlen(bearer));
+    }
+    if (kind->is_post) {
+        fields[count++] = (nghttp2_nv)FIELD("content-type", "application/json", 16);
+        fields[count++] = (nghttp2_nv)FIELD("idempotency-key", key, (size_t)key_len);
+    }
+    const nghttp2_data_provider provider = {.read_callback = read_body};
     request->stream_id =
-        nghttp2_submit_request(request->connection->session, NULL, fields, 4, NULL, request);
+        nghttp2_submit_request(request->connection->session, NULL, fields, count,
+                               kind->is_post ? &provider : NULL, request);
     if (request->stream_id < 0)
         die("nghttp2_submit_request");
     kind->offered++;
@@ -294,9 +330,12 @@ static void add_kind(char *text, double seconds)
     kind->path = text == NULL ? NULL : strsep(&text, "@");
     kind->rate = text == NULL ? 0 : strtod(text, NULL);
     if (kind->rate <= 0) {
-        fprintf(stderr, "expected NAME=PATH@RATE\n");
+        fprintf(stderr, "expected NAME=[POST:]PATH@RATE\n");
         exit(2);
     }
+    kind->is_post = strncmp(kind->path, "POST:", 5) == 0;
+    if (kind->is_post)
+        kind->path += 5;
     size_t most = (size_t)(kind->rate * seconds * 1.5) + 1000;
     kind->good_ns = calloc(most, sizeof(uint64_t));
     kind->refused_ns = calloc(most, sizeof(uint64_t));
@@ -306,11 +345,33 @@ static void add_kind(char *text, double seconds)
     request_capacity += most;
 }
 
+static void read_tokens(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        die(path);
+    char line[4096];
+    while (bearer_count < BEARERS_MAX && fgets(line, sizeof(line), file) != NULL) {
+        line[strcspn(line, "\n")] = 0;
+        if (asprintf(&bearers[bearer_count++], "Bearer %s", line) == -1)
+            die("asprintf");
+    }
+    fclose(file);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 7 || argc - 6 > KINDS_MAX) {
         fprintf(stderr,
-                "usage: open_load PORT SECONDS TIMEOUT_MS CONNECTIONS SEED NAME=PATH@RATE ...\n");
+                "usage: open_load PORT SECONDS TIMEOUT_MS CONNECTIONS SEED NAME=[POST:]PATH@RATE "
+                "...\n");
+        return 2;
+    }
+    if (getenv("OPEN_LOAD_TOKENS") != NULL)
+        read_tokens(getenv("OPEN_LOAD_TOKENS"));
+    body = getenv("OPEN_LOAD_BODY") != NULL ? getenv("OPEN_LOAD_BODY") : "";
+    if (strlen(body) > BODY_MAX) {
+        fprintf(stderr, "expected at most %u bytes in OPEN_LOAD_BODY\n", BODY_MAX);
         return 2;
     }
     uint16_t port = (uint16_t)strtoul(argv[1], NULL, 10);
@@ -330,7 +391,7 @@ int main(int argc, char **argv)
     nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
     for (size_t i = 0; i < connection_count; i++)
         connect_to(&connections[i], port, calls);
-    uint64_t started_ns = now_ns();
+    started_ns = now_ns();
     for (size_t i = 0; i < kind_count; i++)
         kinds[i].next_ns = started_ns + exponential_ns(kinds[i].rate);
     run(started_ns + (uint64_t)(seconds * 1e9));
