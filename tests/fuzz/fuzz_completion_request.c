@@ -26,6 +26,7 @@ static void check_request(const struct fg_completion_request *request)
     assert(submit != NULL && seen != NULL);
     submit->kind = request->is_chat ? FG_PROMPT_CHAT : FG_PROMPT_TEXT;
     submit->max_tokens = request->max_tokens;
+    submit->choice_count = request->choice_count;
     submit->sampling = request->sampling;
     submit->message_count = request->message_count;
     memcpy(submit->messages, request->messages,
