@@ -109,8 +109,9 @@ def test_config_shows_defaults_and_no_secret(launch, upstream):
 
 
 def test_not_ready_while_redis_is_away(launch, tmp_path):
-    from test_orders import redis_server, shop
-    with redis_server(tmp_path, "--requirepass", "geheim-456") as (port, _):
+    from redis_tools import redis_server
+    from test_orders import shop
+    with redis_server(tmp_path, "--requirepass", "geheim-456") as (port, _, _):
         gateway = launch(shop(durability="memory", redis={"address": f"127.0.0.1:{port}", "password": "geheim-456"}))
         assert "geheim-456" not in json.dumps(admin(gateway, "/config").json())
     wait_for(lambda: admin(gateway, "/readyz").status_code == 503)
