@@ -183,11 +183,16 @@ bool fg_room_ask(struct fg_room_inquiry *inquiry, struct fg_redis_link *link)
         .on_reply = on_reply,
         .owner = inquiry,
     };
-    if (fg_redis_link_submit(link, &request, &inquiry->command) == FG_OK)
+    enum fg_status status = fg_redis_link_submit(link, &request, &inquiry->command);
+    if (status == FG_OK)
         return false;
     inquiry->command = NULL;
-    fg_room_visit_alone(room, inquiry->wish, &inquiry->caller, &inquiry->claim, inquiry->paper,
-                        &inquiry->visit);
+    if (status == FG_ERR_LIMIT)
+        fg_room_visit_busy(room, inquiry->wish, &inquiry->caller, &inquiry->claim, inquiry->paper,
+                           &inquiry->visit);
+    else
+        fg_room_visit_alone(room, inquiry->wish, &inquiry->caller, &inquiry->claim, inquiry->paper,
+                            &inquiry->visit);
     return true;
 }
 

@@ -297,6 +297,31 @@ void fg_room_visit_alone(struct fg_room *room, enum fg_room_wish wish,
     finish(room, wish, caller, paper, visit);
 }
 
+/* How far it is by the numbers: people who left in between count as well. */
+void fg_room_visit_busy(struct fg_room *room, enum fg_room_wish wish,
+                        const struct fg_room_caller *caller, const struct fg_room_claim *claim,
+                        char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit)
+{
+    struct fg_waiting_room_place *place = &visit->place;
+    pthread_mutex_lock(&room->far_lock);
+    const struct fg_room_news *news = &room->far.news;
+    if (claim->has_number && claim->epoch == news->epoch) {
+        place->status = FG_WAITING_ROOM_WAITING;
+        place->number = claim->number;
+        place->position = claim->number > news->first ? claim->number - news->first : 0;
+        visit->entry = (struct fg_room_entry){.is_shared = true, .epoch = claim->epoch};
+    } else {
+        place->status = FG_WAITING_ROOM_FULL;
+        place->position = news->waiting;
+    }
+    struct fg_drain_estimate estimate =
+        fg_drain_rate_estimate(&room->far.drain, (double)place->position + 1, 0);
+    pthread_mutex_unlock(&room->far_lock);
+    place->eta_ns = estimate.eta_ns;
+    place->eta_error_ns = estimate.error_ns;
+    finish(room, wish, caller, paper, visit);
+}
+
 /* ---- the line in Redis ---- */
 
 /* Remember what the answer says; answers may overtake each other, so totals never go back. */

@@ -116,6 +116,11 @@ void fg_room_conclude(struct fg_room *room, enum fg_room_wish wish,
 void fg_room_visit_alone(struct fg_room *room, enum fg_room_wish wish,
                          const struct fg_room_caller *caller, const struct fg_room_claim *claim,
                          char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit);
+/* Redis is there, but has too much to answer: who has a place keeps it and comes back, nobody
+ * joins, and no line is begun for that. */
+void fg_room_visit_busy(struct fg_room *room, enum fg_room_wish wish,
+                        const struct fg_room_caller *caller, const struct fg_room_claim *claim,
+                        char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit);
 /* state, line, seen, turn */
 void fg_room_keys(const struct fg_room *room, struct fg_span keys[4]);
 unsigned fg_room_script_index(const struct fg_room *room);

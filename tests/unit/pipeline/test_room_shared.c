@@ -30,6 +30,7 @@ static int set_up(void **state)
         .grace_ns = 60 * FG_S,
         .keep_ns = 100 * FG_S,
         .ticket_rotate_ns = 1000 * FG_S,
+        .alone_permille = 500,
     };
     fg_arena_pool_init(&pool, 64);
     fg_arena_init(&arena, &pool, 4000000);
@@ -227,6 +228,40 @@ static void a_pass_is_good_for_the_session(void **state)
                      FG_WAITING_ROOM_UNKNOWN);
 }
 
+/* A shared line whose Redis has too much to answer, and then is away. */
+static void keeps_places_while_redis_is_busy_or_away(void **state)
+{
+    (void)state;
+    const struct fg_room_news news = {.epoch = 5, .waiting = 3, .tail = 13, .first = 10};
+    const struct fg_waiting_room_place there = {
+        .status = FG_WAITING_ROOM_WAITING, .number = 12, .position = 2};
+    struct fg_room_caller caller = {{true, FG_SPAN("a")}, none, .now_ns = FG_S, .now_s = 1};
+    struct fg_room_visit visit = {.has_pass = false};
+    struct fg_room_claim claim;
+    char ticket[FG_ROOM_TICKET_TEXT], text[FG_ROOM_TICKET_TEXT];
+    fg_room_conclude(room, FG_ROOM_ENTER, &caller, &there, &news, ticket, &visit);
+    caller.paper = visit.paper;
+    assert_false(fg_room_read(room, &caller, &claim, &visit));
+    assert_true(claim.has_number && claim.epoch == 5 && claim.number == 12);
+    fg_room_visit_busy(room, FG_ROOM_ENTER, &caller, &claim, text, &visit);
+    assert_int_equal(visit.place.status, FG_WAITING_ROOM_WAITING);
+    assert_int_equal(visit.place.position, 2);
+    assert_true(fg_span_equal(visit.paper, caller.paper) && visit.retry_after_ns > 0);
+    assert_false(fg_room_stats(room, FG_S).is_alone);
+    struct fg_room_claim nothing = {.has_number = false};
+    struct fg_room_visit other = {.has_pass = false};
+    fg_room_visit_busy(room, FG_ROOM_ENTER, &caller, &nothing, text, &other);
+    assert_int_equal(other.place.status, FG_WAITING_ROOM_FULL);
+    assert_int_equal(other.paper.len, 0);
+    /* away: the same place in this gateway's line, and the ticket is still that of the shared one
+     */
+    fg_room_visit_alone(room, FG_ROOM_ENTER, &caller, &claim, text, &visit);
+    assert_int_equal(visit.place.status, FG_WAITING_ROOM_WAITING);
+    assert_int_equal(visit.place.position, 2);
+    assert_true(fg_span_equal(visit.paper, caller.paper));
+    assert_true(fg_room_stats(room, FG_S).is_alone);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -234,7 +269,7 @@ int main(void)
         TEST(keeps_places_and_admits_in_turn), TEST(a_ticket_lets_in_once),
         TEST(leaving_and_joining_at_the_desk), TEST(takes_no_changed_ticket),
         TEST(takes_no_borrowed_ticket),        TEST(keys_rotate),
-        TEST(a_pass_is_good_for_the_session),
+        TEST(a_pass_is_good_for_the_session),  TEST(keeps_places_while_redis_is_busy_or_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
