@@ -21,7 +21,8 @@
  *                    whether a slot comes free or not; but for the last one, and for the oldest if
  *                    the class is not served at all
  *          wait      entries ahead x smoothed time a pop, taken only while somebody waits
- *          target    the configured one, or what the backend's service time is longer than it
+ *          target    the configured one, or what the backend's service time is
+ *                    longer than three of it
  * Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait tells
  *          nothing, and a starving low class must not make critical ones be shed. A class that was
  *          served empty counts as delay 0. While a class is LIFO its newest entry decides its turn.
@@ -39,6 +40,7 @@
 #define DRAIN_SAMPLE_POPS 64                    /* ... or so many pops, */
 #define DRAIN_SAMPLE_MIN_NS (10 * FG_POLICY_MS) /* but no less than this: pops come in bursts; */
 #define SERVICE_MAX_NS FG_POLICY_S /* ... nor than twice the service time, up to this */
+#define SLOW_TARGETS 3             /* a backend slower than so many targets stretches the target */
 #define SPARED_SHARE 4             /* places in the queue for each that is spared */
 #define DRAIN_WEIGHT_INVERSE 4     /* new samples count a quarter */
 
@@ -349,7 +351,8 @@ void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t s
     queue->service_ns = service_ns < SERVICE_MAX_NS ? service_ns : SERVICE_MAX_NS;
     if (config->target_ns == 0)
         return;
-    uint64_t more_ns = fg_subtract_floor(service_ns, config->target_ns);
+    uint64_t more_ns =
+        fg_subtract_floor(service_ns, fg_multiply_divide(config->target_ns, SLOW_TARGETS, 1));
     queue->target_ns = more_ns < config->target_max_ns ? more_ns : config->target_max_ns;
     if (queue->target_ns < config->target_ns)
         queue->target_ns = config->target_ns;

@@ -32,6 +32,7 @@ static struct sim run_shop(const char *name, unsigned seconds, unsigned seed, co
 static void after_a_step_to_1_4_times_the_queue_is_short_within_200_ms(void **state)
 {
     (void)state;
+    double good_sum = 0;
     for (unsigned seed = 1; seed <= 20; seed++) {
         struct sim sim =
             run_shop("step to 1.4x", 30, seed, "",
@@ -47,14 +48,17 @@ static void after_a_step_to_1_4_times_the_queue_is_short_within_200_ms(void **st
                       "goodput %.1f/s\n",
                       (double)first_ns / 1e6, (double)worst_ns / 1e6, good);
         assert_true(worst_ns < 20 * FG_MS);
-        assert_true(good >= 0.95 * CAPACITY);
+        good_sum += good;
+        assert_true(good >= 0.92 * CAPACITY); /* what 4,000 uneven answers take varies by 2 % */
         sim_free(&sim);
     }
+    assert_true(good_sum / 20 >= 0.97 * CAPACITY);
 }
 
 static void two_seconds_after_a_flood_all_is_well(void **state)
 {
     (void)state;
+    double flood_sum = 0;
     for (unsigned seed = 1; seed <= 10; seed++) {
         struct sim sim =
             run_shop("flood of 10x, then 80 %", 60, seed, "",
@@ -67,10 +71,12 @@ static void two_seconds_after_a_flood_all_is_well(void **state)
         double after = sim_good_per_s(&sim, NULL, 42 * FG_S, 60 * FG_S) * 18 / offered;
         print_message("  goodput in the flood %.1f/s, 2 s after it %.4f of the offered\n", flood,
                       after);
-        assert_true(flood >= 0.95 * CAPACITY);
+        flood_sum += flood;
+        assert_true(flood >= 0.93 * CAPACITY);
         assert_true(after >= 0.99);
         sim_free(&sim);
     }
+    assert_true(flood_sum / 10 >= 0.97 * CAPACITY);
 }
 
 static void half_the_slots_lost_under_90_percent_load(void **state)

@@ -454,11 +454,11 @@ static void a_slow_backend_stretches_the_target(void **state)
     struct fg_queue_entry e[4] = {0};
     struct fg_queue_entry *refused;
     fg_admission_queue_init(&queue, &config);
-    fg_admission_queue_set_service(&queue, 3 * MS);
+    fg_admission_queue_set_service(&queue, 20 * MS);
     assert_true(queue.target_ns == 5 * MS && queue.interval_ns == 100 * MS);
     fg_admission_queue_set_service(&queue, UINT64_MAX);
     assert_true(queue.target_ns == 400 * MS && queue.interval_ns == 800 * MS);
-    fg_admission_queue_set_service(&queue, 305 * MS);
+    fg_admission_queue_set_service(&queue, 315 * MS);
     assert_true(queue.target_ns == 300 * MS && queue.interval_ns == 600 * MS);
     for (uint64_t i = 0; i < 4; i++)
         push(&queue, &e[i], FG_PRIORITY_NORMAL, i);

@@ -191,7 +191,7 @@ static void the_queue_knows_how_slow_the_backend_is(void **state)
         fg_gate_policy_leave(&gate, 1, i % 2 == 0 ? &slow : &failed, &turns);
     }
     assert_true(gate.service_ns == 300 * MS); /* a failure is no measure */
-    assert_true(gate.queue.target_ns == 280 * MS && gate.level.target_ns == 252 * MS);
+    assert_true(gate.queue.target_ns == 240 * MS && gate.level.target_ns == 216 * MS);
     slow.latency_ns = 5 * S;
     for (int i = 0; i < 100; i++) {
         assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
