@@ -84,23 +84,26 @@ def test_a_worker_that_does_not_get_on_is_replaced(launch, code, word):
     table = symbols()
     times = {}
 
-    def hang_one():
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            for one in workers(gateway):
-                if one["pid"] > 0 and one.get("running", 0) > 0 and hang(one["pid"], code, table):
-                    times["pid"], times["hung"] = one["pid"], time.monotonic()
-                    while harness.is_alive(one["pid"]) and time.monotonic() < end:
-                        time.sleep(0.002)
-                    times["found"] = time.monotonic()
-                    return
-        raise AssertionError("no worker was met in a step")
+    def hang_one(crowd):
+        """Until a worker is met in a step, or the crowd has gone home."""
+        while crowd.open > 0:
+            for pid in [one["pid"] for one in workers(gateway) if one["pid"] > 0] * 20:
+                if not harness.is_alive(pid) or not hang(pid, code, table):
+                    continue
+                times["pid"], times["hung"] = pid, time.monotonic()
+                harness.wait_for(lambda: not harness.is_alive(pid), 60, "the end of the hung worker")
+                times["found"] = time.monotonic()
+                return
 
     async def disturb(crowd):
         await until(lambda: crowd.events > 3 * STREAMS)
-        await asyncio.to_thread(hang_one)
-    got = asyncio.run(Crowd(gateway, STREAMS).run(disturb))
-    assert got == want
+        await asyncio.to_thread(hang_one, crowd)
+    for _ in range(8):
+        got = asyncio.run(Crowd(gateway, STREAMS).run(disturb))
+        assert got == want
+        if times:
+            break
+    assert times, "no worker was met in a step"
     assert re.search(rf"worker_hangs index=\d pid={times['pid']} reason={word}", gateway.log), gateway.log[-2000:]
     print(f"{word}: found after {times['found'] - times['hung']:.3f} s")
     assert gateway.stats()["inference"]["requests"]["failed"] == 0
