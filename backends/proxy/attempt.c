@@ -103,6 +103,10 @@ static void time_out(struct fg_proxy_attempt *attempt, const char *detail)
 void fg_attempt_on_timeout(struct fg_timeout_entry *timeout)
 {
     struct fg_proxy_attempt *attempt = FG_CONTAINER_OF(timeout, struct fg_proxy_attempt, timeout);
+    const struct fg_cluster_conf *conf = &attempt->request->thread->proxy->conf;
+    if (attempt->upstream != NULL && is_h2(attempt))
+        fg_h2_doubt(attempt, attempt->head_ns > 0 ? conf->response_idle_timeout_ns
+                                                  : conf->response_head_timeout_ns);
     time_out(attempt, attempt->head_ns > 0 ? "the server's answer stopped for too long"
                                            : "the server did not begin its answer in time");
 }

@@ -38,6 +38,7 @@ struct fg_h2 {
     struct fg_list streams;   /* attempts */
     struct fg_list tunnels;   /* attempts that wait to know whether they may be begun */
     uint32_t stream_count;
+    uint64_t heard_ns;  /* when the last bytes came */
     bool has_settings;  /* the server's */
     bool is_draining;   /* takes no new streams */
     bool is_in_session; /* below one of its callbacks */
@@ -420,6 +421,7 @@ bool fg_h2_open(struct fg_upstream *upstream)
     if (h2 == NULL)
         return false;
     h2->upstream = upstream;
+    h2->heard_ns = fg_clock_monotonic_ns();
     fg_list_init(&h2->dirty);
     fg_list_init(&h2->streams);
     fg_list_init(&h2->tunnels);
@@ -654,6 +656,7 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
                               : "the connection to the server broke");
             return;
         }
+        h2->heard_ns = fg_clock_monotonic_ns();
         h2->is_in_session = true;
         ssize_t used = nghttp2_session_mem_recv(h2->session, (const uint8_t *)buffer, (size_t)got);
         h2->is_in_session = false;
@@ -725,6 +728,20 @@ void fg_h2_resume(struct fg_proxy_attempt *attempt)
     size_t len = attempt->unconsumed;
     attempt->unconsumed = 0;
     nghttp2_session_consume_stream(h2->session, attempt->stream_id, len);
+    mark_dirty(h2);
+}
+
+/*
+ * One slow answer is its stream's affair. But from a host that is gone, or a connection that
+ * something on the way has forgotten, there is no end either: without this every request that is
+ * put on it would wait in vain until the kernel gives up, a quarter of an hour later.
+ */
+void fg_h2_doubt(struct fg_proxy_attempt *attempt, uint64_t silence_ns)
+{
+    struct fg_h2 *h2 = attempt->upstream->h2;
+    if (fg_clock_monotonic_ns() - h2->heard_ns < silence_ns)
+        return;
+    h2->is_draining = true;
     mark_dirty(h2);
 }
 

@@ -415,6 +415,8 @@ FG_MUST_USE enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt);
 void fg_h2_on_body(struct fg_proxy_attempt *attempt);
 /* The client takes more again. */
 void fg_h2_resume(struct fg_proxy_attempt *attempt);
+/* The attempt has waited in vain for `silence_ns`: a connection that was as silent gets no more. */
+void fg_h2_doubt(struct fg_proxy_attempt *attempt, uint64_t silence_ns);
 /* The attempt has ended; resets the stream if it is open. */
 void fg_h2_leave(struct fg_proxy_attempt *attempt);
 void fg_h2_on_readable(struct fg_upstream *upstream);

@@ -4,6 +4,7 @@ streams and GOAWAY, ends that are none, trailers.
 """
 import concurrent.futures
 import hashlib
+import threading
 
 import h2.errors
 import h2.settings
@@ -205,6 +206,38 @@ def test_a_connection_that_dies_before_the_answer(launch, method, tries):
             answer = client.request(method, "/", content=b"x" if method == "POST" else None)
         assert answer.status_code == (200 if tries == 2 else 502)
         assert len(server.streams) == tries
+
+
+def test_a_connection_that_says_nothing_any_more_gets_no_more(launch):
+    """As a host that is gone looks: no end, no reset, no answer. It costs the requests on it, not the next."""
+    def answer(server, conn, stream_id, stream):
+        if conn.fg_number > 0 or len(server.streams) == 1:
+            server.echo(server, conn, stream_id, stream)
+
+    with serving(H2Server(answer)) as server:
+        gateway = launch(h2_cluster(server, response_head_timeout="1s"))
+        statuses = [gateway.get("/").status_code for _ in range(4)]
+        assert statuses == [200, 504, 200, 200]
+        assert [number for number, _, _ in server.streams] == [0, 0, 1, 1]
+        gateway.wait_stats(lambda _: figures(gateway, "connections")["open"] == 1)
+
+
+def test_a_slow_answer_is_its_streams_affair(launch):
+    """Beside it the connection is alive, and kept."""
+    def answer(server, conn, stream_id, stream):
+        if stream.headers[":path"] != "/slow":
+            server.echo(server, conn, stream_id, stream)
+
+    with serving(H2Server(answer)) as server:
+        gateway = launch(h2_cluster(server, response_head_timeout="3s"))
+        slow = []
+        asking = threading.Thread(target=lambda: slow.append(gateway.get("/slow").status_code))
+        asking.start()
+        while asking.is_alive():
+            assert gateway.get("/").status_code == 200
+        asking.join()
+        assert slow == [504] and gateway.get("/").status_code == 200
+        assert server.count == 1
 
 
 def test_a_wrong_length_is_no_answer(launch):
