@@ -11,6 +11,7 @@
 #include "admin/sampler.h"
 #include "admin/stats.h"
 #include "base/clock.h"
+#include "base/heap.h"
 
 #include <event2/event.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@ struct fg_admin {
     struct fg_loop *loop;
     struct fg_net *net;
     struct event *sample_timer;
+    struct fg_heap_watch heap;
     struct fg_flag is_draining;
     struct fg_message stop_message;
     pthread_t thread;
@@ -271,6 +273,7 @@ static void on_sample(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct fg_admin *admin = arg;
     fg_admin_sample(&admin->options);
+    (void)fg_heap_trim(&admin->heap, fg_clock_monotonic_ns());
 }
 
 /* ---- life ---- */

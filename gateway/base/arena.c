@@ -3,6 +3,8 @@
  *
  *    pool.free --> [chunk] --> [chunk] --> NULL          arena.chunks --> [newest] --> [older]
  *                                                            at ----^ end
+ *    The pool keeps as many free chunks as a load that comes and goes needs; what a flood has left
+ *    beyond that goes back to the heap as its requests end.
  *    A block larger than a chunk's payload is malloc'ed, put behind the newest chunk, and freed
  *    (not pooled) in fini; it counts as the chunks that it would fill. With the address sanitiser
  * on, bytes beyond `at` are poisoned, so that reading past an allocation is found as it would be
@@ -25,6 +27,7 @@
 #endif
 
 #define ALIGN ((size_t)16)
+#define FREE_KEPT ((size_t)512) /* chunks, and twice as many as are in use */
 
 struct fg_arena_chunk {
     struct fg_arena_chunk *next;
@@ -195,6 +198,20 @@ static size_t chunks_of(size_t bytes)
            FG_ARENA_CHUNK_BYTES;
 }
 
+/* A few at a time: for each that is free again two more may be too many. */
+static void shrink(struct fg_arena_pool *pool, size_t most)
+{
+    for (; most > 0 && pool->free != NULL; most--) {
+        struct fg_arena_chunk *chunk = pool->free;
+        if (pool->chunks_total - pool->chunks_in_use <= FREE_KEPT + 2 * pool->chunks_in_use)
+            return;
+        pool->free = chunk->next;
+        UNPOISON(payload(chunk), chunk->bytes);
+        free(chunk);
+        pool->chunks_total--;
+    }
+}
+
 static void give_back(struct fg_arena_pool *pool, struct fg_arena_chunk *chunk)
 {
     if (chunk->bytes != CHUNK_PAYLOAD) {
@@ -221,8 +238,11 @@ void fg_arena_fini(struct fg_arena *arena)
         arena->chunks = chunk->next;
         give_back(arena->pool, chunk);
     }
-    if (arena->chunk_count + arena->borrowed_count > 0)
+    size_t count = arena->chunk_count + arena->borrowed_count;
+    if (count > 0) {
         settle(arena);
+        shrink(arena->pool, 4 * count);
+    }
     arena->at = NULL;
     arena->end = NULL;
     arena->bytes_used = 0;

@@ -31,7 +31,8 @@ struct fg_arena_account {
     struct fg_counter refused; /* for somebody else's guarantee; in shadow: would have been */
 };
 
-/* Free chunks of one thread. Zeroed plus init is empty; chunks are made on demand and kept. */
+/* Free chunks of one thread. Zeroed plus init is empty; chunks are made on demand, and most
+ * are kept. */
 struct fg_arena_pool {
     struct fg_arena_chunk *free;
     size_t chunks_total; /* made and not given back to the heap, large blocks included */

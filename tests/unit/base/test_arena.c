@@ -239,6 +239,39 @@ static void guarantees_hold_whatever_happens(void **state)
     fg_arena_pool_fini(&pool);
 }
 
+/* After a flood only what a usual load takes is kept. */
+static void a_pool_gives_back_what_a_flood_took(void **state)
+{
+    enum { MANY = 20000, USUAL = 600 };
+    static struct fg_arena arenas[MANY];
+    struct fg_arena_pool pool;
+    (void)state;
+    fg_arena_pool_init(&pool, 2 * MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        fg_arena_init(&arenas[i], &pool, 1 << 20);
+        assert_non_null(fg_arena_try_alloc(&arenas[i], 100));
+    }
+    assert_int_equal(pool.chunks_total, MANY);
+    for (size_t i = 0; i < MANY; i++)
+        fg_arena_fini(&arenas[i]);
+    assert_int_equal(pool.chunks_in_use, 0);
+    assert_in_range(pool.chunks_total, 1, 512);
+    /* a load that comes and goes finds its chunks again: none is made or given back */
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = 0; i < USUAL; i++) {
+            fg_arena_init(&arenas[i], &pool, 1 << 20);
+            assert_non_null(fg_arena_try_alloc(&arenas[i], 100));
+        }
+        size_t total = pool.chunks_total;
+        for (size_t i = 0; i < USUAL / 2; i++)
+            fg_arena_fini(&arenas[i]);
+        assert_int_equal(pool.chunks_total, total);
+        for (size_t i = USUAL / 2; i < USUAL; i++)
+            fg_arena_fini(&arenas[i]);
+    }
+    fg_arena_pool_fini(&pool);
+}
+
 static void note(void *object)
 {
     int **order = object;
@@ -290,6 +323,7 @@ int main(void)
         cmocka_unit_test(who_is_refused_can_be_told),
         cmocka_unit_test(in_shadow_a_guarantee_is_only_counted),
         cmocka_unit_test(guarantees_hold_whatever_happens),
+        cmocka_unit_test(a_pool_gives_back_what_a_flood_took),
         cmocka_unit_test(runs_cleanups_newest_first),
         cmocka_unit_test(formats_short_and_long_text),
     };

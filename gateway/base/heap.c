@@ -1,0 +1,50 @@
+/*
+ * heap.c: see heap.h. With another C library than glibc there is nothing to ask, and nothing is
+ * done.
+ */
+#include "base/heap.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#define PAUSE_NS (2 * FG_S)
+#define WORTH_BYTES ((size_t)16 << 20)
+
+#ifdef __GLIBC__
+static size_t resident_bytes(void)
+{
+    size_t size = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%zu %zu", &size, &resident) != 2)
+        resident = 0;
+    (void)fclose(file);
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+#endif
+
+bool fg_heap_trim(struct fg_heap_watch *watch, uint64_t now_ns)
+{
+    if (now_ns - watch->looked_ns < PAUSE_NS)
+        return false;
+    watch->looked_ns = now_ns;
+#ifdef __GLIBC__
+    size_t resident = resident_bytes();
+    if (resident < watch->resident_bytes)
+        watch->resident_bytes = resident;
+    if (resident < watch->resident_bytes + WORTH_BYTES || mallinfo2().fordblks < WORTH_BYTES)
+        return false;
+    (void)malloc_trim(0);
+    watch->resident_bytes = resident_bytes();
+    return true;
+#else
+    return false;
+#endif
+}
