@@ -96,7 +96,7 @@ static const struct fg_key limits_keys[] = {
      .min = 1,
      .max = 10000,
      .doc = "Requests open at once on one HTTP/2 connection."},
-    /* 250 pings or 500 resets at once: no browser and no gRPC client comes near. */
+    /* 250 pings or 125 resets at once: no browser and no gRPC client comes near. */
     {.name = "http2_overhead_burst",
      .type = FG_KEY_U32,
      .offset = L(h2_overhead_burst),
@@ -104,7 +104,7 @@ static const struct fg_key limits_keys[] = {
      .min = 100,
      .max = 1000000,
      .doc = "HTTP/2 frames without content that a connection may send at once: a reset counts "
-            "two, a ping or settings four, an empty DATA two, a priority or window update one. "
+            "eight, a ping or settings four, an empty DATA two, a priority or window update one. "
             "DATA that the client is sent earns four. A client that sends more is told to calm "
             "down, and closed."},
     {.name = "http2_overhead_per_second",

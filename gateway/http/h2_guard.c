@@ -39,7 +39,7 @@ static uint32_t cost_of(const struct frame_head *hd)
     case NGHTTP2_HEADERS:
         return 0; /* bounded by streams, and by what becomes of them */
     case NGHTTP2_RST_STREAM:
-        return 2;
+        return FG_H2_RESET_COST;
     case NGHTTP2_SETTINGS:
     case NGHTTP2_PING:
         return (hd->flags & NGHTTP2_FLAG_ACK) != 0 ? 1 : 4;

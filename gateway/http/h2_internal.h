@@ -46,6 +46,7 @@ struct fg_h2 {
     uint32_t streams_max; /* that the client may open at once, as it was last told */
     bool awaits_ack;      /* of SETTINGS: no further ones until then */
     bool is_in_head;      /* a header block has begun and not ended */
+    uint64_t block_bytes; /* names and values of that block so far */
     bool is_head_timed;
     bool has_failed;   /* the session is beyond use */
     uint64_t moved_ns; /* when DATA of any stream was last sent */
@@ -98,6 +99,8 @@ void fg_h2_set_response_callbacks(nghttp2_session_callbacks *callbacks);
  * NGHTTP2_ERR_CALLBACK_FAILURE with failure_code set: the session can go on no more. */
 int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len);
 
+/* A reset undoes a request that was begun, upstream as well: far more work than another frame. */
+#define FG_H2_RESET_COST 8u
 /* Take from the connection's allowance; false, with failure_code set, when it is used up. */
 FG_MUST_USE bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost);
 void fg_h2_earn(struct fg_h2 *h2, uint32_t gained);

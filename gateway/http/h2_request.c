@@ -14,6 +14,8 @@
 
 #include <assert.h>
 
+#define BOMB_HEADS 4u /* so many of limits.header_max in one head are none */
+
 static struct fg_stream *stream_by_id(nghttp2_session *session, int32_t id)
 {
     return nghttp2_session_get_stream_user_data(session, id);
@@ -63,6 +65,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct fg_h2 *h2 = user_data;
     h2->is_in_head = true;
+    h2->block_bytes = 0;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         fg_h2_note_opened(h2, frame->hd.stream_id);
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
@@ -107,13 +110,30 @@ static void add_trailer(struct fg_stream *stream, struct fg_span name, struct fg
         fg_trailers_add(&stream->trailers, stream->req.ex.arena, name, value));
 }
 
+/*
+ * A head that is somewhat too large is answered 431. But one byte can name a field of 4 KiB again,
+ * and the session looks at every byte of it: what is far beyond any head is there to burn time, and
+ * ends the connection in the middle of it.
+ */
+static bool is_bomb(struct fg_h2 *h2, size_t bytes)
+{
+    struct fg_codec_env *env = h2->codec.transport->env;
+    h2->block_bytes += bytes;
+    if (h2->block_bytes <= BOMB_HEADS * env->limits->header_bytes_max)
+        return false;
+    fg_counter_add_owned(&env->stats->h2_floods, 1);
+    h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
+    return true;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user_data)
 {
     (void)flags;
-    (void)user_data;
     struct fg_stream *stream = stream_by_id(session, frame->hd.stream_id);
+    if (is_bomb(user_data, name_len + value_len))
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (stream != NULL && frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         add_trailer(stream, fg_span_make((const char *)name, name_len),
                     fg_span_make((const char *)value, value_len));
@@ -320,7 +340,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     }
     fg_counter_add_owned(&h2->codec.transport->env->stats->protocol_errors, 1);
     /* The session resets the stream for it: such resets cost as much as the client's own. */
-    return fg_h2_spend(h2, 2) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    return fg_h2_spend(h2, FG_H2_RESET_COST) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static enum fg_gone_reason reason_of(uint32_t error_code)
