@@ -17,11 +17,11 @@ import sys
 import tempfile
 import time
 
-from . import attacker, gateway, machine, peers
+from . import gateway, machine, peers
 
 SECONDS = peers.environment("FG_BENCH_SECONDS", 4)
 ROUNDS = peers.environment("FG_BENCH_ROUNDS", 3)
-ATTACKS = [name for name in os.environ.get("FG_BENCH_ATTACKS", "").split(",") if name] or attacker.NAMES
+ATTACKER = pathlib.Path(__file__).with_name("attacker.py")  # not imported: it needs packages of the tests
 CLIENTS, RATE = 4, 50
 LARGE = 1 << 20
 DESCRIPTORS = 512
@@ -84,8 +84,7 @@ class Site:
                     requests - fine)
 
     def beside(self, name):
-        program = pathlib.Path(attacker.__file__)
-        one = subprocess.Popen(machine.pinned(-1, ["nice", "-n", "10", sys.executable, str(program), name,
+        one = subprocess.Popen(machine.pinned(-1, ["nice", "-n", "10", sys.executable, str(ATTACKER), name,
                                                    str(self.plain), str(self.tls), str(SECONDS + 1)]),
                                stdout=subprocess.PIPE, text=True)
         try:
@@ -101,12 +100,19 @@ class Site:
         return machine.memory_bytes(self.process.pid) / (1 << 20)
 
 
+def wanted():
+    names = [name for name in os.environ.get("FG_BENCH_ATTACKS", "").split(",") if name]
+    every = subprocess.run([sys.executable, str(ATTACKER)], check=True, capture_output=True, text=True).stdout.splitlines()
+    return names or every
+
+
 def measure(site):
+    names = wanted()
     site.neighbour()  # connections and pages are warm
     start = site.memory()
-    rows = {name: [] for name in ATTACKS}
+    rows = {name: [] for name in names}
     for number in range(ROUNDS):
-        for name in ATTACKS:
+        for name in names:
             alone = site.neighbour()
             rows[name].append((alone, site.beside(name), site.memory()))
             print(f"  attack, round {number + 1}/{ROUNDS}: {name}", file=sys.stderr)
@@ -123,7 +129,7 @@ def measure(site):
 
 
 def run(_kind, folder):
-    binary = machine.prepare("FG_PACKAGES_BENCH")
+    binary = machine.prepare("FG_PACKAGES_BENCH", "FG_PACKAGES_TEST")
     with machine.running([]) as processes:
         site = Site(folder, processes, binary)
         machine.describe([[binary, "--version"], ["nginx", "-v"], ["h2load", "--version"], ["openssl", "version"]])

@@ -2,7 +2,7 @@
 """
 attacker.py: one attack on a gateway on this machine, bounded in time and in connections; prints what it did.
 
-  attacker.py NAME PLAIN_PORT TLS_PORT SECONDS
+  attacker.py NAME PLAIN_PORT TLS_PORT SECONDS      (without arguments: the names)
 
 It comes from 127.0.0.2, so that limits for each address can tell it from its neighbours. A flood writes its
 frames, waits until the gateway ends the connection, and begins anew; a stall opens connections and holds them.
@@ -151,6 +151,9 @@ def renegotiate(port, end):
 
 
 def main():
+    if len(sys.argv) < 5:
+        print("\n".join(NAMES))
+        return
     name, plain, tls, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     end = time.monotonic() + seconds
     if name in FLOODS:
