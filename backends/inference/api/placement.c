@@ -13,8 +13,9 @@
 #include <assert.h>
 
 /* A request that so many workers died with, one after the other and without a token in between, is
- * taken for the cause. */
-#define LOSSES_MAX 3u
+ * taken for the cause. Not sooner: on a starved machine a series of deaths that have another cause
+ * can come faster than a turn does. */
+#define LOSSES_MAX 6u
 
 uint64_t fg_placement_wait_until(const struct fg_inference_thread *thread, uint64_t now_ns)
 {
