@@ -71,7 +71,7 @@ static void a_request_that_kills_workers_is_given_up(void **state)
     struct fake_exchange *fake = fixture_start_chat(f, 0, "");
     struct fake_worker *worker = &f->workers[0];
     /* While it only waits it is not to blame, nor after it has got on. */
-    for (unsigned i = 1; i <= 9; i++) {
+    for (unsigned i = 1; i <= 12; i++) {
         RUN_UNTIL(f, worker->request_count == i);
         assert_int_equal(worker->requests[i - 1].submit->may_adopt, i > 1);
         if (i > 5)
