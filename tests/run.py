@@ -13,6 +13,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree
 
@@ -46,22 +47,43 @@ def run(command, **kwargs):
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, **kwargs)
 
 
-def configure(name, *options, env=None):
-    """A build folder with these options; True when it is ready to build."""
+# The flavours of the build: what meson is told, and in which environment.
+FLAVOURS = {
+    "asan": (["-Db_sanitize=address,undefined", "-Dwerror=true"], {}),
+    "tsan": (["-Db_sanitize=thread", "-Db_lundef=false"], {}),
+    "fuzz": (["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dfuzzing=true", "-Dwerror=true"], {"CC": "clang"}),
+}
+build_locks = {name: threading.Lock() for name in FLAVOURS}
+
+
+def build(name, *prefix):
+    """Configure and build a flavour below build/; None when it is ready to use, else what was printed."""
     folder = BUILD / name
-    if not (folder / "build.ninja").exists():
-        done = run(["meson", "setup", str(folder), *options], env={**os.environ, **(env or {})})
-        if done.returncode != 0:
-            print(indent(done.stdout + done.stderr), flush=True)
-            return False
-    return True
+    options, env = FLAVOURS[name]
+    with build_locks[name]:
+        if not (folder / "build.ninja").exists():
+            done = run(["meson", "setup", str(folder), *options, "-Dtests=enabled", "-Doptimization=1"],
+                       env={**os.environ, **env})
+            if done.returncode != 0:
+                return done.stdout + done.stderr
+        done = run([*prefix, "ninja", "-C", str(folder), "-j", JOBS])
+        return None if done.returncode == 0 else done.stdout + done.stderr
 
 
-def build(name, *targets):
-    done = run(["ninja", "-C", str(BUILD / name), "-j", JOBS, *targets])
-    if done.returncode != 0:
-        print(indent(done.stdout + done.stderr), flush=True)
-    return done.returncode == 0
+def is_built(result, name, title):
+    """Builds a flavour, and counts that as a test where it has a title or goes wrong."""
+    complaint = build(name)
+    if complaint is not None:
+        result.add(f"{name} build", "failed", complaint)
+    elif title:
+        result.add(title, "ok")
+    return complaint is None
+
+
+def build_meanwhile(names):
+    """What later steps need, while tests mostly wait; each says by itself what went wrong."""
+    for name in names:
+        build(name, "nice", "-n", "10")
 
 
 def meson_tests(result, name, *selection):
@@ -107,22 +129,14 @@ def step_tidy(result):
 
 def step_unit(result):
     """Unit tests and the fuzz corpora under the address and undefined-behaviour sanitisers (gcc)."""
-    if not configure("asan", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dtests=enabled",
-                     "-Doptimization=1") or not build("asan"):
-        result.add("asan build", "failed", "see above")
-        return
-    result.add("asan build, warnings are errors", "ok")
-    meson_tests(result, "asan")
+    if is_built(result, "asan", "asan build, warnings are errors"):
+        meson_tests(result, "asan")
 
 
 def step_threads(result):
     """What has threads, under the thread sanitiser."""
-    if not configure("tsan", "-Db_sanitize=thread", "-Db_lundef=false", "-Dtests=enabled",
-                     "-Doptimization=1") or not build("tsan"):
-        result.add("tsan build", "failed", "see above")
-        return
-    result.add("tsan build", "ok")
-    meson_tests(result, "tsan", "--suite", "threads")
+    if is_built(result, "tsan", "tsan build"):
+        meson_tests(result, "tsan", "--suite", "threads")
 
 
 def fuzz(target):
@@ -139,12 +153,8 @@ def fuzz(target):
 
 def step_fuzz(result):
     """Each fuzz target for a short time (libFuzzer, clang), also a second compiler for all warnings."""
-    if not configure("fuzz", "-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dfuzzing=true",
-                     "-Dwerror=true", "-Dtests=enabled", "-Doptimization=1",
-                     env={"CC": "clang"}) or not build("fuzz"):
-        result.add("clang build", "failed", "see above")
+    if not is_built(result, "fuzz", "clang build, warnings are errors"):
         return
-    result.add("clang build, warnings are errors", "ok")
     targets = sorted(p for p in (BUILD / "fuzz" / "tests" / "fuzz").glob("fuzz_*")
                      if p.is_file() and os.access(p, os.X_OK))
     with concurrent.futures.ThreadPoolExecutor(int(JOBS)) as pool:
@@ -175,18 +185,14 @@ def pytest(result, label, binary, selection, env=None):
 
 def step_integration(result):
     """The real binary (with sanitisers) with real Redis and real clients."""
-    if not configure("asan", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dtests=enabled",
-                     "-Doptimization=1") or not build("asan"):
-        result.add("asan build", "failed", "see above")
+    if not is_built(result, "asan", None):
         return
     pytest(result, "integration", BUILD / "asan/gateway/floodgate", ["tests/integration"])
 
 
 def step_races(result):
     """The real binary under the thread sanitiser, with the tests that load it from many sides."""
-    if not configure("tsan", "-Db_sanitize=thread", "-Db_lundef=false", "-Dtests=enabled",
-                     "-Doptimization=1") or not build("tsan"):
-        result.add("tsan build", "failed", "see above")
+    if not is_built(result, "tsan", None):
         return
     pytest(result, "races", BUILD / "tsan/gateway/floodgate", ["tests/integration", "-m", "races"])
 
@@ -194,9 +200,7 @@ def step_races(result):
 def step_browser(result):
     """The pages in Chromium, and the openai client of npm."""
     folder = ROOT / "tests/integration/browser"
-    if not configure("asan", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dtests=enabled",
-                     "-Doptimization=1") or not build("asan"):
-        result.add("asan build", "failed", "see above")
+    if not is_built(result, "asan", None):
         return
     modules = BUILD / "browser"
     modules.mkdir(parents=True, exist_ok=True)
@@ -233,7 +237,11 @@ def main():
         print(f"no such step: {', '.join(unknown)}; expected {', '.join(STEPS)}", file=sys.stderr)
         return 2
     total = Result()
+    later = {"threads": "tsan", "races": "tsan", "fuzz": "fuzz"}
     for name in chosen:
+        if name == "integration":
+            names = dict.fromkeys(later[step] for step in chosen if step in later)
+            threading.Thread(target=build_meanwhile, args=(names,), daemon=True).start()
         print(f"== {name}: {STEPS[name].__doc__}", flush=True)
         started = time.monotonic()
         one = Result()
