@@ -78,6 +78,8 @@ async def measure(folder, port, seed):
     talkers = [asyncio.create_task(talk(port, number)) for number in range(streams.CLIENTS)]
     await asyncio.sleep(3)  # until the prompts are read and all streams decode
     busy = await load(folder, port, seed)
+    if any(talker.done() for talker in talkers):
+        raise SystemExit(f"a stream ended: {[talker.exception() for talker in talkers if talker.done()][0]}")
     for talker in talkers:
         talker.cancel()
     with contextlib.suppress(asyncio.CancelledError):
