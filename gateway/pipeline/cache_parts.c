@@ -28,10 +28,11 @@ static struct fg_span make_head(struct fg_arena *arena, struct fg_span boundary,
                                 uint64_t size)
 {
     bool has_type = content_type.data != NULL;
+    struct fg_span type = has_type ? content_type : FG_SPAN("");
     return fg_arena_try_printf(
         arena,
         "\r\n--%.*s\r\n%s%.*s%scontent-range: bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64 "\r\n\r\n",
-        FG_SPAN_ARGS(boundary), has_type ? "content-type: " : "", FG_SPAN_ARGS(content_type),
+        FG_SPAN_ARGS(boundary), has_type ? "content-type: " : "", FG_SPAN_ARGS(type),
         has_type ? "\r\n" : "", run->first, run->last, size);
 }
 
