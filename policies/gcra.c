@@ -16,16 +16,6 @@
 
 #include <assert.h>
 
-static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
-{
-    while (b != 0) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 /* How far `due` is ahead of now_ns, in parts of 1/amount ns; one that passed costs period_ns. */
 static fg_wide lead_at(const struct fg_gcra *gcra, uint64_t now_ns)
 {
@@ -55,7 +45,7 @@ void fg_gcra_init(struct fg_gcra *gcra, uint64_t amount, uint64_t period_ns, uin
 {
     assert(amount != 0);
     assert(period_ns != 0);
-    uint64_t divisor = greatest_common_divisor(amount, period_ns);
+    uint64_t divisor = fg_greatest_common_divisor(amount, period_ns);
     *gcra = (struct fg_gcra){
         .amount = amount / divisor,
         .period_ns = period_ns / divisor,

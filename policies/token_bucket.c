@@ -15,16 +15,6 @@
 
 #include <assert.h>
 
-static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
-{
-    while (b != 0) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 /* Add parts of 1/period_ns token, those of `fraction` among them. */
 static void add_parts(struct fg_token_bucket *tb, fg_wide parts)
 {
@@ -65,7 +55,7 @@ void fg_token_bucket_init(struct fg_token_bucket *tb, uint64_t amount, uint64_t 
                           uint64_t burst, uint64_t now_ns)
 {
     assert(period_ns != 0);
-    uint64_t divisor = greatest_common_divisor(amount, period_ns);
+    uint64_t divisor = fg_greatest_common_divisor(amount, period_ns);
     *tb = (struct fg_token_bucket){
         .amount = amount / divisor,
         .period_ns = period_ns / divisor,

@@ -34,4 +34,14 @@ static inline uint64_t fg_multiply_divide(uint64_t a, uint64_t b, uint64_t divis
     return fg_wide_saturate((fg_wide)a * b / divisor);
 }
 
+static inline uint64_t fg_greatest_common_divisor(uint64_t a, uint64_t b)
+{
+    while (b != 0) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 #endif
