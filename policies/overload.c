@@ -25,91 +25,38 @@
 #define PRESSURE_MAX 1000
 #define BIT(index) (UINT32_C(1) << (index))
 
-/* Columns in the order of enum fg_overload_step; {0, 0}: does not help, or costs more than it
- * saves. docs/policies/overload.md says why for each. */
-static const struct fg_overload_band default_ladder[FG_OVERLOAD_RESOURCE_COUNT]
-                                                   [FG_OVERLOAD_STEP_COUNT] = {
-                                                       [FG_OVERLOAD_MEMORY] = {{700, 600},
-                                                                               {750, 650},
-                                                                               {750, 650},
-                                                                               {800, 700},
-                                                                               {0, 0},
-                                                                               {850, 750},
-                                                                               {850, 750},
-                                                                               {920, 840},
-                                                                               {970, 900},
-                                                                               {970, 900}},
-                                                       [FG_OVERLOAD_CGROUP_MEMORY] = {{700, 600},
-                                                                                      {750, 650},
-                                                                                      {750, 650},
-                                                                                      {800, 700},
-                                                                                      {0, 0},
-                                                                                      {850, 750},
-                                                                                      {850, 750},
-                                                                                      {920, 840},
-                                                                                      {970, 900},
-                                                                                      {970, 900}},
-                                                       [FG_OVERLOAD_REQUEST_MEMORY] = {{0, 0},
-                                                                                       {700, 600},
-                                                                                       {750, 650},
-                                                                                       {0, 0},
-                                                                                       {0, 0},
-                                                                                       {0, 0},
-                                                                                       {850, 750},
-                                                                                       {920, 840},
-                                                                                       {970, 900},
-                                                                                       {0, 0}},
-                                                       [FG_OVERLOAD_FDS] = {{700, 600},
-                                                                            {0, 0},
-                                                                            {750, 650},
-                                                                            {800, 700},
-                                                                            {0, 0},
-                                                                            {0, 0},
-                                                                            {850, 750},
-                                                                            {920, 840},
-                                                                            {970, 900},
-                                                                            {950, 880}},
-                                                       [FG_OVERLOAD_LOOP_LAG] = {{0, 0},
-                                                                                 {750, 650},
-                                                                                 {750, 650},
-                                                                                 {0, 0},
-                                                                                 {0, 0},
-                                                                                 {920, 840},
-                                                                                 {850, 750},
-                                                                                 {920, 840},
-                                                                                 {970, 900},
-                                                                                 {970, 900}},
-                                                       [FG_OVERLOAD_HANDSHAKES] = {{500, 300},
-                                                                                   {0, 0},
-                                                                                   {0, 0},
-                                                                                   {0, 0},
-                                                                                   {0, 0},
-                                                                                   {800, 600},
-                                                                                   {0, 0},
-                                                                                   {0, 0},
-                                                                                   {0, 0},
-                                                                                   {0, 0}},
-                                                       [FG_OVERLOAD_REDIS_LATENCY] = {{0, 0},
-                                                                                      {0, 0},
-                                                                                      {600, 400},
-                                                                                      {0, 0},
-                                                                                      {0, 0},
-                                                                                      {0, 0},
-                                                                                      {850, 600},
-                                                                                      {0, 0},
-                                                                                      {0, 0},
-                                                                                      {0, 0}},
-                                                       [FG_OVERLOAD_KV_BLOCKS] = {{0, 0},
-                                                                                  {0, 0},
-                                                                                  {0, 0},
-                                                                                  {0, 0},
-                                                                                  {900, 750},
-                                                                                  {0, 0},
-                                                                                  {980, 900},
-                                                                                  {0, 0},
-                                                                                  {0, 0},
-                                                                                  {0, 0}},
-};
+/* Columns in the order of enum fg_overload_step; NEVER: does not help, or costs more than it saves.
+ * docs/policies/overload.md says why for each. */
+/* clang-format off */
+#define NEVER {0, 0}
+static const struct fg_overload_band
+    default_ladder[FG_OVERLOAD_RESOURCE_COUNT][FG_OVERLOAD_STEP_COUNT] = {
+        [FG_OVERLOAD_MEMORY] = {
+            {700, 600}, {750, 650}, {750, 650}, {800, 700}, NEVER,
+            {850, 750}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+        [FG_OVERLOAD_CGROUP_MEMORY] = {
+            {700, 600}, {750, 650}, {750, 650}, {800, 700}, NEVER,
+            {850, 750}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+        [FG_OVERLOAD_REQUEST_MEMORY] = {
+            NEVER,      {700, 600}, {750, 650}, NEVER,      NEVER,
+            NEVER,      {850, 750}, {920, 840}, {970, 900}, NEVER},
+        [FG_OVERLOAD_FDS] = {
+            {700, 600}, NEVER,      {750, 650}, {800, 700}, NEVER,
+            NEVER,      {850, 750}, {920, 840}, {970, 900}, {950, 880}},
+        [FG_OVERLOAD_LOOP_LAG] = {
+            NEVER,      {750, 650}, {750, 650}, NEVER,      NEVER,
+            {920, 840}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+        [FG_OVERLOAD_HANDSHAKES] = {
+            {500, 300}, NEVER,      NEVER,      NEVER,      NEVER,
+            {800, 600}, NEVER,      NEVER,      NEVER,      NEVER},
+        [FG_OVERLOAD_REDIS_LATENCY] = {
+            NEVER,      NEVER,      {600, 400}, NEVER,      NEVER,
+            NEVER,      {850, 600}, NEVER,      NEVER,      NEVER},
+        [FG_OVERLOAD_KV_BLOCKS] = {
+            NEVER,      NEVER,      NEVER,      NEVER,      {900, 750},
+            NEVER,      {980, 900}, NEVER,      NEVER,      NEVER},
+    };
+/* clang-format on */
 
 static uint32_t pressure_of(uint64_t used, uint64_t limit)
 {
