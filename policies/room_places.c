@@ -66,11 +66,16 @@ enum fg_room_mark fg_room_places_get(const struct fg_room_places *places, uint64
     return is_waiting_mark(mark) && is_fresh(mark, slot) ? FG_ROOM_WAITING : FG_ROOM_GONE;
 }
 
+static uint8_t waiting_mark(uint64_t slot)
+{
+    return (uint8_t)(slot % SLOT_COUNT + 1);
+}
+
 void fg_room_places_set(struct fg_room_places *places, uint64_t number, enum fg_room_mark mark,
                         uint64_t slot)
 {
     const uint8_t values[] = {[FG_ROOM_GONE] = 0,
-                              [FG_ROOM_WAITING] = (uint8_t)(slot % SLOT_COUNT + 1),
+                              [FG_ROOM_WAITING] = waiting_mark(slot),
                               [FG_ROOM_ADMITTED] = MARK_ADMITTED,
                               [FG_ROOM_USED] = MARK_USED};
     uint64_t index = index_of(places, number);
@@ -110,6 +115,23 @@ static uint64_t count_blocks(const struct fg_room_places *places, uint64_t numbe
     for (uint64_t i = 0; i < count - before_end; i++)
         sum += places->waiting[i];
     return sum;
+}
+
+void fg_room_places_reset(struct fg_room_places *places, uint64_t from, uint64_t to, uint64_t slot)
+{
+    assert(to >= from && to - from <= places->capacity);
+    uint64_t first = index_of(places, from);
+    uint64_t count = to - from;
+    uint64_t before_end = count < places->capacity - first ? count : places->capacity - first;
+    memset(places->marks, 0, (size_t)places->capacity);
+    memset(places->marks + first, waiting_mark(slot), (size_t)before_end);
+    memset(places->marks, waiting_mark(slot), (size_t)(count - before_end));
+    memset(places->waiting, 0, (size_t)(places->capacity / FG_ROOM_BLOCK_PLACES) * 2);
+    for (uint64_t end; from < to; from = end) {
+        uint16_t *waiting = &places->waiting[index_of(places, from) / FG_ROOM_BLOCK_PLACES];
+        end = block_end(from) < to ? block_end(from) : to;
+        *waiting = (uint16_t)(*waiting + (end - from));
+    }
 }
 
 uint64_t fg_room_places_waiting(const struct fg_room_places *places, uint64_t from, uint64_t to)

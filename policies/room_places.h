@@ -35,6 +35,9 @@ enum fg_room_mark fg_room_places_get(const struct fg_room_places *places, uint64
 void fg_room_places_set(struct fg_room_places *places, uint64_t number, enum fg_room_mark mark,
                         uint64_t slot);
 
+/* All are gone but those of [from, to), which wait; at most `capacity` of them. */
+void fg_room_places_reset(struct fg_room_places *places, uint64_t from, uint64_t to, uint64_t slot);
+
 /* How many of [from, to) wait; stale marks that no sweep has met count as well. */
 uint64_t fg_room_places_waiting(const struct fg_room_places *places, uint64_t from, uint64_t to);
 

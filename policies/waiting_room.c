@@ -438,8 +438,7 @@ uint64_t fg_waiting_room_adopt(struct fg_waiting_room *room, uint64_t epoch, uin
         first = tail;
     if (tail - first > most)
         tail = first + most;
-    memset(room->places.marks, 0, (size_t)room->places.capacity);
-    memset(room->places.waiting, 0, (size_t)(room->places.capacity / FG_ROOM_BLOCK_PLACES) * 2);
+    fg_room_places_reset(&room->places, first, tail, line->slot);
     line->epoch = epoch;
     line->expired = line->head = first;
     line->tail = tail;
@@ -447,8 +446,6 @@ uint64_t fg_waiting_room_adopt(struct fg_waiting_room *room, uint64_t epoch, uin
     line->saved = line->fraction = 0;
     line->mark_count = 0;
     fg_room_windows_reset(&line->windows, tail, line->updated_ns);
-    for (uint64_t number = first; number < tail; number++)
-        fg_room_places_set(&room->places, number, FG_ROOM_WAITING, line->slot);
     start_measuring(line);
     return tail;
 }

@@ -105,8 +105,8 @@ bool fg_waiting_room_resume(struct fg_waiting_room *room, struct fg_waiting_room
 /* An owner has died in the middle of a step: make the line whole again. */
 void fg_waiting_room_repair(struct fg_waiting_room *room);
 
-/* Begin a line anew in which the places from `first` up to `tail` wait, all of them asked for now,
- * as far as the ring has room for them; returns where the next one begins. */
+/* Begin a line anew in which the places from `first` up to `tail` wait, as if each had been asked
+ * after at `now_ns`, as far as the ring has room for them; returns where the next one begins. */
 uint64_t fg_waiting_room_adopt(struct fg_waiting_room *room, uint64_t epoch, uint64_t first,
                                uint64_t tail, uint64_t now_ns);
 

@@ -56,11 +56,31 @@ static void blocks_count_what_is_there(void **state)
     assert_true(fg_room_places_is_block_empty(&ring, base));
 }
 
+static void a_reset_ring_is_as_if_each_had_been_set(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed(3);
+    for (int i = 0; i < 300; i++) {
+        uint64_t from = 3000 + test_below(&seed, CAPACITY), slot = test_below(&seed, 1000);
+        uint64_t to = from + test_below(&seed, CAPACITY + 1);
+        uint8_t wanted[sizeof(memory)];
+        struct fg_room_places ring = a_ring();
+        for (uint64_t n = from; n < to; n++)
+            fg_room_places_set(&ring, n, FG_ROOM_WAITING, slot);
+        memcpy(wanted, memory, sizeof(memory));
+        for (uint64_t n = 0; n < CAPACITY; n++)
+            fg_room_places_set(&ring, n, (enum fg_room_mark)test_below(&seed, 4), slot);
+        fg_room_places_reset(&ring, from, to, slot);
+        assert_memory_equal(memory, wanted, sizeof(memory));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(marks_age),
         cmocka_unit_test(blocks_count_what_is_there),
+        cmocka_unit_test(a_reset_ring_is_as_if_each_had_been_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
