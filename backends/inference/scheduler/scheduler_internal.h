@@ -160,6 +160,12 @@ void fg_sequence_set_state(struct fg_scheduler *s, struct fg_sequence *seq,
 /* Everything the sequence holds goes back, and it is free. Calls nobody. */
 void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq);
 
+/* The last word about a request that has no sequence. retry_after_ms 0: no use, or to be worked out
+ * from what came free lately. */
+void fg_scheduler_say_refused(struct fg_scheduler *s, const struct fg_scheduler_key *key,
+                              enum fg_refusal reason, uint32_t retry_after_ms,
+                              uint64_t blocks_needed, const char *message);
+
 /* The last word, then release. */
 void fg_sequence_refuse(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_refusal reason,
                         const char *message);
@@ -230,6 +236,10 @@ static inline uint32_t *fg_sequence_table(const struct fg_scheduler *s,
 /* The ticket's sequence while it is wanted, or NULL. */
 struct fg_sequence *fg_scheduler_find(const struct fg_scheduler *s,
                                       struct fg_scheduler_ticket ticket);
+
+/* That request's sequence, in whatever state, or NULL. */
+struct fg_sequence *fg_scheduler_find_key(const struct fg_scheduler *s,
+                                          const struct fg_scheduler_key *key);
 
 /* Into the line of those that wait, with what the arena needs to know of it. */
 void fg_sequence_wait(struct fg_scheduler *s, struct fg_sequence *seq);
