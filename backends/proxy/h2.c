@@ -14,6 +14,7 @@
 #include "proxy_internal.h"
 
 #include "base/clock.h"
+#include "base/field_text.h"
 #include "proxy/request_head.h"
 
 #include <assert.h>
@@ -147,12 +148,9 @@ static const char *take_field(struct fg_upstream_response *response, struct fg_s
         return NULL;
     if (response->field_count == FIELDS_MAX)
         return "too many fields in the head";
-    if (fg_span_equal(name, FG_SPAN("content-length"))) {
-        uint64_t length = 0;
-        if (!fg_span_parse_u64(value, &length) || length > INT64_MAX / 2)
-            return "a malformed content-length";
-        response->content_length = (int64_t)length;
-    }
+    if (fg_span_equal(name, FG_SPAN("content-length")) &&
+        !fg_field_parse_length(value, &response->content_length))
+        return "a malformed content-length";
     return add_field(response, name, value) ? NULL : "no memory for the head of the answer";
 }
 

@@ -7,6 +7,7 @@
  */
 #include "upstream_response.h"
 
+#include "base/field_id.h"
 #include "base/field_text.h"
 
 #include <assert.h>
@@ -156,51 +157,28 @@ static bool parse_lines(struct fg_upstream_response *response, unsigned *minor, 
     return true;
 }
 
-enum field_kind {
-    FIELD_PASSED_ON,
-    FIELD_CONTENT_LENGTH,
-    FIELD_DROPPED, /* as are all below */
-    FIELD_CONNECTION,
-    FIELD_TRANSFER_ENCODING,
-    FIELD_UPGRADE,
-};
-
-static bool is_named(struct fg_span name, const char *text)
+/* About this hop alone, or said by the gateway itself. */
+static bool is_dropped(enum fg_field_id id)
 {
-    return memcmp(name.data, text, name.len) == 0;
-}
-
-static enum field_kind kind_of(struct fg_span name)
-{
-    switch (name.len) {
-    case 2:
-        return is_named(name, "te") ? FIELD_DROPPED : FIELD_PASSED_ON;
-    case 7:
-        return is_named(name, "upgrade")   ? FIELD_UPGRADE
-               : is_named(name, "trailer") ? FIELD_DROPPED
-                                           : FIELD_PASSED_ON;
-    case 10:
-        return is_named(name, "connection")   ? FIELD_CONNECTION
-               : is_named(name, "keep-alive") ? FIELD_DROPPED
-                                              : FIELD_PASSED_ON;
-    case 11:
-        return is_named(name, "traceparent") ? FIELD_DROPPED : FIELD_PASSED_ON;
-    case 12:
-        return is_named(name, "x-request-id") ? FIELD_DROPPED : FIELD_PASSED_ON;
-    case 14:
-        return is_named(name, "content-length") ? FIELD_CONTENT_LENGTH : FIELD_PASSED_ON;
-    case 16:
-        return is_named(name, "proxy-connection") ? FIELD_DROPPED : FIELD_PASSED_ON;
-    case 17:
-        return is_named(name, "transfer-encoding") ? FIELD_TRANSFER_ENCODING : FIELD_PASSED_ON;
+    switch (id) {
+    case FG_FIELD_CONNECTION:
+    case FG_FIELD_KEEP_ALIVE:
+    case FG_FIELD_PROXY_CONNECTION:
+    case FG_FIELD_TE:
+    case FG_FIELD_TRAILER:
+    case FG_FIELD_TRANSFER_ENCODING:
+    case FG_FIELD_UPGRADE:
+    case FG_FIELD_REQUEST_ID:
+    case FG_FIELD_TRACEPARENT:
+        return true;
     default:
-        return FIELD_PASSED_ON;
+        return false;
     }
 }
 
 bool fg_upstream_response_is_dropped(struct fg_span name)
 {
-    return kind_of(name) >= FIELD_DROPPED;
+    return is_dropped(fg_field_identify(name));
 }
 
 /* What the fields say about the body and the connection. */
@@ -235,26 +213,23 @@ static void read_fields(struct fg_upstream_response *response, struct head_facts
 {
     for (size_t i = 0; i < response->field_count; i++) {
         const struct fg_field *field = &response->fields[i];
-        uint64_t length = 0;
-        switch (kind_of(field->name)) {
-        case FIELD_CONTENT_LENGTH:
+        switch (fg_field_identify(field->name)) {
+        case FG_FIELD_CONTENT_LENGTH:
             facts->length_count++;
-            if (!fg_span_parse_u64(field->value, &length) || length > INT64_MAX / 2)
+            if (!fg_field_parse_length(field->value, &response->content_length))
                 facts->is_length_bad = true;
-            response->content_length = (int64_t)length;
             break;
-        case FIELD_TRANSFER_ENCODING:
+        case FG_FIELD_TRANSFER_ENCODING:
             facts->coding_count++;
             facts->is_chunked = fg_span_equal_nocase(field->value, FG_SPAN("chunked"));
             break;
-        case FIELD_CONNECTION:
+        case FG_FIELD_CONNECTION:
             read_connection(field->value, facts);
             break;
-        case FIELD_UPGRADE:
+        case FG_FIELD_UPGRADE:
             facts->is_websocket = fg_span_equal_nocase(field->value, FG_SPAN("websocket"));
             break;
-        case FIELD_PASSED_ON:
-        case FIELD_DROPPED:
+        default:
             break;
         }
     }
@@ -263,13 +238,10 @@ static void read_fields(struct fg_upstream_response *response, struct head_facts
 static bool is_named_by_connection(const struct fg_upstream_response *response, struct fg_span name)
 {
     for (size_t i = 0; i < response->field_count; i++) {
-        struct fg_span list = response->fields[i].value;
-        if (!fg_span_equal(response->fields[i].name, FG_SPAN("connection")))
-            continue;
-        while (list.data != NULL) {
-            if (fg_span_equal_nocase(fg_span_trim(fg_span_split(&list, ',')), name))
-                return true;
-        }
+        const struct fg_field *field = &response->fields[i];
+        if (fg_span_equal(field->name, FG_SPAN("connection")) &&
+            fg_field_list_has(field->value, name))
+            return true;
     }
     return false;
 }
@@ -288,9 +260,8 @@ static void filter_fields(struct fg_upstream_response *response, const struct he
     bool has_no_length = response->status == 204 || response->status < 200;
     for (size_t i = 0; i < response->field_count; i++) {
         struct fg_span name = response->fields[i].name;
-        enum field_kind kind = kind_of(name);
-        if (name.len == 0 || kind >= FIELD_DROPPED ||
-            (kind == FIELD_CONTENT_LENGTH && has_no_length))
+        enum fg_field_id id = fg_field_identify(name);
+        if (name.len == 0 || is_dropped(id) || (id == FG_FIELD_CONTENT_LENGTH && has_no_length))
             continue;
         response->fields[kept++] = response->fields[i];
     }

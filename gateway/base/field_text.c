@@ -60,3 +60,21 @@ bool fg_field_value_is_valid(struct fg_span value)
         value = fg_span_make(value.data + at + 1, value.len - at - 1);
     }
 }
+
+bool fg_field_list_has(struct fg_span list, struct fg_span token)
+{
+    while (list.data != NULL) {
+        if (fg_span_equal_nocase(fg_span_trim(fg_span_split(&list, ',')), token))
+            return true;
+    }
+    return false;
+}
+
+bool fg_field_parse_length(struct fg_span value, int64_t *length)
+{
+    uint64_t number;
+    if (!fg_span_parse_u64(value, &number) || number >= (UINT64_C(1) << 62))
+        return false;
+    *length = (int64_t)number;
+    return true;
+}

@@ -17,4 +17,10 @@ bool fg_is_token(struct fg_span text);
 /* No control characters but the tab: NUL, CR, LF and DEL are what requests are smuggled with. */
 bool fg_field_value_is_valid(struct fg_span value);
 
+/* Does the comma-separated list hold `token` (any case)? */
+bool fg_field_list_has(struct fg_span list, struct fg_span token);
+
+/* Of Content-Length: digits only, no sign, no blanks, no list, below 2^62; false otherwise. */
+bool fg_field_parse_length(struct fg_span value, int64_t *length);
+
 #endif

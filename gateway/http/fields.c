@@ -1,50 +1,9 @@
 /*
- * fields.c: names by length, then by text; authorities byte by byte.
+ * fields.c: authorities byte by byte, methods by text.
  */
 #include "http/fields.h"
 
 #define AUTHORITY_MAX ((size_t)261)
-
-static bool is_named(struct fg_span name, const char *text)
-{
-    return memcmp(name.data, text, name.len) == 0;
-}
-
-enum fg_field_id fg_field_identify(struct fg_span name)
-{
-    switch (name.len) {
-    case 2:
-        return is_named(name, "te") ? FG_FIELD_TE : FG_FIELD_OTHER;
-    case 4:
-        return is_named(name, "host") ? FG_FIELD_HOST : FG_FIELD_OTHER;
-    case 6:
-        return is_named(name, "cookie")   ? FG_FIELD_COOKIE
-               : is_named(name, "expect") ? FG_FIELD_EXPECT
-                                          : FG_FIELD_OTHER;
-    case 7:
-        return is_named(name, "upgrade") ? FG_FIELD_UPGRADE : FG_FIELD_OTHER;
-    case 10:
-        return is_named(name, "connection")   ? FG_FIELD_CONNECTION
-               : is_named(name, "keep-alive") ? FG_FIELD_KEEP_ALIVE
-                                              : FG_FIELD_OTHER;
-    case 11:
-        return is_named(name, "traceparent") ? FG_FIELD_TRACEPARENT : FG_FIELD_OTHER;
-    case 12:
-        return is_named(name, "x-request-id") ? FG_FIELD_REQUEST_ID : FG_FIELD_OTHER;
-    case 13:
-        return is_named(name, "server-timing") ? FG_FIELD_SERVER_TIMING : FG_FIELD_OTHER;
-    case 14:
-        return is_named(name, "content-length")   ? FG_FIELD_CONTENT_LENGTH
-               : is_named(name, "http2-settings") ? FG_FIELD_HTTP2_SETTINGS
-                                                  : FG_FIELD_OTHER;
-    case 16:
-        return is_named(name, "proxy-connection") ? FG_FIELD_PROXY_CONNECTION : FG_FIELD_OTHER;
-    case 17:
-        return is_named(name, "transfer-encoding") ? FG_FIELD_TRANSFER_ENCODING : FG_FIELD_OTHER;
-    default:
-        return FG_FIELD_OTHER;
-    }
-}
 
 bool fg_field_is_hop_by_hop(enum fg_field_id id)
 {
@@ -65,27 +24,10 @@ bool fg_field_is_hop_by_hop(enum fg_field_id id)
     case FG_FIELD_REQUEST_ID:
     case FG_FIELD_TRACEPARENT:
     case FG_FIELD_SERVER_TIMING:
+    case FG_FIELD_TRAILER:
         break;
     }
     return false;
-}
-
-bool fg_field_list_has(struct fg_span list, struct fg_span token)
-{
-    while (list.data != NULL) {
-        if (fg_span_equal_nocase(fg_span_trim(fg_span_split(&list, ',')), token))
-            return true;
-    }
-    return false;
-}
-
-bool fg_field_parse_length(struct fg_span value, int64_t *length)
-{
-    uint64_t number;
-    if (!fg_span_parse_u64(value, &number) || number >= (UINT64_C(1) << 62))
-        return false;
-    *length = (int64_t)number;
-    return true;
 }
 
 static bool is_alnum(char c)

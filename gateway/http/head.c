@@ -206,6 +206,7 @@ static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, s
         return keep_field(head, name, value);
     case FG_FIELD_TRACEPARENT:
     case FG_FIELD_SERVER_TIMING:
+    case FG_FIELD_TRAILER:
     case FG_FIELD_OTHER:
         return keep_field(head, name, value);
     case FG_FIELD_TE:
