@@ -28,6 +28,7 @@ import time
 
 import h2.config
 import h2.connection
+import h2.events
 import httpx
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -608,3 +609,23 @@ def unique(prefix="key"):
 
 __all__ = [name for name in globals() if not name.startswith("_")]
 assert http.client  # BaseHTTPRequestHandler needs it; named so that it is not taken for unused
+
+
+def h2_talk_through_tunnel(connection, state, connect):
+    """Opens a tunnel on stream 1 to a server that greets, shouts back and says bye; the answer's fields."""
+    state.send_headers(1, connect)
+    state.send_data(1, b"early ")
+    connection.sendall(state.data_to_send())
+    events = []
+    answer = h2_until(connection, state, h2.events.ResponseReceived, events)
+
+    def text():
+        return b"".join(e.data for e in events if isinstance(e, h2.events.DataReceived))
+    while text() != b"hello EARLY ":
+        assert h2_until(connection, state, h2.events.DataReceived, events)
+    state.send_data(1, b"more", end_stream=True)
+    connection.sendall(state.data_to_send())
+    if not any(isinstance(e, h2.events.StreamEnded) for e in events):
+        assert h2_until(connection, state, h2.events.StreamEnded, events)
+    assert text() == b"hello EARLY MORE bye"
+    return dict(answer.headers)

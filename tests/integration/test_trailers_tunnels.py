@@ -5,7 +5,7 @@ import ssl
 import h2.events
 import pytest
 
-from harness import h2_start, h2_until, read_all, read_response
+from harness import h2_start, h2_talk_through_tunnel, h2_until, read_all, read_response
 
 
 # ---- the upstream's scripts, by path ----
@@ -170,24 +170,10 @@ def test_websocket_on_http2(site, backend):
     connection, state = h2_start(site)
     with connection:
         assert h2_until(connection, state, h2.events.RemoteSettingsChanged).changed_settings[8].new_value == 1
-        state.send_headers(1, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
-                               (":path", "/app/ws"), (":authority", "x"), ("sec-websocket-version", "13")])
-        state.send_data(1, b"early ")
-        connection.sendall(state.data_to_send())
-        events = []
-        answer = h2_until(connection, state, h2.events.ResponseReceived, events)
-        fields = dict(answer.headers)
+        fields = h2_talk_through_tunnel(connection, state, [
+            (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/app/ws"),
+            (":authority", "x"), ("sec-websocket-version", "13")])
         assert fields[":status"] == "200" and "upgrade" not in fields
-
-        def text():
-            return b"".join(e.data for e in events if isinstance(e, h2.events.DataReceived))
-        while text() != b"hello EARLY ":
-            assert h2_until(connection, state, h2.events.DataReceived, events)
-        state.send_data(1, b"more", end_stream=True)
-        connection.sendall(state.data_to_send())
-        if not any(isinstance(e, h2.events.StreamEnded) for e in events):
-            assert h2_until(connection, state, h2.events.StreamEnded, events)
-        assert text() == b"hello EARLY MORE bye"
     head = backend.peers[-1].data
     assert b"GET /app/ws HTTP/1.1\r\n" in head and b"\r\nsec-websocket-key: " in head
 

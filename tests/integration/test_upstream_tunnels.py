@@ -10,7 +10,7 @@ import h2.events
 import h2.settings
 import pytest
 
-from harness import h2_start, h2_until, read_all, read_response, wait_for
+from harness import h2_start, h2_talk_through_tunnel, h2_until, read_all, read_response, wait_for
 from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -84,22 +84,7 @@ def over_h2(gateway):
     """The same of one of HTTP/2."""
     connection, state = h2_start(gateway)
     with connection:
-        state.send_headers(1, CONNECT)
-        state.send_data(1, b"early ")
-        connection.sendall(state.data_to_send())
-        events = []
-        answer = h2_until(connection, state, h2.events.ResponseReceived, events)
-        assert dict(answer.headers)[":status"] == "200"
-
-        def text():
-            return b"".join(e.data for e in events if isinstance(e, h2.events.DataReceived))
-        while text() != b"hello EARLY ":
-            assert h2_until(connection, state, h2.events.DataReceived, events)
-        state.send_data(1, b"more", end_stream=True)
-        connection.sendall(state.data_to_send())
-        if not any(isinstance(e, h2.events.StreamEnded) for e in events):
-            assert h2_until(connection, state, h2.events.StreamEnded, events)
-        assert text() == b"hello EARLY MORE bye"
+        assert h2_talk_through_tunnel(connection, state, CONNECT)[":status"] == "200"
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["clear", "tls"])

@@ -2,43 +2,25 @@
  * promo.test.mjs: the promotion page and the dashboard as people use them, in Chromium.
  *   FG_URL    https://127.0.0.1:PORT of a running gateway with the page, orders and a model
  *   FG_ADMIN  http://127.0.0.1:PORT of its admin listener
- *   FG_NODE_MODULES  where playwright-core is, if not beside this file; FG_CHROMIUM the browser
- * Prints one line a test, "ok NAME" or "not ok NAME: why"; exit code 1 if one failed.
- * Waits for conditions only; their bound ends a test that fails.
  */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
+import { guest as anyGuest, runAll, test } from "./runner.mjs";
 
-const { FG_URL, FG_ADMIN, FG_NODE_MODULES, FG_CHROMIUM } = process.env;
+const { FG_URL, FG_ADMIN } = process.env;
 if (!FG_URL || !FG_ADMIN) {
   console.error("FG_URL and FG_ADMIN are not set; expected the addresses of a running gateway");
   process.exit(2);
 }
-const require = createRequire(FG_NODE_MODULES ? path.join(path.resolve(FG_NODE_MODULES), "..", "x.js") : import.meta.url);
-const { chromium } = require("playwright-core");
-const executablePath = FG_CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync);
-const WAIT_MS = 45000;
-const ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync"];
-
-const tests = [];
-const test = (name, run) => tests.push({ name, run });
 
 /* ---- helpers ---- */
 
 /* A new guest. `errors` gets what the console says, but for answers that `expected` matches. */
 async function guest(browser, { expected = null, ...options } = {}) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, locale: "en-US", viewport: { width: 390, height: 844 }, ...options });
-  context.setDefaultTimeout(WAIT_MS);
-  const page = await context.newPage();
-  const errors = [];
+  const { context, page, errors } = await anyGuest(browser, options);
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type()) && !(expected && expected.test(message.text())))
       errors.push(`${message.text()} (${message.location().url})`);
   });
-  page.on("pageerror", (error) => errors.push(String(error.stack)));
   return { context, page, errors };
 }
 
@@ -307,17 +289,4 @@ test("the dashboard says when the gateway does not answer and when it is back", 
 
 /* ---- run ---- */
 
-const browser = await chromium.launch({ executablePath, args: ARGS });
-let failed = 0;
-for (const { name, run } of tests) {
-  try {
-    await run(browser);
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failed++;
-    console.log(`not ok ${name}: ${String(error.message).replaceAll(/\s+/g, " ").slice(0, 700)}`);
-    await Promise.all(browser.contexts().map((context) => context.close().catch(() => {})));
-  }
-}
-await browser.close();
-process.exit(failed > 0 ? 1 : 0);
+await runAll();

@@ -2,32 +2,11 @@
  * room.test.mjs: the page of who waits in line, in Chromium.
  *   FG_URL    https://127.0.0.1:PORT of a running gateway: /sale has a waiting room with the desk
  *             /sale-line, /slow one that lets nobody in with the desk /slow-line, /plain one without
- *   FG_NODE_MODULES  where playwright-core is; FG_CHROMIUM the browser
- * Prints one line a test, "ok NAME" or "not ok NAME: why"; exit code 1 if one failed.
  */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
+import { guest, runAll, test } from "./runner.mjs";
 
-const { FG_URL, FG_NODE_MODULES, FG_CHROMIUM } = process.env;
-const require = createRequire(FG_NODE_MODULES ? path.join(path.resolve(FG_NODE_MODULES), "..", "x.js") : import.meta.url);
-const { chromium } = require("playwright-core");
-const executablePath = FG_CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync);
-const ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync"];
-
-const tests = [];
-const test = (name, run) => tests.push({ name, run });
-
-async function guest(browser, options = {}) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 390, height: 844 }, ...options });
-  context.setDefaultTimeout(45000);
-  const page = await context.newPage();
-  const errors = [];
-  page.on("pageerror", (error) => errors.push(String(error.stack)));
-  return { context, page, errors };
-}
+const { FG_URL } = process.env;
 
 /* Until the line has to be stood in. */
 async function openLine(page, where) {
@@ -76,17 +55,4 @@ for (const [where, javaScriptEnabled] of [["/sale", false], ["/plain", true]]) {
   });
 }
 
-const browser = await chromium.launch({ executablePath, args: ARGS });
-let failed = 0;
-for (const { name, run } of tests) {
-  try {
-    await run(browser);
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failed++;
-    console.log(`not ok ${name}: ${String(error.message).replaceAll(/\s+/g, " ").slice(0, 700)}`);
-    await Promise.all(browser.contexts().map((context) => context.close().catch(() => {})));
-  }
-}
-await browser.close();
-process.exit(failed > 0 ? 1 : 0);
+await runAll();

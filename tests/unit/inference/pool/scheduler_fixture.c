@@ -237,3 +237,11 @@ void run_dry(struct fixture *f)
     for (int i = 0; i < 2000 && fg_scheduler_step(f->scheduler); i++)
         clock_now += FG_MS;
 }
+
+void assert_same_outcome(const struct outcome *a, const struct outcome *b)
+{
+    assert_true(a->is_done && b->is_done);
+    assert_int_equal(a->token_count, b->token_count);
+    assert_memory_equal(a->tokens, b->tokens, a->token_count * sizeof(a->tokens[0]));
+    assert_string_equal(a->text, b->text);
+}

@@ -52,10 +52,10 @@ void start_other(struct fixture *f);
 /* Blocks that can be taken. */
 uint64_t free_blocks(const struct fixture *f);
 
-/* A request with defaults; tests change what they are about. Static: the next call overwrites it.
- */
 /* What a class and a lot make together. */
 uint32_t a_number(enum fg_priority priority, uint32_t cohort);
+/* A request with defaults; tests change what they are about. Static: the next call overwrites it.
+ */
 struct fg_channel_submit *a_submit(uint32_t max_tokens);
 struct fg_token_list prompt_of(uint32_t count, uint32_t seed);
 struct fg_scheduler_ticket enter(struct fixture *f, uint64_t id,
@@ -68,5 +68,8 @@ void submit_tokens(struct fixture *f, struct fg_scheduler *scheduler, uint64_t i
 void submit(struct fixture *f, uint64_t id, uint32_t prompt_count, uint32_t max_tokens);
 void cancel(struct fixture *f, uint64_t id);
 void run_dry(struct fixture *f);
+
+/* Both are complete, with the same tokens and text. */
+void assert_same_outcome(const struct outcome *a, const struct outcome *b);
 
 #endif

@@ -41,14 +41,6 @@ static struct outcome alone(struct fixture *f, uint32_t prompt_count, uint32_t m
     return f->outcomes[1];
 }
 
-static void assert_same(const struct outcome *a, const struct outcome *b)
-{
-    assert_true(a->is_done && b->is_done);
-    assert_int_equal(a->token_count, b->token_count);
-    assert_memory_equal(a->tokens, b->tokens, a->token_count * sizeof(a->tokens[0]));
-    assert_string_equal(a->text, b->text);
-}
-
 /* Whatever the length of the prompt: within a block, a block, over it. */
 static void each_says_what_it_says_alone(void **state)
 {
@@ -66,7 +58,7 @@ static void each_says_what_it_says_alone(void **state)
             submit_as(f, 1, lengths[i], choices(3, 20));
             run_dry(f);
             for (uint32_t c = 0; c < 3; c++)
-                assert_same(&f->outcomes[1 + c], &want[c]);
+                assert_same_outcome(&f->outcomes[1 + c], &want[c]);
             /* The prompt once, and its last token once for each of the others. */
             assert_int_equal(fg_counter_get(&record_of(f)->tokens_prefill), lengths[i] + 2);
         }

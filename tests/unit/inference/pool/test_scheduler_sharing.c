@@ -67,14 +67,6 @@ static struct outcome alone(struct fixture *f, const uint32_t *tokens, uint32_t 
     return f->outcomes[1];
 }
 
-static void assert_same(const struct outcome *a, const struct outcome *b)
-{
-    assert_true(a->is_done && b->is_done);
-    assert_int_equal(a->token_count, b->token_count);
-    assert_memory_equal(a->tokens, b->tokens, a->token_count * sizeof(a->tokens[0]));
-    assert_string_equal(a->text, b->text);
-}
-
 static void a_shared_prompt_is_computed_once(void **state)
 {
     struct fixture *f = *state;
@@ -89,7 +81,7 @@ static void a_shared_prompt_is_computed_once(void **state)
         submit_tokens(f, f->scheduler, i + 1, tokens[i], 110, a_stream(5, i));
     run_dry(f);
     for (uint32_t i = 0; i < 4; i++)
-        assert_same(&f->outcomes[i + 1], &want[i]);
+        assert_same_outcome(&f->outcomes[i + 1], &want[i]);
     /* 96 of the 100 are whole blocks. */
     assert_int_equal(fg_counter_get(&record_of(f)->tokens_prefill), 96 + 4 * 14);
     assert_int_equal(fg_counter_get(&record_of(f)->tokens_cached), 3 * 96);
@@ -98,7 +90,7 @@ static void a_shared_prompt_is_computed_once(void **state)
     uint32_t before = computed(f);
     submit_tokens(f, f->scheduler, 9, tokens[2], 110, a_stream(5, 9));
     run_dry(f);
-    assert_same(&f->outcomes[9], &want[2]);
+    assert_same_outcome(&f->outcomes[9], &want[2]);
     assert_int_equal(computed(f) - before, 14 + 4);
     assert_int_equal(f->outcomes[9].done.cached_tokens, 96);
 }
@@ -147,7 +139,7 @@ static void a_prompt_of_whole_blocks_computes_one_token(void **state)
     submit_tokens(f, f->scheduler, 3, tokens, 64, a_stream(8, 3));
     run_dry(f);
     for (uint64_t id = 1; id <= 3; id++)
-        assert_same(&f->outcomes[id], &want);
+        assert_same_outcome(&f->outcomes[id], &want);
     assert_int_equal(f->outcomes[2].done.cached_tokens, 63);
 }
 
@@ -169,8 +161,8 @@ static void two_workers_compute_it_once(void **state)
         fg_scheduler_step(f->other);
         clock_now += FG_MS;
     }
-    assert_same(&f->outcomes[1], &want[0]);
-    assert_same(&f->outcomes[2], &want[1]);
+    assert_same_outcome(&f->outcomes[1], &want[0]);
+    assert_same_outcome(&f->outcomes[2], &want[1]);
     struct fg_kv_worker_record *other = fg_kv_arena_worker(f->arena, 0);
     assert_int_equal(fg_counter_get(&record_of(f)->tokens_prefill) +
                          fg_counter_get(&other->tokens_prefill),
@@ -219,7 +211,7 @@ static void nobody_dies_for_memory(void **state)
         clock_now += FG_MS;
     }
     for (uint32_t i = 0; i < 12; i++)
-        assert_same(&f->outcomes[i + 1], &want[i]);
+        assert_same_outcome(&f->outcomes[i + 1], &want[i]);
 }
 
 static void a_higher_priority_takes_a_place_and_gives_it_back(void **state)
@@ -246,7 +238,7 @@ static void a_higher_priority_takes_a_place_and_gives_it_back(void **state)
     assert_int_equal(fg_scheduler_waiting(f->scheduler), 1);
     run_dry(f);
     for (uint32_t i = 0; i < 3; i++)
-        assert_same(&f->outcomes[i + 1], &want[i]);
+        assert_same_outcome(&f->outcomes[i + 1], &want[i]);
     /* An equal takes nothing. */
     for (uint32_t i = 0; i < 3; i++)
         submit_tokens(f, f->scheduler, i + 11, tokens[i], 40, a_stream(20, i + 11));
@@ -493,7 +485,7 @@ static void assert_survives(struct fixture *f, const struct fg_sampling *samplin
         assert_int_equal(fg_kv_arena_orphan_worker(f->arena, 0, clock_now + FG_S), 1);
         assert_int_equal(adopt(f, f->scheduler, 1, s, got->tokens, known), FG_OK);
         run_dry(f);
-        assert_same(got, &want);
+        assert_same_outcome(got, &want);
         /* Nothing is computed twice. */
         assert_in_range(computed(f), before, 90 + 29);
     }
@@ -561,7 +553,7 @@ static void an_adopted_one_waits_for_a_place_with_its_blocks(void **state)
         adopt(f, f->scheduler, 1, s, f->outcomes[1].tokens, f->outcomes[1].token_count), FG_OK);
     assert_int_equal(fg_scheduler_waiting(f->scheduler), 2);
     run_dry(f);
-    assert_same(&f->outcomes[1], &want);
+    assert_same_outcome(&f->outcomes[1], &want);
     assert_true(f->outcomes[3].is_done && f->outcomes[2].is_done);
     assert_int_equal(f->outcomes[3].order, 2);
 }
@@ -584,7 +576,7 @@ static void prefill_hands_over_to_decode(void **state)
     uint32_t before = computed(f);
     assert_int_equal(adopt(f, f->scheduler, 1, s, f->outcomes[1].tokens, 1), FG_OK);
     run_dry(f);
-    assert_same(&f->outcomes[1], &want);
+    assert_same_outcome(&f->outcomes[1], &want);
     assert_int_equal(computed(f) - before, 29);
     /* Nobody else there: it goes on with it itself. */
     submit_tokens(f, f->other, 2, tokens, 70, a_stream(30, 2));
@@ -593,7 +585,7 @@ static void prefill_hands_over_to_decode(void **state)
     assert_int_equal(adopt(f, f->other, 2, a_stream(30, 2), f->outcomes[2].tokens, 1), FG_OK);
     while (fg_scheduler_step(f->other))
         clock_now += FG_MS;
-    assert_same(&f->outcomes[2], &want);
+    assert_same_outcome(&f->outcomes[2], &want);
 }
 
 static void a_drain_leaves_what_runs_to_others(void **state)
@@ -613,7 +605,7 @@ static void a_drain_leaves_what_runs_to_others(void **state)
                            f->outcomes[1].token_count),
                      FG_OK);
     run_dry(f);
-    assert_same(&f->outcomes[1], &want);
+    assert_same_outcome(&f->outcomes[1], &want);
 }
 
 int main(void)
