@@ -1,8 +1,8 @@
 /*
  * gate_policy.h: what stands before one backend, put together: concurrency limit, bounded queue,
  * admission level and circuit breaker. The gateway wraps it in a lock (upstream/gate_shared), the
- * simulator in virtual time; both run this code. Thread   one owner at a time. Entries are embedded
- * in the caller's objects and stay theirs.
+ * simulator in virtual time; both run this code.
+ * Thread   one owner at a time. Entries are embedded in the caller's objects and stay theirs.
  *
  *    enter() ---- slot free ----------------------------> ADMITTED --- try_pass() -- call --
  * leave() |                                                     ^

@@ -1,10 +1,12 @@
 /*
  * retry_budget.c: how many retries may be in flight beside first attempts.
  * Job      keep retries from multiplying an outage: a share of live traffic, and none while
- * shedding. Thread   one owner at a time. Never    retries; it only counts them. Slots that are out
- * when the traffic falls stay out until they are released. Source   Envoy's retry_budget (20 % of
- * active and pending, at least 3). Control law: in_flight <= max(min_retries, active x ratio), 0
- * while we shed.
+ *          shedding.
+ * Thread   one owner at a time.
+ * Never    retries; it only counts them. Slots that are out when the traffic falls stay out until
+ *          they are released.
+ * Source   Envoy's retry_budget (20 % of active and pending, at least 3).
+ * Control law:  in_flight <= max(min_retries, active x ratio), 0 while we shed.
  */
 #include "policies/retry_budget.h"
 

@@ -3,11 +3,12 @@
  * Job      answer "may `cost` more pass now, and if not, when?".
  * Thread   one owner at a time; no lock, no clock, no heap.
  * Never    lets through more than burst + elapsed x rate, whatever the clock does.
- * Source   RFC 2697 section 3 (one colour). Control law:
- *          level' = min(burst, level + elapsed x amount / period).
- *    The level is `tokens` and a remainder in parts of 1/period_ns token, so nothing is rounded
- * away however often it is asked: "7 per 3 days" gives 7 in 3 days. A clock that goes back is
- * answered as if it stood still, and does not pay twice for the time that it runs through again.
+ * Source   RFC 2697 section 3 (one colour).
+ * Control law:  level' = min(burst, level + elapsed x amount / period). The level is `tokens` and a
+ *               remainder in parts of 1/period_ns token, so nothing is rounded away however often
+ *               it is asked: "7 per 3 days" gives 7 in 3 days. A clock that goes back is answered
+ *               as if it stood still, and does not pay twice for the time that it runs through
+ *               again.
  */
 #include "policies/token_bucket.h"
 

@@ -1,12 +1,14 @@
 /*
  * vtc.c: fair shares of inference between users who ask for different amounts.
  * Job      count weighted tokens a user; lift who comes back; forget who is idle when room is
- * short. Law      always serve the active user with the smallest counter; a user who becomes active
- * gets max(own counter, least counter of the active). Source   Sheng et al., "Fairness in Serving
- * Large Language Models" (OSDI 2024): the difference in work between two users who both want more
- * stays below a constant, whatever they send. Weights 1 for input and 2 for output are the paper's.
- * We depart in charging a prompt without its cached part, as that costs nobody anything. Never
- * overflows in practice: 2^64 tokens. Charging saturates all the same.
+ *          short.
+ * Law      always serve the active user with the smallest counter; a user who becomes active gets
+ *          max(own counter, least counter of the active).
+ * Source   Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024): the difference in
+ *          work between two users who both want more stays below a constant, whatever they send.
+ *          Weights 1 for input and 2 for output are the paper's. We depart in charging a prompt
+ *          without its cached part, as that costs nobody anything.
+ * Never    overflows in practice: 2^64 tokens. Charging saturates all the same.
  */
 #include "policies/vtc.h"
 

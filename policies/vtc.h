@@ -1,6 +1,7 @@
 /*
  * vtc.h: whose turn it is, by the work that each user has had so far: virtual token counters.
- * Thread   one owner at a time. Memory   fixed at init, handed over by the caller.
+ * Thread   one owner at a time.
+ * Memory   fixed at init, handed over by the caller.
  */
 #ifndef FG_POLICIES_VTC_H
 #define FG_POLICIES_VTC_H

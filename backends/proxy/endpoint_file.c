@@ -1,9 +1,10 @@
 /*
  * endpoint_file.c: reads the file when it is another one than before, or its names are due.
  * Job      stat, read, parse and look names up in a helper thread; take the result over on the
- * loop. A file that cannot be read or understood changes nothing; the log says why, once. Thread
- * start-up; the first event loop, and one helper job at a time. Never    reads or looks up on an
- * event loop. Memory   the text (FILE_BYTES_MAX at most) and the hosts while they are taken over.
+ *          loop. A file that cannot be read or understood changes nothing; the log says why, once.
+ * Thread   start-up; the first event loop, and one helper job at a time.
+ * Never    reads or looks up on an event loop.
+ * Memory   the text (FILE_BYTES_MAX at most) and the hosts while they are taken over.
  */
 #include "proxy/endpoint_file.h"
 

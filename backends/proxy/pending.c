@@ -4,8 +4,8 @@
  *          loop or another; give idle connections away while another loop has more need of them.
  * Thread   the owning event loop.
  * Never    lets a newcomer of the same importance past one who waits; waits longer than the
- * request's deadline, which the gateway watches. Memory   attempts are their requests'; how many
- * wait is bounded by limits.pending.
+ *          request's deadline, which the gateway watches.
+ * Memory   attempts are their requests'; how many wait is bounded by limits.pending.
  */
 #include "proxy_internal.h"
 

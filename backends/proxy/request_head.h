@@ -2,9 +2,9 @@
  * request_head.h: an exchange as the head of a request to a server.
  * Job      the client's fields but for those of its hop; Host or :authority; who asked, as
  *          configured (x-forwarded-*, Forwarded: lists are appended to); x-request-id; what is left
- * of the deadline as x-request-timeout-ms, and as grpc-timeout for gRPC; the wish for an upgrade
- * (HTTP/1.1), or for trailers where the client can read them. Thread   the exchange's loop; pure
- * but for the arena.
+ *          of the deadline as x-request-timeout-ms, and as grpc-timeout for gRPC; the wish for an
+ *          upgrade (HTTP/1.1), or for trailers where the client can read them.
+ * Thread   the exchange's loop; pure but for the arena.
  */
 #ifndef FG_PROXY_REQUEST_HEAD_H
 #define FG_PROXY_REQUEST_HEAD_H

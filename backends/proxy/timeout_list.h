@@ -2,7 +2,9 @@
  * timeout_list.h: many waits of one length behind one timer.
  * Job      every wait in a list lasts as long as the next one, so the order of setting is the order
  *          of expiry: set and clear are a list insertion, and the timer is armed for the first
- * only. Thread   the event loop that owns the list. Memory   intrusive; whoever embeds the timeout.
+ *          only.
+ * Thread   the event loop that owns the list.
+ * Memory   intrusive; whoever embeds the timeout.
  */
 #ifndef FG_PROXY_TIMEOUT_LIST_H
 #define FG_PROXY_TIMEOUT_LIST_H

@@ -1,6 +1,7 @@
 /*
  * file_open.c: openat2 does it in one call; where it is missing, every component is opened by
- * itself with O_NOFOLLOW. Source   openat2(2).
+ * itself with O_NOFOLLOW.
+ * Source   openat2(2).
  */
 #include "file_open.h"
 

@@ -1,9 +1,10 @@
 /*
  * static_request.c: one exchange, from the path to the last byte of the file.
  * Job      have the file opened and read piece by piece in the helper pool, pass each piece on,
- * stop while the client takes no more. Thread   the exchange's loop; only fg_file_read_in_helper
- * runs elsewhere. Never    reads a file on the loop; follows a link; serves a name that begins with
- * a dot. Memory   the exchange's arena, and a reader while a piece is under way.
+ *          stop while the client takes no more.
+ * Thread   the exchange's loop; only fg_file_read_in_helper runs elsewhere.
+ * Never    reads a file on the loop; follows a link; serves a name that begins with a dot.
+ * Memory   the exchange's arena, and a reader while a piece is under way.
  *
  *    start --> [reader: open, stat, first piece] --> head --> write --> [reader: next piece] -->
  * end cancel takes the request out of its reader, whose result is thrown away when it comes.

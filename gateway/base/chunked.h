@@ -2,7 +2,9 @@
  * chunked.h: takes a chunked request body apart, strictly: what two parsers could read differently
  * is refused.
  * Job      sizes of 1 to 15 hexadecimal digits; extensions are read over and trailers handed on
- * within limits; every line ends in CRLF. Thread   any; pure. Source   RFC 9112 section 7.1.
+ *          within limits; every line ends in CRLF.
+ * Thread   any; pure.
+ * Source   RFC 9112 section 7.1.
  */
 #ifndef FG_BASE_CHUNKED_H
 #define FG_BASE_CHUNKED_H

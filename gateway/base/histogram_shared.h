@@ -1,11 +1,12 @@
 /*
  * histogram_shared.h: log-linear histogram of nanoseconds (or any count) with under 1 % error.
  * Protocol  one thread records (plain load and store, relaxed); any thread reads and merges, and
- * may see a record that is not yet in the sum: fine for metrics. Memory    fixed, about 16 KiB
- * each. Layout    values below 128 exactly; above, 64 equal steps in each power of two, up to 2^38
- *           (about 4.6 minutes in ns); larger values land in the last bucket. The relative width of
- * a bucket is at most 1/64; its middle is reported, so the error is under 0.8 %. Source    the
- * layout of HdrHistogram.
+ *           may see a record that is not yet in the sum: fine for metrics.
+ * Memory   fixed, about 16 KiB each.
+ * Layout   values below 128 exactly; above, 64 equal steps in each power of two, up to 2^38 (about
+ *          4.6 minutes in ns); larger values land in the last bucket. The relative width of a
+ *          bucket is at most 1/64; its middle is reported, so the error is under 0.8 %.
+ * Source   the layout of HdrHistogram.
  */
 #ifndef FG_BASE_HISTOGRAM_SHARED_H
 #define FG_BASE_HISTOGRAM_SHARED_H

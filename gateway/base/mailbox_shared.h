@@ -2,8 +2,9 @@
  * mailbox_shared.h: how another thread reaches an event loop: a message, never a pointer into it.
  * Protocol  any thread posts under the mutex; the owner takes the whole list at once and runs it
  *           outside the lock. The first post into an empty box writes the eventfd, later ones do
- * not, so that a burst costs one wake-up. Memory    intrusive: a message is part of an object of
- * the poster, who must keep it alive until it has run. Nothing is allocated, so a post cannot fail.
+ *           not, so that a burst costs one wake-up.
+ * Memory   intrusive: a message is part of an object of the poster, who must keep it alive until it
+ *          has run. Nothing is allocated, so a post cannot fail.
  */
 #ifndef FG_BASE_MAILBOX_SHARED_H
 #define FG_BASE_MAILBOX_SHARED_H

@@ -1,9 +1,10 @@
 /*
  * config.h: the configuration as the program uses it: one immutable snapshot, checked and filled
- * in. Job      plain structs that every module reads; parsing and checking are in the other files
- * here. Thread   written by the loader alone, then read-only; shared by reference count. Memory all
- * strings and arrays belong to the snapshot's arena and die with it. Units    durations in ns,
- * sizes in bytes, rates as amount per period; see the YAML in conf/.
+ * in.
+ * Job      plain structs that every module reads; parsing and checking are in the other files here.
+ * Thread   written by the loader alone, then read-only; shared by reference count.
+ * Memory   all strings and arrays belong to the snapshot's arena and die with it.
+ * Units    durations in ns, sizes in bytes, rates as amount per period; see the YAML in conf/.
  */
 #ifndef FG_CONFIG_H
 #define FG_CONFIG_H

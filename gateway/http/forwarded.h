@@ -1,9 +1,10 @@
 /*
  * forwarded.h: where a request really comes from, by what the proxies on its way have written.
  * Job      walk their notes from the nearest hop outwards, as long as each hop is a trusted one;
- * the first that is not is the client. What stands beyond it was written by the client itself and
- * is worth nothing. Thread   any; pure. Source   RFC 7239 sections 4 to 6; X-Forwarded-For as its
- * users write it.
+ *          the first that is not is the client. What stands beyond it was written by the client
+ *          itself and is worth nothing.
+ * Thread   any; pure.
+ * Source   RFC 7239 sections 4 to 6; X-Forwarded-For as its users write it.
  */
 #ifndef FG_HTTP_FORWARDED_H
 #define FG_HTTP_FORWARDED_H

@@ -1,10 +1,11 @@
 /*
  * h1.c: the HTTP/1.0 and 1.1 server codec of one connection.
  * Job      cut the client's bytes into heads and bodies, one request at a time; pipelined requests
- * are answered in order, each parsed when the answer before it is complete in the queue. Thread the
- * loop's. Never    holds input: what cannot be used yet stays with the connection, which stops
- * reading. Memory   the answers' queue (bounded by limits.connection_buffer_bytes and one write of
- * the handler's) and, while a head comes in pieces, that head.
+ *          are answered in order, each parsed when the answer before it is complete in the queue.
+ * Thread   the loop's.
+ * Never    holds input: what cannot be used yet stays with the connection, which stops reading.
+ * Memory   the answers' queue (bounded by limits.connection_buffer_bytes and one write of the
+ *          handler's) and, while a head comes in pieces, that head.
  *
  *    READING_HEAD --> READING_LENGTH | READING_CHUNKED --> READING_NOTHING --answer complete-->
  *    READING_HEAD. An answer that is complete first leaves the rest of the body to be discarded.

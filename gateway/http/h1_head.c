@@ -1,9 +1,10 @@
 /*
  * h1_head.c: finds the end of a head while checking its lines, then lets llhttp parse all of it.
  * Job      a head that is whole in the input is parsed in place; one that comes in pieces is
- * collected. Never    leaves a line end to interpretation: CR and LF come only together, no line is
- * folded. Memory   a collected head: one heap block of at most head_max() bytes, freed with the
- * head. Source   RFC 9112 sections 2.2, 3 and 5; llhttp in strict mode for the grammar.
+ *          collected.
+ * Never    leaves a line end to interpretation: CR and LF come only together, no line is folded.
+ * Memory   a collected head: one heap block of at most head_max() bytes, freed with the head.
+ * Source   RFC 9112 sections 2.2, 3 and 5; llhttp in strict mode for the grammar.
  */
 #include "http/h1_internal.h"
 

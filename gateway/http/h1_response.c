@@ -1,9 +1,10 @@
 /*
  * h1_response.c: turns a handler's calls into bytes in the connection's out queue.
  * Job      status line, fields, framing: content-length as promised, chunked for HTTP/1.1
- * otherwise, until close for HTTP/1.0; interim answers; trailers behind chunks; 101 and the tunnel.
- * Thread   the loop's. Never    calls the handler; all that follows from a call happens at the end
- * of the turn.
+ *          otherwise, until close for HTTP/1.0; interim answers; trailers behind chunks; 101 and
+ *          the tunnel.
+ * Thread   the loop's.
+ * Never    calls the handler; all that follows from a call happens at the end of the turn.
  */
 #include "http/h1_internal.h"
 

@@ -4,10 +4,11 @@
  * Thread   the loop's.
  * Memory   nghttp2's own for the session, its compression tables and its streams (bounded by
  *          SETTINGS). Two of its blocks are large and hardly touched: the buffer for frames (16
- * KiB) and the table of streams (4 KiB). They lie in pages of their own, which a connection that
- * says nothing for a second gives back. Request bodies: at most CONNECTION_WINDOW bytes a
- * connection, FG_BODY_WINDOW a stream; answers: limits.connection_buffer_bytes and one write a
- * stream. Source   RFC 9113; RFC 9218 for the order in which streams are sent.
+ *          KiB) and the table of streams (4 KiB). They lie in pages of their own, which a
+ *          connection that says nothing for a second gives back. Request bodies: at most
+ *          CONNECTION_WINDOW bytes a connection, FG_BODY_WINDOW a stream; answers:
+ *          limits.connection_buffer_bytes and one write a stream.
+ * Source   RFC 9113; RFC 9218 for the order in which streams are sent.
  */
 #include "http/h2_internal.h"
 

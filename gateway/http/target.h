@@ -5,8 +5,9 @@
  *          - "." and ".." segments are resolved, runs of slashes become one
  *          - refused: a backslash, raw bytes outside ASCII, a broken escape, escaped controls, ".."
  *            above the root, '#'; and %2f, %5c and %00 unless the configuration keeps them as they
- * are Thread   any; pure but for the memory. Source   RFC 3986 sections 5.2.4 and 6.2.2; RFC 9112
- * section 3.2.
+ *            are
+ * Thread   any; pure but for the memory.
+ * Source   RFC 3986 sections 5.2.4 and 6.2.2; RFC 9112 section 3.2.
  */
 #ifndef FG_HTTP_TARGET_H
 #define FG_HTTP_TARGET_H

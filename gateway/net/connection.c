@@ -1,11 +1,12 @@
 /*
  * connection.c: a client's connection: one read and one write a wake-up, TLS in between.
  * Job      recv into the loop's scratch buffer, through TLS, to the codec; at the end of the turn
- * pull what the codec has to say through TLS into the loop's other scratch buffer, and send it.
+ *          pull what the codec has to say through TLS into the loop's other scratch buffer, and
+ *          send it.
  * Thread   the loop's.
  * Never    calls the codec from inside a call of the codec's, frees itself within its own callback,
- * or holds a buffer while it rests. Memory   `held` at most one read's worth; `out` at most one
- * write's worth.
+ *          or holds a buffer while it rests.
+ * Memory   `held` at most one read's worth; `out` at most one write's worth.
  *
  *    PREAMBLE --> HANDSHAKE or SNIFFING
  *    HANDSHAKE --> OPEN <-- SNIFFING          LINGERING --eof, time, too much--> DEAD --> freed

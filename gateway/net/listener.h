@@ -1,7 +1,8 @@
 /*
  * listener.h: a bound, listening socket on one loop, and the connections accepted from it.
  * Job      accept, apply connection limits, start TLS, pick the codec, hand requests to the
- * handler. Thread   the loop's; the socket itself was opened by the supervisor and is inherited.
+ *          handler.
+ * Thread   the loop's; the socket itself was opened by the supervisor and is inherited.
  */
 #ifndef FG_NET_LISTENER_H
 #define FG_NET_LISTENER_H

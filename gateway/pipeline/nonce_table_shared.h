@@ -1,9 +1,10 @@
 /*
  * nonce_table_shared.h: which nonces of signed requests were used already.
  * Job      say of each nonce whether it comes for the first time, for as long as its signature
- * would be taken. Protocol shards of buckets, a mutex each, held to look through one bucket of 16
- * places. Memory   fixed at the start: two places of 24 bytes for each of `nonces_max`. A bucket
- * whose places are all in use refuses (FULL) and forgets nothing: a replay is never let through.
+ *          would be taken.
+ * Protocol  shards of buckets, a mutex each, held to look through one bucket of 16 places.
+ * Memory   fixed at the start: two places of 24 bytes for each of `nonces_max`. A bucket whose
+ *          places are all in use refuses (FULL) and forgets nothing: a replay is never let through.
  */
 #ifndef FG_PIPELINE_NONCE_TABLE_SHARED_H
 #define FG_PIPELINE_NONCE_TABLE_SHARED_H

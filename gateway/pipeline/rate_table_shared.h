@@ -3,8 +3,8 @@
  * leases of a limit that several gateways count together.
  * Protocol  the key space is cut into shards by the key's hash; a shard is a policies/limit_table,
  *           or a key_table of policies/lease, under its own mutex, held for one lookup. A key lives
- * in one shard, so it is exact. Memory    fixed at create: keys_max entries; a flood of keys evicts
- * (see limit_table.h).
+ *           in one shard, so it is exact.
+ * Memory   fixed at create: keys_max entries; a flood of keys evicts (see limit_table.h).
  */
 #ifndef FG_PIPELINE_RATE_TABLE_SHARED_H
 #define FG_PIPELINE_RATE_TABLE_SHARED_H

@@ -6,8 +6,10 @@
  * Ticket   first: the line's epoch; second: the place in it.
  * Pass     first: wall second until which its holder comes and goes without a ticket; second: 0.
  * MAC      HMAC-SHA256 under the key of that name over kind, both numbers, room and holder. Keys
- * are derived from a secret and the time and rotate by themselves (net/ticket_keys_shared.h): what
- * is under the present key or the one before is good, anything else is not. Thread   any.
+ *          are derived from a secret and the time and rotate by themselves
+ *          (net/ticket_keys_shared.h): what is under the present key or the one before is good,
+ *          anything else is not.
+ * Thread   any.
  */
 #ifndef FG_PIPELINE_ROOM_TICKET_H
 #define FG_PIPELINE_ROOM_TICKET_H

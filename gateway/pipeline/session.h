@@ -1,8 +1,9 @@
 /*
  * session.h: POST /api/session: a guest's identity from a device id. A backend like any other, but
- * the gateway's own: it signs with the key that the identity stage checks. Job      {"device_id"}
- * -> 201 {"token", "user_id", "expires_at"}. The same device is the same user: the id is a keyed
- * hash of the device id, so nobody can choose another's. Thread   as backends/backend.h.
+ * the gateway's own: it signs with the key that the identity stage checks.
+ * Job      {"device_id"} -> 201 {"token", "user_id", "expires_at"}. The same device is the same
+ *          user: the id is a keyed hash of the device id, so nobody can choose another's.
+ * Thread   as backends/backend.h.
  */
 #ifndef FG_PIPELINE_SESSION_H
 #define FG_PIPELINE_SESSION_H

@@ -7,10 +7,10 @@
  *
  *    spins    its first thread has used more processor time since the step began than it can need:
  *             SPIN_FACTOR times what steps of that size have been measured to take, SPIN_FLOOR_NS
- * at least (scheduler/step_bound.h); a step of a size that was never seen is not judged blocked all
- * its threads sleep, at two looks at the same step with no processor time between them, BLOCKED_NS
- * after it began. Who waits for a processor or a page from disk does not look like that; and a step
- * takes no lock of the arena.
+ *             at least (scheduler/step_bound.h); a step of a size never seen is not judged
+ *    blocked  all its threads sleep, at two looks at the same step with no processor time between
+ *             them, BLOCKED_NS after it began. Who waits for a processor or a page from disk does
+ *             not look like that; and a step takes no lock of the arena.
  */
 #ifndef FG_SUPERVISOR_STEP_WATCH_H
 #define FG_SUPERVISOR_STEP_WATCH_H

@@ -1,7 +1,8 @@
 /*
  * worker_program.h: which program an inference worker runs: our own code, or the program's file
- * when that has been replaced since we started. Job      notice a new file, run it as a worker, and
- * remember one that was no good. Thread   the supervisor's only one, and its children after fork.
+ * when that has been replaced since we started.
+ * Job      notice a new file, run it as a worker, and remember one that was no good.
+ * Thread   the supervisor's only one, and its children after fork.
  * Never    insists: a new program whose worker ends before it serves (another arena layout, a file
  *          that is no program) is not tried again, and workers run our own code as before.
  */

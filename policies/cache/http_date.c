@@ -3,9 +3,9 @@
  * Job      IMF-fixdate, RFC 850 and asctime in; IMF-fixdate out.
  * Thread   any; pure functions, no locale, no time zone, no libc calendar.
  * Never    reads beyond `len`; accepts a day that does not exist. The name of the weekday must be
- * one, but need not fit the date: senders get it wrong and nothing depends on it. Source   RFC 9110
- * section 5.6.7; days from the civil calendar as in H. Hinnant, "chrono-compatible low-level date
- * algorithms": years counted from March, in eras of 400.
+ *          one, but need not fit the date: senders get it wrong and nothing depends on it.
+ * Source   RFC 9110 section 5.6.7; days from the civil calendar as in H. Hinnant,
+ *          "chrono-compatible low-level date algorithms": years counted from March, in eras of 400.
  */
 #include "policies/cache/http_date.h"
 

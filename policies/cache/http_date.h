@@ -1,6 +1,7 @@
 /*
- * http_date.h: the three date forms of HTTP to seconds since 1970 and back (RFC 9110
- * section 5.6.7). Thread   any; pure functions, no locale, no time zone.
+ * http_date.h: the three date forms of HTTP to seconds since 1970 and back (RFC 9110 section
+ * 5.6.7).
+ * Thread   any; pure functions, no locale, no time zone.
  */
 #ifndef FG_POLICIES_CACHE_HTTP_DATE_H
 #define FG_POLICIES_CACHE_HTTP_DATE_H

@@ -3,8 +3,8 @@
  * Job      list the names of a Vary field; bring the fields of requests into one form.
  * Thread   any; pure functions.
  * Never    allocates or reads beyond a length; makes two values equal that may mean different
- * things. Source   RFC 9111 section 4.1: white space, and what is known to be the same, may be
- * normalised.
+ *          things.
+ * Source   RFC 9111 section 4.1: white space, and what is known to be the same, may be normalised.
  */
 #include "policies/cache/vary.h"
 

@@ -2,10 +2,10 @@
  * completion_answer.h: the bytes of one answer, as server-sent events or as one JSON document.
  * Job      takes the model's text as it comes, hands out body bytes as the client takes them. Text
  *          that a slow client has not taken is joined into one event, so a backlog costs no
- * framing. With logprobs or tools each piece is an event of its own, made when it comes. Thread the
- * exchange's loop; no I/O, no clock. Never    builds a JSON tree, or holds more than text_bytes_max
- * of text or of made events. Memory   the exchange's arena: a head made once, and what was not yet
- * handed out.
+ *          framing. With logprobs or tools each piece is an event of its own, made when it comes.
+ * Thread   the exchange's loop; no I/O, no clock.
+ * Never    builds a JSON tree, or holds more than text_bytes_max of text or of made events.
+ * Memory   the exchange's arena: a head made once, and what was not yet handed out.
  *
  *    stream    open (role) --> text, text, ... --> close (finish, usage?, [DONE]) --> complete;
  *              texts of several choices come as they are made, each event with its index

@@ -1,6 +1,7 @@
 /*
  * embedding_request.c: the body of POST /v1/embeddings: one text or several, each of which becomes
- * a choice of the answer. Source   the OpenAI API reference; `pooling` is ours.
+ * a choice of the answer.
+ * Source   the OpenAI API reference; `pooling` is ours.
  */
 #include "completion_request_internal.h"
 

@@ -1,8 +1,9 @@
 /*
  * generation_parse.c: from the collected body to a checked request, off the event loop when long.
  * Job      a short body is parsed at once; a long one is copied and parsed on a helper thread,
- * whose result finds its request by id, or nobody when the request has gone. Thread   the event
- * loop, but for parse_on_helper. Memory   one copy of a long body, until its parse is over.
+ *          whose result finds its request by id, or nobody when the request has gone.
+ * Thread   the event loop, but for parse_on_helper.
+ * Memory   one copy of a long body, until its parse is over.
  */
 #include "inference_internal.h"
 

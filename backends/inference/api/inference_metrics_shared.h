@@ -1,10 +1,10 @@
 /*
  * inference_metrics_shared.h: what the event loops count about inference, and where others read it.
  * Protocol  a loop makes its own block, fills it, then publishes it with a release; readers walk
- * the list with acquire. Blocks are never unlinked before destroy, so that totals survive a loop.
- * In a block the loop that owns it writes, everyone reads (counters_shared.h). The gauges of a
- * worker are written by all loops, with atomic adds. Memory    one block a loop, one set of gauges
- * a worker.
+ *           the list with acquire. Blocks are never unlinked before destroy, so that totals survive
+ *           a loop. In a block the loop that owns it writes, everyone reads (counters_shared.h).
+ *           The gauges of a worker are written by all loops, with atomic adds.
+ * Memory   one block a loop, one set of gauges a worker.
  */
 #ifndef FG_INFERENCE_METRICS_SHARED_H
 #define FG_INFERENCE_METRICS_SHARED_H

@@ -1,6 +1,7 @@
 /*
  * json_escape.c: one character at a time, decided by its first byte; runs of plain ASCII are
- * copied. Source   well-formed UTF-8: The Unicode Standard, table 3-7.
+ * copied.
+ * Source   well-formed UTF-8: The Unicode Standard, table 3-7.
  */
 #include "json_escape.h"
 

@@ -1,8 +1,9 @@
 /*
  * request_table.h: request id to object, for the requests of one event loop that a worker may still
  * speak of. An id is never used twice, so what comes late for a request that has gone finds
- * nothing. Thread   the owning event loop. Memory   fixed at create: two places for each of
- * entries_max.
+ * nothing.
+ * Thread   the owning event loop.
+ * Memory   fixed at create: two places for each of entries_max.
  */
 #ifndef FG_INFERENCE_REQUEST_TABLE_H
 #define FG_INFERENCE_REQUEST_TABLE_H

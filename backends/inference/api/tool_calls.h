@@ -1,9 +1,10 @@
 /*
  * tool_calls.h: finds the calls of tools in what a model writes.
  * Job      text goes in by pieces; what is said comes out as text,
- * "<tool_call>\n{...}\n</tool_call>" as a call. What cannot be read as a call stays text. Thread
- * the exchange's loop; no I/O. Memory   the arena of the request: the piece that may yet become a
- * call, nothing else. Source   the form that Qwen2.5 and Qwen3 are trained on (Hermes).
+ *          "<tool_call>\n{...}\n</tool_call>" as a call. What cannot be read as a call stays text.
+ * Thread   the exchange's loop; no I/O.
+ * Memory   the arena of the request: the piece that may yet become a call, nothing else.
+ * Source   the form that Qwen2.5 and Qwen3 are trained on (Hermes).
  *
  *    TEXT --"<tool_call>"--> CALL --"</tool_call>"--> TEXT
  */

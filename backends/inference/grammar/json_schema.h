@@ -1,11 +1,12 @@
 /*
  * json_schema.h: a JSON Schema, compiled into the nodes that a json_machine walks.
  * Job      read the part of JSON Schema by which an answer can be steered while it is written;
- * refuse every keyword that restricts values in a way that cannot be, by name. Thread   immutable
- * once compiled: any. Memory   a few arrays on the heap, bounded by the limits below. Source   JSON
- * Schema 2020-12: type, properties, required, additionalProperties, items, minItems, maxItems,
- * minLength, maxLength, enum, const, anyOf, oneOf (read as anyOf), allOf of one, $ref into the same
- * document. Annotations (title, description, format, ...) say nothing.
+ *          refuse every keyword that restricts values in a way that cannot be, by name.
+ * Thread   immutable once compiled: any.
+ * Memory   a few arrays on the heap, bounded by the limits below.
+ * Source   JSON Schema 2020-12: type, properties, required, additionalProperties, items, minItems,
+ *          maxItems, minLength, maxLength, enum, const, anyOf, oneOf (read as anyOf), allOf of one,
+ *          $ref into the same document. Annotations (title, description, format, ...) say nothing.
  */
 #ifndef FG_INFERENCE_JSON_SCHEMA_H
 #define FG_INFERENCE_JSON_SCHEMA_H

@@ -4,9 +4,9 @@
  * Job      take, reference, release; hash, find, claim, commit.
  * Thread   any, under the arena's mutex; the hash without it.
  * Never    gives out a block whose keys and values are not those of its hash: a mark is stored
- * after what it vouches for, and cleared before the block is used for anything else. Source
- * SipHash-2-4 with 128 bits, keyed at create: nobody outside can make two prompts collide, and a
- * match is compared token by token besides.
+ *          after what it vouches for, and cleared before the block is used for anything else.
+ * Source   SipHash-2-4 with 128 bits, keyed at create: nobody outside can make two prompts collide,
+ *          and a match is compared token by token besides.
  *
  *    list    first (taken next): free .. cached, least recently used .. most recently used: last
  */

@@ -4,8 +4,8 @@
  *          marks; check the same.
  * Thread   whoever holds the arena's mutex.
  * Never    trusts what it finds: a sequence whose state, table length or block ids make no sense,
- * or that names a block twice, is dropped, and what it held becomes free. Memory   the view's
- * scratch, made at attach, so that a repair cannot fail.
+ *          or that names a block twice, is dropped, and what it held becomes free.
+ * Memory   the view's scratch, made at attach, so that a repair cannot fail.
  *
  *    tables --count--> references --0--> free and cached list, in its old order where it has one
  *    marks ----------> index                          (idempotent: a repairer may die too)

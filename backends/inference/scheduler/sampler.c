@@ -1,14 +1,14 @@
 /*
  * sampler.c: greedy, temperature, top-k and top-p over one row of logits.
  * Job      weights are exp((logit - largest) / temperature); min-p drops those below its share of
- * the heaviest, top-k keeps the k heaviest, then top-p the fewest of those that hold the share p;
- * the token is where a uniform number falls in what is kept, heaviest first (by id where nothing is
- * cut). What weighs less than e to the LEAST counts as nothing.
+ *          the heaviest, top-k keeps the k heaviest, then top-p the fewest of those that hold the
+ *          share p; the token is where a uniform number falls in what is kept, heaviest first (by
+ *          id where nothing is cut). What weighs less than e to the LEAST counts as nothing.
  * Thread   any. Nothing is kept between calls.
  * Never    sorts the vocabulary: weights are counted by their size first, and only those that can
- * be kept go into a heap, which gives up the heaviest first. Source   random numbers: SplitMix64
- * (Steele, Lea and Flood, OOPSLA 2014) as a counter-based generator; top-p: Holtzman et al. 2020;
- * min-p: Nguyen et al. 2024.
+ *          be kept go into a heap, which gives up the heaviest first.
+ * Source   random numbers: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) as a counter-based
+ *          generator; top-p: Holtzman et al. 2020; min-p: Nguyen et al. 2024.
  */
 #include "inference/scheduler/sampler.h"
 

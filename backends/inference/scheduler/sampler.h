@@ -1,7 +1,8 @@
 /*
  * sampler.h: from a row of logits to the next token. Stateless: the random number of a position is
  * a function of (seed, position), so the same request gives the same text in any batch, on any
- * worker, and after being taken over by another one. Thread   any. Memory: scratch is the caller's.
+ * worker, and after being taken over by another one.
+ * Thread   any. Memory: scratch is the caller's.
  */
 #ifndef FG_INFERENCE_SAMPLER_H
 #define FG_INFERENCE_SAMPLER_H

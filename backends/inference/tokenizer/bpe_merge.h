@@ -1,8 +1,8 @@
 /*
  * bpe_merge.h: joins the symbols of one piece of text into tokens by the ranked merges of the
- * model. A piece starts as its bytes (byte-level BPE) or as its characters (SentencePiece). Thread
- * the table is immutable once made: any. Scratch belongs to one caller. Memory   at most 28 bytes
- * of scratch a byte of the longest piece, kept until fini.
+ * model. A piece starts as its bytes (byte-level BPE) or as its characters (SentencePiece).
+ * Thread   the table is immutable once made: any. Scratch belongs to one caller.
+ * Memory   at most 28 bytes of scratch a byte of the longest piece, kept until fini.
  */
 #ifndef FG_INFERENCE_BPE_MERGE_H
 #define FG_INFERENCE_BPE_MERGE_H

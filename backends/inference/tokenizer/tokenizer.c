@@ -1,10 +1,11 @@
 /*
  * tokenizer.c: BPE over the vocabulary of a GGUF file, byte-level or SentencePiece's: text in,
- * token ids out. Thread   the start-up thread creates; after that any thread encodes, with scratch
- * of its own. Memory   the tables below for the life of the tokenizer; a call's scratch is freed
- * when it returns and is at most 28 bytes a byte of its longest unbroken word. Never    normalises:
- * the published Qwen tokenizers compose characters (Unicode NFC) before they split, llama.cpp does
- * not, and neither do we, so that decoding gives the bytes back.
+ * token ids out.
+ * Thread   the start-up thread creates; after that any thread encodes, with scratch of its own.
+ * Memory   the tables below for the life of the tokenizer; a call's scratch is freed when it
+ *          returns and is at most 28 bytes a byte of its longest unbroken word.
+ * Never    normalises: the published Qwen tokenizers compose characters (Unicode NFC) before they
+ *          split, llama.cpp does not, and neither do we, so that decoding gives the bytes back.
  *
  *    text --> special tokens --> UTF-8 or not --> pieces -------> merges ------> ids
  *             special_tokens     utf8             pre_split or    bpe_merge

@@ -7,11 +7,13 @@
  *
  *    frame   u32 payload bytes | u16 type | u16 0 | u64 request id | payload       (little endian)
  *
- *    gateway --> worker   SUBMIT   a request with all it needs, CANCEL. With choice_count above 1
- * it is so many requests of one prompt: the ids, the seeds and the stream keys of the others follow
- * its own worker  --> gateway  HELLO    once, on connect STARTED  a request is in the batch: a
- * death from now on may be its doing TOKEN    numbered from 0 a request, with its text DONE |
- * REFUSED   the last word on a request
+ *    gateway --> worker   SUBMIT   a request with all it needs; with choice_count above 1 so many
+ *                                  of one prompt: ids, seeds and stream keys of the others follow
+ *                         CANCEL
+ *    worker  --> gateway  HELLO    once, on connect
+ *                         STARTED  a request is in the batch: a death from now on may be its doing
+ *                         TOKEN    numbered from 0 a request, with its text
+ *                         DONE | REFUSED   the last word on a request
  *
  * A worker that dies loses nothing: a SUBMIT with may_adopt has the next worker look in the arena
  * for what the last one left under the stream's key. Where nothing is left it begins anew with the

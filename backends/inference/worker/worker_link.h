@@ -1,10 +1,12 @@
 /*
  * worker_link.h: one accepted channel connection of a worker: bytes in to frames, frames out to
- * bytes. Job      cut frames from the stream; gather what a turn of the loop wrote and send it at
- * once. Thread   the worker's loop. Never    blocks, or lets a reader that does not read fill
- * memory: beyond output_bytes_max the link is marked closing, as it is after a malformed frame or
- * an error; the loop reaps it. Memory   input grows to one frame (FG_CHANNEL_PAYLOAD_MAX) and
- * shrinks again; output to its limit.
+ * bytes.
+ * Job      cut frames from the stream; gather what a turn of the loop wrote and send it at once.
+ * Thread   the worker's loop.
+ * Never    blocks, or lets a reader that does not read fill memory: beyond output_bytes_max the
+ *          link is marked closing, as it is after a malformed frame or an error; the loop reaps it.
+ * Memory   input grows to one frame (FG_CHANNEL_PAYLOAD_MAX) and shrinks again; output to its
+ *          limit.
  */
 #ifndef FG_INFERENCE_WORKER_LINK_H
 #define FG_INFERENCE_WORKER_LINK_H

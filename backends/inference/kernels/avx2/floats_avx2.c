@@ -1,11 +1,12 @@
 /*
  * floats_avx2.c: y = W x for the float types in tiles of up to 4 rows by 3 tokens held in
- * registers. Job      prefill uses every weight that was loaded for three tokens, and every row for
- * a block of tokens that stays in cache; a few tokens (decode) stream one row after the other,
- * since the hardware follows one long run through memory but not four short ones. Thread   any;
- * callers split the rows. Order    an element has one accumulator of eight lanes, fed from column 0
- * upwards and summed at the end by fg_sum_lanes: the same in every tile, so tiles may be cut in any
- * way.
+ * registers.
+ * Job      prefill uses every weight that was loaded for three tokens, and every row for a block of
+ *          tokens that stays in cache; a few tokens (decode) stream one row after the other, since
+ *          the hardware follows one long run through memory but not four short ones.
+ * Thread   any; callers split the rows.
+ * Order    an element has one accumulator of eight lanes, fed from column 0 upwards and summed at
+ *          the end by fg_sum_lanes: the same in every tile, so tiles may be cut in any way.
  *
  *    for a block of tokens (activations about TOKEN_BLOCK_BYTES)
  *      for 4 rows (weights in L1/L2; the next 4 are being fetched)

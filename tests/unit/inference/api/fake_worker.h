@@ -1,7 +1,7 @@
 /*
  * fake_worker.h: the other end of the channel, on the test's own event loop: takes what is
- * submitted, says what the test tells it to. Thread   the test's. Memory: the heap; frames and
- * requests are kept until close.
+ * submitted, says what the test tells it to.
+ * Thread   the test's. Memory: the heap; frames and requests are kept until close.
  */
 #ifndef FG_TEST_FAKE_WORKER_H
 #define FG_TEST_FAKE_WORKER_H

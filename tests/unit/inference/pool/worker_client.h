@@ -1,7 +1,7 @@
 /*
  * worker_client.h: a worker process on a tiny model, and a blocking client of its channel, for
- * tests. Never    sleeps for a time: waits for bytes, an exit or a condition, with a generous
- * bound.
+ * tests.
+ * Never    sleeps for a time: waits for bytes, an exit or a condition, with a generous bound.
  */
 #ifndef FG_TEST_WORKER_CLIENT_H
 #define FG_TEST_WORKER_CLIENT_H
