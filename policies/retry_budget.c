@@ -6,7 +6,7 @@
  * Never    retries; it only counts them. Slots that are out when the traffic falls stay out until
  *          they are released.
  * Source   Envoy's retry_budget (20 % of active and pending, at least 3).
- * Control law:  in_flight <= max(min_retries, active x ratio), 0 while we shed.
+ * Control law: in_flight <= max(min_retries, active x ratio), 0 while we shed.
  */
 #include "policies/retry_budget.h"
 

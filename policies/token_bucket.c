@@ -4,7 +4,7 @@
  * Thread   one owner at a time; no lock, no clock, no heap.
  * Never    lets through more than burst + elapsed x rate, whatever the clock does.
  * Source   RFC 2697 section 3 (one colour).
- * Control law:  level' = min(burst, level + elapsed x amount / period). The level is `tokens` and a
+ * Control law: level' = min(burst, level + elapsed x amount / period). The level is `tokens` and a
  *               remainder in parts of 1/period_ns token, so nothing is rounded away however often
  *               it is asked: "7 per 3 days" gives 7 in 3 days. A clock that goes back is answered
  *               as if it stood still, and does not pay twice for the time that it runs through

@@ -40,6 +40,7 @@ BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|rand|srand|get
 SHARED = re.compile(r"\b(_Atomic|atomic_\w+|pthread_(mutex|rwlock|cond|spin)\w*|__atomic_\w+|__sync_\w+)\b")
 LINES_MAX = 1000
 FUNCTION_LINES_MAX = 70
+COLUMNS_MAX = 100  # also in comments, which clang-format leaves as they are
 
 
 def name(path):
@@ -72,6 +73,13 @@ def long_files():
         count = len(path.read_text(encoding="utf-8").splitlines())
         if count > LINES_MAX:
             yield f"{name(path)} has {count} lines"
+
+
+def long_lines():
+    for path in SOURCES:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if len(line) > COLUMNS_MAX:
+                yield f"{name(path)}:{number} has {len(line)} columns"
 
 
 def long_functions():
@@ -140,7 +148,7 @@ def unformatted():
             yield f"{found.group(1)}:{found.group(2)} is not formatted"
 
 
-RULES = [wrong_includes, long_files, long_functions, banned_calls, stray_sharing, missing_headers,
+RULES = [wrong_includes, long_files, long_lines, long_functions, banned_calls, stray_sharing, missing_headers,
          unbuilt_files, unfinished_marks, unformatted]
 
 

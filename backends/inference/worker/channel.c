@@ -9,9 +9,9 @@
  *    HELLO     u32 version | u32 pid | u32 vocabulary | u32 context | u8 has template | u8 role
  *    SUBMIT    u8 kind | u32 priority | u8 ignore end | u8 thinking | u32 max tokens | u64 deadline
  *              | f32 temperature | f32 top p | u32 top k | u64 seed | u64 user hash | u32 messages
- *              | u32 stops | u32 resumed | u64 cache salt | u64 stream key | u8 may adopt | f32 min p
- *              | f32 repetition, frequency, presence penalty | u32 logprobs | u8 constraint
- *              | u32 biases | u8 task | u8 choices
+ *              | u32 stops | u32 resumed | u64 cache salt | u64 stream key | u8 may adopt
+ *              | f32 min p | f32 repetition, frequency, presence penalty | u32 logprobs
+ *              | u8 constraint | u32 biases | u8 task | u8 choices
  *              | (string role | string content) x messages | string x stops | string schema
  *              | string tools | (u32 token | f32 bias) x biases | u32 x resumed
  *    CANCEL, STARTED   nothing
