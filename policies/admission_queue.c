@@ -3,8 +3,9 @@
  * Job      who may wait, whose turn it is, who has waited in vain; refuse early what cannot be in
  *          time.
  * Thread   one owner at a time. Memory: links embedded in the caller's objects, nothing else.
- * Never    holds more than `capacity`, loses an entry, hands one out after its deadline, or sheds
- *          the last one of a class: a free slot always finds somebody if anybody waits.
+ * Never    holds more than `capacity`, `bytes_max` or `tokens_max`, loses an entry, hands one out
+ *          after its deadline, or sheds the last one of a class: a free slot always finds somebody
+ *          if anybody waits.
  * Source   CoDel as in folly/executors/Codel.cpp (no sqrt schedule) and adaptive LIFO: Maurer,
  *          "Fail at Scale" (ACM Queue 2015).
  *
@@ -21,6 +22,8 @@
  *                    whether a slot comes free or not; but for the last one, and for the oldest if
  *                    the class is not served at all
  *          wait      entries ahead x smoothed time a pop, taken only while somebody waits
+ *          full      by count, bytes or tokens: lower classes give way, the newest of the lowest
+ *                    first, those that hold nothing of what is short left alone
  *          target    the configured one, or what the backend's service time is
  *                    longer than three of it
  * Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait tells
@@ -42,6 +45,7 @@
 #define SERVICE_MAX_NS FG_POLICY_S /* ... nor than twice the service time, up to this */
 #define SLOW_TARGETS 3             /* a backend slower than so many targets stretches the target */
 #define SPARED_SHARE 4             /* places in the queue for each that is spared */
+#define LOOKS_MAX 64               /* entries looked at for those that could give way */
 #define DRAIN_WEIGHT_INVERSE 4     /* new samples count a quarter */
 
 /* Refused entries in the order in which they left. */
@@ -81,6 +85,8 @@ static void put_in(struct fg_admission_queue *queue, struct fg_queue_entry *entr
     class->newest = entry;
     class->count++;
     queue->count++;
+    queue->held.bytes += entry->weight.bytes;
+    queue->held.tokens += entry->weight.tokens;
 }
 
 static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *entry,
@@ -99,6 +105,8 @@ static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *en
     assert(class->count > 0);
     class->count--;
     queue->count--;
+    queue->held.bytes -= entry->weight.bytes;
+    queue->held.tokens -= entry->weight.tokens;
     fg_deadline_heap_remove(&queue->deadlines, &entry->deadline);
     entry->prev = NULL;
     entry->next = NULL;
@@ -303,37 +311,87 @@ static size_t expire_into(struct fg_admission_queue *queue, uint64_t now_ns,
 
 /* --- full queue --- */
 
-/*
- * Who could make room for `priority` in a full queue: one out of time, or the newest of the lowest.
- * With ageing the only one of a class keeps its place, or it would never grow old; but for a queue
- * so short that such places are most of it.
- */
-static struct fg_queue_entry *displaceable(const struct fg_admission_queue *queue,
-                                           enum fg_priority priority, uint64_t now_ns)
+/* Is there room for `weight` more in what is left of `max` beside `held`? 0: there always is. */
+static bool has_room(uint64_t max, uint64_t held, uint64_t weight)
 {
-    struct fg_queue_entry *entry = earliest(queue);
-    if (entry != NULL && entry->deadline.deadline_ns <= now_ns)
-        return entry;
-    bool is_only_spared =
-        queue->config.ageing_ns != 0 && queue->config.capacity > SPARED_SHARE * FG_PRIORITY_COUNT;
-    for (size_t i = FG_PRIORITY_COUNT - 1; i > (size_t)priority; i--) {
-        const struct fg_queue_class *class = &queue->classes[i];
-        if (class->count > (is_only_spared ? 1 : 0))
-            return class->newest;
-    }
-    return NULL;
+    return max == 0 || (weight <= max && held <= max - weight);
 }
 
-static void displace(struct fg_admission_queue *queue, struct fg_queue_entry *entry,
-                     uint64_t now_ns)
+/* What keeps one more of this weight out, with so many entries that weigh `held`; QUEUED: nothing.
+ */
+static enum fg_queue_verdict shortage(const struct fg_queue_config *config, uint32_t count,
+                                      struct fg_queue_weight held, struct fg_queue_weight weight)
 {
-    if (entry->deadline.deadline_ns <= now_ns) {
-        take_out(queue, entry, FG_QUEUE_ENTRY_EXPIRED);
-        queue->expired_total++;
-    } else {
-        take_out(queue, entry, FG_QUEUE_ENTRY_DISPLACED);
-        queue->displaced_total++;
+    if (count >= config->capacity)
+        return FG_QUEUE_FULL;
+    if (!has_room(config->bytes_max, held.bytes, weight.bytes))
+        return FG_QUEUE_FULL_BYTES;
+    if (!has_room(config->tokens_max, held.tokens, weight.tokens))
+        return FG_QUEUE_FULL_TOKENS;
+    return FG_QUEUE_QUEUED;
+}
+
+static bool helps(const struct fg_queue_entry *entry, enum fg_queue_verdict shortage)
+{
+    return shortage == FG_QUEUE_FULL ||
+           (shortage == FG_QUEUE_FULL_BYTES && entry->weight.bytes > 0) ||
+           (shortage == FG_QUEUE_FULL_TOKENS && entry->weight.tokens > 0);
+}
+
+/* Entries that together make room. */
+struct victims {
+    struct fg_queue_entry *entries[LOOKS_MAX];
+    size_t count;
+};
+
+/*
+ * Who gives way to one of `priority` and this weight: the newest of the lowest first. With ageing
+ * the only one of a class keeps its place, or it would never grow old; but for a queue so short
+ * that such places are most of it. The verdict is what is short still, QUEUED: room can be made.
+ */
+static enum fg_queue_verdict choose_victims(const struct fg_admission_queue *queue,
+                                            enum fg_priority priority,
+                                            struct fg_queue_weight weight, struct victims *victims)
+{
+    const struct fg_queue_config *config = &queue->config;
+    bool is_only_spared =
+        config->ageing_ns != 0 && config->capacity > SPARED_SHARE * FG_PRIORITY_COUNT;
+    uint32_t count = queue->count;
+    struct fg_queue_weight held = queue->held;
+    enum fg_queue_verdict lacking = shortage(config, count, held, weight);
+    size_t looks = 0;
+    for (size_t i = FG_PRIORITY_COUNT - 1; i > (size_t)priority; i--) {
+        const struct fg_queue_class *class = &queue->classes[i];
+        struct fg_queue_entry *entry = class->newest;
+        for (; lacking != FG_QUEUE_QUEUED && entry != NULL && looks < LOOKS_MAX; looks++) {
+            bool is_spared = is_only_spared && entry == class->oldest;
+            if (helps(entry, lacking) && !is_spared) {
+                victims->entries[victims->count++] = entry;
+                held.bytes -= entry->weight.bytes;
+                held.tokens -= entry->weight.tokens;
+                lacking = shortage(config, --count, held, weight);
+            }
+            entry = entry->prev;
+        }
     }
+    return lacking;
+}
+
+static void displace(struct fg_admission_queue *queue, const struct victims *victims,
+                     struct refused_list *list)
+{
+    for (size_t i = 0; i < victims->count; i++) {
+        take_out(queue, victims->entries[i], FG_QUEUE_ENTRY_DISPLACED);
+        queue->displaced_total++;
+        refuse(list, victims->entries[i]);
+    }
+}
+
+static void count_full(struct fg_admission_queue *queue, enum fg_queue_verdict verdict)
+{
+    queue->full_total += verdict == FG_QUEUE_FULL;
+    queue->full_bytes_total += verdict == FG_QUEUE_FULL_BYTES;
+    queue->full_tokens_total += verdict == FG_QUEUE_FULL_TOKENS;
 }
 
 /* --- public --- */
@@ -370,14 +428,14 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
     struct refused_list list = {NULL, NULL};
     account_busy(queue, now_ns);
     shed_slough(queue, priority, now_ns, &list);
+    struct victims victims = {.count = 0};
+    if (shortage(&queue->config, queue->count, queue->held, entry->weight) != FG_QUEUE_QUEUED)
+        expire_into(queue, now_ns, &list); /* who is out of time gives way to anybody */
     *refused = list.first;
-    struct fg_queue_entry *victim = NULL;
-    if (queue->count >= queue->config.capacity) {
-        victim = displaceable(queue, priority, now_ns);
-        if (victim == NULL) {
-            queue->full_total++;
-            return FG_QUEUE_FULL;
-        }
+    enum fg_queue_verdict lacking = choose_victims(queue, priority, entry->weight, &victims);
+    if (lacking != FG_QUEUE_QUEUED) {
+        count_full(queue, lacking);
+        return lacking;
     }
     uint64_t wait_ns = fg_admission_queue_expected_wait_ns(queue, priority, now_ns);
     bool is_wait_known = wait_ns != FG_POLICY_NEVER;
@@ -385,11 +443,8 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
         queue->cannot_meet_total++;
         return FG_QUEUE_CANNOT_MEET_DEADLINE;
     }
-    if (victim != NULL) {
-        displace(queue, victim, now_ns);
-        refuse(&list, victim);
-        *refused = list.first;
-    }
+    displace(queue, &victims, &list);
+    *refused = list.first;
     entry->priority = priority;
     entry->enqueued_ns = now_ns;
     fg_deadline_heap_push(&queue->deadlines, &entry->deadline, deadline_ns);
@@ -431,6 +486,23 @@ size_t fg_admission_queue_expire(struct fg_admission_queue *queue, uint64_t now_
     size_t count = expire_into(queue, now_ns, &list);
     *refused = list.first;
     return count;
+}
+
+enum fg_queue_verdict fg_admission_queue_reweigh(struct fg_admission_queue *queue,
+                                                 struct fg_queue_entry *entry,
+                                                 struct fg_queue_weight weight)
+{
+    assert(entry->state == FG_QUEUE_ENTRY_QUEUED);
+    struct fg_queue_weight others = {queue->held.bytes - entry->weight.bytes,
+                                     queue->held.tokens - entry->weight.tokens};
+    enum fg_queue_verdict lacking = shortage(&queue->config, queue->count - 1, others, weight);
+    count_full(queue, lacking);
+    if (lacking != FG_QUEUE_QUEUED)
+        return lacking;
+    entry->weight = weight;
+    queue->held.bytes = others.bytes + weight.bytes;
+    queue->held.tokens = others.tokens + weight.tokens;
+    return FG_QUEUE_QUEUED;
 }
 
 void fg_admission_queue_remove(struct fg_admission_queue *queue, struct fg_queue_entry *entry)
@@ -488,7 +560,8 @@ uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue)
 
 const char *fg_queue_verdict_name(enum fg_queue_verdict verdict)
 {
-    static const char *const names[] = {"queued", "full", "cannot_meet_deadline"};
+    static const char *const names[] = {"queued", "full", "full_bytes", "full_tokens",
+                                        "cannot_meet_deadline"};
     assert((size_t)verdict < sizeof(names) / sizeof(names[0]));
     return names[verdict];
 }

@@ -23,6 +23,12 @@ enum fg_queue_entry_state {
     FG_QUEUE_ENTRY_REMOVED,   /* taken out by its owner */
 };
 
+/* What a request that waits holds, or will ask of the backend, beside its place. */
+struct fg_queue_weight {
+    uint64_t bytes;  /* of its body */
+    uint64_t tokens; /* of a model, estimated (policies/token_scan) */
+};
+
 struct fg_queue_entry {
     /* links; `next` also chains the list of refused entries that pop and expire hand out */
     struct fg_queue_entry *prev;
@@ -33,10 +39,13 @@ struct fg_queue_entry {
     enum fg_priority priority;
     uint64_t enqueued_ns;
     uint64_t sequence; /* order of arrival within its class */
+    struct fg_queue_weight weight;
 };
 
 struct fg_queue_config {
     uint32_t capacity;      /* entries of all classes together; 0: nothing waits */
+    uint64_t bytes_max;     /* what they weigh together; 0: not bounded */
+    uint64_t tokens_max;    /* ... 0: not bounded */
     uint64_t ageing_ns;     /* a wait of this long counts as one class higher; 0: never */
     uint64_t target_ns;     /* tolerated standing delay; 0: never sheds, stays FIFO */
     uint64_t target_max_ns; /* a slow backend's service time is tolerated up to here; 0: not */
@@ -61,9 +70,10 @@ struct fg_admission_queue {
     struct fg_queue_class classes[FG_PRIORITY_COUNT];
     struct fg_deadline_heap deadlines;
     uint32_t count;
-    uint64_t target_ns;   /* in force: the configured one, or the backend's service time */
-    uint64_t interval_ns; /* in force: at least twice the target */
-    uint64_t service_ns;  /* of the backend, up to a second; 0: not known */
+    struct fg_queue_weight held; /* of all entries */
+    uint64_t target_ns;          /* in force: the configured one, or the backend's service time */
+    uint64_t interval_ns;        /* in force: at least twice the target */
+    uint64_t service_ns;         /* of the backend, up to a second; 0: not known */
     /* how fast the queue drains while somebody waits */
     uint64_t drained_at_ns;     /* last pop, or when the queue stopped being empty */
     uint64_t drain_busy_ns;     /* busy time in the sample that is being taken */
@@ -76,13 +86,17 @@ struct fg_admission_queue {
     uint64_t expired_total;
     uint64_t shed_total; /* in shadow: would have been */
     uint64_t displaced_total;
-    uint64_t full_total;
+    uint64_t full_total;       /* found no place */
+    uint64_t full_bytes_total; /* found one, but weighed too much */
+    uint64_t full_tokens_total;
     uint64_t cannot_meet_total;
 };
 
 enum fg_queue_verdict {
     FG_QUEUE_QUEUED,
     FG_QUEUE_FULL,
+    FG_QUEUE_FULL_BYTES,
+    FG_QUEUE_FULL_TOKENS,
     FG_QUEUE_CANNOT_MEET_DEADLINE,
 };
 
@@ -97,9 +111,9 @@ void fg_admission_queue_init(struct fg_admission_queue *queue,
 void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns);
 
 /*
- * Let `entry` (not queued anywhere) wait until `deadline_ns`. QUEUED: it belongs to the queue until
- * pop, expire, remove or another push hands it out. *refused is a list as in pop, of entries that
- * lost their place or had waited in vain.
+ * Let `entry` (not queued anywhere), which weighs entry->weight, wait until `deadline_ns`. QUEUED:
+ * it belongs to the queue until pop, expire, remove or another push hands it out. *refused is a
+ * list as in pop, of entries that lost their place or had waited in vain.
  */
 enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
                                               struct fg_queue_entry *entry,
@@ -118,6 +132,14 @@ struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, 
 /* Takes out all entries whose deadline is now or past; the list is as in pop. Returns how many. */
 size_t fg_admission_queue_expire(struct fg_admission_queue *queue, uint64_t now_ns,
                                  struct fg_queue_entry **refused);
+
+/*
+ * `entry`, which waits, turns out to weigh this. A bound that would be passed is the verdict, and
+ * then nothing has changed: its owner takes it out. Else QUEUED.
+ */
+enum fg_queue_verdict fg_admission_queue_reweigh(struct fg_admission_queue *queue,
+                                                 struct fg_queue_entry *entry,
+                                                 struct fg_queue_weight weight);
 
 /* Takes `entry`, which must be in this queue, out of it: its client has gone. */
 void fg_admission_queue_remove(struct fg_admission_queue *queue, struct fg_queue_entry *entry);
@@ -143,7 +165,7 @@ uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *qu
 /* Standing delay of the worst class as a share of twice the target, 0 to 100. */
 uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue);
 
-/* "queued", "full", "cannot_meet_deadline" and the entry states: constant strings. */
+/* "queued", "full_bytes", "cannot_meet_deadline" and the entry states: constant strings. */
 const char *fg_queue_verdict_name(enum fg_queue_verdict verdict);
 const char *fg_queue_entry_state_name(enum fg_queue_entry_state state);
 

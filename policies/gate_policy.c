@@ -63,7 +63,20 @@ static struct fg_gate_place place_of(const struct fg_gate_policy *gate, enum fg_
     return (struct fg_gate_place){
         .position = gate->queue.count,
         .wait_ns = fg_admission_queue_expected_wait_ns(&gate->queue, priority, now_ns),
-        .level = fg_admission_level_current(&gate->level)};
+        .level = fg_admission_level_current(&gate->level),
+        .held = gate->queue.held};
+}
+
+static enum fg_gate_verdict verdict_of_push(enum fg_queue_verdict verdict)
+{
+    static const enum fg_gate_verdict verdicts[] = {
+        [FG_QUEUE_QUEUED] = FG_GATE_QUEUED,
+        [FG_QUEUE_FULL] = FG_GATE_FULL,
+        [FG_QUEUE_FULL_BYTES] = FG_GATE_FULL_BYTES,
+        [FG_QUEUE_FULL_TOKENS] = FG_GATE_FULL_TOKENS,
+        [FG_QUEUE_CANNOT_MEET_DEADLINE] = FG_GATE_CANNOT_MEET_DEADLINE,
+    };
+    return verdicts[verdict];
 }
 
 /* Refused ones learn how the queue looks, for an honest Retry-After. */
@@ -134,11 +147,11 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
 }
 
 enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
-                                          uint32_t compound, uint64_t now_ns, uint64_t deadline_ns,
+                                          const struct fg_gate_arrival *arrival, uint64_t now_ns,
                                           struct fg_gate_turns *turns, struct fg_gate_place *place)
 {
-    enum fg_priority priority = fg_priority_class_of(compound);
-    bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, compound);
+    enum fg_priority priority = fg_priority_class_of(arrival->compound);
+    bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, arrival->compound);
     *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
     if (gate->queue.count > 0)
         let_in(gate, turns, now_ns);
@@ -163,16 +176,28 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
     enum fg_queue_verdict queued = FG_QUEUE_FULL;
     if (entry != NULL) {
         struct fg_queue_entry *refused = NULL;
-        uint64_t wait_until_ns = fg_add_saturating(now_ns, gate->wait_max_ns);
-        queued = fg_admission_queue_push(&gate->queue, &entry->queue, priority, now_ns,
-                                         wait_until_ns < deadline_ns ? wait_until_ns : deadline_ns,
+        uint64_t until_ns = fg_add_saturating(now_ns, gate->wait_max_ns);
+        if (arrival->deadline_ns < until_ns)
+            until_ns = arrival->deadline_ns;
+        entry->queue.weight = arrival->weight;
+        queued = fg_admission_queue_push(&gate->queue, &entry->queue, priority, now_ns, until_ns,
                                          &refused);
         add_refused(gate, turns, refused, now_ns);
     }
     *place = place_of(gate, priority, now_ns);
-    return queued == FG_QUEUE_QUEUED ? FG_GATE_QUEUED
-           : queued == FG_QUEUE_FULL ? FG_GATE_FULL
-                                     : FG_GATE_CANNOT_MEET_DEADLINE;
+    return verdict_of_push(queued);
+}
+
+enum fg_gate_verdict fg_gate_policy_reweigh(struct fg_gate_policy *gate,
+                                            struct fg_gate_entry *entry,
+                                            struct fg_queue_weight weight, uint64_t now_ns,
+                                            struct fg_gate_place *place)
+{
+    if (entry->queue.state != FG_QUEUE_ENTRY_QUEUED)
+        return FG_GATE_QUEUED;
+    enum fg_queue_verdict verdict = fg_admission_queue_reweigh(&gate->queue, &entry->queue, weight);
+    *place = place_of(gate, entry->queue.priority, now_ns);
+    return verdict_of_push(verdict);
 }
 
 bool fg_gate_policy_abandon(struct fg_gate_policy *gate, struct fg_gate_entry *entry,

@@ -25,6 +25,8 @@ enum fg_gate_verdict {
     FG_GATE_ADMITTED, /* the caller holds a slot */
     FG_GATE_QUEUED,   /* a turn will come, unless abandoned */
     FG_GATE_FULL,
+    FG_GATE_FULL_BYTES,  /* the bodies of those who wait are too many bytes */
+    FG_GATE_FULL_TOKENS, /* they will ask for too many tokens */
     FG_GATE_CANNOT_MEET_DEADLINE,
     FG_GATE_BREAKER_OPEN, /* would have to wait for a slot, only to be refused by the breaker */
     FG_GATE_BELOW_LEVEL,  /* would have to wait, and is less important than those who may */
@@ -33,12 +35,20 @@ enum fg_gate_verdict {
     FG_GATE_DISPLACED,    /* only as a turn: a more important request took the place */
 };
 
+/* Who asks for a slot. */
+struct fg_gate_arrival {
+    uint32_t compound;             /* priority number */
+    uint64_t deadline_ns;          /* of the request */
+    struct fg_queue_weight weight; /* should it have to wait */
+};
+
 /* Where a waiting request stands. */
 struct fg_gate_place {
     uint32_t position; /* how many are ahead */
     uint64_t wait_ns;  /* estimate; UINT64_MAX when there is no measure yet; of BREAKER_OPEN: when
                           to ask again */
     uint32_t level;    /* the largest priority number that may wait now */
+    struct fg_queue_weight held; /* by those who wait; not this one if it was refused */
 };
 
 /* One who waits. A zeroed entry is not in any queue. */
@@ -95,13 +105,21 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
 /*
  * Ask for a slot. ADMITTED: the caller leaves later. QUEUED: `entry` belongs to the gate until its
  * turn is handed out or fg_gate_policy_abandon. Otherwise *place says how it looks (for
- * Retry-After). `compound` is the priority number, `deadline_ns` the request's. `entry` may be NULL
- * when there is no memory for one: then nothing waits. All calls append to `turns`; the caller
- * tells each of them.
+ * Retry-After). `entry` may be NULL when there is no memory for one: then nothing waits. All calls
+ * append to `turns`; the caller tells each of them.
  */
 enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
-                                          uint32_t compound, uint64_t now_ns, uint64_t deadline_ns,
+                                          const struct fg_gate_arrival *arrival, uint64_t now_ns,
                                           struct fg_gate_turns *turns, struct fg_gate_place *place);
+
+/*
+ * `entry`, which got QUEUED, turns out to weigh this. QUEUED: it waits on, or its turn was handed
+ * out already. Else a bound would be passed: the caller abandons it.
+ */
+enum fg_gate_verdict fg_gate_policy_reweigh(struct fg_gate_policy *gate,
+                                            struct fg_gate_entry *entry,
+                                            struct fg_queue_weight weight, uint64_t now_ns,
+                                            struct fg_gate_place *place);
 
 /*
  * The client has gone. True: the entry waited and is the caller's again. False: its turn was handed

@@ -232,7 +232,10 @@ struct fg_concurrency_conf {
 };
 
 struct fg_queue_conf {
-    uint32_t requests_max; /* 0: never queue */
+    uint32_t requests_max;  /* 0: never queue */
+    uint64_t bytes_max;     /* of the bodies of those who wait; 0: not bounded */
+    uint64_t tokens_max;    /* that they will take; 0: not bounded */
+    uint64_t tokens_answer; /* of an answer whose length is not known */
     uint64_t wait_max_ns;
     uint64_t target_ns; /* CoDel */
     uint64_t interval_ns;

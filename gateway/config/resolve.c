@@ -112,6 +112,9 @@ static void derive_sections(struct fg_snapshot *snapshot)
         cap_u32(node, "max_tokens_limit", &inference->max_tokens_limit, inference->context_max);
     cap_u32(node, "max_tokens_default", &inference->max_tokens_default,
             inference->max_tokens_limit);
+    struct fg_queue_conf *queue = &raw->inference.backend.conf.queue;
+    if (queue->tokens_answer == 0)
+        queue->tokens_answer = inference->max_tokens_default;
 }
 
 /* The words passed their check when they were read. */

@@ -10,6 +10,7 @@
 #define S (1000 * MS)
 #define HOUR (3600 * S)
 #define DAY (24 * HOUR)
+#define GIB (UINT64_C(1) << 30)
 
 static const struct fg_choice concurrency_kinds[] = {
     {"fixed", FG_CONCURRENCY_FIXED},
@@ -61,7 +62,36 @@ static const struct fg_choice concurrency_kinds[] = {
         }                                                                                          \
     }
 
-#define QUEUE_KEYS(count_text, wait_text, target_text, interval_text, ageing_text)                 \
+/* Where requests ask for tokens of a model. */
+#define TOKEN_KEYS(max_text, answer_initial, answer_derived)                                       \
+    {.name = "tokens_max",                                                                         \
+     .type = FG_KEY_U64,                                                                           \
+     .offset = AT(fg_queue_conf, tokens_max),                                                      \
+     .initial = max_text,                                                                          \
+     .zero_word = "off",                                                                           \
+     .min = 1,                                                                                     \
+     .max = UINT64_C(1000000000000),                                                               \
+     .doc = "Tokens that the requests that wait will take, together: a quarter of a body's bytes " \
+            "for the prompt, and the answer's `max_tokens` times `n`."},                           \
+        {.name = "tokens_answer",                                                                  \
+         .type = FG_KEY_U64,                                                                       \
+         .offset = AT(fg_queue_conf, tokens_answer),                                               \
+         .initial = answer_initial,                                                                \
+         .derived = answer_derived,                                                                \
+         .min = 1,                                                                                 \
+         .max = UINT64_C(1000000000),                                                              \
+         .doc = "What `tokens_max` counts for an answer where the request says nothing, or has "   \
+                "not yet."},                                                                       \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
+#define NO_TOKEN_KEYS                                                                              \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
+
+#define QUEUE_KEYS(count_text, bytes_text, wait_text, target_text, interval_text, ageing_text,     \
+                   last_keys)                                                                      \
     {                                                                                              \
         {.name = "requests_max",                                                                   \
          .type = FG_KEY_U32,                                                                       \
@@ -71,6 +101,15 @@ static const struct fg_choice concurrency_kinds[] = {
          .min = 1,                                                                                 \
          .max = 10000000,                                                                          \
          .doc = "Requests that wait for a slot; `off`: none waits."},                              \
+            {.name = "bytes_max",                                                                  \
+             .type = FG_KEY_SIZE,                                                                  \
+             .offset = AT(fg_queue_conf, bytes_max),                                               \
+             .initial = bytes_text,                                                                \
+             .zero_word = "off",                                                                   \
+             .min = 1,                                                                             \
+             .max = 1024 * GIB,                                                                    \
+             .doc = "Bodies of the requests that wait, together: the length that they declare, "   \
+                    "or what of them has come. A longer one never waits."},                        \
             {.name = "wait_max",                                                                   \
              .type = FG_KEY_DURATION,                                                              \
              .offset = AT(fg_queue_conf, wait_max_ns),                                             \
@@ -113,9 +152,7 @@ static const struct fg_choice concurrency_kinds[] = {
              .offset = AT(fg_queue_conf, is_shadow),                                               \
              .initial = "false",                                                                   \
              .doc = "Decide and count, but never act: `/stats` shows what it would have done."},   \
-        {                                                                                          \
-            .name = NULL                                                                           \
-        }                                                                                          \
+            last_keys                                                                              \
     }
 
 #define BREAKER_KEYS(enabled_text)                                                                 \
@@ -235,7 +272,8 @@ static const struct fg_choice concurrency_kinds[] = {
 /* A disk behind a few helper threads: its own limit is the queue of their jobs. */
 static const struct fg_key static_concurrency[] =
     CONCURRENCY_KEYS("fixed", "256", "1", "256", NULL);
-static const struct fg_key static_queue[] = QUEUE_KEYS("1024", "2s", "50ms", "200ms", "1s");
+static const struct fg_key static_queue[] =
+    QUEUE_KEYS("1024", "64MiB", "2s", "50ms", "200ms", "1s", NO_TOKEN_KEYS);
 /* A missing or unreadable file says nothing about the next one. */
 static const struct fg_key static_breaker[] = BREAKER_KEYS("false");
 static const struct fg_key other_reserve[] = RESERVE_KEYS("off");
@@ -243,13 +281,15 @@ static const struct fg_key other_reserve[] = RESERVE_KEYS("off");
 /* Unknown HTTP servers: start where the smallest is at ease; it takes a few answers to grow. */
 static const struct fg_key cluster_concurrency[] =
     CONCURRENCY_KEYS("gradient2", "4", "1", NULL, "`max_connections`");
-static const struct fg_key cluster_queue[] = QUEUE_KEYS("1024", "2s", "20ms", "100ms", "1s");
+static const struct fg_key cluster_queue[] =
+    QUEUE_KEYS("1024", "256MiB", "2s", "20ms", "100ms", "1s", TOKEN_KEYS("off", "256", NULL));
 static const struct fg_key cluster_breaker[] = BREAKER_KEYS("true");
 
 /* Commands share a pipelined connection; open event streams hold a slot, hence the many. */
 static const struct fg_key orders_concurrency[] =
     CONCURRENCY_KEYS("fixed", "2048", "64", "4096", NULL);
-static const struct fg_key orders_queue[] = QUEUE_KEYS("4096", "2s", "20ms", "100ms", "1s");
+static const struct fg_key orders_queue[] =
+    QUEUE_KEYS("4096", "64MiB", "2s", "20ms", "100ms", "1s", NO_TOKEN_KEYS);
 static const struct fg_key orders_breaker[] = BREAKER_KEYS("true");
 /* Orders are small: a head and a body of a few hundred bytes. 51 MiB of them are 6,500 at once. */
 static const struct fg_key orders_reserve[] = RESERVE_KEYS("20%");
@@ -257,7 +297,9 @@ static const struct fg_key orders_reserve[] = RESERVE_KEYS("20%");
 /* 2 workers x (8 running + 16 waiting): beyond that the gateway's queue orders by priority. */
 static const struct fg_key inference_concurrency[] =
     CONCURRENCY_KEYS("fixed", "48", "2", "256", NULL);
-static const struct fg_key inference_queue[] = QUEUE_KEYS("256", "10s", "500ms", "2s", "5s");
+static const struct fg_key inference_queue[] =
+    QUEUE_KEYS("256", "64MiB", "10s", "500ms", "2s", "5s",
+               TOKEN_KEYS("524288", NULL, "`inference.max_tokens_default`"));
 static const struct fg_key inference_breaker[] = BREAKER_KEYS("true");
 
 #define CONCURRENCY_TABLE(table_path, table_keys)                                                  \

@@ -30,6 +30,8 @@ const char *fg_refused_name(enum fg_refused refused)
         [FG_REFUSED_RATE_LIMIT] = "rate_limit",
         [FG_REFUSED_PRIORITY] = "priority_shed",
         [FG_REFUSED_QUEUE_FULL] = "queue_full",
+        [FG_REFUSED_QUEUE_BYTES] = "queue_bytes",
+        [FG_REFUSED_QUEUE_TOKENS] = "queue_tokens",
         [FG_REFUSED_QUEUE_SHED] = "queue_shed",
         [FG_REFUSED_QUEUE_TIMEOUT] = "queue_timeout",
         [FG_REFUSED_CANNOT_MEET_DEADLINE] = "cannot_meet_deadline",

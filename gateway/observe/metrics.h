@@ -21,6 +21,8 @@ enum fg_refused {
     FG_REFUSED_RATE_LIMIT,
     FG_REFUSED_PRIORITY,
     FG_REFUSED_QUEUE_FULL,
+    FG_REFUSED_QUEUE_BYTES,  /* of the bodies of those who wait */
+    FG_REFUSED_QUEUE_TOKENS, /* that they will ask for */
     FG_REFUSED_QUEUE_SHED,
     FG_REFUSED_QUEUE_TIMEOUT,
     FG_REFUSED_CANNOT_MEET_DEADLINE,

@@ -338,6 +338,18 @@ static void on_request(void *handler, struct fg_request *req)
     fg_flow_run(flow);
 }
 
+/* How much there is, and what it asks for where somebody counts that. */
+static void scan_body(struct fg_flow *flow, const void *data, size_t len)
+{
+    const struct fg_config *config = flow->thread->pipeline->config;
+    bool counts_tokens = flow->route->action == FG_ROUTE_BACKEND &&
+                         config->backends[flow->route->backend_index].queue.tokens_max > 0;
+    if (counts_tokens)
+        fg_token_scan_feed(&flow->body_scan, data, len);
+    else
+        flow->body_scan.body_bytes += len;
+}
+
 /* False: no room, and answered. */
 static bool keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
 {
@@ -352,6 +364,7 @@ static bool keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
     piece->next = NULL;
     piece->len = len;
     memcpy(piece->data, data, len);
+    scan_body(flow, data, len);
     if (flow->body_first == NULL)
         flow->body_first = piece;
     else
@@ -362,8 +375,12 @@ static bool keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
 
 static void take_waiting_piece(struct fg_flow *flow, const void *data, size_t len)
 {
-    if (keep_body_piece(flow, data, len) && flow->stage == FG_STAGE_BODY)
+    if (!keep_body_piece(flow, data, len))
+        return;
+    if (flow->stage == FG_STAGE_BODY)
         fg_stage_body_on_piece(flow, len);
+    else if (flow->stage == FG_STAGE_ADMIT)
+        fg_stage_admit_on_piece(flow);
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)

@@ -22,6 +22,7 @@
 #include "pipeline/room_link.h"
 #include "pipeline/router.h"
 #include "policies/deadline_heap.h"
+#include "policies/token_scan.h"
 
 struct event;
 
@@ -116,9 +117,10 @@ struct fg_flow {
     struct fg_body_piece *body_first;
     struct fg_body_piece *body_last;
     bool is_body_complete;
-    size_t consumed_early;         /* of it, told to the codec before the backend has it */
-    bool expects_digest;           /* a signature covers the body: */
-    unsigned char body_digest[32]; /* its SHA-256 */
+    struct fg_token_scan body_scan; /* of what came before the backend was called */
+    size_t consumed_early;          /* of it, told to the codec before the backend has it */
+    bool expects_digest;            /* a signature covers the body: */
+    unsigned char body_digest[32];  /* its SHA-256 */
 
     struct fg_span tier; /* claim of the token; empty: none */
 
@@ -347,6 +349,9 @@ void fg_limit_settle(struct fg_flow *flow);
 
 /* stage_breaker.c: the backend is left alone: what is stale of the cache's, or 503. */
 void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns);
+
+/* stage_admit.c: a piece of body has come while the flow waits there; may answer. */
+void fg_stage_admit_on_piece(struct fg_flow *flow);
 
 /* stage_body.c: a piece has come while the flow waits there; may answer, or go on. */
 void fg_stage_body_on_piece(struct fg_flow *flow, size_t len);

@@ -40,6 +40,10 @@ enum fg_refused fg_refused_of_gate(enum fg_gate_verdict verdict)
     case FG_GATE_FULL:
     case FG_GATE_DISPLACED:
         return FG_REFUSED_QUEUE_FULL;
+    case FG_GATE_FULL_BYTES:
+        return FG_REFUSED_QUEUE_BYTES;
+    case FG_GATE_FULL_TOKENS:
+        return FG_REFUSED_QUEUE_TOKENS;
     case FG_GATE_CANNOT_MEET_DEADLINE:
         return FG_REFUSED_CANNOT_MEET_DEADLINE;
     case FG_GATE_BREAKER_OPEN:

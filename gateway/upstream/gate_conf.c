@@ -24,6 +24,8 @@ struct fg_gate_policy_config fg_gate_policy_config_of(const struct fg_backend_co
         .level = level,
         .limit = limit,
         .queue = {.capacity = conf->queue.requests_max,
+                  .bytes_max = conf->queue.bytes_max,
+                  .tokens_max = conf->queue.tokens_max,
                   .ageing_ns = conf->queue.ageing_ns,
                   .is_shadow = conf->queue.is_shadow,
                   .target_ns = conf->queue.target_ns,

@@ -125,8 +125,9 @@ static void post_turns(struct fg_gate *gate, struct fg_gate_turns *turns, uint64
 }
 
 enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets *tickets,
-                                   struct fg_mailbox *mailbox, uint32_t compound, uint64_t now_ns,
-                                   uint64_t deadline_ns, fg_gate_turn_fn on_turn, void *object,
+                                   struct fg_mailbox *mailbox,
+                                   const struct fg_gate_arrival *arrival, uint64_t now_ns,
+                                   fg_gate_turn_fn on_turn, void *object,
                                    struct fg_gate_ticket **ticket, struct fg_gate_place *place)
 {
     struct fg_gate_turns turns = {NULL, NULL};
@@ -139,9 +140,8 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
         mine->object = object;
     }
     pthread_mutex_lock(&gate->lock);
-    enum fg_gate_verdict verdict =
-        fg_gate_policy_enter(&gate->policy, mine == NULL ? NULL : &mine->entry, compound, now_ns,
-                             deadline_ns, &turns, place);
+    enum fg_gate_verdict verdict = fg_gate_policy_enter(
+        &gate->policy, mine == NULL ? NULL : &mine->entry, arrival, now_ns, &turns, place);
     pthread_mutex_unlock(&gate->lock);
     if (verdict == FG_GATE_QUEUED)
         *ticket = mine;
@@ -149,6 +149,18 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
         free_ticket(mine);
     note_verdict(gate, verdict, now_ns);
     post_turns(gate, &turns, now_ns);
+    return verdict;
+}
+
+enum fg_gate_verdict fg_gate_reweigh(struct fg_gate_ticket *ticket, struct fg_queue_weight weight,
+                                     uint64_t now_ns, struct fg_gate_place *place)
+{
+    struct fg_gate *gate = ticket->gate;
+    pthread_mutex_lock(&gate->lock);
+    enum fg_gate_verdict verdict =
+        fg_gate_policy_reweigh(&gate->policy, &ticket->entry, weight, now_ns, place);
+    pthread_mutex_unlock(&gate->lock);
+    note_verdict(gate, verdict, now_ns);
     return verdict;
 }
 
@@ -222,6 +234,7 @@ struct fg_gate_gauges fg_gate_gauges(struct fg_gate *gate, uint64_t now_ns)
         .in_flight = fg_concurrency_limit_in_flight(&gate->policy.limit),
         .limit = fg_concurrency_limit_current(&gate->policy.limit),
         .queued = gate->policy.queue.count,
+        .held = gate->policy.queue.held,
         .level = fg_admission_level_current(&gate->policy.level),
         .breaker = gate->policy.has_breaker
                        ? fg_circuit_breaker_state(&gate->policy.breaker, now_ns)
@@ -250,18 +263,21 @@ json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns)
         fg_admission_queue_expected_wait_ns(&gate->policy.queue, FG_PRIORITY_NORMAL, now_ns);
     pthread_mutex_unlock(&gate->lock);
     return json_pack(
-        "{s:{s:I,s:I,s:I,s:b,s:f},s:{s:s,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:o},"
+        "{s:{s:I,s:I,s:I,s:b,s:f},s:{s:s,s:I,s:I,s:I},"
+        "s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:o},"
         "s:{s:b,s:b,s:s,s:s,s:I,s:I,s:I}}",
         "concurrency", "limit", (json_int_t)limit, "in_flight", (json_int_t)in_flight,
         "over_limit_total", (json_int_t)over_limit, "shadow", gate->policy.limit.config.is_shadow,
         "noload_latency_s", (double)noload_ns / 1e9, "priority", "class",
         fg_priority_name(fg_priority_class_of(level)), "level", (json_int_t)level, "lowered_total",
         (json_int_t)level_lowered, "refused_total", (json_int_t)level_refused, "queue", "waiting",
-        (json_int_t)queue.count, "queued_total", (json_int_t)queue.queued_total, "full_total",
-        (json_int_t)queue.full_total, "expired_total", (json_int_t)queue.expired_total,
-        "shed_total", (json_int_t)queue.shed_total, "displaced_total",
-        (json_int_t)queue.displaced_total, "cannot_meet_total", (json_int_t)queue.cannot_meet_total,
-        "shadow", queue.config.is_shadow, "expected_wait_s",
+        (json_int_t)queue.count, "bytes", (json_int_t)queue.held.bytes, "tokens",
+        (json_int_t)queue.held.tokens, "queued_total", (json_int_t)queue.queued_total, "full_total",
+        (json_int_t)queue.full_total, "full_bytes_total", (json_int_t)queue.full_bytes_total,
+        "full_tokens_total", (json_int_t)queue.full_tokens_total, "expired_total",
+        (json_int_t)queue.expired_total, "shed_total", (json_int_t)queue.shed_total,
+        "displaced_total", (json_int_t)queue.displaced_total, "cannot_meet_total",
+        (json_int_t)queue.cannot_meet_total, "shadow", queue.config.is_shadow, "expected_wait_s",
         expected_ns == UINT64_MAX ? json_null() : json_real((double)expected_ns / 1e9), "breaker",
         "enabled", gate->policy.has_breaker ? 1 : 0, "shadow", gate->policy.is_breaker_shadow,
         "state",

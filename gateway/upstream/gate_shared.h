@@ -39,13 +39,17 @@ void fg_gate_destroy(struct fg_gate *gate);
 /*
  * Ask for a slot. ADMITTED: the caller calls fg_gate_leave later. QUEUED: *ticket is set, and valid
  * until on_turn runs or fg_gate_abandon is called. Otherwise *place says how it looks (for
- * Retry-After). `compound` is the priority number; `deadline_ns` is the request's, and the wait is
- * also bounded by queue.wait_max.
+ * Retry-After). The wait is bounded by queue.wait_max, too.
  */
 enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets *tickets,
-                                   struct fg_mailbox *mailbox, uint32_t compound, uint64_t now_ns,
-                                   uint64_t deadline_ns, fg_gate_turn_fn on_turn, void *object,
+                                   struct fg_mailbox *mailbox,
+                                   const struct fg_gate_arrival *arrival, uint64_t now_ns,
+                                   fg_gate_turn_fn on_turn, void *object,
                                    struct fg_gate_ticket **ticket, struct fg_gate_place *place);
+
+/* The waiting request turns out to weigh this; unless QUEUED the caller abandons it and refuses. */
+enum fg_gate_verdict fg_gate_reweigh(struct fg_gate_ticket *ticket, struct fg_queue_weight weight,
+                                     uint64_t now_ns, struct fg_gate_place *place);
 
 /* The waiting request has gone; on_turn will not be called. The loop that entered. */
 void fg_gate_abandon(struct fg_gate_ticket *ticket, uint64_t now_ns);
@@ -78,7 +82,8 @@ struct fg_gate_gauges {
     uint32_t in_flight;
     uint32_t limit;
     uint32_t queued;
-    uint32_t level; /* the largest priority number that may wait */
+    struct fg_queue_weight held; /* by those */
+    uint32_t level;              /* the largest priority number that may wait */
     enum fg_breaker_state breaker;
     uint64_t breaker_opened_total;
     uint64_t queued_total;

@@ -454,7 +454,8 @@ function drawBackends(stats) {
   const rows = entries(at(stats, "policies.backends")).map(([name, gate]) => {
     const limit = number(gate, "concurrency.limit"), inFlight = number(gate, "concurrency.in_flight");
     const queue = gate.queue ?? {};
-    const refused = ["full_total", "expired_total", "shed_total", "displaced_total", "cannot_meet_total"]
+    const refused = ["full_total", "full_bytes_total", "full_tokens_total", "expired_total", "shed_total",
+      "displaced_total", "cannot_meet_total"]
       .reduce((sum, key) => sum + (queue[key] ?? 0), number(gate, "breaker.refused_total") ?? 0);
     const state = at(gate, "breaker.state") ?? "–";
     return [name, meter(inFlight / limit, `${whole(inFlight)} / ${count(limit)}`), whole(queue.waiting),

@@ -6,8 +6,10 @@
 #include "base/clock.h"
 #include "pipeline/policy_conf.h"
 #include "policies/retry_after.h"
+#include "policies/token_scan.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define CACHE_TTL_USUAL_NS (60 * FG_S) /* when the response itself says how long */
 
@@ -300,6 +302,19 @@ static void arm_expiry(struct fg_gateway_model *model, struct fg_sim_backend *ba
                       (uint32_t)(backend - model->backends));
 }
 
+/* The body as it is written, {user} and {n} in their short form. */
+static struct fg_queue_weight weight_of(const struct fg_queue_conf *conf,
+                                        const struct fg_scenario_step *step)
+{
+    struct fg_token_scan scan = {0};
+    if (step->body != NULL)
+        fg_token_scan_feed(&scan, step->body, strlen(step->body));
+    struct fg_queue_weight weight = {.bytes = scan.body_bytes};
+    if (conf->tokens_max > 0)
+        weight.tokens = step->prompt_tokens + fg_token_scan_estimate(&scan, 0, conf->tokens_answer);
+    return weight;
+}
+
 static void enter_gate(struct fg_gateway_model *model, struct fg_sim_request *request,
                        uint64_t now_ns)
 {
@@ -307,9 +322,12 @@ static void enter_gate(struct fg_gateway_model *model, struct fg_sim_request *re
     struct fg_sim_backend *backend = &model->backends[route->backend_index];
     struct fg_gate_place place;
     request->entered_ns = now_ns;
-    enum fg_gate_verdict verdict =
-        fg_gate_policy_enter(&backend->gate, &request->entry, request->priority_number, now_ns,
-                             request->deadline_ns, &model->turns, &place);
+    const struct fg_gate_arrival arrival = {
+        .compound = request->priority_number,
+        .deadline_ns = request->deadline_ns,
+        .weight = weight_of(&model->config->backends[route->backend_index].queue, request->step)};
+    enum fg_gate_verdict verdict = fg_gate_policy_enter(&backend->gate, &request->entry, &arrival,
+                                                        now_ns, &model->turns, &place);
     if (verdict == FG_GATE_ADMITTED) {
         call_backend(model, request, now_ns);
     } else if (verdict == FG_GATE_QUEUED) {

@@ -109,8 +109,8 @@ static const struct error_case keys_cases[] = {
     {"unknown key in the queue",
      LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], queue: {length: 10}}}\n",
      {"t.yaml:3:44: unknown key in clusters.NAME.queue: \"length\"; expected one of requests_max, "
-      "wait_max, target, interval, ageing, "
-      "shed_by_priority, shadow"}},
+      "bytes_max, wait_max, target, interval, ageing, shed_by_priority, shadow, tokens_max, "
+      "tokens_answer"}},
     {"unknown key in match",
      LISTENERS "routes:\n"
                "  - {match: {prefxi: /}, respond: {}}\n",

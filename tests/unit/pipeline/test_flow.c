@@ -216,7 +216,7 @@ static const struct fg_route_conf routes[] = {
 
 #define GATE(limit_value, queue_max)                                                               \
     .concurrency = {.kind = FG_CONCURRENCY_FIXED, .limit = (limit_value)},                         \
-    .queue = {.requests_max = (queue_max), .wait_max_ns = 30 * FG_S},                              \
+    .queue = {.requests_max = (queue_max), .bytes_max = 100, .wait_max_ns = 30 * FG_S},            \
     .breaker = {.enabled = true,                                                                   \
                 .consecutive_failures = 2,                                                         \
                 .half_open_probes = 1,                                                             \
@@ -395,6 +395,28 @@ static void keeps_the_body_while_it_waits(void **state)
     answer(open_exchanges[0], 200, "b", "no-store");
     finish(a);
     finish(b);
+}
+
+static void a_body_too_long_to_wait_is_refused_when_it_comes(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/slow", false);
+    struct fake_request *b = ask(FG_METHOD_POST, "/slow", true); /* of no length that is known */
+    char piece[60] = {0};
+    fg_pipeline_handler.on_body(&b->req, piece, 60, false);
+    assert_int_equal(b->status, 0);
+    fg_pipeline_handler.on_body(&b->req, piece, 40, false);
+    assert_int_equal(b->status, 0);
+    fg_pipeline_handler.on_body(&b->req, piece, 1, false);
+    assert_int_equal(b->status, 503);
+    assert_non_null(strstr(b->body, "\"code\":\"queue_bytes\""));
+    assert_non_null(strstr(b->body, "\"value\":100,\"limit\":100"));
+    finish(b);
+    assert_int_equal(fg_gate_gauges(fg_pipeline_gate(pipeline, 0), 0).queued, 0);
+    answer(open_exchanges[0], 200, "a", "no-store");
+    run_messages();
+    assert_int_equal(started, 1);
+    finish(a);
 }
 
 static void lets_go_when_the_client_leaves(void **state)
@@ -629,6 +651,7 @@ int main(void)
         CASE(refuses_what_has_no_route_method_or_token),
         CASE(queues_then_refuses_with_a_place),
         CASE(keeps_the_body_while_it_waits),
+        CASE(a_body_too_long_to_wait_is_refused_when_it_comes),
         CASE(lets_go_when_the_client_leaves),
         CASE(a_turn_that_comes_too_late_finds_nobody),
         CASE(answers_504_at_the_deadline),

@@ -225,9 +225,11 @@ static void arrive(struct flood_model *model, bool is_critical)
     struct fg_gate_place place;
     enum fg_priority priority = is_critical ? FG_PRIORITY_CRITICAL : FG_PRIORITY_NORMAL;
     uint32_t cohort = (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
-    enum fg_gate_verdict verdict =
-        fg_gate_policy_enter(&model->gate, &request->entry, fg_priority_compound(priority, cohort),
-                             model->now_ns, model->now_ns + model->timeout_ns, &turns, &place);
+    enum fg_gate_verdict verdict = fg_gate_policy_enter(
+        &model->gate, &request->entry,
+        &(struct fg_gate_arrival){.compound = fg_priority_compound(priority, cohort),
+                                  .deadline_ns = model->now_ns + model->timeout_ns},
+        model->now_ns, &turns, &place);
     take_turns(model, &turns);
     if (verdict == FG_GATE_ADMITTED)
         send(model, request);

@@ -168,6 +168,95 @@ static void a_full_queue_gives_way_to_higher_classes_only(void **state)
                      FG_QUEUE_FULL);
 }
 
+static enum fg_queue_verdict push_weight(struct fg_admission_queue *queue,
+                                         struct fg_queue_entry *entry, enum fg_priority priority,
+                                         uint64_t bytes, uint64_t tokens,
+                                         struct fg_queue_entry **refused)
+{
+    entry->weight = (struct fg_queue_weight){bytes, tokens};
+    return fg_admission_queue_push(queue, entry, priority, 1, S, refused);
+}
+
+static void bytes_and_tokens_are_bounded_to_the_last(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = plain(100);
+    struct fg_admission_queue queue;
+    struct fg_queue_entry e[5] = {0};
+    struct fg_queue_entry *out;
+    const enum fg_priority normal = FG_PRIORITY_NORMAL;
+    config.bytes_max = 10;
+    config.tokens_max = 1000;
+    fg_admission_queue_init(&queue, &config);
+    assert_int_equal(push_weight(&queue, &e[0], normal, 6, 400, &out), FG_QUEUE_QUEUED);
+    assert_int_equal(push_weight(&queue, &e[1], normal, 5, 1, &out), FG_QUEUE_FULL_BYTES);
+    assert_int_equal(push_weight(&queue, &e[1], normal, 4, 600, &out), FG_QUEUE_QUEUED);
+    assert_int_equal(push_weight(&queue, &e[2], normal, 0, 1, &out), FG_QUEUE_FULL_TOKENS);
+    assert_int_equal(push_weight(&queue, &e[2], normal, 0, 0, &out), FG_QUEUE_QUEUED);
+    assert_int_equal(push_weight(&queue, &e[3], normal, UINT64_MAX, UINT64_MAX, &out),
+                     FG_QUEUE_FULL_BYTES);
+    assert_int_equal(queue.full_bytes_total, 2);
+    assert_int_equal(queue.full_tokens_total, 1);
+    assert_int_equal(queue.full_total, 0);
+    fg_admission_queue_remove(&queue, &e[0]);
+    assert_true(queue.held.bytes == 4 && queue.held.tokens == 600);
+    assert_int_equal(push_weight(&queue, &e[3], normal, 6, 400, &out), FG_QUEUE_QUEUED);
+    while (pop(&queue, 2) != NULL)
+        continue;
+    assert_true(queue.held.bytes == 0 && queue.held.tokens == 0);
+}
+
+static void who_turns_out_heavier_is_told(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = plain(2);
+    struct fg_admission_queue queue;
+    struct fg_queue_entry e[2] = {0};
+    struct fg_queue_entry *out;
+    config.bytes_max = 10;
+    fg_admission_queue_init(&queue, &config);
+    assert_int_equal(push_weight(&queue, &e[0], FG_PRIORITY_LOW, 3, 5, &out), FG_QUEUE_QUEUED);
+    assert_int_equal(push_weight(&queue, &e[1], FG_PRIORITY_LOW, 3, 0, &out), FG_QUEUE_QUEUED);
+    /* full by count, which is not what it asks for */
+    assert_int_equal(
+        fg_admission_queue_reweigh(&queue, &e[0], (struct fg_queue_weight){7, UINT64_MAX}),
+        FG_QUEUE_QUEUED);
+    assert_true(queue.held.bytes == 10 && queue.held.tokens == UINT64_MAX);
+    assert_int_equal(fg_admission_queue_reweigh(&queue, &e[1], (struct fg_queue_weight){4, 0}),
+                     FG_QUEUE_FULL_BYTES);
+    assert_int_equal(e[1].weight.bytes, 3);
+    assert_int_equal(fg_admission_queue_reweigh(&queue, &e[0], (struct fg_queue_weight){1, 0}),
+                     FG_QUEUE_QUEUED);
+    assert_true(queue.held.bytes == 4 && queue.held.tokens == 0);
+}
+
+static void heavy_ones_give_way_and_light_ones_stay(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = plain(100);
+    struct fg_admission_queue queue;
+    struct fg_queue_entry e[6] = {0};
+    struct fg_queue_entry *out;
+    config.bytes_max = 100;
+    fg_admission_queue_init(&queue, &config);
+    assert_int_equal(push_weight(&queue, &e[0], FG_PRIORITY_NORMAL, 40, 0, &out), FG_QUEUE_QUEUED);
+    assert_int_equal(push_weight(&queue, &e[1], FG_PRIORITY_LOW, 30, 0, &out), FG_QUEUE_QUEUED);
+    assert_int_equal(push_weight(&queue, &e[2], FG_PRIORITY_LOW, 30, 0, &out), FG_QUEUE_QUEUED);
+    assert_int_equal(push_weight(&queue, &e[3], FG_PRIORITY_LOW, 0, 0, &out), FG_QUEUE_QUEUED);
+    /* all of the lower ones together would not be enough: nobody is sent away for nothing */
+    assert_int_equal(push_weight(&queue, &e[4], FG_PRIORITY_NORMAL, 61, 0, &out),
+                     FG_QUEUE_FULL_BYTES);
+    assert_null(out);
+    assert_int_equal(queue.count, 4);
+    assert_int_equal(push_weight(&queue, &e[4], FG_PRIORITY_NORMAL, 60, 0, &out), FG_QUEUE_QUEUED);
+    assert_ptr_equal(out, &e[2]); /* the newest that has any of it */
+    assert_ptr_equal(out->next, &e[1]);
+    assert_null(out->next->next);
+    assert_int_equal(e[3].state, FG_QUEUE_ENTRY_QUEUED);
+    assert_int_equal(queue.displaced_total, 2);
+    assert_int_equal(queue.held.bytes, 100);
+}
+
 /* Pops every 10 ms while others wait, so that the pace is known. */
 static uint64_t teach_pace(struct fg_admission_queue *queue, struct fg_queue_entry *e, size_t count)
 {
@@ -380,6 +469,14 @@ static void clocks_that_go_wrong(void **state)
 
 #define MANY 300
 
+/* Mostly light; one in sixteen is heavy in bytes, another in tokens. */
+static struct fg_queue_weight random_weight(uint64_t *seed)
+{
+    uint64_t kind = test_below(seed, 16);
+    return (struct fg_queue_weight){test_below(seed, kind == 0 ? 1500 : 16),
+                                    test_below(seed, kind == 1 ? 300 : 4)};
+}
+
 /* A model beside the queue: every entry is in exactly one place, and bounds hold. */
 static void never_loses_an_entry(void **state)
 {
@@ -388,6 +485,8 @@ static void never_loses_an_entry(void **state)
     static struct fg_queue_entry e[MANY];
     struct fg_queue_config config = with_codel(100);
     config.ageing_ns = 50 * MS;
+    config.bytes_max = 2000;
+    config.tokens_max = 400;
     struct fg_admission_queue queue;
     fg_admission_queue_init(&queue, &config);
     memset(e, 0, sizeof(e));
@@ -405,6 +504,7 @@ static void never_loses_an_entry(void **state)
         if (act < 5 && entry->state != FG_QUEUE_ENTRY_QUEUED) {
             uint64_t long_ns = test_below(&seed, 2) ? 60 * S : 500 * MS;
             enum fg_priority priority = (enum fg_priority)test_below(&seed, FG_PRIORITY_COUNT);
+            entry->weight = random_weight(&seed);
             pushed += fg_admission_queue_push(&queue, entry, priority, now_ns,
                                               now_ns + test_below(&seed, long_ns),
                                               &out) == FG_QUEUE_QUEUED;
@@ -412,6 +512,8 @@ static void never_loses_an_entry(void **state)
             entry = fg_admission_queue_pop(&queue, now_ns, &out);
             left += entry != NULL;
             assert_true(entry == NULL || entry->deadline.deadline_ns > now_ns);
+        } else if (act == 8 && entry->state == FG_QUEUE_ENTRY_QUEUED && step % 2 == 0) {
+            (void)fg_admission_queue_reweigh(&queue, entry, random_weight(&seed));
         } else if (act == 8 && entry->state == FG_QUEUE_ENTRY_QUEUED) {
             assert_true(fg_admission_queue_position(&queue, entry, now_ns) < queue.count);
             fg_admission_queue_remove(&queue, entry);
@@ -425,13 +527,20 @@ static void never_loses_an_entry(void **state)
                         out->state == FG_QUEUE_ENTRY_DISPLACED);
             left++;
         }
-        assert_true(queue.count <= 100);
+        assert_true(queue.count <= 100 && queue.held.bytes <= 2000 && queue.held.tokens <= 400);
         assert_int_equal(pushed - left, queue.count);
     }
     size_t queued = 0;
-    for (size_t i = 0; i < MANY; i++)
-        queued += e[i].state == FG_QUEUE_ENTRY_QUEUED;
+    struct fg_queue_weight held = {0, 0};
+    for (size_t i = 0; i < MANY; i++) {
+        bool is_in = e[i].state == FG_QUEUE_ENTRY_QUEUED;
+        queued += is_in;
+        held.bytes += is_in ? e[i].weight.bytes : 0;
+        held.tokens += is_in ? e[i].weight.tokens : 0;
+    }
     assert_int_equal(queued, queue.count);
+    assert_true(held.bytes == queue.held.bytes && held.tokens == queue.held.tokens);
+    assert_true(queue.full_bytes_total > 0 && queue.full_tokens_total > 0);
     assert_true(queue.shed_total > 0 && queue.displaced_total > 0 && queue.expired_total > 0);
     assert_true(queue.full_total > 0 && queue.cannot_meet_total > 0);
 }
@@ -554,6 +663,9 @@ int main(void)
         cmocka_unit_test(expires_at_the_exact_deadline),
         cmocka_unit_test(removes_from_anywhere),
         cmocka_unit_test(a_full_queue_gives_way_to_higher_classes_only),
+        cmocka_unit_test(bytes_and_tokens_are_bounded_to_the_last),
+        cmocka_unit_test(who_turns_out_heavier_is_told),
+        cmocka_unit_test(heavy_ones_give_way_and_light_ones_stay),
         cmocka_unit_test(refuses_at_once_what_cannot_be_in_time),
         cmocka_unit_test(a_stall_shows_in_the_estimate),
         cmocka_unit_test(overload_turns_lifo_and_sheds),

@@ -31,8 +31,9 @@ static enum fg_gate_verdict enter(struct fg_gate_policy *gate, struct fg_gate_en
                                   uint64_t now_ns, struct fg_gate_turns *turns)
 {
     struct fg_gate_place place;
-    return fg_gate_policy_enter(gate, entry, fg_priority_compound(FG_PRIORITY_NORMAL, 0), now_ns,
-                                now_ns + 10 * S, turns, &place);
+    const struct fg_gate_arrival arrival = {.compound = fg_priority_compound(FG_PRIORITY_NORMAL, 0),
+                                            .deadline_ns = now_ns + 10 * S};
+    return fg_gate_policy_enter(gate, entry, &arrival, now_ns, turns, &place);
 }
 
 static void a_freed_slot_goes_to_who_waits(void **state)
@@ -142,7 +143,8 @@ static void nobody_waits_for_a_backend_that_is_left_alone(void **state)
     }
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
-    assert_int_equal(fg_gate_policy_enter(&gate, &a, normal, S / 4, 9 * S, &turns, &place),
+    const struct fg_gate_arrival arrival = {.compound = normal, .deadline_ns = 9 * S};
+    assert_int_equal(fg_gate_policy_enter(&gate, &a, &arrival, S / 4, &turns, &place),
                      FG_GATE_BREAKER_OPEN);
     assert_int_equal(place.wait_ns, 3 * S / 4);
     assert_int_equal(gate.queue.count, 0);

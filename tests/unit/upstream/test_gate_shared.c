@@ -72,8 +72,10 @@ static enum fg_gate_verdict enter(struct fixture *f, struct waiter *w, enum fg_p
                                   uint64_t now_ns, uint64_t deadline_ns)
 {
     struct fg_gate_place place;
-    return fg_gate_enter(f->gate, &f->tickets, &f->box, fg_priority_compound(priority, 0), now_ns,
-                         deadline_ns, on_turn, w, &w->ticket, &place);
+    const struct fg_gate_arrival arrival = {.compound = fg_priority_compound(priority, 0),
+                                            .deadline_ns = deadline_ns};
+    return fg_gate_enter(f->gate, &f->tickets, &f->box, &arrival, now_ns, on_turn, w, &w->ticket,
+                         &place);
 }
 
 static void leave(struct fixture *f, uint64_t now_ns)
@@ -155,6 +157,42 @@ static void the_more_important_displaces(void **state)
     close_fixture(&f);
 }
 
+static void what_waits_is_weighed(void **state)
+{
+    (void)state;
+    struct fixture f = {.tickets = {NULL}};
+    struct fg_backend_conf conf = conf_of(1, 8);
+    struct fg_gate_place place;
+    struct waiter a = {0}, b = {0}, c = {0};
+    struct fg_gate_arrival arrival = {
+        .compound = normal, .deadline_ns = FG_S, .weight = {.bytes = 60, .tokens = 10}};
+    conf.queue.bytes_max = 100;
+    conf.queue.tokens_max = 15;
+    assert_int_equal(fg_mailbox_init(&f.box), FG_OK);
+    f.gate = fg_gate_create(&conf, 0);
+    assert_int_equal(enter(&f, &a, FG_PRIORITY_NORMAL, 1, FG_S), FG_GATE_ADMITTED);
+    assert_int_equal(
+        fg_gate_enter(f.gate, &f.tickets, &f.box, &arrival, 1, on_turn, &b, &b.ticket, &place),
+        FG_GATE_QUEUED);
+    assert_int_equal(
+        fg_gate_enter(f.gate, &f.tickets, &f.box, &arrival, 1, on_turn, &c, &c.ticket, &place),
+        FG_GATE_FULL_BYTES);
+    assert_true(place.held.bytes == 60 && place.held.tokens == 10 && place.position == 1);
+    arrival.weight.bytes = 0;
+    assert_int_equal(
+        fg_gate_enter(f.gate, &f.tickets, &f.box, &arrival, 1, on_turn, &c, &c.ticket, &place),
+        FG_GATE_FULL_TOKENS);
+    const struct fg_queue_weight heavier = {.bytes = 100, .tokens = 15}, too_heavy = {.bytes = 101};
+    assert_int_equal(fg_gate_reweigh(b.ticket, heavier, 2, &place), FG_GATE_QUEUED);
+    assert_int_equal(fg_gate_reweigh(b.ticket, too_heavy, 2, &place), FG_GATE_FULL_BYTES);
+    leave(&f, 3); /* b's turn is on its way: what it weighs is nobody's business any more */
+    assert_int_equal(fg_gate_reweigh(b.ticket, too_heavy, 4, &place), FG_GATE_QUEUED);
+    fg_mailbox_drain(&f.box);
+    assert_int_equal(b.verdict, FG_GATE_ADMITTED);
+    leave(&f, 5);
+    close_fixture(&f);
+}
+
 static void breaks_and_probes(void **state)
 {
     (void)state;
@@ -213,9 +251,13 @@ static void *use_gate(void *arg)
         struct fg_gate_place place;
         uint64_t now_ns = fg_clock_monotonic_ns();
         seed = seed * 1103515245u + 12345u;
-        enum fg_gate_verdict verdict =
-            fg_gate_enter(shared_gate, &tickets, &box, (uint32_t)(seed >> 16 & 511), now_ns,
-                          now_ns + 100 * FG_S, on_turn, &w, &w.ticket, &place);
+        const struct fg_gate_arrival arrival = {
+            .compound = (uint32_t)(seed >> 16 & 511),
+            .deadline_ns = now_ns + 100 * FG_S,
+            .weight = {.bytes = seed >> 24 & 3},
+        };
+        enum fg_gate_verdict verdict = fg_gate_enter(shared_gate, &tickets, &box, &arrival, now_ns,
+                                                     on_turn, &w, &w.ticket, &place);
         if (verdict == FG_GATE_QUEUED && (seed >> 20 & 7) == 0) {
             fg_gate_abandon(w.ticket, now_ns); /* the client left */
             fg_mailbox_drain(&box);
@@ -269,6 +311,7 @@ int main(void)
         cmocka_unit_test(a_turn_on_its_way_to_nobody_gives_the_slot_back),
         cmocka_unit_test(refuses_who_waited_too_long),
         cmocka_unit_test(the_more_important_displaces),
+        cmocka_unit_test(what_waits_is_weighed),
         cmocka_unit_test(breaks_and_probes),
         cmocka_unit_test(never_lets_in_one_too_many),
     };
