@@ -363,6 +363,7 @@ enum fg_route_action {
     FG_ROUTE_RESPOND,
 };
 enum fg_cache_keep { FG_CACHE_KEEP_USEFUL, FG_CACHE_KEEP_PINNED };
+enum fg_half_close { FG_HALF_CLOSE_ANSWER, FG_HALF_CLOSE_CANCEL };
 enum fg_identity_need { FG_IDENTITY_NONE, FG_IDENTITY_OPTIONAL, FG_IDENTITY_REQUIRED };
 
 /* What can say who is asking; bits 1 << of a route's identity_by. */
@@ -403,7 +404,8 @@ struct fg_route_conf {
     uint64_t timeout_ns;     /* whole request; the deadline */
     uint64_t stream_idle_ns; /* not 0: the deadline ends with the head, then this silence counts */
     uint64_t body_bytes_max;
-    bool buffer_request;         /* the whole body before a backend sees the request */
+    bool buffer_request; /* the whole body before a backend sees the request */
+    enum fg_half_close half_close;
     const uint32_t *rate_limits; /* into rate_limits[] */
     size_t rate_limit_count;
     bool cache;

@@ -423,6 +423,9 @@ static const struct fg_choice identity_needs[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice half_closes[] = {
+    {"answer", FG_HALF_CLOSE_ANSWER}, {"cancel", FG_HALF_CLOSE_CANCEL}, {NULL, 0}};
+
 static const struct fg_choice identity_means[] = {
     {"token", FG_IDENTITY_BY_TOKEN},
     {"api_key", FG_IDENTITY_BY_API_KEY},
@@ -547,6 +550,16 @@ static const struct fg_key route_keys[] = {
      .initial = "false",
      .doc = "Wait for the whole body (within `body_max`) before a backend is bothered, so that a "
             "slow client holds none of its slots. Signed requests always are."},
+    {.name = "half_close",
+     .type = FG_KEY_ENUM,
+     .offset = L(half_close),
+     .initial = "answer",
+     .choices = half_closes,
+     .doc = "A client of HTTP/1 that has made its request and closes its own side of the "
+            "connection may wait for the answer, or have left: plain TCP does not tell which. "
+            "`answer`: it is answered, and work for one that has left ends with the first bytes "
+            "that cannot be sent; `cancel`: the work ends at once. With TLS only a "
+            "`close_notify` on a connection that stays open is such a case."},
     {.name = "rate_limits",
      .type = FG_KEY_STRINGS,
      .offset = AT(fg_raw_route, rate_limit_names),

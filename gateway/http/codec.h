@@ -99,8 +99,11 @@ struct fg_codec_ops {
     /* Writes up to `room` (at least 512) bytes; 0: nothing to say now. */
     size_t (*produce)(struct fg_codec *codec, char *to, size_t room);
     void (*flushed)(struct fg_codec *codec);
-    /* The client's side has ended. The codec decides whether that closes the connection. */
-    void (*on_eof)(struct fg_codec *codec);
+    /*
+     * The client says no more; may_listen: but it may still read. May be called again when that has
+     * ended as well. The codec decides whether it closes the connection.
+     */
+    void (*on_eof)(struct fg_codec *codec, bool may_listen);
     /* HEADER and IDLE of the connection's timeout. */
     void (*on_timeout)(struct fg_codec *codec, enum fg_timeout_class class);
     /* The connection is dead: requests hear on_gone, then on_done. Nothing is produced any more. */

@@ -464,20 +464,25 @@ static void end_of_tunnel(struct fg_h1 *h1)
         stream->req.handler->on_body(&stream->req, "", 0, true);
 }
 
-static void on_eof(struct fg_codec *codec)
+/*
+ * Whoever has made a whole request and closes its side alone still gets the answer; it may also
+ * have left, which shows when the first bytes of the answer are answered by a reset. A body that
+ * was cut short is no request.
+ */
+static void on_eof(struct fg_codec *codec, bool may_listen)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
     struct fg_transport *transport = codec->transport;
-    h1->is_eof = true;
     fg_h1_close_after(h1, FG_CLOSE_FLUSH);
     if (h1->reading == FG_H1_READING_TUNNEL) {
         end_of_tunnel(h1);
         return;
     }
-    if (h1->current != NULL)
-        transport->ops->close(transport, FG_CLOSE_RESET); /* nobody is left to answer */
-    else
+    bool is_whole = h1->reading == FG_H1_READING_NOTHING;
+    if (h1->current == NULL)
         transport->ops->wake(transport);
+    else if (!may_listen || !is_whole || h1->current->req.ends_with_input)
+        transport->ops->close(transport, FG_CLOSE_RESET); /* nobody is left to answer */
 }
 
 static void on_timeout(struct fg_codec *codec, enum fg_timeout_class class)

@@ -211,8 +211,10 @@ static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
         cut_stream(FG_CONTAINER_OF(h2->streams.next, struct fg_stream, link), reason);
 }
 
-static void on_eof(struct fg_codec *codec)
+/* A client that can open no window any more is as good as gone. */
+static void on_eof(struct fg_codec *codec, bool may_listen)
 {
+    (void)may_listen;
     bool is_idle = fg_list_is_empty(&fg_h2_of(codec)->streams);
     codec->transport->ops->close(codec->transport, is_idle ? FG_CLOSE_FLUSH : FG_CLOSE_RESET);
 }

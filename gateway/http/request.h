@@ -86,6 +86,7 @@ struct fg_request {
 
     /* the handler's own */
     void *handler_state;
+    bool ends_with_input; /* h1: a client that closes its own side alone has left, too */
     /* Set before the head: names and values of its fields are constants, or live until the arena
      * does not, so that the codec need not copy what it cannot send at once. */
     bool has_lasting_fields;

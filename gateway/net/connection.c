@@ -336,8 +336,13 @@ static void feed_held(struct fg_connection *connection)
         if (taken < front.len)
             break;
     }
-    if (connection->held.len == 0 && connection->state == FG_CONNECTION_OPEN)
-        fg_connection_set_reading(connection, true);
+    if (connection->held.len > 0 || connection->state != FG_CONNECTION_OPEN)
+        return;
+    fg_connection_set_reading(connection, true);
+    if (connection->is_end_held) {
+        connection->is_end_held = false;
+        connection->codec->ops->on_eof(codec, true);
+    }
 }
 
 static bool open_codec(struct fg_connection *connection, bool is_h2)
@@ -374,13 +379,33 @@ static void sniff(struct fg_connection *connection, const char *data, size_t len
         feed(connection, data + at, len - at);
 }
 
-static void on_end_of_input(struct fg_connection *connection)
+static void on_end_of_input(struct fg_connection *connection, bool may_listen)
 {
-    fg_connection_set_reading(connection, false); /* it would stay readable */
+    connection->has_ended = true;
     if (connection->state != FG_CONNECTION_OPEN)
         cut(connection, FG_GONE_CLIENT_CLOSED, false);
+    else if (may_listen && connection->held.len > 0)
+        connection->is_end_held = true;
     else if (!connection->is_closing)
-        connection->codec->ops->on_eof(connection->codec);
+        connection->codec->ops->on_eof(connection->codec, may_listen);
+}
+
+/*
+ * TLS has a word of its own for "I say no more" (RFC 8446 section 6.1): who ends the socket
+ * as well, or instead of that, has left.
+ */
+static void on_end_of_stream(struct fg_connection *connection)
+{
+    fg_connection_set_reading(connection, false); /* it would stay readable */
+    on_end_of_input(connection, connection->tls.ssl == NULL);
+}
+
+/* Behind the client's last word there is nothing to read; what is sent nevertheless has a bound. */
+static void discard(struct fg_connection *connection, size_t len)
+{
+    connection->linger_bytes += len;
+    if (connection->linger_bytes > LINGER_BYTES_MAX)
+        cut(connection, FG_GONE_PROTOCOL, false);
 }
 
 /* False: no memory for it. */
@@ -452,7 +477,7 @@ void fg_connection_take_ciphertext(struct fg_connection *connection, const char 
         if (result == FG_TLS_OK) {
             feed(connection, connection->net->plain, got);
         } else if (result == FG_TLS_EOF) {
-            on_end_of_input(connection);
+            on_end_of_input(connection, true);
             break;
         } else {
             if (result == FG_TLS_FAILED)
@@ -479,15 +504,15 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
         sniff(connection, data, len);
         break;
     case FG_CONNECTION_OPEN:
-        if (connection->tls.ssl != NULL)
+        if (connection->has_ended)
+            discard(connection, len);
+        else if (connection->tls.ssl != NULL)
             fg_connection_take_ciphertext(connection, data, len);
         else
             feed(connection, data, len);
         break;
     case FG_CONNECTION_LINGERING:
-        connection->linger_bytes += len;
-        if (connection->linger_bytes > LINGER_BYTES_MAX)
-            kill_connection(connection, false);
+        discard(connection, len);
         break;
     case FG_CONNECTION_DEAD:
     case FG_CONNECTION_STATE_COUNT:
@@ -510,7 +535,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
         fg_connection_take_bytes(connection, net->in, (size_t)got);
     } else if (got == 0) {
-        on_end_of_input(connection);
+        on_end_of_stream(connection);
     } else if (errno != EAGAIN && errno != EINTR) {
         cut(connection, FG_GONE_CLIENT_CLOSED, true);
     }

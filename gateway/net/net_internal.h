@@ -117,9 +117,11 @@ struct fg_connection {
     bool has_said_goodbye; /* TLS close_notify */
     bool has_broken;       /* output was lost */
     bool wants_resume;     /* feed what is held */
+    bool has_ended;        /* the client says no more; it may still read */
+    bool is_end_held;      /* and the codec hears of it behind what is held */
     enum fg_close_mode close_mode;
     size_t sniffed;      /* bytes of the h2 preface seen */
-    size_t linger_bytes; /* discarded */
+    size_t linger_bytes; /* discarded: behind our last word, or behind the client's */
     size_t taken_bytes;  /* by the socket, since write_timeout was armed */
 
     struct fg_codec *codec; /* NULL until OPEN */

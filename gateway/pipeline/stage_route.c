@@ -234,6 +234,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     ex->route = fg_span_from_string(flow->route->name);
     ex->priority = flow->route->priority;
     ex->body_bytes_max = flow->route->body_bytes_max;
+    flow->req->ends_with_input = flow->route->half_close == FG_HALF_CLOSE_CANCEL;
     ex->deadline_ns = ex->started_ns + timeout_of(flow);
     flow->client_path = ex->path;
     if (preflight != NULL) {

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fake.is_stuck = false;
     fake_turn(&fake);
     if (fake.last != NULL && fake.is_armed)
-        fake_eof(&fake);
+        fake_eof(&fake, is_slow_reader);
     /* Bounded whatever the client does: answers are for requests, and requests are bytes. */
     if (fake.out_len > (fake.requests + 1) * (size_t)400000 + size)
         abort();

@@ -419,10 +419,10 @@ void fake_feed_text(struct fake *fake, const char *text)
     fake_feed(fake, text, strlen(text));
 }
 
-void fake_eof(struct fake *fake)
+void fake_eof(struct fake *fake, bool may_listen)
 {
     if (!fake->is_cut)
-        fake->codec->ops->on_eof(fake->codec);
+        fake->codec->ops->on_eof(fake->codec, may_listen);
     fake_turn(fake);
 }
 

@@ -81,7 +81,7 @@ void fake_close(struct fake *fake);
 /* Bytes from the client, and then the end of the turn. */
 void fake_feed(struct fake *fake, const void *data, size_t len);
 void fake_feed_text(struct fake *fake, const char *text);
-void fake_eof(struct fake *fake);
+void fake_eof(struct fake *fake, bool may_listen);
 /* The end of a turn. */
 void fake_turn(struct fake *fake);
 void fake_forget_output(struct fake *fake);

@@ -323,10 +323,67 @@ static void tells_the_handler_that_the_client_left(void **state)
 {
     struct fake *fake = *state;
     fake_feed_text(fake, GET("/wait"));
-    fake_eof(fake);
+    fake_eof(fake, false);
     assert_int_equal(fake->gones, 1);
     assert_int_equal(fake->gone_reason, FG_GONE_CLIENT_CLOSED);
     assert_int_equal(fake->dones, 1);
+}
+
+static void answers_who_says_no_more(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, GET("/wait"));
+    fake_eof(fake, true);
+    assert_int_equal(fake->gones, 0);
+    assert_false(fake->is_closing);
+    fake_answer(fake);
+    assert_true(fake_said(fake, "\r\nconnection: close\r\n\r\ndone"));
+    assert_true(fake->is_closing);
+    assert_int_equal(fake->close_mode, FG_CLOSE_FLUSH);
+    assert_int_equal(fake->dones, 1);
+}
+
+/* The same request: first its client's side ends, then the rest of it as well. */
+static void tells_that_who_said_no_more_has_left(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, GET("/wait"));
+    fake_eof(fake, true);
+    assert_int_equal(fake->gones, 0);
+    fake_eof(fake, false);
+    assert_int_equal(fake->gones, 1);
+    assert_int_equal(fake->dones, 1);
+    assert_int_equal(fake->out_len, 0);
+}
+
+static void takes_the_end_for_leaving_where_the_handler_says_so(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, GET("/wait"));
+    fake->last->ends_with_input = true;
+    fake_eof(fake, true);
+    assert_int_equal(fake->gones, 1);
+    assert_int_equal(fake->close_mode, FG_CLOSE_RESET);
+}
+
+static void takes_no_part_of_a_request_for_a_whole_one(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "POST /read HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhell",
+        "POST /read HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+        "POST /wait HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"};
+    for (size_t i = 0; i < 3; i++) {
+        struct fake fake;
+        fake_open(&fake, false, NULL);
+        fake_feed_text(&fake, texts[i]);
+        fake_eof(&fake, true);
+        assert_int_equal(fake.gones, 1);
+        assert_int_equal(fake.lasts, 0);
+        assert_int_equal(fake.close_mode, FG_CLOSE_RESET);
+        assert_int_equal(fake.out_len, 0);
+        fake_close(&fake);
+    }
 }
 
 #define WISH                                                                                       \
@@ -342,7 +399,7 @@ static void opens_a_tunnel(void **state)
     assert_true(fake_said(fake, "\r\n\r\nhello abcGET / HTTP/1.1\r\n"));
     assert_int_equal(fake->requests, 1);
     assert_false(fake->is_closing);
-    fake_eof(fake);
+    fake_eof(fake, true);
     assert_int_equal(fake->lasts, 1);
     assert_int_equal(fake->gones, 0);
     assert_true(fake->is_closing);
@@ -535,6 +592,10 @@ int main(void)
         cmocka_unit_test(refuses_a_body_that_grows_too_large),
         cmocka_unit_test(never_ends_a_broken_answer_cleanly),
         TEST(tells_the_handler_that_the_client_left),
+        TEST(answers_who_says_no_more),
+        TEST(tells_that_who_said_no_more_has_left),
+        TEST(takes_the_end_for_leaving_where_the_handler_says_so),
+        cmocka_unit_test(takes_no_part_of_a_request_for_a_whole_one),
         TEST(opens_a_tunnel),
         TEST(goes_on_where_a_tunnel_is_not_to_be_had),
         TEST(sends_what_comes_before_and_behind),
