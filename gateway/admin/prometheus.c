@@ -3,10 +3,10 @@
  * promtool expects (base units, _total for counters, HELP and TYPE for every family).
  * Thread   the admin loop.
  */
-#include "stats.h"
+#include "admin/prometheus.h"
 
+#include "admin/stats.h"
 #include "base/clock.h"
-#include "pipeline/room_shared.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ static const unsigned bounds_ms[] = {1,   2,   5,    10,   20,   50,    100,
                                      200, 500, 1000, 2000, 5000, 10000, 30000};
 #define BOUND_COUNT (sizeof(bounds_ms) / sizeof(bounds_ms[0]))
 
-static void family(FILE *out, const char *name, const char *type, const char *help)
+void fg_prometheus_family(FILE *out, const char *name, const char *type, const char *help)
 {
     fprintf(out, "# HELP floodgate_%s %s\n# TYPE floodgate_%s %s\n", name, help, name, type);
 }
@@ -52,7 +52,8 @@ static void write_routes(FILE *out, const struct fg_admin_options *options)
 {
     static const char *const classes[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
     size_t count = options->config->route_count + 1;
-    family(out, "requests_total", "counter", "Requests by route and class of status.");
+    fg_prometheus_family(out, "requests_total", "counter",
+                         "Requests by route and class of status.");
     for (size_t r = 0; r < count; r++) {
         for (unsigned c = 0; c < 6; c++)
             fprintf(out, "floodgate_requests_total{route=\"%s\",class=\"%s\"} %" PRIu64 "\n",
@@ -61,7 +62,8 @@ static void write_routes(FILE *out, const struct fg_admin_options *options)
                               offsetof(struct fg_route_metrics, by_class) +
                                   c * sizeof(struct fg_counter)));
     }
-    family(out, "refused_total", "counter", "Requests that the gateway refused, by reason.");
+    fg_prometheus_family(out, "refused_total", "counter",
+                         "Requests that the gateway refused, by reason.");
     for (size_t r = 0; r < count; r++) {
         for (unsigned i = 0; i < FG_REFUSED_COUNT; i++)
             fprintf(out, "floodgate_refused_total{route=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
@@ -70,7 +72,8 @@ static void write_routes(FILE *out, const struct fg_admin_options *options)
                               offsetof(struct fg_route_metrics, refused) +
                                   i * sizeof(struct fg_counter)));
     }
-    family(out, "cache_requests_total", "counter", "Requests on cached routes, by result.");
+    fg_prometheus_family(out, "cache_requests_total", "counter",
+                         "Requests on cached routes, by result.");
     for (size_t r = 0; r + 1 < count; r++) {
         for (unsigned i = FG_CACHE_RESULT_HIT;
              options->config->routes[r].cache && i < FG_CACHE_RESULT_COUNT; i++)
@@ -80,7 +83,7 @@ static void write_routes(FILE *out, const struct fg_admin_options *options)
                               offsetof(struct fg_route_metrics, cache) +
                                   i * sizeof(struct fg_counter)));
     }
-    family(out, "response_bytes_total", "counter", "Bytes of response bodies sent.");
+    fg_prometheus_family(out, "response_bytes_total", "counter", "Bytes of response bodies sent.");
     for (size_t r = 0; r < count; r++)
         fprintf(out, "floodgate_response_bytes_total{route=\"%s\"} %" PRIu64 "\n",
                 route_name(options, r),
@@ -104,15 +107,15 @@ static void write_histogram(FILE *out, const char *name, const char *label, cons
 static void write_latencies(FILE *out, const struct fg_admin_options *options,
                             struct fg_histogram *sum)
 {
-    family(out, "request_duration_seconds", "histogram",
-           "First byte of a request to the end of its answer.");
+    fg_prometheus_family(out, "request_duration_seconds", "histogram",
+                         "First byte of a request to the end of its answer.");
     for (size_t r = 0; r <= options->config->route_count; r++) {
         memset(sum, 0, sizeof(*sum));
         for (unsigned t = 0; t < options->thread_count; t++)
             fg_histogram_merge(sum, &route_of(options, t, r)->latency_ns);
         write_histogram(out, "request_duration_seconds", "route", route_name(options, r), sum);
     }
-    family(out, "hop_duration_seconds", "histogram", "Time of requests in each hop.");
+    fg_prometheus_family(out, "hop_duration_seconds", "histogram", "Time of requests in each hop.");
     for (unsigned h = 0; h < FG_HOP_COUNT; h++) {
         memset(sum, 0, sizeof(*sum));
         for (unsigned t = 0; t < options->thread_count; t++)
@@ -121,128 +124,17 @@ static void write_latencies(FILE *out, const struct fg_admin_options *options,
     }
 }
 
-static void write_gates(FILE *out, const struct fg_admin_options *options)
+static void write_cache(FILE *out, const struct fg_admin_options *options)
 {
-    static const struct {
-        const char *name, *type, *help;
-    } families[] = {
-        {"backend_in_flight", "gauge", "Requests at the backend now."},
-        {"backend_concurrency_limit", "gauge", "Requests that may be at the backend at once."},
-        {"queue_depth", "gauge", "Requests that wait for a slot of the backend."},
-        {"queue_bytes", "gauge", "Bytes of the bodies of requests that wait for a slot."},
-        {"queue_tokens", "gauge",
-         "Tokens that requests that wait for a slot will take, as far as "
-         "that is bounded."},
-        {"backend_admission_level", "gauge",
-         "Largest priority number that may wait (class x 128 + the user's lot); 511: all."},
-        {"queued_total", "counter", "Requests that ever waited for a slot."},
-        {"breaker_open", "gauge", "Circuit breaker: 0 closed, 0.5 half-open, 1 open."},
-        {"breaker_opened_total", "counter", "Times that the circuit breaker opened."},
-    };
-    uint64_t now_ns = fg_clock_monotonic_ns();
-    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
-        family(out, families[f].name, families[f].type, families[f].help);
-        for (size_t i = 0; i < options->config->backend_count; i++) {
-            struct fg_gate_gauges gauges =
-                fg_gate_gauges(fg_pipeline_gate(options->pipeline, i), now_ns);
-            const double values[] = {gauges.in_flight,
-                                     gauges.limit,
-                                     gauges.queued,
-                                     (double)gauges.held.bytes,
-                                     (double)gauges.held.tokens,
-                                     gauges.level,
-                                     (double)gauges.queued_total,
-                                     fg_breaker_openness(gauges.breaker),
-                                     (double)gauges.breaker_opened_total};
-            fprintf(out, "floodgate_%s{backend=\"%s\"} %.15g\n", families[f].name,
-                    options->config->backends[i].name, values[f]);
-        }
-    }
-}
-
-static void write_memory(FILE *out, const struct fg_admin_options *options)
-{
-    static const struct {
-        const char *name, *type, *help;
-    } families[] = {
-        {"backend_memory_bytes", "gauge", "Request memory that the backend's requests hold."},
-        {"backend_memory_reserved_bytes", "gauge", "Request memory that is theirs alone."},
-        {"backend_memory_refused_total", "counter",
-         "Times that memory was kept from them, for others' reserves."},
-    };
-    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
-        family(out, families[f].name, families[f].type, families[f].help);
-        for (size_t i = 0; i < options->config->backend_count; i++) {
-            struct fg_memory_share share = fg_pipeline_memory(options->pipeline, i);
-            const uint64_t values[] = {share.used_bytes, share.reserved_bytes, share.refused};
-            fprintf(out, "floodgate_%s{backend=\"%s\"} %" PRIu64 "\n", families[f].name,
-                    options->config->backends[i].name, values[f]);
-        }
-    }
-}
-
-static void write_rooms(FILE *out, const struct fg_admin_options *options)
-{
-    static const struct {
-        const char *name, *type, *help;
-    } families[] = {
-        {"waiting_room_waiting", "gauge", "People in line."},
-        {"waiting_room_wait_seconds", "gauge", "Estimated wait of who joins now."},
-        {"waiting_room_alone", "gauge", "1 while the Redis of a shared room is away."},
-        {"waiting_room_direct_total", "counter", "Let in without a line to stand in."},
-        {"waiting_room_admitted_total", "counter", "People whose turn came."},
-        {"waiting_room_used_total", "counter", "People who came in when it had."},
-        {"waiting_room_unused_total", "counter", "Turns that went to others."},
-        {"waiting_room_left_total", "counter", "People who left before their turn."},
-        {"waiting_room_full_total", "counter", "People for whom there was no place."},
-    };
-    uint64_t now_ns = fg_clock_monotonic_ns();
-    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
-        family(out, families[f].name, families[f].type, families[f].help);
-        for (size_t i = 0; i < options->config->route_count; i++) {
-            struct fg_room *room = fg_pipeline_room(options->pipeline, i);
-            if (room == NULL)
-                continue;
-            struct fg_room_stats stats = fg_room_stats(room, now_ns);
-            if (f == 1 && stats.last.eta_ns == UINT64_MAX)
-                continue; /* the line does not move: there is no estimate */
-            const double values[] = {(double)stats.waiting,
-                                     (double)stats.last.eta_ns / 1e9,
-                                     stats.is_alone,
-                                     (double)stats.direct_total,
-                                     (double)stats.admitted_total,
-                                     (double)stats.used_total,
-                                     (double)stats.unused_total,
-                                     (double)stats.left_total,
-                                     (double)stats.full_total};
-            fprintf(out, "floodgate_%s{route=\"%s\"} %.15g\n", families[f].name,
-                    options->config->routes[i].name, values[f]);
-        }
-    }
-}
-
-static void write_limits(FILE *out, const struct fg_admin_options *options)
-{
-    family(out, "rate_limit_decisions_total", "counter", "Decisions of the token buckets.");
-    for (size_t i = 0; i < options->config->rate_limit_count; i++) {
-        struct fg_rate_table_stats stats =
-            fg_rate_table_stats(fg_pipeline_rate_table(options->pipeline, i));
-        const char *name = options->config->rate_limits[i].name;
-        fprintf(out,
-                "floodgate_rate_limit_decisions_total{limit=\"%s\",decision=\"allowed\"} %" PRIu64
-                "\nfloodgate_rate_limit_decisions_total{limit=\"%s\",decision=\"refused\"} %" PRIu64
-                "\n",
-                name, stats.allowed_total, name, stats.refused_total);
-    }
     struct fg_cache_store_stats cache = fg_cache_store_stats(fg_pipeline_cache(options->pipeline));
-    family(out, "cache_bytes", "gauge", "Bytes of cached objects.");
+    fg_prometheus_family(out, "cache_bytes", "gauge", "Bytes of cached objects.");
     fprintf(out, "floodgate_cache_bytes %" PRIu64 "\n", cache.bytes);
-    family(out, "cache_objects", "gauge", "Cached objects.");
+    fg_prometheus_family(out, "cache_objects", "gauge", "Cached objects.");
     fprintf(out, "floodgate_cache_objects %" PRIu64 "\n", cache.objects);
-    family(out, "cache_pinned_bytes", "gauge", "Bytes of pinned objects.");
+    fg_prometheus_family(out, "cache_pinned_bytes", "gauge", "Bytes of pinned objects.");
     fprintf(out, "floodgate_cache_pinned_bytes %" PRIu64 "\n", cache.pinned_bytes);
-    family(out, "cache_held_bytes", "gauge",
-           "Bytes being fetched, or evicted and still being sent.");
+    fg_prometheus_family(out, "cache_held_bytes", "gauge",
+                         "Bytes being fetched, or evicted and still being sent.");
     fprintf(out, "floodgate_cache_held_bytes %" PRIu64 "\n", cache.held_bytes);
     const struct {
         const char *event;
@@ -254,7 +146,7 @@ static void write_limits(FILE *out, const struct fg_admin_options *options)
                   {"invalidated", cache.invalidated_total},
                   {"revalidated", cache.events[FG_CACHE_EVENT_REVALIDATED]},
                   {"variant", cache.events[FG_CACHE_EVENT_VARIANT]}};
-    family(out, "cache_events_total", "counter", "What happened to cached objects.");
+    fg_prometheus_family(out, "cache_events_total", "counter", "What happened to cached objects.");
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
         fprintf(out, "floodgate_cache_events_total{event=\"%s\"} %" PRIu64 "\n", events[i].event,
                 events[i].total);
@@ -304,12 +196,12 @@ static void write_kv(FILE *out, const json_t *stats)
     };
     static const char *const states[] = {"used", "cached", "free"};
     static const char *const keys[] = {"blocks_used", "blocks_cached", "blocks_free"};
-    family(out, "kv_blocks", "gauge", "KV blocks of the shared arena by state.");
+    fg_prometheus_family(out, "kv_blocks", "gauge", "KV blocks of the shared arena by state.");
     for (size_t i = 0; i < 3; i++)
         fprintf(out, "floodgate_kv_blocks{state=\"%s\"} %.15g\n", states[i],
                 number_at(stats, "kv", keys[i]));
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-        family(out, families[i].name, families[i].type, families[i].help);
+        fg_prometheus_family(out, families[i].name, families[i].type, families[i].help);
         fprintf(out, "floodgate_%s %.15g\n", families[i].name,
                 number_at(stats, families[i].group, families[i].key));
     }
@@ -340,7 +232,7 @@ static void write_workers(FILE *out, const json_t *workers)
     for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
         size_t i;
         const json_t *worker;
-        family(out, families[f].name, families[f].type, families[f].help);
+        fg_prometheus_family(out, families[f].name, families[f].type, families[f].help);
         json_array_foreach(workers, i, worker)
         {
             fprintf(out, "floodgate_%s{worker=\"%zu\"} %.15g\n", families[f].name, i,
@@ -351,17 +243,18 @@ static void write_workers(FILE *out, const json_t *workers)
 
 static void write_inference(FILE *out, const json_t *stats)
 {
-    family(out, "ttft_seconds", "summary", "Time to first token.");
+    fg_prometheus_family(out, "ttft_seconds", "summary", "Time to first token.");
     write_summary(out, "ttft_seconds", stats, "ttft_ms", "ttft_seconds");
-    family(out, "tpot_seconds", "summary", "Time per output token after the first.");
+    fg_prometheus_family(out, "tpot_seconds", "summary", "Time per output token after the first.");
     write_summary(out, "tpot_seconds", stats, "tpot_ms", "tpot_seconds");
-    family(out, "tokens_total", "counter", "Tokens by kind.");
+    fg_prometheus_family(out, "tokens_total", "counter", "Tokens by kind.");
     fprintf(out, "floodgate_tokens_total{kind=\"prompt\"} %.15g\n",
             number_at(stats, "tokens", "prompt"));
     fprintf(out, "floodgate_tokens_total{kind=\"completion\"} %.15g\n",
             number_at(stats, "tokens", "completion"));
-    family(out, "inference_turns_cut_total", "counter",
-           "Times that tokens waited for the next turn of an event loop, for the others' sake.");
+    fg_prometheus_family(
+        out, "inference_turns_cut_total", "counter",
+        "Times that tokens waited for the next turn of an event loop, for the others' sake.");
     fprintf(out, "floodgate_inference_turns_cut_total %.15g\n",
             number_at(stats, "requests", "turns_cut"));
     write_kv(out, stats);
@@ -372,10 +265,10 @@ static void write_orders(FILE *out, const json_t *stats)
 {
     const char *name;
     json_t *value;
-    family(out, "orders", "gauge", "Orders of the campaign by state.");
+    fg_prometheus_family(out, "orders", "gauge", "Orders of the campaign by state.");
     json_object_foreach(json_object_get(stats, "orders"), name, value)
         fprintf(out, "floodgate_orders{state=\"%s\"} %.15g\n", name, json_number_value(value));
-    family(out, "stock_left", "gauge", "Stock left of an SKU.");
+    fg_prometheus_family(out, "stock_left", "gauge", "Stock left of an SKU.");
     json_object_foreach(json_object_get(stats, "stock"), name, value)
         fprintf(out, "floodgate_stock_left{sku=\"%s\"} %.15g\n", name, json_number_value(value));
 }
@@ -404,7 +297,7 @@ static void write_endpoints(FILE *out, const json_t *clusters)
         const char *cluster;
         json_t *stats, *endpoint;
         size_t i;
-        family(out, families[f].name, families[f].type, families[f].help);
+        fg_prometheus_family(out, families[f].name, families[f].type, families[f].help);
         json_object_foreach((json_t *)(uintptr_t)clusters, cluster, stats)
         {
             json_array_foreach(json_object_get(stats, "endpoints"), i, endpoint)
@@ -433,7 +326,7 @@ static void write_cluster_limits(FILE *out, const json_t *clusters)
     for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
         const char *cluster, *limit;
         json_t *stats, *figures;
-        family(out, families[f].name, families[f].type, families[f].help);
+        fg_prometheus_family(out, families[f].name, families[f].type, families[f].help);
         json_object_foreach((json_t *)(uintptr_t)clusters, cluster, stats)
         {
             json_object_foreach(json_object_get(stats, "limits"), limit, figures)
@@ -490,55 +383,25 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
         {"shed", offsetof(struct fg_net_stats, handshakes_shed)},
         {"refused", offsetof(struct fg_net_stats, handshakes_refused)},
     };
-    family(out, "connections", "gauge", "Open client connections.");
+    fg_prometheus_family(out, "connections", "gauge", "Open client connections.");
     fprintf(out, "floodgate_connections %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, open)));
-    family(out, "connections_accepted_total", "counter", "Client connections ever accepted.");
+    fg_prometheus_family(out, "connections_accepted_total", "counter",
+                         "Client connections ever accepted.");
     fprintf(out, "floodgate_connections_accepted_total %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, accepted)));
-    family(out, "handshakes_total", "counter", "TLS handshakes, by result.");
+    fg_prometheus_family(out, "handshakes_total", "counter", "TLS handshakes, by result.");
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
         fprintf(out, "floodgate_handshakes_total{result=\"%s\"} %" PRIu64 "\n", results[i].result,
                 net_sum(options, results[i].offset));
-    family(out, "handshakes_resumed_total", "counter", "Of the good ones, those that resumed.");
+    fg_prometheus_family(out, "handshakes_resumed_total", "counter",
+                         "Of the good ones, those that resumed.");
     fprintf(out, "floodgate_handshakes_resumed_total %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, handshakes_resumed)));
-    family(out, "handshakes_waiting", "gauge", "TLS handshakes that wait for their turn.");
+    fg_prometheus_family(out, "handshakes_waiting", "gauge",
+                         "TLS handshakes that wait for their turn.");
     fprintf(out, "floodgate_handshakes_waiting %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, handshakes_waiting)));
-}
-
-/* One number of each member of `group`, which is "steps" or "resources" of the overload policy. */
-static void write_overload_family(FILE *out, const json_t *overload, const char *group,
-                                  const char *label, const char *key, const char *name,
-                                  const char *type, const char *help)
-{
-    const char *member;
-    json_t *value;
-    family(out, name, type, help);
-    json_object_foreach(json_object_get(overload, group), member, value)
-    {
-        const json_t *number = json_object_get(value, key);
-        fprintf(out, "floodgate_%s{%s=\"%s\"} %.15g\n", name, label, member,
-                json_is_boolean(number) ? json_is_true(number) : json_number_value(number));
-    }
-}
-
-static void write_overload(FILE *out, const struct fg_admin_options *options)
-{
-    json_t *overload = fg_overload_shared_stats(fg_pipeline_overload(options->pipeline));
-    write_overload_family(out, overload, "resources", "resource", "pressure",
-                          "overload_pressure_ratio", "gauge", "What is in use, of the limit.");
-    write_overload_family(out, overload, "resources", "resource", "refused_total",
-                          "overload_refused_total", "counter", "Requests shed for the resource.");
-    write_overload_family(out, overload, "steps", "step", "taken", "overload_step_taken", "gauge",
-                          "1: the step is taken for some resource.");
-    write_overload_family(out, overload, "steps", "step", "taken_total",
-                          "overload_step_taken_total", "counter", "Times that it was taken.");
-    write_overload_family(out, overload, "steps", "step", "acted_total",
-                          "overload_step_acted_total", "counter",
-                          "Times that it changed what was done.");
-    json_decref(overload);
 }
 
 static void write_process(FILE *out, const struct fg_admin_options *options)
@@ -546,11 +409,13 @@ static void write_process(FILE *out, const struct fg_admin_options *options)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     write_connections(out, options);
-    family(out, "process_cpu_seconds_total", "counter", "CPU time of the gateway process.");
+    fg_prometheus_family(out, "process_cpu_seconds_total", "counter",
+                         "CPU time of the gateway process.");
     fprintf(out, "floodgate_process_cpu_seconds_total %.6f\n",
             (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
-    family(out, "loop_lag_seconds", "gauge", "Smoothed lateness of timers, by event loop.");
+    fg_prometheus_family(out, "loop_lag_seconds", "gauge",
+                         "Smoothed lateness of timers, by event loop.");
     for (unsigned t = 0; t < options->thread_count; t++)
         fprintf(out, "floodgate_loop_lag_seconds{loop=\"%u\"} %.9f\n", t,
                 (double)fg_loop_lag_ns(options->loops[t]) / 1e9);
@@ -570,11 +435,8 @@ char *fg_admin_metrics(const struct fg_admin_options *options, size_t *len)
     }
     write_routes(out, options);
     write_latencies(out, options, sum);
-    write_gates(out, options);
-    write_memory(out, options);
-    write_rooms(out, options);
-    write_limits(out, options);
-    write_overload(out, options);
+    fg_prometheus_write_policies(out, options);
+    write_cache(out, options);
     write_backends(out, options);
     write_process(out, options);
     free(sum);

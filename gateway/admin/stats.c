@@ -209,6 +209,7 @@ static json_t *global_json(const struct fg_rate_table_stats *stats)
     json_t *json = json_object();
     json_object_set_new(json, "state",
                         json_string(stats->is_by_share ? "local_share" : "shared_count"));
+    put(json, "held", stats->held);
     put(json, "leased", stats->leased_total);
     put(json, "passed_in_advance", stats->reported_total);
     put(json, "answered", stats->asked_total);
@@ -283,7 +284,7 @@ static json_t *memory_json(const struct fg_admin_options *options, size_t index)
     return json;
 }
 
-static json_t *policies_json(const struct fg_admin_options *options)
+json_t *fg_admin_policies(const struct fg_admin_options *options)
 {
     json_t *policies = json_object();
     json_t *gates = json_object();
@@ -404,7 +405,7 @@ json_t *fg_admin_stats(const struct fg_admin_options *options)
     json_t *routes = routes_json(options, &total);
     json_object_set_new(stats, "gateway", gateway_json(options, &total));
     json_object_set_new(stats, "routes", routes);
-    json_object_set_new(stats, "policies", policies_json(options));
+    json_object_set_new(stats, "policies", fg_admin_policies(options));
     json_object_set_new(stats, "cache", cache_json(options, &total));
     add_backends(stats, options);
     json_object_set_new(stats, "process", process_json(options));

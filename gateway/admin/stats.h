@@ -12,6 +12,9 @@
 /* Totals and gauges in base units, grouped as docs/operations.md says. The caller owns it. */
 json_t *fg_admin_stats(const struct fg_admin_options *options);
 
+/* What the policies of the stages and the gates count: `policies` in it. The caller owns it. */
+json_t *fg_admin_policies(const struct fg_admin_options *options);
+
 /* Prometheus text exposition format 0.0.4; heap memory for free(). NULL without memory. */
 char *fg_admin_metrics(const struct fg_admin_options *options, size_t *len);
 

@@ -112,8 +112,27 @@ static struct fg_lease *lease_of(struct fg_rate_table *table, struct shard *shar
     if (lease != NULL)
         return lease;
     lease = (struct fg_lease *)fg_key_table_insert(&shard->leases, key.hi, key.lo, now_ns);
+    shard->stats.held -= lease->left; /* of the key that had to go; zero where there was none */
     fg_lease_init(&table->lease_rule, lease, now_ns);
     return lease;
+}
+
+/* A step of the lease is over, before which it had so much left. */
+static void note_held(struct shard *shard, const struct fg_lease *lease, uint32_t left_before)
+{
+    shard->stats.held += lease->left;
+    shard->stats.held -= left_before;
+}
+
+static bool take_leased(struct fg_rate_table *table, struct shard *shard, struct fg_limit_key key,
+                        uint64_t now_ns, uint64_t cost, struct fg_limit_verdict *verdict,
+                        struct fg_lease_question *question)
+{
+    struct fg_lease *lease = lease_of(table, shard, key, now_ns);
+    uint32_t left = lease->left;
+    bool allowed = fg_lease_try_take(&table->lease_rule, lease, now_ns, cost, verdict, question);
+    note_held(shard, lease, left);
+    return allowed;
 }
 
 bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
@@ -125,8 +144,7 @@ bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_limit_key key
     question->is_due = false;
     pthread_mutex_lock(&shard->lock);
     if (table->conf->scope == FG_LIMIT_GLOBAL)
-        allowed = fg_lease_try_take(&table->lease_rule, lease_of(table, shard, key, now_ns), now_ns,
-                                    cost, verdict, question);
+        allowed = take_leased(table, shard, key, now_ns, cost, verdict, question);
     else
         allowed = fg_limit_table_try_take(&shard->table, key.hi, key.lo, now_ns, cost, verdict);
     if (allowed)
@@ -145,8 +163,11 @@ void fg_rate_table_granted(struct fg_rate_table *table, struct fg_limit_key key,
     struct shard *shard = shard_of(table, key);
     pthread_mutex_lock(&shard->lock);
     struct fg_lease *lease = find_lease(shard, key);
-    if (lease != NULL && lease->is_asking)
+    if (lease != NULL && lease->is_asking) {
+        uint32_t left = lease->left;
         fg_lease_granted(&table->lease_rule, lease, now_ns, granted, wait_ns);
+        note_held(shard, lease, left);
+    }
     shard->stats.leased_total += granted;
     shard->stats.asked_total++;
     shard->answered_ns = now_ns;
@@ -189,6 +210,15 @@ static void settle_local(struct shard *shard, struct fg_limit_key key, uint64_t 
         fg_limit_table_charge(&shard->table, key.hi, key.lo, now_ns, used - taken);
 }
 
+static void settle_leased(struct fg_rate_table *table, struct shard *shard, struct fg_limit_key key,
+                          uint64_t now_ns, uint64_t taken, uint64_t used)
+{
+    struct fg_lease *lease = lease_of(table, shard, key, now_ns);
+    uint32_t left = lease->left;
+    fg_lease_settle(&table->lease_rule, lease, now_ns, taken, used);
+    note_held(shard, lease, left);
+}
+
 void fg_rate_table_settle(struct fg_rate_table *table, struct fg_limit_key key, uint64_t now_ns,
                           uint64_t taken, uint64_t used)
 {
@@ -197,8 +227,7 @@ void fg_rate_table_settle(struct fg_rate_table *table, struct fg_limit_key key, 
         return;
     pthread_mutex_lock(&shard->lock);
     if (table->conf->scope == FG_LIMIT_GLOBAL)
-        fg_lease_settle(&table->lease_rule, lease_of(table, shard, key, now_ns), now_ns, taken,
-                        used);
+        settle_leased(table, shard, key, now_ns, taken, used);
     else
         settle_local(shard, key, now_ns, taken, used);
     if (used < taken)
@@ -223,6 +252,7 @@ struct fg_rate_table_stats fg_rate_table_stats(struct fg_rate_table *table)
         sum.refused_total += shard->stats.refused_total;
         sum.given_back_total += shard->stats.given_back_total;
         sum.owed_total += shard->stats.owed_total;
+        sum.held += shard->stats.held;
         sum.leased_total += shard->stats.leased_total;
         sum.reported_total += shard->stats.reported_total;
         sum.asked_total += shard->stats.asked_total;

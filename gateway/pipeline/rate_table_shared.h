@@ -51,7 +51,8 @@ struct fg_rate_table_stats {
     uint64_t refused_total;
     uint64_t given_back_total; /* in what the limit counts */
     uint64_t owed_total;
-    uint64_t leased_total;    /* global limits: granted by the shared count */
+    uint64_t held;            /* global limits: leased, and not spent yet */
+    uint64_t leased_total;    /* granted by the shared count */
     uint64_t reported_total;  /* let pass before it had heard, and told to it */
     uint64_t asked_total;     /* questions answered */
     uint64_t lost_total;      /* questions without an answer */

@@ -179,6 +179,34 @@ static void says_whether_the_last_question_was_answered(void **state)
     fg_rate_table_destroy(table);
 }
 
+static void knows_what_is_leased_and_not_spent(void **state)
+{
+    (void)state;
+    struct fg_rate_limit_conf conf = conf_of(FG_LIMIT_GCRA, 1000, 50);
+    struct fg_limit_verdict verdict;
+    struct fg_lease_question question;
+    conf.scope = FG_LIMIT_GLOBAL;
+    conf.lease = 20;
+    conf.local_share_permille = 500;
+    conf.keys_max = 64;
+    table = fg_rate_table_create(&conf);
+    assert_true(take(1, 0, 1));
+    assert_true(take(1, 0, 1)); /* in advance, and the answer leases some */
+    uint64_t held = fg_rate_table_stats(table).held;
+    assert_true(held > 0 && held <= 20);
+    assert_true(fg_rate_table_try_take(table, key_of(1), 1, 1, &verdict, &question));
+    if (question.is_due)
+        fg_rate_table_lost(table, key_of(1), 1);
+    assert_int_equal(fg_rate_table_stats(table).held, held - 1);
+    fg_rate_table_settle(table, key_of(1), 2, 1, 0); /* it was not used after all */
+    assert_int_equal(fg_rate_table_stats(table).held, held);
+    for (uint64_t key = 3; key < 4003; key++) /* those that have to go lose what they had */
+        (void)(take(key, key, 1) && take(key, key, 1));
+    struct fg_rate_table_stats stats = fg_rate_table_stats(table);
+    assert_true(stats.evictions > 0 && stats.held > 0 && stats.held <= stats.entries * 20);
+    fg_rate_table_destroy(table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +214,7 @@ int main(void)
         cmocka_unit_test(settles_exactly_over_threads),
         cmocka_unit_test(a_share_is_exact_over_threads),
         cmocka_unit_test(says_whether_the_last_question_was_answered),
+        cmocka_unit_test(knows_what_is_leased_and_not_spent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
