@@ -258,8 +258,7 @@ static json_t *rooms_json(const struct fg_admin_options *options)
         put(one, "used", stats.used_total);
         put(one, "unused", stats.unused_total);
         put(one, "left", stats.left_total);
-        if (options->config->routes[i].waiting_room.is_shared)
-            json_object_set_new(one, "alone", json_boolean(stats.is_alone));
+        json_object_set_new(one, "alone", json_boolean(stats.is_alone));
         json_object_set_new(one, "admitted_per_s", json_real(stats.admitted_per_s));
         if (stats.last.eta_ns != UINT64_MAX) {
             json_object_set_new(one, "wait_s", json_real((double)stats.last.eta_ns / 1e9));
