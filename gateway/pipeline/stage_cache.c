@@ -7,6 +7,8 @@
  *    not there, somebody is fetching   -> read along, from the first byte on
  *    not to be shared                  -> go on behind this stage, as without a cache
  *
+ * A HEAD is answered by what a GET brings: it asks its origin only where no GET is to be shared.
+ *
  * Thread   the request's loop; the store and the streams are shared.
  * Source   RFC 9111 sections 4 and 5.2.1; the decisions are policies/cache/freshness.
  * A reader whose leader's answer was not for it goes on by itself; how many do at a time doubles
@@ -396,7 +398,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         refuse_uncached(flow);
         return FG_STAGE_RESPOND;
     }
-    if (ex->method == FG_METHOD_HEAD || request.control.no_store)
+    if (request.control.no_store)
         return bypass(flow);
     return fetch(flow, &ask, is_solo);
 }

@@ -336,6 +336,38 @@ def test_head_is_answered_by_a_stored_get(site):
     assert how(site.shared.head("/head", headers={"range": "bytes=0-1"})) == "hit"
 
 
+def test_4_head_fetches_what_a_get_then_finds(site):
+    site.origin.answers["/head/first"] = [ok(HOUR, etag='"a"', body="0123456789")]
+    answer = site.shared.head("/head/first")
+    assert how(answer) == "miss" and answer.headers["content-length"] == "10" and answer.content == b""
+    answer = site.shared.get("/head/first")
+    assert how(answer) == "hit" and answer.text == "0123456789"
+    assert how(site.shared.head("/head/first", headers={"if-none-match": '"a"'})) == "hit 304"
+    assert len(site.origin.asked["/head/first"]) == 1
+
+
+def test_4_3_5_head_makes_a_stored_get_fresh_or_replaces_it(site):
+    first = ok("max-age=60", age="61", etag='"a"', body="old")
+    site.origin.answers["/head/same"] = [first, ok(HOUR, status=304)]
+    site.origin.answers["/head/new"] = [first, ok(HOUR, etag='"b"', body="newer")]
+    for path, expected, length, text in (("/head/same", "revalidated", "3", "old"), ("/head/new", "miss", "5", "newer")):
+        assert how(site.shared.get(path)) == "miss"
+        answer = site.shared.head(path)
+        assert how(answer) == expected and answer.headers["content-length"] == length
+        answer = site.shared.get(path)
+        assert how(answer) == "hit" and answer.text == text
+        assert len(site.origin.asked[path]) == 2 and site.origin.asked[path][1]["if-none-match"] == '"a"'
+
+
+def test_4_head_of_what_is_not_to_be_shared_goes_by(site):
+    site.origin.answers["/head/own"] = [ok("private", body="mine")]
+    site.origin.answers["HEAD", "/head/own"] = ok("private", body="mine")
+    for expected in ("miss", "pass"):
+        answer = site.shared.head("/head/own")
+        assert how(answer) == expected and answer.headers["content-length"] == "4"
+    assert len(site.origin.asked["/head/own"]) == 1
+
+
 # ---- 4.4: invalidation ----
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
