@@ -197,7 +197,12 @@ enum fg_status fg_target_parse(struct fg_span raw, enum fg_method method, unsign
         if (!is_query_valid(target->query))
             return FG_ERR_INVALID;
     }
-    if (path.len == 0 && target->authority.data != NULL)
+    bool is_bare = path.len == 0 && target->authority.data != NULL;
+    if (is_bare && mark == NULL && method == FG_METHOD_OPTIONS) {
+        target->path = FG_SPAN("*"); /* RFC 9112 section 3.2.4 */
+        return FG_OK;
+    }
+    if (is_bare)
         path = FG_SPAN("/");
     return parse_path(path, kept, arena, &target->path);
 }

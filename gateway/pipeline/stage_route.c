@@ -7,34 +7,22 @@
 #include "backends/grpc.h"
 #include "http/fields.h"
 #include "pipeline/cors.h"
-
-#include <stdio.h>
+#include "pipeline/hop_methods.h"
 
 static void refuse_unrouted(struct fg_flow *flow, uint32_t other_methods)
 {
-    static const char *const names[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
-                                        "CONNECT", "OPTIONS", "TRACE", "PATCH"};
-    char allow[128] = "";
-    size_t at = 0;
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        bool is_implied = i == FG_METHOD_HEAD && (other_methods & 1u << FG_METHOD_GET) != 0;
-        if ((other_methods & 1u << i) != 0 || is_implied)
-            at += (size_t)snprintf(allow + at, sizeof(allow) - at, "%s%s", at == 0 ? "" : ", ",
-                                   names[i]);
-    }
     bool is_method = other_methods != 0;
     fg_flow_refuse(
-        flow,
-        &(struct fg_refusal){
-            .reason = is_method ? FG_REFUSED_METHOD : FG_REFUSED_NO_ROUTE,
-            .status = is_method ? 405 : 404,
-            .type = "invalid_request",
-            .message = is_method ? "this path does not take this method; see the allow field"
-                                 : "no route of the configuration matches this request",
-            .position = UINT64_MAX,
-            .allow = is_method ? fg_arena_try_copy(flow->req->ex.arena, fg_span_make(allow, at))
-                               : (struct fg_span){NULL, 0},
-        });
+        flow, &(struct fg_refusal){
+                  .reason = is_method ? FG_REFUSED_METHOD : FG_REFUSED_NO_ROUTE,
+                  .status = is_method ? 405 : 404,
+                  .type = "invalid_request",
+                  .message = is_method ? "this path does not take this method; see the allow field"
+                                       : "no route of the configuration matches this request",
+                  .position = UINT64_MAX,
+                  .allow = is_method ? fg_hop_allow(flow->req->ex.arena, other_methods)
+                                     : (struct fg_span){NULL, 0},
+              });
 }
 
 static struct fg_span without_port(struct fg_span authority)
@@ -222,6 +210,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
     uint32_t other_methods = 0;
+    if (fg_hop_methods_answer(flow))
+        return FG_STAGE_RESPOND;
     const struct fg_route_conf *preflight = find_preflight_route(flow);
     flow->route = preflight != NULL
                       ? preflight

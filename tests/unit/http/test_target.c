@@ -179,6 +179,16 @@ static void takes_the_asterisk_for_options_alone(void **state)
     assert_true(is_text(target.path, "*"));
     assert_int_equal(fg_target_parse(FG_SPAN("*"), FG_METHOD_HEAD, 0, &fixture->arena, &target),
                      FG_ERR_INVALID);
+    static const struct {
+        const char *raw;
+        const char *path;
+    } bare[] = {{"http://x", "*"}, {"http://x/", "/"}, {"http://x?q", "/"}};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(fg_target_parse(fg_span_from_string(bare[i].raw), FG_METHOD_OPTIONS, 0,
+                                         &fixture->arena, &target),
+                         FG_OK);
+        assert_true(is_text(target.path, bare[i].path));
+    }
 }
 
 static void says_when_memory_is_short(void **state)

@@ -355,6 +355,30 @@ static void refuses_what_has_no_route_method_or_token(void **state)
     finish(c);
 }
 
+static void answers_what_is_about_the_way(void **state)
+{
+    (void)state;
+    static const struct {
+        enum fg_method method;
+        const char *path;
+        unsigned status;
+    } cases[] = {
+        {FG_METHOD_OPTIONS, "*", 200},
+        {FG_METHOD_TRACE, "/slow", 405},
+        {FG_METHOD_TRACE, "/nowhere", 405},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fake_request *a = ask(cases[i].method, cases[i].path, false);
+        assert_int_equal(a->status, cases[i].status);
+        finish(a);
+    }
+    assert_int_equal(started, 0);
+    struct fake_request *b = ask(FG_METHOD_OPTIONS, "/slow", false);
+    assert_int_equal(started, 1);
+    fg_pipeline_handler.on_gone(&b->req, FG_GONE_CLIENT_CLOSED);
+    finish(b);
+}
+
 static void queues_then_refuses_with_a_place(void **state)
 {
     (void)state;
@@ -649,6 +673,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(passes_an_answer_through),
         CASE(refuses_what_has_no_route_method_or_token),
+        CASE(answers_what_is_about_the_way),
         CASE(queues_then_refuses_with_a_place),
         CASE(keeps_the_body_while_it_waits),
         CASE(a_body_too_long_to_wait_is_refused_when_it_comes),
