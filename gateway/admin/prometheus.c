@@ -187,6 +187,8 @@ static void write_kv(FILE *out, const json_t *stats)
          "Sequences that lost their worker or were handed over."},
         {"sequences_adopted_total", "kv", "adopted", "counter",
          "Of those, sequences that another worker took over."},
+        {"sequences_suspected_total", "kv", "suspects", "counter",
+         "Sequences that were computed alone for a step, after a worker had crashed with them."},
         {"ttft_predictions_total", "prediction", "count", "counter",
          "First tokens whose time had been foretold."},
         {"ttft_predicted_seconds_total", "prediction", "predicted_seconds_sum", "counter",

@@ -8,6 +8,7 @@
 #include "inference/kv/kv_arena_shared.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #define IDLE_MS 100
@@ -64,11 +65,25 @@ static bool is_serving(const struct fg_worker_watch *watch, const struct fg_chil
     return pid != 0 && fg_counter_get(&record->pid) == (uint64_t)pid;
 }
 
+/* Whether it ended by itself, or had to be, for what it did: somebody else's kill is no sign. */
+static bool has_crashed(const struct fg_worker_watch *watch, const struct fg_child *child)
+{
+    int status = child->last_status;
+    if ((watch->stuck & bit_of(child)) != 0)
+        return true;
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status) != 0;
+    return WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM;
+}
+
 void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_child *child, pid_t pid,
                              uint64_t now_ns)
 {
     if (watch->arena == NULL)
         return;
+    fg_counter_set(&fg_kv_arena_worker(watch->arena, child->index)->crashed,
+                   has_crashed(watch, child));
+    watch->stuck &= ~bit_of(child);
     if (fg_worker_watch_is_replaced(watch, child) && !is_serving(watch, child, pid))
         fg_worker_program_refuse(&watch->program);
     watch->dead |= bit_of(child);
@@ -126,6 +141,8 @@ static void kill_hung(struct fg_worker_watch *watch, uint64_t now_ns)
             continue;
         fg_log(FG_LOG_WARN, "worker_hangs", "index=%u pid=%d reason=%s", child->index,
                (int)child->pid, fault);
+        if (!is_halted(child, now_ns))
+            watch->stuck |= bit_of(child);
         child->halted_ns = 0;
         fg_child_kill(child);
     }

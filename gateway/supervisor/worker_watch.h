@@ -31,6 +31,7 @@ struct fg_worker_watch {
     const struct fg_inference_conf *conf; /* the one in force */
     uint64_t dead;     /* bit by index: reaped, and the arena does not know yet */
     uint64_t replaced; /* bit by index: runs the new file of the program */
+    uint64_t stuck;    /* bit by index: killed because it did not get on */
     struct fg_worker_program program;
     struct fg_step_watch *steps; /* (worker_count); NULL: they are not watched */
     uint32_t exchange_next;      /* the next to be exchanged; worker_count: none */

@@ -125,7 +125,29 @@ def test_32_streams_outlive_20_deaths(launch):
         assert got[index] == want[index], f"stream {index} is another"
     stats = gateway.stats()["inference"]
     assert stats["kv"]["adopted"] > before, "no sequence was taken over by another worker"
-    assert stats["requests"]["failed"] == 0
+    assert stats["requests"]["failed"] == 0 and stats["requests"]["refused"]["fatal"] == 0
+    assert_all_free(gateway)
+
+
+def test_what_a_worker_crashed_with_is_computed_alone_for_a_step(launch):
+    gateway = launch(pool(workers=2))
+    want = undisturbed(gateway, tokens=60)
+
+    async def crash(crowd):
+        """A worker that dies by itself, in a step: between two it has nobody to blame."""
+        while crowd.open > 0 and gateway.stats()["inference"]["kv"]["suspects"] == 0:
+            busy = [one["pid"] for one in await asyncio.to_thread(workers, gateway) if one.get("running", 0) > 1]
+            if busy:
+                os.kill(busy[0], signal.SIGABRT)
+                await until(lambda: not harness.is_alive(busy[0]))
+            await asyncio.sleep(0.01)
+    for _ in range(8):
+        assert asyncio.run(Crowd(gateway, STREAMS, tokens=60).run(crash)) == want
+        stats = gateway.stats()["inference"]
+        if stats["kv"]["suspects"] > 0:
+            break
+    assert stats["kv"]["suspects"] > 0, "no worker crashed in a step"
+    assert stats["requests"]["failed"] == 0 and stats["requests"]["refused"]["fatal"] == 0
     assert_all_free(gateway)
 
 

@@ -30,7 +30,7 @@ struct fg_channel_link_events {
     void (*on_ready)(struct fg_channel_link *link);
     /* It was ready, and everything said over it that had no last word is lost. */
     void (*on_lost)(struct fg_channel_link *link);
-    /* STARTED, TOKEN, DONE or REFUSED; the payload lives until it returns. False: the worker broke
+    /* TOKEN, DONE or REFUSED; the payload lives until it returns. False: the worker broke
      * the protocol, and the link is dropped. */
     bool (*on_frame)(struct fg_channel_link *link, const struct fg_channel_header *header,
                      struct fg_span payload);

@@ -15,6 +15,7 @@
 #include "inference_internal.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "json_escape.h"
 
 #include <assert.h>
@@ -95,7 +96,10 @@ void fg_generation_refuse(struct fg_generation *gen, const struct fg_generation_
                           const char *message)
 {
     if (gen->is_head_sent) {
-        fg_generation_fail(gen, refusal->status == 504 ? FG_FAILURE_TIMEOUT : FG_FAILURE_BUSY,
+        fg_generation_fail(gen,
+                           refusal->status == 504   ? FG_FAILURE_TIMEOUT
+                           : refusal->status == 500 ? FG_FAILURE_RESET
+                                                    : FG_FAILURE_BUSY,
                            "refused after its answer had begun");
         return;
     }
@@ -224,7 +228,6 @@ static void begin_next_text(struct fg_generation *gen)
 {
     struct fg_choice *choice = &gen->first;
     choice->submissions = 0;
-    choice->losses = 0;
     gen->admitted_ns = fg_clock_monotonic_ns();
     choice->wait_until_ns = fg_placement_wait_until(gen->thread, gen->admitted_ns);
     fg_placement_place(choice);
@@ -287,6 +290,7 @@ static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *
         [FG_REFUSAL_INTERNAL] = {500, "server_error", "inference_failed", false},
         [FG_REFUSAL_LATE] = {503, "overloaded_error", "cannot_meet_deadline", true},
         [FG_REFUSAL_MOVED] = {503, "overloaded_error", "draining", true},
+        [FG_REFUSAL_FATAL] = {500, "server_error", "inference_failed", false},
     };
     uint64_t retry_after_ms = 0;
     if (answers[refused->reason].may_retry)
@@ -303,6 +307,13 @@ static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *
 static bool was_let_in(const struct fg_choice *choice)
 {
     return choice->submissions > 1 || choice->index > 0 || choice->gen->answer.finished_count > 0;
+}
+
+static void log_fatal(const struct fg_generation *gen)
+{
+    static struct fg_log_limit limit; /* a client can cause it */
+    fg_log_limited(&limit, 4, FG_LOG_WARN, "request_kills_workers", "request_id=%.*s",
+                   FG_SPAN_ARGS(gen->ex->request_id));
 }
 
 static bool on_refused(struct fg_choice *choice, struct fg_span payload)
@@ -324,13 +335,14 @@ static bool on_refused(struct fg_choice *choice, struct fg_span payload)
         uint32_t pause_ms = refused.retry_after_ms < RETRY_PAUSE_MS_MIN ? RETRY_PAUSE_MS_MIN
                                                                         : refused.retry_after_ms;
         choice->not_before_ns = is_short ? now_ns + pause_ms * FG_MS : 0;
-        if (choice->losses == 0)
-            choice->wait_until_ns = fg_placement_wait_until(gen->thread, now_ns);
+        choice->wait_until_ns = fg_placement_wait_until(gen->thread, now_ns);
         fg_counter_add_owned(
             is_moved ? &gen->thread->metrics->moved : &gen->thread->metrics->resubmitted, 1);
         fg_placement_place(choice);
         return true;
     }
+    if (refused.reason == FG_REFUSAL_FATAL)
+        log_fatal(gen);
     char message[320];
     snprintf(message, sizeof(message), "%.*s", FG_SPAN_ARGS(refused.message));
     fg_json_clean(message);
@@ -343,10 +355,6 @@ bool fg_generation_on_frame(struct fg_choice *choice, const struct fg_channel_he
                             struct fg_span payload)
 {
     assert(choice->state == FG_CHOICE_RUNNING);
-    if (header->type == FG_CHANNEL_STARTED) {
-        choice->is_started = true;
-        return true;
-    }
     if (header->type == FG_CHANNEL_TOKEN)
         return on_token(choice, payload);
     if (header->type == FG_CHANNEL_DONE)

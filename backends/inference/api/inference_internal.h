@@ -96,13 +96,10 @@ struct fg_choice {
 
     /* state */
     enum fg_choice_state state;
-    bool is_started;         /* its worker computes it */
-    uint32_t losses;         /* workers that died with it, since it got its last token */
-    uint32_t tokens_at_loss; /* that it had at the last of them */
-    uint32_t submissions;    /* to workers; a further one may find what the last one left */
-    uint64_t last_token_ns;  /* valid once token_count > 0 */
-    uint64_t wait_until_ns;  /* while waiting: give up then */
-    uint64_t not_before_ns;  /* while waiting: a worker asked for a pause */
+    uint32_t submissions;   /* to workers; a further one may find what the last one left */
+    uint64_t last_token_ns; /* valid once token_count > 0 */
+    uint64_t wait_until_ns; /* while waiting: give up then */
+    uint64_t not_before_ns; /* while waiting: a worker asked for a pause */
 
     /* what was generated: (request.max_tokens) little-endian u32, token_count valid */
     unsigned char *tokens;

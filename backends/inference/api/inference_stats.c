@@ -12,12 +12,19 @@
 
 /* By enum fg_refusal, then enum fg_inference_refused. */
 static const char *const refused_names[FG_INFERENCE_REFUSED_COUNT] = {
-    [FG_REFUSAL_QUEUE_FULL] = "queue_full", [FG_REFUSAL_NO_BLOCKS] = "no_blocks",
-    [FG_REFUSAL_TOO_LONG] = "too_long",     [FG_REFUSAL_BAD_PROMPT] = "bad_prompt",
-    [FG_REFUSAL_DEADLINE] = "deadline",     [FG_REFUSAL_DRAINING] = "draining",
-    [FG_REFUSAL_INTERNAL] = "internal",     [FG_REFUSAL_LATE] = "late",
-    [FG_REFUSAL_MOVED] = "moved",           [FG_INFERENCE_REFUSED_INVALID] = "invalid",
-    [FG_INFERENCE_REFUSED_BUSY] = "busy",   [FG_INFERENCE_REFUSED_NO_WORKER] = "no_worker",
+    [FG_REFUSAL_QUEUE_FULL] = "queue_full",
+    [FG_REFUSAL_NO_BLOCKS] = "no_blocks",
+    [FG_REFUSAL_TOO_LONG] = "too_long",
+    [FG_REFUSAL_BAD_PROMPT] = "bad_prompt",
+    [FG_REFUSAL_DEADLINE] = "deadline",
+    [FG_REFUSAL_DRAINING] = "draining",
+    [FG_REFUSAL_INTERNAL] = "internal",
+    [FG_REFUSAL_LATE] = "late",
+    [FG_REFUSAL_MOVED] = "moved",
+    [FG_REFUSAL_FATAL] = "fatal",
+    [FG_INFERENCE_REFUSED_INVALID] = "invalid",
+    [FG_INFERENCE_REFUSED_BUSY] = "busy",
+    [FG_INFERENCE_REFUSED_NO_WORKER] = "no_worker",
 };
 
 struct totals {
@@ -197,6 +204,7 @@ static json_t *kv_json(const struct fg_inference *backend)
     set_count(kv, "orphaned", gauges.orphaned);
     set_count(kv, "adopted", gauges.adopted);
     set_count(kv, "orphans_expired", gauges.orphans_expired);
+    set_count(kv, "suspects", gauges.suspects);
     return kv;
 }
 

@@ -12,11 +12,6 @@
 
 #include <assert.h>
 
-/* A request that so many workers died with, one after the other and without a token in between, is
- * taken for the cause. Not sooner: on a starved machine a series of deaths that have another cause
- * can come faster than a turn does. */
-#define LOSSES_MAX 6u
-
 uint64_t fg_placement_wait_until(const struct fg_inference_thread *thread, uint64_t now_ns)
 {
     return now_ns + thread->backend->worker_wait_ns;
@@ -146,7 +141,6 @@ static void move_to(struct fg_choice *choice, struct fg_channel_link *link)
     fg_list_push_back(&link->choices, &choice->in_list);
     choice->link = link;
     choice->submissions++;
-    choice->is_started = false;
     fg_counter_add(&gauges_of(link)->outstanding, 1);
     set_state(choice, FG_CHOICE_RUNNING);
 }
@@ -264,15 +258,6 @@ static void on_lost(struct fg_channel_link *link)
     while (!fg_list_is_empty(&link->choices)) {
         struct fg_choice *choice = FG_CONTAINER_OF(link->choices.next, struct fg_choice, in_list);
         fg_placement_remove(choice);
-        if (choice->token_count > choice->tokens_at_loss)
-            choice->losses = 0;
-        choice->losses += choice->is_started; /* one that only waited is not to blame */
-        choice->tokens_at_loss = choice->token_count;
-        if (choice->losses >= LOSSES_MAX) {
-            fg_generation_fail(choice->gen, FG_FAILURE_RESET,
-                               "inference workers died with it repeatedly");
-            continue;
-        }
         choice->wait_until_ns = fg_placement_wait_until(thread, now_ns);
         choice->not_before_ns = 0;
         fg_counter_add_owned(&thread->metrics->resubmitted, 1);

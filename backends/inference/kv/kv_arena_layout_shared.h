@@ -20,7 +20,7 @@
 #include <pthread.h>
 
 #define FG_KV_ARENA_MAGIC UINT64_C(0x4147564b47464c46)
-#define FG_KV_ARENA_VERSION 4u
+#define FG_KV_ARENA_VERSION 5u
 #define FG_KV_NONE UINT32_MAX
 
 /* What decides the layout; from the configuration at create, from the head at attach. */
@@ -64,6 +64,7 @@ struct fg_kv_head {
     struct fg_counter orphaned;
     struct fg_counter adopted;
     struct fg_counter orphans_expired;
+    struct fg_counter suspects;
 };
 
 struct fg_kv_worker_slot {
@@ -89,6 +90,7 @@ struct fg_kv_slot {
     _Atomic uint64_t lease_until_ns;
     struct fg_kv_sequence_info info;
     uint32_t promised_own; /* while waiting: blocks of its own to begin with; 0: none are kept */
+    _Atomic uint32_t step_end; /* while in its worker's step: to where that computes it; 0: not */
 };
 
 /* What the prefix index knows of a block. */
@@ -191,6 +193,11 @@ void fg_kv_suspend_slot(struct fg_kv_arena *arena, uint32_t slot);
 /* Copies the recorded tokens of a slot, up to `room`; returns how many are recorded. */
 uint32_t fg_kv_copy_tokens(const struct fg_kv_arena *arena, uint32_t slot, uint32_t *tokens,
                            uint32_t room);
+
+/* --- kv_blame_shared.c; all under the mutex --- */
+
+/* The worker is dead: what was in its step is blamed, and in no step any more. */
+void fg_kv_blame_worker(struct fg_kv_arena *arena, uint32_t worker_index);
 
 /* --- kv_users_shared.c; all under the mutex --- */
 

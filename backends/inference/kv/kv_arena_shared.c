@@ -297,6 +297,7 @@ void fg_kv_arena_gauges(const struct fg_kv_arena *arena, struct fg_kv_gauges *ou
     out->orphaned = fg_counter_get(&head->orphaned);
     out->adopted = fg_counter_get(&head->adopted);
     out->orphans_expired = fg_counter_get(&head->orphans_expired);
+    out->suspects = fg_counter_get(&head->suspects);
 }
 
 struct fg_kv_worker_record *fg_kv_arena_worker(struct fg_kv_arena *arena, uint32_t worker_index)

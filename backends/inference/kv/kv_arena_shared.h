@@ -30,6 +30,7 @@
 #include "inference/inference_conf.h"
 #include "inference/kv/kv_layout.h"
 #include "inference/scheduler/sampler.h"
+#include "policies/blame.h"
 #include "policies/siphash.h"
 #include "policies/vtc.h"
 
@@ -69,6 +70,7 @@ struct fg_kv_worker_record {
     struct fg_counter computing_since_ns;
     struct fg_counter computing_cpu_ns;      /* processor time of its first thread then */
     struct fg_counter computing_expected_ns; /* that such a step needs; 0: not known */
+    struct fg_counter crashed; /* the supervisor's: the process that is gone did it by itself */
 };
 
 struct fg_kv_gauges {
@@ -84,6 +86,7 @@ struct fg_kv_gauges {
     uint64_t orphaned;        /* sequences that lost their worker, ever */
     uint64_t adopted;         /* of those, taken over by another */
     uint64_t orphans_expired; /* of those, wanted by nobody */
+    uint64_t suspects;        /* sequences that were to be computed alone, ever */
 };
 
 /* Positions of tokens. */
@@ -100,7 +103,9 @@ struct fg_kv_sequence_id {
 
 /* What is kept with a sequence for whoever may have to go on with it. */
 struct fg_kv_sequence_info {
-    uint64_t stream_key; /* by which it is found again when its worker is gone; 0: it is not */
+    uint64_t stream_key;   /* by which it is found again when its worker is gone; 0: it is not */
+    bool is_resumable;     /* what is computed of it is of use to another worker */
+    struct fg_blame blame; /* of the workers that died with it so far */
     struct fg_sampling sampling;
     uint32_t prompt_count; /* tokens of the prompt alone */
     uint32_t max_tokens;
@@ -155,7 +160,8 @@ uint32_t fg_kv_arena_reclaim_worker(struct fg_kv_arena *arena, uint32_t worker_i
 
 /*
  * As reclaim, but sequences that run stay as orphans until `keep_until_ns`, for other workers to
- * adopt. Returns how many those are.
+ * adopt. Those that were in the worker's step are blamed for its death (policies/blame.h), and
+ * stay in any case, so that it is known. Returns how many stay.
  */
 uint32_t fg_kv_arena_orphan_worker(struct fg_kv_arena *arena, uint32_t worker_index,
                                    uint64_t keep_until_ns);
@@ -292,10 +298,30 @@ struct fg_kv_adopted {
     uint32_t computed;
 };
 
+/* ---- steps: who is to blame when a worker dies in one ---- */
+
+struct fg_kv_step_part {
+    struct fg_kv_sequence_id id;
+    uint32_t end; /* the position up to which the step computes it */
+};
+
+/* Before the worker's step: these are in it. The owner only; no lock. */
+void fg_kv_arena_step_begin(struct fg_kv_arena *arena, const struct fg_kv_step_part *parts,
+                            uint32_t count);
+/*
+ * What the step did for this sequence is recorded: it is computed up to `computed`. True when that
+ * cleared it of what it was blamed for. The owner only; no lock. One that has gone is fine.
+ */
+bool fg_kv_arena_step_end(struct fg_kv_arena *arena, struct fg_kv_sequence_id id,
+                          uint32_t computed);
+/* Whether a worker computes, or died computing, the stream's sequence. For tests and diagnosis. */
+bool fg_kv_arena_is_in_step(struct fg_kv_arena *arena, uint64_t stream_key);
+
 /*
  * Make the orphan of `stream_key` this worker's own. `blocks` (table_max) gets its table, `tokens`
  * (room) what is recorded. FG_ERR_BUSY while its worker is not known to be dead: ask again.
- * FG_ERR_NOT_FOUND: there is none, or it does not fit the room or is broken (and is closed).
+ * FG_ERR_NOT_FOUND: there is none, or it does not fit the room, is of no use or is broken (and is
+ * closed). out->info.blame is right in any case; while BUSY as if the worker had crashed just now.
  */
 FG_MUST_USE enum fg_status fg_kv_arena_adopt(struct fg_kv_arena *arena, uint32_t worker_index,
                                              uint64_t stream_key, struct fg_kv_adopted *out,
@@ -357,9 +383,11 @@ enum fg_kv_point {
     FG_KV_POINT_REPAIR_COUNTED, /* repair: references known, lists not rebuilt */
     FG_KV_POINT_REPAIR_REBUILT, /* repair: done, mutex not yet consistent */
     FG_KV_POINT_COUNT,
+    FG_KV_POINT_STEP_BEGUN, /* in no critical section: all that is in a step is marked */
 };
 
-/* Called with the mutex held at each point; tests die there. NULL, the default: nothing. */
+/* Called at each point, with the mutex held but at the last; tests die there. NULL, the default:
+ * nothing. */
 typedef void (*fg_kv_on_point_fn)(enum fg_kv_point point, void *owner);
 void fg_kv_arena_set_on_point(struct fg_kv_arena *arena, fg_kv_on_point_fn on_point, void *owner);
 

@@ -23,8 +23,10 @@ static void orphan_slot(struct fg_kv_arena *arena, uint32_t index, uint64_t keep
 
 static bool is_worth_keeping(const struct fg_kv_slot *slot)
 {
-    return fg_kv_load(&slot->state) == FG_KV_SLOT_RUNNING && slot->info.stream_key != 0 &&
-           fg_kv_load(&slot->computed) > 0;
+    bool is_begun =
+        fg_kv_load(&slot->state) == FG_KV_SLOT_RUNNING && fg_kv_load(&slot->computed) > 0;
+    return slot->info.stream_key != 0 &&
+           ((is_begun && slot->info.is_resumable) || slot->info.blame.suspicion > 0);
 }
 
 /* Ends what `worker_index` owns; returns how many became orphans. Under the mutex. */
@@ -39,6 +41,7 @@ static uint32_t give_up_worker(struct fg_kv_arena *arena, uint32_t worker_index,
     fg_counter_set(&record->running, 0);
     fg_counter_set(&record->computing, 0);
     fg_kv_users_give_up(arena, worker_index);
+    fg_kv_blame_worker(arena, worker_index);
     for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
         struct fg_kv_slot *slot = &arena->slots[i];
         uint32_t state = fg_kv_load(&slot->state);
@@ -131,6 +134,8 @@ void fg_kv_arena_sequence_hand_over(struct fg_kv_arena *arena, struct fg_kv_sequ
 {
     fg_kv_lock(arena);
     struct fg_kv_slot *slot = fg_kv_find_slot(arena, id);
+    if (slot != NULL)
+        fg_kv_commit(&slot->step_end, 0);
     if (slot != NULL && is_worth_keeping(slot))
         orphan_slot(arena, id.slot, keep_until_ns);
     else if (slot != NULL)
@@ -170,7 +175,8 @@ static bool read_orphan(struct fg_kv_arena *arena, uint32_t index, struct fg_kv_
             return false;
         blocks[i] = table[i];
     }
-    return out->token_count == recorded && out->token_count >= out->info.prompt_count &&
+    return out->info.is_resumable && fg_kv_load(&slot->table_count) > 0 &&
+           out->token_count == recorded && out->token_count >= out->info.prompt_count &&
            out->computed < out->token_count;
 }
 
@@ -184,7 +190,11 @@ enum fg_status fg_kv_arena_adopt(struct fg_kv_arena *arena, uint32_t worker_inde
     enum fg_status status = FG_ERR_NOT_FOUND;
     fg_kv_lock(arena);
     struct fg_kv_slot *slot = find_stream(arena, stream_key, &index);
+    out->info.blame = slot != NULL ? slot->info.blame : (struct fg_blame){0};
     if (slot != NULL && fg_kv_load(&slot->state) != FG_KV_SLOT_ORPHAN) {
+        uint32_t step_end = fg_kv_load(&slot->step_end);
+        if (step_end > 0)
+            fg_blame_on_death(&out->info.blame, FG_BLAME_CRASHED, false, step_end);
         status = FG_ERR_BUSY;
     } else if (slot != NULL && !read_orphan(arena, index, out, blocks, tokens, room)) {
         fg_kv_close_slot(arena, index);

@@ -91,6 +91,7 @@ enum fg_status fg_kv_arena_sequence_open(struct fg_kv_arena *arena, uint32_t wor
         slot->worker_generation = fg_counter_get(&record->generation);
         slot->info = *info;
         slot->promised_own = 0;
+        fg_kv_commit(&slot->step_end, 0);
         fg_kv_commit(&slot->table_count, 0);
         fg_kv_commit(&slot->token_count, 0);
         fg_kv_commit(&slot->computed, 0);

@@ -339,7 +339,7 @@ void fg_scheduler_drain(struct fg_scheduler *s)
     FG_LIST_EACH_SAFE(it, after, &s->running)
     {
         struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (seq->stream_key != 0)
+        if (fg_sequence_is_resumable(seq))
             fg_sequence_hand_over(s, seq, FG_REFUSAL_DRAINING, "the worker is being stopped");
     }
 }
@@ -359,6 +359,7 @@ static bool allocate(struct fg_scheduler *s)
     s->logits = calloc(batch * s->vocab_count, sizeof(*s->logits));
     s->runs = calloc(batch, sizeof(*s->runs));
     s->owner = calloc(batch, sizeof(struct fg_sequence *));
+    s->parts = calloc(batch, sizeof(*s->parts));
     s->works = calloc(s->sequence_count, sizeof(*s->works));
     s->adopted_tokens = calloc((size_t)s->table_max * FG_KV_BLOCK_TOKENS, sizeof(uint32_t));
     s->adopted_blocks = calloc(s->table_max, sizeof(uint32_t));
@@ -371,8 +372,9 @@ static bool allocate(struct fg_scheduler *s)
     s->out = malloc(s->text_bytes + FG_STOP_BYTES_MAX + 8);
     return s->sequences != NULL && s->batch_free != NULL && s->tables != NULL &&
            s->logits != NULL && s->runs != NULL && s->owner != NULL && s->sampler != NULL &&
-           s->works != NULL && s->adopted_tokens != NULL && s->adopted_blocks != NULL &&
-           s->marks.bits != NULL && s->raw_logits != NULL && s->text != NULL && s->out != NULL;
+           s->parts != NULL && s->works != NULL && s->adopted_tokens != NULL &&
+           s->adopted_blocks != NULL && s->marks.bits != NULL && s->raw_logits != NULL &&
+           s->text != NULL && s->out != NULL;
 }
 
 static void apply_conf(struct fg_scheduler *s, const struct fg_scheduler_options *options)
@@ -455,6 +457,7 @@ void fg_scheduler_destroy(struct fg_scheduler *s)
     free(s->logits);
     free(s->runs);
     free(s->owner);
+    free(s->parts);
     free(s->works);
     free(s->adopted_tokens);
     free(s->adopted_blocks);

@@ -45,8 +45,6 @@ struct fg_scheduler_ticket {
 
 /* What happens to a request. Called from within the calls below; they must not call back in. */
 struct fg_scheduler_events {
-    /* It has a place in the batch; again after each time that it had lost it. */
-    void (*on_started)(const struct fg_scheduler_key *key, void *owner);
     void (*on_token)(const struct fg_scheduler_key *key, const struct fg_channel_token *token,
                      void *owner);
     void (*on_done)(const struct fg_scheduler_key *key, const struct fg_channel_done *done,
@@ -97,8 +95,9 @@ bool fg_scheduler_is_wanted(const struct fg_scheduler *scheduler,
 /*
  * Go on with what the request's last worker left in the arena, with the tokens that the gateway has
  * (resumed_count, unaligned little-endian u32); what it has not is sent again. FG_OK: it goes on,
- * no prompt is needed. FG_ERR_BUSY: the last worker is not known to be gone; ask again soon.
- * FG_ERR_NOT_FOUND: nothing is left, make the prompt and submit. A request that has gone is FG_OK.
+ * no prompt is needed; or workers died with it, and it is refused. FG_ERR_BUSY: the last worker is
+ * not known to be gone; ask again soon. FG_ERR_NOT_FOUND: nothing is left, make the prompt and
+ * submit. A request that has gone is FG_OK.
  */
 FG_MUST_USE enum fg_status fg_scheduler_adopt(struct fg_scheduler *scheduler,
                                               struct fg_scheduler_ticket ticket,

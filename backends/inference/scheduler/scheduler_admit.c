@@ -261,7 +261,6 @@ static bool try_admit(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t 
     fg_sequence_set_state(s, seq, is_prompt ? FG_SEQUENCE_PREFILL : FG_SEQUENCE_DECODE);
     fg_list_remove(&seq->link);
     fg_sequence_enqueue(&s->running, seq);
-    s->events.on_started(&seq->key, s->events.owner);
     return true;
 }
 

@@ -62,6 +62,16 @@ static bool replay(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t gen
     return true;
 }
 
+/* Workers died computing it, and nothing else: no other is to follow them. */
+static void give_up_guilty(struct fg_scheduler *s, struct fg_sequence *seq,
+                           const struct fg_kv_sequence_id *adopted)
+{
+    if (adopted != NULL)
+        fg_kv_arena_sequence_close(s->arena, *adopted);
+    fg_sequence_refuse(s, seq, FG_REFUSAL_FATAL,
+                       "inference workers died while they computed this request");
+}
+
 enum fg_status fg_scheduler_adopt(struct fg_scheduler *s, struct fg_scheduler_ticket ticket,
                                   const unsigned char *resumed, uint32_t resumed_count)
 {
@@ -76,6 +86,11 @@ enum fg_status fg_scheduler_adopt(struct fg_scheduler *s, struct fg_scheduler_ti
     enum fg_status status =
         fg_kv_arena_adopt(s->arena, s->worker_index, seq->stream_key, &adopted, blocks,
                           s->adopted_tokens, s->table_max * FG_KV_BLOCK_TOKENS);
+    seq->blame = adopted.info.blame;
+    if (fg_blame_is_guilty(&seq->blame)) {
+        give_up_guilty(s, seq, status == FG_OK ? &adopted.id : NULL);
+        return FG_OK;
+    }
     if (status != FG_OK)
         return status;
     if (!is_the_same(s, seq, &adopted, resumed, resumed_count) || !take_tokens(s, seq, &adopted)) {

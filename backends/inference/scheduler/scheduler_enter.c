@@ -105,10 +105,10 @@ static void fill(const struct fg_scheduler *s, struct fg_sequence *seq,
     seq->ignore_end = submit->ignore_end;
     seq->deadline_ns = submit->deadline_ns;
     seq->task = submit->task;
-    /* Half an embedding is of no use to another worker. */
-    seq->stream_key = submit->task == FG_TASK_GENERATE && submit->stream_key != 0
-                          ? submit->stream_key + (uint64_t)choice * FG_CHANNEL_CHOICE_KEYS
-                          : 0;
+    seq->blame = (struct fg_blame){0};
+    seq->stream_key = submit->stream_key;
+    if (submit->stream_key != 0)
+        seq->stream_key += (uint64_t)choice * FG_CHANNEL_CHOICE_KEYS;
     /* Choices of one request share their prompt, whatever is said about others'. */
     seq->salt = s->shares_prefixes ? submit->cache_salt : submit->stream_key;
     seq->max_tokens = submit->max_tokens;
@@ -281,6 +281,8 @@ static bool open_in_arena(struct fg_scheduler *s, struct fg_sequence *seq)
 {
     struct fg_kv_sequence_info info = {
         .stream_key = seq->stream_key,
+        .is_resumable = fg_sequence_is_resumable(seq),
+        .blame = seq->blame,
         .sampling = seq->sampling,
         .prompt_count = seq->prompt_count,
         .max_tokens = seq->max_tokens,

@@ -3,7 +3,7 @@
  *
  *    scheduler.c          how sequences come and go    scheduler_predict.c  how long one will take
  *    scheduler_admit.c    who runs, who makes room     scheduler_adopt.c    from and to others
- *    scheduler_step.c     what one step does
+ *    scheduler_batch.c    what a step computes       scheduler_step.c     what one step does
  */
 #ifndef FG_INFERENCE_SCHEDULER_INTERNAL_H
 #define FG_INFERENCE_SCHEDULER_INTERNAL_H
@@ -15,6 +15,7 @@
 #include "inference/scheduler/step_cost.h"
 #include "inference/scheduler/stop_match.h"
 #include "inference/scheduler/token_rules.h"
+#include "policies/blame.h"
 #include "policies/priority.h"
 #include "policies/vtc.h"
 
@@ -47,9 +48,10 @@ struct fg_sequence {
     uint64_t arrival; /* counts up */
     uint64_t deadline_ns;
     uint64_t stream_key;
-    uint64_t salt;    /* of its blocks' hashes: who may share them */
-    uint64_t group;   /* the same for all choices of a request; 0: it is alone */
-    bool is_promised; /* one of its group has begun: memory is kept for it */
+    uint64_t salt;         /* of its blocks' hashes: who may share them */
+    uint64_t group;        /* the same for all choices of a request; 0: it is alone */
+    bool is_promised;      /* one of its group has begun: memory is kept for it */
+    struct fg_blame blame; /* of workers that died with it; a suspect is computed alone */
     uint32_t max_tokens;
     struct fg_sampling sampling;
     struct fg_token_rules *rules; /* NULL: none */
@@ -142,6 +144,7 @@ struct fg_scheduler {
     float *logits;                 /* (batch_max, vocab_count) */
     struct fg_batch_run *runs;     /* (batch_max) */
     struct fg_sequence **owner;    /* (batch_max), of each run */
+    struct fg_kv_step_part *parts; /* (batch_max), used within one call */
     struct fg_kv_user_work *works; /* (sequence_count), used within one call */
     uint32_t *adopted_tokens;      /* (table_max * FG_KV_BLOCK_TOKENS), used within one call */
     uint32_t *adopted_blocks;      /* (table_max) */
@@ -221,6 +224,12 @@ static inline uint64_t fg_saturating_add(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+/* Half an embedding is of no use to another worker. */
+static inline bool fg_sequence_is_resumable(const struct fg_sequence *seq)
+{
+    return seq->stream_key != 0 && seq->task == FG_TASK_GENERATE;
+}
+
 /* Little-endian, unaligned, as in a message. */
 static inline uint32_t fg_read_u32(const unsigned char *at)
 {
@@ -280,6 +289,10 @@ void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns);
 bool fg_sequence_grow(struct fg_scheduler *s, struct fg_sequence *seq);
 /* Gives its blocks and its place back and waits, to be computed again. */
 void fg_sequence_preempt(struct fg_scheduler *s, struct fg_sequence *seq);
+
+/* --- scheduler_batch.c --- */
+/* Fills runs and owner with what the next step computes; returns how many runs. */
+size_t fg_scheduler_build_batch(struct fg_scheduler *s);
 
 /* --- scheduler_predict.c --- */
 /*

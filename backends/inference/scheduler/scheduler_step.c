@@ -1,11 +1,8 @@
 /*
  * scheduler_step.c: one step: refuse what waited too long, admit, batch, run, sample, tell.
- * Job      the batch is every decode first, then prompts in chunks up to the token budget.
  * Thread   the worker's loop.
- * Never    lets a prompt hold up a decode for longer than a step may take, computes twice what two
- *          prompts have in common, or tells a client of a token that the arena does not have.
- * Source   chunked prefill beside decodes: Sarathi-Serve (Agrawal et al., OSDI 2024); several
- *          partial prompts in a step and a cap on the long ones: vllm-project/vllm#10235.
+ * Never    tells a client of a token that the arena does not have, or takes a death's mark off a
+ *          sequence whose results are not recorded.
  */
 #include "inference/scheduler/scheduler_internal.h"
 
@@ -68,198 +65,6 @@ static void refuse_excess(struct fg_scheduler *s)
     for (; count > s->waiting_max; count--)
         fg_sequence_refuse(s, fg_scheduler_last_waiting(s), FG_REFUSAL_QUEUE_FULL,
                            "too many requests are waiting for inference");
-}
-
-static float *logits_of(const struct fg_scheduler *s, const struct fg_sequence *seq)
-{
-    return s->logits + (size_t)seq->batch_slot * s->vocab_count;
-}
-
-static void add_run(struct fg_scheduler *s, size_t at, struct fg_sequence *seq,
-                    const uint32_t *tokens, uint32_t count, bool wants_logits)
-{
-    s->owner[at] = seq;
-    s->runs[at] = (struct fg_batch_run){
-        .tokens = tokens,
-        .count = count,
-        .start_position = seq->computed,
-        .block_table = s->tables + (size_t)seq->batch_slot * s->table_max,
-        .logits = wants_logits ? logits_of(s, seq) : NULL,
-    };
-}
-
-static size_t add_decodes(struct fg_scheduler *s)
-{
-    size_t count = 0;
-    /* Growing may preempt any of them, this one and the next included: begin anew after it did. */
-    for (struct fg_list *it = s->running.next; it != &s->running;) {
-        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        uint64_t before = fg_counter_get(&s->record->preemptions);
-        bool has_grown = seq->state != FG_SEQUENCE_DECODE || fg_sequence_grow(s, seq);
-        if (!has_grown || fg_counter_get(&s->record->preemptions) != before)
-            it = s->running.next;
-        else
-            it = it->next;
-    }
-    FG_LIST_EACH_SAFE(it, after, &s->running)
-    {
-        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (seq->state == FG_SEQUENCE_DECODE)
-            add_run(s, count++, seq, seq->tokens.ids + seq->computed, 1, true);
-    }
-    return count;
-}
-
-/* Blocks of `seq` that another has computed are taken over; false: another is about to. */
-static bool share_next(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t *chunk)
-{
-    uint32_t first = seq->computed / FG_KV_BLOCK_TOKENS;
-    uint32_t most =
-        (fg_sequence_count(seq) - 1) / FG_KV_BLOCK_TOKENS; /* the last is never shared */
-    uint32_t wanted = (seq->computed + *chunk) / FG_KV_BLOCK_TOKENS;
-    uint32_t *table = fg_sequence_table(s, seq);
-    if (seq->computed % FG_KV_BLOCK_TOKENS != 0 || first >= most || !fg_sequence_shares(s, seq))
-        return true;
-    uint32_t end = wanted > first ? wanted : first + 1;
-    end = end < most ? end : most;
-    struct fg_kv_claimed claimed = fg_kv_arena_sequence_claim(s->arena, seq->kv, first, end - first,
-                                                              seq->hashes + first, table + first);
-    uint32_t shared = claimed.shared * FG_KV_BLOCK_TOKENS;
-    if (shared > 0) {
-        seq->computed += shared;
-        seq->cached += shared;
-        fg_kv_arena_sequence_computed(s->arena, seq->kv, seq->computed);
-        fg_counter_add_owned(&s->record->tokens_cached, shared);
-    }
-    /* No further than to the first block that another has or computes. */
-    if (first + claimed.shared + claimed.claimed < end)
-        *chunk = claimed.claimed * FG_KV_BLOCK_TOKENS;
-    else
-        *chunk = *chunk > shared ? *chunk - shared : 0;
-    return !claimed.is_pending;
-}
-
-/*
- * The end of a prompt that another choice of the request has read: the last block is copied, and
- * only the last token is left to compute. False: another one is about to read it.
- */
-static bool copy_tail(struct fg_scheduler *s, struct fg_sequence *seq)
-{
-    uint32_t at = (seq->prompt_count - 1) / FG_KV_BLOCK_TOKENS; /* the first that is not shared */
-    bool is_pending = false;
-    if (seq->group == 0 || seq->computed < at * FG_KV_BLOCK_TOKENS ||
-        seq->computed + 1 >= seq->prompt_count)
-        return true;
-    FG_LIST_EACH_SAFE(it, after, &s->running)
-    {
-        const struct fg_sequence *other = FG_SEQUENCE_OF(it);
-        if (other->group != seq->group || other == seq)
-            continue;
-        if (other->computed < seq->prompt_count) {
-            is_pending |= other->state == FG_SEQUENCE_PREFILL && other->arrival < seq->arrival;
-            continue;
-        }
-        struct fg_kv_store store = fg_kv_arena_store(s->arena);
-        size_t bytes = fg_kv_block_bytes(&store.shape);
-        memcpy(store.data + fg_sequence_table(s, seq)[at] * bytes,
-               store.data + fg_sequence_table(s, other)[at] * bytes, bytes);
-        uint32_t copied = seq->prompt_count - 1 - seq->computed;
-        seq->computed += copied;
-        seq->cached += copied;
-        fg_kv_arena_sequence_computed(s->arena, seq->kv, seq->computed);
-        fg_counter_add_owned(&s->record->tokens_cached, copied);
-        return true;
-    }
-    return !is_pending;
-}
-
-/* What is kept of a run's states for an embedding. */
-static void pool_run(const struct fg_scheduler *s, struct fg_sequence *seq,
-                     struct fg_batch_run *run, bool is_last)
-{
-    if (seq->computed == 0) /* the first, or the first again */
-        memset(seq->pooled, 0, s->width * sizeof(*seq->pooled));
-    run->pools_all = seq->task == FG_TASK_EMBED_MEAN;
-    run->pooled = run->pools_all || is_last ? seq->pooled : NULL;
-}
-
-/* A prompt's next chunk of at most `budget` tokens; returns what it took. */
-static uint32_t add_prefill(struct fg_scheduler *s, size_t *count, struct fg_sequence *seq,
-                            uint32_t budget)
-{
-    for (;;) {
-        if (!copy_tail(s, seq))
-            return 0;
-        uint32_t left = fg_sequence_count(seq) - seq->computed;
-        uint32_t chunk = left < s->prefill_chunk ? left : s->prefill_chunk;
-        chunk = chunk < budget ? chunk : budget;
-        uint32_t end = seq->computed + chunk;
-        uint32_t aligned = end / FG_KV_BLOCK_TOKENS * FG_KV_BLOCK_TOKENS;
-        if (chunk < left && aligned > seq->computed)
-            chunk = aligned - seq->computed; /* whole blocks, which others can share */
-        uint32_t before = seq->computed;
-        if (!share_next(s, seq, &chunk))
-            return 0;
-        if (chunk == 0 && seq->computed > before)
-            continue; /* the whole chunk was there already */
-        if (chunk == 0)
-            return 0;
-        bool is_last = seq->computed + chunk == fg_sequence_count(seq);
-        bool is_embedding = seq->task != FG_TASK_GENERATE;
-        add_run(s, *count, seq, seq->tokens.ids + seq->computed, chunk, is_last && !is_embedding);
-        if (is_embedding)
-            pool_run(s, seq, &s->runs[*count], is_last);
-        (*count)++;
-        return chunk;
-    }
-}
-
-static uint32_t left_of(const struct fg_sequence *seq)
-{
-    return fg_sequence_count(seq) - seq->computed;
-}
-
-/* Prompts with little left first, in the order of service, then one of the long ones. */
-static size_t add_prefills(struct fg_scheduler *s, size_t count, uint32_t budget)
-{
-    bool has_long = false;
-    FG_LIST_EACH_SAFE(it, after, &s->running)
-    {
-        const struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        has_long |= seq->state == FG_SEQUENCE_PREFILL && left_of(seq) > s->prefill_long;
-    }
-    /* A long prompt always gets on, by a quarter of what there is. */
-    uint32_t kept = has_long && budget >= 2 * FG_KV_BLOCK_TOKENS ? budget / 4 : 0;
-    kept = kept > 0 && kept < FG_KV_BLOCK_TOKENS ? FG_KV_BLOCK_TOKENS : kept;
-    uint32_t short_budget = budget - kept;
-    FG_LIST_EACH_SAFE(it, after, &s->running)
-    {
-        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (seq->state != FG_SEQUENCE_PREFILL || left_of(seq) > s->prefill_long ||
-            short_budget == 0)
-            continue;
-        short_budget -= add_prefill(s, &count, seq, short_budget);
-    }
-    budget = short_budget + kept;
-    bool is_taken = false;
-    FG_LIST_EACH_SAFE(it, after, &s->running)
-    {
-        struct fg_sequence *seq = FG_SEQUENCE_OF(it);
-        if (seq->state == FG_SEQUENCE_PREFILL && left_of(seq) > s->prefill_long && !is_taken &&
-            budget > 0)
-            is_taken = add_prefill(s, &count, seq, budget) > 0;
-    }
-    return count;
-}
-
-/* Fills runs and owner; returns how many runs. */
-static size_t build_batch(struct fg_scheduler *s)
-{
-    size_t decodes = add_decodes(s);
-    uint32_t most = s->step_tokens_max - (uint32_t)decodes;
-    uint32_t budget =
-        fg_step_cost_budget(&s->cost, (uint32_t)decodes, s->step_ns, FG_KV_BLOCK_TOKENS, most);
-    return s->state_counts[FG_SEQUENCE_PREFILL] > 0 ? add_prefills(s, decodes, budget) : decodes;
 }
 
 /* The token's own logprob first, then the likeliest ones. */
@@ -448,6 +253,21 @@ static uint64_t run_batch(struct fg_scheduler *s, size_t count, uint64_t started
     return now_ns;
 }
 
+/* From here on a death is blamed on these, one by one until its results are recorded. */
+static void begin_step(struct fg_scheduler *s, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        s->parts[i] =
+            (struct fg_kv_step_part){s->owner[i]->kv, s->runs[i].start_position + s->runs[i].count};
+    fg_kv_arena_step_begin(s->arena, s->parts, (uint32_t)count);
+}
+
+static void end_step(struct fg_scheduler *s, struct fg_sequence *seq)
+{
+    if (fg_kv_arena_step_end(s->arena, seq->kv, seq->computed))
+        seq->blame = (struct fg_blame){0};
+}
+
 bool fg_scheduler_step(struct fg_scheduler *s)
 {
     uint64_t now_ns = s->clock_ns();
@@ -459,7 +279,7 @@ bool fg_scheduler_step(struct fg_scheduler *s)
     expire_waits(s, now_ns);
     refuse_excess(s);
     fg_scheduler_sync_work(s);
-    size_t count = build_batch(s);
+    size_t count = fg_scheduler_build_batch(s);
     s->is_stalled = count == 0 && fg_scheduler_running(s) > 0;
     if (s->state_counts[FG_SEQUENCE_DECODE] == 0) { /* what was so is no more */
         s->pace_ns = 0;
@@ -467,9 +287,14 @@ bool fg_scheduler_step(struct fg_scheduler *s)
     }
     if (count == 0)
         return false;
+    begin_step(s, count);
     now_ns = run_batch(s, count, now_ns);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        uint32_t generation = s->owner[i]->generation;
         finish_run(s, s->owner[i], &s->runs[i], now_ns);
+        if (s->owner[i]->generation == generation)
+            end_step(s, s->owner[i]);
+    }
     fg_scheduler_count_rates(s, now_ns);
     return true;
 }

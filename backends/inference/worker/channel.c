@@ -14,7 +14,7 @@
  *              | u8 constraint | u32 biases | u8 task | u8 choices
  *              | (string role | string content) x messages | string x stops | string schema
  *              | string tools | (u32 token | f32 bias) x biases | u32 x resumed
- *    CANCEL, STARTED   nothing
+ *    CANCEL    nothing
  *    TOKEN     u32 index | u32 token | string text | u8 logprobs | (f32 | string) x logprobs
  *    DONE      u32 finish | u32 prompt | u32 completion | u32 cached | u64 queue | u64 prefill
  *              | u64 decode | string text
@@ -212,10 +212,9 @@ enum fg_status fg_channel_read_header(const unsigned char bytes[FG_CHANNEL_HEADE
     uint32_t type = (uint32_t)take_number(&r, 2);
     uint32_t padding = (uint32_t)take_number(&r, 2);
     uint64_t request_id = take_u64(&r);
-    if (!r.is_good || padding != 0 || type < FG_CHANNEL_HELLO || type > FG_CHANNEL_STARTED)
+    if (!r.is_good || padding != 0 || type < FG_CHANNEL_HELLO || type > FG_CHANNEL_REFUSED)
         return FG_ERR_INVALID;
-    bool is_empty = type == FG_CHANNEL_CANCEL || type == FG_CHANNEL_STARTED;
-    if (is_empty && payload_bytes != 0)
+    if (type == FG_CHANNEL_CANCEL && payload_bytes != 0)
         return FG_ERR_INVALID;
     header->payload_bytes = payload_bytes;
     header->type = (enum fg_channel_type)type;
@@ -413,12 +412,6 @@ size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request
 size_t fg_channel_write_cancel(unsigned char *out, size_t room, uint64_t request_id)
 {
     struct writer w = writer_begin(out, room, FG_CHANNEL_CANCEL, request_id);
-    return writer_end(&w);
-}
-
-size_t fg_channel_write_started(unsigned char *out, size_t room, uint64_t request_id)
-{
-    struct writer w = writer_begin(out, room, FG_CHANNEL_STARTED, request_id);
     return writer_end(&w);
 }
 

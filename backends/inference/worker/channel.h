@@ -11,7 +11,6 @@
  *                                  of one prompt: ids, seeds and stream keys of the others follow
  *                         CANCEL
  *    worker  --> gateway  HELLO    once, on connect
- *                         STARTED  a request is in the batch: a death from now on may be its doing
  *                         TOKEN    numbered from 0 a request, with its text
  *                         DONE | REFUSED   the last word on a request
  *
@@ -27,7 +26,7 @@
 #include "base/status.h"
 #include "inference/scheduler/sampler.h"
 
-#define FG_CHANNEL_VERSION 4u
+#define FG_CHANNEL_VERSION 5u
 #define FG_CHANNEL_HEADER_BYTES ((size_t)16)
 #define FG_CHANNEL_PAYLOAD_MAX ((size_t)16 << 20)
 #define FG_CHANNEL_MESSAGES_MAX 1024u /* chat messages of one request */
@@ -45,7 +44,6 @@ enum fg_channel_type {
     FG_CHANNEL_TOKEN,
     FG_CHANNEL_DONE,
     FG_CHANNEL_REFUSED,
-    FG_CHANNEL_STARTED,
 };
 
 struct fg_channel_header {
@@ -152,6 +150,7 @@ enum fg_refusal {
     FG_REFUSAL_INTERNAL,   /* 500 */
     FG_REFUSAL_LATE,       /* 503: its deadline could not be met */
     FG_REFUSAL_MOVED,      /* not for clients: another worker is to go on with it */
+    FG_REFUSAL_FATAL,      /* 500: workers died computing it */
     FG_REFUSAL_COUNT,
 };
 
@@ -183,7 +182,6 @@ size_t fg_channel_token_bytes(const struct fg_channel_token *token);
 size_t fg_channel_write_submit(unsigned char *out, size_t room, uint64_t request_id,
                                const struct fg_channel_submit *submit);
 size_t fg_channel_write_cancel(unsigned char *out, size_t room, uint64_t request_id);
-size_t fg_channel_write_started(unsigned char *out, size_t room, uint64_t request_id);
 size_t fg_channel_write_hello(unsigned char *out, size_t room,
                               const struct fg_channel_hello *hello);
 size_t fg_channel_write_token(unsigned char *out, size_t room, uint64_t request_id,

@@ -81,17 +81,6 @@ static size_t frame_room(struct fg_span text)
     return FG_CHANNEL_HEADER_BYTES + 64 + text.len;
 }
 
-static void on_started(const struct fg_scheduler_key *key, void *owner)
-{
-    struct fg_worker_link *link = find_link(owner, key->connection);
-    size_t room = frame_room(FG_SPAN(""));
-    unsigned char *out = link != NULL ? fg_worker_link_reserve(link, room) : NULL;
-    if (out == NULL)
-        return;
-    fg_worker_link_commit(link, fg_channel_write_started(out, room, key->request_id));
-    fg_worker_link_flush(link); /* before the step that it may not survive */
-}
-
 static void on_token(const struct fg_scheduler_key *key, const struct fg_channel_token *token,
                      void *owner)
 {
@@ -498,7 +487,7 @@ static enum fg_status open_scheduler(struct worker *w, struct fg_error *error)
         .arena = w->arena,
         .executor = w->executor,
         .tokenizer = w->model.tokenizer,
-        .events = {on_started, on_token, on_done, on_refused, w},
+        .events = {on_token, on_done, on_refused, w},
     };
     return fg_scheduler_create(&w->scheduler, &options, error);
 }

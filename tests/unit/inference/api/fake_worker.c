@@ -183,14 +183,6 @@ void fake_worker_token(struct fake_worker *worker, unsigned request, uint32_t in
     fake_worker_send(worker, frame, len, 0);
 }
 
-void fake_worker_started(struct fake_worker *worker, unsigned request)
-{
-    unsigned char frame[FG_CHANNEL_HEADER_BYTES];
-    size_t len = fg_channel_write_started(frame, sizeof(frame), worker->requests[request].id);
-    assert_int_equal(len, sizeof(frame));
-    fake_worker_send(worker, frame, len, 0);
-}
-
 void fake_worker_done(struct fake_worker *worker, unsigned request, enum fg_finish finish,
                       const char *text, uint32_t completion_tokens)
 {

@@ -124,8 +124,9 @@ static void say_much(struct fixture *f)
 {
     unsigned char bytes[FRAMES * 64];
     size_t len = 0;
+    const struct fg_channel_token token = {.text = FG_SPAN_LITERAL("x")};
     for (uint64_t i = 0; i < FRAMES; i++)
-        len += fg_channel_write_started(bytes + len, sizeof(bytes) - len, i);
+        len += fg_channel_write_token(bytes + len, sizeof(bytes) - len, i, &token);
     fake_worker_send(&f->worker, bytes, len, 0);
 }
 

@@ -64,23 +64,51 @@ static void a_restarted_worker_takes_up_its_stream(void **state)
     fake_exchange_fini(fake);
 }
 
+/* How many workers died with it is no sign: the workers know what they computed. */
+static void a_request_outlives_any_number_of_workers(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"stream\":true");
+    struct fake_worker *worker = &f->workers[0];
+    for (unsigned i = 1; i <= 25; i++) {
+        RUN_UNTIL(f, worker->request_count == i);
+        assert_int_equal(worker->requests[i - 1].submit->may_adopt, i > 1);
+        if (i == 13)
+            fake_worker_token(worker, i - 1, 0, 1, "a");
+        fake_worker_kill(worker);
+        fake_worker_open(worker, f->base, f->paths[0]);
+    }
+    RUN_UNTIL(f, worker->request_count == 26);
+    fake_worker_done(worker, 25, FG_FINISH_STOP, "b", 1);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    fixture_assert_stream(fake, "ab");
+    fake_exchange_fini(fake);
+}
+
 static void a_request_that_kills_workers_is_given_up(void **state)
 {
     struct fixture *f = *state;
     fixture_open_all(f, 0, 1);
     struct fake_exchange *fake = fixture_start_chat(f, 0, "");
     struct fake_worker *worker = &f->workers[0];
-    /* While it only waits it is not to blame, nor after it has got on. */
-    for (unsigned i = 1; i <= 12; i++) {
-        RUN_UNTIL(f, worker->request_count == i);
-        assert_int_equal(worker->requests[i - 1].submit->may_adopt, i > 1);
-        if (i > 5)
-            fake_worker_started(worker, i - 1);
-        if (i == 7)
-            fake_worker_token(worker, i - 1, 0, 1, "a");
-        fake_worker_kill(worker);
-        fake_worker_open(worker, f->base, f->paths[0]);
-    }
+    RUN_UNTIL(f, worker->request_count == 1);
+    fake_worker_kill(worker);
+    fake_worker_open(worker, f->base, f->paths[0]);
+    RUN_UNTIL(f, worker->request_count == 2);
+    fake_worker_refuse(worker, 1, FG_REFUSAL_FATAL, 0, "workers died");
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(fake->end, FAKE_REFUSED);
+    assert_int_equal(fake->status, 500);
+    assert_string_equal(fake->code, "inference_failed");
+    assert_true(fake->retry_after_ms == 0);
+    assert_int_equal(fixture_refused(f, "fatal"), 1);
+    fake_exchange_fini(fake);
+    /* Once its answer has begun there is only its end. */
+    fake = fixture_start_chat(f, 1, ",\"stream\":true");
+    RUN_UNTIL(f, worker->request_count == 3);
+    fake_worker_token(worker, 2, 0, 1, "a");
+    fake_worker_refuse(worker, 2, FG_REFUSAL_FATAL, 0, "workers died");
     RUN_UNTIL(f, fake->end != FAKE_OPEN);
     assert_int_equal(fake->end, FAKE_FAILED);
     assert_int_equal(fake->failure, FG_FAILURE_RESET);
@@ -406,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_LOOP(a_lost_workers_stream_goes_on_elsewhere),
         WITH_LOOP(a_restarted_worker_takes_up_its_stream),
+        WITH_LOOP(a_request_outlives_any_number_of_workers),
         WITH_LOOP(a_request_that_kills_workers_is_given_up),
         WITH_LOOP(without_a_worker_a_request_is_refused_in_time),
         WITH_LOOP(a_begun_stream_without_a_worker_fails_in_time),

@@ -24,12 +24,6 @@ static uint64_t fake_clock(void)
     return clock_now;
 }
 
-static void on_started(const struct fg_scheduler_key *key, void *owner)
-{
-    const struct outcome *o = &((struct fixture *)owner)->outcomes[key->request_id];
-    assert_false(o->is_done || o->is_refused);
-}
-
 static void on_token(const struct fg_scheduler_key *key, const struct fg_channel_token *token,
                      void *owner)
 {
@@ -104,7 +98,7 @@ static struct fg_scheduler *make(struct fixture *f, uint32_t worker_index)
         .hands_over_after_prefill = f->hands_over_after_prefill,
         .arena = f->arena,
         .executor = &f->executor,
-        .events = {on_started, on_token, on_done, on_refused, f},
+        .events = {on_token, on_done, on_refused, f},
         .clock_ns = fake_clock,
     };
     assert_int_equal(fg_scheduler_create(&scheduler, &options, &error), FG_OK);

@@ -190,8 +190,6 @@ static void small_messages_there_and_back(void **state)
     unsigned char frame[ROOM];
     size_t bytes = fg_channel_write_cancel(frame, ROOM, 7);
     assert_header(frame, bytes, FG_CHANNEL_CANCEL, 7);
-    bytes = fg_channel_write_started(frame, FG_CHANNEL_HEADER_BYTES, 8);
-    assert_header(frame, bytes, FG_CHANNEL_STARTED, 8);
     assert_int_equal(bytes, FG_CHANNEL_HEADER_BYTES);
     assert_int_equal(fg_channel_write_cancel(frame, bytes - 1, 7), 0);
 
@@ -247,7 +245,7 @@ static void bad_headers(void **state)
     struct fg_channel_header header;
     size_t bytes = fg_channel_write_cancel(frame, ROOM, 7);
     assert_int_equal(bytes, FG_CHANNEL_HEADER_BYTES);
-    const unsigned char types[] = {0, FG_CHANNEL_STARTED + 1, 255};
+    const unsigned char types[] = {0, FG_CHANNEL_REFUSED + 1, 255};
     for (size_t i = 0; i < sizeof(types); i++) {
         frame[4] = types[i];
         assert_int_equal(fg_channel_read_header(frame, &header), FG_ERR_INVALID);

@@ -70,7 +70,7 @@ static void assert_whole(struct fg_kv_arena *arena)
 
 static struct fg_kv_sequence_id open_sequence(struct fg_kv_arena *arena, uint32_t worker)
 {
-    struct fg_kv_sequence_info info = {.stream_key = 9, .max_tokens = 5};
+    struct fg_kv_sequence_info info = {.stream_key = 9, .is_resumable = true, .max_tokens = 5};
     struct fg_kv_sequence_id id;
     assert_int_equal(fg_kv_arena_sequence_open(arena, worker, &info, &id), FG_OK);
     return id;
@@ -433,7 +433,8 @@ static void live_and_die(struct fg_kv_arena *arena, enum fg_kv_point point)
     uint32_t blocks[BLOCKS];
     uint32_t tokens[BLOCKS * FG_KV_BLOCK_TOKENS];
     uint32_t computed;
-    struct fg_kv_sequence_info info = {.stream_key = 77, .prompt_count = 32, .max_tokens = 40};
+    struct fg_kv_sequence_info info = {
+        .stream_key = 77, .is_resumable = true, .prompt_count = 32, .max_tokens = 40};
     struct fg_kv_sequence_id id;
     struct fg_kv_adopted adopted;
     uint64_t work;

@@ -86,7 +86,7 @@ static struct request a_request(struct fixture *f, uint32_t count, uint32_t same
         parent = r.hashes[i];
     }
     struct fg_kv_sequence_info info = {
-        .stream_key = ++f->next_key, .prompt_count = count, .max_tokens = 16};
+        .stream_key = ++f->next_key, .is_resumable = true, .prompt_count = count, .max_tokens = 16};
     assert_int_equal(fg_kv_arena_sequence_open(f->arena, 0, &info, &r.id), FG_OK);
     return r;
 }

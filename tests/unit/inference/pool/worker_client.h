@@ -12,7 +12,7 @@
 
 #include <sys/types.h>
 
-#define CLIENT_REQUESTS_MAX 32u
+#define CLIENT_REQUESTS_MAX 40u
 #define CLIENT_TOKENS_MAX 512u
 
 /* The supervisor's part: what outlives a worker. */
