@@ -373,5 +373,6 @@ const struct fg_response_ops fg_h1_response_ops = {
     .trailers = on_trailers,
     .end = on_end,
     .abort = on_abort,
+    .out_of_memory = fg_stream_out_of_memory,
     .consumed = on_consumed,
 };

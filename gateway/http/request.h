@@ -9,7 +9,8 @@
  *      on_writable(req)      ---------------->    after body_write returned false
  *      on_gone(req, reason)  ---------------->    the client or its stream went away
  *                            <----------------    fg_response_interim..., _head, _write...,
- *                                                 [_trailers,] _end, or _abort
+ *                                                 [_trailers,] _end, or _abort, or
+ *                                                 _out_of_memory
  *      on_done(req)          ---------------->    last call, exactly once for each on_request,
  * after the answer's last byte was handed to the socket or the stream was cut; then the arena is
  * freed
@@ -52,6 +53,7 @@ struct fg_response_ops {
     void (*trailers)(struct fg_request *req, const struct fg_field *fields, size_t field_count);
     void (*end)(struct fg_request *req);
     void (*abort)(struct fg_request *req);
+    void (*out_of_memory)(struct fg_request *req);
     void (*consumed)(struct fg_request *req, size_t len);
 };
 
@@ -159,6 +161,16 @@ static inline void fg_response_end(struct fg_request *req)
 static inline void fg_response_abort(struct fg_request *req)
 {
     req->response_ops->abort(req);
+}
+
+/*
+ * The whole answer, head and body, to a request that has no memory left for one of the handler's:
+ * 503 with Retry-After, which takes none. Any time after on_request while no head was sent. on_done
+ * follows.
+ */
+static inline void fg_response_out_of_memory(struct fg_request *req)
+{
+    req->response_ops->out_of_memory(req);
 }
 
 /* `len` bytes from on_body are no longer held: opens the flow window (h2) or reading (h1). */

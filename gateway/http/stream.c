@@ -129,10 +129,10 @@ void fg_stream_finish(struct fg_stream *stream)
     fg_stream_release(stream);
 }
 
-void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error)
+static void answer_error(struct fg_stream *stream, enum fg_http_error error)
 {
     static const struct fg_span json = FG_SPAN_LITERAL("application/json");
-    assert(stream->state != FG_STREAM_OPEN && !stream->is_head_sent);
+    assert(!stream->is_head_sent);
     char body[FG_HTTP_ERROR_BODY_MAX];
     char length[24];
     char id[32];
@@ -148,11 +148,24 @@ void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error)
         {FG_SPAN("content-length"), {length, (size_t)digits}},
         {FG_SPAN("cache-control"), FG_SPAN("no-store")},
         {FG_SPAN("x-request-id"), request_id},
+        {FG_SPAN("retry-after"), FG_SPAN("1")},
     };
+    unsigned status = fg_http_error_status(error);
     const struct fg_response_ops *ops = stream->req.response_ops;
-    ops->head(&stream->req, fg_http_error_status(error), fields, 4, false);
+    ops->head(&stream->req, status, fields, status == 503 ? 5 : 4, false);
     ops->write(&stream->req, body, len);
     ops->end(&stream->req);
+}
+
+void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error)
+{
+    assert(stream->state != FG_STREAM_OPEN);
+    answer_error(stream, error);
+}
+
+void fg_stream_out_of_memory(struct fg_request *req)
+{
+    answer_error(fg_stream_of(req), FG_HTTP_NO_MEMORY);
 }
 
 bool fg_stream_count_body(struct fg_stream *stream, size_t len)

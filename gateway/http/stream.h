@@ -104,10 +104,13 @@ void fg_stream_finish(struct fg_stream *stream);
 void fg_stream_set_state(struct fg_stream *stream, enum fg_stream_state next);
 
 /*
- * Answer with an error by the codec's own ops. The stream must not be OPEN and must have no head
- * sent.
+ * Answer with an error by the codec's own ops, without memory of the request's. The stream must not
+ * be OPEN and must have no head sent.
  */
 void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error);
+
+/* fg_response_out_of_memory: the same for an OPEN stream. */
+void fg_stream_out_of_memory(struct fg_request *req);
 
 /*
  * Book `len` bytes of request body against body_bytes_max; false when it is passed, and then the

@@ -149,6 +149,14 @@ static struct fg_span cache_status(enum fg_cache_result result)
     return texts[result];
 }
 
+/* There is no room for the fields of the answer: the codec's own words take none. */
+static void end_without_memory(struct fg_flow *flow)
+{
+    flow->status = 503;
+    flow->is_answer_over = true;
+    fg_response_out_of_memory(flow->req);
+}
+
 bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                        size_t field_count, bool is_end)
 {
@@ -164,7 +172,7 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     size_t most = field_count + OWN_FIELDS_MAX + FG_CORS_FIELDS_MAX;
     struct fg_field *all = fg_arena_try_alloc(arena, most * sizeof(*all));
     if (all == NULL) {
-        fg_flow_cut(flow);
+        end_without_memory(flow);
         return false;
     }
     size_t count = field_count;
@@ -188,7 +196,7 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     const struct fg_field *edited = all;
     if (flow->route != NULL &&
         !fg_field_edit(flow, &flow->route->response_edits, &edited, &count)) {
-        fg_flow_cut(flow);
+        end_without_memory(flow);
         return false;
     }
     flow->is_answer_over = is_end;
@@ -335,7 +343,7 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
         add(fields, &count, FG_SPAN("www-authenticate"), FG_SPAN("Bearer"));
     if (body.data == NULL) {
         fg_flow_set_state(flow, FG_FLOW_RESPONDING);
-        fg_flow_cut(flow);
+        end_without_memory(flow);
         return;
     }
     fg_flow_respond(flow, refusal->status, fields, count, body);
@@ -384,7 +392,8 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
     fg_cache_note_answer(flow, status, fields, field_count);
     fg_flow_set_state(flow, FG_FLOW_RESPONDING);
     flow->req->has_lasting_fields = true; /* backend.h asks for it, and ours are in the arena */
-    (void)fg_flow_send_head(flow, status, fields, field_count, false);
+    if (!fg_flow_send_head(flow, status, fields, field_count, false))
+        return;
     if (status == 101)
         fg_flow_begin_tunnel(flow);
     else if (flow->route->stream_idle_ns > 0 && !flow->is_answer_over)
@@ -495,17 +504,24 @@ static void on_refuse(struct fg_exchange *ex, unsigned status, const char *type,
 
 static const struct {
     unsigned status;
+    const char *type;
     const char *code;
     const char *message;
 } failures[FG_FAILURE_COUNT] = {
-    [FG_FAILURE_CONNECT] = {502, "backend_unreachable", "the backend could not be reached"},
-    [FG_FAILURE_RESET] = {502, "backend_reset", "the backend's answer broke off or was malformed"},
-    [FG_FAILURE_TIMEOUT] = {504, "backend_timeout", "the backend did not answer in time"},
-    [FG_FAILURE_BUSY] = {503, "backend_busy", "the backend has no room for the request now"},
-    [FG_FAILURE_NO_MEMORY] = {503, "no_memory", "a memory limit of the gateway was reached"},
-    [FG_FAILURE_NO_TUNNEL] = {502, "backend_no_websocket",
+    [FG_FAILURE_CONNECT] = {502, "backend_error", "backend_unreachable",
+                            "the backend could not be reached"},
+    [FG_FAILURE_RESET] = {502, "backend_error", "backend_reset",
+                          "the backend's answer broke off or was malformed"},
+    [FG_FAILURE_TIMEOUT] = {504, "timeout", "backend_timeout",
+                            "the backend did not answer in time"},
+    [FG_FAILURE_BUSY] = {503, "backend_error", "backend_busy",
+                         "the backend has no room for the request now"},
+    [FG_FAILURE_NO_MEMORY] = {503, "overloaded", "no_memory",
+                              "a memory limit of the gateway was reached"},
+    [FG_FAILURE_NO_TUNNEL] = {502, "backend_error", "backend_no_websocket",
                               "the backend is spoken to in HTTP/2 and takes no WebSockets over it"},
-    [FG_FAILURE_INTERNAL] = {500, "internal", "the gateway failed to handle the request"},
+    [FG_FAILURE_INTERNAL] = {500, "backend_error", "internal",
+                             "the gateway failed to handle the request"},
 };
 
 static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char *detail)
@@ -532,7 +548,7 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
     fg_flow_send_error(flow,
                        &(struct fg_refusal){
                            .status = failures[failure].status,
-                           .type = failures[failure].status == 504 ? "timeout" : "backend_error",
+                           .type = failures[failure].type,
                            .message = failures[failure].message,
                            .retry_after_ns = may_pass ? FG_S : 0,
                            .position = UINT64_MAX,

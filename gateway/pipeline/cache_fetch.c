@@ -457,6 +457,7 @@ static const struct fg_response_ops fetch_ops = {
     .write_shared = on_write_shared,
     .end = on_end,
     .abort = on_abort,
+    .out_of_memory = on_abort,
     .consumed = on_consumed,
 };
 

@@ -319,7 +319,7 @@ static void on_request(void *handler, struct fg_request *req)
     struct fg_flow *flow = fg_arena_try_zalloc(req->ex.arena, sizeof(*flow));
     if (flow == NULL) {
         /* Not even a few hundred bytes: the request's arena is configured too small, or used up. */
-        fg_response_abort(req);
+        fg_response_out_of_memory(req);
         return;
     }
     req->handler_state = flow;

@@ -197,6 +197,8 @@ static void start_script(struct fg_request *req, struct script *script)
             fg_response_end(req);
         else
             fg_response_abort(req);
+    } else if (is_path(req, "/no-memory")) {
+        fg_response_out_of_memory(req);
     } else if (is_path(req, "/abort")) {
         fg_response_abort(req);
     } else if (is_path(req, "/small") || is_path(req, "/read")) {

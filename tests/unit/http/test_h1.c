@@ -319,6 +319,19 @@ static void never_ends_a_broken_answer_cleanly(void **state)
     }
 }
 
+static void answers_what_there_is_no_memory_for(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, POST("/no-memory", "Content-Length: 5\r\n") "hello" GET("/"));
+    assert_int_equal(fake_status(fake), 503);
+    assert_true(fake_said(fake, "\r\nretry-after: 1\r\n"));
+    assert_true(fake_said(fake, "\"code\":\"out_of_memory\""));
+    assert_true(fake_said(fake, "hello")); /* the next request is answered */
+    assert_false(fake->is_closing);
+    assert_int_equal(fake->dones, 2);
+    assert_int_equal(fake->gones, 0);
+}
+
 static void tells_the_handler_that_the_client_left(void **state)
 {
     struct fake *fake = *state;
@@ -591,6 +604,7 @@ int main(void)
         cmocka_unit_test(drains_a_small_rest_and_gives_up_on_a_large_one),
         cmocka_unit_test(refuses_a_body_that_grows_too_large),
         cmocka_unit_test(never_ends_a_broken_answer_cleanly),
+        TEST(answers_what_there_is_no_memory_for),
         TEST(tells_the_handler_that_the_client_left),
         TEST(answers_who_says_no_more),
         TEST(tells_that_who_said_no_more_has_left),

@@ -465,6 +465,18 @@ static void never_ends_a_broken_answer_cleanly(void **state)
     assert_int_equal(client->fake.gones, 0);
 }
 
+static void answers_what_there_is_no_memory_for(void **state)
+{
+    struct client *client = *state;
+    int32_t id = post(client, "/no-memory", 10);
+    exchange(client);
+    assert_int_equal(answer_of(client, id)->status, 503);
+    assert_non_null(strstr(answer_of(client, id)->body, "\"type\":\"overloaded\""));
+    assert_true(answer_of(client, id)->is_ended && answer_of(client, id)->is_closed);
+    assert_int_equal(client->fake.dones, 1);
+    assert_int_equal(client->fake.gones, 0);
+}
+
 static void swallows_the_body_of_head(void **state)
 {
     struct client *client = *state;
@@ -707,6 +719,7 @@ int main(void)
         TEST(sends_lasting_fields_without_a_copy),
         TEST(forgets_lasting_fields_with_their_stream),
         TEST(never_ends_a_broken_answer_cleanly),
+        TEST(answers_what_there_is_no_memory_for),
         TEST(swallows_the_body_of_head),
         TEST(refuses_more_streams_than_allowed),
         TEST(tells_of_fewer_streams_and_of_more_again),

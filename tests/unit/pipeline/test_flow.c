@@ -175,6 +175,14 @@ static void on_abort(struct fg_request *req)
     req->was_aborted = true;
 }
 
+static void on_out_of_memory(struct fg_request *req)
+{
+    struct fake_request *fake = fake_of(req);
+    assert_int_equal(fake->status, 0);
+    fake->status = 503;
+    fake->has_ended = true;
+}
+
 static void on_consumed(struct fg_request *req, size_t len)
 {
     fake_of(req)->consumed += len;
@@ -185,6 +193,7 @@ static const struct fg_response_ops response_ops = {.head = on_head,
                                                     .write_shared = on_write_shared,
                                                     .end = on_end,
                                                     .abort = on_abort,
+                                                    .out_of_memory = on_out_of_memory,
                                                     .consumed = on_consumed};
 
 /* ---- the fixture ---- */
@@ -286,7 +295,8 @@ static int close_all(void **state)
     return 0;
 }
 
-static struct fake_request *ask(enum fg_method method, const char *path, bool has_body)
+static struct fake_request *ask_with(enum fg_method method, const char *path, bool has_body,
+                                     size_t memory_max)
 {
     struct fake_request *fake = calloc(1, sizeof(*fake));
     fake->req = (struct fg_request){
@@ -304,11 +314,16 @@ static struct fake_request *ask(enum fg_method method, const char *path, bool ha
         .handler = &fg_pipeline_handler,
         .handler_ctx = thread,
     };
-    fg_arena_init(&fake->req.arena_storage, fg_loop_arena_pool(loop), 65536);
+    fg_arena_init(&fake->req.arena_storage, fg_loop_arena_pool(loop), memory_max);
     fake->req.ex.arena = &fake->req.arena_storage;
     fg_loop_refresh_now(loop);
     fg_pipeline_handler.on_request(thread, &fake->req);
     return fake;
+}
+
+static struct fake_request *ask(enum fg_method method, const char *path, bool has_body)
+{
+    return ask_with(method, path, has_body, 65536);
 }
 
 /* What a codec does at the very end. */
@@ -326,6 +341,23 @@ static void run_messages(void)
 }
 
 /* ---- tests ---- */
+
+/* However little there is, and wherever it ends: never a cut without a word. */
+static void answers_whom_there_is_no_memory_for(void **state)
+{
+    (void)state;
+    unsigned refused = 0;
+    for (size_t memory = 0; memory <= 8192; memory += 64) {
+        struct fake_request *fake = ask_with(FG_METHOD_GET, "/mine", false, memory);
+        run_messages();
+        assert_true(fake->has_ended && !fake->has_aborted);
+        assert_true(fake->status == 401 || fake->status == 503);
+        refused += fake->status == 503;
+        finish(fake);
+    }
+    assert_in_range(refused, 1,
+                    128); /* and with a few KiB the answer is the one that it should be */
+}
 
 static void passes_an_answer_through(void **state)
 {
@@ -672,6 +704,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
     const struct CMUnitTest tests[] = {
         CASE(passes_an_answer_through),
+        CASE(answers_whom_there_is_no_memory_for),
         CASE(refuses_what_has_no_route_method_or_token),
         CASE(answers_what_is_about_the_way),
         CASE(queues_then_refuses_with_a_place),
