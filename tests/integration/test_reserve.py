@@ -1,9 +1,10 @@
 """What a backend's requests have for themselves, however many of the others' there are."""
+import asyncio
 import threading
 
 import httpx
 
-from harness import wait_for
+from harness import unique, wait_for
 from test_orders import API, User
 from test_policies import join
 
@@ -85,14 +86,15 @@ def test_a_flood_of_others_does_not_take_the_orders_memory(launch, upstream):
 def test_many_orders_at_once_beside_the_flood(launch, upstream):
     backend = upstream()
     gateway = launch(config(backend.address, reserve={"memory": "50%"}))
-    user = User(gateway, http2=True)
+    headers = User(gateway).client.headers
     flood = Flood(gateway, backend)
-    statuses = []
-    crowd = [threading.Thread(target=lambda: statuses.append(user.order().status_code)) for _ in range(60)]
-    for thread in crowd:
-        thread.start()
-    join(crowd)
-    assert statuses == [201] * 60
+
+    async def crowd():
+        async with gateway.async_client(http2=True, headers=headers) as client:
+            answers = await asyncio.gather(*(client.post("/api/orders", json={"sku": "milk-tea", "quantity": 1},
+                                                         headers={"idempotency-key": unique()}) for _ in range(60)))
+            return [answer.status_code for answer in answers]
+    assert asyncio.run(crowd()) == [201] * 60
     flood.end()
 
 
