@@ -557,8 +557,8 @@ static const struct fg_key route_keys[] = {
      .choices = half_closes,
      .doc = "A client of HTTP/1 that has made its request and closes its own side of the "
             "connection may wait for the answer, or have left: plain TCP does not tell which. "
-            "`answer`: it is answered, and work for one that has left ends with the first bytes "
-            "that cannot be sent; `cancel`: the work ends at once. With TLS only a "
+            "`answer`: it is answered; two `100 Continue` ahead of a late answer find out who has "
+            "left, whose work ends then; `cancel`: the work ends at once. With TLS only a "
             "`close_notify` on a connection that stays open is such a case."},
     {.name = "rate_limits",
      .type = FG_KEY_STRINGS,

@@ -22,6 +22,7 @@
 
 /* Unwanted body that is worth reading to keep the connection; beyond it the connection closes. */
 #define DISCARD_MAX ((size_t)65536)
+#define PROBES_MAX 2 /* the first is answered by a reset, the second fails of it */
 
 static void done_with_body(struct fg_h1 *h1)
 {
@@ -465,9 +466,24 @@ static void end_of_tunnel(struct fg_h1 *h1)
 }
 
 /*
- * Whoever has made a whole request and closes its side alone still gets the answer; it may also
- * have left, which shows when the first bytes of the answer are answered by a reset. A body that
- * was cut short is no request.
+ * Has a client that says no more left? Whatever is sent to it then is answered by a reset, on which
+ * the next thing sent fails. An interim answer is understood by all clients of HTTP/1.1 that wait
+ * (RFC 9110 section 15.2), and 100 even by those that know only one.
+ */
+static void probe(struct fg_h1 *h1)
+{
+    const struct fg_stream *stream = h1->current;
+    if (stream == NULL || stream->is_head_sent || stream->req.version != FG_HTTP_1_1)
+        return;
+    fg_h1_send_continue(h1);
+    if (++h1->probe_count < PROBES_MAX)
+        h1->codec.transport->ops->arm(h1->codec.transport, FG_TIMEOUT_PROBE);
+}
+
+/*
+ * Whoever has made a whole request and closes its side alone still gets the answer. It may also
+ * have left: over TLS that shows, in the clear it is found out. A body that was cut short is no
+ * request.
  */
 static void on_eof(struct fg_codec *codec, bool may_listen)
 {
@@ -483,12 +499,18 @@ static void on_eof(struct fg_codec *codec, bool may_listen)
         transport->ops->wake(transport);
     else if (!may_listen || !is_whole || h1->current->req.ends_with_input)
         transport->ops->close(transport, FG_CLOSE_RESET); /* nobody is left to answer */
+    else if (!transport->is_tls)
+        transport->ops->arm(transport, FG_TIMEOUT_PROBE);
 }
 
 static void on_timeout(struct fg_codec *codec, enum fg_timeout_class class)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
     struct fg_transport *transport = codec->transport;
+    if (class == FG_TIMEOUT_PROBE) {
+        probe(h1);
+        return;
+    }
     if (h1->current != NULL || h1->out.len > 0) {
         /* Idle was armed before this request, and will be after it; a head goes on waiting. */
         if (class == FG_TIMEOUT_HEADER)

@@ -15,6 +15,7 @@
 #define TICK_NS (100 * FG_MS)
 #define LINGER_NS (2 * FG_S)
 #define REST_NS FG_S
+#define PROBE_NS (250 * FG_MS)
 
 static void arm_tick(struct fg_timeouts *timeouts)
 {
@@ -52,6 +53,7 @@ void fg_timeouts_set_limits(struct fg_timeouts *timeouts, const struct fg_limits
     timeouts->durations_ns[FG_TIMEOUT_BODY] = limits->body_timeout_ns;
     timeouts->durations_ns[FG_TIMEOUT_STREAM_WRITE] = limits->write_timeout_ns;
     timeouts->durations_ns[FG_TIMEOUT_REST] = REST_NS;
+    timeouts->durations_ns[FG_TIMEOUT_PROBE] = PROBE_NS;
 }
 
 enum fg_status fg_timeouts_init(struct fg_timeouts *timeouts, struct fg_loop *loop,

@@ -28,6 +28,7 @@ enum fg_timeout_class {
     FG_TIMEOUT_BODY,         /* stream: the next piece of a request body */
     FG_TIMEOUT_STREAM_WRITE, /* stream: its flow window stays shut */
     FG_TIMEOUT_REST,         /* connection: nothing was said; it can do with less memory */
+    FG_TIMEOUT_PROBE,        /* connection: the client said its last; does it still listen? */
     FG_TIMEOUT_CLASS_COUNT,
 };
 

@@ -15,6 +15,7 @@ import wire
 from harness import free_port, read_all, wait_for
 
 BODY = b"0123456789" * 20000  # more than the sockets' buffers take at once
+PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def answer(peer):
@@ -140,7 +141,8 @@ def client(request, site):
 
 
 def stable(data, *more):
-    """Answers without what differs each time, or by transport."""
+    """Answers without what differs each time, or by transport; in the clear a late one has been probed for before."""
+    data = data.replace(PROBE, b"")
     names = [b"x-request-id", b"traceparent", b"date", b"server", b"server-timing", b"strict-transport-security", *more]
     return re.sub(b"(?:%s): [^\r]*\r\n" % b"|".join(names), b"", data)
 
@@ -211,6 +213,26 @@ def test_who_has_left_is_found_out_by_the_answer(client, site, backend):
     client.close()
     wait_for(lambda: site.stats()["gateway"]["requests"]["active"] == 0, what="the end of the request")
     assert not backend.stop.is_set()
+
+
+def test_who_has_left_in_the_clear_is_found_out_before_the_answer(site, backend):
+    client = Clear(site)
+    client.send(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+    wait_for(lambda: b"/wait" in backend.received(), what="the request")
+    client.close()
+    assert backend.cancelled.wait(20), "the work went on"
+
+
+def test_who_waits_hears_that_we_asked(site, backend):
+    client = Clear(site)
+    client.send(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+    client.say_no_more()
+    said = b""
+    while len(said) < 2 * len(PROBE):
+        said += client.socket.recv(4096)
+    assert said == 2 * PROBE
+    backend.stop.set()
+    assert stable(client.read_all()) == ok(b"late", b"connection: close\r\n")
 
 
 def test_over_tls_the_end_of_the_socket_means_that_nobody_listens(site, backend):

@@ -356,6 +356,33 @@ static void answers_who_says_no_more(void **state)
     assert_int_equal(fake->dones, 1);
 }
 
+static void asks_who_says_no_more_whether_it_listens(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, GET("/wait"));
+    fake_eof(fake, true);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(fake->is_armed && fake->armed == FG_TIMEOUT_PROBE);
+        fake->is_armed = false;
+        fake->codec->ops->on_timeout(fake->codec, FG_TIMEOUT_PROBE);
+    }
+    assert_false(fake->is_armed); /* whoever has left is known by then */
+    fake_answer(fake);
+    assert_true(fake_said(
+        fake, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"));
+    fake->codec->ops->on_timeout(fake->codec, FG_TIMEOUT_PROBE); /* it was on its way */
+    assert_int_equal(fake->close_mode, FG_CLOSE_FLUSH);
+}
+
+static void does_not_ask_who_would_not_understand(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, "GET /wait HTTP/1.0\r\nHost: h\r\n\r\n");
+    fake_eof(fake, true);
+    fake->codec->ops->on_timeout(fake->codec, FG_TIMEOUT_PROBE);
+    assert_int_equal(fake->out_len, 0);
+}
+
 /* The same request: first its client's side ends, then the rest of it as well. */
 static void tells_that_who_said_no_more_has_left(void **state)
 {
@@ -607,6 +634,8 @@ int main(void)
         TEST(answers_what_there_is_no_memory_for),
         TEST(tells_the_handler_that_the_client_left),
         TEST(answers_who_says_no_more),
+        TEST(asks_who_says_no_more_whether_it_listens),
+        TEST(does_not_ask_who_would_not_understand),
         TEST(tells_that_who_said_no_more_has_left),
         TEST(takes_the_end_for_leaving_where_the_handler_says_so),
         cmocka_unit_test(takes_no_part_of_a_request_for_a_whole_one),
