@@ -135,6 +135,14 @@ static int use_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_
 
 /* ---- one context ---- */
 
+/*
+ * Of TLS 1.2, in our order; an EC certificate before an RSA one. AES-128 first, as in TLS 1.3: its
+ * handshakes hash with SHA-256, which processors have instructions for. With SHA-384 a resumed
+ * handshake costs a quarter more.
+ */
+static const char ciphers_1_2[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+                                  "ECDHE-RSA-AES128-GCM-SHA256:ECDHE+AESGCM:ECDHE+CHACHA20";
+
 static bool set_policy(SSL_CTX *ctx, const struct fg_listener_conf *conf)
 {
     bool is_1_3_only = conf->tls_min != NULL && strcmp(conf->tls_min, "1.3") == 0;
@@ -148,7 +156,7 @@ static bool set_policy(SSL_CTX *ctx, const struct fg_listener_conf *conf)
     SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
     return SSL_CTX_set_max_early_data(ctx, 0) == 1 &&
            SSL_CTX_set_min_proto_version(ctx, is_1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
-           SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
+           SSL_CTX_set_cipher_list(ctx, ciphers_1_2) == 1 &&
            SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
                                          "TLS_CHACHA20_POLY1305_SHA256") == 1 &&
            SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") == 1;

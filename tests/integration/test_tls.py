@@ -62,6 +62,13 @@ def test_key_types_side_by_side(site, pairs):
         Seen(site.port, "x.example.org", version=V12, ciphers="ECDHE-RSA-AES128-GCM-SHA256")
 
 
+def test_cheapest_cipher_of_equals(site):
+    for version, cipher in ((V12, "ECDHE-ECDSA-AES128-GCM-SHA256"), (V13, "TLS_AES_128_GCM_SHA256")):
+        assert Seen(site.port, "shop.example.org", version=version).cipher == cipher
+    others = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256"  # EC before RSA all the same
+    assert Seen(site.port, "shop.example.org", version=V12, ciphers=others).cipher == others.split(":")[0]
+
+
 def test_strict_names(launch, pairs):
     gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], sni_strict=True)], "routes": ROUTES})
     assert Seen(gateway.port, "localhost").answer.startswith(b"HTTP/1.1 200")
