@@ -70,11 +70,27 @@ uint16_t fg_ip_port_of(const struct sockaddr *address)
     }
 }
 
+/* Every connection has its address written down: without printf, which inet_ntop uses. */
+static size_t format_v4(const uint8_t four[4], char *text)
+{
+    size_t at = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned number = four[i];
+        if (number >= 100)
+            text[at++] = (char)('0' + number / 100);
+        if (number >= 10)
+            text[at++] = (char)('0' + number / 10 % 10);
+        text[at++] = (char)('0' + number % 10);
+        text[at++] = i < 3 ? '.' : '\0';
+    }
+    return at - 1;
+}
+
 size_t fg_ip_format(const struct fg_ip *ip, char text[FG_IP_TEXT_MAX])
 {
-    bool is_v4 = fg_ip_is_v4(ip);
-    const void *at = is_v4 ? ip->bytes + sizeof(mapped) : ip->bytes;
-    if (inet_ntop(is_v4 ? AF_INET : AF_INET6, at, text, FG_IP_TEXT_MAX) == NULL)
+    if (fg_ip_is_v4(ip))
+        return format_v4(ip->bytes + sizeof(mapped), text);
+    if (inet_ntop(AF_INET6, ip->bytes, text, FG_IP_TEXT_MAX) == NULL)
         text[0] = '\0';
     return strlen(text);
 }

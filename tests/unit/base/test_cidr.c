@@ -20,8 +20,8 @@ static struct fg_ip ip_of(const char *text)
 static void reads_and_writes_addresses(void **state)
 {
     (void)state;
-    static const char *const same[] = {"0.0.0.0", "192.0.2.1", "255.255.255.255",
-                                       "::", "2001:db8::1"};
+    static const char *const same[] = {"0.0.0.0",   "192.0.2.1", "255.255.255.255", "9.10.99.100",
+                                       "1.200.3.4", "::",        "2001:db8::1"};
     char text[FG_IP_TEXT_MAX];
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
         struct fg_ip ip = ip_of(same[i]);
