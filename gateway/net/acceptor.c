@@ -2,6 +2,8 @@
  * acceptor.c: accepts within the limits.
  * Job      a bounded number a turn; refuse by closing; survive running out of descriptors.
  * Thread   the loop's.
+ * Cost     one call a connection: to ask for another one that is hardly ever there would be a
+ *          second. Only while turn after turn brings some, more than one is taken at a time.
  */
 #include "net/net_internal.h"
 
@@ -14,6 +16,7 @@
 #include <unistd.h>
 
 #define ACCEPTS_A_TURN 64
+#define ACCEPTS_GROWTH 4
 #define PAUSE_US 100000
 
 static void pause_accepting(struct fg_listening *listening)
@@ -130,15 +133,26 @@ static bool accept_one(struct fg_listening *listening)
     return true;
 }
 
+/* How many to take in this turn: whoever is left makes the socket readable in the next one. */
+static unsigned accepts_now(struct fg_listening *listening)
+{
+    uint64_t turn = fg_loop_turn(listening->net->env.loop);
+    bool is_crowd = listening->accepts > 0 && turn - listening->accepted_turn == 1;
+    unsigned more = is_crowd ? listening->accepts * ACCEPTS_GROWTH : 1;
+    listening->accepted_turn = turn;
+    return more < ACCEPTS_A_TURN ? more : ACCEPTS_A_TURN;
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
     struct fg_listening *listening = arg;
-    for (unsigned i = 0; i < ACCEPTS_A_TURN; i++) {
-        if (!accept_one(listening))
-            break;
-    }
+    unsigned most = accepts_now(listening);
+    unsigned accepted = 0;
+    while (accepted < most && accept_one(listening))
+        accepted++;
+    listening->accepts = accepted == most ? most : 0;
 }
 
 void fg_listening_start(struct fg_listening *listening)

@@ -537,7 +537,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     } else if (got == 0) {
         on_end_of_stream(connection);
     } else if (errno != EAGAIN && errno != EINTR) {
-        cut(connection, FG_GONE_CLIENT_CLOSED, true);
+        cut(connection, FG_GONE_CLIENT_CLOSED, false); /* there is nothing left to reset */
     }
 }
 
@@ -657,6 +657,8 @@ static bool set_up(struct fg_connection *connection, struct fg_listening *listen
 
 static void note_local_address(struct fg_connection *connection)
 {
+    if (!connection->net->options.tells_local_address)
+        return;
     struct fg_client_link *link = &connection->transport.link;
     struct sockaddr_storage storage;
     struct sockaddr *address = (struct sockaddr *)&storage;

@@ -69,8 +69,9 @@ struct fg_net_options {
     const struct fg_limits_conf *limits; /* the snapshot current at start; see fg_net_set_limits */
     uint64_t handshake_turn_ns;          /* as tls.handshake_turn; 0: no bound */
     size_t handshakes_waiting_max;
-    unsigned thread_count; /* limits for all threads are divided by it */
-    bool is_for_operators; /* may use the descriptors that are kept from clients */
+    unsigned thread_count;    /* limits for all threads are divided by it */
+    bool tells_local_address; /* some server is told where its clients connected to */
+    bool is_for_operators;    /* may use the descriptors that are kept from clients */
     const struct fg_request_handler *handler;
     void *handler_ctx;
     struct fg_pressure *pressure; /* what overload asks for; NULL: nothing, ever */

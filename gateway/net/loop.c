@@ -30,6 +30,7 @@ struct fg_loop {
     struct fg_mailbox mailbox;
     struct fg_arena_pool arena_pool;
     struct fg_list deferred;
+    uint64_t turn;
     uint64_t now_ns;
     bool is_now_stale; /* the loop may have slept since now_ns was read */
     uint64_t lag_due_ns;
@@ -147,6 +148,7 @@ void fg_loop_run(struct fg_loop *loop)
     fg_loop_run_deferred(loop);
     while (!loop->is_stopping) {
         loop->is_now_stale = true;
+        loop->turn++;
         if (event_base_loop(loop->base, EVLOOP_ONCE) != 0)
             break;
         fg_loop_run_deferred(loop);
@@ -178,6 +180,11 @@ struct fg_mailbox *fg_loop_mailbox(struct fg_loop *loop)
 struct fg_arena_pool *fg_loop_arena_pool(struct fg_loop *loop)
 {
     return &loop->arena_pool;
+}
+
+uint64_t fg_loop_turn(const struct fg_loop *loop)
+{
+    return loop->turn;
 }
 
 void fg_loop_refresh_now(struct fg_loop *loop)

@@ -38,6 +38,8 @@ struct fg_listening {
     struct event accept_event;
     struct event resume_event; /* accepting was paused: descriptors ran out */
     bool is_accepting;
+    unsigned accepts;       /* taken in the last turn that had any; 0: all that there were */
+    uint64_t accepted_turn; /* which turn that was */
 };
 
 struct fg_net {

@@ -106,6 +106,17 @@ static bool create_pipeline(struct gateway *gateway, struct fg_error *error)
 
 /* ---- a loop thread ---- */
 
+/* The PROXY protocol has it; otherwise it need not be asked for at every connection. */
+static bool tells_local_address(const struct fg_config *config)
+{
+    for (size_t i = 0; i < config->backend_count; i++) {
+        const struct fg_backend_conf *conf = &config->backends[i];
+        if (conf->kind == FG_BACKEND_CLUSTER && conf->cluster.proxy_version != FG_PROXY_OFF)
+            return true;
+    }
+    return false;
+}
+
 static bool open_loop(struct loop_thread *self)
 {
     struct gateway *gateway = self->gateway;
@@ -124,6 +135,7 @@ static bool open_loop(struct loop_thread *self)
         .handshake_turn_ns = config->tls.handshake_turn_ns,
         .handshakes_waiting_max = config->tls.handshakes_waiting_max,
         .thread_count = gateway->thread_count,
+        .tells_local_address = tells_local_address(config),
         .handler = &fg_pipeline_handler,
         .handler_ctx = self->pipeline_thread,
         .pressure = fg_overload_shared_pressure(fg_pipeline_overload(gateway->pipeline))});

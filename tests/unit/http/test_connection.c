@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#define CROWD 90 /* within the limits */
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
 
 struct server {
@@ -366,6 +367,31 @@ static void redirects_to_https(void **state)
     stop(server);
 }
 
+/* They come faster than one a turn. */
+static void takes_a_crowd(void **state)
+{
+    (void)state;
+    static struct peer peer;
+    int fds[CROWD];
+    struct server *server = start(FG_LISTENER_PLAIN, NULL);
+    for (unsigned i = 0; i < CROWD; i++) {
+        peer_connect(&peer, server);
+        fds[i] = peer.fd;
+    }
+    for (unsigned i = 0; i < CROWD; i++) {
+        peer.fd = fds[i];
+        peer.len = 0;
+        peer_say(&peer, GET("/"), strlen(GET("/")));
+        peer_hear_until(&peer, "hello");
+    }
+    for (unsigned i = 0; i < CROWD; i++)
+        close(fds[i]);
+    begin_drain(server);
+    join(server);
+    assert_int_equal(fg_counter_get(&fg_net_stats(server->net)->accepted), CROWD);
+    finish(server);
+}
+
 static void limits_connections_by_address(void **state)
 {
     (void)state;
@@ -524,6 +550,7 @@ int main(void)
         cmocka_unit_test(tells_h1_from_a_preface_byte_by_byte),
         cmocka_unit_test(closes_on_plain_http_at_the_tls_port),
         cmocka_unit_test(redirects_to_https),
+        cmocka_unit_test(takes_a_crowd),
         cmocka_unit_test(limits_connections_by_address),
         cmocka_unit_test(lets_a_refused_client_read_the_answer),
         cmocka_unit_test(drains_idle_at_once_and_busy_when_done),
