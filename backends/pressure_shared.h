@@ -14,9 +14,12 @@ struct fg_pressure {
     struct fg_counter steps; /* bits 1 << enum fg_overload_step; 0 in shadow */
     struct fg_counter acted[FG_OVERLOAD_STEP_COUNT]; /* times that a step changed what was done */
     /* constants: what a step leaves */
-    uint32_t idle_permille; /* of time-outs, 1-1000 */
-    uint32_t streams_max;   /* a connection */
-    uint32_t tokens_max;    /* an answer */
+    uint32_t address_permille;     /* of the process's connections, for one address, 1-1000 */
+    uint32_t address_fds_permille; /* descriptors in use at which its step is taken; 0: never */
+    uint64_t address_grace_ns;     /* a connection without progress is let be for so long */
+    uint32_t idle_permille;        /* of time-outs, 1-1000 */
+    uint32_t streams_max;          /* a connection */
+    uint32_t tokens_max;           /* an answer */
 };
 
 /* Is the step taken? NULL: there is no pressure. Any thread. */

@@ -268,6 +268,8 @@ struct fg_overload_conf {
     const char *cgroup_root;
     uint32_t handshakes_max; /* 0: a quarter of limits.connections_max */
     uint64_t redis_latency_max_ns;
+    uint32_t address_permille; /* of all connections, what one address may hold */
+    uint64_t address_grace_ns; /* without progress, before one of those above it is closed */
     uint32_t idle_permille; /* what is left of time-outs, streams and tokens when a step is taken */
     uint32_t streams_max;
     uint32_t tokens_max;

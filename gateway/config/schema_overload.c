@@ -21,13 +21,16 @@
     }
 
 /* The defaults are those of fg_overload_config_default; a test compares them. */
-#define LADDER(shorten_idle, fewer_streams, stale_cache, stop_keep_alive, cap_tokens, resume_only, \
-               shed_low, shed_normal, shed_high, refuse_connections)                               \
+#define LADDER(address_share, shorten_idle, fewer_streams, stale_cache, stop_keep_alive,           \
+               cap_tokens, resume_only, shed_low, shed_normal, shed_high, refuse_connections)      \
     {                                                                                              \
-        STEP("shorten_idle", FG_OVERLOAD_SHORTEN_IDLE, shorten_idle,                               \
-             "Close connections without a request after `shorten_idle_to` of "                     \
-             "`limits.idle_timeout`, and handshakes and heads that do not come to an end "         \
-             "likewise; open ones too."),                                                          \
+        STEP("address_share", FG_OVERLOAD_ADDRESS_SHARE, address_share,                            \
+             "Accept nothing more from an address that holds more than `address_share_to`, and "   \
+             "close what it has above it of connections that make no progress."),                  \
+            STEP("shorten_idle", FG_OVERLOAD_SHORTEN_IDLE, shorten_idle,                           \
+                 "Close connections without a request after `shorten_idle_to` of "                 \
+                 "`limits.idle_timeout`, and handshakes and heads that do not come to an end "     \
+                 "likewise; open ones too."),                                                      \
             STEP("fewer_streams", FG_OVERLOAD_FEWER_STREAMS, fewer_streams,                        \
                  "Allow `fewer_streams_to` HTTP/2 streams a connection; open connections are "     \
                  "told."),                                                                         \
@@ -54,24 +57,26 @@
     }
 
 static const struct fg_key memory_keys[] =
-    LADDER("70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%", "85%/75%", "92%/84%",
-           "97%/90%", "97%/90%");
+    LADDER("65%/55%", "70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%", "85%/75%",
+           "92%/84%", "97%/90%", "97%/90%");
 static const struct fg_key cgroup_memory_keys[] =
-    LADDER("70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%", "85%/75%", "92%/84%",
-           "97%/90%", "97%/90%");
-static const struct fg_key request_memory_keys[] = LADDER(
-    "off", "70%/60%", "75%/65%", "off", "off", "off", "85%/75%", "92%/84%", "97%/90%", "off");
-static const struct fg_key fds_keys[] = LADDER("70%/60%", "off", "75%/65%", "80%/70%", "off", "off",
-                                               "85%/75%", "92%/84%", "97%/90%", "95%/88%");
+    LADDER("65%/55%", "70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%", "85%/75%",
+           "92%/84%", "97%/90%", "97%/90%");
+static const struct fg_key request_memory_keys[] =
+    LADDER("65%/55%", "off", "70%/60%", "75%/65%", "off", "off", "off", "85%/75%", "92%/84%",
+           "97%/90%", "off");
+static const struct fg_key fds_keys[] =
+    LADDER("60%/50%", "70%/60%", "off", "75%/65%", "80%/70%", "off", "off", "85%/75%", "92%/84%",
+           "97%/90%", "95%/88%");
 static const struct fg_key loop_lag_keys[] =
-    LADDER("off", "75%/65%", "75%/65%", "off", "off", "92%/84%", "85%/75%", "92%/84%", "97%/90%",
-           "97%/90%");
+    LADDER("off", "off", "75%/65%", "75%/65%", "off", "off", "92%/84%", "85%/75%", "92%/84%",
+           "97%/90%", "97%/90%");
 static const struct fg_key handshakes_keys[] =
-    LADDER("50%/30%", "off", "off", "off", "off", "80%/60%", "off", "off", "off", "off");
+    LADDER("40%/25%", "50%/30%", "off", "off", "off", "off", "80%/60%", "off", "off", "off", "off");
 static const struct fg_key redis_latency_keys[] =
-    LADDER("off", "off", "60%/40%", "off", "off", "off", "85%/60%", "off", "off", "off");
+    LADDER("off", "off", "off", "60%/40%", "off", "off", "off", "85%/60%", "off", "off", "off");
 static const struct fg_key kv_blocks_keys[] =
-    LADDER("off", "off", "off", "off", "90%/75%", "off", "98%/90%", "off", "off", "off");
+    LADDER("off", "off", "off", "off", "off", "90%/75%", "off", "98%/90%", "off", "off", "off");
 
 #define ROW_BYTES (FG_OVERLOAD_STEP_COUNT * sizeof(struct fg_overload_band))
 
@@ -193,6 +198,23 @@ static const struct fg_key overload_keys[] = {
      .min = 1 * MS,
      .max = 1 * MINUTE,
      .doc = "Time of a command of the order path that counts as 100 %."},
+    {.name = "address_share_to",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(address_permille),
+     .initial = "10%",
+     .min = 1,
+     .max = 1000,
+     .doc = "What one address may hold under step `address_share`, of the connections that the "
+            "process can have (`limits.connections_max`, or its descriptors where they are fewer); "
+            "never fewer than 8. Addresses count as for `limits.connections_per_ip_max`."},
+    {.name = "address_share_grace",
+     .type = FG_KEY_DURATION,
+     .offset = L(address_grace_ns),
+     .initial = "1s",
+     .min = 1 * MS,
+     .max = 10 * MINUTE,
+     .doc = "How long a connection must have made no progress for step `address_share` to close "
+            "it."},
     {.name = "shorten_idle_to",
      .type = FG_KEY_PERMILLE,
      .offset = L(idle_permille),

@@ -41,11 +41,13 @@ void fg_codec_env_fini(struct fg_codec_env *env)
     fg_timeouts_fini(&env->timeouts);
 }
 
-bool fg_codec_must_close(struct fg_codec_env *env)
+bool fg_codec_must_close(struct fg_transport *transport)
 {
-    if (!fg_pressure_asks(env->pressure, FG_OVERLOAD_STOP_KEEP_ALIVE))
+    struct fg_pressure *pressure = transport->env->pressure;
+    if (!fg_pressure_asks(pressure, FG_OVERLOAD_STOP_KEEP_ALIVE) ||
+        transport->ops->is_spared(transport))
         return false;
-    fg_pressure_acted(env->pressure, FG_OVERLOAD_STOP_KEEP_ALIVE);
+    fg_pressure_acted(pressure, FG_OVERLOAD_STOP_KEEP_ALIVE);
     return true;
 }
 

@@ -55,8 +55,10 @@ FG_MUST_USE enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg
 /* Every codec is gone. */
 void fg_codec_env_fini(struct fg_codec_env *env);
 
+struct fg_transport;
+
 /* Does overload want a connection closed that otherwise would be kept? Counts it. */
-bool fg_codec_must_close(struct fg_codec_env *env);
+bool fg_codec_must_close(struct fg_transport *transport);
 
 /* 32 hexadecimal digits, unlikely ever to be made again; not a secret. */
 void fg_codec_make_request_id(struct fg_codec_env *env, char id[32]);
@@ -68,14 +70,14 @@ enum fg_close_mode {
     FG_CLOSE_RESET,  /* at once, so that the client sees a failure */
 };
 
-struct fg_transport;
-
 struct fg_transport_ops {
     void (*wake)(struct fg_transport *transport);
     void (*resume_input)(struct fg_transport *transport);
     void (*arm)(struct fg_transport *transport, enum fg_timeout_class class);
     void (*disarm)(struct fg_transport *transport);
     void (*close)(struct fg_transport *transport, enum fg_close_mode mode);
+    /* Its address keeps to its share, while others hold far more than theirs. */
+    bool (*is_spared)(struct fg_transport *transport);
 };
 
 /* The connection as a codec sees it; embedded first in the connection. */
@@ -110,6 +112,12 @@ struct fg_codec_ops {
     void (*on_cut)(struct fg_codec *codec, enum fg_gone_reason reason);
     /* Take no new requests; close when the open ones are done. */
     void (*drain)(struct fg_codec *codec);
+    /*
+     * When its client last made progress, if it is the client alone that nothing moves: no request,
+     * or a head, a body or an answer that does not get on; `is_idle`: it is the first of these. 0:
+     * somebody is at work for it.
+     */
+    uint64_t (*waits_since)(struct fg_codec *codec, bool *is_idle);
     /* What overload asks for may have changed. */
     void (*adjust)(struct fg_codec *codec);
     void (*destroy)(struct fg_codec *codec); /* after on_cut, or when no request is open */

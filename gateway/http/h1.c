@@ -417,6 +417,8 @@ static void on_flushed(struct fg_codec *codec)
     struct fg_transport *transport = codec->transport;
     if (h1->out.len > 0)
         return;
+    if (!fg_list_is_empty(&h1->finished))
+        h1->rests_since_ns = fg_loop_now_ns(transport->env->loop);
     finish_all(h1);
     if (h1->current != NULL)
         return;
@@ -541,6 +543,18 @@ static void on_drain(struct fg_codec *codec)
     }
 }
 
+static uint64_t on_waits_since(struct fg_codec *codec, bool *is_idle)
+{
+    const struct fg_h1 *h1 = fg_h1_of(codec);
+    const struct fg_stream *stream = h1->current;
+    if (stream != NULL)
+        return fg_stream_awaits_client(stream) && !h1->is_body_stalled ? stream->moved_ns : 0;
+    if (h1->out.len > 0)
+        return 0; /* the socket takes it, or else the connection knows */
+    *is_idle = h1->head_len == 0;
+    return *is_idle ? h1->rests_since_ns : h1->head_started_ns;
+}
+
 static void on_adjust(struct fg_codec *codec)
 {
     (void)codec; /* it looks when it answers */
@@ -563,6 +577,7 @@ static const struct fg_codec_ops h1_ops = {
     .on_timeout = on_timeout,
     .on_cut = on_cut,
     .drain = on_drain,
+    .waits_since = on_waits_since,
     .adjust = on_adjust,
     .destroy = on_destroy,
 };
@@ -574,6 +589,7 @@ struct fg_codec *fg_h1_create(struct fg_transport *transport)
         return NULL;
     h1->codec.ops = &h1_ops;
     h1->codec.transport = transport;
+    h1->rests_since_ns = fg_loop_now_ns(transport->env->loop);
     fg_list_init(&h1->finished);
     transport->ops->arm(transport, FG_TIMEOUT_IDLE);
     return &h1->codec;

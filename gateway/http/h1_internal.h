@@ -43,7 +43,8 @@ struct fg_h1 {
     size_t head_scanned; /* no line ends before this offset that is not dealt with */
     size_t head_line;    /* offset of the line being scanned */
     uint64_t head_started_ns;
-    unsigned blank_bytes; /* CR and LF before a request line */
+    uint64_t rests_since_ns; /* the last answer was flushed, or the connection opened */
+    unsigned blank_bytes;    /* CR and LF before a request line */
 
     /* connection */
     uint32_t request_count;

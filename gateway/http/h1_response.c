@@ -112,7 +112,7 @@ static bool may_keep_alive(const struct fg_h1 *h1, const struct fg_stream *strea
     uint32_t max = env->limits->requests_per_connection_max;
     return h1->wants_keep_alive && !h1->is_closing && !h1->is_draining && !env->is_draining &&
            !stream->is_refusing && !stream->owes_continue &&
-           (max == 0 || h1->request_count < max) && !fg_codec_must_close(env);
+           (max == 0 || h1->request_count < max) && !fg_codec_must_close(h1->codec.transport);
 }
 
 /* How will the client know where the body ends? */

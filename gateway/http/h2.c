@@ -132,6 +132,7 @@ static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
 static void finish_all(struct fg_h2 *h2)
 {
     struct fg_list *link;
+    h2->rests_since_ns = fg_loop_now_ns(h2->codec.transport->env->loop);
     while ((link = fg_list_pop_front(&h2->finished)) != NULL)
         fg_stream_finish(FG_CONTAINER_OF(link, struct fg_stream, link));
 }
@@ -292,6 +293,34 @@ void fg_h2_tell_streams_max(struct fg_h2 *h2)
     h2->codec.transport->ops->wake(h2->codec.transport);
 }
 
+/* 0: it is not the client that it waits for. */
+static uint64_t stream_waits_since(const struct fg_h2 *h2, const struct fg_stream *stream)
+{
+    const struct fg_timeouts *timeouts = &h2->codec.transport->env->timeouts;
+    if (stream->out.len == 0)
+        return fg_stream_awaits_client(stream) ? stream->moved_ns : 0;
+    bool is_shut = nghttp2_session_get_remote_window_size(h2->session) <= 0 ||
+                   nghttp2_session_get_stream_remote_window_size(h2->session, stream->id) <= 0;
+    return is_shut ? fg_timeout_armed_ns(timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE)
+                   : 0;
+}
+
+static uint64_t on_waits_since(struct fg_codec *codec, bool *is_idle)
+{
+    const struct fg_h2 *h2 = fg_h2_of(codec);
+    uint64_t latest_ns = h2->rests_since_ns;
+    FG_LIST_EACH_SAFE(it, after, &h2->streams)
+    {
+        uint64_t since_ns = stream_waits_since(h2, FG_CONTAINER_OF(it, struct fg_stream, link));
+        if (since_ns == 0)
+            return 0;
+        if (since_ns > latest_ns)
+            latest_ns = since_ns;
+    }
+    *is_idle = fg_list_is_empty(&h2->streams);
+    return latest_ns;
+}
+
 static void on_adjust(struct fg_codec *codec)
 {
     fg_h2_tell_streams_max(fg_h2_of(codec));
@@ -314,6 +343,7 @@ static const struct fg_codec_ops h2_ops = {
     .on_timeout = on_timeout,
     .on_cut = on_cut,
     .drain = on_drain,
+    .waits_since = on_waits_since,
     .adjust = on_adjust,
     .destroy = on_destroy,
 };
@@ -430,6 +460,7 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     h2->scan.skip = NGHTTP2_CLIENT_MAGIC_LEN;
     h2->allowance = transport->env->limits->h2_overhead_burst;
     h2->allowance_ns = fg_loop_now_ns(transport->env->loop);
+    h2->rests_since_ns = h2->allowance_ns;
     h2->session = make_session(h2);
     if (h2->session == NULL)
         goto free_h2;

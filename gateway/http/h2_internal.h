@@ -48,8 +48,9 @@ struct fg_h2 {
     bool is_in_head;      /* a header block has begun and not ended */
     uint64_t block_bytes; /* names and values of that block so far */
     bool is_head_timed;
-    bool has_failed;   /* the session is beyond use */
-    uint64_t moved_ns; /* when DATA of any stream was last sent */
+    bool has_failed;         /* the session is beyond use */
+    uint64_t moved_ns;       /* when DATA of any stream was last sent */
+    uint64_t rests_since_ns; /* the last stream was done, or the connection opened */
 
     /* h2_guard.c */
     struct fg_h2_scan scan;

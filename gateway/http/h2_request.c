@@ -177,7 +177,8 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
     fg_stream_begin(stream);
     uint32_t max = env->limits->requests_per_connection_max;
     bool is_running = h2->shutdown == FG_H2_RUNNING;
-    if (is_running && ((max != 0 && h2->request_count >= max) || fg_codec_must_close(env)))
+    if (is_running &&
+        ((max != 0 && h2->request_count >= max) || fg_codec_must_close(h2->codec.transport)))
         fg_h2_shut_down(h2);
     if (is_end || stream->state != FG_STREAM_OPEN || ex->upgrade.data != NULL)
         return;

@@ -60,6 +60,7 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     struct fg_exchange *ex = &req->ex;
     ex->arena = &req->arena_storage;
     ex->started_ns = fg_loop_now_ns(env->loop);
+    stream->moved_ns = ex->started_ns;
     ex->client_addr = transport->client_addr;
     ex->link = &transport->link;
     ex->scheme = transport->is_tls ? FG_SPAN("https") : FG_SPAN("http");
@@ -171,10 +172,24 @@ void fg_stream_out_of_memory(struct fg_request *req)
 bool fg_stream_count_body(struct fg_stream *stream, size_t len)
 {
     stream->req.bytes_in += len;
+    stream->brought += len;
+    if (stream->brought >= FG_WRITE_PROGRESS_BYTES) {
+        stream->brought = 0;
+        stream->moved_ns = fg_loop_now_ns(stream->req.loop);
+    }
     if (stream->req.bytes_in <= stream->req.ex.body_bytes_max)
         return true;
     stream->has_too_large = true;
     return false;
+}
+
+bool fg_stream_awaits_client(const struct fg_stream *stream)
+{
+    if (stream->state == FG_STREAM_HEAD)
+        return true;
+    return stream->state == FG_STREAM_OPEN && !stream->is_body_complete && !stream->is_refusing &&
+           !stream->is_tunnel && stream->req.ex.upgrade.data == NULL &&
+           stream->unconsumed < FG_BODY_WINDOW / 2;
 }
 
 size_t fg_stream_count_answer(struct fg_stream *stream, size_t len)

@@ -53,6 +53,8 @@ struct fg_stream {
     /* counters */
     size_t taken;      /* h2: of the answer, since write_timeout was armed */
     size_t unconsumed; /* request body handed over and still held by the handler */
+    size_t brought;    /* of the request body, since moved_ns */
+    uint64_t moved_ns; /* when the request last came on by FG_WRITE_PROGRESS_BYTES, or began */
 
     /* fields behind the bodies */
     struct fg_trailers trailers; /* the request's */
@@ -124,6 +126,9 @@ bool fg_stream_count_body(struct fg_stream *stream, size_t len);
  * that would be taken for the next answer.
  */
 size_t fg_stream_count_answer(struct fg_stream *stream, size_t len);
+
+/* Is it the client alone for whom a request waits that has not come in whole? */
+bool fg_stream_awaits_client(const struct fg_stream *stream);
 
 /* The body is too large: on_gone, then 413 or an abort. */
 void fg_stream_refuse_body(struct fg_stream *stream);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "net/loop.h"
+#include "net/shares.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,13 +72,15 @@ static void find_origin(const struct fg_listening *listening, const struct socka
     origin->is_counted = !origin->has_header && !is_proxy;
 }
 
-static bool is_refused(struct fg_net *net, const struct fg_origin *origin)
+static bool is_refused(struct fg_net *net, const struct fg_origin *origin, int fd)
 {
     if (fg_pressure_asks(net->options.pressure, FG_OVERLOAD_REFUSE_CONNECTIONS)) {
         fg_pressure_acted(net->options.pressure, FG_OVERLOAD_REFUSE_CONNECTIONS);
         fg_counter_add_owned(&net->stats.refused_overload, 1);
         return true;
     }
+    if (origin->is_counted && !fg_shares_admit(net, origin->key, fd))
+        return true;
     if (net->connection_count >= net->connections_max ||
         (origin->is_counted &&
          !fg_ip_table_try_add(&net->ip_table, origin->key, net->per_ip_max))) {
@@ -123,7 +126,7 @@ static bool accept_one(struct fg_listening *listening)
     }
     struct fg_origin origin;
     find_origin(listening, address, &origin);
-    if (is_refused(net, &origin)) {
+    if (is_refused(net, &origin, fd)) {
         close(fd);
         return true;
     }

@@ -16,6 +16,7 @@
 #include "net/net_internal.h"
 
 #include "net/loop.h"
+#include "net/shares.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -106,12 +107,18 @@ static void transport_close(struct fg_transport *transport, enum fg_close_mode m
     schedule(connection);
 }
 
+static bool transport_is_spared(struct fg_transport *transport)
+{
+    return fg_shares_spare(fg_connection_of(transport));
+}
+
 static const struct fg_transport_ops transport_ops = {
     .wake = transport_wake,
     .resume_input = transport_resume_input,
     .arm = transport_arm,
     .disarm = transport_disarm,
     .close = transport_close,
+    .is_spared = transport_is_spared,
 };
 
 /* Closes the socket; memory goes at the end of the turn. */

@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum fg_status fg_ip_table_init(struct fg_ip_table *table, size_t connections_max, uint64_t seed)
+enum fg_status fg_ip_table_init(struct fg_ip_table *table, size_t connections_max, uint32_t share,
+                                uint64_t seed)
 {
     size_t slots = 16;
     while (slots < connections_max * 2)
         slots *= 2;
-    *table = (struct fg_ip_table){.mask = slots - 1, .seed = seed};
+    *table = (struct fg_ip_table){.mask = slots - 1, .share = share, .seed = seed};
     table->slots = calloc(slots, sizeof(*table->slots));
     return table->slots == NULL ? FG_ERR_NO_MEMORY : FG_OK;
 }
@@ -77,13 +78,20 @@ bool fg_ip_table_try_add(struct fg_ip_table *table, struct fg_ip_key key, uint32
         slot->key = key;
     }
     slot->count++;
+    table->excess += slot->count > table->share;
     return true;
+}
+
+uint32_t fg_ip_table_count(const struct fg_ip_table *table, struct fg_ip_key key)
+{
+    return table->slots[find(table, key)].count;
 }
 
 void fg_ip_table_remove(struct fg_ip_table *table, struct fg_ip_key key)
 {
     size_t hole = find(table, key);
     assert(table->slots[hole].count > 0);
+    table->excess -= table->slots[hole].count > table->share;
     if (--table->slots[hole].count > 0)
         return;
     table->used--;

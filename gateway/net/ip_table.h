@@ -28,12 +28,14 @@ struct fg_ip_table {
     struct fg_ip_slot *slots;
     size_t mask;
     size_t used;
+    uint32_t share; /* what an address may hold without being in excess of it */
+    size_t excess;  /* connections above that, of all addresses */
     uint64_t seed;
 };
 
 /* FG_ERR_NO_MEMORY. `seed` keeps clients from choosing their slots. */
 FG_MUST_USE enum fg_status fg_ip_table_init(struct fg_ip_table *table, size_t connections_max,
-                                            uint64_t seed);
+                                            uint32_t share, uint64_t seed);
 void fg_ip_table_fini(struct fg_ip_table *table);
 
 struct fg_ip_key fg_ip_key_of(const struct sockaddr *address);
@@ -41,6 +43,8 @@ struct fg_ip_key fg_ip_key_of_ip(const struct fg_ip *ip);
 
 /* One more from `key`; false when it has `max` already. */
 bool fg_ip_table_try_add(struct fg_ip_table *table, struct fg_ip_key key, uint32_t max);
+/* How many it has. */
+uint32_t fg_ip_table_count(const struct fg_ip_table *table, struct fg_ip_key key);
 /* One less; it must have been added. */
 void fg_ip_table_remove(struct fg_ip_table *table, struct fg_ip_key key);
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "net/loop.h"
+#include "net/shares.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 
 #define PULSE_US 100000
 #define ADJUSTED_A_PULSE 512
+#define LOOKED_AT_A_PULSE 1024 /* one that holds a tenth of all has some hundred of them */
 
 static uint32_t share_of(uint32_t total, unsigned threads)
 {
@@ -44,7 +46,10 @@ static int fd_mark_of(const struct fg_net_options *options)
     return (int)(reserved < half ? files.rlim_cur - reserved : half);
 }
 
-/* Some of those that have not heard yet: all at once would hold the loop up when it is worst. */
+/*
+ * Some of those that have not heard yet: all at once would hold the loop up when it is worst. While
+ * somebody holds more than his share, the walk goes on in circles.
+ */
 static void on_pulse(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -55,14 +60,25 @@ static void on_pulse(evutil_socket_t fd, short what, void *arg)
         net->steps_seen = steps;
         net->adjust_left = net->connection_count;
     }
-    for (size_t i = 0; i < ADJUSTED_A_PULSE && net->adjust_left > 0; i++) {
+    struct fg_address_share_picks picks = {0};
+    fg_shares_note(net);
+    bool is_looking = fg_shares_are_exceeded(net);
+    size_t most = is_looking ? LOOKED_AT_A_PULSE : ADJUSTED_A_PULSE;
+    size_t wanted = is_looking ? net->connection_count : net->adjust_left;
+    for (size_t i = 0; i < most && i < wanted; i++) {
         struct fg_list *link = fg_list_pop_front(&net->connections);
-        net->adjust_left--;
         if (link == NULL)
             break;
         fg_list_push_back(&net->connections, link); /* who comes later knows already */
-        fg_connection_adjust(FG_CONTAINER_OF(link, struct fg_connection, link));
+        struct fg_connection *connection = FG_CONTAINER_OF(link, struct fg_connection, link);
+        if (net->adjust_left > 0) {
+            net->adjust_left--;
+            fg_connection_adjust(connection);
+        }
+        if (is_looking)
+            fg_shares_look_at(connection, &picks);
     }
+    fg_shares_close(net, &picks);
 }
 
 static bool start_pulse(struct fg_net *net)
@@ -89,7 +105,9 @@ struct fg_net *fg_net_create(const struct fg_net_options *options)
     net->env.pressure = options->pressure;
     net->env.timeouts.pressure = options->pressure;
     size_t share = share_of(options->limits->connections_max, options->thread_count);
-    if (fg_ip_table_init(&net->ip_table, share, net->env.random[0]) != FG_OK)
+    fg_shares_init(net);
+    if (fg_ip_table_init(&net->ip_table, share, net->share.connections, net->env.random[0]) !=
+        FG_OK)
         goto fini_env;
     net->bio_method = fg_tls_bio_method_create();
     if (net->bio_method == NULL)

@@ -4,6 +4,7 @@
  *    acceptor.c    from a listening socket to a connection
  *    preamble.c    the PROXY header and the TLS hello, before the bytes are the codec's
  *    handshakes.c  how many TLS handshakes a turn
+ *    shares.c      what one address may hold when there is little
  *    connection.c  bytes in, bytes out, the end of a connection
  * Thread   the loop's.
  */
@@ -16,6 +17,7 @@
 #include "net/ip_table.h"
 #include "net/listener.h"
 #include "net/tls.h"
+#include "policies/address_share.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -53,6 +55,8 @@ struct fg_net {
     size_t connections_max; /* this loop's share */
     uint32_t per_ip_max;    /* this loop's share */
     struct fg_ip_table ip_table;
+    struct fg_address_share share; /* of one address, on this loop */
+    int share_mark;                /* a descriptor from here on says that shares are asked for */
     struct fg_handshakes handshakes;
     BIO_METHOD *bio_method;
     int fd_mark;    /* descriptors from here on are not for clients */

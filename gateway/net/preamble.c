@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "net/client_hello.h"
 #include "net/proxy_header.h"
+#include "net/shares.h"
 
 /* What was held before, and the `len` bytes in net->in behind it; the whole is there afterwards. */
 static size_t join_held(struct fg_connection *connection, size_t len)
@@ -52,6 +53,8 @@ static bool adopt_source(struct fg_connection *connection, const struct fg_proxy
     fg_connection_set_address(connection, &header->source, header->source_port);
     connection->transport.link.local_ip = header->destination;
     connection->transport.link.local_port = header->destination_port;
+    if (!fg_shares_admit(net, key, connection->fd))
+        return false;
     if (!fg_ip_table_try_add(&net->ip_table, key, net->per_ip_max)) {
         fg_counter_add_owned(&net->stats.refused_limit, 1);
         return false;

@@ -96,6 +96,12 @@ void fg_timeout_cancel(struct fg_timeout *timeout)
     fg_list_remove(&timeout->link);
 }
 
+uint64_t fg_timeout_armed_ns(const struct fg_timeouts *timeouts, const struct fg_timeout *timeout,
+                             enum fg_timeout_class class)
+{
+    return fg_subtract_floor(timeout->due_ns, timeouts->durations_ns[class]);
+}
+
 /* How much earlier than armed the timeouts of a class end now. As all of a list were armed with the
  * same duration, it stays in order. */
 static uint64_t cut_of(const struct fg_timeouts *timeouts, size_t class)

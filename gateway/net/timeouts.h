@@ -69,6 +69,9 @@ void fg_timeouts_set_limits(struct fg_timeouts *timeouts, const struct fg_limits
 void fg_timeout_arm(struct fg_timeouts *timeouts, struct fg_timeout *timeout,
                     enum fg_timeout_class class);
 void fg_timeout_cancel(struct fg_timeout *timeout);
+/* When `timeout`, which is armed in this class, was; 0: it is not armed. */
+uint64_t fg_timeout_armed_ns(const struct fg_timeouts *timeouts, const struct fg_timeout *timeout,
+                             enum fg_timeout_class class);
 
 /* Fires what is due at `now_ns`; the tick calls it, tests call it with a time of their own. */
 void fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns);

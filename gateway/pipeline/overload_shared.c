@@ -65,6 +65,11 @@ struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *con
     pthread_mutex_init(&overload->lock, NULL);
     fg_overload_init(&overload->policy, &policy);
     overload->is_shadow = conf->is_shadow;
+    overload->pressure.address_permille = conf->address_permille;
+    overload->pressure.address_fds_permille =
+        conf->is_shadow ? 0
+                        : conf->ladder[FG_OVERLOAD_FDS][FG_OVERLOAD_ADDRESS_SHARE].enter_permille;
+    overload->pressure.address_grace_ns = conf->address_grace_ns;
     overload->pressure.idle_permille = conf->idle_permille;
     overload->pressure.streams_max = conf->streams_max;
     overload->pressure.tokens_max = conf->tokens_max;

@@ -248,6 +248,7 @@ def test_descriptors_run_out_and_come_back(launch):
     gateway = launch({
         "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
         "limits": {"threads": 1, "descriptors_reserved": 32},
+        "policies": {"overload": {"fds": {"address_share": "off"}}},  # as if they came from many addresses
         "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}],
     }, descriptors=128)
     crowd = [socket.create_connection(("127.0.0.1", gateway.port), 20) for _ in range(200)]

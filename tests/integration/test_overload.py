@@ -39,7 +39,7 @@ class Group:
 
     def overload(self, **steps):
         """The step is taken from half full on, and nothing else ever is."""
-        off = dict.fromkeys(["shorten_idle", "fewer_streams", "stale_cache", "stop_keep_alive", "resume_only",
+        off = dict.fromkeys(["address_share", "shorten_idle", "fewer_streams", "stale_cache", "stop_keep_alive", "resume_only",
                              "shed_low", "shed_normal", "shed_high", "refuse_connections"], "off")
         return {**CALM, "cgroup_root": str(self.folder), "cgroup_memory": {**off, **steps}}
 
@@ -85,6 +85,74 @@ def ask(connection, request=GET):
 
 
 # ---- steps ----
+
+def connect_from(gateway, address):
+    connection = socket.socket()
+    connection.settimeout(30)
+    connection.bind((address, 0))
+    connection.connect(("127.0.0.1", gateway.port))
+    return connection
+
+
+def end_of(connection):
+    with contextlib.suppress(ConnectionError):  # a reset is an end, too
+        assert connection.recv(1) == b""
+
+
+def test_an_address_above_its_share_loses_what_stalls_and_gets_no_more(launch, upstream, group):
+    sections = web(group, upstream, address_share="50%/40%")
+    sections["limits"] = {"threads": 1, "connections_max": 100, "handshake_timeout": "5m"}
+    sections["policies"]["overload"] |= {"address_share_to": "10%", "address_share_grace": "1ms",
+                                         "handshakes_max": 1000}
+    gateway = launch(sections)
+
+    def wait_open(count):
+        gateway.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] == count, what=f"{count} open")
+    with contextlib.ExitStack() as stack:
+        def silent(count, address="127.0.0.2"):
+            return [stack.enter_context(connect_from(gateway, address)) for _ in range(count)]
+        oldest = silent(5)
+        wait_open(5)
+        silent(10)
+        wait_open(15)
+        with pressed(group, gateway, "address_share"):
+            for one in oldest:
+                end_of(one)
+            wait_open(10)
+            end_of(silent(1)[0])
+            silent(2, "127.0.0.3")
+            wait_open(12)
+            connections = gateway.stats()["gateway"]["connections"]
+            assert (connections["closed_share"], connections["refused_share"]) == (5, 1)
+            assert overload_of(gateway)["steps"]["address_share"]["acted_total"] == 6
+        silent(3)
+        wait_open(15)
+    assert gateway.stats()["gateway"]["connections"]["refused_share"] == 1
+
+
+def test_above_its_share_an_address_keeps_what_makes_progress(launch, upstream, group):
+    backend = upstream()
+    sections = web(group, upstream, address_share="50%/40%")
+    sections["clusters"]["app"] = {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 20}}
+    sections["limits"] = {"threads": 1, "connections_max": 100, "idle_timeout": "5m"}
+    sections["policies"]["overload"] |= {"address_share_to": "1%", "address_share_grace": "1ms"}
+    gateway = launch(sections)
+    with contextlib.ExitStack() as stack:
+        def opened():
+            return stack.enter_context(gateway.raw())
+        idle = [opened() for _ in range(4)]
+        assert [ask(one)[0] for one in idle] == [200] * 4
+        backend.gate.clear()
+        at_work = [opened() for _ in range(10)]
+        for one in at_work:
+            one.sendall(GET)
+        wait_for(lambda: backend.in_flight == 10, what="ten requests at work")
+        with pressed(group, gateway, "address_share"):
+            assert [one.recv(1) for one in idle] == [b""] * 4  # a farewell, not a reset
+        backend.gate.set()
+        assert [read_response(one.makefile("rb"))[0] for one in at_work] == [200] * 10
+    assert gateway.stats()["gateway"]["connections"]["closed_share"] == 4
+
 
 def test_idle_connections_end_sooner_those_open_already_too(launch, upstream, group):
     sections = web(group, upstream, shorten_idle="50%/40%")
@@ -259,7 +327,8 @@ def test_file_descriptors(launch, upstream):
     backend = upstream()
     gateway = launch({
         "limits": {"threads": 1, "descriptors_reserved": 8, "handshake_timeout": "5m"},
-        "policies": {"overload": {**CALM, "fds": {"shed_low": "50%/40%", "refuse_connections": "70%/60%"}}},
+        "policies": {"overload": {**CALM, "fds": {"address_share": "off", "shed_low": "50%/40%",
+                                                  "refuse_connections": "70%/60%"}}},
         "clusters": {"app": {"endpoints": [backend.address]}},
         "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]}, descriptors=160)
     fds = wait_watched(gateway, "fds")

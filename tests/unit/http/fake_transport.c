@@ -77,12 +77,18 @@ static void on_close(struct fg_transport *transport, enum fg_close_mode mode)
     fake->is_closing = true;
 }
 
+static bool on_is_spared(struct fg_transport *transport)
+{
+    return fake_of(transport)->is_spared;
+}
+
 static const struct fg_transport_ops transport_ops = {
     .wake = on_wake,
     .resume_input = on_resume_input,
     .arm = on_arm,
     .disarm = on_disarm,
     .close = on_close,
+    .is_spared = on_is_spared,
 };
 
 static void write_head(struct fg_request *req, unsigned status, int64_t length, bool is_end)

@@ -3,6 +3,8 @@
  */
 #include "fake_transport.h"
 
+#include "backends/pressure_shared.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -611,12 +613,68 @@ static void does_not_pass_on_what_would_split_an_answer(void **state)
     assert_string_equal(fake->out, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-good: c\r\n\r\nab");
 }
 
+/* What overload asks before it closes a connection of somebody who holds too many. */
+static uint64_t waits_since(struct fake *fake, bool *is_idle)
+{
+    *is_idle = false;
+    return fake->codec->ops->waits_since(fake->codec, is_idle);
+}
+
+static void knows_when_it_waits_for_the_client_alone(void **state)
+{
+    struct fake *fake = *state;
+    bool is_idle;
+    assert_int_not_equal(waits_since(fake, &is_idle), 0);
+    assert_true(is_idle);
+    fake_feed_text(fake, "GET / HTTP/1.1\r\nhost"); /* a head that does not get on */
+    assert_int_not_equal(waits_since(fake, &is_idle), 0);
+    assert_false(is_idle);
+    fake_feed_text(fake, ": h\r\n\r\n");
+    assert_int_not_equal(waits_since(fake, &is_idle), 0);
+    assert_true(is_idle);
+    fake_feed_text(fake, "POST /hold HTTP/1.1\r\nhost: h\r\ncontent-length: 65536\r\n\r\nx");
+    uint64_t begun_ns = waits_since(fake, &is_idle);
+    assert_int_not_equal(begun_ns, 0);
+    assert_false(is_idle);
+    fg_loop_refresh_now(fake->loop);
+    fake_feed_text(fake, "y"); /* no progress */
+    assert_int_equal(waits_since(fake, &is_idle), begun_ns);
+    static char piece[FG_WRITE_PROGRESS_BYTES];
+    fake_feed(fake, piece, sizeof(piece));
+    assert_true(waits_since(fake, &is_idle) > begun_ns);
+    for (size_t sent = 2 + sizeof(piece); sent < 65536;) {
+        size_t len = 65536 - sent < sizeof(piece) ? 65536 - sent : sizeof(piece);
+        fake_feed(fake, piece, len);
+        sent += len;
+    }
+    assert_int_equal(waits_since(fake, &is_idle), 0); /* for the handler, which has it all */
+    fake_answer(fake);
+}
+
+static void is_kept_under_pressure_while_others_are_to_blame(void **state)
+{
+    struct fake *fake = *state;
+    struct fg_pressure pressure = {0};
+    fake->env.pressure = &pressure;
+    fg_counter_set(&pressure.steps, UINT64_C(1) << FG_OVERLOAD_STOP_KEEP_ALIVE);
+    fake->is_spared = true;
+    fake_feed_text(fake, GET("/"));
+    assert_false(fake_said(fake, "connection: close"));
+    assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_STOP_KEEP_ALIVE]), 0);
+    fake->is_spared = false;
+    fake_feed_text(fake, GET("/"));
+    assert_true(fake_said(fake, "connection: close"));
+    assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_STOP_KEEP_ALIVE]), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(answers_and_stays_open),
+        TEST(knows_when_it_waits_for_the_client_alone),
+        TEST(is_kept_under_pressure_while_others_are_to_blame),
         TEST(gives_the_handler_a_clean_head),
         TEST(keeps_a_good_request_id_and_replaces_a_bad_one),
         cmocka_unit_test(parses_the_same_however_it_is_cut),

@@ -388,6 +388,40 @@ static void gives_up_on_a_window_that_stays_shut(void **state)
     tear_down(state);
 }
 
+/* What overload asks before it closes a connection of somebody who holds too many. */
+static uint64_t waits_since(struct client *client, bool *is_idle)
+{
+    struct fg_codec *codec = client->fake.codec;
+    *is_idle = false;
+    return codec->ops->waits_since(codec, is_idle);
+}
+
+static void knows_when_it_waits_for_the_client_alone(void **state)
+{
+    struct client *client;
+    bool is_idle;
+    set_up_with(state, NULL, 0);
+    client = *state;
+    exchange(client);
+    assert_int_not_equal(waits_since(client, &is_idle), 0);
+    assert_true(is_idle);
+    int32_t stalled = get(client, "/bytes"); /* its window is shut */
+    exchange(client);
+    assert_int_not_equal(waits_since(client, &is_idle), 0);
+    assert_false(is_idle);
+    get(client, "/wait"); /* somebody works for it */
+    exchange(client);
+    assert_int_equal(waits_since(client, &is_idle), 0);
+    fake_answer(&client->fake);
+    exchange(client);
+    assert_int_not_equal(waits_since(client, &is_idle), 0);
+    assert_int_equal(
+        nghttp2_submit_window_update(client->session, NGHTTP2_FLAG_NONE, stalled, 1 << 20), 0);
+    fake_feed(&client->fake, "", 0);
+    exchange(client);
+    tear_down(state);
+}
+
 static void refuses_a_body_that_is_too_large(void **state)
 {
     struct client *client = *state;
@@ -714,6 +748,7 @@ int main(void)
         TEST(stops_the_client_at_the_window),
         cmocka_unit_test(waits_for_the_clients_window),
         cmocka_unit_test(gives_up_on_a_window_that_stays_shut),
+        cmocka_unit_test(knows_when_it_waits_for_the_client_alone),
         TEST(refuses_a_body_that_is_too_large),
         TEST(tells_the_handler_of_resets),
         TEST(sends_lasting_fields_without_a_copy),

@@ -43,7 +43,8 @@ static void counts_as_an_array_would(void **state)
     unsigned counts[200] = {0};
     unsigned seed = 1;
     size_t total = 0;
-    assert_int_equal(fg_ip_table_init(&table, 256, 99), FG_OK);
+    size_t excess = 0; /* above one each */
+    assert_int_equal(fg_ip_table_init(&table, 256, 1, 99), FG_OK);
     for (unsigned round = 0; round < 100000; round++) {
         seed = seed * 1103515245u + 12345u;
         unsigned which = (seed >> 8) % 200;
@@ -52,13 +53,17 @@ static void counts_as_an_array_would(void **state)
         if (is_adding) {
             bool is_added = fg_ip_table_try_add(&table, key, 3);
             assert_int_equal(is_added, counts[which] < 3);
+            excess += is_added && counts[which] >= 1;
             counts[which] += is_added;
             total += is_added;
         } else if (counts[which] > 0) {
             fg_ip_table_remove(&table, key);
             counts[which]--;
+            excess -= counts[which] >= 1;
             total--;
         }
+        assert_int_equal(fg_ip_table_count(&table, key), counts[which]);
+        assert_int_equal(table.excess, excess);
     }
     assert_true(total > 0);
     for (unsigned which = 0; which < 200; which++) {
@@ -66,6 +71,7 @@ static void counts_as_an_array_would(void **state)
             fg_ip_table_remove(&table, (struct fg_ip_key){which % 3, which});
     }
     assert_int_equal(table.used, 0);
+    assert_int_equal(table.excess, 0);
     fg_ip_table_fini(&table);
 }
 
