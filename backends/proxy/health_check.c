@@ -2,7 +2,8 @@
  * health_check.c: asks every host of the list, in its own time, whether it is well.
  * Job      an HTTP check is an exchange of our own with a GET, pinned to its host, over the same
  *          code and protocol as real requests but never on an idle connection; a TCP check is a
- *          connect. policies/health turns results into a state, hosts_shared tells the loops. The
+ *          connect, and a PROXY header that says "no client" where servers wait for one.
+ *          policies/health turns results into a state, hosts_shared tells the loops. The
  *          same timer runs the sweep of the outlier detection.
  * Thread   the first event loop.
  * Never    retries, counts into the metrics of requests, or takes our own lack of connections for
@@ -16,6 +17,7 @@
 #include "proxy_internal.h"
 
 #include "base/clock.h"
+#include "proxy/client_header.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -207,6 +209,21 @@ static void start_http(struct check *check, uint64_t now_ns)
 
 /* ---- a connect ---- */
 
+/*
+ * A server that expects a PROXY header logs, or counts against us, who ends without one. It fits
+ * into the empty buffer of a new connection whole, or the connection is no good.
+ */
+static bool greet(const struct check *check)
+{
+    static const struct fg_exchange nobody = {.started_ns = 0};
+    const struct fg_cluster_conf *conf = &check->checker->thread->proxy->conf;
+    char header[FG_CLIENT_HEADER_BYTES_MAX];
+    if (conf->proxy_version == FG_PROXY_OFF)
+        return true;
+    size_t len = fg_client_header_make(&nobody, conf, FG_SPAN(""), header);
+    return send(check->fd, header, len, MSG_NOSIGNAL) == (ssize_t)len;
+}
+
 static void stop_tcp(struct check *check)
 {
     event_del(&check->connected);
@@ -220,7 +237,8 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
     int error = 0;
     socklen_t error_bytes = sizeof(error);
     (void)what;
-    bool is_good = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_bytes) == 0 && error == 0;
+    bool is_good = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_bytes) == 0 && error == 0 &&
+                   greet(check);
     stop_tcp(check);
     finish(check, is_good);
 }

@@ -152,7 +152,8 @@ static const struct fg_key check_keys[] = {
      .offset = L(check.kind),
      .initial = "http",
      .choices = check_kinds,
-     .doc = "`http`: a GET, good with a status of 2xx or 3xx; `tcp`: a connect."},
+     .doc = "`http`: a GET, good with a status of 2xx or 3xx; `tcp`: a connect, and the header "
+            "of `proxy_protocol`."},
     {.name = "path",
      .type = FG_KEY_STRING,
      .offset = L(check.path),

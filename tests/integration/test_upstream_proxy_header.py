@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from harness import free_port, read_response, wait_for
-from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
+from upstreams import H2Server, Raw, SocketServer, cluster, figures, ok, server_tls, serving
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LOCAL = SIGNATURE + b"\x20\0\0\0"
@@ -174,6 +174,25 @@ def test_a_check_speaks_for_itself(launch, version, expected):
         launch(cluster([server.address], proxy_protocol=version, health_check={"interval": "50ms"}))
         wait_for(lambda: len(server.headers) >= 3, what="three checks")
         assert set(server.headers) == {expected}
+
+
+@pytest.mark.parametrize("version, expected", [("off", b""), ("v1", b"PROXY UNKNOWN\r\n"), ("v2", LOCAL)])
+def test_a_connect_alone_speaks_for_itself(launch, version, expected):
+    """Each byte of a check of kind tcp, to the end that it makes."""
+    heard = []
+
+    def listen(connection, _):
+        data = b""
+        while piece := connection.recv(65536):
+            data += piece
+        heard.append(data)
+
+    with serving(SocketServer(listen)) as server:
+        gateway = launch(cluster([server.address], proxy_protocol=version,
+                                 health_check={"kind": "tcp", "interval": "50ms"}))
+        wait_for(lambda: len(heard) >= 3, what="three checks")
+        assert set(heard) == {expected} and not server.errors
+        gateway.wait_stats(lambda _: figures(gateway, "endpoints")[0]["state"] == "healthy")
 
 
 def test_a_fetch_of_the_cache_names_who_caused_it(launch):
