@@ -95,7 +95,9 @@ struct fg_cluster_conf {
 
     /* how servers are spoken to */
     enum fg_upstream_protocol protocol;
-    uint32_t max_streams; /* of an HTTP/2 connection */
+    uint32_t max_streams;           /* of an HTTP/2 connection */
+    uint64_t keepalive_interval_ns; /* silence of one before it is asked; 0: never */
+    uint64_t keepalive_timeout_ns;  /* then, before it is closed */
     bool has_tls;
     struct fg_upstream_tls_conf tls;
 

@@ -8,8 +8,11 @@
  *          its own callbacks (is_in_session), where only streams are ended.
  * Memory   one session a connection; what the socket does not take in segments, and then nothing
  *          more is asked of the session.
- * Source   RFC 9113 sections 5.1.2 (concurrency), 6.8 (GOAWAY), 8.1 (early answers), 8.7 (what was
- *          not processed may go again); RFC 8441 (tunnels).
+ * Source   RFC 9113 sections 5.1.2 (concurrency), 6.7 (PING), 6.8 (GOAWAY), 8.1 (early answers),
+ *          8.7 (what was not processed may go again); RFC 8441 (tunnels).
+ *
+ *    silent (in silences) --interval--> PING sent (in ping_timeouts) --timeout--> closed
+ *           ^------ any bytes of the server's ------'
  */
 #include "proxy_internal.h"
 
@@ -39,10 +42,11 @@ struct fg_h2 {
     struct fg_list streams;   /* attempts */
     struct fg_list tunnels;   /* attempts that wait to know whether they may be begun */
     uint32_t stream_count;
-    uint64_t heard_ns;  /* when the last bytes came */
-    bool has_settings;  /* the server's */
-    bool is_draining;   /* takes no new streams */
-    bool is_in_session; /* below one of its callbacks */
+    struct fg_timeout_entry keepalive; /* in a list of the thread's, if the cluster has keepalive */
+    uint64_t heard_ns;                 /* when the last bytes came */
+    bool has_settings;                 /* the server's */
+    bool is_draining;                  /* takes no new streams */
+    bool is_in_session;                /* below one of its callbacks */
     bool is_broken;
 };
 
@@ -413,13 +417,22 @@ static int open_session(struct fg_h2 *h2)
     return error;
 }
 
+/* Something was heard: it lives, and the silence begins anew. */
+static void note_heard(struct fg_h2 *h2)
+{
+    struct fg_proxy_thread *thread = h2->upstream->thread;
+    h2->heard_ns = fg_clock_monotonic_ns();
+    if (thread->proxy->conf.keepalive_interval_ns > 0)
+        fg_timeout_list_set(&thread->silences, &h2->keepalive);
+}
+
 bool fg_h2_open(struct fg_upstream *upstream)
 {
     struct fg_h2 *h2 = calloc(1, sizeof(*h2));
     if (h2 == NULL)
         return false;
     h2->upstream = upstream;
-    h2->heard_ns = fg_clock_monotonic_ns();
+    fg_timeout_entry_init(&h2->keepalive);
     fg_list_init(&h2->dirty);
     fg_list_init(&h2->streams);
     fg_list_init(&h2->tunnels);
@@ -429,6 +442,7 @@ bool fg_h2_open(struct fg_upstream *upstream)
         return false;
     }
     upstream->h2 = h2;
+    note_heard(h2);
     mark_dirty(h2);
     return true;
 }
@@ -458,6 +472,7 @@ void fg_h2_close(struct fg_upstream *upstream)
     struct fg_h2 *h2 = upstream->h2;
     assert(!h2->is_in_session && h2->stream_count == 0 && fg_list_is_empty(&h2->tunnels));
     fg_list_remove(&h2->dirty);
+    fg_timeout_list_clear(&h2->keepalive);
     fg_byte_queue_clear(&h2->out, &upstream->thread->segments);
     nghttp2_session_del(h2->session);
     upstream->h2 = NULL;
@@ -654,7 +669,7 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
                               : "the connection to the server broke");
             return;
         }
-        h2->heard_ns = fg_clock_monotonic_ns();
+        note_heard(h2);
         h2->is_in_session = true;
         ssize_t used = nghttp2_session_mem_recv(h2->session, (const uint8_t *)buffer, (size_t)got);
         h2->is_in_session = false;
@@ -741,6 +756,26 @@ void fg_h2_doubt(struct fg_proxy_attempt *attempt, uint64_t silence_ns)
         return;
     h2->is_draining = true;
     mark_dirty(h2);
+}
+
+void fg_h2_on_silence(struct fg_timeout_entry *timeout)
+{
+    struct fg_h2 *h2 = FG_CONTAINER_OF(timeout, struct fg_h2, keepalive);
+    struct fg_proxy_thread *thread = h2->upstream->thread;
+    if (nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL) != 0) {
+        fg_timeout_list_set(&thread->silences, timeout); /* no memory: later */
+        return;
+    }
+    fg_counter_add_owned(&thread->metrics->pings, 1);
+    fg_timeout_list_set(&thread->ping_timeouts, timeout);
+    mark_dirty(h2);
+}
+
+void fg_h2_on_ping_timeout(struct fg_timeout_entry *timeout)
+{
+    struct fg_h2 *h2 = FG_CONTAINER_OF(timeout, struct fg_h2, keepalive);
+    fg_counter_add_owned(&h2->upstream->thread->metrics->pings_lost, 1);
+    break_off(h2, "the server did not answer a PING in time");
 }
 
 void fg_h2_leave(struct fg_proxy_attempt *attempt)

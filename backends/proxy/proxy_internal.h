@@ -64,6 +64,8 @@ struct fg_proxy_metrics {
     struct fg_counter connections_opened;
     struct fg_counter connections_reused;
     struct fg_counter streams_open; /* HTTP/2 */
+    struct fg_counter pings;        /* sent to silent connections */
+    struct fg_counter pings_lost;   /* and what was closed for its silence after one */
     struct fg_counter tls_handshakes;
     struct fg_counter tls_resumed;
     struct fg_counter tls_errors;
@@ -164,6 +166,8 @@ struct fg_proxy_thread {
     struct fg_timeout_list idle_timeouts;
     struct fg_timeout_list try_timeouts;
     struct fg_timeout_list hedge_timeouts;
+    struct fg_timeout_list silences; /* of HTTP/2 connections, before and after a PING */
+    struct fg_timeout_list ping_timeouts;
 
     /* what leaves at the end of the turn */
     struct fg_list dirty; /* of struct fg_h2 */
@@ -419,6 +423,9 @@ void fg_h2_resume(struct fg_proxy_attempt *attempt);
 void fg_h2_doubt(struct fg_proxy_attempt *attempt, uint64_t silence_ns);
 /* The attempt has ended; resets the stream if it is open. */
 void fg_h2_leave(struct fg_proxy_attempt *attempt);
+/* Nothing has come for the keepalive's interval, and for its timeout after a PING. */
+void fg_h2_on_silence(struct fg_timeout_entry *timeout);
+void fg_h2_on_ping_timeout(struct fg_timeout_entry *timeout);
 void fg_h2_on_readable(struct fg_upstream *upstream);
 void fg_h2_on_writable(struct fg_upstream *upstream);
 /* End of the turn: write what all connections have to say. */

@@ -339,6 +339,9 @@ bool fg_upstreams_init(struct fg_proxy_thread *thread)
     fg_timeout_list_init(&thread->hedge_timeouts, base, conf->hedge_delay_ns,
                          fg_proxy_request_on_hedge_timeout);
     fg_timeout_list_init(&thread->idle_timeouts, base, conf->idle_timeout_ns, on_idle_timeout);
+    fg_timeout_list_init(&thread->silences, base, conf->keepalive_interval_ns, fg_h2_on_silence);
+    fg_timeout_list_init(&thread->ping_timeouts, base, conf->keepalive_timeout_ns,
+                         fg_h2_on_ping_timeout);
     return add_block(thread);
 }
 
@@ -360,6 +363,8 @@ void fg_upstreams_fini(struct fg_proxy_thread *thread)
     fg_timeout_list_fini(&thread->idle_timeouts);
     fg_timeout_list_fini(&thread->try_timeouts);
     fg_timeout_list_fini(&thread->hedge_timeouts);
+    fg_timeout_list_fini(&thread->silences);
+    fg_timeout_list_fini(&thread->ping_timeouts);
     while (thread->blocks != NULL) {
         struct fg_upstream_block *block = thread->blocks;
         thread->blocks = block->next;

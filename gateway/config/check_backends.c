@@ -77,7 +77,14 @@ static void check_choice(struct fg_snapshot *snapshot, const struct fg_raw_backe
 static void check_speech(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
     static const char *const of_v2[] = {"proxy_protocol_tlvs", NULL};
+    static const char *const of_h2[] = {"connection_keepalive", NULL};
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
+    bool is_h1 = conf->protocol == FG_PROTOCOL_HTTP1 ||
+                 (conf->protocol == FG_PROTOCOL_AUTO && !conf->has_tls);
+    if (is_h1 && fg_config_is_sound(cluster->node, "protocol") &&
+        fg_config_is_sound(cluster->node, "tls"))
+        fg_config_refuse_keys(snapshot, cluster->node, of_h2,
+                              "without HTTP/2 (protocol h2, or auto with tls)");
     const struct fg_yaml_node *node = fg_yaml_find(cluster->node, "tls");
     if (conf->proxy_version != FG_PROXY_V2 && fg_config_is_sound(cluster->node, "proxy_protocol"))
         fg_config_refuse_keys(snapshot, cluster->node, of_v2, "unless proxy_protocol is v2");

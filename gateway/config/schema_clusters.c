@@ -448,6 +448,36 @@ static const struct fg_table retry_table = {
     .example = "{attempts: 1}",
 };
 
+static const struct fg_key keepalive_keys[] = {
+    {.name = "interval",
+     .type = FG_KEY_DURATION,
+     .offset = L(keepalive_interval_ns),
+     .initial = "off",
+     .zero_word = "off",
+     .min = 10 * MS,
+     .max = 1 * DAY,
+     .doc = "A PING is sent when nothing has come from the server for so long. Servers of gRPC "
+            "take more than one in five minutes for a flood unless they are told otherwise."},
+    {.name = "timeout",
+     .type = FG_KEY_DURATION,
+     .offset = L(keepalive_timeout_ns),
+     .initial = "10s",
+     .min = 10 * MS,
+     .max = 1 * HOUR,
+     .doc = "A connection on which nothing comes for so long after it is closed; its requests are "
+            "answered 502, or sent again where that is safe (see `retries`)."},
+    {.name = NULL},
+};
+
+/* Filled in place: offsets from the backend. */
+static const struct fg_table keepalive_table = {
+    .path = "clusters.NAME.connection_keepalive",
+    .doc = "Find HTTP/2 connections that are dead though nobody has closed them.",
+    .keys = keepalive_keys,
+    .bytes = sizeof(struct fg_raw_backend),
+    .example = "{interval: 30s}",
+};
+
 static const struct fg_key limit_keys[] = {
     {.name = "requests",
      .type = FG_KEY_U32,
@@ -687,6 +717,11 @@ static const struct fg_key cluster_keys[] = {
      .min = 1,
      .max = 10000,
      .doc = "Requests at once on one HTTP/2 connection; the server may allow fewer."},
+    {.name = "connection_keepalive",
+     .type = FG_KEY_OBJECT,
+     .offset = 0,
+     .table = &keepalive_table,
+     .doc = "PING on HTTP/2 connections that have become silent."},
     {.name = "tls",
      .type = FG_KEY_SWITCH,
      .offset = 0,

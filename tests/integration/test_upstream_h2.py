@@ -222,6 +222,79 @@ def test_a_connection_that_says_nothing_any_more_gets_no_more(launch):
         gateway.wait_stats(lambda _: figures(gateway, "connections")["open"] == 1)
 
 
+class Freezing(H2Server):
+    """Its first connection takes no notice of anything after a request for /freeze, as if its host had gone."""
+
+    def __init__(self):
+        super().__init__(at_head=True)
+        self.answer = self.answer_or_freeze
+
+    def answer_or_freeze(self, server, conn, stream_id, stream):
+        conn.is_frozen = conn.fg_number == 0 and stream.headers[":path"] == "/freeze"
+        if not conn.is_frozen:
+            self.echo(server, conn, stream_id, stream)
+
+    def talk(self, connection, number):
+        class Deaf:
+            """Reads on, and hears nothing."""
+
+            def recv(_, size):
+                while data := connection.recv(size):
+                    if not getattr(self.connections[number], "is_frozen", False):
+                        return data
+                return b""
+
+            def sendall(_, data):
+                connection.sendall(data)
+        super().talk(Deaf(), number)
+
+
+KEEPALIVE = {"connection_keepalive": {"interval": "100ms", "timeout": "2s"}, "idle_timeout": "1h",
+             "response_head_timeout": "1h"}
+
+
+@pytest.mark.parametrize("method, status, connections", [("GET", 200, 2), ("POST", 502, 1)])
+def test_a_request_on_a_dead_connection_is_lost_or_goes_again(launch, method, status, connections):
+    with serving(Freezing()) as server:
+        gateway = launch(h2_cluster(server, **KEEPALIVE))
+        with gateway.client() as client:
+            assert client.get("/").status_code == 200
+            assert client.request(method, "/freeze").status_code == status
+            assert server.count == connections
+            seen = figures(gateway, "connections")
+            assert seen["pings_lost"] == 1 and seen["pings"] >= 1
+            assert client.get("/").status_code == 200 and server.count == 2
+
+
+def test_an_idle_connection_that_is_dead_is_closed_before_anybody_needs_it(launch):
+    with serving(Freezing()) as server:
+        gateway = launch(h2_cluster(server, retries={"attempts": 1}, **KEEPALIVE))
+        with gateway.client(timeout=60) as client:
+            assert client.get("/").status_code == 200
+            # Its own stream is reset by us; the connection has heard nothing since.
+            with pytest.raises(httpx.TimeoutException):
+                client.get("/freeze", timeout=0.2)
+            gateway.wait_stats(lambda _: figures(gateway, "connections")["open"] == 0)
+            assert figures(gateway, "connections")["pings_lost"] == 1
+            assert client.get("/").status_code == 200 and server.count == 2
+
+
+def test_a_connection_that_answers_pings_waits_for_its_answer(launch):
+    held = []
+    with serving(H2Server(lambda _, conn, stream_id, __: held.append((conn, stream_id)))) as server:
+        gateway = launch(h2_cluster(server, connection_keepalive={"interval": "20ms", "timeout": "60s"},
+                                    idle_timeout="1h"))
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(gateway.get, "/")
+            gateway.wait_stats(lambda _: figures(gateway, "connections")["pings"] >= 3)
+            conn, stream_id = held[0]
+            with server.lock:
+                server.echo(server, conn, stream_id, server.streams[0][2])
+                conn.fg_socket.sendall(conn.data_to_send())
+            assert asked.result(30).status_code == 200
+        assert server.count == 1 and figures(gateway, "connections")["pings_lost"] == 0
+
+
 def test_a_slow_answer_is_its_streams_affair(launch):
     """Beside it the connection is alive, and kept."""
     def answer(server, conn, stream_id, stream):

@@ -491,6 +491,11 @@ static const struct error_case checks_cases[] = {
      {"t.yaml:3:77: proxy_protocol_tlvs has no effect unless proxy_protocol is v2; expected it "
       "left "
       "out"}},
+    {"keepalive without HTTP/2",
+     LISTENERS ROUTES
+     "clusters: {a: {endpoints: [\"h:1\"], connection_keepalive: {interval: 30s}}}\n",
+     {"t.yaml:3:58: connection_keepalive has no effect without HTTP/2 (protocol h2, or auto with "
+      "tls); expected it left out"}},
     {"target above interval",
      LISTENERS ROUTES
      "clusters: {a: {endpoints: [\"h:1\"], queue: {target: 1s, interval: 100ms}}}\n",
