@@ -139,8 +139,10 @@ static void kill_hung(struct fg_worker_watch *watch, uint64_t now_ns)
         const char *fault = child->pid == 0 ? NULL : fault_of(watch, child, now_ns);
         if (fault == NULL)
             continue;
-        fg_log(FG_LOG_WARN, "worker_hangs", "index=%u pid=%d reason=%s", child->index,
-               (int)child->pid, fault);
+        uint64_t used_ns =
+            watch->steps != NULL ? fg_step_watch_used_ns(&watch->steps[child->index]) : 0;
+        fg_log(FG_LOG_WARN, "worker_hangs", "index=%u pid=%d reason=%s cpu_ms=%llu", child->index,
+               (int)child->pid, fault, (unsigned long long)(used_ns / FG_MS));
         if (!is_halted(child, now_ns))
             watch->stuck |= bit_of(child);
         child->halted_ns = 0;

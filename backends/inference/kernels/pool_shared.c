@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 /* About 10 to 20 microseconds: the gap between two phases of a step, far below a sleep and wake. */
 #define SPIN_ROUNDS 400
@@ -31,7 +32,9 @@
 
 struct fg_pool {
     unsigned thread_count; /* with the owner */
-    uint32_t task_number;  /* the owner's */
+    struct fg_counter *beats;
+    struct fg_counter own_beats; /* where nobody else has a place for them */
+    uint32_t task_number;        /* the owner's */
 
     /* Written by the owner while the gate is closed. */
     fg_pool_task_fn task;
@@ -70,6 +73,18 @@ static void take_portions(struct fg_pool *pool)
             return;
         size_t end = item_count - first < grain ? item_count : first + grain;
         pool->task(pool->arg, first, end);
+        fg_counter_add(pool->beats, 1);
+    }
+}
+
+static void run_alone(struct fg_pool *pool, fg_pool_task_fn task, void *arg, size_t item_count,
+                      size_t grain)
+{
+    for (size_t first = 0; first < item_count;) {
+        size_t end = item_count - first < grain ? item_count : first + grain;
+        task(arg, first, end);
+        fg_counter_add(pool->beats, 1);
+        first = end;
     }
 }
 
@@ -109,6 +124,7 @@ static void *run_helper(void *arg)
 {
     struct fg_pool *pool = arg;
     uint32_t number = 0;
+    (void)prctl(PR_SET_NAME, FG_POOL_THREAD_NAME);
     while (wait_for_task(pool, &number)) {
         take_portions(pool);
         atomic_fetch_add(&pool->finished, 1);
@@ -143,7 +159,7 @@ void fg_pool_run(struct fg_pool *pool, fg_pool_task_fn task, void *arg, size_t i
     if (item_count == 0)
         return;
     if (pool->thread_count == 1 || item_count <= grain) {
-        task(arg, 0, item_count);
+        run_alone(pool, task, arg, item_count, grain);
         return;
     }
     pool->task = task;
@@ -188,6 +204,7 @@ struct fg_pool *fg_pool_create(unsigned thread_count)
     if (pool == NULL)
         return NULL;
     *pool = (struct fg_pool){.thread_count = 1};
+    pool->beats = &pool->own_beats;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->gate_opened, NULL);
     pthread_cond_init(&pool->task_finished, NULL);
@@ -212,6 +229,11 @@ void fg_pool_destroy(struct fg_pool *pool)
     pthread_cond_destroy(&pool->gate_opened);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
+}
+
+void fg_pool_set_beats(struct fg_pool *pool, struct fg_counter *beats)
+{
+    pool->beats = beats;
 }
 
 unsigned fg_pool_thread_count(const struct fg_pool *pool)

@@ -66,11 +66,10 @@ struct fg_kv_worker_record {
     struct fg_counter predicted_actual_ns; /* how long it took, */
     struct fg_counter predicted_error_ns;  /* the difference either way */
     struct fg_counter refused[FG_KV_REFUSAL_COUNT]; /* by enum fg_refusal */
-    struct fg_counter computing; /* number of the step that is computed, from 1; 0: none */
-    struct fg_counter computing_since_ns;
-    struct fg_counter computing_cpu_ns;      /* processor time of its first thread then */
-    struct fg_counter computing_expected_ns; /* that such a step needs; 0: not known */
-    struct fg_counter crashed; /* the supervisor's: the process that is gone did it by itself */
+    struct fg_counter computing;   /* number of the step that is computed, from 1; 0: none */
+    struct fg_counter beats;       /* portions of steps that are done, ever */
+    struct fg_counter beat_cpu_ns; /* processor time for one, in such a step; 0: not known */
+    struct fg_counter crashed;     /* the supervisor's: the process that is gone did it by itself */
 };
 
 struct fg_kv_gauges {

@@ -160,6 +160,11 @@ void fg_executor_step(struct fg_executor *executor, const struct fg_batch_run *r
         fg_executor_logits(executor);
 }
 
+void fg_executor_set_beats(struct fg_executor *executor, struct fg_counter *beats)
+{
+    fg_pool_set_beats(executor->pool, beats);
+}
+
 const char *fg_executor_kernels(const struct fg_executor *executor)
 {
     return executor->kernels->name;

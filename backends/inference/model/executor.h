@@ -22,6 +22,7 @@ struct fg_batch_run {
     bool pools_all; /* of every position of the run, not of the last alone */
 };
 
+struct fg_counter;
 struct fg_executor;
 struct fg_kernels;
 
@@ -48,6 +49,10 @@ void fg_executor_destroy(struct fg_executor *executor);
  */
 void fg_executor_step(struct fg_executor *executor, const struct fg_batch_run *runs,
                       size_t run_count);
+
+/* Every portion of a step that is done is counted here, by whichever thread did it; a portion is a
+ * millisecond's work or so. Between steps only. `beats` outlives the executor. */
+void fg_executor_set_beats(struct fg_executor *executor, struct fg_counter *beats);
 
 /* "avx2" or "scalar": which kernels were chosen at create. */
 const char *fg_executor_kernels(const struct fg_executor *executor);

@@ -13,6 +13,8 @@
 
 /* Portions smaller than this many multiply-adds cost more to hand over than to do. */
 #define PORTION_WORK 65536u
+/* And larger ones take more than a millisecond or so: too long for a beat. */
+#define PORTION_WORK_MAX (UINT32_C(1) << 22)
 /* Portions a thread, so that a slow thread does not hold up the others. */
 #define PORTIONS_PER_THREAD 4u
 
@@ -26,6 +28,9 @@ static size_t portion(const struct fg_executor *executor, size_t item_count, siz
     size_t portions = (size_t)fg_pool_thread_count(executor->pool) * PORTIONS_PER_THREAD;
     size_t grain = item_count / portions;
     size_t least = PORTION_WORK / (work + 1);
+    size_t most = PORTION_WORK_MAX / (work + 1);
+    if (grain > most)
+        grain = most;
     if (grain < least)
         grain = least;
     return (grain / step + 1) * step;

@@ -387,6 +387,7 @@ static void apply_conf(struct fg_scheduler *s, const struct fg_scheduler_options
     if (s->batch_max > s->step_tokens_max)
         s->batch_max = s->step_tokens_max;
     s->waiting_max = conf->waiting_max;
+    s->thread_count = conf->threads_per_worker > 0 ? conf->threads_per_worker : 1;
     s->sequence_count = s->batch_max + s->waiting_max;
     s->wait_max_ns = conf->wait_max_ns;
     s->orphan_ns = conf->orphan_keep_ns;
@@ -414,6 +415,7 @@ enum fg_status fg_scheduler_create(struct fg_scheduler **out,
     s->record = fg_kv_arena_worker(options->arena, options->worker_index);
     assert(s->record != NULL);
     s->executor = options->executor;
+    fg_executor_set_beats(s->executor, &s->record->beats);
     s->tokenizer = options->tokenizer;
     s->clock_ns = options->clock_ns != NULL ? options->clock_ns : fg_clock_monotonic_ns;
     s->worker_index = options->worker_index;

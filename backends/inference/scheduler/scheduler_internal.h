@@ -105,6 +105,7 @@ struct fg_scheduler {
     uint32_t width;
     uint32_t table_max;
     uint32_t step_tokens_max;
+    uint32_t thread_count; /* that compute a step */
     uint32_t prefill_chunk;
     uint32_t prefill_long; /* a prompt with more to compute gets its turn after others */
     uint64_t step_ns;      /* how long a step should take at most */
@@ -128,7 +129,7 @@ struct fg_scheduler {
     uint32_t state_counts[FG_SEQUENCE_STATE_COUNT];
     uint64_t blocks_wanted; /* by all that wait */
     struct fg_step_cost cost;
-    struct fg_step_bound bound; /* of processor time, for the supervisor to know a hang by */
+    struct fg_step_bound bound; /* of processor time a beat: the supervisor knows a hang by it */
     double answer_tokens;       /* of an answer, on average; 0: none has ended */
     double pace_ns;             /* between two tokens of a stream, lately; 0: none runs */
     uint64_t paced_ns; /* when the last step with decodes ended; 0: none since nothing ran */

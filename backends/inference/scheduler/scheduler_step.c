@@ -200,7 +200,7 @@ static uint64_t thread_cpu_ns(void)
 }
 
 /* The batch is computed, and whoever watches can tell whether we get on. */
-static void compute(struct fg_scheduler *s, size_t count, uint64_t now_ns)
+static void compute(struct fg_scheduler *s, size_t count)
 {
     uint64_t tokens = 0;
     uint64_t positions = 0;
@@ -210,14 +210,16 @@ static void compute(struct fg_scheduler *s, size_t count, uint64_t now_ns)
     }
     struct fg_kv_worker_record *record = s->record;
     uint64_t began_ns = thread_cpu_ns();
-    fg_counter_set(&record->computing_since_ns, now_ns);
-    fg_counter_set(&record->computing_cpu_ns, began_ns);
-    fg_counter_set(&record->computing_expected_ns,
-                   fg_step_bound_expect(&s->bound, tokens, positions));
+    uint64_t beats = fg_counter_get(&record->beats);
+    fg_counter_set(&record->beat_cpu_ns, fg_step_bound_expect(&s->bound, tokens, positions));
     fg_counter_set(&record->computing, fg_counter_get(&record->steps) + 1);
     fg_executor_step(s->executor, s->runs, count);
     fg_counter_set(&record->computing, 0);
-    fg_step_bound_learn(&s->bound, tokens, positions, thread_cpu_ns() - began_ns);
+    beats = fg_counter_get(&record->beats) - beats;
+    /* The helpers' time is taken for as much as our own. */
+    if (beats > 0)
+        fg_step_bound_learn(&s->bound, tokens, positions,
+                            (thread_cpu_ns() - began_ns) * s->thread_count / beats);
 }
 
 /* How fast streams get on, with all that is done between their tokens. */
@@ -242,7 +244,7 @@ static uint64_t run_batch(struct fg_scheduler *s, size_t count, uint64_t started
         decodes += is_decode;
         prefill_tokens += is_decode ? 0 : s->runs[i].count;
     }
-    compute(s, count, started_ns);
+    compute(s, count);
     uint64_t now_ns = s->clock_ns();
     fg_step_cost_learn(&s->cost, decodes, prefill_tokens,
                        now_ns > started_ns ? now_ns - started_ns : 0);

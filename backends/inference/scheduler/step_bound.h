@@ -1,6 +1,6 @@
 /*
- * step_bound.h: the most that a step of a size has taken lately: what tells a step that hangs from
- * one that is large.
+ * step_bound.h: the most that a beat has taken lately in a step of a size: what tells a step that
+ * hangs from one that is large.
  * Thread   one owner at a time; no clock of its own.
  *
  *    size = tokens in the step x positions that they look back at, each by its power of two

@@ -54,6 +54,24 @@ static void every_item_once(void **state)
     }
 }
 
+static void every_portion_is_a_beat(void **state)
+{
+    (void)state;
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        struct fg_counter beats = {0};
+        struct fg_pool *pool = fg_pool_create(threads);
+        assert_non_null(pool);
+        run_and_check(pool, 10, 4); /* nobody counts them yet */
+        fg_pool_set_beats(pool, &beats);
+        run_and_check(pool, 10, 4);
+        assert_int_equal(fg_counter_get(&beats), 3);
+        run_and_check(pool, 10, 10);
+        run_and_check(pool, 0, 1);
+        assert_int_equal(fg_counter_get(&beats), 4);
+        fg_pool_destroy(pool);
+    }
+}
+
 static void many_runs_in_a_row(void **state)
 {
     (void)state;
@@ -100,9 +118,8 @@ static void stops_without_having_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_item_once),
-        cmocka_unit_test(many_runs_in_a_row),
-        cmocka_unit_test(one_thread_is_the_caller),
+        cmocka_unit_test(every_item_once),          cmocka_unit_test(every_portion_is_a_beat),
+        cmocka_unit_test(many_runs_in_a_row),       cmocka_unit_test(one_thread_is_the_caller),
         cmocka_unit_test(stops_without_having_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

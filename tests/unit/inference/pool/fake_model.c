@@ -3,6 +3,8 @@
  */
 #include "fake_model.h"
 
+#include "base/counters_shared.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -60,10 +62,16 @@ void fg_executor_step(struct fg_executor *executor, const struct fg_batch_run *r
         }
     }
     executor->step_count++;
+    fg_counter_add(executor->beats, run_count);
     for (size_t i = 0; i < run_count; i++)
         run_one(executor, &runs[i]);
     if (executor->on_step != NULL)
         executor->on_step();
+}
+
+void fg_executor_set_beats(struct fg_executor *executor, struct fg_counter *beats)
+{
+    executor->beats = beats;
 }
 
 bool fg_tokenizer_is_end(const struct fg_tokenizer *tokenizer, uint32_t id)

@@ -28,6 +28,7 @@ struct fake_step {
 
 struct fg_executor {
     struct fg_kv_store store;
+    struct fg_counter *beats; /* one a run */
     fake_next_fn next;
     size_t step_count;
     struct fake_step steps[FAKE_STEPS_MAX]; /* the first ones */
