@@ -17,6 +17,7 @@ struct figure {
     const char *label; /* one more: `reason="full"`; NULL: none */
 };
 
+#define NAME_BYTES 96
 #define COUNT(figures) (sizeof(figures) / sizeof((figures)[0]))
 
 /* States are words in JSON; as a number the worst is 1 (of levels: 3). */
@@ -53,22 +54,39 @@ static const json_t *find(const json_t *member, const struct figure *figure)
     return json_is_null(value) ? NULL : value;
 }
 
+/* Gates stand before backends and before routes: the table has the names of the former. */
+static const char *name_of(const struct figure *figure, const char *label, char buffer[NAME_BYTES])
+{
+    static const char backend[] = "backend_";
+    bool is_routes = strcmp(label, "route") == 0 && figure->group != NULL;
+    if (!is_routes)
+        return figure->name;
+    bool has_owner = strncmp(figure->name, backend, sizeof(backend) - 1) == 0;
+    snprintf(buffer, NAME_BYTES, "route_%s", figure->name + (has_owner ? sizeof(backend) - 1 : 0));
+    return buffer;
+}
+
 static void write_figures(FILE *out, const json_t *members, const char *label,
                           const struct figure *figures, size_t count)
 {
+    bool is_begun = false;
     for (size_t f = 0; f < count; f++) {
         const struct figure *figure = &figures[f];
-        const char *name;
+        char buffer[NAME_BYTES];
+        const char *member_name, *name = name_of(figure, label, buffer);
         json_t *member;
-        if (f == 0 || strcmp(figures[f - 1].name, figure->name) != 0)
-            fg_prometheus_family(out, figure->name, figure->type, figure->help);
-        json_object_foreach((json_t *)(uintptr_t)members, name, member)
+        is_begun = is_begun && strcmp(figures[f - 1].name, figure->name) == 0;
+        json_object_foreach((json_t *)(uintptr_t)members, member_name, member)
         {
             const json_t *value = find(member, figure);
-            if (value != NULL)
-                fprintf(out, "floodgate_%s{%s=\"%s\"%s%s} %.15g\n", figure->name, label, name,
-                        figure->label == NULL ? "" : ",",
-                        figure->label == NULL ? "" : figure->label, number_of(value));
+            if (value == NULL)
+                continue;
+            if (!is_begun)
+                fg_prometheus_family(out, name, figure->type, figure->help);
+            is_begun = true;
+            fprintf(out, "floodgate_%s{%s=\"%s\"%s%s} %.15g\n", name, label, member_name,
+                    figure->label == NULL ? "" : ",", figure->label == NULL ? "" : figure->label,
+                    number_of(value));
         }
     }
 }
@@ -89,10 +107,9 @@ static void write_alone(FILE *out, const json_t *member, const struct figure *fi
 #define SHADOW "1: the policy decides and counts, but does not act."
 
 static const struct figure gate_figures[] = {
-    {"backend_in_flight", "gauge", "Requests at the backend now.", "concurrency", "in_flight",
+    {"backend_in_flight", "gauge", "Requests that hold a slot now.", "concurrency", "in_flight",
      NULL},
-    {"backend_concurrency_limit", "gauge", "Requests that may be at the backend at once.",
-     "concurrency", "limit", NULL},
+    {"backend_concurrency_limit", "gauge", "Slots that there are.", "concurrency", "limit", NULL},
     {"backend_over_limit_total", "counter", "Times that no slot was free when one was wanted.",
      "concurrency", "over_limit_total", NULL},
     {"backend_noload_latency_seconds", "gauge",
@@ -105,8 +122,7 @@ static const struct figure gate_figures[] = {
      "lowered_total", NULL},
     {"backend_admission_refused_total", "counter", "Requests below the level.", "priority",
      "refused_total", NULL},
-    {"queue_depth", "gauge", "Requests that wait for a slot of the backend.", "queue", "waiting",
-     NULL},
+    {"queue_depth", "gauge", "Requests that wait for a slot.", "queue", "waiting", NULL},
     {"queue_bytes", "gauge", "Bytes of the bodies of requests that wait for a slot.", "queue",
      "bytes", NULL},
     {"queue_tokens", "gauge",
@@ -281,6 +297,8 @@ void fg_prometheus_write_policies(FILE *out, const struct fg_admin_options *opti
     const json_t *overload = json_object_get(policies, "overload");
     write_figures(out, backends, "backend", gate_figures, COUNT(gate_figures));
     write_opened_by(out, backends);
+    write_figures(out, json_object_get(policies, "routes"), "route", gate_figures,
+                  COUNT(gate_figures));
     write_figures(out, json_object_get(policies, "waiting_rooms"), "route", room_figures,
                   COUNT(room_figures));
     write_figures(out, json_object_get(policies, "rate_limits"), "limit", limit_figures,

@@ -285,6 +285,21 @@ static json_t *memory_json(const struct fg_admin_options *options, size_t index)
     return json;
 }
 
+/* Routes with a limit of their own. */
+static json_t *route_gates_json(const struct fg_admin_options *options)
+{
+    json_t *routes = json_object();
+    for (size_t i = 0; i < options->config->route_count; i++) {
+        struct fg_gate *gate = fg_pipeline_route_gate(options->pipeline, i);
+        if (gate == NULL)
+            continue;
+        json_t *one = fg_gate_stats(gate, fg_clock_monotonic_ns());
+        json_object_del(one, "breaker"); /* only backends have one */
+        json_object_set_new(routes, options->config->routes[i].name, one);
+    }
+    return routes;
+}
+
 json_t *fg_admin_policies(const struct fg_admin_options *options)
 {
     json_t *policies = json_object();
@@ -295,6 +310,7 @@ json_t *fg_admin_policies(const struct fg_admin_options *options)
         json_object_set_new(gate, "memory", memory_json(options, i));
         json_object_set_new(gates, options->config->backends[i].name, gate);
     }
+    json_object_set_new(policies, "routes", route_gates_json(options));
     json_object_set_new(policies, "rate_limits", rate_limits_json(options));
     if (fg_pipeline_shared_state(options->pipeline) != NULL)
         json_object_set_new(policies, "shared_state",

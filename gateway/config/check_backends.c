@@ -27,14 +27,20 @@ static void check_concurrency(struct fg_snapshot *snapshot, const struct fg_yaml
     fg_config_check_order(snapshot, node, "min", "limit", conf->limit_min <= conf->limit);
 }
 
+void fg_config_check_limit(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                           const struct fg_concurrency_conf *concurrency,
+                           const struct fg_queue_conf *queue)
+{
+    check_concurrency(snapshot, fg_yaml_find(node, "concurrency"), concurrency);
+    fg_config_check_order(snapshot, fg_yaml_find(node, "queue"), "target", "interval",
+                          queue->target_ns <= queue->interval_ns);
+}
+
 static void check_gates(struct fg_snapshot *snapshot, const struct fg_raw_backend *backend,
                         const struct fg_yaml_node *node)
 {
     const struct fg_backend_conf *conf = &backend->conf;
-    check_concurrency(snapshot, fg_yaml_find(node, "concurrency"), &conf->concurrency);
-    const struct fg_yaml_node *queue = fg_yaml_find(node, "queue");
-    fg_config_check_order(snapshot, queue, "target", "interval",
-                          conf->queue.target_ns <= conf->queue.interval_ns);
+    fg_config_check_limit(snapshot, node, &conf->concurrency, &conf->queue);
     const struct fg_yaml_node *breaker = fg_yaml_find(node, "breaker");
     fg_config_check_order(snapshot, breaker, "open", "open_max",
                           conf->breaker.open_ns <= conf->breaker.open_max_ns);

@@ -169,6 +169,16 @@ static void check_room(struct fg_snapshot *snapshot, size_t index)
     }
 }
 
+static void check_limit(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    const struct fg_route_conf *conf = &route->conf;
+    fg_config_check_limit(snapshot, route->node, &conf->concurrency, &conf->queue);
+    if (!conf->has_concurrency && fg_config_is_written(route->node, "queue") &&
+        fg_config_is_sound(route->node, "concurrency"))
+        fg_config_error_at(snapshot, route->node, "queue",
+                           "queue without concurrency, so that nobody waits in it; expected both");
+}
+
 static void check_unused_keys(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
 {
     if (route->conf.action == FG_ROUTE_BACKEND)
@@ -176,6 +186,9 @@ static void check_unused_keys(struct fg_snapshot *snapshot, const struct fg_raw_
     if (route->conf.cache)
         fg_config_error_at(snapshot, route->node, "cache",
                            "cache has no effect without to; expected it left out");
+    if (route->conf.has_concurrency)
+        fg_config_error_at(snapshot, route->node, "concurrency",
+                           "concurrency has no effect without to; expected it left out");
 }
 
 /* What is kept whole must fit beside the head. */
@@ -255,6 +268,7 @@ void fg_config_check_routes(struct fg_snapshot *snapshot)
         check_strip_prefix(snapshot, route);
         check_websocket(snapshot, route);
         check_room(snapshot, i);
+        check_limit(snapshot, route);
         check_unused_keys(snapshot, route);
         check_buffer(snapshot, route);
         check_redirect(snapshot, route);

@@ -23,6 +23,11 @@ bool fg_config_is_sound(const struct fg_yaml_node *node, const char *key);
 void fg_config_check_order(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
                            const char *smaller, const char *larger, bool is_good);
 
+/* The limit and the queue that are written below `node`. */
+void fg_config_check_limit(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                           const struct fg_concurrency_conf *concurrency,
+                           const struct fg_queue_conf *queue);
+
 /*
  * A key that would do nothing is an error: whoever wrote it believes that it does something.
  * `keys` ends with NULL; `because` reads as "with kind fixed".

@@ -406,6 +406,9 @@ struct fg_route_conf {
     uint64_t timeout_ns;     /* whole request; the deadline */
     uint64_t stream_idle_ns; /* not 0: the deadline ends with the head, then this silence counts */
     uint64_t body_bytes_max;
+    bool has_concurrency; /* a limit of its own, before the backend's: */
+    struct fg_concurrency_conf concurrency;
+    struct fg_queue_conf queue;
     bool buffer_request; /* the whole body before a backend sees the request */
     enum fg_half_close half_close;
     const uint32_t *rate_limits; /* into rate_limits[] */

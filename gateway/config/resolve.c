@@ -406,6 +406,8 @@ static void derive_route(struct fg_snapshot *snapshot, struct fg_raw_route *rout
         conf->waiting_room.burst = conf->waiting_room.admit.amount;
     if (conf->path != NULL && conf->path_prefix != NULL)
         conf->path_prefix = NULL; /* reported by the checks */
+    if (conf->has_concurrency)
+        derive_concurrency(route->node, &conf->concurrency, UINT32_MAX);
     conf->line = route->node->line;
     if (route->is_session)
         conf->action = FG_ROUTE_SESSION;

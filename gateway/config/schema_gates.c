@@ -358,3 +358,26 @@ const struct fg_table fg_tables_reserve[] = {
     [FG_BACKEND_ORDERS] = RESERVE_TABLE("orders", orders_reserve),
     [FG_BACKEND_INFERENCE] = RESERVE_TABLE("inference", other_reserve),
 };
+
+/* A route's own: a number that its owner means, and a queue as before a cluster. */
+static const struct fg_key route_concurrency[] =
+    CONCURRENCY_KEYS("fixed", "100", "1", "1000", NULL);
+static const struct fg_key route_queue[] =
+    QUEUE_KEYS("1024", "256MiB", "2s", "20ms", "100ms", "1s", TOKEN_KEYS("off", "256", NULL));
+
+const struct fg_table fg_table_route_concurrency = {
+    .path = "routes[].concurrency",
+    .doc = "Most requests of this route between its own gate and the end of their answers; the "
+           "backend's limit comes on top.",
+    .keys = route_concurrency,
+    .bytes = sizeof(struct fg_concurrency_conf),
+    .example = "{limit: 20}",
+};
+
+const struct fg_table fg_table_route_queue = {
+    .path = "routes[].queue",
+    .doc = "Where requests wait for a slot of the route; needs `concurrency`.",
+    .keys = route_queue,
+    .bytes = sizeof(struct fg_queue_conf),
+    .example = "{requests_max: 100, wait_max: 1s}",
+};

@@ -13,6 +13,10 @@ extern const struct fg_table fg_tables_queue[];
 extern const struct fg_table fg_tables_breaker[];
 extern const struct fg_table fg_tables_reserve[];
 
+/* The same two before a route. */
+extern const struct fg_table fg_table_route_concurrency;
+extern const struct fg_table fg_table_route_queue;
+
 /* The four keys, for a table whose struct `holder` has a struct fg_backend_conf at `conf_member`.
  */
 #define FG_GATE_KEYS(backend_kind, holder, conf_member)                                            \

@@ -4,6 +4,7 @@
 #include "config/field_template.h"
 #include "config/raw.h"
 #include "config/schema.h"
+#include "config/schema_gates.h"
 
 #define AT(type, member) (uint32_t) offsetof(struct type, member)
 #define MS UINT64_C(1000000)
@@ -566,6 +567,17 @@ static const struct fg_key route_keys[] = {
      .count_offset = AT(fg_raw_route, rate_limit_name_count),
      .max = 8,
      .doc = "Names out of `policies.rate_limits`; all of them must let a request pass."},
+    {.name = "concurrency",
+     .type = FG_KEY_SWITCH,
+     .offset = L(concurrency),
+     .count_offset = L(has_concurrency),
+     .table = &fg_table_route_concurrency,
+     .doc = "Most requests of the route at once, beside the limit of its backend."},
+    {.name = "queue",
+     .type = FG_KEY_OBJECT,
+     .offset = L(queue),
+     .table = &fg_table_route_queue,
+     .doc = "Where they wait for it."},
     {.name = "cache",
      .type = FG_KEY_SWITCH,
      .offset = 0,

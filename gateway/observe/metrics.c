@@ -47,8 +47,10 @@ const char *fg_refused_name(enum fg_refused refused)
 const char *fg_hop_name(enum fg_hop hop)
 {
     static const char *const names[FG_HOP_COUNT] = {
-        [FG_HOP_UPLOAD] = "upload", [FG_HOP_CACHE_WAIT] = "cache_wait", [FG_HOP_SHARED] = "shared",
-        [FG_HOP_QUEUE] = "queue",   [FG_HOP_BACKEND] = "backend",       [FG_HOP_BODY] = "body",
+        [FG_HOP_UPLOAD] = "upload", [FG_HOP_CACHE_WAIT] = "cache_wait",
+        [FG_HOP_SHARED] = "shared", [FG_HOP_ROUTE_QUEUE] = "route_queue",
+        [FG_HOP_QUEUE] = "queue",   [FG_HOP_BACKEND] = "backend",
+        [FG_HOP_BODY] = "body",
     };
     return names[hop];
 }

@@ -118,7 +118,7 @@ static void add_rate_limit(const struct fg_flow *flow, struct fg_field *fields, 
  * in, so that the app can hold back by itself what would be refused. Smaller is more important. */
 static void add_priority(const struct fg_flow *flow, struct fg_field *fields, size_t *count)
 {
-    if (flow->gate == NULL || flow->level >= FG_PRIORITY_COMPOUND_COUNT - 1)
+    if (flow->slots[FG_SLOT_BACKEND].gate == NULL || flow->level >= FG_PRIORITY_COMPOUND_COUNT - 1)
         return;
     add(fields, count, FG_SPAN("x-floodgate-priority"),
         fg_arena_try_printf(flow->req->ex.arena, "own=%" PRIu32 ", admitted=%" PRIu32,
@@ -426,7 +426,7 @@ static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
     if (flow->silence_max_ns > 0)
         flow->moved_ns = fg_flow_now_ns(flow);
     bool may_go_on = fg_response_write(flow->req, data, len);
-    if (!may_go_on && flow->holds_slot)
+    if (!may_go_on && flow->slots[FG_SLOT_BACKEND].is_held)
         leave_for_slow_client(flow);
     return may_go_on;
 }

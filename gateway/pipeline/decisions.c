@@ -61,7 +61,9 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
     record.was_aborted = flow->req->was_aborted;
     record.cache = flow->cache_result;
     record.priority_number = ex->priority_number;
-    record.level = flow->gate == NULL ? UINT32_MAX : flow->level;
+    bool was_asked =
+        flow->slots[FG_SLOT_ROUTE].gate != NULL || flow->slots[FG_SLOT_BACKEND].gate != NULL;
+    record.level = was_asked ? flow->level : UINT32_MAX;
     record.decision_count = flow->decision_count;
     memcpy(record.decisions, flow->decisions, flow->decision_count * sizeof(record.decisions[0]));
     fg_recorder_add(flow->thread->recorder, &record);

@@ -25,8 +25,9 @@ static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
     [FG_STAGE_ROUTE] = &fg_stage_route,           [FG_STAGE_IDENTITY] = &fg_stage_identity,
     [FG_STAGE_OVERLOAD] = &fg_stage_overload,     [FG_STAGE_WAITING_ROOM] = &fg_stage_waiting_room,
     [FG_STAGE_RATE_LIMIT] = &fg_stage_rate_limit, [FG_STAGE_BODY] = &fg_stage_body,
-    [FG_STAGE_CACHE] = &fg_stage_cache,           [FG_STAGE_ADMIT] = &fg_stage_admit,
-    [FG_STAGE_BREAKER] = &fg_stage_breaker,       [FG_STAGE_BACKEND] = &fg_stage_backend,
+    [FG_STAGE_CACHE] = &fg_stage_cache,           [FG_STAGE_ADMIT_ROUTE] = &fg_stage_admit_route,
+    [FG_STAGE_ADMIT] = &fg_stage_admit,           [FG_STAGE_BREAKER] = &fg_stage_breaker,
+    [FG_STAGE_BACKEND] = &fg_stage_backend,
 };
 
 static const uint8_t legal_moves[FG_FLOW_STATE_COUNT] = {
@@ -111,8 +112,9 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
 {
     if (flow->state == FG_FLOW_WAITING && now_ns < flow->req->ex.deadline_ns) {
         /* The queue's own limit for waiting: the gate refuses it, through on_turn. */
-        fg_gate_expire(flow->gate, now_ns);
-        uint64_t next_ns = fg_gate_next_expiry_ns(flow->gate);
+        struct fg_gate *gate = fg_flow_gate_waited_for(flow);
+        fg_gate_expire(gate, now_ns);
+        uint64_t next_ns = fg_gate_next_expiry_ns(gate);
         fg_flow_arm_deadline(flow, next_ns < flow->req->ex.deadline_ns ? next_ns
                                                                        : flow->req->ex.deadline_ns);
         return;
@@ -125,6 +127,7 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
     switch (flow->state) {
     case FG_FLOW_WAITING:
         stages[flow->stage]->cancel(flow);
+        fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
         if (!fg_cache_serve_stale(flow))
             fg_flow_refuse_late(flow);
         break;
@@ -208,14 +211,20 @@ void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop)
 void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
                            enum fg_breaker_outcome breaker_outcome)
 {
-    if (!flow->holds_slot)
+    struct fg_flow_slot *route = &flow->slots[FG_SLOT_ROUTE];
+    struct fg_flow_slot *backend = &flow->slots[FG_SLOT_BACKEND];
+    if (!route->is_held && !backend->is_held)
         return;
-    flow->holds_slot = false;
     uint64_t now_ns = fg_clock_monotonic_ns();
     uint64_t head_ns = flow->head_ns != 0 ? flow->head_ns : now_ns;
-    uint64_t latency_ns = flow->backend_started_ns == 0 ? 0 : head_ns - flow->backend_started_ns;
-    fg_gate_leave(flow->gate, now_ns, latency_ns, limit_outcome, flow->passed_breaker,
-                  flow->was_probe, breaker_outcome);
+    bool was_called = flow->backend_started_ns != 0;
+    if (backend->is_held)
+        fg_gate_leave(backend->gate, now_ns, was_called ? head_ns - flow->backend_started_ns : 0,
+                      limit_outcome, flow->passed_breaker, flow->was_probe, breaker_outcome);
+    if (route->is_held) /* its requests are in flight while they wait for the backend, too */
+        fg_gate_leave(route->gate, now_ns, was_called ? head_ns - route->since_ns : 0,
+                      limit_outcome, false, false, FG_BREAKER_CANCELLED);
+    route->is_held = backend->is_held = false;
 }
 
 void fg_flow_let_go(struct fg_flow *flow)
@@ -342,8 +351,10 @@ static void on_request(void *handler, struct fg_request *req)
 static void scan_body(struct fg_flow *flow, const void *data, size_t len)
 {
     const struct fg_config *config = flow->thread->pipeline->config;
-    bool counts_tokens = flow->route->action == FG_ROUTE_BACKEND &&
-                         config->backends[flow->route->backend_index].queue.tokens_max > 0;
+    const struct fg_route_conf *route = flow->route;
+    bool counts_tokens = route->action == FG_ROUTE_BACKEND &&
+                         (config->backends[route->backend_index].queue.tokens_max > 0 ||
+                          (route->has_concurrency && route->queue.tokens_max > 0));
     if (counts_tokens)
         fg_token_scan_feed(&flow->body_scan, data, len);
     else
@@ -358,6 +369,7 @@ static bool keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
     struct fg_body_piece *piece = fg_arena_try_alloc(flow->req->ex.arena, sizeof(*piece) + len);
     if (piece == NULL) {
         stages[flow->stage]->cancel(flow);
+        fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
         fg_flow_refuse_for_memory(flow, "limits.request_memory_max is used up by the waiting body");
         return false;
     }
@@ -379,7 +391,7 @@ static void take_waiting_piece(struct fg_flow *flow, const void *data, size_t le
         return;
     if (flow->stage == FG_STAGE_BODY)
         fg_stage_body_on_piece(flow, len);
-    else if (flow->stage == FG_STAGE_ADMIT)
+    else if (flow->stage == FG_STAGE_ADMIT_ROUTE || flow->stage == FG_STAGE_ADMIT)
         fg_stage_admit_on_piece(flow);
 }
 

@@ -43,7 +43,8 @@ enum fg_stage_id {
     FG_STAGE_RATE_LIMIT,
     FG_STAGE_BODY, /* the whole request body, where it is wanted */
     FG_STAGE_CACHE,
-    FG_STAGE_ADMIT, /* concurrency limit and queue */
+    FG_STAGE_ADMIT_ROUTE, /* concurrency limit and queue of the route */
+    FG_STAGE_ADMIT,       /* the same of the backend */
     FG_STAGE_BREAKER,
     FG_STAGE_BACKEND,
     FG_STAGE_COUNT,
@@ -70,6 +71,7 @@ extern const struct fg_stage fg_stage_waiting_room;
 extern const struct fg_stage fg_stage_rate_limit;
 extern const struct fg_stage fg_stage_body;
 extern const struct fg_stage fg_stage_cache;
+extern const struct fg_stage fg_stage_admit_route;
 extern const struct fg_stage fg_stage_admit;
 extern const struct fg_stage fg_stage_breaker;
 extern const struct fg_stage fg_stage_backend;
@@ -90,6 +92,16 @@ struct fg_backend_hop {
 
 struct fg_cache_fetch;
 struct fg_limit_charge;
+
+/* A request has at most one slot of each, taken in this order. */
+enum fg_slot_kind { FG_SLOT_ROUTE, FG_SLOT_BACKEND, FG_SLOT_COUNT };
+
+struct fg_flow_slot {
+    struct fg_gate *gate;          /* where it was asked for; NULL: not, or there is none */
+    struct fg_gate_ticket *ticket; /* while it waits for it; or NULL */
+    bool is_held;
+    uint64_t since_ns; /* valid while held */
+};
 
 struct fg_flow {
     /* links */
@@ -153,10 +165,8 @@ struct fg_flow {
     uint64_t cache_left; /* to send; UINT64_MAX: to the end */
 
     /* gate and backend */
-    struct fg_gate *gate;
-    struct fg_gate_ticket *ticket;
-    uint32_t level; /* of the gate when this one came: the largest priority number let in */
-    bool holds_slot;
+    struct fg_flow_slot slots[FG_SLOT_COUNT];
+    uint32_t level; /* of the last gate when this one came: the largest priority number let in */
     bool passed_breaker;
     bool was_probe;
     bool is_backend_open; /* the backend has the exchange */
@@ -221,6 +231,7 @@ struct fg_pipeline {
     struct fg_room **rooms; /* by route index, NULL where there is none */
     struct fg_backend **backends;
     struct fg_gate **gates;            /* by backend index */
+    struct fg_gate **route_gates;      /* by route index, NULL where there is none */
     struct fg_arena_account *accounts; /* of request memory: backend_count for each loop */
     struct fg_backend *session;
     struct fg_backend *room_desk;
@@ -279,7 +290,7 @@ void fg_flow_begin_tunnel(struct fg_flow *flow);
 void fg_flow_end_by_silence(struct fg_flow *flow, uint64_t silence_max_ns);
 /* The loop's deadline timer fired: everything that is due. */
 void fg_flow_run_deadlines(struct fg_pipeline_thread *thread);
-/* Close the backend's side: give the slot back and teach gate and breaker. Harmless twice. */
+/* Close the backend's side: give the slots back and teach gates and breaker. Harmless twice. */
 void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
                            enum fg_breaker_outcome breaker_outcome);
 /* Let go of whatever the arena cannot free. Harmless twice. */
@@ -350,7 +361,9 @@ void fg_limit_settle(struct fg_flow *flow);
 /* stage_breaker.c: the backend is left alone: what is stale of the cache's, or 503. */
 void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns);
 
-/* stage_admit.c: a piece of body has come while the flow waits there; may answer. */
+/* stage_admit.c: the gate of the slot that the flow waits for. */
+struct fg_gate *fg_flow_gate_waited_for(const struct fg_flow *flow);
+/* A piece of body has come while it waits there; may answer. */
 void fg_stage_admit_on_piece(struct fg_flow *flow);
 
 /* stage_body.c: a piece has come while the flow waits there; may answer, or go on. */

@@ -4,6 +4,7 @@
 #include "cache_fetch.h"
 #include "room_desk.h"
 #include "session.h"
+#include "upstream/gate_conf.h"
 
 #include <event2/event.h>
 #include <limits.h>
@@ -106,11 +107,21 @@ static bool make_gates(struct fg_pipeline *pipeline)
     const struct fg_config *config = pipeline->config;
     uint64_t now_ns = fg_clock_monotonic_ns();
     pipeline->gates = calloc(config->backend_count + 1, sizeof(*pipeline->gates));
-    if (pipeline->gates == NULL)
+    pipeline->route_gates = calloc(config->route_count + 1, sizeof(*pipeline->route_gates));
+    if (pipeline->gates == NULL || pipeline->route_gates == NULL)
         return false;
     for (size_t i = 0; i < config->backend_count; i++) {
-        pipeline->gates[i] = fg_gate_create(&config->backends[i], now_ns);
+        struct fg_gate_policy_config gate = fg_gate_policy_config_of(&config->backends[i]);
+        pipeline->gates[i] = fg_gate_create(&gate, now_ns);
         if (pipeline->gates[i] == NULL)
+            return false;
+    }
+    for (size_t i = 0; i < config->route_count; i++) {
+        if (!config->routes[i].has_concurrency)
+            continue;
+        struct fg_gate_policy_config gate = fg_gate_policy_config_of_route(&config->routes[i]);
+        pipeline->route_gates[i] = fg_gate_create(&gate, now_ns);
+        if (pipeline->route_gates[i] == NULL)
             return false;
     }
     return true;
@@ -225,6 +236,8 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
         fg_rate_table_destroy(pipeline->rate_tables[i]);
     for (size_t i = 0; i < config->route_count && pipeline->rooms != NULL; i++)
         fg_room_destroy(pipeline->rooms[i]);
+    for (size_t i = 0; i < config->route_count && pipeline->route_gates != NULL; i++)
+        fg_gate_destroy(pipeline->route_gates[i]);
     for (unsigned i = 0; i < pipeline->thread_count && pipeline->metrics != NULL; i++)
         fg_thread_metrics_destroy(pipeline->metrics[i]);
     for (unsigned i = 0; i < pipeline->thread_count && pipeline->recorders != NULL; i++)
@@ -244,6 +257,7 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
     fg_router_destroy(pipeline->router);
     free(pipeline->backends);
     free(pipeline->gates);
+    free(pipeline->route_gates);
     free(pipeline->accounts);
     free(pipeline->rate_tables);
     free(pipeline->rooms);
@@ -394,6 +408,11 @@ struct fg_backend *fg_pipeline_backend(const struct fg_pipeline *pipeline, size_
 struct fg_gate *fg_pipeline_gate(const struct fg_pipeline *pipeline, size_t index)
 {
     return pipeline->gates[index];
+}
+
+struct fg_gate *fg_pipeline_route_gate(const struct fg_pipeline *pipeline, size_t route_index)
+{
+    return pipeline->route_gates[route_index];
 }
 
 struct fg_memory_share fg_pipeline_memory(const struct fg_pipeline *pipeline, size_t index)

@@ -2,7 +2,7 @@
  * pipeline.h: what every request goes through, from its head to its log line.
  *
  *    route -> identity -> overload -> waiting room -> rate limit -> cache
- *          -> concurrency + queue -> breaker -> backend
+ *          -> concurrency + queue (the route's, the backend's) -> breaker -> backend
  *
  * Job      own the stages' shared objects (one fg_pipeline) and each loop's part of them (one
  *          fg_pipeline_thread), and hand requests in (fg_pipeline_handler for the codecs).
@@ -53,6 +53,8 @@ extern const struct fg_request_handler fg_pipeline_handler;
 const struct fg_config *fg_pipeline_config(const struct fg_pipeline *pipeline);
 struct fg_backend *fg_pipeline_backend(const struct fg_pipeline *pipeline, size_t index);
 struct fg_gate *fg_pipeline_gate(const struct fg_pipeline *pipeline, size_t index);
+/* NULL for a route without a limit of its own. */
+struct fg_gate *fg_pipeline_route_gate(const struct fg_pipeline *pipeline, size_t route_index);
 struct fg_rate_table *fg_pipeline_rate_table(const struct fg_pipeline *pipeline, size_t index);
 /* NULL: none is configured. */
 struct fg_shared_state *fg_pipeline_shared_state(const struct fg_pipeline *pipeline);

@@ -1,13 +1,73 @@
 /*
- * stage_admit.c: a slot of the backend, now or after a wait in its bounded queue.
+ * stage_admit.c: a slot of the route, where it has a limit of its own, and one of the backend, each
+ * now or after a wait in a bounded queue.
+ * Order    always the route's first. Who waits for it holds nothing of the backend's that others
+ *          could use; who waits for the backend keeps from it at most as many as the route may
+ *          have there anyway. One order for all: nobody waits in a circle.
+ * Thread   the request's loop.
  */
 #include "flow.h"
 
 #include "pipeline/policy_conf.h"
 #include "policies/retry_after.h"
 
+/* What is said of each of the two. */
+struct gate_words {
+    const char *concurrency, *queue, *priority; /* names of policies */
+    enum fg_hop hop;
+    const char *messages[FG_REFUSED_COUNT];
+};
+
+static const struct gate_words all_words[FG_SLOT_COUNT] = {
+    [FG_SLOT_ROUTE] =
+        {"route_concurrency",
+         "route_queue",
+         "route_priority",
+         FG_HOP_ROUTE_QUEUE,
+         {[FG_REFUSED_PRIORITY] =
+              "the route is overloaded and serves more important requests first",
+          [FG_REFUSED_QUEUE_FULL] = "the route's queue is full",
+          [FG_REFUSED_QUEUE_BYTES] =
+              "the bodies of the requests that wait for the route are as many bytes as may wait",
+          [FG_REFUSED_QUEUE_TOKENS] =
+              "the requests that wait for the route will take as many tokens as may wait",
+          [FG_REFUSED_CANNOT_MEET_DEADLINE] =
+              "the wait for the route would be longer than the request's deadline",
+          [FG_REFUSED_QUEUE_SHED] = "the route's queue does not move fast enough",
+          [FG_REFUSED_QUEUE_TIMEOUT] = "the wait for the route took too long"}},
+    [FG_SLOT_BACKEND] =
+        {"concurrency",
+         "queue",
+         "priority",
+         FG_HOP_QUEUE,
+         {[FG_REFUSED_PRIORITY] =
+              "the backend is overloaded and serves more important requests first",
+          [FG_REFUSED_QUEUE_FULL] = "the backend's queue is full",
+          [FG_REFUSED_QUEUE_BYTES] =
+              "the bodies of the requests that wait for the backend are as many bytes as may wait",
+          [FG_REFUSED_QUEUE_TOKENS] =
+              "the requests that wait for the backend will take as many tokens as may wait",
+          [FG_REFUSED_CANNOT_MEET_DEADLINE] =
+              "the wait for the backend would be longer than the request's deadline",
+          [FG_REFUSED_QUEUE_SHED] = "the backend's queue does not move fast enough",
+          [FG_REFUSED_QUEUE_TIMEOUT] = "the wait for the backend took too long"}},
+};
+
+/* Which of the two a flow in one of the stages below is about. */
+static enum fg_slot_kind kind_of(const struct fg_flow *flow)
+{
+    return flow->stage == FG_STAGE_ADMIT_ROUTE ? FG_SLOT_ROUTE : FG_SLOT_BACKEND;
+}
+
+struct fg_gate *fg_flow_gate_waited_for(const struct fg_flow *flow)
+{
+    return flow->slots[kind_of(flow)].gate;
+}
+
 static const struct fg_queue_conf *queue_conf(const struct fg_flow *flow)
 {
+    if (kind_of(flow) == FG_SLOT_ROUTE)
+        return &flow->route->queue;
     return &flow->thread->pipeline->config->backends[flow->route->backend_index].queue;
 }
 
@@ -49,82 +109,82 @@ static struct figures figures_of(const struct fg_flow *flow, enum fg_refused rea
 static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
                    const struct fg_gate_place *place)
 {
-    static const char *const messages[FG_REFUSED_COUNT] = {
-        [FG_REFUSED_PRIORITY] =
-            "the backend is overloaded and serves more important requests first",
-        [FG_REFUSED_QUEUE_FULL] = "the backend's queue is full",
-        [FG_REFUSED_QUEUE_BYTES] =
-            "the bodies of the requests that wait for the backend are as many bytes as may wait",
-        [FG_REFUSED_QUEUE_TOKENS] =
-            "the requests that wait for the backend will take as many tokens as may wait",
-        [FG_REFUSED_CANNOT_MEET_DEADLINE] =
-            "the wait for the backend would be longer than the request's deadline",
-        [FG_REFUSED_QUEUE_SHED] = "the backend's queue does not move fast enough",
-        [FG_REFUSED_QUEUE_TIMEOUT] = "the wait for the backend took too long",
-    };
+    const struct gate_words *words = &all_words[kind_of(flow)];
     enum fg_refused reason = fg_refused_of_gate(verdict);
     const struct figures figures = figures_of(flow, reason, place);
     flow->level = place->level;
-    fg_flow_refuse(flow, &(struct fg_refusal){
-                             .reason = reason,
-                             .status = 503,
-                             .type = "overloaded",
-                             .message = messages[reason],
-                             .retry_after_ns = fg_retry_after_queue_ns(place->wait_ns),
-                             .policy = reason == FG_REFUSED_PRIORITY ? "priority" : "queue",
-                             .value = figures.value,
-                             .limit = figures.limit,
-                             .position = place->position,
-                             .wait_ns = place->wait_ns,
-                         });
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    fg_flow_refuse(flow,
+                   &(struct fg_refusal){
+                       .reason = reason,
+                       .status = 503,
+                       .type = "overloaded",
+                       .message = words->messages[reason],
+                       .retry_after_ns = fg_retry_after_queue_ns(place->wait_ns),
+                       .policy = reason == FG_REFUSED_PRIORITY ? words->priority : words->queue,
+                       .value = figures.value,
+                       .limit = figures.limit,
+                       .position = place->position,
+                       .wait_ns = place->wait_ns,
+                   });
+}
+
+static void take(struct fg_flow *flow, const char *policy)
+{
+    struct fg_flow_slot *slot = &flow->slots[kind_of(flow)];
+    slot->is_held = true;
+    slot->since_ns = fg_flow_now_ns(flow);
+    fg_flow_pass(flow, policy, FG_DECISION_NO_VALUE, FG_DECISION_NO_VALUE);
 }
 
 static void on_turn(void *object, enum fg_gate_verdict verdict, const struct fg_gate_place *place)
 {
     struct fg_flow *flow = object;
-    flow->ticket = NULL;
+    const struct gate_words *words = &all_words[kind_of(flow)];
+    flow->slots[kind_of(flow)].ticket = NULL;
     fg_loop_refresh_now(flow->thread->loop);
     if (verdict != FG_GATE_ADMITTED) {
         refuse(flow, verdict, place);
         return;
     }
-    flow->holds_slot = true;
-    fg_flow_pass(flow, "queue", FG_DECISION_NO_VALUE, FG_DECISION_NO_VALUE);
+    take(flow, words->queue);
     fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
-    fg_flow_resume(flow, FG_HOP_QUEUE);
+    fg_flow_resume(flow, words->hop);
 }
 
-static enum fg_stage_verdict run(struct fg_flow *flow)
+static enum fg_stage_verdict wait_for(struct fg_flow *flow, const struct fg_gate_place *place)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    fg_flow_decide(flow, &(struct fg_decision){.policy = all_words[kind_of(flow)].queue,
+                                               .decided = FG_DECIDED_WAIT,
+                                               .value = place->position,
+                                               .limit = FG_DECISION_NO_VALUE,
+                                               .wait_ns = place->wait_ns});
+    uint64_t wait_until_ns = fg_gate_next_expiry_ns(fg_flow_gate_waited_for(flow));
+    if (wait_until_ns < ex->deadline_ns)
+        fg_flow_arm_deadline(flow, wait_until_ns);
+    return FG_STAGE_WAIT;
+}
+
+static enum fg_stage_verdict enter(struct fg_flow *flow, struct fg_gate *gate)
 {
     struct fg_pipeline_thread *thread = flow->thread;
-    if (flow->route->action != FG_ROUTE_BACKEND)
-        return FG_STAGE_CONTINUE; /* the session endpoint is the gateway's own */
+    struct fg_flow_slot *slot = &flow->slots[kind_of(flow)];
     const struct fg_exchange *ex = &flow->req->ex;
-    flow->gate = thread->pipeline->gates[flow->route->backend_index];
-    uint64_t now_ns = fg_flow_now_ns(flow);
     struct fg_gate_place place;
     const struct fg_gate_arrival arrival = {
         .compound = ex->priority_number, .deadline_ns = ex->deadline_ns, .weight = weight_of(flow)};
+    slot->gate = gate;
     enum fg_gate_verdict verdict =
-        fg_gate_enter(flow->gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop), &arrival,
-                      now_ns, on_turn, flow, &flow->ticket, &place);
+        fg_gate_enter(gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop), &arrival,
+                      fg_flow_now_ns(flow), on_turn, flow, &slot->ticket, &place);
     flow->level = place.level;
     if (verdict == FG_GATE_ADMITTED) {
-        flow->holds_slot = true;
-        fg_flow_pass(flow, "concurrency", FG_DECISION_NO_VALUE, FG_DECISION_NO_VALUE);
+        take(flow, all_words[kind_of(flow)].concurrency);
         return FG_STAGE_CONTINUE;
     }
-    if (verdict == FG_GATE_QUEUED) {
-        fg_flow_decide(flow, &(struct fg_decision){.policy = "queue",
-                                                   .decided = FG_DECIDED_WAIT,
-                                                   .value = place.position,
-                                                   .limit = FG_DECISION_NO_VALUE,
-                                                   .wait_ns = place.wait_ns});
-        uint64_t wait_until_ns = fg_gate_next_expiry_ns(flow->gate);
-        if (wait_until_ns < ex->deadline_ns)
-            fg_flow_arm_deadline(flow, wait_until_ns);
-        return FG_STAGE_WAIT;
-    }
+    if (verdict == FG_GATE_QUEUED)
+        return wait_for(flow, &place);
     if (verdict == FG_GATE_BREAKER_OPEN)
         fg_flow_refuse_broken(flow, place.wait_ns);
     else
@@ -132,22 +192,38 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     return FG_STAGE_RESPOND;
 }
 
+static enum fg_stage_verdict run_route(struct fg_flow *flow)
+{
+    struct fg_gate *gate = flow->thread->pipeline->route_gates[fg_flow_route_index(flow)];
+    return gate == NULL ? FG_STAGE_CONTINUE : enter(flow, gate);
+}
+
+static enum fg_stage_verdict run_backend(struct fg_flow *flow)
+{
+    if (flow->route->action != FG_ROUTE_BACKEND)
+        return FG_STAGE_CONTINUE; /* the session endpoint is the gateway's own */
+    return enter(flow, flow->thread->pipeline->gates[flow->route->backend_index]);
+}
+
 static void cancel(struct fg_flow *flow)
 {
-    if (flow->ticket != NULL)
-        fg_gate_abandon(flow->ticket, fg_clock_monotonic_ns());
-    flow->ticket = NULL;
+    struct fg_flow_slot *slot = &flow->slots[kind_of(flow)];
+    if (slot->ticket != NULL)
+        fg_gate_abandon(slot->ticket, fg_clock_monotonic_ns());
+    slot->ticket = NULL;
 }
 
 void fg_stage_admit_on_piece(struct fg_flow *flow)
 {
     struct fg_gate_place place;
-    enum fg_gate_verdict verdict =
-        fg_gate_reweigh(flow->ticket, weight_of(flow), fg_flow_now_ns(flow), &place);
+    enum fg_gate_verdict verdict = fg_gate_reweigh(flow->slots[kind_of(flow)].ticket,
+                                                   weight_of(flow), fg_flow_now_ns(flow), &place);
     if (verdict == FG_GATE_QUEUED)
         return;
     cancel(flow);
     refuse(flow, verdict, &place);
 }
 
-const struct fg_stage fg_stage_admit = {.name = "admit", .run = run, .cancel = cancel};
+const struct fg_stage fg_stage_admit_route = {
+    .name = "admit_route", .run = run_route, .cancel = cancel};
+const struct fg_stage fg_stage_admit = {.name = "admit", .run = run_backend, .cancel = cancel};

@@ -5,6 +5,7 @@
 
 void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns)
 {
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
     if (fg_cache_serve_stale(flow))
         return;
     fg_flow_refuse(flow, &(struct fg_refusal){
@@ -20,11 +21,12 @@ void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns)
 
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
-    if (!flow->holds_slot)
+    const struct fg_flow_slot *slot = &flow->slots[FG_SLOT_BACKEND];
+    if (!slot->is_held)
         return FG_STAGE_CONTINUE;
     uint64_t retry_after_ns;
     enum fg_breaker_verdict verdict = fg_gate_breaker_try_pass(
-        flow->gate, flow->req->ex.priority_number, fg_flow_now_ns(flow), &retry_after_ns);
+        slot->gate, flow->req->ex.priority_number, fg_flow_now_ns(flow), &retry_after_ns);
     if (verdict == FG_BREAKER_REFUSE) {
         fg_flow_refuse_broken(flow, retry_after_ns);
         return FG_STAGE_RESPOND;

@@ -12,7 +12,6 @@
 #include "gate_shared.h"
 
 #include "base/list.h"
-#include "upstream/gate_conf.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -35,14 +34,13 @@ struct fg_gate_ticket {
     void *object; /* NULL: abandoned */
 };
 
-struct fg_gate *fg_gate_create(const struct fg_backend_conf *conf, uint64_t now_ns)
+struct fg_gate *fg_gate_create(const struct fg_gate_policy_config *config, uint64_t now_ns)
 {
     struct fg_gate *gate = calloc(1, sizeof(*gate));
     if (gate == NULL)
         return NULL;
     pthread_mutex_init(&gate->lock, NULL);
-    struct fg_gate_policy_config policy = fg_gate_policy_config_of(conf);
-    fg_gate_policy_init(&gate->policy, &policy, now_ns);
+    fg_gate_policy_init(&gate->policy, config, now_ns);
     return gate;
 }
 

@@ -1,6 +1,7 @@
 /*
- * gate_shared.h: the gate before one backend, shared by all event loops, so that a limit of 8 means
- * 8. What it decides is policies/gate_policy; here are the lock and the way a turn travels.
+ * gate_shared.h: the gate before one backend, or one route, shared by all event loops, so that a
+ * limit of 8 means 8. What it decides is policies/gate_policy; here are the lock and the way a turn
+ * travels.
  * Protocol  the policy is guarded by one mutex a gate; a critical section is a few hundred
  *           nanoseconds and makes no system call. Another loop's waiter is told through its
  *           mailbox, outside the lock.
@@ -14,7 +15,6 @@
 #include "base/clock.h"
 #include "base/counters_shared.h"
 #include "base/mailbox_shared.h"
-#include "config/config.h"
 #include "policies/gate_policy.h"
 
 #include <jansson.h>
@@ -31,8 +31,8 @@ struct fg_gate_tickets {
 typedef void (*fg_gate_turn_fn)(void *object, enum fg_gate_verdict verdict,
                                 const struct fg_gate_place *place);
 
-/* NULL without memory. `conf` is copied. */
-struct fg_gate *fg_gate_create(const struct fg_backend_conf *conf, uint64_t now_ns);
+/* NULL without memory. `config` is copied. */
+struct fg_gate *fg_gate_create(const struct fg_gate_policy_config *config, uint64_t now_ns);
 /* No ticket is out any more. */
 void fg_gate_destroy(struct fg_gate *gate);
 

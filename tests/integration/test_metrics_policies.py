@@ -24,17 +24,18 @@ SHARED = {"connected_threads": "connected_loops", "in_flight": "in_flight"}
 def metric_of(path):
     """The sample that tells of the number at `path`; None: there is none."""
     group, *rest = path
-    if group == "backends":
+    if group in ("backends", "routes"):
         name, *key = rest
-        label, key = f'backend="{name}"', ".".join(key)
+        of, key = group[:-1], ".".join(key)
+        label, route = f'{of}="{name}"', "route_" if of == "route" else ""
         if key in GATES:
-            return GATES[key].format("backend") + f"{{{label}}}"
+            return GATES[key].format(of) + f"{{{label}}}"
         part, what = key.split(".")
         if part == "queue" and what in QUEUES:
-            return f"queue_{QUEUES[what]}{{{label}}}"
+            return f"{route}queue_{QUEUES[what]}{{{label}}}"
         if part == "queue":
-            return f"queued_total{{{label}}}" if what == "queued_total" else \
-                f'queue_refused_total{{{label},reason="{what.removesuffix("_total")}"}}'
+            return f"{route}queued_total{{{label}}}" if what == "queued_total" else \
+                f'{route}queue_refused_total{{{label},reason="{what.removesuffix("_total")}"}}'
         return {"breaker": f"breaker_{what}{{{label}}}",
                 "memory": f"backend_memory_{what.replace('used_bytes', 'bytes')}{{{label}}}"}.get(part)
     if group == "waiting_rooms":
@@ -90,7 +91,7 @@ def site(launch_module, upstream_module, tmp_path_factory):
                 {"name": "room", "match": {"path": "/room"}, "to": "cluster:app", "waiting_room": {"admit": "1/h"}},
                 {"name": "shared", "match": {"path": "/shared"}, "to": "cluster:app",
                  "waiting_room": {"admit": "1/h", "shared": True}},
-                {"name": "bare", "match": {"path": "/bare"}, "to": "cluster:bare"},
+                {"name": "bare", "match": {"path": "/bare"}, "to": "cluster:bare", "concurrency": {"limit": 3}},
                 {"name": "all", "match": {"prefix": "/"}, "to": "cluster:app",
                  "rate_limits": ["local", "bytes", "global"]}]})
         wait_for(lambda: gateway.stats()["policies"]["shared_state"]["state"] == "connected")
@@ -107,9 +108,10 @@ def test_each_number_of_the_policies_has_a_metric(site):
     missing = {path: metric_of(path) for path in figures if metric_of(path) not in samples}
     assert not missing, json.dumps({".".join(path): name for path, name in missing.items()}, indent=1)
     assert len({metric_of(path) for path in figures}) == len(figures)  # no two numbers are one metric
-    groups = {path[:2] if path[0] in ("rate_limits", "backends", "waiting_rooms") else path[:1] for path in figures}
-    assert {("rate_limits", "global"), ("backends", "bare"), ("waiting_rooms", "shared"), ("overload",),
-            ("shared_state",)} <= groups
+    named = ("rate_limits", "backends", "routes", "waiting_rooms")
+    groups = {path[:2] if path[0] in named else path[:1] for path in figures}
+    assert {("rate_limits", "global"), ("backends", "bare"), ("routes", "bare"), ("waiting_rooms", "shared"),
+            ("overload",), ("shared_state",)} <= groups
 
 
 def test_they_are_the_same_numbers(site):

@@ -9,6 +9,7 @@
 #include "policies/token_scan.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 #define CACHE_TTL_USUAL_NS (60 * FG_S) /* when the response itself says how long */
@@ -88,10 +89,27 @@ static void refuse(struct fg_gateway_model *model, struct fg_sim_request *reques
     refuse_call(model, request->user, now_ns, reason, retry_after_ns);
 }
 
+static void leave_route(struct fg_gateway_model *model, struct fg_sim_request *request,
+                        uint64_t now_ns, uint64_t head_ns, enum fg_concurrency_outcome limit)
+{
+    if (!request->holds_route)
+        return;
+    request->holds_route = false;
+    fg_gate_policy_leave(
+        &model->routes[request->route].gate, now_ns,
+        &(struct fg_gate_result){
+            .latency_ns = request->backend_ns == 0 ? 0 : head_ns - request->route_since_ns,
+            .limit = limit,
+            .breaker = FG_BREAKER_CANCELLED},
+        &model->route_turns);
+}
+
+/* The slot of the backend, and the route's with it. */
 static void leave_gate(struct fg_gateway_model *model, struct fg_sim_request *request,
                        uint64_t now_ns, uint64_t head_ns, enum fg_concurrency_outcome limit,
                        enum fg_breaker_outcome breaker)
 {
+    leave_route(model, request, now_ns, head_ns, limit);
     struct fg_sim_backend *backend =
         &model->backends[model->routes[request->route].conf->backend_index];
     for (; request->retries > 0; request->retries--)
@@ -284,8 +302,10 @@ static void refuse_at_gate(struct fg_gateway_model *model, struct fg_sim_request
                            uint64_t now_ns, enum fg_gate_verdict verdict,
                            const struct fg_gate_place *place)
 {
-    if (verdict != FG_GATE_BREAKER_OPEN)
+    bool is_route = request->state == FG_SIM_ROUTE_QUEUED;
+    if (verdict != FG_GATE_BREAKER_OPEN && !is_route)
         backend_of(model, request)->shed_at_ns = now_ns;
+    leave_route(model, request, now_ns, now_ns, FG_CONCURRENCY_IGNORED);
     refuse(model, request, now_ns, fg_refused_of_gate(verdict),
            fg_retry_after_queue_ns(place->wait_ns));
     end_fetch(model, request, now_ns, false);
@@ -338,23 +358,97 @@ static void enter_gate(struct fg_gateway_model *model, struct fg_sim_request *re
     }
 }
 
+static void arm_route_expiry(struct fg_gateway_model *model, struct fg_sim_route *route)
+{
+    uint64_t next_ns = fg_gate_policy_next_expiry_ns(&route->gate);
+    if (next_ns >= route->expiry_ns)
+        return;
+    route->expiry_ns = next_ns;
+    fg_event_heap_add(model->heap, next_ns, FG_SIM_EVENT_EXPIRE_ROUTE,
+                      (uint32_t)(route - model->routes));
+}
+
+static void hold_route(struct fg_gateway_model *model, struct fg_sim_request *request,
+                       uint64_t now_ns)
+{
+    request->holds_route = true;
+    request->state = FG_SIM_REQUEST_NEW;
+    request->route_since_ns = now_ns;
+    enter_gate(model, request, now_ns);
+}
+
+/* The route's own slot first, where it has a limit. */
+static void enter_route(struct fg_gateway_model *model, struct fg_sim_request *request,
+                        uint64_t now_ns)
+{
+    struct fg_sim_route *route = &model->routes[request->route];
+    struct fg_gate_place place;
+    if (!route->conf->has_concurrency) {
+        enter_gate(model, request, now_ns);
+        return;
+    }
+    const struct fg_gate_arrival arrival = {.compound = request->priority_number,
+                                            .deadline_ns = request->deadline_ns,
+                                            .weight =
+                                                weight_of(&route->conf->queue, request->step)};
+    request->state = FG_SIM_ROUTE_QUEUED;
+    enum fg_gate_verdict verdict = fg_gate_policy_enter(
+        &route->gate, &request->route_entry, &arrival, now_ns, &model->route_turns, &place);
+    if (verdict == FG_GATE_ADMITTED)
+        hold_route(model, request, now_ns);
+    else if (verdict == FG_GATE_QUEUED)
+        arm_route_expiry(model, route);
+    else
+        refuse_at_gate(model, request, now_ns, verdict, &place);
+}
+
+static struct fg_gate_entry *next_turn(struct fg_gate_turns *turns)
+{
+    struct fg_gate_entry *entry = turns->first;
+    if (entry == NULL)
+        return NULL;
+    turns->first = entry->next_turn;
+    if (turns->first == NULL)
+        turns->last = NULL;
+    return entry;
+}
+
+static bool take_route_turn(struct fg_gateway_model *model, uint64_t now_ns)
+{
+    struct fg_gate_entry *entry = next_turn(&model->route_turns);
+    if (entry == NULL)
+        return false;
+    struct fg_sim_request *request =
+        (struct fg_sim_request *)(void *)((char *)entry -
+                                          offsetof(struct fg_sim_request, route_entry));
+    if (entry->verdict == FG_GATE_ADMITTED)
+        hold_route(model, request, now_ns);
+    else
+        refuse_at_gate(model, request, now_ns, entry->verdict, &entry->place);
+    return true;
+}
+
+static bool take_turn(struct fg_gateway_model *model, uint64_t now_ns)
+{
+    struct fg_gate_entry *entry = next_turn(&model->turns);
+    struct fg_sim_request *request = (struct fg_sim_request *)(void *)entry;
+    if (entry == NULL)
+        return false;
+    if (entry->verdict == FG_GATE_ADMITTED)
+        call_backend(model, request, now_ns);
+    else
+        refuse_at_gate(model, request, now_ns, entry->verdict, &entry->place);
+    return true;
+}
+
 /* Whoever was let in or refused by the calls so far; what they do may add more. */
 static void drain_turns(struct fg_gateway_model *model, uint64_t now_ns)
 {
     if (model->is_draining)
         return;
     model->is_draining = true;
-    while (model->turns.first != NULL) {
-        struct fg_gate_entry *entry = model->turns.first;
-        struct fg_sim_request *request = (struct fg_sim_request *)(void *)entry;
-        model->turns.first = entry->next_turn;
-        if (model->turns.first == NULL)
-            model->turns.last = NULL;
-        if (entry->verdict == FG_GATE_ADMITTED)
-            call_backend(model, request, now_ns);
-        else
-            refuse_at_gate(model, request, now_ns, entry->verdict, &entry->place);
-    }
+    while (take_turn(model, now_ns) || take_route_turn(model, now_ns))
+        continue;
     model->is_draining = false;
 }
 
@@ -365,7 +459,7 @@ static void enter_cache(struct fg_gateway_model *model, struct fg_sim_request *r
 {
     struct fg_sim_route *route = &model->routes[request->route];
     if (!route->conf->cache) {
-        enter_gate(model, request, now_ns);
+        enter_route(model, request, now_ns);
     } else if (route->is_filled && now_ns < route->fresh_until_ns) {
         pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
         answer(model, request, now_ns, FG_OUTCOME_GOOD);
@@ -373,7 +467,7 @@ static void enter_cache(struct fg_gateway_model *model, struct fg_sim_request *r
     } else if (!route->is_fetched) {
         route->is_fetched = true;
         request->is_fetching = true;
-        enter_gate(model, request, now_ns);
+        enter_route(model, request, now_ns);
     } else if (route->waiter_count < model->config->cache.waiters_max) {
         wait_for_fetch(model, request);
     } else {
@@ -526,11 +620,15 @@ static void let_go(struct fg_gateway_model *model, struct fg_sim_request *reques
         request->state = FG_SIM_CACHE_GONE;
         return;
     }
-    if (request->state == FG_SIM_QUEUED) {
+    if (request->state == FG_SIM_QUEUED || request->state == FG_SIM_ROUTE_QUEUED) {
         bool was_waiting =
-            fg_gate_policy_abandon(&backend->gate, &request->entry, now_ns, &model->turns);
+            request->state == FG_SIM_QUEUED
+                ? fg_gate_policy_abandon(&backend->gate, &request->entry, now_ns, &model->turns)
+                : fg_gate_policy_abandon(&model->routes[request->route].gate, &request->route_entry,
+                                         now_ns, &model->route_turns);
         assert(was_waiting); /* turns are looked at before anything else happens */
         (void)was_waiting;
+        leave_route(model, request, now_ns, now_ns, FG_CONCURRENCY_IGNORED);
         end_fetch(model, request, now_ns, false);
         fg_sim_request_free(model, request);
         return;
@@ -574,6 +672,17 @@ static void meet_deadlines(struct fg_gateway_model *model, uint32_t route_index,
 
 /* ---- events ---- */
 
+static void expire_route(struct fg_gateway_model *model, struct fg_sim_route *route,
+                         uint64_t now_ns)
+{
+    if (now_ns < route->expiry_ns)
+        return; /* armed for an earlier one since */
+    route->expiry_ns = UINT64_MAX;
+    fg_gate_policy_expire(&route->gate, now_ns, &model->route_turns);
+    drain_turns(model, now_ns);
+    arm_route_expiry(model, route);
+}
+
 static void expire(struct fg_gateway_model *model, struct fg_sim_backend *backend, uint64_t now_ns)
 {
     if (now_ns < backend->expiry_ns)
@@ -606,6 +715,9 @@ void fg_gateway_model_on_event(struct fg_gateway_model *model, const struct fg_e
         return;
     case FG_SIM_EVENT_EXPIRE:
         expire(model, &model->backends[index], now_ns);
+        return;
+    case FG_SIM_EVENT_EXPIRE_ROUTE:
+        expire_route(model, &model->routes[index], now_ns);
         return;
     case FG_SIM_EVENT_DEADLINE:
         meet_deadlines(model, index, now_ns);

@@ -3,8 +3,8 @@
  * its backend under virtual time.
  * Thread   one owner.
  *
- *    request: CACHE_WAIT | QUEUED | AT_BACKEND, then answered once. At the backend after that it is
- *    an ORPHAN: its memory stays until the model gives the job back.
+ *    request: CACHE_WAIT | ROUTE_QUEUED | QUEUED | AT_BACKEND, then answered once. At the backend
+ *    after that it is an ORPHAN: its memory stays until the model gives the job back.
  */
 #ifndef FG_REHEARSE_GATEWAY_MODEL_INTERNAL_H
 #define FG_REHEARSE_GATEWAY_MODEL_INTERNAL_H
@@ -25,6 +25,7 @@ enum {
     FG_SIM_EVENT_TURN,                        /* index: backend */
     FG_SIM_EVENT_FAULT,                       /* index: backend */
     FG_SIM_EVENT_EXPIRE,                      /* index: backend */
+    FG_SIM_EVENT_EXPIRE_ROUTE,                /* index: route */
     FG_SIM_EVENT_DEADLINE,                    /* index: route */
     FG_SIM_EVENT_PRESSURE,                    /* index: 0 */
 };
@@ -32,20 +33,23 @@ enum {
 enum fg_sim_request_state {
     FG_SIM_REQUEST_FREE,
     FG_SIM_REQUEST_NEW,
-    FG_SIM_CACHE_WAIT, /* for another request's fetch */
-    FG_SIM_CACHE_GONE, /* the same, answered already: still in the list of those who wait */
-    FG_SIM_QUEUED,
+    FG_SIM_CACHE_WAIT,   /* for another request's fetch */
+    FG_SIM_CACHE_GONE,   /* the same, answered already: still in the list of those who wait */
+    FG_SIM_ROUTE_QUEUED, /* for a slot of its route */
+    FG_SIM_QUEUED,       /* for one of the backend */
     FG_SIM_AT_BACKEND,
     FG_SIM_ORPHAN, /* answered, and the backend still has the job */
 };
 
 struct fg_sim_request {
     struct fg_gate_entry entry; /* first: a turn leads to its request */
+    struct fg_gate_entry route_entry;
     struct fg_job job;
     const struct fg_scenario_step *step;
     uint64_t deadline_ns;
-    uint64_t entered_ns; /* the gate */
-    uint64_t backend_ns; /* handed to the backend */
+    uint64_t route_since_ns; /* valid while holds_route */
+    uint64_t entered_ns;     /* the backend's gate */
+    uint64_t backend_ns;     /* handed to the backend */
     uint32_t index;
     uint32_t user;
     uint32_t priority_number;
@@ -58,6 +62,7 @@ struct fg_sim_request {
     enum fg_sim_request_state state;
     bool has_deadline; /* in the route's line */
     uint8_t retries;   /* made by the gateway; each holds a place of the budget until the end */
+    bool holds_route;  /* a slot of it */
     bool passed_breaker;
     bool was_probe;
     bool is_fetching; /* its answer goes into the cache */
@@ -68,6 +73,8 @@ struct fg_sim_route {
     uint32_t oldest; /* requests that the gateway's deadline can meet, in its order */
     uint32_t newest;
     bool is_deadline_armed;
+    struct fg_gate_policy gate;  /* when conf->has_concurrency */
+    uint64_t expiry_ns;          /* armed for; UINT64_MAX: not */
     struct fg_waiting_room room; /* when conf->waiting_room.enabled */
     struct fg_waiting_room_line *line;
     void *places;
@@ -118,7 +125,8 @@ struct fg_gateway_model {
     uint32_t *request_of_user; /* by user's index; FG_SIM_NONE: none is out */
     size_t user_capacity;
     /* turns that policies handed out and nobody has looked at yet */
-    struct fg_gate_turns turns;
+    struct fg_gate_turns turns; /* of backends */
+    struct fg_gate_turns route_turns;
     bool is_draining;
     /* the process */
     struct fg_overload overload;

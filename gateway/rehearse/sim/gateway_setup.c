@@ -97,8 +97,14 @@ static bool make_routes(struct fg_gateway_model *model)
         return false;
     for (size_t i = 0; i < config->route_count; i++) {
         const struct fg_route_conf *conf = &config->routes[i];
-        model->routes[i] = (struct fg_sim_route){
-            .conf = conf, .oldest = FG_SIM_NONE, .newest = FG_SIM_NONE, .waiters = FG_SIM_NONE};
+        model->routes[i] = (struct fg_sim_route){.conf = conf,
+                                                 .oldest = FG_SIM_NONE,
+                                                 .newest = FG_SIM_NONE,
+                                                 .waiters = FG_SIM_NONE,
+                                                 .expiry_ns = UINT64_MAX};
+        struct fg_gate_policy_config gate = fg_gate_policy_config_of_route(conf);
+        if (conf->has_concurrency)
+            fg_gate_policy_init(&model->routes[i].gate, &gate, 0);
         if (conf->waiting_room.enabled && !make_room(model, &model->routes[i]))
             return false;
     }

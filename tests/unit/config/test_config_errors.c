@@ -632,6 +632,18 @@ static const struct error_case checks_cases[] = {
      LISTENERS "routes:\n"
                "  - {match: {prefix: /a}, respond: {}, cache: true}\n",
      {"t.yaml:3:47: cache has no effect without to; expected it left out"}},
+    {"limit of a route without a backend",
+     LISTENERS "routes:\n"
+               "  - {match: {prefix: /a}, respond: {}, concurrency: {limit: 5}}\n",
+     {"t.yaml:3:53: concurrency has no effect without to; expected it left out"}},
+    {"queue of a route without a limit",
+     LISTENERS "routes: [{match: {prefix: /}, to: static:w, queue: {requests_max: 5}}]\n"
+               "static: {w: /x}\n",
+     {"t.yaml:2:52: queue without concurrency, so that nobody waits in it; expected both"}},
+    {"limit of a route out of order",
+     LISTENERS "routes: [{match: {prefix: /}, to: static:w, concurrency: {kind: aimd, min: 9, "
+               "max: 3}}]\nstatic: {w: /x}\n",
+     {"t.yaml:2:76: min is above max; expected it at or below"}},
     {"never reached",
      LISTENERS "routes:\n"
                "  - {match: {prefix: /}, respond: {}}\n"

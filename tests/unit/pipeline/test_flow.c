@@ -210,6 +210,13 @@ static const struct fg_route_conf routes[] = {
      .timeout_ns = 60 * FG_S,
      .body_bytes_max = 1000,
      .priority = FG_PRIORITY_NORMAL},
+    {.name = "limited",
+     .path = "/limited",
+     .timeout_ns = 60 * FG_S,
+     .priority = FG_PRIORITY_NORMAL,
+     .has_concurrency = true,
+     .concurrency = {.kind = FG_CONCURRENCY_FIXED, .limit = 2},
+     .queue = {.requests_max = 2, .wait_max_ns = 30 * FG_S}},
     {.name = "cached",
      .path = "/cached",
      .timeout_ns = 60 * FG_S,
@@ -222,6 +229,8 @@ static const struct fg_route_conf routes[] = {
      .identity = FG_IDENTITY_REQUIRED,
      .priority = FG_PRIORITY_NORMAL},
 };
+
+#define LIMITED 2 /* index of the route that has a limit of its own */
 
 #define GATE(limit_value, queue_max)                                                               \
     .concurrency = {.kind = FG_CONCURRENCY_FIXED, .limit = (limit_value)},                         \
@@ -286,6 +295,7 @@ static int close_all(void **state)
     for (size_t i = 0; i < config.backend_count; i++)
         assert_int_equal(fg_gate_gauges(fg_pipeline_gate(pipeline, i), 0).in_flight, 0);
     fg_mailbox_drain(fg_loop_mailbox(loop));
+    assert_int_equal(fg_gate_gauges(fg_pipeline_route_gate(pipeline, LIMITED), 0).in_flight, 0);
     fg_loop_run_deferred(loop);
     fg_pipeline_thread_close(thread);
     fg_loop_destroy(loop);
@@ -473,6 +483,106 @@ static void a_body_too_long_to_wait_is_refused_when_it_comes(void **state)
     run_messages();
     assert_int_equal(started, 1);
     finish(a);
+}
+
+static struct fg_gate_gauges gauges_of_route(void)
+{
+    return fg_gate_gauges(fg_pipeline_route_gate(pipeline, LIMITED), 0);
+}
+
+static struct fg_gate_gauges gauges_of_backend(void)
+{
+    return fg_gate_gauges(fg_pipeline_gate(pipeline, 0), 0);
+}
+
+/* Two slots of the route; one slot and one place of the backend; two places of the route. */
+static void the_routes_slot_comes_first(void **state)
+{
+    (void)state;
+    struct fake_request *asked[5];
+    for (unsigned i = 0; i < 5; i++)
+        asked[i] = ask(FG_METHOD_GET, "/limited", false);
+    assert_int_equal(started, 1);
+    assert_true(gauges_of_route().in_flight == 2 && gauges_of_route().queued == 2);
+    assert_true(gauges_of_backend().in_flight == 1 && gauges_of_backend().queued == 1);
+    assert_int_equal(asked[4]->status, 503);
+    assert_non_null(strstr(asked[4]->body, "\"policy\":\"route_queue\""));
+    assert_non_null(strstr(asked[4]->body, "the route's queue is full"));
+    /* others find the backend's queue full, and keep nothing of the route's by that */
+    struct fake_request *other = ask(FG_METHOD_GET, "/slow", false);
+    assert_non_null(strstr(other->body, "\"policy\":\"queue\""));
+    for (unsigned i = 0; i < 4; i++) {
+        answer(open_exchanges[0], 200, "x", "no-store");
+        assert_int_equal(asked[i]->status, 200);
+        run_messages();
+        run_messages();
+        assert_int_equal(started, i < 3 ? i + 2 : 4);
+    }
+    for (unsigned i = 0; i < 5; i++)
+        finish(asked[i]);
+    finish(other);
+}
+
+/* The backend has no place: the route's slot is given back at once, before the client has read. */
+static void who_gets_no_slot_of_the_backend_keeps_none_of_the_route(void **state)
+{
+    (void)state;
+    struct fake_request *a = ask(FG_METHOD_GET, "/slow", false);
+    struct fake_request *b = ask(FG_METHOD_GET, "/slow", false);
+    struct fake_request *c = ask(FG_METHOD_GET, "/limited", false);
+    assert_int_equal(c->status, 503);
+    assert_int_equal(gauges_of_route().in_flight, 0);
+    fg_pipeline_handler.on_gone(&b->req, FG_GONE_CLIENT_CLOSED);
+    struct fake_request *d = ask(FG_METHOD_GET, "/limited", false); /* waits for the backend */
+    assert_int_equal(gauges_of_route().in_flight, 1);
+    fg_pipeline_handler.on_gone(&d->req, FG_GONE_CLIENT_CLOSED);
+    assert_int_equal(gauges_of_route().in_flight, 0);
+    answer(open_exchanges[0], 200, "a", "no-store");
+    finish(a);
+    finish(b);
+    finish(c);
+    finish(d);
+}
+
+#define CROWD 12
+
+/* Whatever comes in which order: bounds hold, and at the end nothing is held. */
+static void no_slot_is_lost_or_handed_out_twice(void **state)
+{
+    (void)state;
+    struct fake_request *crowd[CROWD] = {NULL};
+    uint32_t random = 4711;
+    unsigned served = 0;
+    for (unsigned step = 0; step < 20000; step++) {
+        random = random * 1664525u + 1013904223u;
+        struct fake_request **one = &crowd[(random >> 8) % CROWD];
+        unsigned act = random >> 28;
+        if (*one == NULL) {
+            *one = ask(FG_METHOD_GET, act % 4 == 0 ? "/slow" : "/limited", false);
+        } else if ((*one)->status != 0 || act < 2) {
+            served += (*one)->status == 200;
+            if ((*one)->status == 0)
+                fg_pipeline_handler.on_gone(&(*one)->req, FG_GONE_CLIENT_CLOSED);
+            finish(*one);
+            *one = NULL;
+        } else if (act < 6 && open_count > 0) {
+            answer(open_exchanges[random % open_count], 200, "x", "no-store");
+        } else if (act > 12) {
+            run_messages();
+        }
+        assert_true(open_count <= 1 && gauges_of_backend().in_flight <= 1);
+        assert_true(gauges_of_route().in_flight <= 2 && gauges_of_route().queued <= 2);
+    }
+    assert_true(served > 300);
+    for (unsigned i = 0; i < CROWD; i++) {
+        if (crowd[i] == NULL)
+            continue;
+        fg_pipeline_handler.on_gone(&crowd[i]->req, FG_GONE_CLIENT_CLOSED);
+        finish(crowd[i]);
+    }
+    run_messages();
+    assert_true(gauges_of_backend().in_flight == 0 && gauges_of_backend().queued == 0);
+    assert_true(gauges_of_route().in_flight == 0 && gauges_of_route().queued == 0);
 }
 
 static void lets_go_when_the_client_leaves(void **state)
@@ -710,6 +820,9 @@ int main(void)
         CASE(queues_then_refuses_with_a_place),
         CASE(keeps_the_body_while_it_waits),
         CASE(a_body_too_long_to_wait_is_refused_when_it_comes),
+        CASE(the_routes_slot_comes_first),
+        CASE(who_gets_no_slot_of_the_backend_keeps_none_of_the_route),
+        CASE(no_slot_is_lost_or_handed_out_twice),
         CASE(lets_go_when_the_client_leaves),
         CASE(a_turn_that_comes_too_late_finds_nobody),
         CASE(answers_504_at_the_deadline),

@@ -3,6 +3,7 @@
  * lets more in than the limit or leaves a slot behind.
  */
 #include "base/counters_shared.h"
+#include "upstream/gate_conf.h"
 #include "upstream/gate_shared.h"
 
 #include <poll.h>
@@ -26,6 +27,12 @@ static struct fg_backend_conf conf_of(uint32_t limit, uint32_t queue)
                     .open_ns = FG_S,
                     .open_max_ns = 4 * FG_S},
     };
+}
+
+static struct fg_gate_policy_config config_of(uint32_t limit, uint32_t queue)
+{
+    struct fg_backend_conf conf = conf_of(limit, queue);
+    return fg_gate_policy_config_of(&conf);
 }
 
 static const uint32_t normal = FG_PRIORITY_NORMAL * FG_PRIORITY_COHORT_COUNT;
@@ -53,9 +60,9 @@ struct fixture {
 static struct fixture open_fixture(uint32_t limit, uint32_t queue)
 {
     struct fixture f = {.tickets = {NULL}};
-    struct fg_backend_conf conf = conf_of(limit, queue);
+    struct fg_gate_policy_config config = config_of(limit, queue);
     assert_int_equal(fg_mailbox_init(&f.box), FG_OK);
-    f.gate = fg_gate_create(&conf, 0);
+    f.gate = fg_gate_create(&config, 0);
     assert_non_null(f.gate);
     return f;
 }
@@ -161,15 +168,15 @@ static void what_waits_is_weighed(void **state)
 {
     (void)state;
     struct fixture f = {.tickets = {NULL}};
-    struct fg_backend_conf conf = conf_of(1, 8);
+    struct fg_gate_policy_config config = config_of(1, 8);
     struct fg_gate_place place;
     struct waiter a = {0}, b = {0}, c = {0};
     struct fg_gate_arrival arrival = {
         .compound = normal, .deadline_ns = FG_S, .weight = {.bytes = 60, .tokens = 10}};
-    conf.queue.bytes_max = 100;
-    conf.queue.tokens_max = 15;
+    config.queue.bytes_max = 100;
+    config.queue.tokens_max = 15;
     assert_int_equal(fg_mailbox_init(&f.box), FG_OK);
-    f.gate = fg_gate_create(&conf, 0);
+    f.gate = fg_gate_create(&config, 0);
     assert_int_equal(enter(&f, &a, FG_PRIORITY_NORMAL, 1, FG_S), FG_GATE_ADMITTED);
     assert_int_equal(
         fg_gate_enter(f.gate, &f.tickets, &f.box, &arrival, 1, on_turn, &b, &b.ticket, &place),
@@ -220,88 +227,129 @@ static void breaks_and_probes(void **state)
 #define THREADS 4
 #define ROUNDS 3000
 #define LIMIT 3
+#define ROUTE_LIMIT 2
 
-static struct fg_gate *shared_gate;
-static struct fg_counter inside;
-static struct fg_counter most_inside;
+/* A gate that threads share, and how many are inside by their own count. */
+struct crowd {
+    struct fg_gate *gate;
+    uint64_t limit;
+    struct fg_counter inside;
+};
 
-static void check_in(void)
+static struct crowd backend, route;
+
+static void open_crowd(struct crowd *crowd, uint32_t limit)
 {
-    fg_counter_add(&inside, 1);
-    uint64_t now = fg_counter_get(&inside);
-    assert_true(now <= LIMIT);
-    if (now > fg_counter_get(&most_inside))
-        fg_counter_set(&most_inside, now);
+    struct fg_gate_policy_config config = config_of(limit, 64);
+    config.queue.bytes_max = 64;
+    crowd->gate = fg_gate_create(&config, fg_clock_monotonic_ns());
+    crowd->limit = limit;
+    fg_counter_set(&crowd->inside, 0);
 }
 
-static void check_out(uint64_t now_ns)
+static void close_crowd(struct crowd *crowd)
 {
-    fg_counter_sub(&inside, 1);
-    fg_gate_leave(shared_gate, now_ns, 1, FG_CONCURRENCY_SUCCESS, false, false, FG_BREAKER_SUCCESS);
+    assert_int_equal(fg_gate_gauges(crowd->gate, 0).in_flight, 0);
+    assert_int_equal(fg_gate_gauges(crowd->gate, 0).queued, 0);
+    assert_int_equal(fg_gate_gauges(crowd->gate, 0).held.bytes, 0);
+    assert_int_equal(fg_counter_get(&crowd->inside), 0);
+    fg_gate_destroy(crowd->gate);
 }
 
-static void *use_gate(void *arg)
+static void check_out(struct crowd *crowd)
 {
-    unsigned seed = *(unsigned *)arg;
+    fg_counter_sub(&crowd->inside, 1);
+    fg_gate_leave(crowd->gate, fg_clock_monotonic_ns(), 1, FG_CONCURRENCY_SUCCESS, false, false,
+                  FG_BREAKER_SUCCESS);
+}
+
+struct visitor {
     struct fg_mailbox box;
-    struct fg_gate_tickets tickets = {NULL};
-    assert_int_equal(fg_mailbox_init(&box), FG_OK);
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        struct waiter w = {0};
-        struct fg_gate_place place;
-        uint64_t now_ns = fg_clock_monotonic_ns();
-        seed = seed * 1103515245u + 12345u;
-        const struct fg_gate_arrival arrival = {
-            .compound = (uint32_t)(seed >> 16 & 511),
-            .deadline_ns = now_ns + 100 * FG_S,
-            .weight = {.bytes = seed >> 24 & 3},
-        };
-        enum fg_gate_verdict verdict = fg_gate_enter(shared_gate, &tickets, &box, &arrival, now_ns,
-                                                     on_turn, &w, &w.ticket, &place);
-        if (verdict == FG_GATE_QUEUED && (seed >> 20 & 7) == 0) {
-            fg_gate_abandon(w.ticket, now_ns); /* the client left */
-            fg_mailbox_drain(&box);
-            continue;
-        }
-        while (verdict == FG_GATE_QUEUED && !w.had_turn) {
-            struct pollfd fd = {.fd = box.event_fd, .events = POLLIN};
-            assert_int_equal(poll(&fd, 1, 60000), 1);
-            fg_mailbox_drain(&box);
-            verdict = w.had_turn ? w.verdict : verdict;
-        }
-        if (verdict == FG_GATE_ADMITTED) {
-            check_in();
-            check_out(fg_clock_monotonic_ns());
-        }
+    struct fg_gate_tickets tickets;
+    uint32_t seed;
+};
+
+static uint32_t draw(struct visitor *v)
+{
+    v->seed = v->seed * 1103515245u + 12345u;
+    return v->seed >> 16;
+}
+
+/* A slot, after a wait or at once; false: refused, or it left while it waited. */
+static bool check_in(struct visitor *v, struct crowd *crowd)
+{
+    struct waiter w = {0};
+    struct fg_gate_place place;
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    uint32_t random = draw(v);
+    const struct fg_gate_arrival arrival = {.compound = random & 511,
+                                            .deadline_ns = now_ns + 100 * FG_S,
+                                            .weight = {random >> 9 & 3, 0}};
+    enum fg_gate_verdict verdict = fg_gate_enter(crowd->gate, &v->tickets, &v->box, &arrival,
+                                                 now_ns, on_turn, &w, &w.ticket, &place);
+    if (verdict == FG_GATE_QUEUED && (random >> 12 & 7) == 0) {
+        fg_gate_abandon(w.ticket, now_ns); /* the client left */
+        fg_mailbox_drain(&v->box);
+        return false;
     }
-    /* Turns that were on their way to abandoned tickets arrive before the gate is idle. */
-    while (fg_gate_gauges(shared_gate, 0).in_flight > 0) {
-        struct pollfd fd = {.fd = box.event_fd, .events = POLLIN};
+    while (verdict == FG_GATE_QUEUED) {
+        struct pollfd fd = {.fd = v->box.event_fd, .events = POLLIN};
+        assert_int_equal(poll(&fd, 1, 60000), 1);
+        fg_mailbox_drain(&v->box);
+        verdict = w.had_turn ? w.verdict : verdict;
+    }
+    if (verdict != FG_GATE_ADMITTED)
+        return false;
+    fg_counter_add(&crowd->inside, 1);
+    assert_true(fg_counter_get(&crowd->inside) <= crowd->limit);
+    return true;
+}
+
+/* Every second visitor is of the route that has a limit of its own, and takes that slot first. */
+static void visit(struct visitor *v, bool is_of_route)
+{
+    if (is_of_route && !check_in(v, &route))
+        return;
+    if (check_in(v, &backend))
+        check_out(&backend);
+    if (is_of_route)
+        check_out(&route);
+}
+
+static void *use_gates(void *arg)
+{
+    struct visitor v = {.seed = *(uint32_t *)arg};
+    assert_int_equal(fg_mailbox_init(&v.box), FG_OK);
+    for (unsigned i = 0; i < ROUNDS; i++)
+        visit(&v, (i & 1) == 0);
+    /* Turns that were on their way to abandoned tickets arrive before the gates are idle. */
+    while (fg_gate_gauges(backend.gate, 0).in_flight + fg_gate_gauges(route.gate, 0).in_flight >
+           0) {
+        struct pollfd fd = {.fd = v.box.event_fd, .events = POLLIN};
         poll(&fd, 1, 1);
-        fg_mailbox_drain(&box);
+        fg_mailbox_drain(&v.box);
     }
-    fg_mailbox_drain(&box);
-    fg_gate_tickets_fini(&tickets);
-    fg_mailbox_fini(&box);
+    fg_mailbox_drain(&v.box);
+    fg_gate_tickets_fini(&v.tickets);
+    fg_mailbox_fini(&v.box);
     return NULL;
 }
 
-static void never_lets_in_one_too_many(void **state)
+static void neither_gate_lets_in_one_too_many(void **state)
 {
     (void)state;
     pthread_t threads[THREADS];
-    unsigned seeds[THREADS];
-    struct fg_backend_conf conf = conf_of(LIMIT, 64);
-    shared_gate = fg_gate_create(&conf, fg_clock_monotonic_ns());
+    uint32_t seeds[THREADS];
+    open_crowd(&backend, LIMIT);
+    open_crowd(&route, ROUTE_LIMIT);
     for (unsigned i = 0; i < THREADS; i++) {
         seeds[i] = i * 7919 + 1;
-        assert_int_equal(pthread_create(&threads[i], NULL, use_gate, &seeds[i]), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, use_gates, &seeds[i]), 0);
     }
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    assert_int_equal(fg_gate_gauges(shared_gate, 0).in_flight, 0);
-    assert_int_equal(fg_gate_gauges(shared_gate, 0).queued, 0);
-    fg_gate_destroy(shared_gate);
+    close_crowd(&route);
+    close_crowd(&backend);
 }
 
 int main(void)
@@ -313,7 +361,7 @@ int main(void)
         cmocka_unit_test(the_more_important_displaces),
         cmocka_unit_test(what_waits_is_weighed),
         cmocka_unit_test(breaks_and_probes),
-        cmocka_unit_test(never_lets_in_one_too_many),
+        cmocka_unit_test(neither_gate_lets_in_one_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
