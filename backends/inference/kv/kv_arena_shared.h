@@ -199,11 +199,14 @@ struct fg_kv_admission {
     const struct fg_kv_hash *hashes; /* (hash_count) of the first full blocks of `tokens` */
     uint32_t hash_count;             /* 0: share nothing */
     uint32_t block_count;            /* to hold at once */
-    bool must_fit_at_peak; /* admit only if all that run could grow to their end (kv_peak.h) */
+    /*
+     * Admit only if all that run could grow to their end (kv_peak.h). False: block_count is all
+     * that it can need, as it is for all others, and only what is kept for siblings matters.
+     */
+    bool must_fit_at_peak;
     /*
      * (sibling_count) sequences that wait, with the same prompt: they must fit beside it, and
-     * memory is kept for them from then on, until they are admitted or closed. With
-     * must_fit_at_peak only.
+     * memory is kept for them from then on, until they are admitted or closed.
      */
     const struct fg_kv_sequence_id *siblings;
     uint32_t sibling_count;

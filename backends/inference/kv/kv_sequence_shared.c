@@ -260,7 +260,19 @@ static bool fits_at_peak(struct fg_kv_arena *arena)
     return fg_kv_peak(arena->scratch_demands, count, shared) <= arena->geometry.block_count;
 }
 
-/* Keeps memory for the siblings, or no longer. */
+/* What is kept for those that wait is still there. */
+static bool keeps_promises(const struct fg_kv_arena *arena)
+{
+    uint64_t promised = 0;
+    for (uint32_t i = 0; i < arena->geometry.sequence_count; i++) {
+        const struct fg_kv_slot *slot = &arena->slots[i];
+        if (fg_kv_load(&slot->state) == FG_KV_SLOT_WAITING)
+            promised += slot->promised_own;
+    }
+    return promised <= fg_kv_available(arena);
+}
+
+/* Keeps memory for the siblings, or no longer: to begin with, or for all that they can need. */
 static void promise(struct fg_kv_arena *arena, const struct fg_kv_admission *admission, bool keeps)
 {
     for (uint32_t i = 0; i < admission->sibling_count; i++) {
@@ -268,7 +280,8 @@ static void promise(struct fg_kv_arena *arena, const struct fg_kv_admission *adm
         if (slot == NULL || slot->info.prompt_count == 0)
             continue;
         uint32_t shared = (slot->info.prompt_count - 1) / FG_KV_BLOCK_TOKENS;
-        slot->promised_own = keeps ? blocks_of(slot->info.prompt_count + 1) - shared : 0;
+        uint32_t growth = admission->must_fit_at_peak ? 1 : slot->info.max_tokens;
+        slot->promised_own = keeps ? blocks_of(slot->info.prompt_count + growth) - shared : 0;
     }
 }
 
@@ -298,7 +311,7 @@ static enum fg_status admit(struct fg_kv_arena *arena, uint32_t index,
         record_tokens(arena, index, admission->tokens, done, admission->token_count);
         fg_kv_commit(&slot->computed, done);
         promise(arena, admission, true);
-        if (admission->must_fit_at_peak && !fits_at_peak(arena)) {
+        if (admission->must_fit_at_peak ? !fits_at_peak(arena) : !keeps_promises(arena)) {
             promise(arena, admission, false);
             status = FG_ERR_NO_MEMORY;
         }

@@ -171,7 +171,7 @@ static uint32_t find_siblings(struct fg_scheduler *s, const struct fg_sequence *
                               struct fg_sequence *siblings[FG_CHANNEL_CHOICES_MAX])
 {
     uint32_t count = 0;
-    if (seq->group == 0 || s->reserves_all || seq->is_promised)
+    if (seq->group == 0 || seq->is_promised)
         return 0;
     struct fg_kv_gauges gauges;
     fg_kv_arena_gauges(s->arena, &gauges);

@@ -124,6 +124,45 @@ static void memory_is_kept_for_all_of_them(void **state)
     assert_int_equal(fg_counter_get(&record_of(f)->preemptions), 0); /* it all fitted */
 }
 
+/* The same where each takes all that it can need at once: 5 blocks, and 3 for each other one. */
+static void memory_is_reserved_for_all_of_them(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.admission = FG_KV_ADMIT_RESERVE;
+    f->conf.kv_bytes = 16 * fg_kv_block_bytes(&fixture_shape);
+    f->conf.batch_max = 1;
+    start(f);
+    start_other(f);
+    submit_as(f, 1, 40, choices(3, 40));
+    assert_true(fg_scheduler_step(f->scheduler)); /* the others have no place yet */
+    uint32_t prompt[100] = {0};
+    submit_tokens(f, f->other, 11, prompt, 60, a_submit(40)); /* 7 blocks: free, but promised */
+    assert_false(fg_scheduler_step(f->other));
+    assert_int_equal(fg_scheduler_waiting(f->other), 1);
+    struct fg_scheduler_key key = {1, 11};
+    fg_scheduler_cancel(f->other, &key);
+    submit_tokens(f, f->other, 12, prompt, 38, a_submit(40)); /* 5 */
+    assert_true(fg_scheduler_step(f->other));
+    while (fg_scheduler_step(f->scheduler) || fg_scheduler_step(f->other))
+        clock_now += FG_MS;
+    run_dry(f);
+    for (uint64_t id = 1; id <= 3; id++)
+        assert_int_equal(f->outcomes[id].token_count, 40);
+    assert_int_equal(f->outcomes[12].token_count, 40);
+    /* And they wait for it together: 11 blocks are not there beside 6. */
+    uint32_t late[100] = {1};
+    submit_tokens(f, f->other, 13, late, 56, a_submit(40));
+    assert_true(fg_scheduler_step(f->other));
+    submit_as(f, 21, 40, choices(3, 40));
+    assert_false(fg_scheduler_step(f->scheduler));
+    while (!f->outcomes[13].is_done)
+        assert_true(fg_scheduler_step(f->other));
+    run_dry(f);
+    for (uint64_t id = 21; id <= 23; id++)
+        assert_int_equal(f->outcomes[id].token_count, 40);
+    assert_int_equal(fg_counter_get(&record_of(f)->preemptions), 0);
+}
+
 static void more_than_can_ever_fit_together_take_turns(void **state)
 {
     struct fixture *f = *state;
@@ -206,6 +245,7 @@ int main(void)
         WITH_FIXTURE(they_run_side_by_side),
         WITH_FIXTURE(those_without_a_place_follow),
         WITH_FIXTURE(memory_is_kept_for_all_of_them),
+        WITH_FIXTURE(memory_is_reserved_for_all_of_them),
         WITH_FIXTURE(more_than_can_ever_fit_together_take_turns),
         WITH_FIXTURE(they_wait_for_memory_together),
         WITH_FIXTURE(the_first_is_refused_with_all_and_the_last_alone),
