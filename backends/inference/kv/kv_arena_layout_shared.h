@@ -2,8 +2,8 @@
  * kv_arena_layout_shared.h: the arena's mapping as its own sources see it; nobody else includes
  * this.
  *
- *    head | worker records | sequence slots | users | presences | block tables | buckets | blocks |
- *    KV data (pages)
+ *    head | worker records | sequence slots | users | their index | presences | block tables |
+ *    buckets | blocks | KV data (pages)
  *
  * Guarded by head.lock: everything that is not an _Atomic or a counter. Stores that a repair relies
  * on (slot.state, slot.table_count, block.mark) are atomic with release order, so that the compiler
@@ -20,7 +20,7 @@
 #include <pthread.h>
 
 #define FG_KV_ARENA_MAGIC UINT64_C(0x4147564b47464c46)
-#define FG_KV_ARENA_VERSION 5u
+#define FG_KV_ARENA_VERSION 6u
 #define FG_KV_NONE UINT32_MAX
 
 /* What decides the layout; from the configuration at create, from the head at attach. */
@@ -37,6 +37,7 @@ struct fg_kv_offsets {
     uint64_t workers;
     uint64_t slots;
     uint64_t users;
+    uint64_t user_index;
     uint64_t presences;
     uint64_t tables;
     uint64_t buckets;
@@ -122,9 +123,8 @@ struct fg_kv_arena {
     struct fg_kv_head *head;
     struct fg_kv_slot *slots;
     struct fg_kv_block *blocks;
-    struct fg_vtc_user *users; /* (user_count) */
-    uint32_t *presences;       /* (worker_count, user_count); kv_users_shared.c */
-    uint32_t user_count;
+    struct fg_vtc users;
+    uint32_t *presences;                  /* (worker_count, user_count); kv_users_shared.c */
     uint32_t *buckets;                    /* (bucket_count) first blocks of the index's chains */
     uint32_t bucket_count;                /* a power of two */
     uint32_t *scratch_references;         /* (block_count), for repair and check, under the lock */

@@ -92,7 +92,9 @@ static struct fg_kv_offsets lay_out(const struct fg_kv_geometry *g)
     at.slots = at.workers + g->worker_count * sizeof(struct fg_kv_worker_slot);
     uint64_t users = user_count_of(g);
     at.users = round_up(at.slots + g->sequence_count * sizeof(struct fg_kv_slot), 64);
-    at.presences = round_up(at.users + users * sizeof(struct fg_vtc_user), 64);
+    at.user_index = round_up(at.users + users * sizeof(struct fg_vtc_user), 64);
+    at.presences =
+        round_up(at.user_index + fg_vtc_index_count((uint32_t)users) * sizeof(uint32_t), 64);
     at.tables = round_up(at.presences + users * g->worker_count * sizeof(uint32_t), 64);
     at.buckets =
         round_up(at.tables + (uint64_t)g->sequence_count * g->table_max * sizeof(uint32_t), 64);
@@ -138,9 +140,12 @@ static struct fg_kv_arena *map_view(int fd, const struct fg_kv_geometry *geometr
     arena->base = base;
     arena->head = base;
     arena->slots = (struct fg_kv_slot *)(void *)(arena->base + arena->at.slots);
-    arena->users = (struct fg_vtc_user *)(void *)(arena->base + arena->at.users);
+    arena->users = (struct fg_vtc){
+        .users = (struct fg_vtc_user *)(void *)(arena->base + arena->at.users),
+        .index = (uint32_t *)(void *)(arena->base + arena->at.user_index),
+        .capacity = (uint32_t)user_count_of(geometry),
+    };
     arena->presences = (uint32_t *)(void *)(arena->base + arena->at.presences);
-    arena->user_count = (uint32_t)user_count_of(geometry);
     arena->buckets = (uint32_t *)(void *)(arena->base + arena->at.buckets);
     arena->blocks = (struct fg_kv_block *)(void *)(arena->base + arena->at.blocks);
     return arena;
