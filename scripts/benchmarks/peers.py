@@ -36,12 +36,14 @@ http {{
   client_body_temp_path {folder}/n1; proxy_temp_path {folder}/n2; fastcgi_temp_path {folder}/n3;
   uwsgi_temp_path {folder}/n4; scgi_temp_path {folder}/n5;
   proxy_cache_path {folder}/nginx-cache keys_zone=one:10m;
+  limit_req_zone $server_name zone=all:1m rate=1r/m; limit_req_status 429; limit_req_log_level info;
   upstream app {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port} ssl http2; ssl_certificate {folder}/dev.crt; ssl_certificate_key {folder}/dev.key;
     proxy_http_version 1.1; proxy_set_header Connection "";
     location / {{ proxy_pass http://app; }}
     location /cached/ {{ proxy_pass http://app/; proxy_cache one; proxy_cache_valid 200 1h; }}
+    location /limited/ {{ proxy_pass http://app/; limit_req zone=all; }}
   }}
 }}
 """
@@ -64,6 +66,9 @@ cache one
   max-age 3600
 frontend public
   bind 127.0.0.1:{port} ssl crt {folder}/dev.pem alpn h2,http/1.1
+  stick-table type string size 16 expire 1h store http_req_rate(1h)
+  http-request track-sc0 str(all) if {{ path_beg /limited/ }}
+  http-request deny deny_status 429 if {{ path_beg /limited/ }} {{ sc_http_req_rate(0) gt 1 }}
   use_backend cached if {{ path_beg /cached/ }}
   default_backend app
 backend app
@@ -105,10 +110,12 @@ def floodgate_config(folder, port, upstream):
         "identity": {"jwt": {"secret_file": f"{folder}/jwt.key"}},
         "limits": {"threads": 1, "requests_per_connection_max": 1000000000, "idle_timeout": "600s",
                    "connections_max": 8192, "connections_per_ip_max": 8192},
+        "policies": {"rate_limits": {"all": {"key": "route", "rate": "1/h", "burst": 1}}},
         "clusters": {"app": {"endpoints": [f"127.0.0.1:{upstream}"], "idle_timeout": "600s",
                              "max_idle_connections": 256,
                              "concurrency": {"kind": "fixed", "limit": 256}}},
-        "routes": [{"match": {"prefix": "/cached/"}, "to": "cluster:app", "strip_prefix": "/cached", "cache": True},
+        "routes": [{"match": {"prefix": "/limited/"}, "to": "cluster:app", "rate_limits": ["all"]},
+                   {"match": {"prefix": "/cached/"}, "to": "cluster:app", "strip_prefix": "/cached", "cache": True},
                    {"match": {"prefix": "/"}, "to": "cluster:app"}]})
 
 
