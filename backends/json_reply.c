@@ -12,7 +12,7 @@ void fg_json_reply(struct fg_exchange *ex, unsigned status, json_t *body,
     json_decref(body);
     struct fg_field *fields = fg_arena_try_alloc(ex->arena, 4 * sizeof(*fields));
     size_t len = text == NULL ? 0 : strlen(text);
-    struct fg_span length = fg_arena_try_printf(ex->arena, "%zu", len);
+    struct fg_span length = fg_arena_try_u64(ex->arena, len);
     if (text == NULL || fields == NULL || length.data == NULL) {
         free(text);
         fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "no memory for a JSON answer");

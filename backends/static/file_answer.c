@@ -268,7 +268,7 @@ bool fg_file_answer_make(struct fg_exchange *ex, const struct fg_file_facts *fac
     add(answer, FG_SPAN("content-type"), fg_file_content_type(name));
     add(answer, FG_SPAN("accept-ranges"), FG_SPAN("bytes"));
     add(answer, FG_SPAN("x-content-type-options"), FG_SPAN("nosniff"));
-    struct fg_span length = fg_arena_try_printf(ex->arena, "%" PRIu64, answer->body_bytes);
+    struct fg_span length = fg_arena_try_u64(ex->arena, answer->body_bytes);
     add(answer, FG_SPAN("content-length"), length);
     return length.data != NULL;
 }

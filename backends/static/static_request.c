@@ -311,7 +311,7 @@ static void refuse_method(struct fg_static_request *request)
         "{\"error\":{\"type\":\"invalid_request\",\"code\":\"method_not_allowed\",\"message\":"
         "\"files are read with GET and HEAD\",\"request_id\":\"%.*s\"}}",
         FG_SPAN_ARGS(ex->request_id));
-    struct fg_span length = fg_arena_try_printf(ex->arena, "%zu", body.len);
+    struct fg_span length = fg_arena_try_u64(ex->arena, body.len);
     struct fg_field *fields = fg_arena_try_alloc(ex->arena, 4 * sizeof(*fields));
     if (body.data == NULL || length.data == NULL || fields == NULL) {
         fail(request, FG_FAILURE_NO_MEMORY, "no memory for the answer");

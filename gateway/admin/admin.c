@@ -39,7 +39,7 @@ static void answer(struct fg_request *req, unsigned status, struct fg_span type,
 {
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), type},
-        {FG_SPAN("content-length"), fg_arena_try_printf(req->ex.arena, "%zu", body.len)},
+        {FG_SPAN("content-length"), fg_arena_try_u64(req->ex.arena, body.len)},
         {FG_SPAN("cache-control"), FG_SPAN("no-store")},
         {FG_SPAN("x-content-type-options"), FG_SPAN("nosniff")},
         {FG_SPAN("content-security-policy"),

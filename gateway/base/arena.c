@@ -12,6 +12,8 @@
  */
 #include "arena.h"
 
+#include "base/text.h"
+
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -325,6 +327,14 @@ struct fg_span fg_arena_try_copy(struct fg_arena *arena, struct fg_span span)
         memcpy(copy, span.data, span.len);
     copy[span.len] = '\0';
     return (struct fg_span){copy, span.len};
+}
+
+struct fg_span fg_arena_try_u64(struct fg_arena *arena, uint64_t value)
+{
+    char digits[20];
+    struct fg_text text = fg_text_over(digits, sizeof(digits));
+    fg_text_add_u64(&text, value);
+    return fg_arena_try_copy(arena, fg_text_span(&text));
 }
 
 struct fg_span fg_arena_try_printf(struct fg_arena *arena, const char *fmt, ...)

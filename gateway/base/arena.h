@@ -105,6 +105,9 @@ void *fg_arena_try_zalloc(struct fg_arena *arena, size_t bytes);
 /* Copies `span` and adds a NUL behind it (not counted). data is NULL when there is no memory. */
 struct fg_span fg_arena_try_copy(struct fg_arena *arena, struct fg_span span);
 
+/* `value` in decimal, for fields; data is NULL when there is no memory. */
+struct fg_span fg_arena_try_u64(struct fg_arena *arena, uint64_t value);
+
 /* printf into the arena; data is NULL when there is no memory. */
 struct fg_span fg_arena_try_printf(struct fg_arena *arena, const char *fmt, ...) FG_PRINTF(2, 3);
 

@@ -28,4 +28,10 @@ static inline uint64_t fg_clock_wall_ns(void)
     return (uint64_t)now.tv_sec * FG_S + (uint64_t)now.tv_nsec;
 }
 
+/* Whole seconds, for fields that have no smaller unit. */
+static inline uint64_t fg_clock_round_up_s(uint64_t ns)
+{
+    return ns / FG_S + (ns % FG_S != 0);
+}
+
 #endif

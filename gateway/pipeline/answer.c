@@ -13,6 +13,7 @@
 #include "cache_fetch.h"
 #include "cors.h"
 #include "field_edit.h"
+#include "refusal_body.h"
 #include "policies/cache/http_date.h"
 #include "policies/retry_after.h"
 
@@ -86,32 +87,26 @@ static struct fg_span server_timing(const struct fg_flow *flow, uint64_t now_ns)
     return fg_arena_try_copy(flow->req->ex.arena, fg_text_span(&text));
 }
 
-static uint64_t round_up_s(uint64_t ns)
-{
-    return ns / FG_S + (ns % FG_S != 0);
-}
-
 /* RateLimit fields of draft-ietf-httpapi-ratelimit-headers-10. */
 static void add_rate_limit(const struct fg_flow *flow, struct fg_field *fields, size_t *count)
 {
-    const struct fg_rate_limit_conf *conf = flow->limit_conf;
-    if (conf == NULL)
+    if (flow->limit_table == NULL)
         return;
-    struct fg_arena *arena = flow->req->ex.arena;
-    uint64_t window_s =
-        conf->rate.amount == 0
-            ? 0
-            : round_up_s((uint64_t)((double)conf->burst / (double)conf->rate.amount *
-                                    (double)conf->rate.period_ns));
+    const struct fg_limit_verdict *verdict = &flow->limit_verdict;
+    uint64_t reset_ns = verdict->allowed ? verdict->reset_ns : verdict->wait_ns;
+    char buffer[128];
+    struct fg_text text = fg_text_over(buffer, sizeof(buffer));
+    const char *name = fg_rate_table_conf(flow->limit_table)->name;
+    fg_text_add(&text, FG_SPAN("\""));
+    fg_text_add(&text, fg_span_make(name, strnlen(name, 64)));
+    fg_text_add(&text, FG_SPAN("\";r="));
+    fg_text_add_u64(&text, verdict->remaining);
+    fg_text_add(&text, FG_SPAN(";t="));
+    fg_text_add_u64(&text, reset_ns == UINT64_MAX ? 0 : fg_clock_round_up_s(reset_ns));
     add(fields, count, FG_SPAN("ratelimit-policy"),
-        fg_arena_try_printf(arena, "\"%s\";q=%" PRIu64 ";w=%" PRIu64, conf->name, conf->burst,
-                            window_s));
-    uint64_t reset_ns =
-        flow->limit_verdict.allowed ? flow->limit_verdict.reset_ns : flow->limit_verdict.wait_ns;
+        fg_span_from_string(fg_rate_table_texts(flow->limit_table)->policy));
     add(fields, count, FG_SPAN("ratelimit"),
-        fg_arena_try_printf(arena, "\"%s\";r=%" PRIu64 ";t=%" PRIu64, conf->name,
-                            flow->limit_verdict.remaining,
-                            reset_ns == UINT64_MAX ? 0 : round_up_s(reset_ns)));
+        fg_arena_try_copy(flow->req->ex.arena, fg_text_span(&text)));
 }
 
 /* While a backend is overloaded: how important this request is, and down to what others are let
@@ -233,65 +228,6 @@ void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_fiel
     fg_flow_end_answer(flow);
 }
 
-/* The text with what JSON must escape escaped, cut to fit. */
-static void escape_json(char *out, size_t room, const char *text)
-{
-    size_t at = 0;
-    for (const char *c = text; *c != '\0' && at + 7 < room; c++) {
-        if (*c == '"' || *c == '\\') {
-            out[at++] = '\\';
-            out[at++] = *c;
-        } else if ((unsigned char)*c < 0x20) {
-            at += (size_t)snprintf(out + at, room - at, "\\u%04x", (unsigned char)*c);
-        } else {
-            out[at++] = *c;
-        }
-    }
-    out[at] = '\0';
-}
-
-static struct fg_span error_body(struct fg_flow *flow, const struct fg_refusal *refusal,
-                                 const char *code, uint64_t retry_after_ns)
-{
-    char message[400], text[1024];
-    size_t at = 0;
-    escape_json(message, sizeof(message), refusal->message);
-    at += (size_t)snprintf(text, sizeof(text),
-                           "{\"error\":{\"type\":\"%s\",\"code\":\"%s\",\"message\":\"%s\"",
-                           refusal->type, code, message);
-    if (refusal->policy != NULL)
-        at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"policy\":\"%.64s\"",
-                               refusal->policy);
-    if (refusal->value != 0 || refusal->limit != 0)
-        at += (size_t)snprintf(text + at, sizeof(text) - at,
-                               ",\"value\":%" PRIu64 ",\"limit\":%" PRIu64, refusal->value,
-                               refusal->limit);
-    if (retry_after_ns > 0)
-        at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"retry_after_ms\":%" PRIu64,
-                               retry_after_ns / FG_MS + 1);
-    if (refusal->position != UINT64_MAX) {
-        at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"queue\":{\"position\":%" PRIu64,
-                               refusal->position);
-        if (refusal->position_error > 0)
-            at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"position_error\":%" PRIu64,
-                                   refusal->position_error);
-        if (refusal->wait_ns != UINT64_MAX)
-            at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"eta_ms\":%" PRIu64,
-                                   refusal->wait_ns / FG_MS);
-        if (refusal->wait_ns != UINT64_MAX && refusal->wait_error_ns > 0)
-            at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"eta_error_ms\":%" PRIu64,
-                                   refusal->wait_error_ns / FG_MS);
-        if (refusal->ticket.data != NULL)
-            at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"ticket\":\"%.*s\"",
-                                   FG_SPAN_ARGS(refusal->ticket));
-        at += (size_t)snprintf(text + at, sizeof(text) - at, "}");
-    }
-    at += (size_t)snprintf(text + at, sizeof(text) - at, ",\"request_id\":\"%.*s\"}}",
-                           FG_SPAN_ARGS(flow->req->ex.request_id));
-    assert(at < sizeof(text));
-    return fg_arena_try_copy(flow->req->ex.arena, fg_span_make(text, at));
-}
-
 /*
  * A gRPC client reads a status behind a head that says 200 and is all of the answer. The count of
  * statuses is told the one that others would have got.
@@ -307,7 +243,7 @@ static void send_grpc_error(struct fg_flow *flow, const struct fg_refusal *refus
         fg_grpc_message(flow->req->ex.arena, refusal->message));
     if (retry_after_ns > 0)
         add(fields, &count, FG_SPAN("grpc-retry-pushback-ms"),
-            fg_arena_try_printf(flow->req->ex.arena, "%" PRIu64, retry_after_ns / FG_MS + 1));
+            fg_arena_try_u64(flow->req->ex.arena, retry_after_ns / FG_MS + 1));
     fg_flow_respond(flow, 200, fields, count, (struct fg_span){NULL, 0});
     flow->status = refusal->status;
 }
@@ -328,16 +264,18 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
         return;
     }
     bool is_page = refusal->page.data != NULL;
-    struct fg_span body = is_page ? refusal->page : error_body(flow, refusal, code, retry_after_ns);
+    struct fg_span body =
+        is_page ? refusal->page
+                : fg_refusal_body(arena, refusal, code, retry_after_ns, flow->req->ex.request_id);
     struct fg_field fields[7];
     size_t count = 0;
     add(fields, &count, FG_SPAN("content-type"),
         is_page ? FG_SPAN("text/html; charset=utf-8") : FG_SPAN("application/json"));
-    add(fields, &count, FG_SPAN("content-length"), fg_arena_try_printf(arena, "%zu", body.len));
+    add(fields, &count, FG_SPAN("content-length"), fg_arena_try_u64(arena, body.len));
     add(fields, &count, FG_SPAN("cache-control"), FG_SPAN("no-store"));
     if (retry_after_ns > 0)
         add(fields, &count, FG_SPAN("retry-after"),
-            fg_arena_try_printf(arena, "%" PRIu64, round_up_s(retry_after_ns)));
+            fg_arena_try_u64(arena, fg_clock_round_up_s(retry_after_ns)));
     add(fields, &count, FG_SPAN("allow"), refusal->allow);
     if (refusal->status == 401)
         add(fields, &count, FG_SPAN("www-authenticate"), FG_SPAN("Bearer"));

@@ -277,7 +277,7 @@ static struct fg_span length_text(const struct fg_flow *flow, const struct fg_ca
 {
     if (is_whole && choice->status == object->head.status && choice->coding == FG_CODING_IDENTITY)
         return object->length_text;
-    return fg_arena_try_printf(flow->req->ex.arena, "%" PRIu64, choice->len);
+    return fg_arena_try_u64(flow->req->ex.arena, choice->len);
 }
 
 static void release_object(void *object)

@@ -137,7 +137,7 @@ struct fg_flow {
     struct fg_span tier; /* claim of the token; empty: none */
 
     /* rate limit: the tightest verdict, for the RateLimit fields */
-    const struct fg_rate_limit_conf *limit_conf;
+    const struct fg_rate_table *limit_table;
     struct fg_limit_verdict limit_verdict;
     struct fg_limit_charge *limit_charges; /* what was taken, to be settled at the end */
     size_t limit_charge_count;

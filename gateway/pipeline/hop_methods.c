@@ -96,7 +96,7 @@ static void refuse_count(struct fg_flow *flow)
 static bool set_count(struct fg_exchange *ex, size_t index, uint64_t count)
 {
     struct fg_field *fields = fg_arena_try_alloc(ex->arena, ex->field_count * sizeof(*fields));
-    struct fg_span value = fg_arena_try_printf(ex->arena, "%" PRIu64, count);
+    struct fg_span value = fg_arena_try_u64(ex->arena, count);
     if (fields == NULL || value.data == NULL)
         return false;
     memcpy(fields, ex->fields, ex->field_count * sizeof(*fields));

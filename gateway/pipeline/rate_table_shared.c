@@ -22,6 +22,7 @@ struct shard {
 
 struct fg_rate_table {
     const struct fg_rate_limit_conf *conf;
+    struct fg_rate_texts texts;
     struct fg_siphash_key key;
     struct fg_lease_rule lease_rule; /* of a global limit */
     void *memory;
@@ -65,6 +66,7 @@ struct fg_rate_table *fg_rate_table_create(const struct fg_rate_limit_conf *conf
                                     .key = fg_siphash_key_from_bytes(secret),
                                     .memory = memory,
                                     .shard_count = shard_count};
+    fg_rate_texts_init(&table->texts, conf);
     if (is_global)
         fg_lease_rule_init(&table->lease_rule, conf->rate.amount, conf->rate.period_ns, conf->burst,
                            (uint32_t)conf->lease, conf->local_share_permille);
@@ -87,6 +89,11 @@ void fg_rate_table_destroy(struct fg_rate_table *table)
 const struct fg_rate_limit_conf *fg_rate_table_conf(const struct fg_rate_table *table)
 {
     return table->conf;
+}
+
+const struct fg_rate_texts *fg_rate_table_texts(const struct fg_rate_table *table)
+{
+    return &table->texts;
 }
 
 const struct fg_siphash_key *fg_rate_table_secret(const struct fg_rate_table *table)

@@ -11,6 +11,7 @@
 
 #include "config/config.h"
 #include "pipeline/limit_key.h"
+#include "pipeline/rate_texts.h"
 #include "policies/lease.h"
 #include "policies/limit_table.h"
 
@@ -21,6 +22,9 @@ struct fg_rate_table *fg_rate_table_create(const struct fg_rate_limit_conf *conf
 void fg_rate_table_destroy(struct fg_rate_table *table);
 
 const struct fg_rate_limit_conf *fg_rate_table_conf(const struct fg_rate_table *table);
+
+/* What its clients are told. */
+const struct fg_rate_texts *fg_rate_table_texts(const struct fg_rate_table *table);
 
 /* For fg_limit_key_of. */
 const struct fg_siphash_key *fg_rate_table_secret(const struct fg_rate_table *table);

@@ -56,7 +56,7 @@ static void answer(struct fg_exchange *ex, const struct fg_room_visit *result)
     fg_room_add_json(&text, result);
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), FG_SPAN("application/json")},
-        {FG_SPAN("content-length"), fg_arena_try_printf(ex->arena, "%zu", text.len)},
+        {FG_SPAN("content-length"), fg_arena_try_u64(ex->arena, text.len)},
         {FG_SPAN("cache-control"), FG_SPAN("no-store")},
     };
     if (fields[1].value.data == NULL) {

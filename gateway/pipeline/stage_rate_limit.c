@@ -7,9 +7,6 @@
  */
 #include "flow.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 /* What was taken from one limit, until the request ends. */
 struct fg_limit_charge {
     struct fg_rate_table *table;
@@ -17,28 +14,16 @@ struct fg_limit_charge {
     uint64_t taken;
 };
 
-static const char *unit_of(const struct fg_rate_limit_conf *conf)
-{
-    static const char *const units[] = {[FG_LIMIT_COST_REQUEST] = "",
-                                        [FG_LIMIT_COST_BYTES] = " bytes",
-                                        [FG_LIMIT_COST_TOKENS] = " tokens"};
-    return units[conf->cost];
-}
-
 static enum fg_stage_verdict refuse(struct fg_flow *flow)
 {
-    const struct fg_rate_limit_conf *conf = flow->limit_conf;
+    const struct fg_rate_limit_conf *conf = fg_rate_table_conf(flow->limit_table);
+    const struct fg_rate_texts *texts = fg_rate_table_texts(flow->limit_table);
     bool is_never = flow->limit_verdict.wait_ns == UINT64_MAX;
-    char message[320];
-    snprintf(message, sizeof(message),
-             "rate limit '%.64s' of this %.120s is %s: %" PRIu64 "%s every %.3g s, burst %" PRIu64,
-             conf->name, conf->whose, is_never ? "too small for this request" : "used up",
-             conf->rate.amount, unit_of(conf), (double)conf->rate.period_ns / 1e9, conf->burst);
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_RATE_LIMIT,
                              .status = 429,
                              .type = "rate_limited",
-                             .message = message,
+                             .message = is_never ? texts->too_small : texts->used_up,
                              .retry_after_ns = is_never ? 0 : flow->limit_verdict.wait_ns,
                              .policy = conf->name,
                              .value = flow->limit_verdict.remaining,
@@ -110,9 +95,9 @@ static bool take(struct fg_flow *flow, struct fg_rate_table *table)
     }
     if (conf->is_shadow)
         return true;
-    if (!is_allowed || flow->limit_conf == NULL ||
+    if (!is_allowed || flow->limit_table == NULL ||
         verdict.remaining < flow->limit_verdict.remaining) {
-        flow->limit_conf = conf;
+        flow->limit_table = table;
         flow->limit_verdict = verdict;
     }
     if (is_allowed)

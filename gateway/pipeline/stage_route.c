@@ -96,7 +96,7 @@ static void respond(struct fg_flow *flow)
     struct fg_span body = fg_span_from_string(flow->route->respond_body);
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), fg_span_from_string(flow->route->respond_type)},
-        {FG_SPAN("content-length"), fg_arena_try_printf(flow->req->ex.arena, "%zu", body.len)},
+        {FG_SPAN("content-length"), fg_arena_try_u64(flow->req->ex.arena, body.len)},
     };
     fg_flow_respond(flow, flow->route->respond_status, fields, 2, body);
 }

@@ -118,7 +118,7 @@ void fg_generation_cancel(struct fg_generation *gen)
 static void add_number(struct fg_field *fields, size_t *count, struct fg_arena *arena,
                        struct fg_span name, size_t number)
 {
-    struct fg_span value = fg_arena_try_printf(arena, "%zu", number);
+    struct fg_span value = fg_arena_try_u64(arena, number);
     if (value.data != NULL)
         fields[(*count)++] = (struct fg_field){name, value};
 }

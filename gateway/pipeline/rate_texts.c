@@ -1,0 +1,32 @@
+/*
+ * rate_texts.c: texts of a rate limit that do not change with the request.
+ */
+#include "rate_texts.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void put_message(char *to, size_t room, const struct fg_rate_limit_conf *conf,
+                        const char *what)
+{
+    static const char *const units[] = {[FG_LIMIT_COST_REQUEST] = "",
+                                        [FG_LIMIT_COST_BYTES] = " bytes",
+                                        [FG_LIMIT_COST_TOKENS] = " tokens"};
+    snprintf(to, room,
+             "rate limit '%.64s' of this %.120s is %s: %" PRIu64 "%s every %.3g s, burst %" PRIu64,
+             conf->name, conf->whose, what, conf->rate.amount, units[conf->cost],
+             (double)conf->rate.period_ns / 1e9, conf->burst);
+}
+
+void fg_rate_texts_init(struct fg_rate_texts *texts, const struct fg_rate_limit_conf *conf)
+{
+    put_message(texts->used_up, sizeof(texts->used_up), conf, "used up");
+    put_message(texts->too_small, sizeof(texts->too_small), conf, "too small for this request");
+    double window_ns = conf->rate.amount == 0 ? 0
+                                              : (double)conf->burst / (double)conf->rate.amount *
+                                                    (double)conf->rate.period_ns;
+    snprintf(texts->policy, sizeof(texts->policy), "\"%.64s\";q=%" PRIu64 ";w=%" PRIu64, conf->name,
+             conf->burst, fg_clock_round_up_s((uint64_t)window_ns));
+}

@@ -1,0 +1,105 @@
+/*
+ * refusal_body.c: put together without printf: in a flood most answers are refusals.
+ */
+#include "refusal_body.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "pipeline/flow.h"
+
+#include <assert.h>
+
+/* The most that all parts come to; a message is cut before the rest would not fit. */
+#define BODY_BYTES_MAX ((size_t)1024)
+#define MESSAGE_BYTES_MAX ((size_t)400)
+#define NAME_BYTES_MAX ((size_t)64)
+
+static void add_string(struct fg_text *text, const char *string)
+{
+    fg_text_add(text, fg_span_from_string(string));
+}
+
+static bool is_plain(char c)
+{
+    return (unsigned char)c >= 0x20 && c != '"' && c != '\\';
+}
+
+static void add_escape(struct fg_text *text, char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    const char longer[6] = {'\\', 'u', '0', '0', hex[(unsigned char)c >> 4 & 15], hex[c & 15]};
+    const char shorter[2] = {'\\', c};
+    bool is_control = (unsigned char)c < 0x20;
+    fg_text_add(text, is_control ? fg_span_make(longer, sizeof(longer))
+                                 : fg_span_make(shorter, sizeof(shorter)));
+}
+
+/* With what JSON must escape escaped, cut to fit. */
+static void add_escaped(struct fg_text *text, const char *string)
+{
+    const size_t end = text->len + MESSAGE_BYTES_MAX;
+    while (*string != '\0' && text->len + 6 < end) {
+        size_t run = 0;
+        while (run < end - text->len && is_plain(string[run]))
+            run++;
+        fg_text_add(text, fg_span_make(string, run));
+        string += run;
+        if (*string != '\0' && text->len + 6 < end)
+            add_escape(text, *string++);
+    }
+}
+
+static void add_number(struct fg_text *text, struct fg_span name, uint64_t value)
+{
+    fg_text_add(text, name);
+    fg_text_add_u64(text, value);
+}
+
+static void add_place(struct fg_text *text, const struct fg_refusal *refusal)
+{
+    add_number(text, FG_SPAN(",\"queue\":{\"position\":"), refusal->position);
+    if (refusal->position_error > 0)
+        add_number(text, FG_SPAN(",\"position_error\":"), refusal->position_error);
+    if (refusal->wait_ns != UINT64_MAX)
+        add_number(text, FG_SPAN(",\"eta_ms\":"), refusal->wait_ns / FG_MS);
+    if (refusal->wait_ns != UINT64_MAX && refusal->wait_error_ns > 0)
+        add_number(text, FG_SPAN(",\"eta_error_ms\":"), refusal->wait_error_ns / FG_MS);
+    if (refusal->ticket.data != NULL) {
+        fg_text_add(text, FG_SPAN(",\"ticket\":\""));
+        fg_text_add(text, refusal->ticket);
+        fg_text_add(text, FG_SPAN("\""));
+    }
+    fg_text_add(text, FG_SPAN("}"));
+}
+
+struct fg_span fg_refusal_body(struct fg_arena *arena, const struct fg_refusal *refusal,
+                               const char *code, uint64_t retry_after_ns, struct fg_span request_id)
+{
+    char buffer[BODY_BYTES_MAX];
+    struct fg_text text = fg_text_over(buffer, sizeof(buffer));
+    fg_text_add(&text, FG_SPAN("{\"error\":{\"type\":\""));
+    add_string(&text, refusal->type);
+    fg_text_add(&text, FG_SPAN("\",\"code\":\""));
+    add_string(&text, code);
+    fg_text_add(&text, FG_SPAN("\",\"message\":\""));
+    add_escaped(&text, refusal->message);
+    fg_text_add(&text, FG_SPAN("\""));
+    if (refusal->policy != NULL) {
+        fg_text_add(&text, FG_SPAN(",\"policy\":\""));
+        fg_text_add(&text, fg_span_make(refusal->policy, strnlen(refusal->policy, NAME_BYTES_MAX)));
+        fg_text_add(&text, FG_SPAN("\""));
+    }
+    if (refusal->value != 0 || refusal->limit != 0) {
+        add_number(&text, FG_SPAN(",\"value\":"), refusal->value);
+        add_number(&text, FG_SPAN(",\"limit\":"), refusal->limit);
+    }
+    if (retry_after_ns > 0)
+        add_number(&text, FG_SPAN(",\"retry_after_ms\":"), retry_after_ns / FG_MS + 1);
+    if (refusal->position != UINT64_MAX)
+        add_place(&text, refusal);
+    fg_text_add(&text, FG_SPAN(",\"request_id\":\""));
+    fg_text_add(&text, request_id);
+    fg_text_add(&text, FG_SPAN("\"}}"));
+    assert(!text.is_cut);
+    return fg_arena_try_copy(arena, fg_text_span(&text));
+}

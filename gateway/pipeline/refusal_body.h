@@ -1,0 +1,21 @@
+/*
+ * refusal_body.h: what a refusal says to an app: {"error":{...}}, design.md's form of every error.
+ * Thread   any; plain values.
+ */
+#ifndef FG_PIPELINE_REFUSAL_BODY_H
+#define FG_PIPELINE_REFUSAL_BODY_H
+
+#include "base/arena.h"
+#include "base/span.h"
+
+struct fg_refusal;
+
+/*
+ * The JSON, in the arena; data is NULL when there is no memory. `retry_after_ns` 0: coming again is
+ * no use; it is the spread one, which the refusal's own is not.
+ */
+struct fg_span fg_refusal_body(struct fg_arena *arena, const struct fg_refusal *refusal,
+                               const char *code, uint64_t retry_after_ns,
+                               struct fg_span request_id);
+
+#endif
