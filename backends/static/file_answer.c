@@ -3,7 +3,6 @@
  */
 #include "file_answer.h"
 
-#include "policies/cache/byte_range.h"
 #include "policies/cache/etag.h"
 #include "policies/cache/http_date.h"
 
@@ -196,36 +195,57 @@ static void add(struct fg_file_answer *answer, struct fg_span name, struct fg_sp
     answer->fields[answer->field_count++] = (struct fg_field){name, value};
 }
 
+static bool add_content_range(struct fg_file_answer *answer, struct fg_span text)
+{
+    add(answer, FG_SPAN("content-range"), text);
+    return text.data != NULL;
+}
+
+/* Several: as parts, unless these are longer than the whole is. */
+static bool apply_parts(const struct fg_exchange *ex, struct fg_span type, uint64_t now_ns,
+                        const struct fg_byte_run *runs, size_t count, struct fg_file_answer *answer)
+{
+    const struct fg_byte_parts *parts =
+        fg_byte_parts_make(ex, type, runs, count, answer->body_bytes, now_ns);
+    if (parts == NULL)
+        return false;
+    if (parts->len >= answer->body_bytes)
+        return true;
+    answer->status = 206;
+    answer->body_bytes = parts->len;
+    answer->parts = parts;
+    return true;
+}
+
 /* 206 or 416 in place of 200, with their field. */
-static bool apply_range(struct fg_exchange *ex, const struct validators *own, uint64_t size,
-                        struct fg_file_answer *answer)
+static bool apply_range(struct fg_exchange *ex, const struct validators *own, struct fg_span type,
+                        const struct fg_file_rules *rules, struct fg_file_answer *answer)
 {
     struct fg_span range = fg_exchange_field(ex, FG_SPAN("range"));
-    uint64_t first = 0, last = 0;
+    struct fg_byte_run runs[FG_BYTE_RANGES_MAX];
+    uint64_t size = answer->body_bytes;
+    size_t count = 0;
     if (ex->method != FG_METHOD_GET || range.data == NULL || !is_range_wanted(ex, own))
         return true;
-    struct fg_span text;
-    switch (fg_byte_range_parse(range.data, range.len, size, &first, &last)) {
+    switch (fg_byte_ranges_parse(range.data, range.len, size, fg_byte_parts_gap(type),
+                                 rules->ranges_max, runs, &count)) {
     case FG_BYTE_RANGE_IGNORED:
         return true;
     case FG_BYTE_RANGE_OUTSIDE:
         answer->status = 416;
         answer->body_bytes = 0;
-        text = fg_arena_try_printf(ex->arena, "bytes */%" PRIu64, size);
-        break;
+        return add_content_range(answer, fg_arena_try_printf(ex->arena, "bytes */%" PRIu64, size));
     case FG_BYTE_RANGE_TAKEN:
-    default:
-        answer->status = 206;
-        answer->first_byte = first;
-        answer->body_bytes = last - first + 1;
-        text = fg_arena_try_printf(ex->arena, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first, last,
-                                   size);
         break;
     }
-    if (text.data == NULL)
-        return false;
-    add(answer, FG_SPAN("content-range"), text);
-    return true;
+    if (count > 1)
+        return apply_parts(ex, type, rules->now_ns, runs, count, answer);
+    answer->status = 206;
+    answer->first_byte = runs[0].first;
+    answer->body_bytes = runs[0].last - runs[0].first + 1;
+    return add_content_range(answer, fg_arena_try_printf(ex->arena,
+                                                         "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64,
+                                                         runs[0].first, runs[0].last, size));
 }
 
 /* Size and time, but not the inode: the same file on two machines has the same tag. */
@@ -244,16 +264,17 @@ static bool make_validators(struct fg_exchange *ex, const struct fg_file_facts *
 }
 
 bool fg_file_answer_make(struct fg_exchange *ex, const struct fg_file_facts *facts,
-                         struct fg_span name, struct fg_span cache_control, int64_t now_s,
+                         struct fg_span name, const struct fg_file_rules *rules,
                          struct fg_file_answer *answer)
 {
     struct validators own;
+    struct fg_span type = fg_file_content_type(name);
     *answer = (struct fg_file_answer){0};
-    if (!make_validators(ex, facts, now_s, &own))
+    if (!make_validators(ex, facts, rules->now_s, &own))
         return false;
     answer->status = decide_status(ex, &own);
     answer->body_bytes = answer->status == 200 ? facts->size_bytes : 0;
-    if (answer->status == 200 && !apply_range(ex, &own, facts->size_bytes, answer))
+    if (answer->status == 200 && !apply_range(ex, &own, type, rules, answer))
         return false;
     if (answer->status == 412 || answer->status == 416) {
         add(answer, FG_SPAN("content-length"), FG_SPAN("0"));
@@ -261,11 +282,12 @@ bool fg_file_answer_make(struct fg_exchange *ex, const struct fg_file_facts *fac
     }
     add(answer, FG_SPAN("etag"), own.etag);
     add(answer, FG_SPAN("last-modified"), own.last_modified);
-    if (cache_control.len > 0)
-        add(answer, FG_SPAN("cache-control"), cache_control);
+    if (rules->cache_control.len > 0)
+        add(answer, FG_SPAN("cache-control"), rules->cache_control);
     if (answer->status == 304)
         return true;
-    add(answer, FG_SPAN("content-type"), fg_file_content_type(name));
+    add(answer, FG_SPAN("content-type"),
+        answer->parts != NULL ? answer->parts->content_type : type);
     add(answer, FG_SPAN("accept-ranges"), FG_SPAN("bytes"));
     add(answer, FG_SPAN("x-content-type-options"), FG_SPAN("nosniff"));
     struct fg_span length = fg_arena_try_u64(ex->arena, answer->body_bytes);

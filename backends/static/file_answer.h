@@ -7,7 +7,7 @@
 #ifndef FG_STATIC_FILE_ANSWER_H
 #define FG_STATIC_FILE_ANSWER_H
 
-#include "backends/backend.h"
+#include "backends/byte_parts.h"
 
 #define FG_FILE_FIELDS_MAX 9u
 
@@ -22,8 +22,17 @@ struct fg_file_answer {
     unsigned status; /* 200, 206, 304, 412 or 416 */
     struct fg_field fields[FG_FILE_FIELDS_MAX];
     size_t field_count;
-    uint64_t first_byte; /* of the file; valid when body_bytes is not 0 */
+    uint64_t first_byte; /* of the file; valid when body_bytes is not 0 and there are no parts */
     uint64_t body_bytes;
+    const struct fg_byte_parts *parts; /* several ranges; NULL: one, or the whole */
+};
+
+/* What the answer depends on beside file and request. */
+struct fg_file_rules {
+    struct fg_span cache_control; /* empty: none */
+    size_t ranges_max;            /* 1 to FG_BYTE_RANGES_MAX */
+    int64_t now_s;                /* wall-clock time */
+    uint64_t now_ns;              /* monotonic */
 };
 
 /*
@@ -40,9 +49,9 @@ struct fg_span fg_file_content_type(struct fg_span name);
 /* Could the answer be other than 200 with the whole file? */
 bool fg_file_is_conditional(const struct fg_exchange *ex);
 
-/* False without memory. `now_s` is wall-clock time. */
+/* False without memory. */
 FG_MUST_USE bool fg_file_answer_make(struct fg_exchange *ex, const struct fg_file_facts *facts,
-                                     struct fg_span name, struct fg_span cache_control,
-                                     int64_t now_s, struct fg_file_answer *answer);
+                                     struct fg_span name, const struct fg_file_rules *rules,
+                                     struct fg_file_answer *answer);
 
 #endif

@@ -97,10 +97,12 @@ struct fg_static_request {
     struct fg_file_reader *reader; /* at work for it; NULL between two reads */
     int fd;                        /* -1: not open, or the reader has it */
     uint64_t offset;
-    uint64_t left_bytes;
-    bool is_answering; /* the head has been sent */
-    bool is_paused;    /* a write has filled the client's buffer */
-    bool is_counted;   /* in files->open_files */
+    uint64_t left_bytes;               /* of the file, or of the present part */
+    const struct fg_byte_parts *parts; /* several ranges; NULL: one, or the whole */
+    size_t part;                       /* the present one */
+    bool is_answering;                 /* the head has been sent */
+    bool is_paused;                    /* a write has filled the client's buffer */
+    bool is_counted;                   /* in files->open_files */
 };
 
 /* ---- file_reader.c ---- */

@@ -94,16 +94,30 @@ static void redirect_to_directory(struct fg_static_request *request)
     fg_exchange_end(let_go(request));
 }
 
+/* What stands before a part is small: it goes out whether or not the client is to be waited for. */
+static void begin_part(struct fg_static_request *request)
+{
+    const struct fg_span *head = &request->parts->heads[request->part];
+    const struct fg_byte_run *run = &request->parts->runs[request->part];
+    request->offset = run->first;
+    request->left_bytes = run->last - run->first + 1;
+    if (!fg_exchange_write(request->ex, head->data, head->len))
+        request->is_paused = true;
+}
+
 /* False: the exchange is gone. */
 static bool answer_file(struct fg_static_request *request, const struct fg_file_facts *facts)
 {
     struct fg_exchange *ex = request->ex;
     struct fg_static *files = request->thread->files;
     struct fg_file_answer *answer = fg_arena_try_alloc(ex->arena, sizeof(*answer));
-    struct fg_span cache_control = fg_span_from_string(files->conf.cache_control);
-    int64_t now_s = (int64_t)(fg_clock_wall_ns() / FG_S);
-    if (answer == NULL ||
-        !fg_file_answer_make(ex, facts, request->name, cache_control, now_s, answer)) {
+    const struct fg_file_rules rules = {
+        .cache_control = fg_span_from_string(files->conf.cache_control),
+        .ranges_max = files->conf.ranges_max,
+        .now_s = (int64_t)(fg_clock_wall_ns() / FG_S),
+        .now_ns = fg_clock_monotonic_ns(),
+    };
+    if (answer == NULL || !fg_file_answer_make(ex, facts, request->name, &rules, answer)) {
         fail(request, FG_FAILURE_NO_MEMORY, "no memory for the answer");
         return false;
     }
@@ -115,7 +129,24 @@ static bool answer_file(struct fg_static_request *request, const struct fg_file_
     request->offset = answer->first_byte;
     request->left_bytes = ex->method == FG_METHOD_HEAD ? 0 : answer->body_bytes;
     fg_exchange_head(ex, answer->status, answer->fields, answer->field_count);
+    request->parts = answer->parts;
+    if (request->parts != NULL)
+        begin_part(request);
     return true;
+}
+
+/* False: the last one has been sent, or there are none. */
+static bool next_part(struct fg_static_request *request)
+{
+    const struct fg_byte_parts *parts = request->parts;
+    if (parts == NULL)
+        return false;
+    if (++request->part < parts->count) {
+        begin_part(request);
+        return true;
+    }
+    (void)fg_exchange_write(request->ex, parts->tail.data, parts->tail.len);
+    return false;
 }
 
 /* False: the exchange is gone. */
@@ -131,7 +162,7 @@ static bool pass_on(struct fg_static_request *request, const char *data, size_t 
         if (!fg_exchange_write(request->ex, data, len))
             request->is_paused = true;
     }
-    if (request->left_bytes > 0)
+    if (request->left_bytes > 0 || next_part(request))
         return true;
     fg_counter_add(&files->served, 1);
     fg_exchange_end(let_go(request));

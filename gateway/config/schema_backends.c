@@ -44,6 +44,14 @@ static const struct fg_key static_keys[] = {
      .initial = "public, max-age=60",
      .check = fg_text_check_field_value,
      .doc = "`Cache-Control` of every file; also how long our own cache keeps it."},
+    {.name = "ranges_max",
+     .type = FG_KEY_U32,
+     .offset = L(ranges_max),
+     .initial = "16",
+     .min = 1,
+     .max = 64,
+     .doc = "Ranges in one request that are answered as parts (multipart/byteranges); one with "
+            "more gets the whole file."},
     FG_GATE_KEYS(FG_BACKEND_STATIC, fg_raw_backend, conf),
     {.name = NULL},
 };

@@ -8,8 +8,8 @@
  */
 #include "cache_serve.h"
 
+#include "backends/byte_parts.h"
 #include "cache_compress.h"
-#include "cache_parts.h"
 #include "policies/cache/etag.h"
 #include "policies/cache/http_date.h"
 
@@ -29,7 +29,7 @@ struct choice {
     uint64_t len;
     bool is_length_known;
     struct fg_span content_range;
-    const struct fg_cache_parts *parts; /* several ranges; NULL: one, or the whole */
+    const struct fg_byte_parts *parts; /* several ranges; NULL: one, or the whole */
 };
 
 /* ---- conditions ---- */
@@ -126,8 +126,8 @@ static struct fg_span type_of(const struct fg_cache_object *object)
 static void choose_parts(const struct fg_flow *flow, const struct fg_cache_object *object,
                          const struct fg_byte_run *runs, size_t count, struct choice *choice)
 {
-    const struct fg_cache_parts *parts =
-        fg_cache_parts_make(flow, type_of(object), runs, count, choice->len);
+    const struct fg_byte_parts *parts = fg_byte_parts_make(
+        &flow->req->ex, type_of(object), runs, count, choice->len, fg_flow_now_ns(flow));
     if (parts == NULL || parts->len >= choice->len)
         return;
     choice->status = 206;
@@ -145,7 +145,7 @@ static void choose_range(const struct fg_flow *flow, const struct fg_cache_objec
     size_t count = 0;
     if (ex->method != FG_METHOD_GET || !choice->is_length_known || !is_range_wanted(ex, object))
         return;
-    switch (fg_byte_ranges_parse(range.data, range.len, size, fg_cache_parts_gap(type_of(object)),
+    switch (fg_byte_ranges_parse(range.data, range.len, size, fg_byte_parts_gap(type_of(object)),
                                  most, runs, &count)) {
     case FG_BYTE_RANGE_IGNORED:
         return;
@@ -321,6 +321,25 @@ static bool send_head(struct fg_flow *flow, struct fg_cache_object *object,
 
 /* ---- whole objects ---- */
 
+/* A part is written without a copy unless it is small. */
+static void send_parts(struct fg_flow *flow, const struct fg_byte_parts *parts,
+                       struct fg_cache_body *body)
+{
+    const char *data = fg_cache_body_span(body).data;
+    for (size_t i = 0; i < parts->count; i++) {
+        size_t len = (size_t)(parts->runs[i].last - parts->runs[i].first + 1);
+        (void)fg_response_write(flow->req, parts->heads[i].data, parts->heads[i].len);
+        if (len < COPY_BYTES) {
+            (void)fg_response_write(flow->req, data + parts->runs[i].first, len);
+            continue;
+        }
+        fg_cache_body_acquire(body);
+        (void)fg_response_write_shared(flow->req, data + parts->runs[i].first, len,
+                                       fg_cache_body_release, body);
+    }
+    (void)fg_response_write(flow->req, parts->tail.data, parts->tail.len);
+}
+
 void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
 {
     struct fg_cache_body *body = object->body;
@@ -335,7 +354,7 @@ void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
     const char *data = fg_cache_body_span(body).data + choice.first;
     fg_counter_add_owned(&flow->thread->metrics->cache_bytes, choice.len);
     if (choice.parts != NULL) {
-        fg_cache_parts_send(flow, choice.parts, body);
+        send_parts(flow, choice.parts, body);
     } else if (choice.len < COPY_BYTES) {
         (void)fg_response_write(flow->req, data, (size_t)choice.len);
     } else {

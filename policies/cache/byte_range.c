@@ -146,16 +146,3 @@ enum fg_byte_range fg_byte_ranges_parse(const char *text, size_t len, uint64_t s
         return FG_BYTE_RANGE_IGNORED;
     return *count > 0 ? FG_BYTE_RANGE_TAKEN : FG_BYTE_RANGE_OUTSIDE;
 }
-
-enum fg_byte_range fg_byte_range_parse(const char *text, size_t len, uint64_t size, uint64_t *first,
-                                       uint64_t *last)
-{
-    struct fg_byte_run run;
-    size_t count;
-    enum fg_byte_range result = fg_byte_ranges_parse(text, len, size, 0, 1, &run, &count);
-    if (result == FG_BYTE_RANGE_TAKEN) {
-        *first = run.first;
-        *last = run.last;
-    }
-    return result;
-}

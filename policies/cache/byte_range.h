@@ -24,10 +24,6 @@ struct fg_byte_run {
     uint64_t last; /* of the run, below the object's size */
 };
 
-/* On TAKEN, *first <= *last < size. Several ranges are ignored. */
-enum fg_byte_range fg_byte_range_parse(const char *text, size_t len, uint64_t size, uint64_t *first,
-                                       uint64_t *last);
-
 /*
  * Up to `most` (1 to FG_BYTE_RANGES_MAX) ranges; a field with more is ignored. On TAKEN runs[0] to
  * runs[*count - 1] are in the order in which they were asked for, but for those that overlap or

@@ -18,9 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_range(const char *text, size_t len, uint64_t size)
 {
-    uint64_t first = 1, last = 0;
-    if (fg_byte_range_parse(text, len, size, &first, &last) == FG_BYTE_RANGE_TAKEN)
-        assert(first <= last && last < size);
+    struct fg_byte_run run;
+    size_t count = 0;
+    if (fg_byte_ranges_parse(text, len, size, 0, 1, &run, &count) == FG_BYTE_RANGE_TAKEN)
+        assert(count == 1 && run.first <= run.last && run.last < size);
 }
 
 /* Runs are inside the object, and no two so near that they would have been joined. */

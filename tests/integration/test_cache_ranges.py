@@ -1,5 +1,5 @@
 """
-test_cache_ranges.py: several ranges of a cached object in one answer (RFC 9110 sections 14.2, 14.6 and
+test_cache_ranges.py: several ranges of a cached object, or of a file, in one answer (RFC 9110 sections 14.2, 14.6 and
 15.3.7.2): every byte of the parts, what is joined, what is refused, and what more than enough gets.
 """
 import os
@@ -16,7 +16,9 @@ MODIFIED = "Sun, 31 Dec 2023 00:00:00 GMT"
 
 
 @pytest.fixture(scope="module")
-def site(launch_module, upstream_module):
+def site(launch_module, upstream_module, tmp_path_factory):
+    files = tmp_path_factory.mktemp("files")
+    (files / "a.png").write_bytes(DATA)
     def answer(request):
         type_of = {"/untyped": {}}.get(request.path, {"content-type": "image/png"})
         return 200, {**type_of, "cache-control": "max-age=600", "etag": TAG, "last-modified": MODIFIED}, DATA
@@ -24,7 +26,9 @@ def site(launch_module, upstream_module):
     gateway = launch_module({
         "policies": {"cache": {"memory_max": "16MiB", "object_max": "1MiB", "ranges_max": 4}},
         "clusters": {"app": {"endpoints": [backend.address]}},
-        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+        "static": {"files": {"root": str(files), "ranges_max": 4}},
+        "routes": [{"match": {"path": "/a.png"}, "to": "static:files"},
+                   {"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
     with gateway.client() as client:
         for path in ("/a", "/untyped"):
             wait_for(lambda path=path: "hit" in client.get(path).headers["cache-status"], what="a stored object")
@@ -45,6 +49,7 @@ def parts_of(answer):
     return found
 
 
+@pytest.mark.parametrize("path", ["/a", "/a.png"], ids=["cached", "file"])
 @pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
 @pytest.mark.parametrize("text, runs", [
     ("bytes=0-9,1000-1009", [(0, 9), (1000, 1009)]),
@@ -53,11 +58,12 @@ def parts_of(answer):
     ("bytes=5-5,100000-100009,900000-,200000-200001", [(5, 5), (100000, 100009), (200000, 200001)]),
     ("bytes=0-999,500-1499,100000-100001", [(0, 1499), (100000, 100001)]),
 ])
-def test_parts(site, http2, text, runs):
+def test_parts(site, http2, text, runs, path):
     with site.client(http2=http2) as client:
-        answer = client.get("/a", headers={"range": text})
+        answer = client.get(path, headers={"range": text})
+        tag = client.head(path).headers["etag"]
     assert answer.status_code == 206 and "content-range" not in answer.headers
-    assert answer.headers["etag"] == TAG and answer.headers["accept-ranges"] == "bytes"
+    assert answer.headers["etag"] == tag and answer.headers["accept-ranges"] == "bytes"
     assert parts_of(answer) == [
         ({"content-type": "image/png", "content-range": f"bytes {first}-{last}/{len(DATA)}"}, DATA[first:last + 1])
         for first, last in runs]
@@ -68,6 +74,7 @@ def test_what_has_no_type_has_none_in_its_parts(site):
     assert [set(fields) for fields, _ in parts_of(answer)] == [{"content-range"}] * 2
 
 
+@pytest.mark.parametrize("path", ["/a", "/a.png"], ids=["cached", "file"])
 @pytest.mark.parametrize("text, status, of", [
     ("bytes=0-9,10-19", 206, "bytes 0-19/300000"),          # one run after all: no parts
     ("bytes=0-9,60-69", 206, "bytes 0-69/300000"),          # the gap costs less than a part
@@ -80,8 +87,8 @@ def test_what_has_no_type_has_none_in_its_parts(site):
     ("bytes=0-1;9000-9001", 200, None),
     ("bytes=0-149900,150100-299999", 200, None),  # as parts it would be longer than it is whole
 ])
-def test_one_range_none_or_all(site, text, status, of):
-    answer = site.get("/a", headers={"range": text})
+def test_one_range_none_or_all(site, text, status, of, path):
+    answer = site.get(path, headers={"range": text})
     assert answer.status_code == status and answer.headers.get("content-range") == of
     assert answer.headers.get("content-type") == (None if status == 416 else "image/png")
     if status == 206:
@@ -101,10 +108,11 @@ def test_if_range(site, value, has_parts):
         assert answer.content == DATA
 
 
-def test_a_slow_client_gets_every_byte(site):
-    """The parts wait in the object, not in copies, while the client reads little by little."""
+@pytest.mark.parametrize("path", [b"/a", b"/a.png"], ids=["cached", "file"])
+def test_a_slow_client_gets_every_byte(site, path):
+    """The parts wait in the object or the file, not in copies, while the client reads little by little."""
     with site.raw() as connection:
-        connection.sendall(b"GET /a HTTP/1.1\r\nhost: 127.0.0.1:%d\r\nconnection: close\r\n"
+        connection.sendall(b"GET " + path + b" HTTP/1.1\r\nhost: 127.0.0.1:%d\r\nconnection: close\r\n"
                            b"range: bytes=0-139999,150000-289999\r\n\r\n" % site.port)
         connection.settimeout(30)
         data = b""

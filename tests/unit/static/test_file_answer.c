@@ -15,6 +15,11 @@
 #define LATER "Sun, 06 Nov 1994 08:49:38 GMT"
 #define EARLIER "Sun, 06 Nov 1994 08:49:36 GMT"
 
+static const struct fg_file_rules some_rules = {.cache_control = FG_SPAN_LITERAL("no-cache"),
+                                                .ranges_max = 3,
+                                                .now_s = MODIFIED_S + 1000,
+                                                .now_ns = 1};
+
 static void paths_become_names(void **state)
 {
     static const struct {
@@ -112,7 +117,7 @@ static void conditions_and_ranges(void **state)
         {"range", "bytes=10-", NULL, NULL, 416, "bytes */10"},
         {"range", "bytes=-0", NULL, NULL, 416, "bytes */10"},
         {"range", "bytes=5-4", NULL, NULL, 200, NULL},
-        {"range", "bytes=0-1,3-4", NULL, NULL, 200, NULL},
+        {"range", "bytes=0-1,3-4", NULL, NULL, 206, "bytes 0-4/10"}, /* the gap costs less */
         {"range", "lines=0-1", NULL, NULL, 200, NULL},
         {"range", "bytes=", NULL, NULL, 200, NULL},
         {"range", "bytes=-", NULL, NULL, 200, NULL},
@@ -134,8 +139,7 @@ static void conditions_and_ranges(void **state)
         fake_exchange_add_field(&fake, cases[i].name, cases[i].value);
         if (cases[i].name2 != NULL)
             fake_exchange_add_field(&fake, cases[i].name2, cases[i].value2);
-        assert_true(fg_file_answer_make(&fake.ex, &facts, FG_SPAN("a.txt"), FG_SPAN("no-cache"),
-                                        MODIFIED_S + 1000, &answer));
+        assert_true(fg_file_answer_make(&fake.ex, &facts, FG_SPAN("a.txt"), &some_rules, &answer));
         fake.ex.ops->head(&fake.ex, answer.status, answer.fields, answer.field_count);
         const char *range = fake_exchange_answer(&fake, "content-range");
         if (answer.status != cases[i].status)
@@ -151,6 +155,42 @@ static void conditions_and_ranges(void **state)
     }
 }
 
+static void several_ranges_are_parts(void **state)
+{
+    static const struct {
+        const char *range;
+        size_t count; /* 0: no parts */
+        unsigned status;
+        uint64_t bytes; /* of the file */
+    } cases[] = {
+        {"bytes=0-9,5000-5009", 2, 206, 20},
+        {"bytes=-1,0-0,5000-5000", 3, 206, 3},
+        {"bytes=0-9,10-19", 0, 206, 20},
+        {"bytes=0-0,100-100,8000-8000,9000-9000", 0, 200, 9999},
+        {"bytes=0-4900,5100-", 0, 200, 9999},
+        {"bytes=10000-,20000-", 0, 416, 0},
+    };
+    const struct fg_file_facts facts = {.size_bytes = 9999, .modified_s = MODIFIED_S};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fake_exchange fake;
+        struct fg_file_answer answer;
+        fake_exchange_init(&fake, "GET", "/a.txt", NULL);
+        fake_exchange_add_field(&fake, "range", cases[i].range);
+        assert_true(fg_file_answer_make(&fake.ex, &facts, FG_SPAN("a.txt"), &some_rules, &answer));
+        assert_int_equal(answer.status, cases[i].status);
+        assert_int_equal(answer.parts == NULL ? 0 : answer.parts->count, cases[i].count);
+        uint64_t bytes = answer.body_bytes;
+        for (size_t j = 0; j < cases[i].count; j++)
+            bytes -= answer.parts->heads[j].len;
+        if (cases[i].count > 0)
+            bytes -= answer.parts->tail.len;
+        assert_int_equal(bytes, cases[i].bytes);
+        fake.end = FAKE_CANCELLED;
+        fake_exchange_fini(&fake);
+    }
+}
+
 static void an_empty_file_has_no_range(void **state)
 {
     const struct fg_file_facts facts = {.modified_s = MODIFIED_S};
@@ -159,8 +199,7 @@ static void an_empty_file_has_no_range(void **state)
     (void)state;
     fake_exchange_init(&fake, "GET", "/a.txt", NULL);
     fake_exchange_add_field(&fake, "range", "bytes=0-");
-    assert_true(
-        fg_file_answer_make(&fake.ex, &facts, FG_SPAN("a.txt"), FG_SPAN(""), MODIFIED_S, &answer));
+    assert_true(fg_file_answer_make(&fake.ex, &facts, FG_SPAN("a.txt"), &some_rules, &answer));
     assert_int_equal(answer.status, 416);
     fake.end = FAKE_CANCELLED;
     fake_exchange_fini(&fake);
@@ -169,9 +208,8 @@ static void an_empty_file_has_no_range(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paths_become_names),
-        cmocka_unit_test(types_follow_the_extension),
-        cmocka_unit_test(conditions_and_ranges),
+        cmocka_unit_test(paths_become_names),         cmocka_unit_test(types_follow_the_extension),
+        cmocka_unit_test(conditions_and_ranges),      cmocka_unit_test(several_ranges_are_parts),
         cmocka_unit_test(an_empty_file_has_no_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

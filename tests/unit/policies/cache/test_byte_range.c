@@ -56,12 +56,15 @@ static void reads_one_range_and_ignores_what_is_not(void **state)
         {"", 10, IGNORED, 0, 0},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        uint64_t first = 0, last = 0;
-        enum fg_byte_range result =
-            fg_byte_range_parse(cases[i].text, strlen(cases[i].text), cases[i].size, &first, &last);
-        if (result != cases[i].result || first != cases[i].first || last != cases[i].last)
+        struct fg_byte_run run = {0, 0};
+        size_t count = 0;
+        enum fg_byte_range result = fg_byte_ranges_parse(cases[i].text, strlen(cases[i].text),
+                                                         cases[i].size, 0, 1, &run, &count);
+        bool is_wrong = result == TAKEN &&
+                        (count != 1 || run.first != cases[i].first || run.last != cases[i].last);
+        if (result != cases[i].result || is_wrong)
             fail_msg("%s of %llu: %d %llu-%llu", cases[i].text, (unsigned long long)cases[i].size,
-                     (int)result, (unsigned long long)first, (unsigned long long)last);
+                     (int)result, (unsigned long long)run.first, (unsigned long long)run.last);
     }
 }
 
