@@ -1,6 +1,7 @@
 /*
  * stage_route.c: find the route and take over its settings. Redirects and direct responses end
- * here, or, where the route asks who it is or limits them, once that is settled (stage_body.c).
+ * here, or, where the route asks who it is, has them stand in line or limits them, once that is
+ * settled (stage_body.c).
  */
 #include "flow.h"
 
@@ -206,6 +207,12 @@ static bool charge_memory(struct fg_flow *flow)
     return false;
 }
 
+static bool is_answered_at_once(const struct fg_route_conf *route)
+{
+    return fg_route_answers_itself(route) && route->identity == FG_IDENTITY_NONE &&
+           !route->waiting_room.enabled && route->rate_limit_count == 0;
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
@@ -233,8 +240,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     }
     if (is_tunnel_refused(flow) || !charge_memory(flow))
         return FG_STAGE_RESPOND;
-    if (fg_route_answers_itself(flow->route) && flow->route->identity == FG_IDENTITY_NONE &&
-        flow->route->rate_limit_count == 0) {
+    if (is_answered_at_once(flow->route)) {
         fg_route_answer(flow);
         return FG_STAGE_RESPOND;
     }

@@ -43,6 +43,21 @@ def until_let_in(client, ticket):
     return wait_for(lambda: next((a for a in [ask(client, ticket)] if a.status_code == 200), None))
 
 
+@pytest.mark.parametrize("action, status", [({"respond": {"status": 200, "body": "the sale"}}, 200),
+                                            ({"redirect": {"to": "https://shop.example/", "status": 307}}, 307)],
+                         ids=["respond", "redirect"])
+def test_a_line_before_an_answer_of_the_configuration(launch, action, status):
+    """People stand in line here and then are told, or sent elsewhere."""
+    gateway = launch({"routes": [{"name": "sale", "match": {"path": "/sale"}, **action,
+                                  "waiting_room": {"admit": "5/s", "burst": 1, "waiting_max": 100}}]})
+    with gateway.client() as client:
+        ticket = take_a_place(client)
+        answer = wait_for(lambda: next((a for a in [ask(client, ticket)] if a.status_code != 429), None))
+        assert answer.status_code == status
+        assert ask(client, ticket).headers.get(TICKET) != ticket, "a place lets in once"
+    assert stats(gateway)["used"] == 1
+
+
 DESK = [{"name": "desk", "match": {"path": "/sale-line"}, "room": "sale", "identity": "optional"}]
 PAGE = {"accept": "text/html,application/xhtml+xml"}
 
