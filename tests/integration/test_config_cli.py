@@ -326,3 +326,15 @@ def test_a_killed_gateway_process_is_started_again(launch):
     wait_for(serves_again)
     assert gateway.get("/").text == "ok"
 
+
+
+@pytest.mark.parametrize("script", ["run", "test", "bench"])
+def test_scripts_say_how_they_are_used(script, tmp_path):
+    """From any folder, and without building or starting anything."""
+    for argument, code in (("--help", 0), ("-h", 0), ("--nonsense", 2)):
+        said = subprocess.run([str(ROOT / "scripts" / script), argument], capture_output=True, text=True, timeout=60,
+                              cwd=tmp_path, check=False)
+        assert said.returncode == code
+        usage, other = (said.stdout, said.stderr) if code == 0 else (said.stderr, said.stdout)
+        assert f"scripts/{script} [" in usage or f"scripts/{script} STEP" in usage
+        assert other == "" and list(tmp_path.iterdir()) == []
