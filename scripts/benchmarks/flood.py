@@ -6,13 +6,17 @@ Many times the load that the inference pool can bear, for a minute, against the 
               system prompt that all share, and a deadline
 
 What it must show: no request that was let in is cut or late, the rest is refused at once, memory does not grow,
-and little of the KV blocks is allocated and unused. Environment: FG_BENCH_MODEL (a model of Qwen2.5-0.5B's
+and little of the KV blocks is allocated and unused. How fast a refusal is, a process of its own asks, PROBES times a
+second: the generator, which shares the machine, sees its own turns. The processors' time before and in the flood
+tells whether a token got dearer or only rarer. Environment: FG_BENCH_MODEL (a model of Qwen2.5-0.5B's
 shape in Q8_0), FG_BENCH_TOKENS (32) an answer, FG_BENCH_DEADLINE_MS (30000), FG_BENCH_SECONDS (60),
 FG_BENCH_TIMES (20), FG_BENCH_BATCH (8) sequences at once in each of two workers, FG_BENCH_KV (64MiB).
 """
 import asyncio
 import collections
+import http.client
 import json
+import multiprocessing
 import os
 import pathlib
 import subprocess
@@ -28,6 +32,7 @@ BATCH = peers.environment("FG_BENCH_BATCH", 8)
 KV = os.environ.get("FG_BENCH_KV", "64MiB")
 WORKERS = 2
 CAPACITY_SECONDS = 15
+PROBES = 25
 SYSTEM = "You work at the help desk of a milk tea promotion. " + " ".join(streams.RULES[:5])
 
 Answer = collections.namedtuple("Answer", "outcome began first ended")
@@ -65,10 +70,14 @@ async def read_answer(reader, began):
     return "done" if is_whole and tokens == TOKENS else "cut", first
 
 
-async def ask(port, number):
-    body = json.dumps({"model": "bench", "stream": True, "temperature": 0, "max_tokens": TOKENS, "ignore_eos": True,
+def body_of(number):
+    return json.dumps({"model": "bench", "stream": True, "temperature": 0, "max_tokens": TOKENS, "ignore_eos": True,
                        "stream_options": {"include_usage": True},
                        "prompt": f"{SYSTEM}\nCustomer {number} asks: where is order {7 * number}?"})
+
+
+async def ask(port, number):
+    body = body_of(number)
     began = time.perf_counter()
     writer = None
     try:
@@ -112,6 +121,40 @@ async def offer(port, rate):
     return offered, await asyncio.gather(*asked)
 
 
+def probe(port, is_over, results):
+    """Asks one after the other, on time, until `is_over`; sends the seconds of those that were refused."""
+    refused, number = [], 0
+    began = time.perf_counter()
+    while not is_over.wait(max(0, began + number / PROBES - time.perf_counter())):
+        number += 1
+        asked = time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.request("POST", "/v1/completions", body_of(2000000 + number), {"content-type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                answer.read()
+                refused.append(time.perf_counter() - asked)
+        finally:
+            connection.close()  # one that was let in is cancelled: it is of no use here
+    results.send(refused)
+
+
+def spent(pid, admin):
+    """Processor time of workers and of the rest, the generator's, and the tokens and seconds so far."""
+    workers = streams.stats(admin)["workers"]
+    in_workers = sum(machine.cpu_seconds(worker["pid"]) for worker in workers)
+    return {"workers": in_workers, "gateway": machine.cpu_seconds(pid) - in_workers, "generator": time.process_time(),
+            "tokens": sum(worker["tokens_decode"] + worker["tokens_prefill"] for worker in workers),
+            "wall": time.perf_counter()}
+
+
+def since(before, after):
+    used = {name: after[name] - before[name] for name in before}
+    shares = {name: used[name] / used["wall"] for name in ("workers", "gateway", "generator")}
+    return {**shares, "us_a_token": 1e6 * used["workers"] / used["tokens"]}
+
+
 async def sample(pid, admin, samples):
     """Memory of all processes, and the blocks' slots, until cancelled."""
     while True:
@@ -123,14 +166,25 @@ async def sample(pid, admin, samples):
 async def measure(pid, port, admin):
     samples = []
     await capacity(port)  # until everything has its size
+    calm = spent(pid, admin)
     able = await capacity(port)
+    before = spent(pid, admin)
     sampler = asyncio.create_task(sample(pid, admin, samples))
-    offered, answers = await offer(port, able * TIMES)
-    sampler.cancel()
-    return able, offered, answers, samples
+    is_over = multiprocessing.Event()
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    prober = multiprocessing.Process(target=probe, args=(port, is_over, sender))
+    prober.start()
+    try:
+        offered, answers = await offer(port, able * TIMES)
+    finally:
+        is_over.set()
+        probed = await asyncio.to_thread(receiver.recv)
+        prober.join()
+        sampler.cancel()
+    return able, offered, answers, samples, probed, (since(calm, before), since(before, spent(pid, admin)))
 
 
-def report(able, offered, answers, samples):
+def report(able, offered, answers, samples, probed, costs):
     count = collections.Counter(one.outcome for one in answers)
     done = [one for one in answers if one.outcome == "done"]
     first = [one.first - one.began for one in done if one.first]
@@ -152,8 +206,15 @@ def report(able, offered, answers, samples):
           f"{max(first):.2f} |")
     print(f"| whole answer p99, longest, s | {streams.quantile(whole, .99):.2f}, {max(whole):.2f} |")
     if refused:
-        print(f"| a refusal p50, p99, ms | {1e3 * streams.quantile(refused, .5):.1f}, "
+        print(f"| a refusal as the generator sees it p50, p99, ms | {1e3 * streams.quantile(refused, .5):.1f}, "
               f"{1e3 * streams.quantile(refused, .99):.1f} |")
+    if probed:
+        print(f"| a refusal as another client sees it p50, p99, longest, ms (of {len(probed)}) | "
+              f"{1e3 * streams.quantile(probed, .5):.1f}, {1e3 * streams.quantile(probed, .99):.1f}, "
+              f"{1e3 * max(probed):.1f} |")
+    for name, cost in zip(("before the flood", "in it"), costs):
+        print(f"| processors {name}: workers, gateway, generator; us a token | {cost['workers']:.2f}, "
+              f"{cost['gateway']:.2f}, {cost['generator']:.2f}; {cost['us_a_token']:.0f} |")
     print(f"| memory in each fifth of the time, MiB | {', '.join(f'{one:.0f}' for one in fifths)} |")
     print(f"| KV slots held without a token, over the time | "
           f"{sum(share * slots for share, slots in held) / sum(slots for _, slots in held):.2%} |")
