@@ -68,13 +68,14 @@ enum fg_method {
 
 /* Why a backend could not answer; the gateway makes the status, and the breaker learns from it. */
 enum fg_failure {
-    FG_FAILURE_CONNECT,   /* 502: no endpoint could be reached */
-    FG_FAILURE_RESET,     /* 502: the other side went away, or broke the protocol */
-    FG_FAILURE_TIMEOUT,   /* 504: the deadline, or the backend's own time limit, passed */
-    FG_FAILURE_BUSY,      /* 503: a limit of the backend's own is reached */
-    FG_FAILURE_NO_MEMORY, /* 503: the request's arena or a configured limit is used up */
-    FG_FAILURE_INTERNAL,  /* 500: a fault of ours */
-    FG_FAILURE_NO_TUNNEL, /* 502: the servers do not take WebSockets the way they are spoken to */
+    FG_FAILURE_CONNECT,     /* 502: no endpoint could be reached */
+    FG_FAILURE_RESET,       /* 502: the other side went away, or broke the protocol */
+    FG_FAILURE_TIMEOUT,     /* 504: the deadline, or the backend's own time limit, passed */
+    FG_FAILURE_BUSY,        /* 503: a limit of the backend's own is reached */
+    FG_FAILURE_NO_MEMORY,   /* 503: the request's arena or a configured limit is used up */
+    FG_FAILURE_INTERNAL,    /* 500: a fault of ours */
+    FG_FAILURE_NO_TUNNEL,   /* 502: the servers do not take WebSockets the way they are spoken to */
+    FG_FAILURE_SLOW_CLIENT, /* the client takes nothing of the answer, and others wait */
     FG_FAILURE_COUNT,
 };
 
@@ -107,6 +108,7 @@ struct fg_exchange_ops {
     void (*consumed)(struct fg_exchange *ex, size_t len);
     void (*hop_time)(struct fg_exchange *ex, const char *hop, uint64_t duration_ns);
     void (*release_slot)(struct fg_exchange *ex);
+    uint64_t (*stalled_since)(const struct fg_exchange *ex); /* NULL: nobody ever stalls */
 };
 
 /* One request as a backend sees it. Owned by the gateway; spans live until the exchange ends. */
@@ -196,6 +198,16 @@ static inline void fg_exchange_head_end(struct fg_exchange *ex, unsigned status,
 static inline bool fg_exchange_write(struct fg_exchange *ex, const void *data, size_t len)
 {
     return ex->ops->write(ex, data, len);
+}
+
+/*
+ * After a write that returned false: when the client last took 4 KiB of this answer or what there
+ * was; 0: it is not the client that keeps it, or others read along. By the gateway's monotonic
+ * clock.
+ */
+static inline uint64_t fg_exchange_stalled_since(const struct fg_exchange *ex)
+{
+    return ex->ops->stalled_since == NULL ? 0 : ex->ops->stalled_since(ex);
 }
 
 /*

@@ -84,6 +84,7 @@ struct fg_cluster_conf {
     uint32_t proxy_tlvs;           /* bits 1 << fg_proxy_tlv */
     uint32_t max_connections;      /* for all threads of the gateway together */
     uint32_t max_idle_connections; /* for all threads together */
+    uint64_t slow_reader_max_ns;   /* without progress, while others wait; 0: never mind */
     struct fg_cluster_limits_conf limits;
     uint64_t connect_timeout_ns;
     uint64_t idle_timeout_ns;          /* of a kept-alive connection */

@@ -5,9 +5,12 @@
 #include "proxy/cluster_limits_shared.h"
 
 #include "base/list.h"
+#include "policies/time_units.h"
 
 #include <assert.h>
 #include <stdlib.h>
+
+#define SETTLE_NS (1 * FG_POLICY_S) /* by then whoever waits has a place, or lost it to another */
 
 static uint32_t or_none(uint32_t max)
 {
@@ -27,12 +30,15 @@ bool fg_cluster_limits_init(struct fg_cluster_limits *limits, const struct fg_cl
         (struct fg_cluster_limits){.is_shadow = conf->limits.is_shadow, .loop_count = loop_count};
     for (size_t i = 0; i < FG_CLUSTER_LIMIT_COUNT; i++)
         fg_limit_init(&limits->limits[i], most[i]);
+    pthread_mutex_init(&limits->lock, NULL);
+    fg_give_way_init(&limits->give_way, conf->slow_reader_max_ns, SETTLE_NS);
     limits->loops = calloc(loop_count, sizeof(*limits->loops));
     return limits->loops != NULL;
 }
 
 void fg_cluster_limits_fini(struct fg_cluster_limits *limits)
 {
+    pthread_mutex_destroy(&limits->lock);
     free(limits->loops);
     limits->loops = NULL;
 }
@@ -81,6 +87,23 @@ bool fg_cluster_limits_try_take_retry(struct fg_cluster_limits *limits, uint64_t
 void fg_cluster_limits_give(struct fg_cluster_limits *limits, enum fg_cluster_limit which)
 {
     fg_limit_give(&limits->limits[which]);
+    if (which != FG_CLUSTER_PENDING)
+        return;
+    pthread_mutex_lock(&limits->lock);
+    fg_give_way_taken(&limits->give_way);
+    pthread_mutex_unlock(&limits->lock);
+}
+
+bool fg_cluster_limits_give_way(struct fg_cluster_limits *limits, uint64_t now_ns,
+                                uint64_t stalled_since_ns)
+{
+    uint32_t waiting = fg_limit_used(&limits->limits[FG_CLUSTER_PENDING]);
+    if (waiting == 0)
+        return false;
+    pthread_mutex_lock(&limits->lock);
+    bool must_go = fg_give_way_decide(&limits->give_way, now_ns, stalled_since_ns, waiting);
+    pthread_mutex_unlock(&limits->lock);
+    return must_go;
 }
 
 /* ---- connections from one loop to another ---- */

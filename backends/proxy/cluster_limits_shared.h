@@ -6,6 +6,8 @@
  *           close what they keep idle; whoever closes one tells a loop that wants. `is_told` keeps
  *           a loop's one message from being posted twice. Loops join before any of them runs, and
  *           nobody tells another once loops are taken down.
+ *           Whose answer gives way is decided under a mutex: places made on one loop are for those
+ *           who wait on another.
  * Memory    one small object a loop, made at start.
  */
 #ifndef FG_PROXY_CLUSTER_LIMITS_SHARED_H
@@ -13,9 +15,11 @@
 
 #include "base/limit_shared.h"
 #include "base/mailbox_shared.h"
+#include "policies/give_way.h"
 #include "proxy/cluster_conf.h"
 
 #include <jansson.h>
+#include <pthread.h>
 
 enum fg_cluster_limit {
     FG_CLUSTER_CONNECTIONS,
@@ -43,7 +47,14 @@ struct fg_cluster_limits {
     unsigned loop_count;
     struct fg_cluster_loop *loops;
     _Atomic uint32_t wanting_count;
+    pthread_mutex_t lock; /* of what follows: taken only when somebody waits */
+    struct fg_give_way give_way;
 };
+
+/* An answer has been stalled by its client since `stalled_since_ns` (0: it gets on). Must it give
+ * its connection up for one who waits? Any loop. */
+bool fg_cluster_limits_give_way(struct fg_cluster_limits *limits, uint64_t now_ns,
+                                uint64_t stalled_since_ns);
 
 /* False without memory. */
 bool fg_cluster_limits_init(struct fg_cluster_limits *limits, const struct fg_cluster_conf *conf,

@@ -59,6 +59,7 @@ struct fg_proxy_metrics {
     struct fg_counter timeouts;
     struct fg_counter connect_errors;
     struct fg_counter malformed;
+    struct fg_counter gave_way; /* stalled by their clients, while others waited */
     struct fg_counter connections_open;
     struct fg_counter connections_idle;
     struct fg_counter connections_opened;
@@ -168,6 +169,7 @@ struct fg_proxy_thread {
     struct fg_timeout_list hedge_timeouts;
     struct fg_timeout_list silences; /* of HTTP/2 connections, before and after a PING */
     struct fg_timeout_list ping_timeouts;
+    struct fg_timeout_list stall_looks;
 
     /* what leaves at the end of the turn */
     struct fg_list dirty; /* of struct fg_h2 */
@@ -277,6 +279,7 @@ struct fg_proxy_request {
 
     /* what the client takes */
     bool is_paused; /* a write has filled the client's buffer; on_writable ends it */
+    struct fg_timeout_entry stall_look; /* while it is paused */
 
     /* trying again */
     struct fg_timeout_entry hedge_timeout;
@@ -358,6 +361,13 @@ void fg_pending_leave(struct fg_proxy_attempt *attempt);
 void fg_pending_wake(struct fg_proxy_thread *thread);
 /* May a connection be kept without a request? Not while others have more need of its place. */
 bool fg_pending_keeps_idle(const struct fg_proxy_thread *thread);
+
+/* ---- stalled.c: answers that their clients do not take ---- */
+
+void fg_stalled_init(struct fg_proxy_thread *thread);
+void fg_stalled_fini(struct fg_proxy_thread *thread);
+/* It is paused: look after a while whether it must give way. */
+void fg_stalled_watch(struct fg_proxy_request *request);
 
 /* ---- upstream_io.c: bytes over a plain or a TLS connection ---- */
 

@@ -113,6 +113,7 @@ static struct fg_exchange *let_go(struct fg_proxy_request *request)
     struct fg_exchange *ex = request->ex;
     struct fg_proxy_thread *thread = request->thread;
     fg_timeout_list_clear(&request->hedge_timeout);
+    fg_timeout_list_clear(&request->stall_look);
     fg_attempt_stop_all(request);
     fg_byte_queue_clear(&request->body, &thread->segments);
     fg_proxy_publish_buffered(thread);
@@ -406,8 +407,10 @@ void fg_proxy_request_on_interim(struct fg_proxy_attempt *attempt)
 void fg_proxy_request_on_data(struct fg_proxy_attempt *attempt, struct fg_span data)
 {
     struct fg_proxy_request *request = attempt->request;
-    if (!fg_exchange_write(request->ex, data.data, data.len))
+    if (!fg_exchange_write(request->ex, data.data, data.len)) {
         request->is_paused = true;
+        fg_stalled_watch(request);
+    }
 }
 
 void fg_proxy_request_on_end(struct fg_proxy_attempt *attempt, bool is_reusable)
@@ -477,6 +480,7 @@ static struct fg_proxy_request *make_request(struct fg_proxy_thread *thread, str
     request->is_body_complete = !ex->has_body && !request->is_upgrade;
     request->is_chunked = ex->has_body && ex->content_length < 0;
     fg_timeout_entry_init(&request->hedge_timeout);
+    fg_timeout_entry_init(&request->stall_look);
     return request;
 }
 
@@ -564,6 +568,7 @@ void fg_proxy_request_on_client_writable(struct fg_proxy_request *request)
     if (!request->is_paused || attempt == NULL)
         return;
     request->is_paused = false;
+    fg_timeout_list_clear(&request->stall_look);
     fg_attempt_set_timeout(attempt);
     if (attempt->stream_id != 0)
         fg_h2_resume(attempt);

@@ -43,6 +43,7 @@ static json_t *requests_json(const struct fg_proxy *proxy)
     set_number(requests, "resets", SUM(proxy, resets));
     set_number(requests, "timeouts", SUM(proxy, timeouts));
     set_number(requests, "malformed", SUM(proxy, malformed));
+    set_number(requests, "gave_way", SUM(proxy, gave_way));
     return requests;
 }
 

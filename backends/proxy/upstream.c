@@ -342,6 +342,7 @@ bool fg_upstreams_init(struct fg_proxy_thread *thread)
     fg_timeout_list_init(&thread->silences, base, conf->keepalive_interval_ns, fg_h2_on_silence);
     fg_timeout_list_init(&thread->ping_timeouts, base, conf->keepalive_timeout_ns,
                          fg_h2_on_ping_timeout);
+    fg_stalled_init(thread);
     return add_block(thread);
 }
 
@@ -365,6 +366,7 @@ void fg_upstreams_fini(struct fg_proxy_thread *thread)
     fg_timeout_list_fini(&thread->hedge_timeouts);
     fg_timeout_list_fini(&thread->silences);
     fg_timeout_list_fini(&thread->ping_timeouts);
+    fg_stalled_fini(thread);
     while (thread->blocks != NULL) {
         struct fg_upstream_block *block = thread->blocks;
         thread->blocks = block->next;

@@ -657,6 +657,16 @@ static const struct fg_key cluster_keys[] = {
      .min = 0,
      .max = 1000000,
      .doc = "Of these, kept open without a request."},
+    {.name = "slow_reader_max",
+     .type = FG_KEY_DURATION,
+     .offset = L(slow_reader_max_ns),
+     .initial = "1s",
+     .zero_word = "off",
+     .min = 10 * MS,
+     .max = 10 * MINUTE,
+     .doc = "While requests wait for one of `max_connections`, an answer of which its client has "
+            "taken less than 4 KiB for so long gives its connection up: the stream, or the HTTP/1 "
+            "connection, is reset. When nobody waits, `limits.write_timeout` alone ends it."},
     {.name = "connect_timeout",
      .type = FG_KEY_DURATION,
      .offset = L(connect_timeout_ns),

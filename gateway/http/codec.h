@@ -76,6 +76,8 @@ struct fg_transport_ops {
     void (*arm)(struct fg_transport *transport, enum fg_timeout_class class);
     void (*disarm)(struct fg_transport *transport);
     void (*close)(struct fg_transport *transport, enum fg_close_mode mode);
+    /* When the socket, which is full, last took FG_WRITE_PROGRESS_BYTES; 0: it is not full. */
+    uint64_t (*stalled_since)(const struct fg_transport *transport);
     /* Its address keeps to its share, while others hold far more than theirs. */
     bool (*is_spared)(struct fg_transport *transport);
 };

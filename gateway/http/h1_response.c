@@ -290,18 +290,34 @@ static bool on_write_shared(struct fg_request *req, const void *data, size_t len
     return after_write(req, len, !is_appended);
 }
 
-static void on_abort(struct fg_request *req)
+static void break_off(struct fg_request *req, enum fg_close_mode mode)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h1 *h1 = fg_h1_of(stream->codec);
     assert(h1->current == stream);
     req->was_aborted = true;
-    enum fg_close_mode mode = h1->is_until_close ? FG_CLOSE_RESET : FG_CLOSE_FLUSH;
     h1->is_closing = true; /* before detach, which would wait for the rest of the body */
     h1->close_mode = mode;
     if (mode == FG_CLOSE_RESET)
         h1->codec.transport->ops->close(h1->codec.transport, mode);
     finish(h1, stream);
+}
+
+static void on_abort(struct fg_request *req)
+{
+    const struct fg_h1 *h1 = fg_h1_of(fg_stream_of(req)->codec);
+    break_off(req, h1->is_until_close ? FG_CLOSE_RESET : FG_CLOSE_FLUSH);
+}
+
+static void on_give_up(struct fg_request *req)
+{
+    break_off(req, FG_CLOSE_RESET);
+}
+
+static uint64_t on_stalled_since(const struct fg_request *req)
+{
+    const struct fg_transport *transport = ((const struct fg_stream *)req)->codec->transport;
+    return transport->ops->stalled_since(transport);
 }
 
 static void on_trailers(struct fg_request *req, const struct fg_field *fields, size_t field_count)
@@ -375,4 +391,6 @@ const struct fg_response_ops fg_h1_response_ops = {
     .abort = on_abort,
     .out_of_memory = fg_stream_out_of_memory,
     .consumed = on_consumed,
+    .stalled_since = on_stalled_since,
+    .give_up = on_give_up,
 };

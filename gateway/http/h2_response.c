@@ -312,13 +312,30 @@ void fg_h2_reset(struct fg_h2 *h2, struct fg_stream *stream, uint32_t error_code
     wake(h2);
 }
 
-static void on_abort(struct fg_request *req)
+static void break_off(struct fg_request *req, uint32_t error_code)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h2 *h2 = h2_of(stream);
     fg_stream_set_state(stream, FG_STREAM_ENDED);
-    fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
+    fg_h2_reset(h2, stream, error_code);
     fg_h2_settle(h2, stream);
+}
+
+static void on_abort(struct fg_request *req)
+{
+    break_off(req, NGHTTP2_INTERNAL_ERROR);
+}
+
+static void on_give_up(struct fg_request *req)
+{
+    break_off(req, NGHTTP2_CANCEL);
+}
+
+static uint64_t on_stalled_since(const struct fg_request *req)
+{
+    const struct fg_stream *stream = (const struct fg_stream *)req; /* its first member */
+    return fg_timeout_armed_ns(&stream->codec->transport->env->timeouts, &stream->write_timeout,
+                               FG_TIMEOUT_STREAM_WRITE);
 }
 
 static void on_trailers(struct fg_request *req, const struct fg_field *fields, size_t field_count)
@@ -375,4 +392,6 @@ const struct fg_response_ops fg_h2_response_ops = {
     .abort = on_abort,
     .out_of_memory = fg_stream_out_of_memory,
     .consumed = on_consumed,
+    .stalled_since = on_stalled_since,
+    .give_up = on_give_up,
 };

@@ -9,7 +9,7 @@
  *      on_writable(req)      ---------------->    after body_write returned false
  *      on_gone(req, reason)  ---------------->    the client or its stream went away
  *                            <----------------    fg_response_interim..., _head, _write...,
- *                                                 [_trailers,] _end, or _abort, or
+ *                                                 [_trailers,] _end, or _abort, _give_up, or
  *                                                 _out_of_memory
  *      on_done(req)          ---------------->    last call, exactly once for each on_request,
  * after the answer's last byte was handed to the socket or the stream was cut; then the arena is
@@ -55,6 +55,8 @@ struct fg_response_ops {
     void (*abort)(struct fg_request *req);
     void (*out_of_memory)(struct fg_request *req);
     void (*consumed)(struct fg_request *req, size_t len);
+    uint64_t (*stalled_since)(const struct fg_request *req);
+    void (*give_up)(struct fg_request *req);
 };
 
 struct fg_request_handler {
@@ -171,6 +173,19 @@ static inline void fg_response_abort(struct fg_request *req)
 static inline void fg_response_out_of_memory(struct fg_request *req)
 {
     req->response_ops->out_of_memory(req);
+}
+
+/* While write has returned false: when the client last took FG_WRITE_PROGRESS_BYTES, or all that
+ * waited; 0: nothing waits for it. */
+static inline uint64_t fg_response_stalled_since(const struct fg_request *req)
+{
+    return req->response_ops->stalled_since(req);
+}
+
+/* As abort, for a client that does not read: RST_STREAM with CANCEL, or the connection reset. */
+static inline void fg_response_give_up(struct fg_request *req)
+{
+    req->response_ops->give_up(req);
 }
 
 /* `len` bytes from on_body are no longer held: opens the flow window (h2) or reading (h1). */

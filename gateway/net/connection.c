@@ -107,6 +107,16 @@ static void transport_close(struct fg_transport *transport, enum fg_close_mode m
     schedule(connection);
 }
 
+static uint64_t transport_stalled_since(const struct fg_transport *transport)
+{
+    const struct fg_connection *connection =
+        (const struct fg_connection *)transport; /* its first member */
+    return connection->is_blocked
+               ? fg_timeout_armed_ns(&transport->env->timeouts, &connection->write_timeout,
+                                     FG_TIMEOUT_WRITE)
+               : 0;
+}
+
 static bool transport_is_spared(struct fg_transport *transport)
 {
     return fg_shares_spare(fg_connection_of(transport));
@@ -118,6 +128,7 @@ static const struct fg_transport_ops transport_ops = {
     .arm = transport_arm,
     .disarm = transport_disarm,
     .close = transport_close,
+    .stalled_since = transport_stalled_since,
     .is_spared = transport_is_spared,
 };
 

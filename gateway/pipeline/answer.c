@@ -458,13 +458,40 @@ static const struct {
                               "a memory limit of the gateway was reached"},
     [FG_FAILURE_NO_TUNNEL] = {502, "backend_error", "backend_no_websocket",
                               "the backend is spoken to in HTTP/2 and takes no WebSockets over it"},
+    [FG_FAILURE_SLOW_CLIENT] = {503, "overloaded", "slow_reader",
+                                "the answer was not taken while others waited"},
     [FG_FAILURE_INTERNAL] = {500, "backend_error", "internal",
                              "the gateway failed to handle the request"},
 };
 
+/* The server did its work, and there is nobody to whom a word would get through. */
+static void give_up(struct fg_flow *flow)
+{
+    static struct fg_log_limit limit;
+    const struct fg_exchange *ex = &flow->req->ex;
+    flow->is_backend_open = false;
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS, FG_BREAKER_CANCELLED);
+    fg_flow_decide(flow, &(struct fg_decision){.policy = "slow_reader_max",
+                                               .reason = failures[FG_FAILURE_SLOW_CLIENT].code,
+                                               .decided = FG_DECIDED_REFUSE,
+                                               .value = FG_DECISION_NO_VALUE,
+                                               .limit = FG_DECISION_NO_VALUE});
+    fg_log_limited(&limit, 10, FG_LOG_INFO, "slow_reader_cut",
+                   "backend=%s client=%.*s request_id=%.*s", flow->backend->backend->name,
+                   FG_SPAN_ARGS(ex->client_addr), FG_SPAN_ARGS(ex->request_id));
+    if (flow->is_answer_over)
+        return;
+    flow->is_answer_over = true;
+    fg_response_give_up(flow->req);
+}
+
 static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char *detail)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
+    if (failure == FG_FAILURE_SLOW_CLIENT) {
+        give_up(flow);
+        return;
+    }
     bool is_ours = failure == FG_FAILURE_BUSY || failure == FG_FAILURE_NO_MEMORY ||
                    failure == FG_FAILURE_NO_TUNNEL;
     bool may_pass = failure != FG_FAILURE_INTERNAL && failure != FG_FAILURE_NO_TUNNEL;
@@ -515,6 +542,11 @@ static void on_release_slot(struct fg_exchange *ex)
     fg_flow_leave_backend(fg_flow_of_exchange(ex), FG_CONCURRENCY_SUCCESS, FG_BREAKER_SUCCESS);
 }
 
+static uint64_t on_stalled_since(const struct fg_exchange *ex)
+{
+    return fg_response_stalled_since((const struct fg_request *)ex); /* its first member */
+}
+
 const struct fg_exchange_ops fg_answer_ops = {
     .interim = on_interim,
     .head = on_head,
@@ -527,4 +559,5 @@ const struct fg_exchange_ops fg_answer_ops = {
     .consumed = on_consumed,
     .hop_time = on_hop_time,
     .release_slot = on_release_slot,
+    .stalled_since = on_stalled_since,
 };

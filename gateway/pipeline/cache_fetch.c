@@ -449,6 +449,13 @@ static void ignore_trailers(struct fg_request *req, const struct fg_field *field
     (void)field_count;
 }
 
+/* Others may read along, and where nobody does its reader's own write time ends it. */
+static uint64_t never_stalls(const struct fg_request *req)
+{
+    (void)req;
+    return 0;
+}
+
 static const struct fg_response_ops fetch_ops = {
     .interim = ignore_interim,
     .trailers = ignore_trailers,
@@ -459,6 +466,8 @@ static const struct fg_response_ops fetch_ops = {
     .abort = on_abort,
     .out_of_memory = on_abort,
     .consumed = on_consumed,
+    .stalled_since = never_stalls,
+    .give_up = on_abort,
 };
 
 /* ---- the beginning ---- */

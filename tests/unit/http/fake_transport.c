@@ -77,6 +77,11 @@ static void on_close(struct fg_transport *transport, enum fg_close_mode mode)
     fake->is_closing = true;
 }
 
+static uint64_t on_stalled_since(const struct fg_transport *transport)
+{
+    return ((const struct fake *)transport)->stalled_since_ns; /* its first member */
+}
+
 static bool on_is_spared(struct fg_transport *transport)
 {
     return fake_of(transport)->is_spared;
@@ -88,6 +93,7 @@ static const struct fg_transport_ops transport_ops = {
     .arm = on_arm,
     .disarm = on_disarm,
     .close = on_close,
+    .stalled_since = on_stalled_since,
     .is_spared = on_is_spared,
 };
 

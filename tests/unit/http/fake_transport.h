@@ -50,8 +50,9 @@ struct fake {
     enum fg_close_mode close_mode;
     bool is_armed;
     enum fg_timeout_class armed;
-    bool is_stuck;  /* the client takes nothing */
-    bool is_spared; /* of overload: what the connection says of itself */
+    bool is_stuck;             /* the client takes nothing */
+    bool is_spared;            /* of overload: what the connection says of itself */
+    uint64_t stalled_since_ns; /* the same of its socket */
     bool wants_resume;
 
     /* what the handler heard */

@@ -613,6 +613,19 @@ static void does_not_pass_on_what_would_split_an_answer(void **state)
     assert_string_equal(fake->out, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-good: c\r\n\r\nab");
 }
 
+static void gives_up_by_a_reset(void **state)
+{
+    struct fake *fake = *state;
+    fake->is_stuck = true;
+    fake_feed_text(fake, GET("/bytes"));
+    assert_int_equal(fg_response_stalled_since(fake->last), 0);
+    fake->stalled_since_ns = 7; /* so the connection says of its socket */
+    assert_int_equal(fg_response_stalled_since(fake->last), 7);
+    fg_response_give_up(fake->last);
+    assert_true(fake->is_closing);
+    assert_int_equal(fake->close_mode, FG_CLOSE_RESET);
+}
+
 /* What overload asks before it closes a connection of somebody who holds too many. */
 static uint64_t waits_since(struct fake *fake, bool *is_idle)
 {
@@ -673,6 +686,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(answers_and_stays_open),
+        TEST(gives_up_by_a_reset),
         TEST(knows_when_it_waits_for_the_client_alone),
         TEST(is_kept_under_pressure_while_others_are_to_blame),
         TEST(gives_the_handler_a_clean_head),

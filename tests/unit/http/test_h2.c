@@ -388,6 +388,26 @@ static void gives_up_on_a_window_that_stays_shut(void **state)
     tear_down(state);
 }
 
+static void gives_up_on_one_stream_alone(void **state)
+{
+    struct client *client;
+    set_up_with(state, NULL, 0);
+    client = *state;
+    struct fake *fake = &client->fake;
+    int32_t other = get(client, "/bytes");
+    int32_t id = get(client, "/bytes");
+    exchange(client);
+    struct fg_request *req = fake->last;
+    uint64_t since_ns = fg_response_stalled_since(req);
+    assert_true(since_ns != 0 && since_ns <= fg_loop_now_ns(fake->loop));
+    fg_response_give_up(req);
+    exchange(client);
+    assert_int_equal(answer_of(client, id)->error_code, NGHTTP2_CANCEL);
+    assert_false(answer_of(client, other)->is_closed);
+    assert_int_equal(fake->dones, 1);
+    tear_down(state);
+}
+
 /* What overload asks before it closes a connection of somebody who holds too many. */
 static uint64_t waits_since(struct client *client, bool *is_idle)
 {
@@ -748,6 +768,7 @@ int main(void)
         TEST(stops_the_client_at_the_window),
         cmocka_unit_test(waits_for_the_clients_window),
         cmocka_unit_test(gives_up_on_a_window_that_stays_shut),
+        cmocka_unit_test(gives_up_on_one_stream_alone),
         cmocka_unit_test(knows_when_it_waits_for_the_client_alone),
         TEST(refuses_a_body_that_is_too_large),
         TEST(tells_the_handler_of_resets),

@@ -4,6 +4,8 @@
  */
 #include "proxy/cluster_limits_shared.h"
 
+#include "base/clock.h"
+
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -104,6 +106,40 @@ static void who_wants_is_told_and_tells(void **state)
 /* ---- many threads ---- */
 
 static struct fg_cluster_limits shared;
+static struct fg_counter gone;
+
+static void *ask_to_stay(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 1000; i++) {
+        if (fg_cluster_limits_give_way(&shared, 20 * FG_S, 1))
+            fg_counter_add(&gone, 1);
+    }
+    return NULL;
+}
+
+/* Whatever loops their stalled answers are on. */
+static void as_many_give_way_as_wait(void **state)
+{
+    (void)state;
+    struct fg_cluster_conf conf = conf_of(2, 100, 100);
+    pthread_t threads[4];
+    conf.slow_reader_max_ns = FG_S;
+    conf.limits.pending_max = 10;
+    assert_true(fg_cluster_limits_init(&shared, &conf, 1));
+    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1)); /* nobody waits */
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(fg_cluster_limits_try_take(&shared, FG_CLUSTER_PENDING));
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_to_stay, NULL), 0);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(fg_counter_get(&gone), 3);
+    fg_cluster_limits_give(&shared, FG_CLUSTER_PENDING); /* one has his place */
+    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1));
+    fg_cluster_limits_fini(&shared);
+}
+
 static struct fg_counter inside;
 
 struct user {
@@ -188,6 +224,7 @@ int main(void)
         cmocka_unit_test(each_limit_is_its_own),
         cmocka_unit_test(the_budget_binds_in_shadow_too),
         cmocka_unit_test(who_wants_is_told_and_tells),
+        cmocka_unit_test(as_many_give_way_as_wait),
         cmocka_unit_test(never_one_too_many_and_nobody_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,131 @@
+"""
+Clients that read nothing while others wait for a connection to the servers: their answers give way, one for each who
+waits, and only then.
+"""
+import contextlib
+import socket
+import threading
+
+import httpx
+import pytest
+
+from harness import read_response, wait_for
+from wire import CANCEL, H2, PREFACE, headers, pseudo, settings
+
+LARGE = 8 << 20
+GET_LARGE = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def start(launch, upstream, **cluster):
+    backend = upstream(answer=lambda request: (200, {}, b"x" * LARGE if request.path == "/large" else b"small"))
+    gateway = launch({
+        "listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+        "limits": {"threads": 2, "drain_timeout": "5s", "write_timeout": "5m", "stream_buffer_max": "16KiB"},
+        "clusters": {"app": {"endpoints": [backend.address], "max_connections": 2, "slow_reader_max": "200ms",
+                             "concurrency": {"kind": "fixed", "limit": 2}, **cluster}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s"}]})
+    return gateway, backend
+
+
+def connect(gateway):
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", gateway.port))
+    return connection
+
+
+def stall_h1(gateway):
+    connection = connect(gateway)
+    connection.sendall(GET_LARGE)
+    return connection
+
+
+def stall_h2(gateway):
+    connection = connect(gateway)
+    connection.sendall(PREFACE + settings((4, 0)) + headers(1, pseudo("/large")))
+    return connection
+
+
+def cluster_of(gateway):
+    return gateway.stats()["policies"]["backends"]["app"]
+
+
+def wait_held(gateway, backend):
+    """Two answers have begun, their places are free again, and the connections are not."""
+    wait_for(lambda: len(backend.requests) == 2, what="two requests")
+    wait_for(lambda: cluster_of(gateway)["concurrency"]["in_flight"] == 0, what="their places")
+
+
+def ask(gateway):
+    with connect(gateway) as connection:
+        connection.sendall(b"GET /small HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        return read_response(connection.makefile("rb"))
+
+
+def is_cut(connection):
+    """Reads on until the end; true when that is not the answer's."""
+    got = 0
+    with contextlib.suppress(ConnectionError):
+        while got < LARGE and (data := connection.recv(1 << 20)):
+            got += len(data)
+    return got < LARGE
+
+
+def gave_way(gateway):
+    return gateway.stats()["backends"]["app"]["requests"]["gave_way"]
+
+
+@pytest.mark.parametrize("stall", [stall_h1, stall_h2])
+def test_a_reader_that_stalls_gives_way_to_who_waits(launch, upstream, stall):
+    gateway, backend = start(launch, upstream)
+    with stall(gateway) as first, stall(gateway) as second:
+        wait_held(gateway, backend)
+        status, _, body = ask(gateway)
+        assert (status, body) == (200, b"small")
+        assert gave_way(gateway) == 1
+        wait_for(lambda: "event=slow_reader_cut backend=app client=127.0.0.1" in gateway.log, what="a line in the log")
+        request_id = gateway.log.split("event=slow_reader_cut")[1].split("request_id=")[1].split()[0]
+        url = f"{gateway.admin}/explain?request_id={request_id}"
+        wait_for(lambda: httpx.get(url).status_code == 200, what="its explanation")
+        assert [one["policy"] for one in httpx.get(url).json()["decisions"] if one["decided"] == "refuse"] == [
+            "slow_reader_max"]
+        if stall is stall_h1:
+            assert [is_cut(first), is_cut(second)].count(True) == 1
+            return
+        resets = []
+        for connection in (first, second):
+            client = H2(connection, first=b"", preface=b"")
+            connection.settimeout(1)
+            with contextlib.suppress(TimeoutError):
+                client.until(lambda client=client: client.resets)
+            resets.append(client.resets.get(1))
+        assert sorted(resets, key=str) == [CANCEL, None]
+
+
+def test_nobody_gives_way_for_nobody(launch, upstream):
+    gateway, backend = start(launch, upstream)
+    with stall_h1(gateway) as slow:
+        wait_for(lambda: len(backend.requests) == 1, what="its request")
+        for _ in range(5):  # over the other connection
+            assert ask(gateway)[0] == 200
+        seen = gateway.stats()["process"]["uptime_s"]
+        gateway.wait_stats(lambda stats: stats["process"]["uptime_s"] > seen + 0.5)
+        assert gave_way(gateway) == 0
+        assert not is_cut(slow)
+
+
+def test_with_the_limit_off_who_waits_goes_on_waiting(launch, upstream):
+    gateway, backend = start(launch, upstream, slow_reader_max="off")
+    with stall_h1(gateway) as first, stall_h1(gateway):
+        wait_held(gateway, backend)
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(ask(gateway)))
+        waiting.start()
+        wait_for(lambda: gateway.stats()["backends"]["app"]["limits"]["pending"]["used"] == 1, what="one who waits")
+        seen = gateway.stats()["process"]["uptime_s"]
+        gateway.wait_stats(lambda stats: stats["process"]["uptime_s"] > seen + 0.5)
+        assert not answers and gave_way(gateway) == 0
+        assert not is_cut(first)
+        waiting.join()
+        assert answers[0][0] == 200
