@@ -22,7 +22,7 @@ STALLS = {
     "slow heads": b"GET / HTTP/1.1\r\nhost: x\r\n",
     "slow bodies": b"POST /post HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\nx",
     "silence": b"",
-    "idleness": GET,
+    "idleness": b"GET /direct HTTP/1.1\r\nhost: x\r\n\r\n",
 }
 
 
@@ -94,9 +94,10 @@ def test_one_address_cannot_take_the_descriptors_of_all(launch, upstream, stall)
                    "connections_per_ip_max": 1000, **patience},
         "policies": {"overload": {"memory_max": "1TiB", "loop_lag_max": "60s", "interval": "20ms", "hold": "100ms",
                                   "address_share_grace": "200ms", "fds": {"stop_keep_alive": "60%/50%"}}},
-        "clusters": {"fast": {"endpoints": [fast.address]},
+        "clusters": {"fast": {"endpoints": [fast.address], "concurrency": {"kind": "fixed", "limit": 64}},
                      "slow": {"endpoints": [slow.address], "max_connections": 24}},
-        "routes": [{"match": {"path": "/"}, "to": "cluster:fast"}, {"match": {"prefix": "/"}, "to": "cluster:slow"}]},
+        "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "fine"}},
+                   {"match": {"path": "/"}, "to": "cluster:fast"}, {"match": {"prefix": "/"}, "to": "cluster:slow"}]},
         descriptors=DESCRIPTORS)
     connections = gateway.stats()["gateway"]["connections"]
     assert (connections["refused_share"], connections["closed_share"]) == (0, 0)
