@@ -517,7 +517,8 @@ void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable)
     }
     attempt->upstream = NULL;
     fg_list_remove(&attempt->link);
-    tell_breaker(attempt, FG_BREAKER_CANCELLED, fg_clock_monotonic_ns());
+    if (attempt->is_breaker_owed)
+        tell_breaker(attempt, FG_BREAKER_CANCELLED, fg_clock_monotonic_ns());
     fg_byte_queue_clear(&attempt->upload, &thread->segments);
     fg_proxy_publish_buffered(thread);
     attempt->endpoint = NULL;

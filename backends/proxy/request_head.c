@@ -6,6 +6,7 @@
 
 #include "backends/grpc.h"
 #include "base/clock.h"
+#include "base/field_id.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -21,20 +22,27 @@ struct writer {
     char *end;
 };
 
+static char *copy(char *to, struct fg_span span)
+{
+    if (span.len > 0)
+        memcpy(to, span.data, span.len);
+    return to + span.len;
+}
+
 static void put(struct writer *writer, struct fg_span span)
 {
     assert(span.len <= (size_t)(writer->end - writer->at));
-    if (span.len > 0)
-        memcpy(writer->at, span.data, span.len);
-    writer->at += span.len;
+    writer->at = copy(writer->at, span);
 }
 
 static void put_field(struct writer *writer, struct fg_span name, struct fg_span value)
 {
-    put(writer, name);
-    put(writer, FG_SPAN(": "));
-    put(writer, value);
-    put(writer, FG_SPAN("\r\n"));
+    assert(name.len + value.len + 4 <= (size_t)(writer->end - writer->at));
+    char *at = copy(writer->at, name);
+    memcpy(at, ": ", 2);
+    at = copy(at + 2, value);
+    memcpy(at, "\r\n", 2);
+    writer->at = at + 2;
 }
 
 /* ---- the fields ---- */
@@ -75,24 +83,34 @@ static const struct fg_span forwarded_names[] = {
 static bool is_replaced(struct fg_span name, const struct fg_request_head_conf *conf,
                         uint32_t forwarded)
 {
-    static const struct fg_span names[] = {
-        FG_SPAN_LITERAL("host"),
-        FG_SPAN_LITERAL("content-length"),
-        FG_SPAN_LITERAL("transfer-encoding"),
-        FG_SPAN_LITERAL("connection"),
-        FG_SPAN_LITERAL("keep-alive"),
-        FG_SPAN_LITERAL("proxy-connection"),
+    static const struct fg_span others[] = {
         FG_SPAN_LITERAL("proxy-authorization"),
-        FG_SPAN_LITERAL("te"),
-        FG_SPAN_LITERAL("trailer"),
-        FG_SPAN_LITERAL("upgrade"),
-        FG_SPAN_LITERAL("expect"),
         FG_SPAN_LITERAL("grpc-timeout"),
-        FG_SPAN_LITERAL("x-request-id"),
         FG_SPAN_LITERAL("x-request-timeout-ms"),
     };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (fg_span_equal(name, names[i]))
+    switch (fg_field_identify(name)) {
+    case FG_FIELD_HOST:
+    case FG_FIELD_CONTENT_LENGTH:
+    case FG_FIELD_TRANSFER_ENCODING:
+    case FG_FIELD_CONNECTION:
+    case FG_FIELD_KEEP_ALIVE:
+    case FG_FIELD_PROXY_CONNECTION:
+    case FG_FIELD_TE:
+    case FG_FIELD_TRAILER:
+    case FG_FIELD_UPGRADE:
+    case FG_FIELD_EXPECT:
+    case FG_FIELD_REQUEST_ID:
+        return true;
+    case FG_FIELD_HTTP2_SETTINGS:
+    case FG_FIELD_COOKIE:
+    case FG_FIELD_TRACEPARENT:
+    case FG_FIELD_SERVER_TIMING:
+        return false;
+    case FG_FIELD_OTHER:
+        break;
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (fg_span_equal(name, others[i]))
             return true;
     }
     for (size_t i = 0; i < sizeof(forwarded_names) / sizeof(forwarded_names[0]); i++) {

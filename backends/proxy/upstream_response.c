@@ -50,11 +50,30 @@ static bool is_inside_line(const struct fg_upstream_response *response)
            response->line_len >= (response->line_count == 0 ? VERSION_BYTES : 1);
 }
 
+/* A line of a field that is here whole, as nearly all are: its length, CRLF included. 0: not so. */
+static size_t whole_line(const struct fg_upstream_response *response, struct fg_span rest)
+{
+    if (response->line_count == 0 || response->line_len > 0 || response->is_after_cr ||
+        rest.data[0] == ' ')
+        return 0;
+    size_t plain = fg_span_find_control(rest);
+    if (plain == 0 || rest.len - plain < 2 || rest.data[plain] != '\r' ||
+        rest.data[plain + 1] != '\n')
+        return 0;
+    return plain + 2;
+}
+
 /* *used is how much of the input belongs to this head. */
 static enum scan scan_head(struct fg_upstream_response *response, struct fg_span input,
                            size_t *used)
 {
     for (size_t i = 0; i < input.len; i++) {
+        size_t whole = whole_line(response, fg_span_make(input.data + i, input.len - i));
+        if (whole > 0) {
+            response->line_count++;
+            i += whole - 1;
+            continue;
+        }
         if (is_inside_line(response)) {
             size_t plain = fg_span_find_control(fg_span_make(input.data + i, input.len - i));
             response->line_len += plain;

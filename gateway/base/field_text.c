@@ -1,7 +1,10 @@
 /*
- * field_text.c: a byte table for tokens; values by fg_span_find_control.
+ * field_text.c: a byte table for tokens, in front of it sixteen letters, digits and dashes at a
+ * time; values by fg_span_find_control.
  */
 #include "base/field_text.h"
+
+#include <endian.h>
 
 /* A token's character in lower case; 0 for what no token may hold (RFC 9110 section 5.6.2). */
 static const unsigned char token_lower[256] = {
@@ -29,9 +32,42 @@ bool fg_field_name_lower(struct fg_span name, char *to)
     return !is_bad;
 }
 
+typedef unsigned char byte_vector __attribute__((vector_size(16)));
+
+static const byte_vector positions = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* How many of the sixteen bytes are letters, digits or dashes before another one comes: these are
+ * put into lower case. */
+static size_t take_usual(char *text)
+{
+    byte_vector bytes;
+    memcpy(&bytes, text, sizeof(bytes));
+    byte_vector is_upper = (byte_vector)(bytes - 'A' < 26);
+    byte_vector lower = bytes | (is_upper & 0x20);
+    byte_vector is_other = ~((byte_vector)(lower - 'a' < 26) | (byte_vector)(bytes - '0' < 10) |
+                             (byte_vector)(bytes == '-'));
+    uint64_t halves[2];
+    memcpy(halves, &is_other, sizeof(halves));
+    unsigned char count = 16;
+    if (halves[0] != 0)
+        count = (unsigned char)(__builtin_ctzll(le64toh(halves[0])) / 8);
+    else if (halves[1] != 0)
+        count = (unsigned char)(8 + __builtin_ctzll(le64toh(halves[1])) / 8);
+    bytes |= is_upper & 0x20 & (byte_vector)(positions < count);
+    memcpy(text, &bytes, sizeof(bytes));
+    return count;
+}
+
 size_t fg_field_name_take(char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
+    size_t usual = 0;
+    while (len - usual >= 16) {
+        size_t taken = take_usual(text + usual);
+        usual += taken;
+        if (taken < 16)
+            break;
+    }
+    for (size_t i = usual; i < len; i++) {
         unsigned char lower = token_lower[(unsigned char)text[i]];
         if (lower == 0)
             return i;

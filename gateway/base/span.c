@@ -3,6 +3,8 @@
  */
 #include "span.h"
 
+#include <endian.h>
+
 static unsigned char lower(char c)
 {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
@@ -63,62 +65,69 @@ bool fg_span_parse_u64(struct fg_span span, uint64_t *value)
     return true;
 }
 
-static bool is_control(unsigned char c)
-{
-    return c < 0x20 || c == 0x7f;
-}
-
 /* Sixteen bytes at a time: the compiler makes one compare each of it on any machine with vectors.
  */
 typedef unsigned char byte_vector __attribute__((vector_size(16)));
 
-static bool has_control_16(const char *data)
+/* Which of the sixteen is the first control byte; 16: none. */
+static size_t first_control(byte_vector bytes)
 {
-    byte_vector bytes;
-    memcpy(&bytes, data, sizeof(bytes));
     byte_vector hits = (byte_vector)(bytes < 0x20) | (byte_vector)(bytes == 0x7f);
     uint64_t halves[2];
     memcpy(halves, &hits, sizeof(halves));
-    return (halves[0] | halves[1]) != 0;
+    if (halves[0] != 0)
+        return (size_t)__builtin_ctzll(le64toh(halves[0])) / 8;
+    return halves[1] != 0 ? 8 + (size_t)__builtin_ctzll(le64toh(halves[1])) / 8 : 16;
 }
 
-/* Never misses one; may take a byte for one that a borrow from its neighbour makes look like it. */
-static bool may_have_control(uint64_t word)
+static size_t first_control_of_16(const char *data)
 {
-    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-    uint64_t del = word ^ (ones * 0x7f);
-    return ((((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & highs) != 0;
+    byte_vector bytes;
+    memcpy(&bytes, data, sizeof(bytes));
+    return first_control(bytes);
 }
 
-static uint64_t load(const char *from, size_t bytes)
+/* Of 4 to 15 bytes: two loads that may overlap, for no loop; what they do not fill is no hit. */
+static size_t first_control_of_few(const char *data, size_t len)
 {
-    uint64_t word = 0;
-    memcpy(&word, from, bytes);
-    return word;
+    size_t half = len >= 8 ? 8 : 4;
+    uint64_t words[2] = {~UINT64_C(0), ~UINT64_C(0)};
+    byte_vector bytes;
+    if (half == 8) {
+        memcpy(&words[0], data, 8);
+        memcpy(&words[1], data + len - 8, 8);
+    } else {
+        memcpy(&words[0], data, 4);
+        memcpy(&words[1], data + len - 4, 4);
+    }
+    memcpy(&bytes, words, sizeof(bytes));
+    size_t at = first_control(bytes);
+    if (at < 8)
+        return at;
+    return at < 16 ? len - half + at - 8 : len;
 }
 
-/* Of at most 15 bytes: two loads that may overlap, for no loop. */
-static bool may_have_control_short(const char *data, size_t len)
+static size_t first_control_of_three(const char *data, size_t len)
 {
-    if (len >= 8)
-        return may_have_control(load(data, 8)) || may_have_control(load(data + len - 8, 8));
-    if (len >= 4)
-        return may_have_control(load(data, 4) | load(data + len - 4, 4) << 32);
-    return true;
+    size_t at = 0;
+    while (at < len && (unsigned char)data[at] >= 0x20 && data[at] != 0x7f)
+        at++;
+    return at;
 }
 
 size_t fg_span_find_control(struct fg_span span)
 {
+    if (span.len < 4)
+        return first_control_of_three(span.data, span.len);
+    if (span.len < 16)
+        return first_control_of_few(span.data, span.len);
     size_t i = 0;
-    while (span.len - i >= 16 && !has_control_16(span.data + i))
-        i += 16;
-    size_t rest = span.len - i;
-    if (rest == 0 || (i > 0 && rest < 16 && !has_control_16(span.data + span.len - 16)) ||
-        (rest < 16 && !may_have_control_short(span.data + i, rest)))
-        return span.len;
-    while (i < span.len && !is_control((unsigned char)span.data[i]))
-        i++;
-    return i;
+    for (; span.len - i >= 16; i += 16) {
+        size_t at = first_control_of_16(span.data + i);
+        if (at < 16)
+            return i + at;
+    }
+    return i == span.len ? i : span.len - 16 + first_control_of_16(span.data + span.len - 16);
 }
 
 uint64_t fg_span_hash(struct fg_span span, uint64_t seed)

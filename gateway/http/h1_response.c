@@ -54,17 +54,28 @@ static void put(struct writer *writer, const char *data, size_t len)
     writer->len += len;
 }
 
-static void put_span(struct writer *writer, struct fg_span span)
+static char *copy(char *to, struct fg_span span)
 {
-    put(writer, span.data, span.len);
+    if (span.len > 0)
+        memcpy(to, span.data, span.len);
+    return to + span.len;
 }
 
 static void put_field(struct writer *writer, struct fg_span name, struct fg_span value)
 {
-    put_span(writer, name);
-    put(writer, ": ", 2);
-    put_span(writer, value);
-    put(writer, "\r\n", 2);
+    size_t room = sizeof(writer->text) - writer->len;
+    if (name.len > room || value.len > room || name.len + value.len + 4 > room) {
+        put(writer, name.data, name.len);
+        put(writer, ": ", 2);
+        put(writer, value.data, value.len);
+        put(writer, "\r\n", 2);
+        return;
+    }
+    char *at = copy(writer->text + writer->len, name);
+    memcpy(at, ": ", 2);
+    at = copy(at + 2, value);
+    memcpy(at, "\r\n", 2);
+    writer->len = (size_t)(at - writer->text) + 2;
 }
 
 static void put_status_line(struct writer *writer, unsigned status)

@@ -178,7 +178,9 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     add(all, &count, FG_SPAN("cache-status"), cache_status(flow->cache_result));
     add(all, &count, FG_SPAN("x-request-id"), flow->req->ex.request_id);
     add(all, &count, FG_SPAN("traceparent"), flow->traceparent);
-    add(all, &count, FG_SPAN("server-timing"), server_timing(flow, fg_clock_monotonic_ns()));
+    /* A backend's head is passed on in the moment in which it comes. */
+    uint64_t now_ns = flow->head_ns != 0 ? flow->head_ns : fg_clock_monotonic_ns();
+    add(all, &count, FG_SPAN("server-timing"), server_timing(flow, now_ns));
     add_rate_limit(flow, all, &count);
     add_priority(flow, all, &count);
     add(all, &count, FG_SPAN("x-floodgate-ticket"), flow->room_paper);

@@ -39,6 +39,31 @@ static void takes_the_token_in_front(void **state)
     assert_string_equal(none, ":A");
 }
 
+/* Any byte at any place of a text that is longer or shorter than a vector. */
+static void takes_tokens_up_to_any_byte(void **state)
+{
+    (void)state;
+    static const char pattern[] = "X-Az09-Mixed-Cased-Name-Of-Forty-Bytes-Q";
+    for (size_t len = 1; len < sizeof(pattern); len++) {
+        for (size_t at = 0; at < len; at++) {
+            for (unsigned c = 0; c < 256; c++) {
+                char text[sizeof(pattern)];
+                memcpy(text, pattern, sizeof(pattern));
+                text[at] = (char)c;
+                bool is_token = fg_is_token(fg_span_make(text + at, 1));
+                size_t taken = is_token ? len : at;
+                assert_int_equal(fg_field_name_take(text, len), taken);
+                for (size_t i = 0; i < sizeof(pattern) - 1; i++) {
+                    int before = (unsigned char)(i == at ? (char)c : pattern[i]);
+                    bool is_raised = i < taken && before >= 'A' && before <= 'Z';
+                    if ((unsigned char)text[i] != (is_raised ? before + 'a' - 'A' : before))
+                        fail_msg("byte %zu of %zu, with %u at %zu", i, len, c, at);
+                }
+            }
+        }
+    }
+}
+
 static void refuses_every_control_character_at_every_place(void **state)
 {
     (void)state;
@@ -139,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lowers_names_and_refuses_what_is_no_token),
         cmocka_unit_test(takes_the_token_in_front),
+        cmocka_unit_test(takes_tokens_up_to_any_byte),
         cmocka_unit_test(refuses_every_control_character_at_every_place),
         cmocka_unit_test(knows_the_fields_of_framing),
         cmocka_unit_test(reads_lengths_strictly),
