@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #define TICK_MS 200
+#define SOON_MS 10
 #define REDIS_READY_NS (10 * FG_S)
 #define STOP_SLACK_NS (5 * FG_S) /* beyond a child's own drain time, before SIGKILL */
 
@@ -533,22 +534,31 @@ static bool on_signals(struct supervisor *sv, uint64_t now_ns)
     return true;
 }
 
+/* How long to wait for what happens by itself; signals and news of a new gateway wake us. */
+static int wait_of(const struct supervisor *sv, int workers_ms, uint64_t now_ns)
+{
+    int wait_ms = workers_ms;
+    if (sv->phase != PHASE_SERVING || sv->older->pid != 0)
+        wait_ms = wait_ms < TICK_MS ? wait_ms : TICK_MS;
+    for (size_t i = 0; i < sv->child_count; i++) {
+        const struct fg_child *child = &sv->children[i];
+        if (child->state != FG_CHILD_WAITING)
+            continue;
+        int most_ms = child->restart_at_ns < now_ns + TICK_MS * FG_MS ? SOON_MS : TICK_MS;
+        wait_ms = wait_ms < most_ms ? wait_ms : most_ms;
+    }
+    return wait_ms;
+}
+
 /* Runs until everything has stopped; returns early, with exit_code set, in a child. */
 static void watch(struct supervisor *sv)
 {
-    int tick_ms = TICK_MS;
+    int workers_ms = TICK_MS; /* until they want to be looked at */
     for (;;) {
         struct pollfd fds[2] = {{.fd = sv->signal_fd, .events = POLLIN},
                                 {.fd = sv->ready_fd, .events = POLLIN}};
-        int timeout_ms = tick_ms;
+        poll(fds, 2, wait_of(sv, workers_ms, fg_clock_monotonic_ns()));
         uint64_t now_ns = fg_clock_monotonic_ns();
-        for (size_t i = 0; i < sv->child_count; i++) {
-            const struct fg_child *child = &sv->children[i];
-            if (child->state == FG_CHILD_WAITING && child->restart_at_ns < now_ns + TICK_MS * FG_MS)
-                timeout_ms = timeout_ms < 10 ? timeout_ms : 10;
-        }
-        poll(fds, 2, timeout_ms);
-        now_ns = fg_clock_monotonic_ns();
         if (sv->ready_fd != -1 && (fds[1].revents & (POLLIN | POLLHUP)) != 0)
             on_ready(sv);
         if (!on_signals(sv, now_ns) || !restart_due(sv, now_ns))
@@ -556,7 +566,7 @@ static void watch(struct supervisor *sv)
         bool is_free = sv->phase == PHASE_SERVING && sv->older->pid == 0;
         if (sv->is_reload_due && is_free && !reload(sv))
             return;
-        tick_ms = fg_worker_watch_tick(&sv->workers, now_ns);
+        workers_ms = fg_worker_watch_tick(&sv->workers, now_ns);
         fg_reload_report_exchange(&sv->reports, fg_worker_watch_exchanged(&sv->workers),
                                   fg_worker_watch_is_settled(&sv->workers));
         advance_stop(sv, now_ns);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#define NOBODY_MS 5000 /* there are no workers to watch */
 #define IDLE_MS 100
 #define BUSY_MS 25 /* while one of them has sequences */
 #define SOON_MS 5
@@ -191,7 +192,7 @@ static void exchange(struct fg_worker_watch *watch)
 int fg_worker_watch_tick(struct fg_worker_watch *watch, uint64_t now_ns)
 {
     if (watch->arena == NULL)
-        return IDLE_MS;
+        return NOBODY_MS;
     kill_hung(watch, now_ns);
     bury(watch, now_ns);
     exchange(watch);

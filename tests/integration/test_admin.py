@@ -1,6 +1,9 @@
 """The operators' side: figures, metrics, health, the effective configuration, the dashboard."""
 import json
+import pathlib
+import re
 import subprocess
+import time
 
 import httpx
 import pytest
@@ -117,6 +120,19 @@ def test_not_ready_while_redis_is_away(launch, tmp_path):
     wait_for(lambda: admin(gateway, "/readyz").status_code == 503)
     assert "orders" in admin(gateway, "/readyz").text
     assert admin(gateway, "/healthz").status_code == 200
+
+
+def test_the_supervisor_rests(launch):
+    """With no workers to watch it has nothing to do until a signal or a child's end wakes it."""
+    gateway = launch({"routes": [{"match": {"prefix": "/"}, "respond": {"status": 204}}]})
+
+    def woken():
+        status = pathlib.Path(f"/proc/{gateway.process.pid}/status").read_text()
+        return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.M)[1])
+
+    before = woken()
+    time.sleep(2)  # the span that is measured
+    assert woken() - before < 8
 
 
 @pytest.mark.races
