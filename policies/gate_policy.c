@@ -246,3 +246,11 @@ uint64_t fg_gate_policy_next_expiry_ns(const struct fg_gate_policy *gate)
 {
     return fg_admission_queue_next_expiry_ns(&gate->queue);
 }
+
+uint64_t fg_gate_policy_refused_total(const struct fg_gate_policy *gate)
+{
+    const struct fg_admission_queue *queue = &gate->queue;
+    return queue->full_total + queue->full_bytes_total + queue->full_tokens_total +
+           queue->expired_total + queue->shed_total + queue->displaced_total +
+           queue->cannot_meet_total + gate->level.refused_total;
+}

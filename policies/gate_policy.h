@@ -136,6 +136,9 @@ enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uin
 void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
                           const struct fg_gate_result *result, struct fg_gate_turns *turns);
 
+/* All who got no slot: found no place, waited in vain, or were below the level. */
+uint64_t fg_gate_policy_refused_total(const struct fg_gate_policy *gate);
+
 /* Refuses those who have waited too long; at or after next_expiry (UINT64_MAX: nobody waits). */
 void fg_gate_policy_expire(struct fg_gate_policy *gate, uint64_t now_ns,
                            struct fg_gate_turns *turns);

@@ -351,7 +351,7 @@ static struct fg_waiting_room_place look(struct fg_waiting_room *room, uint64_t 
 uint64_t fg_waiting_room_capacity(const struct fg_waiting_room_config *config)
 {
     uint64_t let_in =
-        config->grace_ns == 0
+        config->grace_ns == 0 || config->admit_amount == 0
             ? config->waiting_max
             : fg_multiply_divide(config->grace_ns, config->admit_amount, config->admit_period_ns);
     if (let_in > config->waiting_max)
@@ -495,6 +495,27 @@ void fg_waiting_room_configure(struct fg_waiting_room *room,
     if (!was_drawn)
         line->windows.open_first = line->tail;
     if (is_other_pace)
+        start_measuring(line);
+}
+
+/* Is `per_s` more than twice what is measured, or less than half of it? */
+static bool is_another_pace(const struct fg_waiting_room_line *line, double per_s)
+{
+    double measured = fg_drain_rate_per_s(&line->drain);
+    return per_s > 2 * measured || 2 * per_s < measured;
+}
+
+void fg_waiting_room_set_pace(struct fg_waiting_room *room, uint64_t amount, uint64_t period_ns,
+                              uint64_t burst, uint64_t now_ns)
+{
+    assert(period_ns >= 1);
+    struct fg_waiting_room_line *line = room->line;
+    advance(room, now_ns);
+    line->fraction = fg_multiply_divide(line->fraction, period_ns, line->config.admit_period_ns);
+    line->config.admit_amount = amount;
+    line->config.admit_period_ns = period_ns;
+    line->config.admit_burst = burst;
+    if (is_another_pace(line, (double)amount * (double)FG_POLICY_S / (double)period_ns))
         start_measuring(line);
 }
 

@@ -12,7 +12,7 @@
 #define FG_WAITING_ROOM_MARK_COUNT 32
 
 struct fg_waiting_room_config {
-    uint64_t admit_amount;    /* admitted every admit_period_ns; 0: the room is closed */
+    uint64_t admit_amount;    /* admitted every admit_period_ns; 0: closed until the pace is set */
     uint64_t admit_period_ns; /* at least 1 */
     uint64_t admit_burst;     /* direct passes saved up while nobody waits; at least 1 to pass */
     uint64_t waiting_max;     /* most people that wait; 0: direct passes only */
@@ -121,6 +121,11 @@ void fg_waiting_room_grow(struct fg_waiting_room *room, struct fg_waiting_room_l
 /* Go on with other settings; people keep their places. */
 void fg_waiting_room_configure(struct fg_waiting_room *room,
                                const struct fg_waiting_room_config *config, uint64_t now_ns);
+
+/* The same for the pace alone, as often as one likes: what is measured of the line stands, unless
+ * the pace is another altogether. */
+void fg_waiting_room_set_pace(struct fg_waiting_room *room, uint64_t amount, uint64_t period_ns,
+                              uint64_t burst, uint64_t now_ns);
 
 /* A place: ADMITTED at once when nobody waits and the rate allows, else WAITING; or FULL. */
 struct fg_waiting_room_place fg_waiting_room_join(struct fg_waiting_room *room, uint64_t now_ns);

@@ -188,6 +188,12 @@ static const struct figure room_figures[] = {
      "wait_error_s", NULL},
     {"waiting_room_admitted_per_second", "gauge", "How fast the line moves, measured.", NULL,
      "admitted_per_s", NULL},
+    {"waiting_room_pace_per_second", "gauge", "What `admit: auto` lets in now.", NULL, "pace_per_s",
+     NULL},
+    {"waiting_room_drain_per_second", "gauge",
+     "Requests that the backend gets done while it is full, as `admit: auto` has measured; 0: not "
+     "known.",
+     NULL, "drain_per_s", NULL},
     {"waiting_room_alone", "gauge", "1 while the Redis of a shared room is away.", NULL, "alone",
      NULL},
     {"waiting_room_issued_total", "counter", "Places given out.", NULL, "issued", NULL},

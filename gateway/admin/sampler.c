@@ -4,6 +4,7 @@
 #include "admin/sampler.h"
 
 #include "base/clock.h"
+#include "pipeline/room_shared.h"
 
 #define FDS_OTHER 64 /* listeners, logs, event fds: what is not a connection */
 
@@ -16,6 +17,42 @@ static void sample_loop(const struct fg_loop *loop, struct fg_overload_use *of)
         of[FG_OVERLOAD_LOOP_LAG].used = lag_ns;
     if (bytes >= memory->used) /* all loops have an equal share */
         *memory = (struct fg_overload_use){bytes, fg_loop_request_bytes_max(loop)};
+}
+
+/* `refused` are all that ever were: fg_room_follow makes it what is new. */
+static void look_at(struct fg_gate *gate, uint64_t now_ns, struct fg_admit_sample *sample)
+{
+    struct fg_gate_gauges gauges = fg_gate_gauges(gate, now_ns);
+    bool is_nearer = sample->limit == 0 || (double)gauges.in_flight * sample->limit >
+                                               (double)sample->in_flight * gauges.limit;
+    if (is_nearer) {
+        sample->in_flight = gauges.in_flight;
+        sample->limit = gauges.limit;
+        sample->service_ns = gauges.service_ns;
+    }
+    sample->queued += gauges.queued;
+    sample->refused += gauges.refused_total;
+    sample->is_shut |= gauges.breaker == FG_BREAKER_OPEN;
+}
+
+/* Rooms whose pace is the backend's; of its gate and the route's own, the one that is fuller. */
+static void follow_backends(const struct fg_admin_options *options, uint64_t now_ns)
+{
+    const struct fg_config *config = options->config;
+    for (size_t i = 0; i < config->route_count; i++) {
+        struct fg_room *room = fg_pipeline_room(options->pipeline, i);
+        if (room == NULL || !fg_room_is_due(room, now_ns))
+            continue;
+        struct fg_admit_sample sample = {
+            .is_pressed = fg_pressure_sheds(
+                fg_overload_shared_pressure(fg_pipeline_overload(options->pipeline)))};
+        struct fg_gate *own = fg_pipeline_route_gate(options->pipeline, i);
+        look_at(fg_pipeline_gate(options->pipeline, config->routes[i].backend_index), now_ns,
+                &sample);
+        if (own != NULL)
+            look_at(own, now_ns, &sample);
+        fg_room_follow(room, now_ns, &sample);
+    }
 }
 
 void fg_admin_sample(const struct fg_admin_options *options)
@@ -37,4 +74,5 @@ void fg_admin_sample(const struct fg_admin_options *options)
             backend->ops->sample(backend, now_ns, &sample);
     }
     fg_overload_shared_sample(fg_pipeline_overload(options->pipeline), now_ns, &sample);
+    follow_backends(options, now_ns);
 }

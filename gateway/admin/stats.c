@@ -262,6 +262,10 @@ static json_t *rooms_json(const struct fg_admin_options *options)
         put(one, "left", stats.left_total);
         json_object_set_new(one, "alone", json_boolean(stats.is_alone));
         json_object_set_new(one, "admitted_per_s", json_real(stats.admitted_per_s));
+        if (stats.pace_per_s > 0) {
+            json_object_set_new(one, "pace_per_s", json_real(stats.pace_per_s));
+            json_object_set_new(one, "drain_per_s", json_real(stats.drain_per_s));
+        }
         if (stats.last.eta_ns != UINT64_MAX) {
             json_object_set_new(one, "wait_s", json_real((double)stats.last.eta_ns / 1e9));
             json_object_set_new(one, "wait_error_s", json_real((double)stats.last.error_ns / 1e9));

@@ -143,6 +143,27 @@ static void check_websocket(struct fg_snapshot *snapshot, const struct fg_raw_ro
                            "websocket and cache in one route; expected one of the two");
 }
 
+/* The pace is found out from one backend's answers to one gateway. */
+static void check_auto_room(struct fg_snapshot *snapshot, const struct fg_raw_route *route,
+                            const struct fg_yaml_node *node)
+{
+    static const char *const burst[] = {"burst", NULL};
+    const struct fg_waiting_room_conf *room = &route->conf.waiting_room;
+    if (room->admit.amount > 0 || !fg_config_is_written(node, "admit") ||
+        !fg_config_is_sound(node, "admit"))
+        return;
+    if (room->admit.period_ns > 1)
+        fg_config_error_at(snapshot, node, "admit", "admit of nobody; expected a rate, or auto");
+    fg_config_refuse_keys(snapshot, node, burst, "with admit auto");
+    if (route->conf.action != FG_ROUTE_BACKEND)
+        fg_config_error_at(snapshot, node, "admit",
+                           "auto without a backend whose pace could be followed; expected a rate");
+    if (room->is_shared)
+        fg_config_error_at(snapshot, node, "admit",
+                           "auto for a line that gateways share, of whose backends each sees its "
+                           "own part alone; expected a rate");
+}
+
 static void check_room(struct fg_snapshot *snapshot, size_t index)
 {
     const struct fg_raw_route *route = &snapshot->raw.routes[index];
@@ -155,6 +176,7 @@ static void check_room(struct fg_snapshot *snapshot, size_t index)
         fg_config_error_at(snapshot, node, "ticket_rotate",
                            "ticket_rotate is shorter than keep, grace or session, so that tickets "
                            "would end before what they are for; expected it longer");
+    check_auto_room(snapshot, route, node);
     if (room->is_shared && !snapshot->raw.shared_state.enabled)
         fg_config_error_at(snapshot, node, "shared",
                            "shared without policies.shared_state; expected the Redis that the "

@@ -246,7 +246,7 @@ struct fg_queue_conf {
 
 struct fg_waiting_room_conf {
     bool enabled;
-    struct fg_rate_conf admit; /* how many are let in */
+    struct fg_rate_conf admit; /* how many are let in; of 0: as many as the backend bears */
     uint64_t burst;
     uint64_t waiting_max;
     uint64_t grace_ns;         /* who had its turn may come in for so long */

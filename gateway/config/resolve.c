@@ -403,7 +403,7 @@ static void derive_route(struct fg_snapshot *snapshot, struct fg_raw_route *rout
     if (!fg_config_is_written(route->node, "body_max"))
         conf->body_bytes_max = limits->body_bytes_max;
     if (conf->waiting_room.enabled && conf->waiting_room.burst == 0)
-        conf->waiting_room.burst = conf->waiting_room.admit.amount;
+        conf->waiting_room.burst = conf->waiting_room.admit.amount; /* 0: auto, too */
     if (conf->path != NULL && conf->path_prefix != NULL)
         conf->path_prefix = NULL; /* reported by the checks */
     if (conf->has_concurrency)

@@ -108,9 +108,11 @@ static json_t *number_to_json(const struct fg_key *key, const void *place)
     return json_string(text);
 }
 
-static json_t *rate_to_json(struct fg_rate_conf rate)
+static json_t *rate_to_json(const struct fg_key *key, struct fg_rate_conf rate)
 {
     char text[FG_VALUE_TEXT_MAX];
+    if (rate.amount == 0 && rate.period_ns > 0 && key->zero_word != NULL)
+        return json_string(key->zero_word);
     if (rate.period_ns == 0)
         return json_null();
     fg_value_format_rate(text, sizeof(text), rate);
@@ -138,7 +140,7 @@ static json_t *value_to_json(const struct fg_key *key, const void *from)
     case FG_KEY_BOOL:
         return json_boolean(*(const bool *)place);
     case FG_KEY_RATE:
-        return rate_to_json(*(const struct fg_rate_conf *)place);
+        return rate_to_json(key, *(const struct fg_rate_conf *)place);
     case FG_KEY_BAND:
         return band_to_json(key, *(const struct fg_overload_band *)place);
     case FG_KEY_STRING:

@@ -225,6 +225,9 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
         fg_gate_leave(route->gate, now_ns, was_called ? head_ns - route->since_ns : 0,
                       limit_outcome, false, false, FG_BREAKER_CANCELLED);
     route->is_held = backend->is_held = false;
+    struct fg_room *room = flow->thread->pipeline->rooms[fg_flow_route_index(flow)];
+    if (room != NULL && was_called && limit_outcome == FG_CONCURRENCY_SUCCESS)
+        fg_room_note_done(room);
 }
 
 void fg_flow_let_go(struct fg_flow *flow)

@@ -41,6 +41,12 @@ struct fg_room {
     char redis_keys[KEY_COUNT][KEY_BYTES];
     pthread_mutex_t far_lock;
     struct far_line far; /* guarded by far_lock */
+    /* admit: auto */
+    struct fg_counter done;
+    struct fg_admit_rate pace; /* guarded by far_lock, like the two */
+    uint64_t done_seen;
+    uint64_t came_seen;
+    uint64_t refused_seen;
 };
 
 /* ---- setting up ---- */
@@ -251,6 +257,48 @@ void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns)
     fg_room_store_unlock(room->store);
 }
 
+/* ---- admit: auto ---- */
+
+void fg_room_note_done(struct fg_room *room)
+{
+    fg_counter_add(&room->done, 1);
+}
+
+bool fg_room_is_due(struct fg_room *room, uint64_t now_ns)
+{
+    pthread_mutex_lock(&room->far_lock);
+    bool is_due = room->conf->admit.amount == 0 && now_ns >= room->pace.updated_ns + FG_S;
+    pthread_mutex_unlock(&room->far_lock);
+    return is_due;
+}
+
+/* What has been counted since the last look. */
+static uint64_t since(uint64_t total, uint64_t *seen)
+{
+    uint64_t more = total > *seen ? total - *seen : 0; /* a place given back lowers the total */
+    *seen = total;
+    return more;
+}
+
+void fg_room_follow(struct fg_room *room, uint64_t now_ns, struct fg_admit_sample *sample)
+{
+    pthread_mutex_lock(&room->far_lock);
+    if (room->pace.updated_ns == 0) /* until then the room is closed */
+        fg_admit_rate_init(&room->pace, sample->limit, now_ns);
+    struct fg_waiting_room *line = fg_room_store_lock(room->store);
+    const struct fg_waiting_room_line *is = line->line;
+    sample->done = since(fg_counter_get(&room->done), &room->done_seen);
+    sample->came = since(is->used_total + is->direct_total, &room->came_seen);
+    sample->refused = since(sample->refused, &room->refused_seen);
+    sample->has_line = fg_waiting_room_waiting(line, now_ns) > 0;
+    double per_s = fg_admit_rate_step(&room->pace, now_ns, sample);
+    uint64_t amount = fg_admit_rate_amount(per_s);
+    fg_waiting_room_set_pace(line, amount, FG_ADMIT_RATE_PERIOD_NS, fg_admit_rate_burst(per_s),
+                             now_ns);
+    fg_room_store_unlock(room->store);
+    pthread_mutex_unlock(&room->far_lock);
+}
+
 /* ---- alone ---- */
 
 /* Redis has just gone away: begin with those who waited there. Both locks are held. */
@@ -379,6 +427,7 @@ struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns)
 {
     pthread_mutex_lock(&room->far_lock);
     struct far_line far = room->far;
+    struct fg_admit_rate pace = room->pace;
     pthread_mutex_unlock(&room->far_lock);
     struct fg_waiting_room *line = fg_room_store_lock(room->store);
     uint64_t waiting = fg_waiting_room_waiting(line, now_ns);
@@ -394,6 +443,8 @@ struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns)
         .unused_total = is->unused_total,
         .left_total = is->left_total,
         .admitted_per_s = fg_drain_rate_per_s(&is->drain),
+        .pace_per_s = pace.per_s,
+        .drain_per_s = pace.drain_per_s,
         .last = for_the_last(&is->drain, waiting),
     };
     fg_room_store_unlock(room->store);

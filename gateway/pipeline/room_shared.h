@@ -18,6 +18,7 @@
 
 #include "config/config.h"
 #include "pipeline/room_ticket.h"
+#include "policies/admit_rate.h"
 #include "policies/waiting_room.h"
 
 #define FG_ROOM_SECRET_BYTES 32
@@ -85,6 +86,19 @@ void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
 /* Who came in with that place was sent away for another reason: it may come in once more. */
 void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns);
 
+/* ---- admit: auto ---- */
+
+/* A request of the room's route was answered well by its backend. Any thread. */
+void fg_room_note_done(struct fg_room *room);
+
+/*
+ * A step of policies/admit_rate with `sample`, whose `refused` is a total; `done`, `came` and
+ * `has_line` are filled in here; the line goes on at that pace. When fg_room_is_due, which is once
+ * a second, and never while the pace is configured. One thread.
+ */
+bool fg_room_is_due(struct fg_room *room, uint64_t now_ns);
+void fg_room_follow(struct fg_room *room, uint64_t now_ns, struct fg_admit_sample *sample);
+
 /* ---- for room_link.c: a line in Redis ---- */
 
 /* The place that a genuine ticket claims. */
@@ -138,6 +152,8 @@ struct fg_room_stats {
     uint64_t unused_total;
     uint64_t left_total;
     double admitted_per_s;
+    double pace_per_s;             /* admit: auto: what it is now; 0: configured */
+    double drain_per_s;            /* ... the backend's, as measured; 0: not known */
     struct fg_drain_estimate last; /* for who would join now */
 };
 struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns);

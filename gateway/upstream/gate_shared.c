@@ -239,6 +239,8 @@ struct fg_gate_gauges fg_gate_gauges(struct fg_gate *gate, uint64_t now_ns)
                        : FG_BREAKER_CLOSED,
         .breaker_opened_total = gate->policy.breaker.opened_total,
         .queued_total = gate->policy.queue.queued_total,
+        .refused_total = fg_gate_policy_refused_total(&gate->policy),
+        .service_ns = gate->policy.service_ns,
     };
     pthread_mutex_unlock(&gate->lock);
     return gauges;

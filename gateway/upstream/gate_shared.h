@@ -87,6 +87,8 @@ struct fg_gate_gauges {
     enum fg_breaker_state breaker;
     uint64_t breaker_opened_total;
     uint64_t queued_total;
+    uint64_t refused_total; /* found no slot, but for the breaker's */
+    uint64_t service_ns;    /* how long the backend takes for an answer; 0: not known */
 };
 struct fg_gate_gauges fg_gate_gauges(struct fg_gate *gate, uint64_t now_ns);
 

@@ -15,7 +15,7 @@ GATES = {"concurrency.limit": "{}_concurrency_limit", "concurrency.in_flight": "
          "priority.refused_total": "{}_admission_refused_total"}
 QUEUES = {"waiting": "depth", "bytes": "bytes", "tokens": "tokens", "expected_wait_s": "expected_wait_seconds"}
 ROOMS = {"wait_s": "wait_seconds", "wait_error_s": "wait_error_seconds", "admitted_per_s": "admitted_per_second",
-         "waiting": "waiting"}
+         "pace_per_s": "pace_per_second", "drain_per_s": "drain_per_second", "waiting": "waiting"}
 LIMITS = {"keys": "keys", "evictions": "evictions_total", "given_back": "given_back_total", "owed": "owed_total"}
 LEASES = {"held": "held", "leased": "granted_total", "passed_in_advance": "in_advance_total"}
 SHARED = {"connected_threads": "connected_loops", "in_flight": "in_flight"}
@@ -91,10 +91,12 @@ def site(launch_module, upstream_module, tmp_path_factory):
                 {"name": "room", "match": {"path": "/room"}, "to": "cluster:app", "waiting_room": {"admit": "1/h"}},
                 {"name": "shared", "match": {"path": "/shared"}, "to": "cluster:app",
                  "waiting_room": {"admit": "1/h", "shared": True}},
+                {"name": "auto", "match": {"path": "/auto"}, "to": "cluster:app", "waiting_room": {"admit": "auto"}},
                 {"name": "bare", "match": {"path": "/bare"}, "to": "cluster:bare", "concurrency": {"limit": 3}},
                 {"name": "all", "match": {"prefix": "/"}, "to": "cluster:app",
                  "rate_limits": ["local", "bytes", "global"]}]})
         wait_for(lambda: gateway.stats()["policies"]["shared_state"]["state"] == "connected")
+        gateway.wait_stats(lambda stats: "pace_per_s" in stats["policies"]["waiting_rooms"]["auto"])
         with gateway.client() as client:
             for path in ("/", "/", "/", "/bare", "/room", "/room", "/shared", "/shared"):
                 assert client.get(path).status_code in (200, 429)

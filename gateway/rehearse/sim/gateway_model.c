@@ -30,6 +30,37 @@ static void pay(struct fg_gateway_model *model, uint64_t cpu_ns, uint64_t now_ns
         model->lag_max_ns = model->lag_ns;
 }
 
+/* As admin/sampler.c does. */
+static void follow_backend(struct fg_gateway_model *model, struct fg_sim_route *route,
+                           uint64_t now_ns)
+{
+    if (now_ns < route->pace.updated_ns + FG_S)
+        return;
+    const struct fg_sim_backend *backend = &model->backends[route->conf->backend_index];
+    const struct fg_gate_policy *gate = &backend->gate;
+    const struct fg_waiting_room_line *line = route->line;
+    uint64_t came = line->used_total + line->direct_total;
+    uint64_t refused = fg_gate_policy_refused_total(gate);
+    const struct fg_admit_sample sample = {
+        .done = route->done,
+        .came = came > route->came_seen ? came - route->came_seen : 0,
+        .in_flight = fg_concurrency_limit_in_flight(&gate->limit),
+        .limit = fg_concurrency_limit_current(&gate->limit),
+        .queued = gate->queue.count,
+        .refused = refused - route->refused_seen,
+        .service_ns = gate->service_ns,
+        .is_shut = gate->has_breaker &&
+                   fg_circuit_breaker_state(&gate->breaker, now_ns) == FG_BREAKER_OPEN,
+        .is_pressed = fg_overload_sheds(fg_overload_steps(&model->overload)),
+        .has_line = fg_waiting_room_waiting(&route->room, now_ns) > 0};
+    double per_s = fg_admit_rate_step(&route->pace, now_ns, &sample);
+    route->done = 0;
+    route->came_seen = came;
+    route->refused_seen = refused;
+    fg_waiting_room_set_pace(&route->room, fg_admit_rate_amount(per_s), FG_ADMIT_RATE_PERIOD_NS,
+                             fg_admit_rate_burst(per_s), now_ns);
+}
+
 static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
 {
     const struct fg_scenario_gateway *gateway = &model->scenario->gateway;
@@ -43,6 +74,11 @@ static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
         }};
     model->lag_max_ns = 0;
     fg_overload_update(&model->overload, now_ns, &sample);
+    for (size_t i = 0; i < model->config->route_count; i++) {
+        const struct fg_waiting_room_conf *room = &model->routes[i].conf->waiting_room;
+        if (room->enabled && room->admit.amount == 0)
+            follow_backend(model, &model->routes[i], now_ns);
+    }
     fg_event_heap_add(model->heap, now_ns + model->config->overload.interval_ns,
                       FG_SIM_EVENT_PRESSURE, 0);
 }
@@ -285,6 +321,7 @@ void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome ou
                status == 503 || status == 504 ? FG_CONCURRENCY_DROPPED : FG_CONCURRENCY_SUCCESS,
                is_good ? FG_BREAKER_SUCCESS : FG_BREAKER_FAILURE);
     if (is_good) {
+        model->routes[request->route].done++;
         backend_of(model, request)->now.done++;
         model->tally->routes[request->route].admitted_good++;
         answer(model, request, now_ns, FG_OUTCOME_GOOD);

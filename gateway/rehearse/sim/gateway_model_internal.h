@@ -9,6 +9,7 @@
 #ifndef FG_REHEARSE_GATEWAY_MODEL_INTERNAL_H
 #define FG_REHEARSE_GATEWAY_MODEL_INTERNAL_H
 
+#include "policies/admit_rate.h"
 #include "policies/limit_table.h"
 #include "policies/retry.h"
 #include "policies/retry_budget.h"
@@ -78,6 +79,10 @@ struct fg_sim_route {
     struct fg_waiting_room room; /* when conf->waiting_room.enabled */
     struct fg_waiting_room_line *line;
     void *places;
+    struct fg_admit_rate pace; /* where the room's is the backend's */
+    uint64_t done;             /* since the last look */
+    uint64_t came_seen;        /* in all, by then */
+    uint64_t refused_seen;
     /* cache */
     uint64_t fresh_until_ns;
     bool is_filled;

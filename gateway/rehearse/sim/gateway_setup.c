@@ -86,6 +86,13 @@ static bool make_room(const struct fg_gateway_model *model, struct fg_sim_route 
         return false;
     fg_waiting_room_init(&route->room, route->line, route->places, capacity, &room, 0,
                          model->scenario->seed, 0);
+    if (room.admit_amount == 0) {
+        uint32_t slots = model->config->backends[route->conf->backend_index].concurrency.limit;
+        fg_admit_rate_init(&route->pace, slots, 0);
+        fg_waiting_room_set_pace(&route->room, fg_admit_rate_amount(route->pace.per_s),
+                                 FG_ADMIT_RATE_PERIOD_NS, fg_admit_rate_burst(route->pace.per_s),
+                                 0);
+    }
     return true;
 }
 

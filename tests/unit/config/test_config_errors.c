@@ -632,6 +632,14 @@ static const struct error_case checks_cases[] = {
      LISTENERS "routes:\n"
                "  - {match: {prefix: /a}, respond: {}, cache: true}\n",
      {"t.yaml:3:47: cache has no effect without to; expected it left out"}},
+    {"a pace that nobody can find out",
+     LISTENERS "routes:\n"
+               "  - {match: {prefix: /a}, respond: {}, waiting_room: {admit: auto, burst: 5}}\n"
+               "  - {match: {prefix: /b}, respond: {}, waiting_room: {admit: 0/s}}\n",
+     {"t.yaml:3:62: auto without a backend whose pace could be followed; expected a rate",
+      "t.yaml:3:75: burst has no effect with admit auto; expected it left out",
+      "t.yaml:4:62: admit of nobody; expected a rate, or auto",
+      "t.yaml:4:62: auto without a backend whose pace could be followed; expected a rate"}},
     {"limit of a route without a backend",
      LISTENERS "routes:\n"
                "  - {match: {prefix: /a}, respond: {}, concurrency: {limit: 5}}\n",

@@ -459,12 +459,39 @@ static void never_admits_more_than_the_rate(void **state)
     }
 }
 
+static void the_pace_can_be_set_while_people_wait(void **state)
+{
+    (void)state;
+    struct fg_waiting_room_config config = ten_a_second(0);
+    config.admit_amount = 0; /* closed, with room for any pace to come */
+    assert_true(fg_waiting_room_capacity(&config) >= 3 * config.waiting_max);
+    open_room(&config, 0);
+    join_many(100, 0);
+    assert_int_equal(fg_waiting_room_waiting(&room, 20 * S), 100);
+    assert_true(fg_waiting_room_status(&room, 50, 20 * S).eta_ns == FG_POLICY_NEVER);
+    fg_waiting_room_set_pace(&room, 2500, 1000 * S, 1, 20 * S); /* one in 400 ms */
+    assert_true(fg_waiting_room_status(&room, 50, 20 * S).eta_ns < 30 * S);
+    assert_int_equal(fg_waiting_room_waiting(&room, 20 * S + 400 * MS - 1), 100);
+    assert_int_equal(fg_waiting_room_waiting(&room, 20 * S + 400 * MS), 99);
+    /* half way to the next one: the half is kept, whatever the pace is then */
+    fg_waiting_room_set_pace(&room, 25000, 1000 * S, 1, 20 * S + 600 * MS);
+    assert_int_equal(fg_waiting_room_waiting(&room, 20 * S + 620 * MS - 1), 99);
+    assert_int_equal(fg_waiting_room_waiting(&room, 20 * S + 620 * MS), 98);
+    /* little changes leave what is measured alone, another pace altogether does not */
+    double measured = line.drain.mean;
+    fg_waiting_room_set_pace(&room, 26000, 1000 * S, 1, 20 * S + 620 * MS);
+    assert_true(line.drain.mean == measured);
+    fg_waiting_room_set_pace(&room, 100, 1000 * S, 1, 20 * S + 620 * MS);
+    assert_true(fg_drain_rate_per_s(&line.drain) < 0.11);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passes_directly_then_forms_a_line),
         cmocka_unit_test(the_line_moves_when_nobody_asks),
         cmocka_unit_test(is_bounded),
+        cmocka_unit_test(the_pace_can_be_set_while_people_wait),
         cmocka_unit_test(a_place_lets_in_once),
         cmocka_unit_test(a_turn_is_kept_for_its_grace),
         cmocka_unit_test(turns_that_are_not_taken_go_to_others),
