@@ -175,6 +175,19 @@ def test_embeddings(site):
     site.wait_stats(lambda stats: stats["inference"]["kv"]["blocks_used"] == 0)
 
 
+def test_many_texts_are_embedded_in_one_go(site):
+    """More than are with the workers at once; each vector is the one that its text has alone."""
+    def steps():
+        return sum(one["steps"] for one in site.stats()["inference"]["workers"])
+    texts = [f"Where is order {7 * number}?" for number in range(40)]
+    before = steps()
+    vectors = [one["embedding"] for one in embed(site, input=texts)["data"]]
+    assert site.wait_stats(lambda stats: stats["inference"]["kv"]["blocks_used"] == 0)
+    assert len(vectors) == len(texts) and 0 < steps() - before < len(texts)
+    for number in (0, 17, 39):
+        assert embed(site, input=texts[number])["data"][0]["embedding"] == vectors[number]
+
+
 @pytest.mark.parametrize("change, code", [
     ({}, "missing_required_parameter"), ({"input": []}, "invalid_value"), ({"input": ""}, "invalid_value"),
     ({"input": [1, 2]}, "invalid_type"), ({"input": "a", "dimensions": 8}, "unsupported_parameter"),

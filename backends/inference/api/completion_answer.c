@@ -169,12 +169,25 @@ enum fg_status fg_completion_answer_add(struct fg_completion_answer *answer, uin
     return add_through_calls(answer, token->text, false);
 }
 
+/* In the order of their index, whichever comes first. */
 static enum fg_status finish_embedding(struct fg_completion_answer *answer,
                                        const struct fg_completion_end *end)
 {
+    struct fg_span vector = end->text;
+    enum fg_status status = FG_OK;
     answer->prompt_tokens += end->prompt_tokens;
-    return append_made(answer, &answer->ready, fg_answer_put_embedding,
-                       &(struct fg_answer_piece){.text = end->text});
+    if (answer->choice != answer->written) {
+        answer->vectors[answer->choice] = fg_arena_try_copy(answer->arena, vector);
+        return answer->vectors[answer->choice].data == NULL ? FG_ERR_NO_MEMORY : FG_OK;
+    }
+    do {
+        answer->choice = answer->written++;
+        status = append_made(answer, &answer->ready, fg_answer_put_embedding,
+                             &(struct fg_answer_piece){.text = vector});
+        vector = answer->written < fg_answer_choice_count(answer) ? answer->vectors[answer->written]
+                                                                  : (struct fg_span){NULL, 0};
+    } while (status == FG_OK && vector.data != NULL);
+    return status;
 }
 
 /* All choices, in their order, each whenever it was finished. */
@@ -300,7 +313,10 @@ enum fg_status fg_completion_answer_init(struct fg_completion_answer *answer, co
     escaped[fg_json_escape(name, escaped, name_bytes, &consumed)] = '\0';
     uint32_t count = answer->is_embedding ? 1 : fg_answer_choice_count(answer);
     answer->choices = fg_arena_try_zalloc(answer->arena, count * sizeof(*answer->choices));
-    if (answer->choices == NULL)
+    if (answer->is_embedding)
+        answer->vectors = fg_arena_try_zalloc(answer->arena, fg_answer_choice_count(answer) *
+                                                                 sizeof(*answer->vectors));
+    if (answer->choices == NULL || (answer->is_embedding && answer->vectors == NULL))
         return FG_ERR_NO_MEMORY;
     for (uint32_t i = 0; i < count; i++)
         answer->choices[i].calls.is_only = answer->forces_call;

@@ -68,6 +68,8 @@ struct fg_completion_answer {
     uint32_t choice;                  /* the one that is being written */
     uint32_t opened;                  /* choices whose first event is out */
     struct fg_answer_choice *choices; /* (choice_max), made at init; one for all of embeddings */
+    struct fg_span *vectors;          /* (choice_max) of embeddings, that came before their turn */
+    uint32_t written;                 /* embeddings that are made into text, in their order */
     struct fg_span id;                /* given at init */
     struct fg_span model;             /* likewise, as a JSON string */
     struct fg_answer_buffer ready;    /* made: events, or a document */
@@ -104,7 +106,7 @@ struct fg_completion_end {
     uint32_t cached_tokens;
 };
 
-/* The choice has no more text. Embeddings come in the order of their index. Fails as add does. */
+/* The choice has no more text. Fails as add does. */
 FG_MUST_USE enum fg_status fg_completion_answer_finish(struct fg_completion_answer *answer,
                                                        uint32_t choice,
                                                        const struct fg_completion_end *end);

@@ -29,6 +29,9 @@
 
 #define HEAD_FIELDS_MAX 5
 
+/* Texts of a request for embeddings that workers have at the same time. */
+#define EMBEDDINGS_AT_ONCE 16u
+
 #define RETRY_PAUSE_MS_MIN UINT32_C(20) /* whatever a worker says, no ping-pong */
 
 #define MOVE(state) (1u << (state))
@@ -224,9 +227,10 @@ static bool on_token(struct fg_choice *choice, struct fg_span payload)
 }
 
 /* The next text of a request for embeddings. */
-static void begin_next_text(struct fg_generation *gen)
+static void begin_next_text(struct fg_choice *choice)
 {
-    struct fg_choice *choice = &gen->first;
+    struct fg_generation *gen = choice->gen;
+    choice->text_index = gen->next_text++;
     choice->submissions = 0;
     gen->admitted_ns = fg_clock_monotonic_ns();
     choice->wait_until_ns = fg_placement_wait_until(gen->thread, gen->admitted_ns);
@@ -240,7 +244,8 @@ static bool on_done(struct fg_choice *choice, struct fg_span payload)
     if (fg_channel_read_done(payload, &done) != FG_OK)
         return false;
     fg_placement_remove(choice);
-    if (choice->index == 0)
+    bool is_embedding = gen->answer.is_embedding;
+    if (choice->index == 0 || is_embedding)
         fg_counter_add_owned(&gen->thread->metrics->prompt_tokens, done.prompt_tokens);
     const struct fg_completion_end end = {
         .text = done.text,
@@ -249,12 +254,11 @@ static bool on_done(struct fg_choice *choice, struct fg_span payload)
         .completion_tokens = done.completion_tokens,
         .cached_tokens = done.cached_tokens,
     };
-    bool is_embedding = gen->answer.is_embedding;
-    uint32_t index = is_embedding ? gen->answer.finished_count : choice->index;
+    uint32_t index = is_embedding ? choice->text_index : choice->index;
     if (!has_taken(gen, fg_completion_answer_finish(&gen->answer, index, &end)))
         return true;
-    if (!gen->answer.is_finished && is_embedding) {
-        begin_next_text(gen);
+    if (is_embedding && gen->next_text < gen->request.choice_count) {
+        begin_next_text(choice);
         return true;
     }
     retire(choice);
@@ -391,12 +395,21 @@ static bool make_answer(struct fg_generation *gen)
                                      backend->model_name) == FG_OK;
 }
 
+/* How many sequences of it run at the same time. */
+static uint32_t count_at_once(const struct fg_completion_request *request)
+{
+    if (request->task == FG_TASK_GENERATE || request->choice_count < EMBEDDINGS_AT_ONCE)
+        return request->choice_count;
+    return EMBEDDINGS_AT_ONCE;
+}
+
 /* The sequences that it will be, each with an id and a place for its tokens. */
 static enum fg_status make_choices(struct fg_generation *gen)
 {
     const struct fg_completion_request *request = &gen->request;
     struct fg_inference_thread *thread = gen->thread;
-    uint32_t count = request->task == FG_TASK_GENERATE ? request->choice_count : 1;
+    bool is_embedding = request->task != FG_TASK_GENERATE;
+    uint32_t count = count_at_once(request);
     gen->others = fg_arena_try_zalloc(gen->ex->arena, count * sizeof(*gen->others));
     if (gen->others == NULL)
         return FG_ERR_NO_MEMORY;
@@ -411,11 +424,16 @@ static enum fg_status make_choices(struct fg_generation *gen)
         choice->index = i;
         fg_list_init(&choice->in_list);
         uint64_t id = fg_generation_next_id(thread);
-        if (!fg_request_table_try_add(thread->table, id, choice))
+        if (!fg_request_table_try_add(thread->table, id, choice)) {
+            if (is_embedding)
+                break; /* fewer at the same time do as well */
             return FG_ERR_LIMIT;
+        }
         choice->id = id;
         gen->choice_count = i + 1;
+        choice->text_index = is_embedding ? i : 0;
     }
+    gen->next_text = gen->choice_count;
     return FG_OK;
 }
 
@@ -475,7 +493,10 @@ void fg_generation_admit(struct fg_generation *gen)
     for (uint32_t i = 0; i < gen->choice_count; i++)
         fg_generation_choice(gen, i)->wait_until_ns =
             fg_placement_wait_until(gen->thread, gen->admitted_ns);
-    fg_placement_place(&gen->first);
+    /* None of them can end the request before it returns: a worker speaks from the loop alone. */
+    uint32_t count = gen->answer.is_embedding ? gen->choice_count : 1;
+    for (uint32_t i = 0; i < count; i++)
+        fg_placement_place(fg_generation_choice(gen, i));
 }
 
 void fg_generation_on_body(struct fg_generation *gen, const void *data, size_t len, bool is_last)

@@ -82,13 +82,15 @@ enum fg_choice_state {
 };
 
 /*
- * One sequence of a request: several at the same time where it asks for several choices, one for
- * the texts of embeddings in turn. It may change workers without the others.
+ * One sequence of a request: several at the same time where it asks for several choices, or for
+ * the embeddings of several texts, of which it has one after the other. It may change workers
+ * without the others.
  */
 struct fg_choice {
     struct fg_generation *gen;
     uint32_t index;
-    uint64_t id; /* of the current submission; a further one gets a new id; 0: none */
+    uint32_t text_index; /* of an embedding: the text that it has now */
+    uint64_t id;         /* of the current submission; a further one gets a new id; 0: none */
 
     /* links */
     struct fg_list in_list;       /* of the worker's link, or thread->waiting */
@@ -129,6 +131,7 @@ struct fg_generation {
     struct fg_choice first;
     struct fg_choice *others; /* (choice_count - 1) */
     uint32_t choice_count;    /* that run at the same time */
+    uint32_t next_text;       /* of embeddings: the first that nobody has yet */
     struct fg_completion_answer answer;
 };
 
@@ -173,7 +176,8 @@ void fg_inference_anchor_release(struct fg_inference_anchor *anchor);
 extern const struct fg_channel_link_events fg_placement_events;
 /*
  * Give it to a worker now, or let it wait for one until choice->wait_until_ns. The first submission
- * of a request's first choice takes all the others along, to one worker, which shares their prompt.
+ * of a request's first choice takes all the others along, to one worker, which shares their prompt;
+ * embeddings go each by itself.
  */
 void fg_placement_place(struct fg_choice *choice);
 /* Take it off its worker or out of the waiting list; it is idle then. */

@@ -98,16 +98,18 @@ static void fill_submit(const struct fg_choice *choice, struct fg_channel_submit
     submit->user_hash = tenant_of(gen);
     submit->cache_salt =
         gen->thread->backend->conf.prefix_sharing == FG_PREFIX_ALL ? 0 : submit->user_hash;
-    submit->stream_key = gen->stream_key + FG_CHANNEL_CHOICE_KEYS * choice->index;
+    bool is_embedding = request->task != FG_TASK_GENERATE;
+    submit->stream_key = gen->stream_key + (uint64_t)FG_CHANNEL_CHOICE_KEYS *
+                                               (is_embedding ? choice->text_index : choice->index);
     submit->may_adopt = choice->submissions > 0;
     submit->task = request->task;
     if (request->task == FG_TASK_GENERATE) {
         submit->message_count = request->message_count;
         memcpy(submit->messages, request->messages,
                request->message_count * sizeof(request->messages[0]));
-    } else { /* one text after the other */
+    } else {
         submit->message_count = 1;
-        submit->messages[0] = request->messages[gen->answer.finished_count];
+        submit->messages[0] = request->messages[choice->text_index];
     }
     submit->stop_count = request->stop_count;
     memcpy(submit->stops, request->stops, sizeof(request->stops));
@@ -153,7 +155,8 @@ static bool try_submit(struct fg_choice *choice)
     if (link == NULL)
         return false;
     fill_submit(choice, &thread->submit);
-    if (choice->index == 0 && choice->submissions == 0)
+    bool is_embedding = gen->request.task != FG_TASK_GENERATE;
+    if (choice->index == 0 && choice->submissions == 0 && !is_embedding)
         thread->submit.choice_count = gen->choice_count;
     size_t bytes = fg_channel_submit_bytes(&thread->submit);
     unsigned char *out = fg_channel_link_reserve(link, bytes);

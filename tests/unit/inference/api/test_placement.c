@@ -412,6 +412,95 @@ static void one_refusal_of_the_first_choice_ends_all(void **state)
     fake_exchange_fini(fake);
 }
 
+#define TEXTS 20u
+#define AT_ONCE 16u
+
+/* {"input":["t0","t1",...]}: the vector of each is four bytes of its own letter. */
+static struct fake_exchange *start_embeddings(struct fixture *f, unsigned index)
+{
+    char body[512];
+    size_t len =
+        (size_t)snprintf(body, sizeof(body), "{\"encoding_format\":\"base64\",\"input\":[");
+    for (unsigned i = 0; i < TEXTS; i++)
+        len += (size_t)snprintf(body + len, sizeof(body) - len, "%s\"t%u\"", i > 0 ? "," : "", i);
+    snprintf(body + len, sizeof(body) - len, "]}");
+    return fixture_start(f, index, "/v1/embeddings", body);
+}
+
+static unsigned text_of(const struct fake_worker_request *request)
+{
+    struct fg_span text = request->submit->messages[0].content;
+    assert_true(text.len == 2 || text.len == 3);
+    return text.len == 2 ? (unsigned)(text.data[1] - '0')
+                         : 10 * (unsigned)(text.data[1] - '0') + (unsigned)(text.data[2] - '0');
+}
+
+static void embed(struct fake_worker *worker, unsigned request)
+{
+    char vector[5] = {0};
+    memset(vector, 'A' + (int)text_of(&worker->requests[request]), 4);
+    fake_worker_done(worker, request, FG_FINISH_STOP, vector, 0);
+}
+
+static void texts_are_embedded_side_by_side_and_answered_in_order(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.sequences_max = TEXTS;
+    fixture_open_all(f, 0, 1);
+    struct fake_worker *worker = &f->workers[0];
+    struct fake_exchange *fake = start_embeddings(f, 0);
+    RUN_UNTIL(f, worker->request_count == AT_ONCE);
+    for (unsigned i = 0; i < AT_ONCE; i++) {
+        assert_int_equal(text_of(&worker->requests[i]), i);
+        assert_int_equal(worker->requests[i].submit->choice_count, 1);
+        for (unsigned j = 0; j < i; j++)
+            assert_true(worker->requests[i].submit->stream_key !=
+                        worker->requests[j].submit->stream_key);
+    }
+    for (unsigned i = AT_ONCE; i > 1; i--) /* the last ones first; the first one dies with them */
+        embed(worker, i - 1);
+    RUN_UNTIL(f, worker->request_count == TEXTS);
+    embed(worker, TEXTS - 1);
+    RUN_UNTIL(f, fixture_number(f, "requests", "running") == TEXTS - AT_ONCE);
+    fake_worker_kill(worker);
+    fake_worker_open(worker, f->base, f->paths[0]);
+    RUN_UNTIL(f, worker->request_count == TEXTS + TEXTS - AT_ONCE);
+    for (unsigned i = TEXTS; i < worker->request_count; i++)
+        embed(worker, i);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(fake->end, FAKE_ENDED);
+    const char *at = fake->body;
+    for (unsigned i = 0; i < TEXTS; i++) {
+        static const char *const first_and_last[] = {"QUFBQQ==", "VFRUVA=="}; /* AAAA, TTTT */
+        char index[32];
+        snprintf(index, sizeof(index), "\"index\":%u,", i);
+        at = strstr(at, index);
+        assert_non_null(at);
+        if (i == 0 || i == TEXTS - 1)
+            assert_non_null(strstr(at, first_and_last[i > 0]));
+    }
+    assert_int_equal(fixture_number(f, "requests", "running"), 0);
+    fake_exchange_fini(fake);
+}
+
+static void a_text_that_is_refused_ends_the_request(void **state)
+{
+    struct fixture *f = *state;
+    f->conf.sequences_max = TEXTS;
+    fixture_open_all(f, 0, 1);
+    struct fake_worker *worker = &f->workers[0];
+    struct fake_exchange *fake = start_embeddings(f, 0);
+    RUN_UNTIL(f, worker->request_count == AT_ONCE);
+    fake_worker_refuse(worker, 3, FG_REFUSAL_QUEUE_FULL, 20, "no place for this one");
+    RUN_UNTIL(f, worker->request_count == AT_ONCE + 1); /* it asks again by itself */
+    assert_int_equal(text_of(&worker->requests[AT_ONCE]), 3);
+    fake_worker_refuse(worker, 5, FG_REFUSAL_TOO_LONG, 0, "too long");
+    RUN_UNTIL(f, fake->end != FAKE_OPEN && has_cancelled_all(worker, 6));
+    assert_int_equal(fake->status, 400);
+    assert_int_equal(fixture_number(f, "requests", "running"), 0);
+    fake_exchange_fini(fake);
+}
+
 static void a_client_that_leaves_cancels_all_choices(void **state)
 {
     struct fixture *f = *state;
@@ -441,6 +530,8 @@ int main(void)
         WITH_LOOP(choices_are_submitted_together_and_run_side_by_side),
         WITH_LOOP(choices_of_a_lost_worker_go_on_one_by_one),
         WITH_LOOP(one_refusal_of_the_first_choice_ends_all),
+        WITH_LOOP(texts_are_embedded_side_by_side_and_answered_in_order),
+        WITH_LOOP(a_text_that_is_refused_ends_the_request),
         WITH_LOOP(a_client_that_leaves_cancels_all_choices),
         WITH_LOOP(a_draining_worker_gets_no_more),
         WITH_LOOP(a_resumed_stream_waits_out_a_full_queue),
