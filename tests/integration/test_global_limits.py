@@ -116,6 +116,24 @@ def test_two_gateways_count_together(launch, tmp_path):
             assert figures(gateway)["state"] == "shared_count" and figures(gateway)["answered"] > 0
 
 
+def test_keys_in_redis_are_bounded_by_what_is_asked_for(launch, tmp_path):
+    with redis_server(tmp_path) as (port, client, _):
+        # 40 at 100/s: whatever has been taken, a key is as good as new 0.4 s later
+        gateway = launch(limited(port, rate="100/s", burst=40, lease=4))
+        connected(gateway)
+        with gateway.client() as asking:
+            for number in range(300):  # once each: nothing is asked, and nothing kept there
+                assert asking.get("/", headers={"x-app": f"once-{number}"}).status_code == OK
+            assert client.dbsize() == 0 and figures(gateway)["answered"] == 0
+            for number in range(60):
+                for _ in range(3):
+                    assert asking.get("/", headers={"x-app": f"again-{number}"}).status_code == OK
+                ages = [client.pttl(key) for key in client.scan_iter("floodgate:rate:*")]
+                assert len(ages) <= number + 1 and all(age <= 401 for age in ages)
+            wait_for(lambda: figures(gateway)["answered"] > 0)
+        wait_for(lambda: client.dbsize() == 0, what="keys that are gone")  # by themselves
+
+
 def stop(process, _slow):
     os.kill(process.pid, signal.SIGSTOP)
 
