@@ -308,6 +308,27 @@ def test_a_browser_gets_a_page_and_a_cookie(launch, upstream):
         assert all(browser.get("/sale").status_code == 200 for _ in range(20))
 
 
+@pytest.mark.parametrize("wanted, chinese", [
+    ("zh-CN,zh;q=0.9,en;q=0.8", True), ("zh", True), ("fr, zh-Hant;q=0.3", True), ("ZH-tw;q=1", True),
+    ("en-US,en;q=0.9,zh;q=0.8", False), ("zh;q=0", False), ("zha", False), ("de", False), ("*", False),
+    ("zh;q=x", False), (",;q=1,", False), (None, False)])
+def test_the_page_speaks_chinese_and_english(room_of_nobody, wanted, chinese):
+    headers = {**PAGE, **({"accept-language": wanted} if wanted else {})}
+    with room_of_nobody.client(headers={"accept-language": ""} if not wanted else {}) as client:
+        page = client.get("/sale", headers=headers)
+    assert page.status_code == 429
+    language, title, ahead = ("zh-CN", "正在排队", "前面人数") if chinese else ("en", "You are in line", "Ahead of you")
+    assert f'<html lang="{language}">' in page.text and f"<title>{title}</title>" in page.text
+    assert f"<dt>{ahead}</dt>" in page.text and "const words = { units: [" in page.text
+
+
+@pytest.fixture(scope="module")
+def room_of_nobody(launch_module, upstream_module):
+    gateway = launch_module(sections(upstream_module(), {"admit": "1/h", "burst": 1, "waiting_max": 100}, DESK))
+    gateway.get("/sale")
+    return gateway
+
+
 def test_a_page_without_a_desk_loads_itself_anew(launch, upstream):
     gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 1}))
     with gateway.client() as client, gateway.client() as other:
