@@ -15,8 +15,10 @@
 
 enum {
     SIZE,
-    EXT_START,  /* behind ';', blanks are forgiven */
+    EXT_BLANK,  /* blanks behind size or value: another extension must follow */
+    EXT_START,  /* behind ';' */
     EXT_NAME,   /* in its name */
+    EXT_NAMED,  /* blanks behind the name */
     EXT_VALUE,  /* behind '=' */
     EXT_TOKEN,  /* in a plain value */
     EXT_QUOTED, /* in a quoted value */
@@ -47,6 +49,11 @@ static int hex_value(unsigned char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+static bool is_blank(unsigned char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 static int on_size(struct fg_chunked *chunked, unsigned char c)
 {
     int digit = hex_value(c);
@@ -57,7 +64,7 @@ static int on_size(struct fg_chunked *chunked, unsigned char c)
     if (chunked->digits == 0)
         return BAD;
     chunked->extension_len = 0;
-    return c == ';' ? EXT_START : c == '\r' ? SIZE_LF : BAD;
+    return c == ';' ? EXT_START : c == '\r' ? SIZE_LF : is_blank(c) ? EXT_BLANK : BAD;
 }
 
 static bool is_token_byte(unsigned char c)
@@ -67,21 +74,31 @@ static bool is_token_byte(unsigned char c)
 
 static int behind_extension(unsigned char c)
 {
-    return c == ';' ? EXT_START : c == '\r' ? SIZE_LF : BAD;
+    return c == ';' ? EXT_START : c == '\r' ? SIZE_LF : is_blank(c) ? EXT_BLANK : BAD;
 }
 
-/* chunk-ext = *( ";" name [ "=" ( token / quoted-string ) ] ), within EXTENSION_MAX. */
+/*
+ * chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ), within
+ * EXTENSION_MAX. Blanks before the line's end are none of these (RFC 9112 section 7.1.1).
+ */
 static int on_extension(struct fg_chunked *chunked, unsigned char c)
 {
     if (c != '\r' && ++chunked->extension_len > EXTENSION_MAX)
         return BAD;
     switch (chunked->state) {
+    case EXT_BLANK:
+        return is_blank(c) ? EXT_BLANK : c == ';' ? EXT_START : BAD;
     case EXT_START:
-        return c == ' ' || c == '\t' ? EXT_START : is_token_byte(c) ? EXT_NAME : BAD;
+        return is_blank(c) ? EXT_START : is_token_byte(c) ? EXT_NAME : BAD;
     case EXT_NAME:
-        return is_token_byte(c) ? EXT_NAME : c == '=' ? EXT_VALUE : behind_extension(c);
+        return is_token_byte(c) ? EXT_NAME
+               : c == '='       ? EXT_VALUE
+               : is_blank(c)    ? EXT_NAMED
+                                : behind_extension(c);
+    case EXT_NAMED:
+        return is_blank(c) ? EXT_NAMED : c == '=' ? EXT_VALUE : c == ';' ? EXT_START : BAD;
     case EXT_VALUE:
-        return c == '"' ? EXT_QUOTED : is_token_byte(c) ? EXT_TOKEN : BAD;
+        return c == '"' ? EXT_QUOTED : is_token_byte(c) ? EXT_TOKEN : is_blank(c) ? EXT_VALUE : BAD;
     case EXT_TOKEN:
         return is_token_byte(c) ? EXT_TOKEN : behind_extension(c);
     case EXT_QUOTED:
@@ -121,8 +138,10 @@ static int next_state(struct fg_chunked *chunked, unsigned char c)
     switch (chunked->state) {
     case SIZE:
         return on_size(chunked, c);
+    case EXT_BLANK:
     case EXT_START:
     case EXT_NAME:
+    case EXT_NAMED:
     case EXT_VALUE:
     case EXT_TOKEN:
     case EXT_QUOTED:

@@ -245,6 +245,8 @@ REFUSED = [
     ("LF behind a size", chunks(b"5\nhello\r\n0\r\n\r\n"), 400, "bad_chunk"),
     ("CR behind a size", chunks(b"5\rhello\r\n0\r\n\r\n"), 400, "bad_chunk"),
     ("an extension without a name", chunks(b"5;\r\nhello\r\n0\r\n\r\n"), 400, "bad_chunk"),
+    ("a blank behind an extension", chunks(b"5;a \r\nhello\r\n0\r\n\r\n"), 400, "bad_chunk"),
+    ("two words as an extension", chunks(b"5;a b\r\nhello\r\n0\r\n\r\n"), 400, "bad_chunk"),
     ("an extension without a value", chunks(b"5;a=\r\nhello\r\n0\r\n\r\n"), 400, "bad_chunk"),
     ("an extension with LF", chunks(b"5;a\nhello\r\n0\r\n\r\n"), 400, "bad_chunk"),
     ("an extension with CR", chunks(b"5;a\rb\r\nhello\r\n0\r\n\r\n"), 400, "bad_chunk"),
@@ -294,6 +296,8 @@ PASSED = [
     ("chunked in capitals", post(b"Transfer-Encoding: CHUNKED\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
      wire.head("POST", fields=[("transfer-encoding", "chunked")]) + b"5\r\nhello\r\n0\r\n\r\n"),
     ("extensions are taken off", chunks(b"5;a;b=c;d=\"e\\\"f\"\r\nhello\r\n000;x\r\n\r\n"),
+     UP_CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"),
+    ("blanks around extensions", chunks(b"5 ; a = b\t;c = \"d\" ;e\r\nhello\r\n0\t;x\r\n\r\n"),
      UP_CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"),
     ("trailers of framing are taken off", chunks(b"5\r\nhello\r\n0\r\nContent-Length: 9\r\nHost: y\r\nX: z\r\n"
                                                  b"Transfer-Encoding: gzip\r\n\r\n"),

@@ -54,11 +54,14 @@ static void decodes_however_it_is_cut(void **state)
 static void extensions_follow_their_grammar(void **state)
 {
     (void)state;
-    static const char *const good[] = {"1;a\r\n",       "1;a=b\r\n",     "1;a=\"b\"\r\n",
-                                       "1;a;b=c;d\r\n", "1; a=b; c\r\n", "1;a=\"\\\"\"\r\n"};
+    static const char *const good[] = {
+        "1;a\r\n",       "1;a=b\r\n",      "1;a=\"b\"\r\n",
+        "1;a;b=c;d\r\n", "1; a=b; c\r\n",  "1;a=\"\\\"\"\r\n",
+        "1 ;a\r\n",      "1\t; a = b\r\n", "1 ; a = \"b\" ;c ;d=e\r\n"};
     static const char *const bad[] = {"1;\r\n",      "1;=b\r\n",       "1;a=\r\n",    "1;a b\r\n",
                                       "1;a=\"b\r\n", "1;a=\"b\"c\r\n", "1;a=b\"\r\n", "1;;a\r\n",
-                                      "1;(\r\n",     "1 ;a\r\n"};
+                                      "1;(\r\n",     "1 \r\n",         "1;a \r\n",    "1;a=b \r\n",
+                                      "1;a =\r\n",   "1;a b=c\r\n",    "1;a=b c\r\n"};
     char body[64];
     size_t rest;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
