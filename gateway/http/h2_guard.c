@@ -20,12 +20,14 @@
 #include "net/loop.h"
 
 #define OPENED_BITS 64
+#define PRIORITY_BYTES 5u
 
 struct frame_head {
     uint32_t length;
     uint8_t type;
     uint8_t flags;
     int32_t stream_id;
+    int32_t depends_on; /* of a PRIORITY of the right length */
 };
 
 /* What a frame takes from the allowance. */
@@ -111,14 +113,18 @@ static bool is_passed_over(const struct fg_h2 *h2, int32_t id)
     return behind < OPENED_BITS && (h2->opened >> behind & 1) == 0;
 }
 
-/* The session looks at no priority of RFC 7540, not even at its form (RFC 9113 section 6.3). */
+/*
+ * The session looks at no priority of RFC 7540, not even at its form (RFC 9113 section 6.3). A
+ * stream that depends on itself was an error (RFC 7540 section 5.3.1), and is one in HEADERS.
+ */
 static uint32_t check_priority(const struct frame_head *hd)
 {
     if (hd->type != NGHTTP2_PRIORITY)
         return NGHTTP2_NO_ERROR;
-    if (hd->stream_id == 0)
-        return NGHTTP2_PROTOCOL_ERROR;
-    return hd->length != 5 ? NGHTTP2_FRAME_SIZE_ERROR : NGHTTP2_NO_ERROR;
+    if (hd->length != PRIORITY_BYTES)
+        return hd->stream_id == 0 ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_FRAME_SIZE_ERROR;
+    return hd->stream_id == 0 || hd->depends_on == hd->stream_id ? NGHTTP2_PROTOCOL_ERROR
+                                                                 : NGHTTP2_NO_ERROR;
 }
 
 static uint32_t check_stream(const struct fg_h2 *h2, const struct frame_head *hd)
@@ -152,16 +158,39 @@ static uint32_t big_endian(const uint8_t *from, unsigned bytes)
     return number;
 }
 
-/* Takes bytes of a head; true when it is complete. */
-static bool collect_head(struct fg_h2_scan *scan, const uint8_t **at, const uint8_t *end)
+/* Takes bytes up to `wanted`; true when they are there. */
+static bool collect(struct fg_h2_scan *scan, size_t wanted, const uint8_t **at, const uint8_t *end)
 {
-    size_t missing = sizeof(scan->head) - scan->head_len;
+    size_t missing = wanted > scan->head_len ? wanted - scan->head_len : 0;
     size_t part = (size_t)(end - *at) < missing ? (size_t)(end - *at) : missing;
     memcpy(scan->head + scan->head_len, *at, part);
     *at += part;
     scan->head_len += part;
-    if (part < missing)
+    return part == missing;
+}
+
+/* Takes bytes of a head; true when it is complete, and then `skip` is what is left of the frame. */
+static bool collect_head(struct fg_h2_scan *scan, const uint8_t **at, const uint8_t *end,
+                         struct frame_head *hd)
+{
+    const uint8_t *head = scan->head;
+    if (!collect(scan, FG_H2_FRAME_HEAD, at, end))
         return false;
+    *hd = (struct frame_head){
+        .length = big_endian(head, 3),
+        .type = head[3],
+        .flags = head[4],
+        .stream_id = (int32_t)(big_endian(head + 5, 4) & 0x7fffffff),
+    };
+    scan->skip = hd->length;
+    if (hd->type == NGHTTP2_PRIORITY && hd->length == PRIORITY_BYTES) {
+        if (!collect(scan, sizeof(scan->head), at, end)) {
+            scan->skip = 0; /* not yet */
+            return false;
+        }
+        hd->depends_on = (int32_t)(big_endian(head + FG_H2_FRAME_HEAD, 4) & 0x7fffffff);
+        scan->skip -= FG_H2_DEPENDENCY;
+    }
     scan->head_len = 0;
     return true;
 }
@@ -189,15 +218,9 @@ int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len)
             scan->skip -= part;
             continue;
         }
-        if (!collect_head(scan, &at, end))
+        struct frame_head hd;
+        if (!collect_head(scan, &at, end, &hd))
             break;
-        struct frame_head hd = {
-            .length = big_endian(scan->head, 3),
-            .type = scan->head[3],
-            .flags = scan->head[4],
-            .stream_id = (int32_t)(big_endian(scan->head + 5, 4) & 0x7fffffff),
-        };
-        scan->skip = hd.length;
         if (depends_on_streams(scan, &hd)) {
             /* All but the head's last byte: the session cannot act on the frame yet. */
             ssize_t taken = nghttp2_session_mem_recv(h2->session, given, (size_t)(at - given) - 1);

@@ -17,13 +17,15 @@
 #define FG_H2_ROOM_MIN ((size_t)512)
 
 #define FG_H2_RESETS_NOTED ((size_t)32)
+#define FG_H2_FRAME_HEAD ((size_t)9)
+#define FG_H2_DEPENDENCY ((size_t)4) /* what a PRIORITY's payload begins with */
 
 /* Where in the client's bytes the next frame begins. */
 struct fg_h2_scan {
     size_t skip; /* bytes of the preface, or of the present frame's payload */
     size_t head_len;
-    uint8_t head[9];
-    int32_t newest_id; /* of the streams whose HEADERS have begun */
+    uint8_t head[FG_H2_FRAME_HEAD + FG_H2_DEPENDENCY]; /* the second part of a PRIORITY alone */
+    int32_t newest_id;                                 /* of the streams whose HEADERS have begun */
 };
 
 enum fg_h2_shutdown {
@@ -114,6 +116,9 @@ void fg_h2_flush_gathered(struct fg_h2 *h2);
 
 /* The stream is closed at the session; when its handler is done too, it moves to `finished`. */
 void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream);
+
+/* Who has announced a body and waits for leave to send it (RFC 9110 section 10.1.1) has it. */
+void fg_h2_send_continue(struct fg_h2 *h2, struct fg_stream *stream);
 
 /* Cut the stream with an error code; what it had queued is dropped. */
 void fg_h2_reset(struct fg_h2 *h2, struct fg_stream *stream, uint32_t error_code);

@@ -178,6 +178,19 @@ BODY_ERRORS = [
      (b"", UP_STREAM, UP_STREAM + b"5\r\nhello\r\n")),
 ]
 
+def headers_of(coded_block, stream=1):
+    return frame(HEADERS, END_STREAM | END_HEADERS, stream, coded_block)
+
+
+def coded(more):
+    """A request whose block goes on with these bytes."""
+    return headers_of(PLAIN + more)
+
+
+PLAIN = block(pseudo("/direct"))
+INDEXED = b"\x40\x01a\x01b"  # goes into the table
+CANCELLED = frame(RST_STREAM, 0, 1, b"\0\0\0\x08")
+
 # (what, frames, code of the GOAWAY).
 CONNECTION_ERRORS = [
     ("data on stream 0", frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
@@ -225,6 +238,27 @@ CONNECTION_ERRORS = [
     ("a window update of zero for a stream", post() + frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\0"), PROTOCOL_ERROR),
     ("a stream that depends on itself", frame(HEADERS, END_STREAM | END_HEADERS | WITH_PRIORITY, 1,
                                               b"\0\0\0\1\x10" + block(pseudo("/a"))), PROTOCOL_ERROR),
+    ("a priority of a stream on itself", post() + frame(PRIORITY, 0, 1, b"\0\0\0\1\x10"), PROTOCOL_ERROR),
+    ("a priority of an idle stream on itself, exclusively", frame(PRIORITY, 0, 9, b"\x80\0\0\x09\x10"), PROTOCOL_ERROR),
+    ("a priority too short", post() + frame(PRIORITY, 0, 1, b"\0\0\0\1"), FRAME_SIZE_ERROR),
+    ("a reset of an idle stream of ours", frame(RST_STREAM, 0, 2, b"\0\0\0\x08"), PROTOCOL_ERROR),
+    ("a window update of an idle stream of ours", frame(WINDOW_UPDATE, 0, 2, b"\0\0\0\1"), PROTOCOL_ERROR),
+    ("data behind the client's own reset", post() + CANCELLED + data(b"x"), STREAM_CLOSED),
+    ("headers behind the client's own reset", post() + CANCELLED + get(), STREAM_CLOSED),
+    ("continuation behind the client's own reset", post() + CANCELLED + frame(CONTINUATION, END_HEADERS, 1, b"\x82"),
+     PROTOCOL_ERROR),
+    ("a push promise on stream 0", frame(PUSH_PROMISE, END_HEADERS, 0, b"\0\0\0\2"), PROTOCOL_ERROR),
+    ("a dynamic index of an empty table", coded(b"\xbe"), COMPRESSION_ERROR),
+    ("a dynamic index of what was dropped", coded(INDEXED) + headers_of(b"\x20" + PLAIN + b"\xbe", 3), COMPRESSION_ERROR),
+    ("a dynamic index of what never fitted", coded(INDEXED) + headers_of(PLAIN + b"\x40\x01b" + wire.length(b"x" * 4096)
+                                                                       + b"x" * 4096 + b"\xbe", 3), COMPRESSION_ERROR),
+    ("a table one larger than allowed", headers_of(b"\x3f\xe2\x1f" + PLAIN), COMPRESSION_ERROR),
+    ("the end of a Huffman text within it", coded(b"\x00\x01a\x84\xff\xff\xff\xff"), COMPRESSION_ERROR),
+    ("Huffman padding of more than seven bits", coded(b"\x00\x01a\x82\x1f\xff"), COMPRESSION_ERROR),
+    ("Huffman padding of zeros", coded(b"\x00\x01a\x81\x18"), COMPRESSION_ERROR),
+    ("an index beyond 32 bits", coded(b"\xff\xff\xff\xff\xff\x0f"), COMPRESSION_ERROR),
+    ("a length beyond 32 bits", coded(b"\x00\x7f\xff\xff\xff\xff\x0f"), COMPRESSION_ERROR),
+    ("a field without a name", coded(b"\x0f"), COMPRESSION_ERROR),
     ("data behind the end of a stream", get(path="/direct") + data(b"x"), STREAM_CLOSED),
     ("headers behind the end of a stream", get(path="/direct") + get(), STREAM_CLOSED),
     ("data on a stream that was passed over", get(stream=5, path="/direct") + data(b"x", stream=3), PROTOCOL_ERROR),
@@ -260,6 +294,19 @@ PASSED = [
      wire.head(path="/a")),
     ("an unknown frame first", frame(99, 255, 77, b"anything") + get(), wire.head(path="/a")),
     ("an unknown setting first", settings((0x99, 7)) + get(), wire.head(path="/a")),
+    ("the table's size twice, and a field out of it", headers_of(b"\x20\x3f\xe1\x1f" + block(pseudo("/a")) + b"\x40\x01b\x01c"
+                                                               + b"\xbe"),
+     wire.head(path="/a", fields=[("b", "c"), ("b", "c")])),
+    ("a Huffman text, never to be indexed", headers_of(block(pseudo("/a")) + b"\x10\x01b\x81\x1f"),
+     wire.head(path="/a", fields=[("b", "a")])),
+    ("a block in empty and other pieces", frame(HEADERS, END_STREAM, 1) + frame(CONTINUATION, 0, 1) + frame(
+        CONTINUATION, 0, 1, block(pseudo("/a"))[:5]) + frame(CONTINUATION, END_HEADERS, 1, block(pseudo("/a"))[5:]),
+     wire.head(path="/a")),
+    ("frames for streams of ours that were never opened", frame(PRIORITY, 0, 2, b"\0\0\0\0\x10") + get(),
+     wire.head(path="/a")),
+    ("a goaway first", frame(GOAWAY, 0, 0, b"\0\0\0\0\0\0\0\xff") + get(), wire.head(path="/a")),
+    ("acknowledgements of nothing first", frame(SETTINGS, ACK, 0) + frame(PING, ACK, 0, b"12345678") + get(),
+     wire.head(path="/a")),
     ("priority of an idle stream first", frame(PRIORITY, 0, 9, b"\0\0\0\0\x10") + get(), wire.head(path="/a")),
     ("the reserved bit", frame(HEADERS, END_STREAM | END_HEADERS, 0x80000001, block(pseudo("/a"))), wire.head(path="/a")),
     ("an empty body", post() + data(b""), UP_STREAM + b"0\r\n\r\n"),
@@ -354,6 +401,25 @@ def test_data_behind_an_answer(site):
         peer.send(data(b"x"))
         peer.until(lambda: False)
         assert [one[1] for one in peer.goaways] == [STREAM_CLOSED]
+
+
+def test_a_table_is_kept_in_step_by_what_is_refused(site):
+    """Fields of a request that is reset, and of trailers that cross the reset, are in the table nevertheless."""
+    peer = start(site)
+    with peer.connection:
+        peer.send(post(("connection", "x")) + headers_of(b"\x40\x03x-a\x01b"))
+        peer.send(headers_of(PLAIN + b"\xbe", 3))
+        assert peer.until(lambda: peer.is_over(3)) and peer.status == {3: 200} and not peer.goaways
+
+
+@pytest.mark.parametrize("window", [0, 1, 5])
+def test_a_small_window_is_kept_to_the_byte(site, window):
+    peer = wire.H2(wire.connect(site.port), first=settings((4, 100), (4, window)))
+    with peer.connection:
+        peer.send(get(path="/direct") + frame(PING, 0, 0, b"12345678"))
+        assert peer.until(lambda: peer.pongs and 1 in peer.status and len(peer.bodies.get(1, b"")) == window)
+        peer.send(settings((4, 0)) + frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\x06"))
+        assert peer.until(lambda: peer.is_over(1)) and peer.bodies[1] == b"direct"
 
 
 def test_data_that_crosses_our_reset_is_late_not_wrong(site):

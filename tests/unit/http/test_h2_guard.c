@@ -136,6 +136,42 @@ static void streams_that_are_no_more(void **state)
     }
 }
 
+static void no_stream_depends_on_itself(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t id;
+        const char *payload;
+        size_t len;
+        int code; /* -1: the connection goes on */
+    } cases[] = {
+        {1, "\0\0\0\1\20", 5, NGHTTP2_PROTOCOL_ERROR},
+        {1, "\200\0\0\1\20", 5, NGHTTP2_PROTOCOL_ERROR},
+        {9, "\0\0\0\11\20", 5, NGHTTP2_PROTOCOL_ERROR},
+        {1, "\0\0\0\3\20", 5, -1},
+        {9, "\0\0\0\0\20", 5, -1},
+        {1, "\0\0\0\1", 4, NGHTTP2_FRAME_SIZE_ERROR},
+        {0, "\0\0\0\0\20", 5, NGHTTP2_PROTOCOL_ERROR},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (size_t step = 1; step < 40; step += 3) {
+            struct fake fake;
+            char text[128];
+            fake_open(&fake, true, NULL);
+            feed_cut(&fake, preface, sizeof(preface) - 1, step);
+            size_t len =
+                put_frame(text, NGHTTP2_PRIORITY, 0, cases[i].id, cases[i].payload, cases[i].len);
+            len += put_request(text + len, 11, 'n', 5);
+            feed_cut(&fake, text, len, step);
+            assert_int_equal(fake.is_closing, cases[i].code != -1);
+            assert_int_equal(fake.requests, cases[i].code == -1 ? 1 : 0);
+            if (cases[i].code != -1)
+                assert_int_equal(last_words(&fake), cases[i].code);
+            fake_close(&fake);
+        }
+    }
+}
+
 static void gathers_small_data(void **state)
 {
     (void)state;
@@ -167,6 +203,7 @@ int main(void)
         cmocka_unit_test(a_flood_uses_the_allowance_up),
         cmocka_unit_test(answers_earn_the_allowance_back),
         cmocka_unit_test(streams_that_are_no_more),
+        cmocka_unit_test(no_stream_depends_on_itself),
         cmocka_unit_test(gathers_small_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
