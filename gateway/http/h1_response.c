@@ -204,8 +204,7 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
     struct writer writer;
     begin_writer(&writer, h1);
     bool keep_alive = may_keep_alive(h1, stream);
-    stream->is_head_sent = true;
-    stream->is_body_swallowed = fg_stream_is_bodyless(stream, status);
+    stream->is_body_swallowed = fg_stream_begin_answer(stream, status);
     put_status_line(&writer, status);
     if (status == 101) {
         put_switch(&writer, stream, fields, field_count);

@@ -182,10 +182,13 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
         fg_h2_shut_down(h2);
     if (is_end || stream->state != FG_STREAM_OPEN || ex->upgrade.data != NULL)
         return;
-    if (ex->content_length > 0 && (uint64_t)ex->content_length > ex->body_bytes_max)
+    if (ex->content_length > 0 && (uint64_t)ex->content_length > ex->body_bytes_max) {
         fg_stream_refuse_body(stream);
-    else
-        arm_body(h2, stream);
+        return;
+    }
+    if (stream->head.has_expect && !stream->is_head_sent)
+        fg_h2_send_continue(h2, stream);
+    arm_body(h2, stream);
 }
 
 static bool takes_body(const struct fg_stream *stream)

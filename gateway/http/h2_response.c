@@ -214,6 +214,15 @@ static void on_interim(struct fg_request *req, unsigned status, const struct fg_
         wake(h2);
 }
 
+void fg_h2_send_continue(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    nghttp2_nv nv;
+    char digits[3];
+    set_status(&nv, digits, 100);
+    if (nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, &nv, 1, NULL) == 0)
+        wake(h2);
+}
+
 static void on_head(struct fg_request *req, unsigned status, const struct fg_field *fields,
                     size_t field_count, bool is_end)
 {
@@ -233,9 +242,9 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
     }
     char digits[3];
     set_status(&nva[0], digits, status == 101 ? 200 : status); /* RFC 8441 section 5 */
+    bool is_bodyless = fg_stream_begin_answer(stream, status);
     size_t count = fill(nva, stream, fields, field_count);
-    stream->is_head_sent = true;
-    stream->is_body_swallowed = is_end || fg_stream_is_bodyless(stream, status);
+    stream->is_body_swallowed = is_end || is_bodyless;
     if (!stream->is_closed && !submit(h2, stream, nva, count, !stream->is_body_swallowed))
         fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
     req->first_byte_ns = fg_loop_now_ns(req->loop);

@@ -238,7 +238,10 @@ void fg_stream_set_trailers(struct fg_stream *stream)
     stream->req.ex.trailer_count = stream->trailers.count;
 }
 
-bool fg_stream_is_bodyless(const struct fg_stream *stream, unsigned status)
+bool fg_stream_begin_answer(struct fg_stream *stream, unsigned status)
 {
+    stream->is_head_sent = true;
+    if (status == 204)
+        stream->response_left = 0;
     return stream->req.ex.method == FG_METHOD_HEAD || status == 204 || status == 304;
 }

@@ -139,7 +139,10 @@ enum fg_http_error fg_stream_trailer_error(enum fg_status status);
 /* All trailers of the request are there: the exchange gets them. Before the last on_body. */
 void fg_stream_set_trailers(struct fg_stream *stream);
 
-/* Does this answer have no body, whatever its fields say? */
-bool fg_stream_is_bodyless(const struct fg_stream *stream, unsigned status);
+/*
+ * The head of the answer is being written: before its fields. True: it has no body, whatever these
+ * say. A 204 does not even have a length (RFC 9110 section 8.6).
+ */
+bool fg_stream_begin_answer(struct fg_stream *stream, unsigned status);
 
 #endif

@@ -14,6 +14,7 @@ import h2.events
 import httpx
 import pytest
 
+import wire
 from harness import Upstream, free_port, h2_start, h2_until, read_all, read_response, wait_for
 
 HEADER_MAX = 8192
@@ -175,6 +176,58 @@ def test_expect_100_continue(site):
         assert file.readline() == b"\r\n"
         connection.sendall(b"body")
         assert read_response(file)[0] == 200
+
+
+def h2_wire(site):
+    """Interim statuses are noted in `interim`."""
+    peer = wire.H2(site.raw(alpn="h2"))
+    peer.interim = []
+    decode = peer.decoder.decode
+
+    def note(data):
+        fields = decode(data)
+        peer.interim += [value for name, value in fields if name == ":status" and value < "200"]
+        return fields
+    peer.decoder.decode = note
+    return peer
+
+
+def test_expect_100_continue_on_http2(site):
+    expect = [*wire.pseudo("/app/e", "POST", scheme="https"), ("expect", "100-continue"), ("content-length", "5")]
+    peer = h2_wire(site)
+    with peer.connection:
+        peer.send(wire.headers(1, expect, wire.END_HEADERS))
+        assert peer.until(lambda: peer.interim == ["100"]), "leave to send the body"
+        peer.send(wire.frame(wire.DATA, wire.END_STREAM, 1, b"hello"))
+        assert peer.until(lambda: peer.is_over(1)) and peer.status[1] == 200
+        assert json.loads(peer.bodies[1])["bytes"] == 5 and peer.interim == ["100"]
+
+
+@pytest.mark.parametrize("path, extra, end, status", [
+    ("/app/e", [("content-length", "65537")], False, 413), ("/app/e", [], True, 200), ("/fixed", [], False, 200),
+    ("/app/e", [("expect", "else")], False, 417)])
+def test_expect_100_continue_on_http2_is_not_sent_where_no_body_is_wanted(site, path, extra, end, status):
+    peer = h2_wire(site)
+    fields = [*wire.pseudo(path, "POST", scheme="https"), *(extra if extra and extra[0][0] == "expect" else
+                                                            [("expect", "100-continue"), *extra])]
+    with peer.connection:
+        peer.send(wire.headers(1, fields, wire.END_HEADERS | (wire.END_STREAM if end else 0)))
+        assert peer.until(lambda: peer.is_over(1)) and peer.status[1] == status and not peer.interim
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_204_has_no_length(launch, recorder, http2):
+    def answer(peer):
+        while peer.read_request() is not None:
+            peer.write(b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\nx-own: 1\r\n\r\n")
+    gateway = launch({"clusters": {"app": {"endpoints": [recorder(answer).address]}},
+                      "routes": [{"match": {"path": "/own"}, "respond": {"status": 204}},
+                                 {"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    with gateway.client(http2=http2) as client:
+        for path in ("/own", "/app"):
+            got = client.get(path)
+            assert got.status_code == 204 and "content-length" not in got.headers and not got.content
+        assert got.headers["x-own"] == "1"
 
 
 def test_expect_100_continue_is_not_sent_for_a_refused_body(site):

@@ -162,6 +162,8 @@ static bool is_path(const struct fg_request *req, const char *path)
     return fg_span_equal(req->ex.path, fg_span_from_string(path));
 }
 
+static const struct fg_field no_length[] = {
+    {FG_SPAN_LITERAL("content-length"), FG_SPAN_LITERAL("0")}}; /* must not go out */
 static const struct fg_field hints[] = {{FG_SPAN_LITERAL("link"), FG_SPAN_LITERAL("</a>")}};
 static const struct fg_field trailers[] = {
     {FG_SPAN_LITERAL("x-sum"), FG_SPAN_LITERAL("abc")},
@@ -180,7 +182,7 @@ static void start_script(struct fg_request *req, struct script *script)
     } else if (is_path(req, "/lasting")) {
         answer_lasting(req);
     } else if (is_path(req, "/none")) {
-        fg_response_head(req, 204, NULL, 0, true);
+        fg_response_head(req, 204, no_length, 1, true);
     } else if (is_path(req, "/bytes")) {
         script->left = 300000;
         write_head(req, 200, 300000, false);
