@@ -1,8 +1,10 @@
 """
 What a client with manners notices of an attack beside it, and what the gateway keeps of it afterwards.
 
-  attack      4 HTTP/2 clients over TLS, 50 requests a second each, alone and beside one attack after another
-              (attacker.py: floods, bombs, stalls), by turns in the same run; p99 beside against alone
+  attack      8 HTTP/2 connections over TLS, 400 requests a second that arrive by chance (open_load.c), alone and
+              beside one attack after another (attacker.py: floods, bombs, stalls), by turns in the same run; p99
+              beside against alone, the median of the rounds. A client connects again when it is told to go, and
+              whoever has no answer with 200 after 2 s counts as not answered
 
 One thread on one core; clients, upstream and attacker on the other, the attacker with little priority, since it is
 the gateway's time that it must not get. Environment: FG_BENCH_SECONDS (4), FG_BENCH_ROUNDS (3), FG_BENCH_ATTACKS
@@ -14,15 +16,14 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-from . import gateway, machine, peers
+from . import machine, overload, peers
 
 SECONDS = peers.environment("FG_BENCH_SECONDS", 4)
 ROUNDS = peers.environment("FG_BENCH_ROUNDS", 3)
 ATTACKER = pathlib.Path(__file__).with_name("attacker.py")  # not imported: it needs packages of the tests
-CLIENTS, RATE = 4, 50
+CONNECTIONS, RATE, PATIENCE_MS = 8, 400, 2000
 LARGE = 1 << 20
 DESCRIPTORS = 512
 
@@ -58,7 +59,9 @@ class Site:
     def __init__(self, folder, processes, binary):
         self.folder = folder
         self.plain, self.tls, upstream = (machine.free_port() for _ in range(3))
+        self.seed = 0
         machine.make_certificate(folder)
+        overload.build_tools(folder)
         (folder / "upstream.conf").write_text(upstream_config(folder, upstream))
         (folder / "floodgate.yaml").write_text(config(folder, self.plain, self.tls, upstream))
         for name, core, port, command in (
@@ -71,17 +74,16 @@ class Site:
         self.process = process
 
     def neighbour(self):
-        """p50 and p99 in microseconds, and how many requests were not answered with 200."""
-        requests = CLIENTS * RATE * SECONDS
-        with tempfile.NamedTemporaryFile(dir=self.folder) as log:
-            peers.load(["-n", str(requests), "-c", str(CLIENTS), "-m", "1", "--rps", str(RATE),
-                               f"--log-file={log.name}", f"https://127.0.0.1:{self.tls}/1k"])
-            lines = pathlib.Path(log.name).read_text().splitlines()
-            fine = sum(line.split("\t")[1] == "200" for line in lines)
-            if not lines:  # no connection: refused by a gateway under pressure
-                return SECONDS * 1e6, SECONDS * 1e6, requests
-            return (gateway.percentile(pathlib.Path(log.name), 0.5), gateway.percentile(pathlib.Path(log.name), 0.99),
-                    requests - fine)
+        """p50 and p99 in ms of what was answered with 200, how many were not, and new connections made meanwhile."""
+        self.seed += 1
+        done = subprocess.run(machine.pinned(-1, [
+            str(self.folder / "open_load"), str(self.tls), str(SECONDS), str(PATIENCE_MS), str(CONNECTIONS),
+            str(self.seed), f"page=/1k@{RATE}"]), capture_output=True, text=True, check=False,
+            env={**os.environ, "OPEN_LOAD_TLS": "1"})
+        if done.returncode != 0:
+            raise SystemExit(f"open_load failed:\n{done.stderr}")
+        page = json.loads(done.stdout)
+        return page["p50_ms"], page["p99_ms"], page["offered"] - page["good"], page["reconnects"]
 
     def beside(self, name):
         one = subprocess.Popen(machine.pinned(-1, ["nice", "-n", "10", sys.executable, str(ATTACKER), name,
@@ -116,15 +118,14 @@ def measure(site):
             alone = site.neighbour()
             rows[name].append((alone, site.beside(name), site.memory()))
             print(f"  attack, round {number + 1}/{ROUNDS}: {name}", file=sys.stderr)
-    print("\n| attack | p99 alone, ms | p99 beside it, ms | ratio | p50 alone, beside | not answered | memory after, MiB | "
-          "the attacker |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+    print("\n| attack | p99 alone, ms | p99 beside it, ms | ratio | p50 alone, beside | not answered with 200 | "
+          "reconnected | memory after, MiB | the attacker |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     for name, results in rows.items():
-        alone = statistics.median(one[0][1] for one in results) / 1e3
-        beside = statistics.median(one[1][1] for one in results) / 1e3
-        middle = [statistics.median(one[i][0] for one in results) / 1e3 for i in (0, 1)]
-        lost = sum(one[1][2] for one in results)
-        print(f"| {name} | {alone:.2f} | {beside:.2f} | {beside / alone:.2f} | {middle[0]:.2f}, {middle[1]:.2f} | {lost} | "
-              f"{results[-1][2]:.1f} | {results[-1][1][3]} |")
+        middle = [[statistics.median(one[i][quantile] for one in results) for i in (0, 1)] for quantile in (0, 1)]
+        lost, again = (sum(one[1][i] for one in results) for i in (2, 3))
+        print(f"| {name} | {middle[1][0]:.2f} | {middle[1][1]:.2f} | {middle[1][1] / middle[1][0]:.2f} | "
+              f"{middle[0][0]:.2f}, {middle[0][1]:.2f} | {lost} of {RATE * SECONDS * ROUNDS} | {again} | "
+              f"{results[-1][2]:.1f} | {results[-1][1][4]} |")
     print(f"\nmemory {start:.1f} MiB before all of them, {site.memory():.1f} MiB after", flush=True)
 
 

@@ -98,7 +98,7 @@ COMMANDS = {
 def build_tools(folder):
     """The upstream and the load, compiled as they are."""
     here = pathlib.Path(__file__).resolve().parent
-    for name, libraries in (("slot_server", []), ("open_load", ["-lnghttp2", "-lm"])):
+    for name, libraries in (("slot_server", []), ("open_load", ["-lnghttp2", "-lssl", "-lcrypto", "-lm"])):
         subprocess.run(["cc", "-O2", "-o", str(folder / name), str(here / f"{name}.c"), *libraries], check=True)
 
 
