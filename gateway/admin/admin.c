@@ -169,6 +169,16 @@ static void reload(struct fg_admin *admin, struct fg_request *req)
     }
 }
 
+/* What is in flight is finished, within limits.drain_timeout; then all processes end. */
+static void drain(struct fg_admin *admin, struct fg_request *req)
+{
+    const struct fg_reload_board *board = admin->options.reloads;
+    if (board == NULL || !fg_reload_board_ask_stop(board))
+        answer_text(req, 503, "no supervisor to ask\n");
+    else
+        answer_text(req, 202, "draining\n");
+}
+
 /* ?request_id= */
 static void show_explanation(struct fg_admin *admin, struct fg_request *req)
 {
@@ -203,7 +213,39 @@ static const struct page {
     {FG_SPAN_LITERAL("/cache/purge"), TAKES_POST, purge_cache},
     {FG_SPAN_LITERAL("/clusters/endpoints"), TAKES_POST, change_endpoint},
     {FG_SPAN_LITERAL("/reload"), TAKES_GET | TAKES_POST, reload},
+    {FG_SPAN_LITERAL("/drain"), TAKES_POST, drain},
 };
+
+/*
+ * A page of another site that is open in an operator's browser can make it POST here, too: browsers
+ * then name the site (RFC 6454 section 7), which other programs do not.
+ */
+static bool is_from_another_site(const struct fg_request *req)
+{
+    struct fg_span origin = fg_exchange_field(&req->ex, FG_SPAN("origin"));
+    struct fg_span site = origin;
+    if (origin.data == NULL)
+        return false;
+    (void)fg_span_split(&site, '/'); /* "http:" */
+    return site.len == 0 || site.data[0] != '/' ||
+           !fg_span_equal(fg_span_make(site.data + 1, site.len - 1), req->ex.authority);
+}
+
+static void show_page(const struct page *page, struct fg_admin *admin, struct fg_request *req)
+{
+    unsigned method = req->ex.method == FG_METHOD_POST ? TAKES_POST
+                      : req->ex.method == FG_METHOD_GET || req->ex.method == FG_METHOD_HEAD
+                          ? TAKES_GET
+                          : 0;
+    if ((page->methods & method) == 0)
+        answer_text(req, 405,
+                    (page->methods & TAKES_GET) == 0 ? "this page takes POST\n"
+                                                     : "this page takes GET\n");
+    else if (method == TAKES_POST && is_from_another_site(req))
+        answer_text(req, 403, "asked for by a page of another site\n");
+    else
+        page->show(admin, req);
+}
 
 static void on_request(void *handler, struct fg_request *req)
 {
@@ -211,16 +253,7 @@ static void on_request(void *handler, struct fg_request *req)
     for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
         if (!fg_span_equal(pages[i].path, req->ex.path))
             continue;
-        unsigned method = req->ex.method == FG_METHOD_POST ? TAKES_POST
-                          : req->ex.method == FG_METHOD_GET || req->ex.method == FG_METHOD_HEAD
-                              ? TAKES_GET
-                              : 0;
-        if ((pages[i].methods & method) != 0)
-            pages[i].show(admin, req);
-        else
-            answer_text(req, 405,
-                        (pages[i].methods & TAKES_GET) == 0 ? "this page takes POST\n"
-                                                            : "this page takes GET\n");
+        show_page(&pages[i], admin, req);
         return;
     }
     const struct fg_dashboard_file *file = fg_dashboard_find(req->ex.path);
@@ -230,8 +263,8 @@ static void on_request(void *handler, struct fg_request *req)
         answer_text(
             req, 404,
             "no such page; expected /, /stats, /metrics, /healthz, /readyz, "
-            "/config, /explain, /cache/objects, /reload, POST /cache/purge, POST /reload or POST "
-            "/clusters/endpoints\n");
+            "/config, /explain, /cache/objects, /reload, POST /cache/purge, POST /reload, POST "
+            "/drain or POST /clusters/endpoints\n");
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)

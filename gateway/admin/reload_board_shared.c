@@ -73,6 +73,11 @@ uint64_t fg_reload_board_ask(struct fg_reload_board *board, enum fg_reload_kind 
     return kill(board->supervisor, signals[kind]) == 0 ? ticket : 0;
 }
 
+bool fg_reload_board_ask_stop(const struct fg_reload_board *board)
+{
+    return kill(board->supervisor, SIGTERM) == 0;
+}
+
 bool fg_reload_board_read(const struct fg_reload_board *board, enum fg_reload_kind kind,
                           struct fg_reload_outcome *out)
 {

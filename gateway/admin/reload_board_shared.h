@@ -53,6 +53,8 @@ uint64_t fg_reload_board_asked(const struct fg_reload_board *board, enum fg_relo
 
 /* Ask the supervisor; returns the ticket, or 0 when it is not there. */
 uint64_t fg_reload_board_ask(struct fg_reload_board *board, enum fg_reload_kind kind);
+/* Ask the supervisor to drain all and end, as SIGTERM does. False: it is not there. */
+bool fg_reload_board_ask_stop(const struct fg_reload_board *board);
 /* False: the outcome could not be read now. */
 bool fg_reload_board_read(const struct fg_reload_board *board, enum fg_reload_kind kind,
                           struct fg_reload_outcome *out);

@@ -141,3 +141,32 @@ def test_looking_disturbs_nobody(site):
         for number in range(40):
             assert client.get(f"/{number}").status_code == 200
             assert admin(site, "/stats" if number % 2 else "/metrics").status_code == 200
+
+
+def test_drain_by_request(launch, upstream):
+    backend = upstream()
+    gateway = launch({"limits": {"threads": 1, "drain_timeout": "20s"},
+                      "clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    assert admin(gateway, "/drain").status_code == 405
+    backend.gate.clear()
+    with gateway.raw() as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        wait_for(lambda: backend.count("/slow") == 1)
+        answer = admin(gateway, "/drain", "POST")
+        assert answer.status_code == 202 and answer.text == "draining\n"
+        wait_for(lambda: "event=stopping" in gateway.log)
+        backend.gate.set()
+        assert b" 200 OK\r\n" in connection.recv(65536)
+    assert gateway.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("origin, status", [
+    ("http://evil.example", 403), ("null", 403), ("http://localhost.evil.example:1", 403), ("", 403), ("//", 403),
+    ("http://{address}", 200), ("https://{address}", 200)])
+def test_another_sites_page_cannot_make_a_browser_ask(site, origin, status):
+    address = site.admin.removeprefix("http://")
+    answer = httpx.post(site.admin + "/cache/purge?tag=none", headers={"origin": origin.format(address=address)},
+                        timeout=10, trust_env=False)
+    assert answer.status_code == status, answer.text
+    assert httpx.get(site.admin + "/stats", headers={"origin": "http://evil.example"}).status_code == 200
