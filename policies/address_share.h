@@ -12,7 +12,7 @@
 /* However small the process is, an address may hold so many. */
 #define FG_ADDRESS_SHARE_LEAST 8u
 /* Most connections that one round of closing names. */
-#define FG_ADDRESS_SHARE_PICKED_MAX ((size_t)256)
+#define FG_ADDRESS_SHARE_PICKED_MAX ((size_t)128)
 
 struct fg_address_share {
     uint32_t connections; /* that one address may hold, at least 1 */

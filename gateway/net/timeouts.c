@@ -16,10 +16,11 @@
 #define LINGER_NS (2 * FG_S)
 #define REST_NS FG_S
 #define PROBE_NS (250 * FG_MS)
+#define FIRED_A_RUN 64u /* what came together ends together, and others want their turn between */
 
-static void arm_tick(struct fg_timeouts *timeouts)
+static void arm_tick(struct fg_timeouts *timeouts, uint64_t after_ns)
 {
-    const struct timeval period = {.tv_usec = (suseconds_t)(TICK_NS / FG_US)};
+    const struct timeval period = {.tv_usec = (suseconds_t)(after_ns / FG_US)};
     timeouts->is_ticking = event_add(timeouts->tick, &period) == 0;
 }
 
@@ -38,9 +39,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct fg_timeouts *timeouts = arg;
     timeouts->is_ticking = false;
-    fg_timeouts_run(timeouts, fg_loop_now_ns(timeouts->loop));
-    if (!timeouts->is_ticking && !is_empty(timeouts))
-        arm_tick(timeouts);
+    bool is_behind = fg_timeouts_run(timeouts, fg_loop_now_ns(timeouts->loop));
+    if (is_behind)
+        arm_tick(timeouts, 0); /* behind whatever has come in */
+    else if (!timeouts->is_ticking && !is_empty(timeouts))
+        arm_tick(timeouts, TICK_NS);
 }
 
 void fg_timeouts_set_limits(struct fg_timeouts *timeouts, const struct fg_limits_conf *limits)
@@ -85,7 +88,7 @@ void fg_timeout_arm(struct fg_timeouts *timeouts, struct fg_timeout *timeout,
     timeout->due_ns = fg_loop_now_ns(timeouts->loop) + timeouts->durations_ns[class];
     fg_list_push_back(&timeouts->lists[class], &timeout->link);
     if (!timeouts->is_ticking)
-        arm_tick(timeouts);
+        arm_tick(timeouts, TICK_NS);
 }
 
 void fg_timeout_cancel(struct fg_timeout *timeout)
@@ -114,8 +117,9 @@ static uint64_t cut_of(const struct fg_timeouts *timeouts, size_t class)
     return whole_ns - whole_ns / 1000 * timeouts->pressure->idle_permille;
 }
 
-void fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns)
+bool fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns)
 {
+    unsigned left = FIRED_A_RUN;
     for (size_t i = 0; i < FG_TIMEOUT_CLASS_COUNT; i++) {
         struct fg_list *head = &timeouts->lists[i];
         uint64_t cut_ns = cut_of(timeouts, i);
@@ -126,6 +130,10 @@ void fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns)
             struct fg_timeout *first = FG_CONTAINER_OF(head->next, struct fg_timeout, link);
             if (first->due_ns > fg_add_saturating(now_ns, cut_ns))
                 break;
+            if (left-- == 0) {
+                fg_list_remove(&mark);
+                return true;
+            }
             if (first->due_ns > now_ns)
                 fg_pressure_acted(timeouts->pressure, FG_OVERLOAD_SHORTEN_IDLE);
             fg_timeout_cancel(first);
@@ -133,4 +141,5 @@ void fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns)
         }
         fg_list_remove(&mark);
     }
+    return false;
 }

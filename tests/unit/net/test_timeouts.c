@@ -114,12 +114,35 @@ static void the_whole_may_be_left(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* A crowd that came together does not hold the loop up for all. */
+static void a_crowd_ends_by_parts(void **state)
+{
+    (void)state;
+    static struct fg_timeout crowd[150];
+    uint64_t armed_ns = fg_loop_now_ns(fixture.loop);
+    fixture.fired = 0;
+    for (size_t i = 0; i < 150; i++) {
+        crowd[i] = (struct fg_timeout){.on_due = on_due};
+        fg_timeout_arm(&fixture.timeouts, &crowd[i],
+                       i % 2 == 0 ? FG_TIMEOUT_HANDSHAKE : FG_TIMEOUT_HEADER);
+    }
+    assert_false(fg_timeouts_run(&fixture.timeouts, armed_ns));
+    assert_int_equal(fixture.fired, 0);
+    assert_true(fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S));
+    assert_int_equal(fixture.fired, 64);
+    assert_true(fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S));
+    assert_int_equal(fixture.fired, 128);
+    assert_false(fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S));
+    assert_int_equal(fixture.fired, 150);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_waits_idle_ends_sooner),
         TEST(once_pressure_is_over_the_whole_time_counts_again),
         TEST(the_whole_may_be_left),
+        TEST(a_crowd_ends_by_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
