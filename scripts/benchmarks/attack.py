@@ -85,6 +85,22 @@ class Site:
         page = json.loads(done.stdout)
         return page["p50_ms"], page["p99_ms"], page["offered"] - page["good"], page["reconnects"]
 
+    def time_of_gateway(self):
+        """Of its processes' threads: ms that they ran, and that they waited for the core which they share with others."""
+        totals = [0, 0]
+        for pid in machine.family(self.process.pid):
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                ran, waited, _ = map(int, (task / "schedstat").read_text().split())
+                totals = [totals[0] + ran / 1e6, totals[1] + waited / 1e6]
+        return totals
+
+    def timed(self, measure):
+        """What `measure` says, and what the gateway took meanwhile, each second."""
+        before, started = self.time_of_gateway(), time.monotonic()
+        measured = measure()
+        seconds = time.monotonic() - started
+        return measured, [(after - start) / seconds for after, start in zip(self.time_of_gateway(), before)]
+
     def beside(self, name):
         one = subprocess.Popen(machine.pinned(-1, ["nice", "-n", "10", sys.executable, str(ATTACKER), name,
                                                    str(self.plain), str(self.tls), str(SECONDS + 1)]),
@@ -115,16 +131,19 @@ def measure(site):
     rows = {name: [] for name in names}
     for number in range(ROUNDS):
         for name in names:
-            alone = site.neighbour()
-            rows[name].append((alone, site.beside(name), site.memory()))
+            (alone, quiet), (beside, busy) = site.timed(site.neighbour), site.timed(lambda: site.beside(name))
+            rows[name].append((alone, beside, site.memory(), quiet, busy))
             print(f"  attack, round {number + 1}/{ROUNDS}: {name}", file=sys.stderr)
     print("\n| attack | p99 alone, ms | p99 beside it, ms | ratio | p50 alone, beside | not answered with 200 | "
-          "reconnected | memory after, MiB | the attacker |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+          "reconnected | gateway ran, ms a second: alone, beside | waited for its core, ms a second | memory after, MiB | the attacker |\n"
+          "| --- |" + " ---: |" * 9 + " --- |")
     for name, results in rows.items():
         middle = [[statistics.median(one[i][quantile] for one in results) for i in (0, 1)] for quantile in (0, 1)]
+        ran, waited = ([statistics.median(one[i][what] for one in results) for i in (3, 4)] for what in (0, 1))
         lost, again = (sum(one[1][i] for one in results) for i in (2, 3))
         print(f"| {name} | {middle[1][0]:.2f} | {middle[1][1]:.2f} | {middle[1][1] / middle[1][0]:.2f} | "
               f"{middle[0][0]:.2f}, {middle[0][1]:.2f} | {lost} of {RATE * SECONDS * ROUNDS} | {again} | "
+              f"{ran[0]:.0f}, {ran[1]:.0f} | {waited[0]:.0f}, {waited[1]:.0f} | "
               f"{results[-1][2]:.1f} | {results[-1][1][4]} |")
     print(f"\nmemory {start:.1f} MiB before all of them, {site.memory():.1f} MiB after", flush=True)
 
