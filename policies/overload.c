@@ -49,6 +49,15 @@ static const struct fg_overload_band
         [FG_OVERLOAD_HANDSHAKES] = {
             {400, 250}, {500, 300}, NEVER,      NEVER,      NEVER,      NEVER,
             {800, 600}, NEVER,      NEVER,      NEVER,      NEVER},
+        [FG_OVERLOAD_CPU_STALL] = {
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER,
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
+        [FG_OVERLOAD_MEMORY_STALL] = {
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER,
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
+        [FG_OVERLOAD_IO_STALL] = {
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER,
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
         [FG_OVERLOAD_REDIS_LATENCY] = {
             NEVER,      NEVER,      NEVER,      {600, 400}, NEVER,      NEVER,
             NEVER,      {850, 600}, NEVER,      NEVER,      NEVER},
@@ -280,8 +289,10 @@ const char *fg_overload_level_name(enum fg_overload_level level)
 
 /* One list, so that the two kinds of names cannot differ. */
 static const char *const policy_names[] = {
-    "overload.memory",   "overload.cgroup_memory", "overload.request_memory", "overload.fds",
-    "overload.loop_lag", "overload.handshakes",    "overload.redis_latency",  "overload.kv_blocks",
+    "overload.memory",        "overload.cgroup_memory", "overload.request_memory",
+    "overload.fds",           "overload.loop_lag",      "overload.handshakes",
+    "overload.cpu_stall",     "overload.memory_stall",  "overload.io_stall",
+    "overload.redis_latency", "overload.kv_blocks",
 };
 
 const char *fg_overload_policy_name(enum fg_overload_resource resource)

@@ -17,10 +17,13 @@ enum fg_overload_resource {
     FG_OVERLOAD_FDS,            /* file descriptors */
     FG_OVERLOAD_LOOP_LAG,       /* lateness of the event loops, a mean */
     FG_OVERLOAD_HANDSHAKES,     /* TLS handshakes begun and not ended */
+    FG_OVERLOAD_CPU_STALL,      /* share of the time in which work waited for a core */
+    FG_OVERLOAD_MEMORY_STALL,   /* ... in which all of it stood still for memory */
+    FG_OVERLOAD_IO_STALL,       /* ... or for a disk */
     FG_OVERLOAD_REDIS_LATENCY,  /* of the order path's commands, a mean */
     FG_OVERLOAD_KV_BLOCKS,      /* of the inference arena, held by sequences */
 };
-#define FG_OVERLOAD_RESOURCE_COUNT 8
+#define FG_OVERLOAD_RESOURCE_COUNT 11
 
 /*
  * What a request uses, bits 1 << resource: the process always, the last two if it goes there. It is

@@ -73,6 +73,9 @@ static const struct fg_key loop_lag_keys[] =
            "97%/90%", "97%/90%");
 static const struct fg_key handshakes_keys[] =
     LADDER("40%/25%", "50%/30%", "off", "off", "off", "off", "80%/60%", "off", "off", "off", "off");
+/* What the kernel says of the machine is its neighbours' too: for who knows his machine. */
+static const struct fg_key stall_keys[] =
+    LADDER("off", "off", "off", "off", "off", "off", "off", "off", "off", "off", "off");
 static const struct fg_key redis_latency_keys[] =
     LADDER("off", "off", "off", "60%/40%", "off", "off", "off", "85%/60%", "off", "off", "off");
 static const struct fg_key kv_blocks_keys[] =
@@ -132,6 +135,32 @@ static const struct fg_table handshakes_table = {
     .keys = handshakes_keys,
     .bytes = ROW_BYTES,
     .example = "{shed_low: 85%/75%}",
+};
+
+static const struct fg_table cpu_stall_table = {
+    .path = "policies.overload.cpu_stall",
+    .doc = "The same for the share of the last ten seconds in which some work of the control group "
+           "(or of the machine) waited for a core, as the kernel says (`cpu.pressure`, "
+           "`/proc/pressure/cpu`).",
+    .keys = stall_keys,
+    .bytes = ROW_BYTES,
+    .example = "{shed_low: 85%/75%}",
+};
+
+static const struct fg_table memory_stall_table = {
+    .path = "policies.overload.memory_stall",
+    .doc = "The same for the share in which all work stood still for memory (`memory.pressure`).",
+    .keys = stall_keys,
+    .bytes = ROW_BYTES,
+    .example = "{shed_low: 30%/15%}",
+};
+
+static const struct fg_table io_stall_table = {
+    .path = "policies.overload.io_stall",
+    .doc = "The same for the share in which all work stood still for a disk (`io.pressure`).",
+    .keys = stall_keys,
+    .bytes = ROW_BYTES,
+    .example = "{stale_cache: 50%/30%}",
 };
 
 static const struct fg_table redis_latency_table = {
@@ -246,6 +275,12 @@ static const struct fg_key overload_keys[] = {
     RESOURCE("fds", FG_OVERLOAD_FDS, &fds_table, "Steps for file descriptors."),
     RESOURCE("loop_lag", FG_OVERLOAD_LOOP_LAG, &loop_lag_table, "Steps for late event loops."),
     RESOURCE("handshakes", FG_OVERLOAD_HANDSHAKES, &handshakes_table, "Steps for TLS handshakes."),
+    RESOURCE("cpu_stall", FG_OVERLOAD_CPU_STALL, &cpu_stall_table,
+             "Steps for work that waits for a core."),
+    RESOURCE("memory_stall", FG_OVERLOAD_MEMORY_STALL, &memory_stall_table,
+             "Steps for work that stands still for memory."),
+    RESOURCE("io_stall", FG_OVERLOAD_IO_STALL, &io_stall_table,
+             "Steps for work that stands still for a disk."),
     RESOURCE("redis_latency", FG_OVERLOAD_REDIS_LATENCY, &redis_latency_table,
              "Steps for a slow order path."),
     RESOURCE("kv_blocks", FG_OVERLOAD_KV_BLOCKS, &kv_blocks_table, "Steps for a full KV arena."),

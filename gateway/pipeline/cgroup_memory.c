@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TEXT_MAX 8192                   /* memory.stat has some 40 lines */
-#define NO_LIMIT_V1 (UINT64_C(1) << 62) /* version 1 says it with a huge number */
+#define TEXT_MAX FG_CGROUP_MEMBERSHIP_MAX /* memory.stat has some 40 lines */
+#define NO_LIMIT_V1 (UINT64_C(1) << 62)   /* version 1 says it with a huge number */
 
 /* The files of one version. */
 struct layout {
@@ -68,16 +68,15 @@ static uint64_t limit_of(const char *folder, const struct layout *layout)
     return limit;
 }
 
-/* The group's path: what follows the controller's name in its line; empty without such a line. */
-static void find_path(const char *membership, const struct layout *layout, char *path, size_t bytes)
+void fg_cgroup_find_path(const char *membership, const char *controllers, char *path, size_t bytes)
 {
     path[0] = '\0';
     for (const char *line = membership; line != NULL && *line != '\0';) {
         const char *end = strchr(line, '\n');
         const char *rest = strchr(line, ':');
-        size_t prefix = strlen(layout->line);
+        size_t prefix = strlen(controllers);
         if (rest != NULL && (end == NULL || rest < end) &&
-            strncmp(rest + 1, layout->line, prefix) == 0) {
+            strncmp(rest + 1, controllers, prefix) == 0) {
             rest += 1 + prefix;
             size_t len = end == NULL ? strlen(rest) : (size_t)(end - rest);
             if (len < bytes) {
@@ -114,7 +113,7 @@ void fg_cgroup_memory_open(struct fg_cgroup_memory *group, const char *root, con
         const struct layout *layout = &layouts[i];
         char path[PATH_MAX / 2];
         char folder[PATH_MAX];
-        find_path(membership, layout, path, sizeof(path));
+        fg_cgroup_find_path(membership, layout->line, path, sizeof(path));
         for (;;) {
             int len = snprintf(folder, sizeof(folder), "%s%s%s", root, layout->mount, path);
             if (len > 0 && (size_t)len < sizeof(folder))
@@ -127,13 +126,18 @@ void fg_cgroup_memory_open(struct fg_cgroup_memory *group, const char *root, con
     }
 }
 
-void fg_cgroup_memory_open_own(struct fg_cgroup_memory *group, const char *root)
+void fg_cgroup_own_membership(char membership[FG_CGROUP_MEMBERSHIP_MAX])
 {
-    char membership[TEXT_MAX];
     int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-    read_text(fd, membership, sizeof(membership));
+    read_text(fd, membership, FG_CGROUP_MEMBERSHIP_MAX);
     if (fd != -1)
         close(fd);
+}
+
+void fg_cgroup_memory_open_own(struct fg_cgroup_memory *group, const char *root)
+{
+    char membership[FG_CGROUP_MEMBERSHIP_MAX];
+    fg_cgroup_own_membership(membership);
     fg_cgroup_memory_open(group, root, membership);
 }
 

@@ -12,7 +12,17 @@
 #define FG_PIPELINE_CGROUP_MEMORY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#define FG_CGROUP_MEMBERSHIP_MAX 8192
+
+/* The text of /proc/self/cgroup; empty where there are no control groups. */
+void fg_cgroup_own_membership(char membership[FG_CGROUP_MEMBERSHIP_MAX]);
+
+/* The group's path in it: what follows the hierarchy's number, ':' and `controllers` ("memory:", or
+ * ":" for version 2) in its line; empty without such a line. */
+void fg_cgroup_find_path(const char *membership, const char *controllers, char *path, size_t bytes);
 
 struct fg_cgroup_memory {
     int used_fd; /* -1: there is no group with a limit */

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "pipeline/cgroup_memory.h"
 #include "pipeline/policy_conf.h"
+#include "pipeline/pressure_stall.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -26,6 +27,7 @@ struct fg_overload_shared {
     bool is_shadow;                              /* constant, as what follows */
     uint64_t limits[FG_OVERLOAD_RESOURCE_COUNT]; /* 0: comes with the sample */
     struct fg_cgroup_memory group;
+    struct fg_pressure_stall stall;
     int statm_fd;
 };
 
@@ -36,6 +38,26 @@ static uint64_t default_memory_limit(const struct fg_cgroup_memory *group)
     if (group->limit_bytes > 0 && group->limit_bytes < limit)
         limit = group->limit_bytes;
     return limit / 5 * 4;
+}
+
+/* Watched where a step could come of it: else it is shown, and is never the fullest of all. */
+static bool has_steps(const struct fg_overload_band bands[FG_OVERLOAD_STEP_COUNT])
+{
+    for (unsigned i = 0; i < FG_OVERLOAD_STEP_COUNT; i++) {
+        if (bands[i].enter_permille > 0)
+            return true;
+    }
+    return false;
+}
+
+static enum fg_overload_resource resource_of(enum fg_stall kind)
+{
+    static const enum fg_overload_resource resources[FG_STALL_COUNT] = {
+        [FG_STALL_CPU] = FG_OVERLOAD_CPU_STALL,
+        [FG_STALL_MEMORY] = FG_OVERLOAD_MEMORY_STALL,
+        [FG_STALL_IO] = FG_OVERLOAD_IO_STALL,
+    };
+    return resources[kind];
 }
 
 static void set_limits(struct fg_overload_shared *overload, const struct fg_config *config)
@@ -52,6 +74,11 @@ static void set_limits(struct fg_overload_shared *overload, const struct fg_conf
     limits[FG_OVERLOAD_LOOP_LAG] = conf->loop_lag_max_ns;
     limits[FG_OVERLOAD_HANDSHAKES] =
         conf->handshakes_max > 0 ? conf->handshakes_max : config->limits.connections_max / 4 + 1;
+    for (unsigned i = 0; i < FG_STALL_COUNT; i++) {
+        enum fg_overload_resource resource = resource_of((enum fg_stall)i);
+        if (overload->stall.fds[i] != -1 && has_steps(conf->ladder[resource]))
+            limits[resource] = FG_STALL_ALWAYS;
+    }
     limits[FG_OVERLOAD_REDIS_LATENCY] = config->has_orders ? conf->redis_latency_max_ns : 0;
 }
 
@@ -74,6 +101,7 @@ struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *con
     overload->pressure.streams_max = conf->streams_max;
     overload->pressure.tokens_max = conf->tokens_max;
     fg_cgroup_memory_open_own(&overload->group, conf->cgroup_root);
+    fg_pressure_stall_open_own(&overload->stall, conf->cgroup_root);
     overload->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     set_limits(overload, config);
     return overload;
@@ -86,6 +114,7 @@ void fg_overload_shared_destroy(struct fg_overload_shared *overload)
     if (overload->statm_fd != -1)
         close(overload->statm_fd);
     fg_cgroup_memory_close(&overload->group);
+    fg_pressure_stall_close(&overload->stall);
     pthread_mutex_destroy(&overload->lock);
     free(overload);
 }
@@ -150,6 +179,9 @@ void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now
     struct fg_overload_use *of = sample->of;
     of[FG_OVERLOAD_MEMORY].used = resident_bytes(overload);
     of[FG_OVERLOAD_CGROUP_MEMORY].used = fg_cgroup_memory_used(&overload->group);
+    for (unsigned i = 0; i < FG_STALL_COUNT; i++)
+        of[resource_of((enum fg_stall)i)].used =
+            fg_pressure_stall_read(&overload->stall, (enum fg_stall)i);
     of[FG_OVERLOAD_FDS].used = open_fds(of[FG_OVERLOAD_FDS].used);
     for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
         if (overload->limits[r] != 0)
@@ -189,6 +221,9 @@ struct fg_pressure *fg_overload_shared_pressure(struct fg_overload_shared *overl
 /* Bytes, counts; times in seconds. */
 static double in_base_units(unsigned resource, uint64_t value)
 {
+    bool is_share = resource >= FG_OVERLOAD_CPU_STALL && resource <= FG_OVERLOAD_IO_STALL;
+    if (is_share)
+        return (double)value / (double)FG_STALL_ALWAYS;
     bool is_time = resource == FG_OVERLOAD_LOOP_LAG || resource == FG_OVERLOAD_REDIS_LATENCY;
     return is_time ? (double)value / 1e9 : (double)value;
 }

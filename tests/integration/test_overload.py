@@ -84,6 +84,44 @@ def ask(connection, request=GET):
     return read_response(connection.makefile("rb"))
 
 
+# ---- stalls that the kernel measures ----
+
+def stalled(percent):
+    return (f"some avg10=100.00 avg60=0.00 avg300=0.00 total=1\n"
+            f"full avg10={percent:.2f} avg60=0.00 avg300=0.00 total=1\n")
+
+
+@pytest.mark.parametrize("kind", ["memory", "io"])
+def test_work_that_stands_still_sheds_and_recovers(launch, upstream, group, kind):
+    backend, file, resource = upstream(), group.folder / f"{kind}.pressure", f"{kind}_stall"
+    file.write_text(stalled(0))
+    gateway = launch({"policies": {"overload": {**group.overload(), resource: {"shed_low": "30%/10%"}}},
+                      "clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"path": "/low"}, "to": "cluster:app", "priority": "low"},
+                                 {"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    assert wait_watched(gateway, resource)["used"] == 0 and gateway.get("/low").status_code == 200
+    file.write_text(stalled(29.99))
+    wait_for(lambda: overload_of(gateway)["resources"][resource]["used"] == 0.2999)
+    assert gateway.get("/low").status_code == 200
+    file.write_text(stalled(42.5))
+    wait_taken(gateway, "shed_low")
+    refused = gateway.get("/low")
+    assert refused.status_code == 503 and refused.json()["error"]["policy"] == f"overload.{resource}"
+    assert refused.json()["error"]["value"] == 425 and gateway.get("/").status_code == 200
+    assert f'floodgate_overload_used{{resource="{resource}"}} 0.425\n' in httpx.get(gateway.admin + "/metrics").text
+    file.write_text(stalled(5))
+    wait_taken(gateway, "shed_low", False)
+    assert gateway.get("/low").status_code == 200
+
+
+def test_stalls_are_shown_and_take_no_step_by_themselves(launch, upstream, group):
+    (group.folder / "cpu.pressure").write_text(stalled(0))
+    gateway = launch(web(group, upstream))
+    wait_for(lambda: overload_of(gateway)["resources"]["cpu_stall"]["used"] == 1)  # some work, all of the time
+    cpu = overload_of(gateway)["resources"]["cpu_stall"]
+    assert not cpu["watched"] and cpu["pressure"] == 0 and cpu["steps"] == [] and gateway.get("/").status_code == 200
+
+
 # ---- steps ----
 
 def connect_from(gateway, address):

@@ -532,7 +532,9 @@ function drawCache(stats) {
 }
 
 function drawPressure(stats) {
-  const units = { memory: bytes, cgroup_memory: bytes, request_memory: bytes, loop_lag: duration, redis_latency: duration };
+  const share = (value) => `${(100 * value).toFixed(1)} %`;
+  const units = { memory: bytes, cgroup_memory: bytes, request_memory: bytes, loop_lag: duration, redis_latency: duration,
+    cpu_stall: share, memory_stall: share, io_stall: share };
   const watched = entries(at(stats, "policies.overload.resources")).filter(([, resource]) => resource.watched);
   fillTable("pressure", watched.map(([name, resource]) => {
     const written = units[name] ?? whole;
