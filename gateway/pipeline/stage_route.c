@@ -207,12 +207,6 @@ static bool charge_memory(struct fg_flow *flow)
     return false;
 }
 
-static bool is_answered_at_once(const struct fg_route_conf *route)
-{
-    return fg_route_answers_itself(route) && route->identity == FG_IDENTITY_NONE &&
-           !route->waiting_room.enabled && route->rate_limit_count == 0;
-}
-
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
@@ -240,7 +234,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     }
     if (is_tunnel_refused(flow) || !charge_memory(flow))
         return FG_STAGE_RESPOND;
-    if (is_answered_at_once(flow->route)) {
+    if (fg_route_conf_answers_at_once(flow->route)) {
         fg_route_answer(flow);
         return FG_STAGE_RESPOND;
     }

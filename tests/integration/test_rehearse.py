@@ -54,6 +54,21 @@ def test_simulates_the_configuration_and_writes_a_report(write, tmp_path):
     assert strip(other.stdout) != strip(done.stdout)
 
 
+@pytest.mark.parametrize("more, good, bites", [
+    ({}, (100, 100), "nothing: every request succeeded"),
+    ({"waiting_room": {"admit": "5/s"}}, (5, 30), r"go +in_line"),
+    ({"rate_limits": ["few"]}, (5, 30), r"go +rate_limit")], ids=["at once", "line", "limit"])
+def test_an_answer_of_the_configuration_stands_behind_line_and_limits(write, more, good, bites):
+    """As in the gateway, where it comes at once only when the route asks for nothing before it."""
+    done = run_binary("rehearse", *write(
+        {"duration": "20s", "crowds": {"all": {**CROWD, "arrivals": [{"rate": "40/s"}], "journey": ["GET /go"]}}},
+        {"policies": {"rate_limits": {"few": {"key": ["route"], "rate": "5/s"}}},
+         "routes": [{"name": "go", "match": {"path": "/go"}, "redirect": "https://shop.example/", **more}]}), "--simulate")
+    assert done.returncode == 0, done.stderr
+    share = float(re.search(r"^go +normal +\d+ +\d+ +([\d.]+) %", done.stdout, re.M)[1])
+    assert good[0] <= share <= good[1] and re.search(bites, done.stdout), done.stdout
+
+
 def test_what_is_expected_decides_the_exit_code(write):
     night = {"duration": "20s", "backends": {"shop": {"slots": 4, "service": "20ms"}},
              "crowds": {"guests": {**CROWD, "arrivals": [{"rate": "600/s"}]},

@@ -609,7 +609,7 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
 {
     struct fg_gateway_model *model = object;
     const struct fg_route_conf *route = call->step->route;
-    if (route->action == FG_ROUTE_REDIRECT || route->action == FG_ROUTE_RESPOND) {
+    if (fg_route_conf_answers_at_once(route)) {
         answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
         return;
     }
@@ -628,7 +628,7 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
         refuse_call(model, call->user, now_ns, FG_REFUSED_RATE_LIMIT, wait_ns);
         return;
     }
-    if (route->action == FG_ROUTE_SESSION || route->action == FG_ROUTE_ROOM) {
+    if (route->action != FG_ROUTE_BACKEND) {
         answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
         return;
     }
