@@ -5,6 +5,8 @@
  *            decode STREAMS STEPS      so many sequences at once, STEPS greedy tokens each, after
  *                                      a prompt of PROMPT_TOKENS that is not timed
  *            read PASSES               reads all weights so many times, doing nothing with them
+ *            sample TOP_K TOP_P COUNT  draws so many tokens from one row of SAMPLE_VOCAB logits;
+ *                                      TOP_P in thousandths
  *          {"tokens": N, "wall_s": S, "cpu_s": S}; for read "bytes" instead of "tokens"
  * Thread   the main thread owns the executor.
  * Never    measures the tokenizer, the scheduler or the network: only what kernels do.
@@ -18,14 +20,17 @@
 #include "inference/kernels/kernels.h"
 #include "inference/kernels/pool_shared.h"
 #include "inference/model/executor.h"
+#include "inference/scheduler/sampler.h"
 
 #define PROMPT_TOKENS 64u
 #define STREAMS_MAX 64u
 #define SEQUENCE_TOKENS_MAX 2048u
 #define STREAM_BLOCKS (SEQUENCE_TOKENS_MAX / FG_KV_BLOCK_TOKENS)
 #define BATCH_TOKENS_MAX 512u
+#define SAMPLE_VOCAB 151936u /* Qwen2's */
 
 struct bench {
+    const struct fg_kernels *kernels;
     struct fg_model *model;
     struct fg_executor *executor;
     struct fg_pool *pool; /* for reading; the executor has its own */
@@ -158,6 +163,33 @@ static void bench_read(struct bench *bench, uint32_t passes)
     report(start, "bytes", bytes);
 }
 
+/* Logits about as a model's are: a bell of width 3, and the likeliest some 12 above its middle. */
+static void bench_sample(const struct bench *bench, uint32_t top_k, uint32_t top_p, uint32_t count)
+{
+    struct fg_sampler_scratch *scratch =
+        fg_sampler_scratch_create_with(SAMPLE_VOCAB, bench->kernels);
+    float *logits = malloc(SAMPLE_VOCAB * sizeof(*logits));
+    if (scratch == NULL || logits == NULL)
+        exit(1);
+    uint64_t random = 1;
+    for (uint32_t i = 0; i < SAMPLE_VOCAB; i++) {
+        logits[i] = -18;
+        for (int k = 0; k < 12; k++) {
+            random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            logits[i] += 3 * (float)(random >> 40) * 0x1p-24f;
+        }
+    }
+    const struct fg_sampling sampling = {
+        .temperature = 1, .top_k = top_k, .top_p = (float)top_p / 1000, .seed = 7};
+    uint64_t sum = 0; /* so that nothing is left out */
+    struct clocks start = read_clocks();
+    for (uint32_t i = 0; i < count; i++)
+        sum += fg_sampler_pick(&sampling, logits, SAMPLE_VOCAB, i, scratch);
+    report(start, sum > 0 ? "tokens" : "none", count);
+    free(logits);
+    fg_sampler_scratch_destroy(scratch);
+}
+
 static const struct fg_kernels *kernels_named(const char *name)
 {
     const struct fg_kernels *all[] = {fg_kernels_scalar(), fg_kernels_avx2(), fg_kernels_avx512()};
@@ -176,6 +208,7 @@ static bool open_bench(struct bench *bench, const char *path, unsigned thread_co
         fprintf(stderr, "%s: %s\n", path, kernels == NULL ? "no such kernels here" : error.message);
         return false;
     }
+    bench->kernels = kernels;
     bench->vocab_count = fg_model_shape(bench->model)->vocab_count;
     bench->store.shape = fg_model_kv_shape(bench->model);
     bench->store.block_count = STREAMS_MAX * STREAM_BLOCKS;
@@ -204,12 +237,14 @@ static void run_commands(struct bench *bench)
 {
     char line[128];
     while (fgets(line, sizeof(line), stdin) != NULL) {
-        unsigned a, b;
+        unsigned a, b, c;
         if (sscanf(line, "prompt %u %u", &a, &b) == 2 && a >= 1 && a <= SEQUENCE_TOKENS_MAX)
             bench_prompt(bench, a, b);
         else if (sscanf(line, "decode %u %u", &a, &b) == 2 && a >= 1 && a <= STREAMS_MAX &&
                  b <= SEQUENCE_TOKENS_MAX - PROMPT_TOKENS)
             bench_decode(bench, a, b);
+        else if (sscanf(line, "sample %u %u %u", &a, &b, &c) == 3 && b >= 1 && b <= 1000)
+            bench_sample(bench, a, b, c);
         else if (sscanf(line, "read %u", &a) == 1 && a >= 1)
             bench_read(bench, a);
         else

@@ -38,6 +38,8 @@ static const struct fg_kernels scalar_kernels = {
     .swiglu = fg_swiglu_scalar,
     .add = fg_add_scalar,
     .f32_to_f16 = fg_f32_to_f16_scalar,
+    .largest = fg_largest_scalar,
+    .weigh = fg_weigh_scalar,
     .attention = fg_attention_scalar,
 };
 
@@ -45,7 +47,7 @@ static const struct fg_kernels scalar_kernels = {
 #define VECTORS_AVX2                                                                               \
     .quantise = fg_quantise_avx2, .rmsnorm = fg_rmsnorm_avx2, .rope_halves = fg_rope_halves_avx2,  \
     .rope_pairs = fg_rope_pairs_avx2, .swiglu = fg_swiglu_avx2, .add = fg_add_avx2,                \
-    .f32_to_f16 = fg_f32_to_f16_avx2
+    .f32_to_f16 = fg_f32_to_f16_avx2, .largest = fg_largest_avx2, .weigh = fg_weigh_avx2
 
 static const struct fg_kernels avx2_kernels = {
     .name = "avx2",

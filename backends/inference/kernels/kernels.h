@@ -95,6 +95,14 @@ struct fg_kernels {
     void (*add)(float *x, const float *y, size_t count);
     /* Round to nearest even; too large becomes infinity. */
     void (*f32_to_f16)(uint16_t *out, const float *x, size_t count);
+    /* The lowest index of the largest; NaN never wins; 0 when there is nothing else. */
+    uint32_t (*largest)(const float *x, size_t count);
+    /*
+     * weights = exp((x - peak) * inverse) where that power is above `least` (at least -87) and at
+     * most 0, within 2 units in the last place; 0 for the others and for NaN. All (count).
+     */
+    void (*weigh)(float *weights, const float *x, size_t count, float peak, float inverse,
+                  float least);
     /* Softmax(q k) v block by block with a running maximum (online softmax). */
     void (*attention)(const struct fg_attention *a);
 };

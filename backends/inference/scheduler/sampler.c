@@ -5,12 +5,16 @@
  *          share p; the token is where a uniform number falls in what is kept, heaviest first (by
  *          id where nothing is cut). What weighs less than e to the LEAST counts as nothing.
  * Thread   any. Nothing is kept between calls.
+ * Same     token for the same seed on every worker of a machine: what differs between kernels is
+ *          the last bits of a weight, and all workers take the same kernels (kernels.h).
  * Never    sorts the vocabulary: weights are counted by their size first, and only those that can
  *          be kept go into a heap, which gives up the heaviest first.
  * Source   random numbers: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) as a counter-based
  *          generator; top-p: Holtzman et al. 2020; min-p: Nguyen et al. 2024.
  */
 #include "inference/scheduler/sampler.h"
+
+#include "inference/kernels/kernels.h"
 
 #include <assert.h>
 #include <math.h>
@@ -32,6 +36,8 @@ struct candidate {
 
 struct fg_sampler_scratch {
     uint32_t vocab_count;
+    const struct fg_kernels *kernels;
+    float *weights; /* (vocab_count), behind the candidates */
     struct candidate candidates[];
 };
 
@@ -48,20 +54,6 @@ static double uniform(uint64_t seed, uint64_t position)
     const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
     uint64_t stream = mix(seed + golden);
     return (double)(mix(stream + golden * (position + 1)) >> 11) * 0x1.0p-53;
-}
-
-/* The lowest id of the largest; NaN never wins. */
-static uint32_t pick_greedy(const float *logits, uint32_t vocab_count)
-{
-    uint32_t best = 0;
-    bool has_best = false;
-    for (uint32_t i = 0; i < vocab_count; i++) {
-        if (isnan(logits[i]) || (has_best && logits[i] <= logits[best]))
-            continue;
-        best = i;
-        has_best = true;
-    }
-    return best;
 }
 
 /* Heavier first; of equals the lower id. */
@@ -106,21 +98,21 @@ static struct candidate pop(struct candidate *heap, size_t count)
 
 /* Fills candidates with the tokens that can be drawn, by id; returns how many, and their sum. */
 static size_t collect(const struct fg_sampling *sampling, const float *logits, uint32_t vocab_count,
-                      float largest, struct candidate *candidates, double *total)
+                      float largest, struct fg_sampler_scratch *scratch, double *total)
 {
-    float inverse = 1.0f / sampling->temperature;
+    const float *weights = scratch->weights;
     size_t count = 0;
-    *total = 0;
+    double sum = 0;
+    scratch->kernels->weigh(scratch->weights, logits, vocab_count, largest,
+                            1.0f / sampling->temperature, LEAST);
+    /* Written in any case, and counted when it can be drawn: no branch that is hard to foretell. */
     for (uint32_t i = 0; i < vocab_count; i++) {
-        float power = (logits[i] - largest) * inverse;
-        if (!(power > LEAST)) /* also NaN */
-            continue;
-        float weight = expf(power);
-        if (weight < sampling->min_p)
-            continue;
-        candidates[count++] = (struct candidate){weight, i};
-        *total += (double)weight;
+        bool is_kept = weights[i] > 0 && weights[i] >= sampling->min_p;
+        scratch->candidates[count] = (struct candidate){weights[i], i};
+        count += is_kept;
+        sum += is_kept ? (double)weights[i] : 0;
     }
+    *total = sum;
     return count;
 }
 
@@ -221,13 +213,23 @@ static uint32_t draw_from_cut(const struct fg_sampling *sampling, struct candida
     return candidates[count - keep].id; /* rounding */
 }
 
+struct fg_sampler_scratch *fg_sampler_scratch_create_with(uint32_t vocab_count,
+                                                          const struct fg_kernels *kernels)
+{
+    size_t candidates_bytes = (size_t)vocab_count * sizeof(struct candidate);
+    struct fg_sampler_scratch *scratch = malloc(sizeof(*scratch) + candidates_bytes +
+                                                (size_t)vocab_count * sizeof(*scratch->weights));
+    if (scratch == NULL)
+        return NULL;
+    scratch->vocab_count = vocab_count;
+    scratch->kernels = kernels;
+    scratch->weights = (float *)(void *)(scratch->candidates + vocab_count);
+    return scratch;
+}
+
 struct fg_sampler_scratch *fg_sampler_scratch_create(uint32_t vocab_count)
 {
-    struct fg_sampler_scratch *scratch =
-        malloc(sizeof(*scratch) + (size_t)vocab_count * sizeof(scratch->candidates[0]));
-    if (scratch != NULL)
-        scratch->vocab_count = vocab_count;
-    return scratch;
+    return fg_sampler_scratch_create_with(vocab_count, fg_kernels_best());
 }
 
 void fg_sampler_scratch_destroy(struct fg_sampler_scratch *scratch)
@@ -240,14 +242,14 @@ uint32_t fg_sampler_pick(const struct fg_sampling *sampling, const float *logits
                          struct fg_sampler_scratch *scratch)
 {
     assert(vocab_count >= 1);
-    uint32_t best = pick_greedy(logits, vocab_count);
+    uint32_t best = scratch->kernels->largest(logits, vocab_count);
     /* An infinite or missing best leaves nothing to weigh. */
     if (!(sampling->temperature > 0) || !isfinite(logits[best]))
         return best;
     assert(scratch->vocab_count >= vocab_count);
     struct candidate *candidates = scratch->candidates;
     double total;
-    size_t count = collect(sampling, logits, vocab_count, logits[best], candidates, &total);
+    size_t count = collect(sampling, logits, vocab_count, logits[best], scratch, &total);
     if (count == 0) /* a temperature so small that even 0 / t is not a number */
         return best;
     double u = uniform(sampling->seed, position);

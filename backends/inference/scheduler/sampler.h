@@ -1,7 +1,7 @@
 /*
  * sampler.h: from a row of logits to the next token. Stateless: the random number of a position is
  * a function of (seed, position), so the same request gives the same text in any batch, on any
- * worker, and after being taken over by another one.
+ * worker of a machine, and after being taken over by another one.
  * Thread   any. Memory: scratch is the caller's.
  */
 #ifndef FG_INFERENCE_SAMPLER_H
@@ -26,9 +26,13 @@ struct fg_sampling {
 
 _Static_assert(sizeof(struct fg_sampling) == 40, "no padding");
 
+struct fg_kernels;
 struct fg_sampler_scratch; /* sized by vocab_count */
-/* NULL when there is no memory. */
+/* With the kernels that this processor runs fastest; NULL when there is no memory. */
 struct fg_sampler_scratch *fg_sampler_scratch_create(uint32_t vocab_count);
+/* The same with kernels of the caller's choice: for tests and measurements. */
+struct fg_sampler_scratch *fg_sampler_scratch_create_with(uint32_t vocab_count,
+                                                          const struct fg_kernels *kernels);
 void fg_sampler_scratch_destroy(struct fg_sampler_scratch *scratch);
 
 /*

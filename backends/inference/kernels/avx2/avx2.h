@@ -23,6 +23,9 @@ void fg_rope_pairs_avx2(float *head, const float *cosines, const float *sines, s
 void fg_swiglu_avx2(float *gate, const float *up, size_t count);
 void fg_add_avx2(float *x, const float *y, size_t count);
 void fg_f32_to_f16_avx2(uint16_t *out, const float *x, size_t count);
+uint32_t fg_largest_avx2(const float *x, size_t count);
+void fg_weigh_avx2(float *weights, const float *x, size_t count, float peak, float inverse,
+                   float least);
 void fg_attention_avx2(const struct fg_attention *a);
 
 /* Does the processor convert half precision? (Not all compilers can be asked.) */

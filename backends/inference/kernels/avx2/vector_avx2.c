@@ -173,3 +173,60 @@ void fg_f32_to_f16_avx2(uint16_t *out, const float *x, size_t count)
     for (; i < count; i++)
         out[i] = (uint16_t)_cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
 }
+
+/* The first of them that is `value`; `count` when none is. */
+static size_t find_first(const float *x, size_t count, float value)
+{
+    const __m256 wanted = _mm256_set1_ps(value);
+    for (size_t i = 0; i < count; i += 8) {
+        __m256i mask = fg_lane_mask(count - i < 8 ? count - i : 8);
+        __m256 v = i + 8 <= count ? _mm256_loadu_ps(x + i) : _mm256_maskload_ps(x + i, mask);
+        __m256 equal =
+            _mm256_and_ps(_mm256_cmp_ps(v, wanted, _CMP_EQ_OQ), _mm256_castsi256_ps(mask));
+        int found = _mm256_movemask_ps(equal);
+        if (found != 0)
+            return i + (size_t)__builtin_ctz((unsigned)found);
+    }
+    return count;
+}
+
+uint32_t fg_largest_avx2(const float *x, size_t count)
+{
+    const __m256 none = _mm256_set1_ps(-INFINITY);
+    __m256 best = none;
+    size_t i = 0;
+    /* max returns its second operand when either is NaN: the best so far. */
+    for (; i + 8 <= count; i += 8)
+        best = _mm256_max_ps(_mm256_loadu_ps(x + i), best);
+    if (i < count) {
+        __m256i mask = fg_lane_mask(count - i);
+        __m256 v = _mm256_maskload_ps(x + i, mask);
+        best = _mm256_max_ps(_mm256_blendv_ps(none, v, _mm256_castsi256_ps(mask)), best);
+    }
+    size_t at = find_first(x, count, fg_max_lanes(best));
+    return at < count ? (uint32_t)at : 0;
+}
+
+FG_INLINE __m256 weigh_lanes(__m256 x, __m256 peak, __m256 inverse, __m256 least)
+{
+    __m256 power = _mm256_mul_ps(_mm256_sub_ps(x, peak), inverse);
+    __m256 counts = _mm256_and_ps(_mm256_cmp_ps(power, least, _CMP_GT_OQ),
+                                  _mm256_cmp_ps(power, _mm256_setzero_ps(), _CMP_LE_OQ));
+    return _mm256_and_ps(fg_exp_lanes(power), counts);
+}
+
+void fg_weigh_avx2(float *weights, const float *x, size_t count, float peak, float inverse,
+                   float least)
+{
+    const __m256 peaks = _mm256_set1_ps(peak);
+    const __m256 inverses = _mm256_set1_ps(inverse);
+    const __m256 leasts = _mm256_set1_ps(least);
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm256_storeu_ps(weights + i, weigh_lanes(_mm256_loadu_ps(x + i), peaks, inverses, leasts));
+    if (i < count) {
+        __m256i mask = fg_lane_mask(count - i);
+        _mm256_maskstore_ps(weights + i, mask,
+                            weigh_lanes(_mm256_maskload_ps(x + i, mask), peaks, inverses, leasts));
+    }
+}

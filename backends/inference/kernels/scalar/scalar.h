@@ -19,6 +19,9 @@ void fg_rope_pairs_scalar(float *head, const float *cosines, const float *sines,
 void fg_swiglu_scalar(float *gate, const float *up, size_t count);
 void fg_add_scalar(float *x, const float *y, size_t count);
 void fg_f32_to_f16_scalar(uint16_t *out, const float *x, size_t count);
+uint32_t fg_largest_scalar(const float *x, size_t count);
+void fg_weigh_scalar(float *weights, const float *x, size_t count, float peak, float inverse,
+                     float least);
 void fg_attention_scalar(const struct fg_attention *a);
 
 #endif

@@ -92,3 +92,25 @@ void fg_f32_to_f16_scalar(uint16_t *out, const float *x, size_t count)
     for (size_t i = 0; i < count; i++)
         out[i] = fg_f32_to_f16_one(x[i]);
 }
+
+uint32_t fg_largest_scalar(const float *x, size_t count)
+{
+    size_t best = 0;
+    bool has_best = false;
+    for (size_t i = 0; i < count; i++) {
+        if (isnan(x[i]) || (has_best && x[i] <= x[best]))
+            continue;
+        best = i;
+        has_best = true;
+    }
+    return (uint32_t)best;
+}
+
+void fg_weigh_scalar(float *weights, const float *x, size_t count, float peak, float inverse,
+                     float least)
+{
+    for (size_t i = 0; i < count; i++) {
+        float power = (x[i] - peak) * inverse;
+        weights[i] = power > least && power <= 0 ? expf(power) : 0;
+    }
+}

@@ -584,6 +584,76 @@ static void swiglu_and_add_match_scalar(void **state)
 }
 
 /* Where an element stands in its vector must not change it: work is cut at any row. */
+/* Within 2 units in the last place of the exponential, and exactly where it is 1 or nothing. */
+static void weights_match_scalar(void **state)
+{
+    (void)state;
+    const float inverses[] = {1.0f, 0.25f, 4.0f, 1e-3f, INFINITY};
+    for (size_t n = 0; n < LENGTH_COUNT * 5; n++) {
+        size_t count = lengths[n % LENGTH_COUNT];
+        float inverse = inverses[n / LENGTH_COUNT], peak = 20.0f, expected[256];
+        struct guarded x = guarded_floats(count, 20);
+        float *values = x.data;
+        const float odd[] = {peak, NAN, -INFINITY, peak - 87.0f, 2 * peak, INFINITY};
+        for (size_t i = 0; i < count && i < 6; i++)
+            values[random_bits() % count] = odd[random_bits() % 6];
+        fg_kernels_scalar()->weigh(expected, values, count, peak, inverse, -27.6f);
+        for (size_t k = 0; k < fast_count; k++) {
+            struct guarded out = guarded_make(count * sizeof(float), 0);
+            fast_kernels[k]->weigh(out.data, values, count, peak, inverse, -27.6f);
+            for (size_t i = 0; i < count; i++) {
+                double bound = expected[i] < 1 ? (double)expected[i] * 0x1p-22 : 0;
+                assert_close(((float *)out.data)[i], expected[i], bound, "weigh", count);
+            }
+            guarded_free(&out);
+        }
+        guarded_free(&x);
+    }
+}
+
+/* From one float to the next where they are dense, and over the whole range. */
+static void exponentials_are_within_their_bound(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < fast_count; k++) {
+        for (uint32_t round = 0; round < 20000; round++) {
+            float x[8], out[8];
+            for (size_t i = 0; i < 8; i++)
+                x[i] = round % 2 == 0 ? -87.0f * ((float)(random_bits() >> 8) * 0x1p-24f)
+                                      : -fg_bits_to_f32(random_bits() % 0x42ae0000u); /* to 87 */
+            fast_kernels[k]->weigh(out, x, 8, 0, 1, -87.0f);
+            for (size_t i = 0; i < 8; i++) {
+                double expected = x[i] > -87.0f ? exp((double)x[i]) : 0;
+                assert_close(out[i], (float)expected, expected * 0x1p-22, "exp", 8);
+                assert_true(out[i] <= 1);
+            }
+        }
+    }
+}
+
+static void the_largest_is_found_where_scalar_finds_it(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < LENGTH_COUNT * 40; n++) {
+        size_t count = lengths[n % LENGTH_COUNT];
+        struct guarded x = guarded_floats(count, 5);
+        float *values = x.data;
+        const float odd[] = {5, 5, -INFINITY, NAN, INFINITY, 0.0f};
+        bool is_flat = n / LENGTH_COUNT % 4 == 0;
+        for (size_t i = 0; i < count && is_flat; i++)
+            values[i] = odd[2 + random_bits() % 2]; /* nothing but NaN and the least there is */
+        for (size_t i = 0; i < count / 4 && !is_flat; i++)
+            values[random_bits() % count] = odd[random_bits() % (n % 2 == 0 ? 4 : 6)];
+        for (size_t k = 0; k < fast_count; k++)
+            assert_int_equal(fast_kernels[k]->largest(values, count),
+                             fg_kernels_scalar()->largest(values, count));
+        guarded_free(&x);
+    }
+    const float values[] = {NAN, -1, 3, NAN, 3};
+    assert_int_equal(fg_kernels_scalar()->largest(values, 5), 2);
+    assert_int_equal(fg_kernels_scalar()->largest(values, 1), 0);
+}
+
 static void swiglu_does_not_depend_on_the_cut(void **state)
 {
     (void)state;
@@ -759,6 +829,9 @@ int main(void)
         cmocka_unit_test(rotations_pair_the_right_elements),
         cmocka_unit_test(swiglu_and_add_match_scalar),
         cmocka_unit_test(swiglu_does_not_depend_on_the_cut),
+        cmocka_unit_test(weights_match_scalar),
+        cmocka_unit_test(exponentials_are_within_their_bound),
+        cmocka_unit_test(the_largest_is_found_where_scalar_finds_it),
         cmocka_unit_test(attention_matches_scalar),
         cmocka_unit_test(attention_survives_large_scores),
         cmocka_unit_test(cached_values_come_back),
