@@ -2,6 +2,7 @@
  * api.js: how the page talks to the gateway, and how it behaves when told to wait.
  * Waits    on 429 and 503 as long as Retry-After or retry_after_ms says, and a little longer by
  *          chance, never shorter; keeps the ticket of a waiting room and shows it with the next try.
+ * Watches  its place by an event stream, where the route has a desk for it: no tries until its turn.
  * Repeats  only what may be repeated: a request that is `safe` (reads, a claim, an order with its
  *          Idempotency-Key) also after a lost connection or a 502 or 504; all are bounded.
  * Tells    the caller through `onWait` where it stands; the caller can end it with an AbortSignal.
@@ -12,6 +13,8 @@ const LINE_MS_MAX = 30 * 60 * 1000; /* with one */
 const ANSWER_MS_MAX = 35000;
 const SILENCE_MS_MAX = 60000; /* of a stream */
 const WAIT_MS_MAX = 120000;
+/* Where a place in the line of a path can be watched; without it, or when it is busy, by trying. */
+const DESKS = { "/api/coupons/claim": "/api/line/claim" };
 
 export class ApiError extends Error {
   constructor(code, status, requestId, body) {
@@ -155,8 +158,32 @@ function isRepeatable(status, isSafe) {
 }
 
 /*
+ * Until it is this guest's turn, or the place is lost: then trying says what is next. False: the
+ * place could not be watched, or no longer.
+ */
+async function watchPlace(path, ticket, token, options) {
+  const headers = { "x-floodgate-ticket": ticket };
+  try {
+    const response = await fetchOnce(DESKS[path], { accept: "text/event-stream", headers, signal: options.signal }, token);
+    if (!response.ok || !response.headers.get("content-type")?.startsWith("text/event-stream"))
+      return response.ok && (await response.json()).state === "admitted";
+    for await (const data of events(response, options.signal)) {
+      const place = JSON.parse(data);
+      if (place.ticket)
+        kept.set(`ticket.${path}`, place.ticket);
+      if (place.state !== "waiting")
+        return true;
+      options.onWait?.({ ms: place.retry_after_ms ?? 1000, position: place.position, etaMs: place.eta_ms, isOffline: false, isWatched: true });
+    }
+  } catch {
+    options.signal?.throwIfAborted();
+  }
+  return false;
+}
+
+/*
  * The response, which is fine; or an ApiError. Options: method, body, headers, accept, safe, signal,
- * onWait({ms, position?, etaMs?, isOffline}), onGo(), headMs.
+ * onWait({ms, position?, etaMs?, isOffline, isWatched?}), onGo(), headMs.
  */
 export async function request(path, options = {}) {
   const ticketName = `ticket.${path}`;
@@ -196,7 +223,8 @@ export async function request(path, options = {}) {
       kept.set(ticketName, queue.ticket);
     const ms = retryAfterMs(response, error.body?.error, tries);
     options.onWait?.({ ms, position: queue?.position, etaMs: queue?.eta_ms, isOffline: error.status === 0 });
-    await sleep(ms, options.signal);
+    if (!(queue?.ticket && DESKS[path] && await watchPlace(path, queue.ticket, token, options)))
+      await sleep(ms, options.signal);
     options.onGo?.();
   }
 }

@@ -23,7 +23,7 @@ let me = null; /* {user_id, coupons, invites, orders, version} */
 let stock; /* cups left; undefined: not known */
 let order = null; /* the one on the page: {order_id, status, version} */
 let doing = "loading"; /* "", or the word on the button while something is under way */
-let waiting = null; /* {untilMs, ms, position, etaMs, isOffline} */
+let waiting = null; /* {untilMs, ms, position, etaMs, isOffline, isWatched} */
 let trouble = null; /* ApiError to show */
 let abort = null; /* ends what the button started */
 let watched = null; /* AbortController of the watched order */
@@ -144,16 +144,18 @@ function renderWaiting() {
   const isInLine = waiting.position !== undefined;
   byId("waiting-title").textContent = t(waiting.isOffline ? "waitNetwork" : isInLine ? "waitLine" : "waitBusy");
   byId("waiting-place").textContent = placeText(waiting);
-  byId("waiting-count").textContent = leftMs > 0 ? t("waitCount", Math.ceil(leftMs / 1000)) : t("waitNow");
-  byId("ring").style.strokeDashoffset = String(100 * (1 - Math.max(0, leftMs) / waiting.ms));
+  byId("waiting-count").textContent = waiting.isWatched ? t("waitTurn") : leftMs > 0 ? t("waitCount", Math.ceil(leftMs / 1000)) : t("waitNow");
+  byId("ring").style.strokeDashoffset = waiting.isWatched ? "0" : String(100 * (1 - Math.max(0, leftMs) / waiting.ms));
 }
 
 function onWait(place) {
+  const isNews = !(place.isWatched && waiting?.isWatched); /* a place that moves is seen, not said */
   waiting = { ...place, untilMs: performance.now() + place.ms };
   trouble = null;
   render();
   renderWaiting();
-  say([byId("waiting-title").textContent, placeText(place), t(place.isOffline ? "waitNetworkText" : "waitKeep")].filter(Boolean).join(". "));
+  if (isNews)
+    say([byId("waiting-title").textContent, placeText(place), t(place.isOffline ? "waitNetworkText" : "waitKeep")].filter(Boolean).join(". "));
 }
 
 setInterval(renderWaiting, 250);

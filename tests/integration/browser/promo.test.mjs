@@ -141,6 +141,7 @@ test("told to wait, the page shows the place in line and goes on by itself", asy
   const { context, page, errors } = await guest(browser, { expected: /status of (503|429)/ });
   const sent = [];
   await openPromo(page);
+  await page.route("**/api/line/claim", (route) => route.fulfill({ status: 503, contentType: "application/json", body: errorBody("too_many_streams") }));
   await page.route("**/api/coupons/claim", (route) => {
     sent.push(route.request().headers());
     if (sent.length > 2)
