@@ -41,17 +41,20 @@ struct fg_concurrency_config {
 struct fg_concurrency_limit {
     struct fg_concurrency_config config;
     /* state */
-    double limit; /* its floor is what counts */
+    double limit; /* rounded, it is what counts */
     uint32_t in_flight;
     struct fg_noload_latency noload;
-    uint32_t windows_to_probe;
-    bool is_probing;    /* this window looks at the no-load latency */
-    double probe_from;  /* the limit to go back to */
-    double probe_error; /* how well its latency has to be known */
-    bool is_growing;    /* the last window raised the limit by a fifth or more */
-    bool has_news;      /* the no-load latency changed since the last look */
-    double mean_ns;     /* latency of the last window */
-    double spread;      /* of latencies in recent windows: variance over squared mean */
+    bool is_starting;            /* nothing is known of the backend yet: the limit is doubled */
+    bool had_drop;               /* ever: AIMD has found where they begin */
+    uint32_t windows_to_look;    /* 0: not planned */
+    uint32_t windows_unverified; /* in a row that did not show that requests wait */
+    bool is_looking;             /* this window looks at the no-load latency */
+    bool was_look_above;         /* the last one was at more in flight */
+    double look_from;            /* the limit to go back to */
+    double look_error;           /* how well its latency has to be known */
+    bool is_growing;             /* the last window raised the limit by a fifth or more */
+    double mean_ns;              /* latency of the last window */
+    double spread; /* of service times in recent windows: variance over squared mean */
     /* the window that is being filled */
     uint64_t window_started_ns; /* 0: no window is open */
     uint32_t unsettled;         /* results to come that tell of the limit before */
@@ -61,7 +64,8 @@ struct fg_concurrency_limit {
     uint64_t window_in_flight_sum;
     uint32_t window_samples;
     uint32_t window_drops;
-    bool was_limited; /* somebody wanted a slot and got none */
+    uint32_t window_slow; /* answers that took longer than latency_max_ns */
+    bool was_limited;     /* somebody wanted a slot and got none */
     /* counters */
     uint64_t acquired_total;
     uint64_t refused_total; /* in shadow: would have been */

@@ -1,21 +1,21 @@
 /*
- * noload_latency.c: how long an answer takes when nothing waits at the backend.
+ * noload_latency.c: how long an answer takes when nothing waits at the backend, and how many it
+ * works on at a time.
  * Job      tell a backend that is slow because we queue at it from one that has become slower.
  * Thread   one owner at a time.
  * Never    asks for the limit to be pinned low to find out, as Envoy's gradient controller does:
- *          every change that the limit makes anyway is the experiment, and its result is read here.
+ *          every change that the limit makes anyway is the experiment, and its result is read
+ *          here. Nor does it go by one window: each is a few answers of what may be very uneven.
  * Law      A backend of c slots and service time s answers n requests in flight after
- *          max(s, n x s / c). Two windows of different n tell which side of c they are on by the
- *          elasticity x = ln(latency ratio) / ln(n ratio): 1 where requests wait, 0 where none do.
- *             x below 0.3   nothing waits at either: s is what both latencies say together
- *             x below 0.6   nothing waits at the smaller n: its latency is s
- *             x above       they wait at both: s is at most the smaller latency
- *          They are compared when their n differ by a fifth, and by so much that chance could not
- *          hide it: four standard errors of the ratio. Windows at the same n are taken together.
- *             down          a window faster than s by more than two standard errors: to there
- *             alone         below 1.5 in flight nothing can wait: half the way at once
- *             leak          1/20 of the way up in windows in which nobody was kept waiting, so that
- *                           the luck of one fast window is forgotten
+ *          max(s, n x s / c). Windows at about one n are one point. Of all c, that one is taken,
+ *          with its best s, for which the sum over all points of
+ *          (ln L - ln max(s, n s / c))^2 / error^2 is least; L: mean latency. Against it stand
+ *          "they wait at every n" (c at the smallest n: s is only a bound) and "they wait at none"
+ *          (c beyond the largest): it is known that they do not when the sum is larger by CERTAIN.
+ *             news    two windows in a row that are far from what others at their n were: the
+ *                     backend has changed, and what was seen is forgotten
+ *             alone   below 1.5 in flight nothing can wait
+ *             idle    windows in which nobody was kept waiting count as that, give or take a tenth
  * Source   the saturation model is Little's law; the need to learn without pinning: reports of
  *          healthy load refused during Envoy's minRTT measurement.
  */
@@ -23,199 +23,216 @@
 
 #include <math.h>
 
-#define ERRORS_CERTAIN 2 /* standard errors that are not taken for luck */
-#define ERRORS_APART 4
-#define RATIO_MIN 0.22 /* ln: a fifth less, a quarter more */
-#define SAME_MAX 0.1   /* ln: windows that are taken together */
-#define WAITS_FROM 0.6
-#define FLAT_BELOW 0.3   /* nothing waits at the larger n either: both latencies are s */
-#define MEMORY_MAX 8     /* windows that a mean stands for */
-#define BEFORE_AGE_MAX 4 /* windows: an older point may be of another backend altogether */
+#define CERTAIN 4.0 /* of the sums: two standard errors */
+#define ERRORS_NEWS 4
+#define LAW_ERROR 0.1     /* of what it says of an n that has not been seen */
+#define NEWS 0.15         /* ln: a change worth a look */
+#define ERROR_MIN 0.02    /* no backend follows the law any better */
+#define STEPS 8           /* candidates for c in an octave */
+#define OWN_MEMORY 0.88   /* of a point, at a further window there: the last eight count */
+#define OTHER_MEMORY 0.99 /* of the other points at each window */
+#define IDLE_ERROR_MIN 0.1
+#define WEIGHT_LEAST 1.0 /* less is forgotten */
 #define ALONE_IN_FLIGHT 1.5
-#define ALONE_WEIGHT 0.5
-#define DOWN_WEIGHT 0.5
-#define LEAK_WEIGHT 0.05
 #define LATENCY_MIN_NS 1000.0
-#define NEWS 0.1 /* a change of the estimate that is worth a look */
-#define ERROR_MIN 0.005
+
+struct fit {
+    double log_slots;
+    double log_latency;
+    double weight;
+    double squares;
+};
 
 void fg_noload_latency_init(struct fg_noload_latency *noload)
 {
     *noload = (struct fg_noload_latency){0};
 }
 
-static double either_error(double a, double b)
+/* --- points --- */
+
+static double log_of(double in_flight)
 {
-    return sqrt(a * a + b * b);
+    return in_flight < 1 ? 0 : log(in_flight);
 }
 
-/* Nothing waited when this was seen. What agrees with it is averaged, anything else replaced. */
-static void believe(struct fg_noload_latency *noload, double latency_ns, double error)
+static uint32_t index_of(double in_flight)
 {
-    double apart = fabs(log(latency_ns / noload->latency_ns));
-    bool is_same = !noload->is_bound &&
-                   apart <= ERRORS_CERTAIN * either_error(error, noload->error) + ERROR_MIN;
-    double weight = 1;
-    if (is_same) {
-        double own = noload->error * noload->error + ERROR_MIN * ERROR_MIN;
-        double new = error *error + ERROR_MIN *ERROR_MIN;
-        weight = own / (own + new);
-        if (weight < 1.0 / MEMORY_MAX)
-            weight = 1.0 / MEMORY_MAX;
+    double place = 2 * log_of(in_flight) / log(2) + 0.5;
+    return place < FG_NOLOAD_POINTS ? (uint32_t)place : FG_NOLOAD_POINTS - 1;
+}
+
+static void forget(struct fg_noload_latency *noload, double memory)
+{
+    for (uint32_t i = 0; i < FG_NOLOAD_POINTS; i++) {
+        struct fg_noload_point *point = &noload->points[i];
+        point->weight *= memory;
+        if (point->weight < WEIGHT_LEAST)
+            point->weight = 0;
     }
-    noload->latency_ns += weight * (latency_ns - noload->latency_ns);
-    noload->error = is_same ? sqrt(weight) * error : error;
-    noload->is_bound = false;
 }
 
-static void come_to(struct fg_noload_latency *noload, const struct fg_latency_window *window)
+static void add(struct fg_noload_point *point, const struct fg_latency_window *window)
 {
+    double weight = 1 / (window->error * window->error + ERROR_MIN * ERROR_MIN);
+    double kept = point->weight * OWN_MEMORY;
+    double share = weight / (weight + kept);
+    point->weight = weight + kept;
+    point->log_in_flight += share * (log_of(window->in_flight) - point->log_in_flight);
+    point->log_latency += share * (log(window->latency_ns) - point->log_latency);
+}
+
+/* --- the law --- */
+
+/* The points that count, side by side: there are few of them, and many candidates for c. */
+struct seen {
+    struct fg_noload_point points[FG_NOLOAD_POINTS];
+    uint32_t count;
+};
+
+static struct seen points_of(const struct fg_noload_latency *noload)
+{
+    struct seen seen = {.count = 0};
+    for (uint32_t i = 0; i < FG_NOLOAD_POINTS; i++) {
+        if (noload->points[i].weight > 0)
+            seen.points[seen.count++] = noload->points[i];
+    }
+    return seen;
+}
+
+static double wait_of(double log_in_flight, double log_slots)
+{
+    return log_in_flight > log_slots ? log_in_flight - log_slots : 0;
+}
+
+/* The best s for c, and the sum of squares that is left (Welford's way). */
+static struct fit fit_slots(const struct seen *seen, double log_slots)
+{
+    struct fit fit = {.log_slots = log_slots};
+    for (uint32_t i = 0; i < seen->count; i++) {
+        const struct fg_noload_point *point = &seen->points[i];
+        double apart =
+            point->log_latency - wait_of(point->log_in_flight, log_slots) - fit.log_latency;
+        fit.weight += point->weight;
+        double share = point->weight / fit.weight;
+        fit.log_latency += share * apart;
+        fit.squares += point->weight * (1 - share) * apart * apart;
+    }
+    return fit;
+}
+
+static void fit_points(struct fg_noload_latency *noload, double log_in_flight)
+{
+    struct seen seen = points_of(noload);
+    double least = seen.points[0].log_in_flight; /* they are in the order of n */
+    double most = seen.points[seen.count - 1].log_in_flight;
+    struct fit all_wait = fit_slots(&seen, least);
+    struct fit none_waits = fit_slots(&seen, most);
+    struct fit best = all_wait.squares < none_waits.squares ? all_wait : none_waits;
+    for (double at = least; at < most; at += log(2) / STEPS) {
+        struct fit fit = fit_slots(&seen, at);
+        if (fit.squares < best.squares)
+            best = fit;
+    }
+    bool was_alone = least < log(ALONE_IN_FLIGHT);
+    noload->latency_ns = exp(best.log_latency);
+    noload->error = sqrt(1 / best.weight);
+    noload->slots = exp(best.log_slots);
+    noload->is_bound = !was_alone && all_wait.squares < best.squares + CERTAIN;
+    noload->has_waited =
+        best.squares + CERTAIN < none_waits.squares && log_in_flight > best.log_slots;
+}
+
+/* --- windows --- */
+
+/*
+ * Further from what was seen at about the same n than luck is; or where nothing was, from what is
+ * possible there: at least s, at most what it is if all beyond the slots found wait.
+ */
+static bool is_far(const struct fg_noload_latency *noload, const struct fg_noload_point *point,
+                   const struct fg_latency_window *window)
+{
+    double log_n = log_of(window->in_flight);
+    double log_latency = log(window->latency_ns);
+    double least = log(noload->latency_ns);
+    double most = least + wait_of(log_n, log_of(noload->slots));
+    double error = fmax(noload->error, LAW_ERROR);
+    if (point->weight > 0) {
+        least = most = point->log_latency + log_n - point->log_in_flight;
+        error = sqrt(1 / point->weight);
+    } else if (noload->slots <= 0) {
+        return false;
+    } else if (noload->is_bound) {
+        least = 0; /* there may be less of it */
+    }
+    double luck = ERRORS_NEWS * sqrt(window->error * window->error + error * error) + NEWS;
+    return log_latency < least - luck || log_latency > most + luck;
+}
+
+static void learn_full(struct fg_noload_latency *noload, const struct fg_latency_window *window)
+{
+    struct fg_noload_point *point = &noload->points[index_of(window->in_flight)];
+    bool was_far = noload->was_far;
     noload->here = *window;
-    noload->here_count = 1;
-}
-
-static void add(struct fg_noload_latency *noload, const struct fg_latency_window *window)
-{
-    struct fg_latency_window *here = &noload->here;
-    double count = noload->here_count < MEMORY_MAX ? noload->here_count + 1 : MEMORY_MAX;
-    here->in_flight += (window->in_flight - here->in_flight) / count;
-    here->latency_ns += (window->latency_ns - here->latency_ns) / count;
-    here->error = window->error / sqrt(count);
-    noload->here_count = (uint32_t)count;
-}
-
-/* True: their n differ by more than chance could hide in their latencies. */
-static bool are_apart(const struct fg_latency_window *a, const struct fg_latency_window *b)
-{
-    double n_ratio = fabs(log(a->in_flight / b->in_flight));
-    return n_ratio >= RATIO_MIN && n_ratio >= ERRORS_APART * either_error(a->error, b->error);
-}
-
-/* What both say together, the surer one more. */
-static struct fg_latency_window mean_of(const struct fg_latency_window *a,
-                                        const struct fg_latency_window *b)
-{
-    double a_variance = a->error * a->error + ERROR_MIN * ERROR_MIN;
-    double b_variance = b->error * b->error + ERROR_MIN * ERROR_MIN;
-    double share = b_variance / (a_variance + b_variance);
-    struct fg_latency_window mean = *a;
-    mean.latency_ns = share * a->latency_ns + (1 - share) * b->latency_ns;
-    mean.error = sqrt(share) * a->error;
-    return mean;
-}
-
-static void judge(struct fg_noload_latency *noload, const struct fg_latency_window *a,
-                  const struct fg_latency_window *b)
-{
-    double elasticity = log(a->latency_ns / b->latency_ns) / log(a->in_flight / b->in_flight);
-    struct fg_latency_window low = a->in_flight < b->in_flight ? *a : *b;
-    if (elasticity < FLAT_BELOW)
-        low = mean_of(a, b);
-    noload->was_judged = true;
-    double apart = log(noload->latency_ns / low.latency_ns);
-    double luck = ERRORS_CERTAIN * either_error(low.error, noload->error) + ERROR_MIN;
-    if (elasticity < WAITS_FROM) {
-        believe(noload, low.latency_ns, low.error);
-    } else if (apart > 0 && (noload->is_bound || apart > luck)) {
-        noload->latency_ns = low.latency_ns;
-        noload->error = low.error;
-        noload->is_bound = true;
+    noload->was_far = !was_far && is_far(noload, point, window);
+    if (noload->was_far)
+        return; /* it is not believed before the next one is as far */
+    noload->has_news = was_far && is_far(noload, point, window);
+    double own = point->weight;
+    if (noload->has_news) {
+        forget(noload, 0);
+    } else {
+        forget(noload, OTHER_MEMORY);
+        point->weight = own;
     }
+    add(point, window);
+    fit_points(noload, log_of(window->in_flight));
+    noload->here.in_flight = exp(point->log_in_flight);
+    noload->here.latency_ns = exp(point->log_latency);
+    noload->here.error = sqrt(1 / point->weight);
 }
 
-/* At about the n of the windows before: they are one point, which may now be sure enough. */
-static void stay(struct fg_noload_latency *noload, const struct fg_latency_window *window)
-{
-    double error = either_error(window->error, noload->here.error);
-    if (fabs(log(window->latency_ns / noload->here.latency_ns)) > ERRORS_APART * error + NEWS) {
-        noload->has_news = true; /* another latency at the same n: the backend has changed */
-        noload->has_before = false;
-        come_to(noload, window);
-        return;
-    }
-    add(noload, window);
-    if (noload->has_before && are_apart(&noload->before, &noload->here)) {
-        judge(noload, &noload->before, &noload->here);
-        noload->has_before = false;
-    }
-}
-
-static void move(struct fg_noload_latency *noload, const struct fg_latency_window *window)
-{
-    bool is_far = are_apart(&noload->here, window);
-    if (is_far)
-        judge(noload, &noload->here, window);
-    else if (noload->has_before && are_apart(&noload->before, window))
-        judge(noload, &noload->before, window);
-    /* Small steps add up: the point where they began is kept for a while. */
-    if (is_far || !noload->has_before || ++noload->before_age > BEFORE_AGE_MAX) {
-        noload->before = noload->here;
-        noload->has_before = true;
-        noload->before_age = 0;
-    }
-    come_to(noload, window);
-}
-
-/* Both were full: n is what the limit made of it. */
-static void compare(struct fg_noload_latency *noload, const struct fg_latency_window *window)
-{
-    if (noload->here_count == 0)
-        come_to(noload, window);
-    else if (fabs(log(window->in_flight / noload->here.in_flight)) <= SAME_MAX)
-        stay(noload, window);
-    else
-        move(noload, window);
-}
-
+/*
+ * Nobody was kept waiting, or hardly. n is what came, and grows with latency by itself, so that it
+ * tells nothing; latency is taken for that of a request alone.
+ */
 static void learn_idle(struct fg_noload_latency *noload, const struct fg_latency_window *window)
 {
-    double weight = 0;
-    if (window->in_flight < ALONE_IN_FLIGHT)
-        weight = ALONE_WEIGHT;
-    else if (window->latency_ns * (1 + window->error) < noload->latency_ns)
-        weight = DOWN_WEIGHT;
-    else if (!window->has_demand && window->latency_ns > noload->latency_ns)
-        weight = LEAK_WEIGHT;
-    noload->latency_ns += weight * (window->latency_ns - noload->latency_ns);
-    if (weight > 0)
-        noload->error = window->error;
-    if (!window->has_demand)
-        noload->is_bound = false;
-    noload->here_count = 0;
-    noload->has_before = false;
+    struct fg_latency_window alone = *window;
+    alone.in_flight = 1;
+    alone.error = fmax(alone.error, IDLE_ERROR_MIN);
+    bool was_far = noload->was_far;
+    noload->was_far = false;
+    if (window->has_demand)
+        return;
+    noload->was_far = !was_far && is_far(noload, &noload->points[0], &alone);
+    if (noload->was_far)
+        return;
+    noload->has_news = was_far && is_far(noload, &noload->points[0], &alone);
+    if (noload->has_news)
+        forget(noload, 0);
+    add(&noload->points[0], &alone);
+    fit_points(noload, 0);
 }
 
 double fg_noload_latency_learn(struct fg_noload_latency *noload,
                                const struct fg_latency_window *window)
 {
-    double before_ns = noload->latency_ns;
     noload->has_news = false;
-    noload->was_judged = false;
-    if (before_ns == 0) {
+    if (noload->latency_ns == 0) {
         noload->latency_ns = window->latency_ns;
         noload->error = window->error;
-        noload->is_bound = window->was_full && window->in_flight >= ALONE_IN_FLIGHT;
-        if (window->was_full)
-            come_to(noload, window);
-    } else if (!window->was_full) {
-        learn_idle(noload, window);
-    } else {
-        double certain_ns = window->latency_ns * (1 + ERRORS_CERTAIN * window->error);
-        if (window->in_flight < ALONE_IN_FLIGHT)
-            believe(noload, window->latency_ns, window->error);
-        else if (certain_ns < noload->latency_ns)
-            noload->latency_ns = certain_ns;
-        compare(noload, window);
     }
+    if (window->was_full)
+        learn_full(noload, window);
+    else
+        learn_idle(noload, window);
     if (noload->latency_ns < LATENCY_MIN_NS)
         noload->latency_ns = LATENCY_MIN_NS;
-    if (before_ns != 0 && fabs(log(noload->latency_ns / before_ns)) > NEWS + noload->error)
-        noload->has_news = true;
     return noload->latency_ns;
 }
 
 const struct fg_latency_window *fg_noload_latency_here(const struct fg_noload_latency *noload,
                                                        const struct fg_latency_window *window)
 {
-    return noload->here_count > 0 && window->was_full ? &noload->here : window;
+    return window->was_full ? &noload->here : window;
 }

@@ -1,6 +1,6 @@
 /*
- * noload_latency.h: how long an answer takes when nothing waits at the backend, learned from live
- * traffic alone.
+ * noload_latency.h: how long an answer takes when nothing waits at the backend, and how many it
+ * works on at a time, learned from live traffic alone.
  * Thread   one owner at a time.
  */
 #ifndef FG_POLICIES_NOLOAD_LATENCY_H
@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#define FG_NOLOAD_POINTS 34u /* half octaves from 1 to 100,000 in flight; more counts as that */
 
 /* What one window of answers showed. */
 struct fg_latency_window {
@@ -18,19 +20,24 @@ struct fg_latency_window {
     bool was_full;     /* ... and nearly all: in_flight is what the limit made it */
 };
 
+/* All windows at about one n. */
+struct fg_noload_point {
+    double weight; /* 1 / variance of the logarithm of the latency; below 1: forgotten */
+    double log_in_flight;
+    double log_latency;
+};
+
 struct fg_noload_latency {
     double latency_ns; /* 0 before the first window */
     double error;      /* its standard error, as a share of it */
+    double slots;      /* worked on at a time; 0: not known */
     /* Latency has only been seen to follow n: there may be less of it further down. */
     bool is_bound;
-    bool was_judged; /* the last window was compared with one of another n */
-    bool has_news;   /* the last window changed what is believed */
-    /* the mean of the last windows, all at about one n, and a point at another n */
-    struct fg_latency_window here;
-    struct fg_latency_window before;
-    uint32_t here_count; /* windows, a few at most; 0: there is none */
-    uint32_t before_age; /* moves since */
-    bool has_before;
+    bool has_waited; /* for sure requests wait at the n of the last window: slots is known */
+    bool was_far;    /* the last window may have been: two in a row are no luck */
+    bool has_news;   /* the last window was of another backend than those before */
+    struct fg_noload_point points[FG_NOLOAD_POINTS];
+    struct fg_latency_window here; /* the last full windows at about the last one's n */
 };
 
 void fg_noload_latency_init(struct fg_noload_latency *noload);

@@ -76,20 +76,59 @@ static void it_grows_while_latency_is_flat(void **state)
     }
 }
 
-static void gradient2_and_vegas_shrink_when_latency_grows(void **state)
+/* A backend of `slots` that takes `service_ns`, all that is allowed in flight. */
+static void run_backend(struct fg_concurrency_limit *cl, uint64_t *now_ns, uint32_t slots,
+                        uint64_t service_ns, int windows)
+{
+    for (int i = 0; i < windows; i++) {
+        uint64_t in_flight = fg_concurrency_limit_current(cl);
+        uint64_t rounds_permille = in_flight > slots ? in_flight * 1000 / slots : 1000;
+        run_window(cl, now_ns, service_ns * rounds_permille / 1000);
+    }
+}
+
+static void it_starts_by_doubling_and_stops_at_the_slots_there_are(void **state)
+{
+    (void)state;
+    for (int mode = FG_CONCURRENCY_GRADIENT2; mode <= FG_CONCURRENCY_AIMD; mode++) {
+        struct fg_concurrency_limit cl = limit_of((enum fg_concurrency_mode)mode, 4);
+        uint64_t now_ns = 1;
+        for (uint32_t limit = 8; limit <= 64; limit *= 2) {
+            run_backend(&cl, &now_ns, 50, 10 * MS, 1);
+            assert_int_equal(fg_concurrency_limit_current(&cl), limit);
+        }
+        run_backend(&cl, &now_ns, 50, 10 * MS, 2); /* 64 is not far enough beyond 50, 128 is */
+        assert_false(cl.is_starting);
+        assert_in_range(fg_concurrency_limit_current(&cl), 45, 65);
+    }
+}
+
+static void gradient2_and_vegas_shrink_when_slots_are_lost(void **state)
 {
     (void)state;
     for (int mode = FG_CONCURRENCY_GRADIENT2; mode <= FG_CONCURRENCY_VEGAS; mode++) {
         struct fg_concurrency_limit cl = limit_of((enum fg_concurrency_mode)mode, 16);
+        cl.config.probe_windows = 100;
         uint64_t now_ns = 1;
-        run_window(&cl, &now_ns, 10 * MS);
-        double before = cl.limit;
-        assert_int_equal(fg_concurrency_limit_noload_ns(&cl), 10 * MS);
-        run_window(&cl, &now_ns, 100 * MS);
-        assert_true(cl.limit < before);
-        if (mode == FG_CONCURRENCY_GRADIENT2) /* never more than to 0.6 of what was in flight */
-            assert_true(cl.limit > before * 0.55);
-        assert_int_equal(fg_concurrency_limit_noload_ns(&cl), 10 * MS);
+        run_backend(&cl, &now_ns, 16, 10 * MS, 20);
+        assert_in_range(fg_concurrency_limit_current(&cl), 16, 24);
+        run_backend(&cl, &now_ns, 4, 10 * MS, 40);
+        assert_in_range(fg_concurrency_limit_current(&cl), 4, 8);
+        assert_in_range(fg_concurrency_limit_noload_ns(&cl), 9 * MS, 12 * MS);
+    }
+}
+
+static void a_backend_that_is_slower_keeps_its_slots(void **state)
+{
+    (void)state;
+    for (int mode = FG_CONCURRENCY_GRADIENT2; mode <= FG_CONCURRENCY_VEGAS; mode++) {
+        struct fg_concurrency_limit cl = limit_of((enum fg_concurrency_mode)mode, 4);
+        cl.config.probe_windows = 100;
+        uint64_t now_ns = 1;
+        run_backend(&cl, &now_ns, 16, 10 * MS, 20);
+        run_backend(&cl, &now_ns, 16, 100 * MS, 40);
+        assert_in_range(fg_concurrency_limit_current(&cl), 15, 26);
+        assert_in_range(fg_concurrency_limit_noload_ns(&cl), 90 * MS, 115 * MS);
     }
 }
 
@@ -169,6 +208,22 @@ static void aimd_takes_a_time_out_for_a_drop(void **state)
         fg_concurrency_limit_release(&cl, 400, 5 * S, FG_CONCURRENCY_SUCCESS); /* exactly: not */
     }
     assert_true(cl.limit == before); /* and no growth: nobody was kept waiting */
+}
+
+/* One answer in fifty is the tail of an uneven backend, one in ten is not. */
+static void aimd_bears_a_heavy_tail(void **state)
+{
+    (void)state;
+    for (unsigned every = 5; every <= 50; every += 45) {
+        struct fg_concurrency_limit cl = limit_of(FG_CONCURRENCY_AIMD, 100);
+        for (unsigned i = 0; i < 3000; i++) {
+            assert_true(fg_concurrency_limit_try_acquire(&cl));
+            fg_concurrency_limit_note_demand(&cl);
+            uint64_t latency_ns = i % every == 0 ? 6 * S : 500 * MS;
+            fg_concurrency_limit_release(&cl, i, latency_ns, FG_CONCURRENCY_SUCCESS);
+        }
+        assert_true(every == 5 ? cl.limit < 100 : cl.limit >= 100);
+    }
 }
 
 static void an_idle_backend_proves_nothing(void **state)
@@ -259,11 +314,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fixed_is_fixed),
         cmocka_unit_test(it_grows_while_latency_is_flat),
-        cmocka_unit_test(gradient2_and_vegas_shrink_when_latency_grows),
+        cmocka_unit_test(it_starts_by_doubling_and_stops_at_the_slots_there_are),
+        cmocka_unit_test(gradient2_and_vegas_shrink_when_slots_are_lost),
+        cmocka_unit_test(a_backend_that_is_slower_keeps_its_slots),
         cmocka_unit_test(an_uneven_backend_gets_a_longer_window),
         cmocka_unit_test(results_of_the_limit_before_are_not_counted),
         cmocka_unit_test(drops_are_not_a_fast_backend),
         cmocka_unit_test(aimd_takes_a_time_out_for_a_drop),
+        cmocka_unit_test(aimd_bears_a_heavy_tail),
         cmocka_unit_test(an_idle_backend_proves_nothing),
         cmocka_unit_test(cancelled_calls_are_not_sampled),
         cmocka_unit_test(a_clock_that_goes_wrong_does_not_stop_it),
