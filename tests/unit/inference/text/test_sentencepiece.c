@@ -3,6 +3,7 @@
  * whose text is a token, the pair with the highest score is joined, the leftmost first.
  */
 #include "inference/tokenizer/tokenizer.h"
+#include "golden.h"
 #include "toy_gguf.h"
 
 #include <setjmp.h>
@@ -326,6 +327,60 @@ static void wrong_scores_are_named(void **state)
     toy_gguf_fini(&toy);
 }
 
+/* ---- SentencePiece's own answers ---- */
+
+static void write_vocab(struct toy_gguf *toy, const json_t *golden)
+{
+    const json_t *pieces = json_object_get(golden, "pieces");
+    const json_t *types = json_object_get(golden, "types");
+    const json_t *scores = json_object_get(golden, "scores");
+    size_t count = json_array_size(pieces);
+    toy_header(toy, 3, 0, 7);
+    toy_key_string(toy, "tokenizer.ggml.model", "llama");
+    toy_key_bool(toy, "tokenizer.ggml.add_space_prefix", true);
+    toy_key_u32(toy, "tokenizer.ggml.bos_token_id", 1);
+    toy_key_u32(toy, "tokenizer.ggml.eos_token_id", 2);
+    toy_key_array(toy, "tokenizer.ggml.tokens", TOY_STRING, count);
+    for (size_t i = 0; i < count; i++)
+        toy_string(toy, golden_text(json_array_get(pieces, i)));
+    toy_key_array(toy, "tokenizer.ggml.token_type", TOY_I32, count);
+    for (size_t i = 0; i < count; i++)
+        toy_u32(toy, (uint32_t)json_integer_value(json_array_get(types, i)));
+    toy_key_array(toy, "tokenizer.ggml.scores", TOY_F32, count);
+    for (size_t i = 0; i < count; i++)
+        write_score(toy, (float)json_number_value(json_array_get(scores, i)));
+}
+
+/* What tests/golden/sentencepiece.py wrote: SentencePiece's vocabulary, and its ids for it. */
+static void sentencepiece_says_the_same(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    struct fg_error error = {0};
+    json_error_t where;
+    json_t *golden = json_load_file(FG_SOURCE_ROOT "/tests/golden/sentencepiece.golden.json",
+                                    JSON_ALLOW_NUL, &where);
+    if (golden == NULL)
+        fail_msg("%s:%d: %s", where.source, where.line, where.text);
+    write_vocab(&f.toy, golden);
+    assert_int_equal(fg_gguf_parse(&f.gguf, f.toy.data, f.toy.len, &error), FG_OK);
+    if (fg_tokenizer_create(&f.tokenizer, f.gguf, &error) != FG_OK)
+        fail_msg("%s", error.message);
+    size_t at;
+    const json_t *one;
+    json_array_foreach(json_object_get(golden, "cases"), at, one)
+    {
+        struct fg_token_list list = {.ids_max = 1000};
+        struct fg_span text = golden_text(json_object_get(one, "text"));
+        assert_int_equal(fg_tokenizer_encode(f.tokenizer, text, FG_SPECIAL_PLAIN, &list), FG_OK);
+        assert_true(golden_ids_equal(&list, json_object_get(one, "ids"), text));
+        fg_token_list_fini(&list);
+    }
+    assert_true(at >= 100);
+    json_decref(golden);
+    teardown(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +389,7 @@ int main(void)
         cmocka_unit_test(bytes_fall_back_and_come_back),
         cmocka_unit_test(any_vocabulary_and_text_as_defined),
         cmocka_unit_test(wrong_scores_are_named),
+        cmocka_unit_test(sentencepiece_says_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
