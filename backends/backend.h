@@ -112,6 +112,9 @@ struct fg_exchange_ops {
 };
 
 /* One request as a backend sees it. Owned by the gateway; spans live until the exchange ends. */
+/* The version of HTTP that the client spoke. */
+enum fg_spoken { FG_SPOKEN_1_1, FG_SPOKEN_1_0, FG_SPOKEN_2 };
+
 struct fg_exchange {
     /* identity */
     struct fg_span request_id;
@@ -133,6 +136,7 @@ struct fg_exchange {
     bool has_body;          /* on_body will be called, the last time with is_last */
     bool accepts_trailers;  /* the client said so (TE: trailers); HTTP/2 takes them anyway */
     struct fg_span upgrade; /* protocol asked for, "websocket"; data NULL: none, see Tunnels */
+    enum fg_spoken protocol;
 
     /* behind the body: valid once on_body has said is_last */
     const struct fg_field *trailers;

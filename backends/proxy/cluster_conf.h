@@ -40,6 +40,7 @@ enum fg_forwarded_field {
     FG_FORWARDED_PROTO, /* x-forwarded-proto */
     FG_FORWARDED_HOST,  /* x-forwarded-host */
     FG_FORWARDED_ALL,   /* Forwarded, RFC 7239 */
+    FG_FORWARDED_VIA,   /* Via, RFC 9110 section 7.6.3 */
     FG_FORWARDED_NONE,
 };
 

@@ -13,7 +13,7 @@
 #include <openssl/evp.h>
 
 #define PSEUDO_FIELDS ((size_t)5)
-#define OWN_FIELDS ((size_t)14)
+#define OWN_FIELDS ((size_t)15)
 #define WEBSOCKET_KEY_BYTES ((size_t)24)    /* 16 bytes in base64 */
 #define GRPC_TIMEOUT_MAX UINT64_C(99999999) /* eight digits */
 
@@ -77,6 +77,7 @@ static const struct fg_span forwarded_names[] = {
     [FG_FORWARDED_PROTO] = FG_SPAN_LITERAL("x-forwarded-proto"),
     [FG_FORWARDED_HOST] = FG_SPAN_LITERAL("x-forwarded-host"),
     [FG_FORWARDED_ALL] = FG_SPAN_LITERAL("forwarded"),
+    [FG_FORWARDED_VIA] = FG_SPAN_LITERAL("via"),
 };
 
 /* Framing and identity are written anew; the rest is about one hop, or answered by the gateway. */
@@ -168,6 +169,17 @@ static struct fg_span forwarded_element(const struct fg_exchange *ex, struct fg_
                                FG_SPAN_ARGS(ex->authority), FG_SPAN_ARGS(ex->scheme));
 }
 
+/* What the request came by, and who passes it on; "1.1" is what we say for ourselves. */
+static struct fg_span via_element(const struct fg_exchange *ex)
+{
+    static const struct fg_span elements[] = {
+        [FG_SPOKEN_1_1] = FG_SPAN_LITERAL("1.1 floodgate"),
+        [FG_SPOKEN_1_0] = FG_SPAN_LITERAL("1.0 floodgate"),
+        [FG_SPOKEN_2] = FG_SPAN_LITERAL("2 floodgate"),
+    };
+    return elements[ex->protocol];
+}
+
 static void add_identity(struct field_list *list, const struct fg_exchange *ex, uint32_t forwarded)
 {
     struct fg_span peer = ex->peer_addr.len > 0 ? ex->peer_addr : ex->client_addr;
@@ -181,6 +193,9 @@ static void add_identity(struct field_list *list, const struct fg_exchange *ex, 
     if ((forwarded & 1u << FG_FORWARDED_ALL) != 0 && peer.len > 0)
         add(list, forwarded_names[FG_FORWARDED_ALL],
             append_to_list(ex, forwarded_names[FG_FORWARDED_ALL], forwarded_element(ex, peer)));
+    if ((forwarded & 1u << FG_FORWARDED_VIA) != 0)
+        add(list, forwarded_names[FG_FORWARDED_VIA],
+            append_to_list(ex, forwarded_names[FG_FORWARDED_VIA], via_element(ex)));
     if (ex->request_id.len > 0)
         add(list, FG_SPAN("x-request-id"), ex->request_id);
 }

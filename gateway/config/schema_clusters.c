@@ -66,6 +66,7 @@ static const struct fg_choice forwarded_fields[] = {
     {"x-forwarded-proto", FG_FORWARDED_PROTO},
     {"x-forwarded-host", FG_FORWARDED_HOST},
     {"forwarded", FG_FORWARDED_ALL},
+    {"via", FG_FORWARDED_VIA},
     {"none", FG_FORWARDED_NONE},
     {NULL, 0},
 };
@@ -618,9 +619,9 @@ static const struct fg_key cluster_keys[] = {
      .choices = forwarded_fields,
      .derived = "x-forwarded-for and x-forwarded-proto",
      .doc =
-         "Fields that tell the servers who asked. `x-forwarded-for` and `forwarded` (RFC 7239) are "
-         "appended to, the others replaced; what is not named is passed on as it came. `none`: "
-         "none of ours."},
+         "Fields that tell the servers who asked. `x-forwarded-for`, `forwarded` (RFC 7239) and "
+         "`via` are appended to, the others replaced; what is not named is passed on as it came. "
+         "`none`: none of ours."},
     {.name = "proxy_protocol",
      .type = FG_KEY_ENUM,
      .offset = L(proxy_version),

@@ -90,7 +90,13 @@ void fg_stream_release(struct fg_stream *stream)
 
 enum fg_http_error fg_stream_finish_head(struct fg_stream *stream)
 {
+    static const enum fg_spoken protocols[] = {
+        [FG_HTTP_1_0] = FG_SPOKEN_1_0,
+        [FG_HTTP_1_1] = FG_SPOKEN_1_1,
+        [FG_HTTP_2] = FG_SPOKEN_2,
+    };
     struct fg_exchange *ex = &stream->req.ex;
+    ex->protocol = protocols[stream->req.version];
     ex->request_id = stream->head.request_id;
     if (ex->request_id.data == NULL) {
         char *id = fg_arena_try_alloc(ex->arena, 32);

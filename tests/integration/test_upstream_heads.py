@@ -33,6 +33,27 @@ def test_forwarded_fields_as_configured(launch, keys, present, absent):
             assert not any(text in line for line in seen), seen
 
 
+@pytest.mark.parametrize("version, came, expected", [
+    ("HTTP/1.1", [], "1.1 floodgate"), ("HTTP/1.0", [], "1.0 floodgate"),
+    ("HTTP/1.1", ["1.0 fred", "1.1 p.example (x)"], "1.0 fred, 1.1 p.example (x), 1.1 floodgate")])
+def test_via_where_it_is_asked_for(launch, version, came, expected):
+    with serving(Raw([ok()])) as server:
+        gateway = launch(cluster([server.address], forwarded=["via"]))
+        gateway.exchange(f"GET / {version}\r\nHost: x\r\nConnection: close\r\n".encode()
+                         + b"".join(b"Via: %s\r\n" % one.encode() for one in came) + b"\r\n")
+        head = server.requests[0][0].decode().split("\r\n")
+        assert [line for line in head if line.startswith("via:")] == [f"via: {expected}"]
+        assert not any(line.startswith("x-forwarded") for line in head)
+
+
+@pytest.mark.parametrize("keys, seen", [({"forwarded": ["via"]}, "1.0 fred, 2 floodgate"), ({}, "1.0 fred")])
+def test_via_over_http2(launch, keys, seen):
+    with serving(H2Server()) as server:
+        gateway = launch(cluster([server.address], protocol="h2", **keys))
+        with gateway.client(http2=True) as client:
+            assert client.get("/", headers={"via": "1.0 fred"}).json()["headers"]["via"] == seen
+
+
 def test_the_whole_head_byte_for_byte(launch):
     with serving(Raw([ok()])) as server:
         gateway = launch(cluster([server.address]))
