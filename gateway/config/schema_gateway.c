@@ -273,7 +273,7 @@ static const struct fg_key observability_keys[] = {
      .min = 1,
      .max = 10000000,
      .doc =
-         "Requests whose decisions `floodgate explain` can tell of; about 1 KiB of memory each."},
+         "Requests whose decisions `floodgate explain` can tell of; about 1.3 KiB of memory each."},
     {.name = NULL},
 };
 #undef L

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FG_DECISIONS_MAX 8
+#define FG_DECISIONS_MAX 12
 #define FG_DECISION_NO_VALUE UINT64_MAX
 
 enum fg_decided {

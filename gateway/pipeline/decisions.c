@@ -8,8 +8,12 @@
 
 void fg_flow_decide(struct fg_flow *flow, const struct fg_decision *decision)
 {
-    if (flow->thread->recorder == NULL || flow->decision_count >= FG_DECISIONS_MAX)
+    if (flow->thread->recorder == NULL)
         return;
+    bool is_full = flow->decision_count == FG_DECISIONS_MAX;
+    if (is_full && decision->decided != FG_DECIDED_REFUSE)
+        return;
+    flow->decision_count -= is_full; /* a refusal is what is asked for first: it takes the last */
     struct fg_decision *made = &flow->decisions[flow->decision_count++];
     *made = *decision;
     made->stage = fg_stage_name(flow->stage);

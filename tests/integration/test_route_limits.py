@@ -132,3 +132,27 @@ def test_the_same_in_the_rehearsal(write):  # noqa: F811
     good = good_of(done.stdout)
     # 2 slots of 20 ms are 100/s for 400/s of reports; the six others are plenty for 200/s of sales.
     assert good["all"] > 99 and 20 < good["report"] < 26, done.stdout
+
+
+def test_the_refusal_is_told_however_much_was_decided_before(launch, upstream):
+    backend = upstream()
+    config = site(backend.address, {"limit": 1}, backend=1)
+    config["policies"] = {"rate_limits": {f"limit-{i}": {"key": "route", "rate": "1000/s"} for i in range(8)}}
+    config["routes"][0].update(rate_limits=list(config["policies"]["rate_limits"]), waiting_room={"admit": "1000/s"})
+    config["clusters"]["app"]["queue"]["wait_max"] = "2s"
+    gateway = launch(config)
+    backend.gate.clear()
+    first, _ = in_background(gateway, "/other", 1)
+    wait_for(lambda: backend.in_flight == 1)
+    leaves = gateway.raw()
+    leaves.sendall(b"GET /report HTTP/1.1\r\nhost: x\r\n\r\n")
+    wait_for(lambda: gateway.gate("app")["queue"]["waiting"] == 1)
+    second, answers = in_background(gateway, "/report", 1)  # one room, eight limits, the route's queue, the backend's
+    wait_for(lambda: route(gateway)["queue"]["waiting"] == 1)
+    leaves.close()
+    join(second)
+    assert answers[0].status_code == 503 and answers[0].json()["error"]["code"] == "queue_timeout"
+    decisions = decisions_of(gateway, answers[0])
+    assert list(decisions)[-1] == "queue" and decisions["queue"] == "refuse" and decisions["route_queue"] == "pass"
+    backend.gate.set()
+    join(first)
