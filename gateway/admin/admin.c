@@ -305,7 +305,7 @@ static void on_sample(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct fg_admin *admin = arg;
-    fg_admin_sample(&admin->options);
+    fg_admin_sample(&admin->options, fg_flag_is_raised(&admin->is_draining));
     (void)fg_heap_trim(&admin->heap, fg_clock_monotonic_ns());
 }
 

@@ -55,7 +55,7 @@ static void follow_backends(const struct fg_admin_options *options, uint64_t now
     }
 }
 
-void fg_admin_sample(const struct fg_admin_options *options)
+void fg_admin_sample(const struct fg_admin_options *options, bool is_draining)
 {
     struct fg_overload_sample sample = {0};
     struct fg_overload_use *of = sample.of;
@@ -74,5 +74,6 @@ void fg_admin_sample(const struct fg_admin_options *options)
             backend->ops->sample(backend, now_ns, &sample);
     }
     fg_overload_shared_sample(fg_pipeline_overload(options->pipeline), now_ns, &sample);
-    follow_backends(options, now_ns);
+    if (!is_draining)
+        follow_backends(options, now_ns);
 }

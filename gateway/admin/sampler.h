@@ -7,7 +7,10 @@
 
 #include "admin/admin.h"
 
-/* One look at everything; steps are taken and given up by it. */
-void fg_admin_sample(const struct fg_admin_options *options);
+/*
+ * One look at everything; steps are taken and given up by it. While the gateway drains, the pace of
+ * its waiting rooms is left to who goes on with the line after it.
+ */
+void fg_admin_sample(const struct fg_admin_options *options, bool is_draining);
 
 #endif

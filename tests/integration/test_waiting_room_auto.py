@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from harness import wait_for
-from test_waiting_room import TICKET, sections, stats
+from test_policies import in_background, join
+from test_waiting_room import TICKET, sections, stats, take_a_place, until_let_in
 
 
 def auto(backend, **room):
@@ -63,3 +64,27 @@ def test_a_backend_that_gets_nothing_done_holds_the_door(launch, upstream):
             return await asyncio.gather(*people)
     asyncio.run(push())  # and all come in when it is well again
     assert stats(gateway)["waiting"] == 0 and backend.in_flight_most <= 2
+
+
+def test_who_drains_leaves_the_pace_to_its_successor(launch, upstream):
+    backend, other = upstream(), upstream()
+    config = auto(backend)
+    config["clusters"]["other"] = {"endpoints": [other.address]}
+    config["routes"].append({"match": {"prefix": "/other"}, "to": "cluster:other"})
+    gateway = launch(config)
+    wait_for(lambda: stats(gateway).get("pace_per_s", 0) > 0, what="a pace")
+    other.gate.clear()
+    with gateway.client() as client:
+        until_let_in(client, take_a_place(client))  # from now on it knows how fast the backend is
+        for _ in range(60):  # a line, for which it would grow each second
+            client.get("/sale")
+    held, _ = in_background(gateway, "/other", 1)
+    wait_for(lambda: other.in_flight == 1)
+    assert httpx.post(gateway.admin + "/drain").status_code == 202
+    wait_for(lambda: httpx.get(gateway.admin + "/readyz").status_code == 503)
+    pace, until = stats(gateway)["pace_per_s"], gateway.stats()["process"]["uptime_s"] + 2.5
+    gateway.wait_stats(lambda figures: figures["process"]["uptime_s"] > until)
+    assert stats(gateway)["pace_per_s"] == pace
+    other.gate.set()
+    join(held)
+    gateway.process.wait(60)
