@@ -1,9 +1,9 @@
 """
 What a client with manners notices of an attack beside it, and what the gateway keeps of it afterwards.
 
-  attack      8 HTTP/2 connections over TLS, 400 requests a second that arrive by chance (open_load.c), alone and
-              beside one attack after another (attacker.py: floods, bombs, stalls), by turns in the same run; p99
-              beside against alone, the median of the rounds. A client connects again when it is told to go, and
+  attack      8 HTTP/2 clients over TLS, each from an address of its own, 400 requests a second that arrive by chance
+              (open_load.c), alone and beside one attack after another (attacker.py: floods, bombs, stalls), by turns
+              in the same run; p99 beside against alone, the median of the rounds. A client connects again when it is told to go, and
               whoever has no answer with 200 after 2 s counts as not answered
 
 One thread on one core; clients, upstream and attacker on the other, the attacker with little priority, since it is
@@ -79,7 +79,7 @@ class Site:
         done = subprocess.run(machine.pinned(-1, [
             str(self.folder / "open_load"), str(self.tls), str(SECONDS), str(PATIENCE_MS), str(CONNECTIONS),
             str(self.seed), f"page=/1k@{RATE}"]), capture_output=True, text=True, check=False,
-            env={**os.environ, "OPEN_LOAD_TLS": "1"})
+            env={**os.environ, "OPEN_LOAD_TLS": "1", "OPEN_LOAD_CLIENTS": "1"})
         if done.returncode != 0:
             raise SystemExit(f"open_load failed:\n{done.stderr}")
         page = json.loads(done.stdout)

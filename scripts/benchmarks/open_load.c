@@ -9,7 +9,8 @@
  * Usage    open_load PORT SECONDS TIMEOUT_MS CONNECTIONS SEED NAME=[POST:]PATH@RATE ...
  *          OPEN_LOAD_TOKENS names a file of bearer tokens, a line each, that requests take in turn;
  *          OPEN_LOAD_BODY is what a POST carries, with an idempotency key of its own;
- *          OPEN_LOAD_TLS=1: over TLS, whose certificate is not looked at.
+ *          OPEN_LOAD_TLS=1: over TLS, whose certificate is not looked at;
+ *          OPEN_LOAD_CLIENTS=1: each connection comes from an address of its own (127.0.1.x).
  * Thread   one.
  */
 #define _GNU_SOURCE
@@ -33,7 +34,7 @@
 #define KINDS_MAX 8
 #define MS 1000000u
 #define BEARERS_MAX 4096u
-#define BODY_MAX 16384u              /* so that it fits in one frame */
+#define BODY_MAX 16384u /* so that it fits in one frame */
 #define SETTLING_MS 200u
 #define LINKS_MAX 65536u             /* connections in all, those that were lost too */
 #define AGAIN_NS (10 * (uint64_t)MS) /* before one that was lost is made anew */
@@ -164,7 +165,17 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     return 0;
 }
 
-static struct connection *connect_anew(void)
+/* The address of the client whose connection it is. */
+static void bind_source(int fd, size_t index)
+{
+    struct sockaddr_in source = {.sin_family = AF_INET,
+                                 .sin_addr.s_addr = htonl(0x7f000101u + (uint32_t)index)};
+    if (getenv("OPEN_LOAD_CLIENTS") != NULL &&
+        bind(fd, (struct sockaddr *)&source, sizeof(source)) == -1)
+        die("bind");
+}
+
+static struct connection *connect_anew(size_t index)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -173,6 +184,7 @@ static struct connection *connect_anew(void)
     if (connection == NULL || link_count == LINKS_MAX)
         die("too many connections");
     connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bind_source(connection->fd, index);
     if (connection->fd == -1 ||
         (connect(connection->fd, (struct sockaddr *)&address, sizeof(address)) == -1 &&
          errno != EINPROGRESS) ||
@@ -347,7 +359,7 @@ static void replace(const struct connection *old, uint64_t now)
     for (size_t i = 0; i < connection_count; i++) {
         if (connections[i] != old)
             continue;
-        connections[i] = connect_anew();
+        connections[i] = connect_anew(i);
         connections[i]->not_before_ns = old->is_lost ? now + AGAIN_NS : now;
         reconnects++;
     }
@@ -518,7 +530,7 @@ static void make_connections(void)
     if (getenv("OPEN_LOAD_TLS") != NULL)
         tls = make_tls();
     for (size_t i = 0; i < connection_count; i++)
-        connections[i] = connect_anew();
+        connections[i] = connect_anew(i);
 }
 
 int main(int argc, char **argv)
