@@ -118,11 +118,11 @@ static int run(const struct fg_rehearse_options *options, const struct fg_config
     struct fg_tally *tally = rehearse(options, config, scenario);
     if (tally == NULL)
         return 1;
-    struct fg_report report = {.config = config,
-                               .scenario = scenario,
-                               .tally = tally,
-                               .target = options->target,
-                               .took_s = (double)(fg_clock_monotonic_ns() - started_ns) / 1e9};
+    struct fg_report report = {
+        .config = config, .scenario = scenario, .tally = tally, .target = options->target};
+    if (options->target == NULL) /* not in the report: that is the same for the same seed */
+        fprintf(stderr, "simulated in %.1f s\n",
+                (double)(fg_clock_monotonic_ns() - started_ns) / 1e9);
     fg_report_text(&report, stdout);
     bool is_written = options->report == NULL || write_html(&report, options->report);
     bool is_as_expected = fg_report_expectations(&report, stderr);

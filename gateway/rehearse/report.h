@@ -1,6 +1,6 @@
 /*
  * report.h: the outcome of a rehearsal for people: as text, and as one HTML file that needs nothing
- * else.
+ * else. The same simulation gives the same bytes.
  * Thread   start-up only: it writes files.
  */
 #ifndef FG_REHEARSE_REPORT_H
@@ -15,7 +15,6 @@ struct fg_report {
     const struct fg_scenario *scenario;
     const struct fg_tally *tally;
     const char *target; /* NULL: simulated */
-    double took_s;
 };
 
 void fg_report_text(const struct fg_report *report, FILE *out);

@@ -26,8 +26,16 @@ size_t fg_summary_bites(const struct fg_tally *tally, struct fg_bite bites[FG_BI
     size_t count = 0;
     for (size_t i = 0; i < tally->route_count; i++) {
         const struct fg_tally_route *route = &tally->routes[i];
+        uint64_t shed = 0;
+        for (unsigned j = 0; j < FG_OVERLOAD_RESOURCE_COUNT && count < FG_BITES_MAX; j++) {
+            shed += route->shed[j];
+            if (route->shed[j] > 0)
+                bites[count++] = (struct fg_bite){
+                    route->shed_first_ns[j], i,
+                    fg_overload_policy_name((enum fg_overload_resource)j), true, route->shed[j]};
+        }
         for (unsigned j = 0; j < FG_REFUSED_COUNT && count < FG_BITES_MAX; j++) {
-            if (route->refused[j] > 0)
+            if (route->refused[j] > (j == FG_REFUSED_OVERLOAD ? shed : 0))
                 bites[count++] =
                     (struct fg_bite){route->refused_first_ns[j], i,
                                      fg_refused_name((enum fg_refused)j), true, route->refused[j]};

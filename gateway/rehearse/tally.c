@@ -91,6 +91,15 @@ void fg_tally_outcome(struct fg_tally *tally, size_t route, uint64_t now_ns,
         at->refused_first_ns[reason] = now_ns;
 }
 
+void fg_tally_shed(struct fg_tally *tally, size_t route, uint64_t now_ns,
+                   enum fg_overload_resource resource)
+{
+    assert(route < tally->route_count);
+    struct fg_tally_route *at = &tally->routes[route];
+    if (at->shed[resource]++ == 0)
+        at->shed_first_ns[resource] = now_ns;
+}
+
 static uint64_t mix(uint64_t sum, const void *bytes, size_t len)
 {
     return fg_span_hash(fg_span_make(bytes, len), sum);

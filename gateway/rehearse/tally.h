@@ -9,6 +9,7 @@
 
 #include "base/histogram_shared.h"
 #include "observe/metrics.h"
+#include "policies/overload.h"
 #include "rehearse/scenario.h"
 
 enum fg_outcome {
@@ -33,8 +34,10 @@ struct fg_tally_route {
     uint64_t outcomes[FG_OUTCOME_COUNT];
     uint64_t first_ns[FG_OUTCOME_COUNT]; /* valid when there was one */
     uint64_t refused[FG_REFUSED_COUNT];
-    uint64_t refused_first_ns[FG_REFUSED_COUNT]; /* valid when there was one */
-    uint64_t admitted;                           /* handed to a backend */
+    uint64_t refused_first_ns[FG_REFUSED_COUNT];        /* valid when there was one */
+    uint64_t shed[FG_OVERLOAD_RESOURCE_COUNT];          /* of the refused: for which resource */
+    uint64_t shed_first_ns[FG_OVERLOAD_RESOURCE_COUNT]; /* valid when there was one */
+    uint64_t admitted;                                  /* handed to a backend */
     uint64_t admitted_good;
     struct fg_histogram latency; /* of good answers, from the time that was scheduled */
     struct fg_tally_point *points;
@@ -102,6 +105,10 @@ void fg_tally_offer(struct fg_tally *tally, size_t route, uint64_t due_ns, bool 
 /* `latency_ns` counts for GOOD, `reason` for REFUSED. */
 void fg_tally_outcome(struct fg_tally *tally, size_t route, uint64_t now_ns,
                       enum fg_outcome outcome, enum fg_refused reason, uint64_t latency_ns);
+
+/* Why a request that is refused as FG_REFUSED_OVERLOAD is; only a simulation knows. */
+void fg_tally_shed(struct fg_tally *tally, size_t route, uint64_t now_ns,
+                   enum fg_overload_resource resource);
 
 /* A hash over all of it: equal for equal runs. */
 uint64_t fg_tally_digest(const struct fg_tally *tally);

@@ -47,11 +47,11 @@ def test_simulates_the_configuration_and_writes_a_report(write, tmp_path):
     assert low and float(low[1]) < 60, done.stdout # three times of what the four slots can do
     html = report.read_text()
     assert "A night" in html and "http" not in re.sub(r"http://www\.w3\.org/\S+", "", html)
-    again = run_binary("rehearse", *files, "--simulate")
-    strip = lambda text: re.sub(r"simulated in [\d.]+ s|\nThe report.*\n", "", text)
-    assert strip(again.stdout) == strip(done.stdout)
-    other = run_binary("rehearse", *files, "--simulate", "--seed", "6")
-    assert strip(other.stdout) != strip(done.stdout)
+    assert re.search(r"simulated in [\d.]+ s", done.stderr)
+    again = run_binary("rehearse", *files, "--simulate", "--report", str(report))
+    assert again.stdout == done.stdout and report.read_text() == html # to the last byte
+    other = run_binary("rehearse", *files, "--simulate", "--report", str(report), "--seed", "6")
+    assert other.stdout != done.stdout and report.read_text() != html
 
 
 @pytest.mark.parametrize("more, good, bites", [
@@ -69,12 +69,20 @@ def test_an_answer_of_the_configuration_stands_behind_line_and_limits(write, mor
     assert good[0] <= share <= good[1] and re.search(bites, done.stdout), done.stdout
 
 
+def test_what_bites_first_is_told_by_the_name_of_the_resource():
+    scenario = str(ROOT / "conf" / "scenarios" / "long-answers.yaml")
+    done = run_binary("rehearse", "-c", str(ROOT / "conf" / "floodgate.yaml"), "--scenario", scenario, "--simulate")
+    assert done.returncode == 0, done.stderr
+    first = re.search(r"What bites first\n +\S+ +(\S+) +(\S+)", done.stdout)
+    assert first and first.groups() == ("chat", "overload.kv_blocks"), done.stdout
+
+
 def test_what_is_expected_decides_the_exit_code(write):
     night = {"duration": "20s", "backends": {"shop": {"slots": 4, "service": "20ms"}},
              "crowds": {"guests": {**CROWD, "arrivals": [{"rate": "600/s"}]},
                         "buyers": {**CROWD, "arrivals": [{"rate": "20/s"}], "journey": ["POST /order"]}}}
     fine = run_binary("rehearse", *write({**night, "expect": {"critical": "99%"}}), "--simulate")
-    assert fine.returncode == 0 and fine.stderr == ""
+    assert fine.returncode == 0 and re.fullmatch(r"simulated in [\d.]+ s\n", fine.stderr), fine.stderr
     bad = run_binary("rehearse", *write({**night, "expect": {"low": "95%", "recovery": "2s"}}), "--simulate")
     assert bad.returncode == 1
     assert re.search(r"not as expected: low [\d.]+ % good; expected at least 95.0 %", bad.stderr)

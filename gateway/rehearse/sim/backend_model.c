@@ -346,6 +346,12 @@ enum fg_job_start fg_backend_model_start(struct fg_backend_model *model, struct 
     return FG_JOB_TAKEN;
 }
 
+uint64_t fg_backend_model_kv_used(struct fg_backend_model *model, uint64_t now_ns)
+{
+    advance(model, now_ns);
+    return (uint64_t)kv_used(model);
+}
+
 static void stop_sequence(struct fg_backend_model *model, struct fg_job *job, uint64_t now_ns)
 {
     advance(model, now_ns);

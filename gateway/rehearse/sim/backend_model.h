@@ -99,6 +99,9 @@ enum fg_job_start fg_backend_model_start(struct fg_backend_model *model, struct 
 /* Nobody waits for the job any more; on_done(DISOWNED) follows, maybe inside the call. */
 void fg_backend_model_abandon(struct fg_backend_model *model, struct fg_job *job, uint64_t now_ns);
 
+/* Tokens of the KV cache that sequences hold, with what is kept for them. */
+uint64_t fg_backend_model_kv_used(struct fg_backend_model *model, uint64_t now_ns);
+
 /* The events of its kinds. */
 void fg_backend_model_on_served(struct fg_backend_model *model, struct fg_job *job,
                                 uint64_t now_ns);

@@ -65,7 +65,7 @@ static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
 {
     const struct fg_scenario_gateway *gateway = &model->scenario->gateway;
     const struct fg_overload_conf *conf = &model->config->overload;
-    const struct fg_overload_sample sample = {
+    struct fg_overload_sample sample = {
         .of = {
             [FG_OVERLOAD_MEMORY] = {gateway->memory_bytes +
                                         model->request_count * gateway->request_bytes,
@@ -73,6 +73,7 @@ static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
             [FG_OVERLOAD_LOOP_LAG] = {model->lag_max_ns, conf->loop_lag_max_ns},
         }};
     model->lag_max_ns = 0;
+    fg_sim_sample_backends(model, now_ns, &sample);
     fg_overload_update(&model->overload, now_ns, &sample);
     for (size_t i = 0; i < model->config->route_count; i++) {
         const struct fg_waiting_room_conf *room = &model->routes[i].conf->waiting_room;
@@ -270,8 +271,7 @@ static void call_backend(struct fg_gateway_model *model, struct fg_sim_request *
     model->tally->routes[request->route].admitted++;
     request->job.prompt_tokens = request->step->prompt_tokens;
     if (backend->model.conf->tokens.is_on)
-        request->job.output_tokens =
-            1 + (uint32_t)fg_chance_exponential(&model->chance, request->step->output_tokens - 1);
+        request->job.output_tokens = fg_sim_output_tokens(model, request->step);
     enum fg_job_start start = fg_backend_model_start(&backend->model, &request->job, now_ns);
     if (start != FG_JOB_TAKEN)
         fail_start(model, request, now_ns, start);
@@ -316,6 +316,8 @@ void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome ou
     bool is_good = outcome == FG_JOB_ANSWERED;
     if (!is_good && try_again(model, request, now_ns))
         return;
+    backend_of(model, request)->answered++;
+    backend_of(model, request)->answer_sum_ns += now_ns - request->backend_ns;
     unsigned status = is_good ? 200 : backend_of(model, request)->model.conf->error_status;
     leave_gate(model, request, now_ns, head_ns,
                status == 503 || status == 504 ? FG_CONCURRENCY_DROPPED : FG_CONCURRENCY_SUCCESS,
@@ -614,9 +616,11 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
         return;
     }
     struct fg_overload_decision decision =
-        fg_overload_decide(&model->overload, route->priority, FG_OVERLOAD_USES_PROCESS);
+        fg_overload_decide(&model->overload, route->priority, fg_sim_overload_uses(model, route));
     uint64_t wait_ns = 0;
     if (!decision.is_admitted && !model->config->overload.is_shadow) {
+        fg_tally_shed(model->tally, (size_t)(route - model->config->routes), now_ns,
+                      decision.reason);
         refuse_call(model, call->user, now_ns, FG_REFUSED_OVERLOAD, decision.retry_after_ns);
         return;
     }

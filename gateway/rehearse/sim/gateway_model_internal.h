@@ -100,6 +100,8 @@ struct fg_sim_backend {
     uint64_t expiry_ns;       /* armed for; UINT64_MAX: not */
     struct fg_tally_load now; /* counts of this stretch of time */
     uint64_t wasted_before;
+    uint64_t answered; /* since the last look at its latency */
+    uint64_t answer_sum_ns;
 };
 
 struct fg_sim_limit {
@@ -149,6 +151,14 @@ void fg_sim_request_free(struct fg_gateway_model *model, struct fg_sim_request *
 /* Into and out of its route's line of those whom the gateway's own deadline can meet. */
 void fg_sim_request_line_up(struct fg_gateway_model *model, struct fg_sim_request *request);
 void fg_sim_request_step_out(struct fg_gateway_model *model, struct fg_sim_request *request);
+
+/* gateway_pressure.c: the backends' part of a sample, and what of it a route's requests use */
+void fg_sim_sample_backends(struct fg_gateway_model *model, uint64_t now_ns,
+                            struct fg_overload_sample *sample);
+uint32_t fg_sim_overload_uses(const struct fg_gateway_model *model,
+                              const struct fg_route_conf *route);
+/* How long an answer becomes, drawn; not more than the KV cache's pressure lets it. */
+uint32_t fg_sim_output_tokens(struct fg_gateway_model *model, const struct fg_scenario_step *step);
 
 /* gateway_model.c: the backend gives a job back. */
 void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome outcome,
