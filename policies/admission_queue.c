@@ -23,7 +23,8 @@
  *                    the class is not served at all
  *          wait      entries ahead x smoothed time a pop, taken only while somebody waits
  *          full      by count, bytes or tokens: lower classes give way, the newest of the lowest
- *                    first, those that hold nothing of what is short left alone
+ *                    first, those that hold nothing of what is short left alone; within a class
+ *                    who has many waiting to one who has less than half as many
  *          target    the configured one, or what the backend's service time is
  *                    longer than three of it
  * Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait tells
@@ -47,6 +48,10 @@
 #define SPARED_SHARE 4             /* places in the queue for each that is spared */
 #define LOOKS_MAX 64               /* entries looked at for those that could give way */
 #define DRAIN_WEIGHT_INVERSE 4     /* new samples count a quarter */
+#define CROWD_SHARE 64u            /* one may have a 64th of all places, */
+#define CROWD_LEAST 4u             /* but for a short queue */
+#define CROWD_WHOLE_SHARE 8u       /* and is all crowd with an eighth more */
+#define CROWD_WHOLE_LEAST 16u
 
 /* Refused entries in the order in which they left. */
 struct refused_list {
@@ -87,6 +92,7 @@ static void put_in(struct fg_admission_queue *queue, struct fg_queue_entry *entr
     queue->count++;
     queue->held.bytes += entry->weight.bytes;
     queue->held.tokens += entry->weight.tokens;
+    fg_crowd_add(&queue->crowd, entry->owner);
 }
 
 static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *entry,
@@ -107,6 +113,7 @@ static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *en
     queue->count--;
     queue->held.bytes -= entry->weight.bytes;
     queue->held.tokens -= entry->weight.tokens;
+    fg_crowd_remove(&queue->crowd, entry->owner);
     fg_deadline_heap_remove(&queue->deadlines, &entry->deadline);
     entry->prev = NULL;
     entry->next = NULL;
@@ -344,27 +351,47 @@ struct victims {
     size_t count;
 };
 
+/* So many may be one's own and nobody minds. */
+static uint32_t crowd_free(const struct fg_queue_config *config)
+{
+    uint32_t share = config->capacity / CROWD_SHARE;
+    return share > CROWD_LEAST ? share : CROWD_LEAST;
+}
+
+/* Does `entry` give way to one of its own class, whose owner has `mine` waiting? */
+static bool is_of_crowd(const struct fg_admission_queue *queue, const struct fg_queue_entry *entry,
+                        uint32_t mine)
+{
+    uint32_t theirs = fg_crowd_count(&queue->crowd, entry->owner);
+    return theirs > crowd_free(&queue->config) && theirs / 2 > mine;
+}
+
 /*
- * Who gives way to one of `priority` and this weight: the newest of the lowest first. With ageing
- * the only one of a class keeps its place, or it would never grow old; but for a queue so short
- * that such places are most of it. The verdict is what is short still, QUEUED: room can be made.
+ * Who gives way to `arrival`, one of `priority`: the newest of the lowest class first, in its own
+ * class only those of a crowd. With ageing the only one of a class keeps its place, or it would
+ * never grow old; but for a queue so short that such places are most of it. The verdict is what is
+ * short still, QUEUED: room can be made.
  */
 static enum fg_queue_verdict choose_victims(const struct fg_admission_queue *queue,
                                             enum fg_priority priority,
-                                            struct fg_queue_weight weight, struct victims *victims)
+                                            const struct fg_queue_entry *arrival,
+                                            struct victims *victims)
 {
     const struct fg_queue_config *config = &queue->config;
+    const struct fg_queue_weight weight = arrival->weight;
     bool is_only_spared =
         config->ageing_ns != 0 && config->capacity > SPARED_SHARE * FG_PRIORITY_COUNT;
+    uint32_t mine = fg_crowd_count(&queue->crowd, arrival->owner);
     uint32_t count = queue->count;
     struct fg_queue_weight held = queue->held;
     enum fg_queue_verdict lacking = shortage(config, count, held, weight);
     size_t looks = 0;
-    for (size_t i = FG_PRIORITY_COUNT - 1; i > (size_t)priority; i--) {
+    for (size_t i = FG_PRIORITY_COUNT; i-- > (size_t)priority;) {
         const struct fg_queue_class *class = &queue->classes[i];
         struct fg_queue_entry *entry = class->newest;
         for (; lacking != FG_QUEUE_QUEUED && entry != NULL && looks < LOOKS_MAX; looks++) {
-            bool is_spared = is_only_spared && entry == class->oldest;
+            bool is_spared = (is_only_spared && entry == class->oldest) ||
+                             (i == (size_t)priority && !is_of_crowd(queue, entry, mine));
             if (helps(entry, lacking) && !is_spared) {
                 victims->entries[victims->count++] = entry;
                 held.bytes -= entry->weight.bytes;
@@ -418,6 +445,15 @@ void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t s
     queue->interval_ns = twice_ns > config->interval_ns ? twice_ns : config->interval_ns;
 }
 
+uint32_t fg_admission_queue_crowding(const struct fg_admission_queue *queue, uint64_t owner)
+{
+    uint32_t whole = queue->config.capacity / CROWD_WHOLE_SHARE;
+    uint64_t beyond =
+        fg_subtract_floor(fg_crowd_count(&queue->crowd, owner), crowd_free(&queue->config));
+    return (uint32_t)fg_multiply_divide(beyond, FG_PRIORITY_COHORT_COUNT,
+                                        whole > CROWD_WHOLE_LEAST ? whole : CROWD_WHOLE_LEAST);
+}
+
 enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
                                               struct fg_queue_entry *entry,
                                               enum fg_priority priority, uint64_t now_ns,
@@ -432,7 +468,7 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
     if (shortage(&queue->config, queue->count, queue->held, entry->weight) != FG_QUEUE_QUEUED)
         expire_into(queue, now_ns, &list); /* who is out of time gives way to anybody */
     *refused = list.first;
-    enum fg_queue_verdict lacking = choose_victims(queue, priority, entry->weight, &victims);
+    enum fg_queue_verdict lacking = choose_victims(queue, priority, entry, &victims);
     if (lacking != FG_QUEUE_QUEUED) {
         count_full(queue, lacking);
         return lacking;

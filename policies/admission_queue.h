@@ -5,6 +5,7 @@
 #ifndef FG_POLICIES_ADMISSION_QUEUE_H
 #define FG_POLICIES_ADMISSION_QUEUE_H
 
+#include "policies/crowd.h"
 #include "policies/deadline_heap.h"
 #include "policies/priority.h"
 
@@ -40,6 +41,7 @@ struct fg_queue_entry {
     uint64_t enqueued_ns;
     uint64_t sequence; /* order of arrival within its class */
     struct fg_queue_weight weight;
+    uint64_t owner; /* whose it is, as for fg_crowd_add */
 };
 
 struct fg_queue_config {
@@ -71,6 +73,7 @@ struct fg_admission_queue {
     struct fg_deadline_heap deadlines;
     uint32_t count;
     struct fg_queue_weight held; /* of all entries */
+    struct fg_crowd crowd;       /* who they are of */
     uint64_t target_ns;          /* in force: the configured one, or the backend's service time */
     uint64_t interval_ns;        /* in force: at least twice the target */
     uint64_t service_ns;         /* of the backend, up to a second; 0: not known */
@@ -109,6 +112,12 @@ void fg_admission_queue_init(struct fg_admission_queue *queue,
  * that length in which nobody is served is no stall.
  */
 void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns);
+
+/*
+ * How far `owner` is beyond what one may have waiting before it counts as a crowd: in 128ths of an
+ * eighth of the queue, 0 when it is not.
+ */
+uint32_t fg_admission_queue_crowding(const struct fg_admission_queue *queue, uint64_t owner);
 
 /*
  * Let `entry` (not queued anywhere), which weighs entry->weight, wait until `deadline_ns`. QUEUED:

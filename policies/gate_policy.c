@@ -146,12 +146,21 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
     fg_circuit_breaker_init(&gate->breaker, &breaker, now_ns);
 }
 
+/* The number of whoever has many waiting is a worse one of its class. */
+static uint32_t number_of(const struct fg_gate_policy *gate, const struct fg_gate_arrival *arrival)
+{
+    uint32_t crowding = fg_admission_queue_crowding(&gate->queue, arrival->owner);
+    uint32_t cohort = arrival->compound % FG_PRIORITY_COHORT_COUNT;
+    uint32_t left = FG_PRIORITY_COHORT_COUNT - 1 - cohort;
+    return arrival->compound + (crowding < left ? crowding : left);
+}
+
 enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
                                           const struct fg_gate_arrival *arrival, uint64_t now_ns,
                                           struct fg_gate_turns *turns, struct fg_gate_place *place)
 {
     enum fg_priority priority = fg_priority_class_of(arrival->compound);
-    bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, arrival->compound);
+    bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, number_of(gate, arrival));
     *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
     if (gate->queue.count > 0)
         let_in(gate, turns, now_ns);
@@ -180,6 +189,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
         if (arrival->deadline_ns < until_ns)
             until_ns = arrival->deadline_ns;
         entry->queue.weight = arrival->weight;
+        entry->queue.owner = arrival->owner;
         queued = fg_admission_queue_push(&gate->queue, &entry->queue, priority, now_ns, until_ns,
                                          &refused);
         add_refused(gate, turns, refused, now_ns);

@@ -257,6 +257,13 @@ static inline struct fg_flow *fg_flow_of_exchange(struct fg_exchange *ex)
     return fg_request_of(ex)->handler_state;
 }
 
+/* The user, or where none is known the address that stands for it. */
+static inline struct fg_span fg_flow_who(const struct fg_flow *flow)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    return ex->user_id.len > 0 ? ex->user_id : ex->client_addr;
+}
+
 static inline uint64_t fg_flow_now_ns(const struct fg_flow *flow)
 {
     return fg_loop_now_ns(flow->thread->loop);

@@ -173,7 +173,10 @@ static enum fg_stage_verdict enter(struct fg_flow *flow, struct fg_gate *gate)
     const struct fg_exchange *ex = &flow->req->ex;
     struct fg_gate_place place;
     const struct fg_gate_arrival arrival = {
-        .compound = ex->priority_number, .deadline_ns = ex->deadline_ns, .weight = weight_of(flow)};
+        .compound = ex->priority_number,
+        .owner = fg_span_hash(fg_flow_who(flow), thread->pipeline->cohort_key.k0),
+        .deadline_ns = ex->deadline_ns,
+        .weight = weight_of(flow)};
     slot->gate = gate;
     enum fg_gate_verdict verdict =
         fg_gate_enter(gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop), &arrival,

@@ -5,11 +5,11 @@
 
 #include <stdio.h>
 
-/* The user is known now (else the address stands for it), and with it the lot of this hour. */
+/* The user is known now, and with it the lot of this hour. */
 static void draw_lot(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
-    struct fg_span who = ex->user_id.len > 0 ? ex->user_id : ex->client_addr;
+    struct fg_span who = fg_flow_who(flow);
     uint32_t cohort = fg_priority_cohort(&flow->thread->pipeline->cohort_key, who.data, who.len,
                                          fg_clock_wall_ns());
     ex->priority_number = fg_priority_compound(ex->priority, cohort);

@@ -374,6 +374,11 @@ static struct fg_queue_weight weight_of(const struct fg_queue_conf *conf,
     return weight;
 }
 
+static uint64_t owner_of(const struct fg_gateway_model *model, const struct fg_sim_request *request)
+{
+    return fg_siphash(&model->key, &request->user, sizeof(request->user));
+}
+
 static void enter_gate(struct fg_gateway_model *model, struct fg_sim_request *request,
                        uint64_t now_ns)
 {
@@ -383,6 +388,7 @@ static void enter_gate(struct fg_gateway_model *model, struct fg_sim_request *re
     request->entered_ns = now_ns;
     const struct fg_gate_arrival arrival = {
         .compound = request->priority_number,
+        .owner = owner_of(model, request),
         .deadline_ns = request->deadline_ns,
         .weight = weight_of(&model->config->backends[route->backend_index].queue, request->step)};
     enum fg_gate_verdict verdict = fg_gate_policy_enter(&backend->gate, &request->entry, &arrival,
@@ -427,6 +433,7 @@ static void enter_route(struct fg_gateway_model *model, struct fg_sim_request *r
         return;
     }
     const struct fg_gate_arrival arrival = {.compound = request->priority_number,
+                                            .owner = owner_of(model, request),
                                             .deadline_ns = request->deadline_ns,
                                             .weight =
                                                 weight_of(&route->conf->queue, request->step)};

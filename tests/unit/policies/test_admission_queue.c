@@ -655,9 +655,101 @@ static void with_ageing_no_class_starves(void **state)
     }
 }
 
+/* A hoard has all places of its class: who has none gets one of them, and the hoarder no more. */
+static void a_crowd_gives_way_to_the_few(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = plain(100);
+    struct fg_admission_queue queue;
+    static struct fg_queue_entry hoard[101], few[60];
+    memset(hoard, 0, sizeof(hoard));
+    memset(few, 0, sizeof(few));
+    fg_admission_queue_init(&queue, &config);
+    for (size_t i = 0; i < 100; i++) {
+        hoard[i].owner = 7;
+        push(&queue, &hoard[i], FG_PRIORITY_NORMAL, i);
+    }
+    struct fg_queue_entry *refused;
+    hoard[100].owner = 7;
+    assert_int_equal(fg_admission_queue_push(&queue, &hoard[100], FG_PRIORITY_NORMAL, 100,
+                                             FG_POLICY_NEVER, &refused),
+                     FG_QUEUE_FULL);
+    for (size_t i = 0; i < 60; i++) {
+        few[i].owner = (i / 2 + 1) << 32 | (i / 2 + 1); /* two each */
+        assert_int_equal(fg_admission_queue_push(&queue, &few[i], FG_PRIORITY_NORMAL, 101 + i,
+                                                 FG_POLICY_NEVER, &refused),
+                         FG_QUEUE_QUEUED);
+        assert_ptr_equal(refused, &hoard[99 - i]); /* the newest of the crowd */
+        assert_null(refused->next);
+        assert_int_equal(refused->state, FG_QUEUE_ENTRY_DISPLACED);
+    }
+    assert_int_equal(queue.displaced_total, 60);
+    assert_int_equal(queue.count, 100);
+    /* Nobody's are never a crowd, and give way to nobody of their class. */
+    struct fg_queue_entry nobody = {0};
+    while (pop(&queue, 200) != NULL)
+        ;
+    memset(hoard, 0, sizeof(hoard));
+    for (size_t i = 0; i < 100; i++)
+        push(&queue, &hoard[i], FG_PRIORITY_NORMAL, 300);
+    assert_int_equal(fg_admission_queue_push(&queue, &nobody, FG_PRIORITY_NORMAL, 300,
+                                             FG_POLICY_NEVER, &refused),
+                     FG_QUEUE_FULL);
+    while (pop(&queue, 400) != NULL)
+        ;
+    for (size_t row = 0; row < FG_CROWD_ROWS; row++) {
+        for (size_t column = 0; column < FG_CROWD_COLUMNS; column++)
+            assert_int_equal(queue.crowd.counts[row][column], 0);
+    }
+}
+
+/* Several who have as many as each other do not push one another out. */
+static void equals_do_not_displace_each_other(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = plain(100);
+    struct fg_admission_queue queue;
+    static struct fg_queue_entry entries[102];
+    memset(entries, 0, sizeof(entries));
+    fg_admission_queue_init(&queue, &config);
+    struct fg_queue_entry *refused;
+    for (size_t i = 0; i < 102; i++) {
+        entries[i].owner = i % 2 == 0 ? 0x500000005 : 0x900000009;
+        enum fg_queue_verdict verdict = fg_admission_queue_push(
+            &queue, &entries[i], FG_PRIORITY_LOW, i, FG_POLICY_NEVER, &refused);
+        assert_int_equal(verdict, i < 100 ? FG_QUEUE_QUEUED : FG_QUEUE_FULL);
+        assert_null(refused);
+    }
+    while (pop(&queue, 200) != NULL)
+        ;
+}
+
+static void crowding_grows_beyond_what_is_free(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = plain(1024);
+    struct fg_admission_queue queue;
+    static struct fg_queue_entry entries[400];
+    memset(entries, 0, sizeof(entries));
+    fg_admission_queue_init(&queue, &config);
+    for (size_t i = 0; i < 400; i++) {
+        uint32_t crowding = fg_admission_queue_crowding(&queue, 3);
+        assert_int_equal(crowding, i <= 16 ? 0 : i - 16);
+        assert_int_equal(fg_admission_queue_crowding(&queue, 0), 0);
+        assert_int_equal(fg_admission_queue_crowding(&queue, 4ull << 32 | 4), 0);
+        entries[i].owner = 3;
+        push(&queue, &entries[i], FG_PRIORITY_LOW, i);
+    }
+    while (pop(&queue, 400) != NULL)
+        ;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_crowd_gives_way_to_the_few),
+        cmocka_unit_test(equals_do_not_displace_each_other),
+        cmocka_unit_test(crowding_grows_beyond_what_is_free),
         cmocka_unit_test(higher_classes_first_and_fifo_within),
         cmocka_unit_test(waiting_raises_the_class),
         cmocka_unit_test(expires_at_the_exact_deadline),

@@ -60,6 +60,37 @@ static void a_freed_slot_goes_to_who_waits(void **state)
     assert_ptr_equal(turns.first, &b);
 }
 
+/* With as good a lot as any, the one who has many waiting is refused first. */
+static void a_crowd_is_below_the_level_first(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 1024);
+    config.level = fg_admission_level_config_default();
+    static struct fg_gate_entry hoard[200];
+    memset(hoard, 0, sizeof(hoard));
+    struct fg_gate_entry other = {0};
+    struct fg_gate_turns turns = {0};
+    struct fg_gate_place place;
+    struct fg_gate_arrival arrival = {.compound = normal + 10, .owner = 7, .deadline_ns = 100 * S};
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
+    for (size_t i = 0; i < 200; i++)
+        assert_int_equal(fg_gate_policy_enter(&gate, &hoard[i], &arrival, 1, &turns, &place),
+                         FG_GATE_QUEUED);
+    gate.level.level = normal + 50; /* as after a standing delay */
+    struct fg_gate_entry late = {0};
+    assert_int_equal(fg_gate_policy_enter(&gate, &late, &arrival, 1, &turns, &place),
+                     FG_GATE_BELOW_LEVEL);
+    arrival.owner = 9ull << 32 | 9;
+    assert_int_equal(fg_gate_policy_enter(&gate, &other, &arrival, 1, &turns, &place),
+                     FG_GATE_QUEUED);
+    arrival.compound = normal + 127; /* there is no worse one, and no other class */
+    arrival.owner = 7;
+    assert_int_equal(fg_gate_policy_enter(&gate, &late, &arrival, 1, &turns, &place),
+                     FG_GATE_BELOW_LEVEL);
+}
+
 static void without_memory_nothing_waits(void **state)
 {
     (void)state;
@@ -205,6 +236,7 @@ static void the_queue_knows_how_slow_the_backend_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_crowd_is_below_the_level_first),
         cmocka_unit_test(a_freed_slot_goes_to_who_waits),
         cmocka_unit_test(without_memory_nothing_waits),
         cmocka_unit_test(waits_no_longer_than_it_may),

@@ -1,0 +1,41 @@
+/*
+ * crowd.c: how many of a few thousand things each owner has, in a fixed and small place.
+ * Source   the count-min sketch of G. Cormode, S. Muthukrishnan, "An Improved Data Stream Summary"
+ *          (J. Algorithms 55, 2005), with deletions. Two rows of 256: whoever is not of the crowd
+ *          shares both places with one that is in one of 65,536 cases.
+ */
+#include "policies/crowd.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+/* The rows take bits of the hash that have nothing to do with each other. */
+static size_t column_of(uint64_t owner, size_t row)
+{
+    return (size_t)(owner >> (row * 32)) % FG_CROWD_COLUMNS;
+}
+
+void fg_crowd_add(struct fg_crowd *crowd, uint64_t owner)
+{
+    for (size_t row = 0; owner != 0 && row < FG_CROWD_ROWS; row++)
+        crowd->counts[row][column_of(owner, row)]++;
+}
+
+void fg_crowd_remove(struct fg_crowd *crowd, uint64_t owner)
+{
+    for (size_t row = 0; owner != 0 && row < FG_CROWD_ROWS; row++) {
+        uint32_t *count = &crowd->counts[row][column_of(owner, row)];
+        assert(*count > 0);
+        --*count;
+    }
+}
+
+uint32_t fg_crowd_count(const struct fg_crowd *crowd, uint64_t owner)
+{
+    uint32_t least = UINT32_MAX;
+    for (size_t row = 0; row < FG_CROWD_ROWS; row++) {
+        uint32_t count = crowd->counts[row][column_of(owner, row)];
+        least = count < least ? count : least;
+    }
+    return owner == 0 ? 0 : least;
+}

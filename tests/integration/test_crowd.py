@@ -1,0 +1,41 @@
+"""One client that fills a backend's queue: others still find a place in it, at that client's cost."""
+import contextlib
+import json
+
+from harness import read_response
+from test_address_share import connect
+
+HOARDER, OTHER = "127.0.0.2", "127.0.0.3"
+PLACES = 64
+GET = b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+def test_who_has_few_waiting_finds_a_place_in_a_full_queue(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "connections_per_ip_max": 1000},
+        "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 1},
+                             "queue": {"requests_max": PLACES, "wait_max": "10m", "target": "off"}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "10m"}]})
+
+    def gate():
+        return gateway.gate("app")
+
+    def ask(stack, source):
+        connection = stack.enter_context(connect(gateway.port, source))
+        connection.sendall(GET)
+        return connection.makefile("rb")
+    backend.gate.clear()
+    with contextlib.ExitStack() as stack:
+        hoard = [ask(stack, HOARDER) for _ in range(PLACES + 1)]
+        gateway.wait_stats(lambda _: gate()["queue"]["waiting"] == PLACES, what="a full queue")
+        status, _, body = read_response(ask(stack, HOARDER))
+        assert status == 503 and json.loads(body)["error"]["code"] == "queue_full"
+        others = [ask(stack, OTHER) for _ in range(3)]
+        gateway.wait_stats(lambda _: gate()["queue"]["displaced_total"] == 3, what="three that gave way")
+        assert gate()["queue"]["waiting"] == PLACES
+        backend.gate.set()
+        assert [read_response(one)[0] for one in others] == [200] * 3
+        statuses = [read_response(one)[0] for one in hoard]
+        assert statuses.count(200) == PLACES - 2 and statuses.count(503) == 3
