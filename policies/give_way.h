@@ -18,12 +18,19 @@ struct fg_give_way {
 
 void fg_give_way_init(struct fg_give_way *gw, uint64_t stalled_max_ns, uint64_t settle_ns);
 
+/* How scarce what an answer holds is. */
+struct fg_give_way_need {
+    uint32_t waiting; /* others who wait for its place */
+    bool is_short;    /* the process runs out of descriptors or memory */
+};
+
 /*
- * An answer has made no progress since `stalled_since_ns` (0: it does), and `waiting` others wait
- * for its place. True: it must go, which is counted: no more go at once than wait.
+ * An answer has made no progress since `stalled_since_ns` (0: it does). True: it must go. While the
+ * process is short that is so after a quarter of the patience, whoever waits; else no more go at
+ * once than wait.
  */
 bool fg_give_way_decide(struct fg_give_way *gw, uint64_t now_ns, uint64_t stalled_since_ns,
-                        uint32_t waiting);
+                        struct fg_give_way_need need);
 
 /* One who waited has a place, or waits no longer. */
 void fg_give_way_taken(struct fg_give_way *gw);

@@ -95,13 +95,14 @@ void fg_cluster_limits_give(struct fg_cluster_limits *limits, enum fg_cluster_li
 }
 
 bool fg_cluster_limits_give_way(struct fg_cluster_limits *limits, uint64_t now_ns,
-                                uint64_t stalled_since_ns)
+                                uint64_t stalled_since_ns, bool is_short)
 {
-    uint32_t waiting = fg_limit_used(&limits->limits[FG_CLUSTER_PENDING]);
-    if (waiting == 0)
+    const struct fg_give_way_need need = {
+        .waiting = fg_limit_used(&limits->limits[FG_CLUSTER_PENDING]), .is_short = is_short};
+    if (need.waiting == 0 && !is_short)
         return false;
     pthread_mutex_lock(&limits->lock);
-    bool must_go = fg_give_way_decide(&limits->give_way, now_ns, stalled_since_ns, waiting);
+    bool must_go = fg_give_way_decide(&limits->give_way, now_ns, stalled_since_ns, need);
     pthread_mutex_unlock(&limits->lock);
     return must_go;
 }

@@ -1,12 +1,13 @@
 /*
- * stalled.c: answers whose clients take nothing, while others wait for a connection.
+ * stalled.c: answers whose clients take nothing, while others wait for a connection, or the process
+ *            runs out of them.
  * Job      look now and then at each exchange that is paused; let it go when policies/give_way says
  *          so.
  * Thread   the owning event loop.
  * Never    looks at a tunnel, or lets one go whose client takes 4 KiB now and then.
  *
  *    paused --a quarter of slow_reader_max--> looked at --+--> paused
- *       `-- the client takes more --> goes on              `-- others wait --> let go
+ *       `-- the client takes more --> goes on              `-- others wait, or short --> let go
  */
 #include "proxy_internal.h"
 
@@ -20,14 +21,15 @@ static void on_look(struct fg_timeout_entry *entry)
     struct fg_proxy_thread *thread = request->thread;
     if (!request->is_paused || request->is_tunnel)
         return;
+    bool is_short = fg_pressure_asks(thread->env.pressure, FG_OVERLOAD_ADDRESS_SHARE);
     if (!fg_cluster_limits_give_way(&thread->proxy->limits, fg_clock_monotonic_ns(),
-                                    fg_exchange_stalled_since(request->ex))) {
+                                    fg_exchange_stalled_since(request->ex), is_short)) {
         fg_timeout_list_set(&thread->stall_looks, entry);
         return;
     }
     fg_counter_add_owned(&request->metrics->gave_way, 1);
     fg_proxy_request_fail(request, FG_FAILURE_SLOW_CLIENT,
-                          "its client took nothing while others waited for a connection");
+                          "its client took nothing while connections were short");
 }
 
 void fg_stalled_init(struct fg_proxy_thread *thread)

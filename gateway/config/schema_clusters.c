@@ -667,7 +667,9 @@ static const struct fg_key cluster_keys[] = {
      .max = 10 * MINUTE,
      .doc = "While requests wait for one of `max_connections`, an answer of which its client has "
             "taken less than 4 KiB for so long gives its connection up: the stream, or the HTTP/1 "
-            "connection, is reset. When nobody waits, `limits.write_timeout` alone ends it."},
+            "connection, is reset; after a quarter of it, whoever waits, while step "
+            "`address_share` of "
+            "`policies.overload` is taken. Else `limits.write_timeout` alone ends it."},
     {.name = "connect_timeout",
      .type = FG_KEY_DURATION,
      .offset = L(connect_timeout_ns),

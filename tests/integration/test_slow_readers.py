@@ -16,14 +16,15 @@ LARGE = 8 << 20
 GET_LARGE = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-def start(launch, upstream, **cluster):
+def start(launch, upstream, policies=None, descriptors=None, **cluster):
     backend = upstream(answer=lambda request: (200, {}, b"x" * LARGE if request.path == "/large" else b"small"))
     gateway = launch({
         "listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
         "limits": {"threads": 2, "drain_timeout": "5s", "write_timeout": "5m", "stream_buffer_max": "16KiB"},
         "clusters": {"app": {"endpoints": [backend.address], "max_connections": 2, "slow_reader_max": "200ms",
                              "concurrency": {"kind": "fixed", "limit": 2}, **cluster}},
-        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s"}]})
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s"}],
+        "policies": policies or {}}, descriptors=descriptors)
     return gateway, backend
 
 
@@ -129,3 +130,15 @@ def test_with_the_limit_off_who_waits_goes_on_waiting(launch, upstream):
         assert not is_cut(first)
         waiting.join()
         assert answers[0][0] == 200
+
+
+def test_a_reader_that_stalls_gives_way_when_descriptors_are_short(launch, upstream):
+    """Nobody waits for its connection; but the step is taken from the first descriptors on."""
+    gateway, backend = start(launch, upstream, policies={"overload": {"fds": {"address_share": "1%/0.5%"}}},
+                             descriptors=400, max_connections=64)
+    gateway.wait_stats(lambda stats: stats["policies"]["overload"]["steps"]["address_share"]["taken"])
+    with stall_h1(gateway) as first, stall_h1(gateway) as second:
+        wait_for(lambda: len(backend.requests) == 2, what="two requests")
+        wait_for(lambda: gave_way(gateway) == 2, what="both to give way")
+        assert is_cut(first) and is_cut(second)
+    assert ask(gateway)[0] == 200

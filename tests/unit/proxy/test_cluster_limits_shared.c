@@ -112,7 +112,7 @@ static void *ask_to_stay(void *arg)
 {
     (void)arg;
     for (unsigned i = 0; i < 1000; i++) {
-        if (fg_cluster_limits_give_way(&shared, 20 * FG_S, 1))
+        if (fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, false))
             fg_counter_add(&gone, 1);
     }
     return NULL;
@@ -127,7 +127,8 @@ static void as_many_give_way_as_wait(void **state)
     conf.slow_reader_max_ns = FG_S;
     conf.limits.pending_max = 10;
     assert_true(fg_cluster_limits_init(&shared, &conf, 1));
-    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1)); /* nobody waits */
+    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, false)); /* nobody waits */
+    assert_true(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, true));
     for (unsigned i = 0; i < 3; i++)
         assert_true(fg_cluster_limits_try_take(&shared, FG_CLUSTER_PENDING));
     for (unsigned i = 0; i < 4; i++)
@@ -136,7 +137,7 @@ static void as_many_give_way_as_wait(void **state)
         pthread_join(threads[i], NULL);
     assert_int_equal(fg_counter_get(&gone), 3);
     fg_cluster_limits_give(&shared, FG_CLUSTER_PENDING); /* one has his place */
-    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1));
+    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, false));
     fg_cluster_limits_fini(&shared);
 }
 
