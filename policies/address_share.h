@@ -42,8 +42,8 @@ bool fg_address_share_admits(const struct fg_address_share *share, uint32_t held
 
 /*
  * A connection of an address that holds `held` was looked at: it has waited for its client since
- * `since_ns` (0: it does not, but makes progress). True: it is among the picks, for now; the
- * PICKED_MAX that have waited longest stay. Constant time.
+ * `since_ns` (0: it does not, but makes progress). True: it is among the picks, until others that
+ * have waited longer fill them: PICKED_MAX stay. Logarithmic in that number.
  */
 bool fg_address_share_offer(const struct fg_address_share *share,
                             struct fg_address_share_picks *picks, uint64_t now_ns, uint32_t held,

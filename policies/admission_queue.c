@@ -2,7 +2,8 @@
  * admission_queue.c: where requests wait for a slot: bounded, by class, each with a deadline.
  * Job      who may wait, whose turn it is, who has waited in vain; refuse early what cannot be in
  *          time.
- * Thread   one owner at a time. Memory: links embedded in the caller's objects, nothing else.
+ * Thread   one owner at a time. Memory: links embedded in the caller's objects; counts of owners in
+ *          the struct (policies/crowd).
  * Never    holds more than `capacity`, `bytes_max` or `tokens_max`, loses an entry, hands one out
  *          after its deadline, or sheds the last one of a class: a free slot always finds somebody
  *          if anybody waits.
