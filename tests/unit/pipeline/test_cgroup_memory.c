@@ -3,64 +3,30 @@
  */
 #include "pipeline/cgroup_memory.h"
 
+#include "kernel_files.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <cmocka.h>
 
 #define MIB (UINT64_C(1) << 20)
-
-static char root[] = "/tmp/fg-cgroup-XXXXXX";
-
-static int make_root(void **state)
-{
-    (void)state;
-    memcpy(root + sizeof(root) - 7, "XXXXXX", 6); /* mkdtemp filled them in */
-    return mkdtemp(root) == NULL ? -1 : 0;
-}
-
-static int remove_root(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof(command), "rm -r %s", root);
-    return system(command); /* NOLINT: a path of our own */
-}
-
-static void make_folder(const char *path)
-{
-    char whole[256];
-    snprintf(whole, sizeof(whole), "%s/%s", root, path);
-    assert_int_equal(mkdir(whole, 0700), 0);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    char whole[256];
-    snprintf(whole, sizeof(whole), "%s/%s", root, path);
-    FILE *file = fopen(whole, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
 
 static void takes_what_can_be_taken_back_off(void **state)
 {
     (void)state;
     struct fg_cgroup_memory group;
-    write_file("memory.max", "104857600\n");
-    write_file("memory.current", "83886080\n");
-    write_file("memory.stat", "anon 1\nfile 2\ninactive_anon 3\ninactive_file 20971520\nx 4\n");
-    fg_cgroup_memory_open(&group, root, "0::/\n");
+    fg_kernel_files_write("memory.max", "104857600\n");
+    fg_kernel_files_write("memory.current", "83886080\n");
+    fg_kernel_files_write("memory.stat",
+                          "anon 1\nfile 2\ninactive_anon 3\ninactive_file 20971520\nx 4\n");
+    fg_cgroup_memory_open(&group, fg_kernel_files_root(), "0::/\n");
     assert_int_equal(group.limit_bytes, 100 * MIB);
     assert_int_equal(fg_cgroup_memory_used(&group), 60 * MIB);
-    write_file("memory.current", "10485760\n"); /* less than the cache: the two are read apart */
+    fg_kernel_files_write("memory.current",
+                          "10485760\n"); /* less than the cache: the two are read apart */
     assert_int_equal(fg_cgroup_memory_used(&group), 0);
-    write_file("memory.current", "");
+    fg_kernel_files_write("memory.current", "");
     assert_int_equal(fg_cgroup_memory_used(&group), 0);
     fg_cgroup_memory_close(&group);
 }
@@ -69,21 +35,22 @@ static void the_tightest_limit_on_the_way_up_counts(void **state)
 {
     (void)state;
     struct fg_cgroup_memory group;
-    make_folder("a.slice");
-    make_folder("a.slice/b.service");
-    write_file("a.slice/b.service/memory.max", "max\n");
-    write_file("a.slice/b.service/memory.current", "1\n");
-    write_file("a.slice/memory.max", "209715200\n");
-    write_file("a.slice/memory.high", "max\n");
-    write_file("a.slice/memory.current", "2\n");
-    write_file("memory.max", "314572800\n");
-    write_file("memory.current", "3\n");
-    fg_cgroup_memory_open(&group, root, "12:cpu:/x\n0::/a.slice/b.service\n");
+    fg_kernel_files_folder("a.slice");
+    fg_kernel_files_folder("a.slice/b.service");
+    fg_kernel_files_write("a.slice/b.service/memory.max", "max\n");
+    fg_kernel_files_write("a.slice/b.service/memory.current", "1\n");
+    fg_kernel_files_write("a.slice/memory.max", "209715200\n");
+    fg_kernel_files_write("a.slice/memory.high", "max\n");
+    fg_kernel_files_write("a.slice/memory.current", "2\n");
+    fg_kernel_files_write("memory.max", "314572800\n");
+    fg_kernel_files_write("memory.current", "3\n");
+    fg_cgroup_memory_open(&group, fg_kernel_files_root(), "12:cpu:/x\n0::/a.slice/b.service\n");
     assert_int_equal(group.limit_bytes, 200 * MIB);
     assert_int_equal(fg_cgroup_memory_used(&group), 2);
     fg_cgroup_memory_close(&group);
-    write_file("a.slice/b.service/memory.high", "1048576\n"); /* the kernel throttles from there */
-    fg_cgroup_memory_open(&group, root, "0::/a.slice/b.service");
+    fg_kernel_files_write("a.slice/b.service/memory.high",
+                          "1048576\n"); /* the kernel throttles from there */
+    fg_cgroup_memory_open(&group, fg_kernel_files_root(), "0::/a.slice/b.service");
     assert_int_equal(group.limit_bytes, MIB);
     assert_int_equal(fg_cgroup_memory_used(&group), 1);
     fg_cgroup_memory_close(&group);
@@ -93,11 +60,12 @@ static void a_container_sees_its_group_at_the_root(void **state)
 {
     (void)state;
     struct fg_cgroup_memory group;
-    make_folder("memory");
-    write_file("memory/memory.limit_in_bytes", "52428800\n");
-    write_file("memory/memory.usage_in_bytes", "31457280\n");
-    write_file("memory/memory.stat", "inactive_file 9\ntotal_inactive_file 10485760\n");
-    fg_cgroup_memory_open(&group, root, "9:cpu:/docker/abc\n4:memory:/docker/abc\n0::/\n");
+    fg_kernel_files_folder("memory");
+    fg_kernel_files_write("memory/memory.limit_in_bytes", "52428800\n");
+    fg_kernel_files_write("memory/memory.usage_in_bytes", "31457280\n");
+    fg_kernel_files_write("memory/memory.stat", "inactive_file 9\ntotal_inactive_file 10485760\n");
+    fg_cgroup_memory_open(&group, fg_kernel_files_root(),
+                          "9:cpu:/docker/abc\n4:memory:/docker/abc\n0::/\n");
     assert_int_equal(group.limit_bytes, 50 * MIB);
     assert_int_equal(fg_cgroup_memory_used(&group), 20 * MIB);
     fg_cgroup_memory_close(&group);
@@ -108,13 +76,13 @@ static void without_a_limit_there_is_nothing_to_watch(void **state)
     (void)state;
     struct fg_cgroup_memory group;
     static const char *const memberships[] = {"", "0::/", "4:memory:/a/b\n", ":::\n\n", "nonsense"};
-    make_folder("memory");
-    write_file("memory/memory.limit_in_bytes", "9223372036854771712\n");
-    write_file("memory/memory.usage_in_bytes", "1\n");
-    write_file("memory.max", "max\n");
-    write_file("memory.current", "1\n");
+    fg_kernel_files_folder("memory");
+    fg_kernel_files_write("memory/memory.limit_in_bytes", "9223372036854771712\n");
+    fg_kernel_files_write("memory/memory.usage_in_bytes", "1\n");
+    fg_kernel_files_write("memory.max", "max\n");
+    fg_kernel_files_write("memory.current", "1\n");
     for (size_t i = 0; i < sizeof(memberships) / sizeof(memberships[0]); i++) {
-        fg_cgroup_memory_open(&group, root, memberships[i]);
+        fg_cgroup_memory_open(&group, fg_kernel_files_root(), memberships[i]);
         assert_int_equal(group.used_fd, -1);
         assert_int_equal(group.limit_bytes, 0);
         assert_int_equal(fg_cgroup_memory_used(&group), 0);
@@ -122,11 +90,11 @@ static void without_a_limit_there_is_nothing_to_watch(void **state)
     }
     fg_cgroup_memory_open(&group, "/nowhere", "0::/");
     assert_int_equal(group.used_fd, -1);
-    write_file("memory.max", "1048576\n"); /* a limit, and no figure beside it */
-    assert_int_equal(remove_root(NULL), 0);
-    assert_int_equal(make_root(NULL), 0);
-    write_file("memory.max", "1048576\n");
-    fg_cgroup_memory_open(&group, root, "0::/");
+    fg_kernel_files_write("memory.max", "1048576\n"); /* a limit, and no figure beside it */
+    assert_int_equal(fg_kernel_files_remove(NULL), 0);
+    assert_int_equal(fg_kernel_files_make(NULL), 0);
+    fg_kernel_files_write("memory.max", "1048576\n");
+    fg_cgroup_memory_open(&group, fg_kernel_files_root(), "0::/");
     assert_int_equal(group.used_fd, -1);
 }
 
@@ -134,15 +102,16 @@ static void reads_its_own(void **state)
 {
     (void)state;
     struct fg_cgroup_memory group;
-    write_file("memory.max", "1048576\n");
-    write_file("memory.current", "4096\n");
-    fg_cgroup_memory_open_own(&group, root);
+    fg_kernel_files_write("memory.max", "1048576\n");
+    fg_kernel_files_write("memory.current", "4096\n");
+    fg_cgroup_memory_open_own(&group, fg_kernel_files_root());
     assert_int_equal(group.limit_bytes, MIB);
     assert_int_equal(fg_cgroup_memory_used(&group), 4096);
     fg_cgroup_memory_close(&group);
 }
 
-#define WITH_ROOT(test) cmocka_unit_test_setup_teardown(test, make_root, remove_root)
+#define WITH_ROOT(test)                                                                            \
+    cmocka_unit_test_setup_teardown(test, fg_kernel_files_make, fg_kernel_files_remove)
 
 int main(void)
 {

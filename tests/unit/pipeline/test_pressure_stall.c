@@ -3,55 +3,20 @@
  */
 #include "pipeline/pressure_stall.h"
 
+#include "kernel_files.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <cmocka.h>
-
-static char root[] = "/tmp/fg-stall-XXXXXX";
-
-static int make_root(void **state)
-{
-    (void)state;
-    memcpy(root + sizeof(root) - 7, "XXXXXX", 6); /* mkdtemp filled them in */
-    return mkdtemp(root) == NULL ? -1 : 0;
-}
-
-static int remove_root(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof(command), "rm -r %s", root);
-    return system(command); /* NOLINT: a path of our own */
-}
-
-static void make_folder(const char *path)
-{
-    char whole[256];
-    snprintf(whole, sizeof(whole), "%s/%s", root, path);
-    assert_int_equal(mkdir(whole, 0700), 0);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    char whole[256];
-    snprintf(whole, sizeof(whole), "%s/%s", root, path);
-    FILE *file = fopen(whole, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
 
 static struct fg_pressure_stall open_with(const char *membership, const char *machine)
 {
     struct fg_pressure_stall stall;
     char whole[256];
-    snprintf(whole, sizeof(whole), "%s/%s", root, machine);
-    fg_pressure_stall_open(&stall, root, membership, whole);
+    snprintf(whole, sizeof(whole), "%s/%s", fg_kernel_files_root(), machine);
+    fg_pressure_stall_open(&stall, fg_kernel_files_root(), membership, whole);
     return stall;
 }
 
@@ -62,14 +27,14 @@ static struct fg_pressure_stall open_with(const char *membership, const char *ma
 static void reads_the_line_that_counts(void **state)
 {
     (void)state;
-    write_file("cpu.pressure", LINES("12.34", "99.00"));
-    write_file("memory.pressure", LINES("99.00", "0.05"));
-    write_file("io.pressure", LINES("99.00", "100.00"));
+    fg_kernel_files_write("cpu.pressure", LINES("12.34", "99.00"));
+    fg_kernel_files_write("memory.pressure", LINES("99.00", "0.05"));
+    fg_kernel_files_write("io.pressure", LINES("99.00", "100.00"));
     struct fg_pressure_stall stall = open_with("0::/\n", "none");
     assert_int_equal(fg_pressure_stall_read(&stall, FG_STALL_CPU), 1234);
     assert_int_equal(fg_pressure_stall_read(&stall, FG_STALL_MEMORY), 5);
     assert_int_equal(fg_pressure_stall_read(&stall, FG_STALL_IO), FG_STALL_ALWAYS);
-    write_file("cpu.pressure", LINES("0.00", "0.00")); /* each look is a new one */
+    fg_kernel_files_write("cpu.pressure", LINES("0.00", "0.00")); /* each look is a new one */
     assert_int_equal(fg_pressure_stall_read(&stall, FG_STALL_CPU), 0);
     static const char *const nonsense[] = {"",
                                            "\n\n",
@@ -79,7 +44,7 @@ static void reads_the_line_that_counts(void **state)
                                            "some avg10=101.00\n",
                                            "full avg10=1.00 z\n"};
     for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
-        write_file("cpu.pressure", nonsense[i]);
+        fg_kernel_files_write("cpu.pressure", nonsense[i]);
         assert_int_equal(fg_pressure_stall_read(&stall, FG_STALL_CPU), 0);
     }
     fg_pressure_stall_close(&stall);
@@ -88,13 +53,13 @@ static void reads_the_line_that_counts(void **state)
 static void the_nearest_group_counts_and_then_the_machine(void **state)
 {
     (void)state;
-    make_folder("a");
-    make_folder("a/b");
-    make_folder("machine");
-    write_file("a/cpu.pressure", LINES("1.00", "0.00"));
-    write_file("a/b/cpu.pressure", LINES("2.00", "0.00"));
-    write_file("a/memory.pressure", LINES("0.00", "3.00"));
-    write_file("machine/io", LINES("0.00", "4.00"));
+    fg_kernel_files_folder("a");
+    fg_kernel_files_folder("a/b");
+    fg_kernel_files_folder("machine");
+    fg_kernel_files_write("a/cpu.pressure", LINES("1.00", "0.00"));
+    fg_kernel_files_write("a/b/cpu.pressure", LINES("2.00", "0.00"));
+    fg_kernel_files_write("a/memory.pressure", LINES("0.00", "3.00"));
+    fg_kernel_files_write("machine/io", LINES("0.00", "4.00"));
     struct fg_pressure_stall stall = open_with("1:name=systemd:/x\n0::/a/b\n", "machine");
     assert_int_equal(fg_pressure_stall_read(&stall, FG_STALL_CPU), 200);
     assert_int_equal(fg_pressure_stall_read(&stall, FG_STALL_MEMORY), 300);
@@ -119,9 +84,10 @@ static void this_machine_can_be_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(reads_the_line_that_counts, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(the_nearest_group_counts_and_then_the_machine, make_root,
-                                        remove_root),
+        cmocka_unit_test_setup_teardown(reads_the_line_that_counts, fg_kernel_files_make,
+                                        fg_kernel_files_remove),
+        cmocka_unit_test_setup_teardown(the_nearest_group_counts_and_then_the_machine,
+                                        fg_kernel_files_make, fg_kernel_files_remove),
         cmocka_unit_test(this_machine_can_be_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
