@@ -31,6 +31,7 @@
 #ifndef FG_BACKEND_H
 #define FG_BACKEND_H
 
+#include "backends/never_indexed.h"
 #include "backends/pressure_shared.h"
 #include "base/arena.h"
 #include "base/cidr.h"
@@ -137,6 +138,7 @@ struct fg_exchange {
     bool accepts_trailers;  /* the client said so (TE: trailers); HTTP/2 takes them anyway */
     struct fg_span upgrade; /* protocol asked for, "websocket"; data NULL: none, see Tunnels */
     enum fg_spoken protocol;
+    struct fg_never_indexed *never_indexed; /* of fields and trailers; NULL: none */
 
     /* behind the body: valid once on_body has said is_last */
     const struct fg_field *trailers;
@@ -156,6 +158,9 @@ struct fg_exchange {
 
     /* the backend's own, NULL at start */
     void *backend_state;
+
+    /* said by the backend, before it gives the fields: those of the answer that came so marked */
+    const struct fg_never_indexed *answer_never_indexed;
 
     /* said by the backend: what the answer has cost until now, and whether that is all of it; read
      * when the exchange has ended */

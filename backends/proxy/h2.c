@@ -164,12 +164,15 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
     struct fg_h2 *h2 = user_data;
     struct fg_proxy_attempt *attempt = attempt_of(session, frame->hd.stream_id);
-    (void)flags;
     if (attempt == NULL)
         return 0;
-    const char *problem =
-        take_field(&attempt->response, fg_span_make((const char *)name, name_len),
-                   fg_span_make((const char *)value, value_len), attempt->head_ns > 0);
+    struct fg_upstream_response *response = &attempt->response;
+    struct fg_span field_name = fg_span_make((const char *)name, name_len);
+    const char *problem = take_field(
+        response, field_name, fg_span_make((const char *)value, value_len), attempt->head_ns > 0);
+    if (problem == NULL && (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0 &&
+        !fg_never_indexed_add(&response->never_indexed, response->arena, field_name))
+        problem = "no memory for the head of the answer";
     if (problem == NULL)
         return 0;
     fg_counter_add_owned(&attempt->request->metrics->malformed, 1);
@@ -329,7 +332,8 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 
 /* ---- callbacks: what we say ---- */
 
-static size_t fill(nghttp2_nv *nva, size_t room, const struct fg_field *fields, size_t count)
+static size_t fill(nghttp2_nv *nva, size_t room, const struct fg_never_indexed *marked,
+                   const struct fg_field *fields, size_t count)
 {
     size_t filled = 0;
     for (size_t i = 0; i < count && filled < room; i++)
@@ -338,7 +342,8 @@ static size_t fill(nghttp2_nv *nva, size_t room, const struct fg_field *fields, 
             .value = (uint8_t *)(uintptr_t)fields[i].value.data,
             .namelen = fields[i].name.len,
             .valuelen = fields[i].value.len,
-            .flags = NGHTTP2_NV_FLAG_NONE,
+            .flags = fg_never_indexed_has(marked, fields[i].name) ? NGHTTP2_NV_FLAG_NO_INDEX
+                                                                  : NGHTTP2_NV_FLAG_NONE,
         };
     return filled;
 }
@@ -364,7 +369,8 @@ static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *t
     const struct fg_exchange *ex = request->ex;
     if (ex->trailer_count > 0) {
         nghttp2_nv nva[FG_TRAILERS_MAX];
-        size_t count = fill(nva, FG_TRAILERS_MAX, ex->trailers, ex->trailer_count);
+        size_t count =
+            fill(nva, FG_TRAILERS_MAX, ex->never_indexed, ex->trailers, ex->trailer_count);
         if (nghttp2_submit_trailer(session, stream_id, nva, count) == 0)
             *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     }
@@ -706,7 +712,7 @@ enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
     nghttp2_nv *nva = fields == NULL ? NULL : fg_arena_try_alloc(ex->arena, count * sizeof(*nva));
     if (nva == NULL)
         return FG_ERR_NO_MEMORY;
-    (void)fill(nva, count, fields, count);
+    (void)fill(nva, count, attempt->request->ex->never_indexed, fields, count);
     const nghttp2_data_provider body = {.read_callback = read_body};
     bool has_body =
         request->is_upgrade || (ex->has_body && (!request->is_body_complete ||

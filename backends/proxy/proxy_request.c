@@ -376,6 +376,7 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
     if (look_elsewhere(attempt))
         return false;
     choose(attempt);
+    ex->answer_never_indexed = response->never_indexed;
     attempt->head_ns = fg_clock_monotonic_ns() - attempt->started_ns;
     if (attempt->connect_ns > 0)
         fg_exchange_hop_time(ex, "connect", attempt->connect_ns);
@@ -399,9 +400,11 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
 void fg_proxy_request_on_interim(struct fg_proxy_attempt *attempt)
 {
     const struct fg_upstream_response *response = &attempt->response;
-    if (other_attempt(attempt) == NULL) /* of two, it is not known yet whose answer counts */
-        fg_exchange_interim(attempt->request->ex, response->status, response->fields,
-                            response->field_count);
+    struct fg_exchange *ex = attempt->request->ex;
+    if (other_attempt(attempt) != NULL)
+        return; /* of two, it is not known yet whose answer counts */
+    ex->answer_never_indexed = response->never_indexed;
+    fg_exchange_interim(ex, response->status, response->fields, response->field_count);
 }
 
 void fg_proxy_request_on_data(struct fg_proxy_attempt *attempt, struct fg_span data)
@@ -417,6 +420,7 @@ void fg_proxy_request_on_end(struct fg_proxy_attempt *attempt, bool is_reusable)
 {
     struct fg_proxy_request *request = attempt->request;
     const struct fg_trailers *trailers = &attempt->response.trailers;
+    request->ex->answer_never_indexed = attempt->response.never_indexed;
     if (trailers->count > 0)
         fg_exchange_trailers(request->ex, trailers->fields, trailers->count);
     count(&request->metrics->completed);

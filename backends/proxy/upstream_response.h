@@ -51,7 +51,8 @@ struct fg_upstream_response {
     unsigned status;
     struct fg_field *fields;
     size_t field_count;
-    int64_t content_length; /* -1: not stated */
+    struct fg_never_indexed *never_indexed; /* HTTP/2; NULL: none */
+    int64_t content_length;                 /* -1: not stated */
     bool may_keep_alive;
     enum fg_upstream_framing framing;
 

@@ -110,6 +110,17 @@ static void add_trailer(struct fg_stream *stream, struct fg_span name, struct fg
         fg_trailers_add(&stream->trailers, stream->req.ex.arena, name, value));
 }
 
+/* The client wants no table to hold it: not ours, and none behind us (RFC 7541 section 7.1.3). */
+static void note_mark(struct fg_stream *stream, struct fg_span name, uint8_t flags)
+{
+    if ((flags & NGHTTP2_NV_FLAG_NO_INDEX) == 0 || stream->error != FG_HTTP_OK ||
+        (stream->state != FG_STREAM_HEAD && stream->state != FG_STREAM_OPEN))
+        return;
+    struct fg_exchange *ex = &stream->req.ex;
+    if (!fg_never_indexed_add(&ex->never_indexed, ex->arena, name))
+        stream->error = FG_HTTP_NO_MEMORY;
+}
+
 /*
  * A head that is somewhat too large is answered 431. But one byte can name a field of 4 KiB again,
  * and the session looks at every byte of it: what is far beyond any head is there to burn time, and
@@ -130,23 +141,23 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user_data)
 {
-    (void)flags;
     struct fg_stream *stream = stream_by_id(session, frame->hd.stream_id);
     if (is_bomb(user_data, name_len + value_len))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
+    struct fg_span n = {(const char *)name, name_len};
+    struct fg_span v = {(const char *)value, value_len};
     if (stream != NULL && frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
-        add_trailer(stream, fg_span_make((const char *)name, name_len),
-                    fg_span_make((const char *)value, value_len));
+        add_trailer(stream, n, v);
+        note_mark(stream, n, flags);
         return 0;
     }
     if (stream == NULL || stream->state != FG_STREAM_HEAD || stream->error != FG_HTTP_OK)
         return 0;
     /* A head may come in over several turns, and the limits be replaced meanwhile. */
     stream->head.limits = stream->codec->transport->env->limits;
-    struct fg_span n = {(const char *)name, name_len};
-    struct fg_span v = {(const char *)value, value_len};
     stream->error = name_len > 0 && name[0] == ':' ? add_pseudo(stream, n, v)
                                                    : fg_head_add(&stream->head, n, v);
+    note_mark(stream, n, flags);
     return 0;
 }
 

@@ -27,12 +27,17 @@ static void wake(struct fg_h2 *h2)
     h2->codec.transport->ops->wake(h2->codec.transport);
 }
 
-/* Values of these differ each time: in the compression table they would only push others out. */
-static uint8_t flags_of(enum fg_field_id id)
+/*
+ * Values of some differ each time: in the compression table they would only push others out. What
+ * came marked goes on marked (RFC 7541 section 7.1.3).
+ */
+static uint8_t flags_of(enum fg_field_id id, const struct fg_never_indexed *marked,
+                        struct fg_span name)
 {
     bool is_unique =
         id == FG_FIELD_REQUEST_ID || id == FG_FIELD_TRACEPARENT || id == FG_FIELD_SERVER_TIMING;
-    return is_unique ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+    return is_unique || fg_never_indexed_has(marked, name) ? NGHTTP2_NV_FLAG_NO_INDEX
+                                                           : NGHTTP2_NV_FLAG_NONE;
 }
 
 static nghttp2_nv make_nv(struct fg_span name, struct fg_span value, uint8_t flags)
@@ -45,14 +50,16 @@ static nghttp2_nv make_nv(struct fg_span name, struct fg_span value, uint8_t fla
 }
 
 /* As fill, for a part that has no body of its own: an interim answer, trailers. */
-static size_t fill_unframed(nghttp2_nv *nva, size_t count, const struct fg_field *fields,
-                            size_t field_count)
+static size_t fill_unframed(nghttp2_nv *nva, size_t count, const struct fg_stream *stream,
+                            const struct fg_field *fields, size_t field_count)
 {
+    const struct fg_never_indexed *marked = stream->req.ex.answer_never_indexed;
     for (size_t i = 0; i < field_count && count < FIELDS_ON_STACK; i++) {
         enum fg_field_id id = fg_field_identify(fields[i].name);
         if (!fg_field_is_hop_by_hop(id) && id != FG_FIELD_CONTENT_LENGTH &&
             fg_field_value_is_valid(fields[i].value))
-            nva[count++] = make_nv(fields[i].name, fields[i].value, flags_of(id));
+            nva[count++] =
+                make_nv(fields[i].name, fields[i].value, flags_of(id, marked, fields[i].name));
     }
     return count;
 }
@@ -61,7 +68,8 @@ static size_t fill_unframed(nghttp2_nv *nva, size_t count, const struct fg_field
 static bool submit_trailers(struct fg_h2 *h2, struct fg_stream *stream)
 {
     nghttp2_nv nva[FIELDS_ON_STACK];
-    size_t count = fill_unframed(nva, 0, stream->response_trailers, stream->response_trailer_count);
+    size_t count =
+        fill_unframed(nva, 0, stream, stream->response_trailers, stream->response_trailer_count);
     stream->response_trailer_count = 0;
     return count > 0 && nghttp2_submit_trailer(h2->session, stream->id, nva, count) == 0;
 }
@@ -171,6 +179,7 @@ static size_t fill(nghttp2_nv *nva, struct fg_stream *stream, const struct fg_fi
                    size_t field_count)
 {
     size_t count = 1; /* :status is there */
+    const struct fg_never_indexed *marked = stream->req.ex.answer_never_indexed;
     uint8_t copying = stream->req.has_lasting_fields
                           ? NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
                           : NGHTTP2_NV_FLAG_NONE;
@@ -184,7 +193,8 @@ static size_t fill(nghttp2_nv *nva, struct fg_stream *stream, const struct fg_fi
                 continue;
             stream->response_left = length;
         }
-        nva[count++] = make_nv(fields[i].name, fields[i].value, (uint8_t)(flags_of(id) | copying));
+        nva[count++] = make_nv(fields[i].name, fields[i].value,
+                               (uint8_t)(flags_of(id, marked, fields[i].name) | copying));
     }
     return count;
 }
@@ -208,7 +218,7 @@ static void on_interim(struct fg_request *req, unsigned status, const struct fg_
     nghttp2_nv nva[FIELDS_ON_STACK];
     char digits[3];
     set_status(&nva[0], digits, status);
-    size_t count = fill_unframed(nva, 1, fields, field_count);
+    size_t count = fill_unframed(nva, 1, stream, fields, field_count);
     if (nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, nva, count,
                                NULL) == 0)
         wake(h2);

@@ -532,6 +532,18 @@ static bool copy_fields(struct fg_cache_fetch *fetch, const struct fg_exchange *
     return is_fine;
 }
 
+static bool copy_marks(struct fg_exchange *ex)
+{
+    const struct fg_never_indexed *from = ex->never_indexed;
+    bool is_fine = true;
+    ex->never_indexed = NULL;
+    for (size_t i = 0; from != NULL && i < from->count && is_fine; i++)
+        is_fine = fg_never_indexed_add(&ex->never_indexed, ex->arena, from->names[i]);
+    if (from != NULL && is_fine)
+        ex->never_indexed->is_all = from->is_all;
+    return is_fine;
+}
+
 /* The client may be gone before its fetch is done. */
 static bool copy_link(struct fg_exchange *ex)
 {
@@ -553,6 +565,7 @@ static bool copy_head(struct fg_cache_fetch *fetch, const struct fg_flow *by,
     struct fg_exchange *ex = &fetch->req.ex;
     struct fg_arena *arena = &fetch->req.arena_storage;
     *ex = *from;
+    ex->answer_never_indexed = NULL;
     ex->arena = arena;
     ex->backend_state = NULL;
     ex->method = FG_METHOD_GET;
@@ -576,7 +589,7 @@ static bool copy_head(struct fg_cache_fetch *fetch, const struct fg_flow *by,
             return false;
     }
     fetch->key = fg_arena_try_copy(arena, ask->key);
-    return fetch->key.data != NULL && copy_link(ex) && copy_fields(fetch, from);
+    return fetch->key.data != NULL && copy_link(ex) && copy_marks(ex) && copy_fields(fetch, from);
 }
 
 static struct fg_flow *make_flow(struct fg_cache_fetch *fetch, const struct fg_flow *by)

@@ -8,9 +8,11 @@ import threading
 
 import h2.errors
 import h2.settings
+import hpack
 import httpx
 import pytest
 
+import wire
 from harness import wait_for
 from upstreams import H2Server, Raw, cluster, figures, ok, serving
 
@@ -368,3 +370,48 @@ def test_a_header_bomb_costs_one_request(launch):
         assert gateway.get("/bomb").status_code == 502
         assert gateway.get("/fine").status_code == 200
         assert server.count == 1
+
+
+def marked(fields):
+    return {name for name, _ in (one for one in fields if isinstance(one, hpack.NeverIndexedHeaderTuple))}
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["passed on", "by a fetch of the cache"])
+def test_what_may_never_be_indexed_goes_on_so_marked(launch, cached):
+    """RFC 7541 section 7.1.3, both ways, in heads and trailers; what stands beside it stays unmarked."""
+    def answer(server, conn, stream_id, stream):
+        secret = hpack.NeverIndexedHeaderTuple
+        conn.send_headers(stream_id, [(":status", "103"), secret("link", "</a>"), ("x-a", "1")])
+        conn.send_headers(stream_id, [(":status", "200"), secret("set-cookie", "s=" + "1" * 30), ("x-b", "2")])
+        conn.send_data(stream_id, b"body")
+        conn.send_headers(stream_id, [secret("x-sum", "3"), ("x-end", "4")], end_stream=True)
+
+    def literal(name, value):  # never to be indexed
+        return b"\x10" + wire.block([(name, value)])[1:]
+
+    with serving(H2Server(answer)) as server:
+        sections = h2_cluster(server)
+        sections["routes"][0]["cache"] = cached
+        sections["listeners"] = lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}]
+        gateway = launch(sections)
+        peer = wire.H2(wire.connect(gateway.port))
+        with peer.connection:
+            secrets = literal("authorization", "Bearer " + "1" * 30) + literal("x-key", "2")
+            if cached:
+                peer.send(wire.frame(wire.HEADERS, wire.END_STREAM | wire.END_HEADERS, 1, wire.block(
+                    wire.pseudo("/a") + [("x-open", "3")]) + secrets))
+            else:
+                path = literal(":path", "/a")
+                peer.send(wire.frame(wire.HEADERS, wire.END_HEADERS, 1, wire.block(
+                    [(":method", "POST"), (":scheme", "http"), (":authority", "x")]) + path + secrets + wire.block(
+                        [("x-open", "3")])) + wire.frame(wire.DATA, 0, 1, b"x") + wire.frame(
+                            wire.HEADERS, wire.END_STREAM | wire.END_HEADERS, 1, literal("x-late", "4") + wire.block(
+                                [("x-later", "5")])))
+            assert peer.until(lambda: peer.is_over(1)) and peer.status[1] == 200, (peer.resets, peer.goaways)
+        _, _, stream = server.streams[0]
+        assert stream.headers["x-key"] == "2" and stream.headers["x-open"] == "3"
+        assert marked(stream.fields) == {"authorization", "x-key"} | (set() if cached else {":path"})
+        if not cached:
+            assert marked(stream.trailers) == {"x-late"} and ("x-later", "5") in stream.trailers
+            of_us = {"x-request-id", "traceparent", "server-timing"}  # they differ each time
+            assert peer.never_indexed[1] - of_us == {"link", "set-cookie", "x-sum"}

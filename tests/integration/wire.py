@@ -83,6 +83,7 @@ class H2:
         self.buffer = b""
         self.decoder = hpack.Decoder(max_header_list_size=1 << 20)
         self.status = {}
+        self.never_indexed = {}  # names of fields so marked, by stream
         self.bodies = {}
         self.ended = set()
         self.resets = {}
@@ -119,7 +120,10 @@ class H2:
 
     def on_frame(self, kind, flags, stream, payload):
         if kind == HEADERS:
-            fields = dict(self.decoder.decode(payload))
+            fields = self.decoder.decode(payload)
+            self.never_indexed.setdefault(stream, set()).update(
+                name for name, _ in (one for one in fields if isinstance(one, hpack.NeverIndexedHeaderTuple)))
+            fields = dict(fields)
             if ":status" in fields and int(fields[":status"]) >= 200:
                 self.status[stream] = int(fields[":status"])
         elif kind == DATA:
