@@ -353,8 +353,12 @@ bool fg_attempt_is_h1_only(const struct fg_proxy_attempt *attempt)
 
 void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt)
 {
-    const struct fg_proxy_request *request = attempt->request;
+    struct fg_proxy_request *request = attempt->request;
     enum fg_status status = FG_ERR_LIMIT;
+    if (fg_stalled_is_short(request->thread) && !fg_stalled_admits(request)) {
+        fg_proxy_request_on_share(attempt);
+        return;
+    }
     bool may_pass = fg_list_is_empty(&request->thread->pending) || request->pinned != NULL;
     if (may_pass)
         status = fg_upstream_get(attempt, request->must_be_fresh, fg_attempt_is_h1_only(attempt));
@@ -362,6 +366,8 @@ void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt)
         fg_attempt_on_placed(attempt, status);
     else if (request->pinned != NULL) /* a check waits for nobody */
         fg_proxy_request_on_busy(attempt);
+    else if (!fg_stalled_admits(request))
+        fg_proxy_request_on_share(attempt);
     else if (!fg_pending_wait(attempt))
         fg_proxy_request_on_limit(attempt, FG_CLUSTER_PENDING);
 }

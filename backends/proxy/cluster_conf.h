@@ -86,6 +86,8 @@ struct fg_cluster_conf {
     uint32_t max_connections;      /* for all threads of the gateway together */
     uint32_t max_idle_connections; /* for all threads together */
     uint64_t slow_reader_max_ns;   /* without progress, while others wait; 0: never mind */
+    uint32_t slow_reader_permille; /* of max_connections, for one client's unread answers; 0: all */
+    uint64_t slow_reader_grace_ns; /* without progress, of those above that share */
     struct fg_cluster_limits_conf limits;
     uint64_t connect_timeout_ns;
     uint64_t idle_timeout_ns;          /* of a kept-alive connection */

@@ -32,6 +32,8 @@ bool fg_cluster_limits_init(struct fg_cluster_limits *limits, const struct fg_cl
         fg_limit_init(&limits->limits[i], most[i]);
     pthread_mutex_init(&limits->lock, NULL);
     fg_give_way_init(&limits->give_way, conf->slow_reader_max_ns, SETTLE_NS);
+    fg_give_way_set_share(&limits->give_way, conf->max_connections, conf->slow_reader_permille,
+                          loop_count, conf->slow_reader_grace_ns);
     limits->loops = calloc(loop_count, sizeof(*limits->loops));
     return limits->loops != NULL;
 }
@@ -95,11 +97,10 @@ void fg_cluster_limits_give(struct fg_cluster_limits *limits, enum fg_cluster_li
 }
 
 bool fg_cluster_limits_give_way(struct fg_cluster_limits *limits, uint64_t now_ns,
-                                uint64_t stalled_since_ns, bool is_short)
+                                uint64_t stalled_since_ns, struct fg_give_way_need need)
 {
-    const struct fg_give_way_need need = {
-        .waiting = fg_limit_used(&limits->limits[FG_CLUSTER_PENDING]), .is_short = is_short};
-    if (need.waiting == 0 && !is_short)
+    need.waiting = fg_limit_used(&limits->limits[FG_CLUSTER_PENDING]);
+    if (need.waiting == 0 && !need.is_short)
         return false;
     pthread_mutex_lock(&limits->lock);
     bool must_go = fg_give_way_decide(&limits->give_way, now_ns, stalled_since_ns, need);

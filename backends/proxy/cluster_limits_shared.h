@@ -48,13 +48,13 @@ struct fg_cluster_limits {
     struct fg_cluster_loop *loops;
     _Atomic uint32_t wanting_count;
     pthread_mutex_t lock; /* of what follows: taken only when somebody waits, or when short */
-    struct fg_give_way give_way;
+    struct fg_give_way give_way; /* its settings are constant, and read without it */
 };
 
 /* An answer has been stalled by its client since `stalled_since_ns` (0: it gets on). Must it give
- * its connection up for one who waits, or because the process `is_short` of them? Any loop. */
+ * its connection up? Any loop; who waits is counted here. */
 bool fg_cluster_limits_give_way(struct fg_cluster_limits *limits, uint64_t now_ns,
-                                uint64_t stalled_since_ns, bool is_short);
+                                uint64_t stalled_since_ns, struct fg_give_way_need need);
 
 /* False without memory. */
 bool fg_cluster_limits_init(struct fg_cluster_limits *limits, const struct fg_cluster_conf *conf,

@@ -78,7 +78,12 @@ static void place_all(struct fg_proxy_thread *thread)
     struct fg_list *link;
     while ((link = fg_list_pop_front(&thread->pending)) != NULL) {
         struct fg_proxy_attempt *attempt = attempt_of(link);
-        const struct fg_proxy_request *request = attempt->request;
+        struct fg_proxy_request *request = attempt->request;
+        if (!fg_stalled_admits(request)) { /* it has come to hold its share meanwhile */
+            take_out(attempt);
+            fg_proxy_request_on_share(attempt);
+            continue;
+        }
         enum fg_status status =
             fg_upstream_get(attempt, request->must_be_fresh, fg_attempt_is_h1_only(attempt));
         if (status == FG_ERR_LIMIT) {

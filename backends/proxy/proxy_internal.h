@@ -18,8 +18,10 @@
 #include "base/list.h"
 #include "base/byte_queue.h"
 #include "policies/balance.h"
+#include "policies/crowd.h"
 #include "policies/retry.h"
 #include "policies/retry_budget.h"
+#include "policies/siphash.h"
 #include "proxy/address.h"
 #include "proxy/affinity.h"
 #include "proxy/client_header.h"
@@ -59,7 +61,9 @@ struct fg_proxy_metrics {
     struct fg_counter timeouts;
     struct fg_counter connect_errors;
     struct fg_counter malformed;
-    struct fg_counter gave_way; /* stalled by their clients, while others waited */
+    struct fg_counter gave_way;      /* stalled by their clients, while others waited */
+    struct fg_counter share_cut;     /* of these, above their client's share */
+    struct fg_counter share_refused; /* whose client keeps its share of answers waiting */
     struct fg_counter connections_open;
     struct fg_counter connections_idle;
     struct fg_counter connections_opened;
@@ -170,6 +174,8 @@ struct fg_proxy_thread {
     struct fg_timeout_list silences; /* of HTTP/2 connections, before and after a PING */
     struct fg_timeout_list ping_timeouts;
     struct fg_timeout_list stall_looks;
+    struct fg_crowd stalled; /* paused answers by their clients' addresses */
+    struct fg_siphash_key stall_key;
 
     /* what leaves at the end of the turn */
     struct fg_list dirty; /* of struct fg_h2 */
@@ -280,6 +286,8 @@ struct fg_proxy_request {
     /* what the client takes */
     bool is_paused; /* a write has filled the client's buffer; on_writable ends it */
     struct fg_timeout_entry stall_look; /* while it is paused */
+    uint64_t stall_owner;               /* whose it is; 0: not asked yet, or nobody's */
+    bool is_stall_counted;              /* in thread->stalled */
 
     /* trying again */
     struct fg_timeout_entry hedge_timeout;
@@ -364,10 +372,16 @@ bool fg_pending_keeps_idle(const struct fg_proxy_thread *thread);
 
 /* ---- stalled.c: answers that their clients do not take ---- */
 
-void fg_stalled_init(struct fg_proxy_thread *thread);
+FG_MUST_USE bool fg_stalled_init(struct fg_proxy_thread *thread);
 void fg_stalled_fini(struct fg_proxy_thread *thread);
 /* It is paused: look after a while whether it must give way. */
 void fg_stalled_watch(struct fg_proxy_request *request);
+/* It is not, or over. Harmless twice. */
+void fg_stalled_forget(struct fg_proxy_request *request);
+/* Is the process short of what connections need? */
+bool fg_stalled_is_short(const struct fg_proxy_thread *thread);
+/* While connections are short: may the request's client have one more? */
+bool fg_stalled_admits(struct fg_proxy_request *request);
 
 /* ---- upstream_io.c: bytes over a plain or a TLS connection ---- */
 
@@ -487,6 +501,9 @@ void fg_proxy_request_cancel(struct fg_proxy_request *request);
 void fg_proxy_request_refuse_broken(struct fg_proxy_request *request, uint64_t retry_after_ns);
 /* A limit of the cluster's is reached, so that the attempt cannot be made. */
 void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster_limit which);
+/* Connections are short, and its client keeps as many as it may with answers that it does not take.
+ */
+void fg_proxy_request_on_share(struct fg_proxy_attempt *attempt);
 void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout);
 /* Tell the client to go on, when little enough waits. */
 void fg_proxy_request_open_window(struct fg_proxy_request *request);

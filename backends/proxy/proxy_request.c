@@ -113,7 +113,7 @@ static struct fg_exchange *let_go(struct fg_proxy_request *request)
     struct fg_exchange *ex = request->ex;
     struct fg_proxy_thread *thread = request->thread;
     fg_timeout_list_clear(&request->hedge_timeout);
-    fg_timeout_list_clear(&request->stall_look);
+    fg_stalled_forget(request);
     fg_attempt_stop_all(request);
     fg_byte_queue_clear(&request->body, &thread->segments);
     fg_proxy_publish_buffered(thread);
@@ -194,6 +194,18 @@ void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster
     count(&request->metrics->failed);
     count(&request->metrics->busy);
     refuse_for_limit(let_go(request), proxy, which);
+}
+
+void fg_proxy_request_on_share(struct fg_proxy_attempt *attempt)
+{
+    struct fg_proxy_request *request = attempt->request;
+    if (other_attempt(attempt) != NULL) {
+        fg_attempt_stop(attempt, false);
+        return;
+    }
+    count(&request->metrics->share_refused);
+    fg_proxy_request_fail(request, FG_FAILURE_UNREAD,
+                          "its client keeps its share of answers waiting");
 }
 
 /* ---- trying again ---- */
@@ -572,7 +584,7 @@ void fg_proxy_request_on_client_writable(struct fg_proxy_request *request)
     if (!request->is_paused || attempt == NULL)
         return;
     request->is_paused = false;
-    fg_timeout_list_clear(&request->stall_look);
+    fg_stalled_forget(request);
     fg_attempt_set_timeout(attempt);
     if (attempt->stream_id != 0)
         fg_h2_resume(attempt);

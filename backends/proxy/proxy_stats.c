@@ -44,6 +44,8 @@ static json_t *requests_json(const struct fg_proxy *proxy)
     set_number(requests, "timeouts", SUM(proxy, timeouts));
     set_number(requests, "malformed", SUM(proxy, malformed));
     set_number(requests, "gave_way", SUM(proxy, gave_way));
+    set_number(requests, "share_cut", SUM(proxy, share_cut));
+    set_number(requests, "share_refused", SUM(proxy, share_refused));
     return requests;
 }
 

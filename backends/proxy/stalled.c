@@ -1,50 +1,126 @@
 /*
  * stalled.c: answers whose clients take nothing, while others wait for a connection, or the process
  *            runs out of them.
- * Job      look now and then at each exchange that is paused; let it go when policies/give_way says
- *          so.
- * Thread   the owning event loop.
- * Never    looks at a tunnel, or lets one go whose client takes 4 KiB now and then.
+ * Job      count the paused answers of each client; look now and then at each of them, and let it
+ *          go when policies/give_way says so; give a client that has its share no further
+ *          connection while there are few.
+ * Thread   the owning event loop; shares are divided among the loops.
+ * Never    lets a tunnel go, or one whose client takes 4 KiB now and then; minds whose answers are
+ *          unread while connections are plenty.
  *
- *    paused --a quarter of slow_reader_max--> looked at --+--> paused
- *       `-- the client takes more --> goes on              `-- others wait, or short --> let go
+ *    paused --patience / 2 or 4--> looked at --+--> paused
+ *       `-- the client takes more --> goes on   `-- others wait, or short --> let go
  */
 #include "proxy_internal.h"
 
+#include "base/cidr.h"
 #include "base/clock.h"
 
-#define LOOKS 4u /* in slow_reader_max: so much later at most it is noticed */
+#include <sys/random.h>
+
+#define LOOKS 4u         /* in slow_reader_max: so much later at most it is noticed */
+#define GRACE_LOOKS 2u   /* in slow_reader_grace */
+#define NETWORK_BYTES 8u /* of IPv6: a client has all of its /64 */
+
+static const struct fg_give_way *law_of(const struct fg_proxy_thread *thread)
+{
+    return &thread->proxy->limits.give_way;
+}
+
+/* ---- whose answers are unread ---- */
+
+/* 0: nobody's. */
+static uint64_t owner_of(struct fg_proxy_request *request)
+{
+    struct fg_ip ip;
+    if (request->stall_owner != 0 || request->pinned != NULL ||
+        !fg_ip_parse(request->ex->client_addr, &ip))
+        return request->stall_owner;
+    size_t len = fg_ip_is_v4(&ip) ? sizeof(ip.bytes) : NETWORK_BYTES;
+    uint64_t hash = fg_siphash(&request->thread->stall_key, ip.bytes, len);
+    request->stall_owner = hash == 0 ? 1 : hash;
+    return request->stall_owner;
+}
+
+static uint32_t held_by(struct fg_proxy_request *request)
+{
+    return fg_crowd_count(&request->thread->stalled, owner_of(request));
+}
+
+void fg_stalled_forget(struct fg_proxy_request *request)
+{
+    fg_timeout_list_clear(&request->stall_look);
+    if (!request->is_stall_counted)
+        return;
+    request->is_stall_counted = false;
+    fg_crowd_remove(&request->thread->stalled, request->stall_owner);
+}
+
+bool fg_stalled_is_short(const struct fg_proxy_thread *thread)
+{
+    return fg_pressure_is_short(thread->env.pressure);
+}
+
+bool fg_stalled_admits(struct fg_proxy_request *request)
+{
+    return request->pinned != NULL || fg_give_way_admits(law_of(request->thread), held_by(request));
+}
+
+/* ---- looking ---- */
 
 static void on_look(struct fg_timeout_entry *entry)
 {
     struct fg_proxy_request *request = FG_CONTAINER_OF(entry, struct fg_proxy_request, stall_look);
     struct fg_proxy_thread *thread = request->thread;
-    if (!request->is_paused || request->is_tunnel)
-        return;
-    bool is_short = fg_pressure_asks(thread->env.pressure, FG_OVERLOAD_ADDRESS_SHARE);
+    const struct fg_give_way_need need = {.is_short = fg_stalled_is_short(thread),
+                                          .held = held_by(request)};
     if (!fg_cluster_limits_give_way(&thread->proxy->limits, fg_clock_monotonic_ns(),
-                                    fg_exchange_stalled_since(request->ex), is_short)) {
+                                    fg_exchange_stalled_since(request->ex), need)) {
         fg_timeout_list_set(&thread->stall_looks, entry);
         return;
     }
     fg_counter_add_owned(&request->metrics->gave_way, 1);
+    if (need.held > law_of(thread)->share)
+        fg_counter_add_owned(&request->metrics->share_cut, 1);
     fg_proxy_request_fail(request, FG_FAILURE_SLOW_CLIENT,
                           "its client took nothing while connections were short");
 }
 
-void fg_stalled_init(struct fg_proxy_thread *thread)
+void fg_stalled_watch(struct fg_proxy_request *request)
 {
-    fg_timeout_list_init(&thread->stall_looks, thread->env.base,
-                         thread->proxy->conf.slow_reader_max_ns / LOOKS + 1, on_look);
+    struct fg_proxy_thread *thread = request->thread;
+    if (thread->stall_looks.duration_ns == 0 || request->is_tunnel ||
+        !fg_list_is_empty(&request->stall_look.link))
+        return;
+    fg_timeout_list_set(&thread->stall_looks, &request->stall_look);
+    if (request->is_stall_counted || owner_of(request) == 0)
+        return;
+    request->is_stall_counted = true;
+    fg_crowd_add(&thread->stalled, request->stall_owner);
+}
+
+/* ---- a loop's part ---- */
+
+/* How often each is looked at; 0: nobody is. */
+static uint64_t interval_ns(const struct fg_cluster_conf *conf)
+{
+    uint64_t usual_ns = conf->slow_reader_max_ns / LOOKS;
+    uint64_t above_ns =
+        conf->slow_reader_permille == 0 ? 0 : conf->slow_reader_grace_ns / GRACE_LOOKS;
+    if (usual_ns == 0 || above_ns == 0)
+        return usual_ns + above_ns;
+    return usual_ns < above_ns ? usual_ns : above_ns;
+}
+
+bool fg_stalled_init(struct fg_proxy_thread *thread)
+{
+    struct fg_siphash_key *key = &thread->stall_key;
+    fg_timeout_list_init(&thread->stall_looks, thread->env.base, interval_ns(&thread->proxy->conf),
+                         on_look);
+    return getrandom(key, sizeof(*key), 0) == sizeof(*key);
 }
 
 void fg_stalled_fini(struct fg_proxy_thread *thread)
 {
     fg_timeout_list_fini(&thread->stall_looks);
-}
-
-void fg_stalled_watch(struct fg_proxy_request *request)
-{
-    if (request->thread->proxy->conf.slow_reader_max_ns > 0)
-        fg_timeout_list_set(&request->thread->stall_looks, &request->stall_look);
 }

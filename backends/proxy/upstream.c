@@ -342,8 +342,7 @@ bool fg_upstreams_init(struct fg_proxy_thread *thread)
     fg_timeout_list_init(&thread->silences, base, conf->keepalive_interval_ns, fg_h2_on_silence);
     fg_timeout_list_init(&thread->ping_timeouts, base, conf->keepalive_timeout_ns,
                          fg_h2_on_ping_timeout);
-    fg_stalled_init(thread);
-    return add_block(thread);
+    return fg_stalled_init(thread) && add_block(thread);
 }
 
 static struct fg_upstream *oldest_idle(struct fg_proxy_thread *thread)
@@ -555,6 +554,7 @@ static enum fg_status open_fresh(struct fg_proxy_endpoint *endpoint, struct fg_s
         fg_proxy_endpoint_note_failed(endpoint);
         return FG_ERR_CLOSED;
     }
+    fg_pressure_note_fd(thread->env.pressure, fd);
     attach(fresh, fd);
     fg_proxy_endpoint_hold(endpoint);
     fresh->endpoint = endpoint;

@@ -342,6 +342,32 @@ static void write_cluster_limits(FILE *out, const json_t *clusters)
     }
 }
 
+/* Answers that their clients did not take. */
+static void write_unread(FILE *out, const json_t *clusters)
+{
+    static const struct {
+        const char *name, *key, *help;
+    } families[] = {
+        {"cluster_gave_way_total", "gave_way", "Answers cut that their clients did not take."},
+        {"cluster_share_cut_total", "share_cut", "Of these, above their client's share."},
+        {"cluster_share_refused_total", "share_refused",
+         "Requests of clients that leave their share of answers unread."},
+    };
+    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+        const char *cluster;
+        json_t *stats;
+        fg_prometheus_family(out, families[f].name, "counter", families[f].help);
+        json_object_foreach((json_t *)(uintptr_t)clusters, cluster, stats)
+        {
+            const json_t *value =
+                json_object_get(json_object_get(stats, "requests"), families[f].key);
+            if (json_is_integer(value))
+                fprintf(out, "floodgate_%s{cluster=\"%s\"} %.15g\n", families[f].name, cluster,
+                        json_number_value(value));
+        }
+    }
+}
+
 static void write_backends(FILE *out, const struct fg_admin_options *options)
 {
     json_t *clusters = json_object();
@@ -360,6 +386,7 @@ static void write_backends(FILE *out, const struct fg_admin_options *options)
     }
     write_endpoints(out, clusters);
     write_cluster_limits(out, clusters);
+    write_unread(out, clusters);
     json_decref(clusters);
 }
 

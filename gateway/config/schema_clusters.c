@@ -667,9 +667,24 @@ static const struct fg_key cluster_keys[] = {
      .max = 10 * MINUTE,
      .doc = "While requests wait for one of `max_connections`, an answer of which its client has "
             "taken less than 4 KiB for so long gives its connection up: the stream, or the HTTP/1 "
-            "connection, is reset; after a quarter of it, whoever waits, while step "
-            "`address_share` of "
-            "`policies.overload` is taken. Else `limits.write_timeout` alone ends it."},
+            "connection, is reset. Else `limits.write_timeout` alone ends it."},
+    {.name = "slow_reader_share",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(slow_reader_permille),
+     .initial = "10%",
+     .min = 1,
+     .max = 1000,
+     .doc = "Of `max_connections`, what one client's address may hold with answers that wait for "
+            "it, while requests wait for one of them or step `address_share` of "
+            "`policies.overload` is about to be taken; never fewer than 8. It gets no further one "
+            "then, and what is above goes after `slow_reader_grace`."},
+    {.name = "slow_reader_grace",
+     .type = FG_KEY_DURATION,
+     .offset = L(slow_reader_grace_ns),
+     .initial = "250ms",
+     .min = 1 * MS,
+     .max = 10 * MINUTE,
+     .doc = "Like `slow_reader_max`, for answers above `slow_reader_share`."},
     {.name = "connect_timeout",
      .type = FG_KEY_DURATION,
      .offset = L(connect_timeout_ns),

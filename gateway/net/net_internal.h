@@ -56,7 +56,6 @@ struct fg_net {
     uint32_t per_ip_max;    /* this loop's share */
     struct fg_ip_table ip_table;
     struct fg_address_share share; /* of one address, on this loop */
-    int share_mark;                /* a descriptor from here on says that shares are asked for */
     struct fg_handshakes handshakes;
     BIO_METHOD *bio_method;
     int fd_mark;    /* descriptors from here on are not for clients */

@@ -9,29 +9,18 @@
 #include "backends/pressure_shared.h"
 #include "net/loop.h"
 
-#include <limits.h>
-#include <sys/resource.h>
-
-#define MARK_ABOVE 25u /* permille: the sampler must see enough in use to take the step */
-
 void fg_shares_init(struct fg_net *net)
 {
     const struct fg_net_options *options = &net->options;
     const struct fg_pressure *pressure = options->pressure;
     uint64_t most = options->limits->connections_max;
-    struct rlimit files;
     net->share = (struct fg_address_share){.connections = UINT32_MAX};
-    net->share_mark = INT_MAX;
     if (pressure == NULL)
         return;
     if (most > (uint64_t)net->fd_mark)
         most = (uint64_t)net->fd_mark;
     net->share = fg_address_share_make(most, pressure->address_permille, options->thread_count,
                                        pressure->address_grace_ns);
-    if (pressure->address_fds_permille > 0 && getrlimit(RLIMIT_NOFILE, &files) == 0 &&
-        files.rlim_cur < INT_MAX)
-        net->share_mark =
-            (int)(files.rlim_cur * (pressure->address_fds_permille + MARK_ABOVE) / 1000);
 }
 
 static bool is_asked(const struct fg_net *net)
@@ -44,11 +33,11 @@ static uint32_t held_by(const struct fg_connection *connection)
     return fg_ip_table_count(&connection->net->ip_table, connection->ip_key);
 }
 
-/* The sampler looks ten times a second, and a flood takes all descriptors in less: it shows in the
- * number of the newest one, as the lowest is given out first. */
+/* The sampler looks ten times a second, and a flood takes all descriptors in less. */
 bool fg_shares_admit(struct fg_net *net, struct fg_ip_key key, int fd)
 {
-    if ((!is_asked(net) && fd < net->share_mark) ||
+    fg_pressure_note_fd(net->options.pressure, fd);
+    if (!fg_pressure_is_short(net->options.pressure) ||
         fg_address_share_admits(&net->share, fg_ip_table_count(&net->ip_table, key)))
         return true;
     fg_pressure_acted(net->options.pressure, FG_OVERLOAD_ADDRESS_SHARE);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define LOG_LINES_A_SECOND 20
+#define MARK_ABOVE 25u /* permille: the sampler must see enough in use to take the step */
 
 struct fg_overload_shared {
     pthread_mutex_t lock;
@@ -93,9 +94,6 @@ struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *con
     fg_overload_init(&overload->policy, &policy);
     overload->is_shadow = conf->is_shadow;
     overload->pressure.address_permille = conf->address_permille;
-    overload->pressure.address_fds_permille =
-        conf->is_shadow ? 0
-                        : conf->ladder[FG_OVERLOAD_FDS][FG_OVERLOAD_ADDRESS_SHARE].enter_permille;
     overload->pressure.address_grace_ns = conf->address_grace_ns;
     overload->pressure.idle_permille = conf->idle_permille;
     overload->pressure.streams_max = conf->streams_max;
@@ -104,6 +102,10 @@ struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *con
     fg_pressure_stall_open_own(&overload->stall, conf->cgroup_root);
     overload->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     set_limits(overload, config);
+    uint32_t permille = conf->ladder[FG_OVERLOAD_FDS][FG_OVERLOAD_ADDRESS_SHARE].enter_permille;
+    if (permille > 0 && !conf->is_shadow)
+        overload->pressure.fds_mark =
+            overload->limits[FG_OVERLOAD_FDS] * (permille + MARK_ABOVE) / 1000;
     return overload;
 }
 
@@ -183,6 +185,7 @@ void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now
         of[resource_of((enum fg_stall)i)].used =
             fg_pressure_stall_read(&overload->stall, (enum fg_stall)i);
     of[FG_OVERLOAD_FDS].used = open_fds(of[FG_OVERLOAD_FDS].used);
+    fg_counter_set(&overload->pressure.newest_fd, of[FG_OVERLOAD_FDS].used);
     for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
         if (overload->limits[r] != 0)
             of[r].limit = overload->limits[r];

@@ -1,8 +1,9 @@
 """
 Clients that read nothing while others wait for a connection to the servers: their answers give way, one for each who
-waits, and only then.
+waits, and only then. A client that leaves many answers unread is held to a share while connections are short.
 """
 import contextlib
+import json
 import socket
 import threading
 
@@ -13,14 +14,16 @@ from harness import read_response, wait_for
 from wire import CANCEL, H2, PREFACE, headers, pseudo, settings
 
 LARGE = 8 << 20
+HOARDER = "127.0.0.2"
+SHARE, DESCRIPTORS = 8, 240
 GET_LARGE = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-def start(launch, upstream, policies=None, descriptors=None, **cluster):
+def start(launch, upstream, policies=None, descriptors=None, threads=2, **cluster):
     backend = upstream(answer=lambda request: (200, {}, b"x" * LARGE if request.path == "/large" else b"small"))
     gateway = launch({
         "listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
-        "limits": {"threads": 2, "drain_timeout": "5s", "write_timeout": "5m", "stream_buffer_max": "16KiB"},
+        "limits": {"threads": threads, "drain_timeout": "5s", "write_timeout": "5m", "stream_buffer_max": "16KiB"},
         "clusters": {"app": {"endpoints": [backend.address], "max_connections": 2, "slow_reader_max": "200ms",
                              "concurrency": {"kind": "fixed", "limit": 2}, **cluster}},
         "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s"}],
@@ -28,16 +31,17 @@ def start(launch, upstream, policies=None, descriptors=None, **cluster):
     return gateway, backend
 
 
-def connect(gateway):
+def connect(gateway, source="127.0.0.1"):
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(30)
+    connection.bind((source, 0))
     connection.connect(("127.0.0.1", gateway.port))
     return connection
 
 
-def stall_h1(gateway):
-    connection = connect(gateway)
+def stall_h1(gateway, source="127.0.0.1"):
+    connection = connect(gateway, source)
     connection.sendall(GET_LARGE)
     return connection
 
@@ -58,8 +62,8 @@ def wait_held(gateway, backend):
     wait_for(lambda: cluster_of(gateway)["concurrency"]["in_flight"] == 0, what="their places")
 
 
-def ask(gateway):
-    with connect(gateway) as connection:
+def ask(gateway, source="127.0.0.1"):
+    with connect(gateway, source) as connection:
         connection.sendall(b"GET /small HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         return read_response(connection.makefile("rb"))
 
@@ -132,13 +136,76 @@ def test_with_the_limit_off_who_waits_goes_on_waiting(launch, upstream):
         assert answers[0][0] == 200
 
 
-def test_a_reader_that_stalls_gives_way_when_descriptors_are_short(launch, upstream):
-    """Nobody waits for its connection; but the step is taken from the first descriptors on."""
-    gateway, backend = start(launch, upstream, policies={"overload": {"fds": {"address_share": "1%/0.5%"}}},
-                             descriptors=400, max_connections=64)
-    gateway.wait_stats(lambda stats: stats["policies"]["overload"]["steps"]["address_share"]["taken"])
-    with stall_h1(gateway) as first, stall_h1(gateway) as second:
-        wait_for(lambda: len(backend.requests) == 2, what="two requests")
-        wait_for(lambda: gave_way(gateway) == 2, what="both to give way")
-        assert is_cut(first) and is_cut(second)
-    assert ask(gateway)[0] == 200
+def hoard(stack, gateway, backend, count):
+    """So many answers of one address that it does not read, one after another: each is paused before the next begins."""
+    held = []
+    for number in range(1, count + 1):
+        held.append(stack.enter_context(stall_h1(gateway, HOARDER)))
+        wait_for(lambda number=number: len(backend.requests) == number, what="its request")
+        wait_for(lambda: cluster_of(gateway)["concurrency"]["in_flight"] == 0, what="its place")
+    return held
+
+
+def requests_of(gateway):
+    return gateway.stats()["backends"]["app"]["requests"]
+
+
+def assert_refused(gateway):
+    status, fields, body = ask(gateway, HOARDER)
+    assert (status, json.loads(body)["error"]["code"]) == (503, "unread_answers")
+    assert int(fields["retry-after"]) >= 1
+
+
+def is_short(stats):
+    return stats["policies"]["overload"]["steps"]["address_share"]["taken"]
+
+
+def start_shared(launch, upstream, short_at, **cluster):
+    """One loop, on which a client's share is the least there is: 8."""
+    step = {"fds": {"address_share": short_at}, "interval": "20ms", "hold": "100ms", "address_share_to": "50%"}
+    return start(launch, upstream, threads=1, policies={"overload": step}, descriptors=DESCRIPTORS,
+                 slow_reader_max="5m", **cluster)
+
+
+def test_one_client_gets_its_share_of_unread_answers_while_descriptors_are_short(launch, upstream):
+    gateway, backend = start_shared(launch, upstream, "1%/0.5%", max_connections=64)
+    gateway.wait_stats(is_short)
+    with contextlib.ExitStack() as stack:
+        held = hoard(stack, gateway, backend, SHARE)
+        for _ in range(3):
+            assert_refused(gateway)
+            assert ask(gateway)[0] == 200  # the other clients notice nothing
+        assert (requests_of(gateway)["share_refused"], gave_way(gateway)) == (3, 0)
+        metrics = httpx.get(f"{gateway.admin}/metrics").text
+        assert 'floodgate_refused_total{route="/",reason="unread_answers"} 3' in metrics
+        assert 'floodgate_cluster_share_refused_total{cluster="app"} 3' in metrics
+        held[0].close()
+        wait_for(lambda: requests_of(gateway)["cancelled"] == 1, what="its end")
+        assert ask(gateway, HOARDER)[0] == 200
+
+
+def test_what_is_above_a_share_goes_when_descriptors_become_short(launch, upstream):
+    gateway, backend = start_shared(launch, upstream, "50%/30%", max_connections=64)
+    with contextlib.ExitStack() as stack:
+        held = hoard(stack, gateway, backend, SHARE + 4)
+        assert (gave_way(gateway), is_short(gateway.stats())) == (0, False)
+        for number in range(DESCRIPTORS // 2):  # of many clients, each within its share
+            stack.enter_context(connect(gateway, f"127.0.1.{1 + number // 10}"))
+        gateway.wait_stats(is_short)
+        wait_for(lambda: gave_way(gateway) == 4, what="those above the share to go")
+        assert requests_of(gateway)["share_cut"] == 4
+        assert ask(gateway)[0] == 200
+        assert_refused(gateway)
+        assert gave_way(gateway) == 4
+        assert [is_cut(one) for one in held].count(True) == 4
+
+
+def test_what_is_above_a_share_goes_first_when_others_wait(launch, upstream):
+    """Descriptors are plenty; but the one client has all connections to the servers."""
+    gateway, backend = start_shared(launch, upstream, "off", max_connections=SHARE + 1)
+    with contextlib.ExitStack() as stack:
+        held = hoard(stack, gateway, backend, SHARE + 1)
+        assert_refused(gateway)
+        assert ask(gateway)[0] == 200
+        assert (gave_way(gateway), requests_of(gateway)["share_cut"]) == (1, 1)
+        assert [is_cut(one) for one in held].count(True) == 1

@@ -107,12 +107,13 @@ static void who_wants_is_told_and_tells(void **state)
 
 static struct fg_cluster_limits shared;
 static struct fg_counter gone;
+static const struct fg_give_way_need within = {.held = 1};
 
 static void *ask_to_stay(void *arg)
 {
     (void)arg;
     for (unsigned i = 0; i < 1000; i++) {
-        if (fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, false))
+        if (fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, within))
             fg_counter_add(&gone, 1);
     }
     return NULL;
@@ -125,10 +126,12 @@ static void as_many_give_way_as_wait(void **state)
     struct fg_cluster_conf conf = conf_of(2, 100, 100);
     pthread_t threads[4];
     conf.slow_reader_max_ns = FG_S;
+    conf.slow_reader_permille = 100;
     conf.limits.pending_max = 10;
     assert_true(fg_cluster_limits_init(&shared, &conf, 1));
-    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, false)); /* nobody waits */
-    assert_true(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, true));
+    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, within)); /* nobody waits */
+    assert_true(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1,
+                                           (struct fg_give_way_need){.is_short = true, .held = 9}));
     for (unsigned i = 0; i < 3; i++)
         assert_true(fg_cluster_limits_try_take(&shared, FG_CLUSTER_PENDING));
     for (unsigned i = 0; i < 4; i++)
@@ -137,7 +140,7 @@ static void as_many_give_way_as_wait(void **state)
         pthread_join(threads[i], NULL);
     assert_int_equal(fg_counter_get(&gone), 3);
     fg_cluster_limits_give(&shared, FG_CLUSTER_PENDING); /* one has his place */
-    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, false));
+    assert_false(fg_cluster_limits_give_way(&shared, 20 * FG_S, 1, within));
     fg_cluster_limits_fini(&shared);
 }
 
