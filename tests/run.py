@@ -7,10 +7,11 @@ A step builds what it needs below build/ and reports how many of its tests passe
 skipped. A step that cannot even start counts as one failure. Output of failing tests is shown; the
 last line of all is "N passed, N failed" (", N skipped" where there were some).
 """
-import concurrent.futures
 import json
 import os
 import pathlib
+import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,8 +20,14 @@ import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-FUZZ_SECONDS = int(os.environ.get("FG_FUZZ_SECONDS", "20"))
 JOBS = str(os.cpu_count() or 2)
+NICE = ["nice", "-n", "10"]  # for what goes on beside tests that mostly wait
+# What reads bytes of strangers gets a minute, the others a third of it; FG_FUZZ_SECONDS is for all.
+FUZZ_LONG = {"h1", "h2", "upstream_response", "config", "jwt", "proxy_header", "cache_fields"}
+
+
+def fuzz_seconds(name):
+    return int(os.environ.get("FG_FUZZ_SECONDS", "60" if name in FUZZ_LONG else "20"))
 
 
 class Result:
@@ -56,6 +63,22 @@ FLAVOURS = {
 build_locks = {name: threading.Lock() for name in FLAVOURS}
 
 
+def linker():
+    """A faster one than the default, which takes half of the time of a build, where there is one."""
+    found = next((name for name in ("lld", "gold") if shutil.which(f"ld.{name}")), None)
+    return {"CC_LD": found} if found else {}
+
+
+def build_targets(name, folder):
+    """Of the thread sanitiser's flavour only what is run: the program and the tests with threads."""
+    if name != "tsan":
+        return []
+    tests = json.loads(run(["meson", "introspect", "--tests", str(folder)]).stdout)
+    programs = {os.path.relpath(test["cmd"][0], folder) for test in tests
+                if any(suite.endswith(":threads") for suite in test["suite"])}
+    return ["gateway/floodgate", *sorted(programs)]
+
+
 def build(name, *prefix):
     """Configure and build a flavour below build/; None when it is ready to use, else what was printed."""
     folder = BUILD / name
@@ -63,10 +86,10 @@ def build(name, *prefix):
     with build_locks[name]:
         if not (folder / "build.ninja").exists():
             done = run(["meson", "setup", str(folder), *options, "-Dtests=enabled", "-Doptimization=1"],
-                       env={**os.environ, **env})
+                       env={**os.environ, **linker(), **env})
             if done.returncode != 0:
                 return done.stdout + done.stderr
-        done = run([*prefix, "ninja", "-C", str(folder), "-j", JOBS])
+        done = run([*prefix, "ninja", "-C", str(folder), "-j", JOBS, *build_targets(name, folder)])
         return None if done.returncode == 0 else done.stdout + done.stderr
 
 
@@ -80,10 +103,14 @@ def is_built(result, name, title):
     return complaint is None
 
 
-def build_meanwhile(names):
-    """What later steps need, while tests mostly wait; each says by itself what went wrong."""
+def work_meanwhile(names):
+    """
+    What later steps need, while tests mostly wait: each build says by itself, in its step, what went
+    wrong. Then fuzz targets, one at a time; the fuzz step does those that are left on all cores.
+    """
     for name in names:
-        build(name, "nice", "-n", "10")
+        if build(name, *NICE) is None and name == "fuzz":
+            fuzz_targets_left(NICE)
 
 
 def meson_tests(result, name, *selection):
@@ -139,28 +166,54 @@ def step_threads(result):
         meson_tests(result, "tsan", "--suite", "threads")
 
 
-def fuzz(target):
-    """One target from its seeds; its name and how it ended."""
+fuzz_lock = threading.Lock()
+fuzz_queue = None  # targets that nobody has taken, longest first
+fuzz_done = {}     # name: how it ended
+
+
+def fuzz(target, prefix):
+    """One target from its seeds."""
     name = target.name.removeprefix("fuzz_")
     work = BUILD / "fuzz" / "work" / name
     work.mkdir(parents=True, exist_ok=True)
     seeds = [str(ROOT / "tests/fuzz" / kind / name) for kind in ("corpus", "regression")
              if (ROOT / "tests/fuzz" / kind / name).is_dir()]
-    return name, run([str(target), f"-max_total_time={FUZZ_SECONDS}", "-rss_limit_mb=3000", "-timeout=20",
-                      "-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={work}/crash-",
-                      str(work), *seeds], env={**os.environ, **SANITIZER_ENV})
+    fuzz_done[name] = run(
+        [*prefix, str(target), f"-max_total_time={fuzz_seconds(name)}", "-rss_limit_mb=3000", "-timeout=20",
+         "-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={work}/crash-", str(work), *seeds],
+        env={**os.environ, **SANITIZER_ENV})
+
+
+def fuzz_targets_left(prefix=()):
+    """Takes targets and runs them until none is left."""
+    global fuzz_queue
+    with fuzz_lock:
+        if fuzz_queue is None:
+            targets = [path for path in (BUILD / "fuzz" / "tests" / "fuzz").glob("fuzz_*")
+                       if path.is_file() and os.access(path, os.X_OK)]
+            fuzz_queue = queue.SimpleQueue()
+            for target in sorted(targets, key=lambda path: (-fuzz_seconds(path.name[5:]), path.name)):
+                fuzz_queue.put(target)
+    while True:
+        try:
+            target = fuzz_queue.get_nowait()
+        except queue.Empty:
+            return
+        fuzz(target, prefix)
 
 
 def step_fuzz(result):
-    """Each fuzz target for a short time (libFuzzer, clang), also a second compiler for all warnings."""
+    """Each fuzz target for a minute or less (libFuzzer, clang), also a second compiler for all warnings."""
     if not is_built(result, "fuzz", "clang build, warnings are errors"):
         return
-    targets = sorted(p for p in (BUILD / "fuzz" / "tests" / "fuzz").glob("fuzz_*")
-                     if p.is_file() and os.access(p, os.X_OK))
-    with concurrent.futures.ThreadPoolExecutor(int(JOBS)) as pool:
-        for name, done in pool.map(fuzz, targets):
-            result.add(f"fuzz {name}, {FUZZ_SECONDS} s", "ok" if done.returncode == 0 else "failed",
-                       done.stdout + done.stderr)
+    workers = [threading.Thread(target=fuzz_targets_left) for _ in range(int(JOBS) - (meanwhile is not None))]
+    for worker in workers:
+        worker.start()
+    for worker in [*workers, *([meanwhile] if meanwhile else [])]:
+        worker.join()
+    for name, done in sorted(fuzz_done.items()):
+        result.add(f"fuzz {name}, {fuzz_seconds(name)} s", "ok" if done.returncode == 0 else "failed",
+                   done.stdout + done.stderr)
 
 
 def pytest(result, label, binary, selection, env=None):
@@ -226,7 +279,11 @@ STEPS = {
 }
 
 
+meanwhile = None  # the thread that works beside the tests
+
+
 def main():
+    global meanwhile
     if "--list" in sys.argv:
         for name, step in STEPS.items():
             print(f"{name:12} {step.__doc__}")
@@ -241,7 +298,8 @@ def main():
     for name in chosen:
         if name == "integration":
             names = dict.fromkeys(later[step] for step in chosen if step in later)
-            threading.Thread(target=build_meanwhile, args=(names,), daemon=True).start()
+            meanwhile = threading.Thread(target=work_meanwhile, args=(names,), daemon=True)
+            meanwhile.start()
         print(f"== {name}: {STEPS[name].__doc__}", flush=True)
         started = time.monotonic()
         one = Result()
