@@ -104,7 +104,10 @@ static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
         h2->pending += part;
         h2->pending_len -= part;
     }
-    while (h2->room >= FG_H2_ROOM_MIN && h2->pending_len == 0 && !h2->has_failed) {
+    if (h2->due != NULL && !fg_h2_put_due(h2))
+        assert(h2->to != to); /* a fresh buffer has room for every one */
+    while (h2->room >= FG_H2_ROOM_MIN && h2->pending_len == 0 && h2->due == NULL &&
+           !h2->has_failed) {
         const uint8_t *data;
         ssize_t len = nghttp2_session_mem_send(h2->session, &data);
         if (len < 0) {
@@ -116,12 +119,19 @@ static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
             break;
         h2->has_spoken = true;
         h2->has_spoken_lately = true;
+        if (h2->due != NULL) {
+            assert((size_t)len > FG_H2_FRAME_HEAD);
+            memcpy(h2->due_frame, data, FG_H2_FRAME_HEAD);
+            (void)fg_h2_put_due(h2);
+            continue;
+        }
         size_t part = (size_t)len < h2->room ? (size_t)len : h2->room;
         put(h2, data, part);
         h2->pending = data + part;
         h2->pending_len = (size_t)len - part;
     }
-    if (h2->has_failed && !h2->has_said_why && h2->room >= FG_H2_ROOM_MIN && h2->pending_len == 0)
+    if (h2->has_failed && !h2->has_said_why && h2->room >= FG_H2_ROOM_MIN && h2->pending_len == 0 &&
+        h2->due == NULL)
         put_last_words(h2);
     size_t made = (size_t)(h2->to - to);
     h2->to = NULL;
@@ -160,7 +170,7 @@ static void on_rest(struct fg_timeout *timeout)
 {
     struct fg_h2 *h2 = FG_CONTAINER_OF(timeout, struct fg_h2, rest);
     struct fg_codec_env *env = h2->codec.transport->env;
-    if (h2->has_spoken_lately || h2->pending_len > 0 ||
+    if (h2->has_spoken_lately || h2->pending_len > 0 || h2->due != NULL ||
         nghttp2_session_want_write(h2->session) != 0) {
         arm_rest(h2);
         return;
@@ -176,7 +186,7 @@ static void on_flushed(struct fg_codec *codec)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
     struct fg_transport *transport = codec->transport;
-    if (h2->pending_len > 0)
+    if (h2->pending_len > 0 || h2->due != NULL)
         return;
     if (h2->has_spoken_lately && h2->rest.due_ns == 0)
         arm_rest(h2);
@@ -207,6 +217,7 @@ static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
     h2->has_failed = true;
+    h2->due = NULL;
     finish_all(h2);
     while (!fg_list_is_empty(&h2->streams))
         cut_stream(FG_CONTAINER_OF(h2->streams.next, struct fg_stream, link), reason);
@@ -332,6 +343,7 @@ static void on_destroy(struct fg_codec *codec)
     assert(fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->finished));
     fg_timeout_cancel(&h2->rest);
     nghttp2_session_del(h2->session);
+    fg_hpack_fini(&h2->hpack);
     free(h2);
 }
 
@@ -461,6 +473,7 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     h2->allowance = transport->env->limits->h2_overhead_burst;
     h2->allowance_ns = fg_loop_now_ns(transport->env->loop);
     h2->rests_since_ns = h2->allowance_ns;
+    fg_hpack_init(&h2->hpack, &transport->env->blocks);
     h2->session = make_session(h2);
     if (h2->session == NULL)
         goto free_h2;

@@ -1,20 +1,25 @@
 /*
- * h2_internal.h: the HTTP/2 codec's state, shared by its four files.
+ * h2_internal.h: the HTTP/2 codec's state, shared by its five files.
  *    h2.c           session, settings, time-outs, shutting down
  *    h2_request.c   from nghttp2's callbacks to requests
  *    h2_response.c  from the handler's calls to frames
+ *    h2_head.c      heads of answers in frames of ours
  *    h2_guard.c     floods, and frames for streams that are no more
  * Thread   the loop's.
  */
 #ifndef FG_HTTP_H2_INTERNAL_H
 #define FG_HTTP_H2_INTERNAL_H
 
+#include "http/hpack.h"
 #include "http/stream.h"
 
 #include <nghttp2/nghttp2.h>
 
 /* Less room than this is left unused rather than filled with a small frame. */
 #define FG_H2_ROOM_MIN ((size_t)512)
+
+/* A longer head is the session's to write. What produce is first given has room for one. */
+#define FG_H2_HEAD_MAX ((size_t)4000)
 
 #define FG_H2_RESETS_NOTED ((size_t)32)
 #define FG_H2_FRAME_HEAD ((size_t)9)
@@ -84,6 +89,11 @@ struct fg_h2 {
     size_t room;
     const uint8_t *pending; /* the session's, valid until it is asked for more */
     size_t pending_len;
+
+    /* heads of answers, in frames of ours */
+    struct fg_hpack hpack;
+    struct fg_stream *due; /* its head is next; a frame of the session's stood for it */
+    uint8_t due_frame[FG_H2_FRAME_HEAD];
 };
 
 static inline struct fg_h2 *fg_h2_of(struct fg_codec *codec)
@@ -97,6 +107,21 @@ extern const struct fg_response_ops fg_h2_response_ops;
 void fg_h2_set_request_callbacks(nghttp2_session_callbacks *callbacks);
 /* Sets the callback by which bodies go out. */
 void fg_h2_set_response_callbacks(nghttp2_session_callbacks *callbacks);
+
+/*
+ * h2_head.c: what the head of an answer, an interim one or trailers say. Fields are copied where
+ * they do not last. False: not even the session has memory for it.
+ */
+bool fg_h2_say_head(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
+                    const struct fg_field *fields, size_t field_count,
+                    const nghttp2_data_provider *body);
+bool fg_h2_say_interim(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
+                       const struct fg_field *fields, size_t field_count);
+bool fg_h2_say_trailers(struct fg_h2 *h2, struct fg_stream *stream);
+/* The session has made the stream's next HEADERS frame: the one of ours is due, if it is ours. */
+void fg_h2_note_head(struct fg_h2 *h2, struct fg_stream *stream);
+/* Puts the frame that is due; false: it has to wait for more room. */
+bool fg_h2_put_due(struct fg_h2 *h2);
 
 /* nghttp2_session_mem_recv behind a look at each frame's head. 0, or an error of the session's or
  * NGHTTP2_ERR_CALLBACK_FAILURE with failure_code set: the session can go on no more. */

@@ -292,6 +292,18 @@ static void end_body(struct fg_h2 *h2, struct fg_stream *stream)
         stream->req.handler->on_body(&stream->req, len > 0 ? h2->gather : "", len, true);
 }
 
+static void on_settings(struct fg_h2 *h2, const nghttp2_settings *settings)
+{
+    if ((settings->hd.flags & NGHTTP2_FLAG_ACK) != 0) {
+        h2->awaits_ack = false;
+        fg_h2_tell_streams_max(h2);
+    }
+    for (size_t i = 0; i < settings->niv; i++) {
+        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE)
+            fg_hpack_resize(&h2->hpack, settings->iv[i].value);
+    }
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct fg_h2 *h2 = user_data;
@@ -314,10 +326,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             end_body(h2, stream);
         break;
     case NGHTTP2_SETTINGS:
-        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) {
-            h2->awaits_ack = false;
-            fg_h2_tell_streams_max(h2);
-        }
+        on_settings(h2, &frame->settings);
         break;
     case NGHTTP2_PING:
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && h2->shutdown == FG_H2_NOTICED) {

@@ -1,7 +1,8 @@
 /*
  * h2_response.c: turns a handler's calls into HEADERS and DATA.
- * Job      submit the head; keep the body in the stream's queue until nghttp2 wants a DATA frame of
- *          it, and then copy it straight behind the frame's header in the connection's buffer.
+ * Job      hand the head to h2_head.c; keep the body in the stream's queue until nghttp2 wants a
+ *          DATA frame of it, and then copy it straight behind the frame's header in the
+ *          connection's buffer.
  * Thread   the loop's.
  * Never    calls the handler from inside its own call.
  */
@@ -14,7 +15,6 @@
 #include <assert.h>
 
 #define FRAME_HEAD_BYTES ((size_t)9)
-#define FIELDS_ON_STACK ((size_t)48)
 #define EARNED_BY_DATA 4 /* a window update for the stream, one for the connection, half a ping */
 
 static struct fg_h2 *h2_of(const struct fg_stream *stream)
@@ -25,61 +25,6 @@ static struct fg_h2 *h2_of(const struct fg_stream *stream)
 static void wake(struct fg_h2 *h2)
 {
     h2->codec.transport->ops->wake(h2->codec.transport);
-}
-
-/*
- * Values of some differ each time: in the compression table they would only push others out. What
- * came marked goes on marked (RFC 7541 section 7.1.3).
- */
-static uint8_t flags_of(enum fg_field_id id, const struct fg_never_indexed *marked,
-                        struct fg_span name)
-{
-    bool is_unique =
-        id == FG_FIELD_REQUEST_ID || id == FG_FIELD_TRACEPARENT || id == FG_FIELD_SERVER_TIMING;
-    return is_unique || fg_never_indexed_has(marked, name) ? NGHTTP2_NV_FLAG_NO_INDEX
-                                                           : NGHTTP2_NV_FLAG_NONE;
-}
-
-static nghttp2_nv make_nv(struct fg_span name, struct fg_span value, uint8_t flags)
-{
-    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.data,
-                        .value = (uint8_t *)(uintptr_t)value.data,
-                        .namelen = name.len,
-                        .valuelen = value.len,
-                        .flags = flags};
-}
-
-/* As fill, for a part that has no body of its own: an interim answer, trailers. */
-static size_t fill_unframed(nghttp2_nv *nva, size_t count, const struct fg_stream *stream,
-                            const struct fg_field *fields, size_t field_count)
-{
-    const struct fg_never_indexed *marked = stream->req.ex.answer_never_indexed;
-    for (size_t i = 0; i < field_count && count < FIELDS_ON_STACK; i++) {
-        enum fg_field_id id = fg_field_identify(fields[i].name);
-        if (!fg_field_is_hop_by_hop(id) && id != FG_FIELD_CONTENT_LENGTH &&
-            fg_field_value_is_valid(fields[i].value))
-            nva[count++] =
-                make_nv(fields[i].name, fields[i].value, flags_of(id, marked, fields[i].name));
-    }
-    return count;
-}
-
-/* Behind the last DATA; false: the body's end is the answer's. */
-static bool submit_trailers(struct fg_h2 *h2, struct fg_stream *stream)
-{
-    nghttp2_nv nva[FIELDS_ON_STACK];
-    size_t count =
-        fill_unframed(nva, 0, stream, stream->response_trailers, stream->response_trailer_count);
-    stream->response_trailer_count = 0;
-    return count > 0 && nghttp2_submit_trailer(h2->session, stream->id, nva, count) == 0;
-}
-
-static void set_status(nghttp2_nv *nv, char digits[3], unsigned status)
-{
-    digits[0] = (char)('0' + status / 100);
-    digits[1] = (char)('0' + status / 10 % 10);
-    digits[2] = (char)('0' + status % 10);
-    *nv = make_nv(FG_SPAN(":status"), fg_span_make(digits, 3), NGHTTP2_NV_FLAG_NONE);
 }
 
 static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
@@ -105,7 +50,7 @@ static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *b
     *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (has_ended && len == stream->out.len) {
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (stream->response_trailer_count > 0 && submit_trailers(h2, stream))
+        if (stream->response_trailer_count > 0 && fg_h2_say_trailers(h2, stream))
             *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     }
     return (ssize_t)len;
@@ -127,14 +72,18 @@ static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
  */
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
+    bool is_head = frame->hd.type == NGHTTP2_HEADERS;
+    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (frame->hd.type == NGHTTP2_RST_STREAM)
         fg_h2_note_reset(user_data, frame->hd.stream_id);
-    if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
-        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+    if (!is_head && !(frame->hd.type == NGHTTP2_DATA && is_end))
         return 0;
-    const struct fg_stream *stream =
-        nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (stream != NULL && !stream->is_body_complete)
+    struct fg_stream *stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (stream == NULL)
+        return 0;
+    if (is_head)
+        fg_h2_note_head(user_data, stream);
+    if (is_end && !stream->is_body_complete)
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
     return 0;
 }
@@ -171,65 +120,19 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     return h2->room < FG_H2_ROOM_MIN ? NGHTTP2_ERR_PAUSE : 0;
 }
 
-/*
- * What lasts is not copied: the session reads it when it packs the frame, which it does only while
- * it has the stream, and the request's arena goes behind the stream.
- */
-static size_t fill(nghttp2_nv *nva, struct fg_stream *stream, const struct fg_field *fields,
-                   size_t field_count)
-{
-    size_t count = 1; /* :status is there */
-    const struct fg_never_indexed *marked = stream->req.ex.answer_never_indexed;
-    uint8_t copying = stream->req.has_lasting_fields
-                          ? NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
-                          : NGHTTP2_NV_FLAG_NONE;
-    for (size_t i = 0; i < field_count; i++) {
-        enum fg_field_id id = fg_field_identify(fields[i].name);
-        if (fg_field_is_hop_by_hop(id) || !fg_field_value_is_valid(fields[i].value))
-            continue;
-        if (id == FG_FIELD_CONTENT_LENGTH) {
-            int64_t length;
-            if (stream->response_left != -1 || !fg_field_parse_length(fields[i].value, &length))
-                continue;
-            stream->response_left = length;
-        }
-        nva[count++] = make_nv(fields[i].name, fields[i].value,
-                               (uint8_t)(flags_of(id, marked, fields[i].name) | copying));
-    }
-    return count;
-}
-
-static bool submit(struct fg_h2 *h2, struct fg_stream *stream, nghttp2_nv *nva, size_t count,
-                   bool has_body)
-{
-    nghttp2_data_provider provider = {.source = {.ptr = stream}, .read_callback = read_body};
-    return nghttp2_submit_response(h2->session, stream->id, nva, count,
-                                   has_body ? &provider : NULL) == 0;
-}
-
 static void on_interim(struct fg_request *req, unsigned status, const struct fg_field *fields,
                        size_t field_count)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h2 *h2 = h2_of(stream);
     assert(!stream->is_head_sent && status > 101 && status < 200);
-    if (stream->is_closed)
-        return;
-    nghttp2_nv nva[FIELDS_ON_STACK];
-    char digits[3];
-    set_status(&nva[0], digits, status);
-    size_t count = fill_unframed(nva, 1, stream, fields, field_count);
-    if (nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, nva, count,
-                               NULL) == 0)
+    if (!stream->is_closed && fg_h2_say_interim(h2, stream, status, fields, field_count))
         wake(h2);
 }
 
 void fg_h2_send_continue(struct fg_h2 *h2, struct fg_stream *stream)
 {
-    nghttp2_nv nv;
-    char digits[3];
-    set_status(&nv, digits, 100);
-    if (nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, &nv, 1, NULL) == 0)
+    if (fg_h2_say_interim(h2, stream, 100, NULL, 0))
         wake(h2);
 }
 
@@ -238,24 +141,15 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h2 *h2 = h2_of(stream);
+    const nghttp2_data_provider body = {.source = {.ptr = stream}, .read_callback = read_body};
     assert(!stream->is_head_sent && status <= 599);
     assert(status >= 200 || (status == 101 && req->ex.upgrade.data != NULL && !is_end));
-    nghttp2_nv on_stack[FIELDS_ON_STACK];
-    nghttp2_nv *nva = on_stack;
-    if (field_count >= FIELDS_ON_STACK) {
-        nva = fg_arena_try_alloc(req->ex.arena, (field_count + 1) * sizeof(*nva));
-        if (nva == NULL) {
-            stream->is_head_sent = true;
-            fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
-            return;
-        }
-    }
-    char digits[3];
-    set_status(&nva[0], digits, status == 101 ? 200 : status); /* RFC 8441 section 5 */
     bool is_bodyless = fg_stream_begin_answer(stream, status);
-    size_t count = fill(nva, stream, fields, field_count);
     stream->is_body_swallowed = is_end || is_bodyless;
-    if (!stream->is_closed && !submit(h2, stream, nva, count, !stream->is_body_swallowed))
+    if (status == 101)
+        status = 200; /* RFC 8441 section 5 */
+    if (!fg_h2_say_head(h2, stream, status, fields, field_count,
+                        stream->is_body_swallowed ? NULL : &body))
         fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
     req->first_byte_ns = fg_loop_now_ns(req->loop);
     if (is_end)

@@ -24,6 +24,16 @@ enum fg_stream_state {
     FG_STREAM_STATE_COUNT,
 };
 
+/* What a frame of the answer says that HTTP/2 has not made yet: a head, or what stands behind. */
+struct fg_said_head {
+    struct fg_said_head *next;
+    const struct fg_field
+        *fields; /* they last as long as the request; NULL: the session has them */
+    size_t count;
+    unsigned status; /* 0: trailers */
+    const struct fg_never_indexed *never;
+};
+
 struct fg_stream {
     struct fg_request req; /* first: a request and its stream convert */
 
@@ -60,6 +70,10 @@ struct fg_stream {
     struct fg_trailers trailers; /* the request's */
     const struct fg_field *response_trailers;
     size_t response_trailer_count;
+
+    /* h2: heads whose frames are not made yet, in their order */
+    struct fg_said_head *said_first;
+    struct fg_said_head said; /* the answer's; others are in the arena */
 
     struct fg_timeout body_timeout;
     struct fg_timeout write_timeout;

@@ -286,6 +286,7 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
         end_without_memory(flow);
         return;
     }
+    flow->req->has_lasting_fields = true; /* constants, the configuration's, or in the arena */
     fg_flow_respond(flow, refusal->status, fields, count, body);
 }
 

@@ -34,10 +34,22 @@ static void add_escape(struct fg_text *text, char c)
                                  : fg_span_make(shorter, sizeof(shorter)));
 }
 
+/* Nearly every message is one run: it is looked through by vectors, not byte by byte. */
+static bool is_all_plain(struct fg_span span)
+{
+    return fg_span_find_control(span) == span.len && memchr(span.data, '"', span.len) == NULL &&
+           memchr(span.data, '\\', span.len) == NULL;
+}
+
 /* With what JSON must escape escaped, cut to fit. */
 static void add_escaped(struct fg_text *text, const char *string)
 {
     const size_t end = text->len + MESSAGE_BYTES_MAX;
+    struct fg_span whole = fg_span_from_string(string);
+    if (whole.len < MESSAGE_BYTES_MAX && is_all_plain(whole)) {
+        fg_text_add(text, whole);
+        return;
+    }
     while (*string != '\0' && text->len + 6 < end) {
         size_t run = 0;
         while (run < end - text->len && is_plain(string[run]))

@@ -128,6 +128,19 @@ static void answer_lasting(struct fg_request *req)
     fg_response_head(req, 200, fields, sizeof(fields) / sizeof(fields[0]), true);
 }
 
+/* A head of more bytes than this, all of them one letter. */
+static void answer_wide(struct fg_request *req, size_t len)
+{
+    static char wide[8192];
+    assert(len <= sizeof(wide));
+    memset(wide, 'w', sizeof(wide));
+    const struct fg_field fields[] = {{FG_SPAN("content-type"), FG_SPAN("text/plain")},
+                                      {FG_SPAN("x-wide"), fg_span_make(wide, len)}};
+    fg_response_head(req, 200, fields, 2, false);
+    fg_response_write(req, "wide", 4);
+    fg_response_end(req);
+}
+
 static void pump(struct fg_request *req, struct script *script)
 {
     while (script->left > 0 && !script->is_blocked) {
@@ -181,6 +194,10 @@ static void start_script(struct fg_request *req, struct script *script)
         fg_response_end(req);
     } else if (is_path(req, "/lasting")) {
         answer_lasting(req);
+    } else if (is_path(req, "/wide")) {
+        answer_wide(req, 1500);
+    } else if (is_path(req, "/wider")) {
+        answer_wide(req, 8192);
     } else if (is_path(req, "/none")) {
         fg_response_head(req, 204, no_length, 1, true);
     } else if (is_path(req, "/bytes")) {

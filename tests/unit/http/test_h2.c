@@ -20,6 +20,10 @@ struct answer {
     size_t body_bytes;
     char body[64];
     bool has_lasting; /* "x-lasting: from the arena" */
+    bool is_plain;    /* "content-type: text/plain" */
+    bool has_hint;    /* "link: </a>" */
+    bool has_sum;     /* "x-sum: abc" */
+    size_t wide;      /* bytes of x-wide, each a w */
     bool is_ended;
     bool is_closed;
     uint32_t error_code;
@@ -41,18 +45,38 @@ static struct answer *answer_of(struct client *client, int32_t id)
     return &client->answers[id / 2];
 }
 
+static bool is_text(const uint8_t *data, size_t len, const char *text)
+{
+    return len == strlen(text) && memcmp(data, text, len) == 0;
+}
+
+static size_t count_letters(const uint8_t *data, size_t len, uint8_t letter)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < len; i++)
+        count += data[i] == letter;
+    return count;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user_data)
 {
     (void)session;
     (void)flags;
-    if (name_len == 7 && memcmp(name, ":status", 7) == 0)
-        answer_of(user_data, frame->hd.stream_id)->status =
-            (int)strtol((const char *)value, NULL, 10);
-    if (name_len == 9 && memcmp(name, "x-lasting", 9) == 0)
-        answer_of(user_data, frame->hd.stream_id)->has_lasting =
-            value_len == 14 && memcmp(value, "from the arena", 14) == 0;
+    struct answer *answer = answer_of(user_data, frame->hd.stream_id);
+    if (is_text(name, name_len, ":status"))
+        answer->status = (int)strtol((const char *)value, NULL, 10);
+    else if (is_text(name, name_len, "x-lasting"))
+        answer->has_lasting = is_text(value, value_len, "from the arena");
+    else if (is_text(name, name_len, "content-type"))
+        answer->is_plain = is_text(value, value_len, "text/plain");
+    else if (is_text(name, name_len, "link"))
+        answer->has_hint = is_text(value, value_len, "</a>");
+    else if (is_text(name, name_len, "x-sum"))
+        answer->has_sum = is_text(value, value_len, "abc");
+    else if (is_text(name, name_len, "x-wide"))
+        answer->wide = count_letters(value, value_len, 'w');
     return 0;
 }
 
@@ -505,6 +529,53 @@ static void forgets_lasting_fields_with_their_stream(void **state)
     assert_int_equal(client->fake.dones, 2);
 }
 
+/* What is too large for a frame of ours is the session's, all others are ours. */
+static void says_every_kind_of_head(void **state)
+{
+    static const char *const paths[] = {"/", "/behind", "/wide", "/wider", "/lasting"};
+    struct client *client = *state;
+    int32_t ids[30];
+    for (unsigned i = 0; i < 30; i++) {
+        ids[i] = get(client, paths[i % 5]);
+        if (i % 7 == 0)
+            exchange(client);
+    }
+    exchange(client);
+    for (unsigned i = 0; i < 30; i++) {
+        const struct answer *answer = answer_of(client, ids[i]);
+        const char *path = paths[i % 5];
+        bool is_behind = strcmp(path, "/behind") == 0;
+        assert_int_equal(answer->status, 200);
+        assert_true(answer->is_ended && answer->is_closed);
+        assert_int_equal(answer->is_plain, strcmp(path, "/lasting") != 0);
+        assert_int_equal(answer->has_lasting, strcmp(path, "/lasting") == 0);
+        assert_true(answer->has_hint == is_behind && answer->has_sum == is_behind);
+        assert_int_equal(answer->wide, strcmp(path, "/wide") == 0    ? 1500
+                                       : strcmp(path, "/wider") == 0 ? 8192
+                                                                     : 0);
+    }
+}
+
+static void keeps_to_the_clients_table(void **state)
+{
+    static const uint32_t sizes[] = {0, 100, 65536, 0, 4096, 40};
+    struct client *client = *state;
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const nghttp2_settings_entry smaller = {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, sizes[i] / 2};
+        const nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, sizes[i]};
+        nghttp2_submit_settings(client->session, NGHTTP2_FLAG_NONE, &smaller, 1);
+        nghttp2_submit_settings(client->session, NGHTTP2_FLAG_NONE, &entry, 1);
+        int32_t behind = get(client, "/behind");
+        int32_t wide = get(client, "/wide");
+        exchange(client);
+        int32_t again = get(client, "/");
+        exchange(client);
+        assert_true(answer_of(client, behind)->has_hint && answer_of(client, behind)->has_sum);
+        assert_int_equal(answer_of(client, wide)->wide, 1500);
+        assert_true(answer_of(client, again)->is_plain && answer_of(client, again)->is_ended);
+    }
+}
+
 static void never_ends_a_broken_answer_cleanly(void **state)
 {
     struct client *client = *state;
@@ -774,6 +845,8 @@ int main(void)
         TEST(tells_the_handler_of_resets),
         TEST(sends_lasting_fields_without_a_copy),
         TEST(forgets_lasting_fields_with_their_stream),
+        TEST(says_every_kind_of_head),
+        TEST(keeps_to_the_clients_table),
         TEST(never_ends_a_broken_answer_cleanly),
         TEST(answers_what_there_is_no_memory_for),
         TEST(swallows_the_body_of_head),

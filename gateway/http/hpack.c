@@ -1,0 +1,361 @@
+/*
+ * hpack.c: a ring of the newest entries and two arrays of guesses where an entry may lie.
+ *
+ *    first --> oldest ... newest <-- next        index on the wire: 62 is the newest
+ *
+ * A client drops its oldest entries when their bytes are too many. So do we, and sooner where the
+ * ring is full: what is still here is certain to be there.
+ */
+#include "http/hpack.h"
+
+#include "base/field_id.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define ENTRY_OVERHEAD 32u /* RFC 7541 section 4.1 */
+#define STATIC_ENTRIES 61u
+#define INT_BYTES_MAX ((size_t)4) /* of a number below 2 MiB, whatever its prefix */
+#define STATUS_BYTES_MAX ((size_t)5)
+#define PLACES FG_HPACK_ENTRIES_MAX
+
+struct fg_hpack_entry {
+    uint64_t hash;
+    uint32_t name_len;
+    uint32_t value_len;
+    char text[]; /* name, value */
+};
+
+/* What the first byte of a field says (section 6). */
+enum form {
+    FORM_INDEXED = 0x80,
+    FORM_REMEMBERED = 0x40, /* literal with incremental indexing */
+    FORM_RESIZED = 0x20,
+    FORM_NEVER = 0x10, /* literal never indexed */
+    FORM_ONCE = 0x00,  /* literal without indexing */
+};
+
+_Static_assert((PLACES & (PLACES - 1)) == 0 && PLACES <= 256, "places are picked by a mask");
+
+/* ---- hashes: where to look first, no more ---- */
+
+static uint64_t load(const char *from, size_t len)
+{
+    uint64_t word = 0;
+    memcpy(&word, from, len);
+    return word;
+}
+
+/* Of both ends of a text: what differs at all, mostly differs there. */
+static uint64_t hash_of(struct fg_span text, uint64_t seed)
+{
+    uint64_t head, tail;
+    if (text.len >= 8) {
+        head = load(text.data, 8);
+        tail = load(text.data + text.len - 8, 8);
+    } else if (text.len >= 4) {
+        head = load(text.data, 4);
+        tail = load(text.data + text.len - 4, 4);
+    } else {
+        head = text.len > 0 ? (uint64_t)(unsigned char)text.data[0] : 0;
+        tail = text.len > 1 ? load(text.data + text.len - 2, 2) : 0;
+    }
+    uint64_t hash = (head ^ seed ^ text.len) * 0x9e3779b97f4a7c15u;
+    hash = (hash ^ hash >> 29 ^ tail) * 0xbf58476d1ce4e5b9u;
+    return hash ^ hash >> 32;
+}
+
+/* ---- the table ---- */
+
+void fg_hpack_init(struct fg_hpack *hpack, struct fg_block_pool *blocks)
+{
+    *hpack = (struct fg_hpack){
+        .blocks = blocks, .max = FG_HPACK_TABLE_MAX, .lowest = FG_HPACK_TABLE_MAX + 1};
+}
+
+static struct fg_hpack_entry **place_of(struct fg_hpack *hpack, uint32_t number)
+{
+    return &hpack->ring[number % PLACES];
+}
+
+static uint32_t bytes_of(const struct fg_hpack_entry *entry)
+{
+    return ENTRY_OVERHEAD + entry->name_len + entry->value_len;
+}
+
+static void drop_oldest(struct fg_hpack *hpack)
+{
+    struct fg_hpack_entry **place = place_of(hpack, hpack->first++);
+    hpack->bytes -= bytes_of(*place);
+    fg_block_pool_free(hpack->blocks, *place);
+    *place = NULL;
+}
+
+static void shrink_to(struct fg_hpack *hpack, uint32_t bytes)
+{
+    while (hpack->bytes > bytes)
+        drop_oldest(hpack);
+}
+
+void fg_hpack_fini(struct fg_hpack *hpack)
+{
+    shrink_to(hpack, 0);
+    assert(hpack->first == hpack->next);
+}
+
+void fg_hpack_resize(struct fg_hpack *hpack, uint32_t table_bytes)
+{
+    uint32_t max = table_bytes < FG_HPACK_TABLE_MAX ? table_bytes : FG_HPACK_TABLE_MAX;
+    if (max == hpack->max)
+        return;
+    hpack->max = max;
+    if (max < hpack->lowest)
+        hpack->lowest = max;
+    shrink_to(hpack, max);
+}
+
+static bool has_name(const struct fg_hpack_entry *entry, struct fg_span name)
+{
+    return entry->name_len == name.len && memcmp(entry->text, name.data, name.len) == 0;
+}
+
+/* The index of an entry that has this name, and this value; 0: none is known. */
+static uint32_t find_field(struct fg_hpack *hpack, const struct fg_field *field, uint64_t hash)
+{
+    uint32_t at = hpack->by_field[hash % PLACES];
+    const struct fg_hpack_entry *entry = hpack->ring[at];
+    if (entry == NULL || entry->hash != hash || !has_name(entry, field->name) ||
+        entry->value_len != field->value.len ||
+        (field->value.len > 0 &&
+         memcmp(entry->text + entry->name_len, field->value.data, field->value.len) != 0))
+        return 0;
+    return STATIC_ENTRIES + 1 + (hpack->next - 1 - at) % PLACES;
+}
+
+static uint32_t find_name(struct fg_hpack *hpack, struct fg_span name, uint64_t hash)
+{
+    uint32_t at = hpack->by_name[hash % PLACES];
+    const struct fg_hpack_entry *entry = hpack->ring[at];
+    if (entry == NULL || !has_name(entry, name))
+        return 0;
+    return STATIC_ENTRIES + 1 + (hpack->next - 1 - at) % PLACES;
+}
+
+/*
+ * As the client does when it reads the field: even one that is too large for the table empties it.
+ * Here such a one is never said in that form.
+ */
+static bool remember(struct fg_hpack *hpack, const struct fg_field *field, uint64_t name_hash,
+                     uint64_t hash)
+{
+    size_t name_len = field->name.len, value_len = field->value.len;
+    if (name_len + value_len + ENTRY_OVERHEAD > hpack->max)
+        return false;
+    struct fg_hpack_entry *entry =
+        fg_block_pool_alloc(hpack->blocks, sizeof(*entry) + name_len + value_len);
+    if (entry == NULL)
+        return false;
+    *entry = (struct fg_hpack_entry){
+        .hash = hash, .name_len = (uint32_t)name_len, .value_len = (uint32_t)value_len};
+    memcpy(entry->text, field->name.data, name_len);
+    if (value_len > 0)
+        memcpy(entry->text + name_len, field->value.data, value_len);
+    shrink_to(hpack, hpack->max - bytes_of(entry));
+    if (hpack->next - hpack->first == PLACES)
+        drop_oldest(hpack);
+    uint8_t at = (uint8_t)(hpack->next % PLACES);
+    hpack->ring[at] = entry;
+    hpack->next++;
+    hpack->bytes += bytes_of(entry);
+    hpack->by_field[hash % PLACES] = at;
+    hpack->by_name[name_hash % PLACES] = at;
+    return true;
+}
+
+/* ---- what the static table has (RFC 7541 appendix A), as far as answers have it ---- */
+
+struct known {
+    const char *name;
+    uint8_t index;
+};
+
+/* By length; the names of one length end with NULL. */
+static const struct known *known_of_length(size_t len)
+{
+    static const struct known none[] = {{NULL, 0}};
+    static const struct known of_3[] = {{"age", 21}, {"via", 60}, {NULL, 0}};
+    static const struct known of_4[] = {
+        {"date", 33}, {"etag", 34}, {"vary", 59}, {"link", 45}, {NULL, 0}};
+    static const struct known of_5[] = {{"allow", 22}, {NULL, 0}};
+    static const struct known of_6[] = {{"server", 54}, {NULL, 0}};
+    static const struct known of_7[] = {{"expires", 36}, {NULL, 0}};
+    static const struct known of_8[] = {{"location", 46}, {NULL, 0}};
+    static const struct known of_10[] = {{"set-cookie", 55}, {NULL, 0}};
+    static const struct known of_11[] = {{"retry-after", 53}, {NULL, 0}};
+    static const struct known of_12[] = {{"content-type", 31}, {NULL, 0}};
+    static const struct known of_13[] = {{"cache-control", 24},
+                                         {"accept-ranges", 18},
+                                         {"last-modified", 44},
+                                         {"content-range", 30},
+                                         {NULL, 0}};
+    static const struct known of_14[] = {{"content-length", 28}, {NULL, 0}};
+    static const struct known of_16[] = {{"content-encoding", 26},
+                                         {"content-language", 27},
+                                         {"content-location", 29},
+                                         {"www-authenticate", 61},
+                                         {NULL, 0}};
+    static const struct known of_19[] = {{"content-disposition", 25}, {NULL, 0}};
+    static const struct known of_25[] = {{"strict-transport-security", 56}, {NULL, 0}};
+    static const struct known of_27[] = {{"access-control-allow-origin", 20}, {NULL, 0}};
+    static const struct known *const all[] = {
+        [3] = of_3,   [4] = of_4,   [5] = of_5,   [6] = of_6,   [7] = of_7,
+        [8] = of_8,   [10] = of_10, [11] = of_11, [12] = of_12, [13] = of_13,
+        [14] = of_14, [16] = of_16, [19] = of_19, [25] = of_25, [27] = of_27};
+    return len < sizeof(all) / sizeof(all[0]) && all[len] != NULL ? all[len] : none;
+}
+
+static uint32_t find_static_name(struct fg_span name)
+{
+    const struct known *known = known_of_length(name.len);
+    while (known->name != NULL && memcmp(known->name, name.data, name.len) != 0)
+        known++;
+    return known->index;
+}
+
+/* Values that are another one in nearly each answer would only push the others out. */
+static bool is_said_once(struct fg_span name, uint32_t static_index)
+{
+    switch (static_index) {
+    case 0:
+        break;
+    case 21: /* age */
+    case 28: /* content-length */
+    case 30: /* content-range */
+    case 34: /* etag */
+    case 46: /* location */
+    case 53: /* retry-after */
+    case 55: /* set-cookie */
+        return true;
+    default:
+        return false;
+    }
+    switch (fg_field_identify(name)) {
+    case FG_FIELD_REQUEST_ID:
+    case FG_FIELD_TRACEPARENT:
+    case FG_FIELD_SERVER_TIMING:
+        return true;
+    default:
+        return fg_span_equal(name, FG_SPAN("ratelimit"));
+    }
+}
+
+/* ---- writing ---- */
+
+static uint8_t *put_int(uint8_t *to, enum form form, unsigned prefix_bits, size_t value)
+{
+    const size_t most = ((size_t)1 << prefix_bits) - 1;
+    if (value < most) {
+        *to++ = (uint8_t)((size_t)form | value);
+        return to;
+    }
+    *to++ = (uint8_t)((size_t)form | most);
+    for (value -= most; value >= 0x80; value >>= 7)
+        *to++ = (uint8_t)(0x80 | (value & 0x7f));
+    *to++ = (uint8_t)value;
+    return to;
+}
+
+static uint8_t *put_string(uint8_t *to, struct fg_span text)
+{
+    to = put_int(to, 0, 7, text.len);
+    if (text.len > 0)
+        memcpy(to, text.data, text.len);
+    return to + text.len;
+}
+
+static uint8_t *put_literal(uint8_t *to, enum form form, uint32_t name_index,
+                            const struct fg_field *field)
+{
+    to = put_int(to, form, form == FORM_REMEMBERED ? 6 : 4, name_index);
+    if (name_index == 0)
+        to = put_string(to, field->name);
+    return put_string(to, field->value);
+}
+
+/* The index of a name is looked up before its field is remembered: that moves all of them. */
+static uint8_t *put_field(struct fg_hpack *hpack, uint8_t *to, const struct fg_field *field)
+{
+    uint64_t name_hash = hash_of(field->name, 0);
+    uint64_t hash = hash_of(field->value, name_hash);
+    uint32_t index = find_field(hpack, field, hash);
+    if (index != 0)
+        return put_int(to, FORM_INDEXED, 7, index);
+    uint32_t name_index = find_static_name(field->name);
+    bool is_once = is_said_once(field->name, name_index);
+    if (name_index == 0)
+        name_index = find_name(hpack, field->name, name_hash);
+    if (is_once && name_index != 0)
+        return put_literal(to, FORM_ONCE, name_index, field);
+    /* One that is said once is remembered for its name, which is then said no more. */
+    bool is_remembered = remember(hpack, field, name_hash, hash);
+    return put_literal(to, is_remembered ? FORM_REMEMBERED : FORM_ONCE, name_index, field);
+}
+
+/* No table may ever hold it; its name may be that of one that is there. */
+static uint8_t *put_marked(struct fg_hpack *hpack, uint8_t *to, const struct fg_field *field)
+{
+    uint32_t name_index = find_static_name(field->name);
+    if (name_index == 0)
+        name_index = find_name(hpack, field->name, hash_of(field->name, 0));
+    return put_literal(to, FORM_NEVER, name_index, field);
+}
+
+static uint8_t *put_status(uint8_t *to, unsigned status)
+{
+    static const struct {
+        uint16_t status;
+        uint8_t index;
+    } known[] = {{200, 8}, {204, 9}, {206, 10}, {304, 11}, {400, 12}, {404, 13}, {500, 14}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (known[i].status == status)
+            return put_int(to, FORM_INDEXED, 7, known[i].index);
+    }
+    const uint8_t literal[STATUS_BYTES_MAX] = {FORM_ONCE | 8, 3, (uint8_t)('0' + status / 100),
+                                               (uint8_t)('0' + status / 10 % 10),
+                                               (uint8_t)('0' + status % 10)};
+    memcpy(to, literal, sizeof(literal));
+    return to + sizeof(literal);
+}
+
+/* Section 4.2: the least that it was since the last block, and what it is. */
+static uint8_t *put_sizes(struct fg_hpack *hpack, uint8_t *to)
+{
+    if (hpack->lowest > FG_HPACK_TABLE_MAX)
+        return to;
+    if (hpack->lowest < hpack->max)
+        to = put_int(to, FORM_RESIZED, 5, hpack->lowest);
+    to = put_int(to, FORM_RESIZED, 5, hpack->max);
+    hpack->lowest = FG_HPACK_TABLE_MAX + 1;
+    return to;
+}
+
+size_t fg_hpack_bound(const struct fg_field *fields, size_t count)
+{
+    size_t bytes = 2 * INT_BYTES_MAX + STATUS_BYTES_MAX + count * 3 * INT_BYTES_MAX;
+    for (size_t i = 0; i < count; i++)
+        bytes += fields[i].name.len + fields[i].value.len;
+    return bytes;
+}
+
+size_t fg_hpack_write(struct fg_hpack *hpack, unsigned status, const struct fg_field *fields,
+                      size_t count, const struct fg_never_indexed *never, uint8_t *to)
+{
+    assert(status == 0 || (status >= 100 && status <= 999));
+    uint8_t *at = put_sizes(hpack, to);
+    if (status != 0)
+        at = put_status(at, status);
+    for (size_t i = 0; i < count; i++)
+        at = fg_never_indexed_has(never, fields[i].name) ? put_marked(hpack, at, &fields[i])
+                                                         : put_field(hpack, at, &fields[i]);
+    return (size_t)(at - to);
+}
