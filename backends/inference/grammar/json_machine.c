@@ -1,12 +1,17 @@
 /*
  * json_machine.c: one byte at a time through the frames of each reading.
+ * Source   RFC 8259 (JSON), narrowed to what every reader of it takes, as RFC 7493 (I-JSON)
+ *          advises: surrogates come in pairs, no U+0000, and numbers of a size that fits.
  */
 #include "inference/grammar/json_machine.h"
 
 #include <assert.h>
 
 #define BLANKS_MAX 32u
-#define DIGITS_MAX 40u
+/* Fits 64 bits, and a double without becoming infinite. */
+#define WHOLE_DIGITS_MAX 18u
+#define PART_DIGITS_MAX 20u
+#define POWER_DIGITS_MAX 2u
 
 /* Where a frame stands. */
 enum phase {
@@ -23,11 +28,21 @@ enum phase {
 /* Where in a string: UTF-8 that is begun names how it may go on (RFC 3629 section 4). */
 enum {
     TEXT_PLAIN,
-    TEXT_ESCAPE,
+    TEXT_ESCAPE, /* from here to TEXT_LOW_2: within an escape */
     TEXT_HEX_1,
     TEXT_HEX_2,
     TEXT_HEX_3,
     TEXT_HEX_4,
+    TEXT_ZERO_2, /* \u0, \u00, \u000: what follows may not make it U+0000 */
+    TEXT_ZERO_3,
+    TEXT_ZERO_4,
+    TEXT_D_2,    /* \ud: 0 to 7, or 8 to B for the first half of a pair */
+    TEXT_HIGH_3, /* within the first half */
+    TEXT_HIGH_4,
+    TEXT_LOW, /* behind it: \, u, d, C to F and two more */
+    TEXT_LOW_U,
+    TEXT_LOW_1,
+    TEXT_LOW_2,
     TEXT_TAIL_1, /* one more 80 to BF */
     TEXT_TAIL_2,
     TEXT_TAIL_3,
@@ -61,9 +76,17 @@ static struct fg_json_frame *top_of(struct fg_json_reading *reading)
     return &reading->frames[reading->depth - 1];
 }
 
-static bool push(struct fg_json_reading *reading, uint32_t node)
+/* Whether the shortest value of `node` has room above what is open. */
+static bool fits(const struct fg_json_schema *schema, const struct fg_json_reading *reading,
+                 uint32_t node)
 {
-    if (reading->depth == FG_JSON_DEPTH_MAX)
+    return node != FG_JSON_NONE && schema->nodes[node].levels <= FG_JSON_DEPTH_MAX - reading->depth;
+}
+
+static bool push(const struct fg_json_schema *schema, struct fg_json_reading *reading,
+                 uint32_t node)
+{
+    if (!fits(schema, reading, node))
         return false;
     reading->frames[reading->depth++] = (struct fg_json_frame){.node = node, .phase = PHASE_START};
     return true;
@@ -140,33 +163,62 @@ static int go_on_character(int text, unsigned char c)
     }
 }
 
+/* The next place in \uXXXX, or -1. */
+static int go_on_hex(int text, unsigned char c)
+{
+    bool is_d = c == 'd' || c == 'D';
+    if (text == TEXT_LOW)
+        return c == '\\' ? TEXT_LOW_U : -1;
+    if (text == TEXT_LOW_U)
+        return c == 'u' ? TEXT_LOW_1 : -1;
+    if (!is_hex(c))
+        return -1;
+    switch (text) {
+    case TEXT_HEX_1:
+        return c == '0' ? TEXT_ZERO_2 : is_d ? TEXT_D_2 : TEXT_HEX_2;
+    case TEXT_ZERO_2:
+    case TEXT_ZERO_3:
+        return text + (c == '0' ? TEXT_ZERO_3 - TEXT_ZERO_2 : TEXT_HEX_3 - TEXT_ZERO_2);
+    case TEXT_ZERO_4:
+        return c == '0' ? -1 : TEXT_PLAIN;
+    case TEXT_D_2:
+        if (c <= '7')
+            return TEXT_HEX_3;
+        return c == '8' || c == '9' || strchr("aAbB", c) != NULL ? TEXT_HIGH_3 : -1;
+    case TEXT_HIGH_3:
+    case TEXT_HIGH_4:
+        return text + 1;
+    case TEXT_LOW_1:
+        return is_d ? TEXT_LOW_2 : -1;
+    case TEXT_LOW_2:
+        return c > '9' && strchr("aAbB", c) == NULL ? TEXT_HEX_3 : -1;
+    default:
+        return text == TEXT_HEX_4 ? TEXT_PLAIN : text + 1;
+    }
+}
+
+static bool is_in_escape(int text)
+{
+    return text >= TEXT_ESCAPE && text <= TEXT_LOW_2;
+}
+
 /* The next place in a string, or -1; *is_whole: a character ended. Quotes are the caller's. */
 static int go_on_text(int text, unsigned char c, bool *is_whole)
 {
     int next;
-    switch (text) {
-    case TEXT_PLAIN:
-        if (c < 0x20)
-            return -1;
+    *is_whole = false;
+    if (text == TEXT_PLAIN && c < 0x20)
+        return -1;
+    if (text == TEXT_PLAIN)
         next = c == '\\' ? TEXT_ESCAPE : begin_character(c);
-        break;
-    case TEXT_ESCAPE:
-        if (c == 'u')
-            return TEXT_HEX_1;
+    else if (text == TEXT_ESCAPE && c == 'u')
+        next = TEXT_HEX_1;
+    else if (text == TEXT_ESCAPE)
         next = c != 0 && strchr("\"\\/bfnrt", c) != NULL ? TEXT_PLAIN : -1;
-        break;
-    case TEXT_HEX_1:
-    case TEXT_HEX_2:
-    case TEXT_HEX_3:
-    case TEXT_HEX_4:
-        if (!is_hex(c))
-            return -1;
-        next = text == TEXT_HEX_4 ? TEXT_PLAIN : text + 1;
-        break;
-    default:
+    else if (is_in_escape(text))
+        next = go_on_hex(text, c);
+    else
         next = go_on_character(text, c);
-        break;
-    }
     *is_whole = next == TEXT_PLAIN;
     return next;
 }
@@ -231,20 +283,28 @@ static bool is_whole_number(int at)
     return at == NUMBER_ZERO || at == NUMBER_WHOLE || at == NUMBER_PART || at == NUMBER_POWER;
 }
 
+static uint32_t digits_max(int at)
+{
+    if (at == NUMBER_WHOLE)
+        return WHOLE_DIGITS_MAX;
+    return at == NUMBER_POWER ? POWER_DIGITS_MAX : PART_DIGITS_MAX;
+}
+
 static enum taken take_in_number(const struct fg_json_node *node, struct fg_json_reading *reading,
                                  unsigned char c)
 {
     struct fg_json_frame *frame = top_of(reading);
     int next = go_on_number(frame->text, c, node->kind == FG_JSON_INTEGER);
-    if (next != -1 && frame->blanks < DIGITS_MAX) {
-        frame->text = (uint8_t)next;
-        frame->blanks++;
-        return TAKEN;
+    if (next == -1 && is_whole_number(frame->text)) {
+        pop(reading);
+        return AGAIN;
     }
-    if (next != -1 || !is_whole_number(frame->text))
+    uint32_t digits = next == frame->text ? frame->at + 1 : 1;
+    if (next == -1 || digits > digits_max(next))
         return REFUSED;
-    pop(reading);
-    return AGAIN;
+    frame->text = (uint8_t)next;
+    frame->at = digits;
+    return TAKEN;
 }
 
 /* ---- literals and names: a range of a sorted table, narrowed byte by byte ---- */
@@ -307,14 +367,33 @@ static enum taken take_in_literal(const struct fg_json_schema *schema,
 
 /* ---- objects ---- */
 
-/* Whether a name that was not written yet is among those still possible. */
-static bool has_unseen(const struct fg_json_node *node, const struct fg_json_frame *frame)
+/* An object that is open, the topmost. */
+struct open_object {
+    const struct fg_json_schema *schema;
+    const struct fg_json_node *node;
+    struct fg_json_reading *reading;
+    struct fg_json_frame *frame;
+};
+
+/* Whether a property may still come: not written yet, and with room for its value. */
+static bool may_come(const struct open_object *o, uint32_t property)
 {
-    for (uint32_t i = frame->low; i < frame->high; i++) {
-        if ((frame->seen >> (i - node->first) & 1) == 0)
+    return (o->frame->seen >> (property - o->node->first) & 1) == 0 &&
+           fits(o->schema, o->reading, o->schema->properties[property].node);
+}
+
+static bool one_may_come(const struct open_object *o, uint32_t low, uint32_t high)
+{
+    for (uint32_t i = low; i < high; i++) {
+        if (may_come(o, i))
             return true;
     }
     return false;
+}
+
+static bool others_may_come(const struct open_object *o)
+{
+    return fits(o->schema, o->reading, o->node->other);
 }
 
 static void begin_key(const struct fg_json_node *node, struct fg_json_frame *frame)
@@ -327,26 +406,28 @@ static void begin_key(const struct fg_json_node *node, struct fg_json_frame *fra
 }
 
 /* The closing quote: which value follows? FG_JSON_NONE: none may. */
-static uint32_t end_key(const struct fg_json_schema *schema, const struct fg_json_node *node,
-                        struct fg_json_frame *frame)
+static uint32_t end_key(const struct open_object *o)
 {
-    if (frame->low < frame->high && schema->properties[frame->low].name.len == frame->at) {
-        uint64_t bit = UINT64_C(1) << (frame->low - node->first);
-        if ((frame->seen & bit) != 0)
+    struct fg_json_frame *frame = o->frame;
+    if (frame->low < frame->high && o->schema->properties[frame->low].name.len == frame->at) {
+        if (!may_come(o, frame->low))
             return FG_JSON_NONE;
-        frame->seen |= bit;
-        return schema->properties[frame->low].node;
+        frame->seen |= UINT64_C(1) << (frame->low - o->node->first);
+        return o->schema->properties[frame->low].node;
     }
-    return node->other;
+    return others_may_come(o) ? o->node->other : FG_JSON_NONE;
 }
 
-static enum taken take_in_key(const struct fg_json_schema *schema, const struct fg_json_node *node,
-                              struct fg_json_reading *reading, unsigned char c)
+/*
+ * A name is written in one way only, that of the properties: were "\u0061" another name than "a",
+ * its value would not be held to what the schema says of "a".
+ */
+static enum taken take_in_key(const struct open_object *o, unsigned char c)
 {
-    struct fg_json_frame *frame = top_of(reading);
+    struct fg_json_frame *frame = o->frame;
     bool is_whole;
     if (c == '"' && frame->text == TEXT_PLAIN) {
-        uint32_t value = end_key(schema, node, frame);
+        uint32_t value = end_key(o);
         if (value == FG_JSON_NONE)
             return REFUSED;
         frame->phase = PHASE_COLON;
@@ -354,55 +435,54 @@ static enum taken take_in_key(const struct fg_json_schema *schema, const struct 
         frame->blanks = 0;
         return TAKEN;
     }
+    bool is_escape = is_in_escape(frame->text) || (frame->text == TEXT_PLAIN && c == '\\');
     int next = go_on_text(frame->text, c, &is_whole);
     if (next == -1)
         return REFUSED;
     frame->text = (uint8_t)next;
-    narrow(schema, frame, name_at, c);
-    return node->other != FG_JSON_NONE || has_unseen(node, frame) ? TAKEN : REFUSED;
+    narrow(o->schema, frame, name_at, c);
+    bool may_be_other = others_may_come(o) && (!is_escape || o->node->count == 0);
+    return may_be_other || one_may_come(o, frame->low, frame->high) ? TAKEN : REFUSED;
 }
 
-static bool may_have_more_keys(const struct fg_json_node *node, const struct fg_json_frame *frame)
+static bool may_have_more_keys(const struct open_object *o)
 {
-    uint64_t all = node->count == 64 ? UINT64_MAX : (UINT64_C(1) << node->count) - 1;
-    return node->other != FG_JSON_NONE || (frame->seen & all) != all;
+    return others_may_come(o) || one_may_come(o, o->node->first, o->node->first + o->node->count);
 }
 
-static enum taken end_object(const struct fg_json_node *node, struct fg_json_reading *reading)
+static enum taken end_object(const struct open_object *o)
 {
-    if ((top_of(reading)->seen & node->required) != node->required)
+    if ((o->frame->seen & o->node->required) != o->node->required)
         return REFUSED;
-    pop(reading);
+    pop(o->reading);
     return TAKEN;
 }
 
-static enum taken take_in_object(const struct fg_json_schema *schema,
-                                 const struct fg_json_node *node, struct fg_json_reading *reading,
-                                 unsigned char c)
+static enum taken take_in_object(const struct open_object *o, unsigned char c)
 {
-    struct fg_json_frame *frame = top_of(reading);
+    struct fg_json_frame *frame = o->frame;
     if (frame->phase == PHASE_IN_KEY)
-        return take_in_key(schema, node, reading, c);
+        return take_in_key(o, c);
     if (is_blank(c))
         return take_blank(frame);
     switch (frame->phase) {
     case PHASE_FIRST:
     case PHASE_KEY_NEXT:
         if (c == '}' && frame->phase == PHASE_FIRST)
-            return end_object(node, reading);
-        if (c != '"' || !may_have_more_keys(node, frame))
+            return end_object(o);
+        if (c != '"' || !may_have_more_keys(o))
             return REFUSED;
-        begin_key(node, frame);
+        begin_key(o->node, frame);
         return TAKEN;
     case PHASE_COLON:
         if (c != ':')
             return REFUSED;
         frame->phase = PHASE_VALUE;
-        return push(reading, frame->low) ? TAKEN : REFUSED;
+        return push(o->schema, o->reading, frame->low) ? TAKEN : REFUSED;
     case PHASE_AFTER_VALUE:
         if (c == '}')
-            return end_object(node, reading);
-        if (c != ',' || !may_have_more_keys(node, frame))
+            return end_object(o);
+        if (c != ',' || !may_have_more_keys(o))
             return REFUSED;
         frame->phase = PHASE_KEY_NEXT;
         frame->blanks = 0;
@@ -414,7 +494,8 @@ static enum taken take_in_object(const struct fg_json_schema *schema,
 
 /* ---- arrays ---- */
 
-static enum taken take_in_array(const struct fg_json_node *node, struct fg_json_reading *reading,
+static enum taken take_in_array(const struct fg_json_schema *schema,
+                                const struct fg_json_node *node, struct fg_json_reading *reading,
                                 unsigned char c)
 {
     struct fg_json_frame *frame = top_of(reading);
@@ -424,7 +505,7 @@ static enum taken take_in_array(const struct fg_json_node *node, struct fg_json_
         pop(reading);
         return TAKEN;
     }
-    if (frame->at >= node->max)
+    if (frame->at >= node->max || !fits(schema, reading, node->other))
         return REFUSED;
     if (frame->phase == PHASE_AFTER_VALUE) {
         if (c != ',')
@@ -434,7 +515,7 @@ static enum taken take_in_array(const struct fg_json_node *node, struct fg_json_
         return TAKEN;
     }
     frame->phase = PHASE_VALUE;
-    return push(reading, node->other) ? AGAIN : REFUSED;
+    return push(schema, reading, node->other) ? AGAIN : REFUSED;
 }
 
 /* ---- values ---- */
@@ -481,9 +562,9 @@ static enum taken take_byte(const struct fg_json_schema *schema, struct fg_json_
         return take_first(schema, node, reading, c);
     switch (node->kind) {
     case FG_JSON_OBJECT:
-        return take_in_object(schema, node, reading, c);
+        return take_in_object(&(struct open_object){schema, node, reading, top_of(reading)}, c);
     case FG_JSON_ARRAY:
-        return take_in_array(node, reading, c);
+        return take_in_array(schema, node, reading, c);
     case FG_JSON_STRING:
         return take_in_string(node, reading, c);
     case FG_JSON_NUMBER:
@@ -524,7 +605,7 @@ struct stepping {
     unsigned forks; /* so far: schemas that refer to themselves in a circle end here */
 };
 
-#define FORKS_MAX 256u
+#define FORKS_MAX 1024u
 
 static void step_reading(struct stepping *s, struct fg_json_reading *reading, unsigned char c)
 {
@@ -535,8 +616,9 @@ static void step_reading(struct stepping *s, struct fg_json_reading *reading, un
                 struct fg_json_reading forked;
                 s->forks++;
                 copy_reading(&forked, reading);
-                top_of(&forked)->node = s->schema->alternatives[choice->first + i];
-                step_reading(s, &forked, c);
+                forked.depth--;
+                if (push(s->schema, &forked, s->schema->alternatives[choice->first + i]))
+                    step_reading(s, &forked, c);
             }
             return;
         }
@@ -569,8 +651,8 @@ void fg_json_machine_init(struct fg_json_machine *machine, const struct fg_json_
     machine->schema = schema;
     machine->reading_count = 1;
     machine->readings[0].depth = 0;
-    bool is_pushed = push(&machine->readings[0], schema->root);
-    assert(is_pushed);
+    bool is_pushed = push(schema, &machine->readings[0], schema->root);
+    assert(is_pushed); /* the schema was compiled: it has a value */
 }
 
 bool fg_json_machine_take(struct fg_json_machine *machine, struct fg_span bytes)

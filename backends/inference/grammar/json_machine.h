@@ -16,15 +16,15 @@
 
 #include "inference/grammar/json_schema.h"
 
-#define FG_JSON_DEPTH_MAX 32u
-#define FG_JSON_READINGS_MAX 8u
+/* As many as an answer may have beginnings in common with: all tools of a request, say. */
+#define FG_JSON_READINGS_MAX 128u
 
 struct fg_json_frame {
     uint64_t seen; /* object: a bit for each property that was written */
     uint32_t node;
     uint32_t low, high; /* literals or property names that what was read can still become */
-    uint32_t at;        /* bytes of the literal or name, characters of the string, items */
-    uint16_t blanks;    /* in a row; digits of a number */
+    uint32_t at;        /* bytes of the literal or name, characters of the string, digits, items */
+    uint16_t blanks;    /* in a row */
     uint8_t phase;
     uint8_t text; /* where in a string or a number */
 };

@@ -379,7 +379,7 @@ static uint32_t join_alternatives(struct compiling *c, const uint32_t *nodes, si
                            .kind = FG_JSON_ALTERNATIVES, .first = first, .count = (uint32_t)count});
 }
 
-#define CHOICES_MAX ((size_t)32)
+#define CHOICES_MAX ((size_t)128)
 
 static uint32_t compile_types(struct compiling *c, const json_t *types, const json_t *schema)
 {
@@ -402,7 +402,7 @@ static uint32_t compile_choice(struct compiling *c, const char *keyword, const j
     uint32_t nodes[CHOICES_MAX];
     size_t count = json_array_size(choices);
     if (count == 0 || count > CHOICES_MAX)
-        return fail_keyword(c, keyword, "must be an array of 1 to 32 schemas");
+        return fail_keyword(c, keyword, "must be an array of 1 to 128 schemas");
     for (size_t i = 0; i < count; i++) {
         nodes[i] = compile_below(c, keyword, json_array_get(choices, i));
         if (nodes[i] == FG_JSON_NONE)
@@ -553,6 +553,52 @@ static uint32_t compile_root(struct compiling *c)
     return add_node(c, (struct fg_json_node){.kind = FG_JSON_OBJECT, .other = any});
 }
 
+/* The levels of one node by those of the others, UINT32_MAX: no value that ends is known yet. */
+static uint32_t levels_of(const struct fg_json_schema *schema, const struct fg_json_node *node)
+{
+    uint32_t below = node->kind == FG_JSON_ALTERNATIVES ? UINT32_MAX : 0;
+    for (uint32_t i = 0; node->kind == FG_JSON_ALTERNATIVES && i < node->count; i++) {
+        uint32_t levels = schema->nodes[schema->alternatives[node->first + i]].levels;
+        below = levels < below ? levels : below;
+    }
+    if (node->kind == FG_JSON_ALTERNATIVES)
+        return below;
+    for (uint32_t i = 0; node->kind == FG_JSON_OBJECT && i < node->count; i++) {
+        uint32_t levels = schema->nodes[schema->properties[node->first + i].node].levels;
+        if ((node->required >> i & 1) != 0 && levels > below)
+            below = levels;
+    }
+    if (node->kind == FG_JSON_ARRAY && node->min > 0)
+        below = schema->nodes[node->other].levels;
+    return below == UINT32_MAX ? below : below + 1;
+}
+
+/* Until nothing changes: a schema may refer to itself. */
+static void count_levels(struct fg_json_schema *schema)
+{
+    bool has_changed = true;
+    for (uint32_t i = 0; i < schema->node_count; i++)
+        schema->nodes[i].levels = UINT32_MAX;
+    while (has_changed) {
+        has_changed = false;
+        for (uint32_t i = 0; i < schema->node_count; i++) {
+            uint32_t levels = levels_of(schema, &schema->nodes[i]);
+            has_changed |= levels != schema->nodes[i].levels;
+            schema->nodes[i].levels = levels;
+        }
+    }
+}
+
+static uint32_t check_levels(struct compiling *c, uint32_t root)
+{
+    if (root == FG_JSON_NONE)
+        return root;
+    count_levels(c->out);
+    return c->out->nodes[root].levels <= FG_JSON_DEPTH_MAX
+               ? root
+               : fail(c, "no value keeps to it that ends within 32 levels");
+}
+
 enum fg_status fg_json_schema_compile(struct fg_json_schema *schema, struct fg_span text,
                                       struct fg_error *error)
 {
@@ -570,7 +616,8 @@ enum fg_status fg_json_schema_compile(struct fg_json_schema *schema, struct fg_s
     }
     c.root = root;
     schema->texts = json_array();
-    schema->root = schema->texts == NULL ? fail(&c, "no memory") : compile_root(&c);
+    schema->root =
+        schema->texts == NULL ? fail(&c, "no memory") : check_levels(&c, compile_root(&c));
     json_decref(root);
     if (schema->root == FG_JSON_NONE) {
         fg_json_schema_fini(schema);

@@ -15,6 +15,7 @@
 #include "base/status.h"
 
 #define FG_JSON_NONE UINT32_MAX
+#define FG_JSON_DEPTH_MAX 32u /* values within each other */
 #define FG_JSON_NODES_MAX 2048u
 #define FG_JSON_PROPERTIES_MAX 64u /* of one object: a bit each */
 #define FG_JSON_LITERALS_MAX 1024u /* of one enum */
@@ -36,6 +37,7 @@ struct fg_json_node {
     uint32_t other; /* object: node of keys without a property, array: of items; FG_JSON_NONE */
     uint32_t min;   /* array: items, string: characters */
     uint32_t max;
+    uint32_t levels;   /* how deep its shallowest value is: 1 for a string, 2 for [1] */
     uint64_t required; /* object: a bit for each property */
 };
 

@@ -134,7 +134,9 @@ static bool sample(struct fg_scheduler *s, struct fg_sequence *seq, float *logit
     taken.id = fg_token_rules_pick(seq->rules, &seq->sampling, s->tokenizer, &history, &s->marks,
                                    logits, s->sampler);
     if (taken.id == UINT32_MAX) {
-        fg_sequence_done(s, seq, FG_FINISH_STOP, true);
+        /* No token goes on, by its biases or for want of a byte: cut short, unless it is whole. */
+        bool is_whole = fg_token_rules_may_end(seq->rules);
+        fg_sequence_done(s, seq, is_whole ? FG_FINISH_STOP : FG_FINISH_LENGTH, true);
         return false;
     }
     if (taken.logprobs != NULL)

@@ -118,13 +118,27 @@ static bool may_come(struct fg_token_rules *rules, const struct fg_tokenizer *to
                                   &rules->scratch);
 }
 
+/* Which bytes may come next: most tokens of a vocabulary need no other look. */
+static void judge_bytes(struct fg_token_rules *rules, bool *allowed)
+{
+    for (unsigned i = 0; i < 256; i++) {
+        const char byte = (char)i;
+        allowed[i] =
+            fg_json_machine_allows(&rules->machine, fg_span_make(&byte, 1), &rules->scratch);
+    }
+}
+
 /* False when nothing may come. */
 static bool forbid_the_rest(struct fg_token_rules *rules, const struct fg_tokenizer *tokenizer,
                             uint32_t vocab_count, float *logits)
 {
     bool is_any_left = false;
+    bool allowed[256];
+    judge_bytes(rules, allowed);
     for (uint32_t token = 0; token < vocab_count; token++) {
-        if (isnan(logits[token]) || !may_come(rules, tokenizer, token))
+        struct fg_span bytes = fg_tokenizer_bytes(tokenizer, token);
+        bool is_refused = bytes.len > 0 && !allowed[(unsigned char)bytes.data[0]];
+        if (is_refused || isnan(logits[token]) || !may_come(rules, tokenizer, token))
             logits[token] = -INFINITY;
         else
             is_any_left |= logits[token] > -INFINITY;
@@ -153,6 +167,11 @@ uint32_t fg_token_rules_pick(struct fg_token_rules *rules, const struct fg_sampl
     struct fg_sampling again = *sampling;
     again.seed ^= SECOND_DRAW;
     return fg_sampler_pick(&again, logits, vocab_count, history->count, scratch);
+}
+
+bool fg_token_rules_may_end(const struct fg_token_rules *rules)
+{
+    return rules == NULL || !rules->is_json || fg_json_machine_may_end(&rules->machine);
 }
 
 bool fg_token_rules_take(struct fg_token_rules *rules, const struct fg_tokenizer *tokenizer,

@@ -63,4 +63,7 @@ uint32_t fg_token_rules_pick(struct fg_token_rules *rules, const struct fg_sampl
 bool fg_token_rules_take(struct fg_token_rules *rules, const struct fg_tokenizer *tokenizer,
                          uint32_t token);
 
+/* Whether what has come may be the whole answer. */
+bool fg_token_rules_may_end(const struct fg_token_rules *rules);
+
 #endif

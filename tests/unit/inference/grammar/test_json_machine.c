@@ -16,6 +16,17 @@
     "\"age\":{\"type\":\"integer\"},\"nick\":{\"type\":[\"string\",\"null\"]}},"                   \
     "\"required\":[\"name\",\"age\"],\"additionalProperties\":false}"
 
+/* Values of names beside "a" and the one with a quotation mark are integers. */
+#define NAMED                                                                                      \
+    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"},"                            \
+    "\"b\\\"\":{\"type\":\"integer\"}},\"additionalProperties\":{\"type\":\"integer\"}}"
+
+#define ONE(name)                                                                                  \
+    "{\"type\":\"object\",\"properties\":{\"n\":{\"const\":\"" name "\"}},\"required\":[\"n\"]}"
+#define MANY                                                                                       \
+    "{\"anyOf\":[" ONE("t1") "," ONE("t2") "," ONE("t3") "," ONE("t4") "," ONE("t5") "," ONE(      \
+        "t6") "," ONE("t7") "," ONE("t8") "," ONE("t9") "," ONE("t0") "]}"
+
 static void compile(struct fg_json_schema *schema, const char *text)
 {
     struct fg_error error = {0};
@@ -103,6 +114,35 @@ static void accepts_what_the_schema_says(void **state)
         {"{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}", "{}", 'w'},
         {"{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}", "{\"", '-'},
         {"true", "[1]", 'w'},
+        /* What some reader of JSON would refuse. */
+        {"", "{\"a\":\"\\ud83d\\uDE00\"}", 'w'},
+        {"", "{\"a\":\"\\uD7ff\\ue000\\u0001\"}", 'w'},
+        {"", "{\"a\":\"\\ud83d\"", '-'},
+        {"", "{\"a\":\"\\ud83d\\n", '-'},
+        {"", "{\"a\":\"\\ud83d\\u0041", '-'},
+        {"", "{\"a\":\"\\ud83d\\ud8", '-'},
+        {"", "{\"a\":\"\\udc", '-'},
+        {"", "{\"a\":\"\\u0000", '-'},
+        {"{\"type\":\"string\",\"maxLength\":1}", "\"\\ud83d\\ude00\"", 'w'},
+        {"{\"type\":\"string\",\"maxLength\":1}", "\"\\ud83d\\ude00x", '-'},
+        {"true", "-123456789012345678", 'w'},
+        {"true", "-1234567890123456789", '-'},
+        {"true", "0.5e-99", 'w'},
+        {"true", "1e100", '-'},
+        /* A name has one spelling. */
+        {NAMED, "{\"a\": \"x\", \"b\\\"\": 1, \"c\": 2}", 'w'},
+        {NAMED, "{\"\\u0061", '-'},
+        {NAMED, "{\"b\\u0022", '-'},
+        {NAMED, "{\"c\\n", '-'},
+        {"", "{\"\\u0061\": 1}", 'w'},
+        /* All of many that begin the same stay possible. */
+        {MANY, "{\"n\": \"t9\"}", 'w'},
+        {MANY, "{\"n\": \"t0\"}", 'w'},
+        /* Nothing is opened that could not be closed. */
+        {"", "{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1", 'p'},
+        {"", "{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1", '-'},
+        {"", "{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[{\"", '-'},
+        {"", "{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[{}", 'p'},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char verdict = judge(cases[i].schema, cases[i].answer);
@@ -127,6 +167,9 @@ static void refuses_what_it_cannot_keep_to(void **state)
         {"{\"type\":\"object\",\"required\":[\"a\"]}", "'required' names what is not"},
         {"{\"enum\":[]}", "'enum' must be an array"},
         {"{\"allOf\":[true,true]}", "'allOf' of several"},
+        {"{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":{\"type\":\"object\",\"properties\":{"
+         "\"b\":{\"$ref\":\"#/$defs/a\"}},\"required\":[\"b\"]}}}",
+         "no value keeps to it"},
         {"[]", "must be an object or true"},
         {"{", "is not JSON"},
         {"{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", "'minItems' is more than"},

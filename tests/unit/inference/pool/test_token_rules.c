@@ -142,6 +142,31 @@ static void json_is_kept_to(void **state)
     fg_sampler_scratch_destroy(f.scratch);
 }
 
+/* A vocabulary without a byte that has to come: the answer cannot go on, and is not whole. */
+static void an_answer_that_cannot_go_on_is_not_whole(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct fg_token_rules *rules;
+    struct fg_error error;
+    const struct fg_token_rules_options options = {.is_json = true,
+                                                   .schema = FG_SPAN("{\"const\":\"}\"}")};
+    setup(&f);
+    for (unsigned i = 0; i < VOCAB; i++)
+        f.logits[i] = i == '}' ? NAN : 0;
+    assert_true(fg_token_rules_may_end(NULL));
+    assert_int_equal(fg_token_rules_create(&rules, &options, &error), FG_OK);
+    f.sampling.temperature = 1;
+    assert_false(fg_token_rules_take(rules, NULL, '"'));
+    assert_int_equal(pick(&f, rules, NULL, 0, 0), UINT32_MAX);
+    assert_false(fg_token_rules_may_end(rules));
+    assert_false(fg_token_rules_take(rules, NULL, '}'));
+    assert_true(fg_token_rules_take(rules, NULL, '"'));
+    assert_true(fg_token_rules_may_end(rules));
+    fg_token_rules_destroy(rules);
+    fg_sampler_scratch_destroy(f.scratch);
+}
+
 static void bad_schemas_are_told(void **state)
 {
     (void)state;
@@ -182,6 +207,7 @@ int main(void)
         cmocka_unit_test(penalties_change_what_was_seen),
         cmocka_unit_test(biases_are_added),
         cmocka_unit_test(json_is_kept_to),
+        cmocka_unit_test(an_answer_that_cannot_go_on_is_not_whole),
         cmocka_unit_test(bad_schemas_are_told),
         cmocka_unit_test(logprobs_add_up),
     };
