@@ -3,6 +3,7 @@
  * so that a schema may refer to itself.
  */
 #include "inference/grammar/json_schema.h"
+#include "inference/grammar/json_schema_merge.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -21,14 +22,18 @@ struct compiling {
     struct fg_json_schema *out;
     struct fg_error *error;
     const json_t *root;
+    json_t *nothing;              /* {}: what true says */
     struct reference *references; /* schemas that were referred to by $ref */
     size_t reference_count;
     uint32_t any; /* node of "anything" once made */
     char path[PATH_BYTES_MAX];
     size_t depth;
+    size_t merge_count; /* each may look at all of the schema */
+    bool has_failed;
 };
 
 #define DEPTH_MAX ((size_t)64)
+#define MERGES_MAX ((size_t)256)
 #define REFERENCES_MAX ((size_t)256)
 
 /* Every function below returns a node's index, or FG_JSON_NONE with the error set. */
@@ -36,12 +41,14 @@ static uint32_t compile(struct compiling *c, const json_t *schema);
 
 static uint32_t fail(struct compiling *c, const char *what)
 {
+    c->has_failed = true;
     (void)fg_error_set(c->error, "the JSON schema at \"#%s\": %s", c->path, what);
     return FG_JSON_NONE;
 }
 
 static uint32_t fail_keyword(struct compiling *c, const char *keyword, const char *what)
 {
+    c->has_failed = true;
     (void)fg_error_set(c->error, "the JSON schema at \"#%s\": '%.60s' %s", c->path, keyword, what);
     return FG_JSON_NONE;
 }
@@ -97,6 +104,15 @@ static struct fg_span keep(struct compiling *c, const char *text, size_t len)
     return fg_span_make(json_string_value(string), len);
 }
 
+/* A schema that was made here lives as long as what is compiled of it; NULL with the error set. */
+static json_t *keep_schema(struct compiling *c, json_t *made)
+{
+    if (json_array_append_new(c->out->texts, made) == 0)
+        return made;
+    fail(c, "it is too large");
+    return NULL;
+}
+
 static int by_text(const void *a, const void *b)
 {
     const struct fg_span *left = a, *right = b;
@@ -111,11 +127,24 @@ static int by_name(const void *a, const void *b)
     return by_text(&left->name, &right->name);
 }
 
+/* With as many digits as give the same number back; freed by the caller. */
+static char *spell_value(const json_t *value)
+{
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    json_t *read = text == NULL ? NULL : json_loads(text, JSON_DECODE_ANY, NULL);
+    if (text != NULL && !json_equal(read, value)) {
+        free(text);
+        text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    }
+    json_decref(read);
+    return text;
+}
+
 /* A value as the answer will have it. */
 static bool add_literal(struct compiling *c, const json_t *value)
 {
     struct fg_json_schema *out = c->out;
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    char *text = spell_value(value);
     struct fg_span kept = text == NULL ? (struct fg_span){NULL, 0} : keep(c, text, strlen(text));
     free(text);
     struct fg_span *place = kept.data == NULL
@@ -140,23 +169,55 @@ static uint32_t close_literals(struct compiling *c, uint32_t first)
                                              .count = out->literal_count - first});
 }
 
-static uint32_t compile_enum(struct compiling *c, const json_t *values)
+/* Whether what stands beside an enum allows a value; that is the type, and a string's length. */
+static bool is_allowed(const json_t *schema, const json_t *value)
 {
+    const json_t *least = json_object_get(schema, "minLength");
+    const json_t *most = json_object_get(schema, "maxLength");
+    json_int_t length = 0;
+    for (size_t i = 0; json_is_string(value) && i < json_string_length(value); i++)
+        length += (json_string_value(value)[i] & 0xc0) != 0x80;
+    return fg_json_schema_type_allows(json_object_get(schema, "type"), value) &&
+           !(json_is_string(value) && json_is_integer(least) &&
+             length < json_integer_value(least)) &&
+           !(json_is_string(value) && json_is_integer(most) && length > json_integer_value(most));
+}
+
+/* Of a list of values those that the keywords beside it allow. */
+static uint32_t compile_values(struct compiling *c, const char *keyword, const json_t *values,
+                               const json_t *schema)
+{
+    static const char *const others[] = {"enum",  "anyOf",      "oneOf",    "allOf",
+                                         "items", "properties", "required", "additionalProperties"};
     uint32_t first = c->out->literal_count;
-    size_t count = json_array_size(values);
-    if (count == 0 || count > FG_JSON_LITERALS_MAX)
-        return fail_keyword(c, "enum", "must be an array of 1 to 1024 values");
-    for (size_t i = 0; i < count; i++) {
-        if (!add_literal(c, json_array_get(values, i)))
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (strcmp(others[i], keyword) != 0 && json_object_get(schema, others[i]) != NULL)
+            return fail_keyword(c, others[i], "beside 'enum' or 'const' is not supported");
+    }
+    for (size_t i = 0; i < json_array_size(values); i++) {
+        const json_t *value = json_array_get(values, i);
+        if (is_allowed(schema, value) && !add_literal(c, value))
             return FG_JSON_NONE;
     }
+    if (c->out->literal_count == first)
+        return fail_keyword(c, keyword, "has no value that the rest of it allows");
     return close_literals(c, first);
 }
 
-static uint32_t compile_const(struct compiling *c, const json_t *value)
+static uint32_t compile_enum(struct compiling *c, const json_t *values, const json_t *schema)
 {
-    uint32_t first = c->out->literal_count;
-    return add_literal(c, value) ? close_literals(c, first) : FG_JSON_NONE;
+    size_t count = json_array_size(values);
+    if (count == 0 || count > FG_JSON_LITERALS_MAX)
+        return fail_keyword(c, "enum", "must be an array of 1 to 1024 values");
+    return compile_values(c, "enum", values, schema);
+}
+
+static uint32_t compile_const(struct compiling *c, json_t *value, const json_t *schema)
+{
+    json_t *values = json_pack("[O]", value);
+    uint32_t node = compile_values(c, "const", values, schema);
+    json_decref(values);
+    return node;
 }
 
 static uint32_t compile_words(struct compiling *c, bool with_true_false, bool with_null)
@@ -274,8 +335,6 @@ static bool compile_properties(struct compiling *c, const json_t *properties,
     const char *name;
     json_t *value;
     *count = 0;
-    if (properties == NULL)
-        return true;
     if (json_object_size(properties) > FG_JSON_PROPERTIES_MAX) {
         fail_keyword(c, "properties", "has more than 64 entries");
         return false;
@@ -296,23 +355,58 @@ static bool compile_properties(struct compiling *c, const json_t *properties,
     return true;
 }
 
+/* All that is required is among the properties by now. */
 static bool read_required(struct compiling *c, const json_t *required,
                           const struct fg_json_property *found, size_t count, uint64_t *bits)
 {
     for (size_t i = 0; i < json_array_size(required); i++) {
-        const json_t *name = json_array_get(required, i);
-        struct fg_span spelled =
-            json_is_string(name) ? spell_name(c, json_string_value(name)) : FG_SPAN("");
+        struct fg_span spelled = spell_name(c, json_string_value(json_array_get(required, i)));
         size_t at = 0;
         while (at < count && !fg_span_equal(found[at].name, spelled))
             at++;
         if (at == count) {
-            fail_keyword(c, "required", "names what is not in 'properties'");
+            fail(c, "it is too large");
             return false;
         }
         *bits |= UINT64_C(1) << at;
     }
     return true;
+}
+
+/* What names without a property may have; NULL: there may be none. */
+static json_t *other_schema(const json_t *schema)
+{
+    json_t *additional = json_object_get(schema, "additionalProperties");
+    if (additional == NULL)
+        additional = json_object_get(schema, "unevaluatedProperties");
+    return additional != NULL ? additional : json_true();
+}
+
+/* A new object: the properties, and what is required without being one of them. */
+static json_t *all_properties(struct compiling *c, const json_t *schema)
+{
+    json_t *all = json_object();
+    json_t *required = json_object_get(schema, "required");
+    json_t *other = other_schema(schema);
+    json_object_update(all, json_object_get(schema, "properties"));
+    if (required != NULL && !json_is_array(required))
+        fail_keyword(c, "required", "must be an array of names");
+    for (size_t i = 0; i < json_array_size(required); i++) {
+        const char *name = json_string_value(json_array_get(required, i));
+        if (name == NULL)
+            fail_keyword(c, "required", "must be an array of names");
+        else if (json_object_get(all, name) != NULL)
+            continue;
+        else if (json_is_false(other))
+            fail_keyword(c, "required", "names what may not be there");
+        else
+            json_object_set_nocheck(all, name, other);
+    }
+    if (c->has_failed) {
+        json_decref(all);
+        return NULL;
+    }
+    return keep_schema(c, all);
 }
 
 static uint32_t compile_object(struct compiling *c, const json_t *schema)
@@ -321,18 +415,17 @@ static uint32_t compile_object(struct compiling *c, const json_t *schema)
     struct fg_json_property found[FG_JSON_PROPERTIES_MAX];
     struct fg_json_node node = {.kind = FG_JSON_OBJECT};
     size_t count;
-    if (!compile_properties(c, json_object_get(schema, "properties"), found, &count) ||
+    const json_t *properties = all_properties(c, schema);
+    const json_t *other = other_schema(schema);
+    if (properties == NULL || !compile_properties(c, properties, found, &count) ||
         !read_required(c, json_object_get(schema, "required"), found, count, &node.required))
         return FG_JSON_NONE;
-    const json_t *additional = json_object_get(schema, "additionalProperties");
-    if (json_is_false(additional))
-        node.other = FG_JSON_NONE;
-    else if (additional == NULL || json_is_true(additional))
-        /* Only what is described, where something is: that is what callers mean and models need. */
-        node.other = count > 0 && additional == NULL ? FG_JSON_NONE : compile_any(c);
-    else
-        node.other = compile_below(c, "additionalProperties", additional);
-    if (node.other == FG_JSON_NONE && json_is_object(additional))
+    /* Only what is described, where something is: that is what callers mean and models need. */
+    bool is_closed =
+        json_is_false(other) || (json_object_get(schema, "additionalProperties") == NULL &&
+                                 json_object_size(json_object_get(schema, "properties")) > 0);
+    node.other = is_closed ? FG_JSON_NONE : compile_below(c, "additionalProperties", other);
+    if (node.other == FG_JSON_NONE && !is_closed)
         return FG_JSON_NONE;
     node.first = out->property_count;
     node.count = (uint32_t)count;
@@ -397,18 +490,21 @@ static uint32_t compile_types(struct compiling *c, const json_t *types, const js
     return join_alternatives(c, nodes, count);
 }
 
-static uint32_t compile_choice(struct compiling *c, const char *keyword, const json_t *choices)
+/* A step of a JSON pointer (RFC 6901), with ~1 for / and ~0 for ~, below an object or an array. */
+static const json_t *follow_step(const json_t *at, struct fg_span step)
 {
-    uint32_t nodes[CHOICES_MAX];
-    size_t count = json_array_size(choices);
-    if (count == 0 || count > CHOICES_MAX)
-        return fail_keyword(c, keyword, "must be an array of 1 to 128 schemas");
-    for (size_t i = 0; i < count; i++) {
-        nodes[i] = compile_below(c, keyword, json_array_get(choices, i));
-        if (nodes[i] == FG_JSON_NONE)
-            return FG_JSON_NONE;
+    char name[PATH_BYTES_MAX];
+    size_t len = 0;
+    uint64_t index;
+    if (json_is_array(at))
+        return fg_span_parse_u64(step, &index) ? json_array_get(at, (size_t)index) : NULL;
+    if (step.len > sizeof(name))
+        return NULL;
+    for (size_t i = 0; i < step.len; i++) {
+        bool is_escape = step.data[i] == '~' && i + 1 < step.len && (step.data[i + 1] & ~1) == '0';
+        name[len++] = (char)(!is_escape ? step.data[i] : step.data[++i] == '0' ? '~' : '/');
     }
-    return join_alternatives(c, nodes, count);
+    return json_object_getn(at, name, len);
 }
 
 /* "#/$defs/name" by its steps; NULL when it leads nowhere. */
@@ -424,21 +520,124 @@ static const json_t *follow(const struct compiling *c, const char *reference)
         rest = fg_span_make(rest.data + 1, rest.len - 1);
     else
         rest.data = NULL;
-    while (at != NULL && rest.data != NULL) {
-        struct fg_span step = fg_span_split(&rest, '/');
-        at = json_object_getn(at, step.data, step.len);
-    }
+    while (at != NULL && rest.data != NULL)
+        at = follow_step(at, fg_span_split(&rest, '/'));
     return at;
 }
 
-/* A place is reserved before the definition is compiled, so that it can refer to itself. */
-static uint32_t compile_reference(struct compiling *c, const char *reference)
+static const json_t *follow_or_fail(struct compiling *c, const json_t *reference)
 {
-    const json_t *schema = follow(c, reference);
+    if (!json_is_string(reference)) {
+        fail_keyword(c, "$ref", "must be a string");
+        return NULL;
+    }
+    const json_t *schema = follow(c, json_string_value(reference));
     if (schema == NULL)
-        return fail_keyword(c, "$ref",
-                            "leads nowhere; expected a path within the schema, as "
-                            "\"#/$defs/name\"");
+        fail_keyword(c, "$ref",
+                     "leads nowhere; expected a path within the schema, as \"#/$defs/name\"");
+    return schema;
+}
+
+static const json_t *merge_beside(struct compiling *c, const json_t *schema, const char *keyword,
+                                  const json_t *other, bool *is_none);
+
+/* The schema with the one that it refers to taken in; NULL with the error set. */
+static const json_t *resolve(struct compiling *c, const json_t *schema)
+{
+    const json_t *reference = json_object_get(schema, "$ref");
+    bool is_none;
+    if (reference == NULL)
+        return schema;
+    if (c->depth >= DEPTH_MAX) {
+        fail(c, "it is nested too deeply");
+        return NULL;
+    }
+    c->depth++;
+    const json_t *target = follow_or_fail(c, reference);
+    if (target != NULL) {
+        target = merge_beside(c, schema, "$ref", target, &is_none);
+        if (is_none)
+            fail_keyword(c, "$ref", "leads to what no value beside it keeps to");
+    }
+    c->depth--;
+    return target;
+}
+
+/* One alternative together with what stands beside all of them; *is_none: no value keeps to both. */
+static const json_t *merge_beside(struct compiling *c, const json_t *schema, const char *keyword,
+                                  const json_t *other, bool *is_none)
+{
+    const char *conflict;
+    *is_none = false;
+    other = resolve(c, other);
+    if (other == NULL)
+        return NULL;
+    if (json_is_true(other))
+        other = c->nothing;
+    if (!json_is_object(other)) {
+        fail(c, "a schema must be an object or true");
+        return NULL;
+    }
+    if (c->merge_count++ >= MERGES_MAX) {
+        fail(c, "it is too large");
+        return NULL;
+    }
+    json_t *merged = fg_json_schema_merge(schema, keyword, other, &conflict);
+    *is_none = merged == NULL && conflict == NULL;
+    if (merged == NULL && conflict != NULL)
+        fail_keyword(c, conflict, "on both sides of a choice or reference is not supported");
+    return merged == NULL ? NULL : keep_schema(c, merged);
+}
+
+static uint32_t compile_choice(struct compiling *c, const char *keyword, const json_t *choices,
+                               const json_t *schema)
+{
+    uint32_t nodes[CHOICES_MAX];
+    size_t count = json_array_size(choices), made = 0;
+    bool has_others = fg_json_schema_restricts(schema, keyword);
+    if (count == 0 || count > CHOICES_MAX)
+        return fail_keyword(c, keyword, "must be an array of 1 to 128 schemas");
+    for (size_t i = 0; i < count; i++) {
+        const json_t *choice = json_array_get(choices, i);
+        bool is_none = false;
+        if (has_others)
+            choice = merge_beside(c, schema, keyword, choice, &is_none);
+        if (is_none)
+            continue;
+        nodes[made] = choice == NULL ? FG_JSON_NONE : compile_below(c, keyword, choice);
+        if (nodes[made++] == FG_JSON_NONE)
+            return FG_JSON_NONE;
+    }
+    if (made == 0)
+        return fail_keyword(c, keyword, "has no schema that goes with what stands beside it");
+    return join_alternatives(c, nodes, made);
+}
+
+/* All of several: one after the other is taken in. */
+static uint32_t compile_all(struct compiling *c, const json_t *parts, const json_t *schema)
+{
+    size_t count = json_array_size(parts);
+    if (count == 0 || count > CHOICES_MAX)
+        return fail_keyword(c, "allOf", "must be an array of 1 to 128 schemas");
+    if (count == 1 && !fg_json_schema_restricts(schema, "allOf"))
+        return compile_below(c, "allOf", json_array_get(parts, 0));
+    for (size_t i = 0; i < count; i++) {
+        bool is_none;
+        schema = merge_beside(c, schema, i == 0 ? "allOf" : "", json_array_get(parts, i), &is_none);
+        if (is_none)
+            return fail_keyword(c, "allOf", "has schemas that no value keeps to");
+        if (schema == NULL)
+            return FG_JSON_NONE;
+    }
+    return compile(c, schema);
+}
+
+/* A place is reserved before the definition is compiled, so that it can refer to itself. */
+static uint32_t compile_reference(struct compiling *c, const json_t *reference)
+{
+    const json_t *schema = follow_or_fail(c, reference);
+    if (schema == NULL)
+        return FG_JSON_NONE;
     for (size_t i = 0; i < c->reference_count; i++) {
         if (c->references[i].schema == schema)
             return c->references[i].node;
@@ -459,62 +658,87 @@ static uint32_t compile_reference(struct compiling *c, const char *reference)
 }
 
 /* Keywords that restrict values and cannot be kept to while writing. */
-static const char *const unsupported[] = {
-    "pattern",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "multipleOf",
-    "uniqueItems",
-    "patternProperties",
-    "propertyNames",
-    "minProperties",
-    "maxProperties",
-    "dependentRequired",
-    "dependentSchemas",
-    "not",
-    "if",
-    "prefixItems",
-    "contains",
-    "additionalItems",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-    "$dynamicRef",
+static const struct {
+    const char *keyword;
+    bool is_harmless_when_false;
+} unsupported[] = {
+    {"pattern", false},
+    {"minimum", false},
+    {"maximum", false},
+    {"exclusiveMinimum", true},
+    {"exclusiveMaximum", true},
+    {"multipleOf", false},
+    {"uniqueItems", true},
+    {"patternProperties", false},
+    {"propertyNames", false},
+    {"minProperties", false},
+    {"maxProperties", false},
+    {"dependentRequired", false},
+    {"dependentSchemas", false},
+    {"dependencies", false},
+    {"not", true},
+    {"if", false},
+    {"prefixItems", false},
+    {"contains", false},
+    {"additionalItems", true},
+    {"unevaluatedItems", false},
+    {"$dynamicRef", false},
+    {"$recursiveRef", false},
 };
 
 static bool has_unsupported(struct compiling *c, const json_t *schema)
 {
+    const json_t *unevaluated = json_object_get(schema, "unevaluatedProperties");
     for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
-        const json_t *value = json_object_get(schema, unsupported[i]);
-        if (value != NULL && !json_is_false(value)) {
-            fail_keyword(c, unsupported[i], "is not supported");
+        const json_t *value = json_object_get(schema, unsupported[i].keyword);
+        if (value != NULL && !(unsupported[i].is_harmless_when_false && json_is_false(value))) {
+            fail_keyword(c, unsupported[i].keyword, "is not supported");
             return true;
         }
     }
-    return false;
+    if (unevaluated != NULL && !json_is_boolean(unevaluated))
+        fail_keyword(c, "unevaluatedProperties", "must be true or false");
+    return unevaluated != NULL && !json_is_boolean(unevaluated);
+}
+
+/* The kind of value that a schema without a type speaks of. */
+static uint32_t compile_untyped(struct compiling *c, const json_t *schema)
+{
+    static const struct {
+        const char *keyword, *type;
+    } signs[] = {
+        {"properties", "object"}, {"required", "object"},  {"additionalProperties", "object"},
+        {"items", "array"},       {"minItems", "array"},   {"maxItems", "array"},
+        {"minLength", "string"},  {"maxLength", "string"}, {"unevaluatedProperties", "object"},
+    };
+    for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++) {
+        if (json_object_get(schema, signs[i].keyword) != NULL)
+            return compile_type(c, signs[i].type, schema);
+    }
+    return compile_any(c);
 }
 
 static uint32_t compile_object_schema(struct compiling *c, const json_t *schema)
 {
-    const json_t *value;
+    json_t *value;
     if (has_unsupported(c, schema))
         return FG_JSON_NONE;
-    if ((value = json_object_get(schema, "$ref")) != NULL)
-        return json_is_string(value) ? compile_reference(c, json_string_value(value))
-                                     : fail_keyword(c, "$ref", "must be a string");
+    if ((value = json_object_get(schema, "$ref")) != NULL) {
+        if (!fg_json_schema_restricts(schema, "$ref"))
+            return compile_reference(c, value);
+        schema = resolve(c, schema);
+        return schema == NULL ? FG_JSON_NONE : compile(c, schema);
+    }
     if ((value = json_object_get(schema, "const")) != NULL)
-        return compile_const(c, value);
+        return compile_const(c, value, schema);
     if ((value = json_object_get(schema, "enum")) != NULL)
-        return compile_enum(c, value);
-    if ((value = json_object_get(schema, "anyOf")) != NULL)
-        return compile_choice(c, "anyOf", value);
-    if ((value = json_object_get(schema, "oneOf")) != NULL)
-        return compile_choice(c, "oneOf", value);
+        return compile_enum(c, value, schema);
     if ((value = json_object_get(schema, "allOf")) != NULL)
-        return json_array_size(value) == 1
-                   ? compile_below(c, "allOf", json_array_get(value, 0))
-                   : fail_keyword(c, "allOf", "of several is not supported");
+        return compile_all(c, value, schema);
+    if ((value = json_object_get(schema, "anyOf")) != NULL)
+        return compile_choice(c, "anyOf", value, schema);
+    if ((value = json_object_get(schema, "oneOf")) != NULL)
+        return compile_choice(c, "oneOf", value, schema);
     value = json_object_get(schema, "type");
     if (json_is_array(value))
         return compile_types(c, value, schema);
@@ -522,9 +746,7 @@ static uint32_t compile_object_schema(struct compiling *c, const json_t *schema)
         return compile_type(c, json_string_value(value), schema);
     if (value != NULL)
         return fail_keyword(c, "type", "must be a name or an array of names");
-    if (json_object_get(schema, "properties") != NULL)
-        return compile_object(c, schema);
-    return compile_any(c);
+    return compile_untyped(c, schema);
 }
 
 static uint32_t compile(struct compiling *c, const json_t *schema)
@@ -570,10 +792,11 @@ static uint32_t levels_of(const struct fg_json_schema *schema, const struct fg_j
     }
     if (node->kind == FG_JSON_ARRAY && node->min > 0)
         below = schema->nodes[node->other].levels;
-    return below == UINT32_MAX ? below : below + 1;
+    return below >= FG_JSON_DEPTH_MAX ? UINT32_MAX : below + 1;
 }
 
-/* Until nothing changes: a schema may refer to itself. */
+/* Until nothing changes: a schema may refer to itself. Backwards, as places come before what they
+ * refer to. */
 static void count_levels(struct fg_json_schema *schema)
 {
     bool has_changed = true;
@@ -581,10 +804,11 @@ static void count_levels(struct fg_json_schema *schema)
         schema->nodes[i].levels = UINT32_MAX;
     while (has_changed) {
         has_changed = false;
-        for (uint32_t i = 0; i < schema->node_count; i++) {
-            uint32_t levels = levels_of(schema, &schema->nodes[i]);
-            has_changed |= levels != schema->nodes[i].levels;
-            schema->nodes[i].levels = levels;
+        for (uint32_t i = schema->node_count; i > 0; i--) {
+            struct fg_json_node *node = &schema->nodes[i - 1];
+            uint32_t levels = levels_of(schema, node);
+            has_changed |= levels != node->levels;
+            node->levels = levels;
         }
     }
 }
@@ -608,17 +832,21 @@ enum fg_status fg_json_schema_compile(struct fg_json_schema *schema, struct fg_s
     json_error_t where;
     *schema = (struct fg_json_schema){0};
     json_t *root = NULL;
+    c.nothing = json_object();
     if (text.len > 0) {
         root = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
-        if (root == NULL)
+        if (root == NULL) {
+            json_decref(c.nothing);
             return fg_error_set(error, "the JSON schema is not JSON: line %d, column %d: %s",
                                 where.line, where.column, where.text);
+        }
     }
     c.root = root;
     schema->texts = json_array();
     schema->root =
         schema->texts == NULL ? fail(&c, "no memory") : check_levels(&c, compile_root(&c));
     json_decref(root);
+    json_decref(c.nothing);
     if (schema->root == FG_JSON_NONE) {
         fg_json_schema_fini(schema);
         return FG_ERR_CONFIG;

@@ -5,8 +5,9 @@
  * Thread   immutable once compiled: any.
  * Memory   a few arrays on the heap, bounded by the limits below.
  * Source   JSON Schema 2020-12: type, properties, required, additionalProperties, items, minItems,
- *          maxItems, minLength, maxLength, enum, const, anyOf, oneOf (read as anyOf), allOf of one,
- *          $ref into the same document. Annotations (title, description, format, ...) say nothing.
+ *          maxItems, minLength, maxLength, enum, const, anyOf, oneOf (read as anyOf), allOf, $ref
+ *          into the same document; what stands beside one of these four is merged into what it
+ *          names (json_schema_merge.h). Annotations (title, description, format, ...) say nothing.
  */
 #ifndef FG_INFERENCE_JSON_SCHEMA_H
 #define FG_INFERENCE_JSON_SCHEMA_H

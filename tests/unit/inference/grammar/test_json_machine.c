@@ -27,6 +27,14 @@
     "{\"anyOf\":[" ONE("t1") "," ONE("t2") "," ONE("t3") "," ONE("t4") "," ONE("t5") "," ONE(      \
         "t6") "," ONE("t7") "," ONE("t8") "," ONE("t9") "," ONE("t0") "]}"
 
+#define BESIDE                                                                                     \
+    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":"           \
+    "\"string\"}},\"anyOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]},{\"type\":\"array\"}]}"
+#define ALL_OF                                                                                     \
+    "{\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"properties\":{\"b\":{\"type\":\"null\"},"             \
+    "\"a\":{\"type\":[\"integer\",\"null\"]}},\"required\":[\"b\"]}],\"$defs\":{\"a\":{"           \
+    "\"properties\":{\"a\":{\"type\":\"number\"}},\"required\":[\"a\"]}}}"
+
 static void compile(struct fg_json_schema *schema, const char *text)
 {
     struct fg_error error = {0};
@@ -114,6 +122,39 @@ static void accepts_what_the_schema_says(void **state)
         {"{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}", "{}", 'w'},
         {"{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}", "{\"", '-'},
         {"true", "[1]", 'w'},
+        /* What stands beside a keyword counts, too. */
+        {"{\"type\":\"integer\",\"enum\":[\"a\",2,2.5,3.0]}", "2", 'w'},
+        {"{\"type\":\"integer\",\"enum\":[\"a\",2,2.5,3.0]}", "3.0", 'w'},
+        {"{\"type\":\"integer\",\"enum\":[\"a\",2,2.5,3.0]}", "2.", '-'},
+        {"{\"type\":\"integer\",\"enum\":[\"a\",2,2.5,3.0]}", "\"", '-'},
+        {"{\"minLength\":2,\"enum\":[\"a\",\"\xe5\xa5\xb6\",\"bb\"]}", "\"a", '-'},
+        {"{\"minLength\":2,\"enum\":[\"a\",\"\xe5\xa5\xb6\",\"bb\"]}", "\"\xe5", '-'},
+        {"{\"minLength\":2,\"enum\":[\"a\",\"\xe5\xa5\xb6\",\"bb\"]}", "\"bb\"", 'w'},
+        {"{\"const\":0.30000000000000004}", "0.30000000000000004", 'w'},
+        {"{\"const\":0.1}", "0.1", 'w'},
+        {BESIDE, "{\"a\": 1}", 'w'},
+        {BESIDE, "{\"a\": 1, \"b\": \"x\"}", 'w'},
+        {BESIDE, "{\"b\": \"x\"}", 'w'},
+        {BESIDE, "{}", '-'},
+        {BESIDE, "[", '-'},
+        {BESIDE, "{\"a\": \"", '-'},
+        {ALL_OF, "{\"a\": 7, \"b\": null}", 'w'},
+        {ALL_OF, "{\"a\": 7}", '-'},
+        {ALL_OF, "{\"a\": 7.", '-'},
+        {"{\"$ref\":\"#/$defs/s\",\"maxLength\":1,\"$defs\":{\"s\":{\"type\":\"string\","
+         "\"minLength\":1}}}",
+         "\"ab", '-'},
+        {"{\"$ref\":\"#/$defs/a~1b~0/anyOf/1\",\"$defs\":{\"a/b~\":{\"anyOf\":[true,{\"type\":"
+         "\"null\"}]}}}",
+         "null", 'w'},
+        {"{\"required\":[\"a\"],\"additionalProperties\":{\"type\":\"integer\"}}", "{\"a\": 1}",
+         'w'},
+        {"{\"required\":[\"a\"],\"additionalProperties\":{\"type\":\"integer\"}}", "{\"b\": 1}",
+         '-'},
+        {"{\"minLength\":3}", "\"ab\"", '-'},
+        {"{\"items\":{\"type\":\"null\"}}", "[null]", 'w'},
+        {"{\"items\":{\"type\":\"null\"}}", "[1", '-'},
+        {"{\"unevaluatedProperties\":false}", "{\"", '-'},
         /* What some reader of JSON would refuse. */
         {"", "{\"a\":\"\\ud83d\\uDE00\"}", 'w'},
         {"", "{\"a\":\"\\uD7ff\\ue000\\u0001\"}", 'w'},
@@ -164,9 +205,23 @@ static void refuses_what_it_cannot_keep_to(void **state)
         {"{\"type\":\"thing\"}", "'type' is none of"},
         {"{\"$ref\":\"#/$defs/none\"}", "'$ref' leads nowhere"},
         {"{\"$ref\":\"#\"}", "'$ref' refers to itself"},
-        {"{\"type\":\"object\",\"required\":[\"a\"]}", "'required' names what is not"},
+        {"{\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false}",
+         "'required' names what may not"},
+        {"{\"required\":\"a\"}", "'required' must be an array"},
         {"{\"enum\":[]}", "'enum' must be an array"},
-        {"{\"allOf\":[true,true]}", "'allOf' of several"},
+        {"{\"allOf\":[]}", "'allOf' must be an array"},
+        {"{\"allOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}", "no value keeps to"},
+        {"{\"type\":\"null\",\"anyOf\":[{\"type\":\"string\"},{\"items\":true,\"type\":\"array\"}]"
+         "}",
+         "goes with what stands beside it"},
+        {"{\"properties\":{\"a\":true},\"additionalProperties\":false,"
+         "\"anyOf\":[{\"properties\":{\"b\":true}}]}",
+         "'additionalProperties' on both sides"},
+        {"{\"type\":\"null\",\"enum\":[1]}", "'enum' has no value"},
+        {"{\"items\":true,\"const\":[]}", "'items' beside 'enum'"},
+        {"{\"$ref\":\"#\",\"type\":\"object\"}", "nested too deeply"},
+        {"{\"unevaluatedProperties\":{}}", "must be true or false"},
+        {"{\"contains\":false}", "'contains' is not supported"},
         {"{\"$ref\":\"#/$defs/a\",\"$defs\":{\"a\":{\"type\":\"object\",\"properties\":{"
          "\"b\":{\"$ref\":\"#/$defs/a\"}},\"required\":[\"b\"]}}}",
          "no value keeps to it"},
