@@ -10,9 +10,10 @@
 #include <assert.h>
 
 /* The most that all parts come to; a message is cut before the rest would not fit. */
-#define BODY_BYTES_MAX ((size_t)1024)
+#define BODY_BYTES_MAX ((size_t)1280)
 #define MESSAGE_BYTES_MAX ((size_t)400)
 #define NAME_BYTES_MAX ((size_t)64)
+#define PARAM_BYTES_MAX ((size_t)200)
 
 static void add_string(struct fg_text *text, const char *string)
 {
@@ -41,24 +42,39 @@ static bool is_all_plain(struct fg_span span)
            memchr(span.data, '\\', span.len) == NULL;
 }
 
-/* With what JSON must escape escaped, cut to fit. */
-static void add_escaped(struct fg_text *text, const char *string)
+/* With what JSON must escape escaped, cut to fit between two characters. */
+static void add_escaped(struct fg_text *text, struct fg_span string, size_t bytes_max)
 {
-    const size_t end = text->len + MESSAGE_BYTES_MAX;
-    struct fg_span whole = fg_span_from_string(string);
-    if (whole.len < MESSAGE_BYTES_MAX && is_all_plain(whole)) {
-        fg_text_add(text, whole);
+    const size_t end = text->len + bytes_max;
+    if (string.len < bytes_max && is_all_plain(string)) {
+        fg_text_add(text, string);
         return;
     }
-    while (*string != '\0' && text->len + 6 < end) {
-        size_t run = 0;
-        while (run < end - text->len && is_plain(string[run]))
-            run++;
-        fg_text_add(text, fg_span_make(string, run));
-        string += run;
-        if (*string != '\0' && text->len + 6 < end)
-            add_escape(text, *string++);
+    size_t at = 0;
+    while (at < string.len && text->len + 6 < end) {
+        size_t first = at;
+        while (at < string.len && at - first < end - text->len && is_plain(string.data[at]))
+            at++;
+        bool is_cut = at < string.len && is_plain(string.data[at]);
+        while (is_cut && at > first && ((unsigned char)string.data[at] & 0xc0) == 0x80)
+            at--;
+        fg_text_add(text, fg_span_make(string.data + first, at - first));
+        if (is_cut)
+            return;
+        if (at < string.len && text->len + 6 < end)
+            add_escape(text, string.data[at++]);
     }
+}
+
+/* A message that begins with a name in quotes is about that parameter. */
+static void add_param(struct fg_text *text, const char *message)
+{
+    const char *end = message[0] == '\'' ? strchr(message + 1, '\'') : NULL;
+    if (end == NULL || end == message + 1)
+        return;
+    fg_text_add(text, FG_SPAN(",\"param\":\""));
+    add_escaped(text, fg_span_make(message + 1, (size_t)(end - message) - 1), PARAM_BYTES_MAX);
+    fg_text_add(text, FG_SPAN("\""));
 }
 
 static void add_number(struct fg_text *text, struct fg_span name, uint64_t value)
@@ -94,8 +110,9 @@ struct fg_span fg_refusal_body(struct fg_arena *arena, const struct fg_refusal *
     fg_text_add(&text, FG_SPAN("\",\"code\":\""));
     add_string(&text, code);
     fg_text_add(&text, FG_SPAN("\",\"message\":\""));
-    add_escaped(&text, refusal->message);
+    add_escaped(&text, fg_span_from_string(refusal->message), MESSAGE_BYTES_MAX);
     fg_text_add(&text, FG_SPAN("\""));
+    add_param(&text, refusal->message);
     if (refusal->policy != NULL) {
         fg_text_add(&text, FG_SPAN(",\"policy\":\""));
         fg_text_add(&text, fg_span_make(refusal->policy, strnlen(refusal->policy, NAME_BYTES_MAX)));

@@ -11,7 +11,7 @@
 struct fg_refusal;
 
 /*
- * The JSON, in the arena; data is NULL when there is no memory. `retry_after_ns` 0: coming again is
+ * The JSON, in the arena, with a "param" where the message begins with the name of one in quotes; data is NULL when there is no memory. `retry_after_ns` 0: coming again is
  * no use; it is the spread one, which the refusal's own is not.
  */
 struct fg_span fg_refusal_body(struct fg_arena *arena, const struct fg_refusal *refusal,

@@ -53,6 +53,34 @@ static void says_what_there_is_to_say(void **state)
                         "\"retry_after_ms\":1501,\"request_id\":\"id-1\"}}");
 }
 
+static void names_the_parameter(void **state)
+{
+    (void)state;
+    struct fg_refusal refusal = {.type = "t", .position = UINT64_MAX};
+    char long_message[700] = "'";
+    refusal.message = "'stop[0]' must be a string";
+    assert_non_null(strstr(body_of(&refusal, 0),
+                           "\"'stop[0]' must be a string\",\"param\":\"stop[0]\",\"request_id"));
+    refusal.message = "'a\"b' is unknown";
+    assert_non_null(strstr(body_of(&refusal, 0), "\"param\":\"a\\\"b\""));
+    static const char *const others[] = {"'' is empty", "'open", "no 'name' in front", ""};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        refusal.message = others[i];
+        assert_null(strstr(body_of(&refusal, 0), "param"));
+    }
+    /* Both are cut between two characters. */
+    for (size_t i = 0; i < 600; i += 3)
+        memcpy(long_message + 1 + i, "\xe5\xa5\xb6", 3);
+    memcpy(long_message + 601, "'", 2);
+    refusal.message = long_message;
+    json_error_t where;
+    json_t *body = json_loads(body_of(&refusal, 0), 0, &where);
+    if (body == NULL)
+        fail_msg("%s", where.text);
+    assert_true(json_string_length(json_object_get(json_object_get(body, "error"), "param")) > 180);
+    json_decref(body);
+}
+
 static void tells_the_place_in_line(void **state)
 {
     (void)state;
@@ -112,6 +140,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(says_what_there_is_to_say),
+        CASE(names_the_parameter),
         CASE(tells_the_place_in_line),
         CASE(is_json_whatever_the_message_says),
         CASE(needs_memory),
