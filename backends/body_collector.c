@@ -8,14 +8,16 @@
 enum fg_status fg_body_collector_add(struct fg_body_collector *body, struct fg_exchange *ex,
                                      const void *data, size_t len)
 {
-    if (len > body->bytes_max - body->len)
+    if (len > body->bytes_max - body->len ||
+        (ex->content_length > 0 && (uint64_t)ex->content_length > body->bytes_max))
         return FG_ERR_LIMIT;
     if (len > body->capacity - body->len) {
         size_t wanted = body->len + len;
         size_t capacity = body->capacity == 0 ? 512 : body->capacity * 2;
-        if (ex->content_length > 0 && (uint64_t)ex->content_length <= body->bytes_max &&
-            capacity < (size_t)ex->content_length)
+        if (ex->content_length > 0 && capacity < (size_t)ex->content_length)
             capacity = (size_t)ex->content_length;
+        if (capacity > body->bytes_max)
+            capacity = body->bytes_max;
         if (capacity < wanted)
             capacity = wanted;
         char *grown = fg_arena_try_alloc(ex->arena, capacity);

@@ -121,7 +121,8 @@ static const struct fg_key limits_keys[] = {
      .min = 16 * KIB,
      .max = 64 * MIB,
      .doc = "Memory of one request: its head, and what stages and backends keep for it. One that "
-            "needs more is answered 503."},
+            "needs more is answered 503, and a body for the inference pool of more than three "
+            "quarters of it 413."},
     {.name = "request_memory_total_max",
      .type = FG_KEY_SIZE,
      .offset = L(arena_bytes_max),

@@ -221,7 +221,7 @@ static const struct fg_key inference_keys[] = {
      .initial = "1MiB",
      .min = 1 * KIB,
      .max = 64 * MIB,
-     .doc = "Request body; more is answered 413."},
+     .doc = "Request body; more is answered 413. `limits.request_memory_max` has to hold it, too."},
     /* A token costs some 20 us with its way to the client: 50 of them, then the orders' turn. */
     {.name = "turn_max",
      .type = FG_KEY_DURATION,

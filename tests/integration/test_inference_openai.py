@@ -127,17 +127,27 @@ def test_several_choices(site):
     assert prefill <= usage["prompt_tokens"] + 7, "the prompt is read once, its last token for each"
 
 
+def test_other_methods_are_told_which(site):
+    with site.client() as client:
+        for path, allowed in (("/v1/chat/completions", "POST"), ("/v1/embeddings", "POST"), ("/v1/models", "GET, HEAD")):
+            answer = client.delete(path)
+            assert answer.status_code == 405 and answer.headers["allow"] == allowed
+            assert answer.json()["error"]["code"] == "method_not_allowed" and answer.json()["error"]["request_id"]
+
+
 @pytest.mark.parametrize("change, code, words", [
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": "a"}}}},
      "invalid_json_schema", "'pattern' is not supported"),
     ({"tools": [{"type": "function"}]}, "invalid_type", "tools[0].function.name"),
     ({"logit_bias": {"tea": 1}}, "invalid_value", "logit_bias"),
     ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
+    ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
 ])
 def test_bad_wishes_are_named(site, change, code, words):
     answer = complete(site, **ASK, **change)
     error = answer.json()["error"]
     assert answer.status_code == 400 and error["code"] == code and words in error["message"]
+    assert error["message"].startswith(f"'{error['param']}'")
 
 
 def test_a_template_without_tools_says_so(launch):

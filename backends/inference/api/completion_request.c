@@ -255,8 +255,8 @@ bool fg_completion_request_parse(struct fg_completion_request *request,
     *request = (struct fg_completion_request){.is_chat = kind == FG_COMPLETION_CHAT};
     struct fg_completion_parse parse = {NULL, limits, request, error};
     json_error_t where;
-    parse.root =
-        json_loadb(body.len == 0 ? "" : body.data, body.len, JSON_REJECT_DUPLICATES, &where);
+    parse.root = json_loadb(body.len == 0 ? "" : body.data, body.len,
+                            JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
     if (parse.root == NULL)
         return fg_completion_reject(
             &parse, 400, "invalid_json",

@@ -6,6 +6,8 @@
  */
 #include "completion_request_internal.h"
 
+#include "inference/grammar/json_spell.h"
+
 #include <stdlib.h>
 
 #define TOOLS_MAX ((size_t)128)
@@ -38,7 +40,7 @@ static bool write_tools(struct fg_completion_parse *parse, const json_t *tools)
     char *lines[TOOLS_MAX];
     size_t count = json_array_size(tools);
     size_t bytes = 1, made = 0;
-    while (made < count && (lines[made] = json_dumps(json_array_get(tools, made), 0)) != NULL)
+    while (made < count && (lines[made] = fg_json_spell(json_array_get(tools, made))) != NULL)
         bytes += strlen(lines[made++]) + 1;
     char *all = made == count ? malloc(bytes) : NULL;
     size_t used = 0;
@@ -119,11 +121,23 @@ static bool parse_choice(struct fg_completion_parse *parse, json_t *tools)
     return force_call(parse, tools, json_string_value(name));
 }
 
+/* Without tools the model calls none, whether that is asked for or left to it. */
+static bool check_choice_of_none(struct fg_completion_parse *parse)
+{
+    const json_t *choice = fg_completion_parameter(parse, "tool_choice");
+    const char *word = json_string_value(choice);
+    if (choice == NULL ||
+        (word != NULL && (strcmp(word, "none") == 0 || strcmp(word, "auto") == 0)))
+        return true;
+    return fg_completion_reject(parse, 400, "invalid_value",
+                                "'tool_choice' must be none or auto where 'tools' has none");
+}
+
 bool fg_completion_parse_tools(struct fg_completion_parse *parse)
 {
     json_t *tools = fg_completion_parameter(parse, "tools");
     if (tools == NULL || (json_is_array(tools) && json_array_size(tools) == 0))
-        return true;
+        return check_choice_of_none(parse);
     if (!parse->request->is_chat)
         return fg_completion_reject(parse, 400, "unsupported_parameter",
                                     "'tools' is only known to chat completions");
@@ -147,13 +161,16 @@ static json_t *read_arguments(json_t *arguments)
         return json_incref(arguments);
     if (!json_is_string(arguments))
         return NULL;
-    return json_loadb(json_string_value(arguments), json_string_length(arguments), 0, NULL);
+    if (json_string_length(arguments) == 0)
+        return json_object(); /* as some write a call without any */
+    return json_loadb(json_string_value(arguments), json_string_length(arguments), JSON_ALLOW_NUL,
+                      NULL);
 }
 
 static char *spell_call(const json_t *name, json_t *arguments)
 {
     json_t *call = json_pack("{s:O,s:O}", "name", name, "arguments", arguments);
-    char *text = call == NULL ? NULL : json_dumps(call, 0);
+    char *text = call == NULL ? NULL : fg_json_spell(call);
     json_decref(call);
     return text;
 }

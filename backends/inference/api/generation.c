@@ -528,7 +528,12 @@ static size_t body_bytes_max(const struct fg_inference *backend, const struct fg
         most = (size_t)backend->conf.body_bytes_max;
     if (ex->body_bytes_max > 0 && ex->body_bytes_max < most)
         most = (size_t)ex->body_bytes_max;
-    return most;
+    /* What the request's memory cannot hold is too large, however often it comes again. A body of
+     * stated length is held once, another one grows by doubling; a quarter is the answer's. */
+    size_t room = (ex->arena->bytes_max - ex->arena->bytes_used) / 4 * 3;
+    if (ex->content_length <= 0)
+        room /= 2;
+    return room < most ? room : most;
 }
 
 void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange *ex,

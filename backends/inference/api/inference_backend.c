@@ -37,12 +37,21 @@ static void reply_models(struct fg_inference_thread *thread, struct fg_exchange 
     fg_json_reply(ex, 200, model, NULL, NULL);
 }
 
+/* fg_exchange_refuse has no place for the field that RFC 9110 section 15.5.6 demands. */
+static void refuse_method(struct fg_exchange *ex, const char *allowed)
+{
+    const struct fg_field allow = {FG_SPAN("allow"), fg_span_from_string(allowed)};
+    json_t *error = json_pack("{s:{s:s,s:s,s:s+,s:s%}}", "error", "type", "invalid_request_error",
+                              "code", "method_not_allowed", "message", "wrong method; expected ",
+                              allowed, "request_id", ex->request_id.data, ex->request_id.len);
+    fg_json_reply(ex, 405, error, &allow, NULL);
+}
+
 static void start_models(struct fg_inference_thread *thread, struct fg_exchange *ex)
 {
     struct fg_span all = FG_SPAN("/v1/models");
     if (ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD) {
-        fg_exchange_refuse(ex, 405, "invalid_request_error", "method_not_allowed",
-                           "wrong method; expected GET", 0);
+        refuse_method(ex, "GET, HEAD");
         return;
     }
     if (ex->path.len == all.len) {
@@ -80,8 +89,7 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
                            "/v1/embeddings or /v1/models",
                            0);
     else if (ex->method != FG_METHOD_POST)
-        fg_exchange_refuse(ex, 405, "invalid_request_error", "method_not_allowed",
-                           "wrong method; expected POST", 0);
+        refuse_method(ex, "POST");
     else
         fg_generation_start(thread, ex, kind);
 }

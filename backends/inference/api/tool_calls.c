@@ -3,6 +3,8 @@
  */
 #include "tool_calls.h"
 
+#include "inference/grammar/json_spell.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 
@@ -77,10 +79,10 @@ static enum fg_status say(struct fg_tool_call_reader *reader, size_t len,
 static bool read_call(struct fg_span text, const struct fg_tool_call_events *events,
                       enum fg_status *status)
 {
-    json_t *call = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *call = json_loadb(text.data, text.len, 0, NULL);
     json_t *name = json_object_get(call, "name");
     json_t *arguments = json_object_get(call, "arguments");
-    char *spelled = json_is_object(arguments) ? json_dumps(arguments, 0) : NULL;
+    char *spelled = json_is_object(arguments) ? fg_json_spell(arguments) : NULL;
     bool is_call = json_is_string(name) && spelled != NULL;
     if (is_call)
         *status = events->on_call(events->owner,

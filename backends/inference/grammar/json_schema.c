@@ -4,6 +4,7 @@
  */
 #include "inference/grammar/json_schema.h"
 #include "inference/grammar/json_schema_merge.h"
+#include "inference/grammar/json_spell.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -127,24 +128,11 @@ static int by_name(const void *a, const void *b)
     return by_text(&left->name, &right->name);
 }
 
-/* With as many digits as give the same number back; freed by the caller. */
-static char *spell_value(const json_t *value)
-{
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-    json_t *read = text == NULL ? NULL : json_loads(text, JSON_DECODE_ANY, NULL);
-    if (text != NULL && !json_equal(read, value)) {
-        free(text);
-        text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-    }
-    json_decref(read);
-    return text;
-}
-
 /* A value as the answer will have it. */
 static bool add_literal(struct compiling *c, const json_t *value)
 {
     struct fg_json_schema *out = c->out;
-    char *text = spell_value(value);
+    char *text = fg_json_spell(value);
     struct fg_span kept = text == NULL ? (struct fg_span){NULL, 0} : keep(c, text, strlen(text));
     free(text);
     struct fg_span *place = kept.data == NULL

@@ -371,12 +371,16 @@ static void calls_alone_have_no_content(void **state)
     f->answer.takes_calls = true;
     f->answer.choices[0].calls.is_only = true;
     add(f, "{\"name\": \"order\", \"arguments\":");
-    add(f, " {}}");
+    add(f, " {\"n\": 1, \"n\": 0.1}}"); /* twice: the last one counts, as readers have it */
     finish(f, "stop", 1, 2, 0);
     json_t *root = document_of(f);
     json_t *message = json_object_get(choice_of(root), "message");
+    json_t *call = json_array_get(json_object_get(message, "tool_calls"), 0);
     assert_true(json_is_null(json_object_get(message, "content")));
     assert_int_equal(json_array_size(json_object_get(message, "tool_calls")), 1);
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(call, "function"), "arguments")),
+        "{\"n\": 0.1}");
     json_decref(root);
 }
 

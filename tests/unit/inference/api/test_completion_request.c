@@ -341,6 +341,50 @@ static void tools_are_taken(void **state)
                         "'tools'");
 }
 
+static void a_choice_of_tools_needs_tools(void **state)
+{
+    (void)state;
+    static const char *const wishes[] = {"\"required\"", "5", "{\"function\":{\"name\":\"x\"}}"};
+    for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++) {
+        char body[200];
+        snprintf(body, sizeof(body), HI "\"tools\":[],\"tool_choice\":%s}", wishes[i]);
+        assert_body_refused(true, body, "invalid_value", "'tool_choice'");
+    }
+    struct fg_completion_request request = accepted("\"tool_choice\":\"none\"");
+    fg_completion_request_fini(&request);
+}
+
+/* As the published templates have them. */
+static void numbers_of_tools_are_short(void **state)
+{
+    (void)state;
+    struct fg_completion_request request =
+        accepted("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"parameters\":{"
+                 "\"default\":0.1,\"title\":\"\\u00e9\\u0000\"}}}]");
+    assert_true(fg_span_equal(
+        request.tools,
+        FG_SPAN("{\"type\": \"function\", \"function\": {\"name\": \"a\", "
+                "\"parameters\": {\"default\": 0.1, \"title\": \"\xc3\xa9\\u0000\"}}}")));
+    fg_completion_request_fini(&request);
+}
+
+static void a_text_may_have_a_zero_in_it(void **state)
+{
+    (void)state;
+    struct fg_completion_request request;
+    struct fg_completion_error error;
+    assert_true(parse(&request, true,
+                      "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\u0000b\"},{\"role\":"
+                      "\"assistant\",\"tool_calls\":[{\"id\":\"c\",\"function\":{\"name\":\"f\","
+                      "\"arguments\":\"\"}}]}]}",
+                      &error));
+    assert_true(fg_span_equal(request.messages[0].content, FG_SPAN("a\0b")));
+    assert_true(
+        fg_span_equal(request.messages[1].content,
+                      FG_SPAN("<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>")));
+    fg_completion_request_fini(&request);
+}
+
 static void calls_of_the_past_are_written_out(void **state)
 {
     (void)state;
@@ -503,6 +547,9 @@ int main(void)
         cmocka_unit_test(rules_of_tokens_are_taken),
         cmocka_unit_test(tools_are_taken),
         cmocka_unit_test(calls_of_the_past_are_written_out),
+        cmocka_unit_test(a_choice_of_tools_needs_tools),
+        cmocka_unit_test(numbers_of_tools_are_short),
+        cmocka_unit_test(a_text_may_have_a_zero_in_it),
         cmocka_unit_test(messages_are_taken),
         cmocka_unit_test(bad_messages_are_named),
         cmocka_unit_test(count_of_messages_has_a_limit),
