@@ -11,8 +11,9 @@
 struct fg_refusal;
 
 /*
- * The JSON, in the arena, with a "param" where the message begins with the name of one in quotes; data is NULL when there is no memory. `retry_after_ns` 0: coming again is
- * no use; it is the spread one, which the refusal's own is not.
+ * The JSON, in the arena, with a "param" where the message begins with the name of one in quotes;
+ * data is NULL when there is no memory. `retry_after_ns` 0: coming again is no use; it is the
+ * spread one, which the refusal's own is not.
  */
 struct fg_span fg_refusal_body(struct fg_arena *arena, const struct fg_refusal *refusal,
                                const char *code, uint64_t retry_after_ns,

@@ -551,7 +551,7 @@ static const json_t *resolve(struct compiling *c, const json_t *schema)
     return target;
 }
 
-/* One alternative together with what stands beside all of them; *is_none: no value keeps to both. */
+/* One alternative and what stands beside all of them as one; *is_none: no value keeps to both. */
 static const json_t *merge_beside(struct compiling *c, const json_t *schema, const char *keyword,
                                   const json_t *other, bool *is_none)
 {
