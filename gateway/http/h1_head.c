@@ -26,6 +26,11 @@ static size_t head_max(const struct fg_limits_conf *limits)
            (size_t)limits->header_bytes_max + 8 * (size_t)limits->header_count_max;
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 static enum fg_http_error check_request_line(struct fg_span line,
                                              const struct fg_limits_conf *limits)
 {
@@ -37,7 +42,9 @@ static enum fg_http_error check_request_line(struct fg_span line,
     if (memcmp(version, " HTTP/1.1", VERSION_LEN) == 0 ||
         memcmp(version, " HTTP/1.0", VERSION_LEN) == 0)
         return FG_HTTP_OK;
-    return memcmp(version, " HTTP/", 6) == 0 ? FG_HTTP_BAD_VERSION : FG_HTTP_MALFORMED;
+    bool is_version = memcmp(version, " HTTP/", 6) == 0 && is_digit(version[6]) &&
+                      version[7] == '.' && is_digit(version[8]);
+    return is_version ? FG_HTTP_BAD_VERSION : FG_HTTP_MALFORMED;
 }
 
 /* One line with its LF. */
@@ -129,12 +136,19 @@ static size_t collect_more(struct fg_h1 *h1, struct fg_span input, struct fg_spa
     return end - before;
 }
 
-/* A few empty lines before a request are forgiven (RFC 9112 section 2.2). */
+/*
+ * A few empty lines before a request are forgiven (RFC 9112 section 2.2), whole ones: a CR or LF
+ * alone is no more a line's end here than elsewhere.
+ */
 static size_t skip_blank(struct fg_h1 *h1, struct fg_span input, enum fg_http_error *error)
 {
     size_t at = 0;
-    while (at < input.len && (input.data[at] == '\r' || input.data[at] == '\n')) {
-        if (++h1->blank_bytes > BLANK_BYTES_MAX) {
+    while (at < input.len) {
+        bool is_after_cr = h1->blank_bytes % 2 == 1;
+        char c = input.data[at];
+        if (!is_after_cr && c != '\r' && c != '\n')
+            break;
+        if (c != (is_after_cr ? '\n' : '\r') || ++h1->blank_bytes > BLANK_BYTES_MAX) {
             *error = FG_HTTP_MALFORMED;
             break;
         }

@@ -20,7 +20,6 @@
 #include <stdlib.h>
 
 #define CONNECTION_WINDOW 262144
-#define FRAME_PAYLOAD_BYTES ((size_t)16384)
 
 /* The session can go on no more: say why, and let the client read it. */
 static void fail_session(struct fg_h2 *h2, int error)
@@ -29,6 +28,7 @@ static void fail_session(struct fg_h2 *h2, int error)
     if (h2->failure_code == NGHTTP2_NO_ERROR) {
         switch (error) {
         case NGHTTP2_ERR_FLOODED:
+        case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
             h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
             break;
         case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
@@ -370,7 +370,7 @@ static void *take_block(size_t bytes, void *ctx)
 {
     struct fg_h2 *h2 = ctx;
     struct fg_page_pool *frames = &h2->codec.transport->env->frames;
-    if (h2->session != NULL || h2->frame_buffer != NULL || bytes < FRAME_PAYLOAD_BYTES ||
+    if (h2->session != NULL || h2->frame_buffer != NULL || bytes < FG_H2_FRAME_BYTES ||
         bytes > frames->block_bytes)
         return fg_block_pool_alloc(blocks_of(h2), bytes);
     h2->frame_buffer = fg_page_pool_alloc(frames);

@@ -141,6 +141,10 @@ static uint32_t check_stream(const struct fg_h2 *h2, const struct frame_head *hd
 /* Looks at a frame's head. */
 static bool check_frame(struct fg_h2 *h2, const struct frame_head *hd)
 {
+    if (hd->length > FG_H2_FRAME_BYTES) { /* the session takes any CONTINUATION */
+        h2->failure_code = NGHTTP2_FRAME_SIZE_ERROR;
+        return false;
+    }
     uint32_t cost = cost_of(hd);
     if (cost > 0 && !fg_h2_spend(h2, cost))
         return false;

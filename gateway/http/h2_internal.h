@@ -23,7 +23,8 @@
 
 #define FG_H2_RESETS_NOTED ((size_t)32)
 #define FG_H2_FRAME_HEAD ((size_t)9)
-#define FG_H2_DEPENDENCY ((size_t)4) /* what a PRIORITY's payload begins with */
+#define FG_H2_FRAME_BYTES ((size_t)16384) /* of content; we allow no more */
+#define FG_H2_DEPENDENCY ((size_t)4)      /* what a PRIORITY's payload begins with */
 
 /* Where in the client's bytes the next frame begins. */
 struct fg_h2_scan {
