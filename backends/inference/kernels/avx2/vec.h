@@ -15,6 +15,8 @@ typedef __m256 vec_float;
 #define VEC_LANES 8
 #define VEC_GROUPS 1
 #define VEC_TOKENS 4
+/* Rows are prefetched in the order of memory. */
+#define VEC_READS_IN_ORDER 1
 
 /* int8 weights stay signed: see vec_dots_signed. */
 FG_INLINE vec_int vec_stored_int8(vec_int bytes)

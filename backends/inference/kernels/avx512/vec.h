@@ -15,6 +15,8 @@ typedef __m512 vec_float;
 #define VEC_LANES 16
 #define VEC_GROUPS 2
 #define VEC_TOKENS 6
+/* Rows are prefetched a line of each in turn. */
+#define VEC_READS_IN_ORDER 0
 
 /* The dot instruction wants unsigned weights. */
 #define VEC_INT8_OFFSET 128

@@ -8,6 +8,7 @@
 #ifndef FG_INFERENCE_PANEL_TILE_H
 #define FG_INFERENCE_PANEL_TILE_H
 
+#include "inference/kernels/panel/panel_ahead.h"
 #include "inference/kernels/panel/panel_pack.h"
 
 /* One tile: up to VEC_GROUPS panels of rows, up to VEC_TOKENS tokens. */
@@ -18,9 +19,11 @@ struct panel_tile {
     bool is_first;               /* of the panels that cover a row: sums start at zero */
     size_t row;                  /* first row, for out */
     size_t row_count;            /* up to VEC_GROUPS * VEC_LANES */
+    size_t row_end;              /* behind the last row of all tiles */
     const struct fg_q8_block *x; /* the first token's first block of the panel */
     size_t x_stride;             /* blocks from a token to the next */
     float *const *out;           /* of the first token */
+    struct panel_ahead ahead;
 };
 
 typedef vec_float tile_sums[VEC_GROUPS][VEC_TOKENS];
@@ -120,29 +123,21 @@ FG_INLINE void tile_store(const struct panel_tile *tile, int groups, int tokens,
     }
 }
 
-FG_INLINE void tile_run(const struct panel_tile *tile, int groups, int tokens, enum panel_form form,
+FG_INLINE void tile_run(struct panel_tile *tile, int groups, int tokens, enum panel_form form,
                         int bits)
 {
     tile_sums sums;
     tile_load(tile, groups, tokens, sums);
+    struct panel_ahead ahead = tile->ahead;
     for (size_t b = 0; b < tile->block_count; b++) {
+        ahead_read(&ahead);
         const struct panel_block *w[VEC_GROUPS];
         for (int g = 0; g < groups; g++)
             w[g] = &tile->panels[g][b];
         tile_block(tile, w, b, groups, tokens, form, bits, sums);
     }
+    tile->ahead = ahead;
     tile_store(tile, groups, tokens, sums);
-}
-
-/* Ask for what will be read `ahead` from here: the lines that start in these bytes of each row. */
-FG_INLINE void rows_prefetch(const struct panel_rows *rows, size_t from, size_t bytes)
-{
-    for (size_t line = (from + 63) & ~(size_t)63; line < from + bytes; line += 64) {
-        for (size_t r = 0; r < VEC_LANES; r++)
-            _mm_prefetch((const char *)((uintptr_t)rows->at + r * rows->stride + line +
-                                        (uintptr_t)rows->ahead),
-                         _MM_HINT_T0);
-    }
 }
 
 typedef void (*pack_fn)(const unsigned char *at, size_t stride, struct panel_block *to);
@@ -152,7 +147,8 @@ FG_INLINE void rows_pack(const struct panel_rows *rows, pack_fn pack, size_t byt
                          struct panel_block *to)
 {
     for (size_t b = 0; b < rows->block_count / parts; b++, to += parts) {
-        rows_prefetch(rows, b * bytes, bytes);
+        if (!VEC_READS_IN_ORDER)
+            rows_prefetch(rows, b * bytes, bytes);
         pack(rows->at + b * bytes, rows->stride, to);
     }
 }
@@ -166,7 +162,10 @@ FG_INLINE void rows_stream(const struct panel_rows *rows, const struct panel_til
     for (size_t b = 0; b < rows->block_count; b += parts) {
         struct panel_block blocks[8];
         size_t from = b / parts * bytes;
-        rows_prefetch(rows, from, bytes);
+        if (VEC_READS_IN_ORDER)
+            stream_prefetch(rows, from, bytes);
+        else
+            rows_prefetch(rows, from, bytes);
         pack(rows->at + from, rows->stride, blocks);
         for (size_t part = 0; part < parts; part++) {
             const struct panel_block *w[VEC_GROUPS] = {&blocks[part]};
@@ -179,12 +178,12 @@ FG_INLINE void rows_stream(const struct panel_rows *rows, const struct panel_til
 /* Up to so many tokens are streamed. */
 #define STREAM_TOKENS 2
 
-typedef void (*tile_fn)(const struct panel_tile *tile, int tokens);
+typedef void (*tile_fn)(struct panel_tile *tile, int tokens);
 
 /* Constant counts keep the sums in registers: one function for each form, one loop for each size.
  */
 #define DEFINE_TILE(name, form, bits)                                                              \
-    static void name(const struct panel_tile *tile, int tokens)                                    \
+    static void name(struct panel_tile *tile, int tokens)                                          \
     {                                                                                              \
         switch (tokens) {                                                                          \
         case 1:                                                                                    \
@@ -259,6 +258,35 @@ static void rows_copy_few(struct panel_rows *rows, size_t row_count, size_t row_
     rows->ahead = 0;
 }
 
+/*
+ * What follows the blocks before `next` of these rows is asked for while the panel is multiplied
+ * in tile_count tiles: the next blocks, or the first ones of the rows behind.
+ */
+static void panel_read_ahead(const struct fg_matrix *matrix, struct panel_tile *tile, size_t next,
+                             size_t tile_count)
+{
+    size_t block_count = matrix->cols / FG_QUANT_BLOCK, rows = VEC_GROUPS * VEC_LANES;
+    size_t parts = fg_weight_block_cols(matrix->type) / FG_QUANT_BLOCK;
+    size_t row = next < block_count ? tile->row : tile->row + rows;
+    size_t at = next < block_count ? next : 0;
+    size_t count = block_count - at < PANEL_BLOCKS ? block_count - at : PANEL_BLOCKS;
+    size_t bytes = count / parts * fg_weight_block_bytes(matrix->type);
+    bool is_whole = count == block_count;
+    size_t lines = rows * bytes / 64 + (is_whole ? 1 : rows);
+    size_t steps = tile->block_count * tile_count;
+    struct panel_ahead *ahead = &tile->ahead;
+    ahead->share = 0;
+    if (row >= tile->row_end || steps == 0)
+        return;
+    ahead->at = (uintptr_t)matrix->data + row * matrix->row_bytes +
+                at / parts * fg_weight_block_bytes(matrix->type);
+    ahead->part = is_whole ? rows * bytes : bytes;
+    ahead->skip = matrix->row_bytes - bytes;
+    ahead->end = ahead->at + ahead->part;
+    ahead->limit = ahead->at + rows * matrix->row_bytes;
+    ahead->share = (lines + steps - 1) / steps * 64;
+}
+
 /* Panel after panel along up to VEC_GROUPS * VEC_LANES rows. */
 static void panel_rows_multiply(const struct panel_type *type, const struct fg_matrix *matrix,
                                 struct panel_tile *tile, const struct fg_activations *x,
@@ -286,6 +314,8 @@ static void panel_rows_multiply(const struct panel_type *type, const struct fg_m
         }
         tile->block_count = count;
         tile->is_first = first == 0;
+        panel_read_ahead(matrix, tile, first + count,
+                         (x->token_count + VEC_TOKENS - 1) / VEC_TOKENS);
         panel_times_tokens(type, tile, x, first, out);
     }
 }
@@ -303,7 +333,8 @@ static size_t panel_stream(const struct panel_type *type, const struct fg_matrix
     for (; done + VEC_LANES <= row_count; done += VEC_LANES) {
         struct panel_rows rows = {.at = matrix->data + tile->row * matrix->row_bytes,
                                   .stride = matrix->row_bytes,
-                                  .ahead = (ptrdiff_t)(VEC_LANES * matrix->row_bytes),
+                                  .ahead =
+                                      (ptrdiff_t)(VEC_LANES * matrix->row_bytes + STREAM_AHEAD),
                                   .block_count = matrix->cols / FG_QUANT_BLOCK};
         type->stream(&rows, tile, (int)x->token_count);
         tile->row += VEC_LANES;
@@ -315,8 +346,10 @@ FG_INLINE void panel_matmul(const struct panel_type *type, const struct fg_matri
                             size_t row_first, size_t row_count, const struct fg_activations *x,
                             float *const *out)
 {
-    struct panel_tile tile = {
-        .offset = type->offset, .row = row_first, .x_stride = matrix->cols / FG_QUANT_BLOCK};
+    struct panel_tile tile = {.offset = type->offset,
+                              .row = row_first,
+                              .row_end = row_first + row_count,
+                              .x_stride = matrix->cols / FG_QUANT_BLOCK};
     size_t done = 0;
     if (x->token_count <= STREAM_TOKENS)
         done = panel_stream(type, matrix, &tile, row_count, x, out);
