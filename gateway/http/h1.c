@@ -43,6 +43,7 @@ void fg_h1_detach(struct fg_h1 *h1)
 {
     struct fg_stream *stream = h1->current;
     fg_timeout_cancel(&stream->body_timeout);
+    h1->is_body_stalled = false; /* that was its handler: what is left is read for nobody */
     fg_list_push_back(&h1->finished, &stream->link);
     h1->current = NULL;
     if (h1->reading == FG_H1_READING_NOTHING || h1->reading == FG_H1_READING_TUNNEL) {

@@ -124,3 +124,22 @@ def test_the_same_in_the_rehearsal(write):  # noqa: F811
     config["clusters"]["app"]["queue"].update(tokens_max="off", bytes_max="20B")
     done = run_binary("rehearse", *write(night, config), "--simulate")
     assert done.returncode == 0 and "queue_bytes" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["content-length", "chunked"])
+def test_a_body_that_waited_in_vain_is_read_to_its_end(held, is_chunked):
+    """More of it has come than is taken while it waits; the connection goes on behind it."""
+    gateway = held({"wait_max": "300ms"})
+    body = b"b" * 100000
+    request = post(body)
+    if is_chunked:
+        request = b"POST /wait HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    answers = held.send(gateway, request).makefile("rb")
+    status, fields, text = read_response(answers)
+    assert (status, json.loads(text)["error"]["code"]) == (503, "queue_timeout")
+    assert "connection" not in fields
+    held.backend.gate.set()
+    held.open_ones[-1].sendall(b"GET /next HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert read_response(answers)[0] == 200
+    held.open_ones.pop().close()
+    assert held.release() == [200]

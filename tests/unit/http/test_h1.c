@@ -220,6 +220,27 @@ static void holds_the_client_back_until_the_body_is_consumed(void **state)
     assert_false(fake->is_closing);
 }
 
+/* Answered while its body waits for the handler: what has come is thrown away, the next request
+ * read. */
+static void reads_on_when_a_body_that_was_held_back_is_answered(void **state)
+{
+    struct fake *fake = *state;
+    char piece[1000];
+    memset(piece, 'b', sizeof(piece));
+    fake_feed_text(fake, POST("/hold", "Content-Length: 100000\r\n"));
+    for (unsigned i = 0; i < 90; i++)
+        fake_feed(fake, piece, sizeof(piece));
+    assert_int_equal(fake->body_bytes, 65536);
+    fake_answer(fake);
+    assert_int_equal(fake->held_len, 0);
+    for (unsigned i = 0; i < 10; i++)
+        fake_feed(fake, piece, sizeof(piece));
+    assert_int_equal(fake->body_bytes, 65536);
+    fake_feed_text(fake, GET("/"));
+    assert_int_equal(fake->dones, 2);
+    assert_false(fake->is_closing);
+}
+
 static void echoes_a_large_chunked_body_within_its_bounds(void **state)
 {
     struct fake *fake = *state;
@@ -698,6 +719,7 @@ int main(void)
         TEST(swallows_bodies_that_must_not_be),
         TEST(streams_a_body_with_back_pressure_out),
         TEST(holds_the_client_back_until_the_body_is_consumed),
+        TEST(reads_on_when_a_body_that_was_held_back_is_answered),
         TEST(echoes_a_large_chunked_body_within_its_bounds),
         TEST(asks_for_the_body_that_was_announced),
         cmocka_unit_test(drains_a_small_rest_and_gives_up_on_a_large_one),
