@@ -7,8 +7,8 @@
  * Thread   any. Nothing is kept between calls.
  * Same     token for the same seed on every worker of a machine: what differs between kernels is
  *          the last bits of a weight, and all workers take the same kernels (kernels.h).
- * Never    sorts the vocabulary: weights are counted by their size first, and only those that can
- *          be kept go into a heap, which gives up the heaviest first.
+ * Cost     weights are counted by their size first, and only those that can be kept are sorted, by
+ *          the digits of their bits: linear in the vocabulary whatever the settings are.
  * Source   random numbers: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) as a counter-based
  *          generator; top-p: Holtzman et al. 2020; min-p: Nguyen et al. 2024.
  */
@@ -27,7 +27,11 @@
 #define CLASS_SHIFT 20
 #define CLASS_FIRST ((127u - 41u) << 3)
 #define CLASS_COUNT (42u * 8u)
-#define NARROW_FROM 512u /* fewer make a heap at once */
+#define NARROW_FROM 512u /* fewer are sorted at once */
+/* Weights are from 0 to 1: their bits are three digits of ten. */
+#define DIGIT_BITS 10
+#define DIGIT_COUNT (1u << DIGIT_BITS)
+#define DIGITS 3
 
 struct candidate {
     float weight;
@@ -37,7 +41,8 @@ struct candidate {
 struct fg_sampler_scratch {
     uint32_t vocab_count;
     const struct fg_kernels *kernels;
-    float *weights; /* (vocab_count), behind the candidates */
+    struct candidate *spare; /* (vocab_count), behind the candidates */
+    float *weights;          /* (vocab_count), behind those */
     struct candidate candidates[];
 };
 
@@ -56,44 +61,44 @@ static double uniform(uint64_t seed, uint64_t position)
     return (double)(mix(stream + golden * (position + 1)) >> 11) * 0x1.0p-53;
 }
 
-/* Heavier first; of equals the lower id. */
-static bool is_before(struct candidate a, struct candidate b)
+static uint32_t bits_of(float weight)
 {
-    return a.weight > b.weight || (!(a.weight < b.weight) && a.id < b.id);
+    uint32_t bits;
+    memcpy(&bits, &weight, sizeof(bits));
+    return bits;
 }
 
-static void sift_down(struct candidate *heap, size_t count, size_t at)
+/* The last digit is the first to be sorted by; the highest value comes first. */
+static uint32_t digit_of(float weight, int digit)
 {
-    struct candidate moved = heap[at];
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= count)
-            break;
-        if (child + 1 < count && is_before(heap[child + 1], heap[child]))
-            child++;
-        if (!is_before(heap[child], moved))
-            break;
-        heap[at] = heap[child];
-        at = child;
+    return DIGIT_COUNT - 1 - (bits_of(weight) >> (digit * DIGIT_BITS) & (DIGIT_COUNT - 1));
+}
+
+/*
+ * Heaviest first; equals stay in their order, which is by id. Digit by digit from the last one,
+ * between `from` and `spare` (count each); returns the one of the two that it ends in.
+ */
+static struct candidate *sort(struct candidate *from, struct candidate *spare, size_t count)
+{
+    uint32_t starts[DIGITS][DIGIT_COUNT] = {{0}};
+    for (size_t i = 0; i < count; i++) {
+        for (int digit = 0; digit < DIGITS; digit++)
+            starts[digit][digit_of(from[i].weight, digit)]++;
     }
-    heap[at] = moved;
-}
-
-static void make_heap(struct candidate *heap, size_t count)
-{
-    for (size_t i = count / 2; i-- > 0;)
-        sift_down(heap, count, i);
-}
-
-/* The heaviest leaves the heap and is put behind its new end. */
-static struct candidate pop(struct candidate *heap, size_t count)
-{
-    struct candidate top = heap[0];
-    heap[0] = heap[count - 1];
-    heap[count - 1] = top;
-    if (count > 1)
-        sift_down(heap, count - 1, 0);
-    return top;
+    for (int digit = 0; digit < DIGITS; digit++) {
+        uint32_t next = 0;
+        for (uint32_t value = 0; value < DIGIT_COUNT; value++) {
+            uint32_t same = starts[digit][value];
+            starts[digit][value] = next;
+            next += same;
+        }
+        for (size_t i = 0; i < count; i++)
+            spare[starts[digit][digit_of(from[i].weight, digit)]++] = from[i];
+        struct candidate *sorted = spare;
+        spare = from;
+        from = sorted;
+    }
+    return from;
 }
 
 /* Fills candidates with the tokens that can be drawn, by id; returns how many, and their sum. */
@@ -127,26 +132,19 @@ static uint32_t draw_from_all(const struct candidate *candidates, size_t count, 
     return candidates[count - 1].id; /* rounding */
 }
 
-/*
- * Pop the heaviest until `keep` are out or they weigh `mass`; they end at the back of the array,
- * heaviest last. Returns how many came out, and their sum.
- */
-static size_t cut(struct candidate *heap, size_t count, size_t keep, double mass, double *sum)
+/* How many of the first `keep` there are until they weigh `mass`, at least one; and their sum. */
+static size_t cut(const struct candidate *sorted, size_t keep, double mass, double *sum)
 {
     size_t taken = 0;
     *sum = 0;
-    while (taken < keep && (taken == 0 || *sum < mass)) {
-        *sum += (double)pop(heap, count - taken).weight;
-        taken++;
-    }
+    while (taken < keep && (taken == 0 || *sum < mass))
+        *sum += (double)sorted[taken++].weight;
     return taken;
 }
 
 static uint32_t class_of(float weight)
 {
-    uint32_t bits;
-    memcpy(&bits, &weight, sizeof(bits));
-    uint32_t class = (bits >> CLASS_SHIFT) - CLASS_FIRST;
+    uint32_t class = (bits_of(weight) >> CLASS_SHIFT) - CLASS_FIRST;
     assert(class < CLASS_COUNT);
     return class;
 }
@@ -176,16 +174,20 @@ static size_t narrow(struct candidate *candidates, size_t count, size_t keep, do
         reached += counts[class];
         weight += masses[class];
     }
+    uint32_t least_bits = (CLASS_FIRST + class) << CLASS_SHIFT;
+    float least;
+    memcpy(&least, &least_bits, sizeof(least));
     size_t left = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (class_of(candidates[i].weight) >= class)
-            candidates[left++] = candidates[i];
+    for (size_t i = 0; i < count; i++) { /* written in any case, as in collect() */
+        candidates[left] = candidates[i];
+        left += candidates[i].weight >= least;
     }
     return left;
 }
 
-static uint32_t draw_from_cut(const struct fg_sampling *sampling, struct candidate *candidates,
-                              size_t count, double total, double u)
+static uint32_t draw_from_cut(const struct fg_sampling *sampling,
+                              const struct fg_sampler_scratch *scratch,
+                              struct candidate *candidates, size_t count, double total, double u)
 {
     size_t keep = sampling->top_k != 0 && sampling->top_k < count ? sampling->top_k : count;
     double sum;
@@ -193,37 +195,27 @@ static uint32_t draw_from_cut(const struct fg_sampling *sampling, struct candida
     double share = cuts_both || !(sampling->top_p < 1) ? INFINITY : (double)sampling->top_p * total;
     count = narrow(candidates, count, keep, share);
     keep = keep < count ? keep : count;
-    make_heap(candidates, count);
+    const struct candidate *sorted = sort(candidates, scratch->spare, count);
     if (cuts_both) {
-        size_t taken = cut(candidates, count, keep, INFINITY, &total);
-        struct candidate *kept = candidates + count - taken; /* lightest first */
-        double mass = (double)sampling->top_p * total;
-        sum = 0;
-        for (keep = 0; keep < taken && (keep == 0 || sum < mass); keep++)
-            sum += (double)kept[taken - 1 - keep].weight;
-    } else {
-        keep = cut(candidates, count, keep, share, &sum);
+        keep = cut(sorted, keep, INFINITY, &total);
+        share = (double)sampling->top_p * total;
     }
-    double target = u * sum, reached = 0;
-    for (size_t i = 0; i < keep; i++) {
-        reached += (double)candidates[count - 1 - i].weight;
-        if (target < reached)
-            return candidates[count - 1 - i].id;
-    }
-    return candidates[count - keep].id; /* rounding */
+    keep = cut(sorted, keep, share, &sum);
+    return draw_from_all(sorted, keep, u * sum);
 }
 
 struct fg_sampler_scratch *fg_sampler_scratch_create_with(uint32_t vocab_count,
                                                           const struct fg_kernels *kernels)
 {
     size_t candidates_bytes = (size_t)vocab_count * sizeof(struct candidate);
-    struct fg_sampler_scratch *scratch = malloc(sizeof(*scratch) + candidates_bytes +
+    struct fg_sampler_scratch *scratch = malloc(sizeof(*scratch) + 2 * candidates_bytes +
                                                 (size_t)vocab_count * sizeof(*scratch->weights));
     if (scratch == NULL)
         return NULL;
     scratch->vocab_count = vocab_count;
     scratch->kernels = kernels;
-    scratch->weights = (float *)(void *)(scratch->candidates + vocab_count);
+    scratch->spare = scratch->candidates + vocab_count;
+    scratch->weights = (float *)(void *)(scratch->spare + vocab_count);
     return scratch;
 }
 
@@ -255,5 +247,5 @@ uint32_t fg_sampler_pick(const struct fg_sampling *sampling, const float *logits
     double u = uniform(sampling->seed, position);
     if (sampling->top_k == 0 && !(sampling->top_p < 1))
         return draw_from_all(candidates, count, u * total);
-    return draw_from_cut(sampling, candidates, count, total, u);
+    return draw_from_cut(sampling, scratch, candidates, count, total, u);
 }

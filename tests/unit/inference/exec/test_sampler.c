@@ -280,6 +280,122 @@ static void a_large_vocabulary_is_cut_by_the_definition(void **state)
     check_cuts(fg_kernels_best(), 45);
 }
 
+/* ---- the very token, by the definition in the head of sampler.c ---- */
+
+static uint64_t mixed(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static double uniform_at(uint64_t seed, uint64_t position)
+{
+    const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+    return (double)(mixed(mixed(seed + golden) + golden * (position + 1)) >> 11) * 0x1.0p-53;
+}
+
+/* What is kept of `row` (count), which is sorted by it; *sum is what that weighs. */
+static uint32_t keep_by_definition(const struct fg_sampling *sampling, struct weighed *row,
+                                   uint32_t count, double *sum)
+{
+    uint32_t keep = sampling->top_k != 0 && sampling->top_k < count ? sampling->top_k : count;
+    double total = 0;
+    if (keep == count) /* by id, as top-p alone has it */
+        for (uint32_t i = 0; i < count; i++)
+            total += (double)row[i].weight;
+    qsort(row, count, sizeof(*row), heaviest_first);
+    if (keep < count)
+        for (uint32_t i = 0; i < keep; i++)
+            total += (double)row[i].weight;
+    double mass = sampling->top_p < 1 ? (double)sampling->top_p * total : INFINITY;
+    uint32_t kept = 0;
+    for (*sum = 0; kept < keep && (kept == 0 || *sum < mass); kept++)
+        *sum += (double)row[kept].weight;
+    return kept;
+}
+
+static void assert_defined_tokens(const char *name, const struct fg_kernels *kernels,
+                                  const struct fg_sampling *sampling, const float *logits)
+{
+    static float weights[LARGE];
+    static struct weighed row[LARGE];
+    struct fg_sampler_scratch *scratch = fg_sampler_scratch_create_with(LARGE, kernels);
+    uint32_t best = kernels->largest(logits, LARGE), count = 0;
+    double sum = 0;
+    assert_non_null(scratch);
+    kernels->weigh(weights, logits, LARGE, logits[best], 1.0f / sampling->temperature, -27.6f);
+    for (uint32_t i = 0; i < LARGE; i++) {
+        if (weights[i] > 0 && weights[i] >= sampling->min_p)
+            row[count++] = (struct weighed){weights[i], i};
+    }
+    uint32_t kept = keep_by_definition(sampling, row, count, &sum);
+    for (uint64_t position = 0; position < 50; position++) {
+        double target = uniform_at(sampling->seed, position) * sum, reached = 0;
+        uint32_t at = 0;
+        while (at + 1 < kept && !(target < (reached += (double)row[at].weight)))
+            at++;
+        uint32_t got = fg_sampler_pick(sampling, logits, LARGE, position, scratch);
+        if (got != row[at].id)
+            fail_msg("%s, top_p %g, top_k %u, position %llu: token %u, expected %u", name,
+                     (double)sampling->top_p, sampling->top_k, (unsigned long long)position, got,
+                     row[at].id);
+    }
+    fg_sampler_scratch_destroy(scratch);
+}
+
+enum shape { BELL, FLAT, ONE_HOT, TIES, HALF_MISSING, STEEP, NEAR_TIES, SHAPE_COUNT };
+
+static float shaped(enum shape shape, uint32_t i, float bell)
+{
+    switch (shape) {
+    case FLAT:
+        return 1.5f;
+    case ONE_HOT:
+        return i == 777 ? 60 : -60;
+    case TIES: /* four weights, each thousands of times */
+        return (float)(i * 2654435761u >> 30);
+    case HALF_MISSING:
+        return i % 2 == 0 ? -INFINITY : i % 7 == 0 ? NAN : bell;
+    case STEEP: /* down to what is not drawn at all */
+        return -0.01f * (float)(i * 7919 % LARGE);
+    case NEAR_TIES: /* the last bit apart */
+        return nextafterf(2.0f, i % 3 == 0 ? 3.0f : 1.0f);
+    default:
+        return bell;
+    }
+}
+
+static void cuts_are_those_of_the_definition(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"bell",         "flat",  "one hot",  "ties",
+                                        "half missing", "steep", "near ties"};
+    static const float shares[] = {1e-6f, 0.3f, 0.5f, 0.75f, 0.95f, 0.999999f, 1};
+    static const uint32_t keeps[] = {0, 1, 40, 5000, LARGE - 1};
+    static float logits[LARGE];
+    uint64_t random = 9;
+    for (int shape = 0; shape < SHAPE_COUNT; shape++) {
+        for (uint32_t i = 0; i < LARGE; i++) {
+            float bell = 0;
+            for (int k = 0; k < 4; k++) {
+                random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+                bell += 4 * (float)(random >> 40) * 0x1p-24f;
+            }
+            logits[i] = shaped((enum shape)shape, i, bell);
+        }
+        for (size_t p = 0; p < sizeof(shares) / sizeof(shares[0]); p++) {
+            uint32_t top_k = keeps[(p + (size_t)shape) % (sizeof(keeps) / sizeof(keeps[0]))];
+            struct fg_sampling sampling = {.temperature = 0.9f, .top_p = shares[p], .seed = p};
+            if (p + 1 < sizeof(shares) / sizeof(shares[0]))
+                assert_defined_tokens(names[shape], fg_kernels_best(), &sampling, logits);
+            sampling.top_k = top_k != 0 ? top_k : 7;
+            sampling.min_p = p % 3 == 2 ? 0.01f : 0;
+            assert_defined_tokens(names[shape], fg_kernels_best(), &sampling, logits);
+        }
+    }
+}
+
 /* They differ in the last bits of a weight, which a draw meets once in a long while. */
 static void all_kernels_draw_nearly_alike(void **state)
 {
@@ -321,6 +437,7 @@ int main(void)
         cmocka_unit_test(the_draw_depends_on_seed_and_position_alone),
         cmocka_unit_test(large_vocabularies_agree_with_a_sort),
         cmocka_unit_test(a_large_vocabulary_is_cut_by_the_definition),
+        cmocka_unit_test(cuts_are_those_of_the_definition),
         cmocka_unit_test(all_kernels_draw_nearly_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
