@@ -195,7 +195,7 @@ static const struct fg_gguf_entry *find_array(const struct fg_gguf *gguf, const 
 {
     const struct fg_gguf_entry *entry = find_entry(gguf, key);
     if (entry == NULL || !entry->is_array || (entry->type == FG_GGUF_STRING) != of_strings ||
-        entry->type == FG_GGUF_BOOL)
+        entry->type == FG_GGUF_BOOL || entry->type == FG_GGUF_ARRAY)
         return NULL;
     return entry;
 }

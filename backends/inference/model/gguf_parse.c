@@ -21,6 +21,8 @@
 #define ALIGNMENT_DEFAULT 32u
 #define ALIGNMENT_MAX 65536u
 #define KEY_BYTES_MIN 14u    /* length, one character, type, one byte of value */
+#define ARRAY_BYTES_MIN 12u  /* element type and length */
+#define ARRAYS_DEEP_MAX 8    /* in each other, below the outermost */
 #define TENSOR_BYTES_MIN 33u /* length, one character, dim count, one dim, type, offset */
 
 /* The file is little endian and so must the machine be: values are read as they lie. */
@@ -161,38 +163,90 @@ static bool check_bools(struct reader *r, const struct fg_gguf_entry *entry)
     return true;
 }
 
-static bool read_array(struct reader *r, struct fg_gguf_entry *entry)
+/* Whether so many elements, of at least so many bytes each, can be in the file. */
+static bool check_count(struct reader *r, const struct fg_gguf_entry *entry, size_t element_bytes)
 {
+    if (entry->count <= (r->size - r->at) / element_bytes)
+        return true;
+    fg_error_set(r->error,
+                 "key %.*s: an array of %llu elements does not fit; %zu bytes are left in the file",
+                 NAME_ARGS(entry->key), (unsigned long long)entry->count, r->size - r->at);
+    return false;
+}
+
+/* What an array says of itself, into `entry`; its elements follow. */
+static bool read_array_head(struct reader *r, struct fg_gguf_entry *entry)
+{
+    size_t element_bytes;
     if (!read_u32(r, "an array's element type", &entry->type) ||
         !read_u64(r, "an array's length", &entry->count))
         return false;
-    if (entry->type == FG_GGUF_ARRAY) {
-        fg_error_set(r->error, "key %.*s: an array of arrays is not supported",
-                     NAME_ARGS(entry->key));
-        return false;
-    }
     if (entry->type >= FG_GGUF_TYPE_COUNT) {
         fg_error_set(r->error, "key %.*s: element type %u is not known; expected 0 to 12",
                      NAME_ARGS(entry->key), entry->type);
         return false;
     }
-    size_t element_bytes =
-        entry->type == FG_GGUF_STRING ? sizeof(uint64_t) : fg_gguf_value_bytes(entry->type);
-    if (entry->count > (r->size - r->at) / element_bytes) {
-        fg_error_set(
-            r->error,
-            "key %.*s: an array of %llu elements does not fit; %zu bytes are left in the file",
-            NAME_ARGS(entry->key), (unsigned long long)entry->count, r->size - r->at);
-        return false;
-    }
-    if (entry->type != FG_GGUF_STRING)
-        return take(r, entry->count * element_bytes, "an array", &entry->value);
-    size_t start = r->at;
+    if (entry->type == FG_GGUF_ARRAY)
+        element_bytes = ARRAY_BYTES_MIN;
+    else if (entry->type == FG_GGUF_STRING)
+        element_bytes = sizeof(uint64_t);
+    else
+        element_bytes = fg_gguf_value_bytes(entry->type);
+    return check_count(r, entry, element_bytes);
+}
+
+static bool read_strings(struct reader *r, const struct fg_gguf_entry *entry)
+{
     struct fg_span element;
     for (uint64_t i = 0; i < entry->count; i++) {
         if (!read_string(r, "a string of an array", &element))
             return false;
     }
+    return true;
+}
+
+/* The elements of an array of arrays, which no key that is used has: they are passed over. The
+ * stack has how many are left of each level. */
+static bool skip_arrays(struct reader *r, const struct fg_gguf_entry *entry)
+{
+    uint64_t left[ARRAYS_DEEP_MAX] = {entry->count};
+    size_t depth = 1;
+    while (depth > 0) {
+        struct fg_gguf_entry inner = {.key = entry->key};
+        if (left[depth - 1] == 0) {
+            depth--;
+            continue;
+        }
+        left[depth - 1]--;
+        if (!read_array_head(r, &inner))
+            return false;
+        if (inner.type == FG_GGUF_ARRAY) {
+            if (depth == ARRAYS_DEEP_MAX) {
+                fg_error_set(r->error, "key %.*s: arrays more than %d deep in each other",
+                             NAME_ARGS(entry->key), ARRAYS_DEEP_MAX);
+                return false;
+            }
+            left[depth++] = inner.count;
+        } else if (inner.type == FG_GGUF_STRING) {
+            if (!read_strings(r, &inner))
+                return false;
+        } else if (!take(r, inner.count * fg_gguf_value_bytes(inner.type), "an array",
+                         &inner.value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_array(struct reader *r, struct fg_gguf_entry *entry)
+{
+    if (!read_array_head(r, entry))
+        return false;
+    if (entry->type != FG_GGUF_STRING && entry->type != FG_GGUF_ARRAY)
+        return take(r, entry->count * fg_gguf_value_bytes(entry->type), "an array", &entry->value);
+    size_t start = r->at;
+    if (!(entry->type == FG_GGUF_STRING ? read_strings(r, entry) : skip_arrays(r, entry)))
+        return false;
     entry->value = fg_span_make((const char *)r->bytes + start, r->at - start);
     return true;
 }

@@ -185,6 +185,49 @@ static void reads_every_kind_of_value(void **state)
     }
 }
 
+/* No key that is read has them, but a file may: [[1, 2], ["a", ""], [[], [7]], []]. */
+static void passes_over_arrays_of_arrays(void **state)
+{
+    (void)state;
+    struct toy_gguf toy = {0};
+    struct fg_gguf *gguf;
+    struct fg_error error = {0};
+    uint64_t number;
+    double real;
+    toy_header(&toy, 3, 0, 2);
+    toy_key_array(&toy, "nested", TOY_ARRAY, 4);
+    toy_u32(&toy, TOY_U32);
+    toy_u64(&toy, 2);
+    toy_u32(&toy, 1);
+    toy_u32(&toy, 2);
+    toy_u32(&toy, TOY_STRING);
+    toy_u64(&toy, 2);
+    toy_string(&toy, FG_SPAN("a"));
+    toy_string(&toy, FG_SPAN(""));
+    toy_u32(&toy, TOY_ARRAY);
+    toy_u64(&toy, 2);
+    toy_u32(&toy, TOY_F32);
+    toy_u64(&toy, 0);
+    toy_u32(&toy, TOY_U64);
+    toy_u64(&toy, 1);
+    toy_u64(&toy, 7);
+    toy_u32(&toy, TOY_ARRAY);
+    toy_u64(&toy, 0);
+    size_t nested_end = toy.len;
+    toy_key_u32(&toy, "behind", 5);
+    if (fg_gguf_parse(&gguf, toy.data, toy.len, &error) != FG_OK)
+        fail_msg("%s", error.message);
+    assert_true(fg_gguf_has(gguf, "nested"));
+    assert_int_equal(fg_gguf_number_array_count(gguf, "nested"), 0);
+    assert_int_equal(fg_gguf_string_array_count(gguf, "nested"), 0);
+    assert_false(fg_gguf_array_number(gguf, "nested", 0, &real));
+    assert_true(fg_gguf_get_u64(gguf, "behind", &number) && number == 5);
+    fg_gguf_close(gguf);
+    for (size_t count = 0; count < nested_end; count++)
+        assert_int_equal(parse_exact(&toy, count, &error), FG_ERR_CONFIG);
+    toy_gguf_fini(&toy);
+}
+
 static void refuses_every_truncation(void **state)
 {
     (void)state;
@@ -296,9 +339,21 @@ static void refuses_bad_values(void **state)
     assert_refused(&toy, "key k: element type 13 is not known");
     toy_header(&toy, 3, 0, 1);
     toy_key_array(&toy, "k", TOY_ARRAY, 1);
+    for (int depth = 0; depth < 20; depth++) {
+        toy_u32(&toy, TOY_ARRAY);
+        toy_u64(&toy, 1);
+    }
+    assert_refused(&toy, "key k: arrays more than 8 deep");
+    toy_header(&toy, 3, 0, 1);
+    toy_key_array(&toy, "k", TOY_ARRAY, 2);
     toy_u32(&toy, TOY_U8);
     toy_u64(&toy, 0);
-    assert_refused(&toy, "key k: an array of arrays is not supported");
+    assert_refused(&toy, "key k: an array of 2 elements does not fit");
+    toy_header(&toy, 3, 0, 1);
+    toy_key_array(&toy, "k", TOY_ARRAY, 1);
+    toy_u32(&toy, TOY_F64);
+    toy_u64(&toy, UINT64_MAX / 8 + 2);
+    assert_refused(&toy, "key k: an array of");
     toy_header(&toy, 3, 0, 1);
     put(&toy, "k", TOY_BOOL, 2, 1);
     toy_raw(&toy, "1234567890", 10);
@@ -492,6 +547,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_every_kind_of_value),
+        cmocka_unit_test(passes_over_arrays_of_arrays),
         cmocka_unit_test(refuses_every_truncation),
         cmocka_unit_test(survives_every_changed_byte),
         cmocka_unit_test(refuses_other_files),
