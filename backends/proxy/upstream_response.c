@@ -50,17 +50,21 @@ static bool is_inside_line(const struct fg_upstream_response *response)
            response->line_len >= (response->line_count == 0 ? VERSION_BYTES : 1);
 }
 
-/* A line of a field that is here whole, as nearly all are: its length, CRLF included. 0: not so. */
-static size_t whole_line(const struct fg_upstream_response *response, struct fg_span rest)
+/* Lines of fields that are here whole, as nearly all are: counted, and their bytes, CRLF included.
+ */
+static size_t whole_lines(struct fg_upstream_response *response, struct fg_span input)
 {
-    if (response->line_count == 0 || response->line_len > 0 || response->is_after_cr ||
-        rest.data[0] == ' ')
+    size_t at = 0;
+    if (response->line_count == 0 || response->line_len > 0 || response->is_after_cr)
         return 0;
-    size_t plain = fg_span_find_control(rest);
-    if (plain == 0 || rest.len - plain < 2 || rest.data[plain] != '\r' ||
-        rest.data[plain + 1] != '\n')
-        return 0;
-    return plain + 2;
+    for (size_t count = response->line_count;; response->line_count = ++count) {
+        struct fg_span rest = {input.data + at, input.len - at};
+        size_t plain = rest.len == 0 || rest.data[0] == ' ' ? 0 : fg_span_find_control(rest);
+        if (plain == 0 || rest.len - plain < 2 || rest.data[plain] != '\r' ||
+            rest.data[plain + 1] != '\n')
+            return at;
+        at += plain + 2;
+    }
 }
 
 /* *used is how much of the input belongs to this head. */
@@ -68,12 +72,9 @@ static enum scan scan_head(struct fg_upstream_response *response, struct fg_span
                            size_t *used)
 {
     for (size_t i = 0; i < input.len; i++) {
-        size_t whole = whole_line(response, fg_span_make(input.data + i, input.len - i));
-        if (whole > 0) {
-            response->line_count++;
-            i += whole - 1;
-            continue;
-        }
+        i += whole_lines(response, fg_span_make(input.data + i, input.len - i));
+        if (i == input.len)
+            break;
         if (is_inside_line(response)) {
             size_t plain = fg_span_find_control(fg_span_make(input.data + i, input.len - i));
             response->line_len += plain;
@@ -146,6 +147,14 @@ static bool parse_status_line(struct fg_span line, unsigned *minor, unsigned *st
     return true;
 }
 
+/* Without the blanks around it: most have one in front and none behind. */
+static struct fg_span trim_value(const char *text, size_t len)
+{
+    if (len > 1 && text[0] == ' ' && text[1] > ' ' && text[len - 1] > ' ')
+        return fg_span_make(text + 1, len - 1);
+    return fg_span_trim(fg_span_make(text, len));
+}
+
 /* A token in lower case from now on, a colon at once behind it, and whatever the scanner let in. */
 static bool parse_field(char *line, size_t len, struct fg_field *field)
 {
@@ -153,7 +162,7 @@ static bool parse_field(char *line, size_t len, struct fg_field *field)
     if (name_len == 0 || name_len == len || line[name_len] != ':')
         return false;
     field->name = fg_span_make(line, name_len);
-    field->value = fg_span_trim(fg_span_make(line + name_len + 1, len - name_len - 1));
+    field->value = trim_value(line + name_len + 1, len - name_len - 1);
     return true;
 }
 
@@ -228,11 +237,14 @@ static void read_connection(struct fg_span list, struct head_facts *facts)
     }
 }
 
-static void read_fields(struct fg_upstream_response *response, struct head_facts *facts)
+/* `ids` are those of the fields. */
+static void read_fields(struct fg_upstream_response *response, struct head_facts *facts,
+                        enum fg_field_id *ids)
 {
     for (size_t i = 0; i < response->field_count; i++) {
         const struct fg_field *field = &response->fields[i];
-        switch (fg_field_identify(field->name)) {
+        ids[i] = fg_field_identify(field->name);
+        switch (ids[i]) {
         case FG_FIELD_CONTENT_LENGTH:
             facts->length_count++;
             if (!fg_field_parse_length(field->value, &response->content_length))
@@ -265,7 +277,8 @@ static bool is_named_by_connection(const struct fg_upstream_response *response, 
     return false;
 }
 
-static void filter_fields(struct fg_upstream_response *response, const struct head_facts *facts)
+static void filter_fields(struct fg_upstream_response *response, const struct head_facts *facts,
+                          const enum fg_field_id *ids)
 {
     size_t kept = 0;
     if (facts->names_others) {
@@ -278,9 +291,8 @@ static void filter_fields(struct fg_upstream_response *response, const struct he
     }
     bool has_no_length = response->status == 204 || response->status < 200;
     for (size_t i = 0; i < response->field_count; i++) {
-        struct fg_span name = response->fields[i].name;
-        enum fg_field_id id = fg_field_identify(name);
-        if (name.len == 0 || is_dropped(id) || (id == FG_FIELD_CONTENT_LENGTH && has_no_length))
+        if (response->fields[i].name.len == 0 || is_dropped(ids[i]) ||
+            (ids[i] == FG_FIELD_CONTENT_LENGTH && has_no_length))
             continue;
         response->fields[kept++] = response->fields[i];
     }
@@ -351,7 +363,8 @@ static enum fg_upstream_result parse_head(struct fg_upstream_response *response)
     if (minor > 1)
         return bad(response, "an HTTP version other than 1.0 and 1.1");
     struct head_facts facts = {0};
-    read_fields(response, &facts);
+    enum fg_field_id ids[FIELDS_MAX];
+    read_fields(response, &facts, ids);
     const char *error = check_framing(&facts, minor == 1);
     if (error != NULL)
         return bad(response, error);
@@ -359,7 +372,7 @@ static enum fg_upstream_result parse_head(struct fg_upstream_response *response)
     if (result == FG_UPSTREAM_HEAD)
         decide_framing(response, &facts, minor == 1);
     if (result == FG_UPSTREAM_HEAD || result == FG_UPSTREAM_INTERIM)
-        filter_fields(response, &facts);
+        filter_fields(response, &facts, ids);
     return result;
 }
 

@@ -4,7 +4,7 @@
  */
 #include "base/field_text.h"
 
-#include <endian.h>
+#include "base/byte_vector.h"
 
 /* A token's character in lower case; 0 for what no token may hold (RFC 9110 section 5.6.2). */
 static const unsigned char token_lower[256] = {
@@ -32,28 +32,21 @@ bool fg_field_name_lower(struct fg_span name, char *to)
     return !is_bad;
 }
 
-typedef unsigned char byte_vector __attribute__((vector_size(16)));
-
-static const byte_vector positions = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const fg_byte_vector positions = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 /* How many of the sixteen bytes are letters, digits or dashes before another one comes: these are
  * put into lower case. */
 static size_t take_usual(char *text)
 {
-    byte_vector bytes;
+    fg_byte_vector bytes;
     memcpy(&bytes, text, sizeof(bytes));
-    byte_vector is_upper = (byte_vector)(bytes - 'A' < 26);
-    byte_vector lower = bytes | (is_upper & 0x20);
-    byte_vector is_other = ~((byte_vector)(lower - 'a' < 26) | (byte_vector)(bytes - '0' < 10) |
-                             (byte_vector)(bytes == '-'));
-    uint64_t halves[2];
-    memcpy(halves, &is_other, sizeof(halves));
-    unsigned char count = 16;
-    if (halves[0] != 0)
-        count = (unsigned char)(__builtin_ctzll(le64toh(halves[0])) / 8);
-    else if (halves[1] != 0)
-        count = (unsigned char)(8 + __builtin_ctzll(le64toh(halves[1])) / 8);
-    bytes |= is_upper & 0x20 & (byte_vector)(positions < count);
+    fg_byte_vector is_upper = (fg_byte_vector)(bytes - 'A' < 26);
+    fg_byte_vector lower = bytes | (is_upper & 0x20);
+    fg_byte_vector is_other =
+        ~((fg_byte_vector)(lower - 'a' < 26) | (fg_byte_vector)(bytes - '0' < 10) |
+          (fg_byte_vector)(bytes == '-'));
+    unsigned char count = (unsigned char)fg_byte_vector_first(is_other);
+    bytes |= is_upper & 0x20 & (fg_byte_vector)(positions < count);
     memcpy(text, &bytes, sizeof(bytes));
     return count;
 }

@@ -3,7 +3,7 @@
  */
 #include "span.h"
 
-#include <endian.h>
+#include "byte_vector.h"
 
 static unsigned char lower(char c)
 {
@@ -65,24 +65,15 @@ bool fg_span_parse_u64(struct fg_span span, uint64_t *value)
     return true;
 }
 
-/* Sixteen bytes at a time: the compiler makes one compare each of it on any machine with vectors.
- */
-typedef unsigned char byte_vector __attribute__((vector_size(16)));
-
 /* Which of the sixteen is the first control byte; 16: none. */
-static size_t first_control(byte_vector bytes)
+static size_t first_control(fg_byte_vector bytes)
 {
-    byte_vector hits = (byte_vector)(bytes < 0x20) | (byte_vector)(bytes == 0x7f);
-    uint64_t halves[2];
-    memcpy(halves, &hits, sizeof(halves));
-    if (halves[0] != 0)
-        return (size_t)__builtin_ctzll(le64toh(halves[0])) / 8;
-    return halves[1] != 0 ? 8 + (size_t)__builtin_ctzll(le64toh(halves[1])) / 8 : 16;
+    return fg_byte_vector_first((fg_byte_vector)(bytes < 0x20) | (fg_byte_vector)(bytes == 0x7f));
 }
 
 static size_t first_control_of_16(const char *data)
 {
-    byte_vector bytes;
+    fg_byte_vector bytes;
     memcpy(&bytes, data, sizeof(bytes));
     return first_control(bytes);
 }
@@ -92,7 +83,7 @@ static size_t first_control_of_few(const char *data, size_t len)
 {
     size_t half = len >= 8 ? 8 : 4;
     uint64_t words[2] = {~UINT64_C(0), ~UINT64_C(0)};
-    byte_vector bytes;
+    fg_byte_vector bytes;
     if (half == 8) {
         memcpy(&words[0], data, 8);
         memcpy(&words[1], data + len - 8, 8);
