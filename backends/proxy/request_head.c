@@ -14,6 +14,7 @@
 
 #define PSEUDO_FIELDS ((size_t)5)
 #define OWN_FIELDS ((size_t)15)
+#define FIELDS_ON_STACK ((size_t)48)
 #define WEBSOCKET_KEY_BYTES ((size_t)24)    /* 16 bytes in base64 */
 #define GRPC_TIMEOUT_MAX UINT64_C(99999999) /* eight digits */
 
@@ -279,17 +280,17 @@ static struct fg_span target(const struct fg_exchange *ex)
     return fg_span_make(text, bytes);
 }
 
-const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
-                                              const struct fg_request_head_conf *conf,
-                                              uint64_t now_ns, size_t *count)
+static size_t fields_most(const struct fg_exchange *ex)
 {
-    size_t most = ex->field_count + PSEUDO_FIELDS + OWN_FIELDS;
+    return ex->field_count + PSEUDO_FIELDS + OWN_FIELDS;
+}
+
+/* Into `fields`, which has room for fields_most. False: no memory for a value. */
+static bool make_fields(const struct fg_exchange *ex, const struct fg_request_head_conf *conf,
+                        uint64_t now_ns, struct fg_field *fields, size_t *count)
+{
     uint32_t forwarded = conf->forwarded != 0 ? conf->forwarded : FG_FORWARDED_USUAL;
-    struct field_list list = {
-        .fields = fg_arena_try_alloc(ex->arena, most * sizeof(*list.fields)),
-    };
-    if (list.fields == NULL)
-        return NULL;
+    struct field_list list = {.fields = fields};
     if (conf->is_h2) {
         add(&list, FG_SPAN(":method"), conf->is_tunnel ? FG_SPAN("CONNECT") : ex->method_text);
         if (conf->is_tunnel)
@@ -308,9 +309,17 @@ const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
     add_deadline(&list, ex, now_ns);
     add_hop(&list, ex, conf, now_ns);
     add_framing(&list, ex, conf);
-    assert(list.count <= most);
+    assert(list.count <= fields_most(ex));
     *count = list.count;
-    return list.has_no_memory ? NULL : list.fields;
+    return !list.has_no_memory;
+}
+
+const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,
+                                              const struct fg_request_head_conf *conf,
+                                              uint64_t now_ns, size_t *count)
+{
+    struct fg_field *fields = fg_arena_try_alloc(ex->arena, fields_most(ex) * sizeof(*fields));
+    return fields != NULL && make_fields(ex, conf, now_ns, fields, count) ? fields : NULL;
 }
 
 /* ---- HTTP/1.1 ---- */
@@ -336,8 +345,11 @@ struct fg_span fg_request_head_make(const struct fg_exchange *ex,
 {
     static const struct fg_span version = FG_SPAN_LITERAL(" HTTP/1.1\r\n");
     size_t count = 0;
-    const struct fg_field *fields = fg_request_fields_make(ex, conf, now_ns, &count);
-    if (fields == NULL)
+    struct fg_field on_stack[FIELDS_ON_STACK]; /* warm, unlike the arena */
+    struct fg_field *fields = on_stack;
+    if (fields_most(ex) > FIELDS_ON_STACK)
+        fields = fg_arena_try_alloc(ex->arena, fields_most(ex) * sizeof(*fields));
+    if (fields == NULL || !make_fields(ex, conf, now_ns, fields, &count))
         return (struct fg_span){NULL, 0};
     size_t bytes = ex->method_text.len + 1 + ex->path.len + 1 + ex->query.len + version.len + 2;
     for (size_t i = 0; i < count; i++)

@@ -22,6 +22,7 @@
 #include <stdio.h>
 
 #define OWN_FIELDS_MAX 14
+#define FIELDS_ON_STACK ((size_t)48)
 
 /* ---- common fields ---- */
 
@@ -163,9 +164,11 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
         fg_response_head(flow->req, status, fields, field_count, is_end);
         return true;
     }
-    struct fg_arena *arena = flow->req->ex.arena;
     size_t most = field_count + OWN_FIELDS_MAX + FG_CORS_FIELDS_MAX;
-    struct fg_field *all = fg_arena_try_alloc(arena, most * sizeof(*all));
+    struct fg_field on_stack[FIELDS_ON_STACK]; /* warm, unlike the arena; no codec keeps the list */
+    struct fg_field *all = on_stack;
+    if (most > FIELDS_ON_STACK)
+        all = fg_arena_try_alloc(flow->req->ex.arena, most * sizeof(*all));
     if (all == NULL) {
         end_without_memory(flow);
         return false;

@@ -594,7 +594,7 @@ static bool copy_head(struct fg_cache_fetch *fetch, const struct fg_flow *by,
 
 static struct fg_flow *make_flow(struct fg_cache_fetch *fetch, const struct fg_flow *by)
 {
-    struct fg_flow *flow = fg_arena_try_zalloc(&fetch->req.arena_storage, sizeof(*flow));
+    struct fg_flow *flow = fg_flow_alloc(&fetch->req.arena_storage);
     if (flow == NULL)
         return NULL;
     flow->req = &fetch->req;

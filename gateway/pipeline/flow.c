@@ -255,6 +255,14 @@ void fg_flow_abandon(struct fg_flow *flow)
 
 /* ---- the codec's calls ---- */
 
+struct fg_flow *fg_flow_alloc(struct fg_arena *arena)
+{
+    struct fg_flow *flow = fg_arena_try_alloc(arena, sizeof(*flow));
+    if (flow != NULL)
+        memset(flow, 0, offsetof(struct fg_flow, decisions));
+    return flow;
+}
+
 static uint64_t next_random(struct fg_pipeline_thread *thread)
 {
     thread->random += 0x9e3779b97f4a7c15u; /* splitmix64 */
@@ -328,7 +336,7 @@ void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *message)
 static void on_request(void *handler, struct fg_request *req)
 {
     struct fg_pipeline_thread *thread = handler;
-    struct fg_flow *flow = fg_arena_try_zalloc(req->ex.arena, sizeof(*flow));
+    struct fg_flow *flow = fg_flow_alloc(req->ex.arena);
     if (flow == NULL) {
         /* Not even a few hundred bytes: the request's arena is configured too small, or used up. */
         fg_response_out_of_memory(req);

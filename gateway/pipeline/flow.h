@@ -182,7 +182,8 @@ struct fg_flow {
     size_t backend_hop_count;
     struct fg_span traceparent;
 
-    /* what the stages decided, for the log and the recorder */
+    /* what the stages decided, for the log and the recorder; at the end, as most of it stays unused
+     * and is not even zeroed */
     size_t decision_count;
     struct fg_decision decisions[FG_DECISIONS_MAX];
 };
@@ -275,6 +276,8 @@ static inline size_t fg_flow_route_index(const struct fg_flow *flow)
 }
 
 /* flow.c: the machine */
+/* In the arena, zeroed but for the decisions; NULL without memory. */
+struct fg_flow *fg_flow_alloc(struct fg_arena *arena);
 const char *fg_stage_name(enum fg_stage_id stage);
 void fg_flow_set_state(struct fg_flow *flow, enum fg_flow_state next);
 /* The event that a stage waited for has come: go on behind it. */
