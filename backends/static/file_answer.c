@@ -148,22 +148,36 @@ static bool date_of(struct fg_span value, int64_t now_s, int64_t *date_s)
     return value.data != NULL && fg_http_date_parse(value.data, value.len, now_s, date_s);
 }
 
+typedef bool (*names_fn)(const char *list, size_t list_len, const char *etag, size_t etag_len);
+
+/* Does one of the fields of that name, of which there is at least one, list the tag? */
+static bool is_named(const struct fg_exchange *ex, struct fg_span name, names_fn names,
+                     struct fg_span etag)
+{
+    for (size_t i = 0; i < ex->field_count; i++) {
+        struct fg_span list = ex->fields[i].value;
+        if (fg_span_equal(ex->fields[i].name, name) &&
+            names(list.data, list.len, etag.data, etag.len))
+            return true;
+    }
+    return false;
+}
+
 static unsigned decide_status(const struct fg_exchange *ex, const struct validators *own)
 {
     int64_t since_s;
-    struct fg_span if_match = fg_exchange_field(ex, FG_SPAN("if-match"));
-    struct fg_span if_none_match = fg_exchange_field(ex, FG_SPAN("if-none-match"));
-    if (if_match.data != NULL) {
-        if (!fg_etag_if_match(if_match.data, if_match.len, own->etag.data, own->etag.len))
+    static const struct fg_span if_match = FG_SPAN_LITERAL("if-match");
+    static const struct fg_span if_none_match = FG_SPAN_LITERAL("if-none-match");
+    if (fg_exchange_field(ex, if_match).data != NULL) {
+        if (!is_named(ex, if_match, fg_etag_if_match, own->etag))
             return 412;
     } else if (date_of(fg_exchange_field(ex, FG_SPAN("if-unmodified-since")), own->now_s,
                        &since_s) &&
                own->modified_s > since_s) {
         return 412;
     }
-    if (if_none_match.data != NULL) {
-        if (fg_etag_if_none_match(if_none_match.data, if_none_match.len, own->etag.data,
-                                  own->etag.len))
+    if (fg_exchange_field(ex, if_none_match).data != NULL) {
+        if (is_named(ex, if_none_match, fg_etag_if_none_match, own->etag))
             return 304;
     } else if (date_of(fg_exchange_field(ex, FG_SPAN("if-modified-since")), own->now_s, &since_s) &&
                own->modified_s <= since_s) {

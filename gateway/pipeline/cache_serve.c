@@ -75,9 +75,16 @@ static bool parse_date(struct fg_span value, int64_t *date_s)
 
 static bool is_not_modified(const struct fg_exchange *ex, const struct fg_cache_object *object)
 {
-    struct fg_span list = fg_exchange_field(ex, FG_SPAN("if-none-match"));
-    if (list.data != NULL)
-        return is_named_in(list, object);
+    bool has_list = false;
+    for (size_t i = 0; i < ex->field_count; i++) {
+        if (!fg_span_equal(ex->fields[i].name, FG_SPAN("if-none-match")))
+            continue;
+        if (is_named_in(ex->fields[i].value, object))
+            return true;
+        has_list = true;
+    }
+    if (has_list)
+        return false;
     int64_t since_s;
     const struct fg_cache_response *response = &object->head.response;
     if (!parse_date(fg_exchange_field(ex, FG_SPAN("if-modified-since")), &since_s))

@@ -42,17 +42,16 @@ static bool is_at_digit(const struct cursor *c)
     return c->at != c->end && *c->at >= '0' && *c->at <= '9';
 }
 
-/* False when it is more than 64 bits hold. */
-static bool read_number(struct cursor *c, uint64_t *number)
+/* What is more than 64 bits hold is behind the end of anything. */
+static uint64_t read_number(struct cursor *c)
 {
-    *number = 0;
-    while (is_at_digit(c)) {
-        if (__builtin_mul_overflow(*number, 10u, number) ||
-            __builtin_add_overflow(*number, (uint64_t)(*c->at - '0'), number))
-            return false;
-        c->at++;
+    uint64_t number = 0;
+    for (; is_at_digit(c); c->at++) {
+        if (__builtin_mul_overflow(number, 10u, &number) ||
+            __builtin_add_overflow(number, (uint64_t)(*c->at - '0'), &number))
+            number = UINT64_MAX;
     }
-    return true;
+    return number;
 }
 
 /* "first-last", "first-" or "-count", up to a comma or the end. */
@@ -60,13 +59,15 @@ static enum fg_byte_range read_spec(struct cursor *c, uint64_t size, struct fg_b
 {
     uint64_t first = 0, last = UINT64_MAX;
     bool has_first = is_at_digit(c);
-    if (has_first && !read_number(c, &first))
-        return FG_BYTE_RANGE_IGNORED;
+    if (has_first)
+        first = read_number(c);
     if (c->at == c->end || *c->at++ != '-')
         return FG_BYTE_RANGE_IGNORED;
     bool has_last = is_at_digit(c);
-    if (has_last ? !read_number(c, &last) : !has_first)
+    if (!has_first && !has_last)
         return FG_BYTE_RANGE_IGNORED;
+    if (has_last)
+        last = read_number(c);
     skip_blanks(c);
     if (c->at != c->end && *c->at != ',')
         return FG_BYTE_RANGE_IGNORED;

@@ -52,6 +52,7 @@ struct found {
     size_t name_len;
     const char *value; /* NULL without "=" */
     size_t value_len;
+    bool is_spoilt; /* something other than a comma stands behind the value */
 };
 
 static bool is_token_byte(char c)
@@ -115,6 +116,9 @@ static size_t read_directive(const char *text, size_t len, size_t at, struct fou
         found->value = text + start;
         found->value_len = at - start;
     }
+    while (at < len && (text[at] == ' ' || text[at] == '\t'))
+        at++;
+    found->is_spoilt = at < len && text[at] != ',';
     return skip_to_comma(text, len, at);
 }
 
@@ -122,6 +126,8 @@ static size_t read_directive(const char *text, size_t len, size_t at, struct fou
 static uint32_t seconds_of(const struct found *found)
 {
     uint64_t seconds = 0;
+    if (found->is_spoilt)
+        return 0;
     for (size_t i = 0; i < found->value_len; i++) {
         char c = found->value[i];
         if (c < '0' || c > '9')

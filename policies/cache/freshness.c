@@ -243,7 +243,8 @@ static enum fg_cache_verdict judge_stale(const struct fg_cache_request *request,
         return is_wanted ? FG_CACHE_STALE_WHILE_REVALIDATE : FG_CACHE_STALE_IF_ERROR_ONLY;
     if (control->must_revalidate || control->proxy_revalidate)
         return FG_CACHE_STALE;
-    if (is_wanted && is_stale_wanted(request, rules, stale_ns))
+    /* s-maxage speaks for proxy-revalidate as well (section 5.2.2.10). */
+    if (is_wanted && !is_present(control->s_maxage_s) && is_stale_wanted(request, rules, stale_ns))
         return FG_CACHE_FRESH;
     uint64_t pressure_ns = lifetime_s == 0 || is_present(control->s_maxage_s)
                                ? 0

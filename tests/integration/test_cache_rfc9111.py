@@ -112,7 +112,7 @@ CASES = [
     case("4.2.1", "doubled max-age: the smaller", ok("max-age=3600, max-age=10", age="60", etag='"a"'), FIRST, MISS),
     case("4.2.1", "quoted max-age", ok('max-age="3600"'), FIRST, AGAIN),
     *[case("4.2.1", f"{text} is stale", ok(text), FIRST, asked("pass"))
-      for text in ("max-age=-1", "max-age=abc", "max-age=3600s", "max-age=", "max-age=1.5")],
+      for text in ("max-age=3600; no-store", "max-age=3600 x", "max-age=-1", "max-age=abc", "max-age=3600s", "max-age=", "max-age=1.5")],
     case("1.2.2", "a huge max-age is capped, not wrapped", ok("max-age=99999999999999999999"), FIRST, AGAIN),
     case("5.2", "directives compare without case", ok("MAX-AGE=3600"), FIRST, AGAIN),
     case("5.2", "what is unknown is ignored", ok('x-new="private, no-store", max-age=3600'), FIRST, AGAIN),
@@ -213,6 +213,7 @@ CASES = [
             and answer.headers.get("content-range") == of and answer.headers["accept-ranges"] == "bytes"))
       for text, how, body, of in (
           ("bytes=0-0", "hit 206", "0", "bytes 0-0/10"), ("bytes=2-5", "hit 206", "2345", "bytes 2-5/10"),
+          (f"bytes=0-{10 ** 30}", "hit 206", "0123456789", "bytes 0-9/10"), (f"bytes={10 ** 30}-", "hit 416", "", "bytes */10"),
           ("bytes=7-", "hit 206", "789", "bytes 7-9/10"), ("bytes=-2", "hit 206", "89", "bytes 8-9/10"),
           ("bytes=5-99", "hit 206", "56789", "bytes 5-9/10"), ("bytes=10-", "hit 416", "", "bytes */10"),
           ("bytes=-0", "hit 416", "", "bytes */10"), ("bytes=5-4", "hit", "0123456789", None),
@@ -236,6 +237,8 @@ CASES = [
          asked("miss", cache_control="max-stale=10")),
     case("5.2.1.2", "max-stale does not beat must-revalidate",
          ok("max-age=60, must-revalidate", age="100", etag='"a"'), FIRST, asked("miss", cache_control="max-stale")),
+    case("5.2.2.10", "max-stale does not beat s-maxage", [ok("s-maxage=60", age="100", etag='"a"'), ok(HOUR, status=304)],
+         FIRST, asked("revalidated", cache_control="max-stale")),
     case("5.2.1.3", "min-fresh of a request", ok("max-age=600", age="100", etag='"a"'), FIRST,
          asked("hit", cache_control="min-fresh=100"), asked("miss", cache_control="min-fresh=1000")),
     case("5.2.1.4", "no-cache of a request", [ok(HOUR, etag='"a"'), ok(HOUR, status=304)], FIRST, AGAIN,
@@ -325,6 +328,13 @@ def test_the_origin_is_asked_with_both_validators(site):
     first, second = site.origin.asked["/asked"]
     assert "if-none-match" not in first and "if-modified-since" not in first and "accept-encoding" not in first
     assert second["if-none-match"] == '"a"' and second["if-modified-since"] == OLD and "range" not in second
+
+
+def test_rfc_9110_5_3_conditions_in_two_fields_are_one_list(site):
+    site.origin.answers["/two"] = [ok(HOUR, etag='"a"')]
+    site.shared.get("/two")
+    for tags, expected in ((('"b"', '"a"'), "hit 304"), (('"a"', '"b"'), "hit 304"), (('"b"', '"c"'), "hit")):
+        assert how(site.shared.get("/two", headers=[("if-none-match", tag) for tag in tags])) == expected
 
 
 def test_head_is_answered_by_a_stored_get(site):

@@ -48,11 +48,22 @@ static void field_lists_are_read_strictly(void **state)
 static void doubt_means_stale(void **state)
 {
     (void)state;
-    static const char *const zero[] = {
-        "max-age",      "max-age=",     "max-age=abc", "max-age=-1",   "max-age=1.5",
-        "max-age = 60", "max-age=\"60", "max-age=6x",  "max-age=\"\"", "max-age=5, max-age=0"};
+    static const char *const zero[] = {"max-age",
+                                       "max-age=",
+                                       "max-age=abc",
+                                       "max-age=-1",
+                                       "max-age=1.5",
+                                       "max-age = 60",
+                                       "max-age=\"60",
+                                       "max-age=6x",
+                                       "max-age=6; no-store",
+                                       "max-age=6 x",
+                                       "max-age=\"6\"x",
+                                       "max-age=\"\"",
+                                       "max-age=5, max-age=0"};
     for (size_t i = 0; i < sizeof(zero) / sizeof(zero[0]); i++)
         assert_int_equal(parse(zero[i]).max_age_s, 0);
+    assert_int_equal(parse("max-age=5 \t, x").max_age_s, 5);
     assert_int_equal(parse("max-age=5, max-age=9").max_age_s, 5); /* the smaller of two */
     assert_int_equal(parse("max-age=9, max-age=5").max_age_s, 5);
     assert_true(parse("max-age=2147483647").max_age_s == 2147483647u);
