@@ -419,6 +419,10 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
                          "Client connections ever accepted.");
     fprintf(out, "floodgate_connections_accepted_total %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, accepted)));
+    fg_prometheus_family(out, "dear_reads_total", "counter",
+                         "Reads whose bytes took more of a turn than their share.");
+    fprintf(out, "floodgate_dear_reads_total %" PRIu64 "\n",
+            net_sum(options, offsetof(struct fg_net_stats, dear_reads)));
     fg_prometheus_family(out, "handshakes_total", "counter", "TLS handshakes, by result.");
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
         fprintf(out, "floodgate_handshakes_total{result=\"%s\"} %" PRIu64 "\n", results[i].result,

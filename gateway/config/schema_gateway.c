@@ -53,6 +53,16 @@ static const struct fg_key limits_keys[] = {
      .max = 1000000,
      .doc = "Of the process's file descriptors, how many client connections leave to upstreams, "
             "files and the admin side. Accepting pauses when it comes to them."},
+    {.name = "read_turn",
+     .type = FG_KEY_DURATION,
+     .offset = L(read_turn_ns),
+     .initial = "2ms",
+     .zero_word = "off",
+     .min = MS / 10,
+     .max = 1 * MINUTE,
+     .doc = "Of one turn of an event loop, what clients may have with input that does not end: of "
+            "those whose bytes are dear (chunks, frames or TLS records of a few bytes) less is "
+            "read at a time, and the others wait no longer for them."},
     {.name = "header_max",
      .type = FG_KEY_SIZE,
      .offset = L(header_bytes_max),

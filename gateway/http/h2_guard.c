@@ -1,8 +1,9 @@
 /*
  * h2_guard.c: what a client may do that moves no content, and frames for streams that are no more.
  * Job      each connection has an allowance of frames that cost us work and bring none: resets,
- *          pings, settings, priorities, empty DATA, window updates. It fills with time and with the
- *          DATA that we send; a client that uses it up gets GOAWAY(ENHANCE_YOUR_CALM).
+ *          pings, settings, priorities, empty DATA, DATA for streams that we reset, window updates.
+ *          It fills with time and with the DATA that we send; a client that uses it up gets
+ *          GOAWAY(ENHANCE_YOUR_CALM).
  *          Frames for a stream that the client has ended, or has passed over, end the connection;
  *          those for a stream that we reset are late, and ignored (RFC 9113 section 5.1).
  *          The session tells nothing of frames that it ignores, so their heads are read here.
@@ -21,6 +22,7 @@
 
 #define OPENED_BITS 64
 #define PRIORITY_BYTES 5u
+#define LATE_COST 1u /* of DATA for a stream that we reset */
 
 struct frame_head {
     uint32_t length;
@@ -127,7 +129,14 @@ static uint32_t check_priority(const struct frame_head *hd)
                                                                  : NGHTTP2_NO_ERROR;
 }
 
-static uint32_t check_stream(const struct fg_h2 *h2, const struct frame_head *hd)
+/* What was on its way when we reset a stream is at most its window, and few frames. */
+static uint32_t take_late(struct fg_h2 *h2, const struct frame_head *hd)
+{
+    bool may_come = hd->type != NGHTTP2_DATA || fg_h2_spend(h2, LATE_COST);
+    return may_come ? NGHTTP2_NO_ERROR : NGHTTP2_ENHANCE_YOUR_CALM;
+}
+
+static uint32_t check_stream(struct fg_h2 *h2, const struct frame_head *hd)
 {
     bool is_for_content = hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS;
     bool is_gone = hd->stream_id % 2 == 1 && hd->stream_id <= h2->newest_id;
@@ -135,7 +144,7 @@ static uint32_t check_stream(const struct fg_h2 *h2, const struct frame_head *hd
         return NGHTTP2_NO_ERROR;
     if (is_passed_over(h2, hd->stream_id))
         return NGHTTP2_PROTOCOL_ERROR;
-    return is_late(h2, hd->stream_id) ? NGHTTP2_NO_ERROR : NGHTTP2_STREAM_CLOSED;
+    return is_late(h2, hd->stream_id) ? take_late(h2, hd) : NGHTTP2_STREAM_CLOSED;
 }
 
 /* Looks at a frame's head. */

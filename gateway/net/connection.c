@@ -15,6 +15,7 @@
  */
 #include "net/net_internal.h"
 
+#include "base/clock.h"
 #include "net/loop.h"
 #include "net/shares.h"
 
@@ -542,16 +543,34 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
         schedule(connection);
 }
 
+/* There is more where it came from: how much of it the next turn takes depends on what this cost.
+ * The connection lives until the end of the turn. */
+static void take_full_read(struct fg_connection *connection, size_t len)
+{
+    struct fg_net *net = connection->net;
+    uint64_t started_ns = fg_clock_monotonic_ns();
+    fg_connection_take_bytes(connection, net->in, len);
+    uint8_t before = connection->read_halvings;
+    connection->read_halvings = fg_read_turn_note(&net->read_turn, fg_loop_turn(net->env.loop),
+                                                  before, fg_clock_monotonic_ns() - started_ns);
+    if (connection->read_halvings > before)
+        fg_counter_add_owned(&net->stats.dear_reads, 1);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct fg_connection *connection = arg;
     struct fg_net *net = connection->net;
-    ssize_t got = recv(fd, net->in, sizeof(net->in), 0);
+    size_t most = fg_read_turn_bytes(sizeof(net->in), connection->read_halvings);
+    ssize_t got = recv(fd, net->in, most, 0);
     fg_counter_add_owned(&net->stats.reads, 1);
     if (got > 0) {
         fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
-        fg_connection_take_bytes(connection, net->in, (size_t)got);
+        if ((size_t)got == most)
+            take_full_read(connection, most);
+        else
+            fg_connection_take_bytes(connection, net->in, (size_t)got);
     } else if (got == 0) {
         on_end_of_stream(connection);
     } else if (errno != EAGAIN && errno != EINTR) {

@@ -18,6 +18,7 @@
 #include "net/listener.h"
 #include "net/tls.h"
 #include "policies/address_share.h"
+#include "policies/read_turn.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -56,6 +57,7 @@ struct fg_net {
     uint32_t per_ip_max;    /* this loop's share */
     struct fg_ip_table ip_table;
     struct fg_address_share share; /* of one address, on this loop */
+    struct fg_read_turn read_turn;
     struct fg_handshakes handshakes;
     BIO_METHOD *bio_method;
     int fd_mark;    /* descriptors from here on are not for clients */
@@ -125,9 +127,10 @@ struct fg_connection {
     bool has_ended;        /* the client says no more; it may still read */
     bool is_end_held;      /* and the codec hears of it behind what is held */
     enum fg_close_mode close_mode;
-    size_t sniffed;      /* bytes of the h2 preface seen */
-    size_t linger_bytes; /* discarded: behind our last word, or behind the client's */
-    size_t taken_bytes;  /* by the socket, since write_timeout was armed */
+    uint8_t read_halvings; /* of the next read: see policies/read_turn */
+    size_t sniffed;        /* bytes of the h2 preface seen */
+    size_t linger_bytes;   /* discarded: behind our last word, or behind the client's */
+    size_t taken_bytes;    /* by the socket, since write_timeout was armed */
 
     struct fg_codec *codec; /* NULL until OPEN */
     struct fg_tls tls;      /* ssl NULL: plain */

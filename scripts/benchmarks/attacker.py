@@ -5,7 +5,8 @@ attacker.py: one attack on a gateway on this machine, bounded in time and in con
   attacker.py NAME PLAIN_PORT TLS_PORT SECONDS      (without arguments: the names)
 
 It comes from 127.0.0.2, so that limits for each address can tell it from its neighbours. A flood writes its
-frames, waits until the gateway ends the connection, and begins anew; a stall opens connections and holds them.
+frames, waits until the gateway ends the connection, and begins anew; a stall opens connections and holds them; a
+spray writes into many connections as fast as they take it, and opens those anew that are closed.
 """
 import contextlib
 import pathlib
@@ -71,8 +72,13 @@ STALLS = {  # (what opens a connection, what is sent now and then, over and over
     "half handshakes": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b""),
     "descriptors": (b"", b""),
 }
+SPRAYS = {  # (what opens a connection, what is sent without end)
+    "tiny chunks": (b"POST /post HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 10000),
+    "tiny frames": (PREFACE + settings() + post(1), frame(DATA, 0, 1, b"x") * 5000),
+}
+SPRAYED = 60        # connections of a spray
 OTHERS = ["churn", "renegotiation"]
-NAMES = [*FLOODS, *STALLS, *OTHERS]
+NAMES = [*FLOODS, *STALLS, *SPRAYS, *OTHERS]
 
 
 def connect(port, room=None):
@@ -130,6 +136,26 @@ def stall(first, more, port, end, count):
     return f"{opened} connections, {refused} refused"
 
 
+def spray(first, more, port, end):
+    sprayed, opened, sent = [], 0, 0
+    while time.monotonic() < end:
+        while len(sprayed) < SPRAYED and opened < CHURN_MOST:
+            sprayed.append(connect(port))
+            opened += 1
+            sprayed[-1].sendall(first)
+            sprayed[-1].setblocking(False)
+        _, ready, _ = select.select([], sprayed, [], 0.1)
+        for connection in ready:
+            try:
+                sent += connection.send(more)
+            except OSError:
+                sprayed.remove(connection)
+                connection.close()
+    for connection in sprayed:
+        connection.close()
+    return f"{opened} connections, {sent >> 20} MiB"
+
+
 def churn(port, end):
     opened = 0
     while time.monotonic() < end and opened < CHURN_MOST:
@@ -161,6 +187,8 @@ def main():
     elif name in STALLS:
         port = tls if name == "half handshakes" else plain
         print(stall(*STALLS[name], port, end, 800 if name == "descriptors" else HELD))
+    elif name in SPRAYS:
+        print(spray(*SPRAYS[name], plain, end))
     elif name == "churn":
         print(churn(plain, end))
     else:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 
+import httpx
 import pytest
 
 import wire
@@ -85,6 +86,7 @@ FLOODS = [
     ("pings", frame(PING, 0, 0, b"12345678") * 2000),
     ("answers to no ping", frame(PING, ACK, 0, b"12345678") * 2000),
     ("empty data", post(1) + frame(DATA, 0, 1) * 2000),
+    ("data for a stream that was reset", post(1, "/direct") + frame(DATA, 0, 1, b"x") * 30000),
     ("padding", post(1) + frame(DATA, 8, 1, b"\0") * 2000),
     ("priorities", frame(PRIORITY, 0, 3, b"\0\0\0\0\x10") * 2000),
     ("priority updates", post(1) + frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\1u=1") * 2000),
@@ -105,6 +107,26 @@ def test_a_flood_is_told_to_calm_down(site, frames):
         peer.until(lambda: False)
         # A stream that is idle forever may be a protocol error before it is a flood.
         assert peer.goaways and peer.goaways[-1][1] in (ENHANCE_YOUR_CALM, wire.PROTOCOL_ERROR), peer.goaways
+    is_quiet(site)
+
+
+def dear_reads(site):
+    return site.stats()["gateway"]["connections"]["dear_reads"]
+
+
+@pytest.mark.parametrize("kind", ["chunks", "frames"])
+def test_input_in_tiny_pieces_is_read_a_little_at_a_time(site, kind):
+    """Of a connection whose bytes are dear less is read in a turn; all of it arrives nevertheless."""
+    before = dear_reads(site)
+    with wire.connect(site.port) as connection:
+        if kind == "chunks":
+            connection.sendall(b"POST /hold HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            connection.sendall(b"1\r\nx\r\n" * 100000)
+        else:
+            wire.H2(connection).send(post(1) + frame(DATA, 0, 1, b"x") * 60000)
+        wait_for(lambda: dear_reads(site) > before, what="a dear read")
+        assert "floodgate_dear_reads_total " in httpx.get(f"{site.admin}/metrics").text
+        neighbour(site)
     is_quiet(site)
 
 
