@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-/* 0.1 as 0.1, and read again the same value. The caller frees it; NULL: no memory. */
+/* 0.1 as 0.1, U+001F as \u001f; read again the same value. The caller frees it; NULL: no memory. */
 char *fg_json_spell(const json_t *value);
 
 #endif

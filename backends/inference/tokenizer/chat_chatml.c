@@ -31,21 +31,25 @@ static void write_chatml_message(struct fg_chat_writing *w, const struct fg_chat
     fg_chat_write_text(w, "\n");
 }
 
-/* Results of tools stand in a turn of the user, neighbours in the same one. */
-static void write_tool_result(struct fg_chat_writing *w, const struct fg_chat_message *messages,
-                              size_t message_count, size_t i)
+/*
+ * Results of tools stand in a turn of the user, neighbours in the same one and as one text. Returns
+ * how many there are from message `first` on.
+ */
+static size_t write_tool_results(struct fg_chat_writing *w, const struct fg_chat_prompt *prompt,
+                                 size_t first)
 {
-    bool opens = i == 0 || !fg_chat_is_role(&messages[i - 1], "tool");
-    bool closes = i + 1 == message_count || !fg_chat_is_role(&messages[i + 1], "tool");
-    const struct fg_span parts[] = {FG_SPAN("user"), FG_SPAN("\n<tool_response>\n"),
-                                    messages[i].content, FG_SPAN("\n</tool_response>")};
-    if (opens)
-        fg_chat_write_control(w, "<|im_start|>");
-    fg_chat_write_parts(w, opens ? parts : parts + 1, opens ? 4 : 3);
-    if (closes) {
-        fg_chat_write_control(w, "<|im_end|>");
-        fg_chat_write_text(w, "\n");
+    size_t end = first;
+    fg_chat_write_control(w, "<|im_start|>");
+    fg_chat_add_part(w, FG_SPAN("user"));
+    while (end < prompt->message_count && fg_chat_is_role(&prompt->messages[end], "tool")) {
+        fg_chat_add_part(w, FG_SPAN("\n<tool_response>\n"));
+        fg_chat_add_part(w, prompt->messages[end++].content);
+        fg_chat_add_part(w, FG_SPAN("\n</tool_response>"));
     }
+    fg_chat_write_added(w);
+    fg_chat_write_control(w, "<|im_end|>");
+    fg_chat_write_text(w, "\n");
+    return end - first;
 }
 
 static const char tools_head[] =
@@ -98,11 +102,11 @@ void fg_chat_write_chatml(struct fg_chat_writing *w, enum fg_chat_template chat,
                           const struct fg_chat_prompt *prompt)
 {
     const struct fg_chat_message *messages = prompt->messages;
-    for (size_t i = write_system(w, chat, prompt); i < prompt->message_count; i++) {
+    for (size_t i = write_system(w, chat, prompt); i < prompt->message_count;) {
         if (chat == FG_CHAT_QWEN2_5 && fg_chat_is_role(&messages[i], "tool"))
-            write_tool_result(w, messages, prompt->message_count, i);
+            i += write_tool_results(w, prompt, i);
         else
-            write_chatml_message(w, &messages[i]);
+            write_chatml_message(w, &messages[i++]);
     }
     fg_chat_write_control(w, "<|im_start|>");
     fg_chat_write_text(w, "assistant\n");
@@ -175,13 +179,16 @@ void fg_chat_write_qwen3(struct fg_chat_writing *w, const struct fg_chat_prompt 
     const struct fg_chat_message *messages = prompt->messages;
     size_t count = prompt->message_count;
     size_t query = last_query(messages, count);
-    for (size_t i = write_system(w, FG_CHAT_QWEN3, prompt); i < count; i++) {
+    for (size_t i = write_system(w, FG_CHAT_QWEN3, prompt); i < count;) {
+        if (fg_chat_is_role(&messages[i], "tool")) {
+            i += write_tool_results(w, prompt, i);
+            continue;
+        }
         if (fg_chat_is_role(&messages[i], "assistant"))
             write_qwen3_answer(w, messages[i].content, i > query, i + 1 == count);
-        else if (fg_chat_is_role(&messages[i], "tool"))
-            write_tool_result(w, messages, count, i);
         else
             write_chatml_message(w, &messages[i]);
+        i++;
     }
     fg_chat_write_control(w, "<|im_start|>");
     fg_chat_write_text(w, prompt->thinking ? "assistant\n" : "assistant\n<think>\n\n</think>\n\n");

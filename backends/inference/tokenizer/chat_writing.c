@@ -41,26 +41,38 @@ static bool reserve(struct fg_chat_writing *w, size_t bytes)
     return true;
 }
 
-/* The given parts one after the other as one plain text. */
+void fg_chat_add_part(struct fg_chat_writing *w, struct fg_span part)
+{
+    size_t bytes = w->added_bytes + part.len;
+    if (w->status != FG_OK || part.len == 0)
+        return;
+    if (bytes > w->buffer_bytes && !reserve(w, 2 * bytes)) {
+        w->status = FG_ERR_NO_MEMORY;
+        return;
+    }
+    memcpy(w->buffer + w->added_bytes, part.data, part.len);
+    w->added_bytes = bytes;
+}
+
+void fg_chat_write_added(struct fg_chat_writing *w)
+{
+    size_t bytes = w->added_bytes;
+    w->added_bytes = 0;
+    if (w->status == FG_OK && bytes > 0)
+        w->status = fg_tokenizer_encode(w->tokenizer, fg_span_make(w->buffer, bytes),
+                                        FG_SPECIAL_PLAIN, w->out);
+}
+
 void fg_chat_write_parts(struct fg_chat_writing *w, const struct fg_span *parts, size_t part_count)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < part_count; i++)
         bytes += parts[i].len;
-    if (w->status != FG_OK || bytes == 0)
-        return;
-    if (!reserve(w, bytes)) {
+    if (w->status == FG_OK && !reserve(w, bytes))
         w->status = FG_ERR_NO_MEMORY;
-        return;
-    }
-    size_t at = 0;
-    for (size_t i = 0; i < part_count; i++) {
-        if (parts[i].len > 0)
-            memcpy(w->buffer + at, parts[i].data, parts[i].len);
-        at += parts[i].len;
-    }
-    w->status =
-        fg_tokenizer_encode(w->tokenizer, fg_span_make(w->buffer, bytes), FG_SPECIAL_PLAIN, w->out);
+    for (size_t i = 0; i < part_count; i++)
+        fg_chat_add_part(w, parts[i]);
+    fg_chat_write_added(w);
 }
 
 void fg_chat_write_text(struct fg_chat_writing *w, const char *text)

@@ -17,6 +17,7 @@ struct fg_chat_writing {
     struct fg_token_list *out;
     char *buffer;
     size_t buffer_bytes;
+    size_t added_bytes; /* of parts that are not written yet */
     enum fg_status status;
 };
 
@@ -24,6 +25,9 @@ struct fg_chat_writing {
 void fg_chat_write_control(struct fg_chat_writing *w, const char *token);
 /* A token by its id. */
 void fg_chat_write_id(struct fg_chat_writing *w, uint32_t id);
+/* One more part of a plain text, which is written as a whole, as tokens go over its parts' ends. */
+void fg_chat_add_part(struct fg_chat_writing *w, struct fg_span part);
+void fg_chat_write_added(struct fg_chat_writing *w);
 /* The given parts one after the other as one plain text. */
 void fg_chat_write_parts(struct fg_chat_writing *w, const struct fg_span *parts, size_t part_count);
 void fg_chat_write_text(struct fg_chat_writing *w, const char *text);

@@ -360,11 +360,12 @@ static void numbers_of_tools_are_short(void **state)
     (void)state;
     struct fg_completion_request request =
         accepted("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"parameters\":{"
-                 "\"default\":0.1,\"title\":\"\\u00e9\\u0000\"}}}]");
+                 "\"default\":0.1,\"title\":\"\\u00e9\\u0000\\u001F\\\\uAB\"}}}]");
     assert_true(fg_span_equal(
         request.tools,
-        FG_SPAN("{\"type\": \"function\", \"function\": {\"name\": \"a\", "
-                "\"parameters\": {\"default\": 0.1, \"title\": \"\xc3\xa9\\u0000\"}}}")));
+        FG_SPAN(
+            "{\"type\": \"function\", \"function\": {\"name\": \"a\", "
+            "\"parameters\": {\"default\": 0.1, \"title\": \"\xc3\xa9\\u0000\\u001f\\\\uAB\"}}}")));
     fg_completion_request_fini(&request);
 }
 

@@ -248,6 +248,41 @@ static void joins_neighbouring_tool_results(void **state)
                            "<tool_response>\n2\n</tool_response><|im_end|>\n"
                            "<|im_start|>assistant\n";
     assert_prompt(FG_CHAT_QWEN3, two, 2, true, expected);
+    assert_prompt(FG_CHAT_QWEN2_5, two, 2, true,
+                  "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
+                  "assistant.<|im_end|>\n"
+                  "<|im_start|>user\n<tool_response>\n1\n</tool_response>\n"
+                  "<tool_response>\n2\n</tool_response><|im_end|>\n"
+                  "<|im_start|>assistant\n");
+}
+
+/* The published template has one text from one control token to the next, and so have we. */
+static void tokens_go_over_the_ends_of_tool_results(void **state)
+{
+    (void)state;
+    static const char *const merges[] = {"> \xc4\x8a", NULL};
+    const struct fg_chat_message two[] = {MESSAGE("system", "s"), MESSAGE("tool", "1"),
+                                          MESSAGE("tool", "2")};
+    struct fg_chat_prompt prompt = {.messages = two, .message_count = 3};
+    struct toy_vocab vocab = vocab_of(NULL);
+    struct fixture f;
+    struct fg_token_list list = {.ids_max = 10000}, whole = {.ids_max = 10000};
+    vocab.merges = merges;
+    setup(&f, &vocab);
+    assert_int_equal(fg_chat_template_encode(FG_CHAT_QWEN2_5, f.tokenizer, &prompt, &list), FG_OK);
+    assert_int_equal(
+        fg_tokenizer_encode(f.tokenizer,
+                            FG_SPAN("<|im_start|>system\ns<|im_end|>\n"
+                                    "<|im_start|>user\n<tool_response>\n1\n</tool_response>\n"
+                                    "<tool_response>\n2\n</tool_response><|im_end|>\n"
+                                    "<|im_start|>assistant\n"),
+                            FG_SPECIAL_RECOGNISE, &whole),
+        FG_OK);
+    assert_int_equal(list.count, whole.count);
+    assert_memory_equal(list.ids, whole.ids, whole.count * sizeof(whole.ids[0]));
+    fg_token_list_fini(&list);
+    fg_token_list_fini(&whole);
+    teardown(&f);
 }
 
 static void writes_qwen3_thoughts(void **state)
@@ -495,13 +530,21 @@ static void reference_templates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(recognises_templates),  cmocka_unit_test(refuses_unknown_templates),
-        cmocka_unit_test(writes_chatml),         cmocka_unit_test(joins_neighbouring_tool_results),
-        cmocka_unit_test(writes_qwen3_thoughts), cmocka_unit_test(writes_llama2),
-        cmocka_unit_test(writes_llama3),         cmocka_unit_test(writes_mistral),
-        cmocka_unit_test(describes_tools),       cmocka_unit_test(nobody_types_a_control_token),
-        cmocka_unit_test(refuses_bad_chats),     cmocka_unit_test(reference_chats_qwen2_5),
-        cmocka_unit_test(reference_chats_qwen3), cmocka_unit_test(reference_templates),
+        cmocka_unit_test(recognises_templates),
+        cmocka_unit_test(refuses_unknown_templates),
+        cmocka_unit_test(writes_chatml),
+        cmocka_unit_test(joins_neighbouring_tool_results),
+        cmocka_unit_test(tokens_go_over_the_ends_of_tool_results),
+        cmocka_unit_test(writes_qwen3_thoughts),
+        cmocka_unit_test(writes_llama2),
+        cmocka_unit_test(writes_llama3),
+        cmocka_unit_test(writes_mistral),
+        cmocka_unit_test(describes_tools),
+        cmocka_unit_test(nobody_types_a_control_token),
+        cmocka_unit_test(refuses_bad_chats),
+        cmocka_unit_test(reference_chats_qwen2_5),
+        cmocka_unit_test(reference_chats_qwen3),
+        cmocka_unit_test(reference_templates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
