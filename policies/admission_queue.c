@@ -18,10 +18,13 @@
  *          overload  per class: smallest wait of its oldest entry over the last interval > target
  *          order     FIFO; newest first while overloaded, and as soon as the oldest has waited more
  *                    than the slough time of 2 x target: the old ones will miss their deadline
- *                    anyway, serving them in order would make everybody late
+ *                    anyway, serving them in order would make everybody late. Under pressure from
+ *                    the target on, but for a slow backend, whose target is stretched
  *          shed      while overloaded, all that waited longer than the slough time, at once,
  *                    whether a slot comes free or not; but for the last one, and for the oldest if
- *                    the class is not served at all
+ *                    the class is not served at all. So too in classes under pressure (set by
+ *                    whoever refuses newcomers of theirs): those that were passed by would be
+ *                    served in the next lull, after all who came later, and be what p99 is made of
  *          wait      entries ahead x smoothed time a pop, taken only while somebody waits
  *          full      by count, bytes or tokens: lower classes give way, the newest of the lowest
  *                    first, those that hold nothing of what is short left alone; within a class
@@ -126,12 +129,20 @@ static uint64_t slough_ns(const struct fg_admission_queue *queue)
     return fg_add_saturating(queue->target_ns, queue->target_ns);
 }
 
+/* Newcomers are refused. Not of a slow backend: of its few answers none is to spare. */
+static bool is_pressed(const struct fg_admission_queue *queue, const struct fg_queue_class *class)
+{
+    bool is_stretched = queue->target_ns > queue->config.target_ns;
+    return !is_stretched && class - queue->classes >= (ptrdiff_t)queue->pressed_from;
+}
+
 static bool is_newest_first(const struct fg_admission_queue *queue,
                             const struct fg_queue_class *class, uint64_t now_ns)
 {
     if (queue->target_ns == 0 || queue->config.is_shadow || class->oldest == NULL)
         return false;
-    return class->is_overloaded || waited_ns(class->oldest, now_ns) > slough_ns(queue);
+    uint64_t borne_ns = is_pressed(queue, class) ? queue->target_ns : slough_ns(queue);
+    return class->is_overloaded || waited_ns(class->oldest, now_ns) > borne_ns;
 }
 
 /* The entry of the class that pop would take. */
@@ -204,7 +215,8 @@ static void shed_slough(struct fg_admission_queue *queue, enum fg_priority prior
         class->served_at_ns = now_ns; /* nobody waits: nobody starves */
     bool is_starving = queue->config.ageing_ns != 0 &&
                        fg_subtract_floor(now_ns, class->served_at_ns) > slough_ns(queue);
-    while (class->is_overloaded && class->count > 1 && !queue->config.is_shadow) {
+    bool is_shedding = class->is_overloaded || is_pressed(queue, class);
+    while (is_shedding && class->count > 1 && !queue->config.is_shadow) {
         struct fg_queue_entry *entry = is_starving ? class->oldest->next : class->oldest;
         if (waited_ns(entry, now_ns) <= slough_ns(queue))
             return;
@@ -428,7 +440,16 @@ void fg_admission_queue_init(struct fg_admission_queue *queue, const struct fg_q
 {
     assert(config->target_ns == 0 || config->interval_ns >= config->target_ns);
     *queue = (struct fg_admission_queue){
-        .config = *config, .target_ns = config->target_ns, .interval_ns = config->interval_ns};
+        .config = *config,
+        .target_ns = config->target_ns,
+        .interval_ns = config->interval_ns,
+        .pressed_from = FG_PRIORITY_COUNT,
+    };
+}
+
+void fg_admission_queue_set_pressure(struct fg_admission_queue *queue, unsigned pressed_from)
+{
+    queue->pressed_from = pressed_from;
 }
 
 void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns)
@@ -504,8 +525,8 @@ struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, 
         take_out(queue, entry, FG_QUEUE_ENTRY_POPPED);
         queue->popped_total++;
         class->served_at_ns = now_ns;
-        if (queue->config.is_shadow && class->is_overloaded &&
-            waited_ns(entry, now_ns) > slough_ns(queue))
+        bool is_shedding = class->is_overloaded || is_pressed(queue, class);
+        if (queue->config.is_shadow && is_shedding && waited_ns(entry, now_ns) > slough_ns(queue))
             queue->shed_total++;
         if (class->count == 0)
             class->delay_min_ns = 0; /* served empty: no standing delay in this interval */

@@ -76,6 +76,7 @@ struct fg_admission_queue {
     struct fg_crowd crowd;       /* who they are of */
     uint64_t target_ns;          /* in force: the configured one, or the backend's service time */
     uint64_t interval_ns;        /* in force: at least twice the target */
+    unsigned pressed_from;       /* the first class under pressure; FG_PRIORITY_COUNT: none is */
     uint64_t service_ns;         /* of the backend, up to a second; 0: not known */
     /* how fast the queue drains while somebody waits */
     uint64_t drained_at_ns;     /* last pop, or when the queue stopped being empty */
@@ -112,6 +113,12 @@ void fg_admission_queue_init(struct fg_admission_queue *queue,
  * that length in which nobody is served is no stall.
  */
 void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns);
+
+/*
+ * Newcomers of the classes from `pressed_from` on are being refused (FG_PRIORITY_COUNT: of none):
+ * there is always another for a free slot, and so no use in keeping those that were passed by.
+ */
+void fg_admission_queue_set_pressure(struct fg_admission_queue *queue, unsigned pressed_from);
 
 /*
  * How far `owner` is beyond what one may have waiting before it counts as a crowd: in 128ths of an

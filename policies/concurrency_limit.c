@@ -10,7 +10,8 @@
  *          flight turns over twice first: the quick answers, which come first, are not all.
  * Start    doubled while somebody is kept waiting, until the windows say that more in flight brings
  *          no more answers (noload_latency); then to the slots that they say there are. Again
- *          when latency has changed so much that it is another backend.
+ *          when latency has changed so much that it is another backend. The window in which a
+ *          crowd comes to an idle backend tells of both and is left out: it would double once more.
  * Laws     n: mean in flight, short: mean latency of the window, s: no-load latency
  *          GRADIENT2  limit' = n x t x s / short + max(1.5, sqrt(limit) / 2),
  *                     t = tolerance (1.5 while s is only an upper bound) + 3 standard errors
@@ -84,7 +85,9 @@
 #define LOOK_ERRORS 2.5 /* ... or so many standard errors */
 #define LOOK_CUT_MAX 0.3
 #define LOOK_CUT_MIN 0.8
-#define LOOK_ABOVE 0.5 /* ln: so far above, */
+#define LOOK_ABOVE 0.5      /* ln: so far above, */
+#define LOOK_ABOVE_EVEN 0.3 /* ... or only so far where latency hardly varies, */
+#define EVEN_SPREAD 0.1
 #define LOOK_ABOVE_MAX 0.7
 #define LOOK_ACCURACY 5 /* standard errors that its latency ratio is apart */
 #define LOOK_ERROR_MIN 0.05
@@ -185,9 +188,11 @@ static double limit_below(const struct fg_concurrency_limit *cl,
 }
 
 /* Up to where there would be more answers if s is too low. That costs latency, but no answers. */
-static double limit_above(const struct fg_latency_window *window)
+static double limit_above(const struct fg_concurrency_limit *cl,
+                          const struct fg_latency_window *window)
 {
-    double above = clamp(2 * LOOK_ERRORS * window->error, LOOK_ABOVE, LOOK_ABOVE_MAX);
+    double least = cl->spread < EVEN_SPREAD ? LOOK_ABOVE_EVEN : LOOK_ABOVE;
+    double above = clamp(2 * LOOK_ERRORS * window->error, least, LOOK_ABOVE_MAX);
     return ceil(window->in_flight * exp(above));
 }
 
@@ -209,7 +214,7 @@ static void look(struct fg_concurrency_limit *cl, const struct fg_latency_window
     if (!is_above && is_few && !noload->is_bound)
         return;
     if (is_above)
-        set_limit(cl, limit_above(window));
+        set_limit(cl, limit_above(cl, window));
     else
         set_limit(cl, is_few ? cl->config.limit_min : limit_below(cl, window));
     cl->look_error = error_for_look(cl, window->in_flight);
@@ -357,6 +362,14 @@ static void wait_for_effect(struct fg_concurrency_limit *cl)
         cl->unsettled = cl->in_flight; /* a failure tells of its time, however slow others are */
 }
 
+/* Idle before, full in the mean: while the limit is looked for, such a mixture misleads. */
+static bool is_onset(struct fg_concurrency_limit *cl, const struct fg_latency_window *window)
+{
+    bool was_idle = cl->was_idle;
+    cl->was_idle = !window->has_demand;
+    return was_idle && window->was_full && cl->is_starting;
+}
+
 static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
     uint32_t results = cl->window_samples + cl->window_drops;
@@ -372,6 +385,10 @@ static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
         back_off(cl);
         cl->is_starting = false;
         cl->had_drop = true;
+    } else if (is_onset(cl, &window)) {
+        start_window(cl, now_ns);
+        wait_for_effect(cl);
+        return;
     } else {
         move_limit(cl, &window);
     }

@@ -45,6 +45,7 @@ struct fg_concurrency_limit {
     uint32_t in_flight;
     struct fg_noload_latency noload;
     bool is_starting;            /* nothing is known of the backend yet: the limit is doubled */
+    bool was_idle;               /* the last window kept nobody waiting */
     bool had_drop;               /* ever: AIMD has found where they begin */
     uint32_t windows_to_look;    /* 0: not planned */
     uint32_t windows_unverified; /* in a row that did not show that requests wait */

@@ -6,7 +6,8 @@
  * Law      enter: first those who wait, then the newcomer if nobody stands in line any more; else
  *          those at or above the admission level wait until min(deadline, now + wait_max_ns). One
  *          of a class may wait whatever the level, if ageing is on: no class starves. Nobody waits
- *          for a backend that the breaker has shut.
+ *          for a backend that the breaker has shut. While the level refuses newcomers, those of
+ *          its class and below that have waited too long leave, too.
  */
 #include "policies/gate_policy.h"
 
@@ -146,6 +147,14 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
     fg_circuit_breaker_init(&gate->breaker, &breaker, now_ns);
 }
 
+/* The classes in which newcomers are refused now. */
+static unsigned pressed_from(const struct fg_gate_policy *gate)
+{
+    uint32_t level = fg_admission_level_current(&gate->level);
+    bool is_lowered = level < FG_PRIORITY_COMPOUND_COUNT - 1 && !gate->is_level_shadow;
+    return is_lowered ? (unsigned)fg_priority_class_of(level) : FG_PRIORITY_COUNT;
+}
+
 /* The number of whoever has many waiting is a worse one of its class. */
 static uint32_t number_of(const struct fg_gate_policy *gate, const struct fg_gate_arrival *arrival)
 {
@@ -162,6 +171,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
     enum fg_priority priority = fg_priority_class_of(arrival->compound);
     bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, number_of(gate, arrival));
     *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
+    fg_admission_queue_set_pressure(&gate->queue, pressed_from(gate));
     if (gate->queue.count > 0)
         let_in(gate, turns, now_ns);
     if (gate->queue.count == 0 && fg_concurrency_limit_try_acquire(&gate->limit)) {

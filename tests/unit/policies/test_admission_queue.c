@@ -362,6 +362,30 @@ static void overload_turns_lifo_and_sheds(void **state)
     assert_ptr_equal(pop(&queue, now_ns), &e[300]);
 }
 
+/* Where newcomers are refused: newest first from the target on, and who was passed by leaves. */
+static void under_pressure_nobody_is_kept_to_be_late(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = with_codel(100);
+    for (unsigned from = FG_PRIORITY_NORMAL; from <= FG_PRIORITY_LOW; from++) {
+        struct fg_admission_queue queue;
+        struct fg_queue_entry e[4] = {0};
+        struct fg_queue_entry *out;
+        fg_admission_queue_init(&queue, &config);
+        fg_admission_queue_set_pressure(&queue, from);
+        for (size_t i = 0; i < 4; i++)
+            push(&queue, &e[i], FG_PRIORITY_NORMAL, i * MS);
+        bool is_pressed = from == FG_PRIORITY_NORMAL;
+        assert_ptr_equal(pop(&queue, 5 * MS), &e[0]); /* the target exactly */
+        assert_ptr_equal(pop(&queue, 7 * MS), &e[is_pressed ? 3 : 1]);
+        push(&queue, &e[0], FG_PRIORITY_NORMAL, 11 * MS);
+        assert_ptr_equal(fg_admission_queue_pop(&queue, 12 * MS, &out), &e[is_pressed ? 0 : 2]);
+        assert_ptr_equal(out, is_pressed ? &e[1] : NULL); /* e[2] has waited 2 x target exactly */
+        assert_int_equal(queue.shed_total, is_pressed);
+        assert_int_equal(queue.count, is_pressed ? 1 : 2);
+    }
+}
+
 /* A push sheds too: who waits in vain is told so even if no slot ever comes free. */
 static void a_stalled_backend_sheds_on_arrival(void **state)
 {
@@ -761,6 +785,7 @@ int main(void)
         cmocka_unit_test(refuses_at_once_what_cannot_be_in_time),
         cmocka_unit_test(a_stall_shows_in_the_estimate),
         cmocka_unit_test(overload_turns_lifo_and_sheds),
+        cmocka_unit_test(under_pressure_nobody_is_kept_to_be_late),
         cmocka_unit_test(a_stalled_backend_sheds_on_arrival),
         cmocka_unit_test(no_class_starves_with_ageing),
         cmocka_unit_test(in_shadow_it_stays_fifo_and_counts),

@@ -103,6 +103,27 @@ static void it_starts_by_doubling_and_stops_at_the_slots_there_are(void **state)
     }
 }
 
+/* Half of the first full window was of an idle backend: it says nothing of the slots. */
+static void the_window_in_which_a_crowd_comes_does_not_double_the_limit(void **state)
+{
+    (void)state;
+    for (int mode = FG_CONCURRENCY_GRADIENT2; mode <= FG_CONCURRENCY_VEGAS; mode++) {
+        struct fg_concurrency_limit cl = limit_of((enum fg_concurrency_mode)mode, 12);
+        uint64_t now_ns = 1;
+        cl.unsettled = 0;
+        for (int i = 0; i < 100; i++) { /* one at a time */
+            assert_true(fg_concurrency_limit_try_acquire(&cl));
+            now_ns += 20 * MS;
+            fg_concurrency_limit_release(&cl, now_ns, 20 * MS, FG_CONCURRENCY_SUCCESS);
+        }
+        run_window(&cl, &now_ns, 24 * MS); /* 8 slots: would be 30 */
+        assert_int_equal(fg_concurrency_limit_current(&cl), 12);
+        run_window(&cl, &now_ns, 30 * MS);
+        assert_false(cl.is_starting);
+        assert_in_range(fg_concurrency_limit_current(&cl), 7, 10);
+    }
+}
+
 static void gradient2_and_vegas_shrink_when_slots_are_lost(void **state)
 {
     (void)state;
@@ -315,6 +336,7 @@ int main(void)
         cmocka_unit_test(fixed_is_fixed),
         cmocka_unit_test(it_grows_while_latency_is_flat),
         cmocka_unit_test(it_starts_by_doubling_and_stops_at_the_slots_there_are),
+        cmocka_unit_test(the_window_in_which_a_crowd_comes_does_not_double_the_limit),
         cmocka_unit_test(gradient2_and_vegas_shrink_when_slots_are_lost),
         cmocka_unit_test(a_backend_that_is_slower_keeps_its_slots),
         cmocka_unit_test(an_uneven_backend_gets_a_longer_window),
