@@ -36,14 +36,18 @@ static nghttp2_nv nothing(void)
                    NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE);
 }
 
-/* What goes to this client, framing left out; a length alone where there is a body to have it. */
-static size_t choose_fields(struct fg_stream *stream, const struct fg_field *fields,
-                            size_t field_count, bool is_framed, struct fg_field *chosen)
+/*
+ * What goes to this client, framing left out; a length alone where there is a body to have it. What
+ * values hold is looked at where they are written.
+ */
+static void choose_fields(struct fg_stream *stream, const struct fg_field *fields,
+                          size_t field_count, bool is_framed, struct fg_field *chosen,
+                          struct fg_said_head *said)
 {
-    size_t count = 0;
+    size_t count = 0, text_bytes = 0;
     for (size_t i = 0; i < field_count; i++) {
         enum fg_field_id id = fg_field_identify(fields[i].name);
-        if (fg_field_is_hop_by_hop(id) || !fg_field_value_is_valid(fields[i].value))
+        if (fg_field_is_hop_by_hop(id))
             continue;
         if (id == FG_FIELD_CONTENT_LENGTH) {
             int64_t length;
@@ -52,9 +56,11 @@ static size_t choose_fields(struct fg_stream *stream, const struct fg_field *fie
                 continue;
             stream->response_left = length;
         }
+        text_bytes += fields[i].name.len + fields[i].value.len;
         chosen[count++] = fields[i];
     }
-    return count;
+    said->count = count;
+    said->bytes = FG_H2_FRAME_HEAD + fg_hpack_bound(count, text_bytes);
 }
 
 /* False: some are still the caller's. */
@@ -89,14 +95,10 @@ static struct fg_said_head *make_unframed(struct fg_stream *stream, unsigned sta
     if (said == NULL)
         return NULL;
     struct fg_field *kept = (struct fg_field *)(said + 1);
-    size_t count = choose_fields(stream, fields, field_count, false, kept);
-    if (fg_hpack_bound(kept, count) > FG_H2_HEAD_MAX || !copy_texts(arena, kept, count))
-        return NULL;
-    *said = (struct fg_said_head){.fields = kept,
-                                  .count = count,
-                                  .status = status,
-                                  .never = stream->req.ex.answer_never_indexed};
-    return said;
+    *said = (struct fg_said_head){
+        .fields = kept, .status = status, .never = stream->req.ex.answer_never_indexed};
+    choose_fields(stream, fields, field_count, false, kept, said);
+    return said->bytes <= FG_H2_HEAD_MAX && copy_texts(arena, kept, said->count) ? said : NULL;
 }
 
 bool fg_h2_say_interim(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
@@ -142,9 +144,12 @@ static bool submit_copied(struct fg_h2 *h2, struct fg_stream *stream, unsigned s
             return false;
     }
     nva[0] = make_nv(FG_SPAN(":status"), fg_span_make(digits, 3), NGHTTP2_NV_FLAG_NO_INDEX);
-    for (size_t i = 0; i < count; i++)
-        nva[i + 1] = make_nv(fields[i].name, fields[i].value, NGHTTP2_NV_FLAG_NO_INDEX);
-    return nghttp2_submit_response(h2->session, stream->id, nva, count + 1, body) == 0;
+    size_t used = 1;
+    for (size_t i = 0; i < count; i++) {
+        if (fg_field_value_is_valid(fields[i].value))
+            nva[used++] = make_nv(fields[i].name, fields[i].value, NGHTTP2_NV_FLAG_NO_INDEX);
+    }
+    return nghttp2_submit_response(h2->session, stream->id, nva, used, body) == 0;
 }
 
 bool fg_h2_say_head(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
@@ -157,18 +162,18 @@ bool fg_h2_say_head(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
     struct fg_field *chosen = kept != NULL ? kept : on_stack;
     if (kept == NULL && field_count > FIELDS_ON_STACK)
         return false;
-    size_t count = choose_fields(stream, fields, field_count, true, chosen);
+    struct fg_said_head *said = &stream->said;
+    *said = (struct fg_said_head){.status = status, .never = req->ex.answer_never_indexed};
+    choose_fields(stream, fields, field_count, true, chosen, said);
     if (stream->is_closed)
         return true;
-    stream->said = (struct fg_said_head){
-        .count = count, .status = status, .never = req->ex.answer_never_indexed};
-    push(stream, &stream->said);
-    bool is_ours = kept != NULL && fg_hpack_bound(kept, count) <= FG_H2_HEAD_MAX &&
-                   (req->has_lasting_fields || copy_texts(req->ex.arena, kept, count));
+    push(stream, said);
+    bool is_ours = kept != NULL && said->bytes <= FG_H2_HEAD_MAX &&
+                   (req->has_lasting_fields || copy_texts(req->ex.arena, kept, said->count));
     if (!is_ours)
-        return submit_copied(h2, stream, status, chosen, count, body);
+        return submit_copied(h2, stream, status, chosen, said->count, body);
     const nghttp2_nv nv = nothing();
-    stream->said.fields = kept;
+    said->fields = kept;
     return nghttp2_submit_response(h2->session, stream->id, &nv, 1, body) == 0;
 }
 
@@ -188,7 +193,7 @@ bool fg_h2_put_due(struct fg_h2 *h2)
     struct fg_stream *stream = h2->due;
     const struct fg_said_head *said = stream->said_first;
     uint8_t *frame = (uint8_t *)h2->to;
-    if (h2->room < FG_H2_FRAME_HEAD + fg_hpack_bound(said->fields, said->count))
+    if (h2->room < said->bytes)
         return false;
     size_t len = fg_hpack_write(&h2->hpack, said->status, said->fields, said->count, said->never,
                                 frame + FG_H2_FRAME_HEAD);

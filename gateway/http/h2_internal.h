@@ -18,7 +18,7 @@
 /* Less room than this is left unused rather than filled with a small frame. */
 #define FG_H2_ROOM_MIN ((size_t)512)
 
-/* A longer head is the session's to write. What produce is first given has room for one. */
+/* A longer frame of a head is the session's to write. What produce is first given has room for one. */
 #define FG_H2_HEAD_MAX ((size_t)4000)
 
 #define FG_H2_RESETS_NOTED ((size_t)32)
@@ -51,10 +51,11 @@ struct fg_h2 {
     /* state */
     enum fg_h2_shutdown shutdown;
     uint32_t request_count;
-    uint32_t streams_max; /* that the client may open at once, as it was last told */
-    bool awaits_ack;      /* of SETTINGS: no further ones until then */
-    bool is_in_head;      /* a header block has begun and not ended */
-    uint64_t block_bytes; /* names and values of that block so far */
+    uint32_t streams_max;      /* that the client may open at once, as it was last told */
+    bool awaits_ack;           /* of SETTINGS: no further ones until then */
+    bool is_in_head;           /* a header block has begun and not ended */
+    struct fg_stream *heading; /* whose request head that is, while it lives; or NULL */
+    uint64_t block_bytes;      /* names and values of that block so far */
     bool is_head_timed;
     bool has_failed;         /* the session is beyond use */
     uint64_t moved_ns;       /* when DATA of any stream was last sent */

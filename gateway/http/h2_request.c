@@ -65,6 +65,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct fg_h2 *h2 = user_data;
     h2->is_in_head = true;
+    h2->heading = NULL;
     h2->block_bytes = 0;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         fg_h2_note_opened(h2, frame->hd.stream_id);
@@ -81,6 +82,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     stream->write_timeout.on_due = on_write_timeout;
     fg_list_push_back(&h2->streams, &stream->link);
     nghttp2_session_set_stream_user_data(session, stream->id, stream);
+    h2->heading = stream;
     return 0;
 }
 
@@ -141,12 +143,15 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user_data)
 {
-    struct fg_stream *stream = stream_by_id(session, frame->hd.stream_id);
-    if (is_bomb(user_data, name_len + value_len))
+    struct fg_h2 *h2 = user_data;
+    bool is_request = frame->headers.cat == NGHTTP2_HCAT_REQUEST;
+    struct fg_stream *stream =
+        is_request ? h2->heading : stream_by_id(session, frame->hd.stream_id);
+    if (is_bomb(h2, name_len + value_len))
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     struct fg_span n = {(const char *)name, name_len};
     struct fg_span v = {(const char *)value, value_len};
-    if (stream != NULL && frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+    if (stream != NULL && !is_request) {
         add_trailer(stream, n, v);
         note_mark(stream, n, flags);
         return 0;
@@ -407,6 +412,8 @@ void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream)
         nghttp2_session_consume_connection(h2->session, stream->unconsumed);
         stream->unconsumed = 0;
     }
+    if (h2->heading == stream)
+        h2->heading = NULL;
     fg_list_remove(&stream->link);
     fg_list_push_back(&h2->finished, &stream->link);
 }

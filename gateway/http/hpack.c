@@ -9,6 +9,7 @@
 #include "http/hpack.h"
 
 #include "base/field_id.h"
+#include "base/field_text.h"
 
 #include <assert.h>
 #include <string.h>
@@ -37,32 +38,63 @@ enum form {
 
 _Static_assert((PLACES & (PLACES - 1)) == 0 && PLACES <= 256, "places are picked by a mask");
 
-/* ---- hashes: where to look first, no more ---- */
+/* ---- both ends of a text: what differs at all, mostly differs there ---- */
 
-static uint64_t load(const char *from, size_t len)
+static inline uint64_t load_8(const char *from)
 {
-    uint64_t word = 0;
-    memcpy(&word, from, len);
+    uint64_t word;
+    memcpy(&word, from, sizeof(word));
     return word;
 }
 
-/* Of both ends of a text: what differs at all, mostly differs there. */
-static uint64_t hash_of(struct fg_span text, uint64_t seed)
+static inline uint32_t load_4(const char *from)
 {
-    uint64_t head, tail;
-    if (text.len >= 8) {
-        head = load(text.data, 8);
-        tail = load(text.data + text.len - 8, 8);
-    } else if (text.len >= 4) {
-        head = load(text.data, 4);
-        tail = load(text.data + text.len - 4, 4);
-    } else {
-        head = text.len > 0 ? (uint64_t)(unsigned char)text.data[0] : 0;
-        tail = text.len > 1 ? load(text.data + text.len - 2, 2) : 0;
-    }
-    uint64_t hash = (head ^ seed ^ text.len) * 0x9e3779b97f4a7c15u;
-    hash = (hash ^ hash >> 29 ^ tail) * 0xbf58476d1ce4e5b9u;
+    uint32_t word;
+    memcpy(&word, from, sizeof(word));
+    return word;
+}
+
+/* Less than eight bytes, all of them. */
+static inline uint64_t load_few(const char *from, size_t len)
+{
+    if (len >= 4)
+        return load_4(from) | (uint64_t)load_4(from + len - 4) << 32;
+    if (len == 0)
+        return 0;
+    const unsigned char *bytes = (const unsigned char *)from;
+    return bytes[0] | (uint64_t)bytes[len / 2] << 8 | (uint64_t)bytes[len - 1] << 16;
+}
+
+static inline uint64_t ends_of(struct fg_span text)
+{
+    if (text.len < 8)
+        return load_few(text.data, text.len) + text.len;
+    uint64_t tail = load_8(text.data + text.len - 8);
+    return load_8(text.data) ^ (tail << 29 | tail >> 35) ^ text.len;
+}
+
+static inline uint64_t hash_name(struct fg_span name)
+{
+    uint64_t hash = ends_of(name) * 0x9e3779b97f4a7c15u;
     return hash ^ hash >> 32;
+}
+
+static inline uint64_t hash_field(uint64_t name_hash, struct fg_span value)
+{
+    uint64_t hash = (name_hash + ends_of(value)) * 0xbf58476d1ce4e5b9u;
+    return hash ^ hash >> 32;
+}
+
+/* As memcmp, without the call: names and values are short. */
+static inline bool is_same(const char *a, const char *b, size_t len)
+{
+    if (len < 8)
+        return load_few(a, len) == load_few(b, len);
+    for (size_t i = 0; i + 8 < len; i += 8) {
+        if (load_8(a + i) != load_8(b + i))
+            return false;
+    }
+    return load_8(a + len - 8) == load_8(b + len - 8);
 }
 
 /* ---- the table ---- */
@@ -116,7 +148,7 @@ void fg_hpack_resize(struct fg_hpack *hpack, uint32_t table_bytes)
 
 static bool has_name(const struct fg_hpack_entry *entry, struct fg_span name)
 {
-    return entry->name_len == name.len && memcmp(entry->text, name.data, name.len) == 0;
+    return entry->name_len == name.len && is_same(entry->text, name.data, name.len);
 }
 
 /* The index of an entry that has this name, and this value; 0: none is known. */
@@ -126,8 +158,7 @@ static uint32_t find_field(struct fg_hpack *hpack, const struct fg_field *field,
     const struct fg_hpack_entry *entry = hpack->ring[at];
     if (entry == NULL || entry->hash != hash || !has_name(entry, field->name) ||
         entry->value_len != field->value.len ||
-        (field->value.len > 0 &&
-         memcmp(entry->text + entry->name_len, field->value.data, field->value.len) != 0))
+        !is_same(entry->text + entry->name_len, field->value.data, field->value.len))
         return 0;
     return STATIC_ENTRIES + 1 + (hpack->next - 1 - at) % PLACES;
 }
@@ -282,14 +313,19 @@ static uint8_t *put_literal(uint8_t *to, enum form form, uint32_t name_index,
     return put_string(to, field->value);
 }
 
-/* The index of a name is looked up before its field is remembered: that moves all of them. */
+/*
+ * What is in the table was looked at when it was put there. The index of a name is looked up before
+ * its field is remembered: that moves all of them.
+ */
 static uint8_t *put_field(struct fg_hpack *hpack, uint8_t *to, const struct fg_field *field)
 {
-    uint64_t name_hash = hash_of(field->name, 0);
-    uint64_t hash = hash_of(field->value, name_hash);
+    uint64_t name_hash = hash_name(field->name);
+    uint64_t hash = hash_field(name_hash, field->value);
     uint32_t index = find_field(hpack, field, hash);
     if (index != 0)
         return put_int(to, FORM_INDEXED, 7, index);
+    if (!fg_field_value_is_valid(field->value))
+        return to;
     uint32_t name_index = find_static_name(field->name);
     bool is_once = is_said_once(field->name, name_index);
     if (name_index == 0)
@@ -305,8 +341,10 @@ static uint8_t *put_field(struct fg_hpack *hpack, uint8_t *to, const struct fg_f
 static uint8_t *put_marked(struct fg_hpack *hpack, uint8_t *to, const struct fg_field *field)
 {
     uint32_t name_index = find_static_name(field->name);
+    if (!fg_field_value_is_valid(field->value))
+        return to;
     if (name_index == 0)
-        name_index = find_name(hpack, field->name, hash_of(field->name, 0));
+        name_index = find_name(hpack, field->name, hash_name(field->name));
     return put_literal(to, FORM_NEVER, name_index, field);
 }
 
@@ -339,12 +377,9 @@ static uint8_t *put_sizes(struct fg_hpack *hpack, uint8_t *to)
     return to;
 }
 
-size_t fg_hpack_bound(const struct fg_field *fields, size_t count)
+size_t fg_hpack_bound(size_t count, size_t text_bytes)
 {
-    size_t bytes = 2 * INT_BYTES_MAX + STATUS_BYTES_MAX + count * 3 * INT_BYTES_MAX;
-    for (size_t i = 0; i < count; i++)
-        bytes += fields[i].name.len + fields[i].value.len;
-    return bytes;
+    return 2 * INT_BYTES_MAX + STATUS_BYTES_MAX + count * 3 * INT_BYTES_MAX + text_bytes;
 }
 
 size_t fg_hpack_write(struct fg_hpack *hpack, unsigned status, const struct fg_field *fields,

@@ -39,14 +39,18 @@ void fg_hpack_fini(struct fg_hpack *hpack);
 /* The client's SETTINGS_HEADER_TABLE_SIZE; each value in its turn. */
 void fg_hpack_resize(struct fg_hpack *hpack, uint32_t table_bytes);
 
-/* No block of these fields is longer, whatever the table holds. Names and values: below 2 MiB. */
-size_t fg_hpack_bound(const struct fg_field *fields, size_t count);
+/*
+ * No block of `count` fields whose names and values have so many bytes is longer, whatever the
+ * table holds. Below 2 MiB.
+ */
+size_t fg_hpack_bound(size_t count, size_t text_bytes);
 
 /*
- * The header block of an answer, at `to`, where fg_hpack_bound(fields, count) bytes have room; its
- * length. Blocks must reach the client in the order in which they are made. Names are in lower
- * case; `status` has three digits, or is 0: trailers. What `never` names goes out with the mark
- * that no table may hold it; NULL: nothing does.
+ * The header block of an answer, at `to`, where fg_hpack_bound() bytes have room; its length.
+ * Blocks must reach the client in the order in which they are made. Names are in lower case; a
+ * field whose value holds a control character is left out. `status` has three digits, or is 0:
+ * trailers. What `never` names goes out with the mark that no table may hold it; NULL: nothing
+ * does.
  */
 size_t fg_hpack_write(struct fg_hpack *hpack, unsigned status, const struct fg_field *fields,
                       size_t count, const struct fg_never_indexed *never, uint8_t *to);

@@ -30,6 +30,7 @@ struct fg_said_head {
     const struct fg_field
         *fields; /* they last as long as the request; NULL: the session has them */
     size_t count;
+    size_t bytes;    /* of the frame at most */
     unsigned status; /* 0: trailers */
     const struct fg_never_indexed *never;
 };

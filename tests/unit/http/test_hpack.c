@@ -79,7 +79,10 @@ static void read_back(struct pair *pair, const uint8_t *block, size_t len, unsig
 /* The length of the block, which was read back. */
 static size_t say(struct pair *pair, unsigned status, const struct fg_field *fields, size_t count)
 {
-    size_t room = fg_hpack_bound(fields, count);
+    size_t text_bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        text_bytes += fields[i].name.len + fields[i].value.len;
+    size_t room = fg_hpack_bound(count, text_bytes);
     uint8_t *block = malloc(room); /* of just this size, so that writing past it is found */
     assert_non_null(block);
     size_t len = fg_hpack_write(&pair->hpack, status, fields, count, NULL, block);
@@ -193,6 +196,25 @@ static void marks_what_no_table_may_hold(void **state)
     assert_int_equal(pair->hpack.next, before);
 }
 
+/* Said or marked, and whatever is in the table: the field is left out. */
+static void leaves_out_what_no_value_may_hold(void **state)
+{
+    struct pair *pair = *state;
+    const struct fg_never_indexed never = {.count = 1, .names = {FG_SPAN("x-b")}};
+    static const char *const bad[] = {"a\nb: c", "\r", "a\177", "0123456789abcdef\1"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        const struct fg_field fields[] = {{FG_SPAN("x-a"), fg_span_from_string(bad[i])},
+                                          usual[0],
+                                          {FG_SPAN("x-b"), fg_span_from_string(bad[i])},
+                                          {FG_SPAN("etag"), fg_span_from_string(bad[i])}};
+        for (unsigned times = 0; times < 2; times++) {
+            uint8_t block[400];
+            size_t len = fg_hpack_write(&pair->hpack, 200, fields, 4, &never, block);
+            read_back(pair, block, len, 200, &usual[0], 1);
+        }
+    }
+}
+
 static uint64_t next_random(uint64_t *seed)
 {
     *seed += 0x9e3779b97f4a7c15u;
@@ -263,6 +285,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(tells_the_least_size_of_several, set_up, tear_down),
         cmocka_unit_test_setup_teardown(does_not_remember_what_does_not_fit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(marks_what_no_table_may_hold, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(leaves_out_what_no_value_may_hold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(is_read_back_whatever_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(forgets_before_the_client_does, set_up, tear_down),
     };
