@@ -29,6 +29,7 @@
 #endif
 
 #define ALIGN ((size_t)16)
+#define U64_DIGITS_MAX ((size_t)20)
 #define FREE_KEPT ((size_t)512) /* chunks, and twice as many as are in use */
 
 struct fg_arena_chunk {
@@ -331,10 +332,13 @@ struct fg_span fg_arena_try_copy(struct fg_arena *arena, struct fg_span span)
 
 struct fg_span fg_arena_try_u64(struct fg_arena *arena, uint64_t value)
 {
-    char digits[20];
-    struct fg_text text = fg_text_over(digits, sizeof(digits));
+    char *digits = fg_arena_try_alloc(arena, U64_DIGITS_MAX + 1);
+    if (digits == NULL)
+        return (struct fg_span){NULL, 0};
+    struct fg_text text = fg_text_over(digits, U64_DIGITS_MAX);
     fg_text_add_u64(&text, value);
-    return fg_arena_try_copy(arena, fg_text_span(&text));
+    digits[text.len] = '\0';
+    return fg_text_span(&text);
 }
 
 struct fg_span fg_arena_try_printf(struct fg_arena *arena, const char *fmt, ...)

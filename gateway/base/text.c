@@ -16,6 +16,10 @@ void fg_text_add_u64(struct fg_text *text, uint64_t value)
 {
     char digits[U64_DIGITS_MAX];
     size_t at = sizeof(digits);
+    if (value < 10 && text->len < text->room) { /* most numbers are small */
+        text->data[text->len++] = (char)('0' + value);
+        return;
+    }
     while (value >= 100) {
         at -= 2;
         memcpy(digits + at, pairs + value % 100 * 2, 2);

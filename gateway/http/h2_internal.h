@@ -18,7 +18,8 @@
 /* Less room than this is left unused rather than filled with a small frame. */
 #define FG_H2_ROOM_MIN ((size_t)512)
 
-/* A longer frame of a head is the session's to write. What produce is first given has room for one. */
+/* A longer frame of a head is the session's to make. What produce is first given has room for one.
+ */
 #define FG_H2_HEAD_MAX ((size_t)4000)
 
 #define FG_H2_RESETS_NOTED ((size_t)32)

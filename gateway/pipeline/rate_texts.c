@@ -4,6 +4,7 @@
 #include "rate_texts.h"
 
 #include "base/clock.h"
+#include "flow.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,10 +21,20 @@ static void put_message(char *to, size_t room, const struct fg_rate_limit_conf *
              (double)conf->rate.period_ns / 1e9, conf->burst);
 }
 
+static void put_lead(struct fg_rate_lead *lead, const struct fg_rate_limit_conf *conf,
+                     const char *message)
+{
+    const struct fg_refusal refusal = {
+        .type = FG_RATE_LIMITED, .message = message, .policy = conf->name};
+    lead->len = fg_refusal_lead(&refusal, fg_refused_name(FG_REFUSED_RATE_LIMIT), lead->text);
+}
+
 void fg_rate_texts_init(struct fg_rate_texts *texts, const struct fg_rate_limit_conf *conf)
 {
     put_message(texts->used_up, sizeof(texts->used_up), conf, "used up");
     put_message(texts->too_small, sizeof(texts->too_small), conf, "too small for this request");
+    put_lead(&texts->used_up_lead, conf, texts->used_up);
+    put_lead(&texts->too_small_lead, conf, texts->too_small);
     double window_ns = conf->rate.amount == 0 ? 0
                                               : (double)conf->burst / (double)conf->rate.amount *
                                                     (double)conf->rate.period_ns;

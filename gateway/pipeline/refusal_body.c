@@ -100,24 +100,41 @@ static void add_place(struct fg_text *text, const struct fg_refusal *refusal)
     fg_text_add(text, FG_SPAN("}"));
 }
 
+static void add_lead(struct fg_text *text, const struct fg_refusal *refusal, const char *code)
+{
+    fg_text_add(text, FG_SPAN("{\"error\":{\"type\":\""));
+    add_string(text, refusal->type);
+    fg_text_add(text, FG_SPAN("\",\"code\":\""));
+    add_string(text, code);
+    fg_text_add(text, FG_SPAN("\",\"message\":\""));
+    add_escaped(text, fg_span_from_string(refusal->message), MESSAGE_BYTES_MAX);
+    fg_text_add(text, FG_SPAN("\""));
+    add_param(text, refusal->message);
+    if (refusal->policy == NULL)
+        return;
+    fg_text_add(text, FG_SPAN(",\"policy\":\""));
+    fg_text_add(text, fg_span_make(refusal->policy, strnlen(refusal->policy, NAME_BYTES_MAX)));
+    fg_text_add(text, FG_SPAN("\""));
+}
+
+size_t fg_refusal_lead(const struct fg_refusal *refusal, const char *code,
+                       char to[FG_REFUSAL_LEAD_MAX])
+{
+    struct fg_text text = fg_text_over(to, FG_REFUSAL_LEAD_MAX);
+    add_lead(&text, refusal, code);
+    assert(!text.is_cut);
+    return text.len;
+}
+
 struct fg_span fg_refusal_body(struct fg_arena *arena, const struct fg_refusal *refusal,
                                const char *code, uint64_t retry_after_ns, struct fg_span request_id)
 {
     char buffer[BODY_BYTES_MAX];
     struct fg_text text = fg_text_over(buffer, sizeof(buffer));
-    fg_text_add(&text, FG_SPAN("{\"error\":{\"type\":\""));
-    add_string(&text, refusal->type);
-    fg_text_add(&text, FG_SPAN("\",\"code\":\""));
-    add_string(&text, code);
-    fg_text_add(&text, FG_SPAN("\",\"message\":\""));
-    add_escaped(&text, fg_span_from_string(refusal->message), MESSAGE_BYTES_MAX);
-    fg_text_add(&text, FG_SPAN("\""));
-    add_param(&text, refusal->message);
-    if (refusal->policy != NULL) {
-        fg_text_add(&text, FG_SPAN(",\"policy\":\""));
-        fg_text_add(&text, fg_span_make(refusal->policy, strnlen(refusal->policy, NAME_BYTES_MAX)));
-        fg_text_add(&text, FG_SPAN("\""));
-    }
+    if (refusal->lead.data != NULL)
+        fg_text_add(&text, refusal->lead);
+    else
+        add_lead(&text, refusal, code);
     if (refusal->value != 0 || refusal->limit != 0) {
         add_number(&text, FG_SPAN(",\"value\":"), refusal->value);
         add_number(&text, FG_SPAN(",\"limit\":"), refusal->limit);

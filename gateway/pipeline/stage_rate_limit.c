@@ -19,16 +19,18 @@ static enum fg_stage_verdict refuse(struct fg_flow *flow)
     const struct fg_rate_limit_conf *conf = fg_rate_table_conf(flow->limit_table);
     const struct fg_rate_texts *texts = fg_rate_table_texts(flow->limit_table);
     bool is_never = flow->limit_verdict.wait_ns == UINT64_MAX;
+    const struct fg_rate_lead *lead = is_never ? &texts->too_small_lead : &texts->used_up_lead;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_RATE_LIMIT,
                              .status = 429,
-                             .type = "rate_limited",
+                             .type = FG_RATE_LIMITED,
                              .message = is_never ? texts->too_small : texts->used_up,
                              .retry_after_ns = is_never ? 0 : flow->limit_verdict.wait_ns,
                              .policy = conf->name,
                              .value = flow->limit_verdict.remaining,
                              .limit = conf->burst,
                              .position = UINT64_MAX,
+                             .lead = fg_span_make(lead->text, lead->len),
                          });
     return FG_STAGE_RESPOND;
 }

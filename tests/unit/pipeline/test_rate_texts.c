@@ -21,6 +21,11 @@ static void says_which_limit_and_how_much(void **state)
     assert_string_equal(texts.used_up,
                         "rate limit 'per-user' of this user is used up: 20 every 1 s, burst 50");
     assert_string_equal(texts.policy, "\"per-user\";q=50;w=3"); /* 2.5 s */
+    static const char lead[] = "{\"error\":{\"type\":\"rate_limited\",\"code\":\"rate_limit\","
+                               "\"message\":\"rate limit 'per-user' of this user is used up: 20 "
+                               "every 1 s, burst 50\",\"policy\":\"per-user\"";
+    assert_int_equal(texts.used_up_lead.len, sizeof(lead) - 1);
+    assert_memory_equal(texts.used_up_lead.text, lead, sizeof(lead) - 1);
     conf.cost = FG_LIMIT_COST_TOKENS;
     conf.rate.period_ns = 90 * FG_S;
     fg_rate_texts_init(&texts, &conf);
@@ -44,6 +49,7 @@ static void cuts_names_that_are_too_long(void **state)
     assert_in_range(strlen(texts.used_up), 190, sizeof(texts.used_up) - 1);
     assert_non_null(strstr(texts.used_up, ", burst 18446744073709551615"));
     assert_non_null(strstr(texts.policy, "n\";q=18446744073709551615;w="));
+    assert_in_range(texts.used_up_lead.len, 300, sizeof(texts.used_up_lead.text));
 }
 
 int main(void)

@@ -81,6 +81,21 @@ static void names_the_parameter(void **state)
     json_decref(body);
 }
 
+static void goes_on_behind_what_was_made_before(void **state)
+{
+    (void)state;
+    char lead[FG_REFUSAL_LEAD_MAX];
+    struct fg_refusal refusal = {.type = "t",
+                                 .message = "'name' is \"what\"",
+                                 .policy = "queue",
+                                 .value = 7,
+                                 .position = UINT64_MAX};
+    const char *whole = body_of(&refusal, FG_S);
+    refusal.lead = fg_span_make(lead, fg_refusal_lead(&refusal, "the_code", lead));
+    refusal.message = "another one";
+    assert_string_equal(body_of(&refusal, FG_S), whole);
+}
+
 static void tells_the_place_in_line(void **state)
 {
     (void)state;
@@ -139,11 +154,9 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(says_what_there_is_to_say),
-        CASE(names_the_parameter),
-        CASE(tells_the_place_in_line),
-        CASE(is_json_whatever_the_message_says),
-        CASE(needs_memory),
+        CASE(says_what_there_is_to_say),           CASE(names_the_parameter),
+        CASE(goes_on_behind_what_was_made_before), CASE(tells_the_place_in_line),
+        CASE(is_json_whatever_the_message_says),   CASE(needs_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
