@@ -77,6 +77,7 @@ enum fg_failure {
     FG_FAILURE_INTERNAL,    /* 500: a fault of ours */
     FG_FAILURE_NO_TUNNEL,   /* 502: the servers do not take WebSockets the way they are spoken to */
     FG_FAILURE_SLOW_CLIENT, /* the client takes nothing of the answer, and others wait */
+    FG_FAILURE_TUNNELS,     /* 503: the servers, or the client, have as many tunnels as they may */
     FG_FAILURE_UNREAD,      /* 503: the client leaves its share of answers unread; before head */
     FG_FAILURE_COUNT,
 };

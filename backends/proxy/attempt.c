@@ -188,6 +188,10 @@ static void begin_h1(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_request *request = attempt->request;
     struct fg_proxy_thread *thread = request->thread;
+    if (request->is_upgrade && !fg_tunnel_try_begin(request)) {
+        fg_proxy_request_on_tunnels(attempt);
+        return;
+    }
     const struct fg_request_head_conf conf = {.host = fg_proxy_request_host(request),
                                               .forwarded = thread->proxy->conf.forwarded};
     attempt->head = fg_request_head_make(request->ex, &conf, fg_clock_monotonic_ns());
@@ -357,6 +361,10 @@ void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt)
     enum fg_status status = FG_ERR_LIMIT;
     if (fg_stalled_is_short(request->thread) && !fg_stalled_admits(request)) {
         fg_proxy_request_on_share(attempt);
+        return;
+    }
+    if (request->is_upgrade && !fg_tunnel_may_ask(request)) {
+        fg_proxy_request_on_tunnels(attempt);
         return;
     }
     bool may_pass = fg_list_is_empty(&request->thread->pending) || request->pinned != NULL;

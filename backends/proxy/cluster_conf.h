@@ -69,9 +69,11 @@ struct fg_check_conf {
 
 /* Exact, for all threads of the gateway together. */
 struct fg_cluster_limits_conf {
-    uint32_t requests_max; /* 0: off */
-    uint32_t pending_max;  /* 0: nobody waits */
-    uint32_t retries_max;  /* 0: off, the budget alone bounds them */
+    uint32_t requests_max;     /* 0: off */
+    uint32_t pending_max;      /* 0: nobody waits */
+    uint32_t retries_max;      /* 0: off, the budget alone bounds them */
+    uint32_t tunnels_max;      /* 0: three quarters of max_connections */
+    uint32_t tunnels_permille; /* of these, one client's, once half of them are in use */
     bool is_shadow;
 };
 

@@ -12,6 +12,13 @@
 
 #define SETTLE_NS (1 * FG_POLICY_S) /* by then whoever waits has a place, or lost it to another */
 
+/* Requests are to have connections, too. */
+static uint32_t tunnels_of(const struct fg_cluster_conf *conf)
+{
+    uint32_t most = conf->max_connections - conf->max_connections / 4;
+    return conf->limits.tunnels_max > 0 ? conf->limits.tunnels_max : most;
+}
+
 static uint32_t or_none(uint32_t max)
 {
     return max == 0 ? UINT32_MAX : max;
@@ -25,6 +32,7 @@ bool fg_cluster_limits_init(struct fg_cluster_limits *limits, const struct fg_cl
         [FG_CLUSTER_PENDING] = conf->limits.pending_max,
         [FG_CLUSTER_REQUESTS] = or_none(conf->limits.requests_max),
         [FG_CLUSTER_RETRIES] = or_none(conf->limits.retries_max),
+        [FG_CLUSTER_TUNNELS] = tunnels_of(conf),
     };
     *limits =
         (struct fg_cluster_limits){.is_shadow = conf->limits.is_shadow, .loop_count = loop_count};
@@ -163,7 +171,7 @@ bool fg_cluster_limits_is_wanted(const struct fg_cluster_limits *limits, unsigne
 const char *fg_cluster_limit_name(enum fg_cluster_limit which)
 {
     static const char *const names[FG_CLUSTER_LIMIT_COUNT] = {"connections", "pending", "requests",
-                                                              "retries"};
+                                                              "retries", "tunnels"};
     return names[which];
 }
 

@@ -1,6 +1,6 @@
 /*
  * cluster_limits_shared.h: what one cluster may have at once over all event loops, exactly: open
- * connections, requests, attempts that wait for a connection, retries.
+ * connections, requests, attempts that wait for a connection, retries, tunnels.
  * Protocol  each is a base/limit_shared. A loop that finds no connection left says that it wants
  *           one (`is_wanting`, then looks again: see limit_shared.h) and tells the others, who
  *           close what they keep idle; whoever closes one tells a loop that wants. `is_told` keeps
@@ -26,6 +26,7 @@ enum fg_cluster_limit {
     FG_CLUSTER_PENDING, /* attempts that wait for a connection */
     FG_CLUSTER_REQUESTS,
     FG_CLUSTER_RETRIES, /* and hedges */
+    FG_CLUSTER_TUNNELS, /* with a connection of their own */
     FG_CLUSTER_LIMIT_COUNT,
 };
 
@@ -43,7 +44,7 @@ struct fg_cluster_loop {
 
 struct fg_cluster_limits {
     struct fg_limit limits[FG_CLUSTER_LIMIT_COUNT];
-    bool is_shadow; /* pending, requests and retries are counted, and nobody refused */
+    bool is_shadow; /* all but connections are counted, and nobody refused */
     unsigned loop_count;
     struct fg_cluster_loop *loops;
     _Atomic uint32_t wanting_count;
@@ -78,7 +79,7 @@ void fg_cluster_limits_want_no_more(struct fg_cluster_limits *limits, unsigned i
 /* Does any other loop? */
 bool fg_cluster_limits_is_wanted(const struct fg_cluster_limits *limits, unsigned index);
 
-/* "connections", "pending", "requests", "retries": constant strings. */
+/* "connections", "pending", "requests", "retries", "tunnels": constant strings. */
 const char *fg_cluster_limit_name(enum fg_cluster_limit which);
 /* {"requests": {"used", "max", "most", "refused"}, ..., "shadow"}; max is null without one. */
 json_t *fg_cluster_limits_json(const struct fg_cluster_limits *limits);

@@ -17,6 +17,7 @@
 #include "base/histogram_shared.h"
 #include "base/list.h"
 #include "base/byte_queue.h"
+#include "policies/address_share.h"
 #include "policies/balance.h"
 #include "policies/crowd.h"
 #include "policies/retry.h"
@@ -175,7 +176,9 @@ struct fg_proxy_thread {
     struct fg_timeout_list ping_timeouts;
     struct fg_timeout_list stall_looks;
     struct fg_crowd stalled; /* paused answers by their clients' addresses */
-    struct fg_siphash_key stall_key;
+    struct fg_crowd tunnels; /* likewise */
+    struct fg_address_share tunnel_share;
+    struct fg_siphash_key owner_key;
 
     /* what leaves at the end of the turn */
     struct fg_list dirty; /* of struct fg_h2 */
@@ -286,8 +289,9 @@ struct fg_proxy_request {
     /* what the client takes */
     bool is_paused; /* a write has filled the client's buffer; on_writable ends it */
     struct fg_timeout_entry stall_look; /* while it is paused */
-    uint64_t stall_owner;               /* whose it is; 0: not asked yet, or nobody's */
+    uint64_t owner;                     /* whose it is; 0: not asked yet, or nobody's */
     bool is_stall_counted;              /* in thread->stalled */
+    bool is_tunnel_counted;             /* in thread->tunnels, and of the cluster's */
 
     /* trying again */
     struct fg_timeout_entry hedge_timeout;
@@ -382,6 +386,19 @@ void fg_stalled_forget(struct fg_proxy_request *request);
 bool fg_stalled_is_short(const struct fg_proxy_thread *thread);
 /* While connections are short: may the request's client have one more? */
 bool fg_stalled_admits(struct fg_proxy_request *request);
+
+/* A keyed hash of its client's address (an IPv6 client's /64); 0: nobody's. */
+uint64_t fg_proxy_request_owner(struct fg_proxy_request *request);
+
+/* ---- tunnels.c: how many there may be ---- */
+
+void fg_tunnels_init(struct fg_proxy_thread *thread);
+/* Before there is a connection: false when no tunnel could be opened. */
+bool fg_tunnel_may_ask(struct fg_proxy_request *request);
+/* It has a connection of its own: is counted, or refused. */
+FG_MUST_USE bool fg_tunnel_try_begin(struct fg_proxy_request *request);
+/* It was none, or is over. Harmless twice. */
+void fg_tunnel_end(struct fg_proxy_request *request);
 
 /* ---- upstream_io.c: bytes over a plain or a TLS connection ---- */
 
@@ -504,6 +521,8 @@ void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster
 /* Connections are short, and its client keeps as many as it may with answers that it does not take.
  */
 void fg_proxy_request_on_share(struct fg_proxy_attempt *attempt);
+/* It would be one tunnel too many, of the cluster or of its client. */
+void fg_proxy_request_on_tunnels(struct fg_proxy_attempt *attempt);
 void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout);
 /* Tell the client to go on, when little enough waits. */
 void fg_proxy_request_open_window(struct fg_proxy_request *request);

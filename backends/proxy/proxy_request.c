@@ -114,6 +114,7 @@ static struct fg_exchange *let_go(struct fg_proxy_request *request)
     struct fg_proxy_thread *thread = request->thread;
     fg_timeout_list_clear(&request->hedge_timeout);
     fg_stalled_forget(request);
+    fg_tunnel_end(request);
     fg_attempt_stop_all(request);
     fg_byte_queue_clear(&request->body, &thread->segments);
     fg_proxy_publish_buffered(thread);
@@ -206,6 +207,11 @@ void fg_proxy_request_on_share(struct fg_proxy_attempt *attempt)
     count(&request->metrics->share_refused);
     fg_proxy_request_fail(request, FG_FAILURE_UNREAD,
                           "its client keeps its share of answers waiting");
+}
+
+void fg_proxy_request_on_tunnels(struct fg_proxy_attempt *attempt)
+{
+    fg_proxy_request_fail(attempt->request, FG_FAILURE_TUNNELS, "no further tunnel may be opened");
 }
 
 /* ---- trying again ---- */
@@ -341,6 +347,7 @@ static void settle_upgrade(struct fg_proxy_attempt *attempt)
         return;
     }
     /* An ordinary answer: what was meant for the tunnel has no reader. */
+    fg_tunnel_end(request);
     request->is_body_complete = true;
     fg_byte_queue_clear(&attempt->upload, &request->thread->segments);
     if (attempt->stream_id != 0)

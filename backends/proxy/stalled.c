@@ -29,22 +29,21 @@ static const struct fg_give_way *law_of(const struct fg_proxy_thread *thread)
 
 /* ---- whose answers are unread ---- */
 
-/* 0: nobody's. */
-static uint64_t owner_of(struct fg_proxy_request *request)
+uint64_t fg_proxy_request_owner(struct fg_proxy_request *request)
 {
     struct fg_ip ip;
-    if (request->stall_owner != 0 || request->pinned != NULL ||
+    if (request->owner != 0 || request->pinned != NULL ||
         !fg_ip_parse(request->ex->client_addr, &ip))
-        return request->stall_owner;
+        return request->owner;
     size_t len = fg_ip_is_v4(&ip) ? sizeof(ip.bytes) : NETWORK_BYTES;
-    uint64_t hash = fg_siphash(&request->thread->stall_key, ip.bytes, len);
-    request->stall_owner = hash == 0 ? 1 : hash;
-    return request->stall_owner;
+    uint64_t hash = fg_siphash(&request->thread->owner_key, ip.bytes, len);
+    request->owner = hash == 0 ? 1 : hash;
+    return request->owner;
 }
 
 static uint32_t held_by(struct fg_proxy_request *request)
 {
-    return fg_crowd_count(&request->thread->stalled, owner_of(request));
+    return fg_crowd_count(&request->thread->stalled, fg_proxy_request_owner(request));
 }
 
 void fg_stalled_forget(struct fg_proxy_request *request)
@@ -53,7 +52,7 @@ void fg_stalled_forget(struct fg_proxy_request *request)
     if (!request->is_stall_counted)
         return;
     request->is_stall_counted = false;
-    fg_crowd_remove(&request->thread->stalled, request->stall_owner);
+    fg_crowd_remove(&request->thread->stalled, request->owner);
 }
 
 bool fg_stalled_is_short(const struct fg_proxy_thread *thread)
@@ -93,10 +92,10 @@ void fg_stalled_watch(struct fg_proxy_request *request)
         !fg_list_is_empty(&request->stall_look.link))
         return;
     fg_timeout_list_set(&thread->stall_looks, &request->stall_look);
-    if (request->is_stall_counted || owner_of(request) == 0)
+    if (request->is_stall_counted || fg_proxy_request_owner(request) == 0)
         return;
     request->is_stall_counted = true;
-    fg_crowd_add(&thread->stalled, request->stall_owner);
+    fg_crowd_add(&thread->stalled, request->owner);
 }
 
 /* ---- a loop's part ---- */
@@ -114,7 +113,7 @@ static uint64_t interval_ns(const struct fg_cluster_conf *conf)
 
 bool fg_stalled_init(struct fg_proxy_thread *thread)
 {
-    struct fg_siphash_key *key = &thread->stall_key;
+    struct fg_siphash_key *key = &thread->owner_key;
     fg_timeout_list_init(&thread->stall_looks, thread->env.base, interval_ns(&thread->proxy->conf),
                          on_look);
     return getrandom(key, sizeof(*key), 0) == sizeof(*key);

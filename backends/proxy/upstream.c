@@ -342,6 +342,7 @@ bool fg_upstreams_init(struct fg_proxy_thread *thread)
     fg_timeout_list_init(&thread->silences, base, conf->keepalive_interval_ns, fg_h2_on_silence);
     fg_timeout_list_init(&thread->ping_timeouts, base, conf->keepalive_timeout_ns,
                          fg_h2_on_ping_timeout);
+    fg_tunnels_init(thread);
     return fg_stalled_init(thread) && add_block(thread);
 }
 

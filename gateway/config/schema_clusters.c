@@ -506,6 +506,23 @@ static const struct fg_key limit_keys[] = {
      .min = 1,
      .max = 1000000,
      .doc = "Retries and hedges in flight, whatever `retries.budget` would allow."},
+    {.name = "tunnels",
+     .type = FG_KEY_U32,
+     .offset = L(limits.tunnels_max),
+     .initial = "auto",
+     .zero_word = "auto",
+     .min = 1,
+     .max = 1000000,
+     .doc = "WebSockets that hold a connection each; `auto`: three quarters of `max_connections`, "
+            "so that requests have some, too."},
+    {.name = "tunnels_share",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(limits.tunnels_permille),
+     .initial = "25%",
+     .min = 1,
+     .max = 1000,
+     .doc = "Of these, what one client's address may have once half of them are in use; never "
+            "fewer than 8."},
     {.name = "shadow",
      .type = FG_KEY_BOOL,
      .offset = L(limits.is_shadow),
@@ -518,7 +535,7 @@ static const struct fg_key limit_keys[] = {
 static const struct fg_table limits_table = {
     .path = "clusters.NAME.limits",
     .doc = "What the cluster may have at once, all threads together, exactly; one more is answered "
-           "503. `max_connections` is the fourth of them, and never in shadow.",
+           "503. `max_connections` is one of them, and never in shadow.",
     .keys = limit_keys,
     .bytes = sizeof(struct fg_raw_backend),
     .example = "{requests: 500}",

@@ -39,6 +39,7 @@ const char *fg_refused_name(enum fg_refused refused)
         [FG_REFUSED_DEADLINE] = "deadline_exceeded",
         [FG_REFUSED_NO_MEMORY] = "no_memory",
         [FG_REFUSED_RESERVE] = "reserve",
+        [FG_REFUSED_TUNNELS] = "cluster_tunnels",
         [FG_REFUSED_UNREAD] = "unread_answers",
         [FG_REFUSED_NOT_CACHED] = "not_cached",
     };

@@ -29,7 +29,8 @@ enum fg_refused {
     FG_REFUSED_BREAKER_OPEN,
     FG_REFUSED_DEADLINE,
     FG_REFUSED_NO_MEMORY,
-    FG_REFUSED_RESERVE,    /* what memory is left is kept for others */
+    FG_REFUSED_RESERVE, /* what memory is left is kept for others */
+    FG_REFUSED_TUNNELS,
     FG_REFUSED_UNREAD,     /* the client leaves too many answers unread while they are short */
     FG_REFUSED_NOT_CACHED, /* only-if-cached */
     FG_REFUSED_COUNT,

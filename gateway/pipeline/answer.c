@@ -473,6 +473,8 @@ static const struct {
                               "the backend is spoken to in HTTP/2 and takes no WebSockets over it"},
     [FG_FAILURE_SLOW_CLIENT] = {503, "overloaded", "slow_reader",
                                 "the answer was not taken while connections were short"},
+    [FG_FAILURE_TUNNELS] = {503, "overloaded", "cluster_tunnels",
+                            "the servers, or this client, have as many WebSockets as they may"},
     [FG_FAILURE_UNREAD] = {503, "overloaded", "unread_answers",
                            "connections are short, and the client leaves too many answers unread"},
     [FG_FAILURE_INTERNAL] = {500, "backend_error", "internal",
@@ -501,27 +503,29 @@ static void give_up(struct fg_flow *flow)
 }
 
 /* It is the client's doing: neither limit nor breaker is to learn from it. */
-static void refuse_unread(struct fg_flow *flow)
+static void refuse_client(struct fg_flow *flow, enum fg_failure failure)
 {
+    bool is_tunnel = failure == FG_FAILURE_TUNNELS;
     flow->is_backend_open = false;
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
     if (flow->is_answer_over || fg_cache_serve_stale(flow))
         return;
     fg_flow_give_back_place(flow);
-    fg_flow_refuse(flow, &(struct fg_refusal){.reason = FG_REFUSED_UNREAD,
-                                              .status = failures[FG_FAILURE_UNREAD].status,
-                                              .type = failures[FG_FAILURE_UNREAD].type,
-                                              .message = failures[FG_FAILURE_UNREAD].message,
-                                              .retry_after_ns = FG_S,
-                                              .policy = "slow_reader_share",
-                                              .position = UINT64_MAX});
+    fg_flow_refuse(
+        flow, &(struct fg_refusal){.reason = is_tunnel ? FG_REFUSED_TUNNELS : FG_REFUSED_UNREAD,
+                                   .status = failures[failure].status,
+                                   .type = failures[failure].type,
+                                   .message = failures[failure].message,
+                                   .retry_after_ns = FG_S,
+                                   .policy = is_tunnel ? "tunnels" : "slow_reader_share",
+                                   .position = UINT64_MAX});
 }
 
 static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char *detail)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
-    if (failure == FG_FAILURE_UNREAD) {
-        refuse_unread(flow);
+    if (failure == FG_FAILURE_UNREAD || failure == FG_FAILURE_TUNNELS) {
+        refuse_client(flow, failure);
         return;
     }
     if (failure == FG_FAILURE_SLOW_CLIENT) {

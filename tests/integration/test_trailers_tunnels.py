@@ -1,11 +1,14 @@
 """What HTTP has besides heads and bodies: trailers, interim answers, upgrades; h1 and h2 alike."""
 import contextlib
+import json
+import socket
 import ssl
 
 import h2.events
+import httpx
 import pytest
 
-from harness import h2_start, h2_talk_through_tunnel, h2_until, read_all, read_response
+from harness import h2_start, h2_talk_through_tunnel, h2_until, read_all, read_response, wait_for
 
 
 # ---- the upstream's scripts, by path ----
@@ -218,3 +221,51 @@ def test_h2c_upgrade_over_tls_is_refused(site, backend):
                            b"upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ") and b"connection: close" in answer
     assert len(backend.received()) == before
+
+
+class Tunnels:
+    """Opened by clients of several addresses, and held."""
+
+    def __init__(self, gateway, stack):
+        self.gateway, self.stack, self.open = gateway, stack, {}
+
+    def ask(self, source, path="/app/ws"):
+        """Status and code of the answer."""
+        connection = socket.create_connection(("127.0.0.1", self.gateway.port), 20, (source, 0))
+        self.stack.callback(connection.close)
+        connection.sendall(b"GET " + path.encode() + b" " + WISH)
+        status, _, body = read_response(connection.makefile("rb"))
+        if status == 101:
+            self.open.setdefault(source, []).append(connection)
+            return 101, None
+        connection.close()
+        return status, json.loads(body)["error"]["code"] if body else None
+
+
+def test_tunnels_leave_connections_to_requests_and_to_each_other(launch, backend):
+    gateway = launch({
+        "listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "drain_timeout": "1s"},
+        "clusters": {"app": {"endpoints": [backend.address], "max_connections": 24,
+                             "limits": {"tunnels": 20, "tunnels_share": "1%"}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "websocket": True}]})
+
+    def limit(name):
+        return gateway.stats()["backends"]["app"]["limits"]["tunnels"][name]
+
+    with contextlib.ExitStack() as stack:
+        tunnels = Tunnels(gateway, stack)
+        hoarder, other, third = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+        for source, count in ((hoarder, 10), (other, 8), (third, 2)):  # half of them; a share of 8; what is left
+            assert [tunnels.ask(source)[0] for _ in range(count)] == [101] * count
+            assert tunnels.ask(source) == (503, "cluster_tunnels")
+        assert (limit("used"), limit("max"), limit("refused")) == (20, 20, 1)
+        assert 'floodgate_refused_total{route="/",reason="cluster_tunnels"} 3' in httpx.get(f"{gateway.admin}/metrics").text
+        with socket.create_connection(("127.0.0.1", gateway.port), 20, (hoarder, 0)) as connection:
+            connection.sendall(b"GET /app/page HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert read_response(connection.makefile("rb"))[0] == 200
+        tunnels.open[hoarder][0].close()
+        wait_for(lambda: limit("used") == 19, what="the end of a tunnel")
+        assert tunnels.ask(hoarder) == (503, "cluster_tunnels")
+        assert tunnels.ask(third) == (101, None)
+    wait_for(lambda: limit("used") == 0, what="the end of all")
