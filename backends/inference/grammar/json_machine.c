@@ -598,52 +598,80 @@ static const struct fg_json_node *choice_of(const struct fg_json_schema *schema,
     return is_choice ? node : NULL;
 }
 
-/* Readings in work, and those that took the byte. */
+/* One byte for all readings. What a reading forks into waits behind those that it came from. */
 struct stepping {
     const struct fg_json_schema *schema;
     struct fg_json_machine *to;
+    uint32_t end;   /* of the readings that were and those that wait */
     unsigned forks; /* so far: schemas that refer to themselves in a circle end here */
 };
 
 #define FORKS_MAX 1024u
 
-static void step_reading(struct stepping *s, struct fg_json_reading *reading, unsigned char c)
+/* Whether `reading` took the byte; it is changed. False also when it has forked. */
+static bool step_reading(struct stepping *s, struct fg_json_reading *reading, unsigned char c)
 {
-    for (;;) {
-        const struct fg_json_node *choice = choice_of(s->schema, reading);
-        if (choice != NULL && !is_blank(c)) {
-            for (uint32_t i = 0; i < choice->count && s->forks < FORKS_MAX; i++) {
-                struct fg_json_reading forked;
-                s->forks++;
-                copy_reading(&forked, reading);
-                forked.depth--;
-                if (push(s->schema, &forked, s->schema->alternatives[choice->first + i]))
-                    step_reading(s, &forked, c);
-            }
-            return;
-        }
+    const struct fg_json_node *choice = choice_of(s->schema, reading);
+    while (choice == NULL || is_blank(c)) {
         enum taken taken =
             choice != NULL ? take_blank(top_of(reading)) : take_byte(s->schema, reading, c);
-        if (taken == REFUSED)
-            return;
-        if (taken == TAKEN)
-            break;
+        if (taken != AGAIN)
+            return taken == TAKEN;
+        choice = choice_of(s->schema, reading);
     }
-    if (s->to->reading_count < FG_JSON_READINGS_MAX)
-        copy_reading(&s->to->readings[s->to->reading_count++], reading);
+    for (uint32_t i = 0; i < choice->count && s->forks < FORKS_MAX; i++) {
+        struct fg_json_reading forked;
+        s->forks++;
+        copy_reading(&forked, reading);
+        forked.depth--;
+        if (push(s->schema, &forked, s->schema->alternatives[choice->first + i]) &&
+            step_reading(s, &forked, c) && s->end < FG_JSON_READINGS_MAX)
+            copy_reading(&s->to->readings[s->end++], &forked);
+    }
+    return false;
 }
 
-static bool step(struct fg_json_machine *machine, unsigned char c)
+/* The same blank `count` times more: vocabularies are full of long runs of them. */
+static bool repeat_blank(struct stepping *s, struct fg_json_reading *reading, unsigned char c,
+                         size_t count)
 {
-    struct fg_json_reading before[FG_JSON_READINGS_MAX];
-    uint32_t count = machine->reading_count;
-    struct stepping s = {.schema = machine->schema, .to = machine};
-    for (uint32_t i = 0; i < count; i++)
-        copy_reading(&before[i], &machine->readings[i]);
-    machine->reading_count = 0;
-    for (uint32_t i = 0; i < count; i++)
-        step_reading(&s, &before[i], c);
-    return machine->reading_count > 0;
+    struct fg_json_frame *frame = reading->depth == 0 ? NULL : top_of(reading);
+    if (frame == NULL)
+        return true;
+    if (frame->phase == PHASE_IN || frame->phase == PHASE_IN_KEY) { /* part of a text */
+        while (count > 0 && step_reading(s, reading, c))
+            count--;
+        return count == 0;
+    }
+    if (count > BLANKS_MAX - frame->blanks)
+        return false;
+    frame->blanks = (uint16_t)(frame->blanks + count);
+    return true;
+}
+
+/*
+ * What `from` becomes with one more byte, into `to`, which may be the same; a blank may come
+ * `more` times more.
+ */
+static bool step(const struct fg_json_machine *from, struct fg_json_machine *to, unsigned char c,
+                 size_t more)
+{
+    struct stepping s = {.schema = from->schema, .to = to, .end = from->reading_count};
+    uint32_t count = from->reading_count, kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct fg_json_reading *place = &to->readings[kept];
+        if (place != &from->readings[i])
+            copy_reading(place, &from->readings[i]);
+        if (step_reading(&s, place, c) && (more == 0 || repeat_blank(&s, place, c, more)))
+            kept++;
+    }
+    for (uint32_t i = count; i < s.end; i++, kept++) {
+        if (kept != i)
+            copy_reading(&to->readings[kept], &to->readings[i]);
+    }
+    to->schema = from->schema;
+    to->reading_count = kept;
+    return kept > 0;
 }
 
 void fg_json_machine_init(struct fg_json_machine *machine, const struct fg_json_schema *schema)
@@ -655,25 +683,38 @@ void fg_json_machine_init(struct fg_json_machine *machine, const struct fg_json_
     assert(is_pushed); /* the schema was compiled: it has a value */
 }
 
-bool fg_json_machine_take(struct fg_json_machine *machine, struct fg_span bytes)
+/* How often the blank at the start of `bytes` comes again right behind it. */
+static size_t blanks_more(struct fg_span bytes)
 {
-    for (size_t i = 0; i < bytes.len; i++) {
-        if (!step(machine, (unsigned char)bytes.data[i]))
+    size_t count = 1;
+    while (is_blank((unsigned char)bytes.data[0]) && count < bytes.len &&
+           bytes.data[count] == bytes.data[0])
+        count++;
+    return count - 1;
+}
+
+static bool take_all(const struct fg_json_machine *from, struct fg_json_machine *to,
+                     struct fg_span bytes)
+{
+    while (bytes.len > 0) {
+        size_t more = blanks_more(bytes);
+        if (!step(from, to, (unsigned char)bytes.data[0], more))
             return false;
+        bytes = fg_span_make(bytes.data + 1 + more, bytes.len - 1 - more);
+        from = to;
     }
     return true;
+}
+
+bool fg_json_machine_take(struct fg_json_machine *machine, struct fg_span bytes)
+{
+    return take_all(machine, machine, bytes);
 }
 
 bool fg_json_machine_allows(const struct fg_json_machine *machine, struct fg_span bytes,
                             struct fg_json_machine *scratch)
 {
-    if (bytes.len == 0)
-        return false;
-    scratch->schema = machine->schema;
-    scratch->reading_count = machine->reading_count;
-    for (uint32_t i = 0; i < machine->reading_count; i++)
-        copy_reading(&scratch->readings[i], &machine->readings[i]);
-    return fg_json_machine_take(scratch, bytes);
+    return bytes.len > 0 && take_all(machine, scratch, bytes);
 }
 
 static bool is_complete(const struct fg_json_machine *machine,

@@ -17,7 +17,7 @@
 #include "inference/grammar/json_schema.h"
 
 /* As many as an answer may have beginnings in common with: all tools of a request, say. */
-#define FG_JSON_READINGS_MAX 128u
+#define FG_JSON_READINGS_MAX 136u
 
 struct fg_json_frame {
     uint64_t seen; /* object: a bit for each property that was written */

@@ -118,14 +118,29 @@ static bool may_come(struct fg_token_rules *rules, const struct fg_tokenizer *to
                                   &rules->scratch);
 }
 
-/* Which bytes may come next: most tokens of a vocabulary need no other look. */
-static void judge_bytes(struct fg_token_rules *rules, bool *allowed)
+/* Which bytes may come next, and which behind a space, with which a third of all tokens begin: most
+ * tokens need no other look. */
+struct first_bytes {
+    bool allowed[256];
+    bool allowed_behind_space[256];
+};
+
+static void judge_bytes(struct fg_token_rules *rules, struct first_bytes *first)
 {
     for (unsigned i = 0; i < 256; i++) {
-        const char byte = (char)i;
-        allowed[i] =
-            fg_json_machine_allows(&rules->machine, fg_span_make(&byte, 1), &rules->scratch);
+        const char bytes[2] = {' ', (char)i};
+        first->allowed[i] =
+            fg_json_machine_allows(&rules->machine, fg_span_make(bytes + 1, 1), &rules->scratch);
+        first->allowed_behind_space[i] =
+            fg_json_machine_allows(&rules->machine, fg_span_make(bytes, 2), &rules->scratch);
     }
+}
+
+static bool begins_well(const struct first_bytes *first, struct fg_span bytes)
+{
+    return bytes.len == 0 || (bytes.len > 1 && bytes.data[0] == ' '
+                                  ? first->allowed_behind_space[(unsigned char)bytes.data[1]]
+                                  : first->allowed[(unsigned char)bytes.data[0]]);
 }
 
 /* False when nothing may come. */
@@ -133,12 +148,11 @@ static bool forbid_the_rest(struct fg_token_rules *rules, const struct fg_tokeni
                             uint32_t vocab_count, float *logits)
 {
     bool is_any_left = false;
-    bool allowed[256];
-    judge_bytes(rules, allowed);
+    struct first_bytes first;
+    judge_bytes(rules, &first);
     for (uint32_t token = 0; token < vocab_count; token++) {
-        struct fg_span bytes = fg_tokenizer_bytes(tokenizer, token);
-        bool is_refused = bytes.len > 0 && !allowed[(unsigned char)bytes.data[0]];
-        if (is_refused || isnan(logits[token]) || !may_come(rules, tokenizer, token))
+        if (!begins_well(&first, fg_tokenizer_bytes(tokenizer, token)) || isnan(logits[token]) ||
+            !may_come(rules, tokenizer, token))
             logits[token] = -INFINITY;
         else
             is_any_left |= logits[token] > -INFINITY;

@@ -179,6 +179,18 @@ static void accepts_what_the_schema_says(void **state)
         /* All of many that begin the same stay possible. */
         {MANY, "{\"n\": \"t9\"}", 'w'},
         {MANY, "{\"n\": \"t0\"}", 'w'},
+        /* Blanks: at most 32 in a row between values, as many as there are in a text. */
+        {"", "{                                ", 'p'},
+        {"", "{                                 ", '-'},
+        {"", "{                \n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\t", '-'},
+        {"",
+         "{\"                                    \":  \"                                    \"}",
+         'w'},
+        {"{\"enum\":[\"a  b\",\"a   c\"]}", "\"a   c\"", 'w'},
+        {"{\"enum\":[\"a  b\",\"a   c\"]}", "\"a    ", '-'},
+        {"{\"enum\":[1,12]}", "1                                        ", 'w'},
+        {"{\"type\":\"string\",\"maxLength\":3}", "\"    ", '-'},
+        {"{\"type\":\"array\"}", "[1                                 ", '-'},
         /* Nothing is opened that could not be closed. */
         {"", "{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1", 'p'},
         {"", "{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1", '-'},
