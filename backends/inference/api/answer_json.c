@@ -84,6 +84,48 @@ static void put_chat_logprob(struct fg_answer_sink *sink, const struct fg_channe
     fg_answer_put(sink, FG_SPAN("]}"));
 }
 
+static bool has_high_byte(struct fg_span text)
+{
+    size_t at = 0;
+    while (at < text.len && (unsigned char)text.data[at] < 0x80)
+        at++;
+    return at < text.len;
+}
+
+/* Whether two tokens are spelled alike: what is no character by itself is U+FFFD in both. */
+static bool is_spelled_alike(struct fg_span a, struct fg_span b)
+{
+    char left[128], right[128];
+    size_t left_read, right_read;
+    if (fg_span_equal(a, b))
+        return true;
+    if (!has_high_byte(a) || !has_high_byte(b))
+        return false;
+    size_t left_len = fg_json_escape(a, left, sizeof(left), &left_read);
+    size_t right_len = fg_json_escape(b, right, sizeof(right), &right_read);
+    return left_read == a.len && right_read == b.len &&
+           fg_span_equal(fg_span_make(left, left_len), fg_span_make(right, right_len));
+}
+
+/* An object's names are there once: of tokens spelled alike the likeliest one is. */
+static void put_top_by_text(struct fg_answer_sink *sink, const struct fg_channel_token *token)
+{
+    fg_answer_put(sink, FG_SPAN("{"));
+    for (uint32_t i = 1; i < token->logprob_count; i++) {
+        const struct fg_channel_logprob *one = &token->logprobs[i];
+        bool is_there = false;
+        for (uint32_t k = 1; k < i && !is_there; k++)
+            is_there = is_spelled_alike(token->logprobs[k].bytes, one->bytes);
+        if (is_there)
+            continue;
+        if (i > 1)
+            fg_answer_put(sink, FG_SPAN(","));
+        put_string(sink, one->bytes);
+        put_format(sink, ":%.6g", (double)one->logprob);
+    }
+    fg_answer_put(sink, FG_SPAN("}"));
+}
+
 /* An entry of tokens, token_logprobs, top_logprobs or text_offset. */
 static void put_text_column(struct fg_answer_sink *sink, const struct fg_answer_piece *piece)
 {
@@ -96,14 +138,7 @@ static void put_text_column(struct fg_answer_sink *sink, const struct fg_answer_
         put_format(sink, "%.6g", (double)token->logprobs[0].logprob);
         break;
     case 2:
-        fg_answer_put(sink, FG_SPAN("{"));
-        for (uint32_t i = 1; i < token->logprob_count; i++) {
-            if (i > 1)
-                fg_answer_put(sink, FG_SPAN(","));
-            put_string(sink, token->logprobs[i].bytes);
-            put_format(sink, ":%.6g", (double)token->logprobs[i].logprob);
-        }
-        fg_answer_put(sink, FG_SPAN("}"));
+        put_top_by_text(sink, token);
         break;
     default:
         put_format(sink, "%zu", piece->text_offset);

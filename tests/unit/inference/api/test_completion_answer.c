@@ -309,6 +309,25 @@ static json_t *choice_of(json_t *root)
     return json_array_get(json_object_get(root, "choices"), 0);
 }
 
+/* Bytes that are no characters have the same text, and so have control tokens. */
+static void tops_that_are_spelled_alike_are_there_once(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const texts[] = {"a", "a", "\xe5", "\xb6", "", "", "\xe5\xa5\xb6"};
+    struct fg_channel_token token = {.text = FG_SPAN("a"), .logprob_count = 7};
+    for (uint32_t i = 0; i < token.logprob_count; i++)
+        token.logprobs[i] = (struct fg_channel_logprob){.logprob = -0.5f * (float)i,
+                                                        .bytes = fg_span_from_string(texts[i])};
+    begin(f, false, false, false);
+    f->answer.has_logprobs = true;
+    assert_int_equal(fg_completion_answer_add(&f->answer, 0, &token), FG_OK);
+    finish(f, "stop", 1, 1, 0);
+    json_t *root = document_of(f);
+    assert_non_null(strstr(f->out, "\"top_logprobs\":[{\"a\":-0.5,\"\xef\xbf\xbd\":-1,\"\":-2,"
+                                   "\"\xe5\xa5\xb6\":-3}]"));
+    json_decref(root);
+}
+
 static void documents_have_all_logprobs(void **state)
 {
     struct fixture *f = *state;
@@ -481,6 +500,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(any_room_gives_the_same_text, setup, teardown),
         cmocka_unit_test_setup_teardown(streams_logprobs_with_their_text, setup, teardown),
         cmocka_unit_test_setup_teardown(documents_have_all_logprobs, setup, teardown),
+        cmocka_unit_test_setup_teardown(tops_that_are_spelled_alike_are_there_once, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(calls_of_tools_are_found, setup, teardown),
         cmocka_unit_test_setup_teardown(calls_alone_have_no_content, setup, teardown),
         cmocka_unit_test_setup_teardown(streams_calls, setup, teardown),
