@@ -407,3 +407,12 @@ def test_the_same_in_pieces(site, upstream, cut):
         assert answer.startswith(b"HTTP/1.1 %d " % status), what
         assert code.encode() in answer, what
     assert b"smuggled" not in upstream.received()
+
+
+@pytest.mark.parametrize("pieces, status", [([b"\r", b"\n\r", b"\n"], 200), ([b"\r", b"\r\n"], 400), ([b"\r\n", b"\n"], 400)])
+def test_empty_lines_first_in_pieces(site, pieces, status):
+    with wire.connect(site.port) as connection:
+        for piece in pieces:
+            connection.send(piece)
+        connection.sendall(get(b"/a", H + b"Connection: close\r\n"))
+        assert read_all(connection).startswith(b"HTTP/1.1 %d " % status)

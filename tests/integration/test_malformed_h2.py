@@ -320,6 +320,17 @@ PASSED = [
      wire.head(path="/a")),
     ("priority of an idle stream first", frame(PRIORITY, 0, 9, b"\0\0\0\0\x10") + get(), wire.head(path="/a")),
     ("the reserved bit", frame(HEADERS, END_STREAM | END_HEADERS, 0x80000001, block(pseudo("/a"))), wire.head(path="/a")),
+    ("flags that nobody knows", frame(SETTINGS, 0xfe, 0) + frame(PING, 0xfe, 0, b"12345678") + frame(
+        HEADERS, 0xc2 | END_STREAM | END_HEADERS, 1, block(pseudo("/a"))), wire.head(path="/a")),
+    ("the reserved bit of a window update", frame(WINDOW_UPDATE, 0, 0, b"\x80\0\0\1") + get(), wire.head(path="/a")),
+    ("the connection's window to its limit", frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\0") + get(), wire.head(path="/a")),
+    ("a setting twice, of which the last counts", settings((4, 0), (4, 1000)) + get(), wire.head(path="/a")),
+    ("no table for us", settings((1, 0)) + get(), wire.head(path="/a")),
+    ("a priority update that says nothing", frame(wire.PRIORITY_UPDATE, 0, 0, b"\0\0\0\1\xff\0") + get(),
+     wire.head(path="/a")),
+    ("the last stream of all", get(stream=1) + get(stream=0x7fffffff, path="/direct"), wire.head(path="/a")),
+    ("eight continuations", frame(HEADERS, END_STREAM, 1, block(pseudo("/a"))) + b"".join(
+        frame(CONTINUATION, END_HEADERS if i == 7 else 0, 1) for i in range(8)), wire.head(path="/a")),
     ("an empty body", post() + data(b""), UP_STREAM + b"0\r\n\r\n"),
     ("a body with its length", post(("content-length", "5")) + data(b"he", end=False) + data(b"llo"),
      UP_POST + b"hello"),
