@@ -14,6 +14,8 @@ bool fg_span_equal_nocase(struct fg_span a, struct fg_span b)
 {
     if (a.len != b.len)
         return false;
+    if (fg_span_equal(a, b)) /* nearly all that are equal are equal as they stand */
+        return true;
     for (size_t i = 0; i < a.len; i++) {
         if (lower(a.data[i]) != lower(b.data[i]))
             return false;
