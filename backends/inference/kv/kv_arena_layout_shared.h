@@ -20,8 +20,13 @@
 #include <pthread.h>
 
 #define FG_KV_ARENA_MAGIC UINT64_C(0x4147564b47464c46)
-#define FG_KV_ARENA_VERSION 6u
+#define FG_KV_ARENA_VERSION 7u
 #define FG_KV_NONE UINT32_MAX
+/* Threads of a worker that prepare requests at the same time: its helpers, and its loop. */
+#define FG_KV_PREPARING_MAX 4u
+/* Streams that are blamed without a sequence: as many as can crash workers before one is free of
+ * blame or given up. */
+#define FG_KV_PREPARE_BLAMES 512u
 
 /* What decides the layout; from the configuration at create, from the head at attach. */
 struct fg_kv_geometry {
@@ -46,6 +51,13 @@ struct fg_kv_offsets {
     uint64_t total;
 };
 
+/* What a stream is blamed for of which there is no sequence yet. */
+struct fg_kv_prepare_blame {
+    uint64_t stream_key; /* 0: free */
+    uint64_t order;      /* of its last death; the oldest one makes room */
+    struct fg_blame blame;
+};
+
 struct fg_kv_head {
     uint64_t magic; /* written last by create */
     uint32_t version;
@@ -66,10 +78,13 @@ struct fg_kv_head {
     struct fg_counter adopted;
     struct fg_counter orphans_expired;
     struct fg_counter suspects;
+    uint64_t prepare_deaths;
+    struct fg_kv_prepare_blame prepare_blames[FG_KV_PREPARE_BLAMES];
 };
 
 struct fg_kv_worker_slot {
     _Alignas(64) struct fg_kv_worker_record record;
+    _Atomic uint64_t preparing[FG_KV_PREPARING_MAX]; /* stream keys; 0: nothing */
 };
 
 enum fg_kv_slot_state {
@@ -133,6 +148,12 @@ struct fg_kv_arena {
     fg_kv_on_point_fn on_point;
     void *on_point_owner;
 };
+
+static inline struct fg_kv_worker_slot *fg_kv_worker_slot(const struct fg_kv_arena *arena,
+                                                          uint32_t worker_index)
+{
+    return (struct fg_kv_worker_slot *)(void *)(arena->base + arena->at.workers) + worker_index;
+}
 
 static inline uint32_t *fg_kv_table(const struct fg_kv_arena *arena, uint32_t slot)
 {

@@ -309,9 +309,7 @@ struct fg_kv_worker_record *fg_kv_arena_worker(struct fg_kv_arena *arena, uint32
 {
     if (worker_index >= arena->geometry.worker_count)
         return NULL;
-    struct fg_kv_worker_slot *slots =
-        (struct fg_kv_worker_slot *)(void *)(arena->base + arena->at.workers);
-    return &slots[worker_index].record;
+    return &fg_kv_worker_slot(arena, worker_index)->record;
 }
 
 /* The mutex is held; whole it is only after a repair when its last holder died. */

@@ -319,6 +319,28 @@ bool fg_kv_arena_step_end(struct fg_kv_arena *arena, struct fg_kv_sequence_id id
 /* Whether a worker computes, or died computing, the stream's sequence. For tests and diagnosis. */
 bool fg_kv_arena_is_in_step(struct fg_kv_arena *arena, uint64_t stream_key);
 
+/* ---- before steps: who is to blame when a worker dies while it prepares a request ---- */
+
+/*
+ * Around what the worker does for a stream of which there is no sequence, or whose prompt is being
+ * made. Any thread of the worker, one stream a thread; no lock. Returns what to end with. A stream
+ * key of 0 is not kept.
+ */
+uint32_t fg_kv_arena_prepare_begin(struct fg_kv_arena *arena, uint32_t worker_index,
+                                   uint64_t stream_key);
+void fg_kv_arena_prepare_end(struct fg_kv_arena *arena, uint32_t worker_index, uint32_t place);
+/*
+ * What the stream is blamed for, in this phase alone. FG_ERR_BUSY while another worker prepares
+ * it, or is not known to be dead: ask again; *out then is as if that one had crashed just now.
+ */
+FG_MUST_USE enum fg_status fg_kv_arena_prepare_blame(struct fg_kv_arena *arena,
+                                                     uint32_t worker_index, uint64_t stream_key,
+                                                     struct fg_blame *out);
+/* It was prepared, alone, and no worker died. */
+void fg_kv_arena_prepare_forgive(struct fg_kv_arena *arena, uint64_t stream_key);
+/* Whether a worker prepares the stream, or died doing so. For tests and diagnosis. */
+bool fg_kv_arena_is_preparing(struct fg_kv_arena *arena, uint64_t stream_key);
+
 /*
  * Make the orphan of `stream_key` this worker's own. `blocks` (table_max) gets its table, `tokens`
  * (room) what is recorded. FG_ERR_BUSY while its worker is not known to be dead: ask again.
@@ -386,10 +408,11 @@ enum fg_kv_point {
     FG_KV_POINT_REPAIR_REBUILT, /* repair: done, mutex not yet consistent */
     FG_KV_POINT_COUNT,
     FG_KV_POINT_STEP_BEGUN, /* in no critical section: all that is in a step is marked */
+    FG_KV_POINT_PREPARING,  /* in none either: what is prepared is marked */
 };
 
-/* Called at each point, with the mutex held but at the last; tests die there. NULL, the default:
- * nothing. */
+/* Called at each point, with the mutex held but at the last two; tests die there. NULL, the
+ * default: nothing. */
 typedef void (*fg_kv_on_point_fn)(enum fg_kv_point point, void *owner);
 void fg_kv_arena_set_on_point(struct fg_kv_arena *arena, fg_kv_on_point_fn on_point, void *owner);
 

@@ -139,6 +139,12 @@ void fg_scheduler_say_refused(struct fg_scheduler *s, const struct fg_scheduler_
     s->events.on_refused(key, &refused, s->events.owner);
 }
 
+void fg_scheduler_turn_away(struct fg_scheduler *s, const struct fg_scheduler_key *key,
+                            enum fg_refusal reason, const char *message)
+{
+    fg_scheduler_say_refused(s, key, reason, 0, 1, message);
+}
+
 void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq)
 {
     if (seq->state == FG_SEQUENCE_PREFILL || seq->state == FG_SEQUENCE_DECODE) {

@@ -116,6 +116,14 @@ void fg_scheduler_submit(struct fg_scheduler *scheduler, struct fg_scheduler_tic
 void fg_scheduler_reject(struct fg_scheduler *scheduler, struct fg_scheduler_ticket ticket,
                          enum fg_refusal reason, const char *message);
 
+/* A request that has not entered is not to: says so to its owner. */
+void fg_scheduler_turn_away(struct fg_scheduler *scheduler, const struct fg_scheduler_key *key,
+                            enum fg_refusal reason, const char *message);
+
+/* Whether there is something to be computed alone: for its step to tell anything, nothing else may
+ * go on in the worker. */
+bool fg_scheduler_has_suspects(const struct fg_scheduler *scheduler);
+
 /* Blocks go back before it returns; nothing is called. Unknown keys are fine. */
 void fg_scheduler_cancel(struct fg_scheduler *scheduler, const struct fg_scheduler_key *key);
 void fg_scheduler_cancel_connection(struct fg_scheduler *scheduler, uint64_t connection);

@@ -239,6 +239,19 @@ static size_t build_suspects(struct fg_scheduler *s)
     return count == 0 && least < UINT32_MAX ? build_suspect(s, UINT32_MAX) : count;
 }
 
+static bool has_suspect(const struct fg_list *list)
+{
+    bool is_found = false;
+    for (const struct fg_list *it = list->next; it != list && !is_found; it = it->next)
+        is_found = fg_blame_is_suspect(&FG_SEQUENCE_OF(it)->blame);
+    return is_found;
+}
+
+bool fg_scheduler_has_suspects(const struct fg_scheduler *s)
+{
+    return has_suspect(&s->running) || has_suspect(&s->waiting);
+}
+
 size_t fg_scheduler_build_batch(struct fg_scheduler *s)
 {
     grow_decodes(s);

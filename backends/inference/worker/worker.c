@@ -6,12 +6,18 @@
  * Memory   links x (one frame + output_bytes_max), prepared bytes, scheduler and executor: all
  * bounded.
  *
+ * Blame    what is done for a request before it is in a step is marked (kv_blame_shared.c). While
+ *          one is there with which a worker has died, all new ones are deferred, and prepared one
+ *          by one on the loop, when no helper works and between two steps: then a death tells who.
+ *
  *    link --SUBMIT--> enter --helper--> tokens --submit--> scheduler --step--> TOKEN, DONE --> link
+ *      |`--> deferred --enter, tokens, submit: alone------^
  *      `--CANCEL, or the link's end--> cancel (blocks go back before anything else happens)
  */
 #include "inference/worker/worker.h"
 
 #include "base/clock.h"
+#include "inference/worker/worker_deferred.h"
 #include "inference/worker/worker_link.h"
 #include "inference/worker/worker_prepare.h"
 
@@ -59,6 +65,7 @@ struct worker {
     bool has_mailbox;
     struct fg_list prepares; /* jobs that are out */
     struct fg_list adopting; /* not yet jobs: what they need may still lie in the arena */
+    struct fg_list deferred; /* not yet entered: each is to be prepared alone */
     uint64_t prepared_bytes;
 
     struct fg_worker_link *links[LINKS_MAX]; /* a link's key modulo LINKS_MAX is its place */
@@ -125,9 +132,31 @@ static void on_prepared(struct fg_worker_prepare *prepare, void *owner)
     fg_worker_prepare_destroy(prepare);
 }
 
+static uint32_t begin_mark(struct worker *w, uint64_t stream_key)
+{
+    return fg_kv_arena_prepare_begin(w->arena, w->options.worker_index, stream_key);
+}
+
+static void end_mark(struct worker *w, uint32_t place)
+{
+    fg_kv_arena_prepare_end(w->arena, w->options.worker_index, place);
+}
+
+static void on_helper_done(struct fg_worker_prepare *prepare, void *owner)
+{
+    uint32_t place = begin_mark(owner, prepare->stream_key);
+    on_prepared(prepare, owner);
+    end_mark(owner, place);
+}
+
 static void start_job(struct worker *w, struct fg_worker_prepare *prepare)
 {
     fg_list_push_back(&w->prepares, &prepare->link);
+    if (prepare->is_alone) {
+        fg_worker_prepare_run(prepare);
+        on_prepared(prepare, w);
+        return;
+    }
     if (fg_worker_prepare_submit(prepare, w->helpers, &w->mailbox) == FG_OK)
         return;
     prepare->is_refused = true;
@@ -158,29 +187,79 @@ static void adopt_what_can_be(struct worker *w)
     {
         struct fg_worker_prepare *prepare = FG_CONTAINER_OF(it, struct fg_worker_prepare, link);
         fg_list_remove(it);
+        prepare->is_alone = false; /* its turn is over, it goes to a helper */
+        uint32_t place = begin_mark(w, prepare->stream_key);
         if (!try_adopt(w, prepare, now_ns))
             fg_list_insert_between(after->prev, it, after);
+        end_mark(w, place);
     }
 }
 
 static void start_prepare(struct worker *w, struct fg_scheduler_ticket ticket,
-                          struct fg_span payload, bool may_adopt)
+                          struct fg_span payload, const struct fg_channel_submit *submit,
+                          bool is_alone)
 {
     struct fg_worker_prepare *prepare = NULL;
     if (w->prepared_bytes + payload.len <= PREPARED_BYTES_MAX)
-        prepare = fg_worker_prepare_create(&w->model, ticket, payload, on_prepared, w);
+        prepare = fg_worker_prepare_create(&w->model, ticket, payload, on_helper_done, w);
     if (prepare == NULL) {
         fg_scheduler_reject(w->scheduler, ticket, FG_REFUSAL_QUEUE_FULL,
                             "too many prompts are being prepared");
         return;
     }
+    prepare->arena = w->arena;
+    prepare->worker_index = w->options.worker_index;
+    prepare->stream_key = submit->stream_key;
+    prepare->is_alone = is_alone;
     w->prepared_bytes += payload.len;
     uint64_t now_ns = fg_clock_monotonic_ns();
     prepare->adopt_until_ns = now_ns + ADOPT_WAIT_NS;
-    if (!may_adopt)
+    if (!submit->may_adopt)
         start_job(w, prepare);
     else if (!try_adopt(w, prepare, now_ns))
         fg_list_push_back(&w->adopting, &prepare->link);
+}
+
+/* False: the id is in use, and the two sides no longer agree on anything. */
+static bool admit(struct worker *w, const struct fg_scheduler_key *key, struct fg_span payload,
+                  const struct fg_channel_submit *submit, bool is_alone)
+{
+    struct fg_scheduler_ticket ticket;
+    uint32_t place = begin_mark(w, submit->stream_key);
+    enum fg_status status = fg_scheduler_enter(w->scheduler, key, submit, &ticket);
+    if (status == FG_OK)
+        start_prepare(w, ticket, payload, submit, is_alone);
+    end_mark(w, place);
+    return status == FG_OK || status == FG_ERR_BUSY; /* busy: refused already */
+}
+
+/* Whether it is to be prepared when nothing else goes on. */
+static bool must_be_alone(struct worker *w, const struct fg_channel_submit *submit)
+{
+    struct fg_blame blame = {0};
+    if (!fg_list_is_empty(&w->deferred) || fg_scheduler_has_suspects(w->scheduler))
+        return true;
+    return submit->may_adopt && (fg_kv_arena_prepare_blame(w->arena, w->options.worker_index,
+                                                           submit->stream_key, &blame) != FG_OK ||
+                                 fg_blame_is_suspect(&blame));
+}
+
+static void defer(struct worker *w, const struct fg_scheduler_key *key, struct fg_span payload,
+                  uint32_t choice_count)
+{
+    struct fg_worker_deferred *deferred = NULL;
+    if (w->prepared_bytes + payload.len <= PREPARED_BYTES_MAX)
+        deferred = fg_worker_deferred_create(key, payload, fg_clock_monotonic_ns() + ADOPT_WAIT_NS);
+    if (deferred != NULL) {
+        w->prepared_bytes += payload.len;
+        fg_list_push_back(&w->deferred, &deferred->link);
+        return;
+    }
+    for (uint32_t i = 0; i < choice_count; i++) {
+        struct fg_scheduler_key each = {key->connection, key->request_id + i};
+        fg_scheduler_turn_away(w->scheduler, &each, FG_REFUSAL_QUEUE_FULL,
+                               "too many prompts are being prepared");
+    }
 }
 
 static bool take_submit(struct worker *w, const struct fg_scheduler_key *key,
@@ -189,16 +268,53 @@ static bool take_submit(struct worker *w, const struct fg_scheduler_key *key,
     struct fg_channel_submit submit;
     if (fg_channel_read_submit(payload, &submit) != FG_OK)
         return false;
-    struct fg_scheduler_ticket ticket;
-    switch (fg_scheduler_enter(w->scheduler, key, &submit, &ticket)) {
-    case FG_OK:
-        start_prepare(w, ticket, payload, submit.may_adopt);
+    if (!must_be_alone(w, &submit))
+        return admit(w, key, payload, &submit, false);
+    defer(w, key, payload, submit.choice_count);
+    return true;
+}
+
+/* It has waited until nothing else goes on; false: what became of its last worker is not known. */
+static bool admit_deferred(struct worker *w, const struct fg_worker_deferred *deferred)
+{
+    struct fg_span payload = fg_span_make(deferred->payload, deferred->payload_bytes);
+    struct fg_channel_submit submit;
+    struct fg_blame blame;
+    enum fg_status status = fg_channel_read_submit(payload, &submit);
+    assert(status == FG_OK); /* take_submit read the same bytes */
+    status =
+        fg_kv_arena_prepare_blame(w->arena, w->options.worker_index, submit.stream_key, &blame);
+    if (status == FG_ERR_BUSY && fg_clock_monotonic_ns() < deferred->until_ns)
+        return false;
+    if (fg_blame_is_guilty(&blame)) {
+        fg_kv_arena_prepare_forgive(w->arena, submit.stream_key); /* it does not come back */
+        fg_scheduler_turn_away(w->scheduler, &deferred->key, FG_REFUSAL_FATAL,
+                               "inference workers died while they prepared this request");
         return true;
-    case FG_ERR_BUSY:
-        return true; /* refused already */
-    default:
-        return false; /* the id is in use: the two sides no longer agree on anything */
     }
+    struct fg_worker_link *link = find_link(w, deferred->key.connection);
+    if (!admit(w, &deferred->key, payload, &submit, true) && link != NULL)
+        fg_worker_link_fail(link);
+    if (blame.suspicion > 0)
+        fg_kv_arena_prepare_forgive(w->arena, submit.stream_key);
+    return true;
+}
+
+/* One a turn, so that sockets and steps have theirs. True when there are more to be had now. */
+static bool work_off_deferred(struct worker *w)
+{
+    if (fg_list_is_empty(&w->deferred) || !fg_list_is_empty(&w->prepares))
+        return false;
+    struct fg_worker_deferred *deferred =
+        FG_CONTAINER_OF(w->deferred.next, struct fg_worker_deferred, link);
+    fg_list_remove(&deferred->link);
+    if (!admit_deferred(w, deferred)) {
+        fg_list_push_back(&w->deferred, &deferred->link);
+        return false;
+    }
+    w->prepared_bytes -= deferred->payload_bytes;
+    fg_worker_deferred_destroy(deferred);
+    return !fg_list_is_empty(&w->deferred);
 }
 
 static bool on_frame(struct fg_worker_link *link, const struct fg_channel_header *header,
@@ -210,6 +326,8 @@ static bool on_frame(struct fg_worker_link *link, const struct fg_channel_header
     case FG_CHANNEL_SUBMIT:
         return take_submit(w, &key, payload);
     case FG_CHANNEL_CANCEL:
+        w->prepared_bytes -=
+            fg_worker_deferred_forget(&w->deferred, key.connection, &key.request_id);
         fg_scheduler_cancel(w->scheduler, &key);
         return true;
     default:
@@ -353,6 +471,8 @@ static void tend_links(struct worker *w)
         if (!fg_worker_link_is_closing(link))
             continue;
         w->links[i] = NULL;
+        w->prepared_bytes -=
+            fg_worker_deferred_forget(&w->deferred, fg_worker_link_key(link), NULL);
         fg_scheduler_cancel_connection(w->scheduler, fg_worker_link_key(link));
         fg_worker_link_destroy(link);
     }
@@ -384,7 +504,8 @@ static void arm_wake(struct worker *w)
 {
     uint64_t now_ns = fg_clock_monotonic_ns();
     uint64_t wake_ns = fg_scheduler_wake_ns(w->scheduler);
-    if (!fg_list_is_empty(&w->adopting) && wake_ns > now_ns + ADOPT_POLL_NS)
+    bool polls = !fg_list_is_empty(&w->adopting) || !fg_list_is_empty(&w->deferred);
+    if (polls && wake_ns > now_ns + ADOPT_POLL_NS)
         wake_ns = now_ns + ADOPT_POLL_NS;
     if (wake_ns == UINT64_MAX) {
         event_del(w->wake);
@@ -416,7 +537,10 @@ static void serve(struct worker *w)
         /* Closed links first, so that what they held is free for this step already. */
         tend_links(w);
         adopt_what_can_be(w);
-        has_work = fg_scheduler_step(w->scheduler);
+        bool has_more = work_off_deferred(w);
+        /* A suspect's step is to be all that goes on; the helpers' mail wakes the loop. */
+        bool may_step = fg_list_is_empty(&w->prepares) || !fg_scheduler_has_suspects(w->scheduler);
+        has_work = (may_step && fg_scheduler_step(w->scheduler)) || has_more;
         tend_links(w);
     }
 }
@@ -527,6 +651,8 @@ static void close_worker(struct worker *w)
         FG_LIST_EACH_SAFE(it, after, lists[i])
         fg_worker_prepare_destroy(FG_CONTAINER_OF(it, struct fg_worker_prepare, link));
     }
+    FG_LIST_EACH_SAFE(it, after, &w->deferred)
+    fg_worker_deferred_destroy(FG_CONTAINER_OF(it, struct fg_worker_deferred, link));
     for (uint32_t i = 0; i < LINKS_MAX; i++)
         fg_worker_link_destroy(w->links[i]);
     fg_scheduler_destroy(w->scheduler);
@@ -571,6 +697,7 @@ int fg_worker_run(const struct fg_worker_options *options)
         w->options.output_bytes_max = OUTPUT_BYTES_DEFAULT;
     fg_list_init(&w->prepares);
     fg_list_init(&w->adopting);
+    fg_list_init(&w->deferred);
     struct fg_error error = {0};
     int code = 2;
     if (open_worker(w, &error) == FG_OK) {

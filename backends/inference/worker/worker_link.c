@@ -217,6 +217,12 @@ void fg_worker_link_commit(struct fg_worker_link *link, size_t bytes)
     link->out_used += bytes;
 }
 
+void fg_worker_link_fail(struct fg_worker_link *link)
+{
+    if (!link->is_closing)
+        start_closing(link);
+}
+
 bool fg_worker_link_is_closing(const struct fg_worker_link *link)
 {
     return link->is_closing;

@@ -48,6 +48,8 @@ void fg_worker_link_commit(struct fg_worker_link *link, size_t bytes);
 /* Send what there is; the rest goes when the socket takes it. Once a turn. */
 void fg_worker_link_flush(struct fg_worker_link *link);
 
+/* The other side broke the protocol; the link is closing from now on. */
+void fg_worker_link_fail(struct fg_worker_link *link);
 bool fg_worker_link_is_closing(const struct fg_worker_link *link);
 bool fg_worker_link_is_flushed(const struct fg_worker_link *link);
 

@@ -1,8 +1,12 @@
 /*
  * worker_prepare.c: the helper's half of a request: parse the copy, encode, leave the result.
  * Thread   work() on a helper, which alone has the object then; the rest on the loop.
+ * Blame    what a helper does is marked in the arena: a crash in it is this request's
+ *          (kv_blame_shared.c).
  */
 #include "inference/worker/worker_prepare.h"
+
+#include "inference/kv/kv_arena_shared.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -58,9 +62,8 @@ static enum fg_status encode_chat(struct fg_worker_prepare *prepare,
                                    &prepare->prompt);
 }
 
-static void work(struct fg_helper_job *job)
+void fg_worker_prepare_run(struct fg_worker_prepare *prepare)
 {
-    struct fg_worker_prepare *prepare = (struct fg_worker_prepare *)(void *)job;
     struct fg_channel_submit submit;
     struct fg_span payload = fg_span_make(prepare->payload, prepare->payload_bytes);
     enum fg_status status = fg_channel_read_submit(payload, &submit);
@@ -87,6 +90,15 @@ static void work(struct fg_helper_job *job)
         refuse(prepare, FG_REFUSAL_INTERNAL, "the worker is out of memory");
         break;
     }
+}
+
+static void work(struct fg_helper_job *job)
+{
+    struct fg_worker_prepare *prepare = (struct fg_worker_prepare *)(void *)job;
+    uint32_t place =
+        fg_kv_arena_prepare_begin(prepare->arena, prepare->worker_index, prepare->stream_key);
+    fg_worker_prepare_run(prepare);
+    fg_kv_arena_prepare_end(prepare->arena, prepare->worker_index, place);
 }
 
 static void on_message(struct fg_message *message)

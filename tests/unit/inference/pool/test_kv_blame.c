@@ -114,6 +114,85 @@ static void close_all(struct fixture *f)
         fg_kv_arena_reclaim_worker(f->arena, worker);
 }
 
+static struct fg_blame blame_of(struct fixture *f, uint64_t key)
+{
+    struct fg_blame blame;
+    assert_int_equal(fg_kv_arena_prepare_blame(f->arena, 1, key, &blame), FG_OK);
+    return blame;
+}
+
+static void who_was_being_prepared_is_blamed(void **state)
+{
+    struct fixture *f = *state;
+    struct fg_blame blame;
+    uint32_t first = fg_kv_arena_prepare_begin(f->arena, 0, 101);
+    (void)fg_kv_arena_prepare_begin(f->arena, 0, 102);
+    assert_true(fg_kv_arena_is_preparing(f->arena, 101));
+    /* Another worker does not know whether that one is dead. */
+    assert_int_equal(fg_kv_arena_prepare_blame(f->arena, 1, 102, &blame), FG_ERR_BUSY);
+    assert_true(fg_blame_is_suspect(&blame) && blame.guilt == 0);
+    fg_kv_arena_prepare_end(f->arena, 0, first);
+    assert_false(fg_kv_arena_is_preparing(f->arena, 101));
+    (void)fg_kv_arena_prepare_begin(f->arena, 0, 103);
+    uint64_t before = suspects(f);
+    crash(f, 0);
+    assert_int_equal(blame_of(f, 101).suspicion, 0);
+    assert_true(fg_blame_is_suspect(&(struct fg_blame){.suspicion = blame_of(f, 102).suspicion}));
+    assert_int_equal(blame_of(f, 102).guilt, 0); /* there were two */
+    assert_int_equal(suspects(f), before + 2);
+    for (int i = 0; i < 2; i++) {
+        blame = blame_of(f, 102);
+        assert_false(fg_blame_is_guilty(&blame));
+        (void)fg_kv_arena_prepare_begin(f->arena, 0, 102);
+        crash(f, 0);
+    }
+    blame = blame_of(f, 102);
+    assert_true(fg_blame_is_guilty(&blame));
+    fg_kv_arena_prepare_forgive(f->arena, 102);
+    assert_int_equal(blame_of(f, 102).suspicion, 0);
+    assert_true(blame_of(f, 103).suspicion > 0);
+    /* The places are free again, and a stream without a key takes none. */
+    assert_int_equal(fg_kv_arena_prepare_begin(f->arena, 0, 0), UINT32_MAX);
+    fg_kv_arena_prepare_end(f->arena, 0, UINT32_MAX);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(fg_kv_arena_prepare_begin(f->arena, 0, 200 + i), i);
+    assert_int_equal(fg_kv_arena_prepare_begin(f->arena, 0, 204), UINT32_MAX);
+    for (uint32_t i = 0; i < 4; i++)
+        fg_kv_arena_prepare_end(f->arena, 0, i);
+}
+
+/* In both ways of being marked a death tells of one alone only when there was no other mark. */
+static void a_step_beside_a_preparation_tells_of_neither(void **state)
+{
+    struct fixture *f = *state;
+    run_stream(f, 0, 1, 16);
+    step(f, (const uint64_t[]){1}, 1);
+    (void)fg_kv_arena_prepare_begin(f->arena, 0, 300);
+    crash(f, 0);
+    assert_int_equal(blame_of(f, 300).guilt, 0);
+    assert_int_equal(adopt(f, 1, 1), FG_OK);
+    assert_true(fg_blame_is_suspect(&f->adopted.info.blame));
+    assert_int_equal(f->adopted.info.blame.guilt, 0);
+    fg_kv_arena_prepare_forgive(f->arena, 300);
+    close_all(f);
+}
+
+/* More than there is room for: the oldest is forgotten, and nothing breaks. */
+static void blame_without_sequences_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t key = 1000; key < 1000 + 600; key++) {
+        (void)fg_kv_arena_prepare_begin(f->arena, 0, key);
+        crash(f, 0);
+    }
+    assert_int_equal(blame_of(f, 1000).suspicion, 0);
+    assert_true(blame_of(f, 1599).suspicion > 0);
+    assert_true(blame_of(f, 1300).suspicion > 0);
+    for (uint64_t key = 1000; key < 1000 + 600; key++)
+        fg_kv_arena_prepare_forgive(f->arena, key);
+    assert_int_equal(blame_of(f, 1599).suspicion, 0);
+}
+
 static void only_who_was_in_the_step_is_blamed(void **state)
 {
     struct fixture *f = *state;
@@ -220,6 +299,9 @@ int main(void)
 {
 #define IN_ARENA(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        IN_ARENA(who_was_being_prepared_is_blamed),
+        IN_ARENA(a_step_beside_a_preparation_tells_of_neither),
+        IN_ARENA(blame_without_sequences_is_bounded),
         IN_ARENA(only_who_was_in_the_step_is_blamed),
         IN_ARENA(who_dies_alone_twice_is_guilty_unless_it_got_on),
         IN_ARENA(a_kill_from_outside_isolates_nobody),

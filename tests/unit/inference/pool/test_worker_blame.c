@@ -1,6 +1,7 @@
 /*
- * test_worker_blame.c: real workers that die in their steps, from outside and by themselves: who
- * did nothing outlives any number of deaths, and who kills workers is given up after few.
+ * test_worker_blame.c: real workers that die in their steps and while they prepare a request, from
+ * outside and by themselves: who did nothing outlives any number of deaths, and who kills workers
+ * is given up after few.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,8 +28,11 @@
 /* When a worker dies in a step. */
 struct fate {
     struct fg_kv_arena *arena;
-    unsigned steps_left; /* dies in the step after so many; 0: never for that */
-    uint64_t deadly;     /* dies whenever this stream is in a step; 0: none is */
+    unsigned steps_left;   /* dies in the step after so many; 0: never for that */
+    uint64_t deadly;       /* dies whenever this stream is in a step; 0: none is */
+    uint64_t indigestible; /* dies while this stream is prepared; 0: none is */
+    uint32_t worker;       /* that this is the fate of */
+    bool by_helper;        /* of that: in a helper's part, if it gets to a helper */
     uint32_t spared; /* bit by stream: a worker has crashed with it alone, and it has not got on */
     int signal;
 };
@@ -45,9 +50,32 @@ static uint32_t marked(struct fg_kv_arena *arena)
     return found;
 }
 
+/* Whether this thread, which prepares something, is to die of it. */
+static bool is_indigestible(struct fate *fate)
+{
+    if (fate->indigestible == 0 || !fg_kv_arena_is_preparing(fate->arena, fate->indigestible))
+        return false;
+    struct fg_blame blame;
+    enum fg_status status =
+        fg_kv_arena_prepare_blame(fate->arena, fate->worker, fate->indigestible, &blame);
+    assert_int_equal(status, FG_OK);
+    /* A suspect is prepared by the loop from its first part to its last. */
+    return !fate->by_helper || gettid() != getpid() || fg_blame_is_suspect(&blame);
+}
+
+/* In this thread, which goes no further. Helpers block what is not of their own making. */
+static void die_here(int signal)
+{
+    if (signal == SIGABRT)
+        abort();
+    kill(getpid(), signal);
+}
+
 static void meet_fate(enum fg_kv_point point, void *owner)
 {
     struct fate *fate = owner;
+    if (point == FG_KV_POINT_PREPARING && is_indigestible(fate))
+        die_here(fate->signal);
     if (point != FG_KV_POINT_STEP_BEGUN)
         return;
     if (fate->deadly != 0 && fg_kv_arena_is_in_step(fate->arena, fate->deadly))
@@ -116,6 +144,8 @@ static bool run_streams(struct test_pool *pool, uint32_t worker)
 static void start_with(struct test_pool *pool, uint32_t worker, struct fate *fate)
 {
     pool->on_point = fate != NULL ? meet_fate : NULL;
+    if (fate != NULL)
+        fate->worker = worker;
     pool->on_point_owner = fate;
     test_pool_start(pool, worker);
 }
@@ -245,9 +275,63 @@ static void a_poison_takes_few_workers_with_it(void **state)
     test_pool_fini(&pool);
 }
 
+static void check_indigestible(bool by_helper)
+{
+    struct test_pool pool;
+    /* The first one is alone when it enters: what marks it besides is a helper. */
+    uint32_t poison = by_helper ? 0 : POISON;
+    struct fate fate = {.signal = SIGABRT, .indigestible = 1000 + poison, .by_helper = by_helper};
+    open_pool(&pool);
+    assert_in_range(outlive(&pool, &fate, NULL, 0), 2, DEATHS_OF_POISON_MAX);
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        const struct client_stream *stream = &client.streams[FIRST_ID + i];
+        if (i != poison)
+            assert_undisturbed(i);
+        else
+            assert_true(stream->is_refused && stream->refused.reason == FG_REFUSAL_FATAL);
+    }
+    test_pool_fini(&pool);
+}
+
+static void what_cannot_be_entered_takes_few_workers_with_it(void **state)
+{
+    (void)state;
+    check_indigestible(false);
+}
+
+static void what_cannot_be_encoded_takes_few_workers_with_it(void **state)
+{
+    (void)state;
+    check_indigestible(true);
+}
+
+/* Kills from outside say nothing of what was being prepared: all of it gets through. */
+static void requests_outlive_kills_while_they_are_prepared(void **state)
+{
+    (void)state;
+    struct test_pool pool;
+    struct fate fate = {.signal = SIGKILL, .indigestible = POISON_KEY};
+    open_pool(&pool);
+    for (unsigned deaths = 0; deaths < 4; deaths++) {
+        fate.arena = pool.arena;
+        start_with(&pool, deaths % 2, &fate);
+        assert_false(run_streams(&pool, deaths % 2));
+        bury(&pool, deaths % 2, SIGKILL);
+    }
+    start_with(&pool, 0, NULL);
+    assert_true(run_streams(&pool, 0));
+    for (uint32_t i = 0; i < STREAMS; i++)
+        assert_undisturbed(i);
+    test_pool_kill(&pool, 0);
+    test_pool_fini(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_cannot_be_entered_takes_few_workers_with_it),
+        cmocka_unit_test(what_cannot_be_encoded_takes_few_workers_with_it),
+        cmocka_unit_test(requests_outlive_kills_while_they_are_prepared),
         cmocka_unit_test(streams_outlive_20_kills),
         cmocka_unit_test(streams_outlive_crashes_of_which_they_are_not_the_cause),
         cmocka_unit_test(a_poison_takes_few_workers_with_it),

@@ -238,6 +238,8 @@ void client_send(struct client *client, const void *bytes, size_t count)
     const char *at = bytes;
     while (count > 0) {
         ssize_t sent = send(client->fd, at, count, MSG_NOSIGNAL);
+        if (sent == -1 && (errno == EPIPE || errno == ECONNRESET))
+            return; /* the worker is gone: client_receive says so */
         if (sent <= 0)
             fail_msg("send: %s", strerror(errno));
         at += sent;
