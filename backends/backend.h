@@ -298,6 +298,8 @@ struct fg_backend_env {
     struct fg_helper_pool *helper; /* shared by all loops; NULL in unit tests that need none */
     struct fg_pressure *pressure;  /* what overload asks for; NULL: nothing, ever */
     const struct fg_counter *shed_at_ns; /* when the backend's own gate last refused; may be NULL */
+    const struct fg_counter *waiting;    /* how many wait for its slots; may be NULL */
+    uint32_t slots;                      /* of its limit, at the begin; 0: not known */
     unsigned thread_index;
     unsigned thread_count;
 };

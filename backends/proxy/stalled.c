@@ -13,14 +13,13 @@
  */
 #include "proxy_internal.h"
 
-#include "base/cidr.h"
+#include "backends/client_owner.h"
 #include "base/clock.h"
 
 #include <sys/random.h>
 
-#define LOOKS 4u         /* in slow_reader_max: so much later at most it is noticed */
-#define GRACE_LOOKS 2u   /* in slow_reader_grace */
-#define NETWORK_BYTES 8u /* of IPv6: a client has all of its /64 */
+#define LOOKS 4u       /* in slow_reader_max: so much later at most it is noticed */
+#define GRACE_LOOKS 2u /* in slow_reader_grace */
 
 static const struct fg_give_way *law_of(const struct fg_proxy_thread *thread)
 {
@@ -31,13 +30,8 @@ static const struct fg_give_way *law_of(const struct fg_proxy_thread *thread)
 
 uint64_t fg_proxy_request_owner(struct fg_proxy_request *request)
 {
-    struct fg_ip ip;
-    if (request->owner != 0 || request->pinned != NULL ||
-        !fg_ip_parse(request->ex->client_addr, &ip))
-        return request->owner;
-    size_t len = fg_ip_is_v4(&ip) ? sizeof(ip.bytes) : NETWORK_BYTES;
-    uint64_t hash = fg_siphash(&request->thread->owner_key, ip.bytes, len);
-    request->owner = hash == 0 ? 1 : hash;
+    if (request->owner == 0 && request->pinned == NULL)
+        request->owner = fg_client_owner(&request->thread->owner_key, request->ex->client_addr);
     return request->owner;
 }
 

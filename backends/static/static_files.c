@@ -37,6 +37,11 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     fg_list_init(&thread->at_work);
     fg_list_init(&thread->waiting);
     event_assign(&thread->retry, env->base, -1, 0, on_retry, thread);
+    if (!fg_static_slow_readers_init(thread)) {
+        (void)fg_error_set(error, "no random numbers for the files of %s", backend->name);
+        free(thread);
+        return NULL;
+    }
     return &thread->base;
 }
 
@@ -47,6 +52,7 @@ static void thread_close(struct fg_backend_thread *base)
     struct fg_list *link;
     assert(fg_list_is_empty(&thread->waiting));
     event_del(&thread->retry);
+    fg_static_slow_readers_fini(thread);
     while ((link = fg_list_pop_front(&thread->free)) != NULL)
         fg_file_reader_destroy(FG_CONTAINER_OF(link, struct fg_file_reader, link));
     FG_LIST_EACH_SAFE(it, after, &thread->at_work)
@@ -109,6 +115,8 @@ static void stats(struct fg_backend *backend, json_t *into)
         {"reads", &files->reads},
         {"sent_bytes", &files->sent_bytes},
         {"open_files", &files->open_files},
+        {"gave_way", &files->gave_way},
+        {"share_refused", &files->share_refused},
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         json_object_set_new(into, numbers[i].name,

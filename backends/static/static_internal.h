@@ -8,6 +8,9 @@
 #include "backends/backend.h"
 #include "base/counters_shared.h"
 #include "base/list.h"
+#include "policies/crowd.h"
+#include "policies/give_way.h"
+#include "policies/siphash.h"
 #include "static/file_answer.h"
 #include "static/static_conf.h"
 
@@ -73,7 +76,9 @@ struct fg_static {
     struct fg_counter cancelled;
     struct fg_counter reads;
     struct fg_counter sent_bytes;
-    struct fg_counter open_files; /* a gauge */
+    struct fg_counter open_files;    /* a gauge */
+    struct fg_counter gave_way;      /* unread by their clients, while others waited */
+    struct fg_counter share_refused; /* whose client leaves its share of answers unread */
 };
 
 struct fg_static_thread {
@@ -86,6 +91,13 @@ struct fg_static_thread {
     unsigned readers_busy;  /* their number */
     struct fg_list waiting; /* requests that need a reader, first come first served */
     struct event retry;     /* the helpers had too much to do; try the waiting again */
+
+    /* whose clients do not take what they asked for */
+    struct fg_list paused; /* requests, in the order in which they paused */
+    struct event look;
+    struct fg_give_way give_way;
+    struct fg_crowd unread; /* those, by their clients' addresses */
+    struct fg_siphash_key owner_key;
 };
 
 /* One exchange; in its arena. */
@@ -103,7 +115,26 @@ struct fg_static_request {
     bool is_answering;                 /* the head has been sent */
     bool is_paused;                    /* a write has filled the client's buffer */
     bool is_counted;                   /* in files->open_files */
+    struct fg_list paused_link;        /* in thread->paused */
+    uint64_t owner;                    /* its client's address, hashed; 0: not asked yet */
 };
+
+/* ---- slow_readers.c ---- */
+
+FG_MUST_USE bool fg_static_slow_readers_init(struct fg_static_thread *thread);
+/* No request is open. */
+void fg_static_slow_readers_fini(struct fg_static_thread *thread);
+/* Has its client a place left for it? Asked once, when it begins. */
+FG_MUST_USE bool fg_static_may_start(struct fg_static_request *request);
+/* It is paused. Harmless twice. */
+void fg_static_watch(struct fg_static_request *request);
+/* It goes on, or is over. Harmless twice. */
+void fg_static_forget(struct fg_static_request *request);
+
+/* ---- static_request.c ---- */
+
+/* Its client takes nothing, and others wait: ends it. */
+void fg_static_request_give_way(struct fg_static_request *request);
 
 /* ---- file_reader.c ---- */
 

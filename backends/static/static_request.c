@@ -39,6 +39,7 @@ static struct fg_exchange *let_go(struct fg_static_request *request)
 {
     assert(request->reader == NULL);
     fg_list_remove(&request->link);
+    fg_static_forget(request);
     close_file(request);
     request->ex->backend_state = NULL;
     return request->ex;
@@ -213,7 +214,11 @@ static void on_piece(struct fg_static_request *request, const struct fg_file_rea
         fail(request, FG_FAILURE_RESET, "the file became shorter while it was sent");
         return;
     }
-    if (pass_on(request, reader->buffer, reader->bytes_read) && !request->is_paused)
+    if (!pass_on(request, reader->buffer, reader->bytes_read))
+        return;
+    if (request->is_paused)
+        fg_static_watch(request);
+    else
         read_next(request);
 }
 
@@ -224,8 +229,10 @@ static void take_result(struct fg_static_request *request, struct fg_file_reader
     reader->fd = -1;
     if (!request->is_answering) {
         request->is_counted = request->fd != -1;
-        if (request->is_counted)
+        if (request->is_counted) {
             fg_counter_add(&request->thread->files->open_files, 1);
+            fg_pressure_note_fd(request->thread->env.pressure, request->fd);
+        }
         if (!on_opened(request, reader))
             return; /* that was all there was to say */
     }
@@ -373,6 +380,13 @@ void fg_static_request_start(struct fg_static_thread *thread, struct fg_exchange
     request->thread = thread;
     request->fd = -1;
     fg_list_init(&request->link);
+    fg_list_init(&request->paused_link);
+    if (!fg_static_may_start(request)) {
+        fg_counter_add(&files->share_refused, 1);
+        fg_exchange_fail(let_go(request), FG_FAILURE_UNREAD,
+                         "its client leaves its share of answers unread");
+        return;
+    }
     if (ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD) {
         refuse_method(request);
         return;
@@ -391,8 +405,16 @@ void fg_static_request_on_writable(struct fg_static_request *request)
     if (!request->is_paused)
         return;
     request->is_paused = false;
+    fg_static_forget(request);
     if (request->reader == NULL && fg_list_is_empty(&request->link))
         read_next(request);
+}
+
+void fg_static_request_give_way(struct fg_static_request *request)
+{
+    fg_counter_add(&request->thread->files->gave_way, 1);
+    fg_exchange_fail(let_go(request), FG_FAILURE_SLOW_CLIENT,
+                     "its client took nothing while others waited");
 }
 
 void fg_static_request_cancel(struct fg_static_request *request)

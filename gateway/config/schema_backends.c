@@ -52,6 +52,32 @@ static const struct fg_key static_keys[] = {
      .max = 64,
      .doc = "Ranges in one request that are answered as parts (multipart/byteranges); one with "
             "more gets the whole file."},
+    {.name = "slow_reader_max",
+     .type = FG_KEY_DURATION,
+     .offset = L(slow_reader_max_ns),
+     .initial = "1s",
+     .zero_word = "off",
+     .min = 10 * MS,
+     .max = 600000 * MS,
+     .doc = "While requests wait for a slot of `concurrency`, an answer of which its client has "
+            "taken less than 4 KiB for so long gives its own up, and is reset. Else "
+            "`limits.write_timeout` alone ends it."},
+    {.name = "slow_reader_share",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(slow_reader_permille),
+     .initial = "10%",
+     .min = 1,
+     .max = 1000,
+     .doc = "Of the slots, what one client's address may hold with answers that wait for it, while "
+            "requests wait or descriptors are short; never fewer than 8. It gets no further one "
+            "then, and what is above goes after `slow_reader_grace`."},
+    {.name = "slow_reader_grace",
+     .type = FG_KEY_DURATION,
+     .offset = L(slow_reader_grace_ns),
+     .initial = "250ms",
+     .min = 1 * MS,
+     .max = 600000 * MS,
+     .doc = "Like `slow_reader_max`, for answers above `slow_reader_share`."},
     FG_GATE_KEYS(FG_BACKEND_STATIC, fg_raw_backend, conf),
     {.name = NULL},
 };

@@ -299,6 +299,8 @@ static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *er
         struct fg_backend *backend = pipeline->backends[i];
         thread->envs[i] = thread->env;
         thread->envs[i].shed_at_ns = fg_gate_shed_at(pipeline->gates[i]);
+        thread->envs[i].waiting = fg_gate_waiting(pipeline->gates[i]);
+        thread->envs[i].slots = fg_gate_gauges(pipeline->gates[i], fg_clock_monotonic_ns()).limit;
         thread->backends[i] = backend->ops->thread_open(backend, &thread->envs[i], error);
         if (thread->backends[i] == NULL)
             return false;

@@ -20,6 +20,7 @@
 struct fg_gate {
     pthread_mutex_t lock;
     struct fg_counter shed_at_ns;
+    struct fg_counter waiting;    /* as the policy has it, for who does not lock */
     struct fg_gate_policy policy; /* guarded by lock */
 };
 
@@ -122,6 +123,12 @@ static void post_turns(struct fg_gate *gate, struct fg_gate_turns *turns, uint64
     }
 }
 
+static void unlock_changed(struct fg_gate *gate)
+{
+    fg_counter_set(&gate->waiting, gate->policy.queue.count);
+    pthread_mutex_unlock(&gate->lock);
+}
+
 enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets *tickets,
                                    struct fg_mailbox *mailbox,
                                    const struct fg_gate_arrival *arrival, uint64_t now_ns,
@@ -140,7 +147,7 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
     pthread_mutex_lock(&gate->lock);
     enum fg_gate_verdict verdict = fg_gate_policy_enter(
         &gate->policy, mine == NULL ? NULL : &mine->entry, arrival, now_ns, &turns, place);
-    pthread_mutex_unlock(&gate->lock);
+    unlock_changed(gate);
     if (verdict == FG_GATE_QUEUED)
         *ticket = mine;
     else if (mine != NULL)
@@ -157,7 +164,7 @@ enum fg_gate_verdict fg_gate_reweigh(struct fg_gate_ticket *ticket, struct fg_qu
     pthread_mutex_lock(&gate->lock);
     enum fg_gate_verdict verdict =
         fg_gate_policy_reweigh(&gate->policy, &ticket->entry, weight, now_ns, place);
-    pthread_mutex_unlock(&gate->lock);
+    unlock_changed(gate);
     note_verdict(gate, verdict, now_ns);
     return verdict;
 }
@@ -168,7 +175,7 @@ void fg_gate_abandon(struct fg_gate_ticket *ticket, uint64_t now_ns)
     struct fg_gate_turns turns = {NULL, NULL};
     pthread_mutex_lock(&gate->lock);
     bool was_waiting = fg_gate_policy_abandon(&gate->policy, &ticket->entry, now_ns, &turns);
-    pthread_mutex_unlock(&gate->lock);
+    unlock_changed(gate);
     if (was_waiting)
         free_ticket(ticket);
     else
@@ -182,7 +189,7 @@ enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint32_t 
     pthread_mutex_lock(&gate->lock);
     enum fg_breaker_verdict verdict =
         fg_gate_policy_try_pass(&gate->policy, compound, now_ns, retry_after_ns);
-    pthread_mutex_unlock(&gate->lock);
+    unlock_changed(gate);
     return verdict;
 }
 
@@ -199,7 +206,7 @@ void fg_gate_leave(struct fg_gate *gate, uint64_t now_ns, uint64_t latency_ns,
                                                   .passed_breaker = passed_breaker,
                                                   .was_probe = was_probe},
                          &turns);
-    pthread_mutex_unlock(&gate->lock);
+    unlock_changed(gate);
     post_turns(gate, &turns, now_ns);
 }
 
@@ -208,7 +215,7 @@ void fg_gate_expire(struct fg_gate *gate, uint64_t now_ns)
     struct fg_gate_turns turns = {NULL, NULL};
     pthread_mutex_lock(&gate->lock);
     fg_gate_policy_expire(&gate->policy, now_ns, &turns);
-    pthread_mutex_unlock(&gate->lock);
+    unlock_changed(gate);
     post_turns(gate, &turns, now_ns);
 }
 
@@ -223,6 +230,11 @@ uint64_t fg_gate_next_expiry_ns(struct fg_gate *gate)
 const struct fg_counter *fg_gate_shed_at(const struct fg_gate *gate)
 {
     return &gate->shed_at_ns;
+}
+
+const struct fg_counter *fg_gate_waiting(const struct fg_gate *gate)
+{
+    return &gate->waiting;
 }
 
 struct fg_gate_gauges fg_gate_gauges(struct fg_gate *gate, uint64_t now_ns)

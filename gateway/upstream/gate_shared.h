@@ -73,6 +73,8 @@ uint64_t fg_gate_next_expiry_ns(struct fg_gate *gate);
 
 /* When it last refused somebody for want of room, 0: never. Lives as long as the gate. */
 const struct fg_counter *fg_gate_shed_at(const struct fg_gate *gate);
+/* How many wait, as of the last change. Lives as long as the gate. */
+const struct fg_counter *fg_gate_waiting(const struct fg_gate *gate);
 
 /* Gauges and totals as JSON: state, limit, in flight, queue. Any thread. */
 json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns);

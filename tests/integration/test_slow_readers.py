@@ -46,8 +46,8 @@ def stall_h1(gateway, source="127.0.0.1"):
     return connection
 
 
-def stall_h2(gateway):
-    connection = connect(gateway)
+def stall_h2(gateway, source="127.0.0.1"):
+    connection = connect(gateway, source)
     connection.sendall(PREFACE + settings((4, 0)) + headers(1, pseudo("/large")))
     return connection
 
@@ -137,10 +137,10 @@ def test_with_the_limit_off_who_waits_goes_on_waiting(launch, upstream):
 
 
 def hoard(stack, gateway, backend, count):
-    """So many answers of one address that it does not read, one after another: each is paused before the next begins."""
+    """So many answers of one address whose windows are shut: each is paused, for good, before the next begins."""
     held = []
     for number in range(1, count + 1):
-        held.append(stack.enter_context(stall_h1(gateway, HOARDER)))
+        held.append(stack.enter_context(stall_h2(gateway, HOARDER)))
         wait_for(lambda number=number: len(backend.requests) == number, what="its request")
         wait_for(lambda: cluster_of(gateway)["concurrency"]["in_flight"] == 0, what="its place")
     return held
@@ -187,7 +187,7 @@ def test_one_client_gets_its_share_of_unread_answers_while_descriptors_are_short
 def test_what_is_above_a_share_goes_when_descriptors_become_short(launch, upstream):
     gateway, backend = start_shared(launch, upstream, "50%/30%", max_connections=64)
     with contextlib.ExitStack() as stack:
-        held = hoard(stack, gateway, backend, SHARE + 4)
+        hoard(stack, gateway, backend, SHARE + 4)
         assert (gave_way(gateway), is_short(gateway.stats())) == (0, False)
         for number in range(DESCRIPTORS // 2):  # of many clients, each within its share
             stack.enter_context(connect(gateway, f"127.0.1.{1 + number // 10}"))
@@ -197,15 +197,66 @@ def test_what_is_above_a_share_goes_when_descriptors_become_short(launch, upstre
         assert ask(gateway)[0] == 200
         assert_refused(gateway)
         assert gave_way(gateway) == 4
-        assert [is_cut(one) for one in held].count(True) == 4
 
 
 def test_what_is_above_a_share_goes_first_when_others_wait(launch, upstream):
     """Descriptors are plenty; but the one client has all connections to the servers."""
     gateway, backend = start_shared(launch, upstream, "off", max_connections=SHARE + 1)
     with contextlib.ExitStack() as stack:
-        held = hoard(stack, gateway, backend, SHARE + 1)
+        hoard(stack, gateway, backend, SHARE + 1)
         assert_refused(gateway)
         assert ask(gateway)[0] == 200
         assert (gave_way(gateway), requests_of(gateway)["share_cut"]) == (1, 1)
-        assert [is_cut(one) for one in held].count(True) == 1
+
+
+def start_files(launch, folder, slots, short_at, slow_reader_max="5m"):
+    """Files over one loop; a client's share of the slots is the least there is: 8."""
+    (folder / "large").write_bytes(b"x" * LARGE)
+    (folder / "small").write_bytes(b"small")
+    step = {"fds": {"address_share": short_at}, "interval": "20ms", "hold": "100ms", "address_share_to": "50%"}
+    return launch({
+        "listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "drain_timeout": "5s", "write_timeout": "5m", "stream_buffer_max": "16KiB"},
+        "static": {"files": {"root": str(folder), "concurrency": {"kind": "fixed", "limit": slots},
+                             "slow_reader_max": slow_reader_max, "queue": {"wait_max": "60s", "target": "off"}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "static:files", "timeout": "5m"}],
+        "policies": {"overload": step}}, descriptors=DESCRIPTORS)
+
+
+def hoard_files(stack, gateway, count):
+    for number in range(1, count + 1):
+        stack.enter_context(stall_h2(gateway, HOARDER))
+        wait_for(lambda number=number: files_of(gateway)["open_files"] == number, what="its file")
+
+
+def files_of(gateway):
+    return gateway.stats()["backends"]["files"]
+
+
+def test_files_that_one_client_does_not_read_give_their_slots_to_who_waits(launch, tmp_path):
+    gateway = start_files(launch, tmp_path, SHARE + 2, "off")
+    with contextlib.ExitStack() as stack:
+        hoard_files(stack, gateway, SHARE + 2)
+        assert ask(gateway)[0] == 200
+        assert files_of(gateway)["gave_way"] == 1
+        wait_for(lambda: files_of(gateway)["open_files"] == SHARE + 1, what="its file")
+        assert ask(gateway)[0] == 200  # over the slot that has come free
+        assert files_of(gateway)["gave_way"] == 1
+
+
+def test_files_within_a_share_give_way_when_their_time_is_over(launch, tmp_path):
+    gateway = start_files(launch, tmp_path, 2, "off", slow_reader_max="200ms")
+    with contextlib.ExitStack() as stack:
+        hoard_files(stack, gateway, 2)
+        assert ask(gateway)[0] == 200
+        assert files_of(gateway)["gave_way"] == 1
+
+
+def test_one_client_gets_its_share_of_files_while_descriptors_are_short(launch, tmp_path):
+    gateway = start_files(launch, tmp_path, 64, "1%/0.5%")
+    gateway.wait_stats(is_short)
+    with contextlib.ExitStack() as stack:
+        hoard_files(stack, gateway, SHARE)
+        assert_refused(gateway)
+        assert ask(gateway)[0] == 200
+        assert (files_of(gateway)["share_refused"], files_of(gateway)["gave_way"]) == (1, 0)

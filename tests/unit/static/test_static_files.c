@@ -97,7 +97,11 @@ static int setup(void **state)
     snprintf(f->root, sizeof(f->root), "%s/root", f->outside);
     assert_int_equal(mkdir(f->root, 0755), 0);
     fill(f);
-    f->conf = (struct fg_static_conf){f->root, "index.html", 8 << 20, "public, max-age=60", 16};
+    f->conf = (struct fg_static_conf){.root = f->root,
+                                      .index = "index.html",
+                                      .file_bytes_max = 8 << 20,
+                                      .cache_control = "public, max-age=60",
+                                      .ranges_max = 16};
     struct fg_error error;
     const struct fg_backend_env env = {
         .base = f->base, .mailbox = &f->mailbox, .helper = f->helper, .thread_count = 1};
@@ -382,7 +386,8 @@ static void a_file_that_shrinks_is_never_ended_as_whole(void **state)
 
 static void a_root_that_is_missing_is_an_error(void **state)
 {
-    struct fg_static_conf conf = {"/nowhere/at/all", "index.html", 1, "", 16};
+    struct fg_static_conf conf = {
+        .root = "/nowhere/at/all", .index = "index.html", .cache_control = ""};
     struct fg_error error = {0};
     (void)state;
     assert_null(fg_static_create("site", &conf, &error));
