@@ -75,7 +75,8 @@ static void set_state(struct fg_circuit_breaker *cb, enum fg_breaker_state next,
     }
 }
 
-static void open_breaker(struct fg_circuit_breaker *cb, uint64_t now_ns, enum fg_breaker_rule rule)
+static void open_breaker(struct fg_circuit_breaker *cb, uint64_t now_ns,
+                         struct fg_breaker_cause cause)
 {
     bool is_relapse = cb->state == FG_BREAKER_HALF_OPEN ||
                       fg_subtract_floor(now_ns, cb->closed_at_ns) < cb->open_now_ns;
@@ -86,7 +87,7 @@ static void open_breaker(struct fg_circuit_breaker *cb, uint64_t now_ns, enum fg
         cb->open_now_ns = doubled_ns;
     else
         cb->open_now_ns = cb->config.open_max_ns;
-    cb->opened_by = rule;
+    cb->cause = cause;
     set_state(cb, FG_BREAKER_OPEN, now_ns);
 }
 
@@ -111,12 +112,20 @@ static bool is_share(uint64_t part, uint64_t total, uint32_t permille)
     return permille != 0 && part != 0 && part * 1000 >= total * permille;
 }
 
-/* Which rule says that the backend is to be left alone. */
-static enum fg_breaker_rule judge(const struct fg_circuit_breaker *cb)
+static struct fg_breaker_cause by_share(enum fg_breaker_rule rule, uint64_t part, uint64_t total,
+                                        uint32_t permille)
 {
+    return (struct fg_breaker_cause){rule, (uint32_t)(part * 100 / total), permille / 10};
+}
+
+/* Which rule says that the backend is to be left alone, and why. */
+static struct fg_breaker_cause judge(const struct fg_circuit_breaker *cb)
+{
+    static const struct fg_breaker_cause nothing = {FG_BREAKER_BY_NOTHING, 0, 0};
     const struct fg_breaker_config *config = &cb->config;
     if (config->consecutive_failures != 0 && cb->failures_in_row >= config->consecutive_failures)
-        return FG_BREAKER_BY_ROW;
+        return (struct fg_breaker_cause){FG_BREAKER_BY_ROW, cb->failures_in_row,
+                                         config->consecutive_failures};
     uint64_t failures = 0;
     uint64_t slow = 0;
     uint64_t total = 0;
@@ -126,11 +135,12 @@ static enum fg_breaker_rule judge(const struct fg_circuit_breaker *cb)
         total += (uint64_t)cb->buckets[i].successes + cb->buckets[i].failures;
     }
     if (total < config->min_requests)
-        return FG_BREAKER_BY_NOTHING;
+        return nothing;
     if (is_share(failures, total, config->error_permille))
-        return FG_BREAKER_BY_ERRORS;
-    return is_share(slow, total, config->slow_permille) ? FG_BREAKER_BY_LATENCY
-                                                        : FG_BREAKER_BY_NOTHING;
+        return by_share(FG_BREAKER_BY_ERRORS, failures, total, config->error_permille);
+    if (is_share(slow, total, config->slow_permille))
+        return by_share(FG_BREAKER_BY_LATENCY, slow, total, config->slow_permille);
+    return nothing;
 }
 
 static void record_closed(struct fg_circuit_breaker *cb, uint64_t now_ns, bool is_failure,
@@ -144,16 +154,19 @@ static void record_closed(struct fg_circuit_breaker *cb, uint64_t now_ns, bool i
         count_up(&cb->failures_in_row);
     else
         cb->failures_in_row = 0;
-    enum fg_breaker_rule rule =
-        is_failure || is_slow ? judge(cb) : FG_BREAKER_BY_NOTHING; /* only these make it worse */
-    if (rule != FG_BREAKER_BY_NOTHING)
-        open_breaker(cb, now_ns, rule);
+    if (!is_failure && !is_slow)
+        return; /* only these make it worse */
+    struct fg_breaker_cause cause = judge(cb);
+    if (cause.rule != FG_BREAKER_BY_NOTHING)
+        open_breaker(cb, now_ns, cause);
 }
 
 static void record_half_open(struct fg_circuit_breaker *cb, uint64_t now_ns, bool is_bad)
 {
     if (is_bad) {
-        open_breaker(cb, now_ns, FG_BREAKER_BY_PROBE);
+        open_breaker(cb, now_ns,
+                     (struct fg_breaker_cause){FG_BREAKER_BY_PROBE, cb->probe_successes,
+                                               cb->config.half_open_probes});
         return;
     }
     cb->probe_successes++;

@@ -28,6 +28,12 @@ enum fg_breaker_rule {
     FG_BREAKER_BY_LATENCY,
     FG_BREAKER_BY_PROBE, /* a probe failed or was slow */
 };
+/* ... and by which figures: failures in a row, per cent of the window, probes that succeeded. */
+struct fg_breaker_cause {
+    enum fg_breaker_rule rule;
+    uint32_t value;
+    uint32_t limit;
+};
 enum fg_breaker_outcome { FG_BREAKER_SUCCESS, FG_BREAKER_FAILURE, FG_BREAKER_CANCELLED };
 
 struct fg_breaker_config {
@@ -54,9 +60,9 @@ struct fg_circuit_breaker {
     /* state */
     enum fg_breaker_state state;
     uint32_t failures_in_row;
-    uint32_t probes_in_flight; /* every probe handed out and not yet recorded */
-    uint32_t probe_successes;  /* since it became half-open */
-    enum fg_breaker_rule opened_by;
+    uint32_t probes_in_flight;            /* every probe handed out and not yet recorded */
+    uint32_t probe_successes;             /* since it became half-open */
+    struct fg_breaker_cause cause;        /* of the last opening */
     uint64_t probe_due_ns;                /* valid while half-open */
     uint64_t asked_ns[FG_PRIORITY_COUNT]; /* when one of the class last asked while not closed */
     uint64_t open_until_ns;

@@ -374,7 +374,7 @@ void fg_hosts_note_breaker(struct fg_hosts *hosts, struct fg_host *host, bool wa
     pthread_mutex_lock(&hosts->lock);
     fg_circuit_breaker_record(&host->breaker, now_ns, was_probe, outcome, latency_ns);
     bool has_opened = publish_breaker(hosts, host, now_ns);
-    enum fg_breaker_rule rule = host->breaker.opened_by;
+    enum fg_breaker_rule rule = host->breaker.cause.rule;
     pthread_mutex_unlock(&hosts->lock);
     static struct fg_log_limit limit;
     if (has_opened)
@@ -504,7 +504,7 @@ static void set_breaker(json_t *json, const struct fg_host *host, uint64_t now_n
     json_object_set_new(json, "breaker", json_string(fg_breaker_state_name(state)));
     json_object_set_new(json, "breaker_open", json_real(fg_breaker_openness(state)));
     json_object_set_new(json, "breaker_opened_by",
-                        json_string(fg_breaker_rule_name(breaker->opened_by)));
+                        json_string(fg_breaker_rule_name(breaker->cause.rule)));
     set_number(json, "breaker_opened", breaker->opened_total);
     set_number(json, "breaker_refused", breaker->refused_total);
     set_number(json, "breaker_probes", breaker->probes_total);

@@ -10,6 +10,7 @@
 
 #include "pipeline/policy_conf.h"
 #include "policies/retry_after.h"
+#include "policies/wide_math.h"
 
 /* What is said of each of the two. */
 struct gate_words {
@@ -89,11 +90,20 @@ struct figures {
     uint64_t limit;
 };
 
-/* What was compared with what. */
+/* How long it may wait from `since_ns` on, in ms. */
+static uint64_t may_wait_ms(const struct fg_flow *flow, uint64_t since_ns)
+{
+    uint64_t left_ns = fg_subtract_floor(flow->req->ex.deadline_ns, since_ns);
+    uint64_t most_ns = queue_conf(flow)->wait_max_ns;
+    return (left_ns < most_ns ? left_ns : most_ns) / FG_MS;
+}
+
+/* What was compared with what: times in ms. */
 static struct figures figures_of(const struct fg_flow *flow, enum fg_refused reason,
                                  const struct fg_gate_place *place)
 {
     const struct fg_queue_conf *conf = queue_conf(flow);
+    uint64_t now_ns = fg_flow_now_ns(flow);
     switch (reason) {
     case FG_REFUSED_PRIORITY:
         return (struct figures){flow->req->ex.priority_number, place->level};
@@ -101,6 +111,11 @@ static struct figures figures_of(const struct fg_flow *flow, enum fg_refused rea
         return (struct figures){place->held.bytes, conf->bytes_max};
     case FG_REFUSED_QUEUE_TOKENS:
         return (struct figures){place->held.tokens, conf->tokens_max};
+    case FG_REFUSED_CANNOT_MEET_DEADLINE:
+        return (struct figures){place->wait_ns / FG_MS, may_wait_ms(flow, now_ns)};
+    case FG_REFUSED_QUEUE_TIMEOUT:
+        return (struct figures){(now_ns - flow->waited_since_ns + FG_MS - 1) / FG_MS,
+                                may_wait_ms(flow, flow->waited_since_ns)};
     default:
         return (struct figures){place->position, conf->requests_max};
     }

@@ -3,8 +3,19 @@
  */
 #include "flow.h"
 
+static const char *const messages[] = {
+    [FG_BREAKER_BY_NOTHING] = "the backend keeps failing and is being left alone",
+    [FG_BREAKER_BY_ROW] = "the backend failed too often in a row and is being left alone",
+    [FG_BREAKER_BY_ERRORS] = "too many per cent of the backend's answers are failures, so that it "
+                             "is being left alone",
+    [FG_BREAKER_BY_LATENCY] = "too many per cent of the backend's answers are slow, so that it is "
+                              "being left alone",
+    [FG_BREAKER_BY_PROBE] = "the backend failed again when it was tried, and is being left alone",
+};
+
 void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns)
 {
+    const struct fg_breaker_cause cause = fg_gate_breaker_cause(flow->slots[FG_SLOT_BACKEND].gate);
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
     if (fg_cache_serve_stale(flow))
         return;
@@ -12,9 +23,11 @@ void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns)
                              .reason = FG_REFUSED_BREAKER_OPEN,
                              .status = 503,
                              .type = "overloaded",
-                             .message = "the backend keeps failing and is being left alone",
+                             .message = messages[cause.rule],
                              .retry_after_ns = retry_after_ns,
                              .policy = "breaker",
+                             .value = cause.value,
+                             .limit = cause.limit,
                              .position = UINT64_MAX,
                          });
 }
@@ -33,12 +46,13 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     }
     flow->passed_breaker = true;
     flow->was_probe = verdict == FG_BREAKER_PROBE;
-    if (verdict == FG_BREAKER_WOULD_REFUSE)
-        fg_flow_would_refuse(flow, "breaker", FG_REFUSED_BREAKER_OPEN, FG_DECISION_NO_VALUE,
-                             FG_DECISION_NO_VALUE);
-    else
+    if (verdict == FG_BREAKER_WOULD_REFUSE) {
+        const struct fg_breaker_cause cause = fg_gate_breaker_cause(slot->gate);
+        fg_flow_would_refuse(flow, "breaker", FG_REFUSED_BREAKER_OPEN, cause.value, cause.limit);
+    } else {
         fg_flow_pass(flow, flow->was_probe ? "breaker probe" : "breaker", FG_DECISION_NO_VALUE,
                      FG_DECISION_NO_VALUE);
+    }
     return FG_STAGE_CONTINUE;
 }
 

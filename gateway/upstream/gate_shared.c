@@ -193,6 +193,14 @@ enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint32_t 
     return verdict;
 }
 
+struct fg_breaker_cause fg_gate_breaker_cause(struct fg_gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+    struct fg_breaker_cause cause = gate->policy.breaker.cause;
+    pthread_mutex_unlock(&gate->lock);
+    return cause;
+}
+
 void fg_gate_leave(struct fg_gate *gate, uint64_t now_ns, uint64_t latency_ns,
                    enum fg_concurrency_outcome limit_outcome, bool passed_breaker, bool was_probe,
                    enum fg_breaker_outcome breaker_outcome)
@@ -295,7 +303,7 @@ json_t *fg_gate_stats(struct fg_gate *gate, uint64_t now_ns)
         "state",
         gate->policy.has_breaker ? fg_breaker_state_name(fg_circuit_breaker_state(&breaker, now_ns))
                                  : "disabled",
-        "opened_by", fg_breaker_rule_name(breaker.opened_by), "opened_total",
+        "opened_by", fg_breaker_rule_name(breaker.cause.rule), "opened_total",
         (json_int_t)breaker.opened_total, "refused_total", (json_int_t)breaker.refused_total,
         "probes_total", (json_int_t)breaker.probes_total);
 }

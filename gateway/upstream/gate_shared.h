@@ -58,6 +58,9 @@ void fg_gate_abandon(struct fg_gate_ticket *ticket, uint64_t now_ns);
 enum fg_breaker_verdict fg_gate_breaker_try_pass(struct fg_gate *gate, uint32_t compound,
                                                  uint64_t now_ns, uint64_t *retry_after_ns);
 
+/* Why the breaker opened last, for who is refused by it. Any thread. */
+struct fg_breaker_cause fg_gate_breaker_cause(struct fg_gate *gate);
+
 /*
  * The call is over: gives the slot back, lets waiters in, and teaches limit and breaker.
  * `passed_breaker` says whether fg_gate_breaker_try_pass let it through, `was_probe` how.

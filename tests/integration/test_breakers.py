@@ -21,6 +21,7 @@ def check_left_alone(answer):
     assert answer.status_code == 503
     error = answer.json()["error"]
     assert error["code"] == "breaker_open" and error["policy"] == "breaker"
+    assert error["value"] >= error["limit"] > 0  # what opened it
     assert error["retry_after_ms"] > 0 and int(answer.headers["retry-after"]) >= 1
 
 

@@ -152,6 +152,7 @@ def test_the_refusal_is_told_however_much_was_decided_before(launch, upstream):
     leaves.close()
     join(second)
     assert answers[0].status_code == 503 and answers[0].json()["error"]["code"] == "queue_timeout"
+    assert answers[0].json()["error"]["value"] >= answers[0].json()["error"]["limit"] > 0  # ms
     decisions = decisions_of(gateway, answers[0])
     assert list(decisions)[-1] == "queue" and decisions["queue"] == "refuse" and decisions["route_queue"] == "pass"
     backend.gate.set()

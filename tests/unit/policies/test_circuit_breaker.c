@@ -224,7 +224,9 @@ static void opens_when_too_many_are_slow(void **state)
     assert_int_equal(cb.state, FG_BREAKER_CLOSED);
     fg_circuit_breaker_record(&cb, 0, false, FG_BREAKER_FAILURE, MS); /* late, and failed too */
     assert_int_equal(cb.state, FG_BREAKER_OPEN);
-    assert_string_equal(fg_breaker_rule_name(cb.opened_by), "slow_ratio");
+    assert_string_equal(fg_breaker_rule_name(cb.cause.rule), "slow_ratio");
+    assert_int_equal(cb.cause.value, 50); /* per cent */
+    assert_int_equal(cb.cause.limit, 50);
     assert_int_equal(cb.failures_in_row, 0);
 }
 
@@ -241,7 +243,9 @@ static void a_slow_probe_is_a_failed_one(void **state)
                      FG_BREAKER_PROBE);
     fg_circuit_breaker_record(&cb, S, true, FG_BREAKER_SUCCESS, MS);
     assert_int_equal(cb.state, FG_BREAKER_OPEN);
-    assert_int_equal(cb.opened_by, FG_BREAKER_BY_PROBE);
+    assert_int_equal(cb.cause.rule, FG_BREAKER_BY_PROBE);
+    assert_int_equal(cb.cause.value, 0);
+    assert_int_equal(cb.cause.limit, config.half_open_probes);
     assert_int_equal(cb.open_now_ns, 2 * S);
     assert_int_equal(fg_circuit_breaker_try_pass(&cb, FG_PRIORITY_NORMAL, 3 * S, &retry_ns),
                      FG_BREAKER_PROBE);
