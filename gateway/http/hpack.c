@@ -27,6 +27,13 @@ struct fg_hpack_entry {
     char text[]; /* name, value */
 };
 
+/* Entry number n lies in ring[n % PLACES]. */
+struct fg_hpack_table {
+    uint8_t by_field[PLACES]; /* place in the ring by hash; a guess, checked */
+    uint8_t by_name[PLACES];
+    struct fg_hpack_entry *ring[PLACES];
+};
+
 /* What the first byte of a field says (section 6). */
 enum form {
     FORM_INDEXED = 0x80,
@@ -107,7 +114,7 @@ void fg_hpack_init(struct fg_hpack *hpack, struct fg_block_pool *blocks)
 
 static struct fg_hpack_entry **place_of(struct fg_hpack *hpack, uint32_t number)
 {
-    return &hpack->ring[number % PLACES];
+    return &hpack->table->ring[number % PLACES];
 }
 
 static uint32_t bytes_of(const struct fg_hpack_entry *entry)
@@ -133,6 +140,8 @@ void fg_hpack_fini(struct fg_hpack *hpack)
 {
     shrink_to(hpack, 0);
     assert(hpack->first == hpack->next);
+    fg_block_pool_free(hpack->blocks, hpack->table);
+    hpack->table = NULL;
 }
 
 void fg_hpack_resize(struct fg_hpack *hpack, uint32_t table_bytes)
@@ -154,8 +163,11 @@ static bool has_name(const struct fg_hpack_entry *entry, struct fg_span name)
 /* The index of an entry that has this name, and this value; 0: none is known. */
 static uint32_t find_field(struct fg_hpack *hpack, const struct fg_field *field, uint64_t hash)
 {
-    uint32_t at = hpack->by_field[hash % PLACES];
-    const struct fg_hpack_entry *entry = hpack->ring[at];
+    const struct fg_hpack_table *table = hpack->table;
+    if (table == NULL)
+        return 0;
+    uint32_t at = table->by_field[hash % PLACES];
+    const struct fg_hpack_entry *entry = table->ring[at];
     if (entry == NULL || entry->hash != hash || !has_name(entry, field->name) ||
         entry->value_len != field->value.len ||
         !is_same(entry->text + entry->name_len, field->value.data, field->value.len))
@@ -165,8 +177,11 @@ static uint32_t find_field(struct fg_hpack *hpack, const struct fg_field *field,
 
 static uint32_t find_name(struct fg_hpack *hpack, struct fg_span name, uint64_t hash)
 {
-    uint32_t at = hpack->by_name[hash % PLACES];
-    const struct fg_hpack_entry *entry = hpack->ring[at];
+    const struct fg_hpack_table *table = hpack->table;
+    if (table == NULL)
+        return 0;
+    uint32_t at = table->by_name[hash % PLACES];
+    const struct fg_hpack_entry *entry = table->ring[at];
     if (entry == NULL || !has_name(entry, name))
         return 0;
     return STATIC_ENTRIES + 1 + (hpack->next - 1 - at) % PLACES;
@@ -182,6 +197,10 @@ static bool remember(struct fg_hpack *hpack, const struct fg_field *field, uint6
     size_t name_len = field->name.len, value_len = field->value.len;
     if (name_len + value_len + ENTRY_OVERHEAD > hpack->max)
         return false;
+    if (hpack->table == NULL)
+        hpack->table = fg_block_pool_calloc(hpack->blocks, 1, sizeof(*hpack->table));
+    if (hpack->table == NULL)
+        return false;
     struct fg_hpack_entry *entry =
         fg_block_pool_alloc(hpack->blocks, sizeof(*entry) + name_len + value_len);
     if (entry == NULL)
@@ -195,11 +214,11 @@ static bool remember(struct fg_hpack *hpack, const struct fg_field *field, uint6
     if (hpack->next - hpack->first == PLACES)
         drop_oldest(hpack);
     uint8_t at = (uint8_t)(hpack->next % PLACES);
-    hpack->ring[at] = entry;
+    hpack->table->ring[at] = entry;
     hpack->next++;
     hpack->bytes += bytes_of(entry);
-    hpack->by_field[hash % PLACES] = at;
-    hpack->by_name[name_hash % PLACES] = at;
+    hpack->table->by_field[hash % PLACES] = at;
+    hpack->table->by_name[name_hash % PLACES] = at;
     return true;
 }
 

@@ -2,7 +2,8 @@
  * hpack.h: the heads of answers in HPACK, for one connection.
  * Job      fields into a header block, with the dynamic table that the client keeps in step.
  * Thread   the loop's.
- * Memory   a block of the loop's for each entry: at most FG_HPACK_ENTRIES_MAX of them, and
+ * Memory   from the first answer on: a block of the loop's, and one for each entry: at most
+ *          FG_HPACK_ENTRIES_MAX of them, and
  *          FG_HPACK_TABLE_MAX bytes as the RFC counts, less where the client has less.
  * Never    reads what a client sends, and never fails: what cannot be remembered is said in full.
  * Source   RFC 7541. Strings go out as they are: Huffman's code would make a head some 30 bytes
@@ -17,9 +18,9 @@
 #define FG_HPACK_TABLE_MAX 4096u /* what a client has before it says otherwise */
 #define FG_HPACK_ENTRIES_MAX 64u
 
-struct fg_hpack_entry;
+struct fg_hpack_table;
 
-/* Entries are numbered as they come; number n lies in ring[n % FG_HPACK_ENTRIES_MAX]. */
+/* Entries are numbered as they come. */
 struct fg_hpack {
     struct fg_block_pool *blocks;
     uint32_t bytes;  /* of the entries first..next-1 */
@@ -27,9 +28,7 @@ struct fg_hpack {
     uint32_t lowest; /* max has been since the last block; above max: it has not changed */
     uint32_t first;
     uint32_t next;
-    uint8_t by_field[FG_HPACK_ENTRIES_MAX]; /* place in the ring by hash; a guess, checked */
-    uint8_t by_name[FG_HPACK_ENTRIES_MAX];
-    struct fg_hpack_entry *ring[FG_HPACK_ENTRIES_MAX];
+    struct fg_hpack_table *table; /* NULL: nothing was ever remembered */
 };
 
 /* `blocks` outlives it. */
