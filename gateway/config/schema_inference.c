@@ -222,6 +222,15 @@ static const struct fg_key inference_keys[] = {
      .min = 1 * KIB,
      .max = 64 * MIB,
      .doc = "Request body; more is answered 413. `limits.request_memory_max` has to hold it, too."},
+    {.name = "logprobs_memory_max",
+     .type = FG_KEY_SIZE,
+     .offset = L(logprobs_bytes_max),
+     .initial = "16MiB",
+     .min = 64 * KIB,
+     .max = 1024 * MIB,
+     .doc = "Memory that an answer with `logprobs` may take which is not streamed, beside "
+            "`limits.request_memory_max`: up to 640 bytes for each token and each of its "
+            "alternatives. What could need more is answered 400."},
     /* A token costs some 20 us with its way to the client: 50 of them, then the orders' turn. */
     {.name = "turn_max",
      .type = FG_KEY_DURATION,

@@ -87,6 +87,17 @@ def test_logprobs(site):
     assert len(plain["logprobs"]["tokens"]) == len(plain["logprobs"]["text_offset"]) <= 4
 
 
+def test_many_logprobs_fit_into_an_answer_in_one_piece(site):
+    """Many times the text; more than the memory of a request without them."""
+    body = {**ASK, "max_tokens": 300, "temperature": 1.5, "seed": 4, "ignore_eos": True, "logprobs": True}
+    answer = complete(site, **body, top_logprobs=20)
+    content = choice(answer)["logprobs"]["content"]
+    assert len(content) == 300 and all(len(entry["top_logprobs"]) == 20 for entry in content)
+    assert len(answer.content) > 256 * 1024
+    refused = complete(site, **{**body, "max_tokens": 400}, top_logprobs=20, n=16)
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "logprobs"
+
+
 def test_a_bias_can_forbid_and_a_penalty_can_vary(site):
     def said(**extra):
         return choice(complete(site, **ASK, logprobs=True, **extra))

@@ -25,6 +25,8 @@
 /* Text of one token: the longest of common vocabularies have 128 bytes, broken bytes become three.
  */
 #define TOKEN_TEXT_BYTES_MAX ((size_t)256)
+/* Of a document, for a token and each of its alternatives; see allow_logprobs. */
+#define LOGPROB_BYTES UINT64_C(640)
 #define HELD_TEXT_BYTES_MAX ((size_t)8192) /* what a worker may hold back for stop texts */
 
 #define HEAD_FIELDS_MAX 5
@@ -437,6 +439,24 @@ static enum fg_status make_choices(struct fg_generation *gen)
     return FG_OK;
 }
 
+/*
+ * An answer in one piece with logprobs is many times its text: a token's entry some 160 bytes for
+ * each alternative, in a buffer that doubles and in the document. Room for that beside the rest of
+ * the request, which is used as it is needed; false where it could be more than the limit.
+ */
+static bool allow_logprobs(struct fg_generation *gen)
+{
+    const struct fg_completion_request *request = &gen->request;
+    uint64_t entries =
+        (uint64_t)request->choice_count * request->max_tokens * request->sampling.logprob_count;
+    if (request->is_stream || entries == 0)
+        return true;
+    if (entries > gen->thread->backend->conf.logprobs_bytes_max / LOGPROB_BYTES)
+        return false;
+    gen->ex->arena->bytes_max += (size_t)entries * LOGPROB_BYTES;
+    return true;
+}
+
 /* Makes room for the answer; false when that ended the request. */
 static bool prepare(struct fg_generation *gen)
 {
@@ -444,6 +464,8 @@ static bool prepare(struct fg_generation *gen)
         FG_INFERENCE_REFUSED_INVALID, 413, "invalid_request_error", "body_too_large", 0};
     static const struct fg_generation_refusal too_many = {FG_INFERENCE_REFUSED_BUSY, 429,
                                                           "rate_limit_error", "queue_full", 1000};
+    static const struct fg_generation_refusal too_long = {
+        FG_INFERENCE_REFUSED_INVALID, 400, "invalid_request_error", "invalid_value", 0};
     enum fg_status status = make_choices(gen);
     if (status == FG_ERR_LIMIT) {
         fg_generation_refuse(gen, &too_many,
@@ -456,6 +478,12 @@ static bool prepare(struct fg_generation *gen)
     }
     if (!fg_placement_fits(gen)) {
         fg_generation_refuse(gen, &too_large, "the request is too large for an inference worker");
+        return false;
+    }
+    if (!allow_logprobs(gen)) {
+        fg_generation_refuse(gen, &too_long,
+                             "'logprobs' of so many tokens and alternatives are too large for an "
+                             "answer in one piece; stream it, or ask for fewer");
         return false;
     }
     return true;

@@ -93,6 +93,7 @@ int fixture_setup(void **state)
                                          .max_tokens_default = 8,
                                          .max_tokens_limit = 16,
                                          .body_bytes_max = 256 * 1024,
+                                         .logprobs_bytes_max = 1 << 20,
                                          .worker_hang_ns = 30 * FG_S};
     snprintf(f->directory, sizeof(f->directory), "/tmp/fg_inference_XXXXXX");
     if (mkdtemp(f->directory) == NULL)
