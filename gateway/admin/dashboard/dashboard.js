@@ -57,6 +57,8 @@ function totalsOf(stats) {
   for (const [name, value] of entries(at(stats, "cache.results")))
     put(`cache.${name}`, value);
   put("accepted", number(stats, "gateway.connections.accepted"));
+  for (const [name, limit] of entries(at(stats, "policies.rate_limits")))
+    put(`limit_refused.${name}`, number(limit, "refused"));
   put("placed", number(stats, "orders.orders_placed"));
   put("claims", number(stats, "orders.claims"));
   for (const state of ["completed", "cancelled"])
@@ -450,19 +452,57 @@ function drawTiles(stats) {
 
 const BREAKERS = { closed: "good", half_open: "warn", open: "bad" };
 
+const QUEUE_REFUSALS = ["full_total", "full_bytes_total", "full_tokens_total", "expired_total", "shed_total",
+  "displaced_total", "cannot_meet_total"];
+const PRIORITY_ALL = 511; // the level that keeps nobody out
+
+/* What limit, queue and level are doing at this moment, in a few words. */
+function gateNow(gate) {
+  const does = [];
+  const level = number(gate, "priority.level") ?? PRIORITY_ALL, waiting = number(gate, "queue.waiting") ?? 0;
+  if (level < PRIORITY_ALL)
+    does.push(`refuses below ${at(gate, "priority.class")} (${level})`);
+  if (waiting > 0)
+    does.push("makes wait");
+  for (const part of ["concurrency", "queue", "breaker"])
+    if (at(gate, `${part}.shadow`))
+      does.push(`${part} in shadow`);
+  return does.length > 0 ? does.join(", ") : ["lets in", "quiet"];
+}
+
+function gateRow(name, gate) {
+  const limit = number(gate, "concurrency.limit"), inFlight = number(gate, "concurrency.in_flight");
+  const queue = gate.queue ?? {};
+  const refused = QUEUE_REFUSALS.reduce((sum, key) => sum + (queue[key] ?? 0),
+    (number(gate, "breaker.refused_total") ?? 0) + (number(gate, "priority.refused_total") ?? 0));
+  const state = at(gate, "breaker.state") ?? "–";
+  return [name, meter(inFlight / limit, `${whole(inFlight)} / ${count(limit)}`), whole(queue.waiting),
+    queue.waiting > 0 && typeof queue.expected_wait_s === "number" ? duration(queue.expected_wait_s) : "–",
+    [count(refused), refused > 0 ? "" : "quiet"], make("span", `chip ${BREAKERS[state] ?? ""}`, words(state)), gateNow(gate)];
+}
+
 function drawBackends(stats) {
-  const rows = entries(at(stats, "policies.backends")).map(([name, gate]) => {
-    const limit = number(gate, "concurrency.limit"), inFlight = number(gate, "concurrency.in_flight");
-    const queue = gate.queue ?? {};
-    const refused = ["full_total", "full_bytes_total", "full_tokens_total", "expired_total", "shed_total",
-      "displaced_total", "cannot_meet_total"]
-      .reduce((sum, key) => sum + (queue[key] ?? 0), number(gate, "breaker.refused_total") ?? 0);
-    const state = at(gate, "breaker.state") ?? "–";
-    return [name, meter(inFlight / limit, `${whole(inFlight)} / ${count(limit)}`), whole(queue.waiting),
-      queue.waiting > 0 && typeof queue.expected_wait_s === "number" ? duration(queue.expected_wait_s) : "–",
-      [count(refused), refused > 0 ? "" : "quiet"], make("span", `chip ${BREAKERS[state] ?? ""}`, words(state))];
-  });
+  const rows = entries(at(stats, "policies.backends")).map(([name, gate]) => gateRow(name, gate));
+  for (const [name, gate] of entries(at(stats, "policies.routes")))
+    rows.push(gateRow(`route ${name}`, gate));
   fillTable("backends", rows, [2, 3, 4], "no backend is configured");
+}
+
+/* Rate limits and waiting rooms: whom they let pass and keep out, and what they do now. */
+function drawLimits(stats) {
+  const rows = entries(at(stats, "policies.rate_limits")).map(([name, limit]) => {
+    const rate = recent(`limit_refused.${name}/s`);
+    const now = limit.shadow ? "in shadow" : rate > 0 ? `refuses ${count(rate)}/s` : ["lets pass", "quiet"];
+    return [`limit ${name}`, count(limit.allowed), [count(limit.refused), limit.refused > 0 ? "hot" : "quiet"],
+      `${whole(limit.keys)} keys`, now];
+  });
+  for (const [name, room] of entries(at(stats, "policies.waiting_rooms"))) {
+    const isOpen = !(room.waiting > 0);
+    const now = room.shadow ? "in shadow" : isOpen ? ["lets pass", "quiet"] : `lets in ${count(room.admitted_per_s)}/s`;
+    rows.push([`room ${name}`, count((room.direct ?? 0) + (room.admitted ?? 0)),
+      [count(room.full), room.full > 0 ? "hot" : "quiet"], `${whole(room.waiting)} in line`, now]);
+  }
+  fillTable("limits", rows, [1, 2, 3], "no limit and no waiting room is configured");
 }
 
 function drawRoutes(stats) {
@@ -648,7 +688,7 @@ function draw() {
   if (last === null)
     return;
   const { stats } = last;
-  for (const part of [drawTiles, drawBackends, drawRoutes, drawOrders, drawInference, drawWorkers, drawCache, drawPressure, drawProcess])
+  for (const part of [drawTiles, drawBackends, drawLimits, drawRoutes, drawOrders, drawInference, drawWorkers, drawCache, drawPressure, drawProcess])
     part(stats);
   charts.forEach((chart) => chart.update());
 }

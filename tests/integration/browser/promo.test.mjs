@@ -267,6 +267,11 @@ test("the dashboard shows orders, tokens and workers", async (browser) => {
   await page.waitForFunction(() => [...document.querySelectorAll("#workers tbody .chip")].filter((chip) => chip.textContent === "running").length >= 1);
   await page.waitForFunction(() => [...document.querySelectorAll("#routes tbody tr")].some((row) => row.firstChild.textContent === "order"));
   await page.waitForFunction(() => document.querySelectorAll("#backends tbody tr").length >= 2);
+  const policy = (card, name, now) => page.waitForFunction(([id, wanted, does]) =>
+    [...document.querySelectorAll(`#${id} tbody tr`)].some((row) => row.firstChild.textContent === wanted && row.lastChild.textContent === does),
+  [card, name, now]);
+  await policy("limits", "limit per-user", "lets pass");
+  await policy("backends", "route order", "lets in");
   await page.waitForFunction(() => document.querySelectorAll(".uplot canvas").length === 12);
   assert.deepEqual(errors, []);
   await shopper.context.close();

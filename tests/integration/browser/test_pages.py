@@ -24,6 +24,7 @@ def route(name, match, **rest):
 
 
 SECTIONS = {
+    "policies": {"rate_limits": {"per-user": {"rate": "1000/s"}}},
     "static": {"promo": {"root": str(harness.ROOT / "conf/promo")}},
     "orders": {"redis": {"embedded": True}, "skus": {"milk-tea": {"stock": 1000}},
                "fulfil": {"workers": 1, "confirm_after": "1s", "complete_after": "2s"}},
@@ -34,7 +35,8 @@ SECTIONS = {
         route("session", {"path": "/api/session", "methods": ["POST"]}, session=True),
         route("claim", {"path": "/api/coupons/claim", "methods": ["POST"]}, to="orders", identity="required"),
         route("invites", {"prefix": "/api/invites", "methods": ["POST"]}, to="orders", identity="required"),
-        route("order", {"path": "/api/orders", "methods": ["POST"]}, to="orders", identity="required"),
+        route("order", {"path": "/api/orders", "methods": ["POST"]}, to="orders", identity="required",
+              rate_limits=["per-user"], concurrency={"kind": "fixed", "limit": 100}),
         route("order-status", {"prefix": "/api/orders/", "methods": ["GET"]}, to="orders", identity="required",
               timeout="10m"),
         route("me", {"path": "/api/me", "methods": ["GET"]}, to="orders", identity="required"),
