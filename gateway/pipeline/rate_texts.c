@@ -16,7 +16,7 @@ static void put_message(char *to, size_t room, const struct fg_rate_limit_conf *
                                         [FG_LIMIT_COST_BYTES] = " bytes",
                                         [FG_LIMIT_COST_TOKENS] = " tokens"};
     snprintf(to, room,
-             "rate limit '%.64s' of this %.120s is %s: %" PRIu64 "%s every %.3g s, burst %" PRIu64,
+             "rate limit '%.64s' of this %.120s is %s: %" PRIu64 "%s every %.9g s, burst %" PRIu64,
              conf->name, conf->whose, what, conf->rate.amount, units[conf->cost],
              (double)conf->rate.period_ns / 1e9, conf->burst);
 }

@@ -27,10 +27,10 @@ static void says_which_limit_and_how_much(void **state)
     assert_int_equal(texts.used_up_lead.len, sizeof(lead) - 1);
     assert_memory_equal(texts.used_up_lead.text, lead, sizeof(lead) - 1);
     conf.cost = FG_LIMIT_COST_TOKENS;
-    conf.rate.period_ns = 90 * FG_S;
+    conf.rate.period_ns = 86400 * FG_S;
     fg_rate_texts_init(&texts, &conf);
     assert_string_equal(texts.too_small, "rate limit 'per-user' of this user is too small for this "
-                                         "request: 20 tokens every 90 s, burst 50");
+                                         "request: 20 tokens every 86400 s, burst 50");
     conf.rate.amount = 0; /* nothing ever again */
     fg_rate_texts_init(&texts, &conf);
     assert_string_equal(texts.policy, "\"per-user\";q=50;w=0");
