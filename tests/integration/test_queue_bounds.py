@@ -20,8 +20,11 @@ def held(launch, upstream):
     """A gateway whose backend's one slot is taken until `release`; `post` sends a request that is to wait."""
     backend, open_ones = upstream(), []
 
-    def start(queue, **route):
-        gateway = launch(shop(backend.address, queue, **route))
+    def start(queue, listeners=None, **route):
+        sections = shop(backend.address, queue, **route)
+        if listeners is not None:
+            sections["listeners"] = listeners
+        gateway = launch(sections)
         backend.gate.clear()
         send(gateway, b"GET /first HTTP/1.1\r\nhost: x\r\n\r\n")
         wait_for(lambda: backend.in_flight == 1)
@@ -143,3 +146,24 @@ def test_a_body_that_waited_in_vain_is_read_to_its_end(held, is_chunked):
     assert read_response(answers)[0] == 200
     held.open_ones.pop().close()
     assert held.release() == [200]
+
+
+def behind_a_proxy(gateway):
+    return [{"name": "public", "address": f"127.0.0.1:{gateway.port}", "certificate": str(gateway.certificate),
+             "private_key": str(gateway.key), "trusted_proxies": ["127.0.0.1"]}]
+
+
+def test_a_network_of_ipv6_is_one_client(held):
+    """With a queue full of a crowd's requests a newcomer takes the place of one; a /64 is one client's to choose from."""
+    def get(client):
+        return f"GET /wait HTTP/1.1\r\nhost: x\r\nx-forwarded-for: {client}\r\n\r\n".encode()
+
+    gateway = held({"requests_max": 6}, listeners=behind_a_proxy)
+    for number in range(6):
+        held.send(gateway, get(f"2001:db8:0:1::{number:x}"))
+    wait_for(lambda: queue_of(gateway)["waiting"] == 6)
+    held.send(gateway, get("192.0.2.1"))
+    wait_for(lambda: queue_of(gateway)["displaced_total"] == 1)
+    assert queue_of(gateway)["waiting"] == 6
+    statuses = held.release()
+    assert (statuses.count(200), statuses.count(503), statuses[-1]) == (7, 1, 200)
