@@ -233,6 +233,11 @@ bool fg_report_expectations(const struct fg_report *report, FILE *out)
     return is_fine;
 }
 
+/* So that nobody takes a night for safe that was never tried; docs/rehearse.md says more. */
+static const char not_modelled[] =
+    "\nNot modelled: handshakes, request memory, descriptors, kernel stalls, limits of\n"
+    "clusters, breakers of single endpoints, reserve. With --target they are real.\n";
+
 void fg_report_text(const struct fg_report *report, FILE *out)
 {
     print_head(report, out);
@@ -245,4 +250,6 @@ void fg_report_text(const struct fg_report *report, FILE *out)
     for (size_t i = 0; i < report->tally->backend_count; i++)
         print_flood(report, i, out);
     print_crowds(report, out);
+    if (report->target == NULL)
+        fputs(not_modelled, out);
 }

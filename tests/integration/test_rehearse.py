@@ -41,6 +41,7 @@ def test_simulates_the_configuration_and_writes_a_report(write, tmp_path):
     done = run_binary("rehearse", *files, "--simulate", "--report", str(report))
     assert done.returncode == 0, done.stderr
     assert "What bites first" in done.stdout and "seed 5" in done.stdout
+    assert "Not modelled: handshakes" in done.stdout
     order = re.search(r"^order +critical +(\d+) +0 +([\d.]+) %", done.stdout, re.M)
     assert order and int(order[1]) > 300 and float(order[2]) > 99, done.stdout
     low = re.search(r"^  low +([\d.]+) % good", done.stdout, re.M)
@@ -164,6 +165,7 @@ def test_live_traffic_is_open_loop_and_counts_as_the_gateway_does(launch, upstre
     assert all(json.loads(body)["n"] >= 0 for body in bodies if body) and any(bodies)
     assert asked["browse"] >= 40 and asked["claim"] >= 10
     assert "refused" in done.stdout and "unauthenticated" not in done.stdout
+    assert "Not modelled" not in done.stdout
 
 
 def test_live_traffic_says_when_nobody_is_there(write):
