@@ -123,20 +123,30 @@ FG_INLINE void tile_store(const struct panel_tile *tile, int groups, int tokens,
     }
 }
 
-FG_INLINE void tile_run(struct panel_tile *tile, int groups, int tokens, enum panel_form form,
-                        int bits)
+/* Block after block; `ahead` NULL: a loop that has registers for nothing else to do. */
+FG_INLINE void tile_blocks(const struct panel_tile *tile, int groups, int tokens,
+                           enum panel_form form, int bits, struct panel_ahead *ahead,
+                           tile_sums sums)
 {
-    tile_sums sums;
-    tile_load(tile, groups, tokens, sums);
-    struct panel_ahead ahead = tile->ahead;
     for (size_t b = 0; b < tile->block_count; b++) {
-        ahead_read(&ahead);
+        if (ahead != NULL)
+            ahead_read(ahead);
         const struct panel_block *w[VEC_GROUPS];
         for (int g = 0; g < groups; g++)
             w[g] = &tile->panels[g][b];
         tile_block(tile, w, b, groups, tokens, form, bits, sums);
     }
-    tile->ahead = ahead;
+}
+
+FG_INLINE void tile_run(struct panel_tile *tile, int groups, int tokens, enum panel_form form,
+                        int bits)
+{
+    tile_sums sums;
+    tile_load(tile, groups, tokens, sums);
+    if (!VEC_READS_IN_ORDER || tile->ahead.share == 0)
+        tile_blocks(tile, groups, tokens, form, bits, NULL, sums);
+    else
+        tile_blocks(tile, groups, tokens, form, bits, &tile->ahead, sums);
     tile_store(tile, groups, tokens, sums);
 }
 
@@ -147,7 +157,7 @@ FG_INLINE void rows_pack(const struct panel_rows *rows, pack_fn pack, size_t byt
                          struct panel_block *to)
 {
     for (size_t b = 0; b < rows->block_count / parts; b++, to += parts) {
-        if (!VEC_READS_IN_ORDER)
+        if (rows->ahead != 0)
             rows_prefetch(rows, b * bytes, bytes);
         pack(rows->at + b * bytes, rows->stride, to);
     }
@@ -259,6 +269,22 @@ static void rows_copy_few(struct panel_rows *rows, size_t row_count, size_t row_
 }
 
 /*
+ * For more tiles than these (a prompt) a panel stays so long that what is read beside it only
+ * pushes it out of the first-level cache: then the next one is asked for while it is packed.
+ */
+#define TILES_READ_AHEAD ((size_t)8)
+
+static size_t tiles_of(const struct fg_activations *x)
+{
+    return (x->token_count + VEC_TOKENS - 1) / VEC_TOKENS;
+}
+
+static bool is_read_ahead(const struct fg_activations *x)
+{
+    return VEC_READS_IN_ORDER && tiles_of(x) <= TILES_READ_AHEAD;
+}
+
+/*
  * What follows the blocks before `next` of these rows is asked for while the panel is multiplied
  * in tile_count tiles: the next blocks, or the first ones of the rows behind.
  */
@@ -306,16 +332,17 @@ static void panel_rows_multiply(const struct panel_type *type, const struct fg_m
         for (size_t g = 0; g < VEC_GROUPS; g++) {
             struct panel_rows rows = {.stride = row_bytes, .block_count = count};
             rows.at = matrix->data + (tile->row + g * VEC_LANES) * row_bytes + from;
-            rows.ahead = is_last ? (ptrdiff_t)(tile->row_count * row_bytes) - (ptrdiff_t)from
-                                 : (ptrdiff_t)bytes;
+            if (!is_read_ahead(x))
+                rows.ahead = is_last ? (ptrdiff_t)(tile->row_count * row_bytes) - (ptrdiff_t)from
+                                     : (ptrdiff_t)bytes;
             if (tile_lanes(tile, (int)g) < VEC_LANES)
                 rows_copy_few(&rows, tile_lanes(tile, (int)g), bytes, copy);
             type->pack(&rows, panels[g]);
         }
         tile->block_count = count;
         tile->is_first = first == 0;
-        panel_read_ahead(matrix, tile, first + count,
-                         (x->token_count + VEC_TOKENS - 1) / VEC_TOKENS);
+        if (is_read_ahead(x))
+            panel_read_ahead(matrix, tile, first + count, tiles_of(x));
         panel_times_tokens(type, tile, x, first, out);
     }
 }
