@@ -37,9 +37,12 @@ static bool is_alnum(char c)
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
+/* Of digits, and they may be missing (RFC 3986 section 3.2.3). */
 static bool is_port(struct fg_span text)
 {
     uint64_t port;
+    if (text.len == 0)
+        return true;
     return text.len <= 5 && fg_span_parse_u64(text, &port) && port > 0 && port <= 65535;
 }
 

@@ -17,7 +17,7 @@ bool fg_field_is_hop_by_hop(enum fg_field_id id);
 
 /*
  * host[:port] of Host, :authority or an absolute target: a name, an IPv4 address or an [IPv6]
- * address, at most 261 bytes, port 1 to 65535, no user information.
+ * address, at most 261 bytes, port 1 to 65535 or nothing behind its colon, no user information.
  */
 bool fg_authority_is_valid(struct fg_span authority);
 

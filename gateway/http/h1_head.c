@@ -206,10 +206,11 @@ struct parse {
     enum fg_http_error error;
 };
 
-/* llhttp gives a run in one piece unless it was given the input in pieces; see to it all the same.
- */
+/* llhttp gives a run in one piece, unless blanks behind it were left out; it stays one. */
 static int extend(struct parse *parse, struct fg_span *span, const char *at, size_t len)
 {
+    if (len == 0)
+        return HPE_OK;
     if (span->data == NULL)
         *span = fg_span_make(at, len);
     else if (span->data + span->len == at)
@@ -288,6 +289,37 @@ static enum fg_http_error parse_request_line(struct fg_head *head, struct fg_spa
     return error == FG_HTTP_OK ? fg_head_set_target(head, rest) : error;
 }
 
+static size_t without_blanks(const char *text, const char *end)
+{
+    while (end > text && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    return (size_t)(end - text);
+}
+
+/*
+ * All of the head, but for blanks at the end of a line in which there is a tab: llhttp takes none
+ * behind a length or a coding (RFC 9110 section 5.5 has both around any value).
+ */
+static llhttp_errno_t run_parser(llhttp_t *parser, struct fg_span head)
+{
+    const char *end = head.data + head.len;
+    const char *tab = head.data;
+    while ((tab = memchr(tab, '\t', (size_t)(end - tab))) != NULL) {
+        const char *line_end = tab; /* a head ends in LF */
+        while (*line_end == ' ' || *line_end == '\t')
+            line_end++;
+        if (*line_end == '\r') {
+            llhttp_errno_t result =
+                llhttp_execute(parser, head.data, without_blanks(head.data, tab));
+            if (result != HPE_OK)
+                return result;
+            head = fg_span_make(line_end, (size_t)(end - line_end));
+        }
+        tab = line_end;
+    }
+    return llhttp_execute(parser, head.data, head.len);
+}
+
 enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span head)
 {
     static const llhttp_settings_t settings = {
@@ -306,7 +338,7 @@ enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span hea
     llhttp_t parser;
     llhttp_init(&parser, HTTP_REQUEST, &settings);
     parser.data = &parse;
-    llhttp_errno_t result = llhttp_execute(&parser, head.data, head.len);
+    llhttp_errno_t result = run_parser(&parser, head);
     if (parse.error != FG_HTTP_OK)
         return parse.error;
     return result == HPE_PAUSED ? FG_HTTP_OK : error_of(&parser);

@@ -60,12 +60,15 @@ enum fg_http_error fg_head_set_target(struct fg_head *head, struct fg_span targe
     return copy_text(head, target, &head->target);
 }
 
-/* Host names compare without case, so they are kept in lower case. */
+/* Host names compare without case, so they are kept in lower case; a colon without a port says
+ * nothing (RFC 3986 section 6.2.3). */
 static enum fg_http_error copy_authority(struct fg_head *head, struct fg_span from,
                                          struct fg_span *to)
 {
     if (to->data != NULL || !fg_authority_is_valid(from))
         return FG_HTTP_BAD_HOST;
+    if (from.data[from.len - 1] == ':')
+        from.len--;
     char *text = take_text(head, from.len);
     if (text == NULL)
         return FG_HTTP_NO_MEMORY;
@@ -311,31 +314,13 @@ static enum fg_http_error join_cookies(struct fg_head *head)
     return FG_HTTP_OK;
 }
 
-/* "x:443" of https and "x:80" of http are "x" (RFC 3986 section 6.2.3). */
-static struct fg_span without_usual_port(struct fg_span authority, struct fg_span scheme)
-{
-    struct fg_span port =
-        fg_span_equal(scheme, FG_SPAN("https")) ? FG_SPAN(":443") : FG_SPAN(":80");
-    if (authority.len > port.len &&
-        memcmp(authority.data + authority.len - port.len, port.data, port.len) == 0)
-        authority.len -= port.len;
-    return authority;
-}
-
-static bool is_same_host(struct fg_span a, struct fg_span b, struct fg_span scheme)
-{
-    return fg_span_equal(without_usual_port(a, scheme), without_usual_port(b, scheme));
-}
-
 /*
- * Who is asked for: all that name a host must name the same one. The target's, or :authority, goes
- * on and Host is written from it (RFC 9112 section 3.2.2, RFC 9113 section 8.3.1): a Host that
- * differs would have no effect here, but nobody sends one who means well, so that such a request is
- * malformed, as section 8.3.1 asks for.
+ * Who is asked for. What the target names, or :authority, wins, and Host is written from it (RFC
+ * 9112 section 3.2.2, RFC 9113 section 8.3.1): a Host beside it must be one and well-formed, but
+ * has no effect, whatever it says.
  */
-static enum fg_http_error choose_authority(struct fg_head *head, const struct fg_exchange *ex,
-                                           struct fg_span of_target, enum fg_http_version version,
-                                           struct fg_span *chosen)
+static enum fg_http_error choose_authority(struct fg_head *head, struct fg_span of_target,
+                                           enum fg_http_version version, struct fg_span *chosen)
 {
     if (of_target.data != NULL) {
         if (head->authority.data != NULL)
@@ -353,8 +338,6 @@ static enum fg_http_error choose_authority(struct fg_head *head, const struct fg
         *chosen = has_host ? head->host : FG_SPAN("");
         return FG_HTTP_OK;
     }
-    if (has_host && !is_same_host(head->host, head->authority, ex->scheme))
-        return FG_HTTP_BAD_HOST;
     *chosen = head->authority;
     return FG_HTTP_OK;
 }
@@ -426,7 +409,7 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
                                             head->limits->path_escapes_kept, head->arena, &target);
     if (status != FG_OK)
         return status == FG_ERR_NO_MEMORY ? FG_HTTP_NO_MEMORY : FG_HTTP_BAD_TARGET;
-    error = choose_authority(head, ex, target.authority, version, &ex->authority);
+    error = choose_authority(head, target.authority, version, &ex->authority);
     if (error == FG_HTTP_OK)
         error = set_framing(head, ex, version);
     if (error != FG_HTTP_OK)

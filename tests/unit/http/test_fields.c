@@ -133,12 +133,13 @@ static void checks_authorities(void **state)
     (void)state;
     static const char *const good[] = {"a",           "example.org", "example.org:8443",
                                        "127.0.0.1:1", "[::1]",       "[::1.2.3.4]",
-                                       "[::1]:65535", "a_b-c~d.e",   "A.B"};
+                                       "[::1]:65535", "a_b-c~d.e",   "A.B",
+                                       "a:",          "[::1]:"};
     static const char *const bad[] = {
-        "",           ":80", "a:",    "a:0",   "a:65536", "a:080000",  "a:x",
-        "a b",        "u@h", "a/b",   "a?b",   "a#b",     "[::1",      "[::1]x",
-        "[::1]:",     "[]",  "[abc]", "[:]",   "[1:2:3]", "[1::2::3]", "[12345::]",
-        "[::1%eth0]", ".a",  "a,b",   "a:1:2", "a\\b",    "a%41",      "caf\xc3\xa9",
+        "",           ":80", ":",     "a:0",  "a:65536", "a:080000",  "a:x",
+        "a b",        "u@h", "a/b",   "a?b",  "a#b",     "[::1",      "[::1]x",
+        "a::",        "[]",  "[abc]", "[:]",  "[1:2:3]", "[1::2::3]", "[12345::]",
+        "[::1%eth0]", ".a",  "a,b",   "a:1:", "a\\b",    "a%41",      "caf\xc3\xa9",
     };
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
         assert_true(fg_authority_is_valid(fg_span_from_string(good[i])));

@@ -50,7 +50,7 @@ static const struct {
     {400, "GET /a\\b HTTP/1.1\r\n" H TAIL},
     {400, "GET /#x HTTP/1.1\r\n" H TAIL},
     {400, "GET ftp://h/ HTTP/1.1\r\n" H TAIL},
-    {400, "GET http://other/ HTTP/1.1\r\n" H TAIL},
+    {400, "GET http://other/ HTTP/1.1\r\nHost: u@h\r\n" TAIL},
     {400, "GET http://u:p@h/ HTTP/1.1\r\n" H TAIL},
     /* line ends */
     {400, "GET / HTTP/1.1\n" H TAIL},
