@@ -186,16 +186,17 @@ static bool parse_lines(struct fg_upstream_response *response, unsigned *minor, 
 }
 
 /* About this hop alone, or said by the gateway itself. */
-static bool is_dropped(enum fg_field_id id)
+static bool is_dropped(enum fg_field_id id, unsigned status)
 {
     switch (id) {
+    case FG_FIELD_UPGRADE:
+        return status != 426; /* what to switch to: the answer's point (RFC 9110 section 15.5.22) */
     case FG_FIELD_CONNECTION:
     case FG_FIELD_KEEP_ALIVE:
     case FG_FIELD_PROXY_CONNECTION:
     case FG_FIELD_TE:
     case FG_FIELD_TRAILER:
     case FG_FIELD_TRANSFER_ENCODING:
-    case FG_FIELD_UPGRADE:
     case FG_FIELD_REQUEST_ID:
     case FG_FIELD_TRACEPARENT:
         return true;
@@ -206,7 +207,7 @@ static bool is_dropped(enum fg_field_id id)
 
 bool fg_upstream_response_is_dropped(struct fg_span name)
 {
-    return is_dropped(fg_field_identify(name));
+    return is_dropped(fg_field_identify(name), 0);
 }
 
 /* What the fields say about the body and the connection. */
@@ -291,7 +292,7 @@ static void filter_fields(struct fg_upstream_response *response, const struct he
     }
     bool has_no_length = response->status == 204 || response->status < 200;
     for (size_t i = 0; i < response->field_count; i++) {
-        if (response->fields[i].name.len == 0 || is_dropped(ids[i]) ||
+        if (response->fields[i].name.len == 0 || is_dropped(ids[i], response->status) ||
             (ids[i] == FG_FIELD_CONTENT_LENGTH && has_no_length))
             continue;
         response->fields[kept++] = response->fields[i];

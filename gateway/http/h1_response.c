@@ -91,10 +91,17 @@ static void put_status_line(struct writer *writer, unsigned status)
 }
 
 /* Framing is ours; a value that could break the message apart is not passed on. */
-static void put_handler_field(struct writer *writer, struct fg_stream *stream,
+static void put_handler_field(struct writer *writer, struct fg_stream *stream, unsigned status,
                               const struct fg_field *field)
 {
     enum fg_field_id id = fg_field_identify(field->name);
+    if (status == 426 && id == FG_FIELD_UPGRADE) {
+        /* Such an answer says what to switch to (RFC 9110 sections 7.8 and 15.5.22). */
+        put_field(writer, FG_SPAN("connection"), FG_SPAN("upgrade"));
+        if (fg_field_value_is_valid(field->value))
+            put_field(writer, field->name, field->value);
+        return;
+    }
     if (fg_field_is_hop_by_hop(id) || !fg_field_value_is_valid(field->value))
         return;
     if (id == FG_FIELD_CONTENT_LENGTH) {
@@ -210,7 +217,7 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
         put_switch(&writer, stream, fields, field_count);
     } else {
         for (size_t i = 0; i < field_count; i++)
-            put_handler_field(&writer, stream, &fields[i]);
+            put_handler_field(&writer, stream, status, &fields[i]);
         put_framing(&writer, stream, is_end, &keep_alive);
     }
     put(&writer, "\r\n", 2);

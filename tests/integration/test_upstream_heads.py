@@ -75,3 +75,17 @@ def test_the_same_over_http2(launch):
             seen = client.get("/", headers={"x-one": "1"}).json()["headers"]
         assert seen["x-forwarded-for"] == "127.0.0.1" and "x-forwarded-proto" not in seen
         assert seen["forwarded"].startswith("for=127.0.0.1;host=") and seen["x-one"] == "1"
+
+
+@pytest.mark.parametrize("status, is_told", [(b"426 Upgrade Required", True), (b"200 OK", False)])
+def test_what_to_switch_to_is_told_where_it_is_the_answer(launch, status, is_told):
+    """RFC 9110 sections 7.8 and 15.5.22; HTTP/2 has no such field."""
+    fields = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    with serving(Raw([ok(status=status, fields=fields)])) as server:
+        gateway = launch(cluster([server.address]))
+        with gateway.client() as client, gateway.client(http2=True) as client2:
+            answer, answer2 = client.get("/"), client2.get("/")
+        assert answer.headers["sec-websocket-version"] == answer2.headers["sec-websocket-version"] == "13"
+        assert (answer.headers.get("upgrade") == "websocket") is is_told
+        assert (answer.headers.get("connection") == "upgrade") is is_told
+        assert not {"upgrade", "connection"} & set(answer2.headers)
