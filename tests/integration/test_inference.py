@@ -382,6 +382,14 @@ def test_a_hung_worker_is_replaced(launch):
     assert complete(gateway, max_tokens=4, **STORY).status_code == 200
 
 
+def test_a_worker_gives_way_to_what_shares_its_cores(launch):
+    gateway = launch(pool())
+    for one in workers(gateway):
+        for thread in os.listdir(f"/proc/{one['pid']}/task"):
+            assert os.sched_getscheduler(int(thread)) == os.SCHED_BATCH
+            assert os.getpriority(os.PRIO_PROCESS, int(thread)) >= 10
+
+
 def test_all_workers_killed_at_once(launch):
     gateway = launch(pool(breaker={"enabled": False}))
     for one in workers(gateway):

@@ -17,6 +17,7 @@
 #include "inference/worker/worker.h"
 
 #include "base/clock.h"
+#include "inference/worker/background.h"
 #include "inference/worker/worker_deferred.h"
 #include "inference/worker/worker_link.h"
 #include "inference/worker/worker_prepare.h"
@@ -29,7 +30,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,7 +42,6 @@
 /* How often, and how long, to ask for a sequence whose last worker is not known to be dead yet. */
 #define ADOPT_POLL_NS (2 * FG_MS)
 #define ADOPT_WAIT_NS (1 * FG_S)
-#define NICENESS 10 /* where cores are shared, orders go before tokens */
 
 struct worker {
     struct fg_worker_options options;
@@ -686,7 +685,7 @@ int fg_worker_run(const struct fg_worker_options *options)
     signal(SIGINT, SIG_IGN); /* a terminal sends it to everyone; the supervisor decides */
     if (!follow_parent(options->parent_pid))
         return 1;
-    (void)setpriority(PRIO_PROCESS, 0, NICENESS);
+    fg_background_enter();
     struct worker *w = calloc(1, sizeof(*w));
     if (w == NULL)
         return 1;

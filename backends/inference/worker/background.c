@@ -1,0 +1,45 @@
+/*
+ * background.c: where cores are shared, orders go before tokens.
+ * Job      less weight, no pre-emption of others, and slices that others may cut short.
+ * Thread   a process's first one, before it starts others: they inherit all of it.
+ * Never    SCHED_IDLE: beside a gateway that needs its cores for seconds, streams would stand.
+ * Source   sched(7), sched_setattr(2); Linux's Documentation/scheduler/sched-eevdf.rst. Since 6.6
+ *          the scheduler lets a task run for a slice before another of its class that has woken,
+ *          and since 6.12 not before one whose own slice is shorter. Older kernels ignore the
+ *          slice of such a task; there the weight alone decides.
+ */
+#include "inference/worker/background.h"
+
+#include "base/clock.h"
+
+#include <sched.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NICENESS 10 /* a tenth of the usual weight */
+/* Longer than anybody's usual slice (0.7 to 2.8 ms by the number of cores), and short enough for
+ * workers that take turns on a core. */
+#define SLICE_NS (6 * FG_MS)
+
+/* The kernel's struct of the first version, which the C library does not declare everywhere. */
+struct attributes {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime_ns;
+    uint64_t deadline_ns;
+    uint64_t period_ns;
+};
+_Static_assert(sizeof(struct attributes) == 48, "SCHED_ATTR_SIZE_VER0");
+
+void fg_background_enter(void)
+{
+    const struct attributes wanted = {
+        .size = sizeof(wanted), .policy = SCHED_BATCH, .nice = NICENESS, .runtime_ns = SLICE_NS};
+    if (syscall(SYS_sched_setattr, 0, &wanted, 0) == -1)
+        (void)setpriority(PRIO_PROCESS, 0, NICENESS);
+}
