@@ -135,7 +135,18 @@ static bool is_text(const json_t *jwk, const char *name, const char *text)
     return value != NULL && strcmp(value, text) == 0;
 }
 
-/* Meant for something else, or of a kind that we do not know. */
+/* A key may name the algorithm that it is for: is that the one which we would use it with? */
+static bool is_for_us(const json_t *jwk)
+{
+    const char *type = json_string_value(json_object_get(jwk, "kty"));
+    enum fg_key_algorithm ours = strcmp(type, "RSA") == 0   ? FG_KEY_RS256
+                                 : strcmp(type, "EC") == 0  ? FG_KEY_ES256
+                                 : strcmp(type, "OKP") == 0 ? FG_KEY_EDDSA
+                                                            : FG_KEY_HS256;
+    return json_object_get(jwk, "alg") == NULL || is_text(jwk, "alg", fg_key_algorithm_name(ours));
+}
+
+/* Meant for something else, or of a kind that we do not know (RFC 7517 section 5: leave it out). */
 static bool is_left_out(const json_t *jwk)
 {
     const json_t *use = json_object_get(jwk, "use");
@@ -153,7 +164,7 @@ static bool is_left_out(const json_t *jwk)
     bool is_known = is_text(jwk, "kty", "RSA") || is_text(jwk, "kty", "oct") ||
                     (is_text(jwk, "kty", "EC") && is_text(jwk, "crv", "P-256")) ||
                     (is_text(jwk, "kty", "OKP") && is_text(jwk, "crv", "Ed25519"));
-    return !verifies || !is_known;
+    return !verifies || !is_known || !is_for_us(jwk);
 }
 
 static const char *read_jwk(const json_t *jwk, struct fg_public_key *key)
@@ -164,16 +175,10 @@ static const char *read_jwk(const json_t *jwk, struct fg_public_key *key)
         return "a kid that is no text of 1 to 127 bytes";
     if (id != NULL)
         snprintf(key->id, sizeof(key->id), "%s", json_string_value(id));
-    const char *problem = is_text(jwk, "kty", "RSA")   ? read_rsa(jwk, key)
-                          : is_text(jwk, "kty", "EC")  ? read_ec(jwk, key)
-                          : is_text(jwk, "kty", "OKP") ? read_okp(jwk, key)
-                                                       : read_oct(jwk, key);
-    if (problem != NULL)
-        return problem;
-    if (json_object_get(jwk, "alg") != NULL &&
-        !is_text(jwk, "alg", fg_key_algorithm_name(key->algorithm)))
-        return "a key with an alg that its type does not go with (RS256, ES256, EdDSA, HS256)";
-    return NULL;
+    return is_text(jwk, "kty", "RSA")   ? read_rsa(jwk, key)
+           : is_text(jwk, "kty", "EC")  ? read_ec(jwk, key)
+           : is_text(jwk, "kty", "OKP") ? read_okp(jwk, key)
+                                        : read_oct(jwk, key);
 }
 
 /* ---- a file ---- */
