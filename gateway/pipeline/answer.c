@@ -290,7 +290,8 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
             fg_arena_try_u64(arena, fg_clock_round_up_s(retry_after_ns)));
     add(fields, &count, FG_SPAN("allow"), refusal->allow);
     if (refusal->status == 401)
-        add(fields, &count, FG_SPAN("www-authenticate"), FG_SPAN("Bearer"));
+        add(fields, &count, FG_SPAN("www-authenticate"),
+            refusal->is_token_bad ? FG_SPAN("Bearer error=\"invalid_token\"") : FG_SPAN("Bearer"));
     if (body.data == NULL) {
         fg_flow_set_state(flow, FG_FLOW_RESPONDING);
         end_without_memory(flow);

@@ -327,6 +327,7 @@ struct fg_refusal {
     struct fg_span ticket;
     struct fg_span page;  /* HTML, instead of the JSON that apps get */
     struct fg_span allow; /* of a 405 */
+    bool is_token_bad;    /* of a 401: there was a token (RFC 6750 section 3.1) */
     struct fg_span lead;  /* fg_refusal_lead's, if it was made before; it is not copied */
 };
 

@@ -17,16 +17,22 @@ enum outcome {
 
 static const struct fg_span signature_field = FG_SPAN_LITERAL("x-floodgate-signature");
 
-static enum outcome refuse(struct fg_flow *flow, const char *message)
+static enum outcome refuse_as(struct fg_flow *flow, const char *message, bool is_token_bad)
 {
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_UNAUTHENTICATED,
                              .status = 401,
                              .type = "authentication_error",
                              .message = message,
+                             .is_token_bad = is_token_bad,
                              .position = UINT64_MAX,
                          });
     return OUTCOME_REFUSED;
+}
+
+static enum outcome refuse(struct fg_flow *flow, const char *message)
+{
+    return refuse_as(flow, message, false);
 }
 
 static enum outcome refuse_for(struct fg_flow *flow, const char *message)
@@ -130,7 +136,7 @@ static enum outcome by_token(struct fg_flow *flow)
     char message[96];
     snprintf(message, sizeof(message), "the bearer token is not accepted: %s",
              fg_jwt_verdict_name(verdict));
-    return refuse(flow, message);
+    return refuse_as(flow, message, true);
 }
 
 static enum outcome by_certificate(struct fg_flow *flow)
@@ -158,6 +164,15 @@ static bool remove_fields(struct fg_exchange *ex, struct fg_span one, struct fg_
     ex->fields = fields;
     ex->field_count = count;
     return true;
+}
+
+/* Who reads the first and who reads the last would see two users. */
+static bool is_said_twice(const struct fg_exchange *ex, struct fg_span name)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ex->field_count; i++)
+        count += fg_span_equal(ex->fields[i].name, name);
+    return count > 1;
 }
 
 static enum outcome find_user(struct fg_flow *flow, struct fg_span signature, struct fg_span key)
@@ -208,6 +223,10 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         signature = fg_exchange_field(ex, signature_field);
     if (conf->api_key_count > 0)
         key = fg_exchange_field(ex, key_field);
+    bool is_unclear = flow->route->identity != FG_IDENTITY_NONE &&
+                      (is_said_twice(ex, FG_SPAN("authorization")) ||
+                       (signature.data != NULL && is_said_twice(ex, signature_field)) ||
+                       (key.data != NULL && is_said_twice(ex, key_field)));
     bool has_secrets = signature.data != NULL || key.data != NULL;
     if (has_secrets && !remove_fields(ex, signature_field, key_field)) {
         (void)refuse_for_memory(flow);
@@ -215,7 +234,9 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     }
     if (flow->route->identity == FG_IDENTITY_NONE)
         return edit_fields(flow);
-    enum outcome outcome = find_user(flow, signature, key);
+    enum outcome outcome =
+        is_unclear ? refuse(flow, "two fields say who is asking; expected one of each kind")
+                   : find_user(flow, signature, key);
     if (outcome == OUTCOME_ABSENT && flow->route->identity == FG_IDENTITY_REQUIRED)
         outcome = refuse(flow, how_to(flow->route->identity_by));
     return outcome == OUTCOME_REFUSED ? FG_STAGE_RESPOND : edit_fields(flow);

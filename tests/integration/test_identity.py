@@ -159,7 +159,18 @@ def test_bad_claims(site, keys, claims, reason):
     answer = ask(site, "/any", bearer(keys["rsa"].token(**{**LOGIN, **claims})))
     assert answer.status_code == 401
     assert reason in answer.json()["error"]["message"]
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_who_is_asking_is_said_once(site, keys):
+    """A backend that reads the last of two would see another user than we."""
+    good, other = keys["rsa"].token(**LOGIN), keys["rsa"].token(**{**LOGIN, "sub": "eve"})
+    for fields in ([("authorization", "Bearer " + good), ("authorization", "Bearer " + other)],
+                   [("authorization", "Bearer " + good), ("authorization", "Basic eDp5")],
+                   [("x-api-key", API_KEY), ("x-api-key", API_KEY)], []):
+        answer = ask(site, "/any", fields)
+        assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer", fields
+    assert ask(site, "/any", bearer(good)).status_code == 200
 
 
 def test_pem_key_and_our_own_tokens(site, keys):
