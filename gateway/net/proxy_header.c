@@ -9,6 +9,11 @@
 #define V2_PROXY 1
 #define V2_TCP4 0x11
 #define V2_TCP6 0x21
+#define V2_FAMILY_MAX 3   /* a unix socket */
+#define V2_PROTOCOL_MAX 2 /* datagrams */
+#define V2_CRC32C 0x03
+#define V2_TLV_HEAD 3u
+#define V2_CRC_BYTES 4u
 
 static const struct fg_span v1_start = FG_SPAN_LITERAL("PROXY ");
 static const struct fg_span v2_start = FG_SPAN_LITERAL("\r\n\r\n\0\r\nQUIT\n");
@@ -90,6 +95,47 @@ static void take_addresses(struct fg_proxy_header *header, const unsigned char *
     header->has_source = true;
 }
 
+/* Goes on with a checksum (RFC 9260 appendix A) bit by bit: headers are short, few have one. */
+static uint32_t crc32c(uint32_t crc, const unsigned char *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        crc ^= data[i];
+        for (unsigned bit = 0; bit < 8; bit++)
+            crc = (crc & 1) != 0 ? crc >> 1 ^ 0x82f63b78u : crc >> 1;
+    }
+    return crc;
+}
+
+/* Is it what the header's bytes come to, with zeros in its own place? */
+static bool is_checksum(const unsigned char *header, size_t len, const unsigned char *at)
+{
+    static const unsigned char zeros[V2_CRC_BYTES] = {0};
+    size_t before = (size_t)(at - header);
+    uint32_t crc = crc32c(UINT32_MAX, header, before);
+    crc = crc32c(crc, zeros, V2_CRC_BYTES);
+    crc = ~crc32c(crc, at + V2_CRC_BYTES, len - before - V2_CRC_BYTES);
+    uint32_t said = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+    return crc == said;
+}
+
+/* What stands behind the addresses: whole type, length and value each, and a checksum that fits. */
+static bool check_tlvs(const unsigned char *header, size_t len, size_t from)
+{
+    while (from < len) {
+        if (len - from < V2_TLV_HEAD)
+            return false;
+        const unsigned char *at = header + from;
+        size_t value_len = (size_t)at[1] << 8 | at[2];
+        if (len - from - V2_TLV_HEAD < value_len)
+            return false;
+        if (at[0] == V2_CRC32C &&
+            (value_len != V2_CRC_BYTES || !is_checksum(header, len, at + V2_TLV_HEAD)))
+            return false;
+        from += V2_TLV_HEAD + value_len;
+    }
+    return true;
+}
+
 static enum fg_proxy_header_result parse_v2(struct fg_span bytes, struct fg_proxy_header *header)
 {
     if (bytes.len < V2_HEADER)
@@ -102,10 +148,15 @@ static enum fg_proxy_header_result parse_v2(struct fg_span bytes, struct fg_prox
     if (bytes.len < V2_HEADER + len)
         return FG_PROXY_HEADER_PARTIAL;
     header->len = V2_HEADER + len;
+    if (command == V2_LOCAL)
+        return FG_PROXY_HEADER_OK; /* whatever else it says */
+    if (data[13] >> 4 > V2_FAMILY_MAX || (data[13] & 0x0f) > V2_PROTOCOL_MAX)
+        return FG_PROXY_HEADER_BAD;
     bool is_v4 = data[13] == V2_TCP4;
-    if (command == V2_LOCAL || (!is_v4 && data[13] != V2_TCP6))
+    if (!is_v4 && data[13] != V2_TCP6)
         return FG_PROXY_HEADER_OK;
-    if (len < (is_v4 ? 12u : 36u))
+    size_t address_bytes = is_v4 ? 12 : 36;
+    if (len < address_bytes || !check_tlvs(data, header->len, V2_HEADER + address_bytes))
         return FG_PROXY_HEADER_BAD;
     take_addresses(header, data + V2_HEADER, is_v4);
     return FG_PROXY_HEADER_OK;

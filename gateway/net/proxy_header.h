@@ -3,9 +3,11 @@
  * Job      version 1 (a line of text) and version 2 (binary) of the PROXY protocol, received.
  * Thread   any; pure.
  * Source   the PROXY protocol specification, sections 2.1 and 2.2.
- * Strict   what the specification lets a receiver refuse is refused: versions and commands that it
- *          does not define, numbers with leading zeros, lines over 107 bytes. Only TCP over IPv4
- * and IPv6 names a client; of any other family the connection's own address is kept.
+ * Strict   what the specification lets a receiver refuse is refused: versions, commands, families
+ *          and protocols that it does not define, numbers with leading zeros, lines over 107 bytes,
+ *          values behind the addresses that are cut off, and a checksum that is wrong. Only TCP
+ *          over IPv4 and IPv6 names a client; of any other family the connection's own address is
+ *          kept.
  */
 #ifndef FG_NET_PROXY_HEADER_H
 #define FG_NET_PROXY_HEADER_H

@@ -83,6 +83,7 @@ def test_the_header_says_who_it_is(site, header, client, parts):
 
 @pytest.mark.parametrize("header", [
     b"", b"PROXY TCP4 1.2.3.4\r\n", b"PROXY TCP4 999.1.1.1 1.1.1.1 1 1\r\n", SIGNATURE + b"\x31\x11\0\0",
+    v2(family=0x41), v2(family=0x13), v2(extra=b"\x04\0"), v2(extra=b"\x03\0\x04\0\0\0\0"),
     b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
 ])
 def test_without_a_good_header_there_is_no_connection(site, header):

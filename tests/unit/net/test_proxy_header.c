@@ -44,6 +44,9 @@ static void reads_version_2(void **state)
     (void)state;
     expect_source(FG_SPAN(SIGNATURE "\x21\x11\x00\x0c" V4 "GET /"), 28, "192.0.2.1");
     expect_source(FG_SPAN(SIGNATURE "\x21\x11\x00\x0f" V4 "\x04\x00\x00"), 31, "192.0.2.1");
+    expect_source(FG_SPAN(SIGNATURE "\x21\x11\x00\x18" V4 "\x03\x00\x04\x01\xd5\xb4\xe6\x01\x00\x02"
+                                    "h2"), /* a checksum that is right, and another value */
+                  40, "192.0.2.1");
     expect_source(FG_SPAN(SIGNATURE "\x21\x21\x00\x24\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01"
                                     "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02\0\x01\0\x02"),
                   52, "2001:db8::1");
@@ -77,6 +80,12 @@ static void refuses_broken_ones(void **state)
         FG_SPAN_LITERAL(SIGNATURE "\x21\x11\x00\x0b\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x34\x01"),
         FG_SPAN_LITERAL(SIGNATURE "\x21\x21\x00\x0c" V4),
         FG_SPAN_LITERAL(SIGNATURE "\x21\x11\xff\xff" V4),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x41\x00\x0c" V4), /* a family that is none */
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x13\x00\x0c" V4), /* a protocol that is none */
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x11\x00\x0e" V4 "\x04\x00"),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x11\x00\x10" V4 "\x04\x00\x02x"),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x11\x00\x12" V4 "\x03\x00\x03xxx"),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x11\x00\x13" V4 "\x03\x00\x04\x00\x00\x00\x00"),
         FG_SPAN_LITERAL("\r\n\r\nGET /"),
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
