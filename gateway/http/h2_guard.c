@@ -98,6 +98,37 @@ void fg_h2_note_reset(struct fg_h2 *h2, int32_t id)
     h2->resets[h2->reset_count++ % FG_H2_RESETS_NOTED] = id;
 }
 
+/*
+ * For most of these the session has told of a frame that it did not like, and that was paid for. Of
+ * DATA that does not keep to Content-Length it tells nothing.
+ */
+void fg_h2_note_reset_sent(struct fg_h2 *h2, int32_t id, uint32_t error_code)
+{
+    fg_h2_note_reset(h2, id);
+    switch (error_code) {
+    case NGHTTP2_PROTOCOL_ERROR:
+    case NGHTTP2_FLOW_CONTROL_ERROR:
+    case NGHTTP2_STREAM_CLOSED:
+    case NGHTTP2_FRAME_SIZE_ERROR:
+    case NGHTTP2_REFUSED_STREAM:
+        if (h2->resets_paid > 0)
+            h2->resets_paid--;
+        else
+            h2->resets_owed++;
+        break;
+    default:
+        break;
+    }
+}
+
+/* A client that sends on pays what it owes. */
+static bool settle_debt(struct fg_h2 *h2)
+{
+    uint32_t owed = h2->resets_owed;
+    h2->resets_owed = 0;
+    return owed == 0 || fg_h2_spend(h2, owed * FG_H2_RESET_COST);
+}
+
 /* Did we reset it? Where too many were to be noted, that is taken for true. */
 static bool is_late(const struct fg_h2 *h2, int32_t id)
 {
@@ -224,6 +255,8 @@ int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len)
     const uint8_t *end = data + len;
     const uint8_t *at = data;
     const uint8_t *given = data;
+    if (!settle_debt(h2))
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     while (at < end) {
         if (scan->skip > 0) {
             size_t part = (size_t)(end - at) < scan->skip ? (size_t)(end - at) : scan->skip;

@@ -70,6 +70,8 @@ struct fg_h2 {
     uint64_t opened;                    /* bit n: stream newest_id - 2n was opened */
     int32_t resets[FG_H2_RESETS_NOTED]; /* streams that we reset, newest over oldest */
     size_t reset_count;
+    uint32_t resets_paid; /* that we shall send and the client has paid for */
+    uint32_t resets_owed; /* that we have sent and it has not */
 
     /* when has_failed */
     uint32_t failure_code; /* for the last GOAWAY */
@@ -138,6 +140,8 @@ void fg_h2_earn(struct fg_h2 *h2, uint32_t gained);
 void fg_h2_note_opened(struct fg_h2 *h2, int32_t id);
 /* We have reset it, while the client may still send. */
 void fg_h2_note_reset(struct fg_h2 *h2, int32_t id);
+/* The frame that resets it is out: one for what the client has done is its debt. */
+void fg_h2_note_reset_sent(struct fg_h2 *h2, int32_t id, uint32_t error_code);
 
 /* Hands on what small DATA has been gathered, if its handler still wants it. */
 void fg_h2_flush_gathered(struct fg_h2 *h2);

@@ -369,6 +369,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     }
     fg_counter_add_owned(&h2->codec.transport->env->stats->protocol_errors, 1);
     /* The session resets the stream for it: such resets cost as much as the client's own. */
+    h2->resets_paid++;
     return fg_h2_spend(h2, FG_H2_RESET_COST) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 

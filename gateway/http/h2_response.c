@@ -75,7 +75,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     bool is_head = frame->hd.type == NGHTTP2_HEADERS;
     bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (frame->hd.type == NGHTTP2_RST_STREAM)
-        fg_h2_note_reset(user_data, frame->hd.stream_id);
+        fg_h2_note_reset_sent(user_data, frame->hd.stream_id, frame->rst_stream.error_code);
     if (!is_head && !(frame->hd.type == NGHTTP2_DATA && is_end))
         return 0;
     struct fg_stream *stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);

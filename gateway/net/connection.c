@@ -543,17 +543,15 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
         schedule(connection);
 }
 
-/* There is more where it came from: how much of it the next turn takes depends on what this cost.
- * The connection lives until the end of the turn. */
-static void take_full_read(struct fg_connection *connection, size_t len)
+/* How much of it the next turns take depends on what this cost. The connection lives until the end
+ * of the turn. */
+static void take_measured(struct fg_connection *connection, size_t len)
 {
     struct fg_net *net = connection->net;
     uint64_t started_ns = fg_clock_monotonic_ns();
     fg_connection_take_bytes(connection, net->in, len);
-    uint8_t before = connection->read_halvings;
-    connection->read_halvings = fg_read_turn_note(&net->read_turn, fg_loop_turn(net->env.loop),
-                                                  before, fg_clock_monotonic_ns() - started_ns);
-    if (connection->read_halvings > before)
+    if (fg_read_turn_note(&net->read_turn, fg_loop_turn(net->env.loop), &connection->pace,
+                          sizeof(net->in), len, fg_clock_monotonic_ns() - started_ns))
         fg_counter_add_owned(&net->stats.dear_reads, 1);
 }
 
@@ -562,13 +560,15 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct fg_connection *connection = arg;
     struct fg_net *net = connection->net;
-    size_t most = fg_read_turn_bytes(sizeof(net->in), connection->read_halvings);
-    ssize_t got = recv(fd, net->in, most, 0);
+    struct fg_read_pace *pace = &connection->pace;
+    if (!fg_read_turn_is_due(&net->read_turn, fg_loop_turn(net->env.loop), pace))
+        return; /* the socket stays readable, and says so in the next turn */
+    ssize_t got = recv(fd, net->in, fg_read_turn_bytes(pace, sizeof(net->in)), 0);
     fg_counter_add_owned(&net->stats.reads, 1);
     if (got > 0) {
         fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
-        if ((size_t)got == most)
-            take_full_read(connection, most);
+        if (fg_read_turn_measures(pace, sizeof(net->in), (size_t)got))
+            take_measured(connection, (size_t)got);
         else
             fg_connection_take_bytes(connection, net->in, (size_t)got);
     } else if (got == 0) {
@@ -716,6 +716,7 @@ void fg_connection_start(struct fg_listening *listening, int fd, const struct fg
     connection->fd = fd;
     connection->ip_key = origin->key;
     connection->is_counted = origin->is_counted;
+    fg_read_turn_greet(&net->read_turn, &connection->pace);
     fg_connection_set_address(connection, &origin->ip, origin->port);
     note_local_address(connection);
     fg_list_init(&connection->handshake_link);

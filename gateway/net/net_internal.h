@@ -127,10 +127,11 @@ struct fg_connection {
     bool has_ended;        /* the client says no more; it may still read */
     bool is_end_held;      /* and the codec hears of it behind what is held */
     enum fg_close_mode close_mode;
-    uint8_t read_halvings; /* of the next read: see policies/read_turn */
-    size_t sniffed;        /* bytes of the h2 preface seen */
-    size_t linger_bytes;   /* discarded: behind our last word, or behind the client's */
-    size_t taken_bytes;    /* by the socket, since write_timeout was armed */
+    size_t sniffed;      /* bytes of the h2 preface seen */
+    size_t linger_bytes; /* discarded: behind our last word, or behind the client's */
+    size_t taken_bytes;  /* by the socket, since write_timeout was armed */
+
+    struct fg_read_pace pace; /* of its reads */
 
     struct fg_codec *codec; /* NULL until OPEN */
     struct fg_tls tls;      /* ssl NULL: plain */

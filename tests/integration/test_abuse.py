@@ -110,6 +110,23 @@ def test_a_flood_is_told_to_calm_down(site, frames):
     is_quiet(site)
 
 
+@pytest.mark.parametrize("size", [b"xx", b""], ids=["longer", "shorter"])
+def test_resets_for_a_length_that_is_not_kept_are_paid_for_one_by_one(site, size):
+    """The session says nothing of them, and in no turn are there more than streams may be open."""
+    peer = attack(site, b"")
+    with peer.connection:
+        for stream in range(1, 1000, 2):
+            peer.send(headers(stream, pseudo("/hold", method="POST") + [("content-length", "1")], END_HEADERS) +
+                      frame(DATA, END_STREAM, stream, size))
+            if not peer.until(lambda one=stream: peer.is_over(one)):
+                break
+        peer.until(lambda: False)
+        assert [one[1] for one in peer.goaways] == [ENHANCE_YOUR_CALM]
+        assert 50 < len(peer.resets) < 400 and set(peer.resets.values()) == {wire.PROTOCOL_ERROR}
+        neighbour(site)
+    is_quiet(site)
+
+
 def dear_reads(site):
     return site.stats()["gateway"]["connections"]["dear_reads"]
 
@@ -127,6 +144,26 @@ def test_input_in_tiny_pieces_is_read_a_little_at_a_time(site, kind):
         wait_for(lambda: dear_reads(site) > before, what="a dear read")
         assert "floodgate_dear_reads_total " in httpx.get(f"{site.admin}/metrics").text
         neighbour(site)
+    is_quiet(site)
+
+
+def test_a_newcomer_after_dear_reads_begins_small(site):
+    """Whoever closes after each large read and comes again finds the next one small; who sends much is served."""
+    tiny = b"POST /hold HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20000
+    before = dear_reads(site)
+    for _ in range(4):
+        with wire.connect(site.port) as connection:
+            connection.sendall(tiny)
+            wait_for(lambda seen=before: dear_reads(site) > seen, what="a dear read")
+        before = dear_reads(site)
+    reads = site.stats()["gateway"]["connections"]
+    with wire.connect(site.port) as connection:
+        connection.sendall(b"POST /direct HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 65000\r\n\r\n" +
+                           b"x" * 65000)
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
+    after = site.stats()["gateway"]["connections"]
+    assert after["bytes_read"] - reads["bytes_read"] > 65000
+    assert after["reads"] - reads["reads"] >= 3  # one of 64 KiB would do
     is_quiet(site)
 
 
