@@ -473,7 +473,8 @@ static const struct fg_response_ops fetch_ops = {
 /* ---- the beginning ---- */
 
 /*
- * What a shared answer must not depend on. It is fetched whole, plain and without conditions; and
+ * What a shared answer must not depend on. It is fetched whole, plain (who encodes it all the same
+ * does so for everybody, RFC 9110 section 12.5.3) and without conditions of the client; and
  * no field that frameworks are known to take another host, path or method from may change what is
  * then given to everybody under this key. (X-Forwarded-Host, of trusted proxies alone, is in the
  * key.)
@@ -513,7 +514,7 @@ static bool copy_fields(struct fg_cache_fetch *fetch, const struct fg_exchange *
 {
     struct fg_exchange *ex = &fetch->req.ex;
     struct fg_field *fields =
-        fg_arena_try_alloc(ex->arena, (from->field_count + 2) * sizeof(*fields));
+        fg_arena_try_alloc(ex->arena, (from->field_count + 3) * sizeof(*fields));
     bool is_fine = fields != NULL;
     size_t count = 0;
     for (size_t i = 0; i < from->field_count && is_fine; i++) {
@@ -521,6 +522,8 @@ static bool copy_fields(struct fg_cache_fetch *fetch, const struct fg_exchange *
             is_fine = copy_field(ex->arena, &fields[count++], from->fields[i].name,
                                  from->fields[i].value);
     }
+    if (is_fine)
+        fields[count++] = (struct fg_field){FG_SPAN("accept-encoding"), FG_SPAN("identity")};
     const struct fg_cache_object *stale = fetch->stale;
     if (is_fine && stale != NULL && stale->etag.data != NULL)
         is_fine = copy_field(ex->arena, &fields[count++], FG_SPAN("if-none-match"), stale->etag);

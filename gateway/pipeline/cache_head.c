@@ -138,7 +138,7 @@ struct reading {
     struct fg_cache_draft *draft;
     int64_t wall_s;
     bool has_age;
-    bool is_encoded;
+    bool is_encoded; /* though we asked for the plain form: so for everybody */
     bool varies_by_encoding;
     bool is_text; /* of a type that is worth compressing */
     struct list vary;
@@ -326,7 +326,7 @@ bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange 
     bool is_fine = copy_lists(&reading, ex) && add_own_fields(&reading, ex, kept, &count);
     draft->fields = kept;
     draft->field_count = count;
-    return is_fine && !reading.is_encoded && count <= FIELDS_MAX;
+    return is_fine && count <= FIELDS_MAX;
 }
 
 /* ---- 304 ---- */
