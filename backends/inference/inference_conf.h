@@ -49,7 +49,7 @@ struct fg_inference_conf {
     uint32_t max_tokens_limit;
     uint64_t body_bytes_max;
     uint64_t logprobs_bytes_max;  /* memory of an answer in one piece with logprobs, at most */
-    uint64_t worker_hang_ns;      /* a worker whose heartbeat is older is killed and restarted */
+    uint64_t worker_hang_ns;      /* time it may have for a heartbeat until it is killed */
     const char *socket_directory; /* where workers listen for the gateway */
 };
 

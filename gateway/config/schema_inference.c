@@ -247,7 +247,8 @@ static const struct fg_key inference_keys[] = {
      .initial = "10s",
      .min = 100 * MS,
      .max = 1 * HOUR,
-     .doc = "A worker without a sign of life for so long is killed and started anew."},
+     .doc = "A worker that had so much time for a sign of life and gave none is killed and started "
+            "anew. Waiting for a processor does not count."},
     {.name = "socket_directory",
      .type = FG_KEY_PATH,
      .offset = L(socket_directory),

@@ -135,6 +135,7 @@ static bool make_children(struct supervisor *sv)
         .arena = sv->arena,
         .conf = &config->inference,
         .steps = calloc(worker_count + 1, sizeof(struct fg_step_watch)),
+        .lives = calloc(worker_count + 1, sizeof(struct fg_life_watch)),
         .exchange_next = worker_count,
     };
     fg_worker_program_init(&sv->workers.program);
@@ -616,6 +617,7 @@ static void fini(struct supervisor *sv, bool is_parent)
     if (sv->arena_fd != -1)
         close(sv->arena_fd);
     free(sv->workers.steps);
+    free(sv->workers.lives);
     free(sv->children);
     fg_config_destroy(sv->config);
 }

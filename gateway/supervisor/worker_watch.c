@@ -50,6 +50,8 @@ void fg_worker_watch_on_start(struct fg_worker_watch *watch, const struct fg_chi
     watch->replaced &= ~bit_of(child);
     if (watch->steps != NULL)
         watch->steps[child->index] = (struct fg_step_watch){0};
+    if (watch->lives != NULL)
+        watch->lives[child->index] = (struct fg_life_watch){0};
     if (fg_worker_program_is_new(&watch->program))
         watch->replaced |= bit_of(child);
 }
@@ -96,17 +98,6 @@ static bool is_halted(const struct fg_child *child, uint64_t now_ns)
     return child->halted_ns != 0 && now_ns - child->halted_ns >= HALT_NS;
 }
 
-static bool is_silent(const struct fg_worker_watch *watch, const struct fg_child *child,
-                      uint64_t now_ns)
-{
-    uint64_t limit_ns = watch->conf->worker_hang_ns;
-    const struct fg_kv_worker_record *record = fg_kv_arena_worker(watch->arena, child->index);
-    uint64_t beat_ns = fg_counter_get(&record->heartbeat_ns);
-    if (limit_ns == 0 || now_ns - child->started_ns < limit_ns + FG_S)
-        return false;
-    return is_serving(watch, child, child->pid) && beat_ns < now_ns && now_ns - beat_ns > limit_ns;
-}
-
 /* Whether it computes and does not get on. */
 static enum fg_step_verdict judge_step(struct fg_worker_watch *watch, const struct fg_child *child,
                                        uint64_t now_ns)
@@ -119,6 +110,17 @@ static enum fg_step_verdict judge_step(struct fg_worker_watch *watch, const stru
     return fg_step_watch_judge(&watch->steps[child->index], &look, now_ns);
 }
 
+/* Whether it, or one of its helpers, gives no sign of life for too long. */
+static enum fg_life_verdict judge_life(struct fg_worker_watch *watch, const struct fg_child *child,
+                                       uint64_t now_ns)
+{
+    if (watch->lives == NULL || watch->conf->worker_hang_ns == 0 ||
+        child->state != FG_CHILD_RUNNING || !is_serving(watch, child, child->pid))
+        return FG_LIFE_FINE;
+    return fg_life_watch_worker(&watch->lives[child->index], watch->arena, child->index,
+                                watch->conf->worker_hang_ns, now_ns);
+}
+
 /* Why it has to go; NULL: it does not. */
 static const char *fault_of(struct fg_worker_watch *watch, const struct fg_child *child,
                             uint64_t now_ns)
@@ -128,9 +130,8 @@ static const char *fault_of(struct fg_worker_watch *watch, const struct fg_child
     enum fg_step_verdict verdict = judge_step(watch, child, now_ns);
     if (verdict != FG_STEP_FINE)
         return fg_step_verdict_name(verdict);
-    if (child->state == FG_CHILD_RUNNING && is_silent(watch, child, now_ns))
-        return "silent";
-    return NULL;
+    enum fg_life_verdict life = judge_life(watch, child, now_ns);
+    return life != FG_LIFE_FINE ? fg_life_verdict_name(life) : NULL;
 }
 
 static void kill_hung(struct fg_worker_watch *watch, uint64_t now_ns)

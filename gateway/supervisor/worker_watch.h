@@ -8,7 +8,7 @@
  *    SIGKILL, crash --SIGCHLD, reaped--> its sequences are orphans, others adopt them
  *    SIGSTOP --SIGCHLD, for HALT_NS--> killed --> as above
  *    computes, and does not get on (step_watch.h) --> killed --> as above
- *    no heartbeat for worker_hang --> killed --> as above
+ *    no sign of life, with worker_hang of time for one (life_watch.h) --> killed --> as above
  *    exchange --> one asked to end (it hands over what runs), the next one when its successor
  * serves
  */
@@ -17,6 +17,7 @@
 
 #include "inference/inference_conf.h"
 #include "supervisor/children.h"
+#include "supervisor/life_watch.h"
 #include "supervisor/step_watch.h"
 #include "supervisor/worker_program.h"
 
@@ -34,6 +35,7 @@ struct fg_worker_watch {
     uint64_t stuck;    /* bit by index: killed because it did not get on */
     struct fg_worker_program program;
     struct fg_step_watch *steps; /* (worker_count); NULL: they are not watched */
+    struct fg_life_watch *lives; /* the same */
     uint32_t exchange_next;      /* the next to be exchanged; worker_count: none */
 };
 

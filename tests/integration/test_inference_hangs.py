@@ -1,10 +1,12 @@
-"""A worker that spins or blocks in the middle of a step, without a signal, is found and replaced; its streams go on."""
+"""A worker that spins or blocks without a signal, in a step or not, is found and replaced; its streams go on."""
 import asyncio
 import bisect
+import contextlib
 import ctypes
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import time
@@ -108,6 +110,78 @@ def test_a_worker_that_does_not_get_on_is_replaced(launch, code, word):
     print(f"{word}: found after {times['found'] - times['hung']:.3f} s")
     assert gateway.stats()["inference"]["requests"]["failed"] == 0
     assert_all_free(gateway)
+
+
+def hang_at(pid, name, code):
+    """From now on `name` runs `code`, whichever thread calls it."""
+    addresses, names = symbols()
+    try:
+        trace(PTRACE_ATTACH, pid)
+    except PermissionError:
+        pytest.skip("this machine does not allow ptrace")
+    try:
+        os.waitpid(pid, WALL)
+        poke(pid, base_of(pid) + addresses[names.index(name)], code)
+    finally:
+        trace(PTRACE_DETACH, pid)
+
+
+@pytest.mark.races
+@pytest.mark.parametrize("name, code, word", [
+    ("fg_kv_arena_reclaim_orphans", SPIN, "silent"), ("fg_kv_arena_reclaim_orphans", BLOCK, "silent"),
+    ("fg_worker_prepare_run", SPIN, "prepares"), ("fg_worker_prepare_run", BLOCK, "prepares"),
+], ids=["loop-spins", "loop-blocks", "helper-spins", "helper-blocks"])
+def test_a_hang_outside_a_step_is_found(launch, name, code, word):
+    gateway = launch(pool(workers=2, worker_hang="1s"))
+    want = asyncio.run(Crowd(gateway, 4, tokens=20).run())
+    pid = workers(gateway)[0]["pid"]
+    hang_at(pid, name, code)  # the heartbeat calls the one, the next prompt the other
+    assert asyncio.run(Crowd(gateway, 4, tokens=20).run()) == want
+    harness.wait_for(lambda: re.search(rf"worker_hangs index=0 pid={pid} reason={word}", gateway.log), 60)
+    harness.wait_for(lambda: workers(gateway)[0]["pid"] not in (0, pid), 60)
+    assert gateway.stats()["inference"]["requests"]["failed"] == 0
+    assert_all_free(gateway)
+
+
+def set_policy(pids, policy):
+    """Of all threads of these processes; not everybody may go back to what was."""
+    for pid in pids:
+        for tid in map(int, os.listdir(f"/proc/{pid}/task")):
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                os.sched_setscheduler(tid, policy, os.sched_param(0))
+
+
+def test_a_starved_worker_is_not_taken_for_a_hung_one(launch):
+    """Threads that run only when nobody else wants to, beside many who do: seconds without a sign of life."""
+    gateway = launch(pool(workers=2, worker_hang="1s"))
+    pids = [one["pid"] for one in workers(gateway)]
+    set_policy(pids, os.SCHED_IDLE)
+    burners = []
+    ages = []
+
+    async def starve(crowd):
+        await until(lambda: crowd.events > 12)
+        burners.extend(subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) for _ in range(4 * (os.cpu_count() or 1)))
+        end = time.monotonic() + 10
+        while crowd.open > 0 and time.monotonic() < end and max(ages, default=0) < 3:
+            ages.extend(one.get("heartbeat_age_seconds", 0) for one in await asyncio.to_thread(workers, gateway))
+            await asyncio.sleep(0.1)
+        if crowd.open > 0:  # one that is stopped is found all the same, and takes none of the streams along
+            os.kill(pids[0], signal.SIGSTOP)
+            await until(lambda: not harness.is_alive(pids[0]))
+        for burner in burners:
+            burner.kill()
+        set_policy(pids[1:], os.SCHED_OTHER)
+    try:
+        asyncio.run(Crowd(gateway, 12, tokens=60).run(starve))
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    print(f"{max(ages):.1f} s without a sign of life")
+    hung = re.findall(r"worker_hangs index=\d pid=(\d+) reason=(\w+)", gateway.log)
+    assert hung in ([], [(str(pids[0]), "stopped")]), gateway.log[-2000:]
+    assert gateway.stats()["inference"]["requests"]["failed"] == 0
 
 
 def test_a_busy_machine_hangs_nobody(launch):

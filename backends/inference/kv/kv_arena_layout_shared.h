@@ -20,10 +20,8 @@
 #include <pthread.h>
 
 #define FG_KV_ARENA_MAGIC UINT64_C(0x4147564b47464c46)
-#define FG_KV_ARENA_VERSION 7u
+#define FG_KV_ARENA_VERSION 8u
 #define FG_KV_NONE UINT32_MAX
-/* Threads of a worker that prepare requests at the same time: its helpers, and its loop. */
-#define FG_KV_PREPARING_MAX 4u
 /* Streams that are blamed without a sequence: as many as can crash workers before one is free of
  * blame or given up. */
 #define FG_KV_PREPARE_BLAMES 512u
@@ -64,6 +62,7 @@ struct fg_kv_head {
     uint32_t layout_bytes; /* sizes of the structs below: two builds that differ do not share */
     struct fg_kv_geometry geometry;
     pthread_mutex_t lock;
+    _Atomic uint32_t lock_holder;   /* pid of who has it, or died with it; 0: nobody */
     struct fg_siphash_key hash_key; /* of the prefix index; random, made at create */
     uint32_t lru_first;             /* the next to be taken, or FG_KV_NONE */
     uint32_t lru_last;

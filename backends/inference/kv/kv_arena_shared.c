@@ -320,6 +320,7 @@ static void on_locked(struct fg_kv_arena *arena, int got)
         got = pthread_mutex_consistent(&arena->head->lock);
     }
     assert(got == 0);
+    atomic_store_explicit(&arena->head->lock_holder, (uint32_t)getpid(), memory_order_relaxed);
     fg_kv_point(arena, FG_KV_POINT_LOCKED);
 }
 
@@ -339,8 +340,14 @@ bool fg_kv_try_lock(struct fg_kv_arena *arena)
 
 void fg_kv_unlock(struct fg_kv_arena *arena)
 {
+    atomic_store_explicit(&arena->head->lock_holder, 0, memory_order_relaxed);
     int got = pthread_mutex_unlock(&arena->head->lock);
     assert(got == 0);
+}
+
+uint32_t fg_kv_arena_lock_holder(const struct fg_kv_arena *arena)
+{
+    return atomic_load_explicit(&arena->head->lock_holder, memory_order_relaxed);
 }
 
 void fg_kv_arena_set_on_point(struct fg_kv_arena *arena, fg_kv_on_point_fn on_point, void *owner)

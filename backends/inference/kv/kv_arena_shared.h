@@ -35,6 +35,8 @@
 #include "policies/vtc.h"
 
 #define FG_KV_WORKERS_MAX 64u
+/* Threads of a worker that prepare requests at the same time: its helpers, and its loop. */
+#define FG_KV_PREPARING_MAX 4u
 #define FG_KV_REFUSAL_COUNT 16u /* reasons that a worker's record has room for */
 
 struct fg_kv_arena; /* one process's view of the mapping */
@@ -143,6 +145,9 @@ void fg_kv_arena_gauges(const struct fg_kv_arena *arena, struct fg_kv_gauges *ou
 struct fg_kv_slots fg_kv_arena_slots(const struct fg_kv_arena *arena);
 /* Borrowed, NULL beyond worker_count. Written by that worker only. */
 struct fg_kv_worker_record *fg_kv_arena_worker(struct fg_kv_arena *arena, uint32_t worker_index);
+
+/* The process that holds the mutex now, or died with it and nobody has had it since; 0: none. */
+uint32_t fg_kv_arena_lock_holder(const struct fg_kv_arena *arena);
 
 /*
  * A worker starts: gives up what its predecessor of the same index held, as orphan_worker, clears
@@ -338,6 +343,9 @@ FG_MUST_USE enum fg_status fg_kv_arena_prepare_blame(struct fg_kv_arena *arena,
                                                      struct fg_blame *out);
 /* It was prepared, alone, and no worker died. */
 void fg_kv_arena_prepare_forgive(struct fg_kv_arena *arena, uint64_t stream_key);
+/* The streams that a worker prepares now, by place; 0: none. */
+void fg_kv_arena_preparing(const struct fg_kv_arena *arena, uint32_t worker_index,
+                           uint64_t keys[FG_KV_PREPARING_MAX]);
 /* Whether a worker prepares the stream, or died doing so. For tests and diagnosis. */
 bool fg_kv_arena_is_preparing(struct fg_kv_arena *arena, uint64_t stream_key);
 

@@ -188,6 +188,14 @@ void fg_kv_arena_prepare_forgive(struct fg_kv_arena *arena, uint64_t stream_key)
     fg_kv_unlock(arena);
 }
 
+void fg_kv_arena_preparing(const struct fg_kv_arena *arena, uint32_t worker_index,
+                           uint64_t keys[FG_KV_PREPARING_MAX])
+{
+    const struct fg_kv_worker_slot *worker = fg_kv_worker_slot(arena, worker_index);
+    for (uint32_t i = 0; i < FG_KV_PREPARING_MAX; i++)
+        keys[i] = atomic_load_explicit(&worker->preparing[i], memory_order_acquire);
+}
+
 bool fg_kv_arena_is_preparing(struct fg_kv_arena *arena, uint64_t stream_key)
 {
     return is_preparing(arena, stream_key, FG_KV_NONE);
