@@ -1,10 +1,13 @@
 /*
- * hpack.c: a ring of the newest entries and two arrays of guesses where an entry may lie.
+ * hpack.c: a ring of the newest entries and two tables of guesses where an entry may lie.
  *
  *    first --> oldest ... newest <-- next        index on the wire: 62 is the newest
  *
  * A client drops its oldest entries when their bytes are too many. So do we, and sooner where the
  * ring is full: what is still here is certain to be there.
+ *
+ * Guesses are sets of four: with one a hash, two fields of every answer that happen to meet there
+ * are both remembered anew in each answer, and push out all the others.
  */
 #include "http/hpack.h"
 
@@ -19,9 +22,10 @@
 #define INT_BYTES_MAX ((size_t)4) /* of a number below 2 MiB, whatever its prefix */
 #define STATUS_BYTES_MAX ((size_t)5)
 #define PLACES FG_HPACK_ENTRIES_MAX
+#define WAYS 4u
+#define SETS (PLACES / WAYS)
 
 struct fg_hpack_entry {
-    uint64_t hash;
     uint32_t name_len;
     uint32_t value_len;
     char text[]; /* name, value */
@@ -29,8 +33,10 @@ struct fg_hpack_entry {
 
 /* Entry number n lies in ring[n % PLACES]. */
 struct fg_hpack_table {
-    uint8_t by_field[PLACES]; /* place in the ring by hash; a guess, checked */
-    uint8_t by_name[PLACES];
+    uint8_t by_field[SETS][WAYS]; /* places in the ring by hash, newest first; guesses, checked */
+    uint8_t by_name[SETS][WAYS];  /* of names that the static table does not have */
+    uint32_t field_tag[PLACES];   /* of what is in the ring: who differs here need not be read */
+    uint16_t name_tag[PLACES];
     struct fg_hpack_entry *ring[PLACES];
 };
 
@@ -44,6 +50,7 @@ enum form {
 };
 
 _Static_assert((PLACES & (PLACES - 1)) == 0 && PLACES <= 256, "places are picked by a mask");
+_Static_assert(sizeof(struct fg_hpack_table) <= 1024, "a block has a power of two");
 
 /* ---- both ends of a text: what differs at all, mostly differs there ---- */
 
@@ -160,31 +167,59 @@ static bool has_name(const struct fg_hpack_entry *entry, struct fg_span name)
     return entry->name_len == name.len && is_same(entry->text, name.data, name.len);
 }
 
-/* The index of an entry that has this name, and this value; 0: none is known. */
-static uint32_t find_field(struct fg_hpack *hpack, const struct fg_field *field, uint64_t hash)
+static uint32_t field_tag(uint64_t hash)
 {
-    const struct fg_hpack_table *table = hpack->table;
-    if (table == NULL)
-        return 0;
-    uint32_t at = table->by_field[hash % PLACES];
-    const struct fg_hpack_entry *entry = table->ring[at];
-    if (entry == NULL || entry->hash != hash || !has_name(entry, field->name) ||
-        entry->value_len != field->value.len ||
-        !is_same(entry->text + entry->name_len, field->value.data, field->value.len))
-        return 0;
-    return STATIC_ENTRIES + 1 + (hpack->next - 1 - at) % PLACES;
+    return (uint32_t)(hash >> 32);
 }
 
-static uint32_t find_name(struct fg_hpack *hpack, struct fg_span name, uint64_t hash)
+static uint16_t name_tag(uint64_t name_hash)
+{
+    return (uint16_t)(name_hash >> 48);
+}
+
+static uint32_t index_of(const struct fg_hpack *hpack, uint32_t place)
+{
+    return STATIC_ENTRIES + 1 + (hpack->next - 1 - place) % PLACES;
+}
+
+/* The index of an entry that has this name, and this value; 0: none is known. */
+static uint32_t find_field(const struct fg_hpack *hpack, const struct fg_field *field,
+                           uint64_t hash)
 {
     const struct fg_hpack_table *table = hpack->table;
     if (table == NULL)
         return 0;
-    uint32_t at = table->by_name[hash % PLACES];
-    const struct fg_hpack_entry *entry = table->ring[at];
-    if (entry == NULL || !has_name(entry, name))
+    const uint8_t *guesses = table->by_field[hash % SETS];
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint8_t at = guesses[i];
+        const struct fg_hpack_entry *entry = table->ring[at];
+        if (table->field_tag[at] == field_tag(hash) && entry != NULL &&
+            has_name(entry, field->name) && entry->value_len == field->value.len &&
+            is_same(entry->text + entry->name_len, field->value.data, field->value.len))
+            return index_of(hpack, at);
+    }
+    return 0;
+}
+
+static uint32_t find_name(const struct fg_hpack *hpack, struct fg_span name, uint64_t hash)
+{
+    const struct fg_hpack_table *table = hpack->table;
+    if (table == NULL)
         return 0;
-    return STATIC_ENTRIES + 1 + (hpack->next - 1 - at) % PLACES;
+    const uint8_t *guesses = table->by_name[hash % SETS];
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint8_t at = guesses[i];
+        const struct fg_hpack_entry *entry = table->ring[at];
+        if (table->name_tag[at] == name_tag(hash) && entry != NULL && has_name(entry, name))
+            return index_of(hpack, at);
+    }
+    return 0;
+}
+
+static void add_guess(uint8_t guesses[WAYS], uint8_t place)
+{
+    memmove(guesses + 1, guesses, WAYS - 1);
+    guesses[0] = place;
 }
 
 /*
@@ -192,7 +227,7 @@ static uint32_t find_name(struct fg_hpack *hpack, struct fg_span name, uint64_t 
  * Here such a one is never said in that form.
  */
 static bool remember(struct fg_hpack *hpack, const struct fg_field *field, uint64_t name_hash,
-                     uint64_t hash)
+                     uint64_t hash, bool is_name_known)
 {
     size_t name_len = field->name.len, value_len = field->value.len;
     if (name_len + value_len + ENTRY_OVERHEAD > hpack->max)
@@ -205,20 +240,24 @@ static bool remember(struct fg_hpack *hpack, const struct fg_field *field, uint6
         fg_block_pool_alloc(hpack->blocks, sizeof(*entry) + name_len + value_len);
     if (entry == NULL)
         return false;
-    *entry = (struct fg_hpack_entry){
-        .hash = hash, .name_len = (uint32_t)name_len, .value_len = (uint32_t)value_len};
+    *entry =
+        (struct fg_hpack_entry){.name_len = (uint32_t)name_len, .value_len = (uint32_t)value_len};
     memcpy(entry->text, field->name.data, name_len);
     if (value_len > 0)
         memcpy(entry->text + name_len, field->value.data, value_len);
     shrink_to(hpack, hpack->max - bytes_of(entry));
     if (hpack->next - hpack->first == PLACES)
         drop_oldest(hpack);
+    struct fg_hpack_table *table = hpack->table;
     uint8_t at = (uint8_t)(hpack->next % PLACES);
-    hpack->table->ring[at] = entry;
+    table->ring[at] = entry;
+    table->field_tag[at] = field_tag(hash);
+    table->name_tag[at] = name_tag(name_hash);
+    add_guess(table->by_field[hash % SETS], at);
+    if (!is_name_known)
+        add_guess(table->by_name[name_hash % SETS], at);
     hpack->next++;
     hpack->bytes += bytes_of(entry);
-    hpack->table->by_field[hash % PLACES] = at;
-    hpack->table->by_name[name_hash % PLACES] = at;
     return true;
 }
 
@@ -347,12 +386,13 @@ static uint8_t *put_field(struct fg_hpack *hpack, uint8_t *to, const struct fg_f
         return to;
     uint32_t name_index = find_static_name(field->name);
     bool is_once = is_said_once(field->name, name_index);
-    if (name_index == 0)
+    bool is_static = name_index != 0;
+    if (!is_static)
         name_index = find_name(hpack, field->name, name_hash);
     if (is_once && name_index != 0)
         return put_literal(to, FORM_ONCE, name_index, field);
     /* One that is said once is remembered for its name, which is then said no more. */
-    bool is_remembered = remember(hpack, field, name_hash, hash);
+    bool is_remembered = remember(hpack, field, name_hash, hash, is_static);
     return put_literal(to, is_remembered ? FORM_REMEMBERED : FORM_ONCE, name_index, field);
 }
 
