@@ -7,6 +7,7 @@ The gateway beside its peers: what a request, a connection and a handshake cost.
 
 Interleaved rounds, so that a machine that gets slower gets slower for all; medians.
 """
+import os
 import pathlib
 import re
 import socket
@@ -144,6 +145,12 @@ H2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("0000000400000000
 H2_SETTINGS_ACK = bytes.fromhex("000000040100000000")
 
 
+def h2_get(path, authority):
+    """A HEADERS frame for stream 1 that ends it: GET, https, path and authority as literals without an index."""
+    block = b"\x82\x87" + b"".join(bytes([index, len(text)]) + text.encode() for index, text in ((4, path), (1, authority)))
+    return len(block).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + block
+
+
 def idle_context():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -152,27 +159,40 @@ def idle_context():
     return context
 
 
-def open_idle(context, port):
-    """An HTTP/2 connection that has said hello and heard the server's settings."""
+def open_idle(context, port, path):
+    """An HTTP/2 connection that has said hello, heard the server's settings and, with a path, got an answer."""
     connection = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10))
     connection.sendall(H2_HELLO)
     connection.recv(65536)
-    connection.sendall(H2_SETTINGS_ACK)
+    connection.sendall(H2_SETTINGS_ACK + (h2_get(path, f"127.0.0.1:{port}") if path else b""))
+    got = 0
+    while path and got < 1024:
+        got += len(connection.recv(65536))
     return connection
 
 
-def weigh_idle(site, name):
-    """Bytes of server memory for each HTTP/2 connection that has been idle for a while."""
-    context = idle_context()
-    for connection in [open_idle(context, site.ports[name]) for _ in range(50)]:
+def weigh_idle(site, name, path):
+    """KiB of server memory for each HTTP/2 connection that has been idle for a while."""
+    context, port = idle_context(), site.ports[name]
+    for connection in [open_idle(context, port, path) for _ in range(50)]:
         connection.close()
     before = machine.memory_bytes(site.pid(name))
-    held = [open_idle(context, site.ports[name]) for _ in range(CONNECTIONS)]
+    held = [open_idle(context, port, path) for _ in range(CONNECTIONS)]
     time.sleep(IDLE_SECONDS)
     after = machine.memory_bytes(site.pid(name))
     for connection in held:
         connection.close()
-    return (after - before) / CONNECTIONS
+    return (after - before) / CONNECTIONS / 1024
+
+
+def measure_idle(binary, folder, names):
+    """By servers that have done nothing else: what earlier loads left in a heap would hide some of it."""
+    for title, path in (("that has asked nothing", None), ("after one request", "/1k")):
+        with machine.running([]) as processes, tempfile.TemporaryDirectory(dir=folder) as fresh:
+            os.chmod(fresh, 0o755)
+            site = peers.Site(pathlib.Path(fresh), processes, binary)
+            table(f"Memory of an idle HTTP/2 connection {title} ({CONNECTIONS} open)", names, ["KiB"],
+                  {name: [weigh_idle(site, name, path)] for name in names}, 0)
 
 
 def measure_connections(site, names):
@@ -181,8 +201,6 @@ def measure_connections(site, names):
         table(title, names, ["CPU us a handshake", "handshakes/s"], rows, 0)
     table("System calls a proxied request (16 x 8 streams)", names, ["system calls"],
           {name: [count_system_calls(site, name)] for name in names}, 0)
-    table(f"Memory of an idle HTTP/2 connection ({CONNECTIONS} open)", names, ["KiB"],
-          {name: [weigh_idle(site, name) / 1024] for name in names}, 0)
 
 
 def run(kind, folder):
@@ -196,5 +214,6 @@ def run(kind, folder):
             measure_regime(site, peers.NAMES, regime)
         if kind == "proxy":
             measure_connections(site, peers.NAMES)
+            measure_idle(binary, folder, peers.NAMES)
         else:
             measure_refusals(site)
