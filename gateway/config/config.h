@@ -255,6 +255,8 @@ struct fg_waiting_room_conf {
     uint64_t draw_window_ns;   /* the order of those who come in one is drawn; 0: by arrival */
     uint64_t session_ns;       /* who came in comes and goes for so long; 0: once */
     uint64_t ticket_rotate_ns; /* a new key so often */
+    bool is_one_for_user;      /* a user has one place, with or without the ticket */
+    uint64_t address_places;   /* new ones for an address in keep_ns */
     uint64_t streams_max;      /* clients that watch their place */
     bool is_shared;            /* the line is in the Redis that gateways share */
     uint32_t alone_permille;   /* of `admit`, while that Redis is away */

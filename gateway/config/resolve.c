@@ -404,6 +404,10 @@ static void derive_route(struct fg_snapshot *snapshot, struct fg_raw_route *rout
         conf->body_bytes_max = limits->body_bytes_max;
     if (conf->waiting_room.enabled && conf->waiting_room.burst == 0)
         conf->waiting_room.burst = conf->waiting_room.admit.amount; /* 0: auto, too */
+    if (conf->waiting_room.address_places == 0) {
+        uint64_t share = conf->waiting_room.waiting_max / 100;
+        conf->waiting_room.address_places = share > 1000 ? share : 1000;
+    }
     if (conf->path != NULL && conf->path_prefix != NULL)
         conf->path_prefix = NULL; /* reported by the checks */
     if (conf->has_concurrency)

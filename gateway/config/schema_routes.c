@@ -365,6 +365,21 @@ static const struct fg_key waiting_room_keys[] = {
      .doc = "A new key for tickets so often, derived from `identity.jwt.secret_file` and the time, "
             "at the same moment on all gateways. Tickets under the one before are still taken; who "
             "asks gets a new one."},
+    {.name = "one_place_per_user",
+     .type = FG_KEY_BOOL,
+     .offset = L(waiting_room.is_one_for_user),
+     .initial = "true",
+     .doc = "Who comes without the ticket, or with one that is used up, gets the place back that "
+            "the same user has in line, not another one. `false` where many people are one user. "
+            "Takes 16 bytes for each of `waiting_max`."},
+    {.name = "places_per_address",
+     .type = FG_KEY_U64,
+     .offset = L(waiting_room.address_places),
+     .derived = "a hundredth of `waiting_max`, at least 1000",
+     .min = 1,
+     .max = 1000000000,
+     .doc = "New places for one address (IPv6: its /64) in the time of `keep`, of users and others "
+            "alike. Beyond it 429; who has a place keeps it."},
     {.name = "shared",
      .type = FG_KEY_BOOL,
      .offset = L(waiting_room.is_shared),

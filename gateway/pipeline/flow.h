@@ -325,10 +325,11 @@ struct fg_refusal {
     uint64_t wait_ns;        /* UINT64_MAX: not known */
     uint64_t wait_error_ns;  /* two standard deviations; 0: not known */
     struct fg_span ticket;
-    struct fg_span page;  /* HTML, instead of the JSON that apps get */
-    struct fg_span allow; /* of a 405 */
-    bool is_token_bad;    /* of a 401: there was a token (RFC 6750 section 3.1) */
-    struct fg_span lead;  /* fg_refusal_lead's, if it was made before; it is not copied */
+    const char *ticket_was; /* why the one that was brought did not count; NULL: it did */
+    struct fg_span page;    /* HTML, instead of the JSON that apps get */
+    struct fg_span allow;   /* of a 405 */
+    bool is_token_bad;      /* of a 401: there was a token (RFC 6750 section 3.1) */
+    struct fg_span lead;    /* fg_refusal_lead's, if it was made before; it is not copied */
 };
 
 /* decisions.c: */

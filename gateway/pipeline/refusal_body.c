@@ -10,7 +10,7 @@
 #include <assert.h>
 
 /* The most that all parts come to; a message is cut before the rest would not fit. */
-#define BODY_BYTES_MAX ((size_t)1280)
+#define BODY_BYTES_MAX ((size_t)1312)
 #define MESSAGE_BYTES_MAX ((size_t)400)
 #define NAME_BYTES_MAX ((size_t)64)
 #define PARAM_BYTES_MAX ((size_t)200)
@@ -95,6 +95,11 @@ static void add_place(struct fg_text *text, const struct fg_refusal *refusal)
     if (refusal->ticket.data != NULL) {
         fg_text_add(text, FG_SPAN(",\"ticket\":\""));
         fg_text_add(text, refusal->ticket);
+        fg_text_add(text, FG_SPAN("\""));
+    }
+    if (refusal->ticket_was != NULL) {
+        fg_text_add(text, FG_SPAN(",\"ticket_was\":\""));
+        add_string(text, refusal->ticket_was);
         fg_text_add(text, FG_SPAN("\""));
     }
     fg_text_add(text, FG_SPAN("}"));

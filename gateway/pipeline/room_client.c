@@ -51,6 +51,7 @@ struct fg_room_caller fg_room_caller_of(const struct fg_flow *flow, const struct
         .lot = fg_span_hash(ex->request_id, 1),
         .now_ns = fg_clock_monotonic_ns(),
         .now_s = fg_clock_wall_ns() / FG_S,
+        .address = ex->client_addr,
     };
 }
 
@@ -107,6 +108,15 @@ static const char *state_of(const struct fg_waiting_room_place *place)
     return "none";
 }
 
+const char *fg_room_fate_name(enum fg_room_fate fate)
+{
+    static const char *const names[] = {
+        [FG_ROOM_FATE_NONE] = NULL,         [FG_ROOM_FATE_NOT_VALID] = "not_valid",
+        [FG_ROOM_FATE_ENDED] = "ended",     [FG_ROOM_FATE_USED] = "used",
+        [FG_ROOM_FATE_EXPIRED] = "expired", [FG_ROOM_FATE_GONE] = "gone"};
+    return names[fate];
+}
+
 static void add_number(struct fg_text *text, struct fg_span name, uint64_t value)
 {
     fg_text_add(text, FG_SPAN(",\""));
@@ -135,6 +145,11 @@ void fg_room_add_json(struct fg_text *text, const struct fg_room_visit *visit)
     if (visit->paper.data != NULL) {
         fg_text_add(text, FG_SPAN(",\"ticket\":\""));
         fg_text_add(text, visit->paper);
+        fg_text_add(text, FG_SPAN("\""));
+    }
+    if (visit->fate != FG_ROOM_FATE_NONE) {
+        fg_text_add(text, FG_SPAN(",\"ticket_was\":\""));
+        fg_text_add(text, fg_span_from_string(fg_room_fate_name(visit->fate)));
         fg_text_add(text, FG_SPAN("\""));
     }
     fg_text_add(text, FG_SPAN("}"));

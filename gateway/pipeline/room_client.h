@@ -23,8 +23,11 @@ void fg_room_give_paper(struct fg_flow *flow, const struct fg_room *room,
 /* Does a person look at the answer, in a browser? */
 bool fg_room_wants_page(const struct fg_flow *flow);
 
+/* Why a ticket did not count: "used", ...; NULL: it did, or there was none. */
+const char *fg_room_fate_name(enum fg_room_fate fate);
+
 /* A JSON object that says where somebody stands; at most FG_ROOM_JSON_BYTES. */
-#define FG_ROOM_JSON_BYTES 320
+#define FG_ROOM_JSON_BYTES 352
 void fg_room_add_json(struct fg_text *text, const struct fg_room_visit *visit);
 
 /* The page of who waits; data is NULL without memory. */

@@ -54,17 +54,20 @@ static void answer(struct fg_exchange *ex, const struct fg_room_visit *result)
     char buffer[FG_ROOM_JSON_BYTES];
     struct fg_text text = fg_text_over(buffer, sizeof(buffer));
     fg_room_add_json(&text, result);
+    bool is_full = result->place.status == FG_WAITING_ROOM_FULL;
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), FG_SPAN("application/json")},
         {FG_SPAN("content-length"), fg_arena_try_u64(ex->arena, text.len)},
         {FG_SPAN("cache-control"), FG_SPAN("no-store")},
+        {FG_SPAN("retry-after"),
+         fg_arena_try_u64(ex->arena, fg_clock_round_up_s(result->retry_after_ns))},
     };
-    if (fields[1].value.data == NULL) {
+    if (fields[1].value.data == NULL || fields[3].value.data == NULL) {
         fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");
         return;
     }
-    bool is_full = result->place.status == FG_WAITING_ROOM_FULL;
-    fg_exchange_head(ex, is_full ? 503 : 200, fields, 3);
+    unsigned status = result->is_address_full ? 429 : is_full ? 503 : 200;
+    fg_exchange_head(ex, status, fields, is_full ? 4 : 3);
     (void)fg_exchange_write(ex, text.data, text.len);
     fg_exchange_end(ex);
 }

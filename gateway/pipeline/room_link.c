@@ -54,19 +54,25 @@ static void put_epoch(struct fg_room_inquiry *inquiry, unsigned index, uint64_t 
         snprintf(inquiry->numbers[index], sizeof(inquiry->numbers[index]), "%" PRIx64, epoch));
 }
 
+static void put_place(struct fg_room_inquiry *inquiry, unsigned index, bool is_there,
+                      uint64_t number)
+{
+    put(inquiry, index,
+        is_there ? snprintf(inquiry->numbers[index], sizeof(inquiry->numbers[index]), "%016" PRIu64,
+                            number)
+                 : 0);
+}
+
 static void put_args(struct fg_room_inquiry *inquiry, const char *wish)
 {
     const struct fg_waiting_room_conf *conf = fg_room_conf(inquiry->room);
     const struct fg_room_claim *claim = &inquiry->claim;
     fg_room_keys(inquiry->room, inquiry->args);
     inquiry->args[FG_ROOM_KEYS] = fg_span_from_string(wish);
-    inquiry->args[FG_ROOM_KEYS + 1] = inquiry->args[FG_ROOM_KEYS + 2] = FG_SPAN("");
-    if (claim->has_number) {
+    inquiry->args[FG_ROOM_KEYS + 1] = FG_SPAN("");
+    if (claim->has_number || claim->has_own)
         put_epoch(inquiry, 1, claim->epoch);
-        put(inquiry, 2,
-            snprintf(inquiry->numbers[2], sizeof(inquiry->numbers[2]), "%016" PRIu64,
-                     claim->number));
-    }
+    put_place(inquiry, 2, claim->has_number, claim->number);
     put_number(inquiry, 3, conf->admit.amount);
     put(inquiry, 4,
         snprintf(inquiry->numbers[4], sizeof(inquiry->numbers[4]), "%.6f",
@@ -78,6 +84,8 @@ static void put_args(struct fg_room_inquiry *inquiry, const char *wish)
     put_number(inquiry, 9, conf->draw_window_ns / FG_MS);
     put_number(inquiry, 10, inquiry->caller.lot % LOTS);
     put_epoch(inquiry, 11, fg_room_new_epoch(inquiry->room));
+    put_place(inquiry, 12, claim->has_own, claim->own);
+    put_number(inquiry, 13, claim->may_join);
 }
 
 /* ---- the reply ---- */
@@ -155,8 +163,8 @@ static void on_reply(void *owner, enum fg_redis_outcome outcome, const redisRepl
     inquiry->command = NULL;
     inquiry->caller.now_ns = fg_clock_monotonic_ns();
     if (outcome == FG_REDIS_REPLY && read_reply(reply, &place, &news))
-        fg_room_conclude(inquiry->room, inquiry->wish, &inquiry->caller, &place, &news,
-                         inquiry->paper, &inquiry->visit);
+        fg_room_conclude(inquiry->room, inquiry->wish, &inquiry->caller, &inquiry->claim, &place,
+                         &news, inquiry->paper, &inquiry->visit);
     else
         fg_room_visit_alone(inquiry->room, inquiry->wish, &inquiry->caller, &inquiry->claim,
                             inquiry->paper, &inquiry->visit);
@@ -172,6 +180,7 @@ bool fg_room_ask(struct fg_room_inquiry *inquiry, struct fg_redis_link *link)
     }
     if (fg_room_read(room, &inquiry->caller, &inquiry->claim, &inquiry->visit))
         return true; /* it has a pass */
+    fg_room_pay(room, inquiry->wish, &inquiry->caller, &inquiry->claim);
     put_args(inquiry, wish_name(inquiry->wish));
     struct fg_redis_request request = {
         .is_script = true,

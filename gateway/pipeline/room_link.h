@@ -18,7 +18,7 @@
 #include "state/shared_state.h"
 
 #define FG_ROOM_KEYS 4
-#define FG_ROOM_ARGS 12
+#define FG_ROOM_ARGS 14
 
 struct fg_room_inquiry {
     /* of whoever asks */

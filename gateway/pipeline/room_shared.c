@@ -5,7 +5,9 @@
 
 #include "base/clock.h"
 #include "pipeline/policy_conf.h"
+#include "pipeline/room_book_shared.h"
 #include "policies/retry_after.h"
+#include "policies/wide_math.h"
 #include "room_store_shared.h"
 
 #include <math.h>
@@ -36,6 +38,7 @@ struct fg_room {
     const char *route_name;
     struct fg_room_store *store;
     struct fg_ticket_keys *keys;
+    struct fg_room_book *book;
     /* shared */
     unsigned script_index;
     char redis_keys[KEY_COUNT][KEY_BYTES];
@@ -68,7 +71,10 @@ struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const ch
     pthread_mutex_init(&room->far_lock, NULL);
     fg_waiting_room_expect(&room->far.drain, &room->line, now_ns);
     room->keys = fg_ticket_keys_create(conf->ticket_rotate_ns / FG_S);
-    if (room->keys != NULL)
+    room->book = fg_room_book_create(conf->is_one_for_user ? conf->waiting_max : 0,
+                                     conf->address_places, conf->keep_ns);
+    fg_error_set(error, "not enough memory for a waiting room");
+    if (room->keys != NULL && room->book != NULL)
         room->store = fg_room_store_open(conf->state_file, &room->line, now_ns, error);
     if (room->store == NULL) {
         fg_room_destroy(room);
@@ -97,6 +103,7 @@ void fg_room_destroy(struct fg_room *room)
         return;
     fg_room_store_close(room->store);
     fg_ticket_keys_destroy(room->keys);
+    fg_room_book_destroy(room->book);
     pthread_mutex_destroy(&room->far_lock);
     free(room);
 }
@@ -146,16 +153,23 @@ bool fg_room_read(const struct fg_room *room, const struct fg_room_caller *calle
 {
     struct fg_room_paper_text given;
     *claim = (struct fg_room_claim){.has_number = false};
-    *visit = (struct fg_room_visit){.has_pass = false};
-    if (caller->paper.len == 0 || !fg_room_ticket_read(room->keys, caller->now_s, room->route_name,
-                                                       &caller->holder, caller->paper, &given))
+    *visit = (struct fg_room_visit){.fate = FG_ROOM_FATE_NONE};
+    if (caller->paper.len == 0)
+        return false;
+    visit->fate = FG_ROOM_FATE_NOT_VALID;
+    if (!fg_room_ticket_read(room->keys, caller->now_s, room->route_name, &caller->holder,
+                             caller->paper, &given))
         return false;
     if (given.kind == FG_ROOM_TICKET) {
-        *claim = (struct fg_room_claim){true, given.first, given.second};
+        *claim = (struct fg_room_claim){
+            .has_number = true, .epoch = given.first, .number = given.second};
+        visit->fate = FG_ROOM_FATE_ENDED;
         return false;
     }
+    visit->fate = FG_ROOM_FATE_EXPIRED;
     if (given.first <= caller->now_s)
         return false;
+    visit->fate = FG_ROOM_FATE_NONE;
     visit->place.status = FG_WAITING_ROOM_ADMITTED;
     visit->has_pass = true;
     return true;
@@ -199,13 +213,25 @@ static void finish(const struct fg_room *room, enum fg_room_wish wish,
     bool is_in = place->status == FG_WAITING_ROOM_ADMITTED;
     bool is_waiting = place->status == FG_WAITING_ROOM_WAITING;
     visit->entry.number = place->number;
-    if (is_waiting || place->status == FG_WAITING_ROOM_FULL)
+    if (caller->holder.is_user && (is_waiting || (is_in && !place->is_direct)))
+        fg_room_book_note(room->book, caller->holder.name, visit->entry.epoch, place->number,
+                          caller->now_s);
+    if ((is_waiting || place->status == FG_WAITING_ROOM_FULL) && !visit->is_address_full)
         visit->retry_after_ns =
             fg_retry_after_room_ns(place->eta_ns, room->conf->keep_ns, caller->lot);
     if (is_in && wish == FG_ROOM_ENTER)
         hand_out_pass(room, caller, paper, visit);
     else if ((is_in && !place->is_direct) || is_waiting)
         hand_out_ticket(room, caller, paper, visit);
+}
+
+/* The place of that line that is known to be the caller's, unless it is the ticket's. */
+static void find_own(const struct fg_room *room, const struct fg_room_caller *caller,
+                     uint64_t epoch, struct fg_room_claim *claim)
+{
+    claim->has_own = caller->holder.is_user &&
+                     fg_room_book_find(room->book, caller->holder.name, epoch, &claim->own) &&
+                     !(claim->has_number && claim->own == claim->number);
 }
 
 /* ---- the line of this process ---- */
@@ -216,23 +242,62 @@ static bool has_no_place(enum fg_waiting_room_status status)
            status == FG_WAITING_ROOM_USED;
 }
 
-/* One step of the line, under the lock; `number` NULL: no place. */
-static struct fg_waiting_room_place take_step(struct fg_waiting_room *line, enum fg_room_wish wish,
-                                              const uint64_t *number, uint64_t now_ns)
+/* What the wish comes to for a place that the caller has, or had. */
+static struct fg_waiting_room_place step_of(struct fg_waiting_room *line, enum fg_room_wish wish,
+                                            uint64_t number, uint64_t now_ns)
 {
-    struct fg_waiting_room_place place = {.status = FG_WAITING_ROOM_UNKNOWN};
-    if (number != NULL && wish == FG_ROOM_LEAVE)
-        fg_waiting_room_leave(line, *number, now_ns);
-    else if (number != NULL && wish == FG_ROOM_ENTER)
-        place = fg_waiting_room_enter(line, *number, now_ns);
-    else if (number != NULL)
-        place = fg_waiting_room_status(line, *number, now_ns);
-    if (!has_no_place(place.status) || (wish != FG_ROOM_ENTER && wish != FG_ROOM_JOIN))
-        return place;
-    if (wish == FG_ROOM_JOIN && fg_waiting_room_is_open(line, now_ns))
-        return (struct fg_waiting_room_place){.status = FG_WAITING_ROOM_ADMITTED,
-                                              .is_direct = true};
-    return fg_waiting_room_join(line, now_ns);
+    if (wish == FG_ROOM_ENTER)
+        return fg_waiting_room_enter(line, number, now_ns);
+    if (wish != FG_ROOM_LEAVE)
+        return fg_waiting_room_status(line, number, now_ns);
+    fg_waiting_room_leave(line, number, now_ns);
+    return (struct fg_waiting_room_place){.status = FG_WAITING_ROOM_UNKNOWN};
+}
+
+/* Who has no place comes in, or gets one, as far as its address may. */
+static void join(struct fg_room *room, struct fg_waiting_room *line, enum fg_room_wish wish,
+                 const struct fg_room_caller *caller, struct fg_room_visit *visit)
+{
+    uint64_t wait_ns;
+    bool is_open = fg_waiting_room_is_open(line, caller->now_ns);
+    if (is_open && wish == FG_ROOM_JOIN) {
+        visit->place =
+            (struct fg_waiting_room_place){.status = FG_WAITING_ROOM_ADMITTED, .is_direct = true};
+    } else if (is_open ||
+               fg_room_book_try_place(room->book, caller->address, caller->now_ns, &wait_ns)) {
+        visit->place = fg_waiting_room_join(line, caller->now_ns);
+        if (!is_open && visit->place.status == FG_WAITING_ROOM_FULL)
+            fg_room_book_return_place(room->book, caller->address, caller->now_ns);
+    } else {
+        visit->place = (struct fg_waiting_room_place){
+            .status = FG_WAITING_ROOM_FULL, .position = line->line->waiting, .eta_ns = UINT64_MAX};
+        visit->is_address_full = true;
+        visit->retry_after_ns = wait_ns < FG_S ? FG_S : wait_ns;
+    }
+}
+
+/* One step of the line, under the lock, with the place of the ticket or the one that is known to be
+ * the user's. */
+static void take_step(struct fg_room *room, struct fg_waiting_room *line, enum fg_room_wish wish,
+                      const struct fg_room_caller *caller, const struct fg_room_claim *claim,
+                      struct fg_room_visit *visit)
+{
+    visit->place = (struct fg_waiting_room_place){.status = FG_WAITING_ROOM_UNKNOWN};
+    if (claim->has_number) {
+        visit->place = step_of(line, wish, claim->number, caller->now_ns);
+        if (!has_no_place(visit->place.status) || wish == FG_ROOM_LEAVE)
+            visit->fate = FG_ROOM_FATE_NONE;
+        else
+            visit->fate = visit->place.status == FG_WAITING_ROOM_USED ? FG_ROOM_FATE_USED
+                                                                      : FG_ROOM_FATE_EXPIRED;
+    }
+    if (has_no_place(visit->place.status) && claim->has_own) {
+        visit->place = step_of(line, wish, claim->own, caller->now_ns);
+        if (!has_no_place(visit->place.status))
+            visit->fate = FG_ROOM_FATE_NONE;
+    }
+    if (has_no_place(visit->place.status) && (wish == FG_ROOM_ENTER || wish == FG_ROOM_JOIN))
+        join(room, line, wish, caller, visit);
 }
 
 void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
@@ -243,9 +308,10 @@ void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
     if (fg_room_read(room, caller, &claim, visit))
         return;
     struct fg_waiting_room *line = fg_room_store_lock(room->store);
-    bool is_here = claim.has_number && claim.epoch == line->line->epoch;
+    claim.has_number = claim.has_number && claim.epoch == line->line->epoch;
     visit->entry.epoch = line->line->epoch;
-    visit->place = take_step(line, wish, is_here ? &claim.number : NULL, caller->now_ns);
+    find_own(room, caller, line->line->epoch, &claim);
+    take_step(room, line, wish, caller, &claim, visit);
     fg_room_store_unlock(room->store);
     finish(room, wish, caller, paper, visit);
 }
@@ -328,18 +394,25 @@ void fg_room_visit_alone(struct fg_room *room, enum fg_room_wish wish,
                          char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit)
 {
     const struct far_line *far = &room->far;
+    if (claim->may_join) /* this line's own step pays for itself */
+        fg_room_book_return_place(room->book, caller->address, caller->now_ns);
     pthread_mutex_lock(&room->far_lock);
     struct fg_waiting_room *line = fg_room_store_lock(room->store);
     if (!far->is_alone)
         go_alone(room, line, caller->now_ns);
     set_pace(room, line, caller->now_ns);
-    uint64_t epoch = line->line->epoch;
-    bool is_far = claim->has_number && far->is_known && claim->epoch == far->news.epoch &&
-                  claim->number < far->shared_tail;
-    bool is_here = claim->has_number && claim->epoch == epoch;
-    visit->place = take_step(line, wish, is_far || is_here ? &claim->number : NULL, caller->now_ns);
+    uint64_t epoch = line->line->epoch, far_tail = far->is_known ? far->shared_tail : 0;
+    struct fg_room_claim known = {
+        .has_number =
+            claim->has_number && (claim->epoch == epoch ||
+                                  (claim->epoch == far->news.epoch && claim->number < far_tail)),
+        .number = claim->number};
+    find_own(room, caller, far->news.epoch, &known);
+    if (!known.has_own || known.own >= far_tail)
+        find_own(room, caller, epoch, &known);
+    take_step(room, line, wish, caller, &known, visit);
     /* its ticket stays that of the shared line: there it is good again when Redis is back */
-    visit->entry.epoch = is_far && visit->place.number == claim->number ? far->news.epoch : epoch;
+    visit->entry.epoch = visit->place.number < far_tail ? far->news.epoch : epoch;
     fg_room_store_unlock(room->store);
     pthread_mutex_unlock(&room->far_lock);
     finish(room, wish, caller, paper, visit);
@@ -353,11 +426,12 @@ void fg_room_visit_busy(struct fg_room *room, enum fg_room_wish wish,
     struct fg_waiting_room_place *place = &visit->place;
     pthread_mutex_lock(&room->far_lock);
     const struct fg_room_news *news = &room->far.news;
-    if (claim->has_number && claim->epoch == news->epoch) {
+    if (claim->has_own || (claim->has_number && claim->epoch == news->epoch)) {
         place->status = FG_WAITING_ROOM_WAITING;
-        place->number = claim->number;
-        place->position = claim->number > news->first ? claim->number - news->first : 0;
+        place->number = claim->has_number ? claim->number : claim->own;
+        place->position = fg_subtract_floor(place->number, news->first);
         visit->entry = (struct fg_room_entry){.is_shared = true, .epoch = claim->epoch};
+        visit->fate = FG_ROOM_FATE_NONE;
     } else {
         place->status = FG_WAITING_ROOM_FULL;
         place->position = news->waiting;
@@ -365,6 +439,8 @@ void fg_room_visit_busy(struct fg_room *room, enum fg_room_wish wish,
     struct fg_drain_estimate estimate =
         fg_drain_rate_estimate(&room->far.drain, (double)place->position + 1, 0);
     pthread_mutex_unlock(&room->far_lock);
+    if (claim->may_join)
+        fg_room_book_return_place(room->book, caller->address, caller->now_ns);
     place->eta_ns = estimate.eta_ns;
     place->eta_error_ns = estimate.error_ns;
     finish(room, wish, caller, paper, visit);
@@ -395,13 +471,54 @@ static void take_news(struct far_line *far, const struct fg_room_news *news, uin
     fg_drain_rate_note(&far->drain, admitted, left, news->waiting, now_ns);
 }
 
+void fg_room_pay(struct fg_room *room, enum fg_room_wish wish, const struct fg_room_caller *caller,
+                 struct fg_room_claim *claim)
+{
+    pthread_mutex_lock(&room->far_lock);
+    uint64_t epoch = room->far.news.epoch;
+    pthread_mutex_unlock(&room->far_lock);
+    bool is_other_line = claim->has_number && claim->epoch != epoch;
+    find_own(room, caller, epoch, claim);
+    if (!is_other_line || claim->has_own) {
+        claim->has_number = claim->has_number && !is_other_line;
+        claim->epoch = epoch;
+    }
+    claim->may_join =
+        (wish == FG_ROOM_ENTER || wish == FG_ROOM_JOIN) &&
+        fg_room_book_try_place(room->book, caller->address, caller->now_ns, &claim->join_after_ns);
+}
+
+/* The answer was one of the caller's own places, or none: nothing was taken. */
+static void settle(struct fg_room *room, enum fg_room_wish wish,
+                   const struct fg_room_caller *caller, const struct fg_room_claim *claim,
+                   const struct fg_room_news *news, struct fg_room_visit *visit)
+{
+    const struct fg_waiting_room_place *place = &visit->place;
+    bool has_place = place->status == FG_WAITING_ROOM_WAITING ||
+                     (place->status == FG_WAITING_ROOM_ADMITTED && !place->is_direct);
+    bool is_tickets = has_place && claim->has_number && place->number == claim->number;
+    bool is_own = has_place && claim->has_own && place->number == claim->own;
+    if (is_tickets || is_own || wish == FG_ROOM_LEAVE)
+        visit->fate = FG_ROOM_FATE_NONE;
+    else if (visit->fate == FG_ROOM_FATE_ENDED && claim->epoch == news->epoch)
+        visit->fate = FG_ROOM_FATE_GONE;
+    if (claim->may_join && (!has_place || is_tickets || is_own))
+        fg_room_book_return_place(room->book, caller->address, caller->now_ns);
+    if (claim->may_join || place->status != FG_WAITING_ROOM_FULL || claim->join_after_ns == 0 ||
+        news->waiting >= room->conf->waiting_max)
+        return;
+    visit->is_address_full = true;
+    visit->retry_after_ns = claim->join_after_ns < FG_S ? FG_S : claim->join_after_ns;
+}
+
 void fg_room_conclude(struct fg_room *room, enum fg_room_wish wish,
-                      const struct fg_room_caller *caller,
+                      const struct fg_room_caller *caller, const struct fg_room_claim *claim,
                       const struct fg_waiting_room_place *place, const struct fg_room_news *news,
                       char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit)
 {
     visit->place = *place;
     visit->entry = (struct fg_room_entry){.is_shared = true, .epoch = news->epoch};
+    settle(room, wish, caller, claim, news, visit);
     bool is_full = place->status == FG_WAITING_ROOM_FULL;
     pthread_mutex_lock(&room->far_lock);
     take_news(&room->far, news, caller->now_ns);

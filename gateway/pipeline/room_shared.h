@@ -4,6 +4,8 @@
  *           line in Redis (room_link.h) what its last answer said is kept under a mutex of its own,
  *           for the estimate and for going on alone; that one is always taken first.
  * Tickets   room_ticket.h: bound to route, line, place and holder; a place lets in once.
+ * Places    one for each user, who keeps it without the ticket, too, and as many new ones for an
+ *           address as the configuration says (room_book_shared.h).
  *
  * Alone     While the shared Redis is away this gateway goes on with a line of its own. It begins
  *           with the places that were waiting in the shared one, whose tickets are taken, at the
@@ -54,7 +56,8 @@ struct fg_room_caller {
     struct fg_span paper; /* a ticket or a pass; empty: none */
     uint64_t lot;         /* spreads those who are told to come back */
     uint64_t now_ns;
-    uint64_t now_s; /* wall time */
+    uint64_t now_s;         /* wall time */
+    struct fg_span address; /* the client's; empty: of nobody */
 };
 
 /* A place that somebody came in with. */
@@ -64,15 +67,27 @@ struct fg_room_entry {
     uint64_t number;
 };
 
+/* What became of the ticket or pass that somebody brought, where it did not count. */
+enum fg_room_fate {
+    FG_ROOM_FATE_NONE,      /* it did, or there was none */
+    FG_ROOM_FATE_NOT_VALID, /* changed, somebody else's, another route's, or too old */
+    FG_ROOM_FATE_ENDED,     /* of a line that is no more */
+    FG_ROOM_FATE_USED,
+    FG_ROOM_FATE_EXPIRED, /* left, not asked after in time, or not used in time */
+    FG_ROOM_FATE_GONE,    /* one of the two before */
+};
+
 /* What came of it. */
 struct fg_room_visit {
     struct fg_waiting_room_place place;
     struct fg_room_entry entry; /* of a place in line */
     bool has_pass;              /* ADMITTED by a pass that was given earlier */
-    struct fg_span paper;       /* to hand out: the ticket of who waits or may come in, the pass of
+    bool is_address_full;       /* FULL, for this client's address alone */
+    enum fg_room_fate fate;
+    struct fg_span paper;    /* to hand out: the ticket of who waits or may come in, the pass of
                                    who came in; empty: none */
-    uint64_t paper_for_ns;      /* how long it is worth keeping */
-    uint64_t retry_after_ns;    /* when to ask again; 0: no need */
+    uint64_t paper_for_ns;   /* how long it is worth keeping */
+    uint64_t retry_after_ns; /* when to ask again; 0: no need */
 };
 
 /*
@@ -101,11 +116,15 @@ void fg_room_follow(struct fg_room *room, uint64_t now_ns, struct fg_admit_sampl
 
 /* ---- for room_link.c: a line in Redis ---- */
 
-/* The place that a genuine ticket claims. */
+/* The place that a genuine ticket claims, and the one that is known to be the user's. */
 struct fg_room_claim {
     bool has_number;
     uint64_t epoch;
     uint64_t number;
+    bool has_own; /* of the same line, valid where number is none or not good any more */
+    uint64_t own;
+    bool may_join; /* its address may take another place; if not, only after ... */
+    uint64_t join_after_ns;
 };
 
 /* What an answer of Redis says of the line. */
@@ -121,9 +140,13 @@ struct fg_room_news {
 /* True: the caller has a pass, and *visit is the answer. */
 bool fg_room_read(const struct fg_room *room, const struct fg_room_caller *caller,
                   struct fg_room_claim *claim, struct fg_room_visit *visit);
+/* Looks up claim->own, and pays for a new place, should the answer be one: claim->may_join. What
+ * was not needed is given back by whoever answers. */
+void fg_room_pay(struct fg_room *room, enum fg_room_wish wish, const struct fg_room_caller *caller,
+                 struct fg_room_claim *claim);
 /* Redis has answered. */
 void fg_room_conclude(struct fg_room *room, enum fg_room_wish wish,
-                      const struct fg_room_caller *caller,
+                      const struct fg_room_caller *caller, const struct fg_room_claim *claim,
                       const struct fg_waiting_room_place *place, const struct fg_room_news *news,
                       char paper[FG_ROOM_TICKET_TEXT], struct fg_room_visit *visit);
 /* Redis is away. */

@@ -16,33 +16,48 @@ static void let_in(struct fg_flow *flow, struct fg_room *room, const struct fg_r
     flow->room_entry = visit->entry;
 }
 
+static const char *message_of(const struct fg_room_visit *visit)
+{
+    if (visit->is_address_full)
+        return "so many places went to your network address that it gets no more for now";
+    if (visit->place.status == FG_WAITING_ROOM_FULL)
+        return "the waiting room is full; try again later";
+    if (visit->fate != FG_ROOM_FATE_NONE)
+        return "your ticket is not good any more; you have a new place in line, ask again with "
+               "this "
+               "ticket in the x-floodgate-ticket field";
+    return "you have a place in line; ask again with this ticket in the x-floodgate-ticket field";
+}
+
 static void refuse(struct fg_flow *flow, const struct fg_room *room,
                    const struct fg_room_visit *visit)
 {
     const struct fg_waiting_room_place *place = &visit->place;
-    bool is_full = place->status == FG_WAITING_ROOM_FULL;
+    bool is_full = place->status == FG_WAITING_ROOM_FULL && !visit->is_address_full;
+    const struct fg_waiting_room_conf *conf = fg_room_conf(room);
     struct fg_span page = {NULL, 0};
     if (fg_room_wants_page(flow))
         page = fg_room_page(flow, visit);
     fg_room_give_paper(flow, room, visit);
-    fg_flow_refuse(flow, &(struct fg_refusal){
-                             .reason = FG_REFUSED_WAITING_ROOM,
-                             .status = is_full ? 503 : 429,
-                             .type = "waiting_room",
-                             .message = is_full ? "the waiting room is full; try again later"
-                                                : "you have a place in line; ask again with this "
-                                                  "ticket in the x-floodgate-ticket field",
-                             .retry_after_ns = visit->retry_after_ns,
-                             .policy = "waiting_room",
-                             .value = place->position,
-                             .limit = fg_room_conf(room)->waiting_max,
-                             .position = place->position,
-                             .position_error = place->position_error,
-                             .wait_ns = place->eta_ns,
-                             .wait_error_ns = place->eta_error_ns,
-                             .ticket = visit->paper,
-                             .page = page,
-                         });
+    fg_flow_refuse(
+        flow,
+        &(struct fg_refusal){
+            .reason = FG_REFUSED_WAITING_ROOM,
+            .status = is_full ? 503 : 429,
+            .type = "waiting_room",
+            .message = message_of(visit),
+            .retry_after_ns = visit->retry_after_ns,
+            .policy = visit->is_address_full ? "waiting_room.places_per_address" : "waiting_room",
+            .value = visit->is_address_full ? 0 : place->position,
+            .limit = visit->is_address_full ? conf->address_places : conf->waiting_max,
+            .position = visit->is_address_full ? UINT64_MAX : place->position,
+            .position_error = place->position_error,
+            .wait_ns = place->eta_ns,
+            .wait_error_ns = place->eta_error_ns,
+            .ticket = visit->paper,
+            .ticket_was = fg_room_fate_name(visit->fate),
+            .page = page,
+        });
 }
 
 /* The room has answered. True: the request goes on; else it is answered. */

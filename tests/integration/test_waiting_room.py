@@ -76,7 +76,7 @@ def test_a_ticket_lets_in_one_request(launch, upstream):
         ticket = waits.headers[TICKET]
         wait_for(lambda: desk(client, ticket=ticket).json()["state"] == "admitted")
         until_let_in(client, ticket)
-        assert desk(client, ticket=ticket).json() == {"state": "none"}
+        assert desk(client, ticket=ticket).json() == {"state": "none", "ticket_was": "used"}
         assert ask(client, ticket).headers.get(TICKET) != ticket
     assert stats(gateway)["used"] == 1
 
@@ -113,6 +113,67 @@ def test_tickets_are_bound_to_whoever_got_them(launch, upstream):
         for borrower in (other, {}):
             answer = client.get("/sale", headers={**borrower, TICKET: got.headers[TICKET]})
             assert place(answer)["position"] > 0 and answer.headers[TICKET] != got.headers[TICKET]
+
+
+SESSION = [{"name": "session", "match": {"path": "/api/session"}, "session": True}]
+
+
+@pytest.mark.races
+def test_a_user_cannot_take_many_places_and_keeps_the_one(launch, upstream):
+    gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 20}, DESK + SESSION))
+    mine, other = gateway.headers("device-1"), gateway.headers("device-2")
+    with gateway.client() as client, gateway.client(http2=True) as second:
+        ask(client)
+        first = client.get("/sale", headers=mine)
+        # without the ticket, with a broken one, over other connections: always the same place
+        for wrong in (None, "t2.", "", first.headers[TICKET][:-1] + "~", first.headers[TICKET][:-4] * 2):
+            for way in (client, second):
+                again = way.get("/sale", headers={**mine, **({} if wrong is None else {TICKET: wrong})})
+                assert place(again)["position"] == 0 and again.headers[TICKET] == first.headers[TICKET]
+        together = [threading.Thread(target=lambda: gateway.get("/sale", headers=mine)) for _ in range(30)]
+        for thread in together:
+            thread.start()
+        for thread in together:
+            thread.join(60)
+        assert stats(gateway)["issued"] == 1
+        assert place(client.get("/sale", headers=other))["position"] == 1
+        assert client.request("DELETE", "/sale-line", headers=mine).json() == {"state": "none"}
+        assert place(client.get("/sale", headers=other))["position"] == 0
+
+
+def test_an_address_cannot_take_many_places(launch, upstream):
+    gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 100, "places_per_address": 3},
+                              DESK + SESSION))
+    with gateway.client() as client:
+        ask(client)
+        tickets = [take_a_place(client) for _ in range(2)]
+        assert place(client.get("/sale", headers=gateway.headers("device-1")))["position"] == 2
+        for headers in ({}, gateway.headers("device-2")):  # users and others alike
+            refused = client.get("/sale", headers=headers)
+            error = refused.json()["error"]
+            assert refused.status_code == 429 and error["policy"] == "waiting_room.places_per_address"
+            assert error["limit"] == 3 and "queue" not in error and int(refused.headers["retry-after"]) > 60
+        joins = desk(client, "POST")
+        assert joins.status_code == 429 and joins.json()["state"] == "full"
+        assert 60000 < joins.json()["retry_after_ms"] <= 100000 and int(joins.headers["retry-after"]) > 60
+        assert [place(ask(client, ticket))["position"] for ticket in tickets] == [0, 1]  # who has one keeps it
+    assert stats(gateway)["issued"] == 3
+
+
+def test_a_ticket_that_does_not_count_is_told_why(launch, upstream):
+    gateway = launch(sections(upstream(), {"admit": "5/s", "burst": 1, "waiting_max": 100}, DESK + SESSION))
+    with gateway.client() as client:
+        used, late = take_a_place(client), take_a_place(client)
+        until_let_in(client, used)
+        assert desk(client, "DELETE", late).json() == {"state": "none"}
+        theirs = desk(client, "GET", used, **gateway.headers("device-1")).json()
+        assert theirs == {"state": "none", "ticket_was": "not_valid"}
+        for ticket, was in ((used, "used"), (late, "expired"), (used[:-1] + "~", "not_valid")):
+            assert desk(client, ticket=ticket).json() == {"state": "none", "ticket_was": was}
+            answer = wait_for(lambda: next((a for a in [ask(client, ticket)] if a.status_code == 429), None))
+            assert place(answer)["ticket_was"] == was and "not good any more" in answer.json()["error"]["message"]
+        line = ask(client, take_a_place(client))
+        assert "ticket_was" not in line.text
 
 
 def test_places_of_people_who_ask_no_more_go_to_others(launch, upstream):
@@ -238,7 +299,7 @@ def test_the_desk_tells_joins_and_takes_places_back(launch, upstream):
         # the first one leaves: the second one moves up, and there is room for another
         assert desk(client, "DELETE", first.headers[TICKET]).json() == {"state": "none"}
         assert desk(client, ticket=second.headers[TICKET]).json()["position"] == 0
-        assert desk(client, ticket=first.headers[TICKET]).json() == {"state": "none"}
+        assert desk(client, ticket=first.headers[TICKET]).json() == {"state": "none", "ticket_was": "expired"}
         assert desk(client, "POST").json()["position"] == 1
     assert stats(gateway)["left"] == 1 and backend.count() == 1
 
@@ -257,7 +318,7 @@ def test_a_stream_tells_of_the_place_until_the_turn(launch, upstream, http2):
         assert positions == sorted(positions, reverse=True) and positions[0] <= 3
         assert ask(client, events[-1][1]["ticket"]).status_code == 200
         # a place that is not there has no stream
-        assert desk(client, ticket=tickets[-1], accept="text/event-stream").json() == {"state": "none"}
+        assert desk(client, ticket=tickets[-1], accept="text/event-stream").json() == {"state": "none", "ticket_was": "used"}
 
 
 def test_streams_are_bounded_and_let_go(launch, upstream):
@@ -290,7 +351,7 @@ def test_an_open_stream_keeps_the_place(launch, upstream):
             for name, data in server_sent_events(answer.iter_lines()):
                 if json.loads(data)["position"] == 0:
                     break
-        assert desk(other, ticket=gone).json() == {"state": "none"}
+        assert desk(other, ticket=gone).json() == {"state": "none", "ticket_was": "expired"}
 
 
 def test_a_browser_gets_a_page_and_a_cookie(launch, upstream):

@@ -1,6 +1,7 @@
 """One line for several gateways, in a Redis that they share; and what each does alone."""
 import contextlib
 import json
+import pathlib
 import subprocess
 
 import pytest
@@ -87,12 +88,32 @@ def test_gateways_have_one_line(pair):
             assert [place(ask(client, ticket))["position"] for ticket in tickets] == [0, 1, 2, 3, 4]
         assert desk(b, "DELETE", tickets[1]) == {"state": "none"}
         assert desk(a, ticket=tickets[4])["position"] == 3
-        assert desk(a, ticket=tickets[1]) == {"state": "none"}
+        assert desk(a, ticket=tickets[1]) == {"state": "none", "ticket_was": "gone"}
         # a place that nobody knows is worth nothing, wherever
         assert place(ask(a, tickets[0][:-2] + "AA"))["position"] == 4
         assert place(ask(b, tickets[0]))["position"] == 0
     for gateway in (one, two):
         assert stats(gateway)["waiting"] == 5 and not stats(gateway)["alone"]
+
+
+def test_users_and_addresses_cannot_hoard_places_of_the_shared_line(pair):
+    (one,) = pair({"admit": "1/h", "places_per_address": 4}, 1)
+    with one.client() as client:
+        ask(client)
+        key = pathlib.Path(one.sections["identity"]["jwt"]["secret_file"]).read_bytes()
+        me = {"authorization": f"Bearer {one.token('somebody', key=key)}"}
+        first = client.get("/sale", headers=me)
+        for _ in range(6):
+            assert client.get("/sale", headers=me).headers[TICKET] == first.headers[TICKET]
+        tickets = [take_a_place(client) for _ in range(3)]
+        refused = ask(client)
+        assert refused.status_code == 429 and refused.json()["error"]["policy"] == "waiting_room.places_per_address"
+        assert [place(ask(client, ticket))["position"] for ticket in tickets] == [1, 2, 3]
+        # who leaves and joins again has taken two
+        assert desk(client, "DELETE", tickets[0]) == {"state": "none"}
+        again = ask(client, tickets[0])
+        assert again.status_code == 429 and "queue" not in again.json()["error"]
+    assert stats(one)["waiting"] == 3
 
 
 def test_a_ticket_lets_in_once_at_all_gateways_together(pair):
@@ -102,7 +123,7 @@ def test_a_ticket_lets_in_once_at_all_gateways_together(pair):
         for ticket, (first, second) in zip(tickets, ((b, a), (a, b))):
             wait_for(lambda: desk(first, ticket=ticket)["state"] == "admitted")
             assert ask(first, ticket).status_code == 200
-            assert desk(second, ticket=ticket) == {"state": "none"}
+            assert desk(second, ticket=ticket) == {"state": "none", "ticket_was": "gone"}
             assert ask(second, ticket).headers.get(TICKET) != ticket
 
 
@@ -113,7 +134,7 @@ def test_people_who_ask_no_more_leave_the_shared_line(pair):
         gone = [take_a_place(client) for client in (a, b, a)]
         stays = take_a_place(b)
         wait_for(lambda: desk(a, ticket=stays)["position"] == 0)
-        assert desk(b, ticket=gone[2]) == {"state": "none"}
+        assert desk(b, ticket=gone[2]) == {"state": "none", "ticket_was": "gone"}
         assert stats(one)["left"] == 3
 
 

@@ -6,6 +6,8 @@
 -- ARGV  1 enter, look, join, leave or back   2 the ticket's epoch ("": none)   3 its number
 --       4 admit: amount   5 admit: milliseconds   6 burst   7 waiting_max   8 grace_ms   9 keep_ms
 --       10 draw_ms (0: by arrival)   11 lot, 0 to 2^20 - 1   12 epoch of a new line
+--       13 the number of the place that is known to be the user's ("": none), where the ticket's is
+--       not good any more   14 1: may take a new place
 -- Reply {status, number, position, its error, epoch, waiting, tail, first number, admitted, left}
 --
 -- Time is that of Redis less what the line stood still: when nobody asked for half of keep while
@@ -66,13 +68,17 @@ end
 admit()
 
 local status = 'unknown'
-if ARGV[2] == epoch and number ~= '' then
-    if redis.call('ZSCORE', line, number) then
-        status = 'waiting'
-    elseif redis.call('ZSCORE', turn, number) then
-        status = 'admitted'
-    elseif wish == 'back' then
-        redis.call('ZADD', turn, now, number)
+if ARGV[2] == epoch and number ~= '' and wish == 'back' then
+    redis.call('ZADD', turn, now, number)
+elseif ARGV[2] == epoch then
+    for _, known in ipairs({number, ARGV[13]}) do
+        if status == 'unknown' and known ~= '' then
+            if redis.call('ZSCORE', line, known) then
+                status, number = 'waiting', known
+            elseif redis.call('ZSCORE', turn, known) then
+                status, number = 'admitted', known
+            end
+        end
     end
 end
 
@@ -92,7 +98,7 @@ elseif status == 'unknown' and (wish == 'enter' or wish == 'join') then
         if wish == 'enter' then
             passes = passes - 1
         end
-    elseif waiting >= waiting_max then
+    elseif waiting >= waiting_max or ARGV[14] ~= '1' then
         status = 'full'
     else
         number = string.format('%016d', tail)

@@ -31,6 +31,7 @@ static int set_up(void **state)
         .keep_ns = 100 * FG_S,
         .ticket_rotate_ns = 1000 * FG_S,
         .alone_permille = 500,
+        .address_places = 3,
     };
     fg_arena_pool_init(&pool, 64);
     fg_arena_init(&arena, &pool, 4000000);
@@ -123,6 +124,76 @@ static void leaving_and_joining_at_the_desk(void **state)
     ask(room, FG_ROOM_LEAVE, a.paper, "a", 2, 0);
     assert_int_equal(ask(room, FG_ROOM_LOOK, b.paper, "b", 2, 0).place.position, 0);
     assert_int_equal(enter(b.paper, "b", FG_S).place.status, FG_WAITING_ROOM_ADMITTED);
+}
+
+/* Without the ticket, with a wrong one, with one that is used up, from a second device. */
+static void a_user_has_one_place(void **state)
+{
+    (void)state;
+    struct fg_error error;
+    for (uint64_t i = 0; i < 3; i++) /* where many people are one user, each has a place */
+        enter(none, "shop", i);
+    assert_int_equal(fg_room_stats(room, 3).waiting, 2);
+    fg_room_destroy(room);
+    conf.is_one_for_user = true;
+    room = fg_room_create(&conf, "orders", secret, 0, &error);
+    enter(none, "first", 0);
+    struct fg_room_visit a = enter(none, "a", 1), b = enter(none, "b", 2);
+    struct fg_room_visit again = enter(none, "a", 3);
+    assert_int_equal(again.place.number, a.place.number);
+    assert_true(fg_span_equal(again.paper, a.paper) && again.fate == FG_ROOM_FATE_NONE);
+    assert_int_equal(enter(b.paper, "a", 4).place.number, a.place.number);
+    assert_int_equal(ask(room, FG_ROOM_LOOK, none, "b", 4, 0).place.number, b.place.number);
+    assert_int_equal(fg_room_stats(room, 5).waiting, 2);
+    /* it comes in with it, and has none then; nor has who left */
+    assert_int_equal(enter(none, "a", FG_S).place.status, FG_WAITING_ROOM_ADMITTED);
+    struct fg_room_visit next = enter(a.paper, "a", FG_S);
+    assert_int_equal(next.place.status, FG_WAITING_ROOM_WAITING);
+    assert_int_not_equal(next.place.number, a.place.number);
+    assert_int_equal(next.fate, FG_ROOM_FATE_USED);
+    assert_int_equal(enter(a.paper, "a", FG_S + 1).place.number, next.place.number);
+    ask(room, FG_ROOM_LEAVE, none, "b", FG_S, 1);
+    assert_int_equal(ask(room, FG_ROOM_LOOK, none, "b", FG_S, 1).place.status,
+                     FG_WAITING_ROOM_EXPIRED);
+}
+
+static void an_address_gets_so_many_new_places(void **state)
+{
+    (void)state;
+    static const struct fg_span addresses[] = {
+        FG_SPAN_LITERAL("192.0.2.1"), FG_SPAN_LITERAL("2001:db8::1"),
+        FG_SPAN_LITERAL("2001:db8::ffff:1"), FG_SPAN_LITERAL("2001:db8:0:1::1")};
+    struct fg_error error;
+    struct fg_room_visit visit;
+    char text[FG_ROOM_TICKET_TEXT], first[FG_ROOM_TICKET_TEXT];
+    struct fg_room_caller caller = {{false, addresses[0]}, none, .address = addresses[0]};
+    conf.waiting_max = 100;
+    conf.admit.period_ns = 1000 * FG_S;
+    struct fg_room *large = fg_room_create(&conf, "large", secret, 0, &error);
+    for (unsigned i = 0; i < 5; i++) { /* the burst, three places, and no more */
+        fg_room_visit(large, FG_ROOM_ENTER, &caller, i == 1 ? first : text, &visit);
+        assert_int_equal(visit.is_address_full, i == 4);
+    }
+    assert_int_equal(visit.place.status, FG_WAITING_ROOM_FULL);
+    assert_true(visit.retry_after_ns > 30 * FG_S && visit.retry_after_ns <= 100 * FG_S / 3 + 1);
+    caller.paper = fg_span_make(first, FG_ROOM_TICKET_TEXT); /* who has one keeps it */
+    fg_room_visit(large, FG_ROOM_ENTER, &caller, text, &visit);
+    assert_int_equal(visit.place.status, FG_WAITING_ROOM_WAITING);
+    caller.paper = none;
+    for (unsigned i = 1; i < 4; i++) { /* others are others, but of one /64 */
+        for (unsigned j = 0; j < 3; j++) {
+            caller.address = addresses[i];
+            fg_room_visit(large, FG_ROOM_JOIN, &caller, text, &visit);
+            assert_int_equal(visit.is_address_full, i == 2);
+        }
+    }
+    caller.now_ns = 34 * FG_S; /* a third of the time brings one of three */
+    caller.address = addresses[0];
+    for (unsigned j = 0; j < 2; j++) {
+        fg_room_visit(large, FG_ROOM_JOIN, &caller, text, &visit);
+        assert_int_equal(visit.is_address_full, j == 1);
+    }
+    fg_room_destroy(large);
 }
 
 /* Every bit of a ticket matters. */
@@ -239,9 +310,11 @@ static void keeps_places_while_redis_is_busy_or_away(void **state)
     struct fg_room_visit visit = {.has_pass = false};
     struct fg_room_claim claim;
     char ticket[FG_ROOM_TICKET_TEXT], text[FG_ROOM_TICKET_TEXT];
-    fg_room_conclude(room, FG_ROOM_ENTER, &caller, &there, &news, ticket, &visit);
+    struct fg_room_claim none_yet = {.may_join = true};
+    fg_room_conclude(room, FG_ROOM_ENTER, &caller, &none_yet, &there, &news, ticket, &visit);
     caller.paper = visit.paper;
     assert_false(fg_room_read(room, &caller, &claim, &visit));
+    assert_int_equal(visit.fate, FG_ROOM_FATE_ENDED); /* as long as its line has not been asked */
     assert_true(claim.has_number && claim.epoch == 5 && claim.number == 12);
     fg_room_visit_busy(room, FG_ROOM_ENTER, &caller, &claim, text, &visit);
     assert_int_equal(visit.place.status, FG_WAITING_ROOM_WAITING);
@@ -266,10 +339,16 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(keeps_places_and_admits_in_turn), TEST(a_ticket_lets_in_once),
-        TEST(leaving_and_joining_at_the_desk), TEST(takes_no_changed_ticket),
-        TEST(takes_no_borrowed_ticket),        TEST(keys_rotate),
-        TEST(a_pass_is_good_for_the_session),  TEST(keeps_places_while_redis_is_busy_or_away),
+        TEST(keeps_places_and_admits_in_turn),
+        TEST(a_ticket_lets_in_once),
+        TEST(a_user_has_one_place),
+        TEST(an_address_gets_so_many_new_places),
+        TEST(leaving_and_joining_at_the_desk),
+        TEST(takes_no_changed_ticket),
+        TEST(takes_no_borrowed_ticket),
+        TEST(keys_rotate),
+        TEST(a_pass_is_good_for_the_session),
+        TEST(keeps_places_while_redis_is_busy_or_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
