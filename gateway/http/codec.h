@@ -128,6 +128,7 @@ struct fg_codec_ops {
 struct fg_codec {
     const struct fg_codec_ops *ops;
     struct fg_transport *transport;
+    size_t unanswered; /* streams whose answer is not complete; stream.c counts them */
 };
 
 /* NULL when memory is short. */

@@ -341,6 +341,7 @@ static void on_destroy(struct fg_codec *codec)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
     assert(fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->finished));
+    assert(codec->unanswered == 0);
     fg_timeout_cancel(&h2->rest);
     nghttp2_session_del(h2->session);
     fg_hpack_fini(&h2->hpack);

@@ -24,6 +24,8 @@ void fg_stream_set_state(struct fg_stream *stream, enum fg_stream_state next)
 {
     assert((legal_moves[stream->state] & MOVE(next)) != 0);
     stream->state = next;
+    if (next == FG_STREAM_ENDED)
+        stream->codec->unanswered--;
 }
 
 struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version version,
@@ -43,6 +45,7 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     env->stream_count++;
     memset(stream, 0, offsetof(struct fg_stream, head));
     stream->codec = codec;
+    codec->unanswered++;
     stream->response_left = -1;
     fg_list_init(&stream->link);
     struct fg_request *req = &stream->req;
@@ -73,6 +76,8 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
 void fg_stream_release(struct fg_stream *stream)
 {
     struct fg_codec_env *env = stream->codec->transport->env;
+    if (stream->state != FG_STREAM_ENDED)
+        stream->codec->unanswered--;
     fg_timeout_cancel(&stream->body_timeout);
     fg_timeout_cancel(&stream->write_timeout);
     fg_list_remove(&stream->link);

@@ -364,11 +364,13 @@ static void stops_the_client_at_the_window(void **state)
     int32_t id = post(client, "/hold", 200000);
     exchange(client);
     assert_int_equal(client->fake.body_bytes, 65536);
+    assert_int_equal(client->fake.codec->unanswered, 1);
     fake_consume(&client->fake, 65536);
     exchange(client);
     assert_int_equal(client->fake.body_bytes, 2 * 65536);
     /* Answered early: the rest is not wanted, and the stream ends without an error. */
     fake_answer(&client->fake);
+    assert_int_equal(client->fake.codec->unanswered, 0); /* though nothing of it is out yet */
     exchange(client);
     assert_true(answer_of(client, id)->is_ended && answer_of(client, id)->is_closed);
     assert_int_equal(answer_of(client, id)->error_code, NGHTTP2_NO_ERROR);
