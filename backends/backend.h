@@ -94,6 +94,22 @@ struct fg_client_link {
 
 struct fg_exchange;
 
+/* What a backend says that will not serve a request. */
+struct fg_backend_refusal {
+    unsigned status;
+    const char *type; /* constants */
+    const char *code;
+    const char *message;
+    const char *param; /* of the request, which it is about; NULL: none */
+    /* the limit that decided: then it is counted, logged and explained as a refusal of the
+     * gateway's own; NULL: none did. A constant, as is code */
+    const char *policy;
+    /* what it compared with what; both 0: nothing */
+    uint64_t value;
+    uint64_t limit;
+    uint64_t retry_after_ms; /* 0: coming again is no use */
+};
+
 /* What the gateway does for a backend; set by the gateway, called through the inlines below. */
 struct fg_exchange_ops {
     void (*interim)(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
@@ -105,8 +121,7 @@ struct fg_exchange_ops {
     bool (*write)(struct fg_exchange *ex, const void *data, size_t len);
     void (*trailers)(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count);
     void (*end)(struct fg_exchange *ex);
-    void (*refuse)(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
-                   const char *message, uint64_t retry_after_ms);
+    void (*refuse)(struct fg_exchange *ex, const struct fg_backend_refusal *refusal);
     void (*fail)(struct fg_exchange *ex, enum fg_failure failure, const char *detail);
     void (*consumed)(struct fg_exchange *ex, size_t len);
     void (*hop_time)(struct fg_exchange *ex, const char *hop, uint64_t duration_ns);
@@ -238,14 +253,13 @@ static inline void fg_exchange_end(struct fg_exchange *ex)
 }
 
 /*
- * Instead of head: a complete JSON error answer, {"error":{"type","code","message",...}}. `type`
- * and `code` are constants; message is copied. retry_after_ms 0: no Retry-After. `ex` is gone.
+ * Instead of head: a complete JSON error answer, {"error":{"type","code","message",...}}. Nothing
+ * of the refusal is kept. `ex` is gone.
  */
-static inline void fg_exchange_refuse(struct fg_exchange *ex, unsigned status, const char *type,
-                                      const char *code, const char *message,
-                                      uint64_t retry_after_ms)
+static inline void fg_exchange_refuse(struct fg_exchange *ex,
+                                      const struct fg_backend_refusal *refusal)
 {
-    ex->ops->refuse(ex, status, type, code, message, retry_after_ms);
+    ex->ops->refuse(ex, refusal);
 }
 
 /*

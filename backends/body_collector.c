@@ -53,6 +53,11 @@ json_t *fg_body_collector_parse_object(const struct fg_body_collector *body, str
     } else {
         return root;
     }
-    fg_exchange_refuse(ex, 400, "invalid_request", "invalid_json", message, 0);
+    fg_exchange_refuse(ex, &(struct fg_backend_refusal){
+                               .status = 400,
+                               .type = "invalid_request",
+                               .code = "invalid_json",
+                               .message = message,
+                           });
     return NULL;
 }

@@ -49,7 +49,12 @@ static const char *type_of(unsigned status)
 void fg_orders_refuse(struct fg_orders_call *call, unsigned status, const char *code,
                       const char *message)
 {
-    fg_exchange_refuse(close_call(call), status, type_of(status), code, message, 0);
+    fg_exchange_refuse(close_call(call), &(struct fg_backend_refusal){
+                                             .status = status,
+                                             .type = type_of(status),
+                                             .code = code,
+                                             .message = message,
+                                         });
 }
 
 void fg_orders_refuse_with(struct fg_orders_call *call, unsigned status, const char *code,
@@ -70,15 +75,30 @@ void fg_orders_refuse_with(struct fg_orders_call *call, unsigned status, const c
 void fg_orders_unavailable(struct fg_orders_call *call, const char *message)
 {
     fg_counter_add_owned(&call->thread->metrics->refused_unavailable, 1);
-    fg_exchange_refuse(close_call(call), 503, "unavailable", "orders_unavailable", message,
-                       RETRY_AFTER_MS);
+    fg_exchange_refuse(close_call(call), &(struct fg_backend_refusal){
+                                             .status = 503,
+                                             .type = "unavailable",
+                                             .code = "orders_unavailable",
+                                             .message = message,
+                                             .retry_after_ms = RETRY_AFTER_MS,
+                                         });
 }
 
 void fg_orders_busy(struct fg_orders_call *call)
 {
-    fg_exchange_refuse(close_call(call), 503, "unavailable", "orders_busy",
-                       "too many orders are under way; nothing was changed, try again",
-                       RETRY_AFTER_MS);
+    uint64_t most = call->thread->conf->redis.commands_in_flight_max;
+    fg_exchange_refuse(
+        close_call(call),
+        &(struct fg_backend_refusal){
+            .status = 503,
+            .type = "unavailable",
+            .code = "orders_busy",
+            .message = "too many orders are under way; nothing was changed, try again",
+            .policy = "commands_in_flight_max",
+            .value = most,
+            .limit = most,
+            .retry_after_ms = RETRY_AFTER_MS,
+        });
 }
 
 static const struct {

@@ -125,14 +125,9 @@ static void on_head_end(struct fg_exchange *ex, unsigned status, const struct fg
     on_end(ex);
 }
 
-static void on_refuse(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
-                      const char *message, uint64_t retry_after_ms)
+static void on_refuse(struct fg_exchange *ex, const struct fg_backend_refusal *refusal)
 {
-    (void)status;
-    (void)type;
-    (void)code;
-    (void)message;
-    (void)retry_after_ms;
+    (void)refusal;
     wait_again(check_of(ex));
 }
 

@@ -96,8 +96,12 @@ no_memory:
 static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
 {
     if (ex->method == FG_METHOD_CONNECT) {
-        fg_exchange_refuse(ex, 501, "invalid_request", "not_implemented",
-                           "CONNECT is not supported here", 0);
+        fg_exchange_refuse(ex, &(struct fg_backend_refusal){
+                                   .status = 501,
+                                   .type = "invalid_request",
+                                   .code = "not_implemented",
+                                   .message = "CONNECT is not supported here",
+                               });
         return;
     }
     fg_proxy_request_start((struct fg_proxy_thread *)base, ex);

@@ -169,8 +169,16 @@ static void refuse_for_limit(struct fg_exchange *ex, const struct fg_proxy *prox
     else
         snprintf(message, sizeof(message), "cluster %.64s has %" PRIu32 " requests, its limit",
                  proxy->base.name, limits[which].max);
-    fg_exchange_refuse(ex, 503, "overloaded", is_pending ? "cluster_pending" : "cluster_requests",
-                       message, REFUSED_RETRY_MS);
+    fg_exchange_refuse(ex, &(struct fg_backend_refusal){
+                               .status = 503,
+                               .type = "overloaded",
+                               .code = is_pending ? "cluster_pending" : "cluster_requests",
+                               .message = message,
+                               .policy = is_pending ? "limits.pending" : "limits.requests",
+                               .value = limits[which].max,
+                               .limit = limits[which].max,
+                               .retry_after_ms = REFUSED_RETRY_MS,
+                           });
 }
 
 void fg_proxy_request_refuse_broken(struct fg_proxy_request *request, uint64_t retry_after_ns)
@@ -180,8 +188,14 @@ void fg_proxy_request_refuse_broken(struct fg_proxy_request *request, uint64_t r
     count(&request->metrics->failed);
     snprintf(message, sizeof(message),
              "the endpoints of cluster %.64s keep failing and are being left alone", name);
-    fg_exchange_refuse(let_go(request), 503, "overloaded", "endpoints_open", message,
-                       retry_after_ns / FG_MS + 1);
+    fg_exchange_refuse(let_go(request), &(struct fg_backend_refusal){
+                                            .status = 503,
+                                            .type = "overloaded",
+                                            .code = "endpoints_open",
+                                            .message = message,
+                                            .policy = "endpoint_breaker",
+                                            .retry_after_ms = retry_after_ns / FG_MS + 1,
+                                        });
 }
 
 void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster_limit which)

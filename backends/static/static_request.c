@@ -57,7 +57,12 @@ static void refuse(struct fg_static_request *request, unsigned status, const cha
 {
     struct fg_static *files = request->thread->files;
     fg_counter_add(status == 404 ? &files->not_found : &files->refused, 1);
-    fg_exchange_refuse(let_go(request), status, "invalid_request", code, message, 0);
+    fg_exchange_refuse(let_go(request), &(struct fg_backend_refusal){
+                                            .status = status,
+                                            .type = "invalid_request",
+                                            .code = code,
+                                            .message = message,
+                                        });
 }
 
 static void refuse_missing(struct fg_static_request *request)

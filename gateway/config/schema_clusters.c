@@ -488,7 +488,7 @@ static const struct fg_key limit_keys[] = {
      .min = 1,
      .max = 10000000,
      .doc = "Requests at the servers, tunnels and answers that slow clients still read included, "
-            "which `concurrency` has let go of."},
+            "which `concurrency` has let go of. Who waits in `queue` is not counted yet."},
     {.name = "pending",
      .type = FG_KEY_U32,
      .offset = L(limits.pending_max),

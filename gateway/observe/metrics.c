@@ -4,6 +4,7 @@
 #include "metrics.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct fg_thread_metrics *fg_thread_metrics_create(size_t route_count)
 {
@@ -42,8 +43,26 @@ const char *fg_refused_name(enum fg_refused refused)
         [FG_REFUSED_TUNNELS] = "cluster_tunnels",
         [FG_REFUSED_UNREAD] = "unread_answers",
         [FG_REFUSED_NOT_CACHED] = "not_cached",
+        [FG_REFUSED_CLUSTER_REQUESTS] = "cluster_requests",
+        [FG_REFUSED_CLUSTER_PENDING] = "cluster_pending",
+        [FG_REFUSED_ENDPOINTS_OPEN] = "endpoints_open",
+        [FG_REFUSED_BACKEND_BUSY] = "backend_busy",
+        [FG_REFUSED_ORDERS_BUSY] = "orders_busy",
+        [FG_REFUSED_KV_BLOCKS] = "no_kv_blocks",
+        [FG_REFUSED_NO_WORKER] = "no_worker",
+        [FG_REFUSED_DRAINING] = "draining",
+        [FG_REFUSED_HELPERS] = "overloaded",
+        [FG_REFUSED_ROOM_STREAMS] = "too_many_streams",
     };
     return names[refused];
+}
+
+enum fg_refused fg_refused_of_name(const char *name)
+{
+    unsigned reason = 0;
+    while (reason < FG_REFUSED_COUNT && strcmp(fg_refused_name((enum fg_refused)reason), name) != 0)
+        reason++;
+    return (enum fg_refused)reason;
 }
 
 const char *fg_hop_name(enum fg_hop hop)

@@ -11,7 +11,8 @@
 
 #include <stddef.h>
 
-/* Why the gateway itself refused a request; the name is the error's code too. */
+/* Why the gateway itself, or a limit of a backend's, refused a request; the name is the error's
+ * code too. */
 enum fg_refused {
     FG_REFUSED_NO_ROUTE,
     FG_REFUSED_METHOD,
@@ -33,6 +34,17 @@ enum fg_refused {
     FG_REFUSED_TUNNELS,
     FG_REFUSED_UNREAD,     /* the client leaves too many answers unread while they are short */
     FG_REFUSED_NOT_CACHED, /* only-if-cached */
+    /* limits of backends, in the gateway all the same: */
+    FG_REFUSED_CLUSTER_REQUESTS,
+    FG_REFUSED_CLUSTER_PENDING,
+    FG_REFUSED_ENDPOINTS_OPEN, /* the breakers of all endpoints */
+    FG_REFUSED_BACKEND_BUSY,   /* descriptors, helpers or connections are all in use */
+    FG_REFUSED_ORDERS_BUSY,
+    FG_REFUSED_KV_BLOCKS,
+    FG_REFUSED_NO_WORKER,
+    FG_REFUSED_DRAINING, /* the inference workers are */
+    FG_REFUSED_HELPERS,  /* too many long prompts to read */
+    FG_REFUSED_ROOM_STREAMS,
     FG_REFUSED_COUNT,
 };
 
@@ -84,6 +96,8 @@ void fg_thread_metrics_destroy(struct fg_thread_metrics *metrics);
 
 /* Constant names: "rate_limit", "queue", "hit". */
 const char *fg_refused_name(enum fg_refused refused);
+/* FG_REFUSED_COUNT: there is none of that name. */
+enum fg_refused fg_refused_of_name(const char *name);
 const char *fg_hop_name(enum fg_hop hop);
 const char *fg_cache_result_name(enum fg_cache_result result);
 

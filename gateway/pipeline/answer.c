@@ -102,8 +102,10 @@ static void add_rate_limit(const struct fg_flow *flow, struct fg_field *fields, 
     fg_text_add(&text, fg_span_make(name, strnlen(name, 64)));
     fg_text_add(&text, FG_SPAN("\";r="));
     fg_text_add_u64(&text, verdict->remaining);
-    fg_text_add(&text, FG_SPAN(";t="));
-    fg_text_add_u64(&text, reset_ns == UINT64_MAX ? 0 : fg_clock_round_up_s(reset_ns));
+    if (reset_ns != UINT64_MAX) { /* else it is never restored */
+        fg_text_add(&text, FG_SPAN(";t="));
+        fg_text_add_u64(&text, fg_clock_round_up_s(reset_ns));
+    }
     add(fields, count, FG_SPAN("ratelimit-policy"),
         fg_span_from_string(fg_rate_table_texts(flow->limit_table)->policy));
     add(fields, count, FG_SPAN("ratelimit"),
@@ -248,7 +250,7 @@ static void send_grpc_error(struct fg_flow *flow, const struct fg_refusal *refus
         fg_grpc_message(flow->req->ex.arena, refusal->message));
     if (retry_after_ns > 0)
         add(fields, &count, FG_SPAN("grpc-retry-pushback-ms"),
-            fg_arena_try_u64(flow->req->ex.arena, retry_after_ns / FG_MS + 1));
+            fg_arena_try_u64(flow->req->ex.arena, retry_after_ns / FG_MS));
     fg_flow_respond(flow, 200, fields, count, (struct fg_span){NULL, 0});
     flow->status = refusal->status;
 }
@@ -260,6 +262,14 @@ static uint64_t lot_of(struct fg_span request_id)
     return fg_span_hash(fg_span_make(request_id.data + request_id.len - len, len), 0);
 }
 
+/* What this client is told, in whole milliseconds: in the body, the field and the log alike. */
+static uint64_t spread_of(const struct fg_flow *flow, const struct fg_refusal *refusal)
+{
+    uint64_t spread_ns =
+        fg_retry_after_spread_ns(refusal->retry_after_ns, lot_of(flow->req->ex.request_id));
+    return spread_ns == 0 ? 0 : (spread_ns / FG_MS + 1) * FG_MS;
+}
+
 void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code)
 {
     if (flow->fetch != NULL) { /* each who waits for it is told by himself */
@@ -269,8 +279,9 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
         return;
     }
     struct fg_arena *arena = flow->req->ex.arena;
-    uint64_t retry_after_ns =
-        fg_retry_after_spread_ns(refusal->retry_after_ns, lot_of(flow->req->ex.request_id));
+    uint64_t retry_after_ns = spread_of(flow, refusal);
+    if (refusal->reason == FG_REFUSED_RATE_LIMIT && retry_after_ns > 0)
+        flow->limit_verdict.wait_ns = retry_after_ns; /* RateLimit and Retry-After mean one time */
     if (fg_grpc_is_call(&flow->req->ex)) {
         send_grpc_error(flow, refusal, retry_after_ns);
         return;
@@ -301,7 +312,8 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
     fg_flow_respond(flow, refusal->status, fields, count, body);
 }
 
-void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal)
+/* For the count, the log line and the recorder. */
+static void note_refusal(struct fg_flow *flow, const struct fg_refusal *refusal)
 {
     flow->is_refused = true;
     flow->refused = refusal->reason;
@@ -312,7 +324,12 @@ void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal)
                                          .decided = FG_DECIDED_REFUSE,
                                          .value = has_value ? refusal->value : FG_DECISION_NO_VALUE,
                                          .limit = has_value ? refusal->limit : FG_DECISION_NO_VALUE,
-                                         .wait_ns = refusal->retry_after_ns});
+                                         .wait_ns = spread_of(flow, refusal)});
+}
+
+void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal)
+{
+    note_refusal(flow, refusal);
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
     if (flow->backend_started_ns == 0)
         fg_flow_give_back_place(flow);
@@ -421,37 +438,36 @@ static void on_head_end(struct fg_exchange *ex, unsigned status, const struct fg
 
 /* The backend works and said no: an answer like any other, but for the limit when it is a "busy".
  */
-static void on_refuse(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
-                      const char *message, uint64_t retry_after_ms)
+static void on_refuse(struct fg_exchange *ex, const struct fg_backend_refusal *says)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
-    bool is_busy = status == 429 || status == 503;
+    bool is_busy = says->status == 429 || says->status == 503;
+    const enum fg_refused reason = fg_refused_of_name(says->code);
+    const struct fg_refusal refusal = {
+        .reason = reason,
+        .status = says->status,
+        .type = says->type,
+        .message = says->message,
+        .param = says->param,
+        .retry_after_ns = says->retry_after_ms * FG_MS,
+        .policy = says->policy,
+        .value = says->value,
+        .limit = says->limit,
+        .position = UINT64_MAX,
+    };
     note_head(flow);
     flow->is_backend_open = false;
     fg_flow_leave_backend(flow, is_busy ? FG_CONCURRENCY_DROPPED : FG_CONCURRENCY_SUCCESS,
-                          is_busy                    ? FG_BREAKER_CANCELLED
-                          : is_backend_fault(status) ? FG_BREAKER_FAILURE
-                                                     : FG_BREAKER_SUCCESS);
+                          is_busy                          ? FG_BREAKER_CANCELLED
+                          : is_backend_fault(says->status) ? FG_BREAKER_FAILURE
+                                                           : FG_BREAKER_SUCCESS);
     if (is_busy && fg_cache_serve_stale(flow))
         return;
     if (is_busy)
         fg_flow_give_back_place(flow);
-    if (is_busy)
-        fg_flow_decide(flow, &(struct fg_decision){.policy = code,
-                                                   .reason = code,
-                                                   .decided = FG_DECIDED_REFUSE,
-                                                   .value = FG_DECISION_NO_VALUE,
-                                                   .limit = FG_DECISION_NO_VALUE,
-                                                   .wait_ns = retry_after_ms * FG_MS});
-    fg_flow_send_error(flow,
-                       &(struct fg_refusal){
-                           .status = status,
-                           .type = type,
-                           .message = message,
-                           .retry_after_ns = retry_after_ms * FG_MS,
-                           .position = UINT64_MAX,
-                       },
-                       code);
+    if (says->policy != NULL && reason != FG_REFUSED_COUNT)
+        note_refusal(flow, &refusal);
+    fg_flow_send_error(flow, &refusal, says->code);
 }
 
 static const struct {

@@ -158,6 +158,8 @@ void fg_cache_fetch_failed(struct fg_cache_fetch *fetch, const struct fg_refusal
         .is_refused = flow->is_refused,
         .reason = flow->refused,
         .retry_after_ns = refusal->retry_after_ns,
+        .value = refusal->value,
+        .limit = refusal->limit,
         .position = refusal->position,
         .wait_ns = refusal->wait_ns,
     };

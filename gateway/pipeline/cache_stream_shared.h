@@ -40,6 +40,8 @@ struct fg_cache_failure {
     unsigned reason;
     bool is_retryable; /* by everybody, at once */
     uint64_t retry_after_ns;
+    uint64_t value; /* what was compared, with what */
+    uint64_t limit;
     uint64_t position;
     uint64_t wait_ns;
     char message[200];

@@ -8,10 +8,11 @@
 
 void fg_flow_decide(struct fg_flow *flow, const struct fg_decision *decision)
 {
-    if (flow->thread->recorder == NULL)
-        return;
+    bool is_refusal = decision->decided == FG_DECIDED_REFUSE;
+    if (flow->thread->recorder == NULL && !is_refusal)
+        return; /* the log line tells of a refusal all the same */
     bool is_full = flow->decision_count == FG_DECISIONS_MAX;
-    if (is_full && decision->decided != FG_DECIDED_REFUSE)
+    if (is_full && !is_refusal)
         return;
     flow->decision_count -= is_full; /* a refusal is what is asked for first: it takes the last */
     struct fg_decision *made = &flow->decisions[flow->decision_count++];

@@ -10,6 +10,7 @@
 #include "pipeline/origin.h"
 #include "base/text.h"
 #include "cache_serve.h"
+#include "policies/wide_math.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -99,11 +100,15 @@ void fg_flow_end_by_silence(struct fg_flow *flow, uint64_t silence_max_ns)
 
 void fg_flow_refuse_late(struct fg_flow *flow)
 {
+    const uint64_t started_ns = flow->req->ex.started_ns, deadline_ns = flow->req->ex.deadline_ns;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_DEADLINE,
                              .status = 504,
                              .type = "timeout",
                              .message = "the request's deadline passed before it was answered",
+                             .policy = "deadline",
+                             .value = fg_subtract_floor(fg_flow_now_ns(flow), started_ns) / FG_MS,
+                             .limit = fg_subtract_floor(deadline_ns, started_ns) / FG_MS,
                              .position = UINT64_MAX,
                          });
 }
@@ -329,6 +334,7 @@ void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *message)
                              .type = "overloaded",
                              .message = message,
                              .retry_after_ns = FG_S,
+                             .policy = "request_memory",
                              .position = UINT64_MAX,
                          });
 }

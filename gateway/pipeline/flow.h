@@ -314,6 +314,7 @@ struct fg_refusal {
     unsigned status;
     const char *type;        /* constant; "overloaded", "invalid_request", ... */
     const char *message;     /* copied */
+    const char *param;       /* of the request, which it is about; copied; NULL: none */
     uint64_t retry_after_ns; /* 0: none */
     const char *policy;      /* name of the policy that decided, or NULL */
     /* what it compared with what; both 0: nothing */

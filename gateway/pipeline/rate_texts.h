@@ -13,7 +13,7 @@
 struct fg_rate_texts {
     char used_up[320];   /* the message of a refusal */
     char too_small[320]; /* the same, when no waiting would help */
-    char policy[128];    /* RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-10 */
+    char policy[160];    /* RateLimit-Policy of draft-ietf-httpapi-ratelimit-headers-10 */
     /* what the bodies of the two refusals begin with */
     struct fg_rate_lead {
         size_t len;

@@ -66,14 +66,12 @@ static void add_escaped(struct fg_text *text, struct fg_span string, size_t byte
     }
 }
 
-/* A message that begins with a name in quotes is about that parameter. */
-static void add_param(struct fg_text *text, const char *message)
+static void add_param(struct fg_text *text, const char *param)
 {
-    const char *end = message[0] == '\'' ? strchr(message + 1, '\'') : NULL;
-    if (end == NULL || end == message + 1)
+    if (param == NULL)
         return;
     fg_text_add(text, FG_SPAN(",\"param\":\""));
-    add_escaped(text, fg_span_make(message + 1, (size_t)(end - message) - 1), PARAM_BYTES_MAX);
+    add_escaped(text, fg_span_from_string(param), PARAM_BYTES_MAX);
     fg_text_add(text, FG_SPAN("\""));
 }
 
@@ -114,7 +112,7 @@ static void add_lead(struct fg_text *text, const struct fg_refusal *refusal, con
     fg_text_add(text, FG_SPAN("\",\"message\":\""));
     add_escaped(text, fg_span_from_string(refusal->message), MESSAGE_BYTES_MAX);
     fg_text_add(text, FG_SPAN("\""));
-    add_param(text, refusal->message);
+    add_param(text, refusal->param);
     if (refusal->policy == NULL)
         return;
     fg_text_add(text, FG_SPAN(",\"policy\":\""));
@@ -145,7 +143,7 @@ struct fg_span fg_refusal_body(struct fg_arena *arena, const struct fg_refusal *
         add_number(&text, FG_SPAN(",\"limit\":"), refusal->limit);
     }
     if (retry_after_ns > 0)
-        add_number(&text, FG_SPAN(",\"retry_after_ms\":"), retry_after_ns / FG_MS + 1);
+        add_number(&text, FG_SPAN(",\"retry_after_ms\":"), retry_after_ns / FG_MS);
     if (refusal->position != UINT64_MAX)
         add_place(&text, refusal);
     fg_text_add(&text, FG_SPAN(",\"request_id\":\""));

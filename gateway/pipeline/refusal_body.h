@@ -11,9 +11,8 @@
 struct fg_refusal;
 
 /*
- * The JSON, in the arena, with a "param" where the message begins with the name of one in quotes;
- * data is NULL when there is no memory. `retry_after_ns` 0: coming again is no use; it is the
- * spread one, which the refusal's own is not.
+ * The JSON, in the arena; data is NULL when there is no memory. `retry_after_ns` is the spread one,
+ * which the refusal's own is not, in whole milliseconds; 0: coming again is no use.
  */
 struct fg_span fg_refusal_body(struct fg_arena *arena, const struct fg_refusal *refusal,
                                const char *code, uint64_t retry_after_ns,

@@ -188,9 +188,18 @@ static void begin_stream(struct call *call)
     uint64_t most = fg_room_conf(call->inquiry.room)->streams_max;
     if (thread->stream_count >= (most + thread->thread_count - 1) / thread->thread_count) {
         call->ex->backend_state = NULL;
-        fg_exchange_refuse(call->ex, 503, "overloaded", "too_many_streams",
-                           "as many clients watch their place as may; ask without a stream",
-                           visit->retry_after_ns / FG_MS + 1);
+        fg_exchange_refuse(
+            call->ex,
+            &(struct fg_backend_refusal){
+                .status = 503,
+                .type = "overloaded",
+                .code = "too_many_streams",
+                .message = "as many clients watch their place as may; ask without a stream",
+                .policy = "streams_max",
+                .value = thread->stream_count,
+                .limit = (most + thread->thread_count - 1) / thread->thread_count,
+                .retry_after_ms = visit->retry_after_ns / FG_MS + 1,
+            });
         return;
     }
     call->is_watching = true;

@@ -97,9 +97,14 @@ static void on_complete(struct fg_exchange *ex, struct session_state *state)
     const json_t *device = json_object_get(root, "device_id");
     size_t len = json_string_length(device);
     if (!json_is_string(device) || len == 0 || len > DEVICE_ID_BYTES_MAX)
-        fg_exchange_refuse(ex, 400, "invalid_request", "device_id_invalid",
-                           "device_id is missing or malformed; expected a string of 1 to 256 bytes",
-                           0);
+        fg_exchange_refuse(
+            ex,
+            &(struct fg_backend_refusal){
+                .status = 400,
+                .type = "invalid_request",
+                .code = "device_id_invalid",
+                .message = "device_id is missing or malformed; expected a string of 1 to 256 bytes",
+            });
     else
         answer(ex, state->thread, fg_span_make(json_string_value(device), len));
     json_decref(root);
@@ -125,8 +130,13 @@ static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool i
     struct session_state *state = ex->backend_state;
     enum fg_status status = fg_body_collector_add(&state->body, ex, data, len);
     if (status == FG_ERR_LIMIT)
-        fg_exchange_refuse(ex, 413, "invalid_request", "body_too_large",
-                           "the body of a session request is a few hundred bytes at most", 0);
+        fg_exchange_refuse(
+            ex, &(struct fg_backend_refusal){
+                    .status = 413,
+                    .type = "invalid_request",
+                    .code = "body_too_large",
+                    .message = "the body of a session request is a few hundred bytes at most",
+                });
     else if (status != FG_OK)
         fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");
     else if (is_last)

@@ -160,6 +160,8 @@ static void refuse_failed(struct fg_flow *flow, const struct fg_cache_failure *f
         .message = failure->message,
         .retry_after_ns = failure->retry_after_ns,
         .policy = failure->policy,
+        .value = failure->value,
+        .limit = failure->limit,
         .position = failure->position,
         .wait_ns = failure->wait_ns,
     };

@@ -9,7 +9,7 @@
 
 static bool reject_memory(struct fg_completion_parse *parse)
 {
-    return fg_completion_reject(parse, 503, "no_memory", "no memory for the request");
+    return fg_completion_reject(parse, 503, "no_memory", NULL, "no memory for the request");
 }
 
 /* The constant for a role; data NULL for one that is not known. */
@@ -39,22 +39,24 @@ static json_t *part_text(struct fg_completion_parse *parse, json_t *part, size_t
     json_t *type = json_object_get(part, "type");
     json_t *text = json_object_get(part, "text");
     if (!json_is_string(type)) {
-        fg_completion_reject(parse, 400, "invalid_type",
-                             "'messages[%zu].content[%zu]' must be an object with a 'type'",
-                             message_index, part_index);
+        fg_completion_reject(
+            parse, 400, "invalid_type",
+            fg_completion_at(parse, "messages[%zu].content[%zu]", message_index, part_index),
+            "must be an object with a 'type'");
         return NULL;
     }
     if (strcmp(json_string_value(type), "text") != 0) {
-        fg_completion_reject(parse, 400, "unsupported_parameter",
-                             "'messages[%zu].content[%zu].type' is '%.60s'; only 'text' is "
-                             "supported",
-                             message_index, part_index, json_string_value(type));
+        fg_completion_reject(
+            parse, 400, "unsupported_parameter",
+            fg_completion_at(parse, "messages[%zu].content[%zu].type", message_index, part_index),
+            "is '%.60s'; only 'text' is supported", json_string_value(type));
         return NULL;
     }
     if (!json_is_string(text)) {
-        fg_completion_reject(parse, 400, "invalid_type",
-                             "'messages[%zu].content[%zu].text' must be a string", message_index,
-                             part_index);
+        fg_completion_reject(
+            parse, 400, "invalid_type",
+            fg_completion_at(parse, "messages[%zu].content[%zu].text", message_index, part_index),
+            "must be a string");
         return NULL;
     }
     return text;
@@ -100,9 +102,8 @@ static bool parse_content(struct fg_completion_parse *parse, json_t *content, si
         json_decref(joined);
     } else {
         return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'messages[%zu].content' must be a string or an array of "
-                                    "text parts",
-                                    index);
+                                    fg_completion_at(parse, "messages[%zu].content", index),
+                                    "must be a string or an array of text parts");
     }
     return out->data != NULL || reject_memory(parse);
 }
@@ -111,24 +112,25 @@ static bool parse_message(struct fg_completion_parse *parse, json_t *message, si
 {
     struct fg_channel_message *out = &parse->request->messages[index];
     if (!json_is_object(message))
-        return fg_completion_reject(parse, 400, "invalid_type", "'messages[%zu]' must be an object",
-                                    index);
+        return fg_completion_reject(parse, 400, "invalid_type",
+                                    fg_completion_at(parse, "messages[%zu]", index),
+                                    "must be an object");
     json_t *role = json_object_get(message, "role");
     if (!json_is_string(role))
         return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'messages[%zu].role' must be a string", index);
+                                    fg_completion_at(parse, "messages[%zu].role", index),
+                                    "must be a string");
     out->role = role_of(fg_span_from_string(json_string_value(role)));
     if (out->role.data == NULL)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'messages[%zu].role' is '%.60s'; expected system, developer, "
-                                    "user, assistant or tool",
-                                    index, json_string_value(role));
+        return fg_completion_reject(
+            parse, 400, "invalid_value", fg_completion_at(parse, "messages[%zu].role", index),
+            "is '%.60s'; expected system, developer, user, assistant or tool",
+            json_string_value(role));
     json_t *call = json_object_get(message, "function_call");
     if (call != NULL && !json_is_null(call))
         return fg_completion_reject(parse, 400, "unsupported_parameter",
-                                    "'messages[%zu].function_call' is not supported; expected "
-                                    "tool_calls",
-                                    index);
+                                    fg_completion_at(parse, "messages[%zu].function_call", index),
+                                    "is not supported; expected tool_calls");
     json_t *calls = json_object_get(message, "tool_calls");
     json_t *content = json_object_get(message, "content");
     if (!json_is_array(calls) || json_array_size(calls) == 0)
@@ -153,14 +155,14 @@ bool fg_completion_parse_messages(struct fg_completion_parse *parse)
 {
     json_t *messages = fg_completion_parameter(parse, "messages");
     if (messages == NULL)
-        return fg_completion_reject(parse, 400, "missing_required_parameter",
-                                    "'messages' is missing; expected an array of messages");
+        return fg_completion_reject(parse, 400, "missing_required_parameter", "messages",
+                                    "is missing; expected an array of messages");
     if (!json_is_array(messages))
-        return fg_completion_reject(parse, 400, "invalid_type", "'messages' must be an array");
+        return fg_completion_reject(parse, 400, "invalid_type", "messages", "must be an array");
     size_t count = json_array_size(messages);
     if (count == 0 || count > FG_CHANNEL_MESSAGES_MAX)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'messages' has %zu entries; expected 1 to %u", count,
+        return fg_completion_reject(parse, 400, "invalid_value", "messages",
+                                    "has %zu entries; expected 1 to %u", count,
                                     FG_CHANNEL_MESSAGES_MAX);
     if (!make_messages(parse, count))
         return false;
@@ -175,20 +177,20 @@ bool fg_completion_parse_prompt(struct fg_completion_parse *parse)
 {
     json_t *prompt = fg_completion_parameter(parse, "prompt");
     if (prompt == NULL)
-        return fg_completion_reject(parse, 400, "missing_required_parameter",
-                                    "'prompt' is missing; expected a string");
+        return fg_completion_reject(parse, 400, "missing_required_parameter", "prompt",
+                                    "is missing; expected a string");
     if (json_is_array(prompt) && json_array_size(prompt) > 1)
-        return fg_completion_reject(parse, 400, "unsupported_parameter",
-                                    "'prompt' has %zu entries; only one prompt of text per request "
-                                    "is supported",
-                                    json_array_size(prompt));
+        return fg_completion_reject(
+            parse, 400, "unsupported_parameter", "prompt",
+            "has %zu entries; only one prompt of text per request is supported",
+            json_array_size(prompt));
     if (json_is_array(prompt))
         prompt = json_array_get(prompt, 0);
     if (!json_is_string(prompt))
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'prompt' must be a string, or an array of one string");
+        return fg_completion_reject(parse, 400, "invalid_type", "prompt",
+                                    "must be a string, or an array of one string");
     if (json_string_length(prompt) == 0)
-        return fg_completion_reject(parse, 400, "invalid_value", "'prompt' must not be empty");
+        return fg_completion_reject(parse, 400, "invalid_value", "prompt", "must not be empty");
     if (!make_messages(parse, 1))
         return false;
     struct fg_channel_message *message = &parse->request->messages[0];

@@ -12,16 +12,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-bool fg_completion_reject(struct fg_completion_parse *parse, unsigned status, const char *code,
-                          const char *fmt, ...)
+const char *fg_completion_at(struct fg_completion_parse *parse, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    vsnprintf(parse->error->message, sizeof(parse->error->message), fmt, args);
+    vsnprintf(parse->error->param, sizeof(parse->error->param), fmt, args);
     va_end(args);
-    fg_json_clean(parse->error->message); /* a name may have been cut within a character */
-    parse->error->status = status;
-    parse->error->code = code;
+    fg_json_clean(parse->error->param); /* a client's name may have been cut within a character */
+    return parse->error->param;
+}
+
+bool fg_completion_reject(struct fg_completion_parse *parse, unsigned status, const char *code,
+                          const char *param, const char *fmt, ...)
+{
+    struct fg_completion_error *error = parse->error;
+    if (param != error->param)
+        snprintf(error->param, sizeof(error->param), "%s", param == NULL ? "" : param);
+    int prefix = 0;
+    if (param != NULL)
+        prefix = snprintf(error->message, sizeof(error->message), "'%s' ", error->param);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(error->message + prefix, sizeof(error->message) - (size_t)prefix, fmt, args);
+    va_end(args);
+    fg_json_clean(error->message); /* a name may have been cut within a character */
+    error->status = status;
+    error->code = code;
     return false;
 }
 
@@ -44,7 +60,7 @@ static bool read_bool(struct fg_completion_parse *parse, const char *name, bool 
     if (value == NULL)
         return true;
     if (!json_is_boolean(value))
-        return fg_completion_reject(parse, 400, "invalid_type", "'%s' must be true or false", name);
+        return fg_completion_reject(parse, 400, "invalid_type", name, "must be true or false");
     *out = json_is_true(value);
     return true;
 }
@@ -57,12 +73,11 @@ bool fg_completion_integer(struct fg_completion_parse *parse, const char *name, 
     if (value == NULL)
         return true;
     if (!json_is_integer(value))
-        return fg_completion_reject(parse, 400, "invalid_type", "'%s' must be a whole number",
-                                    name);
+        return fg_completion_reject(parse, 400, "invalid_type", name, "must be a whole number");
     *out = json_integer_value(value);
     if (*out < least || *out > most)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'%s' is %lld; expected %lld to %lld", name, (long long)*out,
+        return fg_completion_reject(parse, 400, "invalid_value", name,
+                                    "is %lld; expected %lld to %lld", (long long)*out,
                                     (long long)least, (long long)most);
     return true;
 }
@@ -74,11 +89,11 @@ bool fg_completion_real(struct fg_completion_parse *parse, const char *name, dou
     if (value == NULL)
         return true;
     if (!json_is_number(value))
-        return fg_completion_reject(parse, 400, "invalid_type", "'%s' must be a number", name);
+        return fg_completion_reject(parse, 400, "invalid_type", name, "must be a number");
     double number = json_number_value(value);
     if (!(number >= least && number <= most) || (is_open && number <= least))
-        return fg_completion_reject(parse, 400, "invalid_value", "'%s' is %g; expected %s%g to %g",
-                                    name, number, is_open ? "more than " : "", least, most);
+        return fg_completion_reject(parse, 400, "invalid_value", name, "is %g; expected %s%g to %g",
+                                    number, is_open ? "more than " : "", least, most);
     *out = (float)number;
     if (is_open && *out < FLT_MIN)
         *out = FLT_MIN; /* too small for a float, yet not nothing */
@@ -91,9 +106,9 @@ static bool parse_model(struct fg_completion_parse *parse)
     if (value == NULL)
         return true;
     if (!json_is_string(value))
-        return fg_completion_reject(parse, 400, "invalid_type", "'model' must be a string");
+        return fg_completion_reject(parse, 400, "invalid_type", "model", "must be a string");
     if (strcmp(json_string_value(value), parse->limits->model_name) != 0)
-        return fg_completion_reject(parse, 404, "model_not_found",
+        return fg_completion_reject(parse, 404, "model_not_found", NULL,
                                     "the model '%.120s' does not exist; 'model' may be '%.120s'",
                                     json_string_value(value), parse->limits->model_name);
     return true;
@@ -135,16 +150,16 @@ static bool parse_stop_text(struct fg_completion_parse *parse, json_t *value)
 {
     struct fg_completion_request *request = parse->request;
     if (!json_is_string(value))
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'stop' must be a string or an array of strings");
+        return fg_completion_reject(parse, 400, "invalid_type", "stop",
+                                    "must be a string or an array of strings");
     size_t bytes = json_string_length(value);
     if (bytes == 0 || bytes > FG_COMPLETION_STOP_BYTES_MAX)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'stop' has a text of %zu bytes; expected 1 to %zu", bytes,
+        return fg_completion_reject(parse, 400, "invalid_value", "stop",
+                                    "has a text of %zu bytes; expected 1 to %zu", bytes,
                                     FG_COMPLETION_STOP_BYTES_MAX);
     struct fg_span text = fg_completion_hold(parse, value);
     if (text.data == NULL)
-        return fg_completion_reject(parse, 503, "no_memory", "no memory for the request");
+        return fg_completion_reject(parse, 503, "no_memory", NULL, "no memory for the request");
     request->stops[request->stop_count++] = text;
     return true;
 }
@@ -157,9 +172,9 @@ static bool parse_stop(struct fg_completion_parse *parse)
     if (!json_is_array(value))
         return parse_stop_text(parse, value);
     if (json_array_size(value) > FG_CHANNEL_STOPS_MAX)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'stop' has %zu texts; expected at most %u",
-                                    json_array_size(value), FG_CHANNEL_STOPS_MAX);
+        return fg_completion_reject(parse, 400, "invalid_value", "stop",
+                                    "has %zu texts; expected at most %u", json_array_size(value),
+                                    FG_CHANNEL_STOPS_MAX);
     size_t index;
     json_t *text;
     json_array_foreach(value, index, text)
@@ -179,15 +194,15 @@ static bool parse_stream(struct fg_completion_parse *parse)
     if (options == NULL)
         return true;
     if (!json_is_object(options))
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'stream_options' must be an object");
+        return fg_completion_reject(parse, 400, "invalid_type", "stream_options",
+                                    "must be an object");
     if (!request->is_stream)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'stream_options' is only allowed when 'stream' is true");
+        return fg_completion_reject(parse, 400, "invalid_value", "stream_options",
+                                    "is only allowed when 'stream' is true");
     json_t *usage = json_object_get(options, "include_usage");
     if (usage != NULL && !json_is_null(usage) && !json_is_boolean(usage))
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'stream_options.include_usage' must be true or false");
+        return fg_completion_reject(parse, 400, "invalid_type", "stream_options.include_usage",
+                                    "must be true or false");
     request->include_usage = json_is_true(usage);
     return true;
 }
@@ -204,19 +219,20 @@ static bool parse_thinking(struct fg_completion_parse *parse)
     if (switches == NULL)
         return true;
     if (!json_is_object(switches))
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'chat_template_kwargs' must be an object");
+        return fg_completion_reject(parse, 400, "invalid_type", "chat_template_kwargs",
+                                    "must be an object");
     const char *name;
     json_t *value;
     json_object_foreach(switches, name, value)
     {
         if (strcmp(name, "enable_thinking") != 0)
             return fg_completion_reject(parse, 400, "unsupported_parameter",
-                                        "'chat_template_kwargs.%.80s' is not supported", name);
+                                        fg_completion_at(parse, "chat_template_kwargs.%.80s", name),
+                                        "is not supported");
         if (!json_is_boolean(value))
-            return fg_completion_reject(
-                parse, 400, "invalid_type",
-                "'chat_template_kwargs.enable_thinking' must be true or false");
+            return fg_completion_reject(parse, 400, "invalid_type",
+                                        "chat_template_kwargs.enable_thinking",
+                                        "must be true or false");
         request->thinking = json_is_true(value);
     }
     return true;
@@ -259,16 +275,16 @@ bool fg_completion_request_parse(struct fg_completion_request *request,
                             JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
     if (parse.root == NULL)
         return fg_completion_reject(
-            &parse, 400, "invalid_json",
+            &parse, 400, "invalid_json", NULL,
             "the body is not valid JSON: line %d, column %d: %s; expected a JSON object",
             where.line, where.column, where.text);
     bool is_good = false;
     request->held = json_array();
     if (!json_is_object(parse.root))
-        fg_completion_reject(&parse, 400, "invalid_json",
+        fg_completion_reject(&parse, 400, "invalid_json", NULL,
                              "the body is JSON but not an object; expected {...}");
     else if (request->held == NULL)
-        fg_completion_reject(&parse, 503, "no_memory", "no memory for the request");
+        fg_completion_reject(&parse, 503, "no_memory", NULL, "no memory for the request");
     else
         is_good = parse_all(&parse, kind);
     json_decref(parse.root);

@@ -56,7 +56,8 @@ struct fg_completion_request {
 struct fg_completion_error {
     unsigned status;
     const char *code;  /* constant */
-    char message[320]; /* names the parameter */
+    char param[112];   /* the parameter that it is about; empty: none */
+    char message[320]; /* begins with its name, in quotes */
 };
 
 /*

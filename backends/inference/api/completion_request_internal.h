@@ -14,9 +14,15 @@ struct fg_completion_parse {
     struct fg_completion_error *error;
 };
 
-/* Fill in the error; always false, so that a check can return it. */
+/*
+ * Fill in the error; always false, so that a check can return it. The message is `'param' ` and
+ * what `fmt` says of it; `param` NULL: it is about none.
+ */
 bool fg_completion_reject(struct fg_completion_parse *parse, unsigned status, const char *code,
-                          const char *fmt, ...) FG_PRINTF(4, 5);
+                          const char *param, const char *fmt, ...) FG_PRINTF(5, 6);
+/* A parameter within another ("messages[3].role"), to be passed on to the above; the error's. */
+const char *fg_completion_at(struct fg_completion_parse *parse, const char *fmt, ...)
+    FG_PRINTF(2, 3);
 
 /* A parameter of the body; NULL when it is absent or null, which mean the same. */
 json_t *fg_completion_parameter(const struct fg_completion_parse *parse, const char *name);

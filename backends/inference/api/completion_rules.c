@@ -33,15 +33,15 @@ static bool parse_biases(struct fg_completion_parse *parse)
     if (biases == NULL || (json_is_object(biases) && json_object_size(biases) == 0))
         return true;
     if (!json_is_object(biases))
-        return fg_completion_reject(parse, 400, "invalid_type", "'logit_bias' must be an object");
+        return fg_completion_reject(parse, 400, "invalid_type", "logit_bias", "must be an object");
     size_t count = json_object_size(biases);
     if (count > FG_CHANNEL_BIASES_MAX)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'logit_bias' has %zu entries; expected at most %u", count,
+        return fg_completion_reject(parse, 400, "invalid_value", "logit_bias",
+                                    "has %zu entries; expected at most %u", count,
                                     FG_CHANNEL_BIASES_MAX);
     request->bias = calloc(count, FG_CHANNEL_BIAS_BYTES);
     if (request->bias == NULL)
-        return fg_completion_reject(parse, 503, "no_memory", "no memory for the request");
+        return fg_completion_reject(parse, 503, "no_memory", NULL, "no memory for the request");
     const char *name;
     json_t *value;
     json_object_foreach(biases, name, value)
@@ -50,14 +50,13 @@ static bool parse_biases(struct fg_completion_parse *parse)
         double number = json_number_value(value);
         uint32_t token, bits;
         if (!read_token(name, &token))
-            return fg_completion_reject(parse, 400, "invalid_value",
-                                        "'logit_bias' has the key '%.60s'; expected the number of "
-                                        "a token",
+            return fg_completion_reject(parse, 400, "invalid_value", "logit_bias",
+                                        "has the key '%.60s'; expected the number of a token",
                                         name);
         if (!json_is_number(value) || !(number >= -100 && number <= 100))
             return fg_completion_reject(parse, 400, "invalid_value",
-                                        "'logit_bias.%.60s' must be a number from -100 to 100",
-                                        name);
+                                        fg_completion_at(parse, "logit_bias.%.60s", name),
+                                        "must be a number from -100 to 100");
         float bias = (float)number;
         memcpy(&bits, &bias, sizeof(bits));
         put_u32(to, token);
@@ -76,8 +75,8 @@ static bool parse_logprobs(struct fg_completion_parse *parse)
     bool is_given;
     if (!request->is_chat) {
         if (json_is_boolean(value))
-            return fg_completion_reject(parse, 400, "invalid_type",
-                                        "'logprobs' must be a whole number");
+            return fg_completion_reject(parse, 400, "invalid_type", "logprobs",
+                                        "must be a whole number");
         if (!fg_completion_integer(parse, "logprobs", 0, FG_CHANNEL_LOGPROBS_MAX - 1, &top,
                                    &is_given))
             return false;
@@ -85,13 +84,14 @@ static bool parse_logprobs(struct fg_completion_parse *parse)
         return true;
     }
     if (value != NULL && !json_is_boolean(value))
-        return fg_completion_reject(parse, 400, "invalid_type", "'logprobs' must be true or false");
+        return fg_completion_reject(parse, 400, "invalid_type", "logprobs",
+                                    "must be true or false");
     if (!fg_completion_integer(parse, "top_logprobs", 0, FG_CHANNEL_LOGPROBS_MAX - 1, &top,
                                &is_given))
         return false;
     if (top > 0 && !json_is_true(value))
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'top_logprobs' is only allowed when 'logprobs' is true");
+        return fg_completion_reject(parse, 400, "invalid_value", "top_logprobs",
+                                    "is only allowed when 'logprobs' is true");
     request->sampling.logprob_count = json_is_true(value) ? 1 + (uint32_t)top : 0;
     return true;
 }
@@ -109,14 +109,14 @@ bool fg_completion_take_schema(struct fg_completion_parse *parse, const char *na
         string == NULL ? (struct fg_span){NULL, 0} : fg_completion_hold(parse, string);
     json_decref(string);
     if (request->schema.data == NULL)
-        return fg_completion_reject(parse, 503, "no_memory", "no memory for the request");
+        return fg_completion_reject(parse, 503, "no_memory", NULL, "no memory for the request");
     if (request->schema.len > SCHEMA_BYTES_MAX)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'%s' has %zu bytes; expected at most %zu", name,
-                                    request->schema.len, SCHEMA_BYTES_MAX);
+        return fg_completion_reject(parse, 400, "invalid_value", name,
+                                    "has %zu bytes; expected at most %zu", request->schema.len,
+                                    SCHEMA_BYTES_MAX);
     if (fg_json_schema_compile(&compiled, request->schema, &error) != FG_OK)
-        return fg_completion_reject(parse, 400, "invalid_json_schema", "'%s': %s", name,
-                                    error.message);
+        return fg_completion_reject(parse, 400, "invalid_json_schema", name,
+                                    "holds what cannot be kept to: %s", error.message);
     fg_json_schema_fini(&compiled);
     request->constraint = FG_CONSTRAINT_JSON;
     return true;
@@ -127,11 +127,11 @@ static bool parse_json_schema(struct fg_completion_parse *parse, json_t *format)
     json_t *described = json_object_get(format, "json_schema");
     json_t *schema = json_object_get(described, "schema");
     if (!json_is_object(described))
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'response_format.json_schema' must be an object");
+        return fg_completion_reject(parse, 400, "invalid_type", "response_format.json_schema",
+                                    "must be an object");
     if (schema == NULL)
         return fg_completion_reject(parse, 400, "missing_required_parameter",
-                                    "'response_format.json_schema.schema' is missing");
+                                    "response_format.json_schema.schema", "is missing");
     return fg_completion_take_schema(parse, "response_format.json_schema.schema", schema);
 }
 
@@ -142,24 +142,23 @@ static bool parse_format(struct fg_completion_parse *parse)
     if (parse->request->forces_call)
         return true; /* what has to be called decides */
     if (guided != NULL && format != NULL)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'guided_json' and 'response_format' cannot both be given");
+        return fg_completion_reject(parse, 400, "invalid_value", "guided_json",
+                                    "and 'response_format' cannot both be given");
     if (guided != NULL)
         return fg_completion_take_schema(parse, "guided_json", guided);
     if (format == NULL)
         return true;
     json_t *type = json_object_get(format, "type");
     if (!json_is_string(type))
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'response_format' must be an object with a 'type'");
+        return fg_completion_reject(parse, 400, "invalid_type", "response_format",
+                                    "must be an object with a 'type'");
     if (strcmp(json_string_value(type), "text") == 0)
         return true;
     if (strcmp(json_string_value(type), "json_schema") == 0)
         return parse_json_schema(parse, format);
     if (strcmp(json_string_value(type), "json_object") != 0)
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'response_format.type' is '%.60s'; expected text, json_object "
-                                    "or json_schema",
+        return fg_completion_reject(parse, 400, "invalid_value", "response_format.type",
+                                    "is '%.60s'; expected text, json_object or json_schema",
                                     json_string_value(type));
     parse->request->constraint = FG_CONSTRAINT_JSON;
     return true;

@@ -14,7 +14,7 @@
 
 static bool reject_memory(struct fg_completion_parse *parse)
 {
-    return fg_completion_reject(parse, 503, "no_memory", "no memory for the request");
+    return fg_completion_reject(parse, 503, "no_memory", NULL, "no memory for the request");
 }
 
 static bool check_tool(struct fg_completion_parse *parse, const json_t *tool, size_t index)
@@ -24,13 +24,16 @@ static bool check_tool(struct fg_completion_parse *parse, const json_t *tool, si
     const json_t *parameters = json_object_get(function, "parameters");
     if (!json_is_string(type) || strcmp(json_string_value(type), "function") != 0)
         return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'tools[%zu].type' must be 'function'", index);
+                                    fg_completion_at(parse, "tools[%zu].type", index),
+                                    "must be 'function'");
     if (!json_is_string(json_object_get(function, "name")))
         return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'tools[%zu].function.name' must be a string", index);
+                                    fg_completion_at(parse, "tools[%zu].function.name", index),
+                                    "must be a string");
     if (parameters != NULL && !json_is_object(parameters))
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'tools[%zu].function.parameters' must be an object", index);
+        return fg_completion_reject(
+            parse, 400, "invalid_type",
+            fg_completion_at(parse, "tools[%zu].function.parameters", index), "must be an object");
     return true;
 }
 
@@ -89,9 +92,8 @@ static bool force_call(struct fg_completion_parse *parse, json_t *tools, const c
     json_t *schema = json_pack("{s:o}", "anyOf", choices);
     if (!is_known) {
         json_decref(schema);
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'tool_choice' names '%.60s', which is not among the tools",
-                                    name);
+        return fg_completion_reject(parse, 400, "invalid_value", "tool_choice",
+                                    "names '%.60s', which is not among the tools", name);
     }
     if (schema == NULL)
         return reject_memory(parse);
@@ -115,9 +117,9 @@ static bool parse_choice(struct fg_completion_parse *parse, json_t *tools)
         return force_call(parse, tools, NULL);
     const json_t *name = json_object_get(json_object_get(choice, "function"), "name");
     if (!json_is_string(name))
-        return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'tool_choice' must be none, auto, required or an object that "
-                                    "names a function");
+        return fg_completion_reject(
+            parse, 400, "invalid_value", "tool_choice",
+            "must be none, auto, required or an object that names a function");
     return force_call(parse, tools, json_string_value(name));
 }
 
@@ -129,8 +131,8 @@ static bool check_choice_of_none(struct fg_completion_parse *parse)
     if (choice == NULL ||
         (word != NULL && (strcmp(word, "none") == 0 || strcmp(word, "auto") == 0)))
         return true;
-    return fg_completion_reject(parse, 400, "invalid_value",
-                                "'tool_choice' must be none or auto where 'tools' has none");
+    return fg_completion_reject(parse, 400, "invalid_value", "tool_choice",
+                                "must be none or auto where 'tools' has none");
 }
 
 bool fg_completion_parse_tools(struct fg_completion_parse *parse)
@@ -139,12 +141,12 @@ bool fg_completion_parse_tools(struct fg_completion_parse *parse)
     if (tools == NULL || (json_is_array(tools) && json_array_size(tools) == 0))
         return check_choice_of_none(parse);
     if (!parse->request->is_chat)
-        return fg_completion_reject(parse, 400, "unsupported_parameter",
-                                    "'tools' is only known to chat completions");
+        return fg_completion_reject(parse, 400, "unsupported_parameter", "tools",
+                                    "is only known to chat completions");
     size_t count = json_array_size(tools);
     if (!json_is_array(tools) || count > TOOLS_MAX)
-        return fg_completion_reject(parse, 400, "invalid_type",
-                                    "'tools' must be an array of at most %zu tools", TOOLS_MAX);
+        return fg_completion_reject(parse, 400, "invalid_type", "tools",
+                                    "must be an array of at most %zu tools", TOOLS_MAX);
     for (size_t i = 0; i < count; i++) {
         if (!check_tool(parse, json_array_get(tools, i), i))
             return false;
@@ -196,9 +198,10 @@ static bool append_call(struct fg_completion_parse *parse, json_t *call, size_t 
     if (!json_is_string(name) || arguments == NULL) {
         json_decref(arguments);
         return fg_completion_reject(parse, 400, "invalid_value",
-                                    "'messages[%zu].tool_calls[%zu].function' must have a name and "
-                                    "arguments in JSON",
-                                    message_index, call_index);
+                                    fg_completion_at(parse,
+                                                     "messages[%zu].tool_calls[%zu].function",
+                                                     message_index, call_index),
+                                    "must have a name and arguments in JSON");
     }
     char *spelled = spell_call(name, arguments);
     json_decref(arguments);

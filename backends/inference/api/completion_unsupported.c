@@ -100,11 +100,10 @@ bool fg_completion_check_unsupported(struct fg_completion_parse *parse)
             continue;
         bool wants_number = rules[i].harmless == HARMLESS_ZERO || rules[i].harmless == HARMLESS_ONE;
         if (wants_number && !json_is_number(value))
-            return fg_completion_reject(parse, 400, "invalid_type", "'%s' must be a number",
-                                        rules[i].name);
-        return fg_completion_reject(parse, 400, "unsupported_parameter",
-                                    "'%s' with this value is not supported; leave it out",
-                                    rules[i].name);
+            return fg_completion_reject(parse, 400, "invalid_type", rules[i].name,
+                                        "must be a number");
+        return fg_completion_reject(parse, 400, "unsupported_parameter", rules[i].name,
+                                    "with this value is not supported; leave it out");
     }
     return true;
 }

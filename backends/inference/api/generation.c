@@ -102,15 +102,16 @@ void fg_generation_refuse(struct fg_generation *gen, const struct fg_generation_
 {
     if (gen->is_head_sent) {
         fg_generation_fail(gen,
-                           refusal->status == 504   ? FG_FAILURE_TIMEOUT
-                           : refusal->status == 500 ? FG_FAILURE_RESET
-                                                    : FG_FAILURE_BUSY,
+                           refusal->says.status == 504   ? FG_FAILURE_TIMEOUT
+                           : refusal->says.status == 500 ? FG_FAILURE_RESET
+                                                         : FG_FAILURE_BUSY,
                            "refused after its answer had begun");
         return;
     }
     fg_counter_add_owned(&gen->thread->metrics->refused[refusal->reason], 1);
-    fg_exchange_refuse(abandon(gen), refusal->status, refusal->type, refusal->code, message,
-                       refusal->retry_after_ms);
+    struct fg_backend_refusal says = refusal->says;
+    says.message = message;
+    fg_exchange_refuse(abandon(gen), &says);
 }
 
 void fg_generation_cancel(struct fg_generation *gen)
@@ -286,24 +287,28 @@ static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *
         const char *type;
         const char *code;
         bool may_retry;
+        const char *policy;
     } answers[] = {
-        [FG_REFUSAL_QUEUE_FULL] = {429, "rate_limit_error", "queue_full", true},
-        [FG_REFUSAL_NO_BLOCKS] = {503, "overloaded_error", "no_kv_blocks", true},
+        [FG_REFUSAL_QUEUE_FULL] = {429, "rate_limit_error", "queue_full", true, "inference_queue"},
+        [FG_REFUSAL_NO_BLOCKS] = {503, "overloaded_error", "no_kv_blocks", true, "kv_blocks"},
         [FG_REFUSAL_TOO_LONG] = {400, "invalid_request_error", "context_length_exceeded", false},
         [FG_REFUSAL_BAD_PROMPT] = {400, "invalid_request_error", "bad_prompt", false},
-        [FG_REFUSAL_DEADLINE] = {504, "timeout_error", "deadline_exceeded", true},
-        [FG_REFUSAL_DRAINING] = {503, "overloaded_error", "draining", true},
+        [FG_REFUSAL_DEADLINE] = {504, "timeout_error", "deadline_exceeded", true, "deadline"},
+        [FG_REFUSAL_DRAINING] = {503, "overloaded_error", "draining", true, "workers"},
         [FG_REFUSAL_INTERNAL] = {500, "server_error", "inference_failed", false},
-        [FG_REFUSAL_LATE] = {503, "overloaded_error", "cannot_meet_deadline", true},
-        [FG_REFUSAL_MOVED] = {503, "overloaded_error", "draining", true},
+        [FG_REFUSAL_LATE] = {503, "overloaded_error", "cannot_meet_deadline", true, "ttft"},
+        [FG_REFUSAL_MOVED] = {503, "overloaded_error", "draining", true, "workers"},
         [FG_REFUSAL_FATAL] = {500, "server_error", "inference_failed", false},
     };
     uint64_t retry_after_ms = 0;
     if (answers[refused->reason].may_retry)
         retry_after_ms = refused->retry_after_ms == 0 ? 1000 : refused->retry_after_ms;
-    return (struct fg_generation_refusal){
-        (unsigned)refused->reason, answers[refused->reason].status, answers[refused->reason].type,
-        answers[refused->reason].code, retry_after_ms};
+    return (struct fg_generation_refusal){(unsigned)refused->reason,
+                                          {.status = answers[refused->reason].status,
+                                           .type = answers[refused->reason].type,
+                                           .code = answers[refused->reason].code,
+                                           .policy = answers[refused->reason].policy,
+                                           .retry_after_ms = retry_after_ms}};
 }
 
 /*
@@ -461,11 +466,19 @@ static bool allow_logprobs(struct fg_generation *gen)
 static bool prepare(struct fg_generation *gen)
 {
     static const struct fg_generation_refusal too_large = {
-        FG_INFERENCE_REFUSED_INVALID, 413, "invalid_request_error", "body_too_large", 0};
-    static const struct fg_generation_refusal too_many = {FG_INFERENCE_REFUSED_BUSY, 429,
-                                                          "rate_limit_error", "queue_full", 1000};
-    static const struct fg_generation_refusal too_long = {
-        FG_INFERENCE_REFUSED_INVALID, 400, "invalid_request_error", "invalid_value", 0};
+        FG_INFERENCE_REFUSED_INVALID,
+        {.status = 413, .type = "invalid_request_error", .code = "body_too_large"}};
+    static const struct fg_generation_refusal too_many = {FG_INFERENCE_REFUSED_BUSY,
+                                                          {.status = 429,
+                                                           .type = "rate_limit_error",
+                                                           .code = "queue_full",
+                                                           .policy = "inference_requests",
+                                                           .retry_after_ms = 1000}};
+    static const struct fg_generation_refusal too_long = {FG_INFERENCE_REFUSED_INVALID,
+                                                          {.status = 400,
+                                                           .type = "invalid_request_error",
+                                                           .code = "invalid_value",
+                                                           .param = "logprobs"}};
     enum fg_status status = make_choices(gen);
     if (status == FG_ERR_LIMIT) {
         fg_generation_refuse(gen, &too_many,
@@ -530,7 +543,8 @@ void fg_generation_admit(struct fg_generation *gen)
 void fg_generation_on_body(struct fg_generation *gen, const void *data, size_t len, bool is_last)
 {
     static const struct fg_generation_refusal too_large = {
-        FG_INFERENCE_REFUSED_INVALID, 413, "invalid_request_error", "body_too_large", 0};
+        FG_INFERENCE_REFUSED_INVALID,
+        {.status = 413, .type = "invalid_request_error", .code = "body_too_large"}};
     char message[96];
     assert(gen->state == FG_GENERATION_READING);
     switch (fg_body_collector_add(&gen->body, gen->ex, data, len)) {
@@ -571,8 +585,12 @@ void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange 
     fg_counter_add_owned(&metrics->started, 1);
     if (!ex->has_body) {
         fg_counter_add_owned(&metrics->refused[FG_INFERENCE_REFUSED_INVALID], 1);
-        fg_exchange_refuse(ex, 400, "invalid_request_error", "invalid_json",
-                           "the body is empty; expected a JSON object", 0);
+        fg_exchange_refuse(ex, &(struct fg_backend_refusal){
+                                   .status = 400,
+                                   .type = "invalid_request_error",
+                                   .code = "invalid_json",
+                                   .message = "the body is empty; expected a JSON object",
+                               });
         return;
     }
     struct fg_generation *gen = fg_arena_try_zalloc(ex->arena, sizeof(*gen));
@@ -591,8 +609,14 @@ void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange 
     fg_list_init(&gen->first.in_list);
     if (!fg_request_table_try_add(thread->table, gen->first.id, &gen->first)) {
         fg_counter_add_owned(&metrics->refused[FG_INFERENCE_REFUSED_BUSY], 1);
-        fg_exchange_refuse(ex, 429, "rate_limit_error", "queue_full",
-                           "too many inference requests are open; try again later", 1000);
+        fg_exchange_refuse(ex,
+                           &(struct fg_backend_refusal){
+                               .status = 429,
+                               .type = "rate_limit_error",
+                               .code = "queue_full",
+                               .message = "too many inference requests are open; try again later",
+                               .retry_after_ms = 1000,
+                           });
         return;
     }
     ex->backend_state = gen;

@@ -45,12 +45,16 @@ static void conclude(struct fg_generation *gen, bool is_good,
         fg_generation_admit(gen);
         return;
     }
-    struct fg_generation_refusal refusal = {FG_INFERENCE_REFUSED_INVALID, error->status,
-                                            "invalid_request_error", error->code, 0};
+    struct fg_generation_refusal refusal = {
+        FG_INFERENCE_REFUSED_INVALID,
+        {.status = error->status,
+         .type = "invalid_request_error",
+         .code = error->code,
+         .param = error->param[0] == '\0' ? NULL : error->param}};
     if (error->status >= 500) {
         refusal.reason = FG_INFERENCE_REFUSED_BUSY;
-        refusal.type = "server_error";
-        refusal.retry_after_ms = 1000;
+        refusal.says.type = "server_error";
+        refusal.says.retry_after_ms = 1000;
     }
     fg_generation_refuse(gen, &refusal, error->message);
 }
@@ -104,8 +108,12 @@ static struct parse_job *make_job(struct fg_generation *gen)
 
 static void parse_elsewhere(struct fg_generation *gen)
 {
-    static const struct fg_generation_refusal busy = {FG_INFERENCE_REFUSED_BUSY, 503,
-                                                      "overloaded_error", "overloaded", 1000};
+    static const struct fg_generation_refusal busy = {FG_INFERENCE_REFUSED_BUSY,
+                                                      {.status = 503,
+                                                       .type = "overloaded_error",
+                                                       .code = "overloaded",
+                                                       .policy = "helper_queue",
+                                                       .retry_after_ms = 1000}};
     struct parse_job *job = make_job(gen);
     if (job == NULL || fg_helper_pool_try_submit(gen->thread->env->helper, &job->job) != FG_OK) {
         free(job);

@@ -62,8 +62,13 @@ static void start_models(struct fg_inference_thread *thread, struct fg_exchange 
     if (fg_span_equal(asked, fg_span_from_string(thread->backend->model_name)))
         reply_models(thread, ex, false);
     else
-        fg_exchange_refuse(ex, 404, "invalid_request_error", "model_not_found",
-                           "this model does not exist; GET /v1/models lists what does", 0);
+        fg_exchange_refuse(
+            ex, &(struct fg_backend_refusal){
+                    .status = 404,
+                    .type = "invalid_request_error",
+                    .code = "model_not_found",
+                    .message = "this model does not exist; GET /v1/models lists what does",
+                });
 }
 
 static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
@@ -84,10 +89,14 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
         fg_span_starts_with(ex->path, FG_SPAN("/v1/models/")))
         start_models(thread, ex);
     else if (!is_known)
-        fg_exchange_refuse(ex, 404, "invalid_request_error", "not_found",
-                           "nothing here; expected /v1/chat/completions, /v1/completions, "
-                           "/v1/embeddings or /v1/models",
-                           0);
+        fg_exchange_refuse(
+            ex, &(struct fg_backend_refusal){
+                    .status = 404,
+                    .type = "invalid_request_error",
+                    .code = "not_found",
+                    .message = "nothing here; expected /v1/chat/completions, /v1/completions, "
+                               "/v1/embeddings or /v1/models",
+                });
     else if (ex->method != FG_METHOD_POST)
         refuse_method(ex, "POST");
     else

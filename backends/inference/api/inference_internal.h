@@ -157,11 +157,8 @@ uint64_t fg_generation_next_id(struct fg_inference_thread *thread);
 
 /* Ways to end with an error; `message` may be cut. Once the head is out, refuse becomes fail. */
 struct fg_generation_refusal {
-    unsigned reason; /* enum fg_refusal or enum fg_inference_refused */
-    unsigned status;
-    const char *type; /* constants */
-    const char *code;
-    uint64_t retry_after_ms;
+    unsigned reason;                /* enum fg_refusal or enum fg_inference_refused */
+    struct fg_backend_refusal says; /* but for the message */
 };
 void fg_generation_refuse(struct fg_generation *gen, const struct fg_generation_refusal *refusal,
                           const char *message);

@@ -216,8 +216,12 @@ void fg_placement_remove(struct fg_choice *choice)
 
 static void give_up(struct fg_generation *gen)
 {
-    static const struct fg_generation_refusal no_worker = {FG_INFERENCE_REFUSED_NO_WORKER, 503,
-                                                           "server_error", "no_worker", 1000};
+    static const struct fg_generation_refusal no_worker = {FG_INFERENCE_REFUSED_NO_WORKER,
+                                                           {.status = 503,
+                                                            .type = "server_error",
+                                                            .code = "no_worker",
+                                                            .policy = "workers",
+                                                            .retry_after_ms = 1000}};
     fg_generation_refuse(gen, &no_worker, "no inference worker could take the request in time");
 }
 

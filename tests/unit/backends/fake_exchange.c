@@ -95,16 +95,14 @@ static void head_end(struct fg_exchange *ex, unsigned status, const struct fg_fi
     end(ex);
 }
 
-static void refuse(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
-                   const char *message, uint64_t retry_after_ms)
+static void refuse(struct fg_exchange *ex, const struct fg_backend_refusal *refusal)
 {
     struct fake_exchange *fake = open_one(ex);
-    (void)type;
     assert_int_equal(fake->status, 0);
-    fake->status = status;
-    fake->retry_after_ms = retry_after_ms;
-    snprintf(fake->code, sizeof(fake->code), "%s", code);
-    snprintf(fake->message, sizeof(fake->message), "%s", message);
+    fake->status = refusal->status;
+    fake->retry_after_ms = refusal->retry_after_ms;
+    snprintf(fake->code, sizeof(fake->code), "%s", refusal->code);
+    snprintf(fake->message, sizeof(fake->message), "%s", refusal->message);
     set_end(fake, FAKE_REFUSED);
 }
 

@@ -249,16 +249,15 @@ static void end(struct fg_exchange *ex)
     mark_ended(open_one(ex));
 }
 
-static void refuse(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
-                   const char *message, uint64_t retry_after_ms)
+static void refuse(struct fg_exchange *ex, const struct fg_backend_refusal *refusal)
 {
     struct request *request = open_one(ex);
     assert_int_equal(request->status, 0);
-    assert_non_null(type);
-    assert_true(strlen(message) > 0);
-    request->status = status;
-    request->retry_after_ms = retry_after_ms;
-    snprintf(request->code, sizeof(request->code), "%s", code);
+    assert_non_null(refusal->type);
+    assert_true(strlen(refusal->message) > 0);
+    request->status = refusal->status;
+    request->retry_after_ms = refusal->retry_after_ms;
+    snprintf(request->code, sizeof(request->code), "%s", refusal->code);
     mark_ended(request);
 }
 

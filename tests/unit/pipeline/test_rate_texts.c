@@ -33,7 +33,11 @@ static void says_which_limit_and_how_much(void **state)
                                          "request: 20 tokens every 86400 s, burst 50");
     conf.rate.amount = 0; /* nothing ever again */
     fg_rate_texts_init(&texts, &conf);
-    assert_string_equal(texts.policy, "\"per-user\";q=50;w=0");
+    assert_string_equal(texts.policy, "\"per-user\";q=50;qu=\"tokens\"");
+    conf.cost = FG_LIMIT_COST_BYTES;
+    conf.rate.amount = 1;
+    fg_rate_texts_init(&texts, &conf);
+    assert_string_equal(texts.policy, "\"per-user\";q=50;qu=\"content-bytes\";w=4320000");
 }
 
 static void cuts_names_that_are_too_long(void **state)

@@ -58,16 +58,15 @@ static void end(struct fg_exchange *ex)
     fake->end = FAKE_ENDED;
 }
 
-static void refuse(struct fg_exchange *ex, unsigned status, const char *type, const char *code,
-                   const char *message, uint64_t retry_after_ms)
+static void refuse(struct fg_exchange *ex, const struct fg_backend_refusal *refusal)
 {
     struct fake_exchange *fake = open_one(ex);
     assert_int_equal(fake->status, 0);
-    fake->status = status;
-    fake->retry_after_ms = retry_after_ms;
-    snprintf(fake->type, sizeof(fake->type), "%s", type);
-    snprintf(fake->code, sizeof(fake->code), "%s", code);
-    snprintf(fake->message, sizeof(fake->message), "%s", message);
+    fake->status = refusal->status;
+    fake->retry_after_ms = refusal->retry_after_ms;
+    snprintf(fake->type, sizeof(fake->type), "%s", refusal->type);
+    snprintf(fake->code, sizeof(fake->code), "%s", refusal->code);
+    snprintf(fake->message, sizeof(fake->message), "%s", refusal->message);
     fake->end = FAKE_REFUSED;
 }
 

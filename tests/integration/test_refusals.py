@@ -1,0 +1,264 @@
+"""Every refusal explains itself, and says the same in body, fields, log, metrics and `floodgate explain`."""
+import contextlib
+import re
+import threading
+
+import httpx
+import pytest
+
+from harness import run_binary, wait_for
+
+FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)')
+
+
+def cluster(address, **more):
+    return {"endpoints": [address], "concurrency": {"kind": "fixed", "limit": 1}, **more}
+
+
+def queue(**more):
+    return {"requests_max": 10, "wait_max": "60s", "target": "off", **more}
+
+
+def sections(slow, failing):
+    clusters = {
+        "full": cluster(slow, queue=queue(requests_max=1)),
+        "bytes": cluster(slow, queue=queue(bytes_max="10B")),
+        "tokens": cluster(slow, queue=queue(tokens_max=1)),
+        "impatient": cluster(slow, queue=queue(wait_max="1ms")),
+        "broken": cluster(failing, breaker={"consecutive_failures": 1, "open": "60s", "open_max": "60s"}),
+        "shut": cluster(failing, endpoint_breaker={"consecutive_failures": 1, "open": "60s", "open_max": "60s"},
+                        breaker={"enabled": False}),
+        "requests": cluster(slow, concurrency={"kind": "fixed", "limit": 9}, limits={"requests": 1}),
+        "late": cluster(slow),
+    }
+    routes = [{"name": name, "match": {"prefix": f"/{name}"}, "to": f"cluster:{name}",
+               "timeout": "50ms" if name == "late" else "60s"}
+              for name in clusters]
+    routes += [
+        {"name": "limit", "match": {"prefix": "/limit"}, "rate_limits": ["rare"], "respond": {"status": 200}},
+        {"name": "line", "match": {"prefix": "/line"}, "waiting_room": {"admit": "1/h", "burst": 1},
+         "respond": {"status": 200}},
+        {"name": "own", "match": {"prefix": "/own"}, "to": "cluster:late", "timeout": "60s",
+         "concurrency": {"limit": 1}, "queue": queue(requests_max=1)},
+        {"name": "stored", "match": {"prefix": "/stored"}, "to": "cluster:full", "cache": {"ttl": "1m"}},
+    ]
+    return {"clusters": clusters, "routes": routes,
+            "policies": {"rate_limits": {"rare": {"key": "route", "rate": "1/h", "burst": 1}}},
+            "observability": {"access_log": True, "recent_requests": 256}}
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, upstream_module):
+    slow = upstream_module()
+    failing = upstream_module(answer=lambda request: (503, {}, b"no"))
+    gateway = launch_module(sections(slow.address, failing.address))
+    gateway.slow = slow
+    return gateway
+
+
+class Held:
+    """Requests that stay where they are until the block ends."""
+
+    def __init__(self, site, path, count, are_there, content=None):
+        self.site, self.path, self.are_there, self.content = site, path, are_there, content
+        self.errors = []
+        self.threads = [threading.Thread(target=self.ask) for _ in range(count)]
+
+    def ask(self):
+        try:
+            with self.site.client() as client:
+                client.request("POST" if self.content else "GET", self.path, content=self.content)
+        except httpx.HTTPError as error:
+            self.errors.append(error)
+
+    def __enter__(self):
+        self.site.slow.gate.clear()
+        for thread in self.threads:
+            thread.start()
+        wait_for(lambda: self.are_there(self.site.stats()), what="those who are held")
+
+    def __exit__(self, *exception):
+        self.site.slow.gate.set()
+        for thread in self.threads:
+            thread.join(60)
+        assert not self.errors and not any(thread.is_alive() for thread in self.threads)
+
+
+def gate_is(name, in_flight, waiting):
+    def are_there(stats):
+        gate = stats["policies"]["backends"][name]
+        return gate["concurrency"]["in_flight"] == in_flight and gate["queue"]["waiting"] == waiting
+    return are_there
+
+
+def route_gate_is(name, in_flight, waiting):
+    def are_there(stats):
+        gate = stats["policies"]["routes"][name]
+        return gate["concurrency"]["in_flight"] == in_flight and gate["queue"]["waiting"] == waiting
+    return are_there
+
+
+def seconds_of(milliseconds):
+    return (milliseconds + 999) // 1000
+
+
+def log_of(site, request_id):
+    line = wait_for(lambda: next((one for one in site.log.splitlines() if f"request_id={request_id} " in one
+                                  and re.search("event=(request|slow_request) ", one)), None), what="its log line")
+    return dict(FIELD.findall(line))
+
+
+def explained(site, request_id):
+    url = f"{site.admin}/explain?request_id={request_id}"
+    wait_for(lambda: httpx.get(url).status_code == 200)
+    return httpx.get(url).json()
+
+
+def check_log_and_explain(site, request_id, code, error):
+    """`error` has policy, value, limit and retry_after_ms as the client was told them, as far as it was."""
+    log = log_of(site, request_id)
+    assert (log["refused"], log["policy"]) == (code, error.get("policy", "-")), log
+    assert int(log["retry_after_ms"]) == error.get("retry_after_ms", 0), (log, error)
+    last = explained(site, request_id)["decisions"][-1]
+    assert (last["decided"], last["reason"], last.get("policy")) == ("refuse", code, error.get("policy"))
+    assert last.get("wait_ms", 0) == error.get("retry_after_ms", 0)
+    if "value" in error:
+        assert (int(log["value"]), int(log["limit"])) == (error["value"], error["limit"]) \
+            == (last["value"], last["limit"])
+    else:
+        assert "value" not in last
+    done = run_binary("explain", request_id, "-c", site.config)
+    assert done.returncode == 0 and f"reason={code}" in done.stdout, done.stdout + done.stderr
+
+
+def refused_total(site, route, code):
+    line = re.search(rf'floodgate_refused_total{{route="{route}",reason="{code}"}} (\d+)\n',
+                     httpx.get(site.admin + "/metrics").text)
+    return int(line.group(1))
+
+
+def ask_as_grpc(site, path):
+    with site.client(http2=True) as client:
+        return client.post(path, headers={"content-type": "application/grpc", "te": "trailers"}, content=b"\0" * 5)
+
+
+def check_everywhere(site, path, status, code, policy, has_value=True, has_wait=True, content=None):
+    """The refusal of a request over HTTP/1.1, HTTP/2 and gRPC; the last one's error."""
+    route = path.split("/")[1]
+    for http2 in (False, True):
+        before = refused_total(site, route, code)
+        with site.client(http2=http2) as client:
+            answer = client.request("POST" if content else "GET", path, content=content)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["policy"]) == (status, code, policy), answer.text
+        assert error["request_id"] == answer.headers["x-request-id"] and error["message"] and error["type"]
+        assert ("value" in error) == ("limit" in error) == has_value, error
+        assert ("retry_after_ms" in error) == ("retry-after" in answer.headers) == has_wait, error
+        if has_wait:
+            assert int(answer.headers["retry-after"]) == seconds_of(error["retry_after_ms"])
+        check_log_and_explain(site, error["request_id"], code, error)
+        wait_for(lambda: refused_total(site, route, code) == before + 1, what="the metric")
+    return error
+
+
+def test_rate_limit(site):
+    assert site.get("/limit").status_code == 200
+    error = check_everywhere(site, "/limit", 429, "rate_limit", "rare")
+    assert (error["value"], error["limit"]) == (0, 1)
+    called = ask_as_grpc(site, "/limit")
+    assert called.status_code == 200 and called.headers["grpc-status"] == "8", called.headers
+    assert "rare" in called.headers["grpc-message"]
+    record = explained(site, called.headers["x-request-id"])
+    assert record["status"] == 429
+    assert record["decisions"][-1]["wait_ms"] == int(called.headers["grpc-retry-pushback-ms"])
+    assert called.headers["ratelimit"].startswith('"rare";r=0;t=')
+
+
+def test_waiting_room(site):
+    assert site.get("/line").status_code == 200
+    error = check_everywhere(site, "/line", 429, "waiting_room", "waiting_room")
+    assert error["queue"]["eta_ms"] > 0 and error["queue"]["ticket"].startswith("t2.")
+
+
+def test_queue_full(site):
+    with Held(site, "/full", 2, gate_is("full", 1, 1)):
+        error = check_everywhere(site, "/full", 503, "queue_full", "queue")
+        assert (error["value"], error["limit"]) == (1, 1) and error["queue"]["position"] == 1
+        assert error["queue"].get("eta_ms", 1) > 0  # none rather than a wrong one
+        assert ask_as_grpc(site, "/full").headers["grpc-status"] == "14"
+        # through the cache, where a fetch of its own is refused, too
+        stored = site.get("/stored/a")
+        assert stored.status_code == 503
+        assert (stored.json()["error"]["value"], stored.json()["error"]["limit"]) == (1, 1)
+        check_log_and_explain(site, stored.headers["x-request-id"], "queue_full", stored.json()["error"])
+
+
+def test_queue_bytes(site):
+    with Held(site, "/bytes", 1, gate_is("bytes", 1, 0)):
+        error = check_everywhere(site, "/bytes", 503, "queue_bytes", "queue", content=b"x" * 11)
+        assert error["limit"] == 10
+
+
+def test_queue_tokens(site):
+    with Held(site, "/tokens", 1, gate_is("tokens", 1, 0)):
+        assert check_everywhere(site, "/tokens", 503, "queue_tokens", "queue", content=b"{}")["limit"] == 1
+
+
+def test_queue_timeout(site):
+    with Held(site, "/impatient", 1, gate_is("impatient", 1, 0)):
+        error = check_everywhere(site, "/impatient", 503, "queue_timeout", "queue")
+        assert error["value"] >= error["limit"] == 1
+
+
+def test_route_queue(site):
+    with Held(site, "/own", 2, route_gate_is("own", 1, 1)):
+        assert check_everywhere(site, "/own", 503, "queue_full", "route_queue")["limit"] == 1
+
+
+def test_breakers(site):
+    for name, code, policy in (("broken", "breaker_open", "breaker"), ("shut", "endpoints_open", "endpoint_breaker")):
+        assert site.get(f"/{name}").status_code == 503
+        wait_for(lambda: site.get(f"/{name}").json()["error"]["code"] == code)
+        error = check_everywhere(site, f"/{name}", 503, code, policy, has_value=code == "breaker_open")
+        assert 1000 < error["retry_after_ms"] < 67000
+
+
+def test_cluster_limits(site):
+    def used(name, limit):
+        return lambda stats: stats["backends"][name]["limits"][limit]["used"] == 1
+    with Held(site, "/requests", 1, used("requests", "requests")):
+        error = check_everywhere(site, "/requests", 503, "cluster_requests", "limits.requests")
+        assert (error["value"], error["limit"]) == (1, 1)
+
+
+def test_deadline(site):
+    with contextlib.ExitStack() as stack:
+        stack.callback(site.slow.gate.set)
+        site.slow.gate.clear()
+        with site.client() as client:
+            first = threading.Thread(target=site.get, args=("/own",))
+            first.start()
+            wait_for(lambda: route_gate_is("own", 1, 0)(site.stats()))
+            answer = client.get("/late")
+        site.slow.gate.set()
+        first.join()
+    error = answer.json()["error"]
+    assert answer.status_code == 504 and error["code"] == "deadline_exceeded", answer.text
+    assert error["policy"] == "deadline" and error["value"] >= error["limit"] == 50
+
+
+def test_the_log_tells_of_a_refusal_that_nothing_records(launch):
+    gateway = launch({"policies": {"rate_limits": {"rare": {"key": "route", "rate": "1/h", "burst": 1}}},
+                      "observability": {"access_log": True, "recent_requests": "off"},
+                      "routes": [{"match": {"prefix": "/"}, "rate_limits": ["rare"], "respond": {"status": 200}}]})
+    gateway.get("/")
+    refused = gateway.get("/").json()["error"]
+    log = log_of(gateway, refused["request_id"])
+    assert (log["refused"], log["policy"], log["limit"]) == ("rate_limit", "rare", "1")
+    assert int(log["retry_after_ms"]) == refused["retry_after_ms"]
+
+
+def test_two_who_are_refused_at_once_come_back_apart(site):
+    site.get("/limit")
+    waits = {site.get("/limit").json()["error"]["retry_after_ms"] for _ in range(12)}
+    assert len(waits) > 3 and min(waits) <= max(waits) <= 1.11 * min(waits), waits
