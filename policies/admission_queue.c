@@ -269,22 +269,11 @@ static void account_pop(struct fg_admission_queue *queue)
     queue->drain_pops = 0;
 }
 
-/* Time a pop takes now, or FG_POLICY_NEVER while it is not known. A stall shows before it ends. */
-static uint64_t pace_ns(const struct fg_admission_queue *queue, uint64_t now_ns)
-{
-    uint64_t pace = queue->is_drain_known ? queue->drain_interval_ns : FG_POLICY_NEVER;
-    uint64_t current_ns = busy_ns(queue, now_ns);
-    if (current_ns < longer(DRAIN_SAMPLE_NS, 2 * queue->service_ns))
-        return pace;
-    current_ns /= (uint64_t)queue->drain_pops + 1;
-    return !queue->is_drain_known || current_ns > pace ? current_ns : pace;
-}
-
 static uint64_t wait_behind(const struct fg_admission_queue *queue, uint32_t ahead, uint64_t now_ns)
 {
     if (ahead == 0)
         return 0;
-    uint64_t pace = pace_ns(queue, now_ns);
+    uint64_t pace = fg_admission_queue_pace_ns(queue, now_ns);
     return pace == FG_POLICY_NEVER ? FG_POLICY_NEVER : fg_multiply_divide(pace, ahead, 1);
 }
 
@@ -601,6 +590,16 @@ uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *qu
     bool is_lifo = is_newest_first(queue, class, now_ns);
     uint32_t own = is_lifo ? 0 : class->count; /* newest first: nobody of its own */
     return wait_behind(queue, count_above(queue, priority) + own, now_ns);
+}
+
+uint64_t fg_admission_queue_pace_ns(const struct fg_admission_queue *queue, uint64_t now_ns)
+{
+    uint64_t pace = queue->is_drain_known ? queue->drain_interval_ns : FG_POLICY_NEVER;
+    uint64_t current_ns = busy_ns(queue, now_ns);
+    if (current_ns < longer(DRAIN_SAMPLE_NS, 2 * queue->service_ns))
+        return pace;
+    current_ns /= (uint64_t)queue->drain_pops + 1;
+    return !queue->is_drain_known || current_ns > pace ? current_ns : pace;
 }
 
 uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue)

@@ -178,6 +178,9 @@ uint64_t fg_admission_queue_estimated_wait_ns(const struct fg_admission_queue *q
 uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *queue,
                                              enum fg_priority priority, uint64_t now_ns);
 
+/* Time a pop takes now; UINT64_MAX while it is not known. A stall shows before it ends. */
+uint64_t fg_admission_queue_pace_ns(const struct fg_admission_queue *queue, uint64_t now_ns);
+
 /* Standing delay of the worst class as a share of twice the target, 0 to 100. */
 uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue);
 

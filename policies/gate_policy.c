@@ -61,11 +61,13 @@ static enum fg_gate_verdict verdict_of(enum fg_queue_entry_state state)
 static struct fg_gate_place place_of(const struct fg_gate_policy *gate, enum fg_priority priority,
                                      uint64_t now_ns)
 {
-    return (struct fg_gate_place){
-        .position = gate->queue.count,
-        .wait_ns = fg_admission_queue_expected_wait_ns(&gate->queue, priority, now_ns),
-        .level = fg_admission_level_current(&gate->level),
-        .held = gate->queue.held};
+    uint64_t wait_ns = fg_admission_queue_expected_wait_ns(&gate->queue, priority, now_ns);
+    if (wait_ns == 0) /* next in turn: the time until a slot comes free, if that is known */
+        wait_ns = fg_admission_queue_pace_ns(&gate->queue, now_ns);
+    return (struct fg_gate_place){.position = gate->queue.count,
+                                  .wait_ns = wait_ns,
+                                  .level = fg_admission_level_current(&gate->level),
+                                  .held = gate->queue.held};
 }
 
 static enum fg_gate_verdict verdict_of_push(enum fg_queue_verdict verdict)

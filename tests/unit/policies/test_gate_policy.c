@@ -183,6 +183,30 @@ static void nobody_waits_for_a_backend_that_is_left_alone(void **state)
     assert_int_equal(enter(&gate, &a, S, &turns), FG_GATE_QUEUED); /* half-open: may be a probe */
 }
 
+static void who_is_refused_is_told_no_time_that_nobody_knows(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 0);
+    struct fg_gate_entry a = {0}, b = {0};
+    struct fg_gate_turns turns = {0};
+    struct fg_gate_place place;
+    const struct fg_gate_arrival arrival = {.compound = normal, .deadline_ns = 9 * S};
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(fg_gate_policy_enter(&gate, &a, &arrival, 1, &turns, &place), FG_GATE_FULL);
+    assert_true(place.position == 0 && place.wait_ns == UINT64_MAX); /* next, but when? */
+    config = config_of(1, 1);
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(enter(&gate, &a, 0, &turns), FG_GATE_QUEUED);
+    assert_int_equal(fg_gate_policy_enter(&gate, &b, &arrival, 1, &turns, &place), FG_GATE_FULL);
+    assert_true(place.position == 1 && place.wait_ns == UINT64_MAX);
+    /* it has not moved for so long: no time is less than that */
+    assert_int_equal(fg_gate_policy_enter(&gate, &b, &arrival, S, &turns, &place), FG_GATE_FULL);
+    assert_int_equal(place.wait_ns, S);
+}
+
 /* Each decides and counts, and nobody is refused or made to wait by it. */
 static void in_shadow_nothing_is_acted_on(void **state)
 {
@@ -243,6 +267,7 @@ int main(void)
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
         cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
         cmocka_unit_test(nobody_waits_for_a_backend_that_is_left_alone),
+        cmocka_unit_test(who_is_refused_is_told_no_time_that_nobody_knows),
         cmocka_unit_test(in_shadow_nothing_is_acted_on),
         cmocka_unit_test(the_queue_knows_how_slow_the_backend_is),
     };
