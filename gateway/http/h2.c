@@ -182,6 +182,20 @@ static void on_rest(struct fg_timeout *timeout)
     fg_counter_add_owned(&env->stats->h2_rests, 1);
 }
 
+/* Their answers are in the socket, in a write of their own: see on_frame_send in h2_response.c. */
+static void pay_resets(struct fg_h2 *h2)
+{
+    h2->owes_resets = false;
+    FG_LIST_EACH_SAFE(it, after, &h2->streams)
+    {
+        struct fg_stream *stream = FG_CONTAINER_OF(it, struct fg_stream, link);
+        if (stream->owes_reset && !stream->is_closed)
+            nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+        stream->owes_reset = false;
+    }
+    h2->codec.transport->ops->wake(h2->codec.transport);
+}
+
 static void on_flushed(struct fg_codec *codec)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
@@ -192,6 +206,8 @@ static void on_flushed(struct fg_codec *codec)
         arm_rest(h2);
     if (!fg_list_is_empty(&h2->finished))
         finish_all(h2);
+    if (h2->owes_resets)
+        pay_resets(h2);
     bool is_idle = fg_list_is_empty(&h2->streams);
     if (nghttp2_session_want_write(h2->session) != 0)
         return;

@@ -58,6 +58,7 @@ struct fg_h2 {
     struct fg_stream *heading; /* whose request head that is, while it lives; or NULL */
     uint64_t block_bytes;      /* names and values of that block so far */
     bool is_head_timed;
+    bool owes_resets;        /* some streams do */
     bool has_failed;         /* the session is beyond use */
     uint64_t moved_ns;       /* when DATA of any stream was last sent */
     uint64_t rests_since_ns; /* the last stream was done, or the connection opened */

@@ -67,8 +67,9 @@ static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
 }
 
 /*
- * The answer is out; what the client still wants to send is of no use (RFC 9113 section 8.1). Not
- * before: the session drops what is queued for a stream behind a reset.
+ * The answer is out; what the client still wants to send is of no use (RFC 9113 section 8.1): a
+ * reset says so. Not before, because the session drops what is queued for a stream behind a reset;
+ * and not with it: clients that find both in one read (curl before 8.1) take the answer for lost.
  */
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
@@ -83,8 +84,10 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     if (is_head)
         fg_h2_note_head(user_data, stream);
-    if (is_end && !stream->is_body_complete)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+    if (is_end && !stream->is_body_complete) {
+        stream->owes_reset = true;
+        h2_of(stream)->owes_resets = true;
+    }
     return 0;
 }
 

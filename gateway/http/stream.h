@@ -57,6 +57,7 @@ struct fg_stream {
     bool owes_continue;       /* h1: Expect: 100-continue not answered yet */
     bool is_tunnel;           /* answered 101: both bodies are the tunnel's */
     bool is_deferred;         /* h2: the library waits to be told of more body */
+    bool owes_reset;          /* h2: answered whole, while the client still sends its body */
     bool is_closed;           /* h2: the library has forgotten the stream */
     enum fg_http_error error; /* h2: what is wrong with the head so far */
     int64_t response_left;    /* of the promised content-length; -1: none promised */
