@@ -9,7 +9,7 @@
  * Memory   `held` at most one read's worth; `out` at most one write's worth.
  *
  *    PREAMBLE --> HANDSHAKE or SNIFFING
- *    HANDSHAKE --> OPEN <-- SNIFFING          LINGERING --eof, time, too much--> DEAD --> freed
+ *    HANDSHAKE --> OPEN <-- SNIFFING          LINGERING --eof or time--> DEAD --> freed
  *        |           |--- said all it had ------^ |
  *        `-- fail -->`--- cut, closed ------------`--> DEAD
  */
@@ -419,11 +419,19 @@ static void on_end_of_stream(struct fg_connection *connection)
     on_end_of_input(connection, connection->tls.ssl == NULL);
 }
 
-/* Behind the client's last word there is nothing to read; what is sent nevertheless has a bound. */
+/*
+ * Behind the client's last word there is nothing to read; what is sent nevertheless has a bound.
+ * Behind our own, a client that is still sending may not have read it yet, and a reset would take
+ * it away again: what is more waits in the socket until the client has stopped, or its time is up.
+ */
 static void discard(struct fg_connection *connection, size_t len)
 {
     connection->linger_bytes += len;
-    if (connection->linger_bytes > LINGER_BYTES_MAX)
+    if (connection->linger_bytes <= LINGER_BYTES_MAX)
+        return;
+    if (connection->state == FG_CONNECTION_LINGERING)
+        fg_connection_set_reading(connection, false);
+    else
         cut(connection, FG_GONE_PROTOCOL, false);
 }
 

@@ -56,7 +56,8 @@ def site(launch_module, upstream_module):
         "policies": {"cache": {"memory_max": "16MiB"}},
         "clusters": {"app": {"endpoints": [backend.address], "max_connections": 512,
                              "concurrency": {"kind": "fixed", "limit": 256}}},
-        "routes": [{"match": {"path": "/text"}, "to": "cluster:app", "cache": True},
+        "routes": [{"match": {"path": "/small"}, "to": "cluster:app", "body_max": "1KiB"},
+                   {"match": {"path": "/text"}, "to": "cluster:app", "cache": True},
                    {"match": {"prefix": "/"}, "to": "cluster:app"}]})
 
 
@@ -99,6 +100,9 @@ def test_curl(site, version, tmp_path):
     digest = hashlib.sha256(LARGE).hexdigest()
     assert run([*base, "--data-binary", f"@{tmp_path / 'up'}", url + "/digest"], site) == digest
     assert run([*base, "-T", tmp_path / "up", "-X", "POST", url + "/digest"], site) == digest
+    for announced in ([], ["-H", "transfer-encoding: chunked"]):  # refused long before its end, and told so
+        assert run(["curl", "-sS", version, "--cacert", site.certificate, "-o", "/dev/null", "-w", "%{http_code}", *announced,
+                    "--data-binary", f"@{tmp_path / 'up'}", url + "/small"], site) == "413"
     assert f"content-length: {len(LARGE)}" in run([*base, "-I", url + "/large"], site).lower()
     assert run([*base, "--compressed", url + "/text"], site).encode() == TEXT
     assert run([*base, "-r", "0-3", url + "/text"], site) == "the "
