@@ -68,6 +68,15 @@ static void print_head(const struct fg_report *report, FILE *out)
                 fg_report_span(events, report->tally->behind_max_ns));
 }
 
+static bool has_requests(const struct fg_tally *tally)
+{
+    for (size_t i = 0; i < tally->route_count; i++) {
+        if (tally->routes[i].offered > 0)
+            return true;
+    }
+    return false;
+}
+
 static void print_bites(const struct fg_report *report, FILE *out)
 {
     static struct fg_bite bites[FG_BITES_MAX];
@@ -75,7 +84,8 @@ static void print_bites(const struct fg_report *report, FILE *out)
     char at[FG_REPORT_TEXT_BYTES], number[FG_REPORT_TEXT_BYTES];
     fprintf(out, "\nWhat bites first\n");
     if (count == 0)
-        fprintf(out, "  nothing: every request succeeded\n");
+        fprintf(out, has_requests(report->tally) ? "  nothing: every request succeeded\n"
+                                                 : "  nothing: there was no request\n");
     for (size_t i = 0; i < count && i < BITES_SHOWN; i++) {
         const struct fg_bite *bite = &bites[i];
         fprintf(out, "  %14s  %-16s %-22s %14s  %5.1f %% of %s\n",
@@ -114,9 +124,9 @@ static void print_refusals(const struct fg_report *report, FILE *out)
 {
     fprintf(out, "\nRefusals by class and reason\n");
     for (unsigned class = 0; class < FG_PRIORITY_COUNT; class ++) {
-        uint64_t refused[FG_REFUSED_COUNT] = {0};
+        uint64_t refused[FG_TALLY_REASON_COUNT] = {0};
         for (size_t i = 0; i < report->tally->route_count; i++) {
-            for (unsigned j = 0; j < FG_REFUSED_COUNT; j++)
+            for (unsigned j = 0; j < FG_TALLY_REASON_COUNT; j++)
                 refused[j] += report->config->routes[i].priority == class ? report->tally->routes[i]
                                                                                 .refused[j]
                                                                           : 0;
@@ -128,9 +138,9 @@ static void print_refusals(const struct fg_report *report, FILE *out)
         fprintf(out, "  %-8s %7.3f %% good", fg_priority_name((enum fg_priority) class),
                 percent(sum.outcomes[FG_OUTCOME_GOOD], sum.ended));
         char number[FG_REPORT_TEXT_BYTES];
-        for (unsigned j = 0; j < FG_REFUSED_COUNT; j++) {
+        for (unsigned j = 0; j < FG_TALLY_REASON_COUNT; j++) {
             if (refused[j] > 0)
-                fprintf(out, "; %s %s", fg_refused_name((enum fg_refused)j),
+                fprintf(out, "; %s %s", fg_tally_reason_name(j),
                         fg_report_count(number, refused[j]));
         }
         fprintf(out, "\n");
@@ -235,8 +245,9 @@ bool fg_report_expectations(const struct fg_report *report, FILE *out)
 
 /* So that nobody takes a night for safe that was never tried; docs/rehearse.md says more. */
 static const char not_modelled[] =
-    "\nNot modelled: handshakes, request memory, descriptors, kernel stalls, limits of\n"
-    "clusters, breakers of single endpoints, reserve. With --target they are real.\n";
+    "\nNot modelled: descriptors, kernel stalls, shares of single addresses, slow readers,\n"
+    "tunnels, hedges. With --target they are real; handshakes are not, as few connections\n"
+    "carry all users.\n";
 
 void fg_report_text(const struct fg_report *report, FILE *out)
 {

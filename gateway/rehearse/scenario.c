@@ -59,12 +59,25 @@ static void error_at(struct loaded *loaded, const struct fg_yaml_node *node, con
 
 /* ---- requests to routes ---- */
 
+/* Visible ASCII: a space would end the target, '#' is the client's own. */
+static bool is_query(struct fg_span query)
+{
+    for (size_t i = 0; i < query.len; i++) {
+        if (query.data[i] <= ' ' || query.data[i] >= 0x7f || query.data[i] == '#')
+            return false;
+    }
+    return true;
+}
+
 static bool parse_request(struct fg_scenario_step *step)
 {
     struct fg_span rest = fg_span_from_string(step->request);
     step->method_text = fg_span_split(&rest, ' ');
-    step->path = rest;
-    if (rest.data == NULL || fg_text_check_url_path(rest) != NULL)
+    step->target = rest;
+    step->path = rest.data == NULL ? rest : fg_span_split(&rest, '?');
+    step->query = rest;
+    if (step->path.data == NULL || fg_text_check_url_path(step->path) != NULL ||
+        !is_query(step->query))
         return false;
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
         if (fg_span_equal(step->method_text, fg_span_from_string(methods[i].name))) {
@@ -108,7 +121,10 @@ static void resolve_step(struct loaded *loaded, struct fg_scenario_step *step)
         .scheme = FG_SPAN("https"),
         .authority = fg_span_from_string(loaded->scenario.host),
         .path = step->path,
+        .query = step->query,
     };
+    if (step->body != NULL)
+        fg_token_scan_feed(&step->scan, step->body, strlen(step->body));
     if (!make_fields(loaded, step, &ex))
         return;
     uint32_t other_methods = 0;
@@ -244,6 +260,20 @@ static void report_unknown_backend(struct loaded *loaded, const struct fg_scenar
                          fg_span_from_string(backend->name), names, count);
 }
 
+/* A fault of some endpoints is one of a cluster that has so many. */
+static void check_faults(struct loaded *loaded, const struct fg_scenario_backend *described,
+                         const struct fg_backend_conf *conf)
+{
+    size_t count = conf->kind == FG_BACKEND_CLUSTER ? conf->cluster.endpoint_count : 0;
+    for (size_t i = 0; i < described->fault_count; i++) {
+        const struct fg_scenario_fault *fault = &described->faults[i];
+        if (fault->endpoint_count > count)
+            error_at(loaded, fault->node, "endpoints",
+                     "endpoints: more than %s has in the configuration; expected at most %zu",
+                     described->name, count);
+    }
+}
+
 /* One for each of the configuration's, described ones in place of the usual ones. */
 static void resolve_backends(struct loaded *loaded)
 {
@@ -265,6 +295,7 @@ static void resolve_backends(struct loaded *loaded)
             continue;
         }
         described->backend_index = index;
+        check_faults(loaded, described, &config->backends[index]);
         all[index] = *described;
     }
     scenario->backends = all;

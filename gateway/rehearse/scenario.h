@@ -12,13 +12,14 @@
 
 #include "config/config.h"
 #include "config/yaml_tree.h"
+#include "policies/token_scan.h"
 
 #define FG_SCENARIO_STEPS_MAX 64u
 #define FG_SCENARIO_CROWDS_MAX 64u
 
 /* One request of a journey. */
 struct fg_scenario_step {
-    const char *request; /* "POST /api/orders" */
+    const char *request; /* "POST /api/orders?from=app", {user} and {n} in the query filled in */
     const char *body;    /* with {user} and {n} filled in; NULL: none. Live traffic only */
     const struct fg_header_match *headers;
     size_t header_count;
@@ -33,8 +34,11 @@ struct fg_scenario_step {
     enum fg_method method;
     bool is_idempotent; /* RFC 9110 section 9.2.2 */
     struct fg_span method_text;
+    struct fg_span target; /* path and query, as written */
     struct fg_span path;
+    struct fg_span query; /* data is NULL when there is none */
     const struct fg_route_conf *route;
+    struct fg_token_scan scan; /* of the body as written, {user} and {n} in their short form */
     const struct fg_yaml_node *node;
 };
 
@@ -75,6 +79,7 @@ struct fg_scenario_crowd {
     uint64_t patience_ns;      /* an answer later than this is of no use: the client leaves */
     uint64_t line_patience_ns; /* longest time in a waiting room */
     uint32_t users_per_address;
+    uint32_t resumes_permille; /* of their first handshakes */
     struct fg_scenario_retry retry;
     struct fg_scenario_invites invites;
     const struct fg_yaml_node *node;
@@ -89,6 +94,7 @@ struct fg_scenario_fault {
     uint32_t slots_permille; /* of its slots (or tokens a second) are left; more than 1000: grown */
     uint32_t slow_permille;  /* service takes so much of its usual time */
     uint32_t errors_permille;
+    uint32_t endpoint_count; /* the first so many of a cluster's; 0: all */
     const struct fg_yaml_node *node;
 };
 
@@ -104,9 +110,10 @@ struct fg_scenario_tokens {
 
 struct fg_scenario_backend {
     const char *name;
-    uint32_t backend_index; /* resolved: in the configuration */
-    uint32_t slots;         /* worked on at a time; sequences in the batch */
-    uint64_t service_ns;    /* mean, in a slot */
+    uint32_t backend_index;  /* resolved: in the configuration */
+    uint32_t endpoint_index; /* of a cluster, whose part this is; 0 for the whole */
+    uint32_t slots;          /* worked on at a time; sequences in the batch */
+    uint64_t service_ns;     /* mean, in a slot */
     enum fg_service_spread spread;
     uint32_t sigma_permille; /* of the logarithm, for lognormal */
     uint64_t latency_ns;     /* more time that holds no slot: network, disk */
@@ -127,6 +134,12 @@ struct fg_scenario_gateway {
     uint64_t refusal_cpu_ns; /* of one that is answered at once */
     uint64_t memory_bytes;   /* of the idle process */
     uint64_t request_bytes;  /* more for each request in it */
+    uint64_t
+        request_arena_bytes;   /* of limits.request_memory_total_max, of a request without body */
+    bool shares_connections;   /* clients come over few, as behind a load balancer */
+    uint64_t connection_bytes; /* more memory for each */
+    uint64_t handshake_cpu_ns; /* a full one */
+    uint64_t resumed_cpu_ns;
 };
 
 /* What must come of it; 0 asks for nothing. */

@@ -10,6 +10,8 @@
 #define DAY (24 * 3600 * S)
 #define GIB (UINT64_C(1) << 30)
 
+static const struct fg_choice connections[] = {{"each", 0}, {"shared", 1}, {NULL, 0}};
+
 #define G(member) AT(fg_scenario, gateway.member)
 static const struct fg_key gateway_keys[] = {
     {.name = "threads",
@@ -42,7 +44,40 @@ static const struct fg_key gateway_keys[] = {
      .offset = G(request_bytes),
      .initial = "24KiB",
      .max = 1 * GIB,
-     .doc = "More for each request in it, with its connection's share."},
+     .doc = "More for each request in it."},
+    {.name = "request_arena",
+     .type = FG_KEY_SIZE,
+     .offset = G(request_arena_bytes),
+     .initial = "12KiB",
+     .min = 1,
+     .max = 1 * GIB,
+     .doc = "Of that, what a request takes of `limits.request_memory_total_max`; its body comes to "
+            "it."},
+    {.name = "connections",
+     .type = FG_KEY_ENUM,
+     .offset = G(shares_connections),
+     .initial = "each",
+     .choices = connections,
+     .doc = "`each`: every user has one, with a handshake, where a listener speaks TLS; `shared`: "
+            "they come over few, as behind a load balancer."},
+    {.name = "connection_memory",
+     .type = FG_KEY_SIZE,
+     .offset = G(connection_bytes),
+     .initial = "30KiB",
+     .max = 1 * GIB,
+     .doc = "More for each open connection."},
+    {.name = "handshake_cpu",
+     .type = FG_KEY_DURATION,
+     .offset = G(handshake_cpu_ns),
+     .initial = "500us",
+     .max = 1 * S,
+     .doc = "Time of a loop that a full TLS handshake takes."},
+    {.name = "resumed_cpu",
+     .type = FG_KEY_DURATION,
+     .offset = G(resumed_cpu_ns),
+     .initial = "150us",
+     .max = 1 * S,
+     .doc = "The same for one that resumes a session: of a user who was connected before."},
     {.name = NULL},
 };
 
@@ -89,6 +124,14 @@ static const struct fg_key fault_keys[] = {
      .initial = "0%",
      .max = 1000,
      .doc = "Share of the answers that are errors (`error_status`)."},
+    {.name = "endpoints",
+     .type = FG_KEY_U32,
+     .offset = F(endpoint_count),
+     .initial = "all",
+     .zero_word = "all",
+     .min = 1,
+     .max = 1024,
+     .doc = "Of a cluster, so many of its endpoints, the first that the configuration names."},
     {.name = NULL},
 };
 
@@ -164,7 +207,8 @@ static const struct fg_key backend_keys[] = {
      .initial = "16",
      .min = 1,
      .max = 1000000,
-     .doc = "Requests that it works on at a time; for a model, sequences in its batch."},
+     .doc = "Requests that it works on at a time, all endpoints of a cluster together by their "
+            "weights; for a model, sequences in its batch."},
     {.name = "service",
      .type = FG_KEY_DURATION,
      .offset = B(service_ns),
@@ -277,7 +321,8 @@ static const struct fg_key step_keys[] = {
      .type = FG_KEY_STRING,
      .offset = J(request),
      .is_required = true,
-     .doc = "`METHOD /path`; it goes where the configuration's routes send it."},
+     .doc = "`METHOD /path?query`; it goes where the configuration's routes send it. `{user}` and "
+            "`{n}` in the query as in the body."},
     {.name = "think",
      .type = FG_KEY_DURATION,
      .offset = J(think_ns),
@@ -485,6 +530,12 @@ static const struct fg_key crowd_keys[] = {
      .min = 1,
      .max = 1000000,
      .doc = "So many share one IP address, as behind a carrier's NAT."},
+    {.name = "resumes",
+     .type = FG_KEY_PERMILLE,
+     .offset = C(resumes_permille),
+     .initial = "0%",
+     .max = 1000,
+     .doc = "So many were there lately, and resume a TLS session."},
     {.name = "retry",
      .type = FG_KEY_OBJECT,
      .offset = 0,

@@ -34,11 +34,10 @@ size_t fg_summary_bites(const struct fg_tally *tally, struct fg_bite bites[FG_BI
                     route->shed_first_ns[j], i,
                     fg_overload_policy_name((enum fg_overload_resource)j), true, route->shed[j]};
         }
-        for (unsigned j = 0; j < FG_REFUSED_COUNT && count < FG_BITES_MAX; j++) {
+        for (unsigned j = 0; j < FG_TALLY_REASON_COUNT && count < FG_BITES_MAX; j++) {
             if (route->refused[j] > (j == FG_REFUSED_OVERLOAD ? shed : 0))
-                bites[count++] =
-                    (struct fg_bite){route->refused_first_ns[j], i,
-                                     fg_refused_name((enum fg_refused)j), true, route->refused[j]};
+                bites[count++] = (struct fg_bite){route->refused_first_ns[j], i,
+                                                  fg_tally_reason_name(j), true, route->refused[j]};
         }
         for (unsigned j = FG_OUTCOME_FAILED; j < FG_OUTCOME_COUNT && count < FG_BITES_MAX; j++) {
             if (route->outcomes[j] > 0)

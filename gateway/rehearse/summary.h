@@ -16,7 +16,7 @@ struct fg_bite {
     uint64_t count;
 };
 
-#define FG_BITES_MAX 512
+#define FG_BITES_MAX 4096
 
 /* In the order in which they began; the waiting room among them. Returns how many. */
 size_t fg_summary_bites(const struct fg_tally *tally, struct fg_bite bites[FG_BITES_MAX]);

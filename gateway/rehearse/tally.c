@@ -76,7 +76,7 @@ void fg_tally_offer(struct fg_tally *tally, size_t route, uint64_t due_ns, bool 
 }
 
 void fg_tally_outcome(struct fg_tally *tally, size_t route, uint64_t now_ns,
-                      enum fg_outcome outcome, enum fg_refused reason, uint64_t latency_ns)
+                      enum fg_outcome outcome, unsigned reason, uint64_t latency_ns)
 {
     assert(route < tally->route_count);
     struct fg_tally_route *at = &tally->routes[route];
@@ -87,6 +87,7 @@ void fg_tally_outcome(struct fg_tally *tally, size_t route, uint64_t now_ns,
         fg_histogram_record(&at->latency, latency_ns);
     if (outcome != FG_OUTCOME_REFUSED)
         return;
+    assert(reason < FG_TALLY_REASON_COUNT);
     if (at->refused[reason]++ == 0)
         at->refused_first_ns[reason] = now_ns;
 }
@@ -119,6 +120,17 @@ uint64_t fg_tally_digest(const struct fg_tally *tally)
         sum = mix(sum, backend->loads, tally->bucket_count * sizeof(*backend->loads));
     }
     return mix(sum, tally->crowds, tally->crowd_count * sizeof(*tally->crowds));
+}
+
+const char *fg_tally_reason_name(unsigned reason)
+{
+    static const char *const names[FG_TALLY_REASON_COUNT - FG_REFUSED_COUNT] = {
+        "cluster_requests", "cluster_pending",    "endpoints_open",
+        "connections_max",  "handshakes_waiting", "handshake_timeout"};
+    if (reason < FG_REFUSED_COUNT)
+        return fg_refused_name((enum fg_refused)reason);
+    assert(reason < FG_TALLY_REASON_COUNT);
+    return names[reason - FG_REFUSED_COUNT];
 }
 
 const char *fg_outcome_name(enum fg_outcome outcome)

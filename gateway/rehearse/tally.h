@@ -22,6 +22,17 @@ enum fg_outcome {
 };
 #define FG_OUTCOME_COUNT 6
 
+/* Reasons to refuse beside enum fg_refused: what a cluster and the listeners say by themselves. */
+enum {
+    FG_TALLY_CLUSTER_REQUESTS = FG_REFUSED_COUNT,
+    FG_TALLY_CLUSTER_PENDING,
+    FG_TALLY_ENDPOINTS_OPEN,
+    FG_TALLY_CONNECTIONS,        /* limits.connections_max */
+    FG_TALLY_HANDSHAKES_WAITING, /* tls.handshakes_waiting_max */
+    FG_TALLY_HANDSHAKE_TIMEOUT,
+};
+#define FG_TALLY_REASON_COUNT (FG_REFUSED_COUNT + 6)
+
 /* One route in one stretch of time. */
 struct fg_tally_point {
     uint32_t offered;                    /* by the time it was due */
@@ -33,8 +44,8 @@ struct fg_tally_route {
     uint64_t retries; /* of the offered */
     uint64_t outcomes[FG_OUTCOME_COUNT];
     uint64_t first_ns[FG_OUTCOME_COUNT]; /* valid when there was one */
-    uint64_t refused[FG_REFUSED_COUNT];
-    uint64_t refused_first_ns[FG_REFUSED_COUNT];        /* valid when there was one */
+    uint64_t refused[FG_TALLY_REASON_COUNT];
+    uint64_t refused_first_ns[FG_TALLY_REASON_COUNT];   /* valid when there was one */
     uint64_t shed[FG_OVERLOAD_RESOURCE_COUNT];          /* of the refused: for which resource */
     uint64_t shed_first_ns[FG_OVERLOAD_RESOURCE_COUNT]; /* valid when there was one */
     uint64_t admitted;                                  /* handed to a backend */
@@ -102,9 +113,9 @@ size_t fg_tally_bucket(const struct fg_tally *tally, uint64_t at_ns);
 
 void fg_tally_offer(struct fg_tally *tally, size_t route, uint64_t due_ns, bool is_retry);
 
-/* `latency_ns` counts for GOOD, `reason` for REFUSED. */
+/* `latency_ns` counts for GOOD, `reason` (below FG_TALLY_REASON_COUNT) for REFUSED. */
 void fg_tally_outcome(struct fg_tally *tally, size_t route, uint64_t now_ns,
-                      enum fg_outcome outcome, enum fg_refused reason, uint64_t latency_ns);
+                      enum fg_outcome outcome, unsigned reason, uint64_t latency_ns);
 
 /* Why a request that is refused as FG_REFUSED_OVERLOAD is; only a simulation knows. */
 void fg_tally_shed(struct fg_tally *tally, size_t route, uint64_t now_ns,
@@ -112,6 +123,9 @@ void fg_tally_shed(struct fg_tally *tally, size_t route, uint64_t now_ns,
 
 /* A hash over all of it: equal for equal runs. */
 uint64_t fg_tally_digest(const struct fg_tally *tally);
+
+/* Of a reason below FG_TALLY_REASON_COUNT: as errors' `code`, and in the words of the limits. */
+const char *fg_tally_reason_name(unsigned reason);
 
 /* "good", "refused", "failed", "late", "gave_up", "in_line". */
 const char *fg_outcome_name(enum fg_outcome outcome);

@@ -43,7 +43,7 @@ struct fg_call {
 
 struct fg_answer {
     enum fg_outcome outcome;
-    enum fg_refused reason;  /* when refused */
+    unsigned reason;         /* when refused; see tally.h */
     uint64_t retry_after_ns; /* 0: none said */
     uint64_t ticket;         /* when in line */
 };

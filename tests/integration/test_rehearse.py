@@ -41,7 +41,7 @@ def test_simulates_the_configuration_and_writes_a_report(write, tmp_path):
     done = run_binary("rehearse", *files, "--simulate", "--report", str(report))
     assert done.returncode == 0, done.stderr
     assert "What bites first" in done.stdout and "seed 5" in done.stdout
-    assert "Not modelled: handshakes" in done.stdout
+    assert "Not modelled: descriptors" in done.stdout
     order = re.search(r"^order +critical +(\d+) +0 +([\d.]+) %", done.stdout, re.M)
     assert order and int(order[1]) > 300 and float(order[2]) > 99, done.stdout
     low = re.search(r"^  low +([\d.]+) % good", done.stdout, re.M)

@@ -107,11 +107,11 @@ static struct fg_answer read_answer(const struct fg_h2_call *call, bool is_compl
     bool is_refusal =
         call->status == 401 || call->status == 429 || call->status == 503 || call->status == 504;
     struct fg_span code = is_refusal ? code_of(call) : FG_SPAN("");
-    for (unsigned i = 0; i < FG_REFUSED_COUNT && code.len > 0; i++) {
-        if (!fg_span_equal(code, fg_span_from_string(fg_refused_name((enum fg_refused)i))))
+    for (unsigned i = 0; i < FG_TALLY_REASON_COUNT && code.len > 0; i++) {
+        if (!fg_span_equal(code, fg_span_from_string(fg_tally_reason_name(i))))
             continue;
         answer.outcome = i == FG_REFUSED_DEADLINE ? FG_OUTCOME_LATE : FG_OUTCOME_REFUSED;
-        answer.reason = (enum fg_refused)i;
+        answer.reason = i;
         return answer;
     }
     if (call->status < 500 && call->status != 429 && call->status != 401)
@@ -231,12 +231,15 @@ static bool remember_user(struct live *live, uint32_t user)
 static bool send_call(struct live *live, struct call *call, const struct fg_call *asked)
 {
     static char texts[18][TEXT_BYTES]; /* copied by nghttp2 before the next call */
+    static char target[TEXT_BYTES];
     struct fg_h2_field fields[20];
     size_t count = 0;
     const struct fg_scenario_step *step = asked->step;
     struct fg_h2_client *client = choose_client(live);
     if (client == NULL)
         return false;
+    if (step->query.data != NULL)
+        call->h2.path = fg_span_make(target, fill_in(target, step->target.data, asked));
     if (live->signer != NULL && step->route->identity != FG_IDENTITY_NONE) {
         size_t len = make_token(live, texts[count], asked);
         fields[count] =
@@ -263,7 +266,7 @@ static void on_send(void *object, const struct fg_call *asked, uint64_t due_ns)
     struct call *call = remember_user(live, asked->user) ? take_call(live) : NULL;
     if (call != NULL) {
         call->h2 =
-            (struct fg_h2_call){.method = asked->step->method_text, .path = asked->step->path};
+            (struct fg_h2_call){.method = asked->step->method_text, .path = asked->step->target};
         call->user = asked->user;
         if (asked->step->body != NULL)
             call->h2.body = fg_span_make(call->body, fill_in(call->body, asked->step->body, asked));

@@ -277,7 +277,8 @@ void fg_backend_model_on_fault(struct fg_backend_model *model, uint64_t now_ns)
     model->errors_permille = conf->errors_permille;
     for (size_t i = 0; i < conf->fault_count; i++) {
         const struct fg_scenario_fault *fault = &conf->faults[i];
-        if (now_ns < fault->at_ns || now_ns >= fault->at_ns + fault->for_ns)
+        bool is_meant = fault->endpoint_count == 0 || conf->endpoint_index < fault->endpoint_count;
+        if (!is_meant || now_ns < fault->at_ns || now_ns >= fault->at_ns + fault->for_ns)
             continue;
         slots *= fault->slots_permille / 1000.0;
         model->speed *= 1000.0 / fault->slow_permille;
@@ -344,6 +345,17 @@ enum fg_job_start fg_backend_model_start(struct fg_backend_model *model, struct 
         fill_slots(model, now_ns);
     }
     return FG_JOB_TAKEN;
+}
+
+bool fg_backend_model_would_answer(const struct fg_backend_model *model, uint64_t *answer_ns)
+{
+    const struct fg_scenario_backend *conf = model->conf;
+    double turns = model->slots == 0 || conf->tokens.is_on
+                       ? 0
+                       : 1 + (double)model->pending / (double)model->slots;
+    *answer_ns =
+        fg_chance_as_ns(turns * (double)conf->service_ns / model->speed) + conf->latency_ns;
+    return model->is_reachable && model->errors_permille < 500;
 }
 
 uint64_t fg_backend_model_kv_used(struct fg_backend_model *model, uint64_t now_ns)

@@ -99,6 +99,9 @@ enum fg_job_start fg_backend_model_start(struct fg_backend_model *model, struct 
 /* Nobody waits for the job any more; on_done(DISOWNED) follows, maybe inside the call. */
 void fg_backend_model_abandon(struct fg_backend_model *model, struct fg_job *job, uint64_t now_ns);
 
+/* Could it answer one more request now, and how long would that take? */
+bool fg_backend_model_would_answer(const struct fg_backend_model *model, uint64_t *answer_ns);
+
 /* Tokens of the KV cache that sequences hold, with what is kept for them. */
 uint64_t fg_backend_model_kv_used(struct fg_backend_model *model, uint64_t now_ns);
 

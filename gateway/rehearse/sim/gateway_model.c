@@ -20,11 +20,15 @@ static void enter_cache(struct fg_gateway_model *model, struct fg_sim_request *r
 
 /* ---- cost of the process ---- */
 
-static void pay(struct fg_gateway_model *model, uint64_t cpu_ns, uint64_t now_ns)
+uint64_t fg_sim_lag_ns(const struct fg_gateway_model *model, uint64_t now_ns)
 {
     uint64_t passed_ns = now_ns - model->lag_at_ns;
-    model->lag_ns = model->lag_ns > passed_ns ? model->lag_ns - passed_ns : 0;
-    model->lag_ns += cpu_ns / model->scenario->gateway.threads;
+    return model->lag_ns > passed_ns ? model->lag_ns - passed_ns : 0;
+}
+
+void fg_sim_pay(struct fg_gateway_model *model, uint64_t cpu_ns, uint64_t now_ns)
+{
+    model->lag_ns = fg_sim_lag_ns(model, now_ns) + cpu_ns / model->scenario->gateway.threads;
     model->lag_at_ns = now_ns;
     if (model->lag_ns > model->lag_max_ns)
         model->lag_max_ns = model->lag_ns;
@@ -71,8 +75,10 @@ static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
                                         model->request_count * gateway->request_bytes,
                                     conf->memory_bytes_max},
             [FG_OVERLOAD_LOOP_LAG] = {model->lag_max_ns, conf->loop_lag_max_ns},
+            [FG_OVERLOAD_REQUEST_MEMORY] = {model->memory.used, model->memory.chunks_max},
         }};
     model->lag_max_ns = 0;
+    fg_sim_sample_connections(model, &sample);
     fg_sim_sample_backends(model, now_ns, &sample);
     fg_overload_update(&model->overload, now_ns, &sample);
     for (size_t i = 0; i < model->config->route_count; i++) {
@@ -88,9 +94,10 @@ static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
 
 /* Before it has a request's state, or from one that is answered without a backend. */
 static void refuse_call(struct fg_gateway_model *model, uint32_t user, uint64_t now_ns,
-                        enum fg_refused reason, uint64_t retry_after_ns)
+                        unsigned reason, uint64_t retry_after_ns)
 {
-    pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+    fg_sim_pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+    fg_sim_connection_rests(model, user, now_ns);
     fg_users_answer(model->users, user, now_ns,
                     &(struct fg_answer){.outcome = FG_OUTCOME_REFUSED,
                                         .reason = reason,
@@ -98,12 +105,20 @@ static void refuse_call(struct fg_gateway_model *model, uint32_t user, uint64_t 
                                             retry_after_ns, fg_chance_bits(&model->chance))});
 }
 
+/* Answered, or given up by its client: it has no deadline, memory or client any more. */
+static void forget(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns)
+{
+    fg_sim_request_step_out(model, request);
+    fg_sim_memory_give(model, request);
+    model->clients[request->user].request = FG_SIM_NONE;
+    fg_sim_connection_rests(model, request->user, now_ns);
+}
+
 /* The user is told; what the request still holds is let go by the caller. */
 static void answer(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns,
                    enum fg_outcome outcome)
 {
-    fg_sim_request_step_out(model, request);
-    model->request_of_user[request->user] = FG_SIM_NONE;
+    forget(model, request, now_ns);
     fg_users_answer(model->users, request->user, now_ns, &(struct fg_answer){.outcome = outcome});
 }
 
@@ -117,12 +132,11 @@ static void give_back_place(struct fg_gateway_model *model, uint32_t route_index
 }
 
 static void refuse(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns,
-                   enum fg_refused reason, uint64_t retry_after_ns)
+                   unsigned reason, uint64_t retry_after_ns)
 {
     if (request->backend_ns == 0)
         give_back_place(model, request->route, request->has_ticket, request->ticket, now_ns);
-    fg_sim_request_step_out(model, request);
-    model->request_of_user[request->user] = FG_SIM_NONE;
+    forget(model, request, now_ns);
     refuse_call(model, request->user, now_ns, reason, retry_after_ns);
 }
 
@@ -149,8 +163,7 @@ static void leave_gate(struct fg_gateway_model *model, struct fg_sim_request *re
     leave_route(model, request, now_ns, head_ns, limit);
     struct fg_sim_backend *backend =
         &model->backends[model->routes[request->route].conf->backend_index];
-    for (; request->retries > 0; request->retries--)
-        fg_retry_budget_release(&backend->budget);
+    fg_sim_cluster_leave(model, request, now_ns);
     fg_gate_policy_leave(&backend->gate, now_ns,
                          &(struct fg_gate_result){.latency_ns = request->backend_ns == 0
                                                                     ? 0
@@ -213,6 +226,12 @@ static struct fg_sim_backend *backend_of(struct fg_gateway_model *model,
     return &model->backends[model->routes[request->route].conf->backend_index];
 }
 
+static struct fg_sim_host *host_of(struct fg_gateway_model *model,
+                                   const struct fg_sim_request *request)
+{
+    return &backend_of(model, request)->hosts[request->host];
+}
+
 static bool serves_stale(struct fg_gateway_model *model, const struct fg_sim_request *request,
                          uint64_t now_ns)
 {
@@ -230,13 +249,25 @@ static void answer_failed(struct fg_gateway_model *model, struct fg_sim_request 
     end_fetch(model, request, now_ns, false);
 }
 
-/* The job cannot be given: the request is over. */
-static void fail_start(struct fg_gateway_model *model, struct fg_sim_request *request,
-                       uint64_t now_ns, enum fg_job_start start)
+void fg_sim_fail_at_backend(struct fg_gateway_model *model, struct fg_sim_request *request,
+                            uint64_t now_ns)
 {
-    (void)start; /* a 502 and a cluster's 503 teach limit and breaker the same */
     leave_gate(model, request, now_ns, now_ns, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
     answer_failed(model, request, now_ns, FG_OUTCOME_FAILED);
+    fg_sim_request_free(model, request);
+}
+
+/* A 503 of the cluster's own: its servers have nothing to do with it. */
+void fg_sim_refuse_at_cluster(struct fg_gateway_model *model, struct fg_sim_request *request,
+                              uint64_t now_ns, unsigned reason, uint64_t retry_after_ns)
+{
+    leave_gate(model, request, now_ns, now_ns, FG_CONCURRENCY_DROPPED, FG_BREAKER_CANCELLED);
+    request->backend_ns = 0; /* a place in line may be used once more */
+    if (serves_stale(model, request, now_ns))
+        answer(model, request, now_ns, FG_OUTCOME_GOOD);
+    else
+        refuse(model, request, now_ns, reason, retry_after_ns);
+    end_fetch(model, request, now_ns, false);
     fg_sim_request_free(model, request);
 }
 
@@ -270,36 +301,9 @@ static void call_backend(struct fg_gateway_model *model, struct fg_sim_request *
     request->state = FG_SIM_AT_BACKEND;
     model->tally->routes[request->route].admitted++;
     request->job.prompt_tokens = request->step->prompt_tokens;
-    if (backend->model.conf->tokens.is_on)
+    if (backend->hosts->conf.tokens.is_on)
         request->job.output_tokens = fg_sim_output_tokens(model, request->step);
-    enum fg_job_start start = fg_backend_model_start(&backend->model, &request->job, now_ns);
-    if (start != FG_JOB_TAKEN)
-        fail_start(model, request, now_ns, start);
-}
-
-/* Once more, in the same slot, if method, cause and budget allow it. */
-static bool try_again(struct fg_gateway_model *model, struct fg_sim_request *request,
-                      uint64_t now_ns)
-{
-    struct fg_sim_backend *backend = backend_of(model, request);
-    const struct fg_retry_facts facts = {
-        .cause = fg_retry_cause_of_status(backend->model.conf->error_status),
-        .is_idempotent = request->step->is_idempotent,
-        .is_sent_any = true,
-        .is_body_at_hand = true,
-        .retries = request->retries,
-    };
-    if (facts.cause == FG_RETRY_CAUSE_COUNT ||
-        fg_retry_judge(&backend->retry_conf, &facts) != FG_RETRY_WITH_BUDGET)
-        return false;
-    bool is_shedding = fg_overload_sheds(fg_overload_steps(&model->overload)) ||
-                       fg_retry_budget_is_shedding(backend->shed_at_ns, now_ns);
-    uint32_t in_flight = fg_concurrency_limit_in_flight(&backend->gate.limit);
-    if (!fg_retry_budget_try_acquire(&backend->budget, in_flight, is_shedding))
-        return false;
-    request->retries++;
-    model->tally->backends[backend - model->backends].retried++;
-    return fg_backend_model_start(&backend->model, &request->job, now_ns) == FG_JOB_TAKEN;
+    fg_sim_cluster_enter(model, request, now_ns);
 }
 
 void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome outcome,
@@ -314,11 +318,13 @@ void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome ou
     }
     assert(request->state == FG_SIM_AT_BACKEND);
     bool is_good = outcome == FG_JOB_ANSWERED;
-    if (!is_good && try_again(model, request, now_ns))
+    unsigned status = is_good ? 200 : backend_of(model, request)->hosts->conf.error_status;
+    if (!fg_sim_cluster_on_answer(model, request, now_ns, head_ns, status)) {
+        drain_turns(model, now_ns);
         return;
+    }
     backend_of(model, request)->answered++;
     backend_of(model, request)->answer_sum_ns += now_ns - request->backend_ns;
-    unsigned status = is_good ? 200 : backend_of(model, request)->model.conf->error_status;
     leave_gate(model, request, now_ns, head_ns,
                status == 503 || status == 504 ? FG_CONCURRENCY_DROPPED : FG_CONCURRENCY_SUCCESS,
                is_good ? FG_BREAKER_SUCCESS : FG_BREAKER_FAILURE);
@@ -361,16 +367,13 @@ static void arm_expiry(struct fg_gateway_model *model, struct fg_sim_backend *ba
                       (uint32_t)(backend - model->backends));
 }
 
-/* The body as it is written, {user} and {n} in their short form. */
 static struct fg_queue_weight weight_of(const struct fg_queue_conf *conf,
                                         const struct fg_scenario_step *step)
 {
-    struct fg_token_scan scan = {0};
-    if (step->body != NULL)
-        fg_token_scan_feed(&scan, step->body, strlen(step->body));
-    struct fg_queue_weight weight = {.bytes = scan.body_bytes};
+    struct fg_queue_weight weight = {.bytes = step->scan.body_bytes};
     if (conf->tokens_max > 0)
-        weight.tokens = step->prompt_tokens + fg_token_scan_estimate(&scan, 0, conf->tokens_answer);
+        weight.tokens =
+            step->prompt_tokens + fg_token_scan_estimate(&step->scan, 0, conf->tokens_answer);
     return weight;
 }
 
@@ -493,7 +496,8 @@ static void drain_turns(struct fg_gateway_model *model, uint64_t now_ns)
     if (model->is_draining)
         return;
     model->is_draining = true;
-    while (take_turn(model, now_ns) || take_route_turn(model, now_ns))
+    while (take_turn(model, now_ns) || take_route_turn(model, now_ns) ||
+           fg_sim_cluster_place(model, now_ns))
         continue;
     model->is_draining = false;
 }
@@ -507,7 +511,7 @@ static void enter_cache(struct fg_gateway_model *model, struct fg_sim_request *r
     if (!route->conf->cache) {
         enter_route(model, request, now_ns);
     } else if (route->is_filled && now_ns < route->fresh_until_ns) {
-        pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+        fg_sim_pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
         answer(model, request, now_ns, FG_OUTCOME_GOOD);
         fg_sim_request_free(model, request);
     } else if (!route->is_fetched) {
@@ -592,7 +596,8 @@ static bool pass_room(struct fg_gateway_model *model, const struct fg_call *call
     if (place.status == FG_WAITING_ROOM_ADMITTED || route->conf->waiting_room.is_shadow)
         return true;
     uint64_t lot = fg_chance_bits(&model->chance);
-    pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+    fg_sim_connection_rests(model, call->user, now_ns);
+    fg_sim_pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
     fg_users_answer(
         model->users, call->user, now_ns,
         &(struct fg_answer){
@@ -610,17 +615,18 @@ static bool pass_room(struct fg_gateway_model *model, const struct fg_call *call
 static void answer_call(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns,
                         enum fg_outcome outcome)
 {
-    pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+    fg_sim_pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
+    fg_sim_connection_rests(model, call->user, now_ns);
     fg_users_answer(model->users, call->user, now_ns, &(struct fg_answer){.outcome = outcome});
 }
 
-static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
+/* Before a backend's gate. False: the call is answered. */
+static bool pass_stages(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns)
 {
-    struct fg_gateway_model *model = object;
     const struct fg_route_conf *route = call->step->route;
     if (fg_route_conf_answers_at_once(route)) {
         answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
-        return;
+        return false;
     }
     struct fg_overload_decision decision =
         fg_overload_decide(&model->overload, route->priority, fg_sim_overload_uses(model, route));
@@ -629,29 +635,67 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
         fg_tally_shed(model->tally, (size_t)(route - model->config->routes), now_ns,
                       decision.reason);
         refuse_call(model, call->user, now_ns, FG_REFUSED_OVERLOAD, decision.retry_after_ns);
-        return;
+        return false;
     }
     if (!pass_room(model, call, now_ns))
-        return;
+        return false;
     if (!pass_limits(model, call, now_ns, &wait_ns)) {
         give_back_place(model, (uint32_t)(route - model->config->routes), call->has_ticket,
                         call->ticket, now_ns);
         refuse_call(model, call->user, now_ns, FG_REFUSED_RATE_LIMIT, wait_ns);
+        return false;
+    }
+    if (route->action == FG_ROUTE_BACKEND)
+        return true;
+    answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
+    return false;
+}
+
+/* From the route to the backend's gate; what is in use meanwhile is the request's. */
+static void run_stages(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns)
+{
+    const struct fg_route_conf *route = call->step->route;
+    if (route->action == FG_ROUTE_BACKEND && !fg_sim_memory_has_room(model, call)) {
+        refuse_call(model, call->user, now_ns, FG_REFUSED_RESERVE, FG_S);
         return;
     }
-    if (route->action != FG_ROUTE_BACKEND) {
-        answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
+    if (!pass_stages(model, call, now_ns))
         return;
-    }
     struct fg_sim_request *request = fg_sim_request_take(model, call, now_ns);
     if (request == NULL) {
         answer_call(model, call, now_ns, FG_OUTCOME_FAILED);
         return;
     }
-    pay(model, model->scenario->gateway.request_cpu_ns, now_ns);
+    fg_sim_memory_take(model, request);
+    fg_sim_pay(model, model->scenario->gateway.request_cpu_ns, now_ns);
     if (route->timeout_ns < call->crowd->patience_ns)
         fg_sim_request_line_up(model, request); /* else the client leaves first */
     enter_cache(model, request, now_ns);
+}
+
+void fg_sim_go_on(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns)
+{
+    const struct fg_call call = request->call;
+    model->clients[call.user].request = FG_SIM_NONE;
+    fg_sim_request_free(model, request);
+    run_stages(model, &call, now_ns);
+}
+
+static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
+{
+    struct fg_gateway_model *model = object;
+    struct fg_sim_request *request = NULL;
+    if (!fg_sim_client_make(model, call->user)) {
+        fg_users_answer(model->users, call->user, now_ns,
+                        &(struct fg_answer){.outcome = FG_OUTCOME_FAILED});
+        return;
+    }
+    if (fg_sim_is_connected(model, call))
+        run_stages(model, call, now_ns);
+    else if ((request = fg_sim_request_take(model, call, now_ns)) != NULL)
+        fg_sim_connect(model, request, now_ns);
+    else
+        answer_call(model, call, now_ns, FG_OUTCOME_FAILED);
     drain_turns(model, now_ns);
 }
 
@@ -661,9 +705,13 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
 static void let_go(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns,
                    enum fg_concurrency_outcome limit, enum fg_breaker_outcome breaker)
 {
+    forget(model, request, now_ns);
+    if (request->state == FG_SIM_HANDSHAKE) {
+        fg_sim_connect_abandon(model, request);
+        fg_sim_request_free(model, request);
+        return;
+    }
     struct fg_sim_backend *backend = backend_of(model, request);
-    fg_sim_request_step_out(model, request);
-    model->request_of_user[request->user] = FG_SIM_NONE;
     if (request->state == FG_SIM_CACHE_WAIT) {
         request->state = FG_SIM_CACHE_GONE;
         return;
@@ -681,17 +729,23 @@ static void let_go(struct fg_gateway_model *model, struct fg_sim_request *reques
         fg_sim_request_free(model, request);
         return;
     }
-    assert(request->state == FG_SIM_AT_BACKEND);
+    bool has_job = request->state == FG_SIM_AT_BACKEND;
+    assert(has_job || request->state == FG_SIM_PENDING);
+    struct fg_sim_host *host = &backend->hosts[request->host];
     leave_gate(model, request, now_ns, now_ns, limit, breaker);
     end_fetch(model, request, now_ns, false);
+    if (!has_job) {
+        fg_sim_request_free(model, request);
+        return;
+    }
     request->state = FG_SIM_ORPHAN;
-    fg_backend_model_abandon(&backend->model, &request->job, now_ns);
+    fg_backend_model_abandon(&host->model, &request->job, now_ns);
 }
 
 static void on_abandon(void *object, uint32_t user, uint64_t now_ns)
 {
     struct fg_gateway_model *model = object;
-    struct fg_sim_request *request = fg_sim_request_at(model, model->request_of_user[user]);
+    struct fg_sim_request *request = fg_sim_request_at(model, model->clients[user].request);
     let_go(model, request, now_ns, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
     drain_turns(model, now_ns);
 }
@@ -749,17 +803,17 @@ void fg_gateway_model_on_event(struct fg_gateway_model *model, const struct fg_e
     switch (fg_event_kind(event)) {
     case FG_SIM_EVENT_SERVED:
         request = fg_sim_request_at(model, index);
-        fg_backend_model_on_served(&backend_of(model, request)->model, &request->job, now_ns);
+        fg_backend_model_on_served(&host_of(model, request)->model, &request->job, now_ns);
         return;
     case FG_SIM_EVENT_ANSWERED:
         request = fg_sim_request_at(model, index);
-        fg_backend_model_on_answered(&backend_of(model, request)->model, &request->job, now_ns);
+        fg_backend_model_on_answered(&host_of(model, request)->model, &request->job, now_ns);
         return;
     case FG_SIM_EVENT_TURN:
-        fg_backend_model_on_turn(&model->backends[index].model, now_ns);
+        fg_backend_model_on_turn(&model->hosts[index].model, now_ns);
         return;
     case FG_SIM_EVENT_FAULT:
-        fg_backend_model_on_fault(&model->backends[index].model, now_ns);
+        fg_backend_model_on_fault(&model->hosts[index].model, now_ns);
         return;
     case FG_SIM_EVENT_EXPIRE:
         expire(model, &model->backends[index], now_ns);
@@ -769,6 +823,16 @@ void fg_gateway_model_on_event(struct fg_gateway_model *model, const struct fg_e
         return;
     case FG_SIM_EVENT_DEADLINE:
         meet_deadlines(model, index, now_ns);
+        return;
+    case FG_SIM_EVENT_CHECK:
+        fg_sim_host_check(model, index, now_ns);
+        return;
+    case FG_SIM_EVENT_SWEEP:
+        fg_sim_hosts_sweep(model, index, now_ns);
+        return;
+    case FG_SIM_EVENT_HANDSHAKE:
+        fg_sim_handshakes_run(model, now_ns);
+        drain_turns(model, now_ns);
         return;
     default:
         assert(fg_event_kind(event) == FG_SIM_EVENT_PRESSURE);
@@ -781,7 +845,12 @@ void fg_gateway_model_sample(struct fg_gateway_model *model, size_t bucket, uint
     for (size_t i = 0; i < model->config->backend_count; i++) {
         struct fg_sim_backend *backend = &model->backends[i];
         struct fg_tally_backend *tally = &model->tally->backends[i];
-        uint64_t wasted = backend->model.wasted_total;
+        uint64_t wasted = 0, preempted = 0, pending = 0;
+        for (size_t j = 0; j < backend->host_count; j++) {
+            wasted += backend->hosts[j].model.wasted_total;
+            preempted += backend->hosts[j].model.preempted_total;
+            pending += backend->hosts[j].model.pending;
+        }
         struct fg_tally_load *load = &tally->loads[bucket];
         *load = backend->now;
         load->wasted = (uint32_t)(wasted - backend->wasted_before);
@@ -789,10 +858,10 @@ void fg_gateway_model_sample(struct fg_gateway_model *model, size_t bucket, uint
         load->in_flight = fg_concurrency_limit_in_flight(&backend->gate.limit);
         load->limit = fg_concurrency_limit_current(&backend->gate.limit);
         load->breaker = fg_circuit_breaker_state(&backend->gate.breaker, now_ns);
-        load->pending = backend->model.pending;
+        load->pending = (uint32_t)pending;
         tally->done += backend->now.done;
         tally->wasted = wasted;
-        tally->preempted = backend->model.preempted_total;
+        tally->preempted = preempted;
         backend->wasted_before = wasted;
         backend->now = (struct fg_tally_load){0};
     }

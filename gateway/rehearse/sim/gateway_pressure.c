@@ -11,11 +11,12 @@
 static uint64_t redis_latency_ns(struct fg_gateway_model *model, struct fg_sim_backend *backend,
                                  uint64_t now_ns)
 {
-    const struct fg_job *oldest = backend->model.oldest;
+    const struct fg_backend_model *redis = &backend->hosts->model; /* always one */
+    const struct fg_job *oldest = redis->oldest;
     uint64_t latency_ns = backend->answered == 0 ? 0 : backend->answer_sum_ns / backend->answered;
     backend->answered = 0;
     backend->answer_sum_ns = 0;
-    if (!backend->model.is_reachable)
+    if (!redis->is_reachable)
         return UINT64_MAX;
     if (oldest == NULL)
         return latency_ns;
@@ -32,9 +33,10 @@ void fg_sim_sample_backends(struct fg_gateway_model *model, uint64_t now_ns,
             sample->of[FG_OVERLOAD_REDIS_LATENCY] =
                 (struct fg_overload_use){redis_latency_ns(model, backend, now_ns),
                                          model->config->overload.redis_latency_max_ns};
-        else if (backend->model.conf->tokens.is_on)
-            sample->of[FG_OVERLOAD_KV_BLOCKS] = (struct fg_overload_use){
-                fg_backend_model_kv_used(&backend->model, now_ns), backend->model.conf->tokens.kv};
+        else if (model->config->backends[i].kind == FG_BACKEND_INFERENCE)
+            sample->of[FG_OVERLOAD_KV_BLOCKS] =
+                (struct fg_overload_use){fg_backend_model_kv_used(&backend->hosts->model, now_ns),
+                                         backend->hosts->conf.tokens.kv};
     }
 }
 

@@ -36,27 +36,29 @@ static bool add_chunk(struct fg_gateway_model *model)
     return true;
 }
 
-static bool remember_user(struct fg_gateway_model *model, uint32_t user)
+bool fg_sim_client_make(struct fg_gateway_model *model, uint32_t user)
 {
-    if (user < model->user_capacity)
+    if (user < model->client_capacity)
         return true;
-    size_t capacity = model->user_capacity == 0 ? 4096 : model->user_capacity;
+    size_t capacity = model->client_capacity == 0 ? 4096 : model->client_capacity;
     while (capacity <= user)
         capacity *= 2;
-    uint32_t *grown = reallocarray(model->request_of_user, capacity, sizeof(*grown));
-    if (grown == NULL)
+    struct fg_sim_client *grown = reallocarray(model->clients, capacity, sizeof(*grown));
+    if (grown == NULL) {
+        model->is_exhausted = true;
         return false;
-    for (size_t i = model->user_capacity; i < capacity; i++)
-        grown[i] = FG_SIM_NONE;
-    model->request_of_user = grown;
-    model->user_capacity = capacity;
+    }
+    for (size_t i = model->client_capacity; i < capacity; i++)
+        grown[i] = (struct fg_sim_client){.request = FG_SIM_NONE};
+    model->clients = grown;
+    model->client_capacity = capacity;
     return true;
 }
 
 struct fg_sim_request *fg_sim_request_take(struct fg_gateway_model *model,
                                            const struct fg_call *call, uint64_t now_ns)
 {
-    if (!remember_user(model, call->user) || (model->free == FG_SIM_NONE && !add_chunk(model))) {
+    if (model->free == FG_SIM_NONE && !add_chunk(model)) {
         model->is_exhausted = true;
         return NULL;
     }
@@ -68,6 +70,7 @@ struct fg_sim_request *fg_sim_request_take(struct fg_gateway_model *model,
     model->request_count++;
     *request = (struct fg_sim_request){
         .index = index,
+        .call = *call,
         .user = call->user,
         .priority_number = fg_priority_compound(call->step->route->priority, cohort),
         .step = call->step,
@@ -78,7 +81,7 @@ struct fg_sim_request *fg_sim_request_take(struct fg_gateway_model *model,
         .state = FG_SIM_REQUEST_NEW,
         .job = {.index = index},
     };
-    model->request_of_user[call->user] = index;
+    model->clients[call->user].request = index;
     return request;
 }
 

@@ -46,32 +46,56 @@ static bool make_limits(struct fg_gateway_model *model)
     return sessions == 0 || make_limit(&model->limits[config->rate_limit_count], &by_address);
 }
 
+/* Of HTTP/2 each stream is a place; how many the server allows is not known. */
+static uint32_t places_of(const struct fg_cluster_conf *conf)
+{
+    uint64_t streams = fg_cluster_may_share(conf) && conf->max_streams > 0 ? conf->max_streams : 1;
+    uint64_t places = conf->max_connections * streams;
+    return places < UINT32_MAX ? (uint32_t)places : UINT32_MAX;
+}
+
+static uint32_t or_none(uint32_t max)
+{
+    return max == 0 ? UINT32_MAX : max;
+}
+
+static void make_cluster(struct fg_sim_backend *backend)
+{
+    const struct fg_cluster_conf *conf = backend->cluster;
+    fg_limit_init(&backend->limits[FG_SIM_LIMIT_CONNECTIONS], places_of(conf));
+    fg_limit_init(&backend->limits[FG_SIM_LIMIT_PENDING], conf->limits.pending_max);
+    fg_limit_init(&backend->limits[FG_SIM_LIMIT_REQUESTS], or_none(conf->limits.requests_max));
+    fg_limit_init(&backend->limits[FG_SIM_LIMIT_RETRIES], or_none(conf->limits.retries_max));
+    backend->retry_conf =
+        (struct fg_retry_conf){.connect_retries_max = conf->connect_retries,
+                               .retries_max = conf->retries_max,
+                               .causes = conf->retry_causes != 0 ? conf->retry_causes : UINT32_MAX};
+    fg_retry_budget_init(&backend->budget, conf->retry_budget_permille, conf->retry_budget_min);
+}
+
 static bool make_backends(struct fg_gateway_model *model)
 {
-    static const struct fg_backend_events events = {.served = FG_SIM_EVENT_SERVED,
-                                                    .answered = FG_SIM_EVENT_ANSWERED,
-                                                    .turn = FG_SIM_EVENT_TURN,
-                                                    .fault = FG_SIM_EVENT_FAULT};
     const struct fg_config *config = model->config;
+    size_t host_count = 0;
+    for (size_t i = 0; i < config->backend_count; i++)
+        host_count += fg_sim_host_count(&config->backends[i]);
     model->backends = calloc(config->backend_count + 1, sizeof(*model->backends));
-    if (model->backends == NULL)
+    model->hosts = calloc(host_count + 1, sizeof(*model->hosts));
+    if (model->backends == NULL || model->hosts == NULL)
         return false;
+    struct fg_sim_host *next = model->hosts;
     for (size_t i = 0; i < config->backend_count; i++) {
         struct fg_sim_backend *backend = &model->backends[i];
         struct fg_gate_policy_config gate = fg_gate_policy_config_of(&config->backends[i]);
         fg_gate_policy_init(&backend->gate, &gate, 0);
         backend->expiry_ns = UINT64_MAX;
-        const struct fg_cluster_conf *cluster = &config->backends[i].cluster;
-        if (config->backends[i].kind == FG_BACKEND_CLUSTER)
-            backend->retry_conf = (struct fg_retry_conf){
-                .retries_max = cluster->retries_max,
-                .causes = cluster->retry_causes != 0 ? cluster->retry_causes : UINT32_MAX};
-        fg_retry_budget_init(&backend->budget, cluster->retry_budget_permille,
-                             cluster->retry_budget_min);
-        if (!fg_backend_model_init(&backend->model, &model->scenario->backends[i], model->heap,
-                                   &events, model->scenario->seed ^ 0xbac, fg_sim_on_job_done,
-                                   model))
+        backend->pending_first = FG_SIM_NONE;
+        backend->pending_last = FG_SIM_NONE;
+        if (!fg_sim_hosts_make(model, backend, next))
             return false;
+        if (backend->is_cluster)
+            make_cluster(backend);
+        next += backend->host_count;
     }
     return true;
 }
@@ -125,18 +149,23 @@ struct fg_gateway_model *fg_gateway_model_create(const struct fg_scenario *scena
     struct fg_gateway_model *model = calloc(1, sizeof(*model));
     if (model == NULL)
         return NULL;
-    *model = (struct fg_gateway_model){.scenario = scenario,
-                                       .config = config,
-                                       .heap = heap,
-                                       .tally = tally,
-                                       .key = {scenario->seed, ~scenario->seed},
-                                       .chance = fg_chance_stream(scenario->seed, UINT64_MAX),
-                                       .free = FG_SIM_NONE};
+    *model =
+        (struct fg_gateway_model){.scenario = scenario,
+                                  .config = config,
+                                  .heap = heap,
+                                  .tally = tally,
+                                  .key = {scenario->seed, ~scenario->seed},
+                                  .chance = fg_chance_stream(scenario->seed, UINT64_MAX),
+                                  .host_chance = fg_chance_stream(scenario->seed, UINT64_MAX - 1),
+                                  .free = FG_SIM_NONE};
     struct fg_overload_config overload = fg_overload_config_of(&config->overload);
     fg_overload_init(&model->overload, &overload);
     fg_event_heap_add(heap, config->overload.interval_ns, FG_SIM_EVENT_PRESSURE, 0);
-    if (make_routes(model) && make_backends(model) && make_limits(model))
+    fg_sim_connections_init(model);
+    if (make_routes(model) && make_backends(model) && make_limits(model)) {
+        fg_sim_memory_init(model);
         return model;
+    }
     fg_gateway_model_destroy(model);
     return NULL;
 }
@@ -148,11 +177,12 @@ void fg_gateway_model_destroy(struct fg_gateway_model *model)
     for (size_t i = 0; i < model->chunk_count; i++)
         free(model->chunks[i]);
     for (size_t i = 0; i < model->config->backend_count && model->backends != NULL; i++)
-        fg_backend_model_fini(&model->backends[i].model);
+        fg_sim_hosts_free(&model->backends[i]);
     for (size_t i = 0; i <= model->config->rate_limit_count && model->limits != NULL; i++)
         free(model->limits[i].memory);
     free(model->chunks);
-    free(model->request_of_user);
+    free(model->clients);
+    free(model->hosts);
     for (size_t i = 0; i < model->config->route_count && model->routes != NULL; i++) {
         free(model->routes[i].line);
         free(model->routes[i].places);
