@@ -99,7 +99,10 @@ static void respond(struct fg_flow *flow)
         {FG_SPAN("content-type"), fg_span_from_string(flow->route->respond_type)},
         {FG_SPAN("content-length"), fg_arena_try_u64(flow->req->ex.arena, body.len)},
     };
-    fg_flow_respond(flow, flow->route->respond_status, fields, 2, body);
+    /* Neither has content, and of a 304 both fields would be taken for those of what is stored. */
+    unsigned status = flow->route->respond_status;
+    size_t count = status == 204 || status == 304 ? 0 : 2;
+    fg_flow_respond(flow, status, fields, count, body);
 }
 
 bool fg_route_answers_itself(const struct fg_route_conf *route)

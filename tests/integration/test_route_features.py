@@ -42,6 +42,8 @@ def site(launch_module, upstream_module):
             {"name": "moved-below", "match": {"prefix": "/deep/"}, "redirect": {"replace_prefix": "/x/", "host": "h.example:81"}},
             {"name": "secure", "match": {"prefix": "/secure"}, "redirect": {"https": True, "host": "s.example.org"}},
             {"name": "fixed", "match": {"path": "/fixed"}, "redirect": "/elsewhere"},
+            {"name": "nothing", "match": {"path": "/nothing"}, "respond": {"status": 204}},
+            {"name": "same", "match": {"path": "/same"}, "respond": {"status": 304}},
             {"name": "edited", "match": {"prefix": "/edited"}, "to": "cluster:app", "identity": "optional",
              "request_headers": {"set": {"X-User": "%{user}", "x-info": "%{client_ip} %{method} %{scheme} %{route}"},
                                  "add": {"x-tag": "one"}, "remove": ["x-secret", "cookie"]},
@@ -93,6 +95,13 @@ def test_redirects(site, path, status, location, http2):
     answer = ask(site, path, http2=http2)
     assert answer.status_code == status
     assert answer.headers["location"] == location.replace("PORT", str(site.port))
+
+
+@pytest.mark.parametrize("path, status", [("/nothing", 204), ("/same", 304)])
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_answers_without_content_describe_none(site, path, status, http2):
+    answer = ask(site, path, http2=http2)
+    assert answer.status_code == status and not {"content-type", "content-length"} & set(answer.headers)
 
 
 def test_edits_on_the_way_to_the_backend(site):
