@@ -66,6 +66,9 @@ static void print_head(const struct fg_report *report, FILE *out)
         fprintf(out, " against %s, seed %" PRIu64 "; the generator was at most %s late\n",
                 report->target, report->scenario->seed,
                 fg_report_span(events, report->tally->behind_max_ns));
+    if (report->tally->interrupted_ns > 0)
+        fprintf(out, "interrupted after %s: what follows is what came of it by then\n",
+                fg_report_span(duration, report->tally->interrupted_ns));
 }
 
 static bool has_requests(const struct fg_tally *tally)

@@ -615,7 +615,8 @@ static const struct fg_key root_keys[] = {
      .type = FG_KEY_STRING,
      .offset = R(host),
      .check = fg_text_check_authority,
-     .doc = "Host of all requests, for routes that ask for one."},
+     .doc = "Host of all requests, for routes that ask for one; live traffic names it instead of "
+            "the target's, in TLS, too."},
     {.name = "expect",
      .type = FG_KEY_OBJECT,
      .offset = 0,

@@ -97,7 +97,8 @@ struct fg_tally {
     size_t backend_count;
     struct fg_tally_crowd *crowds;
     size_t crowd_count;
-    uint64_t behind_max_ns; /* worst delay of a live generator behind its own schedule */
+    uint64_t interrupted_ns; /* live traffic ended then, before its time; 0: it did not */
+    uint64_t behind_max_ns;  /* worst delay of a live generator behind its own schedule */
     uint64_t events;
     uint64_t users_active; /* at the end */
     uint64_t users_active_max;

@@ -10,6 +10,7 @@
 #include "base/byte_queue.h"
 #include "base/clock.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -335,6 +336,12 @@ static void shake_hands(struct fg_h2_client *client)
     become_ready(client);
 }
 
+static bool is_address(const char *host)
+{
+    struct in6_addr address;
+    return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
+}
+
 static void end_connect(struct fg_h2_client *client)
 {
     int error = 0;
@@ -349,7 +356,8 @@ static void end_connect(struct fg_h2_client *client)
     }
     client->ssl = SSL_new(client->target->tls);
     if (client->ssl == NULL || SSL_set_fd(client->ssl, client->fd) != 1 ||
-        SSL_set_tlsext_host_name(client->ssl, client->target->host) != 1 ||
+        (!is_address(client->target->host) && /* RFC 6066 section 3: no names */
+         SSL_set_tlsext_host_name(client->ssl, client->target->host) != 1) ||
         SSL_set1_host(client->ssl, client->target->host) != 1) {
         break_off(client, "no memory for TLS");
         return;
@@ -492,7 +500,14 @@ void fg_h2_client_cancel(struct fg_h2_client *client, struct fg_h2_call *call)
 
 bool fg_h2_client_is_ready(const struct fg_h2_client *client)
 {
-    return client->state == CLIENT_READY && !client->is_broken;
+    return client->state == CLIENT_READY && !client->is_broken &&
+           nghttp2_session_check_request_allowed(client->session) != 0;
+}
+
+bool fg_h2_client_is_leaving(const struct fg_h2_client *client)
+{
+    return client->state == CLIENT_READY && !client->is_broken &&
+           nghttp2_session_check_request_allowed(client->session) == 0;
 }
 
 uint32_t fg_h2_client_load(const struct fg_h2_client *client)

@@ -75,6 +75,8 @@ void fg_h2_client_cancel(struct fg_h2_client *client, struct fg_h2_call *call);
 
 bool fg_h2_client_is_ready(const struct fg_h2_client *client);
 /* Calls under way; and the most that the server lets run at a time. */
+/* The server takes no more requests on it (GOAWAY); those that it has may still end. */
+bool fg_h2_client_is_leaving(const struct fg_h2_client *client);
 uint32_t fg_h2_client_load(const struct fg_h2_client *client);
 uint32_t fg_h2_client_streams_max(const struct fg_h2_client *client);
 /* Why it could not connect, or broke last: a constant string, or NULL. */

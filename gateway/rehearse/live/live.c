@@ -104,9 +104,7 @@ static struct fg_answer read_answer(const struct fg_h2_call *call, bool is_compl
         answer.outcome = FG_OUTCOME_IN_LINE;
         return answer;
     }
-    bool is_refusal =
-        call->status == 401 || call->status == 429 || call->status == 503 || call->status == 504;
-    struct fg_span code = is_refusal ? code_of(call) : FG_SPAN("");
+    struct fg_span code = call->status >= 400 ? code_of(call) : FG_SPAN("");
     for (unsigned i = 0; i < FG_TALLY_REASON_COUNT && code.len > 0; i++) {
         if (!fg_span_equal(code, fg_span_from_string(fg_tally_reason_name(i))))
             continue;
@@ -189,16 +187,31 @@ static size_t make_token(struct live *live, char *to, const struct fg_call *call
     return written < 0 || written >= TEXT_BYTES ? 0 : (size_t)written;
 }
 
+static bool add_client(struct live *live)
+{
+    struct fg_h2_client *client = fg_h2_client_create(live->base, &live->target.h2, on_done, live);
+    if (client == NULL)
+        return false;
+    live->clients[live->client_count++] = client;
+    return true;
+}
+
+/* One that the target has said goodbye to ends what it has; meanwhile another stands in for it. */
 static struct fg_h2_client *choose_client(struct live *live)
 {
     struct fg_h2_client *best = NULL;
+    unsigned leaving = 0;
     for (unsigned i = 0; i < live->client_count; i++) {
         struct fg_h2_client *client = live->clients[(live->next_client + i) % live->client_count];
+        leaving += fg_h2_client_is_leaving(client);
         if (fg_h2_client_is_ready(client) &&
             (best == NULL || fg_h2_client_load(client) < fg_h2_client_load(best)))
             best = client;
     }
     live->next_client++;
+    if (leaving > live->client_count - live->options->connections &&
+        live->client_count < 2 * live->options->connections)
+        (void)add_client(live);
     return best;
 }
 
@@ -352,6 +365,7 @@ static void on_interrupt(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct live *live = arg;
+    live->tally->interrupted_ns = now_of(live);
     event_base_loopbreak(live->base);
 }
 
@@ -371,8 +385,8 @@ static bool needs_tokens(const struct fg_scenario *scenario)
 static enum fg_status open_all(struct live *live, struct fg_error *error)
 {
     fg_arena_pool_init(&live->pool, 64);
-    if (fg_live_target_open(&live->target, live->options->target, live->options->is_insecure,
-                            error) != FG_OK)
+    if (fg_live_target_open(&live->target, live->options->target, live->scenario->host,
+                            live->options->is_insecure, error) != FG_OK)
         return FG_ERR_CONFIG;
     if (needs_tokens(live->scenario)) {
         if (fg_jwt_key_load(&live->key, &live->config->identity.jwt, error) != FG_OK)
@@ -382,7 +396,7 @@ static enum fg_status open_all(struct live *live, struct fg_error *error)
             return fg_error_set(error, "out of memory");
     }
     live->base = event_base_new();
-    live->clients = calloc(live->options->connections, sizeof(struct fg_h2_client *));
+    live->clients = calloc(2 * (size_t)live->options->connections, sizeof(struct fg_h2_client *));
     live->tally = fg_tally_create(live->scenario, live->config, live->options->buckets);
     if (live->base == NULL || live->clients == NULL || live->tally == NULL)
         return fg_error_set(error, "out of memory");
@@ -390,10 +404,8 @@ static enum fg_status open_all(struct live *live, struct fg_error *error)
     live->second = event_new(live->base, -1, EV_PERSIST, on_second, live);
     live->interrupt = evsignal_new(live->base, SIGINT, on_interrupt, live);
     for (unsigned i = 0; i < live->options->connections; i++) {
-        live->clients[i] = fg_h2_client_create(live->base, &live->target.h2, on_done, live);
-        if (live->clients[i] == NULL)
+        if (!add_client(live))
             return fg_error_set(error, "out of memory");
-        live->client_count++;
     }
     return live->timer == NULL || live->second == NULL || live->interrupt == NULL
                ? fg_error_set(error, "out of memory")

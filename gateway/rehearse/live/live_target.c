@@ -5,6 +5,10 @@
 
 #include <netdb.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CONNECT_MOST_S 2
 
 /* "host", "host:port", "[v6]:port" into host and port. */
 static bool split_authority(struct fg_live_target *target, struct fg_span rest,
@@ -55,8 +59,40 @@ static SSL_CTX *make_tls(bool is_insecure)
     return tls;
 }
 
-enum fg_status fg_live_target_open(struct fg_live_target *target, const char *url, bool is_insecure,
-                                   struct fg_error *error)
+/* Of several addresses (a name may have one of each family) the first that takes a connection;
+ * else the first, whose failure is told then. */
+static const struct addrinfo *choose_address(const struct addrinfo *found)
+{
+    const struct timeval most = {.tv_sec = CONNECT_MOST_S};
+    for (const struct addrinfo *it = found; it != NULL && found->ai_next != NULL;
+         it = it->ai_next) {
+        int fd = socket(it->ai_family, it->ai_socktype | SOCK_CLOEXEC, it->ai_protocol);
+        if (fd == -1)
+            continue;
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most)); /* of connect, too */
+        bool is_there = connect(fd, it->ai_addr, it->ai_addrlen) == 0;
+        close(fd);
+        if (is_there)
+            return it;
+    }
+    return found;
+}
+
+/* What requests and TLS ask for: the scenario's host, or the URL's. */
+static void set_names(struct fg_live_target *target, const char *authority)
+{
+    struct fg_span rest = fg_span_from_string(authority == NULL ? target->authority : authority);
+    if (authority == NULL) {
+        snprintf(target->name, sizeof(target->name), "%s", target->host);
+        return;
+    }
+    snprintf(target->authority, sizeof(target->authority), "%s", authority);
+    struct fg_span name = fg_span_split(&rest, ':');
+    snprintf(target->name, sizeof(target->name), "%.*s", FG_SPAN_ARGS(name));
+}
+
+enum fg_status fg_live_target_open(struct fg_live_target *target, const char *url,
+                                   const char *authority, bool is_insecure, struct fg_error *error)
 {
     struct fg_span rest = fg_span_from_string(url);
     bool is_tls = fg_span_starts_with(rest, FG_SPAN("https://"));
@@ -79,10 +115,12 @@ enum fg_status fg_live_target_open(struct fg_live_target *target, const char *ur
     if (failed != 0)
         return fg_error_set(error, "--target: %s cannot be looked up: %s", target->host,
                             gai_strerror(failed));
-    memcpy(&target->h2.address, found->ai_addr, found->ai_addrlen);
-    target->h2.address_len = found->ai_addrlen;
+    const struct addrinfo *chosen = choose_address(found);
+    memcpy(&target->h2.address, chosen->ai_addr, chosen->ai_addrlen);
+    target->h2.address_len = chosen->ai_addrlen;
     freeaddrinfo(found);
-    target->h2.host = target->host;
+    set_names(target, authority);
+    target->h2.host = target->name;
     target->h2.authority = target->authority;
     target->h2.tls = is_tls ? make_tls(is_insecure) : NULL;
     if (is_tls && target->h2.tls == NULL)

@@ -13,10 +13,11 @@ struct fg_live_target {
     char host[256];
     char port[8];
     char authority[272];
+    char name[256]; /* of the server in TLS */
 };
 
-enum fg_status fg_live_target_open(struct fg_live_target *target, const char *url, bool is_insecure,
-                                   struct fg_error *error);
+enum fg_status fg_live_target_open(struct fg_live_target *target, const char *url,
+                                   const char *authority, bool is_insecure, struct fg_error *error);
 void fg_live_target_close(struct fg_live_target *target);
 
 #endif
