@@ -266,6 +266,8 @@ static bool add_own_fields(struct reading *reading, const struct fg_exchange *ex
                                          fg_arena_try_copy(ex->arena, fg_span_from_string(date))};
         if (kept[(*count)++].value.data == NULL)
             return false;
+        draft->response.has_date = true;
+        draft->response.date_s = reading->wall_s;
     }
     if (draft->vary.len > 0 || draft->is_compressible || reading->varies_by_encoding) {
         bool has_both =

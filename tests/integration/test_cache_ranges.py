@@ -19,6 +19,7 @@ MODIFIED = "Sun, 31 Dec 2023 00:00:00 GMT"
 def site(launch_module, upstream_module, tmp_path_factory):
     files = tmp_path_factory.mktemp("files")
     (files / "a.png").write_bytes(DATA)
+    os.utime(files / "a.png", (1704000000, 1704000000))
     def answer(request):
         type_of = {"/untyped": {}}.get(request.path, {"content-type": "image/png"})
         return 200, {**type_of, "cache-control": "max-age=600", "etag": TAG, "last-modified": MODIFIED}, DATA
@@ -28,6 +29,7 @@ def site(launch_module, upstream_module, tmp_path_factory):
         "clusters": {"app": {"endpoints": [backend.address]}},
         "static": {"files": {"root": str(files), "ranges_max": 4}},
         "routes": [{"match": {"path": "/a.png"}, "to": "static:files"},
+                   {"match": {"path": "/kept/a.png"}, "strip_prefix": "/kept", "to": "static:files", "cache": True},
                    {"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
     with gateway.client() as client:
         for path in ("/a", "/untyped"):
@@ -106,6 +108,14 @@ def test_if_range(site, value, has_parts):
         assert [data for _, data in parts_of(answer)] == [DATA[:2], DATA[9000:9002]]
     else:
         assert answer.content == DATA
+
+
+@pytest.mark.parametrize("path", ["/a", "/a.png", "/kept/a.png"], ids=["cached", "file", "cached file"])
+def test_if_range_with_a_date(site, path):
+    """Good when the answer's Date says that it had rested; also where that Date is ours."""
+    date = site.get(path).headers["last-modified"]
+    for value, status in ((date, 206), (OLD, 200)):
+        assert site.get(path, headers={"range": "bytes=0-1", "if-range": value}).status_code == status
 
 
 @pytest.mark.parametrize("path", [b"/a", b"/a.png"], ids=["cached", "file"])
