@@ -56,6 +56,27 @@ void fg_admit_rate_init(struct fg_admit_rate *rate, uint32_t slots, uint64_t now
     rate->first_per_s = rate->per_s;
 }
 
+/* NaN is in no range. */
+static bool is_in(double value, double least, double most)
+{
+    return value >= least && value <= most;
+}
+
+bool fg_admit_rate_resume(struct fg_admit_rate *rate, const struct fg_admit_rate *learned,
+                          uint64_t now_ns)
+{
+    if (!is_in(learned->per_s, FLOOR_PER_S, CEILING_PER_S) ||
+        !is_in(learned->first_per_s, 1, CEILING_PER_S) ||
+        !is_in(learned->drain_per_s, 0, CEILING_PER_S) || !is_in(learned->need, 1, CEILING_PER_S) ||
+        !is_in(learned->came_per_s, 0, CEILING_PER_S) ||
+        !is_in(learned->done_sum, 0, CEILING_PER_S) || !is_in(learned->came_sum, 0, CEILING_PER_S))
+        return false;
+    *rate = *learned;
+    rate->updated_ns = now_ns;
+    rate->full_s = rate->full_done = 0;
+    return true;
+}
+
 static void measure_need(struct fg_admit_rate *rate, const struct fg_admit_sample *sample,
                          double seconds)
 {

@@ -47,6 +47,11 @@ struct fg_admit_rate {
 /* Begins with as many a second as there are slots. */
 void fg_admit_rate_init(struct fg_admit_rate *rate, uint32_t slots, uint64_t now_ns);
 
+/* Goes on with what another process has learned, which may be anything. False: it was nothing, and
+ * nothing has changed. */
+bool fg_admit_rate_resume(struct fg_admit_rate *rate, const struct fg_admit_rate *learned,
+                          uint64_t now_ns);
+
 /* One step, every second or so; a clock that went back is no step. Returns per_s. */
 double fg_admit_rate_step(struct fg_admit_rate *rate, uint64_t now_ns,
                           const struct fg_admit_sample *sample);

@@ -534,19 +534,13 @@ static bool make_room(struct fg_waiting_room *room)
     return line->tail - line->expired < most;
 }
 
-struct fg_waiting_room_place fg_waiting_room_join(struct fg_waiting_room *room, uint64_t now_ns)
+/* The next number. The line is at now. */
+static struct fg_waiting_room_place issue(struct fg_waiting_room *room)
 {
     struct fg_waiting_room_line *line = room->line;
-    advance(room, now_ns);
-    struct fg_waiting_room_place place = {.status = FG_WAITING_ROOM_ADMITTED, .is_direct = true};
-    if (line->waiting == 0 && line->saved > 0) {
-        line->saved--;
-        line->direct_total++;
-        return place;
-    }
     if (line->waiting >= line->config.waiting_max || line->tail == UINT64_MAX || !make_room(room)) {
         line->full_total++;
-        place = (struct fg_waiting_room_place){.status = FG_WAITING_ROOM_FULL};
+        struct fg_waiting_room_place place = {.status = FG_WAITING_ROOM_FULL};
         estimate(line, &place);
         place.position = line->waiting;
         return place;
@@ -558,6 +552,30 @@ struct fg_waiting_room_place fg_waiting_room_join(struct fg_waiting_room *room, 
     line->tail++;
     line->waiting++;
     return waiting_place(room, number);
+}
+
+struct fg_waiting_room_place fg_waiting_room_join(struct fg_waiting_room *room, uint64_t now_ns)
+{
+    struct fg_waiting_room_line *line = room->line;
+    advance(room, now_ns);
+    if (line->waiting > 0 || line->saved == 0)
+        return issue(room);
+    line->saved--;
+    line->direct_total++;
+    return (struct fg_waiting_room_place){.status = FG_WAITING_ROOM_ADMITTED, .is_direct = true};
+}
+
+struct fg_waiting_room_place fg_waiting_room_send_back(struct fg_waiting_room *room,
+                                                       uint64_t now_ns)
+{
+    struct fg_waiting_room_line *line = room->line;
+    advance(room, now_ns);
+    if (line->direct_total > 0 && line->saved < line->config.admit_burst) {
+        line->saved++;
+        line->direct_total--;
+        spend(room, 0, 0); /* others may have come meanwhile */
+    }
+    return issue(room);
 }
 
 bool fg_waiting_room_is_open(struct fg_waiting_room *room, uint64_t now_ns)

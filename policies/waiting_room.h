@@ -130,6 +130,11 @@ void fg_waiting_room_set_pace(struct fg_waiting_room *room, uint64_t amount, uin
 /* A place: ADMITTED at once when nobody waits and the rate allows, else WAITING; or FULL. */
 struct fg_waiting_room_place fg_waiting_room_join(struct fg_waiting_room *room, uint64_t now_ns);
 
+/* Who joined and was ADMITTED at once found no room behind: the pass is back, and it has a place
+ * like any other, or FULL. */
+struct fg_waiting_room_place fg_waiting_room_send_back(struct fg_waiting_room *room,
+                                                       uint64_t now_ns);
+
 /* Would join let pass at once? */
 bool fg_waiting_room_is_open(struct fg_waiting_room *room, uint64_t now_ns);
 

@@ -145,6 +145,7 @@ struct fg_flow {
     /* waiting room */
     struct fg_room *room; /* came in with `room_entry`, and is not answered yet; or NULL */
     struct fg_room_entry room_entry;      /* valid with room */
+    bool came_directly;                   /* without a place, as nobody waited */
     struct fg_room_inquiry *room_inquiry; /* while it is asked; or NULL */
     struct fg_span room_paper;            /* the ticket or pass to hand out; empty: none */
     struct fg_span room_cookie;           /* the same as a cookie */
@@ -362,6 +363,10 @@ void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_fiel
 /* stage_waiting_room.c: the request is sent away before a backend has done anything for it: who
  * came in with a ticket may come in with it once more. Harmless twice. */
 void fg_flow_give_back_place(struct fg_flow *flow);
+/* The same for who finds the backend full where a waiting room keeps the pace with it: true, and
+ * answered, when it waits in line instead of being refused. */
+bool fg_flow_send_back_to_line(struct fg_flow *flow, const char *policy, enum fg_refused reason,
+                               uint64_t wait_ns);
 
 /* stage_route.c: a redirect or an answer of the configuration's. */
 bool fg_route_answers_itself(const struct fg_route_conf *route);

@@ -54,6 +54,28 @@ struct fg_room {
 
 /* ---- setting up ---- */
 
+static uint64_t came_in(const struct fg_waiting_room_line *line)
+{
+    return line->used_total + line->direct_total;
+}
+
+static void set_learned_pace(struct fg_waiting_room *line, double per_s, uint64_t now_ns)
+{
+    fg_waiting_room_set_pace(line, fg_admit_rate_amount(per_s), FG_ADMIT_RATE_PERIOD_NS,
+                             fg_admit_rate_burst(per_s), now_ns);
+}
+
+/* Go on with what the process before has learned; people who came to it are not new ones. */
+static void resume_pace(struct fg_room *room, uint64_t now_ns)
+{
+    struct fg_waiting_room *line = fg_room_store_lock(room->store);
+    room->came_seen = came_in(line->line);
+    if (room->conf->admit.amount == 0 &&
+        fg_admit_rate_resume(&room->pace, fg_room_store_pace(room->store), now_ns))
+        set_learned_pace(line, room->pace.per_s, now_ns);
+    fg_room_store_unlock(room->store);
+}
+
 struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const char *route_name,
                                const unsigned char secret[FG_ROOM_SECRET_BYTES], uint64_t now_ns,
                                struct fg_error *error)
@@ -81,6 +103,7 @@ struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const ch
         return NULL;
     }
     fg_ticket_keys_set_secret(room->keys, secret, FG_ROOM_SECRET_BYTES);
+    resume_pace(room, now_ns);
     return room;
 }
 
@@ -323,6 +346,31 @@ void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns)
     fg_room_store_unlock(room->store);
 }
 
+bool fg_room_send_back(struct fg_room *room, const struct fg_room_entry *entry,
+                       const struct fg_room_caller *caller, char paper[FG_ROOM_TICKET_TEXT],
+                       struct fg_room_visit *visit)
+{
+    uint64_t wait_ns;
+    if (entry == NULL &&
+        !fg_room_book_try_place(room->book, caller->address, caller->now_ns, &wait_ns))
+        return false;
+    struct fg_waiting_room *line = fg_room_store_lock(room->store);
+    *visit = (struct fg_room_visit){.entry = {.epoch = line->line->epoch}};
+    if (entry == NULL) {
+        visit->place = fg_waiting_room_send_back(line, caller->now_ns);
+    } else {
+        fg_waiting_room_give_back(line, entry->number, caller->now_ns);
+        visit->place = fg_waiting_room_status(line, entry->number, caller->now_ns);
+        visit->place.number = entry->number;
+    }
+    fg_room_store_unlock(room->store);
+    if (visit->place.status != FG_WAITING_ROOM_ADMITTED &&
+        visit->place.status != FG_WAITING_ROOM_WAITING)
+        return false;
+    finish(room, FG_ROOM_LOOK, caller, paper, visit);
+    return true;
+}
+
 /* ---- admit: auto ---- */
 
 void fg_room_note_done(struct fg_room *room)
@@ -354,13 +402,12 @@ void fg_room_follow(struct fg_room *room, uint64_t now_ns, struct fg_admit_sampl
     struct fg_waiting_room *line = fg_room_store_lock(room->store);
     const struct fg_waiting_room_line *is = line->line;
     sample->done = since(fg_counter_get(&room->done), &room->done_seen);
-    sample->came = since(is->used_total + is->direct_total, &room->came_seen);
+    sample->came = since(came_in(is), &room->came_seen);
     sample->refused = since(sample->refused, &room->refused_seen);
     sample->has_line = fg_waiting_room_waiting(line, now_ns) > 0;
     double per_s = fg_admit_rate_step(&room->pace, now_ns, sample);
-    uint64_t amount = fg_admit_rate_amount(per_s);
-    fg_waiting_room_set_pace(line, amount, FG_ADMIT_RATE_PERIOD_NS, fg_admit_rate_burst(per_s),
-                             now_ns);
+    set_learned_pace(line, per_s, now_ns);
+    *fg_room_store_pace(room->store) = room->pace;
     fg_room_store_unlock(room->store);
     pthread_mutex_unlock(&room->far_lock);
 }

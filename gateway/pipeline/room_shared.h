@@ -101,6 +101,12 @@ void fg_room_visit(struct fg_room *room, enum fg_room_wish wish,
 /* Who came in with that place was sent away for another reason: it may come in once more. */
 void fg_room_give_back(struct fg_room *room, uint64_t number, uint64_t now_ns);
 
+/* Who came in with that place, or directly (`entry` NULL), found no room behind, in a line that is
+ * here: it has the place, or a new one, and *visit says so. False: there is none. */
+bool fg_room_send_back(struct fg_room *room, const struct fg_room_entry *entry,
+                       const struct fg_room_caller *caller, char paper[FG_ROOM_TICKET_TEXT],
+                       struct fg_room_visit *visit);
+
 /* ---- admit: auto ---- */
 
 /* A request of the room's route was answered well by its backend. Any thread. */

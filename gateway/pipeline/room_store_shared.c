@@ -34,12 +34,19 @@ struct fg_room_store {
     struct head *head;
     size_t bytes;
     int fd;                      /* -1: memory of this process */
+    bool has_pace;               /* false: a file of an earlier version ends before it */
     struct fg_waiting_room room; /* guarded by head->lock */
 };
 
+/* Where the pace begins, behind the places. */
+static size_t pace_at(uint64_t capacity)
+{
+    return (sizeof(struct head) + fg_room_places_bytes(capacity) + 7) / 8 * 8;
+}
+
 static size_t bytes_for(uint64_t capacity)
 {
-    return sizeof(struct head) + fg_room_places_bytes(capacity);
+    return pace_at(capacity) + sizeof(struct fg_admit_rate);
 }
 
 static bool make_mutex(pthread_mutex_t *lock)
@@ -70,6 +77,11 @@ void fg_room_store_unlock(struct fg_room_store *store)
     pthread_mutex_unlock(&store->head->lock);
 }
 
+struct fg_admit_rate *fg_room_store_pace(struct fg_room_store *store)
+{
+    return (struct fg_admit_rate *)((char *)store->head + pace_at(store->head->capacity));
+}
+
 /* ---- a new line ---- */
 
 static bool begin_line(struct fg_room_store *store, uint64_t capacity,
@@ -78,7 +90,8 @@ static bool begin_line(struct fg_room_store *store, uint64_t capacity,
     uint64_t seeds[2];
     if (getrandom(seeds, sizeof(seeds), 0) != sizeof(seeds) || !make_mutex(&store->head->lock))
         return false;
-    memset(store->head + 1, 0, fg_room_places_bytes(capacity));
+    memset(store->head + 1, 0, bytes_for(capacity) - sizeof(struct head));
+    store->has_pace = true;
     fg_waiting_room_init(&store->room, &store->head->line, store->head + 1, capacity, config,
                          seeds[0], seeds[1], now_ns);
     store->head->head_bytes = sizeof(struct head);
@@ -145,8 +158,10 @@ static enum found take_over(struct fg_room_store *store, uint64_t now_ns)
         return FOUND_STRANGER;
     if (head.head_bytes != sizeof(head) || head.capacity == 0 ||
         head.capacity % FG_ROOM_BLOCK_PLACES != 0 || head.capacity > UINT64_MAX / 4 ||
-        (uint64_t)status.st_size < bytes_for(head.capacity) || !map_memory(store, head.capacity))
+        (uint64_t)status.st_size < sizeof(head) + fg_room_places_bytes(head.capacity) ||
+        !map_memory(store, head.capacity))
         return FOUND_BAD_LINE;
+    store->has_pace = (uint64_t)status.st_size >= bytes_for(head.capacity);
     bool is_alone = lock_byte(store->fd, F_WRLCK, OPEN, false);
     if (is_alone && !make_mutex(&store->head->lock))
         return FOUND_BAD_LINE;
@@ -187,6 +202,8 @@ static bool write_new(struct fg_room_store *store, struct fg_room_store *old, co
     struct fg_waiting_room *room = fg_room_store_lock(old);
     store->room = *room;
     fg_waiting_room_grow(&store->room, &store->head->line, store->head + 1, capacity);
+    if (old->has_pace)
+        *fg_room_store_pace(store) = *fg_room_store_pace(old);
     fg_room_store_unlock(old);
     return true;
 }
@@ -217,7 +234,10 @@ static bool put_in_place(struct fg_room_store *store, struct fg_room_store *old,
             munmap(old->head, old->bytes);
         old->head = NULL;
     }
-    bool is_made = replace_file(store, old, file, fg_waiting_room_capacity(config), config, now_ns);
+    uint64_t capacity = fg_waiting_room_capacity(config);
+    if (old->head != NULL && old->head->capacity > capacity)
+        capacity = old->head->capacity;
+    bool is_made = replace_file(store, old, file, capacity, config, now_ns);
     int failure = errno;
     let_go(old);
     errno = failure;
@@ -241,7 +261,7 @@ static enum fg_status open_file(struct fg_room_store *store, const char *file,
                             "its own, or none",
                             file);
     }
-    if (found == FOUND_LINE && old.head->capacity >= capacity)
+    if (found == FOUND_LINE && old.has_pace && old.head->capacity >= capacity)
         *store = old;
     else if (!put_in_place(store, &old, found, file, config, now_ns))
         return fg_error_set(error, "waiting_room.state_file: cannot write %s: %s", file,

@@ -1,7 +1,7 @@
 /*
  * room_store_shared.h: the memory a waiting room's line lives in, of this process or in a file.
  *
- *    head: magic, version, sizes, mutex, line | a byte a place (policies/room_places.h)
+ *    head: magic, version, sizes, mutex, line | a byte a place (policies/room_places.h) | pace
  *
  * Job      keep the line through the end of a process: with a file, the gateways before and after a
  *          reload, a crash or a restart of the machine work on the very same line.
@@ -15,6 +15,7 @@
 #define FG_PIPELINE_ROOM_STORE_SHARED_H
 
 #include "base/status.h"
+#include "policies/admit_rate.h"
 #include "policies/waiting_room.h"
 
 struct fg_room_store;
@@ -29,5 +30,9 @@ void fg_room_store_close(struct fg_room_store *store);
 /* The room, locked: whole, and nobody else's until it is unlocked. Any thread. */
 struct fg_waiting_room *fg_room_store_lock(struct fg_room_store *store);
 void fg_room_store_unlock(struct fg_room_store *store);
+
+/* What `admit: auto` had learned when it was last written here; of zeroes: nothing. Valid while the
+ * room is locked. */
+struct fg_admit_rate *fg_room_store_pace(struct fg_room_store *store);
 
 #endif

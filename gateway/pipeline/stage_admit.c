@@ -130,19 +130,22 @@ static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
     const struct figures figures = figures_of(flow, reason, place);
     flow->level = place->level;
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
-    fg_flow_refuse(flow,
-                   &(struct fg_refusal){
-                       .reason = reason,
-                       .status = 503,
-                       .type = "overloaded",
-                       .message = words->messages[reason],
-                       .retry_after_ns = fg_retry_after_queue_ns(place->wait_ns),
-                       .policy = reason == FG_REFUSED_PRIORITY ? words->priority : words->queue,
-                       .value = figures.value,
-                       .limit = figures.limit,
-                       .position = place->position,
-                       .wait_ns = place->wait_ns,
-                   });
+    uint64_t retry_after_ns = fg_retry_after_queue_ns(place->wait_ns);
+    const char *policy = reason == FG_REFUSED_PRIORITY ? words->priority : words->queue;
+    if (fg_flow_send_back_to_line(flow, policy, reason, retry_after_ns))
+        return;
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = reason,
+                             .status = 503,
+                             .type = "overloaded",
+                             .message = words->messages[reason],
+                             .retry_after_ns = retry_after_ns,
+                             .policy = policy,
+                             .value = figures.value,
+                             .limit = figures.limit,
+                             .position = place->position,
+                             .wait_ns = place->wait_ns,
+                         });
 }
 
 static void take(struct fg_flow *flow, const char *policy)

@@ -10,6 +10,7 @@ static void let_in(struct fg_flow *flow, struct fg_room *room, const struct fg_r
 {
     fg_flow_pass(flow, "waiting_room", visit->place.position, fg_room_conf(room)->waiting_max);
     fg_room_give_paper(flow, room, visit);
+    flow->came_directly = visit->place.is_direct;
     if (visit->has_pass || visit->place.is_direct)
         return;
     flow->room = room;
@@ -22,6 +23,9 @@ static const char *message_of(const struct fg_room_visit *visit)
         return "so many places went to your network address that it gets no more for now";
     if (visit->place.status == FG_WAITING_ROOM_FULL)
         return "the waiting room is full; try again later";
+    if (visit->place.status == FG_WAITING_ROOM_ADMITTED)
+        return "it is your turn, but for this moment the backend is full; you keep it, ask again "
+               "with this ticket in the x-floodgate-ticket field";
     if (visit->fate != FG_ROOM_FATE_NONE)
         return "your ticket is not good any more; you have a new place in line, ask again with "
                "this "
@@ -127,6 +131,35 @@ void fg_flow_give_back_place(struct fg_flow *flow)
     flow->room = NULL;
     flow->room_paper = (struct fg_span){NULL, 0};
     flow->room_cookie = (struct fg_span){NULL, 0};
+}
+
+bool fg_flow_send_back_to_line(struct fg_flow *flow, const char *policy, enum fg_refused reason,
+                               uint64_t wait_ns)
+{
+    struct fg_room *room = flow->thread->pipeline->rooms[fg_flow_route_index(flow)];
+    bool has_entry = flow->room != NULL;
+    if (room == NULL || fg_room_conf(room)->admit.amount > 0 || fg_room_conf(room)->is_shadow ||
+        (!has_entry && !flow->came_directly))
+        return false;
+    const struct fg_room_entry entry = flow->room_entry;
+    const struct fg_room_caller caller = fg_room_caller_of(flow, room);
+    struct fg_room_visit visit;
+    char paper[FG_ROOM_TICKET_TEXT];
+    flow->room = NULL;
+    flow->came_directly = false;
+    flow->room_paper = flow->room_cookie = (struct fg_span){NULL, 0};
+    if (!fg_room_send_back(room, has_entry ? &entry : NULL, &caller, paper, &visit))
+        return false;
+    fg_flow_decide(flow, &(struct fg_decision){.policy = policy,
+                                               .reason = fg_refused_name(reason),
+                                               .decided = FG_DECIDED_WAIT,
+                                               .value = FG_DECISION_NO_VALUE,
+                                               .limit = FG_DECISION_NO_VALUE,
+                                               .wait_ns = wait_ns});
+    if (visit.retry_after_ns < wait_ns)
+        visit.retry_after_ns = wait_ns;
+    refuse(flow, room, &visit);
+    return true;
 }
 
 const struct fg_stage fg_stage_waiting_room = {

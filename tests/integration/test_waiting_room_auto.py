@@ -1,11 +1,13 @@
 """`admit: auto`: a line that goes at the pace of the backend behind it, without a number from anybody."""
 import asyncio
+import signal
+import threading
 import time
 
 import httpx
 import pytest
 
-from harness import wait_for
+from harness import children_of, wait_for
 from test_policies import in_background, join
 from test_waiting_room import TICKET, sections, stats, take_a_place, until_let_in
 
@@ -17,15 +19,16 @@ def auto(backend, **room):
 
 
 async def stand_in_line(client, number):
-    """Asks until it is let in; what stands between is a place (429), or the backend's gate (503)."""
+    """Asks until it is let in; what stands between is a place in line, also where the backend's gate is shut."""
     ticket, waited = None, False
     for _ in range(3000):
         answer = await client.get(f"/sale/{number}", headers={TICKET: ticket} if ticket else {})
         if answer.status_code == 200:
             return waited
-        assert answer.status_code in (429, 503), answer.text
-        waited = waited or answer.status_code == 429
-        ticket = answer.headers.get(TICKET, ticket)
+        assert answer.status_code == 429, answer.text
+        waited = True
+        assert answer.json()["error"]["queue"]["ticket"] == answer.headers[TICKET]
+        ticket = answer.headers[TICKET]
         await asyncio.sleep(0.1)
     raise AssertionError("never let in")
 
@@ -64,6 +67,65 @@ def test_a_backend_that_gets_nothing_done_holds_the_door(launch, upstream):
             return await asyncio.gather(*people)
     asyncio.run(push())  # and all come in when it is well again
     assert stats(gateway)["waiting"] == 0 and backend.in_flight_most <= 2
+
+
+def test_who_finds_the_backend_full_waits_in_line(launch, upstream):
+    """Nobody is told 503: neither who came without a line, nor whose turn had come."""
+    backend = upstream()
+    config = auto(backend)
+    config["clusters"]["app"]["queue"] = {"requests_max": 0}
+    gateway = launch(config)
+    wait_for(lambda: stats(gateway).get("pace_per_s", 0) > 0, what="a pace")
+    backend.gate.clear()
+
+    async def two():
+        async with gateway.async_client(timeout=60) as client:
+            await asyncio.gather(stand_in_line(client, 1), stand_in_line(client, 2))
+    held = threading.Thread(target=lambda: asyncio.run(two()))
+    held.start()
+    wait_for(lambda: backend.in_flight == 2)
+    came = stats(gateway)["used"] + stats(gateway)["direct"]
+    with gateway.client() as client:
+        # direct passes lead to a gate that is full: places, and the passes are back
+        tickets = [client.get("/sale").headers[TICKET] for _ in range(3)]
+        assert len(set(tickets)) == 3
+        turn = wait_for(lambda: next((a for a in [client.get("/sale", headers={TICKET: tickets[0]})]
+                                      if "it is your turn" in a.text), None))
+        assert turn.status_code == 429 and turn.headers[TICKET] == tickets[0]
+        assert turn.json()["error"]["queue"]["position"] == 0 and int(turn.headers["retry-after"]) >= 1
+        assert stats(gateway)["used"] + stats(gateway)["direct"] == came == 2
+        explained = httpx.get(f"{gateway.admin}/explain?request_id={turn.headers['x-request-id']}", trust_env=False).text
+        assert "queue_full" in explained and "waiting_room" in explained, explained
+        backend.gate.set()
+        held.join(60)
+        for ticket in tickets:
+            until_let_in(client, ticket)
+    assert stats(gateway)["used"] + stats(gateway)["direct"] == 5 and stats(gateway)["waiting"] == 0
+
+
+def test_what_was_learned_outlives_a_reload(launch, upstream, tmp_path):
+    backend = upstream(lambda request: time.sleep(0.05) or (200, {}, b"ok"))
+    gateway = launch(auto(backend, state_file=str(tmp_path / "sale.line")))
+    wait_for(lambda: stats(gateway).get("pace_per_s", 0) > 0, what="a pace")
+
+    async def crowd():
+        async with gateway.async_client(http2=True, timeout=60) as client:
+            async def keeps_coming(number):
+                while True:
+                    await stand_in_line(client, number)
+            people = [asyncio.create_task(keeps_coming(number)) for number in range(40)]
+            await asyncio.to_thread(wait_for, lambda: stats(gateway)["drain_per_s"] > 0, 60)
+            for person in people:
+                person.cancel()
+            await asyncio.gather(*people, return_exceptions=True)
+    asyncio.run(crowd())
+    before = children_of(gateway.process.pid)
+    gateway.write_config()
+    gateway.signal(signal.SIGHUP)
+    wait_for(lambda: set(children_of(gateway.process.pid)) - set(before))
+    wait_for(lambda: not set(children_of(gateway.process.pid)) & set(before))
+    gateway.wait_ready()
+    assert stats(gateway)["drain_per_s"] > 0  # an earlier one had to see a full backend first
 
 
 def test_who_drains_leaves_the_pace_to_its_successor(launch, upstream):

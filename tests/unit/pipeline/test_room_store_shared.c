@@ -110,6 +110,37 @@ static void goes_on_after_a_close(void **state)
     fg_room_store_close(store);
 }
 
+/* A file that an earlier version has left ends before the pace. */
+static void keeps_the_pace_and_takes_files_without_one(void **state)
+{
+    (void)state;
+    struct fg_room_store *store = open_store(100, 0);
+    uint64_t epoch = epoch_of(store);
+    fg_room_store_lock(store);
+    assert_true(fg_room_store_pace(store)->per_s == 0);
+    fg_room_store_pace(store)->per_s = 42;
+    fg_room_store_unlock(store);
+    assert_int_equal(join(store, 0), 0);
+    for (unsigned i = 0; i < 2; i++) { /* the same file, and a larger one */
+        fg_room_store_close(store);
+        store = open_store(i == 0 ? 100 : 5000, 0);
+        fg_room_store_lock(store);
+        assert_true(fg_room_store_pace(store)->per_s == 42);
+        fg_room_store_unlock(store);
+    }
+    fg_room_store_close(store);
+    struct stat file;
+    assert_int_equal(stat(path, &file), 0);
+    assert_int_equal(truncate(path, file.st_size - (off_t)sizeof(struct fg_admit_rate)), 0);
+    store = open_store(100, 0);
+    assert_true(epoch_of(store) == epoch);
+    fg_room_store_lock(store);
+    assert_true(fg_room_store_pace(store)->per_s == 0);
+    fg_room_store_unlock(store);
+    assert_int_equal(join(store, 0), 1);
+    fg_room_store_close(store);
+}
+
 static void two_have_it_open_at_once(void **state)
 {
     (void)state;
@@ -209,9 +240,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(goes_on_after_a_close),       TEST(two_have_it_open_at_once),
-        TEST(refuses_what_is_not_its_own), TEST(a_line_that_contradicts_itself_begins_anew),
-        TEST(an_owner_dies_in_the_middle), TEST(threads_take_turns),
+        TEST(goes_on_after_a_close),
+        TEST(keeps_the_pace_and_takes_files_without_one),
+        TEST(two_have_it_open_at_once),
+        TEST(refuses_what_is_not_its_own),
+        TEST(a_line_that_contradicts_itself_begins_anew),
+        TEST(an_owner_dies_in_the_middle),
+        TEST(threads_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

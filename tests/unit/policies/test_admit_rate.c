@@ -5,6 +5,8 @@
 #include "policies/admit_rate.h"
 #include "policy_test.h"
 
+#include <math.h>
+
 #define SLOTS 8
 
 struct model {
@@ -191,6 +193,37 @@ static void any_samples(void **state)
     }
 }
 
+static void goes_on_with_what_was_learned(void **state)
+{
+    (void)state;
+    struct model model;
+    begin(&model, 400);
+    run(&model, 120);
+    struct fg_admit_rate learned = model.rate, next = {.per_s = 0};
+    assert_true(fg_admit_rate_resume(&next, &learned, 7 * S)); /* another machine's clock */
+    assert_true(next.per_s > 300 && next.per_s == learned.per_s);
+    assert_int_equal(next.updated_ns, 7 * S);
+    model.rate = next;
+    model.now_ns = 7 * S;
+    run(&model, 2);
+    assert_true(model.rate.per_s > 300 && model.rate.per_s < 500);
+    /* what a file may hold: nothing, or rubbish */
+    const struct fg_admit_rate nothing = {.per_s = 0};
+    assert_false(fg_admit_rate_resume(&next, &nothing, 8 * S));
+    double *const numbers[] = {&learned.per_s, &learned.drain_per_s, &learned.need,
+                               &learned.first_per_s, &learned.done_sum};
+    static const double rubbish[] = {-1, 1e300, (double)NAN, (double)INFINITY};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        for (size_t j = 0; j < 4; j++) {
+            double was = *numbers[i];
+            *numbers[i] = rubbish[j];
+            assert_false(fg_admit_rate_resume(&next, &learned, 8 * S));
+            *numbers[i] = was;
+        }
+    }
+    assert_true(fg_admit_rate_resume(&next, &learned, 8 * S));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +234,7 @@ int main(void)
         cmocka_unit_test(trouble_makes_it_slower_and_never_shuts_it),
         cmocka_unit_test(does_not_grow_for_people_who_do_not_come),
         cmocka_unit_test(clocks_and_numbers_at_their_ends),
+        cmocka_unit_test(goes_on_with_what_was_learned),
         cmocka_unit_test(any_samples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -485,6 +485,36 @@ static void the_pace_can_be_set_while_people_wait(void **state)
     assert_true(fg_drain_rate_per_s(&line.drain) < 0.11);
 }
 
+/* It came in at once, but found no room behind. */
+static void who_is_sent_back_has_a_place_and_the_pass_is_back(void **state)
+{
+    (void)state;
+    const struct fg_waiting_room_config config = {.admit_amount = 1,
+                                                  .admit_period_ns = 1000 * S,
+                                                  .admit_burst = 2,
+                                                  .waiting_max = 2,
+                                                  .keep_ns = 100 * S};
+    uint64_t capacity = fg_waiting_room_capacity(&config);
+    assert_true(fg_room_places_bytes(capacity) <= sizeof(memory));
+    memset(memory, 0, sizeof(memory));
+    fg_waiting_room_init(&room, &line, memory, capacity, &config, 1, 2, 0);
+    assert_true(fg_waiting_room_join(&room, 0).is_direct);
+    assert_true(fg_waiting_room_join(&room, 0).is_direct);
+    struct fg_waiting_room_place back = fg_waiting_room_send_back(&room, 1);
+    assert_int_equal(back.status, FG_WAITING_ROOM_WAITING);
+    assert_int_equal(line.direct_total, 1);
+    /* the pass is its own: nobody else comes in before */
+    assert_int_equal(fg_waiting_room_enter(&room, back.number, 2).status, FG_WAITING_ROOM_ADMITTED);
+    assert_int_equal(line.direct_total + line.used_total, 2);
+    assert_int_equal(fg_waiting_room_join(&room, 3).status, FG_WAITING_ROOM_WAITING);
+    assert_int_equal(fg_waiting_room_join(&room, 3).status, FG_WAITING_ROOM_WAITING);
+    assert_int_equal(fg_waiting_room_send_back(&room, 4).position, 1); /* one came in for it */
+    assert_int_equal(line.waiting, 2);
+    assert_int_equal(line.direct_total, 0);
+    assert_int_equal(fg_waiting_room_send_back(&room, 5).status, FG_WAITING_ROOM_FULL);
+    assert_int_equal(line.direct_total, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,6 +533,7 @@ int main(void)
         cmocka_unit_test(takes_over_the_places_of_another_line),
         cmocka_unit_test(settings_can_change_on_the_way),
         cmocka_unit_test(odd_settings_and_clocks),
+        cmocka_unit_test(who_is_sent_back_has_a_place_and_the_pass_is_back),
         cmocka_unit_test(never_admits_more_than_the_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
