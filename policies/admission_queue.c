@@ -26,6 +26,9 @@
  *                    whoever refuses newcomers of theirs): those that were passed by would be
  *                    served in the next lull, after all who came later, and be what p99 is made of
  *          wait      entries ahead x smoothed time a pop, taken only while somebody waits
+ *          patient   a queue whose target is longer than PATIENT_NS: who could not be served within
+ *                    the target is refused when it comes, so that it stays first come, first
+ *                    served; only twice the target is a standing delay, or four times a slough
  *          full      by count, bytes or tokens: lower classes give way, the newest of the lowest
  *                    first, those that hold nothing of what is short left alone; within a class
  *                    who has many waiting to one who has less than half as many
@@ -49,12 +52,13 @@
 #define DRAIN_SAMPLE_MIN_NS (10 * FG_POLICY_MS) /* but no less than this: pops come in bursts; */
 #define SERVICE_MAX_NS FG_POLICY_S /* ... nor than twice the service time, up to this */
 #define SLOW_TARGETS 3             /* a backend slower than so many targets stretches the target */
-#define SPARED_SHARE 4             /* places in the queue for each that is spared */
-#define LOOKS_MAX 64               /* entries looked at for those that could give way */
-#define DRAIN_WEIGHT_INVERSE 4     /* new samples count a quarter */
-#define CROWD_SHARE 64u            /* one may have a 64th of all places, */
-#define CROWD_LEAST 4u             /* but for a short queue */
-#define CROWD_WHOLE_SHARE 8u       /* and is all crowd with an eighth more */
+#define PATIENT_NS (100 * FG_POLICY_MS) /* a refusal that takes longer is none to be glad of */
+#define SPARED_SHARE 4                  /* places in the queue for each that is spared */
+#define LOOKS_MAX 64                    /* entries looked at for those that could give way */
+#define DRAIN_WEIGHT_INVERSE 4          /* new samples count a quarter */
+#define CROWD_SHARE 64u                 /* one may have a 64th of all places, */
+#define CROWD_LEAST 4u                  /* but for a short queue */
+#define CROWD_WHOLE_SHARE 8u            /* and is all crowd with an eighth more */
 #define CROWD_WHOLE_LEAST 16u
 
 /* Refused entries in the order in which they left. */
@@ -124,16 +128,31 @@ static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *en
     entry->state = state;
 }
 
+/* Waits are so long that who is to be refused must hear it when it comes. */
+static bool is_patient(const struct fg_admission_queue *queue)
+{
+    return queue->target_ns > PATIENT_NS && !queue->config.is_shadow;
+}
+
+/* A patient queue is never as long as its target by design: what stood there when a flood began may
+ * have its turn. */
+static uint64_t tolerated_ns(const struct fg_admission_queue *queue)
+{
+    uint64_t twice_ns = fg_add_saturating(queue->target_ns, queue->target_ns);
+    return is_patient(queue) ? twice_ns : queue->target_ns;
+}
+
 static uint64_t slough_ns(const struct fg_admission_queue *queue)
 {
-    return fg_add_saturating(queue->target_ns, queue->target_ns);
+    return fg_add_saturating(tolerated_ns(queue), tolerated_ns(queue));
 }
 
 /* Newcomers are refused. Not of a slow backend: of its few answers none is to spare. */
 static bool is_pressed(const struct fg_admission_queue *queue, const struct fg_queue_class *class)
 {
     bool is_stretched = queue->target_ns > queue->config.target_ns;
-    return !is_stretched && class - queue->classes >= (ptrdiff_t)queue->pressed_from;
+    return !is_stretched && !is_patient(queue) &&
+           class - queue->classes >= (ptrdiff_t)queue->pressed_from;
 }
 
 static bool is_newest_first(const struct fg_admission_queue *queue,
@@ -194,7 +213,7 @@ static void observe_delay(const struct fg_admission_queue *queue, struct fg_queu
         class->is_interval_open = false; /* the clock went back */
     if (!class->is_interval_open || now_ns > class->interval_ends_ns) {
         if (class->is_interval_open)
-            class->is_overloaded = class->delay_min_ns > queue->target_ns;
+            class->is_overloaded = class->delay_min_ns > tolerated_ns(queue);
         class->is_interval_open = true;
         class->interval_ends_ns = fg_add_saturating(now_ns, queue->interval_ns);
         class->delay_min_ns = standing_ns;
@@ -423,6 +442,24 @@ static void count_full(struct fg_admission_queue *queue, enum fg_queue_verdict v
     queue->full_tokens_total += verdict == FG_QUEUE_FULL_TOKENS;
 }
 
+/*
+ * A patient queue is first come, first served, and no longer than can be served within the target:
+ * whoever came to a longer one would be shed after a wait, and hears it at once. But for the only
+ * one of a class.
+ */
+static bool is_foreseen(const struct fg_admission_queue *queue, enum fg_priority priority,
+                        uint64_t now_ns)
+{
+    uint32_t own = queue->classes[priority].count;
+    uint32_t ahead = count_above(queue, priority) + own;
+    if (!is_patient(queue) || own == 0)
+        return false;
+    uint64_t wait_ns = wait_behind(queue, ahead, now_ns);
+    if (wait_ns == FG_POLICY_NEVER)
+        wait_ns = fg_multiply_divide(queue->pace_least_ns, ahead, 1);
+    return wait_ns > queue->target_ns;
+}
+
 /* --- public --- */
 
 void fg_admission_queue_init(struct fg_admission_queue *queue, const struct fg_queue_config *config)
@@ -441,6 +478,11 @@ void fg_admission_queue_set_pressure(struct fg_admission_queue *queue, unsigned 
     queue->pressed_from = pressed_from;
 }
 
+void fg_admission_queue_set_pace_least(struct fg_admission_queue *queue, uint64_t pace_ns)
+{
+    queue->pace_least_ns = pace_ns;
+}
+
 void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns)
 {
     const struct fg_queue_config *config = &queue->config;
@@ -452,7 +494,7 @@ void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t s
     queue->target_ns = more_ns < config->target_max_ns ? more_ns : config->target_max_ns;
     if (queue->target_ns < config->target_ns)
         queue->target_ns = config->target_ns;
-    uint64_t twice_ns = slough_ns(queue);
+    uint64_t twice_ns = fg_add_saturating(queue->target_ns, queue->target_ns);
     queue->interval_ns = twice_ns > config->interval_ns ? twice_ns : config->interval_ns;
 }
 
@@ -489,6 +531,10 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
     if (deadline_ns <= now_ns || (is_wait_known && wait_ns > deadline_ns - now_ns)) {
         queue->cannot_meet_total++;
         return FG_QUEUE_CANNOT_MEET_DEADLINE;
+    }
+    if (is_foreseen(queue, priority, now_ns)) {
+        queue->shed_total++;
+        return FG_QUEUE_FORESEEN;
     }
     displace(queue, &victims, &list);
     *refused = list.first;
@@ -617,8 +663,8 @@ uint32_t fg_admission_queue_load_percent(const struct fg_admission_queue *queue)
 
 const char *fg_queue_verdict_name(enum fg_queue_verdict verdict)
 {
-    static const char *const names[] = {"queued", "full", "full_bytes", "full_tokens",
-                                        "cannot_meet_deadline"};
+    static const char *const names[] = {
+        "queued", "full", "full_bytes", "full_tokens", "cannot_meet_deadline", "foreseen"};
     assert((size_t)verdict < sizeof(names) / sizeof(names[0]));
     return names[verdict];
 }

@@ -84,11 +84,12 @@ struct fg_admission_queue {
     uint32_t drain_pops;        /* pops in it */
     uint64_t drain_interval_ns; /* smoothed time a pop; valid if is_drain_known */
     bool is_drain_known;
+    uint64_t pace_least_ns; /* a pop takes no less, as far as is known before it is measured; 0 */
     /* counters */
     uint64_t queued_total;
     uint64_t popped_total;
     uint64_t expired_total;
-    uint64_t shed_total; /* in shadow: would have been */
+    uint64_t shed_total; /* or refused as that was foreseen; in shadow: would have been */
     uint64_t displaced_total;
     uint64_t full_total;       /* found no place */
     uint64_t full_bytes_total; /* found one, but weighed too much */
@@ -102,6 +103,7 @@ enum fg_queue_verdict {
     FG_QUEUE_FULL_BYTES,
     FG_QUEUE_FULL_TOKENS,
     FG_QUEUE_CANNOT_MEET_DEADLINE,
+    FG_QUEUE_FORESEEN, /* it would be shed, after a long wait */
 };
 
 void fg_admission_queue_init(struct fg_admission_queue *queue,
@@ -113,6 +115,9 @@ void fg_admission_queue_init(struct fg_admission_queue *queue,
  * that length in which nobody is served is no stall.
  */
 void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t service_ns);
+
+/* Before anybody has waited: how often slots come free at most. 0: not known. */
+void fg_admission_queue_set_pace_least(struct fg_admission_queue *queue, uint64_t pace_ns);
 
 /*
  * Newcomers of the classes from `pressed_from` on are being refused (FG_PRIORITY_COUNT: of none):

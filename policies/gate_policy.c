@@ -17,6 +17,8 @@
 #include <stddef.h>
 
 #define SERVICE_WEIGHT_INVERSE 16
+#define HELD_SAMPLE 16 /* requests */
+#define HELD_WEIGHT_INVERSE 4
 #define TARGET_OF_WAIT_MAX 4 /* a slow backend's delay is tolerated up to this part of wait_max */
 
 static struct fg_gate_entry *entry_of(struct fg_queue_entry *queued)
@@ -78,6 +80,7 @@ static enum fg_gate_verdict verdict_of_push(enum fg_queue_verdict verdict)
         [FG_QUEUE_FULL_BYTES] = FG_GATE_FULL_BYTES,
         [FG_QUEUE_FULL_TOKENS] = FG_GATE_FULL_TOKENS,
         [FG_QUEUE_CANNOT_MEET_DEADLINE] = FG_GATE_CANNOT_MEET_DEADLINE,
+        [FG_QUEUE_FORESEEN] = FG_GATE_SHED,
     };
     return verdicts[verdict];
 }
@@ -114,6 +117,29 @@ static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uin
     }
 }
 
+/* Slots x time since the last call, for how long one is held (Little's law). */
+static void account_held(struct fg_gate_policy *gate, uint64_t now_ns)
+{
+    uint64_t passed_ns = fg_subtract_floor(now_ns, gate->held_at_ns);
+    gate->held_slot_ns += (double)passed_ns * fg_concurrency_limit_in_flight(&gate->limit);
+    gate->held_at_ns = now_ns;
+}
+
+/* One has left. What all of them hold a slot for, shared among the slots, is the pace of a queue
+ * that nobody has waited in yet. */
+static void learn_held(struct fg_gate_policy *gate)
+{
+    if (++gate->held_ended < HELD_SAMPLE)
+        return;
+    double sample_ns = gate->held_slot_ns / gate->held_ended;
+    gate->held_mean_ns +=
+        gate->held_mean_ns > 0 ? (sample_ns - gate->held_mean_ns) / HELD_WEIGHT_INVERSE : sample_ns;
+    gate->held_slot_ns = 0;
+    gate->held_ended = 0;
+    double pace_ns = gate->held_mean_ns / fg_concurrency_limit_current(&gate->limit);
+    fg_admission_queue_set_pace_least(&gate->queue, (uint64_t)pace_ns);
+}
+
 /* What a wait is compared with: a backend of seconds frees no slot within milliseconds. */
 static void learn_service(struct fg_gate_policy *gate, uint64_t latency_ns)
 {
@@ -140,6 +166,10 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
     gate->wait_max_ns = config->wait_max_ns;
     fg_concurrency_limit_init(&gate->limit, &config->limit);
     gate->service_ns = 0;
+    gate->held_at_ns = now_ns;
+    gate->held_slot_ns = 0;
+    gate->held_ended = 0;
+    gate->held_mean_ns = 0;
     struct fg_queue_config queue = config->queue;
     queue.target_max_ns = config->wait_max_ns / TARGET_OF_WAIT_MAX;
     fg_admission_queue_init(&gate->queue, &queue);
@@ -171,6 +201,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
                                           struct fg_gate_turns *turns, struct fg_gate_place *place)
 {
     enum fg_priority priority = fg_priority_class_of(arrival->compound);
+    account_held(gate, now_ns);
     bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, number_of(gate, arrival));
     *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
     fg_admission_queue_set_pressure(&gate->queue, pressed_from(gate));
@@ -247,7 +278,9 @@ enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uin
 void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
                           const struct fg_gate_result *result, struct fg_gate_turns *turns)
 {
+    account_held(gate, now_ns);
     fg_concurrency_limit_release(&gate->limit, now_ns, result->latency_ns, result->limit);
+    learn_held(gate);
     if (result->limit == FG_CONCURRENCY_SUCCESS)
         learn_service(gate, result->latency_ns);
     if (result->passed_breaker && gate->has_breaker)

@@ -31,7 +31,7 @@ enum fg_gate_verdict {
     FG_GATE_BREAKER_OPEN, /* would have to wait for a slot, only to be refused by the breaker */
     FG_GATE_BELOW_LEVEL,  /* would have to wait, and is less important than those who may */
     FG_GATE_EXPIRED,      /* only as a turn: waited as long as it was allowed to */
-    FG_GATE_SHED,         /* only as a turn: the queue stands, so this one gives way */
+    FG_GATE_SHED,         /* the queue stands, so this one gives way, or need not wait for that */
     FG_GATE_DISPLACED,    /* only as a turn: a more important request took the place */
 };
 
@@ -89,6 +89,11 @@ struct fg_gate_policy {
     bool is_breaker_shadow;
     uint64_t wait_max_ns;
     uint64_t service_ns; /* how long the backend takes for an answer; 0: not known */
+    /* how long a slot is held: slots x time, over those who left */
+    uint64_t held_at_ns;
+    double held_slot_ns;
+    uint32_t held_ended;
+    double held_mean_ns; /* 0: not known */
 };
 
 /* How a call ended; see fg_gate_policy_leave. */

@@ -65,6 +65,31 @@ def test_many_times_the_load_it_can_bear(launch):
         assert resident_kib(pid) < was + 32 * 1024, "a worker's memory grew"
 
 
+def test_nobody_waits_for_a_refusal(launch):
+    """Who stands in line gets a place; for whom the line would be too long hears it when it comes."""
+    config = pool()
+    config["inference"].update(workers=1, batch_max=1, waiting_max=1, concurrency={"limit": 2},
+                               queue={"requests_max": 1000, "target": "2s", "interval": "8s"}, wait_max="60s")
+    gateway = launch(config)
+
+    async def crowd(count, at_once):
+        gate = asyncio.Semaphore(at_once)
+        async with gateway.async_client(http2=False, timeout=120) as client:
+            async def one(number):
+                async with gate:
+                    return await ask(client, number)
+            return await asyncio.gather(*(one(number) for number in range(count)))
+
+    assert all(kind == "done" for kind, _ in asyncio.run(crowd(17, 2)))  # how long a place is held is known
+    was = gateway.stats()["policies"]["backends"]["inference"]["queue"]
+    outcomes = asyncio.run(crowd(80, 80))
+    now = gateway.stats()["policies"]["backends"]["inference"]["queue"]
+    done = sum(kind == "done" for kind, _ in outcomes)
+    shed, queued = (now[name] - was[name] for name in ("shed_total", "queued_total"))
+    assert shed > 0 and done < 80, (done, shed, queued)
+    assert queued <= done - 2, "somebody was refused after a wait"  # two had places at once
+
+
 def test_deadlines_are_met_or_refused(launch):
     """A request whose deadline cannot be met is told so before it costs anything."""
     gateway = launch(pool())

@@ -194,7 +194,11 @@ static void send(struct flood_model *model, struct request *request)
 
 static void refuse(struct flood_model *model, struct request *request)
 {
+    uint64_t waited_ns = model->now_ns - request->arrived_ns;
     model->result.refused++;
+    model->result.refused_late += waited_ns > 100 * MS;
+    if (waited_ns > model->result.refused_longest_ns)
+        model->result.refused_longest_ns = waited_ns;
     if (request->is_critical)
         model->result.critical++;
     give_back(model, request);

@@ -26,12 +26,14 @@ struct flood_phase {
 };
 
 struct flood_result {
-    uint64_t offered;  /* normal ones that came in the phase */
-    uint64_t admitted; /* both kinds, that left the backend in the phase */
-    uint64_t good;     /* answers within the client's timeout, of both kinds */
-    uint64_t late;     /* answers that nobody waited for any more */
-    uint64_t failed;   /* by the backend, its own queue being full */
-    uint64_t refused;  /* by the gate */
+    uint64_t offered;      /* normal ones that came in the phase */
+    uint64_t admitted;     /* both kinds, that left the backend in the phase */
+    uint64_t good;         /* answers within the client's timeout, of both kinds */
+    uint64_t late;         /* answers that nobody waited for any more */
+    uint64_t failed;       /* by the backend, its own queue being full */
+    uint64_t refused;      /* by the gate */
+    uint64_t refused_late; /* ... after more than 100 ms */
+    uint64_t refused_longest_ns;
     uint64_t critical; /* those that came and have ended */
     uint64_t critical_good;
     double useful;   /* share of the slots' time spent on answers in time: 1 is all there is */

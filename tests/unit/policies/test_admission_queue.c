@@ -584,7 +584,7 @@ static void a_slow_backend_stretches_the_target(void **state)
     struct fg_queue_config config = with_codel(10);
     config.target_max_ns = 400 * MS;
     struct fg_admission_queue queue;
-    struct fg_queue_entry e[4] = {0};
+    struct fg_queue_entry e[6] = {0};
     struct fg_queue_entry *refused;
     fg_admission_queue_init(&queue, &config);
     fg_admission_queue_set_service(&queue, 20 * MS);
@@ -593,18 +593,81 @@ static void a_slow_backend_stretches_the_target(void **state)
     assert_true(queue.target_ns == 400 * MS && queue.interval_ns == 800 * MS);
     fg_admission_queue_set_service(&queue, 315 * MS);
     assert_true(queue.target_ns == 300 * MS && queue.interval_ns == 600 * MS);
-    for (uint64_t i = 0; i < 4; i++)
+    for (uint64_t i = 0; i < 6; i++)
         push(&queue, &e[i], FG_PRIORITY_NORMAL, i);
     assert_ptr_equal(pop(&queue, 250 * MS), &e[0]); /* in order, and nobody is shed */
-    assert_ptr_equal(pop(&queue, 600 * MS + 1), &e[1]);
-    assert_ptr_equal(fg_admission_queue_pop(&queue, 1300 * MS, &refused), &e[3]);
-    assert_ptr_equal(refused, &e[2]); /* stood for longer than that: now it is */
-    assert_int_equal(e[2].state, FG_QUEUE_ENTRY_SHED);
+    assert_ptr_equal(pop(&queue, 650 * MS), &e[1]);
+    assert_ptr_equal(pop(&queue, 1150 * MS), &e[2]); /* twice the target is borne */
+    assert_ptr_equal(fg_admission_queue_pop(&queue, 2000 * MS, &refused), &e[5]);
+    assert_ptr_equal(refused, &e[3]); /* stood for longer than that: now they are */
+    assert_ptr_equal(refused->next, &e[4]);
+    assert_int_equal(e[3].state, FG_QUEUE_ENTRY_SHED);
 
     config.target_ns = 0;
     fg_admission_queue_init(&queue, &config);
     fg_admission_queue_set_service(&queue, 300 * MS);
     assert_true(queue.target_ns == 0); /* off stays off */
+}
+
+static enum fg_queue_verdict try_push(struct fg_admission_queue *queue,
+                                      struct fg_queue_entry *entry, enum fg_priority priority,
+                                      uint64_t now_ns)
+{
+    struct fg_queue_entry *refused;
+    enum fg_queue_verdict verdict =
+        fg_admission_queue_push(queue, entry, priority, now_ns, now_ns + 10 * S, &refused);
+    assert_null(refused);
+    return verdict;
+}
+
+/* A target of 500 ms, and slots that come free every 100 ms: five who wait are enough. */
+static void who_would_wait_in_vain_hears_it_at_once(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = with_codel(100);
+    struct fg_admission_queue queue;
+    struct fg_queue_entry e[32] = {0};
+    config.target_ns = 500 * MS;
+    config.interval_ns = 2 * S;
+    fg_admission_queue_init(&queue, &config);
+    fg_admission_queue_set_pace_least(&queue, 100 * MS); /* nobody has waited yet */
+    for (uint64_t i = 0; i < 6; i++)
+        assert_int_equal(try_push(&queue, &e[i], FG_PRIORITY_NORMAL, i), FG_QUEUE_QUEUED);
+    assert_int_equal(try_push(&queue, &e[6], FG_PRIORITY_NORMAL, 6), FG_QUEUE_FORESEEN);
+    assert_true(queue.shed_total == 1 && e[6].state == FG_QUEUE_ENTRY_IDLE);
+    /* Others of one's class or above are what one would wait for; and one of a class may wait. */
+    assert_int_equal(try_push(&queue, &e[6], FG_PRIORITY_CRITICAL, 7), FG_QUEUE_QUEUED);
+    assert_int_equal(try_push(&queue, &e[7], FG_PRIORITY_LOW, 8), FG_QUEUE_QUEUED);
+    assert_int_equal(try_push(&queue, &e[8], FG_PRIORITY_LOW, 9), FG_QUEUE_FORESEEN);
+    /* Slots come free twice as fast: ten may wait. All are served in the order of their coming. */
+    for (uint64_t i = 1; i <= 8; i++) {
+        struct fg_queue_entry *popped = pop(&queue, i * 50 * MS);
+        assert_non_null(popped);
+        assert_true(popped == &e[i == 1 ? 6 : i == 8 ? 7 : i - 2]);
+    }
+    for (uint64_t i = 0; i < 11; i++)
+        assert_int_equal(try_push(&queue, &e[i], FG_PRIORITY_NORMAL, 400 * MS), FG_QUEUE_QUEUED);
+    assert_int_equal(try_push(&queue, &e[11], FG_PRIORITY_NORMAL, 400 * MS), FG_QUEUE_FORESEEN);
+    assert_string_equal(fg_queue_verdict_name(FG_QUEUE_FORESEEN), "foreseen");
+}
+
+static void a_short_target_or_a_shadow_foresees_nothing(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = with_codel(100);
+    struct fg_admission_queue queue;
+    struct fg_queue_entry e[32] = {0};
+    for (int is_shadow = 0; is_shadow < 2; is_shadow++) {
+        config.is_shadow = is_shadow == 1;
+        config.target_ns = is_shadow ? S : 100 * MS;
+        config.interval_ns = 2 * S;
+        fg_admission_queue_init(&queue, &config);
+        fg_admission_queue_set_pace_least(&queue, S);
+        for (uint64_t i = 0; i < 16; i++) {
+            e[i] = (struct fg_queue_entry){0};
+            assert_int_equal(try_push(&queue, &e[i], FG_PRIORITY_NORMAL, i), FG_QUEUE_QUEUED);
+        }
+    }
 }
 
 #define STARVE_ENTRIES 64
@@ -794,6 +857,8 @@ int main(void)
         cmocka_unit_test(never_loses_an_entry),
         cmocka_unit_test(names_are_constant),
         cmocka_unit_test(a_slow_backend_stretches_the_target),
+        cmocka_unit_test(who_would_wait_in_vain_hears_it_at_once),
+        cmocka_unit_test(a_short_target_or_a_shadow_foresees_nothing),
         cmocka_unit_test(with_ageing_no_class_starves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,6 +227,52 @@ static void without_the_policies_it_collapses(void **state)
     flood_destroy(model);
 }
 
+/*
+ * As the inference pool: 16 are computed at once and take half a second, 16 more wait in the pool,
+ * up to 256 before it, and waits of seconds are usual.
+ */
+static struct fg_gate_policy_config pool_config(void)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_FIXED);
+    config.limit.limit_initial = 32;
+    config.queue = (struct fg_queue_config){
+        .capacity = 256, .ageing_ns = 5 * S, .target_ns = 500 * MS, .interval_ns = 2 * S};
+    config.level.target_ns = 450 * MS;
+    config.wait_max_ns = 10 * S;
+    return config;
+}
+
+/* Twenty times what a pool can do, from one moment to the next. */
+static void who_is_refused_by_a_slow_backend_hears_it_at_once(void **state)
+{
+    (void)state;
+    static const enum flood_service kinds[] = {FLOOD_EVEN, FLOOD_EXPONENTIAL, FLOOD_LOGNORMAL};
+    const struct flood_phase usual = {.duration_ns = 20 * S,
+                                      .slots = 16,
+                                      .service_ns = 500 * MS,
+                                      .normal_per_s = 16,
+                                      .timeout_ns = 10 * S};
+    uint64_t base = test_seed(300);
+    for (unsigned i = 0; i < 12; i++) {
+        struct fg_gate_policy_config config = pool_config();
+        struct flood_model *model = flood_create(&config, base + i);
+        struct flood_phase flood = usual;
+        flood.kind = kinds[i % 3];
+        (void)flood_run(model, &usual);
+        flood.normal_per_s = 640;
+        struct flood_result result = flood_run(model, &flood);
+        print_message(
+            "  useful %.3f, refused %llu, after 100 ms %llu, longest %.1f s; p99 %.1f s\n",
+            result.useful, (unsigned long long)result.refused,
+            (unsigned long long)result.refused_late, (double)result.refused_longest_ns / 1e9,
+            (double)result.p99_ns / 1e9);
+        assert_true(result.useful >= 0.97);
+        assert_true(result.refused_late * 500 <= result.refused);
+        assert_true(result.p99_ns <= 5 * S);
+        flood_destroy(model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +285,7 @@ int main(void)
         cmocka_unit_test(uneven_service_is_borne),
         cmocka_unit_test(a_step_is_absorbed_within_200_ms),
         cmocka_unit_test(without_the_policies_it_collapses),
+        cmocka_unit_test(who_is_refused_by_a_slow_backend_hears_it_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
