@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import h2.config
 import h2.connection
@@ -187,3 +188,54 @@ def test_an_interrupt_ends_it_with_a_report_of_what_was_done(night, target, tmp_
     assert process.returncode == 0, stderr
     assert re.search(r"^interrupted after [\d.]+ s", stdout, re.M) and "What bites first" in stdout
     assert "interrupted after" in page.read_text()
+
+
+SLOTS, SERVICE_S = 4, 0.04 # 100 requests a second
+SHARED = {"routes": [{"name": "order", "match": {"path": "/order"}, "to": "cluster:shop", "priority": "critical",
+                      "timeout": "3s"},
+                     {"name": "browse", "match": {"prefix": "/browse"}, "to": "cluster:shop", "priority": "low",
+                      "timeout": "3s"},
+                     {"name": "ask", "match": {"path": "/ask"}, "to": "cluster:shop", "rate_limits": ["few"]}],
+          "policies": {"rate_limits": {"few": {"key": "route", "rate": "10/s", "burst": 10}}}}
+
+
+def figures(done, route):
+    """Asked, and of it good, refused and the rest, as shares of one."""
+    row = re.search(rf"^{route} +\w+ +([\d,]+) +[\d,]+ +(.*)$", done.stdout, re.M)
+    good, refused, *rest = (float(share) / 100 for share in row[2].replace("%", "").split()[:6])
+    return int(row[1].replace(",", "")), good, refused, sum(rest)
+
+
+def test_what_was_simulated_comes_true(launch, upstream, tmp_path):
+    """Within bounds that a busy machine keeps: who is served, who is refused, and by what."""
+    slots = threading.Semaphore(SLOTS)
+
+    def serve(_):
+        with slots:
+            time.sleep(SERVICE_S) # the work of a request, not a wait for something
+        return 200, {}, b"ok"
+
+    shop = upstream(serve)
+    site = launch({**SHARED, "clusters": {"shop": {"endpoints": [f"127.0.0.1:{shop.port}"]}}})
+    scenario = tmp_path / "night.yaml"
+    crowd = {"retry": 1, "patience": "3s"}
+    scenario.write_text(json.dumps({
+        "duration": "6s", "seed": 3, "backends": {"shop": {"slots": SLOTS, "service": "40ms", "spread": "fixed"}},
+        "crowds": {"buyers": {**crowd, "arrivals": [{"rate": "10/s"}], "journey": ["POST /order"]},
+                   "guests": {**crowd, "arrivals": [{"rate": "300/s"}], "journey": ["GET /browse"]},
+                   "askers": {**crowd, "arrivals": [{"rate": "50/s"}], "journey": ["GET /ask"]}}}))
+    files = ("-c", str(site.config), "--scenario", str(scenario))
+    simulated = run_binary("rehearse", *files, "--simulate")
+    live = run_binary("rehearse", *files, "--target", f"https://127.0.0.1:{site.port}", "--insecure",
+                      "--connections", "8")
+    assert simulated.returncode == 0 and live.returncode == 0, live.stderr
+    for route in ("order", "browse", "ask"):
+        asked, good, refused, _ = figures(simulated, route)
+        asked_live, good_live, refused_live, rest_live = figures(live, route)
+        assert abs(asked - asked_live) <= 0.1 * asked, (simulated.stdout, live.stdout) # the same crowd
+        assert 0.3 * good <= good_live <= 1.3 * good + 0.05, (simulated.stdout, live.stdout)
+        assert refused_live >= 0.7 * refused and rest_live <= 0.2, (simulated.stdout, live.stdout)
+    assert figures(simulated, "order")[1] > 0.9 and figures(live, "order")[1] > 0.7, live.stdout
+    for done in (simulated, live):
+        assert re.search(r"browse +(priority_shed|queue_shed)", done.stdout), done.stdout
+        assert re.search(r"ask +rate_limit +\d+", done.stdout), done.stdout
