@@ -314,6 +314,8 @@ struct fg_backend_env {
     const struct fg_counter *shed_at_ns; /* when the backend's own gate last refused; may be NULL */
     const struct fg_counter *waiting;    /* how many wait for its slots; may be NULL */
     uint32_t slots;                      /* of its limit, at the begin; 0: not known */
+    const uint64_t *turn;  /* the number of the loop's turn; NULL: nobody counts them */
+    uint64_t read_turn_ns; /* of a turn, for what is dear to read; 0: no bound */
     unsigned thread_index;
     unsigned thread_count;
 };

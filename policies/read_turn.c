@@ -12,8 +12,10 @@
  *          the quantum, halved and doubled (as in multiplicative decrease), and what a read took
  *          above its share is owed in turns that are passed over.
  * Law      share = budget / max(SHARES, reads wanted in this turn or the one before); a read that
- *          took t: halve while t > share, t /= 2; due again after t / share turns; double once if
- *          2t <= share and it was full. Others change nothing: pauses do not buy a large read.
+ *          took t > max(share, bytes x PLAIN_NS): halve while t > share, t /= 2; due again after
+ *          t / share turns. Double once if it was full and took half of that max or less. Others
+ *          change nothing: pauses do not buy a large read. PLAIN_NS, since large pieces cost less
+ *          than half a nanosecond a byte, and smaller reads would only make them dearer.
  *          A newcomer's first measured read does the same to the size that newcomers begin with.
  */
 #include "policies/read_turn.h"
@@ -88,11 +90,15 @@ bool fg_read_turn_note(struct fg_read_turn *reads, uint64_t turn, struct fg_read
     if (reads->budget_ns == 0)
         return false;
     count(reads, turn);
-    uint64_t share = share_ns(reads), passed = took_ns / share;
-    bool is_dear = took_ns > share;
-    bool is_cheap = took_ns <= share / 2;
+    uint64_t share = share_ns(reads), plain = got * FG_READ_TURN_PLAIN_NS;
+    uint64_t fair = share > plain ? share : plain;
+    uint64_t passed = took_ns / share;
+    bool is_dear = took_ns > fair;
+    bool is_cheap = took_ns <= fair / 2;
     bool is_full = got == fg_read_turn_bytes(pace, bytes_max);
-    pace->due_turn = turn + (passed < FG_READ_TURN_PASSED_MAX ? passed : FG_READ_TURN_PASSED_MAX);
+    if (is_dear)
+        pace->due_turn =
+            turn + (passed < FG_READ_TURN_PASSED_MAX ? passed : FG_READ_TURN_PASSED_MAX);
     if (is_dear)
         halve(pace, bytes_max, got, took_ns, share);
     else if (is_cheap && is_full && pace->halvings > 0)

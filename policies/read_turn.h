@@ -12,6 +12,7 @@
 #define FG_READ_TURN_HALVINGS_MAX 6u /* of the largest read: 64 KiB become 1 KiB */
 #define FG_READ_TURN_SHARES 10u      /* one connection never has more of a turn than this part */
 #define FG_READ_TURN_PASSED_MAX 128u /* turns that a connection is passed over for one read */
+#define FG_READ_TURN_PLAIN_NS 2u     /* a byte, that no read is dear below */
 #define FG_READ_TURN_MEASURED ((size_t)4096) /* bytes that are worth two looks at the clock */
 
 /* Of one event loop. */

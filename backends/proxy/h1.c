@@ -10,6 +10,9 @@
  */
 #include "proxy_internal.h"
 
+#include "proxy/gather.h"
+#include "proxy/read_pace.h"
+
 #include <assert.h>
 #include <stdio.h>
 
@@ -202,12 +205,35 @@ static void lose(struct fg_proxy_attempt *attempt, const char *detail)
                              detail);
 }
 
+static void hand_on_gathered(struct fg_proxy_attempt *attempt, struct fg_gather *gather)
+{
+    if (gather->len > 0)
+        fg_proxy_request_on_data(attempt, fg_gather_take(gather));
+}
+
+/* Only chunks can be many and small in one read. */
+static void take_data(struct fg_proxy_attempt *attempt, struct fg_gather *gather,
+                      struct fg_span data)
+{
+    bool is_chunk = attempt->response.framing == FG_UPSTREAM_CHUNKED;
+    if (fg_gather_is_full(gather, data))
+        hand_on_gathered(attempt, gather);
+    if (!is_chunk || !fg_gather_add(gather, data))
+        fg_proxy_request_on_data(attempt, data);
+}
+
 /* False: the attempt is over. */
 static bool take_input(struct fg_proxy_attempt *attempt, struct fg_span input)
 {
+    struct fg_gather gather;
+    gather.len = 0;
     for (;;) {
         struct fg_span data;
-        switch (fg_upstream_response_next(&attempt->response, &input, &data)) {
+        enum fg_upstream_result result =
+            fg_upstream_response_next(&attempt->response, &input, &data);
+        if (result != FG_UPSTREAM_DATA)
+            hand_on_gathered(attempt, &gather);
+        switch (result) {
         case FG_UPSTREAM_MORE:
             if (attempt->request->is_paused)
                 fg_upstream_set_reading(attempt->upstream, false);
@@ -222,7 +248,7 @@ static bool take_input(struct fg_proxy_attempt *attempt, struct fg_span input)
                 return false;
             break;
         case FG_UPSTREAM_DATA:
-            fg_proxy_request_on_data(attempt, data);
+            take_data(attempt, &gather, data);
             break;
         case FG_UPSTREAM_DONE:
             end_well(attempt, input.len == 0 && !fg_upstream_has_pending(attempt->upstream));
@@ -244,7 +270,8 @@ static bool take_input(struct fg_proxy_attempt *attempt, struct fg_span input)
 static bool read_some(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_thread *thread = attempt->request->thread;
-    ssize_t got = fg_upstream_read(attempt->upstream, thread->read_buffer, FG_READ_BYTES);
+    struct fg_upstream *upstream = attempt->upstream;
+    ssize_t got = fg_upstream_read(upstream, thread->read_buffer, fg_read_pace_room(upstream));
     if (got == -1)
         return false;
     if (got > 0 && attempt->head_sent == 0) {
@@ -255,7 +282,11 @@ static bool read_some(struct fg_proxy_attempt *attempt)
     if (got > 0) {
         attempt->has_response_bytes = true;
         fg_counter_add_owned(&thread->metrics->received_bytes, (uint64_t)got);
-        return take_input(attempt, fg_span_make(thread->read_buffer, (size_t)got));
+        uint64_t begun_ns = fg_read_pace_begin(upstream, (size_t)got);
+        if (!take_input(attempt, fg_span_make(thread->read_buffer, (size_t)got)))
+            return false;
+        fg_read_pace_end(upstream, (size_t)got, begun_ns);
+        return true;
     }
     if (got == 0 && fg_upstream_response_ends_at_eof(&attempt->response))
         end_well(attempt, false);
@@ -268,6 +299,8 @@ static bool read_some(struct fg_proxy_attempt *attempt)
 void fg_h1_on_readable(struct fg_upstream *upstream)
 {
     struct fg_proxy_attempt *attempt = upstream->attempt;
+    if (!fg_read_pace_is_due(upstream))
+        return;
     for (unsigned reads = 0; read_some(attempt) && fg_upstream_has_pending(upstream); reads++) {
         if (attempt->request->is_paused)
             return;

@@ -18,6 +18,8 @@
 
 #include "base/clock.h"
 #include "base/field_text.h"
+#include "proxy/gather.h"
+#include "proxy/read_pace.h"
 #include "proxy/request_head.h"
 
 #include <assert.h>
@@ -48,6 +50,10 @@ struct fg_h2 {
     bool is_draining;                  /* takes no new streams */
     bool is_in_session;                /* below one of its callbacks */
     bool is_broken;
+
+    /* while one read is taken: small DATA of one stream */
+    struct fg_gather *gather;
+    int32_t gather_id;
 };
 
 static struct fg_proxy_attempt *attempt_of(nghttp2_session *session, int32_t stream_id)
@@ -242,10 +248,29 @@ static bool take_head(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool i
     return true;
 }
 
+static void hand_on(struct fg_h2 *h2, int32_t stream_id, struct fg_span data)
+{
+    struct fg_proxy_attempt *attempt = attempt_of(h2->session, stream_id);
+    if (attempt != NULL)
+        fg_proxy_request_on_data(attempt, data);
+    if (attempt != NULL && attempt->request->is_paused)
+        attempt->unconsumed += data.len;
+    else
+        nghttp2_session_consume_stream(h2->session, stream_id, data.len);
+}
+
+static void hand_on_gathered(struct fg_h2 *h2)
+{
+    if (h2->gather->len > 0)
+        hand_on(h2, h2->gather_id, fg_gather_take(h2->gather));
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct fg_h2 *h2 = user_data;
     bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (frame->hd.type != NGHTTP2_DATA || is_end)
+        hand_on_gathered(h2);
     if (frame->hd.type == NGHTTP2_GOAWAY) {
         h2->is_draining = true;
         return 0;
@@ -275,19 +300,19 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
                    size_t len, void *user_data)
 {
     struct fg_h2 *h2 = user_data;
-    struct fg_proxy_attempt *attempt = attempt_of(session, stream_id);
+    struct fg_span piece = fg_span_make((const char *)data, len);
     (void)flags;
     nghttp2_session_consume_connection(session, len);
-    if (attempt == NULL || len == 0) {
+    if (attempt_of(session, stream_id) == NULL || len == 0) {
         nghttp2_session_consume_stream(session, stream_id, len);
         return 0;
     }
     fg_counter_add_owned(&h2->upstream->thread->metrics->received_bytes, len);
-    fg_proxy_request_on_data(attempt, fg_span_make((const char *)data, len));
-    if (attempt->request->is_paused)
-        attempt->unconsumed += len;
-    else
-        nghttp2_session_consume_stream(session, stream_id, len);
+    if (h2->gather_id != stream_id || fg_gather_is_full(h2->gather, piece))
+        hand_on_gathered(h2);
+    h2->gather_id = stream_id;
+    if (!fg_gather_add(h2->gather, piece))
+        hand_on(h2, stream_id, piece);
     return 0;
 }
 
@@ -296,6 +321,8 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
                            void *user_data)
 {
     struct fg_h2 *h2 = user_data;
+    if (h2->gather != NULL)
+        hand_on_gathered(h2);
     struct fg_proxy_attempt *attempt = attempt_of(session, stream_id);
     if (attempt == NULL)
         return 0;
@@ -657,16 +684,31 @@ void fg_h2_on_writable(struct fg_upstream *upstream)
 
 /* ---- reading ---- */
 
+static ssize_t take_input(struct fg_h2 *h2, const uint8_t *data, size_t len)
+{
+    struct fg_gather gather;
+    gather.len = 0;
+    h2->gather = &gather;
+    h2->is_in_session = true;
+    ssize_t used = nghttp2_session_mem_recv(h2->session, data, len);
+    hand_on_gathered(h2);
+    h2->is_in_session = false;
+    h2->gather = NULL;
+    return used;
+}
+
 void fg_h2_on_readable(struct fg_upstream *upstream)
 {
     struct fg_h2 *h2 = upstream->h2;
     char *buffer = upstream->thread->read_buffer;
+    if (!fg_read_pace_is_due(upstream))
+        return;
     for (unsigned reads = 0;; reads++) {
         if (reads == READS_MAX) {
             event_active(&upstream->read_event, EV_READ, 0); /* others have their turn */
             break;
         }
-        ssize_t got = fg_upstream_read(upstream, buffer, FG_READ_BYTES);
+        ssize_t got = fg_upstream_read(upstream, buffer, fg_read_pace_room(upstream));
         if (got == -1)
             break;
         if (got == 0 || got == -2) {
@@ -676,9 +718,9 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
             return;
         }
         note_heard(h2);
-        h2->is_in_session = true;
-        ssize_t used = nghttp2_session_mem_recv(h2->session, (const uint8_t *)buffer, (size_t)got);
-        h2->is_in_session = false;
+        uint64_t begun_ns = fg_read_pace_begin(upstream, (size_t)got);
+        ssize_t used = take_input(h2, (const uint8_t *)buffer, (size_t)got);
+        fg_read_pace_end(upstream, (size_t)got, begun_ns);
         if (used != got) {
             fg_counter_add_owned(&upstream->thread->metrics->malformed, 1);
             break_off(h2, "the server broke the rules of HTTP/2");

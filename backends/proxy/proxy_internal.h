@@ -20,6 +20,7 @@
 #include "policies/address_share.h"
 #include "policies/balance.h"
 #include "policies/crowd.h"
+#include "policies/read_turn.h"
 #include "policies/retry.h"
 #include "policies/retry_budget.h"
 #include "policies/siphash.h"
@@ -62,6 +63,7 @@ struct fg_proxy_metrics {
     struct fg_counter timeouts;
     struct fg_counter connect_errors;
     struct fg_counter malformed;
+    struct fg_counter dear_reads;    /* that took more than their share of a turn */
     struct fg_counter gave_way;      /* stalled by their clients, while others waited */
     struct fg_counter share_cut;     /* of these, above their client's share */
     struct fg_counter share_refused; /* whose client keeps its share of answers waiting */
@@ -144,6 +146,7 @@ struct fg_upstream {
     bool is_parked; /* shared, and counted as idle */
     bool is_reading;
     bool is_write_armed;
+    struct fg_read_pace pace;
 };
 
 struct fg_upstream_block {
@@ -191,6 +194,7 @@ struct fg_proxy_thread {
     struct event flush_event;
 
     struct fg_segment_pool segments;
+    struct fg_read_turn reads;
     char *read_buffer;  /* FG_READ_BYTES */
     char *write_buffer; /* FG_WRITE_BYTES */
 

@@ -505,6 +505,7 @@ static void attach(struct fg_upstream *upstream, int fd)
     struct event_base *base = upstream->thread->env.base;
     upstream->fd = fd;
     upstream->is_reused = false;
+    fg_read_turn_greet(&upstream->thread->reads, &upstream->pace);
     upstream->is_reading = false;
     upstream->is_write_armed = false;
     event_assign(&upstream->read_event, base, fd, EV_READ | EV_PERSIST, on_readable, upstream);

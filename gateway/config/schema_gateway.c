@@ -62,7 +62,8 @@ static const struct fg_key limits_keys[] = {
      .max = 1 * MINUTE,
      .doc = "Of one turn of an event loop, what clients may have with input that does not end: of "
             "those whose bytes are dear (chunks, frames or TLS records of a few bytes) less is "
-            "read at a time, and less often, and the others wait no longer for them."},
+            "read at a time, and less often, and the others wait no longer for them. For what the "
+            "servers of a cluster send there is as much again."},
     {.name = "header_max",
      .type = FG_KEY_SIZE,
      .offset = L(header_bytes_max),
@@ -115,8 +116,8 @@ static const struct fg_key limits_keys[] = {
      .max = 1000000,
      .doc = "HTTP/2 frames without content that a connection may send at once: a reset counts "
             "eight, a ping or settings four, an empty DATA two, a priority or window update one. "
-            "DATA that the client is sent earns four. A client that sends more is told to calm "
-            "down, and closed."},
+            "DATA that the client is sent earns four, unless its window let only some bytes "
+            "through. A client that sends more is told to calm down, and closed."},
     {.name = "http2_overhead_per_second",
      .type = FG_KEY_U32,
      .offset = L(h2_overhead_per_s),

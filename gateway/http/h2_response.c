@@ -16,6 +16,7 @@
 
 #define FRAME_HEAD_BYTES ((size_t)9)
 #define EARNED_BY_DATA 4 /* a window update for the stream, one for the connection, half a ping */
+#define DRIBBLE_BYTES ((size_t)1024) /* no window of a client that means to read is so small */
 
 static struct fg_h2 *h2_of(const struct fg_stream *stream)
 {
@@ -91,6 +92,16 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
+/* Did the client's window make the frame so short? Whoever opens it by bytes earns nothing. */
+static bool is_dribble(const struct fg_h2 *h2, const struct fg_stream *stream, size_t len)
+{
+    if (len >= DRIBBLE_BYTES || stream->out.len == 0)
+        return false;
+    int32_t window = nghttp2_session_get_stream_remote_window_size(h2->session, stream->id);
+    int32_t all = nghttp2_session_get_remote_window_size(h2->session);
+    return (size_t)(window < all ? window : all) <= len;
+}
+
 static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
                      size_t length, nghttp2_data_source *source, void *user_data)
 {
@@ -107,7 +118,8 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     assert(taken == length);
     h2->to += FRAME_HEAD_BYTES + length;
     h2->room -= FRAME_HEAD_BYTES + length;
-    fg_h2_earn(h2, EARNED_BY_DATA);
+    if (!is_dribble(h2, stream, length))
+        fg_h2_earn(h2, EARNED_BY_DATA);
     h2->moved_ns = fg_loop_now_ns(env->loop);
     stream->taken += length;
     if (stream->out.len == 0) {

@@ -187,6 +187,11 @@ uint64_t fg_loop_turn(const struct fg_loop *loop)
     return loop->turn;
 }
 
+const uint64_t *fg_loop_turn_place(const struct fg_loop *loop)
+{
+    return &loop->turn;
+}
+
 void fg_loop_refresh_now(struct fg_loop *loop)
 {
     loop->now_ns = fg_clock_monotonic_ns();

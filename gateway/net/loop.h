@@ -37,8 +37,9 @@ struct event_base *fg_loop_base(struct fg_loop *loop);
 struct fg_mailbox *fg_loop_mailbox(struct fg_loop *loop); /* any thread may post to it */
 struct fg_arena_pool *fg_loop_arena_pool(struct fg_loop *loop);
 
-/* The number of the turn that runs. */
+/* The number of the turn that runs, and where it stands. */
 uint64_t fg_loop_turn(const struct fg_loop *loop);
+const uint64_t *fg_loop_turn_place(const struct fg_loop *loop);
 
 /* Monotonic time, read once a turn and after fg_loop_refresh_now: cheap, at most a turn old. */
 uint64_t fg_loop_now_ns(const struct fg_loop *loop);

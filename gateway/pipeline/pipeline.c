@@ -283,6 +283,8 @@ static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *er
         .helper = pipeline->helper,
         .pressure = fg_overload_shared_pressure(pipeline->overload),
         .thread_index = fg_loop_index(thread->loop),
+        .turn = fg_loop_turn_place(thread->loop),
+        .read_turn_ns = pipeline->config->limits.read_turn_ns,
         .thread_count = pipeline->thread_count,
     };
     size_t count = pipeline->config->backend_count;

@@ -251,6 +251,25 @@ def test_a_window_that_opens_a_byte_at_a_time_is_held_to_a_budget(site):
     is_quiet(site)
 
 
+def test_windows_that_open_by_bytes_earn_nothing(site):
+    """What we send pays for window updates, but not where these let a single byte through each."""
+    streams = range(1, 41, 2)
+    peer = attack(site, b"".join(headers(stream, pseudo("/big")) for stream in streams), first=settings((4, 0)))
+    with peer.connection:
+        assert peer.until(lambda: len(peer.status) == len(streams)), peer.goaways
+        for _ in range(400):
+            taken = sum(map(len, peer.bodies.values())) + len(peer.resets)
+            peer.send(b"".join(frame(WINDOW_UPDATE, 0, stream, b"\0\0\0\1") for stream in streams))
+            if all(peer.is_over(stream) for stream in streams):
+                continue
+            if not peer.until(lambda before=taken: sum(map(len, peer.bodies.values())) + len(peer.resets) > before):
+                break
+        peer.until(lambda: False)
+        assert [one[1] for one in peer.goaways] == [ENHANCE_YOUR_CALM]
+        neighbour(site)
+    is_quiet(site)
+
+
 def test_a_connection_that_is_not_read_is_closed(site):
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -65,8 +65,8 @@ static void many_share_one_budget(void **state)
     struct fg_read_turn reads = made(2 * MS);
     for (unsigned i = 0; i < 100; i++)
         (void)after(&reads, 1, 0, 10 * US);
-    assert_int_equal(after(&reads, 2, 0, 20 * US), 0); /* a hundredth */
-    assert_int_equal(after(&reads, 2, 0, 21 * US), 1);
+    assert_int_equal(after(&reads, 2, 5, 20 * US), 5); /* a hundredth */
+    assert_int_equal(after(&reads, 2, 5, 21 * US), 6);
     assert_int_equal(after(&reads, 3, 0, 200 * US), 0); /* few in the turn before */
     for (unsigned i = 0; i < 100; i++)
         (void)after(&reads, 4, 0, 10 * US);
@@ -118,8 +118,21 @@ static void who_is_passed_over_counts(void **state)
     const struct fg_read_pace later = {.due_turn = 9};
     for (unsigned i = 0; i < 100; i++)
         assert_false(fg_read_turn_is_due(&reads, 8, &later));
-    assert_int_equal(after(&reads, 9, 0, 20 * US), 0);
-    assert_int_equal(after(&reads, 9, 0, 21 * US), 1);
+    assert_int_equal(after(&reads, 9, 5, 20 * US), 5);
+    assert_int_equal(after(&reads, 9, 5, 21 * US), 6);
+}
+
+/* However many there are: smaller reads would only make large pieces dearer. */
+static void large_pieces_are_never_dear(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads = made(MS);
+    for (unsigned i = 0; i < 1000; i++)
+        (void)after(&reads, 1, 0, 40 * US);
+    assert_int_equal(after(&reads, 1, 0, 131072), 0); /* 2 ns a byte */
+    assert_int_equal(after(&reads, 2, 3, 8192), 2);
+    assert_int_equal(after(&reads, 2, 3, 16384), 3);
+    assert_int_equal(after(&reads, 2, 0, 131073), FG_READ_TURN_HALVINGS_MAX);
 }
 
 static void newcomers_begin_with_what_others_have_shown(void **state)
@@ -155,8 +168,9 @@ static void without_a_budget_all_reads_are_large(void **state)
     reads = made(UINT64_MAX);
     assert_int_equal(after(&reads, UINT64_MAX, 0, UINT64_MAX / 10), 0);
     reads = made(1); /* less than there are shares */
-    assert_int_equal(after(&reads, 1, 0, 1), 0);
-    assert_int_equal(after(&reads, 1, 0, 2), 1);
+    assert_int_equal(after(&reads, 1, 0, MOST * FG_READ_TURN_PLAIN_NS), 0);
+    assert_int_equal(after(&reads, 1, 0, MOST * FG_READ_TURN_PLAIN_NS + 1),
+                     FG_READ_TURN_HALVINGS_MAX);
 }
 
 int main(void)
@@ -169,6 +183,7 @@ int main(void)
         cmocka_unit_test(a_read_need_not_be_full_to_be_dear),
         cmocka_unit_test(what_was_taken_above_a_share_is_owed_in_turns),
         cmocka_unit_test(who_is_passed_over_counts),
+        cmocka_unit_test(large_pieces_are_never_dear),
         cmocka_unit_test(newcomers_begin_with_what_others_have_shown),
         cmocka_unit_test(without_a_budget_all_reads_are_large),
     };
