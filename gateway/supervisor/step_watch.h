@@ -9,7 +9,7 @@
  *    spins    its computing threads have used more processor time since the last beat than a
  *             portion can need: SPIN_FACTOR times what one of such a step was measured to take,
  *             SPIN_FLOOR_NS at least, and not at a stretch: a machine that stops for a moment, as
- *             a virtual one may, is seen once. A step of a size never seen is not judged
+ *             a virtual one may, is seen once. The first step of all is not judged
  *    blocked  all its threads sleep, at two looks with no processor time between them, BLOCKED_NS
  *             after the last beat. Who waits for a processor, a page from disk or a debugger does
  *             not look like that; and a step takes no lock of the arena.

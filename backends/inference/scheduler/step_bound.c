@@ -1,8 +1,12 @@
 /*
  * step_bound.c: a maximum that is forgotten slowly, for each size.
- * Never    guesses for a size from smaller ones: what was never seen may take any time.
+ * Law      a beat of a step that is larger than all that were seen takes at most what one of a
+ *          smaller step did, times how much larger it is, in tokens and in positions: products
+ *          grow by the first, attention by both.
  */
 #include "inference/scheduler/step_bound.h"
+
+#include <stdbool.h>
 
 #define SAMPLE_MAX (UINT64_C(1) << 60) /* beyond it nothing is a step */
 #define FORGET 16.0f /* of what a step took less, this share is believed at once */
@@ -25,20 +29,37 @@ void fg_step_bound_learn(struct fg_step_bound *bound, uint64_t tokens, uint64_t 
     *most = sample > *most ? sample : *most - (*most - sample) / FORGET;
 }
 
+static float times_two(float value, uint32_t from, uint32_t to)
+{
+    for (; from < to && value < (float)SAMPLE_MAX; from++)
+        value *= 2;
+    return value;
+}
+
+/* Of the sizes that are as large in both (or of all others), the one that says least; 0: none. */
+static float least_of(const struct fg_step_bound *bound, uint32_t tokens, uint32_t positions,
+                      bool is_scaled)
+{
+    float least = 0;
+    for (uint32_t t = is_scaled ? 0 : tokens; t < FG_STEP_BOUND_TOKENS; t++) {
+        for (uint32_t p = is_scaled ? 0 : positions; p < FG_STEP_BOUND_POSITIONS; p++) {
+            float most = times_two(times_two(bound->ns[t][p], t, tokens), p, positions);
+            if (bound->ns[t][p] > 0 && (least <= 0 || most < least))
+                least = most;
+        }
+    }
+    return least;
+}
+
 uint64_t fg_step_bound_expect(const struct fg_step_bound *bound, uint64_t tokens,
                               uint64_t positions)
 {
-    uint32_t first_tokens = class_of(tokens, FG_STEP_BOUND_TOKENS);
-    uint32_t first_positions = class_of(positions, FG_STEP_BOUND_POSITIONS);
-    float least = bound->ns[first_tokens][first_positions];
-    if (least > 0)
-        return (uint64_t)least;
-    for (uint32_t t = first_tokens; t < FG_STEP_BOUND_TOKENS; t++) {
-        for (uint32_t p = first_positions; p < FG_STEP_BOUND_POSITIONS; p++) {
-            float seen = bound->ns[t][p];
-            if (seen > 0 && (least <= 0 || seen < least))
-                least = seen;
-        }
-    }
+    uint32_t token_class = class_of(tokens, FG_STEP_BOUND_TOKENS);
+    uint32_t position_class = class_of(positions, FG_STEP_BOUND_POSITIONS);
+    float least = bound->ns[token_class][position_class];
+    if (least <= 0)
+        least = least_of(bound, token_class, position_class, false);
+    if (least <= 0)
+        least = least_of(bound, token_class, position_class, true);
     return (uint64_t)least;
 }

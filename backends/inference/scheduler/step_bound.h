@@ -20,7 +20,10 @@ struct fg_step_bound {
 void fg_step_bound_learn(struct fg_step_bound *bound, uint64_t tokens, uint64_t positions,
                          uint64_t elapsed_ns);
 
-/* Of its own size, else of the least that was seen and is as large in both; 0: not known. */
+/*
+ * Of its own size, else of the least that was seen and is as large in both, else what smaller ones
+ * took, times as much as it is larger; 0: nothing was seen yet.
+ */
 uint64_t fg_step_bound_expect(const struct fg_step_bound *bound, uint64_t tokens,
                               uint64_t positions);
 

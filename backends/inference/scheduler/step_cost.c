@@ -26,21 +26,40 @@ static void move(double *average, double sample)
     *average += (sample - *average) / 8;
 }
 
+static double size_of(uint32_t class)
+{
+    return (double)(UINT32_C(1) << class);
+}
+
+/* Of a class that was not seen, from the nearest below it: as if each cost as much as those did, or
+ * as two prompt tokens, which read the weights once as well. */
+static double from_fewer(const struct fg_step_cost *cost, uint32_t below, uint32_t own)
+{
+    double most_ns = cost->decode_ns[below] * size_of(own - below);
+    double tokens_ns =
+        cost->decode_ns[below] + 2 * cost->prefill_ns * (size_of(own) - size_of(below));
+    return cost->prefill_ns > 0 && tokens_ns < most_ns ? tokens_ns : most_ns;
+}
+
 uint64_t fg_step_cost_decode_ns(const struct fg_step_cost *cost, uint32_t decodes)
 {
     if (decodes == 0)
         return 0;
     uint32_t own = class_of(decodes);
+    uint32_t below = own, above = own;
     if (cost->decode_ns[own] > 0)
         return (uint64_t)cost->decode_ns[own];
-    for (uint32_t away = 1; away < FG_STEP_COST_CLASSES; away++) {
-        /* From fewer: as if each cost as much. From more: those are no cheaper. */
-        if (own >= away && cost->decode_ns[own - away] > 0)
-            return (uint64_t)(cost->decode_ns[own - away] * (double)(UINT32_C(1) << away));
-        if (own + away < FG_STEP_COST_CLASSES && cost->decode_ns[own + away] > 0)
-            return (uint64_t)cost->decode_ns[own + away];
-    }
-    return 0;
+    while (below > 0 && cost->decode_ns[below] <= 0)
+        below--;
+    while (above < FG_STEP_COST_CLASSES && cost->decode_ns[above] <= 0)
+        above++;
+    double least_ns = cost->decode_ns[below];
+    if (above == FG_STEP_COST_CLASSES) /* from none, too: 0 */
+        return (uint64_t)from_fewer(cost, below, own);
+    if (least_ns <= 0) /* more are no cheaper */
+        return (uint64_t)cost->decode_ns[above];
+    double share = (size_of(own) - size_of(below)) / (size_of(above) - size_of(below));
+    return (uint64_t)(least_ns + share * (cost->decode_ns[above] - least_ns));
 }
 
 void fg_step_cost_learn(struct fg_step_cost *cost, uint32_t decodes, uint32_t prefill_tokens,

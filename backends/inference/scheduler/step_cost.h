@@ -21,7 +21,7 @@ struct fg_step_cost {
 void fg_step_cost_learn(struct fg_step_cost *cost, uint32_t decodes, uint32_t prefill_tokens,
                         uint64_t elapsed_ns);
 
-/* Time of a step of `decodes` alone, from its own class or the nearest one seen; 0: unknown. */
+/* Time of a step of `decodes` alone, from its own class or its neighbours'; 0: unknown. */
 uint64_t fg_step_cost_decode_ns(const struct fg_step_cost *cost, uint32_t decodes);
 
 /*

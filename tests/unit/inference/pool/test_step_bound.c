@@ -14,9 +14,21 @@ static void nothing_is_known_at_first(void **state)
     struct fg_step_bound bound = {0};
     assert_int_equal(fg_step_bound_expect(&bound, 1, 1), 0);
     fg_step_bound_learn(&bound, 1, 100, 5000);
-    assert_int_equal(fg_step_bound_expect(&bound, 2, 100), 0); /* more tokens */
-    assert_int_equal(fg_step_bound_expect(&bound, 1, 129), 0); /* longer ones */
     assert_int_equal(fg_step_bound_expect(&bound, 1, 128), 5000);
+}
+
+static void a_larger_step_than_any_is_judged_by_smaller_ones(void **state)
+{
+    (void)state;
+    struct fg_step_bound bound = {0};
+    fg_step_bound_learn(&bound, 1, 100, 5000);
+    assert_int_equal(fg_step_bound_expect(&bound, 2, 100), 10000); /* more tokens */
+    assert_int_equal(fg_step_bound_expect(&bound, 1, 129), 10000); /* longer ones */
+    assert_int_equal(fg_step_bound_expect(&bound, 16, 1000), 5000 * 16 * 8);
+    fg_step_bound_learn(&bound, 8, 60, 12000); /* nearer, in one of the two */
+    assert_int_equal(fg_step_bound_expect(&bound, 16, 1000), 12000 * 2 * 16);
+    assert_in_range(fg_step_bound_expect(&bound, UINT64_MAX, UINT64_MAX), UINT64_C(1) << 50,
+                    UINT64_C(1) << 61);
 }
 
 static void a_larger_step_bounds_a_smaller_one(void **state)
@@ -60,6 +72,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_known_at_first),
+        cmocka_unit_test(a_larger_step_than_any_is_judged_by_smaller_ones),
         cmocka_unit_test(a_larger_step_bounds_a_smaller_one),
         cmocka_unit_test(a_maximum_is_forgotten_slowly),
         cmocka_unit_test(extremes_have_a_place),

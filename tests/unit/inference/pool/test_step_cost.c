@@ -42,6 +42,25 @@ static void an_unseen_number_of_decodes_is_judged_by_its_neighbours(void **state
     assert_int_equal(fg_step_cost_decode_ns(&cost, 8), 80 * MS);
     assert_int_equal(fg_step_cost_decode_ns(&cost, 1), 40 * MS);
     assert_true(fg_step_cost_decode_ns(&cost, UINT32_MAX) > 0);
+    fg_step_cost_learn(&cost, 32, 0, 96 * MS); /* between the two: 28 more cost 56 ms */
+    assert_int_equal(fg_step_cost_decode_ns(&cost, 8), 48 * MS);
+    assert_int_equal(fg_step_cost_decode_ns(&cost, 16), 64 * MS);
+    assert_int_equal(fg_step_cost_decode_ns(&cost, 64), 192 * MS);
+}
+
+/* One decode reads all the weights, and so do eight: they are not eight times as dear. */
+static void many_decodes_after_one_cost_what_tokens_do(void **state)
+{
+    (void)state;
+    struct fg_step_cost cost = {0};
+    fg_step_cost_learn(&cost, 1, 0, 40 * MS);
+    fg_step_cost_learn(&cost, 0, 100, 100 * MS); /* 1 ms a token */
+    assert_int_equal(fg_step_cost_decode_ns(&cost, 8), (40 + 2 * 7) * MS);
+    fg_step_cost_learn(&cost, 0, 1,
+                       100000 * MS); /* dear tokens make no more than as many decodes */
+    for (int i = 0; i < 100; i++)
+        fg_step_cost_learn(&cost, 0, 1, 1000 * MS);
+    assert_int_equal(fg_step_cost_decode_ns(&cost, 8), 320 * MS);
 }
 
 static void a_mixed_step_teaches_what_prompts_cost(void **state)
@@ -76,6 +95,7 @@ int main(void)
         cmocka_unit_test(nothing_is_known_at_first),
         cmocka_unit_test(a_prompt_gets_what_decodes_leave),
         cmocka_unit_test(an_unseen_number_of_decodes_is_judged_by_its_neighbours),
+        cmocka_unit_test(many_decodes_after_one_cost_what_tokens_do),
         cmocka_unit_test(a_mixed_step_teaches_what_prompts_cost),
         cmocka_unit_test(one_slow_step_is_not_believed),
     };
