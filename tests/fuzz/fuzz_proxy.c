@@ -185,6 +185,11 @@ static void start(struct exchange *one, struct fg_backend_thread *thread, bool i
         thread->backend->ops->on_body(&one->ex, "body", 4, true);
 }
 
+static void remove_socket(void)
+{
+    unlink(world.address + sizeof("unix:") - 1);
+}
+
 /* ---- the server's side ---- */
 
 static void listen_at(struct world *w)
@@ -197,6 +202,7 @@ static void listen_at(struct world *w)
     assert(bind(w->listen_fd, (struct sockaddr *)&address, sizeof(address)) == 0);
     assert(listen(w->listen_fd, 64) == 0);
     snprintf(w->address, sizeof(w->address), "unix:%s", address.sun_path);
+    assert(atexit(remove_socket) == 0);
 }
 
 static void accept_all(struct world *w)
