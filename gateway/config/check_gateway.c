@@ -150,6 +150,18 @@ static void check_shared_state(struct fg_snapshot *snapshot, const struct fg_yam
                            "redis: {address: \"host:port\"}");
 }
 
+static void check_tickets(struct fg_snapshot *snapshot)
+{
+    static const char *const of_file[] = {"ticket_secret_file", NULL};
+    const struct fg_yaml_node *tls = fg_yaml_find(snapshot->root, "tls");
+    if (!snapshot->raw.tls.ticket_secret_shared)
+        return;
+    fg_config_refuse_keys(snapshot, tls, of_file, "with ticket_secret_shared");
+    if (!snapshot->raw.shared_state.enabled)
+        fg_config_error_at(snapshot, tls, "ticket_secret_shared",
+                           "there is no Redis to share it through; expected policies.shared_state");
+}
+
 void fg_config_check_gateway(struct fg_snapshot *snapshot)
 {
     const struct fg_raw_config *raw = &snapshot->raw;
@@ -161,5 +173,6 @@ void fg_config_check_gateway(struct fg_snapshot *snapshot)
     for (size_t i = 0; i < raw->rate_limit_count; i++)
         check_rate_limit(snapshot, &raw->rate_limits[i]);
     check_shared_state(snapshot, policies);
+    check_tickets(snapshot);
     check_cache(snapshot, policies);
 }

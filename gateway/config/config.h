@@ -83,6 +83,7 @@ struct fg_listener_conf {
 /* tls: what all tls listeners share. */
 struct fg_tls_conf {
     const char *ticket_secret_file; /* NULL: a secret of this process's */
+    bool ticket_secret_shared;      /* through policies.shared_state */
     uint64_t ticket_rotate_ns;
     uint64_t check_files_ns;    /* between two looks at certificates, keys and secrets; 0: never */
     uint64_t handshake_turn_ns; /* most of a loop's turn that new handshakes may take */

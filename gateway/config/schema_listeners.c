@@ -204,6 +204,13 @@ static const struct fg_key tls_keys[] = {
          "At least 32 random bytes from which the keys of session tickets are derived; made (mode "
          "0600) when missing. With the same file on all gateways a client resumes at any of "
          "them, also after a restart."},
+    {.name = "ticket_secret_shared",
+     .type = FG_KEY_BOOL,
+     .offset = L(ticket_secret_shared),
+     .initial = "false",
+     .doc = "Have that secret in the Redis of `policies.shared_state` instead of a file: gateways "
+            "with the same one resume each other's sessions. Who can read that Redis can read "
+            "recorded sessions of TLS 1.2."},
     {.name = "ticket_rotate",
      .type = FG_KEY_DURATION,
      .offset = L(ticket_rotate_ns),

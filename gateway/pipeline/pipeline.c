@@ -373,6 +373,11 @@ fail:
     return NULL;
 }
 
+struct fg_redis_link *fg_pipeline_thread_link(const struct fg_pipeline_thread *thread)
+{
+    return thread->shared_state;
+}
+
 void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
 {
     if (thread == NULL)

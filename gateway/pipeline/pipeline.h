@@ -43,6 +43,8 @@ enum fg_status fg_pipeline_reload_keys(struct fg_pipeline *pipeline, struct fg_e
 /* The loop's part: opens every backend on it. On the loop's thread, before it runs. */
 struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
                                                    struct fg_loop *loop, struct fg_error *error);
+/* The loop's link to the Redis of policies.shared_state; NULL: none is configured. */
+struct fg_redis_link *fg_pipeline_thread_link(const struct fg_pipeline_thread *thread);
 /* No request is open any more. */
 void fg_pipeline_thread_close(struct fg_pipeline_thread *thread);
 

@@ -190,6 +190,11 @@ struct fg_tls_context *fg_credentials_tls(const struct fg_credentials *credentia
     return credentials->tls[listener_index];
 }
 
+struct fg_ticket_keys *fg_credentials_tickets(const struct fg_credentials *credentials)
+{
+    return credentials->tickets;
+}
+
 void fg_credentials_watch_pipeline(struct fg_credentials *credentials, struct fg_pipeline *pipeline)
 {
     const struct fg_identity_conf *conf = &credentials->config->identity;

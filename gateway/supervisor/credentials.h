@@ -15,6 +15,7 @@
 #define FG_TICKET_SEED_BYTES 32
 
 struct fg_credentials;
+struct fg_ticket_keys;
 
 /* `ticket_seed` stands in for the secret file where there is none. NULL with `error`. */
 struct fg_credentials *fg_credentials_create(const struct fg_config *config,
@@ -25,6 +26,9 @@ void fg_credentials_destroy(struct fg_credentials *credentials);
 /* Of that listener; NULL for a plain one. */
 struct fg_tls_context *fg_credentials_tls(const struct fg_credentials *credentials,
                                           size_t listener_index);
+
+/* Of session tickets; any thread may set their secret. */
+struct fg_ticket_keys *fg_credentials_tickets(const struct fg_credentials *credentials);
 
 /* Look after the files of its keys, too; it outlives the last check. */
 void fg_credentials_watch_pipeline(struct fg_credentials *credentials,

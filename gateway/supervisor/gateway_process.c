@@ -18,6 +18,7 @@
 #include "proxy/proxy.h"
 #include "static/static_files.h"
 #include "supervisor/credentials.h"
+#include "supervisor/ticket_share.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -38,6 +39,7 @@ struct loop_thread {
     struct fg_loop *loop;
     struct fg_net *net;
     struct fg_pipeline_thread *pipeline_thread;
+    struct fg_ticket_share *ticket_share; /* of the first loop; NULL: not configured */
     struct fg_message drain_message;
     bool is_open; /* written before `opened` is posted */
     struct fg_error error;
@@ -117,6 +119,22 @@ static bool tells_local_address(const struct fg_config *config)
     return false;
 }
 
+/* One loop asks for all of them. */
+static bool open_ticket_share(struct loop_thread *self)
+{
+    const struct fg_config *config = self->gateway->options->config;
+    if (!config->tls.ticket_secret_shared || self->index != 0)
+        return true;
+    self->ticket_share = fg_ticket_share_create(&(struct fg_ticket_share_options){
+        .loop = self->loop,
+        .link = fg_pipeline_thread_link(self->pipeline_thread),
+        .keys = fg_credentials_tickets(self->gateway->credentials),
+        .prefix = config->shared_state.prefix,
+        .seed = self->gateway->options->ticket_seed,
+        .period_ns = config->tls.check_files_ns});
+    return self->ticket_share != NULL;
+}
+
 static bool open_loop(struct loop_thread *self)
 {
     struct gateway *gateway = self->gateway;
@@ -127,7 +145,7 @@ static bool open_loop(struct loop_thread *self)
     if (self->loop == NULL)
         return false;
     self->pipeline_thread = fg_pipeline_thread_open(gateway->pipeline, self->loop, &self->error);
-    if (self->pipeline_thread == NULL)
+    if (self->pipeline_thread == NULL || !open_ticket_share(self))
         return false;
     self->net = fg_net_create(&(struct fg_net_options){
         .loop = self->loop,
@@ -163,6 +181,7 @@ static void close_loop(struct loop_thread *self)
         fg_mailbox_drain(fg_loop_mailbox(self->loop)); /* the helpers' last replies */
     if (self->net != NULL)
         fg_net_destroy(self->net);
+    fg_ticket_share_destroy(self->ticket_share);
     fg_pipeline_thread_close(self->pipeline_thread);
     fg_loop_destroy(self->loop);
 }

@@ -7,6 +7,7 @@ import ssl
 import pytest
 
 from harness import run_binary, wait_for
+from redis_tools import redis_server
 from tls_tools import GET, Seen, client_context, der, field, make_pair, s_client
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -131,6 +132,34 @@ def test_resumes_over_restarts_and_gateways(launch, pairs, folder, version):
     one.start()
     one.wait_ready()
     assert resumes(one, before)
+
+
+@pytest.mark.races
+def test_resumes_at_gateways_that_share_a_redis(launch, pairs, tmp_path):
+    def shares(gateway):
+        wait_for(lambda: "event=ticket_secret_shared " in gateway.log, what="the secret out of Redis")
+        return gateway
+
+    with redis_server(tmp_path) as (port, client, process):
+        def gateway(prefix="app"):
+            return launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES,
+                           "tls": {"ticket_secret_shared": True, "check_files": "100ms"},
+                           "policies": {"shared_state": {"redis": {"address": f"127.0.0.1:{port}"}, "prefix": prefix}}})
+        one, two, stranger = shares(gateway()), shares(gateway()), shares(gateway("else"))
+        before = Seen(one.port, "localhost")
+        assert resumes(two, before) and not resumes(stranger, before)
+        one.stop()
+        one.start()
+        one.wait_ready()
+        wait_for(lambda: resumes(one, before), what="the same secret after a restart")
+        secret = client.get("app:{tickets}").decode()
+        assert secret not in one.log + two.log and len(secret) == 64
+        client.set("app:{tickets}", "f" * 64)  # the operator's new one: all take it, and know the old one for a while
+        wait_for(lambda: resumes(two, Seen(one.port, "localhost")), what="the new secret at both")
+        assert resumes(two, before)
+        process.kill()
+        process.wait(20)
+        assert resumes(two, Seen(one.port, "localhost"))
 
 
 def test_resumes_over_a_reload(launch, pairs):

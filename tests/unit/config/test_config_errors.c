@@ -452,6 +452,11 @@ static const struct error_case checks_cases[] = {
       "t.yaml:8:58: algorithm has no effect with scope global, which counts by GCRA; expected it "
       "left out",
       "t.yaml:9:34: local_share has no effect with scope local; expected it left out"}},
+    {"tickets shared without a Redis",
+     LISTENERS ROUTES "tls: {ticket_secret_shared: true, ticket_secret_file: t.key}\n",
+     {"t.yaml:3:29: there is no Redis to share it through; expected policies.shared_state",
+      "t.yaml:3:55: ticket_secret_file has no effect with ticket_secret_shared; expected it left "
+      "out"}},
     {"shared state without a Redis",
      LISTENERS ROUTES "policies: {shared_state: true}\n",
      {"t.yaml:3:26: no Redis for shared_state (also of limits with scope global), as no route "
