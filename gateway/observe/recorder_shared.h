@@ -1,6 +1,8 @@
 /*
  * recorder_shared.h: what was decided about each of the last requests of a loop, for `explain`.
- * Protocol  the loop adds and any thread looks up, under one mutex that is held for one copy.
+ * Protocol  the loop writes a record that nobody looks at yet, then adds it under the mutex; any
+ *           thread looks up under it. Who found a record has let the mutex go before the loop could
+ *           add so many that this one is the next to be written.
  * Memory    fixed at create: capacity x about 1 KiB; the oldest record makes room. Texts in a
  *           decision are constants, or live as long as the configuration.
  */
@@ -61,8 +63,10 @@ struct fg_recorder;
 struct fg_recorder *fg_recorder_create(size_t capacity);
 void fg_recorder_destroy(struct fg_recorder *recorder);
 
-/* Copies the record, with as many decisions as it has. The recorder's loop. */
-void fg_recorder_add(struct fg_recorder *recorder, const struct fg_record *record);
+/* The record to be written next; what is in it was another one's. The recorder's loop. */
+struct fg_record *fg_recorder_next(struct fg_recorder *recorder);
+/* Adds what was written there, with as many decisions as it says. The recorder's loop. */
+void fg_recorder_add(struct fg_recorder *recorder);
 
 /* The newest record of that request. Any thread. False: none any more. */
 bool fg_recorder_find(struct fg_recorder *recorder, struct fg_span request_id,

@@ -51,25 +51,25 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
     if (flow->thread->recorder == NULL)
         return;
     const struct fg_exchange *ex = &flow->req->ex;
-    struct fg_record record;
+    struct fg_record *record = fg_recorder_next(flow->thread->recorder);
     uint64_t total_ns = now_ns - ex->started_ns;
-    copy_cut(record.request_id, sizeof(record.request_id), ex->request_id);
-    copy_cut(record.method, sizeof(record.method), ex->method_text);
-    copy_cut(record.path, sizeof(record.path), ex->path);
-    copy_cut(record.client, sizeof(record.client), ex->client_addr);
-    copy_cut(record.user, sizeof(record.user), ex->user_id);
-    record.route = flow->route == NULL ? NULL : flow->route->name;
-    record.started_wall_ns = fg_clock_wall_ns() - total_ns;
-    record.total_ns = total_ns;
-    memcpy(record.hop_ns, flow->hop_ns, sizeof(record.hop_ns));
-    record.status = flow->status;
-    record.was_aborted = flow->req->was_aborted;
-    record.cache = flow->cache_result;
-    record.priority_number = ex->priority_number;
+    copy_cut(record->request_id, sizeof(record->request_id), ex->request_id);
+    copy_cut(record->method, sizeof(record->method), ex->method_text);
+    copy_cut(record->path, sizeof(record->path), ex->path);
+    copy_cut(record->client, sizeof(record->client), ex->client_addr);
+    copy_cut(record->user, sizeof(record->user), ex->user_id);
+    record->route = flow->route == NULL ? NULL : flow->route->name;
+    record->started_wall_ns = fg_clock_wall_ns() - total_ns;
+    record->total_ns = total_ns;
+    memcpy(record->hop_ns, flow->hop_ns, sizeof(record->hop_ns));
+    record->status = flow->status;
+    record->was_aborted = flow->req->was_aborted;
+    record->cache = flow->cache_result;
+    record->priority_number = ex->priority_number;
     bool was_asked =
         flow->slots[FG_SLOT_ROUTE].gate != NULL || flow->slots[FG_SLOT_BACKEND].gate != NULL;
-    record.level = was_asked ? flow->level : UINT32_MAX;
-    record.decision_count = flow->decision_count;
-    memcpy(record.decisions, flow->decisions, flow->decision_count * sizeof(record.decisions[0]));
-    fg_recorder_add(flow->thread->recorder, &record);
+    record->level = was_asked ? flow->level : UINT32_MAX;
+    record->decision_count = flow->decision_count;
+    memcpy(record->decisions, flow->decisions, flow->decision_count * sizeof(record->decisions[0]));
+    fg_recorder_add(flow->thread->recorder);
 }

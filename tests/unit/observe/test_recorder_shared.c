@@ -14,11 +14,13 @@
 
 static void add(struct fg_recorder *recorder, unsigned number, size_t decisions)
 {
-    struct fg_record record = {.status = number, .decision_count = decisions};
-    snprintf(record.request_id, sizeof(record.request_id), "id-%u", number);
+    struct fg_record *record = fg_recorder_next(recorder);
+    record->status = number;
+    record->decision_count = decisions;
+    snprintf(record->request_id, sizeof(record->request_id), "id-%u", number);
     for (size_t i = 0; i < decisions; i++)
-        record.decisions[i] = (struct fg_decision){.stage = "s", .value = number};
-    fg_recorder_add(recorder, &record);
+        record->decisions[i] = (struct fg_decision){.stage = "s", .value = number};
+    fg_recorder_add(recorder);
 }
 
 static bool find(struct fg_recorder *recorder, unsigned number, struct fg_record *record)
@@ -33,7 +35,9 @@ static void keeps_the_newest(void **state)
     (void)state;
     struct fg_recorder *recorder = fg_recorder_create(3);
     struct fg_record record;
-    assert_false(find(recorder, 1, &record));
+    fg_recorder_next(recorder)->status = 99;
+    memcpy(fg_recorder_next(recorder)->request_id, "id-1", 5);
+    assert_false(find(recorder, 1, &record)); /* it is not added yet */
     for (unsigned i = 1; i <= 5; i++)
         add(recorder, i, i % (FG_DECISIONS_MAX + 1));
     for (unsigned i = 1; i <= 5; i++) {
