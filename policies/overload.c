@@ -32,38 +32,38 @@
 static const struct fg_overload_band
     default_ladder[FG_OVERLOAD_RESOURCE_COUNT][FG_OVERLOAD_STEP_COUNT] = {
         [FG_OVERLOAD_MEMORY] = {
-            {650, 550}, {700, 600}, {750, 650}, {750, 650}, {800, 700}, NEVER,
-            {850, 750}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+            {650, 550}, {600, 500}, {700, 600}, {750, 650}, {750, 650}, {800, 700},
+            NEVER,      {850, 750}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
         [FG_OVERLOAD_CGROUP_MEMORY] = {
-            {650, 550}, {700, 600}, {750, 650}, {750, 650}, {800, 700}, NEVER,
-            {850, 750}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+            {650, 550}, {600, 500}, {700, 600}, {750, 650}, {750, 650}, {800, 700},
+            NEVER,      {850, 750}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
         [FG_OVERLOAD_REQUEST_MEMORY] = {
-            {650, 550}, NEVER,      {700, 600}, {750, 650}, NEVER,      NEVER,
-            NEVER,      {850, 750}, {920, 840}, {970, 900}, NEVER},
+            {650, 550}, NEVER,      NEVER,      {700, 600}, {750, 650}, NEVER,
+            NEVER,      NEVER,      {850, 750}, {920, 840}, {970, 900}, NEVER},
         [FG_OVERLOAD_FDS] = {
-            {600, 500}, {700, 600}, NEVER,      {750, 650}, {800, 700}, NEVER,
-            NEVER,      {850, 750}, {920, 840}, {970, 900}, {950, 880}},
+            {600, 500}, NEVER,      {700, 600}, NEVER,      {750, 650}, {800, 700},
+            NEVER,      NEVER,      {850, 750}, {920, 840}, {970, 900}, {950, 880}},
         [FG_OVERLOAD_LOOP_LAG] = {
-            NEVER,      NEVER,      {750, 650}, {750, 650}, NEVER,      NEVER,
-            {920, 840}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
+            NEVER,      NEVER,      NEVER,      {750, 650}, {750, 650}, NEVER,
+            NEVER,      {920, 840}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
         [FG_OVERLOAD_HANDSHAKES] = {
-            {400, 250}, {500, 300}, NEVER,      NEVER,      NEVER,      NEVER,
-            {800, 600}, NEVER,      NEVER,      NEVER,      NEVER},
+            {400, 250}, NEVER,      {500, 300}, NEVER,      NEVER,      NEVER,
+            NEVER,      {800, 600}, NEVER,      NEVER,      NEVER,      NEVER},
         [FG_OVERLOAD_CPU_STALL] = {
             NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER,
-            NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
         [FG_OVERLOAD_MEMORY_STALL] = {
             NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER,
-            NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
         [FG_OVERLOAD_IO_STALL] = {
             NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER,
-            NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
         [FG_OVERLOAD_REDIS_LATENCY] = {
-            NEVER,      NEVER,      NEVER,      {600, 400}, NEVER,      NEVER,
-            NEVER,      {850, 600}, NEVER,      NEVER,      NEVER},
+            NEVER,      NEVER,      NEVER,      NEVER,      {600, 400}, NEVER,
+            NEVER,      NEVER,      {850, 600}, NEVER,      NEVER,      NEVER},
         [FG_OVERLOAD_KV_BLOCKS] = {
-            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      {900, 750},
-            NEVER,      {980, 900}, NEVER,      NEVER,      NEVER},
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER,
+            {900, 750}, NEVER,      {980, 900}, NEVER,      NEVER,      NEVER},
     };
 /* clang-format on */
 
@@ -308,10 +308,10 @@ const char *fg_overload_resource_name(enum fg_overload_resource resource)
 
 const char *fg_overload_step_name(enum fg_overload_step step)
 {
-    static const char *const names[] = {"address_share", "shorten_idle",      "fewer_streams",
-                                        "stale_cache",   "stop_keep_alive",   "cap_tokens",
-                                        "resume_only",   "shed_low",          "shed_normal",
-                                        "shed_high",     "refuse_connections"};
+    static const char *const names[] = {"address_share", "shrink_cache", "shorten_idle",
+                                        "fewer_streams", "stale_cache",  "stop_keep_alive",
+                                        "cap_tokens",    "resume_only",  "shed_low",
+                                        "shed_normal",   "shed_high",    "refuse_connections"};
     assert((unsigned)step < FG_OVERLOAD_STEP_COUNT);
     return names[step];
 }

@@ -36,6 +36,7 @@ enum fg_overload_resource {
 /* From what nobody notices to what hurts. */
 enum fg_overload_step {
     FG_OVERLOAD_ADDRESS_SHARE,   /* who holds more than its share gets no more, and loses some */
+    FG_OVERLOAD_SHRINK_CACHE,    /* what is stored gives its memory back */
     FG_OVERLOAD_SHORTEN_IDLE,    /* timers of connections that are not at work */
     FG_OVERLOAD_FEWER_STREAMS,   /* of HTTP/2, a connection */
     FG_OVERLOAD_STALE_CACHE,     /* old responses are good enough */
@@ -47,7 +48,7 @@ enum fg_overload_step {
     FG_OVERLOAD_SHED_HIGH,
     FG_OVERLOAD_REFUSE_CONNECTIONS,
 };
-#define FG_OVERLOAD_STEP_COUNT 11
+#define FG_OVERLOAD_STEP_COUNT 12
 
 /* Those that refuse requests. */
 #define FG_OVERLOAD_SHED_STEPS                                                                     \

@@ -4,6 +4,7 @@
 #include "admin/sampler.h"
 
 #include "base/clock.h"
+#include "pipeline/cache_store_shared.h"
 #include "pipeline/room_shared.h"
 
 #define FDS_OTHER 64 /* listeners, logs, event fds: what is not a connection */
@@ -55,6 +56,16 @@ static void follow_backends(const struct fg_admin_options *options, uint64_t now
     }
 }
 
+static void follow_memory(const struct fg_admin_options *options, uint64_t now_ns)
+{
+    struct fg_cache_store *cache = fg_pipeline_cache(options->pipeline);
+    struct fg_pressure *pressure =
+        fg_overload_shared_pressure(fg_pipeline_overload(options->pipeline));
+    bool is_short = fg_pressure_asks(pressure, FG_OVERLOAD_SHRINK_CACHE);
+    if (cache != NULL && fg_cache_store_follow(cache, now_ns, is_short))
+        fg_pressure_acted(pressure, FG_OVERLOAD_SHRINK_CACHE);
+}
+
 void fg_admin_sample(const struct fg_admin_options *options, bool is_draining)
 {
     struct fg_overload_sample sample = {0};
@@ -74,6 +85,7 @@ void fg_admin_sample(const struct fg_admin_options *options, bool is_draining)
             backend->ops->sample(backend, now_ns, &sample);
     }
     fg_overload_shared_sample(fg_pipeline_overload(options->pipeline), now_ns, &sample);
+    follow_memory(options, now_ns);
     if (!is_draining)
         follow_backends(options, now_ns);
 }

@@ -21,12 +21,16 @@
     }
 
 /* The defaults are those of fg_overload_config_default; a test compares them. */
-#define LADDER(address_share, shorten_idle, fewer_streams, stale_cache, stop_keep_alive,           \
-               cap_tokens, resume_only, shed_low, shed_normal, shed_high, refuse_connections)      \
+#define LADDER(address_share, shrink_cache, shorten_idle, fewer_streams, stale_cache,              \
+               stop_keep_alive, cap_tokens, resume_only, shed_low, shed_normal, shed_high,         \
+               refuse_connections)                                                                 \
     {                                                                                              \
         STEP("address_share", FG_OVERLOAD_ADDRESS_SHARE, address_share,                            \
              "Accept nothing more from an address that holds more than `address_share_to`, and "   \
              "close what it has above it of connections that make no progress."),                  \
+            STEP("shrink_cache", FG_OVERLOAD_SHRINK_CACHE, shrink_cache,                           \
+                 "Let the cache hold a tenth less each second, down to a sixteenth of its "        \
+                 "`memory_max`."),                                                                 \
             STEP("shorten_idle", FG_OVERLOAD_SHORTEN_IDLE, shorten_idle,                           \
                  "Close connections without a request after `shorten_idle_to` of "                 \
                  "`limits.idle_timeout`, and handshakes and heads that do not come to an end "     \
@@ -57,29 +61,29 @@
     }
 
 static const struct fg_key memory_keys[] =
-    LADDER("65%/55%", "70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%", "85%/75%",
-           "92%/84%", "97%/90%", "97%/90%");
+    LADDER("65%/55%", "60%/50%", "70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%",
+           "85%/75%", "92%/84%", "97%/90%", "97%/90%");
 static const struct fg_key cgroup_memory_keys[] =
-    LADDER("65%/55%", "70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%", "85%/75%",
-           "92%/84%", "97%/90%", "97%/90%");
+    LADDER("65%/55%", "60%/50%", "70%/60%", "75%/65%", "75%/65%", "80%/70%", "off", "85%/75%",
+           "85%/75%", "92%/84%", "97%/90%", "97%/90%");
 static const struct fg_key request_memory_keys[] =
-    LADDER("65%/55%", "off", "70%/60%", "75%/65%", "off", "off", "off", "85%/75%", "92%/84%",
+    LADDER("65%/55%", "off", "off", "70%/60%", "75%/65%", "off", "off", "off", "85%/75%", "92%/84%",
            "97%/90%", "off");
 static const struct fg_key fds_keys[] =
-    LADDER("60%/50%", "70%/60%", "off", "75%/65%", "80%/70%", "off", "off", "85%/75%", "92%/84%",
-           "97%/90%", "95%/88%");
+    LADDER("60%/50%", "off", "70%/60%", "off", "75%/65%", "80%/70%", "off", "off", "85%/75%",
+           "92%/84%", "97%/90%", "95%/88%");
 static const struct fg_key loop_lag_keys[] =
-    LADDER("off", "off", "75%/65%", "75%/65%", "off", "off", "92%/84%", "85%/75%", "92%/84%",
+    LADDER("off", "off", "off", "75%/65%", "75%/65%", "off", "off", "92%/84%", "85%/75%", "92%/84%",
            "97%/90%", "97%/90%");
-static const struct fg_key handshakes_keys[] =
-    LADDER("40%/25%", "50%/30%", "off", "off", "off", "off", "80%/60%", "off", "off", "off", "off");
+static const struct fg_key handshakes_keys[] = LADDER(
+    "40%/25%", "off", "50%/30%", "off", "off", "off", "off", "80%/60%", "off", "off", "off", "off");
 /* What the kernel says of the machine is its neighbours' too: for who knows his machine. */
 static const struct fg_key stall_keys[] =
-    LADDER("off", "off", "off", "off", "off", "off", "off", "off", "off", "off", "off");
-static const struct fg_key redis_latency_keys[] =
-    LADDER("off", "off", "off", "60%/40%", "off", "off", "off", "85%/60%", "off", "off", "off");
-static const struct fg_key kv_blocks_keys[] =
-    LADDER("off", "off", "off", "off", "off", "90%/75%", "off", "98%/90%", "off", "off", "off");
+    LADDER("off", "off", "off", "off", "off", "off", "off", "off", "off", "off", "off", "off");
+static const struct fg_key redis_latency_keys[] = LADDER(
+    "off", "off", "off", "off", "60%/40%", "off", "off", "off", "85%/60%", "off", "off", "off");
+static const struct fg_key kv_blocks_keys[] = LADDER(
+    "off", "off", "off", "off", "off", "off", "90%/75%", "off", "98%/90%", "off", "off", "off");
 
 #define ROW_BYTES (FG_OVERLOAD_STEP_COUNT * sizeof(struct fg_overload_band))
 

@@ -10,6 +10,8 @@
 
 #include "base/clock.h"
 #include "cache_key.h"
+#include "policies/cache/cache_budget.h"
+#include "policies/wide_math.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -58,7 +60,8 @@ struct fg_cache_store {
     struct fg_cache_conf conf;
     uint64_t seed;
     void *ghosts;
-    unsigned shard_count; /* a power of two */
+    unsigned shard_count;          /* a power of two */
+    struct fg_cache_budget budget; /* of the thread that follows the pressure */
     struct fg_counter held_bytes;
     atomic_ullong events[FG_CACHE_EVENT_COUNT];
     struct shard shards[];
@@ -85,6 +88,7 @@ struct fg_cache_store *fg_cache_store_create(const struct fg_cache_conf *conf)
     memset(store, 0, bytes);
     store->conf = *conf;
     store->shard_count = count;
+    fg_cache_budget_init(&store->budget, fg_clock_monotonic_ns());
     size_t ghost_bytes = fg_s3_fifo_bytes(GHOSTS);
     store->ghosts = calloc(count, ghost_bytes);
     if (store->ghosts == NULL ||
@@ -186,7 +190,8 @@ static void take_out(struct shard *shard, struct fg_cache_object *object,
     struct fg_s3_entry *none = NULL;
     shard->pinned_bytes -= object->entry.bytes;
     shard->pinned_count--;
-    fg_s3_fifo_set_max(&shard->fifo, shard->bytes_max - shard->pinned_bytes, &none);
+    fg_s3_fifo_set_max(&shard->fifo, fg_subtract_floor(shard->bytes_max, shard->pinned_bytes),
+                       &none);
     assert(none == NULL); /* there is more room now */
 }
 
@@ -256,7 +261,8 @@ static bool admit(struct shard *shard, struct fg_cache_object *object,
     if (object->head.is_pinned && shard->pinned_bytes + bytes <= shard->bytes_max / PINNED_SHARE) {
         shard->pinned_bytes += bytes;
         shard->pinned_count++;
-        fg_s3_fifo_set_max(&shard->fifo, shard->bytes_max - shard->pinned_bytes, &evicted);
+        fg_s3_fifo_set_max(&shard->fifo, fg_subtract_floor(shard->bytes_max, shard->pinned_bytes),
+                           &evicted);
         object->entry = (struct fg_s3_entry){.hash = object->hash, .bytes = bytes};
         take_out_evicted(shard, evicted, chain);
         return true;
@@ -588,12 +594,44 @@ void fg_cache_store_count(struct fg_cache_store *store, enum fg_cache_event even
     atomic_fetch_add_explicit(&store->events[event], amount, memory_order_relaxed);
 }
 
+/* Returns whether something had to go. */
+static bool set_shard_max(struct shard *shard, uint64_t bytes_max)
+{
+    struct fg_cache_object *chain = NULL;
+    struct fg_s3_entry *evicted = NULL;
+    pthread_mutex_lock(&shard->lock);
+    shard->bytes_max = bytes_max;
+    fg_s3_fifo_set_max(&shard->fifo, fg_subtract_floor(bytes_max, shard->pinned_bytes), &evicted);
+    bool is_less = evicted != NULL;
+    take_out_evicted(shard, evicted, &chain);
+    pthread_mutex_unlock(&shard->lock);
+    release_chain(chain);
+    return is_less;
+}
+
+bool fg_cache_store_follow(struct fg_cache_store *store, uint64_t now_ns, bool is_short)
+{
+    bool is_less = false;
+    uint64_t used = 0, whole = store->conf.bytes_max;
+    if (is_short)
+        used = fg_cache_store_stats(store).bytes;
+    uint32_t used_permille = whole == 0 ? 0 : (uint32_t)fg_multiply_divide(used, 1000, whole);
+    if (!fg_cache_budget_step(&store->budget, now_ns, is_short, used_permille))
+        return false;
+    uint64_t bytes_max =
+        fg_multiply_divide(whole / store->shard_count, store->budget.permille, FG_CACHE_BUDGET_ALL);
+    for (unsigned i = 0; i < store->shard_count; i++)
+        is_less |= set_shard_max(&store->shards[i], bytes_max);
+    return is_less;
+}
+
 struct fg_cache_store_stats fg_cache_store_stats(struct fg_cache_store *store)
 {
-    struct fg_cache_store_stats stats = {.bytes_max = store->conf.bytes_max};
+    struct fg_cache_store_stats stats = {.bytes_max = 0};
     for (unsigned i = 0; i < store->shard_count; i++) {
         struct shard *shard = &store->shards[i];
         pthread_mutex_lock(&shard->lock);
+        stats.bytes_max += shard->bytes_max;
         stats.objects += fg_s3_fifo_count(&shard->fifo) + shard->pinned_count;
         stats.bytes += fg_s3_fifo_bytes_used(&shard->fifo) + shard->pinned_bytes;
         stats.pinned_objects += shard->pinned_count;

@@ -109,10 +109,16 @@ enum fg_cache_event {
 };
 void fg_cache_store_count(struct fg_cache_store *store, enum fg_cache_event event, uint64_t amount);
 
+/*
+ * Memory is short, or is not any more: what the cache may hold follows, a step a second
+ * (policies/cache/cache_budget). True: it holds less now. One thread, often.
+ */
+bool fg_cache_store_follow(struct fg_cache_store *store, uint64_t now_ns, bool is_short);
+
 struct fg_cache_store_stats {
     uint64_t objects;
     uint64_t bytes;
-    uint64_t bytes_max;
+    uint64_t bytes_max; /* now; while memory is short less than what is configured */
     uint64_t pinned_objects;
     uint64_t pinned_bytes;
     uint64_t held_bytes; /* outside: being fetched, or evicted and still being sent */

@@ -39,7 +39,7 @@ class Group:
 
     def overload(self, **steps):
         """The step is taken from half full on, and nothing else ever is."""
-        off = dict.fromkeys(["address_share", "shorten_idle", "fewer_streams", "stale_cache", "stop_keep_alive", "resume_only",
+        off = dict.fromkeys(["address_share", "shrink_cache", "shorten_idle", "fewer_streams", "stale_cache", "stop_keep_alive", "resume_only",
                              "shed_low", "shed_normal", "shed_high", "refuse_connections"], "off")
         return {**CALM, "cgroup_root": str(self.folder), "cgroup_memory": {**off, **steps}}
 
@@ -286,6 +286,33 @@ def test_old_answers_are_good_enough_only_meanwhile(launch, upstream, group):
             assert client.get("/old").headers["cache-status"] == "floodgate; hit; detail=stale"
             assert overload_of(gateway)["steps"]["stale_cache"]["acted_total"] == 1
         assert client.get("/old").headers["cache-status"] == "floodgate; fwd=uri-miss"
+
+
+def test_the_cache_gives_memory_back_and_takes_it_again(launch, upstream, group):
+    def stored(request):
+        return 200, {"cache-control": "public, max-age=3600"}, os.urandom(20000)
+    backend = upstream(stored)
+    gateway = launch({"policies": {"overload": group.overload(shrink_cache="50%/40%"),
+                                   "cache": {"memory_max": "4MiB", "object_max": "64KiB"}},
+                      "clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+
+    def cache():
+        return gateway.stats()["cache"]
+    with gateway.client() as client:
+        for number in range(150):
+            assert client.get(f"/{number}").status_code == 200
+        held = cache()["bytes"]
+        assert held > 2 << 20
+        with pressed(group, gateway, "shrink_cache"):
+            wait_for(lambda: cache()["bytes"] < held / 4, 60)  # a tenth less each second
+            assert overload_of(gateway)["steps"]["shrink_cache"]["acted_total"] >= 5
+            for number in range(200, 260):  # it works on, and keeps to what it may hold
+                assert client.get(f"/{number}").status_code == 200
+            figures = cache()
+            assert 0 < figures["bytes"] <= figures["bytes_max"] < 4 << 20
+        lowest = cache()["bytes_max"]
+        wait_for(lambda: cache()["bytes_max"] > lowest)
 
 
 def test_less_important_requests_are_refused_and_served_again(launch, upstream, group):
