@@ -108,6 +108,7 @@ struct fg_backend_refusal {
     uint64_t value;
     uint64_t limit;
     uint64_t retry_after_ms; /* 0: coming again is no use */
+    bool was_not_asked;      /* no server was asked: it says nothing of how busy they are */
 };
 
 /* What the gateway does for a backend; set by the gateway, called through the inlines below. */
@@ -126,6 +127,8 @@ struct fg_exchange_ops {
     void (*consumed)(struct fg_exchange *ex, size_t len);
     void (*hop_time)(struct fg_exchange *ex, const char *hop, uint64_t duration_ns);
     void (*release_slot)(struct fg_exchange *ex);
+    bool (*try_extra_slot)(struct fg_exchange *ex); /* NULL: nothing bounds them */
+    void (*give_extra_slot)(struct fg_exchange *ex);
     uint64_t (*stalled_since)(const struct fg_exchange *ex); /* NULL: nobody ever stalls */
 };
 
@@ -303,6 +306,20 @@ static inline struct fg_span fg_exchange_field(const struct fg_exchange *ex, str
 static inline void fg_exchange_release_slot(struct fg_exchange *ex)
 {
     ex->ops->release_slot(ex);
+}
+
+/*
+ * Before head: a second server may be asked beside the first, by a slot that nobody else wants. It
+ * is given back when one of the two is left alone, or by itself at the end of the exchange.
+ */
+static inline bool fg_exchange_try_extra_slot(struct fg_exchange *ex)
+{
+    return ex->ops->try_extra_slot == NULL || ex->ops->try_extra_slot(ex);
+}
+static inline void fg_exchange_give_extra_slot(struct fg_exchange *ex)
+{
+    if (ex->ops->give_extra_slot != NULL)
+        ex->ops->give_extra_slot(ex);
 }
 
 /* What a backend gets of the event loop it runs on. Lives as long as the loop. */

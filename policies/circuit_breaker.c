@@ -291,11 +291,11 @@ static void give_probe_back(struct fg_circuit_breaker *cb, uint64_t now_ns)
 void fg_circuit_breaker_record(struct fg_circuit_breaker *cb, uint64_t now_ns, bool was_probe,
                                enum fg_breaker_outcome outcome, uint64_t latency_ns)
 {
-    bool is_failure = outcome == FG_BREAKER_FAILURE;
     bool is_slow = cb->config.slow_ns != 0 && latency_ns >= cb->config.slow_ns;
+    bool is_failure = outcome == FG_BREAKER_FAILURE || (outcome == FG_BREAKER_CUT_SHORT && is_slow);
     if (was_probe)
         give_probe_back(cb, now_ns);
-    if (outcome == FG_BREAKER_CANCELLED)
+    if (outcome == FG_BREAKER_CANCELLED || (outcome == FG_BREAKER_CUT_SHORT && !is_failure))
         return;
     if (cb->state == FG_BREAKER_CLOSED)
         record_closed(cb, now_ns, is_failure, is_slow);

@@ -34,7 +34,12 @@ struct fg_breaker_cause {
     uint32_t value;
     uint32_t limit;
 };
-enum fg_breaker_outcome { FG_BREAKER_SUCCESS, FG_BREAKER_FAILURE, FG_BREAKER_CANCELLED };
+enum fg_breaker_outcome {
+    FG_BREAKER_SUCCESS,
+    FG_BREAKER_FAILURE,
+    FG_BREAKER_CUT_SHORT, /* not answered in the time that its client gave it: a failure if slow */
+    FG_BREAKER_CANCELLED,
+};
 
 struct fg_breaker_config {
     uint32_t consecutive_failures; /* opens after so many in a row; 0: not by this rule */

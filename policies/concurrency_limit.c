@@ -27,6 +27,9 @@
  *          The limit grows only if somebody was kept waiting and half of it was in use in the
  *          mean: an idle backend, and one short burst, prove nothing. GRADIENT2 and VEGAS back off
  *          as AIMD does when 1 in 10 results was a drop: quick refusals are no fast backend.
+ *          Clients that leave say how long an answer takes at least. When 3 in 4 do, having waited
+ *          for half the usual time or longer, few have an answer, and what latency shows is their
+ *          patience, whatever is in flight: to 0.3 of the limit, until there are answers again.
  * Look     under a load that never lets up, latency never shows what it would be without us, and a
  *          limit that fits a wrong s stays where it is. So once in about 100 busy windows, sooner
  *          while s is not well known, one is spent on a look, by turns
@@ -51,7 +54,10 @@
 #include <math.h>
 
 #define DROP_SHARE_INVERSE 10
-#define SLOW_MIN 3 /* answers in a window: fewer are the tail of an uneven backend */
+#define ABANDONED 0.75 /* of the results: few have their answer */
+#define ABANDONED_CUT 0.3
+#define TELLING 0.5 /* of the mean latency that an answer was waited for */
+#define SLOW_MIN 3  /* answers in a window: fewer are the tail of an uneven backend */
 #define GROWTH_MAX 1.5
 #define CUT_MAX 0.6
 #define NO_QUEUE 1.05        /* latency over no-load up to which nothing waits at the backend */
@@ -110,10 +116,12 @@ static void set_limit(struct fg_concurrency_limit *cl, double limit)
     cl->limit = clamp(limit, cl->config.limit_min, cl->config.limit_max);
 }
 
-static void back_off(struct fg_concurrency_limit *cl)
+static void back_off(struct fg_concurrency_limit *cl, double to_share)
 {
-    double cut = cl->limit * cl->config.backoff_permille / 1000;
+    double cut = cl->limit * to_share;
     set_limit(cl, cut < cl->limit - 1 ? cut : cl->limit - 1);
+    cl->is_starting = false;
+    cl->had_drop = true;
 }
 
 /* --- laws --- */
@@ -298,6 +306,7 @@ static void start_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
     cl->window_samples = 0;
     cl->window_drops = 0;
     cl->window_slow = 0;
+    cl->window_cut_short = 0;
     cl->was_limited = false;
 }
 
@@ -381,10 +390,10 @@ static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
     window.was_full =
         cl->was_limited && window.in_flight >= FULL_SHARE * fg_concurrency_limit_current(cl);
     cl->windows_total++;
-    if (bad * DROP_SHARE_INVERSE >= results || (is_aimd && cl->window_drops > 0)) {
-        back_off(cl);
-        cl->is_starting = false;
-        cl->had_drop = true;
+    if (cl->window_cut_short >= ABANDONED * results) {
+        back_off(cl, ABANDONED_CUT);
+    } else if (bad * DROP_SHARE_INVERSE >= results || (is_aimd && cl->window_drops > 0)) {
+        back_off(cl, cl->config.backoff_permille / 1000.0);
     } else if (is_onset(cl, &window)) {
         start_window(cl, now_ns);
         wait_for_effect(cl);
@@ -432,12 +441,19 @@ static bool is_window_over(const struct fg_concurrency_limit *cl, uint64_t now_n
            open_ns * cl->window_samples >= ROUND_TRIPS * cl->window_sum_ns;
 }
 
+/* It was waited for as long as others take, or nearly: less is impatience. */
+static bool is_telling(const struct fg_concurrency_limit *cl, uint64_t latency_ns)
+{
+    return cl->mean_ns > 0 && (double)latency_ns >= TELLING * cl->mean_ns;
+}
+
 static void add_result(struct fg_concurrency_limit *cl, uint64_t now_ns, uint64_t latency_ns,
-                       bool is_drop, uint32_t in_flight)
+                       enum fg_concurrency_outcome outcome, uint32_t in_flight)
 {
     if (cl->window_started_ns == 0)
         start_window(cl, now_ns);
-    if (is_drop) {
+    bool is_cut_short = outcome == FG_CONCURRENCY_CUT_SHORT;
+    if (outcome == FG_CONCURRENCY_DROPPED) {
         cl->window_drops++;
     } else {
         double outlier_ns = OUTLIER_FACTOR * cl->mean_ns;
@@ -445,7 +461,8 @@ static void add_result(struct fg_concurrency_limit *cl, uint64_t now_ns, uint64_
         if (outlier_ns > 0 && sample_ns > outlier_ns)
             sample_ns = outlier_ns;
         cl->window_samples++;
-        cl->window_slow += latency_ns > cl->config.latency_max_ns;
+        cl->window_cut_short += is_cut_short;
+        cl->window_slow += is_cut_short || latency_ns > cl->config.latency_max_ns;
         cl->window_sum_ns += sample_ns;
         cl->window_squares += sample_ns * sample_ns;
     }
@@ -527,10 +544,10 @@ void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_
         cl->window_started_ns = now_ns;
         return;
     }
-    if (outcome == FG_CONCURRENCY_IGNORED)
+    if (outcome == FG_CONCURRENCY_IGNORED ||
+        (outcome == FG_CONCURRENCY_CUT_SHORT && !is_telling(cl, latency_ns)))
         return;
-    bool is_drop = outcome == FG_CONCURRENCY_DROPPED;
-    add_result(cl, now_ns, latency_ns, is_drop, in_flight);
+    add_result(cl, now_ns, latency_ns, outcome, in_flight);
 }
 
 uint32_t fg_concurrency_limit_current(const struct fg_concurrency_limit *cl)

@@ -19,8 +19,9 @@ enum fg_concurrency_mode {
 
 enum fg_concurrency_outcome {
     FG_CONCURRENCY_SUCCESS,
-    FG_CONCURRENCY_DROPPED, /* refused, timed out or failed for overload at the backend */
-    FG_CONCURRENCY_IGNORED, /* says nothing: cancelled by the client, broken for another reason */
+    FG_CONCURRENCY_DROPPED,   /* refused, timed out or failed for overload at the backend */
+    FG_CONCURRENCY_CUT_SHORT, /* its client did not wait for the end: it takes that long at least */
+    FG_CONCURRENCY_IGNORED,   /* says nothing: no call was made, or it failed for another reason */
 };
 
 struct fg_concurrency_config {
@@ -65,6 +66,7 @@ struct fg_concurrency_limit {
     uint64_t window_in_flight_sum;
     uint32_t window_samples;
     uint32_t window_drops;
+    uint32_t window_cut_short;
     uint32_t window_slow; /* answers that took longer than latency_max_ns */
     bool was_limited;     /* somebody wanted a slot and got none */
     /* counters */

@@ -11,6 +11,7 @@
  */
 #include "policies/gate_policy.h"
 
+#include "policies/time_units.h"
 #include "policies/wide_math.h"
 
 #include <assert.h>
@@ -19,6 +20,8 @@
 #define SERVICE_WEIGHT_INVERSE 16
 #define HELD_SAMPLE 16 /* requests */
 #define HELD_WEIGHT_INVERSE 4
+#define FAILING_SERVICES 10 /* service times after which an answer was not going to come, */
+#define FAILING_LEAST_NS FG_POLICY_S /* ... and no less */
 #define TARGET_OF_WAIT_MAX 4 /* a slow backend's delay is tolerated up to this part of wait_max */
 
 static struct fg_gate_entry *entry_of(struct fg_queue_entry *queued)
@@ -187,6 +190,13 @@ static unsigned pressed_from(const struct fg_gate_policy *gate)
     return is_lowered ? (unsigned)fg_priority_class_of(level) : FG_PRIORITY_COUNT;
 }
 
+/* One that nobody waits for. */
+static bool is_slot_to_spare(const struct fg_gate_policy *gate)
+{
+    return gate->queue.count == 0 && fg_concurrency_limit_in_flight(&gate->limit) <
+                                         fg_concurrency_limit_current(&gate->limit);
+}
+
 /* The number of whoever has many waiting is a worse one of its class. */
 static uint32_t number_of(const struct fg_gate_policy *gate, const struct fg_gate_arrival *arrival)
 {
@@ -194,6 +204,29 @@ static uint32_t number_of(const struct fg_gate_policy *gate, const struct fg_gat
     uint32_t cohort = arrival->compound % FG_PRIORITY_COHORT_COUNT;
     uint32_t left = FG_PRIORITY_COHORT_COUNT - 1 - cohort;
     return arrival->compound + (crowding < left ? crowding : left);
+}
+
+bool fg_gate_policy_try_enter(struct fg_gate_policy *gate, uint32_t compound, uint64_t now_ns,
+                              uint32_t *level)
+{
+    if (!is_slot_to_spare(gate))
+        return false;
+    account_held(gate, now_ns);
+    (void)fg_admission_level_arrive(&gate->level, now_ns, compound);
+    *level = fg_admission_level_current(&gate->level);
+    fg_admission_queue_set_pressure(&gate->queue, pressed_from(gate));
+    bool is_acquired = fg_concurrency_limit_try_acquire(&gate->limit);
+    assert(is_acquired);
+    (void)is_acquired;
+    fg_admission_level_note_served(&gate->level);
+    fg_admission_level_note_wait(&gate->level, 0);
+    return true;
+}
+
+bool fg_gate_policy_try_extra(struct fg_gate_policy *gate, uint64_t now_ns)
+{
+    account_held(gate, now_ns);
+    return is_slot_to_spare(gate) && fg_concurrency_limit_try_acquire(&gate->limit);
 }
 
 enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
@@ -275,16 +308,31 @@ enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uin
                                                                    : verdict;
 }
 
+/*
+ * A client that gives the backend less time than the route does may ask for an instant: then only
+ * what no answer takes says that the backend fails.
+ */
+static enum fg_breaker_outcome breaker_outcome(const struct fg_gate_policy *gate,
+                                               const struct fg_gate_result *result)
+{
+    uint64_t failing_ns = fg_multiply_divide(gate->service_ns, FAILING_SERVICES, 1);
+    if (failing_ns < FAILING_LEAST_NS)
+        failing_ns = FAILING_LEAST_NS;
+    bool is_failure = result->breaker == FG_BREAKER_CUT_SHORT && result->latency_ns >= failing_ns;
+    return is_failure ? FG_BREAKER_FAILURE : result->breaker;
+}
+
 void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
                           const struct fg_gate_result *result, struct fg_gate_turns *turns)
 {
     account_held(gate, now_ns);
+    enum fg_breaker_outcome breaker = breaker_outcome(gate, result);
     fg_concurrency_limit_release(&gate->limit, now_ns, result->latency_ns, result->limit);
     learn_held(gate);
     if (result->limit == FG_CONCURRENCY_SUCCESS)
         learn_service(gate, result->latency_ns);
     if (result->passed_breaker && gate->has_breaker)
-        fg_circuit_breaker_record(&gate->breaker, now_ns, result->was_probe, result->breaker,
+        fg_circuit_breaker_record(&gate->breaker, now_ns, result->was_probe, breaker,
                                   result->latency_ns);
     let_in(gate, turns, now_ns);
 }

@@ -121,6 +121,19 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
                                           struct fg_gate_turns *turns, struct fg_gate_place *place);
 
 /*
+ * ADMITTED as by enter if a slot is free and nobody waits, else nothing has changed and the caller
+ * enters: most requests need no entry, owner or weight.
+ */
+bool fg_gate_policy_try_enter(struct fg_gate_policy *gate, uint32_t compound, uint64_t now_ns,
+                              uint32_t *level);
+
+/*
+ * A further slot for a request that has one and would ask a second server: only one that nobody
+ * else wants. The caller leaves later, with an ignored result.
+ */
+bool fg_gate_policy_try_extra(struct fg_gate_policy *gate, uint64_t now_ns);
+
+/*
  * `entry`, which got QUEUED, turns out to weigh this. QUEUED: it waits on, or its turn was handed
  * out already. Else a bound would be passed: the caller abandons it.
  */

@@ -76,6 +76,14 @@ static bool is_waiting_to_send(const struct fg_proxy_attempt *attempt)
     return is_h2(attempt) ? attempt->upload.len > 0 : fg_h1_is_waiting(attempt);
 }
 
+/* The server has all that came of the body, and the client is to send the rest. */
+static bool is_clients_turn(const struct fg_proxy_attempt *attempt)
+{
+    const struct fg_proxy_request *request = attempt->request;
+    return attempt->is_begun && attempt->head_ns == 0 && !request->is_body_complete &&
+           !attempt->is_write_broken && !request->is_upgrade && !is_waiting_to_send(attempt);
+}
+
 void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt)
 {
     const struct fg_proxy_request *request = attempt->request;
@@ -86,11 +94,10 @@ void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt)
         fg_timeout_list_clear(&attempt->timeout); /* of a tunnel the gateway watches the silence */
     else if (attempt->head_ns > 0)
         fg_timeout_list_set(&thread->body_timeouts, &attempt->timeout);
-    else if (request->is_body_complete || attempt->is_write_broken || request->is_upgrade ||
-             is_waiting_to_send(attempt))
-        fg_timeout_list_set(&thread->head_timeouts, &attempt->timeout);
+    else if (is_clients_turn(attempt))
+        fg_timeout_list_clear(&attempt->timeout); /* the gateway watches it */
     else
-        fg_timeout_list_clear(&attempt->timeout); /* the client's turn; the gateway watches it */
+        fg_timeout_list_set(&thread->head_timeouts, &attempt->timeout);
 }
 
 static void time_out(struct fg_proxy_attempt *attempt, const char *detail)
@@ -113,8 +120,12 @@ void fg_attempt_on_timeout(struct fg_timeout_entry *timeout)
 
 void fg_attempt_on_try_timeout(struct fg_timeout_entry *timeout)
 {
-    time_out(FG_CONTAINER_OF(timeout, struct fg_proxy_attempt, try_timeout),
-             "the server did not begin its answer in the time of one attempt");
+    struct fg_proxy_attempt *attempt =
+        FG_CONTAINER_OF(timeout, struct fg_proxy_attempt, try_timeout);
+    if (is_clients_turn(attempt)) /* not before it has the request can it be late */
+        fg_timeout_list_set(&attempt->request->thread->try_timeouts, timeout);
+    else
+        time_out(attempt, "the server did not begin its answer in the time of one attempt");
 }
 
 /* ---- sending over HTTP/1.1 ---- */
@@ -537,6 +548,7 @@ void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable)
     fg_proxy_publish_buffered(thread);
     attempt->endpoint = NULL;
     fg_proxy_endpoint_ended(endpoint);
+    fg_proxy_request_end_hedge(attempt->request);
 }
 
 void fg_attempt_stop_all(struct fg_proxy_request *request)

@@ -302,6 +302,7 @@ struct fg_proxy_request {
     uint32_t reconnects;
     uint32_t retries;
     unsigned budget_held; /* retries of the cluster's limit */
+    bool has_extra_slot;  /* of the gateway's limit: two are asked */
     bool is_counted;      /* of its requests */
     bool must_be_fresh;
 };
@@ -528,6 +529,8 @@ void fg_proxy_request_on_share(struct fg_proxy_attempt *attempt);
 /* It would be one tunnel too many, of the cluster or of its client. */
 void fg_proxy_request_on_tunnels(struct fg_proxy_attempt *attempt);
 void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout);
+/* One of two attempts is over. */
+void fg_proxy_request_end_hedge(struct fg_proxy_request *request);
 /* Tell the client to go on, when little enough waits. */
 void fg_proxy_request_open_window(struct fg_proxy_request *request);
 

@@ -177,6 +177,7 @@ static void refuse_for_limit(struct fg_exchange *ex, const struct fg_proxy *prox
                                .policy = is_pending ? "limits.pending" : "limits.requests",
                                .value = limits[which].max,
                                .limit = limits[which].max,
+                               .was_not_asked = true,
                                .retry_after_ms = REFUSED_RETRY_MS,
                            });
 }
@@ -194,6 +195,7 @@ void fg_proxy_request_refuse_broken(struct fg_proxy_request *request, uint64_t r
                                             .code = "endpoints_open",
                                             .message = message,
                                             .policy = "endpoint_breaker",
+                                            .was_not_asked = true,
                                             .retry_after_ms = retry_after_ns / FG_MS + 1,
                                         });
 }
@@ -331,19 +333,33 @@ void fg_proxy_request_on_busy(struct fg_proxy_attempt *attempt)
                               "no connection is left for the cluster");
 }
 
+void fg_proxy_request_end_hedge(struct fg_proxy_request *request)
+{
+    if (request->has_extra_slot)
+        fg_exchange_give_extra_slot(request->ex);
+    request->has_extra_slot = false;
+}
+
 void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout)
 {
     struct fg_proxy_request *request =
         FG_CONTAINER_OF(timeout, struct fg_proxy_request, hedge_timeout);
     struct fg_proxy_thread *thread = request->thread;
-    if (request->answering != NULL || !try_take_budget(request))
+    if (request->answering != NULL || !fg_exchange_try_extra_slot(request->ex))
         return;
+    request->has_extra_slot = true;
+    if (!try_take_budget(request)) {
+        fg_proxy_request_end_hedge(request);
+        return;
+    }
     for (size_t i = 0; i < FG_ATTEMPTS_MAX; i++) {
         if (request->attempts[i] != NULL && request->attempts[i]->endpoint != NULL)
             mark_tried(request, request->attempts[i]->endpoint);
     }
     if (fg_attempt_start_hedge(request))
         count(&thread->metrics->hedges);
+    else
+        fg_proxy_request_end_hedge(request);
 }
 
 /* ---- the answer ---- */

@@ -405,7 +405,8 @@ static const struct fg_key retry_keys[] = {
      .zero_word = "off",
      .min = 1 * MS,
      .max = 1 * HOUR,
-     .doc = "From the begin of one attempt to the head of its answer."},
+     .doc = "From the begin of one attempt to the head of its answer; not while the client has yet "
+            "to send its body."},
     {.name = "body_max",
      .type = FG_KEY_SIZE,
      .offset = L(retry_body_bytes_max),
@@ -437,7 +438,8 @@ static const struct fg_key retry_keys[] = {
      .min = 1 * MS,
      .max = 1 * HOUR,
      .doc = "A GET or HEAD without an answer after this is sent to a second endpoint as well; the "
-            "first good answer counts. Set it near the 95th percentile."},
+            "first good answer counts. It takes a slot of `concurrency` that nobody waits for, or "
+            "is not sent. Set it near the 95th percentile."},
     {.name = NULL},
 };
 

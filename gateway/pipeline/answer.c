@@ -457,7 +457,10 @@ static void on_refuse(struct fg_exchange *ex, const struct fg_backend_refusal *s
     };
     note_head(flow);
     flow->is_backend_open = false;
-    fg_flow_leave_backend(flow, is_busy ? FG_CONCURRENCY_DROPPED : FG_CONCURRENCY_SUCCESS,
+    fg_flow_leave_backend(flow,
+                          says->was_not_asked ? FG_CONCURRENCY_IGNORED
+                          : is_busy           ? FG_CONCURRENCY_DROPPED
+                                              : FG_CONCURRENCY_SUCCESS,
                           is_busy                          ? FG_BREAKER_CANCELLED
                           : is_backend_fault(says->status) ? FG_BREAKER_FAILURE
                                                            : FG_BREAKER_SUCCESS);
@@ -553,7 +556,9 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
                    failure == FG_FAILURE_NO_TUNNEL;
     bool may_pass = failure != FG_FAILURE_INTERNAL && failure != FG_FAILURE_NO_TUNNEL;
     flow->is_backend_open = false;
-    fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED,
+    fg_flow_leave_backend(flow,
+                          is_ours && failure != FG_FAILURE_BUSY ? FG_CONCURRENCY_IGNORED
+                                                                : FG_CONCURRENCY_DROPPED,
                           is_ours ? FG_BREAKER_CANCELLED : FG_BREAKER_FAILURE);
     static struct fg_log_limit limit;
     fg_log_limited(&limit, 10, FG_LOG_WARN, "backend_failed",
@@ -581,6 +586,7 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
 static void on_consumed(struct fg_exchange *ex, size_t len)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
+    flow->upload_unused -= len < flow->upload_unused ? len : flow->upload_unused;
     size_t told = len < flow->consumed_early ? len : flow->consumed_early;
     flow->consumed_early -= told;
     if (len > told)
@@ -597,6 +603,16 @@ static void on_hop_time(struct fg_exchange *ex, const char *hop, uint64_t durati
 static void on_release_slot(struct fg_exchange *ex)
 {
     fg_flow_leave_backend(fg_flow_of_exchange(ex), FG_CONCURRENCY_SUCCESS, FG_BREAKER_SUCCESS);
+}
+
+static bool on_try_extra_slot(struct fg_exchange *ex)
+{
+    return fg_flow_try_extra_slot(fg_flow_of_exchange(ex));
+}
+
+static void on_give_extra_slot(struct fg_exchange *ex)
+{
+    fg_flow_give_extra_slot(fg_flow_of_exchange(ex));
 }
 
 static uint64_t on_stalled_since(const struct fg_exchange *ex)
@@ -616,5 +632,7 @@ const struct fg_exchange_ops fg_answer_ops = {
     .consumed = on_consumed,
     .hop_time = on_hop_time,
     .release_slot = on_release_slot,
+    .try_extra_slot = on_try_extra_slot,
+    .give_extra_slot = on_give_extra_slot,
     .stalled_since = on_stalled_since,
 };

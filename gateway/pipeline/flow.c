@@ -113,6 +113,36 @@ void fg_flow_refuse_late(struct fg_flow *flow)
                          });
 }
 
+/* The backend has all that came of the body, and waits for the client to send the rest. */
+static bool is_clients_turn(const struct fg_flow *flow)
+{
+    return !flow->is_body_complete && flow->upload_unused == 0 &&
+           flow->req->ex.upgrade.data == NULL;
+}
+
+/* Before its answer began: only time that the route grants the backend says by itself that this
+ * one fails. */
+static void leave_late(struct fg_flow *flow)
+{
+    if (is_clients_turn(flow))
+        fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    else if (flow->is_deadline_clients)
+        fg_flow_leave_backend(flow, FG_CONCURRENCY_CUT_SHORT, FG_BREAKER_CUT_SHORT);
+    else
+        fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
+}
+
+/* In the middle of its answer. */
+static void leave_unfinished(struct fg_flow *flow)
+{
+    bool is_clients_doing = fg_response_stalled_since(flow->req) != 0 ||
+                            (flow->is_deadline_clients && flow->silence_max_ns == 0);
+    if (is_clients_doing)
+        fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    else
+        fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
+}
+
 static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
 {
     if (flow->state == FG_FLOW_WAITING && now_ns < flow->req->ex.deadline_ns) {
@@ -139,7 +169,7 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
     case FG_FLOW_AT_BACKEND:
         flow->backend->backend->ops->cancel(&flow->req->ex);
         flow->is_backend_open = false;
-        fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
+        leave_late(flow);
         if (!fg_cache_serve_stale(flow))
             fg_flow_refuse_late(flow);
         break;
@@ -147,7 +177,7 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
         if (flow->is_backend_open) {
             flow->backend->backend->ops->cancel(&flow->req->ex);
             flow->is_backend_open = false;
-            fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
+            leave_unfinished(flow);
         }
         fg_flow_cut(flow);
         break;
@@ -213,6 +243,32 @@ void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop)
 
 /* ---- letting go ---- */
 
+void fg_flow_give_extra_slot(struct fg_flow *flow)
+{
+    for (size_t i = 0; i < FG_SLOT_COUNT; i++) {
+        struct fg_flow_slot *slot = &flow->slots[i];
+        if (slot->has_extra)
+            fg_gate_leave(slot->gate, fg_clock_monotonic_ns(), 0, FG_CONCURRENCY_IGNORED, false,
+                          false, FG_BREAKER_CANCELLED);
+        slot->has_extra = false;
+    }
+}
+
+bool fg_flow_try_extra_slot(struct fg_flow *flow)
+{
+    for (size_t i = 0; i < FG_SLOT_COUNT; i++) {
+        struct fg_flow_slot *slot = &flow->slots[i];
+        if (!slot->is_held)
+            continue;
+        slot->has_extra = fg_gate_try_extra(slot->gate, fg_clock_monotonic_ns());
+        if (!slot->has_extra) {
+            fg_flow_give_extra_slot(flow);
+            return false;
+        }
+    }
+    return true;
+}
+
 void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
                            enum fg_breaker_outcome breaker_outcome)
 {
@@ -220,6 +276,7 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
     struct fg_flow_slot *backend = &flow->slots[FG_SLOT_BACKEND];
     if (!route->is_held && !backend->is_held)
         return;
+    fg_flow_give_extra_slot(flow);
     uint64_t now_ns = fg_clock_monotonic_ns();
     uint64_t head_ns = flow->head_ns != 0 ? flow->head_ns : now_ns;
     bool was_called = flow->backend_started_ns != 0;
@@ -237,11 +294,13 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
 
 void fg_flow_let_go(struct fg_flow *flow)
 {
+    bool is_cut_short = flow->state == FG_FLOW_AT_BACKEND && !is_clients_turn(flow);
     if (flow->is_backend_open) {
         flow->is_backend_open = false;
         flow->backend->backend->ops->cancel(&flow->req->ex);
     }
-    fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    fg_flow_leave_backend(flow, is_cut_short ? FG_CONCURRENCY_CUT_SHORT : FG_CONCURRENCY_IGNORED,
+                          FG_BREAKER_CANCELLED);
     if (flow->backend_started_ns == 0)
         fg_flow_give_back_place(flow);
     fg_cache_let_go(flow);
@@ -412,6 +471,12 @@ static void take_waiting_piece(struct fg_flow *flow, const void *data, size_t le
         fg_stage_admit_on_piece(flow);
 }
 
+void fg_flow_give_body(struct fg_flow *flow, const void *data, size_t len, bool is_last)
+{
+    flow->upload_unused += len;
+    flow->backend->backend->ops->on_body(&flow->req->ex, data, len, is_last);
+}
+
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)
 {
     struct fg_flow *flow = fg_flow_of(req);
@@ -421,7 +486,7 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
     if (flow->silence_max_ns > 0)
         flow->moved_ns = fg_flow_now_ns(flow);
     if (flow->is_backend_open)
-        flow->backend->backend->ops->on_body(&req->ex, data, len, is_last);
+        fg_flow_give_body(flow, data, len, is_last);
     else if (flow->state == FG_FLOW_WAITING)
         take_waiting_piece(flow, data, len);
     else

@@ -100,6 +100,7 @@ struct fg_flow_slot {
     struct fg_gate *gate;          /* where it was asked for; NULL: not, or there is none */
     struct fg_gate_ticket *ticket; /* while it waits for it; or NULL */
     bool is_held;
+    bool has_extra;    /* another one of the same gate, for a hedge */
     uint64_t since_ns; /* valid while held */
 };
 
@@ -113,6 +114,7 @@ struct fg_flow {
     enum fg_flow_state state;
     enum fg_stage_id stage;
     bool has_deadline;
+    bool is_deadline_clients; /* who asked for less time than the route gives */
     bool is_head_sent;
     bool is_answer_over; /* ended or cut: the codec takes no more, whoever still writes */
     bool is_tunnel;      /* answered 101 */
@@ -131,6 +133,7 @@ struct fg_flow {
     bool is_body_complete;
     struct fg_token_scan body_scan; /* of what came before the backend was called */
     size_t consumed_early;          /* of it, told to the codec before the backend has it */
+    size_t upload_unused;           /* of what the backend got, not taken yet */
     bool expects_digest;            /* a signature covers the body: */
     unsigned char body_digest[32];  /* its SHA-256 */
 
@@ -306,6 +309,11 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
                            enum fg_breaker_outcome breaker_outcome);
 /* Let go of whatever the arena cannot free. Harmless twice. */
 void fg_flow_let_go(struct fg_flow *flow);
+/* A further slot at each gate where the request has one, if nobody wants it; and back again. */
+bool fg_flow_try_extra_slot(struct fg_flow *flow);
+void fg_flow_give_extra_slot(struct fg_flow *flow);
+/* A piece of the body for the backend that has the exchange. */
+void fg_flow_give_body(struct fg_flow *flow, const void *data, size_t len, bool is_last);
 
 /* answer.c: the response */
 extern const struct fg_exchange_ops fg_answer_ops;

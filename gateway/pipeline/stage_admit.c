@@ -200,14 +200,19 @@ static enum fg_stage_verdict enter(struct fg_flow *flow, struct fg_gate *gate)
     struct fg_flow_slot *slot = &flow->slots[kind_of(flow)];
     const struct fg_exchange *ex = &flow->req->ex;
     struct fg_gate_place place;
+    uint64_t now_ns = fg_flow_now_ns(flow);
+    slot->gate = gate;
+    if (fg_gate_try_enter(gate, ex->priority_number, now_ns, &flow->level)) {
+        take(flow, all_words[kind_of(flow)].concurrency);
+        return FG_STAGE_CONTINUE;
+    }
     const struct fg_gate_arrival arrival = {.compound = ex->priority_number,
                                             .owner = owner_of(flow),
                                             .deadline_ns = ex->deadline_ns,
                                             .weight = weight_of(flow)};
-    slot->gate = gate;
     enum fg_gate_verdict verdict =
-        fg_gate_enter(gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop), &arrival,
-                      fg_flow_now_ns(flow), on_turn, flow, &slot->ticket, &place);
+        fg_gate_enter(gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop), &arrival, now_ns,
+                      on_turn, flow, &slot->ticket, &place);
     flow->level = place.level;
     if (verdict == FG_GATE_ADMITTED) {
         take(flow, all_words[kind_of(flow)].concurrency);

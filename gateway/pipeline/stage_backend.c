@@ -22,7 +22,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     while (flow->is_backend_open && flow->body_first != NULL) {
         struct fg_body_piece *piece = flow->body_first;
         flow->body_first = piece->next;
-        ops->on_body(ex, piece->data, piece->len, piece->next == NULL && flow->is_body_complete);
+        fg_flow_give_body(flow, piece->data, piece->len,
+                          piece->next == NULL && flow->is_body_complete);
     }
     return FG_STAGE_RESPOND;
 }

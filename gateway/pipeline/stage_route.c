@@ -229,7 +229,9 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     ex->priority = flow->route->priority;
     ex->body_bytes_max = flow->route->body_bytes_max;
     flow->req->ends_with_input = flow->route->half_close == FG_HALF_CLOSE_CANCEL;
-    ex->deadline_ns = ex->started_ns + timeout_of(flow);
+    uint64_t timeout_ns = timeout_of(flow);
+    flow->is_deadline_clients = timeout_ns < flow->route->timeout_ns;
+    ex->deadline_ns = ex->started_ns + timeout_ns;
     flow->client_path = ex->path;
     if (preflight != NULL) {
         fg_cors_answer_preflight(flow);

@@ -157,6 +157,22 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
     return verdict;
 }
 
+bool fg_gate_try_enter(struct fg_gate *gate, uint32_t compound, uint64_t now_ns, uint32_t *level)
+{
+    pthread_mutex_lock(&gate->lock);
+    bool is_admitted = fg_gate_policy_try_enter(&gate->policy, compound, now_ns, level);
+    pthread_mutex_unlock(&gate->lock);
+    return is_admitted;
+}
+
+bool fg_gate_try_extra(struct fg_gate *gate, uint64_t now_ns)
+{
+    pthread_mutex_lock(&gate->lock);
+    bool is_admitted = fg_gate_policy_try_extra(&gate->policy, now_ns);
+    pthread_mutex_unlock(&gate->lock);
+    return is_admitted;
+}
+
 enum fg_gate_verdict fg_gate_reweigh(struct fg_gate_ticket *ticket, struct fg_queue_weight weight,
                                      uint64_t now_ns, struct fg_gate_place *place)
 {

@@ -47,6 +47,12 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
                                    fg_gate_turn_fn on_turn, void *object,
                                    struct fg_gate_ticket **ticket, struct fg_gate_place *place);
 
+/* ADMITTED at once, as by fg_gate_enter, or nothing has happened: then the caller enters. */
+bool fg_gate_try_enter(struct fg_gate *gate, uint32_t compound, uint64_t now_ns, uint32_t *level);
+
+/* A further slot for who has one, if nobody else wants it; left with an ignored result. */
+bool fg_gate_try_extra(struct fg_gate *gate, uint64_t now_ns);
+
 /* The waiting request turns out to weigh this; unless QUEUED the caller abandons it and refuses. */
 enum fg_gate_verdict fg_gate_reweigh(struct fg_gate_ticket *ticket, struct fg_queue_weight weight,
                                      uint64_t now_ns, struct fg_gate_place *place);

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from harness import wait_for
+from test_policies import in_background, join
 from upstreams import Raw, SocketServer, cluster, figures, ok, reset, serving
 
 
@@ -137,6 +138,27 @@ def test_hedging_asks_a_second_endpoint(launch):
         requests = figures(gateway, "requests")
         assert requests["hedges"] == 1 and requests["hedges_won"] == 1
         never.set()
+
+
+def test_hedges_stay_within_the_limit(launch, upstream):
+    """As the servers count it: a second attempt takes a slot of its own, and only one that nobody waits for."""
+    answering = threading.Event()
+    servers = [upstream(lambda request: answering.wait(30) and (200, {}, b"ok")) for _ in range(2)]
+    gateway = launch(cluster([server.address for server in servers], threads=2, retries={"hedge_after": "20ms"},
+                             concurrency={"kind": "fixed", "limit": 3}, queue={"target": "off", "wait_max": "60s"}))
+
+    def at_servers():
+        return sum(server.in_flight for server in servers)
+    threads, answers = in_background(gateway, "/", 2)
+    wait_for(lambda: at_servers() == 3)  # the one slot that is left
+    assert gateway.gate("api")["concurrency"]["in_flight"] == 3
+    more, others = in_background(gateway, "/", 6)
+    wait_for(lambda: gateway.gate("api")["queue"]["waiting"] == 6)
+    assert at_servers() == 3 and figures(gateway, "requests")["hedges"] == 1
+    answering.set()
+    join(threads + more)
+    assert [answer.status_code for answer in answers + others] == [200] * 8
+    wait_for(lambda: gateway.gate("api")["concurrency"]["in_flight"] == 0)
 
 
 # ---- truncation is never success ----

@@ -746,7 +746,7 @@ static void on_abandon(void *object, uint32_t user, uint64_t now_ns)
 {
     struct fg_gateway_model *model = object;
     struct fg_sim_request *request = fg_sim_request_at(model, model->clients[user].request);
-    let_go(model, request, now_ns, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
+    let_go(model, request, now_ns, FG_CONCURRENCY_CUT_SHORT, FG_BREAKER_CANCELLED);
     drain_turns(model, now_ns);
 }
 

@@ -1,5 +1,7 @@
 /*
  * flood_model.c: arrivals, the gate, a backend of slots with a queue of its own.
+ * Clients  wait for their answer however late it comes, or leave after their time: then the gate has
+ *          its slot back, and the backend works on for nobody.
  * Memory   requests from chunks that are kept until the end; what is worked on is a binary heap by
  *          the time it is done.
  */
@@ -21,6 +23,9 @@ struct request {
     uint64_t sent_ns;
     uint64_t begun_ns;
     uint64_t done_ns;
+    struct fg_deadline_node patience; /* while it is at the backend and its client may leave */
+    bool is_waited_for;
+    bool has_left;
     bool is_critical;
 };
 
@@ -48,7 +53,7 @@ struct flood_model {
     struct request **working;
     uint32_t working_count;
     uint32_t working_capacity;
-    uint64_t expiry_ns;
+    struct fg_deadline_heap patience;
     uint64_t *latencies;
     size_t latency_count;
     uint64_t *critical_latencies;
@@ -162,8 +167,10 @@ static void leave(struct flood_model *model, struct request *request,
     struct fg_gate_turns turns = {NULL, NULL};
     if (request->is_critical)
         model->result.critical++;
+    if (request->is_waited_for)
+        fg_deadline_heap_remove(&model->patience, &request->patience);
+    request->is_waited_for = false;
     fg_gate_policy_leave(&model->gate, model->now_ns, &result, &turns);
-    give_back(model, request);
     take_turns(model, &turns);
 }
 
@@ -180,9 +187,14 @@ static void send(struct flood_model *model, struct request *request)
     if (model->phase->pending_max > 0 && model->queued_count >= model->phase->pending_max) {
         model->result.failed++;
         leave(model, request, FG_CONCURRENCY_DROPPED);
+        give_back(model, request);
         return;
     }
     request->next = NULL;
+    request->is_waited_for = model->phase->clients_leave;
+    if (request->is_waited_for)
+        fg_deadline_heap_push(&model->patience, &request->patience,
+                              request->arrived_ns + model->timeout_ns);
     if (model->queued == NULL)
         model->queued = request;
     else
@@ -271,7 +283,18 @@ static void finish(struct flood_model *model)
                 model->critical_latencies[model->critical_latency_count++] = total_ns;
         }
     }
-    leave(model, request, FG_CONCURRENCY_SUCCESS);
+    if (!request->has_left)
+        leave(model, request, FG_CONCURRENCY_SUCCESS);
+    give_back(model, request);
+}
+
+/* The client has waited long enough. */
+static void lose_patience(struct flood_model *model)
+{
+    char *node = (char *)model->patience.root - offsetof(struct request, patience);
+    struct request *request = (struct request *)(void *)node;
+    request->has_left = true;
+    leave(model, request, FG_CONCURRENCY_CUT_SHORT);
 }
 
 static int by_size(const void *a, const void *b)
@@ -325,9 +348,13 @@ struct flood_result flood_run(struct flood_model *model, const struct flood_phas
     while (true) {
         uint64_t done_ns = model->working_count > 0 ? model->working[0]->done_ns : UINT64_MAX;
         uint64_t expiry_ns = fg_gate_policy_next_expiry_ns(&model->gate);
+        uint64_t patience_ns =
+            model->patience.root != NULL ? model->patience.root->deadline_ns : UINT64_MAX;
         uint64_t at_ns = done_ns <= next_ns ? done_ns : next_ns;
         if (expiry_ns < at_ns)
             at_ns = expiry_ns;
+        if (patience_ns < at_ns)
+            at_ns = patience_ns;
         if (at_ns >= ends_ns)
             break;
         if (at_ns > model->now_ns)
@@ -336,6 +363,8 @@ struct flood_result flood_run(struct flood_model *model, const struct flood_phas
             struct fg_gate_turns turns = {NULL, NULL};
             fg_gate_policy_expire(&model->gate, model->now_ns, &turns);
             take_turns(model, &turns);
+        } else if (at_ns == patience_ns) {
+            lose_patience(model);
         } else if (at_ns == done_ns) {
             finish(model);
             work(model);

@@ -23,6 +23,7 @@ struct flood_phase {
     double critical_per_s;
     uint64_t timeout_ns;  /* the client's; 0: a second */
     uint32_t pending_max; /* what waits at the backend at most, more is failed; 0: no bound */
+    bool clients_leave;   /* after their time, while the backend goes on; else they stay */
 };
 
 struct flood_result {

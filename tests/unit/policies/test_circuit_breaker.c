@@ -220,9 +220,10 @@ static void opens_when_too_many_are_slow(void **state)
         fg_circuit_breaker_record(&cb, 0, false, FG_BREAKER_SUCCESS, MS - 1);
     for (int i = 0; i < 9; i++)
         fg_circuit_breaker_record(&cb, 0, false, FG_BREAKER_SUCCESS, MS);
-    fg_circuit_breaker_record(&cb, 0, false, FG_BREAKER_CANCELLED, S); /* says nothing */
+    fg_circuit_breaker_record(&cb, 0, false, FG_BREAKER_CANCELLED, S);      /* says nothing */
+    fg_circuit_breaker_record(&cb, 0, false, FG_BREAKER_CUT_SHORT, MS - 1); /* nor does this */
     assert_int_equal(cb.state, FG_BREAKER_CLOSED);
-    fg_circuit_breaker_record(&cb, 0, false, FG_BREAKER_FAILURE, MS); /* late, and failed too */
+    fg_circuit_breaker_record(&cb, 0, false, FG_BREAKER_CUT_SHORT, MS); /* late, and failed too */
     assert_int_equal(cb.state, FG_BREAKER_OPEN);
     assert_string_equal(fg_breaker_rule_name(cb.cause.rule), "slow_ratio");
     assert_int_equal(cb.cause.value, 50); /* per cent */

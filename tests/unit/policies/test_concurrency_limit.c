@@ -277,6 +277,36 @@ static void cancelled_calls_are_not_sampled(void **state)
     assert_int_equal(cl.windows_total, 0);
 }
 
+/* `cut_short` of ten clients leave after `patience_ns`; the others have their answer in 10 ms. */
+static uint32_t limit_after_leavers(enum fg_concurrency_mode mode, int cut_short,
+                                    uint64_t patience_ns)
+{
+    struct fg_concurrency_limit cl = limit_of(mode, 20);
+    uint64_t now_ns = S;
+    settle(&cl, 0);
+    for (int i = 0; i < 400; i++) {
+        bool is_left = i >= 100 && i % 10 < cut_short; /* the first windows are as usual */
+        assert_true(fg_concurrency_limit_try_acquire(&cl));
+        now_ns += MS;
+        fg_concurrency_limit_release(&cl, now_ns, is_left ? patience_ns : 10 * MS,
+                                     is_left ? FG_CONCURRENCY_CUT_SHORT : FG_CONCURRENCY_SUCCESS);
+    }
+    return fg_concurrency_limit_current(&cl);
+}
+
+static void clients_that_leave_move_it_only_if_most_waited_in_vain(void **state)
+{
+    (void)state;
+    for (int mode = FG_CONCURRENCY_GRADIENT2; mode <= FG_CONCURRENCY_AIMD; mode++) {
+        enum fg_concurrency_mode law = (enum fg_concurrency_mode)mode;
+        assert_in_range(limit_after_leavers(law, 10, MS), 20, 1000); /* impatience */
+        assert_int_equal(limit_after_leavers(law, 10, 300 * MS), 1);
+        assert_in_range(limit_after_leavers(law, 8, 300 * MS), 1, 12);
+        if (law != FG_CONCURRENCY_AIMD)
+            assert_in_range(limit_after_leavers(law, 3, 10 * MS), 20, 1000);
+    }
+}
+
 static void a_clock_that_goes_wrong_does_not_stop_it(void **state)
 {
     (void)state;
@@ -346,6 +376,7 @@ int main(void)
         cmocka_unit_test(aimd_bears_a_heavy_tail),
         cmocka_unit_test(an_idle_backend_proves_nothing),
         cmocka_unit_test(cancelled_calls_are_not_sampled),
+        cmocka_unit_test(clients_that_leave_move_it_only_if_most_waited_in_vain),
         cmocka_unit_test(a_clock_that_goes_wrong_does_not_stop_it),
         cmocka_unit_test(the_limit_is_never_exceeded),
     };

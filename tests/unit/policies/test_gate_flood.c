@@ -208,6 +208,31 @@ static void a_step_is_absorbed_within_200_ms(void **state)
     flood_destroy(model);
 }
 
+/* Of many slots so few are left that all who are in flight wait longer than their clients do. */
+static void check_leavers(enum fg_concurrency_mode mode, double least)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(8));
+    struct flood_phase flood = calm;
+    flood.clients_leave = true;
+    flood.timeout_ns = 300 * MS;
+    flood.slots = 100;
+    flood.normal_per_s = 10000;
+    (void)flood_run(model, &flood);
+    flood.slots = 4;
+    (void)flood_run(model, &flood);
+    struct flood_result result = flood_run(model, &flood);
+    assert_true(share(result.good, 1000) >= least);
+    flood_destroy(model);
+}
+
+static void clients_that_leave_tell_of_slots_that_are_lost(void **state)
+{
+    (void)state;
+    check_leavers(FG_CONCURRENCY_GRADIENT2, 0.9);
+    check_leavers(FG_CONCURRENCY_VEGAS, 0.9);
+}
+
 /* A fixed limit that is far too high and a queue without law: the same flood is a collapse. */
 static void without_the_policies_it_collapses(void **state)
 {
@@ -284,6 +309,7 @@ int main(void)
         cmocka_unit_test(a_slower_backend_is_not_taken_for_a_full_one),
         cmocka_unit_test(uneven_service_is_borne),
         cmocka_unit_test(a_step_is_absorbed_within_200_ms),
+        cmocka_unit_test(clients_that_leave_tell_of_slots_that_are_lost),
         cmocka_unit_test(without_the_policies_it_collapses),
         cmocka_unit_test(who_is_refused_by_a_slow_backend_hears_it_at_once),
     };

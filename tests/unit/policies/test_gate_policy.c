@@ -257,11 +257,70 @@ static void the_queue_knows_how_slow_the_backend_is(void **state)
     assert_true(gate.queue.target_ns == 500 * MS); /* a quarter of wait_max */
 }
 
+static void who_finds_a_free_slot_needs_no_entry(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(2, 2);
+    struct fg_gate_entry waiting = {0};
+    struct fg_gate_turns turns = {0};
+    uint32_t level = 0;
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_true(fg_gate_policy_try_enter(&gate, normal, 1, &level));
+    assert_int_equal(level, FG_PRIORITY_COMPOUND_COUNT - 1);
+    assert_true(fg_gate_policy_try_extra(&gate, 1));
+    assert_int_equal(gate.limit.in_flight, 2);
+    assert_false(fg_gate_policy_try_enter(&gate, normal, 1, &level));
+    assert_false(fg_gate_policy_try_extra(&gate, 1));
+    assert_int_equal(gate.limit.refused_total, 0); /* nothing has happened */
+    assert_int_equal(enter(&gate, &waiting, 1, &turns), FG_GATE_QUEUED);
+    gate.limit.in_flight--; /* as between a slot that came free and the turn for it */
+    assert_false(fg_gate_policy_try_enter(&gate, normal, 1, &level));
+    assert_false(fg_gate_policy_try_extra(&gate, 1));
+    assert_true(fg_gate_policy_abandon(&gate, &waiting, 1, &turns));
+    assert_null(turns.first);
+    assert_true(fg_gate_policy_try_extra(&gate, 1));
+}
+
+/* A deadline of the client's own is a failure when no answer takes that long. */
+static void impatience_is_no_failure(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    struct fg_gate_turns turns = {0};
+    const struct {
+        uint64_t service_ns, latency_ns;
+        bool is_failure;
+    } cases[] = {{0, S - 1, false},
+                 {0, S, true},
+                 {10 * MS, S - 1, false},
+                 {10 * MS, S, true},
+                 {200 * MS, 2 * S - 1, false},
+                 {200 * MS, 2 * S, true}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fg_gate_result late = {.latency_ns = cases[i].latency_ns,
+                                      .limit = FG_CONCURRENCY_CUT_SHORT,
+                                      .breaker = FG_BREAKER_CUT_SHORT,
+                                      .passed_breaker = true};
+        fg_gate_policy_init(&gate, &config, 0);
+        gate.service_ns = cases[i].service_ns;
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
+            fg_gate_policy_leave(&gate, 1, &late, &turns);
+        }
+        assert_int_equal(gate.breaker.state,
+                         cases[i].is_failure ? FG_BREAKER_OPEN : FG_BREAKER_CLOSED);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crowd_is_below_the_level_first),
         cmocka_unit_test(a_freed_slot_goes_to_who_waits),
+        cmocka_unit_test(who_finds_a_free_slot_needs_no_entry),
+        cmocka_unit_test(impatience_is_no_failure),
         cmocka_unit_test(without_memory_nothing_waits),
         cmocka_unit_test(waits_no_longer_than_it_may),
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),

@@ -1,0 +1,120 @@
+"""What a client brings about by itself counts against no backend: short deadlines, uploads that stand still, leaving."""
+import contextlib
+import threading
+
+import httpx
+import pytest
+
+from harness import read_response, wait_for
+from test_policies import in_background, join
+
+FAILURES = 2  # in a row open the breaker
+
+
+def site(address, route=None, **cluster):
+    keys = {"breaker": {"consecutive_failures": FAILURES, "open": "1h", "open_max": "1h"}, **cluster}
+    return {"clusters": {"app": {"endpoints": [address], **keys}},
+            "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s", **(route or {})}]}
+
+
+@pytest.fixture
+def hanging(upstream):
+    """A backend that answers nobody until it is told to."""
+    backend = upstream()
+    backend.gate.clear()
+    return backend
+
+
+def ask_in_vain(gateway, count, **fields):
+    """Requests that time out, one after another; their status."""
+    with gateway.client() as client:
+        return [client.get("/", headers=fields).status_code for _ in range(count)]
+
+
+def is_untouched(gateway, backend):
+    gate = gateway.gate("app")
+    assert gate["concurrency"]["in_flight"] == 0 and gate["breaker"]["opened_total"] == 0, gate
+    backend.gate.set()
+    assert gateway.get("/").status_code == 200
+    return True
+
+
+@pytest.mark.parametrize("field", [{"x-request-timeout-ms": "30"}, {"grpc-timeout": "30m"}])
+def test_a_short_deadline_of_the_clients_is_no_failure(launch, hanging, field):
+    gateway = launch(site(hanging.address))
+    assert ask_in_vain(gateway, 3 * FAILURES, **field) == [504] * (3 * FAILURES)
+    assert is_untouched(gateway, hanging)
+
+
+def test_one_that_no_answer_takes_so_long_is(launch, hanging):
+    gateway = launch(site(hanging.address))
+    threads, answers = in_background(gateway, "/", FAILURES, headers={"x-request-timeout-ms": "1100"})
+    join(threads)
+    assert [answer.status_code for answer in answers] == [504] * FAILURES
+    assert gateway.gate("app")["breaker"]["state"] == "open"
+
+
+def test_the_time_that_the_route_gives_is(launch, hanging):
+    gateway = launch(site(hanging.address, route={"timeout": "100ms"}))
+    assert ask_in_vain(gateway, FAILURES) == [504] * FAILURES
+    assert gateway.gate("app")["breaker"]["state"] == "open"
+
+
+@pytest.mark.parametrize("cluster", [{}, {"retries": {"attempts": 1, "try_timeout": "100ms"}}], ids=["route", "try"])
+def test_an_upload_that_stands_still_is_the_clients(launch, upstream, cluster):
+    backend = upstream()
+    gateway = launch(site(backend.address, route={"timeout": "700ms"}, concurrency={"kind": "fixed", "limit": 9}, **cluster))
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(gateway.raw()) for _ in range(3 * FAILURES)]
+        for connection in connections:
+            connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nabc")
+        assert {read_response(connection.makefile("rb"))[0] for connection in connections} == {504}
+    assert is_untouched(gateway, backend)
+
+
+def test_an_upload_that_the_server_does_not_take_is_the_servers(launch, upstream):
+    backend = upstream(read_body=False)
+    backend.gate.clear()
+    gateway = launch(site(backend.address, route={"timeout": "2s", "body_max": "1GiB"},
+                          concurrency={"kind": "fixed", "limit": FAILURES}))
+
+    def send(connection):
+        with contextlib.suppress(OSError):  # the answer comes before all is sent, and ends it
+            connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n")
+            for _ in range(200):
+                connection.sendall(bytes(250000))
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(gateway.raw()) for _ in range(FAILURES)]
+        threads = [threading.Thread(target=send, args=(connection,)) for connection in connections]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: gateway.gate("app")["breaker"]["state"] == "open")
+    join(threads)
+
+
+def test_clients_that_leave_open_no_breaker_and_leave_no_slot_behind(launch, hanging):
+    gateway = launch(site(hanging.address, concurrency={"kind": "gradient2", "limit": 4}))
+    for _ in range(3):
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(gateway.raw()).sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 4)
+        wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
+    assert is_untouched(gateway, hanging)
+
+
+def test_a_refusal_of_our_own_moves_no_limit(launch, hanging):
+    """The cluster's exact limits are ours: that they are reached does not say that its servers are busy."""
+    gateway = launch(site(hanging.address, limits={"requests": 1}, concurrency={"kind": "aimd", "limit": 40, "min": 1}))
+    threads, answers = in_background(gateway, "/held", 1)
+    wait_for(lambda: hanging.in_flight == 1)
+    with gateway.client() as client:
+        codes = [client.get("/").json()["error"]["code"] for _ in range(60)]
+    assert codes == ["cluster_requests"] * 60
+    gate = gateway.gate("app")
+    assert gate["concurrency"]["limit"] == 40 and gate["breaker"]["opened_total"] == 0
+    hanging.gate.set()
+    join(threads)
+    assert answers[0].status_code == 200
+    refused = 'floodgate_cluster_limit_refused_total{cluster="app",limit="requests"} 60'
+    assert refused in httpx.get(gateway.admin + "/metrics").text
