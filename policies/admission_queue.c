@@ -16,7 +16,8 @@
  * Laws     class     effective = class - waited / ageing_ns of the entry that would be taken; the
  *                    smallest goes first, on a tie the one that came first
  *          overload  per class: smallest wait of its oldest entry over the last interval > target
- *          order     FIFO; newest first while overloaded, and as soon as the oldest has waited more
+ *          order     one of each owner a round (policies/fair_turns), and so FIFO where each has
+ *                    one; newest first while overloaded, and as soon as the oldest has waited more
  *                    than the slough time of 2 x target: the old ones will miss their deadline
  *                    anyway, serving them in order would make everybody late. Under pressure from
  *                    the target on, but for a slow backend, whose target is stretched
@@ -97,6 +98,7 @@ static void put_in(struct fg_admission_queue *queue, struct fg_queue_entry *entr
         class->newest->next = entry;
     class->newest = entry;
     class->count++;
+    fg_fair_turns_add(&class->turns, &entry->turn, entry->owner);
     queue->count++;
     queue->held.bytes += entry->weight.bytes;
     queue->held.tokens += entry->weight.tokens;
@@ -118,6 +120,7 @@ static void take_out(struct fg_admission_queue *queue, struct fg_queue_entry *en
         entry->next->prev = entry->prev;
     assert(class->count > 0);
     class->count--;
+    fg_fair_turns_remove(&class->turns, &entry->turn);
     queue->count--;
     queue->held.bytes -= entry->weight.bytes;
     queue->held.tokens -= entry->weight.tokens;
@@ -164,15 +167,29 @@ static bool is_newest_first(const struct fg_admission_queue *queue,
     return class->is_overloaded || waited_ns(class->oldest, now_ns) > borne_ns;
 }
 
+/* By turns of the owners, or NULL. */
+static struct fg_queue_entry *first_of(const struct fg_queue_class *class)
+{
+    struct fg_fair_turn *turn = fg_fair_turns_first(&class->turns);
+    if (turn == NULL)
+        return NULL;
+    char *entry = (char *)turn - offsetof(struct fg_queue_entry, turn);
+    return (struct fg_queue_entry *)(void *)entry;
+}
+
 /* The entry of the class that pop would take. */
 static struct fg_queue_entry *candidate_of(const struct fg_admission_queue *queue,
                                            const struct fg_queue_class *class, uint64_t now_ns)
 {
-    bool has_aged = class->oldest != NULL && queue->config.ageing_ns != 0 &&
-                    waited_ns(class->oldest, now_ns) >= queue->config.ageing_ns;
-    if (has_aged || !is_newest_first(queue, class, now_ns))
+    struct fg_queue_entry *first = first_of(class);
+    if (first == NULL || !is_newest_first(queue, class, now_ns))
+        return first;
+    bool has_aged =
+        queue->config.ageing_ns != 0 && waited_ns(class->oldest, now_ns) >= queue->config.ageing_ns;
+    if (has_aged)
         return class->oldest;
-    return class->newest;
+    bool is_of_many = class->newest->turn.round > first->turn.round;
+    return is_of_many && waited_ns(first, now_ns) <= slough_ns(queue) ? first : class->newest;
 }
 
 static uint64_t effective_class(const struct fg_admission_queue *queue,
@@ -425,6 +442,16 @@ static enum fg_queue_verdict choose_victims(const struct fg_admission_queue *que
     return lacking;
 }
 
+/* How long one of `owner` would wait that came now. */
+static uint64_t wait_of_newcomer(const struct fg_admission_queue *queue, enum fg_priority priority,
+                                 uint64_t owner, uint64_t now_ns)
+{
+    const struct fg_queue_class *class = &queue->classes[priority];
+    bool is_lifo = is_newest_first(queue, class, now_ns);
+    uint32_t own = is_lifo ? 0 : fg_fair_turns_ahead(&class->turns, owner);
+    return wait_behind(queue, count_above(queue, priority) + own, now_ns);
+}
+
 static void displace(struct fg_admission_queue *queue, const struct victims *victims,
                      struct refused_list *list)
 {
@@ -448,12 +475,12 @@ static void count_full(struct fg_admission_queue *queue, enum fg_queue_verdict v
  * one of a class.
  */
 static bool is_foreseen(const struct fg_admission_queue *queue, enum fg_priority priority,
-                        uint64_t now_ns)
+                        uint64_t owner, uint64_t now_ns)
 {
-    uint32_t own = queue->classes[priority].count;
-    uint32_t ahead = count_above(queue, priority) + own;
-    if (!is_patient(queue) || own == 0)
+    const struct fg_queue_class *class = &queue->classes[priority];
+    if (!is_patient(queue) || class->count == 0)
         return false;
+    uint32_t ahead = count_above(queue, priority) + fg_fair_turns_ahead(&class->turns, owner);
     uint64_t wait_ns = wait_behind(queue, ahead, now_ns);
     if (wait_ns == FG_POLICY_NEVER)
         wait_ns = fg_multiply_divide(queue->pace_least_ns, ahead, 1);
@@ -526,13 +553,13 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
         count_full(queue, lacking);
         return lacking;
     }
-    uint64_t wait_ns = fg_admission_queue_expected_wait_ns(queue, priority, now_ns);
+    uint64_t wait_ns = wait_of_newcomer(queue, priority, entry->owner, now_ns);
     bool is_wait_known = wait_ns != FG_POLICY_NEVER;
     if (deadline_ns <= now_ns || (is_wait_known && wait_ns > deadline_ns - now_ns)) {
         queue->cannot_meet_total++;
         return FG_QUEUE_CANNOT_MEET_DEADLINE;
     }
-    if (is_foreseen(queue, priority, now_ns)) {
+    if (is_foreseen(queue, priority, entry->owner, now_ns)) {
         queue->shed_total++;
         return FG_QUEUE_FORESEEN;
     }

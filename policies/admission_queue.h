@@ -7,6 +7,7 @@
 
 #include "policies/crowd.h"
 #include "policies/deadline_heap.h"
+#include "policies/fair_turns.h"
 #include "policies/priority.h"
 
 #include <stdbool.h>
@@ -35,6 +36,7 @@ struct fg_queue_entry {
     struct fg_queue_entry *prev;
     struct fg_queue_entry *next;
     struct fg_deadline_node deadline;
+    struct fg_fair_turn turn; /* within its class */
     /* state */
     enum fg_queue_entry_state state;
     enum fg_priority priority;
@@ -59,8 +61,9 @@ struct fg_queue_class {
     struct fg_queue_entry *oldest;
     struct fg_queue_entry *newest;
     uint32_t count;
-    bool is_overloaded;    /* the last whole interval had a standing delay */
-    bool is_interval_open; /* false: the next pop starts a new minimum */
+    struct fg_fair_turns turns; /* in which order they go while it is not newest first */
+    bool is_overloaded;         /* the last whole interval had a standing delay */
+    bool is_interval_open;      /* false: the next pop starts a new minimum */
     uint64_t next_sequence;
     uint64_t interval_ends_ns;
     uint64_t served_at_ns; /* last pop, or when last nobody waited */

@@ -39,3 +39,28 @@ def test_who_has_few_waiting_finds_a_place_in_a_full_queue(launch, upstream):
         assert [read_response(one)[0] for one in others] == [200] * 3
         statuses = [read_response(one)[0] for one in hoard]
         assert statuses.count(200) == PLACES - 2 and statuses.count(503) == 3
+
+
+def test_who_asks_for_one_thing_does_not_wait_for_another_ones_hundred(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+        "limits": {"threads": 2, "connections_per_ip_max": 1000},
+        "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 1},
+                             "queue": {"wait_max": "10m", "target": "off"}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "10m"}]})
+
+    def ask(stack, source, path):
+        connection = stack.enter_context(connect(gateway.port, source))
+        connection.sendall(f"GET /{path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        return connection.makefile("rb")
+    backend.gate.clear()
+    with contextlib.ExitStack() as stack:
+        waiting = [ask(stack, HOARDER, "hoard") for _ in range(50)]
+        gateway.wait_stats(lambda _: gateway.gate("app")["queue"]["waiting"] == 49, what="the hoard in the queue")
+        waiting += [ask(stack, f"127.0.0.{number}", "other") for number in (3, 4, 5)]
+        gateway.wait_stats(lambda _: gateway.gate("app")["queue"]["waiting"] == 52, what="all in the queue")
+        backend.gate.set()
+        assert [read_response(one)[0] for one in waiting] == [200] * 53
+    paths = [path for _, path, _ in backend.requests]
+    assert paths[:5].count("/other") == 3, paths  # behind the one at work and one of the hoard's

@@ -1,7 +1,7 @@
 /*
  * flood_model.c: arrivals, the gate, a backend of slots with a queue of its own.
- * Clients  wait for their answer however late it comes, or leave after their time: then the gate has
- *          its slot back, and the backend works on for nobody.
+ * Clients  wait for their answer however late it comes, or leave after their time: then the gate
+ *          has its slot back, and the backend works on for nobody.
  * Memory   requests from chunks that are kept until the end; what is worked on is a binary heap by
  *          the time it is done.
  */

@@ -790,6 +790,51 @@ static void a_crowd_gives_way_to_the_few(void **state)
     }
 }
 
+/*
+ * One client has a thousand waiting, and asks for more all the time; five others ask now and then.
+ * A slot comes free every 2.5 ms. With the law of standing delay, or (target 0) without.
+ */
+static void check_neighbours(uint64_t target_ns)
+{
+    struct fg_queue_config config = {
+        .capacity = 1024, .ageing_ns = S, .target_ns = target_ns, .interval_ns = 100 * MS};
+    static struct fg_queue_entry hoard[2000], few[250];
+    static struct fg_admission_queue queue;
+    struct fg_queue_entry *refused;
+    size_t hoarded = 0, asked = 0;
+    memset(hoard, 0, sizeof(hoard));
+    memset(few, 0, sizeof(few));
+    fg_admission_queue_init(&queue, &config);
+    for (uint64_t now_ns = 0; now_ns < S; now_ns += 2500 * (MS / 1000)) {
+        size_t wanted = now_ns == 0 ? 1000 : hoarded + 2;
+        for (; hoarded < wanted; hoarded++) {
+            hoard[hoarded].owner = 7;
+            (void)fg_admission_queue_push(&queue, &hoard[hoarded], FG_PRIORITY_NORMAL, now_ns,
+                                          now_ns + 2 * S, &refused);
+        }
+        if (now_ns % (4 * MS) < 2500 * (MS / 1000) && asked < 250) {
+            few[asked].owner = (asked % 5 + 1) << 32 | (asked % 5 + 1);
+            assert_int_equal(fg_admission_queue_push(&queue, &few[asked], FG_PRIORITY_NORMAL,
+                                                     now_ns, now_ns + 50 * MS, &refused),
+                             FG_QUEUE_QUEUED);
+            asked++;
+        }
+        assert_non_null(fg_admission_queue_pop(&queue, now_ns, &refused));
+    }
+    for (size_t i = 0; i + 10 < asked; i++)
+        assert_int_equal(few[i].state, FG_QUEUE_ENTRY_POPPED);
+    while (fg_admission_queue_pop(&queue, S, &refused) != NULL)
+        continue;
+    assert_int_equal(fg_fair_turns_ahead(&queue.classes[FG_PRIORITY_NORMAL].turns, 7), 0);
+}
+
+static void who_asks_for_a_thousand_waits_for_himself(void **state)
+{
+    (void)state;
+    check_neighbours(20 * MS);
+    check_neighbours(0);
+}
+
 /* Several who have as many as each other do not push one another out. */
 static void equals_do_not_displace_each_other(void **state)
 {
@@ -835,6 +880,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crowd_gives_way_to_the_few),
+        cmocka_unit_test(who_asks_for_a_thousand_waits_for_himself),
         cmocka_unit_test(equals_do_not_displace_each_other),
         cmocka_unit_test(crowding_grows_beyond_what_is_free),
         cmocka_unit_test(higher_classes_first_and_fifo_within),
