@@ -184,8 +184,9 @@ struct fg_exchange {
 
     /* said by the backend: what the answer has cost until now, and whether that is all of it; read
      * when the exchange has ended */
-    uint64_t tokens_used; /* of inference: prompt and answer */
-    bool is_tokens_final;
+    /* of inference: of the prompt, from when it is being computed, and of the answer so far */
+    uint64_t tokens_used;
+    bool counts_tokens; /* the backend does; false: nobody knows how many there were */
 
     /* the gateway's */
     const struct fg_exchange_ops *ops;

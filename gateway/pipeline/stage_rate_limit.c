@@ -62,13 +62,11 @@ static uint64_t used_by(const struct fg_flow *flow, const struct fg_limit_charge
     case FG_LIMIT_COST_TOKENS:
         break;
     }
-    if (req->ex.is_tokens_final)
-        return req->ex.tokens_used;
+    /* an error costs nothing; what was cut short costs what was computed, if that is known */
     bool has_failed = flow->backend_started_ns == 0 || flow->status >= 400;
-    if (req->ex.tokens_used == 0 && has_failed)
-        return 0;
-    /* cut short, or by a backend that does not count: what was reserved stands */
-    return req->ex.tokens_used > charge->taken ? req->ex.tokens_used : charge->taken;
+    if (has_failed || req->ex.counts_tokens)
+        return has_failed ? 0 : req->ex.tokens_used;
+    return charge->taken;
 }
 
 /* Takes from one table; keeps the tightest verdict for the client. False: refused. */

@@ -17,6 +17,7 @@ static bool comes_back(enum fg_channel_type type, struct fg_span payload, unsign
     struct fg_channel_token token;
     struct fg_channel_done done;
     struct fg_channel_refused refused;
+    uint32_t prompt_tokens;
     size_t bytes = 0;
     if (type == FG_CHANNEL_SUBMIT && fg_channel_read_submit(payload, &submit) == FG_OK) {
         assert(fg_channel_submit_bytes(&submit) == FG_CHANNEL_HEADER_BYTES + payload.len);
@@ -29,6 +30,9 @@ static bool comes_back(enum fg_channel_type type, struct fg_span payload, unsign
         bytes = fg_channel_write_done(out, room, 1, &done);
     } else if (type == FG_CHANNEL_REFUSED && fg_channel_read_refused(payload, &refused) == FG_OK) {
         bytes = fg_channel_write_refused(out, room, 1, &refused);
+    } else if (type == FG_CHANNEL_BEGUN &&
+               fg_channel_read_begun(payload, &prompt_tokens) == FG_OK) {
+        bytes = fg_channel_write_begun(out, room, 1, prompt_tokens);
     } else {
         return true;
     }
@@ -44,7 +48,7 @@ static void read_all_ways(struct fg_span payload)
     assert(out != NULL && copy != NULL);
     if (payload.len > 0)
         memcpy(copy, payload.data, payload.len);
-    for (enum fg_channel_type type = FG_CHANNEL_HELLO; type <= FG_CHANNEL_REFUSED; type++) {
+    for (enum fg_channel_type type = FG_CHANNEL_HELLO; type < FG_CHANNEL_TYPE_END; type++) {
         bool is_same = comes_back(type, fg_span_make(copy, payload.len), out, room);
         assert(is_same);
         (void)is_same;

@@ -93,6 +93,52 @@ def test_tokens_are_reserved_and_the_rest_given_back(launch):
         assert answer.json()["error"]["value"] == 300 - used
 
 
+def test_tokens_of_what_is_cut_short_or_computes_nothing(launch):
+    reserve = 3000
+    gateway = launch({
+        "policies": {"rate_limits": {"tokens": {"key": "route", "rate": "1/h", "burst": 100000, "cost": "tokens",
+                                                "reserve": reserve}}},
+        "inference": {"enabled": True, "model": str(DEMO_MODEL), "workers": 1, "threads_per_worker": 1,
+                      "kv_memory": "16MiB"},
+        "routes": [{"name": "v1", "match": {"prefix": "/v1/"}, "to": "inference", "timeout": "60s",
+                    "rate_limits": ["tokens"]}]})
+    body = {"prompt": "tea is", "max_tokens": 400, "ignore_eos": True}
+
+    def charge(ask):
+        """What `ask` has cost when it is settled."""
+        before = limit(gateway, "tokens")["given_back"]
+        ask()
+        wait_for(lambda: limit(gateway, "tokens")["given_back"] > before)
+        return reserve - (limit(gateway, "tokens")["given_back"] - before)
+
+    def leave_after(events):
+        with gateway.client(timeout=60) as client, \
+                client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
+            lines = (line for line in answer.iter_lines() if line.startswith("data:"))
+            for _ in range(events):
+                next(lines)
+
+    def leave_in_the_body():
+        started = gateway.stats()["inference"]["requests"]["started"]
+        with gateway.raw() as connection:
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
+            wait_for(lambda: gateway.stats()["inference"]["requests"]["started"] > started)
+    with gateway.client(timeout=60) as client:
+        usage = []
+
+        def ask(**more):
+            usage.append(client.post("/v1/completions", json={**body, **more}).json()["usage"])
+        cost = charge(lambda: ask(max_tokens=2, n=3))
+        prompt = usage[0]["prompt_tokens"]
+        assert cost == usage[0]["total_tokens"] > prompt
+        assert prompt + 1 <= charge(lambda: leave_after(3)) < prompt + 400
+        assert charge(lambda: client.get("/v1/models")) == 0
+        assert charge(lambda: client.get("/v1/nothing")) == 0
+        assert charge(lambda: client.post("/v1/completions", content=b"{")) == 0
+        assert charge(leave_in_the_body) == 0
+    assert limit(gateway, "tokens")["owed"] == 0
+
+
 def test_who_is_refused_by_one_limit_has_not_paid_the_others(launch):
     gateway = launch({
         "policies": {"rate_limits": {"wide": {"key": "route", "rate": "1/h", "burst": 3},

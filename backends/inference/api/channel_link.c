@@ -93,9 +93,11 @@ static bool take_frame(struct fg_channel_link *link, const struct fg_channel_hea
     case FG_CHANNEL_TOKEN:
     case FG_CHANNEL_DONE:
     case FG_CHANNEL_REFUSED:
+    case FG_CHANNEL_BEGUN:
         return link->state == FG_LINK_READY && link->events->on_frame(link, header, payload);
     case FG_CHANNEL_SUBMIT:
     case FG_CHANNEL_CANCEL:
+    case FG_CHANNEL_TYPE_END:
         break;
     }
     return false;

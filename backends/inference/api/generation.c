@@ -210,6 +210,20 @@ static void record_token(struct fg_choice *choice, uint64_t now_ns)
     choice->last_token_ns = now_ns;
 }
 
+/* The prompt is paid for once, whoever reads it again after a worker's death. */
+static bool on_begun(struct fg_choice *choice, struct fg_span payload)
+{
+    struct fg_generation *gen = choice->gen;
+    struct fg_choice *payer = gen->answer.is_embedding ? choice : &gen->first;
+    uint32_t prompt_tokens;
+    if (fg_channel_read_begun(payload, &prompt_tokens) != FG_OK)
+        return false;
+    if (!payer->has_begun)
+        gen->ex->tokens_used += prompt_tokens;
+    payer->has_begun = true;
+    return true;
+}
+
 static bool on_token(struct fg_choice *choice, struct fg_span payload)
 {
     struct fg_generation *gen = choice->gen;
@@ -235,6 +249,7 @@ static void begin_next_text(struct fg_choice *choice)
     struct fg_generation *gen = choice->gen;
     choice->text_index = gen->next_text++;
     choice->submissions = 0;
+    choice->has_begun = false;
     gen->admitted_ns = fg_clock_monotonic_ns();
     choice->wait_until_ns = fg_placement_wait_until(gen->thread, gen->admitted_ns);
     fg_placement_place(choice);
@@ -267,7 +282,6 @@ static bool on_done(struct fg_choice *choice, struct fg_span payload)
     retire(choice);
     if (gen->answer.is_finished) {
         gen->ex->tokens_used = (uint64_t)gen->answer.prompt_tokens + gen->answer.completion_tokens;
-        gen->ex->is_tokens_final = true;
         fg_generation_set_state(gen, FG_GENERATION_FLUSHING);
         if (!gen->is_head_sent) {
             fg_exchange_hop_time(gen->ex, "worker_queue", done.queue_ns);
@@ -370,6 +384,8 @@ bool fg_generation_on_frame(struct fg_choice *choice, const struct fg_channel_he
         return on_token(choice, payload);
     if (header->type == FG_CHANNEL_DONE)
         return on_done(choice, payload);
+    if (header->type == FG_CHANNEL_BEGUN)
+        return on_begun(choice, payload);
     return on_refused(choice, payload);
 }
 

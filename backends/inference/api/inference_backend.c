@@ -80,6 +80,7 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
                   {FG_SPAN_LITERAL("/v1/embeddings"), FG_COMPLETION_EMBEDDING}};
     struct fg_inference_thread *thread = (struct fg_inference_thread *)base;
     enum fg_completion_kind kind = FG_COMPLETION_TEXT;
+    ex->counts_tokens = true;
     bool is_known = fg_span_equal(ex->path, FG_SPAN("/v1/completions"));
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]) && !is_known; i++) {
         is_known = fg_span_equal(ex->path, others[i].path);

@@ -90,6 +90,7 @@ struct fg_choice {
     struct fg_generation *gen;
     uint32_t index;
     uint32_t text_index; /* of an embedding: the text that it has now */
+    bool has_begun;      /* a worker has begun to read its prompt, or that text */
     uint64_t id;         /* of the current submission; a further one gets a new id; 0: none */
 
     /* links */

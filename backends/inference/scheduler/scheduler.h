@@ -51,6 +51,8 @@ struct fg_scheduler_events {
                     void *owner);
     void (*on_refused)(const struct fg_scheduler_key *key, const struct fg_channel_refused *refused,
                        void *owner);
+    /* Its prompt is being computed from now on; once a worker. */
+    void (*on_begun)(const struct fg_scheduler_key *key, uint32_t prompt_tokens, void *owner);
     void *owner;
 };
 

@@ -219,11 +219,17 @@ static enum fg_status get_blocks(struct fg_scheduler *s, struct fg_sequence *seq
     return FG_OK;
 }
 
+static void begin(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
+{
+    seq->scheduled_ns = now_ns;
+    s->events.on_begun(&seq->key, seq->prompt_count, s->events.owner);
+}
+
 static void count_admission(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
 {
     uint32_t to_compute = fg_sequence_count(seq) - seq->computed;
     if (seq->scheduled_ns == 0) {
-        seq->scheduled_ns = now_ns;
+        begin(s, seq, now_ns);
         seq->cached = seq->computed < seq->prompt_count ? seq->computed : seq->prompt_count;
         fg_counter_add_owned(&s->record->tokens_prompt, seq->prompt_count);
         fg_counter_add_owned(&s->record->tokens_cached, seq->cached);
@@ -256,7 +262,7 @@ static bool try_admit(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t 
     if (!is_adopted)
         count_admission(s, seq, now_ns);
     else if (seq->scheduled_ns == 0)
-        seq->scheduled_ns = now_ns;
+        begin(s, seq, now_ns);
     bool is_prompt = seq->generated == 0 || fg_sequence_count(seq) - seq->computed > 1;
     fg_sequence_set_state(s, seq, is_prompt ? FG_SEQUENCE_PREFILL : FG_SEQUENCE_DECODE);
     fg_list_remove(&seq->link);

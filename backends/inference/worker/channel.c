@@ -212,7 +212,7 @@ enum fg_status fg_channel_read_header(const unsigned char bytes[FG_CHANNEL_HEADE
     uint32_t type = (uint32_t)take_number(&r, 2);
     uint32_t padding = (uint32_t)take_number(&r, 2);
     uint64_t request_id = take_u64(&r);
-    if (!r.is_good || padding != 0 || type < FG_CHANNEL_HELLO || type > FG_CHANNEL_REFUSED)
+    if (!r.is_good || padding != 0 || type < FG_CHANNEL_HELLO || type >= FG_CHANNEL_TYPE_END)
         return FG_ERR_INVALID;
     if (type == FG_CHANNEL_CANCEL && payload_bytes != 0)
         return FG_ERR_INVALID;
@@ -339,6 +339,13 @@ enum fg_status fg_channel_read_done(struct fg_span payload, struct fg_channel_do
     return reader_end(&r);
 }
 
+enum fg_status fg_channel_read_begun(struct fg_span payload, uint32_t *prompt_tokens)
+{
+    struct reader r = reader_over(payload);
+    *prompt_tokens = take_u32(&r);
+    return reader_end(&r);
+}
+
 enum fg_status fg_channel_read_refused(struct fg_span payload, struct fg_channel_refused *out)
 {
     struct reader r = reader_over(payload);
@@ -462,6 +469,14 @@ size_t fg_channel_write_done(unsigned char *out, size_t room, uint64_t request_i
     put_u64(&w, done->prefill_ns);
     put_u64(&w, done->decode_ns);
     put_string(&w, done->text);
+    return writer_end(&w);
+}
+
+size_t fg_channel_write_begun(unsigned char *out, size_t room, uint64_t request_id,
+                              uint32_t prompt_tokens)
+{
+    struct writer w = writer_begin(out, room, FG_CHANNEL_BEGUN, request_id);
+    put_u32(&w, prompt_tokens);
     return writer_end(&w);
 }
 

@@ -11,6 +11,7 @@
  *                                  of one prompt: ids, seeds and stream keys of the others follow
  *                         CANCEL
  *    worker  --> gateway  HELLO    once, on connect
+ *                         BEGUN    the prompt is being computed from now on, of so many tokens
  *                         TOKEN    numbered from 0 a request, with its text
  *                         DONE | REFUSED   the last word on a request
  *
@@ -26,7 +27,7 @@
 #include "base/status.h"
 #include "inference/scheduler/sampler.h"
 
-#define FG_CHANNEL_VERSION 5u
+#define FG_CHANNEL_VERSION 6u
 #define FG_CHANNEL_HEADER_BYTES ((size_t)16)
 #define FG_CHANNEL_PAYLOAD_MAX ((size_t)16 << 20)
 #define FG_CHANNEL_MESSAGES_MAX 1024u /* chat messages of one request */
@@ -44,6 +45,8 @@ enum fg_channel_type {
     FG_CHANNEL_TOKEN,
     FG_CHANNEL_DONE,
     FG_CHANNEL_REFUSED,
+    FG_CHANNEL_BEGUN,
+    FG_CHANNEL_TYPE_END,
 };
 
 struct fg_channel_header {
@@ -171,6 +174,7 @@ enum fg_status fg_channel_read_submit(struct fg_span payload, struct fg_channel_
 enum fg_status fg_channel_read_token(struct fg_span payload, struct fg_channel_token *out);
 enum fg_status fg_channel_read_done(struct fg_span payload, struct fg_channel_done *out);
 enum fg_status fg_channel_read_refused(struct fg_span payload, struct fg_channel_refused *out);
+enum fg_status fg_channel_read_begun(struct fg_span payload, uint32_t *prompt_tokens);
 
 /*
  * Writers make a whole frame at `out` and return its size; 0 when `room` is too small (call
@@ -188,6 +192,8 @@ size_t fg_channel_write_token(unsigned char *out, size_t room, uint64_t request_
                               const struct fg_channel_token *token);
 size_t fg_channel_write_done(unsigned char *out, size_t room, uint64_t request_id,
                              const struct fg_channel_done *done);
+size_t fg_channel_write_begun(unsigned char *out, size_t room, uint64_t request_id,
+                              uint32_t prompt_tokens);
 size_t fg_channel_write_refused(unsigned char *out, size_t room, uint64_t request_id,
                                 const struct fg_channel_refused *refused);
 

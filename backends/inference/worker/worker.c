@@ -117,6 +117,16 @@ static void on_refused(const struct fg_scheduler_key *key, const struct fg_chann
         fg_worker_link_commit(link, fg_channel_write_refused(out, room, key->request_id, refused));
 }
 
+static void on_begun(const struct fg_scheduler_key *key, uint32_t prompt_tokens, void *owner)
+{
+    struct fg_worker_link *link = find_link(owner, key->connection);
+    size_t room = FG_CHANNEL_HEADER_BYTES + sizeof(prompt_tokens);
+    unsigned char *out = link != NULL ? fg_worker_link_reserve(link, room) : NULL;
+    if (out != NULL)
+        fg_worker_link_commit(link,
+                              fg_channel_write_begun(out, room, key->request_id, prompt_tokens));
+}
+
 /* On the loop: a helper has made a request's tokens, or could not. */
 static void on_prepared(struct fg_worker_prepare *prepare, void *owner)
 {
@@ -610,7 +620,7 @@ static enum fg_status open_scheduler(struct worker *w, struct fg_error *error)
         .arena = w->arena,
         .executor = w->executor,
         .tokenizer = w->model.tokenizer,
-        .events = {on_token, on_done, on_refused, w},
+        .events = {on_token, on_done, on_refused, on_begun, w},
     };
     return fg_scheduler_create(&w->scheduler, &options, error);
 }

@@ -183,6 +183,15 @@ void fake_worker_token(struct fake_worker *worker, unsigned request, uint32_t in
     fake_worker_send(worker, frame, len, 0);
 }
 
+void fake_worker_begun(struct fake_worker *worker, unsigned request, uint32_t prompt_tokens)
+{
+    unsigned char frame[64];
+    size_t len =
+        fg_channel_write_begun(frame, sizeof(frame), worker->requests[request].id, prompt_tokens);
+    assert_true(len > 0);
+    fake_worker_send(worker, frame, len, 0);
+}
+
 void fake_worker_done(struct fake_worker *worker, unsigned request, enum fg_finish finish,
                       const char *text, uint32_t completion_tokens)
 {

@@ -50,6 +50,8 @@ void fake_worker_hello(struct fake_worker *worker);
 void fake_worker_token(struct fake_worker *worker, unsigned request, uint32_t index, uint32_t token,
                        const char *text);
 /* The request is in its batch. */
+/* It reads the request's prompt, of so many tokens. */
+void fake_worker_begun(struct fake_worker *worker, unsigned request, uint32_t prompt_tokens);
 void fake_worker_done(struct fake_worker *worker, unsigned request, enum fg_finish finish,
                       const char *text, uint32_t completion_tokens);
 void fake_worker_refuse(struct fake_worker *worker, unsigned request, enum fg_refusal reason,

@@ -122,6 +122,28 @@ static void frames_may_come_in_pieces(void **state)
     fake_exchange_fini(fake);
 }
 
+/* What a client that leaves has cost is known at any moment. */
+static void counts_what_is_computed_so_far(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open_all(f, 0, 1);
+    struct fake_exchange *fake = fixture_start_chat(f, 0, ",\"stream\":true");
+    const struct fg_exchange *ex = &fake->ex;
+    RUN_UNTIL(f, f->workers[0].request_count == 1);
+    assert_true(ex->counts_tokens && ex->tokens_used == 0); /* it waits */
+    fake_worker_begun(&f->workers[0], 0, 30);
+    RUN_UNTIL(f, ex->tokens_used == 30);
+    fake_worker_begun(&f->workers[0], 0, 30); /* read again: paid once */
+    fake_worker_token(&f->workers[0], 0, 0, 5, "a");
+    RUN_UNTIL(f, ex->tokens_used == 31);
+    fake_worker_token(&f->workers[0], 0, 1, 5, "b");
+    RUN_UNTIL(f, ex->tokens_used == 32);
+    fake_worker_done(&f->workers[0], 0, FG_FINISH_LENGTH, "", 2);
+    RUN_UNTIL(f, fake->end != FAKE_OPEN);
+    assert_int_equal(ex->tokens_used, 5); /* 3 and 2: the last word counts */
+    fake_exchange_fini(fake);
+}
+
 static void refusals_keep_their_meaning(void **state)
 {
     static const struct {
@@ -527,6 +549,7 @@ int main(void)
         WITH_LOOP(answers_a_document),
         WITH_LOOP(an_answer_may_be_empty),
         WITH_LOOP(frames_may_come_in_pieces),
+        WITH_LOOP(counts_what_is_computed_so_far),
         WITH_LOOP(refusals_keep_their_meaning),
         WITH_LOOP(refused_in_mid_stream_is_a_failure),
         WITH_LOOP(cancel_reaches_the_worker),

@@ -48,6 +48,8 @@ static void on_done(const struct fg_scheduler_key *key, const struct fg_channel_
     assert_false(o->is_done || o->is_refused);
     o->is_done = true;
     o->done = *done;
+    if (o->prompt_tokens != 0) /* what was resumed at its end begins nothing */
+        assert_int_equal(o->prompt_tokens, done->prompt_tokens);
     strncat(o->text, done->text.data, done->text.len);
 }
 
@@ -60,6 +62,13 @@ static void on_refused(const struct fg_scheduler_key *key, const struct fg_chann
     o->refused = *refused;
     snprintf(o->message, sizeof(o->message), "%.*s", FG_SPAN_ARGS(refused->message));
     assert_true(refused->message.len > 10);
+}
+
+static void on_begun(const struct fg_scheduler_key *key, uint32_t prompt_tokens, void *owner)
+{
+    struct outcome *o = &((struct fixture *)owner)->outcomes[key->request_id];
+    assert_false(o->is_done || o->is_refused);
+    o->prompt_tokens = prompt_tokens;
 }
 
 int set_up(void **state)
@@ -98,7 +107,7 @@ static struct fg_scheduler *make(struct fixture *f, uint32_t worker_index)
         .hands_over_after_prefill = f->hands_over_after_prefill,
         .arena = f->arena,
         .executor = &f->executor,
-        .events = {on_token, on_done, on_refused, f},
+        .events = {on_token, on_done, on_refused, on_begun, f},
         .clock_ns = fake_clock,
     };
     assert_int_equal(fg_scheduler_create(&scheduler, &options, &error), FG_OK);

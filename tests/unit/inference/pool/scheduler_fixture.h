@@ -24,6 +24,7 @@ struct outcome {
     size_t text_bytes[OUTPUT_MAX]; /* that there were before each token */
     bool is_done;
     bool is_refused;
+    uint32_t prompt_tokens; /* 0: it has not begun */
     struct fg_channel_done done;
     struct fg_channel_refused refused;
     char message[200];

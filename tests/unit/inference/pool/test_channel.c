@@ -236,6 +236,12 @@ static void small_messages_there_and_back(void **state)
     assert_int_equal(refused_out.reason, FG_REFUSAL_INTERNAL);
     assert_int_equal(refused_out.retry_after_ms, 1500);
     assert_span(refused_out.message, "why");
+
+    uint32_t prompt_tokens = 0;
+    bytes = fg_channel_write_begun(frame, FG_CHANNEL_HEADER_BYTES + 4, 11, 70000);
+    assert_header(frame, bytes, FG_CHANNEL_BEGUN, 11);
+    assert_int_equal(fg_channel_read_begun(payload_of(frame, bytes), &prompt_tokens), FG_OK);
+    assert_int_equal(prompt_tokens, 70000);
 }
 
 static void bad_headers(void **state)
@@ -245,7 +251,7 @@ static void bad_headers(void **state)
     struct fg_channel_header header;
     size_t bytes = fg_channel_write_cancel(frame, ROOM, 7);
     assert_int_equal(bytes, FG_CHANNEL_HEADER_BYTES);
-    const unsigned char types[] = {0, FG_CHANNEL_REFUSED + 1, 255};
+    const unsigned char types[] = {0, FG_CHANNEL_TYPE_END, 255};
     for (size_t i = 0; i < sizeof(types); i++) {
         frame[4] = types[i];
         assert_int_equal(fg_channel_read_header(frame, &header), FG_ERR_INVALID);
@@ -285,6 +291,7 @@ static enum fg_status read_exact(const unsigned char *payload, size_t bytes,
     struct fg_channel_token token;
     struct fg_channel_done done;
     struct fg_channel_refused refused;
+    uint32_t prompt_tokens;
     if (type == FG_CHANNEL_HELLO)
         status = fg_channel_read_hello(span, &hello);
     else if (type == FG_CHANNEL_SUBMIT)
@@ -295,6 +302,8 @@ static enum fg_status read_exact(const unsigned char *payload, size_t bytes,
         status = fg_channel_read_done(span, &done);
     else if (type == FG_CHANNEL_REFUSED)
         status = fg_channel_read_refused(span, &refused);
+    else if (type == FG_CHANNEL_BEGUN)
+        status = fg_channel_read_begun(span, &prompt_tokens);
     free(copy);
     return status;
 }
@@ -331,6 +340,8 @@ static void cut_and_overlong_payloads(void **state)
     struct fg_channel_refused refused = {FG_REFUSAL_DEADLINE, 1, FG_SPAN_LITERAL("abc")};
     bytes = fg_channel_write_refused(frame, ROOM, 1, &refused);
     assert_exact_length(frame, bytes, FG_CHANNEL_REFUSED);
+    bytes = fg_channel_write_begun(frame, ROOM, 1, 7);
+    assert_exact_length(frame, bytes, FG_CHANNEL_BEGUN);
 }
 
 static unsigned char good_frame[ROOM];

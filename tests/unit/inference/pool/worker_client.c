@@ -168,8 +168,13 @@ static void take_frame(struct client *client, const struct fg_channel_header *he
         stream->tokens[stream->token_count++] = token.token;
         append_text(stream, token.text);
         break;
+    case FG_CHANNEL_BEGUN:
+        assert_int_equal(fg_channel_read_begun(payload, &stream->prompt_tokens), FG_OK);
+        break;
     case FG_CHANNEL_DONE:
         assert_int_equal(fg_channel_read_done(payload, &stream->done), FG_OK);
+        if (stream->prompt_tokens != 0) /* what was resumed at its end begins nothing */
+            assert_int_equal(stream->done.prompt_tokens, stream->prompt_tokens);
         append_text(stream, stream->done.text);
         stream->is_done = true;
         break;

@@ -45,6 +45,7 @@ struct client_stream {
     char text[CLIENT_TOKENS_MAX * 16];
     bool is_done;
     bool is_refused;
+    uint32_t prompt_tokens;            /* 0: nobody has begun to read it */
     struct fg_channel_done done;       /* its text is in `text` */
     struct fg_channel_refused refused; /* without its message */
 };
