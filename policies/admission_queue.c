@@ -555,9 +555,11 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
     }
     uint64_t wait_ns = wait_of_newcomer(queue, priority, entry->owner, now_ns);
     bool is_wait_known = wait_ns != FG_POLICY_NEVER;
-    if (deadline_ns <= now_ns || (is_wait_known && wait_ns > deadline_ns - now_ns)) {
+    bool is_over = deadline_ns <= now_ns;
+    if (is_over || (is_wait_known && wait_ns > deadline_ns - now_ns)) {
         queue->cannot_meet_total++;
-        return FG_QUEUE_CANNOT_MEET_DEADLINE;
+        if (is_over || !queue->config.is_shadow)
+            return FG_QUEUE_CANNOT_MEET_DEADLINE;
     }
     if (is_foreseen(queue, priority, entry->owner, now_ns)) {
         queue->shed_total++;

@@ -53,7 +53,7 @@ struct fg_queue_config {
     uint64_t ageing_ns;     /* a wait of this long counts as one class higher; 0: never */
     uint64_t target_ns;     /* tolerated standing delay; 0: never sheds, stays FIFO */
     uint64_t target_max_ns; /* a slow backend's service time is tolerated up to here; 0: not */
-    bool is_shadow;         /* stays FIFO and sheds nobody, but counts whom it would have shed */
+    bool is_shadow;         /* FIFO; sheds and foresees nobody, but counts; bounds hold */
     uint64_t interval_ns;   /* time within which the delay must once fall to the target */
 };
 

@@ -151,7 +151,8 @@ static const struct fg_choice concurrency_kinds[] = {
              .type = FG_KEY_BOOL,                                                                  \
              .offset = AT(fg_queue_conf, is_shadow),                                               \
              .initial = "false",                                                                   \
-             .doc = "Decide and count, but never act: `/stats` shows what it would have done."},   \
+             .doc = "Shed nobody and refuse nobody for a wait or a priority, but count whom it "   \
+                    "would have refused. What may wait stays bounded."},                           \
             last_keys                                                                              \
     }
 

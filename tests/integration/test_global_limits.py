@@ -171,6 +171,21 @@ def test_nobody_waits_for_redis_and_the_share_applies(launch, tmp_path, trouble)
             slow.close()
 
 
+def test_a_redis_that_answers_with_errors_is_as_good_as_none(launch, tmp_path):
+    with redis_server(tmp_path) as (port, client, _):
+        gateway = launch(limited(port, rate=f"{RATE}/s", burst=BURST, lease=LEASE))
+        connected(gateway)
+        with Flood(gateway, clients=2) as flood:
+            wait_for(lambda: figures(gateway)["leased"] > LEASE)
+            client.slaveof("127.0.0.1", 1)  # READONLY from now on
+            wait_for(lambda: figures(gateway)["state"] == "local_share")
+            before = time.monotonic()
+            wait_for(lambda: flood.passed(since=before) > 2 * LEASE)  # it goes on, by the share
+            client.slaveof()
+            wait_for(lambda: figures(gateway)["state"] == "shared_count")
+        assert "event=rate_lease_refused" in gateway.log and "READONLY" in gateway.log
+
+
 def test_it_comes_back_to_the_count(launch, tmp_path):
     with redis_server(tmp_path) as (port, _, process):
         slow = SlowPort(port)

@@ -451,6 +451,15 @@ static void in_shadow_it_stays_fifo_and_counts(void **state)
     for (size_t i = 0; i < 60; i++)
         assert_ptr_equal(pop(&queue, (i + 2) * 10 * MS), &e[i]);
     assert_true(queue.shed_total > 20);
+    /* at 10 ms each the third one is late by what is known, and waits all the same */
+    struct fg_queue_entry *refused = NULL;
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(
+            fg_admission_queue_push(&queue, &e[i], FG_PRIORITY_NORMAL, S, S + 15 * MS, &refused),
+            FG_QUEUE_QUEUED);
+    assert_int_equal(queue.cannot_meet_total, 1);
+    assert_int_equal(fg_admission_queue_push(&queue, &e[3], FG_PRIORITY_NORMAL, S, S, &refused),
+                     FG_QUEUE_CANNOT_MEET_DEADLINE); /* its time is over */
 }
 
 static void a_starving_low_class_does_not_shed_critical_ones(void **state)
