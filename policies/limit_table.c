@@ -9,8 +9,9 @@
  * bucket says nothing that a new one would not say, so forgetting it is free; a drained one is the
  * memory of somebody who used up their share. A flood of invented keys therefore pushes out its own
  * nearly full buckets first and cannot wash away the flooder's drained one. Plain LRU, which we do
- * not use, forgets exactly the wrong one. With eight drained keys in a set one of them is forgotten
- * early: it gains at most one burst, and `evictions` shows it.
+ * not use, forgets exactly the wrong one. With a burst of 1 all of them are drained by one request:
+ * of those with nothing left, who has been refused since stays longest. With eight such keys in a
+ * set one of them is forgotten early: it gains at most one burst, and `evictions` shows it.
  */
 #include "policies/limit_table.h"
 
@@ -23,6 +24,7 @@ struct limit_entry {
     uint64_t fraction;
     uint64_t time_ns; /* updated_ns of a token bucket, due_ns of a GCRA */
     uint32_t tokens;  /* of a token bucket */
+    bool was_refused; /* the last time, with nothing left */
 };
 
 /* One key's limit, unpacked. */
@@ -72,6 +74,16 @@ static uint64_t reset_after_ns(const struct fg_limit_table *table, const struct 
                : fg_token_bucket_reset_after_ns(&state->bucket, now_ns);
 }
 
+/* It has nothing left, and has asked for more: no key that came once looks like that. */
+static bool is_barred(const struct fg_limit_table *table, const struct limit_entry *entry,
+                      const struct limit_state *state, uint64_t now_ns)
+{
+    if (!entry->was_refused)
+        return false;
+    return table->algorithm == FG_LIMIT_GCRA ? fg_gcra_level(&state->gcra, now_ns) == 0
+                                             : fg_token_bucket_level(&state->bucket, now_ns) == 0;
+}
+
 /* Is the bucket `a` the better one to forget at now_ns? */
 static bool is_fuller(const void *context, const struct fg_key_entry *key_a,
                       const struct fg_key_entry *key_b, uint64_t now_ns)
@@ -82,6 +94,9 @@ static bool is_fuller(const void *context, const struct fg_key_entry *key_a,
     struct limit_state state_a, state_b;
     unpack(table, a, &state_a);
     unpack(table, b, &state_b);
+    bool is_b_barred = is_barred(table, b, &state_b, now_ns);
+    if (is_barred(table, a, &state_a, now_ns) != is_b_barred)
+        return is_b_barred;
     uint64_t a_reset_ns = reset_after_ns(table, &state_a, now_ns);
     uint64_t b_reset_ns = reset_after_ns(table, &state_b, now_ns);
     if (a_reset_ns != b_reset_ns)
@@ -105,6 +120,7 @@ static struct limit_entry *insert(struct fg_limit_table *table, uint64_t key_hi,
         (struct limit_entry *)fg_key_table_insert(&table->keys, key_hi, key_lo, now_ns);
     make_fresh(table, &fresh, now_ns);
     pack(table, entry, &fresh);
+    entry->was_refused = false;
     return entry;
 }
 
@@ -161,8 +177,10 @@ bool fg_limit_table_try_take(struct fg_limit_table *table, uint64_t key_hi, uint
         take_gcra(&state.gcra, now_ns, cost, verdict);
     else
         take_bucket(&state.bucket, now_ns, cost, verdict);
-    if (entry != NULL)
+    if (entry != NULL) {
         pack(table, entry, &state);
+        entry->was_refused = !verdict->allowed && verdict->remaining == 0;
+    }
     return verdict->allowed;
 }
 

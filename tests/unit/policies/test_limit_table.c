@@ -115,11 +115,37 @@ static void flood(enum fg_limit_algorithm algorithm)
     free(f.memory);
 }
 
+/* Each key of the flood is as drained as the flooder's, and later: but none has been refused. */
+static void flood_of_single_tokens(enum fg_limit_algorithm algorithm)
+{
+    struct fixture f;
+    struct fg_limit_verdict verdict;
+    set_up_with(&f, algorithm, 1000, 1, 1);
+    assert_true(fg_limit_table_try_take(&f.table, 7, 7, 0, 1, &verdict));
+    assert_false(fg_limit_table_try_take(&f.table, 7, 7, 1, 1, &verdict));
+    for (uint64_t i = 0; i < 100000; i++) {
+        uint64_t key = (i + 100) * UINT64_C(0x9e3779b97f4a7c15);
+        (void)fg_limit_table_try_take(&f.table, key, i, 2 + i, 1, &verdict);
+    }
+    assert_true(fg_limit_table_has(&f.table, 7, 7));
+    assert_false(fg_limit_table_try_take(&f.table, 7, 7, 200000, 1, &verdict));
+    /* once it may pass again it is a bucket like any other */
+    assert_true(fg_limit_table_try_take(&f.table, 7, 7, 10 * S, 1, &verdict));
+    for (uint64_t i = 0; i < 100000; i++) {
+        uint64_t key = (i + 200100) * UINT64_C(0x9e3779b97f4a7c15);
+        (void)fg_limit_table_try_take(&f.table, key, i, 10 * S + i, 1, &verdict);
+    }
+    assert_false(fg_limit_table_has(&f.table, 7, 7));
+    free(f.memory);
+}
+
 static void a_flood_of_keys_does_not_reset_a_drained_bucket(void **state)
 {
     (void)state;
     flood(FG_LIMIT_TOKEN_BUCKET);
     flood(FG_LIMIT_GCRA);
+    flood_of_single_tokens(FG_LIMIT_TOKEN_BUCKET);
+    flood_of_single_tokens(FG_LIMIT_GCRA);
 }
 
 static void both_algorithms_decide_alike(void **state)
