@@ -14,7 +14,7 @@
  *    silent (in silences) --interval--> PING sent (in ping_timeouts) --timeout--> closed
  *           ^------ any bytes of the server's ------'
  */
-#include "proxy_internal.h"
+#include "h2_internal.h"
 
 #include "base/clock.h"
 #include "base/field_text.h"
@@ -23,7 +23,6 @@
 #include "proxy/request_head.h"
 
 #include <assert.h>
-#include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 
 #define STREAM_WINDOW 262144 /* most of an answer that waits here for a slow client */
@@ -35,26 +34,6 @@
 #define FRAME_BYTES_MAX ((size_t)16384 + 9) /* the session sends no larger ones */
 #define READS_MAX 8
 #define IOV_MAX_USED 16
-
-struct fg_h2 {
-    struct fg_upstream *upstream;
-    nghttp2_session *session;
-    struct fg_byte_queue out; /* not yet taken by the socket */
-    struct fg_list dirty;     /* link in thread->dirty */
-    struct fg_list streams;   /* attempts */
-    struct fg_list tunnels;   /* attempts that wait to know whether they may be begun */
-    uint32_t stream_count;
-    struct fg_timeout_entry keepalive; /* in a list of the thread's, if the cluster has keepalive */
-    uint64_t heard_ns;                 /* when the last bytes came */
-    bool has_settings;                 /* the server's */
-    bool is_draining;                  /* takes no new streams */
-    bool is_in_session;                /* below one of its callbacks */
-    bool is_broken;
-
-    /* while one read is taken: small DATA of one stream */
-    struct fg_gather *gather;
-    int32_t gather_id;
-};
 
 static struct fg_proxy_attempt *attempt_of(nghttp2_session *session, int32_t stream_id)
 {
@@ -265,6 +244,16 @@ static void hand_on_gathered(struct fg_h2 *h2)
         hand_on(h2, h2->gather_id, fg_gather_take(h2->gather));
 }
 
+static void take_settings(struct fg_h2 *h2, const nghttp2_settings *settings)
+{
+    h2->has_settings = true;
+    h2->upstream->endpoint->takes_no_tunnels = fg_h2_tunnels(h2) == FG_H2_TUNNELS_REFUSED;
+    for (size_t i = 0; i < settings->niv; i++) {
+        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE)
+            fg_hpack_resize(&h2->hpack, settings->iv[i].value);
+    }
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct fg_h2 *h2 = user_data;
@@ -276,8 +265,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     }
     if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
-        h2->has_settings = true;
-        h2->upstream->endpoint->takes_no_tunnels = fg_h2_tunnels(h2) == FG_H2_TUNNELS_REFUSED;
+        take_settings(h2, &frame->settings);
         return 0;
     }
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
@@ -340,9 +328,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct fg_proxy_attempt *attempt =
         frame->hd.type == NGHTTP2_HEADERS ? attempt_of(session, frame->hd.stream_id) : NULL;
-    (void)user_data;
     if (attempt != NULL)
-        attempt->is_on_wire = true;
+        fg_h2_head_note(user_data, attempt);
     return 0;
 }
 
@@ -358,22 +345,6 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 }
 
 /* ---- callbacks: what we say ---- */
-
-static size_t fill(nghttp2_nv *nva, size_t room, const struct fg_never_indexed *marked,
-                   const struct fg_field *fields, size_t count)
-{
-    size_t filled = 0;
-    for (size_t i = 0; i < count && filled < room; i++)
-        nva[filled++] = (nghttp2_nv){
-            .name = (uint8_t *)(uintptr_t)fields[i].name.data,
-            .value = (uint8_t *)(uintptr_t)fields[i].value.data,
-            .namelen = fields[i].name.len,
-            .valuelen = fields[i].value.len,
-            .flags = fg_never_indexed_has(marked, fields[i].name) ? NGHTTP2_NV_FLAG_NO_INDEX
-                                                                  : NGHTTP2_NV_FLAG_NONE,
-        };
-    return filled;
-}
 
 static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *to, size_t room,
                          uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
@@ -393,14 +364,8 @@ static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *t
     if (attempt->upload.len > 0 || !request->is_body_complete)
         return len > 0 ? (ssize_t)len : NGHTTP2_ERR_DEFERRED;
     *data_flags |= NGHTTP2_DATA_FLAG_EOF;
-    const struct fg_exchange *ex = request->ex;
-    if (ex->trailer_count > 0) {
-        nghttp2_nv nva[FG_TRAILERS_MAX];
-        size_t count =
-            fill(nva, FG_TRAILERS_MAX, ex->never_indexed, ex->trailers, ex->trailer_count);
-        if (nghttp2_submit_trailer(session, stream_id, nva, count) == 0)
-            *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    }
+    if (fg_h2_head_submit_trailers(h2, attempt))
+        *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
     return (ssize_t)len;
 }
 
@@ -421,8 +386,33 @@ static nghttp2_session_callbacks *make_callbacks(void)
 
 /* ---- the connection ---- */
 
+static void *take_block(size_t bytes, void *blocks)
+{
+    return fg_block_pool_alloc(blocks, bytes);
+}
+
+static void give_block(void *block, void *blocks)
+{
+    fg_block_pool_free(blocks, block);
+}
+
+static void *take_zeroed(size_t count, size_t bytes, void *blocks)
+{
+    return fg_block_pool_calloc(blocks, count, bytes);
+}
+
+static void *resize_block(void *block, size_t bytes, void *blocks)
+{
+    return fg_block_pool_realloc(blocks, block, bytes);
+}
+
 static int open_session(struct fg_h2 *h2)
 {
+    nghttp2_mem memory = {.mem_user_data = &h2->upstream->thread->small_blocks,
+                          .malloc = take_block,
+                          .free = give_block,
+                          .calloc = take_zeroed,
+                          .realloc = resize_block};
     nghttp2_session_callbacks *callbacks = make_callbacks();
     nghttp2_option *option = NULL;
     const struct fg_cluster_conf *conf = &h2->upstream->thread->proxy->conf;
@@ -432,7 +422,7 @@ static int open_session(struct fg_h2 *h2)
     }
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_peer_max_concurrent_streams(option, conf->max_streams);
-    int error = nghttp2_session_client_new2(&h2->session, callbacks, h2, option);
+    int error = nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &memory);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     if (error != 0)
@@ -465,6 +455,7 @@ bool fg_h2_open(struct fg_upstream *upstream)
     if (h2 == NULL)
         return false;
     h2->upstream = upstream;
+    fg_hpack_init(&h2->hpack, &upstream->thread->small_blocks);
     fg_timeout_entry_init(&h2->keepalive);
     fg_list_init(&h2->dirty);
     fg_list_init(&h2->streams);
@@ -507,6 +498,7 @@ void fg_h2_close(struct fg_upstream *upstream)
     fg_list_remove(&h2->dirty);
     fg_timeout_list_clear(&h2->keepalive);
     fg_byte_queue_clear(&h2->out, &upstream->thread->segments);
+    fg_hpack_fini(&h2->hpack);
     nghttp2_session_del(h2->session);
     upstream->h2 = NULL;
     free(h2);
@@ -624,12 +616,17 @@ static ssize_t collect(struct fg_h2 *h2, char *to)
     while (len + FRAME_BYTES_MAX <= FG_WRITE_BYTES) {
         const uint8_t *data = NULL;
         ssize_t got = nghttp2_session_mem_send(h2->session, &data);
-        if (got < 0)
+        if (got < 0) {
+            h2->due = NULL;
             return -1;
+        }
         if (got == 0)
             break;
         assert(len + (size_t)got <= FG_WRITE_BYTES);
-        memcpy(to + len, data, (size_t)got);
+        if (h2->due != NULL)
+            got = (ssize_t)fg_h2_head_put(h2, data, (uint8_t *)to + len);
+        else
+            memcpy(to + len, data, (size_t)got);
         len += (size_t)got;
     }
     return (ssize_t)len;
@@ -751,16 +748,13 @@ enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
         return FG_ERR_BUSY;
     const struct fg_field *fields =
         fg_request_fields_make(ex, &conf, fg_clock_monotonic_ns(), &count);
-    nghttp2_nv *nva = fields == NULL ? NULL : fg_arena_try_alloc(ex->arena, count * sizeof(*nva));
-    if (nva == NULL)
+    if (fields == NULL)
         return FG_ERR_NO_MEMORY;
-    (void)fill(nva, count, attempt->request->ex->never_indexed, fields, count);
     const nghttp2_data_provider body = {.read_callback = read_body};
     bool has_body =
         request->is_upgrade || (ex->has_body && (!request->is_body_complete ||
                                                  attempt->upload.len > 0 || ex->trailer_count > 0));
-    int32_t id =
-        nghttp2_submit_request(h2->session, NULL, nva, count, has_body ? &body : NULL, attempt);
+    int32_t id = fg_h2_head_submit(h2, attempt, fields, count, has_body ? &body : NULL);
     if (id < 0) {
         h2->is_draining = true; /* ids are used up: this connection is done */
         return FG_ERR_BUSY;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define SEGMENTS_KEPT ((size_t)64) /* for reuse; an upload holds what UPLOAD_MARK allows */
+#define BLOCK_BYTES_KEPT ((size_t)1 << 20)
 
 /* A loop's part of what is configured for all; at least 1 of what is not 0. */
 static size_t share(uint32_t amount, unsigned thread_count)
@@ -50,6 +51,7 @@ static void thread_close(struct fg_backend_thread *base)
     fg_upstreams_fini(thread);
     fg_proxy_endpoints_fini(thread);
     fg_segment_pool_fini(&thread->segments);
+    fg_block_pool_fini(&thread->small_blocks);
     free_thread(thread);
 }
 
@@ -79,6 +81,7 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     fg_pending_init(thread);
     event_assign(&thread->flush_event, env->base, -1, 0, on_flush, thread);
     fg_segment_pool_init(&thread->segments, SEGMENTS_KEPT);
+    fg_block_pool_init(&thread->small_blocks, BLOCK_BYTES_KEPT);
     if (env->thread_index == 0 && (fg_resolver_open(&thread->resolver, thread) != FG_OK ||
                                    fg_endpoint_file_open(&thread->file, thread) != FG_OK ||
                                    fg_health_checker_open(&thread->checker, thread) != FG_OK))

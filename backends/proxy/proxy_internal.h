@@ -13,6 +13,7 @@
 #define FG_PROXY_INTERNAL_H
 
 #include "backends/backend.h"
+#include "base/block_pool.h"
 #include "base/counters_shared.h"
 #include "base/histogram_shared.h"
 #include "base/list.h"
@@ -195,8 +196,9 @@ struct fg_proxy_thread {
 
     struct fg_segment_pool segments;
     struct fg_read_turn reads;
-    char *read_buffer;  /* FG_READ_BYTES */
-    char *write_buffer; /* FG_WRITE_BYTES */
+    struct fg_block_pool small_blocks; /* of HTTP/2 sessions */
+    char *read_buffer;                 /* FG_READ_BYTES */
+    char *write_buffer;                /* FG_WRITE_BYTES */
 
     /* hosts */
     struct fg_list endpoints;          /* all, also those that are listed no more */
@@ -249,6 +251,8 @@ struct fg_proxy_attempt {
     /* what goes out */
     struct fg_span head; /* HTTP/1.1 */
     size_t head_sent;
+    const struct fg_field *due_fields; /* HTTP/2: a head or trailers, until they are on the wire */
+    size_t due_field_count;
     struct fg_byte_queue upload; /* not yet taken by the connection; framed for HTTP/1.1 */
     bool is_probe;               /* of its endpoint's breaker */
     bool is_breaker_owed;        /* which has not been told yet how it went */

@@ -10,7 +10,7 @@
 #ifndef FG_HTTP_H2_INTERNAL_H
 #define FG_HTTP_H2_INTERNAL_H
 
-#include "http/hpack.h"
+#include "backends/hpack.h"
 #include "http/stream.h"
 
 #include <nghttp2/nghttp2.h>

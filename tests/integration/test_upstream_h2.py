@@ -372,6 +372,38 @@ def test_a_header_bomb_costs_one_request(launch):
         assert server.count == 1
 
 
+@pytest.mark.parametrize("table", [None, 0, 100, 65536])
+def test_heads_are_read_back_whatever_table_the_server_has(launch, table):
+    """What the server remembers of a connection's heads, and what is never to be remembered; one larger than a frame of
+    ours in between. Its decoder is strict about every index."""
+    def answer(server, conn, stream_id, stream):
+        size = int(stream.headers.get("x-table", "0"))
+        if size:
+            conn.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: size})
+        conn.send_headers(stream_id, [(":status", "200"), ("content-length", "0")], end_stream=True)
+
+    settings = {} if table is None else {h2.settings.SettingCodes.HEADER_TABLE_SIZE: table}
+    with serving(H2Server(answer, settings=settings)) as server, launch(h2_cluster(server)).client() as client:
+        large = "l" * 9000
+        for number in range(60):
+            own = {"x-a": "always", "x-number": str(number % 7), f"x-name-{number % 30}": "v" * (number % 50),
+                   "cookie": f"s={number}" + "c" * 40, "authorization": "Bearer " + "t" * 40, "accept-language": "zh"}
+            if number % 20 == 19:
+                own["x-table"] = str((200, 4096, 0)[number // 20] or 1000)
+            if number % 25 == 24:
+                own["x-large"] = large
+            method = ("GET", "POST", "HEAD", "PUT")[number % 4]
+            reply = client.request(method, f"/p{number}?q={number % 3}", headers=own)
+            assert reply.status_code == 200
+            _, _, stream = server.streams[-1]
+            seen = stream.headers
+            assert (seen[":method"], seen[":path"]) == (method, f"/p{number}?q={number % 3}")
+            assert {name: seen[name] for name in own} == own
+            # A large head is the session's own, whose literals are all marked.
+            assert "x-large" in own or marked(stream.fields) == {"cookie", "authorization"}
+        assert server.count == 1
+
+
 def marked(fields):
     return {name for name, _ in (one for one in fields if isinstance(one, hpack.NeverIndexedHeaderTuple))}
 

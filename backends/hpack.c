@@ -9,7 +9,7 @@
  * Guesses are sets of four: with one a hash, two fields of every answer that happen to meet there
  * are both remembered anew in each answer, and push out all the others.
  */
-#include "http/hpack.h"
+#include "backends/hpack.h"
 
 #include "base/field_id.h"
 #include "base/field_text.h"
@@ -261,7 +261,7 @@ static bool remember(struct fg_hpack *hpack, const struct fg_field *field, uint6
     return true;
 }
 
-/* ---- what the static table has (RFC 7541 appendix A), as far as answers have it ---- */
+/* ---- what the static table has (RFC 7541 appendix A), as far as we write it ---- */
 
 struct known {
     const char *name;
@@ -273,33 +273,41 @@ static const struct known *known_of_length(size_t len)
 {
     static const struct known none[] = {{NULL, 0}};
     static const struct known of_3[] = {{"age", 21}, {"via", 60}, {NULL, 0}};
-    static const struct known of_4[] = {
-        {"date", 33}, {"etag", 34}, {"vary", 59}, {"link", 45}, {NULL, 0}};
-    static const struct known of_5[] = {{"allow", 22}, {NULL, 0}};
-    static const struct known of_6[] = {{"server", 54}, {NULL, 0}};
-    static const struct known of_7[] = {{"expires", 36}, {NULL, 0}};
-    static const struct known of_8[] = {{"location", 46}, {NULL, 0}};
-    static const struct known of_10[] = {{"set-cookie", 55}, {NULL, 0}};
+    static const struct known of_4[] = {{"host", 38}, {"date", 33}, {"etag", 34},
+                                        {"vary", 59}, {"link", 45}, {NULL, 0}};
+    static const struct known of_5[] = {{":path", 4}, {"range", 50}, {"allow", 22}, {NULL, 0}};
+    static const struct known of_6[] = {{"accept", 19}, {"cookie", 32}, {"server", 54}, {NULL, 0}};
+    static const struct known of_7[] = {
+        {":method", 2}, {":scheme", 6}, {"referer", 51}, {"expires", 36}, {NULL, 0}};
+    static const struct known of_8[] = {{"if-range", 42}, {"location", 46}, {NULL, 0}};
+    static const struct known of_10[] = {
+        {":authority", 1}, {"user-agent", 58}, {"set-cookie", 55}, {NULL, 0}};
     static const struct known of_11[] = {{"retry-after", 53}, {NULL, 0}};
     static const struct known of_12[] = {{"content-type", 31}, {NULL, 0}};
-    static const struct known of_13[] = {{"cache-control", 24},
+    static const struct known of_13[] = {{"authorization", 23},
+                                         {"if-none-match", 41},
+                                         {"cache-control", 24},
                                          {"accept-ranges", 18},
                                          {"last-modified", 44},
                                          {"content-range", 30},
                                          {NULL, 0}};
-    static const struct known of_14[] = {{"content-length", 28}, {NULL, 0}};
+    static const struct known of_14[] = {{"accept-charset", 15}, {"content-length", 28}, {NULL, 0}};
     static const struct known of_16[] = {{"content-encoding", 26},
                                          {"content-language", 27},
                                          {"content-location", 29},
                                          {"www-authenticate", 61},
                                          {NULL, 0}};
-    static const struct known of_19[] = {{"content-disposition", 25}, {NULL, 0}};
+    static const struct known of_19[] = {
+        {"if-unmodified-since", 43}, {"content-disposition", 25}, {NULL, 0}};
     static const struct known of_25[] = {{"strict-transport-security", 56}, {NULL, 0}};
     static const struct known of_27[] = {{"access-control-allow-origin", 20}, {NULL, 0}};
+    static const struct known of_15[] = {
+        {"accept-encoding", 16}, {"accept-language", 17}, {NULL, 0}};
+    static const struct known of_17[] = {{"if-modified-since", 40}, {NULL, 0}};
     static const struct known *const all[] = {
-        [3] = of_3,   [4] = of_4,   [5] = of_5,   [6] = of_6,   [7] = of_7,
-        [8] = of_8,   [10] = of_10, [11] = of_11, [12] = of_12, [13] = of_13,
-        [14] = of_14, [16] = of_16, [19] = of_19, [25] = of_25, [27] = of_27};
+        [3] = of_3,   [4] = of_4,   [5] = of_5,   [6] = of_6,   [7] = of_7,   [8] = of_8,
+        [10] = of_10, [11] = of_11, [12] = of_12, [13] = of_13, [14] = of_14, [15] = of_15,
+        [16] = of_16, [17] = of_17, [19] = of_19, [25] = of_25, [27] = of_27};
     return len < sizeof(all) / sizeof(all[0]) && all[len] != NULL ? all[len] : none;
 }
 
@@ -311,17 +319,30 @@ static uint32_t find_static_name(struct fg_span name)
     return known->index;
 }
 
-/* Values that are another one in nearly each answer would only push the others out. */
+/* Whose values are one client's, where many share the connection to a server. */
+static bool is_secret(uint32_t static_index)
+{
+    return static_index == 23 /* authorization */ || static_index == 32 /* cookie */;
+}
+
+/* Values that are another one in nearly each message would only push the others out. */
 static bool is_said_once(struct fg_span name, uint32_t static_index)
 {
     switch (static_index) {
     case 0:
         break;
+    case 4:  /* :path */
     case 21: /* age */
     case 28: /* content-length */
     case 30: /* content-range */
     case 34: /* etag */
+    case 40: /* if-modified-since */
+    case 41: /* if-none-match */
+    case 42: /* if-range */
+    case 43: /* if-unmodified-since */
     case 46: /* location */
+    case 50: /* range */
+    case 51: /* referer */
     case 53: /* retry-after */
     case 55: /* set-cookie */
         return true;
@@ -334,8 +355,18 @@ static bool is_said_once(struct fg_span name, uint32_t static_index)
     case FG_FIELD_SERVER_TIMING:
         return true;
     default:
-        return fg_span_equal(name, FG_SPAN("ratelimit"));
+        break;
     }
+    static const struct fg_span others[] = {
+        FG_SPAN_LITERAL("ratelimit"),       FG_SPAN_LITERAL("x-request-timeout-ms"),
+        FG_SPAN_LITERAL("grpc-timeout"),    FG_SPAN_LITERAL("x-forwarded-for"),
+        FG_SPAN_LITERAL("idempotency-key"), FG_SPAN_LITERAL("forwarded"),
+    };
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (fg_span_equal(name, others[i]))
+            return true;
+    }
+    return false;
 }
 
 /* ---- writing ---- */
@@ -385,6 +416,8 @@ static uint8_t *put_field(struct fg_hpack *hpack, uint8_t *to, const struct fg_f
     if (!fg_field_value_is_valid(field->value))
         return to;
     uint32_t name_index = find_static_name(field->name);
+    if (is_secret(name_index))
+        return put_literal(to, FORM_NEVER, name_index, field);
     bool is_once = is_said_once(field->name, name_index);
     bool is_static = name_index != 0;
     if (!is_static)

@@ -1,0 +1,56 @@
+/*
+ * h2_internal.h: a connection that attempts share as streams (h2.c), and the heads that it sends
+ *                (h2_head.c).
+ * Thread   the owning event loop.
+ */
+#ifndef FG_PROXY_H2_INTERNAL_H
+#define FG_PROXY_H2_INTERNAL_H
+
+#include "proxy_internal.h"
+
+#include "backends/hpack.h"
+
+#include <nghttp2/nghttp2.h>
+
+struct fg_h2 {
+    struct fg_upstream *upstream;
+    nghttp2_session *session;
+    struct fg_byte_queue out;     /* not yet taken by the socket */
+    struct fg_hpack hpack;        /* what the server remembers of our heads */
+    struct fg_proxy_attempt *due; /* whose head's frame the session has just made */
+    struct fg_list dirty;         /* link in thread->dirty */
+    struct fg_list streams;       /* attempts */
+    struct fg_list tunnels;       /* attempts that wait to know whether they may be begun */
+    uint32_t stream_count;
+    struct fg_timeout_entry keepalive; /* in a list of the thread's, if the cluster has keepalive */
+    uint64_t heard_ns;                 /* when the last bytes came */
+    bool has_settings;                 /* the server's */
+    bool is_draining;                  /* takes no new streams */
+    bool is_in_session;                /* below one of its callbacks */
+    bool is_broken;
+
+    /* while one read is taken: small DATA of one stream */
+    struct fg_gather *gather;
+    int32_t gather_id;
+};
+
+/*
+ * A stream whose head says these fields, which lie in the exchange's arena; its id, or below 0.
+ * `body` is NULL where the head is all.
+ */
+int32_t fg_h2_head_submit(struct fg_h2 *h2, struct fg_proxy_attempt *attempt,
+                          const struct fg_field *fields, size_t count,
+                          const nghttp2_data_provider *body);
+/* What ends the request; false: there is nothing, or no memory for it. */
+bool fg_h2_head_submit_trailers(struct fg_h2 *h2, struct fg_proxy_attempt *attempt);
+/* The session has made the frame of the attempt's head, or of its trailers. */
+void fg_h2_head_note(struct fg_h2 *h2, struct fg_proxy_attempt *attempt);
+/*
+ * The frame that is due, at `to`, where FG_H2_HEAD_MAX bytes have room, in place of the session's,
+ * which begins at `made`; its length.
+ */
+size_t fg_h2_head_put(struct fg_h2 *h2, const uint8_t *made, uint8_t *to);
+
+#define FG_H2_HEAD_MAX ((size_t)8192) /* of a frame of ours; larger heads are the session's */
+
+#endif
