@@ -155,8 +155,8 @@ bool fg_report_html(const struct fg_report *report, FILE *out)
     fputs("</title><h1>", out);
     fg_html_escape(report->scenario->name, out);
     fputs("</h1>\n", out);
+    bool is_written = write_tables(report, out); /* what bites first is the first to be seen */
     plot_all(report, series, out);
-    bool is_written = write_tables(report, out);
     fputs("</html>\n", out);
     free(series);
     return is_written && ferror(out) == 0;

@@ -48,6 +48,7 @@ def test_simulates_the_configuration_and_writes_a_report(write, tmp_path):
     assert low and float(low[1]) < 60, done.stdout # three times of what the four slots can do
     html = report.read_text()
     assert "A night" in html and "http" not in re.sub(r"http://www\.w3\.org/\S+", "", html)
+    assert html.index("What bites first") < html.index("<svg")
     assert re.search(r"simulated in [\d.]+ s", done.stderr)
     again = run_binary("rehearse", *files, "--simulate", "--report", str(report))
     assert again.stdout == done.stdout and report.read_text() == html # to the last byte
