@@ -186,7 +186,7 @@ def test_an_interrupt_ends_it_with_a_report_of_what_was_done(night, target, tmp_
         finally:
             process.kill()
     assert process.returncode == 0, stderr
-    assert re.search(r"^interrupted after [\d.]+ s", stdout, re.M) and "What bites first" in stdout
+    assert re.search(r"^interrupted after [\d.]+ m?s", stdout, re.M) and "What bites first" in stdout
     assert "interrupted after" in page.read_text()
 
 
