@@ -1,6 +1,6 @@
 /*
- * h2_internal.h: a connection that attempts share as streams (h2.c), and the heads that it sends
- *                (h2_head.c).
+ * h2_internal.h: a connection that attempts share as streams (h2.c), the heads that it sends
+ *                (h2_head.c), and what comes back (h2_answer.c).
  * Thread   the owning event loop.
  */
 #ifndef FG_PROXY_H2_INTERNAL_H
@@ -33,6 +33,25 @@ struct fg_h2 {
     struct fg_gather *gather;
     int32_t gather_id;
 };
+
+/* ---- h2.c: streams ---- */
+
+/* NULL: nobody's any more. */
+struct fg_proxy_attempt *fg_h2_attempt_of(nghttp2_session *session, int32_t stream_id);
+/* The stream has no attempt any more; it may still be open towards the server. */
+void fg_h2_forget(struct fg_h2 *h2, struct fg_proxy_attempt *attempt);
+void fg_h2_reset_stream(struct fg_h2 *h2, int32_t stream_id, uint32_t code);
+/* The attempt is over, its stream reset. */
+void fg_h2_lose(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
+                const char *detail);
+
+/* ---- h2_answer.c ---- */
+
+void fg_h2_set_answer_callbacks(nghttp2_session_callbacks *callbacks);
+/* Small DATA that one read has brought goes to its attempt in one piece. */
+void fg_h2_hand_on_gathered(struct fg_h2 *h2);
+
+/* ---- h2_head.c ---- */
 
 /*
  * A stream whose head says these fields, which lie in the exchange's arena; its id, or below 0.
