@@ -126,7 +126,6 @@ def hang_at(pid, name, code):
         trace(PTRACE_DETACH, pid)
 
 
-@pytest.mark.races
 @pytest.mark.parametrize("name, code, word", [
     ("fg_kv_arena_reclaim_orphans", SPIN, "silent"), ("fg_kv_arena_reclaim_orphans", BLOCK, "silent"),
     ("fg_worker_prepare_run", SPIN, "prepares"), ("fg_worker_prepare_run", BLOCK, "prepares"),

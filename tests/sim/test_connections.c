@@ -58,7 +58,7 @@ static void who_is_connected_notices_nothing_of_a_flood_of_handshakes(void **sta
                   (unsigned long long)browse->refused[FG_TALLY_HANDSHAKES_WAITING],
                   sim_good_share(&sim, "order"), (double)p99_ns / 1e6);
     assert_true(browse->refused[FG_TALLY_HANDSHAKES_WAITING] > 15000);
-    assert_true(browse->outcomes[FG_OUTCOME_GOOD] > 0.9 * 20000); /* all that there was time for */
+    assert_true(browse->outcomes[FG_OUTCOME_GOOD] > 18000); /* all that there was time for */
     assert_true(browse->refused[FG_REFUSED_OVERLOAD] == 0);
     assert_true(sim_good_share(&sim, "order") > 0.93); /* but for those who come new just then */
     assert_true(p99_ns < 200 * FG_MS);

@@ -305,14 +305,15 @@ static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *
     } answers[] = {
         [FG_REFUSAL_QUEUE_FULL] = {429, "rate_limit_error", "queue_full", true, "inference_queue"},
         [FG_REFUSAL_NO_BLOCKS] = {503, "overloaded_error", "no_kv_blocks", true, "kv_blocks"},
-        [FG_REFUSAL_TOO_LONG] = {400, "invalid_request_error", "context_length_exceeded", false},
-        [FG_REFUSAL_BAD_PROMPT] = {400, "invalid_request_error", "bad_prompt", false},
+        [FG_REFUSAL_TOO_LONG] = {400, "invalid_request_error", "context_length_exceeded", false,
+                                 NULL},
+        [FG_REFUSAL_BAD_PROMPT] = {400, "invalid_request_error", "bad_prompt", false, NULL},
         [FG_REFUSAL_DEADLINE] = {504, "timeout_error", "deadline_exceeded", true, "deadline"},
         [FG_REFUSAL_DRAINING] = {503, "overloaded_error", "draining", true, "workers"},
-        [FG_REFUSAL_INTERNAL] = {500, "server_error", "inference_failed", false},
+        [FG_REFUSAL_INTERNAL] = {500, "server_error", "inference_failed", false, NULL},
         [FG_REFUSAL_LATE] = {503, "overloaded_error", "cannot_meet_deadline", true, "ttft"},
         [FG_REFUSAL_MOVED] = {503, "overloaded_error", "draining", true, "workers"},
-        [FG_REFUSAL_FATAL] = {500, "server_error", "inference_failed", false},
+        [FG_REFUSAL_FATAL] = {500, "server_error", "inference_failed", false, NULL},
     };
     uint64_t retry_after_ms = 0;
     if (answers[refused->reason].may_retry)
