@@ -19,18 +19,6 @@
 
 #define BUSY_RETRY_NS FG_S /* as proxy_request.c says it */
 
-static struct fg_sim_backend *backend_of(struct fg_gateway_model *model,
-                                         const struct fg_sim_request *request)
-{
-    return &model->backends[model->routes[request->route].conf->backend_index];
-}
-
-static struct fg_sim_host *host_of(struct fg_gateway_model *model,
-                                   const struct fg_sim_request *request)
-{
-    return &backend_of(model, request)->hosts[request->host];
-}
-
 /* In shadow all but connections are always had. */
 static bool try_take(struct fg_sim_backend *backend, enum fg_sim_cluster_limit which)
 {
@@ -46,7 +34,7 @@ static bool try_take(struct fg_sim_backend *backend, enum fg_sim_cluster_limit w
 
 static void take_out(struct fg_gateway_model *model, struct fg_sim_request *request)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     if (request->pending_prev == FG_SIM_NONE)
         backend->pending_first = request->pending_next;
     else
@@ -62,7 +50,7 @@ static void take_out(struct fg_gateway_model *model, struct fg_sim_request *requ
 /* The most important first; nobody passes one of the same importance. False: too many wait. */
 static bool wait_for_connection(struct fg_gateway_model *model, struct fg_sim_request *request)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     if (!try_take(backend, FG_SIM_LIMIT_PENDING))
         return false;
     uint32_t behind = backend->pending_last;
@@ -97,7 +85,7 @@ static bool take_connection(struct fg_sim_backend *backend, struct fg_sim_reques
 static void stop_attempt(struct fg_gateway_model *model, struct fg_sim_request *request,
                          uint64_t now_ns)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     if (!request->has_host)
         return;
     if (request->state == FG_SIM_PENDING)
@@ -139,7 +127,7 @@ static void mark_tried(struct fg_sim_request *request)
 static bool may_try_again(struct fg_gateway_model *model, struct fg_sim_request *request,
                           uint64_t now_ns, enum fg_retry_cause cause)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     const struct fg_retry_facts facts = {.cause = cause,
                                          .is_idempotent = request->step->is_idempotent,
                                          .is_sent_any = cause != FG_RETRY_CONNECT,
@@ -168,17 +156,17 @@ static bool may_try_again(struct fg_gateway_model *model, struct fg_sim_request 
 /* With its connection. False: it goes again, at another host. */
 static bool begin(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns)
 {
-    struct fg_sim_host *host = host_of(model, request);
+    struct fg_sim_host *host = fg_sim_host_of(model, request);
     request->state = FG_SIM_AT_BACKEND;
     enum fg_job_start start = fg_backend_model_start(&host->model, &request->job, now_ns);
     if (start == FG_JOB_TAKEN) {
-        fg_sim_host_connected(backend_of(model, request), request);
+        fg_sim_host_connected(fg_sim_backend_of(model, request), request);
         return true;
     }
     bool is_gone = start == FG_JOB_UNREACHABLE;
     if (is_gone)
-        fg_sim_host_unreachable(backend_of(model, request), request, now_ns);
-    fg_sim_host_judge(backend_of(model, request), request, true, 0, now_ns);
+        fg_sim_host_unreachable(fg_sim_backend_of(model, request), request, now_ns);
+    fg_sim_host_judge(fg_sim_backend_of(model, request), request, true, 0, now_ns);
     bool goes_again =
         may_try_again(model, request, now_ns, is_gone ? FG_RETRY_CONNECT : FG_RETRY_STATUS_503);
     stop_attempt(model, request, now_ns);
@@ -190,12 +178,11 @@ static bool begin(struct fg_gateway_model *model, struct fg_sim_request *request
 /* Until it is at a host, waits for a connection, or is over. */
 static void attempt(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     do {
         uint64_t retry_after_ns = 0;
         if (!fg_sim_host_pick(model, backend, request, now_ns, &retry_after_ns)) {
-            fg_sim_refuse_at_cluster(model, request, now_ns, FG_TALLY_ENDPOINTS_OPEN,
-                                     retry_after_ns);
+            fg_sim_refuse_unasked(model, request, now_ns, FG_TALLY_ENDPOINTS_OPEN, retry_after_ns);
             return;
         }
         request->has_host = true;
@@ -205,8 +192,7 @@ static void attempt(struct fg_gateway_model *model, struct fg_sim_request *reque
             continue;
         if (!wait_for_connection(model, request)) {
             stop_attempt(model, request, now_ns);
-            fg_sim_refuse_at_cluster(model, request, now_ns, FG_TALLY_CLUSTER_PENDING,
-                                     BUSY_RETRY_NS);
+            fg_sim_refuse_unasked(model, request, now_ns, FG_TALLY_CLUSTER_PENDING, BUSY_RETRY_NS);
         }
         return;
     } while (!begin(model, request, now_ns));
@@ -217,10 +203,10 @@ static void attempt(struct fg_gateway_model *model, struct fg_sim_request *reque
 void fg_sim_cluster_enter(struct fg_gateway_model *model, struct fg_sim_request *request,
                           uint64_t now_ns)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     request->is_counted = backend->is_cluster && try_take(backend, FG_SIM_LIMIT_REQUESTS);
     if (backend->is_cluster && !request->is_counted)
-        fg_sim_refuse_at_cluster(model, request, now_ns, FG_TALLY_CLUSTER_REQUESTS, BUSY_RETRY_NS);
+        fg_sim_refuse_unasked(model, request, now_ns, FG_TALLY_CLUSTER_REQUESTS, BUSY_RETRY_NS);
     else
         attempt(model, request, now_ns);
 }
@@ -228,7 +214,7 @@ void fg_sim_cluster_enter(struct fg_gateway_model *model, struct fg_sim_request 
 bool fg_sim_cluster_on_answer(struct fg_gateway_model *model, struct fg_sim_request *request,
                               uint64_t now_ns, uint64_t head_ns, unsigned status)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     bool is_error = status >= 500;
     bool goes_again =
         is_error && may_try_again(model, request, now_ns, fg_retry_cause_of_status(status));
@@ -242,7 +228,7 @@ bool fg_sim_cluster_on_answer(struct fg_gateway_model *model, struct fg_sim_requ
 void fg_sim_cluster_leave(struct fg_gateway_model *model, struct fg_sim_request *request,
                           uint64_t now_ns)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     stop_attempt(model, request, now_ns);
     for (; request->retries > 0; request->retries--)
         fg_limit_give(&backend->limits[FG_SIM_LIMIT_RETRIES]);

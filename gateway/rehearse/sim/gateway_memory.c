@@ -57,16 +57,14 @@ bool fg_sim_memory_has_room(const struct fg_gateway_model *model, const struct f
 
 void fg_sim_memory_take(struct fg_gateway_model *model, struct fg_sim_request *request)
 {
-    struct fg_sim_backend *backend =
-        &model->backends[model->routes[request->route].conf->backend_index];
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     request->chunks = chunks_of(model, request->step);
     set_used(model, backend, backend->memory_used + request->chunks);
 }
 
 void fg_sim_memory_give(struct fg_gateway_model *model, struct fg_sim_request *request)
 {
-    struct fg_sim_backend *backend =
-        &model->backends[model->routes[request->route].conf->backend_index];
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     if (request->chunks > 0)
         set_used(model, backend, backend->memory_used - request->chunks);
     request->chunks = 0;

@@ -161,8 +161,7 @@ static void leave_gate(struct fg_gateway_model *model, struct fg_sim_request *re
                        enum fg_breaker_outcome breaker)
 {
     leave_route(model, request, now_ns, head_ns, limit);
-    struct fg_sim_backend *backend =
-        &model->backends[model->routes[request->route].conf->backend_index];
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     fg_sim_cluster_leave(model, request, now_ns);
     fg_gate_policy_leave(&backend->gate, now_ns,
                          &(struct fg_gate_result){.latency_ns = request->backend_ns == 0
@@ -220,18 +219,6 @@ static void wait_for_fetch(struct fg_gateway_model *model, struct fg_sim_request
 
 /* ---- backend ---- */
 
-static struct fg_sim_backend *backend_of(struct fg_gateway_model *model,
-                                         const struct fg_sim_request *request)
-{
-    return &model->backends[model->routes[request->route].conf->backend_index];
-}
-
-static struct fg_sim_host *host_of(struct fg_gateway_model *model,
-                                   const struct fg_sim_request *request)
-{
-    return &backend_of(model, request)->hosts[request->host];
-}
-
 static bool serves_stale(struct fg_gateway_model *model, const struct fg_sim_request *request,
                          uint64_t now_ns)
 {
@@ -257,11 +244,10 @@ void fg_sim_fail_at_backend(struct fg_gateway_model *model, struct fg_sim_reques
     fg_sim_request_free(model, request);
 }
 
-/* A 503 of the cluster's own: its servers have nothing to do with it. */
-void fg_sim_refuse_at_cluster(struct fg_gateway_model *model, struct fg_sim_request *request,
-                              uint64_t now_ns, unsigned reason, uint64_t retry_after_ns)
+void fg_sim_refuse_unasked(struct fg_gateway_model *model, struct fg_sim_request *request,
+                           uint64_t now_ns, unsigned reason, uint64_t retry_after_ns)
 {
-    leave_gate(model, request, now_ns, now_ns, FG_CONCURRENCY_DROPPED, FG_BREAKER_CANCELLED);
+    leave_gate(model, request, now_ns, now_ns, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
     request->backend_ns = 0; /* a place in line may be used once more */
     if (serves_stale(model, request, now_ns))
         answer(model, request, now_ns, FG_OUTCOME_GOOD);
@@ -274,7 +260,7 @@ void fg_sim_refuse_at_cluster(struct fg_gateway_model *model, struct fg_sim_requ
 static void call_backend(struct fg_gateway_model *model, struct fg_sim_request *request,
                          uint64_t now_ns)
 {
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     struct fg_tally_backend *tally = &model->tally->backends[backend - model->backends];
     uint64_t waited_ns = now_ns - request->entered_ns;
     uint64_t retry_after_ns = 0;
@@ -286,13 +272,7 @@ static void call_backend(struct fg_gateway_model *model, struct fg_sim_request *
     enum fg_breaker_verdict verdict =
         fg_gate_policy_try_pass(&backend->gate, request->priority_number, now_ns, &retry_after_ns);
     if (verdict == FG_BREAKER_REFUSE) {
-        leave_gate(model, request, now_ns, now_ns, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
-        if (serves_stale(model, request, now_ns))
-            answer(model, request, now_ns, FG_OUTCOME_GOOD);
-        else
-            refuse(model, request, now_ns, FG_REFUSED_BREAKER_OPEN, retry_after_ns);
-        end_fetch(model, request, now_ns, false);
-        fg_sim_request_free(model, request);
+        fg_sim_refuse_unasked(model, request, now_ns, FG_REFUSED_BREAKER_OPEN, retry_after_ns);
         return;
     }
     request->passed_breaker = true;
@@ -318,19 +298,19 @@ void fg_sim_on_job_done(void *object, struct fg_job *job, enum fg_job_outcome ou
     }
     assert(request->state == FG_SIM_AT_BACKEND);
     bool is_good = outcome == FG_JOB_ANSWERED;
-    unsigned status = is_good ? 200 : backend_of(model, request)->hosts->conf.error_status;
+    unsigned status = is_good ? 200 : fg_sim_backend_of(model, request)->hosts->conf.error_status;
     if (!fg_sim_cluster_on_answer(model, request, now_ns, head_ns, status)) {
         drain_turns(model, now_ns);
         return;
     }
-    backend_of(model, request)->answered++;
-    backend_of(model, request)->answer_sum_ns += now_ns - request->backend_ns;
+    fg_sim_backend_of(model, request)->answered++;
+    fg_sim_backend_of(model, request)->answer_sum_ns += now_ns - request->backend_ns;
     leave_gate(model, request, now_ns, head_ns,
                status == 503 || status == 504 ? FG_CONCURRENCY_DROPPED : FG_CONCURRENCY_SUCCESS,
                is_good ? FG_BREAKER_SUCCESS : FG_BREAKER_FAILURE);
     if (is_good) {
         model->routes[request->route].done++;
-        backend_of(model, request)->now.done++;
+        fg_sim_backend_of(model, request)->now.done++;
         model->tally->routes[request->route].admitted_good++;
         answer(model, request, now_ns, FG_OUTCOME_GOOD);
         end_fetch(model, request, now_ns, true);
@@ -349,7 +329,7 @@ static void refuse_at_gate(struct fg_gateway_model *model, struct fg_sim_request
 {
     bool is_route = request->state == FG_SIM_ROUTE_QUEUED;
     if (verdict != FG_GATE_BREAKER_OPEN && !is_route)
-        backend_of(model, request)->shed_at_ns = now_ns;
+        fg_sim_backend_of(model, request)->shed_at_ns = now_ns;
     leave_route(model, request, now_ns, now_ns, FG_CONCURRENCY_IGNORED);
     refuse(model, request, now_ns, fg_refused_of_gate(verdict),
            fg_retry_after_queue_ns(place->wait_ns));
@@ -711,7 +691,7 @@ static void let_go(struct fg_gateway_model *model, struct fg_sim_request *reques
         fg_sim_request_free(model, request);
         return;
     }
-    struct fg_sim_backend *backend = backend_of(model, request);
+    struct fg_sim_backend *backend = fg_sim_backend_of(model, request);
     if (request->state == FG_SIM_CACHE_WAIT) {
         request->state = FG_SIM_CACHE_GONE;
         return;
@@ -803,11 +783,11 @@ void fg_gateway_model_on_event(struct fg_gateway_model *model, const struct fg_e
     switch (fg_event_kind(event)) {
     case FG_SIM_EVENT_SERVED:
         request = fg_sim_request_at(model, index);
-        fg_backend_model_on_served(&host_of(model, request)->model, &request->job, now_ns);
+        fg_backend_model_on_served(&fg_sim_host_of(model, request)->model, &request->job, now_ns);
         return;
     case FG_SIM_EVENT_ANSWERED:
         request = fg_sim_request_at(model, index);
-        fg_backend_model_on_answered(&host_of(model, request)->model, &request->job, now_ns);
+        fg_backend_model_on_answered(&fg_sim_host_of(model, request)->model, &request->job, now_ns);
         return;
     case FG_SIM_EVENT_TURN:
         fg_backend_model_on_turn(&model->hosts[index].model, now_ns);

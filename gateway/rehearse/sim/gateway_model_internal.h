@@ -240,6 +240,19 @@ struct fg_gateway_model {
     uint64_t lag_max_ns; /* since the last sample */
 };
 
+static inline struct fg_sim_backend *fg_sim_backend_of(struct fg_gateway_model *model,
+                                                       const struct fg_sim_request *request)
+{
+    return &model->backends[model->routes[request->route].conf->backend_index];
+}
+
+/* The one that it was sent to. */
+static inline struct fg_sim_host *fg_sim_host_of(struct fg_gateway_model *model,
+                                                 const struct fg_sim_request *request)
+{
+    return &fg_sim_backend_of(model, request)->hosts[request->host];
+}
+
 /* gateway_requests.c */
 struct fg_sim_request *fg_sim_request_at(const struct fg_gateway_model *model, uint32_t index);
 /* A fresh one for the call; NULL without memory, and the model says so from then on. */
@@ -316,9 +329,9 @@ void fg_sim_pay(struct fg_gateway_model *model, uint64_t cpu_ns, uint64_t now_ns
 uint64_t fg_sim_lag_ns(const struct fg_gateway_model *model, uint64_t now_ns);
 /* Its connection is open: on to the stages. */
 void fg_sim_go_on(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns);
-/* The cluster says no, with a reason of the tally. */
-void fg_sim_refuse_at_cluster(struct fg_gateway_model *model, struct fg_sim_request *request,
-                              uint64_t now_ns, unsigned reason, uint64_t retry_after_ns);
+/* It had a slot, but no server was asked, with a reason of the tally: that says nothing of them. */
+void fg_sim_refuse_unasked(struct fg_gateway_model *model, struct fg_sim_request *request,
+                           uint64_t now_ns, unsigned reason, uint64_t retry_after_ns);
 /* No host could take it. */
 void fg_sim_fail_at_backend(struct fg_gateway_model *model, struct fg_sim_request *request,
                             uint64_t now_ns);
