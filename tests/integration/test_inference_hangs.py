@@ -56,15 +56,24 @@ def poke(pid, address, code):
         trace(PTRACE_POKETEXT, pid, address + at, word)
 
 
-def hang(pid, code, table):
-    """Make the first thread run `code` in place of what it computes. False: it was not computing."""
-    addresses, names = table
+@contextlib.contextmanager
+def attached(pid):
+    """Its first thread stands still meanwhile."""
     try:
         trace(PTRACE_ATTACH, pid)
     except PermissionError:
         pytest.skip("this machine does not allow ptrace")
     try:
         os.waitpid(pid, WALL)
+        yield
+    finally:
+        trace(PTRACE_DETACH, pid)
+
+
+def hang(pid, code, table):
+    """Make the first thread run `code` in place of what it computes. False: it was not computing."""
+    addresses, names = table
+    with attached(pid):
         regs = ctypes.create_string_buffer(REGS_BYTES)
         trace(PTRACE_GETREGS, pid, 0, ctypes.addressof(regs))
         rip = struct.unpack_from("<Q", regs.raw, RIP)[0]
@@ -74,8 +83,6 @@ def hang(pid, code, table):
             return False
         poke(pid, rip, code)
         return True
-    finally:
-        trace(PTRACE_DETACH, pid)
 
 
 @pytest.mark.races
@@ -115,15 +122,8 @@ def test_a_worker_that_does_not_get_on_is_replaced(launch, code, word):
 def hang_at(pid, name, code):
     """From now on `name` runs `code`, whichever thread calls it."""
     addresses, names = symbols()
-    try:
-        trace(PTRACE_ATTACH, pid)
-    except PermissionError:
-        pytest.skip("this machine does not allow ptrace")
-    try:
-        os.waitpid(pid, WALL)
+    with attached(pid):
         poke(pid, base_of(pid) + addresses[names.index(name)], code)
-    finally:
-        trace(PTRACE_DETACH, pid)
 
 
 @pytest.mark.parametrize("name, code, word", [
