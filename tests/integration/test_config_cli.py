@@ -1,6 +1,5 @@
 """The command line, configuration errors, failing starts and reloads: one clear line each."""
 import json
-import os
 import re
 import signal
 import socket
@@ -9,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import DEMO_MODEL, GOLDEN, ROOT, children_of, free_port, is_alive, run_binary, wait_for
+from harness import DEMO_MODEL, GOLDEN, ROOT, children_of, free_port, is_alive, run_binary, send_signal, wait_for
 
 
 @pytest.fixture
@@ -318,7 +317,7 @@ def test_pid_one_gone_takes_the_rest_with_it(launch):
 def test_a_killed_gateway_process_is_started_again(launch):
     gateway = launch({"routes": [{"match": {"prefix": "/"}, "respond": {"body": "ok"}}]})
     pid = gateway.stats()["process"]["pid"]
-    os.kill(pid, signal.SIGKILL)
+    send_signal(pid, signal.SIGKILL)
 
     def serves_again():
         answer = gateway.readiness()

@@ -1,6 +1,5 @@
 """Rate limits over several gateways: one count in Redis, and what happens while it is slow, stopped or gone."""
 import contextlib
-import os
 import signal
 import socket
 import threading
@@ -8,7 +7,7 @@ import time
 
 import pytest
 
-from harness import wait_for
+from harness import send_signal, wait_for
 from redis_tools import redis_server
 
 OK = 200
@@ -135,11 +134,11 @@ def test_keys_in_redis_are_bounded_by_what_is_asked_for(launch, tmp_path):
 
 
 def stop(process, _slow):
-    os.kill(process.pid, signal.SIGSTOP)
+    send_signal(process.pid, signal.SIGSTOP)
 
 
 def kill(process, _slow):
-    os.kill(process.pid, signal.SIGKILL)
+    send_signal(process.pid, signal.SIGKILL)
 
 
 def slow_down(_process, slow):
@@ -167,7 +166,7 @@ def test_nobody_waits_for_redis_and_the_share_applies(launch, tmp_path, trouble)
             assert flood.passed(since=began) <= 3 * LEASE + SHARE * RATE * (end - began) + 1
             assert flood.passed() <= BURST + RATE * (end - start) + 3 * LEASE
         finally:
-            os.kill(process.pid, signal.SIGCONT)
+            send_signal(process.pid, signal.SIGCONT)
             slow.close()
 
 
@@ -194,11 +193,11 @@ def test_it_comes_back_to_the_count(launch, tmp_path):
         slow.delay = 0.02  # late, but in time: leases go on
         with Flood(gateway) as flood:
             wait_for(lambda: figures(gateway)["leased"] > 2 * LEASE)
-            os.kill(process.pid, signal.SIGSTOP)
+            send_signal(process.pid, signal.SIGSTOP)
             try:
                 wait_for(lambda: figures(gateway)["state"] == "local_share")
             finally:
-                os.kill(process.pid, signal.SIGCONT)
+                send_signal(process.pid, signal.SIGCONT)
             leased = figures(gateway)["leased"]
             wait_for(lambda: figures(gateway)["state"] == "shared_count" and figures(gateway)["leased"] > leased)
             assert flood.answers

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from harness import DEMO_MODEL, GOLDEN, server_sent_events, wait_for
+from harness import DEMO_MODEL, GOLDEN, send_signal, server_sent_events, wait_for
 
 TINY = ["tiny-llama.F32", "tiny-llama.MIXED", "tiny-qwen2.F16", "tiny-qwen3.Q8_0"]
 LONG = 480  # tokens; the demo model has a context of 512
@@ -331,7 +331,7 @@ def workers(gateway):
 
 def kill_the_one_that_runs(gateway):
     victim = wait_for(lambda: next((one for one in workers(gateway) if one.get("running", 0) > 0), None))
-    os.kill(victim["pid"], signal.SIGKILL)
+    send_signal(victim["pid"], signal.SIGKILL)
     return victim
 
 
@@ -377,7 +377,7 @@ def seconds(line):
 def test_a_hung_worker_is_replaced(launch):
     gateway = launch(pool(worker_hang="1s"))
     victim = workers(gateway)[0]
-    os.kill(victim["pid"], signal.SIGSTOP)
+    send_signal(victim["pid"], signal.SIGSTOP)
     wait_for(lambda: workers(gateway)[0]["pid"] not in (0, victim["pid"]), 60)
     assert complete(gateway, max_tokens=4, **STORY).status_code == 200
 
@@ -393,5 +393,5 @@ def test_a_worker_gives_way_to_what_shares_its_cores(launch):
 def test_all_workers_killed_at_once(launch):
     gateway = launch(pool(breaker={"enabled": False}))
     for one in workers(gateway):
-        os.kill(one["pid"], signal.SIGKILL)
+        send_signal(one["pid"], signal.SIGKILL)
     wait_for(lambda: complete(gateway, max_tokens=4, **STORY).status_code == 200)

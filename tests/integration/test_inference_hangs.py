@@ -166,7 +166,7 @@ def test_a_starved_worker_is_not_taken_for_a_hung_one(launch):
             ages.extend(one.get("heartbeat_age_seconds", 0) for one in await asyncio.to_thread(workers, gateway))
             await asyncio.sleep(0.1)
         if crowd.open > 0:  # one that is stopped is found all the same, and takes none of the streams along
-            os.kill(pids[0], signal.SIGSTOP)
+            harness.send_signal(pids[0], signal.SIGSTOP)
             await until(lambda: not harness.is_alive(pids[0]))
         for burner in burners:
             burner.kill()

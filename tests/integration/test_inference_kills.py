@@ -10,7 +10,7 @@ import time
 import pytest
 
 import harness
-from harness import DEMO_MODEL, server_sent_events, wait_for
+from harness import DEMO_MODEL, send_signal, server_sent_events, wait_for
 
 STREAMS = 32
 KILLS = 20
@@ -105,7 +105,7 @@ async def kill_at_random(crowd):
         busy = [one for one in alive if one.get("running", 0) > 0] or alive
         if busy:
             try:
-                os.kill(rng.choice(busy)["pid"], signal.SIGSTOP if number % 4 == 3 else signal.SIGKILL)
+                send_signal(rng.choice(busy)["pid"], signal.SIGSTOP if number % 4 == 3 else signal.SIGKILL)
             except ProcessLookupError:
                 pass
 
@@ -138,7 +138,7 @@ def test_what_a_worker_crashed_with_is_computed_alone_for_a_step(launch):
         while crowd.open > 0 and gateway.stats()["inference"]["kv"]["suspects"] == 0:
             busy = [one["pid"] for one in await asyncio.to_thread(workers, gateway) if one.get("running", 0) > 1]
             if busy:
-                os.kill(busy[0], signal.SIGABRT)
+                send_signal(busy[0], signal.SIGABRT)
                 await until(lambda: not harness.is_alive(busy[0]))
             await asyncio.sleep(0.01)
     for _ in range(8):
@@ -172,7 +172,7 @@ def test_choices_side_by_side_outlive_deaths(launch):
                     if disturb and events in (30, 200, 500):
                         for one in await asyncio.to_thread(workers, gateway):
                             if one.get("running", 0) > 0:
-                                os.kill(one["pid"], signal.SIGKILL)
+                                send_signal(one["pid"], signal.SIGKILL)
                                 break
         return texts
     want = asyncio.run(ask(False))

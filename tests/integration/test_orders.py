@@ -2,13 +2,12 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import threading
 
 import pytest
 
-from harness import children_of, server_sent_events, unique, wait_for
+from harness import children_of, send_signal, server_sent_events, unique, wait_for
 from redis_tools import redis_server
 
 API = [
@@ -355,7 +354,7 @@ def test_redis_killed_and_no_acknowledged_order_lost(launch):
     wait_for(lambda: len(acknowledged) >= 20)
     for _ in range(2):
         pid = redis_pid(gateway)
-        os.kill(pid, signal.SIGKILL)
+        send_signal(pid, signal.SIGKILL)
         wait_for(lambda old=pid: redis_pid(gateway) != old)
         count = len(acknowledged)
         wait_for(lambda old=count: len(acknowledged) > old + 10)
@@ -383,7 +382,7 @@ def test_fulfil_killed_and_orders_completed_all_the_same(launch):
     orders = [user.order().json()["order_id"] for _ in range(10)]
     victims = [pid for pid in children_of(gateway.process.pid) if role_of(gateway, pid) == "fulfil"]
     assert len(victims) == 2
-    os.kill(victims[0], signal.SIGKILL)
+    send_signal(victims[0], signal.SIGKILL)
     for order in orders:
         wait_for(lambda one=order: user.status(one).json()["status"] == "completed", 60)
 

@@ -18,7 +18,7 @@ import h2.settings
 import httpx
 import pytest
 
-from harness import DEMO_MODEL, h2_start, h2_until, read_response, server_sent_events, wait_for
+from harness import DEMO_MODEL, h2_start, h2_until, read_response, send_signal, server_sent_events, wait_for
 from tls_tools import Seen
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -460,7 +460,7 @@ def test_a_redis_that_does_not_answer(launch, upstream):
                    {"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]})
     pid = redis_pid(gateway)
     assert gateway.get("/api/stock/milk-tea").json()["left"] == 10
-    os.kill(pid, signal.SIGSTOP)
+    send_signal(pid, signal.SIGSTOP)
     try:
         wait_taken(gateway, "shed_low")  # no client asks: the figures' own command is late
         wait_taken(gateway, "stale_cache")
@@ -470,7 +470,7 @@ def test_a_redis_that_does_not_answer(launch, upstream):
         assert gateway.get("/").status_code == 200  # of the same priority, and no business of Redis
         assert overload_of(gateway)["resources"]["redis_latency"]["used"] > 0.4
     finally:
-        os.kill(pid, signal.SIGCONT)
+        send_signal(pid, signal.SIGCONT)
     wait_taken(gateway, "shed_low", False)
     wait_taken(gateway, "stale_cache", False)
     assert gateway.get("/api/stock/milk-tea").json()["left"] == 10
@@ -482,13 +482,13 @@ def test_a_redis_that_is_gone(launch):
         "orders": {"redis": {"command_timeout": "300ms"}, "skus": {"milk-tea": 10}, "breaker": {"enabled": False}},
         "routes": [{"match": {"prefix": "/api/"}, "to": "orders", "priority": "low"}]})
     pid = redis_pid(gateway)
-    os.kill(pid, signal.SIGSTOP)  # long enough for the connection to be given up
+    send_signal(pid, signal.SIGSTOP)  # long enough for the connection to be given up
     try:
         gateway.wait_stats(lambda stats: stats["orders"]["redis"]["connected_threads"] < 2)
         wait_taken(gateway, "shed_low")
         assert overload_of(gateway)["resources"]["redis_latency"]["pressure"] > 0.8
     finally:
-        os.kill(pid, signal.SIGCONT)
+        send_signal(pid, signal.SIGCONT)
     wait_taken(gateway, "shed_low", False)
     assert gateway.get("/api/stock/milk-tea").json()["left"] == 10
 

@@ -1,8 +1,7 @@
 """The Redis that policies share: found, lost and found again, and never in the way."""
-import os
 import signal
 
-from harness import wait_for
+from harness import send_signal, wait_for
 from redis_tools import redis_server
 
 ROUTES = [{"name": "hello", "match": {"prefix": "/"}, "respond": {"status": 200, "body": "hello"}}]
@@ -26,7 +25,7 @@ def test_its_state_is_told_and_requests_go_on_without_it(launch, tmp_path):
         assert figures["connected_threads"] == 2 and figures["address"] == f"127.0.0.1:{port}"
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         wait_for(lambda: shared(gateway)["connects"] == 4 and shared(gateway)["state"] == "connected")
-        os.kill(process.pid, signal.SIGKILL)
+        send_signal(process.pid, signal.SIGKILL)
         process.wait(20)
         wait_for(lambda: shared(gateway)["state"] == "disconnected")
         assert gateway.get("/").status_code == 200

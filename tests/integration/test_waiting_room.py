@@ -1,6 +1,5 @@
 """The line before a route: one request a ticket, places that are kept and given back, restarts."""
 import json
-import os
 import re
 import signal
 import threading
@@ -8,7 +7,7 @@ import threading
 import httpx
 import pytest
 
-from harness import children_of, server_sent_events, wait_for
+from harness import children_of, send_signal, server_sent_events, wait_for
 
 TICKET = "x-floodgate-ticket"
 
@@ -241,7 +240,7 @@ def test_the_line_goes_on(launch, upstream, how, tmp_path):
     else:
         before = set(children_of(gateway.process.pid))
         for child in before:
-            os.kill(child, signal.SIGKILL)
+            send_signal(child, signal.SIGKILL)
         wait_for(lambda: set(children_of(gateway.process.pid)) - before)
         gateway.wait_ready()
     with gateway.client() as client:
