@@ -14,6 +14,8 @@ static const struct {
 } errors[FG_HTTP_ERROR_COUNT] = {
     [FG_HTTP_MALFORMED] = {400, "invalid_request", "malformed_request",
                            "The request is not valid HTTP."},
+    [FG_HTTP_NO_TLS] = {400, "invalid_request", "plain_http_to_tls",
+                        "This port speaks HTTPS: the request came without TLS."},
     [FG_HTTP_BAD_TARGET] = {400, "invalid_request", "bad_target",
                             "The request target is not valid."},
     [FG_HTTP_BAD_HOST] = {400, "invalid_request", "bad_host",

@@ -11,6 +11,7 @@
 enum fg_http_error {
     FG_HTTP_OK = 0,
     FG_HTTP_MALFORMED,
+    FG_HTTP_NO_TLS, /* HTTP in the clear, where TLS was to come */
     FG_HTTP_BAD_TARGET,
     FG_HTTP_BAD_HOST,
     FG_HTTP_BAD_FIELD,

@@ -65,6 +65,8 @@ static bool offers_session(struct reader *reader)
 enum fg_client_hello fg_client_hello_look(struct fg_span bytes)
 {
     const unsigned char *data = (const unsigned char *)bytes.data;
+    if (bytes.len > 0 && data[0] >= 'A' && data[0] <= 'Z')
+        return FG_CLIENT_HELLO_HTTP; /* a method; records' types are all below that */
     if (bytes.len > 0 && data[0] != HANDSHAKE)
         return FG_CLIENT_HELLO_FULL;
     if (bytes.len < RECORD_HEADER + 1)

@@ -11,6 +11,7 @@
  *    PREAMBLE --> HANDSHAKE or SNIFFING
  *    HANDSHAKE --> OPEN <-- SNIFFING          LINGERING --eof or time--> DEAD --> freed
  *        |           |--- said all it had ------^ |
+ *        |-- was none: 400 --------------------/  |
  *        `-- fail -->`--- cut, closed ------------`--> DEAD
  */
 #include "net/net_internal.h"
@@ -35,7 +36,8 @@ static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 static const uint8_t legal_moves[FG_CONNECTION_STATE_COUNT] = {
     [FG_CONNECTION_PREAMBLE] =
         MOVE(FG_CONNECTION_HANDSHAKE) | MOVE(FG_CONNECTION_SNIFFING) | MOVE(FG_CONNECTION_DEAD),
-    [FG_CONNECTION_HANDSHAKE] = MOVE(FG_CONNECTION_OPEN) | MOVE(FG_CONNECTION_DEAD),
+    [FG_CONNECTION_HANDSHAKE] =
+        MOVE(FG_CONNECTION_OPEN) | MOVE(FG_CONNECTION_LINGERING) | MOVE(FG_CONNECTION_DEAD),
     [FG_CONNECTION_SNIFFING] = MOVE(FG_CONNECTION_OPEN) | MOVE(FG_CONNECTION_DEAD),
     [FG_CONNECTION_OPEN] = MOVE(FG_CONNECTION_LINGERING) | MOVE(FG_CONNECTION_DEAD),
     [FG_CONNECTION_LINGERING] = MOVE(FG_CONNECTION_DEAD),
@@ -313,7 +315,7 @@ static bool flush(struct fg_connection *connection)
 /* All is said. */
 static void end_connection(struct fg_connection *connection)
 {
-    if (connection->state != FG_CONNECTION_OPEN || connection->close_mode == FG_CLOSE_FLUSH) {
+    if (connection->close_mode == FG_CLOSE_FLUSH) {
         cut(connection, FG_GONE_CLIENT_CLOSED, false);
         return;
     }
@@ -324,6 +326,15 @@ static void end_connection(struct fg_connection *connection)
     fg_byte_queue_clear(&connection->held, &connection->net->env.segments);
     fg_connection_set_reading(connection, true);
     transport_arm(&connection->transport, FG_TIMEOUT_LINGER);
+}
+
+void fg_connection_say_last(struct fg_connection *connection, const void *data, size_t len)
+{
+    if (!fg_byte_queue_append(&connection->out, &connection->net->env.segments, data, len))
+        connection->has_broken = true;
+    connection->is_closing = true;
+    connection->close_mode = FG_CLOSE_LINGER;
+    schedule(connection);
 }
 
 /* Input. */

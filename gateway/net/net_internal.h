@@ -166,6 +166,8 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
 void fg_connection_take_ciphertext(struct fg_connection *connection, const char *data, size_t len);
 void fg_connection_set_reading(struct fg_connection *connection, bool is_wanted);
 void fg_connection_set_state(struct fg_connection *connection, enum fg_connection_state next);
+/* Sends it and ends the connection; what the client still says is thrown away for a while. */
+void fg_connection_say_last(struct fg_connection *connection, const void *data, size_t len);
 /* The state after the preamble, with its timeout. */
 void fg_connection_begin(struct fg_connection *connection);
 

@@ -2,7 +2,7 @@
  * preamble.c: the first bytes of a connection, before they are the codec's: a load balancer's PROXY
  * header, then the client's TLS hello.
  * Job      put either together from its parts; take the client's address from the header; let the
- *          hello wait for its turn.
+ *          hello wait for its turn, or say in the clear that there was none.
  * Thread   the loop's.
  * Memory   parts wait in connection->held: 1 KiB of a header, 17 KiB of a hello at most. They are
  *          joined in net->in, where what was just read lies already.
@@ -11,9 +11,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/http_error.h"
 #include "net/client_hello.h"
 #include "net/proxy_header.h"
 #include "net/shares.h"
+
+#include <assert.h>
+#include <stdio.h>
 
 /* What was held before, and the `len` bytes in net->in behind it; the whole is there afterwards. */
 static size_t join_held(struct fg_connection *connection, size_t len)
@@ -113,6 +117,27 @@ static void start_handshake(struct fg_connection *connection, size_t len)
     fg_handshakes_spend(&net->handshakes, fg_clock_monotonic_ns() - started_ns);
 }
 
+/*
+ * Somebody typed the port without https: a word says so. Nothing else of what it sends is looked
+ * at, and it costs less than the record that the hello would have been put into.
+ */
+static void answer_in_the_clear(struct fg_connection *connection, size_t len)
+{
+    struct fg_net *net = connection->net;
+    char body[FG_HTTP_ERROR_BODY_MAX], answer[FG_HTTP_ERROR_BODY_MAX + 192];
+    size_t body_len = fg_http_error_body(FG_HTTP_NO_TLS, FG_SPAN(""), body);
+    bool wants_head = len >= 5 && memcmp(net->in, "HEAD ", 5) == 0;
+    int answer_len = snprintf(answer, sizeof(answer),
+                              "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+                              "content-length: %zu\r\nconnection: close\r\n\r\n%.*s",
+                              body_len, wants_head ? 0 : (int)body_len, body);
+    assert(answer_len > 0 && (size_t)answer_len < sizeof(answer));
+    fg_counter_add_owned(&net->stats.handshakes_failed, 1);
+    fg_connection_set_reading(connection, false);
+    connection->has_said_goodbye = true; /* in TLS there is nothing to say */
+    fg_connection_say_last(connection, answer, (size_t)answer_len);
+}
+
 void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
 {
     struct fg_net *net = connection->net;
@@ -120,6 +145,8 @@ void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
     enum fg_client_hello hello = fg_client_hello_look(fg_span_make(net->in, len));
     if (hello == FG_CLIENT_HELLO_PARTIAL) {
         hold(connection, len);
+    } else if (hello == FG_CLIENT_HELLO_HTTP) {
+        answer_in_the_clear(connection, len);
     } else if (is_refused(connection, hello)) {
         fg_connection_cut(connection, FG_GONE_TIMEOUT);
     } else if (fg_handshakes_have_room(&net->handshakes)) {

@@ -1,4 +1,5 @@
 """Which certificate a client gets, what it may resume, and what happens when files change."""
+import json
 import os
 import signal
 import socket
@@ -6,7 +7,7 @@ import ssl
 
 import pytest
 
-from harness import run_binary, wait_for
+from harness import read_all, run_binary, wait_for
 from redis_tools import redis_server
 from tls_tools import GET, Seen, client_context, der, field, make_pair, s_client
 
@@ -365,3 +366,19 @@ def test_a_hello_byte_by_byte(site):
                 break
             except ssl.SSLWantReadError:
                 incoming.write(plain.recv(65536))
+
+
+# ---- no TLS ----
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"HEAD / HTTP/1.1\r\nhost: x\r\n\r\n", b"P",
+                                  b"POST / HTTP/1.1\r\ncontent-length: 300000\r\n\r\n" + bytes(300000)],
+                         ids=["get", "head", "one byte", "a large body"])
+def test_http_in_the_clear_is_told_so(site, said):
+    before = site.stats()["gateway"]["connections"]["handshakes_failed"]
+    with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
+        plain.sendall(said)
+        head, _, body = read_all(plain).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and b"connection: close" in head
+    assert body == b"" if said.startswith(b"HEAD") else json.loads(body)["error"]["code"] == "plain_http_to_tls"
+    assert site.stats()["gateway"]["connections"]["handshakes_failed"] == before + 1
+    site.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] == 0, what="the end of the connection")

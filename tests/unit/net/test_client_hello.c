@@ -86,15 +86,23 @@ static void sees_a_session_to_resume(void **state)
 static void leaves_nonsense_to_tls(void **state)
 {
     (void)state;
-    static const unsigned char http[] = "GET / HTTP/1.1\r\n";
     static const unsigned char not_hello[] = {22, 3, 1, 0, 4, 2, 0, 0, 0};
     static const unsigned char too_long[] = {22, 3, 1, 0xff, 0xff, 1, 0, 0, 0};
     unsigned char cut_inside[] = {22, 3, 1, 0, 10, 1, 0, 0, 6, 3, 3, 0, 0, 0, 0};
-    assert_int_equal(look(http, 1), FG_CLIENT_HELLO_FULL);
     assert_int_equal(look(not_hello, sizeof(not_hello)), FG_CLIENT_HELLO_FULL);
     assert_int_equal(look(too_long, sizeof(too_long)), FG_CLIENT_HELLO_FULL);
     assert_int_equal(look(cut_inside, sizeof(cut_inside)), FG_CLIENT_HELLO_FULL);
-    assert_int_equal(look(http, 0), FG_CLIENT_HELLO_PARTIAL);
+    assert_int_equal(look(not_hello, 0), FG_CLIENT_HELLO_PARTIAL);
+}
+
+static void knows_http_by_its_first_byte(void **state)
+{
+    (void)state;
+    static const unsigned char http[] = "GET / HTTP/1.1\r\n",
+                               first[] = {'A', 'Z', '@', '[', 'g', 0x80, 23};
+    assert_int_equal(look(http, sizeof(http) - 1), FG_CLIENT_HELLO_HTTP);
+    for (size_t i = 0; i < sizeof(first); i++)
+        assert_int_equal(look(first + i, 1), i < 2 ? FG_CLIENT_HELLO_HTTP : FG_CLIENT_HELLO_FULL);
 }
 
 int main(void)
@@ -103,6 +111,7 @@ int main(void)
         cmocka_unit_test(waits_for_the_whole),
         cmocka_unit_test(sees_a_session_to_resume),
         cmocka_unit_test(leaves_nonsense_to_tls),
+        cmocka_unit_test(knows_http_by_its_first_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
