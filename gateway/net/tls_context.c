@@ -11,16 +11,12 @@
  */
 #include "net/tls_context.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "config/tls_files.h"
-#include "net/ticket_keys_shared.h"
 #include "net/tls_names.h"
+#include "net/tls_tickets.h"
 
-#include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/params.h>
-#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,42 +93,6 @@ static int select_certificates(SSL *ssl, int *alert, void *arg)
     return SSL_TLSEXT_ERR_OK;
 }
 
-static bool set_ticket_mac(EVP_MAC_CTX *mac, struct fg_ticket_key *key)
-{
-    char digest[] = "SHA256";
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->mac, sizeof(key->mac)),
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-        OSSL_PARAM_construct_end()};
-    return EVP_MAC_CTX_set_params(mac, params) == 1;
-}
-
-/* As SSL_CTX_set_tlsext_ticket_key_evp_cb demands: 0 no ticket, 1 use it, 2 use and renew it. */
-static int use_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
-                          EVP_MAC_CTX *mac, int is_making)
-{
-    struct fg_ticket_keys *keys = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    struct fg_ticket_key key;
-    uint64_t now_s = fg_clock_wall_ns() / FG_S;
-    const EVP_CIPHER *aes = EVP_aes_256_cbc();
-    int result = 0;
-    if (is_making != 0) {
-        if (fg_ticket_keys_current(keys, now_s, &key) && RAND_bytes(iv, EVP_MAX_IV_LENGTH) == 1 &&
-            EVP_EncryptInit_ex(cipher, aes, NULL, key.cipher, iv) == 1 &&
-            set_ticket_mac(mac, &key)) {
-            memcpy(name, key.name, sizeof(key.name));
-            result = 1;
-        }
-    } else {
-        enum fg_ticket_key_age age = fg_ticket_keys_find(keys, now_s, name, &key);
-        if (age != FG_TICKET_KEY_UNKNOWN && set_ticket_mac(mac, &key) &&
-            EVP_DecryptInit_ex(cipher, aes, NULL, key.cipher, iv) == 1)
-            result = age == FG_TICKET_KEY_OLD ? 2 : 1;
-    }
-    OPENSSL_cleanse(&key, sizeof(key));
-    return result;
-}
-
 /* ---- one context ---- */
 
 /*
@@ -162,18 +122,6 @@ static bool set_policy(SSL_CTX *ctx, const struct fg_listener_conf *conf)
            SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") == 1;
 }
 
-static bool set_tickets(SSL_CTX *ctx, const struct builder *builder, uint64_t lifetime_s)
-{
-    if (builder->tickets == NULL) {
-        SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-        return SSL_CTX_set_num_tickets(ctx, 0) == 1;
-    }
-    SSL_CTX_set_app_data(ctx, builder->tickets);
-    SSL_CTX_set_timeout(ctx, (long)lifetime_s);
-    return SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
-           SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, use_ticket_key) == 1;
-}
-
 static bool set_client_auth(SSL_CTX *ctx, const struct builder *builder)
 {
     if (builder->authorities == NULL)
@@ -196,7 +144,8 @@ static SSL_CTX *make_context(const struct builder *builder, uint64_t having,
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     if (ctx == NULL || !set_policy(ctx, builder->conf) ||
-        !set_tickets(ctx, builder, ticket_lifetime_s) || !set_client_auth(ctx, builder) ||
+        !fg_tls_tickets_set(ctx, builder->tickets, ticket_lifetime_s) ||
+        !set_client_auth(ctx, builder) ||
         SSL_CTX_set_session_id_context(ctx, builder->session_context,
                                        sizeof(builder->session_context)) != 1)
         goto fail;

@@ -118,6 +118,18 @@ def test_resumes_on_any_thread(site, version):
 
 
 @pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
+@pytest.mark.parametrize("first, then, is_same", [
+    ("localhost", "shop.example.org", False), ("shop.example.org", "www.example.org", False),
+    ("localhost", "unknown.example.com", False), ("localhost", None, False), (None, "localhost", False),
+    ("unknown.example.com", "unknown.example.com", True), ("LOCALHOST", "localhost", True), (None, None, True)])
+def test_resumes_under_its_own_name_only(site, pairs, version, first, then, is_same):
+    before = Seen(site.port, first, version=version)
+    after = Seen(site.port, then, session=before.session, context=before.context)
+    assert after.was_resumed == is_same and after.answer.startswith(b"HTTP/1.1 200")
+    assert Seen(site.port, then, session=after.session, context=after.context).was_resumed
+
+
+@pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
 def test_resumes_over_restarts_and_gateways(launch, pairs, folder, version):
     secret = folder / f"tickets-{version}"
     sections = {"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES,
