@@ -25,6 +25,8 @@
 
 /* An answer that is late is soon there, or never: who was refused for want of it may come back. */
 #define SOON_NS UINT64_C(10000000)
+#define REST_FIRST_NS UINT64_C(100000000)
+#define REST_DOUBLINGS 5u
 
 static struct fg_token_bucket unpack_share(const struct fg_lease_rule *rule,
                                            const struct fg_lease *lease)
@@ -68,6 +70,11 @@ void fg_lease_init(const struct fg_lease_rule *rule, struct fg_lease *lease, uin
 
 /* ---- asking ---- */
 
+static bool is_refused(const struct fg_lease *lease, uint64_t now_ns)
+{
+    return lease->lost_in_row == 0 && now_ns < lease->quiet_until_ns;
+}
+
 static bool is_low(const struct fg_lease *lease)
 {
     return lease->left < lease->wanted - lease->wanted / 2;
@@ -79,8 +86,12 @@ static void ask_if_due(const struct fg_lease_rule *rule, struct fg_lease *lease,
     *question = (struct fg_lease_question){.is_due = false};
     bool is_wanted = lease->unreported > 0 || needed > 0 || (lease->wanted > 0 && is_low(lease));
     bool is_first = !lease->is_known && needed == 0;
-    if (lease->is_asking || is_first || !is_wanted || now_ns < lease->refused_until_ns)
+    if (lease->is_asking || is_first || !is_wanted)
         return;
+    if (now_ns < lease->quiet_until_ns) {
+        question->is_held_back = lease->lost_in_row > 0;
+        return;
+    }
     uint64_t wanted = lease->demand > needed ? lease->demand : needed;
     if (wanted > rule->block && wanted > needed)
         wanted = needed > rule->block ? needed : rule->block;
@@ -107,20 +118,38 @@ void fg_lease_granted(const struct fg_lease_rule *rule, struct fg_lease *lease, 
     lease->in_advance = 0;
     lease->is_asking = false;
     lease->is_tight = granted < lease->wanted;
-    lease->refused_until_ns = granted > 0 ? 0 : fg_add_saturating(now_ns, wait_ns);
+    lease->lost_in_row = 0;
+    lease->quiet_until_ns = granted > 0 ? 0 : fg_add_saturating(now_ns, wait_ns);
 }
 
-void fg_lease_lost(struct fg_lease *lease)
+uint64_t fg_lease_rest_ns(unsigned lost_in_row, uint64_t lot)
+{
+    assert(lost_in_row > 0);
+    unsigned doublings = lost_in_row - 1 < REST_DOUBLINGS ? lost_in_row - 1 : REST_DOUBLINGS;
+    uint64_t rest_ns = REST_FIRST_NS << doublings;
+    return rest_ns + fg_multiply_divide(rest_ns / 4, lot & UINT32_MAX, UINT32_MAX);
+}
+
+static void end_question(struct fg_lease *lease)
 {
     lease->in_advance = 0;
     lease->is_asking = false;
     lease->is_tight = false;
 }
 
+void fg_lease_lost(struct fg_lease *lease, uint64_t now_ns)
+{
+    end_question(lease);
+    if (lease->lost_in_row < UINT8_MAX)
+        lease->lost_in_row++;
+    uint64_t rest_ns = fg_lease_rest_ns(lease->lost_in_row, lease->key.key_hi);
+    lease->quiet_until_ns = fg_add_saturating(now_ns, rest_ns);
+}
+
 void fg_lease_not_asked(const struct fg_lease_rule *rule, struct fg_lease *lease,
                         const struct fg_lease_question *question)
 {
-    fg_lease_lost(lease);
+    end_question(lease);
     lease->unreported += question->charged;
     if (lease->unreported > (int64_t)rule->block) /* old debts would shut out for long */
         lease->unreported = rule->block;
@@ -140,8 +169,11 @@ static bool take_in_advance(const struct fg_lease_rule *rule, struct fg_lease *l
         *wait_ns = SOON_NS;
         return false;
     }
-    if (!is_there && *wait_ns == UINT64_MAX && cost <= rule->burst)
-        *wait_ns = SOON_NS; /* more than the share ever holds: a lease will have it */
+    if (!is_there && *wait_ns == UINT64_MAX && cost <= rule->burst) {
+        /* more than the share ever holds: a lease will have it */
+        uint64_t rest_ns = fg_subtract_floor(lease->quiet_until_ns, now_ns);
+        *wait_ns = rest_ns > SOON_NS ? rest_ns : SOON_NS;
+    }
     if (!is_there)
         return false;
     pack_share(lease, &share);
@@ -160,8 +192,8 @@ static bool decide(const struct fg_lease_rule *rule, struct fg_lease *lease, uin
         lease->left -= (uint32_t)cost;
         return true;
     }
-    if (now_ns < lease->refused_until_ns) {
-        *wait_ns = lease->refused_until_ns - now_ns;
+    if (is_refused(lease, now_ns)) {
+        *wait_ns = lease->quiet_until_ns - now_ns;
         return false;
     }
     return take_in_advance(rule, lease, now_ns, cost, wait_ns);
@@ -180,7 +212,7 @@ bool fg_lease_try_take(const struct fg_lease_rule *rule, struct fg_lease *lease,
                question);
     lease->is_known = true;
     struct fg_token_bucket share = unpack_share(rule, lease);
-    bool is_shut = now_ns < lease->refused_until_ns || (lease->is_tight && lease->is_asking);
+    bool is_shut = is_refused(lease, now_ns) || (lease->is_tight && lease->is_asking);
     *verdict = (struct fg_limit_verdict){
         .allowed = is_allowed,
         .remaining = lease->left + (is_shut ? 0 : fg_token_bucket_level(&share, now_ns)),
@@ -226,8 +258,8 @@ bool fg_lease_is_worse(const void *context, const struct fg_key_entry *key_a,
     struct fg_token_bucket share_a = unpack_share(rule, a), share_b = unpack_share(rule, b);
     uint64_t a_ns = fg_token_bucket_reset_after_ns(&share_a, now_ns);
     uint64_t b_ns = fg_token_bucket_reset_after_ns(&share_b, now_ns);
-    uint64_t a_refused_ns = fg_subtract_floor(a->refused_until_ns, now_ns);
-    uint64_t b_refused_ns = fg_subtract_floor(b->refused_until_ns, now_ns);
+    uint64_t a_refused_ns = is_refused(a, now_ns) ? a->quiet_until_ns - now_ns : 0;
+    uint64_t b_refused_ns = is_refused(b, now_ns) ? b->quiet_until_ns - now_ns : 0;
     a_ns = a_refused_ns > a_ns ? a_refused_ns : a_ns;
     b_ns = b_refused_ns > b_ns ? b_refused_ns : b_ns;
     if (a_ns != b_ns)

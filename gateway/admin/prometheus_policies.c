@@ -232,6 +232,8 @@ static const struct figure limit_figures[] = {
     {"rate_limit_lease_questions_total", "counter", QUESTIONS, "global", "lost", "result=\"lost\""},
     {"rate_limit_lease_questions_total", "counter", QUESTIONS, "global", "not_asked",
      "result=\"not_asked\""},
+    {"rate_limit_lease_questions_total", "counter", QUESTIONS, "global", "held_back",
+     "result=\"held_back\""},
     {"rate_limit_local_share", "gauge",
      "1: the shared count is away, and this gateway's share of the limit applies.", "global",
      "state", NULL},

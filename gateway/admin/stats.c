@@ -218,6 +218,7 @@ static json_t *global_json(const struct fg_rate_table_stats *stats)
     put(json, "answered", stats->asked_total);
     put(json, "lost", stats->lost_total);
     put(json, "not_asked", stats->not_asked_total);
+    put(json, "held_back", stats->held_back_total);
     return json;
 }
 

@@ -1,6 +1,8 @@
 /*
  * lease_client.c: one command a question. What the link refuses (away, or too many under way) is
- * told to the table at once, which then goes by the local share.
+ * told to the table at once, which then goes by the local share. A key whose question was lost
+ * rests by itself (policies/lease.h); when many in a row were, of whatever keys, all of the loop's
+ * rest.
  */
 #include "lease_client.h"
 
@@ -13,6 +15,7 @@
 
 enum { ARG_KEY, ARG_CHARGED, ARG_WANTED, ARG_AMOUNT, ARG_PERIOD, ARG_BURST, ARG_COUNT };
 
+#define LOST_MOST 16u /* in a row before the loop rests: one node of a cluster answers some keys */
 #define KEY_BYTES 192 /* two names of 64 bytes at most, and a hash */
 #define NUMBER_BYTES 32
 
@@ -33,6 +36,8 @@ struct fg_lease_client {
     const char *prefix;
     struct fg_list asking;
     struct fg_list free;
+    unsigned lost_in_row; /* while not resting */
+    uint64_t rest_until_ns;
 };
 
 extern const unsigned char fg_embedded_lua_rate_lease[];
@@ -82,15 +87,28 @@ static bool is_answer(const redisReply *reply)
            reply->element[0]->integer <= UINT32_MAX && reply->element[1]->integer >= 0;
 }
 
+/* Those that come in while it rests were asked before. */
+static void note_lost(struct fg_lease_client *client, uint64_t lot, uint64_t now_ns)
+{
+    if (now_ns < client->rest_until_ns)
+        return;
+    client->lost_in_row++;
+    if (client->lost_in_row >= LOST_MOST)
+        client->rest_until_ns = now_ns + fg_lease_rest_ns(client->lost_in_row - LOST_MOST + 1, lot);
+}
+
 static void on_reply(void *owner, enum fg_redis_outcome outcome, const redisReply *reply)
 {
     static struct fg_log_limit limit;
     struct lease_asking *asking = owner;
     struct fg_lease_client *client = asking->client;
+    uint64_t now_ns = fg_clock_monotonic_ns();
     fg_list_remove(&asking->list);
     fg_list_push_front(&client->free, &asking->list);
     if (outcome == FG_REDIS_REPLY && is_answer(reply)) {
-        fg_rate_table_granted(asking->table, asking->key, fg_clock_monotonic_ns(),
+        client->lost_in_row = 0;
+        client->rest_until_ns = 0;
+        fg_rate_table_granted(asking->table, asking->key, now_ns,
                               (uint32_t)reply->element[0]->integer,
                               (uint64_t)reply->element[1]->integer * FG_US);
         return;
@@ -100,7 +118,8 @@ static void on_reply(void *owner, enum fg_redis_outcome outcome, const redisRepl
                        "limit=%s reply=\"%.120s\" effect=\"the local share applies\"",
                        fg_rate_table_conf(asking->table)->name,
                        reply->type == REDIS_REPLY_ERROR ? reply->str : "of another form");
-    fg_rate_table_lost(asking->table, asking->key, fg_clock_monotonic_ns());
+    note_lost(client, asking->key.hi, now_ns);
+    fg_rate_table_lost(asking->table, asking->key, now_ns);
 }
 
 static struct lease_asking *take_asking(struct fg_lease_client *client)
@@ -137,9 +156,10 @@ void fg_lease_client_ask(struct fg_lease_client *client, struct fg_rate_table *t
                          struct fg_limit_key key, struct fg_limit_key name,
                          const struct fg_lease_question *question)
 {
-    struct lease_asking *asking = take_asking(client);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    struct lease_asking *asking = now_ns < client->rest_until_ns ? NULL : take_asking(client);
     if (asking == NULL) {
-        fg_rate_table_not_asked(table, key, fg_clock_monotonic_ns(), question);
+        fg_rate_table_not_asked(table, key, now_ns, question);
         return;
     }
     asking->client = client;
@@ -159,5 +179,5 @@ void fg_lease_client_ask(struct fg_lease_client *client, struct fg_rate_table *t
         return;
     }
     fg_list_push_front(&client->free, &asking->list);
-    fg_rate_table_not_asked(table, key, fg_clock_monotonic_ns(), question);
+    fg_rate_table_not_asked(table, key, now_ns, question);
 }

@@ -148,7 +148,7 @@ bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_limit_key key
 {
     struct shard *shard = shard_of(table, key);
     bool allowed;
-    question->is_due = false;
+    *question = (struct fg_lease_question){.is_due = false};
     pthread_mutex_lock(&shard->lock);
     if (table->conf->scope == FG_LIMIT_GLOBAL)
         allowed = take_leased(table, shard, key, now_ns, cost, verdict, question);
@@ -158,6 +158,7 @@ bool fg_rate_table_try_take(struct fg_rate_table *table, struct fg_limit_key key
         shard->stats.allowed_total++;
     else
         shard->stats.refused_total++;
+    shard->stats.held_back_total += question->is_held_back;
     if (question->is_due && question->charged > 0)
         shard->stats.reported_total += (uint64_t)question->charged;
     pthread_mutex_unlock(&shard->lock);
@@ -187,7 +188,7 @@ void fg_rate_table_lost(struct fg_rate_table *table, struct fg_limit_key key, ui
     pthread_mutex_lock(&shard->lock);
     struct fg_lease *lease = find_lease(shard, key);
     if (lease != NULL && lease->is_asking)
-        fg_lease_lost(lease);
+        fg_lease_lost(lease, now_ns);
     shard->stats.lost_total++;
     shard->failed_ns = now_ns;
     pthread_mutex_unlock(&shard->lock);
@@ -265,6 +266,7 @@ struct fg_rate_table_stats fg_rate_table_stats(struct fg_rate_table *table)
         sum.asked_total += shard->stats.asked_total;
         sum.lost_total += shard->stats.lost_total;
         sum.not_asked_total += shard->stats.not_asked_total;
+        sum.held_back_total += shard->stats.held_back_total;
         answered_ns = shard->answered_ns > answered_ns ? shard->answered_ns : answered_ns;
         failed_ns = shard->failed_ns > failed_ns ? shard->failed_ns : failed_ns;
         pthread_mutex_unlock(&shard->lock);

@@ -61,6 +61,7 @@ struct fg_rate_table_stats {
     uint64_t asked_total;     /* questions answered */
     uint64_t lost_total;      /* questions without an answer */
     uint64_t not_asked_total; /* questions that could not be put */
+    uint64_t held_back_total; /* decisions that asked nothing: the count is given a rest */
     bool is_by_share;         /* the last question was not answered: the local share applies */
 };
 struct fg_rate_table_stats fg_rate_table_stats(struct fg_rate_table *table);

@@ -185,6 +185,29 @@ def test_a_redis_that_answers_with_errors_is_as_good_as_none(launch, tmp_path):
         assert "event=rate_lease_refused" in gateway.log and "READONLY" in gateway.log
 
 
+def test_errors_give_redis_a_rest(launch, tmp_path):
+    with redis_server(tmp_path) as (port, client, _):
+        gateway = launch(limited(port, rate=f"{RATE}/s", burst=BURST, lease=LEASE))
+        connected(gateway)
+        threads = gateway.stats()["gateway"]["threads"]
+        client.slaveof("127.0.0.1", 1)  # READONLY
+        with gateway.client() as asking:
+            for _ in range(300):  # one key, which would ask at each request
+                assert asking.get("/", headers={"x-app": "one"}).status_code in {OK, REFUSED}
+            wait_for(lambda: figures(gateway)["lost"] > 0)
+            seen = figures(gateway)
+            assert seen["lost"] <= 40 and seen["held_back"] > seen["lost"], seen
+            assert seen["state"] == "local_share"
+            for number in range(200):  # and many of them, each of which would ask once
+                for _ in range(2):
+                    assert asking.get("/", headers={"x-app": str(number)}).status_code == OK
+            seen = figures(gateway)
+            assert seen["lost"] <= 16 * threads + 80 and seen["not_asked"] > 50, seen
+            client.slaveof()
+            wait_for(lambda: asking.get("/", headers={"x-app": "one"}) and
+                     figures(gateway)["state"] == "shared_count", what="the count that is asked again")
+
+
 def test_it_comes_back_to_the_count(launch, tmp_path):
     with redis_server(tmp_path) as (port, _, process):
         slow = SlowPort(port)

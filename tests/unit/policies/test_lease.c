@@ -6,6 +6,8 @@
 #include "policies/wide_math.h"
 #include "policy_test.h"
 
+#include <limits.h>
+
 #define GATEWAYS 4
 
 struct gateway {
@@ -48,7 +50,7 @@ static void finish_question(const struct fg_lease_rule *rule, struct count *coun
         hear(count, &gateway->question, now_ns, &granted, &wait_ns);
         fg_lease_granted(rule, &gateway->lease, now_ns, granted, wait_ns);
     } else if (now_ns >= gateway->lost_at_ns) {
-        fg_lease_lost(&gateway->lease);
+        fg_lease_lost(&gateway->lease, now_ns);
     }
 }
 
@@ -149,12 +151,61 @@ static void without_the_count_the_share_applies(void **state)
     for (uint64_t now_ns = 0; now_ns <= 60 * S; now_ns += 10 * MS) {
         passed += fg_lease_try_take(&rule, &lease, now_ns, 1, &v, &q);
         if (q.is_due && now_ns % (100 * MS) == 0)
-            fg_lease_lost(&lease);
+            fg_lease_lost(&lease, now_ns);
         else if (q.is_due)
             fg_lease_not_asked(&rule, &lease, &q);
         assert_true(lease.unreported <= 4); /* no debt that would shut out when it comes back */
     }
     assert_in_range(passed, 3 + 4 + 298, 3 + 4 + 300); /* it is full until the lease is spent */
+}
+
+/* A count that answers errors at once: 100 requests a second, each of which would ask again. */
+static void what_is_lost_gives_the_count_a_rest(void **state)
+{
+    (void)state;
+    struct fg_lease_rule rule = rule_of(1000, 1000, 10, 500);
+    struct fg_lease lease = {.key = {.key_hi = 5}};
+    struct fg_limit_verdict v;
+    struct fg_lease_question q;
+    uint64_t asked = 0, held_back = 0, passed = 0, last_ns = 0, longest_ns = 0;
+    fg_lease_init(&rule, &lease, 0);
+    for (uint64_t now_ns = 0; now_ns < 20 * S; now_ns += 10 * MS) {
+        passed += fg_lease_try_take(&rule, &lease, now_ns, 1, &v, &q);
+        held_back += q.is_held_back;
+        assert_false(q.is_due && q.is_held_back);
+        if (!q.is_due)
+            continue;
+        if (asked > 0 && now_ns - last_ns > longest_ns)
+            longest_ns = now_ns - last_ns;
+        asked++;
+        last_ns = now_ns;
+        fg_lease_lost(&lease, now_ns);
+    }
+    assert_int_equal(passed, 2000);   /* the share is enough for all of them */
+    assert_in_range(asked, 6, 6 + 6); /* 3.1 s of doubling, then every 3.2 to 4 s */
+    assert_int_equal(held_back, 2000 - 1 - asked);
+    assert_in_range(longest_ns, 3200 * MS, 4010 * MS);
+    fg_lease_granted(&rule, &lease, 21 * S, 5, 0); /* an answer ends it */
+    assert_int_equal(lease.lost_in_row, 0);
+    while (!q.is_due)
+        assert_true(fg_lease_try_take(&rule, &lease, 21 * S, 1, &v, &q));
+    fg_lease_lost(&lease, 21 * S);
+    assert_in_range(lease.quiet_until_ns, 21 * S + 100 * MS, 21 * S + 125 * MS);
+    /* what no share holds waits for the rest, and not for ever; others are not shut out */
+    assert_false(fg_lease_try_take(&rule, &lease, 21 * S, 500, &v, &q));
+    assert_true(q.is_held_back);
+    assert_int_equal(v.wait_ns, lease.quiet_until_ns - 21 * S);
+    assert_true(fg_lease_try_take(&rule, &lease, 21 * S, 1, &v, &q));
+}
+
+static void rests_are_bounded_and_spread(void **state)
+{
+    (void)state;
+    assert_int_equal(fg_lease_rest_ns(1, 0), 100 * MS);
+    assert_int_equal(fg_lease_rest_ns(2, 0), 200 * MS);
+    assert_int_equal(fg_lease_rest_ns(6, 0), 3200 * MS);
+    assert_int_equal(fg_lease_rest_ns(UINT_MAX, 0), 3200 * MS);
+    assert_int_equal(fg_lease_rest_ns(UINT_MAX, UINT64_MAX), 4000 * MS);
 }
 
 static void what_can_never_pass_is_told_and_what_is_large_is_leased(void **state)
@@ -267,14 +318,17 @@ static void the_emptiest_is_remembered(void **state)
 {
     (void)state;
     struct fg_lease_rule rule = rule_of(10, 10, 5, 500);
-    struct fg_lease fresh = {.left = 0}, used, refused, leased;
+    struct fg_lease fresh = {.left = 0}, used, refused, leased, resting;
     struct fg_limit_verdict v;
     struct fg_lease_question q;
     fg_lease_init(&rule, &fresh, 0);
     used = refused = leased = fresh;
     fg_lease_try_take(&rule, &used, 0, 3, &v, &q);
-    refused.refused_until_ns = 10 * S;
+    refused.quiet_until_ns = 10 * S;
     leased.left = 2;
+    resting = refused;
+    resting.lost_in_row = 1; /* that the count is away is nothing it has done */
+    assert_true(fg_lease_is_worse(&rule, &resting.key, &used.key, 0));
     assert_true(fg_lease_is_worse(&rule, &fresh.key, &used.key, 0));
     assert_false(fg_lease_is_worse(&rule, &used.key, &fresh.key, 0));
     assert_true(fg_lease_is_worse(&rule, &used.key, &refused.key, 0));
@@ -287,6 +341,8 @@ int main(void)
         cmocka_unit_test(a_block_passes_at_once_and_the_count_hears_of_it),
         cmocka_unit_test(a_no_is_kept_to_until_it_ends),
         cmocka_unit_test(without_the_count_the_share_applies),
+        cmocka_unit_test(what_is_lost_gives_the_count_a_rest),
+        cmocka_unit_test(rests_are_bounded_and_spread),
         cmocka_unit_test(what_can_never_pass_is_told_and_what_is_large_is_leased),
         cmocka_unit_test(settled_costs_reach_the_count),
         cmocka_unit_test(together_they_keep_to_the_limit_and_one_lease_each),
