@@ -203,6 +203,14 @@ bool fg_h2_open(struct fg_upstream *upstream)
     return true;
 }
 
+/* What its connection's end means for an attempt. */
+static enum fg_retry_cause cause_of_end(const struct fg_proxy_attempt *attempt)
+{
+    if (!attempt->is_on_wire) /* the head has not left: nobody can have acted upon it */
+        return attempt->is_reused ? FG_RETRY_UNHANDLED : FG_RETRY_CONNECT;
+    return attempt->is_reused && !attempt->has_response_bytes ? FG_RETRY_STALE : FG_RETRY_RESET;
+}
+
 /* Every stream's attempt is lost: another try, or the end of its exchange. */
 static void lose_all(struct fg_h2 *h2, const char *detail)
 {
@@ -216,10 +224,9 @@ static void lose_all(struct fg_h2 *h2, const char *detail)
     while (!fg_list_is_empty(&h2->streams)) {
         struct fg_proxy_attempt *attempt =
             FG_CONTAINER_OF(h2->streams.next, struct fg_proxy_attempt, link);
-        bool is_stale = attempt->is_reused && !attempt->has_response_bytes;
+        enum fg_retry_cause cause = cause_of_end(attempt);
         fg_h2_forget(h2, attempt);
-        fg_proxy_request_on_lost(attempt, is_stale ? FG_RETRY_STALE : FG_RETRY_RESET,
-                                 FG_FAILURE_RESET, detail);
+        fg_proxy_request_on_lost(attempt, cause, FG_FAILURE_RESET, detail);
     }
 }
 
@@ -245,6 +252,20 @@ static void break_off(struct fg_h2 *h2, const char *detail)
     fg_upstream_close(upstream);
 }
 
+static uint32_t most_streams(const struct fg_h2 *h2)
+{
+    const struct fg_cluster_conf *conf = &h2->upstream->thread->proxy->conf;
+    uint32_t most =
+        nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    return most < conf->max_streams ? most : conf->max_streams;
+}
+
+/* By its own settings. Kept, such connections would only become more with each request. */
+static bool takes_none(const struct fg_h2 *h2)
+{
+    return h2->has_settings && most_streams(h2) == 0;
+}
+
 /* After anything has moved: idle, in use, or of no further use. May close the connection. */
 static void settle(struct fg_h2 *h2)
 {
@@ -257,20 +278,12 @@ static void settle(struct fg_h2 *h2)
         break_off(h2, "the server broke the rules of HTTP/2");
     } else if (is_used) {
         fg_upstream_set_idle(h2->upstream, false);
-    } else if (h2->is_draining || is_over) {
+    } else if (h2->is_draining || is_over || takes_none(h2)) {
         fg_upstream_set_idle(h2->upstream, false);
         fg_upstream_close(h2->upstream);
     } else {
         fg_upstream_set_idle(h2->upstream, true);
     }
-}
-
-static uint32_t most_streams(const struct fg_h2 *h2)
-{
-    const struct fg_cluster_conf *conf = &h2->upstream->thread->proxy->conf;
-    uint32_t most =
-        nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    return most < conf->max_streams ? most : conf->max_streams;
 }
 
 bool fg_h2_has_room(const struct fg_h2 *h2)

@@ -385,17 +385,30 @@ static void settle_upgrade(struct fg_proxy_attempt *attempt)
     fg_proxy_request_open_window(request);
 }
 
+/*
+ * A server that waited too long for a request on a kept connection says 408 and closes (RFC 9110
+ * section 15.5.9). Ours has crossed with it: the answer is not to it.
+ */
+static bool is_for_idleness(const struct fg_proxy_attempt *attempt)
+{
+    return attempt->response.status == 408 && attempt->is_reused && attempt->stream_id == 0 &&
+           !attempt->response.may_keep_alive && fg_h1_is_sent(attempt);
+}
+
 /* A status that is a cause to look elsewhere. True: that is done, the attempt is over. */
 static bool look_elsewhere(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_request *request = attempt->request;
-    enum fg_retry_cause cause = fg_retry_cause_of_status(attempt->response.status);
+    enum fg_retry_cause cause = is_for_idleness(attempt)
+                                    ? FG_RETRY_STALE
+                                    : fg_retry_cause_of_status(attempt->response.status);
     if (cause == FG_RETRY_CAUSE_COUNT)
         return false;
     bool has_other = other_attempt(attempt) != NULL;
     if (!has_other && !may_try_again(attempt, cause))
         return false;
-    fg_attempt_judge_host(attempt, true);
+    if (cause != FG_RETRY_STALE)
+        fg_attempt_judge_host(attempt, true);
     fg_attempt_stop(attempt, false);
     if (!has_other)
         fg_attempt_start(request);

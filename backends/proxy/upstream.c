@@ -411,8 +411,8 @@ static void put_back(struct fg_upstream *upstream)
 /* ---- opening and closing ---- */
 
 /*
- * Has the server closed the idle connection, which the loop was not told yet? Asked for requests
- * that could not be sent twice.
+ * Has the server closed the idle connection, or said what nobody asked for (408), which the loop
+ * was not told yet? Asked for requests that could not be sent twice.
  */
 static bool is_dead(struct fg_upstream *upstream)
 {
@@ -421,6 +421,12 @@ static bool is_dead(struct fg_upstream *upstream)
         return fg_upstream_read(upstream, &byte, 1) != -1; /* a goodbye is data to the socket */
     ssize_t got = recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return got != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+/* Something has come on it in this turn, which its own event is still to look at. */
+static bool is_told_of(const struct fg_upstream *upstream)
+{
+    return (upstream->read_event.ev_evcallback.evcb_flags & EVLIST_ACTIVE) != 0;
 }
 
 /* Whose connection it is was said once, at its begin. */
@@ -438,7 +444,7 @@ static bool try_reuse(struct fg_proxy_attempt *attempt, struct fg_span header)
         struct fg_upstream *upstream = FG_CONTAINER_OF(it, struct fg_upstream, link);
         if (!is_for(upstream, header))
             continue;
-        if (is_checked && is_dead(upstream)) {
+        if ((is_checked || is_told_of(upstream)) && is_dead(upstream)) {
             fg_upstream_close(upstream);
             continue;
         }
