@@ -17,7 +17,7 @@ static void check_tls_keys(struct fg_snapshot *snapshot, const struct fg_raw_lis
 
 static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
-    static const char *const client_keys[] = {"client_ca", "client_user", NULL};
+    static const char *const client_keys[] = {"client_ca", "client_crl", "client_user", NULL};
     const struct fg_yaml_node *node = listener->node;
     check_tls_keys(snapshot, listener);
     if (!fg_config_is_sound(node, "client_auth"))
@@ -34,8 +34,8 @@ static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw
 static void check_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
     static const char *const tls_keys[] = {
-        "certificate", "private_key", "certificates", "sni_strict", "tls_min",
-        "client_auth", "client_ca",   "client_user",  NULL,
+        "certificate", "private_key", "certificates", "sni_strict",  "tls_min",
+        "client_auth", "client_ca",   "client_crl",   "client_user", NULL,
     };
     static const char *const redirect_keys[] = {"redirect_to", NULL};
     if (!fg_config_is_sound(listener->node, "kind"))

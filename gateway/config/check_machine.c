@@ -92,6 +92,23 @@ static void check_client_ca(struct fg_snapshot *snapshot, const struct fg_raw_li
     sk_X509_pop_free(authorities, X509_free);
 }
 
+static void check_client_crl(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
+{
+    off_t bytes = 0;
+    char why[128];
+    const char *path = listener->conf.client_crl;
+    if (listener->conf.client_auth == FG_CLIENT_AUTH_NONE ||
+        !check_readable(snapshot, listener->node, "client_crl", path, WANTED_FILE,
+                        "a PEM file of revocation lists", &bytes))
+        return;
+    STACK_OF(X509_CRL) *lists = fg_tls_crls_load(path, why, sizeof(why));
+    if (lists == NULL)
+        fg_config_error_at(snapshot, listener->node, "client_crl",
+                           "client_crl: cannot use %s: %s; expected a PEM file of revocation lists",
+                           path, why);
+    sk_X509_CRL_pop_free(lists, X509_CRL_free);
+}
+
 static void check_listener_files(struct fg_snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->raw.listener_count; i++) {
@@ -105,6 +122,7 @@ static void check_listener_files(struct fg_snapshot *snapshot)
                        listener->certificates[j].conf.certificate,
                        listener->certificates[j].conf.private_key);
         check_client_ca(snapshot, listener);
+        check_client_crl(snapshot, listener);
     }
 }
 

@@ -68,7 +68,8 @@ struct fg_listener_conf {
     bool sni_strict;     /* an unknown host name ends the handshake */
     const char *tls_min; /* "1.2" or "1.3" */
     enum fg_client_auth client_auth;
-    const char *client_ca; /* PEM; NULL without client_auth */
+    const char *client_ca;  /* PEM; NULL without client_auth */
+    const char *client_crl; /* PEM; NULL: nothing that they gave out is revoked */
     enum fg_client_user client_user;
     const struct fg_cidr *proxy_protocol_from; /* whose connections begin with a PROXY header */
     size_t proxy_protocol_from_count;

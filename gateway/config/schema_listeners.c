@@ -134,6 +134,13 @@ static const struct fg_key listener_keys[] = {
      .offset = L(client_ca),
      .check = fg_text_check_not_empty,
      .doc = "PEM file with the authorities that vouch for clients; needed by `client_auth`."},
+    {.name = "client_crl",
+     .type = FG_KEY_PATH,
+     .offset = L(client_crl),
+     .check = fg_text_check_not_empty,
+     .doc = "PEM file with the lists of certificates that `client_ca` has revoked, one for each "
+            "authority in a client's chain. Whoever is in one, or has an authority without a list "
+            "or with one whose time is over, does not get through the handshake."},
     {.name = "client_user",
      .type = FG_KEY_ENUM,
      .offset = L(client_user),

@@ -43,6 +43,12 @@ static int no_passphrase(char *buffer, int size, int is_write, void *ctx)
     return -1;
 }
 
+static bool is_at_end(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+}
+
 /* Every certificate from here to the end of the file. */
 static bool read_chain(BIO *bio, STACK_OF(X509) * chain)
 {
@@ -53,8 +59,19 @@ static bool read_chain(BIO *bio, STACK_OF(X509) * chain)
             return false;
         }
     }
-    unsigned long code = ERR_peek_last_error();
-    return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+    return is_at_end();
+}
+
+static bool read_lists(BIO *bio, STACK_OF(X509_CRL) * lists)
+{
+    X509_CRL *one;
+    while ((one = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)) != NULL) {
+        if (sk_X509_CRL_push(lists, one) <= 0) {
+            X509_CRL_free(one);
+            return false;
+        }
+    }
+    return is_at_end();
 }
 
 static bool read_certificates(struct fg_tls_pair *pair, const char *path, char *why,
@@ -189,6 +206,23 @@ STACK_OF(X509) * fg_tls_authorities_load(const char *path, char *why, size_t why
     if (!is_fine) {
         explain(why, why_bytes, "it holds no usable PEM certificate");
         sk_X509_pop_free(all, X509_free);
+        all = NULL;
+    }
+    ERR_clear_error();
+    BIO_free(bio);
+    return all;
+}
+
+STACK_OF(X509_CRL) * fg_tls_crls_load(const char *path, char *why, size_t why_bytes)
+{
+    BIO *bio = open_file(path, why, why_bytes);
+    if (bio == NULL)
+        return NULL;
+    STACK_OF(X509_CRL) *all = sk_X509_CRL_new_null();
+    bool is_fine = all != NULL && read_lists(bio, all) && sk_X509_CRL_num(all) > 0;
+    if (!is_fine) {
+        explain(why, why_bytes, "it holds no usable PEM revocation list");
+        sk_X509_CRL_pop_free(all, X509_CRL_free);
         all = NULL;
     }
     ERR_clear_error();

@@ -37,4 +37,7 @@ size_t fg_tls_pair_names(const struct fg_tls_pair *pair, char **names, size_t ma
 /* The certificates of a file of authorities, at least one; NULL with `why`. */
 STACK_OF(X509) * fg_tls_authorities_load(const char *path, char *why, size_t why_bytes);
 
+/* The same of a file of lists of what was revoked. */
+STACK_OF(X509_CRL) * fg_tls_crls_load(const char *path, char *why, size_t why_bytes);
+
 #endif

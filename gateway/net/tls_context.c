@@ -46,6 +46,7 @@ struct builder {
     struct fg_tls_pair pairs[FG_TLS_CERTIFICATES_MAX];
     unsigned pair_count;
     STACK_OF(X509) * authorities;
+    STACK_OF(X509_CRL) * revoked; /* NULL: not looked at */
     unsigned char session_context[32];
 };
 
@@ -133,6 +134,13 @@ static bool set_client_auth(SSL_CTX *ctx, const struct builder *builder)
             SSL_CTX_add_client_CA(ctx, authority) != 1)
             return false;
     }
+    for (int i = 0; i < sk_X509_CRL_num(builder->revoked); i++) {
+        if (X509_STORE_add_crl(store, sk_X509_CRL_value(builder->revoked, i)) != 1)
+            return false;
+    }
+    if (builder->revoked != NULL &&
+        X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1)
+        return false;
     bool is_needed = builder->conf->client_auth == FG_CLIENT_AUTH_REQUIRED;
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (is_needed ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
                        NULL);
@@ -236,19 +244,10 @@ static bool load_pair(struct builder *builder, const char *certificate, const ch
     return true;
 }
 
-static bool load_files(struct builder *builder)
+static bool load_authorities(struct builder *builder)
 {
     const struct fg_listener_conf *conf = builder->conf;
     char why[192];
-    if (!load_pair(builder, conf->certificate, conf->private_key))
-        return false;
-    for (size_t i = 0; i < conf->certificate_count && i + 1 < FG_TLS_CERTIFICATES_MAX; i++) {
-        if (!load_pair(builder, conf->certificates[i].certificate,
-                       conf->certificates[i].private_key))
-            return false;
-    }
-    if (conf->client_auth == FG_CLIENT_AUTH_NONE)
-        return true;
     builder->authorities = fg_tls_authorities_load(conf->client_ca, why, sizeof(why));
     if (builder->authorities == NULL)
         fg_error_set(builder->error, "listener %s: cannot use client CA %s: %s", conf->name,
@@ -256,9 +255,61 @@ static bool load_files(struct builder *builder)
     return builder->authorities != NULL;
 }
 
+/* A list whose time is over lets nobody in any more: worth a word before clients ask. */
+static bool load_revoked(struct builder *builder)
+{
+    const struct fg_listener_conf *conf = builder->conf;
+    char why[192];
+    builder->revoked = fg_tls_crls_load(conf->client_crl, why, sizeof(why));
+    if (builder->revoked == NULL)
+        fg_error_set(builder->error, "listener %s: cannot use client CRL %s: %s", conf->name,
+                     conf->client_crl, why);
+    for (int i = 0; i < sk_X509_CRL_num(builder->revoked); i++) {
+        const ASN1_TIME *until = X509_CRL_get0_nextUpdate(sk_X509_CRL_value(builder->revoked, i));
+        if (until != NULL && X509_cmp_current_time(until) < 0)
+            fg_log(FG_LOG_WARN, "revocation_list_expired", "listener=%s file=\"%s\"", conf->name,
+                   conf->client_crl);
+    }
+    return builder->revoked != NULL;
+}
+
+static bool load_files(struct builder *builder)
+{
+    const struct fg_listener_conf *conf = builder->conf;
+    if (!load_pair(builder, conf->certificate, conf->private_key))
+        return false;
+    for (size_t i = 0; i < conf->certificate_count && i + 1 < FG_TLS_CERTIFICATES_MAX; i++) {
+        if (!load_pair(builder, conf->certificates[i].certificate,
+                       conf->certificates[i].private_key))
+            return false;
+    }
+    return conf->client_auth == FG_CLIENT_AUTH_NONE ||
+           (load_authorities(builder) && (conf->client_crl == NULL || load_revoked(builder)));
+}
+
+static bool digest_authorities(const struct builder *builder, EVP_MD_CTX *digest)
+{
+    unsigned char fingerprint[EVP_MAX_MD_SIZE];
+    unsigned len;
+    for (int i = 0; i < sk_X509_num(builder->authorities); i++) {
+        if (X509_digest(sk_X509_value(builder->authorities, i), EVP_sha256(), fingerprint, &len) !=
+                1 ||
+            EVP_DigestUpdate(digest, fingerprint, len) != 1)
+            return false;
+    }
+    for (int i = 0; i < sk_X509_CRL_num(builder->revoked); i++) {
+        if (X509_CRL_digest(sk_X509_CRL_value(builder->revoked, i), EVP_sha256(), fingerprint,
+                            &len) != 1 ||
+            EVP_DigestUpdate(digest, fingerprint, len) != 1)
+            return false;
+    }
+    return true;
+}
+
 /*
  * A ticket is good only where it would have been given: at this listener, under these rules for
- * clients. Otherwise one from a listener that asks for no certificate would open one that does.
+ * clients. Otherwise one from a listener that asks for no certificate would open one that does, and
+ * one from before a certificate was revoked would outlive it.
  */
 static bool make_session_context(struct builder *builder)
 {
@@ -268,14 +319,8 @@ static bool make_session_context(struct builder *builder)
                                    (unsigned char)conf->client_user};
     bool is_fine = digest != NULL && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
                    EVP_DigestUpdate(digest, conf->name, strlen(conf->name) + 1) == 1 &&
-                   EVP_DigestUpdate(digest, rules, sizeof(rules)) == 1;
-    for (int i = 0; is_fine && i < sk_X509_num(builder->authorities); i++) {
-        unsigned char fingerprint[EVP_MAX_MD_SIZE];
-        unsigned len;
-        is_fine = X509_digest(sk_X509_value(builder->authorities, i), EVP_sha256(), fingerprint,
-                              &len) == 1 &&
-                  EVP_DigestUpdate(digest, fingerprint, len) == 1;
-    }
+                   EVP_DigestUpdate(digest, rules, sizeof(rules)) == 1 &&
+                   digest_authorities(builder, digest);
     unsigned len;
     is_fine = is_fine && EVP_DigestFinal_ex(digest, builder->session_context, &len) == 1;
     EVP_MD_CTX_free(digest);
@@ -365,6 +410,7 @@ enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_l
     for (unsigned i = 0; i < builder.pair_count; i++)
         fg_tls_pair_fini(&builder.pairs[i]);
     sk_X509_pop_free(builder.authorities, X509_free);
+    sk_X509_CRL_pop_free(builder.revoked, X509_CRL_free);
     ERR_clear_error();
     if (ctx == NULL)
         return FG_ERR_CONFIG;

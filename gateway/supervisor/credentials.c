@@ -146,6 +146,7 @@ static bool create_listener(struct fg_credentials *credentials, size_t index,
         fg_file_watch_add(watch, conf->certificates[i].private_key);
     }
     fg_file_watch_add(watch, conf->client_ca);
+    fg_file_watch_add(watch, conf->client_crl);
     credentials->tls[index] = fg_tls_context_create(
         conf, credentials->tickets, credentials->config->tls.ticket_rotate_ns / FG_S, error);
     return credentials->tls[index] != NULL;

@@ -9,7 +9,7 @@ import pytest
 
 from harness import read_all, run_binary, wait_for
 from redis_tools import redis_server
-from tls_tools import GET, Seen, client_context, der, field, make_pair, s_client
+from tls_tools import GET, Seen, client_context, der, field, make_crl, make_pair, s_client
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 ROUTES = [{"match": {"prefix": "/"}, "respond": {"body": "hello"}}]
@@ -265,6 +265,10 @@ def test_check_names_the_place(folder, pairs, tmp_path):
     assert no_ca[0] == 2 and "FILE:6:17: client_auth without client_ca" in no_ca[1]
     bad_ca = check(client_auth="required", client_ca=pairs["default"][1])
     assert bad_ca[0] == 2 and "FILE:7:15: client_ca: cannot use" in bad_ca[1]
+    no_list = check(client_auth="required", client_ca=pairs["default"][0], client_crl=pairs["default"][0])
+    assert no_list[0] == 2 and "FILE:8:16: client_crl: cannot use" in no_list[1]
+    idle = check(client_crl=pairs["default"][0])
+    assert idle[0] == 2 and "client_crl has no effect without client_auth" in idle[1]
     idle = check(client_user="cn")
     assert idle[0] == 2 and "client_user has no effect without client_auth" in idle[1]
 
@@ -313,6 +317,44 @@ def test_a_ticket_opens_no_stricter_listener(launch, pairs, folder, authority, g
         with pytest.raises((ssl.SSLError, ConnectionError)):
             assert Seen(strict.port, "localhost", session=easy.session, context=easy.context).answer == b""
             raise ConnectionError("closed before the answer")
+
+
+@pytest.mark.races
+def test_a_certificate_that_was_revoked(launch, pairs, folder, authority, guest):
+    """Gone from the next handshake on, resumed or not; who is in no list goes on."""
+    other, crl = make_pair(folder, "guest-8", authority=authority), folder / "revoked.pem"
+    crl.write_bytes(make_crl(folder, authority, [other]))
+
+    def publish(data):
+        fresh = crl.with_suffix(".new")
+        fresh.write_bytes(data)
+        os.replace(fresh, crl)
+
+    def is_let_in(pair=None, **more):
+        try:
+            return Seen(gateway.port, "localhost", pair=pair, **more).answer.startswith(b"HTTP/1.1 200")
+        except (ssl.SSLError, ConnectionError):
+            return False
+
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], client_auth="optional",
+                                                       client_ca=str(authority[0]), client_crl=str(crl))],
+                      "routes": ROUTES, "tls": {"check_files": "100ms"}})
+    before = {version: Seen(gateway.port, "localhost", version=version, pair=guest) for version in (V12, V13)}
+    for version, seen in before.items():
+        assert seen.answer.startswith(b"HTTP/1.1 200") and resumes(gateway, seen)
+        assert not is_let_in(other, version=version)
+    assert is_let_in()
+    publish(make_crl(folder, authority, [guest]))
+    wait_for(lambda: is_let_in(other), what="the new list")
+    for version, seen in before.items():
+        assert not is_let_in(guest, version=version)
+        assert not is_let_in(session=seen.session, context=seen.context)
+    publish(b"no list")
+    wait_for(lambda: "cannot use client CRL" in gateway.log, what="the complaint")
+    assert is_let_in(other) and not is_let_in(guest)
+    publish(make_crl(folder, authority, is_over=True))
+    wait_for(lambda: not is_let_in(other), what="the list whose time is over")
+    assert "revocation_list_expired listener=public" in gateway.log
 
 
 # ---- many at once ----

@@ -24,6 +24,19 @@ def make_pair(folder, name, hosts=(), kind="ec", authority=None, uri=None, days=
     return crt, key
 
 
+def make_crl(folder, authority, revoked=(), is_over=False):
+    """The list of what an authority, a pair of make_pair, has revoked; good for two days, or until long ago."""
+    folder = pathlib.Path(folder)
+    (folder / "index.txt").write_text("")
+    (folder / "ca.conf").write_text(f"[ca]\ndefault_ca = one\n[one]\ndatabase = {folder}/index.txt\n"
+                                    "default_md = sha256\n")
+    signer = ["ca", "-config", folder / "ca.conf", "-cert", authority[0], "-keyfile", authority[1]]
+    for certificate, _ in revoked:
+        openssl(*signer, "-revoke", certificate)
+    times = ["-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200102000000Z"] if is_over else ["-crldays", 2]
+    return openssl(*signer, "-gencrl", *times)
+
+
 def der(path):
     return ssl.PEM_cert_to_DER_cert(pathlib.Path(path).read_text())
 
