@@ -287,6 +287,22 @@ static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cach
     return FG_CACHE_OUTCOME_OWN;
 }
 
+/* As it came, but for its Age: how old it is, is said anew to each reader. False without memory. */
+static bool pass_fields(struct fg_cache_fetch *fetch, struct fg_cache_draft *draft,
+                        const struct fg_field *fields, size_t field_count)
+{
+    struct fg_field *kept =
+        fg_arena_try_alloc(fetch->req.ex.arena, field_count * sizeof(*kept) + 1);
+    size_t count = 0;
+    for (size_t i = 0; kept != NULL && i < field_count; i++) {
+        if (!fg_span_equal(fields[i].name, FG_SPAN("age")))
+            kept[count++] = fields[i];
+    }
+    draft->fields = kept;
+    draft->field_count = count;
+    return kept != NULL;
+}
+
 static void take_answer(struct fg_cache_fetch *fetch, unsigned status,
                         const struct fg_field *fields, size_t field_count)
 {
@@ -299,11 +315,8 @@ static void take_answer(struct fg_cache_fetch *fetch, unsigned status,
                                            fields, field_count, wall_s);
     fill_draft(fetch, &draft, &rules, wall_s);
     enum fg_cache_outcome outcome = decide(fetch, &draft, &rules, is_readable, length);
-    if (!fetch->is_keeping) { /* passed on as it came */
-        draft.fields = fields;
-        draft.field_count = field_count;
-    }
-    struct fg_cache_object *object = fg_cache_object_create(&draft);
+    bool is_fine = fetch->is_keeping || pass_fields(fetch, &draft, fields, field_count);
+    struct fg_cache_object *object = is_fine ? fg_cache_object_create(&draft) : NULL;
     if (object == NULL) {
         fail(fetch, &no_memory);
         return;

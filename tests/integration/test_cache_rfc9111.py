@@ -130,6 +130,13 @@ CASES = [
          ({}, "hit", lambda answer: 100 <= int(answer.headers["age"]) <= 160)),
     case("5.1", "a stored answer has an Age", ok(HOUR), ({}, "miss", lambda answer: "age" not in answer.headers),
          ({}, "hit", lambda answer: 0 <= int(answer.headers["age"]) <= 60)),
+    *[case("5.1", f"an answer has one Age: {control}", ok(control, age="61"),
+           *[({}, how, lambda answer: len(answer.headers.get_list("age", split_commas=True)) == 1) for how in ("miss", "pass")])
+      for control in ("max-age=60", "private, max-age=600", "no-store")],
+    *[case("3.1", f"a field that is no tag is passed on: {tag}", ok(HOUR, etag=tag),
+           ({}, "miss", lambda answer, tag=tag: answer.headers["etag"] == tag),
+           ({"if-none-match": '"a"'}, "hit", lambda answer, tag=tag: answer.headers["etag"] == tag),
+           asked("hit 304", if_none_match="*")) for tag in ("a", '"', "")],
     *[case("5.1", f"Age {text!r} is ignored", ok("max-age=60", age=text), FIRST, AGAIN) for text in ("x", "-61", "1.5")],
     case("5.1", "an Age beyond all numbers is old", ok("max-age=60", age="99999999999999999999"), FIRST, asked("pass")),
     case("3.1", "fields for proxies are not stored", ok(HOUR, proxy_authenticate="Basic", proxy_authentication_info="x"),
