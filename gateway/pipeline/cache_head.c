@@ -220,8 +220,8 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
         return true;
     case FIELD_ETAG:
         response->has_etag = fg_etag_is_valid(value.data, value.len);
-        return response->has_etag;
-    case FIELD_AGE: /* the first value of the first line (section 5.1) */
+        return true; /* one that names nothing goes on as a field like any other */
+    case FIELD_AGE:  /* the first value of the first line (section 5.1) */
         if (!reading->has_age)
             read_age(fg_span_trim(fg_span_split(&value, ',')), &response->age_s);
         reading->has_age = true;

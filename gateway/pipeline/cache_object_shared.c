@@ -172,7 +172,7 @@ struct fg_cache_object *fg_cache_object_create(const struct fg_cache_draft *draf
     for (size_t i = 0; i < draft->field_count; i++) {
         fields[i].name = put(&at, draft->fields[i].name);
         fields[i].value = put(&at, draft->fields[i].value);
-        if (fg_span_equal(fields[i].name, FG_SPAN("etag")))
+        if (draft->response.has_etag && fg_span_equal(fields[i].name, FG_SPAN("etag")))
             object->etag = fields[i].value;
         else if (fg_span_equal(fields[i].name, FG_SPAN("last-modified")))
             object->last_modified = fields[i].value;

@@ -53,15 +53,41 @@ static struct fg_span tag_of(const struct fg_cache_object *object, enum fg_codin
     return fg_span_make(text, etag.len + 3);
 }
 
-/* Any form's tag will do: they all say that the client has what we have. */
-static bool is_named_in(struct fg_span list, const struct fg_cache_object *object)
+/* What the client takes of the codings that we make; false: nothing but the plain form. */
+static bool read_accepted(const struct fg_flow *flow, const struct fg_cache_object *object,
+                          struct fg_accept_encoding *accept)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    bool has_field = false;
+    fg_accept_encoding_init(accept);
+    for (size_t i = 0; object->head.is_compressible && i < ex->field_count; i++) {
+        struct fg_span value = ex->fields[i].value;
+        if (!fg_span_equal(ex->fields[i].name, FG_SPAN("accept-encoding")))
+            continue;
+        fg_accept_encoding_parse(accept, value.data, value.len);
+        has_field = true;
+    }
+    return has_field;
+}
+
+/*
+ * The tag of any form that the client takes will do, made by now or not: it has what we have. The
+ * tag of a form that it does not take would free one that it cannot use (RFC 9110 section 13.1.2).
+ */
+static bool is_named_in(const struct fg_flow *flow, struct fg_span list,
+                        const struct fg_cache_object *object, enum fg_coding *coding)
 {
     char text[TAG_BYTES];
-    if (object->etag.data == NULL) /* only "*" names it */
-        return fg_etag_if_none_match(list.data, list.len, NULL, 0);
-    for (unsigned i = 0; i < FG_CODING_COUNT; i++) {
+    struct fg_accept_encoding accept;
+    *coding = FG_CODING_IDENTITY;
+    if (fg_etag_if_none_match(list.data, list.len, object->etag.data, object->etag.len))
+        return true; /* without a tag only "*" is one for it */
+    if (object->etag.data == NULL || !read_accepted(flow, object, &accept))
+        return false;
+    for (unsigned i = FG_CODING_IDENTITY + 1; i < FG_CODING_COUNT; i++) {
         struct fg_span tag = tag_of(object, (enum fg_coding)i, text);
-        if (fg_etag_if_none_match(list.data, list.len, tag.data, tag.len))
+        *coding = (enum fg_coding)i;
+        if (accept.permille[i] > 0 && fg_etag_if_none_match(list.data, list.len, tag.data, tag.len))
             return true;
     }
     return false;
@@ -73,16 +99,20 @@ static bool parse_date(struct fg_span value, int64_t *date_s)
            fg_http_date_parse(value.data, value.len, (int64_t)(fg_clock_wall_ns() / FG_S), date_s);
 }
 
-static bool is_not_modified(const struct fg_exchange *ex, const struct fg_cache_object *object)
+/* True: the client has it, in that coding if it was named by its tag. */
+static bool is_not_modified(const struct fg_flow *flow, const struct fg_cache_object *object,
+                            enum fg_coding *coding)
 {
+    const struct fg_exchange *ex = &flow->req->ex;
     bool has_list = false;
     for (size_t i = 0; i < ex->field_count; i++) {
         if (!fg_span_equal(ex->fields[i].name, FG_SPAN("if-none-match")))
             continue;
-        if (is_named_in(ex->fields[i].value, object))
+        if (is_named_in(flow, ex->fields[i].value, object, coding))
             return true;
         has_list = true;
     }
+    *coding = FG_CODING_IDENTITY;
     if (has_list)
         return false;
     int64_t since_s;
@@ -179,15 +209,12 @@ static void choose_range(const struct fg_flow *flow, const struct fg_cache_objec
 static enum fg_coding choose_coding(const struct fg_flow *flow,
                                     const struct fg_cache_object *object)
 {
-    struct fg_span field = fg_exchange_field(&flow->req->ex, FG_SPAN("accept-encoding"));
+    struct fg_accept_encoding accept;
     const struct fg_pipeline *pipeline = flow->thread->pipeline;
     const struct fg_cache_conf *conf = &pipeline->config->cache;
-    if (!object->head.is_compressible || field.data == NULL ||
-        fg_cache_body_span(object->body).len < conf->compress_bytes_min)
+    if (fg_cache_body_span(object->body).len < conf->compress_bytes_min ||
+        !read_accepted(flow, object, &accept))
         return FG_CODING_IDENTITY;
-    struct fg_accept_encoding accept;
-    fg_accept_encoding_init(&accept);
-    fg_accept_encoding_parse(&accept, field.data, field.len);
     unsigned wanted = conf->compress_codings & fg_cache_codings();
     unsigned made = 0;
     for (unsigned i = FG_CODING_IDENTITY + 1; i < FG_CODING_COUNT; i++) {
@@ -211,7 +238,7 @@ static struct choice choose(const struct fg_flow *flow, const struct fg_cache_ob
                             .is_length_known = length >= 0};
     if (choice.status != 200)
         return choice;
-    if (is_not_modified(ex, object)) {
+    if (is_not_modified(flow, object, &choice.coding)) {
         choice.status = 304;
         choice.len = 0;
         return choice;
@@ -273,7 +300,7 @@ static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_objec
         fields[count++] = (struct fg_field){FG_SPAN("content-range"), choice->content_range};
     if (choice->parts != NULL)
         fields[count++] = (struct fg_field){FG_SPAN("content-type"), choice->parts->content_type};
-    if (choice->coding != FG_CODING_IDENTITY)
+    if (choice->coding != FG_CODING_IDENTITY && !is_bare)
         fields[count++] = (struct fg_field){FG_SPAN("content-encoding"),
                                             fg_span_from_string(fg_coding_name(choice->coding))};
     return count;

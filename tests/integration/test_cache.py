@@ -134,8 +134,19 @@ def test_gzip_comes_in_time(site):
         for refused in ("identity", "gzip;q=0", "gzip;q=0.5, identity"):
             plain = client.get("/text", headers={"accept-encoding": refused})
             assert "content-encoding" not in plain.headers and plain.content == TEXT + b"1"
-        same = client.get("/text", headers={"if-none-match": answer.headers["etag"]})
-        assert same.status_code == 304
+        for accept, tags, status, tag in [("gzip", '"v1;gz"', 304, '"v1;gz"'), ("gzip", '"v1"', 304, '"v1"'),
+                                          ("br, gzip;q=0.5", '"v0", W/"v1;gz"', 304, '"v1;gz"'),
+                                          ("identity", '"v1;gz"', 200, '"v1"'), ("gzip;q=0", '"v1;gz"', 200, '"v1"'),
+                                          ("zstd", '"v1;gz"', 200, None), (None, '"v1;gz"', 200, '"v1"')]:
+            headers = [("if-none-match", tags), *([("accept-encoding", accept)] if accept else [])]
+            client.headers.pop("accept-encoding", None)
+            with client.stream("GET", "/text", headers=headers) as same:  # a coding may be made meanwhile
+                assert same.status_code == status, (accept, tags)
+                assert tag is None or same.headers["etag"] == tag
+                assert status == 200 or "content-encoding" not in same.headers
+                assert "accept-encoding" in same.headers["vary"].lower()
+        with client.stream("GET", "/text", headers=[("accept-encoding", "x-own"), ("accept-encoding", "gzip")]) as two:
+            assert two.headers["content-encoding"] == "gzip"
     assert site.stats()["cache"]["variants"] >= 1
     assert site.backend.count("/text") == 1
 
