@@ -4,6 +4,9 @@
  */
 #include "cors.h"
 
+#include "http/fields.h"
+#include "pipeline/hop_methods.h"
+
 static const struct fg_span origin_field = FG_SPAN_LITERAL("origin");
 
 static bool is_any(const struct fg_cors_conf *cors)
@@ -74,6 +77,36 @@ struct fg_span fg_cors_preflight_method(const struct fg_exchange *ex)
     return fg_exchange_field(ex, FG_SPAN("access-control-request-method"));
 }
 
+/*
+ * All methods that this very route answers there, so that one preflight does for them. Another
+ * route may have a method of the same path, with other permissions or none: that is not named.
+ */
+static struct fg_span allowed_methods(struct fg_flow *flow)
+{
+    static const enum fg_method known[] = {FG_METHOD_GET, FG_METHOD_HEAD,  FG_METHOD_POST,
+                                           FG_METHOD_PUT, FG_METHOD_PATCH, FG_METHOD_DELETE};
+    struct fg_exchange *ex = &flow->req->ex;
+    struct fg_span asked = fg_cors_preflight_method(ex);
+    uint32_t methods = 0;
+    uint32_t others;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        ex->method = known[i];
+        if (fg_router_find(flow->thread->pipeline->router, ex, &others) == flow->route)
+            methods |= UINT32_C(1) << known[i];
+    }
+    ex->method = FG_METHOD_OPTIONS;
+    enum fg_method method = fg_method_of(asked);
+    if (method != FG_METHOD_OTHER) /* it is what the route was found by */
+        return fg_hop_allow(ex->arena, methods | UINT32_C(1) << method);
+    if (!fg_is_token(asked))
+        asked = FG_SPAN("");
+    if (methods == 0)
+        return asked;
+    struct fg_span names = fg_hop_allow(ex->arena, methods);
+    return fg_arena_try_printf(ex->arena, "%.*s%s%.*s", FG_SPAN_ARGS(names),
+                               asked.len > 0 ? ", " : "", FG_SPAN_ARGS(asked));
+}
+
 void fg_cors_answer_preflight(struct fg_flow *flow)
 {
     const struct fg_cors_conf *cors = &flow->route->cors;
@@ -86,7 +119,7 @@ void fg_cors_answer_preflight(struct fg_flow *flow)
     if (is_allowed(cors, origin)) {
         struct fg_span wanted = fg_exchange_field(ex, FG_SPAN("access-control-request-headers"));
         bool takes_any = cors->header_count == 1 && strcmp(cors->headers[0], "*") == 0;
-        add(fields, &count, "access-control-allow-methods", fg_cors_preflight_method(ex));
+        add(fields, &count, "access-control-allow-methods", allowed_methods(flow));
         add(fields, &count, "access-control-allow-headers",
             takes_any ? wanted : join(ex->arena, cors->headers, cors->header_count));
         add(fields, &count, "access-control-max-age",

@@ -52,6 +52,8 @@ def site(launch_module, upstream_module):
             {"name": "cors", "match": {"path": "/cors", "methods": ["GET", "PUT"]}, "to": "cluster:app", "cors": cors},
             {"name": "public", "match": {"path": "/public", "methods": ["GET"]}, "to": "cluster:app",
              "cors": {"origins": "*", "headers": "*"}},
+            {"name": "mixed", "match": {"path": "/mixed", "methods": ["POST"]}, "to": "cluster:app"},
+            {"name": "mixed-cors", "match": {"path": "/mixed"}, "to": "cluster:app", "cors": cors},
             {"name": "whole", "match": {"prefix": "/whole"}, "to": "cluster:app", "buffer_request": True, "body_max": "100KiB"},
             {"name": "stream", "match": {"prefix": "/slow"}, "to": "cluster:app", "timeout": "1s",
              "stream_idle_timeout": "700ms"},
@@ -136,7 +138,7 @@ def test_preflight_is_answered_here(site, origin):
     answer = preflight(site, "/cors", origin)
     assert answer.status_code == 204 and answer.content == b""
     assert answer.headers["access-control-allow-origin"] == origin
-    assert answer.headers["access-control-allow-methods"] == "PUT"
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD, PUT"
     assert answer.headers["access-control-allow-headers"] == "authorization, x-extra"
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert answer.headers["access-control-max-age"] == "300" and "origin" in answer.headers["vary"]
@@ -163,6 +165,16 @@ def test_answers_are_marked(site):
     assert public.headers["access-control-allow-origin"] == "*" and "access-control-allow-credentials" not in public.headers
     assert preflight(site, "/public", "https://anybody.example", "GET", "a, b").headers[
         "access-control-allow-headers"] == "a, b"
+
+
+@pytest.mark.parametrize("method, allowed", [
+    ("PUT", "GET, HEAD, PUT, DELETE, PATCH"), ("GET", "GET, HEAD, PUT, DELETE, PATCH"),
+    ("PROPFIND", "GET, HEAD, PUT, DELETE, PATCH, PROPFIND"), ("PUT, POST", "GET, HEAD, PUT, DELETE, PATCH"),
+    ("POST", None)])
+def test_one_preflight_names_all_methods_of_its_route_and_no_others(site, method, allowed):
+    answer = preflight(site, "/mixed", "https://app.example.org", method)
+    assert answer.headers.get("access-control-allow-methods") == allowed
+    assert (answer.status_code == 204) == (allowed is not None)
 
 
 def test_preflight_for_what_has_no_cors(site):
