@@ -201,7 +201,10 @@ static void add_identity(struct field_list *list, const struct fg_exchange *ex, 
         add(list, FG_SPAN("x-request-id"), ex->request_id);
 }
 
-/* A client of HTTP/2 has no key to send (RFC 8441 section 5): any sixteen bytes will do. */
+/*
+ * A client of HTTP/2 has no key to send (RFC 8441 section 5): any sixteen bytes will do. One of
+ * HTTP/1.1 that sends none is the server's to refuse (RFC 6455 section 4.2.1).
+ */
 static struct fg_span websocket_key(const struct fg_exchange *ex, uint64_t now_ns)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -243,7 +246,8 @@ static void add_hop(struct field_list *list, const struct fg_exchange *ex,
     if (ex->upgrade.data != NULL && !conf->is_h2) {
         add(list, FG_SPAN("connection"), FG_SPAN("upgrade"));
         add(list, FG_SPAN("upgrade"), ex->upgrade);
-        if (fg_exchange_field(ex, FG_SPAN("sec-websocket-key")).data == NULL)
+        if (ex->protocol == FG_SPOKEN_2 &&
+            fg_exchange_field(ex, FG_SPAN("sec-websocket-key")).data == NULL)
             add(list, FG_SPAN("sec-websocket-key"), websocket_key(ex, now_ns));
     } else if (ex->accepts_trailers) {
         add(list, FG_SPAN("te"), FG_SPAN("trailers"));

@@ -338,7 +338,13 @@ enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span hea
     llhttp_t parser;
     llhttp_init(&parser, HTTP_REQUEST, &settings);
     parser.data = &parse;
-    llhttp_errno_t result = run_parser(&parser, head);
+    llhttp_errno_t result = HPE_OK;
+    if (fg_span_starts_with(head, FG_SPAN("QUERY "))) { /* too new for it, and much like another */
+        result = llhttp_execute(&parser, "PATCH", 5);
+        head = fg_span_make(head.data + 5, head.len - 5);
+    }
+    if (result == HPE_OK)
+        result = run_parser(&parser, head);
     if (parse.error != FG_HTTP_OK)
         return parse.error;
     return result == HPE_PAUSED ? FG_HTTP_OK : error_of(&parser);

@@ -183,6 +183,20 @@ static enum fg_http_error add_upgrade(struct fg_head *head, struct fg_span value
     return copy_text(head, value, &head->upgrade);
 }
 
+/* A list of nothing but 100-continue, which may be empty (RFC 9110 section 10.1.1). */
+static enum fg_http_error add_expect(struct fg_head *head, struct fg_span value)
+{
+    while (value.data != NULL) {
+        struct fg_span one = fg_span_trim(fg_span_split(&value, ','));
+        if (one.len == 0)
+            continue;
+        if (!fg_span_equal_nocase(one, FG_SPAN("100-continue")))
+            return FG_HTTP_BAD_EXPECTATION;
+        head->has_expect = true;
+    }
+    return FG_HTTP_OK;
+}
+
 static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, struct fg_span name,
                                     struct fg_span value)
 {
@@ -196,9 +210,7 @@ static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, s
     case FG_FIELD_CONNECTION:
         return add_connection(head, value);
     case FG_FIELD_EXPECT:
-        head->has_expect = true;
-        return fg_span_equal_nocase(value, FG_SPAN("100-continue")) ? FG_HTTP_OK
-                                                                    : FG_HTTP_BAD_EXPECTATION;
+        return add_expect(head, value);
     case FG_FIELD_REQUEST_ID:
         /* One that is not to our taste is replaced, not refused. */
         if (head->request_id.data == NULL && is_request_id(value))
@@ -372,7 +384,7 @@ static enum fg_http_error read_upgrade(const struct fg_head *head, struct fg_exc
             return ex->method == FG_METHOD_CONNECT ? FG_HTTP_BAD_METHOD : FG_HTTP_OK;
         if (ex->method != FG_METHOD_CONNECT || head->content_length != -1)
             return FG_HTTP_MALFORMED;
-        if (!fg_span_equal(head->protocol, websocket))
+        if (!fg_span_equal_nocase(head->protocol, websocket))
             return FG_HTTP_BAD_METHOD;
         ex->method = FG_METHOD_GET;
         ex->method_text = FG_SPAN("GET");

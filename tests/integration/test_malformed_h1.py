@@ -15,6 +15,7 @@ H = b"Host: x\r\n"
 END = b"Connection: close\r\n\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST /c HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n"
+UP_HELLO = wire.head("POST", fields=[("content-length", "5")]) + b"hello"
 UP_CHUNKED = wire.head("POST", "/c", fields=[("transfer-encoding", "chunked")])
 
 
@@ -274,6 +275,9 @@ REFUSED = [
     # expectations, upgrades
     ("an expectation nobody knows", post(b"Expect: 200-maybe\r\nContent-Length: 5\r\n", b"hello"), 417,
      "unsupported_expectation"),
+    ("an expectation nobody knows beside another", post(b"Expect: 100-continue, foo\r\nContent-Length: 5\r\n", b"hello"),
+     417, "unsupported_expectation"),
+    ("a method nobody knows that begins like another", b"QUERYX /a HTTP/1.1\r\n" + H + b"\r\n", 501, "unsupported_method"),
 ]
 
 # (what, bytes, what the upstream received); all are answered with 200.
@@ -330,6 +334,13 @@ PASSED = [
     ("h2c upgrade in the clear is not heard", get(b"/", H + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
                                                        b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"), wire.head()),
     ("upgrade without Connection", get(b"/", H + b"Upgrade: websocket\r\n"), wire.head()),
+    ("expectations of nothing", post(b"Expect:\r\nExpect: ,\r\nContent-Length: 5\r\n", b"hello"), UP_HELLO),
+    ("an expectation twice", post(b"Expect: 100-continue, 100-Continue\r\nExpect: 100-continue\r\nContent-Length: 5\r\n",
+                                  b"hello"), UP_HELLO),
+    ("an expectation of HTTP/1.0", b"POST / HTTP/1.0\r\n" + H + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
+     UP_HELLO),
+    ("a query with a body", b"QUERY /a HTTP/1.1\r\n" + H + b"Content-Length: 5\r\n\r\nhello",
+     wire.head("QUERY", "/a", fields=[("content-length", "5")]) + b"hello"),
     ("a GET with a body", get(b"/", H + b"Content-Length: 5\r\n") + b"hello",
      wire.head(fields=[("content-length", "5")]) + b"hello"),
 ]

@@ -169,12 +169,21 @@ def test_websocket_on_http1(site):
             connection.unwrap()  # says that we have no more to say, and waits for the other side's end
 
 
-def test_websocket_on_http2(site, backend):
+def test_a_key_is_the_clients_to_send(site, backend):
+    with site.raw() as connection:
+        connection.sendall(b"GET /app/ws " + WISH.replace(b"sec-websocket-key", b"x-key"))
+        connection.settimeout(20)
+        assert read_response(connection.makefile("rb"))[0] == 101  # the server's answer, who may refuse it
+    assert b"\r\nx-key: " in backend.peers[-1].data and b"sec-websocket-key" not in backend.peers[-1].data
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "WebSocket"])
+def test_websocket_on_http2(site, backend, protocol):
     connection, state = h2_start(site)
     with connection:
         assert h2_until(connection, state, h2.events.RemoteSettingsChanged).changed_settings[8].new_value == 1
         fields = h2_talk_through_tunnel(connection, state, [
-            (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/app/ws"),
+            (":method", "CONNECT"), (":protocol", protocol), (":scheme", "https"), (":path", "/app/ws"),
             (":authority", "x"), ("sec-websocket-version", "13")])
         assert fields[":status"] == "200" and "upgrade" not in fields
     head = backend.peers[-1].data
