@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define ROUNDS_MAX 4
+#define LARGEST_UNIT ((size_t)4096) /* what a codec keeps back, to have it whole in one record */
 #define LINGER_BYTES_MAX ((size_t)1048576)
 #define MOVE(state) (1u << (state))
 
@@ -187,12 +188,67 @@ static void free_connection(struct fg_connection *connection)
 
 /* Output. */
 
-/* Ciphertext from TLS: during a flush into the scratch buffer, otherwise (handshake, alerts) aside.
+/* What the socket took at once; nothing where it is broken. */
+static size_t send_some(struct fg_connection *connection, const char *data, size_t len)
+{
+    struct fg_net *net = connection->net;
+    ssize_t sent = send(connection->fd, data, len, MSG_NOSIGNAL);
+    fg_counter_add_owned(&net->stats.writes, 1);
+    if (sent == -1) {
+        connection->has_broken = errno != EAGAIN && errno != EINTR;
+        return 0;
+    }
+    fg_counter_add_owned(&net->stats.bytes_written, (uint64_t)sent);
+    connection->taken_bytes += (size_t)sent;
+    return (size_t)sent;
+}
+
+static void wait_until_writable(struct fg_connection *connection)
+{
+    if (event_add(&connection->write_event, NULL) != 0) {
+        connection->has_broken = true;
+        return;
+    }
+    connection->is_blocked = true;
+    if (connection->write_timeout.due_ns != 0 && connection->taken_bytes < FG_WRITE_PROGRESS_BYTES)
+        return;
+    connection->taken_bytes = 0;
+    fg_timeout_arm(&connection->net->env.timeouts, &connection->write_timeout, FG_TIMEOUT_WRITE);
+}
+
+/* One system call; what the socket does not take waits in `out`. False: it took less than all. */
+static bool send_or_keep(struct fg_connection *connection, const char *data, size_t len)
+{
+    struct fg_segment_pool *segments = &connection->net->env.segments;
+    size_t sent = send_some(connection, data, len);
+    if (connection->has_broken || sent == len)
+        return !connection->has_broken;
+    /* `out` may hold more, from before: this goes in front of it, so put that behind again. */
+    struct fg_byte_queue rest = connection->out;
+    connection->out = (struct fg_byte_queue){0};
+    if (!fg_byte_queue_append(&connection->out, segments, data + sent, len - sent)) {
+        fg_byte_queue_clear(&rest, segments);
+        connection->has_broken = true;
+        return false;
+    }
+    fg_byte_queue_join(&connection->out, &rest);
+    wait_until_writable(connection);
+    return false;
+}
+
+/*
+ * Ciphertext from TLS: what is all that a flush has to say goes out from where it lies, more of it
+ * into the scratch buffer, and what comes between flushes (handshake, alerts) aside.
  */
 static bool on_tls_output(void *ctx, const void *data, size_t len)
 {
     struct fg_connection *connection = ctx;
     struct fg_net *net = connection->net;
+    if (connection->sole_bytes > 0 && len >= connection->sole_bytes && net->out_len == 0) {
+        connection->sole_bytes = 0;
+        (void)send_or_keep(connection, data, len);
+        return !connection->has_broken;
+    }
     if (connection->is_flushing && len <= FG_NET_OUT_BYTES - net->out_len) {
         memcpy(net->out + net->out_len, data, len);
         net->out_len += len;
@@ -205,6 +261,20 @@ static bool on_tls_output(void *ctx, const void *data, size_t len)
     }
     schedule(connection);
     return true;
+}
+
+/*
+ * A codec that leaves so much room has no more to say: one record is all of this flush. A record of
+ * TLS's own before it, or several for the one, are gathered as ever; so is what goes with a
+ * goodbye.
+ */
+static bool write_record(struct fg_connection *connection, size_t len)
+{
+    bool is_sole = len <= FG_NET_PLAIN_BYTES - LARGEST_UNIT && !connection->is_closing;
+    connection->sole_bytes = is_sole ? len : 0;
+    bool is_written = fg_tls_write(&connection->tls, connection->net->plain, len);
+    connection->sole_bytes = 0;
+    return is_written;
 }
 
 /* Pulls from the codec until the scratch buffer is full; false when the codec has no more. */
@@ -222,56 +292,14 @@ static bool fill(struct fg_connection *connection)
             return false;
         if (is_plain) {
             net->out_len += len;
-        } else if (!fg_tls_write(&connection->tls, net->plain, len)) {
+        } else if (!write_record(connection, len)) {
             connection->has_broken = true;
             return false;
+        } else if (connection->is_blocked) {
+            return true;
         }
     }
     return true;
-}
-
-static void wait_until_writable(struct fg_connection *connection)
-{
-    if (event_add(&connection->write_event, NULL) != 0) {
-        connection->has_broken = true;
-        return;
-    }
-    connection->is_blocked = true;
-    if (connection->write_timeout.due_ns != 0 && connection->taken_bytes < FG_WRITE_PROGRESS_BYTES)
-        return;
-    connection->taken_bytes = 0;
-    fg_timeout_arm(&connection->net->env.timeouts, &connection->write_timeout, FG_TIMEOUT_WRITE);
-}
-
-/* One system call; what the socket does not take waits in `out`. False: it took less than all. */
-static bool send_out(struct fg_connection *connection)
-{
-    struct fg_net *net = connection->net;
-    ssize_t sent = send(connection->fd, net->out, net->out_len, MSG_NOSIGNAL);
-    fg_counter_add_owned(&net->stats.writes, 1);
-    if (sent == -1) {
-        if (errno != EAGAIN && errno != EINTR) {
-            connection->has_broken = true;
-            return false;
-        }
-        sent = 0;
-    }
-    fg_counter_add_owned(&net->stats.bytes_written, (uint64_t)sent);
-    connection->taken_bytes += (size_t)sent;
-    if ((size_t)sent == net->out_len)
-        return true;
-    /* `out` may hold more, from before: this goes in front of it, so put that behind again. */
-    struct fg_byte_queue rest = connection->out;
-    connection->out = (struct fg_byte_queue){0};
-    if (!fg_byte_queue_append(&connection->out, &net->env.segments, net->out + sent,
-                              net->out_len - (size_t)sent)) {
-        fg_byte_queue_clear(&rest, &net->env.segments);
-        connection->has_broken = true;
-        return false;
-    }
-    fg_byte_queue_join(&connection->out, &rest);
-    wait_until_writable(connection);
-    return false;
 }
 
 /* Says what there is to say; true when all of it is in the socket and there is no more. */
@@ -289,7 +317,8 @@ static bool flush_rounds(struct fg_connection *connection)
             connection->has_said_goodbye = true;
             fg_tls_shutdown(&connection->tls);
         }
-        if (connection->has_broken || (net->out_len > 0 && !send_out(connection)))
+        if (connection->has_broken || connection->is_blocked ||
+            (net->out_len > 0 && !send_or_keep(connection, net->out, net->out_len)))
             return false;
         if (connection->codec != NULL && connection->out.len == 0)
             connection->codec->ops->flushed(connection->codec);

@@ -130,6 +130,7 @@ struct fg_connection {
     size_t sniffed;      /* bytes of the h2 preface seen */
     size_t linger_bytes; /* discarded: behind our last word, or behind the client's */
     size_t taken_bytes;  /* by the socket, since write_timeout was armed */
+    size_t sole_bytes;   /* plaintext of the record that is all of this flush; 0: not known to be */
 
     struct fg_read_pace pace; /* of its reads */
 

@@ -263,6 +263,36 @@ static void serves_http_1_over_both_tls_versions(void **state)
     }
 }
 
+/* Answers of one record each, and a socket with room for hardly one: none is torn or mixed up. */
+static void goes_on_where_a_socket_was_full(void **state)
+{
+    (void)state;
+    static const char body[] = "\r\n\r\n4\r\nwide\r\n0\r\n\r\n";
+    enum { ANSWERS = 7 };
+    static struct peer peer;
+    const int few_bytes = 4096;
+    struct server *server = start(FG_LISTENER_TLS, NULL);
+    SSL_CTX *ctx = client_context(TLS1_3_VERSION);
+    setsockopt(server->fd, SOL_SOCKET, SO_SNDBUF, &few_bytes, sizeof(few_bytes));
+    peer_connect(&peer, server);
+    setsockopt(peer.fd, SOL_SOCKET, SO_RCVBUF, &few_bytes, sizeof(few_bytes));
+    peer_start_tls(&peer, ctx, NULL, false);
+    for (unsigned i = 0; i < ANSWERS; i++)
+        peer_say(&peer, GET("/wider"), strlen(GET("/wider")));
+    const char *at = peer.text;
+    for (unsigned i = 0; i < ANSWERS; i++) {
+        const char *end;
+        while ((end = strstr(at, body)) == NULL)
+            assert_true(peer_hear(&peer));
+        assert_int_equal(strncmp(at, "HTTP/1.1 200 OK\r\n", 17), 0);
+        at = end + strlen(body);
+    }
+    assert_ptr_equal(at, peer.text + peer.len);
+    peer_close(&peer);
+    SSL_CTX_free(ctx);
+    stop(server);
+}
+
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *user_data)
 {
     (void)session;
@@ -546,6 +576,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(serves_http_1_over_both_tls_versions),
+        cmocka_unit_test(goes_on_where_a_socket_was_full),
         cmocka_unit_test(serves_http_2_by_alpn_and_by_prior_knowledge),
         cmocka_unit_test(tells_h1_from_a_preface_byte_by_byte),
         cmocka_unit_test(closes_on_plain_http_at_the_tls_port),
