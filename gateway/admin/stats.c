@@ -148,6 +148,7 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"handshakes_refused", offsetof(struct fg_net_stats, handshakes_refused)},
         {"timeouts", offsetof(struct fg_net_stats, timeouts)},
         {"protocol_errors", offsetof(struct fg_net_stats, protocol_errors)},
+        {"tls_floods", offsetof(struct fg_net_stats, tls_floods)},
         {"h2_connections", offsetof(struct fg_net_stats, h2_connections)},
         {"h2_floods", offsetof(struct fg_net_stats, h2_floods)},
         {"h2_rests", offsetof(struct fg_net_stats, h2_rests)},

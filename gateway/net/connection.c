@@ -508,6 +508,7 @@ static bool advance_handshake(struct fg_connection *connection)
     case FG_TLS_MORE:
         return false;
     case FG_TLS_EOF:
+    case FG_TLS_FLOOD:
     case FG_TLS_FAILED:
         fg_counter_add_owned(&stats->handshakes_failed, 1);
         connection->is_closing = true; /* an alert may be on its way out */
@@ -547,7 +548,9 @@ void fg_connection_take_ciphertext(struct fg_connection *connection, const char 
             on_end_of_input(connection, true);
             break;
         } else {
-            if (result == FG_TLS_FAILED)
+            if (result == FG_TLS_FLOOD)
+                fg_counter_add_owned(&connection->net->stats.tls_floods, 1);
+            if (result != FG_TLS_MORE)
                 connection->has_broken = true;
             break;
         }

@@ -64,6 +64,22 @@ void fg_tls_bio_method_destroy(BIO_METHOD *method)
         BIO_meth_free(method);
 }
 
+/* A flood is not read to the end of what is there: each step of it is as dear as the one before. */
+static void on_step(const SSL *ssl, int where, int result)
+{
+    (void)result;
+    struct fg_tls *tls = BIO_get_data(SSL_get_rbio(ssl));
+    if ((where & SSL_CB_LOOP) != 0 || (where & SSL_CB_ALERT) != 0)
+        tls->chatter++;
+    if (tls->chatter > FG_TLS_CHATTER_MAX)
+        tls->in_len = 0;
+}
+
+void fg_tls_watch(SSL_CTX *ctx)
+{
+    SSL_CTX_set_info_callback(ctx, on_step);
+}
+
 enum fg_status fg_tls_open(struct fg_tls *tls, struct fg_tls_context *context, BIO_METHOD *method,
                            fg_tls_output_fn output, void *output_ctx)
 {
@@ -108,12 +124,22 @@ static enum fg_tls_result why(const struct fg_tls *tls)
 
 enum fg_tls_result fg_tls_handshake(struct fg_tls *tls)
 {
-    return SSL_do_handshake(tls->ssl) == 1 ? FG_TLS_OK : why(tls);
+    if (SSL_do_handshake(tls->ssl) != 1)
+        return why(tls);
+    tls->chatter = 0; /* so far it had to be */
+    return FG_TLS_OK;
 }
 
 enum fg_tls_result fg_tls_read(struct fg_tls *tls, char *to, size_t room, size_t *got)
 {
-    return SSL_read_ex(tls->ssl, to, room, got) == 1 ? FG_TLS_OK : why(tls);
+    bool has_data = SSL_read_ex(tls->ssl, to, room, got) == 1;
+    if (tls->chatter > FG_TLS_CHATTER_MAX)
+        return FG_TLS_FLOOD;
+    if (!has_data)
+        return why(tls);
+    if (tls->chatter > 0 && *got >= FG_TLS_CHATTER_DATA)
+        tls->chatter--;
+    return FG_TLS_OK;
 }
 
 bool fg_tls_is_drained(const struct fg_tls *tls)

@@ -14,8 +14,17 @@ enum fg_tls_result {
     FG_TLS_OK,
     FG_TLS_MORE,   /* all input is used up; more is needed to go on */
     FG_TLS_EOF,    /* the peer said goodbye properly */
+    FG_TLS_FLOOD,  /* the peer says too much that brings no data */
     FG_TLS_FAILED, /* broken, for good */
 };
+
+/*
+ * Key updates, alerts and attempts to renegotiate, after the handshake: each costs as much as some
+ * KiB of data (new keys, a record in answer), and OpenSSL takes them without end. A peer may say
+ * so many steps' worth of them at once, and one more for each read that brought data to speak of.
+ */
+#define FG_TLS_CHATTER_MAX 200u
+#define FG_TLS_CHATTER_DATA ((size_t)4096)
 
 /* Takes `len` bytes of ciphertext; false when there is no place for them. */
 typedef bool (*fg_tls_output_fn)(void *ctx, const void *data, size_t len);
@@ -27,12 +36,16 @@ struct fg_tls {
     size_t in_len;
     fg_tls_output_fn output;
     void *output_ctx;
+    unsigned chatter; /* steps of that kind, less those that data has paid for */
 };
 
 /* One for the process; NULL when memory is short. Made by the first caller before threads start or
  * by each thread for itself: cheap either way. */
 BIO_METHOD *fg_tls_bio_method_create(void);
 void fg_tls_bio_method_destroy(BIO_METHOD *method);
+
+/* Count what its connections say beside data. */
+void fg_tls_watch(SSL_CTX *ctx);
 
 /* FG_ERR_NO_MEMORY. */
 FG_MUST_USE enum fg_status fg_tls_open(struct fg_tls *tls, struct fg_tls_context *context,

@@ -13,6 +13,7 @@ import pytest
 
 import wire
 from harness import children_of, read_all, wait_for
+from tls_tools import OpenSsl
 from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, PING, PRIORITY, PRIORITY_UPDATE,
                   RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
 
@@ -380,6 +381,28 @@ def test_renegotiation_is_refused(secure):
     assert b"RENEGOTIATING" in text
     assert b"direct\n" not in text.replace(b"/direct", b"")
     assert secure.get("/direct").text == "direct"
+
+
+def test_key_updates_without_end_are_cut(secure):
+    """Each costs new keys and an answer, which a client that does not read leaves to us."""
+    before = secure.stats()["gateway"]["connections"]["tls_floods"]
+    with OpenSsl(secure.port) as attacker:
+        said = 0
+        while said < 100000 and attacker.update_key():
+            said += 1
+    assert 50 < said < 100000
+    assert secure.stats()["gateway"]["connections"]["tls_floods"] == before + 1
+    assert secure.get("/direct").text == "direct"
+
+
+def test_key_updates_between_data_are_no_flood(secure):
+    request = b"GET /direct HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 8000 + b"\r\n\r\n"
+    before = secure.stats()["gateway"]["connections"]["requests_h1"]
+    with OpenSsl(secure.port) as client:
+        for _ in range(120):
+            assert client.update_key() and all(client.write(request) for _ in range(3))
+        secure.wait_stats(lambda stats: stats["gateway"]["connections"]["requests_h1"] == before + 360, what="all of them")
+        assert client.update_key() and client.write(b"GET")
 
 
 def test_memory_comes_back(site):

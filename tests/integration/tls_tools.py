@@ -1,6 +1,7 @@
 """
 tls_tools.py: certificates of all sorts by the openssl program, and clients that look at handshakes.
 """
+import ctypes
 import pathlib
 import re
 import socket
@@ -90,3 +91,53 @@ def s_client(port, *arguments, text=b""):
 def field(report, name):
     found = re.search(rf"^\s*{name}\s*: (.*)$", report, re.M)
     return found.group(1).strip() if found else None
+
+
+class OpenSsl:
+    """A client of TLS 1.3 by libssl itself, which says more than Python's ssl lets anybody say. It never reads."""
+
+    KEY_UPDATE_REQUESTED = 1
+    library = None
+
+    def __init__(self, port):
+        if OpenSsl.library is None:
+            OpenSsl.library = load_libssl()
+        self.socket = socket.create_connection(("127.0.0.1", port), 30)
+        self.socket.setblocking(True)
+        self.context = self.library.SSL_CTX_new(self.library.TLS_client_method())
+        self.ssl = self.library.SSL_new(self.context)
+        assert self.library.SSL_set_fd(self.ssl, self.socket.fileno()) == 1
+        assert self.library.SSL_connect(self.ssl) == 1
+
+    def write(self, data):
+        return self.library.SSL_write(self.ssl, data, len(data)) == len(data)
+
+    def update_key(self):
+        """Asks the server for a new key of its own, too; False once the connection is broken."""
+        return (self.library.SSL_key_update(self.ssl, self.KEY_UPDATE_REQUESTED) == 1 and
+                self.library.SSL_do_handshake(self.ssl) == 1)
+
+    def close(self):
+        self.library.SSL_free(self.ssl)
+        self.library.SSL_CTX_free(self.context)
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def load_libssl():
+    library = ctypes.CDLL("libssl.so.3")
+    for name, result, *arguments in [
+            ("TLS_client_method", ctypes.c_void_p), ("SSL_CTX_new", ctypes.c_void_p, ctypes.c_void_p),
+            ("SSL_new", ctypes.c_void_p, ctypes.c_void_p), ("SSL_set_fd", ctypes.c_int, ctypes.c_void_p, ctypes.c_int),
+            ("SSL_connect", ctypes.c_int, ctypes.c_void_p), ("SSL_do_handshake", ctypes.c_int, ctypes.c_void_p),
+            ("SSL_key_update", ctypes.c_int, ctypes.c_void_p, ctypes.c_int), ("SSL_free", None, ctypes.c_void_p),
+            ("SSL_write", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int),
+            ("SSL_CTX_free", None, ctypes.c_void_p)]:
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
