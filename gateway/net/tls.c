@@ -137,8 +137,8 @@ enum fg_tls_result fg_tls_read(struct fg_tls *tls, char *to, size_t room, size_t
         return FG_TLS_FLOOD;
     if (!has_data)
         return why(tls);
-    if (tls->chatter > 0 && *got >= FG_TLS_CHATTER_DATA)
-        tls->chatter--;
+    size_t paid = *got / FG_TLS_CHATTER_DATA;
+    tls->chatter -= paid < tls->chatter ? (unsigned)paid : tls->chatter;
     return FG_TLS_OK;
 }
 

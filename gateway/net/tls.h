@@ -21,10 +21,11 @@ enum fg_tls_result {
 /*
  * Key updates, alerts and attempts to renegotiate, after the handshake: each costs as much as some
  * KiB of data (new keys, a record in answer), and OpenSSL takes them without end. A peer may say
- * so many steps' worth of them at once, and one more for each read that brought data to speak of.
+ * so many steps' worth of them at once (a key update is five), and one more for so many bytes of
+ * data in a read.
  */
-#define FG_TLS_CHATTER_MAX 200u
-#define FG_TLS_CHATTER_DATA ((size_t)4096)
+#define FG_TLS_CHATTER_MAX 300u
+#define FG_TLS_CHATTER_DATA ((size_t)2048)
 
 /* Takes `len` bytes of ciphertext; false when there is no place for them. */
 typedef bool (*fg_tls_output_fn)(void *ctx, const void *data, size_t len);
