@@ -361,6 +361,7 @@ static void on_destroy(struct fg_codec *codec)
     fg_timeout_cancel(&h2->rest);
     nghttp2_session_del(h2->session);
     fg_hpack_fini(&h2->hpack);
+    free(h2->waiting);
     free(h2);
 }
 
@@ -446,11 +447,12 @@ static nghttp2_session *make_session(struct fg_h2 *h2)
     if (nghttp2_session_callbacks_new(&callbacks) != 0)
         return NULL;
     fg_h2_set_request_callbacks(callbacks);
+    fg_h2_set_priority_callbacks(callbacks);
     fg_h2_set_response_callbacks(callbacks);
     if (nghttp2_option_new(&option) == 0) {
         nghttp2_option_set_no_auto_window_update(option, 1);
         nghttp2_option_set_no_closed_streams(option, 1);
-        nghttp2_option_set_builtin_recv_extension_type(option, NGHTTP2_PRIORITY_UPDATE);
+        nghttp2_option_set_user_recv_extension_type(option, NGHTTP2_PRIORITY_UPDATE);
         if (nghttp2_session_server_new3(&session, callbacks, h2, option, &memory) != 0)
             session = NULL;
         nghttp2_option_del(option);

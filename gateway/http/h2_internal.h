@@ -1,10 +1,11 @@
 /*
- * h2_internal.h: the HTTP/2 codec's state, shared by its five files.
+ * h2_internal.h: the HTTP/2 codec's state, shared by its six files.
  *    h2.c           session, settings, time-outs, shutting down
  *    h2_request.c   from nghttp2's callbacks to requests
  *    h2_response.c  from the handler's calls to frames
  *    h2_head.c      heads of answers in frames of ours
  *    h2_guard.c     floods, and frames for streams that are no more
+ *    h2_priority.c  the order of answers that a client asks for in frames
  * Thread   the loop's.
  */
 #ifndef FG_HTTP_H2_INTERNAL_H
@@ -34,6 +35,15 @@ struct fg_h2_scan {
     uint8_t head[FG_H2_FRAME_HEAD + FG_H2_DEPENDENCY]; /* the second part of a PRIORITY alone */
     int32_t newest_id;                                 /* of the streams whose HEADERS have begun */
 };
+
+/* The payload of a PRIORITY_UPDATE, as it comes in. */
+struct fg_h2_update {
+    size_t len;
+    bool is_cut; /* more than has room, which says nothing to us */
+    uint8_t text[124];
+};
+
+struct fg_h2_waiting; /* the priority of a stream to come */
 
 enum fg_h2_shutdown {
     FG_H2_RUNNING,
@@ -73,6 +83,12 @@ struct fg_h2 {
     size_t reset_count;
     uint32_t resets_paid; /* that we shall send and the client has paid for */
     uint32_t resets_owed; /* that we have sent and it has not */
+
+    /* h2_priority.c */
+    struct fg_h2_update update;
+    struct fg_h2_waiting *waiting; /* NULL: none was ever */
+    size_t waiting_count;
+    size_t waiting_max;
 
     /* when has_failed */
     uint32_t failure_code; /* for the last GOAWAY */
@@ -143,6 +159,13 @@ void fg_h2_note_opened(struct fg_h2 *h2, int32_t id);
 void fg_h2_note_reset(struct fg_h2 *h2, int32_t id);
 /* The frame that resets it is out: one for what the client has done is its debt. */
 void fg_h2_note_reset_sent(struct fg_h2 *h2, int32_t id, uint32_t error_code);
+
+/* Sets the callbacks by which PRIORITY_UPDATE comes in. */
+void fg_h2_set_priority_callbacks(nghttp2_session_callbacks *callbacks);
+/* A whole PRIORITY_UPDATE is there. False, with failure_code set: the connection cannot go on. */
+FG_MUST_USE bool fg_h2_take_update(struct fg_h2 *h2, int32_t frame_stream_id);
+/* The stream has opened: what was said of it before counts now. */
+void fg_h2_apply_update(struct fg_h2 *h2, int32_t id);
 
 /* Hands on what small DATA has been gathered, if its handler still wants it. */
 void fg_h2_flush_gathered(struct fg_h2 *h2);

@@ -175,6 +175,7 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
 {
     struct fg_codec_env *env = h2->codec.transport->env;
     h2->request_count++;
+    fg_h2_apply_update(h2, stream->id);
     if (stream->error == FG_HTTP_OK)
         stream->error = fg_stream_finish_head(stream);
     if (stream->error != FG_HTTP_OK) {
@@ -341,14 +342,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
                                   NGHTTP2_NO_ERROR, NULL, 0);
         }
         break;
-    case NGHTTP2_PRIORITY_UPDATE: {
-        const nghttp2_ext_priority_update *update = frame->ext.payload;
-        if (update->stream_id == 0) { /* RFC 9218 section 7.1; the session lets it pass */
-            h2->failure_code = NGHTTP2_PROTOCOL_ERROR;
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
-        }
-        break;
-    }
+    case NGHTTP2_PRIORITY_UPDATE:
+        return fg_h2_take_update(h2, frame->hd.stream_id) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
     default:
         break;
     }

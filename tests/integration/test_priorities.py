@@ -29,7 +29,7 @@ class Order(wire.H2):
         super().on_frame(kind, flags, stream, payload)
 
 
-def order_of(site, priorities, updates=b""):
+def order_of(site, priorities, updates=b"", first=b""):
     """Requests with these priority fields, all of whose answers wait for the connection's window."""
     # Streams' windows are ample, the connection's is the first 64 KiB.
     peer = Order(wire.connect(site.port), first=settings((4, 1 << 20)))
@@ -37,6 +37,7 @@ def order_of(site, priorities, updates=b""):
         peer.send(headers(1, pseudo("/big")))
         assert peer.until(lambda: peer.is_over(1))
         peer.order = []
+        peer.send(first)
         for i, priority in enumerate(priorities):
             fields = pseudo("/big") + ([("priority", priority)] if priority else [])
             peer.send(headers(2 * i + 3, fields))
@@ -74,6 +75,54 @@ def test_the_urgent_go_first(site):
 def test_an_update_changes_the_order(site):
     order = order_of(site, ["u=3", "u=3", "u=3"], frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\7u=0"))
     assert [s for s in first_seen(order) if s != 3][0] == 7
+
+
+def update(stream, text="u=0"):
+    return frame(PRIORITY_UPDATE, 0, 0, stream.to_bytes(4, "big") + text.encode())
+
+
+@pytest.mark.parametrize("priorities", [["u=3", "u=3", "u=3"], ["u=3", "u=3", "u=7"]])
+def test_an_update_that_comes_first_goes_before_the_field(site, priorities):
+    order = order_of(site, priorities, first=update(7, "u=5") + update(7))
+    assert [s for s in first_seen(order) if s != 3][0] == 7
+
+
+@pytest.mark.parametrize("text", ["u=9", "u=0,", "u=\"0\"", "", "u=0" + ";a" * 100])
+def test_an_update_that_says_nothing_changes_nothing(site, text):
+    order = order_of(site, ["u=3", "u=3", "u=3"], first=update(7, text))
+    assert first_seen(order) == [3, 5, 7]
+
+
+def test_what_was_said_of_streams_that_have_gone_is_gone(site):
+    """Each stream named before it opens, many times over what may be open at once."""
+    peer = wire.H2(wire.connect(site.port), first=settings((4, 1 << 20)) + frame(WINDOW_UPDATE, 0, 0, b"\x40\0\0\0"))
+    with peer.connection:
+        for stream in range(1, 501, 2):
+            peer.send(update(stream) + update(stream + 2) + headers(stream, pseudo("/none")))
+            assert peer.until(lambda stream=stream: peer.is_over(stream)), peer.goaways
+            assert peer.status[stream] == 404
+
+
+@pytest.mark.parametrize("named, is_fine", [(99, True), (100, True), (101, False)])
+def test_no_more_streams_are_named_than_may_be_open(site, named, is_fine):
+    peer = wire.H2(wire.connect(site.port))
+    with peer.connection:
+        peer.send(b"".join(update(2 * i + 1) * 2 for i in range(named)) + headers(1, pseudo("/none")))
+        peer.until(lambda: peer.is_over(1))
+        assert peer.status == ({1: 404} if is_fine else {})
+        assert [code for _, code in peer.goaways] == ([] if is_fine else [wire.PROTOCOL_ERROR])
+
+
+def test_streams_that_are_open_count_among_them(site):
+    peer = wire.H2(wire.connect(site.port), first=settings((4, 0)))
+    with peer.connection:
+        peer.send(b"".join(headers(2 * i + 1, pseudo("/big")) for i in range(50)) + frame(6, 0, 0, b"12345678"))
+        assert peer.until(lambda: peer.pongs == 1 and len(peer.status) == 50)
+        peer.send(b"".join(update(2 * i + 1) for i in range(50, 100)) + frame(6, 0, 0, b"12345678"))
+        assert peer.until(lambda: peer.pongs == 2)
+        peer.send(update(301))
+        peer.until(lambda: False)
+        assert [code for _, code in peer.goaways] == [wire.PROTOCOL_ERROR]
 
 
 def test_incremental_answers_share_and_others_do_not(site):
