@@ -271,7 +271,6 @@ REFUSED = [
     ("a trailer with a blank before the colon", chunks(b"0\r\nX : y\r\n\r\n"), 400, "bad_header"),
     ("a trailer with a NUL", chunks(b"0\r\nX: \0\r\n\r\n"), 400, "bad_chunk"),
     ("a trailer with LF", chunks(b"0\r\nX: y\n\r\n"), 400, "bad_chunk"),
-    ("trailers without end", chunks(b"0\r\n" + b"X: y\r\n" * 2000), 431, "header_too_large"),
     # expectations, upgrades
     ("an expectation nobody knows", post(b"Expect: 200-maybe\r\nContent-Length: 5\r\n", b"hello"), 417,
      "unsupported_expectation"),
@@ -346,7 +345,8 @@ PASSED = [
 ]
 
 
-def refused(site, upstream, data, status, code, tail=SMUGGLED):
+def refused(site, upstream, data, status, code, tail=SMUGGLED, passed=b""):
+    """Answered once, closed, and nothing of it at the upstream, or the head that had `passed` before it went wrong."""
     before = len(upstream.received())
     with wire.connect(site.port) as connection:
         connection.sendall(data + tail)
@@ -355,7 +355,12 @@ def refused(site, upstream, data, status, code, tail=SMUGGLED):
     assert len(re.findall(rb"HTTP/1\.1 \d", answer)) == 1
     assert b"\r\nconnection: close\r\n" in answer
     assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == code
-    assert upstream.received()[before:] == b""
+    assert wire.stable(upstream.received()[before:]) in (b"", passed)
+
+
+def test_trailers_without_end(site, upstream):
+    """They take more than one read, so the request's head may be on its way; its end never is."""
+    refused(site, upstream, chunks(b"0\r\n" + b"X: y\r\n" * 2000), 431, "header_too_large", passed=UP_CHUNKED)
 
 
 @pytest.mark.parametrize("data, status, code", [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
