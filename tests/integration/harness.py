@@ -104,6 +104,18 @@ def send_signal(pid, number):
     os.kill(pid, number)
 
 
+def workers(gateway):
+    return gateway.stats()["inference"]["workers"]
+
+
+def living_workers(gateway):
+    """All of them: a gateway is ready with the first, and says pid 0 of one that has not begun yet."""
+    def all_alive():
+        now = workers(gateway)
+        return now if all(one["pid"] > 0 for one in now) else None
+    return wait_for(all_alive)
+
+
 def is_alive(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

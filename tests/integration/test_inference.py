@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from harness import DEMO_MODEL, GOLDEN, send_signal, server_sent_events, wait_for
+from harness import DEMO_MODEL, GOLDEN, living_workers, send_signal, server_sent_events, wait_for, workers
 
 TINY = ["tiny-llama.F32", "tiny-llama.MIXED", "tiny-qwen2.F16", "tiny-qwen3.Q8_0"]
 LONG = 480  # tokens; the demo model has a context of 512
@@ -325,12 +325,8 @@ def test_too_many_sequences_are_told(launch):
 
 # ---- workers that die ----
 
-def workers(gateway):
-    return gateway.stats()["inference"]["workers"]
-
-
 def kill_the_one_that_runs(gateway):
-    victim = wait_for(lambda: next((one for one in workers(gateway) if one.get("running", 0) > 0), None))
+    victim = wait_for(lambda: next((one for one in workers(gateway) if one["pid"] > 0 and one.get("running", 0) > 0), None))
     send_signal(victim["pid"], signal.SIGKILL)
     return victim
 
@@ -376,7 +372,7 @@ def seconds(line):
 
 def test_a_hung_worker_is_replaced(launch):
     gateway = launch(pool(worker_hang="1s"))
-    victim = workers(gateway)[0]
+    victim = living_workers(gateway)[0]
     send_signal(victim["pid"], signal.SIGSTOP)
     wait_for(lambda: workers(gateway)[0]["pid"] not in (0, victim["pid"]), 60)
     assert complete(gateway, max_tokens=4, **STORY).status_code == 200
@@ -384,7 +380,7 @@ def test_a_hung_worker_is_replaced(launch):
 
 def test_a_worker_gives_way_to_what_shares_its_cores(launch):
     gateway = launch(pool())
-    for one in workers(gateway):
+    for one in living_workers(gateway):
         for thread in os.listdir(f"/proc/{one['pid']}/task"):
             assert os.sched_getscheduler(int(thread)) == os.SCHED_BATCH
             assert os.getpriority(os.PRIO_PROCESS, int(thread)) >= 10
@@ -392,6 +388,6 @@ def test_a_worker_gives_way_to_what_shares_its_cores(launch):
 
 def test_all_workers_killed_at_once(launch):
     gateway = launch(pool(breaker={"enabled": False}))
-    for one in workers(gateway):
+    for one in living_workers(gateway):
         send_signal(one["pid"], signal.SIGKILL)
     wait_for(lambda: complete(gateway, max_tokens=4, **STORY).status_code == 200)

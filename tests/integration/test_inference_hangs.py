@@ -14,7 +14,8 @@ import time
 import pytest
 
 import harness
-from test_inference_kills import STREAMS, Crowd, assert_all_free, pool, undisturbed, until, workers
+from harness import living_workers, workers
+from test_inference_kills import STREAMS, Crowd, assert_all_free, pool, undisturbed, until
 
 PTRACE_POKETEXT, PTRACE_GETREGS, PTRACE_ATTACH, PTRACE_DETACH = 4, 12, 16, 17
 WALL = 0x40000000
@@ -133,7 +134,7 @@ def hang_at(pid, name, code):
 def test_a_hang_outside_a_step_is_found(launch, name, code, word):
     gateway = launch(pool(workers=2, worker_hang="1s"))
     want = asyncio.run(Crowd(gateway, 4, tokens=20).run())
-    pid = workers(gateway)[0]["pid"]
+    pid = living_workers(gateway)[0]["pid"]
     hang_at(pid, name, code)  # the heartbeat calls the one, the next prompt the other
     assert asyncio.run(Crowd(gateway, 4, tokens=20).run()) == want
     harness.wait_for(lambda: re.search(rf"worker_hangs index=0 pid={pid} reason={word}", gateway.log), 60)
@@ -153,7 +154,7 @@ def set_policy(pids, policy):
 def test_a_starved_worker_is_not_taken_for_a_hung_one(launch):
     """Threads that run only when nobody else wants to, beside many who do: seconds without a sign of life."""
     gateway = launch(pool(workers=2, worker_hang="1s"))
-    pids = [one["pid"] for one in workers(gateway)]
+    pids = [one["pid"] for one in living_workers(gateway)]
     set_policy(pids, os.SCHED_IDLE)
     burners = []
     ages = []

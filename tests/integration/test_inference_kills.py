@@ -10,7 +10,7 @@ import time
 import pytest
 
 import harness
-from harness import DEMO_MODEL, send_signal, server_sent_events, wait_for
+from harness import DEMO_MODEL, living_workers, send_signal, server_sent_events, wait_for, workers
 
 STREAMS = 32
 KILLS = 20
@@ -82,10 +82,6 @@ def undisturbed(gateway, tokens=120):
     return [answers[index % distinct] for index in range(STREAMS)]
 
 
-def workers(gateway):
-    return gateway.stats()["inference"]["workers"]
-
-
 async def until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
@@ -136,7 +132,7 @@ def test_what_a_worker_crashed_with_is_computed_alone_for_a_step(launch):
     async def crash(crowd):
         """A worker that dies by itself, in a step: between two it has nobody to blame."""
         while crowd.open > 0 and gateway.stats()["inference"]["kv"]["suspects"] == 0:
-            busy = [one["pid"] for one in await asyncio.to_thread(workers, gateway) if one.get("running", 0) > 1]
+            busy = [one["pid"] for one in await asyncio.to_thread(workers, gateway) if one["pid"] > 0 and one.get("running", 0) > 1]
             if busy:
                 send_signal(busy[0], signal.SIGABRT)
                 await until(lambda: not harness.is_alive(busy[0]))
@@ -171,7 +167,7 @@ def test_choices_side_by_side_outlive_deaths(launch):
                         texts[choice["index"]] += choice["text"]
                     if disturb and events in (30, 200, 500):
                         for one in await asyncio.to_thread(workers, gateway):
-                            if one.get("running", 0) > 0:
+                            if one["pid"] > 0 and one.get("running", 0) > 0:
                                 send_signal(one["pid"], signal.SIGKILL)
                                 break
         return texts
@@ -186,7 +182,7 @@ def test_choices_side_by_side_outlive_deaths(launch):
 def test_a_reload_exchanges_workers_and_cuts_no_stream(launch):
     gateway = launch(pool(workers=2))
     want = undisturbed(gateway)
-    before = {one["worker"]: one["pid"] for one in workers(gateway)}
+    before = {one["worker"]: one["pid"] for one in living_workers(gateway)}
 
     async def reload(crowd):
         await until(lambda: crowd.begun == STREAMS)  # a draining gateway takes no new request
@@ -229,7 +225,7 @@ def test_a_new_program_takes_over_worker_by_worker(launch, monkeypatch, tmp_path
     monkeypatch.setattr(harness, "BINARY", program)
     gateway = launch(pool(workers=2))
     want = undisturbed(gateway)
-    before = {one["worker"]: one["pid"] for one in workers(gateway)}
+    before = {one["worker"]: one["pid"] for one in living_workers(gateway)}
 
     def replace(content):
         new = tmp_path / "new"

@@ -4,8 +4,8 @@ import re
 
 import httpx
 
-from harness import run_binary
-from test_inference_kills import STREAMS, Crowd, assert_all_free, pool, undisturbed, until, workers
+from harness import living_workers, run_binary, workers
+from test_inference_kills import STREAMS, Crowd, assert_all_free, pool, undisturbed, until
 
 
 def site(text="one"):
@@ -75,7 +75,7 @@ def test_nobody_to_ask(launch):
 def test_new_workers_cut_no_stream(launch):
     gateway = launch(pool(workers=3))
     want = undisturbed(gateway)
-    before = {one["worker"]: one["pid"] for one in workers(gateway)}
+    before = {one["worker"]: one["pid"] for one in living_workers(gateway)}
     outcome = {}
 
     async def exchange(crowd):
