@@ -18,7 +18,7 @@
 
 #define PIECES_MAX 4
 #define IOV_MAX_USED 16
-#define READS_MAX 4 /* a turn, of a TLS connection: a record each */
+#define READS_MAX 4 /* a turn, of a TLS connection */
 
 /* A piece of the body with its chunk framing. */
 struct pieces {
@@ -304,8 +304,8 @@ void fg_h1_on_readable(struct fg_upstream *upstream)
     for (unsigned reads = 0; read_some(attempt) && fg_upstream_has_pending(upstream); reads++) {
         if (attempt->request->is_paused)
             return;
-        if (reads == READS_MAX) {
-            event_active(&upstream->read_event, EV_READ, 0); /* others have their turn */
+        if (reads == READS_MAX || upstream->has_small_records) {
+            fg_upstream_read_again(upstream); /* others have their turn */
             return;
         }
     }

@@ -446,8 +446,8 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
     if (!fg_read_pace_is_due(upstream))
         return;
     for (unsigned reads = 0;; reads++) {
-        if (reads == READS_MAX) {
-            event_active(&upstream->read_event, EV_READ, 0); /* others have their turn */
+        if (reads == READS_MAX || (reads > 0 && upstream->has_small_records)) {
+            fg_upstream_read_again(upstream); /* others have their turn */
             break;
         }
         ssize_t got = fg_upstream_read(upstream, buffer, fg_read_pace_room(upstream));

@@ -133,6 +133,7 @@ struct fg_upstream {
     struct fg_proxy_attempt *attempt;   /* while active */
     struct fg_list waiting;             /* attempts, until the connection is ready */
     struct fg_list link;                /* in a list of the endpoint's, or thread->free */
+    struct fg_list again;               /* thread->again */
     struct fg_timeout_entry timeout;    /* to connect, or idle */
     struct event read_event;
     struct event write_event;
@@ -147,6 +148,9 @@ struct fg_upstream {
     bool is_parked; /* shared, and counted as idle */
     bool is_reading;
     bool is_write_armed;
+    bool has_small_records; /* TLS: the last read was cut short for their number */
+    bool is_read_owed;      /* TLS: an end was found behind what the last read gave */
+    unsigned idle_records;  /* TLS: that brought nothing, above those that did */
     struct fg_read_pace pace;
 };
 
@@ -193,6 +197,8 @@ struct fg_proxy_thread {
     /* heads that wait for the first piece of their body, until the end of the turn */
     struct fg_list unsent;
     struct event flush_event;
+    struct fg_list again; /* connections whose TLS layer holds what is read in the next turn */
+    struct event again_event;
 
     struct fg_segment_pool segments;
     struct fg_read_turn reads;
@@ -365,6 +371,8 @@ void fg_upstreams_close_idle(struct fg_proxy_endpoint *endpoint);
 void fg_upstreams_close_oldest_idle(struct fg_proxy_thread *thread);
 /* HTTP/2: the first stream begins, or the last has ended. */
 void fg_upstream_set_idle(struct fg_upstream *upstream, bool is_idle);
+/* In the next turn, whether or not its socket has more by then. Harmless twice. */
+void fg_upstream_read_again(struct fg_upstream *upstream);
 /* Read on, or leave what comes in the socket. */
 void fg_upstream_set_reading(struct fg_upstream *upstream, bool is_reading);
 /* One call of the carried protocol's on_writable when the socket has room. */

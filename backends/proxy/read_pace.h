@@ -3,7 +3,7 @@
  * Job      an answer in chunks or frames of a few bytes, sent as fast as a server can, must not
  *          keep the other requests of the loop waiting.
  * Thread   the owning event loop.
- * Never    passes over a connection whose TLS layer holds bytes back: nothing would tell of them.
+ * Never    forgets a connection whose TLS layer holds bytes back: nothing would tell of them.
  */
 #ifndef FG_PROXY_READ_PACE_H
 #define FG_PROXY_READ_PACE_H
@@ -12,12 +12,19 @@
 
 #include "base/clock.h"
 
-/* May it be read in this turn? If not, its socket stays readable and says so in the next one. */
+/*
+ * May it be read in this turn? If not, it is asked again in the next one: by its socket, which
+ * stays readable, or for what its TLS layer holds.
+ */
 static inline bool fg_read_pace_is_due(struct fg_upstream *upstream)
 {
     struct fg_proxy_thread *thread = upstream->thread;
-    return thread->reads.budget_ns == 0 || fg_upstream_has_pending(upstream) ||
-           fg_read_turn_is_due(&thread->reads, *thread->env.turn, &upstream->pace);
+    if (thread->reads.budget_ns == 0 ||
+        fg_read_turn_is_due(&thread->reads, *thread->env.turn, &upstream->pace))
+        return true;
+    if (fg_upstream_has_pending(upstream))
+        fg_upstream_read_again(upstream);
+    return false;
 }
 
 /* What to read of it at most. */

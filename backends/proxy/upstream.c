@@ -74,7 +74,18 @@ void fg_upstream_set_reading(struct fg_upstream *upstream, bool is_reading)
         event_del(&upstream->read_event);
     upstream->is_reading = is_reading;
     if (is_reading && fg_upstream_has_pending(upstream))
-        event_active(&upstream->read_event, EV_READ, 0); /* above the socket, which is empty */
+        fg_upstream_read_again(upstream); /* above the socket, which is empty */
+}
+
+/* By a timer: an event that is made active is looked at before the loop looks at anything new. */
+void fg_upstream_read_again(struct fg_upstream *upstream)
+{
+    static const struct timeval at_once = {0};
+    struct fg_proxy_thread *thread = upstream->thread;
+    if (!fg_list_is_empty(&upstream->again))
+        return;
+    fg_list_push_back(&thread->again, &upstream->again);
+    event_add(&thread->again_event, &at_once);
 }
 
 void fg_upstream_await_room(struct fg_upstream *upstream)
@@ -256,6 +267,21 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+    struct fg_proxy_thread *thread = arg;
+    struct fg_list due;
+    struct fg_list *link;
+    fg_list_init(&due);
+    while ((link = fg_list_pop_front(&thread->again)) != NULL)
+        fg_list_push_back(&due, link);
+    while ((link = fg_list_pop_front(&due)) != NULL) {
+        struct fg_upstream *upstream = FG_CONTAINER_OF(link, struct fg_upstream, again);
+        if (upstream->is_reading) /* else it is asked for when it is again */
+            on_readable(fd, what, upstream);
+    }
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     struct fg_upstream *upstream = arg;
@@ -317,6 +343,7 @@ static bool add_block(struct fg_proxy_thread *thread)
         upstream->thread = thread;
         upstream->fd = -1;
         fg_list_init(&upstream->waiting);
+        fg_list_init(&upstream->again);
         fg_timeout_entry_init(&upstream->timeout);
         fg_list_push_back(&thread->free, &upstream->link);
     }
@@ -328,6 +355,8 @@ bool fg_upstreams_init(struct fg_proxy_thread *thread)
     const struct fg_cluster_conf *conf = &thread->proxy->conf;
     struct event_base *base = thread->env.base;
     fg_list_init(&thread->free);
+    fg_list_init(&thread->again);
+    event_assign(&thread->again_event, base, -1, 0, on_again, thread);
     fg_timeout_list_init(&thread->connect_timeouts, base, conf->connect_timeout_ns,
                          on_connect_timeout);
     fg_timeout_list_init(&thread->head_timeouts, base, conf->response_head_timeout_ns,
@@ -357,7 +386,8 @@ void fg_upstreams_fini(struct fg_proxy_thread *thread)
 {
     while (thread->upstreams_idle > 0)
         fg_upstream_close(oldest_idle(thread));
-    assert(thread->upstreams_open == 0);
+    assert(thread->upstreams_open == 0 && fg_list_is_empty(&thread->again));
+    event_del(&thread->again_event);
     fg_timeout_list_fini(&thread->connect_timeouts);
     fg_timeout_list_fini(&thread->head_timeouts);
     fg_timeout_list_fini(&thread->body_timeouts);
@@ -704,6 +734,7 @@ void fg_upstream_close(struct fg_upstream *upstream)
     upstream->fd = -1;
     forget_header(upstream);
     fg_list_remove(&upstream->link);
+    fg_list_remove(&upstream->again);
     set_state(upstream, FG_UPSTREAM_FREE);
     struct fg_proxy_endpoint *endpoint = upstream->endpoint;
     upstream->attempt = NULL;

@@ -2,7 +2,9 @@
  * upstream_io.c: bytes to and from a server, over a plain or a TLS connection.
  * Job      one read and one write for both; TLS with the server's name checked, sessions resumed.
  * Thread   start-up for the context, which loops share; the owning event loop for connections.
- * Never    blocks; takes a connection that broke off for one that ended (TLS without close_notify).
+ * Never    blocks; takes a connection that broke off for one that ended (TLS without close_notify);
+ *          reads for as long as a server can send records: of small ones a few a turn, and of such
+ *          as bring nothing (KeyUpdate, tickets) no more than a connection may have.
  * Memory   one SSL object a connection; the last session of each endpoint.
  * Source   RFC 8446 section 6.1 (truncation); RFC 6066 section 3 (SNI, never an address).
  */
@@ -16,6 +18,10 @@
 #include <unistd.h>
 
 #define RECORD_BYTES ((size_t)16384)
+#define SMALL_RECORD ((size_t)1024)
+#define SMALL_RECORDS_MAX 16u /* of one read */
+/* What a handshake needs is a tenth of it, and afterwards a ticket or KeyUpdate is rare. */
+#define IDLE_RECORDS_MAX 128u
 
 /* ---- the context of a cluster ---- */
 
@@ -82,6 +88,7 @@ bool fg_upstream_tls_create(const struct fg_cluster_conf *conf, const char *name
     }
     SSL_CTX_set_mode(made, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(made, SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_read_ahead(made, 1);
     SSL_CTX_set_verify(made, conf->tls.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -120,6 +127,32 @@ static bool set_name(SSL *ssl, const struct fg_cluster_conf *conf, const char *h
     return SSL_set1_host(ssl, name) == 1;
 }
 
+/*
+ * The library works through handshake messages after the handshake for as long as there are any,
+ * within one call: a server that sends them without end would have the loop for itself. A record,
+ * or a message in one, counts until data comes; with too many the connection reads as ended.
+ */
+static void on_record(int is_ours, int version, int type, const void *data, size_t len, SSL *ssl,
+                      void *arg)
+{
+    struct fg_upstream *upstream = arg;
+    (void)version;
+    (void)data;
+    (void)len;
+    if (is_ours != 0 || (type != SSL3_RT_HEADER && type != SSL3_RT_HANDSHAKE))
+        return;
+    if (++upstream->idle_records <= IDLE_RECORDS_MAX)
+        return;
+    if (upstream->idle_records == IDLE_RECORDS_MAX + 1 && upstream->state != FG_UPSTREAM_SECURING)
+        fg_counter_add_owned(&upstream->thread->metrics->tls_errors, 1);
+    SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
+static void note_data(struct fg_upstream *upstream)
+{
+    upstream->idle_records -= upstream->idle_records < 2 ? upstream->idle_records : 2;
+}
+
 bool fg_upstream_tls_attach(struct fg_upstream *upstream)
 {
     static const unsigned char h1[] = "\x08http/1.1";
@@ -136,7 +169,12 @@ bool fg_upstream_tls_attach(struct fg_upstream *upstream)
         return false;
     }
     SSL_set_app_data(ssl, upstream);
+    SSL_set_msg_callback(ssl, on_record);
+    SSL_set_msg_callback_arg(ssl, upstream);
     SSL_set_connect_state(ssl);
+    upstream->idle_records = 0;
+    upstream->has_small_records = false;
+    upstream->is_read_owed = false;
     if (upstream->endpoint->session != NULL)
         (void)SSL_set_session(ssl, upstream->endpoint->session);
     upstream->ssl = ssl;
@@ -199,16 +237,19 @@ static ssize_t read_plain(const struct fg_upstream *upstream, void *to, size_t r
     return errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
 }
 
-ssize_t fg_upstream_read(struct fg_upstream *upstream, void *to, size_t room)
+static ssize_t read_record(struct fg_upstream *upstream, char *to, size_t room)
 {
-    if (upstream->ssl == NULL)
-        return read_plain(upstream, to, room);
     size_t got = 0;
     ERR_clear_error();
     int result = SSL_read_ex(upstream->ssl, to, room, &got);
-    if (result == 1)
+    if (result == 1) {
+        note_data(upstream);
         return (ssize_t)got;
-    switch (SSL_get_error(upstream->ssl, result)) {
+    }
+    int error = SSL_get_error(upstream->ssl, result);
+    if (upstream->idle_records > IDLE_RECORDS_MAX)
+        error = SSL_ERROR_SSL; /* no goodbye */
+    switch (error) {
     case SSL_ERROR_ZERO_RETURN:
         return 0;
     case SSL_ERROR_WANT_READ:
@@ -222,9 +263,34 @@ ssize_t fg_upstream_read(struct fg_upstream *upstream, void *to, size_t room)
     }
 }
 
+/* Small ones that are here already are one read, which costs all behind it once. */
+static ssize_t read_tls(struct fg_upstream *upstream, char *to, size_t room)
+{
+    size_t total = 0;
+    upstream->is_read_owed = false;
+    for (unsigned records = 1;; records++) {
+        ssize_t got = read_record(upstream, to + total, room - total);
+        upstream->has_small_records = records == SMALL_RECORDS_MAX;
+        if (got <= 0 && total == 0)
+            return got;
+        upstream->is_read_owed = got == 0 || got == -2; /* the same again, when it is asked for */
+        if (got <= 0)
+            return (ssize_t)total;
+        total += (size_t)got;
+        if ((size_t)got >= SMALL_RECORD || total == room || records == SMALL_RECORDS_MAX ||
+            SSL_has_pending(upstream->ssl) == 0)
+            return (ssize_t)total;
+    }
+}
+
+ssize_t fg_upstream_read(struct fg_upstream *upstream, void *to, size_t room)
+{
+    return upstream->ssl == NULL ? read_plain(upstream, to, room) : read_tls(upstream, to, room);
+}
+
 bool fg_upstream_has_pending(const struct fg_upstream *upstream)
 {
-    return upstream->ssl != NULL && SSL_has_pending(upstream->ssl) == 1;
+    return upstream->ssl != NULL && (upstream->is_read_owed || SSL_has_pending(upstream->ssl) == 1);
 }
 
 /* The kernel lets it wait for what follows at once: a TLS hello, a request, a preface. */
