@@ -10,10 +10,12 @@
  *          sections 4.1 and 4.2: overload by mean queuing time, a histogram of (business, user)
  *          priorities, the level at the prefix sum that meets the wanted number.
  * Law      overload = mean wait > target in the window; then the level is lowered to let
- *          served x (1 + spare) of the window's arrivals in; else it is raised to let
- *          allowed + open x arrived in. Windows of 100 ms or 2000 arrivals, and no shorter
- *          than the backend's service time: slots that come free all at once, as those of an even
- *          backend do, would make one window look idle and the next one look fast.
+ *          served x (1 + spare) of the arrivals in; else it is raised to let in what it does
+ *          and min(open x arrived, spare x served) more. Arrived and served are those of some
+ *          eight windows, fading: of one alone they are chance. Windows of 100 ms or 2000
+ *          arrivals, and no shorter than the backend's service time: slots that come free all at
+ *          once, as those of an even backend do, would make one window look idle and the next one
+ *          look fast.
  * Departs  DAGOR lowers by 5 % a second of what was admitted, which takes a minute for a tenfold
  *          flood. What the backend served is known here, so the level goes there at once.
  */
@@ -27,6 +29,8 @@
 
 #define LEVEL_ALL (FG_PRIORITY_COMPOUND_COUNT - 1)
 #define WINDOWS_REMEMBERED 10
+#define UNIT 16u       /* what is counted fades in parts of one */
+#define FADE_INVERSE 8 /* a window takes an eighth of what was known before it */
 
 struct fg_admission_level_config fg_admission_level_config_default(void)
 {
@@ -47,7 +51,24 @@ static void start_window(struct fg_admission_level *al, uint64_t now_ns)
     al->served = 0;
     al->waited = 0;
     al->wait_sum_ns = 0;
+}
+
+static void forget(struct fg_admission_level *al)
+{
+    al->known_served = 0;
+    al->known_arrived = 0;
     memset(al->by_number, 0, sizeof(al->by_number));
+}
+
+/* One window is few requests, and chance: those before it count, too, less and less. */
+static void fade(struct fg_admission_level *al)
+{
+    al->known_arrived = 0;
+    for (uint32_t number = 0; number <= LEVEL_ALL; number++) {
+        al->by_number[number] -= (al->by_number[number] + FADE_INVERSE - 1) / FADE_INVERSE;
+        al->known_arrived += al->by_number[number];
+    }
+    al->known_served -= (al->known_served + FADE_INVERSE - 1) / FADE_INVERSE;
 }
 
 /* Where a level stands between its neighbours: the number, and how many of those who have it. */
@@ -66,11 +87,11 @@ static void move_to(struct fg_admission_level *al, double wanted)
         al->share = 1;
 }
 
-/* The lowest position at which `wanted` of the window's arrivals would have been let in. */
+/* The lowest position at which `wanted` of those known would have been let in. */
 static double position_for(const struct fg_admission_level *al, uint64_t wanted)
 {
     uint64_t sum = 0;
-    for (uint32_t number = 0; number < LEVEL_ALL && wanted < al->arrived; number++) {
+    for (uint32_t number = 0; number < LEVEL_ALL && wanted < al->known_arrived; number++) {
         uint64_t count = al->by_number[number];
         if (sum + count > wanted)
             return position(number, (double)(wanted - sum) / (double)count);
@@ -79,23 +100,42 @@ static double position_for(const struct fg_admission_level *al, uint64_t wanted)
     return position(LEVEL_ALL, 1);
 }
 
+/* Of those known, how many the level lets in now. */
+static uint64_t let_in_now(const struct fg_admission_level *al)
+{
+    uint64_t sum = 0;
+    for (uint32_t number = 0; number < al->level; number++)
+        sum += al->by_number[number];
+    return sum + (uint64_t)(al->share * al->by_number[al->level]);
+}
+
+static uint64_t part(uint64_t count, uint32_t permille)
+{
+    return fg_multiply_divide(count, permille, 1000);
+}
+
 static void end_window(struct fg_admission_level *al)
 {
     bool is_overloaded = al->waited > 0 && al->wait_sum_ns > (double)al->target_ns * al->waited;
     double now = position(al->level, al->share);
+    al->known_served += (uint64_t)al->served * UNIT;
     if (is_overloaded) {
-        uint64_t spare = (uint64_t)al->served * al->config.spare_permille / 1000;
-        double lower = position_for(al, al->served + spare + 1);
+        uint64_t spare = part(al->known_served, al->config.spare_permille);
+        double lower = position_for(al, al->known_served + spare + UNIT);
         if (lower < now) {
             move_to(al, lower);
             al->lowered_total++;
         }
+    } else if (al->served >= al->arrived) {
+        move_to(al, position(LEVEL_ALL, 1)); /* there was a slot for all that came */
     } else if (now < position(LEVEL_ALL, 1)) {
-        uint64_t more = (uint64_t)al->arrived * al->config.open_permille / 1000;
-        double higher = position_for(al, al->allowed + more + 1);
+        uint64_t more = part(al->known_arrived, al->config.open_permille);
+        uint64_t most = part(al->known_served, al->config.spare_permille);
+        double higher = position_for(al, let_in_now(al) + (more < most ? more : most) + UNIT);
         if (higher > now)
             move_to(al, higher);
     }
+    fade(al);
 }
 
 /* Of those in the group where the level falls every so manieth: evenly, and without a lot. */
@@ -121,6 +161,7 @@ void fg_admission_level_init(struct fg_admission_level *al,
     al->share_left = 0;
     al->refused_total = 0;
     al->lowered_total = 0;
+    forget(al);
     start_window(al, now_ns);
 }
 
@@ -142,6 +183,7 @@ bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, u
     uint64_t elapsed_ns = now_ns - al->window_started_ns;
     if (elapsed_ns / WINDOWS_REMEMBERED >= al->window_ns) {
         move_to(al, position(LEVEL_ALL, 1)); /* nobody came for so long: that overload is over */
+        forget(al);
         start_window(al, now_ns);
     } else if (elapsed_ns >= al->window_ns ||
                (al->arrived >= al->config.window_count && elapsed_ns >= al->window_least_ns)) {
@@ -149,7 +191,8 @@ bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, u
         start_window(al, now_ns);
     }
     al->arrived++;
-    al->by_number[compound]++;
+    al->by_number[compound] += UNIT;
+    al->known_arrived += UNIT;
     if (!is_let_in(al, compound))
         return false;
     al->allowed++;

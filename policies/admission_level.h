@@ -34,7 +34,10 @@ struct fg_admission_level {
     uint32_t served;  /* those that got a slot, at once or after a wait */
     uint32_t waited;  /* those whose wait is over, however it ended */
     double wait_sum_ns;
-    uint32_t by_number[FG_PRIORITY_COMPOUND_COUNT]; /* arrivals */
+    /* what is remembered of the windows before it: in sixteenths, fading */
+    uint64_t known_served;
+    uint64_t known_arrived;                         /* sum of by_number */
+    uint32_t by_number[FG_PRIORITY_COMPOUND_COUNT]; /* arrivals, those of the window too */
     /* counters */
     uint64_t refused_total;
     uint64_t lowered_total;

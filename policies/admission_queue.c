@@ -21,6 +21,8 @@
  *                    than the slough time of 2 x target: the old ones will miss their deadline
  *                    anyway, serving them in order would make everybody late. Under pressure from
  *                    the target on, but for a slow backend, whose target is stretched
+ *          lots      newest first is by number (policies/priority) first, among those that came
+ *                    within 1.5 targets: who got in once gets in again
  *          shed      while overloaded, all that waited longer than the slough time, at once,
  *                    whether a slot comes free or not; but for the last one, and for the oldest if
  *                    the class is not served at all. So too in classes under pressure (set by
@@ -177,6 +179,32 @@ static struct fg_queue_entry *first_of(const struct fg_queue_class *class)
     return (struct fg_queue_entry *)(void *)entry;
 }
 
+/* Of longer waits p99 would be made; a slow backend has no better. */
+static uint64_t choice_ns(const struct fg_admission_queue *queue)
+{
+    bool is_stretched = queue->target_ns > queue->config.target_ns;
+    return is_stretched ? FG_POLICY_NEVER
+                        : fg_add_saturating(queue->target_ns, queue->target_ns / 2);
+}
+
+/*
+ * The most important of those that came last, on a tie the newest. What is passed by is shed, so it
+ * is the users with the worst lots who wait in vain, and each time the same ones.
+ */
+static struct fg_queue_entry *best_of(const struct fg_admission_queue *queue,
+                                      const struct fg_queue_class *class, uint64_t now_ns)
+{
+    struct fg_queue_entry *best = class->newest;
+    struct fg_queue_entry *entry = best;
+    for (unsigned i = 0; i < LOOKS_MAX && entry != NULL; i++, entry = entry->prev) {
+        if (best->number == 0 || waited_ns(entry, now_ns) > choice_ns(queue))
+            break;
+        if (entry->number < best->number)
+            best = entry;
+    }
+    return best;
+}
+
 /* The entry of the class that pop would take. */
 static struct fg_queue_entry *candidate_of(const struct fg_admission_queue *queue,
                                            const struct fg_queue_class *class, uint64_t now_ns)
@@ -188,8 +216,9 @@ static struct fg_queue_entry *candidate_of(const struct fg_admission_queue *queu
         queue->config.ageing_ns != 0 && waited_ns(class->oldest, now_ns) >= queue->config.ageing_ns;
     if (has_aged)
         return class->oldest;
-    bool is_of_many = class->newest->turn.round > first->turn.round;
-    return is_of_many && waited_ns(first, now_ns) <= slough_ns(queue) ? first : class->newest;
+    struct fg_queue_entry *best = best_of(queue, class, now_ns);
+    bool is_of_many = best->turn.round > first->turn.round;
+    return is_of_many && waited_ns(first, now_ns) <= slough_ns(queue) ? first : best;
 }
 
 static uint64_t effective_class(const struct fg_admission_queue *queue,

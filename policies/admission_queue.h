@@ -43,7 +43,8 @@ struct fg_queue_entry {
     uint64_t enqueued_ns;
     uint64_t sequence; /* order of arrival within its class */
     struct fg_queue_weight weight;
-    uint64_t owner; /* whose it is, as for fg_crowd_add */
+    uint64_t owner;  /* whose it is, as for fg_crowd_add */
+    uint32_t number; /* of policies/priority: the least goes first while the class is overloaded */
 };
 
 struct fg_queue_config {

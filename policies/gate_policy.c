@@ -235,7 +235,8 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
 {
     enum fg_priority priority = fg_priority_class_of(arrival->compound);
     account_held(gate, now_ns);
-    bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, number_of(gate, arrival));
+    uint32_t number = number_of(gate, arrival);
+    bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, number);
     *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
     fg_admission_queue_set_pressure(&gate->queue, pressed_from(gate));
     if (gate->queue.count > 0)
@@ -266,6 +267,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
             until_ns = arrival->deadline_ns;
         entry->queue.weight = arrival->weight;
         entry->queue.owner = arrival->owner;
+        entry->queue.number = number;
         queued = fg_admission_queue_push(&gate->queue, &entry->queue, priority, now_ns, until_ns,
                                          &refused);
         add_refused(gate, turns, refused, now_ns);

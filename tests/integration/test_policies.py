@@ -1,6 +1,8 @@
 """What is refused, when, and what the refused are told."""
 import asyncio
+import collections
 import threading
+import time
 
 import httpx
 import pytest
@@ -345,3 +347,36 @@ def test_a_crowd_is_served_or_told(launch, upstream):
     gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0)
     gate = gateway.gate("app")
     assert gate["concurrency"]["in_flight"] == 0 and gate["queue"]["waiting"] == 0
+
+
+# ---- the same users ----
+
+def test_who_got_in_gets_in_again(launch, upstream):
+    def serve(request):
+        time.sleep(0.02)
+        return 200, {}, b"ok"
+    backend = upstream(serve)
+    gateway = launch({
+        "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 2}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "identity": "optional"}]})
+    tokens = [gateway.token(f"user-{number}") for number in range(40)]
+    lots, served, asked = {}, collections.Counter(), collections.Counter()
+
+    async def use(client, user):
+        for _ in range(15):
+            answer = await client.get("/", headers={"authorization": "Bearer " + tokens[user]})
+            seen = answer.headers.get("x-floodgate-priority")
+            if seen is not None:
+                lots.setdefault(user, set()).add(int(seen.split(",")[0].removeprefix("own=")))
+            asked[user] += 1
+            served[user] += answer.status_code == 200
+
+    async def crowd():
+        async with gateway.async_client(http2=True) as client:
+            await asyncio.gather(*(use(client, user) for user in range(len(tokens))))
+    asyncio.run(crowd())
+    assert sum(asked.values()) > 2 * sum(served.values())
+    assert all(len(of_user) == 1 for of_user in lots.values())  # the user's, not the request's
+    by_lot = sorted(lots, key=lambda user: min(lots[user]))
+    best, worst = (sum(served[user] for user in users) for users in (by_lot[:10], by_lot[-10:]))
+    assert best > 1.3 * worst, (best, worst, sum(served.values()))

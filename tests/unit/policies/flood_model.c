@@ -15,6 +15,7 @@
 #define CHUNK_REQUESTS 4096
 #define SAMPLES_MAX 400000
 #define LOGNORMAL_SIGMA 1.0
+#define STEPS 5 /* requests that an order takes */
 
 struct request {
     struct fg_gate_entry entry;
@@ -27,6 +28,7 @@ struct request {
     bool is_waited_for;
     bool has_left;
     bool is_critical;
+    uint8_t cohort;
 };
 
 struct chunk {
@@ -58,6 +60,8 @@ struct flood_model {
     size_t latency_count;
     uint64_t *critical_latencies;
     size_t critical_latency_count;
+    uint64_t ended_of[FG_PRIORITY_COHORT_COUNT]; /* normal ones of the users with this lot */
+    uint64_t good_of[FG_PRIORITY_COHORT_COUNT];
 };
 
 static double uniform(struct flood_model *model)
@@ -167,6 +171,8 @@ static void leave(struct flood_model *model, struct request *request,
     struct fg_gate_turns turns = {NULL, NULL};
     if (request->is_critical)
         model->result.critical++;
+    else
+        model->ended_of[request->cohort]++;
     if (request->is_waited_for)
         fg_deadline_heap_remove(&model->patience, &request->patience);
     request->is_waited_for = false;
@@ -213,6 +219,8 @@ static void refuse(struct flood_model *model, struct request *request)
         model->result.refused_longest_ns = waited_ns;
     if (request->is_critical)
         model->result.critical++;
+    else
+        model->ended_of[request->cohort]++;
     give_back(model, request);
 }
 
@@ -234,13 +242,14 @@ static void take_turns(struct flood_model *model, struct fg_gate_turns *turns)
 static void arrive(struct flood_model *model, bool is_critical)
 {
     struct request *request = take(model);
-    *request = (struct request){.arrived_ns = model->now_ns, .is_critical = is_critical};
+    uint32_t cohort = (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
+    *request = (struct request){
+        .arrived_ns = model->now_ns, .is_critical = is_critical, .cohort = (uint8_t)cohort};
     if (!is_critical)
         model->result.offered++;
     struct fg_gate_turns turns = {NULL, NULL};
     struct fg_gate_place place;
     enum fg_priority priority = is_critical ? FG_PRIORITY_CRITICAL : FG_PRIORITY_NORMAL;
-    uint32_t cohort = (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
     enum fg_gate_verdict verdict = fg_gate_policy_enter(
         &model->gate, &request->entry,
         &(struct fg_gate_arrival){.compound = fg_priority_compound(priority, cohort),
@@ -281,6 +290,8 @@ static void finish(struct flood_model *model)
             model->result.critical_good++;
             if (model->critical_latency_count < SAMPLES_MAX)
                 model->critical_latencies[model->critical_latency_count++] = total_ns;
+        } else {
+            model->good_of[request->cohort]++;
         }
     }
     if (!request->has_left)
@@ -322,7 +333,22 @@ static void begin_phase(struct flood_model *model, const struct flood_phase *pha
     model->useful_ns = 0;
     model->wait_sum_ns = 0;
     model->sent_count = 0;
+    memset(model->ended_of, 0, sizeof(model->ended_of));
+    memset(model->good_of, 0, sizeof(model->good_of));
     work(model);
+}
+
+/* Of all that was served, how much went to those who get STEPS answers in a row? */
+static double share_of_whole(const struct flood_model *model)
+{
+    double good = 0, whole = 0;
+    for (unsigned i = 0; i < FG_PRIORITY_COHORT_COUNT; i++) {
+        double served = (double)model->good_of[i];
+        if (model->ended_of[i] > 0)
+            whole += served * pow(served / (double)model->ended_of[i], STEPS - 1);
+        good += served;
+    }
+    return good > 0 ? whole / good : 0;
 }
 
 static void end_phase(struct flood_model *model)
@@ -333,6 +359,7 @@ static void end_phase(struct flood_model *model)
     result->useful = model->useful_ns / ((double)model->phase->duration_ns * model->phase->slots);
     result->p99_ns = p99(model->latencies, model->latency_count);
     result->critical_p99_ns = p99(model->critical_latencies, model->critical_latency_count);
+    result->whole = share_of_whole(model);
     if (model->sent_count > 0)
         result->wait_mean_ns = (uint64_t)(model->wait_sum_ns / (double)model->sent_count);
     result->limit = fg_concurrency_limit_current(&model->gate.limit);

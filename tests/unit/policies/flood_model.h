@@ -38,6 +38,7 @@ struct flood_result {
     uint64_t critical; /* those that came and have ended */
     uint64_t critical_good;
     double useful;   /* share of the slots' time spent on answers in time: 1 is all there is */
+    double whole;    /* share of the normal good ones that went to users who get five in a row */
     uint64_t p99_ns; /* of the good ones, arrival to answer */
     uint64_t critical_p99_ns;
     uint64_t wait_mean_ns;       /* of those admitted, in our queue */

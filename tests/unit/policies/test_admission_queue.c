@@ -386,6 +386,36 @@ static void under_pressure_nobody_is_kept_to_be_late(void **state)
     }
 }
 
+/* Pops the entries with these numbers, which came a millisecond after each other, at `now_ns`. */
+static void check_order(const struct fg_queue_config *config, const uint32_t numbers[4],
+                        uint64_t now_ns, const size_t order[4])
+{
+    struct fg_admission_queue queue;
+    struct fg_queue_entry e[4] = {0};
+    struct fg_queue_entry *refused;
+    fg_admission_queue_init(&queue, config);
+    fg_admission_queue_set_pressure(&queue, FG_PRIORITY_NORMAL);
+    for (size_t i = 0; i < 4; i++) {
+        e[i].number = numbers[i];
+        push(&queue, &e[i], FG_PRIORITY_NORMAL, i * MS);
+    }
+    for (size_t i = 0; i < 4; i++)
+        assert_ptr_equal(fg_admission_queue_pop(&queue, now_ns, &refused), &e[order[i]]);
+}
+
+/* It is the same users who are passed by, not whoever came a moment too early. */
+static void under_pressure_the_best_lot_goes_first(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = with_codel(100);
+    static const uint32_t numbers[] = {300, 257, 290, 257};
+    check_order(&config, numbers, 5 * MS, (const size_t[]){0, 1, 2, 3}); /* no delay: in turn */
+    check_order(&config, numbers, 6 * MS, (const size_t[]){3, 1, 2, 0}); /* on a tie the newest */
+    /* What has waited 1.5 targets is nobody's choice: behind the others, whatever its number. */
+    check_order(&config, (const uint32_t[]){256, 300, 290, 280}, 8 * MS,
+                (const size_t[]){3, 2, 1, 0});
+}
+
 /* A push sheds too: who waits in vain is told so even if no slot ever comes free. */
 static void a_stalled_backend_sheds_on_arrival(void **state)
 {
@@ -904,6 +934,7 @@ int main(void)
         cmocka_unit_test(a_stall_shows_in_the_estimate),
         cmocka_unit_test(overload_turns_lifo_and_sheds),
         cmocka_unit_test(under_pressure_nobody_is_kept_to_be_late),
+        cmocka_unit_test(under_pressure_the_best_lot_goes_first),
         cmocka_unit_test(a_stalled_backend_sheds_on_arrival),
         cmocka_unit_test(no_class_starves_with_ageing),
         cmocka_unit_test(in_shadow_it_stays_fifo_and_counts),

@@ -80,6 +80,38 @@ static void nobody_is_let_in_to_be_late(void **state)
     with_each_law(check_tails);
 }
 
+/* Chance alone would give 0.0001 of what is served to users who get five answers in a row. */
+static double whole_of(enum fg_concurrency_mode mode, uint32_t slots, enum flood_service kind)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(8));
+    struct flood_phase flood = calm;
+    flood.slots = slots;
+    flood.kind = kind;
+    flood.normal_per_s = 500 * slots;
+    flood.duration_ns = 5 * S;
+    (void)flood_run(model, &flood);
+    flood.duration_ns = 20 * S;
+    struct flood_result result = flood_run(model, &flood);
+    print_message("  %u slots: %.2f to whole users\n", slots, result.whole);
+    flood_destroy(model);
+    return result.whole;
+}
+
+static void check_whole_users(enum fg_concurrency_mode mode)
+{
+    assert_true(whole_of(mode, 8, FLOOD_EVEN) >= 0.5);
+    assert_true(whole_of(mode, 8, FLOOD_EXPONENTIAL) >= 0.4);
+    assert_true(whole_of(mode, 64, FLOOD_EVEN) >= 0.75);
+    assert_true(whole_of(mode, 64, FLOOD_EXPONENTIAL) >= 0.7);
+}
+
+static void who_got_in_gets_in_again(void **state)
+{
+    (void)state;
+    with_each_law(check_whole_users);
+}
+
 static void check_half_lost(enum fg_concurrency_mode mode)
 {
     struct fg_gate_policy_config config = flood_cluster_config(mode);
@@ -303,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tenfold_load_costs_no_goodput),
         cmocka_unit_test(nobody_is_let_in_to_be_late),
+        cmocka_unit_test(who_got_in_gets_in_again),
         cmocka_unit_test(half_the_slots_lost_is_found_out),
         cmocka_unit_test(eightfold_capacity_is_found_out),
         cmocka_unit_test(critical_requests_do_not_notice_the_flood),
