@@ -267,21 +267,25 @@ static void advance(struct fg_waiting_room *room, uint64_t now_ns)
     spend(room, elapsed_ns, not_taken);
     fg_drain_rate_note(&line->drain, line->admitted_total - admitted, line->left_total - left,
                        line->waiting, line->updated_ns);
+    fg_forecast_settle(&room->forecast, line->head, line->updated_ns);
 }
 
 /* ---- where somebody stands ---- */
 
-/* From now until the turn of who has so many people ahead. */
-static void estimate(const struct fg_waiting_room_line *line, struct fg_waiting_room_place *place)
+/* From now until the turn of who has so many people ahead; as far off as the line's figures say, or
+ * as what was told before has been. */
+static void estimate(const struct fg_waiting_room *room, struct fg_waiting_room_place *place)
 {
+    const struct fg_waiting_room_line *line = room->line;
     place->eta_ns = FG_POLICY_NEVER;
     if (line->config.admit_amount == 0)
         return;
     double credit = (double)line->fraction / (double)line->config.admit_period_ns;
     struct fg_drain_estimate drain = fg_drain_rate_estimate(
         &line->drain, (double)place->position + 1 - credit, (double)place->position_error);
+    uint64_t seen_ns = fg_forecast_error_ns(&room->forecast, drain.eta_ns);
     place->eta_ns = drain.eta_ns;
-    place->eta_error_ns = drain.error_ns;
+    place->eta_error_ns = drain.error_ns > seen_ns ? drain.error_ns : seen_ns;
 }
 
 /* In a window that is drawn: how many of it come before, by the share of its places that do. */
@@ -316,7 +320,22 @@ static struct fg_waiting_room_place waiting_place(const struct fg_waiting_room *
     } else {
         place.position = fg_room_places_waiting(&room->places, floor, number);
     }
-    estimate(line, &place);
+    estimate(room, &place);
+    return place;
+}
+
+/* The same, told to somebody: to be compared with what comes. */
+static struct fg_waiting_room_place tell_place(struct fg_waiting_room *room, uint64_t number)
+{
+    const struct fg_waiting_room_line *line = room->line;
+    struct fg_waiting_room_place place = waiting_place(room, number);
+    const struct fg_room_window *window = fg_room_windows_find(&line->windows, number);
+    if (is_in_open_window(line, number)) /* its lot is not drawn yet */
+        return place;
+    if (window != NULL)
+        number =
+            window->first + fg_room_draw_back(window->seed, window->count, number - window->first);
+    fg_forecast_tell(&room->forecast, number, place.eta_ns, line->updated_ns);
     return place;
 }
 
@@ -333,7 +352,7 @@ static struct fg_waiting_room_place look(struct fg_waiting_room *room, uint64_t 
     switch (fg_room_places_get(&room->places, number, line->slot)) {
     case FG_ROOM_WAITING:
         fg_room_places_set(&room->places, number, FG_ROOM_WAITING, line->slot);
-        return waiting_place(room, number);
+        return tell_place(room, number);
     case FG_ROOM_ADMITTED:
         place.status = FG_WAITING_ROOM_ADMITTED;
         break;
@@ -373,9 +392,14 @@ void fg_waiting_room_expect(struct fg_drain_rate *rate, const struct fg_waiting_
     fg_drain_rate_init(rate, expected / (double)config->admit_period_ns, interval_ns, now_ns);
 }
 
-static void start_measuring(struct fg_waiting_room_line *line)
+/* is_unsteady: the pace is still being found. */
+static void start_measuring(struct fg_waiting_room *room, bool is_unsteady)
 {
+    struct fg_waiting_room_line *line = room->line;
     fg_waiting_room_expect(&line->drain, &line->config, line->updated_ns);
+    uint64_t shows_ns = fg_add_saturating(line->config.grace_ns, line->config.keep_ns);
+    fg_forecast_restart(&room->forecast, fg_add_saturating(line->updated_ns, shows_ns),
+                        is_unsteady);
 }
 
 void fg_waiting_room_init(struct fg_waiting_room *room, struct fg_waiting_room_line *line,
@@ -384,7 +408,7 @@ void fg_waiting_room_init(struct fg_waiting_room *room, struct fg_waiting_room_l
                           uint64_t seed, uint64_t now_ns)
 {
     assert(config->admit_period_ns >= 1 && config->keep_ns >= 1);
-    *room = (struct fg_waiting_room){line, fg_room_places_over(memory, capacity)};
+    *room = (struct fg_waiting_room){.line = line, .places = fg_room_places_over(memory, capacity)};
     *line = (struct fg_waiting_room_line){
         .config = *config,
         .epoch = epoch,
@@ -394,7 +418,7 @@ void fg_waiting_room_init(struct fg_waiting_room *room, struct fg_waiting_room_l
         .slot = now_ns / (config->keep_ns / KEEP_SLOTS + 1),
     };
     fg_room_windows_reset(&line->windows, 0, now_ns);
-    start_measuring(line);
+    start_measuring(room, false);
 }
 
 static bool is_consistent(const struct fg_waiting_room_line *line, uint64_t capacity)
@@ -412,7 +436,7 @@ bool fg_waiting_room_resume(struct fg_waiting_room *room, struct fg_waiting_room
 {
     if (!is_consistent(line, capacity))
         return false;
-    *room = (struct fg_waiting_room){line, fg_room_places_over(memory, capacity)};
+    *room = (struct fg_waiting_room){.line = line, .places = fg_room_places_over(memory, capacity)};
     fg_waiting_room_repair(room);
     line->offset_ns = line->updated_ns - now_ns;
     return true;
@@ -446,7 +470,7 @@ uint64_t fg_waiting_room_adopt(struct fg_waiting_room *room, uint64_t epoch, uin
     line->saved = line->fraction = 0;
     line->mark_count = 0;
     fg_room_windows_reset(&line->windows, tail, line->updated_ns);
-    start_measuring(line);
+    start_measuring(room, false);
     return tail;
 }
 
@@ -458,7 +482,7 @@ void fg_waiting_room_grow(struct fg_waiting_room *room, struct fg_waiting_room_l
     *line = *room->line;
     for (uint64_t number = line->expired; number < line->tail; number++)
         larger.marks[number % capacity] = room->places.marks[number % room->places.capacity];
-    *room = (struct fg_waiting_room){line, larger};
+    *room = (struct fg_waiting_room){.line = line, .places = larger};
     fg_waiting_room_repair(room);
 }
 
@@ -495,7 +519,7 @@ void fg_waiting_room_configure(struct fg_waiting_room *room,
     if (!was_drawn)
         line->windows.open_first = line->tail;
     if (is_other_pace)
-        start_measuring(line);
+        start_measuring(room, false);
 }
 
 /* Is `per_s` more than twice what is measured, or less than half of it? */
@@ -516,7 +540,7 @@ void fg_waiting_room_set_pace(struct fg_waiting_room *room, uint64_t amount, uin
     line->config.admit_period_ns = period_ns;
     line->config.admit_burst = burst;
     if (is_another_pace(line, (double)amount * (double)FG_POLICY_S / (double)period_ns))
-        start_measuring(line);
+        start_measuring(room, true);
 }
 
 /* ---- the line ---- */
@@ -541,7 +565,7 @@ static struct fg_waiting_room_place issue(struct fg_waiting_room *room)
     if (line->waiting >= line->config.waiting_max || line->tail == UINT64_MAX || !make_room(room)) {
         line->full_total++;
         struct fg_waiting_room_place place = {.status = FG_WAITING_ROOM_FULL};
-        estimate(line, &place);
+        estimate(room, &place);
         place.position = line->waiting;
         return place;
     }
@@ -551,7 +575,7 @@ static struct fg_waiting_room_place issue(struct fg_waiting_room *room)
     fg_room_places_set(&room->places, number, FG_ROOM_WAITING, line->slot);
     line->tail++;
     line->waiting++;
-    return waiting_place(room, number);
+    return tell_place(room, number);
 }
 
 struct fg_waiting_room_place fg_waiting_room_join(struct fg_waiting_room *room, uint64_t now_ns)
@@ -623,6 +647,14 @@ void fg_waiting_room_leave(struct fg_waiting_room *room, uint64_t number, uint64
     }
     line->unused_total++;
     spend(room, 0, 1); /* its turn goes to the next */
+}
+
+struct fg_drain_estimate fg_waiting_room_last(const struct fg_waiting_room *room)
+{
+    struct fg_waiting_room_place place = {.position = room->line->waiting};
+    if (room->line->waiting > 0)
+        estimate(room, &place);
+    return (struct fg_drain_estimate){place.eta_ns, place.eta_error_ns};
 }
 
 uint64_t fg_waiting_room_waiting(struct fg_waiting_room *room, uint64_t now_ns)

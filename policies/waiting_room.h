@@ -6,6 +6,7 @@
 #define FG_POLICIES_WAITING_ROOM_H
 
 #include "policies/drain_rate.h"
+#include "policies/forecast.h"
 #include "policies/room_draw.h"
 #include "policies/room_places.h"
 
@@ -63,6 +64,7 @@ struct fg_waiting_room_line {
 struct fg_waiting_room {
     struct fg_waiting_room_line *line;
     struct fg_room_places places;
+    struct fg_forecast forecast; /* of this owner: how well it has told so far */
 };
 
 enum fg_waiting_room_status {
@@ -81,7 +83,7 @@ struct fg_waiting_room_place {
     uint64_t position;       /* people ahead; when FULL, ahead of the next one to join */
     uint64_t position_error; /* two standard deviations; 0: it was counted */
     uint64_t eta_ns; /* until its turn, 0 if it came; UINT64_MAX: never. FULL: until it may join */
-    uint64_t eta_error_ns; /* two standard deviations; not valid when eta_ns is UINT64_MAX */
+    uint64_t eta_error_ns; /* nine in ten come within it; not valid when eta_ns is UINT64_MAX */
 };
 
 /* How many places the ring needs: twice those who may wait, since places of people who left are
@@ -151,6 +153,9 @@ void fg_waiting_room_give_back(struct fg_waiting_room *room, uint64_t number, ui
 
 /* Whoever had the place does not want it any more. */
 void fg_waiting_room_leave(struct fg_waiting_room *room, uint64_t number, uint64_t now_ns);
+
+/* Until the turn of who joins now, as it is told; zeroes when nobody waits. */
+struct fg_drain_estimate fg_waiting_room_last(const struct fg_waiting_room *room);
 
 /* How many wait now. */
 uint64_t fg_waiting_room_waiting(struct fg_waiting_room *room, uint64_t now_ns);

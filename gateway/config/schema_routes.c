@@ -379,7 +379,7 @@ static const struct fg_key waiting_room_keys[] = {
      .min = 1,
      .max = 1000000000,
      .doc = "New places for one address (IPv6: its /64) in the time of `keep`, of users and others "
-            "alike. Beyond it 429; who has a place keeps it."},
+            "alike. A rate, not how many it may hold. Beyond it 429; who has a place keeps it."},
     {.name = "shared",
      .type = FG_KEY_BOOL,
      .offset = L(waiting_room.is_shared),

@@ -26,6 +26,7 @@ struct far_line {
     bool is_alone; /* Redis is away: the line of this process is in use */
     struct fg_room_news news;
     struct fg_drain_rate drain;
+    struct fg_forecast forecast; /* by the numbers, so not where lots are drawn */
     /* alone */
     uint64_t since_ns;
     uint64_t shared_tail; /* places below it are those of the shared line */
@@ -465,6 +466,17 @@ void fg_room_visit_alone(struct fg_room *room, enum fg_room_wish wish,
     finish(room, wish, caller, paper, visit);
 }
 
+/* Of the shared line; as far off as its figures say, or as what was told before has been. */
+static struct fg_drain_estimate estimate_far(const struct far_line *far, double people,
+                                             double people_error)
+{
+    struct fg_drain_estimate estimate = fg_drain_rate_estimate(&far->drain, people, people_error);
+    uint64_t seen_ns = fg_forecast_error_ns(&far->forecast, estimate.eta_ns);
+    if (seen_ns > estimate.error_ns)
+        estimate.error_ns = seen_ns;
+    return estimate;
+}
+
 /* How far it is by the numbers: people who left in between count as well. */
 void fg_room_visit_busy(struct fg_room *room, enum fg_room_wish wish,
                         const struct fg_room_caller *caller, const struct fg_room_claim *claim,
@@ -483,8 +495,7 @@ void fg_room_visit_busy(struct fg_room *room, enum fg_room_wish wish,
         place->status = FG_WAITING_ROOM_FULL;
         place->position = news->waiting;
     }
-    struct fg_drain_estimate estimate =
-        fg_drain_rate_estimate(&room->far.drain, (double)place->position + 1, 0);
+    struct fg_drain_estimate estimate = estimate_far(&room->far, (double)place->position + 1, 0);
     pthread_mutex_unlock(&room->far_lock);
     if (claim->may_join)
         fg_room_book_return_place(room->book, caller->address, caller->now_ns);
@@ -496,12 +507,14 @@ void fg_room_visit_busy(struct fg_room *room, enum fg_room_wish wish,
 /* ---- the line in Redis ---- */
 
 /* Remember what the answer says; answers may overtake each other, so totals never go back. */
-static void take_news(struct far_line *far, const struct fg_room_news *news, uint64_t now_ns)
+static void take_news(struct far_line *far, const struct fg_room_news *news,
+                      const struct fg_waiting_room_conf *conf, uint64_t now_ns)
 {
     far->is_alone = false;
     if (!far->is_known || news->epoch != far->news.epoch) {
         far->news = *news;
         far->is_known = true;
+        fg_forecast_restart(&far->forecast, now_ns + conf->grace_ns + conf->keep_ns, false);
         return;
     }
     uint64_t admitted = 0, left = 0;
@@ -516,6 +529,7 @@ static void take_news(struct far_line *far, const struct fg_room_news *news, uin
     if (news->tail > far->news.tail)
         far->news.tail = news->tail;
     fg_drain_rate_note(&far->drain, admitted, left, news->waiting, now_ns);
+    fg_forecast_settle(&far->forecast, far->news.first, now_ns);
 }
 
 void fg_room_pay(struct fg_room *room, enum fg_room_wish wish, const struct fg_room_caller *caller,
@@ -568,11 +582,13 @@ void fg_room_conclude(struct fg_room *room, enum fg_room_wish wish,
     settle(room, wish, caller, claim, news, visit);
     bool is_full = place->status == FG_WAITING_ROOM_FULL;
     pthread_mutex_lock(&room->far_lock);
-    take_news(&room->far, news, caller->now_ns);
+    take_news(&room->far, news, room->conf, caller->now_ns);
     if (is_full || place->status == FG_WAITING_ROOM_WAITING) {
         double people = is_full ? 1 : (double)place->position + 1;
         struct fg_drain_estimate estimate =
-            fg_drain_rate_estimate(&room->far.drain, people, (double)place->position_error);
+            estimate_far(&room->far, people, (double)place->position_error);
+        if (!is_full && room->conf->draw_window_ns == 0)
+            fg_forecast_tell(&room->far.forecast, place->number, estimate.eta_ns, caller->now_ns);
         visit->place.eta_ns = estimate.eta_ns;
         visit->place.eta_error_ns = estimate.error_ns;
     }
@@ -582,9 +598,9 @@ void fg_room_conclude(struct fg_room *room, enum fg_room_wish wish,
 
 /* ---- figures ---- */
 
-static struct fg_drain_estimate for_the_last(const struct fg_drain_rate *drain, uint64_t waiting)
+static struct fg_drain_estimate for_the_last(const struct far_line *far)
 {
-    return fg_drain_rate_estimate(drain, waiting == 0 ? 0 : (double)waiting + 1, 0);
+    return estimate_far(far, far->news.waiting == 0 ? 0 : (double)far->news.waiting + 1, 0);
 }
 
 struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns)
@@ -609,7 +625,7 @@ struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns)
         .admitted_per_s = fg_drain_rate_per_s(&is->drain),
         .pace_per_s = pace.per_s,
         .drain_per_s = pace.drain_per_s,
-        .last = for_the_last(&is->drain, waiting),
+        .last = fg_waiting_room_last(line),
     };
     fg_room_store_unlock(room->store);
     if (!room->conf->is_shared || far.is_alone)
@@ -619,6 +635,6 @@ struct fg_room_stats fg_room_stats(struct fg_room *room, uint64_t now_ns)
     stats.admitted_total = far.news.admitted_total;
     stats.left_total = far.news.left_total;
     stats.admitted_per_s = fg_drain_rate_per_s(&far.drain);
-    stats.last = for_the_last(&far.drain, far.news.waiting);
+    stats.last = for_the_last(&far);
     return stats;
 }
