@@ -12,6 +12,7 @@
 #include "admin/stats.h"
 #include "base/clock.h"
 #include "base/heap.h"
+#include "policies/cache/http_date.h"
 
 #include <event2/event.h>
 #include <pthread.h>
@@ -34,9 +35,12 @@ struct fg_admin {
 
 /* ---- answers ---- */
 
-static void answer(struct fg_request *req, unsigned status, struct fg_span type,
-                   struct fg_span body)
+/* `allow` has no data but in a 405. */
+static void answer_allowing(struct fg_request *req, unsigned status, struct fg_span type,
+                            struct fg_span body, struct fg_span allow)
 {
+    char date[FG_HTTP_DATE_BYTES];
+    fg_http_date_format((int64_t)(fg_clock_wall_ns() / FG_S), date);
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), type},
         {FG_SPAN("content-length"), fg_arena_try_u64(req->ex.arena, body.len)},
@@ -45,13 +49,22 @@ static void answer(struct fg_request *req, unsigned status, struct fg_span type,
         {FG_SPAN("content-security-policy"),
          FG_SPAN("default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'")},
         {FG_SPAN("x-request-id"), req->ex.request_id},
+        {FG_SPAN("date"), fg_span_from_string(date)},
+        {FG_SPAN("allow"), allow},
     };
+    size_t count = sizeof(fields) / sizeof(fields[0]) - (allow.data == NULL ? 1 : 0);
     bool has_body = body.len > 0;
-    fg_response_head(req, status, fields, sizeof(fields) / sizeof(fields[0]), !has_body);
+    fg_response_head(req, status, fields, count, !has_body);
     if (!has_body)
         return;
     (void)fg_response_write(req, body.data, body.len);
     fg_response_end(req);
+}
+
+static void answer(struct fg_request *req, unsigned status, struct fg_span type,
+                   struct fg_span body)
+{
+    answer_allowing(req, status, type, body, (struct fg_span){NULL, 0});
 }
 
 static void answer_text(struct fg_request *req, unsigned status, const char *text)
@@ -231,16 +244,37 @@ static bool is_from_another_site(const struct fg_request *req)
            !fg_span_equal(fg_span_make(site.data + 1, site.len - 1), req->ex.authority);
 }
 
+static unsigned method_of(const struct fg_request *req)
+{
+    switch (req->ex.method) {
+    case FG_METHOD_GET:
+    case FG_METHOD_HEAD:
+        return TAKES_GET;
+    case FG_METHOD_POST:
+        return TAKES_POST;
+    default:
+        return 0;
+    }
+}
+
+static void refuse_method(struct fg_request *req, unsigned methods)
+{
+    static const struct fg_span allowed[] = {
+        [TAKES_GET] = FG_SPAN_LITERAL("GET, HEAD"),
+        [TAKES_POST] = FG_SPAN_LITERAL("POST"),
+        [TAKES_GET | TAKES_POST] = FG_SPAN_LITERAL("GET, HEAD, POST"),
+    };
+    answer_allowing(req, 405, FG_SPAN("text/plain; charset=utf-8"),
+                    methods == TAKES_POST ? FG_SPAN("this page takes POST\n")
+                                          : FG_SPAN("this page takes GET\n"),
+                    allowed[methods]);
+}
+
 static void show_page(const struct page *page, struct fg_admin *admin, struct fg_request *req)
 {
-    unsigned method = req->ex.method == FG_METHOD_POST ? TAKES_POST
-                      : req->ex.method == FG_METHOD_GET || req->ex.method == FG_METHOD_HEAD
-                          ? TAKES_GET
-                          : 0;
+    unsigned method = method_of(req);
     if ((page->methods & method) == 0)
-        answer_text(req, 405,
-                    (page->methods & TAKES_GET) == 0 ? "this page takes POST\n"
-                                                     : "this page takes GET\n");
+        refuse_method(req, page->methods);
     else if (method == TAKES_POST && is_from_another_site(req))
         answer_text(req, 403, "asked for by a page of another site\n");
     else
@@ -257,7 +291,9 @@ static void on_request(void *handler, struct fg_request *req)
         return;
     }
     const struct fg_dashboard_file *file = fg_dashboard_find(req->ex.path);
-    if (file != NULL)
+    if (file != NULL && method_of(req) != TAKES_GET)
+        refuse_method(req, TAKES_GET);
+    else if (file != NULL)
         answer(req, 200, file->type, file->body);
     else
         answer_text(

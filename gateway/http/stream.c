@@ -3,8 +3,10 @@
  */
 #include "http/stream.h"
 
+#include "base/clock.h"
 #include "config/config.h"
 #include "net/loop.h"
+#include "policies/cache/http_date.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -147,6 +149,7 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
     assert(!stream->is_head_sent);
     char body[FG_HTTP_ERROR_BODY_MAX];
     char length[24];
+    char date[FG_HTTP_DATE_BYTES];
     char id[32];
     struct fg_span request_id = stream->req.ex.request_id;
     if (request_id.len == 0) { /* the head was not read to its end */
@@ -155,16 +158,18 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
     }
     size_t len = fg_http_error_body(error, request_id, body);
     int digits = snprintf(length, sizeof(length), "%zu", len);
+    fg_http_date_format((int64_t)(fg_clock_wall_ns() / FG_S), date);
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), json},
         {FG_SPAN("content-length"), {length, (size_t)digits}},
         {FG_SPAN("cache-control"), FG_SPAN("no-store")},
+        {FG_SPAN("date"), fg_span_from_string(date)},
         {FG_SPAN("x-request-id"), request_id},
         {FG_SPAN("retry-after"), FG_SPAN("1")},
     };
     unsigned status = fg_http_error_status(error);
     const struct fg_response_ops *ops = stream->req.response_ops;
-    ops->head(&stream->req, status, fields, status == 503 ? 5 : 4, false);
+    ops->head(&stream->req, status, fields, status == 503 ? 6 : 5, false);
     ops->write(&stream->req, body, len);
     ops->end(&stream->req);
 }

@@ -6,6 +6,9 @@
  */
 #include "net/net_internal.h"
 
+#include "base/clock.h"
+#include "policies/cache/http_date.h"
+
 static struct fg_span host_without_port(struct fg_span authority)
 {
     const char *colon = NULL;
@@ -32,17 +35,19 @@ static void on_request(void *handler, struct fg_request *req)
         fg_arena_try_printf(ex->arena, "https://%.*s%.*s%s%.*s", FG_SPAN_ARGS(host),
                             is_path ? (int)ex->path.len : 0, ex->path.data, has_query ? "?" : "",
                             has_query ? (int)ex->query.len : 0, has_query ? ex->query.data : "");
-    if (location.data == NULL || host.len == 0) {
-        const struct fg_field none[] = {{FG_SPAN("content-length"), FG_SPAN("0")}};
-        fg_response_head(req, host.len == 0 ? 400 : 503, none, 1, true);
-        return;
-    }
+    char date[FG_HTTP_DATE_BYTES];
+    fg_http_date_format((int64_t)(fg_clock_wall_ns() / FG_S), date);
     const struct fg_field fields[] = {
-        {FG_SPAN("location"), location},
         {FG_SPAN("content-length"), FG_SPAN("0")},
+        {FG_SPAN("date"), fg_span_from_string(date)},
         {FG_SPAN("x-request-id"), ex->request_id},
+        {FG_SPAN("location"), location}, /* the last, where there is one */
     };
-    fg_response_head(req, 308, fields, sizeof(fields) / sizeof(fields[0]), true);
+    size_t count = sizeof(fields) / sizeof(fields[0]);
+    if (location.data == NULL || host.len == 0)
+        fg_response_head(req, host.len == 0 ? 400 : 503, fields, count - 1, true);
+    else
+        fg_response_head(req, 308, fields, count, true);
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)

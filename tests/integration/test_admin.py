@@ -91,7 +91,11 @@ def test_health_and_pages(site):
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
     assert admin(site, "/none").status_code == 404
-    assert admin(site, "/stats", "POST").status_code == 405
+    for path, method, allowed in [("/stats", "POST", "GET, HEAD"), ("/drain", "GET", "POST"), ("/", "TRACE", "GET, HEAD"),
+                                  ("/reload", "DELETE", "GET, HEAD, POST"), ("/dashboard.js", "PUT", "GET, HEAD")]:
+        answer = admin(site, path, method)
+        assert answer.status_code == 405 and answer.headers["allow"] == allowed and "date" in answer.headers, path
+    assert "allow" not in admin(site, "/stats").headers
     assert admin(site, "/cache/purge").status_code == 405
 
 

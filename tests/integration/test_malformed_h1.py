@@ -353,7 +353,7 @@ def refused(site, upstream, data, status, code, tail=SMUGGLED, passed=b""):
         answer = read_all(connection)  # to the end of the connection: it is closed
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer
     assert len(re.findall(rb"HTTP/1\.1 \d", answer)) == 1
-    assert b"\r\nconnection: close\r\n" in answer
+    assert b"\r\nconnection: close\r\n" in answer and b"\r\ndate: " in answer
     assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == code
     assert wire.stable(upstream.received()[before:]) in (b"", passed)
 

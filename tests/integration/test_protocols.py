@@ -124,6 +124,7 @@ def test_redirect_listener_names_the_https_address(site):
     answer = httpx.get(f"http://127.0.0.1:{site.redirect_to_port}/promo/?a=1", follow_redirects=False)
     assert answer.status_code == 308
     assert answer.headers["location"] == f"https://127.0.0.1:{site.port}/promo/?a=1"
+    assert answer.headers["date"].endswith(" GMT")
 
 
 # ---- HTTP/1.1 ----
