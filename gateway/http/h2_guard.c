@@ -22,7 +22,8 @@
 
 #define OPENED_BITS 64
 #define PRIORITY_BYTES 5u
-#define LATE_COST 1u /* of DATA for a stream that we reset */
+#define PADDING_MAX 256u /* with the byte that says how much; what is longer brings more content */
+#define LATE_COST 1u     /* of DATA for a stream that we reset */
 
 struct frame_head {
     uint32_t length;
@@ -39,7 +40,7 @@ static uint32_t cost_of(const struct frame_head *hd)
     case NGHTTP2_DATA:
         if (hd->length == 0)
             return (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0 ? 0 : 2;
-        return (hd->flags & NGHTTP2_FLAG_PADDED) != 0 ? 1 : 0;
+        return (hd->flags & NGHTTP2_FLAG_PADDED) != 0 && hd->length <= 2 * PADDING_MAX ? 1 : 0;
     case NGHTTP2_HEADERS:
         return 0; /* bounded by streams, and by what becomes of them */
     case NGHTTP2_RST_STREAM:

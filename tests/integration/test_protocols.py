@@ -529,6 +529,24 @@ def test_h2_many_streams_on_one_connection(site):
     assert [answer.json()["path"] for answer in answers] == [f"/app/{i}" for i in range(60)]
 
 
+def test_h2_padding_is_read_over_and_is_no_flood(site):
+    connection, state = h2_start(site)
+    with connection:
+        connection.settimeout(20)
+        state.send_headers(1, [*GET[1:3], (":method", "POST"), (":path", "/large")])
+        for _ in range(1500):
+            state.send_data(1, b"x" * 300, pad_length=255)
+            connection.sendall(state.data_to_send())
+            while state.local_flow_control_window(1) < 1024:
+                data = connection.recv(65536)
+                assert data, "the connection was ended"
+                state.receive_data(data)
+        state.end_stream(1)
+        connection.sendall(state.data_to_send())
+        event = h2_until(connection, state, h2.events.DataReceived)
+        assert json.loads(event.data)["bytes"] == 450000
+
+
 def test_h2_ping_is_answered(site):
     connection, state = h2_start(site)
     with connection:
