@@ -27,8 +27,15 @@ static struct fg_cache_store *store_of(const struct fg_flow *flow)
     return flow->thread->pipeline->cache;
 }
 
+/* Unless it is registered as safe (RFC 9110 section 9.2.1 and the registry of methods). */
 static bool is_unsafe(const struct fg_exchange *ex)
 {
+    static const struct fg_span safe[] = {FG_SPAN_LITERAL("PROPFIND"), FG_SPAN_LITERAL("QUERY"),
+                                          FG_SPAN_LITERAL("REPORT"), FG_SPAN_LITERAL("SEARCH")};
+    for (size_t i = 0; ex->method == FG_METHOD_OTHER && i < sizeof(safe) / sizeof(safe[0]); i++) {
+        if (fg_span_equal(ex->method_text, safe[i]))
+            return false;
+    }
     return ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD &&
            ex->method != FG_METHOD_OPTIONS && ex->method != FG_METHOD_TRACE;
 }
