@@ -408,7 +408,7 @@ static const struct fg_key waiting_room_keys[] = {
      .offset = L(waiting_room.state_file),
      .check = fg_text_check_not_empty,
      .doc = "Keeps the line through reloads, crashes and restarts; made (mode 0600) when missing. "
-            "One for each room. Without it every gateway process begins a new line."},
+            "One for each room. Without it a line lives through reloads and crashes alone."},
     {.name = "shadow",
      .type = FG_KEY_BOOL,
      .offset = L(waiting_room.is_shadow),

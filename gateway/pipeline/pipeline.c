@@ -70,7 +70,8 @@ static bool derive(const struct fg_pipeline *pipeline, struct fg_span label, uns
     return is_made;
 }
 
-static bool make_rooms(struct fg_pipeline *pipeline, struct fg_error *error)
+static bool make_rooms(struct fg_pipeline *pipeline, const struct fg_room_memory *lines,
+                       struct fg_error *error)
 {
     const struct fg_config *config = pipeline->config;
     uint64_t now_ns = fg_clock_monotonic_ns();
@@ -85,7 +86,8 @@ static bool make_rooms(struct fg_pipeline *pipeline, struct fg_error *error)
         if (!route->waiting_room.enabled)
             continue;
         pipeline->rooms[i] =
-            fg_room_create(&route->waiting_room, route->name, secret, now_ns, error);
+            fg_room_create(&route->waiting_room, route->name, lines == NULL ? NULL : &lines[i],
+                           secret, now_ns, error);
         if (pipeline->rooms[i] == NULL)
             return false;
         if (!route->waiting_room.is_shared)
@@ -173,7 +175,7 @@ static bool make_cohort_key(struct fg_pipeline *pipeline)
 struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
                                        struct fg_backend *const *backends,
                                        struct fg_helper_pool *helper, unsigned thread_count,
-                                       struct fg_error *error)
+                                       const struct fg_room_memory *lines, struct fg_error *error)
 {
     struct fg_pipeline *pipeline = calloc(1, sizeof(*pipeline));
     struct fg_backend **owned = calloc(config->backend_count + 1, sizeof(*owned));
@@ -213,8 +215,9 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
     pipeline->room_desk = fg_room_desk_create();
     if (pipeline->router == NULL || pipeline->room_desk == NULL || pipeline->overload == NULL ||
         pipeline->cache == NULL || pipeline->session == NULL || !make_identity(pipeline) ||
-        !make_rate_tables(pipeline) || !make_rooms(pipeline, error) || !make_gates(pipeline) ||
-        !make_accounts(pipeline) || !make_metrics(pipeline) || !make_recorders(pipeline))
+        !make_rate_tables(pipeline) || !make_rooms(pipeline, lines, error) ||
+        !make_gates(pipeline) || !make_accounts(pipeline) || !make_metrics(pipeline) ||
+        !make_recorders(pipeline))
         goto fail;
     return pipeline;
 fail:

@@ -19,6 +19,7 @@
 #include "pipeline/cache_store_shared.h"
 #include "pipeline/overload_shared.h"
 #include "pipeline/rate_table_shared.h"
+#include "pipeline/room_store_shared.h"
 #include "state/shared_state.h"
 #include "upstream/gate_shared.h"
 
@@ -27,12 +28,13 @@ struct fg_pipeline_thread;
 
 /*
  * `backends` (config->backend_count, in the same order) become the pipeline's and are destroyed
- * with it; also on failure. `helper` outlives it. NULL with `error` set.
+ * with it; also on failure. `helper` outlives it. `lines` (config->route_count), read here alone:
+ * what a parent keeps for the line of each route; NULL: nothing. NULL with `error` set.
  */
 struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
                                        struct fg_backend *const *backends,
                                        struct fg_helper_pool *helper, unsigned thread_count,
-                                       struct fg_error *error);
+                                       const struct fg_room_memory *lines, struct fg_error *error);
 /* All threads closed. */
 void fg_pipeline_destroy(struct fg_pipeline *pipeline);
 

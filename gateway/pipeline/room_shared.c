@@ -78,6 +78,7 @@ static void resume_pace(struct fg_room *room, uint64_t now_ns)
 }
 
 struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const char *route_name,
+                               const struct fg_room_memory *memory,
                                const unsigned char secret[FG_ROOM_SECRET_BYTES], uint64_t now_ns,
                                struct fg_error *error)
 {
@@ -98,7 +99,7 @@ struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const ch
                                      conf->address_places, conf->keep_ns);
     fg_error_set(error, "not enough memory for a waiting room");
     if (room->keys != NULL && room->book != NULL)
-        room->store = fg_room_store_open(conf->state_file, &room->line, now_ns, error);
+        room->store = fg_room_store_open(conf->state_file, memory, &room->line, now_ns, error);
     if (room->store == NULL) {
         fg_room_destroy(room);
         return NULL;

@@ -19,6 +19,7 @@
 #define FG_PIPELINE_ROOM_SHARED_H
 
 #include "config/config.h"
+#include "pipeline/room_store_shared.h"
 #include "pipeline/room_ticket.h"
 #include "policies/admit_rate.h"
 #include "policies/waiting_room.h"
@@ -28,8 +29,10 @@
 struct fg_room;
 
 /* `route_name` outlives the room and is bound into the tickets, whose keys are derived from
- * `secret`. NULL with `error`. Start-up. */
+ * `secret`. `memory` is where the line lives without a state_file; NULL: in this process. NULL with
+ * `error`. Start-up. */
 struct fg_room *fg_room_create(const struct fg_waiting_room_conf *conf, const char *route_name,
+                               const struct fg_room_memory *memory,
                                const unsigned char secret[FG_ROOM_SECRET_BYTES], uint64_t now_ns,
                                struct fg_error *error);
 void fg_room_destroy(struct fg_room *room);

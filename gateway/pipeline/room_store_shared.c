@@ -145,8 +145,9 @@ static int open_locked(const char *file, int flags)
 
 enum found { FOUND_NOTHING, FOUND_LINE, FOUND_BAD_LINE, FOUND_STRANGER };
 
-/* Take over the line that is in the file. The file is locked for opening. */
-static enum found take_over(struct fg_room_store *store, uint64_t now_ns)
+/* Take over the line that is there. A file is locked for opening; of memory the mutex is always
+ * that of somebody who lives, or died just now. */
+static enum found take_over(struct fg_room_store *store, bool is_file, uint64_t now_ns)
 {
     struct stat status;
     struct head head;
@@ -162,7 +163,7 @@ static enum found take_over(struct fg_room_store *store, uint64_t now_ns)
         !map_memory(store, head.capacity))
         return FOUND_BAD_LINE;
     store->has_pace = (uint64_t)status.st_size >= bytes_for(head.capacity);
-    bool is_alone = lock_byte(store->fd, F_WRLCK, OPEN, false);
+    bool is_alone = is_file && lock_byte(store->fd, F_WRLCK, OPEN, false);
     if (is_alone && !make_mutex(&store->head->lock))
         return FOUND_BAD_LINE;
     int got = pthread_mutex_lock(&store->head->lock);
@@ -186,14 +187,10 @@ static void let_go(struct fg_room_store *store)
     store->fd = -1;
 }
 
-/* Write a file of that capacity beside `file`: with the line of `old`, or with a new one. */
-static bool write_new(struct fg_room_store *store, struct fg_room_store *old, const char *path,
-                      uint64_t capacity, const struct fg_waiting_room_config *config,
-                      uint64_t now_ns)
+/* Make it as large as that capacity needs: with the line of `old`, or with a new one. */
+static bool fill(struct fg_room_store *store, struct fg_room_store *old, uint64_t capacity,
+                 const struct fg_waiting_room_config *config, uint64_t now_ns)
 {
-    store->fd = open_locked(path, O_TRUNC);
-    if (store->fd == -1)
-        return false;
     errno = posix_fallocate(store->fd, 0, (off_t)bytes_for(capacity));
     if (errno != 0 || !map_memory(store, capacity) || !begin_line(store, capacity, config, now_ns))
         return false;
@@ -206,6 +203,15 @@ static bool write_new(struct fg_room_store *store, struct fg_room_store *old, co
         *fg_room_store_pace(store) = *fg_room_store_pace(old);
     fg_room_store_unlock(old);
     return true;
+}
+
+/* Write a file beside `file`. */
+static bool write_new(struct fg_room_store *store, struct fg_room_store *old, const char *path,
+                      uint64_t capacity, const struct fg_waiting_room_config *config,
+                      uint64_t now_ns)
+{
+    store->fd = open_locked(path, O_TRUNC);
+    return store->fd != -1 && fill(store, old, capacity, config, now_ns);
 }
 
 /* In place of the file, so that who still has it open goes on with what it has. */
@@ -253,7 +259,7 @@ static enum fg_status open_file(struct fg_room_store *store, const char *file,
     if (old.fd == -1)
         return fg_error_set(error, "waiting_room.state_file: cannot open %s: %s", file,
                             strerror(errno));
-    enum found found = take_over(&old, now_ns);
+    enum found found = take_over(&old, true, now_ns);
     if (found == FOUND_STRANGER) {
         let_go(&old);
         return fg_error_set(error,
@@ -271,9 +277,37 @@ static enum fg_status open_file(struct fg_room_store *store, const char *file,
     return FG_OK;
 }
 
+/* ---- memory that outlives this process ---- */
+
+static bool open_memory(struct fg_room_store *store, const struct fg_room_memory *memory,
+                        const struct fg_waiting_room_config *config, uint64_t now_ns)
+{
+    struct fg_room_store old = {.fd = -1};
+    uint64_t capacity = fg_waiting_room_capacity(config);
+    store->fd = fcntl(memory->fd, F_DUPFD_CLOEXEC, 0);
+    if (store->fd == -1)
+        return false;
+    if (take_over(store, false, now_ns) == FOUND_LINE)
+        return true;
+    if (store->head != NULL)
+        munmap(store->head, store->bytes);
+    store->head = NULL;
+    if (memory->before_fd != -1)
+        old.fd = fcntl(memory->before_fd, F_DUPFD_CLOEXEC, 0);
+    if (old.fd != -1 && take_over(&old, false, now_ns) != FOUND_LINE && old.head != NULL) {
+        munmap(old.head, old.bytes);
+        old.head = NULL;
+    }
+    if (old.head != NULL && old.head->capacity > capacity)
+        capacity = old.head->capacity;
+    bool is_made = fill(store, &old, capacity, config, now_ns);
+    let_go(&old);
+    return is_made;
+}
+
 /* ---- open and close ---- */
 
-struct fg_room_store *fg_room_store_open(const char *file,
+struct fg_room_store *fg_room_store_open(const char *file, const struct fg_room_memory *memory,
                                          const struct fg_waiting_room_config *config,
                                          uint64_t now_ns, struct fg_error *error)
 {
@@ -284,9 +318,13 @@ struct fg_room_store *fg_room_store_open(const char *file,
         return NULL;
     store->fd = -1;
     uint64_t capacity = fg_waiting_room_capacity(config);
-    bool is_open = file != NULL
-                       ? open_file(store, file, config, now_ns, error) == FG_OK
-                       : map_memory(store, capacity) && begin_line(store, capacity, config, now_ns);
+    bool is_open;
+    if (file != NULL)
+        is_open = open_file(store, file, config, now_ns, error) == FG_OK;
+    else if (memory != NULL && memory->fd != -1)
+        is_open = open_memory(store, memory, config, now_ns);
+    else
+        is_open = map_memory(store, capacity) && begin_line(store, capacity, config, now_ns);
     if (!is_open) {
         fg_room_store_close(store);
         return NULL;

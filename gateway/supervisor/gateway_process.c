@@ -98,7 +98,8 @@ static bool create_pipeline(struct gateway *gateway, struct fg_error *error)
     }
     if (backends != NULL && made == config->backend_count)
         gateway->pipeline =
-            fg_pipeline_create(config, backends, gateway->helper, gateway->thread_count, error);
+            fg_pipeline_create(config, backends, gateway->helper, gateway->thread_count,
+                               gateway->options->lines, error);
     else
         while (made-- > 0)
             backends[made]->ops->destroy(backends[made]);

@@ -16,14 +16,16 @@
 
 struct fg_kv_arena;
 struct fg_reload_board;
+struct fg_room_memory;
 
 struct fg_gateway_options {
     const struct fg_config *config;
     const struct fg_sockets *sockets;
     struct fg_kv_arena *arena; /* NULL without inference */
     int ready_fd;              /* one byte is written and the fd closed once clients are served */
-    struct fg_reload_board *reloads;  /* the supervisor's; NULL: none */
-    const unsigned char *ticket_seed; /* FG_TICKET_SEED_BYTES, the same over reloads */
+    struct fg_reload_board *reloads;    /* the supervisor's; NULL: none */
+    const unsigned char *ticket_seed;   /* FG_TICKET_SEED_BYTES, the same over reloads */
+    const struct fg_room_memory *lines; /* of waiting rooms, by route; NULL: none outlives it */
 };
 
 /*

@@ -14,6 +14,7 @@
 #include "supervisor/children.h"
 #include "supervisor/credentials.h"
 #include "supervisor/gateway_process.h"
+#include "supervisor/kept_lines.h"
 #include "supervisor/reload_report.h"
 #include "supervisor/sockets.h"
 #include "supervisor/worker_watch.h"
@@ -49,6 +50,7 @@ struct supervisor {
     struct fg_kv_arena *arena;
     int arena_fd;
     unsigned char ticket_seed[FG_TICKET_SEED_BYTES];
+    struct fg_kept_lines lines; /* of waiting rooms without a file */
     int signal_fd;
     int ready_fd; /* read end of the gateway's pipe; -1: told, or not started */
     enum phase phase;
@@ -201,6 +203,7 @@ static int run_gateway(struct supervisor *sv, int ready_fd)
         .ready_fd = ready_fd,
         .reloads = sv->reports.board,
         .ticket_seed = sv->ticket_seed,
+        .lines = sv->lines.by_route,
     };
     return fg_gateway_process_run(&options);
 }
@@ -213,6 +216,7 @@ static void close_inherited(struct supervisor *sv, enum fg_child_role role)
         close(sv->ready_fd);
     if (role == FG_CHILD_GATEWAY)
         return;
+    fg_kept_lines_fini(&sv->lines);
     for (size_t i = 0; i < sv->sockets.listener_count * sv->sockets.thread_count; i++) {
         close(sv->sockets.listeners[i]);
         sv->sockets.listeners[i] = -1;
@@ -255,6 +259,8 @@ static bool start_child(struct supervisor *sv, struct fg_child *child)
         pipe_fds[0] = pipe_fds[1] = -1;
     if (child->role == FG_CHILD_WORKER)
         fg_worker_watch_on_start(&sv->workers, child);
+    if (child == sv->gateway)
+        fg_kept_lines_prepare(&sv->lines, sv->config);
     pid_t pid = fg_child_fork(child, fg_clock_monotonic_ns());
     if (pid == 0) {
         if (pipe_fds[0] != -1)
@@ -471,6 +477,7 @@ static void on_ready(struct supervisor *sv)
         sv->phase = PHASE_SERVING;
     fg_log(FG_LOG_INFO, "ready", "config=%s threads=%u", sv->path, sv->sockets.thread_count);
     notify_systemd("READY=1\n");
+    fg_kept_lines_settle(&sv->lines, sv->config);
     if (sv->older->pid != 0) {
         fg_child_stop(sv->older);
         fg_worker_watch_exchange(&sv->workers);
@@ -619,6 +626,7 @@ static void fini(struct supervisor *sv, bool is_parent)
     free(sv->workers.steps);
     free(sv->workers.lives);
     free(sv->children);
+    fg_kept_lines_fini(&sv->lines);
     fg_config_destroy(sv->config);
 }
 

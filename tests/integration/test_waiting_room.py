@@ -220,11 +220,12 @@ def test_lots_are_drawn_within_a_window(launch, upstream):
         assert seen["position"] == 9 and seen["position_error"] == 10  # any of the twenty
 
 
-@pytest.mark.parametrize("how", ["restart", "reload", "kill"])
-def test_the_line_goes_on(launch, upstream, how, tmp_path):
+@pytest.mark.parametrize("how, has_file", [("restart", True), ("reload", True), ("kill", True), ("reload", False),
+                                           ("kill", False)])
+def test_the_line_goes_on(launch, upstream, how, has_file, tmp_path):
     backend = upstream()
-    gateway = launch(sections(backend, {"admit": "1/h", "burst": 1, "waiting_max": 100,
-                                        "state_file": str(tmp_path / "sale.line")}))
+    file = {"state_file": str(tmp_path / "sale.line")} if has_file else {}
+    gateway = launch(sections(backend, {"admit": "1/h", "burst": 1, "waiting_max": 100, **file}))
     with gateway.client() as client:
         ask(client)
         tickets = [take_a_place(client) for _ in range(5)]
@@ -233,7 +234,7 @@ def test_the_line_goes_on(launch, upstream, how, tmp_path):
         gateway.start()
         gateway.wait_ready()
     elif how == "reload":
-        gateway.sections["routes"][0]["waiting_room"]["waiting_max"] = 5000  # a larger file
+        gateway.sections["routes"][0]["waiting_room"]["waiting_max"] = 5000  # a larger file, or more memory
         gateway.write_config()
         gateway.signal(signal.SIGHUP)
         wait_for(lambda: "event=drain_started" in gateway.log)
@@ -248,7 +249,7 @@ def test_the_line_goes_on(launch, upstream, how, tmp_path):
     assert stats(gateway)["issued"] == 5
 
 
-def test_without_a_state_file_old_tickets_are_worth_nothing(launch, upstream):
+def test_without_a_state_file_old_tickets_are_worth_nothing_after_a_restart(launch, upstream):
     gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 100}))
     with gateway.client() as client:
         ask(client)

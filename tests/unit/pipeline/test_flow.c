@@ -277,7 +277,7 @@ static int open_all(void **state)
         backends[i] = calloc(1, sizeof(struct fg_backend));
         *backends[i] = (struct fg_backend){.ops = &backend_ops, .name = backends_conf[i].name};
     }
-    pipeline = fg_pipeline_create(&config, backends, NULL, 1, &error);
+    pipeline = fg_pipeline_create(&config, backends, NULL, 1, NULL, &error);
     assert_non_null(pipeline);
     loop = fg_loop_create(0, 1000);
     thread = fg_pipeline_thread_open(pipeline, loop, &error);

@@ -35,7 +35,7 @@ static int set_up(void **state)
     };
     fg_arena_pool_init(&pool, 64);
     fg_arena_init(&arena, &pool, 4000000);
-    room = fg_room_create(&conf, "orders", secret, 0, &error);
+    room = fg_room_create(&conf, "orders", NULL, secret, 0, &error);
     return room == NULL ? -1 : 0;
 }
 
@@ -136,7 +136,7 @@ static void a_user_has_one_place(void **state)
     assert_int_equal(fg_room_stats(room, 3).waiting, 2);
     fg_room_destroy(room);
     conf.is_one_for_user = true;
-    room = fg_room_create(&conf, "orders", secret, 0, &error);
+    room = fg_room_create(&conf, "orders", NULL, secret, 0, &error);
     enter(none, "first", 0);
     struct fg_room_visit a = enter(none, "a", 1), b = enter(none, "b", 2);
     struct fg_room_visit again = enter(none, "a", 3);
@@ -169,7 +169,7 @@ static void an_address_gets_so_many_new_places(void **state)
     struct fg_room_caller caller = {{false, addresses[0]}, none, .address = addresses[0]};
     conf.waiting_max = 100;
     conf.admit.period_ns = 1000 * FG_S;
-    struct fg_room *large = fg_room_create(&conf, "large", secret, 0, &error);
+    struct fg_room *large = fg_room_create(&conf, "large", NULL, secret, 0, &error);
     for (unsigned i = 0; i < 5; i++) { /* the burst, three places, and no more */
         fg_room_visit(large, FG_ROOM_ENTER, &caller, i == 1 ? first : text, &visit);
         assert_int_equal(visit.is_address_full, i == 4);
@@ -236,8 +236,8 @@ static void takes_no_borrowed_ticket(void **state)
     fg_room_visit(room, FG_ROOM_LOOK, &nobody, text, &visit);
     assert_int_equal(visit.place.status, FG_WAITING_ROOM_UNKNOWN);
     /* another line of the same route, and another route of the same line's secret */
-    struct fg_room *later = fg_room_create(&conf, "orders", secret, 0, &error);
-    struct fg_room *other = fg_room_create(&conf, "claims", secret, 0, &error);
+    struct fg_room *later = fg_room_create(&conf, "orders", NULL, secret, 0, &error);
+    struct fg_room *other = fg_room_create(&conf, "claims", NULL, secret, 0, &error);
     assert_int_equal(ask(later, FG_ROOM_LOOK, a.paper, "a", 2, 0).place.status,
                      FG_WAITING_ROOM_UNKNOWN);
     assert_int_equal(ask(other, FG_ROOM_LOOK, a.paper, "a", 2, 0).place.status,
@@ -272,7 +272,7 @@ static void keys_rotate(void **state)
     /* another secret: nothing is taken */
     struct fg_error error;
     static const unsigned char wrong[FG_ROOM_SECRET_BYTES] = "some other secret of 32 bytes..";
-    struct fg_room *stranger = fg_room_create(&conf, "orders", wrong, 0, &error);
+    struct fg_room *stranger = fg_room_create(&conf, "orders", NULL, wrong, 0, &error);
     assert_int_equal(ask(stranger, FG_ROOM_LOOK, renewed.paper, "b", 4, 2000).place.status,
                      FG_WAITING_ROOM_UNKNOWN);
     fg_room_destroy(stranger);

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,7 +56,7 @@ static struct fg_room_store *open_store(uint64_t waiting_max, uint64_t now_ns)
 {
     struct fg_error error;
     struct fg_waiting_room_config config = config_for(waiting_max);
-    return fg_room_store_open(path, &config, now_ns, &error);
+    return fg_room_store_open(path, NULL, &config, now_ns, &error);
 }
 
 static uint64_t epoch_of(struct fg_room_store *store)
@@ -161,11 +162,11 @@ static void refuses_what_is_not_its_own(void **state)
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
     assert_int_equal(write(fd, "my precious notes", 17), 17);
     close(fd);
-    assert_null(fg_room_store_open(path, &config, 0, &error));
+    assert_null(fg_room_store_open(path, NULL, &config, 0, &error));
     assert_non_null(strstr(error.message, "is no waiting room's"));
     unlink(path);
     snprintf(path, sizeof(path), "%s/missing/line", folder);
-    assert_null(fg_room_store_open(path, &config, 0, &error));
+    assert_null(fg_room_store_open(path, NULL, &config, 0, &error));
     assert_non_null(strstr(error.message, "cannot open"));
     snprintf(path, sizeof(path), "%s/line", folder);
 }
@@ -212,6 +213,85 @@ static void an_owner_dies_in_the_middle(void **state)
     fg_room_store_close(store);
 }
 
+static struct fg_room_store *open_in(const struct fg_room_memory *memory, uint64_t waiting_max,
+                                     uint64_t now_ns)
+{
+    struct fg_error error;
+    struct fg_waiting_room_config config = config_for(waiting_max);
+    struct fg_room_store *store = fg_room_store_open(NULL, memory, &config, now_ns, &error);
+    assert_non_null(store);
+    return store;
+}
+
+static struct fg_room_memory new_memory(int before_fd)
+{
+    int fd = memfd_create("test-line", MFD_CLOEXEC);
+    assert_true(fd != -1);
+    return (struct fg_room_memory){fd, before_fd};
+}
+
+/* A supervisor holds the memory: a gateway joins, another one comes beside it, and dies. */
+static void lives_on_in_memory_that_outlives_it(void **state)
+{
+    (void)state;
+    const struct fg_room_memory memory = new_memory(-1);
+    struct fg_room_store *first = open_in(&memory, 100, 0);
+    for (int i = 0; i < 20; i++)
+        join(first, 0);
+    struct fg_room_store *second = open_in(&memory, 100, 0);
+    assert_true(epoch_of(second) == epoch_of(first));
+    assert_int_equal(join(second, 0), 20);
+    assert_int_equal(join(first, 0), 21); /* both work on it while the older one drains */
+    fg_room_store_close(first);
+    pid_t child = fork();
+    if (child == 0) {
+        fg_room_store_lock(open_in(&memory, 100, 0))->line->waiting = 3;
+        raise(SIGKILL);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how));
+    assert_int_equal(status(second, 21, 0).position, 21);
+    fg_room_store_close(second);
+    second = open_in(&memory, 100, 0); /* there was a moment without anybody */
+    assert_int_equal(status(second, 21, 0).position, 21);
+    fg_room_store_close(second);
+    close(memory.fd);
+}
+
+static void moves_into_more_memory(void **state)
+{
+    (void)state;
+    const struct fg_room_memory small = new_memory(-1), none = new_memory(-1);
+    struct fg_room_store *store = open_in(&small, 100, 0);
+    uint64_t epoch = epoch_of(store);
+    for (int i = 0; i < 50; i++)
+        join(store, 0);
+    fg_room_store_lock(store);
+    fg_room_store_pace(store)->per_s = 12;
+    fg_room_store_unlock(store);
+    const struct fg_room_memory large = new_memory(small.fd), empty = new_memory(none.fd);
+    struct fg_room_store *larger = open_in(&large, 5000, 0);
+    assert_true(epoch_of(larger) == epoch);
+    assert_int_equal(status(larger, 49, 0).position, 49);
+    for (int i = 0; i < 1000; i++)
+        join(larger, 0);
+    assert_int_equal(status(larger, 1049, 0).position, 1049);
+    fg_room_store_lock(larger);
+    assert_true(fg_room_store_pace(larger)->per_s == 12);
+    fg_room_store_unlock(larger);
+    fg_room_store_close(store);
+    fg_room_store_close(larger);
+    store = open_in(&empty, 100, 0); /* where there is nothing to move a line begins */
+    assert_true(epoch_of(store) != epoch);
+    assert_int_equal(join(store, 0), 0);
+    fg_room_store_close(store);
+    close(small.fd);
+    close(none.fd);
+    close(large.fd);
+    close(empty.fd);
+}
+
 #define JOINS 2000
 
 static void *join_often(void *store)
@@ -226,7 +306,7 @@ static void threads_take_turns(void **state)
     (void)state;
     struct fg_error error;
     struct fg_waiting_room_config config = config_for(100000);
-    struct fg_room_store *store = fg_room_store_open(NULL, &config, 0, &error);
+    struct fg_room_store *store = fg_room_store_open(NULL, NULL, &config, 0, &error);
     pthread_t threads[4];
     for (int i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, join_often, store), 0);
@@ -246,6 +326,8 @@ int main(void)
         TEST(refuses_what_is_not_its_own),
         TEST(a_line_that_contradicts_itself_begins_anew),
         TEST(an_owner_dies_in_the_middle),
+        TEST(lives_on_in_memory_that_outlives_it),
+        TEST(moves_into_more_memory),
         TEST(threads_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
