@@ -191,6 +191,26 @@ static bool is_in_trailers(const struct fg_chunked *chunked)
     return chunked->state == TRAILER || chunked->state == LINE || chunked->state == LINE_LF;
 }
 
+/*
+ * The end of a chunk and the head of one with less than 16 bytes, as a whole: who cuts a body small
+ * has one every few bytes. True when it was there, and its data is next.
+ */
+static bool take_small_head(struct fg_chunked *chunked, struct fg_span *input)
+{
+    const char *at = input->data;
+    if (chunked->state != DATA_CR || input->len < 5 || at[0] != '\r' || at[1] != '\n' ||
+        at[3] != '\r' || at[4] != '\n')
+        return false;
+    int size = hex_value((unsigned char)at[2]);
+    if (size <= 0)
+        return false;
+    chunked->state = DATA;
+    chunked->left = (uint64_t)size;
+    input->data += 5;
+    input->len -= 5;
+    return true;
+}
+
 enum fg_chunked_result fg_chunked_next(struct fg_chunked *chunked, struct fg_span *input,
                                        size_t data_max, struct fg_span *data)
 {
@@ -209,6 +229,8 @@ enum fg_chunked_result fg_chunked_next(struct fg_chunked *chunked, struct fg_spa
                 chunked->state = DATA_CR;
             return FG_CHUNKED_DATA;
         }
+        if (take_small_head(chunked, input))
+            continue;
         if (is_in_trailers(chunked)) {
             enum fg_chunked_result result = take_trailers(chunked, input, data);
             if (result != FG_CHUNKED_MORE)
