@@ -129,11 +129,37 @@ static void a_crowd_ends_by_parts(void **state)
     assert_false(fg_timeouts_run(&fixture.timeouts, armed_ns));
     assert_int_equal(fixture.fired, 0);
     assert_true(fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S));
-    assert_int_equal(fixture.fired, 64);
-    assert_true(fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S));
-    assert_int_equal(fixture.fired, 128);
-    assert_false(fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S));
+    assert_in_range(fixture.fired, 4, 64); /* fewer, where the processor was somebody else's */
+    while (fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S))
+        assert_in_range(fixture.fired, 8, 149);
     assert_int_equal(fixture.fired, 150);
+}
+
+static void on_dear_due(struct fg_timeout *timeout)
+{
+    uint64_t started_ns = fg_clock_monotonic_ns();
+    on_due(timeout);
+    while (fg_clock_monotonic_ns() - started_ns < FG_MS)
+        continue;
+}
+
+/* Where each one takes long, some few are enough. */
+static void a_dear_crowd_ends_by_small_parts(void **state)
+{
+    (void)state;
+    static struct fg_timeout crowd[10];
+    uint64_t armed_ns = fg_loop_now_ns(fixture.loop);
+    fixture.fired = 0;
+    for (size_t i = 0; i < 10; i++) {
+        crowd[i] = (struct fg_timeout){.on_due = on_dear_due};
+        fg_timeout_arm(&fixture.timeouts, &crowd[i], FG_TIMEOUT_HEADER);
+    }
+    static const unsigned after[] = {4, 8, 10};
+    for (size_t run = 0; run < 3; run++) {
+        bool has_more = fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S);
+        assert_int_equal(has_more, run < 2);
+        assert_int_equal(fixture.fired, after[run]);
+    }
 }
 
 int main(void)
@@ -143,6 +169,7 @@ int main(void)
         TEST(once_pressure_is_over_the_whole_time_counts_again),
         TEST(the_whole_may_be_left),
         TEST(a_crowd_ends_by_parts),
+        TEST(a_dear_crowd_ends_by_small_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
