@@ -13,16 +13,25 @@
  *          above its share is owed in turns that are passed over.
  * Law      share = budget / max(SHARES, reads wanted in this turn or the one before); a read that
  *          took t > max(share, bytes x PLAIN_NS): halve while t > share, t /= 2; due again after
- *          t / share turns. Double once if it was full and took half of that max or less. Others
- *          change nothing: pauses do not buy a large read. PLAIN_NS, since large pieces cost less
- *          than half a nanosecond a byte, and smaller reads would only make them dearer.
- *          A newcomer's first measured read does the same to the size that newcomers begin with.
+ *          t / (budget / reads wanted) turns: one that is alone is not made to wait for nobody.
+ *          Double once after 2^(TRUST + dears) reads that were full and took half
+ *          of that max or less; `dears` counts those that were not, and one is forgotten after as
+ *          many cheap ones of the largest size. So neither pauses nor patience buy large dear
+ *          reads: each one costs twice as much good behaviour as the one before. PLAIN_NS, since
+ *          large pieces cost less than half a nanosecond a byte, and smaller reads would only make
+ *          them dearer.
+ *          Where a turn's budget is spent, those whose reads are small are passed over, and others
+ *          get SPARE bytes: a turn takes its budget, one read above it, and heads of requests.
+ *          Newcomers begin with the least size given (clients with 8 KiB): a dear first read makes
+ *          it as small as that one has become, WELCOMES cheap ones double it.
  */
 #include "policies/read_turn.h"
 
-void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns)
+void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns, uint8_t newcomer_least)
 {
-    *reads = (struct fg_read_turn){.budget_ns = budget_ns};
+    uint8_t least = budget_ns > 0 ? newcomer_least : 0;
+    *reads = (struct fg_read_turn){
+        .budget_ns = budget_ns, .newcomer_least = least, .newcomer_halvings = least};
 }
 
 void fg_read_turn_greet(const struct fg_read_turn *reads, struct fg_read_pace *pace)
@@ -30,9 +39,19 @@ void fg_read_turn_greet(const struct fg_read_turn *reads, struct fg_read_pace *p
     *pace = (struct fg_read_pace){.halvings = reads->newcomer_halvings};
 }
 
-size_t fg_read_turn_bytes(const struct fg_read_pace *pace, size_t bytes_max)
+static bool is_spent(const struct fg_read_turn *reads, uint64_t turn)
 {
-    return bytes_max >> pace->halvings;
+    return reads->budget_ns > 0 && turn == reads->turn && reads->spent_ns >= reads->budget_ns;
+}
+
+size_t fg_read_turn_ask(const struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
+                        size_t bytes_max)
+{
+    size_t bytes = bytes_max >> pace->halvings;
+    if (bytes > FG_READ_TURN_SPARE && is_spent(reads, turn))
+        bytes = FG_READ_TURN_SPARE;
+    pace->asked = (uint32_t)bytes;
+    return bytes;
 }
 
 static void count(struct fg_read_turn *reads, uint64_t turn)
@@ -40,30 +59,34 @@ static void count(struct fg_read_turn *reads, uint64_t turn)
     if (turn != reads->turn) {
         reads->count_before = turn - reads->turn == 1 ? reads->count : 0;
         reads->count = 0;
+        reads->spent_ns = 0;
         reads->turn = turn;
     }
     if (reads->count < UINT32_MAX)
         reads->count++;
 }
 
-static uint64_t share_ns(const struct fg_read_turn *reads)
+/* Of the budget, among those who want to read, `least` of them at least. */
+static uint64_t share_ns(const struct fg_read_turn *reads, uint32_t least)
 {
     uint32_t most = reads->count > reads->count_before ? reads->count : reads->count_before;
-    uint64_t share = reads->budget_ns / (most > FG_READ_TURN_SHARES ? most : FG_READ_TURN_SHARES);
+    uint64_t share = reads->budget_ns / (most > least ? most : least);
     return share > 0 ? share : 1;
 }
 
 bool fg_read_turn_is_due(struct fg_read_turn *reads, uint64_t turn, const struct fg_read_pace *pace)
 {
-    if (turn >= pace->due_turn || pace->due_turn - turn > FG_READ_TURN_PASSED_MAX)
+    bool is_later = turn < pace->due_turn && pace->due_turn - turn <= FG_READ_TURN_PASSED_MAX;
+    bool is_small = pace->is_known && pace->halvings > 0;
+    if (!is_later && !(is_small && is_spent(reads, turn)))
         return true;
     count(reads, turn); /* it wants its part, although it may not have it now */
     return false;
 }
 
-bool fg_read_turn_measures(const struct fg_read_pace *pace, size_t bytes_max, size_t got)
+bool fg_read_turn_measures(const struct fg_read_pace *pace, size_t got)
 {
-    return got >= FG_READ_TURN_MEASURED || got == fg_read_turn_bytes(pace, bytes_max);
+    return got >= FG_READ_TURN_MEASURED || got == pace->asked;
 }
 
 static void halve(struct fg_read_pace *pace, size_t bytes_max, size_t got, uint64_t took_ns,
@@ -73,15 +96,34 @@ static void halve(struct fg_read_pace *pace, size_t bytes_max, size_t got, uint6
         pace->halvings++; /* it was as if it had been given no more than it took */
     for (; took_ns > share && pace->halvings < FG_READ_TURN_HALVINGS_MAX; took_ns /= 2)
         pace->halvings++;
+    pace->cheaps = 0;
+    if (pace->dears < FG_READ_TURN_DEARS_MAX)
+        pace->dears++;
+}
+
+/* A full read was cheap. */
+static void trust(struct fg_read_pace *pace)
+{
+    if (++pace->cheaps < 1u << (FG_READ_TURN_TRUST + pace->dears))
+        return;
+    pace->cheaps = 0;
+    if (pace->halvings > 0)
+        pace->halvings--;
+    else if (pace->dears > 0)
+        pace->dears--;
 }
 
 /* What newcomers begin with follows what their first reads cost. */
 static void learn(struct fg_read_turn *reads, bool is_dear, bool is_cheap, uint8_t halvings)
 {
-    if (is_dear && halvings > reads->newcomer_halvings)
+    if (is_dear && halvings >= reads->newcomer_halvings) {
         reads->newcomer_halvings = halvings;
-    else if (is_cheap && reads->newcomer_halvings > 0)
+        reads->newcomer_cheaps = 0;
+    } else if (is_cheap && reads->newcomer_halvings > reads->newcomer_least &&
+               ++reads->newcomer_cheaps == FG_READ_TURN_WELCOMES) {
         reads->newcomer_halvings--;
+        reads->newcomer_cheaps = 0;
+    }
 }
 
 bool fg_read_turn_note(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
@@ -90,19 +132,20 @@ bool fg_read_turn_note(struct fg_read_turn *reads, uint64_t turn, struct fg_read
     if (reads->budget_ns == 0)
         return false;
     count(reads, turn);
-    uint64_t share = share_ns(reads), plain = got * FG_READ_TURN_PLAIN_NS;
+    reads->spent_ns += took_ns < UINT64_MAX - reads->spent_ns ? took_ns : 0;
+    uint64_t share = share_ns(reads, FG_READ_TURN_SHARES), plain = got * FG_READ_TURN_PLAIN_NS;
     uint64_t fair = share > plain ? share : plain;
-    uint64_t passed = took_ns / share;
+    uint64_t passed = took_ns / share_ns(reads, 1);
     bool is_dear = took_ns > fair;
     bool is_cheap = took_ns <= fair / 2;
-    bool is_full = got == fg_read_turn_bytes(pace, bytes_max);
+    bool is_full = got == bytes_max >> pace->halvings;
     if (is_dear)
         pace->due_turn =
             turn + (passed < FG_READ_TURN_PASSED_MAX ? passed : FG_READ_TURN_PASSED_MAX);
     if (is_dear)
         halve(pace, bytes_max, got, took_ns, share);
-    else if (is_cheap && is_full && pace->halvings > 0)
-        pace->halvings--;
+    else if (is_cheap && is_full)
+        trust(pace);
     if (!pace->is_known)
         learn(reads, is_dear, is_cheap, pace->halvings);
     pace->is_known = true;

@@ -10,42 +10,54 @@
 #include <stdint.h>
 
 #define FG_READ_TURN_HALVINGS_MAX 6u /* of the largest read: 64 KiB become 1 KiB */
-#define FG_READ_TURN_SHARES 10u      /* one connection never has more of a turn than this part */
+#define FG_READ_TURN_SHARES 10u      /* a read is not to take more of a turn than this part */
 #define FG_READ_TURN_PASSED_MAX 128u /* turns that a connection is passed over for one read */
 #define FG_READ_TURN_PLAIN_NS 2u     /* a byte, that no read is dear below */
 #define FG_READ_TURN_MEASURED ((size_t)4096) /* bytes that are worth two looks at the clock */
+#define FG_READ_TURN_SPARE ((size_t)2048)    /* for everybody, once a turn's budget is spent */
+#define FG_READ_TURN_GUEST 3u                /* halvings of a client's first read: 8 KiB */
+#define FG_READ_TURN_TRUST 2u                /* 2^2 cheap full reads for each doubling */
+#define FG_READ_TURN_DEARS_MAX 5u            /* and twice as many for each dear one, to 2^7 */
+#define FG_READ_TURN_WELCOMES 8u /* cheap first reads until newcomers begin with twice as much */
 
 /* Of one event loop. */
 struct fg_read_turn {
-    uint64_t budget_ns; /* of a turn, for all reads that are measured; 0: no bound */
+    uint64_t budget_ns;     /* of a turn, for all reads that are measured; 0: no bound */
+    uint8_t newcomer_least; /* halvings of the first read of a connection, at least */
     /* state */
     uint64_t turn;             /* of the last such read */
     uint32_t count;            /* of them in that turn, with those that were not due */
     uint32_t count_before;     /* in the one before it */
-    uint8_t newcomer_halvings; /* of the first read of a connection */
+    uint64_t spent_ns;         /* in that turn */
+    uint8_t newcomer_halvings; /* of the first read of a connection, by now */
+    uint8_t newcomer_cheaps;   /* first reads that were cheap, since that was changed */
 };
 
 /* Of one connection. Zeroed is one whose reads are large. */
 struct fg_read_pace {
     uint64_t due_turn; /* it is passed over before */
+    uint32_t asked;    /* bytes of the last read, at most */
     uint8_t halvings;  /* of its next read */
+    uint8_t dears;     /* reads that were dear, less those forgotten */
+    uint8_t cheaps;    /* full reads that were cheap, since its size has changed */
     bool is_known;     /* a read of it has been measured */
 };
 
-void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns);
+void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns, uint8_t newcomer_least);
 
 /* A new connection: what it begins with. */
 void fg_read_turn_greet(const struct fg_read_turn *reads, struct fg_read_pace *pace);
 
-/* What to read at most of it now. */
-size_t fg_read_turn_bytes(const struct fg_read_pace *pace, size_t bytes_max);
+/* What to read at most of it in turn number `turn`. */
+size_t fg_read_turn_ask(const struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
+                        size_t bytes_max);
 
 /* There is something to read in turn number `turn`: may it be read? Constant time. */
 bool fg_read_turn_is_due(struct fg_read_turn *reads, uint64_t turn,
                          const struct fg_read_pace *pace);
 
-/* Is it worth the time to measure a read that brought `got` bytes? */
-bool fg_read_turn_measures(const struct fg_read_pace *pace, size_t bytes_max, size_t got);
+/* Is it worth the time to measure the read that was asked for, which brought `got` bytes? */
+bool fg_read_turn_measures(const struct fg_read_pace *pace, size_t got);
 
 /*
  * A measured read of `got` bytes took `took_ns` in turn number `turn`; sets how large the next one

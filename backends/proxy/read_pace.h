@@ -28,16 +28,17 @@ static inline bool fg_read_pace_is_due(struct fg_upstream *upstream)
 }
 
 /* What to read of it at most. */
-static inline size_t fg_read_pace_room(const struct fg_upstream *upstream)
+static inline size_t fg_read_pace_room(struct fg_upstream *upstream)
 {
-    return fg_read_turn_bytes(&upstream->pace, FG_READ_BYTES);
+    struct fg_proxy_thread *thread = upstream->thread;
+    uint64_t turn = thread->reads.budget_ns == 0 ? 0 : *thread->env.turn;
+    return fg_read_turn_ask(&thread->reads, turn, &upstream->pace, FG_READ_BYTES);
 }
 
 /* `got` bytes were read and are about to be looked at. 0: nobody measures that. */
 static inline uint64_t fg_read_pace_begin(const struct fg_upstream *upstream, size_t got)
 {
-    return upstream->thread->reads.budget_ns > 0 &&
-                   fg_read_turn_measures(&upstream->pace, FG_READ_BYTES, got)
+    return upstream->thread->reads.budget_ns > 0 && fg_read_turn_measures(&upstream->pace, got)
                ? fg_clock_monotonic_ns()
                : 0;
 }

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPTS_A_TURN 64
+#define ACCEPTS_A_TURN 16 /* they all want to be read in the next one */
 #define ACCEPTS_GROWTH 4
 #define PAUSE_US 100000
 

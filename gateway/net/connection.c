@@ -649,13 +649,15 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct fg_connection *connection = arg;
     struct fg_net *net = connection->net;
     struct fg_read_pace *pace = &connection->pace;
-    if (!fg_read_turn_is_due(&net->read_turn, fg_loop_turn(net->env.loop), pace))
+    uint64_t turn = fg_loop_turn(net->env.loop);
+    if (!fg_read_turn_is_due(&net->read_turn, turn, pace))
         return; /* the socket stays readable, and says so in the next turn */
-    ssize_t got = recv(fd, net->in, fg_read_turn_bytes(pace, sizeof(net->in)), 0);
+    ssize_t got =
+        recv(fd, net->in, fg_read_turn_ask(&net->read_turn, turn, pace, sizeof(net->in)), 0);
     fg_counter_add_owned(&net->stats.reads, 1);
     if (got > 0) {
         fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
-        if (fg_read_turn_measures(pace, sizeof(net->in), (size_t)got))
+        if (fg_read_turn_measures(pace, (size_t)got))
             take_measured(connection, (size_t)got);
         else
             fg_connection_take_bytes(connection, net->in, (size_t)got);

@@ -1,6 +1,6 @@
 /*
  * test_read_turn.c: dear reads become small and fewer, cheap ones large again, many share one
- * budget, and newcomers begin with what others' first reads have shown.
+ * budget, newcomers begin with what others' first reads have shown, and a turn ends in time.
  */
 #include "policies/read_turn.h"
 #include "policy_test.h"
@@ -11,27 +11,41 @@
 static struct fg_read_turn made(uint64_t budget_ns)
 {
     struct fg_read_turn reads;
-    fg_read_turn_init(&reads, budget_ns);
+    fg_read_turn_init(&reads, budget_ns, 0);
     return reads;
 }
 
-/* How small the read after a full one is that took so long. */
+/* Full reads that took so long; how small the next one is. */
+static uint8_t after_some(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
+                          unsigned count, uint64_t took_ns)
+{
+    for (unsigned i = 0; i < count; i++)
+        (void)fg_read_turn_note(reads, turn, pace, MOST, MOST >> pace->halvings, took_ns);
+    return pace->halvings;
+}
+
 static uint8_t after(struct fg_read_turn *reads, uint64_t turn, uint8_t halvings, uint64_t took_ns)
 {
     struct fg_read_pace pace = {.halvings = halvings, .is_known = true};
-    (void)fg_read_turn_note(reads, turn, &pace, MOST, fg_read_turn_bytes(&pace, MOST), took_ns);
-    return pace.halvings;
+    return after_some(reads, turn, &pace, 1, took_ns);
+}
+
+/* The size of its next read, in a turn in which there was no other. */
+static size_t next_of(struct fg_read_pace *pace)
+{
+    const struct fg_read_turn reads = {0};
+    return fg_read_turn_ask(&reads, 1, pace, MOST);
 }
 
 static void sizes_are_halved(void **state)
 {
     (void)state;
     struct fg_read_pace pace = {0};
-    assert_int_equal(fg_read_turn_bytes(&pace, MOST), 65536);
+    assert_int_equal(next_of(&pace), 65536);
     pace.halvings = 1;
-    assert_int_equal(fg_read_turn_bytes(&pace, MOST), 32768);
+    assert_int_equal(next_of(&pace), 32768);
     pace.halvings = FG_READ_TURN_HALVINGS_MAX;
-    assert_int_equal(fg_read_turn_bytes(&pace, MOST), 1024);
+    assert_int_equal(next_of(&pace), 1024);
 }
 
 /* One of ten shares of 2 ms: 200 us. */
@@ -49,14 +63,61 @@ static void a_dear_read_is_halved_until_it_fits(void **state)
                      FG_READ_TURN_HALVINGS_MAX);
 }
 
-static void a_cheap_one_is_doubled_once(void **state)
+static void some_cheap_ones_double_the_next(void **state)
 {
     (void)state;
     struct fg_read_turn reads = made(2 * MS);
-    assert_int_equal(after(&reads, 1, 4, 100 * US), 3);
-    assert_int_equal(after(&reads, 2, 4, 100 * US + 1), 4); /* twice it would not fit */
-    assert_int_equal(after(&reads, 3, 1, 0), 0);
-    assert_int_equal(after(&reads, 4, 0, 0), 0);
+    struct fg_read_pace pace = {.halvings = 4, .is_known = true};
+    assert_int_equal(after_some(&reads, 1, &pace, 3, 100 * US), 4);
+    assert_int_equal(after_some(&reads, 3, &pace, 9, 100 * US + 1), 4); /* twice would not fit */
+    assert_int_equal(after_some(&reads, 5, &pace, 1, 100 * US), 3);
+    assert_int_equal(after_some(&reads, 7, &pace, 11, 0), 1);
+    assert_int_equal(after_some(&reads, 9, &pace, 1, 0), 0);
+    assert_int_equal(after_some(&reads, 11, &pace, 1000, 0), 0);
+}
+
+/* Whoever behaves only to get a large read for dear bytes has to behave longer each time. */
+static void patience_does_not_pay(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads = made(2 * MS);
+    struct fg_read_pace pace = {.is_known = true};
+    for (unsigned dears = 1; dears < 10; dears++) {
+        assert_int_equal(after_some(&reads, dears, &pace, 1, 100 * MS), FG_READ_TURN_HALVINGS_MAX);
+        unsigned wanted = 4u << (dears < FG_READ_TURN_DEARS_MAX ? dears : FG_READ_TURN_DEARS_MAX);
+        for (uint8_t left = FG_READ_TURN_HALVINGS_MAX; left > 0; left--) {
+            assert_int_equal(after_some(&reads, dears, &pace, wanted - 1, 0), left);
+            assert_int_equal(after_some(&reads, dears, &pace, 1, 0), left - 1);
+        }
+    }
+    /* One who goes on behaving is forgiven, one by one: 128 reads, 64, and so on. */
+    (void)after_some(&reads, 20, &pace, 128 + 64 + 32 + 16 + 8, 0);
+    assert_int_equal(pace.dears, 0);
+    assert_int_equal(after_some(&reads, 21, &pace, 1, 100 * MS), FG_READ_TURN_HALVINGS_MAX);
+    assert_int_equal(after_some(&reads, 21, &pace, 8, 0), FG_READ_TURN_HALVINGS_MAX - 1);
+}
+
+/* Then it is the next turn's: but a head fits into what is left for everybody. */
+static void a_turn_takes_its_budget_and_little_more(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads = made(2 * MS);
+    struct fg_read_pace known = {.is_known = true}, small = {.halvings = 1, .is_known = true};
+    struct fg_read_pace newcomer = {.halvings = 3}, tiny = {.halvings = 6};
+    struct fg_read_pace dear = {.is_known = true};
+    (void)fg_read_turn_note(&reads, 7, &dear, MOST, MOST, 2 * MS - 1);
+    assert_int_equal(fg_read_turn_ask(&reads, 7, &known, MOST), MOST);
+    assert_true(fg_read_turn_is_due(&reads, 7, &small));
+    (void)fg_read_turn_note(&reads, 7, &dear, MOST, MOST, 1);
+    assert_int_equal(fg_read_turn_ask(&reads, 7, &known, MOST), FG_READ_TURN_SPARE);
+    assert_int_equal(fg_read_turn_ask(&reads, 7, &newcomer, MOST), FG_READ_TURN_SPARE);
+    assert_int_equal(fg_read_turn_ask(&reads, 7, &tiny, MOST), 1024);
+    assert_true(fg_read_turn_measures(&newcomer, FG_READ_TURN_SPARE)); /* all that it was given */
+    assert_true(fg_read_turn_is_due(&reads, 7, &known));
+    assert_true(fg_read_turn_is_due(&reads, 7, &newcomer));
+    assert_false(fg_read_turn_is_due(&reads, 7, &small));
+    assert_true(fg_read_turn_is_due(&reads, 8, &small));
+    assert_int_equal(fg_read_turn_ask(&reads, 8, &known, MOST), MOST);
 }
 
 static void many_share_one_budget(void **state)
@@ -80,17 +141,19 @@ static void a_read_need_not_be_full_to_be_dear(void **state)
     (void)state;
     struct fg_read_turn reads = made(2 * MS);
     struct fg_read_pace pace = {.is_known = true};
-    assert_false(fg_read_turn_measures(&pace, MOST, 4095));
-    assert_true(fg_read_turn_measures(&pace, MOST, 4096));
+    (void)next_of(&pace);
+    assert_false(fg_read_turn_measures(&pace, 4095));
+    assert_true(fg_read_turn_measures(&pace, 4096));
     assert_true(fg_read_turn_note(&reads, 1, &pace, MOST, 8192, 400 * US));
-    assert_int_equal(fg_read_turn_bytes(&pace, MOST), 4096);
-    assert_true(fg_read_turn_measures(&pace, MOST, 4096));
+    assert_int_equal(next_of(&pace), 4096);
+    assert_true(fg_read_turn_measures(&pace, 4096));
     /* Cheap, but not full: it says nothing about a larger one. */
     assert_false(fg_read_turn_note(&reads, 9, &pace, MOST, 4095, 1));
-    assert_int_equal(fg_read_turn_bytes(&pace, MOST), 4096);
+    assert_int_equal(next_of(&pace), 4096);
     pace.halvings = FG_READ_TURN_HALVINGS_MAX;
-    assert_true(fg_read_turn_measures(&pace, MOST, 1024));
-    assert_false(fg_read_turn_measures(&pace, MOST, 1023));
+    (void)next_of(&pace);
+    assert_true(fg_read_turn_measures(&pace, 1024));
+    assert_false(fg_read_turn_measures(&pace, 1023));
 }
 
 static void what_was_taken_above_a_share_is_owed_in_turns(void **state)
@@ -100,7 +163,9 @@ static void what_was_taken_above_a_share_is_owed_in_turns(void **state)
     struct fg_read_pace pace = {.is_known = true};
     (void)fg_read_turn_note(&reads, 10, &pace, MOST, MOST, 200 * US);
     assert_true(fg_read_turn_is_due(&reads, 11, &pace));
-    assert_true(fg_read_turn_note(&reads, 11, &pace, MOST, MOST, 900 * US));
+    assert_true(fg_read_turn_note(&reads, 11, &pace, MOST, MOST, 1999 * US));
+    assert_true(fg_read_turn_is_due(&reads, 11, &pace)); /* alone, a whole turn is its share */
+    assert_true(fg_read_turn_note(&reads, 11, &pace, MOST, MOST, 4 * MS)); /* of two */
     assert_false(fg_read_turn_is_due(&reads, 14, &pace));
     assert_true(fg_read_turn_is_due(&reads, 15, &pace));
     (void)fg_read_turn_note(&reads, 20, &pace, MOST, MOST, UINT64_MAX);
@@ -130,7 +195,9 @@ static void large_pieces_are_never_dear(void **state)
     for (unsigned i = 0; i < 1000; i++)
         (void)after(&reads, 1, 0, 40 * US);
     assert_int_equal(after(&reads, 1, 0, 131072), 0); /* 2 ns a byte */
-    assert_int_equal(after(&reads, 2, 3, 8192), 2);
+    assert_int_equal(after(&reads, 2, 3, 8192), 3);
+    struct fg_read_pace pace = {.halvings = 3, .is_known = true};
+    assert_int_equal(after_some(&reads, 2, &pace, 4, 8192), 2);
     assert_int_equal(after(&reads, 2, 3, 16384), 3);
     assert_int_equal(after(&reads, 2, 0, 131073), FG_READ_TURN_HALVINGS_MAX);
 }
@@ -150,14 +217,36 @@ static void newcomers_begin_with_what_others_have_shown(void **state)
     (void)fg_read_turn_note(&reads, 60, &pace, MOST, 2048, 150 * US); /* neither dear nor cheap */
     fg_read_turn_greet(&reads, &pace);
     assert_int_equal(pace.halvings, 5);
-    for (unsigned i = 5; i > 0; i--) { /* each that is cheap makes it larger */
+    for (unsigned i = 5 * FG_READ_TURN_WELCOMES; i > 0; i--) { /* some that are cheap double it */
         fg_read_turn_greet(&reads, &pace);
-        assert_int_equal(pace.halvings, i);
-        (void)fg_read_turn_note(&reads, 70, &pace, MOST, fg_read_turn_bytes(&pace, MOST), 1);
-        assert_int_equal(pace.halvings, i - 1);
+        assert_int_equal(pace.halvings, (i + FG_READ_TURN_WELCOMES - 1) / FG_READ_TURN_WELCOMES);
+        (void)fg_read_turn_note(&reads, 70, &pace, MOST, MOST >> pace.halvings, 1);
     }
     fg_read_turn_greet(&reads, &pace);
     assert_int_equal(pace.halvings, 0);
+    (void)fg_read_turn_note(&reads, 80, &pace, MOST, MOST, 200 * US + 1);
+    fg_read_turn_greet(&reads, &pace);
+    assert_int_equal(pace.halvings, 1);
+}
+
+static void clients_begin_small(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads;
+    struct fg_read_pace pace;
+    fg_read_turn_init(&reads, 2 * MS, FG_READ_TURN_GUEST);
+    for (unsigned i = 0; i < 100; i++) { /* cheap: no larger; dear: smaller */
+        fg_read_turn_greet(&reads, &pace);
+        assert_int_equal(next_of(&pace), 8192);
+        (void)fg_read_turn_note(&reads, i, &pace, MOST, 8192, 1);
+    }
+    fg_read_turn_greet(&reads, &pace);
+    (void)fg_read_turn_note(&reads, 200, &pace, MOST, 8192, 800 * US);
+    fg_read_turn_greet(&reads, &pace);
+    assert_int_equal(next_of(&pace), 2048);
+    fg_read_turn_init(&reads, 0, FG_READ_TURN_GUEST);
+    fg_read_turn_greet(&reads, &pace);
+    assert_int_equal(fg_read_turn_ask(&reads, 1, &pace, MOST), MOST); /* off */
 }
 
 static void without_a_budget_all_reads_are_large(void **state)
@@ -178,13 +267,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_halved),
         cmocka_unit_test(a_dear_read_is_halved_until_it_fits),
-        cmocka_unit_test(a_cheap_one_is_doubled_once),
+        cmocka_unit_test(some_cheap_ones_double_the_next),
+        cmocka_unit_test(patience_does_not_pay),
+        cmocka_unit_test(a_turn_takes_its_budget_and_little_more),
         cmocka_unit_test(many_share_one_budget),
         cmocka_unit_test(a_read_need_not_be_full_to_be_dear),
         cmocka_unit_test(what_was_taken_above_a_share_is_owed_in_turns),
         cmocka_unit_test(who_is_passed_over_counts),
         cmocka_unit_test(large_pieces_are_never_dear),
         cmocka_unit_test(newcomers_begin_with_what_others_have_shown),
+        cmocka_unit_test(clients_begin_small),
         cmocka_unit_test(without_a_budget_all_reads_are_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
