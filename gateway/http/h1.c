@@ -167,6 +167,19 @@ static void begin_request(struct fg_h1 *h1, struct fg_span text)
     after_begin(h1, stream);
 }
 
+/* The answer to a head that nobody could take apart: one to HEAD has no content, whatever else. */
+static struct fg_stream *acquire_for_error(struct fg_h1 *h1, struct fg_span input)
+{
+    struct fg_stream *stream = fg_stream_acquire(&h1->codec, FG_HTTP_1_1, &fg_h1_response_ops);
+    if (h1->head_len > 0)
+        input = fg_span_make(h1->head, h1->head_len);
+    while (input.len > 0 && (input.data[0] == '\r' || input.data[0] == '\n'))
+        input = fg_span_make(input.data + 1, input.len - 1);
+    if (stream != NULL && fg_span_starts_with(input, FG_SPAN("HEAD ")))
+        stream->req.ex.method = FG_METHOD_HEAD;
+    return stream;
+}
+
 static size_t read_head(struct fg_h1 *h1, struct fg_span input)
 {
     struct fg_transport *transport = h1->codec.transport;
@@ -176,7 +189,7 @@ static size_t read_head(struct fg_h1 *h1, struct fg_span input)
     bool was_open = h1->head_len > 0;
     size_t taken = fg_h1_head_collect(h1, input, &text, &is_complete, &error);
     if (error != FG_HTTP_OK) {
-        struct fg_stream *stream = fg_stream_acquire(&h1->codec, FG_HTTP_1_1, &fg_h1_response_ops);
+        struct fg_stream *stream = acquire_for_error(h1, input);
         if (stream != NULL)
             h1->current = stream;
         refuse_connection(h1, error);
@@ -522,7 +535,7 @@ static void on_timeout(struct fg_codec *codec, enum fg_timeout_class class)
     }
     fg_counter_add_owned(&transport->env->stats->timeouts, 1);
     if (class == FG_TIMEOUT_HEADER && h1->head_len > 0) {
-        h1->current = fg_stream_acquire(codec, FG_HTTP_1_1, &fg_h1_response_ops);
+        h1->current = acquire_for_error(h1, FG_SPAN(""));
         fg_h1_close_after(h1, FG_CLOSE_LINGER);
         if (h1->current != NULL) {
             fg_h1_head_clear(h1);

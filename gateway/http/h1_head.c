@@ -282,11 +282,12 @@ static enum fg_http_error error_of(const llhttp_t *parser)
 static enum fg_http_error parse_request_line(struct fg_head *head, struct fg_span line)
 {
     struct fg_span rest = fg_span_make(line.data, line.len - VERSION_LEN);
-    struct fg_span method = fg_span_split(&rest, ' ');
+    enum fg_http_error error = fg_head_set_method(head, fg_span_split(&rest, ' '));
+    if (error != FG_HTTP_OK)
+        return error;
     if (rest.data == NULL || rest.len == 0 || memchr(rest.data, ' ', rest.len) != NULL)
         return FG_HTTP_MALFORMED;
-    enum fg_http_error error = fg_head_set_method(head, method);
-    return error == FG_HTTP_OK ? fg_head_set_target(head, rest) : error;
+    return fg_head_set_target(head, rest);
 }
 
 static size_t without_blanks(const char *text, const char *end)

@@ -147,6 +147,8 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
 {
     static const struct fg_span json = FG_SPAN_LITERAL("application/json");
     assert(!stream->is_head_sent);
+    if (fg_span_equal(stream->head.method, FG_SPAN("HEAD")))
+        stream->req.ex.method = FG_METHOD_HEAD; /* the head may be wrong behind it */
     char body[FG_HTTP_ERROR_BODY_MAX];
     char length[24];
     char date[FG_HTTP_DATE_BYTES];

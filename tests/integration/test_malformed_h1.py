@@ -368,6 +368,21 @@ def test_refused(site, upstream, data, status, code):
     refused(site, upstream, data, status, code)
 
 
+def test_what_is_refused_of_head_has_no_content(site, upstream):
+    """RFC 9110 section 9.3.2, also where the head was not read to its end."""
+    before = len(upstream.received())
+    for what, data, status, _ in REFUSED:
+        if not data.startswith(b"GET /") or what == "HTTP/0.9 with fields":
+            continue
+        for first in (b"", b"\r\n"):
+            with wire.connect(site.port) as connection:
+                connection.sendall(first + b"HEAD" + data[3:])
+                answer = read_all(connection)
+            assert answer.startswith(b"HTTP/1.1 %d " % status) and answer.endswith(b"\r\n\r\n"), (what, answer)
+            assert answer.count(b"\r\n\r\n") == 1 and b"\r\ncontent-length: " in answer
+    assert upstream.received()[before:] == b""
+
+
 @pytest.mark.parametrize("data, received", [case[1:] for case in PASSED], ids=[case[0] for case in PASSED])
 def test_passed(site, upstream, data, received):
     before = len(upstream.received())

@@ -363,6 +363,16 @@ def test_ends_the_stream(site, upstream, frames, status, reset):
         assert wire.stable(upstream.received()[before:]) in (b"", UP_STREAM)
 
 
+@pytest.mark.parametrize("frames, status", [
+    (get(method="HEAD", path="/a%2fb"), 400), (get(method="HEAD", path="/" + "a" * 600), 414),
+    (get(("a", "b" * 5000), method="HEAD"), 431), (get(("expect", "else"), method="HEAD"), 417)])
+def test_what_is_refused_of_head_has_no_content(site, frames, status):
+    peer = start(site)
+    with peer.connection:
+        peer.send(frames)
+        assert peer.until(lambda: peer.is_over(1)) and peer.status == {1: status} and not peer.bodies
+
+
 @pytest.mark.parametrize("frames, received", [case[1:] for case in BODY_ERRORS], ids=[case[0] for case in BODY_ERRORS])
 def test_a_body_that_goes_wrong_never_looks_complete(site, upstream, frames, received):
     before = len(upstream.received())
