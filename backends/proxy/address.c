@@ -83,6 +83,26 @@ bool fg_endpoint_target_init(struct fg_endpoint_target *target, const struct fg_
     return true;
 }
 
+static bool is_v4_host(uint32_t address)
+{
+    return address != INADDR_ANY && address != INADDR_BROADCAST && !IN_MULTICAST(address);
+}
+
+bool fg_address_is_of_host(const struct fg_address *address)
+{
+    const struct sockaddr *any = (const struct sockaddr *)&address->storage;
+    if (any->sa_family == AF_INET)
+        return is_v4_host(ntohl(((const struct sockaddr_in *)(const void *)any)->sin_addr.s_addr));
+    if (any->sa_family != AF_INET6)
+        return false;
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)any)->sin6_addr;
+    uint32_t last;
+    memcpy(&last, v6->s6_addr + 12, sizeof(last));
+    if (IN6_IS_ADDR_V4MAPPED(v6))
+        return is_v4_host(ntohl(last));
+    return !IN6_IS_ADDR_UNSPECIFIED(v6) && !IN6_IS_ADDR_MULTICAST(v6);
+}
+
 size_t fg_endpoint_lookup(const struct fg_endpoint_target *target,
                           struct fg_address addresses[FG_ADDRESSES_MAX])
 {
@@ -99,7 +119,7 @@ size_t fg_endpoint_lookup(const struct fg_endpoint_target *target,
         memset(&addresses[count], 0, sizeof(addresses[count]));
         memcpy(&addresses[count].storage, it->ai_addr, it->ai_addrlen);
         addresses[count].len = it->ai_addrlen;
-        count++;
+        count += fg_address_is_of_host(&addresses[count]);
     }
     freeaddrinfo(found);
     return count;

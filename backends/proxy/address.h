@@ -1,6 +1,6 @@
 /*
  * address.h: an endpoint's text, taken apart and turned into hosts.
- * Thread   start-up and helper threads; pure but for fg_endpoint_lookup.
+ * Thread   start-up, helper threads, the resolver's loop; pure but for fg_endpoint_lookup.
  */
 #ifndef FG_PROXY_ADDRESS_H
 #define FG_PROXY_ADDRESS_H
@@ -26,6 +26,10 @@ struct fg_endpoint_target {
 FG_MUST_USE bool fg_endpoint_target_init(struct fg_endpoint_target *target,
                                          const struct fg_endpoint_conf *conf,
                                          struct fg_error *error);
+
+/* Can a server be there? Not at "any" (a connect to it is one to ourselves), multicast or
+ * broadcast. */
+bool fg_address_is_of_host(const struct fg_address *address);
 
 /* The system's own lookup (hosts file, DNS); may block. Returns how many addresses it found. */
 size_t fg_endpoint_lookup(const struct fg_endpoint_target *target,

@@ -306,7 +306,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     reading->job.message.run = on_read;
     reading->job.work = read_in_helper;
     reading->job.reply_to = env->mailbox;
-    if (fg_helper_pool_try_submit(env->helper, &reading->job) == FG_OK)
+    if (fg_helper_pool_try_look_up(env->helper, &reading->job) == FG_OK)
         file->reading = reading;
     else
         free(reading); /* the next look */

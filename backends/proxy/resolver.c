@@ -2,7 +2,8 @@
  * resolver.c: asks DNS again when the answer's time to live is over, or when connects fail.
  * Job      A and AAAA by evdns, which tells the time to live; where that finds nothing, the
  *          system's own lookup in a helper thread, which also knows the hosts file. What is found
- *          becomes the endpoint's hosts; when nothing is, the old ones stay.
+ *          becomes the endpoint's hosts; when nothing is, the old ones stay, and when one of the
+ *          two questions had no answer, the old ones of that family.
  * Thread   the first event loop; getaddrinfo in the helper pool.
  * Never    blocks; asks for a name twice at once; forgets addresses because DNS is down.
  * Memory   one object a name, fixed; a job in the helper pool outlives the loop's state if it must.
@@ -21,6 +22,7 @@
 #include <event2/dns.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TICK_NS FG_S /* at most; then failed connects are noticed */
 #define TICK_LEAST_NS (20 * FG_MS)
@@ -43,11 +45,15 @@ struct lookup {
     unsigned source; /* of the hosts: the endpoint's index */
     uint64_t due_ns;
     uint64_t asked_ns;
-    unsigned pending; /* answers of evdns that are still to come */
-    uint64_t ttl_s;   /* the shortest */
+    unsigned pending;   /* answers of evdns that are still to come */
+    bool has_v4_failed; /* nobody could say */
+    bool has_v6_failed;
+    uint64_t ttl_s; /* the shortest */
     struct helper_job *helper;
     struct fg_address addresses[FG_ADDRESSES_MAX];
     size_t address_count;
+    struct fg_address known[FG_ADDRESSES_MAX]; /* the hosts that the name has */
+    size_t known_count;
 };
 
 struct fg_resolver {
@@ -91,9 +97,13 @@ static bool install(struct lookup *lookup, const struct fg_address *addresses, s
     enum fg_status status =
         fg_hosts_replace(&proxy->hosts, lookup->source, specs, count, fg_clock_monotonic_ns());
     free(specs);
-    if (status != FG_OK)
+    if (status == FG_OK) {
+        memcpy(lookup->known, addresses, count * sizeof(*addresses));
+        lookup->known_count = count;
+    } else {
         fg_log(FG_LOG_WARN, "endpoint_addresses_dropped", "endpoint=%s addresses=%zu reason=%s",
                lookup->target->text, count, fg_status_name(status));
+    }
     return status == FG_OK;
 }
 
@@ -143,7 +153,7 @@ static void ask_helper(struct lookup *lookup)
     job->job.message.run = on_helper_done;
     job->job.work = look_up_in_helper;
     job->job.reply_to = thread->env.mailbox;
-    if (fg_helper_pool_try_submit(thread->env.helper, &job->job) != FG_OK) {
+    if (fg_helper_pool_try_look_up(thread->env.helper, &job->job) != FG_OK) {
         free(job);
         settle(lookup, NULL, 0, 0);
         return;
@@ -153,45 +163,93 @@ static void ask_helper(struct lookup *lookup)
 
 /* ---- DNS ---- */
 
-static void add_address(struct lookup *lookup, char type, const void *bytes)
+static void add_address(struct lookup *lookup, const struct fg_address *address)
 {
-    if (lookup->address_count >= FG_ADDRESSES_MAX)
-        return;
-    struct fg_address *address = &lookup->addresses[lookup->address_count++];
-    *address = (struct fg_address){.len = 0};
-    uint16_t port = htons(lookup->target->port);
-    if (type == DNS_IPv4_A) {
-        struct sockaddr_in *v4 = (struct sockaddr_in *)&address->storage;
-        v4->sin_family = AF_INET;
-        v4->sin_port = port;
-        memcpy(&v4->sin_addr, bytes, sizeof(v4->sin_addr));
-        address->len = sizeof(*v4);
-    } else {
-        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address->storage;
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = port;
-        memcpy(&v6->sin6_addr, bytes, sizeof(v6->sin6_addr));
-        address->len = sizeof(*v6);
+    if (lookup->address_count < FG_ADDRESSES_MAX && fg_address_is_of_host(address))
+        lookup->addresses[lookup->address_count++] = *address;
+}
+
+static struct fg_address make_v4(uint16_t port, const void *bytes)
+{
+    struct fg_address address = {.len = sizeof(struct sockaddr_in)};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&address.storage;
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(port);
+    memcpy(&v4->sin_addr, bytes, sizeof(v4->sin_addr));
+    return address;
+}
+
+static struct fg_address make_v6(uint16_t port, const void *bytes)
+{
+    struct fg_address address = {.len = sizeof(struct sockaddr_in6)};
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address.storage;
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    memcpy(&v6->sin6_addr, bytes, sizeof(v6->sin6_addr));
+    return address;
+}
+
+/* Of a family that nobody could say anything about, beside one that was answered. */
+static void keep_known(struct lookup *lookup, int family)
+{
+    for (size_t i = 0; i < lookup->known_count; i++) {
+        if (lookup->known[i].storage.ss_family != family)
+            continue;
+        add_address(lookup, &lookup->known[i]);
+        lookup->ttl_s = 0; /* asked again soon */
     }
 }
 
-static void on_dns_answer(int result, char type, int count, int ttl, void *addresses, void *arg)
+/* One of the answers is here, or what stands for one. */
+static void take_answer(struct lookup *lookup)
 {
-    struct lookup *lookup = arg;
-    size_t bytes = type == DNS_IPv4_A ? 4 : 16;
-    if (result == DNS_ERR_NONE && (type == DNS_IPv4_A || type == DNS_IPv6_AAAA)) {
-        for (int i = 0; i < count; i++)
-            add_address(lookup, type, (const char *)addresses + (size_t)i * bytes);
-        uint64_t ttl_s = ttl < 0 ? 0 : (uint64_t)ttl;
-        if (count > 0 && ttl_s < lookup->ttl_s)
-            lookup->ttl_s = ttl_s;
-    }
     if (--lookup->pending > 0)
         return;
+    if (lookup->address_count > 0 && lookup->has_v4_failed)
+        keep_known(lookup, AF_INET);
+    if (lookup->address_count > 0 && lookup->has_v6_failed)
+        keep_known(lookup, AF_INET6);
     if (lookup->address_count > 0)
         settle(lookup, lookup->addresses, lookup->address_count, lookup->ttl_s * FG_S);
     else
         ask_helper(lookup);
+}
+
+/* That there are none is an answer. */
+static bool has_failed(int result)
+{
+    return result != DNS_ERR_NONE && result != DNS_ERR_NOTEXIST && result != DNS_ERR_NODATA;
+}
+
+static void take_family(struct lookup *lookup, int family, int result, int count, int ttl,
+                        const void *bytes)
+{
+    uint16_t port = lookup->target->port;
+    for (int i = 0; result == DNS_ERR_NONE && i < count; i++) {
+        const char *at = (const char *)bytes + (size_t)i * (family == AF_INET ? 4 : 16);
+        struct fg_address address = family == AF_INET ? make_v4(port, at) : make_v6(port, at);
+        add_address(lookup, &address);
+    }
+    uint64_t ttl_s = ttl < 0 ? 0 : (uint64_t)ttl;
+    if (result == DNS_ERR_NONE && count > 0 && ttl_s < lookup->ttl_s)
+        lookup->ttl_s = ttl_s;
+    take_answer(lookup);
+}
+
+static void on_v4_answer(int result, char type, int count, int ttl, void *addresses, void *arg)
+{
+    struct lookup *lookup = arg;
+    (void)type; /* a failure has none */
+    lookup->has_v4_failed = has_failed(result);
+    take_family(lookup, AF_INET, result, count, ttl, addresses);
+}
+
+static void on_v6_answer(int result, char type, int count, int ttl, void *addresses, void *arg)
+{
+    struct lookup *lookup = arg;
+    (void)type;
+    lookup->has_v6_failed = has_failed(result);
+    take_family(lookup, AF_INET6, result, count, ttl, addresses);
 }
 
 static void look_up(struct lookup *lookup, uint64_t now_ns)
@@ -208,11 +266,11 @@ static void look_up(struct lookup *lookup, uint64_t now_ns)
     }
     lookup->pending = 3; /* one is ours, since a call may answer before it returns */
     const char *host = lookup->target->host;
-    if (evdns_base_resolve_ipv4(resolver->dns, host, 0, on_dns_answer, lookup) == NULL)
-        on_dns_answer(DNS_ERR_UNKNOWN, DNS_IPv4_A, 0, 0, NULL, lookup);
-    if (evdns_base_resolve_ipv6(resolver->dns, host, 0, on_dns_answer, lookup) == NULL)
-        on_dns_answer(DNS_ERR_UNKNOWN, DNS_IPv6_AAAA, 0, 0, NULL, lookup);
-    on_dns_answer(DNS_ERR_UNKNOWN, DNS_IPv4_A, 0, 0, NULL, lookup);
+    if (evdns_base_resolve_ipv4(resolver->dns, host, 0, on_v4_answer, lookup) == NULL)
+        on_v4_answer(DNS_ERR_UNKNOWN, 0, 0, 0, NULL, lookup);
+    if (evdns_base_resolve_ipv6(resolver->dns, host, 0, on_v6_answer, lookup) == NULL)
+        on_v6_answer(DNS_ERR_UNKNOWN, 0, 0, 0, NULL, lookup);
+    take_answer(lookup);
 }
 
 /* ---- when it is time ---- */

@@ -183,7 +183,7 @@ static void begin_resolve(struct fg_redis_connector *connector)
     if (connector->env.helper == NULL) { /* a loop without helpers may block */
         resolve(&job->job);
         on_resolved(&job->job.message);
-    } else if (fg_helper_pool_try_submit(connector->env.helper, &job->job) != FG_OK) {
+    } else if (fg_helper_pool_try_look_up(connector->env.helper, &job->job) != FG_OK) {
         connector->job = NULL;
         free(job);
         lose(connector, "the helper threads are busy");

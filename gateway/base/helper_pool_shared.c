@@ -1,32 +1,42 @@
 /*
- * helper_pool_shared.c: a bounded FIFO of jobs under one mutex, threads that sleep on a condition.
+ * helper_pool_shared.c: two bounded FIFOs of jobs under one mutex, threads that sleep on a
+ * condition each. A thread serves one of them alone.
  */
 #include "helper_pool_shared.h"
 
 #include <signal.h>
 #include <stdlib.h>
 
-struct fg_helper_pool {
-    pthread_mutex_t lock;
+#define LOOKUP_THREADS 2u
+
+struct lane {
+    struct fg_helper_pool *pool;
     pthread_cond_t work_waits;
     struct fg_helper_job *first;
     struct fg_helper_job *last;
     unsigned waiting;
-    unsigned jobs_max;
+};
+
+struct fg_helper_pool {
+    pthread_mutex_t lock;
+    struct lane work;
+    struct lane lookups;
+    unsigned jobs_max; /* that wait in a lane */
     bool is_stopping;
     unsigned thread_count;
     pthread_t threads[];
 };
 
-static struct fg_helper_job *take(struct fg_helper_pool *pool)
+static struct fg_helper_job *take(struct lane *lane)
 {
+    struct fg_helper_pool *pool = lane->pool;
     pthread_mutex_lock(&pool->lock);
-    while (pool->first == NULL && !pool->is_stopping)
-        pthread_cond_wait(&pool->work_waits, &pool->lock);
-    struct fg_helper_job *job = pool->first; /* when stopping too: their replies free memory */
+    while (lane->first == NULL && !pool->is_stopping)
+        pthread_cond_wait(&lane->work_waits, &pool->lock);
+    struct fg_helper_job *job = lane->first; /* when stopping too: their replies free memory */
     if (job != NULL) {
-        pool->first = job->next;
-        pool->waiting--;
+        lane->first = job->next;
+        lane->waiting--;
     }
     pthread_mutex_unlock(&pool->lock);
     return job;
@@ -34,30 +44,39 @@ static struct fg_helper_job *take(struct fg_helper_pool *pool)
 
 static void *run_helper(void *arg)
 {
-    struct fg_helper_pool *pool = arg;
+    struct lane *lane = arg;
     struct fg_helper_job *job;
-    while ((job = take(pool)) != NULL) {
+    while ((job = take(lane)) != NULL) {
         job->work(job);
         fg_mailbox_post(job->reply_to, &job->message);
     }
     return NULL;
 }
 
-struct fg_helper_pool *fg_helper_pool_create(unsigned thread_count, unsigned jobs_max)
+static void open_lane(struct lane *lane, struct fg_helper_pool *pool)
 {
+    lane->pool = pool;
+    pthread_cond_init(&lane->work_waits, NULL);
+}
+
+struct fg_helper_pool *fg_helper_pool_create(unsigned work_threads, unsigned jobs_max)
+{
+    unsigned thread_count = work_threads + LOOKUP_THREADS;
     struct fg_helper_pool *pool =
         calloc(1, sizeof(*pool) + thread_count * sizeof(pool->threads[0]));
     if (pool == NULL)
         return NULL;
     pool->jobs_max = jobs_max;
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->work_waits, NULL);
+    open_lane(&pool->work, pool);
+    open_lane(&pool->lookups, pool);
     /* Signals are for the thread that runs the process's loop, never for a helper. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (unsigned i = 0; i < thread_count; i++) {
-        if (pthread_create(&pool->threads[i], NULL, run_helper, pool) != 0)
+        struct lane *lane = i < work_threads ? &pool->work : &pool->lookups;
+        if (pthread_create(&pool->threads[i], NULL, run_helper, lane) != 0)
             break;
         pool->thread_count++;
     }
@@ -75,30 +94,43 @@ void fg_helper_pool_destroy(struct fg_helper_pool *pool)
         return;
     pthread_mutex_lock(&pool->lock);
     pool->is_stopping = true;
-    pthread_cond_broadcast(&pool->work_waits);
+    pthread_cond_broadcast(&pool->work.work_waits);
+    pthread_cond_broadcast(&pool->lookups.work_waits);
     pthread_mutex_unlock(&pool->lock);
     for (unsigned i = 0; i < pool->thread_count; i++)
         pthread_join(pool->threads[i], NULL);
-    pthread_cond_destroy(&pool->work_waits);
+    pthread_cond_destroy(&pool->work.work_waits);
+    pthread_cond_destroy(&pool->lookups.work_waits);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
 
-enum fg_status fg_helper_pool_try_submit(struct fg_helper_pool *pool, struct fg_helper_job *job)
+static enum fg_status submit(struct lane *lane, struct fg_helper_job *job)
 {
+    struct fg_helper_pool *pool = lane->pool;
     enum fg_status status = FG_ERR_BUSY;
     pthread_mutex_lock(&pool->lock);
-    if (pool->waiting < pool->jobs_max && !pool->is_stopping) {
+    if (lane->waiting < pool->jobs_max && !pool->is_stopping) {
         job->next = NULL;
-        if (pool->first == NULL)
-            pool->first = job;
+        if (lane->first == NULL)
+            lane->first = job;
         else
-            pool->last->next = job;
-        pool->last = job;
-        pool->waiting++;
+            lane->last->next = job;
+        lane->last = job;
+        lane->waiting++;
         status = FG_OK;
-        pthread_cond_signal(&pool->work_waits);
+        pthread_cond_signal(&lane->work_waits);
     }
     pthread_mutex_unlock(&pool->lock);
     return status;
+}
+
+enum fg_status fg_helper_pool_try_submit(struct fg_helper_pool *pool, struct fg_helper_job *job)
+{
+    return submit(&pool->work, job);
+}
+
+enum fg_status fg_helper_pool_try_look_up(struct fg_helper_pool *pool, struct fg_helper_job *job)
+{
+    return submit(&pool->lookups, job);
 }

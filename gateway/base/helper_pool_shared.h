@@ -1,6 +1,7 @@
 /*
  * helper_pool_shared.h: a few threads for work that would hold up an event loop: file reads,
- * compression, name lookups.
+ * compression; and two of their own for name lookups, which may take half a minute each when DNS is
+ * down, and would leave nobody for the rest.
  * Protocol  loops submit under the mutex; a helper runs `work`, then posts `done` to the loop's
  *           mailbox. The job belongs to the helper from submit until done runs.
  * Memory    intrusive jobs; at most `jobs_max` wait, one more is refused (FG_ERR_BUSY).
@@ -22,8 +23,8 @@ struct fg_helper_job {
 
 struct fg_helper_pool;
 
-/* NULL when threads or memory are short. */
-struct fg_helper_pool *fg_helper_pool_create(unsigned thread_count, unsigned jobs_max);
+/* `work_threads` besides those for lookups. NULL when threads or memory are short. */
+struct fg_helper_pool *fg_helper_pool_create(unsigned work_threads, unsigned jobs_max);
 
 /* Refuses new jobs, finishes the submitted ones (at most jobs_max) and joins the threads. Their
  * replies are in the mailboxes then, which the loops must still drain. NULL is fine. */
@@ -32,5 +33,8 @@ void fg_helper_pool_destroy(struct fg_helper_pool *pool);
 /* Any thread. FG_ERR_BUSY when jobs_max wait already: the job is still the caller's. */
 FG_MUST_USE enum fg_status fg_helper_pool_try_submit(struct fg_helper_pool *pool,
                                                      struct fg_helper_job *job);
+/* The same for a job that may wait for DNS. */
+FG_MUST_USE enum fg_status fg_helper_pool_try_look_up(struct fg_helper_pool *pool,
+                                                      struct fg_helper_job *job);
 
 #endif

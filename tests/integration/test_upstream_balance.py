@@ -121,10 +121,11 @@ def test_least_request_avoids_the_busy_one(launch, upstream):
 
 
 class Dns:
-    """Answers A queries for one name out of a list that the test changes."""
+    """Answers queries for one name out of lists that the test changes; kinds in `failing` by SERVFAIL."""
 
-    def __init__(self, addresses, ttl):
-        self.addresses, self.ttl, self.queries = addresses, ttl, 0
+    def __init__(self, addresses, ttl, six=()):
+        self.addresses, self.six, self.failing = addresses, six, set()
+        self.ttl, self.queries = ttl, 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
@@ -138,11 +139,14 @@ class Dns:
                 return
             end = query.index(b"\0", 12) + 5
             kind = struct.unpack(">H", query[end - 4:end - 2])[0]
-            found = self.addresses if kind == 1 else []
+            family = socket.AF_INET if kind == 1 else socket.AF_INET6
+            found = [] if kind in self.failing else self.addresses if kind == 1 else self.six
             self.queries += kind == 1
-            answer = query[:2] + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0) + query[12:end]
+            flags = 0x8182 if kind in self.failing else 0x8180
+            answer = query[:2] + struct.pack(">HHHHH", flags, 1, len(found), 0, 0) + query[12:end]
             for address in found:
-                answer += struct.pack(">HHHIH", 0xc00c, 1, 1, self.ttl, 4) + socket.inet_aton(address)
+                packed = socket.inet_pton(family, address)
+                answer += struct.pack(">HHHIH", 0xc00c, kind, 1, self.ttl, len(packed)) + packed
             self.socket.sendto(answer, client)
 
     def close(self):
@@ -170,5 +174,46 @@ def test_a_name_is_looked_up_again_when_its_time_is_over(launch, upstream):
         asked = dns.queries
         wait_for(lambda: dns.queries > asked + 1, what="another lookup")
         assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"two"}
+    finally:
+        dns.close()
+
+
+A, AAAA = 1, 28
+
+
+def known(gateway):
+    return {one["address"].partition("(")[2][:-1] for one in find_endpoints(gateway.stats())}
+
+
+def test_half_an_answer_keeps_what_the_other_half_said_before(launch, upstream):
+    port = free_port()
+    upstream(named("one"), host="127.0.0.1", port=port)
+    dns = Dns(["127.0.0.1"], ttl=0, six=["fd00::1"])
+    try:
+        gateway = launch(cluster([f"pods.test:{port}"], dns_servers=[dns.address], dns_ttl_min="100ms"))
+        wait_for(lambda: known(gateway) == {"127.0.0.1", "fd00::1"})
+        dns.failing, dns.six = {A}, ["fd00::2"]
+        wait_for(lambda: known(gateway) == {"127.0.0.1", "fd00::2"}, what="the new one beside the old one")
+        dns.failing, dns.addresses = {AAAA}, ["127.0.0.1", "127.0.0.2"]
+        wait_for(lambda: known(gateway) == {"127.0.0.1", "127.0.0.2", "fd00::2"})
+        dns.failing, dns.six = set(), []  # that there are none is an answer
+        wait_for(lambda: known(gateway) == {"127.0.0.1", "127.0.0.2"})
+    finally:
+        dns.close()
+
+
+def test_addresses_that_no_server_can_have_are_none(launch, upstream):
+    """A connect to 0.0.0.0 would be one to the gateway's own machine."""
+    port = free_port()
+    upstream(named("one"), host="127.0.0.1", port=port)
+    dns = Dns(["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"], ttl=0,
+              six=["::", "ff02::1", "::ffff:0.0.0.0", "::ffff:224.0.0.1"])
+    try:
+        gateway = launch(cluster([f"pods.test:{port}"], dns_servers=[dns.address], dns_ttl_min="100ms"))
+        assert known(gateway) == {"127.0.0.1"}
+        dns.addresses = ["0.0.0.0"]  # nothing of use: the old ones stay
+        asked = dns.queries
+        wait_for(lambda: dns.queries > asked + 1, what="another lookup")
+        assert known(gateway) == {"127.0.0.1"} and gateway.get("/").headers["x-server"] == "one"
     finally:
         dns.close()

@@ -71,8 +71,41 @@ static void bounds_and_finishes(void **state)
     fg_mailbox_fini(&box);
 }
 
+static void lookups_that_hang_hold_up_no_other_work(void **state)
+{
+    (void)state;
+    struct fg_mailbox box;
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    struct job jobs[6] = {0};
+    struct job other = {.job = {.message = {.run = done}, .work = work, .reply_to = &box}};
+    assert_int_equal(fg_mailbox_init(&box), FG_OK);
+    struct fg_helper_pool *pool = fg_helper_pool_create(1, 6);
+    assert_non_null(pool);
+    pthread_mutex_lock(&gate);
+    for (unsigned i = 0; i < 6; i++) {
+        jobs[i].job =
+            (struct fg_helper_job){.message = {.run = done}, .work = work, .reply_to = &box};
+        jobs[i].gate = &gate;
+        assert_int_equal(fg_helper_pool_try_look_up(pool, &jobs[i].job), FG_OK);
+    }
+    assert_int_equal(fg_helper_pool_try_submit(pool, &other.job), FG_OK);
+    struct pollfd posted = {.fd = box.event_fd, .events = POLLIN};
+    assert_int_equal(poll(&posted, 1, 60000), 1);
+    fg_mailbox_drain(&box);
+    assert_true(other.is_done);
+    pthread_mutex_unlock(&gate);
+    fg_helper_pool_destroy(pool);
+    fg_mailbox_drain(&box);
+    for (unsigned i = 0; i < 6; i++)
+        assert_true(jobs[i].is_done);
+    fg_mailbox_fini(&box);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bounds_and_finishes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bounds_and_finishes),
+        cmocka_unit_test(lookups_that_hang_hold_up_no_other_work),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
