@@ -13,6 +13,9 @@
 
 #include <assert.h>
 
+#define OVERTAKEN_MOST                                                                             \
+    16u /* looked at for one newcomer, the oldest first: each costs a look at all */
+
 /* What its number counts as by now; who has had a turn keeps what it had then. */
 static void age(const struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
 {
@@ -302,15 +305,12 @@ static bool make_room(struct fg_scheduler *s, const struct fg_sequence *seq)
     return true;
 }
 
-/*
- * A place is free: the last moment to say that the answer will not be there in time, before any of
- * it has been sent. True when that was said.
- */
-static bool is_too_late(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
+/* The answer will not be there in time, and none of it has been sent. True when that was said. */
+static bool refuse_if_late(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
 {
     uint32_t retry_after_ms = 0;
     uint32_t cached = 0;
-    if (s->batch_free_count == 0 || seq->deadline_ns == 0 || fg_sequence_was_admitted(seq))
+    if (seq->deadline_ns == 0 || fg_sequence_was_admitted(seq))
         return false;
     if (seq->hash_count > 0)
         cached = fg_kv_arena_count_cached(s->arena, seq->hashes, seq->hash_count, seq->tokens.ids) *
@@ -328,9 +328,25 @@ void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns)
     while (!fg_list_is_empty(&s->waiting)) {
         fg_scheduler_sync_work(s); /* who was let in just now has had more */
         struct fg_sequence *seq = next_waiting(s);
-        if (is_too_late(s, seq, now_ns))
+        if (s->batch_free_count > 0 && refuse_if_late(s, seq, now_ns)) /* the last moment */
             continue;
         if (!try_admit(s, seq, now_ns) && !make_room(s, seq))
+            break;
+    }
+}
+
+void fg_scheduler_refuse_overtaken(struct fg_scheduler *s, const struct fg_sequence *seq)
+{
+    uint64_t now_ns = s->clock_ns();
+    uint32_t checked = 0;
+    FG_LIST_EACH_SAFE(it, after, &s->waiting)
+    {
+        struct fg_sequence *other = FG_SEQUENCE_OF(it);
+        /* of the choices of one request none is refused alone before its turn */
+        if (other == seq || other->group != 0 || !fg_sequence_goes_before(seq, other))
+            continue;
+        refuse_if_late(s, other, now_ns);
+        if (++checked == OVERTAKEN_MOST)
             break;
     }
 }

@@ -371,8 +371,10 @@ void fg_scheduler_submit(struct fg_scheduler *s, struct fg_scheduler_ticket tick
     *prompt = (struct fg_token_list){0};
     seq->prompt_count = (uint32_t)seq->tokens.count;
     bool is_in = prepare_sequence(s, seq, resumed, resumed_count);
-    if (is_in)
+    if (is_in) {
         fg_sequence_wait(s, seq);
+        fg_scheduler_refuse_overtaken(s, seq);
+    }
     if (group != 0)
         submit_others(s, group, is_in ? seq : NULL);
 }

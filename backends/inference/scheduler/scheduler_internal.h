@@ -286,6 +286,8 @@ bool fg_sequence_goes_before(const struct fg_sequence *a, const struct fg_sequen
 /* Of those that wait and never had a turn, the last in line; NULL: none. */
 struct fg_sequence *fg_scheduler_last_waiting(struct fg_scheduler *s);
 void fg_scheduler_admit(struct fg_scheduler *s, uint64_t now_ns);
+/* `seq` has just begun to wait: whom it overtook, and who cannot be in time any more, is told. */
+void fg_scheduler_refuse_overtaken(struct fg_scheduler *s, const struct fg_sequence *seq);
 /* A block for the token that this step will make; false when the sequence had to make room. */
 bool fg_sequence_grow(struct fg_scheduler *s, struct fg_sequence *seq);
 /* Gives its blocks and its place back and waits, to be computed again. */

@@ -421,6 +421,74 @@ static void what_can_be_in_time_no_more_is_not_begun(void **state)
     assert_in_range(f->outcomes[3].refused.retry_after_ms, 100, 60000);
 }
 
+/* What came of a flood. */
+struct flood {
+    uint64_t came_ns[IDS_MAX]; /* 0: the id is free */
+    uint64_t seed;
+    uint32_t done;
+    uint32_t refused;
+    uint32_t refused_late; /* of them after more than half a second */
+};
+
+static void count_ends(struct fixture *f, struct flood *flood)
+{
+    for (uint64_t id = 1; id < IDS_MAX; id++) {
+        const struct outcome *o = &f->outcomes[id];
+        if (flood->came_ns[id] == 0 || (!o->is_done && !o->is_refused))
+            continue;
+        flood->done += o->is_done;
+        flood->refused += o->is_refused;
+        flood->refused_late += o->is_refused && clock_now - flood->came_ns[id] > 500 * FG_MS;
+        flood->came_ns[id] = 0;
+    }
+}
+
+/* A request of a user of its own, whose lot may be any, with 2 s of time. */
+static void let_one_come(struct fixture *f, struct flood *flood)
+{
+    uint64_t id = 1;
+    while (id < IDS_MAX && flood->came_ns[id] != 0)
+        id++;
+    assert_true(id < IDS_MAX);
+    memset(&f->outcomes[id], 0, sizeof(f->outcomes[id]));
+    flood->seed = flood->seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    struct fg_channel_submit *s = a_submit(10);
+    s->user_hash = flood->seed >> 20;
+    s->priority_number = a_number(FG_PRIORITY_NORMAL, (uint32_t)(flood->seed >> 40) % 128);
+    s->deadline_ns = clock_now + 2 * FG_S;
+    flood->came_ns[id] = clock_now;
+    submit_as(f, id, 20, s);
+}
+
+/*
+ * Ten times what can be served: who is refused is refused on coming, or when somebody of a better
+ * lot comes, and not when the turn would have been.
+ */
+static void who_is_overtaken_and_too_late_by_that_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct flood flood = {.seed = 7};
+    f->executor.on_step = slow_step;
+    f->conf.waiting_max = 32;
+    f->conf.sequences_max = 48;
+    start(f);
+    submit(f, 1, 20, 10);
+    run_dry(f);
+    for (int turn = 0; turn < 1500; turn++) {
+        count_ends(f, &flood);
+        for (int i = 0; i < 4; i++)
+            let_one_come(f, &flood);
+        if (!fg_scheduler_step(f->scheduler))
+            clock_now += 10 * FG_MS;
+    }
+    print_message("  %u done, %u refused, of them %u after half a second\n", flood.done,
+                  flood.refused, flood.refused_late);
+    assert_true(flood.done >= 500); /* four at a time in 11 steps: 545 */
+    assert_true(flood.refused_late * 200 < flood.refused);
+    for (uint64_t id = 1; id < IDS_MAX; id++)
+        cancel(f, id);
+}
+
 static void a_client_that_leaves_saves_what_is_left(void **state)
 {
     struct fixture *f = *state;
@@ -627,6 +695,7 @@ int main(void)
         WITH_FIXTURE(a_long_prompt_gives_way_but_gets_on),
         WITH_FIXTURE(what_cannot_be_in_time_is_refused_at_once),
         WITH_FIXTURE(what_can_be_in_time_no_more_is_not_begun),
+        WITH_FIXTURE(who_is_overtaken_and_too_late_by_that_is_told),
         WITH_FIXTURE(a_client_that_leaves_saves_what_is_left),
         WITH_FIXTURE(a_dead_workers_sequence_goes_on_from_its_last_token),
         WITH_FIXTURE(what_does_not_fit_the_request_is_not_adopted),
