@@ -405,6 +405,32 @@ def test_key_updates_between_data_are_no_flood(secure):
         assert client.update_key() and client.write(b"GET")
 
 
+@pytest.mark.parametrize("record", [
+    b"\x16\x03\x03\x00\x04\x01\x00\x00\x00", b"\x16\x03\x03\x00\x00", b"\x15\x03\x03\x00\x02\x01\x00", b"\x15\x03\x03\x00\x00",
+    b"\x14\x03\x03\x00\x01\x01", b"\x17\x03\x03\x00\x00", b"\x17\x03\x03\x00\x01x", b"\x18\x03\x03\x00\x03\x01\x40\x00",
+    b"\x17\x03\x03\xff\xff"],
+    ids=["hello", "empty handshake", "alert", "empty alert", "cipher change", "empty data", "too short", "heartbeat", "too long"])
+def test_records_in_the_clear_end_a_secured_connection(secure, record):
+    with OpenSsl(secure.port) as attacker:
+        with contextlib.suppress(OSError):
+            attacker.socket.sendall(record * 3000 + bytes(100))
+        with contextlib.suppress(ConnectionError):
+            while attacker.socket.recv(65536):
+                pass
+    assert secure.get("/direct").text == "direct"
+    secure.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] <= 1, what="its end")
+
+
+def test_a_body_in_records_of_a_byte(secure):
+    """Nobody is cut for it, and a neighbour is answered meanwhile."""
+    with OpenSsl(secure.port) as slow:
+        assert slow.write(b"POST /direct HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nConnection: close\r\n\r\n")
+        for _ in range(10):
+            assert all(slow.write(b"x") for _ in range(500))
+            assert secure.get("/direct").text == "direct"
+        secure.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] <= 1, what="the end of the connection")
+
+
 def test_memory_comes_back(site):
     """What floods took is not kept: another round of all of them finds the process no larger."""
     pid = max(children_of(site.process.pid))
