@@ -10,6 +10,7 @@
 #include "pipeline/origin.h"
 #include "base/text.h"
 #include "cache_serve.h"
+#include "pipeline/trace_context.h"
 #include "policies/wide_math.h"
 
 #include <assert.h>
@@ -18,9 +19,6 @@
 #define MOVE(state) (1u << (state))
 
 /* "00-<32 digits>-<16 digits>-<2 digits>" */
-#define TRACEPARENT_BYTES ((size_t)55)
-#define TRACE_ID_END ((size_t)36)
-#define PARENT_ID_END ((size_t)52)
 
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
     [FG_STAGE_ROUTE] = &fg_stage_route,           [FG_STAGE_IDENTITY] = &fg_stage_identity,
@@ -336,39 +334,28 @@ static uint64_t next_random(struct fg_pipeline_thread *thread)
     return z ^ z >> 31;
 }
 
-static bool is_traceparent(struct fg_span text)
-{
-    if (text.len != TRACEPARENT_BYTES || text.data[2] != '-' ||
-        text.data[TRACE_ID_END - 1] != '-' || text.data[PARENT_ID_END] != '-' ||
-        !fg_span_starts_with(text, FG_SPAN("00")))
-        return false;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.data[i];
-        if (!(c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
-            return false;
-    }
-    return true;
-}
-
-/* Keep the caller's trace id, or start one; the parent id is ours (W3C Trace Context, section 3.2).
+/*
+ * Keep the caller's trace id, or start one, of which its tracestate says nothing; the parent id is
+ * ours (W3C Trace Context, section 3.2).
  */
 static void start_trace(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
-    struct fg_span given = fg_exchange_field(ex, FG_SPAN("traceparent"));
-    char buffer[TRACEPARENT_BYTES];
+    struct fg_trace_context given;
+    char buffer[FG_TRACEPARENT_BYTES];
     struct fg_text text = fg_text_over(buffer, sizeof(buffer));
-    bool is_given = is_traceparent(given);
+    bool is_given = fg_trace_context_read(ex, &given);
+    fg_text_add(&text, FG_SPAN("00-"));
     if (is_given) {
-        fg_text_add(&text, fg_span_make(given.data, TRACE_ID_END));
+        fg_text_add(&text, given.trace_id);
     } else {
-        fg_text_add(&text, FG_SPAN("00-"));
         fg_text_add_hex(&text, next_random(flow->thread));
         fg_text_add_hex(&text, next_random(flow->thread) | 1);
-        fg_text_add(&text, FG_SPAN("-"));
     }
+    fg_text_add(&text, FG_SPAN("-"));
     fg_text_add_hex(&text, next_random(flow->thread) | 1);
-    fg_text_add(&text, is_given ? fg_span_make(given.data + PARENT_ID_END, 3) : FG_SPAN("-01"));
+    fg_text_add(&text, FG_SPAN("-0"));
+    fg_text_add(&text, is_given ? fg_span_make(&given.flags, 1) : FG_SPAN("1"));
     flow->traceparent = fg_arena_try_copy(ex->arena, fg_text_span(&text));
     struct fg_field *fields =
         fg_arena_try_alloc(ex->arena, (ex->field_count + 1) * sizeof(*fields));
@@ -376,7 +363,9 @@ static void start_trace(struct fg_flow *flow)
         return;
     size_t count = 0;
     for (size_t i = 0; i < ex->field_count; i++) {
-        if (!fg_span_equal(ex->fields[i].name, FG_SPAN("traceparent")))
+        struct fg_span name = ex->fields[i].name;
+        if (!fg_span_equal(name, FG_SPAN("traceparent")) &&
+            (is_given || !fg_span_equal(name, FG_SPAN("tracestate"))))
             fields[count++] = ex->fields[i];
     }
     fields[count++] = (struct fg_field){FG_SPAN("traceparent"), flow->traceparent};

@@ -46,6 +46,26 @@ def test_via_where_it_is_asked_for(launch, version, came, expected):
         assert not any(line.startswith("x-forwarded") for line in head)
 
 
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+TRACES = [([f"00-{TRACE}-{SPAN}-01"], "01"), ([f"00-{TRACE}-{SPAN}-fe"], "02"), ([f"cc-{TRACE}-{SPAN}-00-more"], "00"),
+          ([f"00-{TRACE}-{SPAN}-01"] * 2, None), (["nonsense"], None), ([f"00-{'0' * 32}-{SPAN}-01"], None), ([], None)]
+
+
+def test_a_trace_goes_on_or_a_new_one_begins(launch):
+    with serving(Raw([ok()] * len(TRACES))) as server:
+        gateway = launch(cluster([server.address]))
+        for number, (sent, goes_on) in enumerate(TRACES):
+            fields = "".join(f"Traceparent: {one}\r\n" for one in sent) + "Tracestate: a=b\r\n"
+            answer = gateway.exchange(f"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n".encode()).decode()
+            head = server.requests[number][0].decode().split("\r\n")
+            (own,) = [line for line in head if line.startswith("traceparent: ")]
+            assert own in answer.split("\r\n") and SPAN not in own
+            assert own.startswith(f"traceparent: 00-{TRACE}-") == (goes_on is not None), sent
+            assert own.endswith("-" + (goes_on or "01")) and ("tracestate: a=b" in head) == (goes_on is not None), sent
+
+
 @pytest.mark.parametrize("keys, seen", [({"forwarded": ["via"]}, "1.0 fred, 2 floodgate"), ({}, "1.0 fred")])
 def test_via_over_http2(launch, keys, seen):
     with serving(H2Server()) as server:
