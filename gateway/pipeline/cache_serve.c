@@ -53,21 +53,28 @@ static struct fg_span tag_of(const struct fg_cache_object *object, enum fg_codin
     return fg_span_make(text, etag.len + 3);
 }
 
-/* What the client takes of the codings that we make; false: nothing but the plain form. */
+/*
+ * What the client takes of the codings that we make; false: nothing but the plain form, which is
+ * also what it wants that asks for no-transform (RFC 9111 section 5.2.1.6).
+ */
 static bool read_accepted(const struct fg_flow *flow, const struct fg_cache_object *object,
                           struct fg_accept_encoding *accept)
 {
     const struct fg_exchange *ex = &flow->req->ex;
     bool has_field = false;
+    struct fg_cache_control asked;
+    fg_cache_control_init(&asked);
     fg_accept_encoding_init(accept);
     for (size_t i = 0; object->head.is_compressible && i < ex->field_count; i++) {
-        struct fg_span value = ex->fields[i].value;
-        if (!fg_span_equal(ex->fields[i].name, FG_SPAN("accept-encoding")))
-            continue;
-        fg_accept_encoding_parse(accept, value.data, value.len);
-        has_field = true;
+        struct fg_span name = ex->fields[i].name, value = ex->fields[i].value;
+        if (fg_span_equal(name, FG_SPAN("cache-control"))) {
+            fg_cache_control_parse(&asked, value.data, value.len);
+        } else if (fg_span_equal(name, FG_SPAN("accept-encoding"))) {
+            fg_accept_encoding_parse(accept, value.data, value.len);
+            has_field = true;
+        }
     }
-    return has_field;
+    return has_field && !asked.no_transform;
 }
 
 /*

@@ -145,6 +145,8 @@ def test_gzip_comes_in_time(site):
                 assert tag is None or same.headers["etag"] == tag
                 assert status == 200 or "content-encoding" not in same.headers
                 assert "accept-encoding" in same.headers["vary"].lower()
+        plain = client.get("/text", headers={"accept-encoding": "gzip", "cache-control": "No-Transform"})
+        assert "content-encoding" not in plain.headers and plain.content == TEXT + b"1"
         with client.stream("GET", "/text", headers=[("accept-encoding", "x-own"), ("accept-encoding", "gzip")]) as two:
             assert two.headers["content-encoding"] == "gzip"
     assert site.stats()["cache"]["variants"] >= 1
