@@ -354,6 +354,32 @@ def test_an_open_stream_keeps_the_place(launch, upstream):
         assert desk(other, ticket=gone).json() == {"state": "none", "ticket_was": "expired"}
 
 
+def test_streams_and_polls_of_one_ticket_agree_and_any_of_them_keeps_it(launch, upstream):
+    gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 100, "keep": "4s"}, DESK))
+    with gateway.client() as client:
+        ask(client)
+        first, mine, last = (take_a_place(client) for _ in range(3))
+        headers = {TICKET: mine, "accept": "text/event-stream"}
+        # httpx resets no stream that it reads no further: its connection must end
+        with gateway.client(http2=True) as watcher, watcher.stream("GET", "/sale-line", headers=headers) as one, \
+                gateway.client() as second, second.stream("GET", "/sale-line", headers=headers) as other:
+            lines, others = one.iter_lines(), other.iter_lines()
+            assert next(lines).strip() == next(others).strip() == "event: place"
+            for _ in range(3):
+                ask(client, first)
+                assert place(ask(client, mine))["position"] == desk(client, ticket=mine).json()["position"] == 1
+            ask(client, last)
+            # the first one asks no more: both streams tell, and nobody else has asked for `mine` meanwhile
+            for stream in (server_sent_events(lines), server_sent_events(others)):
+                positions = (json.loads(data)["position"] for _, data in stream if data)
+                assert next(position for position in positions if position == 0) == 0
+        assert desk(client, ticket=first).json() == {"state": "none", "ticket_was": "expired"}
+        assert desk(client, ticket=mine).json()["position"] == 0
+        # with both streams closed it is given back, as nobody asks for it any more
+        wait_for(lambda: stats(gateway)["waiting"] == 0)
+        assert desk(client, ticket=mine).json() == {"state": "none", "ticket_was": "expired"}
+
+
 def test_a_browser_gets_a_page_and_a_cookie(launch, upstream):
     gateway = launch(sections(upstream(), {"admit": "5/s", "burst": 1, "waiting_max": 100, "session": "10m"}, DESK))
     with gateway.client() as app, gateway.client() as browser:

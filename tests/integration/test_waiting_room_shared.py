@@ -3,6 +3,7 @@ import contextlib
 import json
 import pathlib
 import subprocess
+import threading
 
 import pytest
 import redis
@@ -125,6 +126,29 @@ def test_a_ticket_lets_in_once_at_all_gateways_together(pair):
             assert ask(first, ticket).status_code == 200
             assert desk(second, ticket=ticket) == {"state": "none", "ticket_was": "gone"}
             assert ask(second, ticket).headers.get(TICKET) != ticket
+
+
+@pytest.mark.races
+def test_a_ticket_that_is_replayed_at_one_moment_lets_in_once(pair):
+    gateways = pair({"admit": "2/s", "grace": "5m"})
+    with gateways[0].client() as a:
+        ticket = take_a_place(a)
+        wait_for(lambda: desk(a, ticket=ticket)["state"] == "admitted")
+        fill = [take_a_place(a) for _ in range(20)]  # so that nobody gets in without a ticket
+        start, statuses = threading.Barrier(8), []
+
+        def replay(gateway):
+            with gateway.client() as client:
+                desk(client)  # connected
+                start.wait(30)
+                statuses.append(ask(client, ticket).status_code)
+        threads = [threading.Thread(target=replay, args=(gateway,)) for gateway in gateways * 4]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert sorted(statuses) == [200] + [429] * 7
+        assert desk(a, ticket=fill[-1])["state"] in ("waiting", "admitted")
 
 
 def test_people_who_ask_no_more_leave_the_shared_line(pair):

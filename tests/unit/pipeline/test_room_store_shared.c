@@ -316,6 +316,62 @@ static void threads_take_turns(void **state)
     fg_room_store_close(store);
 }
 
+#define ENTRANTS 4
+#define TICKETS 500
+
+struct entrant {
+    struct fg_room_store *store;
+    pthread_barrier_t *start;
+    bool got_in[TICKETS];
+};
+
+static void *enter_all(void *arg)
+{
+    struct entrant *entrant = arg;
+    pthread_barrier_wait(entrant->start);
+    for (uint64_t i = 0; i < TICKETS; i++) {
+        struct fg_waiting_room *room = fg_room_store_lock(entrant->store);
+        entrant->got_in[i] =
+            fg_waiting_room_enter(room, i, FG_S).status == FG_WAITING_ROOM_ADMITTED;
+        fg_room_store_unlock(entrant->store);
+    }
+    return NULL;
+}
+
+/* The same tickets at the same moment: two threads with each of two maps of one line. */
+static void of_all_who_enter_with_a_ticket_one_gets_in(void **state)
+{
+    (void)state;
+    static struct entrant entrants[ENTRANTS];
+    const struct fg_room_memory memory = new_memory(-1);
+    struct fg_room_store *stores[2] = {open_in(&memory, 1000, 0), open_in(&memory, 1000, 0)};
+    pthread_barrier_t start;
+    pthread_t threads[ENTRANTS];
+    for (int i = 0; i < TICKETS; i++)
+        join(stores[i % 2], 0);
+    struct fg_waiting_room_config all_at_once = config_for(1000);
+    all_at_once.admit_amount = TICKETS;
+    fg_waiting_room_configure(fg_room_store_lock(stores[0]), &all_at_once, 0);
+    fg_room_store_unlock(stores[0]);
+    pthread_barrier_init(&start, NULL, ENTRANTS);
+    for (int i = 0; i < ENTRANTS; i++) {
+        entrants[i] = (struct entrant){.store = stores[i % 2], .start = &start};
+        assert_int_equal(pthread_create(&threads[i], NULL, enter_all, &entrants[i]), 0);
+    }
+    for (int i = 0; i < ENTRANTS; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&start);
+    for (int ticket = 0; ticket < TICKETS; ticket++) {
+        int in = 0;
+        for (int i = 0; i < ENTRANTS; i++)
+            in += entrants[i].got_in[ticket];
+        assert_int_equal(in, 1);
+    }
+    fg_room_store_close(stores[0]);
+    fg_room_store_close(stores[1]);
+    close(memory.fd);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -329,6 +385,7 @@ int main(void)
         TEST(lives_on_in_memory_that_outlives_it),
         TEST(moves_into_more_memory),
         TEST(threads_take_turns),
+        TEST(of_all_who_enter_with_a_ticket_one_gets_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
