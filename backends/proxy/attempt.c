@@ -205,7 +205,7 @@ static void begin_h1(struct fg_proxy_attempt *attempt)
     }
     const struct fg_request_head_conf conf = {.host = fg_proxy_request_host(request),
                                               .forwarded = thread->proxy->conf.forwarded};
-    attempt->head = fg_request_head_make(request->ex, &conf, fg_clock_monotonic_ns());
+    attempt->head = fg_request_head_make(request->ex, &conf, fg_turn_clock_ns(&thread->clock));
     if (attempt->head.data == NULL) {
         fg_proxy_request_fail(request, FG_FAILURE_NO_MEMORY,
                               "no memory for the head of the request");
@@ -489,33 +489,31 @@ bool fg_attempt_start_hedge(struct fg_proxy_request *request)
 
 /* ---- the end ---- */
 
-static void tell_breaker(struct fg_proxy_attempt *attempt, enum fg_breaker_outcome outcome,
-                         uint64_t now_ns)
+static void tell_breaker(struct fg_proxy_attempt *attempt, enum fg_breaker_outcome outcome)
 {
-    struct fg_hosts *hosts = &attempt->request->thread->proxy->hosts;
-    uint64_t latency_ns = attempt->head_ns > 0 ? attempt->head_ns : now_ns - attempt->started_ns;
+    struct fg_proxy_thread *thread = attempt->request->thread;
     if (!attempt->is_breaker_owed)
         return;
+    uint64_t latency_ns =
+        attempt->head_ns > 0 ? attempt->head_ns : fg_clock_monotonic_ns() - attempt->started_ns;
     attempt->is_breaker_owed = false;
-    fg_hosts_note_breaker(hosts, attempt->endpoint->host, attempt->is_probe, outcome, latency_ns,
-                          now_ns);
+    fg_hosts_note_breaker(&thread->proxy->hosts, attempt->endpoint->host, attempt->is_probe,
+                          outcome, latency_ns, fg_turn_clock_ns(&thread->clock));
 }
 
 void fg_attempt_tell_breaker(struct fg_proxy_attempt *attempt, bool is_error)
 {
-    tell_breaker(attempt, is_error ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS,
-                 fg_clock_monotonic_ns());
+    tell_breaker(attempt, is_error ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
 }
 
 void fg_attempt_judge_host(struct fg_proxy_attempt *attempt, bool is_error)
 {
     struct fg_proxy_thread *thread = attempt->request->thread;
-    uint64_t now_ns = fg_clock_monotonic_ns();
     if (attempt->request->pinned != NULL)
         return; /* a check tells for itself */
     fg_hosts_note_answer(&thread->proxy->hosts, attempt->endpoint->host, thread->env.thread_index,
-                         is_error, attempt->head_ns, now_ns);
-    tell_breaker(attempt, is_error ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS, now_ns);
+                         is_error, attempt->head_ns, fg_turn_clock_ns(&thread->clock));
+    fg_attempt_tell_breaker(attempt, is_error);
 }
 
 void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable)
@@ -543,7 +541,7 @@ void fg_attempt_stop(struct fg_proxy_attempt *attempt, bool is_reusable)
     attempt->upstream = NULL;
     fg_list_remove(&attempt->link);
     if (attempt->is_breaker_owed)
-        tell_breaker(attempt, FG_BREAKER_CANCELLED, fg_clock_monotonic_ns());
+        tell_breaker(attempt, FG_BREAKER_CANCELLED);
     fg_byte_queue_clear(&attempt->upload, &thread->segments);
     fg_proxy_publish_buffered(thread);
     attempt->endpoint = NULL;

@@ -176,7 +176,7 @@ static int open_session(struct fg_h2 *h2)
 static void note_heard(struct fg_h2 *h2)
 {
     struct fg_proxy_thread *thread = h2->upstream->thread;
-    h2->heard_ns = fg_clock_monotonic_ns();
+    h2->heard_ns = fg_turn_clock_ns(&h2->upstream->thread->clock);
     if (thread->proxy->conf.keepalive_interval_ns > 0)
         fg_timeout_list_set(&thread->silences, &h2->keepalive);
 }
@@ -492,7 +492,7 @@ enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
     if (!fg_h2_has_room(h2))
         return FG_ERR_BUSY;
     const struct fg_field *fields =
-        fg_request_fields_make(ex, &conf, fg_clock_monotonic_ns(), &count);
+        fg_request_fields_make(ex, &conf, fg_turn_clock_ns(&request->thread->clock), &count);
     if (fields == NULL)
         return FG_ERR_NO_MEMORY;
     const nghttp2_data_provider body = {.read_callback = read_body};

@@ -163,6 +163,7 @@ struct fg_proxy_thread {
     struct fg_backend_thread base; /* first */
     struct fg_proxy *proxy;
     struct fg_backend_env env;
+    struct fg_turn_clock clock;
     struct fg_proxy_metrics *metrics;
 
     /* connections */

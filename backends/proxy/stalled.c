@@ -108,8 +108,8 @@ static uint64_t interval_ns(const struct fg_cluster_conf *conf)
 bool fg_stalled_init(struct fg_proxy_thread *thread)
 {
     struct fg_siphash_key *key = &thread->owner_key;
-    fg_timeout_list_init(&thread->stall_looks, thread->env.base, interval_ns(&thread->proxy->conf),
-                         on_look);
+    fg_timeout_list_init(&thread->stall_looks, thread->env.base, &thread->clock,
+                         interval_ns(&thread->proxy->conf), on_look);
     return getrandom(key, sizeof(*key), 0) == sizeof(*key);
 }
 

@@ -41,9 +41,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 void fg_timeout_list_init(struct fg_timeout_list *list, struct event_base *base,
-                          uint64_t duration_ns, fg_timeout_fn on_expired)
+                          struct fg_turn_clock *clock, uint64_t duration_ns,
+                          fg_timeout_fn on_expired)
 {
-    *list = (struct fg_timeout_list){.duration_ns = duration_ns, .on_expired = on_expired};
+    *list = (struct fg_timeout_list){
+        .clock = clock, .duration_ns = duration_ns, .on_expired = on_expired};
     fg_list_init(&list->waiting);
     event_assign(&list->timer, base, -1, 0, on_timer, list);
 }
@@ -63,7 +65,7 @@ void fg_timeout_entry_init(struct fg_timeout_entry *timeout)
 
 void fg_timeout_list_set(struct fg_timeout_list *list, struct fg_timeout_entry *timeout)
 {
-    uint64_t now_ns = fg_clock_monotonic_ns();
+    uint64_t now_ns = fg_turn_clock_ns(list->clock);
     fg_list_remove(&timeout->link);
     timeout->expires_ns =
         list->duration_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + list->duration_ns;

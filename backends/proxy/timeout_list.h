@@ -10,6 +10,7 @@
 #define FG_PROXY_TIMEOUT_LIST_H
 
 #include "base/list.h"
+#include "proxy/turn_clock.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -26,14 +27,17 @@ typedef void (*fg_timeout_fn)(struct fg_timeout_entry *timeout);
 
 struct fg_timeout_list {
     struct fg_list waiting; /* soonest first */
+    struct fg_turn_clock *clock;
     uint64_t duration_ns;
     struct event timer;
     bool is_armed;
     fg_timeout_fn on_expired;
 };
 
+/* `clock` outlives it. */
 void fg_timeout_list_init(struct fg_timeout_list *list, struct event_base *base,
-                          uint64_t duration_ns, fg_timeout_fn on_expired);
+                          struct fg_turn_clock *clock, uint64_t duration_ns,
+                          fg_timeout_fn on_expired);
 /* Nothing waits any more. */
 void fg_timeout_list_fini(struct fg_timeout_list *list);
 

@@ -357,19 +357,21 @@ bool fg_upstreams_init(struct fg_proxy_thread *thread)
     fg_list_init(&thread->free);
     fg_list_init(&thread->again);
     event_assign(&thread->again_event, base, -1, 0, on_again, thread);
-    fg_timeout_list_init(&thread->connect_timeouts, base, conf->connect_timeout_ns,
+    fg_timeout_list_init(&thread->connect_timeouts, base, &thread->clock, conf->connect_timeout_ns,
                          on_connect_timeout);
-    fg_timeout_list_init(&thread->head_timeouts, base, conf->response_head_timeout_ns,
-                         fg_attempt_on_timeout);
-    fg_timeout_list_init(&thread->body_timeouts, base, conf->response_idle_timeout_ns,
-                         fg_attempt_on_timeout);
-    fg_timeout_list_init(&thread->try_timeouts, base, conf->try_timeout_ns,
+    fg_timeout_list_init(&thread->head_timeouts, base, &thread->clock,
+                         conf->response_head_timeout_ns, fg_attempt_on_timeout);
+    fg_timeout_list_init(&thread->body_timeouts, base, &thread->clock,
+                         conf->response_idle_timeout_ns, fg_attempt_on_timeout);
+    fg_timeout_list_init(&thread->try_timeouts, base, &thread->clock, conf->try_timeout_ns,
                          fg_attempt_on_try_timeout);
-    fg_timeout_list_init(&thread->hedge_timeouts, base, conf->hedge_delay_ns,
+    fg_timeout_list_init(&thread->hedge_timeouts, base, &thread->clock, conf->hedge_delay_ns,
                          fg_proxy_request_on_hedge_timeout);
-    fg_timeout_list_init(&thread->idle_timeouts, base, conf->idle_timeout_ns, on_idle_timeout);
-    fg_timeout_list_init(&thread->silences, base, conf->keepalive_interval_ns, fg_h2_on_silence);
-    fg_timeout_list_init(&thread->ping_timeouts, base, conf->keepalive_timeout_ns,
+    fg_timeout_list_init(&thread->idle_timeouts, base, &thread->clock, conf->idle_timeout_ns,
+                         on_idle_timeout);
+    fg_timeout_list_init(&thread->silences, base, &thread->clock, conf->keepalive_interval_ns,
+                         fg_h2_on_silence);
+    fg_timeout_list_init(&thread->ping_timeouts, base, &thread->clock, conf->keepalive_timeout_ns,
                          fg_h2_on_ping_timeout);
     fg_tunnels_init(thread);
     return fg_stalled_init(thread) && add_block(thread);

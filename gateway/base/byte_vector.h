@@ -15,6 +15,7 @@
 #endif
 
 typedef unsigned char fg_byte_vector __attribute__((vector_size(16)));
+typedef signed char fg_signed_vector __attribute__((vector_size(16)));
 
 /* Of bytes that are 0 or 255: which is the first that is not 0? 16: none. */
 static inline size_t fg_byte_vector_first(fg_byte_vector hits)

@@ -1,7 +1,9 @@
 /*
- * text.c: numbers into text; two decimal digits a division, hexadecimal eight digits at a time.
+ * text.c: numbers into text; two decimal digits a division, hexadecimal sixteen digits at a time.
  */
 #include "text.h"
+
+#include "byte_vector.h"
 
 #include <endian.h>
 
@@ -34,23 +36,17 @@ void fg_text_add_u64(struct fg_text *text, uint64_t value)
     fg_text_add(text, fg_span_make(digits + at, sizeof(digits) - at));
 }
 
-/* Eight digits in one word, the first in its lowest byte. */
-static uint64_t hex_of(uint32_t value)
-{
-    const uint64_t ones = 0x0101010101010101u;
-    uint64_t nibbles = __builtin_bswap32(value);
-    nibbles = (nibbles | nibbles << 16) & 0x0000ffff0000ffffu;
-    nibbles = (nibbles | nibbles << 8) & 0x00ff00ff00ff00ffu;
-    nibbles = (nibbles >> 4 & 0x000f000f000f000fu) | (nibbles & 0x000f000f000f000fu) << 8;
-    uint64_t is_letter = (nibbles + 6 * ones) >> 4 & ones;
-    return nibbles + '0' * ones + is_letter * ('a' - '0' - 10);
-}
-
 void fg_text_put_hex(char to[16], uint64_t value)
 {
-    const uint64_t words[2] = {htole64(hex_of((uint32_t)(value >> 32))),
-                               htole64(hex_of((uint32_t)value))};
-    memcpy(to, words, sizeof(words));
+    const fg_byte_vector high = {15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0, 15, 0};
+    const uint64_t words[2] = {htobe64(value), 0};
+    fg_byte_vector bytes;
+    memcpy(&bytes, words, sizeof(bytes));
+    bytes = __builtin_shufflevector(bytes, bytes, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    fg_byte_vector digits = (bytes >> 4 & high) | (bytes & (high ^ 15));
+    fg_byte_vector is_letter = (fg_byte_vector)((fg_signed_vector)digits > 9);
+    digits += '0' + (is_letter & ('a' - '0' - 10));
+    memcpy(to, &digits, sizeof(digits));
 }
 
 void fg_text_add_hex(struct fg_text *text, uint64_t value)

@@ -12,6 +12,7 @@
  */
 #include "http/h2_internal.h"
 
+#include "base/clock.h"
 #include "config/config.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -142,9 +143,13 @@ static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
 static void finish_all(struct fg_h2 *h2)
 {
     struct fg_list *link;
+    uint64_t now_ns = fg_clock_monotonic_ns(); /* once for all that were flushed together */
     h2->rests_since_ns = fg_loop_now_ns(h2->codec.transport->env->loop);
-    while ((link = fg_list_pop_front(&h2->finished)) != NULL)
-        fg_stream_finish(FG_CONTAINER_OF(link, struct fg_stream, link));
+    while ((link = fg_list_pop_front(&h2->finished)) != NULL) {
+        struct fg_stream *stream = FG_CONTAINER_OF(link, struct fg_stream, link);
+        stream->req.done_ns = now_ns;
+        fg_stream_finish(stream);
+    }
 }
 
 static void arm_rest(struct fg_h2 *h2)

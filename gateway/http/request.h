@@ -87,6 +87,7 @@ struct fg_request {
     uint64_t bytes_out;     /* response body */
     uint64_t first_byte_ns; /* monotonic; response head handed to the socket; 0: never */
     bool was_aborted;       /* the answer did not end cleanly */
+    uint64_t done_ns;       /* monotonic; when it ended; 0: now, nobody has read the clock */
 
     /* the handler's own */
     void *handler_state;

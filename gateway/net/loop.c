@@ -32,7 +32,8 @@ struct fg_loop {
     struct fg_list deferred;
     uint64_t turn;
     uint64_t now_ns;
-    bool is_now_stale; /* the loop may have slept since now_ns was read */
+    bool is_now_stale;       /* the loop may have slept since now_ns was read */
+    uint64_t wall_offset_ns; /* from monotonic to wall time, as of the last look at the lag */
     uint64_t lag_due_ns;
     struct fg_counter lag_ns;
     struct fg_counter request_bytes; /* in arenas; published with the lag */
@@ -46,6 +47,11 @@ static void on_mailbox(evutil_socket_t fd, short what, void *arg)
     fg_mailbox_drain(&loop->mailbox);
 }
 
+static void note_wall(struct fg_loop *loop, uint64_t now_ns)
+{
+    loop->wall_offset_ns = fg_clock_wall_ns() - now_ns;
+}
+
 static void on_lag_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -57,6 +63,7 @@ static void on_lag_timer(evutil_socket_t fd, short what, void *arg)
     lag_ns = lag_ns - (lag_ns >> LAG_SHIFT) + (late_ns >> LAG_SHIFT);
     fg_counter_set(&loop->lag_ns, lag_ns);
     loop->lag_due_ns = now_ns + LAG_PERIOD_NS;
+    note_wall(loop, now_ns);
     fg_counter_set(&loop->request_bytes, loop->arena_pool.chunks_in_use * FG_ARENA_CHUNK_BYTES);
 }
 
@@ -97,6 +104,7 @@ struct fg_loop *fg_loop_create(unsigned index, size_t request_chunks_max)
         return NULL;
     loop->index = index;
     loop->is_now_stale = true;
+    note_wall(loop, fg_clock_monotonic_ns());
     fg_list_init(&loop->deferred);
     fg_arena_pool_init(&loop->arena_pool, request_chunks_max);
     if (fg_mailbox_init(&loop->mailbox) != FG_OK)
@@ -144,7 +152,9 @@ void fg_loop_run(struct fg_loop *loop)
     loop->owner = pthread_self();
     loop->has_owner = true;
     loop->is_stopping = false;
-    loop->lag_due_ns = fg_clock_monotonic_ns() + LAG_PERIOD_NS;
+    uint64_t started_ns = fg_clock_monotonic_ns();
+    loop->lag_due_ns = started_ns + LAG_PERIOD_NS;
+    note_wall(loop, started_ns);
     fg_loop_run_deferred(loop);
     while (!loop->is_stopping) {
         loop->is_now_stale = true;
@@ -204,6 +214,11 @@ uint64_t fg_loop_now_ns(const struct fg_loop *loop)
     if (loop->is_now_stale)
         fg_loop_refresh_now((struct fg_loop *)(uintptr_t)loop);
     return loop->now_ns;
+}
+
+uint64_t fg_loop_wall_of_ns(const struct fg_loop *loop, uint64_t monotonic_ns)
+{
+    return monotonic_ns + loop->wall_offset_ns;
 }
 
 void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred)

@@ -44,6 +44,8 @@ const uint64_t *fg_loop_turn_place(const struct fg_loop *loop);
 /* Monotonic time, read once a turn and after fg_loop_refresh_now: cheap, at most a turn old. */
 uint64_t fg_loop_now_ns(const struct fg_loop *loop);
 void fg_loop_refresh_now(struct fg_loop *loop);
+/* The wall time of a monotonic one; a clock that is set is followed within a tenth of a second. */
+uint64_t fg_loop_wall_of_ns(const struct fg_loop *loop, uint64_t monotonic_ns);
 
 /* Run `deferred` at the end of this turn; once, however often it is asked. */
 void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred);

@@ -26,9 +26,10 @@
 
 /* ---- common fields ---- */
 
-static struct fg_span date_of(struct fg_pipeline_thread *thread)
+static struct fg_span date_of(const struct fg_flow *flow)
 {
-    uint64_t now_s = fg_clock_wall_ns() / FG_S;
+    struct fg_pipeline_thread *thread = flow->thread;
+    uint64_t now_s = fg_flow_wall_ns(flow) / FG_S;
     if (now_s != thread->date_s) {
         thread->date_s = now_s;
         fg_http_date_format((int64_t)now_s, thread->date);
@@ -179,12 +180,12 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     if (field_count > 0)
         memcpy(all, fields, field_count * sizeof(*all));
     if (!has_date(fields, field_count))
-        add(all, &count, FG_SPAN("date"), date_of(flow->thread));
+        add(all, &count, FG_SPAN("date"), date_of(flow));
     add(all, &count, FG_SPAN("cache-status"), cache_status(flow->cache_result));
     add(all, &count, FG_SPAN("x-request-id"), flow->req->ex.request_id);
     add(all, &count, FG_SPAN("traceparent"), flow->traceparent);
     /* A backend's head is passed on in the moment in which it comes. */
-    uint64_t now_ns = flow->head_ns != 0 ? flow->head_ns : fg_clock_monotonic_ns();
+    uint64_t now_ns = flow->head_ns != 0 ? flow->head_ns : fg_flow_now_ns(flow);
     add(all, &count, FG_SPAN("server-timing"), server_timing(flow, now_ns));
     add_rate_limit(flow, all, &count);
     add_priority(flow, all, &count);

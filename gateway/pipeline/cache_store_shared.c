@@ -9,6 +9,7 @@
 #include "cache_store_shared.h"
 
 #include "base/clock.h"
+#include "base/local_hash.h"
 #include "cache_key.h"
 #include "policies/cache/cache_budget.h"
 #include "policies/wide_math.h"
@@ -219,7 +220,7 @@ static void take_out_evicted(struct shard *shard, struct fg_s3_entry *evicted,
 struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store,
                                            const struct fg_cache_ask *ask)
 {
-    uint64_t hash = fg_span_hash(ask->key, store->seed);
+    uint64_t hash = fg_local_hash(ask->key, store->seed);
     struct shard *shard = shard_of(store, hash);
     pthread_mutex_lock(&shard->lock);
     struct fg_cache_object *object = find(shard, hash, ask);
@@ -267,7 +268,7 @@ static bool admit(struct shard *shard, struct fg_cache_object *object,
         take_out_evicted(shard, evicted, chain);
         return true;
     }
-    uint64_t id = object->hash ^ fg_span_hash(object->head.selects, object->head.route_index);
+    uint64_t id = object->hash ^ fg_local_hash(object->head.selects, object->head.route_index);
     bool is_admitted = fg_s3_fifo_insert(&shard->fifo, &object->entry, id, bytes, &evicted);
     take_out_evicted(shard, evicted, chain);
     return is_admitted;
@@ -353,7 +354,7 @@ static uint64_t variant_of(struct shard *shard, uint64_t hash, const struct fg_c
             continue;
         char selects[FG_CACHE_SELECTS_MAX];
         size_t len = fg_cache_key_selects(ask->ex, it->head.vary, selects);
-        variant = len == SIZE_MAX ? 2 : fg_span_hash(fg_span_make(selects, len), 0) | 2;
+        variant = len == SIZE_MAX ? 2 : fg_local_hash(fg_span_make(selects, len), 0) | 2;
         break;
     }
     return (variant & ~UINT64_C(1)) | ask->has_authorization;
@@ -402,7 +403,7 @@ enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
                                                struct fg_cache_reader *reader,
                                                struct fg_cache_stream **stream)
 {
-    struct fg_cache_flight as = {.hash = fg_span_hash(ask->key, store->seed),
+    struct fg_cache_flight as = {.hash = fg_local_hash(ask->key, store->seed),
                                  .route_index = ask->route_index,
                                  .is_listed = !is_solo};
     struct shard *shard = shard_of(store, as.hash);
@@ -470,7 +471,7 @@ bool fg_cache_store_reserve(struct fg_cache_store *store, struct fg_cache_stream
 
 void fg_cache_store_invalidate(struct fg_cache_store *store, struct fg_span key)
 {
-    uint64_t hash = fg_span_hash(key, store->seed);
+    uint64_t hash = fg_local_hash(key, store->seed);
     struct shard *shard = shard_of(store, hash);
     struct fg_cache_object *chain = NULL;
     pthread_mutex_lock(&shard->lock);

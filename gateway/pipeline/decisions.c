@@ -59,7 +59,7 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
     copy_cut(record->client, sizeof(record->client), ex->client_addr);
     copy_cut(record->user, sizeof(record->user), ex->user_id);
     record->route = flow->route == NULL ? NULL : flow->route->name;
-    record->started_wall_ns = fg_clock_wall_ns() - total_ns;
+    record->started_wall_ns = fg_loop_wall_of_ns(flow->thread->loop, ex->started_ns);
     record->total_ns = total_ns;
     memcpy(record->hop_ns, flow->hop_ns, sizeof(record->hop_ns));
     record->status = flow->status;

@@ -275,8 +275,10 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
     if (!route->is_held && !backend->is_held)
         return;
     fg_flow_give_extra_slot(flow);
-    uint64_t now_ns = fg_clock_monotonic_ns();
-    uint64_t head_ns = flow->head_ns != 0 ? flow->head_ns : now_ns;
+    uint64_t head_ns = flow->head_ns != 0 ? flow->head_ns : fg_clock_monotonic_ns();
+    uint64_t now_ns = fg_flow_now_ns(flow); /* at most a turn old, but not older than the head */
+    if (now_ns < head_ns)
+        now_ns = head_ns;
     bool was_called = flow->backend_started_ns != 0;
     if (backend->is_held)
         fg_gate_leave(backend->gate, now_ns, was_called ? head_ns - flow->backend_started_ns : 0,
@@ -573,7 +575,7 @@ static void on_done(struct fg_request *req)
     if (flow->state != FG_FLOW_DONE)
         fg_flow_set_state(flow, FG_FLOW_DONE);
     fg_limit_settle(flow);
-    uint64_t now_ns = fg_clock_monotonic_ns();
+    uint64_t now_ns = req->done_ns != 0 ? req->done_ns : fg_clock_monotonic_ns();
     count(flow, now_ns);
     write_log(flow, now_ns);
     fg_flow_record(flow, now_ns);

@@ -274,6 +274,12 @@ static inline uint64_t fg_flow_now_ns(const struct fg_flow *flow)
     return fg_loop_now_ns(flow->thread->loop);
 }
 
+/* Wall time, as old as that. */
+static inline uint64_t fg_flow_wall_ns(const struct fg_flow *flow)
+{
+    return fg_loop_wall_of_ns(flow->thread->loop, fg_flow_now_ns(flow));
+}
+
 static inline size_t fg_flow_route_index(const struct fg_flow *flow)
 {
     return (size_t)(flow->route - flow->thread->pipeline->config->routes);

@@ -7,6 +7,8 @@
  */
 #include "router.h"
 
+#include "base/local_hash.h"
+
 #include <stdlib.h>
 
 #define NONE UINT32_MAX
@@ -23,7 +25,7 @@ struct fg_router {
 
 static uint32_t slot_of(const struct fg_router *router, struct fg_span path)
 {
-    return (uint32_t)fg_span_hash(path, 0) & router->slot_mask;
+    return (uint32_t)fg_local_hash(path, 0) & router->slot_mask;
 }
 
 struct fg_router *fg_router_create(const struct fg_config *config)

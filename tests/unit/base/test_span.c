@@ -1,10 +1,12 @@
 /*
  * test_span.c: cutting, comparing and reading byte runs.
  */
+#include "base/local_hash.h"
 #include "base/span.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 static void splits_until_the_end(void **state)
@@ -56,6 +58,28 @@ static void hashes_by_seed(void **state)
     assert_true(fg_span_hash(FG_SPAN("a"), 1) != fg_span_hash(FG_SPAN("b"), 1));
 }
 
+/* Each byte counts, wherever it stands; and nothing behind the end is read. */
+static void hashes_every_byte_for_tables_of_its_own(void **state)
+{
+    (void)state;
+    for (size_t len = 0; len <= 64; len++) {
+        char *exact = malloc(len > 0 ? len : 1);
+        assert_non_null(exact);
+        memset(exact, 'x', len);
+        uint64_t hash = fg_local_hash(fg_span_make(exact, len), 7);
+        assert_true(hash == fg_local_hash(fg_span_make(exact, len), 7));
+        assert_true(hash != fg_local_hash(fg_span_make(exact, len), 8));
+        for (size_t i = 0; i < len; i++) {
+            exact[i] ^= 1;
+            assert_true(hash != fg_local_hash(fg_span_make(exact, len), 7));
+            exact[i] ^= 1;
+        }
+        if (len > 0)
+            assert_true(hash != fg_local_hash(fg_span_make(exact, len - 1), 7));
+        free(exact);
+    }
+}
+
 static void control_bytes_are_found_wherever_they_stand(void **state)
 {
     (void)state;
@@ -84,6 +108,7 @@ int main(void)
         cmocka_unit_test(compares_without_case),
         cmocka_unit_test(trims_only_blanks),
         cmocka_unit_test(hashes_by_seed),
+        cmocka_unit_test(hashes_every_byte_for_tables_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
