@@ -26,9 +26,10 @@
 #define SETS (PLACES / WAYS)
 
 struct fg_hpack_entry {
-    uint32_t name_len;
-    uint32_t value_len;
-    char text[]; /* name, value */
+    uint16_t name_len;
+    uint16_t value_len;
+    bool is_once; /* here for its name: it is said with another value each time */
+    char text[];  /* name, value */
 };
 
 /* Entry number n lies in ring[n % PLACES]. */
@@ -50,6 +51,7 @@ enum form {
 };
 
 _Static_assert((PLACES & (PLACES - 1)) == 0 && PLACES <= 256, "places are picked by a mask");
+_Static_assert(FG_HPACK_TABLE_MAX <= UINT16_MAX, "lengths have sixteen bits");
 _Static_assert(sizeof(struct fg_hpack_table) <= 1024, "a block has a power of two");
 
 /* ---- both ends of a text: what differs at all, mostly differs there ---- */
@@ -182,9 +184,9 @@ static uint32_t index_of(const struct fg_hpack *hpack, uint32_t place)
     return STATIC_ENTRIES + 1 + (hpack->next - 1 - place) % PLACES;
 }
 
-/* The index of an entry that has this name, and this value; 0: none is known. */
+/* The index of an entry that has this name, and this value, and its place; 0: none is known. */
 static uint32_t find_field(const struct fg_hpack *hpack, const struct fg_field *field,
-                           uint64_t hash)
+                           uint64_t hash, uint8_t *place)
 {
     const struct fg_hpack_table *table = hpack->table;
     if (table == NULL)
@@ -195,13 +197,16 @@ static uint32_t find_field(const struct fg_hpack *hpack, const struct fg_field *
         const struct fg_hpack_entry *entry = table->ring[at];
         if (table->field_tag[at] == field_tag(hash) && entry != NULL &&
             has_name(entry, field->name) && entry->value_len == field->value.len &&
-            is_same(entry->text + entry->name_len, field->value.data, field->value.len))
+            is_same(entry->text + entry->name_len, field->value.data, field->value.len)) {
+            *place = at;
             return index_of(hpack, at);
+        }
     }
     return 0;
 }
 
-static uint32_t find_name(const struct fg_hpack *hpack, struct fg_span name, uint64_t hash)
+static uint32_t find_name(const struct fg_hpack *hpack, struct fg_span name, uint64_t hash,
+                          uint8_t *place)
 {
     const struct fg_hpack_table *table = hpack->table;
     if (table == NULL)
@@ -210,8 +215,10 @@ static uint32_t find_name(const struct fg_hpack *hpack, struct fg_span name, uin
     for (unsigned i = 0; i < WAYS; i++) {
         uint8_t at = guesses[i];
         const struct fg_hpack_entry *entry = table->ring[at];
-        if (table->name_tag[at] == name_tag(hash) && entry != NULL && has_name(entry, name))
+        if (table->name_tag[at] == name_tag(hash) && entry != NULL && has_name(entry, name)) {
+            *place = at;
             return index_of(hpack, at);
+        }
     }
     return 0;
 }
@@ -241,7 +248,7 @@ static bool remember(struct fg_hpack *hpack, const struct fg_field *field, uint6
     if (entry == NULL)
         return false;
     *entry =
-        (struct fg_hpack_entry){.name_len = (uint32_t)name_len, .value_len = (uint32_t)value_len};
+        (struct fg_hpack_entry){.name_len = (uint16_t)name_len, .value_len = (uint16_t)value_len};
     memcpy(entry->text, field->name.data, name_len);
     if (value_len > 0)
         memcpy(entry->text + name_len, field->value.data, value_len);
@@ -266,44 +273,57 @@ static bool remember(struct fg_hpack *hpack, const struct fg_field *field, uint6
 struct known {
     const char *name;
     uint8_t index;
+    bool is_once; /* another value in nearly each message: remembered, it would push others out */
 };
 
 /* By length; the names of one length end with NULL. */
 static const struct known *known_of_length(size_t len)
 {
-    static const struct known none[] = {{NULL, 0}};
-    static const struct known of_3[] = {{"age", 21}, {"via", 60}, {NULL, 0}};
-    static const struct known of_4[] = {{"host", 38}, {"date", 33}, {"etag", 34},
-                                        {"vary", 59}, {"link", 45}, {NULL, 0}};
-    static const struct known of_5[] = {{":path", 4}, {"range", 50}, {"allow", 22}, {NULL, 0}};
-    static const struct known of_6[] = {{"accept", 19}, {"cookie", 32}, {"server", 54}, {NULL, 0}};
-    static const struct known of_7[] = {
-        {":method", 2}, {":scheme", 6}, {"referer", 51}, {"expires", 36}, {NULL, 0}};
-    static const struct known of_8[] = {{"if-range", 42}, {"location", 46}, {NULL, 0}};
-    static const struct known of_10[] = {
-        {":authority", 1}, {"user-agent", 58}, {"set-cookie", 55}, {NULL, 0}};
-    static const struct known of_11[] = {{"retry-after", 53}, {NULL, 0}};
-    static const struct known of_12[] = {{"content-type", 31}, {NULL, 0}};
-    static const struct known of_13[] = {{"authorization", 23},
-                                         {"if-none-match", 41},
-                                         {"cache-control", 24},
-                                         {"accept-ranges", 18},
-                                         {"last-modified", 44},
-                                         {"content-range", 30},
-                                         {NULL, 0}};
-    static const struct known of_14[] = {{"accept-charset", 15}, {"content-length", 28}, {NULL, 0}};
-    static const struct known of_16[] = {{"content-encoding", 26},
-                                         {"content-language", 27},
-                                         {"content-location", 29},
-                                         {"www-authenticate", 61},
-                                         {NULL, 0}};
+    static const struct known none[] = {{NULL, 0, false}};
+    static const struct known of_3[] = {{"age", 21, true}, {"via", 60, false}, {NULL, 0, false}};
+    static const struct known of_4[] = {{"host", 38, false}, {"date", 33, false},
+                                        {"etag", 34, true},  {"vary", 59, false},
+                                        {"link", 45, false}, {NULL, 0, false}};
+    static const struct known of_5[] = {
+        {":path", 4, true}, {"range", 50, true}, {"allow", 22, false}, {NULL, 0, false}};
+    static const struct known of_6[] = {
+        {"accept", 19, false}, {"cookie", 32, false}, {"server", 54, false}, {NULL, 0, false}};
+    static const struct known of_7[] = {{":method", 2, false},
+                                        {":scheme", 6, false},
+                                        {"referer", 51, true},
+                                        {"expires", 36, false},
+                                        {NULL, 0, false}};
+    static const struct known of_8[] = {
+        {"if-range", 42, true}, {"location", 46, true}, {NULL, 0, false}};
+    static const struct known of_10[] = {{":authority", 1, false},
+                                         {"user-agent", 58, false},
+                                         {"set-cookie", 55, true},
+                                         {NULL, 0, false}};
+    static const struct known of_11[] = {{"retry-after", 53, true}, {NULL, 0, false}};
+    static const struct known of_12[] = {{"content-type", 31, false}, {NULL, 0, false}};
+    static const struct known of_13[] = {{"authorization", 23, false},
+                                         {"if-none-match", 41, true},
+                                         {"cache-control", 24, false},
+                                         {"accept-ranges", 18, false},
+                                         {"last-modified", 44, false},
+                                         {"content-range", 30, true},
+                                         {NULL, 0, false}};
+    static const struct known of_14[] = {
+        {"accept-charset", 15, false}, {"content-length", 28, true}, {NULL, 0, false}};
+    static const struct known of_16[] = {{"content-encoding", 26, false},
+                                         {"content-language", 27, false},
+                                         {"content-location", 29, false},
+                                         {"www-authenticate", 61, false},
+                                         {NULL, 0, false}};
     static const struct known of_19[] = {
-        {"if-unmodified-since", 43}, {"content-disposition", 25}, {NULL, 0}};
-    static const struct known of_25[] = {{"strict-transport-security", 56}, {NULL, 0}};
-    static const struct known of_27[] = {{"access-control-allow-origin", 20}, {NULL, 0}};
+        {"if-unmodified-since", 43, true}, {"content-disposition", 25, false}, {NULL, 0, false}};
+    static const struct known of_25[] = {{"strict-transport-security", 56, false},
+                                         {NULL, 0, false}};
+    static const struct known of_27[] = {{"access-control-allow-origin", 20, false},
+                                         {NULL, 0, false}};
     static const struct known of_15[] = {
-        {"accept-encoding", 16}, {"accept-language", 17}, {NULL, 0}};
-    static const struct known of_17[] = {{"if-modified-since", 40}, {NULL, 0}};
+        {"accept-encoding", 16, false}, {"accept-language", 17, false}, {NULL, 0, false}};
+    static const struct known of_17[] = {{"if-modified-since", 40, true}, {NULL, 0, false}};
     static const struct known *const all[] = {
         [3] = of_3,   [4] = of_4,   [5] = of_5,   [6] = of_6,   [7] = of_7,   [8] = of_8,
         [10] = of_10, [11] = of_11, [12] = of_12, [13] = of_13, [14] = of_14, [15] = of_15,
@@ -311,12 +331,13 @@ static const struct known *known_of_length(size_t len)
     return len < sizeof(all) / sizeof(all[0]) && all[len] != NULL ? all[len] : none;
 }
 
-static uint32_t find_static_name(struct fg_span name)
+/* Index 0: it has none of that name. */
+static const struct known *find_static_name(struct fg_span name)
 {
     const struct known *known = known_of_length(name.len);
-    while (known->name != NULL && memcmp(known->name, name.data, name.len) != 0)
+    while (known->name != NULL && !is_same(known->name, name.data, name.len))
         known++;
-    return known->index;
+    return known;
 }
 
 /* Whose values are one client's, where many share the connection to a server. */
@@ -325,30 +346,9 @@ static bool is_secret(uint32_t static_index)
     return static_index == 23 /* authorization */ || static_index == 32 /* cookie */;
 }
 
-/* Values that are another one in nearly each message would only push the others out. */
-static bool is_said_once(struct fg_span name, uint32_t static_index)
+/* The same of names that the static table does not have. */
+static bool is_said_once(struct fg_span name)
 {
-    switch (static_index) {
-    case 0:
-        break;
-    case 4:  /* :path */
-    case 21: /* age */
-    case 28: /* content-length */
-    case 30: /* content-range */
-    case 34: /* etag */
-    case 40: /* if-modified-since */
-    case 41: /* if-none-match */
-    case 42: /* if-range */
-    case 43: /* if-unmodified-since */
-    case 46: /* location */
-    case 50: /* range */
-    case 51: /* referer */
-    case 53: /* retry-after */
-    case 55: /* set-cookie */
-        return true;
-    default:
-        return false;
-    }
     switch (fg_field_identify(name)) {
     case FG_FIELD_REQUEST_ID:
     case FG_FIELD_TRACEPARENT:
@@ -403,40 +403,71 @@ static uint8_t *put_literal(uint8_t *to, enum form form, uint32_t name_index,
 }
 
 /*
- * What is in the table was looked at when it was put there. The index of a name is looked up before
- * its field is remembered: that moves all of them.
+ * Heads of one connection are alike: what stood here in the latest one is mostly what stands here
+ * again, or has its name. True: written, at `*to`.
  */
-static uint8_t *put_field(struct fg_hpack *hpack, uint8_t *to, const struct fg_field *field)
+static bool put_as_before(const struct fg_hpack *hpack, uint8_t **to, const struct fg_field *field,
+                          uint8_t place)
 {
+    const struct fg_hpack_entry *entry = hpack->table != NULL ? hpack->table->ring[place] : NULL;
+    if (entry == NULL || !has_name(entry, field->name))
+        return false;
+    if (entry->value_len == field->value.len &&
+        is_same(entry->text + entry->name_len, field->value.data, field->value.len))
+        *to = put_int(*to, FORM_INDEXED, 7, index_of(hpack, place));
+    else if (!entry->is_once)
+        return false;
+    else if (fg_field_value_is_valid(field->value))
+        *to = put_literal(*to, FORM_ONCE, index_of(hpack, place), field);
+    return true;
+}
+
+/*
+ * What is in the table was looked at when it was put there. The index of a name is looked up before
+ * its field is remembered: that moves all of them. `*guess` is for the next head.
+ */
+static uint8_t *put_field(struct fg_hpack *hpack, uint8_t *to, const struct fg_field *field,
+                          uint8_t *guess)
+{
+    if (put_as_before(hpack, &to, field, *guess))
+        return to;
+    const struct known *known = find_static_name(field->name);
+    if (known->is_once)
+        return fg_field_value_is_valid(field->value)
+                   ? put_literal(to, FORM_ONCE, known->index, field)
+                   : to;
     uint64_t name_hash = hash_name(field->name);
     uint64_t hash = hash_field(name_hash, field->value);
-    uint32_t index = find_field(hpack, field, hash);
+    uint32_t index = find_field(hpack, field, hash, guess);
     if (index != 0)
         return put_int(to, FORM_INDEXED, 7, index);
     if (!fg_field_value_is_valid(field->value))
         return to;
-    uint32_t name_index = find_static_name(field->name);
-    if (is_secret(name_index))
-        return put_literal(to, FORM_NEVER, name_index, field);
-    bool is_once = is_said_once(field->name, name_index);
-    bool is_static = name_index != 0;
-    if (!is_static)
-        name_index = find_name(hpack, field->name, name_hash);
+    if (is_secret(known->index))
+        return put_literal(to, FORM_NEVER, known->index, field);
+    bool is_static = known->index != 0;
+    bool is_once = !is_static && is_said_once(field->name);
+    uint32_t name_index =
+        is_static ? known->index : find_name(hpack, field->name, name_hash, guess);
     if (is_once && name_index != 0)
         return put_literal(to, FORM_ONCE, name_index, field);
     /* One that is said once is remembered for its name, which is then said no more. */
-    bool is_remembered = remember(hpack, field, name_hash, hash, is_static);
-    return put_literal(to, is_remembered ? FORM_REMEMBERED : FORM_ONCE, name_index, field);
+    if (!remember(hpack, field, name_hash, hash, is_static))
+        return put_literal(to, FORM_ONCE, name_index, field);
+    *guess = (uint8_t)((hpack->next - 1) % PLACES);
+    hpack->table->ring[*guess]->is_once = is_once;
+    return put_literal(to, FORM_REMEMBERED, name_index, field);
 }
 
 /* No table may ever hold it; its name may be that of one that is there. */
 static uint8_t *put_marked(struct fg_hpack *hpack, uint8_t *to, const struct fg_field *field)
 {
-    uint32_t name_index = find_static_name(field->name);
+    uint32_t name_index = find_static_name(field->name)->index;
+    uint8_t place;
     if (!fg_field_value_is_valid(field->value))
         return to;
     if (name_index == 0)
-        name_index = find_name(hpack, field->name, hash_name(field->name));
+        name_index = find_name(hpack, field->name, hash_name(field->name), &place);
     return put_literal(to, FORM_NEVER, name_index, field);
 }
 
@@ -481,8 +512,10 @@ size_t fg_hpack_write(struct fg_hpack *hpack, unsigned status, const struct fg_f
     uint8_t *at = put_sizes(hpack, to);
     if (status != 0)
         at = put_status(at, status);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *guess = &hpack->latest[i % FG_HPACK_LATEST];
         at = fg_never_indexed_has(never, fields[i].name) ? put_marked(hpack, at, &fields[i])
-                                                         : put_field(hpack, at, &fields[i]);
+                                                         : put_field(hpack, at, &fields[i], guess);
+    }
     return (size_t)(at - to);
 }

@@ -18,6 +18,7 @@
 
 #define FG_HPACK_TABLE_MAX 4096u /* what anybody has before it says otherwise */
 #define FG_HPACK_ENTRIES_MAX 64u
+#define FG_HPACK_LATEST 16u
 
 struct fg_hpack_table;
 
@@ -29,7 +30,8 @@ struct fg_hpack {
     uint32_t lowest; /* max has been since the last block; above max: it has not changed */
     uint32_t first;
     uint32_t next;
-    struct fg_hpack_table *table; /* NULL: nothing was ever remembered */
+    struct fg_hpack_table *table;    /* NULL: nothing was ever remembered */
+    uint8_t latest[FG_HPACK_LATEST]; /* where fields of the latest head lie, in order: guesses */
 };
 
 /* `blocks` outlives it. */
