@@ -421,6 +421,7 @@ static void start_at(struct fg_proxy_attempt *attempt, struct fg_proxy_endpoint 
                               (size_t)conf->header_bytes_max,
                               request->ex->method == FG_METHOD_HEAD);
     attempt->response.is_upgrade_request = request->is_upgrade;
+    attempt->response.known = &thread->known_lines;
     fg_proxy_endpoint_started(endpoint);
     if (conf->try_timeout_ns > 0 && !request->is_upgrade)
         fg_timeout_list_set(&thread->try_timeouts, &attempt->try_timeout);

@@ -204,6 +204,7 @@ struct fg_proxy_thread {
     struct fg_segment_pool segments;
     struct fg_read_turn reads;
     struct fg_block_pool small_blocks; /* of HTTP/2 sessions */
+    struct fg_known_lines known_lines; /* of HTTP/1.1 answers */
     char *read_buffer;                 /* FG_READ_BYTES */
     char *write_buffer;                /* FG_WRITE_BYTES */
 

@@ -210,6 +210,105 @@ bool fg_upstream_response_is_dropped(struct fg_span name)
     return is_dropped(fg_field_identify(name), 0);
 }
 
+/* ---- a head that is here whole ---- */
+
+/* Taken apart, but nothing of it in the arena yet. */
+struct draft {
+    unsigned minor;
+    unsigned status;
+    size_t len;
+    size_t count;
+    uint16_t starts[FG_KNOWN_LINES];
+    struct fg_line_parts parts[FG_KNOWN_LINES];
+    char text[HEAD_BYTES_FIRST];
+};
+
+/* A line that ends in CRLF and has no other control byte; its length with that, or 0. */
+static size_t whole_line(struct fg_span input)
+{
+    size_t plain = fg_span_find_control(input);
+    return plain > 0 && input.len - plain >= 2 && input.data[plain] == '\r' &&
+                   input.data[plain + 1] == '\n'
+               ? plain + 2
+               : 0;
+}
+
+static size_t take_new_line(struct fg_known_lines *known, size_t index, struct fg_span input,
+                            char *to, struct fg_line_parts *parts)
+{
+    size_t len = input.data[0] == ' ' ? 0 : whole_line(input);
+    struct fg_field field;
+    if (len == 0)
+        return 0;
+    memcpy(to, input.data, len);
+    if (!parse_field(to, len - 2, &field))
+        return 0;
+    *parts = (struct fg_line_parts){.name_len = (uint16_t)field.name.len,
+                                    .value_at = (uint16_t)(field.value.data - to),
+                                    .value_len = (uint16_t)field.value.len,
+                                    .id = (uint16_t)fg_field_identify(field.name)};
+    fg_known_lines_put(known, index, fg_span_make(input.data, len), to, parts);
+    return len;
+}
+
+/*
+ * False: it is not whole, larger than most, interim, or not plainly right; then all of it is looked
+ * at again, and that says what is wrong with it.
+ */
+static bool draft_head(struct fg_known_lines *known, struct fg_span input, struct draft *draft)
+{
+    if (input.len > sizeof(draft->text))
+        input.len = sizeof(draft->text);
+    size_t at = whole_line(input);
+    if (at < VERSION_BYTES + 2 || memcmp(input.data, "HTTP/1.", VERSION_BYTES) != 0 ||
+        !parse_status_line(fg_span_make(input.data, at - 2), &draft->minor, &draft->status) ||
+        draft->minor > 1 || draft->status < 200)
+        return false;
+    memcpy(draft->text, input.data, at);
+    for (draft->count = 0; draft->count < FG_KNOWN_LINES && at < input.len; draft->count++) {
+        struct fg_span rest = {input.data + at, input.len - at};
+        size_t i = draft->count;
+        if (rest.data[0] == '\r') {
+            draft->len = at + 2;
+            return rest.len >= 2 && rest.data[1] == '\n';
+        }
+        size_t len = fg_known_lines_take(known, i, rest, draft->text + at, &draft->parts[i]);
+        if (len == 0)
+            len = take_new_line(known, i, rest, draft->text + at, &draft->parts[i]);
+        if (len == 0)
+            return false;
+        draft->starts[i] = (uint16_t)at;
+        at += len;
+    }
+    return false;
+}
+
+/* Its text, and its fields in it, into the arena. */
+static bool keep_draft(struct fg_upstream_response *response, const struct draft *draft,
+                       enum fg_field_id *ids)
+{
+    response->head = fg_arena_try_alloc(response->arena, draft->len);
+    response->fields =
+        fg_arena_try_alloc(response->arena, (draft->count + 1) * sizeof(*response->fields));
+    if (response->head == NULL || response->fields == NULL)
+        return false;
+    memcpy(response->head, draft->text, draft->len - 2);
+    for (size_t i = 0; i < draft->count; i++) {
+        const struct fg_line_parts *parts = &draft->parts[i];
+        const char *line = response->head + draft->starts[i];
+        ids[i] = (enum fg_field_id)parts->id;
+        response->fields[i] =
+            (struct fg_field){fg_span_make(line, parts->name_len),
+                              fg_span_make(line + parts->value_at, parts->value_len)};
+    }
+    response->field_count = draft->count;
+    response->head_bytes += draft->len;
+    response->head_len = response->head_capacity = draft->len;
+    return true;
+}
+
+/* ---- what it says ---- */
+
 /* What the fields say about the body and the connection. */
 struct head_facts {
     size_t length_count;
@@ -240,11 +339,10 @@ static void read_connection(struct fg_span list, struct head_facts *facts)
 
 /* `ids` are those of the fields. */
 static void read_fields(struct fg_upstream_response *response, struct head_facts *facts,
-                        enum fg_field_id *ids)
+                        const enum fg_field_id *ids)
 {
     for (size_t i = 0; i < response->field_count; i++) {
         const struct fg_field *field = &response->fields[i];
-        ids[i] = fg_field_identify(field->name);
         switch (ids[i]) {
         case FG_FIELD_CONTENT_LENGTH:
             facts->length_count++;
@@ -347,24 +445,11 @@ static enum fg_upstream_result take_status(struct fg_upstream_response *response
     return status == 100 ? FG_UPSTREAM_MORE : FG_UPSTREAM_INTERIM;
 }
 
-static enum fg_upstream_result parse_head(struct fg_upstream_response *response)
+static enum fg_upstream_result settle_head(struct fg_upstream_response *response, unsigned minor,
+                                           unsigned status, const enum fg_field_id *ids)
 {
-    size_t fields_max = response->line_count - 1;
-    if (fields_max > FIELDS_MAX)
-        return bad(response, "too many fields in the head");
-    response->fields =
-        fg_arena_try_alloc(response->arena, (fields_max + 1) * sizeof(*response->fields));
-    if (response->fields == NULL)
-        return FG_UPSTREAM_NO_MEMORY;
-    response->field_count = 0;
-    response->content_length = -1;
-    unsigned minor = 0, status = 0;
-    if (!parse_lines(response, &minor, &status))
-        return bad(response, "a malformed head");
-    if (minor > 1)
-        return bad(response, "an HTTP version other than 1.0 and 1.1");
     struct head_facts facts = {0};
-    enum fg_field_id ids[FIELDS_MAX];
+    response->content_length = -1;
     read_fields(response, &facts, ids);
     const char *error = check_framing(&facts, minor == 1);
     if (error != NULL)
@@ -377,9 +462,53 @@ static enum fg_upstream_result parse_head(struct fg_upstream_response *response)
     return result;
 }
 
+static enum fg_upstream_result parse_head(struct fg_upstream_response *response)
+{
+    size_t fields_max = response->line_count - 1;
+    if (fields_max > FIELDS_MAX)
+        return bad(response, "too many fields in the head");
+    response->fields =
+        fg_arena_try_alloc(response->arena, (fields_max + 1) * sizeof(*response->fields));
+    if (response->fields == NULL)
+        return FG_UPSTREAM_NO_MEMORY;
+    response->field_count = 0;
+    unsigned minor = 0, status = 0;
+    if (!parse_lines(response, &minor, &status))
+        return bad(response, "a malformed head");
+    if (minor > 1)
+        return bad(response, "an HTTP version other than 1.0 and 1.1");
+    enum fg_field_id ids[FIELDS_MAX];
+    for (size_t i = 0; i < response->field_count; i++)
+        ids[i] = fg_field_identify(response->fields[i].name);
+    return settle_head(response, minor, status, ids);
+}
+
+/* FG_UPSTREAM_MORE: it has to be looked at as any other. */
+static enum fg_upstream_result take_known_head(struct fg_upstream_response *response,
+                                               struct fg_span *input)
+{
+    struct draft draft; /* not zeroed: most of it is never touched */
+    enum fg_field_id ids[FG_KNOWN_LINES];
+    bool is_begin = response->head_len == 0 && response->line_count == 0 &&
+                    response->line_len == 0 && !response->is_after_cr;
+    if (response->known == NULL || !is_begin || !draft_head(response->known, *input, &draft) ||
+        draft.len > response->head_bytes_max - response->head_bytes)
+        return FG_UPSTREAM_MORE;
+    if (!keep_draft(response, &draft, ids))
+        return FG_UPSTREAM_NO_MEMORY;
+    *input = fg_span_make(input->data + draft.len, input->len - draft.len);
+    return settle_head(response, draft.minor, draft.status, ids);
+}
+
 static enum fg_upstream_result next_of_head(struct fg_upstream_response *response,
                                             struct fg_span *input)
 {
+    enum fg_upstream_result known = take_known_head(response, input);
+    if (known != FG_UPSTREAM_MORE) {
+        if (known == FG_UPSTREAM_HEAD)
+            response->state = BODY;
+        return known;
+    }
     while (input->len > 0) {
         size_t used = 0;
         enum scan scan = scan_head(response, *input, &used);

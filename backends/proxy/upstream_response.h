@@ -18,6 +18,7 @@
 #include "backends/backend.h"
 #include "backends/trailers.h"
 #include "base/chunked.h"
+#include "proxy/known_lines.h"
 
 enum fg_upstream_framing {
     FG_UPSTREAM_NO_BODY,
@@ -32,6 +33,8 @@ struct fg_upstream_response {
     size_t head_bytes_max; /* all heads of one answer together, interim ones too */
     bool is_head_request;
     bool is_upgrade_request; /* 101 may come, for "websocket" */
+    struct fg_known_lines
+        *known; /* of earlier answers; NULL: none. It makes no difference but time */
 
     /* reading */
     unsigned state;

@@ -14,9 +14,20 @@ struct outcome {
     enum fg_upstream_result result;
     size_t body_bytes;
     uint64_t body_hash;
+    uint64_t head_hash;
     unsigned status;
     size_t left;
 };
+
+static uint64_t hash_head(const struct fg_upstream_response *response)
+{
+    uint64_t hash = response->status;
+    for (size_t i = 0; i < response->field_count; i++) {
+        hash = fg_span_hash(response->fields[i].name, hash);
+        hash = fg_span_hash(response->fields[i].value, hash);
+    }
+    return hash;
+}
 
 static void check_head(const struct fg_upstream_response *response)
 {
@@ -47,6 +58,7 @@ static enum fg_upstream_result feed(struct fg_upstream_response *response, struc
         assert(input->len <= before);
         if (result == FG_UPSTREAM_HEAD) {
             outcome->status = response->status;
+            outcome->head_hash = hash_head(response);
             check_head(response);
         } else if (result == FG_UPSTREAM_INTERIM) {
             assert(response->status > 101 && response->status < 200);
@@ -63,7 +75,7 @@ static enum fg_upstream_result feed(struct fg_upstream_response *response, struc
 
 /* Each piece is a block of its own, so that a read beyond it is found. */
 static struct outcome read_in_pieces(const uint8_t *data, size_t size, size_t piece_bytes,
-                                     bool is_head_request)
+                                     bool is_head_request, struct fg_known_lines *known)
 {
     struct fg_arena_pool pool;
     struct fg_arena arena;
@@ -72,6 +84,7 @@ static struct outcome read_in_pieces(const uint8_t *data, size_t size, size_t pi
     fg_arena_pool_init(&pool, 256);
     fg_arena_init(&arena, &pool, 1 << 20);
     fg_upstream_response_init(&response, &arena, 2048, is_head_request);
+    response.known = known;
     while (size > 0 && outcome.result == FG_UPSTREAM_MORE) {
         size_t len = size < piece_bytes ? size : piece_bytes;
         char *piece = malloc(len);
@@ -89,17 +102,31 @@ static struct outcome read_in_pieces(const uint8_t *data, size_t size, size_t pi
     return outcome;
 }
 
+static void check_same(const struct outcome *a, const struct outcome *b)
+{
+    assert(a->result == b->result && a->status == b->status && a->head_hash == b->head_hash);
+    assert(a->body_bytes == b->body_bytes && a->body_hash == b->body_hash);
+    if (a->result == FG_UPSTREAM_DONE)
+        assert(a->left == b->left);
+}
+
+/* Nothing is known yet, then the lines of this answer and those of all before. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static struct fg_known_lines old;
+    struct fg_known_lines known = {0};
     if (size == 0)
         return 0;
     bool is_head_request = (data[0] & 1) != 0;
     size_t piece_bytes = 1 + (data[0] >> 1);
-    struct outcome whole = read_in_pieces(data + 1, size - 1, size, is_head_request);
-    struct outcome cut = read_in_pieces(data + 1, size - 1, piece_bytes, is_head_request);
-    assert(whole.result == cut.result && whole.status == cut.status);
-    assert(whole.body_bytes == cut.body_bytes && whole.body_hash == cut.body_hash);
-    if (whole.result == FG_UPSTREAM_DONE)
-        assert(whole.left == cut.left);
+    struct outcome whole = read_in_pieces(data + 1, size - 1, size, is_head_request, NULL);
+    struct outcome cut = read_in_pieces(data + 1, size - 1, piece_bytes, is_head_request, NULL);
+    struct fg_known_lines *const memories[] = {&known, &known, &old, &old};
+    check_same(&whole, &cut);
+    for (size_t i = 0; i < sizeof(memories) / sizeof(memories[0]); i++) {
+        struct outcome again =
+            read_in_pieces(data + 1, size - 1, size, is_head_request, memories[i]);
+        check_same(&whole, &again);
+    }
     return 0;
 }

@@ -50,6 +50,40 @@ static enum fg_upstream_result feed(struct reader *reader, const char *text, siz
     }
 }
 
+static bool has_same_head(const struct fg_upstream_response *a,
+                          const struct fg_upstream_response *b)
+{
+    bool is_same = a->status == b->status && a->field_count == b->field_count &&
+                   a->content_length == b->content_length && a->framing == b->framing &&
+                   a->may_keep_alive == b->may_keep_alive && a->head_bytes == b->head_bytes;
+    for (size_t i = 0; is_same && i < a->field_count; i++)
+        is_same = fg_span_equal(a->fields[i].name, b->fields[i].name) &&
+                  fg_span_equal(a->fields[i].value, b->fields[i].value);
+    return is_same;
+}
+
+/* The same with what is remembered of all answers before, and then of this one. */
+static void read_with_memory(const char *text, size_t len, bool is_head_request,
+                             size_t head_bytes_max, const struct reader *as,
+                             enum fg_upstream_result result)
+{
+    static struct fg_known_lines known;
+    for (unsigned times = 0; times < 2; times++) {
+        struct reader again;
+        open_reader(&again, head_bytes_max, is_head_request);
+        again.response.known = &known;
+        assert_int_equal(feed(&again, text, len), result);
+        assert_int_equal(again.body_len, as->body_len);
+        assert_int_equal(again.head_count, as->head_count);
+        assert_int_equal(again.interim_count, as->interim_count);
+        if (result != FG_UPSTREAM_BAD)
+            assert_true(has_same_head(&again.response, &as->response));
+        else
+            assert_string_equal(again.response.error, as->response.error);
+        close_reader(&again);
+    }
+}
+
 /* Whole, and byte by byte: both must say the same. */
 static enum fg_upstream_result read_all(const char *text, size_t len, bool is_head_request,
                                         size_t head_bytes_max)
@@ -64,6 +98,7 @@ static enum fg_upstream_result read_all(const char *text, size_t len, bool is_he
     assert_int_equal(of_whole, of_bytes);
     assert_int_equal(whole.body_len, bytes.body_len);
     assert_true(of_whole != FG_UPSTREAM_BAD || whole.response.error != NULL);
+    read_with_memory(text, len, is_head_request, head_bytes_max, &whole, of_whole);
     close_reader(&whole);
     close_reader(&bytes);
     return of_whole;
