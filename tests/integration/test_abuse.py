@@ -13,7 +13,7 @@ import pytest
 
 import wire
 from harness import children_of, read_all, wait_for
-from tls_tools import OpenSsl
+from tls_tools import OpenSsl, Sealed
 from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, PING, PRIORITY, PRIORITY_UPDATE,
                   RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
 
@@ -416,6 +416,51 @@ def test_records_in_the_clear_end_a_secured_connection(secure, record):
             attacker.socket.sendall(record * 3000 + bytes(100))
         with contextlib.suppress(ConnectionError):
             while attacker.socket.recv(65536):
+                pass
+    assert secure.get("/direct").text == "direct"
+    secure.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] <= 1, what="its end")
+
+
+SEALED = [
+    ("empty data", lambda s: s.record(23, b"")),
+    ("padding alone", lambda s: s.record(23, b"", 16000)),
+    ("warnings", lambda s: s.record(21, b"\x01\x5a")),
+    ("warnings between data", lambda s: s.record(21, b"\x01\x5a") + s.record(23, b"G")),
+    ("goodbyes", lambda s: s.record(21, b"\x01\x00")),
+    ("half alerts", lambda s: s.record(21, b"\x01")),
+    ("key updates", lambda s: s.key_update()),
+    ("key updates between data", lambda s: s.key_update() + s.record(23, b"G")),
+    ("key updates that want an answer", lambda s: s.key_update(True)),
+    ("bad key updates", lambda s: s.record(22, b"\x18\x00\x00\x01\x02")),
+    ("hellos", lambda s: s.record(22, b"\x01\x00\x00\x03\x03\x03\x00")),
+    ("tickets", lambda s: s.record(22, b"\x04\x00\x00\x02\x00\x00")),
+    ("certificates", lambda s: s.record(22, b"\x0b\x00\x00\x04\x00\x00\x00\x00")),
+    ("a message without end", lambda s: s.record(22, b"\x18\xff\xff\xff" + bytes(8000))),
+    ("empty messages", lambda s: s.record(22, b"")),
+    ("cipher changes", lambda s: s.record(20, b"\x01")),
+    ("no known type", lambda s: s.record(99, b"x")),
+    ("no type", lambda s: s.record(0, b"")),
+]
+
+
+def test_sealed_records_are_understood(secure, tmp_path):
+    client = Sealed(secure.port, tmp_path)
+    before = secure.stats()["gateway"]["connections"]["requests_h1"]
+    request = b"GET /direct HTTP/1.1\r\nHost: x\r\n\r\n"
+    with client.socket as connection:
+        connection.sendall(client.record(23, request, 100) + client.record(21, b"\x01\x5a") + client.record(23, b"") +
+                           client.key_update() + client.record(23, request))
+        secure.wait_stats(lambda stats: stats["gateway"]["connections"]["requests_h1"] == before + 2, what="two requests")
+
+
+@pytest.mark.parametrize("make", [case[1] for case in SEALED], ids=[case[0] for case in SEALED])
+def test_sealed_records_that_bring_nothing_end_their_connection(secure, tmp_path, make):
+    attacker = Sealed(secure.port, tmp_path)
+    with attacker.socket as connection:
+        flood = b"".join(make(attacker) for _ in range(400))
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(flood)
+            while connection.recv(65536):
                 pass
     assert secure.get("/direct").text == "direct"
     secure.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] <= 1, what="its end")

@@ -2,11 +2,15 @@
 tls_tools.py: certificates of all sorts by the openssl program, and clients that look at handshakes.
 """
 import ctypes
+import hashlib
+import hmac
 import pathlib
 import re
 import socket
 import ssl
 import subprocess
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
 def openssl(*arguments, text=None):
@@ -141,3 +145,51 @@ def load_libssl():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+class Sealed:
+    """A client of TLS 1.3 that seals records of its own making, of any type, behind a proper handshake."""
+
+    def __init__(self, port, folder):
+        keys = pathlib.Path(folder) / "keys.log"
+        keys.unlink(missing_ok=True)
+        context = client_context(version=ssl.TLSVersion.TLSv1_3)
+        context.keylog_filename = str(keys)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        self.socket = socket.create_connection(("127.0.0.1", port), 30)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self.socket.sendall(outgoing.read())
+                incoming.write(self.socket.recv(65536))
+        self.socket.sendall(outgoing.read())
+        assert tls.cipher()[0] == "TLS_AES_128_GCM_SHA256"
+        found = re.search(r"^CLIENT_TRAFFIC_SECRET_0 \w+ (\w+)$", keys.read_text(), re.M)
+        self.use(bytes.fromhex(found.group(1)))
+
+    def use(self, secret):
+        self.secret, self.number = secret, 0
+        self.cipher = AESGCM(expand(secret, b"key", 16))
+        self.iv = int.from_bytes(expand(secret, b"iv", 12), "big")
+
+    def record(self, kind, data, padding=0):
+        """RFC 8446 section 5.2; its type is inside, behind the data."""
+        head = b"\x17\x03\x03" + (len(data) + 1 + padding + 16).to_bytes(2, "big")
+        nonce = (self.iv ^ self.number).to_bytes(12, "big")
+        self.number += 1
+        return head + self.cipher.encrypt(nonce, data + bytes([kind]) + bytes(padding), head)
+
+    def key_update(self, wants_answer=False):
+        sealed = self.record(22, b"\x18\x00\x00\x01" + bytes([wants_answer]))
+        self.use(expand(self.secret, b"traffic upd", 32))
+        return sealed
+
+
+def expand(secret, label, length):
+    """HKDF-Expand-Label of RFC 8446 section 7.1, of one block."""
+    name = b"tls13 " + label
+    info = length.to_bytes(2, "big") + bytes([len(name)]) + name + b"\x00\x01"
+    return hmac.new(secret, info, hashlib.sha256).digest()[:length]
