@@ -77,8 +77,6 @@ enum fg_failure {
     FG_FAILURE_INTERNAL,    /* 500: a fault of ours */
     FG_FAILURE_NO_TUNNEL,   /* 502: the servers do not take WebSockets the way they are spoken to */
     FG_FAILURE_SLOW_CLIENT, /* the client takes nothing of the answer, and others wait */
-    FG_FAILURE_TUNNELS,     /* 503: the servers, or the client, have as many tunnels as they may */
-    FG_FAILURE_UNREAD,      /* 503: the client leaves its share of answers unread; before head */
     FG_FAILURE_COUNT,
 };
 
@@ -100,7 +98,8 @@ struct fg_backend_refusal {
     const char *type; /* constants */
     const char *code;
     const char *message;
-    const char *param; /* of the request, which it is about; NULL: none */
+    const char *param;    /* of the request, which it is about; NULL: none */
+    struct fg_span allow; /* of a 405: the methods that there are */
     /* the limit that decided: then it is counted, logged and explained as a refusal of the
      * gateway's own; NULL: none did. A constant, as is code */
     const char *policy;
@@ -124,6 +123,8 @@ struct fg_exchange_ops {
     void (*end)(struct fg_exchange *ex);
     void (*refuse)(struct fg_exchange *ex, const struct fg_backend_refusal *refusal);
     void (*fail)(struct fg_exchange *ex, enum fg_failure failure, const char *detail);
+    void (*would_refuse)(struct fg_exchange *ex, const struct fg_backend_refusal *refusal); /* NULL:
+                                                                     nobody is to know */
     void (*consumed)(struct fg_exchange *ex, size_t len);
     void (*hop_time)(struct fg_exchange *ex, const char *hop, uint64_t duration_ns);
     void (*release_slot)(struct fg_exchange *ex);
@@ -264,6 +265,14 @@ static inline void fg_exchange_refuse(struct fg_exchange *ex,
                                       const struct fg_backend_refusal *refusal)
 {
     ex->ops->refuse(ex, refusal);
+}
+
+/* In shadow: a limit of the backend's (policy, code, value, limit) lets it pass all the same. */
+static inline void fg_exchange_would_refuse(struct fg_exchange *ex,
+                                            const struct fg_backend_refusal *refusal)
+{
+    if (ex->ops->would_refuse != NULL)
+        ex->ops->would_refuse(ex, refusal);
 }
 
 /*

@@ -152,6 +152,11 @@ static uint64_t slough_ns(const struct fg_admission_queue *queue)
     return fg_add_saturating(tolerated_ns(queue), tolerated_ns(queue));
 }
 
+uint64_t fg_admission_queue_borne_ns(const struct fg_admission_queue *queue)
+{
+    return slough_ns(queue);
+}
+
 /* Newcomers are refused. Not of a slow backend: of its few answers none is to spare. */
 static bool is_pressed(const struct fg_admission_queue *queue, const struct fg_queue_class *class)
 {

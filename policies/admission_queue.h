@@ -183,6 +183,9 @@ uint32_t fg_admission_queue_position(const struct fg_admission_queue *queue,
 uint64_t fg_admission_queue_estimated_wait_ns(const struct fg_admission_queue *queue,
                                               const struct fg_queue_entry *entry, uint64_t now_ns);
 
+/* While the queue stands, a wait that was longer is not borne. */
+uint64_t fg_admission_queue_borne_ns(const struct fg_admission_queue *queue);
+
 /* The same for a request that would come now; what push compares with the deadline. */
 uint64_t fg_admission_queue_expected_wait_ns(const struct fg_admission_queue *queue,
                                              enum fg_priority priority, uint64_t now_ns);

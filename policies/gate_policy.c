@@ -72,7 +72,8 @@ static struct fg_gate_place place_of(const struct fg_gate_policy *gate, enum fg_
     return (struct fg_gate_place){.position = gate->queue.count,
                                   .wait_ns = wait_ns,
                                   .level = fg_admission_level_current(&gate->level),
-                                  .held = gate->queue.held};
+                                  .held = gate->queue.held,
+                                  .borne_ns = fg_admission_queue_borne_ns(&gate->queue)};
 }
 
 static enum fg_gate_verdict verdict_of_push(enum fg_queue_verdict verdict)
@@ -106,14 +107,18 @@ static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uin
 {
     while (gate->queue.count > 0 && fg_concurrency_limit_try_acquire(&gate->limit)) {
         struct fg_queue_entry *refused = NULL;
+        const uint64_t shed_before = gate->queue.shed_total;
         struct fg_queue_entry *queued = fg_admission_queue_pop(&gate->queue, now_ns, &refused);
+        bool is_spared = gate->queue.config.is_shadow && gate->queue.shed_total > shed_before;
         add_refused(gate, turns, refused, now_ns);
         if (queued == NULL) {
             fg_concurrency_limit_release(&gate->limit, now_ns, 0, FG_CONCURRENCY_IGNORED);
             return;
         }
         entry_of(queued)->place =
-            (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
+            (struct fg_gate_place){.level = fg_admission_level_current(&gate->level),
+                                   .borne_ns = fg_admission_queue_borne_ns(&gate->queue),
+                                   .would_be = is_spared ? FG_GATE_SHED : FG_GATE_ADMITTED};
         fg_admission_level_note_served(&gate->level);
         fg_admission_level_note_wait(&gate->level, fg_subtract_floor(now_ns, queued->enqueued_ns));
         add_turn(turns, entry_of(queued), FG_GATE_ADMITTED);
@@ -197,6 +202,15 @@ static bool is_slot_to_spare(const struct fg_gate_policy *gate)
                                          fg_concurrency_limit_current(&gate->limit);
 }
 
+/* A slot was had; in shadow it may be one too many. */
+static void note_over(const struct fg_gate_policy *gate, struct fg_gate_place *place)
+{
+    place->in_flight = fg_concurrency_limit_in_flight(&gate->limit);
+    place->limit = fg_concurrency_limit_current(&gate->limit);
+    if (place->in_flight > place->limit)
+        place->would_be = FG_GATE_QUEUED;
+}
+
 /* The number of whoever has many waiting is a worse one of its class. */
 static uint32_t number_of(const struct fg_gate_policy *gate, const struct fg_gate_arrival *arrival)
 {
@@ -244,6 +258,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
     if (gate->queue.count == 0 && fg_concurrency_limit_try_acquire(&gate->limit)) {
         fg_admission_level_note_served(&gate->level);
         fg_admission_level_note_wait(&gate->level, 0);
+        note_over(gate, place);
         return FG_GATE_ADMITTED;
     }
     if (gate->has_breaker && !gate->is_breaker_shadow &&
@@ -252,13 +267,14 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
     fg_concurrency_limit_note_demand(&gate->limit);
     bool is_first_of_class =
         gate->queue.config.ageing_ns != 0 && gate->queue.classes[priority].count == 0;
-    if (!may_wait && !is_first_of_class) {
+    bool is_below = !may_wait && !is_first_of_class;
+    if (is_below)
         gate->level.refused_total++;
-    }
-    if (!may_wait && !is_first_of_class && !gate->is_level_shadow) {
+    if (is_below && !gate->is_level_shadow) {
         *place = place_of(gate, priority, now_ns);
         return FG_GATE_BELOW_LEVEL;
     }
+    const uint64_t late_before = gate->queue.cannot_meet_total;
     enum fg_queue_verdict queued = FG_QUEUE_FULL;
     if (entry != NULL) {
         struct fg_queue_entry *refused = NULL;
@@ -273,6 +289,12 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
         add_refused(gate, turns, refused, now_ns);
     }
     *place = place_of(gate, priority, now_ns);
+    if (queued == FG_QUEUE_FORESEEN)
+        place->borne_ns = gate->queue.target_ns;
+    if (is_below)
+        place->would_be = FG_GATE_BELOW_LEVEL;
+    else if (queued == FG_QUEUE_QUEUED && gate->queue.cannot_meet_total > late_before)
+        place->would_be = FG_GATE_CANNOT_MEET_DEADLINE;
     return verdict_of_push(queued);
 }
 

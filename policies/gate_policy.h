@@ -50,6 +50,10 @@ struct fg_gate_place {
                           to ask again */
     uint32_t level;    /* the largest priority number that may wait now */
     struct fg_queue_weight held; /* by those who wait; not this one if it was refused */
+    uint64_t borne_ns;           /* of SHED: a longer wait is not borne while the queue stands */
+    /* in shadow: what would have been said, ADMITTED: nothing else; QUEUED: the slots were used */
+    enum fg_gate_verdict would_be;
+    uint32_t in_flight, limit; /* slots, of would_be QUEUED */
 };
 
 /* One who waits. A zeroed entry is not in any queue. */

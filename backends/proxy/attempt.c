@@ -398,6 +398,8 @@ void fg_attempt_on_placed(struct fg_proxy_attempt *attempt, enum fg_status statu
             fg_attempt_on_ready(attempt);
     } else if (status == FG_ERR_BUSY) {
         fg_proxy_request_on_busy(attempt);
+    } else if (status == FG_ERR_NO_MEMORY) {
+        fg_proxy_request_fail(attempt->request, FG_FAILURE_NO_MEMORY, "no memory for a connection");
     } else {
         fg_attempt_on_connect_failed(attempt);
     }
@@ -460,6 +462,8 @@ void fg_attempt_start(struct fg_proxy_request *request)
     if (endpoint == NULL)
         endpoint =
             fg_proxy_endpoint_pick(thread, &request->wish, now_ns, &is_probe, &retry_after_ns);
+    if (endpoint != NULL && retry_after_ns > 0)
+        fg_proxy_tell_spared_broken(request);
     if (endpoint != NULL)
         start_at(attempt, endpoint, is_probe, now_ns);
     else if (retry_after_ns > 0)

@@ -73,14 +73,15 @@ void fg_cluster_limits_join(struct fg_cluster_limits *limits, unsigned index,
 
 /* ---- taking and giving ---- */
 
-bool fg_cluster_limits_try_take(struct fg_cluster_limits *limits, enum fg_cluster_limit which)
+enum fg_cluster_took fg_cluster_limits_try_take(struct fg_cluster_limits *limits,
+                                                enum fg_cluster_limit which)
 {
     if (fg_limit_try_take(&limits->limits[which]))
-        return true;
+        return FG_CLUSTER_TOOK;
     if (!limits->is_shadow || which == FG_CLUSTER_CONNECTIONS)
-        return false;
+        return FG_CLUSTER_TOOK_NONE;
     fg_limit_take_over(&limits->limits[which]);
-    return true;
+    return FG_CLUSTER_TOOK_OVER;
 }
 
 bool fg_cluster_limits_try_take_retry(struct fg_cluster_limits *limits, uint64_t budget)

@@ -30,6 +30,13 @@ enum fg_cluster_limit {
     FG_CLUSTER_LIMIT_COUNT,
 };
 
+/* What became of a wish for one more. */
+enum fg_cluster_took {
+    FG_CLUSTER_TOOK_NONE,
+    FG_CLUSTER_TOOK,
+    FG_CLUSTER_TOOK_OVER, /* in shadow: above the limit */
+};
+
 /* On the loop that joined: a connection may be had, or somebody else wants one. */
 typedef void (*fg_cluster_told_fn)(void *object);
 
@@ -66,7 +73,8 @@ void fg_cluster_limits_join(struct fg_cluster_limits *limits, unsigned index,
                             struct fg_mailbox *mailbox, fg_cluster_told_fn on_told, void *object);
 
 /* Any loop; what was taken is given back once. In shadow all but connections are always had. */
-bool fg_cluster_limits_try_take(struct fg_cluster_limits *limits, enum fg_cluster_limit which);
+enum fg_cluster_took fg_cluster_limits_try_take(struct fg_cluster_limits *limits,
+                                                enum fg_cluster_limit which);
 /* A retry, if fewer than `budget` are out: that binds in shadow too. */
 bool fg_cluster_limits_try_take_retry(struct fg_cluster_limits *limits, uint64_t budget);
 void fg_cluster_limits_give(struct fg_cluster_limits *limits, enum fg_cluster_limit which);

@@ -366,9 +366,11 @@ struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
     if (chosen == NULL || !is_broken(chosen))
         return chosen;
     if (hosts->conf.is_breaker_shadow) {
-        uint64_t wait_ns;
+        uint64_t wait_ns = 0;
         *is_probe = fg_hosts_try_pass(hosts, chosen->host, wish->priority, now_ns, &wait_ns) ==
                     FG_BREAKER_PROBE;
+        if (!*is_probe && find_closed(thread, chosen->index) == NULL)
+            *retry_after_ns = wait_ns == 0 ? FG_S : wait_ns;
         return chosen;
     }
     struct fg_proxy_endpoint *closed = find_closed(thread, chosen->index);

@@ -38,8 +38,12 @@ static void settle_wanting(struct fg_proxy_thread *thread)
 bool fg_pending_wait(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_thread *thread = attempt->request->thread;
-    if (!fg_cluster_limits_try_take(limits_of(thread), FG_CLUSTER_PENDING))
+    const enum fg_cluster_took took =
+        fg_cluster_limits_try_take(limits_of(thread), FG_CLUSTER_PENDING);
+    if (took == FG_CLUSTER_TOOK_NONE)
         return false;
+    if (took == FG_CLUSTER_TOOK_OVER)
+        fg_proxy_tell_spared(attempt->request->ex, thread->proxy, FG_CLUSTER_PENDING);
     struct fg_list *behind = thread->pending.prev;
     while (behind != &thread->pending && importance(attempt_of(behind)) > importance(attempt))
         behind = behind->prev;

@@ -329,7 +329,8 @@ void fg_proxy_endpoints_sync(struct fg_proxy_thread *thread);
 uint64_t fg_proxy_random(struct fg_proxy_thread *thread);
 /*
  * Whose turn is it? NULL when no host is known, or when *retry_after_ns is not 0: then the breakers
- * of all are open. *is_probe: of the host's breaker; fg_hosts_note_breaker tells of it.
+ * of all are open; in shadow there is a host all the same. *is_probe: of the host's breaker;
+ * fg_hosts_note_breaker tells of it.
  */
 struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
                                                  const struct fg_proxy_wish *wish, uint64_t now_ns,
@@ -353,8 +354,8 @@ void fg_upstreams_fini(struct fg_proxy_thread *thread);
 /*
  * Find or open a connection to attempt->endpoint. FG_OK: attempt->upstream is set, and ready if
  * fg_upstream_is_ready; else fg_attempt_on_ready or fg_attempt_on_connect_failed comes later.
- * FG_ERR_LIMIT: no connection is left; FG_ERR_BUSY: no descriptor or memory; FG_ERR_CLOSED: refused
- * at once, which the endpoint knows.
+ * FG_ERR_LIMIT: no connection is left; FG_ERR_BUSY: no descriptor; FG_ERR_NO_MEMORY;
+ * FG_ERR_CLOSED: refused at once, which the endpoint knows.
  */
 FG_MUST_USE enum fg_status fg_upstream_get(struct fg_proxy_attempt *attempt, bool must_be_fresh,
                                            bool is_h1_only);
@@ -401,6 +402,8 @@ void fg_stalled_fini(struct fg_proxy_thread *thread);
 void fg_stalled_watch(struct fg_proxy_request *request);
 /* It is not, or over. Harmless twice. */
 void fg_stalled_forget(struct fg_proxy_request *request);
+/* How many answers its client leaves unread, of this loop. */
+uint32_t fg_stalled_held(struct fg_proxy_request *request);
 /* Is the process short of what connections need? */
 bool fg_stalled_is_short(const struct fg_proxy_thread *thread);
 /* While connections are short: may the request's client have one more? */
@@ -416,6 +419,8 @@ void fg_tunnels_init(struct fg_proxy_thread *thread);
 bool fg_tunnel_may_ask(struct fg_proxy_request *request);
 /* It has a connection of its own: is counted, or refused. */
 FG_MUST_USE bool fg_tunnel_try_begin(struct fg_proxy_request *request);
+/* How many its client has, of this loop. */
+uint32_t fg_tunnels_held(struct fg_proxy_request *request);
 /* It was none, or is over. Harmless twice. */
 void fg_tunnel_end(struct fg_proxy_request *request);
 
@@ -533,8 +538,23 @@ void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data
                               bool is_last);
 void fg_proxy_request_on_client_writable(struct fg_proxy_request *request);
 void fg_proxy_request_cancel(struct fg_proxy_request *request);
+/* Puts everything away but the exchange, which the caller ends. */
+struct fg_exchange *fg_proxy_request_let_go(struct fg_proxy_request *request);
+/* That which runs beside this one; NULL: none does. */
+struct fg_proxy_attempt *fg_proxy_request_other(const struct fg_proxy_attempt *attempt);
+
+/* ---- refusals.c; each but tell_spared ends the exchange, or only the attempt of two ---- */
+
+/* A limit of the cluster's leaves no room for it. */
+void fg_proxy_refuse_for_limit(struct fg_exchange *ex, const struct fg_proxy *proxy,
+                               enum fg_cluster_limit which);
+/* In shadow: the breakers of all endpoints would have refused it. */
+void fg_proxy_tell_spared_broken(struct fg_proxy_request *request);
 /* The breakers of all endpoints are open; there is no attempt. */
 void fg_proxy_request_refuse_broken(struct fg_proxy_request *request, uint64_t retry_after_ns);
+/* In shadow: a limit of the cluster's would have refused it. */
+void fg_proxy_tell_spared(struct fg_exchange *ex, const struct fg_proxy *proxy,
+                          enum fg_cluster_limit which);
 /* A limit of the cluster's is reached, so that the attempt cannot be made. */
 void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster_limit which);
 /* Connections are short, and its client keeps as many as it may with answers that it does not take.
@@ -542,6 +562,11 @@ void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster
 void fg_proxy_request_on_share(struct fg_proxy_attempt *attempt);
 /* It would be one tunnel too many, of the cluster or of its client. */
 void fg_proxy_request_on_tunnels(struct fg_proxy_attempt *attempt);
+/* No connection is to be had for it. */
+void fg_proxy_request_on_busy(struct fg_proxy_attempt *attempt);
+
+/* ---- proxy_request.c, again ---- */
+
 void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout);
 /* One of two attempts is over. */
 void fg_proxy_request_end_hedge(struct fg_proxy_request *request);
@@ -563,8 +588,6 @@ void fg_proxy_request_on_end(struct fg_proxy_attempt *attempt, bool is_reusable)
 /* The attempt has come to nothing; another one, or the end of the exchange. */
 void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
                               enum fg_failure failure, const char *detail);
-/* No connection is to be had for it. */
-void fg_proxy_request_on_busy(struct fg_proxy_attempt *attempt);
 /* Not the server's fault. */
 void fg_proxy_request_fail(struct fg_proxy_request *request, enum fg_failure failure,
                            const char *detail);

@@ -23,10 +23,7 @@
 #include "proxy/request_head.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 
-#define REFUSED_RETRY_MS 1000
 #define UPLOAD_MARK ((size_t)32768) /* less than this waits: the client may go on */
 #define IOV_MAX_USED 64
 
@@ -107,8 +104,7 @@ void fg_proxy_request_open_window(struct fg_proxy_request *request)
 
 /* ---- ending ---- */
 
-/* Puts everything away but the exchange. */
-static struct fg_exchange *let_go(struct fg_proxy_request *request)
+struct fg_exchange *fg_proxy_request_let_go(struct fg_proxy_request *request)
 {
     struct fg_exchange *ex = request->ex;
     struct fg_proxy_thread *thread = request->thread;
@@ -135,14 +131,12 @@ void fg_proxy_request_fail(struct fg_proxy_request *request, enum fg_failure fai
 {
     struct fg_proxy_metrics *metrics = request->metrics;
     count(&metrics->failed);
-    if (failure == FG_FAILURE_BUSY)
-        count(&metrics->busy);
     if (failure == FG_FAILURE_RESET)
         count(&metrics->resets);
-    fg_exchange_fail(let_go(request), failure, detail);
+    fg_exchange_fail(fg_proxy_request_let_go(request), failure, detail);
 }
 
-static struct fg_proxy_attempt *other_attempt(const struct fg_proxy_attempt *attempt)
+struct fg_proxy_attempt *fg_proxy_request_other(const struct fg_proxy_attempt *attempt)
 {
     const struct fg_proxy_request *request = attempt->request;
     for (size_t i = 0; i < FG_ATTEMPTS_MAX; i++) {
@@ -151,83 +145,6 @@ static struct fg_proxy_attempt *other_attempt(const struct fg_proxy_attempt *att
             return other;
     }
     return NULL;
-}
-
-/* An answer of ours, with the limit that stands in its way. */
-static void refuse_for_limit(struct fg_exchange *ex, const struct fg_proxy *proxy,
-                             enum fg_cluster_limit which)
-{
-    const struct fg_limit *limits = proxy->limits.limits;
-    bool is_pending = which == FG_CLUSTER_PENDING;
-    char message[200];
-    if (is_pending)
-        snprintf(message, sizeof(message),
-                 "the %" PRIu32 " connections of cluster %.64s are in use, and %" PRIu32
-                 " requests wait for one",
-                 limits[FG_CLUSTER_CONNECTIONS].max, proxy->base.name,
-                 limits[FG_CLUSTER_PENDING].max);
-    else
-        snprintf(message, sizeof(message), "cluster %.64s has %" PRIu32 " requests, its limit",
-                 proxy->base.name, limits[which].max);
-    fg_exchange_refuse(ex, &(struct fg_backend_refusal){
-                               .status = 503,
-                               .type = "overloaded",
-                               .code = is_pending ? "cluster_pending" : "cluster_requests",
-                               .message = message,
-                               .policy = is_pending ? "limits.pending" : "limits.requests",
-                               .value = limits[which].max,
-                               .limit = limits[which].max,
-                               .was_not_asked = true,
-                               .retry_after_ms = REFUSED_RETRY_MS,
-                           });
-}
-
-void fg_proxy_request_refuse_broken(struct fg_proxy_request *request, uint64_t retry_after_ns)
-{
-    const char *name = request->thread->proxy->base.name;
-    char message[160];
-    count(&request->metrics->failed);
-    snprintf(message, sizeof(message),
-             "the endpoints of cluster %.64s keep failing and are being left alone", name);
-    fg_exchange_refuse(let_go(request), &(struct fg_backend_refusal){
-                                            .status = 503,
-                                            .type = "overloaded",
-                                            .code = "endpoints_open",
-                                            .message = message,
-                                            .policy = "endpoint_breaker",
-                                            .was_not_asked = true,
-                                            .retry_after_ms = retry_after_ns / FG_MS + 1,
-                                        });
-}
-
-void fg_proxy_request_on_limit(struct fg_proxy_attempt *attempt, enum fg_cluster_limit which)
-{
-    struct fg_proxy_request *request = attempt->request;
-    const struct fg_proxy *proxy = request->thread->proxy;
-    if (other_attempt(attempt) != NULL) {
-        fg_attempt_stop(attempt, false);
-        return;
-    }
-    count(&request->metrics->failed);
-    count(&request->metrics->busy);
-    refuse_for_limit(let_go(request), proxy, which);
-}
-
-void fg_proxy_request_on_share(struct fg_proxy_attempt *attempt)
-{
-    struct fg_proxy_request *request = attempt->request;
-    if (other_attempt(attempt) != NULL) {
-        fg_attempt_stop(attempt, false);
-        return;
-    }
-    count(&request->metrics->share_refused);
-    fg_proxy_request_fail(request, FG_FAILURE_UNREAD,
-                          "its client keeps its share of answers waiting");
-}
-
-void fg_proxy_request_on_tunnels(struct fg_proxy_attempt *attempt)
-{
-    fg_proxy_request_fail(attempt->request, FG_FAILURE_TUNNELS, "no further tunnel may be opened");
 }
 
 /* ---- trying again ---- */
@@ -311,7 +228,7 @@ void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_ca
 {
     struct fg_proxy_request *request = attempt->request;
     bool is_answering = request->answering == attempt;
-    bool has_other = !is_answering && other_attempt(attempt) != NULL;
+    bool has_other = !is_answering && fg_proxy_request_other(attempt) != NULL;
     if (failure == FG_FAILURE_RESET && cause != FG_RETRY_UNHANDLED) /* that is how servers drain */
         count(&attempt->endpoint->metrics->resets);
     if (cause != FG_RETRY_STALE && cause != FG_RETRY_UNHANDLED)
@@ -322,15 +239,6 @@ void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_ca
         fg_attempt_start(request);
     else if (!has_other)
         fg_proxy_request_fail(request, failure, detail);
-}
-
-void fg_proxy_request_on_busy(struct fg_proxy_attempt *attempt)
-{
-    if (other_attempt(attempt) != NULL)
-        fg_attempt_stop(attempt, false);
-    else
-        fg_proxy_request_fail(attempt->request, FG_FAILURE_BUSY,
-                              "no connection is left for the cluster");
 }
 
 void fg_proxy_request_end_hedge(struct fg_proxy_request *request)
@@ -404,7 +312,7 @@ static bool look_elsewhere(struct fg_proxy_attempt *attempt)
                                     : fg_retry_cause_of_status(attempt->response.status);
     if (cause == FG_RETRY_CAUSE_COUNT)
         return false;
-    bool has_other = other_attempt(attempt) != NULL;
+    bool has_other = fg_proxy_request_other(attempt) != NULL;
     if (!has_other && !may_try_again(attempt, cause))
         return false;
     if (cause != FG_RETRY_STALE)
@@ -419,7 +327,7 @@ static bool look_elsewhere(struct fg_proxy_attempt *attempt)
 static void choose(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_request *request = attempt->request;
-    struct fg_proxy_attempt *other = other_attempt(attempt);
+    struct fg_proxy_attempt *other = fg_proxy_request_other(attempt);
     fg_timeout_list_clear(&request->hedge_timeout);
     fg_timeout_list_clear(&attempt->try_timeout);
     request->answering = attempt;
@@ -454,7 +362,7 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
     }
     count(&request->metrics->completed);
     fg_attempt_judge_host(attempt, response->status >= 500);
-    fg_exchange_head_end(let_go(request), response->status, response->fields,
+    fg_exchange_head_end(fg_proxy_request_let_go(request), response->status, response->fields,
                          response->field_count);
     return false;
 }
@@ -463,7 +371,7 @@ void fg_proxy_request_on_interim(struct fg_proxy_attempt *attempt)
 {
     const struct fg_upstream_response *response = &attempt->response;
     struct fg_exchange *ex = attempt->request->ex;
-    if (other_attempt(attempt) != NULL)
+    if (fg_proxy_request_other(attempt) != NULL)
         return; /* of two, it is not known yet whose answer counts */
     ex->answer_never_indexed = response->never_indexed;
     fg_exchange_interim(ex, response->status, response->fields, response->field_count);
@@ -488,7 +396,7 @@ void fg_proxy_request_on_end(struct fg_proxy_attempt *attempt, bool is_reusable)
     count(&request->metrics->completed);
     fg_attempt_judge_host(attempt, attempt->response.status >= 500);
     fg_attempt_stop(attempt, is_reusable);
-    fg_exchange_end(let_go(request));
+    fg_exchange_end(fg_proxy_request_let_go(request));
 }
 
 /* ---- the gateway's calls ---- */
@@ -552,10 +460,14 @@ static struct fg_proxy_request *make_request(struct fg_proxy_thread *thread, str
 
 void fg_proxy_request_start(struct fg_proxy_thread *thread, struct fg_exchange *ex)
 {
-    if (!fg_cluster_limits_try_take(&thread->proxy->limits, FG_CLUSTER_REQUESTS)) {
-        refuse_for_limit(ex, thread->proxy, FG_CLUSTER_REQUESTS);
+    const enum fg_cluster_took took =
+        fg_cluster_limits_try_take(&thread->proxy->limits, FG_CLUSTER_REQUESTS);
+    if (took == FG_CLUSTER_TOOK_NONE) {
+        fg_proxy_refuse_for_limit(ex, thread->proxy, FG_CLUSTER_REQUESTS);
         return;
     }
+    if (took == FG_CLUSTER_TOOK_OVER)
+        fg_proxy_tell_spared(ex, thread->proxy, FG_CLUSTER_REQUESTS);
     struct fg_proxy_request *request = make_request(thread, ex, thread->metrics);
     if (request == NULL) {
         fg_cluster_limits_give(&thread->proxy->limits, FG_CLUSTER_REQUESTS);
@@ -645,5 +557,5 @@ void fg_proxy_request_on_client_writable(struct fg_proxy_request *request)
 void fg_proxy_request_cancel(struct fg_proxy_request *request)
 {
     count(&request->metrics->cancelled);
-    (void)let_go(request);
+    (void)fg_proxy_request_let_go(request);
 }

@@ -35,7 +35,7 @@ uint64_t fg_proxy_request_owner(struct fg_proxy_request *request)
     return request->owner;
 }
 
-static uint32_t held_by(struct fg_proxy_request *request)
+uint32_t fg_stalled_held(struct fg_proxy_request *request)
 {
     return fg_crowd_count(&request->thread->stalled, fg_proxy_request_owner(request));
 }
@@ -56,7 +56,8 @@ bool fg_stalled_is_short(const struct fg_proxy_thread *thread)
 
 bool fg_stalled_admits(struct fg_proxy_request *request)
 {
-    return request->pinned != NULL || fg_give_way_admits(law_of(request->thread), held_by(request));
+    return request->pinned != NULL ||
+           fg_give_way_admits(law_of(request->thread), fg_stalled_held(request));
 }
 
 /* ---- looking ---- */
@@ -66,7 +67,7 @@ static void on_look(struct fg_timeout_entry *entry)
     struct fg_proxy_request *request = FG_CONTAINER_OF(entry, struct fg_proxy_request, stall_look);
     struct fg_proxy_thread *thread = request->thread;
     const struct fg_give_way_need need = {.is_short = fg_stalled_is_short(thread),
-                                          .held = held_by(request)};
+                                          .held = fg_stalled_held(request)};
     if (!fg_cluster_limits_give_way(&thread->proxy->limits, fg_clock_monotonic_ns(),
                                     fg_exchange_stalled_since(request->ex), need)) {
         fg_timeout_list_set(&thread->stall_looks, entry);

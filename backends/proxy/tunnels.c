@@ -9,14 +9,17 @@
  */
 #include "proxy_internal.h"
 
+uint32_t fg_tunnels_held(struct fg_proxy_request *request)
+{
+    return fg_crowd_count(&request->thread->tunnels, fg_proxy_request_owner(request));
+}
+
 static bool is_admitted(struct fg_proxy_request *request)
 {
     const struct fg_proxy_thread *thread = request->thread;
     const struct fg_limit *tunnels = &thread->proxy->limits.limits[FG_CLUSTER_TUNNELS];
     return thread->proxy->conf.limits.is_shadow || fg_limit_used(tunnels) < tunnels->max / 2 ||
-           fg_address_share_admits(
-               &thread->tunnel_share,
-               fg_crowd_count(&thread->tunnels, fg_proxy_request_owner(request)));
+           fg_address_share_admits(&thread->tunnel_share, fg_tunnels_held(request));
 }
 
 bool fg_tunnel_try_begin(struct fg_proxy_request *request)
@@ -24,9 +27,14 @@ bool fg_tunnel_try_begin(struct fg_proxy_request *request)
     struct fg_proxy_thread *thread = request->thread;
     if (request->is_tunnel_counted)
         return true;
-    if (!is_admitted(request) ||
-        !fg_cluster_limits_try_take(&thread->proxy->limits, FG_CLUSTER_TUNNELS))
+    if (!is_admitted(request))
         return false;
+    const enum fg_cluster_took took =
+        fg_cluster_limits_try_take(&thread->proxy->limits, FG_CLUSTER_TUNNELS);
+    if (took == FG_CLUSTER_TOOK_NONE)
+        return false;
+    if (took == FG_CLUSTER_TOOK_OVER)
+        fg_proxy_tell_spared(request->ex, thread->proxy, FG_CLUSTER_TUNNELS);
     request->is_tunnel_counted = true;
     fg_crowd_add(&thread->tunnels, fg_proxy_request_owner(request));
     return true;

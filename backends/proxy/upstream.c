@@ -426,7 +426,7 @@ static enum fg_status take_free(struct fg_proxy_thread *thread, struct fg_upstre
     }
     if (fg_list_is_empty(&thread->free) && !add_block(thread)) {
         fg_cluster_limits_give_connection(limits_of(thread), thread->env.thread_index);
-        return FG_ERR_BUSY;
+        return FG_ERR_NO_MEMORY;
     }
     *out = FG_CONTAINER_OF(fg_list_pop_front(&thread->free), struct fg_upstream, link);
     return FG_OK;
@@ -584,7 +584,7 @@ static enum fg_status open_fresh(struct fg_proxy_endpoint *endpoint, struct fg_s
         if (fd != -1)
             close(fd);
         put_back(fresh);
-        return FG_ERR_BUSY;
+        return fd == -1 ? FG_ERR_BUSY : FG_ERR_NO_MEMORY;
     }
     if (connect(fd, (const struct sockaddr *)&address->storage, address->len) == -1 &&
         errno != EINPROGRESS) {

@@ -31,7 +31,7 @@ static uint64_t owner_of(struct fg_static_request *request)
     return request->owner;
 }
 
-static uint32_t held_by(struct fg_static_request *request)
+uint32_t fg_static_held(struct fg_static_request *request)
 {
     return fg_crowd_count(&request->thread->unread, owner_of(request));
 }
@@ -41,7 +41,7 @@ bool fg_static_may_start(struct fg_static_request *request)
     struct fg_static_thread *thread = request->thread;
     fg_give_way_taken(&thread->give_way);
     return (waiting(thread) == 0 && !fg_pressure_is_short(thread->env.pressure)) ||
-           fg_give_way_admits(&thread->give_way, held_by(request));
+           fg_give_way_admits(&thread->give_way, fg_static_held(request));
 }
 
 static uint64_t interval_ns(const struct fg_static_conf *conf)
@@ -83,7 +83,7 @@ static bool must_go(struct fg_static_request *request, uint64_t now_ns)
     struct fg_static_thread *thread = request->thread;
     const struct fg_give_way_need need = {.waiting = waiting(thread),
                                           .is_short = fg_pressure_is_short(thread->env.pressure),
-                                          .held = held_by(request)};
+                                          .held = fg_static_held(request)};
     return (need.waiting > 0 || need.is_short) &&
            fg_give_way_decide(&thread->give_way, now_ns, fg_exchange_stalled_since(request->ex),
                               need);

@@ -124,6 +124,8 @@ struct fg_static_request {
 FG_MUST_USE bool fg_static_slow_readers_init(struct fg_static_thread *thread);
 /* No request is open. */
 void fg_static_slow_readers_fini(struct fg_static_thread *thread);
+/* How many answers its client leaves unread, of this loop. */
+uint32_t fg_static_held(struct fg_static_request *request);
 /* Has its client a place left for it? Asked once, when it begins. */
 FG_MUST_USE bool fg_static_may_start(struct fg_static_request *request);
 /* It is paused. Harmless twice. */

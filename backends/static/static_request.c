@@ -13,6 +13,7 @@
  */
 #include "static_internal.h"
 
+#include "backends/own_limits.h"
 #include "base/clock.h"
 
 #include <assert.h>
@@ -47,8 +48,7 @@ static struct fg_exchange *let_go(struct fg_static_request *request)
 
 static void fail(struct fg_static_request *request, enum fg_failure failure, const char *detail)
 {
-    struct fg_static *files = request->thread->files;
-    fg_counter_add(failure == FG_FAILURE_BUSY ? &files->busy : &files->failed, 1);
+    fg_counter_add(&request->thread->files->failed, 1);
     fg_exchange_fail(let_go(request), failure, detail);
 }
 
@@ -197,7 +197,8 @@ static bool on_opened(struct fg_static_request *request, const struct fg_file_re
         refuse(request, 403, "forbidden", "the file may not be read");
         return false;
     case FG_FILE_NO_DESCRIPTORS:
-        fail(request, FG_FAILURE_BUSY, "no file descriptor is left");
+        fg_counter_add(&request->thread->files->busy, 1);
+        fg_refuse_for_descriptors(let_go(request));
         return false;
     case FG_FILE_NO_MEMORY:
         fail(request, FG_FAILURE_NO_MEMORY, "the system has no memory for the file");
@@ -324,7 +325,8 @@ static void read_next(struct fg_static_request *request)
     if (fg_list_is_empty(&thread->waiting) && try_read_next(request))
         return;
     if (!request->is_answering && thread->readers_busy == 0) {
-        fail(request, FG_FAILURE_BUSY, "the helper threads have too much to do");
+        fg_counter_add(&thread->files->busy, 1);
+        fg_refuse_for_helpers(let_go(request), thread->env.helper);
         return;
     }
     fg_list_push_back(&thread->waiting, &request->link);
@@ -345,31 +347,6 @@ void fg_static_request_serve_waiting(struct fg_static_thread *thread)
 
 /* ---- the gateway's calls ---- */
 
-/* fg_exchange_refuse has no place for the field that RFC 9110 section 15.5.6 demands. */
-static void refuse_method(struct fg_static_request *request)
-{
-    struct fg_exchange *ex = request->ex;
-    struct fg_span body = fg_arena_try_printf(
-        ex->arena,
-        "{\"error\":{\"type\":\"invalid_request\",\"code\":\"method_not_allowed\",\"message\":"
-        "\"files are read with GET and HEAD\",\"request_id\":\"%.*s\"}}",
-        FG_SPAN_ARGS(ex->request_id));
-    struct fg_span length = fg_arena_try_u64(ex->arena, body.len);
-    struct fg_field *fields = fg_arena_try_alloc(ex->arena, 4 * sizeof(*fields));
-    if (body.data == NULL || length.data == NULL || fields == NULL) {
-        fail(request, FG_FAILURE_NO_MEMORY, "no memory for the answer");
-        return;
-    }
-    fields[0] = (struct fg_field){FG_SPAN("allow"), FG_SPAN("GET, HEAD")};
-    fields[1] = (struct fg_field){FG_SPAN("content-type"), FG_SPAN("application/json")};
-    fields[2] = (struct fg_field){FG_SPAN("cache-control"), FG_SPAN("no-store")};
-    fields[3] = (struct fg_field){FG_SPAN("content-length"), length};
-    fg_counter_add(&request->thread->files->refused, 1);
-    fg_exchange_head(ex, 405, fields, 4);
-    (void)fg_exchange_write(ex, body.data, body.len);
-    fg_exchange_end(let_go(request));
-}
-
 void fg_static_request_start(struct fg_static_thread *thread, struct fg_exchange *ex)
 {
     struct fg_static *files = thread->files;
@@ -388,12 +365,19 @@ void fg_static_request_start(struct fg_static_thread *thread, struct fg_exchange
     fg_list_init(&request->paused_link);
     if (!fg_static_may_start(request)) {
         fg_counter_add(&files->share_refused, 1);
-        fg_exchange_fail(let_go(request), FG_FAILURE_UNREAD,
-                         "its client leaves its share of answers unread");
+        uint32_t held = fg_static_held(request);
+        fg_refuse_for_unread(let_go(request), held, thread->give_way.share);
         return;
     }
     if (ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD) {
-        refuse_method(request);
+        fg_counter_add(&files->refused, 1);
+        fg_exchange_refuse(let_go(request), &(struct fg_backend_refusal){
+                                                .status = 405,
+                                                .type = "invalid_request",
+                                                .code = "method_not_allowed",
+                                                .message = "files are read with GET and HEAD",
+                                                .allow = FG_SPAN("GET, HEAD"),
+                                            });
         return;
     }
     enum fg_status status = fg_file_name_of(ex->arena, ex->path, files->conf.index, &request->name);

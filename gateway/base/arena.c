@@ -113,8 +113,11 @@ static bool try_charge(struct fg_arena_pool *pool, struct fg_arena_account *acco
 static bool try_take(struct fg_arena *arena, size_t chunks)
 {
     struct fg_arena_pool *pool = arena->pool;
-    if (!try_charge(pool, arena->is_borrowing ? &pool->rest : arena->account, chunks))
+    if (!try_charge(pool, arena->is_borrowing ? &pool->rest : arena->account, chunks)) {
+        arena->lacked_bytes = chunks * FG_ARENA_CHUNK_BYTES;
+        arena->is_lack_own = false;
         return false;
+    }
     *(arena->is_borrowing ? &arena->borrowed_count : &arena->chunk_count) += chunks;
     pool->chunks_in_use += chunks;
     return true;
@@ -137,6 +140,18 @@ static void settle(struct fg_arena *arena)
     set_used(pool, arena->account, arena->account->used - arena->chunk_count);
     set_used(pool, &pool->rest, pool->rest.used - arena->borrowed_count);
     arena->chunk_count = arena->borrowed_count = 0;
+}
+
+bool fg_arena_lack(const struct fg_arena *arena, struct fg_arena_lack *lack)
+{
+    const struct fg_arena_pool *pool = arena->pool;
+    size_t used = arena->is_lack_own ? arena->bytes_used : pool->standing * FG_ARENA_CHUNK_BYTES;
+    size_t most = SIZE_MAX - used;
+    *lack = (struct fg_arena_lack){
+        .is_own = arena->is_lack_own,
+        .value = used + (arena->lacked_bytes < most ? arena->lacked_bytes : most),
+        .limit = arena->is_lack_own ? arena->bytes_max : pool->chunks_max * FG_ARENA_CHUNK_BYTES};
+    return arena->lacked_bytes > 0;
 }
 
 void fg_arena_borrow(struct fg_arena *arena)
@@ -278,13 +293,15 @@ static void *alloc_large(struct fg_arena *arena, size_t bytes)
 
 void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes)
 {
-    if (bytes > arena->bytes_max - arena->bytes_used)
-        return NULL;
-    size_t rounded = (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    const size_t left = arena->bytes_max - arena->bytes_used;
+    size_t rounded = bytes > left ? bytes : (bytes + ALIGN - 1) & ~(ALIGN - 1);
     if (rounded == 0)
         rounded = ALIGN;
-    if (rounded > arena->bytes_max - arena->bytes_used)
+    if (rounded > left) {
+        arena->lacked_bytes = rounded;
+        arena->is_lack_own = true;
         return NULL;
+    }
     void *block;
     if (rounded <= (size_t)(arena->end - arena->at)) {
         block = arena->at;

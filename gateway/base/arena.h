@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define FG_ARENA_CHUNK_BYTES ((size_t)4096)
 
@@ -59,6 +60,16 @@ struct fg_arena {
     char *end;
     size_t bytes_used;
     size_t bytes_max;
+    /* what could not be had, last */
+    size_t lacked_bytes; /* 0: there was all */
+    bool is_lack_own;    /* bytes_max was in the way, not the pool's limit */
+};
+
+/* Which limit an allocation has met; both in bytes, the one that could not be had among `value`. */
+struct fg_arena_lack {
+    bool is_own; /* the arena's, else the pool's */
+    uint64_t value;
+    uint64_t limit;
 };
 
 void fg_arena_pool_init(struct fg_arena_pool *pool, size_t chunks_max);
@@ -82,6 +93,9 @@ void fg_arena_init(struct fg_arena *arena, struct fg_arena_pool *pool, size_t by
  * it there, and nothing has changed.
  */
 FG_MUST_USE bool fg_arena_charge(struct fg_arena *arena, struct fg_arena_account *account);
+
+/* The limit that the last refused allocation met. False: none did, or the heap was empty. */
+bool fg_arena_lack(const struct fg_arena *arena, struct fg_arena_lack *lack);
 
 /*
  * What it takes from now on is charged to pool->rest, whatever is left to its own account: for the

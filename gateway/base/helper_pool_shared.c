@@ -134,3 +134,8 @@ enum fg_status fg_helper_pool_try_look_up(struct fg_helper_pool *pool, struct fg
 {
     return submit(&pool->lookups, job);
 }
+
+unsigned fg_helper_pool_jobs_max(const struct fg_helper_pool *pool)
+{
+    return pool->jobs_max;
+}

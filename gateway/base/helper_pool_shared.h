@@ -30,6 +30,9 @@ struct fg_helper_pool *fg_helper_pool_create(unsigned work_threads, unsigned job
  * replies are in the mailboxes then, which the loops must still drain. NULL is fine. */
 void fg_helper_pool_destroy(struct fg_helper_pool *pool);
 
+/* A constant. */
+unsigned fg_helper_pool_jobs_max(const struct fg_helper_pool *pool);
+
 /* Any thread. FG_ERR_BUSY when jobs_max wait already: the job is still the caller's. */
 FG_MUST_USE enum fg_status fg_helper_pool_try_submit(struct fg_helper_pool *pool,
                                                      struct fg_helper_job *job);

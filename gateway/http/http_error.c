@@ -48,8 +48,7 @@ static const struct {
                                 "The request head did not arrive in time."},
     [FG_HTTP_BODY_TIMEOUT] = {408, "invalid_request", "body_timeout",
                               "The request body did not arrive in time."},
-    [FG_HTTP_NO_MEMORY] = {503, "overloaded", "out_of_memory",
-                           "No memory is left for this request."},
+    [FG_HTTP_NO_MEMORY] = {503, "overloaded", "no_memory", "No memory is left for this request."},
 };
 
 unsigned fg_http_error_status(enum fg_http_error error)

@@ -75,6 +75,6 @@ bool fg_recorder_find(struct fg_recorder *recorder, struct fg_span request_id,
 
 const char *fg_decided_name(enum fg_decided decided)
 {
-    static const char *const names[] = {"pass", "wait", "refuse", "would_refuse"};
+    static const char *const names[] = {"pass", "wait", "refuse", "would_wait", "would_refuse"};
     return names[decided];
 }

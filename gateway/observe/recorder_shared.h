@@ -23,7 +23,8 @@ enum fg_decided {
     FG_DECIDED_PASS,
     FG_DECIDED_WAIT,
     FG_DECIDED_REFUSE,
-    FG_DECIDED_WOULD_REFUSE, /* in shadow: let pass all the same */
+    FG_DECIDED_WOULD_WAIT,   /* in shadow: let pass all the same */
+    FG_DECIDED_WOULD_REFUSE, /* likewise */
 };
 
 /* One decision of one policy. */
@@ -72,7 +73,7 @@ void fg_recorder_add(struct fg_recorder *recorder);
 bool fg_recorder_find(struct fg_recorder *recorder, struct fg_span request_id,
                       struct fg_record *record);
 
-/* Constant names: "pass", "wait", "refuse", "would_refuse". */
+/* Constant names: "pass", "wait", "refuse", "would_wait", "would_refuse". */
 const char *fg_decided_name(enum fg_decided decided);
 
 #endif

@@ -148,9 +148,24 @@ static struct fg_span cache_status(enum fg_cache_result result)
     return texts[result];
 }
 
+void fg_flow_tell_lack(const struct fg_flow *flow, struct fg_refusal *refusal)
+{
+    struct fg_arena_lack lack;
+    if (!fg_arena_lack(flow->req->ex.arena, &lack)) {
+        refusal->policy = "system_memory";
+        return;
+    }
+    refusal->policy = lack.is_own ? "request_memory" : "request_memory_total";
+    refusal->value = lack.value;
+    refusal->limit = lack.limit;
+}
+
 /* There is no room for the fields of the answer: the codec's own words take none. */
 static void end_without_memory(struct fg_flow *flow)
 {
+    struct fg_refusal refusal = {.reason = FG_REFUSED_NO_MEMORY};
+    fg_flow_tell_lack(flow, &refusal);
+    fg_flow_note_refusal(flow, &refusal);
     flow->status = 503;
     flow->is_answer_over = true;
     fg_response_out_of_memory(flow->req);
@@ -291,31 +306,35 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
     struct fg_span body =
         is_page ? refusal->page
                 : fg_refusal_body(arena, refusal, code, retry_after_ns, flow->req->ex.request_id);
+    const bool may_retry = retry_after_ns > 0;
+    struct fg_span retry = {NULL, 0};
+    if (may_retry)
+        retry = fg_arena_try_u64(arena, fg_clock_round_up_s(retry_after_ns));
+    if (body.data == NULL || (may_retry && retry.data == NULL)) {
+        fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+        end_without_memory(flow);
+        return;
+    }
     struct fg_field fields[7];
     size_t count = 0;
     add(fields, &count, FG_SPAN("content-type"),
         is_page ? FG_SPAN("text/html; charset=utf-8") : FG_SPAN("application/json"));
     add(fields, &count, FG_SPAN("content-length"), fg_arena_try_u64(arena, body.len));
     add(fields, &count, FG_SPAN("cache-control"), FG_SPAN("no-store"));
-    if (retry_after_ns > 0)
-        add(fields, &count, FG_SPAN("retry-after"),
-            fg_arena_try_u64(arena, fg_clock_round_up_s(retry_after_ns)));
+    add(fields, &count, FG_SPAN("retry-after"), retry);
     add(fields, &count, FG_SPAN("allow"), refusal->allow);
     if (refusal->status == 401)
         add(fields, &count, FG_SPAN("www-authenticate"),
             refusal->is_token_bad ? FG_SPAN("Bearer error=\"invalid_token\"") : FG_SPAN("Bearer"));
-    if (body.data == NULL) {
-        fg_flow_set_state(flow, FG_FLOW_RESPONDING);
-        end_without_memory(flow);
-        return;
-    }
     flow->req->has_lasting_fields = true; /* constants, the configuration's, or in the arena */
     fg_flow_respond(flow, refusal->status, fields, count, body);
 }
 
-/* For the count, the log line and the recorder. */
-static void note_refusal(struct fg_flow *flow, const struct fg_refusal *refusal)
+/* For the count, the log line and the recorder: what is told first. */
+void fg_flow_note_refusal(struct fg_flow *flow, const struct fg_refusal *refusal)
 {
+    if (flow->is_refused)
+        return;
     flow->is_refused = true;
     flow->refused = refusal->reason;
     bool has_value = refusal->value != 0 || refusal->limit != 0;
@@ -330,11 +349,32 @@ static void note_refusal(struct fg_flow *flow, const struct fg_refusal *refusal)
 
 void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal)
 {
-    note_refusal(flow, refusal);
+    fg_flow_note_refusal(flow, refusal);
     fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
     if (flow->backend_started_ns == 0)
         fg_flow_give_back_place(flow);
     fg_flow_send_error(flow, refusal, fg_refused_name(refusal->reason));
+}
+
+void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *what)
+{
+    char message[160];
+    struct fg_refusal refusal = {
+        .reason = FG_REFUSED_NO_MEMORY,
+        .status = 503,
+        .type = "overloaded",
+        .message = message,
+        .retry_after_ns = FG_S,
+        .position = UINT64_MAX,
+    };
+    fg_flow_tell_lack(flow, &refusal);
+    if (refusal.limit == 0)
+        snprintf(message, sizeof(message), "the system has no memory for %s", what);
+    else
+        snprintf(message, sizeof(message), "limits.%s_max leaves no room for %s", refusal.policy,
+                 what);
+    fg_arena_borrow(flow->req->ex.arena);
+    fg_flow_refuse(flow, &refusal);
 }
 
 /* ---- answers of a backend ---- */
@@ -455,6 +495,7 @@ static void on_refuse(struct fg_exchange *ex, const struct fg_backend_refusal *s
         .value = says->value,
         .limit = says->limit,
         .position = UINT64_MAX,
+        .allow = says->allow,
     };
     note_head(flow);
     flow->is_backend_open = false;
@@ -465,13 +506,19 @@ static void on_refuse(struct fg_exchange *ex, const struct fg_backend_refusal *s
                           is_busy                          ? FG_BREAKER_CANCELLED
                           : is_backend_fault(says->status) ? FG_BREAKER_FAILURE
                                                            : FG_BREAKER_SUCCESS);
-    if (is_busy && fg_cache_serve_stale(flow))
+    if (flow->is_answer_over || (is_busy && fg_cache_serve_stale(flow)))
         return;
     if (is_busy)
         fg_flow_give_back_place(flow);
     if (says->policy != NULL && reason != FG_REFUSED_COUNT)
-        note_refusal(flow, &refusal);
+        fg_flow_note_refusal(flow, &refusal);
     fg_flow_send_error(flow, &refusal, says->code);
+}
+
+static void on_would_refuse(struct fg_exchange *ex, const struct fg_backend_refusal *says)
+{
+    fg_flow_would_refuse(fg_flow_of_exchange(ex), says->policy, fg_refused_of_name(says->code),
+                         says->value, says->limit);
 }
 
 static const struct {
@@ -494,10 +541,6 @@ static const struct {
                               "the backend is spoken to in HTTP/2 and takes no WebSockets over it"},
     [FG_FAILURE_SLOW_CLIENT] = {503, "overloaded", "slow_reader",
                                 "the answer was not taken while connections were short"},
-    [FG_FAILURE_TUNNELS] = {503, "overloaded", "cluster_tunnels",
-                            "the servers, or this client, have as many WebSockets as they may"},
-    [FG_FAILURE_UNREAD] = {503, "overloaded", "unread_answers",
-                           "connections are short, and the client leaves too many answers unread"},
     [FG_FAILURE_INTERNAL] = {500, "backend_error", "internal",
                              "the gateway failed to handle the request"},
 };
@@ -523,32 +566,9 @@ static void give_up(struct fg_flow *flow)
     fg_response_give_up(flow->req);
 }
 
-/* It is the client's doing: neither limit nor breaker is to learn from it. */
-static void refuse_client(struct fg_flow *flow, enum fg_failure failure)
-{
-    bool is_tunnel = failure == FG_FAILURE_TUNNELS;
-    flow->is_backend_open = false;
-    fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
-    if (flow->is_answer_over || fg_cache_serve_stale(flow))
-        return;
-    fg_flow_give_back_place(flow);
-    fg_flow_refuse(
-        flow, &(struct fg_refusal){.reason = is_tunnel ? FG_REFUSED_TUNNELS : FG_REFUSED_UNREAD,
-                                   .status = failures[failure].status,
-                                   .type = failures[failure].type,
-                                   .message = failures[failure].message,
-                                   .retry_after_ns = FG_S,
-                                   .policy = is_tunnel ? "tunnels" : "slow_reader_share",
-                                   .position = UINT64_MAX});
-}
-
 static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char *detail)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
-    if (failure == FG_FAILURE_UNREAD || failure == FG_FAILURE_TUNNELS) {
-        refuse_client(flow, failure);
-        return;
-    }
     if (failure == FG_FAILURE_SLOW_CLIENT) {
         give_up(flow);
         return;
@@ -573,15 +593,19 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
         return;
     if (is_ours)
         fg_flow_give_back_place(flow);
-    fg_flow_send_error(flow,
-                       &(struct fg_refusal){
-                           .status = failures[failure].status,
-                           .type = failures[failure].type,
-                           .message = failures[failure].message,
-                           .retry_after_ns = may_pass ? FG_S : 0,
-                           .position = UINT64_MAX,
-                       },
-                       failures[failure].code);
+    struct fg_refusal refusal = {
+        .reason = FG_REFUSED_NO_MEMORY,
+        .status = failures[failure].status,
+        .type = failures[failure].type,
+        .message = failures[failure].message,
+        .retry_after_ns = may_pass ? FG_S : 0,
+        .position = UINT64_MAX,
+    };
+    if (failure == FG_FAILURE_NO_MEMORY) {
+        fg_flow_tell_lack(flow, &refusal);
+        fg_flow_note_refusal(flow, &refusal);
+    }
+    fg_flow_send_error(flow, &refusal, failures[failure].code);
 }
 
 static void on_consumed(struct fg_exchange *ex, size_t len)
@@ -630,6 +654,7 @@ const struct fg_exchange_ops fg_answer_ops = {
     .end = on_end,
     .refuse = on_refuse,
     .fail = on_fail,
+    .would_refuse = on_would_refuse,
     .consumed = on_consumed,
     .hop_time = on_hop_time,
     .release_slot = on_release_slot,

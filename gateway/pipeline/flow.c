@@ -375,18 +375,19 @@ static void start_trace(struct fg_flow *flow)
     ex->field_count = count;
 }
 
-void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *message)
+/* Not even a few hundred bytes: the request's arena is configured too small, or used up. */
+static void answer_without_flow(struct fg_pipeline_thread *thread, struct fg_request *req)
 {
-    fg_arena_borrow(flow->req->ex.arena);
-    fg_flow_refuse(flow, &(struct fg_refusal){
-                             .reason = FG_REFUSED_NO_MEMORY,
-                             .status = 503,
-                             .type = "overloaded",
-                             .message = message,
-                             .retry_after_ns = FG_S,
-                             .policy = "request_memory",
-                             .position = UINT64_MAX,
-                         });
+    static struct fg_log_limit limit;
+    struct fg_route_metrics *metrics = &thread->metrics->routes[thread->metrics->route_count];
+    fg_counter_add_owned(&metrics->requests, 1);
+    fg_counter_add_owned(&metrics->by_class[5], 1);
+    fg_counter_add_owned(&metrics->refused[FG_REFUSED_NO_MEMORY], 1);
+    fg_log_limited(&limit, 10, FG_LOG_INFO, "request_without_memory",
+                   "request_id=%.*s refused=no_memory value=%zu limit=%zu",
+                   FG_SPAN_ARGS(req->ex.request_id), req->ex.arena->bytes_used,
+                   req->ex.arena->bytes_max);
+    fg_response_out_of_memory(req);
 }
 
 static void on_request(void *handler, struct fg_request *req)
@@ -394,8 +395,7 @@ static void on_request(void *handler, struct fg_request *req)
     struct fg_pipeline_thread *thread = handler;
     struct fg_flow *flow = fg_flow_alloc(req->ex.arena);
     if (flow == NULL) {
-        /* Not even a few hundred bytes: the request's arena is configured too small, or used up. */
-        fg_response_out_of_memory(req);
+        answer_without_flow(thread, req);
         return;
     }
     req->handler_state = flow;
@@ -406,8 +406,7 @@ static void on_request(void *handler, struct fg_request *req)
     req->ex.ops = &fg_answer_ops;
     fg_counter_add_owned(&thread->metrics->active, 1);
     if (!fg_origin_settle(req)) {
-        fg_flow_refuse_for_memory(flow,
-                                  "limits.request_memory_max is used up by the request's head");
+        fg_flow_refuse_for_memory(flow, "the request's head");
         return;
     }
     start_trace(flow);
@@ -437,7 +436,7 @@ static bool keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
     if (piece == NULL) {
         stages[flow->stage]->cancel(flow);
         fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
-        fg_flow_refuse_for_memory(flow, "limits.request_memory_max is used up by the waiting body");
+        fg_flow_refuse_for_memory(flow, "the waiting body");
         return false;
     }
     piece->next = NULL;

@@ -361,8 +361,12 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns);
 
 /* Answer with our own error, count it, and be done. From a stage or its event. */
 void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal);
-/* The same with 503, for what found no memory; `message` says which limit. */
-void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *message);
+/* The same with 503, for `what`, a constant, that found no memory. */
+void fg_flow_refuse_for_memory(struct fg_flow *flow, const char *what);
+/* Which limit was in the way of an allocation of the request's: policy, value and limit. */
+void fg_flow_tell_lack(const struct fg_flow *flow, struct fg_refusal *refusal);
+/* Count, log and explain a refusal that goes out by another way. Harmless twice. */
+void fg_flow_note_refusal(struct fg_flow *flow, const struct fg_refusal *refusal);
 /* The same for an error that no stage decided on; `code` is a constant. */
 void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code);
 /* The head of an answer whose body the caller sends; the state is RESPONDING already. False: cut.

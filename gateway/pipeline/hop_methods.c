@@ -133,7 +133,7 @@ static bool count_hop(struct fg_flow *flow)
     }
     if (set_count(ex, index, count - 1))
         return false;
-    fg_flow_refuse_for_memory(flow, "limits.request_memory_max is used up by the request's head");
+    fg_flow_refuse_for_memory(flow, "the request's head");
     return true;
 }
 

@@ -99,6 +99,22 @@ static uint64_t may_wait_ms(const struct fg_flow *flow, uint64_t since_ns)
     return (left_ns < most_ns ? left_ns : most_ns) / FG_MS;
 }
 
+static uint64_t waited_ms(const struct fg_flow *flow)
+{
+    return (fg_subtract_floor(fg_flow_now_ns(flow), flow->waited_since_ns) + FG_MS - 1) / FG_MS;
+}
+
+/* How long it has waited, or would have to, and what a queue that stands bears. */
+static struct figures shed_figures(const struct fg_flow *flow, const struct fg_gate_place *place)
+{
+    const uint64_t borne_ms = place->borne_ns / FG_MS;
+    if (flow->state == FG_FLOW_WAITING)
+        return (struct figures){waited_ms(flow), borne_ms};
+    if (place->wait_ns == UINT64_MAX)
+        return (struct figures){place->position, queue_conf(flow)->requests_max};
+    return (struct figures){(place->wait_ns + FG_MS - 1) / FG_MS, borne_ms};
+}
+
 /* What was compared with what: times in ms. */
 static struct figures figures_of(const struct fg_flow *flow, enum fg_refused reason,
                                  const struct fg_gate_place *place)
@@ -115,8 +131,9 @@ static struct figures figures_of(const struct fg_flow *flow, enum fg_refused rea
     case FG_REFUSED_CANNOT_MEET_DEADLINE:
         return (struct figures){place->wait_ns / FG_MS, may_wait_ms(flow, now_ns)};
     case FG_REFUSED_QUEUE_TIMEOUT:
-        return (struct figures){(now_ns - flow->waited_since_ns + FG_MS - 1) / FG_MS,
-                                may_wait_ms(flow, flow->waited_since_ns)};
+        return (struct figures){waited_ms(flow), may_wait_ms(flow, flow->waited_since_ns)};
+    case FG_REFUSED_QUEUE_SHED:
+        return shed_figures(flow, place);
     default:
         return (struct figures){place->position, conf->requests_max};
     }
@@ -148,6 +165,25 @@ static void refuse(struct fg_flow *flow, enum fg_gate_verdict verdict,
                          });
 }
 
+/* In shadow: what it would have been told. */
+static void tell_spared(struct fg_flow *flow, const struct fg_gate_place *place)
+{
+    const struct gate_words *words = &all_words[kind_of(flow)];
+    if (place->would_be == FG_GATE_ADMITTED)
+        return;
+    if (place->would_be == FG_GATE_QUEUED) {
+        fg_flow_decide(flow, &(struct fg_decision){.policy = words->concurrency,
+                                                   .decided = FG_DECIDED_WOULD_WAIT,
+                                                   .value = place->in_flight,
+                                                   .limit = place->limit});
+        return;
+    }
+    const enum fg_refused reason = fg_refused_of_gate(place->would_be);
+    const struct figures figures = figures_of(flow, reason, place);
+    fg_flow_would_refuse(flow, reason == FG_REFUSED_PRIORITY ? words->priority : words->queue,
+                         reason, figures.value, figures.limit);
+}
+
 static void take(struct fg_flow *flow, const char *policy)
 {
     struct fg_flow_slot *slot = &flow->slots[kind_of(flow)];
@@ -166,6 +202,7 @@ static void on_turn(void *object, enum fg_gate_verdict verdict, const struct fg_
         refuse(flow, verdict, place);
         return;
     }
+    tell_spared(flow, place);
     take(flow, words->queue);
     fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
     fg_flow_resume(flow, words->hop);
@@ -214,6 +251,8 @@ static enum fg_stage_verdict enter(struct fg_flow *flow, struct fg_gate *gate)
         fg_gate_enter(gate, &thread->gate_tickets, fg_loop_mailbox(thread->loop), &arrival, now_ns,
                       on_turn, flow, &slot->ticket, &place);
     flow->level = place.level;
+    if (verdict == FG_GATE_ADMITTED || verdict == FG_GATE_QUEUED)
+        tell_spared(flow, &place);
     if (verdict == FG_GATE_ADMITTED) {
         take(flow, all_words[kind_of(flow)].concurrency);
         return FG_STAGE_CONTINUE;

@@ -35,18 +35,31 @@ static enum outcome refuse(struct fg_flow *flow, const char *message)
     return refuse_as(flow, message, false);
 }
 
-static enum outcome refuse_for(struct fg_flow *flow, const char *message)
+static enum outcome refuse_for_memory(struct fg_flow *flow)
 {
-    fg_flow_refuse_for_memory(flow, message);
+    fg_flow_refuse_for_memory(flow, "the request's head");
     return OUTCOME_REFUSED;
 }
 
-static enum outcome refuse_for_memory(struct fg_flow *flow)
-{
-    return refuse_for(flow, "limits.request_memory_max is used up by the request's head");
-}
-
 /* ---- signatures ---- */
+
+/* None of those that are remembered may be forgotten to take another. */
+static enum outcome refuse_nonces(struct fg_flow *flow, uint32_t nonces_max)
+{
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_NO_MEMORY,
+                             .status = 503,
+                             .type = "overloaded",
+                             .message = "too many signed requests: identity.signatures.nonces_max "
+                                        "is reached",
+                             .retry_after_ns = FG_S,
+                             .policy = "signatures.nonces_max",
+                             .value = nonces_max,
+                             .limit = nonces_max,
+                             .position = UINT64_MAX,
+                         });
+    return OUTCOME_REFUSED;
+}
 
 static size_t find_signer(const struct fg_identity_conf *conf, struct fg_span key_id)
 {
@@ -92,8 +105,7 @@ static enum outcome by_signature(struct fg_flow *flow, struct fg_span field)
     case FG_NONCE_USED:
         return refuse(flow, "the nonce of the signature was used before");
     case FG_NONCE_FULL:
-        return refuse_for(flow, "too many signed requests: identity.signatures.nonces_max is "
-                                "reached");
+        return refuse_nonces(flow, conf->nonces_max);
     }
     flow->expects_digest = true;
     memcpy(flow->body_digest, signature.body, sizeof(flow->body_digest));

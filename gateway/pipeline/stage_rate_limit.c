@@ -124,7 +124,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     flow->limit_charges =
         fg_arena_try_alloc(flow->req->ex.arena, count * sizeof(*flow->limit_charges));
     if (flow->limit_charges == NULL) {
-        fg_flow_refuse_for_memory(flow, "limits.request_memory_max is used up by the rate limits");
+        fg_flow_refuse_for_memory(flow, "the rate limits");
         return FG_STAGE_RESPOND;
     }
     bool is_passed = !is_session || take(flow, pipeline->session_limit);

@@ -193,20 +193,25 @@ static bool charge_memory(struct fg_flow *flow)
     if (flow->route->action != FG_ROUTE_BACKEND)
         return true;
     struct fg_arena_account *account = &thread->accounts[flow->route->backend_index];
-    if (fg_arena_charge(flow->req->ex.arena, account))
+    const uint64_t refused_before = fg_counter_get(&account->refused);
+    const uint64_t most = fg_loop_arena_pool(thread->loop)->chunks_max;
+    if (fg_arena_charge(flow->req->ex.arena, account)) {
+        if (fg_counter_get(&account->refused) > refused_before)
+            fg_flow_would_refuse(flow, "reserve", FG_REFUSED_RESERVE,
+                                 account->used * FG_ARENA_CHUNK_BYTES, most * FG_ARENA_CHUNK_BYTES);
         return true;
-    fg_flow_refuse(flow,
-                   &(struct fg_refusal){
-                       .reason = FG_REFUSED_RESERVE,
-                       .status = 503,
-                       .type = "overloaded",
-                       .message = "the request memory that is left is reserved for others",
-                       .retry_after_ns = FG_S,
-                       .policy = "reserve",
-                       .value = account->used * FG_ARENA_CHUNK_BYTES,
-                       .limit = fg_loop_arena_pool(thread->loop)->chunks_max * FG_ARENA_CHUNK_BYTES,
-                       .position = UINT64_MAX,
-                   });
+    }
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_RESERVE,
+                             .status = 503,
+                             .type = "overloaded",
+                             .message = "the request memory that is left is reserved for others",
+                             .retry_after_ns = FG_S,
+                             .policy = "reserve",
+                             .value = account->used * FG_ARENA_CHUNK_BYTES,
+                             .limit = most * FG_ARENA_CHUNK_BYTES,
+                             .position = UINT64_MAX,
+                         });
     return false;
 }
 

@@ -99,7 +99,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     struct fg_room_inquiry *inquiry = fg_arena_try_zalloc(arena, sizeof(*inquiry));
     char *paper = fg_arena_try_alloc(arena, FG_ROOM_TICKET_TEXT);
     if (inquiry == NULL || paper == NULL) {
-        fg_flow_refuse_for_memory(flow, "limits.request_memory_max leaves no room for a ticket");
+        fg_flow_refuse_for_memory(flow, "a ticket");
         return FG_STAGE_RESPOND;
     }
     *inquiry = (struct fg_room_inquiry){.room = room,

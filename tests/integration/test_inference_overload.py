@@ -35,6 +35,7 @@ async def ask(client, number):
             error = json.loads(await answer.aread())["error"]
             assert answer.status_code in (429, 503), error
             assert int(answer.headers["retry-after"]) >= 1 and error["retry_after_ms"] > 0, error
+            assert error["policy"] and error["limit"] > 0 and "value" in error, error
             return "refused", answer.status_code
         lines = [line.rstrip("\r\n") async for line in answer.aiter_lines()]
     data = [data for _, data in server_sent_events(lines + [""])]
@@ -103,6 +104,10 @@ def test_deadlines_are_met_or_refused(launch):
         return answers
     for answer in asyncio.run(hurried()):
         assert answer.status_code in (429, 503, 504), answer.text
+        error = answer.json()["error"]
+        assert error["policy"] and "value" in error and "limit" in error, error
+        if error["code"] in ("cannot_meet_deadline", "deadline_exceeded"):
+            assert error["value"] >= error["limit"], error
     wait_for(lambda: gateway.stats()["inference"]["kv"]["blocks_used"] == 0)
     refused = gateway.stats()["inference"]["requests"]["refused"]
     assert refused["late"] + refused["deadline"] > 0

@@ -1,5 +1,10 @@
-"""A request for which there is no memory is answered, not cut."""
+"""A request for which there is no memory is answered, not cut, and told which limit was in the way."""
+import re
+
+import httpx
 import pytest
+
+from harness import wait_for
 
 
 @pytest.mark.parametrize("http2", [False, True])
@@ -10,11 +15,28 @@ def test_a_request_without_memory_is_told_so(launch, upstream, http2):
         "clusters": {"app": {"endpoints": [upstream().address]}},
         "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
     statuses = set()
+    told = 0
     with gateway.client(http2=http2) as client:
         for size in range(512, 16384, 256):
             answer = client.get("/", headers={"x-large": "a" * size})
             statuses.add(answer.status_code)
             assert answer.status_code in (200, 431, 503), answer.text
             if answer.status_code == 503:
-                assert answer.json()["error"]["type"] == "overloaded" and int(answer.headers["retry-after"]) >= 1
-    assert {200, 503} <= statuses
+                error = answer.json()["error"]
+                assert (error["type"], error["code"]) == ("overloaded", "no_memory")
+                assert int(answer.headers["retry-after"]) >= 1
+                if "policy" in error:  # else there is no room for so many words
+                    told += 1
+                    assert error["policy"] == "request_memory" and error["value"] > error["limit"] == 16384, error
+                    last = explained(gateway, error["request_id"])["decisions"][-1]
+                    assert (last["decided"], last["reason"], last["policy"]) == ("refuse", "no_memory", "request_memory")
+                    assert (last["value"], last["limit"]) == (error["value"], error["limit"])
+    assert {200, 503} <= statuses and told > 0
+    counted = re.findall(r'floodgate_refused_total\{.*reason="no_memory"\} (\d+)', httpx.get(gateway.admin + "/metrics").text)
+    assert sum(map(int, counted)) >= told
+
+
+def explained(gateway, request_id):
+    url = f"{gateway.admin}/explain?request_id={request_id}"
+    wait_for(lambda: httpx.get(url).status_code == 200, what="its record")
+    return httpx.get(url).json()

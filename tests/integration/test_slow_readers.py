@@ -152,7 +152,9 @@ def requests_of(gateway):
 
 def assert_refused(gateway):
     status, fields, body = ask(gateway, HOARDER)
-    assert (status, json.loads(body)["error"]["code"]) == (503, "unread_answers")
+    error = json.loads(body)["error"]
+    assert (status, error["code"], error["policy"]) == (503, "unread_answers", "slow_reader_share")
+    assert error["value"] >= error["limit"] > 0
     assert int(fields["retry-after"]) >= 1
 
 

@@ -248,7 +248,9 @@ class Tunnels:
             self.open.setdefault(source, []).append(connection)
             return 101, None
         connection.close()
-        return status, json.loads(body)["error"]["code"] if body else None
+        error = json.loads(body)["error"]
+        assert error["policy"].startswith("limits.tunnels") and error["value"] >= error["limit"] >= 8, error
+        return status, error["code"]
 
 
 def test_tunnels_leave_connections_to_requests_and_to_each_other(launch, backend):

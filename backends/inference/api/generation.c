@@ -294,7 +294,8 @@ static bool on_done(struct fg_choice *choice, struct fg_span payload)
 }
 
 /* How a worker's refusal reads for a client (channel.h gives the statuses). */
-static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *refused)
+static struct fg_generation_refusal refusal_of(const struct fg_exchange *ex,
+                                               const struct fg_channel_refused *refused)
 {
     static const struct {
         unsigned status;
@@ -318,12 +319,19 @@ static struct fg_generation_refusal refusal_of(const struct fg_channel_refused *
     uint64_t retry_after_ms = 0;
     if (answers[refused->reason].may_retry)
         retry_after_ms = refused->retry_after_ms == 0 ? 1000 : refused->retry_after_ms;
-    return (struct fg_generation_refusal){(unsigned)refused->reason,
-                                          {.status = answers[refused->reason].status,
-                                           .type = answers[refused->reason].type,
-                                           .code = answers[refused->reason].code,
-                                           .policy = answers[refused->reason].policy,
-                                           .retry_after_ms = retry_after_ms}};
+    struct fg_generation_refusal refusal = {(unsigned)refused->reason,
+                                            {.status = answers[refused->reason].status,
+                                             .type = answers[refused->reason].type,
+                                             .code = answers[refused->reason].code,
+                                             .policy = answers[refused->reason].policy,
+                                             .value = refused->value,
+                                             .limit = refused->limit,
+                                             .retry_after_ms = retry_after_ms}};
+    if (refused->reason == FG_REFUSAL_DEADLINE) {
+        refusal.says.value = (fg_clock_monotonic_ns() - ex->started_ns) / FG_MS;
+        refusal.says.limit = (ex->deadline_ns - ex->started_ns) / FG_MS;
+    }
+    return refusal;
 }
 
 /*
@@ -372,7 +380,7 @@ static bool on_refused(struct fg_choice *choice, struct fg_span payload)
     char message[320];
     snprintf(message, sizeof(message), "%.*s", FG_SPAN_ARGS(refused.message));
     fg_json_clean(message);
-    struct fg_generation_refusal refusal = refusal_of(&refused);
+    struct fg_generation_refusal refusal = refusal_of(gen->ex, &refused);
     fg_generation_refuse(gen, &refusal, message);
     return true;
 }
@@ -479,18 +487,27 @@ static bool allow_logprobs(struct fg_generation *gen)
     return true;
 }
 
+/* All places for requests of this event loop are taken. */
+static struct fg_backend_refusal too_many_refusal(const struct fg_inference_thread *thread)
+{
+    return (struct fg_backend_refusal){
+        .status = 429,
+        .type = "rate_limit_error",
+        .code = "queue_full",
+        .message = "too many inference requests are open; try again later",
+        .policy = "inference_requests",
+        .value = fg_request_table_count(thread->table),
+        .limit = fg_request_table_entries_max(thread->table),
+        .retry_after_ms = 1000,
+    };
+}
+
 /* Makes room for the answer; false when that ended the request. */
 static bool prepare(struct fg_generation *gen)
 {
     static const struct fg_generation_refusal too_large = {
         FG_INFERENCE_REFUSED_INVALID,
         {.status = 413, .type = "invalid_request_error", .code = "body_too_large"}};
-    static const struct fg_generation_refusal too_many = {FG_INFERENCE_REFUSED_BUSY,
-                                                          {.status = 429,
-                                                           .type = "rate_limit_error",
-                                                           .code = "queue_full",
-                                                           .policy = "inference_requests",
-                                                           .retry_after_ms = 1000}};
     static const struct fg_generation_refusal too_long = {FG_INFERENCE_REFUSED_INVALID,
                                                           {.status = 400,
                                                            .type = "invalid_request_error",
@@ -498,8 +515,9 @@ static bool prepare(struct fg_generation *gen)
                                                            .param = "logprobs"}};
     enum fg_status status = make_choices(gen);
     if (status == FG_ERR_LIMIT) {
-        fg_generation_refuse(gen, &too_many,
-                             "too many inference requests are open; try again later");
+        const struct fg_generation_refusal too_many = {FG_INFERENCE_REFUSED_BUSY,
+                                                       too_many_refusal(gen->thread)};
+        fg_generation_refuse(gen, &too_many, too_many.says.message);
         return false;
     }
     if (status != FG_OK || !make_answer(gen)) {
@@ -626,14 +644,8 @@ void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange 
     fg_list_init(&gen->first.in_list);
     if (!fg_request_table_try_add(thread->table, gen->first.id, &gen->first)) {
         fg_counter_add_owned(&metrics->refused[FG_INFERENCE_REFUSED_BUSY], 1);
-        fg_exchange_refuse(ex,
-                           &(struct fg_backend_refusal){
-                               .status = 429,
-                               .type = "rate_limit_error",
-                               .code = "queue_full",
-                               .message = "too many inference requests are open; try again later",
-                               .retry_after_ms = 1000,
-                           });
+        const struct fg_backend_refusal too_many = too_many_refusal(thread);
+        fg_exchange_refuse(ex, &too_many);
         return;
     }
     ex->backend_state = gen;

@@ -108,14 +108,21 @@ static struct parse_job *make_job(struct fg_generation *gen)
 
 static void parse_elsewhere(struct fg_generation *gen)
 {
-    static const struct fg_generation_refusal busy = {FG_INFERENCE_REFUSED_BUSY,
-                                                      {.status = 503,
-                                                       .type = "overloaded_error",
-                                                       .code = "overloaded",
-                                                       .policy = "helper_queue",
-                                                       .retry_after_ms = 1000}};
+    const uint64_t most = fg_helper_pool_jobs_max(gen->thread->env->helper);
+    const struct fg_generation_refusal busy = {FG_INFERENCE_REFUSED_BUSY,
+                                               {.status = 503,
+                                                .type = "overloaded_error",
+                                                .code = "overloaded",
+                                                .policy = "helper_jobs",
+                                                .value = most,
+                                                .limit = most,
+                                                .retry_after_ms = 1000}};
     struct parse_job *job = make_job(gen);
-    if (job == NULL || fg_helper_pool_try_submit(gen->thread->env->helper, &job->job) != FG_OK) {
+    if (job == NULL) {
+        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the request's body");
+        return;
+    }
+    if (fg_helper_pool_try_submit(gen->thread->env->helper, &job->job) != FG_OK) {
         free(job);
         fg_generation_refuse(gen, &busy, "too many long requests at once; try again later");
         return;

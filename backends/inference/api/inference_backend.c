@@ -37,21 +37,22 @@ static void reply_models(struct fg_inference_thread *thread, struct fg_exchange 
     fg_json_reply(ex, 200, model, NULL, NULL);
 }
 
-/* fg_exchange_refuse has no place for the field that RFC 9110 section 15.5.6 demands. */
-static void refuse_method(struct fg_exchange *ex, const char *allowed)
+static void refuse_method(struct fg_exchange *ex, struct fg_span allow)
 {
-    const struct fg_field allow = {FG_SPAN("allow"), fg_span_from_string(allowed)};
-    json_t *error = json_pack("{s:{s:s,s:s,s:s+,s:s%}}", "error", "type", "invalid_request_error",
-                              "code", "method_not_allowed", "message", "wrong method; expected ",
-                              allowed, "request_id", ex->request_id.data, ex->request_id.len);
-    fg_json_reply(ex, 405, error, &allow, NULL);
+    fg_exchange_refuse(ex, &(struct fg_backend_refusal){
+                               .status = 405,
+                               .type = "invalid_request_error",
+                               .code = "method_not_allowed",
+                               .message = "wrong method; the field allow names what is expected",
+                               .allow = allow,
+                           });
 }
 
 static void start_models(struct fg_inference_thread *thread, struct fg_exchange *ex)
 {
     struct fg_span all = FG_SPAN("/v1/models");
     if (ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD) {
-        refuse_method(ex, "GET, HEAD");
+        refuse_method(ex, FG_SPAN("GET, HEAD"));
         return;
     }
     if (ex->path.len == all.len) {
@@ -99,7 +100,7 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
                                "/v1/embeddings or /v1/models",
                 });
     else if (ex->method != FG_METHOD_POST)
-        refuse_method(ex, "POST");
+        refuse_method(ex, FG_SPAN("POST"));
     else
         fg_generation_start(thread, ex, kind);
 }

@@ -214,14 +214,20 @@ void fg_placement_remove(struct fg_choice *choice)
     set_state(choice, FG_CHOICE_IDLE);
 }
 
-static void give_up(struct fg_generation *gen)
+/* It has waited as long as it may, in ms. */
+static void give_up(const struct fg_choice *choice, uint64_t now_ns)
 {
-    static const struct fg_generation_refusal no_worker = {FG_INFERENCE_REFUSED_NO_WORKER,
-                                                           {.status = 503,
-                                                            .type = "server_error",
-                                                            .code = "no_worker",
-                                                            .policy = "workers",
-                                                            .retry_after_ms = 1000}};
+    struct fg_generation *gen = choice->gen;
+    const uint64_t since_ns = gen->admitted_ns;
+    const struct fg_generation_refusal no_worker = {
+        FG_INFERENCE_REFUSED_NO_WORKER,
+        {.status = 503,
+         .type = "server_error",
+         .code = "no_worker",
+         .policy = "workers",
+         .value = (now_ns - since_ns + FG_MS - 1) / FG_MS,
+         .limit = (choice->wait_until_ns - since_ns) / FG_MS,
+         .retry_after_ms = 1000}};
     fg_generation_refuse(gen, &no_worker, "no inference worker could take the request in time");
 }
 
@@ -239,7 +245,7 @@ void fg_placement_retry(struct fg_inference_thread *thread)
     while ((it = fg_list_pop_front(&trying)) != NULL) {
         struct fg_choice *choice = FG_CONTAINER_OF(it, struct fg_choice, in_list);
         if (choice->wait_until_ns <= now_ns)
-            give_up(choice->gen);
+            give_up(choice, now_ns);
         else if (choice->not_before_ns > now_ns || !try_submit(choice))
             let_wait(choice, now_ns);
     }

@@ -92,3 +92,8 @@ uint32_t fg_request_table_count(const struct fg_request_table *table)
 {
     return table->count;
 }
+
+uint32_t fg_request_table_entries_max(const struct fg_request_table *table)
+{
+    return table->entries_max;
+}

@@ -28,5 +28,7 @@ void *fg_request_table_find(const struct fg_request_table *table, uint64_t id);
 void fg_request_table_remove(struct fg_request_table *table, uint64_t id);
 
 uint32_t fg_request_table_count(const struct fg_request_table *table);
+/* A constant. */
+uint32_t fg_request_table_entries_max(const struct fg_request_table *table);
 
 #endif

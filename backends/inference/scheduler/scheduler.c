@@ -125,24 +125,38 @@ static bool is_retryable(enum fg_refusal reason)
 }
 
 void fg_scheduler_say_refused(struct fg_scheduler *s, const struct fg_scheduler_key *key,
-                              enum fg_refusal reason, uint32_t retry_after_ms,
-                              uint64_t blocks_needed, const char *message)
+                              const struct fg_channel_refused *refused, uint64_t blocks_needed)
 {
-    struct fg_channel_refused refused = {
-        .reason = reason,
-        .retry_after_ms = retry_after_ms,
-        .message = fg_span_from_string(message),
-    };
-    if (is_retryable(reason))
-        refused.retry_after_ms = fg_scheduler_retry_after_ms(s, blocks_needed);
-    fg_counter_add_owned(&s->record->refused[reason], 1);
-    s->events.on_refused(key, &refused, s->events.owner);
+    struct fg_channel_refused says = *refused;
+    if (is_retryable(says.reason))
+        says.retry_after_ms = fg_scheduler_retry_after_ms(s, blocks_needed);
+    fg_counter_add_owned(&s->record->refused[says.reason], 1);
+    s->events.on_refused(key, &says, s->events.owner);
+}
+
+struct fg_scheduler_figures fg_scheduler_queue_figures(const struct fg_scheduler *s)
+{
+    return (struct fg_scheduler_figures){fg_scheduler_waiting(s), s->waiting_max};
+}
+
+/* Blocks that are in use and those that it would take, and how many there are. */
+static struct fg_scheduler_figures block_figures(const struct fg_scheduler *s, uint64_t needed)
+{
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(s->arena, &gauges);
+    uint64_t used = gauges.blocks_total - gauges.blocks_free - gauges.blocks_cached;
+    return (struct fg_scheduler_figures){used + needed, gauges.blocks_total};
 }
 
 void fg_scheduler_turn_away(struct fg_scheduler *s, const struct fg_scheduler_key *key,
-                            enum fg_refusal reason, const char *message)
+                            enum fg_refusal reason, struct fg_scheduler_figures figures,
+                            const char *message)
 {
-    fg_scheduler_say_refused(s, key, reason, 0, 1, message);
+    const struct fg_channel_refused refused = {.reason = reason,
+                                               .value = figures.value,
+                                               .limit = figures.limit,
+                                               .message = fg_span_from_string(message)};
+    fg_scheduler_say_refused(s, key, &refused, 1);
 }
 
 void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq)
@@ -169,14 +183,30 @@ void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq)
     fg_list_push_front(&s->free, &seq->link);
 }
 
-void fg_sequence_refuse(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_refusal reason,
-                        const char *message)
+void fg_sequence_refuse_with(struct fg_scheduler *s, struct fg_sequence *seq,
+                             enum fg_refusal reason, struct fg_scheduler_figures figures,
+                             const char *message)
 {
     struct fg_scheduler_key key = seq->key;
     /* One that waits is among the wanted blocks already. */
     uint32_t blocks_needed = seq->state == FG_SEQUENCE_WAITING ? 0 : seq->blocks_needed;
-    fg_scheduler_say_refused(s, &key, reason, 0, blocks_needed, message);
+    const struct fg_channel_refused refused = {.reason = reason,
+                                               .value = figures.value,
+                                               .limit = figures.limit,
+                                               .message = fg_span_from_string(message)};
+    fg_scheduler_say_refused(s, &key, &refused, blocks_needed);
     fg_sequence_release(s, seq);
+}
+
+void fg_sequence_refuse(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_refusal reason,
+                        const char *message)
+{
+    struct fg_scheduler_figures figures = {0, 0};
+    if (reason == FG_REFUSAL_QUEUE_FULL)
+        figures = fg_scheduler_queue_figures(s);
+    else if (reason == FG_REFUSAL_NO_BLOCKS)
+        figures = block_figures(s, seq->blocks_needed);
+    fg_sequence_refuse_with(s, seq, reason, figures, message);
 }
 
 void fg_scheduler_sync_work(struct fg_scheduler *s)
@@ -262,11 +292,16 @@ struct fg_sequence *fg_scheduler_find_key(const struct fg_scheduler *s,
 }
 
 void fg_sequence_refuse_late(struct fg_scheduler *s, struct fg_sequence *seq,
-                             uint32_t retry_after_ms)
+                             const struct fg_lateness *lateness)
 {
     struct fg_scheduler_key key = seq->key;
-    fg_scheduler_say_refused(s, &key, FG_REFUSAL_LATE, retry_after_ms, 0,
-                             "the answer would not be there before the request's deadline");
+    const struct fg_channel_refused refused = {
+        .reason = FG_REFUSAL_LATE,
+        .retry_after_ms = lateness->retry_after_ms,
+        .value = lateness->needed_ms,
+        .limit = lateness->left_ms,
+        .message = FG_SPAN("the answer would not be there before the request's deadline")};
+    fg_scheduler_say_refused(s, &key, &refused, 0);
     fg_sequence_release(s, seq);
 }
 

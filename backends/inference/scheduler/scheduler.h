@@ -43,6 +43,12 @@ struct fg_scheduler_ticket {
     uint32_t generation;
 };
 
+/* What a refusal compared with what; both 0: nothing. */
+struct fg_scheduler_figures {
+    uint64_t value;
+    uint64_t limit;
+};
+
 /* What happens to a request. Called from within the calls below; they must not call back in. */
 struct fg_scheduler_events {
     void (*on_token)(const struct fg_scheduler_key *key, const struct fg_channel_token *token,
@@ -116,11 +122,13 @@ void fg_scheduler_submit(struct fg_scheduler *scheduler, struct fg_scheduler_tic
 
 /* The prompt could not be made; `message` is one sentence for the client. */
 void fg_scheduler_reject(struct fg_scheduler *scheduler, struct fg_scheduler_ticket ticket,
-                         enum fg_refusal reason, const char *message);
+                         enum fg_refusal reason, struct fg_scheduler_figures figures,
+                         const char *message);
 
 /* A request that has not entered is not to: says so to its owner. */
 void fg_scheduler_turn_away(struct fg_scheduler *scheduler, const struct fg_scheduler_key *key,
-                            enum fg_refusal reason, const char *message);
+                            enum fg_refusal reason, struct fg_scheduler_figures figures,
+                            const char *message);
 
 /* Whether there is something to be computed alone: for its step to tell anything, nothing else may
  * go on in the worker. */

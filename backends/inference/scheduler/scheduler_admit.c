@@ -308,16 +308,16 @@ static bool make_room(struct fg_scheduler *s, const struct fg_sequence *seq)
 /* The answer will not be there in time, and none of it has been sent. True when that was said. */
 static bool refuse_if_late(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t now_ns)
 {
-    uint32_t retry_after_ms = 0;
+    struct fg_lateness lateness;
     uint32_t cached = 0;
     if (seq->deadline_ns == 0 || fg_sequence_was_admitted(seq))
         return false;
     if (seq->hash_count > 0)
         cached = fg_kv_arena_count_cached(s->arena, seq->hashes, seq->hash_count, seq->tokens.ids) *
                  FG_KV_BLOCK_TOKENS;
-    if (fg_scheduler_can_meet(s, seq, fg_sequence_count(seq), cached, now_ns, &retry_after_ms))
+    if (fg_scheduler_can_meet(s, seq, fg_sequence_count(seq), cached, now_ns, &lateness))
         return false;
-    fg_sequence_refuse_late(s, seq, retry_after_ms);
+    fg_sequence_refuse_late(s, seq, &lateness);
     return true;
 }
 

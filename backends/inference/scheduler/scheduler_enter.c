@@ -78,7 +78,7 @@ static const char *make_parts(const struct fg_scheduler *s, struct fg_sequence *
 /* Refuses what cannot be done before its deadline; true when it may wait for its turn. */
 static bool check_deadline(struct fg_scheduler *s, struct fg_sequence *seq, uint32_t prompt_count)
 {
-    uint32_t retry_after_ms = 0;
+    struct fg_lateness lateness;
     uint32_t cached = 0;
     if (seq->is_resumed) /* was let in once */
         return true;
@@ -86,11 +86,11 @@ static bool check_deadline(struct fg_scheduler *s, struct fg_sequence *seq, uint
         cached = fg_kv_arena_count_cached(s->arena, seq->hashes, seq->hash_count, seq->tokens.ids) *
                  FG_KV_BLOCK_TOKENS;
     uint64_t now_ns = s->clock_ns();
-    if (fg_scheduler_can_meet(s, seq, prompt_count, cached, now_ns, &retry_after_ms)) {
+    if (fg_scheduler_can_meet(s, seq, prompt_count, cached, now_ns, &lateness)) {
         seq->predicted_ns = fg_scheduler_predict_ttft(s, seq, prompt_count, cached);
         return true;
     }
-    fg_sequence_refuse_late(s, seq, retry_after_ms);
+    fg_sequence_refuse_late(s, seq, &lateness);
     return false;
 }
 
@@ -136,8 +136,8 @@ static struct fg_sequence *enter_one(struct fg_scheduler *s, const struct fg_sch
     struct fg_error error;
     const char *why = NULL;
     if (fg_list_is_empty(&s->free)) {
-        fg_scheduler_say_refused(s, key, FG_REFUSAL_QUEUE_FULL, 0, 1,
-                                 "too many requests are waiting for inference");
+        fg_scheduler_turn_away(s, key, FG_REFUSAL_QUEUE_FULL, fg_scheduler_queue_figures(s),
+                               "too many requests are waiting for inference");
         return NULL;
     }
     struct fg_sequence *seq = FG_SEQUENCE_OF(s->free.next);
@@ -146,7 +146,8 @@ static struct fg_sequence *enter_one(struct fg_scheduler *s, const struct fg_sch
     else
         why = make_parts(s, seq, submit, &error);
     if (why != NULL) {
-        fg_scheduler_say_refused(s, key, FG_REFUSAL_BAD_PROMPT, 0, 0, why);
+        fg_scheduler_turn_away(s, key, FG_REFUSAL_BAD_PROMPT, (struct fg_scheduler_figures){0, 0},
+                               why);
         return NULL;
     }
     fg_list_remove(&seq->link);
@@ -168,9 +169,9 @@ static void refuse_others(struct fg_scheduler *s, const struct fg_scheduler_key 
 {
     for (uint32_t i = 1; i < choice_count; i++) {
         struct fg_scheduler_key other = {key->connection, key->request_id + i};
-        fg_scheduler_say_refused(s, &other,
-                                 s->is_draining ? FG_REFUSAL_DRAINING : FG_REFUSAL_INTERNAL, 0, 0,
-                                 "the request's first choice was refused");
+        fg_scheduler_turn_away(
+            s, &other, s->is_draining ? FG_REFUSAL_DRAINING : FG_REFUSAL_INTERNAL,
+            (struct fg_scheduler_figures){0, 0}, "the request's first choice was refused");
     }
 }
 
@@ -197,9 +198,12 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
     }
     enum fg_refusal reason;
     struct fg_sequence *seq = NULL;
+    struct fg_scheduler_figures figures = {0, 0};
     const char *why = entry_refusal(s, submit, &reason);
+    if (reason == FG_REFUSAL_QUEUE_FULL)
+        figures = fg_scheduler_queue_figures(s);
     if (why != NULL)
-        fg_scheduler_say_refused(s, key, reason, 0, 1, why);
+        fg_scheduler_turn_away(s, key, reason, figures, why);
     else
         seq = enter_one(s, key, submit, 0);
     /* What waits already may be too much, however short the prompt turns out to be. */
@@ -317,8 +321,11 @@ static bool prepare_sequence(struct fg_scheduler *s, struct fg_sequence *seq,
         return false;
     if (open_in_arena(s, seq))
         return true;
-    fg_sequence_refuse(s, seq, FG_REFUSAL_QUEUE_FULL,
-                       "too many sequences are in the inference pool");
+    struct fg_kv_gauges gauges;
+    fg_kv_arena_gauges(s->arena, &gauges);
+    fg_sequence_refuse_with(s, seq, FG_REFUSAL_QUEUE_FULL,
+                            (struct fg_scheduler_figures){gauges.sequences, gauges.sequences_max},
+                            "too many sequences are in the inference pool");
     return false;
 }
 
@@ -380,13 +387,14 @@ void fg_scheduler_submit(struct fg_scheduler *s, struct fg_scheduler_ticket tick
 }
 
 void fg_scheduler_reject(struct fg_scheduler *s, struct fg_scheduler_ticket ticket,
-                         enum fg_refusal reason, const char *message)
+                         enum fg_refusal reason, struct fg_scheduler_figures figures,
+                         const char *message)
 {
     struct fg_sequence *seq = fg_scheduler_find(s, ticket);
     if (seq == NULL)
         return;
     uint64_t group = seq->group;
-    fg_sequence_refuse(s, seq, reason, message);
+    fg_sequence_refuse_with(s, seq, reason, figures, message);
     if (group != 0)
         submit_others(s, group, NULL);
 }

@@ -166,15 +166,26 @@ void fg_sequence_release(struct fg_scheduler *s, struct fg_sequence *seq);
 
 /* The last word about a request that has no sequence. retry_after_ms 0: no use, or to be worked out
  * from what came free lately. */
+/* `refused` but for the time to come again, where that is computed. */
 void fg_scheduler_say_refused(struct fg_scheduler *s, const struct fg_scheduler_key *key,
-                              enum fg_refusal reason, uint32_t retry_after_ms,
-                              uint64_t blocks_needed, const char *message);
+                              const struct fg_channel_refused *refused, uint64_t blocks_needed);
+/* How many wait, and may. */
+struct fg_scheduler_figures fg_scheduler_queue_figures(const struct fg_scheduler *s);
 
 /* The last word, then release. */
 void fg_sequence_refuse(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_refusal reason,
                         const char *message);
+void fg_sequence_refuse_with(struct fg_scheduler *s, struct fg_sequence *seq,
+                             enum fg_refusal reason, struct fg_scheduler_figures figures,
+                             const char *message);
+/* How much too late an answer would come. */
+struct fg_lateness {
+    uint64_t needed_ms;
+    uint64_t left_ms;
+    uint32_t retry_after_ms;
+};
 void fg_sequence_refuse_late(struct fg_scheduler *s, struct fg_sequence *seq,
-                             uint32_t retry_after_ms);
+                             const struct fg_lateness *lateness);
 void fg_sequence_done(struct fg_scheduler *s, struct fg_sequence *seq, enum fg_finish finish,
                       bool flush_held);
 
@@ -303,7 +314,7 @@ size_t fg_scheduler_build_batch(struct fg_scheduler *s);
  * which `cached` cost nothing. On false *retry_after_ms says when it could.
  */
 bool fg_scheduler_can_meet(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t prompt_count,
-                           uint64_t cached, uint64_t now_ns, uint32_t *retry_after_ms);
+                           uint64_t cached, uint64_t now_ns, struct fg_lateness *lateness);
 /* Time from now to the first token of such a request, 0 when nothing is known yet. */
 uint64_t fg_scheduler_predict_ttft(const struct fg_scheduler *s, const struct fg_sequence *seq,
                                    uint64_t prompt_count, uint64_t cached);

@@ -98,7 +98,7 @@ uint64_t fg_scheduler_predict_ttft(const struct fg_scheduler *s, const struct fg
 }
 
 bool fg_scheduler_can_meet(struct fg_scheduler *s, struct fg_sequence *seq, uint64_t prompt_count,
-                           uint64_t cached, uint64_t now_ns, uint32_t *retry_after_ms)
+                           uint64_t cached, uint64_t now_ns, struct fg_lateness *lateness)
 {
     if (seq->deadline_ns == 0 || s->cost.prefill_ns <= 0)
         return true;
@@ -115,7 +115,12 @@ bool fg_scheduler_can_meet(struct fg_scheduler *s, struct fg_sequence *seq, uint
     if (wait_ns + answer_ns <= left_ns)
         return true;
     double late_ms = (wait_ns + answer_ns - left_ns) / (double)FG_MS;
-    *retry_after_ms = late_ms < 100 ? 100 : late_ms > 60000 ? 60000 : (uint32_t)late_ms;
+    lateness->retry_after_ms = late_ms < 100 ? 100 : late_ms > 60000 ? 60000 : (uint32_t)late_ms;
+    lateness->left_ms = (uint64_t)(left_ns / (double)FG_MS);
+    /* a deadline of hours is out of reach of nothing that is computed here */
+    lateness->needed_ms = lateness->left_ms + (late_ms < 1      ? 1
+                                               : late_ms > 1e12 ? (uint64_t)1e12
+                                                                : (uint64_t)late_ms);
     return false;
 }
 

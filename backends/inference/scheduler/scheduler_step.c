@@ -48,8 +48,9 @@ static void expire_waits(struct fg_scheduler *s, uint64_t now_ns)
         if (now_ns < wait_ends_ns(s, seq) || fg_sequence_was_admitted(seq))
             continue;
         if (lacks_place)
-            fg_sequence_refuse(s, seq, FG_REFUSAL_QUEUE_FULL,
-                               "no place in the batch came free in time");
+            fg_sequence_refuse_with(s, seq, FG_REFUSAL_QUEUE_FULL,
+                                    (struct fg_scheduler_figures){s->batch_max, s->batch_max},
+                                    "no place in the batch came free in time");
         else
             fg_sequence_refuse(s, seq, FG_REFUSAL_NO_BLOCKS,
                                "no memory for the request came free in time");

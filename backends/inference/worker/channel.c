@@ -18,7 +18,7 @@
  *    TOKEN     u32 index | u32 token | string text | u8 logprobs | (f32 | string) x logprobs
  *    DONE      u32 finish | u32 prompt | u32 completion | u32 cached | u64 queue | u64 prefill
  *              | u64 decode | string text
- *    REFUSED   u32 reason | u32 retry after | string message
+ *    REFUSED   u32 reason | u32 retry after | u64 value | u64 limit | string message
  */
 #include "inference/worker/channel.h"
 
@@ -352,6 +352,8 @@ enum fg_status fg_channel_read_refused(struct fg_span payload, struct fg_channel
     *out = (struct fg_channel_refused){0};
     out->reason = (enum fg_refusal)take_u32_max(&r, FG_REFUSAL_COUNT - 1);
     out->retry_after_ms = take_u32(&r);
+    out->value = take_u64(&r);
+    out->limit = take_u64(&r);
     out->message = take_string(&r);
     return reader_end(&r);
 }
@@ -486,6 +488,8 @@ size_t fg_channel_write_refused(unsigned char *out, size_t room, uint64_t reques
     struct writer w = writer_begin(out, room, FG_CHANNEL_REFUSED, request_id);
     put_u32(&w, (uint32_t)refused->reason);
     put_u32(&w, refused->retry_after_ms);
+    put_u64(&w, refused->value);
+    put_u64(&w, refused->limit);
     put_string(&w, refused->message);
     return writer_end(&w);
 }

@@ -27,7 +27,7 @@
 #include "base/status.h"
 #include "inference/scheduler/sampler.h"
 
-#define FG_CHANNEL_VERSION 6u
+#define FG_CHANNEL_VERSION 7u
 #define FG_CHANNEL_HEADER_BYTES ((size_t)16)
 #define FG_CHANNEL_PAYLOAD_MAX ((size_t)16 << 20)
 #define FG_CHANNEL_MESSAGES_MAX 1024u /* chat messages of one request */
@@ -160,6 +160,9 @@ enum fg_refusal {
 struct fg_channel_refused {
     enum fg_refusal reason;
     uint32_t retry_after_ms;
+    /* what was compared with what; both 0: nothing */
+    uint64_t value;
+    uint64_t limit;
     struct fg_span message; /* one sentence for the client */
 };
 

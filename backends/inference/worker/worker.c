@@ -134,7 +134,8 @@ static void on_prepared(struct fg_worker_prepare *prepare, void *owner)
     fg_list_remove(&prepare->link);
     w->prepared_bytes -= prepare->payload_bytes;
     if (prepare->is_refused)
-        fg_scheduler_reject(w->scheduler, prepare->ticket, prepare->reason, prepare->message);
+        fg_scheduler_reject(w->scheduler, prepare->ticket, prepare->reason,
+                            (struct fg_scheduler_figures){0, 0}, prepare->message);
     else
         fg_scheduler_submit(w->scheduler, prepare->ticket, &prepare->prompt, prepare->resumed,
                             prepare->resumed_count);
@@ -204,6 +205,12 @@ static void adopt_what_can_be(struct worker *w)
     }
 }
 
+/* Bytes of the prompts that are being prepared, with this one. */
+static struct fg_scheduler_figures prepared_figures(const struct worker *w, size_t more)
+{
+    return (struct fg_scheduler_figures){w->prepared_bytes + more, PREPARED_BYTES_MAX};
+}
+
 static void start_prepare(struct worker *w, struct fg_scheduler_ticket ticket,
                           struct fg_span payload, const struct fg_channel_submit *submit,
                           bool is_alone)
@@ -213,6 +220,7 @@ static void start_prepare(struct worker *w, struct fg_scheduler_ticket ticket,
         prepare = fg_worker_prepare_create(&w->model, ticket, payload, on_helper_done, w);
     if (prepare == NULL) {
         fg_scheduler_reject(w->scheduler, ticket, FG_REFUSAL_QUEUE_FULL,
+                            prepared_figures(w, payload.len),
                             "too many prompts are being prepared");
         return;
     }
@@ -267,6 +275,7 @@ static void defer(struct worker *w, const struct fg_scheduler_key *key, struct f
     for (uint32_t i = 0; i < choice_count; i++) {
         struct fg_scheduler_key each = {key->connection, key->request_id + i};
         fg_scheduler_turn_away(w->scheduler, &each, FG_REFUSAL_QUEUE_FULL,
+                               prepared_figures(w, payload.len),
                                "too many prompts are being prepared");
     }
 }
@@ -298,6 +307,7 @@ static bool admit_deferred(struct worker *w, const struct fg_worker_deferred *de
     if (fg_blame_is_guilty(&blame)) {
         fg_kv_arena_prepare_forgive(w->arena, submit.stream_key); /* it does not come back */
         fg_scheduler_turn_away(w->scheduler, &deferred->key, FG_REFUSAL_FATAL,
+                               (struct fg_scheduler_figures){0, 0},
                                "inference workers died while they prepared this request");
         return true;
     }

@@ -101,6 +101,9 @@ static void refuse(struct fg_exchange *ex, const struct fg_backend_refusal *refu
     assert_int_equal(fake->status, 0);
     fake->status = refusal->status;
     fake->retry_after_ms = refusal->retry_after_ms;
+    snprintf(fake->allow, sizeof(fake->allow), "%.*s", FG_SPAN_ARGS(refusal->allow));
+    fake->value = refusal->value;
+    fake->limit = refusal->limit;
     snprintf(fake->code, sizeof(fake->code), "%s", refusal->code);
     snprintf(fake->message, sizeof(fake->message), "%s", refusal->message);
     set_end(fake, FAKE_REFUSED);

@@ -30,6 +30,9 @@ struct fake_exchange {
     char message[512];
     enum fg_failure failure;
     uint64_t retry_after_ms;
+    char allow[64]; /* of a refusal, as are the next two */
+    uint64_t value;
+    uint64_t limit;
     size_t consumed;
     size_t write_count;
     size_t write_len_most;

@@ -176,6 +176,32 @@ static void who_is_refused_can_be_told(void **state)
     fg_arena_pool_fini(&pool);
 }
 
+static void the_limit_in_the_way_is_known(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena small, large;
+    struct fg_arena_lack lack;
+    fg_arena_pool_init(&pool, 2);
+    fg_arena_init(&small, &pool, 1000);
+    fg_arena_init(&large, &pool, SIZE_MAX);
+    assert_non_null(fg_arena_try_alloc(&small, 800));
+    assert_false(fg_arena_lack(&small, &lack));
+    assert_null(fg_arena_try_alloc(&small, 300));
+    assert_true(fg_arena_lack(&small, &lack) && lack.is_own);
+    assert_int_equal(lack.value, 1100);
+    assert_int_equal(lack.limit, 1000);
+    assert_null(fg_arena_try_alloc(&small, SIZE_MAX));
+    assert_true(fg_arena_lack(&small, &lack) && lack.value == SIZE_MAX);
+    assert_null(fg_arena_try_alloc(&large, 3 * FG_ARENA_CHUNK_BYTES));
+    assert_true(fg_arena_lack(&large, &lack) && !lack.is_own);
+    assert_int_equal(lack.value, 5 * FG_ARENA_CHUNK_BYTES);
+    assert_int_equal(lack.limit, 2 * FG_ARENA_CHUNK_BYTES);
+    fg_arena_fini(&small);
+    fg_arena_fini(&large);
+    fg_arena_pool_fini(&pool);
+}
+
 static void in_shadow_a_guarantee_is_only_counted(void **state)
 {
     (void)state;
@@ -321,6 +347,7 @@ int main(void)
         cmocka_unit_test(what_is_guaranteed_is_there),
         cmocka_unit_test(an_arena_moves_with_what_it_holds_or_not_at_all),
         cmocka_unit_test(who_is_refused_can_be_told),
+        cmocka_unit_test(the_limit_in_the_way_is_known),
         cmocka_unit_test(in_shadow_a_guarantee_is_only_counted),
         cmocka_unit_test(guarantees_hold_whatever_happens),
         cmocka_unit_test(a_pool_gives_back_what_a_flood_took),

@@ -218,8 +218,15 @@ static void in_shadow_nothing_is_acted_on(void **state)
     config.limit.is_shadow = true;
     config.is_breaker_shadow = true;
     fg_gate_policy_init(&gate, &config, 0);
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < 4; i++)
         assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
+    struct fg_gate_place place;
+    const struct fg_gate_arrival arrival = {.compound = normal, .deadline_ns = S};
+    assert_int_equal(fg_gate_policy_enter(&gate, NULL, &arrival, 1, &turns, &place),
+                     FG_GATE_ADMITTED);
+    assert_int_equal(place.would_be, FG_GATE_QUEUED); /* for want of a slot */
+    assert_int_equal(place.in_flight, 5);
+    assert_int_equal(place.limit, 1);
     assert_int_equal(gate.limit.refused_total, 4);
     struct fg_gate_result failed = fine;
     failed.breaker = FG_BREAKER_FAILURE;
@@ -230,6 +237,28 @@ static void in_shadow_nothing_is_acted_on(void **state)
     }
     assert_int_equal(gate.breaker.state, FG_BREAKER_OPEN);
     assert_int_equal(gate.breaker.refused_total, 3);
+}
+
+static void who_would_come_too_late_is_known_in_shadow(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 8);
+    struct fg_gate_entry entries[6] = {0};
+    struct fg_gate_turns turns = {0};
+    struct fg_gate_place place;
+    config.queue.is_shadow = true;
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(enter(&gate, &entries[i], 0, &turns), FG_GATE_QUEUED);
+    for (unsigned i = 1; i < 4; i++)
+        fg_gate_policy_leave(&gate, i * 300 * MS, &fine, &turns);
+    struct fg_gate_arrival arrival = {.compound = normal, .deadline_ns = 901 * MS};
+    assert_int_equal(fg_gate_policy_enter(&gate, &entries[5], &arrival, 900 * MS, &turns, &place),
+                     FG_GATE_QUEUED);
+    assert_int_equal(place.would_be, FG_GATE_CANNOT_MEET_DEADLINE);
+    assert_true(place.wait_ns > MS);
 }
 
 static void the_queue_knows_how_slow_the_backend_is(void **state)
@@ -328,6 +357,7 @@ int main(void)
         cmocka_unit_test(nobody_waits_for_a_backend_that_is_left_alone),
         cmocka_unit_test(who_is_refused_is_told_no_time_that_nobody_knows),
         cmocka_unit_test(in_shadow_nothing_is_acted_on),
+        cmocka_unit_test(who_would_come_too_late_is_known_in_shadow),
         cmocka_unit_test(the_queue_knows_how_slow_the_backend_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

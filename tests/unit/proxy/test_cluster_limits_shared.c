@@ -64,6 +64,9 @@ static void the_budget_binds_in_shadow_too(void **state)
         assert_true(fg_cluster_limits_try_take_retry(&limits, 3)); /* above the limit of 1 */
     assert_false(fg_cluster_limits_try_take_retry(&limits, 3));
     assert_int_equal(fg_counter_get(&limits.limits[FG_CLUSTER_RETRIES].refused), 3);
+    assert_int_equal(fg_cluster_limits_try_take(&limits, FG_CLUSTER_REQUESTS), FG_CLUSTER_TOOK);
+    assert_int_equal(fg_cluster_limits_try_take(&limits, FG_CLUSTER_REQUESTS),
+                     FG_CLUSTER_TOOK_OVER);
     assert_true(fg_cluster_limits_try_take(&limits, FG_CLUSTER_CONNECTIONS));
     assert_false(fg_cluster_limits_try_take(&limits, FG_CLUSTER_CONNECTIONS));
     fg_cluster_limits_fini(&limits);

@@ -23,6 +23,9 @@ struct fake_exchange {
     char type[64];
     char message[512];
     uint64_t retry_after_ms;
+    char allow[64]; /* of a refusal, as are the next two */
+    uint64_t value;
+    uint64_t limit;
     enum fg_failure failure;
     char body[65536];
     size_t body_len;

@@ -208,8 +208,11 @@ void fake_worker_refuse(struct fake_worker *worker, unsigned request, enum fg_re
                         uint32_t retry_after_ms, const char *message)
 {
     unsigned char frame[1024];
-    const struct fg_channel_refused refused = {reason, retry_after_ms,
-                                               fg_span_from_string(message)};
+    const struct fg_channel_refused refused = {.reason = reason,
+                                               .retry_after_ms = retry_after_ms,
+                                               .value = 7,
+                                               .limit = 5,
+                                               .message = fg_span_from_string(message)};
     size_t len =
         fg_channel_write_refused(frame, sizeof(frame), worker->requests[request].id, &refused);
     assert_true(len > 0);

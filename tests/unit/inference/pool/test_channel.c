@@ -228,13 +228,15 @@ static void small_messages_there_and_back(void **state)
     assert_int_equal(done_out.decode_ns, 3);
     assert_span(done_out.text, "held");
 
-    struct fg_channel_refused refused = {FG_REFUSAL_INTERNAL, 1500, FG_SPAN_LITERAL("why")};
+    struct fg_channel_refused refused = {FG_REFUSAL_INTERNAL, 1500, 9, 8, FG_SPAN_LITERAL("why")};
     struct fg_channel_refused refused_out;
     bytes = fg_channel_write_refused(frame, FG_CHANNEL_HEADER_BYTES + 64 + 3, 10, &refused);
     assert_header(frame, bytes, FG_CHANNEL_REFUSED, 10);
     assert_int_equal(fg_channel_read_refused(payload_of(frame, bytes), &refused_out), FG_OK);
     assert_int_equal(refused_out.reason, FG_REFUSAL_INTERNAL);
     assert_int_equal(refused_out.retry_after_ms, 1500);
+    assert_int_equal(refused_out.value, 9);
+    assert_int_equal(refused_out.limit, 8);
     assert_span(refused_out.message, "why");
 
     uint32_t prompt_tokens = 0;
@@ -337,7 +339,7 @@ static void cut_and_overlong_payloads(void **state)
     struct fg_channel_done done = {FG_FINISH_STOP, FG_SPAN_LITERAL("abc"), 1, 2, 3, 4, 5, 6};
     bytes = fg_channel_write_done(frame, ROOM, 1, &done);
     assert_exact_length(frame, bytes, FG_CHANNEL_DONE);
-    struct fg_channel_refused refused = {FG_REFUSAL_DEADLINE, 1, FG_SPAN_LITERAL("abc")};
+    struct fg_channel_refused refused = {FG_REFUSAL_DEADLINE, 1, 0, 0, FG_SPAN_LITERAL("abc")};
     bytes = fg_channel_write_refused(frame, ROOM, 1, &refused);
     assert_exact_length(frame, bytes, FG_CHANNEL_REFUSED);
     bytes = fg_channel_write_begun(frame, ROOM, 1, 7);
@@ -455,7 +457,7 @@ static void bad_enums_in_answers(void **state)
     payload[0] = 0;
     payload[3] = 1;
     assert_int_equal(read_exact(payload, bytes, FG_CHANNEL_DONE), FG_ERR_INVALID);
-    struct fg_channel_refused refused = {FG_REFUSAL_INTERNAL, 1, FG_SPAN_LITERAL("")};
+    struct fg_channel_refused refused = {FG_REFUSAL_INTERNAL, 1, 0, 0, FG_SPAN_LITERAL("")};
     bytes = fg_channel_write_refused(frame, ROOM, 1, &refused) - FG_CHANNEL_HEADER_BYTES;
     payload[0] = FG_REFUSAL_COUNT;
     assert_int_equal(read_exact(payload, bytes, FG_CHANNEL_REFUSED), FG_ERR_INVALID);

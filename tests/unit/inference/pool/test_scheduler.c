@@ -367,7 +367,8 @@ static void a_key_in_use_is_an_error(void **state)
     assert_int_equal(fg_scheduler_enter(f->scheduler, &key, a_submit(4), &ticket), FG_ERR_INVALID);
     key.connection = 2; /* another connection counts for itself */
     assert_int_equal(fg_scheduler_enter(f->scheduler, &key, a_submit(4), &ticket), FG_OK);
-    fg_scheduler_reject(f->scheduler, ticket, FG_REFUSAL_BAD_PROMPT, "it could not be read");
+    fg_scheduler_reject(f->scheduler, ticket, FG_REFUSAL_BAD_PROMPT,
+                        (struct fg_scheduler_figures){0, 0}, "it could not be read");
     assert_int_equal(f->outcomes[1].refused.reason, FG_REFUSAL_BAD_PROMPT);
 }
 

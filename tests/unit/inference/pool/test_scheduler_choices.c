@@ -212,7 +212,8 @@ static void the_first_is_refused_with_all_and_the_last_alone(void **state)
     for (uint64_t id = 1; id <= 4; id++)
         assert_true(f->outcomes[id].is_done);
     struct fg_scheduler_ticket ticket = enter(f, 21, choices(3, 9));
-    fg_scheduler_reject(f->scheduler, ticket, FG_REFUSAL_BAD_PROMPT, "it could not be read");
+    fg_scheduler_reject(f->scheduler, ticket, FG_REFUSAL_BAD_PROMPT,
+                        (struct fg_scheduler_figures){0, 0}, "it could not be read");
     for (uint64_t id = 21; id <= 23; id++)
         assert_true(f->outcomes[id].is_refused);
     submit_as(f, 31, 0, choices(2, 9)); /* an empty prompt */
