@@ -59,7 +59,7 @@ struct shard {
 
 struct fg_cache_store {
     struct fg_cache_conf conf;
-    uint64_t seed;
+    uint64_t seed; /* clients choose what is hashed, and must not know which of it collides */
     void *ghosts;
     unsigned shard_count;          /* a power of two */
     struct fg_cache_budget budget; /* of the thread that follows the pressure */
@@ -254,7 +254,7 @@ static void make_way(struct shard *shard, const struct fg_cache_object *object,
     }
 }
 
-static bool admit(struct shard *shard, struct fg_cache_object *object,
+static bool admit(struct fg_cache_store *store, struct shard *shard, struct fg_cache_object *object,
                   struct fg_cache_object **chain)
 {
     uint64_t bytes = fg_cache_object_bytes(object);
@@ -268,7 +268,8 @@ static bool admit(struct shard *shard, struct fg_cache_object *object,
         take_out_evicted(shard, evicted, chain);
         return true;
     }
-    uint64_t id = object->hash ^ fg_local_hash(object->head.selects, object->head.route_index);
+    uint64_t id = object->hash ^
+                  (fg_local_hash(object->head.selects, store->seed) + object->head.route_index);
     bool is_admitted = fg_s3_fifo_insert(&shard->fifo, &object->entry, id, bytes, &evicted);
     take_out_evicted(shard, evicted, chain);
     return is_admitted;
@@ -298,7 +299,7 @@ bool fg_cache_store_publish(struct fg_cache_store *store, struct fg_cache_stream
     unlist(shard, flight);
     if (is_stored) {
         make_way(shard, object, &chain);
-        is_stored = admit(shard, object, &chain);
+        is_stored = admit(store, shard, object, &chain);
     }
     if (is_stored) {
         struct fg_cache_object **slot = slot_of(shard, object->hash);
@@ -346,7 +347,8 @@ static bool is_marked(const struct mark *marks, const struct fg_cache_flight *fl
 
 /* Requests that are known to differ in what selects, or in whose they are, fetch side by side. The
  * lowest bit says whose. */
-static uint64_t variant_of(struct shard *shard, uint64_t hash, const struct fg_cache_ask *ask)
+static uint64_t variant_of(struct fg_cache_store *store, struct shard *shard, uint64_t hash,
+                           const struct fg_cache_ask *ask)
 {
     uint64_t variant = 0;
     for (struct fg_cache_object *it = *slot_of(shard, hash); it != NULL; it = it->next_same) {
@@ -354,7 +356,7 @@ static uint64_t variant_of(struct shard *shard, uint64_t hash, const struct fg_c
             continue;
         char selects[FG_CACHE_SELECTS_MAX];
         size_t len = fg_cache_key_selects(ask->ex, it->head.vary, selects);
-        variant = len == SIZE_MAX ? 2 : fg_local_hash(fg_span_make(selects, len), 0) | 2;
+        variant = len == SIZE_MAX ? 2 : fg_local_hash(fg_span_make(selects, len), store->seed) | 2;
         break;
     }
     return (variant & ~UINT64_C(1)) | ask->has_authorization;
@@ -409,7 +411,7 @@ enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
     struct shard *shard = shard_of(store, as.hash);
     enum fg_cache_role role;
     pthread_mutex_lock(&shard->lock);
-    as.variant = variant_of(shard, as.hash, ask);
+    as.variant = variant_of(store, shard, as.hash, ask);
     struct fg_cache_flight *other = is_solo ? NULL : find_flight(shard, &as, ask->key);
     if (ask->has_stale && is_marked(shard->failures, &as, now_ns))
         role = FG_CACHE_FAILING;

@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 #include "base/counters_shared.h"
+#include "base/local_hash.h"
 #include "pipeline/cache_compress.h"
 #include "pipeline/cache_key.h"
 #include "pipeline/cache_store_shared.h"
@@ -231,6 +232,51 @@ static void variants_stand_side_by_side(void **state)
     assert_true(fg_cache_store_stats(f.store).objects <= 16);
     fg_cache_store_invalidate(f.store, what.key); /* all variants at once */
     assert_int_equal(fg_cache_store_stats(f.store).objects, 0);
+    close_fixture(&f);
+}
+
+/* What selects, of a client's choice: without a seed these two would have the same hash. */
+static void make_twin(char text[33], char last)
+{
+    const uint64_t key = fg_local_fold(0xa0761d6478bd642fu, 0xe7037ed1a0b428dbu);
+    memset(text, '.', 32);
+    memcpy(text + 10, &key, sizeof(key)); /* at 16 behind "x-who:": the product there is 0 */
+    text[25] = last;                      /* the word that it takes in beside */
+    text[32] = '\0';
+}
+
+static void collisions_cannot_be_prepared(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    char twins[2][33], selects[2][FG_CACHE_SELECTS_MAX];
+    struct fg_cache_stream *streams[2];
+    struct fg_cache_ask what = ask_for(&f, "sh\n/v");
+    struct fg_cache_object *any = object_of("sh\n/v", FG_SPAN("x"));
+    struct fg_cache_draft head = any->head;
+    head.vary = FG_SPAN("x-who");
+    head.selects = FG_SPAN("x-who:somebody\n");
+    struct fg_cache_object *known = fg_cache_object_create(&head);
+    fg_cache_body_acquire(any->body);
+    fg_cache_object_set_body(known, any->body);
+    fg_cache_object_release(any);
+    assert_true(store_object(&f, known));
+    f.ex.field_count = 1;
+    for (int i = 0; i < 2; i++) {
+        make_twin(twins[i], i == 0 ? 'a' : 'b');
+        f.fields[0] = (struct fg_field){FG_SPAN("x-who"), fg_span_from_string(twins[i])};
+        assert_int_equal(fg_cache_key_selects(&f.ex, head.vary, selects[i]), 39);
+        assert_int_equal(
+            fg_cache_store_lead_or_join(f.store, &what, 0, f.loop, false, NULL, &streams[i]),
+            FG_CACHE_LEAD); /* neither reads along with the other */
+    }
+    assert_true(fg_local_hash(fg_span_make(selects[0], 39), 0) ==
+                fg_local_hash(fg_span_make(selects[1], 39), 0));
+    for (int i = 0; i < 2; i++) {
+        fg_cache_store_close(f.store, streams[i]);
+        fg_cache_stream_drop_writer(streams[i]);
+    }
     close_fixture(&f);
 }
 
@@ -489,6 +535,7 @@ int main(void)
         cmocka_unit_test(keeps_to_its_bytes),
         cmocka_unit_test(a_pinned_object_stays),
         cmocka_unit_test(variants_stand_side_by_side),
+        cmocka_unit_test(collisions_cannot_be_prepared),
         cmocka_unit_test(purges_by_path_prefix_and_tag),
         cmocka_unit_test(what_is_on_its_way_is_purged_too),
         cmocka_unit_test(counts_what_is_being_fetched),
