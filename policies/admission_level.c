@@ -10,12 +10,12 @@
  *          sections 4.1 and 4.2: overload by mean queuing time, a histogram of (business, user)
  *          priorities, the level at the prefix sum that meets the wanted number.
  * Law      overload = mean wait > target in the window; then the level is lowered to let
- *          served x (1 + spare) of the arrivals in; else it is raised to let in what it does
- *          and min(open x arrived, spare x served) more. Arrived and served are those of some
- *          eight windows, fading: of one alone they are chance. Windows of 100 ms or 2000
- *          arrivals, and no shorter than the backend's service time: slots that come free all at
- *          once, as those of an even backend do, would make one window look idle and the next one
- *          look fast.
+ *          served x (1 + spare - (mean wait - target) / window) of the arrivals in; else it is
+ *          raised to let in what it does and min(open x arrived, spare x served) more. Arrived and
+ *          served are those of some eight windows, fading: of one alone they are chance. Windows
+ *          of 100 ms or 2000 arrivals, and no shorter than the backend's service time: slots that
+ *          come free all at once, as those of an even backend do, would make one window look idle
+ *          and the next one look fast.
  * Departs  DAGOR lowers by 5 % a second of what was admitted, which takes a minute for a tenfold
  *          flood. What the backend served is known here, so the level goes there at once.
  */
@@ -25,12 +25,15 @@
 #include "policies/wide_math.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #define LEVEL_ALL (FG_PRIORITY_COMPOUND_COUNT - 1)
 #define WINDOWS_REMEMBERED 10
-#define UNIT 16u       /* what is counted fades in parts of one */
-#define FADE_INVERSE 8 /* a window takes an eighth of what was known before it */
+#define UNIT 16u              /* what is counted fades in parts of one */
+#define FADE_INVERSE 8        /* a window takes an eighth of what was known before it */
+#define BACKLOG_SHARE_MAX 0.5 /* one window's mean wait may be far off */
+#define KEPT_SHARE_MIN 0.5
 
 struct fg_admission_level_config fg_admission_level_config_default(void)
 {
@@ -114,14 +117,38 @@ static uint64_t part(uint64_t count, uint32_t permille)
     return fg_multiply_divide(count, permille, 1000);
 }
 
-static void end_window(struct fg_admission_level *al)
+/*
+ * Which share of what is served is to be let in. Little's law: who waits beyond the target is what
+ * is served in that much time. They take the places of newcomers, or the queue would stay as long
+ * as the first window left it.
+ */
+static double wanted_share(const struct fg_admission_level *al, uint64_t window_ns)
+{
+    double excess_ns = al->wait_sum_ns / al->waited - (double)al->target_ns;
+    double backlog = fmin(excess_ns / (double)window_ns, BACKLOG_SHARE_MAX);
+    return 1 + al->config.spare_permille / 1000.0 - backlog;
+}
+
+/*
+ * By what is known of arrivals. Within the group in which the level falls also by how many more
+ * were let in than were wanted: a crowd's requests have its number or a worse one depending on how
+ * many of them wait, and so on the share itself, and those known say little of those to come.
+ */
+static double lowered(const struct fg_admission_level *al, uint64_t window_ns)
+{
+    double wanted = wanted_share(al, window_ns);
+    double lower = position_for(al, (uint64_t)(wanted * (double)al->known_served) + UNIT);
+    double kept = al->allowed == 0 ? 1 : wanted * al->served / al->allowed;
+    return fmin(lower, position(al->level, al->share * fmax(kept, KEPT_SHARE_MIN)));
+}
+
+static void end_window(struct fg_admission_level *al, uint64_t window_ns)
 {
     bool is_overloaded = al->waited > 0 && al->wait_sum_ns > (double)al->target_ns * al->waited;
     double now = position(al->level, al->share);
     al->known_served += (uint64_t)al->served * UNIT;
     if (is_overloaded) {
-        uint64_t spare = part(al->known_served, al->config.spare_permille);
-        double lower = position_for(al, al->known_served + spare + UNIT);
+        double lower = lowered(al, window_ns);
         if (lower < now) {
             move_to(al, lower);
             al->lowered_total++;
@@ -187,7 +214,7 @@ bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, u
         start_window(al, now_ns);
     } else if (elapsed_ns >= al->window_ns ||
                (al->arrived >= al->config.window_count && elapsed_ns >= al->window_least_ns)) {
-        end_window(al);
+        end_window(al, elapsed_ns);
         start_window(al, now_ns);
     }
     al->arrived++;

@@ -32,7 +32,7 @@ static void lowers_to_what_is_served(void **state)
     (void)state;
     uint64_t now_ns = 0;
     start();
-    run_window(&now_ns, 100, 100, 21 * MS); /* 1000 come, 100 are served */
+    run_window(&now_ns, 100, 100, 18 * MS + 1); /* 1000 come, 100 are served */
     assert_int_equal(fg_admission_level_current(&al), FG_PRIORITY_COMPOUND_COUNT - 1);
     assert_true(fg_admission_level_arrive(&al, now_ns, 0));
     /* 10 of each number, and 106 may come: 6 of the 11th number are the last */
@@ -44,6 +44,51 @@ static void lowers_to_what_is_served(void **state)
     assert_true(fg_admission_level_arrive(&al, now_ns, 9));
     assert_false(fg_admission_level_arrive(&al, now_ns, 11));
     assert_int_equal(al.lowered_total, 1);
+}
+
+/* Served in the 20 ms that all wait too long: 20 of the 100. They are let in less. */
+static void those_who_wait_too_long_take_the_places_of_newcomers(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start();
+    run_window(&now_ns, 100, 100, 38 * MS);
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_int_equal(fg_admission_level_current(&al), 8); /* 105 - 20 + 1 = 86 */
+    assert_true(al.share > 0.55 && al.share < 0.65);
+    start();
+    now_ns = 0;
+    run_window(&now_ns, 100, 100, 10 * S); /* whatever one window shows, half of it comes */
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_int_equal(fg_admission_level_current(&al), 5);
+}
+
+/*
+ * A crowd: with so many of it waiting each further request has the worst number, so that there
+ * are as many of the better one as it takes to keep the queue that long, whatever share is let in.
+ */
+static void a_crowd_does_not_keep_the_queue_long(void **state)
+{
+    (void)state;
+    enum { CROWD = 17, SERVED_EACH = 10, STEPS = 400 * 30 };
+    uint64_t enqueued_ns[CROWD], now_ns = 0, waiting_sum = 0;
+    uint32_t first = 0, waiting = 0;
+    start();
+    for (uint32_t step = 0; step < STEPS; step++) {
+        now_ns += 250 * FG_POLICY_US;
+        bool is_crowd = waiting == CROWD;
+        if (fg_admission_level_arrive(&al, now_ns, is_crowd ? 127 : 20) && !is_crowd)
+            enqueued_ns[(first + waiting++) % CROWD] = now_ns;
+        if (step % SERVED_EACH == 0 && waiting > 0) {
+            fg_admission_level_note_served(&al);
+            fg_admission_level_note_wait(&al, now_ns - enqueued_ns[first]);
+            first = (first + 1) % CROWD;
+            waiting--;
+        }
+        waiting_sum += step >= STEPS / 2 ? waiting : 0;
+    }
+    print_message("  %.1f wait\n", (double)waiting_sum / (STEPS / 2));
+    assert_in_range(waiting_sum / (STEPS / 2), 3, 10); /* the target is 7.2 */
 }
 
 static void the_target_itself_is_no_overload(void **state)
@@ -64,6 +109,7 @@ static void opens_step_by_step_and_when_the_flood_ends(void **state)
     run_window(&now_ns, 100, 100, 21 * MS);
     run_window(&now_ns, 100, 100, 0);
     uint32_t before = fg_admission_level_current(&al);
+    run_window(&now_ns, 100, 100, 0);
     run_window(&now_ns, 100, 100, 0);
     assert_in_range(fg_admission_level_current(&al), before + 1, before + 2); /* 1 % of all */
     run_window(&now_ns, 5, 50, 0); /* hardly anybody comes any more */
@@ -161,6 +207,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lowers_to_what_is_served),
+        cmocka_unit_test(those_who_wait_too_long_take_the_places_of_newcomers),
+        cmocka_unit_test(a_crowd_does_not_keep_the_queue_long),
         cmocka_unit_test(the_target_itself_is_no_overload),
         cmocka_unit_test(opens_step_by_step_and_when_the_flood_ends),
         cmocka_unit_test(one_group_alone_is_never_shut_out),
