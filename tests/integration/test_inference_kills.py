@@ -21,7 +21,7 @@ def pool(**inference):
     return {
         "inference": {"enabled": True, "model": str(DEMO_MODEL), "workers": 3, "threads_per_worker": 1,
                       "kv_memory": "16MiB", "sequences_max": 160, "batch_max": 12, "waiting_max": 64,
-                      "wait_max": "60s", "breaker": {"enabled": False},
+                      "wait_max": "4m", "breaker": {"enabled": False},
                       "concurrency": {"limit": 64}, **inference},
         "routes": [{"name": "llm", "match": {"prefix": "/v1/"}, "to": "inference", "timeout": "5m"}],
         "limits": {"drain_timeout": "60s"},
