@@ -7,7 +7,7 @@ FG_PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config python3 openssl cu
     libjansson-dev libpcre2-dev zlib1g-dev libbrotli-dev libzstd-dev)
 FG_PACKAGES_RUN=(redis-server)
 FG_PACKAGES_TEST=(libcmocka-dev clang libclang-rt-dev clang-format redis-server nghttp2-client
-    python3-pytest python3-httpx python3-h2 python3-grpcio python3-redis python3-numpy python3-cryptography nodejs npm
+    python3-pytest python3-pytest-xdist python3-httpx python3-h2 python3-grpcio python3-redis python3-numpy python3-cryptography nodejs npm
     chromium prometheus)
 FG_PACKAGES_BENCH=(nginx-light haproxy h2o nghttp2-client redis-server strace util-linux)
 FG_PACKAGES_BENCH_INFERENCE=(python3-numpy nodejs npm)

@@ -217,10 +217,12 @@ def step_fuzz(result):
 
 
 def pytest(result, label, binary, selection, env=None):
+    """Files side by side, tests of a file one after another: they share servers, and mostly wait."""
     report = BUILD / f"{label}.xml"
     report.unlink(missing_ok=True)
     done = run(["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-                *selection], env={**os.environ, **SANITIZER_ENV, **(env or {}), "FG_BINARY": str(binary)})
+                "-n", JOBS, "--dist", "loadfile", *selection],
+               env={**os.environ, **SANITIZER_ENV, **(env or {}), "FG_BINARY": str(binary)})
     if not report.exists():
         result.add(label, "failed", done.stdout + done.stderr)
         return
