@@ -110,9 +110,23 @@ static void on_complete(struct fg_exchange *ex, struct session_state *state)
     json_decref(root);
 }
 
+static void refuse_method(struct fg_exchange *ex)
+{
+    static const struct fg_field allow = {FG_SPAN_LITERAL("allow"), FG_SPAN_LITERAL("POST")};
+    fg_json_reply(ex, 405,
+                  json_pack("{s:{s:s,s:s,s:s,s:s%}}", "error", "type", "invalid_request", "code",
+                            "method_not_allowed", "message", "a session is made with POST",
+                            "request_id", ex->request_id.data, ex->request_id.len),
+                  &allow, NULL);
+}
+
 static void start(struct fg_backend_thread *thread, struct fg_exchange *ex)
 {
     const struct session_backend *backend = (const struct session_backend *)thread->backend;
+    if (ex->method != FG_METHOD_POST) {
+        refuse_method(ex);
+        return;
+    }
     struct session_state *state = fg_arena_try_zalloc(ex->arena, sizeof(*state));
     if (state == NULL) {
         fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");

@@ -24,6 +24,7 @@ def site(launch_module, upstream_module):
             {"name": "stripped", "match": {"prefix": "/svc/"}, "to": "cluster:app", "strip_prefix": "/svc"},
             {"name": "session", "match": {"path": "/api/session", "methods": ["POST"]}, "session": True,
              "body_max": "4KiB"},
+            {"name": "session-any", "match": {"path": "/any/session"}, "session": True},
             {"name": "secret", "match": {"prefix": "/secret"}, "to": "cluster:app", "identity": "required"},
             {"name": "maybe", "match": {"prefix": "/maybe"}, "to": "cluster:app", "identity": "optional"},
         ],
@@ -115,6 +116,17 @@ def test_bad_session_requests(site, body, status):
         answer = client.post("/api/session", content=body)
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]["message"] and answer.json()["error"]["request_id"]
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_session_is_made_with_post_alone(site, http2):
+    with site.client(http2=http2) as client:
+        for method in ("GET", "DELETE", "PUT"):
+            answer = client.request(method, "/any/session", json={"device_id": "phone-1"})
+            assert answer.status_code == 405 and answer.headers["allow"] == "POST"
+            assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
+        assert client.head("/any/session").status_code == 405
+        assert client.post("/any/session", json={"device_id": "phone-1"}).status_code == 201
 
 
 # ---- tokens ----
