@@ -21,6 +21,9 @@
 
 #include <assert.h>
 
+#define LOOKS 4u       /* in stalled_max: so much later at most it is noticed */
+#define GRACE_LOOKS 2u /* in grace */
+
 void fg_give_way_init(struct fg_give_way *gw, uint64_t stalled_max_ns, uint64_t settle_ns)
 {
     *gw = (struct fg_give_way){
@@ -37,6 +40,15 @@ void fg_give_way_set_share(struct fg_give_way *gw, uint32_t connections, uint32_
     uint64_t part = whole / loops + (whole % loops != 0);
     gw->share = permille == 0 || part > UINT32_MAX ? UINT32_MAX : (uint32_t)part;
     gw->grace_ns = grace_ns;
+}
+
+uint64_t fg_give_way_look_ns(const struct fg_give_way *gw)
+{
+    uint64_t usual_ns = gw->stalled_max_ns / LOOKS;
+    uint64_t above_ns = gw->share == UINT32_MAX ? 0 : gw->grace_ns / GRACE_LOOKS;
+    if (usual_ns == 0 || above_ns == 0)
+        return usual_ns + above_ns;
+    return usual_ns < above_ns ? usual_ns : above_ns;
 }
 
 static uint64_t patience_ns(const struct fg_give_way *gw, bool is_above)

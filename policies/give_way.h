@@ -32,6 +32,10 @@ void fg_give_way_init(struct fg_give_way *gw, uint64_t stalled_max_ns, uint64_t 
 void fg_give_way_set_share(struct fg_give_way *gw, uint32_t connections, uint32_t permille,
                            unsigned loops, uint64_t grace_ns);
 
+/* How often an answer that is not taken is to be looked at, by the patience that it may meet; 0:
+ * never. */
+uint64_t fg_give_way_look_ns(const struct fg_give_way *gw);
+
 /* How scarce what an answer holds is, and how much of it its client has. */
 struct fg_give_way_need {
     uint32_t waiting; /* others who wait for its place */

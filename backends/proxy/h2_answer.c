@@ -8,6 +8,7 @@
  */
 #include "h2_internal.h"
 
+#include "backends/hpack_settings.h"
 #include "base/field_text.h"
 #include "proxy/gather.h"
 #include "proxy/request_head.h"
@@ -187,10 +188,7 @@ static void take_settings(struct fg_h2 *h2, const nghttp2_settings *settings)
 {
     h2->has_settings = true;
     h2->upstream->endpoint->takes_no_tunnels = fg_h2_tunnels(h2) == FG_H2_TUNNELS_REFUSED;
-    for (size_t i = 0; i < settings->niv; i++) {
-        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE)
-            fg_hpack_resize(&h2->hpack, settings->iv[i].value);
-    }
+    fg_hpack_take_settings(&h2->hpack, settings);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)

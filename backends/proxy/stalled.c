@@ -18,9 +18,6 @@
 
 #include <sys/random.h>
 
-#define LOOKS 4u       /* in slow_reader_max: so much later at most it is noticed */
-#define GRACE_LOOKS 2u /* in slow_reader_grace */
-
 static const struct fg_give_way *law_of(const struct fg_proxy_thread *thread)
 {
     return &thread->proxy->limits.give_way;
@@ -95,22 +92,11 @@ void fg_stalled_watch(struct fg_proxy_request *request)
 
 /* ---- a loop's part ---- */
 
-/* How often each is looked at; 0: nobody is. */
-static uint64_t interval_ns(const struct fg_cluster_conf *conf)
-{
-    uint64_t usual_ns = conf->slow_reader_max_ns / LOOKS;
-    uint64_t above_ns =
-        conf->slow_reader_permille == 0 ? 0 : conf->slow_reader_grace_ns / GRACE_LOOKS;
-    if (usual_ns == 0 || above_ns == 0)
-        return usual_ns + above_ns;
-    return usual_ns < above_ns ? usual_ns : above_ns;
-}
-
 bool fg_stalled_init(struct fg_proxy_thread *thread)
 {
     struct fg_siphash_key *key = &thread->owner_key;
     fg_timeout_list_init(&thread->stall_looks, thread->env.base, &thread->clock,
-                         interval_ns(&thread->proxy->conf), on_look);
+                         fg_give_way_look_ns(law_of(thread)), on_look);
     return getrandom(key, sizeof(*key), 0) == sizeof(*key);
 }
 

@@ -14,8 +14,6 @@
 
 #include <sys/random.h>
 
-#define LOOKS 4u       /* in slow_reader_max: so much later at most it is noticed */
-#define GRACE_LOOKS 2u /* in slow_reader_grace */
 #define SETTLE_NS FG_S /* by then whoever waits has a place, or lost it */
 
 static uint32_t waiting(const struct fg_static_thread *thread)
@@ -44,19 +42,14 @@ bool fg_static_may_start(struct fg_static_request *request)
            fg_give_way_admits(&thread->give_way, fg_static_held(request));
 }
 
-static uint64_t interval_ns(const struct fg_static_conf *conf)
-{
-    uint64_t above_ns = conf->slow_reader_grace_ns / GRACE_LOOKS;
-    uint64_t usual_ns = conf->slow_reader_max_ns / LOOKS;
-    return usual_ns == 0 || above_ns < usual_ns ? above_ns : usual_ns;
-}
-
 static void arm(struct fg_static_thread *thread)
 {
-    uint64_t us = interval_ns(&thread->files->conf) / FG_US + 1;
+    const uint64_t look_ns = fg_give_way_look_ns(&thread->give_way);
+    const uint64_t us = look_ns / FG_US + 1;
     const struct timeval pause = {.tv_sec = (time_t)(us / 1000000),
                                   .tv_usec = (suseconds_t)(us % 1000000)};
-    if (!fg_list_is_empty(&thread->paused) && !event_pending(&thread->look, EV_TIMEOUT, NULL))
+    if (look_ns > 0 && !fg_list_is_empty(&thread->paused) &&
+        !event_pending(&thread->look, EV_TIMEOUT, NULL))
         event_add(&thread->look, &pause);
 }
 

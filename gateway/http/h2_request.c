@@ -8,6 +8,7 @@
  */
 #include "http/h2_internal.h"
 
+#include "backends/hpack_settings.h"
 #include "config/config.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -304,10 +305,7 @@ static void on_settings(struct fg_h2 *h2, const nghttp2_settings *settings)
         h2->awaits_ack = false;
         fg_h2_tell_streams_max(h2);
     }
-    for (size_t i = 0; i < settings->niv; i++) {
-        if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE)
-            fg_hpack_resize(&h2->hpack, settings->iv[i].value);
-    }
+    fg_hpack_take_settings(&h2->hpack, settings);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)

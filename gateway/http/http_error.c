@@ -4,6 +4,7 @@
 #include "http/http_error.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 static const struct {
@@ -57,14 +58,19 @@ unsigned fg_http_error_status(enum fg_http_error error)
     return errors[error].status;
 }
 
-size_t fg_http_error_body(enum fg_http_error error, struct fg_span request_id, char *text)
+size_t fg_http_error_body(enum fg_http_error error, struct fg_span request_id, uint64_t limit,
+                          char *text)
 {
+    char limit_text[40] = "";
     assert(error > FG_HTTP_OK && error < FG_HTTP_ERROR_COUNT && request_id.len <= 64);
-    int len = snprintf(text, FG_HTTP_ERROR_BODY_MAX,
-                       "{\"error\":{\"type\":\"%s\",\"code\":\"%s\",\"message\":\"%s\"%s%.*s%s}}\n",
-                       errors[error].type, errors[error].code, errors[error].message,
-                       request_id.len > 0 ? ",\"request_id\":\"" : "", FG_SPAN_ARGS(request_id),
-                       request_id.len > 0 ? "\"" : "");
+    if (limit > 0)
+        snprintf(limit_text, sizeof(limit_text), ",\"limit\":%" PRIu64, limit);
+    int len =
+        snprintf(text, FG_HTTP_ERROR_BODY_MAX,
+                 "{\"error\":{\"type\":\"%s\",\"code\":\"%s\",\"message\":\"%s\"%s%s%.*s%s}}\n",
+                 errors[error].type, errors[error].code, errors[error].message, limit_text,
+                 request_id.len > 0 ? ",\"request_id\":\"" : "", FG_SPAN_ARGS(request_id),
+                 request_id.len > 0 ? "\"" : "");
     assert(len > 0 && (size_t)len < FG_HTTP_ERROR_BODY_MAX);
     return (size_t)len;
 }

@@ -8,6 +8,8 @@
 
 #include "base/span.h"
 
+#include <stdint.h>
+
 enum fg_http_error {
     FG_HTTP_OK = 0,
     FG_HTTP_MALFORMED,
@@ -38,11 +40,12 @@ unsigned fg_http_error_status(enum fg_http_error error);
 #define FG_HTTP_ERROR_BODY_MAX ((size_t)512)
 
 /*
- * {"error":{"type":...,"code":...,"message":...,"request_id":...}} to `text`
- * (FG_HTTP_ERROR_BODY_MAX bytes); returns its length. `request_id` may be empty and is then left
- * out.
+ * {"error":{"type":...,"code":...,"message":...,"limit":...,"request_id":...}} to `text`
+ * (FG_HTTP_ERROR_BODY_MAX bytes); returns its length. `request_id` may be empty and `limit` 0: they
+ * are left out then.
  */
-size_t fg_http_error_body(enum fg_http_error error, struct fg_span request_id, char *text);
+size_t fg_http_error_body(enum fg_http_error error, struct fg_span request_id, uint64_t limit,
+                          char *text);
 
 /* "Not Found"; "Unknown" for what no RFC names. */
 const char *fg_http_reason(unsigned status);

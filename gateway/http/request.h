@@ -35,9 +35,9 @@ enum fg_http_version { FG_HTTP_1_0, FG_HTTP_1_1, FG_HTTP_2 };
 enum fg_gone_reason {
     FG_GONE_CLIENT_CLOSED, /* connection closed or reset by the client */
     FG_GONE_STREAM_RESET,  /* RST_STREAM */
-    FG_GONE_TIMEOUT,       /* body or write timeout */
+    FG_GONE_TIMEOUT,       /* body or write timeout; before the answer it is the body's: 408 */
     FG_GONE_PROTOCOL,      /* the client broke the protocol mid-request */
-    FG_GONE_TOO_LARGE,     /* the body passed ex.body_bytes_max after the answer had begun */
+    FG_GONE_TOO_LARGE,     /* the body passed ex.body_bytes_max; before the answer: 413 */
     FG_GONE_DRAIN,         /* the drain deadline passed */
 };
 

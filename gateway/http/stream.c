@@ -158,7 +158,9 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
         fg_codec_make_request_id(stream->codec->transport->env, id);
         request_id = fg_span_make(id, sizeof(id));
     }
-    size_t len = fg_http_error_body(error, request_id, body);
+    const bool is_too_large = error == FG_HTTP_BODY_TOO_LARGE;
+    size_t len = fg_http_error_body(error, request_id,
+                                    is_too_large ? stream->req.ex.body_bytes_max : 0, body);
     int digits = snprintf(length, sizeof(length), "%zu", len);
     fg_http_date_format((int64_t)(fg_clock_wall_ns() / FG_S), date);
     const struct fg_field fields[] = {
@@ -179,6 +181,7 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
 void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error)
 {
     assert(stream->state != FG_STREAM_OPEN);
+    stream->req.was_aborted = false; /* it is told why, and whole */
     answer_error(stream, error);
 }
 

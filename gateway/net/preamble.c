@@ -125,7 +125,7 @@ static void answer_in_the_clear(struct fg_connection *connection, size_t len)
 {
     struct fg_net *net = connection->net;
     char body[FG_HTTP_ERROR_BODY_MAX], answer[FG_HTTP_ERROR_BODY_MAX + 192];
-    size_t body_len = fg_http_error_body(FG_HTTP_NO_TLS, FG_SPAN(""), body);
+    size_t body_len = fg_http_error_body(FG_HTTP_NO_TLS, FG_SPAN(""), 0, body);
     bool wants_head = len >= 5 && memcmp(net->in, "HEAD ", 5) == 0;
     int answer_len = snprintf(answer, sizeof(answer),
                               "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"

@@ -38,6 +38,8 @@ const char *fg_refused_name(enum fg_refused refused)
         [FG_REFUSED_CANNOT_MEET_DEADLINE] = "cannot_meet_deadline",
         [FG_REFUSED_BREAKER_OPEN] = "breaker_open",
         [FG_REFUSED_DEADLINE] = "deadline_exceeded",
+        [FG_REFUSED_BODY_TOO_LARGE] = "body_too_large",
+        [FG_REFUSED_BODY_TIMEOUT] = "body_timeout",
         [FG_REFUSED_NO_MEMORY] = "no_memory",
         [FG_REFUSED_RESERVE] = "reserve",
         [FG_REFUSED_TUNNELS] = "cluster_tunnels",

@@ -497,12 +497,38 @@ static void on_writable(struct fg_request *req)
     }
 }
 
+/* The codec answers by itself, for the body, whoever had the request. */
+static void note_codecs_answer(struct fg_flow *flow, enum fg_gone_reason reason)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    const uint64_t came = flow->req->bytes_in;
+    const uint64_t timeout_ms = flow->thread->pipeline->config->limits.body_timeout_ns / FG_MS;
+    if (reason == FG_GONE_TOO_LARGE) {
+        const bool is_declared = ex->content_length > 0 && (uint64_t)ex->content_length > came;
+        fg_flow_note_refusal(
+            flow, &(struct fg_refusal){.reason = FG_REFUSED_BODY_TOO_LARGE,
+                                       .policy = "body_max",
+                                       .value = is_declared ? (uint64_t)ex->content_length : came,
+                                       .limit = ex->body_bytes_max});
+        flow->status = 413;
+    } else {
+        fg_flow_note_refusal(flow, &(struct fg_refusal){.reason = FG_REFUSED_BODY_TIMEOUT,
+                                                        .policy = "body_timeout",
+                                                        .value = timeout_ms,
+                                                        .limit = timeout_ms});
+        flow->status = 408;
+    }
+    flow->is_head_sent = true;
+}
+
 static void on_gone(struct fg_request *req, enum fg_gone_reason reason)
 {
-    (void)reason;
     struct fg_flow *flow = fg_flow_of(req);
-    if (flow != NULL)
-        fg_flow_abandon(flow);
+    if (flow == NULL)
+        return;
+    if ((reason == FG_GONE_TOO_LARGE || reason == FG_GONE_TIMEOUT) && !flow->is_head_sent)
+        note_codecs_answer(flow, reason);
+    fg_flow_abandon(flow);
 }
 
 static void count(struct fg_flow *flow, uint64_t now_ns)

@@ -83,6 +83,7 @@ static void keep(struct fg_cache_object **at, struct fg_cache_object *object)
 
 static void refuse_crowd(struct fg_flow *flow)
 {
+    const uint32_t most = flow->thread->pipeline->config->cache.waiters_max;
     fg_flow_refuse(flow, &(struct fg_refusal){
                              .reason = FG_REFUSED_QUEUE_FULL,
                              .status = 503,
@@ -90,6 +91,8 @@ static void refuse_crowd(struct fg_flow *flow)
                              .message = "too many requests wait for this object to be fetched",
                              .retry_after_ns = FG_S,
                              .policy = "cache",
+                             .value = most,
+                             .limit = most,
                              .position = UINT64_MAX,
                          });
 }

@@ -40,6 +40,7 @@ def sections(slow, failing):
          "respond": {"status": 200}},
         {"name": "own", "match": {"prefix": "/own"}, "to": "cluster:late", "timeout": "60s",
          "concurrency": {"limit": 1}, "queue": queue(requests_max=1)},
+        {"name": "small", "match": {"prefix": "/small"}, "to": "cluster:late", "timeout": "60s", "body_max": "10B"},
         {"name": "stored", "match": {"prefix": "/stored"}, "to": "cluster:full", "cache": {"ttl": "1m"}},
     ]
     return {"clusters": clusters, "routes": routes,
@@ -246,6 +247,21 @@ def test_deadline(site):
     error = answer.json()["error"]
     assert answer.status_code == 504 and error["code"] == "deadline_exceeded", answer.text
     assert error["policy"] == "deadline" and error["value"] >= error["limit"] == 50
+
+
+def test_body_too_large(site):
+    for http2, content in ((False, b"x" * 11), (True, b"x" * 11), (False, iter([b"x" * 6] * 2))):
+        before = refused_total(site, "small", "body_too_large")
+        with site.client(http2=http2) as client:
+            answer = client.post("/small", content=content)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["limit"]) == (413, "body_too_large", 10), answer.text
+        log = log_of(site, error["request_id"])
+        assert (log["status"], log["refused"], log["policy"], log["limit"]) == ("413", "body_too_large", "body_max", "10")
+        assert int(log["value"]) > 10 and log["aborted"] == "0"
+        record = explained(site, error["request_id"])
+        assert record["status"] == 413 and record["decisions"][-1]["reason"] == "body_too_large"
+        wait_for(lambda: refused_total(site, "small", "body_too_large") == before + 1, what="the metric")
 
 
 def test_the_log_tells_of_a_refusal_that_nothing_records(launch):

@@ -1,5 +1,5 @@
 /*
- * gateway_model.c: the stages in virtual time; what a request holds and how it ends.
+ * gateway_model.c: a request in virtual time from the cache on; what it holds, how it ends.
  */
 #include "rehearse/sim/gateway_model_internal.h"
 
@@ -93,7 +93,7 @@ static void sample_pressure(struct fg_gateway_model *model, uint64_t now_ns)
 /* ---- answers ---- */
 
 /* Before it has a request's state, or from one that is answered without a backend. */
-static void refuse_call(struct fg_gateway_model *model, uint32_t user, uint64_t now_ns,
+void fg_sim_refuse_call(struct fg_gateway_model *model, uint32_t user, uint64_t now_ns,
                         unsigned reason, uint64_t retry_after_ns)
 {
     fg_sim_pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
@@ -123,7 +123,7 @@ static void answer(struct fg_gateway_model *model, struct fg_sim_request *reques
 }
 
 /* Sent away before a backend has seen it: the place in line may be used once more. */
-static void give_back_place(struct fg_gateway_model *model, uint32_t route_index, bool has_ticket,
+void fg_sim_give_back_place(struct fg_gateway_model *model, uint32_t route_index, bool has_ticket,
                             uint64_t ticket, uint64_t now_ns)
 {
     struct fg_sim_route *route = &model->routes[route_index];
@@ -135,9 +135,9 @@ static void refuse(struct fg_gateway_model *model, struct fg_sim_request *reques
                    unsigned reason, uint64_t retry_after_ns)
 {
     if (request->backend_ns == 0)
-        give_back_place(model, request->route, request->has_ticket, request->ticket, now_ns);
+        fg_sim_give_back_place(model, request->route, request->has_ticket, request->ticket, now_ns);
     forget(model, request, now_ns);
-    refuse_call(model, request->user, now_ns, reason, retry_after_ns);
+    fg_sim_refuse_call(model, request->user, now_ns, reason, retry_after_ns);
 }
 
 static void leave_route(struct fg_gateway_model *model, struct fg_sim_request *request,
@@ -506,93 +506,7 @@ static void enter_cache(struct fg_gateway_model *model, struct fg_sim_request *r
     }
 }
 
-/* Virtual users have a device each, and no tiers, invites or fields that tell them apart. */
-static uint64_t part_of(const struct fg_gateway_model *model, enum fg_limit_part_kind kind,
-                        const struct fg_call *call)
-{
-    switch (kind) {
-    case FG_LIMIT_BY_USER:
-    case FG_LIMIT_BY_DEVICE:
-        return call->user_id;
-    case FG_LIMIT_BY_ROUTE:
-        return (uint64_t)(call->step->route - model->config->routes);
-    case FG_LIMIT_BY_TIER:
-        return 0;
-    case FG_LIMIT_BY_IP:
-    case FG_LIMIT_BY_INVITE:
-    case FG_LIMIT_BY_HEADER:
-        break;
-    }
-    return call->address_id;
-}
-
-static bool take_token(struct fg_gateway_model *model, struct fg_sim_limit *limit,
-                       const struct fg_call *call, uint64_t now_ns, uint64_t *wait_ns)
-{
-    uint64_t id[FG_LIMIT_PARTS_MAX][2];
-    for (size_t i = 0; i < limit->part_count; i++) {
-        id[i][0] = limit->parts[i].kind;
-        id[i][1] = part_of(model, limit->parts[i].kind, call);
-    }
-    uint64_t hi, lo;
-    struct fg_limit_verdict verdict;
-    fg_siphash_128(&model->key, id, limit->part_count * sizeof(id[0]), &hi, &lo);
-    bool is_allowed = fg_limit_table_try_take(&limit->table, hi, lo, now_ns, limit->cost, &verdict);
-    *wait_ns = verdict.wait_ns;
-    return is_allowed;
-}
-
-static bool pass_limits(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns,
-                        uint64_t *wait_ns)
-{
-    const struct fg_route_conf *route = call->step->route;
-    struct fg_sim_limit *sessions = &model->limits[model->config->rate_limit_count];
-    if (route->action == FG_ROUTE_SESSION && sessions->memory != NULL &&
-        !take_token(model, sessions, call, now_ns, wait_ns))
-        return false;
-    for (size_t i = 0; i < route->rate_limit_count; i++) {
-        uint32_t index = route->rate_limits[i];
-        if (!take_token(model, &model->limits[index], call, now_ns, wait_ns) &&
-            !model->config->rate_limits[index].is_shadow)
-            return false;
-    }
-    return true;
-}
-
-/* False: the user stands in line, or could not even get a place there. */
-static bool pass_room(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns)
-{
-    struct fg_sim_route *route = &model->routes[call->step->route - model->config->routes];
-    if (!route->conf->waiting_room.enabled)
-        return true;
-    struct fg_waiting_room_place place = {.status = FG_WAITING_ROOM_UNKNOWN};
-    if (call->has_ticket)
-        place = route->conf->waiting_room.session_ns > 0
-                    ? fg_waiting_room_status(&route->room, call->ticket, now_ns)
-                    : fg_waiting_room_enter(&route->room, call->ticket, now_ns);
-    if (place.status == FG_WAITING_ROOM_UNKNOWN || place.status == FG_WAITING_ROOM_EXPIRED ||
-        place.status == FG_WAITING_ROOM_USED)
-        place = fg_waiting_room_join(&route->room, now_ns);
-    if (place.status == FG_WAITING_ROOM_ADMITTED || route->conf->waiting_room.is_shadow)
-        return true;
-    uint64_t lot = fg_chance_bits(&model->chance);
-    fg_sim_connection_rests(model, call->user, now_ns);
-    fg_sim_pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
-    fg_users_answer(
-        model->users, call->user, now_ns,
-        &(struct fg_answer){
-            .outcome =
-                place.status == FG_WAITING_ROOM_WAITING ? FG_OUTCOME_IN_LINE : FG_OUTCOME_REFUSED,
-            .reason = FG_REFUSED_WAITING_ROOM,
-            .retry_after_ns = fg_retry_after_spread_ns(
-                fg_retry_after_room_ns(place.eta_ns, route->conf->waiting_room.keep_ns, lot),
-                fg_chance_bits(&model->chance)),
-            .ticket = place.number,
-        });
-    return false;
-}
-
-static void answer_call(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns,
+void fg_sim_answer_call(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns,
                         enum fg_outcome outcome)
 {
     fg_sim_pay(model, model->scenario->gateway.refusal_cpu_ns, now_ns);
@@ -600,50 +514,19 @@ static void answer_call(struct fg_gateway_model *model, const struct fg_call *ca
     fg_users_answer(model->users, call->user, now_ns, &(struct fg_answer){.outcome = outcome});
 }
 
-/* Before a backend's gate. False: the call is answered. */
-static bool pass_stages(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns)
-{
-    const struct fg_route_conf *route = call->step->route;
-    if (fg_route_conf_answers_at_once(route)) {
-        answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
-        return false;
-    }
-    struct fg_overload_decision decision =
-        fg_overload_decide(&model->overload, route->priority, fg_sim_overload_uses(model, route));
-    uint64_t wait_ns = 0;
-    if (!decision.is_admitted && !model->config->overload.is_shadow) {
-        fg_tally_shed(model->tally, (size_t)(route - model->config->routes), now_ns,
-                      decision.reason);
-        refuse_call(model, call->user, now_ns, FG_REFUSED_OVERLOAD, decision.retry_after_ns);
-        return false;
-    }
-    if (!pass_room(model, call, now_ns))
-        return false;
-    if (!pass_limits(model, call, now_ns, &wait_ns)) {
-        give_back_place(model, (uint32_t)(route - model->config->routes), call->has_ticket,
-                        call->ticket, now_ns);
-        refuse_call(model, call->user, now_ns, FG_REFUSED_RATE_LIMIT, wait_ns);
-        return false;
-    }
-    if (route->action == FG_ROUTE_BACKEND)
-        return true;
-    answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
-    return false;
-}
-
 /* From the route to the backend's gate; what is in use meanwhile is the request's. */
 static void run_stages(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns)
 {
     const struct fg_route_conf *route = call->step->route;
     if (route->action == FG_ROUTE_BACKEND && !fg_sim_memory_has_room(model, call)) {
-        refuse_call(model, call->user, now_ns, FG_REFUSED_RESERVE, FG_S);
+        fg_sim_refuse_call(model, call->user, now_ns, FG_REFUSED_RESERVE, FG_S);
         return;
     }
-    if (!pass_stages(model, call, now_ns))
+    if (!fg_sim_pass_stages(model, call, now_ns))
         return;
     struct fg_sim_request *request = fg_sim_request_take(model, call, now_ns);
     if (request == NULL) {
-        answer_call(model, call, now_ns, FG_OUTCOME_FAILED);
+        fg_sim_answer_call(model, call, now_ns, FG_OUTCOME_FAILED);
         return;
     }
     fg_sim_memory_take(model, request);
@@ -675,7 +558,7 @@ static void on_send(void *object, const struct fg_call *call, uint64_t now_ns)
     else if ((request = fg_sim_request_take(model, call, now_ns)) != NULL)
         fg_sim_connect(model, request, now_ns);
     else
-        answer_call(model, call, now_ns, FG_OUTCOME_FAILED);
+        fg_sim_answer_call(model, call, now_ns, FG_OUTCOME_FAILED);
     drain_turns(model, now_ns);
 }
 

@@ -327,7 +327,18 @@ uint32_t fg_sim_output_tokens(struct fg_gateway_model *model, const struct fg_sc
 /* gateway_model.c: work of the loops, and how far they are behind. */
 void fg_sim_pay(struct fg_gateway_model *model, uint64_t cpu_ns, uint64_t now_ns);
 uint64_t fg_sim_lag_ns(const struct fg_gateway_model *model, uint64_t now_ns);
-/* Its connection is open: on to the stages. */
+/* Before it has a request's state, or from one that is answered without a backend. */
+void fg_sim_refuse_call(struct fg_gateway_model *model, uint32_t user, uint64_t now_ns,
+                        unsigned reason, uint64_t retry_after_ns);
+void fg_sim_answer_call(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns,
+                        enum fg_outcome outcome);
+/* Sent away before a backend has seen it: the place in line may be used once more. */
+void fg_sim_give_back_place(struct fg_gateway_model *model, uint32_t route_index, bool has_ticket,
+                            uint64_t ticket, uint64_t now_ns);
+/* gateway_stages.c: before a backend's gate. False: the call is answered. */
+bool fg_sim_pass_stages(struct fg_gateway_model *model, const struct fg_call *call,
+                        uint64_t now_ns);
+/* gateway_model.c: its connection is open: on to the stages. */
 void fg_sim_go_on(struct fg_gateway_model *model, struct fg_sim_request *request, uint64_t now_ns);
 /* It had a slot, but no server was asked, with a reason of the tally: that says nothing of them. */
 void fg_sim_refuse_unasked(struct fg_gateway_model *model, struct fg_sim_request *request,

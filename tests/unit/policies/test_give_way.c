@@ -31,6 +31,21 @@ static void only_what_stalls_goes(void **state)
     assert_false(fg_give_way_decide(&gw, UINT64_MAX, 1, waiting(UINT32_MAX)));
 }
 
+static void looks_are_as_frequent_as_the_patience_is_short(void **state)
+{
+    (void)state;
+    struct fg_give_way gw = made(8 * S);
+    assert_int_equal(fg_give_way_look_ns(&gw), 2 * S); /* without a share there is no grace */
+    fg_give_way_set_share(&gw, 100, 100, 1, 2 * S);
+    assert_int_equal(fg_give_way_look_ns(&gw), S);
+    fg_give_way_set_share(&gw, 100, 100, 1, 20 * S);
+    assert_int_equal(fg_give_way_look_ns(&gw), 2 * S);
+    gw = made(0);
+    assert_int_equal(fg_give_way_look_ns(&gw), 0);
+    fg_give_way_set_share(&gw, 100, 100, 1, 2 * S);
+    assert_int_equal(fg_give_way_look_ns(&gw), S);
+}
+
 static void nobody_goes_for_nobody(void **state)
 {
     (void)state;
@@ -146,6 +161,7 @@ int main(void)
         cmocka_unit_test(above_the_share_patience_is_short),
         cmocka_unit_test(a_process_that_is_short_waits_for_nobody),
         cmocka_unit_test(the_share_holds_by_itself),
+        cmocka_unit_test(looks_are_as_frequent_as_the_patience_is_short),
         cmocka_unit_test(shares_are_parts_of_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
