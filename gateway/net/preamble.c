@@ -15,6 +15,7 @@
 #include "net/client_hello.h"
 #include "net/proxy_header.h"
 #include "net/shares.h"
+#include "policies/cache/http_date.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -124,13 +125,16 @@ static void start_handshake(struct fg_connection *connection, size_t len)
 static void answer_in_the_clear(struct fg_connection *connection, size_t len)
 {
     struct fg_net *net = connection->net;
-    char body[FG_HTTP_ERROR_BODY_MAX], answer[FG_HTTP_ERROR_BODY_MAX + 192];
+    char body[FG_HTTP_ERROR_BODY_MAX], answer[FG_HTTP_ERROR_BODY_MAX + 256];
+    char date[FG_HTTP_DATE_BYTES];
     size_t body_len = fg_http_error_body(FG_HTTP_NO_TLS, FG_SPAN(""), 0, body);
     bool wants_head = len >= 5 && memcmp(net->in, "HEAD ", 5) == 0;
-    int answer_len = snprintf(answer, sizeof(answer),
-                              "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-                              "content-length: %zu\r\nconnection: close\r\n\r\n%.*s",
-                              body_len, wants_head ? 0 : (int)body_len, body);
+    fg_http_date_format((int64_t)(fg_clock_wall_ns() / FG_S), date);
+    int answer_len =
+        snprintf(answer, sizeof(answer),
+                 "HTTP/1.1 400 Bad Request\r\ndate: %s\r\ncontent-type: application/json\r\n"
+                 "content-length: %zu\r\nconnection: close\r\n\r\n%.*s",
+                 date, body_len, wants_head ? 0 : (int)body_len, body);
     assert(answer_len > 0 && (size_t)answer_len < sizeof(answer));
     fg_counter_add_owned(&net->stats.handshakes_failed, 1);
     fg_connection_set_reading(connection, false);

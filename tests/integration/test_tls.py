@@ -432,7 +432,7 @@ def test_http_in_the_clear_is_told_so(site, said):
     with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
         plain.sendall(said)
         head, _, body = read_all(plain).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 ") and b"connection: close" in head
+    assert head.startswith(b"HTTP/1.1 400 ") and b"connection: close" in head and b"\r\ndate: " in head
     assert body == b"" if said.startswith(b"HEAD") else json.loads(body)["error"]["code"] == "plain_http_to_tls"
     assert site.stats()["gateway"]["connections"]["handshakes_failed"] == before + 1
     site.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] == 0, what="the end of the connection")
