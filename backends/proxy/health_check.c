@@ -6,8 +6,8 @@
  *          policies/health turns results into a state, hosts_shared tells the loops. The
  *          same timer runs the sweep of the outlier detection.
  * Thread   the first event loop.
- * Never    retries, counts into the metrics of requests, or takes our own lack of connections for
- *          the host's illness.
+ * Never    retries, counts into the metrics of requests, takes our own lack of connections for the
+ *          host's illness, or reads without end.
  * Memory   one object a host, with an arena while a check runs.
  *
  *    due --start--> running --answer, failure, timeout--> note --pause + jitter--> due
@@ -28,6 +28,7 @@
 #define TICK_MOST_NS (250 * FG_MS)
 #define TICK_LEAST_NS (10 * FG_MS)
 #define ARENA_BYTES_MAX ((size_t)262144)
+#define BODY_BYTES_MAX ((size_t)1 << 20) /* of an answer; the rest stays with the host */
 #define ARENA_CHUNKS_MAX ((size_t)1024)
 
 enum check_state { CHECK_WAITING, CHECK_HTTP, CHECK_TCP };
@@ -41,6 +42,7 @@ struct check {
     uint64_t due_ns;      /* while waiting */
     uint64_t deadline_ns; /* while running */
     unsigned status;
+    size_t body_bytes; /* of the answer, so far */
     struct fg_arena arena;
     struct event connected; /* of the TCP check */
     int fd;
@@ -97,12 +99,13 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
     check_of(ex)->status = status;
 }
 
+/* Past the limit nothing more is read, so that the check ends with its time, as a bad one. */
 static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
 {
-    (void)ex;
+    struct check *check = check_of(ex);
     (void)data;
-    (void)len;
-    return true;
+    check->body_bytes += len;
+    return check->body_bytes <= BODY_BYTES_MAX;
 }
 
 static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count)
@@ -198,6 +201,7 @@ static void start_http(struct check *check, uint64_t now_ns)
         .ops = &check_ops,
     };
     check->status = 0;
+    check->body_bytes = 0;
     check->state = CHECK_HTTP;
     fg_proxy_request_start_pinned(checker->thread, &check->ex, check->endpoint);
 }

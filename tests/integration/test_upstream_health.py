@@ -3,6 +3,7 @@ test_upstream_health.py: endpoints that are checked, endpoints that are ejected,
 /stats and /metrics say of them.
 """
 import collections
+import contextlib
 import threading
 
 import httpx
@@ -156,3 +157,21 @@ def test_a_slow_sibling_is_ejected(launch):
 def test_a_wrong_check_is_a_configuration_error(launch, keys):
     with pytest.raises(AssertionError, match="expected"):
         launch(cluster(["127.0.0.1:9"], health_check={**CHECK, **keys}))
+
+
+def test_a_check_whose_answer_does_not_end_is_bad_and_read_no_further(launch):
+    def pour(connection, head, _):
+        if b"/health" not in head:
+            return connection.sendall(ok(b"fine"))
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"x" * 65536)
+        return False
+
+    with serving(Raw([pour]), Patient("b")) as (a, b):
+        gateway = launch(cluster([a.address, b.address], health_check={**CHECK, "interval": "5s", "unhealthy_after": 1}))
+        wait_for(lambda: states(gateway)[a.address] == "unhealthy")
+        assert set(answers(gateway)) == {"b"}
+        assert figures(gateway, "endpoints")[0]["checks_bad"] == 1
+        assert figures(gateway, "received_bytes") < 2 << 20
