@@ -1,5 +1,5 @@
 /*
- * helper_pool_shared.c: two bounded FIFOs of jobs under one mutex, threads that sleep on a
+ * helper_pool_shared.c: three bounded FIFOs of jobs under one mutex, threads that sleep on a
  * condition each. A thread serves one of them alone.
  */
 #include "helper_pool_shared.h"
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define LOOKUP_THREADS 2u
+#define LONG_THREADS 1u
 
 struct lane {
     struct fg_helper_pool *pool;
@@ -21,6 +22,7 @@ struct fg_helper_pool {
     pthread_mutex_t lock;
     struct lane work;
     struct lane lookups;
+    struct lane long_work;
     unsigned jobs_max; /* that wait in a lane */
     bool is_stopping;
     unsigned thread_count;
@@ -61,7 +63,7 @@ static void open_lane(struct lane *lane, struct fg_helper_pool *pool)
 
 struct fg_helper_pool *fg_helper_pool_create(unsigned work_threads, unsigned jobs_max)
 {
-    unsigned thread_count = work_threads + LOOKUP_THREADS;
+    unsigned thread_count = work_threads + LOOKUP_THREADS + LONG_THREADS;
     struct fg_helper_pool *pool =
         calloc(1, sizeof(*pool) + thread_count * sizeof(pool->threads[0]));
     if (pool == NULL)
@@ -70,12 +72,15 @@ struct fg_helper_pool *fg_helper_pool_create(unsigned work_threads, unsigned job
     pthread_mutex_init(&pool->lock, NULL);
     open_lane(&pool->work, pool);
     open_lane(&pool->lookups, pool);
+    open_lane(&pool->long_work, pool);
     /* Signals are for the thread that runs the process's loop, never for a helper. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (unsigned i = 0; i < thread_count; i++) {
-        struct lane *lane = i < work_threads ? &pool->work : &pool->lookups;
+        struct lane *lane = i < work_threads                    ? &pool->work
+                            : i < work_threads + LOOKUP_THREADS ? &pool->lookups
+                                                                : &pool->long_work;
         if (pthread_create(&pool->threads[i], NULL, run_helper, lane) != 0)
             break;
         pool->thread_count++;
@@ -96,11 +101,13 @@ void fg_helper_pool_destroy(struct fg_helper_pool *pool)
     pool->is_stopping = true;
     pthread_cond_broadcast(&pool->work.work_waits);
     pthread_cond_broadcast(&pool->lookups.work_waits);
+    pthread_cond_broadcast(&pool->long_work.work_waits);
     pthread_mutex_unlock(&pool->lock);
     for (unsigned i = 0; i < pool->thread_count; i++)
         pthread_join(pool->threads[i], NULL);
     pthread_cond_destroy(&pool->work.work_waits);
     pthread_cond_destroy(&pool->lookups.work_waits);
+    pthread_cond_destroy(&pool->long_work.work_waits);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
@@ -138,4 +145,9 @@ enum fg_status fg_helper_pool_try_look_up(struct fg_helper_pool *pool, struct fg
 unsigned fg_helper_pool_jobs_max(const struct fg_helper_pool *pool)
 {
     return pool->jobs_max;
+}
+
+enum fg_status fg_helper_pool_try_long(struct fg_helper_pool *pool, struct fg_helper_job *job)
+{
+    return submit(&pool->long_work, job);
 }

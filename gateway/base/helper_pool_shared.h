@@ -1,7 +1,7 @@
 /*
- * helper_pool_shared.h: a few threads for work that would hold up an event loop: file reads,
- * compression; and two of their own for name lookups, which may take half a minute each when DNS is
- * down, and would leave nobody for the rest.
+ * helper_pool_shared.h: a few threads for work that would hold up an event loop: file reads. What
+ * may take seconds has threads of its own and leaves those to the rest: two for name lookups,
+ * half a minute each when DNS is down, and one for compression of what is large.
  * Protocol  loops submit under the mutex; a helper runs `work`, then posts `done` to the loop's
  *           mailbox. The job belongs to the helper from submit until done runs.
  * Memory    intrusive jobs; at most `jobs_max` wait, one more is refused (FG_ERR_BUSY).
@@ -23,7 +23,7 @@ struct fg_helper_job {
 
 struct fg_helper_pool;
 
-/* `work_threads` besides those for lookups. NULL when threads or memory are short. */
+/* `work_threads` besides those for what may take long. NULL when threads or memory are short. */
 struct fg_helper_pool *fg_helper_pool_create(unsigned work_threads, unsigned jobs_max);
 
 /* Refuses new jobs, finishes the submitted ones (at most jobs_max) and joins the threads. Their
@@ -39,5 +39,8 @@ FG_MUST_USE enum fg_status fg_helper_pool_try_submit(struct fg_helper_pool *pool
 /* The same for a job that may wait for DNS. */
 FG_MUST_USE enum fg_status fg_helper_pool_try_look_up(struct fg_helper_pool *pool,
                                                       struct fg_helper_job *job);
+/* For one that may take long without waiting for anything: one at a time. */
+FG_MUST_USE enum fg_status fg_helper_pool_try_long(struct fg_helper_pool *pool,
+                                                   struct fg_helper_job *job);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * cache_compress.c: gzip always, brotli and zstd where the libraries are.
  * Job      one helper job a coding and body; what is no smaller than the original is not kept.
- * Thread   asked for on any loop, made on a helper, freed on the loop that asked.
+ * Thread   asked for on any loop, made on a helper, one at a time (tens of MiB take brotli
+ *          seconds), freed on the loop that asked.
  * Memory   the body's charge in the store covers as many bytes again as it has.
  */
 #include "cache_compress.h"
@@ -159,7 +160,7 @@ void fg_cache_compress(struct fg_cache_store *store, struct fg_helper_pool *help
         .coding = coding,
     };
     fg_cache_body_acquire(body);
-    if (fg_helper_pool_try_submit(helper, &job->job) != FG_OK) {
+    if (fg_helper_pool_try_long(helper, &job->job) != FG_OK) {
         fg_cache_body_unclaim_variant(body, coding); /* busy: the next one asks again */
         fg_cache_body_release(body);
         free(job);

@@ -71,9 +71,10 @@ static void bounds_and_finishes(void **state)
     fg_mailbox_fini(&box);
 }
 
-static void lookups_that_hang_hold_up_no_other_work(void **state)
+typedef enum fg_status (*submit_fn)(struct fg_helper_pool *pool, struct fg_helper_job *job);
+
+static void holds_up_no_other_work(submit_fn submit)
 {
-    (void)state;
     struct fg_mailbox box;
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     struct job jobs[6] = {0};
@@ -86,7 +87,7 @@ static void lookups_that_hang_hold_up_no_other_work(void **state)
         jobs[i].job =
             (struct fg_helper_job){.message = {.run = done}, .work = work, .reply_to = &box};
         jobs[i].gate = &gate;
-        assert_int_equal(fg_helper_pool_try_look_up(pool, &jobs[i].job), FG_OK);
+        assert_int_equal(submit(pool, &jobs[i].job), FG_OK);
     }
     assert_int_equal(fg_helper_pool_try_submit(pool, &other.job), FG_OK);
     struct pollfd posted = {.fd = box.event_fd, .events = POLLIN};
@@ -101,11 +102,24 @@ static void lookups_that_hang_hold_up_no_other_work(void **state)
     fg_mailbox_fini(&box);
 }
 
+static void lookups_that_hang_hold_up_no_other_work(void **state)
+{
+    (void)state;
+    holds_up_no_other_work(fg_helper_pool_try_look_up);
+}
+
+static void long_work_holds_up_no_other_work(void **state)
+{
+    (void)state;
+    holds_up_no_other_work(fg_helper_pool_try_long);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_and_finishes),
         cmocka_unit_test(lookups_that_hang_hold_up_no_other_work),
+        cmocka_unit_test(long_work_holds_up_no_other_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
