@@ -43,10 +43,11 @@ static void thread_close(struct fg_backend_thread *base)
 {
     struct fg_proxy_thread *thread = (struct fg_proxy_thread *)base;
     assert(fg_list_is_empty(&thread->unsent));
-    event_del(&thread->flush_event);
     fg_resolver_close(thread->resolver);
     fg_endpoint_file_close(thread->file);
     fg_health_checker_close(thread->checker);
+    fg_h2_flush_dirty(thread); /* connections whose last stream has only just been ended are idle */
+    event_del(&thread->flush_event);
     fg_pending_fini(thread);
     fg_upstreams_fini(thread);
     fg_proxy_endpoints_fini(thread);

@@ -107,6 +107,15 @@ def test_checks_over_http2(launch):
         wait_for(lambda: states(gateway)[server.address] == "healthy")
 
 
+def test_the_gateway_stops_while_a_check_over_http2_waits(launch):
+    asked = []
+    with serving(H2Server(lambda *_: asked.append(1))) as server:
+        gateway = launch(cluster([server.address], protocol="h2", health_check={**CHECK, "timeout": "60s"}),
+                         keep_ready=False)
+        wait_for(lambda: asked)
+        gateway.stop()
+
+
 OUTLIER = {"consecutive_errors": 3, "interval": "100ms", "ejection": "2s", "ejected_max": "50%"}
 
 
