@@ -59,10 +59,17 @@ def wait_for(condition, seconds=30, what="the condition"):
         time.sleep(0.02)
 
 
+def free_ports(count):
+    """Different ones: one that is asked for after another has been given back may be the same."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def environment(extra=None):
@@ -129,7 +136,7 @@ class Floodgate:
     def __init__(self, certificate, sections, env=None, keep_ready=True, descriptors=None):
         self.certificate, self.key = certificate
         self.run = pathlib.Path(tempfile.mkdtemp(prefix="fg-", dir="/tmp"))
-        self.port, self.admin_port, self.redirect_port = free_port(), free_port(), free_port()
+        self.port, self.admin_port, self.redirect_port = free_ports(3)
         self.url = f"https://127.0.0.1:{self.port}"
         self.admin = f"http://127.0.0.1:{self.admin_port}"
         self.config = self.run / "floodgate.yaml"
