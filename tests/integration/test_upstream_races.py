@@ -27,8 +27,9 @@ def held(gateway):
     """The gateway's processes do nothing meanwhile."""
     pids = [gateway.process.pid, *children_of(gateway.process.pid)]
 
-    def is_held(pid):
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+    def is_held(pid):  # each of its threads: they do not stop all at once
+        return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+                   for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
