@@ -275,10 +275,8 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
     if (!route->is_held && !backend->is_held)
         return;
     fg_flow_give_extra_slot(flow);
-    uint64_t head_ns = flow->head_ns != 0 ? flow->head_ns : fg_clock_monotonic_ns();
-    uint64_t now_ns = fg_flow_now_ns(flow); /* at most a turn old, but not older than the head */
-    if (now_ns < head_ns)
-        now_ns = head_ns;
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    uint64_t head_ns = flow->head_ns != 0 ? flow->head_ns : now_ns;
     bool was_called = flow->backend_started_ns != 0;
     if (backend->is_held)
         fg_gate_leave(backend->gate, now_ns, was_called ? head_ns - flow->backend_started_ns : 0,
