@@ -5,6 +5,8 @@
 
 #include "byte_vector.h"
 
+#define U64_DIGITS_SAFE 19 /* so many nines are fewer than 2^64 */
+
 static unsigned char lower(char c)
 {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
@@ -55,9 +57,16 @@ struct fg_span fg_span_split(struct fg_span *rest, char separator)
 bool fg_span_parse_u64(struct fg_span span, uint64_t *value)
 {
     uint64_t sum = 0;
+    size_t i = 0;
     if (span.len == 0)
         return false;
-    for (size_t i = 0; i < span.len; i++) {
+    for (; i < span.len && i < U64_DIGITS_SAFE; i++) {
+        unsigned digit = (unsigned)(unsigned char)span.data[i] - '0';
+        if (digit > 9)
+            return false;
+        sum = sum * 10 + digit;
+    }
+    for (; i < span.len; i++) {
         unsigned digit = (unsigned)(unsigned char)span.data[i] - '0';
         if (digit > 9 || __builtin_mul_overflow(sum, 10u, &sum) ||
             __builtin_add_overflow(sum, digit, &sum))

@@ -19,6 +19,7 @@
 #ifndef FG_HTTP_CODEC_H
 #define FG_HTTP_CODEC_H
 
+#include "http/head.h"
 #include "http/request.h"
 #include "base/block_pool.h"
 #include "base/byte_queue.h"
@@ -44,6 +45,7 @@ struct fg_codec_env {
     size_t free_stream_count;
     size_t stream_count; /* in use */
     uint64_t random[2];  /* for request ids */
+    struct fg_known_authority known_authority;
     bool is_draining;
     struct fg_pressure *pressure; /* what overload asks for; NULL: nothing, ever */
 };

@@ -12,9 +12,11 @@
 #define FIELDS_AT_FIRST ((size_t)24)
 #define REQUEST_ID_MAX ((size_t)64)
 
-void fg_head_init(struct fg_head *head, struct fg_arena *arena, const struct fg_limits_conf *limits)
+void fg_head_init(struct fg_head *head, struct fg_arena *arena, const struct fg_limits_conf *limits,
+                  struct fg_known_authority *known)
 {
-    *head = (struct fg_head){.arena = arena, .limits = limits, .content_length = -1};
+    *head =
+        (struct fg_head){.arena = arena, .limits = limits, .known = known, .content_length = -1};
 }
 
 static char *take_text(struct fg_head *head, size_t len)
@@ -60,12 +62,29 @@ enum fg_http_error fg_head_set_target(struct fg_head *head, struct fg_span targe
     return copy_text(head, target, &head->target);
 }
 
+static void remember_authority(struct fg_known_authority *known, struct fg_span raw,
+                               struct fg_span text)
+{
+    if (raw.len > sizeof(known->raw))
+        return;
+    memcpy(known->raw, raw.data, raw.len);
+    memcpy(known->text, text.data, text.len);
+    known->raw_len = raw.len;
+    known->len = text.len;
+}
+
 /* Host names compare without case, so they are kept in lower case; a colon without a port says
  * nothing (RFC 3986 section 6.2.3). */
 static enum fg_http_error copy_authority(struct fg_head *head, struct fg_span from,
                                          struct fg_span *to)
 {
-    if (to->data != NULL || !fg_authority_is_valid(from))
+    const struct fg_known_authority *known = head->known;
+    const struct fg_span raw = from;
+    if (to->data != NULL)
+        return FG_HTTP_BAD_HOST;
+    if (from.len > 0 && fg_span_equal(from, fg_span_make(known->raw, known->raw_len)))
+        return copy_text(head, fg_span_make(known->text, known->len), to);
+    if (!fg_authority_is_valid(from))
         return FG_HTTP_BAD_HOST;
     if (from.data[from.len - 1] == ':')
         from.len--;
@@ -77,6 +96,7 @@ static enum fg_http_error copy_authority(struct fg_head *head, struct fg_span fr
         text[i] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
     }
     *to = fg_span_make(text, from.len);
+    remember_authority(head->known, raw, *to);
     return FG_HTTP_OK;
 }
 

@@ -14,10 +14,21 @@
 struct fg_limits_conf;
 
 #define FG_HEAD_CONNECTION_MAX 4 /* Connection fields in one head */
+#define FG_KNOWN_AUTHORITY_BYTES ((size_t)64)
+
+/* The authority that was asked for last on a loop, as it came and as it is kept: most requests name
+ * the same one, which then is not checked again. */
+struct fg_known_authority {
+    size_t raw_len; /* 0: none yet */
+    size_t len;
+    char raw[FG_KNOWN_AUTHORITY_BYTES];
+    char text[FG_KNOWN_AUTHORITY_BYTES];
+};
 
 struct fg_head {
     struct fg_arena *arena;
     const struct fg_limits_conf *limits;
+    struct fg_known_authority *known; /* the loop's */
 
     /* text of names and values, packed */
     char *text_at;
@@ -47,8 +58,8 @@ struct fg_head {
     bool has_upgrades;     /* more than one Upgrade field */
 };
 
-void fg_head_init(struct fg_head *head, struct fg_arena *arena,
-                  const struct fg_limits_conf *limits);
+void fg_head_init(struct fg_head *head, struct fg_arena *arena, const struct fg_limits_conf *limits,
+                  struct fg_known_authority *known);
 
 /* Each copies what it is given. */
 enum fg_http_error fg_head_set_method(struct fg_head *head, struct fg_span method);

@@ -71,7 +71,7 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     ex->scheme = transport->is_tls ? FG_SPAN("https") : FG_SPAN("http");
     ex->body_bytes_max = env->limits->body_bytes_max;
     ex->content_length = -1;
-    fg_head_init(&stream->head, ex->arena, env->limits);
+    fg_head_init(&stream->head, ex->arena, env->limits, &env->known_authority);
     return stream;
 }
 

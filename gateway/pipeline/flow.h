@@ -16,6 +16,7 @@
 
 #include "pipeline/api_keys.h"
 #include "pipeline/jwt_verifier.h"
+#include "pipeline/known_lots.h"
 #include "pipeline/lease_client.h"
 #include "pipeline/nonce_table_shared.h"
 #include "pipeline/pipeline.h"
@@ -216,6 +217,7 @@ struct fg_pipeline_thread {
     struct event *deadline_timer;
     uint64_t deadline_armed_ns; /* UINT64_MAX: not armed */
     uint64_t random;
+    struct fg_known_lots lots;
     char date[40]; /* of the second `date_s`, for the date field */
     size_t date_len;
     uint64_t date_s;

@@ -10,8 +10,8 @@ static void draw_lot(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
     struct fg_span who = fg_flow_who(flow);
-    uint32_t cohort = fg_priority_cohort(&flow->thread->pipeline->cohort_key, who.data, who.len,
-                                         fg_flow_wall_ns(flow));
+    uint32_t cohort = fg_known_lots_draw(&flow->thread->lots, &flow->thread->pipeline->cohort_key,
+                                         who, fg_flow_wall_ns(flow));
     ex->priority_number = fg_priority_compound(ex->priority, cohort);
 }
 

@@ -68,6 +68,37 @@ static void gives_the_handler_a_clean_head(void **state)
     assert_true(fake->is_closing);
 }
 
+static void ask_for(struct fake *fake, const char *host, const char *heard_as)
+{
+    char text[160], heard[160];
+    snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host);
+    snprintf(heard, sizeof(heard), "GET %s /\n", heard_as);
+    fake_feed_text(fake, text);
+    assert_string_equal(fake->heard, heard);
+}
+
+/* The loop remembers the one that was asked for last. */
+static void takes_each_authority_for_itself(void **state)
+{
+    struct fake *fake = *state;
+    static const char *const hosts[][2] = {
+        {"EXAMPLE.org:", "example.org"},     {"EXAMPLE.org:", "example.org"},
+        {"EXAMPLE.org", "example.org"},      {"EXAMPLE.org:8", "example.org:8"},
+        {"example.orG:8", "example.org:8"},  {"example.org:8", "example.org:8"},
+        {"example.org:80", "example.org:80"}};
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+        ask_for(fake, hosts[i][0], hosts[i][1]);
+    for (size_t len = 60; len <= 70; len++) {
+        char longest[80] = {0};
+        memset(longest, 'a', len);
+        ask_for(fake, longest, longest);
+        ask_for(fake, longest, longest);
+    }
+    fake_forget_output(fake);
+    fake_feed_text(fake, "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n");
+    assert_non_null(strstr(fake->out, "HTTP/1.1 400"));
+}
+
 static void keeps_a_good_request_id_and_replaces_a_bad_one(void **state)
 {
     struct fake *fake = *state;
@@ -711,6 +742,7 @@ int main(void)
         TEST(knows_when_it_waits_for_the_client_alone),
         TEST(is_kept_under_pressure_while_others_are_to_blame),
         TEST(gives_the_handler_a_clean_head),
+        TEST(takes_each_authority_for_itself),
         TEST(keeps_a_good_request_id_and_replaces_a_bad_one),
         cmocka_unit_test(parses_the_same_however_it_is_cut),
         TEST(answers_pipelined_requests_in_order),
