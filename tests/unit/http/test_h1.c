@@ -379,7 +379,7 @@ static void answers_what_there_is_no_memory_for(void **state)
     fake_feed_text(fake, POST("/no-memory", "Content-Length: 5\r\n") "hello" GET("/"));
     assert_int_equal(fake_status(fake), 503);
     assert_true(fake_said(fake, "\r\nretry-after: 1\r\n"));
-    assert_true(fake_said(fake, "\"code\":\"out_of_memory\""));
+    assert_true(fake_said(fake, "\"code\":\"no_memory\""));
     assert_true(fake_said(fake, "hello")); /* the next request is answered */
     assert_false(fake->is_closing);
     assert_int_equal(fake->dones, 2);
