@@ -30,6 +30,8 @@ def sections(slow, failing):
                         breaker={"enabled": False}),
         "requests": cluster(slow, concurrency={"kind": "fixed", "limit": 9}, limits={"requests": 1}),
         "late": cluster(slow),
+        "pending": {"endpoints": [slow], "max_connections": 1, "limits": {"pending": 1},
+                    "concurrency": {"kind": "fixed", "limit": 1, "shadow": True}},
     }
     routes = [{"name": name, "match": {"prefix": f"/{name}"}, "to": f"cluster:{name}",
                "timeout": "50ms" if name == "late" else "60s"}
@@ -40,6 +42,8 @@ def sections(slow, failing):
          "respond": {"status": 200}},
         {"name": "own", "match": {"prefix": "/own"}, "to": "cluster:late", "timeout": "60s",
          "concurrency": {"limit": 1}, "queue": queue(requests_max=1)},
+        {"name": "posted", "match": {"prefix": "/posted", "methods": ["POST"]}, "respond": {"status": 200}},
+        {"name": "mine", "match": {"prefix": "/mine"}, "to": "cluster:late", "identity": "required"},
         {"name": "small", "match": {"prefix": "/small"}, "to": "cluster:late", "timeout": "60s", "body_max": "10B"},
         {"name": "stored", "match": {"prefix": "/stored"}, "to": "cluster:full", "cache": {"ttl": "1m"}},
     ]
@@ -228,9 +232,10 @@ def test_breakers(site):
 def test_cluster_limits(site):
     def used(name, limit):
         return lambda stats: stats["backends"][name]["limits"][limit]["used"] == 1
-    with Held(site, "/requests", 1, used("requests", "requests")):
-        error = check_everywhere(site, "/requests", 503, "cluster_requests", "limits.requests")
-        assert (error["value"], error["limit"]) == (1, 1)
+    for name, count in (("requests", 1), ("pending", 2)):
+        with Held(site, f"/{name}", count, used(name, name)):
+            error = check_everywhere(site, f"/{name}", 503, f"cluster_{name}", f"limits.{name}")
+            assert (error["value"], error["limit"]) == (1, 1)
 
 
 def test_deadline(site):
@@ -247,6 +252,23 @@ def test_deadline(site):
     error = answer.json()["error"]
     assert answer.status_code == 504 and error["code"] == "deadline_exceeded", answer.text
     assert error["policy"] == "deadline" and error["value"] >= error["limit"] == 50
+
+
+@pytest.mark.parametrize("path, headers, status, code, grpc", [
+    ("/nowhere", {}, 404, "no_route", "12"), ("/posted", {}, 405, "method_not_allowed", None),
+    ("/mine", {}, 401, "unauthenticated", "16"),
+    ("/stored/none", {"cache-control": "only-if-cached"}, 504, "not_cached", None)])
+def test_what_no_limit_decided(site, path, headers, status, code, grpc):
+    for http2 in (False, True):
+        with site.client(http2=http2) as client:
+            answer = client.get(path, headers=headers)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], answer.headers.get("retry-after")) == (status, code, None)
+        assert not {"policy", "value", "limit", "retry_after_ms"} & error.keys(), error
+        check_log_and_explain(site, error["request_id"], code, error)
+    assert ("allow" in answer.headers) == (status == 405) and ("www-authenticate" in answer.headers) == (status == 401)
+    if grpc is not None:
+        assert ask_as_grpc(site, path).headers["grpc-status"] == grpc
 
 
 def test_body_too_large(site):
