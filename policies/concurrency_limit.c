@@ -30,6 +30,7 @@
  *          Clients that leave say how long an answer takes at least. When 3 in 4 do, having waited
  *          for half the usual time or longer, few have an answer, and what latency shows is their
  *          patience, whatever is in flight: to 0.3 of the limit, until there are answers again.
+ *          AIMD, which latency tells nothing, doubles then up to what the first of these cuts left.
  * Look     under a load that never lets up, latency never shows what it would be without us, and a
  *          limit that fits a wrong s stays where it is. So once in about 100 busy windows, sooner
  *          while s is not well known, one is spent on a look, by turns
@@ -56,6 +57,7 @@
 #define DROP_SHARE_INVERSE 10
 #define ABANDONED 0.75 /* of the results: few have their answer */
 #define ABANDONED_CUT 0.3
+#define FEW_TELL 3  /* results: whether there are answers again */
 #define TELLING 0.5 /* of the mean latency that an answer was waited for */
 #define SLOW_MIN 3  /* answers in a window: fewer are the tail of an uneven backend */
 #define GROWTH_MAX 1.5
@@ -168,8 +170,10 @@ static bool start_up(struct fg_concurrency_limit *cl, const struct fg_latency_wi
     if (!cl->is_starting || !window->was_full)
         return false;
     bool is_found = noload->has_waited && window->in_flight > START_BEYOND * noload->slots;
-    if (is_found || cl->limit >= cl->config.limit_max) {
+    bool is_far = cl->doubled_to > 0 && cl->limit >= cl->doubled_to;
+    if (is_found || is_far || cl->limit >= cl->config.limit_max) {
         cl->is_starting = false;
+        cl->doubled_to = 0;
         cl->windows_to_look = LOOK_EARLY;
         cl->was_look_above = false;
     }
@@ -318,7 +322,7 @@ static double window_spread(const struct fg_concurrency_limit *cl)
 {
     double count = cl->window_samples;
     double mean = cl->window_sum_ns / count;
-    double spread = mean > 0 ? cl->window_squares / (count * mean * mean) - 1 : 0;
+    double spread = mean > 0 ? fmax(cl->window_squares / (count * mean * mean) - 1, 0) : 0;
     double services = cl->noload.latency_ns > 0 ? mean / cl->noload.latency_ns : 1;
     return services > 1 ? services * spread : spread;
 }
@@ -342,7 +346,7 @@ static void move_limit(struct fg_concurrency_limit *cl, struct fg_latency_window
     (void)fg_noload_latency_learn(&cl->noload, window);
     if (cl->noload.has_news) { /* it has become another backend */
         cl->spread = window_spread(cl);
-        cl->is_starting = cl->config.mode != FG_CONCURRENCY_AIMD;
+        cl->is_starting = cl->config.mode != FG_CONCURRENCY_AIMD || cl->doubled_to > 0;
         cl->is_looking = false;
     }
     if (cl->noload.was_far || start_up(cl, window))
@@ -379,6 +383,26 @@ static bool is_onset(struct fg_concurrency_limit *cl, const struct fg_latency_wi
     return was_idle && window->was_full && cl->is_starting;
 }
 
+/* Hardly anybody has waited for an answer. */
+static void abandon(struct fg_concurrency_limit *cl)
+{
+    back_off(cl, ABANDONED_CUT);
+    if (cl->config.mode != FG_CONCURRENCY_AIMD)
+        return; /* latency will tell when there are more slots again */
+    if (!cl->was_abandoned)
+        cl->doubled_to = cl->limit;
+    cl->was_abandoned = true;
+}
+
+/* AIMD's slow start, as in TCP: from here one more a window would take minutes. */
+static void answer_again(struct fg_concurrency_limit *cl, const struct fg_latency_window *window)
+{
+    cl->was_abandoned = false;
+    cl->is_starting = cl->limit < cl->doubled_to;
+    if (window->has_demand)
+        set_limit(cl, fmin(START_GROWTH * cl->limit, fmax(cl->doubled_to, cl->limit + 1)));
+}
+
 static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
     uint32_t results = cl->window_samples + cl->window_drops;
@@ -391,9 +415,11 @@ static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
         cl->was_limited && window.in_flight >= FULL_SHARE * fg_concurrency_limit_current(cl);
     cl->windows_total++;
     if (cl->window_cut_short >= ABANDONED * results) {
-        back_off(cl, ABANDONED_CUT);
+        abandon(cl);
     } else if (bad * DROP_SHARE_INVERSE >= results || (is_aimd && cl->window_drops > 0)) {
         back_off(cl, cl->config.backoff_permille / 1000.0);
+    } else if (cl->was_abandoned) {
+        answer_again(cl, &window);
     } else if (is_onset(cl, &window)) {
         start_window(cl, now_ns);
         wait_for_effect(cl);
@@ -423,7 +449,7 @@ static bool is_mean_known(const struct fg_concurrency_limit *cl)
 static bool is_window_over(const struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
     uint32_t results = cl->window_samples + cl->window_drops;
-    uint32_t least = cl->config.window_samples_min;
+    uint32_t least = cl->was_abandoned ? FEW_TELL : cl->config.window_samples_min;
     bool is_by_latency = cl->config.mode != FG_CONCURRENCY_AIMD || cl->is_starting;
     if (is_by_latency && cl->window_drops == 0 && least < cl->in_flight)
         least = cl->in_flight; /* answers of an even backend come in batches: not one batch alone */

@@ -48,6 +48,8 @@ struct fg_concurrency_limit {
     bool is_starting;            /* nothing is known of the backend yet: the limit is doubled */
     bool was_idle;               /* the last window kept nobody waiting */
     bool had_drop;               /* ever: AIMD has found where they begin */
+    bool was_abandoned;          /* AIMD was cut since clients left; no answers since */
+    double doubled_to;           /* AIMD: so far after that, then one by one; 0: as at the start */
     uint32_t windows_to_look;    /* 0: not planned */
     uint32_t windows_unverified; /* in a row that did not show that requests wait */
     bool is_looking;             /* this window looks at the no-load latency */

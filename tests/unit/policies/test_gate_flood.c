@@ -265,6 +265,31 @@ static void clients_that_leave_tell_of_slots_that_are_lost(void **state)
     check_leavers(FG_CONCURRENCY_VEGAS, 0.9);
 }
 
+/* One more a window would take a quarter of a minute. */
+static void after_all_have_left_aimd_finds_its_way_back(void **state)
+{
+    (void)state;
+    struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_AIMD);
+    struct flood_model *model = flood_create(&config, test_seed(9));
+    struct flood_phase flood = {.duration_ns = 8 * S,
+                                .slots = 100,
+                                .service_ns = 200 * MS,
+                                .normal_per_s = 1000,
+                                .clients_leave = true};
+    (void)flood_run(model, &flood);
+    flood.slots = 4;
+    struct flood_result collapse = flood_run(model, &flood);
+    assert_in_range(collapse.limit, 1, 3);
+    flood.slots = 100;
+    flood.duration_ns = 10 * S;
+    struct flood_result back = flood_run(model, &flood);
+    assert_true(share(back.good, 5000) >= 0.3);
+    flood.duration_ns = 5 * S;
+    back = flood_run(model, &flood);
+    assert_true(share(back.good, 2500) >= 0.9);
+    flood_destroy(model);
+}
+
 /* A fixed limit that is far too high and a queue without law: the same flood is a collapse. */
 static void without_the_policies_it_collapses(void **state)
 {
@@ -343,6 +368,7 @@ int main(void)
         cmocka_unit_test(uneven_service_is_borne),
         cmocka_unit_test(a_step_is_absorbed_within_200_ms),
         cmocka_unit_test(clients_that_leave_tell_of_slots_that_are_lost),
+        cmocka_unit_test(after_all_have_left_aimd_finds_its_way_back),
         cmocka_unit_test(without_the_policies_it_collapses),
         cmocka_unit_test(who_is_refused_by_a_slow_backend_hears_it_at_once),
     };
