@@ -18,6 +18,7 @@ struct fg_pressure {
     /* constants: what a step leaves */
     uint32_t address_permille; /* of the process's connections, for one address, 1-1000 */
     uint64_t fds_mark;         /* descriptors in use that will bring its step; 0: none */
+    uint32_t connections_mark; /* permille of a loop's connections that will; 0: none */
     uint64_t address_grace_ns; /* a connection without progress is let be for so long */
     uint32_t idle_permille;    /* of time-outs, 1-1000 */
     uint32_t streams_max;      /* a connection */

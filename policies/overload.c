@@ -43,6 +43,9 @@ static const struct fg_overload_band
         [FG_OVERLOAD_FDS] = {
             {600, 500}, NEVER,      {700, 600}, NEVER,      {750, 650}, {800, 700},
             NEVER,      NEVER,      {850, 750}, {920, 840}, {970, 900}, {950, 880}},
+        [FG_OVERLOAD_CONNECTIONS] = {
+            {600, 500}, NEVER,      {750, 650}, NEVER,      NEVER,      {920, 850},
+            NEVER,      NEVER,      NEVER,      NEVER,      NEVER,      NEVER},
         [FG_OVERLOAD_LOOP_LAG] = {
             NEVER,      NEVER,      NEVER,      {750, 650}, {750, 650}, NEVER,
             NEVER,      {920, 840}, {850, 750}, {920, 840}, {970, 900}, {970, 900}},
@@ -289,10 +292,10 @@ const char *fg_overload_level_name(enum fg_overload_level level)
 
 /* One list, so that the two kinds of names cannot differ. */
 static const char *const policy_names[] = {
-    "overload.memory",        "overload.cgroup_memory", "overload.request_memory",
-    "overload.fds",           "overload.loop_lag",      "overload.handshakes",
-    "overload.cpu_stall",     "overload.memory_stall",  "overload.io_stall",
-    "overload.redis_latency", "overload.kv_blocks",
+    "overload.memory",     "overload.cgroup_memory", "overload.request_memory",
+    "overload.fds",        "overload.connections",   "overload.loop_lag",
+    "overload.handshakes", "overload.cpu_stall",     "overload.memory_stall",
+    "overload.io_stall",   "overload.redis_latency", "overload.kv_blocks",
 };
 
 const char *fg_overload_policy_name(enum fg_overload_resource resource)

@@ -15,6 +15,7 @@ enum fg_overload_resource {
     FG_OVERLOAD_CGROUP_MEMORY,  /* of the control group, without what the kernel can take back */
     FG_OVERLOAD_REQUEST_MEMORY, /* arenas of open requests */
     FG_OVERLOAD_FDS,            /* file descriptors */
+    FG_OVERLOAD_CONNECTIONS,    /* of clients, on the loop that has most */
     FG_OVERLOAD_LOOP_LAG,       /* lateness of the event loops, a mean */
     FG_OVERLOAD_HANDSHAKES,     /* TLS handshakes begun and not ended */
     FG_OVERLOAD_CPU_STALL,      /* share of the time in which work waited for a core */
@@ -23,7 +24,7 @@ enum fg_overload_resource {
     FG_OVERLOAD_REDIS_LATENCY,  /* of the order path's commands, a mean */
     FG_OVERLOAD_KV_BLOCKS,      /* of the inference arena, held by sequences */
 };
-#define FG_OVERLOAD_RESOURCE_COUNT 11
+#define FG_OVERLOAD_RESOURCE_COUNT 12
 
 /*
  * What a request uses, bits 1 << resource: the process always, the last two if it goes there. It is

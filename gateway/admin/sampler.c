@@ -9,6 +9,17 @@
 
 #define FDS_OTHER 64 /* listeners, logs, event fds: what is not a connection */
 
+static void sample_net(const struct fg_net_stats *stats, struct fg_overload_use *of)
+{
+    struct fg_overload_use *connections = &of[FG_OVERLOAD_CONNECTIONS];
+    uint64_t open = fg_counter_get(&stats->open);
+    /* A proxied connection is two: the client's and the upstream's. */
+    of[FG_OVERLOAD_FDS].used += 2 * open;
+    of[FG_OVERLOAD_HANDSHAKES].used += fg_counter_get(&stats->handshakes_open);
+    if (open >= connections->used) /* all loops have an equal share */
+        *connections = (struct fg_overload_use){open, fg_counter_get(&stats->open_max)};
+}
+
 static void sample_loop(const struct fg_loop *loop, struct fg_overload_use *of)
 {
     struct fg_overload_use *memory = &of[FG_OVERLOAD_REQUEST_MEMORY];
@@ -73,10 +84,7 @@ void fg_admin_sample(const struct fg_admin_options *options, bool is_draining)
     uint64_t now_ns = fg_clock_monotonic_ns();
     of[FG_OVERLOAD_FDS].used = FDS_OTHER;
     for (unsigned i = 0; i < options->thread_count; i++) {
-        const struct fg_net_stats *stats = fg_net_stats(options->nets[i]);
-        /* A proxied connection is two: the client's and the upstream's. */
-        of[FG_OVERLOAD_FDS].used += 2 * fg_counter_get(&stats->open);
-        of[FG_OVERLOAD_HANDSHAKES].used += fg_counter_get(&stats->handshakes_open);
+        sample_net(fg_net_stats(options->nets[i]), of);
         sample_loop(options->loops[i], of);
     }
     for (size_t i = 0; i < options->config->backend_count; i++) {

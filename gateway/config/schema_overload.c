@@ -72,6 +72,9 @@ static const struct fg_key request_memory_keys[] =
 static const struct fg_key fds_keys[] =
     LADDER("60%/50%", "off", "70%/60%", "off", "75%/65%", "80%/70%", "off", "off", "85%/75%",
            "92%/84%", "97%/90%", "95%/88%");
+/* Who has a connection is not what is too much: no step sheds requests. */
+static const struct fg_key connections_keys[] = LADDER(
+    "60%/50%", "off", "75%/65%", "off", "off", "92%/85%", "off", "off", "off", "off", "off", "off");
 static const struct fg_key loop_lag_keys[] =
     LADDER("off", "off", "off", "75%/65%", "75%/65%", "off", "off", "92%/84%", "85%/75%", "92%/84%",
            "97%/90%", "97%/90%");
@@ -121,6 +124,15 @@ static const struct fg_table fds_table = {
     .keys = fds_keys,
     .bytes = ROW_BYTES,
     .example = "{shed_low: 85%/75%}",
+};
+
+static const struct fg_table connections_table = {
+    .path = "policies.overload.connections",
+    .doc = "The same for client connections, of the loop that has most, in parts of its share of "
+           "`limits.connections_max`.",
+    .keys = connections_keys,
+    .bytes = ROW_BYTES,
+    .example = "{shorten_idle: 60%/50%}",
 };
 
 static const struct fg_table loop_lag_table = {
@@ -277,6 +289,8 @@ static const struct fg_key overload_keys[] = {
     RESOURCE("request_memory", FG_OVERLOAD_REQUEST_MEMORY, &request_memory_table,
              "Steps for memory of open requests."),
     RESOURCE("fds", FG_OVERLOAD_FDS, &fds_table, "Steps for file descriptors."),
+    RESOURCE("connections", FG_OVERLOAD_CONNECTIONS, &connections_table,
+             "Steps for client connections."),
     RESOURCE("loop_lag", FG_OVERLOAD_LOOP_LAG, &loop_lag_table, "Steps for late event loops."),
     RESOURCE("handshakes", FG_OVERLOAD_HANDSHAKES, &handshakes_table, "Steps for TLS handshakes."),
     RESOURCE("cpu_stall", FG_OVERLOAD_CPU_STALL, &cpu_stall_table,

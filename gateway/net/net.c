@@ -31,6 +31,7 @@ void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
     net->options.limits = limits;
     net->env.limits = limits;
     net->connections_max = share_of(limits->connections_max, net->options.thread_count);
+    fg_counter_set(&net->stats.open_max, net->connections_max);
     net->per_ip_max = share_of(limits->connections_per_ip_max, net->options.thread_count);
     fg_timeouts_set_limits(&net->env.timeouts, limits);
     fg_read_turn_init(&net->read_turn, limits->read_turn_ns, FG_READ_TURN_GUEST);

@@ -8,6 +8,7 @@
 
 #include "backends/pressure_shared.h"
 #include "net/loop.h"
+#include "policies/wide_math.h"
 
 void fg_shares_init(struct fg_net *net)
 {
@@ -33,11 +34,20 @@ static uint32_t held_by(const struct fg_connection *connection)
     return fg_ip_table_count(&connection->net->ip_table, connection->ip_key);
 }
 
-/* The sampler looks ten times a second, and a flood takes all descriptors in less. */
+/* Will the next sample say that this loop's connections run out? */
+static bool is_filling(const struct fg_net *net)
+{
+    const struct fg_pressure *pressure = net->options.pressure;
+    return pressure != NULL && pressure->connections_mark > 0 &&
+           net->connection_count >=
+               fg_multiply_divide(net->connections_max, pressure->connections_mark, 1000);
+}
+
+/* The sampler looks ten times a second, and a flood takes all that there is in less. */
 bool fg_shares_admit(struct fg_net *net, struct fg_ip_key key, int fd)
 {
     fg_pressure_note_fd(net->options.pressure, fd);
-    if (!fg_pressure_is_short(net->options.pressure) ||
+    if ((!fg_pressure_is_short(net->options.pressure) && !is_filling(net)) ||
         fg_address_share_admits(&net->share, fg_ip_table_count(&net->ip_table, key)))
         return true;
     fg_pressure_acted(net->options.pressure, FG_OVERLOAD_ADDRESS_SHARE);

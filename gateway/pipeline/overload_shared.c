@@ -83,6 +83,18 @@ static void set_limits(struct fg_overload_shared *overload, const struct fg_conf
     limits[FG_OVERLOAD_REDIS_LATENCY] = config->has_orders ? conf->redis_latency_max_ns : 0;
 }
 
+/* From where on an address keeps to its share before a sample can say so. */
+static void set_marks(struct fg_overload_shared *overload, const struct fg_overload_conf *conf)
+{
+    uint32_t fds = conf->ladder[FG_OVERLOAD_FDS][FG_OVERLOAD_ADDRESS_SHARE].enter_permille;
+    uint32_t connections =
+        conf->ladder[FG_OVERLOAD_CONNECTIONS][FG_OVERLOAD_ADDRESS_SHARE].enter_permille;
+    if (fds > 0 && !conf->is_shadow)
+        overload->pressure.fds_mark = overload->limits[FG_OVERLOAD_FDS] * (fds + MARK_ABOVE) / 1000;
+    if (connections > 0 && !conf->is_shadow)
+        overload->pressure.connections_mark = connections + MARK_ABOVE;
+}
+
 struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *config)
 {
     struct fg_overload_shared *overload = calloc(1, sizeof(*overload));
@@ -102,10 +114,7 @@ struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *con
     fg_pressure_stall_open_own(&overload->stall, conf->cgroup_root);
     overload->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     set_limits(overload, config);
-    uint32_t permille = conf->ladder[FG_OVERLOAD_FDS][FG_OVERLOAD_ADDRESS_SHARE].enter_permille;
-    if (permille > 0 && !conf->is_shadow)
-        overload->pressure.fds_mark =
-            overload->limits[FG_OVERLOAD_FDS] * (permille + MARK_ABOVE) / 1000;
+    set_marks(overload, conf);
     return overload;
 }
 

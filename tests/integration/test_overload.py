@@ -416,6 +416,51 @@ def test_file_descriptors(launch, upstream):
     assert gateway.get("/").status_code == 200
 
 
+def test_connections_that_rest_make_room_for_others(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "limits": {"threads": 1, "connections_max": 40, "idle_timeout": "5m"},
+        "policies": {"overload": {**CALM, "shorten_idle_to": "1%"}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]})
+
+    def client(address, stack):
+        return stack.enter_context(connect_from(gateway, address))
+    with contextlib.ExitStack() as stack:
+        resting = [client(f"127.0.0.{2 + i // 8}", stack) for i in range(32)]  # each address within its share
+        assert [ask(one)[0] for one in resting] == [200] * 32
+        wait_taken(gateway, "shorten_idle")
+        connections = overload_of(gateway)["resources"]["connections"]
+        assert connections["limit"] == 40 and connections["watched"]
+        assert ask(client("127.0.0.9", stack))[0] == 200  # low, and nobody is shed for connections
+        end_of(resting[0])  # after three seconds instead of five minutes
+        wait_taken(gateway, "shorten_idle", False)  # some have gone, and it is enough
+        assert ask(client("127.0.0.9", stack))[0] == 200
+        assert overload_of(gateway)["steps"]["shorten_idle"]["acted_total"] >= 6
+    wait_taken(gateway, "address_share", False)
+    assert gateway.stats()["gateway"]["connections"]["refused_limit"] == 0
+
+
+def test_one_address_does_not_take_all_connections(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "limits": {"threads": 1, "connections_max": 40, "connections_per_ip_max": 40, "header_timeout": "5m"},
+        "policies": {"overload": {**CALM, "address_share_grace": "10m"}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    with contextlib.ExitStack() as stack:
+        # It is stopped at 62.5 %, whether or not a sample came between.
+        for _ in range(60):
+            stack.enter_context(connect_from(gateway, "127.0.0.2"))
+        gateway.wait_stats(lambda stats: stats["gateway"]["connections"]["accepted"] >= 60)
+        connections = gateway.stats()["gateway"]["connections"]
+        assert connections["open"] <= 25 and connections["refused_share"] >= 35
+        assert ask(stack.enter_context(connect_from(gateway, "127.0.0.3")))[0] == 200
+    wait_taken(gateway, "address_share", False)
+
+
 def test_half_open_handshakes(launch, upstream):
     backend = upstream()
     gateway = launch({

@@ -98,15 +98,23 @@ static void there_are_as_many_connections_as_the_configuration_says(void **state
         "duration: 60s\nseed: 2\n%s"
         "crowds: {all: {arrivals: [{rate: 20/s}], patience: 5s, retry: 1,\n"
         "  journey: [GET /browse, {request: GET /order, think: 20s, optional: true}]}}\n";
-    struct sim sim =
-        sim_run("100 connections", CONFIG("limits: {connections_max: 100}"), 300, staying, "");
+    static const char bare[] =
+        CONFIG("limits: {connections_max: 100}\n"
+               "policies: {overload: {connections: {address_share: off, shorten_idle: off, "
+               "stop_keep_alive: off}}}");
+    struct sim sim = sim_run("100 connections", bare, 300, staying, "");
+    struct sim eased = sim_run("steps are taken before", CONFIG("limits: {connections_max: 100}"),
+                               300, staying, "");
     struct sim shared = sim_run("shared", CONFIG("limits: {connections_max: 100}"), 300, staying,
                                 "gateway: {connections: shared}\n");
-    print_message("  refused %llu\n",
-                  (unsigned long long)refused(&sim, "browse", FG_TALLY_CONNECTIONS));
+    print_message("  refused %llu, with the steps %llu\n",
+                  (unsigned long long)refused(&sim, "browse", FG_TALLY_CONNECTIONS),
+                  (unsigned long long)refused(&eased, "browse", FG_TALLY_CONNECTIONS));
     assert_true(refused(&sim, "browse", FG_TALLY_CONNECTIONS) > 200);
+    assert_true(refused(&eased, "browse", FG_TALLY_CONNECTIONS) < 100);
     assert_true(refused(&shared, "browse", FG_TALLY_CONNECTIONS) == 0);
     sim_free(&sim);
+    sim_free(&eased);
     sim_free(&shared);
 }
 

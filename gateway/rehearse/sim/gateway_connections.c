@@ -282,6 +282,8 @@ void fg_sim_sample_connections(const struct fg_gateway_model *model,
         return;
     sample->of[FG_OVERLOAD_MEMORY].used +=
         model->open_count * model->scenario->gateway.connection_bytes;
+    sample->of[FG_OVERLOAD_CONNECTIONS] = (struct fg_overload_use){
+        model->open_count + model->handshake_count, model->config->limits.connections_max};
     sample->of[FG_OVERLOAD_HANDSHAKES] = (struct fg_overload_use){
         model->handshake_count, conf->handshakes_max > 0
                                     ? conf->handshakes_max
