@@ -427,15 +427,18 @@ struct fg_route_conf {
     unsigned line;
 };
 
-/*
- * Is it an answer of the configuration's own that waits for no stage? Where who asks must be known,
- * stand in line or be counted first, it comes after these.
- */
+/* A redirect or an answer of the configuration's own: it costs what a refusal does. */
+static inline bool fg_route_conf_answers_itself(const struct fg_route_conf *route)
+{
+    return route->action == FG_ROUTE_REDIRECT || route->action == FG_ROUTE_RESPOND;
+}
+
+/* One that waits for no stage? Where who asks must be known, stand in line or be counted first, it
+ * comes after these. */
 static inline bool fg_route_conf_answers_at_once(const struct fg_route_conf *route)
 {
-    return (route->action == FG_ROUTE_REDIRECT || route->action == FG_ROUTE_RESPOND) &&
-           route->identity == FG_IDENTITY_NONE && !route->waiting_room.enabled &&
-           route->rate_limit_count == 0;
+    return fg_route_conf_answers_itself(route) && route->identity == FG_IDENTITY_NONE &&
+           !route->waiting_room.enabled && route->rate_limit_count == 0;
 }
 
 struct fg_admin_conf {

@@ -389,7 +389,6 @@ bool fg_flow_send_back_to_line(struct fg_flow *flow, const char *policy, enum fg
                                uint64_t wait_ns);
 
 /* stage_route.c: a redirect or an answer of the configuration's. */
-bool fg_route_answers_itself(const struct fg_route_conf *route);
 void fg_route_answer(struct fg_flow *flow);
 
 /* stage_rate_limit.c: the request has ended: what was taken is made what it has cost. Harmless

@@ -60,7 +60,7 @@ void fg_stage_body_on_piece(struct fg_flow *flow, size_t len)
         fg_request_consumed(flow->req, len);
     if (!flow->is_body_complete || !accept_whole(flow))
         return;
-    if (fg_route_answers_itself(flow->route))
+    if (fg_route_conf_answers_itself(flow->route))
         fg_route_answer(flow);
     else
         fg_flow_resume(flow, FG_HOP_UPLOAD);
@@ -69,7 +69,7 @@ void fg_stage_body_on_piece(struct fg_flow *flow, size_t len)
 /* What has no backend is answered here: who asks is known by now, and what he may. */
 static enum fg_stage_verdict go_on(struct fg_flow *flow)
 {
-    if (!fg_route_answers_itself(flow->route))
+    if (!fg_route_conf_answers_itself(flow->route))
         return FG_STAGE_CONTINUE;
     fg_route_answer(flow);
     return FG_STAGE_RESPOND;

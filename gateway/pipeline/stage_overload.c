@@ -1,5 +1,7 @@
 /*
  * stage_overload.c: when the process itself is under pressure, the less important go first.
+ * Never    sheds a redirect or an answer of the configuration's: it would cost as much to refuse,
+ *          and a balancer that asks one whether we live must not be told that we do not.
  */
 #include "flow.h"
 
@@ -36,6 +38,8 @@ static uint32_t resources_used(const struct fg_flow *flow)
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     draw_lot(flow);
+    if (fg_route_conf_answers_itself(flow->route))
+        return FG_STAGE_CONTINUE;
     struct fg_overload_decision decision = fg_overload_shared_decide(
         flow->thread->pipeline->overload, flow->req->ex.priority, resources_used(flow));
     const char *policy = fg_overload_policy_name(decision.reason);

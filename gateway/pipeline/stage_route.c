@@ -105,11 +105,6 @@ static void respond(struct fg_flow *flow)
     fg_flow_respond(flow, status, fields, count, body);
 }
 
-bool fg_route_answers_itself(const struct fg_route_conf *route)
-{
-    return route->action == FG_ROUTE_REDIRECT || route->action == FG_ROUTE_RESPOND;
-}
-
 void fg_route_answer(struct fg_flow *flow)
 {
     if (flow->route->action == FG_ROUTE_REDIRECT)

@@ -338,6 +338,19 @@ def test_less_important_requests_are_refused_and_served_again(launch, upstream, 
     assert served() == ["low", "normal", "high", "critical"] and overload_of(gateway)["level"] == "normal"
 
 
+def test_what_the_configuration_answers_is_never_shed(launch, upstream, group):
+    routes = [{"name": "health", "match": {"path": "/health"}, "respond": {"status": 200, "body": "up"}, "priority": "low"},
+              {"name": "known", "match": {"path": "/known"}, "respond": {"status": 200, "body": "you"}, "priority": "low",
+               "identity": "optional"},
+              {"name": "moved", "match": {"path": "/old"}, "redirect": {"to": "/new"}, "priority": "low",
+               "identity": "optional"},
+              {"name": "rest", "match": {"prefix": "/"}, "to": "cluster:app", "priority": "high"}]
+    gateway = launch(web(group, upstream, routes, shed_low="50%/40%", shed_high="50%/40%"))
+    with pressed(group, gateway, "shed_high"), gateway.client() as client:
+        answers = [client.get(path).status_code for path in ("/health", "/known", "/old", "/app")]
+    assert answers == [200, 200, 308, 503]
+
+
 def test_new_connections_are_refused_and_open_ones_and_the_admin_stay(launch, upstream, group):
     gateway = launch(web(group, upstream, refuse_connections="50%/40%"))
     with gateway.raw() as old:

@@ -95,6 +95,22 @@ static bool pass_room(struct fg_gateway_model *model, const struct fg_call *call
     return false;
 }
 
+/* False: it is shed. */
+static bool pass_overload(struct fg_gateway_model *model, const struct fg_call *call,
+                          uint64_t now_ns)
+{
+    const struct fg_route_conf *route = call->step->route;
+    if (fg_route_conf_answers_itself(route))
+        return true;
+    struct fg_overload_decision decision =
+        fg_overload_decide(&model->overload, route->priority, fg_sim_overload_uses(model, route));
+    if (decision.is_admitted || model->config->overload.is_shadow)
+        return true;
+    fg_tally_shed(model->tally, (size_t)(route - model->config->routes), now_ns, decision.reason);
+    fg_sim_refuse_call(model, call->user, now_ns, FG_REFUSED_OVERLOAD, decision.retry_after_ns);
+    return false;
+}
+
 /* Before a backend's gate. False: the call is answered. */
 bool fg_sim_pass_stages(struct fg_gateway_model *model, const struct fg_call *call, uint64_t now_ns)
 {
@@ -103,16 +119,8 @@ bool fg_sim_pass_stages(struct fg_gateway_model *model, const struct fg_call *ca
         fg_sim_answer_call(model, call, now_ns, FG_OUTCOME_GOOD);
         return false;
     }
-    struct fg_overload_decision decision =
-        fg_overload_decide(&model->overload, route->priority, fg_sim_overload_uses(model, route));
     uint64_t wait_ns = 0;
-    if (!decision.is_admitted && !model->config->overload.is_shadow) {
-        fg_tally_shed(model->tally, (size_t)(route - model->config->routes), now_ns,
-                      decision.reason);
-        fg_sim_refuse_call(model, call->user, now_ns, FG_REFUSED_OVERLOAD, decision.retry_after_ns);
-        return false;
-    }
-    if (!pass_room(model, call, now_ns))
+    if (!pass_overload(model, call, now_ns) || !pass_room(model, call, now_ns))
         return false;
     if (!pass_limits(model, call, now_ns, &wait_ns)) {
         fg_sim_give_back_place(model, (uint32_t)(route - model->config->routes), call->has_ticket,
