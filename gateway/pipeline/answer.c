@@ -114,10 +114,13 @@ static void add_rate_limit(const struct fg_flow *flow, struct fg_field *fields, 
 }
 
 /* While a backend is overloaded: how important this request is, and down to what others are let
- * in, so that the app can hold back by itself what would be refused. Smaller is more important. */
+ * in, so that the app can hold back by itself what would be refused. Smaller is more important. In
+ * shadow nothing is, and an app that held back would be acted on. */
 static void add_priority(const struct fg_flow *flow, struct fg_field *fields, size_t *count)
 {
     if (flow->slots[FG_SLOT_BACKEND].gate == NULL || flow->level >= FG_PRIORITY_COMPOUND_COUNT - 1)
+        return;
+    if (flow->thread->pipeline->config->backends[flow->route->backend_index].queue.is_shadow)
         return;
     add(fields, count, FG_SPAN("x-floodgate-priority"),
         fg_arena_try_printf(flow->req->ex.arena, "own=%" PRIu32 ", admitted=%" PRIu32,
