@@ -16,8 +16,8 @@
 #define FG_READ_TURN_MEASURED ((size_t)4096) /* bytes that are worth two looks at the clock */
 #define FG_READ_TURN_SPARE ((size_t)2048)    /* for everybody, once a turn's budget is spent */
 #define FG_READ_TURN_GUEST 3u                /* halvings of a client's first read: 8 KiB */
-#define FG_READ_TURN_TRUST 2u                /* 2^2 cheap full reads for each doubling */
-#define FG_READ_TURN_DEARS_MAX 5u            /* and twice as many for each dear one, to 2^7 */
+#define FG_READ_TURN_TRUST 1u                /* 2^1 cheap full reads for each doubling */
+#define FG_READ_TURN_DEARS_MAX 2u            /* and twice as many for each dear one, to 2^3 */
 #define FG_READ_TURN_WELCOMES 8u /* cheap first reads until newcomers begin with twice as much */
 
 /* Of one event loop. */

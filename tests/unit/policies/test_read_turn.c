@@ -68,10 +68,10 @@ static void some_cheap_ones_double_the_next(void **state)
     (void)state;
     struct fg_read_turn reads = made(2 * MS);
     struct fg_read_pace pace = {.halvings = 4, .is_known = true};
-    assert_int_equal(after_some(&reads, 1, &pace, 3, 100 * US), 4);
+    assert_int_equal(after_some(&reads, 1, &pace, 1, 100 * US), 4);
     assert_int_equal(after_some(&reads, 3, &pace, 9, 100 * US + 1), 4); /* twice would not fit */
     assert_int_equal(after_some(&reads, 5, &pace, 1, 100 * US), 3);
-    assert_int_equal(after_some(&reads, 7, &pace, 11, 0), 1);
+    assert_int_equal(after_some(&reads, 7, &pace, 5, 0), 1);
     assert_int_equal(after_some(&reads, 9, &pace, 1, 0), 0);
     assert_int_equal(after_some(&reads, 11, &pace, 1000, 0), 0);
 }
@@ -84,17 +84,17 @@ static void patience_does_not_pay(void **state)
     struct fg_read_pace pace = {.is_known = true};
     for (unsigned dears = 1; dears < 10; dears++) {
         assert_int_equal(after_some(&reads, dears, &pace, 1, 100 * MS), FG_READ_TURN_HALVINGS_MAX);
-        unsigned wanted = 4u << (dears < FG_READ_TURN_DEARS_MAX ? dears : FG_READ_TURN_DEARS_MAX);
+        unsigned wanted = 2u << (dears < FG_READ_TURN_DEARS_MAX ? dears : FG_READ_TURN_DEARS_MAX);
         for (uint8_t left = FG_READ_TURN_HALVINGS_MAX; left > 0; left--) {
             assert_int_equal(after_some(&reads, dears, &pace, wanted - 1, 0), left);
             assert_int_equal(after_some(&reads, dears, &pace, 1, 0), left - 1);
         }
     }
-    /* One who goes on behaving is forgiven, one by one: 128 reads, 64, and so on. */
-    (void)after_some(&reads, 20, &pace, 128 + 64 + 32 + 16 + 8, 0);
+    /* One who goes on behaving is forgiven, one by one: 8 reads, then 4. */
+    (void)after_some(&reads, 20, &pace, 8 + 4, 0);
     assert_int_equal(pace.dears, 0);
     assert_int_equal(after_some(&reads, 21, &pace, 1, 100 * MS), FG_READ_TURN_HALVINGS_MAX);
-    assert_int_equal(after_some(&reads, 21, &pace, 8, 0), FG_READ_TURN_HALVINGS_MAX - 1);
+    assert_int_equal(after_some(&reads, 21, &pace, 4, 0), FG_READ_TURN_HALVINGS_MAX - 1);
 }
 
 /* Then it is the next turn's: but a head fits into what is left for everybody. */
@@ -197,7 +197,7 @@ static void large_pieces_are_never_dear(void **state)
     assert_int_equal(after(&reads, 1, 0, 131072), 0); /* 2 ns a byte */
     assert_int_equal(after(&reads, 2, 3, 8192), 3);
     struct fg_read_pace pace = {.halvings = 3, .is_known = true};
-    assert_int_equal(after_some(&reads, 2, &pace, 4, 8192), 2);
+    assert_int_equal(after_some(&reads, 2, &pace, 2, 8192), 2);
     assert_int_equal(after(&reads, 2, 3, 16384), 3);
     assert_int_equal(after(&reads, 2, 0, 131073), FG_READ_TURN_HALVINGS_MAX);
 }
