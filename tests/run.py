@@ -22,12 +22,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 JOBS = str(os.cpu_count() or 2)
 NICE = ["nice", "-n", "10"]  # for what goes on beside tests that mostly wait
-# What reads bytes of strangers gets a minute, the others a third of it; FG_FUZZ_SECONDS is for all.
+# What reads bytes of strangers gets a minute, the others a sixth of it; FG_FUZZ_SECONDS is for all.
 FUZZ_LONG = {"h1", "h2", "upstream_response", "config", "jwt", "proxy_header", "cache_fields"}
 
 
 def fuzz_seconds(name):
-    return int(os.environ.get("FG_FUZZ_SECONDS", "60" if name in FUZZ_LONG else "20"))
+    return int(os.environ.get("FG_FUZZ_SECONDS", "60" if name in FUZZ_LONG else "10"))
 
 
 class Result:
