@@ -1,6 +1,7 @@
 /*
  * background.c: where cores are shared, orders go before tokens.
- * Job      less weight, no pre-emption of others, and slices that others may cut short.
+ * Job      less weight, no pre-emption of others, and short slices, each given up as soon as a
+ *          portion of a step is done (kernels/pool_shared).
  * Thread   a process's first one, before it starts others: they inherit all of it.
  * Never    SCHED_IDLE: beside a gateway that needs its cores for seconds, streams would stand.
  * Source   sched(7), sched_setattr(2); Linux's Documentation/scheduler/sched-eevdf.rst. Since 6.6
@@ -19,9 +20,9 @@
 #include <unistd.h>
 
 #define NICENESS 10 /* a tenth of the usual weight */
-/* Longer than anybody's usual slice (0.7 to 2.8 ms by the number of cores), and short enough for
- * workers that take turns on a core. */
-#define SLICE_NS (6 * FG_MS)
+/* What a thread that yields forfeits: with longer ones it would get next to nothing beside others
+ * that never sleep, as each of its portions ends in giving way. */
+#define SLICE_NS (300 * FG_US)
 
 /* The kernel's struct of the first version, which the C library does not declare everywhere. */
 struct attributes {
