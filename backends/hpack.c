@@ -13,6 +13,7 @@
 
 #include "base/field_id.h"
 #include "base/field_text.h"
+#include "base/words.h"
 
 #include <assert.h>
 #include <string.h>
@@ -56,25 +57,11 @@ _Static_assert(sizeof(struct fg_hpack_table) <= 1024, "a block has a power of tw
 
 /* ---- both ends of a text: what differs at all, mostly differs there ---- */
 
-static inline uint64_t load_8(const char *from)
-{
-    uint64_t word;
-    memcpy(&word, from, sizeof(word));
-    return word;
-}
-
-static inline uint32_t load_4(const char *from)
-{
-    uint32_t word;
-    memcpy(&word, from, sizeof(word));
-    return word;
-}
-
 /* Less than eight bytes, all of them. */
 static inline uint64_t load_few(const char *from, size_t len)
 {
     if (len >= 4)
-        return load_4(from) | (uint64_t)load_4(from + len - 4) << 32;
+        return fg_load_4(from) | fg_load_4(from + len - 4) << 32;
     if (len == 0)
         return 0;
     const unsigned char *bytes = (const unsigned char *)from;
@@ -85,8 +72,8 @@ static inline uint64_t ends_of(struct fg_span text)
 {
     if (text.len < 8)
         return load_few(text.data, text.len) + text.len;
-    uint64_t tail = load_8(text.data + text.len - 8);
-    return load_8(text.data) ^ (tail << 29 | tail >> 35) ^ text.len;
+    uint64_t tail = fg_load_8(text.data + text.len - 8);
+    return fg_load_8(text.data) ^ (tail << 29 | tail >> 35) ^ text.len;
 }
 
 static inline uint64_t hash_name(struct fg_span name)
@@ -107,10 +94,10 @@ static inline bool is_same(const char *a, const char *b, size_t len)
     if (len < 8)
         return load_few(a, len) == load_few(b, len);
     for (size_t i = 0; i + 8 < len; i += 8) {
-        if (load_8(a + i) != load_8(b + i))
+        if (fg_load_8(a + i) != fg_load_8(b + i))
             return false;
     }
-    return load_8(a + len - 8) == load_8(b + len - 8);
+    return fg_load_8(a + len - 8) == fg_load_8(b + len - 8);
 }
 
 /* ---- the table ---- */

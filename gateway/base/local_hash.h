@@ -10,20 +10,7 @@
 #define FG_BASE_LOCAL_HASH_H
 
 #include "base/span.h"
-
-static inline uint64_t fg_local_load_8(const char *from)
-{
-    uint64_t word;
-    memcpy(&word, from, sizeof(word));
-    return word;
-}
-
-static inline uint64_t fg_local_load_4(const char *from)
-{
-    uint32_t word;
-    memcpy(&word, from, sizeof(word));
-    return word;
-}
+#include "base/words.h"
 
 static inline uint64_t fg_local_fold(uint64_t a, uint64_t b)
 {
@@ -39,13 +26,13 @@ static inline uint64_t fg_local_hash(struct fg_span span, uint64_t seed)
     uint64_t first = 0, last = 0;
     size_t len = span.len;
     for (; len > 16; at += 16, len -= 16)
-        hash = fg_local_fold(fg_local_load_8(at) ^ key, fg_local_load_8(at + 8) ^ hash);
+        hash = fg_local_fold(fg_load_8(at) ^ key, fg_load_8(at + 8) ^ hash);
     if (len >= 8) {
-        first = fg_local_load_8(at);
-        last = fg_local_load_8(at + len - 8);
+        first = fg_load_8(at);
+        last = fg_load_8(at + len - 8);
     } else if (len >= 4) {
-        first = fg_local_load_4(at);
-        last = fg_local_load_4(at + len - 4);
+        first = fg_load_4(at);
+        last = fg_load_4(at + len - 4);
     } else if (len > 0) {
         const unsigned char *bytes = (const unsigned char *)at;
         first = (uint64_t)bytes[0] << 16 | (uint64_t)bytes[len / 2] << 8 | bytes[len - 1];
