@@ -101,29 +101,29 @@ class OpenSsl:
     """A client of TLS 1.3 by libssl itself, which says more than Python's ssl lets anybody say. It never reads."""
 
     KEY_UPDATE_REQUESTED = 1
-    library = None
+    libssl = None
 
     def __init__(self, port):
-        if OpenSsl.library is None:
-            OpenSsl.library = load_libssl()
+        if OpenSsl.libssl is None:
+            OpenSsl.libssl = load_libssl()
         self.socket = socket.create_connection(("127.0.0.1", port), 30)
         self.socket.setblocking(True)
-        self.context = self.library.SSL_CTX_new(self.library.TLS_client_method())
-        self.ssl = self.library.SSL_new(self.context)
-        assert self.library.SSL_set_fd(self.ssl, self.socket.fileno()) == 1
-        assert self.library.SSL_connect(self.ssl) == 1
+        self.context = self.libssl.SSL_CTX_new(self.libssl.TLS_client_method())
+        self.ssl = self.libssl.SSL_new(self.context)
+        assert self.libssl.SSL_set_fd(self.ssl, self.socket.fileno()) == 1
+        assert self.libssl.SSL_connect(self.ssl) == 1
 
     def write(self, data):
-        return self.library.SSL_write(self.ssl, data, len(data)) == len(data)
+        return self.libssl.SSL_write(self.ssl, data, len(data)) == len(data)
 
     def update_key(self):
         """Asks the server for a new key of its own, too; False once the connection is broken."""
-        return (self.library.SSL_key_update(self.ssl, self.KEY_UPDATE_REQUESTED) == 1 and
-                self.library.SSL_do_handshake(self.ssl) == 1)
+        return (self.libssl.SSL_key_update(self.ssl, self.KEY_UPDATE_REQUESTED) == 1 and
+                self.libssl.SSL_do_handshake(self.ssl) == 1)
 
     def close(self):
-        self.library.SSL_free(self.ssl)
-        self.library.SSL_CTX_free(self.context)
+        self.libssl.SSL_free(self.ssl)
+        self.libssl.SSL_CTX_free(self.context)
         self.socket.close()
 
     def __enter__(self):
