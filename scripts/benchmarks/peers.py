@@ -40,6 +40,7 @@ http {{
   upstream app {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port} ssl http2; ssl_certificate {folder}/dev.crt; ssl_certificate_key {folder}/dev.key;
+    ssl_protocols TLSv1.2 TLSv1.3;  # as the others; this version of nginx would leave 1.3 out
     proxy_http_version 1.1; proxy_set_header Connection "";
     location / {{ proxy_pass http://app; }}
     location /cached/ {{ proxy_pass http://app/; proxy_cache one; proxy_cache_valid 200 1h; }}
