@@ -10,7 +10,8 @@
  *          OPEN_LOAD_TOKENS names a file of bearer tokens, a line each, that requests take in turn;
  *          OPEN_LOAD_BODY is what a POST carries, with an idempotency key of its own;
  *          OPEN_LOAD_TLS=1: over TLS, whose certificate is not looked at;
- *          OPEN_LOAD_CLIENTS=1: each connection comes from an address of its own (127.0.1.x).
+ *          OPEN_LOAD_CLIENTS=1: each connection comes from an address of its own (127.0.1.x);
+ *          OPEN_LOAD_EACH=1: how long each good answer took, too, shortest first.
  * Thread   one.
  */
 #define _GNU_SOURCE
@@ -457,17 +458,28 @@ static double quantile_ms(uint64_t *values, size_t count, double share)
     return (double)values[(size_t)((double)(count - 1) * share)] / MS;
 }
 
+static void report_each(const struct kind *kind)
+{
+    printf(", \"good_ms\": [");
+    for (size_t i = 0; i < kind->good; i++)
+        printf("%s%.3f", i == 0 ? "" : ", ", (double)kind->good_ns[i] / MS);
+    printf("]");
+}
+
 static void report(struct kind *kind)
 {
     printf("{\"kind\": \"%s\", \"offered\": %lu, \"good\": %lu, \"refused\": %lu, \"failed\": %lu, "
            "\"timed_out\": %lu, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"refused_p50_ms\": %.3f, "
-           "\"refused_p99_ms\": %.3f, \"lag_p99_ms\": %.3f, \"reconnects\": %zu}\n",
+           "\"refused_p99_ms\": %.3f, \"lag_p99_ms\": %.3f, \"reconnects\": %zu",
            kind->name, kind->offered, kind->good, kind->refused, kind->failed, kind->timed_out,
            quantile_ms(kind->good_ns, kind->good, 0.5),
            quantile_ms(kind->good_ns, kind->good, 0.99),
            quantile_ms(kind->refused_ns, kind->refused, 0.5),
            quantile_ms(kind->refused_ns, kind->refused, 0.99),
            quantile_ms(kind->lag_ns, kind->lag_count, 0.99), reconnects);
+    if (getenv("OPEN_LOAD_EACH") != NULL)
+        report_each(kind); /* sorted by quantile_ms */
+    puts("}");
 }
 
 static void add_kind(char *text, double seconds)
