@@ -175,6 +175,19 @@ static const struct command commands[] = {
     {"schema", "print the JSON Schema of the configuration, for editors", run_schema},
 };
 
+static const struct command *command_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    }
+    fprintf(stderr, "floodgate: '%s' is not a command; expected", name);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        fprintf(stderr, "%s %s", i == 0 ? "" : ",", commands[i].name);
+    fprintf(stderr, "\n");
+    return NULL;
+}
+
 static void print_help(FILE *out)
 {
     fprintf(out, "floodgate " FG_VERSION ": an API gateway for promotion floods\n\n"
@@ -340,6 +353,9 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return fg_worker_program_main(argc, argv); /* internal: no options */
+    /* Before any option: help on a command that is none must not read as if it were one. */
+    if (argc > 1 && argv[1][0] != '-' && command_named(argv[1]) == NULL)
+        return 2;
     struct options options = {.config = DEFAULT_CONFIG,
                               .token = {.ttl_s = 86400, .method = "GET"},
                               .reload = {.wait_s = 120}};
@@ -352,14 +368,6 @@ int main(int argc, char **argv)
         print_help(stderr);
         return 2;
     }
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(argv[optind], commands[i].name) == 0)
-            return commands[i].run(&options);
-    }
-    fprintf(stderr,
-            "floodgate: '%s' is not a command; expected serve, check, show, reload, kv, token, "
-            "rehearse, "
-            "explain or schema\n",
-            argv[optind]);
-    return 2;
+    const struct command *command = command_named(argv[optind]);
+    return command == NULL ? 2 : command->run(&options);
 }

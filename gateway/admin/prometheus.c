@@ -412,17 +412,32 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
         {"shed", offsetof(struct fg_net_stats, handshakes_shed)},
         {"refused", offsetof(struct fg_net_stats, handshakes_refused)},
     };
+    static const struct {
+        const char *name;
+        size_t offset;
+        const char *help;
+    } counters[] = {
+        {"connections_accepted_total", offsetof(struct fg_net_stats, accepted),
+         "Client connections ever accepted."},
+        {"dear_reads_total", offsetof(struct fg_net_stats, dear_reads),
+         "Reads whose bytes took more of a turn than their share."},
+        {"timeouts_total", offsetof(struct fg_net_stats, timeouts),
+         "Clients that took too long: idle, over a head, a body, or reading."},
+        {"protocol_errors_total", offsetof(struct fg_net_stats, protocol_errors),
+         "Heads, bodies, frames and connections that were no HTTP."},
+        {"tls_floods_total", offsetof(struct fg_net_stats, tls_floods),
+         "Connections closed for key updates, alerts or renegotiation."},
+        {"h2_floods_total", offsetof(struct fg_net_stats, h2_floods),
+         "Connections closed for frames without content, or bombs."},
+    };
     fg_prometheus_family(out, "connections", "gauge", "Open client connections.");
     fprintf(out, "floodgate_connections %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, open)));
-    fg_prometheus_family(out, "connections_accepted_total", "counter",
-                         "Client connections ever accepted.");
-    fprintf(out, "floodgate_connections_accepted_total %" PRIu64 "\n",
-            net_sum(options, offsetof(struct fg_net_stats, accepted)));
-    fg_prometheus_family(out, "dear_reads_total", "counter",
-                         "Reads whose bytes took more of a turn than their share.");
-    fprintf(out, "floodgate_dear_reads_total %" PRIu64 "\n",
-            net_sum(options, offsetof(struct fg_net_stats, dear_reads)));
+    for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
+        fg_prometheus_family(out, counters[i].name, "counter", counters[i].help);
+        fprintf(out, "floodgate_%s %" PRIu64 "\n", counters[i].name,
+                net_sum(options, counters[i].offset));
+    }
     fg_prometheus_family(out, "handshakes_total", "counter", "TLS handshakes, by result.");
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++)
         fprintf(out, "floodgate_handshakes_total{result=\"%s\"} %" PRIu64 "\n", results[i].result,

@@ -3,8 +3,10 @@
  */
 #include "http/codec.h"
 
+#include "base/log.h"
 #include "base/text.h"
 #include "http/stream.h"
+#include "net/listener.h"
 
 #include <stdlib.h>
 #include <sys/random.h>
@@ -12,6 +14,7 @@
 #define SEGMENTS_KEPT ((size_t)256)        /* 4 MiB a loop */
 #define BLOCK_BYTES_KEPT ((size_t)1 << 20) /* a loop */
 #define FRAME_BYTES ((size_t)16384 + 512)  /* the largest frame that we send, and some room */
+#define LINES_PER_S 10
 
 enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg_loop *loop,
                                  const struct fg_limits_conf *limits, struct fg_net_stats *stats)
@@ -49,6 +52,15 @@ bool fg_codec_must_close(struct fg_transport *transport)
         return false;
     fg_pressure_acted(pressure, FG_OVERLOAD_STOP_KEEP_ALIVE);
     return true;
+}
+
+void fg_codec_note_error(struct fg_transport *transport, const char *version, const char *reason)
+{
+    static struct fg_log_limit limit;
+    fg_counter_add_owned(&transport->env->stats->protocol_errors, 1);
+    fg_log_limited(&limit, LINES_PER_S, FG_LOG_INFO, "protocol_error",
+                   "client=%.*s version=%s reason=\"%s\"", FG_SPAN_ARGS(transport->client_addr),
+                   version, reason);
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): a counter through a mixer. */

@@ -62,6 +62,9 @@ struct fg_transport;
 /* Does overload want a connection closed that otherwise would be kept? Counts it. */
 bool fg_codec_must_close(struct fg_transport *transport);
 
+/* The client broke the protocol where no answer can say so: counted, and logged now and then. */
+void fg_codec_note_error(struct fg_transport *transport, const char *version, const char *reason);
+
 /* 32 hexadecimal digits, unlikely ever to be made again; not a secret. */
 void fg_codec_make_request_id(struct fg_codec_env *env, char id[32]);
 

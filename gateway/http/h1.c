@@ -62,13 +62,14 @@ void fg_h1_detach(struct fg_h1 *h1)
 static void refuse_connection(struct fg_h1 *h1, enum fg_http_error error)
 {
     struct fg_stream *stream = h1->current;
-    fg_counter_add_owned(&h1->codec.transport->env->stats->protocol_errors, 1);
     fg_h1_close_after(h1, FG_CLOSE_LINGER);
     fg_h1_head_clear(h1);
-    if (stream == NULL) {
+    if (stream == NULL) { /* it is in a body that nobody wants */
+        fg_codec_note_error(h1->codec.transport, "h1", fg_http_error_code(error));
         h1->codec.transport->ops->wake(h1->codec.transport);
         return;
     }
+    fg_counter_add_owned(&h1->codec.transport->env->stats->protocol_errors, 1);
     fg_stream_gone(stream, FG_GONE_PROTOCOL);
     if (stream->is_head_sent)
         stream->req.response_ops->abort(&stream->req);

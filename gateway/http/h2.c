@@ -41,7 +41,7 @@ static void fail_session(struct fg_h2 *h2, int error)
         }
     }
     h2->has_failed = true;
-    fg_counter_add_owned(&transport->env->stats->protocol_errors, 1);
+    fg_codec_note_error(transport, "h2", nghttp2_strerror(error));
     transport->ops->close(transport, FG_CLOSE_LINGER);
 }
 

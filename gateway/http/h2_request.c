@@ -352,7 +352,6 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
                             void *user_data)
 {
     (void)session;
-    (void)error;
     struct fg_h2 *h2 = user_data;
     if (frame->hd.type == NGHTTP2_HEADERS) {
         h2->is_in_head = false;
@@ -360,7 +359,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
             fg_h2_note_opened(h2, frame->hd.stream_id);
         fg_h2_note_reset(h2, frame->hd.stream_id);
     }
-    fg_counter_add_owned(&h2->codec.transport->env->stats->protocol_errors, 1);
+    fg_codec_note_error(h2->codec.transport, "h2", nghttp2_strerror(error));
     /* The session resets the stream for it: such resets cost as much as the client's own. */
     h2->resets_paid++;
     return fg_h2_spend(h2, FG_H2_RESET_COST) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;

@@ -11,6 +11,7 @@
  *                            <----------------    fg_response_interim..., _head, _write...,
  *                                                 [_trailers,] _end, or _abort, _give_up, or
  *                                                 _out_of_memory
+ *      on_codec_answer       ---------------->    what the client sent is no request
  *      on_done(req)          ---------------->    last call, exactly once for each on_request,
  * after the answer's last byte was handed to the socket or the stream was cut; then the arena is
  * freed
@@ -65,6 +66,13 @@ struct fg_request_handler {
     void (*on_writable)(struct fg_request *req);
     void (*on_gone)(struct fg_request *req, enum fg_gone_reason reason);
     void (*on_done)(struct fg_request *req);
+    /*
+     * The codec answers by itself: a head that is none, for which no other call is made, or a
+     * request of which on_gone has been called. `code` is a constant. Only what was read of `ex` is
+     * set, and its strings last as long as the call. NULL: nobody wants to know.
+     */
+    void (*on_codec_answer)(void *handler, struct fg_request *req, unsigned status,
+                            const char *code);
 };
 
 struct fg_request {

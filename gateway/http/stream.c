@@ -152,12 +152,7 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
     char body[FG_HTTP_ERROR_BODY_MAX];
     char length[24];
     char date[FG_HTTP_DATE_BYTES];
-    char id[32];
-    struct fg_span request_id = stream->req.ex.request_id;
-    if (request_id.len == 0) { /* the head was not read to its end */
-        fg_codec_make_request_id(stream->codec->transport->env, id);
-        request_id = fg_span_make(id, sizeof(id));
-    }
+    const struct fg_span request_id = stream->req.ex.request_id;
     const bool is_too_large = error == FG_HTTP_BODY_TOO_LARGE;
     size_t len = fg_http_error_body(error, request_id,
                                     is_too_large ? stream->req.ex.body_bytes_max : 0, body);
@@ -180,9 +175,26 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
 
 void fg_stream_answer_error(struct fg_stream *stream, enum fg_http_error error)
 {
+    struct fg_request *req = &stream->req;
+    struct fg_exchange *ex = &req->ex;
+    char id[32];
     assert(stream->state != FG_STREAM_OPEN);
-    stream->req.was_aborted = false; /* it is told why, and whole */
+    req->was_aborted = false;                         /* it is told why, and whole */
+    const bool is_nameless = ex->request_id.len == 0; /* the head was not read to its end */
+    if (is_nameless) {
+        fg_codec_make_request_id(stream->codec->transport->env, id);
+        ex->request_id = fg_span_make(id, sizeof(id));
+    }
+    if (ex->method_text.len == 0)
+        ex->method_text = stream->head.method;
+    if (ex->path.len == 0)
+        ex->path = stream->head.target;
+    if (req->handler->on_codec_answer != NULL)
+        req->handler->on_codec_answer(req->handler_ctx, req, fg_http_error_status(error),
+                                      fg_http_error_code(error));
     answer_error(stream, error);
+    if (is_nameless)
+        ex->request_id = fg_span_make(NULL, 0);
 }
 
 void fg_stream_out_of_memory(struct fg_request *req)

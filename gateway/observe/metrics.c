@@ -23,6 +23,7 @@ void fg_thread_metrics_destroy(struct fg_thread_metrics *metrics)
 const char *fg_refused_name(enum fg_refused refused)
 {
     static const char *const names[FG_REFUSED_COUNT] = {
+        [FG_REFUSED_BAD_REQUEST] = "bad_request",
         [FG_REFUSED_NO_ROUTE] = "no_route",
         [FG_REFUSED_METHOD] = "method_not_allowed",
         [FG_REFUSED_UNAUTHENTICATED] = "unauthenticated",

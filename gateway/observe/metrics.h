@@ -14,6 +14,7 @@
 /* Why the gateway itself, or a limit of a backend's, refused a request; the name is the error's
  * code too. */
 enum fg_refused {
+    FG_REFUSED_BAD_REQUEST, /* no HTTP, or too much of it; the error has a code of its own */
     FG_REFUSED_NO_ROUTE,
     FG_REFUSED_METHOD,
     FG_REFUSED_UNAUTHENTICATED,

@@ -46,21 +46,27 @@ static void copy_cut(char *to, size_t room, struct fg_span from)
     to[len] = '\0';
 }
 
-void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
+struct fg_record *fg_flow_begin_record(struct fg_pipeline_thread *thread,
+                                       const struct fg_exchange *ex, uint64_t now_ns)
 {
-    if (flow->thread->recorder == NULL)
-        return;
-    const struct fg_exchange *ex = &flow->req->ex;
-    struct fg_record *record = fg_recorder_next(flow->thread->recorder);
-    uint64_t total_ns = now_ns - ex->started_ns;
+    struct fg_record *record = fg_recorder_next(thread->recorder);
     copy_cut(record->request_id, sizeof(record->request_id), ex->request_id);
     copy_cut(record->method, sizeof(record->method), ex->method_text);
     copy_cut(record->path, sizeof(record->path), ex->path);
     copy_cut(record->client, sizeof(record->client), ex->client_addr);
     copy_cut(record->user, sizeof(record->user), ex->user_id);
+    record->started_wall_ns = fg_loop_wall_of_ns(thread->loop, ex->started_ns);
+    record->total_ns = now_ns - ex->started_ns;
+    return record;
+}
+
+void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
+{
+    if (flow->thread->recorder == NULL)
+        return;
+    const struct fg_exchange *ex = &flow->req->ex;
+    struct fg_record *record = fg_flow_begin_record(flow->thread, ex, now_ns);
     record->route = flow->route == NULL ? NULL : flow->route->name;
-    record->started_wall_ns = fg_loop_wall_of_ns(flow->thread->loop, ex->started_ns);
-    record->total_ns = total_ns;
     memcpy(record->hop_ns, flow->hop_ns, sizeof(record->hop_ns));
     record->status = flow->status;
     record->was_aborted = flow->req->was_aborted;

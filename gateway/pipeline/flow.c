@@ -556,7 +556,18 @@ static struct fg_decision refusal_of(const struct fg_flow *flow)
         if (flow->decisions[i - 1].decided == FG_DECIDED_REFUSE)
             return flow->decisions[i - 1];
     }
-    return (struct fg_decision){.policy = NULL};
+    return (struct fg_decision){.value = FG_DECISION_NO_VALUE, .limit = FG_DECISION_NO_VALUE};
+}
+
+/* " value=12 limit=10", or nothing where nothing was compared. */
+static void write_figures(char *text, size_t bytes, const struct fg_decision *refusal)
+{
+    const bool has_figures =
+        refusal->value != FG_DECISION_NO_VALUE && refusal->limit != FG_DECISION_NO_VALUE;
+    text[0] = '\0';
+    if (has_figures)
+        snprintf(text, bytes, " value=%llu limit=%llu", (unsigned long long)refusal->value,
+                 (unsigned long long)refusal->limit);
 }
 
 static void write_log(const struct fg_flow *flow, uint64_t now_ns)
@@ -568,25 +579,25 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
         return;
     static struct fg_log_limit limit;
     const struct fg_exchange *ex = &flow->req->ex;
-    char path[256];
-    struct fg_decision refusal = refusal_of(flow);
+    char path[256], figures[64];
+    const struct fg_decision refusal = refusal_of(flow);
+    write_figures(figures, sizeof(figures), &refusal);
     fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len);
     fg_log_limited(
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
-        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s policy=%s value=%lld "
-        "limit=%lld retry_after_ms=%llu cache=%s aborted=%d "
+        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s policy=%s%s "
+        "retry_after_ms=%llu cache=%s aborted=%d "
         "client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f cache_wait_ms=%.3f "
         "queue_ms=%.3f backend_ms=%.3f",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
-        flow->is_refused ? fg_refused_name(flow->refused) : "-",
-        refusal.policy == NULL ? "-" : refusal.policy, (long long)refusal.value,
-        (long long)refusal.limit, (unsigned long long)(refusal.wait_ns / FG_MS),
-        fg_cache_result_name(flow->cache_result), flow->req->was_aborted,
-        FG_SPAN_ARGS(ex->client_addr), (unsigned long long)flow->req->bytes_in,
-        (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6,
-        (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6, (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6,
-        (double)flow->hop_ns[FG_HOP_BACKEND] / 1e6);
+        refusal.reason == NULL ? "-" : refusal.reason,
+        refusal.policy == NULL ? "-" : refusal.policy, figures,
+        (unsigned long long)(refusal.wait_ns / FG_MS), fg_cache_result_name(flow->cache_result),
+        flow->req->was_aborted, FG_SPAN_ARGS(ex->client_addr),
+        (unsigned long long)flow->req->bytes_in, (unsigned long long)flow->req->bytes_out,
+        (double)total_ns / 1e6, (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6,
+        (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6, (double)flow->hop_ns[FG_HOP_BACKEND] / 1e6);
 }
 
 static void on_done(struct fg_request *req)
@@ -612,4 +623,5 @@ const struct fg_request_handler fg_pipeline_handler = {
     .on_writable = on_writable,
     .on_gone = on_gone,
     .on_done = on_done,
+    .on_codec_answer = fg_flow_on_codec_answer,
 };

@@ -358,8 +358,15 @@ void fg_flow_pass(struct fg_flow *flow, const char *policy, uint64_t value, uint
 /* In shadow: it would have refused, for `reason`. */
 void fg_flow_would_refuse(struct fg_flow *flow, const char *policy, enum fg_refused reason,
                           uint64_t value, uint64_t limit);
+/* What the recorder keeps next, with all that the exchange says; there is a recorder. */
+struct fg_record *fg_flow_begin_record(struct fg_pipeline_thread *thread,
+                                       const struct fg_exchange *ex, uint64_t now_ns);
 /* The request is done: into the recorder. */
 void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns);
+
+/* codec_answer.c: the codec has answered by itself (request.h). */
+void fg_flow_on_codec_answer(void *handler, struct fg_request *req, unsigned status,
+                             const char *code);
 
 /* Answer with our own error, count it, and be done. From a stage or its event. */
 void fg_flow_refuse(struct fg_flow *flow, const struct fg_refusal *refusal);

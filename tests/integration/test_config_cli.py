@@ -45,7 +45,8 @@ def serve_fails(path, pattern, env=None):
 @pytest.mark.parametrize("arguments, code, stream, text", [
     (["--help"], 0, "stdout", "usage: floodgate"), (["-h"], 0, "stdout", "usage: floodgate"),
     (["serve", "--help"], 0, "stdout", "usage: floodgate"), (["--version"], 0, "stdout", "floodgate "),
-    ([], 2, "stderr", "usage"), (["fly"], 2, "stderr", "fly"), (["serve", "--fast"], 2, "stderr", "--fast"),
+    ([], 2, "stderr", "usage"), (["fly"], 2, "stderr", "fly"), (["fly", "--help"], 2, "stderr", "'fly' is not a command; expected serve, check,"),
+    (["serve", "--fast"], 2, "stderr", "--fast"),
     (["check", "-c"], 2, "stderr", "-- 'c'"), (["check", "one", "two"], 2, "stderr", "usage"),
     (["check", "-c", "/nonexistent/x.yaml"], 2, "stderr", "/nonexistent/x.yaml"),
     (["serve", "-c", "/nonexistent/x.yaml"], 2, "stderr", "/nonexistent/x.yaml"),

@@ -1,12 +1,14 @@
 """Every refusal explains itself, and says the same in body, fields, log, metrics and `floodgate explain`."""
 import contextlib
+import json
 import re
 import threading
 
+import h2.events
 import httpx
 import pytest
 
-from harness import run_binary, wait_for
+from harness import h2_start, h2_until, read_response, run_binary, wait_for
 
 FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)')
 
@@ -109,7 +111,7 @@ def seconds_of(milliseconds):
 
 def log_of(site, request_id):
     line = wait_for(lambda: next((one for one in site.log.splitlines() if f"request_id={request_id} " in one
-                                  and re.search("event=(request|slow_request) ", one)), None), what="its log line")
+                                  and re.search("event=(request|slow_request|bad_request) ", one)), None), what="its log line")
     return dict(FIELD.findall(line))
 
 
@@ -131,7 +133,7 @@ def check_log_and_explain(site, request_id, code, error):
         assert (int(log["value"]), int(log["limit"])) == (error["value"], error["limit"]) \
             == (last["value"], last["limit"])
     else:
-        assert "value" not in last
+        assert not {"value", "limit"} & (last.keys() | log.keys()), (last, log)
     done = run_binary("explain", request_id, "-c", site.config)
     assert done.returncode == 0 and f"reason={code}" in done.stdout, done.stdout + done.stderr
 
@@ -140,6 +142,10 @@ def refused_total(site, route, code):
     line = re.search(rf'floodgate_refused_total{{route="{route}",reason="{code}"}} (\d+)\n',
                      httpx.get(site.admin + "/metrics").text)
     return int(line.group(1))
+
+
+def figure(site, name):
+    return int(re.search(rf"floodgate_{name} (\d+)\n", httpx.get(site.admin + "/metrics").text).group(1))
 
 
 def ask_as_grpc(site, path):
@@ -284,6 +290,69 @@ def test_body_too_large(site):
         record = explained(site, error["request_id"])
         assert record["status"] == 413 and record["decisions"][-1]["reason"] == "body_too_large"
         wait_for(lambda: refused_total(site, "small", "body_too_large") == before + 1, what="the metric")
+
+
+BAD_HEADS = {  # what is sent, and what is said of it
+    "bad_host": (400, b"GET /x HTTP/1.1\r\n\r\n"),
+    "malformed_request": (400, b"\x00\x01\r\n\r\n"),
+    "ambiguous_length": (400, b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"),
+    "header_too_large": (431, b"GET /x HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 70000 + b"\r\n\r\n"),
+    "bad_chunk": (400, b"POST /small HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nx\r\n"),
+}
+
+
+def check_bad_request(site, status, code, request_id, route, before):
+    log, record = log_of(site, request_id), explained(site, request_id)
+    assert (log["status"], log["refused"], log["client"]) == (str(status), code, "127.0.0.1")
+    assert record["status"] == status and record["client"] == "127.0.0.1"
+    assert (record["decisions"][-1]["decided"], record["decisions"][-1]["reason"]) == ("refuse", code)
+    wait_for(lambda: refused_total(site, route, "bad_request") == before + 1, what="the metric")
+
+
+@pytest.mark.parametrize("code", BAD_HEADS)
+def test_what_is_no_request_is_told_and_kept(site, code):
+    status, data = BAD_HEADS[code]
+    route = "small" if code == "bad_chunk" else "unmatched"
+    before = refused_total(site, route, "bad_request")
+    errors = figure(site, "protocol_errors_total")
+    with site.raw() as connection:
+        connection.sendall(data)
+        told, _, body = read_response(connection.makefile("rb"))
+    error = json.loads(body)["error"]
+    assert (told, error["code"]) == (status, code)
+    check_bad_request(site, status, code, error["request_id"], route, before)
+    assert figure(site, "protocol_errors_total") == errors + 1
+
+
+def test_a_bad_head_of_http2_is_told_and_kept(site):
+    before = refused_total(site, "unmatched", "bad_request")
+    connection, state = h2_start(site)
+    with connection:
+        state.send_headers(1, [(":method", "GET"), (":scheme", "https"), (":path", "/a%2fb"), (":authority", "a")],
+                           end_stream=True)
+        connection.sendall(state.data_to_send())
+        events = []
+        assert h2_until(connection, state, h2.events.StreamEnded, events)
+    head = next(dict(event.headers) for event in events if isinstance(event, h2.events.ResponseReceived))
+    assert head[":status"] == "400"
+    check_bad_request(site, 400, "bad_target", head["x-request-id"], "unmatched", before)
+
+
+def test_frames_that_are_none_are_counted_and_logged(site):
+    errors, floods = (figure(site, f"{name}_total") for name in ("protocol_errors", "h2_floods"))
+    connection, state = h2_start(site)
+    with connection:
+        connection.sendall(bytes([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0]))  # a window that opens by nothing
+        assert h2_until(connection, state, h2.events.ConnectionTerminated)
+    wait_for(lambda: figure(site, "protocol_errors_total") > errors)
+    wait_for(lambda: re.search("event=protocol_error client=127.0.0.1 version=h2 reason=", site.log))
+    connection, state = h2_start(site)
+    with connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(bytes([0, 0, 8, 6, 0, 0, 0, 0, 0] + [0] * 8) * 30000)  # pings
+        h2_until(connection, state, h2.events.ConnectionTerminated)
+    wait_for(lambda: figure(site, "h2_floods_total") == floods + 1)
+    assert figure(site, "tls_floods_total") == 0 and figure(site, "timeouts_total") >= 0
 
 
 def test_the_log_tells_of_a_refusal_that_nothing_records(launch):

@@ -326,12 +326,24 @@ static void on_done(struct fg_request *req)
         fake->last = NULL;
 }
 
+static void on_codec_answer(void *handler, struct fg_request *req, unsigned status,
+                            const char *code)
+{
+    struct fake *fake = handler;
+    fake->codec_answers++;
+    fake->codec_status = status;
+    fake->codec_code = code;
+    fake->codec_id_len = req->ex.request_id.len;
+    snprintf(fake->codec_path, sizeof(fake->codec_path), "%.*s", FG_SPAN_ARGS(req->ex.path));
+}
+
 const struct fg_request_handler fake_handler = {
     .on_request = on_request,
     .on_body = on_body,
     .on_writable = on_writable,
     .on_gone = on_gone,
     .on_done = on_done,
+    .on_codec_answer = on_codec_answer,
 };
 
 void fake_open(struct fake *fake, bool is_h2, const struct fg_limits_conf *limits)

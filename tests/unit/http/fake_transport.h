@@ -60,6 +60,11 @@ struct fake {
     unsigned dones;
     unsigned gones;
     unsigned lasts;
+    unsigned codec_answers;
+    unsigned codec_status;  /* of the newest of them */
+    const char *codec_code; /* likewise */
+    char codec_path[64];    /* likewise, with a NUL behind it */
+    size_t codec_id_len;
     enum fg_gone_reason gone_reason;
     size_t body_bytes;
     unsigned pieces; /* calls of on_body, of all requests */

@@ -355,6 +355,35 @@ static void refuses_a_body_that_grows_too_large(void **state)
     fake_close(&fake);
 }
 
+static void tells_the_handler_what_it_answers_by_itself(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *code, *path;
+        unsigned status, requests;
+    } cases[] = {
+        {"GET /a HTTP/1.1\r\n\r\n", "bad_host", "/a", 400, 0},
+        {"\1\2\3\r\n\r\n", "malformed_request", "", 400, 0},
+        {"PUT /a HTTP/3.0\r\nHost: h\r\n\r\n", "unsupported_version", "", 505, 0},
+        {POST("/hold", "Transfer-Encoding: chunked\r\n") "x\r\n", "bad_chunk", "/hold", 400, 1},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fake fake;
+        fake_open(&fake, false, NULL);
+        fake_feed_text(&fake, cases[i].text);
+        assert_int_equal(fake.codec_answers, 1);
+        assert_int_equal(fake.codec_status, cases[i].status);
+        assert_string_equal(fake.codec_code, cases[i].code);
+        assert_string_equal(fake.codec_path, cases[i].path);
+        assert_int_equal(fake.codec_id_len, 32);
+        assert_int_equal(fake_status(&fake), cases[i].status);
+        assert_int_equal(fake.requests, cases[i].requests);
+        assert_int_equal(fake.dones, cases[i].requests);
+        assert_int_equal(fg_counter_get(&fake.stats.protocol_errors), 1);
+        fake_close(&fake);
+    }
+}
+
 static void never_ends_a_broken_answer_cleanly(void **state)
 {
     (void)state;
@@ -756,6 +785,7 @@ int main(void)
         TEST(asks_for_the_body_that_was_announced),
         cmocka_unit_test(drains_a_small_rest_and_gives_up_on_a_large_one),
         cmocka_unit_test(refuses_a_body_that_grows_too_large),
+        cmocka_unit_test(tells_the_handler_what_it_answers_by_itself),
         cmocka_unit_test(never_ends_a_broken_answer_cleanly),
         TEST(answers_what_there_is_no_memory_for),
         TEST(tells_the_handler_that_the_client_left),

@@ -321,6 +321,8 @@ static void refuses_bad_heads_by_stream(void **state)
             assert_int_not_equal(answer->error_code, NGHTTP2_NO_ERROR);
     }
     assert_int_equal(client->fake.requests, 0);
+    assert_int_equal(client->fake.codec_answers, 3);
+    assert_string_equal(client->fake.codec_code, "bad_host");
     int32_t id = get(client, "/"); /* the connection is as good as before */
     exchange(client);
     assert_int_equal(answer_of(client, id)->status, 200);

@@ -1,0 +1,102 @@
+/*
+ * codec_answer.c: what the codec answers by itself is counted, logged, remembered like a refusal.
+ * Thread   the request's loop.
+ * Never    answers anything. A head that is none has no flow, and costs no memory that lasts.
+ */
+#include "flow.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "http/http_error.h"
+#include "net/loop.h"
+#include "policies/priority.h"
+
+#include <string.h>
+
+#define LINES_PER_S 10 /* clients that speak no HTTP cost a line each; with an access log: all */
+#define METHOD_BYTES_MAX ((size_t)24)
+
+/* The codec's own answers that have a reason of their own are told apart; the rest is one. */
+static enum fg_refused reason_of(const char *code)
+{
+    const enum fg_refused reason = fg_refused_of_name(code);
+    return reason == FG_REFUSED_COUNT ? FG_REFUSED_BAD_REQUEST : reason;
+}
+
+static void count(struct fg_pipeline_thread *thread, unsigned status, enum fg_refused reason)
+{
+    struct fg_route_metrics *metrics = &thread->metrics->routes[thread->metrics->route_count];
+    fg_counter_add_owned(&metrics->requests, 1);
+    fg_counter_add_owned(&metrics->by_class[status / 100], 1);
+    fg_counter_add_owned(&metrics->refused[reason], 1);
+}
+
+static void write_line(const struct fg_pipeline_thread *thread, const struct fg_exchange *ex,
+                       unsigned status, const char *code)
+{
+    static struct fg_log_limit limit;
+    const bool is_each_logged = thread->pipeline->config->observability.access_log;
+    char method[METHOD_BYTES_MAX * 4], path[256];
+    size_t method_len =
+        ex->method_text.len < METHOD_BYTES_MAX ? ex->method_text.len : METHOD_BYTES_MAX;
+    fg_log_limited(&limit, is_each_logged ? 100000 : LINES_PER_S, FG_LOG_INFO, "bad_request",
+                   "request_id=%.*s method=%s path=%s status=%u refused=%s client=%.*s",
+                   FG_SPAN_ARGS(ex->request_id),
+                   fg_log_quote(method, sizeof(method), ex->method_text.data, method_len),
+                   fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len), status, code,
+                   FG_SPAN_ARGS(ex->client_addr));
+}
+
+static void keep_record(struct fg_pipeline_thread *thread, const struct fg_exchange *ex,
+                        unsigned status, const char *code)
+{
+    if (thread->recorder == NULL)
+        return;
+    const uint64_t now_ns = fg_clock_monotonic_ns();
+    struct fg_record *record = fg_flow_begin_record(thread, ex, now_ns);
+    record->route = NULL;
+    memset(record->hop_ns, 0, sizeof(record->hop_ns));
+    record->status = status;
+    record->was_aborted = false;
+    record->cache = FG_CACHE_RESULT_NONE;
+    record->priority_number = FG_PRIORITY_COMPOUND_COUNT - 1;
+    record->level = UINT32_MAX;
+    record->decision_count = 1;
+    record->decisions[0] = (struct fg_decision){.stage = "codec",
+                                                .reason = code,
+                                                .decided = FG_DECIDED_REFUSE,
+                                                .value = FG_DECISION_NO_VALUE,
+                                                .limit = FG_DECISION_NO_VALUE,
+                                                .after_ns = now_ns - ex->started_ns};
+    fg_recorder_add(thread->recorder);
+}
+
+/* on_gone was here: what it did not know is why. */
+static void note_in(struct fg_flow *flow, unsigned status, const char *code)
+{
+    if (flow->is_refused || flow->is_head_sent)
+        return;
+    flow->is_refused = true;
+    flow->refused = reason_of(code);
+    flow->status = status;
+    flow->is_head_sent = true;
+    fg_flow_decide(flow, &(struct fg_decision){.reason = code,
+                                               .decided = FG_DECIDED_REFUSE,
+                                               .value = FG_DECISION_NO_VALUE,
+                                               .limit = FG_DECISION_NO_VALUE});
+}
+
+void fg_flow_on_codec_answer(void *handler, struct fg_request *req, unsigned status,
+                             const char *code)
+{
+    struct fg_pipeline_thread *thread = handler;
+    struct fg_flow *flow = fg_flow_of(req);
+    if (flow != NULL) {
+        note_in(flow, status, code);
+        return;
+    }
+    count(thread, status, reason_of(code));
+    write_line(thread, &req->ex, status, code);
+    keep_record(thread, &req->ex, status, code);
+}
