@@ -86,6 +86,13 @@ void fg_arena_pool_guarantee(struct fg_arena_pool *pool, struct fg_arena_account
     pool->standing += account->guaranteed;
 }
 
+size_t fg_arena_pool_share(const struct fg_arena_pool *pool, uint32_t permille)
+{
+    const size_t left = pool->chunks_max - pool->wished;
+    const size_t share = (pool->chunks_max * permille + 999) / 1000;
+    return share < left ? share : left;
+}
+
 static void set_used(struct fg_arena_pool *pool, struct fg_arena_account *account, size_t used)
 {
     pool->standing -= larger(account->used, account->guaranteed);

@@ -82,6 +82,10 @@ void fg_arena_pool_init(struct fg_arena_pool *pool, size_t chunks_max);
 void fg_arena_pool_guarantee(struct fg_arena_pool *pool, struct fg_arena_account *account,
                              size_t chunks, bool is_shadow);
 
+/* A share of the pool, rounded up so that a small one of a small pool is something; no more than
+ * what is guaranteed to nobody yet. */
+size_t fg_arena_pool_share(const struct fg_arena_pool *pool, uint32_t permille);
+
 /* Gives all free chunks to the heap; asserts that no arena still holds one. */
 void fg_arena_pool_fini(struct fg_arena_pool *pool);
 

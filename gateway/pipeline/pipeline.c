@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define HEADS_PART 20           /* of request memory: 5 % */
+#define HEADS_PERMILLE 50       /* of request memory */
 #define SESSION_KEYS_MAX 100000 /* addresses remembered; about 6 MiB */
 
 /* ---- what all loops share ---- */
@@ -324,13 +324,13 @@ static void reserve_memory(struct fg_pipeline_thread *thread)
     struct fg_arena_pool *pool = fg_loop_arena_pool(thread->loop);
     thread->accounts =
         &thread->pipeline->accounts[config->backend_count * fg_loop_index(thread->loop)];
+    fg_arena_pool_guarantee(pool, &pool->rest, fg_arena_pool_share(pool, HEADS_PERMILLE), false);
     for (size_t i = 0; i < config->backend_count; i++) {
         const struct fg_reserve_conf *reserve = &config->backends[i].reserve;
         fg_arena_pool_guarantee(pool, &thread->accounts[i],
-                                pool->chunks_max * reserve->memory_permille / 1000,
+                                fg_arena_pool_share(pool, reserve->memory_permille),
                                 reserve->is_shadow);
     }
-    fg_arena_pool_guarantee(pool, &pool->rest, pool->chunks_max / HEADS_PART, false);
 }
 
 struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,

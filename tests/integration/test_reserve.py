@@ -98,6 +98,13 @@ def test_many_orders_at_once_beside_the_flood(launch, upstream):
     flood.end()
 
 
+def test_a_share_that_is_less_than_a_chunk_is_one(launch, upstream):
+    sections = config(upstream().address, reserve="0.1%")
+    sections["limits"]["threads"] = 2  # 256 chunks each: a thousandth of it is none
+    gateway = launch(sections)
+    assert memory(gateway, "orders")["reserved_bytes"] == 2 * 4096 and memory(gateway, "heavy")["reserved_bytes"] == 0
+
+
 def test_in_shadow_nothing_is_kept_and_the_refusals_are_counted(launch, upstream):
     backend = upstream()
     gateway = launch(config(backend.address, reserve={"memory": "50%", "shadow": True}))

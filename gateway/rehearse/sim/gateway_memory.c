@@ -9,11 +9,19 @@
  */
 #include "rehearse/sim/gateway_model_internal.h"
 
-#define HEADS_PART 20 /* as pipeline/pipeline.c */
+#define HEADS_PERMILLE 50 /* as pipeline/pipeline.c */
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
+}
+
+/* Rounded up, of what is guaranteed to nobody yet; nothing is used. */
+static uint64_t share_of(const struct fg_sim_memory *memory, uint32_t permille)
+{
+    const uint64_t left = memory->chunks_max - memory->standing;
+    const uint64_t share = (memory->chunks_max * permille + 999) / 1000;
+    return share < left ? share : left;
 }
 
 void fg_sim_memory_init(struct fg_gateway_model *model)
@@ -21,12 +29,12 @@ void fg_sim_memory_init(struct fg_gateway_model *model)
     const struct fg_config *config = model->config;
     struct fg_sim_memory *memory = &model->memory;
     memory->chunks_max = config->limits.arena_bytes_max / FG_ARENA_CHUNK_BYTES;
-    memory->standing = memory->chunks_max / HEADS_PART;
+    memory->standing = share_of(memory, HEADS_PERMILLE);
     for (size_t i = 0; i < config->backend_count; i++) {
         const struct fg_reserve_conf *reserve = &config->backends[i].reserve;
         if (reserve->is_shadow)
             continue;
-        model->backends[i].memory_guaranteed = memory->chunks_max * reserve->memory_permille / 1000;
+        model->backends[i].memory_guaranteed = share_of(memory, reserve->memory_permille);
         memory->standing += model->backends[i].memory_guaranteed;
     }
 }

@@ -128,6 +128,27 @@ static void what_is_guaranteed_is_there(void **state)
     fg_arena_pool_fini(&pool);
 }
 
+static void a_small_share_of_a_small_pool_is_something(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena_account accounts[3] = {0};
+    fg_arena_pool_init(&pool, 16);
+    assert_int_equal(fg_arena_pool_share(&pool, 0), 0);
+    assert_int_equal(fg_arena_pool_share(&pool, 1), 1);
+    assert_int_equal(fg_arena_pool_share(&pool, 500), 8);
+    assert_int_equal(fg_arena_pool_share(&pool, 501), 9);
+    fg_arena_pool_guarantee(&pool, &accounts[0], fg_arena_pool_share(&pool, 900), false);
+    assert_int_equal(accounts[0].guaranteed, 15);
+    fg_arena_pool_guarantee(&pool, &accounts[1], fg_arena_pool_share(&pool, 100), true);
+    assert_int_equal(accounts[1].wished, 1); /* not two: that is all there is */
+    assert_int_equal(fg_arena_pool_share(&pool, 1000), 0);
+    fg_arena_pool_fini(&pool);
+    fg_arena_pool_init(&pool, 0); /* more loops than chunks */
+    assert_int_equal(fg_arena_pool_share(&pool, 900), 0);
+    fg_arena_pool_fini(&pool);
+}
+
 static void an_arena_moves_with_what_it_holds_or_not_at_all(void **state)
 {
     (void)state;
@@ -345,6 +366,7 @@ int main(void)
         cmocka_unit_test(holds_blocks_larger_than_a_chunk),
         cmocka_unit_test(large_blocks_count_against_the_pool),
         cmocka_unit_test(what_is_guaranteed_is_there),
+        cmocka_unit_test(a_small_share_of_a_small_pool_is_something),
         cmocka_unit_test(an_arena_moves_with_what_it_holds_or_not_at_all),
         cmocka_unit_test(who_is_refused_can_be_told),
         cmocka_unit_test(the_limit_in_the_way_is_known),
