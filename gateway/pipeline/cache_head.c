@@ -140,7 +140,8 @@ struct reading {
     bool has_age;
     bool is_encoded; /* though we asked for the plain form: so for everybody */
     bool varies_by_encoding;
-    bool is_text; /* of a type that is worth compressing */
+    bool is_text;  /* of a type that is worth compressing */
+    bool is_small; /* too small for that, and says so */
     struct list vary;
     struct list tags;
 };
@@ -175,6 +176,12 @@ static bool is_compressible(const struct fg_cache_conf *conf, struct fg_span typ
             return true;
     }
     return false;
+}
+
+static bool is_below(struct fg_span length, uint64_t bytes_min)
+{
+    uint64_t bytes;
+    return fg_span_parse_u64(length, &bytes) && bytes < bytes_min;
 }
 
 static void read_date(struct fg_span value, int64_t wall_s, bool *has, int64_t *to)
@@ -231,7 +238,7 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
         return true;
     case FIELD_VARY:
         read_vary(reading, value);
-        return false;
+        return true;
     case FIELD_CONTENT_ENCODING:
         reading->is_encoded |= !fg_span_equal_nocase(value, FG_SPAN("identity"));
         return true;
@@ -245,6 +252,8 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
         read_tags(reading, value, ',');
         return false;
     case FIELD_CONTENT_LENGTH:
+        reading->is_small = is_below(value, conf->compress_bytes_min);
+        return false;
     case FIELD_ACCEPT_RANGES:
     case FIELD_PROXY:
         return false;
@@ -254,7 +263,7 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
     return true;
 }
 
-/* Date, Vary and Accept-Ranges as we say them. False without memory. */
+/* Date, Vary and Accept-Ranges where we have something to say. False without memory. */
 static bool add_own_fields(struct reading *reading, const struct fg_exchange *ex,
                            struct fg_field *kept, size_t *count)
 {
@@ -269,16 +278,9 @@ static bool add_own_fields(struct reading *reading, const struct fg_exchange *ex
         draft->response.has_date = true;
         draft->response.date_s = reading->wall_s;
     }
-    if (draft->vary.len > 0 || draft->is_compressible || reading->varies_by_encoding) {
-        bool has_both =
-            draft->vary.len > 0 && (draft->is_compressible || reading->varies_by_encoding);
-        struct fg_span value = fg_arena_try_printf(
-            ex->arena, "%.*s%s%s", FG_SPAN_ARGS(draft->vary), has_both ? ", " : "",
-            draft->is_compressible || reading->varies_by_encoding ? "accept-encoding" : "");
-        kept[*count] = (struct fg_field){FG_SPAN("vary"), value};
-        if (kept[(*count)++].value.data == NULL)
-            return false;
-    }
+    /* The origin's own lines stay as they are: whoever is behind us may read them. */
+    if (draft->is_compressible && !reading->varies_by_encoding)
+        kept[(*count)++] = (struct fg_field){FG_SPAN("vary"), FG_SPAN("accept-encoding")};
     if (draft->status == 200)
         kept[(*count)++] = (struct fg_field){FG_SPAN("accept-ranges"), FG_SPAN("bytes")};
     return true;
@@ -309,7 +311,7 @@ bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange 
     reading.has_age = false;
     reading.is_encoded = false;
     reading.varies_by_encoding = false;
-    reading.is_text = false;
+    reading.is_text = reading.is_small = false;
     reading.vary.len = reading.tags.len = 0;
     reading.vary.is_full = reading.tags.is_full = false;
     *draft = (struct fg_cache_draft){.status = status};
@@ -323,7 +325,7 @@ bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange 
         if (read_field(&reading, conf, fields[i].name, fields[i].value))
             kept[count++] = fields[i];
     }
-    draft->is_compressible = reading.is_text && !reading.is_encoded &&
+    draft->is_compressible = reading.is_text && !reading.is_small && !reading.is_encoded &&
                              !draft->response.control.no_transform && conf->compress_codings != 0;
     bool is_fine = copy_lists(&reading, ex) && add_own_fields(&reading, ex, kept, &count);
     draft->fields = kept;

@@ -2,8 +2,9 @@
  * http_date.c: the three date forms of HTTP to seconds since 1970 and back.
  * Job      IMF-fixdate, RFC 850 and asctime in; IMF-fixdate out.
  * Thread   any; pure functions, no locale, no time zone, no libc calendar.
- * Never    reads beyond `len`; accepts a day that does not exist. The name of the weekday must be
- *          one, but need not fit the date: senders get it wrong and nothing depends on it.
+ * Never    reads beyond `len`; accepts a day that does not exist, or another zone than GMT. The
+ *          name of the weekday must be one, but need not fit the date: senders get it wrong and
+ *          nothing depends on it. Upper and lower case are one, as RFC 9111 section 4.2 asks.
  * Source   RFC 9110 section 5.6.7; days from the civil calendar as in H. Hinnant,
  *          "chrono-compatible low-level date algorithms": years counted from March, in eras of 400.
  */
@@ -36,11 +37,20 @@ struct civil {
     int second;
 };
 
+static char to_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
 static bool skip(struct cursor *c, const char *literal)
 {
     size_t len = strlen(literal);
-    if ((size_t)(c->end - c->at) < len || memcmp(c->at, literal, len) != 0)
+    if ((size_t)(c->end - c->at) < len)
         return false;
+    for (size_t i = 0; i < len; i++) {
+        if (to_lower(c->at[i]) != to_lower(literal[i]))
+            return false;
+    }
     c->at += len;
     return true;
 }

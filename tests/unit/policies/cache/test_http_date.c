@@ -32,6 +32,19 @@ static void reads_the_three_forms(void **state)
     assert_true(at == INT64_C(-62167219200));
 }
 
+static void upper_and_lower_case_are_one(void **state)
+{
+    (void)state;
+    static const char *const same[] = {
+        "sun, 06 nov 1994 08:49:37 gmt", "SUN, 06 NOV 1994 08:49:37 GMT",
+        "sUNDAY, 06-nOV-94 08:49:37 Gmt", "sUn nOv  6 08:49:37 1994"};
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+        int64_t at = 0;
+        assert_true(parse(same[i], &at));
+        assert_true(at == EXAMPLE);
+    }
+}
+
 static void two_digit_years_are_at_most_50_ahead(void **state)
 {
     (void)state;
@@ -61,7 +74,8 @@ static void refuses_what_is_no_date(void **state)
         "Sun, 31 Nov 1994 08:49:37 GMT",
         "Sun, 29 Feb 1900 08:49:37 GMT",
         "Sun, 29 Feb 2023 08:49:37 GMT",
-        "Sun, 06 nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 CET",
+        "Sun,  06 Nov 1994 08:49:37 GMT",
         "Sun, 06 Nov 1994 24:00:00 GMT",
         "Sun, 06 Nov 1994 08:60:00 GMT",
         "Sun, 06 Nov 1994 08:49:61 GMT",
@@ -123,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_the_three_forms),
+        cmocka_unit_test(upper_and_lower_case_are_one),
         cmocka_unit_test(two_digit_years_are_at_most_50_ahead),
         cmocka_unit_test(refuses_what_is_no_date),
         cmocka_unit_test(every_prefix_is_refused_without_reading_on),
