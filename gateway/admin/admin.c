@@ -429,8 +429,14 @@ struct fg_admin *fg_admin_start(const struct fg_admin_options *options, struct f
         nets[i] = options->nets[i];
         loops[i] = options->loops[i];
     }
-    if (nets == NULL || loops == NULL || !open_admin(admin, error) ||
-        pthread_create(&admin->thread, NULL, run_admin, admin) != 0) {
+    if (nets == NULL || loops == NULL || !open_admin(admin, error)) {
+        free_admin(admin);
+        return NULL;
+    }
+    /* Who follows another in the middle of a flood knows of it before its first request. The pace
+     * of waiting rooms may still be the predecessor's. */
+    fg_admin_sample(&admin->options, true);
+    if (pthread_create(&admin->thread, NULL, run_admin, admin) != 0) {
         free_admin(admin);
         return NULL;
     }

@@ -1,6 +1,6 @@
 /*
  * sampler.h: what loops and backends have in use, for the overload policy.
- * Thread   the admin loop.
+ * Thread   the admin loop; before it runs, and the others do, the main thread.
  */
 #ifndef FG_ADMIN_SAMPLER_H
 #define FG_ADMIN_SAMPLER_H

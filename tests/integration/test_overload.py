@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import threading
+import time
 
 import h2.events
 import h2.settings
@@ -455,6 +456,52 @@ def test_connections_that_rest_make_room_for_others(launch, upstream):
     assert gateway.stats()["gateway"]["connections"]["refused_limit"] == 0
 
 
+def test_at_the_end_of_connections_none_is_kept(launch, upstream):
+    backend = upstream()
+    gateway = launch({
+        "limits": {"threads": 1, "connections_max": 40, "idle_timeout": "5m"},
+        "policies": {"overload": {**CALM, "connections": {"address_share": "off", "shorten_idle": "off"}}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]})
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(connect_from(gateway, "127.0.0.2"))
+        assert "connection" not in ask(first)[1]
+        opened = [first] + [stack.enter_context(connect_from(gateway, f"127.0.0.{3 + i // 5}")) for i in range(39)]
+        wait_taken(gateway, "stop_keep_alive")
+        for one in opened[:10]:
+            status, fields, _ = ask(one)
+            assert status == 200 and fields.get("connection", "close") == "close"
+        wait_taken(gateway, "stop_keep_alive", False)  # by what it does itself
+        assert "connection" not in ask(opened[-1])[1]
+        assert ask(stack.enter_context(connect_from(gateway, "127.0.0.99")))[0] == 200
+    connections = overload_of(gateway)["resources"]["connections"]
+    assert connections["refused_total"] == 0 and overload_of(gateway)["steps"]["stop_keep_alive"]["acted_total"] >= 5
+
+
+def test_loops_that_are_late(launch, upstream):
+    off = dict.fromkeys(["resume_only", "shed_normal", "shed_high", "refuse_connections"], "off")
+    gateway = launch({
+        "policies": {"overload": {**CALM, "hold": "200ms", "loop_lag_max": "200ms", "loop_lag": off}},
+        "clusters": {"app": {"endpoints": [upstream().address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]})
+    pid = gateway.stats()["process"]["pid"]
+    for _ in range(40):  # what a neighbour does who takes the core away, again and again
+        send_signal(pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        send_signal(pid, signal.SIGCONT)
+        refused = gateway.get("/")
+        if refused.status_code == 503:
+            break
+    assert refused.status_code == 503 and refused.json()["error"]["policy"] == "overload.loop_lag"
+    assert refused.json()["error"]["value"] > 0 and refused.json()["error"]["limit"] == 850
+    steps = overload_of(gateway)["steps"]
+    assert all(steps[step]["taken_total"] >= 1 for step in ("fewer_streams", "stale_cache", "shed_low"))
+    wait_taken(gateway, "shed_low", False)
+    wait_taken(gateway, "stale_cache", False)
+    assert gateway.get("/").status_code == 200 and overload_of(gateway)["level"] == "normal"
+
+
 def test_one_address_does_not_take_all_connections(launch, upstream):
     backend = upstream()
     gateway = launch({
@@ -658,6 +705,35 @@ def test_in_shadow_every_step_is_taken_on_paper_alone(launch, upstream, group):
         assert overload["resources"]["cgroup_memory"]["refused_total"] == 1
         assert all(step["acted_total"] == 0 for step in overload["steps"].values())
         assert "shadow=true" in gateway.log
+
+
+def test_a_reload_in_the_middle(launch, upstream, group):
+    gateway = launch(web(group, upstream, shed_low="50%/40%",
+                         routes=[{"match": {"prefix": "/"}, "to": "cluster:app", "priority": "low"}]))
+    first, statuses, over = gateway.stats()["process"]["pid"], [], threading.Event()
+
+    def ask_on():
+        while not over.is_set():
+            with contextlib.suppress(httpx.TransportError):
+                statuses.append(gateway.get("/").status_code)
+    with pressed(group, gateway, "shed_low"):
+        asking = threading.Thread(target=ask_on)
+        asking.start()
+        try:
+            gateway.signal(signal.SIGHUP)
+            wait_for(lambda: new_pid(gateway, first), what="the new gateway")
+            count = len(statuses)
+            wait_for(lambda: len(statuses) >= count + 5)
+        finally:
+            over.set()
+            asking.join(60)
+        assert set(statuses) == {503}  # the new one knows before it serves
+    assert gateway.get("/").status_code == 200
+
+
+def new_pid(gateway, first):
+    with contextlib.suppress(httpx.HTTPError):
+        return gateway.stats()["process"]["pid"] not in (0, first)
 
 
 @pytest.mark.races
