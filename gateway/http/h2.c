@@ -147,7 +147,8 @@ static void finish_all(struct fg_h2 *h2)
     h2->rests_since_ns = fg_loop_now_ns(h2->codec.transport->env->loop);
     while ((link = fg_list_pop_front(&h2->finished)) != NULL) {
         struct fg_stream *stream = FG_CONTAINER_OF(link, struct fg_stream, link);
-        stream->req.done_ns = now_ns;
+        if (stream->req.done_ns == 0)
+            stream->req.done_ns = now_ns;
         fg_stream_finish(stream);
     }
 }
@@ -187,6 +188,24 @@ static void on_rest(struct fg_timeout *timeout)
     fg_counter_add_owned(&env->stats->h2_rests, 1);
 }
 
+/*
+ * The rest of a small body is often on its way already. Its frames still find their stream for a
+ * second, so that what is wrong with them is told and what is not needs no reset.
+ */
+static bool may_linger(const struct fg_h2 *h2, const struct fg_stream *stream)
+{
+    return stream->req.bytes_in + stream->unwanted <= FG_H2_UNWANTED_MAX && !stream->is_refusing &&
+           !stream->is_tunnel && h2->shutdown == FG_H2_RUNNING &&
+           !fg_pressure_asks(h2->codec.transport->env->pressure, FG_OVERLOAD_FEWER_STREAMS);
+}
+
+static void linger(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    stream->is_lingering = true;
+    stream->req.done_ns = fg_clock_monotonic_ns();
+    fg_timeout_arm(&h2->codec.transport->env->timeouts, &stream->body_timeout, FG_TIMEOUT_REST);
+}
+
 /* Their answers are in the socket, in a write of their own: see on_frame_send in h2_response.c. */
 static void pay_resets(struct fg_h2 *h2)
 {
@@ -194,11 +213,12 @@ static void pay_resets(struct fg_h2 *h2)
     FG_LIST_EACH_SAFE(it, after, &h2->streams)
     {
         struct fg_stream *stream = FG_CONTAINER_OF(it, struct fg_stream, link);
-        if (stream->owes_reset && !stream->is_closed)
-            nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+        if (stream->owes_reset && !stream->is_closed && may_linger(h2, stream))
+            linger(h2, stream);
+        else if (stream->owes_reset)
+            fg_h2_dismiss(h2, stream);
         stream->owes_reset = false;
     }
-    h2->codec.transport->ops->wake(h2->codec.transport);
 }
 
 static void on_flushed(struct fg_codec *codec)
@@ -330,7 +350,7 @@ static uint64_t stream_waits_since(const struct fg_h2 *h2, const struct fg_strea
 {
     const struct fg_timeouts *timeouts = &h2->codec.transport->env->timeouts;
     if (stream->out.len == 0)
-        return fg_stream_awaits_client(stream) ? stream->moved_ns : 0;
+        return stream->is_lingering || fg_stream_awaits_client(stream) ? stream->moved_ns : 0;
     bool is_shut = nghttp2_session_get_remote_window_size(h2->session) <= 0 ||
                    nghttp2_session_get_stream_remote_window_size(h2->session, stream->id) <= 0;
     return is_shut ? fg_timeout_armed_ns(timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE)

@@ -176,6 +176,12 @@ void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream);
 /* Who has announced a body and waits for leave to send it (RFC 9110 section 10.1.1) has it. */
 void fg_h2_send_continue(struct fg_h2 *h2, struct fg_stream *stream);
 
+/* So much of a body that nobody wants is waited for, a second at most, before a reset stops it. */
+#define FG_H2_UNWANTED_MAX ((size_t)1024)
+
+/* Answered whole: tell the client to send no more of its body (RFC 9113 section 8.1). */
+void fg_h2_dismiss(struct fg_h2 *h2, struct fg_stream *stream);
+
 /* Cut the stream with an error code; what it had queued is dropped. */
 void fg_h2_reset(struct fg_h2 *h2, struct fg_stream *stream, uint32_t error_code);
 

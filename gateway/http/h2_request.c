@@ -27,6 +27,8 @@ static void on_body_timeout(struct fg_timeout *timeout)
     struct fg_stream *stream = FG_CONTAINER_OF(timeout, struct fg_stream, body_timeout);
     struct fg_h2 *h2 = fg_h2_of(stream->codec);
     struct fg_codec_env *env = h2->codec.transport->env;
+    if (stream->is_lingering)
+        fg_h2_dismiss(h2, stream);
     if (stream->state != FG_STREAM_OPEN || stream->is_body_complete)
         return;
     if (stream->unconsumed >= FG_BODY_WINDOW / 2) {
@@ -239,6 +241,13 @@ static void pass_data(struct fg_h2 *h2, struct fg_stream *stream, const uint8_t 
     }
 }
 
+static void count_unwanted(struct fg_h2 *h2, struct fg_stream *stream, size_t len)
+{
+    stream->unwanted += len;
+    if (stream->is_lingering && stream->unwanted > FG_H2_UNWANTED_MAX)
+        fg_h2_dismiss(h2, stream);
+}
+
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
                          const uint8_t *data, size_t len, void *user_data)
 {
@@ -256,6 +265,8 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     if (!is_wanted) {
         /* The connection's window opens again, the stream's does not: that stops the client. */
         nghttp2_session_consume_connection(session, len);
+        if (stream != NULL)
+            count_unwanted(h2, stream, len);
         return 0;
     }
     stream->unconsumed += len;

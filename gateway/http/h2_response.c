@@ -69,8 +69,9 @@ static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
 
 /*
  * The answer is out; what the client still wants to send is of no use (RFC 9113 section 8.1): a
- * reset says so. Not before, because the session drops what is queued for a stream behind a reset;
- * and not with it: clients that find both in one read (curl before 8.1) take the answer for lost.
+ * reset says so, when it does not end soon by itself. Not before, because the session drops what is
+ * queued for a stream behind a reset; and not with it: clients that find both in one read (curl
+ * before 8.1) take the answer for lost.
  */
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
@@ -237,6 +238,14 @@ void fg_h2_reset(struct fg_h2 *h2, struct fg_stream *stream, uint32_t error_code
     fg_timeout_cancel(&stream->write_timeout);
     if (!stream->is_closed)
         nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, error_code);
+    wake(h2);
+}
+
+void fg_h2_dismiss(struct fg_h2 *h2, struct fg_stream *stream)
+{
+    stream->is_lingering = false;
+    if (!stream->is_closed)
+        nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
     wake(h2);
 }
 

@@ -58,6 +58,7 @@ struct fg_stream {
     bool is_tunnel;           /* answered 101: both bodies are the tunnel's */
     bool is_deferred;         /* h2: the library waits to be told of more body */
     bool owes_reset;          /* h2: answered whole, while the client still sends its body */
+    bool is_lingering;        /* h2: that answer is out, the reset waits for what is on its way */
     bool is_closed;           /* h2: the library has forgotten the stream */
     enum fg_http_error error; /* h2: what is wrong with the head so far */
     int64_t response_left;    /* of the promised content-length; -1: none promised */
@@ -65,6 +66,7 @@ struct fg_stream {
     /* counters */
     size_t taken;      /* h2: of the answer, since write_timeout was armed */
     size_t unconsumed; /* request body handed over and still held by the handler */
+    size_t unwanted;   /* h2: of the request body, that nobody takes */
     size_t brought;    /* of the request body, since moved_ns */
     uint64_t moved_ns; /* when the request last came on by FG_WRITE_PROGRESS_BYTES, or began */
 

@@ -445,6 +445,47 @@ def test_a_table_is_kept_in_step_by_what_is_refused(site):
         assert peer.until(lambda: peer.is_over(3)) and peer.status == {3: 200} and not peer.goaways
 
 
+# (what, frames behind the whole answer to a POST that has not ended, the code they are told of, and by GOAWAY or not).
+LATE = [
+    ("more than the content-length", data(b"test"), PROTOCOL_ERROR, False),
+    ("less than the content-length", data(b""), PROTOCOL_ERROR, False),
+    ("a second head without the end", headers(1, [("a", "b")], END_HEADERS), PROTOCOL_ERROR, False),
+    ("a pseudo field in trailers", headers(1, [(":method", "POST")]), PROTOCOL_ERROR, False),
+    ("a window that overflows", frame(WINDOW_UPDATE, 0, 1, b"\x7f\xff\xff\xff") * 2, FLOW_CONTROL_ERROR, False),
+    ("padding beyond the length", frame(DATA, PADDED, 1, b"\x05abc"), PROTOCOL_ERROR, True),
+    ("data behind its reset", CANCELLED + data(b"x"), STREAM_CLOSED, True),
+    ("what it had announced", data(b"x"), None, False),
+]
+
+
+@pytest.mark.parametrize("frames, code, is_fatal", [case[1:] for case in LATE], ids=[case[0] for case in LATE])
+def test_what_comes_behind_an_early_answer(site, frames, code, is_fatal):
+    for _ in range(50):
+        peer = start(site)
+        with peer.connection:
+            peer.send(get(("content-length", "1"), path="/direct", method="POST", flags=END_HEADERS))
+            assert peer.until(lambda: 1 in peer.ended) and peer.status == {1: 200}
+            if 1 in peer.resets:
+                continue  # this machine was so slow that its second is over
+            peer.send(frames + frame(PING, 0, 0, b"12345678"))
+            peer.until(lambda: bool(peer.pongs))
+            if peer.resets.get(1) == 0:
+                continue
+            assert peer.resets.get(1) == (None if is_fatal else code)
+            assert [one[1] for one in peer.goaways] == ([code] if is_fatal else [])
+            return
+    pytest.fail("never in time")
+
+
+def test_a_body_that_does_not_end_is_stopped_behind_the_answer(site):
+    peer = start(site)
+    with peer.connection:
+        peer.send(get(path="/direct", method="POST", flags=END_HEADERS))
+        assert peer.until(lambda: 1 in peer.resets) and peer.status == {1: 200} and peer.resets == {1: 0}
+        peer.send(get(path="/direct", method="POST", flags=END_HEADERS, stream=3) + data(b"x" * 5000, end=False, stream=3))
+        assert peer.until(lambda: 3 in peer.resets) and peer.resets[3] == 0 and not peer.goaways
+
+
 @pytest.mark.parametrize("window", [0, 1, 5])
 def test_a_small_window_is_kept_to_the_byte(site, window):
     peer = wire.H2(wire.connect(site.port), first=settings((4, 100), (4, window)))

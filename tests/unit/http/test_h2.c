@@ -712,6 +712,39 @@ static void times_a_body_out(void **state)
     tear_down(state);
 }
 
+/* Answered before its small body is there: what is on its way still finds the stream. */
+static void waits_for_the_rest_of_a_small_body(void **state)
+{
+    struct client *client = *state;
+    client->is_upload_open = true;
+    int32_t ids[] = {post(client, "/", 10), 0, 0};
+    exchange(client);
+    assert_true(answer_of(client, ids[0])->is_ended && !answer_of(client, ids[0])->is_closed);
+    assert_int_equal(client->fake.dones, 0);
+    client->is_upload_open = false; /* it ends in time, and there is no reset */
+    nghttp2_session_resume_data(client->session, ids[0]);
+    exchange(client);
+    assert_true(answer_of(client, ids[0])->is_closed);
+    assert_int_equal(client->fake.dones, 1);
+    client->is_upload_open = true; /* it does not */
+    ids[1] = post(client, "/", 10);
+    exchange(client);
+    assert_false(answer_of(client, ids[1])->is_closed);
+    fg_timeouts_run(&client->fake.env.timeouts, fg_clock_monotonic_ns() + 2 * FG_S);
+    exchange(client);
+    assert_true(answer_of(client, ids[1])->is_closed);
+    assert_int_equal(answer_of(client, ids[1])->error_code, NGHTTP2_NO_ERROR);
+    assert_int_equal(client->fake.dones, 2);
+    ids[2] = post(client, "/", 10); /* it goes on: stopped at once */
+    exchange(client);
+    assert_false(answer_of(client, ids[2])->is_closed);
+    client->upload_left = 2000;
+    nghttp2_session_resume_data(client->session, ids[2]);
+    exchange(client);
+    assert_true(answer_of(client, ids[2])->is_closed);
+    assert_int_equal(client->fake.dones, 3);
+}
+
 static void drains_in_two_steps(void **state)
 {
     struct client *client = *state;
@@ -858,6 +891,7 @@ int main(void)
         TEST(tells_of_fewer_streams_and_of_more_again),
         TEST(does_not_heap_up_settings),
         cmocka_unit_test(times_a_body_out),
+        TEST(waits_for_the_rest_of_a_small_body),
         TEST(drains_in_two_steps),
         TEST(says_goodbye_when_idle),
         TEST(times_an_endless_head_out),
