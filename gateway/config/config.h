@@ -109,8 +109,10 @@ struct fg_limits_conf {
     uint64_t request_memory_max;      /* arena of one request */
     uint64_t connection_buffer_bytes; /* most unsent bytes buffered for one stream */
     uint64_t handshake_timeout_ns;
-    uint64_t header_timeout_ns;  /* first byte to complete head */
-    uint64_t body_timeout_ns;    /* between two reads of a request body */
+    uint64_t header_timeout_ns; /* first byte to complete head */
+    uint64_t body_timeout_ns;   /* between two reads of a request body */
+    uint64_t late_body_max;     /* HTTP/2: read of a body whose answer is out; 0: nothing */
+    uint64_t late_body_timeout_ns;
     uint64_t write_timeout_ns;   /* between two writes that the client lets through */
     uint64_t idle_timeout_ns;    /* keep-alive */
     uint64_t request_timeout_ns; /* default deadline of routes */

@@ -6,7 +6,8 @@
  *          SETTINGS). Two of its blocks are large and hardly touched: the buffer for frames (16
  *          KiB) and the table of streams (4 KiB). They lie in pages of their own, which a
  *          connection that says nothing for a second gives back. Request bodies: at most
- *          CONNECTION_WINDOW bytes a connection, FG_BODY_WINDOW a stream; answers:
+ *          FG_H2_CONNECTION_WINDOW bytes a connection (and limits.late_body_max while some go on
+ *          behind their answers), FG_BODY_WINDOW a stream; answers:
  *          limits.connection_buffer_bytes and one write a stream.
  * Source   RFC 9113; RFC 9218 for the order in which streams are sent.
  */
@@ -19,8 +20,6 @@
 
 #include <assert.h>
 #include <stdlib.h>
-
-#define CONNECTION_WINDOW 262144
 
 /* The session can go on no more: say why, and let the client read it. */
 static void fail_session(struct fg_h2 *h2, int error)
@@ -213,11 +212,16 @@ static void pay_resets(struct fg_h2 *h2)
     FG_LIST_EACH_SAFE(it, after, &h2->streams)
     {
         struct fg_stream *stream = FG_CONTAINER_OF(it, struct fg_stream, link);
-        if (stream->owes_reset && !stream->is_closed && may_linger(h2, stream))
-            linger(h2, stream);
-        else if (stream->owes_reset)
-            fg_h2_dismiss(h2, stream);
+        bool is_due = stream->owes_reset && !stream->is_closed;
         stream->owes_reset = false;
+        if (is_due && fg_h2_drain_begin(h2, stream)) {
+            stream->is_closed = true;
+            fg_h2_settle(h2, stream);
+        } else if (is_due && may_linger(h2, stream)) {
+            linger(h2, stream);
+        } else if (is_due) {
+            fg_h2_dismiss(h2, stream);
+        }
     }
 }
 
@@ -229,11 +233,11 @@ static void on_flushed(struct fg_codec *codec)
         return;
     if (h2->has_spoken_lately && h2->rest.due_ns == 0)
         arm_rest(h2);
-    if (!fg_list_is_empty(&h2->finished))
-        finish_all(h2);
     if (h2->owes_resets)
         pay_resets(h2);
-    bool is_idle = fg_list_is_empty(&h2->streams);
+    if (!fg_list_is_empty(&h2->finished))
+        finish_all(h2);
+    bool is_idle = fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->drains);
     if (nghttp2_session_want_write(h2->session) != 0)
         return;
     /* The session reads no more once it had to say GOAWAY for an error: open streams are lost. */
@@ -259,6 +263,7 @@ static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
     struct fg_h2 *h2 = fg_h2_of(codec);
     h2->has_failed = true;
     h2->due = NULL;
+    fg_h2_drain_forget_all(h2);
     finish_all(h2);
     while (!fg_list_is_empty(&h2->streams))
         cut_stream(FG_CONTAINER_OF(h2->streams.next, struct fg_stream, link), reason);
@@ -384,6 +389,7 @@ static void on_destroy(struct fg_codec *codec)
     assert(fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->finished));
     assert(codec->unanswered == 0);
     fg_timeout_cancel(&h2->rest);
+    fg_h2_drain_forget_all(h2);
     nghttp2_session_del(h2->session);
     fg_hpack_fini(&h2->hpack);
     free(h2->waiting);
@@ -500,7 +506,7 @@ static bool submit_settings(struct fg_h2 *h2, const struct fg_limits_conf *limit
     return nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
                                    sizeof(settings) / sizeof(settings[0])) == 0 &&
            nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
-                                                 CONNECTION_WINDOW) == 0;
+                                                 FG_H2_CONNECTION_WINDOW) == 0;
 }
 
 struct fg_codec *fg_h2_create(struct fg_transport *transport)
@@ -513,6 +519,7 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     h2->rest.on_due = on_rest;
     fg_list_init(&h2->streams);
     fg_list_init(&h2->finished);
+    fg_list_init(&h2->drains);
     h2->scan.skip = NGHTTP2_CLIENT_MAGIC_LEN;
     h2->allowance = transport->env->limits->h2_overhead_burst;
     h2->allowance_ns = fg_loop_now_ns(transport->env->loop);

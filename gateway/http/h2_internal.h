@@ -1,9 +1,10 @@
 /*
- * h2_internal.h: the HTTP/2 codec's state, shared by its six files.
+ * h2_internal.h: the HTTP/2 codec's state, shared by its seven files.
  *    h2.c           session, settings, time-outs, shutting down
  *    h2_request.c   from nghttp2's callbacks to requests
  *    h2_response.c  from the handler's calls to frames
  *    h2_head.c      heads of answers in frames of ours
+ *    h2_drain.c     bodies that go on behind their answers
  *    h2_guard.c     floods, and frames for streams that are no more
  *    h2_priority.c  the order of answers that a client asks for in frames
  * Thread   the loop's.
@@ -23,6 +24,7 @@
  */
 #define FG_H2_HEAD_MAX ((size_t)4000)
 
+#define FG_H2_CONNECTION_WINDOW 262144
 #define FG_H2_RESETS_NOTED ((size_t)32)
 #define FG_H2_FRAME_HEAD ((size_t)9)
 #define FG_H2_FRAME_BYTES ((size_t)16384) /* of content; we allow no more */
@@ -58,6 +60,7 @@ struct fg_h2 {
 
     struct fg_list streams;  /* known to the session, or owed an answer by a handler */
     struct fg_list finished; /* closed; on_done when what they said is in the socket */
+    struct fg_list drains;   /* of h2_drain.c */
 
     /* state */
     enum fg_h2_shutdown shutdown;
@@ -69,6 +72,7 @@ struct fg_h2 {
     uint64_t block_bytes;      /* names and values of that block so far */
     bool is_head_timed;
     bool owes_resets;        /* some streams do */
+    uint32_t drains_leave;   /* of all drains together */
     bool has_failed;         /* the session is beyond use */
     uint64_t moved_ns;       /* when DATA of any stream was last sent */
     uint64_t rests_since_ns; /* the last stream was done, or the connection opened */
@@ -159,6 +163,18 @@ void fg_h2_note_opened(struct fg_h2 *h2, int32_t id);
 void fg_h2_note_reset(struct fg_h2 *h2, int32_t id);
 /* The frame that resets it is out: one for what the client has done is its debt. */
 void fg_h2_note_reset_sent(struct fg_h2 *h2, int32_t id, uint32_t error_code);
+
+/* The handler has ended, the body has not: the client may send the rest, if it is to be read. */
+void fg_h2_drain_open(struct fg_h2 *h2, const struct fg_stream *stream);
+/* The answer is out before the body's end: from now on the session alone knows the stream, and what
+ * comes is thrown away. False: it is not to be read. */
+bool fg_h2_drain_begin(struct fg_h2 *h2, struct fg_stream *stream);
+/* DATA has come for a stream whose handler has ended. False, with failure_code set: more small
+ * pieces than a connection may send that bring nothing. */
+FG_MUST_USE bool fg_h2_drain_note(struct fg_h2 *h2, int32_t id, size_t len);
+/* The stream is no more; it need not have been one that drains. */
+void fg_h2_drain_forget(struct fg_h2 *h2, int32_t id);
+void fg_h2_drain_forget_all(struct fg_h2 *h2);
 
 /* Sets the callbacks by which PRIORITY_UPDATE comes in. */
 void fg_h2_set_priority_callbacks(nghttp2_session_callbacks *callbacks);

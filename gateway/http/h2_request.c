@@ -267,7 +267,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
         nghttp2_session_consume_connection(session, len);
         if (stream != NULL)
             count_unwanted(h2, stream, len);
-        return 0;
+        return fg_h2_drain_note(h2, stream_id, len) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
     }
     stream->unconsumed += len;
     if (!is_tunnel)
@@ -394,6 +394,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
 {
     struct fg_h2 *h2 = user_data;
     struct fg_stream *stream = stream_by_id(session, stream_id);
+    fg_h2_drain_forget(h2, stream_id);
     if (stream == NULL)
         return 0;
     h2->is_in_head = h2->is_in_head && stream->state != FG_STREAM_HEAD;

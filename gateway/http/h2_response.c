@@ -69,9 +69,9 @@ static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
 
 /*
  * The answer is out; what the client still wants to send is of no use (RFC 9113 section 8.1): a
- * reset says so, when it does not end soon by itself. Not before, because the session drops what is
- * queued for a stream behind a reset; and not with it: clients that find both in one read (curl
- * before 8.1) take the answer for lost.
+ * reset says so, when h2_drain.c does not read it and it does not end soon by itself. Not before,
+ * because the session drops what is queued for a stream behind a reset; and not with it: clients
+ * that find both in one read (curl before 8.1) take the answer for lost.
  */
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
@@ -162,6 +162,9 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
     assert(status >= 200 || (status == 101 && req->ex.upgrade.data != NULL && !is_end));
     bool is_bodyless = fg_stream_begin_answer(stream, status);
     stream->is_body_swallowed = is_end || is_bodyless;
+    stream->may_drain = status < 400 && req->ex.upgrade.data == NULL;
+    if (is_end)
+        fg_h2_drain_open(h2, stream);
     if (status == 101)
         status = 200; /* RFC 8441 section 5 */
     if (!fg_h2_say_head(h2, stream, status, fields, field_count,
@@ -293,6 +296,7 @@ static void on_end(struct fg_request *req)
         return;
     }
     fg_stream_set_state(stream, FG_STREAM_ENDED);
+    fg_h2_drain_open(h2, stream);
     resume(h2, stream);
     fg_h2_settle(h2, stream);
 }

@@ -59,6 +59,7 @@ struct fg_stream {
     bool is_deferred;         /* h2: the library waits to be told of more body */
     bool owes_reset;          /* h2: answered whole, while the client still sends its body */
     bool is_lingering;        /* h2: that answer is out, the reset waits for what is on its way */
+    bool may_drain;           /* h2: which is then read, within bounds */
     bool is_closed;           /* h2: the library has forgotten the stream */
     enum fg_http_error error; /* h2: what is wrong with the head so far */
     int64_t response_left;    /* of the promised content-length; -1: none promised */

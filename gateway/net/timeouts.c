@@ -60,6 +60,7 @@ void fg_timeouts_set_limits(struct fg_timeouts *timeouts, const struct fg_limits
     timeouts->durations_ns[FG_TIMEOUT_WRITE] = limits->write_timeout_ns;
     timeouts->durations_ns[FG_TIMEOUT_LINGER] = LINGER_NS;
     timeouts->durations_ns[FG_TIMEOUT_BODY] = limits->body_timeout_ns;
+    timeouts->durations_ns[FG_TIMEOUT_LATE_BODY] = limits->late_body_timeout_ns;
     timeouts->durations_ns[FG_TIMEOUT_STREAM_WRITE] = limits->write_timeout_ns;
     timeouts->durations_ns[FG_TIMEOUT_REST] = REST_NS;
     timeouts->durations_ns[FG_TIMEOUT_PROBE] = PROBE_NS;

@@ -27,6 +27,7 @@ enum fg_timeout_class {
     FG_TIMEOUT_WRITE,        /* connection: the socket takes nothing */
     FG_TIMEOUT_LINGER,       /* connection: last words said, the client still sends */
     FG_TIMEOUT_BODY,         /* stream: the next piece of a request body */
+    FG_TIMEOUT_LATE_BODY,    /* stream: what comes of its request's body behind the answer */
     FG_TIMEOUT_STREAM_WRITE, /* stream: its flow window stays shut */
     FG_TIMEOUT_REST,         /* connection: nothing was said; it can do with less memory */
     FG_TIMEOUT_PROBE,        /* connection: the client said its last; does it still listen? */

@@ -20,7 +20,8 @@ def upstream(recorder_module):
 def site(launch_module, upstream):
     return launch_module({
         "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
-        "limits": {"threads": 1, "header_max": "4KiB", "header_count_max": 20, "uri_max": "512B", "body_max": "8KiB"},
+        "limits": {"threads": 1, "header_max": "4KiB", "header_count_max": 20, "uri_max": "512B", "body_max": "8KiB",
+                   "late_body_max": 0},
         "clusters": {"up": {"endpoints": [upstream.address], "max_idle_connections": 0}},
         "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}},
                    {"match": {"prefix": "/"}, "to": "cluster:up"}],
