@@ -16,6 +16,7 @@ static bool may_be_processed(const struct fg_retry_facts *facts)
     switch (facts->cause) {
     case FG_RETRY_CONNECT:
     case FG_RETRY_UNHANDLED:
+    case FG_RETRY_REFUSED:
         return false;
     case FG_RETRY_STALE:
     case FG_RETRY_RESET:

@@ -11,7 +11,8 @@
 enum fg_retry_cause {
     FG_RETRY_CONNECT,    /* no connection could be made: nothing was sent */
     FG_RETRY_STALE,      /* a kept connection was dead before a byte of an answer */
-    FG_RETRY_UNHANDLED,  /* the server said that it did not look at it (REFUSED_STREAM, GOAWAY) */
+    FG_RETRY_UNHANDLED,  /* it did not look at it, for a reason that is no fault (GOAWAY) */
+    FG_RETRY_REFUSED,    /* nor here, but it could have (REFUSED_STREAM) */
     FG_RETRY_RESET,      /* the connection or stream broke before a byte of the answer */
     FG_RETRY_TIMEOUT,    /* the try took longer than it may */
     FG_RETRY_STATUS_502, /* the server's answer */

@@ -505,6 +505,7 @@ enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
         return FG_ERR_BUSY;
     }
     attempt->stream_id = id;
+    attempt->is_early = !h2->has_settings;
     attempt->is_sent_any = true;
     fg_list_remove(&attempt->link);
     fg_list_push_back(&h2->streams, &attempt->link);

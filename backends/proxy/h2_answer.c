@@ -241,6 +241,16 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     return 0;
 }
 
+/*
+ * That a server which is about to go, or one whose limit was not known yet, takes no more streams
+ * says nothing about it. One that refuses others is no better than one that resets them.
+ */
+static enum fg_retry_cause cause_of_refusal(const struct fg_h2 *h2,
+                                            const struct fg_proxy_attempt *attempt)
+{
+    return h2->is_draining || attempt->is_early ? FG_RETRY_UNHANDLED : FG_RETRY_REFUSED;
+}
+
 /* Streams that end in any other way than by END_STREAM, which on_frame_recv has seen. */
 static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code,
                            void *user_data)
@@ -253,7 +263,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         return 0;
     fg_h2_forget(h2, attempt);
     if (code == NGHTTP2_REFUSED_STREAM)
-        fg_proxy_request_on_lost(attempt, FG_RETRY_UNHANDLED, FG_FAILURE_RESET,
+        fg_proxy_request_on_lost(attempt, cause_of_refusal(h2, attempt), FG_FAILURE_RESET,
                                  "the server refused the stream");
     else
         fg_proxy_request_on_lost(attempt, FG_RETRY_RESET, FG_FAILURE_RESET,

@@ -275,6 +275,7 @@ struct fg_proxy_attempt {
     bool has_response_bytes;
     int32_t stream_id; /* HTTP/2; 0: none */
     bool is_on_wire;   /* HTTP/2: its head has been written */
+    bool is_early;     /* HTTP/2: begun before the server had said how many it takes */
     size_t unconsumed; /* of the stream's window, while the client takes no more */
 };
 

@@ -6,6 +6,7 @@ import collections
 import contextlib
 import threading
 
+import h2.errors
 import httpx
 import pytest
 
@@ -134,6 +135,33 @@ def test_errors_in_a_row_eject_and_time_heals(launch):
         bad["is_bad"] = False
         wait_for(lambda: states(gateway)[a.address] == "healthy", what="the end of the ejection")
         assert set(answers(gateway, 4)) == {"bad", "good"}
+
+
+def refuse(_, conn, stream_id, __):
+    conn.reset_stream(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+
+
+def posts(gateway, count):
+    with gateway.client() as client:
+        return [client.post("/", content=b"x").status_code for _ in range(count)]
+
+
+def test_who_refuses_every_stream_is_ejected_though_all_go_elsewhere(launch):
+    with serving(H2Server(refuse), H2Server()) as (a, b):
+        gateway = launch(cluster([a.address, b.address], protocol="h2", outlier={**OUTLIER, "ejection": "1h", "ejection_max": "1h"}))
+        assert posts(gateway, 10) == [200] * 10
+        endpoint = figures(gateway)["endpoints"][0]
+        assert (endpoint["state"], endpoint["ejection_reason"]) == ("ejected", "consecutive_errors")
+        # The first came before the server's settings: that it was one too many says nothing of the server.
+        assert len(a.streams) == 4 and endpoint["resets"] == 3 and len(b.streams) == 10
+
+
+def test_a_breaker_of_its_own_opens_for_who_refuses(launch):
+    with serving(H2Server(refuse), H2Server()) as (a, b):
+        gateway = launch(cluster([a.address, b.address], protocol="h2",
+                                 endpoint_breaker={"consecutive_failures": 3, "open": "1h", "open_max": "1h"}))
+        assert posts(gateway, 10) == [200] * 10
+        assert states(gateway) == {a.address: "broken", b.address: "healthy"} and len(a.streams) == 4
 
 
 def test_the_last_endpoint_is_never_ejected(launch):

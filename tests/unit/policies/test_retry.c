@@ -21,6 +21,7 @@ static void what_nobody_saw_may_go_again(void **state)
     (void)state;
     assert_int_equal(judge(FG_RETRY_CONNECT, false, false), FG_RETRY_YES);
     assert_int_equal(judge(FG_RETRY_UNHANDLED, false, true), FG_RETRY_YES);
+    assert_int_equal(judge(FG_RETRY_REFUSED, false, true), FG_RETRY_YES);
     assert_int_equal(judge(FG_RETRY_STALE, false, false), FG_RETRY_YES);
     assert_int_equal(judge(FG_RETRY_RESET, false, false), FG_RETRY_YES);
 }
@@ -29,7 +30,7 @@ static void a_post_that_was_sent_never_does(void **state)
 {
     (void)state;
     for (unsigned cause = 0; cause < FG_RETRY_CAUSE_COUNT; cause++) {
-        if (cause != FG_RETRY_CONNECT && cause != FG_RETRY_UNHANDLED)
+        if (cause != FG_RETRY_CONNECT && cause != FG_RETRY_UNHANDLED && cause != FG_RETRY_REFUSED)
             assert_int_equal(judge((enum fg_retry_cause)cause, false, true), FG_RETRY_NO);
     }
 }
