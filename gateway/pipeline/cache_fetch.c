@@ -132,6 +132,16 @@ static const struct fg_cache_failure mismatched = {
     .message = "the backend said that something else than what is stored has not changed",
 };
 
+/* To a request without conditions: there is nothing that the client could take for it. */
+static const struct fg_cache_failure unasked = {
+    .status = 502,
+    .type = "backend_error",
+    .code = "backend_reset",
+    .retry_after_ns = FG_S,
+    .position = UINT64_MAX,
+    .message = "the backend said that nothing has changed, which nobody had asked",
+};
+
 /* The readers hear of it; what has come so far is of no use. */
 static void fail(struct fg_cache_fetch *fetch, const struct fg_cache_failure *failure)
 {
@@ -274,7 +284,7 @@ static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cach
                                                        draft->lifetime_s, draft->initial_age_ns);
         if (verdict == FG_CACHE_FRESH || verdict == FG_CACHE_STALE_WHILE_REVALIDATE)
             return FG_CACHE_OUTCOME_SHARED;
-        fg_cache_store_close(store_of(fetch), fetch->stream);
+        fg_cache_store_part(store_of(fetch), fetch->stream);
         return FG_CACHE_OUTCOME_OWN;
     }
     if (is_error)
@@ -365,8 +375,10 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
                     size_t field_count, bool is_end)
 {
     struct fg_cache_fetch *fetch = fetch_of(req);
-    if (status != 304 || fetch->stale == NULL) {
+    if (status != 304) {
         take_answer(fetch, status, fields, field_count);
+    } else if (fetch->stale == NULL) {
+        fail(fetch, &unasked);
     } else if (!refresh(fetch, fields, field_count)) {
         fg_cache_store_remove(store_of(fetch), fetch->stale);
         fail(fetch, &mismatched);

@@ -72,6 +72,7 @@ enum field {
     FIELD_VARY,
     FIELD_CONTENT_ENCODING,
     FIELD_CONTENT_LENGTH,
+    FIELD_DIGEST,
     FIELD_CONTENT_TYPE,
     FIELD_ACCEPT_RANGES,
     FIELD_SURROGATE_KEY,
@@ -96,6 +97,10 @@ static enum field identify(struct fg_span name)
         {FG_SPAN_LITERAL("content-encoding"), FIELD_CONTENT_ENCODING},
         {FG_SPAN_LITERAL("content-length"), FIELD_CONTENT_LENGTH},
         {FG_SPAN_LITERAL("content-type"), FIELD_CONTENT_TYPE},
+        {FG_SPAN_LITERAL("content-digest"), FIELD_DIGEST}, /* RFC 9530 */
+        {FG_SPAN_LITERAL("repr-digest"), FIELD_DIGEST},
+        {FG_SPAN_LITERAL("digest"), FIELD_DIGEST},
+        {FG_SPAN_LITERAL("content-md5"), FIELD_DIGEST},
         {FG_SPAN_LITERAL("accept-ranges"), FIELD_ACCEPT_RANGES},
         {FG_SPAN_LITERAL("surrogate-key"), FIELD_SURROGATE_KEY},
         {FG_SPAN_LITERAL("cache-tag"), FIELD_CACHE_TAG},
@@ -138,6 +143,7 @@ struct reading {
     struct fg_cache_draft *draft;
     int64_t wall_s;
     bool has_age;
+    bool has_digest; /* of the bytes as they came */
     bool is_encoded; /* though we asked for the plain form: so for everybody */
     bool varies_by_encoding;
     bool is_text;  /* of a type that is worth compressing */
@@ -240,7 +246,12 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
         read_vary(reading, value);
         return true;
     case FIELD_CONTENT_ENCODING:
-        reading->is_encoded |= !fg_span_equal_nocase(value, FG_SPAN("identity"));
+        if (fg_span_equal_nocase(value, FG_SPAN("identity")))
+            return false; /* none, said in a way that nobody should (RFC 9110 section 8.4.1) */
+        reading->is_encoded = true;
+        return true;
+    case FIELD_DIGEST:
+        reading->has_digest = true;
         return true;
     case FIELD_CONTENT_TYPE:
         reading->is_text = is_compressible(conf, value);
@@ -309,6 +320,7 @@ bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange 
     reading.draft = draft;
     reading.wall_s = wall_s;
     reading.has_age = false;
+    reading.has_digest = false;
     reading.is_encoded = false;
     reading.varies_by_encoding = false;
     reading.is_text = reading.is_small = false;
@@ -326,7 +338,8 @@ bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange 
             kept[count++] = fields[i];
     }
     draft->is_compressible = reading.is_text && !reading.is_small && !reading.is_encoded &&
-                             !draft->response.control.no_transform && conf->compress_codings != 0;
+                             !reading.has_digest && !draft->response.control.no_transform &&
+                             conf->compress_codings != 0;
     bool is_fine = copy_lists(&reading, ex) && add_own_fields(&reading, ex, kept, &count);
     draft->fields = kept;
     draft->field_count = count;
@@ -344,6 +357,22 @@ static bool is_named_in(struct fg_span name, const struct fg_field *fields, size
     return false;
 }
 
+/*
+ * Does the validator name something else than what is stored (RFC 9111 section 4.3.4)? A tag that
+ * fits outweighs a date: machines that serve the same often have it from different times. A date
+ * alone that differs is of an older or newer form, even where the server takes it for unchanged:
+ * most compare with "not later".
+ */
+static bool is_of_another(const struct fg_cache_object *stored, struct fg_span name,
+                          struct fg_span value)
+{
+    if (stored->etag.data != NULL)
+        return fg_span_equal(name, FG_SPAN("etag")) &&
+               !fg_etag_equal_weak(value.data, value.len, stored->etag.data, stored->etag.len);
+    return stored->last_modified.data != NULL && fg_span_equal(name, FG_SPAN("last-modified")) &&
+           !fg_span_equal(value, stored->last_modified);
+}
+
 const struct fg_field *fg_cache_merge_304(const struct fg_exchange *ex,
                                           const struct fg_cache_object *stored,
                                           const struct fg_field *fields, size_t field_count,
@@ -356,8 +385,7 @@ const struct fg_field *fg_cache_merge_304(const struct fg_exchange *ex,
         return NULL;
     for (size_t i = 0; i < field_count; i++) {
         struct fg_span name = fields[i].name, value = fields[i].value;
-        if (fg_span_equal(name, FG_SPAN("etag")) && stored->etag.data != NULL &&
-            !fg_etag_equal_weak(value.data, value.len, stored->etag.data, stored->etag.len))
+        if (is_of_another(stored, name, value))
             return NULL;
         if (!fg_cache_is_kept_by_304(name.data, name.len))
             merged[count++] = fields[i];

@@ -281,6 +281,13 @@ static bool is_of_body(struct fg_span name)
            fg_span_equal(name, FG_SPAN("last-modified"));
 }
 
+/* Of the bytes that the origin sent in one piece, and of no part of them (RFC 9530 section 2). */
+static bool is_of_all_bytes(struct fg_span name)
+{
+    return fg_span_equal(name, FG_SPAN("content-digest")) ||
+           fg_span_equal(name, FG_SPAN("content-md5"));
+}
+
 static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_object *object,
                          const struct choice *choice, struct fg_field *fields)
 {
@@ -292,6 +299,8 @@ static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_objec
         const struct fg_field *field = &object->head.fields[i];
         if (is_bare && is_of_body(field->name) &&
             !(object->etag.data == NULL && fg_span_equal(field->name, FG_SPAN("last-modified"))))
+            continue;
+        if (choice->status != object->head.status && is_of_all_bytes(field->name))
             continue;
         if (choice->parts != NULL && fg_span_equal(field->name, FG_SPAN("content-type")))
             continue; /* it stands in each part */

@@ -368,7 +368,7 @@ static struct fg_cache_flight *find_flight(struct shard *shard, const struct fg_
     struct fg_cache_flight *flight = shard->flights[as->hash % FLIGHT_SLOTS];
     while (flight != NULL && (flight->hash != as->hash || flight->route_index != as->route_index ||
                               flight->variant != as->variant || flight->is_doomed ||
-                              !fg_span_equal(flight->key, key)))
+                              flight->is_alone || !fg_span_equal(flight->key, key)))
         flight = flight->next;
     return flight;
 }
@@ -387,13 +387,12 @@ static enum fg_cache_role lead(struct fg_cache_store *store, struct shard *shard
     flight->hash = as->hash;
     flight->variant = as->variant;
     flight->route_index = as->route_index;
-    if (as->is_listed) {
-        struct fg_cache_flight **first = &shard->flights[as->hash % FLIGHT_SLOTS];
-        flight->next = *first;
-        *first = flight;
-        flight->is_listed = true;
-        shard->flight_count++;
-    }
+    flight->is_alone = as->is_alone;
+    struct fg_cache_flight **first = &shard->flights[as->hash % FLIGHT_SLOTS];
+    flight->next = *first;
+    *first = flight;
+    flight->is_listed = true;
+    shard->flight_count++;
     if (reader != NULL)
         (void)fg_cache_stream_join(*stream, reader, true);
     return FG_CACHE_LEAD;
@@ -407,7 +406,7 @@ enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
 {
     struct fg_cache_flight as = {.hash = fg_local_hash(ask->key, store->seed),
                                  .route_index = ask->route_index,
-                                 .is_listed = !is_solo};
+                                 .is_alone = is_solo};
     struct shard *shard = shard_of(store, as.hash);
     enum fg_cache_role role;
     pthread_mutex_lock(&shard->lock);
@@ -425,6 +424,15 @@ enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
         role = FG_CACHE_JOINED;
     pthread_mutex_unlock(&shard->lock);
     return role;
+}
+
+void fg_cache_store_part(struct fg_cache_store *store, struct fg_cache_stream *stream)
+{
+    struct fg_cache_flight *flight = fg_cache_stream_flight(stream);
+    struct shard *shard = shard_of(store, flight->hash);
+    pthread_mutex_lock(&shard->lock);
+    flight->is_alone = true;
+    pthread_mutex_unlock(&shard->lock);
 }
 
 void fg_cache_store_close(struct fg_cache_store *store, struct fg_cache_stream *stream)

@@ -48,7 +48,7 @@ enum fg_cache_role {
 };
 /*
  * Who fetches? `reader` NULL: nobody waits for it (a revalidation beside). `is_solo`: never share
- * this fetch, it is about a response that each request must ask for.
+ * this fetch, it is about a response that each request must ask for. A purge reaches each of them.
  */
 enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
                                                const struct fg_cache_ask *ask, uint64_t now_ns,
@@ -56,7 +56,9 @@ enum fg_cache_role fg_cache_store_lead_or_join(struct fg_cache_store *store,
                                                struct fg_cache_reader *reader,
                                                struct fg_cache_stream **stream);
 
-/* Nobody joins the stream's flight any more. Harmless twice. */
+/* Nobody joins the stream's flight any more, which is still one: a purge reaches what it brings. */
+void fg_cache_store_part(struct fg_cache_store *store, struct fg_cache_stream *stream);
+/* And it is over. Harmless twice. */
 void fg_cache_store_close(struct fg_cache_store *store, struct fg_cache_stream *stream);
 /* The same, and for a while its key is passed through. */
 void fg_cache_store_mark(struct fg_cache_store *store, struct fg_cache_stream *stream,

@@ -79,6 +79,7 @@ struct fg_cache_flight {
     uint64_t variant;
     uint32_t route_index;
     bool is_listed;
+    bool is_alone;  /* joined by nobody, though what it brings may be kept */
     bool is_doomed; /* purged or invalidated: what it brings is not kept */
     struct fg_span key;
 };

@@ -194,6 +194,14 @@ CASES = [
          FIRST, asked("revalidated"),
          ({}, "hit", lambda answer: answer.headers["etag"] == '"a"' and "set-cookie" not in answer.headers
           and answer.headers["content-length"] == "4" and "content-encoding" not in answer.headers)),
+    case("4.3.4", "a 304 of another time frees nothing",
+         [ok("max-age=0", last_modified=OLD), ok(HOUR, status=304, last_modified=date(-9e7)), ok(HOUR, body="new")],
+         FIRST, ({}, "miss", lambda answer: answer.text == "new"), AGAIN),
+    case("4.3.4", "a tag that fits outweighs the time",
+         [ok("max-age=0", etag='"a"', last_modified=OLD), ok(HOUR, status=304, etag='"a"', last_modified=date(-9e7))],
+         FIRST, asked("revalidated"), AGAIN),
+    case("4.3.4", "a 304 that nobody asked for is no answer", ok(status=304), asked("miss 502"),
+         asked("miss 502", if_none_match='"a"')),
     case("4.3.4", "a 304 about another ETag frees nothing",
          [ok("max-age=60", age="61", etag='"a"'), ok(HOUR, status=304, etag='"b"'), ok(HOUR, etag='"b"', body="new")],
          FIRST, ({}, "miss", lambda answer: answer.text == "new"), AGAIN),
@@ -282,6 +290,13 @@ CASES = [
          ({"accept-encoding": "gzip"}, "hit", lambda answer: answer.headers["content-encoding"] == "x-own"
           and answer.text == "x" * 5000 and answer.headers["vary"] == "accept-encoding"),
          ({"range": "bytes=0-1"}, "hit 206", lambda answer: answer.headers["content-encoding"] == "x-own")),
+    case("RFC 9110 8.4.1", "identity is no coding to tell of",
+         ok(HOUR, content_encoding="identity", content_type="text/plain", body="x" * 5000), FIRST,
+         ({}, "hit", lambda answer: "content-encoding" not in answer.headers and answer.headers["vary"] == "accept-encoding")),
+    case("RFC 9530 2", "what has a digest is given as it came",
+         ok(HOUR, content_digest="sha-256=:AAAA:", content_type="text/plain", body="x" * 5000),
+         ({}, "miss", lambda answer: "content-digest" in answer.headers and "vary" not in answer.headers),
+         ({"range": "bytes=0-9"}, "hit 206", lambda answer: "content-digest" not in answer.headers)),
     case("4", "the origin's Date stays", ok(HOUR), ({}, "miss", lambda answer: len(answer.headers.get_list("date")) == 1),
          ({}, "hit", lambda answer: len(answer.headers.get_list("date")) == 1)),
 ]

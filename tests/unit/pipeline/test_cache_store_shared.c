@@ -352,6 +352,39 @@ static void what_is_on_its_way_is_purged_too(void **state)
     close_fixture(&f);
 }
 
+/* Nobody joins such a fetch: one that each request makes for itself, or one whose answer has come
+ * and is to be asked about each time. */
+static void what_is_fetched_alone_is_purged_too(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_fixture(&f);
+    struct fg_cache_ask what = ask_for(&f, "sh\n/a");
+    for (unsigned i = 0; i < 4; i++) {
+        struct fg_cache_stream *stream = NULL, *next = NULL;
+        bool is_solo = i % 2 == 0, is_purged = i < 2;
+        assert_int_equal(
+            fg_cache_store_lead_or_join(f.store, &what, 0, f.loop, is_solo, NULL, &stream),
+            FG_CACHE_LEAD);
+        if (!is_solo)
+            fg_cache_store_part(f.store, stream);
+        assert_int_equal(fg_cache_store_lead_or_join(f.store, &what, 0, f.loop, false, NULL, &next),
+                         FG_CACHE_LEAD);
+        fg_cache_store_close(f.store, next);
+        fg_cache_stream_drop_writer(next);
+        assert_int_equal(fg_cache_store_stats(f.store).fetches, 1);
+        if (is_purged)
+            fg_cache_store_invalidate(f.store, what.key);
+        struct fg_cache_object *object = object_of("sh\n/a", FG_SPAN("old"));
+        assert_int_equal(fg_cache_store_publish(f.store, stream, object), !is_purged);
+        fg_cache_object_release(object);
+        assert_int_equal(is_stored(&f, &what), !is_purged);
+        assert_int_equal(fg_cache_store_stats(f.store).fetches, 0);
+        fg_cache_stream_drop_writer(stream);
+    }
+    close_fixture(&f);
+}
+
 static void counts_what_is_being_fetched(void **state)
 {
     (void)state;
@@ -538,6 +571,7 @@ int main(void)
         cmocka_unit_test(collisions_cannot_be_prepared),
         cmocka_unit_test(purges_by_path_prefix_and_tag),
         cmocka_unit_test(what_is_on_its_way_is_purged_too),
+        cmocka_unit_test(what_is_fetched_alone_is_purged_too),
         cmocka_unit_test(counts_what_is_being_fetched),
         cmocka_unit_test(counts_what_is_lent_after_it_left),
         cmocka_unit_test(makes_each_coding_once),
