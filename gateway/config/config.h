@@ -295,6 +295,7 @@ struct fg_cache_conf {
     size_t compress_type_count;
     uint32_t ranges_max; /* of one request */
     bool obey_clients;   /* Cache-Control of requests */
+    bool obeys_cdn_cache_control;
     uint64_t negative_ttl_ns;
     uint64_t stale_under_pressure_ns;
     uint64_t stale_while_revalidate_ns; /* default where the response says nothing */

@@ -282,6 +282,12 @@ static const struct fg_key cache_keys[] = {
      .doc = "Let `Cache-Control` of requests (`no-cache`, `max-age`, `min-fresh`, `max-stale`) ask "
             "past the cache; one fetch then serves all who ask at that time. Under overload "
             "(step `stale_cache`) it is not obeyed."},
+    {.name = "cdn_cache_control",
+     .type = FG_KEY_BOOL,
+     .offset = L(obeys_cdn_cache_control),
+     .initial = "true",
+     .doc = "Where a response has a well-formed `CDN-Cache-Control` (RFC 9213), keep to it instead "
+            "of `Cache-Control` and `Expires`; clients get all of them."},
     {.name = "negative_ttl",
      .type = FG_KEY_DURATION,
      .offset = L(negative_ttl_ns),

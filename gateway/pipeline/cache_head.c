@@ -63,6 +63,7 @@ struct fg_cache_request fg_cache_read_request(const struct fg_exchange *ex)
 enum field {
     FIELD_OTHER,
     FIELD_CACHE_CONTROL,
+    FIELD_CDN_CACHE_CONTROL,
     FIELD_DATE,
     FIELD_EXPIRES,
     FIELD_LAST_MODIFIED,
@@ -87,6 +88,7 @@ static enum field identify(struct fg_span name)
         enum field field;
     } known[] = {
         {FG_SPAN_LITERAL("cache-control"), FIELD_CACHE_CONTROL},
+        {FG_SPAN_LITERAL("cdn-cache-control"), FIELD_CDN_CACHE_CONTROL},
         {FG_SPAN_LITERAL("date"), FIELD_DATE},
         {FG_SPAN_LITERAL("expires"), FIELD_EXPIRES},
         {FG_SPAN_LITERAL("last-modified"), FIELD_LAST_MODIFIED},
@@ -150,6 +152,9 @@ struct reading {
     bool is_small; /* too small for that, and says so */
     struct list vary;
     struct list tags;
+    struct fg_cache_control targeted; /* CDN-Cache-Control */
+    bool has_targeted;
+    bool has_bad_targeted;
 };
 
 static void read_vary(struct reading *reading, struct fg_span value)
@@ -217,6 +222,11 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
     switch (identify(name)) {
     case FIELD_CACHE_CONTROL:
         fg_cache_control_parse(&response->control, value.data, value.len);
+        return true;
+    case FIELD_CDN_CACHE_CONTROL:
+        reading->has_targeted = true;
+        if (!fg_cache_control_parse_targeted(&reading->targeted, value.data, value.len))
+            reading->has_bad_targeted = true;
         return true;
     case FIELD_DATE:
         read_date(value, reading->wall_s, &response->has_date, &response->date_s);
@@ -312,6 +322,19 @@ static bool copy_lists(struct reading *reading, const struct fg_exchange *ex)
     return draft->vary.data != NULL && draft->selects.data != NULL && draft->tags.data != NULL;
 }
 
+/* What is said to caches like ours alone goes before what is said to all (RFC 9213 section 2.2).
+ * Whether a response may be transformed is no matter of caching. */
+static void choose_control(const struct reading *reading, const struct fg_cache_conf *conf)
+{
+    struct fg_cache_response *response = &reading->draft->response;
+    if (!conf->obeys_cdn_cache_control || !reading->has_targeted || reading->has_bad_targeted)
+        return;
+    bool no_transform = response->control.no_transform;
+    response->control = reading->targeted;
+    response->control.no_transform |= no_transform;
+    response->has_expires = false;
+}
+
 bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange *ex,
                          const struct fg_cache_conf *conf, unsigned status,
                          const struct fg_field *fields, size_t field_count, int64_t wall_s)
@@ -326,6 +349,8 @@ bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange 
     reading.is_text = reading.is_small = false;
     reading.vary.len = reading.tags.len = 0;
     reading.vary.is_full = reading.tags.is_full = false;
+    reading.has_targeted = reading.has_bad_targeted = false;
+    fg_cache_control_init(&reading.targeted);
     *draft = (struct fg_cache_draft){.status = status};
     fg_cache_response_init(&draft->response);
     draft->response.status = status;
@@ -337,6 +362,7 @@ bool fg_cache_draft_make(struct fg_cache_draft *draft, const struct fg_exchange 
         if (read_field(&reading, conf, fields[i].name, fields[i].value))
             kept[count++] = fields[i];
     }
+    choose_control(&reading, conf);
     draft->is_compressible = reading.is_text && !reading.is_small && !reading.is_encoded &&
                              !reading.has_digest && !draft->response.control.no_transform &&
                              conf->compress_codings != 0;

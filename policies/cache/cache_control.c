@@ -4,9 +4,12 @@
  * Thread   any; pure functions.
  * Never    allocates or reads beyond `len`; nothing in the text can make it fail.
  * Source   RFC 9111 section 5.2 (directives), 1.2.2 (seconds), 4.2.1 (twice, or invalid: stale);
- *          RFC 5861 (stale-while-revalidate, stale-if-error); RFC 8246 (immutable).
+ *          RFC 5861 (stale-while-revalidate, stale-if-error); RFC 8246 (immutable); RFC 9213
+ *          (targeted fields).
  */
 #include "policies/cache/cache_control.h"
+
+#include "policies/structured_field.h"
 
 #include <string.h>
 
@@ -182,4 +185,43 @@ void fg_cache_control_parse(struct fg_cache_control *control, const char *text, 
                 apply(control, &directives[i], &found);
         }
     }
+}
+
+static void apply_targeted(struct fg_cache_control *control, const struct directive *directive,
+                           const struct fg_sf_member *member, enum fg_sf_type type)
+{
+    void *field = (char *)control + directive->offset;
+    if (directive->kind == DIRECTIVE_FLAG) {
+        bool has_list = field == &control->no_cache || field == &control->is_private;
+        if (type == FG_SF_BOOLEAN)
+            *(bool *)field = member->number == 1;
+        else if (has_list && type == FG_SF_OTHER)
+            *(bool *)field = true; /* of field names: the stricter reading, as above */
+        return;
+    }
+    if (type != FG_SF_INTEGER || member->number < 0)
+        return;
+    *(uint32_t *)field = member->number > (int64_t)FG_CACHE_CONTROL_SECONDS_MAX
+                             ? FG_CACHE_CONTROL_SECONDS_MAX
+                             : (uint32_t)member->number;
+}
+
+bool fg_cache_control_parse_targeted(struct fg_cache_control *control, const char *text, size_t len)
+{
+    struct fg_sf_dictionary dictionary;
+    struct fg_sf_member member;
+    enum fg_sf_type type;
+    bool has_member = false;
+    fg_sf_dictionary_init(&dictionary, text, len);
+    while ((type = fg_sf_dictionary_next(&dictionary, &member)) != FG_SF_END) {
+        if (type == FG_SF_MALFORMED)
+            return false;
+        has_member = true;
+        const struct found found = {.name = member.key, .name_len = member.key_len};
+        for (size_t i = 0; i < sizeof(directives) / sizeof(directives[0]); i++) {
+            if (name_is(&found, directives[i].name))
+                apply_targeted(control, &directives[i], &member, type);
+        }
+    }
+    return has_member;
 }

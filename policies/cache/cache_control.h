@@ -41,4 +41,12 @@ void fg_cache_control_init(struct fg_cache_control *control);
  */
 void fg_cache_control_parse(struct fg_cache_control *control, const char *text, size_t len);
 
+/*
+ * Add one line of a field of the same directives for some caches alone (RFC 9213): a dictionary of
+ * structured fields, in which the last of two counts and a value of the wrong type says nothing.
+ * False: the field is malformed or says nothing at all, and is to be ignored with all its lines.
+ */
+bool fg_cache_control_parse_targeted(struct fg_cache_control *control, const char *text,
+                                     size_t len);
+
 #endif

@@ -297,6 +297,26 @@ CASES = [
          ok(HOUR, content_digest="sha-256=:AAAA:", content_type="text/plain", body="x" * 5000),
          ({}, "miss", lambda answer: "content-digest" in answer.headers and "vary" not in answer.headers),
          ({"range": "bytes=0-9"}, "hit 206", lambda answer: "content-digest" not in answer.headers)),
+
+    # ---- RFC 9213: what is said to caches like ours alone ----
+    *[case("RFC 9213", f"{targeted} goes before {control}", ok(control, cdn_cache_control=targeted, age="60", expires=expires),
+           ({}, "miss", lambda answer, targeted=targeted: answer.headers["cdn-cache-control"] == targeted), asked(then))
+      for targeted, control, expires, then in (
+          ("max-age=600", "no-store", date(-60), "hit"), ("max-age=600", "private", date(-60), "hit"),
+          ("foo, max-age=600;a=b", "max-age=1", date(-60), "hit"), ("max-age=1", HOUR, date(3600), "pass"),
+          ("max-age=0", HOUR, date(3600), "pass"), ("no-store", HOUR, date(3600), "pass"),
+          ("private", HOUR, date(3600), "pass"), ('private="a"', HOUR, date(3600), "pass"))],
+    case("RFC 9213", "no-cache in it: asked about each time", [ok(HOUR, cdn_cache_control="no-cache", etag='"a"'),
+                                                               ok(status=304)], FIRST, asked("revalidated")),
+    *[case("RFC 9213", f"{targeted!r} is ignored", ok(HOUR, cdn_cache_control=targeted), FIRST, AGAIN)
+      for targeted in ("no-store, &&&", "", "NO-STORE", "no-store,")],
+    case("RFC 9213", "and so is max-age of another type", ok("no-store", cdn_cache_control='max-age="600"'), FIRST,
+         asked("pass")),
+    case("RFC 9213", "Set-Cookie is nobody else's all the same",
+         ok(HOUR, cdn_cache_control="max-age=600", set_cookie="a=b"), FIRST, asked("pass")),
+    case("RFC 9213", "no-transform is said to all",
+         ok("no-store, no-transform", cdn_cache_control="max-age=600", content_type="text/plain", body="x" * 5000), FIRST,
+         ({"accept-encoding": "gzip"}, "hit", lambda answer: "content-encoding" not in answer.headers)),
     case("4", "the origin's Date stays", ok(HOUR), ({}, "miss", lambda answer: len(answer.headers.get_list("date")) == 1),
          ({}, "hit", lambda answer: len(answer.headers.get_list("date")) == 1)),
 ]
@@ -356,6 +376,15 @@ def test_rule(site, answers, asks, request):
         assert how(answer) in (expected, expected.replace("hit", "collapsed")), f"request {number}"
         for check in checks:
             assert check(answer), f"request {number}: {answer.status_code} {dict(answer.headers)} {answer.text!r}"
+
+
+def test_cdn_cache_control_may_be_left_alone(site, launch_module):
+    site.origin.answers["/left"] = [ok(HOUR, cdn_cache_control="no-store")]
+    other = launch_module({"policies": {"cache": {"cdn_cache_control": False}},
+                           "clusters": {"app": {"endpoints": [site.backend.address]}},
+                           "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    with other.client() as client:
+        assert [how(client.get("/left")) for _ in range(2)] == ["miss", "hit"]
 
 
 def test_the_origin_is_asked_with_both_validators(site):

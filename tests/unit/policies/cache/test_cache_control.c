@@ -84,6 +84,39 @@ static void lines_add_up_and_unknown_ones_are_skipped(void **state)
     assert_true(parse("\"quoted\", no-store").no_store);
 }
 
+static bool targeted(const char *text, struct fg_cache_control *control)
+{
+    fg_cache_control_init(control);
+    return fg_cache_control_parse_targeted(control, text, strlen(text));
+}
+
+static void targeted_fields_are_dictionaries(void **state)
+{
+    (void)state;
+    struct fg_cache_control c;
+    assert_true(targeted("max-age=60;x=y, no-store, must-revalidate=?0, foo", &c));
+    assert_true(c.no_store && !c.must_revalidate && c.max_age_s == 60);
+    assert_true(targeted("max-age=5, max-age=9, private, private=?0", &c)); /* the last counts */
+    assert_true(c.max_age_s == 9 && !c.is_private);
+    assert_true(targeted("max-age=999999999999999", &c));
+    assert_true(c.max_age_s == FG_CACHE_CONTROL_SECONDS_MAX);
+    assert_true(targeted("max-age=\"60\", s-maxage=-1, max-stale=1.5, public=1, no-store=a", &c));
+    assert_true(c.max_age_s == FG_CACHE_CONTROL_ABSENT && c.s_maxage_s == FG_CACHE_CONTROL_ABSENT);
+    assert_true(c.max_stale_s == FG_CACHE_CONTROL_ABSENT && !c.is_public && !c.no_store);
+    assert_true(targeted("no-cache=\"a, b\", private=\"c\"", &c));
+    assert_true(c.no_cache && c.is_private);
+    static const char *const ignored[] = {"",
+                                          "  ",
+                                          "max-age=60,",
+                                          "Max-Age=60",
+                                          "max-age =60",
+                                          "max-age= 60",
+                                          "max-age=60, &&&",
+                                          "no-store;"};
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+        assert_false(targeted(ignored[i], &c));
+}
+
 /* Any bytes: no read outside, and an end. The sanitizers watch. */
 static void garbage_does_no_harm(void **state)
 {
@@ -113,6 +146,7 @@ int main(void)
         cmocka_unit_test(field_lists_are_read_strictly),
         cmocka_unit_test(doubt_means_stale),
         cmocka_unit_test(lines_add_up_and_unknown_ones_are_skipped),
+        cmocka_unit_test(targeted_fields_are_dictionaries),
         cmocka_unit_test(garbage_does_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
