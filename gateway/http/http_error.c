@@ -64,6 +64,12 @@ const char *fg_http_error_code(enum fg_http_error error)
     return errors[error].code;
 }
 
+const char *fg_http_error_message(enum fg_http_error error)
+{
+    assert(error > FG_HTTP_OK && error < FG_HTTP_ERROR_COUNT);
+    return errors[error].message;
+}
+
 size_t fg_http_error_body(enum fg_http_error error, struct fg_span request_id, uint64_t limit,
                           char *text)
 {

@@ -38,6 +38,8 @@ enum fg_http_error {
 unsigned fg_http_error_status(enum fg_http_error error);
 /* A constant: "bad_host". */
 const char *fg_http_error_code(enum fg_http_error error);
+/* A sentence for people, of printable ASCII without a percent sign. */
+const char *fg_http_error_message(enum fg_http_error error);
 
 #define FG_HTTP_ERROR_BODY_MAX ((size_t)512)
 

@@ -3,6 +3,7 @@
  */
 #include "http/stream.h"
 
+#include "backends/grpc.h"
 #include "base/clock.h"
 #include "config/config.h"
 #include "net/loop.h"
@@ -143,6 +144,21 @@ void fg_stream_finish(struct fg_stream *stream)
     fg_stream_release(stream);
 }
 
+/* Trailers only, as the pipeline's refusals of gRPC calls are (pipeline/answer.c). */
+static void answer_grpc_error(struct fg_stream *stream, enum fg_http_error error,
+                              struct fg_span date)
+{
+    const struct fg_field fields[] = {
+        {FG_SPAN("content-type"), FG_SPAN("application/grpc")},
+        {FG_SPAN("grpc-status"), fg_grpc_status_of(fg_http_error_status(error))},
+        {FG_SPAN("grpc-message"), fg_span_from_string(fg_http_error_message(error))},
+        {FG_SPAN("date"), date},
+        {FG_SPAN("x-request-id"), stream->req.ex.request_id},
+    };
+    stream->req.response_ops->head(&stream->req, 200, fields, sizeof(fields) / sizeof(fields[0]),
+                                   true);
+}
+
 static void answer_error(struct fg_stream *stream, enum fg_http_error error)
 {
     static const struct fg_span json = FG_SPAN_LITERAL("application/json");
@@ -153,11 +169,15 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
     char length[24];
     char date[FG_HTTP_DATE_BYTES];
     const struct fg_span request_id = stream->req.ex.request_id;
+    fg_http_date_format((int64_t)(fg_clock_wall_ns() / FG_S), date);
+    if (fg_grpc_is_call(&stream->req.ex)) {
+        answer_grpc_error(stream, error, fg_span_from_string(date));
+        return;
+    }
     const bool is_too_large = error == FG_HTTP_BODY_TOO_LARGE;
     size_t len = fg_http_error_body(error, request_id,
                                     is_too_large ? stream->req.ex.body_bytes_max : 0, body);
     int digits = snprintf(length, sizeof(length), "%zu", len);
-    fg_http_date_format((int64_t)(fg_clock_wall_ns() / FG_S), date);
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), json},
         {FG_SPAN("content-length"), {length, (size_t)digits}},

@@ -3,12 +3,13 @@ import contextlib
 import json
 import re
 import threading
+import time
 
 import h2.events
 import httpx
 import pytest
 
-from harness import h2_start, h2_until, read_response, run_binary, wait_for
+from harness import Upstream, h2_start, h2_until, read_response, run_binary, wait_for
 
 FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)')
 
@@ -32,6 +33,7 @@ def sections(slow, failing):
                         breaker={"enabled": False}),
         "requests": cluster(slow, concurrency={"kind": "fixed", "limit": 9}, limits={"requests": 1}),
         "late": cluster(slow),
+        "slow": cluster(slow, queue=queue()),
         "pending": {"endpoints": [slow], "max_connections": 1, "limits": {"pending": 1},
                     "concurrency": {"kind": "fixed", "limit": 1, "shadow": True}},
     }
@@ -54,9 +56,15 @@ def sections(slow, failing):
             "observability": {"access_log": True, "recent_requests": 256}}
 
 
+def take_time(request):
+    if request.path.startswith("/slow"):
+        time.sleep(0.15)
+    return Upstream.echo(request)
+
+
 @pytest.fixture(scope="module")
 def site(launch_module, upstream_module):
-    slow = upstream_module()
+    slow = upstream_module(answer=take_time)
     failing = upstream_module(answer=lambda request: (503, {}, b"no"))
     gateway = launch_module(sections(slow.address, failing.address))
     gateway.slow = slow
@@ -121,7 +129,7 @@ def explained(site, request_id):
     return httpx.get(url).json()
 
 
-def check_log_and_explain(site, request_id, code, error):
+def check_log_and_explain(site, request_id, code, error, has_command=True):
     """`error` has policy, value, limit and retry_after_ms as the client was told them, as far as it was."""
     log = log_of(site, request_id)
     assert (log["refused"], log["policy"]) == (code, error.get("policy", "-")), log
@@ -134,6 +142,8 @@ def check_log_and_explain(site, request_id, code, error):
             == (last["value"], last["limit"])
     else:
         assert not {"value", "limit"} & (last.keys() | log.keys()), (last, log)
+    if not has_command:  # once a refusal is enough
+        return
     done = run_binary("explain", request_id, "-c", site.config)
     assert done.returncode == 0 and f"reason={code}" in done.stdout, done.stdout + done.stderr
 
@@ -148,18 +158,40 @@ def figure(site, name):
     return int(re.search(rf"floodgate_{name} (\d+)\n", httpx.get(site.admin + "/metrics").text).group(1))
 
 
-def ask_as_grpc(site, path):
+def ask_as_grpc(site, path, content=b"\0" * 5, headers=None):
     with site.client(http2=True) as client:
-        return client.post(path, headers={"content-type": "application/grpc", "te": "trailers"}, content=b"\0" * 5)
+        return client.post(path, headers={"content-type": "application/grpc", "te": "trailers", **(headers or {})},
+                           content=content)
 
 
-def check_everywhere(site, path, status, code, policy, has_wait=True, content=None):
+GRPC = {413: "8", 429: "8", 503: "14", 504: "4"}
+
+
+def check_grpc(site, path, status, code, policy, has_wait=True, **request):
+    """Trailers only: the head says it all, and there is nothing behind it."""
+    route = path.split("/")[1]
+    before = refused_total(site, route, code)
+    called = ask_as_grpc(site, path, **request)
+    assert (called.status_code, called.headers["content-type"]) == (200, "application/grpc"), called.headers
+    assert called.content == b"" and called.headers["grpc-status"] == GRPC[status]
+    assert called.headers["grpc-message"] and "retry-after" not in called.headers
+    assert ("grpc-retry-pushback-ms" in called.headers) == has_wait
+    log, last = log_of(site, called.headers["x-request-id"]), explained(site, called.headers["x-request-id"])
+    assert last["status"] == int(log["status"]) == status and log["refused"] == code
+    assert (last["decisions"][-1]["reason"], last["decisions"][-1]["policy"]) == (code, policy)
+    wait = int(called.headers.get("grpc-retry-pushback-ms", 0))
+    assert last["decisions"][-1].get("wait_ms", 0) == int(log["retry_after_ms"]) == wait
+    wait_for(lambda: refused_total(site, route, code) == before + 1, what="the metric")
+
+
+def check_everywhere(site, path, status, code, policy, has_wait=True, content=None, **request):
     """The refusal of a request over HTTP/1.1, HTTP/2 and gRPC; the last one's error."""
     route = path.split("/")[1]
+    check_grpc(site, path, status, code, policy, has_wait, content=content or b"\0" * 5, **request)
     for http2 in (False, True):
         before = refused_total(site, route, code)
         with site.client(http2=http2) as client:
-            answer = client.request("POST" if content else "GET", path, content=content)
+            answer = client.request("POST" if content else "GET", path, content=content, **request)
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], error["policy"]) == (status, code, policy), answer.text
         assert error["request_id"] == answer.headers["x-request-id"] and error["message"] and error["type"]
@@ -167,7 +199,7 @@ def check_everywhere(site, path, status, code, policy, has_wait=True, content=No
         assert ("retry_after_ms" in error) == ("retry-after" in answer.headers) == has_wait, error
         if has_wait:
             assert int(answer.headers["retry-after"]) == seconds_of(error["retry_after_ms"])
-        check_log_and_explain(site, error["request_id"], code, error)
+        check_log_and_explain(site, error["request_id"], code, error, has_command=http2)
         wait_for(lambda: refused_total(site, route, code) == before + 1, what="the metric")
     return error
 
@@ -196,7 +228,6 @@ def test_queue_full(site):
         error = check_everywhere(site, "/full", 503, "queue_full", "queue")
         assert (error["value"], error["limit"]) == (1, 1) and error["queue"]["position"] == 1
         assert error["queue"].get("eta_ms", 1) > 0  # none rather than a wrong one
-        assert ask_as_grpc(site, "/full").headers["grpc-status"] == "14"
         # through the cache, where a fetch of its own is refused, too
         stored = site.get("/stored/a")
         assert stored.status_code == 503
@@ -244,6 +275,15 @@ def test_cluster_limits(site):
             assert (error["value"], error["limit"]) == (1, 1)
 
 
+def test_a_deadline_that_cannot_be_met(site):
+    with Held(site, "/slow", 5, gate_is("slow", 1, 4)):
+        pass  # of those who leave the queue it learns the pace
+    with Held(site, "/slow", 6, gate_is("slow", 1, 5)):
+        error = check_everywhere(site, "/slow", 503, "cannot_meet_deadline", "queue",
+                                 headers={"x-request-timeout-ms": "100"})
+        assert error["value"] > error["limit"] > 0
+
+
 def test_deadline(site):
     with contextlib.ExitStack() as stack:
         stack.callback(site.slow.gate.set)
@@ -271,7 +311,7 @@ def test_what_no_limit_decided(site, path, headers, status, code, grpc):
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], answer.headers.get("retry-after")) == (status, code, None)
         assert not {"policy", "value", "limit", "retry_after_ms"} & error.keys(), error
-        check_log_and_explain(site, error["request_id"], code, error)
+        check_log_and_explain(site, error["request_id"], code, error, has_command=http2)
     assert ("allow" in answer.headers) == (status == 405) and ("www-authenticate" in answer.headers) == (status == 401)
     if grpc is not None:
         assert ask_as_grpc(site, path).headers["grpc-status"] == grpc
@@ -353,6 +393,13 @@ def test_frames_that_are_none_are_counted_and_logged(site):
         h2_until(connection, state, h2.events.ConnectionTerminated)
     wait_for(lambda: figure(site, "h2_floods_total") == floods + 1)
     assert figure(site, "tls_floods_total") == 0 and figure(site, "timeouts_total") >= 0
+
+
+def test_a_body_too_large_for_a_grpc_call(site):
+    called = ask_as_grpc(site, "/small", content=b"x" * 11)
+    assert (called.status_code, called.headers["content-type"], called.content) == (200, "application/grpc", b"")
+    assert called.headers["grpc-status"] == "8" and called.headers["grpc-message"] == "The request body is too large."
+    assert explained(site, called.headers["x-request-id"])["status"] == 413
 
 
 def test_the_log_tells_of_a_refusal_that_nothing_records(launch):

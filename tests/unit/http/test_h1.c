@@ -355,6 +355,24 @@ static void refuses_a_body_that_grows_too_large(void **state)
     fake_close(&fake);
 }
 
+static void tells_a_grpc_call_in_its_own_terms(void **state)
+{
+    (void)state;
+    struct fake fake;
+    fake_open(&fake, false, NULL);
+    fake_feed_text(&fake, POST("/small", "Content-Type: application/grpc+proto\r\n"
+                                         "Transfer-Encoding: chunked\r\n") "b\r\n0123456789x\r\n");
+    assert_int_equal(fake_status(&fake), 200);
+    assert_int_equal(fake.codec_status, 413);
+    assert_true(fake_said(&fake, "\r\ngrpc-status: 8\r\n"));
+    assert_true(fake_said(&fake, "\r\ngrpc-message: The request body is too large.\r\n"));
+    assert_true(fake_said(&fake, "\r\ncontent-length: 0\r\n"));
+    assert_false(fake_said(&fake, "{"));
+    assert_int_equal(fake.gone_reason, FG_GONE_TOO_LARGE);
+    assert_int_equal(fake.dones, 1);
+    fake_close(&fake);
+}
+
 static void tells_the_handler_what_it_answers_by_itself(void **state)
 {
     (void)state;
@@ -785,6 +803,7 @@ int main(void)
         TEST(asks_for_the_body_that_was_announced),
         cmocka_unit_test(drains_a_small_rest_and_gives_up_on_a_large_one),
         cmocka_unit_test(refuses_a_body_that_grows_too_large),
+        cmocka_unit_test(tells_a_grpc_call_in_its_own_terms),
         cmocka_unit_test(tells_the_handler_what_it_answers_by_itself),
         cmocka_unit_test(never_ends_a_broken_answer_cleanly),
         TEST(answers_what_there_is_no_memory_for),
