@@ -99,6 +99,22 @@ bool fg_field_list_has(struct fg_span list, struct fg_span token)
     return false;
 }
 
+static char dashed(char c)
+{
+    return c == '_' ? '-' : c;
+}
+
+bool fg_field_reads_as(struct fg_span name, struct fg_span other)
+{
+    if (name.len != other.len)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        if (dashed(name.data[i]) != dashed(other.data[i]))
+            return false;
+    }
+    return true;
+}
+
 bool fg_field_parse_length(struct fg_span value, int64_t *length)
 {
     uint64_t number;

@@ -20,6 +20,12 @@ bool fg_field_value_is_valid(struct fg_span value);
 /* Does the comma-separated list hold `token` (any case)? */
 bool fg_field_list_has(struct fg_span list, struct fg_span token);
 
+/*
+ * Are the two names (in lower case) one where '_' is a '-'? They are in the environment variables
+ * that scripts and many frameworks read fields from (RFC 9110 section 17.10).
+ */
+bool fg_field_reads_as(struct fg_span name, struct fg_span other);
+
 /* Of Content-Length: digits only, no sign, no blanks, no list, below 2^62; false otherwise. */
 bool fg_field_parse_length(struct fg_span value, int64_t *length);
 

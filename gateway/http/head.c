@@ -1,16 +1,19 @@
 /*
  * head.c: see head.h. Fields that frame the message or concern one hop are understood here and kept
  * out of ex.fields, as are Host (ex.authority), Expect and X-Request-Id (ex.request_id).
+ * Source   RFC 9110 section 17.10 for names that only look different.
  */
 #include "http/head.h"
 
 #include "config/config.h"
 #include "http/fields.h"
+#include "http/forwarded.h"
 #include "http/target.h"
 
 #define TEXT_BLOCK_BYTES ((size_t)1536)
 #define FIELDS_AT_FIRST ((size_t)24)
 #define REQUEST_ID_MAX ((size_t)64)
+#define OWN_NAME_MAX ((size_t)32) /* of the names that we say or understand ourselves */
 
 void fg_head_init(struct fg_head *head, struct fg_arena *arena, const struct fg_limits_conf *limits,
                   struct fg_known_authority *known)
@@ -257,6 +260,24 @@ static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, s
     return FG_HTTP_OK;
 }
 
+/*
+ * "x_forwarded_for" is to many servers what X-Forwarded-For is, and "content_length" a length: what
+ * reads like a field that is ours to say, or that frames, would be said past us.
+ */
+static bool is_disguised(struct fg_span name)
+{
+    char text[OWN_NAME_MAX];
+    if (memchr(name.data, '_', name.len) == NULL)
+        return false;
+    size_t len = name.len < sizeof(text) ? name.len : sizeof(text); /* a prefix may be ours too */
+    for (size_t i = 0; i < len; i++)
+        text[i] = name.data[i] == '_' ? '-' : name.data[i];
+    struct fg_span plain = fg_span_make(text, len);
+    return fg_forwarded_is_field(plain) ||
+           (len == name.len && (fg_field_identify(plain) != FG_FIELD_OTHER ||
+                                fg_span_equal(plain, FG_SPAN("x-request-timeout-ms"))));
+}
+
 enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct fg_span value)
 {
     head->bytes_seen += name.len + value.len;
@@ -270,6 +291,8 @@ enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct
     if (!fg_field_name_lower(name, lower) || !fg_field_value_is_valid(value))
         return FG_HTTP_BAD_FIELD;
     name = fg_span_make(lower, name.len);
+    if (is_disguised(name))
+        return FG_HTTP_OK;
     return add_known(head, fg_field_identify(name), name, value);
 }
 

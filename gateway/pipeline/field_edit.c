@@ -3,6 +3,7 @@
  */
 #include "field_edit.h"
 
+#include "base/field_text.h"
 #include "config/field_template.h"
 
 static struct fg_span value_of(const struct fg_flow *flow, enum fg_template_variable variable)
@@ -67,14 +68,15 @@ static struct fg_span expand(const struct fg_flow *flow, const char *template, s
     return fg_span_make(text, at);
 }
 
+/* X_User too, where X-User is set or removed: there are servers that know no difference. */
 static bool is_removed(const struct fg_field_edits_conf *edits, struct fg_span name)
 {
     for (size_t i = 0; i < edits->remove_count; i++) {
-        if (fg_span_equal(name, fg_span_from_string(edits->remove[i])))
+        if (fg_field_reads_as(name, fg_span_from_string(edits->remove[i])))
             return true;
     }
     for (size_t i = 0; i < edits->set_count; i++) {
-        if (fg_span_equal(name, fg_span_from_string(edits->set[i].name)))
+        if (fg_field_reads_as(name, fg_span_from_string(edits->set[i].name)))
             return true;
     }
     return false;

@@ -282,6 +282,10 @@ REFUSED = [
 # (what, bytes, what the upstream received); all are answered with 200.
 PASSED = [
     ("plain", get(b"/a", H + b"X: y\r\n"), wire.head(path="/a", fields=[("x", "y")])),
+    ("names that servers may take for ours or for framing", get(b"/a", H + b"X_Forwarded_For: 1.2.3.4\r\n"
+     b"X-Forwarded_Proto: https\r\nX_Real_IP: 1\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\nx_request_id: a\r\n"
+     b"X_Request_Timeout_Ms: 1\r\nx_forwarded_anything_that_is_longer_than_any_name_of_ours: y\r\nproxy_connection: x\r\n"
+     b"User_Name: z\r\n"), wire.head(path="/a", fields=[("user_name", "z")])),
     ("two empty lines first", b"\r\n\r\n" + get(b"/a"), wire.head(path="/a")),
     ("HTTP/1.0 without a host", b"GET /a HTTP/1.0\r\n\r\n", wire.head(path="/a", host="localhost")),
     ("HTTP/1.0", b"GET /a HTTP/1.0\r\nHost: x\r\n\r\n", wire.head(path="/a")),

@@ -290,6 +290,9 @@ CONNECTION_ERRORS = [
 # (what, frames, what the upstream received); the request on stream 1 is answered 200.
 PASSED = [
     ("plain", get(), wire.head(path="/a")),
+    ("names that servers may take for ours or for framing", get(("x_forwarded_for", "1.2.3.4"), ("content_length", "5"),
+                                                                ("transfer_encoding", "chunked"), ("user_name", "z")),
+     wire.head(path="/a", fields=[("user_name", "z")])),
     ("a host that is the same", get(("host", "x")), wire.head(path="/a")),
     ("a host with the scheme's port", get(("host", "X:80")), wire.head(path="/a")),
     ("a host that differs", get(("host", "y")), wire.head(path="/a")),

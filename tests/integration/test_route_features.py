@@ -112,8 +112,9 @@ def test_edits_on_the_way_to_the_backend(site):
     seen = told(site)
     assert seen["x-user"] == "robot" and seen["x-info"] == "127.0.0.1 GET https edited"
     assert "x-secret" not in seen and "cookie" not in seen and "x-tag" in seen
-    ask(site, "/edited/x", headers={"x-user": "forged"})
-    assert "x-user" not in told(site)  # nobody is not somebody
+    ask(site, "/edited/x", headers={"x-user": "forged", "X_User": "forged", "x_secret": "1", "x_tag": "zero"})
+    seen = told(site)
+    assert not {"x-user", "x_user", "x_secret"} & set(seen) and seen["x_tag"] == "zero"  # nobody is not somebody
 
 
 def test_edits_of_the_answer(site):

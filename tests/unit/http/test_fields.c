@@ -128,6 +128,16 @@ static void finds_tokens_in_lists(void **state)
     assert_false(fg_field_list_has(FG_SPAN(""), FG_SPAN("close")));
 }
 
+static void underscores_read_as_dashes(void **state)
+{
+    (void)state;
+    assert_true(fg_field_reads_as(FG_SPAN("x_user"), FG_SPAN("x-user")));
+    assert_true(fg_field_reads_as(FG_SPAN("x-user_id"), FG_SPAN("x_user-id")));
+    assert_true(fg_field_reads_as(FG_SPAN("via"), FG_SPAN("via")));
+    assert_false(fg_field_reads_as(FG_SPAN("x_user"), FG_SPAN("x-users")));
+    assert_false(fg_field_reads_as(FG_SPAN("x.user"), FG_SPAN("x-user")));
+}
+
 static void checks_authorities(void **state)
 {
     (void)state;
@@ -172,6 +182,7 @@ int main(void)
         cmocka_unit_test(knows_the_fields_of_framing),
         cmocka_unit_test(reads_lengths_strictly),
         cmocka_unit_test(finds_tokens_in_lists),
+        cmocka_unit_test(underscores_read_as_dashes),
         cmocka_unit_test(checks_authorities),
         cmocka_unit_test(names_methods),
     };
