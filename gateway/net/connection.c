@@ -1,8 +1,8 @@
 /*
  * connection.c: a client's connection: one read and one write a wake-up, TLS in between.
  * Job      recv into the loop's scratch buffer, through TLS, to the codec; at the end of the turn,
- *          or at once where nobody works for it, pull what the codec has to say through TLS into
- *          the loop's other scratch buffer, and send it.
+ *          or at once where nobody works for it, pull what the codec has to say into the loop's
+ *          other scratch buffer, seal it there, and send it.
  * Thread   the loop's.
  * Never    calls the codec from inside a call of the codec's, frees itself within its own callback,
  *          or holds a buffer while it rests.
@@ -146,6 +146,7 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
     event_del(&connection->write_event);
     fg_timeout_cancel(&connection->timeout);
     fg_timeout_cancel(&connection->write_timeout);
+    fg_timeout_cancel(&connection->rest);
     fg_handshakes_forget(&connection->net->handshakes, connection);
     if (is_reset) {
         const struct linger linger = {.l_onoff = 1, .l_linger = 0};
@@ -237,8 +238,9 @@ static bool send_or_keep(struct fg_connection *connection, const char *data, siz
 }
 
 /*
- * Ciphertext from TLS: what is all that a flush has to say goes out from where it lies, more of it
- * into the scratch buffer, and what comes between flushes (handshake, alerts) aside.
+ * Ciphertext from OpenSSL, or an alert: what is all that a flush has to say goes out from where it
+ * lies, more of it into the scratch buffer, and what comes between flushes (handshake, alerts)
+ * aside.
  */
 static bool on_tls_output(void *ctx, const void *data, size_t len)
 {
@@ -264,9 +266,9 @@ static bool on_tls_output(void *ctx, const void *data, size_t len)
 }
 
 /*
- * A codec that leaves so much room has no more to say: one record is all of this flush. A record of
- * TLS's own before it, or several for the one, are gathered as ever; so is what goes with a
- * goodbye.
+ * By OpenSSL. A codec that leaves so much room has no more to say: one record is all of this flush.
+ * A record of TLS's own before it, or several for the one, are gathered as ever; so is what goes
+ * with a goodbye.
  */
 static bool write_record(struct fg_connection *connection, size_t len)
 {
@@ -277,27 +279,43 @@ static bool write_record(struct fg_connection *connection, size_t len)
     return is_written;
 }
 
+/* How what the codec says becomes what the client is sent. */
+enum sealing { IN_THE_CLEAR, IN_PLACE, BY_OPENSSL };
+
+static enum sealing sealing_of(const struct fg_connection *connection)
+{
+    if (!connection->transport.is_tls)
+        return IN_THE_CLEAR;
+    return fg_tls_has_own_records(&connection->tls) ? IN_PLACE : BY_OPENSSL;
+}
+
 /* Pulls from the codec until the scratch buffer is full; false when the codec has no more. */
 static bool fill(struct fg_connection *connection)
 {
     struct fg_net *net = connection->net;
     struct fg_codec *codec = connection->codec;
-    if (codec == NULL || connection->state != FG_CONNECTION_OPEN)
+    enum sealing sealing = sealing_of(connection);
+    if (codec == NULL || connection->state != FG_CONNECTION_OPEN || connection->has_failed)
         return false;
     while (FG_NET_OUT_BYTES - net->out_len >= FG_NET_OUT_SPARE) {
-        bool is_plain = connection->tls.ssl == NULL;
-        char *to = is_plain ? net->out + net->out_len : net->plain;
-        size_t len = codec->ops->produce(codec, to, FG_NET_PLAIN_BYTES);
+        char *at = net->out + net->out_len;
+        char *to = sealing == IN_PLACE ? at + FG_TLS_HEAD_BYTES : at;
+        size_t len =
+            codec->ops->produce(codec, sealing == BY_OPENSSL ? net->plain : to, FG_NET_PLAIN_BYTES);
         if (len == 0)
             return false;
-        if (is_plain) {
-            net->out_len += len;
-        } else if (!write_record(connection, len)) {
-            connection->has_broken = true;
-            return false;
-        } else if (connection->is_blocked) {
-            return true;
+        if (sealing == BY_OPENSSL) {
+            connection->has_broken |= !write_record(connection, len);
+        } else if (sealing == IN_PLACE) {
+            len = fg_tls_seal(&connection->tls, at, len);
+            connection->has_broken |= len == 0;
         }
+        if (sealing != BY_OPENSSL)
+            net->out_len += len;
+        if (connection->has_broken)
+            return false;
+        if (connection->is_blocked)
+            return true;
     }
     return true;
 }
@@ -313,7 +331,7 @@ static bool flush_rounds(struct fg_connection *connection)
                                               FG_NET_OUT_BYTES - FG_NET_OUT_SPARE);
         bool has_more = connection->out.len > 0 || fill(connection);
         if (!has_more && connection->is_closing && !connection->has_said_goodbye &&
-            connection->tls.ssl != NULL && !connection->has_broken) {
+            connection->transport.is_tls && !connection->has_broken) {
             connection->has_said_goodbye = true;
             fg_tls_shutdown(&connection->tls);
         }
@@ -329,6 +347,22 @@ static bool flush_rounds(struct fg_connection *connection)
     return false;
 }
 
+/* TLS speaks: once it has not for a while, it can do with less memory. */
+static void keep_awake(struct fg_connection *connection)
+{
+    if (connection->rest.due_ns == 0 && fg_tls_is_awake(&connection->tls))
+        fg_timeout_arm(&connection->net->env.timeouts, &connection->rest, FG_TIMEOUT_REST);
+}
+
+static void on_rest(struct fg_timeout *timeout)
+{
+    struct fg_connection *connection = FG_CONTAINER_OF(timeout, struct fg_connection, rest);
+    if (fg_tls_rest(&connection->tls))
+        fg_counter_add_owned(&connection->net->stats.tls_rests, 1);
+    else
+        keep_awake(connection);
+}
+
 static bool flush(struct fg_connection *connection)
 {
     if (connection->is_blocked)
@@ -336,6 +370,7 @@ static bool flush(struct fg_connection *connection)
     connection->is_flushing = true;
     bool is_clean = flush_rounds(connection);
     connection->is_flushing = false;
+    keep_awake(connection);
     if (is_clean)
         fg_timeout_cancel(&connection->write_timeout);
     return is_clean;
@@ -456,7 +491,7 @@ static void on_end_of_input(struct fg_connection *connection, bool may_listen)
 static void on_end_of_stream(struct fg_connection *connection)
 {
     fg_connection_set_reading(connection, false); /* it would stay readable */
-    on_end_of_input(connection, connection->tls.ssl == NULL);
+    on_end_of_input(connection, !connection->transport.is_tls);
 }
 
 /*
@@ -488,8 +523,7 @@ static bool note_client_user(struct fg_connection *connection)
     return connection->client_user != NULL;
 }
 
-/* For servers that are told of the connection; the name is the TLS object's, which is freed last.
- */
+/* For servers that are told of the connection; the name is TLS's, which is closed last. */
 static void note_tls(struct fg_connection *connection)
 {
     struct fg_client_link *link = &connection->transport.link;
@@ -518,15 +552,33 @@ static bool advance_handshake(struct fg_connection *connection)
         return false;
     }
     fg_counter_add_owned(&stats->handshakes_ok, 1);
-    if (SSL_session_reused(tls->ssl) != 0)
+    if (fg_tls_is_resumed(tls))
         fg_counter_add_owned(&stats->handshakes_resumed, 1);
     if (!note_client_user(connection)) {
         connection->has_broken = true;
         return false;
     }
+    fg_tls_settle(tls);
+    if (!fg_tls_has_own_records(tls))
+        fg_counter_add_owned(&stats->tls_by_openssl, 1);
     note_tls(connection);
     fg_timeout_cancel(&connection->timeout);
     return open_codec(connection, fg_tls_is_h2(tls));
+}
+
+/*
+ * The client has broken TLS. If it is to be told why, that is put out; nothing follows it, and what
+ * it still sends is thrown away for a while, so that it can read that.
+ */
+static void fail_tls(struct fg_connection *connection)
+{
+    connection->has_failed = true;
+    connection->has_ended = true;
+    connection->has_said_goodbye = true;
+    connection->is_closing = true;
+    connection->close_mode = FG_CLOSE_LINGER;
+    fg_byte_queue_clear(&connection->held, &connection->net->env.segments);
+    schedule(connection);
 }
 
 void fg_connection_take_ciphertext(struct fg_connection *connection, const char *data, size_t len)
@@ -540,22 +592,24 @@ void fg_connection_take_ciphertext(struct fg_connection *connection, const char 
     }
     while (connection->state == FG_CONNECTION_OPEN && !fg_tls_is_drained(tls)) {
         size_t got;
-        enum fg_tls_result result =
-            fg_tls_read(tls, connection->net->plain, FG_NET_PLAIN_BYTES, &got);
+        enum fg_tls_result result = fg_tls_read(tls, connection->net->plain, &got);
         if (result == FG_TLS_OK) {
             feed(connection, connection->net->plain, got);
         } else if (result == FG_TLS_EOF) {
             on_end_of_input(connection, true);
             break;
         } else {
-            if (result == FG_TLS_FLOOD)
+            if (result == FG_TLS_FLOOD) {
                 fg_counter_add_owned(&connection->net->stats.tls_floods, 1);
-            if (result != FG_TLS_MORE)
                 connection->has_broken = true;
+            } else if (result == FG_TLS_FAILED) {
+                fail_tls(connection);
+            }
             break;
         }
     }
     tls->in_len = 0;
+    keep_awake(connection);
 }
 
 void fg_connection_take_bytes(struct fg_connection *connection, const char *data, size_t len)
@@ -576,7 +630,7 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
     case FG_CONNECTION_OPEN:
         if (connection->has_ended)
             discard(connection, len);
-        else if (connection->tls.ssl != NULL)
+        else if (connection->transport.is_tls)
             fg_connection_take_ciphertext(connection, data, len);
         else
             feed(connection, data, len);
@@ -626,7 +680,7 @@ static void on_work(struct fg_deferred *deferred)
     if (connection->has_broken)
         cut(connection, FG_GONE_CLIENT_CLOSED, true);
     else if (is_clean && connection->is_closing &&
-             (connection->has_said_goodbye || connection->tls.ssl == NULL))
+             (connection->has_said_goodbye || !connection->transport.is_tls))
         end_connection(connection);
 }
 
@@ -725,7 +779,7 @@ void fg_connection_set_address(struct fg_connection *connection, const struct fg
 
 void fg_connection_begin(struct fg_connection *connection)
 {
-    bool is_tls = connection->tls.ssl != NULL;
+    bool is_tls = connection->transport.is_tls;
     fg_connection_set_state(connection, is_tls ? FG_CONNECTION_HANDSHAKE : FG_CONNECTION_SNIFFING);
     transport_arm(&connection->transport, is_tls ? FG_TIMEOUT_HANDSHAKE : FG_TIMEOUT_IDLE);
 }
@@ -744,12 +798,13 @@ static bool set_up(struct fg_connection *connection, struct fg_listening *listen
     connection->work.run = on_work;
     connection->timeout.on_due = on_timeout;
     connection->write_timeout.on_due = on_write_timeout;
+    connection->rest.on_due = on_rest;
     if (event_assign(&connection->read_event, base, connection->fd, EV_READ | EV_PERSIST,
                      on_readable, connection) != 0 ||
         event_assign(&connection->write_event, base, connection->fd, EV_WRITE, on_writable,
                      connection) != 0)
         return false;
-    if (listening->tls != NULL && fg_tls_open(&connection->tls, listening->tls, net->bio_method,
+    if (listening->tls != NULL && fg_tls_open(&connection->tls, listening->tls, &net->tls_env,
                                               on_tls_output, connection) != FG_OK)
         return false;
     if (event_add(&connection->read_event, NULL) != 0) {

@@ -54,9 +54,11 @@ struct fg_net_stats {
     struct fg_counter handshakes_refused; /* for overload: they would not have resumed */
     struct fg_counter timeouts;           /* idle, header, body, write */
     struct fg_counter protocol_errors;    /* answered 400 or GOAWAY */
-    struct fg_counter tls_floods;         /* closed for key updates, alerts, renegotiation */
+    struct fg_counter tls_floods;         /* closed for key updates, alerts, empty records */
     struct fg_counter h2_connections;
-    struct fg_counter h2_floods; /* closed for frames without content */
+    struct fg_counter h2_floods;      /* closed for frames without content */
+    struct fg_counter tls_by_openssl; /* handshakes behind which OpenSSL goes on: TLS 1.2 */
+    struct fg_counter tls_rests; /* ciphers' memory given back by connections that were quiet */
     struct fg_counter h2_rests;  /* pages given back by connections that were quiet */
     struct fg_counter requests_h1;
     struct fg_counter requests_h2;

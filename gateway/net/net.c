@@ -111,12 +111,11 @@ struct fg_net *fg_net_create(const struct fg_net_options *options)
     if (fg_ip_table_init(&net->ip_table, share, net->share.connections, net->env.random[0]) !=
         FG_OK)
         goto fini_env;
-    net->bio_method = fg_tls_bio_method_create();
-    if (net->bio_method == NULL)
+    if (fg_tls_env_init(&net->tls_env, &net->env.segments) != FG_OK)
         goto fini_table;
     if (fg_handshakes_init(&net->handshakes, net, options->handshake_turn_ns,
                            options->handshakes_waiting_max) != FG_OK)
-        goto destroy_method;
+        goto fini_tls;
     if (!start_pulse(net))
         goto fini_handshakes;
     fg_net_set_limits(net, options->limits);
@@ -125,8 +124,8 @@ fini_handshakes:
     if (net->pulse != NULL)
         event_free(net->pulse);
     fg_handshakes_fini(&net->handshakes);
-destroy_method:
-    fg_tls_bio_method_destroy(net->bio_method);
+fini_tls:
+    fg_tls_env_fini(&net->tls_env);
 fini_table:
     fg_ip_table_fini(&net->ip_table);
 fini_env:
@@ -152,7 +151,7 @@ void fg_net_destroy(struct fg_net *net)
     if (net->pulse != NULL)
         event_free(net->pulse);
     fg_handshakes_fini(&net->handshakes);
-    fg_tls_bio_method_destroy(net->bio_method);
+    fg_tls_env_fini(&net->tls_env);
     fg_ip_table_fini(&net->ip_table);
     fg_codec_env_fini(&net->env);
     if (net->reserve_fd != -1)

@@ -26,7 +26,7 @@
 
 #define FG_CLIENT_USER_BYTES_MAX 128
 #define FG_NET_IN_BYTES ((size_t)65536)    /* most that one read takes */
-#define FG_NET_PLAIN_BYTES ((size_t)16384) /* one TLS record */
+#define FG_NET_PLAIN_BYTES FG_TLS_DATA_MAX /* of one TLS record, which a codec fills */
 #define FG_NET_OUT_BYTES ((size_t)131072)  /* most that one write gives */
 #define FG_NET_OUT_SPARE ((size_t)18432)   /* room that one more record may need */
 
@@ -59,7 +59,7 @@ struct fg_net {
     struct fg_address_share share; /* of one address, on this loop */
     struct fg_read_turn read_turn;
     struct fg_handshakes handshakes;
-    BIO_METHOD *bio_method;
+    struct fg_tls_env tls_env;
     int fd_mark;    /* descriptors from here on are not for clients */
     int reserve_fd; /* given up to be able to accept and close when descriptors run out */
 
@@ -77,7 +77,7 @@ struct fg_net {
     /* scratch of the running callback; nothing in it outlives one */
     size_t out_len;
     char in[FG_NET_IN_BYTES];
-    char plain[FG_NET_PLAIN_BYTES];
+    char plain[FG_TLS_OPEN_ROOM];
     char out[FG_NET_OUT_BYTES];
 };
 
@@ -110,6 +110,7 @@ struct fg_connection {
     struct event write_event;
     struct fg_timeout timeout;
     struct fg_timeout write_timeout;
+    struct fg_timeout rest; /* armed while TLS holds memory that it needs only when it speaks */
     enum fg_timeout_class timeout_class;
 
     /* state */
@@ -120,6 +121,7 @@ struct fg_connection {
     bool is_reading;       /* read_event is added */
     bool is_blocked;       /* the socket is full; write_event is added */
     bool is_flushing;      /* TLS output goes to net->out */
+    bool has_failed;       /* TLS has; if there is an alert it is on its way, and is the last */
     bool is_closing;       /* the codec asked for it */
     bool has_said_goodbye; /* TLS close_notify */
     bool has_broken;       /* output was lost */
@@ -130,12 +132,12 @@ struct fg_connection {
     size_t sniffed;      /* bytes of the h2 preface seen */
     size_t linger_bytes; /* discarded: behind our last word, or behind the client's */
     size_t taken_bytes;  /* by the socket, since write_timeout was armed */
-    size_t sole_bytes;   /* plaintext of the record that is all of this flush; 0: not known to be */
+    size_t sole_bytes;   /* plaintext of OpenSSL's record that is all of this flush; 0: not known */
 
     struct fg_read_pace pace; /* of its reads */
 
     struct fg_codec *codec; /* NULL until OPEN */
-    struct fg_tls tls;      /* ssl NULL: plain */
+    struct fg_tls tls;      /* if transport.is_tls */
 
     /* buffers, empty while the connection rests */
     struct fg_byte_queue held; /* what nobody could take yet: plaintext, or a hello in parts */

@@ -1,5 +1,11 @@
 /*
- * tls.c: a BIO over two pointers, and OpenSSL's results put into four words.
+ * tls.c: a BIO over two pointers, OpenSSL's results put into four words, and the way from OpenSSL's
+ * records to our own.
+ *
+ * OpenSSL tells of its secrets where it would for a key log. What else the records need is how many
+ * have gone under these keys before: written were tickets, which OpenSSL sends behind its Finished;
+ * read there can be none, as it takes no more than the record of the client's Finished. Both are
+ * counted record by record. Where anything is not as it has to be OpenSSL keeps the connection.
  *
  * SSL_get_error is not used: it looks at the thread's error queue, in which other users of OpenSSL
  * may have left something. SSL_want and the shutdown state say the same about this connection
@@ -9,9 +15,14 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define SECRETS_FROM "_TRAFFIC_SECRET_0 "
+#define RANDOM_DIGITS 64 /* of the client's hello, which stands between label and secret */
 
 static int bio_read(BIO *bio, char *to, size_t room, size_t *got)
 {
@@ -47,7 +58,7 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
     return command == BIO_CTRL_FLUSH || command == BIO_CTRL_PUSH || command == BIO_CTRL_POP ? 1 : 0;
 }
 
-BIO_METHOD *fg_tls_bio_method_create(void)
+static BIO_METHOD *create_bio_method(void)
 {
     BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "floodgate");
     if (method == NULL)
@@ -58,34 +69,101 @@ BIO_METHOD *fg_tls_bio_method_create(void)
     return method;
 }
 
-void fg_tls_bio_method_destroy(BIO_METHOD *method)
+enum fg_status fg_tls_env_init(struct fg_tls_env *env, struct fg_segment_pool *segments)
 {
-    if (method != NULL)
-        BIO_meth_free(method);
+    *env = (struct fg_tls_env){.segments = segments};
+    if (fg_tls_crypto_init(&env->crypto) != FG_OK)
+        return FG_ERR_NO_MEMORY;
+    env->bio_method = create_bio_method();
+    if (env->bio_method != NULL)
+        return FG_OK;
+    fg_tls_crypto_fini(&env->crypto);
+    ERR_clear_error();
+    return FG_ERR_NO_MEMORY;
+}
+
+void fg_tls_env_fini(struct fg_tls_env *env)
+{
+    if (env->bio_method != NULL)
+        BIO_meth_free(env->bio_method);
+    fg_tls_crypto_fini(&env->crypto);
+    *env = (struct fg_tls_env){.segments = NULL};
+}
+
+static struct fg_tls *tls_of(const SSL *ssl)
+{
+    return BIO_get_data(SSL_get_rbio(ssl));
 }
 
 /* A flood is not read to the end of what is there: each step of it is as dear as the one before. */
 static void on_step(const SSL *ssl, int where, int result)
 {
     (void)result;
-    struct fg_tls *tls = BIO_get_data(SSL_get_rbio(ssl));
+    struct fg_tls *tls = tls_of(ssl);
     if ((where & SSL_CB_LOOP) != 0 || (where & SSL_CB_ALERT) != 0)
         tls->chatter++;
     if (tls->chatter > FG_TLS_CHATTER_MAX)
         tls->in_len = 0;
 }
 
+/* A place for secrets, from the first on; NULL: there is no memory, and OpenSSL goes on. */
+static struct fg_tls_records *hold_records(struct fg_tls *tls)
+{
+    if (tls->records == NULL)
+        tls->records = calloc(1, sizeof(*tls->records));
+    return tls->records;
+}
+
+/*
+ * "SERVER_TRAFFIC_SECRET_0 random secret", in hexadecimal digits; the client's is the other one.
+ * Either comes once, when OpenSSL begins to use it, before any record under it.
+ */
+static void on_secret(const SSL *ssl, const char *line)
+{
+    struct fg_tls *tls = tls_of(ssl);
+    bool is_clients = strncmp(line, "CLIENT" SECRETS_FROM, 6 + strlen(SECRETS_FROM)) == 0;
+    bool is_ours = strncmp(line, "SERVER" SECRETS_FROM, 6 + strlen(SECRETS_FROM)) == 0;
+    struct fg_tls_account *account = is_ours ? &tls->written : &tls->read;
+    if ((!is_clients && !is_ours) || hold_records(tls) == NULL)
+        return;
+    struct fg_tls_keys *keys = is_ours ? &tls->records->sealing : &tls->records->opening;
+    const char *digits = line + 6 + strlen(SECRETS_FROM);
+    size_t len = 0;
+    *account = (struct fg_tls_account){.records = 0};
+    if (strnlen(digits, RANDOM_DIGITS + 1) <= RANDOM_DIGITS || digits[RANDOM_DIGITS] != ' ' ||
+        OPENSSL_hexstr2buf_ex(keys->secret, sizeof(keys->secret), &len, digits + RANDOM_DIGITS + 1,
+                              '\0') != 1) {
+        ERR_clear_error();
+        return;
+    }
+    account->secret_bytes = (uint8_t)len;
+}
+
+static void on_message(int is_written, int version, int type, const void *data, size_t len,
+                       SSL *ssl, void *arg)
+{
+    (void)version;
+    (void)data;
+    (void)len;
+    (void)arg;
+    struct fg_tls *tls = tls_of(ssl);
+    if (type == SSL3_RT_HEADER)
+        (is_written != 0 ? &tls->written : &tls->read)->records++;
+}
+
 void fg_tls_watch(SSL_CTX *ctx)
 {
     SSL_CTX_set_info_callback(ctx, on_step);
+    SSL_CTX_set_keylog_callback(ctx, on_secret);
+    SSL_CTX_set_msg_callback(ctx, on_message);
 }
 
-enum fg_status fg_tls_open(struct fg_tls *tls, struct fg_tls_context *context, BIO_METHOD *method,
-                           fg_tls_output_fn output, void *output_ctx)
+enum fg_status fg_tls_open(struct fg_tls *tls, struct fg_tls_context *context,
+                           const struct fg_tls_env *env, fg_tls_output_fn output, void *output_ctx)
 {
-    *tls = (struct fg_tls){.output = output, .output_ctx = output_ctx};
+    *tls = (struct fg_tls){.env = env, .output = output, .output_ctx = output_ctx};
     SSL_CTX *ctx = fg_tls_slot_take(&context->slot);
-    BIO *bio = BIO_new(method);
+    BIO *bio = BIO_new(env->bio_method);
     if (bio == NULL)
         goto fail;
     BIO_set_data(bio, tls);
@@ -105,11 +183,21 @@ fail:
     return FG_ERR_NO_MEMORY;
 }
 
+static void drop_records(struct fg_tls *tls)
+{
+    if (tls->records != NULL)
+        fg_tls_records_fini(tls->records);
+    free(tls->records);
+    tls->records = NULL;
+}
+
 void fg_tls_close(struct fg_tls *tls)
 {
-    if (tls->ssl != NULL)
-        SSL_free(tls->ssl);
+    SSL_free(tls->ssl);
     tls->ssl = NULL;
+    drop_records(tls);
+    free(tls->server_name);
+    tls->server_name = NULL;
 }
 
 static enum fg_tls_result why(const struct fg_tls *tls)
@@ -130,21 +218,109 @@ enum fg_tls_result fg_tls_handshake(struct fg_tls *tls)
     return FG_TLS_OK;
 }
 
-enum fg_tls_result fg_tls_read(struct fg_tls *tls, char *to, size_t room, size_t *got)
+bool fg_tls_is_resumed(const struct fg_tls *tls)
 {
-    bool has_data = SSL_read_ex(tls->ssl, to, room, got) == 1;
+    return SSL_session_reused(tls->ssl) != 0;
+}
+
+/* ---- from OpenSSL's records to our own ---- */
+
+static bool find_suite(const SSL *ssl, enum fg_tls_suite *suite)
+{
+    switch (SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl))) {
+    case TLS1_3_CK_AES_128_GCM_SHA256 & 0xffff:
+        *suite = FG_TLS_AES_128_GCM_SHA256;
+        return true;
+    case TLS1_3_CK_AES_256_GCM_SHA384 & 0xffff:
+        *suite = FG_TLS_AES_256_GCM_SHA384;
+        return true;
+    case TLS1_3_CK_CHACHA20_POLY1305_SHA256 & 0xffff:
+        *suite = FG_TLS_CHACHA20_POLY1305_SHA256;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool may_settle(const struct fg_tls *tls, enum fg_tls_suite *suite)
+{
+    const SSL *ssl = tls->ssl;
+    if (SSL_version(ssl) != TLS1_3_VERSION || SSL_is_init_finished(ssl) == 0 ||
+        !find_suite(ssl, suite) || tls->records == NULL)
+        return false;
+    size_t secret_bytes = fg_tls_secret_bytes(*suite);
+    return tls->read.secret_bytes == secret_bytes && tls->written.secret_bytes == secret_bytes &&
+           tls->read.records == 0 && SSL_has_pending(ssl) == 0 &&
+           SSL_get_key_update_type(ssl) == SSL_KEY_UPDATE_NONE &&
+           SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl)) ==
+               TLSEXT_max_fragment_length_DISABLED;
+}
+
+/* What is asked for later on. */
+static bool note_facts(struct fg_tls *tls)
+{
+    struct fg_span name = fg_tls_server_name(tls);
+    if (name.len > 0) {
+        tls->server_name = strndup(name.data, name.len);
+        if (tls->server_name == NULL)
+            return false;
+    }
+    tls->is_h2 = fg_tls_is_h2(tls);
+    tls->has_certificate = fg_tls_has_certificate(tls);
+    return true;
+}
+
+void fg_tls_settle(struct fg_tls *tls)
+{
+    enum fg_tls_suite suite;
+    if (!may_settle(tls, &suite) ||
+        !fg_tls_records_init(tls->records, &tls->env->crypto, tls->env->segments, suite) ||
+        !note_facts(tls)) {
+        SSL_set_msg_callback(tls->ssl, NULL);
+        drop_records(tls);
+        return;
+    }
+    tls->records->sealing.sequence = tls->written.records;
+    /* Without this OpenSSL would take the session for one that broke off. */
+    SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    SSL_free(tls->ssl);
+    tls->ssl = NULL;
+}
+
+/* ---- records ---- */
+
+static void say_last(struct fg_tls *tls, enum fg_tls_alert alert)
+{
+    char record[FG_TLS_ALERT_BYTES];
+    size_t len = fg_tls_records_say_last(tls->records, alert, record);
+    if (len > 0)
+        (void)tls->output(tls->output_ctx, record, len);
+}
+
+static enum fg_tls_result read_own(struct fg_tls *tls, char *to, size_t *got)
+{
+    enum fg_tls_result result = fg_tls_records_open(tls->records, &tls->in, &tls->in_len, to, got);
+    if (result == FG_TLS_FAILED && tls->records->alert != FG_TLS_ALERT_NONE)
+        say_last(tls, tls->records->alert);
+    return result;
+}
+
+enum fg_tls_result fg_tls_read(struct fg_tls *tls, char *to, size_t *got)
+{
+    if (tls->ssl == NULL)
+        return read_own(tls, to, got);
+    bool has_data = SSL_read_ex(tls->ssl, to, FG_TLS_OPEN_ROOM, got) == 1;
     if (tls->chatter > FG_TLS_CHATTER_MAX)
         return FG_TLS_FLOOD;
     if (!has_data)
         return why(tls);
-    size_t paid = *got / FG_TLS_CHATTER_DATA;
-    tls->chatter -= paid < tls->chatter ? (unsigned)paid : tls->chatter;
+    fg_tls_chatter_pay(&tls->chatter, *got);
     return FG_TLS_OK;
 }
 
 bool fg_tls_is_drained(const struct fg_tls *tls)
 {
-    return tls->in_len == 0 && SSL_has_pending(tls->ssl) == 0;
+    return tls->in_len == 0 && (tls->ssl == NULL || SSL_has_pending(tls->ssl) == 0);
 }
 
 bool fg_tls_write(struct fg_tls *tls, const char *data, size_t len)
@@ -163,31 +339,45 @@ bool fg_tls_write(struct fg_tls *tls, const char *data, size_t len)
 
 void fg_tls_shutdown(struct fg_tls *tls)
 {
-    if (SSL_is_init_finished(tls->ssl) != 0 && SSL_shutdown(tls->ssl) < 0)
+    if (tls->ssl == NULL)
+        say_last(tls, FG_TLS_ALERT_CLOSE_NOTIFY);
+    else if (SSL_is_init_finished(tls->ssl) != 0 && SSL_shutdown(tls->ssl) < 0)
         ERR_clear_error();
 }
+
+bool fg_tls_rest(struct fg_tls *tls)
+{
+    return !fg_tls_is_awake(tls) || fg_tls_records_rest(tls->records);
+}
+
+/* ---- what it is asked ---- */
 
 bool fg_tls_is_h2(const struct fg_tls *tls)
 {
     const unsigned char *name;
     unsigned len;
+    if (tls->ssl == NULL)
+        return tls->is_h2;
     SSL_get0_alpn_selected(tls->ssl, &name, &len);
     return len == 2 && memcmp(name, "h2", 2) == 0;
 }
 
 const char *fg_tls_version(const struct fg_tls *tls)
 {
-    return SSL_get_version(tls->ssl);
+    return tls->ssl == NULL ? "TLSv1.3" : SSL_get_version(tls->ssl);
 }
 
 struct fg_span fg_tls_server_name(const struct fg_tls *tls)
 {
-    const char *name = SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
+    const char *name = tls->ssl == NULL ? tls->server_name
+                                        : SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
     return name == NULL ? FG_SPAN("") : fg_span_from_string(name);
 }
 
 bool fg_tls_has_certificate(const struct fg_tls *tls)
 {
+    if (tls->ssl == NULL)
+        return tls->has_certificate;
     return SSL_get0_peer_certificate(tls->ssl) != NULL &&
            SSL_get_verify_result(tls->ssl) == X509_V_OK;
 }

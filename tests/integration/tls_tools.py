@@ -98,17 +98,18 @@ def field(report, name):
 
 
 class OpenSsl:
-    """A client of TLS 1.3 by libssl itself, which says more than Python's ssl lets anybody say. It never reads."""
+    """A client of TLS 1.3 by libssl itself, which says more than Python's ssl lets anybody say. It reads only when asked to."""
 
-    KEY_UPDATE_REQUESTED = 1
+    KEY_UPDATE_NOT_REQUESTED, KEY_UPDATE_REQUESTED = 0, 1
     libssl = None
 
-    def __init__(self, port):
+    def __init__(self, port, suites=None):
         if OpenSsl.libssl is None:
             OpenSsl.libssl = load_libssl()
         self.socket = socket.create_connection(("127.0.0.1", port), 30)
         self.socket.setblocking(True)
         self.context = self.libssl.SSL_CTX_new(self.libssl.TLS_client_method())
+        assert suites is None or self.libssl.SSL_CTX_set_ciphersuites(self.context, suites) == 1
         self.ssl = self.libssl.SSL_new(self.context)
         assert self.libssl.SSL_set_fd(self.ssl, self.socket.fileno()) == 1
         assert self.libssl.SSL_connect(self.ssl) == 1
@@ -116,9 +117,15 @@ class OpenSsl:
     def write(self, data):
         return self.libssl.SSL_write(self.ssl, data, len(data)) == len(data)
 
-    def update_key(self):
+    def read(self):
+        buffer = ctypes.create_string_buffer(65536)
+        got = self.libssl.SSL_read(self.ssl, buffer, len(buffer))
+        assert got > 0
+        return buffer.raw[:got]
+
+    def update_key(self, kind=KEY_UPDATE_REQUESTED):
         """Asks the server for a new key of its own, too; False once the connection is broken."""
-        return (self.libssl.SSL_key_update(self.ssl, self.KEY_UPDATE_REQUESTED) == 1 and
+        return (self.libssl.SSL_key_update(self.ssl, kind) == 1 and
                 self.libssl.SSL_do_handshake(self.ssl) == 1)
 
     def close(self):
@@ -141,6 +148,8 @@ def load_libssl():
             ("SSL_connect", ctypes.c_int, ctypes.c_void_p), ("SSL_do_handshake", ctypes.c_int, ctypes.c_void_p),
             ("SSL_key_update", ctypes.c_int, ctypes.c_void_p, ctypes.c_int), ("SSL_free", None, ctypes.c_void_p),
             ("SSL_write", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int),
+            ("SSL_read", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int),
+            ("SSL_CTX_set_ciphersuites", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p),
             ("SSL_CTX_free", None, ctypes.c_void_p)]:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -167,8 +176,11 @@ class Sealed:
                 incoming.write(self.socket.recv(65536))
         self.socket.sendall(outgoing.read())
         assert tls.cipher()[0] == "TLS_AES_128_GCM_SHA256"
-        found = re.search(r"^CLIENT_TRAFFIC_SECRET_0 \w+ (\w+)$", keys.read_text(), re.M)
-        self.use(bytes.fromhex(found.group(1)))
+        ours, servers = (bytes.fromhex(re.search(rf"^{name}_TRAFFIC_SECRET_0 \w+ (\w+)$", keys.read_text(), re.M).group(1))
+                         for name in ("CLIENT", "SERVER"))
+        self.use(ours)
+        self.servers_secret = servers
+        self.left = incoming.read()  # behind the server's Finished, if it came at once
 
     def use(self, secret):
         self.secret, self.number = secret, 0
@@ -186,6 +198,23 @@ class Sealed:
         sealed = self.record(22, b"\x18\x00\x00\x01" + bytes([wants_answer]))
         self.use(expand(self.secret, b"traffic upd", 32))
         return sealed
+
+
+    def open_all(self, data):
+        """What the server has said behind the handshake, `data` being all that was read since: (type, content) each."""
+        secret, number, said = self.servers_secret, 0, []
+        data = self.left + data
+        while data:
+            length = int.from_bytes(data[3:5], "big")
+            assert data[:3] == b"\x17\x03\x03" and len(data) >= 5 + length
+            iv = int.from_bytes(expand(secret, b"iv", 12), "big")
+            inner = AESGCM(expand(secret, b"key", 16)).decrypt((iv ^ number).to_bytes(12, "big"), data[5:5 + length], data[:5])
+            inner = inner.rstrip(b"\0")
+            said.append((inner[-1], inner[:-1]))
+            data, number = data[5 + length:], number + 1
+            if said[-1][0] == 22 and said[-1][1][0] == 24:
+                secret, number = expand(secret, b"traffic upd", 32), 0
+        return said
 
 
 def expand(secret, label, length):

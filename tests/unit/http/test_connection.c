@@ -4,6 +4,7 @@
  * draining.
  */
 #include "fake_transport.h"
+#include "own_certificate.h"
 
 #include "base/clock.h"
 #include "net/ticket_keys_shared.h"
@@ -11,9 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <nghttp2/nghttp2.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,9 +39,6 @@ struct server {
     int fd;
     uint16_t port;
 };
-
-static char certificate_path[] = "/tmp/fg-test-cert-XXXXXX";
-static char key_path[] = "/tmp/fg-test-key-XXXXXX";
 
 static void on_drained(void *ctx)
 {
@@ -73,8 +69,8 @@ static struct server *start(enum fg_listener_kind kind, const struct fg_limits_c
         .name = "test",
         .address = "127.0.0.1:0",
         .kind = kind,
-        .certificate = certificate_path,
-        .private_key = key_path,
+        .certificate = own_certificate_path,
+        .private_key = own_key_path,
     };
     server->fd = fg_listener_bind(&server->conf, true, &error);
     assert_int_not_equal(server->fd, -1);
@@ -528,10 +524,10 @@ static void says_what_is_wrong_with_a_certificate(void **state)
     struct fg_listener_conf conf = {.name = "public",
                                     .address = "127.0.0.1:0",
                                     .certificate = "/nonexistent.pem",
-                                    .private_key = key_path};
+                                    .private_key = own_key_path};
     assert_null(fg_tls_context_create(&conf, NULL, 3600, &error));
     assert_non_null(strstr(error.message, "/nonexistent.pem"));
-    conf.certificate = key_path;
+    conf.certificate = own_key_path;
     assert_null(fg_tls_context_create(&conf, NULL, 3600, &error));
     assert_non_null(strstr(error.message, "listener public: cannot use certificate"));
     conf.address = "nonsense";
@@ -542,33 +538,13 @@ static void says_what_is_wrong_with_a_certificate(void **state)
 static int make_certificate(void **state)
 {
     (void)state;
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *certificate = X509_new();
-    assert_true(key != NULL && certificate != NULL);
-    ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-    X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
-    X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
-    X509_set_pubkey(certificate, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
-                               (const unsigned char *)"localhost", -1, -1, 0);
-    X509_set_issuer_name(certificate, X509_get_subject_name(certificate));
-    assert_true(X509_sign(certificate, key, EVP_sha256()) > 0);
-    FILE *file = fdopen(mkstemp(certificate_path), "w");
-    assert_int_equal(PEM_write_X509(file, certificate), 1);
-    fclose(file);
-    file = fdopen(mkstemp(key_path), "w");
-    assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
-    fclose(file);
-    X509_free(certificate);
-    EVP_PKEY_free(key);
-    return 0;
+    return own_certificate_make() ? 0 : -1;
 }
 
 static int remove_certificate(void **state)
 {
     (void)state;
-    unlink(certificate_path);
-    unlink(key_path);
+    own_certificate_remove();
     return 0;
 }
 

@@ -1,0 +1,85 @@
+/*
+ * tls_keys.h: one direction's keys of a TLS 1.3 connection, and one record under them.
+ * Job      from a traffic secret to key and IV (RFC 8446 sections 7.1 to 7.3); seal one record in
+ *          place, open one that may lie in pieces (5.2, 5.3).
+ * Thread   the loop's: the derivation's context is one for all connections of a loop.
+ * Never    knows what a record says (tls_records), or makes a cipher of its own: OpenSSL's EVP does
+ *          all that is cryptography, and compares the tags.
+ * Memory   248 bytes for both directions; while they are awake a cipher's context each, about 1 KiB
+ *          of OpenSSL's, made by `wake` and given back by `rest`. Between these no heap.
+ */
+#ifndef FG_NET_TLS_KEYS_H
+#define FG_NET_TLS_KEYS_H
+
+#include "base/status.h"
+
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define FG_TLS_SECRET_BYTES_MAX 48u
+#define FG_TLS_KEY_BYTES_MAX 32u
+#define FG_TLS_IV_BYTES 12u
+#define FG_TLS_TAG_BYTES 16u /* of every suite */
+#define FG_TLS_HEAD_BYTES 5u /* of a record: type, version, length */
+
+enum fg_tls_suite {
+    FG_TLS_AES_128_GCM_SHA256,
+    FG_TLS_AES_256_GCM_SHA384,
+    FG_TLS_CHACHA20_POLY1305_SHA256,
+    FG_TLS_SUITE_COUNT,
+};
+
+/* What all keys of a loop are used with. */
+struct fg_tls_crypto {
+    EVP_CIPHER *ciphers[FG_TLS_SUITE_COUNT];
+    EVP_KDF_CTX *hkdf;
+};
+
+/* Zeroed is at rest. */
+struct fg_tls_keys {
+    unsigned char secret[FG_TLS_SECRET_BYTES_MAX];
+    unsigned char key[FG_TLS_KEY_BYTES_MAX];
+    unsigned char iv[FG_TLS_IV_BYTES];
+    uint8_t suite;
+    bool is_sealing;
+    uint64_t sequence;   /* of the next record */
+    EVP_CIPHER_CTX *ctx; /* NULL: at rest */
+};
+
+/* FG_ERR_NO_MEMORY. */
+FG_MUST_USE enum fg_status fg_tls_crypto_init(struct fg_tls_crypto *crypto);
+/* No keys of it are awake. */
+void fg_tls_crypto_fini(struct fg_tls_crypto *crypto);
+
+/* How long a suite's secrets are. */
+size_t fg_tls_secret_bytes(enum fg_tls_suite suite);
+
+/* Key and IV of keys->secret, for record 0; false: OpenSSL has no memory. */
+FG_MUST_USE bool fg_tls_keys_derive(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto,
+                                    enum fg_tls_suite suite, bool is_sealing);
+/* The next generation's secret, and all of the above. */
+FG_MUST_USE bool fg_tls_keys_update(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto);
+
+/* To seal or open, keys have to be awake; false: there is no memory for it. */
+FG_MUST_USE bool fg_tls_keys_wake(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto);
+void fg_tls_keys_rest(struct fg_tls_keys *keys);
+/* Forgets them, beyond recovery. */
+void fg_tls_keys_wipe(struct fg_tls_keys *keys);
+
+/* Encrypts `len` bytes where they lie, and puts the tag behind them. */
+FG_MUST_USE bool fg_tls_keys_seal(struct fg_tls_keys *keys,
+                                  const unsigned char head[FG_TLS_HEAD_BYTES], unsigned char *data,
+                                  size_t len);
+/*
+ * Decrypts into `to` the first `len` bytes of `pieces`, which hold these and the tag. False: it is
+ * no record of this place under this key, and what lies in `to` is worth nothing.
+ */
+FG_MUST_USE bool fg_tls_keys_open(struct fg_tls_keys *keys,
+                                  const unsigned char head[FG_TLS_HEAD_BYTES],
+                                  const struct iovec *pieces, size_t piece_count, size_t len,
+                                  unsigned char *to);
+
+#endif
