@@ -77,19 +77,26 @@ static struct fg_span location_of(const struct fg_flow *flow)
                                has_query ? ex->query.data : "");
 }
 
+/* With a note for whoever reads it and does not follow (RFC 9110 section 15.4). */
 static void redirect(struct fg_flow *flow)
 {
+    struct fg_arena *arena = flow->req->ex.arena;
+    struct fg_span location = location_of(flow);
+    struct fg_span note = {NULL, 0};
+    if (location.data != NULL)
+        note = fg_arena_try_printf(arena, "See %.*s\n", FG_SPAN_ARGS(location));
     const struct fg_field fields[] = {
-        {FG_SPAN("location"), location_of(flow)},
-        {FG_SPAN("content-length"), FG_SPAN("0")},
+        {FG_SPAN("location"), location},
+        {FG_SPAN("content-type"), FG_SPAN("text/plain; charset=utf-8")},
+        {FG_SPAN("content-length"), fg_arena_try_u64(arena, note.len)},
     };
-    if (fields[0].value.data == NULL) {
+    if (note.data == NULL || fields[2].value.data == NULL) {
         fg_flow_set_state(flow, FG_FLOW_RESPONDING);
         fg_flow_cut(flow);
         return;
     }
-    fg_flow_respond(flow, (unsigned)flow->route->redirect.status, fields, 2,
-                    (struct fg_span){NULL, 0});
+    fg_flow_respond(flow, (unsigned)flow->route->redirect.status, fields,
+                    sizeof(fields) / sizeof(fields[0]), note);
 }
 
 static void respond(struct fg_flow *flow)

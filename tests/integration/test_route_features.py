@@ -97,6 +97,7 @@ def test_redirects(site, path, status, location, http2):
     answer = ask(site, path, http2=http2)
     assert answer.status_code == status
     assert answer.headers["location"] == location.replace("PORT", str(site.port))
+    assert answer.text == f"See {answer.headers['location']}\n" and answer.headers["content-type"].startswith("text/plain")
 
 
 @pytest.mark.parametrize("path, status", [("/nothing", 204), ("/same", 304)])
