@@ -78,6 +78,16 @@ bool fg_is_token(struct fg_span text)
     return text.len > 0;
 }
 
+bool fg_field_name_is_lower(struct fg_span name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char c = (unsigned char)name.data[i];
+        if (token_lower[c] != c || c == 0)
+            return false;
+    }
+    return name.len > 0;
+}
+
 bool fg_field_value_is_valid(struct fg_span value)
 {
     for (;;) {

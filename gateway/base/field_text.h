@@ -13,6 +13,8 @@ bool fg_field_name_lower(struct fg_span name, char *to);
 /* Puts the token at the front of `text` into lower case; its length, 0 if there is none. */
 size_t fg_field_name_take(char *text, size_t len);
 bool fg_is_token(struct fg_span text);
+/* A token without upper case, as HTTP/2 has its names (RFC 9113 section 8.2). */
+bool fg_field_name_is_lower(struct fg_span name);
 
 /* No control characters but the tab: NUL, CR, LF and DEL are what requests are smuggled with. */
 bool fg_field_value_is_valid(struct fg_span value);

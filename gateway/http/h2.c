@@ -2,13 +2,13 @@
  * h2.c: the HTTP/2 server codec of one connection, over an nghttp2 session.
  * Job      session with our limits, bytes in and out, idle and header time-outs, graceful shutdown.
  * Thread   the loop's.
- * Memory   nghttp2's own for the session, its compression tables and its streams (bounded by
- *          SETTINGS). Two of its blocks are large and hardly touched: the buffer for frames (16
- *          KiB) and the table of streams (4 KiB). They lie in pages of their own, which a
- *          connection that says nothing for a second gives back. Request bodies: at most
- *          FG_H2_CONNECTION_WINDOW bytes a connection (and limits.late_body_max while some go on
- *          behind their answers), FG_BODY_WINDOW a stream; answers:
- *          limits.connection_buffer_bytes and one write a stream.
+ * Memory   nghttp2's own for the session and its streams (bounded by SETTINGS), and ours for the
+ *          fields of heads each way (hpack.h, hpack_reader.h). Two of nghttp2's blocks are large
+ *          and hardly touched: the buffer for frames (16 KiB) and the table of streams (4 KiB).
+ *          They lie in pages of their own, which a connection that says nothing for a second
+ *          gives back. Request bodies: at most FG_H2_CONNECTION_WINDOW bytes a connection (and
+ *          limits.late_body_max while some go on behind their answers), FG_BODY_WINDOW a stream;
+ *          answers: limits.connection_buffer_bytes and one write a stream.
  * Source   RFC 9113; RFC 9218 for the order in which streams are sent.
  */
 #include "http/h2_internal.h"
@@ -59,10 +59,11 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
         fail_session(h2, error);
         return len;
     }
-    if (h2->is_in_head && !h2->is_head_timed) {
+    bool is_in_head = fg_h2_is_in_head(h2);
+    if (is_in_head && !h2->is_head_timed) {
         h2->is_head_timed = true;
         transport->ops->arm(transport, FG_TIMEOUT_HEADER);
-    } else if (!h2->is_in_head && h2->is_head_timed) {
+    } else if (!is_in_head && h2->is_head_timed) {
         h2->is_head_timed = false;
         transport->ops->disarm(transport);
     }
@@ -392,6 +393,8 @@ static void on_destroy(struct fg_codec *codec)
     fg_h2_drain_forget_all(h2);
     nghttp2_session_del(h2->session);
     fg_hpack_fini(&h2->hpack);
+    fg_hpack_reader_fini(&h2->reader);
+    fg_h2_block_drop(h2);
     free(h2->waiting);
     free(h2);
 }
@@ -483,6 +486,7 @@ static nghttp2_session *make_session(struct fg_h2 *h2)
     if (nghttp2_option_new(&option) == 0) {
         nghttp2_option_set_no_auto_window_update(option, 1);
         nghttp2_option_set_no_closed_streams(option, 1);
+        nghttp2_option_set_no_http_messaging(option, 1); /* h2_check.c does */
         nghttp2_option_set_user_recv_extension_type(option, NGHTTP2_PRIORITY_UPDATE);
         if (nghttp2_session_server_new3(&session, callbacks, h2, option, &memory) != 0)
             session = NULL;
@@ -525,6 +529,7 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     h2->allowance_ns = fg_loop_now_ns(transport->env->loop);
     h2->rests_since_ns = h2->allowance_ns;
     fg_hpack_init(&h2->hpack, &transport->env->blocks);
+    fg_hpack_reader_init(&h2->reader, &transport->env->blocks);
     h2->session = make_session(h2);
     if (h2->session == NULL)
         goto free_h2;

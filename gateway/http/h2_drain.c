@@ -28,7 +28,8 @@ struct drain {
     struct fg_h2 *h2;
     uint32_t leave; /* bytes of the connection's window that it has enlarged */
     int32_t id;
-    bool is_answered; /* the session alone knows the stream */
+    bool is_answered;         /* the session alone knows the stream */
+    struct fg_h2_check check; /* and this is what is left of its request */
 };
 
 static struct drain *drain_of(struct fg_list *link)
@@ -120,6 +121,7 @@ bool fg_h2_drain_begin(struct fg_h2 *h2, struct fg_stream *stream)
     if (drain == NULL)
         return false;
     drain->is_answered = true;
+    drain->check = stream->check;
     fg_timeout_arm(&h2->codec.transport->env->timeouts, &drain->timeout, FG_TIMEOUT_LATE_BODY);
     nghttp2_session_set_stream_user_data(h2->session, stream->id, NULL);
     return true;
@@ -133,6 +135,12 @@ bool fg_h2_drain_note(struct fg_h2 *h2, int32_t id, size_t len)
     if (nghttp2_session_get_stream_local_window_size(h2->session, id) <= 0)
         give_up(drain);
     return len >= FG_SMALL_PIECE || fg_h2_spend(h2, SMALL_COST);
+}
+
+struct fg_h2_check *fg_h2_drain_check(struct fg_h2 *h2, int32_t id)
+{
+    struct drain *drain = find(h2, id);
+    return drain == NULL || !drain->is_answered ? NULL : &drain->check;
 }
 
 void fg_h2_drain_forget(struct fg_h2 *h2, int32_t id)

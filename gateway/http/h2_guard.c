@@ -20,21 +20,14 @@
 #include "net/listener.h"
 #include "net/loop.h"
 
+#include <assert.h>
+
 #define OPENED_BITS 64
-#define PRIORITY_BYTES 5u
 #define PADDING_MAX 256u /* with the byte that says how much; what is longer brings more content */
 #define LATE_COST 1u     /* of DATA for a stream that we reset */
 
-struct frame_head {
-    uint32_t length;
-    uint8_t type;
-    uint8_t flags;
-    int32_t stream_id;
-    int32_t depends_on; /* of a PRIORITY of the right length */
-};
-
 /* What a frame takes from the allowance. */
-static uint32_t cost_of(const struct frame_head *hd)
+static uint32_t cost_of(const struct fg_h2_frame_head *hd)
 {
     switch (hd->type) {
     case NGHTTP2_DATA:
@@ -151,24 +144,24 @@ static bool is_passed_over(const struct fg_h2 *h2, int32_t id)
  * The session looks at no priority of RFC 7540, not even at its form (RFC 9113 section 6.3). A
  * stream that depends on itself was an error (RFC 7540 section 5.3.1), and is one in HEADERS.
  */
-static uint32_t check_priority(const struct frame_head *hd)
+static uint32_t check_priority(const struct fg_h2_frame_head *hd)
 {
     if (hd->type != NGHTTP2_PRIORITY)
         return NGHTTP2_NO_ERROR;
-    if (hd->length != PRIORITY_BYTES)
+    if (hd->length != FG_H2_PRIORITY_BYTES)
         return hd->stream_id == 0 ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_FRAME_SIZE_ERROR;
     return hd->stream_id == 0 || hd->depends_on == hd->stream_id ? NGHTTP2_PROTOCOL_ERROR
                                                                  : NGHTTP2_NO_ERROR;
 }
 
 /* What was on its way when we reset a stream is at most its window, and few frames. */
-static uint32_t take_late(struct fg_h2 *h2, const struct frame_head *hd)
+static uint32_t take_late(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
     bool may_come = hd->type != NGHTTP2_DATA || fg_h2_spend(h2, LATE_COST);
     return may_come ? NGHTTP2_NO_ERROR : NGHTTP2_ENHANCE_YOUR_CALM;
 }
 
-static uint32_t check_stream(struct fg_h2 *h2, const struct frame_head *hd)
+static uint32_t check_stream(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
     bool is_for_content = hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS;
     bool is_gone = hd->stream_id % 2 == 1 && hd->stream_id <= h2->newest_id;
@@ -180,7 +173,7 @@ static uint32_t check_stream(struct fg_h2 *h2, const struct frame_head *hd)
 }
 
 /* Looks at a frame's head. */
-static bool check_frame(struct fg_h2 *h2, const struct frame_head *hd)
+static bool check_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
     if (hd->length > FG_H2_FRAME_BYTES) { /* the session takes any CONTINUATION */
         h2->failure_code = NGHTTP2_FRAME_SIZE_ERROR;
@@ -216,19 +209,19 @@ static bool collect(struct fg_h2_scan *scan, size_t wanted, const uint8_t **at, 
 
 /* Takes bytes of a head; true when it is complete, and then `skip` is what is left of the frame. */
 static bool collect_head(struct fg_h2_scan *scan, const uint8_t **at, const uint8_t *end,
-                         struct frame_head *hd)
+                         struct fg_h2_frame_head *hd)
 {
     const uint8_t *head = scan->head;
     if (!collect(scan, FG_H2_FRAME_HEAD, at, end))
         return false;
-    *hd = (struct frame_head){
+    *hd = (struct fg_h2_frame_head){
         .length = big_endian(head, 3),
         .type = head[3],
         .flags = head[4],
         .stream_id = (int32_t)(big_endian(head + 5, 4) & 0x7fffffff),
     };
     scan->skip = hd->length;
-    if (hd->type == NGHTTP2_PRIORITY && hd->length == PRIORITY_BYTES) {
+    if (hd->type == NGHTTP2_PRIORITY && hd->length == FG_H2_PRIORITY_BYTES) {
         if (!collect(scan, sizeof(scan->head), at, end)) {
             scan->skip = 0; /* not yet */
             return false;
@@ -241,13 +234,43 @@ static bool collect_head(struct fg_h2_scan *scan, const uint8_t **at, const uint
 }
 
 /* Must the session have seen all before, so that its streams are as this frame finds them? */
-static bool depends_on_streams(struct fg_h2_scan *scan, const struct frame_head *hd)
+static bool depends_on_streams(const struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
-    if (hd->type == NGHTTP2_HEADERS && hd->stream_id > scan->newest_id) {
-        scan->newest_id = hd->stream_id; /* a new stream, as nearly always */
-        return false;
+    bool is_new = hd->type == NGHTTP2_HEADERS && hd->stream_id > h2->newest_id;
+    return (hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && !is_new;
+}
+
+/*
+ * A frame's head is there, of which `early` bytes came with an earlier input. `*given` is behind
+ * what the session has, and then behind the head if that is so.
+ */
+static int take_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd, size_t early,
+                      const uint8_t **at, const uint8_t *end, const uint8_t **given)
+{
+    const struct fg_h2_scan *scan = &h2->scan;
+    size_t len = FG_H2_FRAME_HEAD + (hd->length - scan->skip);
+    const uint8_t *begin = *at - (len - early);
+    if (depends_on_streams(h2, hd)) {
+        int error = fg_h2_give(h2, *given, begin);
+        if (error != 0)
+            return error;
+        *given = begin;
     }
-    return hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS;
+    if (!check_frame(h2, hd))
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (h2->block.is_open || hd->type == NGHTTP2_HEADERS) {
+        h2->scan.skip = 0;
+        int error = fg_h2_block_begin_frame(h2, hd, *given, (size_t)(begin - *given));
+        if (error == 0 && !h2->is_deaf)
+            error = fg_h2_block_take(h2, at, end);
+        *given = *at;
+        return error;
+    }
+    if (early == 0)
+        return 0;
+    assert(*given == begin);
+    *given = *at;
+    return fg_h2_give(h2, scan->head, scan->head + len);
 }
 
 int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len)
@@ -256,28 +279,26 @@ int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len)
     const uint8_t *end = data + len;
     const uint8_t *at = data;
     const uint8_t *given = data;
-    if (!settle_debt(h2))
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    while (at < end) {
+    int error = settle_debt(h2) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    while (error == 0 && at < end && !h2->is_deaf) {
+        if (h2->block.is_in_frame) {
+            error = fg_h2_block_take(h2, &at, end);
+            given = at;
+            continue;
+        }
         if (scan->skip > 0) {
             size_t part = (size_t)(end - at) < scan->skip ? (size_t)(end - at) : scan->skip;
             at += part;
             scan->skip -= part;
             continue;
         }
-        struct frame_head hd;
-        if (!collect_head(scan, &at, end, &hd))
+        size_t early = scan->head_len;
+        struct fg_h2_frame_head hd;
+        if (!collect_head(scan, &at, end, &hd)) {
+            end = at - (scan->head_len - early);
             break;
-        if (depends_on_streams(scan, &hd)) {
-            /* All but the head's last byte: the session cannot act on the frame yet. */
-            ssize_t taken = nghttp2_session_mem_recv(h2->session, given, (size_t)(at - given) - 1);
-            if (taken < 0)
-                return (int)taken;
-            given = at - 1;
         }
-        if (!check_frame(h2, &hd))
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
+        error = take_frame(h2, &hd, early, &at, end, &given);
     }
-    ssize_t taken = nghttp2_session_mem_recv(h2->session, given, (size_t)(end - given));
-    return taken < 0 ? (int)taken : 0;
+    return error != 0 || h2->is_deaf ? error : fg_h2_give(h2, given, end);
 }

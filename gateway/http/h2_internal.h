@@ -1,10 +1,11 @@
 /*
- * h2_internal.h: the HTTP/2 codec's state, shared by its seven files.
+ * h2_internal.h: the HTTP/2 codec's state, shared by its files.
  *    h2.c           session, settings, time-outs, shutting down
  *    h2_request.c   from nghttp2's callbacks to requests
  *    h2_response.c  from the handler's calls to frames
  *    h2_head.c      heads of answers in frames of ours
  *    h2_drain.c     bodies that go on behind their answers
+ *    h2_block.c     header blocks in the place of which the session gets empty ones
  *    h2_guard.c     floods, and frames for streams that are no more
  *    h2_priority.c  the order of answers that a client asks for in frames
  * Thread   the loop's.
@@ -13,6 +14,7 @@
 #define FG_HTTP_H2_INTERNAL_H
 
 #include "backends/hpack.h"
+#include "backends/hpack_reader.h"
 #include "http/stream.h"
 
 #include <nghttp2/nghttp2.h>
@@ -29,13 +31,48 @@
 #define FG_H2_FRAME_HEAD ((size_t)9)
 #define FG_H2_FRAME_BYTES ((size_t)16384) /* of content; we allow no more */
 #define FG_H2_DEPENDENCY ((size_t)4)      /* what a PRIORITY's payload begins with */
+#define FG_H2_PRIORITY_BYTES ((size_t)5)  /* and what it is, by itself and in HEADERS */
+#define FG_H2_BOMB_HEADS 4u               /* so many of limits.header_max in one head are none */
 
 /* Where in the client's bytes the next frame begins. */
 struct fg_h2_scan {
     size_t skip; /* bytes of the preface, or of the present frame's payload */
     size_t head_len;
     uint8_t head[FG_H2_FRAME_HEAD + FG_H2_DEPENDENCY]; /* the second part of a PRIORITY alone */
-    int32_t newest_id;                                 /* of the streams whose HEADERS have begun */
+};
+
+struct fg_h2_frame_head {
+    uint32_t length;
+    uint8_t type;
+    uint8_t flags;
+    int32_t stream_id;
+    int32_t depends_on; /* of a PRIORITY of the right length */
+};
+
+/* A header block on its way in. */
+struct fg_h2_block {
+    int32_t stream_id;
+    uint8_t flags; /* of HEADERS; END_HEADERS also of what continues it */
+    uint8_t priority[FG_H2_PRIORITY_BYTES];
+    bool is_open;     /* it has begun, and the frame that ends it is not there */
+    bool is_first;    /* the present frame is HEADERS */
+    bool is_in_frame; /* `frame_left` bytes of it are to come */
+    uint32_t frame_left;
+    unsigned continuations;
+    const uint8_t *before; /* of the present input, and still to be given to the session */
+    size_t before_len;
+
+    /* what has come and cannot be read yet */
+    uint8_t *kept;
+    size_t kept_len;
+    size_t kept_room;
+    size_t kept_from; /* where the present frame's payload begins */
+
+    /* once it is whole */
+    const uint8_t *data;
+    size_t len;
+    bool is_unread;
+    bool has_bad_table; /* what was read cannot be: the connection ends */
 };
 
 /* The payload of a PRIORITY_UPDATE, as it comes in. */
@@ -65,15 +102,13 @@ struct fg_h2 {
     /* state */
     enum fg_h2_shutdown shutdown;
     uint32_t request_count;
-    uint32_t streams_max;      /* that the client may open at once, as it was last told */
-    bool awaits_ack;           /* of SETTINGS: no further ones until then */
-    bool is_in_head;           /* a header block has begun and not ended */
-    struct fg_stream *heading; /* whose request head that is, while it lives; or NULL */
-    uint64_t block_bytes;      /* names and values of that block so far */
-    bool is_head_timed;
+    uint32_t streams_max;    /* that the client may open at once, as it was last told */
+    bool awaits_ack;         /* of SETTINGS: no further ones until then */
+    bool is_head_timed;      /* a header block has begun, and has to end in time */
     bool owes_resets;        /* some streams do */
     uint32_t drains_leave;   /* of all drains together */
     bool has_failed;         /* the session is beyond use */
+    bool is_deaf;            /* the session is to send its last, and hears no more */
     uint64_t moved_ns;       /* when DATA of any stream was last sent */
     uint64_t rests_since_ns; /* the last stream was done, or the connection opened */
 
@@ -87,6 +122,10 @@ struct fg_h2 {
     size_t reset_count;
     uint32_t resets_paid; /* that we shall send and the client has paid for */
     uint32_t resets_owed; /* that we have sent and it has not */
+
+    /* heads of requests */
+    struct fg_h2_block block;
+    struct fg_hpack_reader reader;
 
     /* h2_priority.c */
     struct fg_h2_update update;
@@ -153,6 +192,22 @@ bool fg_h2_put_due(struct fg_h2 *h2);
  * NGHTTP2_ERR_CALLBACK_FAILURE with failure_code set: the session can go on no more. */
 int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len);
 
+/* h2_block.c: has a header block begun, and not ended? */
+bool fg_h2_is_in_head(const struct fg_h2 *h2);
+/* The frame is HEADERS, or there must be CONTINUATION; `before`, of the same input, is what the
+ * session has not been given yet. As fg_h2_guarded_recv. */
+int fg_h2_block_begin_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd,
+                            const uint8_t *before, size_t before_len);
+/* Takes what there is of the frame's payload. As fg_h2_guarded_recv. */
+int fg_h2_block_take(struct fg_h2 *h2, const uint8_t **at, const uint8_t *end);
+void fg_h2_block_drop(struct fg_h2 *h2);
+/* The client's bytes from here to there, for the session. The same. */
+int fg_h2_give(struct fg_h2 *h2, const uint8_t *from, const uint8_t *to);
+/* h2_request.c: reads the whole block that is there: for its stream; for `check` alone, when its
+ * request is answered; or for the table alone. The same. */
+int fg_h2_read_block(struct fg_h2 *h2, int32_t id, struct fg_stream *stream,
+                     struct fg_h2_check *check, bool is_trailer);
+
 /* A reset undoes a request that was begun, upstream as well: far more work than another frame. */
 #define FG_H2_RESET_COST 8u
 /* Take from the connection's allowance; false, with failure_code set, when it is used up. */
@@ -172,6 +227,8 @@ bool fg_h2_drain_begin(struct fg_h2 *h2, struct fg_stream *stream);
 /* DATA has come for a stream whose handler has ended. False, with failure_code set: more small
  * pieces than a connection may send that bring nothing. */
 FG_MUST_USE bool fg_h2_drain_note(struct fg_h2 *h2, int32_t id, size_t len);
+/* What is known of the request whose body is read behind its answer; NULL: none is, there. */
+struct fg_h2_check *fg_h2_drain_check(struct fg_h2 *h2, int32_t id);
 /* The stream is no more; it need not have been one that drains. */
 void fg_h2_drain_forget(struct fg_h2 *h2, int32_t id);
 void fg_h2_drain_forget_all(struct fg_h2 *h2);
@@ -180,8 +237,8 @@ void fg_h2_drain_forget_all(struct fg_h2 *h2);
 void fg_h2_set_priority_callbacks(nghttp2_session_callbacks *callbacks);
 /* A whole PRIORITY_UPDATE is there. False, with failure_code set: the connection cannot go on. */
 FG_MUST_USE bool fg_h2_take_update(struct fg_h2 *h2, int32_t frame_stream_id);
-/* The stream has opened: what was said of it before counts now. */
-void fg_h2_apply_update(struct fg_h2 *h2, int32_t id);
+/* The stream has opened: what was said of it before counts now, or else its Priority fields. */
+void fg_h2_apply_priority(struct fg_h2 *h2, struct fg_stream *stream);
 
 /* Hands on what small DATA has been gathered, if its handler still wants it. */
 void fg_h2_flush_gathered(struct fg_h2 *h2);

@@ -55,7 +55,6 @@ void fg_h2_set_priority_callbacks(nghttp2_session_callbacks *callbacks)
     nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_unpack);
 }
 
-/* From now on the session takes no notice of a Priority field, which it reads a little later. */
 static void prioritize(struct fg_h2 *h2, int32_t id, struct fg_priority_field priority)
 {
     const nghttp2_extpri extpri = {.urgency = priority.urgency, .inc = priority.is_incremental};
@@ -134,12 +133,17 @@ bool fg_h2_take_update(struct fg_h2 *h2, int32_t frame_stream_id)
     return h2->failure_code == NGHTTP2_NO_ERROR;
 }
 
-void fg_h2_apply_update(struct fg_h2 *h2, int32_t id)
+void fg_h2_apply_priority(struct fg_h2 *h2, struct fg_stream *stream)
 {
+    bool is_updated = false;
     for (size_t i = 0; i < h2->waiting_count; i++) {
-        if (h2->waiting[i].id == id)
-            prioritize(h2, id, h2->waiting[i].priority);
+        if (h2->waiting[i].id == stream->id) {
+            prioritize(h2, stream->id, h2->waiting[i].priority);
+            is_updated = true;
+        }
     }
     if (h2->waiting_count > 0)
         drop_passed(h2);
+    if (!is_updated && stream->has_priority && !stream->has_bad_priority)
+        prioritize(h2, stream->id, stream->priority);
 }

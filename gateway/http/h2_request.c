@@ -1,10 +1,10 @@
 /*
  * h2_request.c: what the client says, as requests.
- * Job      header blocks into heads, DATA into on_body, resets into on_gone; flow control by what
- *          handlers have consumed.
+ * Job      header blocks into heads, DATA into on_body, resets into on_gone; what a request may be
+ *          (h2_check.h), content against its length; flow control by what handlers have consumed.
  * Thread   the loop's, inside nghttp2_session_mem_recv (and, for closing streams, mem_send).
- * Never    takes part in what nghttp2 checks by itself: pseudo fields, field syntax, content-length
- *          against DATA, stream states (RFC 9113 section 8).
+ * Never    takes part in what nghttp2 checks by itself: the states of streams. Of what is in a
+ *          block that knows nothing: it gets empty ones, and is told to check no messages.
  */
 #include "http/h2_internal.h"
 
@@ -15,7 +15,7 @@
 
 #include <assert.h>
 
-#define BOMB_HEADS 4u /* so many of limits.header_max in one head are none */
+#define TEXT_ROOM ((size_t)2048) /* on the stack, for what Huffman's code says */
 
 static struct fg_stream *stream_by_id(nghttp2_session *session, int32_t id)
 {
@@ -64,109 +64,211 @@ static void on_write_timeout(struct fg_timeout *timeout)
     fg_h2_reset(h2, stream, NGHTTP2_CANCEL);
 }
 
-static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+/*
+ * The session resets the stream for what it did not like, or we do: such resets cost as much as the
+ * client's own. False: more than it has.
+ */
+static bool note_malformed(struct fg_h2 *h2, const char *reason)
 {
-    struct fg_h2 *h2 = user_data;
-    h2->is_in_head = true;
-    h2->heading = NULL;
-    h2->block_bytes = 0;
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-        fg_h2_note_opened(h2, frame->hd.stream_id);
-    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
-        return 0;
-    struct fg_stream *stream = fg_stream_acquire(&h2->codec, FG_HTTP_2, &fg_h2_response_ops);
-    if (stream == NULL)
-        return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                         NGHTTP2_REFUSED_STREAM) == 0
-                   ? 0
-                   : NGHTTP2_ERR_CALLBACK_FAILURE;
-    stream->id = frame->hd.stream_id;
-    stream->body_timeout.on_due = on_body_timeout;
-    stream->write_timeout.on_due = on_write_timeout;
-    fg_list_push_back(&h2->streams, &stream->link);
-    nghttp2_session_set_stream_user_data(session, stream->id, stream);
-    h2->heading = stream;
-    return 0;
+    fg_codec_note_error(h2->codec.transport, "h2", reason);
+    h2->resets_paid++;
+    return fg_h2_spend(h2, FG_H2_RESET_COST);
 }
 
-static enum fg_http_error add_pseudo(struct fg_stream *stream, struct fg_span name,
-                                     struct fg_span value)
+static int reset_malformed(struct fg_h2 *h2, int32_t id, const char *reason)
 {
-    if (fg_span_equal(name, FG_SPAN(":method")))
-        return fg_head_set_method(&stream->head, value);
-    if (fg_span_equal(name, FG_SPAN(":path")))
-        return fg_head_set_target(&stream->head, value);
-    if (fg_span_equal(name, FG_SPAN(":authority")))
-        return fg_head_set_authority(&stream->head, value);
-    if (fg_span_equal(name, FG_SPAN(":protocol")))
-        return fg_head_set_protocol(&stream->head, value);
-    /* The connection says better which of the two it is. */
-    return fg_span_equal_nocase(value, FG_SPAN("https")) ||
-                   fg_span_equal_nocase(value, FG_SPAN("http"))
-               ? FG_HTTP_OK
-               : FG_HTTP_BAD_TARGET;
+    fg_h2_note_reset(h2, id);
+    if (nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR) != 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    return note_malformed(h2, reason) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
-static void add_trailer(struct fg_stream *stream, struct fg_span name, struct fg_span value)
+static void note_priority(struct fg_stream *stream, struct fg_span value)
 {
-    if (stream->state != FG_STREAM_OPEN || stream->is_refusing || stream->error != FG_HTTP_OK)
-        return;
-    stream->error = fg_stream_trailer_error(
-        fg_trailers_add(&stream->trailers, stream->req.ex.arena, name, value));
+    if (!stream->has_priority)
+        stream->priority = FG_PRIORITY_FIELD_USUAL;
+    stream->has_priority = true;
+    stream->has_bad_priority |= !fg_priority_field_add(value, &stream->priority);
+}
+
+/* Of a field that is no pseudo one. */
+static enum fg_field_id id_of(enum fg_h2_kind kind)
+{
+    switch (kind) {
+    case FG_H2_HOST:
+        return FG_FIELD_HOST;
+    case FG_H2_CONTENT_LENGTH:
+        return FG_FIELD_CONTENT_LENGTH;
+    case FG_H2_TE:
+        return FG_FIELD_TE;
+    case FG_H2_PRIORITY:
+        return FG_FIELD_OTHER;
+    default:
+        assert(kind >= FG_H2_PLAIN);
+        return (enum fg_field_id)((unsigned)kind - FG_H2_PLAIN);
+    }
+}
+
+static enum fg_http_error add_to_head(struct fg_stream *stream, enum fg_h2_kind kind,
+                                      const struct fg_hpack_item *item)
+{
+    struct fg_head *head = &stream->head;
+    bool is_name_lasting = (item->static_index | item->static_name) != 0;
+    switch (kind) {
+    case FG_H2_METHOD:
+        return fg_head_set_method(head, item->value);
+    case FG_H2_PATH:
+        return fg_head_set_target(head, item->value);
+    case FG_H2_AUTHORITY:
+        return fg_head_set_authority(head, item->value);
+    case FG_H2_PROTOCOL:
+        return fg_head_set_protocol(head, item->value);
+    case FG_H2_SCHEME:
+        /* The connection says better which of the two it is. */
+        return fg_h2_check_has_known_scheme(&stream->check) ? FG_HTTP_OK : FG_HTTP_BAD_TARGET;
+    default:
+        return fg_head_add_checked(head, id_of(kind), item->name, item->value, is_name_lasting);
+    }
 }
 
 /* The client wants no table to hold it: not ours, and none behind us (RFC 7541 section 7.1.3). */
-static void note_mark(struct fg_stream *stream, struct fg_span name, uint8_t flags)
+static void note_mark(struct fg_stream *stream, const struct fg_hpack_item *item)
 {
-    if ((flags & NGHTTP2_NV_FLAG_NO_INDEX) == 0 || stream->error != FG_HTTP_OK ||
-        (stream->state != FG_STREAM_HEAD && stream->state != FG_STREAM_OPEN))
+    if (!item->is_never || stream->error != FG_HTTP_OK)
         return;
     struct fg_exchange *ex = &stream->req.ex;
-    if (!fg_never_indexed_add(&ex->never_indexed, ex->arena, name))
+    if (!fg_never_indexed_add(&ex->never_indexed, ex->arena, item->name))
         stream->error = FG_HTTP_NO_MEMORY;
 }
 
-/*
- * A head that is somewhat too large is answered 431. But one byte can name a field of 4 KiB again,
- * and the session looks at every byte of it: what is far beyond any head is there to burn time, and
- * ends the connection in the middle of it.
- */
-static bool is_bomb(struct fg_h2 *h2, size_t bytes)
+/* The field is one that may stand there. */
+static void take_field(struct fg_stream *stream, enum fg_h2_kind kind,
+                       const struct fg_hpack_item *item, bool is_trailer)
 {
-    struct fg_codec_env *env = h2->codec.transport->env;
-    h2->block_bytes += bytes;
-    if (h2->block_bytes <= BOMB_HEADS * env->limits->header_bytes_max)
-        return false;
-    fg_counter_add_owned(&env->stats->h2_floods, 1);
-    h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
-    return true;
+    if (kind == FG_H2_PRIORITY && !is_trailer)
+        note_priority(stream, item->value);
+    if (stream->error != FG_HTTP_OK ||
+        stream->state != (is_trailer ? FG_STREAM_OPEN : FG_STREAM_HEAD))
+        return;
+    if (!is_trailer)
+        stream->error = add_to_head(stream, kind, item);
+    else if (!stream->is_refusing)
+        stream->error = fg_stream_trailer_error(
+            fg_trailers_add(&stream->trailers, stream->req.ex.arena, item->name, item->value));
+    note_mark(stream, item);
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                     void *user_data)
+/*
+ * A head that is somewhat too large is answered 431. But one byte can name a field of 4 KiB again:
+ * what is far beyond any head is there to burn time, and ends the connection in the middle of it.
+ */
+static int defuse(struct fg_h2 *h2)
+{
+    fg_counter_add_owned(&h2->codec.transport->env->stats->h2_floods, 1);
+    h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* What is known of a field; of one in the table it has to be found out but once. */
+static uint8_t note_of(const struct fg_hpack_item *item)
+{
+    if (item->static_index != 0)
+        return fg_h2_note_of_static(item->static_index);
+    if (item->note != NULL && *item->note != FG_H2_UNKNOWN)
+        return *item->note;
+    uint8_t name_note =
+        item->static_name != 0 ? fg_h2_note_of_static(item->static_name) : item->name_note;
+    enum fg_h2_kind kind = fg_h2_kind_of_note(name_note);
+    if (kind == FG_H2_UNKNOWN)
+        kind = fg_h2_kind_of(item->name);
+    uint8_t note = fg_h2_note_of(kind, item->value);
+    if (item->note != NULL)
+        *item->note = note;
+    return note;
+}
+
+/* The fields of trailers that nobody takes are checked all the same. NULL: it was not malformed. */
+static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct fg_h2_check *check,
+                              bool is_trailer, enum fg_hpack_found *found, uint64_t bytes_max)
+{
+    struct fg_hpack_item item;
+    uint64_t bytes = 0;
+    bool is_fine = true;
+    while ((*found = fg_hpack_reader_next(&h2->reader, &item)) == FG_HPACK_FIELD) {
+        bytes += item.name.len + item.value.len;
+        if (bytes > bytes_max)
+            return NULL;
+        if (check == NULL || !is_fine)
+            continue;
+        uint8_t note = note_of(&item);
+        is_fine = fg_h2_check_field(check, note, item.value, is_trailer);
+        if (is_fine && stream != NULL)
+            take_field(stream, fg_h2_kind_of_note(note), &item, is_trailer);
+    }
+    bool is_end = (h2->block.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (!is_fine)
+        return "a field that may not stand there";
+    if (check != NULL &&
+        !(is_trailer ? fg_h2_check_trailers(check, is_end) : fg_h2_check_head(check, is_end)))
+        return "fields that do not make a message";
+    return NULL;
+}
+
+int fg_h2_read_block(struct fg_h2 *h2, int32_t id, struct fg_stream *stream,
+                     struct fg_h2_check *check, bool is_trailer)
+{
+    struct fg_h2_block *block = &h2->block;
+    const struct fg_limits_conf *limits = h2->codec.transport->env->limits;
+    char room[TEXT_ROOM];
+    enum fg_hpack_found found;
+    block->is_unread = false;
+    fg_hpack_reader_begin(&h2->reader, block->data, block->len, room, sizeof(room));
+    const char *problem = take_block(h2, stream, check, is_trailer, &found,
+                                     FG_H2_BOMB_HEADS * limits->header_bytes_max);
+    if (found == FG_HPACK_FIELD)
+        return defuse(h2);
+    if (found == FG_HPACK_NO_MEMORY)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    block->has_bad_table = found == FG_HPACK_MALFORMED;
+    if (block->has_bad_table && check != NULL) /* nobody may take this for a head that is whole */
+        return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id,
+                                         NGHTTP2_COMPRESSION_ERROR);
+    return problem == NULL || block->has_bad_table ? 0 : reset_malformed(h2, id, problem);
+}
+
+/* Of a stream that the session knows; NULL: it is about to be reset. */
+static struct fg_h2_check *check_of(struct fg_h2 *h2, struct fg_stream *stream, int32_t id)
+{
+    return stream != NULL ? &stream->check : fg_h2_drain_check(h2, id);
+}
+
+static int begin_head(struct fg_h2 *h2, int32_t id)
+{
+    fg_h2_note_opened(h2, id);
+    struct fg_stream *stream = fg_stream_acquire(&h2->codec, FG_HTTP_2, &fg_h2_response_ops);
+    if (stream == NULL)
+        return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id,
+                                         NGHTTP2_REFUSED_STREAM) == 0
+                   ? 0
+                   : NGHTTP2_ERR_CALLBACK_FAILURE;
+    stream->id = id;
+    stream->check = FG_H2_CHECK_INIT;
+    stream->body_timeout.on_due = on_body_timeout;
+    stream->write_timeout.on_due = on_write_timeout;
+    fg_list_push_back(&h2->streams, &stream->link);
+    nghttp2_session_set_stream_user_data(h2->session, id, stream);
+    return fg_h2_read_block(h2, id, stream, &stream->check, false);
+}
+
+/* The session wants what the block says. on_frame_recv is next, if the stream is not reset. */
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct fg_h2 *h2 = user_data;
-    bool is_request = frame->headers.cat == NGHTTP2_HCAT_REQUEST;
-    struct fg_stream *stream =
-        is_request ? h2->heading : stream_by_id(session, frame->hd.stream_id);
-    if (is_bomb(h2, name_len + value_len))
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    struct fg_span n = {(const char *)name, name_len};
-    struct fg_span v = {(const char *)value, value_len};
-    if (stream != NULL && !is_request) {
-        add_trailer(stream, n, v);
-        note_mark(stream, n, flags);
-        return 0;
-    }
-    if (stream == NULL || stream->state != FG_STREAM_HEAD || stream->error != FG_HTTP_OK)
-        return 0;
-    /* A head may come in over several turns, and the limits be replaced meanwhile. */
-    stream->head.limits = stream->codec->transport->env->limits;
-    stream->error = name_len > 0 && name[0] == ':' ? add_pseudo(stream, n, v)
-                                                   : fg_head_add(&stream->head, n, v);
-    note_mark(stream, n, flags);
-    return 0;
+    int32_t id = frame->hd.stream_id;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        return begin_head(h2, id);
+    struct fg_stream *stream = stream_by_id(session, id);
+    return fg_h2_read_block(h2, id, stream, check_of(h2, stream, id), true);
 }
 
 static void arm_body(struct fg_h2 *h2, struct fg_stream *stream)
@@ -178,7 +280,7 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
 {
     struct fg_codec_env *env = h2->codec.transport->env;
     h2->request_count++;
-    fg_h2_apply_update(h2, stream->id);
+    fg_h2_apply_priority(h2, stream);
     if (stream->error == FG_HTTP_OK)
         stream->error = fg_stream_finish_head(stream);
     if (stream->error != FG_HTTP_OK) {
@@ -213,7 +315,8 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
 
 static bool takes_body(const struct fg_stream *stream)
 {
-    return stream != NULL && stream->state == FG_STREAM_OPEN && !stream->is_refusing;
+    return stream != NULL && stream->state == FG_STREAM_OPEN && !stream->is_refusing &&
+           !stream->check.is_broken;
 }
 
 void fg_h2_flush_gathered(struct fg_h2 *h2)
@@ -248,12 +351,28 @@ static void count_unwanted(struct fg_h2 *h2, struct fg_stream *stream, size_t le
         fg_h2_dismiss(h2, stream);
 }
 
+/* Not the content that was announced (RFC 9113 section 8.1.1). False: no memory to say so. */
+static bool reset_bad_length(struct fg_h2 *h2, struct fg_h2_check *check, int32_t id)
+{
+    check->is_broken = true;
+    return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR) ==
+           0;
+}
+
+static bool keeps_length(struct fg_h2 *h2, struct fg_h2_check *check, int32_t id, size_t len)
+{
+    return check == NULL || check->is_broken || fg_h2_check_content(check, len) ||
+           reset_bad_length(h2, check, id);
+}
+
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
                          const uint8_t *data, size_t len, void *user_data)
 {
     (void)flags;
     struct fg_h2 *h2 = user_data;
     struct fg_stream *stream = stream_by_id(session, stream_id);
+    if (!keeps_length(h2, check_of(h2, stream, stream_id), stream_id, len))
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     bool is_wanted = takes_body(stream);
     bool is_tunnel = is_wanted && stream->req.ex.upgrade.data != NULL;
     if (is_tunnel) {
@@ -310,6 +429,18 @@ static void end_body(struct fg_h2 *h2, struct fg_stream *stream)
         stream->req.handler->on_body(&stream->req, len > 0 ? h2->gather : "", len, true);
 }
 
+/* False: no memory to say what is wrong. */
+static bool end_data(struct fg_h2 *h2, int32_t id)
+{
+    struct fg_stream *stream = stream_by_id(h2->session, id);
+    struct fg_h2_check *check = check_of(h2, stream, id);
+    if (check != NULL && !fg_h2_check_end(check))
+        return reset_bad_length(h2, check, id);
+    if (stream != NULL)
+        end_body(h2, stream);
+    return true;
+}
+
 static void on_settings(struct fg_h2 *h2, const nghttp2_settings *settings)
 {
     if ((settings->hd.flags & NGHTTP2_FLAG_ACK) != 0) {
@@ -326,7 +457,6 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     struct fg_stream *stream;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
-        h2->is_in_head = false;
         stream = stream_by_id(session, frame->hd.stream_id);
         if (stream == NULL)
             break;
@@ -336,9 +466,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             end_body(h2, stream); /* trailers */
         break;
     case NGHTTP2_DATA:
-        stream = is_end ? stream_by_id(session, frame->hd.stream_id) : NULL;
-        if (stream != NULL)
-            end_body(h2, stream);
+        if (is_end && !end_data(h2, frame->hd.stream_id))
+            return NGHTTP2_ERR_CALLBACK_FAILURE;
         break;
     case NGHTTP2_SETTINGS:
         on_settings(h2, &frame->settings);
@@ -365,15 +494,11 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     (void)session;
     struct fg_h2 *h2 = user_data;
     if (frame->hd.type == NGHTTP2_HEADERS) {
-        h2->is_in_head = false;
         if (frame->hd.stream_id > h2->newest_id) /* refused before it began */
             fg_h2_note_opened(h2, frame->hd.stream_id);
         fg_h2_note_reset(h2, frame->hd.stream_id);
     }
-    fg_codec_note_error(h2->codec.transport, "h2", nghttp2_strerror(error));
-    /* The session resets the stream for it: such resets cost as much as the client's own. */
-    h2->resets_paid++;
-    return fg_h2_spend(h2, FG_H2_RESET_COST) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    return note_malformed(h2, nghttp2_strerror(error)) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static enum fg_gone_reason reason_of(uint32_t error_code)
@@ -397,7 +522,6 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     fg_h2_drain_forget(h2, stream_id);
     if (stream == NULL)
         return 0;
-    h2->is_in_head = h2->is_in_head && stream->state != FG_STREAM_HEAD;
     stream->is_closed = true;
     /* An answer without a body may be out before its handler has called end. */
     bool is_answered = stream->is_body_swallowed && error_code == NGHTTP2_NO_ERROR;
@@ -417,8 +541,6 @@ void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream)
         nghttp2_session_consume_connection(h2->session, stream->unconsumed);
         stream->unconsumed = 0;
     }
-    if (h2->heading == stream)
-        h2->heading = NULL;
     fg_list_remove(&stream->link);
     fg_list_push_back(&h2->finished, &stream->link);
 }
@@ -426,7 +548,6 @@ void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream)
 void fg_h2_set_request_callbacks(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);

@@ -278,11 +278,16 @@ static bool is_disguised(struct fg_span name)
                                 fg_span_equal(plain, FG_SPAN("x-request-timeout-ms"))));
 }
 
-enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct fg_span value)
+static bool is_too_large(struct fg_head *head, struct fg_span name, struct fg_span value)
 {
     head->bytes_seen += name.len + value.len;
-    if (++head->count_seen > head->limits->header_count_max ||
-        head->bytes_seen > head->limits->header_bytes_max)
+    return ++head->count_seen > head->limits->header_count_max ||
+           head->bytes_seen > head->limits->header_bytes_max;
+}
+
+enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct fg_span value)
+{
+    if (is_too_large(head, name, value))
         return FG_HTTP_HEADER_TOO_LARGE;
     char *lower = take_text(head, name.len);
     if (lower == NULL)
@@ -294,6 +299,22 @@ enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct
     if (is_disguised(name))
         return FG_HTTP_OK;
     return add_known(head, fg_field_identify(name), name, value);
+}
+
+enum fg_http_error fg_head_add_checked(struct fg_head *head, enum fg_field_id id,
+                                       struct fg_span name, struct fg_span value,
+                                       bool is_name_lasting)
+{
+    if (is_too_large(head, name, value))
+        return FG_HTTP_HEADER_TOO_LARGE;
+    if (!is_name_lasting) {
+        if (is_disguised(name))
+            return FG_HTTP_OK;
+        enum fg_http_error error = copy_text(head, name, &name);
+        if (error != FG_HTTP_OK)
+            return error;
+    }
+    return add_known(head, id, name, value);
 }
 
 bool fg_head_connection_has(const struct fg_head *head, struct fg_span token)

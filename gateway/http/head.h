@@ -8,6 +8,7 @@
 #ifndef FG_HTTP_HEAD_H
 #define FG_HTTP_HEAD_H
 
+#include "base/field_id.h"
 #include "http/http_error.h"
 #include "http/request.h"
 
@@ -67,6 +68,11 @@ enum fg_http_error fg_head_set_target(struct fg_head *head, struct fg_span targe
 enum fg_http_error fg_head_set_authority(struct fg_head *head, struct fg_span authority);
 enum fg_http_error fg_head_set_protocol(struct fg_head *head, struct fg_span protocol);
 enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct fg_span value);
+/* The same of a field whose name is in lower case and is `id`, and whose value holds nothing that
+ * it may not, with no blanks around it. A name that lasts is not copied. */
+enum fg_http_error fg_head_add_checked(struct fg_head *head, enum fg_field_id id,
+                                       struct fg_span name, struct fg_span value,
+                                       bool is_name_lasting);
 
 /* Does a Connection field hold `token`? */
 bool fg_head_connection_has(const struct fg_head *head, struct fg_span token);

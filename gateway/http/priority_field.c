@@ -17,20 +17,24 @@ static void apply(struct fg_priority_field *field, const struct fg_sf_member *me
         field->is_incremental = member->number == 1;
 }
 
-bool fg_priority_field_parse(struct fg_span text, struct fg_priority_field *field)
+bool fg_priority_field_add(struct fg_span text, struct fg_priority_field *field)
 {
-    static const struct fg_priority_field usual = {FG_PRIORITY_URGENCY_DEFAULT, false};
+    struct fg_priority_field sum = *field;
     struct fg_sf_dictionary dictionary;
     struct fg_sf_member member;
     enum fg_sf_type type;
     fg_sf_dictionary_init(&dictionary, text.data, text.len);
-    *field = usual;
     while ((type = fg_sf_dictionary_next(&dictionary, &member)) != FG_SF_END) {
-        if (type == FG_SF_MALFORMED) {
-            *field = usual;
+        if (type == FG_SF_MALFORMED)
             return false;
-        }
-        apply(field, &member, type);
+        apply(&sum, &member, type);
     }
+    *field = sum;
     return true;
+}
+
+bool fg_priority_field_parse(struct fg_span text, struct fg_priority_field *field)
+{
+    *field = FG_PRIORITY_FIELD_USUAL;
+    return fg_priority_field_add(text, field);
 }

@@ -17,10 +17,18 @@ struct fg_priority_field {
     bool is_incremental;
 };
 
+#define FG_PRIORITY_FIELD_USUAL                                                                    \
+    (struct fg_priority_field)                                                                     \
+    {                                                                                              \
+        FG_PRIORITY_URGENCY_DEFAULT, false                                                         \
+    }
+
 /*
  * A dictionary of structured fields (RFC 8941 section 3.2): members unknown, or of another type
  * or out of range, are as good as absent. False, and *field is the default: it is none.
  */
 bool fg_priority_field_parse(struct fg_span text, struct fg_priority_field *field);
+/* What `text` says over what *field has: a further field of one head. False: it is unchanged. */
+bool fg_priority_field_add(struct fg_span text, struct fg_priority_field *field);
 
 #endif

@@ -14,7 +14,9 @@
 
 #include "backends/trailers.h"
 #include "http/codec.h"
+#include "http/h2_check.h"
 #include "http/head.h"
+#include "http/priority_field.h"
 
 enum fg_stream_state {
     FG_STREAM_HEAD,  /* no handler has seen it */
@@ -61,8 +63,12 @@ struct fg_stream {
     bool is_lingering;        /* h2: that answer is out, the reset waits for what is on its way */
     bool may_drain;           /* h2: which is then read, within bounds */
     bool is_closed;           /* h2: the library has forgotten the stream */
+    bool has_priority;        /* h2: of fields; an update goes over it */
+    bool has_bad_priority;    /* h2: one of these is malformed, and so there is none */
     enum fg_http_error error; /* h2: what is wrong with the head so far */
-    int64_t response_left;    /* of the promised content-length; -1: none promised */
+    struct fg_priority_field priority; /* h2: what they say */
+    struct fg_h2_check check;          /* h2 */
+    int64_t response_left;             /* of the promised content-length; -1: none promised */
 
     /* counters */
     size_t taken;      /* h2: of the answer, since write_timeout was armed */

@@ -23,6 +23,7 @@ static void lowers_names_and_refuses_what_is_no_token(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_false(fg_field_name_lower(bad[i], to));
         assert_false(fg_is_token(bad[i]));
+        assert_false(fg_field_name_is_lower(bad[i]));
     }
 }
 
@@ -51,6 +52,9 @@ static void takes_tokens_up_to_any_byte(void **state)
                 memcpy(text, pattern, sizeof(pattern));
                 text[at] = (char)c;
                 bool is_token = fg_is_token(fg_span_make(text + at, 1));
+                bool is_raised_there = c >= 'A' && c <= 'Z';
+                assert_int_equal(fg_field_name_is_lower(fg_span_make(text + at, 1)),
+                                 is_token && !is_raised_there);
                 size_t taken = is_token ? len : at;
                 assert_int_equal(fg_field_name_take(text, len), taken);
                 for (size_t i = 0; i < sizeof(pattern) - 1; i++) {

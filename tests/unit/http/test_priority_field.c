@@ -96,11 +96,26 @@ static void what_is_no_dictionary_says_nothing(void **state)
     assert_false(fg_priority_field_parse(fg_span_make("u=1\0", 4), &field));
 }
 
+/* As one list of members would (RFC 9110 section 5.3). */
+static void a_further_field_goes_over_the_first(void **state)
+{
+    (void)state;
+    struct fg_priority_field field = FG_PRIORITY_FIELD_USUAL;
+    assert_true(fg_priority_field_add(FG_SPAN("u=1, i"), &field));
+    assert_true(fg_priority_field_add(FG_SPAN("u=5"), &field));
+    assert_int_equal(field.urgency, 5);
+    assert_true(field.is_incremental);
+    assert_false(fg_priority_field_add(FG_SPAN("i=?0, u=2,"), &field));
+    assert_int_equal(field.urgency, 5);
+    assert_true(field.is_incremental);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_it_says),
         cmocka_unit_test(what_is_no_dictionary_says_nothing),
+        cmocka_unit_test(a_further_field_goes_over_the_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
