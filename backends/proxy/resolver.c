@@ -6,6 +6,10 @@
  *          two questions had no answer, the old ones of that family.
  * Thread   the first event loop; getaddrinfo in the helper pool.
  * Never    blocks; asks for a name twice at once; forgets addresses because DNS is down.
+ * Trusts   the servers that it asks, for what they say and that they do not flood us: evdns reads
+ *          its socket until it is empty. What comes from any other address costs a read a turn, and
+ *          one that forges theirs has a port and an id to guess. It reads faster than a machine
+ *          sends by itself: 130,000 datagrams a second over the loopback delay nobody.
  * Memory   one object a name, fixed; a job in the helper pool outlives the loop's state if it must.
  *
  *    due --evdns--> addresses --> fg_hosts_replace, due in clamp(ttl)
