@@ -229,6 +229,8 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
             reading->has_bad_targeted = true;
         return true;
     case FIELD_DATE:
+        if (response->has_date)
+            return false; /* the first that is one counts, and is passed on alone */
         read_date(value, reading->wall_s, &response->has_date, &response->date_s);
         return response->has_date;
     case FIELD_EXPIRES:

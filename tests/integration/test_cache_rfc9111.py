@@ -317,6 +317,9 @@ CASES = [
     case("RFC 9213", "no-transform is said to all",
          ok("no-store, no-transform", cdn_cache_control="max-age=600", content_type="text/plain", body="x" * 5000), FIRST,
          ({"accept-encoding": "gzip"}, "hit", lambda answer: "content-encoding" not in answer.headers)),
+    *[case("RFC 9110 6.6.1", f"an answer has one Date: {text}", ok(HOUR, date=text),
+           *[({}, how, lambda answer: len(answer.headers.get_list("date")) == 1) for how in ("miss", "hit")])
+      for text in ("junk", date(-30))],
     case("4", "the origin's Date stays", ok(HOUR), ({}, "miss", lambda answer: len(answer.headers.get_list("date")) == 1),
          ({}, "hit", lambda answer: len(answer.headers.get_list("date")) == 1)),
 ]
