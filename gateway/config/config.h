@@ -108,6 +108,7 @@ struct fg_limits_conf {
     uint32_t h2_overhead_per_s;
     uint64_t request_memory_max;      /* arena of one request */
     uint64_t connection_buffer_bytes; /* most unsent bytes buffered for one stream */
+    uint64_t kernel_unsent_max; /* bytes of a connection that the kernel has and cannot send */
     uint64_t handshake_timeout_ns;
     uint64_t header_timeout_ns; /* first byte to complete head */
     uint64_t body_timeout_ns;   /* between two reads of a request body */

@@ -13,6 +13,8 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -159,6 +161,17 @@ void fg_net_destroy(struct fg_net *net)
     free(net);
 }
 
+/*
+ * The kernel's buffer of a connection grows to megabytes, whether they are read or not, and is no
+ * part of what we count. Inherited by what is accepted. A socket that knows no such thing (one of a
+ * test) does without.
+ */
+static void bound_unsent(int fd, uint64_t bytes)
+{
+    const int most = bytes > INT_MAX ? INT_MAX : (int)bytes;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
+}
+
 enum fg_status fg_net_listen(struct fg_net *net, int fd, const struct fg_listener_conf *conf,
                              struct fg_tls_context *tls)
 {
@@ -176,6 +189,7 @@ enum fg_status fg_net_listen(struct fg_net *net, int fd, const struct fg_listene
         listening->handler = &fg_redirect_handler;
         listening->handler_ctx = (void *)(uintptr_t)conf; /* only read */
     }
+    bound_unsent(fd, net->env.limits->kernel_unsent_max);
     fg_listening_start(listening);
     if (!listening->is_accepting) {
         free(listening);

@@ -81,6 +81,28 @@ def gave_way(gateway):
     return gateway.stats()["backends"]["app"]["requests"]["gave_way"]
 
 
+def unsent_by_the_kernel(port):
+    """The longest queue of what is to leave this port."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return max((int(row[4].split(":")[0], 16) for row in rows
+                if int(row[1].split(":")[1], 16) == port and row[3] == "01"), default=0)
+
+
+def test_the_kernel_takes_little_of_what_is_not_read(launch, upstream):
+    gateway, _ = start(launch, upstream)
+    lengths = []
+
+    def stands():
+        lengths.append(unsent_by_the_kernel(gateway.port))
+        return lengths[-1] > 0 and lengths[-5:] == lengths[-1:] * 5
+
+    with stall_h1(gateway) as slow:
+        wait_for(stands, what="a queue that stands")
+        assert max(lengths) < 1 << 20  # without a bound it is all that Linux gives, four times that
+        assert not is_cut(slow)
+
+
 @pytest.mark.parametrize("stall", [stall_h1, stall_h2])
 def test_a_reader_that_stalls_gives_way_to_who_waits(launch, upstream, stall):
     gateway, backend = start(launch, upstream)
