@@ -21,6 +21,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define VERSION_KNOWN 0x013400 /* of nghttp2: 1.52.0, as Debian 12 has it */
+#define RING_BYTES (128 * sizeof(void *))
+
 /* The session can go on no more: say why, and let the client read it. */
 static void fail_session(struct fg_h2 *h2, int error)
 {
@@ -417,11 +420,27 @@ static struct fg_block_pool *blocks_of(struct fg_h2 *h2)
     return &h2->codec.transport->env->blocks;
 }
 
+/*
+ * The session's tables of fields stay empty both ways: blocks that come in are taken out
+ * (h2_block.c), heads that go out have nothing to remember (h2_head.c), a promise is refused before
+ * it is read. So the rings that it makes for them, 1 KiB each, may be the same for all connections;
+ * who writes there all the same dies of it at once. Of other versions nobody has looked.
+ */
+static const _Alignas(16) uint8_t empty_ring[RING_BYTES];
+
+static bool is_ring(const struct fg_h2 *h2, size_t bytes)
+{
+    return bytes == RING_BYTES && h2->session == NULL &&
+           nghttp2_version(0)->version_num == VERSION_KNOWN;
+}
+
 /* Of blocks this large a session takes one while it is being made: the buffer for frames. */
 static void *take_block(size_t bytes, void *ctx)
 {
     struct fg_h2 *h2 = ctx;
     struct fg_page_pool *frames = &h2->codec.transport->env->frames;
+    if (is_ring(h2, bytes))
+        return (void *)(uintptr_t)empty_ring;
     if (h2->session != NULL || h2->frame_buffer != NULL || bytes < FG_H2_FRAME_BYTES ||
         bytes > frames->block_bytes)
         return fg_block_pool_alloc(blocks_of(h2), bytes);
@@ -433,7 +452,7 @@ static void give_block(void *block, void *ctx)
 {
     struct fg_h2 *h2 = ctx;
     struct fg_codec_env *env = h2->codec.transport->env;
-    if (block == NULL) {
+    if (block == NULL || block == empty_ring) {
         return;
     } else if (block == h2->frame_buffer) {
         h2->frame_buffer = NULL;
@@ -464,7 +483,7 @@ static void *resize_block(void *block, size_t bytes, void *ctx)
     struct fg_h2 *h2 = ctx;
     if (block == NULL)
         return take_block(bytes, h2);
-    assert(block != h2->frame_buffer && block != h2->stream_table); /* neither is ever resized */
+    assert(block != h2->frame_buffer && block != h2->stream_table && block != empty_ring);
     return fg_block_pool_realloc(blocks_of(h2), block, bytes);
 }
 

@@ -140,6 +140,12 @@ static bool is_passed_over(const struct fg_h2 *h2, int32_t id)
     return behind < OPENED_BITS && (h2->opened >> behind & 1) == 0;
 }
 
+/* No client may promise anything (RFC 9113 section 8.4): the session is not to read its fields. */
+static uint32_t check_promise(const struct fg_h2_frame_head *hd)
+{
+    return hd->type == NGHTTP2_PUSH_PROMISE ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_NO_ERROR;
+}
+
 /*
  * The session looks at no priority of RFC 7540, not even at its form (RFC 9113 section 6.3). A
  * stream that depends on itself was an error (RFC 7540 section 5.3.1), and is one in HEADERS.
@@ -182,7 +188,9 @@ static bool check_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
     uint32_t cost = cost_of(hd);
     if (cost > 0 && !fg_h2_spend(h2, cost))
         return false;
-    h2->failure_code = check_priority(hd);
+    h2->failure_code = check_promise(hd);
+    if (h2->failure_code == NGHTTP2_NO_ERROR)
+        h2->failure_code = check_priority(hd);
     if (h2->failure_code == NGHTTP2_NO_ERROR)
         h2->failure_code = check_stream(h2, hd);
     return h2->failure_code == NGHTTP2_NO_ERROR;
