@@ -298,7 +298,8 @@ static void *alloc_large(struct fg_arena *arena, size_t bytes)
     return payload(chunk);
 }
 
-void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes)
+/* What does not fit behind the latest one; kept apart, so that what does costs few instructions. */
+static __attribute__((noinline)) void *alloc_elsewhere(struct fg_arena *arena, size_t bytes)
 {
     const size_t left = arena->bytes_max - arena->bytes_used;
     size_t rounded = bytes > left ? bytes : (bytes + ALIGN - 1) & ~(ALIGN - 1);
@@ -330,6 +331,20 @@ void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes)
         UNPOISON(block, bytes);
         arena->bytes_used += rounded;
     }
+    return block;
+}
+
+void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes)
+{
+    /* 0 for none and for what is next to SIZE_MAX: one less than that fits nowhere. */
+    const size_t rounded = (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    char *block = arena->at;
+    if (rounded - 1 >= (size_t)(arena->end - block) ||
+        rounded > arena->bytes_max - arena->bytes_used)
+        return alloc_elsewhere(arena, bytes);
+    UNPOISON(block, bytes);
+    arena->at = block + rounded;
+    arena->bytes_used += rounded;
     return block;
 }
 
