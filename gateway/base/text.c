@@ -14,26 +14,33 @@ static const char pairs[] = "00010203040506070809101112131415161718192021222324"
                             "50515253545556575859606162636465666768697071727374"
                             "75767778798081828384858687888990919293949596979899";
 
+/* The digits end where `end` is; returns where they begin. */
+static char *put_before(char *end, uint64_t value)
+{
+    while (value >= 100) {
+        end -= 2;
+        memcpy(end, pairs + value % 100 * 2, 2);
+        value /= 100;
+    }
+    if (value >= 10) {
+        end -= 2;
+        memcpy(end, pairs + value * 2, 2);
+    } else {
+        *--end = (char)('0' + value);
+    }
+    return end;
+}
+
 void fg_text_add_u64(struct fg_text *text, uint64_t value)
 {
     char digits[U64_DIGITS_MAX];
-    size_t at = sizeof(digits);
+    char *end = digits + sizeof(digits);
     if (value < 10 && text->len < text->room) { /* most numbers are small */
         text->data[text->len++] = (char)('0' + value);
         return;
     }
-    while (value >= 100) {
-        at -= 2;
-        memcpy(digits + at, pairs + value % 100 * 2, 2);
-        value /= 100;
-    }
-    if (value >= 10) {
-        at -= 2;
-        memcpy(digits + at, pairs + value * 2, 2);
-    } else {
-        digits[--at] = (char)('0' + value);
-    }
-    fg_text_add(text, fg_span_make(digits + at, sizeof(digits) - at));
+    const char *at = put_before(end, value);
+    fg_text_add(text, fg_span_make(at, (size_t)(end - at)));
 }
 
 void fg_text_put_hex(char to[16], uint64_t value)
@@ -58,10 +65,13 @@ void fg_text_add_hex(struct fg_text *text, uint64_t value)
 
 void fg_text_add_ms(struct fg_text *text, uint64_t ns)
 {
-    uint64_t us = ns / 1000;
-    uint64_t rest = us % 1000;
-    char out[4] = {'.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10),
-                   (char)('0' + rest % 10)};
-    fg_text_add_u64(text, us / 1000);
-    fg_text_add(text, fg_span_make(out, sizeof(out)));
+    const uint64_t us = ns / 1000;
+    const unsigned rest = (unsigned)(us % 1000);
+    char digits[U64_DIGITS_MAX + 4];
+    char *end = digits + sizeof(digits);
+    end[-4] = '.';
+    end[-3] = (char)('0' + rest / 100);
+    memcpy(end - 2, pairs + rest % 100 * 2, 2);
+    const char *at = put_before(end - 4, us / 1000);
+    fg_text_add(text, fg_span_make(at, (size_t)(end - at)));
 }
