@@ -15,6 +15,13 @@
 /* Is it about one hop only, and never to be passed on? */
 bool fg_field_is_hop_by_hop(enum fg_field_id id);
 
+/* False: no such name, nor content-length, is so long, and nobody need look which one it is. */
+static inline bool fg_field_may_be_framing(struct fg_span name)
+{
+    const unsigned lengths = 1u << 2 | 1u << 7 | 1u << 10 | 1u << 14 | 1u << 16 | 1u << 17;
+    return name.len < 32 && (lengths >> name.len & 1) != 0;
+}
+
 /*
  * host[:port] of Host, :authority or an absolute target: a name, an IPv4 address or an [IPv6]
  * address, at most 261 bytes, port 1 to 65535 or nothing behind its colon, no user information.

@@ -46,7 +46,9 @@ static void choose_fields(struct fg_stream *stream, const struct fg_field *field
 {
     size_t count = 0, text_bytes = 0;
     for (size_t i = 0; i < field_count; i++) {
-        enum fg_field_id id = fg_field_identify(fields[i].name);
+        enum fg_field_id id = fg_field_may_be_framing(fields[i].name)
+                                  ? fg_field_identify(fields[i].name)
+                                  : FG_FIELD_OTHER;
         if (fg_field_is_hop_by_hop(id))
             continue;
         if (id == FG_FIELD_CONTENT_LENGTH) {

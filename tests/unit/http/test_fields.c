@@ -96,10 +96,23 @@ static void knows_the_fields_of_framing(void **state)
     assert_int_equal(fg_field_identify(FG_SPAN("cookie")), FG_FIELD_COOKIE);
     assert_int_equal(fg_field_identify(FG_SPAN("expect")), FG_FIELD_EXPECT);
     assert_int_equal(fg_field_identify(FG_SPAN("accept")), FG_FIELD_OTHER);
-    static const char *const hops[] = {"te",         "upgrade",          "connection",
-                                       "keep-alive", "proxy-connection", "transfer-encoding"};
-    for (size_t i = 0; i < sizeof(hops) / sizeof(hops[0]); i++)
-        assert_true(fg_field_is_hop_by_hop(fg_field_identify(fg_span_from_string(hops[i]))));
+    static const char *const hops[] = {"te",
+                                       "upgrade",
+                                       "connection",
+                                       "keep-alive",
+                                       "proxy-connection",
+                                       "transfer-encoding",
+                                       "http2-settings"};
+    for (size_t i = 0; i < sizeof(hops) / sizeof(hops[0]); i++) {
+        struct fg_span name = fg_span_from_string(hops[i]);
+        assert_true(fg_field_is_hop_by_hop(fg_field_identify(name)));
+        assert_true(fg_field_may_be_framing(name));
+    }
+    assert_true(fg_field_may_be_framing(FG_SPAN("content-length")));
+    assert_false(fg_field_may_be_framing(FG_SPAN("x-request-id")));
+    assert_false(fg_field_may_be_framing(FG_SPAN("")));
+    char longer[64] = {0};
+    assert_false(fg_field_may_be_framing(fg_span_make(longer, 32 + 2)));
     assert_false(fg_field_is_hop_by_hop(FG_FIELD_CONTENT_LENGTH));
     assert_false(fg_field_is_hop_by_hop(FG_FIELD_OTHER));
 }
