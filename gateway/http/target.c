@@ -7,13 +7,11 @@
 /* What a byte of a path means for us. */
 enum { PLAIN, BAD, SLASH, DOT, PERCENT };
 
-/* Spaces, controls and bytes from 0x7f up end in BAD; so do '#' and '\\'. '?' never gets here. */
-static int classify(unsigned char c)
-{
-    if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\')
-        return BAD;
-    return c == '/' ? SLASH : c == '.' ? DOT : c == '%' ? PERCENT : PLAIN;
-}
+/* Spaces, controls and bytes from 0x7f up are BAD; so are '#' and '\\'. '?' never gets here. */
+static const unsigned char classes[256] = {
+    [0x00 ... 0x20] = BAD, ['#'] = BAD,  ['%'] = PERCENT,       ['.'] = DOT,
+    ['/'] = SLASH,         ['\\'] = BAD, [0x7f ... 0xff] = BAD,
+};
 
 static bool is_query_valid(struct fg_span query)
 {
@@ -32,7 +30,7 @@ static bool is_normal(struct fg_span path, bool *is_bad)
     int before = PLAIN;
     *is_bad = false;
     for (size_t i = 0; i < path.len; i++) {
-        int class = classify((unsigned char)path.data[i]);
+        int class = classes[(unsigned char)path.data[i]];
         if (class == BAD) {
             *is_bad = true;
             return false;

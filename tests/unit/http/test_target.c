@@ -116,6 +116,28 @@ static void refuses(void **state)
     }
 }
 
+/* Of each byte: whether it may stand in a path as it is. */
+static void knows_every_byte(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena arena;
+    fg_arena_pool_init(&pool, 4);
+    fg_arena_init(&arena, &pool, 4096);
+    for (int c = 0; c < 256; c++) {
+        const char text[] = {'/', 'a', (char)c, 'b'};
+        struct fg_target target;
+        /* '?' begins a query, and an escape needs its digits. */
+        bool is_fine = c > 0x20 && c < 0x7f && c != '#' && c != '\\' && c != '%';
+        enum fg_status status =
+            fg_target_parse(fg_span_make(text, sizeof(text)), FG_METHOD_GET, 0, &arena, &target);
+        assert_int_equal(status, is_fine ? FG_OK : FG_ERR_INVALID);
+        assert_true(!is_fine || target.path.len == (c == '?' ? 2 : sizeof(text)));
+    }
+    fg_arena_fini(&arena);
+    fg_arena_pool_fini(&pool);
+}
+
 static void keeps_escapes_where_it_may(void **state)
 {
     struct fixture *fixture = *state;
@@ -208,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(normalises, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses, set_up, tear_down),
+        cmocka_unit_test(knows_every_byte),
         cmocka_unit_test_setup_teardown(keeps_escapes_where_it_may, set_up, tear_down),
         cmocka_unit_test_setup_teardown(takes_the_absolute_form, set_up, tear_down),
         cmocka_unit_test_setup_teardown(takes_the_asterisk_for_options_alone, set_up, tear_down),
