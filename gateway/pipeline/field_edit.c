@@ -97,11 +97,9 @@ static bool append(const struct fg_flow *flow, const struct fg_header_match *lis
     return true;
 }
 
-bool fg_field_edit(const struct fg_flow *flow, const struct fg_field_edits_conf *edits,
-                   const struct fg_field **fields, size_t *count)
+bool fg_field_edit_some(const struct fg_flow *flow, const struct fg_field_edits_conf *edits,
+                        const struct fg_field **fields, size_t *count)
 {
-    if (edits->set_count == 0 && edits->add_count == 0 && edits->remove_count == 0)
-        return true;
     size_t most = *count + edits->set_count + edits->add_count + 1;
     struct fg_field *edited = fg_arena_try_alloc(flow->req->ex.arena, most * sizeof(*edited));
     if (edited == NULL)

@@ -13,7 +13,16 @@
  * what is set and added comes. A value whose variables are all empty, with no text of its own, is
  * left out: no field says that nobody is the user. False: no memory.
  */
-bool fg_field_edit(const struct fg_flow *flow, const struct fg_field_edits_conf *edits,
-                   const struct fg_field **fields, size_t *count);
+bool fg_field_edit_some(const struct fg_flow *flow, const struct fg_field_edits_conf *edits,
+                        const struct fg_field **fields, size_t *count);
+
+/* The same; most routes have no edits. */
+static inline bool fg_field_edit(const struct fg_flow *flow,
+                                 const struct fg_field_edits_conf *edits,
+                                 const struct fg_field **fields, size_t *count)
+{
+    return (edits->set_count | edits->add_count | edits->remove_count) == 0 ||
+           fg_field_edit_some(flow, edits, fields, count);
+}
 
 #endif

@@ -18,8 +18,6 @@
 
 #define MOVE(state) (1u << (state))
 
-/* "00-<32 digits>-<16 digits>-<2 digits>" */
-
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
     [FG_STAGE_ROUTE] = &fg_stage_route,           [FG_STAGE_IDENTITY] = &fg_stage_identity,
     [FG_STAGE_OVERLOAD] = &fg_stage_overload,     [FG_STAGE_WAITING_ROOM] = &fg_stage_waiting_room,
@@ -342,8 +340,12 @@ static void start_trace(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
     struct fg_trace_context given;
-    char buffer[FG_TRACEPARENT_BYTES];
-    struct fg_text text = fg_text_over(buffer, sizeof(buffer));
+    char *parent = fg_arena_try_alloc(ex->arena, FG_TRACEPARENT_BYTES);
+    struct fg_field *fields =
+        fg_arena_try_alloc(ex->arena, (ex->field_count + 1) * sizeof(*fields));
+    if (parent == NULL || fields == NULL)
+        return;
+    struct fg_text text = fg_text_over(parent, FG_TRACEPARENT_BYTES);
     bool is_given = fg_trace_context_read(ex, &given);
     fg_text_add(&text, FG_SPAN("00-"));
     if (is_given) {
@@ -356,11 +358,7 @@ static void start_trace(struct fg_flow *flow)
     fg_text_add_hex(&text, next_random(flow->thread) | 1);
     fg_text_add(&text, FG_SPAN("-0"));
     fg_text_add(&text, is_given ? fg_span_make(&given.flags, 1) : FG_SPAN("1"));
-    flow->traceparent = fg_arena_try_copy(ex->arena, fg_text_span(&text));
-    struct fg_field *fields =
-        fg_arena_try_alloc(ex->arena, (ex->field_count + 1) * sizeof(*fields));
-    if (flow->traceparent.data == NULL || fields == NULL)
-        return;
+    flow->traceparent = fg_text_span(&text);
     size_t count = 0;
     for (size_t i = 0; i < ex->field_count; i++) {
         struct fg_span name = ex->fields[i].name;

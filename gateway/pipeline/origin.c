@@ -52,11 +52,11 @@ static bool is_kept(struct fg_span name, bool is_believed)
 bool fg_origin_settle(struct fg_request *req)
 {
     struct fg_exchange *ex = &req->ex;
-    struct fg_forwarded forwarded = {.hop_count = 0};
-    struct fg_span chain = {NULL, 0};
     ex->peer_addr = ex->client_addr;
     if (!has_any(ex))
         return true;
+    struct fg_forwarded forwarded = {.hop_count = 0}; /* half a KiB, which few need */
+    struct fg_span chain = {NULL, 0};
     bool is_from_proxy = is_trusted(req);
     if (is_from_proxy)
         fg_forwarded_read(req->listener, ex->fields, ex->field_count, &forwarded);
