@@ -20,18 +20,31 @@
  *          reads: each one costs twice as much good behaviour as the one before. PLAIN_NS, since
  *          large pieces cost less than half a nanosecond a byte, and smaller reads would only make
  *          them dearer.
- *          Where a turn's budget is spent, those whose reads are small are passed over, and others
- *          get SPARE bytes: a turn takes its budget, one read above it, and heads of requests.
+ *          Where the caller can put them in order (clients): who has been dear and is not forgiven,
+ *          or has read all that it was given and so wants more, goes last in a turn, behind the
+ *          others' reads and answers, by turns, one read at least, until the turn has taken its
+ *          budget. Then it is the turn that is bounded, and a read need only be a slice of it:
+ *          share = budget / SLICES but for first reads, and nobody is passed over.
+ *          Where a turn's budget is spent on dear reads, those whose reads are small are passed
+ *          over, and others get SPARE bytes: a turn takes its budget, one read above it, and heads
+ *          of requests.
  *          Newcomers begin with the least size given (clients with 8 KiB): a dear first read makes
  *          it as small as that one has become, WELCOMES cheap ones double it.
  */
 #include "policies/read_turn.h"
 
-void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns, uint8_t newcomer_least)
+void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns)
 {
-    uint8_t least = budget_ns > 0 ? newcomer_least : 0;
-    *reads = (struct fg_read_turn){
-        .budget_ns = budget_ns, .newcomer_least = least, .newcomer_halvings = least};
+    *reads = (struct fg_read_turn){.budget_ns = budget_ns};
+}
+
+void fg_read_turn_init_in_order(struct fg_read_turn *reads, uint64_t budget_ns)
+{
+    uint8_t least = budget_ns > 0 ? FG_READ_TURN_GUEST : 0;
+    *reads = (struct fg_read_turn){.budget_ns = budget_ns,
+                                   .has_order = budget_ns > 0,
+                                   .newcomer_least = least,
+                                   .newcomer_halvings = least};
 }
 
 void fg_read_turn_greet(const struct fg_read_turn *reads, struct fg_read_pace *pace)
@@ -39,9 +52,15 @@ void fg_read_turn_greet(const struct fg_read_turn *reads, struct fg_read_pace *p
     *pace = (struct fg_read_pace){.halvings = reads->newcomer_halvings};
 }
 
+/* On what is dear: what is cheap takes nothing from anybody's next read. */
 static bool is_spent(const struct fg_read_turn *reads, uint64_t turn)
 {
-    return reads->budget_ns > 0 && turn == reads->turn && reads->spent_ns >= reads->budget_ns;
+    return reads->budget_ns > 0 && turn == reads->turn && reads->dear_ns >= reads->budget_ns;
+}
+
+bool fg_read_turn_goes_last(const struct fg_read_turn *reads, const struct fg_read_pace *pace)
+{
+    return reads->has_order && (pace->dears > 0 || pace->is_full);
 }
 
 size_t fg_read_turn_ask(const struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
@@ -59,7 +78,7 @@ static void count(struct fg_read_turn *reads, uint64_t turn)
     if (turn != reads->turn) {
         reads->count_before = turn - reads->turn == 1 ? reads->count : 0;
         reads->count = 0;
-        reads->spent_ns = 0;
+        reads->dear_ns = 0;
         reads->turn = turn;
     }
     if (reads->count < UINT32_MAX)
@@ -74,6 +93,12 @@ static uint64_t share_ns(const struct fg_read_turn *reads, uint32_t least)
     return share > 0 ? share : 1;
 }
 
+/* Where turns are bounded by order, one read is to be no more than a part of one. */
+static uint64_t slice_ns(const struct fg_read_turn *reads)
+{
+    return reads->budget_ns / FG_READ_TURN_SLICES;
+}
+
 bool fg_read_turn_is_due(struct fg_read_turn *reads, uint64_t turn, const struct fg_read_pace *pace)
 {
     bool is_later = turn < pace->due_turn && pace->due_turn - turn <= FG_READ_TURN_PASSED_MAX;
@@ -84,9 +109,10 @@ bool fg_read_turn_is_due(struct fg_read_turn *reads, uint64_t turn, const struct
     return false;
 }
 
-bool fg_read_turn_measures(const struct fg_read_pace *pace, size_t got)
+bool fg_read_turn_got(struct fg_read_pace *pace, size_t got)
 {
-    return got >= FG_READ_TURN_MEASURED || got == pace->asked;
+    pace->is_full = got == pace->asked;
+    return got >= FG_READ_TURN_MEASURED || pace->is_full;
 }
 
 static void halve(struct fg_read_pace *pace, size_t bytes_max, size_t got, uint64_t took_ns,
@@ -126,22 +152,31 @@ static void learn(struct fg_read_turn *reads, bool is_dear, bool is_cheap, uint8
     }
 }
 
+/* Turns that it is passed over, for what it took above its share. */
+static void pass_over(const struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
+                      uint64_t took_ns)
+{
+    uint64_t passed = took_ns / share_ns(reads, 1);
+    pace->due_turn = turn + (passed < FG_READ_TURN_PASSED_MAX ? passed : FG_READ_TURN_PASSED_MAX);
+}
+
 bool fg_read_turn_note(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
                        size_t bytes_max, size_t got, uint64_t took_ns)
 {
     if (reads->budget_ns == 0)
         return false;
     count(reads, turn);
-    reads->spent_ns += took_ns < UINT64_MAX - reads->spent_ns ? took_ns : 0;
-    uint64_t share = share_ns(reads, FG_READ_TURN_SHARES), plain = got * FG_READ_TURN_PLAIN_NS;
+    bool is_in_order = reads->has_order && pace->is_known;
+    uint64_t share = is_in_order ? slice_ns(reads) : share_ns(reads, FG_READ_TURN_SHARES);
+    uint64_t plain = got * FG_READ_TURN_PLAIN_NS;
     uint64_t fair = share > plain ? share : plain;
-    uint64_t passed = took_ns / share_ns(reads, 1);
     bool is_dear = took_ns > fair;
     bool is_cheap = took_ns <= fair / 2;
     bool is_full = got == bytes_max >> pace->halvings;
-    if (is_dear)
-        pace->due_turn =
-            turn + (passed < FG_READ_TURN_PASSED_MAX ? passed : FG_READ_TURN_PASSED_MAX);
+    if (took_ns > plain)
+        reads->dear_ns += took_ns < UINT64_MAX - reads->dear_ns ? took_ns : 0;
+    if (is_dear && !reads->has_order)
+        pass_over(reads, turn, pace, took_ns);
     if (is_dear)
         halve(pace, bytes_max, got, took_ns, share);
     else if (is_cheap && is_full)

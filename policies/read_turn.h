@@ -11,6 +11,7 @@
 
 #define FG_READ_TURN_HALVINGS_MAX 6u /* of the largest read: 64 KiB become 1 KiB */
 #define FG_READ_TURN_SHARES 10u      /* a read is not to take more of a turn than this part */
+#define FG_READ_TURN_SLICES 2u       /* and where they go last, this one */
 #define FG_READ_TURN_PASSED_MAX 128u /* turns that a connection is passed over for one read */
 #define FG_READ_TURN_PLAIN_NS 2u     /* a byte, that no read is dear below */
 #define FG_READ_TURN_MEASURED ((size_t)4096) /* bytes that are worth two looks at the clock */
@@ -23,12 +24,13 @@
 /* Of one event loop. */
 struct fg_read_turn {
     uint64_t budget_ns;     /* of a turn, for all reads that are measured; 0: no bound */
+    bool has_order;         /* those who want more go last */
     uint8_t newcomer_least; /* halvings of the first read of a connection, at least */
     /* state */
     uint64_t turn;             /* of the last such read */
     uint32_t count;            /* of them in that turn, with those that were not due */
     uint32_t count_before;     /* in the one before it */
-    uint64_t spent_ns;         /* in that turn */
+    uint64_t dear_ns;          /* spent in that turn on reads above PLAIN_NS a byte */
     uint8_t newcomer_halvings; /* of the first read of a connection, by now */
     uint8_t newcomer_cheaps;   /* first reads that were cheap, since that was changed */
 };
@@ -41,9 +43,12 @@ struct fg_read_pace {
     uint8_t dears;     /* reads that were dear, less those forgotten */
     uint8_t cheaps;    /* full reads that were cheap, since its size has changed */
     bool is_known;     /* a read of it has been measured */
+    bool is_full;      /* the last one brought all that was asked for */
 };
 
-void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns, uint8_t newcomer_least);
+void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns);
+/* For a caller who lets those go last whom fg_read_turn_goes_last names. */
+void fg_read_turn_init_in_order(struct fg_read_turn *reads, uint64_t budget_ns);
 
 /* A new connection: what it begins with. */
 void fg_read_turn_greet(const struct fg_read_turn *reads, struct fg_read_pace *pace);
@@ -56,8 +61,11 @@ size_t fg_read_turn_ask(const struct fg_read_turn *reads, uint64_t turn, struct 
 bool fg_read_turn_is_due(struct fg_read_turn *reads, uint64_t turn,
                          const struct fg_read_pace *pace);
 
-/* Is it worth the time to measure the read that was asked for, which brought `got` bytes? */
-bool fg_read_turn_measures(const struct fg_read_pace *pace, size_t got);
+/* May others be read first, and this one in what is left then? Constant time. */
+bool fg_read_turn_goes_last(const struct fg_read_turn *reads, const struct fg_read_pace *pace);
+
+/* The read that was asked for brought `got` bytes: is it worth the time to measure it? */
+bool fg_read_turn_got(struct fg_read_pace *pace, size_t got);
 
 /*
  * A measured read of `got` bytes took `took_ns` in turn number `turn`; sets how large the next one

@@ -36,10 +36,10 @@ static inline size_t fg_read_pace_room(struct fg_upstream *upstream)
 }
 
 /* `got` bytes were read and are about to be looked at. 0: nobody measures that. */
-static inline uint64_t fg_read_pace_begin(const struct fg_upstream *upstream, size_t got)
+static inline uint64_t fg_read_pace_begin(struct fg_upstream *upstream, size_t got)
 {
-    return upstream->thread->reads.budget_ns > 0 && fg_read_turn_measures(&upstream->pace, got)
-               ? fg_clock_monotonic_ns()
+    return upstream->thread->reads.budget_ns > 0 && fg_read_turn_got(&upstream->pace, got)
+               ? fg_clock_thread_ns()
                : 0;
 }
 
@@ -48,7 +48,7 @@ static inline void fg_read_pace_end(struct fg_upstream *upstream, size_t got, ui
 {
     struct fg_proxy_thread *thread = upstream->thread;
     if (begun_ns > 0 && fg_read_turn_note(&thread->reads, *thread->env.turn, &upstream->pace,
-                                          FG_READ_BYTES, got, fg_clock_monotonic_ns() - begun_ns))
+                                          FG_READ_BYTES, got, fg_clock_thread_ns() - begun_ns))
         fg_counter_add_owned(&thread->metrics->dear_reads, 1);
 }
 

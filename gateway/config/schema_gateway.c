@@ -56,14 +56,14 @@ static const struct fg_key limits_keys[] = {
     {.name = "read_turn",
      .type = FG_KEY_DURATION,
      .offset = L(read_turn_ns),
-     .initial = "1ms",
+     .initial = "250us",
      .zero_word = "off",
      .min = MS / 10,
      .max = 1 * MINUTE,
-     .doc = "Of one turn of an event loop, what clients may have with input that does not end: of "
-            "those whose bytes are dear (chunks, frames or TLS records of a few bytes) less is "
-            "read at a time, and less often, and the others wait no longer for them. For what the "
-            "servers of a cluster send there is as much again."},
+     .doc = "Of one turn of an event loop, what clients may have with input that does not end: "
+            "they are read behind all others, by turns, and of those whose bytes are dear (chunks, "
+            "frames or TLS records of a few bytes) less at a time. For what the servers of a "
+            "cluster send there is as much again."},
     {.name = "header_max",
      .type = FG_KEY_SIZE,
      .offset = L(header_bytes_max),

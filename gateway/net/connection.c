@@ -1,8 +1,8 @@
 /*
  * connection.c: a client's connection: one read and one write a wake-up, TLS in between.
- * Job      recv into the loop's scratch buffer, through TLS, to the codec; at the end of the turn,
- *          or at once where nobody works for it, pull what the codec has to say into the loop's
- *          other scratch buffer, seal it there, and send it.
+ * Job      what reads.c has read goes through TLS to the codec; at the end of the turn, or at once
+ *          where nobody works for it, pull what the codec has to say into the loop's other scratch
+ *          buffer, seal it there, and send it.
  * Thread   the loop's.
  * Never    calls the codec from inside a call of the codec's, frees itself within its own callback,
  *          or holds a buffer while it rests.
@@ -29,6 +29,7 @@
 #define ROUNDS_MAX 4
 #define LARGEST_UNIT ((size_t)4096) /* what a codec keeps back, to have it whole in one record */
 #define LINGER_BYTES_MAX ((size_t)1048576)
+#define LINGER_ROOM 65536 /* for what nobody reads the kernel would keep megabytes */
 #define MOVE(state) (1u << (state))
 
 static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -148,6 +149,7 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
     fg_timeout_cancel(&connection->write_timeout);
     fg_timeout_cancel(&connection->rest);
     fg_handshakes_forget(&connection->net->handshakes, connection);
+    fg_list_remove(&connection->last_link);
     if (is_reset) {
         const struct linger linger = {.l_onoff = 1, .l_linger = 0};
         setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
@@ -387,6 +389,8 @@ static void end_connection(struct fg_connection *connection)
         connection->codec->ops->on_cut(connection->codec, FG_GONE_CLIENT_CLOSED);
     fg_connection_set_state(connection, FG_CONNECTION_LINGERING);
     shutdown(connection->fd, SHUT_WR);
+    const int room = LINGER_ROOM;
+    setsockopt(connection->fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
     fg_byte_queue_clear(&connection->held, &connection->net->env.segments);
     fg_connection_set_reading(connection, true);
     transport_arm(&connection->transport, FG_TIMEOUT_LINGER);
@@ -488,7 +492,7 @@ static void on_end_of_input(struct fg_connection *connection, bool may_listen)
  * TLS has a word of its own for "I say no more" (RFC 8446 section 6.1): who ends the socket
  * as well, or instead of that, has left.
  */
-static void on_end_of_stream(struct fg_connection *connection)
+void fg_connection_end_input(struct fg_connection *connection)
 {
     fg_connection_set_reading(connection, false); /* it would stay readable */
     on_end_of_input(connection, !connection->transport.is_tls);
@@ -648,18 +652,6 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
         schedule(connection);
 }
 
-/* How much of it the next turns take depends on what this cost. The connection lives until the end
- * of the turn. */
-static void take_measured(struct fg_connection *connection, size_t len)
-{
-    struct fg_net *net = connection->net;
-    uint64_t started_ns = fg_clock_monotonic_ns();
-    fg_connection_take_bytes(connection, net->in, len);
-    if (fg_read_turn_note(&net->read_turn, fg_loop_turn(net->env.loop), &connection->pace,
-                          sizeof(net->in), len, fg_clock_monotonic_ns() - started_ns))
-        fg_counter_add_owned(&net->stats.dear_reads, 1);
-}
-
 static void on_work(struct fg_deferred *deferred)
 {
     struct fg_connection *connection = FG_CONTAINER_OF(deferred, struct fg_connection, work);
@@ -689,39 +681,13 @@ static void on_work(struct fg_deferred *deferred)
  * write: it is said at once, while streams and answers are still in the processor's caches, and the
  * next connection's requests find these streams free and as near.
  */
-static void flush_early(struct fg_connection *connection)
+void fg_connection_settle(struct fg_connection *connection)
 {
-    if (connection->state != FG_CONNECTION_OPEN || connection->codec->unanswered > 0)
+    if (!connection->work.is_pending || connection->state != FG_CONNECTION_OPEN ||
+        connection->codec->unanswered > 0)
         return;
     fg_loop_defer_cancel(connection->net->env.loop, &connection->work);
     on_work(&connection->work);
-}
-
-static void on_readable(evutil_socket_t fd, short what, void *arg)
-{
-    (void)what;
-    struct fg_connection *connection = arg;
-    struct fg_net *net = connection->net;
-    struct fg_read_pace *pace = &connection->pace;
-    uint64_t turn = fg_loop_turn(net->env.loop);
-    if (!fg_read_turn_is_due(&net->read_turn, turn, pace))
-        return; /* the socket stays readable, and says so in the next turn */
-    ssize_t got =
-        recv(fd, net->in, fg_read_turn_ask(&net->read_turn, turn, pace, sizeof(net->in)), 0);
-    fg_counter_add_owned(&net->stats.reads, 1);
-    if (got > 0) {
-        fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
-        if (fg_read_turn_measures(pace, (size_t)got))
-            take_measured(connection, (size_t)got);
-        else
-            fg_connection_take_bytes(connection, net->in, (size_t)got);
-    } else if (got == 0) {
-        on_end_of_stream(connection);
-    } else if (errno != EAGAIN && errno != EINTR) {
-        cut(connection, FG_GONE_CLIENT_CLOSED, false); /* there is nothing left to reset */
-    }
-    if (connection->work.is_pending)
-        flush_early(connection);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -800,7 +766,7 @@ static bool set_up(struct fg_connection *connection, struct fg_listening *listen
     connection->write_timeout.on_due = on_write_timeout;
     connection->rest.on_due = on_rest;
     if (event_assign(&connection->read_event, base, connection->fd, EV_READ | EV_PERSIST,
-                     on_readable, connection) != 0 ||
+                     fg_reads_on_readable, connection) != 0 ||
         event_assign(&connection->write_event, base, connection->fd, EV_WRITE, on_writable,
                      connection) != 0)
         return false;
@@ -843,6 +809,7 @@ void fg_connection_start(struct fg_listening *listening, int fd, const struct fg
     fg_connection_set_address(connection, &origin->ip, origin->port);
     note_local_address(connection);
     fg_list_init(&connection->handshake_link);
+    fg_list_init(&connection->last_link);
     if (!set_up(connection, listening))
         goto fail;
     fg_list_push_back(&net->connections, &connection->link);

@@ -5,7 +5,7 @@
  * Never    runs deferred work inside an event callback, so an object may defer its own end.
  * Memory   one object; the deferred list is intrusive.
  *
- *    wait --> callbacks --> deferred (until the list is empty) --> wait
+ *    wait --> callbacks --> deferred (until the list is empty) --> late --> deferred --> wait
  */
 #include "net/loop.h"
 
@@ -30,6 +30,7 @@ struct fg_loop {
     struct fg_mailbox mailbox;
     struct fg_arena_pool arena_pool;
     struct fg_list deferred;
+    struct fg_list late; /* behind all of these */
     uint64_t turn;
     uint64_t now_ns;
     bool is_now_stale;       /* the loop may have slept since now_ns was read */
@@ -106,6 +107,7 @@ struct fg_loop *fg_loop_create(unsigned index, size_t request_chunks_max)
     loop->is_now_stale = true;
     note_wall(loop, fg_clock_monotonic_ns());
     fg_list_init(&loop->deferred);
+    fg_list_init(&loop->late);
     fg_arena_pool_init(&loop->arena_pool, request_chunks_max);
     if (fg_mailbox_init(&loop->mailbox) != FG_OK)
         goto free_loop;
@@ -125,14 +127,23 @@ free_loop:
     return NULL;
 }
 
-void fg_loop_run_deferred(struct fg_loop *loop)
+static void run_all(struct fg_list *list)
 {
     struct fg_list *link;
-    while ((link = fg_list_pop_front(&loop->deferred)) != NULL) {
+    while ((link = fg_list_pop_front(list)) != NULL) {
         struct fg_deferred *deferred = FG_CONTAINER_OF(link, struct fg_deferred, link);
         deferred->is_pending = false;
         deferred->run(deferred);
     }
+}
+
+void fg_loop_run_deferred(struct fg_loop *loop)
+{
+    run_all(&loop->deferred);
+    if (fg_list_is_empty(&loop->late))
+        return;
+    run_all(&loop->late);
+    run_all(&loop->deferred);
 }
 
 void fg_loop_destroy(struct fg_loop *loop)
@@ -228,6 +239,15 @@ void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred)
         return;
     deferred->is_pending = true;
     fg_list_push_back(&loop->deferred, &deferred->link);
+}
+
+void fg_loop_defer_late(struct fg_loop *loop, struct fg_deferred *deferred)
+{
+    assert(deferred->run != NULL);
+    if (deferred->is_pending)
+        return;
+    deferred->is_pending = true;
+    fg_list_push_back(&loop->late, &deferred->link);
 }
 
 void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred)

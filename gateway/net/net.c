@@ -36,7 +36,7 @@ void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
     fg_counter_set(&net->stats.open_max, net->connections_max);
     net->per_ip_max = share_of(limits->connections_per_ip_max, net->options.thread_count);
     fg_timeouts_set_limits(&net->env.timeouts, limits);
-    fg_read_turn_init(&net->read_turn, limits->read_turn_ns, FG_READ_TURN_GUEST);
+    fg_read_turn_init_in_order(&net->read_turn, limits->read_turn_ns);
 }
 
 static int fd_mark_of(const struct fg_net_options *options)
@@ -103,6 +103,7 @@ struct fg_net *fg_net_create(const struct fg_net_options *options)
     net->fd_mark = fd_mark_of(options);
     fg_list_init(&net->listenings);
     fg_list_init(&net->connections);
+    fg_reads_init(net);
     net->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (fg_codec_env_init(&net->env, options->loop, options->limits, &net->stats) != FG_OK)
         goto free_net;
@@ -153,6 +154,7 @@ void fg_net_destroy(struct fg_net *net)
     if (net->pulse != NULL)
         event_free(net->pulse);
     fg_handshakes_fini(&net->handshakes);
+    fg_loop_defer_cancel(net->env.loop, &net->last_reads);
     fg_tls_env_fini(&net->tls_env);
     fg_ip_table_fini(&net->ip_table);
     fg_codec_env_fini(&net->env);

@@ -5,6 +5,7 @@
  *    preamble.c    the PROXY header and the TLS hello, before the bytes are the codec's
  *    handshakes.c  how many TLS handshakes a turn
  *    shares.c      what one address may hold when there is little
+ *    reads.c       whose bytes are read when in a turn
  *    connection.c  bytes in, bytes out, the end of a connection
  * Thread   the loop's.
  */
@@ -58,6 +59,9 @@ struct fg_net {
     struct fg_ip_table ip_table;
     struct fg_address_share share; /* of one address, on this loop */
     struct fg_read_turn read_turn;
+    struct fg_list last_readers; /* have something to read, and go last in this turn */
+    struct fg_deferred last_reads;
+    uint64_t last_since_ns; /* the first of them in this turn was seen; fg_clock_thread_ns */
     struct fg_handshakes handshakes;
     struct fg_tls_env tls_env;
     int fd_mark;    /* descriptors from here on are not for clients */
@@ -105,6 +109,7 @@ struct fg_connection {
     /* links */
     struct fg_list link;           /* in net->connections */
     struct fg_list handshake_link; /* in net->handshakes */
+    struct fg_list last_link;      /* in net->last_readers */
     struct fg_deferred work;
     struct event read_event;
     struct event write_event;
@@ -167,12 +172,20 @@ void fg_connection_set_address(struct fg_connection *connection, const struct fg
 void fg_connection_take_bytes(struct fg_connection *connection, const char *data, size_t len);
 /* On with the handshake, and whatever follows it in `data`. */
 void fg_connection_take_ciphertext(struct fg_connection *connection, const char *data, size_t len);
+/* There is nothing more to read. */
+void fg_connection_end_input(struct fg_connection *connection);
+/* Says at once what there is to say, where nobody works for it. */
+void fg_connection_settle(struct fg_connection *connection);
 void fg_connection_set_reading(struct fg_connection *connection, bool is_wanted);
 void fg_connection_set_state(struct fg_connection *connection, enum fg_connection_state next);
 /* Sends it and ends the connection; what the client still says is thrown away for a while. */
 void fg_connection_say_last(struct fg_connection *connection, const void *data, size_t len);
 /* The state after the preamble, with its timeout. */
 void fg_connection_begin(struct fg_connection *connection);
+
+/* reads.c */
+void fg_reads_init(struct fg_net *net);
+void fg_reads_on_readable(evutil_socket_t fd, short what, void *connection);
 
 /* preamble.c: both are given what was read, in net->in. */
 void fg_preamble_take_header(struct fg_connection *connection, size_t len);

@@ -18,11 +18,10 @@
 #define PROBE_NS (250 * FG_MS)
 /*
  * What came together ends together, and others want their turn between: to close a socket takes a
- * quarter of a millisecond where megabytes wait in it. But no less than comes in, in the long run.
+ * quarter of a millisecond where megabytes wait in it. The next turn comes at once for the others.
  */
 #define FIRED_A_RUN 64u
-#define FIRED_AT_LEAST 4u
-#define RUN_NS (FG_MS / 2)
+#define RUN_NS (FG_MS / 10)
 
 static void arm_tick(struct fg_timeouts *timeouts, uint64_t after_ns)
 {
@@ -126,8 +125,7 @@ static uint64_t cut_of(const struct fg_timeouts *timeouts, size_t class)
 
 static bool is_enough(unsigned fired, uint64_t started_ns)
 {
-    return fired >= FIRED_AT_LEAST &&
-           (fired >= FIRED_A_RUN || fg_clock_monotonic_ns() - started_ns > RUN_NS);
+    return fired >= FIRED_A_RUN || (fired > 0 && fg_clock_monotonic_ns() - started_ns > RUN_NS);
 }
 
 bool fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns)

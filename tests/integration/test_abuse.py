@@ -4,6 +4,7 @@ a well-behaved client beside it is answered, and what was taken is given back.
 """
 import contextlib
 import os
+import pathlib
 import socket
 import subprocess
 import time
@@ -159,12 +160,56 @@ def test_a_newcomer_after_dear_reads_begins_small(site):
         before = dear_reads(site)
     reads = site.stats()["gateway"]["connections"]
     with wire.connect(site.port) as connection:
-        connection.sendall(b"POST /direct HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 65000\r\n\r\n" +
+        connection.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 65000\r\n\r\n" +
                            b"x" * 65000)
         assert read_all(connection).startswith(b"HTTP/1.1 200 ")
     after = site.stats()["gateway"]["connections"]
     assert after["bytes_read"] - reads["bytes_read"] > 65000
     assert after["reads"] - reads["reads"] > 8  # 8 KiB at a time, and twice as much after two, would do with five
+    is_quiet(site)
+
+
+def unread_by_the_gateway(site, connection):
+    """Bytes that the kernel keeps for its end of the connection; 0 when that is closed."""
+    ports = f"{site.port:04X}", f"{connection.getsockname()[1]:04X}"
+    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, remote, _, queues = line.split()[1:5]
+        if (local.split(":")[1], remote.split(":")[1]) == ports:
+            return int(queues.split(":")[1], 16)
+    return 0
+
+
+def test_what_nobody_reads_is_not_kept(site):
+    """Of a client that goes on sending behind its answer some is thrown away, and the rest stays on its side."""
+    with wire.connect(site.port) as connection:
+        connection.sendall(b"POST /direct HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            while True:  # until nothing more is taken
+                connection.sendall(b"x" * 65536)
+        assert unread_by_the_gateway(site, connection) < 1 << 20  # 4 MiB where the kernel decides
+        neighbour(site)
+    is_quiet(site)
+
+
+def test_uploads_go_on_beside_those_whose_bytes_are_dear(site):
+    """They are read by turns; a chunked upload of another client that begins meanwhile arrives whole."""
+    before = dear_reads(site)
+    body = bytes(i % 251 for i in range(600000))
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            peer = stack.enter_context(wire.connect(site.port))
+            peer.sendall(b"POST /hold HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            peer.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                peer.send(b"1\r\nx\r\n" * 100000)
+        wait_for(lambda: dear_reads(site) > before, what="a dear read")
+        chunks = b"".join(b"1000\r\n%s\r\n" % body[at:at + 4096] for at in range(0, 598016, 4096))
+        connection = stack.enter_context(wire.connect(site.port))
+        connection.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
     is_quiet(site)
 
 

@@ -129,9 +129,9 @@ static void a_crowd_ends_by_parts(void **state)
     assert_false(fg_timeouts_run(&fixture.timeouts, armed_ns));
     assert_int_equal(fixture.fired, 0);
     assert_true(fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S));
-    assert_in_range(fixture.fired, 4, 64); /* fewer, where the processor was somebody else's */
+    assert_in_range(fixture.fired, 1, 64); /* fewer, where the processor was somebody else's */
     while (fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S))
-        assert_in_range(fixture.fired, 8, 149);
+        assert_in_range(fixture.fired, 2, 149);
     assert_int_equal(fixture.fired, 150);
 }
 
@@ -143,7 +143,7 @@ static void on_dear_due(struct fg_timeout *timeout)
         continue;
 }
 
-/* Where each one takes long, some few are enough. */
+/* Where each one takes long, one is enough. */
 static void a_dear_crowd_ends_by_small_parts(void **state)
 {
     (void)state;
@@ -154,11 +154,10 @@ static void a_dear_crowd_ends_by_small_parts(void **state)
         crowd[i] = (struct fg_timeout){.on_due = on_dear_due};
         fg_timeout_arm(&fixture.timeouts, &crowd[i], FG_TIMEOUT_HEADER);
     }
-    static const unsigned after[] = {4, 8, 10};
-    for (size_t run = 0; run < 3; run++) {
+    for (unsigned run = 1; run <= 10; run++) {
         bool has_more = fg_timeouts_run(&fixture.timeouts, armed_ns + 20 * FG_S);
-        assert_int_equal(has_more, run < 2);
-        assert_int_equal(fixture.fired, after[run]);
+        assert_int_equal(has_more, run < 10);
+        assert_int_equal(fixture.fired, run);
     }
 }
 

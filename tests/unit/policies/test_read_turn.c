@@ -1,6 +1,7 @@
 /*
  * test_read_turn.c: dear reads become small and fewer, cheap ones large again, many share one
- * budget, newcomers begin with what others' first reads have shown, and a turn ends in time.
+ * budget, newcomers begin with what others' first reads have shown, a turn ends in time, and who
+ * wants more goes last.
  */
 #include "policies/read_turn.h"
 #include "policy_test.h"
@@ -11,7 +12,7 @@
 static struct fg_read_turn made(uint64_t budget_ns)
 {
     struct fg_read_turn reads;
-    fg_read_turn_init(&reads, budget_ns, 0);
+    fg_read_turn_init(&reads, budget_ns);
     return reads;
 }
 
@@ -108,11 +109,11 @@ static void a_turn_takes_its_budget_and_little_more(void **state)
     (void)fg_read_turn_note(&reads, 7, &dear, MOST, MOST, 2 * MS - 1);
     assert_int_equal(fg_read_turn_ask(&reads, 7, &known, MOST), MOST);
     assert_true(fg_read_turn_is_due(&reads, 7, &small));
-    (void)fg_read_turn_note(&reads, 7, &dear, MOST, MOST, 1);
+    (void)fg_read_turn_note(&reads, 7, &dear, MOST, 1, 3);
     assert_int_equal(fg_read_turn_ask(&reads, 7, &known, MOST), FG_READ_TURN_SPARE);
     assert_int_equal(fg_read_turn_ask(&reads, 7, &newcomer, MOST), FG_READ_TURN_SPARE);
     assert_int_equal(fg_read_turn_ask(&reads, 7, &tiny, MOST), 1024);
-    assert_true(fg_read_turn_measures(&newcomer, FG_READ_TURN_SPARE)); /* all that it was given */
+    assert_true(fg_read_turn_got(&newcomer, FG_READ_TURN_SPARE)); /* all that it was given */
     assert_true(fg_read_turn_is_due(&reads, 7, &known));
     assert_true(fg_read_turn_is_due(&reads, 7, &newcomer));
     assert_false(fg_read_turn_is_due(&reads, 7, &small));
@@ -142,18 +143,18 @@ static void a_read_need_not_be_full_to_be_dear(void **state)
     struct fg_read_turn reads = made(2 * MS);
     struct fg_read_pace pace = {.is_known = true};
     (void)next_of(&pace);
-    assert_false(fg_read_turn_measures(&pace, 4095));
-    assert_true(fg_read_turn_measures(&pace, 4096));
+    assert_false(fg_read_turn_got(&pace, 4095));
+    assert_true(fg_read_turn_got(&pace, 4096));
     assert_true(fg_read_turn_note(&reads, 1, &pace, MOST, 8192, 400 * US));
     assert_int_equal(next_of(&pace), 4096);
-    assert_true(fg_read_turn_measures(&pace, 4096));
+    assert_true(fg_read_turn_got(&pace, 4096));
     /* Cheap, but not full: it says nothing about a larger one. */
     assert_false(fg_read_turn_note(&reads, 9, &pace, MOST, 4095, 1));
     assert_int_equal(next_of(&pace), 4096);
     pace.halvings = FG_READ_TURN_HALVINGS_MAX;
     (void)next_of(&pace);
-    assert_true(fg_read_turn_measures(&pace, 1024));
-    assert_false(fg_read_turn_measures(&pace, 1023));
+    assert_true(fg_read_turn_got(&pace, 1024));
+    assert_false(fg_read_turn_got(&pace, 1023));
 }
 
 static void what_was_taken_above_a_share_is_owed_in_turns(void **state)
@@ -234,7 +235,7 @@ static void clients_begin_small(void **state)
     (void)state;
     struct fg_read_turn reads;
     struct fg_read_pace pace;
-    fg_read_turn_init(&reads, 2 * MS, FG_READ_TURN_GUEST);
+    fg_read_turn_init_in_order(&reads, 2 * MS);
     for (unsigned i = 0; i < 100; i++) { /* cheap: no larger; dear: smaller */
         fg_read_turn_greet(&reads, &pace);
         assert_int_equal(next_of(&pace), 8192);
@@ -244,9 +245,82 @@ static void clients_begin_small(void **state)
     (void)fg_read_turn_note(&reads, 200, &pace, MOST, 8192, 800 * US);
     fg_read_turn_greet(&reads, &pace);
     assert_int_equal(next_of(&pace), 2048);
-    fg_read_turn_init(&reads, 0, FG_READ_TURN_GUEST);
+    fg_read_turn_init_in_order(&reads, 0);
     fg_read_turn_greet(&reads, &pace);
     assert_int_equal(fg_read_turn_ask(&reads, 1, &pace, MOST), MOST); /* off */
+}
+
+/* Large bodies are no reason to read anybody else by 2 KiB. */
+static void what_is_cheap_spends_no_turn(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads = made(MS);
+    struct fg_read_pace pace = {.is_known = true};
+    (void)after_some(&reads, 1, &pace, 100, 131072); /* 2 ns a byte: 13 ms in all */
+    assert_int_equal(fg_read_turn_ask(&reads, 1, &pace, MOST), MOST);
+    (void)after_some(&reads, 1, &pace, 1, MS);
+    assert_int_equal(fg_read_turn_ask(&reads, 1, &pace, MOST), 2048 >> 1); /* halved to the least */
+    struct fg_read_pace other = {.is_known = true};
+    assert_int_equal(fg_read_turn_ask(&reads, 1, &other, MOST), FG_READ_TURN_SPARE);
+}
+
+static void who_wants_more_goes_last(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads;
+    struct fg_read_pace pace;
+    fg_read_turn_init_in_order(&reads, 2 * MS);
+    fg_read_turn_greet(&reads, &pace);
+    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    assert_int_equal(next_of(&pace), 8192);
+    assert_false(fg_read_turn_got(&pace, 300)); /* a head */
+    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    assert_true(fg_read_turn_got(&pace, 8192)); /* all that it was given */
+    assert_true(fg_read_turn_goes_last(&reads, &pace));
+    (void)fg_read_turn_note(&reads, 1, &pace, MOST, 8192, 1);
+    assert_true(fg_read_turn_got(&pace, 8191)); /* the rest */
+    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    reads.has_order = false;
+    (void)fg_read_turn_got(&pace, 8192);
+    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    fg_read_turn_init_in_order(&reads, 0);
+    assert_false(fg_read_turn_goes_last(&reads, &pace));
+}
+
+/* However many there are: the turn has a bound. Until it is forgiven, it stays last. */
+static void who_goes_last_has_slices(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads;
+    fg_read_turn_init_in_order(&reads, 2 * MS);
+    struct fg_read_pace pace = {.is_known = true};
+    for (unsigned i = 0; i < 100; i++) {
+        struct fg_read_pace other = {.is_known = true};
+        (void)after_some(&reads, 1, &other, 1, MS);
+    }
+    assert_int_equal(after_some(&reads, 1, &pace, 1, MS), 0); /* half a turn */
+    assert_int_equal(after_some(&reads, 1, &pace, 1, MS + 1), 1);
+    assert_true(fg_read_turn_is_due(&reads, 2, &pace));
+    (void)fg_read_turn_got(&pace, 1);
+    assert_true(fg_read_turn_goes_last(&reads, &pace));
+    assert_int_equal(after_some(&reads, 2, &pace, 4, MS / 2), 0);
+    assert_true(fg_read_turn_goes_last(&reads, &pace));
+    assert_int_equal(after_some(&reads, 2, &pace, 4, MS / 2), 0);
+    assert_false(fg_read_turn_goes_last(&reads, &pace));
+}
+
+/* A newcomer's first read is not put in order, so it is measured by its part of a turn. */
+static void a_first_read_is_judged_by_its_share(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads;
+    struct fg_read_pace pace;
+    fg_read_turn_init_in_order(&reads, 2 * MS);
+    fg_read_turn_greet(&reads, &pace);
+    assert_true(fg_read_turn_note(&reads, 1, &pace, MOST, 8192, 200 * US + 1));
+    assert_int_equal(next_of(&pace), 4096);
+    assert_true(fg_read_turn_is_due(&reads, 2, &pace)); /* it goes last instead */
+    assert_false(fg_read_turn_note(&reads, 2, &pace, MOST, 4096, MS));
 }
 
 static void without_a_budget_all_reads_are_large(void **state)
@@ -277,6 +351,10 @@ int main(void)
         cmocka_unit_test(large_pieces_are_never_dear),
         cmocka_unit_test(newcomers_begin_with_what_others_have_shown),
         cmocka_unit_test(clients_begin_small),
+        cmocka_unit_test(what_is_cheap_spends_no_turn),
+        cmocka_unit_test(who_wants_more_goes_last),
+        cmocka_unit_test(who_goes_last_has_slices),
+        cmocka_unit_test(a_first_read_is_judged_by_its_share),
         cmocka_unit_test(without_a_budget_all_reads_are_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
