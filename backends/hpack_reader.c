@@ -315,7 +315,7 @@ static size_t bound_of(const struct raw *raw)
 static bool read_text(const struct raw *raw, char **room, struct fg_span *text)
 {
     *text = fg_span_make((const char *)raw->data, raw->len);
-    if (!raw->is_huffman)
+    if (!raw->is_huffman || raw->len == 0) /* there may be no room for nothing */
         return true;
     size_t len;
     if (!fg_huffman_read(raw->data, raw->len, *room, &len))

@@ -290,6 +290,19 @@ static void reads_any_huffman_text(void **state)
     }
 }
 
+/* Coded, and of no bytes: there is no room for it, and none is needed. */
+static void reads_an_empty_huffman_text(void **state)
+{
+    (void)state;
+    static const uint8_t block[] = {0x00, 0x80, 0x80, 0x04, 0x80, 0x41, 0x80};
+    struct beside beside;
+    beside_open(&beside);
+    beside.room_bytes = 0;
+    assert_true(beside_read(&beside, block, sizeof(block)));
+    assert_int_equal(beside.fields, 3);
+    beside_close(&beside);
+}
+
 /* Blocks of chance on one table, until they find one malformed. */
 static void agrees_on_blocks_of_chance(void **state)
 {
@@ -410,6 +423,7 @@ int main(void)
         cmocka_unit_test(takes_a_size_before_the_first_field_alone),
         cmocka_unit_test(reads_what_nghttp2_writes),
         cmocka_unit_test(reads_any_huffman_text),
+        cmocka_unit_test(reads_an_empty_huffman_text),
         cmocka_unit_test(agrees_on_blocks_of_chance),
         cmocka_unit_test(the_store_grows_with_the_table),
         cmocka_unit_test(a_name_outlives_its_entry),
