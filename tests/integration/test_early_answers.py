@@ -47,12 +47,15 @@ def test_a_client_that_sends_all_before_it_looks(site, tmp_path, version, size):
     assert (done.returncode, done.stdout) == (0, "early 200"), done
 
 
-def upload(site, path, size):
-    """(bytes sent, the stream's end) of an upload that goes on behind the answer, as long as it may."""
+def upload(site, path, size, waits=False):
+    """(bytes sent, the stream's end) of an upload that goes on, or begins, behind the answer, as long as it may."""
     connection, state = h2_start(site)
     with connection:
         state.send_headers(1, [(":method", "POST"), (":scheme", "https"), (":authority", "x"), (":path", path)])
         sent, events = 0, []
+        if waits:
+            connection.sendall(state.data_to_send())
+            assert h2_until(connection, state, h2.events.ResponseReceived, events) is not None
         while sent < size and not any(isinstance(event, h2.events.StreamReset) for event in events):
             room = min(state.local_flow_control_window(1), 16384, size - sent)
             if room > 0:
@@ -78,5 +81,5 @@ def test_what_is_longer_than_that_is_reset_behind_the_answer(site):
 
 
 def test_who_is_told_no_is_stopped_at_once(site):
-    sent, body, resets = upload(site, "/no", 5000000)
+    sent, body, resets = upload(site, "/no", 5000000, waits=True)
     assert sent <= 4 * 65536 and body == b"early" and resets == [0]
