@@ -400,9 +400,8 @@ static enum fg_hpack_found read_literal(struct fg_hpack_reader *reader, uint32_t
     item->name = lender.name;
     item->static_name = lender.static_index;
     item->name_note = lender.note == NULL ? 0 : *lender.note;
-    if (is_lent) {
-        if (lender.name.len > 0)
-            memcpy(room, lender.name.data, lender.name.len);
+    if (is_lent && lender.name.len > 0) {
+        memcpy(room, lender.name.data, lender.name.len);
         item->name.data = room;
         room += lender.name.len;
     }

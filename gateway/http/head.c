@@ -40,11 +40,13 @@ static char *take_text(struct fg_head *head, size_t len)
 
 static enum fg_http_error copy_text(struct fg_head *head, struct fg_span from, struct fg_span *to)
 {
+    *to = FG_SPAN("");
+    if (from.len == 0)
+        return FG_HTTP_OK;
     char *text = take_text(head, from.len);
     if (text == NULL)
         return FG_HTTP_NO_MEMORY;
-    if (from.len > 0)
-        memcpy(text, from.data, from.len);
+    memcpy(text, from.data, from.len);
     *to = fg_span_make(text, from.len);
     return FG_HTTP_OK;
 }
