@@ -7,6 +7,8 @@
  */
 #include "policies/cache/accept_encoding.h"
 
+#include "policies/ascii.h"
+
 #include <stdbool.h>
 #include <string.h>
 
@@ -27,16 +29,7 @@ static bool is_blank(char c)
 
 static bool is_name(const char *text, size_t len, const char *name)
 {
-    if (strlen(name) != len)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        if (c >= 'A' && c <= 'Z')
-            c = (char)(c + ('a' - 'A'));
-        if (c != name[i])
-            return false;
-    }
-    return true;
+    return strlen(name) == len && fg_ascii_equal(text, name, len);
 }
 
 /* "0", "0.5", "1.000"; what is malformed counts as 0: better plain than unreadable. */

@@ -9,6 +9,8 @@
  */
 #include "policies/cache/byte_range.h"
 
+#include "policies/ascii.h"
+
 #include <stdbool.h>
 
 struct cursor {
@@ -19,15 +21,10 @@ struct cursor {
 static bool skip_unit(struct cursor *c)
 {
     static const char unit[] = "bytes=";
-    for (size_t i = 0; i < sizeof(unit) - 1; i++) {
-        if (c->at == c->end)
-            return false;
-        char byte = *c->at++;
-        if (byte >= 'A' && byte <= 'Z')
-            byte = (char)(byte + ('a' - 'A'));
-        if (byte != unit[i])
-            return false;
-    }
+    const size_t len = sizeof(unit) - 1;
+    if ((size_t)(c->end - c->at) < len || !fg_ascii_equal(c->at, unit, len))
+        return false;
+    c->at += len;
     return true;
 }
 

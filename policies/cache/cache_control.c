@@ -9,6 +9,7 @@
  */
 #include "policies/cache/cache_control.h"
 
+#include "policies/ascii.h"
 #include "policies/structured_field.h"
 
 #include <string.h>
@@ -67,16 +68,7 @@ static bool is_token_byte(char c)
 
 static bool name_is(const struct found *found, const char *name)
 {
-    if (strlen(name) != found->name_len)
-        return false;
-    for (size_t i = 0; i < found->name_len; i++) {
-        char c = found->name[i];
-        if (c >= 'A' && c <= 'Z')
-            c = (char)(c + ('a' - 'A'));
-        if (c != name[i])
-            return false;
-    }
-    return true;
+    return strlen(name) == found->name_len && fg_ascii_equal(found->name, name, found->name_len);
 }
 
 /* The place behind the quoted string that starts at `at`, or `len` when it never ends. */

@@ -10,6 +10,8 @@
  */
 #include "policies/cache/http_date.h"
 
+#include "policies/ascii.h"
+
 #include <string.h>
 
 #define SECONDS_A_DAY 86400
@@ -37,20 +39,11 @@ struct civil {
     int second;
 };
 
-static char to_lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
 static bool skip(struct cursor *c, const char *literal)
 {
     size_t len = strlen(literal);
-    if ((size_t)(c->end - c->at) < len)
+    if ((size_t)(c->end - c->at) < len || !fg_ascii_equal(c->at, literal, len))
         return false;
-    for (size_t i = 0; i < len; i++) {
-        if (to_lower(c->at[i]) != to_lower(literal[i]))
-            return false;
-    }
     c->at += len;
     return true;
 }

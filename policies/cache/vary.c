@@ -8,16 +8,13 @@
  */
 #include "policies/cache/vary.h"
 
+#include "policies/ascii.h"
+
 #include <string.h>
 
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';
-}
-
-static char to_lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
 
 bool fg_vary_next(const char *text, size_t len, size_t *at, const char **name, size_t *name_len)
@@ -62,7 +59,7 @@ static size_t fold_list(const char *value, size_t len, char *out)
         if (owes_blank && c != ',')
             out[count++] = ' ';
         owes_blank = false;
-        out[count++] = to_lower(c);
+        out[count++] = fg_ascii_lower(c);
     }
     return count;
 }
