@@ -3,7 +3,6 @@ Answers that come before the request's body is all there (RFC 9113 section 8.1, 
 them whole, and may finish what it is sending where it would not look at them before.
 """
 import contextlib
-import shutil
 import subprocess
 
 import h2.events
@@ -37,7 +36,6 @@ def site(launch_module):
     server.close()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 @pytest.mark.parametrize("size", [1000, 100000, 600000])
 def test_a_client_that_sends_all_before_it_looks(site, tmp_path, version, size):
