@@ -62,7 +62,7 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
         fail_session(h2, error);
         return len;
     }
-    bool is_in_head = fg_h2_is_in_head(h2);
+    bool is_in_head = fg_h2_input_is_in_head(&h2->input);
     if (is_in_head && !h2->is_head_timed) {
         h2->is_head_timed = true;
         transport->ops->arm(transport, FG_TIMEOUT_HEADER);
@@ -397,7 +397,7 @@ static void on_destroy(struct fg_codec *codec)
     nghttp2_session_del(h2->session);
     fg_hpack_fini(&h2->hpack);
     fg_hpack_reader_fini(&h2->reader);
-    fg_h2_block_drop(h2);
+    fg_h2_input_fini(&h2->input);
     free(h2->waiting);
     free(h2);
 }
@@ -422,9 +422,10 @@ static struct fg_block_pool *blocks_of(struct fg_h2 *h2)
 
 /*
  * The session's tables of fields stay empty both ways: blocks that come in are taken out
- * (h2_block.c), heads that go out have nothing to remember (h2_head.c), a promise is refused before
- * it is read. So the rings that it makes for them, 1 KiB each, may be the same for all connections;
- * who writes there all the same dies of it at once. Of other versions nobody has looked.
+ * (backends/h2_block.c), heads that go out have nothing to remember (h2_head.c), a promise is
+ * refused before it is read. So the rings that it makes for them, 1 KiB each, may be the same for
+ * all connections; who writes there all the same dies of it at once. Of other versions nobody has
+ * looked.
  */
 static const _Alignas(16) uint8_t empty_ring[RING_BYTES];
 
@@ -543,7 +544,9 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     fg_list_init(&h2->streams);
     fg_list_init(&h2->finished);
     fg_list_init(&h2->drains);
-    h2->scan.skip = NGHTTP2_CLIENT_MAGIC_LEN;
+    fg_h2_input_init(&h2->input, &fg_h2_guard_ops, &transport->env->blocks,
+                     FG_H2_BOMB_HEADS * transport->env->limits->header_bytes_max,
+                     NGHTTP2_CLIENT_MAGIC_LEN);
     h2->allowance = transport->env->limits->h2_overhead_burst;
     h2->allowance_ns = fg_loop_now_ns(transport->env->loop);
     h2->rests_since_ns = h2->allowance_ns;
@@ -552,6 +555,7 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     h2->session = make_session(h2);
     if (h2->session == NULL)
         goto free_h2;
+    h2->input.session = h2->session;
     h2->streams_max = streams_max_of(transport->env);
     h2->awaits_ack = true;
     if (!submit_settings(h2, transport->env->limits))

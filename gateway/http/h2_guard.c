@@ -87,18 +87,13 @@ void fg_h2_note_opened(struct fg_h2 *h2, int32_t id)
     h2->newest_id = id;
 }
 
-void fg_h2_note_reset(struct fg_h2 *h2, int32_t id)
-{
-    h2->resets[h2->reset_count++ % FG_H2_RESETS_NOTED] = id;
-}
-
 /*
  * For most of these the session has told of a frame that it did not like, and that was paid for. Of
  * DATA that does not keep to Content-Length it tells nothing.
  */
 void fg_h2_note_reset_sent(struct fg_h2 *h2, int32_t id, uint32_t error_code)
 {
-    fg_h2_note_reset(h2, id);
+    fg_h2_resets_note(&h2->resets, id);
     switch (error_code) {
     case NGHTTP2_PROTOCOL_ERROR:
     case NGHTTP2_FLOW_CONTROL_ERROR:
@@ -121,16 +116,6 @@ static bool settle_debt(struct fg_h2 *h2)
     uint32_t owed = h2->resets_owed;
     h2->resets_owed = 0;
     return owed == 0 || fg_h2_spend(h2, owed * FG_H2_RESET_COST);
-}
-
-/* Did we reset it? Where too many were to be noted, that is taken for true. */
-static bool is_late(const struct fg_h2 *h2, int32_t id)
-{
-    for (size_t i = 0; i < FG_H2_RESETS_NOTED; i++) {
-        if (h2->resets[i] == id)
-            return true;
-    }
-    return h2->reset_count > FG_H2_RESETS_NOTED;
 }
 
 /* Was it ever opened? Only the newest can be told. */
@@ -175,7 +160,8 @@ static uint32_t check_stream(struct fg_h2 *h2, const struct fg_h2_frame_head *hd
         return NGHTTP2_NO_ERROR;
     if (is_passed_over(h2, hd->stream_id))
         return NGHTTP2_PROTOCOL_ERROR;
-    return is_late(h2, hd->stream_id) ? take_late(h2, hd) : NGHTTP2_STREAM_CLOSED;
+    return fg_h2_resets_may_have(&h2->resets, hd->stream_id) ? take_late(h2, hd)
+                                                             : NGHTTP2_STREAM_CLOSED;
 }
 
 /* Looks at a frame's head. */
@@ -196,51 +182,6 @@ static bool check_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
     return h2->failure_code == NGHTTP2_NO_ERROR;
 }
 
-static uint32_t big_endian(const uint8_t *from, unsigned bytes)
-{
-    uint32_t number = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        number = number << 8 | from[i];
-    return number;
-}
-
-/* Takes bytes up to `wanted`; true when they are there. */
-static bool collect(struct fg_h2_scan *scan, size_t wanted, const uint8_t **at, const uint8_t *end)
-{
-    size_t missing = wanted > scan->head_len ? wanted - scan->head_len : 0;
-    size_t part = (size_t)(end - *at) < missing ? (size_t)(end - *at) : missing;
-    memcpy(scan->head + scan->head_len, *at, part);
-    *at += part;
-    scan->head_len += part;
-    return part == missing;
-}
-
-/* Takes bytes of a head; true when it is complete, and then `skip` is what is left of the frame. */
-static bool collect_head(struct fg_h2_scan *scan, const uint8_t **at, const uint8_t *end,
-                         struct fg_h2_frame_head *hd)
-{
-    const uint8_t *head = scan->head;
-    if (!collect(scan, FG_H2_FRAME_HEAD, at, end))
-        return false;
-    *hd = (struct fg_h2_frame_head){
-        .length = big_endian(head, 3),
-        .type = head[3],
-        .flags = head[4],
-        .stream_id = (int32_t)(big_endian(head + 5, 4) & 0x7fffffff),
-    };
-    scan->skip = hd->length;
-    if (hd->type == NGHTTP2_PRIORITY && hd->length == FG_H2_PRIORITY_BYTES) {
-        if (!collect(scan, sizeof(scan->head), at, end)) {
-            scan->skip = 0; /* not yet */
-            return false;
-        }
-        hd->depends_on = (int32_t)(big_endian(head + FG_H2_FRAME_HEAD, 4) & 0x7fffffff);
-        scan->skip -= FG_H2_DEPENDENCY;
-    }
-    scan->head_len = 0;
-    return true;
-}
-
 /* Must the session have seen all before, so that its streams are as this frame finds them? */
 static bool depends_on_streams(const struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
@@ -248,65 +189,31 @@ static bool depends_on_streams(const struct fg_h2 *h2, const struct fg_h2_frame_
     return (hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && !is_new;
 }
 
-/*
- * A frame's head is there, of which `early` bytes came with an earlier input. `*given` is behind
- * what the session has, and then behind the head if that is so.
- */
-static int take_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd, size_t early,
-                      const uint8_t **at, const uint8_t *end, const uint8_t **given)
+static int on_frame(struct fg_h2_input *input, const struct fg_h2_frame_head *hd)
 {
-    const struct fg_h2_scan *scan = &h2->scan;
-    size_t len = FG_H2_FRAME_HEAD + (hd->length - scan->skip);
-    const uint8_t *begin = *at - (len - early);
+    struct fg_h2 *h2 = FG_CONTAINER_OF(input, struct fg_h2, input);
     if (depends_on_streams(h2, hd)) {
-        int error = fg_h2_give(h2, *given, begin);
+        int error = fg_h2_input_catch_up(input);
         if (error != 0)
             return error;
-        *given = begin;
     }
-    if (!check_frame(h2, hd))
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    if (h2->block.is_open || hd->type == NGHTTP2_HEADERS) {
-        h2->scan.skip = 0;
-        int error = fg_h2_block_begin_frame(h2, hd, *given, (size_t)(begin - *given));
-        if (error == 0 && !h2->is_deaf)
-            error = fg_h2_block_take(h2, at, end);
-        *given = *at;
-        return error;
-    }
-    if (early == 0)
-        return 0;
-    assert(*given == begin);
-    *given = *at;
-    return fg_h2_give(h2, scan->head, scan->head + len);
+    return check_frame(h2, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
+
+static int on_unread(struct fg_h2_input *input)
+{
+    struct fg_h2 *h2 = FG_CONTAINER_OF(input, struct fg_h2, input);
+    return fg_h2_read_block(h2, input->block.stream_id, NULL, NULL, false);
+}
+
+const struct fg_h2_input_ops fg_h2_guard_ops = {.on_frame = on_frame, .on_unread = on_unread};
 
 int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len)
 {
-    struct fg_h2_scan *scan = &h2->scan;
-    const uint8_t *end = data + len;
-    const uint8_t *at = data;
-    const uint8_t *given = data;
-    int error = settle_debt(h2) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
-    while (error == 0 && at < end && !h2->is_deaf) {
-        if (h2->block.is_in_frame) {
-            error = fg_h2_block_take(h2, &at, end);
-            given = at;
-            continue;
-        }
-        if (scan->skip > 0) {
-            size_t part = (size_t)(end - at) < scan->skip ? (size_t)(end - at) : scan->skip;
-            at += part;
-            scan->skip -= part;
-            continue;
-        }
-        size_t early = scan->head_len;
-        struct fg_h2_frame_head hd;
-        if (!collect_head(scan, &at, end, &hd)) {
-            end = at - (scan->head_len - early);
-            break;
-        }
-        error = take_frame(h2, &hd, early, &at, end, &given);
-    }
-    return error != 0 || h2->is_deaf ? error : fg_h2_give(h2, given, end);
+    if (!settle_debt(h2))
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    int error = fg_h2_input_take(&h2->input, data, len);
+    if (error == NGHTTP2_ERR_FLOODED)
+        fg_counter_add_owned(&h2->codec.transport->env->stats->h2_floods, 1);
+    return error;
 }

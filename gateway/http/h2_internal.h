@@ -5,7 +5,6 @@
  *    h2_response.c  from the handler's calls to frames
  *    h2_head.c      heads of answers in frames of ours
  *    h2_drain.c     bodies that go on behind their answers
- *    h2_block.c     header blocks in the place of which the session gets empty ones
  *    h2_guard.c     floods, and frames for streams that are no more
  *    h2_priority.c  the order of answers that a client asks for in frames
  * Thread   the loop's.
@@ -13,6 +12,7 @@
 #ifndef FG_HTTP_H2_INTERNAL_H
 #define FG_HTTP_H2_INTERNAL_H
 
+#include "backends/h2_input.h"
 #include "backends/hpack.h"
 #include "backends/hpack_reader.h"
 #include "http/stream.h"
@@ -27,53 +27,6 @@
 #define FG_H2_HEAD_MAX ((size_t)4000)
 
 #define FG_H2_CONNECTION_WINDOW 262144
-#define FG_H2_RESETS_NOTED ((size_t)32)
-#define FG_H2_FRAME_HEAD ((size_t)9)
-#define FG_H2_FRAME_BYTES ((size_t)16384) /* of content; we allow no more */
-#define FG_H2_DEPENDENCY ((size_t)4)      /* what a PRIORITY's payload begins with */
-#define FG_H2_PRIORITY_BYTES ((size_t)5)  /* and what it is, by itself and in HEADERS */
-#define FG_H2_BOMB_HEADS 4u               /* so many of limits.header_max in one head are none */
-
-/* Where in the client's bytes the next frame begins. */
-struct fg_h2_scan {
-    size_t skip; /* bytes of the preface, or of the present frame's payload */
-    size_t head_len;
-    uint8_t head[FG_H2_FRAME_HEAD + FG_H2_DEPENDENCY]; /* the second part of a PRIORITY alone */
-};
-
-struct fg_h2_frame_head {
-    uint32_t length;
-    uint8_t type;
-    uint8_t flags;
-    int32_t stream_id;
-    int32_t depends_on; /* of a PRIORITY of the right length */
-};
-
-/* A header block on its way in. */
-struct fg_h2_block {
-    int32_t stream_id;
-    uint8_t flags; /* of HEADERS; END_HEADERS also of what continues it */
-    uint8_t priority[FG_H2_PRIORITY_BYTES];
-    bool is_open;     /* it has begun, and the frame that ends it is not there */
-    bool is_first;    /* the present frame is HEADERS */
-    bool is_in_frame; /* `frame_left` bytes of it are to come */
-    uint32_t frame_left;
-    unsigned continuations;
-    const uint8_t *before; /* of the present input, and still to be given to the session */
-    size_t before_len;
-
-    /* what has come and cannot be read yet */
-    uint8_t *kept;
-    size_t kept_len;
-    size_t kept_room;
-    size_t kept_from; /* where the present frame's payload begins */
-
-    /* once it is whole */
-    const uint8_t *data;
-    size_t len;
-    bool is_unread;
-    bool has_bad_table; /* what was read cannot be: the connection ends */
-};
 
 /* The payload of a PRIORITY_UPDATE, as it comes in. */
 struct fg_h2_update {
@@ -108,23 +61,20 @@ struct fg_h2 {
     bool owes_resets;        /* some streams do */
     uint32_t drains_leave;   /* of all drains together */
     bool has_failed;         /* the session is beyond use */
-    bool is_deaf;            /* the session is to send its last, and hears no more */
     uint64_t moved_ns;       /* when DATA of any stream was last sent */
     uint64_t rests_since_ns; /* the last stream was done, or the connection opened */
 
     /* h2_guard.c */
-    struct fg_h2_scan scan;
-    uint32_t allowance;                 /* of frames that bring nothing */
-    uint64_t allowance_ns;              /* when time was last counted in */
-    int32_t newest_id;                  /* of the client's streams */
-    uint64_t opened;                    /* bit n: stream newest_id - 2n was opened */
-    int32_t resets[FG_H2_RESETS_NOTED]; /* streams that we reset, newest over oldest */
-    size_t reset_count;
-    uint32_t resets_paid; /* that we shall send and the client has paid for */
-    uint32_t resets_owed; /* that we have sent and it has not */
+    uint32_t allowance;         /* of frames that bring nothing */
+    uint64_t allowance_ns;      /* when time was last counted in */
+    int32_t newest_id;          /* of the client's streams */
+    uint64_t opened;            /* bit n: stream newest_id - 2n was opened */
+    struct fg_h2_resets resets; /* streams that we reset */
+    uint32_t resets_paid;       /* that we shall send and the client has paid for */
+    uint32_t resets_owed;       /* that we have sent and it has not */
 
-    /* heads of requests */
-    struct fg_h2_block block;
+    /* what the client says */
+    struct fg_h2_input input;
     struct fg_hpack_reader reader;
 
     /* h2_priority.c */
@@ -188,21 +138,10 @@ void fg_h2_note_head(struct fg_h2 *h2, struct fg_stream *stream);
 /* Puts the frame that is due; false: it has to wait for more room. */
 bool fg_h2_put_due(struct fg_h2 *h2);
 
-/* nghttp2_session_mem_recv behind a look at each frame's head. 0, or an error of the session's or
+/* fg_h2_input_take with fg_h2_guard_ops. 0, or an error of the session's or
  * NGHTTP2_ERR_CALLBACK_FAILURE with failure_code set: the session can go on no more. */
 int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len);
-
-/* h2_block.c: has a header block begun, and not ended? */
-bool fg_h2_is_in_head(const struct fg_h2 *h2);
-/* The frame is HEADERS, or there must be CONTINUATION; `before`, of the same input, is what the
- * session has not been given yet. As fg_h2_guarded_recv. */
-int fg_h2_block_begin_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd,
-                            const uint8_t *before, size_t before_len);
-/* Takes what there is of the frame's payload. As fg_h2_guarded_recv. */
-int fg_h2_block_take(struct fg_h2 *h2, const uint8_t **at, const uint8_t *end);
-void fg_h2_block_drop(struct fg_h2 *h2);
-/* The client's bytes from here to there, for the session. The same. */
-int fg_h2_give(struct fg_h2 *h2, const uint8_t *from, const uint8_t *to);
+extern const struct fg_h2_input_ops fg_h2_guard_ops;
 /* h2_request.c: reads the whole block that is there: for its stream; for `check` alone, when its
  * request is answered; or for the table alone. The same. */
 int fg_h2_read_block(struct fg_h2 *h2, int32_t id, struct fg_stream *stream,
@@ -214,8 +153,6 @@ int fg_h2_read_block(struct fg_h2 *h2, int32_t id, struct fg_stream *stream,
 FG_MUST_USE bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost);
 void fg_h2_earn(struct fg_h2 *h2, uint32_t gained);
 void fg_h2_note_opened(struct fg_h2 *h2, int32_t id);
-/* We have reset it, while the client may still send. */
-void fg_h2_note_reset(struct fg_h2 *h2, int32_t id);
 /* The frame that resets it is out: one for what the client has done is its debt. */
 void fg_h2_note_reset_sent(struct fg_h2 *h2, int32_t id, uint32_t error_code);
 

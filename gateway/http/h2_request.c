@@ -77,7 +77,7 @@ static bool note_malformed(struct fg_h2 *h2, const char *reason)
 
 static int reset_malformed(struct fg_h2 *h2, int32_t id, const char *reason)
 {
-    fg_h2_note_reset(h2, id);
+    fg_h2_resets_note(&h2->resets, id);
     if (nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR) != 0)
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     return note_malformed(h2, reason) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -205,7 +205,7 @@ static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct
         if (is_fine && stream != NULL)
             take_field(stream, fg_h2_kind_of_note(note), &item, is_trailer);
     }
-    bool is_end = (h2->block.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    bool is_end = (h2->input.block.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (!is_fine)
         return "a field that may not stand there";
     if (check != NULL &&
@@ -217,7 +217,7 @@ static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct
 int fg_h2_read_block(struct fg_h2 *h2, int32_t id, struct fg_stream *stream,
                      struct fg_h2_check *check, bool is_trailer)
 {
-    struct fg_h2_block *block = &h2->block;
+    struct fg_h2_block *block = &h2->input.block;
     const struct fg_limits_conf *limits = h2->codec.transport->env->limits;
     char room[TEXT_ROOM];
     enum fg_hpack_found found;
@@ -496,7 +496,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     if (frame->hd.type == NGHTTP2_HEADERS) {
         if (frame->hd.stream_id > h2->newest_id) /* refused before it began */
             fg_h2_note_opened(h2, frame->hd.stream_id);
-        fg_h2_note_reset(h2, frame->hd.stream_id);
+        fg_h2_resets_note(&h2->resets, frame->hd.stream_id);
     }
     return note_malformed(h2, nghttp2_strerror(error)) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }

@@ -12,9 +12,9 @@
 #ifndef FG_HTTP_STREAM_H
 #define FG_HTTP_STREAM_H
 
+#include "backends/h2_check.h"
 #include "backends/trailers.h"
 #include "http/codec.h"
-#include "http/h2_check.h"
 #include "http/head.h"
 #include "http/priority_field.h"
 

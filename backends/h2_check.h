@@ -6,8 +6,8 @@
  * Thread   any; pure.
  * Never    repairs: what does not pass ends the stream with PROTOCOL_ERROR.
  */
-#ifndef FG_HTTP_H2_CHECK_H
-#define FG_HTTP_H2_CHECK_H
+#ifndef FG_H2_CHECK_H
+#define FG_H2_CHECK_H
 
 #include "base/field_id.h"
 

@@ -5,7 +5,7 @@
  * it beside them. It is a little stricter than the RFC on authorities, where nothing but what a URI
  * may have can stand, and lets two lists of Priority through, which are merged.
  */
-#include "http/h2_check.h"
+#include "backends/h2_check.h"
 
 #include "base/field_text.h"
 

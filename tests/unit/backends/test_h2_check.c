@@ -2,7 +2,7 @@
  * test_h2_check.c: our checks of a request's fields beside nghttp2's, on heads, content and
  * trailers of chance; and what is known of the static table.
  */
-#include "http/h2_check.h"
+#include "backends/h2_check.h"
 
 #include "backends/hpack_reader.h"
 
