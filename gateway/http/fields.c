@@ -87,43 +87,34 @@ bool fg_authority_is_valid(struct fg_span authority)
     return is_reg_name(host) && (rest.data == NULL || is_port(rest));
 }
 
+static const struct fg_span method_names[] = {
+    [FG_METHOD_GET] = FG_SPAN_LITERAL("GET"),
+    [FG_METHOD_HEAD] = FG_SPAN_LITERAL("HEAD"),
+    [FG_METHOD_POST] = FG_SPAN_LITERAL("POST"),
+    [FG_METHOD_PUT] = FG_SPAN_LITERAL("PUT"),
+    [FG_METHOD_DELETE] = FG_SPAN_LITERAL("DELETE"),
+    [FG_METHOD_CONNECT] = FG_SPAN_LITERAL("CONNECT"),
+    [FG_METHOD_OPTIONS] = FG_SPAN_LITERAL("OPTIONS"),
+    [FG_METHOD_TRACE] = FG_SPAN_LITERAL("TRACE"),
+    [FG_METHOD_PATCH] = FG_SPAN_LITERAL("PATCH"),
+};
+
 enum fg_method fg_method_of(struct fg_span text)
 {
-    static const struct fg_span names[] = {
-        [FG_METHOD_GET] = FG_SPAN_LITERAL("GET"),
-        [FG_METHOD_HEAD] = FG_SPAN_LITERAL("HEAD"),
-        [FG_METHOD_POST] = FG_SPAN_LITERAL("POST"),
-        [FG_METHOD_PUT] = FG_SPAN_LITERAL("PUT"),
-        [FG_METHOD_DELETE] = FG_SPAN_LITERAL("DELETE"),
-        [FG_METHOD_CONNECT] = FG_SPAN_LITERAL("CONNECT"),
-        [FG_METHOD_OPTIONS] = FG_SPAN_LITERAL("OPTIONS"),
-        [FG_METHOD_TRACE] = FG_SPAN_LITERAL("TRACE"),
-        [FG_METHOD_PATCH] = FG_SPAN_LITERAL("PATCH"),
-    };
     for (int i = 0; i < (int)FG_METHOD_OTHER; i++) {
-        if (fg_span_equal(text, names[i]))
+        if (fg_span_equal(text, method_names[i]))
             return (enum fg_method)i;
     }
     return FG_METHOD_OTHER;
 }
 
-bool fg_method_is_known(struct fg_span text)
+bool fg_method_may_pass(struct fg_span text)
 {
-    static const struct fg_span others[] = {
-        FG_SPAN_LITERAL("ACL"),       FG_SPAN_LITERAL("BIND"),   FG_SPAN_LITERAL("CHECKOUT"),
-        FG_SPAN_LITERAL("COPY"),      FG_SPAN_LITERAL("LINK"),   FG_SPAN_LITERAL("LOCK"),
-        FG_SPAN_LITERAL("MERGE"),     FG_SPAN_LITERAL("MKCOL"),  FG_SPAN_LITERAL("MKACTIVITY"),
-        FG_SPAN_LITERAL("MOVE"),      FG_SPAN_LITERAL("PURGE"),  FG_SPAN_LITERAL("MKCALENDAR"),
-        FG_SPAN_LITERAL("PROPFIND"),  FG_SPAN_LITERAL("QUERY"),  FG_SPAN_LITERAL("PROPPATCH"),
-        FG_SPAN_LITERAL("REBIND"),    FG_SPAN_LITERAL("REPORT"), FG_SPAN_LITERAL("SEARCH"),
-        FG_SPAN_LITERAL("SUBSCRIBE"), FG_SPAN_LITERAL("UNBIND"), FG_SPAN_LITERAL("UNSUBSCRIBE"),
-        FG_SPAN_LITERAL("UNLINK"),    FG_SPAN_LITERAL("UNLOCK"),
-    };
-    if (fg_method_of(text) != FG_METHOD_OTHER)
-        return true;
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        if (fg_span_equal(text, others[i]))
-            return true;
+    if (text.len > FG_METHOD_BYTES_MAX || fg_span_equal(text, FG_SPAN("PRI")))
+        return false;
+    for (int i = 0; i < (int)FG_METHOD_OTHER; i++) {
+        if (fg_span_equal_nocase(text, method_names[i]))
+            return false;
     }
-    return false;
+    return true;
 }

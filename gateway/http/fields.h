@@ -30,7 +30,13 @@ bool fg_authority_is_valid(struct fg_span authority);
 
 enum fg_method fg_method_of(struct fg_span text);
 
-/* Is it registered with IANA, or in common use? What nobody knows is answered 501. */
-bool fg_method_is_known(struct fg_span text);
+#define FG_METHOD_BYTES_MAX ((size_t)32)
+
+/*
+ * Of FG_METHOD_OTHER: any token is a method. Not "PRI", which begins HTTP/2 (RFC 9113 section 3.4),
+ * what is longer than any that is registered (RFC 9112 section 3), and one of the usual in other
+ * letters, which servers that do not heed them would take for it behind all that was decided.
+ */
+bool fg_method_may_pass(struct fg_span text);
 
 #endif

@@ -259,8 +259,6 @@ static bool is_second_length(const struct parse *parse)
 static enum fg_http_error error_of(const llhttp_t *parser)
 {
     switch (llhttp_get_errno(parser)) {
-    case HPE_INVALID_METHOD:
-        return FG_HTTP_BAD_METHOD;
     case HPE_INVALID_URL:
         return FG_HTTP_BAD_TARGET;
     case HPE_INVALID_VERSION:
@@ -340,9 +338,10 @@ enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span hea
     llhttp_init(&parser, HTTP_REQUEST, &settings);
     parser.data = &parse;
     llhttp_errno_t result = HPE_OK;
-    if (fg_span_starts_with(head, FG_SPAN("QUERY "))) { /* too new for it, and much like another */
+    const struct fg_span method = stream->head.method;
+    if (fg_method_of(method) == FG_METHOD_OTHER) { /* any token is one; it knows those of a list */
         result = llhttp_execute(&parser, "PATCH", 5);
-        head = fg_span_make(head.data + 5, head.len - 5);
+        head = fg_span_make(head.data + method.len, head.len - method.len);
     }
     if (result == HPE_OK)
         result = run_parser(&parser, head);

@@ -53,8 +53,10 @@ static enum fg_http_error copy_text(struct fg_head *head, struct fg_span from, s
 
 enum fg_http_error fg_head_set_method(struct fg_head *head, struct fg_span method)
 {
-    if (head->method.data != NULL || !fg_is_token(method) || method.len > 32)
+    if (head->method.data != NULL || !fg_is_token(method))
         return FG_HTTP_MALFORMED;
+    if (method.len > FG_METHOD_BYTES_MAX)
+        return FG_HTTP_BAD_METHOD;
     return copy_text(head, method, &head->method);
 }
 
@@ -478,7 +480,7 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
     struct fg_target target;
     ex->method_text = head->method;
     ex->method = fg_method_of(head->method);
-    if (ex->method == FG_METHOD_OTHER && !fg_method_is_known(head->method))
+    if (ex->method == FG_METHOD_OTHER && !fg_method_may_pass(head->method))
         return FG_HTTP_BAD_METHOD;
     enum fg_http_error error = read_upgrade(head, ex, version);
     if (error != FG_HTTP_OK)

@@ -73,7 +73,9 @@ REFUSED = [
     ("version with a comma", b"GET / HTTP/1,1\r\n" + H + b"\r\n", 400, "malformed_request"),
     ("another protocol", b"GET / ICAP/1.1\r\n" + H + b"\r\n", 400, "malformed_request"),
     ("a method in lower case", b"get / HTTP/1.1\r\n" + H + b"\r\n", 501, "unsupported_method"),
-    ("a method nobody knows", b"BREW / HTTP/1.1\r\n" + H + b"\r\n", 501, "unsupported_method"),
+    ("TRACE in other letters", b"Trace / HTTP/1.1\r\n" + H + b"\r\n", 501, "unsupported_method"),
+    ("the method that begins HTTP/2", b"PRI / HTTP/1.1\r\n" + H + b"\r\n", 501, "unsupported_method"),
+    ("a method longer than any", b"M" * 33 + b" / HTTP/1.1\r\n" + H + b"\r\n", 501, "unsupported_method"),
     ("a method that is no token", b"G@T / HTTP/1.1\r\n" + H + b"\r\n", 400, "malformed_request"),
     ("a NUL in the method", b"G\0T / HTTP/1.1\r\n" + H + b"\r\n", 400, "malformed_request"),
     ("CONNECT", b"CONNECT x:443 HTTP/1.1\r\n" + H + b"\r\n", 501, "unsupported_method"),
@@ -276,7 +278,6 @@ REFUSED = [
      "unsupported_expectation"),
     ("an expectation nobody knows beside another", post(b"Expect: 100-continue, foo\r\nContent-Length: 5\r\n", b"hello"),
      417, "unsupported_expectation"),
-    ("a method nobody knows that begins like another", b"QUERYX /a HTTP/1.1\r\n" + H + b"\r\n", 501, "unsupported_method"),
 ]
 
 # (what, bytes, what the upstream received); all are answered with 200.
@@ -342,6 +343,10 @@ PASSED = [
                                   b"hello"), UP_HELLO),
     ("an expectation of HTTP/1.0", b"POST / HTTP/1.0\r\n" + H + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
      UP_HELLO),
+    *[(f"any token is a method: {method}", f"{method} /a HTTP/1.1\r\n".encode() + H + b"\r\n", wire.head(method, "/a"))
+      for method in ("BREW", "QUERYX", "M-SEARCH", "VERSION-CONTROL", "SOURCE", "DESCRIBE", "a", "!#$%&'*+-.^_`|~", "M" * 32)],
+    ("a method nobody knows with a body", b"BREW /a HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+     wire.head("BREW", "/a", fields=[("transfer-encoding", "chunked")]) + b"5\r\nhello\r\n0\r\n\r\n"),
     ("a query with a body", b"QUERY /a HTTP/1.1\r\n" + H + b"Content-Length: 5\r\n\r\nhello",
      wire.head("QUERY", "/a", fields=[("content-length", "5")]) + b"hello"),
     ("a GET with a body", get(b"/", H + b"Content-Length: 5\r\n") + b"hello",

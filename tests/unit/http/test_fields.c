@@ -189,6 +189,20 @@ static void names_methods(void **state)
     assert_int_equal(fg_method_of(FG_SPAN("PURGE")), FG_METHOD_OTHER);
 }
 
+static void lets_any_other_token_be_a_method(void **state)
+{
+    (void)state;
+    assert_true(fg_method_may_pass(FG_SPAN("M-SEARCH")));
+    assert_true(fg_method_may_pass(FG_SPAN("brew")));
+    assert_true(fg_method_may_pass(FG_SPAN("GETS")));
+    assert_true(fg_method_may_pass(FG_SPAN("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEF")));
+    assert_false(fg_method_may_pass(FG_SPAN("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG")));
+    assert_false(fg_method_may_pass(FG_SPAN("PRI")));
+    assert_false(fg_method_may_pass(FG_SPAN("get")));
+    assert_false(fg_method_may_pass(FG_SPAN("Trace")));
+    assert_false(fg_method_may_pass(FG_SPAN("cONNECT")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +216,7 @@ int main(void)
         cmocka_unit_test(underscores_read_as_dashes),
         cmocka_unit_test(checks_authorities),
         cmocka_unit_test(names_methods),
+        cmocka_unit_test(lets_any_other_token_be_a_method),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
