@@ -457,17 +457,15 @@ static bool on_write_shared(struct fg_request *req, const void *data, size_t len
     return may_go_on;
 }
 
-/* 103 is early help for a client that waits by itself; trailers may be dropped in storing (RFC 9111
- * section 3.1). */
-static void ignore_interim(struct fg_request *req, unsigned status, const struct fg_field *fields,
-                           size_t field_count)
+static void on_interim(struct fg_request *req, unsigned status, const struct fg_field *fields,
+                       size_t field_count)
 {
-    (void)req;
-    (void)status;
-    (void)fields;
-    (void)field_count;
+    const struct fg_cache_fetch *fetch = fetch_of(req);
+    if (!fetch->is_over && !fetch->has_head)
+        fg_cache_stream_add_hint(fetch->stream, fg_cache_hint_create(status, fields, field_count));
 }
 
+/* They may be dropped in storing (RFC 9111 section 3.1), and nobody was told that we want them. */
 static void ignore_trailers(struct fg_request *req, const struct fg_field *fields,
                             size_t field_count)
 {
@@ -484,7 +482,7 @@ static uint64_t never_stalls(const struct fg_request *req)
 }
 
 static const struct fg_response_ops fetch_ops = {
-    .interim = ignore_interim,
+    .interim = on_interim,
     .trailers = ignore_trailers,
     .head = on_head,
     .write = on_write,

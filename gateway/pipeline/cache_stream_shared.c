@@ -63,7 +63,8 @@ struct fg_cache_stream {
     void (*on_wake)(void *owner);
     void *writer;
     struct fg_counter *counter;
-    uint64_t counted; /* in it */
+    uint64_t counted;            /* in it */
+    struct fg_cache_hint *hints; /* that the leader has not taken */
     struct fg_cache_object *object;
     struct fg_cache_failure failure;
     int64_t length;
@@ -131,6 +132,7 @@ void fg_cache_stream_release(struct fg_cache_stream *stream)
     while (stream->first != NULL)
         free_first_piece(stream);
     stop_counting(stream);
+    fg_cache_hint_destroy_all(stream->hints);
     fg_cache_object_release(stream->object);
     pthread_mutex_destroy(&stream->lock);
     free(stream);
@@ -262,6 +264,32 @@ void fg_cache_stream_set_head(struct fg_cache_stream *stream, enum fg_cache_outc
     if (is_mine_alone(stream))
         let_on(stream, stream->loop, LET_ON_FIRST);
     pthread_mutex_unlock(&stream->lock);
+}
+
+static struct fg_cache_reader *leader_of(const struct fg_cache_stream *stream)
+{
+    for (struct fg_list *it = stream->readers.next; it != &stream->readers; it = it->next) {
+        struct fg_cache_reader *reader = FG_CONTAINER_OF(it, struct fg_cache_reader, link);
+        if (reader->is_leader)
+            return reader;
+    }
+    return NULL;
+}
+
+void fg_cache_stream_add_hint(struct fg_cache_stream *stream, struct fg_cache_hint *hint)
+{
+    pthread_mutex_lock(&stream->lock);
+    struct fg_cache_reader *leader = leader_of(stream);
+    if (leader != NULL && hint != NULL) {
+        struct fg_cache_hint **end = &stream->hints;
+        while (*end != NULL)
+            end = &(*end)->next;
+        *end = hint;
+        hint = NULL;
+        wake_reader(leader, stream->loop);
+    }
+    pthread_mutex_unlock(&stream->lock);
+    fg_cache_hint_destroy_all(hint);
 }
 
 static uint64_t position_of(const struct fg_cache_reader *reader)
@@ -579,6 +607,19 @@ struct fg_cache_news fg_cache_reader_news(struct fg_cache_reader *reader)
     reader->is_told = reader->is_released;
     pthread_mutex_unlock(&stream->lock);
     return news;
+}
+
+struct fg_cache_hint *fg_cache_reader_take_hints(struct fg_cache_reader *reader)
+{
+    struct fg_cache_stream *stream = reader->stream;
+    struct fg_cache_hint *hints = NULL;
+    pthread_mutex_lock(&stream->lock);
+    if (reader->is_leader) {
+        hints = stream->hints;
+        stream->hints = NULL;
+    }
+    pthread_mutex_unlock(&stream->lock);
+    return hints;
 }
 
 enum fg_cache_read fg_cache_reader_peek(struct fg_cache_reader *reader, struct fg_span *run)

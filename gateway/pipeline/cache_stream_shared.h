@@ -20,6 +20,7 @@
 #define FG_PIPELINE_CACHE_STREAM_SHARED_H
 
 #include "net/loop.h"
+#include "pipeline/cache_hint.h"
 #include "pipeline/cache_object_shared.h"
 
 enum fg_cache_outcome {
@@ -115,6 +116,11 @@ struct fg_cache_stream *fg_cache_stream_of(struct fg_cache_flight *flight);
 void fg_cache_stream_set_head(struct fg_cache_stream *stream, enum fg_cache_outcome outcome,
                               struct fg_cache_object *object, int64_t length, bool keeps,
                               const struct fg_cache_hops *hops);
+/*
+ * Before the head: for the leader alone, whose request it is about, as nobody can say yet whether
+ * the answer may be shared. The stream's from now on; freed where no leader reads. NULL is fine.
+ */
+void fg_cache_stream_add_hint(struct fg_cache_stream *stream, struct fg_cache_hint *hint);
 /* `bytes` are counted in `counter` for what is kept; taken off when the stream is freed, or stops.
  */
 void fg_cache_stream_hold(struct fg_cache_stream *stream, struct fg_counter *counter,
@@ -155,6 +161,8 @@ void fg_cache_reader_leave(struct fg_cache_reader *reader);
 struct fg_cache_stream *fg_cache_reader_stream(const struct fg_cache_reader *reader);
 bool fg_cache_reader_is_leader(const struct fg_cache_reader *reader);
 struct fg_cache_news fg_cache_reader_news(struct fg_cache_reader *reader);
+/* The hints that have come for it, in their order and the caller's now; NULL for none. */
+struct fg_cache_hint *fg_cache_reader_take_hints(struct fg_cache_reader *reader);
 
 enum fg_cache_read {
     FG_CACHE_READ_DATA,

@@ -257,6 +257,15 @@ static void on_own(struct fg_flow *flow, const struct fg_cache_news *news)
     fg_cache_serve_stream(flow, news);
 }
 
+/* Nobody but the leader is given any: the answer may turn out to be nobody else's. */
+static void pass_hints(struct fg_flow *flow)
+{
+    struct fg_cache_hint *hints = fg_cache_reader_take_hints(flow->cache_reader);
+    for (const struct fg_cache_hint *it = hints; it != NULL; it = it->next)
+        fg_response_interim(flow->req, it->status, it->fields, it->field_count);
+    fg_cache_hint_destroy_all(hints);
+}
+
 static void on_news(void *owner)
 {
     struct fg_flow *flow = owner;
@@ -265,6 +274,8 @@ static void on_news(void *owner)
         fg_cache_pump(flow);
         return;
     }
+    if (fg_cache_reader_is_leader(flow->cache_reader))
+        pass_hints(flow);
     struct fg_cache_news news = fg_cache_reader_news(flow->cache_reader);
     switch (news.outcome) {
     case FG_CACHE_OUTCOME_PENDING:

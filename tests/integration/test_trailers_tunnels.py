@@ -3,6 +3,7 @@ import contextlib
 import json
 import socket
 import ssl
+import threading
 
 import h2.events
 import httpx
@@ -23,13 +24,25 @@ def script(peer):
         if path == b"/app/hints":
             peer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n"
                        b"content-length: 5\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n")
-        if path == b"/app/trailers":
+        if path.startswith(b"/app/cached/hints"):
+            give_hints(peer, path.decode())
+        elif path == b"/app/trailers":
             peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4;x=\"y\"\r\nbody\r\n0\r\n"
                        b"Grpc-Status: 0\r\ncontent-length: 9\r\nX-Sum: abc\r\n\r\n")
         elif path == b"/app/bad-trailers":
             peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx y: z\r\n\r\n")
         else:
             peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+
+GATES = {}  # what a script waits for between its first hint and its second, by path
+
+
+def give_hints(peer, path):
+    peer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n")
+    GATES[path].wait(60)
+    peer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n"
+               b"HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\ncontent-length: 4\r\n\r\nbody")
 
 
 def tunnel(peer, head):
@@ -61,6 +74,7 @@ def site(launch_module, backend):
             {"name": "short", "match": {"prefix": "/short"}, "to": "cluster:app", "strip_prefix": "/short",
              "websocket": {"idle_timeout": "300ms"}},
             {"name": "plain", "match": {"prefix": "/app/plain"}, "to": "cluster:app"},
+            {"name": "cached", "match": {"prefix": "/app/cached"}, "to": "cluster:app", "cache": True},
             {"name": "app", "match": {"prefix": "/app"}, "to": "cluster:app", "websocket": True},
         ],
     })
@@ -145,6 +159,53 @@ def test_early_hints_are_passed_on(site):
 
 def test_http10_gets_no_interim_answer(site):
     assert site.exchange(b"GET /app/hints HTTP/1.0\r\nhost: x\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def read_h1(connection):
+    """The head that comes next, and nothing behind it."""
+    text = b""
+    while not text.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        assert byte, text
+        text += byte
+    return text
+
+
+def test_early_hints_of_a_fetch_go_to_who_caused_it_alone(site):
+    """RFC 8297: at once, while others wait for an answer that may yet turn out to be nobody else's."""
+    path = "/app/cached/hints/h1"
+    gate = GATES[path] = threading.Event()
+    get = f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
+    with site.raw() as leader, site.raw() as follower:
+        try:
+            leader.sendall(get)
+            assert read_h1(leader) == b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n"
+            follower.sendall(get)
+            site.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 2)
+        finally:
+            gate.set()
+        assert read_h1(leader) == b"HTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n"
+        for one in (leader, follower):
+            answer = read_all(one)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"\r\n\r\nbody")
+    assert site.exchange(get).startswith(b"HTTP/1.1 200 OK\r\n")  # and nothing of them is stored
+
+
+def test_early_hints_of_a_fetch_on_h2(site):
+    path = "/app/cached/hints/h2"
+    gate = GATES[path] = threading.Event()
+    connection, state = h2_start(site)
+    with connection:
+        try:
+            state.send_headers(1, head_of(path), end_stream=True)
+            connection.sendall(state.data_to_send())
+            events = []
+            assert h2_until(connection, state, h2.events.InformationalResponseReceived, events) is not None
+        finally:
+            gate.set()
+        assert h2_until(connection, state, h2.events.StreamEnded, events) is not None
+    interim = [dict(e.headers) for e in events if isinstance(e, h2.events.InformationalResponseReceived)]
+    assert interim == [{":status": "103", "link": "</a.css>"}, {":status": "103", "link": "</b.css>"}]
 
 
 # ---- tunnels ----

@@ -131,6 +131,48 @@ static void everybody_reads_from_the_first_byte_on(void **state)
     fg_cache_reader_leave(late.reader);
 }
 
+static struct fg_cache_hint *hint(unsigned status)
+{
+    char name[] = "link";
+    const struct fg_field field = {fg_span_make(name, 4), FG_SPAN("</a>")};
+    struct fg_cache_hint *made = fg_cache_hint_create(status, &field, 1);
+    name[0] = 'x'; /* it is a copy */
+    return made;
+}
+
+static void hints_are_the_leaders(void **state)
+{
+    (void)state;
+    struct fg_cache_stream *stream = open_stream();
+    struct reading leader, other;
+    fg_cache_stream_add_hint(stream, hint(103)); /* nobody reads: freed */
+    join(stream, &other, false);
+    join(stream, &leader, true);
+    fg_cache_stream_add_hint(stream, hint(102));
+    fg_cache_stream_add_hint(stream, NULL); /* had no memory */
+    fg_cache_stream_add_hint(stream, hint(103));
+    turn();
+    assert_int_equal(leader.news, 1);
+    assert_int_equal(other.news, 0);
+    assert_null(fg_cache_reader_take_hints(other.reader));
+    struct fg_cache_hint *hints = fg_cache_reader_take_hints(leader.reader);
+    assert_int_equal(hints->status, 102);
+    assert_int_equal(hints->field_count, 1);
+    assert_true(fg_span_equal(hints->fields[0].name, FG_SPAN("link")));
+    assert_true(fg_span_equal(hints->fields[0].value, FG_SPAN("</a>")));
+    assert_int_equal(hints->next->status, 103);
+    assert_null(hints->next->next);
+    fg_cache_hint_destroy_all(hints);
+    assert_null(fg_cache_reader_take_hints(leader.reader));
+    assert_int_equal(fg_cache_reader_news(leader.reader).outcome, FG_CACHE_OUTCOME_PENDING);
+    fg_cache_stream_add_hint(stream, hint(103)); /* it sleeps again, and is told again */
+    turn();
+    assert_int_equal(leader.news, 2);
+    fg_cache_reader_leave(leader.reader); /* what it has not taken goes with the stream */
+    fg_cache_reader_leave(other.reader);
+    fg_cache_stream_drop_writer(stream);
+}
+
 static void a_known_length_is_one_piece(void **state)
 {
     (void)state;
@@ -335,6 +377,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everybody_reads_from_the_first_byte_on),
+        cmocka_unit_test(hints_are_the_leaders),
         cmocka_unit_test(a_known_length_is_one_piece),
         cmocka_unit_test(a_failure_is_told_before_and_after_the_head),
         cmocka_unit_test(a_stream_that_does_not_keep_waits_for_the_slowest),
