@@ -501,7 +501,7 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
         if (error != FG_HTTP_OK)
             return error;
     }
-    ex->accepts_trailers = head->accepts_trailers;
+    ex->accepts_trailers = head->accepts_trailers && version != FG_HTTP_1_0; /* no chunks there */
     ex->path = target.path;
     ex->query = target.query;
     ex->fields = head->fields;

@@ -600,6 +600,7 @@ static bool copy_head(struct fg_cache_fetch *fetch, const struct fg_flow *by,
     ex->method_text = FG_SPAN("GET");
     ex->has_body = false;
     ex->content_length = 0;
+    ex->accepts_trailers = false; /* who says so promises not to drop them (RFC 9110 10.1.4) */
     ex->ops = &fg_answer_ops;
     ex->started_ns = fg_flow_now_ns(by);
     ex->deadline_ns = ex->started_ns + by->route->timeout_ns;

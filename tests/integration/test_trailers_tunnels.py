@@ -26,7 +26,7 @@ def script(peer):
                        b"content-length: 5\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n")
         if path.startswith(b"/app/cached/hints"):
             give_hints(peer, path.decode())
-        elif path == b"/app/trailers":
+        elif path in (b"/app/trailers", b"/app/cached/trailers"):
             peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4;x=\"y\"\r\nbody\r\n0\r\n"
                        b"Grpc-Status: 0\r\ncontent-length: 9\r\nX-Sum: abc\r\n\r\n")
         elif path == b"/app/bad-trailers":
@@ -129,6 +129,16 @@ def test_response_trailers_go_to_who_can_read_them(site, te, has_trailers):
     answer = site.exchange(b"GET /app/trailers HTTP/1.1\r\nhost: x\r\n" + te + b"\r\n")
     end = b"\r\n0\r\ngrpc-status: 0\r\nx-sum: abc\r\n\r\n" if has_trailers else b"\r\n0\r\n\r\n"
     assert answer.endswith(b"4\r\nbody" + end)
+
+
+@pytest.mark.parametrize("path, version, is_told", [("/app/trailers", b"1.1", True), ("/app/trailers", b"1.0", False),
+                                                    ("/app/cached/trailers", b"1.1", False)])
+def test_who_drops_trailers_does_not_ask_for_them(site, backend, path, version, is_told):
+    """RFC 9110 section 10.1.4: HTTP/1.0 has no place for them, and what the cache keeps has none either."""
+    before = len(backend.received())
+    site.exchange(b"GET %s HTTP/%s\r\nhost: x\r\nte: trailers\r\nconnection: te, close\r\n\r\n" % (path.encode(), version))
+    head = backend.received()[before:]
+    assert head.startswith(b"GET ") and (b"\r\nte: trailers\r\n" in head) == is_told
 
 
 def test_response_trailers_on_h2(site):
