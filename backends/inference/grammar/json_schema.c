@@ -1,6 +1,8 @@
 /*
  * json_schema.c: from a schema's JSON tree to nodes; definitions are compiled once, on first use,
  * so that a schema may refer to itself.
+ * Never    works for long: a few bytes of `type` lists, references and merges within each other ask
+ *          for any number of looks at the same schema, so each look is charged (spend).
  */
 #include "inference/grammar/json_schema.h"
 #include "inference/grammar/json_schema_merge.h"
@@ -29,13 +31,18 @@ struct compiling {
     uint32_t any; /* node of "anything" once made */
     char path[PATH_BYTES_MAX];
     size_t depth;
-    size_t merge_count; /* each may look at all of the schema */
+    size_t merge_count;
+    size_t work; /* looks so far, see spend() */
     bool has_failed;
 };
 
 #define DEPTH_MAX ((size_t)64)
 #define MERGES_MAX ((size_t)256)
 #define REFERENCES_MAX ((size_t)256)
+/* Looks at a value, some 0.2 us each: several times what the largest useful schema needs. */
+#define WORK_MAX ((size_t)32768)
+#define NODE_LOOKS ((size_t)8)         /* for the keywords that it might have */
+#define TEXT_BYTES_A_LOOK ((size_t)16) /* a text that is copied or compared */
 
 /* Every function below returns a node's index, or FG_JSON_NONE with the error set. */
 static uint32_t compile(struct compiling *c, const json_t *schema);
@@ -52,6 +59,16 @@ static uint32_t fail_keyword(struct compiling *c, const char *keyword, const cha
     c->has_failed = true;
     (void)fg_error_set(c->error, "the JSON schema at \"#%s\": '%.60s' %s", c->path, keyword, what);
     return FG_JSON_NONE;
+}
+
+/* Charge so many looks; false with the error set once there have been too many. */
+static bool spend(struct compiling *c, size_t looks)
+{
+    c->work += looks < WORK_MAX ? looks : WORK_MAX;
+    if (c->work <= WORK_MAX)
+        return true;
+    fail(c, "it is too large");
+    return false;
 }
 
 /* One more entry of a table of `size` bytes each; NULL when memory or the limit is used up. */
@@ -99,6 +116,8 @@ static bool add_alternative(struct compiling *c, uint32_t node)
 /* Keeps the text as long as the schema lives. */
 static struct fg_span keep(struct compiling *c, const char *text, size_t len)
 {
+    if (!spend(c, 1 + len / TEXT_BYTES_A_LOOK))
+        return (struct fg_span){NULL, 0};
     json_t *string = json_stringn_nocheck(text, len);
     if (string == NULL || json_array_append_new(c->out->texts, string) != 0)
         return (struct fg_span){NULL, 0};
@@ -184,7 +203,8 @@ static uint32_t compile_values(struct compiling *c, const char *keyword, const j
     }
     for (size_t i = 0; i < json_array_size(values); i++) {
         const json_t *value = json_array_get(values, i);
-        if (is_allowed(schema, value) && !add_literal(c, value))
+        if (!spend(c, 1 + json_string_length(value) / TEXT_BYTES_A_LOOK) ||
+            (is_allowed(schema, value) && !add_literal(c, value)))
             return FG_JSON_NONE;
     }
     if (c->out->literal_count == first)
@@ -347,6 +367,8 @@ static bool compile_properties(struct compiling *c, const json_t *properties,
 static bool read_required(struct compiling *c, const json_t *required,
                           const struct fg_json_property *found, size_t count, uint64_t *bits)
 {
+    if (!spend(c, json_array_size(required) * (1 + count / 16)))
+        return false;
     for (size_t i = 0; i < json_array_size(required); i++) {
         struct fg_span spelled = spell_name(c, json_string_value(json_array_get(required, i)));
         size_t at = 0;
@@ -373,9 +395,12 @@ static json_t *other_schema(const json_t *schema)
 /* A new object: the properties, and what is required without being one of them. */
 static json_t *all_properties(struct compiling *c, const json_t *schema)
 {
-    json_t *all = json_object();
     json_t *required = json_object_get(schema, "required");
     json_t *other = other_schema(schema);
+    if (!spend(c,
+               json_array_size(required) + json_object_size(json_object_get(schema, "properties"))))
+        return NULL;
+    json_t *all = json_object();
     json_object_update(all, json_object_get(schema, "properties"));
     if (required != NULL && !json_is_array(required))
         fail_keyword(c, "required", "must be an array of names");
@@ -570,6 +595,8 @@ static const json_t *merge_beside(struct compiling *c, const json_t *schema, con
         fail(c, "it is too large");
         return NULL;
     }
+    if (!spend(c, fg_json_schema_merge_cost(schema, other, WORK_MAX)))
+        return NULL;
     json_t *merged = fg_json_schema_merge(schema, keyword, other, &conflict);
     *is_none = merged == NULL && conflict == NULL;
     if (merged == NULL && conflict != NULL)
@@ -741,6 +768,8 @@ static uint32_t compile(struct compiling *c, const json_t *schema)
 {
     if (c->depth >= DEPTH_MAX)
         return fail(c, "it is nested too deeply");
+    if (!spend(c, NODE_LOOKS))
+        return FG_JSON_NONE;
     c->depth++;
     uint32_t node = FG_JSON_NONE;
     if (json_is_true(schema))

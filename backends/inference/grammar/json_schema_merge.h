@@ -24,4 +24,7 @@ bool fg_json_schema_type_allows(const json_t *type, const json_t *value);
 json_t *fg_json_schema_merge(const json_t *schema, const char *keyword, const json_t *other,
                              const char **conflict);
 
+/* How many values that call will look at, about; counting ends above `most`. */
+size_t fg_json_schema_merge_cost(const json_t *schema, const json_t *other, size_t most);
+
 #endif

@@ -332,11 +332,85 @@ static void a_blind_walk_ends_in_json(void **state)
     assert_true(ended > 100);
 }
 
+/* `count` times `part` with commas between, and `after`, behind what is in `text`. */
+static void repeat(char *text, size_t room, const char *part, unsigned count, const char *after)
+{
+    size_t len = strlen(text);
+    for (unsigned i = 0; i < count; i++)
+        len += (size_t)snprintf(text + len, room - len, "%s%s", i == 0 ? "" : ",", part);
+    assert_true(len + strlen(after) < room);
+    memcpy(text + len, after, strlen(after) + 1);
+}
+
+static void expect_too_large(const char *text)
+{
+    struct fg_json_schema schema;
+    struct fg_error error = {0};
+    assert_int_equal(fg_json_schema_compile(&schema, fg_span_from_string(text), &error),
+                     FG_ERR_CONFIG);
+    assert_non_null(strstr(error.message, "it is too large"));
+}
+
+/* Each is short, and would be looked at 10^8 times or more. */
+static void refuses_what_would_be_looked_at_without_end(void **state)
+{
+    (void)state;
+    static char text[1 << 16];
+    snprintf(text, sizeof(text), "{\"allOf\":[{\"enum\":[");
+    repeat(text, sizeof(text), "1", 12000, "]},{\"enum\":[");
+    repeat(text, sizeof(text), "2", 12000, "]}]}");
+    expect_too_large(text);
+
+    snprintf(text, sizeof(text), "{\"$defs\":{\"a\":{\"properties\":{\"x\":true},\"required\":[");
+    repeat(text, sizeof(text), "\"x\"", 12000, "]}},\"anyOf\":[");
+    repeat(text, sizeof(text), "{\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"required\":[\"x\"]}]}", 100,
+           "]}");
+    expect_too_large(text);
+
+    text[0] = '\0';
+    for (unsigned level = 0; level < 3; level++) {
+        repeat(text, sizeof(text), "{\"type\":[", 1, "");
+        repeat(text, sizeof(text), "\"object\"", 128, "],\"properties\":{\"a\":");
+    }
+    repeat(text, sizeof(text), "true}}}}}}", 1, "");
+    expect_too_large(text);
+
+    snprintf(text, sizeof(text), "{\"type\":[");
+    repeat(text, sizeof(text), "\"object\"", 128, "],\"properties\":{\"a\":{\"const\":\"");
+    size_t len = strlen(text);
+    memset(text + len, 'x', 40000);
+    memcpy(text + len + 40000, "\"}}}", 5);
+    expect_too_large(text);
+}
+
+static void keeps_to_large_ones(void **state)
+{
+    (void)state;
+    static char text[1 << 16];
+    struct fg_json_schema schema;
+    char object[2048] = "{\"type\":\"object\",\"properties\":{";
+    for (unsigned i = 0; i < 15; i++)
+        snprintf(
+            object + strlen(object), sizeof(object) - strlen(object),
+            "%s\"q%u\":{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"null\"}],\"title\":\"t\"}",
+            i == 0 ? "" : ",", i);
+    repeat(object, sizeof(object), "},\"required\":[\"q1\",\"q2\"]}", 1, "");
+    snprintf(text, sizeof(text), "{\"type\":\"object\",\"properties\":{");
+    for (unsigned i = 0; i < 30; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s\"p%u\":%s",
+                 i == 0 ? "" : ",", i, object);
+    repeat(text, sizeof(text), "}}", 1, "");
+    compile(&schema, text);
+    fg_json_schema_fini(&schema);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_what_the_schema_says),
         cmocka_unit_test(refuses_what_it_cannot_keep_to),
+        cmocka_unit_test(refuses_what_would_be_looked_at_without_end),
+        cmocka_unit_test(keeps_to_large_ones),
         cmocka_unit_test(is_over_when_only_blanks_could_follow),
         cmocka_unit_test(a_blind_walk_ends_in_json),
     };
