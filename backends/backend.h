@@ -75,7 +75,7 @@ enum fg_failure {
     FG_FAILURE_BUSY,        /* 503: a limit of the backend's own is reached */
     FG_FAILURE_NO_MEMORY,   /* 503: the request's arena or a configured limit is used up */
     FG_FAILURE_INTERNAL,    /* 500: a fault of ours */
-    FG_FAILURE_NO_TUNNEL,   /* 502: the servers do not take WebSockets the way they are spoken to */
+    FG_FAILURE_NO_TUNNEL,   /* 502: the servers take no WebSocket the way they are asked for one */
     FG_FAILURE_SLOW_CLIENT, /* the client takes nothing of the answer, and others wait */
     FG_FAILURE_COUNT,
 };

@@ -303,6 +303,17 @@ static bool is_for_idleness(const struct fg_proxy_attempt *attempt)
            !attempt->response.may_keep_alive && fg_h1_is_sent(attempt);
 }
 
+/*
+ * To a client of HTTP/2 any 2xx opens the tunnel that it asked for (RFC 8441 section 5), and one of
+ * HTTP/1.1 in answer to an upgrade is a page: what it says would be read as frames of a WebSocket.
+ */
+static bool is_page_for_tunnel(const struct fg_proxy_attempt *attempt)
+{
+    const struct fg_proxy_request *request = attempt->request;
+    return request->is_upgrade && request->ex->protocol == FG_SPOKEN_2 && attempt->stream_id == 0 &&
+           attempt->response.status / 100 == 2;
+}
+
 /* A status that is a cause to look elsewhere. True: that is done, the attempt is over. */
 static bool look_elsewhere(struct fg_proxy_attempt *attempt)
 {
@@ -345,6 +356,12 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
     const struct fg_upstream_response *response = &attempt->response;
     if (look_elsewhere(attempt))
         return false;
+    if (is_page_for_tunnel(attempt)) {
+        fg_attempt_judge_host(attempt, false);
+        fg_attempt_stop(attempt, false);
+        fg_proxy_request_fail(request, FG_FAILURE_NO_TUNNEL, "a page in answer to an upgrade");
+        return false;
+    }
     choose(attempt);
     ex->answer_never_indexed = response->never_indexed;
     attempt->head_ns = fg_clock_monotonic_ns() - attempt->started_ns;

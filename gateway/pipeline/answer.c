@@ -541,7 +541,7 @@ static const struct {
     [FG_FAILURE_NO_MEMORY] = {503, "overloaded", "no_memory",
                               "a memory limit of the gateway was reached"},
     [FG_FAILURE_NO_TUNNEL] = {502, "backend_error", "backend_no_websocket",
-                              "the backend is spoken to in HTTP/2 and takes no WebSockets over it"},
+                              "the backend took no WebSocket the way it was asked for one"},
     [FG_FAILURE_SLOW_CLIENT] = {503, "overloaded", "slow_reader",
                                 "the answer was not taken while connections were short"},
     [FG_FAILURE_INTERNAL] = {500, "backend_error", "internal",

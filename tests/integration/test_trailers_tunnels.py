@@ -26,6 +26,8 @@ def script(peer):
                        b"content-length: 5\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n")
         if path.startswith(b"/app/cached/hints"):
             give_hints(peer, path.decode())
+        elif path == b"/app/no-ws-403":
+            peer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
         elif path in (b"/app/trailers", b"/app/cached/trailers"):
             peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4;x=\"y\"\r\nbody\r\n0\r\n"
                        b"Grpc-Status: 0\r\ncontent-length: 9\r\nX-Sum: abc\r\n\r\n")
@@ -286,6 +288,18 @@ def test_an_upgrade_that_the_upstream_refuses_is_an_answer(site):
         connection.sendall(b"GET /app/no-ws " + WISH + b"GET /app/next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         connection.settimeout(20)
         assert read_all(connection).count(b"HTTP/1.1 200 OK\r\n") == 2
+
+
+@pytest.mark.parametrize("path, status", [("/app/no-ws", "502"), ("/app/no-ws-403", "403")])
+def test_a_page_is_no_tunnel_on_http2(site, path, status):
+    """RFC 8441 section 5: any 2xx would open one, so a server's 200 to an upgrade must not arrive as such."""
+    events = h2_events(site, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", path),
+                              (":authority", "x"), ("sec-websocket-version", "13")], b"tunnel")
+    answer = next(event for event in events if isinstance(event, h2.events.ResponseReceived))
+    body = b"".join(event.data for event in events if isinstance(event, h2.events.DataReceived))
+    assert dict(answer.headers)[":status"] == status
+    assert b'"backend_no_websocket"' in body if status == "502" else body == b""
+    assert site.get("/app/plain").status_code == 200
 
 
 def test_a_silent_tunnel_is_cut(site):
