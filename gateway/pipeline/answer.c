@@ -127,14 +127,21 @@ static void add_priority(const struct fg_flow *flow, struct fg_field *fields, si
                             flow->req->ex.priority_number, flow->level));
 }
 
-/* A stored answer and a backend's have their own (RFC 9110 section 6.6.1). */
-static bool has_date(const struct fg_field *fields, size_t field_count)
+enum { SAYS_DATE = 1, SAYS_TRANSPORT = 2 };
+
+/* Which fields are there that stand in an answer once: a stored answer and a backend's have their
+ * own Date (RFC 9110 section 6.6.1), and may have the other (RFC 6797 section 7.1). */
+static unsigned says_already(const struct fg_field *fields, size_t field_count)
 {
+    static const struct fg_span transport = FG_SPAN_LITERAL("strict-transport-security");
+    unsigned says = 0;
     for (size_t i = 0; i < field_count; i++) {
         if (fields[i].name.len == 4 && memcmp(fields[i].name.data, "date", 4) == 0)
-            return true;
+            says |= SAYS_DATE;
+        else if (fields[i].name.len == transport.len && fg_span_equal(fields[i].name, transport))
+            says |= SAYS_TRANSPORT;
     }
-    return false;
+    return says;
 }
 
 /* RFC 9211; without numbers, so that HTTP/2 sends each of them as one byte. */
@@ -197,7 +204,8 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     size_t count = field_count;
     if (field_count > 0)
         memcpy(all, fields, field_count * sizeof(*all));
-    if (!has_date(fields, field_count))
+    const unsigned says = says_already(fields, field_count);
+    if ((says & SAYS_DATE) == 0)
         add(all, &count, FG_SPAN("date"), date_of(flow));
     add(all, &count, FG_SPAN("cache-status"), cache_status(flow->cache_result));
     add(all, &count, FG_SPAN("x-request-id"), flow->req->ex.request_id);
@@ -209,7 +217,7 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     add_priority(flow, all, &count);
     add(all, &count, FG_SPAN("x-floodgate-ticket"), flow->room_paper);
     add(all, &count, FG_SPAN("set-cookie"), flow->room_cookie);
-    if (flow->req->is_tls)
+    if (flow->req->is_tls && (says & SAYS_TRANSPORT) == 0)
         add(all, &count, FG_SPAN("strict-transport-security"), FG_SPAN("max-age=31536000"));
     if (flow->route != NULL && flow->route->cors.enabled)
         fg_cors_mark(flow, all, &count);
