@@ -8,12 +8,16 @@
 
 #include <assert.h>
 
+static struct fg_timeout_entry *entry_of(struct fg_list *link)
+{
+    return FG_CONTAINER_OF(link, struct fg_timeout_entry, link);
+}
+
 static void arm(struct fg_timeout_list *list, uint64_t now_ns)
 {
     if (fg_list_is_empty(&list->waiting) || list->is_armed)
         return;
-    const struct fg_timeout_entry *first =
-        FG_CONTAINER_OF(list->waiting.next, struct fg_timeout_entry, link);
+    const struct fg_timeout_entry *first = entry_of(list->waiting.next);
     uint64_t wait_ns = first->expires_ns > now_ns ? first->expires_ns - now_ns : 0;
     /* Rounded up, so that the first has expired when the timer fires. */
     uint64_t wait_us = wait_ns / FG_US + 1;
@@ -22,21 +26,25 @@ static void arm(struct fg_timeout_list *list, uint64_t now_ns)
     list->is_armed = event_add(&list->timer, &wait) == 0;
 }
 
+/*
+ * What is set again by its owner waits for the next time, however short that is: its wait begins
+ * with the turn, and where a turn has taken longer than that (the process was stopped, or the
+ * machine had other things to do) it is over at once, and again, without end.
+ */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct fg_timeout_list *list = arg;
     (void)fd;
     (void)what;
+    struct fg_list due;
     list->is_armed = false;
+    fg_list_init(&due);
     uint64_t now_ns = fg_clock_monotonic_ns();
-    while (!fg_list_is_empty(&list->waiting)) {
-        struct fg_timeout_entry *first =
-            FG_CONTAINER_OF(list->waiting.next, struct fg_timeout_entry, link);
-        if (first->expires_ns > now_ns)
-            break;
-        fg_list_remove(&first->link);
-        list->on_expired(first);
-    }
+    while (!fg_list_is_empty(&list->waiting) && entry_of(list->waiting.next)->expires_ns <= now_ns)
+        fg_list_push_back(&due, fg_list_pop_front(&list->waiting));
+    struct fg_list *link;
+    while ((link = fg_list_pop_front(&due)) != NULL)
+        list->on_expired(entry_of(link));
     arm(list, now_ns);
 }
 
