@@ -4,6 +4,7 @@
  */
 #include "admin.h"
 
+#include "admin/admin_query.h"
 #include "admin/cache_pages.h"
 #include "admin/dashboard.h"
 #include "admin/endpoint_page.h"
@@ -129,12 +130,16 @@ static void show_readiness(struct fg_admin *admin, struct fg_request *req)
 
 static void show_cache(struct fg_admin *admin, struct fg_request *req)
 {
-    answer_json(req, fg_admin_cache_objects(&admin->options, req->ex.query));
+    json_t *objects = fg_admin_cache_objects(&admin->options, &req->ex);
+    if (objects == NULL)
+        answer_text(req, 400, "expected prefix=, or no query\n");
+    else
+        answer_json(req, objects);
 }
 
 static void purge_cache(struct fg_admin *admin, struct fg_request *req)
 {
-    json_t *purged = fg_admin_purge_cache(&admin->options, req->ex.query);
+    json_t *purged = fg_admin_purge_cache(&admin->options, &req->ex);
     if (purged == NULL) /* a misspelt one must not empty the whole cache */
         answer_text(req, 400, "expected one of path=, prefix= and tag=, or no query\n");
     else
@@ -144,7 +149,7 @@ static void purge_cache(struct fg_admin *admin, struct fg_request *req)
 static void change_endpoint(struct fg_admin *admin, struct fg_request *req)
 {
     const char *text;
-    unsigned status = fg_admin_change_endpoint(&admin->options, req->ex.query, &text);
+    unsigned status = fg_admin_change_endpoint(&admin->options, &req->ex, &text);
     answer_text(req, status, text);
 }
 
@@ -195,10 +200,12 @@ static void drain(struct fg_admin *admin, struct fg_request *req)
 /* ?request_id= */
 static void show_explanation(struct fg_admin *admin, struct fg_request *req)
 {
-    struct fg_span value = req->ex.query;
-    struct fg_span name = fg_span_split(&value, '=');
+    struct fg_admin_query query;
+    struct fg_span name, value;
     bool is_known = false;
-    if (!fg_span_equal(name, FG_SPAN("request_id")) || value.len == 0) {
+    fg_admin_query_init(&query, &req->ex);
+    if (!fg_admin_query_next(&query, &name, &value) || query.rest.data != NULL ||
+        !fg_span_equal(name, FG_SPAN("request_id")) || value.len == 0) {
         answer_text(req, 400, "expected request_id=, as in the x-request-id field of an answer\n");
         return;
     }

@@ -3,6 +3,7 @@
  */
 #include "cache_pages.h"
 
+#include "admin/admin_query.h"
 #include "base/clock.h"
 #include "pipeline/cache_key.h"
 #include "pipeline/pipeline.h"
@@ -53,15 +54,20 @@ static json_t *object_json(const struct fg_admin_options *options,
     return json;
 }
 
-json_t *fg_admin_cache_objects(const struct fg_admin_options *options, struct fg_span query)
+json_t *fg_admin_cache_objects(const struct fg_admin_options *options, const struct fg_exchange *ex)
 {
     struct fg_cache_object *objects[OBJECTS_MAX];
     struct fg_span prefix = {NULL, 0};
-    while (query.data != NULL) {
-        struct fg_span value = fg_span_split(&query, '&');
-        if (fg_span_equal(fg_span_split(&value, '='), FG_SPAN("prefix")))
-            prefix = value;
+    struct fg_admin_query query;
+    struct fg_span name, value;
+    fg_admin_query_init(&query, ex);
+    while (fg_admin_query_next(&query, &name, &value)) {
+        if (!fg_span_equal(name, FG_SPAN("prefix")))
+            return NULL;
+        prefix = fg_admin_query_path(ex->arena, value);
     }
+    if (query.is_bad)
+        return NULL;
     size_t count =
         fg_cache_store_list(fg_pipeline_cache(options->pipeline), prefix, objects, OBJECTS_MAX);
     uint64_t now_ns = fg_clock_monotonic_ns();
@@ -73,7 +79,7 @@ json_t *fg_admin_cache_objects(const struct fg_admin_options *options, struct fg
     return json_pack("{s:o}", "objects", list);
 }
 
-json_t *fg_admin_purge_cache(const struct fg_admin_options *options, struct fg_span query)
+json_t *fg_admin_purge_cache(const struct fg_admin_options *options, const struct fg_exchange *ex)
 {
     static const struct {
         struct fg_span name;
@@ -85,20 +91,24 @@ json_t *fg_admin_purge_cache(const struct fg_admin_options *options, struct fg_s
     };
     struct fg_span what = {NULL, 0};
     enum fg_cache_purge_kind kind = FG_CACHE_PURGE_ALL;
-    while (query.data != NULL) {
-        struct fg_span value = fg_span_split(&query, '&');
-        struct fg_span name = fg_span_split(&value, '=');
+    struct fg_admin_query query;
+    struct fg_span name, value;
+    fg_admin_query_init(&query, ex);
+    while (fg_admin_query_next(&query, &name, &value)) {
         bool is_known = false;
         for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
             if (!fg_span_equal(name, kinds[i].name))
                 continue;
-            is_known = value.len > 0 && what.data == NULL;
+            bool is_first = value.len > 0 && what.data == NULL;
             kind = kinds[i].kind;
-            what = value;
+            what = kind == FG_CACHE_PURGE_TAG ? value : fg_admin_query_path(ex->arena, value);
+            is_known = is_first && what.data != NULL;
         }
         if (!is_known)
             return NULL;
     }
+    if (query.is_bad)
+        return NULL;
     uint64_t count = fg_cache_store_purge(fg_pipeline_cache(options->pipeline), kind, what);
     return json_pack("{s:I}", "purged", (json_int_t)count);
 }

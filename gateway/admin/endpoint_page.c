@@ -4,6 +4,7 @@
  */
 #include "admin/endpoint_page.h"
 
+#include "admin/admin_query.h"
 #include "base/log.h"
 #include "proxy/proxy.h"
 
@@ -51,16 +52,17 @@ static bool take_word(struct wish *wish, struct fg_span name, struct fg_span val
     return false;
 }
 
-static bool read_wish(struct wish *wish, struct fg_span query)
+static bool read_wish(struct wish *wish, const struct fg_exchange *ex)
 {
     *wish = (struct wish){.weight = 1};
-    while (query.data != NULL) {
-        struct fg_span value = fg_span_split(&query, '&');
-        struct fg_span name = fg_span_split(&value, '=');
+    struct fg_admin_query query;
+    struct fg_span name, value;
+    fg_admin_query_init(&query, ex);
+    while (fg_admin_query_next(&query, &name, &value)) {
         if (!take_word(wish, name, value))
             return false;
     }
-    return wish->cluster.len > 0 && wish->change != CHANGE_NONE;
+    return !query.is_bad && wish->cluster.len > 0 && wish->change != CHANGE_NONE;
 }
 
 static struct fg_backend *find_cluster(const struct fg_admin_options *options, struct fg_span name)
@@ -119,12 +121,12 @@ static unsigned change(struct fg_backend *cluster, const struct wish *wish, cons
     return is_done ? 200 : 404;
 }
 
-unsigned fg_admin_change_endpoint(const struct fg_admin_options *options, struct fg_span query,
-                                  const char **text)
+unsigned fg_admin_change_endpoint(const struct fg_admin_options *options,
+                                  const struct fg_exchange *ex, const char **text)
 {
     struct wish wish;
     *text = usage;
-    if (!read_wish(&wish, query))
+    if (!read_wish(&wish, ex))
         return 400;
     struct fg_backend *cluster = find_cluster(options, wish.cluster);
     if (cluster == NULL) {

@@ -9,7 +9,7 @@
 #include "admin/admin.h"
 
 /* Does what the query says; returns the status, and *text, a constant, for the answer. */
-unsigned fg_admin_change_endpoint(const struct fg_admin_options *options, struct fg_span query,
-                                  const char **text);
+unsigned fg_admin_change_endpoint(const struct fg_admin_options *options,
+                                  const struct fg_exchange *ex, const char **text);
 
 #endif

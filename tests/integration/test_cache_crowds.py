@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ctypes
 import gzip
+import http.client
 import os
 import threading
 import time
@@ -382,6 +383,17 @@ def test_a_full_queue_is_told_to_all_or_hidden_by_what_is_stale(launch, upstream
     assert gateway.stats()["routes"]["cached"]["refused"]["queue_full"] == 1
 
 
+@pytest.mark.parametrize("query", ["path=/n/a%20b", "path=/n/a%2520b", "path=%2Fn%2Fa%20b", "prefix=/n/a%20", "tag=a%26b"])
+def test_percent_signs_in_what_is_purged(site, query):
+    """Decoded as in any query; a path that was not escaped once more for it is found all the same."""
+    site.origin.answers.update({"/n/a%20b": cacheable(surrogate_key="a&b"), "/n/ab": cacheable()})
+    for path in ("/n/a%20b", "/n/ab"):
+        assert site.get(path).status_code == 200
+    assert httpx.post(site.admin + "/cache/purge?" + query).json() == {"purged": 1}
+    listed = httpx.get(site.admin + "/cache/objects?prefix=%2Fn/").json()["objects"]
+    assert [entry["path"] for entry in listed] == ["/n/ab"]
+
+
 def test_purge_by_tag_path_and_prefix(site):
     site.origin.answers.update({"/t/1": cacheable(surrogate_key="menu milk-tea"), "/t/2": cacheable(cache_tag="menu,stock"),
                                 "/t/2?x=1": cacheable(), "/t/3": cacheable()})
@@ -403,8 +415,12 @@ def test_purge_by_tag_path_and_prefix(site):
         client.get("/t/1"), client.get("/t/2")
         assert purge("tag=menu").json() == {"purged": 2}
         assert purge("prefix=/t/").json() == {"purged": 1}
-        for bad in ("prefx=/t/", "path=", "path=/a&prefix=/b"):
+        for bad in ("prefx=/t/", "path=", "path=/a&prefix=/b", "prefix=/a%00"):
             assert purge(bad).status_code == 400
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", site.admin_port, timeout=20)) as plain:
+            plain.request("POST", "/cache/purge?path=/t/3%2")  # as it stands there, which httpx would mend
+            assert plain.getresponse().status == 400
+        assert httpx.get(site.admin + "/cache/objects?prefx=/t/").status_code == 400
         assert httpx.get(site.admin + "/cache/purge").status_code == 405
 
 
