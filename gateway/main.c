@@ -188,31 +188,59 @@ static const struct command *command_named(const char *name)
     return NULL;
 }
 
-static void print_help(FILE *out)
+/* A line of help about an option, and the command that it is for; NULL: for all. */
+static const struct option_help {
+    const char *command;
+    const char *text;
+} option_helps[] = {
+    {NULL, "  -c, --config FILE   the configuration (default " DEFAULT_CONFIG ")\n"},
+    {"token", "      --user ID       whose token, or whose API key\n"
+              "      --ttl SECONDS   how long the token is good for (default 86400)\n"
+              "      --api-key       a new API key in place of a token\n"
+              "      --sign KEY      the signature field of one request, by that signing key,\n"
+              "                      of --url URL, --method METHOD (GET) and --body FILE (none)\n"},
+    {"rehearse", "      --scenario FILE what to rehearse\n"
+                 "      --simulate      in virtual time, without traffic\n"
+                 "      --target URL    as real traffic against a running gateway\n"
+                 "      --connections N of it, HTTP/2 (default 32)\n"
+                 "      --insecure      the target may have any certificate\n"
+                 "      --report FILE   write the report with plots as HTML\n"
+                 "      --seed N        in place of the scenario's\n"},
+    {"reload", "      --workers       replace the inference workers, one by one, and nothing else\n"
+               "      --wait SECONDS  for the outcome of a reload (default 120)\n"},
+    {NULL, "      --version       print the version\n"
+           "  -h, --help          print this, or what there is to know of COMMAND\n"},
+};
+
+/* Of one command; NULL: of all. */
+static void print_help(FILE *out, const struct command *of)
 {
-    fprintf(out, "floodgate " FG_VERSION ": an API gateway for promotion floods\n\n"
-                 "usage: floodgate COMMAND [-c FILE] [options]\n\n");
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
-    fprintf(out,
-            "\n  -c, --config FILE   the configuration (default " DEFAULT_CONFIG ")\n"
-            "      --user ID       whose token, or whose API key\n"
-            "      --ttl SECONDS   how long the token is good for (default 86400)\n"
-            "      --api-key       a new API key in place of a token\n"
-            "      --sign KEY      the signature field of one request, by that signing key,\n"
-            "                      of --url URL, --method METHOD (GET) and --body FILE (none)\n"
-            "      --scenario FILE what to rehearse\n"
-            "      --simulate      in virtual time, without traffic\n"
-            "      --target URL    as real traffic against a running gateway\n"
-            "      --connections N of it, HTTP/2 (default 32)\n"
-            "      --insecure      the target may have any certificate\n"
-            "      --report FILE   write the report with plots as HTML\n"
-            "      --seed N        in place of the scenario's\n"
-            "      --workers       replace the inference workers, one by one, and nothing else\n"
-            "      --wait SECONDS  for the outcome of a reload (default 120)\n"
-            "      --version       print the version\n"
-            "  -h, --help          print this\n\n"
-            "exit codes: 0 fine, 1 failed, 2 usage or configuration error\n");
+    if (of != NULL) {
+        fprintf(out, "floodgate %s: %s\n\nusage: floodgate %s [-c FILE] [options]\n\n", of->name,
+                of->help, of->name);
+    } else {
+        fprintf(out, "floodgate " FG_VERSION ": an API gateway for promotion floods\n\n"
+                     "usage: floodgate COMMAND [-c FILE] [options]\n\n");
+        for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+            fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+        fprintf(out, "\n");
+    }
+    for (size_t i = 0; i < sizeof(option_helps) / sizeof(option_helps[0]); i++) {
+        const char *command = option_helps[i].command;
+        if (of == NULL || command == NULL || strcmp(command, of->name) == 0)
+            fprintf(out, "%s", option_helps[i].text);
+    }
+    fprintf(out, "\nexit codes: 0 fine, 1 failed, 2 usage or configuration error\n");
+}
+
+/* Asked for with a word beside it: about that command, which has to be one. */
+static int give_help(const char *word)
+{
+    const struct command *command = word == NULL ? NULL : command_named(word);
+    if (word != NULL && command == NULL)
+        return 2;
+    print_help(stdout, command);
+    return 0;
 }
 
 static bool parse_ttl(const char *text, uint64_t *ttl_s)
@@ -294,6 +322,7 @@ static int parse_options(int argc, char **argv, struct options *options)
         {"workers", no_argument, NULL, 'w'},      {"wait", required_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     int option;
+    bool wants_help = false;
     while ((option = getopt_long(argc, argv, "c:h", long_options, NULL)) != -1) {
         switch (option) {
         case 'c':
@@ -337,8 +366,8 @@ static int parse_options(int argc, char **argv, struct options *options)
             printf("floodgate " FG_VERSION "\n");
             return 0;
         case 'h':
-            print_help(stdout);
-            return 0;
+            wants_help = true;
+            break;
         default:
             if (set_token_option(option, &options->token))
                 break;
@@ -346,7 +375,7 @@ static int parse_options(int argc, char **argv, struct options *options)
             return 2;
         }
     }
-    return -1;
+    return wants_help ? give_help(argv[optind]) : -1; /* getopt has put words behind options */
 }
 
 int main(int argc, char **argv)
@@ -365,7 +394,7 @@ int main(int argc, char **argv)
     if (optind + 2 == argc && strcmp(argv[optind], "explain") == 0) {
         options.request_id = argv[optind + 1];
     } else if (optind + 1 != argc) {
-        print_help(stderr);
+        print_help(stderr, NULL);
         return 2;
     }
     const struct command *command = command_named(argv[optind]);

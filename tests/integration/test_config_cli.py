@@ -44,7 +44,9 @@ def serve_fails(path, pattern, env=None):
 
 @pytest.mark.parametrize("arguments, code, stream, text", [
     (["--help"], 0, "stdout", "usage: floodgate"), (["-h"], 0, "stdout", "usage: floodgate"),
-    (["serve", "--help"], 0, "stdout", "usage: floodgate"), (["--version"], 0, "stdout", "floodgate "),
+    (["serve", "--help"], 0, "stdout", "usage: floodgate serve [-c FILE]"),
+    (["-c", "x", "reload", "--help"], 0, "stdout", "--wait SECONDS"), (["-h", "token"], 0, "stdout", "--sign KEY"),
+    (["-c", "x", "fly", "--help"], 2, "stderr", "'fly' is not a command; expected serve, check,"), (["--version"], 0, "stdout", "floodgate "),
     ([], 2, "stderr", "usage"), (["fly"], 2, "stderr", "fly"), (["fly", "--help"], 2, "stderr", "'fly' is not a command; expected serve, check,"),
     (["serve", "--fast"], 2, "stderr", "--fast"),
     (["check", "-c"], 2, "stderr", "-- 'c'"), (["check", "one", "two"], 2, "stderr", "usage"),
@@ -56,6 +58,13 @@ def test_command_line(arguments, code, stream, text):
     done = run_binary(*arguments)
     assert done.returncode == code, done.stderr
     assert text in getattr(done, stream)
+
+
+def test_help_on_a_command_is_about_it_alone():
+    done = run_binary("reload", "--help")
+    assert "--workers" in done.stdout and "--scenario" not in done.stdout and "rehearse" not in done.stdout
+    everything = run_binary("--help").stdout
+    assert all(option in everything for option in ("--config", "--workers", "--scenario", "--sign", "--help"))
 
 
 def test_schema_is_the_one_in_the_tree():
