@@ -73,6 +73,8 @@ struct fg_request_handler {
      */
     void (*on_codec_answer)(void *handler, struct fg_request *req, unsigned status,
                             const char *code);
+    /* A redirect listener has answered, and no other call was or is made. NULL: as above. */
+    void (*on_listener_answer)(void *handler, struct fg_request *req, unsigned status);
 };
 
 struct fg_request {

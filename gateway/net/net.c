@@ -189,7 +189,7 @@ enum fg_status fg_net_listen(struct fg_net *net, int fd, const struct fg_listene
     listening->handler_ctx = net->options.handler_ctx;
     if (conf->kind == FG_LISTENER_REDIRECT) {
         listening->handler = &fg_redirect_handler;
-        listening->handler_ctx = (void *)(uintptr_t)conf; /* only read */
+        listening->handler_ctx = listening;
     }
     bound_unsent(fd, net->env.limits->kernel_unsent_max);
     fg_listening_start(listening);

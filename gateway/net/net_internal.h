@@ -207,7 +207,7 @@ void fg_net_forget_connection(struct fg_net *net, const struct fg_ip_key *key);
 void fg_listening_start(struct fg_listening *listening);
 void fg_listening_stop(struct fg_listening *listening);
 
-/* Answers every request with 308 to the same place at https. handler_ctx: the fg_listener_conf. */
+/* Answers every request with 308 to the same place at https. handler_ctx: the fg_listening. */
 extern const struct fg_request_handler fg_redirect_handler;
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * redirect.c: the handler of a redirect listener: 308 to the same place at https.
  * Job      https://HOST/PATH?QUERY, where HOST is the listener's redirect_to or the request's host
- *          without its port.
+ *          without its port. The net's own handler is told, for its log and its figures.
  * Thread   the loop's.
  */
 #include "net/net_internal.h"
@@ -23,9 +23,19 @@ static struct fg_span host_without_port(struct fg_span authority)
     return authority;
 }
 
+static void answer(const struct fg_listening *listening, struct fg_request *req, unsigned status,
+                   const struct fg_field *fields, size_t field_count)
+{
+    const struct fg_net_options *options = &listening->net->options;
+    fg_response_head(req, status, fields, field_count, true);
+    if (options->handler->on_listener_answer != NULL)
+        options->handler->on_listener_answer(options->handler_ctx, req, status);
+}
+
 static void on_request(void *handler, struct fg_request *req)
 {
-    const struct fg_listener_conf *conf = handler;
+    const struct fg_listening *listening = handler;
+    const struct fg_listener_conf *conf = listening->conf;
     const struct fg_exchange *ex = &req->ex;
     struct fg_span host = conf->redirect_to != NULL ? fg_span_from_string(conf->redirect_to)
                                                     : host_without_port(ex->authority);
@@ -45,9 +55,17 @@ static void on_request(void *handler, struct fg_request *req)
     };
     size_t count = sizeof(fields) / sizeof(fields[0]);
     if (location.data == NULL || host.len == 0)
-        fg_response_head(req, host.len == 0 ? 400 : 503, fields, count - 1, true);
+        answer(listening, req, host.len == 0 ? 400 : 503, fields, count - 1);
     else
-        fg_response_head(req, 308, fields, count, true);
+        answer(listening, req, 308, fields, count);
+}
+
+static void on_codec_answer(void *handler, struct fg_request *req, unsigned status,
+                            const char *code)
+{
+    const struct fg_net_options *options = &((const struct fg_listening *)handler)->net->options;
+    if (options->handler->on_codec_answer != NULL)
+        options->handler->on_codec_answer(options->handler_ctx, req, status, code);
 }
 
 static void on_body(struct fg_request *req, const void *data, size_t len, bool is_last)
@@ -79,4 +97,5 @@ const struct fg_request_handler fg_redirect_handler = {
     .on_writable = on_writable,
     .on_gone = on_gone,
     .on_done = on_done,
+    .on_codec_answer = on_codec_answer,
 };

@@ -1,5 +1,6 @@
 /*
- * codec_answer.c: what the codec answers by itself is counted, logged, remembered like a refusal.
+ * codec_answer.c: what never is a flow is counted, logged and remembered all the same: what the
+ * codec answers by itself, like a refusal, and what a redirect listener sends elsewhere.
  * Thread   the request's loop.
  * Never    answers anything. A head that is none has no flow, and costs no memory that lasts.
  */
@@ -24,12 +25,13 @@ static enum fg_refused reason_of(const char *code)
     return reason == FG_REFUSED_COUNT ? FG_REFUSED_BAD_REQUEST : reason;
 }
 
-static void count(struct fg_pipeline_thread *thread, unsigned status, enum fg_refused reason)
+/* Among those without a route. */
+static struct fg_route_metrics *count(struct fg_pipeline_thread *thread, unsigned status)
 {
     struct fg_route_metrics *metrics = &thread->metrics->routes[thread->metrics->route_count];
     fg_counter_add_owned(&metrics->requests, 1);
     fg_counter_add_owned(&metrics->by_class[status / 100], 1);
-    fg_counter_add_owned(&metrics->refused[reason], 1);
+    return metrics;
 }
 
 static void write_line(const struct fg_pipeline_thread *thread, const struct fg_exchange *ex,
@@ -49,7 +51,7 @@ static void write_line(const struct fg_pipeline_thread *thread, const struct fg_
 }
 
 static void keep_record(struct fg_pipeline_thread *thread, const struct fg_exchange *ex,
-                        unsigned status, const char *code)
+                        unsigned status, const struct fg_decision *decision)
 {
     if (thread->recorder == NULL)
         return;
@@ -63,12 +65,10 @@ static void keep_record(struct fg_pipeline_thread *thread, const struct fg_excha
     record->priority_number = FG_PRIORITY_COMPOUND_COUNT - 1;
     record->level = UINT32_MAX;
     record->decision_count = 1;
-    record->decisions[0] = (struct fg_decision){.stage = "codec",
-                                                .reason = code,
-                                                .decided = FG_DECIDED_REFUSE,
-                                                .value = FG_DECISION_NO_VALUE,
-                                                .limit = FG_DECISION_NO_VALUE,
-                                                .after_ns = now_ns - ex->started_ns};
+    record->decisions[0] = *decision;
+    record->decisions[0].value = FG_DECISION_NO_VALUE;
+    record->decisions[0].limit = FG_DECISION_NO_VALUE;
+    record->decisions[0].after_ns = now_ns - ex->started_ns;
     fg_recorder_add(thread->recorder);
 }
 
@@ -96,7 +96,29 @@ void fg_flow_on_codec_answer(void *handler, struct fg_request *req, unsigned sta
         note_in(flow, status, code);
         return;
     }
-    count(thread, status, reason_of(code));
+    fg_counter_add_owned(&count(thread, status)->refused[reason_of(code)], 1);
     write_line(thread, &req->ex, status, code);
-    keep_record(thread, &req->ex, status, code);
+    keep_record(
+        thread, &req->ex, status,
+        &(struct fg_decision){.stage = "codec", .reason = code, .decided = FG_DECIDED_REFUSE});
+}
+
+void fg_flow_on_listener_answer(void *handler, struct fg_request *req, unsigned status)
+{
+    struct fg_pipeline_thread *thread = handler;
+    static struct fg_log_limit limit;
+    const struct fg_exchange *ex = &req->ex;
+    char path[256];
+    (void)count(thread, status);
+    if (thread->pipeline->config->observability.access_log)
+        fg_log_limited(&limit, 100000, FG_LOG_INFO, "redirected",
+                       "request_id=%.*s method=%.*s path=%s listener=%s status=%u client=%.*s",
+                       FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text),
+                       fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len),
+                       req->listener->name, status, FG_SPAN_ARGS(ex->client_addr));
+    keep_record(thread, ex, status,
+                &(struct fg_decision){.stage = "listener",
+                                      .policy = req->listener->name,
+                                      .reason = "redirect",
+                                      .decided = FG_DECIDED_PASS});
 }

@@ -3,6 +3,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -125,6 +126,34 @@ def test_redirect_listener_names_the_https_address(site):
     assert answer.status_code == 308
     assert answer.headers["location"] == f"https://127.0.0.1:{site.port}/promo/?a=1"
     assert answer.headers["date"].endswith(" GMT")
+
+
+def test_what_a_redirect_listener_answers_is_remembered(launch):
+    """In the log, for `explain` and in the figures, as what a route answers; and so is what it refuses."""
+    port = free_port()
+    gateway = launch({
+        "listeners": [{"name": "to-https", "address": f"127.0.0.1:{port}", "kind": "redirect"}],
+        "observability": {"access_log": True}, "limits": {"threads": 1},
+        "routes": [{"match": {"prefix": "/"}, "respond": {"body": "ok"}}]})
+
+    def explained(request_id):
+        return httpx.get(gateway.admin + "/explain?request_id=" + request_id).json()
+    with wire.connect(port) as connection:
+        connection.sendall(b"GET /promo?a=1 HTTP/1.1\r\nHost: x\r\nX-Request-Id: moved-1\r\n\r\nGET /bad\r\n\r\n")
+        answers = read_all(connection)
+    assert answers.startswith(b"HTTP/1.1 308 ") and b"\r\nlocation: https://x/promo?a=1\r\n" in answers
+    error = json.loads(answers.rpartition(b"\r\n\r\n")[2])["error"]
+
+    moved, refused = explained("moved-1"), explained(error["request_id"])
+    assert (moved["status"], moved["method"], moved["path"]) == (308, "GET", "/promo") and "route" not in moved
+    assert {"stage": "listener", "decided": "pass", "policy": "to-https", "reason": "redirect"}.items() <= \
+        moved["decisions"][0].items()
+    assert refused["status"] == 400 and refused["decisions"][0]["reason"] == error["code"] == "malformed_request"
+    assert re.search(r'event=redirected request_id=moved-1 method=GET path="/promo" listener=to-https status=308 '
+                     r"client=127\.0\.0\.1\n", gateway.log)
+    assert f"event=bad_request request_id={error['request_id']} " in gateway.log
+    figures = gateway.stats()["routes"]["unmatched"]
+    assert figures["requests"] == 2 and figures["by_class"]["3xx"] == 1 and figures["by_class"]["4xx"] == 1
 
 
 # ---- HTTP/1.1 ----
