@@ -173,6 +173,9 @@ struct fg_exchange {
     uint32_t priority_number; /* class and the user's lot (policies/priority); smaller goes first */
     uint64_t started_ns;      /* monotonic */
     uint64_t deadline_ns;     /* monotonic */
+    /* where only the head of the answer is due by deadline_ns: the end that the client has set for
+     * all of it, UINT64_MAX without one; 0: all of it is due by deadline_ns */
+    uint64_t stream_deadline_ns;
 
     /* memory of the request, for whatever lives as long */
     struct fg_arena *arena;

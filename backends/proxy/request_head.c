@@ -149,12 +149,19 @@ static struct fg_span append_to_list(const struct fg_exchange *ex, struct fg_spa
 }
 
 static void add_deadline(struct field_list *list, const struct fg_exchange *ex, uint64_t now_ns)
+static uint64_t left_ms_until(uint64_t deadline_ns, uint64_t now_ns)
 {
-    uint64_t left_ms = ex->deadline_ns > now_ns ? (ex->deadline_ns - now_ns) / FG_MS : 0;
+    return deadline_ns > now_ns ? (deadline_ns - now_ns) / FG_MS : 0;
+}
+
+{
+    uint64_t left_ms = left_ms_until(ex->deadline_ns, now_ns);
     add_number(list, ex->arena, FG_SPAN("x-request-timeout-ms"), left_ms);
     if (!fg_grpc_is_call(ex))
         return;
     bool is_long = left_ms > GRPC_TIMEOUT_MAX;
+    if (ex->stream_deadline_ns != 0)
+        left_ms = left_ms_until(ex->stream_deadline_ns, now_ns);
     add(list, FG_SPAN("grpc-timeout"),
         fg_arena_try_printf(ex->arena, "%" PRIu64 "%c", is_long ? left_ms / 1000 : left_ms,
                             is_long ? 'S' : 'm'));

@@ -135,6 +135,15 @@ static const struct fg_route_conf *find_preflight_route(struct fg_flow *flow)
     return route != NULL && route->cors.enabled ? route : NULL;
 }
 
+/* UINT64_MAX: the client sets none. */
+static uint64_t grpc_timeout_of(const struct fg_exchange *ex)
+{
+    uint64_t timeout_ns;
+    struct fg_span field = fg_exchange_field(ex, FG_SPAN("grpc-timeout"));
+    return field.data != NULL && fg_grpc_parse_timeout(field, &timeout_ns) ? timeout_ns
+                                                                           : UINT64_MAX;
+}
+
 /* The route's time, or less if the client says that it will not wait that long. */
 static uint64_t timeout_of(const struct fg_flow *flow)
 {
@@ -144,11 +153,18 @@ static uint64_t timeout_of(const struct fg_flow *flow)
     if (field.data != NULL && fg_span_parse_u64(field, &wanted_ms) &&
         wanted_ms < timeout_ns / FG_MS)
         timeout_ns = wanted_ms * FG_MS;
-    uint64_t grpc_ns;
-    struct fg_span grpc = fg_exchange_field(&flow->req->ex, FG_SPAN("grpc-timeout"));
-    if (grpc.data != NULL && fg_grpc_parse_timeout(grpc, &grpc_ns) && grpc_ns < timeout_ns)
-        timeout_ns = grpc_ns;
-    return timeout_ns;
+    uint64_t grpc_ns = grpc_timeout_of(&flow->req->ex);
+    return grpc_ns < timeout_ns ? grpc_ns : timeout_ns;
+}
+
+/* A stream goes on behind its head: its server must not hear of an end that the head alone has. */
+static uint64_t stream_deadline_of(const struct fg_flow *flow)
+{
+    if (flow->route->stream_idle_ns == 0)
+        return 0;
+    uint64_t grpc_ns = grpc_timeout_of(&flow->req->ex);
+    uint64_t started_ns = flow->req->ex.started_ns;
+    return grpc_ns < UINT64_MAX - started_ns ? started_ns + grpc_ns : UINT64_MAX;
 }
 
 static void strip_prefix(struct fg_exchange *ex, const char *prefix)
@@ -239,6 +255,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     uint64_t timeout_ns = timeout_of(flow);
     flow->is_deadline_clients = timeout_ns < flow->route->timeout_ns;
     ex->deadline_ns = ex->started_ns + timeout_ns;
+    ex->stream_deadline_ns = stream_deadline_of(flow);
     flow->client_path = ex->path;
     if (preflight != NULL) {
         fg_cors_answer_preflight(flow);

@@ -5,6 +5,7 @@ refusals as a status that gRPC clients understand.
 """
 import concurrent.futures
 import threading
+import time
 
 import grpc
 import pytest
@@ -23,11 +24,13 @@ class Service(grpc.GenericRpcHandler):
         self.cancelled = threading.Event()
         self.remaining = None
         self.hanging = False
+        self.go_on = threading.Event()
 
     def service(self, details):
         kinds = {"Echo": grpc.unary_unary_rpc_method_handler, "Fail": grpc.unary_unary_rpc_method_handler,
                  "Hang": grpc.unary_unary_rpc_method_handler, "Count": grpc.unary_stream_rpc_method_handler,
-                 "Sum": grpc.stream_unary_rpc_method_handler, "Chat": grpc.stream_stream_rpc_method_handler}
+                 "Sum": grpc.stream_unary_rpc_method_handler, "Chat": grpc.stream_stream_rpc_method_handler,
+                 "Watch": grpc.unary_stream_rpc_method_handler}
         name = details.method.rsplit("/", 1)[1]
         if name not in kinds:
             return None
@@ -51,6 +54,13 @@ class Service(grpc.GenericRpcHandler):
     def count(self, request, context):
         for i in range(int(request)):
             yield b"%d" % i
+
+    def watch(self, request, context):
+        context.send_initial_metadata(())
+        self.remaining = context.time_remaining()
+        yield b"first"
+        self.go_on.wait(30)
+        yield b"last"
 
     def sum(self, requests, context):
         return b"%d" % sum(len(one) for one in requests)
@@ -77,7 +87,9 @@ def routes(*more):
 @pytest.fixture(scope="module")
 def gateway(launch_module, grpc_server):
     return launch_module({
-        "routes": routes({"name": "limited", "match": {"path": "/t.T/Limited"}, "to": "cluster:grpc",
+        "routes": routes({"name": "watch", "match": {"path": "/t.T/Watch"}, "to": "cluster:grpc", "timeout": "3s",
+                          "stream_idle_timeout": "30s"},
+                         {"name": "limited", "match": {"path": "/t.T/Limited"}, "to": "cluster:grpc",
                           "rate_limits": ["few"]},
                          {"name": "private", "match": {"path": "/t.T/Private"}, "to": "cluster:grpc",
                           "identity": "required"},
@@ -154,6 +166,20 @@ def test_the_deadline_reaches_the_server_and_ends_the_call(channel, grpc_server)
         unary(channel, "/t.T/Hang")(b"x", timeout=0.5)
     assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert grpc_server.cancelled.wait(10)
+
+
+def test_a_stream_goes_on_beyond_the_time_for_its_head(channel, grpc_server):
+    """The server is told of the client's own deadline, and of none where it has none."""
+    watch = channel.unary_stream("/t.T/Watch", identity, identity)
+    started = time.monotonic()
+    answers = watch(b"", wait_for_ready=True)
+    assert next(answers) == b"first"
+    assert grpc_server.remaining is None or grpc_server.remaining > 1000  # grpcio: no deadline is a far one
+    wait_for(lambda: time.monotonic() > started + 3.2, what="the end of the route's time")
+    grpc_server.go_on.set()
+    assert list(answers) == [b"last"]
+    assert list(watch(b"", timeout=25)) == [b"first", b"last"]
+    assert 3 < grpc_server.remaining < 30
 
 
 def test_cancelling_reaches_the_server(channel, grpc_server):
