@@ -5,6 +5,7 @@
 #include "request_head.h"
 
 #include "backends/grpc.h"
+#include "base/cidr.h"
 #include "base/clock.h"
 #include "base/field_id.h"
 
@@ -148,33 +149,77 @@ static struct fg_span append_to_list(const struct fg_exchange *ex, struct fg_spa
     return fg_span_make(text, bytes);
 }
 
-static void add_deadline(struct field_list *list, const struct fg_exchange *ex, uint64_t now_ns)
 static uint64_t left_ms_until(uint64_t deadline_ns, uint64_t now_ns)
 {
     return deadline_ns > now_ns ? (deadline_ns - now_ns) / FG_MS : 0;
 }
 
+static void add_deadline(struct field_list *list, const struct fg_exchange *ex, uint64_t now_ns)
 {
     uint64_t left_ms = left_ms_until(ex->deadline_ns, now_ns);
     add_number(list, ex->arena, FG_SPAN("x-request-timeout-ms"), left_ms);
-    if (!fg_grpc_is_call(ex))
+    if (!fg_grpc_is_call(ex) || ex->stream_deadline_ns == UINT64_MAX)
         return;
-    bool is_long = left_ms > GRPC_TIMEOUT_MAX;
     if (ex->stream_deadline_ns != 0)
         left_ms = left_ms_until(ex->stream_deadline_ns, now_ns);
+    bool is_long = left_ms > GRPC_TIMEOUT_MAX;
     add(list, FG_SPAN("grpc-timeout"),
         fg_arena_try_printf(ex->arena, "%" PRIu64 "%c", is_long ? left_ms / 1000 : left_ms,
                             is_long ? 'S' : 'm'));
 }
 
-/* RFC 7239 section 6: an IPv6 address stands in brackets and quotes, a host with a port in quotes.
- */
-static struct fg_span forwarded_element(const struct fg_exchange *ex, struct fg_span peer)
+/* RFC 7239 section 6: an IPv6 address stands in brackets and quotes. */
+static void put_node(struct writer *writer, struct fg_span address)
 {
-    bool is_v6 = memchr(peer.data, ':', peer.len) != NULL;
-    return fg_arena_try_printf(ex->arena, "for=%s%.*s%s;host=\"%.*s\";proto=%.*s",
-                               is_v6 ? "\"[" : "", FG_SPAN_ARGS(peer), is_v6 ? "]\"" : "",
-                               FG_SPAN_ARGS(ex->authority), FG_SPAN_ARGS(ex->scheme));
+    bool is_v6 = memchr(address.data, ':', address.len) != NULL;
+    put(writer, is_v6 ? FG_SPAN("for=\"[") : FG_SPAN("for="));
+    put(writer, address);
+    put(writer, is_v6 ? FG_SPAN("]\"") : FG_SPAN(""));
+}
+
+/* The client, with the scheme that it spoke, and the hops behind it, as far as they are proven. */
+static void put_hops(struct writer *writer, const struct fg_exchange *ex, struct fg_span hops)
+{
+    bool is_client = true;
+    struct fg_ip ip;
+    while (hops.data != NULL) {
+        struct fg_span hop = fg_span_trim(fg_span_split(&hops, ','));
+        if (!fg_ip_parse(hop, &ip))
+            continue; /* a text of the configuration's own */
+        put_node(writer, hop);
+        if (is_client) {
+            put(writer, FG_SPAN(";proto="));
+            put(writer, ex->scheme);
+        }
+        put(writer, FG_SPAN(", "));
+        is_client = false;
+    }
+}
+
+/*
+ * One element for each that x-forwarded-for names, then ours for `peer`: the gateway has put there
+ * what trusted hops have said, in whichever field. A host with a port stands in quotes.
+ */
+static struct fg_span forwarded_elements(const struct fg_exchange *ex, struct fg_span peer)
+{
+    static const size_t node_more = sizeof("for=\"[]\", ") - 1;
+    static const size_t own_more = sizeof(";host=\"\";proto=;proto=") - 1;
+    struct fg_span hops = fg_exchange_field(ex, forwarded_names[FG_FORWARDED_FOR]);
+    size_t bytes =
+        hops.len + 2 * node_more + peer.len + own_more + ex->authority.len + 2 * ex->scheme.len;
+    for (size_t i = 0; i < hops.len; i++)
+        bytes += hops.data[i] == ',' ? node_more : 0;
+    char *text = fg_arena_try_alloc(ex->arena, bytes);
+    if (text == NULL)
+        return (struct fg_span){NULL, 0};
+    struct writer writer = {text, text + bytes};
+    put_hops(&writer, ex, hops);
+    put_node(&writer, peer);
+    put(&writer, FG_SPAN(";host=\""));
+    put(&writer, ex->authority);
+    put(&writer, FG_SPAN("\";proto="));
+    put(&writer, ex->scheme);
+    return fg_span_make(text, (size_t)(writer.at - text));
 }
 
 /* What the request came by, and who passes it on; "1.1" is what we say for ourselves. */
@@ -200,7 +245,7 @@ static void add_identity(struct field_list *list, const struct fg_exchange *ex, 
         add(list, forwarded_names[FG_FORWARDED_HOST], ex->authority);
     if ((forwarded & 1u << FG_FORWARDED_ALL) != 0 && peer.len > 0)
         add(list, forwarded_names[FG_FORWARDED_ALL],
-            append_to_list(ex, forwarded_names[FG_FORWARDED_ALL], forwarded_element(ex, peer)));
+            append_to_list(ex, forwarded_names[FG_FORWARDED_ALL], forwarded_elements(ex, peer)));
     if ((forwarded & 1u << FG_FORWARDED_VIA) != 0)
         add(list, forwarded_names[FG_FORWARDED_VIA],
             append_to_list(ex, forwarded_names[FG_FORWARDED_VIA], via_element(ex)));

@@ -43,8 +43,10 @@ def site(launch_module, upstream_module):
         "listeners": listeners, "limits": {"threads": 1, "connections_per_ip_max": 3},
         "observability": {"access_log": True},
         "policies": {"rate_limits": {"per-ip": {"key": "ip", "rate": "1/h", "burst": 2}}},
-        "clusters": {"app": {"endpoints": [backend.address]}},
-        "routes": [{"name": "limited", "match": {"prefix": "/limited"}, "to": "cluster:app", "rate_limits": ["per-ip"]},
+        "clusters": {"app": {"endpoints": [backend.address]},
+                     "rfc": {"endpoints": [backend.address], "forwarded": ["forwarded"]}},
+        "routes": [{"name": "told", "match": {"prefix": "/told"}, "to": "cluster:rfc"},
+                   {"name": "limited", "match": {"prefix": "/limited"}, "to": "cluster:app", "rate_limits": ["per-ip"]},
                    {"name": "all", "match": {"prefix": "/"}, "to": "cluster:app"}],
     })
     gateway.backend = backend
@@ -149,6 +151,22 @@ def test_forwarded_of_the_rfc(site):
     told = seen(site)
     assert told["x-forwarded-for"] == "2001:db8::77, 127.0.0.1" and told["x-forwarded-proto"] == "https"
     assert "forwarded" not in told and "x-forwarded-host" not in told
+
+
+@pytest.mark.parametrize("port, fields, elements", [
+    ("plain_port", {"x-forwarded-for": "6.6.6.6, 203.0.113.20, 10.1.1.1", "x-forwarded-proto": "https"},
+     "for=203.0.113.20;proto=https, for=10.1.1.1"),
+    ("plain_port", {"x-forwarded-for": "[2001:db8::77]:80", "forwarded": "for=6.6.6.6"},
+     'for="[2001:db8::77]";proto=http'),
+    ("rfc_port", {"forwarded": 'for=6.6.6.6, For="203.0.113.20:99";proto=https;host=evil.example'},
+     "for=203.0.113.20;proto=https"),
+    ("rfc_port", {"forwarded": "for=6.6.6.6, for=_hidden"}, None),
+])
+def test_servers_are_told_of_the_client_in_the_way_of_the_rfc(site, port, fields, elements):
+    assert plain(getattr(site, port), {**fields, "host": "shop.test:81"}, "/told").status_code == 200
+    proto = "https" if "https" in str(fields) else "http"
+    own = f'for=127.0.0.1;host="shop.test:81";proto={proto}'
+    assert seen(site)["forwarded"] == (f"{elements}, {own}" if elements else own)
 
 
 def test_rate_limits_go_by_the_client(site):
