@@ -198,7 +198,7 @@ static void on_rest(struct fg_timeout *timeout)
 static bool may_linger(const struct fg_h2 *h2, const struct fg_stream *stream)
 {
     return stream->req.bytes_in + stream->unwanted <= FG_H2_UNWANTED_MAX && !stream->is_refusing &&
-           !stream->is_tunnel && h2->shutdown == FG_H2_RUNNING &&
+           h2->shutdown == FG_H2_RUNNING &&
            !fg_pressure_asks(h2->codec.transport->env->pressure, FG_OVERLOAD_FEWER_STREAMS);
 }
 

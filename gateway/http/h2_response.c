@@ -165,7 +165,8 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
     stream->may_drain = status < 400 && req->ex.upgrade.data == NULL;
     if (is_end)
         fg_h2_drain_open(h2, stream);
-    if (status == 101)
+    stream->is_tunnel = status == 101;
+    if (stream->is_tunnel)
         status = 200; /* RFC 8441 section 5 */
     if (!fg_h2_say_head(h2, stream, status, fields, field_count,
                         stream->is_body_swallowed ? NULL : &body))
@@ -261,9 +262,11 @@ static void break_off(struct fg_request *req, uint32_t error_code)
     fg_h2_settle(h2, stream);
 }
 
+/* A tunnel that breaks off behind us is cancelled: that is what a reset of TCP is there (RFC 8441
+ * section 5). */
 static void on_abort(struct fg_request *req)
 {
-    break_off(req, NGHTTP2_INTERNAL_ERROR);
+    break_off(req, fg_stream_of(req)->is_tunnel ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
 }
 
 static void on_give_up(struct fg_request *req)

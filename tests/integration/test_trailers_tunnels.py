@@ -3,8 +3,10 @@ import contextlib
 import json
 import socket
 import ssl
+import struct
 import threading
 
+import h2.errors
 import h2.events
 import httpx
 import pytest
@@ -14,12 +16,23 @@ from harness import h2_start, h2_talk_through_tunnel, h2_until, read_all, read_r
 
 # ---- the upstream's scripts, by path ----
 
+def break_tunnel(peer):
+    """The server's host goes away in the middle."""
+    peer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\nhello ")
+    peer.read(5)
+    peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.connection.close()
+
+
 def script(peer):
     while (request := peer.read_request()) is not None:
         head, body = request
         path = head.split(b" ")[1]
         if path == b"/app/ws":
             tunnel(peer, head)
+            return
+        if path == b"/app/ws-reset":
+            break_tunnel(peer)
             return
         if path == b"/app/hints":
             peer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n"
@@ -300,6 +313,21 @@ def test_a_page_is_no_tunnel_on_http2(site, path, status):
     assert dict(answer.headers)[":status"] == status
     assert b'"backend_no_websocket"' in body if status == "502" else body == b""
     assert site.get("/app/plain").status_code == 200
+
+
+def test_a_reset_behind_a_tunnel_is_a_cancel_on_http2(site):
+    """RFC 8441 section 5: an orderly end is END_STREAM, a reset of TCP is RST_STREAM with CANCEL."""
+    connection, state = h2_start(site)
+    with connection:
+        state.send_headers(1, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":authority", "x"),
+                               (":path", "/app/ws-reset"), ("sec-websocket-version", "13")])
+        connection.sendall(state.data_to_send())
+        events = []
+        assert h2_until(connection, state, h2.events.DataReceived, events).data == b"hello "
+        state.send_data(1, b"break")
+        connection.sendall(state.data_to_send())
+        reset = h2_until(connection, state, h2.events.StreamReset, events)
+    assert reset.error_code == h2.errors.ErrorCodes.CANCEL and reset.remote_reset
 
 
 def test_a_silent_tunnel_is_cut(site):
