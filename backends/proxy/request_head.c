@@ -83,8 +83,8 @@ static const struct fg_span forwarded_names[] = {
 };
 
 /* Framing and identity are written anew; the rest is about one hop, or answered by the gateway. */
-static bool is_replaced(struct fg_span name, const struct fg_request_head_conf *conf,
-                        uint32_t forwarded)
+static bool is_replaced(struct fg_span name, const struct fg_exchange *ex,
+                        const struct fg_request_head_conf *conf, uint32_t forwarded)
 {
     static const struct fg_span others[] = {
         FG_SPAN_LITERAL("proxy-authorization"),
@@ -99,11 +99,12 @@ static bool is_replaced(struct fg_span name, const struct fg_request_head_conf *
     case FG_FIELD_KEEP_ALIVE:
     case FG_FIELD_PROXY_CONNECTION:
     case FG_FIELD_TE:
-    case FG_FIELD_TRAILER:
     case FG_FIELD_UPGRADE:
     case FG_FIELD_EXPECT:
     case FG_FIELD_REQUEST_ID:
         return true;
+    case FG_FIELD_TRAILER: /* there are servers that heed no others than it names */
+        return !ex->has_body || ex->content_length >= 0;
     case FG_FIELD_HTTP2_SETTINGS:
     case FG_FIELD_COOKIE:
     case FG_FIELD_TRACEPARENT:
@@ -358,7 +359,7 @@ static bool make_fields(const struct fg_exchange *ex, const struct fg_request_he
         add(&list, FG_SPAN("host"), conf->host);
     }
     for (size_t i = 0; i < ex->field_count; i++) {
-        if (!is_replaced(ex->fields[i].name, conf, forwarded))
+        if (!is_replaced(ex->fields[i].name, ex, conf, forwarded))
             list.fields[list.count++] = ex->fields[i];
     }
     add_identity(&list, ex, forwarded);

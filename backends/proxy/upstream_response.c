@@ -195,7 +195,6 @@ static bool is_dropped(enum fg_field_id id, unsigned status)
     case FG_FIELD_KEEP_ALIVE:
     case FG_FIELD_PROXY_CONNECTION:
     case FG_FIELD_TE:
-    case FG_FIELD_TRAILER:
     case FG_FIELD_TRANSFER_ENCODING:
     case FG_FIELD_REQUEST_ID:
     case FG_FIELD_TRACEPARENT:

@@ -102,7 +102,8 @@ static void put_handler_field(struct writer *writer, struct fg_stream *stream, u
             put_field(writer, field->name, field->value);
         return;
     }
-    if (fg_field_is_hop_by_hop(id) || !fg_field_value_is_valid(field->value))
+    bool is_in_vain = id == FG_FIELD_TRAILER && !stream->req.ex.accepts_trailers;
+    if (fg_field_is_hop_by_hop(id) || is_in_vain || !fg_field_value_is_valid(field->value))
         return;
     if (id == FG_FIELD_CONTENT_LENGTH) {
         int64_t length;

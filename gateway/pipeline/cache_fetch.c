@@ -297,7 +297,8 @@ static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cach
     return FG_CACHE_OUTCOME_OWN;
 }
 
-/* As it came, but for its Age: how old it is, is said anew to each reader. False without memory. */
+/* As it came, but for its Age (how old it is, is said anew to each reader) and what it says of
+ * trailers, which have no way through here. False without memory. */
 static bool pass_fields(struct fg_cache_fetch *fetch, struct fg_cache_draft *draft,
                         const struct fg_field *fields, size_t field_count)
 {
@@ -305,7 +306,8 @@ static bool pass_fields(struct fg_cache_fetch *fetch, struct fg_cache_draft *dra
         fg_arena_try_alloc(fetch->req.ex.arena, field_count * sizeof(*kept) + 1);
     size_t count = 0;
     for (size_t i = 0; kept != NULL && i < field_count; i++) {
-        if (!fg_span_equal(fields[i].name, FG_SPAN("age")))
+        if (!fg_span_equal(fields[i].name, FG_SPAN("age")) &&
+            !fg_span_equal(fields[i].name, FG_SPAN("trailer")))
             kept[count++] = fields[i];
     }
     draft->fields = kept;

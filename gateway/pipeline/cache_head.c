@@ -79,6 +79,7 @@ enum field {
     FIELD_SURROGATE_KEY,
     FIELD_CACHE_TAG,
     FIELD_PROXY, /* about us, or the proxy behind us (RFC 9111 section 3.1) */
+    FIELD_TRAILER,
 };
 
 static enum field identify(struct fg_span name)
@@ -109,6 +110,7 @@ static enum field identify(struct fg_span name)
         {FG_SPAN_LITERAL("proxy-authenticate"), FIELD_PROXY},
         {FG_SPAN_LITERAL("proxy-authentication-info"), FIELD_PROXY},
         {FG_SPAN_LITERAL("proxy-authorization"), FIELD_PROXY},
+        {FG_SPAN_LITERAL("trailer"), FIELD_TRAILER},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (fg_span_equal(name, known[i].name))
@@ -279,6 +281,7 @@ static bool read_field(struct reading *reading, const struct fg_cache_conf *conf
         return false;
     case FIELD_ACCEPT_RANGES:
     case FIELD_PROXY:
+    case FIELD_TRAILER: /* there are none in what is stored */
         return false;
     case FIELD_OTHER:
         break;

@@ -27,7 +27,7 @@ def break_tunnel(peer):
 def script(peer):
     while (request := peer.read_request()) is not None:
         head, body = request
-        path = head.split(b" ")[1]
+        path = head.split(b" ")[1].split(b"?")[0]
         if path == b"/app/ws":
             tunnel(peer, head)
             return
@@ -42,7 +42,8 @@ def script(peer):
         elif path == b"/app/no-ws-403":
             peer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
         elif path in (b"/app/trailers", b"/app/cached/trailers"):
-            peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4;x=\"y\"\r\nbody\r\n0\r\n"
+            peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: Grpc-Status, X-Sum\r\n"
+                       b"cache-control: max-age=60\r\n\r\n4;x=\"y\"\r\nbody\r\n0\r\n"
                        b"Grpc-Status: 0\r\ncontent-length: 9\r\nX-Sum: abc\r\n\r\n")
         elif path == b"/app/bad-trailers":
             peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx y: z\r\n\r\n")
@@ -144,6 +145,24 @@ def test_response_trailers_go_to_who_can_read_them(site, te, has_trailers):
     answer = site.exchange(b"GET /app/trailers HTTP/1.1\r\nhost: x\r\n" + te + b"\r\n")
     end = b"\r\n0\r\ngrpc-status: 0\r\nx-sum: abc\r\n\r\n" if has_trailers else b"\r\n0\r\n\r\n"
     assert answer.endswith(b"4\r\nbody" + end)
+    assert (b"\r\ntrailer: Grpc-Status, X-Sum\r\n" in answer) == has_trailers
+
+
+def test_announced_trailers_are_announced_on(site, backend):
+    """RFC 9110 section 6.6.2: some servers take no others; where there can be none nothing is said of them."""
+    def head_seen(data):
+        before = len(backend.received())
+        assert site.exchange(data).startswith(b"HTTP/1.1 200 OK\r\n")
+        return backend.received()[before:]
+    post = b"POST /app/t4 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntrailer: X-Sum\r\n"
+    assert b"\r\ntrailer: X-Sum\r\n" in head_seen(post + b"transfer-encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\n\r\n")
+    assert b"\r\ntrailer" not in head_seen(post + b"content-length: 1\r\n\r\nx")
+    before = len(backend.received())
+    h2_events(site, head_of("/app/t5", "POST", trailer="x-sum"), b"body", [("x-sum", "13")])
+    assert b"\r\ntrailer: x-sum\r\n" in backend.received()[before:]
+    for how in ("miss", "hit"):
+        answer = site.exchange(b"GET /app/cached/trailers?announced HTTP/1.1\r\nhost: x\r\nte: trailers\r\nconnection: te, close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and b"\r\ntrailer" not in answer, how
 
 
 @pytest.mark.parametrize("path, version, is_told", [("/app/trailers", b"1.1", True), ("/app/trailers", b"1.0", False),
@@ -160,6 +179,8 @@ def test_response_trailers_on_h2(site):
     events = h2_events(site, head_of("/app/trailers"))
     trailers = [event for event in events if isinstance(event, h2.events.TrailersReceived)]
     assert [dict(one.headers) for one in trailers] == [{"grpc-status": "0", "x-sum": "abc"}]
+    answer = next(event for event in events if isinstance(event, h2.events.ResponseReceived))
+    assert dict(answer.headers)["trailer"] == "Grpc-Status, X-Sum"
     assert b"".join(e.data for e in events if isinstance(e, h2.events.DataReceived)) == b"body"
 
 
