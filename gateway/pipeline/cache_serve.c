@@ -34,23 +34,17 @@ struct choice {
 
 /* ---- conditions ---- */
 
-/* "v1" is "v1;gz" when encoded: a strong tag must not name two forms. */
+/* "v1" is "v1;gz" when encoded. */
 static struct fg_span tag_of(const struct fg_cache_object *object, enum fg_coding coding,
                              char text[TAG_BYTES])
 {
-    static const char *const suffixes[FG_CODING_COUNT] = {
-        [FG_CODING_IDENTITY] = "",
-        [FG_CODING_GZIP] = ";gz",
-        [FG_CODING_ZSTD] = ";zs",
-        [FG_CODING_BR] = ";br",
-    };
     struct fg_span etag = object->etag;
     if (etag.data == NULL || coding == FG_CODING_IDENTITY || etag.len + 4 > TAG_BYTES)
         return etag;
     memcpy(text, etag.data, etag.len - 1);
-    memcpy(text + etag.len - 1, suffixes[coding], 3);
+    memcpy(text + etag.len - 1, fg_etag_suffix(coding), FG_ETAG_SUFFIX_BYTES);
     text[etag.len + 2] = '"';
-    return fg_span_make(text, etag.len + 3);
+    return fg_span_make(text, etag.len + FG_ETAG_SUFFIX_BYTES);
 }
 
 /*

@@ -18,6 +18,7 @@
 #include "cache_head.h"
 #include "cache_key.h"
 #include "cache_serve.h"
+#include "policies/cache/etag.h"
 
 #define ROUNDS_MAX 2 /* fetches that one request waits for before it goes by itself */
 #define LET_ON 2     /* for each one that is done */
@@ -295,8 +296,39 @@ static void on_news(void *owner)
 
 /* ---- the stage ---- */
 
+/*
+ * A client that holds an encoded form names it by our tag for it, also to change what it read: the
+ * origin hears its own tag beside it. Not in the If-None-Match of a read: a 304 would be about
+ * another form than the client's. Without memory the origin hears what the client said.
+ */
+static void tell_own_tags(struct fg_flow *flow, bool is_read)
+{
+    struct fg_exchange *ex = &flow->req->ex;
+    struct fg_field *fields = NULL;
+    for (size_t i = 0; i < ex->field_count; i++) {
+        struct fg_field field = ex->fields[i];
+        bool is_wanted = fg_span_equal(field.name, FG_SPAN("if-match")) ||
+                         (!is_read && fg_span_equal(field.name, FG_SPAN("if-none-match")));
+        if (!is_wanted)
+            continue;
+        char *text = fg_arena_try_alloc(ex->arena, 3 * field.value.len + 1);
+        size_t len = text == NULL ? 0 : fg_etag_widen(field.value.data, field.value.len, text);
+        if (len == 0)
+            continue;
+        if (fields == NULL) {
+            fields = fg_arena_try_alloc(ex->arena, ex->field_count * sizeof(*fields));
+            if (fields == NULL)
+                return;
+            memcpy(fields, ex->fields, ex->field_count * sizeof(*fields));
+            ex->fields = fields;
+        }
+        fields[i].value = fg_span_make(text, len);
+    }
+}
+
 static enum fg_stage_verdict bypass(struct fg_flow *flow)
 {
+    tell_own_tags(flow, true);
     flow->cache_result = FG_CACHE_RESULT_BYPASS;
     return FG_STAGE_CONTINUE;
 }
@@ -392,8 +424,10 @@ static bool is_for_origin(const struct fg_exchange *ex)
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
-    if (!flow->route->cache || ex->upgrade.data != NULL ||
-        (ex->method != FG_METHOD_GET && ex->method != FG_METHOD_HEAD))
+    bool is_read = ex->method == FG_METHOD_GET || ex->method == FG_METHOD_HEAD;
+    if (!is_read && flow->thread->pipeline->has_cached_routes)
+        tell_own_tags(flow, false); /* it may have been read by way of another route */
+    if (!flow->route->cache || ex->upgrade.data != NULL || !is_read)
         return FG_STAGE_CONTINUE;
     if (ex->has_body || is_for_origin(ex))
         return bypass(flow);

@@ -2,7 +2,7 @@
  * etag.c: comparing entity tags, one by one and in If-None-Match lists.
  * Job      decide between 304 and 200, 412 and going on.
  * Thread   any; pure functions.
- * Never    copies, allocates, or reads beyond a length. What is malformed matches nothing.
+ * Never    allocates, or reads beyond a length. What is malformed matches nothing.
  * Source   RFC 9110 sections 8.8.3 (syntax and comparison), 13.1.1 and 13.1.2 (lists).
  */
 #include "policies/cache/etag.h"
@@ -110,6 +110,64 @@ static bool list_names(const char *list, size_t list_len, const char *etag, size
         at = skip_separators(list, list_len, at);
     }
     return false;
+}
+
+const char *fg_etag_suffix(enum fg_coding coding)
+{
+    static const char *const suffixes[FG_CODING_COUNT] = {
+        [FG_CODING_IDENTITY] = "",
+        [FG_CODING_GZIP] = ";gz",
+        [FG_CODING_ZSTD] = ";zs",
+        [FG_CODING_BR] = ";br",
+    };
+    return suffixes[coding];
+}
+
+static bool has_suffix(const struct tag *tag)
+{
+    if (tag->len < FG_ETAG_SUFFIX_BYTES)
+        return false;
+    const char *end = tag->opaque + tag->len - FG_ETAG_SUFFIX_BYTES;
+    for (unsigned i = FG_CODING_IDENTITY + 1; i < FG_CODING_COUNT; i++) {
+        if (memcmp(end, fg_etag_suffix((enum fg_coding)i), FG_ETAG_SUFFIX_BYTES) == 0)
+            return true;
+    }
+    return false;
+}
+
+static char *put(char *to, const char *text, size_t len)
+{
+    memcpy(to, text, len);
+    return to + len;
+}
+
+size_t fg_etag_widen(const char *list, size_t list_len, char *out)
+{
+    char *to = out;
+    bool has_added = false;
+    size_t at = skip_separators(list, list_len, 0);
+    while (at < list_len) {
+        struct tag tag;
+        size_t used = read_tag(list + at, list_len - at, &tag);
+        if (used == 0)
+            return 0;
+        if (to != out)
+            to = put(to, ", ", 2);
+        to = put(to, list + at, used);
+        if (has_suffix(&tag)) {
+            to = put(to, ", ", 2);
+            to = put(to, list + at, used - FG_ETAG_SUFFIX_BYTES - 1);
+            *to++ = '"';
+            has_added = true;
+        }
+        at += used;
+        while (at < list_len && is_blank(list[at]))
+            at++;
+        if (at < list_len && list[at] != ',')
+            return 0;
+        at = skip_separators(list, list_len, at);
+    }
+    return has_added ? (size_t)(to - out) : 0;
 }
 
 bool fg_etag_is_valid(const char *etag, size_t len)

@@ -5,6 +5,8 @@
 #ifndef FG_POLICIES_CACHE_ETAG_H
 #define FG_POLICIES_CACHE_ETAG_H
 
+#include "policies/cache/accept_encoding.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -25,5 +27,17 @@ bool fg_etag_if_none_match(const char *list, size_t list_len, const char *etag, 
 
 /* Does an If-Match value name `etag` (strong comparison) or `*`? False means 412. */
 bool fg_etag_if_match(const char *list, size_t list_len, const char *etag, size_t etag_len);
+
+/* What a tag has behind it, within its quotes, where a cache has encoded what it names: a strong
+ * tag must not name two forms. Three bytes, or none for identity. */
+#define FG_ETAG_SUFFIX_BYTES ((size_t)3)
+const char *fg_etag_suffix(enum fg_coding coding);
+
+/*
+ * A list as an origin knows its tags: each that has such a suffix stands there once more without
+ * it. `out` has room for 3 * list_len bytes. Returns the length, 0: there is nothing to add, or the
+ * list is malformed.
+ */
+size_t fg_etag_widen(const char *list, size_t list_len, char *out);
 
 #endif

@@ -340,6 +340,7 @@ class Origin:
         return answers[min(len(turn), len(answers)) - 1]
 
     def unsafe(self, request):
+        self.asked.setdefault(f"{request.command} {request.path}", []).append(dict(request.headers.items()))
         return self.answers[request.command, request.path]
 
 
@@ -396,6 +397,18 @@ def test_the_origin_is_asked_with_both_validators(site):
     first, second = site.origin.asked["/asked"]
     assert "if-none-match" not in first and "if-modified-since" not in first and first["accept-encoding"] == "identity"
     assert second["if-none-match"] == '"a"' and second["if-modified-since"] == OLD and "range" not in second
+
+
+@pytest.mark.parametrize("command, field, said, heard", [
+    ("PUT", "if-match", '"v1;gz"', '"v1;gz", "v1"'), ("PUT", "if-match", '"v0", "v1;br"', '"v0", "v1;br", "v1"'),
+    ("PUT", "if-match", '"v1"', '"v1"'), ("PUT", "if-match", "*", "*"), ("DELETE", "if-none-match", '"v1;zs"', '"v1;zs", "v1"'),
+    ("GET", "if-match", '"v1;gz"', '"v1;gz", "v1"')])
+def test_the_origin_hears_its_own_tag_beside_ours(site, command, field, said, heard):
+    """RFC 9110 section 8.8.3: "v1" is "v1;gz" to who took it in gzip, and a change on that condition must not fail for it."""
+    key = "/told" if command == "GET" else f"{command} /told"
+    site.origin.answers[key if command == "GET" else (command, "/told")] = [ok("private")] if command == "GET" else ok()
+    assert site.shared.request(command, "/told", headers={field: said}).status_code == 200
+    assert site.origin.asked[key][-1][field] == heard
 
 
 def test_rfc_9110_5_3_conditions_in_two_fields_are_one_list(site):

@@ -73,13 +73,46 @@ static void if_match_is_strong(void **state)
     assert_true(fg_etag_if_match("*", 1, "W/\"a\"", 5));
 }
 
+static void an_origin_hears_its_own_tags(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *list;
+        const char *wide; /* NULL: as it is */
+    } cases[] = {
+        {"\"v1;gz\"", "\"v1;gz\", \"v1\""},
+        {"W/\"v1;br\"", "W/\"v1;br\", W/\"v1\""},
+        {"\"a\", \"b;zs\" ,,\t\"c;gz\",", "\"a\", \"b;zs\", \"b\", \"c;gz\", \"c\""},
+        {"\";gz\"", "\";gz\", \"\""},
+        {"\"v1\"", NULL},
+        {"\"gz\"", NULL},
+        {"\"v1;gzip\"", NULL},
+        {"\"v1;g\"", NULL},
+        {"*", NULL},
+        {"", NULL},
+        {"v1;gz", NULL},
+        {"\"a;gz\" \"b;gz\"", NULL}, /* malformed: nobody knows what it means */
+        {"\"a;gz\", b", NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char out[128];
+        size_t room = 3 * strlen(cases[i].list);
+        assert_true(room < sizeof(out));
+        memset(out, '#', sizeof(out));
+        size_t len = fg_etag_widen(cases[i].list, strlen(cases[i].list), out);
+        assert_int_equal(len, cases[i].wide == NULL ? 0 : strlen(cases[i].wide));
+        assert_true(len == 0 || memcmp(out, cases[i].wide, len) == 0);
+        assert_int_equal(out[room], '#');
+    }
+    assert_string_equal(fg_etag_suffix(FG_CODING_IDENTITY), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compares_as_the_table_says),
-        cmocka_unit_test(knows_what_is_a_tag),
-        cmocka_unit_test(finds_a_tag_in_a_list),
-        cmocka_unit_test(if_match_is_strong),
+        cmocka_unit_test(compares_as_the_table_says),   cmocka_unit_test(knows_what_is_a_tag),
+        cmocka_unit_test(finds_a_tag_in_a_list),        cmocka_unit_test(if_match_is_strong),
+        cmocka_unit_test(an_origin_hears_its_own_tags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
