@@ -5,12 +5,15 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void explain(char *why, size_t why_bytes, const char *what)
 {
@@ -25,10 +28,26 @@ static void explain(char *why, size_t why_bytes, const char *what)
 
 static BIO *open_file(const char *path, char *why, size_t why_bytes)
 {
-    errno = 0;
-    BIO *bio = BIO_new_file(path, "r");
-    if (bio == NULL)
-        snprintf(why, why_bytes, "%s", errno != 0 ? strerror(errno) : "cannot be opened");
+    struct stat about;
+    FILE *file = NULL;
+    int fd =
+        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* of a pipe it would wait for a writer */
+    if (fd == -1 || fstat(fd, &about) == -1)
+        snprintf(why, why_bytes, "%s", strerror(errno));
+    else if (!S_ISREG(about.st_mode))
+        snprintf(why, why_bytes, "it is no regular file");
+    else if ((file = fdopen(fd, "r")) == NULL)
+        snprintf(why, why_bytes, "%s", strerror(errno));
+    if (file == NULL) {
+        if (fd != -1)
+            close(fd);
+        return NULL;
+    }
+    BIO *bio = BIO_new_fp(file, BIO_CLOSE);
+    if (bio == NULL) {
+        fclose(file);
+        snprintf(why, why_bytes, "no memory");
+    }
     ERR_clear_error();
     return bio;
 }
@@ -142,6 +161,16 @@ int fg_tls_pair_days_left(const struct fg_tls_pair *pair)
     if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(pair->leaf)) != 1)
         ERR_clear_error();
     return seconds < 0 ? days - 1 : days;
+}
+
+const char *fg_tls_pair_unfit(const X509 *leaf)
+{
+    int until = X509_cmp_current_time(X509_get0_notAfter(leaf));
+    int from = X509_cmp_current_time(X509_get0_notBefore(leaf));
+    ERR_clear_error();
+    if (until <= 0)
+        return "it has expired";
+    return from >= 0 ? "it is not valid yet" : NULL;
 }
 
 /* A copy in lower case; NULL unless it is what a host name may be made of. */

@@ -30,6 +30,9 @@ void fg_tls_pair_fini(struct fg_tls_pair *pair);
 /* Whole days until its end; below 0: it is over. */
 int fg_tls_pair_days_left(const struct fg_tls_pair *pair);
 
+/* Why no client will take a certificate at this time of day; NULL: it is valid. */
+const char *fg_tls_pair_unfit(const X509 *leaf);
+
 /* The host names of a certificate in lower case, at most `max`; each is freed with OPENSSL_free.
  * Those of the alternative names, or the common name where there are none. */
 size_t fg_tls_pair_names(const struct fg_tls_pair *pair, char **names, size_t max);

@@ -37,6 +37,8 @@ struct certificate_set {
     struct group *groups; /* but for the default one */
     size_t group_count;
     bool is_strict;
+    X509 *leaves[FG_TLS_CERTIFICATES_MAX]; /* in the order of the configuration */
+    unsigned leaf_count;
 };
 
 /* While a listener's files are being read. */
@@ -44,6 +46,7 @@ struct builder {
     const struct fg_listener_conf *conf;
     struct fg_ticket_keys *tickets;
     struct fg_error *error;
+    const struct certificate_set *before; /* in use until now; NULL: nothing is */
     struct fg_tls_pair pairs[FG_TLS_CERTIFICATES_MAX];
     unsigned pair_count;
     STACK_OF(X509) * authorities;
@@ -179,6 +182,8 @@ static void destroy_set(struct certificate_set *set)
 {
     for (size_t i = 0; i < set->group_count; i++)
         SSL_CTX_free(set->groups[i].ctx);
+    for (unsigned i = 0; i < set->leaf_count; i++)
+        X509_free(set->leaves[i]);
     fg_tls_names_fini(&set->names);
     free(set->groups);
     free(set);
@@ -221,6 +226,21 @@ static unsigned key_type_of(const EVP_PKEY *key)
     }
 }
 
+/* One that nobody takes, in place of one that is good, is a mistake, or comes too early. */
+static bool is_fit(const struct builder *builder, const struct fg_tls_pair *pair,
+                   const char *certificate)
+{
+    const struct certificate_set *before = builder->before;
+    const char *why = fg_tls_pair_unfit(pair->leaf);
+    if (why == NULL || before == NULL || builder->pair_count >= before->leaf_count ||
+        fg_tls_pair_unfit(before->leaves[builder->pair_count]) != NULL)
+        return true;
+    fg_error_set(builder->error,
+                 "listener %s: cannot use certificate %s: %s, and the old one is good",
+                 builder->conf->name, certificate, why);
+    return false;
+}
+
 static bool load_pair(struct builder *builder, const char *certificate, const char *private_key)
 {
     char why[192];
@@ -238,12 +258,25 @@ static bool load_pair(struct builder *builder, const char *certificate, const ch
     case FG_TLS_PAIR_FINE:
         break;
     }
+    if (!is_fit(builder, pair, certificate)) {
+        fg_tls_pair_fini(pair);
+        return false;
+    }
     builder->pair_count++;
-    int days = fg_tls_pair_days_left(pair);
-    if (days < DAYS_LEFT_MIN)
-        fg_log(FG_LOG_WARN, days < 0 ? "certificate_expired" : "certificate_expires_soon",
-               "listener=%s file=\"%s\" days=%d", name, certificate, days);
     return true;
+}
+
+/* Once they are in use: what fails is tried again and again, and says so once. */
+static void warn_of_expiry(const struct builder *builder)
+{
+    const struct fg_listener_conf *conf = builder->conf;
+    for (unsigned i = 0; i < builder->pair_count; i++) {
+        int days = fg_tls_pair_days_left(&builder->pairs[i]);
+        if (days < DAYS_LEFT_MIN)
+            fg_log(FG_LOG_WARN, days < 0 ? "certificate_expired" : "certificate_expires_soon",
+                   "listener=%s file=\"%s\" days=%d", conf->name,
+                   i == 0 ? conf->certificate : conf->certificates[i - 1].certificate, days);
+    }
 }
 
 static bool load_authorities(struct builder *builder)
@@ -391,6 +424,8 @@ static SSL_CTX *build(struct builder *builder, uint64_t ticket_lifetime_s)
         !collect_names(set, builder) || !make_groups(set, builder, ticket_lifetime_s))
         goto fail;
     set->is_strict = builder->conf->sni_strict;
+    for (unsigned i = 0; i < builder->pair_count && X509_up_ref(builder->pairs[i].leaf) == 1; i++)
+        set->leaves[set->leaf_count++] = builder->pairs[i].leaf;
     ctx = make_context(builder, set->default_having, ticket_lifetime_s);
     if (ctx == NULL || SSL_CTX_set_ex_data(ctx, set_index(), set) != 1)
         goto fail;
@@ -407,8 +442,17 @@ fail:
 enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_listener_conf *conf,
                                    struct fg_error *error)
 {
-    struct builder builder = {.conf = conf, .tickets = tls->tickets, .error = error};
+    SSL_CTX *current = fg_tls_slot_take(&tls->slot);
+    struct builder builder = {
+        .conf = conf,
+        .tickets = tls->tickets,
+        .error = error,
+        .before = current == NULL ? NULL : SSL_CTX_get_ex_data(current, set_index()),
+    };
     SSL_CTX *ctx = build(&builder, tls->ticket_lifetime_s);
+    SSL_CTX_free(current);
+    if (ctx != NULL)
+        warn_of_expiry(&builder);
     for (unsigned i = 0; i < builder.pair_count; i++)
         fg_tls_pair_fini(&builder.pairs[i]);
     sk_X509_pop_free(builder.authorities, X509_free);

@@ -9,7 +9,7 @@ import pytest
 
 from harness import read_all, run_binary, wait_for
 from redis_tools import redis_server
-from tls_tools import GET, Seen, client_context, der, field, make_crl, make_pair, s_client
+from tls_tools import GET, Seen, client_context, der, field, make_crl, make_pair, reissue, s_client
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 ROUTES = [{"match": {"prefix": "/"}, "respond": {"body": "hello"}}]
@@ -242,6 +242,25 @@ def test_certificates_are_read_anew(launch, folder):
     replace(pair, second)
     gateway.signal(signal.SIGHUP)
     wait_for(lambda: served() == der(second[0]), what="the certificate after the reload")
+
+
+@pytest.mark.parametrize("since, days, why", [(-5, -1, "it has expired"), (1, 5, "it is not valid yet")])
+def test_a_certificate_that_nobody_takes_replaces_none_that_is_good(launch, folder, since, days, why):
+    pair = make_pair(folder, "timely", ["localhost"])
+    good, newer = pair[0].read_bytes(), reissue(pair, 3)
+    gateway = launch({"listeners": lambda g: [listener(g, pair)], "routes": ROUTES, "tls": {"check_files": "100ms"}})
+    pair[0].write_bytes(reissue(pair, days, since))
+    wait_for(lambda: f"{why}, and the old one is good" in gateway.log, what="the complaint")
+    assert Seen(gateway.port, "localhost").certificate == ssl.PEM_cert_to_DER_cert(good.decode())
+    # What can be read but is no file stops nobody's looking: the next good one is found.
+    pair[0].unlink()
+    os.mkfifo(pair[0])
+    wait_for(lambda: "it is no regular file" in gateway.log, what="the complaint about the pipe")
+    pair[0].unlink()
+    pair[0].write_bytes(newer)
+    wait_for(lambda: Seen(gateway.port, "localhost").certificate == ssl.PEM_cert_to_DER_cert(newer.decode()),
+             what="the new one")
+    assert gateway.log.count("event=certificate_expires_soon") == 2  # at the start, and of the new one
 
 
 def test_check_names_the_place(folder, pairs, tmp_path):

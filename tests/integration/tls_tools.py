@@ -2,6 +2,7 @@
 tls_tools.py: certificates of all sorts by the openssl program, and clients that look at handshakes.
 """
 import ctypes
+import datetime
 import hashlib
 import hmac
 import pathlib
@@ -10,6 +11,8 @@ import socket
 import ssl
 import subprocess
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
@@ -27,6 +30,16 @@ def make_pair(folder, name, hosts=(), kind="ec", authority=None, uri=None, days=
     openssl("req", "-x509", "-newkey", *new_key, "-nodes", "-days", days, "-keyout", key, "-out", crt,
             "-subj", f"/CN={name}", *extensions, *signer)
     return crt, key
+
+
+def reissue(pair, days, since=-5):
+    """The certificate of a pair once more for the same key and names, signed by itself; good from `since` to `days`."""
+    old, key = x509.load_pem_x509_certificate(pair[0].read_bytes()), serialization.load_pem_private_key(pair[1].read_bytes(), None)
+    now = datetime.datetime.utcnow()
+    builder = x509.CertificateBuilder(old.issuer, old.subject, key.public_key(), x509.random_serial_number(),
+                                      now + datetime.timedelta(days=since), now + datetime.timedelta(days=days),
+                                      list(old.extensions))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def make_crl(folder, authority, revoked=(), is_over=False):
