@@ -4,7 +4,7 @@
  * Job      put either together from its parts; take the client's address from the header; let the
  *          hello wait for its turn, or say in the clear that there was none.
  * Thread   the loop's.
- * Memory   parts wait in connection->held: 1 KiB of a header, 17 KiB of a hello at most. They are
+ * Memory   parts wait in connection->held: 4 KiB of a header, 17 KiB of a hello at most. They are
  *          joined in net->in, where what was just read lies already.
  */
 #include "net/net_internal.h"

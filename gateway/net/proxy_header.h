@@ -21,7 +21,7 @@ enum fg_proxy_header_result {
 };
 
 /* More than this is never needed: a header of version 2 with more is refused. */
-#define FG_PROXY_HEADER_BYTES_MAX ((size_t)1024)
+#define FG_PROXY_HEADER_BYTES_MAX ((size_t)4096)
 
 struct fg_proxy_header {
     bool has_source; /* false: LOCAL, UNKNOWN, or no TCP over IP */

@@ -74,7 +74,7 @@ def seen(gateway):
 @pytest.mark.parametrize("header, client", [
     (v1(), "198.51.100.7"), (v1("2001:db8::9"), "2001:db8::9"), (v2(), "198.51.100.7"),
     (v2("2001:db8::9", family=0x21), "2001:db8::9"), (v2(extra=b"\x04\x00\x02xx"), "198.51.100.7"),
-    (v2(command=0), "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+    (v2(extra=b"\x04\x0b\xb8" + bytes(3000)), "198.51.100.7"), (v2(command=0), "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
 ])
 @pytest.mark.parametrize("parts", [False, True], ids=["whole", "bytewise"])
 def test_the_header_says_who_it_is(site, header, client, parts):
@@ -85,7 +85,7 @@ def test_the_header_says_who_it_is(site, header, client, parts):
 
 @pytest.mark.parametrize("header", [
     b"", b"PROXY TCP4 1.2.3.4\r\n", b"PROXY TCP4 999.1.1.1 1.1.1.1 1 1\r\n", SIGNATURE + b"\x31\x11\0\0",
-    v2(family=0x41), v2(family=0x13), v2(extra=b"\x04\0"), v2(extra=b"\x03\0\x04\0\0\0\0"),
+    v2(family=0x41), v2(family=0x13), v2(extra=b"\x04\0"), v2(extra=b"\x04\x0f\xff" + bytes(4095)), v2(extra=b"\x03\0\x04\0\0\0\0"),
     b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
 ])
 def test_without_a_good_header_there_is_no_connection(site, header):
