@@ -225,11 +225,11 @@ enum fg_jwt_verdict fg_jwt_read_claims(const struct fg_jwt_rules *rules, struct 
         return verdict;
     const json_t *sub = json_object_get(claims, "sub");
     size_t len = json_string_length(sub);
-    if (!json_is_string(sub) || !is_user_id(json_string_value(sub), len))
+    if (!json_is_string(sub) || len == 0)
         return FG_JWT_NO_SUBJECT;
     const char *prefix = rules->user_prefix == NULL ? "" : rules->user_prefix;
-    if (len + strlen(prefix) > FG_USER_ID_BYTES_MAX)
-        return FG_JWT_NO_SUBJECT;
+    if (!is_user_id(json_string_value(sub), len) || len + strlen(prefix) > FG_USER_ID_BYTES_MAX)
+        return FG_JWT_BAD_SUBJECT;
     grant->user_id = fg_arena_try_printf(arena, "%s%.*s", prefix, (int)len, json_string_value(sub));
     grant->tier = (struct fg_span){"", 0};
     const json_t *tier = json_object_get(claims, "tier");
@@ -290,6 +290,8 @@ const char *fg_jwt_verdict_name(enum fg_jwt_verdict verdict)
         [FG_JWT_WRONG_ISSUER] = "wrong_issuer",
         [FG_JWT_WRONG_AUDIENCE] = "wrong_audience",
         [FG_JWT_NO_SUBJECT] = "no_subject",
+        [FG_JWT_BAD_SUBJECT] = "bad_subject",
+        [FG_JWT_TOO_LONG] = "too_long",
         [FG_JWT_UNKNOWN_KEY] = "unknown_key",
     };
     return names[verdict];

@@ -14,7 +14,7 @@
 
 #define FG_JWT_KEY_BYTES_MIN 32
 #define FG_JWT_KEY_BYTES_MAX 4096
-#define FG_JWT_TOKEN_BYTES_MAX 4096
+#define FG_JWT_TOKEN_BYTES_MAX 8192
 #define FG_USER_ID_BYTES_MAX 128
 #define FG_TIER_BYTES_MAX 32
 
@@ -57,6 +57,8 @@ enum fg_jwt_verdict {
     FG_JWT_WRONG_ISSUER,
     FG_JWT_WRONG_AUDIENCE,
     FG_JWT_NO_SUBJECT,
+    FG_JWT_BAD_SUBJECT, /* it cannot be a user id */
+    FG_JWT_TOO_LONG,
     FG_JWT_UNKNOWN_KEY,
 };
 

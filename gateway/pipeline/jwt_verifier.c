@@ -178,6 +178,12 @@ static size_t issuer_of(const struct fg_identity_conf *conf, const json_t *claim
     return i;
 }
 
+static bool may_be_our_own(const struct fg_identity_conf *conf, const json_t *claims)
+{
+    const char *iss = json_string_value(json_object_get(claims, "iss"));
+    return conf->jwt.issuer == NULL || (iss != NULL && strcmp(iss, conf->jwt.issuer) == 0);
+}
+
 static enum fg_jwt_verdict check_foreign(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
                                          struct candidate *token, size_t issuer, uint64_t now_s,
                                          struct fg_jwt_grant *grant)
@@ -204,6 +210,8 @@ static enum fg_jwt_verdict check_anew(struct fg_jwt_verifier *verifier, struct f
                                       struct fg_jwt_grant *grant)
 {
     struct candidate candidate = {.header = NULL};
+    if (token.len > FG_JWT_TOKEN_BYTES_MAX)
+        return FG_JWT_TOO_LONG;
     if (!fg_jwt_split(token, &candidate.parts))
         return FG_JWT_MALFORMED;
     if (verifier->conf->issuer_count == 0)
@@ -212,10 +220,11 @@ static enum fg_jwt_verdict check_anew(struct fg_jwt_verifier *verifier, struct f
     if (candidate.claims == NULL)
         return FG_JWT_MALFORMED;
     size_t issuer = issuer_of(verifier->conf, candidate.claims);
-    enum fg_jwt_verdict verdict =
-        issuer == verifier->conf->issuer_count
-            ? fg_jwt_verify(verifier->signer, arena, token, now_s, grant)
-            : check_foreign(verifier, arena, &candidate, issuer, now_s, grant);
+    enum fg_jwt_verdict verdict = FG_JWT_WRONG_ISSUER;
+    if (issuer < verifier->conf->issuer_count)
+        verdict = check_foreign(verifier, arena, &candidate, issuer, now_s, grant);
+    else if (may_be_our_own(verifier->conf, candidate.claims))
+        verdict = fg_jwt_verify(verifier->signer, arena, token, now_s, grant);
     json_decref(candidate.claims);
     json_decref(candidate.header);
     return verdict;

@@ -211,7 +211,7 @@ static const char *how_to(uint32_t means)
         return "this route needs a signature in the field x-floodgate-signature";
     if ((means & 1u << FG_IDENTITY_BY_API_KEY) != 0)
         return "this route needs an API key";
-    return "this route needs a certificate of the client";
+    return "this route needs a certificate of the client, with a name that can be a user id";
 }
 
 /* The route's edits of the request, which may name the user: so they are done here. */
