@@ -3,7 +3,8 @@
  *
  * These are the rules of nghttp2 1.52, which other servers and clients live by; the unit test runs
  * it beside them. It is a little stricter than the RFC on authorities, where nothing but what a URI
- * may have can stand, and lets two lists of Priority through, which are merged.
+ * may have can stand, and lets two lists of Priority through, which are merged. A status is
+ * one from 100 to 599 for us, any three digits for nghttp2.
  */
 #include "backends/h2_check.h"
 
@@ -17,6 +18,7 @@ enum seen {
     SEEN_AUTHORITY = 1u << FG_H2_AUTHORITY,
     SEEN_PATH = 1u << FG_H2_PATH,
     SEEN_PROTOCOL = 1u << FG_H2_PROTOCOL,
+    SEEN_STATUS = 1u << FG_H2_STATUS,
     SEEN_HOST = 1u << FG_H2_HOST,
     /* no bits of kinds */
     SEEN_REGULAR = 1u << 16, /* a field that is not a pseudo one: none of these may follow */
@@ -42,6 +44,8 @@ static enum fg_h2_kind kind_of_pseudo(struct fg_span name)
         return FG_H2_AUTHORITY;
     if (fg_span_equal(name, FG_SPAN(":protocol")))
         return FG_H2_PROTOCOL;
+    if (fg_span_equal(name, FG_SPAN(":status")))
+        return FG_H2_STATUS;
     return FG_H2_BAD;
 }
 
@@ -133,6 +137,14 @@ static bool parse_length(struct fg_span value, int64_t *length)
     return true;
 }
 
+/* 101 is none of HTTP/2's (RFC 9113 section 8.6). */
+static bool is_status(struct fg_span value)
+{
+    return value.len == 3 && value.data[0] >= '1' && value.data[0] <= '5' &&
+           is_digit(value.data[1]) && is_digit(value.data[2]) &&
+           !fg_span_equal(value, FG_SPAN("101"));
+}
+
 static bool is_value_of(enum fg_h2_kind kind, struct fg_span value)
 {
     int64_t length;
@@ -148,6 +160,8 @@ static bool is_value_of(enum fg_h2_kind kind, struct fg_span value)
         return is_path(value);
     case FG_H2_PROTOCOL:
         return value.len > 0 && is_value(value);
+    case FG_H2_STATUS:
+        return is_status(value);
     case FG_H2_CONTENT_LENGTH:
         return parse_length(value, &length);
     case FG_H2_TE:
@@ -177,13 +191,13 @@ uint8_t fg_h2_note_of_static(unsigned index)
         [5] = FG_H2_PATH,
         [6] = FG_H2_SCHEME,
         [7] = FG_H2_SCHEME,
-        [8] = BAD, /* :status */
-        [9] = BAD,
-        [10] = BAD,
-        [11] = BAD,
-        [12] = BAD,
-        [13] = BAD,
-        [14] = BAD,
+        [8] = FG_H2_STATUS,
+        [9] = FG_H2_STATUS,
+        [10] = FG_H2_STATUS,
+        [11] = FG_H2_STATUS,
+        [12] = FG_H2_STATUS,
+        [13] = FG_H2_STATUS,
+        [14] = FG_H2_STATUS,
         [28] = FG_H2_CONTENT_LENGTH | FG_H2_VALUE_BAD,
         [32] = FG_H2_PLAIN + FG_FIELD_COOKIE,
         [35] = FG_H2_PLAIN + FG_FIELD_EXPECT,
@@ -192,6 +206,40 @@ uint8_t fg_h2_note_of_static(unsigned index)
     };
     bool is_other = index < sizeof(others) && others[index] != FG_H2_UNKNOWN;
     return is_other ? others[index] : FG_H2_PLAIN + FG_FIELD_OTHER;
+}
+
+uint8_t fg_h2_note_of_item(const struct fg_hpack_item *item)
+{
+    if (item->static_index != 0)
+        return fg_h2_note_of_static(item->static_index);
+    if (item->note != NULL && *item->note != FG_H2_UNKNOWN)
+        return *item->note;
+    uint8_t name_note =
+        item->static_name != 0 ? fg_h2_note_of_static(item->static_name) : item->name_note;
+    enum fg_h2_kind kind = fg_h2_kind_of_note(name_note);
+    if (kind == FG_H2_UNKNOWN)
+        kind = fg_h2_kind_of(item->name);
+    uint8_t note = fg_h2_note_of(kind, item->value);
+    if (item->note != NULL)
+        *item->note = note;
+    return note;
+}
+
+enum fg_field_id fg_h2_id_of_kind(enum fg_h2_kind kind)
+{
+    switch (kind) {
+    case FG_H2_HOST:
+        return FG_FIELD_HOST;
+    case FG_H2_CONTENT_LENGTH:
+        return FG_FIELD_CONTENT_LENGTH;
+    case FG_H2_TE:
+        return FG_FIELD_TE;
+    case FG_H2_PRIORITY:
+        return FG_FIELD_OTHER;
+    default:
+        assert(kind >= FG_H2_PLAIN);
+        return (enum fg_field_id)((unsigned)kind - FG_H2_PLAIN);
+    }
 }
 
 /* Each of them once, and a pseudo field before all others. */
@@ -259,6 +307,31 @@ bool fg_h2_check_field(struct fg_h2_check *check, uint8_t note, struct fg_span v
     }
 }
 
+bool fg_h2_check_answer_field(struct fg_h2_check *check, uint8_t note, struct fg_span value,
+                              bool is_trailer)
+{
+    enum fg_h2_kind kind = fg_h2_kind_of_note(note);
+    bool is_fine = (note & FG_H2_VALUE_BAD) == 0;
+    switch (kind) {
+    case FG_H2_STATUS:
+        if (!is_fine || is_trailer || !note_single(check, kind, 0))
+            return false;
+        check->status = (unsigned)(value.data[0] - '0') * 100 +
+                        (unsigned)(value.data[1] - '0') * 10 + (unsigned)(value.data[2] - '0');
+        return true;
+    case FG_H2_HOST: /* which means nothing there, and may say anything */
+        check->seen |= SEEN_REGULAR;
+        return is_fine || is_value(value);
+    case FG_H2_CONTENT_LENGTH:
+        check->seen |= SEEN_REGULAR;
+        return is_fine && check->content_length == -1 &&
+               parse_length(value, &check->content_length);
+    default:
+        check->seen |= SEEN_REGULAR;
+        return is_fine && kind > FG_H2_CONTENT_LENGTH;
+    }
+}
+
 static bool has(const struct fg_h2_check *check, uint32_t bits)
 {
     return (check->seen & bits) == bits;
@@ -288,6 +361,22 @@ bool fg_h2_check_head(struct fg_h2_check *check, bool is_end)
         return has(check, SEEN_AUTHORITY) && (check->seen & (SEEN_SCHEME | SEEN_PATH)) == 0;
     }
     return is_whole(check) && (!is_end || fg_h2_check_end(check));
+}
+
+/* RFC 9110 sections 6.4.1 and 8.6, RFC 9113 section 8.1. */
+bool fg_h2_check_answer_head(struct fg_h2_check *check, bool is_end, enum fg_h2_asked asked)
+{
+    if (!has(check, SEEN_STATUS))
+        return false;
+    if (check->status < 200)
+        return !is_end && check->content_length == -1;
+    if (check->status == 204 && check->content_length > 0)
+        return false;
+    if (asked == FG_H2_ASKED_HEAD || check->status == 204 || check->status == 304)
+        check->content_length = 0;
+    else if (asked == FG_H2_ASKED_TUNNEL && check->status < 300)
+        check->content_length = -1;
+    return !is_end || fg_h2_check_end(check);
 }
 
 bool fg_h2_check_trailers(const struct fg_h2_check *check, bool is_end)

@@ -23,8 +23,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define STREAM_WINDOW 262144 /* most of an answer that waits here for a slow client */
-#define CONNECTION_WINDOW (16 << 20)
 #define FRAME_BYTES_MAX ((size_t)16384 + 9) /* the session sends no larger ones */
 #define READS_MAX 8
 #define IOV_MAX_USED 16
@@ -63,23 +61,39 @@ void fg_h2_reset_stream(struct fg_h2 *h2, int32_t stream_id, uint32_t code)
     mark_dirty(h2);
 }
 
-void fg_h2_lose(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
-                const char *detail)
+static void lose(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
+                 uint32_t code, const char *detail)
 {
     int32_t stream_id = attempt->stream_id;
     fg_h2_forget(h2, attempt);
-    fg_h2_reset_stream(h2, stream_id, NGHTTP2_CANCEL); /* or takes back what has not left */
+    fg_h2_reset_stream(h2, stream_id, code); /* or takes back what has not left */
     fg_proxy_request_on_lost(attempt, cause, FG_FAILURE_RESET, detail);
+}
+
+void fg_h2_lose(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
+                const char *detail)
+{
+    lose(h2, attempt, cause, NGHTTP2_CANCEL, detail);
+}
+
+void fg_h2_lose_malformed(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, const char *detail)
+{
+    fg_counter_add_owned(&attempt->request->metrics->malformed, 1);
+    lose(h2, attempt, FG_RETRY_RESET, NGHTTP2_PROTOCOL_ERROR, detail);
 }
 
 /* ---- callbacks: what we say ---- */
 
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
-    struct fg_proxy_attempt *attempt =
-        frame->hd.type == NGHTTP2_HEADERS ? fg_h2_attempt_of(session, frame->hd.stream_id) : NULL;
+    struct fg_h2 *h2 = user_data;
+    if (frame->hd.type != NGHTTP2_HEADERS)
+        return 0;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        h2->newest_id = frame->hd.stream_id;
+    struct fg_proxy_attempt *attempt = fg_h2_attempt_of(session, frame->hd.stream_id);
     if (attempt != NULL)
-        fg_h2_head_note(user_data, attempt);
+        fg_h2_head_note(h2, attempt);
     return 0;
 }
 
@@ -153,6 +167,7 @@ static int open_session(struct fg_h2 *h2)
         return -1;
     }
     nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_http_messaging(option, 1); /* h2_answer.c does */
     nghttp2_option_set_peer_max_concurrent_streams(option, conf->max_streams);
     int error = nghttp2_session_client_new3(&h2->session, callbacks, h2, option, &memory);
     nghttp2_option_del(option);
@@ -161,14 +176,14 @@ static int open_session(struct fg_h2 *h2)
         return -1;
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, FG_H2_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)conf->header_bytes_max},
     };
     error = nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
                                     sizeof(settings) / sizeof(settings[0]));
     if (error == 0)
         error = nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
-                                                      CONNECTION_WINDOW);
+                                                      (int32_t)FG_H2_CONNECTION_WINDOW);
     return error;
 }
 
@@ -188,6 +203,9 @@ bool fg_h2_open(struct fg_upstream *upstream)
         return false;
     h2->upstream = upstream;
     fg_hpack_init(&h2->hpack, &upstream->thread->small_blocks);
+    fg_hpack_reader_init(&h2->reader, &upstream->thread->small_blocks);
+    fg_h2_input_init(&h2->input, &fg_h2_watch_ops, &upstream->thread->small_blocks,
+                     FG_H2_BOMB_HEADS * upstream->thread->proxy->conf.header_bytes_max, 0);
     fg_timeout_entry_init(&h2->keepalive);
     fg_list_init(&h2->dirty);
     fg_list_init(&h2->streams);
@@ -197,6 +215,7 @@ bool fg_h2_open(struct fg_upstream *upstream)
         free(h2);
         return false;
     }
+    h2->input.session = h2->session;
     upstream->h2 = h2;
     note_heard(h2);
     mark_dirty(h2);
@@ -238,6 +257,8 @@ void fg_h2_close(struct fg_upstream *upstream)
     fg_timeout_list_clear(&h2->keepalive);
     fg_byte_queue_clear(&h2->out, &upstream->thread->segments);
     fg_hpack_fini(&h2->hpack);
+    fg_hpack_reader_fini(&h2->reader);
+    fg_h2_input_fini(&h2->input);
     nghttp2_session_del(h2->session);
     upstream->h2 = NULL;
     free(h2);
@@ -426,17 +447,17 @@ void fg_h2_on_writable(struct fg_upstream *upstream)
 
 /* ---- reading ---- */
 
-static ssize_t take_input(struct fg_h2 *h2, const uint8_t *data, size_t len)
+static int take_input(struct fg_h2 *h2, const uint8_t *data, size_t len)
 {
     struct fg_gather gather;
     gather.len = 0;
     h2->gather = &gather;
     h2->is_in_session = true;
-    ssize_t used = nghttp2_session_mem_recv(h2->session, data, len);
+    int error = fg_h2_watch_take(h2, data, len);
     fg_h2_hand_on_gathered(h2);
     h2->is_in_session = false;
     h2->gather = NULL;
-    return used;
+    return error;
 }
 
 void fg_h2_on_readable(struct fg_upstream *upstream)
@@ -461,10 +482,9 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
         }
         note_heard(h2);
         uint64_t begun_ns = fg_read_pace_begin(upstream, (size_t)got);
-        ssize_t used = take_input(h2, (const uint8_t *)buffer, (size_t)got);
+        int error = take_input(h2, (const uint8_t *)buffer, (size_t)got);
         fg_read_pace_end(upstream, (size_t)got, begun_ns);
-        if (used != got) {
-            fg_counter_add_owned(&upstream->thread->metrics->malformed, 1);
+        if (error != 0) {
             break_off(h2, "the server broke the rules of HTTP/2");
             return;
         }

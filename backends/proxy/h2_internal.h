@@ -1,6 +1,6 @@
 /*
  * h2_internal.h: a connection that attempts share as streams (h2.c), the heads that it sends
- *                (h2_head.c), and what comes back (h2_answer.c).
+ *                (h2_head.c), and what comes back (h2_watch.c, h2_answer.c).
  * Thread   the owning event loop.
  */
 #ifndef FG_PROXY_H2_INTERNAL_H
@@ -8,9 +8,15 @@
 
 #include "proxy_internal.h"
 
+#include "backends/h2_input.h"
 #include "backends/hpack.h"
+#include "backends/hpack_reader.h"
 
 #include <nghttp2/nghttp2.h>
+
+#define FG_H2_STREAM_WINDOW 262144u /* most of an answer that waits here for a slow client */
+#define FG_H2_CONNECTION_WINDOW (16u << 20)
+#define FG_H2_ENDED_SEVERAL (-1)
 
 struct fg_h2 {
     struct fg_upstream *upstream;
@@ -29,6 +35,16 @@ struct fg_h2 {
     bool is_in_session;                /* below one of its callbacks */
     bool is_broken;
 
+    /* what comes in */
+    struct fg_h2_input input;
+    struct fg_hpack_reader reader; /* what we remember of the server's heads */
+    struct fg_h2_resets resets;    /* streams that we gave up before their end */
+    uint32_t late_left;            /* bytes that may still come for such */
+    int32_t newest_id;             /* of the streams that the server has heard of */
+    int32_t cut_id;                /* the stream that it has reset last */
+    int32_t ended_id; /* that a frame ends which the session has not seen; 0: none, or several */
+    bool is_refusing; /* it is known that the input is deaf */
+
     /* while one read is taken: small DATA of one stream */
     struct fg_gather *gather;
     int32_t gather_id;
@@ -44,9 +60,22 @@ void fg_h2_reset_stream(struct fg_h2 *h2, int32_t stream_id, uint32_t code);
 /* The attempt is over, its stream reset. */
 void fg_h2_lose(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
                 const char *detail);
+/* The same for an answer that is none. */
+void fg_h2_lose_malformed(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, const char *detail);
+
+/* ---- h2_watch.c ---- */
+
+extern const struct fg_h2_input_ops fg_h2_watch_ops;
+/* What was read, for the session. Not 0: it can go on no more. */
+int fg_h2_watch_take(struct fg_h2 *h2, const uint8_t *data, size_t len);
+/* We end the stream while the server may still send: that is late, and no fault. */
+void fg_h2_watch_note_reset(struct fg_h2 *h2, int32_t stream_id);
 
 /* ---- h2_answer.c ---- */
 
+/* Reads the header block that is there, for the attempt or, if NULL, for the table alone. 0, or an
+ * error of nghttp2's. */
+int fg_h2_answer_read(struct fg_h2 *h2, struct fg_proxy_attempt *attempt);
 void fg_h2_set_answer_callbacks(nghttp2_session_callbacks *callbacks);
 /* Small DATA that one read has brought goes to its attempt in one piece. */
 void fg_h2_hand_on_gathered(struct fg_h2 *h2);

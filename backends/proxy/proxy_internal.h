@@ -13,6 +13,7 @@
 #define FG_PROXY_INTERNAL_H
 
 #include "backends/backend.h"
+#include "backends/h2_check.h"
 #include "base/block_pool.h"
 #include "base/counters_shared.h"
 #include "base/histogram_shared.h"
@@ -273,10 +274,11 @@ struct fg_proxy_attempt {
     /* what comes back */
     struct fg_upstream_response response; /* parser of HTTP/1.1; result of both */
     bool has_response_bytes;
-    int32_t stream_id; /* HTTP/2; 0: none */
-    bool is_on_wire;   /* HTTP/2: its head has been written */
-    bool is_early;     /* HTTP/2: begun before the server had said how many it takes */
-    size_t unconsumed; /* of the stream's window, while the client takes no more */
+    struct fg_h2_check check; /* HTTP/2: what is known of the head, and of the content so far */
+    int32_t stream_id;        /* HTTP/2; 0: none */
+    bool is_on_wire;          /* HTTP/2: its head has been written */
+    bool is_early;            /* HTTP/2: begun before the server had said how many it takes */
+    size_t unconsumed;        /* of the stream's window, while the client takes no more */
 };
 
 /* One exchange; in its arena. */

@@ -204,9 +204,9 @@ static bool is_dropped(enum fg_field_id id, unsigned status)
     }
 }
 
-bool fg_upstream_response_is_dropped(struct fg_span name)
+bool fg_upstream_response_is_dropped(enum fg_field_id id)
 {
-    return is_dropped(fg_field_identify(name), 0);
+    return is_dropped(id, 0);
 }
 
 /* ---- a head that is here whole ---- */
@@ -382,8 +382,8 @@ static void filter_fields(struct fg_upstream_response *response, const struct he
     if (facts->names_others) {
         /* Marked first: the lists themselves are among the fields. */
         for (size_t i = 0; i < response->field_count; i++) {
-            struct fg_span name = response->fields[i].name;
-            if (!fg_upstream_response_is_dropped(name) && is_named_by_connection(response, name))
+            if (!is_dropped(ids[i], 0) &&
+                is_named_by_connection(response, response->fields[i].name))
                 response->fields[i].name.len = 0;
         }
     }

@@ -18,6 +18,7 @@
 #include "backends/backend.h"
 #include "backends/trailers.h"
 #include "base/chunked.h"
+#include "base/field_id.h"
 #include "proxy/known_lines.h"
 
 enum fg_upstream_framing {
@@ -86,6 +87,6 @@ enum fg_upstream_result fg_upstream_response_next(struct fg_upstream_response *r
 bool fg_upstream_response_ends_at_eof(const struct fg_upstream_response *response);
 
 /* Is the field about this hop, or one that the gateway sets itself on every answer? */
-bool fg_upstream_response_is_dropped(struct fg_span name);
+bool fg_upstream_response_is_dropped(enum fg_field_id id);
 
 #endif

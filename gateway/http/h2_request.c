@@ -91,24 +91,6 @@ static void note_priority(struct fg_stream *stream, struct fg_span value)
     stream->has_bad_priority |= !fg_priority_field_add(value, &stream->priority);
 }
 
-/* Of a field that is no pseudo one. */
-static enum fg_field_id id_of(enum fg_h2_kind kind)
-{
-    switch (kind) {
-    case FG_H2_HOST:
-        return FG_FIELD_HOST;
-    case FG_H2_CONTENT_LENGTH:
-        return FG_FIELD_CONTENT_LENGTH;
-    case FG_H2_TE:
-        return FG_FIELD_TE;
-    case FG_H2_PRIORITY:
-        return FG_FIELD_OTHER;
-    default:
-        assert(kind >= FG_H2_PLAIN);
-        return (enum fg_field_id)((unsigned)kind - FG_H2_PLAIN);
-    }
-}
-
 static enum fg_http_error add_to_head(struct fg_stream *stream, enum fg_h2_kind kind,
                                       const struct fg_hpack_item *item)
 {
@@ -127,7 +109,8 @@ static enum fg_http_error add_to_head(struct fg_stream *stream, enum fg_h2_kind 
         /* The connection says better which of the two it is. */
         return fg_h2_check_has_known_scheme(&stream->check) ? FG_HTTP_OK : FG_HTTP_BAD_TARGET;
     default:
-        return fg_head_add_checked(head, id_of(kind), item->name, item->value, is_name_lasting);
+        return fg_head_add_checked(head, fg_h2_id_of_kind(kind), item->name, item->value,
+                                   is_name_lasting);
     }
 }
 
@@ -169,24 +152,6 @@ static int defuse(struct fg_h2 *h2)
     return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
-/* What is known of a field; of one in the table it has to be found out but once. */
-static uint8_t note_of(const struct fg_hpack_item *item)
-{
-    if (item->static_index != 0)
-        return fg_h2_note_of_static(item->static_index);
-    if (item->note != NULL && *item->note != FG_H2_UNKNOWN)
-        return *item->note;
-    uint8_t name_note =
-        item->static_name != 0 ? fg_h2_note_of_static(item->static_name) : item->name_note;
-    enum fg_h2_kind kind = fg_h2_kind_of_note(name_note);
-    if (kind == FG_H2_UNKNOWN)
-        kind = fg_h2_kind_of(item->name);
-    uint8_t note = fg_h2_note_of(kind, item->value);
-    if (item->note != NULL)
-        *item->note = note;
-    return note;
-}
-
 /* The fields of trailers that nobody takes are checked all the same. NULL: it was not malformed. */
 static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct fg_h2_check *check,
                               bool is_trailer, enum fg_hpack_found *found, uint64_t bytes_max)
@@ -200,7 +165,7 @@ static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct
             return NULL;
         if (check == NULL || !is_fine)
             continue;
-        uint8_t note = note_of(&item);
+        uint8_t note = fg_h2_note_of_item(&item);
         is_fine = fg_h2_check_field(check, note, item.value, is_trailer);
         if (is_fine && stream != NULL)
             take_field(stream, fg_h2_kind_of_note(note), &item, is_trailer);

@@ -3,13 +3,10 @@ Answers of an HTTP/2 server that are malformed, and frames that break its connec
 request that it was for (502, or a broken-off answer when its head had passed), never the gateway nor
 what is asked next. Sources: RFC 9113 sections 4 to 6 and 8; RFC 7541.
 """
-import socket
-
-import hpack
 import pytest
 
 import wire
-from upstreams import SocketServer
+from upstreams import H2Requests, SocketServer
 from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE,
                   RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, settings)
 
@@ -35,6 +32,7 @@ def on(kind, flags=0, payload=b"", stream_id=None):
 # (what, frames); answered 502.
 REFUSED = [
     ("no status", [fields(("a", "b"))]),
+    ("no field at all", [on(HEADERS, END)]),
     ("two statuses", [fields((":status", "200"), (":status", "200"))]),
     ("a status behind a field", [fields(("a", "b"), (":status", "200"))]),
     ("a status of two digits", [head(status="20", flags=END)]),
@@ -68,6 +66,12 @@ REFUSED = [
     ("a list of lengths", [head(("content-length", "2, 2")), data()]),
     ("a length and no data", [head(("content-length", "2"), flags=END)]),
     ("data before the head", [data()]),
+    ("empty data before the head", [data(b"", 0), head(), data()]),
+    ("trailers before the head", [fields(("a", "b")), head(), data()]),
+    ("a blank before a value", [head(("a", " b"), flags=END)]),
+    ("te other than trailers", [head(("te", "gzip"), flags=END)]),
+    ("a length of 103", [head(("content-length", "2"), status="103"), head(), data()]),
+    ("a length of 204", [head(("content-length", "2"), status="204", flags=END)]),
     ("a reset", [on(RST_STREAM, payload=b"\0\0\0\x02")]),
     ("a reset that says nothing is wrong", [on(RST_STREAM, payload=b"\0\0\0\0")]),
     ("a head too large", [fields((":status", "200"), *[("a", "b" * 8000)] * 2, flags=END_STREAM),
@@ -106,6 +110,7 @@ BROKEN_OFF = [
     ("a reset", [head(), data(flags=0), on(RST_STREAM, payload=b"\0\0\0\x02")]),
     ("a reset that says nothing is wrong", [head(), data(flags=0), on(RST_STREAM, payload=b"\0\0\0\0")]),
     ("trailers without the end", [head(), data(flags=0), fields(("a", "b"), flags=END_HEADERS)]),
+    ("two heads", [head(), head(), data()]),
     ("a status in trailers", [head(), data(flags=0), fields((":status", "200"))]),
     ("capitals in trailers", [head(), data(flags=0), fields(("A", "b"))]),
     ("CR and LF in trailers", [head(), data(flags=0), fields(("a", "b\r\n\r\nc"))]),
@@ -123,6 +128,10 @@ TAKEN = [
                  on(DATA, PADDED | END_STREAM, b"\3ok\0\0\0")]),
     ("a priority", [on(PRIORITY, 0, b"\0\0\0\0\x10"), head(), data()]),
     ("empty data", [head(), data(b"", 0), data(flags=0), data(b"")]),
+    ("a head in four pieces", [head(("a", "b"), flags=0), on(CONTINUATION, 0, block([("c", "d" * 300)])), on(CONTINUATION),
+                               on(CONTINUATION, END_HEADERS, block([("content-length", "2")])), data()]),
+    ("a host that is none, which means nothing there", [head(("host", "a b/c")), data()]),
+    ("103 before the head", [head(status="103"), head(("content-length", "2")), data()]),
     ("a reset behind the end, without an error", [head(), data(), on(RST_STREAM, payload=b"\0\0\0\0")]),
     ("a goaway that spares it", [lambda stream: frame(GOAWAY, 0, 0, stream.to_bytes(4, "big") + b"\0" * 4), head(), data()]),
     ("acknowledgements of nothing", [on(PING, ACK, b"12345678", 0), head(), data()]),
@@ -136,7 +145,7 @@ class Server(SocketServer):
         super().__init__(self.talk)
 
     def talk(self, connection, _):
-        peer = Requests(connection)
+        peer = H2Requests(connection)
         answers = {f"/{table}/{number}": case[1] for table, cases in TABLES.items() for number, case in enumerate(cases)}
         while (request := peer.next_request()) is not None:
             stream, path = request
@@ -147,40 +156,6 @@ class Server(SocketServer):
             if not path.startswith("/taken/"):
                 peer.hang_up()
                 return
-
-
-class Requests:
-    """The frames of a client, as requests."""
-
-    def __init__(self, connection):
-        self.connection, self.buffer, self.decoder = connection, b"", hpack.Decoder()
-        self.take(len(wire.PREFACE))
-        connection.sendall(settings() + frame(SETTINGS, ACK, 0))
-
-    def take(self, count):
-        while len(self.buffer) < count:
-            piece = self.connection.recv(65536)
-            if not piece:
-                raise ConnectionError
-            self.buffer += piece
-        taken, self.buffer = self.buffer[:count], self.buffer[count:]
-        return taken
-
-    def next_request(self):
-        while True:
-            try:
-                start = self.take(9)
-                payload = self.take(int.from_bytes(start[:3], "big"))
-            except ConnectionError:
-                return None
-            if start[3] == HEADERS:
-                return int.from_bytes(start[5:], "big"), dict(self.decoder.decode(payload))[":path"]
-
-    def hang_up(self):
-        """Not before the other side has read: a reset could overtake what was sent."""
-        self.connection.shutdown(socket.SHUT_WR)
-        while self.connection.recv(65536):
-            pass
 
 
 TABLES = {"refused": REFUSED, "broken": BROKEN_OFF, "taken": TAKEN}

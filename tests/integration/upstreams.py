@@ -16,6 +16,9 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.settings
+import hpack
+
+import wire
 
 
 class SocketServer:
@@ -242,6 +245,53 @@ class H2Server(SocketServer):
             streams[stream_id].ended = True
             if not self.at_head:
                 self.answer(self, conn, stream_id, streams[stream_id])
+
+
+class H2Requests:
+    """The frames of a client, as requests; what else it says is noted. Answers are whatever bytes the test wants."""
+
+    def __init__(self, connection):
+        self.connection, self.buffer, self.decoder = connection, b"", hpack.Decoder()
+        self.resets, self.goaways = {}, []
+        self.take(len(wire.PREFACE))
+        connection.sendall(wire.settings() + wire.frame(wire.SETTINGS, wire.ACK, 0))
+
+    def take(self, count):
+        while len(self.buffer) < count:
+            piece = self.connection.recv(65536)
+            if not piece:
+                raise ConnectionError
+            self.buffer += piece
+        taken, self.buffer = self.buffer[:count], self.buffer[count:]
+        return taken
+
+    def next_frame(self):
+        """Its type, stream and payload; None: there is none any more."""
+        try:
+            start = self.take(9)
+            payload = self.take(int.from_bytes(start[:3], "big"))
+        except ConnectionError:
+            return None
+        stream = int.from_bytes(start[5:], "big")
+        if start[3] == wire.RST_STREAM:
+            self.resets[stream] = int.from_bytes(payload, "big")
+        elif start[3] == wire.GOAWAY:
+            self.goaways.append(int.from_bytes(payload[4:8], "big"))
+        return start[3], stream, payload
+
+    def next_request(self):
+        """Its stream and path; None: there is none any more."""
+        while (one := self.next_frame()) is not None:
+            kind, stream, payload = one
+            if kind == wire.HEADERS:
+                return stream, dict(self.decoder.decode(payload))[":path"]
+        return None
+
+    def hang_up(self):
+        """Not before the other side has read: a reset could overtake what was sent."""
+        self.connection.shutdown(socket.SHUT_WR)
+        while self.connection.recv(65536):
+            pass
 
 
 @contextlib.contextmanager

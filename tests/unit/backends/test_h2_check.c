@@ -1,5 +1,5 @@
 /*
- * test_h2_check.c: our checks of a request's fields beside nghttp2's, on heads, content and
+ * test_h2_check.c: our checks of requests and answers beside nghttp2's, on heads, content and
  * trailers of chance; and what is known of the static table.
  */
 #include "backends/h2_check.h"
@@ -21,7 +21,9 @@ struct message {
     size_t count;
 };
 
+/* Or an answer. */
 struct request {
+    enum fg_h2_asked asked; /* what the answer is to */
     struct message head;
     bool is_end; /* with the head */
     size_t content;
@@ -49,7 +51,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 {
     (void)session;
     struct verdict *verdict = user_data;
-    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+    if (frame->hd.type == NGHTTP2_HEADERS &&
+        (frame->headers.cat == NGHTTP2_HCAT_REQUEST || frame->headers.cat == NGHTTP2_HCAT_RESPONSE))
         verdict->is_head_fine = true;
     if (frame->hd.stream_id == 1 && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
         verdict->is_end_fine = true;
@@ -82,22 +85,55 @@ static size_t put_message(uint8_t *to, nghttp2_hd_deflater *deflater, const stru
     return put_frame(to, NGHTTP2_HEADERS, flags | NGHTTP2_FLAG_END_HEADERS, block, (size_t)len);
 }
 
-static struct verdict ask_nghttp2(const struct request *request)
+static nghttp2_session *open_server(nghttp2_session_callbacks *callbacks, struct verdict *verdict)
+{
+    const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}};
+    nghttp2_session *session;
+    assert_int_equal(nghttp2_session_server_new(&session, callbacks, verdict), 0);
+    assert_int_equal(nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, 1), 0);
+    return session;
+}
+
+static ssize_t read_nothing(nghttp2_session *session, int32_t id, uint8_t *to, size_t room,
+                            uint32_t *flags, nghttp2_data_source *source, void *user_data)
+{
+    (void)session, (void)id, (void)to, (void)room, (void)flags, (void)source, (void)user_data;
+    return NGHTTP2_ERR_DEFERRED;
+}
+
+/* Its request is on its way, and not at its end: so the stream is there until the answer is. */
+static nghttp2_session *open_client(nghttp2_session_callbacks *callbacks, struct verdict *verdict,
+                                    enum fg_h2_asked asked)
+{
+    static const char *const methods[] = {"GET", "HEAD", "CONNECT"};
+    const char *method = methods[asked];
+    nghttp2_nv nv = {(uint8_t *)(uintptr_t) ":method", (uint8_t *)(uintptr_t)method, 7,
+                     strlen(method), NGHTTP2_NV_FLAG_NONE};
+    const nghttp2_data_provider body = {.read_callback = read_nothing};
+    const uint8_t *data;
+    nghttp2_session *session;
+    assert_int_equal(nghttp2_session_client_new(&session, callbacks, verdict), 0);
+    assert_int_equal(nghttp2_submit_request(session, NULL, &nv, 1, &body, NULL), 1);
+    while (nghttp2_session_mem_send(session, &data) > 0)
+        continue;
+    return session;
+}
+
+static struct verdict ask_nghttp2(const struct request *request, bool is_answer)
 {
     static const uint8_t content[64] = {0};
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
-    const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}};
     struct verdict verdict = {false, false};
     nghttp2_session_callbacks *callbacks;
-    nghttp2_session *session;
     nghttp2_hd_deflater *deflater;
     uint8_t input[4096];
-    size_t len = sizeof(preface) - 1;
-    memcpy(input, preface, len);
+    size_t magic_len = is_answer ? NGHTTP2_CLIENT_MAGIC_LEN : 0;
+    size_t len = sizeof(preface) - 1 - magic_len;
+    memcpy(input, preface + magic_len, len);
     assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
-    assert_int_equal(nghttp2_session_server_new(&session, callbacks, &verdict), 0);
-    assert_int_equal(nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, 1), 0);
+    nghttp2_session *session = is_answer ? open_client(callbacks, &verdict, request->asked)
+                                         : open_server(callbacks, &verdict);
     assert_int_equal(nghttp2_hd_deflate_new(&deflater, 4096), 0);
     uint8_t end = request->is_end ? NGHTTP2_FLAG_END_STREAM : 0;
     len += put_message(input + len, deflater, &request->head, end);
@@ -117,21 +153,31 @@ static struct verdict ask_nghttp2(const struct request *request)
 
 /* ---- what we say ---- */
 
-static bool are_fine(struct fg_h2_check *check, const struct message *message, bool is_trailer)
+static bool are_fine(struct fg_h2_check *check, const struct message *message, bool is_trailer,
+                     bool is_answer)
 {
     for (size_t i = 0; i < message->count; i++) {
         const struct fg_field *field = &message->fields[i];
         uint8_t note = fg_h2_note_of(fg_h2_kind_of(field->name), field->value);
-        if (!fg_h2_check_field(check, note, field->value, is_trailer))
+        if (is_answer ? !fg_h2_check_answer_field(check, note, field->value, is_trailer)
+                      : !fg_h2_check_field(check, note, field->value, is_trailer))
             return false;
     }
     return true;
 }
 
-static struct verdict ask_us(const struct request *request)
+static bool is_head_fine(struct fg_h2_check *check, const struct request *request, bool is_answer)
+{
+    if (!are_fine(check, &request->head, false, is_answer))
+        return false;
+    return is_answer ? fg_h2_check_answer_head(check, request->is_end, request->asked)
+                     : fg_h2_check_head(check, request->is_end);
+}
+
+static struct verdict ask_us(const struct request *request, bool is_answer)
 {
     struct fg_h2_check check = FG_H2_CHECK_INIT;
-    if (!are_fine(&check, &request->head, false) || !fg_h2_check_head(&check, request->is_end))
+    if (!is_head_fine(&check, request, is_answer))
         return (struct verdict){false, false};
     if (request->is_end)
         return (struct verdict){true, true};
@@ -139,7 +185,7 @@ static struct verdict ask_us(const struct request *request)
         return (struct verdict){true, false};
     if (!request->has_trailers)
         return (struct verdict){true, fg_h2_check_end(&check)};
-    bool is_fine = are_fine(&check, &request->trailers, true) &&
+    bool is_fine = are_fine(&check, &request->trailers, true, is_answer) &&
                    fg_h2_check_trailers(&check, !request->is_end_missing);
     return (struct verdict){true, is_fine};
 }
@@ -186,6 +232,15 @@ static const struct fg_field pool[] = {
     F(":protocol", ""),
     F(":protocol", " x"),
     F(":status", "200"),
+    F(":status", "204"),
+    F(":status", "304"),
+    F(":status", "404"),
+    F(":status", "101"),
+    F(":status", "20"),
+    F(":status", "2000"),
+    F(":status", "2x0"),
+    F(":status", "+20"),
+    F(":status", ""),
     F(":nope", "1"),
     F(":", "1"),
     F("", "1"),
@@ -242,19 +297,8 @@ static void insert(struct message *message, const struct fg_field *field)
     message->count++;
 }
 
-static struct message make_head(void)
+static struct message vary(struct message head)
 {
-    static const struct message usual[] = {
-        {{F(":method", "POST"), F(":scheme", "https"), F(":path", "/a"), F(":authority", "a.b")},
-         4},
-        {{F(":method", "OPTIONS"), F(":scheme", "https"), F(":path", "*"), F("host", "a.b")}, 4},
-        {{F(":method", "CONNECT"), F(":authority", "a.b:443")}, 2},
-        {{F(":method", "CONNECT"), F(":protocol", "websocket"), F(":scheme", "https"),
-          F(":path", "/"), F(":authority", "a.b")},
-         5},
-        {{F(":method", "GET"), F(":scheme", "ftp"), F(":path", "any"), F(":authority", "a.b")}, 4},
-    };
-    struct message head = usual[chance(ROWS(usual))];
     for (unsigned n = chance(4); n > 0; n--) {
         size_t at = chance(head.count);
         switch (chance(5)) {
@@ -278,6 +322,30 @@ static struct message make_head(void)
     return head;
 }
 
+static struct message make_head(bool is_answer)
+{
+    static const struct message answers[] = {
+        {{F(":status", "200")}, 1},
+        {{F(":status", "200"), F("content-length", "5")}, 2},
+        {{F(":status", "206"), F("content-length", "0")}, 2},
+        {{F(":status", "204")}, 1},
+        {{F(":status", "204"), F("content-length", "0")}, 2},
+        {{F(":status", "304"), F("content-length", "7")}, 2},
+        {{F(":status", "404"), F("x-a", "v")}, 2},
+    };
+    static const struct message usual[] = {
+        {{F(":method", "POST"), F(":scheme", "https"), F(":path", "/a"), F(":authority", "a.b")},
+         4},
+        {{F(":method", "OPTIONS"), F(":scheme", "https"), F(":path", "*"), F("host", "a.b")}, 4},
+        {{F(":method", "CONNECT"), F(":authority", "a.b:443")}, 2},
+        {{F(":method", "CONNECT"), F(":protocol", "websocket"), F(":scheme", "https"),
+          F(":path", "/"), F(":authority", "a.b")},
+         5},
+        {{F(":method", "GET"), F(":scheme", "ftp"), F(":path", "any"), F(":authority", "a.b")}, 4},
+    };
+    return vary(is_answer ? answers[chance(ROWS(answers))] : usual[chance(ROWS(usual))]);
+}
+
 static void show(const struct message *message)
 {
     for (size_t i = 0; i < message->count; i++)
@@ -285,33 +353,84 @@ static void show(const struct message *message)
                     FG_SPAN_ARGS(message->fields[i].value));
 }
 
-static void agrees_with_nghttp2(void **state)
+static struct request make_request(bool is_answer)
 {
-    (void)state;
+    struct request request = {.asked = is_answer ? (enum fg_h2_asked)chance(3) : FG_H2_ASKED_ALL,
+                              .head = make_head(is_answer),
+                              .is_end = chance(3) == 0,
+                              .content = chance(3) * 5 / 2,
+                              .has_trailers = chance(2) == 0,
+                              .is_end_missing = chance(10) == 0};
+    for (unsigned fields = chance(3); fields > 0; fields--)
+        insert(&request.trailers, &pool[chance(ROWS(pool))]);
+    return request;
+}
+
+/* At a length that stands beside 2xx to CONNECT it does not look: we may be stricter there. */
+static bool are_same(const struct request *request, struct verdict ours, struct verdict theirs)
+{
+    if (request->asked == FG_H2_ASKED_TUNNEL)
+        return theirs.is_head_fine >= ours.is_head_fine && theirs.is_end_fine >= ours.is_end_fine;
+    return ours.is_head_fine == theirs.is_head_fine && ours.is_end_fine == theirs.is_end_fine;
+}
+
+static void expect_agreement(bool is_answer)
+{
     unsigned heads = 0, ends = 0;
     enum { REQUESTS = 20000 };
     for (unsigned n = 0; n < REQUESTS; n++) {
         seed = n;
-        struct request request = {.head = make_head(),
-                                  .is_end = chance(3) == 0,
-                                  .content = chance(3) * 5 / 2,
-                                  .has_trailers = chance(2) == 0,
-                                  .is_end_missing = chance(10) == 0};
-        for (unsigned fields = chance(3); fields > 0; fields--)
-            insert(&request.trailers, &pool[chance(ROWS(pool))]);
-        struct verdict ours = ask_us(&request);
-        struct verdict theirs = ask_nghttp2(&request);
+        const struct request request = make_request(is_answer);
+        struct verdict ours = ask_us(&request, is_answer);
+        struct verdict theirs = ask_nghttp2(&request, is_answer);
         heads += theirs.is_head_fine;
         ends += theirs.is_end_fine;
-        if (ours.is_head_fine == theirs.is_head_fine && ours.is_end_fine == theirs.is_end_fine)
+        if (are_same(&request, ours, theirs))
             continue;
         show(&request.head);
         show(&request.trailers);
-        fail_msg("request %u: %d %d, and nghttp2 %d %d", n, ours.is_head_fine, ours.is_end_fine,
+        fail_msg("message %u: %d %d, and nghttp2 %d %d", n, ours.is_head_fine, ours.is_end_fine,
                  theirs.is_head_fine, theirs.is_end_fine);
     }
     assert_in_range(heads, REQUESTS / 10, REQUESTS * 9 / 10);
     assert_in_range(ends, REQUESTS / 20, REQUESTS * 8 / 10);
+}
+
+static void agrees_with_nghttp2_on_requests(void **state)
+{
+    (void)state;
+    expect_agreement(false);
+}
+
+static void agrees_with_nghttp2_on_answers(void **state)
+{
+    (void)state;
+    expect_agreement(true);
+}
+
+/* Which says nothing of the answer's end, and has no length. */
+static void takes_interim_answers_for_what_they_are(void **state)
+{
+    (void)state;
+    static const struct {
+        struct message head;
+        bool is_end;
+        bool is_fine;
+    } rows[] = {
+        {{{F(":status", "103"), F("link", "</a>")}, 2}, false, true},
+        {{{F(":status", "100")}, 1}, false, true},
+        {{{F(":status", "199")}, 1}, false, true},
+        {{{F(":status", "103")}, 1}, true, false},
+        {{{F(":status", "103"), F("content-length", "0")}, 2}, false, false},
+        {{{F(":status", "101")}, 1}, false, false},
+        {{{F(":status", "099")}, 1}, false, false},
+        {{{F(":status", "600")}, 1}, false, false},
+    };
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        struct request request = {.head = rows[i].head, .is_end = rows[i].is_end};
+        struct fg_h2_check check = FG_H2_CHECK_INIT;
+        assert_int_equal(is_head_fine(&check, &request, true), rows[i].is_fine);
+    }
 }
 
 static void knows_the_static_table(void **state)
@@ -337,7 +456,9 @@ static void knows_the_static_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_nghttp2),
+        cmocka_unit_test(agrees_with_nghttp2_on_requests),
+        cmocka_unit_test(agrees_with_nghttp2_on_answers),
+        cmocka_unit_test(takes_interim_answers_for_what_they_are),
         cmocka_unit_test(knows_the_static_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
