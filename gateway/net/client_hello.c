@@ -1,11 +1,13 @@
 /*
- * client_hello.c: see client_hello.h. The hello is read where it lies in one record, as all clients
- * send it; one cut over several records is not put together and counts as full.
+ * client_hello.c: see client_hello.h. The hello is read where it lies in one record, as nearly all
+ * clients send it; one cut over several records is not put together and counts as full.
  */
 #include "net/client_hello.h"
 
 #define RECORD_HEADER 5
 #define RECORD_MAX 16384
+#define MESSAGE_HEADER 4
+#define CIPHER_CHANGE 20
 #define HANDSHAKE 22
 #define CLIENT_HELLO 1
 #define EXTENSION_SESSION_TICKET 35
@@ -62,20 +64,78 @@ static bool offers_session(struct reader *reader)
     return false;
 }
 
-enum fg_client_hello fg_client_hello_look(struct fg_span bytes)
+/* Middleboxes like to see one before a second hello. */
+static size_t behind_cipher_change(struct fg_span bytes)
+{
+    static const char record[] = {CIPHER_CHANGE, 3, 3, 0, 1, 1};
+    bool is_one = fg_span_starts_with(bytes, fg_span_make(record, sizeof(record)));
+    return is_one ? sizeof(record) : 0;
+}
+
+static bool may_become_cipher_change(struct fg_span bytes)
+{
+    return bytes.len > 0 && bytes.len <= RECORD_HEADER && bytes.data[0] == CIPHER_CHANGE;
+}
+
+/* A message as far as it is there, over the records that it lies in. */
+struct message {
+    unsigned char header[MESSAGE_HEADER];
+    size_t got;
+    size_t len; /* with its header; 0: not known yet */
+};
+
+/* FG_CLIENT_HELLO_FULL: so far it is one. */
+static enum fg_client_hello take_part(struct message *message, const unsigned char *part,
+                                      size_t len)
+{
+    for (size_t i = 0; i < len && message->got + i < MESSAGE_HEADER; i++)
+        message->header[message->got + i] = part[i];
+    message->got += len;
+    const unsigned char *header = message->header;
+    if (message->got > 0 && header[0] != CLIENT_HELLO)
+        return FG_CLIENT_HELLO_NONE;
+    if (message->got < MESSAGE_HEADER)
+        return FG_CLIENT_HELLO_FULL;
+    message->len = MESSAGE_HEADER + ((size_t)header[1] << 16 | (size_t)header[2] << 8 | header[3]);
+    return message->len > FG_CLIENT_HELLO_MAX ? FG_CLIENT_HELLO_TOO_LONG : FG_CLIENT_HELLO_FULL;
+}
+
+static enum fg_client_hello kind_of(const unsigned char *record, size_t len, bool is_alone)
+{
+    struct reader reader = {record, len, false};
+    return is_alone && offers_session(&reader) ? FG_CLIENT_HELLO_RESUMES : FG_CLIENT_HELLO_FULL;
+}
+
+enum fg_client_hello fg_client_hello_look(struct fg_span bytes, size_t *len)
 {
     const unsigned char *data = (const unsigned char *)bytes.data;
+    const size_t first = behind_cipher_change(bytes);
+    struct message message = {.got = 0};
+    size_t at = first;
     if (bytes.len > 0 && data[0] >= 'A' && data[0] <= 'Z')
         return FG_CLIENT_HELLO_HTTP; /* a method; records' types are all below that */
-    if (bytes.len > 0 && data[0] != HANDSHAKE)
-        return FG_CLIENT_HELLO_FULL;
-    if (bytes.len < RECORD_HEADER + 1)
-        return FG_CLIENT_HELLO_PARTIAL;
-    size_t len = (size_t)data[3] << 8 | data[4];
-    if (len > RECORD_MAX || data[RECORD_HEADER] != CLIENT_HELLO)
-        return FG_CLIENT_HELLO_FULL;
-    if (bytes.len < RECORD_HEADER + len)
-        return FG_CLIENT_HELLO_PARTIAL;
-    struct reader reader = {data + RECORD_HEADER, len, false};
-    return offers_session(&reader) ? FG_CLIENT_HELLO_RESUMES : FG_CLIENT_HELLO_FULL;
+    while (at < bytes.len && !may_become_cipher_change(bytes)) {
+        if (data[at] != HANDSHAKE)
+            return FG_CLIENT_HELLO_NONE;
+        if (bytes.len - at < RECORD_HEADER)
+            break;
+        size_t record = (size_t)data[at + 3] << 8 | data[at + 4];
+        if (record == 0 || record > RECORD_MAX)
+            return FG_CLIENT_HELLO_NONE;
+        at += RECORD_HEADER;
+        size_t part = bytes.len - at < record ? bytes.len - at : record;
+        enum fg_client_hello so_far = take_part(&message, data + at, part);
+        if (so_far != FG_CLIENT_HELLO_FULL)
+            return so_far;
+        at += part;
+        if (part < record)
+            break;
+        if (message.len > 0 && message.got >= message.len) {
+            *len = at;
+            return kind_of(data + first + RECORD_HEADER, record,
+                           at == first + RECORD_HEADER + record);
+        }
+    }
+    return bytes.len > FG_CLIENT_HELLO_HELD_MAX ? FG_CLIENT_HELLO_TOO_LONG
+                                                : FG_CLIENT_HELLO_PARTIAL;
 }

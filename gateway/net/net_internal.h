@@ -121,7 +121,7 @@ struct fg_connection {
     /* state */
     enum fg_connection_state state;
     bool is_counted;     /* in the table of addresses */
-    bool has_said_hello; /* TLS has the client's first message */
+    bool has_said_hello; /* TLS has the client's first message, and has not asked for another */
     bool waits_for_handshake;
     bool is_reading;       /* read_event is added */
     bool is_blocked;       /* the socket is full; write_event is added */

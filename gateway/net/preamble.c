@@ -2,10 +2,11 @@
  * preamble.c: the first bytes of a connection, before they are the codec's: a load balancer's PROXY
  * header, then the client's TLS hello.
  * Job      put either together from its parts; take the client's address from the header; let the
- *          hello wait for its turn, or say in the clear that there was none.
+ *          hello wait for its turn, or say in the clear that there was none. Who is asked for a
+ *          second hello (RFC 8446 section 4.1.4) waits with that one, too: it is the dear one.
  * Thread   the loop's.
- * Memory   parts wait in connection->held: 4 KiB of a header, 17 KiB of a hello at most. They are
- *          joined in net->in, where what was just read lies already.
+ * Memory   parts wait in connection->held: 4 KiB of a header, 20 KiB of a hello and one read at
+ *          most. They are joined in net->in, where what was just read lies already.
  */
 #include "net/net_internal.h"
 
@@ -109,12 +110,18 @@ static bool is_refused(struct fg_connection *connection, enum fg_client_hello he
 }
 
 /* net->in has the whole hello, and whatever came with it. */
-static void start_handshake(struct fg_connection *connection, size_t len)
+static void start_handshake(struct fg_connection *connection, size_t len, size_t hello_len)
 {
     struct fg_net *net = connection->net;
     uint64_t started_ns = fg_clock_monotonic_ns();
     connection->has_said_hello = true;
-    fg_connection_take_bytes(connection, net->in, len);
+    fg_connection_take_bytes(connection, net->in, hello_len);
+    if (connection->state == FG_CONNECTION_HANDSHAKE && fg_tls_awaits_hello(&connection->tls))
+        connection->has_said_hello = false;
+    if (len > hello_len && !connection->is_closing) {
+        memmove(net->in, net->in + hello_len, len - hello_len);
+        fg_connection_take_bytes(connection, net->in, len - hello_len);
+    }
     fg_handshakes_spend(&net->handshakes, fg_clock_monotonic_ns() - started_ns);
 }
 
@@ -142,19 +149,25 @@ static void answer_in_the_clear(struct fg_connection *connection, size_t len)
     fg_connection_say_last(connection, answer, (size_t)answer_len);
 }
 
-void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
+/* What TLS would have to make room for, or cannot be. The client hears why. */
+static void refuse_hello(struct fg_connection *connection, enum fg_tls_alert why)
+{
+    enum { ALERT = 21, FATAL = 2 };
+    const unsigned char record[] = {ALERT, 3, 3, 0, 2, FATAL, (unsigned char)why};
+    fg_counter_add_owned(&connection->net->stats.handshakes_failed, 1);
+    fg_connection_set_reading(connection, false);
+    connection->has_said_goodbye = true;
+    fg_connection_say_last(connection, record, sizeof(record));
+}
+
+static void take_whole_hello(struct fg_connection *connection, size_t len, size_t hello_len,
+                             enum fg_client_hello hello)
 {
     struct fg_net *net = connection->net;
-    len = join_held(connection, len);
-    enum fg_client_hello hello = fg_client_hello_look(fg_span_make(net->in, len));
-    if (hello == FG_CLIENT_HELLO_PARTIAL) {
-        hold(connection, len);
-    } else if (hello == FG_CLIENT_HELLO_HTTP) {
-        answer_in_the_clear(connection, len);
-    } else if (is_refused(connection, hello)) {
+    if (is_refused(connection, hello)) {
         fg_connection_cut(connection, FG_GONE_TIMEOUT);
     } else if (fg_handshakes_have_room(&net->handshakes)) {
-        start_handshake(connection, len);
+        start_handshake(connection, len, hello_len);
     } else {
         hold(connection, len);
         fg_connection_set_reading(connection, false);
@@ -162,8 +175,36 @@ void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
     }
 }
 
+void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
+{
+    size_t hello_len = 0;
+    len = join_held(connection, len);
+    struct fg_span bytes = fg_span_make(connection->net->in, len);
+    enum fg_client_hello hello = fg_client_hello_look(bytes, &hello_len);
+    switch (hello) {
+    case FG_CLIENT_HELLO_PARTIAL:
+        hold(connection, len);
+        break;
+    case FG_CLIENT_HELLO_HTTP:
+        answer_in_the_clear(connection, len);
+        break;
+    case FG_CLIENT_HELLO_NONE:
+        refuse_hello(connection, FG_TLS_ALERT_UNEXPECTED_MESSAGE);
+        break;
+    case FG_CLIENT_HELLO_TOO_LONG:
+        refuse_hello(connection, FG_TLS_ALERT_ILLEGAL_PARAMETER);
+        break;
+    case FG_CLIENT_HELLO_FULL:
+    case FG_CLIENT_HELLO_RESUMES:
+        take_whole_hello(connection, len, hello_len, hello);
+        break;
+    }
+}
+
 void fg_connection_continue_handshake(struct fg_connection *connection)
 {
+    size_t len = join_held(connection, 0), hello_len = len;
+    (void)fg_client_hello_look(fg_span_make(connection->net->in, len), &hello_len);
     fg_connection_set_reading(connection, true);
-    start_handshake(connection, join_held(connection, 0));
+    start_handshake(connection, len, hello_len);
 }

@@ -218,6 +218,18 @@ enum fg_tls_result fg_tls_handshake(struct fg_tls *tls)
     return FG_TLS_OK;
 }
 
+/* The state is the same behind an answer to a hello; but that has chosen one of the keys. */
+bool fg_tls_awaits_hello(const struct fg_tls *tls)
+{
+    EVP_PKEY *key = NULL;
+    if (tls->ssl == NULL || SSL_version(tls->ssl) != TLS1_3_VERSION ||
+        SSL_get_state(tls->ssl) != TLS_ST_EARLY_DATA)
+        return false;
+    bool has_key = SSL_get_peer_tmp_key(tls->ssl, &key) == 1;
+    EVP_PKEY_free(key);
+    return !has_key;
+}
+
 bool fg_tls_is_resumed(const struct fg_tls *tls)
 {
     return SSL_session_reused(tls->ssl) != 0;

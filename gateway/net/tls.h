@@ -63,6 +63,8 @@ void fg_tls_close(struct fg_tls *tls);
 
 /* FG_TLS_OK: done. Uses tls->in. */
 enum fg_tls_result fg_tls_handshake(struct fg_tls *tls);
+/* Of one that needs more: has the client been asked for a second hello? */
+bool fg_tls_awaits_hello(const struct fg_tls *tls);
 /* Of a handshake that is done: was it another one's session? */
 bool fg_tls_is_resumed(const struct fg_tls *tls);
 /*

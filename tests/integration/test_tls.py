@@ -1,4 +1,5 @@
 """Which certificate a client gets, what it may resume, and what happens when files change."""
+import contextlib
 import json
 import os
 import signal
@@ -7,9 +8,10 @@ import ssl
 
 import pytest
 
-from harness import read_all, run_binary, wait_for
+from harness import children_of, read_all, run_binary, send_signal, wait_for
 from redis_tools import redis_server
-from tls_tools import GET, Seen, client_context, der, field, make_crl, make_pair, reissue, s_client
+from tls_tools import (GET, Seen, client_context, der, field, hello, make_crl, make_pair, record, reissue,
+                       s_client)
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 ROUTES = [{"match": {"prefix": "/"}, "respond": {"body": "hello"}}]
@@ -415,16 +417,82 @@ def test_a_flood_of_hellos_waits_for_its_turn(launch, pairs):
         assert Seen(gateway.port).answer.startswith(b"HTTP/1.1 200")
 
 
+def test_a_second_hello_waits_for_its_turn_too(launch, pairs):
+    """Who is asked for another key share has cost next to nothing so far: the dear part is to come."""
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES,
+                      "limits": {"threads": 1}, "tls": {"handshake_turn": "100us", "handshakes_waiting_max": 10}})
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), 30)) for _ in range(60)]
+        for plain in crowd:
+            plain.sendall(record(hello((29, 0x6399), share=0x6399)))
+            assert plain.recv(65536)[:6] == b"\x16\x03\x03\x00\x38\x02"  # a retry request, short as it is
+        process = children_of(gateway.process.pid)[0]
+        before = gateway.stats()["gateway"]["connections"]
+        send_signal(process, signal.SIGSTOP)
+        try:
+            for plain in crowd:
+                plain.sendall(record(hello((29, 0x6399))))
+        finally:
+            send_signal(process, signal.SIGCONT)
+        for plain in crowd:
+            with contextlib.suppress(ConnectionError):
+                plain.recv(65536)
+        figures = gateway.stats()["gateway"]["connections"]
+        assert figures["handshakes_shed"] > before["handshakes_shed"]
+    assert Seen(gateway.port).answer.startswith(b"HTTP/1.1 200")
+
+
+def test_a_second_hello(site):
+    report = s_client(site.port, "-groups", "P-521:X25519", "-servername", "localhost", "-tls1_3", text=GET)
+    assert "New, TLSv1.3" in report and "Server Temp Key: X25519" in report
+
+
+LONG = b"\x01" + (131000).to_bytes(3, "big") + bytes(40)
+
+
+@pytest.mark.parametrize("said, alert", [
+    (record(LONG), 47), (record(LONG, size=1), 47), (record(b"\x01", size=1) + record(b"\0\x40\0"), 47),
+    (record(b"\x02\0\0\0"), 10), (record(b"\x01\x5a", kind=21), 10), (b"\x16\x03\x01\0\0", 10), (b"\x16\x03\x01\xff\xff", 10),
+    (b"\x80\x2e\x01\x03\x01", 10)],
+    ids=["too long", "in bytes", "its length cut", "no hello", "an alert", "an empty record", "a record too long", "SSL 2"])
+def test_what_no_client_begins_with(site, said, alert):
+    """OpenSSL would take room for 128 KiB where a hello says that it is so long."""
+    before = site.stats()["gateway"]["connections"]["handshakes_failed"]
+    with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
+        plain.sendall(said)
+        assert read_all(plain) == b"\x15\x03\x03\x00\x02\x02" + bytes([alert])
+    assert site.stats()["gateway"]["connections"]["handshakes_failed"] == before + 1
+
+
+@pytest.mark.parametrize("is_at_once", [False, True], ids=["then", "at once"])
+def test_a_second_hello_that_is_too_long(site, is_at_once):
+    with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
+        first = record(hello((29, 0x6399), share=0x6399))
+        plain.sendall(first + (record(LONG) if is_at_once else b""))
+        if not is_at_once:
+            assert plain.recv(65536)[5] == 2
+            plain.sendall(b"\x14\x03\x03\x00\x01\x01" + record(LONG))
+        assert read_all(plain).endswith(b"\x15\x03\x03\x00\x02\x02\x2f")
+
+
 def test_a_hello_byte_by_byte(site):
+    talk_byte_by_byte(site, lambda hello: hello)
+
+
+def test_a_hello_in_records_of_a_few_bytes(site):
+    talk_byte_by_byte(site, lambda hello: record(hello[5:], size=3))
+
+
+def talk_byte_by_byte(site, cut):
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
     with pytest.raises(ssl.SSLWantReadError):
         tls.do_handshake()
     with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        hello = outgoing.read()
-        for at in range(len(hello)):
-            plain.sendall(hello[at:at + 1])
+        first = cut(outgoing.read())
+        for at in range(len(first)):
+            plain.sendall(first[at:at + 1])
         while True:
             try:
                 tls.do_handshake()

@@ -5,6 +5,7 @@ import ctypes
 import datetime
 import hashlib
 import hmac
+import os
 import pathlib
 import re
 import socket
@@ -108,6 +109,27 @@ def s_client(port, *arguments, text=b""):
 def field(report, name):
     found = re.search(rf"^\s*{name}\s*: (.*)$", report, re.M)
     return found.group(1).strip() if found else None
+
+
+def record(data, size=16384, kind=22):
+    """In the clear, over as many records as it takes."""
+    return b"".join(bytes([kind, 3, 1]) + len(data[at:at + size]).to_bytes(2, "big") + data[at:at + size]
+                    for at in range(0, len(data), size))
+
+
+def hello(groups=(29,), share=29):
+    """A client's of TLS 1.3, with one key share of the group's number (29 is X25519); nobody can go on behind it."""
+    def counted(data, size):
+        return len(data).to_bytes(size, "big") + data
+
+    def extension(kind, data):
+        return kind.to_bytes(2, "big") + counted(data, 2)
+    key = share.to_bytes(2, "big") + counted(os.urandom(32), 2)
+    extensions = (extension(43, b"\x02\x03\x04") + extension(13, counted(b"\x04\x03\x08\x04", 2)) +
+                  extension(10, counted(b"".join(one.to_bytes(2, "big") for one in groups), 2)) +
+                  extension(51, counted(key, 2)))
+    return b"\x01" + counted(b"\x03\x03" + os.urandom(32) + b"\0" + counted(b"\x13\x01", 2) + b"\x01\0" +
+                             counted(extensions, 2), 3)
 
 
 class OpenSsl:
