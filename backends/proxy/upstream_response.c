@@ -155,14 +155,20 @@ static struct fg_span trim_value(const char *text, size_t len)
     return fg_span_trim(fg_span_make(text, len));
 }
 
-/* A token in lower case from now on, a colon at once behind it, and whatever the scanner let in. */
+/*
+ * A token in lower case from now on, a colon, and whatever the scanner let in. Blanks before the
+ * colon are taken off, as a proxy has to do in an answer (RFC 9112 section 5.1).
+ */
 static bool parse_field(char *line, size_t len, struct fg_field *field)
 {
     size_t name_len = fg_field_name_take(line, len);
-    if (name_len == 0 || name_len == len || line[name_len] != ':')
+    size_t colon = name_len;
+    while (colon < len && (line[colon] == ' ' || line[colon] == '\t'))
+        colon++;
+    if (name_len == 0 || colon == len || line[colon] != ':')
         return false;
     field->name = fg_span_make(line, name_len);
-    field->value = trim_value(line + name_len + 1, len - name_len - 1);
+    field->value = trim_value(line + colon + 1, len - colon - 1);
     return true;
 }
 

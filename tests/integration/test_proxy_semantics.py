@@ -43,6 +43,8 @@ CASES = [
      b"Proxy-Connection: x\r\nUpgrade: h2c\r\nTE: x\r\n" + BODY, 200, [("content-length", "2")], b"ok", []),
     ("9112 4", "a status line without a reason", b"HTTP/1.1 200\r\n" + BODY, 200, [("content-length", "2")], b"ok", []),
     ("9112 4", "a reason of any bytes", b"HTTP/1.1 200 \xff\t=?\r\n" + BODY, 200, [("content-length", "2")], b"ok", []),
+    ("9112 5.1", "blanks before a colon", OK + b"X-A : b\r\nX-C \t :d\r\nContent-Length : 2\r\n\r\nok", 200,
+     [("x-a", "b"), ("x-c", "d"), ("content-length", "2")], b"ok", []),
     ("9112 2.3", "HTTP/1.0 that stays open", b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + BODY, 200,
      [("content-length", "2")], b"ok", []),
     ("9112 6.3", "a body until the end", OK + b"X-End: 1\r\n\r\nok", 200, [("x-end", "1")], b"ok", CHUNKED),
