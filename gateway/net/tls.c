@@ -2,16 +2,19 @@
  * tls.c: a BIO over two pointers, OpenSSL's results put into four words, and the way from OpenSSL's
  * records to our own.
  *
- * OpenSSL tells of its secrets where it would for a key log. What else the records need is how many
- * have gone under these keys before: written were tickets, which OpenSSL sends behind its Finished;
- * read there can be none, as it takes no more than the record of the client's Finished. Both are
- * counted record by record. Where anything is not as it has to be OpenSSL keeps the connection.
+ * OpenSSL derives its secrets by tls_provider, which tells of them. What else the records need is
+ * how many have gone under these keys before: written were tickets, which OpenSSL sends behind its
+ * Finished; read there can be none, as it takes no more than the record of the client's Finished.
+ * Both are counted record by record. Where anything is not as it has to be OpenSSL keeps the
+ * connection.
  *
  * SSL_get_error is not used: it looks at the thread's error queue, in which other users of OpenSSL
  * may have left something. SSL_want and the shutdown state say the same about this connection
  * alone.
  */
 #include "net/tls.h"
+
+#include "net/tls_provider.h"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -20,9 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SECRETS_FROM "_TRAFFIC_SECRET_0 "
-#define RANDOM_DIGITS 64 /* of the client's hello, which stands between label and secret */
 
 static int bio_read(BIO *bio, char *to, size_t room, size_t *got)
 {
@@ -114,29 +114,16 @@ static struct fg_tls_records *hold_records(struct fg_tls *tls)
     return tls->records;
 }
 
-/*
- * "SERVER_TRAFFIC_SECRET_0 random secret", in hexadecimal digits; the client's is the other one.
- * Either comes once, when OpenSSL begins to use it, before any record under it.
- */
-static void on_secret(const SSL *ssl, const char *line)
+/* Either comes once, when OpenSSL begins to use it, before any record under it. */
+static void on_secret(void *ctx, bool is_servers, const unsigned char *secret, size_t len)
 {
-    struct fg_tls *tls = tls_of(ssl);
-    bool is_clients = strncmp(line, "CLIENT" SECRETS_FROM, 6 + strlen(SECRETS_FROM)) == 0;
-    bool is_ours = strncmp(line, "SERVER" SECRETS_FROM, 6 + strlen(SECRETS_FROM)) == 0;
-    struct fg_tls_account *account = is_ours ? &tls->written : &tls->read;
-    if ((!is_clients && !is_ours) || hold_records(tls) == NULL)
+    struct fg_tls *tls = ctx;
+    struct fg_tls_account *account = is_servers ? &tls->written : &tls->read;
+    if (hold_records(tls) == NULL || len > FG_TLS_SECRET_BYTES_MAX)
         return;
-    struct fg_tls_keys *keys = is_ours ? &tls->records->sealing : &tls->records->opening;
-    const char *digits = line + 6 + strlen(SECRETS_FROM);
-    size_t len = 0;
-    *account = (struct fg_tls_account){.records = 0};
-    if (strnlen(digits, RANDOM_DIGITS + 1) <= RANDOM_DIGITS || digits[RANDOM_DIGITS] != ' ' ||
-        OPENSSL_hexstr2buf_ex(keys->secret, sizeof(keys->secret), &len, digits + RANDOM_DIGITS + 1,
-                              '\0') != 1) {
-        ERR_clear_error();
-        return;
-    }
-    account->secret_bytes = (uint8_t)len;
+    struct fg_tls_keys *keys = is_servers ? &tls->records->sealing : &tls->records->opening;
+    memcpy(keys->secret, secret, len);
+    *account = (struct fg_tls_account){.secret_bytes = (uint8_t)len};
 }
 
 static void on_message(int is_written, int version, int type, const void *data, size_t len,
@@ -154,12 +141,11 @@ static void on_message(int is_written, int version, int type, const void *data, 
 void fg_tls_watch(SSL_CTX *ctx)
 {
     SSL_CTX_set_info_callback(ctx, on_step);
-    SSL_CTX_set_keylog_callback(ctx, on_secret);
     SSL_CTX_set_msg_callback(ctx, on_message);
 }
 
 enum fg_status fg_tls_open(struct fg_tls *tls, struct fg_tls_context *context,
-                           const struct fg_tls_env *env, fg_tls_output_fn output, void *output_ctx)
+                           struct fg_tls_env *env, fg_tls_output_fn output, void *output_ctx)
 {
     *tls = (struct fg_tls){.env = env, .output = output, .output_ctx = output_ctx};
     SSL_CTX *ctx = fg_tls_slot_take(&context->slot);
@@ -210,9 +196,18 @@ static enum fg_tls_result why(const struct fg_tls *tls)
     return FG_TLS_FAILED;
 }
 
+/* Around all by which OpenSSL may derive keys. */
+static void enter(struct fg_tls *tls)
+{
+    fg_tls_provider_enter(&tls->env->crypto.kdf, on_secret, tls);
+}
+
 enum fg_tls_result fg_tls_handshake(struct fg_tls *tls)
 {
-    if (SSL_do_handshake(tls->ssl) != 1)
+    enter(tls);
+    int result = SSL_do_handshake(tls->ssl);
+    fg_tls_provider_leave();
+    if (result != 1)
         return why(tls);
     tls->chatter = 0; /* so far it had to be */
     return FG_TLS_OK;
@@ -321,7 +316,9 @@ enum fg_tls_result fg_tls_read(struct fg_tls *tls, char *to, size_t *got)
 {
     if (tls->ssl == NULL)
         return read_own(tls, to, got);
+    enter(tls);
     bool has_data = SSL_read_ex(tls->ssl, to, FG_TLS_OPEN_ROOM, got) == 1;
+    fg_tls_provider_leave();
     if (tls->chatter > FG_TLS_CHATTER_MAX)
         return FG_TLS_FLOOD;
     if (!has_data)
@@ -338,15 +335,19 @@ bool fg_tls_is_drained(const struct fg_tls *tls)
 bool fg_tls_write(struct fg_tls *tls, const char *data, size_t len)
 {
     size_t written;
-    while (len > 0) {
-        if (SSL_write_ex(tls->ssl, data, len, &written) != 1) {
-            ERR_clear_error();
-            return false;
+    bool is_fine = true;
+    enter(tls);
+    while (len > 0 && is_fine) {
+        is_fine = SSL_write_ex(tls->ssl, data, len, &written) == 1;
+        if (is_fine) {
+            data += written;
+            len -= written;
         }
-        data += written;
-        len -= written;
     }
-    return true;
+    fg_tls_provider_leave();
+    if (!is_fine)
+        ERR_clear_error();
+    return is_fine;
 }
 
 void fg_tls_shutdown(struct fg_tls *tls)

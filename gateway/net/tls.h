@@ -32,7 +32,7 @@ struct fg_tls_account {
 };
 
 struct fg_tls {
-    const struct fg_tls_env *env;
+    struct fg_tls_env *env;
     SSL *ssl;                       /* NULL: it is settled, or was never opened */
     struct fg_tls_records *records; /* of our own; before it is settled they hold secrets alone */
     const char *in;                 /* ciphertext not read yet; borrowed for the time of a call */
@@ -52,12 +52,12 @@ FG_MUST_USE enum fg_status fg_tls_env_init(struct fg_tls_env *env,
 /* No connection of it is open. */
 void fg_tls_env_fini(struct fg_tls_env *env);
 
-/* Count what its connections say beside data, and learn the secrets that they come to. */
+/* Count what its connections say, beside data and in all. */
 void fg_tls_watch(SSL_CTX *ctx);
 
 /* FG_ERR_NO_MEMORY. */
 FG_MUST_USE enum fg_status fg_tls_open(struct fg_tls *tls, struct fg_tls_context *context,
-                                       const struct fg_tls_env *env, fg_tls_output_fn output,
+                                       struct fg_tls_env *env, fg_tls_output_fn output,
                                        void *output_ctx);
 void fg_tls_close(struct fg_tls *tls);
 

@@ -15,6 +15,7 @@
 #include "config/tls_files.h"
 #include "net/tls.h"
 #include "net/tls_names.h"
+#include "net/tls_provider.h"
 #include "net/tls_tickets.h"
 
 #include <openssl/err.h>
@@ -155,7 +156,7 @@ static bool set_client_auth(SSL_CTX *ctx, const struct builder *builder)
 static SSL_CTX *make_context(const struct builder *builder, uint64_t having,
                              uint64_t ticket_lifetime_s)
 {
-    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    SSL_CTX *ctx = SSL_CTX_new_ex(NULL, fg_tls_provider_properties(), TLS_server_method());
     if (ctx == NULL || !set_policy(ctx, builder->conf) ||
         !fg_tls_tickets_set(ctx, builder->tickets, ticket_lifetime_s) ||
         !set_client_auth(ctx, builder) ||

@@ -10,38 +10,29 @@
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <assert.h>
-#include <limits.h>
 #include <string.h>
-
-#define LABEL_PREFIX "tls13 "
-#define LABEL_BYTES_MAX 24u
 
 static const struct suite {
     const char *cipher;
-    const char *digest;
+    enum fg_tls_digest digest;
     size_t key_bytes;
-    size_t secret_bytes;
 } suites[FG_TLS_SUITE_COUNT] = {
-    [FG_TLS_AES_128_GCM_SHA256] = {"AES-128-GCM", "SHA256", 16, 32},
-    [FG_TLS_AES_256_GCM_SHA384] = {"AES-256-GCM", "SHA384", 32, 48},
-    [FG_TLS_CHACHA20_POLY1305_SHA256] = {"ChaCha20-Poly1305", "SHA256", 32, 32},
+    [FG_TLS_AES_128_GCM_SHA256] = {"AES-128-GCM", FG_TLS_SHA256, 16},
+    [FG_TLS_AES_256_GCM_SHA384] = {"AES-256-GCM", FG_TLS_SHA384, 32},
+    [FG_TLS_CHACHA20_POLY1305_SHA256] = {"ChaCha20-Poly1305", FG_TLS_SHA256, 32},
 };
 
 enum fg_status fg_tls_crypto_init(struct fg_tls_crypto *crypto)
 {
-    *crypto = (struct fg_tls_crypto){.hkdf = NULL};
+    *crypto = (struct fg_tls_crypto){0};
     for (size_t i = 0; i < FG_TLS_SUITE_COUNT; i++) {
         crypto->ciphers[i] = EVP_CIPHER_fetch(NULL, suites[i].cipher, NULL);
         if (crypto->ciphers[i] == NULL)
             goto fail;
     }
-    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-    crypto->hkdf = kdf == NULL ? NULL : EVP_KDF_CTX_new(kdf);
-    EVP_KDF_free(kdf);
-    if (crypto->hkdf == NULL)
+    if (fg_tls_kdf_init(&crypto->kdf) != FG_OK)
         goto fail;
     return FG_OK;
 fail:
@@ -54,63 +45,42 @@ void fg_tls_crypto_fini(struct fg_tls_crypto *crypto)
 {
     for (size_t i = 0; i < FG_TLS_SUITE_COUNT; i++)
         EVP_CIPHER_free(crypto->ciphers[i]);
-    EVP_KDF_CTX_free(crypto->hkdf);
-    *crypto = (struct fg_tls_crypto){.hkdf = NULL};
+    fg_tls_kdf_fini(&crypto->kdf);
+    *crypto = (struct fg_tls_crypto){0};
 }
 
 size_t fg_tls_secret_bytes(enum fg_tls_suite suite)
 {
-    return suites[suite].secret_bytes;
+    return fg_tls_digest_bytes(suites[suite].digest);
 }
 
-/* HKDF-Expand-Label of RFC 8446 section 7.1, without a context: all that is needed from here on. */
-static bool expand(const struct fg_tls_crypto *crypto, const struct fg_tls_keys *keys,
-                   const char *label, unsigned char *to, size_t len)
+/* Without a context: all that is needed from here on. */
+static bool expand(struct fg_tls_crypto *crypto, const struct fg_tls_keys *keys,
+                   struct fg_span label, unsigned char *to, size_t len)
 {
-    const struct suite *suite = &suites[keys->suite];
-    unsigned char info[LABEL_BYTES_MAX];
-    int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-    size_t prefix_len = strlen(LABEL_PREFIX), label_len = strlen(label);
-    size_t info_len = 4 + prefix_len + label_len;
-    assert(info_len <= sizeof(info) && len <= UCHAR_MAX);
-    info[0] = 0;
-    info[1] = (unsigned char)len;
-    info[2] = (unsigned char)(prefix_len + label_len);
-    memcpy(info + 3, LABEL_PREFIX, prefix_len);
-    memcpy(info + 3 + prefix_len, label, label_len);
-    info[info_len - 1] = 0;
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-                           OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST,
-                                                            (char *)(uintptr_t)suite->digest, 0),
-                           OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY,
-                                                             (void *)(uintptr_t)keys->secret,
-                                                             suite->secret_bytes),
-                           OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, info_len),
-                           OSSL_PARAM_construct_end()};
-    bool is_fine = EVP_KDF_derive(crypto->hkdf, to, len, params) == 1;
-    EVP_KDF_CTX_reset(crypto->hkdf); /* and wipes its copy of the secret */
-    return is_fine;
+    return fg_tls_kdf_expand(&crypto->kdf, suites[keys->suite].digest, keys->secret, label,
+                             FG_SPAN(""), to, len);
 }
 
-bool fg_tls_keys_derive(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto,
+bool fg_tls_keys_derive(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto,
                         enum fg_tls_suite suite, bool is_sealing)
 {
     fg_tls_keys_rest(keys);
     keys->suite = (uint8_t)suite;
     keys->is_sealing = is_sealing;
     keys->sequence = 0;
-    if (expand(crypto, keys, "key", keys->key, suites[suite].key_bytes) &&
-        expand(crypto, keys, "iv", keys->iv, sizeof(keys->iv)))
+    if (expand(crypto, keys, FG_SPAN("key"), keys->key, suites[suite].key_bytes) &&
+        expand(crypto, keys, FG_SPAN("iv"), keys->iv, sizeof(keys->iv)))
         return true;
     ERR_clear_error();
     return false;
 }
 
-bool fg_tls_keys_update(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto)
+bool fg_tls_keys_update(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto)
 {
     unsigned char next[FG_TLS_SECRET_BYTES_MAX];
-    size_t len = suites[keys->suite].secret_bytes;
-    bool is_fine = expand(crypto, keys, "traffic upd", next, len);
+    size_t len = fg_tls_secret_bytes(keys->suite);
+    bool is_fine = expand(crypto, keys, FG_SPAN("traffic upd"), next, len);
     if (is_fine)
         memcpy(keys->secret, next, len);
     OPENSSL_cleanse(next, sizeof(next));
@@ -118,7 +88,7 @@ bool fg_tls_keys_update(struct fg_tls_keys *keys, const struct fg_tls_crypto *cr
     return is_fine && fg_tls_keys_derive(keys, crypto, keys->suite, keys->is_sealing);
 }
 
-bool fg_tls_keys_wake(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto)
+bool fg_tls_keys_wake(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto)
 {
     if (keys->ctx != NULL)
         return true;

@@ -2,16 +2,17 @@
  * tls_keys.h: one direction's keys of a TLS 1.3 connection, and one record under them.
  * Job      from a traffic secret to key and IV (RFC 8446 sections 7.1 to 7.3); seal one record in
  *          place, open one that may lie in pieces (5.2, 5.3).
- * Thread   the loop's: the derivation's context is one for all connections of a loop.
+ * Thread   the loop's: the derivation's contexts are those of all its connections.
  * Never    knows what a record says (tls_records), or makes a cipher of its own: OpenSSL's EVP does
  *          all that is cryptography, and compares the tags.
  * Memory   248 bytes for both directions; while they are awake a cipher's context each, about 1 KiB
- *          of OpenSSL's, made by `wake` and given back by `rest`. Between these no heap.
+ *          of OpenSSL's, made by `wake` and given back by `rest`. Between these no heap, but for
+ *          the derivation of new keys.
  */
 #ifndef FG_NET_TLS_KEYS_H
 #define FG_NET_TLS_KEYS_H
 
-#include "base/status.h"
+#include "net/tls_kdf.h"
 
 #include <openssl/evp.h>
 #include <stdbool.h>
@@ -19,7 +20,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define FG_TLS_SECRET_BYTES_MAX 48u
+#define FG_TLS_SECRET_BYTES_MAX FG_TLS_DIGEST_BYTES_MAX
 #define FG_TLS_KEY_BYTES_MAX 32u
 #define FG_TLS_IV_BYTES 12u
 #define FG_TLS_TAG_BYTES 16u /* of every suite */
@@ -35,7 +36,7 @@ enum fg_tls_suite {
 /* What all keys of a loop are used with. */
 struct fg_tls_crypto {
     EVP_CIPHER *ciphers[FG_TLS_SUITE_COUNT];
-    EVP_KDF_CTX *hkdf;
+    struct fg_tls_kdf kdf;
 };
 
 /* Zeroed is at rest. */
@@ -58,13 +59,13 @@ void fg_tls_crypto_fini(struct fg_tls_crypto *crypto);
 size_t fg_tls_secret_bytes(enum fg_tls_suite suite);
 
 /* Key and IV of keys->secret, for record 0; false: OpenSSL has no memory. */
-FG_MUST_USE bool fg_tls_keys_derive(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto,
+FG_MUST_USE bool fg_tls_keys_derive(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto,
                                     enum fg_tls_suite suite, bool is_sealing);
 /* The next generation's secret, and all of the above. */
-FG_MUST_USE bool fg_tls_keys_update(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto);
+FG_MUST_USE bool fg_tls_keys_update(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto);
 
 /* To seal or open, keys have to be awake; false: there is no memory for it. */
-FG_MUST_USE bool fg_tls_keys_wake(struct fg_tls_keys *keys, const struct fg_tls_crypto *crypto);
+FG_MUST_USE bool fg_tls_keys_wake(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto);
 void fg_tls_keys_rest(struct fg_tls_keys *keys);
 /* Forgets them, beyond recovery. */
 void fg_tls_keys_wipe(struct fg_tls_keys *keys);

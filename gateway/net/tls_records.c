@@ -22,7 +22,7 @@
 /* Of what follows the head. More would be allowed to a cipher that adds more than these do. */
 #define BODY_BYTES_MAX (FG_TLS_OPEN_ROOM + FG_TLS_TAG_BYTES)
 
-bool fg_tls_records_init(struct fg_tls_records *records, const struct fg_tls_crypto *crypto,
+bool fg_tls_records_init(struct fg_tls_records *records, struct fg_tls_crypto *crypto,
                          struct fg_segment_pool *segments, enum fg_tls_suite suite)
 {
     const struct fg_tls_keys opening = records->opening, sealing = records->sealing;

@@ -66,7 +66,7 @@ enum fg_tls_alert {
 
 struct fg_tls_records {
     /* configuration */
-    const struct fg_tls_crypto *crypto;
+    struct fg_tls_crypto *crypto;
     struct fg_segment_pool *segments;
     uint64_t sealed_max; /* records under one key of ours; behind them it is changed */
 
@@ -93,8 +93,7 @@ struct fg_tls_records {
  * From the secrets in `opening` and `sealing`, which the caller has put there; all else is set
  * here, the sequence numbers to 0. False: there is no memory; `fini` nevertheless.
  */
-FG_MUST_USE bool fg_tls_records_init(struct fg_tls_records *records,
-                                     const struct fg_tls_crypto *crypto,
+FG_MUST_USE bool fg_tls_records_init(struct fg_tls_records *records, struct fg_tls_crypto *crypto,
                                      struct fg_segment_pool *segments, enum fg_tls_suite suite);
 void fg_tls_records_fini(struct fg_tls_records *records);
 
