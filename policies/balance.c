@@ -69,6 +69,12 @@ static uint32_t level_availability(const struct fg_balance *balance, const struc
     return permille > 1000 ? 1000 : (uint32_t)permille;
 }
 
+/* May it be chosen while its level is as it is? */
+static bool is_usable(const struct fg_balance_host *host, const struct fg_balance_level *level)
+{
+    return !host->is_out && (host->is_healthy || level->is_panic);
+}
+
 static void share_load(struct fg_balance *balance, const struct level_sum sums[FG_BALANCE_LEVELS])
 {
     uint32_t total = 0;
@@ -106,7 +112,7 @@ static void list_usable(struct fg_balance *balance)
         level->usable_weight = 0;
         for (size_t i = 0; i < balance->host_count; i++) {
             const struct fg_balance_host *host = &balance->hosts[i];
-            if (host->priority != l || (!host->is_healthy && !level->is_panic))
+            if (host->priority != l || !is_usable(host, level))
                 continue;
             balance->order[at++] = (uint16_t)i;
             level->usable_weight += host->weight;
@@ -121,6 +127,8 @@ void fg_balance_refresh(struct fg_balance *balance)
     for (size_t i = 0; i < balance->host_count; i++) {
         const struct fg_balance_host *host = &balance->hosts[i];
         struct level_sum *sum = &sums[host->priority];
+        if (host->is_out)
+            continue;
         sum->weight += host->weight;
         sum->count++;
         if (host->is_healthy) {
@@ -242,8 +250,8 @@ static size_t pick_by_hash(const struct fg_balance *balance, const struct fg_bal
     for (uint32_t step = 0; step < maglev->slot_count; step++) {
         size_t index = maglev->slots[slot];
         const struct fg_balance_host *host = &balance->hosts[index];
-        if (host->priority == level_index && (host->is_healthy || level->is_panic) &&
-            is_fit(host, ask, index) && has_room(balance, host, level->usable_weight))
+        if (host->priority == level_index && is_usable(host, level) && is_fit(host, ask, index) &&
+            has_room(balance, host, level->usable_weight))
             return index;
         slot = slot + 1 == maglev->slot_count ? 0 : slot + 1;
     }
@@ -297,7 +305,7 @@ static size_t pick_soonest(const struct fg_balance *balance, const struct fg_bal
     for (size_t i = 0; i < balance->host_count; i++) {
         const struct fg_balance_host *host = &balance->hosts[i];
         const struct fg_balance_level *level = &balance->levels[host->priority];
-        if (!host->is_healthy && !level->is_panic)
+        if (!is_usable(host, level))
             continue;
         bool tried = is_tried(ask, i);
         if (best == FG_BALANCE_NONE || (is_best_tried && !tried) ||

@@ -3,7 +3,7 @@
  * Thread   one owner at a time (an event loop balances what it sends itself).
  *
  *    hosts --health--> level by priority --kind--> one host
- *              `-- too few healthy in all levels: all hosts of the level (panic)
+ *              `-- too few healthy in all levels: all of the level (panic) but who is out
  */
 #ifndef FG_POLICIES_BALANCE_H
 #define FG_POLICIES_BALANCE_H
@@ -37,6 +37,7 @@ struct fg_balance_host {
     uint32_t weight;   /* 1 to 1000 */
     uint32_t priority; /* level; 0 is used first */
     bool is_healthy;
+    bool is_out; /* by its operator: never chosen, not in panic either, and no part of any share */
     uint64_t healthy_since_ns; /* slow start counts from here; 0: always was */
 
     /* set by the caller at any time */
@@ -88,7 +89,7 @@ void fg_balance_init(struct fg_balance *balance, const struct fg_balance_conf *c
 /* Health of a host has changed: share the load out anew. O(hosts). */
 void fg_balance_refresh(struct fg_balance *balance);
 
-/* Index of a host, or FG_BALANCE_NONE when there are no hosts at all. Counts nothing. */
+/* Index of a host, or FG_BALANCE_NONE when there are none, or all are out. Counts nothing. */
 size_t fg_balance_pick(struct fg_balance *balance, const struct fg_balance_ask *ask);
 
 /* A request to host `index` begins or ends. */

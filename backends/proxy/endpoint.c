@@ -120,6 +120,7 @@ static void set_balance_host(struct fg_balance_host *to, const struct fg_proxy_e
         .weight = host->spec.weight,
         .priority = host->spec.priority,
         .is_healthy = fg_counter_get(&host->is_usable) != 0,
+        .is_out = fg_counter_get(&host->is_out) != 0,
         .healthy_since_ns = fg_counter_get(&host->usable_since_ns),
         .in_flight = endpoint->requests,
         .not_before_ns = endpoint->not_before_ns,
@@ -185,6 +186,7 @@ static void refresh_health(struct fg_proxy_thread *thread)
     for (size_t i = 0; i < thread->balance.host_count; i++) {
         const struct fg_host *host = thread->listed[i]->host;
         thread->balance.hosts[i].is_healthy = fg_counter_get(&host->is_usable) != 0;
+        thread->balance.hosts[i].is_out = fg_counter_get(&host->is_out) != 0;
         thread->balance.hosts[i].healthy_since_ns = fg_counter_get(&host->usable_since_ns);
     }
     fg_balance_refresh(&thread->balance);
@@ -276,6 +278,11 @@ static bool is_broken(const struct fg_proxy_endpoint *endpoint)
     return fg_counter_get(&endpoint->host->breaker_state) != FG_BREAKER_CLOSED;
 }
 
+static bool is_out(const struct fg_proxy_endpoint *endpoint)
+{
+    return fg_counter_get(&endpoint->host->is_out) != 0;
+}
+
 /* For how long nobody needs to ask the host's breaker; then it wants to know who asks. */
 static uint64_t resting_ns(const struct fg_host *host, const struct fg_breaker_config *conf,
                            uint64_t now_ns)
@@ -299,7 +306,7 @@ static struct fg_proxy_endpoint *find_probe(struct fg_proxy_thread *thread,
     for (size_t i = 0; i < thread->balance.host_count; i++) {
         struct fg_proxy_endpoint *endpoint = thread->listed[i];
         struct fg_host *host = endpoint->host;
-        if (!is_broken(endpoint) || was_tried(wish, endpoint))
+        if (!is_broken(endpoint) || is_out(endpoint) || was_tried(wish, endpoint))
             continue;
         uint64_t wait_ns = resting_ns(host, &hosts->conf.breaker, now_ns);
         if (wait_ns == 0 &&
@@ -318,7 +325,7 @@ static struct fg_proxy_endpoint *find_closed(struct fg_proxy_thread *thread, siz
     struct fg_proxy_endpoint *found = NULL;
     for (size_t i = 0; i < count; i++) {
         struct fg_proxy_endpoint *endpoint = thread->listed[(from + i) % count];
-        if (is_broken(endpoint))
+        if (is_broken(endpoint) || is_out(endpoint))
             continue;
         if (fg_counter_get(&endpoint->host->is_usable) != 0)
             return endpoint;

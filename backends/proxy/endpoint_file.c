@@ -2,6 +2,9 @@
  * endpoint_file.c: reads the file when it is another one than before, or its names are due.
  * Job      stat, read, parse and look names up in a helper thread; take the result over on the
  *          loop. A file that cannot be read or understood changes nothing; the log says why, once.
+ *          Nor does one with a name that is not found, or one without endpoints, unless the
+ *          configuration has some: a file that is being written anew is empty for a moment. One that
+ *          was changed just now may be half there, and is left alone until it is still.
  * Thread   start-up; the first event loop, and one helper job at a time.
  * Never    reads or looks up on an event loop.
  * Memory   the text (FILE_BYTES_MAX at most) and the hosts while they are taken over.
@@ -22,6 +25,8 @@
 
 #define FILE_BYTES_MAX ((off_t)4 << 20)
 #define LOOK_S 1
+#define SETTLE_NS (FG_S / 2)
+#define NAMES_PAUSE_NS (5 * FG_S) /* until names are looked up again of which one was not found */
 #define WORDS " \t"
 
 /* Which version of the file was read. */
@@ -38,6 +43,8 @@ struct reading {
     size_t most;
     struct version version; /* in: the last one; out: the one that was read */
     bool is_forced;         /* read it though it is the same */
+    bool is_first;          /* at the start: as it is, since nothing is known yet */
+    bool may_be_empty;      /* there are endpoints besides */
     bool is_new;            /* out: content or error is set */
     bool is_read;           /* out: content is set */
     struct fg_endpoint_file_content content;
@@ -93,6 +100,8 @@ static bool add_target(struct fg_endpoint_file_content *content,
     if (target->is_name) {
         count = fg_endpoint_lookup(target, addresses);
         content->has_names = true;
+        if (count == 0)
+            (void)snprintf(content->unknown, sizeof(content->unknown), "%s", target->text);
     } else {
         addresses[0] = target->address;
     }
@@ -187,6 +196,34 @@ static char *read_text(int fd, size_t bytes, size_t *len)
     return text;
 }
 
+/* Changed a moment ago, so that whoever writes it may not be done. A time to come says nothing. */
+static bool is_being_written(const struct version *version)
+{
+    uint64_t now_ns = fg_clock_wall_ns();
+    uint64_t changed_ns =
+        (uint64_t)version->changed.tv_sec * FG_S + (uint64_t)version->changed.tv_nsec;
+    return changed_ns <= now_ns && now_ns - changed_ns < SETTLE_NS;
+}
+
+static void parse(struct reading *reading, struct fg_span text)
+{
+    reading->is_read =
+        fg_endpoint_file_parse(&reading->content, text, reading->most, &reading->error);
+    if (!reading->is_read || reading->is_first)
+        return;
+    const struct fg_endpoint_file_content *content = &reading->content;
+    if (content->unknown[0] != '\0')
+        (void)fg_error_set(&reading->error, "%s is not found; expected a name that is",
+                           content->unknown);
+    else if (content->count == 0 && (text.len == 0 || !reading->may_be_empty))
+        (void)fg_error_set(&reading->error, "no endpoint in it; expected one at least");
+    else
+        return;
+    reading->is_read = false;
+    reading->error.line = 0;
+    free(content->specs);
+}
+
 static void read_open(struct reading *reading, int fd)
 {
     struct stat info;
@@ -198,6 +235,8 @@ static void read_open(struct reading *reading, int fd)
     const struct version version = {info.st_mtim, info.st_size, info.st_ino};
     if (is_same(&version, &reading->version) && !reading->is_forced)
         return;
+    if (!reading->is_first && is_being_written(&version))
+        return; /* the next look */
     size_t len = 0;
     char *text = read_text(fd, (size_t)info.st_size, &len);
     reading->is_new = true;
@@ -205,8 +244,7 @@ static void read_open(struct reading *reading, int fd)
     if (text == NULL)
         (void)fg_error_set(&reading->error, "no memory");
     else
-        reading->is_read = fg_endpoint_file_parse(&reading->content, fg_span_make(text, len),
-                                                  reading->most, &reading->error);
+        parse(reading, fg_span_make(text, len));
     free(text);
 }
 
@@ -249,8 +287,11 @@ static bool take_over(struct fg_proxy *proxy, struct reading *reading, uint64_t 
 
 static struct reading first_reading(const struct fg_proxy *proxy)
 {
-    return (struct reading){
-        .path = proxy->conf.endpoints_file, .most = proxy->conf.hosts_max, .is_forced = true};
+    return (struct reading){.path = proxy->conf.endpoints_file,
+                            .most = proxy->conf.hosts_max,
+                            .is_forced = true,
+                            .is_first = true,
+                            .may_be_empty = proxy->conf.endpoint_count > 0};
 }
 
 void fg_endpoint_file_load(struct fg_proxy *proxy)
@@ -279,10 +320,11 @@ static void on_read(struct fg_message *message)
     }
     struct fg_proxy *proxy = file->thread->proxy;
     uint64_t now_ns = fg_clock_monotonic_ns();
-    if (take_over(proxy, reading, now_ns))
+    bool is_unknown = reading->content.unknown[0] != '\0';
+    if (take_over(proxy, reading, now_ns) || is_unknown)
         file->has_names = reading->content.has_names;
     if (reading->is_new)
-        file->names_due_ns = now_ns + proxy->conf.dns_ttl_max_ns;
+        file->names_due_ns = now_ns + (is_unknown ? NAMES_PAUSE_NS : proxy->conf.dns_ttl_max_ns);
     file->version = reading->version;
     file->reading = NULL;
     free(reading);
@@ -301,6 +343,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
         return;
     *reading = first_reading(file->thread->proxy);
     reading->is_forced = file->has_names && file->names_due_ns <= fg_clock_monotonic_ns();
+    reading->is_first = false;
     reading->version = file->version;
     reading->file = file;
     reading->job.message.run = on_read;

@@ -24,7 +24,8 @@ struct fg_proxy_thread;
 struct fg_endpoint_file_content {
     struct fg_host_spec *specs;
     size_t count;
-    bool has_names; /* whose addresses may change though the file does not */
+    bool has_names;                   /* whose addresses may change though the file does not */
+    char unknown[FG_HOST_NAME_BYTES]; /* one that was not found; empty: none */
 };
 
 /*

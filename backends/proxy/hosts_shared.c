@@ -406,6 +406,8 @@ size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is
         if (!is_called(host, name))
             continue;
         host->is_disabled = !is_enabled;
+        fg_counter_set(&host->is_out, !is_enabled);
+        fg_counter_add(&hosts->generation, 1); /* also where it was not usable before */
         publish(hosts, host, now_ns);
         count++;
     }

@@ -57,6 +57,7 @@ struct fg_host {
 
     /* counters */
     struct fg_counter is_usable; /* checks and ejection allow it */
+    struct fg_counter is_out;    /* an operator has disabled it */
     struct fg_counter usable_since_ns;
     struct fg_counter is_failing; /* the last connect of any loop failed */
     struct fg_counter errors_in_row;

@@ -558,7 +558,9 @@ static const struct fg_key cluster_keys[] = {
      .derived = "none",
      .doc =
          "A file with more of them, one a line: `10.0.0.1:8080 weight=2 priority=1`, `#` begins a "
-         "comment. It is read again when it changes; a file with a mistake changes nothing."},
+         "comment. It is read again when it has changed and been still for half a second; a file "
+         "with "
+         "a mistake, or (without `endpoints`) without an endpoint, changes nothing."},
     {.name = "endpoints_max",
      .type = FG_KEY_U32,
      .offset = L(hosts_max),

@@ -42,6 +42,36 @@ def test_a_file_is_followed(launch, tmp_path):
         wait_for(lambda: figures(gateway, "connections")["open"] <= 2)
 
 
+def test_a_file_that_is_empty_or_names_nobody_changes_nothing(launch, tmp_path):
+    path = tmp_path / "endpoints"
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")])) as (a, b):
+        path.write_text(f"{a.address}\n")
+        sections = cluster([], endpoints_file=str(path), threads=1)
+        del sections["clusters"]["api"]["endpoints"]
+        gateway = launch(sections)
+        path.write_text("")  # as it is for a moment while it is written anew
+        wait_for(lambda: 'reason="no endpoint in it' in gateway.log)
+        assert answers(gateway, 3) == {"a": 3}
+        path.write_text(f"{b.address}\nno-such-name.invalid:80\n")
+        wait_for(lambda: "no-such-name.invalid:80 is not found" in gateway.log)
+        assert answers(gateway, 3) == {"a": 3}
+        path.write_text(f"{b.address}\n")
+        wait_for(lambda: set(addresses(gateway)) == {b.address}, what="the new list")
+        assert answers(gateway, 3) == {"b": 3}
+
+
+def test_nobody_is_asked_whom_the_operator_has_disabled(launch):
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")])) as (a, b):
+        gateway = launch(cluster([a.address, b.address], threads=2))
+        change(gateway, cluster="api", disable=a.address)
+        change(gateway, cluster="api", disable=b.address)
+        with gateway.client() as client:
+            assert {client.get("/").status_code for _ in range(3)} == {502}
+        assert not a.requests and not b.requests
+        change(gateway, cluster="api", enable=b.address)
+        assert answers(gateway, 6) == {"b": 6}
+
+
 def change(gateway, status=200, **query):
     url = gateway.admin + "/clusters/endpoints?" + "&".join(f"{name}={value}" for name, value in query.items())
     answer = httpx.post(url, trust_env=False)

@@ -218,6 +218,50 @@ static void load_spills_to_the_next_level_as_health_falls(void **state)
     assert_int_equal(f.balance.panic_total, 0);
 }
 
+static void who_is_out_is_never_chosen(void **state)
+{
+    (void)state;
+    static const enum fg_balance_kind kinds[] = {FG_BALANCE_ROUND_ROBIN, FG_BALANCE_LEAST_REQUEST,
+                                                 FG_BALANCE_HASH};
+    for (size_t k = 0; k < 3; k++) {
+        struct fixture f;
+        setup(&f, kinds[k], 4);
+        f.hosts[1].is_out = true;
+        f.hosts[3].is_healthy = false;
+        fg_balance_refresh(&f.balance);
+        pick_many(&f, 100);
+        assert_int_equal(f.counts[1] + f.counts[3], 0);
+        assert_int_equal(f.balance.panic_total, 0); /* two of three are healthy */
+        f.hosts[0].is_healthy = f.hosts[2].is_healthy = false;
+        f.hosts[1].is_healthy = false;
+        fg_balance_refresh(&f.balance);
+        pick_many(&f, 100); /* panic */
+        assert_int_equal(f.counts[1], 0);
+        assert_true(f.counts[0] > 0 && f.counts[2] > 0 && f.counts[3] > 0);
+        for (size_t i = 0; i < 4; i++)
+            f.hosts[i].is_out = true;
+        fg_balance_refresh(&f.balance);
+        assert_int_equal(pick(&f), FG_BALANCE_NONE);
+        f.hosts[2].is_out = false;
+        fg_balance_refresh(&f.balance);
+        pick_many(&f, 10);
+        assert_int_equal(f.counts[2], 10);
+    }
+}
+
+static void who_is_out_leaves_the_level_to_the_next(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, FG_BALANCE_ROUND_ROBIN, 2);
+    f.hosts[1].priority = 1;
+    f.hosts[0].is_out = true;
+    again(&f);
+    pick_many(&f, 10);
+    assert_int_equal(f.counts[1], 10);
+    assert_int_equal(f.balance.panic_total, 0);
+}
+
 static void too_few_healthy_anywhere_is_panic(void **state)
 {
     (void)state;
@@ -280,6 +324,8 @@ int main(void)
         cmocka_unit_test(without_a_key_hosts_are_random),
         cmocka_unit_test(load_spills_to_the_next_level_as_health_falls),
         cmocka_unit_test(too_few_healthy_anywhere_is_panic),
+        cmocka_unit_test(who_is_out_is_never_chosen),
+        cmocka_unit_test(who_is_out_leaves_the_level_to_the_next),
         cmocka_unit_test(a_new_host_starts_slowly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
