@@ -3,8 +3,8 @@
  * Job      stat, read, parse and look names up in a helper thread; take the result over on the
  *          loop. A file that cannot be read or understood changes nothing; the log says why, once.
  *          Nor does one with a name that is not found, or one without endpoints, unless the
- *          configuration has some: a file that is being written anew is empty for a moment. One that
- *          was changed just now may be half there, and is left alone until it is still.
+ *          configuration has some: a file that is being written anew is empty for a moment. One
+ *          that was changed just now may be half there, and is left alone until it is still.
  * Thread   start-up; the first event loop, and one helper job at a time.
  * Never    reads or looks up on an event loop.
  * Memory   the text (FILE_BYTES_MAX at most) and the hosts while they are taken over.

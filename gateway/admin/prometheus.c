@@ -133,6 +133,10 @@ static void write_cache(FILE *out, const struct fg_admin_options *options)
     fprintf(out, "floodgate_cache_objects %" PRIu64 "\n", cache.objects);
     fg_prometheus_family(out, "cache_pinned_bytes", "gauge", "Bytes of pinned objects.");
     fprintf(out, "floodgate_cache_pinned_bytes %" PRIu64 "\n", cache.pinned_bytes);
+    fg_prometheus_family(out, "cache_pinned_kept", "gauge",
+                         "Pinned objects that a reload or a crash would not lose.");
+    fprintf(out, "floodgate_cache_pinned_kept %zu\n",
+            fg_pinned_pages_kept(fg_pipeline_pages(options->pipeline)));
     fg_prometheus_family(out, "cache_held_bytes", "gauge",
                          "Bytes being fetched, or evicted and still being sent.");
     fprintf(out, "floodgate_cache_held_bytes %" PRIu64 "\n", cache.held_bytes);

@@ -353,6 +353,7 @@ static json_t *cache_json(const struct fg_admin_options *options, const struct r
     put(cache, "evicted", stats.evicted_total);
     put(cache, "pinned_objects", stats.pinned_objects);
     put(cache, "pinned_bytes", stats.pinned_bytes);
+    put(cache, "pinned_kept", fg_pinned_pages_kept(fg_pipeline_pages(options->pipeline)));
     put(cache, "fetches", stats.fetches);
     put(cache, "held_bytes", stats.held_bytes);
     put(cache, "refused", stats.refused_total);

@@ -260,8 +260,10 @@ static const struct fg_key route_cache_keys[] = {
      .offset = L(cache_keep),
      .initial = "useful",
      .choices = cache_keeps,
-     .doc = "`useful`: while it is asked for more than others; `pinned`: never evicted, and given "
-            "stale for as long as its backend does not give a new one."},
+     .doc =
+         "`useful`: while it is asked for more than others; `pinned`: never evicted, and given "
+         "stale for as long as its backend does not give a new one; it stays through reloads and "
+         "crashes of the gateway, and `POST /cache/purge` must name it."},
     {.name = NULL},
 };
 

@@ -65,6 +65,7 @@ struct fg_cache_draft {
     uint64_t stored_ns; /* monotonic */
     bool is_compressible;
     bool is_pinned;
+    bool must_ask; /* given stale alone: it was purged with all others, in an earlier process */
 };
 
 struct fg_cache_object {

@@ -47,6 +47,8 @@ struct shard {
     struct mark marks[MARKS];
     struct mark failures[MARKS];
     struct fg_counter *held_bytes; /* the store's */
+    atomic_ullong *pin_changes;    /* likewise */
+    atomic_ullong *pin_losses;     /* likewise */
     uint64_t bytes_max;
     uint64_t pinned_bytes;
     uint64_t pinned_count;
@@ -65,6 +67,11 @@ struct fg_cache_store {
     struct fg_cache_budget budget; /* of the thread that follows the pressure */
     struct fg_counter held_bytes;
     atomic_ullong events[FG_CACHE_EVENT_COUNT];
+    atomic_ullong pin_changes;     /* pinned objects that came, went or must be asked for */
+    atomic_ullong pin_losses;      /* of these, what must not come back as it was */
+    atomic_ullong purged_ns;       /* what was pinned up to then is given stale alone */
+    fg_cache_pins_lost_fn on_lost; /* set while nobody else has the store */
+    void *on_lost_arg;
     struct shard shards[];
 };
 
@@ -103,6 +110,8 @@ struct fg_cache_store *fg_cache_store_create(const struct fg_cache_conf *conf)
         pthread_mutex_init(&shard->lock, NULL);
         shard->bytes_max = conf->bytes_max / count;
         shard->held_bytes = &store->held_bytes;
+        shard->pin_changes = &store->pin_changes;
+        shard->pin_losses = &store->pin_losses;
         fg_s3_fifo_init(&shard->fifo, shard->bytes_max, (char *)store->ghosts + i * ghost_bytes,
                         ghost_bytes, GHOSTS);
     }
@@ -113,7 +122,7 @@ void fg_cache_store_destroy(struct fg_cache_store *store)
 {
     if (store == NULL)
         return;
-    fg_cache_store_purge(store, FG_CACHE_PURGE_ALL, (struct fg_span){NULL, 0});
+    fg_cache_store_purge(store, FG_CACHE_PURGE_PREFIX, FG_SPAN("")); /* all, pinned or not */
     for (unsigned i = 0; i < store->shard_count; i++) {
         assert(store->shards[i].flight_count == 0);
         pthread_mutex_destroy(&store->shards[i].lock);
@@ -191,9 +200,26 @@ static void take_out(struct shard *shard, struct fg_cache_object *object,
     struct fg_s3_entry *none = NULL;
     shard->pinned_bytes -= object->entry.bytes;
     shard->pinned_count--;
+    atomic_fetch_add(shard->pin_changes, 1);
     fg_s3_fifo_set_max(&shard->fifo, fg_subtract_floor(shard->bytes_max, shard->pinned_bytes),
                        &none);
     assert(none == NULL); /* there is more room now */
+}
+
+/* The same for what is not to be given any more, in no later process either. */
+static void drop(struct shard *shard, struct fg_cache_object *object,
+                 struct fg_cache_object **chain)
+{
+    if (!is_in_fifo(object))
+        atomic_fetch_add(shard->pin_losses, 1);
+    take_out(shard, object, chain);
+}
+
+/* Without a lock: `before` is what pins().losses was. */
+static void tell_losses(const struct fg_cache_store *store, uint64_t before)
+{
+    if (store->on_lost != NULL && atomic_load(&store->pin_losses) != before)
+        store->on_lost(store->on_lost_arg);
 }
 
 static void release_chain(struct fg_cache_object *chain)
@@ -262,6 +288,7 @@ static bool admit(struct fg_cache_store *store, struct shard *shard, struct fg_c
     if (object->head.is_pinned && shard->pinned_bytes + bytes <= shard->bytes_max / PINNED_SHARE) {
         shard->pinned_bytes += bytes;
         shard->pinned_count++;
+        atomic_fetch_add(shard->pin_changes, 1);
         fg_s3_fifo_set_max(&shard->fifo, fg_subtract_floor(shard->bytes_max, shard->pinned_bytes),
                            &evicted);
         object->entry = (struct fg_s3_entry){.hash = object->hash, .bytes = bytes};
@@ -320,14 +347,16 @@ void fg_cache_store_remove(struct fg_cache_store *store, struct fg_cache_object 
 {
     struct shard *shard = shard_of(store, object->hash);
     struct fg_cache_object *chain = NULL;
+    uint64_t losses = atomic_load(&store->pin_losses);
     pthread_mutex_lock(&shard->lock);
     struct fg_cache_object *it = *slot_of(shard, object->hash);
     while (it != NULL && it != object)
         it = it->next_same;
     if (it != NULL)
-        take_out(shard, it, &chain);
+        drop(shard, it, &chain);
     pthread_mutex_unlock(&shard->lock);
     release_chain(chain);
+    tell_losses(store, losses);
 }
 
 /* ---- flights ---- */
@@ -484,12 +513,13 @@ void fg_cache_store_invalidate(struct fg_cache_store *store, struct fg_span key)
     uint64_t hash = fg_local_hash(key, store->seed);
     struct shard *shard = shard_of(store, hash);
     struct fg_cache_object *chain = NULL;
+    uint64_t losses = atomic_load(&store->pin_losses);
     pthread_mutex_lock(&shard->lock);
     struct fg_cache_object *it = *slot_of(shard, hash);
     while (it != NULL) {
         struct fg_cache_object *next = it->next_same;
         if (it->hash == hash && fg_span_equal(it->head.key, key)) { /* of every route */
-            take_out(shard, it, &chain);
+            drop(shard, it, &chain);
             shard->invalidated_total++;
         }
         it = next;
@@ -499,6 +529,7 @@ void fg_cache_store_invalidate(struct fg_cache_store *store, struct fg_span key)
         flight->is_doomed |= flight->hash == hash && fg_span_equal(flight->key, key);
     pthread_mutex_unlock(&shard->lock);
     release_chain(chain);
+    tell_losses(store, losses);
 }
 
 static bool has_tag(struct fg_span tags, struct fg_span tag)
@@ -541,8 +572,9 @@ static uint64_t purge_shard(struct shard *shard, enum fg_cache_purge_kind kind, 
         struct fg_cache_object *it = shard->slots[s];
         while (it != NULL) {
             struct fg_cache_object *next = it->next_same;
-            if (is_purged(kind, what, it->head.key, it->head.tags, true)) {
-                take_out(shard, it, chain);
+            if (is_purged(kind, what, it->head.key, it->head.tags, true) &&
+                (kind != FG_CACHE_PURGE_ALL || is_in_fifo(it))) {
+                drop(shard, it, chain);
                 count++;
             }
             it = next;
@@ -560,12 +592,95 @@ uint64_t fg_cache_store_purge(struct fg_cache_store *store, enum fg_cache_purge_
                               struct fg_span what)
 {
     uint64_t count = 0;
+    uint64_t losses = atomic_load(&store->pin_losses);
+    if (kind == FG_CACHE_PURGE_ALL) {
+        atomic_store(&store->purged_ns, fg_clock_monotonic_ns());
+        atomic_fetch_add(&store->pin_losses, 1); /* they may come back, but not as they were */
+        atomic_fetch_add(&store->pin_changes, 1);
+    }
     for (unsigned i = 0; i < store->shard_count; i++) {
         struct fg_cache_object *chain = NULL;
         pthread_mutex_lock(&store->shards[i].lock);
         count += purge_shard(&store->shards[i], kind, what, &chain);
         pthread_mutex_unlock(&store->shards[i].lock);
         release_chain(chain);
+    }
+    tell_losses(store, losses);
+    return count;
+}
+
+/* ---- what is pinned ---- */
+
+bool fg_cache_store_must_ask(const struct fg_cache_store *store,
+                             const struct fg_cache_object *object)
+{
+    return object->head.is_pinned &&
+           (object->head.must_ask || object->head.stored_ns <= atomic_load(&store->purged_ns));
+}
+
+bool fg_cache_store_restore(struct fg_cache_store *store, struct fg_cache_object *object)
+{
+    struct fg_cache_object *chain = NULL;
+    object->hash = fg_local_hash(object->head.key, store->seed);
+    struct shard *shard = shard_of(store, object->hash);
+    pthread_mutex_lock(&shard->lock);
+    make_way(shard, object, &chain);
+    bool is_stored = admit(store, shard, object, &chain);
+    if (is_stored) {
+        struct fg_cache_object **slot = slot_of(shard, object->hash);
+        object->next_same = *slot;
+        *slot = object;
+        fg_cache_object_acquire(object);
+        fg_cache_body_enter_store(object->body);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    release_chain(chain);
+    return is_stored;
+}
+
+void fg_cache_store_on_pins_lost(struct fg_cache_store *store, fg_cache_pins_lost_fn on_lost,
+                                 void *arg)
+{
+    store->on_lost = on_lost;
+    store->on_lost_arg = arg;
+}
+
+struct fg_cache_store_pins fg_cache_store_pins(struct fg_cache_store *store)
+{
+    struct fg_cache_store_pins pins = {.changes = atomic_load(&store->pin_changes),
+                                       .losses = atomic_load(&store->pin_losses)};
+    for (unsigned i = 0; i < store->shard_count; i++) {
+        pthread_mutex_lock(&store->shards[i].lock);
+        pins.count += (size_t)store->shards[i].pinned_count;
+        pthread_mutex_unlock(&store->shards[i].lock);
+    }
+    return pins;
+}
+
+static size_t list_pinned(struct shard *shard, struct fg_cache_object **objects, size_t room)
+{
+    size_t count = 0;
+    for (unsigned s = 0; s < SLOTS && count < room; s++) {
+        for (struct fg_cache_object *it = shard->slots[s]; it != NULL && count < room;
+             it = it->next_same) {
+            if (is_in_fifo(it))
+                continue;
+            fg_cache_object_acquire(it);
+            objects[count++] = it;
+        }
+    }
+    return count;
+}
+
+size_t fg_cache_store_list_pinned(struct fg_cache_store *store, struct fg_cache_object **objects,
+                                  size_t room)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < store->shard_count; i++) {
+        pthread_mutex_lock(&store->shards[i].lock);
+        if (store->shards[i].pinned_count > 0)
+            count += list_pinned(&store->shards[i], objects + count, room - count);
+        pthread_mutex_unlock(&store->shards[i].lock);
     }
     return count;
 }

@@ -86,7 +86,7 @@ bool fg_cache_store_reserve(struct fg_cache_store *store, struct fg_cache_stream
 void fg_cache_store_invalidate(struct fg_cache_store *store, struct fg_span key);
 
 enum fg_cache_purge_kind {
-    FG_CACHE_PURGE_ALL,
+    FG_CACHE_PURGE_ALL,    /* what is pinned stays, but is given only if its origin fails */
     FG_CACHE_PURGE_PATH,   /* of any host, with any query */
     FG_CACHE_PURGE_PREFIX, /* of path and query */
     FG_CACHE_PURGE_TAG,
@@ -94,6 +94,27 @@ enum fg_cache_purge_kind {
 /* Returns how many objects went. */
 uint64_t fg_cache_store_purge(struct fg_cache_store *store, enum fg_cache_purge_kind kind,
                               struct fg_span what);
+
+/* Pinned, and purged with all others since: its origin is asked before it is given. Any thread. */
+bool fg_cache_store_must_ask(const struct fg_cache_store *store,
+                             const struct fg_cache_object *object);
+
+/* For pinned_pages_shared: pinned objects and how they change. Any thread. */
+struct fg_cache_store_pins {
+    uint64_t changes; /* so far: came, went, was purged with all others */
+    uint64_t losses;  /* of these: is not to be given any more, or not as it was */
+    size_t count;     /* now */
+};
+struct fg_cache_store_pins fg_cache_store_pins(struct fg_cache_store *store);
+/* References, the caller's, to at most `room` of them. */
+size_t fg_cache_store_list_pinned(struct fg_cache_store *store, struct fg_cache_object **objects,
+                                  size_t room);
+/* Called behind a loss, on the thread that caused it. While no other thread has the store. */
+typedef void (*fg_cache_pins_lost_fn)(void *arg);
+void fg_cache_store_on_pins_lost(struct fg_cache_store *store, fg_cache_pins_lost_fn on_lost,
+                                 void *arg);
+/* Stores what an earlier process had; the caller keeps its reference. False: there is no room. */
+bool fg_cache_store_restore(struct fg_cache_store *store, struct fg_cache_object *object);
 
 /*
  * References, the caller's, to at most `room` objects whose path and query begin with `prefix`, in

@@ -234,6 +234,7 @@ struct fg_pipeline {
     struct fg_rate_table *session_limit; /* new sessions by address; NULL: not limited */
     struct fg_overload_shared *overload;
     struct fg_cache_store *cache;
+    struct fg_pinned_pages *pages; /* NULL: none are kept beyond this process */
     bool has_cached_routes;
     struct fg_room **rooms; /* by route index, NULL where there is none */
     struct fg_backend **backends;

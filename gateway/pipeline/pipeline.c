@@ -225,6 +225,17 @@ fail:
     return NULL;
 }
 
+bool fg_pipeline_keep_pages(struct fg_pipeline *pipeline, const struct fg_page_memory *memory)
+{
+    pipeline->pages = fg_pinned_pages_create(pipeline->cache, pipeline->config, memory);
+    return pipeline->pages != NULL;
+}
+
+struct fg_pinned_pages *fg_pipeline_pages(const struct fg_pipeline *pipeline)
+{
+    return pipeline->pages;
+}
+
 void fg_pipeline_destroy(struct fg_pipeline *pipeline)
 {
     if (pipeline == NULL)
@@ -255,6 +266,7 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
     fg_nonce_table_destroy(pipeline->nonces);
     fg_shared_state_destroy(pipeline->shared_state);
     fg_rate_table_destroy(pipeline->session_limit);
+    fg_pinned_pages_destroy(pipeline->pages);
     fg_cache_store_destroy(pipeline->cache);
     fg_overload_shared_destroy(pipeline->overload);
     fg_router_destroy(pipeline->router);

@@ -18,6 +18,7 @@
 #include "observe/recorder_shared.h"
 #include "pipeline/cache_store_shared.h"
 #include "pipeline/overload_shared.h"
+#include "pipeline/pinned_pages_shared.h"
 #include "pipeline/rate_table_shared.h"
 #include "pipeline/room_store_shared.h"
 #include "state/shared_state.h"
@@ -35,6 +36,11 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
                                        struct fg_backend *const *backends,
                                        struct fg_helper_pool *helper, unsigned thread_count,
                                        const struct fg_room_memory *lines, struct fg_error *error);
+/* Keep pinned pages in `memory` from now on, and take over what is there. False without memory. On
+ * the main thread, before the loops start. */
+bool fg_pipeline_keep_pages(struct fg_pipeline *pipeline, const struct fg_page_memory *memory);
+/* NULL: none are kept. */
+struct fg_pinned_pages *fg_pipeline_pages(const struct fg_pipeline *pipeline);
 /* All threads closed. */
 void fg_pipeline_destroy(struct fg_pipeline *pipeline);
 

@@ -393,6 +393,8 @@ static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
     struct fg_cache_rules rules = fg_cache_rules_of(flow->thread->pipeline, flow->route);
     enum fg_cache_verdict verdict = fg_cache_judge(request, &object->head.response, &rules,
                                                    object->head.lifetime_s, age_of(flow, object));
+    if (fg_cache_store_must_ask(flow->thread->pipeline->cache, object))
+        verdict = FG_CACHE_STALE_IF_ERROR_ONLY;
     switch (verdict) {
     case FG_CACHE_FRESH:
         serve(flow, object, FG_CACHE_RESULT_HIT);

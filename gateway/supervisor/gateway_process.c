@@ -28,6 +28,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define PAGES_PERIOD_NS (200 * FG_MS)
+
 struct gateway;
 
 /* One thread with a loop on it. */
@@ -104,7 +106,9 @@ static bool create_pipeline(struct gateway *gateway, struct fg_error *error)
         while (made-- > 0)
             backends[made]->ops->destroy(backends[made]);
     free(backends);
-    return gateway->pipeline != NULL;
+    const struct fg_page_memory *pages = gateway->options->pages;
+    return gateway->pipeline != NULL &&
+           (pages == NULL || fg_pipeline_keep_pages(gateway->pipeline, pages));
 }
 
 /* ---- a loop thread ---- */
@@ -268,10 +272,15 @@ static struct fg_admin *start_admin(struct gateway *gateway, struct fg_error *er
     return admin;
 }
 
-/* The main thread has nothing else to do: it looks after the files meanwhile. */
+/* The main thread has nothing else to do: it looks after files and pinned pages meanwhile. */
 static void wait_for_stop(struct gateway *gateway)
 {
-    uint64_t period_ns = gateway->options->config->tls.check_files_ns;
+    struct fg_pinned_pages *pages = fg_pipeline_pages(gateway->pipeline);
+    uint64_t files_ns = gateway->options->config->tls.check_files_ns;
+    uint64_t checked_ns = fg_clock_monotonic_ns();
+    uint64_t period_ns = files_ns;
+    if (pages != NULL && (files_ns == 0 || files_ns > PAGES_PERIOD_NS))
+        period_ns = PAGES_PERIOD_NS;
     const struct timespec period = {.tv_sec = (time_t)(period_ns / FG_S),
                                     .tv_nsec = (long)(period_ns % FG_S)};
     sigset_t stop;
@@ -280,8 +289,15 @@ static void wait_for_stop(struct gateway *gateway)
     sigaddset(&stop, SIGINT);
     int signal_number;
     while ((signal_number = sigtimedwait(&stop, NULL, period_ns > 0 ? &period : NULL)) == -1) {
-        if (errno == EAGAIN)
-            fg_credentials_check(gateway->credentials);
+        uint64_t now_ns = fg_clock_monotonic_ns();
+        if (errno != EAGAIN)
+            continue;
+        if (pages != NULL)
+            fg_pinned_pages_keep(pages, now_ns);
+        if (files_ns == 0 || now_ns - checked_ns < files_ns)
+            continue;
+        checked_ns = now_ns;
+        fg_credentials_check(gateway->credentials);
     }
     fg_log(FG_LOG_INFO, "drain_started", "signal=%d", signal_number);
 }

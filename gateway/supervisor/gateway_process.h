@@ -26,6 +26,7 @@ struct fg_gateway_options {
     struct fg_reload_board *reloads;    /* the supervisor's; NULL: none */
     const unsigned char *ticket_seed;   /* FG_TICKET_SEED_BYTES, the same over reloads */
     const struct fg_room_memory *lines; /* of waiting rooms, by route; NULL: none outlives it */
+    const struct fg_page_memory *pages; /* of the cache's pinned ones; NULL: none are there */
 };
 
 /*

@@ -14,6 +14,7 @@
 #include "supervisor/children.h"
 #include "supervisor/credentials.h"
 #include "supervisor/gateway_process.h"
+#include "supervisor/kept_cache.h"
 #include "supervisor/kept_lines.h"
 #include "supervisor/reload_report.h"
 #include "supervisor/sockets.h"
@@ -50,7 +51,9 @@ struct supervisor {
     struct fg_kv_arena *arena;
     int arena_fd;
     unsigned char ticket_seed[FG_TICKET_SEED_BYTES];
-    struct fg_kept_lines lines; /* of waiting rooms without a file */
+    struct fg_kept_lines lines;  /* of waiting rooms without a file */
+    struct fg_page_memory pages; /* of the cache's pinned ones */
+    bool keeps_pages;            /* the gateway that is forked next does */
     int signal_fd;
     int ready_fd; /* read end of the gateway's pipe; -1: told, or not started */
     enum phase phase;
@@ -204,6 +207,7 @@ static int run_gateway(struct supervisor *sv, int ready_fd)
         .reloads = sv->reports.board,
         .ticket_seed = sv->ticket_seed,
         .lines = sv->lines.by_route,
+        .pages = sv->keeps_pages ? &sv->pages : NULL,
     };
     return fg_gateway_process_run(&options);
 }
@@ -217,6 +221,7 @@ static void close_inherited(struct supervisor *sv, enum fg_child_role role)
     if (role == FG_CHILD_GATEWAY)
         return;
     fg_kept_lines_fini(&sv->lines);
+    fg_kept_cache_fini(&sv->pages);
     for (size_t i = 0; i < sv->sockets.listener_count * sv->sockets.thread_count; i++) {
         close(sv->sockets.listeners[i]);
         sv->sockets.listeners[i] = -1;
@@ -259,8 +264,10 @@ static bool start_child(struct supervisor *sv, struct fg_child *child)
         pipe_fds[0] = pipe_fds[1] = -1;
     if (child->role == FG_CHILD_WORKER)
         fg_worker_watch_on_start(&sv->workers, child);
-    if (child == sv->gateway)
+    if (child == sv->gateway) {
         fg_kept_lines_prepare(&sv->lines, sv->config);
+        sv->keeps_pages = fg_kept_cache_prepare(&sv->pages, sv->config);
+    }
     pid_t pid = fg_child_fork(child, fg_clock_monotonic_ns());
     if (pid == 0) {
         if (pipe_fds[0] != -1)
@@ -478,6 +485,7 @@ static void on_ready(struct supervisor *sv)
     fg_log(FG_LOG_INFO, "ready", "config=%s threads=%u", sv->path, sv->sockets.thread_count);
     notify_systemd("READY=1\n");
     fg_kept_lines_settle(&sv->lines, sv->config);
+    fg_kept_cache_settle(&sv->pages, sv->config);
     if (sv->older->pid != 0) {
         fg_child_stop(sv->older);
         fg_worker_watch_exchange(&sv->workers);
@@ -627,12 +635,14 @@ static void fini(struct supervisor *sv, bool is_parent)
     free(sv->workers.lives);
     free(sv->children);
     fg_kept_lines_fini(&sv->lines);
+    fg_kept_cache_fini(&sv->pages);
     fg_config_destroy(sv->config);
 }
 
 int fg_supervisor_run(const char *path)
 {
-    struct supervisor sv = {.path = path, .arena_fd = -1, .signal_fd = -1, .ready_fd = -1};
+    struct supervisor sv = {
+        .path = path, .arena_fd = -1, .pages = FG_KEPT_CACHE_INIT, .signal_fd = -1, .ready_fd = -1};
     struct fg_error error = {.file = ""};
     pid_t self = getpid();
     sv.config = load(path, NULL);

@@ -9,13 +9,14 @@ import ctypes
 import gzip
 import http.client
 import os
+import signal
 import threading
 import time
 
 import httpx
 import pytest
 
-from harness import wait_for
+from harness import send_signal, wait_for
 
 TEXT = b"the same words again and again\n" * 400
 MIB = 1 << 20
@@ -329,6 +330,41 @@ def test_a_pinned_page_stays_through_anything(site):
         assert client.get("/fill/0").status_code in (502, 503)
         assert httpx.post(site.admin + "/cache/purge?path=/pinned/page").json() == {"purged": 1}
         assert client.get("/pinned/page").status_code in (502, 503)
+
+
+def gateway_pid(site):
+    return site.stats()["process"]["pid"]
+
+
+def test_a_pinned_page_outlives_purges_reloads_and_crashes(site):
+    site.origin.answers["/pinned/page"] = 200, {"cache-control": "max-age=600", "etag": '"a"'}, TEXT
+    site.origin.answers["/fill/0"] = cacheable(TEXT)
+
+    def page():
+        answer = site.get("/pinned/page")
+        return answer.status_code, answer.content, answer.headers["cache-status"]
+
+    assert page() == (200, TEXT, "floodgate; fwd=uri-miss")
+    assert page() == (200, TEXT, "floodgate; hit")
+    site.get("/fill/0")
+    wait_for(lambda: site.stats()["cache"]["objects"] == 2)
+    assert httpx.post(site.admin + "/cache/purge").json() == {"purged": 1}
+    assert site.stats()["cache"]["pinned_objects"] == 1
+    site.origin.answers["/pinned/page"] = 200, {"cache-control": "max-age=600", "etag": '"b"'}, TEXT + b"new"
+    assert page()[:2] == (200, TEXT + b"new")  # it is asked about before it is given
+    site.backend.close()
+    assert httpx.post(site.admin + "/cache/purge").json() == {"purged": 0}
+    assert page() == (200, TEXT + b"new", "floodgate; hit; detail=stale")
+    wait_for(lambda: site.stats()["cache"]["pinned_kept"] == 1)
+    before = gateway_pid(site)
+    site.signal(signal.SIGHUP)
+    wait_for(lambda: gateway_pid(site) != before, what="the reload")
+    assert page() == (200, TEXT + b"new", "floodgate; hit; detail=stale")
+    before = gateway_pid(site)
+    send_signal(before, signal.SIGKILL)
+    wait_for(lambda: site.readiness() is not None and gateway_pid(site) != before, what="the next gateway")
+    assert site.stats()["cache"]["pinned_kept"] == 1
+    assert page() == (200, TEXT + b"new", "floodgate; hit; detail=stale")
 
 
 @pytest.mark.parametrize("directives", ["max-age=60, stale-if-error=6000", "max-age=60, stale-while-revalidate=6000"])
