@@ -367,11 +367,6 @@ def refused(site, upstream, data, status, code, tail=SMUGGLED, passed=b""):
     assert wire.stable(upstream.received()[before:]) in (b"", passed)
 
 
-def test_trailers_without_end(site, upstream):
-    """They take more than one read, so the request's head may be on its way; its end never is."""
-    refused(site, upstream, chunks(b"0\r\n" + b"X: y\r\n" * 2000), 431, "header_too_large", passed=UP_CHUNKED)
-
-
 @pytest.mark.parametrize("data, status, code", [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_refused(site, upstream, data, status, code):
     refused(site, upstream, data, status, code)
@@ -468,3 +463,9 @@ def test_empty_lines_first_in_pieces(site, pieces, status):
             connection.send(piece)
         connection.sendall(get(b"/a", H + b"Connection: close\r\n"))
         assert read_all(connection).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_trailers_without_end(site, upstream):
+    """They take more than one read, so the request's head may be on its way, for a while yet: this is
+    the last test for that. Its end never is."""
+    refused(site, upstream, chunks(b"0\r\n" + b"X: y\r\n" * 2000), 431, "header_too_large", passed=UP_CHUNKED)
