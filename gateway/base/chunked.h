@@ -4,7 +4,7 @@
  * Job      sizes of 1 to 15 hexadecimal digits; extensions are read over and trailers handed on
  *          within limits; every line ends in CRLF.
  * Thread   any; pure.
- * Source   RFC 9112 section 7.1.
+ * Source   RFC 9112 section 7.1; CVE-2023-39326 (extensions without end around single bytes).
  */
 #ifndef FG_BASE_CHUNKED_H
 #define FG_BASE_CHUNKED_H
@@ -17,6 +17,7 @@ struct fg_chunked {
     unsigned digits;
     uint64_t left;        /* of the current chunk */
     size_t extension_len; /* of the current chunk */
+    size_t extensions;    /* bytes of all, less what chunks and their data have paid for */
     size_t trailer_len;   /* of all trailers */
 };
 

@@ -15,6 +15,7 @@
 
 #include <assert.h>
 
+#define FIELD_OVERHEAD 32u /* of work, whatever it says; RFC 9113 section 6.5.2 counts it as well */
 #define TEXT_ROOM ((size_t)2048) /* on the stack, for what Huffman's code says */
 
 static struct fg_stream *stream_by_id(nghttp2_session *session, int32_t id)
@@ -142,8 +143,9 @@ static void take_field(struct fg_stream *stream, enum fg_h2_kind kind,
 }
 
 /*
- * A head that is somewhat too large is answered 431. But one byte can name a field of 4 KiB again:
- * what is far beyond any head is there to burn time, and ends the connection in the middle of it.
+ * A head that is somewhat too large is answered 431. But one byte can name a field of 4 KiB again,
+ * or 100,000 bytes as many fields of next to nothing: what is far beyond any head is there to burn
+ * time, and ends the connection in the middle of it.
  */
 static int defuse(struct fg_h2 *h2)
 {
@@ -160,7 +162,7 @@ static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct
     uint64_t bytes = 0;
     bool is_fine = true;
     while ((*found = fg_hpack_reader_next(&h2->reader, &item)) == FG_HPACK_FIELD) {
-        bytes += item.name.len + item.value.len;
+        bytes += item.name.len + item.value.len + FIELD_OVERHEAD;
         if (bytes > bytes_max)
             return NULL;
         if (check == NULL || !is_fine)
@@ -188,8 +190,9 @@ int fg_h2_read_block(struct fg_h2 *h2, int32_t id, struct fg_stream *stream,
     enum fg_hpack_found found;
     block->is_unread = false;
     fg_hpack_reader_begin(&h2->reader, block->data, block->len, room, sizeof(room));
-    const char *problem = take_block(h2, stream, check, is_trailer, &found,
-                                     FG_H2_BOMB_HEADS * limits->header_bytes_max);
+    uint64_t most = FG_H2_BOMB_HEADS * limits->header_bytes_max +
+                    FIELD_OVERHEAD * (uint64_t)limits->header_count_max;
+    const char *problem = take_block(h2, stream, check, is_trailer, &found, most);
     if (found == FG_HPACK_FIELD)
         return defuse(h2);
     if (found == FG_HPACK_NO_MEMORY)

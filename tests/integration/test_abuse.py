@@ -248,6 +248,34 @@ def test_an_hpack_bomb_ends_its_connection(site):
         neighbour(site)
 
 
+def test_a_head_of_thousands_of_tiny_fields_ends_its_connection(site):
+    """A byte each: far below the limit for bytes, and a millisecond of work in one go."""
+    peer = attack(site, frame(1, END_STREAM | END_HEADERS, 1, block(pseudo("/a")) + b"\x40\x01a\x00" + b"\xbe" * 4000))
+    with peer.connection:
+        peer.until(lambda: False)
+        assert [one[1] for one in peer.goaways] == [ENHANCE_YOUR_CALM] and not peer.status
+    is_quiet(site)
+
+
+def test_a_head_of_some_hundred_fields_is_refused(site):
+    peer = attack(site, frame(1, END_STREAM | END_HEADERS, 1, block(pseudo("/a")) + b"\x40\x01a\x00" + b"\xbe" * 1000))
+    with peer.connection:
+        assert peer.until(lambda: peer.is_over(1)) and peer.status[1] == 431
+    is_quiet(site)
+
+
+def test_chunk_extensions_without_end_are_refused(site):
+    """What they may come to is paid by data (CVE-2023-39326): some are fine around large chunks."""
+    head = b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for chunk, status in ((b"1;" + b"a" * 250 + b"\r\nx\r\n", b"400"),
+                          (b"200;" + b"a" * 250 + b"\r\n" + b"x" * 512 + b"\r\n", b"200")):
+        with wire.connect(site.port) as connection:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(head + chunk * 200 + b"0\r\n\r\n")
+            assert read_all(connection).startswith(b"HTTP/1.1 " + status)
+    is_quiet(site)
+
+
 def test_an_hpack_bomb_in_trailers_ends_its_connection(site):
     field = b"\x40" + wire.length(b"bomb") + b"bomb" + wire.length(b"x" * 3000) + b"x" * 3000 + b"\xbe" * 8000
     peer = attack(site, post(1, "/a") + frame(DATA, 0, 1, b"some") + frame(1, END_STREAM | END_HEADERS, 1, field))

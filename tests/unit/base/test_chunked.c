@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 /* Decodes `text` in pieces of `step`; returns the last result, the body is in `body`. */
@@ -89,6 +90,35 @@ static void limits_what_carries_no_data(void **state)
     assert_int_equal(decode(text, SIZE_MAX, 99, body, &rest), FG_CHUNKED_BAD);
 }
 
+/* How many chunks of so many bytes, with an extension of 200, are taken of `most`. */
+static size_t count_taken(size_t size, size_t most)
+{
+    struct fg_chunked chunked = {0};
+    static char text[4096];
+    int head = snprintf(text, sizeof(text), "%zx;%0199d\r\n", size, 0);
+    memset(text + head, 'x', size);
+    memcpy(text + (size_t)head + size, "\r\n", 2);
+    for (size_t count = 0; count < most; count++) {
+        struct fg_span input = {text, (size_t)head + size + 2};
+        struct fg_span data;
+        enum fg_chunked_result result;
+        while ((result = fg_chunked_next(&chunked, &input, SIZE_MAX, &data)) == FG_CHUNKED_DATA)
+            assert_true(data.len > 0);
+        if (result != FG_CHUNKED_MORE)
+            return count;
+    }
+    return most;
+}
+
+static void limits_extensions_around_little_data(void **state)
+{
+    (void)state;
+    assert_int_equal(count_taken(1, 100000), 90); /* 181 of each are not paid for */
+    assert_int_equal(count_taken(64, 100000), 295);
+    assert_int_equal(count_taken(92, 100000), 100000);
+    assert_int_equal(count_taken(2000, 10000), 10000);
+}
+
 static void takes_nothing_without_credit(void **state)
 {
     (void)state;
@@ -105,6 +135,7 @@ int main(void)
         cmocka_unit_test(decodes_however_it_is_cut),
         cmocka_unit_test(extensions_follow_their_grammar),
         cmocka_unit_test(limits_what_carries_no_data),
+        cmocka_unit_test(limits_extensions_around_little_data),
         cmocka_unit_test(takes_nothing_without_credit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
