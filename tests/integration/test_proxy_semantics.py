@@ -54,9 +54,14 @@ CASES = [
 ]
 
 
+REASONS = {207: "Multi-Status", 226: "IM Used", 407: "Proxy Authentication Required", 423: "Locked", 508: "Loop Detected",
+           511: "Network Authentication Required", 599: "Unknown"}
+
+
 @pytest.fixture(scope="module")
 def site(launch_module, recorder_module):
     answers = {f"/{number}": case[2] for number, case in enumerate(CASES)}
+    answers.update({f"/status/{status}": b"HTTP/1.1 %d Any\r\n" % status + BODY for status in REASONS})
     answers["/hsts"] = OK + b"Strict-Transport-Security: max-age=1\r\n" + BODY
 
     def script(peer):
@@ -166,6 +171,15 @@ def test_of_head(site, number):
     assert head.startswith(b"HTTP/1.1 %d " % status) and rest.startswith(b"HTTP/1.1 200 OK\r\n")
     got = [tuple(line.split(": ", 1)) for line in head.decode("latin-1").split("\r\n")[1:]]
     assert [one for one in theirs(got) if one[0] != "upgrade"] == fields
+
+
+def test_reasons_are_the_registered_ones(site):
+    """RFC 9112 section 4: a reason is about one hop, and nobody has to read it; ours say what the status means."""
+    with wire.connect(site.port) as connection:
+        connection.sendall(b"".join(b"GET /status/%d HTTP/1.1\r\nHost: x\r\n\r\n" % status for status in REASONS) + END)
+        lines = [line for line in read_all(connection).decode().split("\r\n") if "HTTP/1.1 " in line]
+    assert [line.partition("HTTP/1.1 ")[2] for line in lines] == [f"{status} {reason}" for status, reason in REASONS.items()] + [
+        "200 OK"]
 
 
 @pytest.mark.parametrize("path, said", [("/plain", "max-age=31536000"), ("/hsts", "max-age=1")])
