@@ -103,6 +103,18 @@ static bool is_of_that_name(SSL *ssl, SSL_SESSION *session)
            (len == 0 || memcmp(name, noted, len) == 0);
 }
 
+/*
+ * In TLS 1.3 a ticket is for one connection (RFC 8446 appendix C.4: who watches could tell that two
+ * are one client's), and browsers keep to that: without a new one every other connection of theirs
+ * would be a full handshake. But not beside a client's certificate: that is looked at in full
+ * handshakes alone, and a new ticket lives anew, so that one which is over would go on for ever.
+ */
+static bool wants_new_ticket(const SSL *ssl, SSL_SESSION *session, SSL_TICKET_STATUS status)
+{
+    return SSL_version(ssl) == TLS1_3_VERSION ? SSL_SESSION_get0_peer(session) == NULL
+                                              : status == SSL_TICKET_SUCCESS_RENEW;
+}
+
 /* One of another name is as good as none: a full handshake follows, and a new ticket. */
 static SSL_TICKET_RETURN judge_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *key_name,
                                       size_t key_name_len, SSL_TICKET_STATUS status, void *arg)
@@ -113,7 +125,8 @@ static SSL_TICKET_RETURN judge_ticket(SSL *ssl, SSL_SESSION *session, const unsi
     bool is_read = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
     if (!is_read || !is_of_that_name(ssl, session))
         return SSL_TICKET_RETURN_IGNORE_RENEW;
-    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+    return wants_new_ticket(ssl, session, status) ? SSL_TICKET_RETURN_USE_RENEW
+                                                  : SSL_TICKET_RETURN_USE;
 }
 
 bool fg_tls_tickets_set(SSL_CTX *ctx, struct fg_ticket_keys *keys, uint64_t lifetime_s)

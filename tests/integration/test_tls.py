@@ -119,6 +119,15 @@ def test_resumes_on_any_thread(site, version):
     assert site.stats()["gateway"]["connections"]["handshakes_resumed"] >= 8
 
 
+@pytest.mark.parametrize("version, is_new", [(V12, False), (V13, True)], ids=["1.2", "1.3"])
+def test_each_connection_of_1_3_gets_a_ticket_for_the_next(site, version, is_new):
+    before = Seen(site.port, "localhost", version=version)
+    for _ in range(3):
+        after = Seen(site.port, "localhost", session=before.session, context=before.context)
+        assert after.was_resumed and (after.session.id != before.session.id) == is_new
+        before = after
+
+
 @pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
 @pytest.mark.parametrize("first, then, is_same", [
     ("localhost", "shop.example.org", False), ("shop.example.org", "www.example.org", False),
@@ -315,7 +324,8 @@ def test_certificate_of_the_client_is_demanded(launch, pairs, folder, authority,
         for version in (V12, V13):
             seen = Seen(gateway.port, host, version=version, pair=guest)
             assert seen.answer.startswith(b"HTTP/1.1 200")
-            assert resumes(gateway, seen, host)
+            after = Seen(gateway.port, host, session=seen.session, context=seen.context)
+            assert after.was_resumed and after.session.id == seen.session.id  # no ticket outlives the look at it
             for pair in (None, stranger):
                 with pytest.raises((ssl.SSLError, ConnectionError)):
                     assert Seen(gateway.port, host, version=version, pair=pair).answer == b""

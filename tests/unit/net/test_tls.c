@@ -239,7 +239,16 @@ static void talks_with_openssl_under_every_suite(void **state)
     }
 }
 
-/* By a ticket that was sent before the records were ours. */
+static bool is_same_ticket(const SSL_SESSION *one, const SSL_SESSION *other)
+{
+    const unsigned char *tickets[2];
+    size_t lens[2];
+    SSL_SESSION_get0_ticket(one, &tickets[0], &lens[0]);
+    SSL_SESSION_get0_ticket(other, &tickets[1], &lens[1]);
+    return lens[0] == lens[1] && memcmp(tickets[0], tickets[1], lens[0]) == 0;
+}
+
+/* By a ticket that was sent before the records were ours; each gives another one. */
 static void resumes(void **state)
 {
     (void)state;
@@ -254,6 +263,7 @@ static void resumes(void **state)
         assert_true(talk.was_resumed && SSL_session_reused(talk.client) == 1);
         assert_true(fg_tls_has_own_records(&talk.tls));
         greet(&talk);
+        assert_false(is_same_ticket(session, SSL_get0_session(talk.client)));
         SSL_SESSION_free(session);
     }
     end_talk(&talk);
