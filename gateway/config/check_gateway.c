@@ -162,6 +162,15 @@ static void check_tickets(struct fg_snapshot *snapshot)
                            "there is no Redis to share it through; expected policies.shared_state");
 }
 
+static void check_nonces(struct fg_snapshot *snapshot)
+{
+    const struct fg_yaml_node *identity = fg_yaml_find(snapshot->root, "identity");
+    if (snapshot->raw.identity.shares_nonces && !snapshot->raw.shared_state.enabled)
+        fg_config_error_at(snapshot, fg_yaml_find(identity, "signatures"), "shared",
+                           "shared without policies.shared_state; expected the Redis that nonces "
+                           "are shared through");
+}
+
 void fg_config_check_gateway(struct fg_snapshot *snapshot)
 {
     const struct fg_raw_config *raw = &snapshot->raw;
@@ -174,5 +183,6 @@ void fg_config_check_gateway(struct fg_snapshot *snapshot)
         check_rate_limit(snapshot, &raw->rate_limits[i]);
     check_shared_state(snapshot, policies);
     check_tickets(snapshot);
+    check_nonces(snapshot);
     check_cache(snapshot, policies);
 }

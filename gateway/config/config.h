@@ -164,6 +164,7 @@ struct fg_identity_conf {
     size_t signing_key_count;
     uint64_t signature_window_ns;
     uint32_t nonces_max;
+    bool shares_nonces;                      /* with all gateways of policies.shared_state */
     uint32_t sessions_per_ip_max_per_minute; /* POST /api/session */
 };
 

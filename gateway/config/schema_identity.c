@@ -182,6 +182,13 @@ static const struct fg_key signature_keys[] = {
      .doc =
          "Nonces remembered; signed requests beyond it are answered 503 rather than let a replay "
          "through."},
+    {.name = "shared",
+     .type = FG_KEY_BOOL,
+     .offset = AT(fg_raw_config, identity.shares_nonces),
+     .initial = "false",
+     .doc =
+         "Use each nonce once among all gateways with the same `policies.shared_state`. A signed "
+         "request then waits for that Redis, and is answered 503 while it is away."},
     {.name = NULL},
 };
 

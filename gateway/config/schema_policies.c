@@ -182,7 +182,7 @@ static const struct fg_key shared_redis_keys[] = {
      .max = 1 * MINUTE,
      .doc = "For one command; then the connection is made anew. No request waits for it, but for "
             "one that asks for its place in a shared waiting room at the moment when Redis goes "
-            "away."},
+            "away, and signed ones with `identity.signatures.shared`."},
     {.name = "commands_in_flight_max",
      .type = FG_KEY_U32,
      .offset = L(commands_in_flight_max),

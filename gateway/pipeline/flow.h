@@ -18,6 +18,7 @@
 #include "pipeline/jwt_verifier.h"
 #include "pipeline/known_lots.h"
 #include "pipeline/lease_client.h"
+#include "pipeline/nonce_claim.h"
 #include "pipeline/nonce_table_shared.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/room_link.h"
@@ -132,11 +133,13 @@ struct fg_flow {
     struct fg_body_piece *body_first;
     struct fg_body_piece *body_last;
     bool is_body_complete;
-    struct fg_token_scan body_scan; /* of what came before the backend was called */
-    size_t consumed_early;          /* of it, told to the codec before the backend has it */
-    size_t upload_unused;           /* of what the backend got, not taken yet */
-    bool expects_digest;            /* a signature covers the body: */
-    unsigned char body_digest[32];  /* its SHA-256 */
+    struct fg_token_scan body_scan;     /* of what came before the backend was called */
+    size_t consumed_early;              /* of it, told to the codec before the backend has it */
+    size_t upload_unused;               /* of what the backend got, not taken yet */
+    bool is_body_accepted;              /* whole, and as it was signed */
+    bool expects_digest;                /* a signature covers the body: */
+    unsigned char body_digest[32];      /* its SHA-256 */
+    struct fg_nonce_claim *nonce_claim; /* to be made before the request goes on; or NULL */
 
     struct fg_span tier; /* claim of the token; empty: none */
 

@@ -107,6 +107,13 @@ static enum outcome by_signature(struct fg_flow *flow, struct fg_span field)
     case FG_NONCE_FULL:
         return refuse_nonces(flow, conf->nonces_max);
     }
+    if (conf->shares_nonces) {
+        uint64_t lifetime_s = signature.time_s + 2 * window_s + 1 - now_s;
+        flow->nonce_claim = fg_nonce_claim_make(ex->arena, pipeline->config->shared_state.prefix,
+                                                signature.key_id, signature.nonce, lifetime_s);
+        if (flow->nonce_claim == NULL)
+            return refuse_for_memory(flow);
+    }
     flow->expects_digest = true;
     memcpy(flow->body_digest, signature.body, sizeof(flow->body_digest));
     ex->user_id = fg_span_from_string(conf->signing_keys[signer].user);

@@ -3,7 +3,7 @@
  * Job      one link to it a loop (redis/redis_link.h), with the scripts of all who use it, and one
  *          figure of how it is for /stats.
  * Thread   made before the loops start; a link belongs to its loop. Figures: any thread.
- * Never    in the way of a request: who uses it must have an answer without it.
+ * Never    the only way on: who uses it must have an answer without it, if it is a refusal.
  *
  *    create -> add_script, once for each -> open, on every loop -> submit ... -> close -> destroy
  */
