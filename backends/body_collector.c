@@ -3,6 +3,8 @@
  */
 #include "body_collector.h"
 
+#include "base/json_values.h"
+
 #include <stdio.h>
 
 enum fg_status fg_body_collector_add(struct fg_body_collector *body, struct fg_exchange *ex,
@@ -36,9 +38,31 @@ enum fg_status fg_body_collector_add(struct fg_body_collector *body, struct fg_e
     return FG_OK;
 }
 
+/* It would hold up the loop for longer than it may be. */
+static void refuse_values(struct fg_exchange *ex, size_t count, size_t most)
+{
+    char message[120];
+    snprintf(message, sizeof(message),
+             "the body has more JSON values than are read; expected at most %zu", most);
+    fg_exchange_refuse(ex, &(struct fg_backend_refusal){
+                               .status = 413,
+                               .type = "invalid_request",
+                               .code = "body_too_complex",
+                               .message = message,
+                               .policy = "orders.body_values_max",
+                               .value = count,
+                               .limit = most,
+                           });
+}
+
 json_t *fg_body_collector_parse_object(const struct fg_body_collector *body, struct fg_exchange *ex)
 {
     json_error_t error;
+    size_t count = fg_json_values_most(fg_span_make(body->data, body->len));
+    if (count > body->values_max) {
+        refuse_values(ex, count, body->values_max);
+        return NULL;
+    }
     json_t *root =
         json_loadb(body->len == 0 ? "" : body->data, body->len, JSON_REJECT_DUPLICATES, &error);
     char message[320];

@@ -7,12 +7,13 @@
 
 #include "backends/backend.h"
 
-/* Zeroed plus bytes_max is empty. */
+/* Zeroed plus bytes_max (and values_max, for parse_object) is empty. */
 struct fg_body_collector {
     char *data;
     size_t len;
     size_t capacity;
     size_t bytes_max;
+    size_t values_max; /* of JSON, see base/json_values.h */
 };
 
 /*
@@ -25,7 +26,8 @@ FG_MUST_USE enum fg_status fg_body_collector_add(struct fg_body_collector *body,
 
 /*
  * Parse what was gathered as one JSON object. NULL after it has answered 400 `invalid_json` with
- * the place and the reason, in which case `ex` is gone. The caller owns the reference.
+ * the place and the reason, or 413 `body_too_complex`, in which case `ex` is gone. The caller owns
+ * the reference.
  */
 json_t *fg_body_collector_parse_object(const struct fg_body_collector *body,
                                        struct fg_exchange *ex);

@@ -244,6 +244,7 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
         call->endpoint->begin(call);
 }
 
+    call->body.values_max = call->thread->conf->body_values_max;
 static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
 {
     struct fg_orders_call *call = ex->backend_state;

@@ -200,6 +200,15 @@ static const struct fg_key orders_keys[] = {
      .min = 256,
      .max = 1 * MIB,
      .doc = "Request body; more is answered 413."},
+    {.name = "body_values_max",
+     .type = FG_KEY_U64,
+     .offset = L(body_values_max),
+     .initial = "256",
+     .min = 8,
+     .max = 1000000,
+     .doc =
+         "JSON values in the body of an order, a claim or `POST /api/session`, of which each takes "
+         "0.2 us of an event loop; more are answered 413."},
     {.name = "orders_per_user_max",
      .type = FG_KEY_U64,
      .offset = L(orders_per_user_max),

@@ -6,6 +6,7 @@
 
 #include "base/base64url.h"
 #include "base/clock.h"
+#include "base/json_values.h"
 #include "config/secret_file.h"
 
 #include <jansson.h>
@@ -126,11 +127,13 @@ struct fg_span fg_jwt_sign(struct fg_jwt_signer *signer, struct fg_arena *arena,
     return fg_span_make(token, at);
 }
 
+/* Parts are read before anybody knows who signed them. */
 json_t *fg_jwt_decode_part(struct fg_span part)
 {
     unsigned char text[FG_JWT_TOKEN_BYTES_MAX];
     size_t len;
-    if (!fg_base64url_decode(text, sizeof(text), part, &len))
+    if (!fg_base64url_decode(text, sizeof(text), part, &len) ||
+        fg_json_values_most(fg_span_make((const char *)text, len)) > FG_JWT_VALUES_MAX)
         return NULL;
     json_t *json = json_loadb((const char *)text, len, JSON_REJECT_DUPLICATES, NULL);
     if (json != NULL && !json_is_object(json)) {

@@ -15,6 +15,7 @@
 #define FG_JWT_KEY_BYTES_MIN 32
 #define FG_JWT_KEY_BYTES_MAX 4096
 #define FG_JWT_TOKEN_BYTES_MAX 8192
+#define FG_JWT_VALUES_MAX 512 /* of JSON, in each part of a token */
 #define FG_USER_ID_BYTES_MAX 128
 #define FG_TIER_BYTES_MAX 32
 

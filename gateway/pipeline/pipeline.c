@@ -210,8 +210,9 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
     pipeline->router = fg_router_create(config);
     pipeline->overload = fg_overload_shared_create(config);
     pipeline->cache = fg_cache_store_create(&config->cache);
-    pipeline->session = fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,
-                                          config->orders.body_bytes_max);
+    pipeline->session =
+        fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,
+                          config->orders.body_bytes_max, config->orders.body_values_max);
     pipeline->room_desk = fg_room_desk_create();
     if (pipeline->router == NULL || pipeline->room_desk == NULL || pipeline->overload == NULL ||
         pipeline->cache == NULL || pipeline->session == NULL || !make_identity(pipeline) ||

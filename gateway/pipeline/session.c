@@ -18,6 +18,7 @@ struct session_backend {
     const struct fg_jwt_key *key;
     uint64_t lifetime_ns;
     uint64_t body_bytes_max;
+    uint64_t body_values_max;
 };
 
 struct session_thread {
@@ -134,6 +135,7 @@ static void start(struct fg_backend_thread *thread, struct fg_exchange *ex)
     }
     state->thread = (struct session_thread *)thread;
     state->body.bytes_max = backend->body_bytes_max;
+    state->body.values_max = backend->body_values_max;
     ex->backend_state = state;
     if (!ex->has_body)
         on_complete(ex, state);
@@ -199,7 +201,7 @@ static const struct fg_backend_ops ops = {
 };
 
 struct fg_backend *fg_session_create(const struct fg_jwt_key *key, uint64_t lifetime_ns,
-                                     uint64_t body_bytes_max)
+                                     uint64_t body_bytes_max, uint64_t body_values_max)
 {
     struct session_backend *backend = calloc(1, sizeof(*backend));
     if (backend == NULL)
@@ -207,6 +209,7 @@ struct fg_backend *fg_session_create(const struct fg_jwt_key *key, uint64_t life
     *backend = (struct session_backend){.base = {.ops = &ops, .name = "session"},
                                         .key = key,
                                         .lifetime_ns = lifetime_ns,
-                                        .body_bytes_max = body_bytes_max};
+                                        .body_bytes_max = body_bytes_max,
+                                        .body_values_max = body_values_max};
     return &backend->base;
 }

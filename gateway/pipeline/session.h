@@ -13,6 +13,6 @@
 
 /* `key` outlives it. NULL without memory. */
 struct fg_backend *fg_session_create(const struct fg_jwt_key *key, uint64_t lifetime_ns,
-                                     uint64_t body_bytes_max);
+                                     uint64_t body_bytes_max, uint64_t body_values_max);
 
 #endif

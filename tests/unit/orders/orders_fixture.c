@@ -132,6 +132,7 @@ int fixture_setup(void **state)
         .quantity_max = 5,
         .idempotency_ttl_ns = 3600 * FG_S,
         .body_bytes_max = 1024,
+        .body_values_max = 64,
         .orders_per_user_max = 3,
     };
     fg_arena_pool_init(&f->pool, 1 << 20);

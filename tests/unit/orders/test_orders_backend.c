@@ -120,6 +120,10 @@ static void what_is_wrong_is_refused(void **state)
     memset(longer, ' ', sizeof(longer) - 1);
     longer[sizeof(longer) - 1] = '\0';
     expect(f, post, "/api/orders", "ann", "k", longer, 413, "body_too_large");
+    memset(longer, ',', 100); /* as many values, if anybody went on to read them */
+    longer[0] = '{';
+    longer[100] = '\0';
+    expect(f, post, "/api/orders", "ann", "k", longer, 413, "body_too_complex");
     f->conf.coupon_required = true;
     expect(f, post, "/api/orders", "ann", "k", TEA, 400, "coupon_required");
     f->conf.coupon_required = false;

@@ -488,6 +488,13 @@ static void too_many_long_bodies_are_refused(void **state)
     assert_int_equal(fake->status, 503);
     assert_string_equal(fake->code, "overloaded");
     fake_exchange_fini(fake);
+    /* A short one of many values takes as long. */
+    strcpy(body, "{\"prompt\":\"a\",\"x\":[1");
+    for (unsigned i = 0; i < 100; i++)
+        strcat(body, ",1");
+    fake = fixture_start(f, 0, "/v1/completions", strcat(body, "]}"));
+    assert_int_equal(fake->status, 503);
+    fake_exchange_fini(fake);
     fg_helper_pool_destroy(f->env.helper);
     free(body);
 }
