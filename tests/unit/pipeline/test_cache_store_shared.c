@@ -317,6 +317,33 @@ static void purges_by_path_prefix_and_tag(void **state)
     close_fixture(&f);
 }
 
+/* More than are looked at in one go, with none of them missed or taken with them. */
+static void purges_and_lists_many(void **state)
+{
+    (void)state;
+    enum { COUNT = 2000 };
+    static struct fg_cache_object *listed[COUNT];
+    struct fixture f;
+    char key[40];
+    open_fixture(&f);
+    for (unsigned i = 0; i < COUNT; i++) {
+        snprintf(key, sizeof(key), "shost\n/%s/%u", i % 2 == 0 ? "even" : "odd", i);
+        assert_true(store_object(&f, object_of(key, FG_SPAN("x"))));
+    }
+    assert_int_equal(fg_cache_store_list(f.store, FG_SPAN("/odd/"), listed, 5), 5);
+    for (unsigned i = 0; i < 5; i++)
+        fg_cache_object_release(listed[i]);
+    assert_int_equal(fg_cache_store_purge(f.store, FG_CACHE_PURGE_PREFIX, FG_SPAN("/even/")),
+                     COUNT / 2);
+    assert_int_equal(fg_cache_store_list(f.store, FG_SPAN("/even/"), listed, COUNT), 0);
+    assert_int_equal(fg_cache_store_list(f.store, FG_SPAN("/"), listed, COUNT), COUNT / 2);
+    for (unsigned i = 0; i < COUNT / 2; i++)
+        fg_cache_object_release(listed[i]);
+    assert_int_equal(fg_cache_store_purge(f.store, FG_CACHE_PURGE_ALL, (struct fg_span){NULL, 0}),
+                     COUNT / 2);
+    close_fixture(&f);
+}
+
 static void what_is_on_its_way_is_purged_too(void **state)
 {
     (void)state;
@@ -570,6 +597,7 @@ int main(void)
         cmocka_unit_test(variants_stand_side_by_side),
         cmocka_unit_test(collisions_cannot_be_prepared),
         cmocka_unit_test(purges_by_path_prefix_and_tag),
+        cmocka_unit_test(purges_and_lists_many),
         cmocka_unit_test(what_is_on_its_way_is_purged_too),
         cmocka_unit_test(what_is_fetched_alone_is_purged_too),
         cmocka_unit_test(counts_what_is_being_fetched),
