@@ -20,6 +20,14 @@
 #include <stdlib.h>
 
 #define ARENA_CHUNKS 2048
+#define NUMBERS_FORM (JSON_COMPACT | JSON_REAL_PRECISION(9))
+
+/* A page that takes long to make: all who ask for it in one turn of the loop get the same. */
+struct page_of_turn {
+    uint64_t turn;
+    char *text; /* NULL: none yet */
+    size_t len;
+};
 
 struct fg_admin {
     struct fg_admin_options options;
@@ -29,6 +37,8 @@ struct fg_admin {
     struct fg_net *net;
     struct event *sample_timer;
     struct fg_heap_watch heap;
+    struct page_of_turn stats;
+    struct page_of_turn metrics;
     struct fg_flag is_draining;
     struct fg_message stop_message;
     pthread_t thread;
@@ -76,7 +86,7 @@ static void answer_text(struct fg_request *req, unsigned status, const char *tex
 /* Takes the reference. */
 static void answer_json(struct fg_request *req, json_t *json)
 {
-    char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    char *text = json == NULL ? NULL : json_dumps(json, NUMBERS_FORM);
     json_decref(json);
     if (text == NULL)
         answer_text(req, 503, "not enough memory for this page\n");
@@ -87,21 +97,40 @@ static void answer_json(struct fg_request *req, json_t *json)
 
 /* ---- pages ---- */
 
+static char *write_stats(const struct fg_admin_options *options, size_t *len)
+{
+    json_t *json = fg_admin_stats(options);
+    char *text = json == NULL ? NULL : json_dumps(json, NUMBERS_FORM);
+    json_decref(json);
+    *len = text == NULL ? 0 : strlen(text);
+    return text;
+}
+
+static void show_page_of_turn(struct fg_admin *admin, struct fg_request *req,
+                              struct page_of_turn *page, struct fg_span type,
+                              char *(*write)(const struct fg_admin_options *options, size_t *len))
+{
+    uint64_t turn = fg_loop_turn(admin->loop);
+    if (page->text == NULL || page->turn != turn) {
+        free(page->text);
+        page->turn = turn;
+        page->text = write(&admin->options, &page->len);
+    }
+    if (page->text == NULL)
+        answer_text(req, 503, "not enough memory for this page\n");
+    else
+        answer(req, 200, type, fg_span_make(page->text, page->len));
+}
+
 static void show_stats(struct fg_admin *admin, struct fg_request *req)
 {
-    answer_json(req, fg_admin_stats(&admin->options));
+    show_page_of_turn(admin, req, &admin->stats, FG_SPAN("application/json"), write_stats);
 }
 
 static void show_metrics(struct fg_admin *admin, struct fg_request *req)
 {
-    size_t len = 0;
-    char *text = fg_admin_metrics(&admin->options, &len);
-    if (text == NULL)
-        answer_text(req, 503, "not enough memory for this page\n");
-    else
-        answer(req, 200, FG_SPAN("text/plain; version=0.0.4; charset=utf-8"),
-               fg_span_make(text, len));
-    free(text);
+    show_page_of_turn(admin, req, &admin->metrics,
+                      FG_SPAN("text/plain; version=0.0.4; charset=utf-8"), fg_admin_metrics);
 }
 
 static void show_config(struct fg_admin *admin, struct fg_request *req)
@@ -409,6 +438,8 @@ static void free_admin(struct fg_admin *admin)
     if (admin->net != NULL)
         fg_net_destroy(admin->net);
     fg_loop_destroy(admin->loop);
+    free(admin->stats.text);
+    free(admin->metrics.text);
     free((void *)(uintptr_t)admin->options.nets);
     free((void *)(uintptr_t)admin->options.loops);
     free(admin);
