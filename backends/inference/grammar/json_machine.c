@@ -650,18 +650,18 @@ static bool repeat_blank(struct stepping *s, struct fg_json_reading *reading, un
 }
 
 /*
- * What `from` becomes with one more byte, into `to`, which may be the same; a blank may come
- * `more` times more.
+ * What readings become with one more byte, into `to`, whose own they may be; a blank may come
+ * `more` times more. *has_forked stays as it is when none had a choice.
  */
-static bool step(const struct fg_json_machine *from, struct fg_json_machine *to, unsigned char c,
-                 size_t more)
+static bool step(const struct fg_json_reading *from, uint32_t count, struct fg_json_machine *to,
+                 unsigned char c, size_t more, bool *has_forked)
 {
-    struct stepping s = {.schema = from->schema, .to = to, .end = from->reading_count};
-    uint32_t count = from->reading_count, kept = 0;
+    struct stepping s = {.schema = to->schema, .to = to, .end = count};
+    uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct fg_json_reading *place = &to->readings[kept];
-        if (place != &from->readings[i])
-            copy_reading(place, &from->readings[i]);
+        if (place != &from[i])
+            copy_reading(place, &from[i]);
         if (step_reading(&s, place, c) && (more == 0 || repeat_blank(&s, place, c, more)))
             kept++;
     }
@@ -669,8 +669,8 @@ static bool step(const struct fg_json_machine *from, struct fg_json_machine *to,
         if (kept != i)
             copy_reading(&to->readings[kept], &to->readings[i]);
     }
-    to->schema = from->schema;
     to->reading_count = kept;
+    *has_forked |= s.forks > 0;
     return kept > 0;
 }
 
@@ -693,28 +693,44 @@ static size_t blanks_more(struct fg_span bytes)
     return count - 1;
 }
 
-static bool take_all(const struct fg_json_machine *from, struct fg_json_machine *to,
-                     struct fg_span bytes)
+static bool take_all(const struct fg_json_reading *from, uint32_t count, struct fg_json_machine *to,
+                     struct fg_span bytes, bool *has_forked)
 {
     while (bytes.len > 0) {
         size_t more = blanks_more(bytes);
-        if (!step(from, to, (unsigned char)bytes.data[0], more))
+        if (!step(from, count, to, (unsigned char)bytes.data[0], more, has_forked))
             return false;
         bytes = fg_span_make(bytes.data + 1 + more, bytes.len - 1 - more);
-        from = to;
+        from = to->readings;
+        count = to->reading_count;
     }
     return true;
 }
 
 bool fg_json_machine_take(struct fg_json_machine *machine, struct fg_span bytes)
 {
-    return take_all(machine, machine, bytes);
+    bool has_forked = false;
+    return take_all(machine->readings, machine->reading_count, machine, bytes, &has_forked);
 }
 
+/*
+ * One reading that takes the bytes is enough, and most tokens of a vocabulary are taken by the
+ * first of a hundred. What a choice leads to may have no place among all of them: only there all
+ * are looked at together.
+ */
 bool fg_json_machine_allows(const struct fg_json_machine *machine, struct fg_span bytes,
                             struct fg_json_machine *scratch)
 {
-    return bytes.len > 0 && take_all(machine, scratch, bytes);
+    bool has_forked = false;
+    scratch->schema = machine->schema;
+    for (uint32_t i = 0; bytes.len > 0 && i < machine->reading_count; i++) {
+        bool has_choice = false;
+        if (take_all(&machine->readings[i], 1, scratch, bytes, &has_choice) && !has_choice)
+            return true;
+        has_forked |= has_choice;
+    }
+    return has_forked &&
+           take_all(machine->readings, machine->reading_count, scratch, bytes, &has_forked);
 }
 
 static bool is_complete(const struct fg_json_machine *machine,

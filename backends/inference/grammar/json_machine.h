@@ -3,7 +3,7 @@
  * keeps to a schema.
  * Job      say whether a token may come next, and take the one that did.
  * Thread   one owner. Nothing blocks, nothing allocates.
- * Memory   one object of about 12 KiB a constrained sequence. Nesting and the number of readings
+ * Memory   one object of 170 KiB a constrained sequence. Nesting and the number of readings
  *          that an `anyOf` keeps open at once are bounded; what goes beyond cannot be written.
  * Source   RFC 8259. Between values at most BLANKS_MAX blanks may stand, so that no model can go on
  *          with blanks for ever.

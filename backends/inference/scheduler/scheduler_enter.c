@@ -44,10 +44,16 @@ static const char *entry_refusal(struct fg_scheduler *s, const struct fg_channel
     return NULL;
 }
 
-/* What the request needs beside its tokens; says why it cannot be had, or NULL. */
+/* What the request needs beside its tokens; says why it cannot be had, or NULL. `first`: its
+ * choice that has entered already, or NULL. */
 static const char *make_parts(const struct fg_scheduler *s, struct fg_sequence *seq,
-                              const struct fg_channel_submit *submit, struct fg_error *error)
+                              const struct fg_channel_submit *submit,
+                              const struct fg_sequence *first, struct fg_error *error)
 {
+    if (first != NULL && first->rules != NULL)
+        return fg_token_rules_copy(&seq->rules, first->rules) == FG_OK
+                   ? NULL
+                   : "the worker is out of memory";
     if (submit->task != FG_TASK_GENERATE) {
         seq->pooled = calloc(s->width, sizeof(*seq->pooled));
         return seq->pooled == NULL ? "the worker is out of memory" : NULL;
@@ -129,9 +135,10 @@ static void fill(const struct fg_scheduler *s, struct fg_sequence *seq,
     seq->predicted_ns = 0;
 }
 
-/* Takes a free place for one request; NULL when it has been refused. */
+/* Takes a free place for one choice, 0 or one behind `first`; NULL when it has been refused. */
 static struct fg_sequence *enter_one(struct fg_scheduler *s, const struct fg_scheduler_key *key,
-                                     const struct fg_channel_submit *submit, uint32_t choice)
+                                     const struct fg_channel_submit *submit, uint32_t choice,
+                                     const struct fg_sequence *first)
 {
     struct fg_error error;
     const char *why = NULL;
@@ -144,7 +151,7 @@ static struct fg_sequence *enter_one(struct fg_scheduler *s, const struct fg_sch
     if (!fg_stop_match_init(&seq->stop, submit->stops, submit->stop_count))
         why = "a stop string is longer than the 256 bytes that are possible";
     else
-        why = make_parts(s, seq, submit, &error);
+        why = make_parts(s, seq, submit, first, &error);
     if (why != NULL) {
         fg_scheduler_turn_away(s, key, FG_REFUSAL_BAD_PROMPT, (struct fg_scheduler_figures){0, 0},
                                why);
@@ -181,7 +188,7 @@ static void enter_others(struct fg_scheduler *s, struct fg_sequence *first,
     first->group = first->arrival + 1;
     for (uint32_t i = 1; i < submit->choice_count; i++) {
         struct fg_scheduler_key key = {first->key.connection, first->key.request_id + i};
-        struct fg_sequence *other = enter_one(s, &key, submit, i);
+        struct fg_sequence *other = enter_one(s, &key, submit, i, first);
         if (other != NULL)
             other->group = first->group;
     }
@@ -205,7 +212,7 @@ enum fg_status fg_scheduler_enter(struct fg_scheduler *s, const struct fg_schedu
     if (why != NULL)
         fg_scheduler_turn_away(s, key, reason, figures, why);
     else
-        seq = enter_one(s, key, submit, 0);
+        seq = enter_one(s, key, submit, 0, NULL);
     /* What waits already may be too much, however short the prompt turns out to be. */
     if (seq == NULL || (!submit->may_adopt && !check_deadline(s, seq, 1))) {
         refuse_others(s, key, submit->choice_count);

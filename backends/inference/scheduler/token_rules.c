@@ -10,53 +10,87 @@
 
 #define SECOND_DRAW UINT64_C(0xd1b54a32d192ed03) /* another random number for the same position */
 
+/* Of all choices of a request: compiling it may take milliseconds. */
+struct shared_schema {
+    uint32_t users;
+    struct fg_json_schema schema;
+};
+
 struct fg_token_rules {
     struct fg_token_bias *biases;
     uint32_t bias_count;
-    bool is_json;
-    struct fg_json_schema schema;
+    struct shared_schema *shared; /* NULL: no JSON is asked for */
     struct fg_json_machine machine;
     struct fg_json_machine scratch;
 };
+
+static void release_schema(struct shared_schema *shared)
+{
+    if (shared == NULL || --shared->users > 0)
+        return;
+    fg_json_schema_fini(&shared->schema);
+    free(shared);
+}
+
+/* Takes a use of `shared` over, also where it fails. */
+static enum fg_status make(struct fg_token_rules **out, const struct fg_token_bias *biases,
+                           uint32_t bias_count, struct shared_schema *shared)
+{
+    struct fg_token_rules *rules = calloc(1, sizeof(*rules));
+    struct fg_token_bias *copies = malloc((bias_count + 1) * sizeof(*copies));
+    if (rules == NULL || copies == NULL) {
+        release_schema(shared);
+        free(copies);
+        free(rules);
+        return FG_ERR_NO_MEMORY;
+    }
+    if (bias_count > 0)
+        memcpy(copies, biases, bias_count * sizeof(*copies));
+    rules->biases = copies;
+    rules->bias_count = bias_count;
+    rules->shared = shared;
+    if (shared != NULL)
+        fg_json_machine_init(&rules->machine, &shared->schema);
+    *out = rules;
+    return FG_OK;
+}
 
 enum fg_status fg_token_rules_create(struct fg_token_rules **out,
                                      const struct fg_token_rules_options *options,
                                      struct fg_error *error)
 {
+    struct shared_schema *shared = NULL;
     *out = NULL;
     if (options->bias_count == 0 && !options->is_json)
         return FG_OK;
-    struct fg_token_rules *rules = calloc(1, sizeof(*rules));
-    if (rules == NULL)
-        return FG_ERR_NO_MEMORY;
-    rules->bias_count = options->bias_count;
-    if (options->bias_count > 0) {
-        rules->biases = malloc(options->bias_count * sizeof(*rules->biases));
-        if (rules->biases == NULL)
-            goto free_rules;
-        memcpy(rules->biases, options->biases, options->bias_count * sizeof(*rules->biases));
-    }
     if (options->is_json) {
-        if (fg_json_schema_compile(&rules->schema, options->schema, error) != FG_OK) {
-            fg_token_rules_destroy(rules);
+        shared = malloc(sizeof(*shared));
+        if (shared == NULL)
+            return FG_ERR_NO_MEMORY;
+        shared->users = 1;
+        if (fg_json_schema_compile(&shared->schema, options->schema, error) != FG_OK) {
+            free(shared);
             return FG_ERR_CONFIG;
         }
-        rules->is_json = true;
-        fg_json_machine_init(&rules->machine, &rules->schema);
     }
-    *out = rules;
-    return FG_OK;
-free_rules:
-    free(rules);
-    return FG_ERR_NO_MEMORY;
+    return make(out, options->biases, options->bias_count, shared);
+}
+
+enum fg_status fg_token_rules_copy(struct fg_token_rules **out, const struct fg_token_rules *rules)
+{
+    *out = NULL;
+    if (rules == NULL)
+        return FG_OK;
+    if (rules->shared != NULL)
+        rules->shared->users++;
+    return make(out, rules->biases, rules->bias_count, rules->shared);
 }
 
 void fg_token_rules_destroy(struct fg_token_rules *rules)
 {
     if (rules == NULL)
         return;
-    if (rules->is_json)
-        fg_json_schema_fini(&rules->schema);
+    release_schema(rules->shared);
     free(rules->biases);
     free(rules);
 }
@@ -174,7 +208,7 @@ uint32_t fg_token_rules_pick(struct fg_token_rules *rules, const struct fg_sampl
     if (asks_for_penalties(sampling))
         apply_penalties(sampling, history, marks, logits);
     uint32_t token = fg_sampler_pick(sampling, logits, vocab_count, history->count, scratch);
-    if (rules == NULL || !rules->is_json || may_come(rules, tokenizer, token))
+    if (rules == NULL || rules->shared == NULL || may_come(rules, tokenizer, token))
         return token;
     if (!forbid_the_rest(rules, tokenizer, vocab_count, logits))
         return UINT32_MAX;
@@ -185,13 +219,13 @@ uint32_t fg_token_rules_pick(struct fg_token_rules *rules, const struct fg_sampl
 
 bool fg_token_rules_may_end(const struct fg_token_rules *rules)
 {
-    return rules == NULL || !rules->is_json || fg_json_machine_may_end(&rules->machine);
+    return rules == NULL || rules->shared == NULL || fg_json_machine_may_end(&rules->machine);
 }
 
 bool fg_token_rules_take(struct fg_token_rules *rules, const struct fg_tokenizer *tokenizer,
                          uint32_t token)
 {
-    if (rules == NULL || !rules->is_json)
+    if (rules == NULL || rules->shared == NULL)
         return false;
     bool is_taken = fg_json_machine_take(&rules->machine, fg_tokenizer_bytes(tokenizer, token));
     return !is_taken || fg_json_machine_is_over(&rules->machine);

@@ -4,7 +4,7 @@
  * Job      change a row of logits before it is sampled, forbid what may not come, and follow what
  *          did.
  * Thread   the worker's loop, but for create, which may run on a helper.
- * Memory   one object a request that has rules, with a copy of its schema and biases.
+ * Memory   one object a sequence that has rules, with its biases; a compiled schema a request.
  * Source   repetition penalty: Keskar et al. 2019 (CTRL); frequency and presence penalty: the
  * OpenAI API reference; order of application as in vLLM (bias, penalties, then temperature).
  */
@@ -33,6 +33,12 @@ struct fg_token_rules_options {
 FG_MUST_USE enum fg_status fg_token_rules_create(struct fg_token_rules **out,
                                                  const struct fg_token_rules_options *options,
                                                  struct fg_error *error);
+/*
+ * The same for another answer to the same request, none of whose tokens have come. They share the
+ * schema, so both are the same thread's. FG_ERR_NO_MEMORY. NULL makes NULL.
+ */
+FG_MUST_USE enum fg_status fg_token_rules_copy(struct fg_token_rules **out,
+                                               const struct fg_token_rules *rules);
 /* NULL is fine. */
 void fg_token_rules_destroy(struct fg_token_rules *rules);
 

@@ -296,6 +296,41 @@ static bool walk_on(struct fg_json_machine *machine, uint32_t *seed, char *byte)
     return false;
 }
 
+/* However many readings there are, of which some have choices before them. */
+static void allows_what_it_would_take(void **state)
+{
+    (void)state;
+    static struct fg_json_machine machine, scratch, taken;
+    static const char *const schemas[] = {
+        "",
+        PERSON,
+        NAMED,
+        MANY,
+        BESIDE,
+        ALL_OF,
+        "{\"anyOf\":[{\"type\":\"string\",\"minLength\":3},{\"type\":\"string\",\"maxLength\":2},"
+        "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"array\"},{\"$ref\":\"#\"}]}}]}"};
+    uint32_t seed = 5;
+    for (size_t i = 0; i < sizeof(schemas) / sizeof(schemas[0]); i++) {
+        struct fg_json_schema schema;
+        char text[40];
+        compile(&schema, schemas[i]);
+        fg_json_machine_init(&machine, &schema);
+        for (size_t len = 0; len < sizeof(text) && !fg_json_machine_is_over(&machine); len++) {
+            for (unsigned pair = 0; pair < 1 << 16; pair += 1 + next_random(&seed) % 1024) {
+                const char bytes[2] = {(char)(pair & 255), (char)(pair >> 8)};
+                struct fg_span token = fg_span_make(bytes, 1 + (pair & 1));
+                taken = machine;
+                assert_int_equal(fg_json_machine_allows(&machine, token, &scratch),
+                                 fg_json_machine_take(&taken, token));
+            }
+            assert_true(walk_on(&machine, &seed, &text[len]));
+            assert_true(fg_json_machine_take(&machine, fg_span_make(&text[len], 1)));
+        }
+        fg_json_schema_fini(&schema);
+    }
+}
+
 static void a_blind_walk_ends_in_json(void **state)
 {
     (void)state;
@@ -412,6 +447,7 @@ int main(void)
         cmocka_unit_test(refuses_what_would_be_looked_at_without_end),
         cmocka_unit_test(keeps_to_large_ones),
         cmocka_unit_test(is_over_when_only_blanks_could_follow),
+        cmocka_unit_test(allows_what_it_would_take),
         cmocka_unit_test(a_blind_walk_ends_in_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

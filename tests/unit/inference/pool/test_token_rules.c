@@ -142,6 +142,31 @@ static void json_is_kept_to(void **state)
     fg_sampler_scratch_destroy(f.scratch);
 }
 
+/* Choices of one request: what one has written says nothing to the others, nor that it has gone. */
+static void copies_share_a_schema(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct fg_token_rules *first, *second, *none;
+    struct fg_error error;
+    char out[64];
+    const struct fg_token_bias bias = {'x', 1};
+    const struct fg_token_rules_options options = {
+        .biases = &bias, .bias_count = 1, .is_json = true, .schema = FG_SPAN("{\"enum\":[1,22]}")};
+    setup(&f);
+    assert_int_equal(fg_token_rules_create(&first, &options, &error), FG_OK);
+    assert_int_equal(fg_token_rules_copy(&second, first), FG_OK);
+    write_json(&f, first, "1", out);
+    assert_string_equal(out, "1");
+    fg_token_rules_destroy(first);
+    write_json(&f, second, "29", out);
+    assert_string_equal(out, "22");
+    fg_token_rules_destroy(second);
+    assert_int_equal(fg_token_rules_copy(&none, NULL), FG_OK);
+    assert_null(none);
+    fg_sampler_scratch_destroy(f.scratch);
+}
+
 /* A vocabulary without a byte that has to come: the answer cannot go on, and is not whole. */
 static void an_answer_that_cannot_go_on_is_not_whole(void **state)
 {
@@ -207,6 +232,7 @@ int main(void)
         cmocka_unit_test(penalties_change_what_was_seen),
         cmocka_unit_test(biases_are_added),
         cmocka_unit_test(json_is_kept_to),
+        cmocka_unit_test(copies_share_a_schema),
         cmocka_unit_test(an_answer_that_cannot_go_on_is_not_whole),
         cmocka_unit_test(bad_schemas_are_told),
         cmocka_unit_test(logprobs_add_up),
