@@ -18,6 +18,7 @@ struct fg_order_channel {
     bool is_subscribed; /* acknowledged on this connection */
     bool is_sent;
     bool is_busy; /* its watchers are being called: must stay */
+    uint32_t watcher_count;
     size_t id_len;
     char id[ID_LEN_MAX + 1];
 };
@@ -197,6 +198,9 @@ enum fg_status fg_order_events_join(struct fg_order_events *events,
         fg_list_init(&channel->watchers);
         fg_list_push_back(bucket_of(events, order_id), &channel->list);
     }
+    if (channel->watcher_count >= FG_ORDER_WATCHERS_MAX)
+        return FG_ERR_LIMIT;
+    channel->watcher_count++;
     watcher->channel = channel;
     fg_list_push_back(&channel->watchers, &watcher->list);
     fg_redis_connector_start(&events->connector);
@@ -212,6 +216,7 @@ void fg_order_events_leave(struct fg_order_events *events, struct fg_order_watch
     if (channel == NULL)
         return;
     watcher->channel = NULL;
+    channel->watcher_count--;
     fg_list_remove(&watcher->list);
     free_if_unwatched(events, channel);
 }

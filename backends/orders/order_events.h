@@ -14,6 +14,8 @@
 #include "redis/redis_connector.h"
 
 #define FG_ORDER_CHANNEL_BUCKETS 1024
+/* Of one order on a loop: all of them are told of a change in one turn. */
+#define FG_ORDER_WATCHERS_MAX 32u
 
 struct fg_order_channel;
 
@@ -37,7 +39,7 @@ void fg_order_events_close(struct fg_order_events *events);
 
 /*
  * The callbacks are set by the caller. Does not call back before it returns; *is_ready: the channel
- * is subscribed already, so that on_ready does not come.
+ * is subscribed already, so that on_ready does not come. FG_ERR_LIMIT: as many watch it as may.
  */
 FG_MUST_USE enum fg_status fg_order_events_join(struct fg_order_events *events,
                                                 struct fg_order_watcher *watcher,

@@ -101,6 +101,23 @@ void fg_orders_busy(struct fg_orders_call *call)
         });
 }
 
+void fg_orders_too_many_streams(struct fg_orders_call *call, const char *policy, uint64_t held,
+                                uint64_t most)
+{
+    fg_exchange_refuse(
+        close_call(call),
+        &(struct fg_backend_refusal){
+            .status = 503,
+            .type = "overloaded",
+            .code = "too_many_streams",
+            .message = "too many event streams are open here; ask for the order without /events",
+            .policy = policy,
+            .value = held,
+            .limit = most,
+            .retry_after_ms = RETRY_AFTER_MS,
+        });
+}
+
 static const struct {
     const char *code;
     unsigned status;

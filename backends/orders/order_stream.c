@@ -11,6 +11,7 @@
  */
 #include "orders_internal.h"
 
+#include "backends/client_owner.h"
 #include "base/clock.h"
 
 #include <inttypes.h>
@@ -19,6 +20,7 @@
 
 #define STATUS_LEN_MAX 31
 #define KEEP_ALIVE_NS (15 * FG_S)
+#define TICKS_AT_ONCE 64u /* a keep-alive takes 2 us */
 
 struct fg_order_stream {
     struct fg_order_watcher watcher; /* first */
@@ -30,6 +32,7 @@ struct fg_order_stream {
     uint64_t published_version; /* the newest heard of while not live; 0: none */
     char published[STATUS_LEN_MAX + 1];
     size_t published_len;
+    uint64_t owner;      /* its client's address */
     uint64_t written_ns; /* or joined, while not live */
     bool is_live;        /* the head has been sent */
     bool is_blocked;
@@ -156,32 +159,55 @@ void fg_order_stream_answer(struct fg_orders_call *call, const redisReply *reply
         read_state(stream);
 }
 
+/* While there are few left, one client cannot have them all. */
+static bool is_admitted(struct fg_orders_call *call, uint64_t owner)
+{
+    const struct fg_orders_thread *thread = call->thread;
+    uint64_t used = fg_counter_get(&thread->metrics->event_streams);
+    uint64_t most = thread->conf->redis.commands_in_flight_max;
+    uint32_t held = fg_crowd_count(&thread->stream_owners, owner);
+    if (used >= most)
+        fg_orders_busy(call);
+    else if (used >= most / 2 && !fg_address_share_admits(&thread->stream_share, held))
+        fg_orders_too_many_streams(call, "orders.event_streams_share", held,
+                                   thread->stream_share.connections);
+    else
+        return true;
+    return false;
+}
+
 void fg_order_stream_begin(struct fg_orders_call *call)
 {
     struct fg_orders_thread *thread = call->thread;
-    if (fg_counter_get(&thread->metrics->event_streams) >=
-        thread->conf->redis.commands_in_flight_max) {
-        fg_orders_busy(call);
+    uint64_t owner = fg_client_owner(&thread->owner_key, call->ex->client_addr);
+    if (!is_admitted(call, owner))
         return;
-    }
     struct fg_order_stream *stream = fg_arena_try_zalloc(call->ex->arena, sizeof(*stream));
     if (stream == NULL) {
         fg_orders_no_memory(call);
         return;
     }
     stream->call = call;
+    stream->owner = owner;
     stream->watcher.on_ready = on_ready;
     stream->watcher.on_change = on_change;
     fg_list_init(&stream->list);
     bool is_ready = false;
-    if (fg_order_events_join(&thread->events, &stream->watcher, call->parameter, &is_ready) !=
-        FG_OK) {
+    switch (fg_order_events_join(&thread->events, &stream->watcher, call->parameter, &is_ready)) {
+    case FG_OK:
+        break;
+    case FG_ERR_LIMIT:
+        fg_orders_too_many_streams(call, "order_watchers", FG_ORDER_WATCHERS_MAX,
+                                   FG_ORDER_WATCHERS_MAX);
+        return;
+    default:
         fg_orders_no_memory(call);
         return;
     }
     call->stream = stream;
     stream->written_ns = fg_clock_monotonic_ns();
     fg_list_push_back(&thread->streams, &stream->list);
+    fg_crowd_add(&thread->stream_owners, owner);
     fg_counter_add_owned(&thread->metrics->event_streams, 1);
     if (is_ready)
         read_state(stream);
@@ -215,18 +241,23 @@ static void tick(struct fg_order_stream *stream, uint64_t now_ns)
         read_state(stream);
 }
 
-void fg_order_stream_tick(struct fg_orders_thread *thread)
+bool fg_order_stream_tick(struct fg_orders_thread *thread)
 {
     uint64_t now_ns = fg_clock_monotonic_ns();
-    struct fg_list todo;
     struct fg_list *it;
-    fg_list_init(&todo);
-    while ((it = fg_list_pop_front(&thread->streams)) != NULL)
-        fg_list_push_back(&todo, it);
-    while ((it = fg_list_pop_front(&todo)) != NULL) {
-        fg_list_push_back(&thread->streams, it);
-        tick(FG_CONTAINER_OF(it, struct fg_order_stream, list), now_ns);
+    if (thread->ticks_left == 0)
+        thread->ticks_left = fg_counter_get(&thread->metrics->event_streams);
+    for (unsigned i = 0; i < TICKS_AT_ONCE && thread->ticks_left > 0; i++) {
+        thread->ticks_left--;
+        it = fg_list_pop_front(&thread->streams);
+        if (it == NULL) /* some have gone meanwhile */
+            thread->ticks_left = 0;
+        else
+            fg_list_push_back(&thread->streams, it);
+        if (it != NULL)
+            tick(FG_CONTAINER_OF(it, struct fg_order_stream, list), now_ns);
     }
+    return thread->ticks_left == 0;
 }
 
 void fg_order_stream_writable(struct fg_orders_call *call)
@@ -246,6 +277,7 @@ void fg_order_stream_leave(struct fg_orders_call *call)
     call->command = NULL;
     fg_order_events_leave(&call->thread->events, &stream->watcher);
     fg_list_remove(&stream->list);
+    fg_crowd_remove(&call->thread->stream_owners, stream->owner);
     fg_counter_set(&call->thread->metrics->event_streams,
                    fg_counter_get(&call->thread->metrics->event_streams) - 1);
 }

@@ -12,6 +12,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #define USER_LEN_MAX 256
 #define NAME_LEN_MAX 64
@@ -57,11 +58,26 @@ static void on_sampler(evutil_socket_t fd, short what, void *object)
         thread->sample_command = NULL;
 }
 
+static void set_timer(struct event *timer, uint64_t period_ns)
+{
+    struct timeval period = {.tv_sec = (time_t)(period_ns / FG_S),
+                             .tv_usec = (suseconds_t)(period_ns % FG_S / FG_US)};
+    event_add(timer, &period);
+}
+
+static uint64_t tick_period_ns(const struct fg_orders_thread *thread)
+{
+    uint64_t timeout_ns = thread->conf->redis.command_timeout_ns;
+    return timeout_ns < FG_S ? timeout_ns : FG_S;
+}
+
 static void on_ticker(evutil_socket_t fd, short what, void *object)
 {
+    struct fg_orders_thread *thread = object;
     (void)fd;
     (void)what;
-    fg_order_stream_tick(object);
+    bool is_over = fg_order_stream_tick(thread);
+    set_timer(thread->ticker, is_over ? tick_period_ns(thread) : FG_MS);
 }
 
 /* ---- a thread ---- */
@@ -69,18 +85,15 @@ static void on_ticker(evutil_socket_t fd, short what, void *object)
 static struct event *start_timer(struct fg_orders_thread *thread, event_callback_fn run,
                                  uint64_t period_ns)
 {
-    struct timeval period = {.tv_sec = (time_t)(period_ns / FG_S),
-                             .tv_usec = (suseconds_t)(period_ns % FG_S / FG_US)};
     struct event *timer = event_new(thread->env.base, -1, EV_PERSIST, run, thread);
     if (timer != NULL)
-        event_add(timer, &period);
+        set_timer(timer, period_ns);
     return timer;
 }
 
 static bool start_timers(struct fg_orders_thread *thread)
 {
-    uint64_t timeout_ns = thread->conf->redis.command_timeout_ns;
-    thread->ticker = start_timer(thread, on_ticker, timeout_ns < FG_S ? timeout_ns : FG_S);
+    thread->ticker = start_timer(thread, on_ticker, tick_period_ns(thread));
     if (thread->ticker == NULL)
         return false;
     if (thread->env.thread_index != 0)
@@ -133,6 +146,10 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     thread->conf = orders->conf;
     thread->metrics = metrics;
     fg_list_init(&thread->streams);
+    thread->stream_share = fg_address_share_make(thread->conf->redis.commands_in_flight_max,
+                                                 thread->conf->event_streams_permille, 1, 0);
+    if (getrandom(&thread->owner_key, sizeof(thread->owner_key), 0) != sizeof(thread->owner_key))
+        goto fail;
     set_connector(thread, &thread->link.connector);
     thread->link.connector.purpose = "commands";
     thread->link.scripts = orders->scripts;
@@ -227,6 +244,7 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
     call->ex = ex;
     call->thread = (struct fg_orders_thread *)base;
     call->body.bytes_max = call->thread->conf->body_bytes_max;
+    call->body.values_max = call->thread->conf->body_values_max;
     call->endpoint = find_endpoint(ex, &call->parameter, &other);
     ex->backend_state = call;
     if (call->endpoint == NULL)
@@ -244,7 +262,6 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
         call->endpoint->begin(call);
 }
 
-    call->body.values_max = call->thread->conf->body_values_max;
 static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
 {
     struct fg_orders_call *call = ex->backend_state;

@@ -33,8 +33,9 @@ struct fg_orders_conf {
     uint64_t idempotency_ttl_ns; /* how long an Idempotency-Key is remembered */
     uint64_t session_ttl_ns;     /* lifetime of a guest's token */
     uint64_t body_bytes_max;
-    uint64_t body_values_max;     /* of JSON */
-    uint64_t orders_per_user_max; /* in GET /api/me; older ones are cut from the list */
+    uint64_t body_values_max;        /* of JSON */
+    uint32_t event_streams_permille; /* of a loop's, that one address may have when they are few */
+    uint64_t orders_per_user_max;    /* in GET /api/me; older ones are cut from the list */
     uint32_t fulfil_workers;   /* processes that carry orders from accepted to completed; 0: none */
     uint64_t confirm_after_ns; /* how long the merchant takes to confirm ... */
     uint64_t complete_after_ns; /* ... and from then to hand over the drink */

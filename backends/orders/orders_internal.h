@@ -15,6 +15,9 @@
 #include "orders/orders.h"
 #include "orders/orders_metrics_shared.h"
 #include "orders/orders_scripts.h"
+#include "policies/address_share.h"
+#include "policies/crowd.h"
+#include "policies/siphash.h"
 #include "redis/redis_link.h"
 
 #define FG_ORDERS_SKUS_MAX 256
@@ -44,8 +47,12 @@ struct fg_orders_thread {
     bool is_durability_checked;
     struct fg_order_events events;
     struct fg_list streams; /* open event streams */
-    struct event *ticker;   /* for all of them */
-    struct event *sampler;  /* of the campaign's figures: loop 0 only */
+    struct fg_crowd stream_owners;
+    struct fg_address_share stream_share;
+    struct fg_siphash_key owner_key;
+    struct event *ticker;  /* for all streams */
+    uint64_t ticks_left;   /* how many of them are still to be looked at in this round */
+    struct event *sampler; /* of the campaign's figures: loop 0 only */
     struct fg_redis_command *sample_command;
     struct fg_span *sample_args;
 };
@@ -133,6 +140,9 @@ void fg_orders_refuse_with(struct fg_orders_call *call, unsigned status, const c
 /* 503 orders_unavailable with Retry-After. */
 void fg_orders_unavailable(struct fg_orders_call *call, const char *message);
 void fg_orders_busy(struct fg_orders_call *call);
+/* Of the event streams that there may be, `held` are its client's, or watch its order. */
+void fg_orders_too_many_streams(struct fg_orders_call *call, const char *policy, uint64_t held,
+                                uint64_t most);
 void fg_orders_no_memory(struct fg_orders_call *call);
 /* For a script's refusal such as "sold_out"; a status it does not know is a fault: 500. */
 void fg_orders_refuse_status(struct fg_orders_call *call, struct fg_span status);
@@ -153,7 +163,10 @@ void fg_order_stream_writable(struct fg_orders_call *call);
 void fg_order_stream_leave(struct fg_orders_call *call);
 /* A read of the state failed. */
 void fg_order_stream_unavailable(struct fg_orders_call *call, const char *message);
-/* Every second or more often: keep-alive comments, and patience running out. */
-void fg_order_stream_tick(struct fg_orders_thread *thread);
+/*
+ * Every second or more often: keep-alive comments, and patience running out. False: not all have
+ * been looked at; it is to be called again soon.
+ */
+bool fg_order_stream_tick(struct fg_orders_thread *thread);
 
 #endif

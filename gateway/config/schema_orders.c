@@ -209,6 +209,15 @@ static const struct fg_key orders_keys[] = {
      .doc =
          "JSON values in the body of an order, a claim or `POST /api/session`, of which each takes "
          "0.2 us of an event loop; more are answered 413."},
+    {.name = "event_streams_share",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(event_streams_permille),
+     .initial = "25%",
+     .min = 1,
+     .max = 1000,
+     .doc = "Of the open streams of orders' events, of which a thread has "
+            "`commands_in_flight_max`, what "
+            "one client's address may have once half of them are in use; never fewer than 8."},
     {.name = "orders_per_user_max",
      .type = FG_KEY_U64,
      .offset = L(orders_per_user_max),

@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 
+import httpx
 import pytest
 
 from harness import children_of, send_signal, server_sent_events, unique, wait_for
@@ -255,6 +256,42 @@ def test_many_watchers_and_one_that_leaves(launch):
     for watcher in watchers:
         watcher.join(60)
     assert finals == ["completed"] * 4
+
+
+def watched(gateway, client, orders):
+    """Streams of all of them, open until the stack is closed."""
+    stack = contextlib.ExitStack()
+    for order in orders:
+        answer = stack.enter_context(client.stream("GET", f"/api/orders/{order}/events"))
+        assert answer.status_code == 200, answer.read()
+    gateway.wait_stats(lambda stats: stats["orders"]["event_streams"] == len(orders))
+    return stack
+
+
+def test_nobody_has_all_event_streams(launch):
+    gateway = launch({**shop(redis={"commands_in_flight_max": 20}, fulfil={"workers": 0}), "limits": {"threads": 1}})
+    user = User(gateway, http2=True)
+    orders = [user.order().json()["order_id"] for _ in range(11)]
+    with watched(gateway, user.client, orders[:10]):
+        full = refused(user.client.get(f"/api/orders/{orders[10]}/events"), 503, "too_many_streams")["error"]
+        assert (full["policy"], full["value"], full["limit"]) == ("orders.event_streams_share", 10, 8)
+        transport = httpx.HTTPTransport(verify=False, local_address="127.0.0.2")
+        with gateway.client(transport=transport, headers=dict(user.client.headers)) as neighbour:
+            with neighbour.stream("GET", f"/api/orders/{orders[10]}/events") as answer:
+                assert answer.status_code == 200
+        assert user.status(orders[10]).status_code == 200
+    user.client.close()
+    gateway.wait_stats(lambda stats: stats["orders"]["event_streams"] == 0)
+
+
+def test_one_order_has_so_many_watchers(launch):
+    gateway = launch({**shop(fulfil={"workers": 0}), "limits": {"threads": 1}})
+    user = User(gateway, http2=True)
+    order = user.order().json()["order_id"]
+    with watched(gateway, user.client, [order] * 32):
+        full = refused(user.client.get(f"/api/orders/{order}/events"), 503, "too_many_streams")["error"]
+        assert (full["policy"], full["limit"]) == ("order_watchers", 32)
+    user.client.close()
 
 
 # ---- many at once ----

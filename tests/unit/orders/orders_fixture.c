@@ -133,6 +133,7 @@ int fixture_setup(void **state)
         .idempotency_ttl_ns = 3600 * FG_S,
         .body_bytes_max = 1024,
         .body_values_max = 64,
+        .event_streams_permille = 250,
         .orders_per_user_max = 3,
     };
     fg_arena_pool_init(&f->pool, 1 << 20);
