@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -19,12 +18,8 @@ def prepare(*package_lists):
     subprocess.run(["bash", "-c", f". scripts/packages.sh; fg_install_packages {names}"], cwd=ROOT, check=True)
     if "FG_BINARY" in os.environ:
         return os.environ["FG_BINARY"]
-    build = ROOT / "build/release"
-    if not (build / "build.ninja").exists():
-        subprocess.run(["meson", "setup", str(build), "--buildtype=release", "-Dtests=disabled"], cwd=ROOT,
-                       check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["ninja", "-C", str(build), "--quiet"], check=True, stdout=sys.stderr)
-    return str(build / "gateway/floodgate")
+    subprocess.run(["bash", "-c", ". scripts/release.sh; fg_build_release"], cwd=ROOT, check=True)
+    return str(ROOT / "build/release/gateway/floodgate")
 
 
 def free_port():
