@@ -190,6 +190,18 @@ static void exchange(struct fg_worker_watch *watch)
     fg_child_exchange(child);
 }
 
+static bool is_any_running(const struct fg_worker_watch *watch)
+{
+    for (size_t i = 0; i < watch->worker_count; i++) {
+        const struct fg_kv_worker_record *record =
+            fg_kv_arena_worker(watch->arena, watch->workers[i].index);
+        assert(record != NULL);
+        if (fg_counter_get(&record->running) > 0)
+            return true;
+    }
+    return false;
+}
+
 int fg_worker_watch_tick(struct fg_worker_watch *watch, uint64_t now_ns)
 {
     if (watch->arena == NULL)
@@ -197,12 +209,8 @@ int fg_worker_watch_tick(struct fg_worker_watch *watch, uint64_t now_ns)
     kill_hung(watch, now_ns);
     bury(watch, now_ns);
     exchange(watch);
-    bool is_busy = false;
-    for (size_t i = 0; i < watch->worker_count; i++)
-        is_busy |=
-            fg_counter_get(&fg_kv_arena_worker(watch->arena, watch->workers[i].index)->running) > 0;
     bool is_soon = watch->dead != 0 || watch->exchange_next < watch->worker_count;
     for (size_t i = 0; i < watch->worker_count; i++)
         is_soon |= watch->workers[i].halted_ns != 0;
-    return is_soon ? SOON_MS : is_busy ? BUSY_MS : IDLE_MS;
+    return is_soon ? SOON_MS : is_any_running(watch) ? BUSY_MS : IDLE_MS;
 }
