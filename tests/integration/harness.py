@@ -493,6 +493,7 @@ class Upstream:
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do
             do_QUERY = do_PROPFIND = do_LOCK = do
+            vars()["do_M-SEARCH"] = do
 
         class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
             daemon_threads = True
