@@ -95,6 +95,8 @@ static struct fg_span without_port(struct fg_span authority)
 static bool host_matches(const char *pattern, struct fg_span authority)
 {
     struct fg_span host = without_port(authority);
+    if (host.len > 0 && host.data[host.len - 1] == '.')
+        host.len--; /* the same name, said in full (RFC 3986 section 3.2.2) */
     struct fg_span wanted = fg_span_from_string(pattern);
     if (!fg_span_starts_with(wanted, FG_SPAN("*.")))
         return fg_span_equal_nocase(wanted, host);

@@ -62,6 +62,8 @@ static void finds_the_first_that_matches(void **state)
         {FG_METHOD_GET, "img.example.org", "/x", "none"},
         {FG_METHOD_GET, ".img.example.org", "/x", "none"},
         {FG_METHOD_GET, "Shop.Example.org:443", "/x", "exact-host"},
+        {FG_METHOD_GET, "shop.example.org.", "/x", "exact-host"},
+        {FG_METHOD_GET, "a.img.example.org.:8443", "/x", "img-host"},
         {FG_METHOD_GET, "shop.example.org.evil", "/x", "none"},
         {FG_METHOD_GET, "[::1]:8443", "/files/a", "slash"},
         {FG_METHOD_GET, "h", "/files", "none"},
