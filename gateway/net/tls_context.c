@@ -11,6 +11,7 @@
  */
 #include "net/tls_context.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "config/tls_files.h"
 #include "net/tls.h"
@@ -52,6 +53,7 @@ struct builder {
     unsigned pair_count;
     STACK_OF(X509) * authorities;
     STACK_OF(X509_CRL) * revoked; /* NULL: not looked at */
+    uint64_t revoked_until_s;     /* when the first of them is over; 0: never */
     unsigned char session_context[32];
 };
 
@@ -158,7 +160,7 @@ static SSL_CTX *make_context(const struct builder *builder, uint64_t having,
 {
     SSL_CTX *ctx = SSL_CTX_new_ex(NULL, fg_tls_provider_properties(), TLS_server_method());
     if (ctx == NULL || !set_policy(ctx, builder->conf) ||
-        !fg_tls_tickets_set(ctx, builder->tickets, ticket_lifetime_s) ||
+        !fg_tls_tickets_set(ctx, builder->tickets, ticket_lifetime_s, builder->revoked_until_s) ||
         !set_client_auth(ctx, builder) ||
         SSL_CTX_set_session_id_context(ctx, builder->session_context,
                                        sizeof(builder->session_context)) != 1)
@@ -302,7 +304,14 @@ static bool load_revoked(struct builder *builder)
                      conf->client_crl, why);
     for (int i = 0; i < sk_X509_CRL_num(builder->revoked); i++) {
         const ASN1_TIME *until = X509_CRL_get0_nextUpdate(sk_X509_CRL_value(builder->revoked, i));
-        if (until != NULL && X509_cmp_current_time(until) < 0)
+        int days = 0, seconds = 0;
+        if (until == NULL || ASN1_TIME_diff(&days, &seconds, NULL, until) != 1)
+            continue;
+        int64_t left_s = (int64_t)days * 86400 + seconds;
+        uint64_t until_s = left_s <= 0 ? 1 : fg_clock_wall_ns() / FG_S + (uint64_t)left_s;
+        if (builder->revoked_until_s == 0 || until_s < builder->revoked_until_s)
+            builder->revoked_until_s = until_s;
+        if (left_s < 0)
             fg_log(FG_LOG_WARN, "revocation_list_expired", "listener=%s file=\"%s\"", conf->name,
                    conf->client_crl);
     }

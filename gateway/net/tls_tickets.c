@@ -13,6 +13,7 @@
 #include <openssl/err.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <openssl/x509.h>
 #include <string.h>
 
 #define NAME_MAX_BYTES 255u
@@ -115,21 +116,39 @@ static bool wants_new_ticket(const SSL *ssl, SSL_SESSION *session, SSL_TICKET_ST
                                               : status == SSL_TICKET_SUCCESS_RENEW;
 }
 
-/* One of another name is as good as none: a full handshake follows, and a new ticket. */
+/*
+ * OpenSSL looks at a client's certificate in full handshakes alone: one that has expired would be
+ * good for as long as its tickets are, which may be renewed.
+ */
+static bool is_certificate_in_time(SSL_SESSION *session, uint64_t clients_until_s)
+{
+    const X509 *certificate = SSL_SESSION_get0_peer(session);
+    if (certificate == NULL)
+        return true;
+    if (clients_until_s != 0 && fg_clock_wall_ns() / FG_S >= clients_until_s)
+        return false;
+    bool is_in_time = X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
+    if (!is_in_time)
+        ERR_clear_error();
+    return is_in_time;
+}
+
+/* One of another name, or of who may come no more, is as good as none: a full handshake follows. */
 static SSL_TICKET_RETURN judge_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *key_name,
                                       size_t key_name_len, SSL_TICKET_STATUS status, void *arg)
 {
     (void)key_name;
     (void)key_name_len;
-    (void)arg;
     bool is_read = status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW;
-    if (!is_read || !is_of_that_name(ssl, session))
+    if (!is_read || !is_of_that_name(ssl, session) ||
+        !is_certificate_in_time(session, (uintptr_t)arg))
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     return wants_new_ticket(ssl, session, status) ? SSL_TICKET_RETURN_USE_RENEW
                                                   : SSL_TICKET_RETURN_USE;
 }
 
-bool fg_tls_tickets_set(SSL_CTX *ctx, struct fg_ticket_keys *keys, uint64_t lifetime_s)
+bool fg_tls_tickets_set(SSL_CTX *ctx, struct fg_ticket_keys *keys, uint64_t lifetime_s,
+                        uint64_t clients_until_s)
 {
     if (keys == NULL) {
         SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
@@ -139,5 +158,6 @@ bool fg_tls_tickets_set(SSL_CTX *ctx, struct fg_ticket_keys *keys, uint64_t life
     SSL_CTX_set_timeout(ctx, (long)lifetime_s);
     return SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
            SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, use_ticket_key) == 1 &&
-           SSL_CTX_set_session_ticket_cb(ctx, note_name, judge_ticket, NULL) == 1;
+           SSL_CTX_set_session_ticket_cb(ctx, note_name, judge_ticket,
+                                         (void *)(uintptr_t)clients_until_s) == 1;
 }

@@ -1,10 +1,12 @@
 """Which certificate a client gets, what it may resume, and what happens when files change."""
 import contextlib
+import contextlib
 import json
 import os
 import signal
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -179,7 +181,9 @@ def test_resumes_at_gateways_that_share_a_redis(launch, pairs, tmp_path):
         secret = client.get("app:{tickets}").decode()
         assert secret not in one.log + two.log and len(secret) == 64
         client.set("app:{tickets}", "f" * 64)  # the operator's new one: all take it, and know the old one for a while
-        wait_for(lambda: resumes(two, Seen(one.port, "localhost")), what="the new secret at both")
+        client.set("else:{tickets}", "f" * 64)  # who never had the old one tells when the others have the new one
+        for other in (one, two):
+            wait_for(lambda other=other: resumes(stranger, Seen(other.port, "localhost")), what="the new secret")
         assert resumes(two, before)
         process.kill()
         process.wait(20)
@@ -389,6 +393,31 @@ def test_a_certificate_that_was_revoked(launch, pairs, folder, authority, guest)
 
 
 # ---- many at once ----
+
+@pytest.mark.parametrize("version, ends", [(V12, "certificate"), (V13, "certificate"), (V13, "list")])
+def test_a_session_ends_with_the_certificate_of_its_client(launch, pairs, folder, authority, version, ends):
+    """Or when nobody can say any more whether it was revoked."""
+    short, crl = make_pair(folder, "short-lived", authority=authority), folder / "short.pem"
+    crl.write_bytes(make_crl(folder, authority))
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], client_auth="required",
+                                                       client_ca=str(authority[0]), client_crl=str(crl))],
+                      "routes": ROUTES, "tls": {"check_files": "100ms"}})
+    for round, seconds in enumerate((2, 4, 8, 16)):  # a busy machine may be too late for the first
+        over = time.time() + seconds
+        if ends == "list":
+            crl.write_bytes(make_crl(folder, authority, seconds=seconds))
+            wait_for(lambda round=round: gateway.log.count("event=files_reloaded") > round, what="the list")
+        else:
+            short[0].write_bytes(reissue(short, seconds / 86400, signer=authority))
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            seen = Seen(gateway.port, "localhost", version=version, pair=short)
+            if resumes(gateway, seen):
+                break
+    wait_for(lambda: time.time() > over + 1, what="the certificate's end")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        Seen(gateway.port, "localhost", session=seen.session, context=seen.context)
+    assert gateway.stats()["gateway"]["connections"]["handshakes_resumed"] >= 1
+
 
 def test_a_flood_of_hellos_waits_for_its_turn(launch, pairs):
     gateway = launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES,

@@ -33,17 +33,19 @@ def make_pair(folder, name, hosts=(), kind="ec", authority=None, uri=None, days=
     return crt, key
 
 
-def reissue(pair, days, since=-5):
-    """The certificate of a pair once more for the same key and names, signed by itself; good from `since` to `days`."""
-    old, key = x509.load_pem_x509_certificate(pair[0].read_bytes()), serialization.load_pem_private_key(pair[1].read_bytes(), None)
-    now = datetime.datetime.utcnow()
-    builder = x509.CertificateBuilder(old.issuer, old.subject, key.public_key(), x509.random_serial_number(),
+def reissue(pair, days, since=-5, signer=None):
+    """The certificate of a pair once more for the same key and names, signed by the key of `signer`, its authority, or its
+    own; good from `since` to `days`."""
+    def key_of(one):
+        return serialization.load_pem_private_key(one[1].read_bytes(), None)
+    old, now = x509.load_pem_x509_certificate(pair[0].read_bytes()), datetime.datetime.utcnow()
+    builder = x509.CertificateBuilder(old.issuer, old.subject, key_of(pair).public_key(), x509.random_serial_number(),
                                       now + datetime.timedelta(days=since), now + datetime.timedelta(days=days),
                                       list(old.extensions))
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    return builder.sign(key_of(signer or pair), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def make_crl(folder, authority, revoked=(), is_over=False):
+def make_crl(folder, authority, revoked=(), is_over=False, seconds=2 * 86400):
     """The list of what an authority, a pair of make_pair, has revoked; good for two days, or until long ago."""
     folder = pathlib.Path(folder)
     (folder / "index.txt").write_text("")
@@ -52,7 +54,7 @@ def make_crl(folder, authority, revoked=(), is_over=False):
     signer = ["ca", "-config", folder / "ca.conf", "-cert", authority[0], "-keyfile", authority[1]]
     for certificate, _ in revoked:
         openssl(*signer, "-revoke", certificate)
-    times = ["-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200102000000Z"] if is_over else ["-crldays", 2]
+    times = ["-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200102000000Z"] if is_over else ["-crlsec", seconds]
     return openssl(*signer, "-gencrl", *times)
 
 
