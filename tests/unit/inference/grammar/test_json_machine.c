@@ -27,6 +27,9 @@
     "{\"anyOf\":[" ONE("t1") "," ONE("t2") "," ONE("t3") "," ONE("t4") "," ONE("t5") "," ONE(      \
         "t6") "," ONE("t7") "," ONE("t8") "," ONE("t9") "," ONE("t0") "]}"
 
+#define OVERLAPPING                                                                                \
+    "{\"anyOf\":[{\"type\":\"string\",\"minLength\":3},{\"type\":\"string\",\"maxLength\":2},"     \
+    "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"array\"},{\"$ref\":\"#\"}]}}]}"
 #define BESIDE                                                                                     \
     "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":"           \
     "\"string\"}},\"anyOf\":[{\"required\":[\"a\"]},{\"required\":[\"b\"]},{\"type\":\"array\"}]}"
@@ -301,15 +304,7 @@ static void allows_what_it_would_take(void **state)
 {
     (void)state;
     static struct fg_json_machine machine, scratch, taken;
-    static const char *const schemas[] = {
-        "",
-        PERSON,
-        NAMED,
-        MANY,
-        BESIDE,
-        ALL_OF,
-        "{\"anyOf\":[{\"type\":\"string\",\"minLength\":3},{\"type\":\"string\",\"maxLength\":2},"
-        "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"array\"},{\"$ref\":\"#\"}]}}]}"};
+    static const char *const schemas[] = {"", PERSON, NAMED, MANY, BESIDE, ALL_OF, OVERLAPPING};
     uint32_t seed = 5;
     for (size_t i = 0; i < sizeof(schemas) / sizeof(schemas[0]); i++) {
         struct fg_json_schema schema;
