@@ -1,9 +1,11 @@
 /*
  * resolver.c: asks DNS again when the answer's time to live is over, or when connects fail.
- * Job      A and AAAA by evdns, which tells the time to live; where that finds nothing, the
- *          system's own lookup in a helper thread, which also knows the hosts file. What is found
- *          becomes the endpoint's hosts; when nothing is, the old ones stay, and when one of the
- *          two questions had no answer, the old ones of that family.
+ * Job      A and AAAA by evdns, which tells the time to live; what does not fit a datagram, from
+ *          the configured servers by TCP in a helper thread; where evdns finds nothing, the
+ *          system's own lookup there, which also knows the hosts file, but not in place of
+ *          configured servers that have once known the name: the system may know another one.
+ *          What is found becomes the endpoint's hosts; when nothing is, the old ones stay, and when
+ *          one of the two questions had no answer, the old ones of that family.
  * Thread   the first event loop; getaddrinfo in the helper pool.
  * Never    blocks; asks for a name twice at once; forgets addresses because DNS is down.
  * Trusts   the servers that it asks, for what they say and that they do not flood us: evdns reads
@@ -13,6 +15,7 @@
  * Memory   one object a name, fixed; a job in the helper pool outlives the loop's state if it must.
  *
  *    due --evdns--> addresses --> fg_hosts_replace, due in clamp(ttl)
+ *           |-- cut off --helper, TCP--> the same
  *           `-- none --helper--> addresses --> the same, due in ttl_max
  *                         `-- none --> due in LOOKUP_PAUSE_NS
  */
@@ -22,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/dns_tcp.h"
 
 #include <event2/dns.h>
 #include <netinet/in.h>
@@ -39,6 +43,9 @@ struct helper_job {
     struct fg_helper_job job; /* first */
     struct lookup *lookup;    /* NULL: nobody waits any more */
     struct fg_endpoint_target target;
+    const struct fg_cluster_conf
+        *servers; /* to ask by TCP; NULL: the system's lookup. Outlives it */
+    uint64_t ttl_s;
     struct fg_address addresses[FG_ADDRESSES_MAX];
     size_t address_count;
 };
@@ -52,7 +59,9 @@ struct lookup {
     unsigned pending;   /* answers of evdns that are still to come */
     bool has_v4_failed; /* nobody could say */
     bool has_v6_failed;
-    uint64_t ttl_s; /* the shortest */
+    bool is_cut_off;  /* there is more than a datagram holds */
+    bool is_from_dns; /* what is known; else from the system's lookup */
+    uint64_t ttl_s;   /* the shortest */
     struct helper_job *helper;
     struct fg_address addresses[FG_ADDRESSES_MAX];
     size_t address_count;
@@ -125,53 +134,7 @@ static void settle(struct lookup *lookup, const struct fg_address *addresses, si
     arm(lookup->resolver, now_ns);
 }
 
-/* ---- the system's own lookup ---- */
-
-static void look_up_in_helper(struct fg_helper_job *base)
-{
-    struct helper_job *job = (struct helper_job *)base;
-    job->address_count = fg_endpoint_lookup(&job->target, job->addresses);
-}
-
-static void on_helper_done(struct fg_message *message)
-{
-    struct helper_job *job = (struct helper_job *)message;
-    struct lookup *lookup = job->lookup;
-    if (lookup != NULL) {
-        lookup->helper = NULL;
-        settle(lookup, job->addresses, job->address_count, UINT64_MAX);
-    }
-    free(job);
-}
-
-static void ask_helper(struct lookup *lookup)
-{
-    struct fg_proxy_thread *thread = lookup->resolver->thread;
-    struct helper_job *job = thread->env.helper == NULL ? NULL : calloc(1, sizeof(*job));
-    if (job == NULL) {
-        settle(lookup, NULL, 0, 0);
-        return;
-    }
-    job->target = *lookup->target;
-    job->lookup = lookup;
-    job->job.message.run = on_helper_done;
-    job->job.work = look_up_in_helper;
-    job->job.reply_to = thread->env.mailbox;
-    if (fg_helper_pool_try_look_up(thread->env.helper, &job->job) != FG_OK) {
-        free(job);
-        settle(lookup, NULL, 0, 0);
-        return;
-    }
-    lookup->helper = job;
-}
-
-/* ---- DNS ---- */
-
-static void add_address(struct lookup *lookup, const struct fg_address *address)
-{
-    if (lookup->address_count < FG_ADDRESSES_MAX && fg_address_is_of_host(address))
-        lookup->addresses[lookup->address_count++] = *address;
-}
+/* ---- addresses ---- */
 
 static struct fg_address make_v4(uint16_t port, const void *bytes)
 {
@@ -193,6 +156,99 @@ static struct fg_address make_v6(uint16_t port, const void *bytes)
     return address;
 }
 
+/* ---- in a helper thread ---- */
+
+static void add_to_job(struct helper_job *job, const struct fg_address *address, uint32_t ttl_s)
+{
+    if (job->address_count < FG_ADDRESSES_MAX && fg_address_is_of_host(address))
+        job->addresses[job->address_count++] = *address;
+    if (ttl_s < job->ttl_s)
+        job->ttl_s = ttl_s;
+}
+
+static void add_v4(void *arg, const void *bytes, uint32_t ttl_s)
+{
+    struct helper_job *job = arg;
+    const struct fg_address address = make_v4(job->target.port, bytes);
+    add_to_job(job, &address, ttl_s);
+}
+
+static void add_v6(void *arg, const void *bytes, uint32_t ttl_s)
+{
+    struct helper_job *job = arg;
+    const struct fg_address address = make_v6(job->target.port, bytes);
+    add_to_job(job, &address, ttl_s);
+}
+
+/* The first server that answers both questions. */
+static void ask_by_tcp(struct helper_job *job)
+{
+    const char *host = job->target.host;
+    for (size_t i = 0; i < job->servers->dns_server_count; i++) {
+        const char *server = job->servers->dns_servers[i];
+        job->address_count = 0;
+        job->ttl_s = UINT32_MAX;
+        if (fg_dns_tcp_ask(server, host, FG_DNS_A, add_v4, job) &&
+            fg_dns_tcp_ask(server, host, FG_DNS_AAAA, add_v6, job))
+            return;
+    }
+    job->address_count = 0;
+}
+
+static void look_up_in_helper(struct fg_helper_job *base)
+{
+    struct helper_job *job = (struct helper_job *)base;
+    if (job->servers != NULL)
+        ask_by_tcp(job);
+    else
+        job->address_count = fg_endpoint_lookup(&job->target, job->addresses);
+}
+
+static void on_helper_done(struct fg_message *message)
+{
+    struct helper_job *job = (struct helper_job *)message;
+    struct lookup *lookup = job->lookup;
+    if (lookup != NULL) {
+        lookup->helper = NULL;
+        lookup->is_from_dns =
+            job->servers != NULL || (lookup->is_from_dns && job->address_count == 0);
+        settle(lookup, job->addresses, job->address_count, job->ttl_s * FG_S);
+    }
+    free(job);
+}
+
+static void ask_helper(struct lookup *lookup)
+{
+    struct fg_proxy_thread *thread = lookup->resolver->thread;
+    struct helper_job *job = thread->env.helper == NULL ? NULL : calloc(1, sizeof(*job));
+    if (job == NULL) {
+        settle(lookup, NULL, 0, 0);
+        return;
+    }
+    const struct fg_cluster_conf *conf = &thread->proxy->conf;
+    job->target = *lookup->target;
+    job->servers = lookup->is_cut_off && conf->dns_server_count > 0 ? conf : NULL;
+    job->ttl_s = UINT32_MAX;
+    job->lookup = lookup;
+    job->job.message.run = on_helper_done;
+    job->job.work = look_up_in_helper;
+    job->job.reply_to = thread->env.mailbox;
+    if (fg_helper_pool_try_look_up(thread->env.helper, &job->job) != FG_OK) {
+        free(job);
+        settle(lookup, NULL, 0, 0);
+        return;
+    }
+    lookup->helper = job;
+}
+
+/* ---- DNS ---- */
+
+static void add_address(struct lookup *lookup, const struct fg_address *address)
+{
+    if (lookup->address_count < FG_ADDRESSES_MAX && fg_address_is_of_host(address))
+        lookup->addresses[lookup->address_count++] = *address;
+}
+
 /* Of a family that nobody could say anything about, beside one that was answered. */
 static void keep_known(struct lookup *lookup, int family)
 {
@@ -209,14 +265,23 @@ static void take_answer(struct lookup *lookup)
 {
     if (--lookup->pending > 0)
         return;
+    const struct fg_cluster_conf *conf = &lookup->resolver->thread->proxy->conf;
+    if (lookup->is_cut_off) {
+        ask_helper(lookup);
+        return;
+    }
     if (lookup->address_count > 0 && lookup->has_v4_failed)
         keep_known(lookup, AF_INET);
     if (lookup->address_count > 0 && lookup->has_v6_failed)
         keep_known(lookup, AF_INET6);
-    if (lookup->address_count > 0)
+    if (lookup->address_count > 0) {
+        lookup->is_from_dns = true;
         settle(lookup, lookup->addresses, lookup->address_count, lookup->ttl_s * FG_S);
-    else
+    } else if (conf->dns_server_count > 0 && lookup->is_from_dns) {
+        settle(lookup, NULL, 0, 0);
+    } else {
         ask_helper(lookup);
+    }
 }
 
 /* That there are none is an answer. */
@@ -229,6 +294,7 @@ static void take_family(struct lookup *lookup, int family, int result, int count
                         const void *bytes)
 {
     uint16_t port = lookup->target->port;
+    lookup->is_cut_off |= result == DNS_ERR_TRUNCATED;
     for (int i = 0; result == DNS_ERR_NONE && i < count; i++) {
         const char *at = (const char *)bytes + (size_t)i * (family == AF_INET ? 4 : 16);
         struct fg_address address = family == AF_INET ? make_v4(port, at) : make_v6(port, at);
@@ -263,6 +329,7 @@ static void look_up(struct lookup *lookup, uint64_t now_ns)
     lookup->due_ns = UINT64_MAX; /* until it is settled */
     fg_counter_add_owned(&resolver->thread->metrics->resolves, 1);
     lookup->address_count = 0;
+    lookup->is_cut_off = false;
     lookup->ttl_s = UINT32_MAX;
     if (resolver->dns == NULL) {
         ask_helper(lookup);

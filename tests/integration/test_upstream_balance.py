@@ -124,35 +124,56 @@ class Dns:
     """Answers queries for one name out of lists that the test changes; kinds in `failing` by SERVFAIL."""
 
     def __init__(self, addresses, ttl, six=()):
-        self.addresses, self.six, self.failing = addresses, six, set()
+        self.addresses, self.six, self.failing, self.cut = addresses, six, set(), set()
         self.ttl, self.queries = ttl, 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", 0))  # by TCP at the same port
+        self.socket.bind(self.listener.getsockname())
         self.address = "127.0.0.1:%d" % self.socket.getsockname()[1]
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
+        self.threads = [threading.Thread(target=run, daemon=True) for run in (self.serve, self.serve_whole)]
+        for thread in self.threads:
+            thread.start()
 
     def serve(self):
         while True:
             query, client = self.socket.recvfrom(2048)
             if query == b"end":
                 return
-            end = query.index(b"\0", 12) + 5
-            kind = struct.unpack(">H", query[end - 4:end - 2])[0]
-            family = socket.AF_INET if kind == 1 else socket.AF_INET6
-            found = [] if kind in self.failing else self.addresses if kind == 1 else self.six
-            self.queries += kind == 1
-            flags = 0x8182 if kind in self.failing else 0x8180
-            answer = query[:2] + struct.pack(">HHHHH", flags, 1, len(found), 0, 0) + query[12:end]
-            for address in found:
-                packed = socket.inet_pton(family, address)
-                answer += struct.pack(">HHHIH", 0xc00c, kind, 1, self.ttl, len(packed)) + packed
-            self.socket.sendto(answer, client)
+            self.socket.sendto(self.answer(query, is_whole=False), client)
+
+    def serve_whole(self):
+        """By TCP, which `cut` kinds are answered by alone."""
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as file:
+                answer = self.answer(file.read(struct.unpack(">H", file.read(2))[0]), is_whole=True)
+                connection.sendall(struct.pack(">H", len(answer)) + answer)
+
+    def answer(self, query, is_whole):
+        end = query.index(b"\0", 12) + 5
+        kind = struct.unpack(">H", query[end - 4:end - 2])[0]
+        family = socket.AF_INET if kind == 1 else socket.AF_INET6
+        found = [] if kind in self.failing else self.addresses if kind == 1 else self.six
+        self.queries += kind == 1
+        flags = 0x8182 if kind in self.failing else 0x8180
+        if kind in self.cut and not is_whole:
+            flags, found = 0x8380, []
+        answer = query[:2] + struct.pack(">HHHHH", flags, 1, len(found), 0, 0) + query[12:end]
+        for address in found:
+            packed = socket.inet_pton(family, address)
+            answer += struct.pack(">HHHIH", 0xc00c, kind, 1, self.ttl, len(packed)) + packed
+        return answer
 
     def close(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
             last.sendto(b"end", self.socket.getsockname())
-        self.thread.join()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join()
         self.socket.close()
 
 
@@ -198,6 +219,27 @@ def test_half_an_answer_keeps_what_the_other_half_said_before(launch, upstream):
         wait_for(lambda: known(gateway) == {"127.0.0.1", "127.0.0.2", "fd00::2"})
         dns.failing, dns.six = set(), []  # that there are none is an answer
         wait_for(lambda: known(gateway) == {"127.0.0.1", "127.0.0.2"})
+    finally:
+        dns.close()
+
+
+def test_what_does_not_fit_a_datagram_is_asked_for_by_tcp(launch, upstream):
+    port = free_port()
+    upstream(named("one"), host="127.0.0.1", port=port)
+    many = [f"127.1.0.{number}" for number in range(1, 41)]
+    dns = Dns(["127.0.0.1"], ttl=0, six=["fd00::1"])
+    try:
+        gateway = launch(cluster([f"pods.test:{port}"], dns_servers=[dns.address], dns_ttl_min="100ms"))
+        wait_for(lambda: known(gateway) == {"127.0.0.1", "fd00::1"})
+        dns.addresses, dns.cut = many, {A}
+        wait_for(lambda: known(gateway) == {*many, "fd00::1"}, what="all of a long list")
+        dns.failing = {A}  # by TCP as well: what was known is kept
+        asked = dns.queries
+        wait_for(lambda: dns.queries > asked + 4, what="more lookups")
+        assert known(gateway) == {*many, "fd00::1"}
+        dns.failing, dns.cut, dns.addresses, dns.six = set(), set(), ["127.0.0.1"], []
+        wait_for(lambda: known(gateway) == {"127.0.0.1"})
+        assert gateway.get("/").headers["x-server"] == "one"
     finally:
         dns.close()
 
