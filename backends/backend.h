@@ -137,6 +137,13 @@ struct fg_exchange_ops {
 /* The version of HTTP that the client spoke. */
 enum fg_spoken { FG_SPOKEN_1_1, FG_SPOKEN_1_0, FG_SPOKEN_2 };
 
+/* Who answered, or failed last, of a backend with servers. */
+struct fg_answerer {
+    struct fg_span endpoint; /* of the exchange's arena; empty: none was chosen */
+    unsigned attempts;       /* with those that failed; a hedge is one as well */
+    bool was_hedged;
+};
+
 struct fg_exchange {
     /* identity */
     struct fg_span request_id;
@@ -185,6 +192,9 @@ struct fg_exchange {
 
     /* said by the backend, before it gives the fields: those of the answer that came so marked */
     const struct fg_never_indexed *answer_never_indexed;
+
+    /* said by the backend, for the log and whoever asks why */
+    struct fg_answerer answerer;
 
     /* said by the backend: what the answer has cost until now, and whether that is all of it; read
      * when the exchange has ended */

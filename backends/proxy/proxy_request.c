@@ -223,11 +223,23 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
     return true;
 }
 
+/* For the log: the newest says most. */
+static void tell_answerer(const struct fg_proxy_attempt *attempt)
+{
+    const struct fg_proxy_request *request = attempt->request;
+    struct fg_exchange *ex = request->ex;
+    ex->answerer.attempts = 1 + request->reconnects + request->retries + ex->answerer.was_hedged;
+    if (attempt->endpoint != NULL)
+        ex->answerer.endpoint =
+            fg_arena_try_copy(ex->arena, fg_span_from_string(attempt->endpoint->host->spec.name));
+}
+
 void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
                               enum fg_failure failure, const char *detail)
 {
     struct fg_proxy_request *request = attempt->request;
     bool is_answering = request->answering == attempt;
+    tell_answerer(attempt);
     bool has_other = !is_answering && fg_proxy_request_other(attempt) != NULL;
     if (failure == FG_FAILURE_RESET && cause != FG_RETRY_UNHANDLED) /* that is how servers drain */
         count(&attempt->endpoint->metrics->resets);
@@ -264,7 +276,8 @@ void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout)
         if (request->attempts[i] != NULL && request->attempts[i]->endpoint != NULL)
             mark_tried(request, request->attempts[i]->endpoint);
     }
-    if (fg_attempt_start_hedge(request))
+    request->ex->answerer.was_hedged = fg_attempt_start_hedge(request);
+    if (request->ex->answerer.was_hedged)
         count(&thread->metrics->hedges);
     else
         fg_proxy_request_end_hedge(request);
@@ -363,6 +376,7 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
         return false;
     }
     choose(attempt);
+    tell_answerer(attempt);
     ex->answer_never_indexed = response->never_indexed;
     attempt->head_ns = fg_clock_monotonic_ns() - attempt->started_ns;
     if (attempt->connect_ns > 0)

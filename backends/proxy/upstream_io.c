@@ -10,11 +10,14 @@
  */
 #include "proxy_internal.h"
 
+#include "base/log.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #define RECORD_BYTES ((size_t)16384)
@@ -181,6 +184,23 @@ bool fg_upstream_tls_attach(struct fg_upstream *upstream)
     return true;
 }
 
+/* Certificates that expire or name somebody else are what an operator has to mend. */
+static void log_failure(const struct fg_upstream *upstream)
+{
+    static struct fg_log_limit limit;
+    char text[160];
+    long verdict = SSL_get_verify_result(upstream->ssl);
+    unsigned long error = ERR_peek_last_error();
+    if (verdict != X509_V_OK)
+        (void)snprintf(text, sizeof(text), "%s", X509_verify_cert_error_string(verdict));
+    else if (error != 0 && ERR_reason_error_string(error) != NULL)
+        (void)snprintf(text, sizeof(text), "%s", ERR_reason_error_string(error));
+    else
+        (void)snprintf(text, sizeof(text), "the connection ended in the handshake");
+    fg_log_limited(&limit, 10, FG_LOG_WARN, "endpoint_tls_failed", "endpoint=%s reason=\"%s\"",
+                   upstream->endpoint->host->spec.name, text);
+}
+
 enum fg_tls_step fg_upstream_tls_step(struct fg_upstream *upstream)
 {
     struct fg_proxy_metrics *metrics = upstream->thread->metrics;
@@ -198,6 +218,7 @@ enum fg_tls_step fg_upstream_tls_step(struct fg_upstream *upstream)
     if (error == SSL_ERROR_WANT_WRITE)
         return FG_TLS_WANT_WRITE;
     fg_counter_add_owned(&metrics->tls_errors, 1);
+    log_failure(upstream);
     ERR_clear_error();
     return FG_TLS_FAILED;
 }

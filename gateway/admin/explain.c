@@ -50,6 +50,10 @@ static json_t *record_json(const struct fg_record *record)
         return NULL;
     if (record->route != NULL)
         json_object_set_new(object, "route", json_string(record->route));
+    if (record->attempts > 0)
+        json_object_set_new(object, "backend",
+                            json_pack("{s:s,s:i,s:b}", "endpoint", record->endpoint, "attempts",
+                                      (int)record->attempts, "hedged", record->was_hedged));
     if (record->user[0] != '\0')
         json_object_set_new(object, "user", json_string(record->user));
     if (record->level != UINT32_MAX)

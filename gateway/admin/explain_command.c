@@ -44,6 +44,11 @@ static void print_record(json_t *record)
            text_of(record, "route"), text_of(record, "client"), text_of(record, "user"),
            text_of(record, "cache"), text_of(priority, "class"),
            (long long)json_integer_value(json_object_get(priority, "number")));
+    json_t *backend = json_object_get(record, "backend");
+    if (backend != NULL)
+        printf("  from %s in %lld attempts%s\n", text_of(backend, "endpoint"),
+               (long long)json_integer_value(json_object_get(backend, "attempts")),
+               json_is_true(json_object_get(backend, "hedged")) ? ", hedged" : "");
     size_t index;
     json_t *decision;
     json_array_foreach(json_object_get(record, "decisions"), index, decision)

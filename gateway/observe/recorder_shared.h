@@ -46,6 +46,9 @@ struct fg_record {
     char client[46];
     char user[64];
     const char *route; /* NULL: none matched */
+    char endpoint[64]; /* who answered or failed last; empty: none was chosen */
+    unsigned attempts; /* 0: no server was asked */
+    bool was_hedged;
     uint64_t started_wall_ns;
     uint64_t total_ns;
     uint64_t hop_ns[FG_HOP_COUNT];

@@ -55,6 +55,9 @@ struct fg_record *fg_flow_begin_record(struct fg_pipeline_thread *thread,
     copy_cut(record->path, sizeof(record->path), ex->path);
     copy_cut(record->client, sizeof(record->client), ex->client_addr);
     copy_cut(record->user, sizeof(record->user), ex->user_id);
+    record->endpoint[0] = '\0';
+    record->attempts = 0;
+    record->was_hedged = false;
     record->started_wall_ns = fg_loop_wall_of_ns(thread->loop, ex->started_ns);
     record->total_ns = now_ns - ex->started_ns;
     return record;
@@ -71,6 +74,9 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
     record->status = flow->status;
     record->was_aborted = flow->req->was_aborted;
     record->cache = flow->cache_result;
+    copy_cut(record->endpoint, sizeof(record->endpoint), ex->answerer.endpoint);
+    record->attempts = ex->answerer.attempts;
+    record->was_hedged = ex->answerer.was_hedged;
     record->priority_number = ex->priority_number;
     bool was_asked =
         flow->slots[FG_SLOT_ROUTE].gate != NULL || flow->slots[FG_SLOT_BACKEND].gate != NULL;

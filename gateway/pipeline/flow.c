@@ -579,23 +579,27 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
     const struct fg_exchange *ex = &flow->req->ex;
     char path[256], figures[64];
     const struct fg_decision refusal = refusal_of(flow);
+    const struct fg_span endpoint =
+        ex->answerer.endpoint.len > 0 ? ex->answerer.endpoint : FG_SPAN("-");
     write_figures(figures, sizeof(figures), &refusal);
     fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len);
     fg_log_limited(
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
         "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s policy=%s%s "
         "retry_after_ms=%llu cache=%s aborted=%d "
-        "client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f cache_wait_ms=%.3f "
+        "endpoint=%.*s attempts=%u client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f "
+        "cache_wait_ms=%.3f "
         "queue_ms=%.3f backend_ms=%.3f",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
         refusal.reason == NULL ? "-" : refusal.reason,
         refusal.policy == NULL ? "-" : refusal.policy, figures,
         (unsigned long long)(refusal.wait_ns / FG_MS), fg_cache_result_name(flow->cache_result),
-        flow->req->was_aborted, FG_SPAN_ARGS(ex->client_addr),
-        (unsigned long long)flow->req->bytes_in, (unsigned long long)flow->req->bytes_out,
-        (double)total_ns / 1e6, (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6,
-        (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6, (double)flow->hop_ns[FG_HOP_BACKEND] / 1e6);
+        flow->req->was_aborted, FG_SPAN_ARGS(endpoint), ex->answerer.attempts,
+        FG_SPAN_ARGS(ex->client_addr), (unsigned long long)flow->req->bytes_in,
+        (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6,
+        (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6, (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6,
+        (double)flow->hop_ns[FG_HOP_BACKEND] / 1e6);
 }
 
 static void on_done(struct fg_request *req)

@@ -3,6 +3,7 @@ import httpx
 import pytest
 
 from harness import run_binary, wait_for
+from upstreams import Raw, cluster, ok, reset, serving
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,16 @@ def test_the_command_prints_it(explained):
 def test_questions_that_make_no_sense(explained):
     for query, status in (("", 400), ("?request_id=", 400), ("?id=1", 400), ("?request_id=1", 404)):
         assert httpx.get(f"{explained.admin}/explain{query}").status_code == status
+
+
+def test_it_says_who_answered_and_how_many_were_asked(launch):
+    with serving(Raw([lambda connection, *_: reset(connection) or False]), Raw([ok()])) as (bad, good):
+        gateway = launch(cluster([bad.address, good.address], threads=1, retries={"attempts": 2},
+                                 balance="round_robin", breaker={"enabled": False}))
+        with gateway.client() as client:
+            answers = [client.get("/").headers["x-request-id"] for _ in range(4)]
+        told = [explain(gateway, request_id)["backend"] for request_id in answers]
+        assert {one["endpoint"] for one in told} == {good.address}
+        assert {one["attempts"] for one in told} == {1, 2} and not any(one["hedged"] for one in told)
+        done = run_binary("explain", answers[0], "-c", gateway.config)
+        assert f"from {good.address} in " in done.stdout

@@ -3,12 +3,16 @@ test_upstream_tls.py: TLS to servers: the certificate is checked, sessions are r
 connection that breaks off inside is no end.
 """
 import os
+import re
 import subprocess
 
 import pytest
 
 from harness import wait_for
 from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
+
+
+REASON = re.compile('reason="(hostname mismatch|IP address mismatch|unable to get local issuer certificate|self.signed certificate.*)"')
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,8 @@ def test_the_name_and_the_authority_are_checked(launch, authority, keys, works):
         assert bool(server.requests) == works
         if not works:
             assert figures(gateway, "connections")["tls_errors"] > 0
+            told = [line for line in gateway.log.splitlines() if "event=endpoint_tls_failed" in line]
+            assert told and all(server.address in line and REASON.search(line) for line in told), gateway.log
 
 
 def test_we_show_a_certificate_where_one_is_wanted(launch, authority):
