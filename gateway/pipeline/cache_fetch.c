@@ -3,7 +3,8 @@
  * Job      run a flow behind the cache stage whose codec is this file: its answer goes into a
  *          stream for whoever reads, and into the store when it may be kept.
  * Thread   the loop that started it.
- * Never    ends because a client leaves, unless the answer is for that client alone.
+ * Never    ends because a client leaves, unless the answer is for that client alone, or it is still
+ *          in a queue and nobody else waits for it.
  *
  *    start --> [queue, breaker, backend] --> head --+-- may be shared: keep and stream
  *                       |                           +-- 304: the stored one is fresh again
@@ -184,12 +185,29 @@ static void cancel(struct fg_cache_fetch *fetch)
     fail(fetch, &broken);
 }
 
+/*
+ * What the backend is asked for already, and may be kept, is wanted by whoever comes next. What is
+ * still in a queue would only take the place of what somebody waits for.
+ */
+static bool is_for_nobody(struct fg_cache_fetch *fetch)
+{
+    const struct fg_flow *flow = fetch->req.handler_state;
+    if (fg_cache_stream_has_readers(fetch->stream))
+        return false;
+    if (fetch->has_head)
+        return !fetch->is_keeping;
+    if (flow->backend_started_ns != 0)
+        return false;
+    fg_cache_store_part(store_of(fetch), fetch->stream); /* nobody joins from here on */
+    return !fg_cache_stream_has_readers(fetch->stream);
+}
+
 static void on_wake(void *owner)
 {
     struct fg_cache_fetch *fetch = owner;
     if (fetch->is_over)
         return;
-    if (!fetch->is_keeping && !fg_cache_stream_has_readers(fetch->stream)) {
+    if (is_for_nobody(fetch)) {
         cancel(fetch);
         return;
     }

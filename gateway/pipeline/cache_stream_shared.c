@@ -566,7 +566,8 @@ void fg_cache_reader_leave(struct fg_cache_reader *reader)
     stream->reader_count--;
     bool is_posted = reader->is_posted;
     trim(stream);
-    if (followed && !stream->keeps && stream->phase == PHASE_BODY)
+    bool is_unread = stream->phase == PHASE_HEAD && stream->reader_count == 0;
+    if (is_unread || (followed && !stream->keeps && stream->phase == PHASE_BODY))
         wake_writer(stream); /* it looks whether anybody is left */
     if (reader->is_released && !reader->is_told)
         let_on(stream, reader->loop, 1);

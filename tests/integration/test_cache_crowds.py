@@ -129,6 +129,45 @@ def test_a_leader_that_leaves_amid_the_body_ends_nothing(site):
     assert site.get("/amid").content == TEXT * 2 and site.backend.count("/amid") == 1
 
 
+def test_a_fetch_in_a_queue_ends_with_the_last_that_waits(launch, upstream):
+    origin, gate = Origin(), threading.Event()
+    backend = upstream(origin)
+    gateway = launch({
+        "clusters": {"app": {"endpoints": [backend.address], "breaker": {"enabled": False},
+                             "concurrency": {"kind": "fixed", "limit": 1}, "queue": {"wait_max": "1m", "target": "off"}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True, "timeout": "1m"}]})
+    origin.answers["/busy"] = in_pieces([b"a", b"b"], [gate], "no-store")
+    origin.answers["/left"] = origin.answers["/wanted"] = cacheable()
+    answers = []
+
+    def get(path):
+        answers.append((path, gateway.get(path).status_code))
+
+    def ask(path):
+        connection = gateway.raw()
+        connection.sendall(b"GET %s HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n\r\n" % (path.encode(), gateway.port))
+        return connection
+
+    threads = [threading.Thread(target=get, args=("/busy",))]
+    threads[0].start()
+    wait_for(lambda: backend.count("/busy") == 1)
+    before = active(gateway)
+    leavers = [ask("/left"), ask("/left"), ask("/wanted")]
+    wait_for(lambda: active(gateway) >= before + len(leavers))
+    threads.append(threading.Thread(target=get, args=("/wanted",)))
+    threads[1].start()
+    wait_for(lambda: active(gateway) >= before + len(leavers) + 1)
+    wait_for(lambda: gateway.gate("app")["queue"]["waiting"] == 2, what="both fetches in the queue")
+    for connection in leavers:
+        connection.close()
+    wait_for(lambda: gateway.gate("app")["queue"]["waiting"] == 1, what="one of them to leave it")
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [("/busy", 200), ("/wanted", 200)]
+    assert backend.count("/left") == 0 and backend.count("/wanted") == 1
+
+
 def test_a_fetch_that_breaks_off_is_cut_for_all(site):
     gate = threading.Event()
 
