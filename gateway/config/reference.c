@@ -186,7 +186,8 @@ static void write_table(FILE *out, const struct fg_table *table, int level)
         fputs(" |\n", out);
     }
     for (const struct fg_key *key = table->keys; key->name != NULL; key++) {
-        if (key->table != NULL)
+        bool is_told = key > table->keys && key[-1].table == key->table; /* one for both */
+        if (key->table != NULL && !is_told)
             write_table(out, key->table, level < 4 ? level + 1 : level);
     }
 }

@@ -24,7 +24,9 @@ static const struct fg_key static_keys[] = {
      .offset = L(root),
      .is_required = true,
      .check = fg_text_check_not_empty,
-     .doc = "The directory. Nothing outside it is served, nor names that begin with a dot."},
+     .doc =
+         "The directory, opened at the start. Nothing outside it is served, nor names that begin "
+         "with a dot, nor what a symbolic link leads to."},
     {.name = "index",
      .type = FG_KEY_STRING,
      .offset = L(index),
