@@ -283,13 +283,37 @@ static void a_block_has_few_frames_and_bytes(void **state)
     expect_goaway(&frames, &limits, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
+/* They say a byte each, and are read one by one all the same. */
+static void a_crowd_of_fields_ends_the_connection(void **state)
+{
+    (void)state;
+    struct fg_limits_conf limits = fake_limits();
+    limits.header_bytes_max = 1024;
+    for (size_t count = 100; count <= 200; count += 100) {
+        struct frames frames = {.len = 0};
+        struct fake fake;
+        char block[512] = FIRST(P_ROOT) "\x40\x01x";
+        size_t len = sizeof(FIRST(P_ROOT) "\x40\x01x"); /* with an empty value */
+        memset(block + len, 0xbe, count - 1);
+        put(&frames, NGHTTP2_HEADERS, END | WHOLE, 1, block, len + count - 1);
+        open_fake(&fake, &limits);
+        fake_feed(&fake, frames.data, frames.len);
+        bool is_crowd = 45 + count + 32 * (count + 4) >
+                        4 * limits.header_bytes_max + 32 * limits.header_count_max;
+        assert_int_equal(is_crowd, count == 200);
+        assert_int_equal(goaway_of(&fake), is_crowd ? NGHTTP2_ENHANCE_YOUR_CALM : -1);
+        assert_int_equal(fake.requests, 0);
+        fake_close(&fake);
+    }
+}
+
 /* One byte says 3000. */
 static void a_bomb_ends_the_connection(void **state)
 {
     (void)state;
     struct fg_limits_conf limits = fake_limits();
     limits.header_bytes_max = 8192;
-    for (size_t times = 10; times <= 11; times++) {
+    for (size_t times = 11; times <= 12; times++) {
         struct frames frames = {.len = 0};
         struct fake fake;
         char block[4096] = FIRST(P_ROOT) "\x40\x01x\x7f\xb9\x16"; /* 127 + 57 + 22 * 128 = 3000 */
@@ -301,7 +325,9 @@ static void a_bomb_ends_the_connection(void **state)
         PUT(&frames, HEADERS, END | WHOLE, 3, "\x82\x86\x84\xbf");
         open_fake(&fake, &limits);
         fake_feed(&fake, frames.data, frames.len);
-        bool is_bomb = times * 3001 + 45 > 4 * limits.header_bytes_max;
+        size_t said = times * (3001 + 32) + 45 + 4 * 32;
+        bool is_bomb = said > 4 * limits.header_bytes_max + 32 * limits.header_count_max;
+        assert_int_equal(is_bomb, times == 12);
         assert_int_equal(goaway_of(&fake), is_bomb ? NGHTTP2_ENHANCE_YOUR_CALM : -1);
         assert_int_equal(fg_counter_get(&fake.stats.h2_floods), is_bomb);
         assert_int_equal(fake.requests, is_bomb ? 0 : 1); /* the first is answered 431 */
@@ -558,6 +584,7 @@ int main(void)
         cmocka_unit_test(tells_what_is_wrong_with_frames),
         cmocka_unit_test(nothing_may_stand_in_a_block),
         cmocka_unit_test(a_block_has_few_frames_and_bytes),
+        cmocka_unit_test(a_crowd_of_fields_ends_the_connection),
         cmocka_unit_test(a_bomb_ends_the_connection),
         cmocka_unit_test(a_malformed_request_resets_its_stream),
         cmocka_unit_test(reads_what_is_refused),
