@@ -433,6 +433,8 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
          "Connections closed for key updates, alerts or renegotiation."},
         {"h2_floods_total", offsetof(struct fg_net_stats, h2_floods),
          "Connections closed for frames without content, or bombs."},
+        {"h2_indebted_total", offsetof(struct fg_net_stats, h2_indebted),
+         "Connections that began with a smaller allowance, since their address had flooded."},
     };
     fg_prometheus_family(out, "connections", "gauge", "Open client connections.");
     fprintf(out, "floodgate_connections %" PRIu64 "\n",

@@ -151,6 +151,7 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"tls_floods", offsetof(struct fg_net_stats, tls_floods)},
         {"h2_connections", offsetof(struct fg_net_stats, h2_connections)},
         {"h2_floods", offsetof(struct fg_net_stats, h2_floods)},
+        {"h2_indebted", offsetof(struct fg_net_stats, h2_indebted)},
         {"tls_by_openssl", offsetof(struct fg_net_stats, tls_by_openssl)},
         {"tls_rests", offsetof(struct fg_net_stats, tls_rests)},
         {"h2_rests", offsetof(struct fg_net_stats, h2_rests)},

@@ -97,6 +97,8 @@ struct fg_transport {
     struct fg_span client_addr;              /* lives as long as the connection */
     struct fg_span client_user;              /* of its certificate; empty without one */
     struct fg_client_link link;
+    uint64_t overhead_owed;  /* by its address: a codec gives it that much less of a burst */
+    uint64_t overhead_spent; /* told by the codec in on_cut: beyond what every client is given */
     bool is_tls;
 };
 

@@ -267,6 +267,7 @@ static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
     struct fg_h2 *h2 = fg_h2_of(codec);
     h2->has_failed = true;
     h2->due = NULL;
+    fg_h2_guard_close(h2);
     fg_h2_drain_forget_all(h2);
     finish_all(h2);
     while (!fg_list_is_empty(&h2->streams))
@@ -547,9 +548,8 @@ struct fg_codec *fg_h2_create(struct fg_transport *transport)
     fg_h2_input_init(&h2->input, &fg_h2_guard_ops, &transport->env->blocks,
                      FG_H2_BOMB_HEADS * transport->env->limits->header_bytes_max,
                      NGHTTP2_CLIENT_MAGIC_LEN);
-    h2->allowance = transport->env->limits->h2_overhead_burst;
-    h2->allowance_ns = fg_loop_now_ns(transport->env->loop);
-    h2->rests_since_ns = h2->allowance_ns;
+    fg_h2_guard_open(h2);
+    h2->rests_since_ns = h2->opened_ns;
     fg_hpack_init(&h2->hpack, &transport->env->blocks);
     fg_hpack_reader_init(&h2->reader, &transport->env->blocks);
     h2->session = make_session(h2);

@@ -3,7 +3,7 @@
  * Job      each connection has an allowance of frames that cost us work and bring none: resets,
  *          pings, settings, priorities, empty DATA, DATA for streams that we reset, window updates.
  *          It fills with time and with the DATA that we send; a client that uses it up gets
- *          GOAWAY(ENHANCE_YOUR_CALM).
+ *          GOAWAY(ENHANCE_YOUR_CALM), and one that comes back for another has less of it.
  *          Frames for a stream that the client has ended, or has passed over, end the connection;
  *          those for a stream that we reset are late, and ignored (RFC 9113 section 5.1).
  *          The session tells nothing of frames that it ignores, so their heads are read here.
@@ -19,12 +19,14 @@
 #include "config/config.h"
 #include "net/listener.h"
 #include "net/loop.h"
+#include "policies/wide_math.h"
 
 #include <assert.h>
 
 #define OPENED_BITS 64
 #define PADDING_MAX 256u /* with the byte that says how much; what is longer brings more content */
 #define LATE_COST 1u     /* of DATA for a stream that we reset */
+#define GIVEN_PART 8u    /* of a burst, whatever an address owes: 15 resets where it is 1,000 */
 
 /* What a frame takes from the allowance. */
 static uint32_t cost_of(const struct fg_h2_frame_head *hd)
@@ -46,8 +48,16 @@ static uint32_t cost_of(const struct fg_h2_frame_head *hd)
     }
 }
 
+static void gain(struct fg_h2 *h2, uint32_t gained)
+{
+    uint32_t most = h2->codec.transport->env->limits->h2_overhead_burst;
+    if (h2->allowance < most)
+        h2->allowance = most - h2->allowance < gained ? most : h2->allowance + gained;
+}
+
 bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost)
 {
+    h2->spent += cost;
     if (cost <= h2->allowance) {
         h2->allowance -= cost;
         return true;
@@ -61,8 +71,7 @@ bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost)
     uint64_t gained = passed_ns / FG_MS * limits->h2_overhead_per_s / 1000;
     if (gained > 0) {
         h2->allowance_ns = now_ns;
-        fg_h2_earn(h2, gained > limits->h2_overhead_burst ? limits->h2_overhead_burst
-                                                          : (uint32_t)gained);
+        gain(h2, gained > limits->h2_overhead_burst ? limits->h2_overhead_burst : (uint32_t)gained);
     }
     if (cost > h2->allowance) {
         fg_counter_add_owned(&env->stats->h2_floods, 1);
@@ -75,9 +84,33 @@ bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost)
 
 void fg_h2_earn(struct fg_h2 *h2, uint32_t gained)
 {
-    uint32_t most = h2->codec.transport->env->limits->h2_overhead_burst;
-    if (h2->allowance < most)
-        h2->allowance = most - h2->allowance < gained ? most : h2->allowance + gained;
+    h2->spent = fg_subtract_floor(h2->spent, gained);
+    gain(h2, gained);
+}
+
+void fg_h2_guard_open(struct fg_h2 *h2)
+{
+    const struct fg_transport *transport = h2->codec.transport;
+    uint32_t burst = transport->env->limits->h2_overhead_burst;
+    uint32_t most_owed = burst - burst / GIVEN_PART;
+    h2->allowance =
+        burst -
+        (transport->overhead_owed < most_owed ? (uint32_t)transport->overhead_owed : most_owed);
+    h2->allowance_ns = fg_loop_now_ns(transport->env->loop);
+    h2->opened_ns = h2->allowance_ns;
+    if (transport->overhead_owed > 0)
+        fg_counter_add_owned(&transport->env->stats->h2_indebted, 1);
+}
+
+void fg_h2_guard_close(struct fg_h2 *h2)
+{
+    struct fg_transport *transport = h2->codec.transport;
+    const struct fg_limits_conf *limits = transport->env->limits;
+    uint64_t open_ns = fg_subtract_floor(fg_loop_now_ns(transport->env->loop), h2->opened_ns);
+    uint64_t given = fg_multiply_divide(open_ns, limits->h2_overhead_per_s, FG_S) +
+                     limits->h2_overhead_burst / GIVEN_PART;
+    transport->overhead_spent = fg_subtract_floor(h2->spent, given);
+    h2->spent = 0;
 }
 
 void fg_h2_note_opened(struct fg_h2 *h2, int32_t id)

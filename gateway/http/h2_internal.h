@@ -67,6 +67,8 @@ struct fg_h2 {
     /* h2_guard.c */
     uint32_t allowance;         /* of frames that bring nothing */
     uint64_t allowance_ns;      /* when time was last counted in */
+    uint64_t opened_ns;         /* the connection */
+    uint64_t spent;             /* of the allowance in all, less what DATA earned */
     int32_t newest_id;          /* of the client's streams */
     uint64_t opened;            /* bit n: stream newest_id - 2n was opened */
     struct fg_h2_resets resets; /* streams that we reset */
@@ -152,6 +154,10 @@ int fg_h2_read_block(struct fg_h2 *h2, int32_t id, struct fg_stream *stream,
 /* Take from the connection's allowance; false, with failure_code set, when it is used up. */
 FG_MUST_USE bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost);
 void fg_h2_earn(struct fg_h2 *h2, uint32_t gained);
+/* At the beginning: the burst, less what the address owes, but for a part that everybody gets. */
+void fg_h2_guard_open(struct fg_h2 *h2);
+/* At the end: what its address is to owe for this connection. Says it once. */
+void fg_h2_guard_close(struct fg_h2 *h2);
 void fg_h2_note_opened(struct fg_h2 *h2, int32_t id);
 /* The frame that resets it is out: one for what the client has done is its debt. */
 void fg_h2_note_reset_sent(struct fg_h2 *h2, int32_t id, uint32_t error_code);

@@ -159,12 +159,29 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
     schedule(connection);
 }
 
+/* Of a connection that is counted for its address: a trusted proxy's is many clients'. */
+static uint64_t debtor_of(const struct fg_connection *connection)
+{
+    return fg_ip_key_hash(connection->ip_key, connection->net->ip_table.seed);
+}
+
+static void cut_codec(struct fg_connection *connection, enum fg_gone_reason reason)
+{
+    struct fg_transport *transport = &connection->transport;
+    if (connection->codec == NULL)
+        return;
+    connection->codec->ops->on_cut(connection->codec, reason);
+    if (transport->overhead_spent > 0 && connection->is_counted)
+        fg_flood_debts_add(&connection->net->debts, debtor_of(connection),
+                           transport->overhead_spent, fg_loop_now_ns(transport->env->loop));
+    transport->overhead_spent = 0;
+}
+
 static void cut(struct fg_connection *connection, enum fg_gone_reason reason, bool is_reset)
 {
     if (connection->state == FG_CONNECTION_DEAD)
         return;
-    if (connection->codec != NULL)
-        connection->codec->ops->on_cut(connection->codec, reason);
+    cut_codec(connection, reason);
     kill_connection(connection, is_reset);
 }
 
@@ -385,8 +402,7 @@ static void end_connection(struct fg_connection *connection)
         cut(connection, FG_GONE_CLIENT_CLOSED, false);
         return;
     }
-    if (connection->codec != NULL)
-        connection->codec->ops->on_cut(connection->codec, FG_GONE_CLIENT_CLOSED);
+    cut_codec(connection, FG_GONE_CLIENT_CLOSED);
     fg_connection_set_state(connection, FG_CONNECTION_LINGERING);
     shutdown(connection->fd, SHUT_WR);
     const int room = LINGER_ROOM;
@@ -446,6 +462,9 @@ static void feed_held(struct fg_connection *connection)
 static bool open_codec(struct fg_connection *connection, bool is_h2)
 {
     struct fg_transport *transport = &connection->transport;
+    if (is_h2 && connection->is_counted)
+        transport->overhead_owed = fg_flood_debts_owed(
+            &connection->net->debts, debtor_of(connection), fg_loop_now_ns(transport->env->loop));
     connection->codec = is_h2 ? fg_h2_create(transport) : fg_h1_create(transport);
     if (connection->codec == NULL) {
         connection->has_broken = true;

@@ -44,12 +44,17 @@ struct fg_ip_key fg_ip_key_of(const struct sockaddr *address)
     return fg_ip_from_sockaddr(address, &ip) ? fg_ip_key_of_ip(&ip) : (struct fg_ip_key){0, 0};
 }
 
-static size_t home_of(const struct fg_ip_table *table, struct fg_ip_key key)
+uint64_t fg_ip_key_hash(struct fg_ip_key key, uint64_t seed)
 {
-    uint64_t hash = (key.high ^ table->seed) * 0x9e3779b97f4a7c15u;
+    uint64_t hash = (key.high ^ seed) * 0x9e3779b97f4a7c15u;
     hash = (hash ^ (hash >> 32) ^ key.low) * 0xff51afd7ed558ccdu;
     hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53u;
-    return (size_t)(hash ^ (hash >> 33)) & table->mask;
+    return hash ^ (hash >> 33);
+}
+
+static size_t home_of(const struct fg_ip_table *table, struct fg_ip_key key)
+{
+    return (size_t)fg_ip_key_hash(key, table->seed) & table->mask;
 }
 
 static bool is_same(struct fg_ip_key a, struct fg_ip_key b)

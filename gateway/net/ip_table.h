@@ -41,6 +41,9 @@ void fg_ip_table_fini(struct fg_ip_table *table);
 struct fg_ip_key fg_ip_key_of(const struct sockaddr *address);
 struct fg_ip_key fg_ip_key_of_ip(const struct fg_ip *ip);
 
+/* Spread over all bits; who does not know the seed cannot choose it. */
+uint64_t fg_ip_key_hash(struct fg_ip_key key, uint64_t seed);
+
 /* One more from `key`; false when it has `max` already. */
 bool fg_ip_table_try_add(struct fg_ip_table *table, struct fg_ip_key key, uint32_t max);
 /* How many it has. */

@@ -57,6 +57,7 @@ struct fg_net_stats {
     struct fg_counter tls_floods;         /* closed for key updates, alerts, empty records */
     struct fg_counter h2_connections;
     struct fg_counter h2_floods;      /* closed for frames without content */
+    struct fg_counter h2_indebted;    /* opened with less of an allowance, for earlier ones */
     struct fg_counter tls_by_openssl; /* handshakes behind which OpenSSL goes on: TLS 1.2 */
     struct fg_counter tls_rests; /* ciphers' memory given back by connections that were quiet */
     struct fg_counter h2_rests;  /* pages given back by connections that were quiet */

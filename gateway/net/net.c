@@ -30,6 +30,9 @@ static uint32_t share_of(uint32_t total, unsigned threads)
 
 void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
 {
+    const uint64_t a_minute = UINT64_C(60) * limits->h2_overhead_per_s;
+    fg_flood_debts_set_law(&net->debts, limits->h2_overhead_per_s,
+                           a_minute + limits->h2_overhead_burst);
     net->options.limits = limits;
     net->env.limits = limits;
     net->connections_max = share_of(limits->connections_max, net->options.thread_count);

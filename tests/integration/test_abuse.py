@@ -3,6 +3,7 @@ Floods, bombs and stalls by raw frames: the attacker is closed or held to a budg
 a well-behaved client beside it is answered, and what was taken is given back.
 """
 import contextlib
+import itertools
 import os
 import pathlib
 import socket
@@ -48,8 +49,12 @@ def site(launch_module, upstream):
     })
 
 
-def attack(site, frames, first=None):
-    peer = wire.H2(wire.connect(site.port), first=first)
+sources = (f"127.1.{i >> 8}.{i & 255}" for i in itertools.count(1))
+
+
+def attack(site, frames, first=None, source=None):
+    """From an address of its own, if from no other: what one has spent its next connections owe."""
+    peer = wire.H2(wire.connect(site.port, source=source or next(sources)), first=first)
     peer.send(frames)
     return peer
 
@@ -126,6 +131,28 @@ def test_resets_for_a_length_that_is_not_kept_are_paid_for_one_by_one(site, size
         assert [one[1] for one in peer.goaways] == [ENHANCE_YOUR_CALM]
         assert 50 < len(peer.resets) < 400 and set(peer.resets.values()) == {wire.PROTOCOL_ERROR}
         neighbour(site)
+    is_quiet(site)
+
+
+def test_a_flood_over_many_connections_is_one(site):
+    """Each stays below what a connection may do; the address owes it, and nobody else does."""
+    nearly = many(120, lambda i: headers(i, pseudo("/direct")) + frame(RST_STREAM, 0, i, b"\0\0\0\x08"))
+    ping = frame(PING, 0, 0, b"12345678")
+
+    def goaways(source, frames):
+        peer = attack(site, frames + ping, source=source)
+        with peer.connection:
+            peer.until(lambda: peer.pongs > 0)
+            return [one[1] for one in peer.goaways]
+    before = site.stats()["gateway"]["connections"]
+    flooder, other = next(sources), next(sources)
+    assert goaways(flooder, nearly) == []
+    wait_for(lambda: goaways(flooder, nearly) == [ENHANCE_YOUR_CALM], what="the end of a second one")
+    assert goaways(other, nearly) == []
+    assert goaways(flooder, headers(1, pseudo("/direct")) + many(10, lambda i: frame(PING, 0, 0, b"abcdefgh"))) == []
+    after = site.stats()["gateway"]["connections"]
+    assert after["h2_indebted"] >= before["h2_indebted"] + 2 and after["h2_floods"] > before["h2_floods"]
+    assert "floodgate_h2_indebted_total " in httpx.get(f"{site.admin}/metrics").text
     is_quiet(site)
 
 

@@ -1,0 +1,34 @@
+/*
+ * flood_debt.h: what an address owes for the overhead of connections that it has closed.
+ * Thread   one owner at a time.
+ */
+#ifndef FG_POLICIES_FLOOD_DEBT_H
+#define FG_POLICIES_FLOOD_DEBT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FG_FLOOD_DEBTORS ((size_t)256) /* that are remembered; an even number */
+
+struct fg_flood_debtor {
+    uint64_t key;
+    uint64_t owed; /* at since_ns; 0: nobody */
+    uint64_t since_ns;
+};
+
+struct fg_flood_debts {
+    uint32_t forgiven_per_s;
+    uint64_t most; /* that anybody owes */
+    struct fg_flood_debtor debtors[FG_FLOOD_DEBTORS];
+};
+
+void fg_flood_debts_init(struct fg_flood_debts *debts, uint32_t forgiven_per_s, uint64_t most);
+/* Of debts that go on. */
+void fg_flood_debts_set_law(struct fg_flood_debts *debts, uint32_t forgiven_per_s, uint64_t most);
+
+/* `key` stands for an address, spread over all 64 bits; a collision is somebody else's debt. */
+uint64_t fg_flood_debts_owed(const struct fg_flood_debts *debts, uint64_t key, uint64_t now_ns);
+void fg_flood_debts_add(struct fg_flood_debts *debts, uint64_t key, uint64_t spent,
+                        uint64_t now_ns);
+
+#endif
