@@ -15,7 +15,7 @@
 
 #include <jansson.h>
 
-#define FG_COMPLETION_STOP_BYTES_MAX ((size_t)1024)
+#define FG_COMPLETION_STOP_BYTES_MAX ((size_t)256) /* as scheduler/stop_match.h keeps */
 #define FG_COMPLETION_CHOICES_MAX FG_CHANNEL_CHOICES_MAX
 #define FG_COMPLETION_INPUTS_MAX 256u /* texts of one request for embeddings */
 

@@ -161,6 +161,9 @@ static void edges_of_ranges(void **state)
     assert_refused("\"n\":17", 400, "invalid_value", "'n'");
     assert_refused("\"stop\":\"\"", 400, "invalid_value", "stop");
     assert_refused("\"stop\":[\"a\",\"\"]", 400, "invalid_value", "stop");
+    char stop[300];
+    snprintf(stop, sizeof(stop), "\"stop\":\"%0257d\"", 0); /* a worker keeps no more than 256 */
+    assert_refused(stop, 400, "invalid_value", "stop");
     assert_refused("\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]", 400, "invalid_value", "stop");
     struct fg_completion_request request = accepted("\"top_p\":1e-300");
     assert_true(request.sampling.top_p > 0);
