@@ -114,16 +114,27 @@ static struct fg_tls_records *hold_records(struct fg_tls *tls)
     return tls->records;
 }
 
-/* Either comes once, when OpenSSL begins to use it, before any record under it. */
-static void on_secret(void *ctx, bool is_servers, const unsigned char *secret, size_t len)
+/* A secret comes once, when OpenSSL begins to use it, before any record under it. */
+static void note_secret(struct fg_tls *tls, bool is_servers, struct fg_span secret)
 {
-    struct fg_tls *tls = ctx;
     struct fg_tls_account *account = is_servers ? &tls->written : &tls->read;
-    if (hold_records(tls) == NULL || len > FG_TLS_SECRET_BYTES_MAX)
+    if (hold_records(tls) == NULL || secret.len > FG_TLS_SECRET_BYTES_MAX)
         return;
     struct fg_tls_keys *keys = is_servers ? &tls->records->sealing : &tls->records->opening;
-    memcpy(keys->secret, secret, len);
-    *account = (struct fg_tls_account){.secret_bytes = (uint8_t)len};
+    memcpy(keys->secret, secret.data, secret.len);
+    *account = (struct fg_tls_account){.secret_bytes = (uint8_t)secret.len};
+}
+
+static void on_derived(void *ctx, struct fg_span label, struct fg_span secret, struct fg_span out)
+{
+    struct fg_tls *tls = ctx;
+    bool is_servers = fg_span_equal(label, FG_SPAN("s ap traffic"));
+    if (is_servers || fg_span_equal(label, FG_SPAN("c ap traffic"))) {
+        note_secret(tls, is_servers, out);
+    } else if (tls->records != NULL) {
+        fg_tls_keys_learn(&tls->records->opening, label, secret, out);
+        fg_tls_keys_learn(&tls->records->sealing, label, secret, out);
+    }
 }
 
 static void on_message(int is_written, int version, int type, const void *data, size_t len,
@@ -199,7 +210,7 @@ static enum fg_tls_result why(const struct fg_tls *tls)
 /* Around all by which OpenSSL may derive keys. */
 static void enter(struct fg_tls *tls)
 {
-    fg_tls_provider_enter(&tls->env->crypto.kdf, on_secret, tls);
+    fg_tls_provider_enter(&tls->env->crypto.kdf, on_derived, tls);
 }
 
 enum fg_tls_result fg_tls_handshake(struct fg_tls *tls)

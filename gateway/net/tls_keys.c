@@ -62,6 +62,21 @@ static bool expand(struct fg_tls_crypto *crypto, const struct fg_tls_keys *keys,
                              FG_SPAN(""), to, len);
 }
 
+void fg_tls_keys_learn(struct fg_tls_keys *keys, struct fg_span label, struct fg_span secret,
+                       struct fg_span out)
+{
+    if (secret.len > sizeof(keys->secret) ||
+        CRYPTO_memcmp(secret.data, keys->secret, secret.len) != 0)
+        return;
+    if (fg_span_equal(label, FG_SPAN("key")) && out.len <= sizeof(keys->key)) {
+        memcpy(keys->key, out.data, out.len);
+        keys->known_key_bytes = (uint8_t)out.len;
+    } else if (fg_span_equal(label, FG_SPAN("iv")) && out.len <= sizeof(keys->iv)) {
+        memcpy(keys->iv, out.data, out.len);
+        keys->known_iv_bytes = (uint8_t)out.len;
+    }
+}
+
 bool fg_tls_keys_derive(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto,
                         enum fg_tls_suite suite, bool is_sealing)
 {
@@ -69,8 +84,11 @@ bool fg_tls_keys_derive(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto,
     keys->suite = (uint8_t)suite;
     keys->is_sealing = is_sealing;
     keys->sequence = 0;
-    if (expand(crypto, keys, FG_SPAN("key"), keys->key, suites[suite].key_bytes) &&
-        expand(crypto, keys, FG_SPAN("iv"), keys->iv, sizeof(keys->iv)))
+    bool knows_key = keys->known_key_bytes == suites[suite].key_bytes;
+    bool knows_iv = keys->known_iv_bytes == sizeof(keys->iv);
+    keys->known_key_bytes = keys->known_iv_bytes = 0; /* of the next secret */
+    if ((knows_key || expand(crypto, keys, FG_SPAN("key"), keys->key, suites[suite].key_bytes)) &&
+        (knows_iv || expand(crypto, keys, FG_SPAN("iv"), keys->iv, sizeof(keys->iv))))
         return true;
     ERR_clear_error();
     return false;

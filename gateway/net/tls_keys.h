@@ -46,6 +46,8 @@ struct fg_tls_keys {
     unsigned char iv[FG_TLS_IV_BYTES];
     uint8_t suite;
     bool is_sealing;
+    uint8_t known_key_bytes; /* before they are derived: what is known already */
+    uint8_t known_iv_bytes;
     uint64_t sequence;   /* of the next record */
     EVP_CIPHER_CTX *ctx; /* NULL: at rest */
 };
@@ -58,6 +60,12 @@ void fg_tls_crypto_fini(struct fg_tls_crypto *crypto);
 /* How long a suite's secrets are. */
 size_t fg_tls_secret_bytes(enum fg_tls_suite suite);
 
+/*
+ * Somebody else has derived `out` under `label` from `secret`: if that is the secret of these keys,
+ * it need not be done again.
+ */
+void fg_tls_keys_learn(struct fg_tls_keys *keys, struct fg_span label, struct fg_span secret,
+                       struct fg_span out);
 /* Key and IV of keys->secret, for record 0; false: OpenSSL has no memory. */
 FG_MUST_USE bool fg_tls_keys_derive(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto,
                                     enum fg_tls_suite suite, bool is_sealing);

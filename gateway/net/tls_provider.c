@@ -19,7 +19,7 @@
 
 struct listener {
     struct fg_tls_kdf *kdf; /* NULL: nobody has entered */
-    fg_tls_secret_fn on_secret;
+    fg_tls_derived_fn on_derived;
     void *ctx;
 };
 
@@ -92,13 +92,6 @@ static bool read_arguments(struct arguments *arguments, const OSSL_PARAM *params
     return arguments->digest != FG_TLS_DIGEST_COUNT;
 }
 
-static void tell(const struct arguments *arguments, const unsigned char *secret, size_t len)
-{
-    bool is_servers = fg_span_equal(arguments->label, FG_SPAN("s ap traffic"));
-    if (is_servers || fg_span_equal(arguments->label, FG_SPAN("c ap traffic")))
-        current.on_secret(current.ctx, is_servers, secret, len);
-}
-
 static int derive_1_3(void *nothing, unsigned char *out, size_t len, const OSSL_PARAM *params)
 {
     (void)nothing;
@@ -115,7 +108,8 @@ static int derive_1_3(void *nothing, unsigned char *out, size_t len, const OSSL_
         !fg_tls_kdf_expand(current.kdf, arguments.digest, secret, arguments.label, arguments.data,
                            out, len))
         return 0;
-    tell(&arguments, out, len);
+    current.on_derived(current.ctx, arguments.label, arguments.key,
+                       fg_span_make((const char *)out, len));
     return 1;
 }
 
@@ -209,9 +203,9 @@ const char *fg_tls_provider_properties(void)
     return added == NULL ? NULL : "?provider=" NAME;
 }
 
-void fg_tls_provider_enter(struct fg_tls_kdf *kdf, fg_tls_secret_fn on_secret, void *ctx)
+void fg_tls_provider_enter(struct fg_tls_kdf *kdf, fg_tls_derived_fn on_derived, void *ctx)
 {
-    current = (struct listener){kdf, on_secret, ctx};
+    current = (struct listener){kdf, on_derived, ctx};
 }
 
 void fg_tls_provider_leave(void)

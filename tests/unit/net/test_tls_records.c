@@ -201,6 +201,37 @@ static void opens_and_seals_what_rfc_8448_shows(void **state)
     fg_tls_records_fini(&records);
 }
 
+/* What was derived before is taken over, but only from the same secret, and for one generation. */
+static void learns_what_is_of_its_secret(void **state)
+{
+    (void)state;
+    static const unsigned char zeroes[FG_TLS_IV_BYTES], ones[FG_TLS_KEY_BYTES_MAX] = {1};
+    const struct fg_span secret = fg_span_make((const char *)ones, 32);
+    const struct fg_span other = FG_SPAN("another one, as long as that is.");
+    const struct fg_span key = FG_SPAN("sixteen of a key"), iv = FG_SPAN("twelve of it");
+    struct fg_tls_keys keys = {0}, derived = {0};
+    memcpy(keys.secret, ones, sizeof(ones));
+    memcpy(derived.secret, ones, sizeof(ones));
+    fg_tls_keys_learn(&keys, FG_SPAN("iv"), other, iv);
+    assert_memory_equal(keys.iv, zeroes, sizeof(zeroes));
+    fg_tls_keys_learn(&keys, FG_SPAN("finished"), secret, iv);
+    fg_tls_keys_learn(&keys, FG_SPAN("key"), secret, key);
+    fg_tls_keys_learn(&keys, FG_SPAN("iv"), secret, iv);
+    assert_true(fg_tls_keys_derive(&keys, &crypto, FG_TLS_AES_128_GCM_SHA256, true));
+    assert_memory_equal(keys.key, key.data, key.len);
+    assert_memory_equal(keys.iv, iv.data, iv.len);
+    assert_true(fg_tls_keys_derive(&derived, &crypto, FG_TLS_AES_128_GCM_SHA256, true));
+    assert_memory_not_equal(keys.key, derived.key, 16);
+    assert_true(fg_tls_keys_update(&keys, &crypto) && fg_tls_keys_update(&derived, &crypto));
+    assert_memory_equal(keys.key, derived.key, 16);
+    assert_memory_equal(keys.iv, derived.iv, sizeof(derived.iv));
+    fg_tls_keys_learn(&keys, FG_SPAN("key"), fg_span_make((const char *)keys.secret, 32), key);
+    assert_true(fg_tls_keys_derive(&keys, &crypto, FG_TLS_AES_256_GCM_SHA384, true));
+    assert_memory_not_equal(keys.key, key.data, key.len); /* it is too short for that */
+    fg_tls_keys_wipe(&keys);
+    fg_tls_keys_wipe(&derived);
+}
+
 /* ---- round trips ---- */
 
 static void carries_any_length_under_every_suite(void **state)
@@ -674,6 +705,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_and_seals_what_rfc_8448_shows),
+        cmocka_unit_test(learns_what_is_of_its_secret),
         cmocka_unit_test(carries_any_length_under_every_suite),
         cmocka_unit_test(takes_input_split_anywhere),
         cmocka_unit_test(takes_the_largest_record_in_parts),
