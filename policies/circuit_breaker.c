@@ -9,7 +9,7 @@
  * Source   Nygard, "Release It!" (2007), stability patterns; rolling window as in Hystrix; slow
  * calls as a rule of their own as in resilience4j.
  *
- *           failures_in_row, share of failures or of slow calls in the window, at the limit
+ *           failures in a row, share of failures or of slow calls in the window, at the limit
  *    CLOSED ------------------------------------------------------------> OPEN <--.
  *      ^                                                open_now_ns passed |      | a probe fails
  * or |   half_open_probes successes                                      v      | is slow
@@ -48,7 +48,7 @@ static void count_up(uint32_t *counter)
 static void clear_window(struct fg_circuit_breaker *cb)
 {
     memset(cb->buckets, 0, sizeof(cb->buckets));
-    cb->failures_in_row = 0;
+    fg_failure_row_end(&cb->row);
 }
 
 static void forget_who_asked(struct fg_circuit_breaker *cb)
@@ -123,8 +123,8 @@ static struct fg_breaker_cause judge(const struct fg_circuit_breaker *cb)
 {
     static const struct fg_breaker_cause nothing = {FG_BREAKER_BY_NOTHING, 0, 0};
     const struct fg_breaker_config *config = &cb->config;
-    if (config->consecutive_failures != 0 && cb->failures_in_row >= config->consecutive_failures)
-        return (struct fg_breaker_cause){FG_BREAKER_BY_ROW, cb->failures_in_row,
+    if (config->consecutive_failures != 0 && cb->row.count >= config->consecutive_failures)
+        return (struct fg_breaker_cause){FG_BREAKER_BY_ROW, cb->row.count,
                                          config->consecutive_failures};
     uint64_t failures = 0;
     uint64_t slow = 0;
@@ -143,17 +143,17 @@ static struct fg_breaker_cause judge(const struct fg_circuit_breaker *cb)
     return nothing;
 }
 
-static void record_closed(struct fg_circuit_breaker *cb, uint64_t now_ns, bool is_failure,
-                          bool is_slow)
+static void record_closed(struct fg_circuit_breaker *cb, uint64_t now_ns, uint64_t latency_ns,
+                          bool is_failure, bool is_slow)
 {
     struct fg_breaker_bucket *bucket = current_bucket(cb, now_ns);
     count_up(is_failure ? &bucket->failures : &bucket->successes);
     if (is_slow)
         count_up(&bucket->slow);
     if (is_failure)
-        count_up(&cb->failures_in_row);
+        fg_failure_row_note(&cb->row, now_ns, latency_ns);
     else
-        cb->failures_in_row = 0;
+        fg_failure_row_end(&cb->row);
     if (!is_failure && !is_slow)
         return; /* only these make it worse */
     struct fg_breaker_cause cause = judge(cb);
@@ -298,7 +298,7 @@ void fg_circuit_breaker_record(struct fg_circuit_breaker *cb, uint64_t now_ns, b
     if (outcome == FG_BREAKER_CANCELLED || (outcome == FG_BREAKER_CUT_SHORT && !is_failure))
         return;
     if (cb->state == FG_BREAKER_CLOSED)
-        record_closed(cb, now_ns, is_failure, is_slow);
+        record_closed(cb, now_ns, latency_ns, is_failure, is_slow);
     else if (cb->state == FG_BREAKER_HALF_OPEN && was_probe)
         record_half_open(cb, now_ns, is_failure || is_slow);
     /* else: sent before it opened, and the breaker already knows better */

@@ -6,6 +6,7 @@
 #ifndef FG_POLICIES_CIRCUIT_BREAKER_H
 #define FG_POLICIES_CIRCUIT_BREAKER_H
 
+#include "policies/failure_row.h"
 #include "policies/priority.h"
 
 #include <stdbool.h>
@@ -42,7 +43,8 @@ enum fg_breaker_outcome {
 };
 
 struct fg_breaker_config {
-    uint32_t consecutive_failures; /* opens after so many in a row; 0: not by this rule */
+    uint32_t consecutive_failures; /* opens after so many in a row, those of one instant being one
+                                    * (failure_row.h); 0: not by this rule */
     uint32_t error_permille;   /* opens at this share of failures, 1-1000; 0: not by this rule */
     uint32_t min_requests;     /* ... once the window holds at least so many results */
     uint32_t half_open_probes; /* probes at a time, and successes that close; at least 1 */
@@ -64,7 +66,7 @@ struct fg_circuit_breaker {
     struct fg_breaker_config config;
     /* state */
     enum fg_breaker_state state;
-    uint32_t failures_in_row;
+    struct fg_failure_row row;
     uint32_t probes_in_flight;            /* every probe handed out and not yet recorded */
     uint32_t probe_successes;             /* since it became half-open */
     struct fg_breaker_cause cause;        /* of the last opening */
@@ -104,8 +106,10 @@ enum fg_breaker_verdict fg_circuit_breaker_try_pass(struct fg_circuit_breaker *c
 bool fg_circuit_breaker_is_shut(struct fg_circuit_breaker *cb, enum fg_priority priority,
                                 uint64_t now_ns, uint64_t *retry_after_ns);
 
-/* `latency_ns` is how long the call took to answer or fail. CANCELLED says nothing, but frees a
- * probe. */
+/*
+ * `latency_ns` is how long the call took to answer or fail: it began so long ago. CANCELLED says
+ * nothing, but frees a probe.
+ */
 void fg_circuit_breaker_record(struct fg_circuit_breaker *cb, uint64_t now_ns, bool was_probe,
                                enum fg_breaker_outcome outcome, uint64_t latency_ns);
 

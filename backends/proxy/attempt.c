@@ -494,16 +494,20 @@ bool fg_attempt_start_hedge(struct fg_proxy_request *request)
 
 /* ---- the end ---- */
 
+/* Until its head, or its end without one. */
+static uint64_t latency_of(const struct fg_proxy_attempt *attempt)
+{
+    return attempt->head_ns > 0 ? attempt->head_ns : fg_clock_monotonic_ns() - attempt->started_ns;
+}
+
 static void tell_breaker(struct fg_proxy_attempt *attempt, enum fg_breaker_outcome outcome)
 {
     struct fg_proxy_thread *thread = attempt->request->thread;
     if (!attempt->is_breaker_owed)
         return;
-    uint64_t latency_ns =
-        attempt->head_ns > 0 ? attempt->head_ns : fg_clock_monotonic_ns() - attempt->started_ns;
     attempt->is_breaker_owed = false;
     fg_hosts_note_breaker(&thread->proxy->hosts, attempt->endpoint->host, attempt->is_probe,
-                          outcome, latency_ns, fg_turn_clock_ns(&thread->clock));
+                          outcome, latency_of(attempt), fg_turn_clock_ns(&thread->clock));
 }
 
 void fg_attempt_tell_breaker(struct fg_proxy_attempt *attempt, bool is_error)
@@ -517,7 +521,7 @@ void fg_attempt_judge_host(struct fg_proxy_attempt *attempt, bool is_error)
     if (attempt->request->pinned != NULL)
         return; /* a check tells for itself */
     fg_hosts_note_answer(&thread->proxy->hosts, attempt->endpoint->host, thread->env.thread_index,
-                         is_error, attempt->head_ns, fg_turn_clock_ns(&thread->clock));
+                         is_error, latency_of(attempt), fg_turn_clock_ns(&thread->clock));
     fg_attempt_tell_breaker(attempt, is_error);
 }
 

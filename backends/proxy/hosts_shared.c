@@ -322,6 +322,10 @@ void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned
     uint32_t most = hosts->conf.outlier.consecutive_errors;
     if (!hosts->conf.has_outlier || most == 0)
         return;
+    if (fg_counter_get(&host->errors_in_row) != 0 &&
+        fg_failure_is_same(fg_counter_get(&host->error_counted_ns), now_ns, latency_ns))
+        return;
+    fg_counter_set(&host->error_counted_ns, now_ns);
     fg_counter_add(&host->errors_in_row, 1);
     if (fg_counter_get(&host->errors_in_row) < most)
         return;

@@ -61,6 +61,7 @@ struct fg_host {
     struct fg_counter usable_since_ns;
     struct fg_counter is_failing; /* the last connect of any loop failed */
     struct fg_counter errors_in_row;
+    struct fg_counter error_counted_ns; /* the last of them */
     struct fg_counter breaker_state;    /* enum fg_breaker_state, as of the last call or answer */
     struct fg_counter breaker_until_ns; /* while open: when it is tried again */
 

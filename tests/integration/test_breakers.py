@@ -1,10 +1,15 @@
 """When a backend is left alone, and who may try it again."""
+import concurrent.futures
+import contextlib
+import socket
 import threading
 
 import httpx
 import pytest
 
+import wire
 from harness import wait_for
+from upstreams import H2Requests, SocketServer, ok, read_request, serving
 
 
 def cluster(address, breaker, **more):
@@ -44,6 +49,62 @@ def test_answers_in_time_do_not(launch, upstream):
     with gateway.client() as client:
         assert [client.get("/normal").status_code for _ in range(30)] == [200] * 30
     assert gateway.gate("app")["breaker"]["opened_by"] == "none"
+
+
+class Restarting(SocketServer):
+    """Holds eight requests, then breaks every connection at once, and from then on answers."""
+
+    def __init__(self, protocol):
+        self.protocol, self.held = protocol, 0
+        super().__init__(self.talk)
+
+    def is_last_held(self):
+        with self.lock:
+            self.held += 1
+            return self.held == 8
+
+    def break_all(self):
+        with self.lock:
+            for connection in self.open:
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def requests(self, connection):
+        """What answers each: bytes."""
+        if self.protocol == "h2":
+            peer = H2Requests(connection)
+            while (request := peer.next_request()) is not None:
+                yield wire.frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, request[0], b"\x88")
+        else:
+            file = connection.makefile("rb")
+            while read_request(file) is not None:
+                yield ok()
+
+    def talk(self, connection, _):
+        for answer in self.requests(connection):
+            if self.held >= 8:
+                connection.sendall(answer)
+            elif self.is_last_held():
+                self.break_all()
+                return
+
+
+@pytest.mark.parametrize("protocol", ["http1", "h2"])
+@pytest.mark.parametrize("method, statuses", [("GET", {200}), ("POST", {502})])
+def test_a_server_that_restarts_opens_none(launch, protocol, method, statuses):
+    """Eight requests are lost at one instant, which is no row of eight: both breakers stay closed, and what may go again is
+    answered."""
+    with serving(Restarting(protocol)) as server:
+        gateway = launch(cluster(server.address, {"consecutive_failures": 5}, protocol=protocol,
+                                 endpoint_breaker={"consecutive_failures": 5}, outlier=False,
+                                 concurrency={"kind": "fixed", "limit": 20}, retries={"attempts": 2, "budget_min": 20}))
+        with concurrent.futures.ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(gateway.client()) for _ in range(8)]
+            answers = list(pool.map(lambda client: client.request(method, "/normal"), clients))
+        assert {answer.status_code for answer in answers} == statuses
+        assert gateway.get("/normal").status_code == 200
+        assert gateway.gate("app")["breaker"]["opened_total"] == 0
+        figures = endpoints(gateway)[server.address]
+        assert figures["breaker_opened"] == 0 and figures["resets"] == 8
 
 
 @pytest.fixture

@@ -169,11 +169,14 @@ static void note_answer(struct fg_sim_backend *backend, struct fg_sim_request *r
     sample->answers++;
     sample->errors += is_error;
     sample->latency_sum_ns += is_error ? 0 : latency_ns;
-    host->errors_in_row = is_error ? host->errors_in_row + 1 : 0;
+    if (is_error)
+        fg_failure_row_note(&host->errors, now_ns, latency_ns);
+    else
+        fg_failure_row_end(&host->errors);
     if (conf->outlier.consecutive_errors == 0 ||
-        host->errors_in_row < conf->outlier.consecutive_errors)
+        host->errors.count < conf->outlier.consecutive_errors)
         return;
-    host->errors_in_row = 0;
+    fg_failure_row_end(&host->errors);
     if (fg_outlier_try_eject(&conf->outlier, backend->outliers, backend->host_count, request->host,
                              FG_OUTLIER_CONSECUTIVE, now_ns))
         publish_all(backend, now_ns);

@@ -122,7 +122,7 @@ struct fg_sim_host {
     struct fg_backend_model model;
     struct fg_scenario_backend conf; /* its part of the backend's */
     uint32_t backend;
-    uint32_t errors_in_row;
+    struct fg_failure_row errors;
     uint32_t connect_failures;
     struct fg_circuit_breaker breaker;
     struct fg_health health;

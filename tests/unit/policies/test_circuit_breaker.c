@@ -48,6 +48,38 @@ static void opens_at_the_exact_count_in_a_row(void **state)
     assert_int_equal(cb.refused_total, 1);
 }
 
+/* Eight calls of one connection, which breaks; and then again. */
+static void failures_of_one_instant_are_one(void **state)
+{
+    (void)state;
+    struct fg_breaker_config config = in_a_row(3, 1);
+    struct fg_circuit_breaker cb;
+    fg_circuit_breaker_init(&cb, &config, 0);
+    for (unsigned n = 1; n <= 2; n++) {
+        for (unsigned i = 0; i < 8; i++)
+            fg_circuit_breaker_record(&cb, n * S + i * MS, false, FG_BREAKER_FAILURE, 50 * MS);
+        assert_int_equal(cb.row.count, n);
+    }
+    assert_int_equal(cb.state, FG_BREAKER_CLOSED);
+    fg_circuit_breaker_record(&cb, 3 * S, false, FG_BREAKER_FAILURE, 50 * MS);
+    assert_int_equal(cb.state, FG_BREAKER_OPEN);
+    assert_int_equal(cb.cause.rule, FG_BREAKER_BY_ROW);
+    assert_int_equal(cb.cause.value, 3);
+}
+
+/* A hundred calls a second, none of which is answered within the 5 s that it has. */
+static void what_hangs_opens_it_soon(void **state)
+{
+    (void)state;
+    struct fg_breaker_config config = in_a_row(5, 1);
+    struct fg_circuit_breaker cb;
+    uint64_t now_ns = 5 * S;
+    fg_circuit_breaker_init(&cb, &config, 0);
+    for (; cb.state == FG_BREAKER_CLOSED; now_ns += 10 * MS)
+        fg_circuit_breaker_record(&cb, now_ns, false, FG_BREAKER_FAILURE, 5 * S);
+    assert_int_equal(now_ns, 5 * S + 410 * MS);
+}
+
 static void opens_by_share_once_there_are_enough(void **state)
 {
     (void)state;
@@ -228,7 +260,7 @@ static void opens_when_too_many_are_slow(void **state)
     assert_string_equal(fg_breaker_rule_name(cb.cause.rule), "slow_ratio");
     assert_int_equal(cb.cause.value, 50); /* per cent */
     assert_int_equal(cb.cause.limit, 50);
-    assert_int_equal(cb.failures_in_row, 0);
+    assert_int_equal(cb.row.count, 0);
 }
 
 static void a_slow_probe_is_a_failed_one(void **state)
@@ -400,6 +432,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_at_the_exact_count_in_a_row),
+        cmocka_unit_test(failures_of_one_instant_are_one),
+        cmocka_unit_test(what_hangs_opens_it_soon),
         cmocka_unit_test(opens_by_share_once_there_are_enough),
         cmocka_unit_test(old_results_leave_the_window),
         cmocka_unit_test(probes_are_counted_and_close_it),

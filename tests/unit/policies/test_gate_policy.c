@@ -167,6 +167,7 @@ static void nobody_waits_for_a_backend_that_is_left_alone(void **state)
     struct fg_gate_place place;
     struct fg_gate_result failed = fine;
     failed.breaker = FG_BREAKER_FAILURE;
+    failed.latency_ns = 0; /* each begun behind the one before */
     fg_gate_policy_init(&gate, &config, 0);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
@@ -230,6 +231,7 @@ static void in_shadow_nothing_is_acted_on(void **state)
     assert_int_equal(gate.limit.refused_total, 4);
     struct fg_gate_result failed = fine;
     failed.breaker = FG_BREAKER_FAILURE;
+    failed.latency_ns = 0; /* each begun behind the one before */
     for (unsigned i = 0; i < 5; i++) {
         assert_int_equal(fg_gate_policy_try_pass(&gate, normal, 2, &retry_after_ns),
                          i < 2 ? FG_BREAKER_PASS : FG_BREAKER_WOULD_REFUSE);
@@ -336,7 +338,7 @@ static void impatience_is_no_failure(void **state)
         gate.service_ns = cases[i].service_ns;
         for (int k = 0; k < 2; k++) {
             assert_int_equal(enter(&gate, NULL, 1, &turns), FG_GATE_ADMITTED);
-            fg_gate_policy_leave(&gate, 1, &late, &turns);
+            fg_gate_policy_leave(&gate, 1 + (uint64_t)k * S, &late, &turns);
         }
         assert_int_equal(gate.breaker.state,
                          cases[i].is_failure ? FG_BREAKER_OPEN : FG_BREAKER_CLOSED);

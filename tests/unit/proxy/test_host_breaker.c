@@ -67,7 +67,7 @@ static enum fg_breaker_verdict ask(struct fixture *f, uint64_t now_ns)
 static void tell(struct fixture *f, bool was_probe, enum fg_breaker_outcome outcome,
                  uint64_t now_ns)
 {
-    fg_hosts_note_breaker(&f->hosts, f->host[0], was_probe, outcome, 1, now_ns);
+    fg_hosts_note_breaker(&f->hosts, f->host[0], was_probe, outcome, 0, now_ns);
 }
 
 static bool is_usable(const struct fixture *f, unsigned index)

@@ -209,7 +209,7 @@ static void breaks_and_probes(void **state)
     for (int i = 0; i < 2; i++) {
         assert_int_equal(enter(&f, &w, FG_PRIORITY_NORMAL, 1, FG_S), FG_GATE_ADMITTED);
         assert_int_equal(fg_gate_breaker_try_pass(f.gate, normal, 1, &retry_ns), FG_BREAKER_PASS);
-        fg_gate_leave(f.gate, 2, 1, FG_CONCURRENCY_DROPPED, true, false, FG_BREAKER_FAILURE);
+        fg_gate_leave(f.gate, 2, 0, FG_CONCURRENCY_DROPPED, true, false, FG_BREAKER_FAILURE);
     }
     assert_int_equal(fg_gate_breaker_try_pass(f.gate, normal, 3, &retry_ns), FG_BREAKER_REFUSE);
     assert_true(retry_ns > 0 && retry_ns <= FG_S);
