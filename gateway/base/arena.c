@@ -348,6 +348,61 @@ void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes)
     return block;
 }
 
+/* False: the arena's own limit is in the way. */
+static bool has_room(struct fg_arena *arena, size_t more)
+{
+    if (more <= arena->bytes_max - arena->bytes_used)
+        return true;
+    arena->lacked_bytes = more;
+    arena->is_lack_own = true;
+    return false;
+}
+
+/* A block of its own moves, if it must, in the heap, which need not hold it twice. */
+static void *grow_large(struct fg_arena *arena, struct fg_arena_chunk *chunk, size_t rounded)
+{
+    struct fg_arena_pool *pool = arena->pool;
+    struct fg_arena_chunk **link = &arena->chunks;
+    const size_t more = chunks_of(rounded) - chunks_of(chunk->bytes);
+    while (*link != chunk)
+        link = &(*link)->next;
+    if (!try_take(arena, more))
+        return NULL;
+    struct fg_arena_chunk *grown = realloc(chunk, sizeof(*chunk) + rounded);
+    if (grown == NULL) {
+        untake(arena, more);
+        return NULL;
+    }
+    grown->bytes = rounded;
+    *link = grown;
+    drop_free_chunks(pool, more);
+    pool->chunks_total += more;
+    return payload(grown);
+}
+
+void *fg_arena_try_grow(struct fg_arena *arena, void *block, size_t bytes, size_t wanted)
+{
+    assert(block != NULL && bytes <= wanted && wanted <= SIZE_MAX - ALIGN);
+    const size_t before = (bytes + ALIGN - 1) & ~(ALIGN - 1);
+    const size_t rounded = (wanted + ALIGN - 1) & ~(ALIGN - 1);
+    if (rounded == before) {
+        UNPOISON(block, wanted);
+        return block;
+    }
+    if (before < CHUNK_PAYLOAD) {
+        void *moved = fg_arena_try_alloc(arena, wanted);
+        if (moved != NULL)
+            memcpy(moved, block, bytes);
+        return moved;
+    }
+    if (!has_room(arena, rounded - before))
+        return NULL;
+    void *grown = grow_large(arena, (struct fg_arena_chunk *)block - 1, rounded);
+    if (grown != NULL)
+        arena->bytes_used += rounded - before;
+    return grown;
+}
+
 void *fg_arena_try_zalloc(struct fg_arena *arena, size_t bytes)
 {
     void *block = fg_arena_try_alloc(arena, bytes);

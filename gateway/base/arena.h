@@ -120,6 +120,13 @@ void *fg_arena_try_alloc(struct fg_arena *arena, size_t bytes);
 /* As above, zeroed. */
 void *fg_arena_try_zalloc(struct fg_arena *arena, size_t bytes);
 
+/*
+ * A block of `bytes` from try_alloc becomes one of `wanted`, no fewer, and may move; it keeps what
+ * it held. One that is larger than a chunk is never there twice; a smaller one stays as it was, for
+ * nobody, until fini. NULL as above, and `block` is what it was.
+ */
+void *fg_arena_try_grow(struct fg_arena *arena, void *block, size_t bytes, size_t wanted);
+
 /* Copies `span` and adds a NUL behind it (not counted). data is NULL when there is no memory. */
 struct fg_span fg_arena_try_copy(struct fg_arena *arena, struct fg_span span);
 

@@ -70,6 +70,66 @@ static void holds_blocks_larger_than_a_chunk(void **state)
     fg_arena_pool_fini(&pool);
 }
 
+static void blocks_grow_and_keep_what_they_held(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena arena;
+    fg_arena_pool_init(&pool, 1000);
+    fg_arena_init(&arena, &pool, 1 << 20);
+    char *small = fg_arena_try_alloc(&arena, 100);
+    char *first = fg_arena_try_alloc(&arena, FG_ARENA_CHUNK_BYTES); /* others of its kind around */
+    char *block = fg_arena_try_alloc(&arena, 1);
+    char *last = fg_arena_try_alloc(&arena, FG_ARENA_CHUNK_BYTES);
+    memset(small, 3, 100);
+    memset(first, 4, FG_ARENA_CHUNK_BYTES);
+    memset(last, 5, FG_ARENA_CHUNK_BYTES);
+    block[0] = 0;
+    /* one byte at a time, across the size at which a block becomes one of its own */
+    for (size_t bytes = 1; bytes < 6000; bytes++) {
+        block = fg_arena_try_grow(&arena, block, bytes, bytes + 1);
+        assert_non_null(block);
+        assert_int_equal((uintptr_t)block % 16, 0);
+        block[bytes] = (char)(bytes % 127);
+    }
+    for (size_t i = 0; i < 6000; i++)
+        assert_int_equal(block[i], i % 127);
+    assert_true(small[99] == 3 && first[FG_ARENA_CHUNK_BYTES - 1] == 4 && last[0] == 5);
+    fg_arena_fini(&arena);
+    assert_int_equal(pool.chunks_in_use, 0);
+    fg_arena_pool_fini(&pool);
+}
+
+static void a_large_block_that_grows_counts_once(void **state)
+{
+    (void)state;
+    struct fg_arena_pool pool;
+    struct fg_arena arena;
+    struct fg_arena_account account = {0};
+    struct fg_arena_lack lack;
+    fg_arena_pool_init(&pool, 16);
+    fg_arena_init(&arena, &pool, 60000);
+    assert_true(fg_arena_charge(&arena, &account));
+    char *block = fg_arena_try_alloc(&arena, 10000);
+    assert_int_equal(account.used, 3);
+    block = fg_arena_try_grow(&arena, block, 10000, 50000);
+    assert_int_equal(account.used, 13);
+    assert_int_equal(arena.bytes_used, 50000);
+    block[0] = 7;
+    assert_null(fg_arena_try_grow(&arena, block, 50000, 60016));
+    assert_true(fg_arena_lack(&arena, &lack) && lack.is_own && lack.value == 60016);
+    arena.bytes_max = 1 << 20;
+    assert_null(fg_arena_try_grow(&arena, block, 50000, 70000)); /* 18 chunks */
+    assert_true(fg_arena_lack(&arena, &lack) && !lack.is_own);
+    assert_true(block[0] == 7 && account.used == 13 && pool.chunks_total == 13);
+    assert_int_equal(arena.bytes_used, 50000);
+    block = fg_arena_try_grow(&arena, block, 50000, 65000); /* all 16 */
+    assert_true(block != NULL && block[0] == 7 && pool.chunks_in_use == 16);
+    fg_arena_fini(&arena);
+    assert_true(pool.chunks_in_use == 0 && pool.chunks_total == 0 && account.used == 0);
+    fg_arena_pool_fini(&pool);
+}
+
 static void large_blocks_count_against_the_pool(void **state)
 {
     (void)state;
@@ -364,6 +424,8 @@ int main(void)
         cmocka_unit_test(gives_aligned_memory_up_to_its_limit),
         cmocka_unit_test(takes_no_more_chunks_than_the_pool_allows),
         cmocka_unit_test(holds_blocks_larger_than_a_chunk),
+        cmocka_unit_test(blocks_grow_and_keep_what_they_held),
+        cmocka_unit_test(a_large_block_that_grows_counts_once),
         cmocka_unit_test(large_blocks_count_against_the_pool),
         cmocka_unit_test(what_is_guaranteed_is_there),
         cmocka_unit_test(a_small_share_of_a_small_pool_is_something),
