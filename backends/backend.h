@@ -3,6 +3,7 @@
  * clusters, orders, inference), and through which a backend answers.
  *
  *    gateway                                   backend
+ *      wants_body(thread, ex)  -------------->   a question: the whole body before start?
  *      start(thread, ex)  ------------------->   reads ex, begins
  *      on_body(ex, ...)   ------------------->   request body, in pieces, then is_last
  *                         <-------------------   fg_exchange_consumed: flow control for the body
@@ -373,6 +374,16 @@ struct fg_backend_ops {
     /* No exchange is open any more. */
     void (*thread_close)(struct fg_backend_thread *thread);
 
+    /*
+     * Whether it can do nothing for a request before it has the whole body, and how long one may
+     * be. Then the body is read before the request takes a place of the backend's, which a client
+     * that announces one and does not send it would hold; 413 is answered to a longer one. on_body
+     * is called once, right behind `start`, with all of it (is_last), which stays as it is until
+     * the exchange ends, and nobody need say consumed. NULL: never; it takes bodies in pieces.
+     * False for what is answered by its head alone. Changes nothing; asked where has_body is set.
+     */
+    bool (*wants_body)(const struct fg_backend_thread *thread, const struct fg_exchange *ex,
+                       uint64_t *bytes_max);
     void (*start)(struct fg_backend_thread *thread, struct fg_exchange *ex);
     void (*on_body)(struct fg_exchange *ex, const void *data, size_t len, bool is_last);
     void (*on_writable)(struct fg_exchange *ex);

@@ -145,12 +145,12 @@ void fg_orders_submit(struct fg_orders_call *call, bool is_script, enum fg_order
 
 /* ---- the endpoints ---- */
 
-/* The collector answers a body that is no JSON object by itself: nothing of ours is pending then.
- */
+/* A body that is no JSON object is answered by the parser: nothing of ours is pending then. */
 json_t *fg_orders_parse_body(struct fg_orders_call *call)
 {
     call->ex->backend_state = NULL;
-    json_t *root = fg_body_collector_parse_object(&call->body, call->ex);
+    json_t *root =
+        fg_json_body_parse_object(call->ex, call->body, call->thread->conf->body_values_max);
     if (root != NULL)
         call->ex->backend_state = call;
     return root;

@@ -1,6 +1,6 @@
 /*
- * orders_backend.c: the order path as a backend: finds the endpoint, gathers the body, and lets
- * order_requests.c and order_answers.c do the rest.
+ * orders_backend.c: the order path as a backend: finds the endpoint, and lets order_requests.c and
+ * order_answers.c do the rest.
  * Thread   one fg_orders_thread an event loop; only the metrics are shared.
  * Never    keeps an order outside Redis, or repeats a command that is not safe to repeat.
  */
@@ -233,6 +233,22 @@ static void refuse_path(struct fg_orders_call *call, const struct fg_orders_endp
                           &allow);
 }
 
+/* A body means nothing with GET (RFC 9110 section 9.3.1): nobody waits for it. */
+static bool takes_body(const struct fg_orders_endpoint *endpoint)
+{
+    return endpoint->method != FG_METHOD_GET;
+}
+
+static bool wants_body(const struct fg_backend_thread *base, const struct fg_exchange *ex,
+                       uint64_t *bytes_max)
+{
+    const struct fg_orders_endpoint *other;
+    struct fg_span parameter;
+    const struct fg_orders_endpoint *endpoint = find_endpoint(ex, &parameter, &other);
+    *bytes_max = ((const struct fg_orders_thread *)base)->conf->body_bytes_max;
+    return endpoint != NULL && takes_body(endpoint) && (ex->user_id.len > 0 || endpoint->is_public);
+}
+
 static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
 {
     struct fg_orders_call *call = fg_arena_try_zalloc(ex->arena, sizeof(*call));
@@ -243,8 +259,6 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
     }
     call->ex = ex;
     call->thread = (struct fg_orders_thread *)base;
-    call->body.bytes_max = call->thread->conf->body_bytes_max;
-    call->body.values_max = call->thread->conf->body_values_max;
     call->endpoint = find_endpoint(ex, &call->parameter, &other);
     ex->backend_state = call;
     if (call->endpoint == NULL)
@@ -258,29 +272,20 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
                          "the user id of the token is too long; expected at most 256 bytes");
     else if (call->endpoint->check != NULL && !call->endpoint->check(call))
         return;
-    else if (!ex->has_body)
+    else if (!ex->has_body || !takes_body(call->endpoint))
         call->endpoint->begin(call);
 }
 
 static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
 {
     struct fg_orders_call *call = ex->backend_state;
-    if (call->endpoint->method == FG_METHOD_GET) {
-        fg_exchange_consumed(ex, len); /* means nothing with GET (RFC 9110 9.3.1) */
-    } else {
-        enum fg_status status = fg_body_collector_add(&call->body, ex, data, len);
-        if (status == FG_ERR_LIMIT) {
-            fg_orders_refuse(call, 413, "body_too_large",
-                             "the body is longer than orders.body_max allows");
-            return;
-        }
-        if (status != FG_OK) {
-            fg_orders_no_memory(call);
-            return;
-        }
+    if (!takes_body(call->endpoint)) {
+        fg_exchange_consumed(ex, len);
+        return;
     }
-    if (is_last)
-        call->endpoint->begin(call);
+    assert(is_last); /* wants_body says so */
+    call->body = fg_span_make(data, len);
+    call->endpoint->begin(call);
 }
 
 static void on_writable(struct fg_exchange *ex)
@@ -335,6 +340,7 @@ const struct fg_backend_ops fg_orders_backend_ops = {
     .kind = "orders",
     .thread_open = thread_open,
     .thread_close = thread_close,
+    .wants_body = wants_body,
     .start = start,
     .on_body = on_body,
     .on_writable = on_writable,

@@ -10,7 +10,7 @@
 #ifndef FG_ORDERS_ORDERS_INTERNAL_H
 #define FG_ORDERS_ORDERS_INTERNAL_H
 
-#include "backends/body_collector.h"
+#include "backends/json_body.h"
 #include "orders/order_events.h"
 #include "orders/orders.h"
 #include "orders/orders_metrics_shared.h"
@@ -74,7 +74,7 @@ struct fg_orders_call {
     const struct fg_orders_endpoint *endpoint;
     struct fg_span parameter; /* of the path */
     struct fg_span key;       /* Idempotency-Key */
-    struct fg_body_collector body;
+    struct fg_span body;
     struct fg_redis_command *command; /* NULL: none is under way */
     struct fg_order_stream *stream;   /* NULL: not an event stream */
     uint64_t submitted_ns;

@@ -83,6 +83,12 @@ static void write_routes(FILE *out, const struct fg_admin_options *options)
                               offsetof(struct fg_route_metrics, cache) +
                                   i * sizeof(struct fg_counter)));
     }
+    uint64_t awaiting_body = 0;
+    for (unsigned t = 0; t < options->thread_count; t++)
+        awaiting_body += fg_counter_get(&fg_pipeline_metrics(options->pipeline, t)->awaiting_body);
+    fg_prometheus_family(out, "requests_awaiting_body", "gauge",
+                         "Requests that go on when their body is whole.");
+    fprintf(out, "floodgate_requests_awaiting_body %" PRIu64 "\n", awaiting_body);
     fg_prometheus_family(out, "response_bytes_total", "counter", "Bytes of response bodies sent.");
     for (size_t r = 0; r < count; r++)
         fprintf(out, "floodgate_response_bytes_total{route=\"%s\"} %" PRIu64 "\n",

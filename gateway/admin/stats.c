@@ -191,12 +191,16 @@ static json_t *hops_json(const struct fg_admin_options *options)
 
 static json_t *gateway_json(const struct fg_admin_options *options, const struct route_sum *total)
 {
-    uint64_t active = 0;
-    for (unsigned t = 0; t < options->thread_count; t++)
-        active += fg_counter_get(&fg_pipeline_metrics(options->pipeline, t)->active);
+    uint64_t active = 0, awaiting_body = 0;
+    for (unsigned t = 0; t < options->thread_count; t++) {
+        const struct fg_thread_metrics *metrics = fg_pipeline_metrics(options->pipeline, t);
+        active += fg_counter_get(&metrics->active);
+        awaiting_body += fg_counter_get(&metrics->awaiting_body);
+    }
     json_t *requests = json_object();
     put(requests, "total", total->requests);
     put(requests, "active", active);
+    put(requests, "awaiting_body", awaiting_body);
     json_object_set_new(requests, "by_class", classes_json(total->by_class));
     put(requests, "aborted", total->aborted);
     json_object_set_new(requests, "refused", refused_json(total->refused));

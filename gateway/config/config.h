@@ -118,8 +118,9 @@ struct fg_limits_conf {
     uint64_t idle_timeout_ns;    /* keep-alive */
     uint64_t request_timeout_ns; /* default deadline of routes */
     uint32_t requests_per_connection_max;
-    uint64_t drain_timeout_ns; /* SIGTERM to the last connection closed */
-    uint64_t arena_bytes_max;  /* request memory of all threads together */
+    uint64_t drain_timeout_ns;       /* SIGTERM to the last connection closed */
+    uint64_t arena_bytes_max;        /* request memory of all threads together */
+    uint32_t awaiting_body_permille; /* of it, what requests may hold that wait for their bodies */
     uint32_t helper_threads;
     uint32_t helper_jobs_max;
 };

@@ -143,6 +143,15 @@ static const struct fg_key limits_keys[] = {
      .min = 1 * MIB,
      .max = 1024 * GIB,
      .doc = "The same for all requests of all threads together."},
+    {.name = "awaiting_body_share",
+     .type = FG_KEY_PERMILLE,
+     .offset = L(awaiting_body_permille),
+     .initial = "25%",
+     .min = 1,
+     .max = 1000,
+     .doc = "Of `request_memory_total_max`, what requests may hold that wait for the rest of their "
+            "bodies before a backend is asked (orders, inference, sessions, signed ones and routes "
+            "with `buffer_request`). Above it the one that has waited longest is answered 503."},
     /* Two HTTP/2 windows of 64 KiB: enough to keep 50 ms x 20 Mbit/s busy. */
     {.name = "stream_buffer_max",
      .type = FG_KEY_SIZE,

@@ -571,7 +571,8 @@ static const struct fg_key route_keys[] = {
      .offset = L(buffer_request),
      .initial = "false",
      .doc = "Wait for the whole body (within `body_max`) before a backend is bothered, so that a "
-            "slow client holds none of its slots. Signed requests always are."},
+            "slow client holds none of its slots. Signed requests, orders, sessions and inference "
+            "always do."},
     {.name = "half_close",
      .type = FG_KEY_ENUM,
      .offset = L(half_close),

@@ -53,7 +53,7 @@ enum fg_refused {
 
 /* Where a request's time goes. */
 enum fg_hop {
-    FG_HOP_UPLOAD,      /* the whole request body, where the route waits for it */
+    FG_HOP_UPLOAD,      /* the whole request body, where backend or route wait for it */
     FG_HOP_CACHE_WAIT,  /* coalesced behind another request's fetch */
     FG_HOP_SHARED,      /* an answer of the Redis that gateways share */
     FG_HOP_ROUTE_QUEUE, /* waiting for a slot of the route */
@@ -86,8 +86,9 @@ struct fg_route_metrics {
 };
 
 struct fg_thread_metrics {
-    struct fg_counter active;      /* gauge: requests in the pipeline */
-    struct fg_counter cache_bytes; /* of bodies given from memory */
+    struct fg_counter active;        /* gauge: requests in the pipeline */
+    struct fg_counter awaiting_body; /* gauge: of these, that go on when their body is whole */
+    struct fg_counter cache_bytes;   /* of bodies given from memory */
     struct fg_histogram hops[FG_HOP_COUNT];
     size_t route_count;
     struct fg_route_metrics routes[]; /* the last one counts what matched no route */

@@ -426,29 +426,26 @@ static void scan_body(struct fg_flow *flow, const void *data, size_t len)
 /* False: no room, and answered. */
 static bool keep_body_piece(struct fg_flow *flow, const void *data, size_t len)
 {
+    const struct fg_exchange *ex = &flow->req->ex;
+    uint64_t bytes_max = flow->stage == FG_STAGE_BODY ? flow->body_bytes_max : ex->body_bytes_max;
+    if (ex->content_length > 0 && (uint64_t)ex->content_length < bytes_max)
+        bytes_max = (uint64_t)ex->content_length;
     if (len == 0)
         return true;
-    struct fg_body_piece *piece = fg_arena_try_alloc(flow->req->ex.arena, sizeof(*piece) + len);
-    if (piece == NULL) {
+    if (!fg_early_body_try_add(&flow->body, ex->arena, data, len, bytes_max)) {
         stages[flow->stage]->cancel(flow);
         fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
         fg_flow_refuse_for_memory(flow, "the waiting body");
         return false;
     }
-    piece->next = NULL;
-    piece->len = len;
-    memcpy(piece->data, data, len);
     scan_body(flow, data, len);
-    if (flow->body_first == NULL)
-        flow->body_first = piece;
-    else
-        flow->body_last->next = piece;
-    flow->body_last = piece;
     return true;
 }
 
 static void take_waiting_piece(struct fg_flow *flow, const void *data, size_t len)
 {
+    if (flow->stage == FG_STAGE_BODY && !fg_stage_body_takes(flow, len))
+        return;
     if (!keep_body_piece(flow, data, len))
         return;
     if (flow->stage == FG_STAGE_BODY)
@@ -588,7 +585,7 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
         "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s policy=%s%s "
         "retry_after_ms=%llu cache=%s aborted=%d "
         "endpoint=%.*s attempts=%u client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f "
-        "cache_wait_ms=%.3f "
+        "upload_ms=%.3f cache_wait_ms=%.3f "
         "queue_ms=%.3f backend_ms=%.3f",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
@@ -598,8 +595,8 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
         flow->req->was_aborted, FG_SPAN_ARGS(endpoint), ex->answerer.attempts,
         FG_SPAN_ARGS(ex->client_addr), (unsigned long long)flow->req->bytes_in,
         (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6,
-        (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6, (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6,
-        (double)flow->hop_ns[FG_HOP_BACKEND] / 1e6);
+        (double)flow->hop_ns[FG_HOP_UPLOAD] / 1e6, (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6,
+        (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6, (double)flow->hop_ns[FG_HOP_BACKEND] / 1e6);
 }
 
 static void on_done(struct fg_request *req)

@@ -15,6 +15,7 @@
 #define FG_PIPELINE_FLOW_H
 
 #include "pipeline/api_keys.h"
+#include "pipeline/early_body.h"
 #include "pipeline/jwt_verifier.h"
 #include "pipeline/known_lots.h"
 #include "pipeline/lease_client.h"
@@ -78,13 +79,6 @@ extern const struct fg_stage fg_stage_admit;
 extern const struct fg_stage fg_stage_breaker;
 extern const struct fg_stage fg_stage_backend;
 
-/* A piece of request body that came before the backend was called. */
-struct fg_body_piece {
-    struct fg_body_piece *next;
-    size_t len;
-    char data[];
-};
-
 /* A hop that a backend told of, for Server-Timing. */
 struct fg_backend_hop {
     const char *name;
@@ -130,8 +124,10 @@ struct fg_flow {
     uint64_t waited_since_ns;
 
     /* request body before the backend */
-    struct fg_body_piece *body_first;
-    struct fg_body_piece *body_last;
+    struct fg_early_body body;
+    uint64_t body_bytes_max;    /* valid in the body stage: what its backend or the route takes */
+    struct fg_list in_awaiting; /* while it waits there */
+    size_t awaiting_chunks;     /* what it then adds to the thread's */
     bool is_body_complete;
     struct fg_token_scan body_scan;     /* of what came before the backend was called */
     size_t consumed_early;              /* of it, told to the codec before the backend has it */
@@ -215,7 +211,10 @@ struct fg_pipeline_thread {
     struct fg_arena_account *accounts; /* by backend index: the pipeline's for this loop */
     struct fg_gate_tickets gate_tickets;
     struct fg_cache_readers cache_readers;
-    struct fg_list fetches; /* the cache's own that run on this loop */
+    struct fg_list fetches;         /* the cache's own that run on this loop */
+    struct fg_list awaiting_bodies; /* flows that wait in the body stage, the longest first */
+    size_t awaiting_chunks;         /* of request memory that they hold, */
+    size_t awaiting_chunks_max;     /* and may; a single one may in any case */
     struct fg_deadline_heap deadlines;
     struct event *deadline_timer;
     uint64_t deadline_armed_ns; /* UINT64_MAX: not armed */
@@ -416,8 +415,13 @@ struct fg_gate *fg_flow_gate_waited_for(const struct fg_flow *flow);
 /* A piece of body has come while it waits there; may answer. */
 void fg_stage_admit_on_piece(struct fg_flow *flow);
 
-/* stage_body.c: a piece has come while the flow waits there; may answer, or go on. */
+/* stage_body.c: whether a further piece may be kept while the flow waits there; false: answered. */
+bool fg_stage_body_takes(struct fg_flow *flow, size_t len);
+/* It was; may answer, or go on. */
 void fg_stage_body_on_piece(struct fg_flow *flow, size_t len);
+
+/* stage_backend.c: who will answer, on this loop. The route has one. */
+struct fg_backend_thread *fg_flow_backend(const struct fg_flow *flow);
 
 /* stage_cache.c: */
 /* The backend failed before its head: serve the stale object if there is one. True: answered. */

@@ -360,6 +360,9 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
     thread->recorder = pipeline->recorders[fg_loop_index(loop)];
     thread->deadline_armed_ns = UINT64_MAX;
     fg_list_init(&thread->fetches);
+    fg_list_init(&thread->awaiting_bodies);
+    thread->awaiting_chunks_max = fg_loop_arena_pool(loop)->chunks_max *
+                                  pipeline->config->limits.awaiting_body_permille / 1000;
     thread->signer = fg_jwt_signer_create(&pipeline->jwt_key);
     if (thread->signer != NULL)
         thread->verifier =

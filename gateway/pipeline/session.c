@@ -1,12 +1,13 @@
 /*
- * session.c: collect a small body, derive the user, sign a token.
+ * session.c: read a small body, derive the user, sign a token.
  */
 #include "session.h"
 
-#include "backends/body_collector.h"
+#include "backends/json_body.h"
 #include "backends/json_reply.h"
 #include "base/clock.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -24,11 +25,6 @@ struct session_backend {
 struct session_thread {
     struct fg_backend_thread base;
     struct fg_jwt_signer *signer;
-};
-
-struct session_state {
-    struct session_thread *thread;
-    struct fg_body_collector body;
 };
 
 static struct fg_backend_thread *
@@ -90,9 +86,10 @@ static void answer(struct fg_exchange *ex, struct session_thread *thread, struct
                   NULL, NULL);
 }
 
-static void on_complete(struct fg_exchange *ex, struct session_state *state)
+static void on_complete(struct fg_exchange *ex, struct session_thread *thread, struct fg_span body)
 {
-    json_t *root = fg_body_collector_parse_object(&state->body, ex);
+    const struct session_backend *backend = (const struct session_backend *)thread->base.backend;
+    json_t *root = fg_json_body_parse_object(ex, body, backend->body_values_max);
     if (root == NULL)
         return;
     const json_t *device = json_object_get(root, "device_id");
@@ -107,7 +104,7 @@ static void on_complete(struct fg_exchange *ex, struct session_state *state)
                 .message = "device_id is missing or malformed; expected a string of 1 to 256 bytes",
             });
     else
-        answer(ex, state->thread, fg_span_make(json_string_value(device), len));
+        answer(ex, thread, fg_span_make(json_string_value(device), len));
     json_decref(root);
 }
 
@@ -121,42 +118,26 @@ static void refuse_method(struct fg_exchange *ex)
                   &allow, NULL);
 }
 
+static bool wants_body(const struct fg_backend_thread *thread, const struct fg_exchange *ex,
+                       uint64_t *bytes_max)
+{
+    *bytes_max = ((const struct session_backend *)thread->backend)->body_bytes_max;
+    return ex->method == FG_METHOD_POST;
+}
+
 static void start(struct fg_backend_thread *thread, struct fg_exchange *ex)
 {
-    const struct session_backend *backend = (const struct session_backend *)thread->backend;
-    if (ex->method != FG_METHOD_POST) {
+    ex->backend_state = thread;
+    if (ex->method != FG_METHOD_POST)
         refuse_method(ex);
-        return;
-    }
-    struct session_state *state = fg_arena_try_zalloc(ex->arena, sizeof(*state));
-    if (state == NULL) {
-        fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");
-        return;
-    }
-    state->thread = (struct session_thread *)thread;
-    state->body.bytes_max = backend->body_bytes_max;
-    state->body.values_max = backend->body_values_max;
-    ex->backend_state = state;
-    if (!ex->has_body)
-        on_complete(ex, state);
+    else if (!ex->has_body)
+        on_complete(ex, (struct session_thread *)thread, fg_span_make(NULL, 0));
 }
 
 static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
 {
-    struct session_state *state = ex->backend_state;
-    enum fg_status status = fg_body_collector_add(&state->body, ex, data, len);
-    if (status == FG_ERR_LIMIT)
-        fg_exchange_refuse(
-            ex, &(struct fg_backend_refusal){
-                    .status = 413,
-                    .type = "invalid_request",
-                    .code = "body_too_large",
-                    .message = "the body of a session request is a few hundred bytes at most",
-                });
-    else if (status != FG_OK)
-        fg_exchange_fail(ex, FG_FAILURE_NO_MEMORY, "request arena used up");
-    else if (is_last)
-        on_complete(ex, state);
+    assert(is_last); /* wants_body says so */
+    on_complete(ex, ex->backend_state, fg_span_make(data, len));
 }
 
 static void on_writable(struct fg_exchange *ex)
@@ -191,6 +172,7 @@ static const struct fg_backend_ops ops = {
     .kind = "session",
     .thread_open = thread_open,
     .thread_close = thread_close,
+    .wants_body = wants_body,
     .start = start,
     .on_body = on_body,
     .on_writable = on_writable,

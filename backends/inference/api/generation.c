@@ -1,6 +1,6 @@
 /*
  * generation.c: one completion request, from its first byte to the end of its answer.
- * Job      collects the body, has it parsed and placed, turns tokens into the answer, and ends the
+ * Job      has the body parsed and placed, turns tokens into the answer, and ends the
  *          exchange exactly once. The head waits for the first token, so that a refusal until then
  *          still is a proper 429 or 503.
  * Thread   the exchange's event loop.
@@ -575,41 +575,21 @@ void fg_generation_admit(struct fg_generation *gen)
         fg_placement_place(fg_generation_choice(gen, i));
 }
 
-void fg_generation_on_body(struct fg_generation *gen, const void *data, size_t len, bool is_last)
+void fg_generation_on_body(struct fg_generation *gen, struct fg_span body)
 {
-    static const struct fg_generation_refusal too_large = {
-        FG_INFERENCE_REFUSED_INVALID,
-        {.status = 413, .type = "invalid_request_error", .code = "body_too_large"}};
-    char message[96];
     assert(gen->state == FG_GENERATION_READING);
-    switch (fg_body_collector_add(&gen->body, gen->ex, data, len)) {
-    case FG_OK:
-        if (is_last)
-            fg_generation_parse(gen);
-        return;
-    case FG_ERR_LIMIT:
-        snprintf(message, sizeof(message), "the body is too large; expected at most %zu bytes",
-                 gen->body.bytes_max);
-        fg_generation_refuse(gen, &too_large, message);
-        return;
-    default:
-        fg_generation_fail(gen, FG_FAILURE_NO_MEMORY, "no memory for the request's body");
-        return;
-    }
+    gen->body = body;
+    fg_generation_parse(gen);
 }
 
-static size_t body_bytes_max(const struct fg_inference *backend, const struct fg_exchange *ex)
+uint64_t fg_generation_body_max(const struct fg_inference *backend, const struct fg_exchange *ex)
 {
-    size_t most = FG_CHANNEL_PAYLOAD_MAX;
+    uint64_t most = FG_CHANNEL_PAYLOAD_MAX;
     if (backend->conf.body_bytes_max > 0 && backend->conf.body_bytes_max < most)
-        most = (size_t)backend->conf.body_bytes_max;
-    if (ex->body_bytes_max > 0 && ex->body_bytes_max < most)
-        most = (size_t)ex->body_bytes_max;
-    /* What the request's memory cannot hold is too large, however often it comes again. A body of
-     * stated length is held once, another one grows by doubling; a quarter is the answer's. */
-    size_t room = (ex->arena->bytes_max - ex->arena->bytes_used) / 4 * 3;
-    if (ex->content_length <= 0)
-        room /= 2;
+        most = backend->conf.body_bytes_max;
+    /* What the request's memory cannot hold is too large, however often it comes again; a quarter
+     * is the answer's. */
+    const uint64_t room = (ex->arena->bytes_max - ex->arena->bytes_used) / 4 * 3;
     return room < most ? room : most;
 }
 
@@ -640,7 +620,6 @@ void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange 
     gen->ex = ex;
     gen->thread = thread;
     gen->kind = kind;
-    gen->body.bytes_max = body_bytes_max(thread->backend, ex);
     fg_list_init(&gen->first.in_list);
     if (!fg_request_table_try_add(thread->table, gen->first.id, &gen->first)) {
         fg_counter_add_owned(&metrics->refused[FG_INFERENCE_REFUSED_BUSY], 1);

@@ -72,25 +72,40 @@ static void start_models(struct fg_inference_thread *thread, struct fg_exchange 
                 });
 }
 
-static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
+/* False: the path is none of those that have something made. */
+static bool find_kind(struct fg_span path, enum fg_completion_kind *kind)
 {
     static const struct {
         struct fg_span path;
         enum fg_completion_kind kind;
-    } others[] = {{FG_SPAN_LITERAL("/v1/chat/completions"), FG_COMPLETION_CHAT},
-                  {FG_SPAN_LITERAL("/v1/embeddings"), FG_COMPLETION_EMBEDDING}};
-    struct fg_inference_thread *thread = (struct fg_inference_thread *)base;
-    enum fg_completion_kind kind = FG_COMPLETION_TEXT;
-    ex->counts_tokens = true;
-    bool is_known = fg_span_equal(ex->path, FG_SPAN("/v1/completions"));
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]) && !is_known; i++) {
-        is_known = fg_span_equal(ex->path, others[i].path);
-        kind = others[i].kind;
+    } all[] = {{FG_SPAN_LITERAL("/v1/completions"), FG_COMPLETION_TEXT},
+               {FG_SPAN_LITERAL("/v1/chat/completions"), FG_COMPLETION_CHAT},
+               {FG_SPAN_LITERAL("/v1/embeddings"), FG_COMPLETION_EMBEDDING}};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        *kind = all[i].kind;
+        if (fg_span_equal(path, all[i].path))
+            return true;
     }
+    return false;
+}
+
+static bool wants_body(const struct fg_backend_thread *base, const struct fg_exchange *ex,
+                       uint64_t *bytes_max)
+{
+    enum fg_completion_kind kind;
+    *bytes_max = fg_generation_body_max(((const struct fg_inference_thread *)base)->backend, ex);
+    return ex->method == FG_METHOD_POST && find_kind(ex->path, &kind);
+}
+
+static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
+{
+    struct fg_inference_thread *thread = (struct fg_inference_thread *)base;
+    enum fg_completion_kind kind;
+    ex->counts_tokens = true;
     if (fg_span_equal(ex->path, FG_SPAN("/v1/models")) ||
         fg_span_starts_with(ex->path, FG_SPAN("/v1/models/")))
         start_models(thread, ex);
-    else if (!is_known)
+    else if (!find_kind(ex->path, &kind))
         fg_exchange_refuse(
             ex, &(struct fg_backend_refusal){
                     .status = 404,
@@ -108,8 +123,9 @@ static void start(struct fg_backend_thread *base, struct fg_exchange *ex)
 /* Every way that an exchange can end clears backend_state; a late call finds nothing. */
 static void on_body(struct fg_exchange *ex, const void *data, size_t len, bool is_last)
 {
+    assert(is_last); /* wants_body says so */
     if (ex->backend_state != NULL)
-        fg_generation_on_body(ex->backend_state, data, len, is_last);
+        fg_generation_on_body(ex->backend_state, fg_span_make(data, len));
 }
 
 static void on_writable(struct fg_exchange *ex)
@@ -258,6 +274,7 @@ static const struct fg_backend_ops inference_ops = {
     .kind = "inference",
     .thread_open = thread_open,
     .thread_close = thread_close,
+    .wants_body = wants_body,
     .start = start,
     .on_body = on_body,
     .on_writable = on_writable,

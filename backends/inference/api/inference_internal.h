@@ -11,7 +11,6 @@
 #define FG_INFERENCE_INTERNAL_H
 
 #include "backends/backend.h"
-#include "backends/body_collector.h"
 #include "completion_answer.h"
 #include "completion_request.h"
 #include "inference/inference_conf.h"
@@ -118,7 +117,7 @@ struct fg_generation {
 
     /* the request */
     enum fg_completion_kind kind;
-    struct fg_body_collector body;
+    struct fg_span body;
     struct fg_completion_request request;
 
     /* state */
@@ -144,7 +143,9 @@ static inline struct fg_choice *fg_generation_choice(struct fg_generation *gen, 
 /* --- generation.c; `gen` or `ex` may be gone after any of these --- */
 void fg_generation_start(struct fg_inference_thread *thread, struct fg_exchange *ex,
                          enum fg_completion_kind kind);
-void fg_generation_on_body(struct fg_generation *gen, const void *data, size_t len, bool is_last);
+void fg_generation_on_body(struct fg_generation *gen, struct fg_span body); /* the whole one */
+/* How long a body may be that is still to come. */
+uint64_t fg_generation_body_max(const struct fg_inference *backend, const struct fg_exchange *ex);
 void fg_generation_on_writable(struct fg_generation *gen);
 void fg_generation_cancel(struct fg_generation *gen);
 /* gen->request is filled in. */

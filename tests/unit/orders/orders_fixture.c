@@ -329,12 +329,12 @@ struct request *request_start(struct fixture *f, enum fg_method method, const ch
         ex->field_count = 1;
     }
     f->open_count++;
+    uint64_t bytes_max;
+    bool is_wanted = body != NULL && f->backend->ops->wants_body(f->thread, ex, &bytes_max);
     f->backend->ops->start(f->thread, ex);
-    if (body != NULL && !request->is_ended) { /* in two pieces */
-        size_t half = strlen(body) / 2;
-        f->backend->ops->on_body(ex, body, half, false);
-        if (!request->is_ended)
-            f->backend->ops->on_body(ex, body + half, strlen(body) - half, true);
+    if (is_wanted && !request->is_ended) {
+        assert_true(strlen(body) <= bytes_max);
+        f->backend->ops->on_body(ex, body, strlen(body), true);
     }
     return request;
 }

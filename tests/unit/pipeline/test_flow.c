@@ -23,6 +23,7 @@ static struct fg_exchange *open_exchanges[OPEN_MAX];
 static unsigned open_count, started, cancelled;
 static char body_seen[256];
 static bool body_ended;
+static uint64_t body_wanted; /* so much at most, whole; 0: as it comes */
 
 static struct fg_backend_thread *backend_thread_open(struct fg_backend *backend,
                                                      const struct fg_backend_env *env,
@@ -38,6 +39,15 @@ static struct fg_backend_thread *backend_thread_open(struct fg_backend *backend,
 static void backend_thread_close(struct fg_backend_thread *thread)
 {
     free(thread);
+}
+
+static bool backend_wants_body(const struct fg_backend_thread *thread, const struct fg_exchange *ex,
+                               uint64_t *bytes_max)
+{
+    (void)thread;
+    assert_true(ex->has_body);
+    *bytes_max = body_wanted;
+    return body_wanted > 0;
 }
 
 static void backend_start(struct fg_backend_thread *thread, struct fg_exchange *ex)
@@ -96,6 +106,7 @@ static const struct fg_backend_ops backend_ops = {
     .kind = "test",
     .thread_open = backend_thread_open,
     .thread_close = backend_thread_close,
+    .wants_body = backend_wants_body,
     .start = backend_start,
     .on_body = backend_on_body,
     .on_writable = backend_on_writable,
@@ -213,6 +224,7 @@ static const struct fg_route_conf routes[] = {
     {.name = "limited",
      .path = "/limited",
      .timeout_ns = 60 * FG_S,
+     .body_bytes_max = 40000,
      .priority = FG_PRIORITY_NORMAL,
      .has_concurrency = true,
      .concurrency = {.kind = FG_CONCURRENCY_FIXED, .limit = 2},
@@ -263,7 +275,7 @@ static int open_all(void **state)
         .backends = backends_conf,
         .backend_count = 2,
         .identity = {.jwt = {.secret_file = secret}},
-        .limits = {.request_memory_max = 65536},
+        .limits = {.request_memory_max = 65536, .awaiting_body_permille = 20},
         .cache = {.bytes_max = 8 << 20, .object_bytes_max = 1 << 20, .waiters_max = 10},
         .overload = {.loop_lag_max_ns = FG_S, .cgroup_root = "/nowhere", .idle_permille = 1000},
         .orders = {.session_ttl_ns = FG_S, .body_bytes_max = 1000},
@@ -285,6 +297,7 @@ static int open_all(void **state)
     open_count = started = cancelled = 0;
     body_seen[0] = '\0';
     body_ended = false;
+    body_wanted = 0;
     return 0;
 }
 
@@ -292,6 +305,7 @@ static int close_all(void **state)
 {
     (void)state;
     assert_int_equal(fg_counter_get(&thread->metrics->active), 0);
+    assert_int_equal(fg_counter_get(&thread->metrics->awaiting_body), 0);
     for (size_t i = 0; i < config.backend_count; i++)
         assert_int_equal(fg_gate_gauges(fg_pipeline_gate(pipeline, i), 0).in_flight, 0);
     fg_mailbox_drain(fg_loop_mailbox(loop));
@@ -461,6 +475,129 @@ static void keeps_the_body_while_it_waits(void **state)
     answer(open_exchanges[0], 200, "b", "no-store");
     finish(a);
     finish(b);
+}
+
+static void a_wanted_body_is_whole_before_a_place_is_taken(void **state)
+{
+    (void)state;
+    body_wanted = 100;
+    struct fake_request *a = ask(FG_METHOD_POST, "/slow", true);
+    struct fake_request *b = ask(FG_METHOD_POST, "/slow", true);
+    for (const char *at = "byte by byte"; *at != '\0'; at++)
+        fg_pipeline_handler.on_body(&b->req, at, 1, false);
+    assert_int_equal(b->consumed, 12); /* so that more may come */
+    assert_int_equal(fg_counter_get(&thread->metrics->awaiting_body), 2);
+    assert_int_equal(fg_gate_gauges(fg_pipeline_gate(pipeline, 0), 0).in_flight, 0);
+    assert_int_equal(started, 0);
+    fg_pipeline_handler.on_body(&b->req, NULL, 0, true);
+    assert_int_equal(started, 1);
+    assert_true(body_ended);
+    assert_string_equal(body_seen, "byte by byte");
+    assert_int_equal(b->consumed, 12);
+    assert_int_equal(b->req.ex.content_length, 12);
+    assert_true(fg_flow_of(&b->req)->hop_ns[FG_HOP_UPLOAD] > 0);
+    answer(open_exchanges[0], 200, "b", "no-store");
+    finish(b);
+    fg_pipeline_handler.on_gone(&a->req, FG_GONE_CLIENT_CLOSED);
+    finish(a);
+    assert_int_equal(started, 1);
+}
+
+static void a_body_longer_than_wanted_is_refused(void **state)
+{
+    (void)state;
+    body_wanted = 10;
+    struct fake_request *fake = ask(FG_METHOD_POST, "/slow", true);
+    fg_pipeline_handler.on_body(&fake->req, "0123456789", 10, false);
+    assert_int_equal(fake->status, 0);
+    fg_pipeline_handler.on_body(&fake->req, "x", 1, false);
+    assert_int_equal(fake->status, 413);
+    assert_non_null(strstr(fake->body, "\"code\":\"body_too_large\""));
+    assert_non_null(strstr(fake->body, "\"value\":11,\"limit\":10"));
+    finish(fake);
+    body_wanted = 5000; /* the route takes less */
+    fake = ask(FG_METHOD_POST, "/slow", true);
+    char more[1001] = {0};
+    fg_pipeline_handler.on_body(&fake->req, more, sizeof(more), true);
+    assert_int_equal(fake->status, 413);
+    finish(fake);
+    assert_int_equal(started, 0);
+}
+
+static void a_wanted_body_without_memory_is_refused(void **state)
+{
+    (void)state;
+    body_wanted = 1000;
+    struct fake_request *fake = ask(FG_METHOD_POST, "/slow", true);
+    char some[600] = {0};
+    fg_pipeline_handler.on_body(&fake->req, some, 400, false);
+    struct fg_arena *arena = fake->req.ex.arena;
+    arena->bytes_max = arena->bytes_used;
+    fg_pipeline_handler.on_body(&fake->req, some, 600, false); /* has room already */
+    assert_int_equal(fake->status, 0);
+    fg_pipeline_handler.on_gone(&fake->req, FG_GONE_TIMEOUT);
+    finish(fake);
+    fake = ask(FG_METHOD_POST, "/slow", true);
+    fake->req.ex.arena->bytes_max = fake->req.ex.arena->bytes_used + 500;
+    fg_pipeline_handler.on_body(&fake->req, some, 600, false);
+    assert_int_equal(fake->status, 503);
+    finish(fake);
+    assert_int_equal(started, 0);
+}
+
+/* Two hundredths of a thousand chunks. */
+static void those_who_wait_longest_for_a_body_give_way(void **state)
+{
+    (void)state;
+    enum { COUNT = 30 };
+    struct fake_request *fakes[COUNT];
+    const char some[2000] = {0};
+    unsigned refused = 0, waiting = 0;
+    body_wanted = 60000;
+    for (unsigned i = 0; i < COUNT; i++) {
+        fakes[i] = ask(FG_METHOD_POST, "/limited", true);
+        assert_int_equal(fakes[i]->status, 0);
+        assert_true(thread->awaiting_chunks <= 20);
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        assert_true(fakes[i]->status == 0 || waiting == 0); /* from the front */
+        waiting += fakes[i]->status == 0;
+        refused += fakes[i]->status == 503;
+    }
+    assert_true(refused > 0 && waiting > 2 && refused + waiting == COUNT);
+    assert_non_null(strstr(fakes[0]->body, "\"policy\":\"awaiting_body_share\""));
+    assert_int_equal(fg_counter_get(&thread->metrics->awaiting_body), waiting);
+    /* The longest may be the one that grows; the newest makes the others leave, and stays alone. */
+    for (unsigned i = 0; i < 18 && fakes[refused]->status == 0; i++)
+        fg_pipeline_handler.on_body(&fakes[refused]->req, some, sizeof(some), false);
+    assert_int_equal(fakes[refused]->status, 503);
+    for (unsigned i = 0; i < 18; i++)
+        fg_pipeline_handler.on_body(&fakes[COUNT - 1]->req, some, sizeof(some), false);
+    assert_int_equal(fakes[COUNT - 1]->status, 0);
+    assert_int_equal(fakes[refused + 1]->status, 503);
+    assert_true(thread->awaiting_chunks <= 20);
+    fg_pipeline_handler.on_body(&fakes[COUNT - 1]->req, NULL, 0, true);
+    assert_int_equal(started, 1);
+    answer(open_exchanges[0], 200, "it", "no-store");
+    for (unsigned i = 0; i < COUNT; i++) {
+        if (fakes[i]->status == 0)
+            fg_pipeline_handler.on_gone(&fakes[i]->req, FG_GONE_CLIENT_CLOSED);
+        finish(fakes[i]);
+    }
+    assert_int_equal(thread->awaiting_chunks, 0);
+    assert_true(fg_list_is_empty(&thread->awaiting_bodies));
+}
+
+static void the_wait_for_a_body_ends_at_the_deadline(void **state)
+{
+    (void)state;
+    body_wanted = 1000;
+    struct fake_request *fake = ask(FG_METHOD_POST, "/plain", true);
+    for (int i = 0; i < 1000 && fake->status == 0; i++)
+        event_base_loop(fg_loop_base(loop), EVLOOP_ONCE);
+    assert_int_equal(fake->status, 504);
+    finish(fake);
+    assert_int_equal(started, 0);
 }
 
 static void a_body_too_long_to_wait_is_refused_when_it_comes(void **state)
@@ -820,6 +957,11 @@ int main(void)
         CASE(queues_then_refuses_with_a_place),
         CASE(keeps_the_body_while_it_waits),
         CASE(a_body_too_long_to_wait_is_refused_when_it_comes),
+        CASE(a_wanted_body_is_whole_before_a_place_is_taken),
+        CASE(a_body_longer_than_wanted_is_refused),
+        CASE(a_wanted_body_without_memory_is_refused),
+        CASE(the_wait_for_a_body_ends_at_the_deadline),
+        CASE(those_who_wait_longest_for_a_body_give_way),
         CASE(the_routes_slot_comes_first),
         CASE(who_gets_no_slot_of_the_backend_keeps_none_of_the_route),
         CASE(no_slot_is_lost_or_handed_out_twice),

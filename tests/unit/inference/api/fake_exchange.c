@@ -81,11 +81,6 @@ static void fail_exchange(struct fg_exchange *ex, enum fg_failure failure, const
     fake->end = FAKE_FAILED;
 }
 
-static void consumed(struct fg_exchange *ex, size_t len)
-{
-    open_one(ex)->consumed += len;
-}
-
 static void hop_time(struct fg_exchange *ex, const char *hop, uint64_t duration_ns)
 {
     struct fake_exchange *fake = open_one(ex);
@@ -107,7 +102,6 @@ static const struct fg_exchange_ops fake_ops = {
     .end = end,
     .refuse = refuse,
     .fail = fail_exchange,
-    .consumed = consumed,
     .hop_time = hop_time,
     .release_slot = release_slot,
 };

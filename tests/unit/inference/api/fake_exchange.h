@@ -29,7 +29,6 @@ struct fake_exchange {
     enum fg_failure failure;
     char body[65536];
     size_t body_len;
-    size_t consumed;
     unsigned write_count;
     char hops[128]; /* "ttft,decode," */
 

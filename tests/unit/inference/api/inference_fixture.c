@@ -138,13 +138,17 @@ struct fake_exchange *fixture_start_sized(struct fixture *f, unsigned slot, cons
 {
     struct fake_exchange *fake = &f->exchanges[slot];
     fake_exchange_init(fake, path, arena_bytes_max);
+    uint64_t bytes_max;
+    assert_true(f->backend->ops->wants_body(f->thread, &fake->ex, &bytes_max));
+    const struct fg_span whole = fg_arena_try_copy(&fake->arena, fg_span_from_string(body));
+    if (strlen(body) > bytes_max || whole.data == NULL) { /* the gateway's answer, before it */
+        fake->end = FAKE_REFUSED;
+        fake->status = 413;
+        return fake;
+    }
     f->backend->ops->start(f->thread, &fake->ex);
-    size_t len = strlen(body);
-    size_t half = len / 2;
     if (fake->end == FAKE_OPEN)
-        f->backend->ops->on_body(&fake->ex, body, half, false);
-    if (fake->end == FAKE_OPEN)
-        f->backend->ops->on_body(&fake->ex, body + half, len - half, true);
+        f->backend->ops->on_body(&fake->ex, whole.data, whole.len, true);
     return fake;
 }
 
