@@ -1,5 +1,6 @@
 /*
- * flood_debt.h: what an address owes for the overhead of connections that it has closed.
+ * flood_debt.h: what an address owes for what it has cost in vain: the overhead of connections that
+ * it has closed (net), signatures that were no good (pipeline/jwt_verifier).
  * Thread   one owner at a time.
  */
 #ifndef FG_POLICIES_FLOOD_DEBT_H

@@ -157,7 +157,9 @@ struct fg_identity_conf {
     struct fg_jwt_conf jwt;
     const struct fg_issuer_conf *issuers;
     size_t issuer_count;
-    uint32_t token_cache_max; /* a thread; 0: none */
+    uint32_t token_cache_max;     /* a thread; 0: none */
+    uint32_t failed_tokens_burst; /* of an address, a thread; 0: no bound */
+    uint32_t failed_tokens_per_s;
     const struct fg_api_key_conf *api_keys;
     size_t api_key_count;
     const char *api_key_header; /* lower case */

@@ -224,6 +224,23 @@ static const struct fg_key identity_keys[] = {
      .max = 10000000,
      .doc = "Good tokens remembered, a thread, so that a signature is checked once and not with "
             "every request."},
+    {.name = "failed_tokens_burst",
+     .type = FG_KEY_U32,
+     .offset = AT(fg_raw_config, identity.failed_tokens_burst),
+     .initial = "100",
+     .zero_word = "off",
+     .min = 4,
+     .max = 1000000,
+     .doc = "Signatures of other issuers' tokens that one address (IPv6: its /64) may have checked "
+            "in vain at once, a thread. Further tokens from there are answered 429 unchecked, but "
+            "for good ones that are remembered."},
+    {.name = "failed_tokens_per_second",
+     .type = FG_KEY_U32,
+     .offset = AT(fg_raw_config, identity.failed_tokens_per_s),
+     .initial = "10",
+     .min = 1,
+     .max = 1000000,
+     .doc = "How many of these are forgiven each second."},
     {.name = "api_keys",
      .type = FG_KEY_LIST,
      .offset = AT(fg_raw_config, api_keys),

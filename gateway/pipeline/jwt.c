@@ -296,6 +296,7 @@ const char *fg_jwt_verdict_name(enum fg_jwt_verdict verdict)
         [FG_JWT_BAD_SUBJECT] = "bad_subject",
         [FG_JWT_TOO_LONG] = "too_long",
         [FG_JWT_UNKNOWN_KEY] = "unknown_key",
+        [FG_JWT_TOO_MANY_TRIES] = "too_many_tries",
     };
     return names[verdict];
 }

@@ -61,6 +61,7 @@ enum fg_jwt_verdict {
     FG_JWT_BAD_SUBJECT, /* it cannot be a user id */
     FG_JWT_TOO_LONG,
     FG_JWT_UNKNOWN_KEY,
+    FG_JWT_TOO_MANY_TRIES, /* of this client; not looked at */
 };
 
 /* What a good token says; leeway included. */

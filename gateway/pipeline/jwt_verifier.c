@@ -3,12 +3,14 @@
  *
  *    token --SHA-256--> remembered? --yes, in time--> user
  *                           `-no-> iss is another's? -no-> our own key (jwt.c)
- *                                        `-yes-> keys of that issuer with the token's kid and alg
+ *                                        `-yes-> has its client failed too often? -no->
+ *                                                keys of that issuer with the token's kid and alg
  */
 #include "jwt_verifier.h"
 
 #include "base/base64url.h"
 #include "pipeline/token_cache.h"
+#include "policies/flood_debt.h"
 
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -17,6 +19,7 @@
 
 #define SIGNATURE_BYTES_MAX 1024 /* RSA of 8192 bits */
 #define TRIES_MAX 4u             /* keys without a kid in the token */
+#define NS_PER_S UINT64_C(1000000000)
 
 struct fg_jwt_verifier {
     const struct fg_identity_conf *conf;
@@ -24,6 +27,7 @@ struct fg_jwt_verifier {
     struct fg_key_store *store;
     const struct fg_key_ring *ring;
     struct fg_token_cache *cache; /* NULL: off */
+    struct fg_flood_debts debts;  /* of clients, in signatures that were checked in vain */
     EVP_MD_CTX *digest;           /* for signatures */
     EVP_MD_CTX *hasher; /* set to SHA-256 once: setting it anew would allocate with every request */
 };
@@ -35,6 +39,7 @@ struct candidate {
     json_t *claims;
     unsigned char signature[SIGNATURE_BYTES_MAX];
     size_t signature_bytes;
+    unsigned tries; /* signatures that were checked */
 };
 
 struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *conf,
@@ -48,6 +53,8 @@ struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *co
     verifier->signer = signer;
     verifier->store = keys;
     verifier->ring = fg_key_store_take(keys);
+    fg_flood_debts_init(&verifier->debts, conf->failed_tokens_per_s,
+                        (uint64_t)conf->failed_tokens_burst + TRIES_MAX);
     verifier->digest = EVP_MD_CTX_new();
     verifier->hasher = EVP_MD_CTX_new();
     if (conf->token_cache_max > 0)
@@ -146,24 +153,23 @@ static bool verify_signature(EVP_MD_CTX *ctx, const struct fg_public_key *key,
 }
 
 static enum fg_jwt_verdict verify_by_set(EVP_MD_CTX *ctx, const struct fg_key_set *set,
-                                         const struct candidate *token)
+                                         struct candidate *token)
 {
     const char *alg = json_string_value(json_object_get(token->header, "alg"));
     const json_t *kid = json_object_get(token->header, "kid");
     if (alg == NULL || (kid != NULL && !json_is_string(kid)) ||
         json_object_get(token->header, "crit") != NULL)
         return FG_JWT_MALFORMED;
-    unsigned tries = 0;
-    for (size_t i = 0; i < set->count && tries < TRIES_MAX; i++) {
+    for (size_t i = 0; i < set->count && token->tries < TRIES_MAX; i++) {
         const struct fg_public_key *key = &set->keys[i];
         if (strcmp(alg, fg_key_algorithm_name(key->algorithm)) != 0 ||
             (kid != NULL && key->id[0] != '\0' && strcmp(json_string_value(kid), key->id) != 0))
             continue;
-        tries++;
+        token->tries++;
         if (verify_signature(ctx, key, token))
             return FG_JWT_OK;
     }
-    return tries == 0 ? FG_JWT_UNKNOWN_KEY : FG_JWT_BAD_SIGNATURE;
+    return token->tries == 0 ? FG_JWT_UNKNOWN_KEY : FG_JWT_BAD_SIGNATURE;
 }
 
 /* ---- tokens ---- */
@@ -182,6 +188,13 @@ static bool may_be_our_own(const struct fg_identity_conf *conf, const json_t *cl
 {
     const char *iss = json_string_value(json_object_get(claims, "iss"));
     return conf->jwt.issuer == NULL || (iss != NULL && strcmp(iss, conf->jwt.issuer) == 0);
+}
+
+static bool has_failed_too_often(const struct fg_jwt_verifier *verifier, uint64_t client,
+                                 uint64_t now_s)
+{
+    uint32_t burst = verifier->conf->failed_tokens_burst;
+    return burst > 0 && fg_flood_debts_owed(&verifier->debts, client, now_s * NS_PER_S) >= burst;
 }
 
 static enum fg_jwt_verdict check_foreign(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
@@ -206,7 +219,7 @@ static enum fg_jwt_verdict check_foreign(struct fg_jwt_verifier *verifier, struc
 }
 
 static enum fg_jwt_verdict check_anew(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
-                                      struct fg_span token, uint64_t now_s,
+                                      uint64_t client, struct fg_span token, uint64_t now_s,
                                       struct fg_jwt_grant *grant)
 {
     struct candidate candidate = {.header = NULL};
@@ -222,9 +235,13 @@ static enum fg_jwt_verdict check_anew(struct fg_jwt_verifier *verifier, struct f
     size_t issuer = issuer_of(verifier->conf, candidate.claims);
     enum fg_jwt_verdict verdict = FG_JWT_WRONG_ISSUER;
     if (issuer < verifier->conf->issuer_count)
-        verdict = check_foreign(verifier, arena, &candidate, issuer, now_s, grant);
+        verdict = has_failed_too_often(verifier, client, now_s)
+                      ? FG_JWT_TOO_MANY_TRIES
+                      : check_foreign(verifier, arena, &candidate, issuer, now_s, grant);
     else if (may_be_our_own(verifier->conf, candidate.claims))
         verdict = fg_jwt_verify(verifier->signer, arena, token, now_s, grant);
+    if (verdict != FG_JWT_OK && candidate.tries > 0)
+        fg_flood_debts_add(&verifier->debts, client, candidate.tries, now_s * NS_PER_S);
     json_decref(candidate.claims);
     json_decref(candidate.header);
     return verdict;
@@ -240,7 +257,7 @@ static bool hash_token(EVP_MD_CTX *hasher, struct fg_span token, unsigned char d
 }
 
 enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
-                                          struct fg_span token, uint64_t now_s,
+                                          uint64_t client, struct fg_span token, uint64_t now_s,
                                           struct fg_span *user_id, struct fg_span *tier)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
@@ -253,7 +270,7 @@ enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, stru
         *tier = grant.tier.len == 0 ? FG_SPAN("") : fg_arena_try_copy(arena, grant.tier);
         return user_id->data == NULL || tier->data == NULL ? FG_JWT_MALFORMED : FG_JWT_OK;
     }
-    enum fg_jwt_verdict verdict = check_anew(verifier, arena, token, now_s, &grant);
+    enum fg_jwt_verdict verdict = check_anew(verifier, arena, client, token, now_s, &grant);
     if (verdict != FG_JWT_OK)
         return verdict;
     *user_id = grant.user_id;

@@ -3,6 +3,9 @@
  * Job      find the issuer by the token's `iss`, the key by its `kid`, and check signature and
  *          claims; remember what was good.
  * Thread   one owner (a loop); the keys are shared.
+ *          A signature of another issuer costs 100 us and more to check, and whoever has none can
+ *          send any: what was checked in vain is owed by its client (policies/flood_debt), and of
+ *          whoever owes a burst nothing is checked but what is remembered.
  * Never    lets a token choose an algorithm: its `alg` must be the one its key is for. That shuts
  *          out "none" and a public key taken for a secret (RFC 8725 sections 2.1 and 3.1).
  */
@@ -20,9 +23,12 @@ struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *co
                                                struct fg_key_store *keys);
 void fg_jwt_verifier_destroy(struct fg_jwt_verifier *verifier);
 
-/* On OK *user_id and *tier (empty: none) are in the arena. */
+/*
+ * On OK *user_id and *tier (empty: none) are in the arena. `client` stands for the address that the
+ * token came from, spread over all bits.
+ */
 enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
-                                          struct fg_span token, uint64_t now_s,
+                                          uint64_t client, struct fg_span token, uint64_t now_s,
                                           struct fg_span *user_id, struct fg_span *tier);
 
 /* The keys that are valid now, until the next call of either function. */

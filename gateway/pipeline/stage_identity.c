@@ -5,6 +5,8 @@
  */
 #include "field_edit.h"
 
+#include "backends/client_owner.h"
+#include "pipeline/rate_texts.h"
 #include "pipeline/signature.h"
 
 #include <stdio.h>
@@ -141,17 +143,37 @@ static struct fg_span bearer_of(const struct fg_exchange *ex)
     return fg_span_trim(fg_span_make(value.data + 7, value.len - 7));
 }
 
+static enum outcome refuse_tries(struct fg_flow *flow)
+{
+    const struct fg_identity_conf *conf = &flow->thread->pipeline->config->identity;
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_RATE_LIMIT,
+                             .status = 429,
+                             .type = FG_RATE_LIMITED,
+                             .message = "too many tokens from this address were not accepted",
+                             .retry_after_ns = FG_S,
+                             .policy = "identity.failed_tokens_burst",
+                             .value = conf->failed_tokens_burst,
+                             .limit = conf->failed_tokens_burst,
+                             .position = UINT64_MAX,
+                         });
+    return OUTCOME_REFUSED;
+}
+
 static enum outcome by_token(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
     struct fg_span token = bearer_of(ex);
     if (token.data == NULL)
         return OUTCOME_ABSENT;
+    uint64_t client = fg_client_owner(&flow->thread->pipeline->cohort_key, ex->client_addr);
     enum fg_jwt_verdict verdict =
-        fg_jwt_verifier_check(flow->thread->verifier, ex->arena, token, fg_clock_wall_ns() / FG_S,
-                              &ex->user_id, &flow->tier);
+        fg_jwt_verifier_check(flow->thread->verifier, ex->arena, client, token,
+                              fg_clock_wall_ns() / FG_S, &ex->user_id, &flow->tier);
     if (verdict == FG_JWT_OK)
         return OUTCOME_KNOWN;
+    if (verdict == FG_JWT_TOO_MANY_TRIES)
+        return refuse_tries(flow);
     char message[96];
     snprintf(message, sizeof(message), "the bearer token is not accepted: %s",
              fg_jwt_verdict_name(verdict));

@@ -47,10 +47,11 @@ static struct fg_jwt_verifier *make_verifier(void)
 static void check(struct fg_jwt_verifier *verifier, struct fg_arena *arena, struct fg_span token)
 {
     struct fg_span user = {NULL, 0}, again = {NULL, 0}, tier, tier_again;
-    if (fg_jwt_verifier_check(verifier, arena, token, NOW_S, &user, &tier) != FG_JWT_OK)
+    if (fg_jwt_verifier_check(verifier, arena, 1, token, NOW_S, &user, &tier) != FG_JWT_OK)
         return;
     assert(user.len > 0 && user.len <= FG_USER_ID_BYTES_MAX);
-    assert(fg_jwt_verifier_check(verifier, arena, token, NOW_S, &again, &tier_again) == FG_JWT_OK);
+    assert(fg_jwt_verifier_check(verifier, arena, 1, token, NOW_S, &again, &tier_again) ==
+           FG_JWT_OK);
     assert(tier.len <= FG_TIER_BYTES_MAX);
     assert(fg_span_equal(user, again) && fg_span_equal(tier, tier_again)); /* as remembered */
 }

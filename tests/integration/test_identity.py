@@ -163,6 +163,27 @@ def test_bad_claims(site, keys, claims, reason):
     assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
+def test_who_fails_often_is_not_looked_at(launch, files, keys):
+    gateway = launch({
+        "limits": {"threads": 1},
+        "identity": {"failed_tokens_burst": 4, "failed_tokens_per_second": 1,
+                     "issuers": [{"issuer": LOGIN["iss"], "audience": "app", "keys_file": str(files / "jwks.json")}]},
+        "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
+    known, fresh = (bearer(keys["ed"].token(**{**LOGIN, "sub": sub})) for sub in ("known", "fresh"))
+    forged = bearer(Key(keys["ec"].alg, keys["ec"].kid).token(**LOGIN))
+    with gateway.client() as client:
+        assert client.get("/", headers=known).status_code == 200
+        answers = []
+        while 429 not in answers and len(answers) < 1000:
+            answer = client.get("/", headers=forged)
+            answers.append(answer.status_code)
+        assert answers[:4] == [401] * 4 and answers[-1] == 429
+        assert int(answer.headers["retry-after"]) in (1, 2)
+        assert answer.json()["error"]["code"] == "rate_limit"
+        assert client.get("/", headers=known).status_code == 200  # from memory
+        wait_for(lambda: client.get("/", headers=fresh).status_code == 200, what="forgiveness")
+
+
 def test_a_long_token(site, keys):
     token = keys["rsa"].token(**{**LOGIN, "groups": "x" * 5600})
     assert 7800 < len(token) <= 8192

@@ -123,12 +123,13 @@ static struct fg_span token_of(unsigned issuer, const char *header, const char *
 }
 
 static struct fg_span tier; /* of the last token that was good */
+static uint64_t client = 1; /* who sends it */
 
 static enum fg_jwt_verdict check(struct fg_span token, uint64_t now_s, const char *expected_user)
 {
     struct fg_span user = {NULL, 0};
     enum fg_jwt_verdict verdict =
-        fg_jwt_verifier_check(verifier, &arena, token, now_s, &user, &tier);
+        fg_jwt_verifier_check(verifier, &arena, client, token, now_s, &user, &tier);
     if (verdict == FG_JWT_OK && expected_user != NULL)
         assert_true(fg_span_equal(user, fg_span_from_string(expected_user)));
     return verdict;
@@ -297,6 +298,43 @@ static void checks_the_claims(void **state)
     }
 }
 
+static void looks_no_more_at_tokens_of_who_failed_often(void **state)
+{
+    (void)state;
+    struct fg_identity_conf strict = conf;
+    strict.failed_tokens_burst = 8;
+    strict.failed_tokens_per_s = 2;
+    struct fg_jwt_verifier *lax = verifier;
+    verifier = fg_jwt_verifier_create(&strict, signer, store);
+    assert_non_null(verifier);
+    static const char header[] = "{\"alg\":\"EdDSA\"}";
+    struct fg_span known =
+        token_of(ED_ISSUER, header, "{\"iss\":\"ed\",\"sub\":\"known\",\"exp\":2000}");
+    struct fg_span fresh =
+        token_of(ED_ISSUER, header, "{\"iss\":\"ed\",\"sub\":\"fresh\",\"exp\":2000}");
+    struct fg_span expired =
+        token_of(ED_ISSUER, header, "{\"iss\":\"ed\",\"sub\":\"late\",\"exp\":1000}");
+    struct fg_span own = fg_jwt_sign(signer, &arena, FG_SPAN("u_1"), 1000, 2000);
+    struct fg_span forged = fg_arena_try_copy(&arena, fresh);
+    ((char *)(uintptr_t)forged.data)[forged.len - 20] ^= 1;
+    assert_int_equal(check(known, 1500, "known"), FG_JWT_OK);
+    for (unsigned i = 0; i < 8; i++) /* a good signature that is too old costs as much */
+        assert_int_equal(check(i % 2 == 0 ? forged : expired, 1500, NULL),
+                         i % 2 == 0 ? FG_JWT_BAD_SIGNATURE : FG_JWT_EXPIRED);
+    assert_int_equal(check(forged, 1500, NULL), FG_JWT_TOO_MANY_TRIES);
+    assert_int_equal(check(fresh, 1500, NULL), FG_JWT_TOO_MANY_TRIES);
+    assert_int_equal(check(known, 1500, "known"), FG_JWT_OK); /* from memory */
+    assert_int_equal(check(own, 1500, "u_1"), FG_JWT_OK);
+    client = 2;
+    assert_int_equal(check(fresh, 1500, "fresh"), FG_JWT_OK);
+    client = 1;
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(check(forged, 1501, NULL), FG_JWT_BAD_SIGNATURE);
+    assert_int_equal(check(forged, 1501, NULL), FG_JWT_TOO_MANY_TRIES);
+    fg_jwt_verifier_destroy(verifier);
+    verifier = lax;
+}
+
 static void forgets_with_the_keys(void **state)
 {
     (void)state;
@@ -357,6 +395,7 @@ int main(void)
         cmocka_unit_test(reads_the_tier),
         cmocka_unit_test(takes_no_key_for_another),
         cmocka_unit_test(checks_the_claims),
+        cmocka_unit_test(looks_no_more_at_tokens_of_who_failed_often),
         cmocka_unit_test(forgets_with_the_keys),
         cmocka_unit_test(remembers_within_its_bound),
     };
