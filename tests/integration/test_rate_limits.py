@@ -119,10 +119,9 @@ def test_tokens_of_what_is_cut_short_or_computes_nothing(launch):
                 next(lines)
 
     def leave_in_the_body():
-        started = gateway.stats()["inference"]["requests"]["started"]
         with gateway.raw() as connection:
             connection.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
-            wait_for(lambda: gateway.stats()["inference"]["requests"]["started"] > started)
+            wait_for(lambda: gateway.stats()["gateway"]["requests"]["awaiting_body"] == 1)
     with gateway.client(timeout=60) as client:
         usage = []
 
