@@ -172,6 +172,18 @@ def test_keep_alive_and_pipelining_keep_the_order(site):
         assert file.read() == b""
 
 
+@pytest.mark.parametrize("tls", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls12", "tls13"])
+def test_a_crowd_of_pipelined_requests_is_answered_by_and_by(site, tls):
+    """Far more than a read or the buffer of answers, and among them one that a server has to answer."""
+    count = 1500
+    ours, theirs, last = (b"GET %s HTTP/1.1\r\nhost: x\r\n%s\r\n" % words for words in (
+        (b"/fixed", b""), (b"/app/1", b""), (b"/fixed", b"connection: close\r\n")))
+    answers = site.exchange(ours * count + theirs + ours * count + last, tls=tls)
+    assert answers.count(b"HTTP/1.1 200 ") == answers.count(b"HTTP/1.1 ") == 2 * count + 2
+    before, _, behind = answers.partition(b'"path": "/app/1"')
+    assert (before.count(b"fixed text"), behind.count(b"fixed text")) == (count, count + 1)
+
+
 def test_http10_is_answered_and_closed(site):
     answer = site.exchange(b"GET /fixed HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"fixed text")
