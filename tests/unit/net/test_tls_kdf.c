@@ -2,6 +2,9 @@
  * test_tls_kdf.c: the key schedule of RFC 8448, a known answer of TLS 1.2, and all lengths against
  * OpenSSL's own. That OpenSSL's handshakes come to the same keys is held in test_tls.c.
  */
+#include "ending_memory.h"
+#include "hex.h"
+
 #include "net/tls_kdf.h"
 
 #include <openssl/core_names.h>
@@ -16,54 +19,18 @@
 
 static struct fg_tls_kdf kdf;
 
-/* ---- memory that ends ---- */
-
-static bool is_counting;
-static unsigned allocations, failing; /* which of them fails */
-
-static bool is_allowed(void)
-{
-    return !is_counting || ++allocations != failing;
-}
-
-static void *allocate(size_t bytes, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return is_allowed() ? malloc(bytes) : NULL;
-}
-
-static void *reallocate(void *block, size_t bytes, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return is_allowed() ? realloc(block, bytes) : NULL;
-}
-
-static void release(void *block, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(block);
-}
-
 /* ---- known answers ---- */
 
-static struct fg_span bytes_of(const char *digits, unsigned char *to)
+static struct fg_span span_of(const char *digits, unsigned char *to)
 {
-    size_t len = 0;
-    for (; *digits != '\0'; digits += 2) {
-        const char pair[3] = {digits[0], digits[1], '\0'};
-        to[len++] = (unsigned char)strtoul(pair, NULL, 16);
-    }
-    return fg_span_make((const char *)to, len);
+    return fg_span_make((const char *)to, hex_bytes(digits, to));
 }
 
 static void expect_bytes(const void *bytes, const char *digits)
 {
     unsigned char wanted[128];
-    struct fg_span span = bytes_of(digits, wanted);
-    assert_memory_equal(bytes, span.data, span.len);
+    size_t len = hex_bytes(digits, wanted);
+    assert_memory_equal(bytes, wanted, len);
 }
 
 static void derives_what_rfc_8448_shows(void **state)
@@ -73,7 +40,7 @@ static void derives_what_rfc_8448_shows(void **state)
     assert_true(fg_tls_kdf_extract(&kdf, FG_TLS_SHA256, NULL, FG_SPAN(""), early));
     expect_bytes(early, "33ad0a1c607ec03b09e6cd9893680ce210adf300aa1f2660e1b22e10f170f92a");
     struct fg_span shared =
-        bytes_of("8bd4054fb55b9d63fdfbacf9f04b9f0d35e6d63f537563efd46272900f89492d", bytes);
+        span_of("8bd4054fb55b9d63fdfbacf9f04b9f0d35e6d63f537563efd46272900f89492d", bytes);
     assert_true(fg_tls_kdf_extract(&kdf, FG_TLS_SHA256, early, shared, handshake));
     expect_bytes(handshake, "1dc826e93606aa6fdc0aadc12f741b01046aa6b99f691ed221a9f0ca043fbeac");
     assert_true(fg_tls_kdf_extract(&kdf, FG_TLS_SHA256, handshake, FG_SPAN(""), master));
@@ -85,8 +52,8 @@ static void makes_the_known_output_of_tls_1_2(void **state)
 {
     (void)state;
     unsigned char secret_bytes[16], seed_bytes[26] = "test label", out[100];
-    struct fg_span secret = bytes_of("9bbe436ba940f017b17652849a71db35", secret_bytes);
-    bytes_of("a0ba9f936cda311827a6f796ffd5198c", seed_bytes + 10);
+    struct fg_span secret = span_of("9bbe436ba940f017b17652849a71db35", secret_bytes);
+    hex_bytes("a0ba9f936cda311827a6f796ffd5198c", seed_bytes + 10);
     assert_true(fg_tls_kdf_prf(&kdf, FG_TLS_SHA256, secret,
                                fg_span_make((const char *)seed_bytes, sizeof(seed_bytes)), out,
                                sizeof(out)));
@@ -195,36 +162,32 @@ static void survives_the_end_of_memory(void **state)
     (void)state;
     unsigned char secret[48] = {0}, out[32], wanted[32];
     unsigned failures = 0;
+    bool has_failed;
     assert_true(fg_tls_kdf_expand(&kdf, FG_TLS_SHA256, secret, FG_SPAN("key"), FG_SPAN(""), wanted,
                                   sizeof(wanted)));
     do {
         struct fg_tls_kdf own;
-        failing++;
-        allocations = 0;
-        is_counting = true;
+        ending_memory_begin();
         bool is_fine = fg_tls_kdf_init(&own) == FG_OK &&
                        fg_tls_kdf_expand(&own, FG_TLS_SHA256, secret, FG_SPAN("key"), FG_SPAN(""),
                                          out, sizeof(out));
-        is_counting = false;
+        has_failed = ending_memory_end();
         failures += is_fine ? 0 : 1;
-        assert_true(is_fine || allocations >= failing);
+        assert_true(is_fine || has_failed);
         if (own.hashes[0].ctx != NULL) { /* and once there is memory again, it works again */
             assert_true(fg_tls_kdf_expand(&own, FG_TLS_SHA256, secret, FG_SPAN("key"), FG_SPAN(""),
                                           out, sizeof(out)));
             assert_memory_equal(out, wanted, sizeof(out));
         }
         fg_tls_kdf_fini(&own);
-    } while (allocations >= failing);
+    } while (has_failed);
     assert_true(failures >= 6); /* two digests' contexts, each begun; a hash of two */
 }
 
 static int set_up(void **state)
 {
     (void)state;
-    return CRYPTO_set_mem_functions(allocate, reallocate, release) == 1 &&
-                   fg_tls_kdf_init(&kdf) == FG_OK
-               ? 0
-               : -1;
+    return ending_memory_install() && fg_tls_kdf_init(&kdf) == FG_OK ? 0 : -1;
 }
 
 static int tear_down(void **state)

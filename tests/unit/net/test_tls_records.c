@@ -2,6 +2,9 @@
  * test_tls_records.c: the records of RFC 8448, round trips, and every way in which a record can be
  * wrong. Against OpenSSL itself it is held in test_tls.c.
  */
+#include "ending_memory.h"
+#include "hex.h"
+
 #include "net/tls_records.h"
 
 #include <openssl/crypto.h>
@@ -20,37 +23,6 @@ static struct fg_tls_crypto crypto;
 static struct fg_segment_pool segments;
 static char sealed[RECORD_ROOM + 512];
 static char opened[FG_TLS_OPEN_ROOM];
-
-/* ---- memory that ends ---- */
-
-static bool is_counting;
-static unsigned allocations, failing; /* which of them fails */
-
-static bool is_allowed(void)
-{
-    return !is_counting || ++allocations != failing;
-}
-
-static void *allocate(size_t bytes, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return is_allowed() ? malloc(bytes) : NULL;
-}
-
-static void *reallocate(void *block, size_t bytes, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return is_allowed() ? realloc(block, bytes) : NULL;
-}
-
-static void release(void *block, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    free(block);
-}
 
 /* ---- two ends of a connection ---- */
 
@@ -144,20 +116,10 @@ static void expect_data(struct fg_tls_records *records, const char *in, size_t l
 
 /* ---- RFC 8448 section 3: a simple 1-RTT handshake ---- */
 
-static size_t bytes_of(const char *digits, unsigned char *to)
-{
-    size_t len = 0;
-    for (; *digits != '\0'; digits += 2) {
-        const char pair[3] = {digits[0], digits[1], '\0'};
-        to[len++] = (unsigned char)strtoul(pair, NULL, 16);
-    }
-    return len;
-}
-
 static void expect_bytes(const void *bytes, const char *digits)
 {
     unsigned char wanted[128];
-    size_t len = bytes_of(digits, wanted);
+    size_t len = hex_bytes(digits, wanted);
     assert_memory_equal(bytes, wanted, len);
 }
 
@@ -179,21 +141,21 @@ static void opens_and_seals_what_rfc_8448_shows(void **state)
     size_t got;
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (char)i;
-    bytes_of("9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5",
-             records.opening.secret);
-    bytes_of("a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
-             records.sealing.secret);
+    hex_bytes("9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5",
+              records.opening.secret);
+    hex_bytes("a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
+              records.sealing.secret);
     assert_true(fg_tls_records_init(&records, &crypto, &segments, FG_TLS_AES_128_GCM_SHA256));
     expect_bytes(records.opening.key, "17422dda596ed5d9acd890e3c63f5051");
     expect_bytes(records.opening.iv, "5b78923dee08579033e523d9");
     expect_bytes(records.sealing.key, "9f02283b6c9c07efc26bb9f2ac92e356");
     expect_bytes(records.sealing.iv, "cf782b88dd83549aadf1e984");
     records.sealing.sequence = 1; /* its first was a ticket */
-    size_t len = bytes_of(client_data, record);
+    size_t len = hex_bytes(client_data, record);
     expect_data(&records, (const char *)record, len, data, sizeof(data));
     assert_int_equal(seal(&records, data, sizeof(data)), strlen(server_data) / 2);
     expect_bytes(sealed, server_data);
-    len = bytes_of(client_goodbye, record);
+    len = hex_bytes(client_goodbye, record);
     assert_int_equal(open_all(&records, (const char *)record, len, &got), FG_TLS_EOF);
     assert_int_equal(fg_tls_records_say_last(&records, FG_TLS_ALERT_CLOSE_NOTIFY, goodbye),
                      sizeof(goodbye));
@@ -645,6 +607,7 @@ static void survives_the_end_of_memory(void **state)
 {
     (void)state;
     unsigned survived = 0;
+    bool has_failed;
     do {
         struct ends ends;
         char update[FG_TLS_UPDATE_BYTES];
@@ -655,13 +618,11 @@ static void survives_the_end_of_memory(void **state)
         memset(ends.ours.opening.secret, 0x11, FG_TLS_SECRET_BYTES_MAX);
         memset(ends.ours.sealing.secret, 0x22, FG_TLS_SECRET_BYTES_MAX);
         memcpy(sealed + FG_TLS_HEAD_BYTES, "data", 4);
-        failing++;
-        allocations = 0;
-        is_counting = true;
+        ending_memory_begin();
         if (fg_tls_records_init(&ends.ours, &crypto, &segments, FG_TLS_AES_256_GCM_SHA384) &&
             open_all(&ends.ours, update, update_len, &got) == FG_TLS_MORE)
             len = fg_tls_records_seal(&ends.ours, sealed, 4);
-        is_counting = false;
+        has_failed = ending_memory_end();
         if (len > 0)
             expect_data(&ends.peers, sealed, len, "data", 4);
         else if (ends.ours.has_failed)
@@ -669,7 +630,7 @@ static void survives_the_end_of_memory(void **state)
                         ends.ours.alert == FG_TLS_ALERT_BAD_RECORD_MAC);
         survived += len == 0;
         end(&ends);
-    } while (allocations >= failing);
+    } while (has_failed);
     assert_true(survived > 10);
 }
 
@@ -723,7 +684,7 @@ int main(void)
         cmocka_unit_test(survives_the_end_of_memory),
         cmocka_unit_test(forgets_its_secrets),
     };
-    if (CRYPTO_set_mem_functions(allocate, reallocate, release) != 1)
+    if (!ending_memory_install())
         return 1;
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
