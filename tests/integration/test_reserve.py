@@ -15,7 +15,8 @@ BODY = b"x" * 90000
 def config(address, **orders):
     """Orders beside a backend of one request at a time, with a long line of large ones before it."""
     return {
-        "limits": {"threads": 1, "request_memory_total_max": "2MiB", "request_memory_max": "256KiB"},
+        "limits": {"threads": 1, "request_memory_total_max": "2MiB", "request_memory_max": "256KiB",
+                   "awaiting_body_share": "100%"},  # uploads that come at once hold what they may hold in line
         "identity": {"sessions_per_ip": "off"},
         "orders": {"campaign": "night", "skus": {"milk-tea": {"stock": 1000}}, "fulfil": {"workers": 1}, **orders},
         "clusters": {"heavy": {"endpoints": [address], "concurrency": {"kind": "fixed", "limit": 1},
