@@ -8,6 +8,7 @@
  */
 #include "jwt_verifier.h"
 
+#include "backends/client_owner.h"
 #include "base/base64url.h"
 #include "pipeline/token_cache.h"
 #include "policies/flood_debt.h"
@@ -28,7 +29,8 @@ struct fg_jwt_verifier {
     const struct fg_key_ring *ring;
     struct fg_token_cache *cache; /* NULL: off */
     struct fg_flood_debts debts;  /* of clients, in signatures that were checked in vain */
-    EVP_MD_CTX *digest;           /* for signatures */
+    const struct fg_siphash_key *client_key;
+    EVP_MD_CTX *digest; /* for signatures */
     EVP_MD_CTX *hasher; /* set to SHA-256 once: setting it anew would allocate with every request */
 };
 
@@ -44,7 +46,8 @@ struct candidate {
 
 struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *conf,
                                                struct fg_jwt_signer *signer,
-                                               struct fg_key_store *keys)
+                                               struct fg_key_store *keys,
+                                               const struct fg_siphash_key *client_key)
 {
     struct fg_jwt_verifier *verifier = calloc(1, sizeof(*verifier));
     if (verifier == NULL)
@@ -52,6 +55,7 @@ struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *co
     verifier->conf = conf;
     verifier->signer = signer;
     verifier->store = keys;
+    verifier->client_key = client_key;
     verifier->ring = fg_key_store_take(keys);
     fg_flood_debts_init(&verifier->debts, conf->failed_tokens_per_s,
                         (uint64_t)conf->failed_tokens_burst + TRIES_MAX);
@@ -190,13 +194,6 @@ static bool may_be_our_own(const struct fg_identity_conf *conf, const json_t *cl
     return conf->jwt.issuer == NULL || (iss != NULL && strcmp(iss, conf->jwt.issuer) == 0);
 }
 
-static bool has_failed_too_often(const struct fg_jwt_verifier *verifier, uint64_t client,
-                                 uint64_t now_s)
-{
-    uint32_t burst = verifier->conf->failed_tokens_burst;
-    return burst > 0 && fg_flood_debts_owed(&verifier->debts, client, now_s * NS_PER_S) >= burst;
-}
-
 static enum fg_jwt_verdict check_foreign(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
                                          struct candidate *token, size_t issuer, uint64_t now_s,
                                          struct fg_jwt_grant *grant)
@@ -218,9 +215,26 @@ static enum fg_jwt_verdict check_foreign(struct fg_jwt_verifier *verifier, struc
     return fg_jwt_read_claims(&rules, arena, token->claims, now_s, grant);
 }
 
+/* The same, unless its client has failed too often; whoever has no address is nobody's crowd. */
+static enum fg_jwt_verdict check_in_bounds(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
+                                           struct fg_span client_addr, struct candidate *token,
+                                           size_t issuer, uint64_t now_s,
+                                           struct fg_jwt_grant *grant)
+{
+    const uint64_t client = fg_client_owner(verifier->client_key, client_addr);
+    const uint32_t burst = client == 0 ? 0 : verifier->conf->failed_tokens_burst;
+    const uint64_t now_ns = now_s * NS_PER_S;
+    if (burst > 0 && fg_flood_debts_owed(&verifier->debts, client, now_ns) >= burst)
+        return FG_JWT_TOO_MANY_TRIES;
+    enum fg_jwt_verdict verdict = check_foreign(verifier, arena, token, issuer, now_s, grant);
+    if (burst > 0 && verdict != FG_JWT_OK && token->tries > 0)
+        fg_flood_debts_add(&verifier->debts, client, token->tries, now_ns);
+    return verdict;
+}
+
 static enum fg_jwt_verdict check_anew(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
-                                      uint64_t client, struct fg_span token, uint64_t now_s,
-                                      struct fg_jwt_grant *grant)
+                                      struct fg_span client_addr, struct fg_span token,
+                                      uint64_t now_s, struct fg_jwt_grant *grant)
 {
     struct candidate candidate = {.header = NULL};
     if (token.len > FG_JWT_TOKEN_BYTES_MAX)
@@ -235,13 +249,9 @@ static enum fg_jwt_verdict check_anew(struct fg_jwt_verifier *verifier, struct f
     size_t issuer = issuer_of(verifier->conf, candidate.claims);
     enum fg_jwt_verdict verdict = FG_JWT_WRONG_ISSUER;
     if (issuer < verifier->conf->issuer_count)
-        verdict = has_failed_too_often(verifier, client, now_s)
-                      ? FG_JWT_TOO_MANY_TRIES
-                      : check_foreign(verifier, arena, &candidate, issuer, now_s, grant);
+        verdict = check_in_bounds(verifier, arena, client_addr, &candidate, issuer, now_s, grant);
     else if (may_be_our_own(verifier->conf, candidate.claims))
         verdict = fg_jwt_verify(verifier->signer, arena, token, now_s, grant);
-    if (verdict != FG_JWT_OK && candidate.tries > 0)
-        fg_flood_debts_add(&verifier->debts, client, candidate.tries, now_s * NS_PER_S);
     json_decref(candidate.claims);
     json_decref(candidate.header);
     return verdict;
@@ -257,8 +267,9 @@ static bool hash_token(EVP_MD_CTX *hasher, struct fg_span token, unsigned char d
 }
 
 enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
-                                          uint64_t client, struct fg_span token, uint64_t now_s,
-                                          struct fg_span *user_id, struct fg_span *tier)
+                                          struct fg_span client_addr, struct fg_span token,
+                                          uint64_t now_s, struct fg_span *user_id,
+                                          struct fg_span *tier)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     struct fg_jwt_grant grant;
@@ -270,7 +281,7 @@ enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, stru
         *tier = grant.tier.len == 0 ? FG_SPAN("") : fg_arena_try_copy(arena, grant.tier);
         return user_id->data == NULL || tier->data == NULL ? FG_JWT_MALFORMED : FG_JWT_OK;
     }
-    enum fg_jwt_verdict verdict = check_anew(verifier, arena, client, token, now_s, &grant);
+    enum fg_jwt_verdict verdict = check_anew(verifier, arena, client_addr, token, now_s, &grant);
     if (verdict != FG_JWT_OK)
         return verdict;
     *user_id = grant.user_id;

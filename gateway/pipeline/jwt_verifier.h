@@ -14,22 +14,23 @@
 
 #include "pipeline/jwt.h"
 #include "pipeline/key_store_shared.h"
+#include "policies/siphash.h"
 
 struct fg_jwt_verifier;
 
-/* `signer` knows our own tokens; it, `conf` and `keys` outlive the verifier. NULL: no memory. */
+/* `signer` knows our own tokens; `client_key` is for hashes of addresses. All of them outlive the
+ * verifier. NULL: no memory. */
 struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *conf,
                                                struct fg_jwt_signer *signer,
-                                               struct fg_key_store *keys);
+                                               struct fg_key_store *keys,
+                                               const struct fg_siphash_key *client_key);
 void fg_jwt_verifier_destroy(struct fg_jwt_verifier *verifier);
 
-/*
- * On OK *user_id and *tier (empty: none) are in the arena. `client` stands for the address that the
- * token came from, spread over all bits.
- */
+/* A token from `client_addr`. On OK *user_id and *tier (empty: none) are in the arena. */
 enum fg_jwt_verdict fg_jwt_verifier_check(struct fg_jwt_verifier *verifier, struct fg_arena *arena,
-                                          uint64_t client, struct fg_span token, uint64_t now_s,
-                                          struct fg_span *user_id, struct fg_span *tier);
+                                          struct fg_span client_addr, struct fg_span token,
+                                          uint64_t now_s, struct fg_span *user_id,
+                                          struct fg_span *tier);
 
 /* The keys that are valid now, until the next call of either function. */
 const struct fg_key_ring *fg_jwt_verifier_keys(struct fg_jwt_verifier *verifier);

@@ -365,8 +365,8 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
                                   pipeline->config->limits.awaiting_body_permille / 1000;
     thread->signer = fg_jwt_signer_create(&pipeline->jwt_key);
     if (thread->signer != NULL)
-        thread->verifier =
-            fg_jwt_verifier_create(&pipeline->config->identity, thread->signer, pipeline->keys);
+        thread->verifier = fg_jwt_verifier_create(&pipeline->config->identity, thread->signer,
+                                                  pipeline->keys, &pipeline->cohort_key);
     thread->deadline_timer = evtimer_new(fg_loop_base(loop), on_deadline_timer, thread);
     if (thread->verifier == NULL || thread->deadline_timer == NULL ||
         getrandom(&thread->random, sizeof(thread->random), 0) != sizeof(thread->random)) {

@@ -5,7 +5,6 @@
  */
 #include "field_edit.h"
 
-#include "backends/client_owner.h"
 #include "pipeline/rate_texts.h"
 #include "pipeline/signature.h"
 
@@ -166,9 +165,8 @@ static enum outcome by_token(struct fg_flow *flow)
     struct fg_span token = bearer_of(ex);
     if (token.data == NULL)
         return OUTCOME_ABSENT;
-    uint64_t client = fg_client_owner(&flow->thread->pipeline->cohort_key, ex->client_addr);
     enum fg_jwt_verdict verdict =
-        fg_jwt_verifier_check(flow->thread->verifier, ex->arena, client, token,
+        fg_jwt_verifier_check(flow->thread->verifier, ex->arena, ex->client_addr, token,
                               fg_clock_wall_ns() / FG_S, &ex->user_id, &flow->tier);
     if (verdict == FG_JWT_OK)
         return OUTCOME_KNOWN;

@@ -20,6 +20,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static const struct fg_siphash_key client_key = {1, 2};
+static const struct fg_span client_addr = FG_SPAN_LITERAL("192.0.2.1");
+
 static struct fg_jwt_verifier *make_verifier(void)
 {
     static const char jwks[] = "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"k\",\"k\":\""
@@ -41,16 +44,17 @@ static struct fg_jwt_verifier *make_verifier(void)
     struct fg_jwt_signer *signer = fg_jwt_signer_create(&key);
     if (store == NULL || signer == NULL)
         abort();
-    return fg_jwt_verifier_create(&conf, signer, store);
+    return fg_jwt_verifier_create(&conf, signer, store, &client_key);
 }
 
 static void check(struct fg_jwt_verifier *verifier, struct fg_arena *arena, struct fg_span token)
 {
     struct fg_span user = {NULL, 0}, again = {NULL, 0}, tier, tier_again;
-    if (fg_jwt_verifier_check(verifier, arena, 1, token, NOW_S, &user, &tier) != FG_JWT_OK)
+    if (fg_jwt_verifier_check(verifier, arena, client_addr, token, NOW_S, &user, &tier) !=
+        FG_JWT_OK)
         return;
     assert(user.len > 0 && user.len <= FG_USER_ID_BYTES_MAX);
-    assert(fg_jwt_verifier_check(verifier, arena, 1, token, NOW_S, &again, &tier_again) ==
+    assert(fg_jwt_verifier_check(verifier, arena, client_addr, token, NOW_S, &again, &tier_again) ==
            FG_JWT_OK);
     assert(tier.len <= FG_TIER_BYTES_MAX);
     assert(fg_span_equal(user, again) && fg_span_equal(tier, tier_again)); /* as remembered */

@@ -24,6 +24,7 @@ static struct fg_arena arena;
 static struct fg_jwt_key own_key;
 static struct fg_jwt_signer *signer;
 static struct fg_key_store *store;
+static const struct fg_siphash_key client_key = {1, 2};
 static struct fg_jwt_verifier *verifier;
 static EVP_PKEY *keys[ISSUERS];
 static char paths[ISSUERS][32];
@@ -65,7 +66,7 @@ static int set_up(void **state)
     store = fg_key_store_create(&conf, &error);
     if (signer == NULL || store == NULL)
         return -1;
-    verifier = fg_jwt_verifier_create(&conf, signer, store);
+    verifier = fg_jwt_verifier_create(&conf, signer, store, &client_key);
     return verifier == NULL ? -1 : 0;
 }
 
@@ -123,13 +124,13 @@ static struct fg_span token_of(unsigned issuer, const char *header, const char *
 }
 
 static struct fg_span tier; /* of the last token that was good */
-static uint64_t client = 1; /* who sends it */
+static struct fg_span client_addr = FG_SPAN_LITERAL("192.0.2.1"); /* who sends it */
 
 static enum fg_jwt_verdict check(struct fg_span token, uint64_t now_s, const char *expected_user)
 {
     struct fg_span user = {NULL, 0};
     enum fg_jwt_verdict verdict =
-        fg_jwt_verifier_check(verifier, &arena, client, token, now_s, &user, &tier);
+        fg_jwt_verifier_check(verifier, &arena, client_addr, token, now_s, &user, &tier);
     if (verdict == FG_JWT_OK && expected_user != NULL)
         assert_true(fg_span_equal(user, fg_span_from_string(expected_user)));
     return verdict;
@@ -305,7 +306,7 @@ static void looks_no_more_at_tokens_of_who_failed_often(void **state)
     strict.failed_tokens_burst = 8;
     strict.failed_tokens_per_s = 2;
     struct fg_jwt_verifier *lax = verifier;
-    verifier = fg_jwt_verifier_create(&strict, signer, store);
+    verifier = fg_jwt_verifier_create(&strict, signer, store, &client_key);
     assert_non_null(verifier);
     static const char header[] = "{\"alg\":\"EdDSA\"}";
     struct fg_span known =
@@ -325,9 +326,9 @@ static void looks_no_more_at_tokens_of_who_failed_often(void **state)
     assert_int_equal(check(fresh, 1500, NULL), FG_JWT_TOO_MANY_TRIES);
     assert_int_equal(check(known, 1500, "known"), FG_JWT_OK); /* from memory */
     assert_int_equal(check(own, 1500, "u_1"), FG_JWT_OK);
-    client = 2;
+    client_addr = FG_SPAN("192.0.2.2");
     assert_int_equal(check(fresh, 1500, "fresh"), FG_JWT_OK);
-    client = 1;
+    client_addr = FG_SPAN("192.0.2.1");
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(check(forged, 1501, NULL), FG_JWT_BAD_SIGNATURE);
     assert_int_equal(check(forged, 1501, NULL), FG_JWT_TOO_MANY_TRIES);

@@ -43,7 +43,7 @@ static int set_up(void **state)
     struct fixture *f = &fixture;
     *f = (struct fixture){.base = event_base_new()};
     assert_non_null(f->base);
-    /* What this turn takes for now is long over. */
+    /* The clock of this turn is long behind. */
     f->clock = (struct fg_turn_clock){.turn = &f->turn, .now_ns = 1};
     fg_timeout_list_init(&f->list, f->base, &f->clock, FG_MS, on_expired);
     for (size_t i = 0; i < WAITS; i++) {
