@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import resource
+import selectors
 import shutil
 import signal
 import socket
@@ -264,7 +265,8 @@ class Floodgate:
     def client(self, http2=False, **kwargs):
         kwargs.setdefault("timeout", 30)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        return httpx.Client(base_url=self.url, verify=False, http2=http2, limits=limits, trust_env=False, **kwargs)
+        return httpx.Client(base_url=self.url, verify=trusting_context(), http2=http2, limits=limits, trust_env=False,
+                            **kwargs)
 
     def async_client(self, http2=False, **kwargs):
         kwargs.setdefault("timeout", 60)
@@ -277,10 +279,8 @@ class Floodgate:
             return client.get(path, **kwargs)
 
     def raw(self, alpn="http/1.1", timeout=30, tls=None):
-        """A TLS connection to write bytes into."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        """A TLS connection to write bytes into, for one thread at a time: send_and_hear() does both in one."""
+        context = trusting_context()
         if tls is not None:
             context.minimum_version = context.maximum_version = tls
         if alpn:
@@ -333,6 +333,73 @@ def base64url(data):
 def sign(secret, header, claims):
     text = base64url(json.dumps(header).encode()) + "." + base64url(json.dumps(claims).encode())
     return text + "." + base64url(hmac.new(secret, text.encode(), hashlib.sha256).digest())
+
+
+# ---- TLS ----
+
+class OneThreadSocket(ssl.SSLSocket):
+    """
+    Says so where one thread reads and another writes at the same time: OpenSSL's state of a connection
+    has no lock, and Python lets go of its own in both calls, so that a record gets a bad MAC by chance.
+    """
+
+    @contextlib.contextmanager
+    def alone(self):
+        lock = self.__dict__.setdefault("_one_thread", threading.Lock())
+        assert lock.acquire(blocking=False), "two threads use one TLS connection at the same time"
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read(self, *arguments):
+        with self.alone():
+            return super().read(*arguments)
+
+    def send(self, *arguments):
+        with self.alone():
+            return super().send(*arguments)
+
+
+def trusting_context():
+    """A client's that takes any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = OneThreadSocket
+    return context
+
+
+def send_and_hear(connection, pieces, is_enough, seconds=60):
+    """
+    Sends as many of the pieces as the other side takes, and reads meanwhile, until what it has heard is
+    enough, or the connection has ended. Returns all that it has heard.
+    """
+    pieces, left, heard, end = iter(pieces), memoryview(b""), b"", time.monotonic() + seconds
+    connection.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        while not is_enough(heard):
+            left = left or memoryview(next(pieces, b""))
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if left else 0)
+            try:
+                left = left[connection.send(left):] if left else left
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass
+            except OSError:  # it takes no more, but may have said why
+                left, pieces = memoryview(b""), iter(())
+            try:
+                piece = connection.recv(65536)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                selector.modify(connection, wanted)
+                assert selector.select(max(0, end - time.monotonic())), f"nothing within {seconds} s after {heard}"
+                continue
+            except ConnectionError:
+                break
+            if not piece:
+                break
+            heard += piece
+    return heard
 
 
 # ---- bytes ----

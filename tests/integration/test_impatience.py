@@ -1,11 +1,10 @@
 """What a client brings about by itself counts against no backend: short deadlines, uploads that stand still, leaving."""
 import contextlib
-import threading
 
 import httpx
 import pytest
 
-from harness import read_response, wait_for
+from harness import read_response, send_and_hear, wait_for
 from test_policies import in_background, join
 
 FAILURES = 2  # in a row open the breaker
@@ -76,17 +75,13 @@ def test_an_upload_that_the_server_does_not_take_is_the_servers(launch, upstream
     gateway = launch(site(backend.address, route={"timeout": "2s", "body_max": "1GiB"},
                           concurrency={"kind": "fixed", "limit": FAILURES}))
 
-    def send(connection):
-        with contextlib.suppress(OSError):  # the answer comes before all is sent, and ends it
-            connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n")
-            for _ in range(200):
-                connection.sendall(bytes(250000))
+    def upload():
+        yield b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n"
+        for _ in range(200):
+            yield bytes(250000)
     for _ in range(FAILURES):  # one behind the other: those of one instant are one
-        with gateway.raw() as connection:
-            thread = threading.Thread(target=send, args=(connection,))
-            thread.start()
-            assert read_response(connection.makefile("rb"))[0] == 504
-        join([thread])
+        with gateway.raw() as connection:  # the answer comes before all is sent
+            assert send_and_hear(connection, upload(), lambda heard: b"\r\n\r\n" in heard).startswith(b"HTTP/1.1 504 ")
     assert gateway.gate("app")["breaker"]["state"] == "open"
 
 

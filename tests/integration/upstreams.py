@@ -19,6 +19,7 @@ import h2.settings
 import hpack
 
 import wire
+from harness import OneThreadSocket
 
 
 class SocketServer:
@@ -90,6 +91,7 @@ class SocketServer:
 
 def server_tls(certificate, alpn=None, ca=None):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = OneThreadSocket
     context.load_cert_chain(*map(str, certificate))
     if alpn:
         context.set_alpn_protocols(alpn)
