@@ -182,7 +182,7 @@ static void check_identity_files(struct fg_snapshot *snapshot)
         if (!check_readable(snapshot, one->node, "keys_file", one->conf.keys_file, WANTED_FILE,
                             "a JWK set or a PEM public key", &bytes))
             continue;
-        if (!fg_key_set_load(&keys, one->conf.keys_file, why, sizeof(why)))
+        if (!fg_key_set_load(&keys, one->conf.keys_file, one->conf.algorithm, why, sizeof(why)))
             fg_config_error_at(snapshot, one->node, "keys_file",
                                "keys_file: cannot use %s: %s; expected a JWK set or a PEM public "
                                "key",

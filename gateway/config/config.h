@@ -138,6 +138,7 @@ struct fg_issuer_conf {
     const char *issuer;
     const char *audience;  /* NULL: not checked */
     const char *keys_file; /* JWK set or PEM */
+    const char *algorithm; /* of keys that name none; NULL: the usual one of their type */
     const char *user_prefix;
     uint64_t leeway_ns;
 };

@@ -20,19 +20,7 @@
 
 #define FILE_BYTES_MAX ((size_t)262144)
 #define NUMBER_BYTES_MAX 1024
-#define RSA_BITS_MIN 2048
-#define SECRET_BYTES_MIN 32
-
-const char *fg_key_algorithm_name(enum fg_key_algorithm algorithm)
-{
-    static const char *const names[] = {
-        [FG_KEY_HS256] = "HS256",
-        [FG_KEY_RS256] = "RS256",
-        [FG_KEY_ES256] = "ES256",
-        [FG_KEY_EDDSA] = "EdDSA",
-    };
-    return names[algorithm];
-}
+#define POINT_BYTES_MAX (1 + 2 * 66) /* of P-521 */
 
 /* ---- one JWK ---- */
 
@@ -64,6 +52,14 @@ static EVP_PKEY *make_key(const char *type, OSSL_PARAM_BLD *builder)
     return key;
 }
 
+/* Of RSA keys alone there are short ones. */
+static bool is_long_enough(const struct fg_public_key *key)
+{
+    const size_t bytes = fg_key_kind_of(key->algorithm)->bytes;
+    return EVP_PKEY_get_base_id(key->key) != EVP_PKEY_RSA ||
+           EVP_PKEY_get_bits(key->key) >= 8 * (int)bytes;
+}
+
 static const char *read_rsa(const json_t *jwk, struct fg_public_key *key)
 {
     struct number modulus, exponent;
@@ -80,29 +76,30 @@ static const char *read_rsa(const json_t *jwk, struct fg_public_key *key)
     OSSL_PARAM_BLD_free(builder);
     BN_free(n);
     BN_free(e);
-    key->algorithm = FG_KEY_RS256;
     if (key->key == NULL || !is_odd)
         return "an RSA key that cannot be used";
-    return EVP_PKEY_get_bits(key->key) < RSA_BITS_MIN ? "an RSA key of less than 2048 bits" : NULL;
+    return is_long_enough(key) ? NULL : "an RSA key of less than 2048 bits";
 }
 
 static const char *read_ec(const json_t *jwk, struct fg_public_key *key)
 {
+    const struct fg_key_kind *kind = fg_key_kind_of(key->algorithm);
+    const size_t bytes = kind->bytes;
     struct number x, y;
-    unsigned char point[65] = {4}; /* uncompressed */
-    if (!read_number(jwk, "x", &x) || !read_number(jwk, "y", &y) || x.len != 32 || y.len != 32)
-        return "a P-256 key without a good x and y";
-    memcpy(point + 1, x.bytes, 32);
-    memcpy(point + 33, y.bytes, 32);
+    unsigned char point[POINT_BYTES_MAX] = {4}; /* uncompressed */
+    if (!read_number(jwk, "x", &x) || !read_number(jwk, "y", &y) || x.len != bytes ||
+        y.len != bytes)
+        return "an EC key without a good x and y";
+    memcpy(point + 1, x.bytes, bytes);
+    memcpy(point + 1 + bytes, y.bytes, bytes);
     OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
     if (builder != NULL &&
-        OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME, "P-256", 0) == 1 &&
-        OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point)) ==
+        OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME, kind->group, 0) == 1 &&
+        OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * bytes) ==
             1)
         key->key = make_key("EC", builder);
     OSSL_PARAM_BLD_free(builder);
-    key->algorithm = FG_KEY_ES256;
-    return key->key == NULL ? "a P-256 key that is no point of the curve" : NULL;
+    return key->key == NULL ? "an EC key that is no point of its curve" : NULL;
 }
 
 static const char *read_okp(const json_t *jwk, struct fg_public_key *key)
@@ -111,7 +108,6 @@ static const char *read_okp(const json_t *jwk, struct fg_public_key *key)
     if (!read_number(jwk, "x", &x) || x.len != 32)
         return "an Ed25519 key without a good x";
     key->key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, x.bytes, x.len);
-    key->algorithm = FG_KEY_EDDSA;
     return key->key == NULL ? "an Ed25519 key that cannot be used" : NULL;
 }
 
@@ -120,13 +116,12 @@ static const char *read_oct(const json_t *jwk, struct fg_public_key *key)
     struct number k;
     if (!read_number(jwk, "k", &k) || k.len > sizeof(key->secret))
         return "an oct key without a good k";
-    if (k.len < SECRET_BYTES_MIN)
-        return "an oct key of less than 32 bytes";
-    memcpy(key->secret, k.bytes, k.len);
-    key->secret_bytes = k.len;
-    key->algorithm = FG_KEY_HS256;
+    if (k.len >= fg_key_kind_of(key->algorithm)->bytes) {
+        memcpy(key->secret, k.bytes, k.len);
+        key->secret_bytes = k.len;
+    }
     explicit_bzero(&k, sizeof(k));
-    return NULL;
+    return key->secret_bytes == 0 ? "an oct key that is shorter than its hash" : NULL;
 }
 
 static bool is_text(const json_t *jwk, const char *name, const char *text)
@@ -135,19 +130,25 @@ static bool is_text(const json_t *jwk, const char *name, const char *text)
     return value != NULL && strcmp(value, text) == 0;
 }
 
-/* A key may name the algorithm that it is for: is that the one which we would use it with? */
-static bool is_for_us(const json_t *jwk)
+static const char *text_of(const json_t *jwk, const char *name)
 {
-    const char *type = json_string_value(json_object_get(jwk, "kty"));
-    enum fg_key_algorithm ours = strcmp(type, "RSA") == 0   ? FG_KEY_RS256
-                                 : strcmp(type, "EC") == 0  ? FG_KEY_ES256
-                                 : strcmp(type, "OKP") == 0 ? FG_KEY_EDDSA
-                                                            : FG_KEY_HS256;
-    return json_object_get(jwk, "alg") == NULL || is_text(jwk, "alg", fg_key_algorithm_name(ours));
+    return json_string_value(json_object_get(jwk, name));
 }
 
-/* Meant for something else, or of a kind that we do not know (RFC 7517 section 5: leave it out). */
-static bool is_left_out(const json_t *jwk)
+/* The one algorithm that a key is for; `wanted` is what those without an `alg` are for, NULL: the
+ * usual one of their type. FG_KEY_ALGORITHM_COUNT: none that we know, or one that it cannot do. */
+static enum fg_key_algorithm algorithm_of(const json_t *jwk, const char *wanted)
+{
+    const json_t *said = json_object_get(jwk, "alg");
+    const char *name = said == NULL ? wanted : json_string_value(said);
+    const char *type = text_of(jwk, "kty");
+    if (type == NULL || (said != NULL && name == NULL))
+        return FG_KEY_ALGORITHM_COUNT;
+    return fg_key_algorithm_choose(name, type, text_of(jwk, "crv"));
+}
+
+/* Meant for something else (RFC 7517 section 5: leave it out)? */
+static bool is_for_others(const json_t *jwk)
 {
     const json_t *use = json_object_get(jwk, "use");
     const json_t *operations = json_object_get(jwk, "key_ops");
@@ -161,10 +162,7 @@ static bool is_left_out(const json_t *jwk)
         const char *name = json_string_value(one);
         verifies = verifies || (name != NULL && strcmp(name, "verify") == 0);
     }
-    bool is_known = is_text(jwk, "kty", "RSA") || is_text(jwk, "kty", "oct") ||
-                    (is_text(jwk, "kty", "EC") && is_text(jwk, "crv", "P-256")) ||
-                    (is_text(jwk, "kty", "OKP") && is_text(jwk, "crv", "Ed25519"));
-    return !verifies || !is_known || !is_for_us(jwk);
+    return !verifies;
 }
 
 static const char *read_jwk(const json_t *jwk, struct fg_public_key *key)
@@ -175,10 +173,18 @@ static const char *read_jwk(const json_t *jwk, struct fg_public_key *key)
         return "a kid that is no text of 1 to 127 bytes";
     if (id != NULL)
         snprintf(key->id, sizeof(key->id), "%s", json_string_value(id));
-    return is_text(jwk, "kty", "RSA")   ? read_rsa(jwk, key)
-           : is_text(jwk, "kty", "EC")  ? read_ec(jwk, key)
-           : is_text(jwk, "kty", "OKP") ? read_okp(jwk, key)
-                                        : read_oct(jwk, key);
+    switch (fg_key_kind_of(key->algorithm)->scheme) {
+    case FG_KEY_SCHEME_PKCS1:
+    case FG_KEY_SCHEME_PSS:
+        return read_rsa(jwk, key);
+    case FG_KEY_SCHEME_ECDSA:
+        return read_ec(jwk, key);
+    case FG_KEY_SCHEME_EDDSA:
+        return read_okp(jwk, key);
+    case FG_KEY_SCHEME_HMAC:
+        break;
+    }
+    return read_oct(jwk, key);
 }
 
 /* ---- a file ---- */
@@ -192,16 +198,20 @@ static bool has_id(const struct fg_key_set *set, const char *id)
     return false;
 }
 
-static bool read_jwks(struct fg_key_set *set, const json_t *keys, char *why, size_t why_bytes)
+static bool read_jwks(struct fg_key_set *set, const json_t *keys, const char *wanted, char *why,
+                      size_t why_bytes)
 {
     size_t i;
     json_t *jwk;
     json_array_foreach(keys, i, jwk)
     {
-        if (is_left_out(jwk))
+        enum fg_key_algorithm algorithm = algorithm_of(jwk, wanted);
+        if (algorithm == FG_KEY_ALGORITHM_COUNT || is_for_others(jwk))
             continue;
         struct fg_public_key *key = &set->keys[set->count];
         bool is_full = set->count == FG_KEY_SET_MAX;
+        if (!is_full)
+            key->algorithm = algorithm;
         const char *problem = is_full ? "more than 64 keys" : read_jwk(jwk, key);
         if (problem == NULL && key->id[0] != '\0' && has_id(set, key->id))
             problem = "two keys of one kid";
@@ -214,7 +224,8 @@ static bool read_jwks(struct fg_key_set *set, const json_t *keys, char *why, siz
     }
     if (set->count > 0)
         return true;
-    snprintf(why, why_bytes, "no key in it can verify RS256, ES256, EdDSA or HS256");
+    snprintf(why, why_bytes, "no key in it can verify %s",
+             wanted == NULL ? "RS256, PS256, ES256, EdDSA, HS256 or their kin" : wanted);
     return false;
 }
 
@@ -233,17 +244,33 @@ static EVP_PKEY *read_pem_key(struct fg_span text)
     return key;
 }
 
-static bool is_p256(const EVP_PKEY *key)
+/* The type and curve that a JWK of this key would have; NULL: no kind that we know. */
+static const char *type_of(const EVP_PKEY *key, const char **curve)
 {
-    char name[32];
+    char group[32];
     size_t len;
-    return EVP_PKEY_get_group_name(key, name, sizeof(name), &len) == 1 &&
-           strcmp(name, "prime256v1") == 0;
+    int type = EVP_PKEY_get_base_id(key);
+    if (type == EVP_PKEY_RSA)
+        return "RSA";
+    if (type == EVP_PKEY_ED25519) {
+        *curve = fg_key_kind_of(FG_KEY_EDDSA)->curve;
+        return "OKP";
+    }
+    if (type != EVP_PKEY_EC || EVP_PKEY_get_group_name(key, group, sizeof(group), &len) != 1)
+        return NULL;
+    for (unsigned i = 0; i < FG_KEY_ALGORITHM_COUNT; i++) {
+        const struct fg_key_kind *kind = fg_key_kind_of((enum fg_key_algorithm)i);
+        if (kind->group != NULL && strcmp(kind->group, group) == 0)
+            *curve = kind->curve;
+    }
+    return "EC";
 }
 
-static bool read_pem(struct fg_key_set *set, struct fg_span text, char *why, size_t why_bytes)
+static bool read_pem(struct fg_key_set *set, struct fg_span text, const char *wanted, char *why,
+                     size_t why_bytes)
 {
     struct fg_public_key *key = &set->keys[0];
+    const char *curve = NULL;
     key->key = read_pem_key(text);
     ERR_clear_error();
     set->count = 1;
@@ -251,18 +278,20 @@ static bool read_pem(struct fg_key_set *set, struct fg_span text, char *why, siz
         snprintf(why, why_bytes, "it is neither a JWK set nor a PEM public key or certificate");
         return false;
     }
-    int type = EVP_PKEY_get_base_id(key->key);
-    if (type == EVP_PKEY_RSA && EVP_PKEY_get_bits(key->key) >= RSA_BITS_MIN) {
-        key->algorithm = FG_KEY_RS256;
-    } else if (type == EVP_PKEY_EC && is_p256(key->key)) {
-        key->algorithm = FG_KEY_ES256;
-    } else if (type == EVP_PKEY_ED25519) {
-        key->algorithm = FG_KEY_EDDSA;
-    } else {
-        snprintf(why, why_bytes, "its key is neither RSA of 2048 bits, P-256 nor Ed25519");
+    const char *type = type_of(key->key, &curve);
+    enum fg_key_algorithm usual =
+        type == NULL ? FG_KEY_ALGORITHM_COUNT : fg_key_algorithm_choose(NULL, type, curve);
+    key->algorithm = usual;
+    if (usual == FG_KEY_ALGORITHM_COUNT || !is_long_enough(key)) {
+        snprintf(why, why_bytes,
+                 "its key is neither RSA of 2048 bits, P-256, P-384, P-521 nor Ed25519");
         return false;
     }
-    return true;
+    key->algorithm = fg_key_algorithm_choose(wanted, type, curve);
+    if (key->algorithm != FG_KEY_ALGORITHM_COUNT)
+        return true;
+    snprintf(why, why_bytes, "its key cannot verify %s", wanted);
+    return false;
 }
 
 static bool looks_like_json(struct fg_span text)
@@ -273,7 +302,8 @@ static bool looks_like_json(struct fg_span text)
     return at < text.len && text.data[at] == '{';
 }
 
-static bool read_json(struct fg_key_set *set, struct fg_span text, char *why, size_t why_bytes)
+static bool read_json(struct fg_key_set *set, struct fg_span text, const char *wanted, char *why,
+                      size_t why_bytes)
 {
     json_error_t error;
     json_t *root = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
@@ -284,12 +314,13 @@ static bool read_json(struct fg_key_set *set, struct fg_span text, char *why, si
     else if (!json_is_array(keys))
         snprintf(why, why_bytes, "it has no array \"keys\"");
     else
-        is_fine = read_jwks(set, keys, why, why_bytes);
+        is_fine = read_jwks(set, keys, wanted, why, why_bytes);
     json_decref(root);
     return is_fine;
 }
 
-bool fg_key_set_parse(struct fg_key_set *set, struct fg_span text, char *why, size_t why_bytes)
+bool fg_key_set_parse(struct fg_key_set *set, struct fg_span text, const char *algorithm, char *why,
+                      size_t why_bytes)
 {
     *set = (struct fg_key_set){NULL, 0};
     set->keys = calloc(FG_KEY_SET_MAX, sizeof(*set->keys));
@@ -297,15 +328,16 @@ bool fg_key_set_parse(struct fg_key_set *set, struct fg_span text, char *why, si
         snprintf(why, why_bytes, "out of memory");
         return false;
     }
-    bool is_fine = looks_like_json(text) ? read_json(set, text, why, why_bytes)
-                                         : read_pem(set, text, why, why_bytes);
+    bool is_fine = looks_like_json(text) ? read_json(set, text, algorithm, why, why_bytes)
+                                         : read_pem(set, text, algorithm, why, why_bytes);
     ERR_clear_error();
     if (!is_fine)
         fg_key_set_fini(set);
     return is_fine;
 }
 
-bool fg_key_set_load(struct fg_key_set *set, const char *path, char *why, size_t why_bytes)
+bool fg_key_set_load(struct fg_key_set *set, const char *path, const char *algorithm, char *why,
+                     size_t why_bytes)
 {
     *set = (struct fg_key_set){NULL, 0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -317,7 +349,7 @@ bool fg_key_set_load(struct fg_key_set *set, const char *path, char *why, size_t
     else if ((size_t)len > FILE_BYTES_MAX)
         snprintf(why, why_bytes, "it is larger than 256KiB");
     else
-        is_fine = fg_key_set_parse(set, fg_span_make(text, (size_t)len), why, why_bytes);
+        is_fine = fg_key_set_parse(set, fg_span_make(text, (size_t)len), algorithm, why, why_bytes);
     if (text != NULL)
         explicit_bzero(text, FILE_BYTES_MAX + 1);
     free(text);

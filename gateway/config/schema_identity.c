@@ -1,6 +1,7 @@
 /*
  * schema_identity.c: the tables of identity: whose tokens, keys, signatures are accepted.
  */
+#include "config/key_algorithm.h"
 #include "config/raw.h"
 #include "config/schema.h"
 
@@ -50,6 +51,16 @@ static const struct fg_table jwt_table = {
     .example = "{secret_file: jwt.key}",
 };
 
+static const struct fg_choice algorithms[] = {
+    {"RS256", FG_KEY_RS256}, {"RS384", FG_KEY_RS384},
+    {"RS512", FG_KEY_RS512}, {"PS256", FG_KEY_PS256},
+    {"PS384", FG_KEY_PS384}, {"PS512", FG_KEY_PS512},
+    {"ES256", FG_KEY_ES256}, {"ES384", FG_KEY_ES384},
+    {"ES512", FG_KEY_ES512}, {"EdDSA", FG_KEY_EDDSA},
+    {"HS256", FG_KEY_HS256}, {"HS384", FG_KEY_HS384},
+    {"HS512", FG_KEY_HS512}, {NULL, 0},
+};
+
 /* These two tables fill the root's struct, so that a key may live where a person looks for it. */
 #define ISSUER(member) AT(fg_raw_issuer, conf.member)
 static const struct fg_key issuer_keys[] = {
@@ -69,9 +80,18 @@ static const struct fg_key issuer_keys[] = {
      .offset = ISSUER(keys_file),
      .is_required = true,
      .check = fg_text_check_not_empty,
-     .doc = "Its keys: a JWK set (RFC 7517) or a PEM public key or certificate. RSA keys verify "
-            "RS256, P-256 keys ES256, Ed25519 keys EdDSA, `oct` keys HS256, and nothing else. Read "
-            "anew when it changes."},
+     .doc =
+         "Its keys: a JWK set (RFC 7517) or a PEM public key or certificate. Each verifies one "
+         "algorithm and nothing else: what its `alg` says, or `algorithm`, or RS256 (RSA), ES256 "
+         "(P-256), ES384 (P-384), ES512 (P-521), EdDSA (Ed25519), HS256 (`oct`). Read anew when "
+         "it changes."},
+    {.name = "algorithm",
+     .type = FG_KEY_WORD,
+     .offset = ISSUER(algorithm),
+     .choices = algorithms,
+     .derived = "the usual one of each key's type",
+     .doc = "What its keys are for that name no algorithm themselves (PEM, a JWK without `alg`); "
+            "those of a set that cannot be for it are left out."},
     {.name = "leeway",
      .type = FG_KEY_DURATION,
      .offset = ISSUER(leeway_ns),

@@ -10,16 +10,14 @@
 
 #include "backends/client_owner.h"
 #include "base/base64url.h"
+#include "pipeline/jwt_signature.h"
 #include "pipeline/token_cache.h"
 #include "policies/flood_debt.h"
 
-#include <openssl/ec.h>
-#include <openssl/err.h>
-#include <openssl/hmac.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 
-#define SIGNATURE_BYTES_MAX 1024 /* RSA of 8192 bits */
-#define TRIES_MAX 4u             /* keys without a kid in the token */
+#define TRIES_MAX 4u /* keys without a kid in the token */
 #define NS_PER_S UINT64_C(1000000000)
 
 struct fg_jwt_verifier {
@@ -39,7 +37,7 @@ struct candidate {
     struct fg_jwt_parts parts;
     json_t *header;
     json_t *claims;
-    unsigned char signature[SIGNATURE_BYTES_MAX];
+    unsigned char signature[FG_JWT_SIGNATURE_BYTES_MAX];
     size_t signature_bytes;
     unsigned tries; /* signatures that were checked */
 };
@@ -91,71 +89,6 @@ const struct fg_key_ring *fg_jwt_verifier_keys(struct fg_jwt_verifier *verifier)
     return verifier->ring;
 }
 
-/* ---- signatures ---- */
-
-static bool verify_hmac(const struct fg_public_key *key, const struct candidate *token)
-{
-    unsigned char mac[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    return HMAC(EVP_sha256(), key->secret, (int)key->secret_bytes,
-                (const unsigned char *)token->parts.is_signed.data, token->parts.is_signed.len, mac,
-                &len) != NULL &&
-           len == token->signature_bytes && CRYPTO_memcmp(mac, token->signature, len) == 0;
-}
-
-static bool verify_with(EVP_MD_CTX *ctx, EVP_PKEY *key, const EVP_MD *md,
-                        const unsigned char *signature, size_t signature_bytes,
-                        struct fg_span is_signed)
-{
-    bool is_good = EVP_MD_CTX_reset(ctx) == 1 &&
-                   EVP_DigestVerifyInit(ctx, NULL, md, NULL, key) == 1 &&
-                   EVP_DigestVerify(ctx, signature, signature_bytes,
-                                    (const unsigned char *)is_signed.data, is_signed.len) == 1;
-    ERR_clear_error();
-    return is_good;
-}
-
-/* r and s of 32 bytes each (RFC 7518 section 3.4), as the DER that OpenSSL takes. */
-static bool verify_ecdsa(EVP_MD_CTX *ctx, const struct fg_public_key *key,
-                         const struct candidate *token)
-{
-    if (token->signature_bytes != 64)
-        return false;
-    unsigned char der[80];
-    unsigned char *at = der;
-    ECDSA_SIG *pair = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(token->signature, 32, NULL);
-    BIGNUM *s = BN_bin2bn(token->signature + 32, 32, NULL);
-    if (pair == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(pair, r, s) != 1) {
-        BN_free(r);
-        BN_free(s);
-        ECDSA_SIG_free(pair);
-        return false;
-    }
-    int len = i2d_ECDSA_SIG(pair, &at);
-    ECDSA_SIG_free(pair);
-    return len > 0 &&
-           verify_with(ctx, key->key, EVP_sha256(), der, (size_t)len, token->parts.is_signed);
-}
-
-static bool verify_signature(EVP_MD_CTX *ctx, const struct fg_public_key *key,
-                             const struct candidate *token)
-{
-    switch (key->algorithm) {
-    case FG_KEY_HS256:
-        return verify_hmac(key, token);
-    case FG_KEY_RS256:
-        return verify_with(ctx, key->key, EVP_sha256(), token->signature, token->signature_bytes,
-                           token->parts.is_signed);
-    case FG_KEY_ES256:
-        return verify_ecdsa(ctx, key, token);
-    case FG_KEY_EDDSA:
-        return verify_with(ctx, key->key, NULL, token->signature, token->signature_bytes,
-                           token->parts.is_signed);
-    }
-    return false;
-}
-
 static enum fg_jwt_verdict verify_by_set(EVP_MD_CTX *ctx, const struct fg_key_set *set,
                                          struct candidate *token)
 {
@@ -170,13 +103,12 @@ static enum fg_jwt_verdict verify_by_set(EVP_MD_CTX *ctx, const struct fg_key_se
             (kid != NULL && key->id[0] != '\0' && strcmp(json_string_value(kid), key->id) != 0))
             continue;
         token->tries++;
-        if (verify_signature(ctx, key, token))
+        if (fg_jwt_signature_is_good(ctx, key, token->parts.is_signed, token->signature,
+                                     token->signature_bytes))
             return FG_JWT_OK;
     }
     return token->tries == 0 ? FG_JWT_UNKNOWN_KEY : FG_JWT_BAD_SIGNATURE;
 }
-
-/* ---- tokens ---- */
 
 /* The index of the issuer whose token it says to be; issuer_count: none of the others'. */
 static size_t issuer_of(const struct fg_identity_conf *conf, const json_t *claims)

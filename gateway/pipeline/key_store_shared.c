@@ -38,7 +38,8 @@ static enum fg_status load_ring(const struct fg_identity_conf *conf, struct fg_k
     char why[192];
     for (size_t i = 0; i < conf->issuer_count; i++) {
         const struct fg_issuer_conf *issuer = &conf->issuers[i];
-        if (!fg_key_set_load(&ring->issuers[i], issuer->keys_file, why, sizeof(why)))
+        if (!fg_key_set_load(&ring->issuers[i], issuer->keys_file, issuer->algorithm, why,
+                             sizeof(why)))
             return fg_error_set(error, "identity.issuers: issuer %s: cannot use %s: %s",
                                 issuer->issuer, issuer->keys_file, why);
     }

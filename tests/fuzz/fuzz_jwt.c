@@ -25,8 +25,18 @@ static const struct fg_span client_addr = FG_SPAN_LITERAL("192.0.2.1");
 
 static struct fg_jwt_verifier *make_verifier(void)
 {
-    static const char jwks[] = "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"k\",\"k\":\""
-                               "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2traw\"}]}";
+    static const char jwks[] =
+        "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"k\",\"k\":\""
+        "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2traw\"},"
+        "{\"kty\":\"EC\",\"kid\":\"e\",\"crv\":\"P-521\",\"x\":\""
+        "AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekWF-7ytDyRXYgCF5cj0Kt"
+        "\",\"y\":\""
+        "AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX9cwlGfP-HqHZR1"
+        "\"},{\"kty\":\"RSA\",\"kid\":\"r\",\"alg\":\"PS256\",\"e\":\"AQAB\",\"n\":\""
+        "sEcxefQ_AieZrCK-yu6SgUFFBNUYW1BwzNuoXdu7h3LkgegykHuxbv6IquGldey1qh_OPjtkEZx6zbk-MhXG9Msy"
+        "_U-doRf0-902It9ZHBhCXRetYbad9p1HtuCYpiAXAu0znWoUvV1kAgCht6dIE_EIZYP9khCha5JaAAr6hiueEQsH"
+        "YmnkApcP9ZB1ToTv_Fp0Gn2H8kK5ugg_rqUkCvafiN8lZH-_w8yucpVF_jsf67Oyeg7kyVdu7ORSQvElSYJp8ueb"
+        "kpIlqrM17ABzMHcD6vpcWQ8FbEWtPWLw2yiu5j_eAZNglxN0QX4TSf2Hsh7Tc5_OLRDKj3dlolhUUw\"}]}";
     static struct fg_jwt_key key;
     static char path[64];
     static struct fg_issuer_conf issuer = {

@@ -22,34 +22,49 @@ def number(value, size=None):
     return b64(value.to_bytes(size or (value.bit_length() + 7) // 8, "big"))
 
 
+CURVES = {"ES256": (ec.SECP256R1, "P-256", 32), "ES384": (ec.SECP384R1, "P-384", 48), "ES512": (ec.SECP521R1, "P-521", 66)}
+
+
 class Key:
-    """A key pair that signs tokens and describes itself as a JWK."""
+    """A key pair (or a secret) that signs tokens and describes itself as a JWK."""
 
     def __init__(self, alg, kid=None):
         self.alg, self.kid = alg, kid
-        self.private = {"RS256": lambda: rsa.generate_private_key(65537, 2048),
-                        "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
-                        "EdDSA": ed25519.Ed25519PrivateKey.generate}[alg]()
+        self.hash = getattr(hashes, "SHA" + alg[2:], lambda: None)()
+        if alg[:2] in ("RS", "PS"):
+            self.private = rsa.generate_private_key(65537, 2048)
+        elif alg[:2] == "HS":
+            self.private = os.urandom(64)
+        else:
+            self.private = ec.generate_private_key(CURVES[alg][0]()) if alg in CURVES else ed25519.Ed25519PrivateKey.generate()
 
     def sign(self, text):
-        if self.alg == "RS256":
-            return self.private.sign(text, padding.PKCS1v15(), hashes.SHA256())
+        if self.alg[:2] == "RS":
+            return self.private.sign(text, padding.PKCS1v15(), self.hash)
+        if self.alg[:2] == "PS":
+            return self.private.sign(text, padding.PSS(padding.MGF1(self.hash), self.hash.digest_size), self.hash)
+        if self.alg[:2] == "HS":
+            return hmac.digest(self.private, text, self.hash.name)
         if self.alg == "EdDSA":
             return self.private.sign(text)
-        r, s = utils.decode_dss_signature(self.private.sign(text, ec.ECDSA(hashes.SHA256())))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        size = CURVES[self.alg][2]
+        r, s = utils.decode_dss_signature(self.private.sign(text, ec.ECDSA(self.hash)))
+        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
     def jwk(self):
-        public = self.private.public_key()
         more = {"kid": self.kid} if self.kid else {}
-        if self.alg == "RS256":
+        if self.alg[:2] == "HS":
+            return {"kty": "oct", "alg": self.alg, "k": b64(self.private), **more}
+        public = self.private.public_key()
+        if self.alg[:2] in ("RS", "PS"):
             numbers = public.public_numbers()
-            return {"kty": "RSA", "use": "sig", "alg": "RS256", "n": number(numbers.n), "e": number(numbers.e), **more}
+            return {"kty": "RSA", "use": "sig", "alg": self.alg, "n": number(numbers.n), "e": number(numbers.e), **more}
         if self.alg == "EdDSA":
             raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
             return {"kty": "OKP", "crv": "Ed25519", "x": b64(raw), **more}
+        _, curve, size = CURVES[self.alg]
         numbers = public.public_numbers()
-        return {"kty": "EC", "crv": "P-256", "x": number(numbers.x, 32), "y": number(numbers.y, 32), **more}
+        return {"kty": "EC", "crv": curve, "x": number(numbers.x, size), "y": number(numbers.y, size), **more}
 
     def pem(self):
         return self.private.public_key().public_bytes(serialization.Encoding.PEM,
@@ -161,6 +176,37 @@ def test_bad_claims(site, keys, claims, reason):
     assert answer.status_code == 401
     assert reason in answer.json()["error"]["message"]
     assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_every_algorithm_and_the_key_says_which(launch, files):
+    """With `alg` in the set, by the configuration for a PEM file, and never by the token."""
+    algorithms = ["RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512", "HS256", "HS384", "HS512"]
+    made = {alg: Key(alg, "k-" + alg) for alg in algorithms}
+    pss = Key("PS256")
+    (files / "all.json").write_text(json.dumps({"keys": [key.jwk() for key in made.values()]}))
+    (files / "pss.pem").write_bytes(pss.pem())
+    gateway = launch({
+        "limits": {"threads": 1},
+        "identity": {"failed_tokens_burst": 0, "issuers": [
+            {"issuer": "all", "keys_file": str(files / "all.json")},
+            {"issuer": "pss", "keys_file": str(files / "pss.pem"), "algorithm": "PS256"}]},
+        "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
+
+    def reason(client, token):
+        answer = client.get("/", headers=bearer(token))
+        return "in" if answer.status_code == 200 else answer.json()["error"]["message"]
+
+    with gateway.client() as client:
+        for alg, key in made.items():
+            assert reason(client, key.token(iss="all", sub="ada")) == "in", alg
+            assert "bad_signature" in reason(client, Key(alg, key.kid).token(iss="all", sub="ada")), alg
+        for alg, claimed in (("PS256", "RS384"), ("RS384", "PS256"), ("ES384", "ES512"), ("HS512", "HS256"), ("PS512", "HS512")):
+            # signed as the key may, but said to be another; and the other way round
+            assert "unknown_key" in reason(client, made[alg].token(iss="all", sub="ada", alg=claimed))
+        other = Key("RS256")
+        other.private = pss.private
+        assert reason(client, pss.token(iss="pss", sub="ada")) == "in"
+        assert "unknown_key" in reason(client, other.token(iss="pss", sub="ada"))
 
 
 def test_who_fails_often_is_not_looked_at(launch, files, keys):
@@ -340,6 +386,8 @@ def test_certificates_are_an_identity(site):
     ({"api_keys": [{"user": "a", "sha256": "0" * 63}]}, "3", "is no SHA-256"),
     ({"api_keys": [{"user": "a", "sha256": "0" * 64}, {"user": "b", "sha256": "0" * 64}]}, "3", "the key is in line"),
     ({"issuers": [{"issuer": "a", "keys_file": "bad.json"}]}, "3", 'it has no array "keys"'),
+    ({"issuers": [{"issuer": "a", "keys_file": "jwks.json", "algorithm": "RS256"}]}, "3", "no key in it can verify RS256"),
+    ({"issuers": [{"issuer": "a", "keys_file": "jwks.json", "algorithm": "none"}]}, "3", "algorithm"),
     ({"api_key_header": "X-Key"}, "3", "has capital letters"),
 ])
 def test_check(tmp_path, keys, identity, place, message):
