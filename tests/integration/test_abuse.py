@@ -10,11 +10,10 @@ import socket
 import subprocess
 import time
 
-import httpx
 import pytest
 
 import wire
-from harness import children_of, read_all, wait_for
+from harness import children_of, plain_http, read_all, wait_for
 from tls_tools import OpenSsl, Sealed
 from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, PING, PRIORITY, PRIORITY_UPDATE,
                   RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
@@ -152,7 +151,7 @@ def test_a_flood_over_many_connections_is_one(site):
     assert goaways(flooder, headers(1, pseudo("/direct")) + many(10, lambda i: frame(PING, 0, 0, b"abcdefgh"))) == []
     after = site.stats()["gateway"]["connections"]
     assert after["h2_indebted"] >= before["h2_indebted"] + 2 and after["h2_floods"] > before["h2_floods"]
-    assert "floodgate_h2_indebted_total " in httpx.get(f"{site.admin}/metrics").text
+    assert "floodgate_h2_indebted_total " in plain_http.get(f"{site.admin}/metrics").text
     is_quiet(site)
 
 
@@ -171,7 +170,7 @@ def test_input_in_tiny_pieces_is_read_a_little_at_a_time(site, kind):
         else:
             wire.H2(connection).send(post(1) + frame(DATA, 0, 1, b"x") * 60000)
         wait_for(lambda: dear_reads(site) > before, what="a dear read")
-        assert "floodgate_dear_reads_total " in httpx.get(f"{site.admin}/metrics").text
+        assert "floodgate_dear_reads_total " in plain_http.get(f"{site.admin}/metrics").text
         neighbour(site)
     is_quiet(site)
 

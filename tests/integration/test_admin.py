@@ -5,10 +5,9 @@ import re
 import subprocess
 import time
 
-import httpx
 import pytest
 
-from harness import DEMO_MODEL, unique, wait_for
+from harness import DEMO_MODEL, plain_http, unique, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def site(launch_module, upstream_module):
 
 
 def admin(gateway, path, method="GET"):
-    return httpx.request(method, gateway.admin + path, timeout=10, trust_env=False)
+    return plain_http.request(method, gateway.admin + path, timeout=10)
 
 
 def test_stats_have_the_promised_groups(site):
@@ -170,7 +169,6 @@ def test_drain_by_request(launch, upstream):
     ("http://{address}", 200), ("https://{address}", 200)])
 def test_another_sites_page_cannot_make_a_browser_ask(site, origin, status):
     address = site.admin.removeprefix("http://")
-    answer = httpx.post(site.admin + "/cache/purge?tag=none", headers={"origin": origin.format(address=address)},
-                        timeout=10, trust_env=False)
+    answer = plain_http.post(site.admin + "/cache/purge?tag=none", headers={"origin": origin.format(address=address)})
     assert answer.status_code == status, answer.text
-    assert httpx.get(site.admin + "/stats", headers={"origin": "http://evil.example"}).status_code == 200
+    assert plain_http.get(site.admin + "/stats", headers={"origin": "http://evil.example"}).status_code == 200

@@ -5,11 +5,10 @@ request holds no place there, and no more memory than twice what has come.
 import contextlib
 import json
 
-import httpx
 import pytest
 
 import wire
-from harness import read_response, unique, wait_for
+from harness import plain_http, read_response, unique, wait_for
 from test_inference import STORY, pool
 from test_orders import User, left, shop
 from wire import END_HEADERS, END_STREAM, frame
@@ -103,7 +102,7 @@ def test_who_sends_no_body_keeps_nobody_out(site, user, path, backend, each):
         answer = order(site, user) if path == ORDERS else chat(site)
         assert answer.status_code == (201 if path == ORDERS else 200), answer.text
         assert awaiting(site) == count
-        assert f"floodgate_requests_awaiting_body {count}\n" in httpx.get(site.admin + "/metrics").text
+        assert f"floodgate_requests_awaiting_body {count}\n" in plain_http.get(site.admin + "/metrics").text
     wait_for(lambda: site.gate(backend)["memory"]["used_bytes"] == 0, what="its memory")
 
 
@@ -128,8 +127,8 @@ def test_byte_by_byte(site, user, path, is_chunked):
     assert "upload;dur=" in got["server-timing"]
     assert left(site) == had - (path == ORDERS)
     url = f"{site.admin}/explain?request_id={got['x-request-id']}"
-    wait_for(lambda: httpx.get(url).status_code == 200)
-    assert httpx.get(url).json()["hops_ms"]["upload"] > 0
+    wait_for(lambda: plain_http.get(url).status_code == 200)
+    assert plain_http.get(url).json()["hops_ms"]["upload"] > 0
 
 
 def test_several_at_once_on_one_connection(site, user):

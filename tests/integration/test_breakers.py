@@ -4,11 +4,10 @@ import contextlib
 import socket
 import threading
 
-import httpx
 import pytest
 
 import wire
-from harness import wait_for
+from harness import plain_http, wait_for
 from upstreams import H2Requests, SocketServer, ok, read_request, serving
 
 
@@ -40,7 +39,7 @@ def test_slow_answers_open_it(launch, upstream):
         check_left_alone(client.get("/normal"))
     breaker = gateway.gate("app")["breaker"]
     assert breaker["state"] == "open" and breaker["opened_by"] == "slow_ratio"
-    assert 'floodgate_breaker_open{backend="app"} 1' in httpx.get(gateway.admin + "/metrics").text
+    assert 'floodgate_breaker_open{backend="app"} 1' in plain_http.get(gateway.admin + "/metrics").text
 
 
 def test_answers_in_time_do_not(launch, upstream):
@@ -175,7 +174,7 @@ def test_an_endpoint_that_fails_gets_nothing_while_the_others_serve(launch, upst
     assert statuses.count(500) == 2 == bad.count() and statuses.count(200) == 38
     figures = endpoints(gateway)[bad.address]
     assert figures["state"] == "broken" and figures["breaker"] == "open" and figures["breaker_opened"] == 1
-    metrics = httpx.get(gateway.admin + "/metrics").text
+    metrics = plain_http.get(gateway.admin + "/metrics").text
     assert f'floodgate_endpoint_breaker_open{{cluster="app",endpoint="{bad.address}"}} 1' in metrics
     assert f'floodgate_endpoint_breaker_open{{cluster="app",endpoint="{good.address}"}} 0' in metrics
 
@@ -191,7 +190,7 @@ def test_with_all_endpoints_left_alone_requests_are_refused(launch, upstream):
     error = refused.json()["error"]
     assert error["code"] == "endpoints_open" and error["retry_after_ms"] > 60000
     assert sum(server.count() for server in servers) == 2
-    assert httpx.get(gateway.admin + "/readyz").status_code == 503
+    assert plain_http.get(gateway.admin + "/readyz").status_code == 503
 
 
 def test_an_endpoint_is_tried_again_by_the_most_important(launch, upstream):

@@ -16,7 +16,7 @@ import time
 import httpx
 import pytest
 
-from harness import send_signal, wait_for
+from harness import plain_http, send_signal, wait_for
 
 TEXT = b"the same words again and again\n" * 400
 MIB = 1 << 20
@@ -367,7 +367,7 @@ def test_a_pinned_page_stays_through_anything(site):
             answer = client.get("/pinned/page")
             assert answer.content == TEXT and answer.headers["cache-status"] == "floodgate; hit; detail=stale"
         assert client.get("/fill/0").status_code in (502, 503)
-        assert httpx.post(site.admin + "/cache/purge?path=/pinned/page").json() == {"purged": 1}
+        assert plain_http.post(site.admin + "/cache/purge?path=/pinned/page").json() == {"purged": 1}
         assert client.get("/pinned/page").status_code in (502, 503)
 
 
@@ -387,12 +387,12 @@ def test_a_pinned_page_outlives_purges_reloads_and_crashes(site):
     assert page() == (200, TEXT, "floodgate; hit")
     site.get("/fill/0")
     wait_for(lambda: site.stats()["cache"]["objects"] == 2)
-    assert httpx.post(site.admin + "/cache/purge").json() == {"purged": 1}
+    assert plain_http.post(site.admin + "/cache/purge").json() == {"purged": 1}
     assert site.stats()["cache"]["pinned_objects"] == 1
     site.origin.answers["/pinned/page"] = 200, {"cache-control": "max-age=600", "etag": '"b"'}, TEXT + b"new"
     assert page()[:2] == (200, TEXT + b"new")  # it is asked about before it is given
     site.backend.close()
-    assert httpx.post(site.admin + "/cache/purge").json() == {"purged": 0}
+    assert plain_http.post(site.admin + "/cache/purge").json() == {"purged": 0}
     assert page() == (200, TEXT + b"new", "floodgate; hit; detail=stale")
     wait_for(lambda: site.stats()["cache"]["pinned_kept"] == 1)
     before = gateway_pid(site)
@@ -464,8 +464,8 @@ def test_percent_signs_in_what_is_purged(site, query):
     site.origin.answers.update({"/n/a%20b": cacheable(surrogate_key="a&b"), "/n/ab": cacheable()})
     for path in ("/n/a%20b", "/n/ab"):
         assert site.get(path).status_code == 200
-    assert httpx.post(site.admin + "/cache/purge?" + query).json() == {"purged": 1}
-    listed = httpx.get(site.admin + "/cache/objects?prefix=%2Fn/").json()["objects"]
+    assert plain_http.post(site.admin + "/cache/purge?" + query).json() == {"purged": 1}
+    listed = plain_http.get(site.admin + "/cache/objects?prefix=%2Fn/").json()["objects"]
     assert [entry["path"] for entry in listed] == ["/n/ab"]
 
 
@@ -474,12 +474,12 @@ def test_purge_by_tag_path_and_prefix(site):
                                 "/t/2?x=1": cacheable(), "/t/3": cacheable()})
 
     def purge(query):
-        return httpx.post(site.admin + "/cache/purge?" + query)
+        return plain_http.post(site.admin + "/cache/purge?" + query)
     with site.client() as client:
         for path in ("/t/1", "/t/2", "/t/2?x=1", "/t/3"):
             answer = client.get(path)
             assert "surrogate-key" not in answer.headers and "cache-tag" not in answer.headers
-        listed = {entry["path"]: entry for entry in httpx.get(site.admin + "/cache/objects?prefix=/t/").json()["objects"]}
+        listed = {entry["path"]: entry for entry in plain_http.get(site.admin + "/cache/objects?prefix=/t/").json()["objects"]}
         assert set(listed) == {"/t/1", "/t/2", "/t/2?x=1", "/t/3"}
         assert listed["/t/1"]["tags"] == "menu milk-tea" and listed["/t/2"]["tags"] == "menu stock"
         assert listed["/t/3"]["route"] == "cached" and listed["/t/3"]["lifetime_s"] == 600
@@ -495,8 +495,8 @@ def test_purge_by_tag_path_and_prefix(site):
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", site.admin_port, timeout=20)) as plain:
             plain.request("POST", "/cache/purge?path=/t/3%2")  # as it stands there, which httpx would mend
             assert plain.getresponse().status == 400
-        assert httpx.get(site.admin + "/cache/objects?prefx=/t/").status_code == 400
-        assert httpx.get(site.admin + "/cache/purge").status_code == 405
+        assert plain_http.get(site.admin + "/cache/objects?prefx=/t/").status_code == 400
+        assert plain_http.get(site.admin + "/cache/purge").status_code == 405
 
 
 def test_a_purge_reaches_what_is_on_its_way(site):
@@ -506,7 +506,7 @@ def test_a_purge_reaches_what_is_on_its_way(site):
     thread = threading.Thread(target=lambda: answers.append(site.get("/way").content))
     thread.start()
     wait_for(lambda: site.backend.count("/way") == 1)
-    httpx.post(site.admin + "/cache/purge?path=/way")
+    plain_http.post(site.admin + "/cache/purge?path=/way")
     site.backend.gate.set()
     thread.join(30)
     site.origin.answers["/way"] = cacheable(b"new")

@@ -1,8 +1,7 @@
 """What a request met, told afterwards: /explain and `floodgate explain`."""
-import httpx
 import pytest
 
-from harness import run_binary, wait_for
+from harness import plain_http, run_binary, wait_for
 from upstreams import Raw, cluster, ok, reset, serving
 
 
@@ -22,8 +21,8 @@ def explained(launch_module, upstream_module):
 
 def explain(gateway, request_id):
     url = f"{gateway.admin}/explain?request_id={request_id}"
-    wait_for(lambda: httpx.get(url).status_code == 200)  # it is recorded once it is done
-    return httpx.get(url).json()
+    wait_for(lambda: plain_http.get(url).status_code == 200)  # it is recorded once it is done
+    return plain_http.get(url).json()
 
 
 def test_an_admitted_request_passed_each_policy(explained):
@@ -62,7 +61,7 @@ def test_the_command_prints_it(explained):
 
 def test_questions_that_make_no_sense(explained):
     for query, status in (("", 400), ("?request_id=", 400), ("?id=1", 400), ("?request_id=1", 404)):
-        assert httpx.get(f"{explained.admin}/explain{query}").status_code == status
+        assert plain_http.get(f"{explained.admin}/explain{query}").status_code == status
 
 
 def test_it_says_who_answered_and_how_many_were_asked(launch):

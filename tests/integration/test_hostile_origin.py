@@ -11,6 +11,7 @@ import threading
 
 import httpx
 
+from harness import plain_http
 from upstreams import SocketServer, read_request
 from wire import connect
 
@@ -261,7 +262,7 @@ def visit(gateway, who):
             if wrong is not None:
                 yield page, fields, wrong, answer.status_code, dict(answer.headers)
             if dice.random() < 0.02:
-                httpx.post(f"{gateway.admin}/cache/purge?path=/{dice.randrange(PAGES)}", trust_env=False)
+                plain_http.post(f"{gateway.admin}/cache/purge?path=/{dice.randrange(PAGES)}")
 
 
 def test_pages_that_change_under_a_crowd(launch):

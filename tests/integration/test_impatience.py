@@ -1,10 +1,9 @@
 """What a client brings about by itself counts against no backend: short deadlines, uploads that stand still, leaving."""
 import contextlib
 
-import httpx
 import pytest
 
-from harness import read_response, send_and_hear, wait_for
+from harness import plain_http, read_response, send_and_hear, wait_for
 from test_policies import in_background, join
 
 FAILURES = 2  # in a row open the breaker
@@ -110,4 +109,4 @@ def test_a_refusal_of_our_own_moves_no_limit(launch, hanging):
     join(threads)
     assert answers[0].status_code == 200
     refused = 'floodgate_cluster_limit_refused_total{cluster="app",limit="requests"} 60'
-    assert refused in httpx.get(gateway.admin + "/metrics").text
+    assert refused in plain_http.get(gateway.admin + "/metrics").text

@@ -1,9 +1,8 @@
 """What a cluster may have at once, over all threads and exactly; no retries while its gate sheds."""
 import threading
 
-import httpx
 
-from harness import wait_for
+from harness import plain_http, wait_for
 from test_policies import in_background, join
 from upstreams import Raw, serving
 
@@ -53,10 +52,10 @@ def test_one_request_too_many_is_told_why(launch, upstream):
     error = refused.json()["error"]
     assert error["code"] == "cluster_requests" and "2 requests" in error["message"]
     url = f"{gateway.admin}/explain?request_id={refused.headers['x-request-id']}"
-    wait_for(lambda: httpx.get(url).status_code == 200)
-    last = httpx.get(url).json()["decisions"][-1]
+    wait_for(lambda: plain_http.get(url).status_code == 200)
+    last = plain_http.get(url).json()["decisions"][-1]
     assert last["decided"] == "refuse" and last["reason"] == "cluster_requests"
-    metrics = httpx.get(gateway.admin + "/metrics").text
+    metrics = plain_http.get(gateway.admin + "/metrics").text
     for line in ('used{cluster="app",limit="requests"} 2', 'max{cluster="app",limit="requests"} 2',
                  'refused_total{cluster="app",limit="requests"} 1'):
         assert f"floodgate_cluster_limit_{line}" in metrics

@@ -2,10 +2,9 @@
 import json
 import re
 
-import httpx
 import pytest
 
-from harness import wait_for
+from harness import plain_http, wait_for
 from redis_tools import redis_server
 
 GATES = {"concurrency.limit": "{}_concurrency_limit", "concurrency.in_flight": "{}_in_flight",
@@ -70,7 +69,7 @@ def numbers_in(node, path=()):
 
 
 def samples_of(gateway):
-    text = httpx.get(gateway.admin + "/metrics").text
+    text = plain_http.get(gateway.admin + "/metrics").text
     return {name.removeprefix("floodgate_"): float(value)
             for name, value in re.findall(r"^(floodgate_\S+(?:\{.*\})?) (\S+)$", text, re.M)}
 

@@ -124,7 +124,7 @@ def test_the_client_of_a_header_is_no_proxy_unless_it_is_trusted(site):
 
 
 def plain(port, headers, path="/"):
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with httpx.Client(verify=False, trust_env=False, timeout=30) as client:
         return client.get(f"http://127.0.0.1:{port}{path}", headers=headers)
 
 

@@ -19,7 +19,7 @@ import h2.settings
 import httpx
 import pytest
 
-from harness import DEMO_MODEL, h2_start, h2_until, read_response, send_signal, server_sent_events, wait_for
+from harness import DEMO_MODEL, h2_start, h2_until, plain_http, read_response, send_signal, server_sent_events, wait_for
 from tls_tools import Seen
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -109,7 +109,7 @@ def test_work_that_stands_still_sheds_and_recovers(launch, upstream, group, kind
     refused = gateway.get("/low")
     assert refused.status_code == 503 and refused.json()["error"]["policy"] == f"overload.{resource}"
     assert refused.json()["error"]["value"] == 425 and gateway.get("/").status_code == 200
-    assert f'floodgate_overload_used{{resource="{resource}"}} 0.425\n' in httpx.get(gateway.admin + "/metrics").text
+    assert f'floodgate_overload_used{{resource="{resource}"}} 0.425\n' in plain_http.get(gateway.admin + "/metrics").text
     file.write_text(stalled(5))
     wait_taken(gateway, "shed_low", False)
     assert gateway.get("/low").status_code == 200
@@ -360,7 +360,7 @@ def test_new_connections_are_refused_and_open_ones_and_the_admin_stay(launch, up
             with pytest.raises(OSError):
                 gateway.raw()
             assert ask(old)[0] == 200
-            assert httpx.get(gateway.admin + "/healthz").status_code == 200
+            assert plain_http.get(gateway.admin + "/healthz").status_code == 200
         with gateway.raw() as new:
             assert ask(new)[0] == 200
     assert gateway.stats()["gateway"]["connections"]["refused_overload"] == 1
@@ -671,7 +671,7 @@ def test_each_change_is_logged_counted_and_explained(launch, upstream, group):
         error = refused.json()["error"]
         assert (error["code"], error["policy"], error["value"], error["limit"]) == (
             "overload", "overload.cgroup_memory", 600, 500)
-        metrics = httpx.get(gateway.admin + "/metrics").text
+        metrics = plain_http.get(gateway.admin + "/metrics").text
         for line in ('overload_pressure_ratio{resource="cgroup_memory"} 0.6', 'overload_step_taken{step="shed_low"} 1',
                      'overload_step_taken{step="shed_high"} 0', 'overload_step_taken_total{step="shed_low"} 1',
                      'overload_step_acted_total{step="shed_low"} 1',
@@ -680,8 +680,8 @@ def test_each_change_is_logged_counted_and_explained(launch, upstream, group):
 
         def decision(answer):
             url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-            wait_for(lambda: httpx.get(url).status_code == 200)
-            found = [one for one in httpx.get(url).json()["decisions"] if one["stage"] == "overload"]
+            wait_for(lambda: plain_http.get(url).status_code == 200)
+            found = [one for one in plain_http.get(url).json()["decisions"] if one["stage"] == "overload"]
             return [(one["decided"], one["policy"], one["value"], one["limit"]) for one in found]
         assert decision(refused) == [("refuse", "overload.cgroup_memory", 600, 500)]
         assert decision(served) == [("pass", "overload.cgroup_memory", 600, 900)]

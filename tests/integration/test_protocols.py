@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 import wire
-from harness import Upstream, free_port, h2_start, h2_until, read_all, read_response, wait_for
+from harness import Upstream, free_port, h2_start, h2_until, plain_http, read_all, read_response, wait_for
 
 HEADER_MAX = 8192
 
@@ -122,7 +122,7 @@ def test_head_has_the_fields_and_no_body(site, http2):
 
 
 def test_redirect_listener_names_the_https_address(site):
-    answer = httpx.get(f"http://127.0.0.1:{site.redirect_to_port}/promo/?a=1", follow_redirects=False)
+    answer = plain_http.get(f"http://127.0.0.1:{site.redirect_to_port}/promo/?a=1", follow_redirects=False)
     assert answer.status_code == 308
     assert answer.headers["location"] == f"https://127.0.0.1:{site.port}/promo/?a=1"
     assert answer.headers["date"].endswith(" GMT")
@@ -137,7 +137,7 @@ def test_what_a_redirect_listener_answers_is_remembered(launch):
         "routes": [{"match": {"prefix": "/"}, "respond": {"body": "ok"}}]})
 
     def explained(request_id):
-        return httpx.get(gateway.admin + "/explain?request_id=" + request_id).json()
+        return plain_http.get(gateway.admin + "/explain?request_id=" + request_id).json()
     with wire.connect(port) as connection:
         connection.sendall(b"GET /promo?a=1 HTTP/1.1\r\nHost: x\r\nX-Request-Id: moved-1\r\n\r\nGET /bad\r\n\r\n")
         answers = read_all(connection)

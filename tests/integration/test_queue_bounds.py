@@ -1,10 +1,9 @@
 """The queue before a backend is bounded in bytes and in tokens too: of those who wait, exactly, and said so."""
 import json
 
-import httpx
 import pytest
 
-from harness import read_response, run_binary, wait_for
+from harness import plain_http, read_response, run_binary, wait_for
 from test_rehearse import write  # noqa: F401
 
 
@@ -60,11 +59,11 @@ def check_refused(gateway, answer, code, limit):
     error = answer.json()["error"]
     assert (error["code"], error["policy"], error["limit"]) == (code, "queue", limit)
     url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-    wait_for(lambda: httpx.get(url).status_code == 200)
-    last = httpx.get(url).json()["decisions"][-1]
+    wait_for(lambda: plain_http.get(url).status_code == 200)
+    last = plain_http.get(url).json()["decisions"][-1]
     assert (last["stage"], last["reason"], last["limit"], last["value"]) == ("admit", code, limit, error["value"])
     assert gateway.stats()["gateway"]["requests"]["refused"][code] == 1
-    assert f'reason="{code}"}} 1\n' in httpx.get(gateway.admin + "/metrics").text
+    assert f'reason="{code}"}} 1\n' in plain_http.get(gateway.admin + "/metrics").text
     return error["value"]
 
 
@@ -78,7 +77,7 @@ def test_bodies_of_those_who_wait_are_bounded(held):
     held.send(gateway, b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")  # and one without any
     wait_for(lambda: queue_of(gateway)["waiting"] == 3)
     assert queue_of(gateway)["bytes"] == 1000 and queue_of(gateway)["full_bytes_total"] == 1
-    assert 'floodgate_queue_bytes{backend="app"} 1000\n' in httpx.get(gateway.admin + "/metrics").text
+    assert 'floodgate_queue_bytes{backend="app"} 1000\n' in plain_http.get(gateway.admin + "/metrics").text
     assert held.release() == [200] * 4
     assert queue_of(gateway)["bytes"] == 0
 

@@ -9,7 +9,7 @@ import h2.events
 import httpx
 import pytest
 
-from harness import Upstream, h2_start, h2_until, read_response, run_binary, wait_for
+from harness import Upstream, h2_start, h2_until, plain_http, read_response, run_binary, wait_for
 
 FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)')
 
@@ -125,8 +125,8 @@ def log_of(site, request_id):
 
 def explained(site, request_id):
     url = f"{site.admin}/explain?request_id={request_id}"
-    wait_for(lambda: httpx.get(url).status_code == 200)
-    return httpx.get(url).json()
+    wait_for(lambda: plain_http.get(url).status_code == 200)
+    return plain_http.get(url).json()
 
 
 def check_log_and_explain(site, request_id, code, error, has_command=True):
@@ -150,12 +150,12 @@ def check_log_and_explain(site, request_id, code, error, has_command=True):
 
 def refused_total(site, route, code):
     line = re.search(rf'floodgate_refused_total{{route="{route}",reason="{code}"}} (\d+)\n',
-                     httpx.get(site.admin + "/metrics").text)
+                     plain_http.get(site.admin + "/metrics").text)
     return int(line.group(1))
 
 
 def figure(site, name):
-    return int(re.search(rf"floodgate_{name} (\d+)\n", httpx.get(site.admin + "/metrics").text).group(1))
+    return int(re.search(rf"floodgate_{name} (\d+)\n", plain_http.get(site.admin + "/metrics").text).group(1))
 
 
 def ask_as_grpc(site, path, content=b"\0" * 5, headers=None):

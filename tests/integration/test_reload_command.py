@@ -2,9 +2,8 @@
 import asyncio
 import re
 
-import httpx
 
-from harness import living_workers, run_binary, workers
+from harness import living_workers, plain_http, run_binary, workers
 from test_inference_kills import STREAMS, Crowd, assert_all_free, pool, undisturbed, until
 
 
@@ -44,10 +43,10 @@ def test_what_is_wrong_is_said_with_its_place(launch):
     refused = reload(gateway)
     assert refused.returncode == 2 and re.search(rf"{gateway.config}:\d+:\d+: .*threads", refused.stderr)
     # The supervisor reads the file itself, and says the same to whoever asks the admin listener.
-    ticket = httpx.post(gateway.admin + "/reload").json()["ticket"]
+    ticket = plain_http.post(gateway.admin + "/reload").json()["ticket"]
 
     def outcome():
-        config = httpx.get(gateway.admin + "/reload").json()["config"]
+        config = plain_http.get(gateway.admin + "/reload").json()["config"]
         return config["ticket"] >= ticket and config["state"] in ("failed", "done") and config
     config = gateway.wait_stats(lambda _: outcome())
     assert config["state"] == "failed" and re.search(r"floodgate.yaml:\d+:\d+: .*threads", config["text"])
@@ -65,7 +64,7 @@ def test_what_is_wrong_is_said_with_its_place(launch):
 
 def test_nobody_to_ask(launch):
     gateway = launch(site())
-    assert httpx.post(gateway.admin + "/reload?everything").status_code == 400
+    assert plain_http.post(gateway.admin + "/reload?everything").status_code == 400
     gateway.stop()
     gone = reload(gateway)
     assert gone.returncode == 1 and "is the gateway running" in gone.stderr

@@ -1,10 +1,9 @@
 """A request for which there is no memory is answered, not cut, and told which limit was in the way."""
 import re
 
-import httpx
 import pytest
 
-from harness import wait_for
+from harness import plain_http, wait_for
 
 
 @pytest.mark.parametrize("http2", [False, True])
@@ -32,11 +31,11 @@ def test_a_request_without_memory_is_told_so(launch, upstream, http2):
                     assert (last["decided"], last["reason"], last["policy"]) == ("refuse", "no_memory", "request_memory")
                     assert (last["value"], last["limit"]) == (error["value"], error["limit"])
     assert {200, 503} <= statuses and told > 0
-    counted = re.findall(r'floodgate_refused_total\{.*reason="no_memory"\} (\d+)', httpx.get(gateway.admin + "/metrics").text)
+    counted = re.findall(r'floodgate_refused_total\{.*reason="no_memory"\} (\d+)', plain_http.get(gateway.admin + "/metrics").text)
     assert sum(map(int, counted)) >= told
 
 
 def explained(gateway, request_id):
     url = f"{gateway.admin}/explain?request_id={request_id}"
-    wait_for(lambda: httpx.get(url).status_code == 200, what="its record")
-    return httpx.get(url).json()
+    wait_for(lambda: plain_http.get(url).status_code == 200, what="its record")
+    return plain_http.get(url).json()

@@ -2,9 +2,8 @@
 import asyncio
 import threading
 
-import httpx
 
-from harness import unique, wait_for
+from harness import plain_http, unique, wait_for
 from test_orders import API, User
 from test_policies import join
 
@@ -78,7 +77,7 @@ def test_a_flood_of_others_does_not_take_the_orders_memory(launch, upstream):
         assert user.order().status_code == 201
     assert memory(gateway, "orders")["refused_total"] == 0
     assert f'floodgate_backend_memory_bytes{{backend="heavy"}} {heavy["used_bytes"]}' in \
-        httpx.get(gateway.admin + "/metrics").text
+        plain_http.get(gateway.admin + "/metrics").text
     flood.end()
     assert {answer.status_code for answer in flood.answers} == {200, 503}
     gateway.wait_stats(lambda stats: stats["policies"]["backends"]["heavy"]["memory"]["used_bytes"] == 0)
@@ -131,7 +130,7 @@ def test_a_refusal_explains_itself(launch, upstream):
     error = answer.json()["error"]
     assert error["policy"] == "reserve" and 0 < error["value"] <= 1 << 20 and error["limit"] == 2 << 20
     url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-    wait_for(lambda: httpx.get(url).status_code == 200)
-    last = httpx.get(url).json()["decisions"][-1]
+    wait_for(lambda: plain_http.get(url).status_code == 200)
+    last = plain_http.get(url).json()["decisions"][-1]
     assert last["stage"] == "route" and last["decided"] == "refuse" and last["reason"] == "reserve"
     flood.end()

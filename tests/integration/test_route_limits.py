@@ -1,10 +1,9 @@
 """A concurrency limit of a route's own, before its backend's: both count, the route's comes first, no slot is lost."""
 import asyncio
 
-import httpx
 import pytest
 
-from harness import run_binary, wait_for
+from harness import plain_http, run_binary, wait_for
 from test_policies import in_background, join
 from test_rehearse import write  # noqa: F401
 
@@ -26,8 +25,8 @@ def route(gateway, name="report"):
 
 def decisions_of(gateway, answer):
     url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-    wait_for(lambda: httpx.get(url).status_code == 200)
-    return {decision["policy"]: decision["decided"] for decision in httpx.get(url).json()["decisions"]}
+    wait_for(lambda: plain_http.get(url).status_code == 200)
+    return {decision["policy"]: decision["decided"] for decision in plain_http.get(url).json()["decisions"]}
 
 
 def test_a_route_has_its_own_limit_and_queue(launch, upstream):
@@ -47,7 +46,7 @@ def test_a_route_has_its_own_limit_and_queue(launch, upstream):
     wait_for(lambda: backend.in_flight == 5)
     assert route(gateway)["concurrency"] | {"noload_latency_s": 0} == {
         "limit": 2, "in_flight": 2, "over_limit_total": 2, "shadow": False, "noload_latency_s": 0}
-    metrics = httpx.get(gateway.admin + "/metrics").text
+    metrics = plain_http.get(gateway.admin + "/metrics").text
     for line in ('route_in_flight{route="report"} 2', 'route_queue_depth{route="report"} 1',
                  'route_queue_refused_total{route="report",reason="full"} 1', 'backend_in_flight{backend="app"} 5'):
         assert f"floodgate_{line}\n" in metrics
@@ -73,7 +72,7 @@ def test_explain_says_which_of_the_two_held_it(launch, upstream):
     held, other = decisions_of(gateway, at_route[0]), decisions_of(gateway, at_backend[0])
     assert held["route_queue"] == "pass" and "route_queue" not in other and "route_concurrency" not in other
     assert other["queue"] == "pass"
-    hops = httpx.get(f"{gateway.admin}/explain?request_id={at_route[0].headers['x-request-id']}").json()["hops_ms"]
+    hops = plain_http.get(f"{gateway.admin}/explain?request_id={at_route[0].headers['x-request-id']}").json()["hops_ms"]
     assert hops["route_queue"] > 0
 
 

@@ -2,17 +2,16 @@
 import asyncio
 import threading
 
-import httpx
 import pytest
 
-from harness import wait_for
+from harness import plain_http, wait_for
 
 
 def would(gateway, answer):
     """Stage and policy of each decision in shadow: what it was."""
     url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-    wait_for(lambda: httpx.get(url).status_code == 200, what="its record")
-    return {(one["stage"], one["policy"]): one for one in httpx.get(url).json()["decisions"]
+    wait_for(lambda: plain_http.get(url).status_code == 200, what="its record")
+    return {(one["stage"], one["policy"]): one for one in plain_http.get(url).json()["decisions"]
             if one["decided"].startswith("would_")}
 
 

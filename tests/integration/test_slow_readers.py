@@ -7,10 +7,9 @@ import json
 import socket
 import threading
 
-import httpx
 import pytest
 
-from harness import read_response, wait_for
+from harness import plain_http, read_response, wait_for
 from wire import CANCEL, H2, PREFACE, headers, pseudo, settings
 
 LARGE = 8 << 20
@@ -114,8 +113,8 @@ def test_a_reader_that_stalls_gives_way_to_who_waits(launch, upstream, stall):
         wait_for(lambda: "event=slow_reader_cut backend=app client=127.0.0.1" in gateway.log, what="a line in the log")
         request_id = gateway.log.split("event=slow_reader_cut")[1].split("request_id=")[1].split()[0]
         url = f"{gateway.admin}/explain?request_id={request_id}"
-        wait_for(lambda: httpx.get(url).status_code == 200, what="its explanation")
-        assert [one["policy"] for one in httpx.get(url).json()["decisions"] if one["decided"] == "refuse"] == [
+        wait_for(lambda: plain_http.get(url).status_code == 200, what="its explanation")
+        assert [one["policy"] for one in plain_http.get(url).json()["decisions"] if one["decided"] == "refuse"] == [
             "slow_reader_max"]
         if stall is stall_h1:
             assert [is_cut(first), is_cut(second)].count(True) == 1
@@ -200,7 +199,7 @@ def test_one_client_gets_its_share_of_unread_answers_while_descriptors_are_short
             assert_refused(gateway)
             assert ask(gateway)[0] == 200  # the other clients notice nothing
         assert (requests_of(gateway)["share_refused"], gave_way(gateway)) == (3, 0)
-        metrics = httpx.get(f"{gateway.admin}/metrics").text
+        metrics = plain_http.get(f"{gateway.admin}/metrics").text
         assert 'floodgate_refused_total{route="/",reason="unread_answers"} 3' in metrics
         assert 'floodgate_cluster_share_refused_total{cluster="app"} 3' in metrics
         held[0].close()

@@ -8,10 +8,9 @@ import threading
 
 import h2.errors
 import h2.events
-import httpx
 import pytest
 
-from harness import h2_start, h2_talk_through_tunnel, h2_until, read_all, read_response, wait_for
+from harness import h2_start, h2_talk_through_tunnel, h2_until, plain_http, read_all, read_response, wait_for
 
 
 # ---- the upstream's scripts, by path ----
@@ -405,7 +404,7 @@ def test_tunnels_leave_connections_to_requests_and_to_each_other(launch, backend
             assert [tunnels.ask(source)[0] for _ in range(count)] == [101] * count
             assert tunnels.ask(source) == (503, "cluster_tunnels")
         assert (limit("used"), limit("max"), limit("refused")) == (20, 20, 1)
-        assert 'floodgate_refused_total{route="/",reason="cluster_tunnels"} 3' in httpx.get(f"{gateway.admin}/metrics").text
+        assert 'floodgate_refused_total{route="/",reason="cluster_tunnels"} 3' in plain_http.get(f"{gateway.admin}/metrics").text
         with socket.create_connection(("127.0.0.1", gateway.port), 20, (hoarder, 0)) as connection:
             connection.sendall(b"GET /app/page HTTP/1.1\r\nhost: x\r\n\r\n")
             assert read_response(connection.makefile("rb"))[0] == 200

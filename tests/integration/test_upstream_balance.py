@@ -8,10 +8,9 @@ import socket
 import struct
 import threading
 
-import httpx
 import pytest
 
-from harness import free_port, wait_for
+from harness import free_port, plain_http, wait_for
 
 
 def named(name):
@@ -48,7 +47,7 @@ def test_weights_and_metrics_of_each_endpoint(launch, upstream):
     assert counts == {"a": 30, "b": 10}
     by_address = {one["address"]: one for one in find_endpoints(gateway.stats())}
     assert by_address[a.address]["requests"] == 30 and by_address[b.address]["requests"] == 10
-    metrics = httpx.get(gateway.admin + "/metrics", trust_env=False).text
+    metrics = plain_http.get(gateway.admin + "/metrics").text
     assert f'floodgate_endpoint_requests_total{{cluster="api",endpoint="{a.address}"}} 30' in metrics
     assert f'floodgate_endpoint_usable{{cluster="api",endpoint="{b.address}"}} 1' in metrics
 

@@ -4,9 +4,8 @@ followed, and by the operator.
 """
 import collections
 
-import httpx
 
-from harness import wait_for
+from harness import plain_http, wait_for
 from upstreams import Raw, cluster, figures, ok, serving
 
 
@@ -74,7 +73,7 @@ def test_nobody_is_asked_whom_the_operator_has_disabled(launch):
 
 def change(gateway, status=200, **query):
     url = gateway.admin + "/clusters/endpoints?" + "&".join(f"{name}={value}" for name, value in query.items())
-    answer = httpx.post(url, trust_env=False)
+    answer = plain_http.post(url)
     assert answer.status_code == status, answer.text
     return answer.text
 

@@ -7,10 +7,9 @@ import contextlib
 import threading
 
 import h2.errors
-import httpx
 import pytest
 
-from harness import wait_for
+from harness import plain_http, wait_for
 from upstreams import H2Server, Raw, SocketServer, cluster, figures, ok, serving
 
 
@@ -50,7 +49,7 @@ def test_a_sick_endpoint_is_left_out_until_it_is_well(launch):
         b.is_well = False
         wait_for(lambda: states(gateway)[b.address] == "unhealthy")
         assert set(answers(gateway)) == {"a"}
-        metrics = httpx.get(gateway.admin + "/metrics", trust_env=False).text
+        metrics = plain_http.get(gateway.admin + "/metrics").text
         assert f'floodgate_endpoint_usable{{cluster="api",endpoint="{b.address}"}} 0' in metrics
         b.is_well = True
         wait_for(lambda: states(gateway)[b.address] == "healthy")

@@ -153,7 +153,7 @@ def test_behind_trusted_hops_it_is_the_client_that_is_named(launch):
                  "proxy_protocol_from": ["127.0.0.1"]}]
     with serving(ToldRaw([ok()])) as server:
         gateway = launch({**cluster([server.address], proxy_protocol="v1"), "listeners": listeners})
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(verify=False, trust_env=False) as client:
             for who in ("203.0.113.9", "203.0.113.9", "203.0.113.10", "2001:db8::7"):
                 answer = client.get(f"http://127.0.0.1:{gateway.port}/", headers={"x-forwarded-for": who})
                 assert answer.status_code == 200

@@ -4,10 +4,9 @@ import re
 import signal
 import threading
 
-import httpx
 import pytest
 
-from harness import children_of, send_signal, server_sent_events, wait_for
+from harness import children_of, plain_http, send_signal, server_sent_events, wait_for
 
 TICKET = "x-floodgate-ticket"
 
@@ -193,7 +192,7 @@ def test_metrics_tell_how_the_line_is(launch, upstream):
     gateway = launch(sections(upstream(), {"admit": "1/h", "burst": 1, "waiting_max": 2}))
     with gateway.client() as client:
         assert [ask(client).status_code for _ in range(4)] == [200, 429, 429, 503]
-    text = httpx.get(gateway.admin + "/metrics", trust_env=False).text
+    text = plain_http.get(gateway.admin + "/metrics").text
     for name, value in {"waiting": 2, "direct_total": 1, "full_total": 1, "left_total": 0, "alone": 0}.items():
         assert f'floodgate_waiting_room_{name}{{route="sale"}} {value}\n' in text
     wait = float(re.search(r'room_wait_seconds{route="sale"} (.*)', text)[1])

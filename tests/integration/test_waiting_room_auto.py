@@ -4,10 +4,9 @@ import signal
 import threading
 import time
 
-import httpx
 import pytest
 
-from harness import children_of, wait_for
+from harness import children_of, plain_http, wait_for
 from test_policies import in_background, join
 from test_waiting_room import TICKET, sections, stats, take_a_place, until_let_in
 
@@ -47,7 +46,7 @@ def test_everybody_comes_in_at_the_backends_pace(launch, upstream):
     assert backend.in_flight_most <= 2
     figures = stats(gateway)
     assert figures["used"] + figures["direct"] >= 40 and figures["waiting"] == 0
-    metrics = httpx.get(gateway.admin + "/metrics").text
+    metrics = plain_http.get(gateway.admin + "/metrics").text
     assert 'floodgate_waiting_room_pace_per_second{route="sale"} ' in metrics
 
 
@@ -94,7 +93,7 @@ def test_who_finds_the_backend_full_waits_in_line(launch, upstream):
         assert turn.status_code == 429 and turn.headers[TICKET] == tickets[0]
         assert turn.json()["error"]["queue"]["position"] == 0 and int(turn.headers["retry-after"]) >= 1
         assert stats(gateway)["used"] + stats(gateway)["direct"] == came == 2
-        explained = httpx.get(f"{gateway.admin}/explain?request_id={turn.headers['x-request-id']}", trust_env=False).text
+        explained = plain_http.get(f"{gateway.admin}/explain?request_id={turn.headers['x-request-id']}").text
         assert "queue_full" in explained and "waiting_room" in explained, explained
         backend.gate.set()
         held.join(60)
@@ -142,8 +141,8 @@ def test_who_drains_leaves_the_pace_to_its_successor(launch, upstream):
             client.get("/sale")
     held, _ = in_background(gateway, "/other", 1)
     wait_for(lambda: other.in_flight == 1)
-    assert httpx.post(gateway.admin + "/drain").status_code == 202
-    wait_for(lambda: httpx.get(gateway.admin + "/readyz").status_code == 503)
+    assert plain_http.post(gateway.admin + "/drain").status_code == 202
+    wait_for(lambda: plain_http.get(gateway.admin + "/readyz").status_code == 503)
     pace, until = stats(gateway)["pace_per_s"], gateway.stats()["process"]["uptime_s"] + 2.5
     gateway.wait_stats(lambda figures: figures["process"]["uptime_s"] > until)
     assert stats(gateway)["pace_per_s"] == pace
