@@ -89,6 +89,9 @@ struct fg_client_link {
     const char *tls_version;    /* a constant; NULL: no TLS */
     struct fg_span server_name; /* that it asked for in TLS; empty: none */
     bool has_certificate;       /* it showed one that was verified */
+    /* Must a request for that authority come by another one? Called by the connection's loop while
+     * it is open; NULL: no request is asked. */
+    bool (*is_misdirected)(const struct fg_client_link *link, struct fg_span authority);
 };
 
 struct fg_exchange;

@@ -15,13 +15,38 @@ static void check_tls_keys(struct fg_snapshot *snapshot, const struct fg_raw_lis
     }
 }
 
+/* Of a certificate's own; true: it asks for clients' certificates. */
+static bool check_certificate(struct fg_snapshot *snapshot, const struct fg_raw_certificate *one)
+{
+    static const char *const client_keys[] = {"client_ca", "client_crl", NULL};
+    bool asks = one->conf.client_auth == FG_CLIENT_AUTH_OPTIONAL ||
+                one->conf.client_auth == FG_CLIENT_AUTH_REQUIRED;
+    if (!fg_config_is_sound(one->node, "client_auth"))
+        return true;
+    if (!asks)
+        fg_config_refuse_keys(snapshot, one->node, client_keys,
+                              "without a client_auth of the certificate's own");
+    else if (!fg_config_is_written(one->node, "client_ca"))
+        fg_config_error_at(
+            snapshot, one->node, "client_auth",
+            "client_auth without client_ca; expected the path of a PEM file with the "
+            "authorities that vouch for clients");
+    return asks;
+}
+
 static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
-    static const char *const client_keys[] = {"client_ca", "client_crl", "client_user", NULL};
+    static const char *const user_keys[] = {"client_user", NULL};
+    static const char *const client_keys[] = {"client_ca", "client_crl", NULL};
     const struct fg_yaml_node *node = listener->node;
+    bool has_own = false;
     check_tls_keys(snapshot, listener);
+    for (size_t i = 0; i < listener->certificate_count; i++)
+        has_own = check_certificate(snapshot, &listener->certificates[i]) || has_own;
     if (!fg_config_is_sound(node, "client_auth"))
         return;
+    if (listener->conf.client_auth == FG_CLIENT_AUTH_NONE && !has_own)
+        fg_config_refuse_keys(snapshot, node, user_keys, "without client_auth");
     if (listener->conf.client_auth == FG_CLIENT_AUTH_NONE)
         fg_config_refuse_keys(snapshot, node, client_keys, "without client_auth");
     else if (!fg_config_is_written(node, "client_ca"))
@@ -34,8 +59,9 @@ static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw
 static void check_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
     static const char *const tls_keys[] = {
-        "certificate", "private_key", "certificates", "sni_strict",  "tls_min",
-        "client_auth", "client_ca",   "client_crl",   "client_user", NULL,
+        "certificate",   "private_key", "certificates", "sni_strict",
+        "foreign_hosts", "tls_min",     "client_auth",  "client_ca",
+        "client_crl",    "client_user", NULL,
     };
     static const char *const redirect_keys[] = {"redirect_to", NULL};
     if (!fg_config_is_sound(listener->node, "kind"))

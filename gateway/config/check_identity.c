@@ -63,6 +63,11 @@ static bool has_client_auth(const struct fg_raw_config *raw)
     for (size_t i = 0; i < raw->listener_count; i++) {
         if (raw->listeners[i].conf.client_auth != FG_CLIENT_AUTH_NONE)
             return true;
+        for (size_t j = 0; j < raw->listeners[i].certificate_count; j++) {
+            enum fg_client_auth own = raw->listeners[i].certificates[j].conf.client_auth;
+            if (own == FG_CLIENT_AUTH_OPTIONAL || own == FG_CLIENT_AUTH_REQUIRED)
+                return true;
+        }
     }
     return false;
 }

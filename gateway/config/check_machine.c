@@ -75,38 +75,54 @@ static void check_pair(struct fg_snapshot *snapshot, const struct fg_yaml_node *
     }
 }
 
-static void check_client_ca(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
+static void check_client_ca(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                            const char *path)
 {
     off_t bytes = 0;
     char why[128];
-    const char *path = listener->conf.client_ca;
-    if (listener->conf.client_auth == FG_CLIENT_AUTH_NONE ||
-        !check_readable(snapshot, listener->node, "client_ca", path, WANTED_FILE,
-                        "a PEM file of authorities", &bytes))
+    if (!check_readable(snapshot, node, "client_ca", path, WANTED_FILE, "a PEM file of authorities",
+                        &bytes))
         return;
     STACK_OF(X509) *authorities = fg_tls_authorities_load(path, why, sizeof(why));
     if (authorities == NULL)
-        fg_config_error_at(snapshot, listener->node, "client_ca",
+        fg_config_error_at(snapshot, node, "client_ca",
                            "client_ca: cannot use %s: %s; expected a PEM file of authorities", path,
                            why);
     sk_X509_pop_free(authorities, X509_free);
 }
 
-static void check_client_crl(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
+static void check_client_crl(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                             const char *path)
 {
     off_t bytes = 0;
     char why[128];
-    const char *path = listener->conf.client_crl;
-    if (listener->conf.client_auth == FG_CLIENT_AUTH_NONE ||
-        !check_readable(snapshot, listener->node, "client_crl", path, WANTED_FILE,
+    if (!check_readable(snapshot, node, "client_crl", path, WANTED_FILE,
                         "a PEM file of revocation lists", &bytes))
         return;
     STACK_OF(X509_CRL) *lists = fg_tls_crls_load(path, why, sizeof(why));
     if (lists == NULL)
-        fg_config_error_at(snapshot, listener->node, "client_crl",
+        fg_config_error_at(snapshot, node, "client_crl",
                            "client_crl: cannot use %s: %s; expected a PEM file of revocation lists",
                            path, why);
     sk_X509_CRL_pop_free(lists, X509_CRL_free);
+}
+
+/* What a client_auth, of a listener or of one of its certificates, looks at. */
+static void check_client_files(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                               enum fg_client_auth auth, const char *ca, const char *crl)
+{
+    if (auth != FG_CLIENT_AUTH_OPTIONAL && auth != FG_CLIENT_AUTH_REQUIRED)
+        return;
+    check_client_ca(snapshot, node, ca);
+    check_client_crl(snapshot, node, crl);
+}
+
+static void check_further_certificate(struct fg_snapshot *snapshot,
+                                      const struct fg_raw_certificate *one)
+{
+    const struct fg_certificate_conf *conf = &one->conf;
+    check_pair(snapshot, one->node, conf->certificate, conf->private_key);
+    check_client_files(snapshot, one->node, conf->client_auth, conf->client_ca, conf->client_crl);
 }
 
 static void check_listener_files(struct fg_snapshot *snapshot)
@@ -118,11 +134,9 @@ static void check_listener_files(struct fg_snapshot *snapshot)
         check_pair(snapshot, listener->node, listener->conf.certificate,
                    listener->conf.private_key);
         for (size_t j = 0; j < listener->certificate_count; j++)
-            check_pair(snapshot, listener->certificates[j].node,
-                       listener->certificates[j].conf.certificate,
-                       listener->certificates[j].conf.private_key);
-        check_client_ca(snapshot, listener);
-        check_client_crl(snapshot, listener);
+            check_further_certificate(snapshot, &listener->certificates[j]);
+        check_client_files(snapshot, listener->node, listener->conf.client_auth,
+                           listener->conf.client_ca, listener->conf.client_crl);
     }
 }
 

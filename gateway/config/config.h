@@ -38,13 +38,24 @@ enum fg_listener_kind {
     FG_LISTENER_REDIRECT, /* http/1.1 in the clear, 308 to https */
 };
 
+enum fg_client_auth {
+    FG_CLIENT_AUTH_NONE,
+    FG_CLIENT_AUTH_OPTIONAL,
+    FG_CLIENT_AUTH_REQUIRED,
+    FG_CLIENT_AUTH_INHERITED, /* of a certificate: as its listener has it */
+};
+
 /* One certificate of a tls listener; which one a client gets depends on the name it asks for. */
 struct fg_certificate_conf {
     const char *certificate; /* PEM chain, absolute once loaded */
     const char *private_key;
+    enum fg_client_auth client_auth;
+    const char *client_ca; /* NULL without client_auth of its own */
+    const char *client_crl;
 };
 
-enum fg_client_auth { FG_CLIENT_AUTH_NONE, FG_CLIENT_AUTH_OPTIONAL, FG_CLIENT_AUTH_REQUIRED };
+/* Requests for hosts that the connection's certificate does not stand for. */
+enum fg_foreign_hosts { FG_FOREIGN_HOSTS_SERVE, FG_FOREIGN_HOSTS_REFUSE };
 
 /* What of a client's certificate is its user id. */
 enum fg_client_user {
@@ -65,7 +76,8 @@ struct fg_listener_conf {
     const char *private_key;
     const struct fg_certificate_conf *certificates; /* further ones */
     size_t certificate_count;
-    bool sni_strict;     /* an unknown host name ends the handshake */
+    bool sni_strict; /* an unknown host name ends the handshake */
+    enum fg_foreign_hosts foreign_hosts;
     const char *tls_min; /* "1.2" or "1.3" */
     enum fg_client_auth client_auth;
     const char *client_ca;  /* PEM; NULL without client_auth */

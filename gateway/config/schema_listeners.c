@@ -28,6 +28,20 @@ static const struct fg_choice client_auths[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice certificate_auths[] = {
+    {"none", FG_CLIENT_AUTH_NONE},
+    {"optional", FG_CLIENT_AUTH_OPTIONAL},
+    {"required", FG_CLIENT_AUTH_REQUIRED},
+    {"inherited", FG_CLIENT_AUTH_INHERITED},
+    {NULL, 0},
+};
+
+static const struct fg_choice foreign_hosts[] = {
+    {"serve", FG_FOREIGN_HOSTS_SERVE},
+    {"refuse", FG_FOREIGN_HOSTS_REFUSE},
+    {NULL, 0},
+};
+
 static const struct fg_choice client_users[] = {
     {"cn", FG_CLIENT_USER_CN},
     {"san_dns", FG_CLIENT_USER_SAN_DNS},
@@ -56,6 +70,24 @@ static const struct fg_key certificate_keys[] = {
      .is_required = true,
      .check = fg_text_check_not_empty,
      .doc = "PEM file with its key."},
+    {.name = "client_auth",
+     .type = FG_KEY_ENUM,
+     .offset = L(client_auth),
+     .initial = "inherited",
+     .choices = certificate_auths,
+     .doc = "Ask clients who come for its names for a certificate, or do not, otherwise than the "
+            "listener does. Certificates of one name have to say the same. Requests for these "
+            "names by a connection for others are answered 421, and the other way round."},
+    {.name = "client_ca",
+     .type = FG_KEY_PATH,
+     .offset = L(client_ca),
+     .check = fg_text_check_not_empty,
+     .doc = "As the listener's, for a `client_auth` of its own, and needed by it."},
+    {.name = "client_crl",
+     .type = FG_KEY_PATH,
+     .offset = L(client_crl),
+     .check = fg_text_check_not_empty,
+     .doc = "As the listener's, for a `client_auth` of its own."},
     {.name = NULL},
 };
 #undef L
@@ -115,6 +147,14 @@ static const struct fg_key listener_keys[] = {
      .offset = L(sni_strict),
      .initial = "false",
      .doc = "End the handshake of a client that asks for a host name which no certificate has."},
+    {.name = "foreign_hosts",
+     .type = FG_KEY_ENUM,
+     .offset = L(foreign_hosts),
+     .initial = "serve",
+     .choices = foreign_hosts,
+     .doc = "Requests for hosts that the certificate of their connection does not stand for: "
+            "`refuse` answers them 421 (Misdirected Request), and the client comes again by a "
+            "connection to that host."},
     {.name = "tls_min",
      .type = FG_KEY_WORD,
      .offset = L(tls_min),

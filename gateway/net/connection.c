@@ -538,12 +538,20 @@ static bool note_client_user(struct fg_connection *connection)
 {
     char user[FG_CLIENT_USER_BYTES_MAX + 1];
     const struct fg_listener_conf *conf = connection->listening->conf;
-    if (conf->client_auth == FG_CLIENT_AUTH_NONE ||
-        !fg_tls_client_user(&connection->tls, conf->client_user, user, sizeof(user)))
+    if (!fg_tls_client_user(&connection->tls, conf->client_user, user, sizeof(user)))
         return true;
     connection->client_user = strdup(user);
     connection->transport.client_user = fg_span_from_string(connection->client_user);
     return connection->client_user != NULL;
+}
+
+static bool is_misdirected(const struct fg_client_link *link, struct fg_span authority)
+{
+    const struct fg_transport *transport = FG_CONTAINER_OF(link, struct fg_transport, link);
+    const struct fg_connection *connection =
+        FG_CONTAINER_OF(transport, struct fg_connection, transport);
+    return fg_tls_context_is_misdirected(connection->listening->tls, connection->tls.rules,
+                                         link->server_name, authority);
 }
 
 /* For servers that are told of the connection; the name is TLS's, which is closed last. */
@@ -553,6 +561,7 @@ static void note_tls(struct fg_connection *connection)
     link->tls_version = fg_tls_version(&connection->tls);
     link->server_name = fg_tls_server_name(&connection->tls);
     link->has_certificate = fg_tls_has_certificate(&connection->tls);
+    link->is_misdirected = connection->listening->tls->minds_hosts ? is_misdirected : NULL;
 }
 
 static bool advance_handshake(struct fg_connection *connection)

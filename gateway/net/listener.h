@@ -24,8 +24,8 @@ struct fg_tls_context; /* OpenSSL server context of one listener, shared by all 
 
 struct fg_ticket_keys;
 
-/* Loads certificates and keys; fails naming the file and OpenSSL's reason. NULL on failure.
- * `tickets` outlives it; NULL: no session can be resumed. Before threads start. */
+/* Loads certificates and keys; fails naming the file and OpenSSL's reason. NULL on failure. `conf`
+ * and `tickets` outlive it; NULL: no session can be resumed. Before threads start. */
 struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf,
                                              struct fg_ticket_keys *tickets,
                                              uint64_t ticket_lifetime_s, struct fg_error *error);
@@ -34,6 +34,9 @@ struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf
 enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_listener_conf *conf,
                                    struct fg_error *error);
 void fg_tls_context_destroy(struct fg_tls_context *tls);
+/* Those of all listeners (NULL: no TLS) know of each other; the array outlives them. Before threads
+ * start. */
+void fg_tls_context_join(struct fg_tls_context *const *all, size_t count);
 
 /* Counters of one loop's connections, written by its thread alone. */
 struct fg_net_stats {

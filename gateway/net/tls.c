@@ -221,6 +221,7 @@ enum fg_tls_result fg_tls_handshake(struct fg_tls *tls)
     if (result != 1)
         return why(tls);
     tls->chatter = 0; /* so far it had to be */
+    tls->rules = fg_tls_context_rules(tls->ssl);
     return FG_TLS_OK;
 }
 

@@ -44,6 +44,7 @@ struct fg_tls {
     struct fg_tls_account read, written;
     bool is_h2; /* once settled, and so on */
     bool has_certificate;
+    uint8_t rules; /* for clients, that the handshake has kept to, as in tls_context.h */
 };
 
 /* FG_ERR_NO_MEMORY. */

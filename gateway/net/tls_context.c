@@ -11,11 +11,10 @@
  */
 #include "net/tls_context.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "config/tls_files.h"
 #include "net/tls.h"
-#include "net/tls_names.h"
+#include "net/tls_clients.h"
 #include "net/tls_provider.h"
 #include "net/tls_tickets.h"
 
@@ -27,6 +26,7 @@
 #define NAMES_MAX 256u   /* of one certificate */
 #define DAYS_LEFT_MIN 14 /* less is worth a warning: renewals are due at 30 */
 
+/* Certificates that go together, and what clients have to show for them. */
 struct group {
     uint64_t having; /* as in fg_tls_names */
     SSL_CTX *ctx;
@@ -34,8 +34,7 @@ struct group {
 
 /* Belongs to the default context and is freed with it. */
 struct certificate_set {
-    struct fg_tls_names names;
-    uint64_t default_having;
+    struct fg_tls_hosts hosts;
     struct group *groups; /* but for the default one */
     size_t group_count;
     bool is_strict;
@@ -51,9 +50,9 @@ struct builder {
     const struct certificate_set *before; /* in use until now; NULL: nothing is */
     struct fg_tls_pair pairs[FG_TLS_CERTIFICATES_MAX];
     unsigned pair_count;
-    STACK_OF(X509) * authorities;
-    STACK_OF(X509_CRL) * revoked; /* NULL: not looked at */
-    uint64_t revoked_until_s;     /* when the first of them is over; 0: never */
+    struct fg_tls_clients clients[FG_TLS_CERTIFICATES_MAX]; /* loaded where rules are the index */
+    struct fg_tls_hosts *hosts;                             /* of the set that is made */
+    uint64_t revoked_until_s; /* when the first list is over; 0: never */
     unsigned char session_context[32];
 };
 
@@ -87,7 +86,7 @@ static int select_certificates(SSL *ssl, int *alert, void *arg)
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     if (name == NULL)
         return SSL_TLSEXT_ERR_NOACK;
-    uint64_t having = fg_tls_names_find(&set->names, fg_span_from_string(name));
+    uint64_t having = fg_tls_names_find(&set->hosts.names, fg_span_from_string(name));
     if (having == 0 && set->is_strict) {
         *alert = SSL_AD_UNRECOGNIZED_NAME;
         return SSL_TLSEXT_ERR_ALERT_FATAL;
@@ -95,8 +94,11 @@ static int select_certificates(SSL *ssl, int *alert, void *arg)
     if (having == 0)
         return SSL_TLSEXT_ERR_NOACK;
     for (size_t i = 0; i < set->group_count; i++) {
-        if (set->groups[i].having == having)
-            SSL_set_SSL_CTX(ssl, set->groups[i].ctx);
+        if (set->groups[i].having != having)
+            continue;
+        SSL_set_SSL_CTX(ssl, set->groups[i].ctx);
+        /* That takes along certificates and authorities, but not whether a client has any. */
+        SSL_set_verify(ssl, SSL_CTX_get_verify_mode(set->groups[i].ctx), NULL);
     }
     return SSL_TLSEXT_ERR_OK;
 }
@@ -131,28 +133,14 @@ static bool set_policy(SSL_CTX *ctx, const struct fg_listener_conf *conf)
            SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") == 1;
 }
 
-static bool set_client_auth(SSL_CTX *ctx, const struct builder *builder)
+/* Where a context keeps the number of its rules for clients; asked for first before any thread
+ * runs, as set_index. */
+static int rules_index(void)
 {
-    if (builder->authorities == NULL)
-        return true;
-    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
-    for (int i = 0; i < sk_X509_num(builder->authorities); i++) {
-        X509 *authority = sk_X509_value(builder->authorities, i);
-        if (X509_STORE_add_cert(store, authority) != 1 ||
-            SSL_CTX_add_client_CA(ctx, authority) != 1)
-            return false;
-    }
-    for (int i = 0; i < sk_X509_CRL_num(builder->revoked); i++) {
-        if (X509_STORE_add_crl(store, sk_X509_CRL_value(builder->revoked, i)) != 1)
-            return false;
-    }
-    if (builder->revoked != NULL &&
-        X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1)
-        return false;
-    bool is_needed = builder->conf->client_auth == FG_CLIENT_AUTH_REQUIRED;
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (is_needed ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
-                       NULL);
-    return true;
+    static int index = -1;
+    if (index == -1)
+        index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    return index;
 }
 
 static SSL_CTX *make_context(const struct builder *builder, uint64_t having,
@@ -161,7 +149,7 @@ static SSL_CTX *make_context(const struct builder *builder, uint64_t having,
     SSL_CTX *ctx = SSL_CTX_new_ex(NULL, fg_tls_provider_properties(), TLS_server_method());
     if (ctx == NULL || !set_policy(ctx, builder->conf) ||
         !fg_tls_tickets_set(ctx, builder->tickets, ticket_lifetime_s, builder->revoked_until_s) ||
-        !set_client_auth(ctx, builder) ||
+        !fg_tls_clients_set(&builder->clients[fg_tls_hosts_rules(builder->hosts, having)], ctx) ||
         SSL_CTX_set_session_id_context(ctx, builder->session_context,
                                        sizeof(builder->session_context)) != 1)
         goto fail;
@@ -171,7 +159,10 @@ static SSL_CTX *make_context(const struct builder *builder, uint64_t having,
             SSL_CTX_use_cert_and_key(ctx, pair->leaf, pair->key, pair->chain, 1) != 1)
             goto fail;
     }
-    return ctx;
+    /* Which rules its connections keep to, as a number that a reload does not change. */
+    uintptr_t rules = fg_tls_hosts_rules(builder->hosts, having);
+    if (SSL_CTX_set_ex_data(ctx, rules_index(), (void *)rules) == 1)
+        return ctx;
 fail:
     fg_error_set(builder->error, "listener %s: cannot set TLS up: %s", builder->conf->name,
                  last_reason());
@@ -187,7 +178,7 @@ static void destroy_set(struct certificate_set *set)
         SSL_CTX_free(set->groups[i].ctx);
     for (unsigned i = 0; i < set->leaf_count; i++)
         X509_free(set->leaves[i]);
-    fg_tls_names_fini(&set->names);
+    fg_tls_names_fini(&set->hosts.names);
     free(set->groups);
     free(set);
 }
@@ -282,40 +273,25 @@ static void warn_of_expiry(const struct builder *builder)
     }
 }
 
-static bool load_authorities(struct builder *builder)
+/* The rules for clients of each certificate, those that are the same once. */
+static bool load_clients(struct builder *builder)
 {
-    const struct fg_listener_conf *conf = builder->conf;
-    char why[192];
-    builder->authorities = fg_tls_authorities_load(conf->client_ca, why, sizeof(why));
-    if (builder->authorities == NULL)
-        fg_error_set(builder->error, "listener %s: cannot use client CA %s: %s", conf->name,
-                     conf->client_ca, why);
-    return builder->authorities != NULL;
-}
-
-/* A list whose time is over lets nobody in any more: worth a word before clients ask. */
-static bool load_revoked(struct builder *builder)
-{
-    const struct fg_listener_conf *conf = builder->conf;
-    char why[192];
-    builder->revoked = fg_tls_crls_load(conf->client_crl, why, sizeof(why));
-    if (builder->revoked == NULL)
-        fg_error_set(builder->error, "listener %s: cannot use client CRL %s: %s", conf->name,
-                     conf->client_crl, why);
-    for (int i = 0; i < sk_X509_CRL_num(builder->revoked); i++) {
-        const ASN1_TIME *until = X509_CRL_get0_nextUpdate(sk_X509_CRL_value(builder->revoked, i));
-        int days = 0, seconds = 0;
-        if (until == NULL || ASN1_TIME_diff(&days, &seconds, NULL, until) != 1)
+    for (unsigned i = 0; i < builder->pair_count; i++) {
+        struct fg_tls_clients clients = fg_tls_clients_of(builder->conf, i);
+        unsigned first = 0;
+        while (first < i && !fg_tls_clients_equal(&clients, &builder->clients[first]))
+            first++;
+        builder->clients[i] = clients;
+        builder->hosts->rules[i] = (uint8_t)first;
+        if (first < i)
             continue;
-        int64_t left_s = (int64_t)days * 86400 + seconds;
-        uint64_t until_s = left_s <= 0 ? 1 : fg_clock_wall_ns() / FG_S + (uint64_t)left_s;
-        if (builder->revoked_until_s == 0 || until_s < builder->revoked_until_s)
+        if (!fg_tls_clients_load(&builder->clients[i], builder->conf->name, builder->error))
+            return false;
+        uint64_t until_s = builder->clients[i].revoked_until_s;
+        if (until_s != 0 && (builder->revoked_until_s == 0 || until_s < builder->revoked_until_s))
             builder->revoked_until_s = until_s;
-        if (left_s < 0)
-            fg_log(FG_LOG_WARN, "revocation_list_expired", "listener=%s file=\"%s\"", conf->name,
-                   conf->client_crl);
     }
-    return builder->revoked != NULL;
+    return true;
 }
 
 static bool load_files(struct builder *builder)
@@ -328,24 +304,27 @@ static bool load_files(struct builder *builder)
                        conf->certificates[i].private_key))
             return false;
     }
-    return conf->client_auth == FG_CLIENT_AUTH_NONE ||
-           (load_authorities(builder) && (conf->client_crl == NULL || load_revoked(builder)));
+    return load_clients(builder);
 }
 
-static bool digest_authorities(const struct builder *builder, EVP_MD_CTX *digest)
+static bool digest_rules(const struct builder *builder, EVP_MD_CTX *digest)
 {
-    unsigned char fingerprint[EVP_MAX_MD_SIZE];
-    unsigned len;
-    for (int i = 0; i < sk_X509_num(builder->authorities); i++) {
-        if (X509_digest(sk_X509_value(builder->authorities, i), EVP_sha256(), fingerprint, &len) !=
-                1 ||
-            EVP_DigestUpdate(digest, fingerprint, len) != 1)
+    for (unsigned i = 0; i < builder->pair_count; i++) {
+        if (builder->hosts->rules[i] == i && !fg_tls_clients_digest(&builder->clients[i], digest))
             return false;
     }
-    for (int i = 0; i < sk_X509_CRL_num(builder->revoked); i++) {
-        if (X509_CRL_digest(sk_X509_CRL_value(builder->revoked, i), EVP_sha256(), fingerprint,
-                            &len) != 1 ||
-            EVP_DigestUpdate(digest, fingerprint, len) != 1)
+    return true;
+}
+
+/* Where rules differ, a name that goes from one to another takes no session along. */
+static bool digest_names(const struct builder *builder, const struct certificate_set *set,
+                         EVP_MD_CTX *digest)
+{
+    for (size_t n = 0; set->hosts.has_rules && n < set->hosts.names.count; n++) {
+        const struct fg_tls_name *name = &set->hosts.names.names[n];
+        const uint8_t rules = fg_tls_hosts_rules(builder->hosts, name->having);
+        if (EVP_DigestUpdate(digest, name->text, strlen(name->text) + 1) != 1 ||
+            EVP_DigestUpdate(digest, &rules, 1) != 1)
             return false;
     }
     return true;
@@ -354,44 +333,64 @@ static bool digest_authorities(const struct builder *builder, EVP_MD_CTX *digest
 /*
  * A ticket is good only where it would have been given: at this listener, under these rules for
  * clients. Otherwise one from a listener that asks for no certificate would open one that does, and
- * one from before a certificate was revoked would outlive it.
+ * one from before a certificate was revoked would outlive it. (That it is good for one name alone
+ * is in the ticket: of which listener's contexts it comes is not known yet when it is read.)
  */
-static bool make_session_context(struct builder *builder)
+static bool make_session_context(struct builder *builder, const struct certificate_set *set)
 {
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     const struct fg_listener_conf *conf = builder->conf;
-    const unsigned char rules[] = {(unsigned char)conf->client_auth,
-                                   (unsigned char)conf->client_user};
+    const unsigned char user = (unsigned char)conf->client_user;
     bool is_fine = digest != NULL && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
                    EVP_DigestUpdate(digest, conf->name, strlen(conf->name) + 1) == 1 &&
-                   EVP_DigestUpdate(digest, rules, sizeof(rules)) == 1 &&
-                   digest_authorities(builder, digest);
+                   EVP_DigestUpdate(digest, &user, 1) == 1 && digest_rules(builder, digest) &&
+                   digest_names(builder, set, digest);
     unsigned len;
     is_fine = is_fine && EVP_DigestFinal_ex(digest, builder->session_context, &len) == 1;
     EVP_MD_CTX_free(digest);
     return is_fine;
 }
 
+/* One name, one rule: of which key type a client's certificate will be, nobody knows beforehand. */
+static bool has_one_rule_each(const struct builder *builder, const struct certificate_set *set)
+{
+    for (size_t n = 0; n < set->hosts.names.count; n++) {
+        const struct fg_tls_name *name = &set->hosts.names.names[n];
+        for (unsigned i = 0; i < builder->pair_count; i++) {
+            if ((name->having & UINT64_C(1) << i) == 0 ||
+                builder->hosts->rules[i] == fg_tls_hosts_rules(builder->hosts, name->having))
+                continue;
+            fg_error_set(builder->error,
+                         "listener %s: two certificates are for %s, and their client_auth, "
+                         "client_ca or client_crl differ; expected the same",
+                         builder->conf->name, name->text);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool collect_names(struct certificate_set *set, const struct builder *builder)
 {
-    set->default_having = 1;
+    set->hosts.default_having = 1;
     for (unsigned i = 0; i < builder->pair_count; i++) {
         char *names[NAMES_MAX];
         size_t count = fg_tls_pair_names(&builder->pairs[i], names, NAMES_MAX);
         unsigned type = key_type_of(builder->pairs[i].key);
         bool is_fine = true;
+        set->hosts.has_rules = set->hosts.has_rules || builder->hosts->rules[i] != 0;
         for (size_t n = 0; n < count; n++) {
-            is_fine = is_fine && fg_tls_names_add(&set->names, i, type, names[n]) == FG_OK;
+            is_fine = is_fine && fg_tls_names_add(&set->hosts.names, i, type, names[n]) == FG_OK;
             OPENSSL_free(names[n]);
         }
         if (!is_fine)
             return false;
     }
-    fg_tls_names_complete(&set->names);
+    fg_tls_names_complete(&set->hosts.names);
     /* The other key types of the first certificate's name go with it by default, too. */
-    for (size_t n = 0; n < set->names.count; n++) {
-        if ((set->names.names[n].having & 1) != 0) {
-            set->default_having = set->names.names[n].having;
+    for (size_t n = 0; n < set->hosts.names.count; n++) {
+        if ((set->hosts.names.names[n].having & 1) != 0) {
+            set->hosts.default_having = set->hosts.names.names[n].having;
             break;
         }
     }
@@ -404,17 +403,17 @@ static bool has_group(const struct certificate_set *set, uint64_t having)
         if (set->groups[i].having == having)
             return true;
     }
-    return having == set->default_having;
+    return having == set->hosts.default_having;
 }
 
 static bool make_groups(struct certificate_set *set, const struct builder *builder,
                         uint64_t ticket_lifetime_s)
 {
-    set->groups = calloc(set->names.count + 1, sizeof(*set->groups));
+    set->groups = calloc(set->hosts.names.count + 1, sizeof(*set->groups));
     if (set->groups == NULL)
         return false;
-    for (size_t n = 0; n < set->names.count; n++) {
-        uint64_t having = set->names.names[n].having;
+    for (size_t n = 0; n < set->hosts.names.count; n++) {
+        uint64_t having = set->hosts.names.names[n].having;
         if (has_group(set, having))
             continue;
         SSL_CTX *ctx = make_context(builder, having, ticket_lifetime_s);
@@ -430,13 +429,16 @@ static SSL_CTX *build(struct builder *builder, uint64_t ticket_lifetime_s)
     struct certificate_set *set = calloc(1, sizeof(*set));
     SSL_CTX *ctx = NULL;
     fg_error_set(builder->error, "listener %s: out of memory", builder->conf->name);
-    if (set == NULL || !load_files(builder) || !make_session_context(builder) ||
-        !collect_names(set, builder) || !make_groups(set, builder, ticket_lifetime_s))
+    if (set == NULL)
+        return NULL;
+    builder->hosts = &set->hosts;
+    if (!load_files(builder) || !collect_names(set, builder) || !has_one_rule_each(builder, set) ||
+        !make_session_context(builder, set) || !make_groups(set, builder, ticket_lifetime_s))
         goto fail;
     set->is_strict = builder->conf->sni_strict;
     for (unsigned i = 0; i < builder->pair_count && X509_up_ref(builder->pairs[i].leaf) == 1; i++)
         set->leaves[set->leaf_count++] = builder->pairs[i].leaf;
-    ctx = make_context(builder, set->default_having, ticket_lifetime_s);
+    ctx = make_context(builder, set->hosts.default_having, ticket_lifetime_s);
     if (ctx == NULL || SSL_CTX_set_ex_data(ctx, set_index(), set) != 1)
         goto fail;
     SSL_CTX_set_tlsext_servername_callback(ctx, select_certificates);
@@ -444,8 +446,7 @@ static SSL_CTX *build(struct builder *builder, uint64_t ticket_lifetime_s)
     return ctx;
 fail:
     SSL_CTX_free(ctx);
-    if (set != NULL)
-        destroy_set(set);
+    destroy_set(set);
     return NULL;
 }
 
@@ -463,15 +464,24 @@ enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_l
     SSL_CTX_free(current);
     if (ctx != NULL)
         warn_of_expiry(&builder);
-    for (unsigned i = 0; i < builder.pair_count; i++)
+    for (unsigned i = 0; i < builder.pair_count; i++) {
         fg_tls_pair_fini(&builder.pairs[i]);
-    sk_X509_pop_free(builder.authorities, X509_free);
-    sk_X509_CRL_pop_free(builder.revoked, X509_CRL_free);
+        fg_tls_clients_fini(&builder.clients[i]);
+    }
     ERR_clear_error();
     if (ctx == NULL)
         return FG_ERR_CONFIG;
     fg_tls_slot_put(&tls->slot, ctx);
     return FG_OK;
+}
+
+/* Can any request of it be misdirected, as far as its own configuration goes? */
+static bool is_particular(const struct fg_listener_conf *conf)
+{
+    bool is = conf->foreign_hosts == FG_FOREIGN_HOSTS_REFUSE;
+    for (size_t i = 0; i < conf->certificate_count; i++)
+        is = is || conf->certificates[i].client_auth != FG_CLIENT_AUTH_INHERITED;
+    return is;
 }
 
 struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf,
@@ -484,6 +494,8 @@ struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf
         fg_error_set(error, "listener %s: out of memory", conf->name);
         return NULL;
     }
+    tls->conf = conf;
+    tls->minds_hosts = is_particular(conf);
     tls->tickets = tickets;
     tls->ticket_lifetime_s = ticket_lifetime_s;
     if (fg_tls_context_load(tls, conf, error) == FG_OK)
@@ -498,4 +510,64 @@ void fg_tls_context_destroy(struct fg_tls_context *tls)
         return;
     fg_tls_slot_fini(&tls->slot);
     free(tls);
+}
+
+/* ---- whom a connection may ask for ---- */
+
+uint8_t fg_tls_context_rules(const SSL *ssl)
+{
+    return (uint8_t)(uintptr_t)SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), rules_index());
+}
+
+/* Is a certificate demanded for some name of the listener? */
+static bool may_demand_certificates(const struct fg_listener_conf *conf)
+{
+    bool may = conf->client_auth == FG_CLIENT_AUTH_REQUIRED;
+    for (size_t i = 0; i < conf->certificate_count; i++)
+        may = may || conf->certificates[i].client_auth == FG_CLIENT_AUTH_REQUIRED;
+    return may;
+}
+
+void fg_tls_context_join(struct fg_tls_context *const *all, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (all[i] == NULL)
+            continue;
+        all[i]->all = all;
+        all[i]->all_count = count;
+        for (size_t j = 0; j < count; j++)
+            all[i]->minds_hosts = all[i]->minds_hosts || (j != i && all[j] != NULL &&
+                                                          may_demand_certificates(all[j]->conf));
+    }
+}
+
+/* Does it let nobody in without a certificate who comes for this host of its own? */
+static bool demands_certificates_for(struct fg_tls_context *tls, struct fg_span host)
+{
+    SSL_CTX *current = fg_tls_slot_take(&tls->slot);
+    const struct certificate_set *set = SSL_CTX_get_ex_data(current, set_index());
+    const uint64_t having = fg_tls_names_find(&set->hosts.names, host);
+    const uint8_t rules = fg_tls_hosts_rules(&set->hosts, having);
+    bool does = having != 0 && fg_tls_clients_of(tls->conf, rules).auth == FG_CLIENT_AUTH_REQUIRED;
+    SSL_CTX_free(current);
+    return does;
+}
+
+bool fg_tls_context_is_misdirected(struct fg_tls_context *tls, uint8_t rules,
+                                   struct fg_span server_name, struct fg_span authority)
+{
+    const struct fg_span host = fg_tls_host_of(authority);
+    if (host.len == 0 || fg_span_equal_nocase(host, server_name))
+        return false;
+    SSL_CTX *current = fg_tls_slot_take(&tls->slot);
+    const struct certificate_set *set = SSL_CTX_get_ex_data(current, set_index());
+    bool is_wrong = !fg_tls_hosts_allow(&set->hosts, rules, host) ||
+                    (tls->conf->foreign_hosts == FG_FOREIGN_HOSTS_REFUSE &&
+                     !fg_tls_hosts_cover(&set->hosts, server_name, host));
+    bool is_ours = fg_tls_names_find(&set->hosts.names, host) != 0;
+    SSL_CTX_free(current);
+    for (size_t i = 0; !is_ours && !is_wrong && i < tls->all_count; i++)
+        is_wrong = tls->all[i] != NULL && tls->all[i] != tls &&
+                   demands_certificates_for(tls->all[i], host);
+    return is_wrong;
 }

@@ -43,6 +43,7 @@ enum fg_status fg_tls_names_add(struct fg_tls_names *names, unsigned index, unsi
         name = append(names, text);
     if (name == NULL)
         return FG_ERR_NO_MEMORY;
+    name->covering |= UINT64_C(1) << index;
     if ((name->having & names->types[key_type]) == 0)
         name->having |= UINT64_C(1) << index;
     return FG_OK;
@@ -61,33 +62,48 @@ void fg_tls_names_complete(struct fg_tls_names *names)
         qsort(names->names, names->count, sizeof(*names->names), by_text);
 }
 
-static uint64_t find_text(const struct fg_tls_names *names, char *text)
+static const struct fg_tls_name *find_text(const struct fg_tls_names *names, char *text)
 {
     const struct fg_tls_name key = {.text = text};
-    const struct fg_tls_name *found =
-        bsearch(&key, names->names, names->count, sizeof(*names->names), by_text);
-    return found == NULL ? 0 : found->having;
+    return bsearch(&key, names->names, names->count, sizeof(*names->names), by_text);
 }
 
-uint64_t fg_tls_names_find(const struct fg_tls_names *names, struct fg_span name)
+/* The entries of the name itself and of the wildcard for it; NULL: nobody has it. */
+static void find_both(const struct fg_tls_names *names, struct fg_span name,
+                      const struct fg_tls_name **exact, const struct fg_tls_name **wildcard)
 {
     char text[FG_TLS_NAME_MAX + 1];
+    *exact = *wildcard = NULL;
     if (name.len > 0 && name.data[name.len - 1] == '.')
         name.len--; /* a name written as a whole one */
     if (names->count == 0 || name.len < 2 || name.len > FG_TLS_NAME_MAX ||
         memchr(name.data, '*', name.len) != NULL)
-        return 0;
+        return;
     for (size_t i = 0; i < name.len; i++) {
         char c = name.data[i];
         text[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
     }
     text[name.len] = '\0';
-    uint64_t exact = find_text(names, text);
+    *exact = find_text(names, text);
     char *dot = strchr(text, '.');
-    if (exact != 0 || dot == NULL || dot == text)
-        return exact;
+    if (dot == NULL || dot == text)
+        return;
     dot[-1] = '*'; /* one label, whole */
-    return find_text(names, dot - 1);
+    *wildcard = find_text(names, dot - 1);
+}
+
+uint64_t fg_tls_names_find(const struct fg_tls_names *names, struct fg_span name)
+{
+    const struct fg_tls_name *exact, *wildcard;
+    find_both(names, name, &exact, &wildcard);
+    return exact != NULL ? exact->having : wildcard != NULL ? wildcard->having : 0;
+}
+
+uint64_t fg_tls_names_covering(const struct fg_tls_names *names, struct fg_span name)
+{
+    const struct fg_tls_name *exact, *wildcard;
+    find_both(names, name, &exact, &wildcard);
+    return (exact == NULL ? 0 : exact->covering) | (wildcard == NULL ? 0 : wildcard->covering);
 }
 
 void fg_tls_names_fini(struct fg_tls_names *names)

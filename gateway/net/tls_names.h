@@ -15,8 +15,9 @@
 #define FG_TLS_NAME_MAX 253u
 
 struct fg_tls_name {
-    char *text;      /* in lower case; "*.example.org" for a wildcard */
-    uint64_t having; /* bit i: certificate i has it, and is the first of its key type that does */
+    char *text;        /* in lower case; "*.example.org" for a wildcard */
+    uint64_t having;   /* bit i: certificate i has it, and is the first of its key type that does */
+    uint64_t covering; /* bit i: certificate i has it */
 };
 
 /* Zeroed is empty. */
@@ -35,6 +36,8 @@ FG_MUST_USE enum fg_status fg_tls_names_add(struct fg_tls_names *names, unsigned
 void fg_tls_names_complete(struct fg_tls_names *names);
 /* The certificates for a name that a client sent, in any case; 0: none has it. */
 uint64_t fg_tls_names_find(const struct fg_tls_names *names, struct fg_span name);
+/* All certificates that stand for it, in any case, by its name or a wildcard. */
+uint64_t fg_tls_names_covering(const struct fg_tls_names *names, struct fg_span name);
 void fg_tls_names_fini(struct fg_tls_names *names);
 
 #endif

@@ -26,6 +26,7 @@ const char *fg_refused_name(enum fg_refused refused)
         [FG_REFUSED_BAD_REQUEST] = "bad_request",
         [FG_REFUSED_NO_ROUTE] = "no_route",
         [FG_REFUSED_METHOD] = "method_not_allowed",
+        [FG_REFUSED_MISDIRECTED] = "misdirected",
         [FG_REFUSED_UNAUTHENTICATED] = "unauthenticated",
         [FG_REFUSED_OVERLOAD] = "overload",
         [FG_REFUSED_WAITING_ROOM] = "waiting_room",

@@ -17,6 +17,7 @@ enum fg_refused {
     FG_REFUSED_BAD_REQUEST, /* no HTTP, or too much of it; the error has a code of its own */
     FG_REFUSED_NO_ROUTE,
     FG_REFUSED_METHOD,
+    FG_REFUSED_MISDIRECTED, /* by a connection for another host */
     FG_REFUSED_UNAUTHENTICATED,
     FG_REFUSED_OVERLOAD,
     FG_REFUSED_WAITING_ROOM,

@@ -602,6 +602,7 @@ static bool copy_link(struct fg_exchange *ex)
         return false;
     *copy = *ex->link;
     copy->server_name = fg_arena_try_copy(ex->arena, copy->server_name);
+    copy->is_misdirected = NULL; /* it was asked before */
     ex->link = copy;
     return copy->server_name.data != NULL;
 }

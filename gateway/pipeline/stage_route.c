@@ -26,6 +26,23 @@ static void refuse_unrouted(struct fg_flow *flow, uint32_t other_methods)
               });
 }
 
+/* The client is to come again by a connection to that host (RFC 9110 section 15.5.20). */
+static bool is_misdirected(struct fg_flow *flow)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    if (ex->link == NULL || ex->link->is_misdirected == NULL ||
+        !ex->link->is_misdirected(ex->link, ex->authority))
+        return false;
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_MISDIRECTED,
+                             .status = 421,
+                             .type = "invalid_request",
+                             .message = "this connection is for another host; open one for this",
+                             .position = UINT64_MAX,
+                         });
+    return true;
+}
+
 static struct fg_span without_port(struct fg_span authority)
 {
     const char *end = authority.len > 0 && authority.data[0] == '['
@@ -237,7 +254,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
     uint32_t other_methods = 0;
-    if (fg_hop_methods_answer(flow))
+    if (is_misdirected(flow) || fg_hop_methods_answer(flow))
         return FG_STAGE_RESPOND;
     const struct fg_route_conf *preflight = find_preflight_route(flow);
     flow->route = preflight != NULL

@@ -144,6 +144,8 @@ static bool create_listener(struct fg_credentials *credentials, size_t index,
     for (size_t i = 0; i < conf->certificate_count; i++) {
         fg_file_watch_add(watch, conf->certificates[i].certificate);
         fg_file_watch_add(watch, conf->certificates[i].private_key);
+        fg_file_watch_add(watch, conf->certificates[i].client_ca);
+        fg_file_watch_add(watch, conf->certificates[i].client_crl);
     }
     fg_file_watch_add(watch, conf->client_ca);
     fg_file_watch_add(watch, conf->client_crl);
@@ -167,8 +169,10 @@ struct fg_credentials *fg_credentials_create(const struct fg_config *config,
                    create_tickets(credentials, ticket_seed, error);
     for (size_t i = 0; is_fine && i < config->listener_count; i++)
         is_fine = create_listener(credentials, i, error);
-    if (is_fine)
+    if (is_fine) {
+        fg_tls_context_join(credentials->tls, config->listener_count);
         return credentials;
+    }
     fg_credentials_destroy(credentials);
     return NULL;
 }

@@ -1,0 +1,125 @@
+/*
+ * tls_clients.c: see tls_clients.h.
+ */
+#include "net/tls_clients.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/tls_files.h"
+
+#include <string.h>
+
+struct fg_tls_clients fg_tls_clients_of(const struct fg_listener_conf *conf, size_t index)
+{
+    const struct fg_certificate_conf *own = index == 0 ? NULL : &conf->certificates[index - 1];
+    if (own != NULL && own->client_auth != FG_CLIENT_AUTH_INHERITED)
+        return (struct fg_tls_clients){.auth = own->client_auth,
+                                       .authorities_file = own->client_ca,
+                                       .revoked_file = own->client_crl};
+    return (struct fg_tls_clients){.auth = conf->client_auth,
+                                   .authorities_file = conf->client_ca,
+                                   .revoked_file = conf->client_crl};
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+bool fg_tls_clients_equal(const struct fg_tls_clients *a, const struct fg_tls_clients *b)
+{
+    return a->auth == b->auth && is_same_text(a->authorities_file, b->authorities_file) &&
+           is_same_text(a->revoked_file, b->revoked_file);
+}
+
+/* A list whose time is over lets nobody in any more: worth a word before clients ask. */
+static void note_end(struct fg_tls_clients *clients, const X509_CRL *list, const char *listener)
+{
+    const ASN1_TIME *until = X509_CRL_get0_nextUpdate(list);
+    int days = 0, seconds = 0;
+    if (until == NULL || ASN1_TIME_diff(&days, &seconds, NULL, until) != 1)
+        return;
+    int64_t left_s = (int64_t)days * 86400 + seconds;
+    uint64_t until_s = left_s <= 0 ? 1 : fg_clock_wall_ns() / FG_S + (uint64_t)left_s;
+    if (clients->revoked_until_s == 0 || until_s < clients->revoked_until_s)
+        clients->revoked_until_s = until_s;
+    if (left_s < 0)
+        fg_log(FG_LOG_WARN, "revocation_list_expired", "listener=%s file=\"%s\"", listener,
+               clients->revoked_file);
+}
+
+bool fg_tls_clients_load(struct fg_tls_clients *clients, const char *listener,
+                         struct fg_error *error)
+{
+    char why[192];
+    if (clients->auth == FG_CLIENT_AUTH_NONE)
+        return true;
+    clients->authorities = fg_tls_authorities_load(clients->authorities_file, why, sizeof(why));
+    if (clients->authorities == NULL) {
+        fg_error_set(error, "listener %s: cannot use client CA %s: %s", listener,
+                     clients->authorities_file, why);
+        return false;
+    }
+    if (clients->revoked_file == NULL)
+        return true;
+    clients->revoked = fg_tls_crls_load(clients->revoked_file, why, sizeof(why));
+    if (clients->revoked == NULL)
+        fg_error_set(error, "listener %s: cannot use client CRL %s: %s", listener,
+                     clients->revoked_file, why);
+    for (int i = 0; i < sk_X509_CRL_num(clients->revoked); i++)
+        note_end(clients, sk_X509_CRL_value(clients->revoked, i), listener);
+    return clients->revoked != NULL;
+}
+
+void fg_tls_clients_fini(struct fg_tls_clients *clients)
+{
+    sk_X509_pop_free(clients->authorities, X509_free);
+    sk_X509_CRL_pop_free(clients->revoked, X509_CRL_free);
+    *clients = (struct fg_tls_clients){.auth = FG_CLIENT_AUTH_NONE};
+}
+
+bool fg_tls_clients_set(const struct fg_tls_clients *clients, SSL_CTX *ctx)
+{
+    if (clients->authorities == NULL)
+        return true;
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    for (int i = 0; i < sk_X509_num(clients->authorities); i++) {
+        X509 *authority = sk_X509_value(clients->authorities, i);
+        if (X509_STORE_add_cert(store, authority) != 1 ||
+            SSL_CTX_add_client_CA(ctx, authority) != 1)
+            return false;
+    }
+    for (int i = 0; i < sk_X509_CRL_num(clients->revoked); i++) {
+        if (X509_STORE_add_crl(store, sk_X509_CRL_value(clients->revoked, i)) != 1)
+            return false;
+    }
+    if (clients->revoked != NULL &&
+        X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1)
+        return false;
+    bool is_needed = clients->auth == FG_CLIENT_AUTH_REQUIRED;
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (is_needed ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                       NULL);
+    return true;
+}
+
+bool fg_tls_clients_digest(const struct fg_tls_clients *clients, EVP_MD_CTX *digest)
+{
+    unsigned char fingerprint[EVP_MAX_MD_SIZE];
+    const unsigned char auth = (unsigned char)clients->auth;
+    unsigned len;
+    if (EVP_DigestUpdate(digest, &auth, 1) != 1)
+        return false;
+    for (int i = 0; i < sk_X509_num(clients->authorities); i++) {
+        if (X509_digest(sk_X509_value(clients->authorities, i), EVP_sha256(), fingerprint, &len) !=
+                1 ||
+            EVP_DigestUpdate(digest, fingerprint, len) != 1)
+            return false;
+    }
+    for (int i = 0; i < sk_X509_CRL_num(clients->revoked); i++) {
+        if (X509_CRL_digest(sk_X509_CRL_value(clients->revoked, i), EVP_sha256(), fingerprint,
+                            &len) != 1 ||
+            EVP_DigestUpdate(digest, fingerprint, len) != 1)
+            return false;
+    }
+    return true;
+}
