@@ -28,8 +28,7 @@ enum fg_status fg_tls_crypto_init(struct fg_tls_crypto *crypto)
 {
     *crypto = (struct fg_tls_crypto){0};
     for (size_t i = 0; i < FG_TLS_SUITE_COUNT; i++) {
-        crypto->ciphers[i] = EVP_CIPHER_fetch(NULL, suites[i].cipher, NULL);
-        if (crypto->ciphers[i] == NULL)
+        if (!fg_tls_cipher_open(&crypto->ciphers[i], suites[i].cipher))
             goto fail;
     }
     if (fg_tls_kdf_init(&crypto->kdf) != FG_OK)
@@ -44,7 +43,7 @@ fail:
 void fg_tls_crypto_fini(struct fg_tls_crypto *crypto)
 {
     for (size_t i = 0; i < FG_TLS_SUITE_COUNT; i++)
-        EVP_CIPHER_free(crypto->ciphers[i]);
+        fg_tls_cipher_close(&crypto->ciphers[i]);
     fg_tls_kdf_fini(&crypto->kdf);
     *crypto = (struct fg_tls_crypto){0};
 }
@@ -106,13 +105,22 @@ bool fg_tls_keys_update(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto)
     return is_fine && fg_tls_keys_derive(keys, crypto, keys->suite, keys->is_sealing);
 }
 
+/* With a key, or the nonce of one record: neither changes the other. */
+static bool start(const struct fg_tls_keys *keys, const unsigned char *key, size_t key_bytes,
+                  const unsigned char *nonce, size_t nonce_bytes)
+{
+    const struct fg_tls_cipher *cipher = keys->cipher;
+    return (keys->is_sealing ? cipher->begin_sealing : cipher->begin_opening)(
+               keys->ctx, key, key_bytes, nonce, nonce_bytes, NULL) == 1;
+}
+
 bool fg_tls_keys_wake(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto)
 {
     if (keys->ctx != NULL)
         return true;
-    keys->ctx = EVP_CIPHER_CTX_new();
-    if (keys->ctx != NULL && EVP_CipherInit_ex2(keys->ctx, crypto->ciphers[keys->suite], keys->key,
-                                                NULL, keys->is_sealing ? 1 : 0, NULL) == 1)
+    keys->cipher = &crypto->ciphers[keys->suite];
+    keys->ctx = keys->cipher->make(keys->cipher->provider);
+    if (keys->ctx != NULL && start(keys, keys->key, suites[keys->suite].key_bytes, NULL, 0))
         return true;
     ERR_clear_error();
     fg_tls_keys_rest(keys);
@@ -121,7 +129,8 @@ bool fg_tls_keys_wake(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto)
 
 void fg_tls_keys_rest(struct fg_tls_keys *keys)
 {
-    EVP_CIPHER_CTX_free(keys->ctx); /* which wipes what it frees */
+    if (keys->ctx != NULL)
+        keys->cipher->free(keys->ctx); /* which wipes what it frees */
     keys->ctx = NULL;
 }
 
@@ -135,7 +144,7 @@ void fg_tls_keys_wipe(struct fg_tls_keys *keys)
 static bool begin(struct fg_tls_keys *keys, const unsigned char head[FG_TLS_HEAD_BYTES])
 {
     unsigned char nonce[FG_TLS_IV_BYTES];
-    int len;
+    size_t len;
     assert(keys->ctx != NULL);
     if (keys->sequence == UINT64_MAX)
         return false; /* it must not wrap; nobody lives to see it */
@@ -143,20 +152,22 @@ static bool begin(struct fg_tls_keys *keys, const unsigned char head[FG_TLS_HEAD
     for (unsigned i = 0; i < 8; i++)
         nonce[sizeof(nonce) - 1 - i] ^= (unsigned char)(keys->sequence >> 8 * i);
     keys->sequence++;
-    return EVP_CipherInit_ex2(keys->ctx, NULL, NULL, nonce, -1, NULL) == 1 &&
-           EVP_CipherUpdate(keys->ctx, NULL, &len, head, (int)FG_TLS_HEAD_BYTES) == 1;
+    return start(keys, NULL, 0, nonce, sizeof(nonce)) &&
+           keys->cipher->update(keys->ctx, NULL, &len, FG_TLS_HEAD_BYTES, head,
+                                FG_TLS_HEAD_BYTES) == 1;
 }
 
 bool fg_tls_keys_seal(struct fg_tls_keys *keys, const unsigned char head[FG_TLS_HEAD_BYTES],
                       unsigned char *data, size_t len)
 {
-    int done, rest;
+    const struct fg_tls_cipher *cipher = keys->cipher;
+    size_t done, rest;
     OSSL_PARAM tag[] = {
         OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, data + len, FG_TLS_TAG_BYTES),
         OSSL_PARAM_construct_end()};
-    if (begin(keys, head) && EVP_CipherUpdate(keys->ctx, data, &done, data, (int)len) == 1 &&
-        EVP_CipherFinal_ex(keys->ctx, data + done, &rest) == 1 && (size_t)(done + rest) == len &&
-        EVP_CIPHER_CTX_get_params(keys->ctx, tag) == 1)
+    if (begin(keys, head) && cipher->update(keys->ctx, data, &done, len, data, len) == 1 &&
+        done <= len && cipher->finish(keys->ctx, data + done, &rest, len - done) == 1 &&
+        done + rest == len && cipher->get(keys->ctx, tag) == 1)
         return true;
     ERR_clear_error();
     return false;
@@ -166,16 +177,16 @@ bool fg_tls_keys_open(struct fg_tls_keys *keys, const unsigned char head[FG_TLS_
                       const struct iovec *pieces, size_t piece_count, size_t len, unsigned char *to)
 {
     unsigned char tag_bytes[FG_TLS_TAG_BYTES], last[FG_TLS_TAG_BYTES];
-    size_t left = len, tag_len = 0;
-    int done;
+    const struct fg_tls_cipher *cipher = keys->cipher;
+    size_t left = len, tag_len = 0, done;
     bool is_fine = begin(keys, head);
     for (size_t i = 0; i < piece_count && is_fine; i++) {
         const unsigned char *from = pieces[i].iov_base;
         size_t part = pieces[i].iov_len < left ? pieces[i].iov_len : left;
         size_t behind = pieces[i].iov_len - part;
         if (part > 0)
-            is_fine = EVP_CipherUpdate(keys->ctx, to + (len - left), &done, from, (int)part) == 1 &&
-                      (size_t)done == part;
+            is_fine = cipher->update(keys->ctx, to + (len - left), &done, part, from, part) == 1 &&
+                      done == part;
         left -= part;
         if (behind > sizeof(tag_bytes) - tag_len)
             behind = sizeof(tag_bytes) - tag_len;
@@ -186,8 +197,8 @@ bool fg_tls_keys_open(struct fg_tls_keys *keys, const unsigned char head[FG_TLS_
     OSSL_PARAM tag[] = {
         OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag_bytes, sizeof(tag_bytes)),
         OSSL_PARAM_construct_end()};
-    if (is_fine && EVP_CIPHER_CTX_set_params(keys->ctx, tag) == 1 &&
-        EVP_CipherFinal_ex(keys->ctx, last, &done) == 1)
+    if (is_fine && cipher->set(keys->ctx, tag) == 1 &&
+        cipher->finish(keys->ctx, last, &done, sizeof(last)) == 1)
         return true;
     ERR_clear_error();
     return false;

@@ -3,18 +3,18 @@
  * Job      from a traffic secret to key and IV (RFC 8446 sections 7.1 to 7.3); seal one record in
  *          place, open one that may lie in pieces (5.2, 5.3).
  * Thread   the loop's: the derivation's contexts are those of all its connections.
- * Never    knows what a record says (tls_records), or makes a cipher of its own: OpenSSL's EVP does
+ * Never    knows what a record says (tls_records), or makes a cipher of its own: OpenSSL does
  *          all that is cryptography, and compares the tags.
- * Memory   248 bytes for both directions; while they are awake a cipher's context each, about 1 KiB
+ * Memory   264 bytes for both directions; while they are awake a cipher's context each, about 1 KiB
  *          of OpenSSL's, made by `wake` and given back by `rest`. Between these no heap, but for
  *          the derivation of new keys.
  */
 #ifndef FG_NET_TLS_KEYS_H
 #define FG_NET_TLS_KEYS_H
 
+#include "net/tls_cipher.h"
 #include "net/tls_kdf.h"
 
-#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,7 +35,7 @@ enum fg_tls_suite {
 
 /* What all keys of a loop are used with. */
 struct fg_tls_crypto {
-    EVP_CIPHER *ciphers[FG_TLS_SUITE_COUNT];
+    struct fg_tls_cipher ciphers[FG_TLS_SUITE_COUNT];
     struct fg_tls_kdf kdf;
 };
 
@@ -48,8 +48,9 @@ struct fg_tls_keys {
     bool is_sealing;
     uint8_t known_key_bytes; /* before they are derived: what is known already */
     uint8_t known_iv_bytes;
-    uint64_t sequence;   /* of the next record */
-    EVP_CIPHER_CTX *ctx; /* NULL: at rest */
+    uint64_t sequence; /* of the next record */
+    const struct fg_tls_cipher *cipher;
+    void *ctx; /* of the cipher's; NULL: at rest */
 };
 
 /* FG_ERR_NO_MEMORY. */
