@@ -598,6 +598,10 @@ def test_a_redis_that_is_gone(launch):
     assert gateway.get("/api/stock/milk-tea").json()["left"] == 10
 
 
+def shed_low_of(gateway):
+    return overload_of(gateway)["steps"]["shed_low"]
+
+
 def test_kv_blocks_run_short(launch, upstream):
     backend = upstream()
     sections = llm(batch_max=64, sequences_max=64, waiting_max=64)
@@ -618,13 +622,18 @@ def test_kv_blocks_run_short(launch, upstream):
                     "prompt": "Once upon a time " * 20 + str(len(opened)), "max_tokens": 400, "temperature": 0,
                     "stream": True, "ignore_eos": True}))
                 opened.append(answer)
-                return answer.status_code
-            statuses = []
-            while not overload_of(gateway)["steps"]["shed_low"]["taken"]:
-                statuses.append(hold())
-                assert statuses[-1] == 200 and len(statuses) < 60
+                return answer
+            while not shed_low_of(gateway)["taken"]:
+                last = hold()
+                if last.status_code != 200:  # it was taken meanwhile
+                    last.read()
+                    assert last.status_code == 503 and last.json()["error"]["policy"] == "overload.kv_blocks", last.text
+                    break
+                assert len(opened) < 60
+            before = shed_low_of(gateway)
             refused = client.post("/v1/completions", json={"prompt": "Tea", "max_tokens": 4})
-            if overload_of(gateway)["steps"]["shed_low"]["taken"]:  # they may have come to their ends
+            now = shed_low_of(gateway)
+            if before["taken"] and now["taken"] and now["taken_total"] == before["taken_total"]:  # they had not ended
                 assert refused.status_code == 503
                 assert refused.json()["error"]["policy"] == "overload.kv_blocks"
             assert client.get("/").status_code == 200

@@ -280,7 +280,7 @@ def test_a_deadline_that_cannot_be_met(site):
         pass  # of those who leave the queue it learns the pace
     with Held(site, "/slow", 6, gate_is("slow", 1, 5)):
         error = check_everywhere(site, "/slow", 503, "cannot_meet_deadline", "queue",
-                                 headers={"x-request-timeout-ms": "100"})
+                                 headers={"x-request-timeout-ms": "300"})
         assert error["value"] > error["limit"] > 0
 
 

@@ -33,12 +33,12 @@ class Flood:
         self.add(*[self.upload] * FLOOD)
 
     def add(self, *targets):
-        """Returns when all of them are waiting, or have their answer."""
-        threads = [threading.Thread(target=target) for target in targets]
-        self.threads += threads
-        for thread in threads:
-            thread.start()
-        wait_for(lambda: self.waiting() + len(self.answers) == len(self.threads), what="the flood's arrival")
+        """One behind the other, each until it waits or has its answer: side by side many would be refused for what
+        others, refused too, hold at that moment, and who is left would not fill the memory."""
+        for target in targets:
+            self.threads.append(threading.Thread(target=target))
+            self.threads[-1].start()
+            wait_for(lambda: self.waiting() + len(self.answers) == len(self.threads), what="the flood's arrival")
 
     def waiting(self):
         gate = self.gateway.gate("heavy")

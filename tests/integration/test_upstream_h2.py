@@ -103,7 +103,8 @@ def test_a_slow_server_stops_the_client(launch):
     """The server gives no window: the gateway takes its own window's worth and no more."""
     with serving(H2Server(acknowledge=False)) as server:
         gateway = launch(h2_cluster(server, response_head_timeout="1s"))
-        with gateway.raw(timeout=3) as connection:
+        with gateway.raw() as connection:
+            connection.settimeout(3)
             connection.sendall(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n")
             sent = 0
             with pytest.raises(TimeoutError):
