@@ -21,8 +21,9 @@ struct fg_admin_options {
     struct fg_net *const *nets;   /* (thread_count) of the loops; copied */
     struct fg_loop *const *loops; /* (thread_count); copied */
     unsigned thread_count;
-    uint64_t started_ns;             /* monotonic; when the process began to serve */
-    struct fg_reload_board *reloads; /* NULL: nobody to ask */
+    uint64_t started_ns;               /* monotonic; when the process began to serve */
+    struct fg_reload_board *reloads;   /* NULL: nobody to ask */
+    struct fg_tls_context *const *tls; /* by listener, NULL for a plain one; NULL: none is shown */
 };
 
 /* Starts the thread. NULL with `error` set. Everything in options outlives it. */

@@ -141,6 +141,7 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"closed_share", offsetof(struct fg_net_stats, closed_share)},
         {"handshakes_ok", offsetof(struct fg_net_stats, handshakes_ok)},
         {"handshakes_failed", offsetof(struct fg_net_stats, handshakes_failed)},
+        {"handshakes_stapled", offsetof(struct fg_net_stats, handshakes_stapled)},
         {"handshakes_resumed", offsetof(struct fg_net_stats, handshakes_resumed)},
         {"handshakes_open", offsetof(struct fg_net_stats, handshakes_open)},
         {"handshakes_waiting", offsetof(struct fg_net_stats, handshakes_waiting)},
@@ -173,6 +174,38 @@ static json_t *connections_json(const struct fg_admin_options *options)
         put(json, fields[f].name, sum);
     }
     return json;
+}
+
+static json_t *ocsp_json(const struct fg_tls_certificate_report *report)
+{
+    const uint64_t now_s = fg_clock_wall_ns() / FG_S;
+    json_t *json = json_object();
+    json_object_set_new(json, "file", json_string(report->ocsp_file));
+    json_object_set_new(json, "stapled", json_boolean(report->is_stapled));
+    put(json, "left_s", report->ocsp_until_s > now_s ? report->ocsp_until_s - now_s : 0);
+    if (report->ocsp_fault[0] != '\0')
+        json_object_set_new(json, "fault", json_string(report->ocsp_fault));
+    return json;
+}
+
+/* What clients are shown: each certificate in use, for how long yet, and what is stapled to it. */
+static json_t *certificates_json(const struct fg_admin_options *options)
+{
+    struct fg_tls_certificate_report report;
+    json_t *all = json_array();
+    for (size_t l = 0; options->tls != NULL && l < options->config->listener_count; l++) {
+        for (size_t i = 0;
+             options->tls[l] != NULL && fg_tls_context_report(options->tls[l], i, &report); i++) {
+            json_t *one = json_object();
+            json_object_set_new(one, "listener", json_string(options->config->listeners[l].name));
+            json_object_set_new(one, "file", json_string(report.file));
+            json_object_set_new(one, "left_s", json_integer(report.left_s));
+            if (report.ocsp_file != NULL)
+                json_object_set_new(one, "ocsp", ocsp_json(&report));
+            json_array_append_new(all, one);
+        }
+    }
+    return all;
 }
 
 static json_t *hops_json(const struct fg_admin_options *options)
@@ -208,6 +241,7 @@ static json_t *gateway_json(const struct fg_admin_options *options, const struct
     json_object_set_new(gateway, "version", json_string(FG_VERSION));
     put(gateway, "threads", options->thread_count);
     json_object_set_new(gateway, "connections", connections_json(options));
+    json_object_set_new(gateway, "certificates", certificates_json(options));
     json_object_set_new(gateway, "requests", requests);
     json_object_set_new(gateway, "hops_s", hops_json(options));
     return gateway;

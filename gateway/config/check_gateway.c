@@ -59,9 +59,8 @@ static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw
 static void check_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
     static const char *const tls_keys[] = {
-        "certificate",   "private_key", "certificates", "sni_strict",
-        "foreign_hosts", "tls_min",     "client_auth",  "client_ca",
-        "client_crl",    "client_user", NULL,
+        "certificate", "private_key", "ocsp_file", "certificates", "sni_strict",  "foreign_hosts",
+        "tls_min",     "client_auth", "client_ca", "client_crl",   "client_user", NULL,
     };
     static const char *const redirect_keys[] = {"redirect_to", NULL};
     if (!fg_config_is_sound(listener->node, "kind"))

@@ -49,6 +49,7 @@ enum fg_client_auth {
 struct fg_certificate_conf {
     const char *certificate; /* PEM chain, absolute once loaded */
     const char *private_key;
+    const char *ocsp_file; /* DER; NULL: nothing is stapled */
     enum fg_client_auth client_auth;
     const char *client_ca; /* NULL without client_auth of its own */
     const char *client_crl;
@@ -74,6 +75,7 @@ struct fg_listener_conf {
     enum fg_listener_kind kind;
     const char *certificate; /* the one for clients that name no host, or an unknown one */
     const char *private_key;
+    const char *ocsp_file;                          /* DER; NULL: nothing is stapled to it */
     const struct fg_certificate_conf *certificates; /* further ones */
     size_t certificate_count;
     bool sni_strict; /* an unknown host name ends the handshake */

@@ -586,6 +586,8 @@ static bool advance_handshake(struct fg_connection *connection)
     fg_counter_add_owned(&stats->handshakes_ok, 1);
     if (fg_tls_is_resumed(tls))
         fg_counter_add_owned(&stats->handshakes_resumed, 1);
+    if (fg_tls_is_stapled(tls))
+        fg_counter_add_owned(&stats->handshakes_stapled, 1);
     if (!note_client_user(connection)) {
         connection->has_broken = true;
         return false;

@@ -34,6 +34,20 @@ struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf
 enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_listener_conf *conf,
                                    struct fg_error *error);
 void fg_tls_context_destroy(struct fg_tls_context *tls);
+
+/* What is in use of a listener's files. */
+struct fg_tls_certificate_report {
+    const char *file;      /* of the configuration */
+    int64_t left_s;        /* until it ends; below 0: it is over */
+    const char *ocsp_file; /* NULL: none is to be */
+    bool is_stapled;       /* clients that want it get a response with it */
+    uint64_t ocsp_until_s; /* wall clock; until when they would; 0: there is none */
+    char ocsp_fault[128];  /* why the file, as it was read last, is not used; empty: it is */
+};
+/* Of certificate `index`, the listener's own first; false: there is none. Any thread. */
+bool fg_tls_context_report(struct fg_tls_context *tls, size_t index,
+                           struct fg_tls_certificate_report *report);
+
 /* Those of all listeners (NULL: no TLS) know of each other; the array outlives them. Before threads
  * start. */
 void fg_tls_context_join(struct fg_tls_context *const *all, size_t count);
@@ -51,6 +65,7 @@ struct fg_net_stats {
     struct fg_counter handshakes_ok;
     struct fg_counter handshakes_failed;
     struct fg_counter handshakes_resumed;
+    struct fg_counter handshakes_stapled;
     struct fg_counter handshakes_open;    /* gauge; begun and not ended, waiting ones too */
     struct fg_counter handshakes_waiting; /* gauge; for their turn */
     struct fg_counter handshakes_shed;    /* closed since too many waited */

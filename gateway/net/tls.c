@@ -242,6 +242,12 @@ bool fg_tls_is_resumed(const struct fg_tls *tls)
     return SSL_session_reused(tls->ssl) != 0;
 }
 
+bool fg_tls_is_stapled(const struct fg_tls *tls)
+{
+    const unsigned char *response = NULL;
+    return SSL_get_tlsext_status_ocsp_resp(tls->ssl, &response) > 0;
+}
+
 /* ---- from OpenSSL's records to our own ---- */
 
 static bool find_suite(const SSL *ssl, enum fg_tls_suite *suite)

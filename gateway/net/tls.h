@@ -68,6 +68,8 @@ enum fg_tls_result fg_tls_handshake(struct fg_tls *tls);
 bool fg_tls_awaits_hello(const struct fg_tls *tls);
 /* Of a handshake that is done: was it another one's session? */
 bool fg_tls_is_resumed(const struct fg_tls *tls);
+/* Has the client been given an OCSP response with the certificate? */
+bool fg_tls_is_stapled(const struct fg_tls *tls);
 /*
  * The user that the client's verified certificate names, with a NUL; false: it sent none, or has
  * no such name. After the handshake, before it is settled.

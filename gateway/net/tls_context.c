@@ -11,15 +11,18 @@
  */
 #include "net/tls_context.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "config/tls_files.h"
 #include "net/tls.h"
 #include "net/tls_clients.h"
 #include "net/tls_provider.h"
+#include "net/tls_staple.h"
 #include "net/tls_tickets.h"
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +41,8 @@ struct certificate_set {
     struct group *groups; /* but for the default one */
     size_t group_count;
     bool is_strict;
-    X509 *leaves[FG_TLS_CERTIFICATES_MAX]; /* in the order of the configuration */
+    X509 *leaves[FG_TLS_CERTIFICATES_MAX];                 /* in the order of the configuration */
+    struct fg_tls_staple staples[FG_TLS_CERTIFICATES_MAX]; /* of each */
     unsigned leaf_count;
 };
 
@@ -51,7 +55,8 @@ struct builder {
     struct fg_tls_pair pairs[FG_TLS_CERTIFICATES_MAX];
     unsigned pair_count;
     struct fg_tls_clients clients[FG_TLS_CERTIFICATES_MAX]; /* loaded where rules are the index */
-    struct fg_tls_hosts *hosts;                             /* of the set that is made */
+    struct certificate_set *set;                            /* that is made */
+    struct fg_tls_hosts *hosts;                             /* of it */
     uint64_t revoked_until_s; /* when the first list is over; 0: never */
     unsigned char session_context[32];
 };
@@ -103,6 +108,27 @@ static int select_certificates(SSL *ssl, int *alert, void *arg)
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* Which of the certificates it is to be is settled when a client's wish for a staple is looked at.
+ * One that is over is as good as none. */
+static int give_staple(SSL *ssl, void *arg)
+{
+    const struct certificate_set *set = arg;
+    const X509 *leaf = SSL_get_certificate(ssl);
+    unsigned i = 0;
+    while (i < set->leaf_count && set->leaves[i] != leaf)
+        i++;
+    if (i == set->leaf_count || !fg_tls_staple_is_good(&set->staples[i], fg_clock_wall_ns() / FG_S))
+        return SSL_TLSEXT_ERR_NOACK;
+    const struct fg_tls_staple *staple = &set->staples[i];
+    unsigned char *copy = OPENSSL_memdup(staple->response, staple->bytes);
+    if (copy == NULL)
+        return SSL_TLSEXT_ERR_NOACK;
+    if (SSL_set_tlsext_status_ocsp_resp(ssl, copy, (long)staple->bytes) == 1)
+        return SSL_TLSEXT_ERR_OK; /* the connection owns it */
+    OPENSSL_free(copy);
+    return SSL_TLSEXT_ERR_NOACK;
+}
+
 /* ---- one context ---- */
 
 /*
@@ -149,6 +175,8 @@ static SSL_CTX *make_context(const struct builder *builder, uint64_t having,
     SSL_CTX *ctx = SSL_CTX_new_ex(NULL, fg_tls_provider_properties(), TLS_server_method());
     if (ctx == NULL || !set_policy(ctx, builder->conf) ||
         !fg_tls_tickets_set(ctx, builder->tickets, ticket_lifetime_s, builder->revoked_until_s) ||
+        SSL_CTX_set_tlsext_status_cb(ctx, give_staple) != 1 ||
+        SSL_CTX_set_tlsext_status_arg(ctx, builder->set) != 1 ||
         !fg_tls_clients_set(&builder->clients[fg_tls_hosts_rules(builder->hosts, having)], ctx) ||
         SSL_CTX_set_session_id_context(ctx, builder->session_context,
                                        sizeof(builder->session_context)) != 1)
@@ -178,6 +206,8 @@ static void destroy_set(struct certificate_set *set)
         SSL_CTX_free(set->groups[i].ctx);
     for (unsigned i = 0; i < set->leaf_count; i++)
         X509_free(set->leaves[i]);
+    for (unsigned i = 0; i < FG_TLS_CERTIFICATES_MAX; i++)
+        fg_tls_staple_fini(&set->staples[i]);
     fg_tls_names_fini(&set->hosts.names);
     free(set->groups);
     free(set);
@@ -261,10 +291,15 @@ static bool load_pair(struct builder *builder, const char *certificate, const ch
 }
 
 /* Once they are in use: what fails is tried again and again, and says so once. */
-static void warn_of_expiry(const struct builder *builder)
+static void warn_of_files(const struct builder *builder)
 {
     const struct fg_listener_conf *conf = builder->conf;
     for (unsigned i = 0; i < builder->pair_count; i++) {
+        const struct fg_tls_staple *staple = &builder->set->staples[i];
+        if (staple->why[0] != '\0')
+            fg_log(FG_LOG_WARN, "ocsp_file_not_used",
+                   "listener=%s file=\"%s\" kept=%s reason=\"%s\"", conf->name, staple->file,
+                   staple->response == NULL ? "none" : "old", staple->why);
         int days = fg_tls_pair_days_left(&builder->pairs[i]);
         if (days < DAYS_LEFT_MIN)
             fg_log(FG_LOG_WARN, days < 0 ? "certificate_expired" : "certificate_expires_soon",
@@ -397,6 +432,25 @@ static bool collect_names(struct certificate_set *set, const struct builder *bui
     return true;
 }
 
+/* A file that is no good takes the place of no response that is. */
+static bool load_staples(const struct builder *builder)
+{
+    const struct fg_listener_conf *conf = builder->conf;
+    const struct certificate_set *before = builder->before;
+    for (unsigned i = 0; i < builder->pair_count; i++) {
+        struct fg_tls_staple *staple = &builder->set->staples[i];
+        const struct fg_tls_pair *pair = &builder->pairs[i];
+        fg_tls_staple_load(staple, i == 0 ? conf->ocsp_file : conf->certificates[i - 1].ocsp_file,
+                           pair);
+        if (staple->file != NULL && staple->response == NULL && before != NULL &&
+            i < before->leaf_count && X509_cmp(before->leaves[i], pair->leaf) == 0 &&
+            fg_tls_staple_is_good(&before->staples[i], fg_clock_wall_ns() / FG_S) &&
+            !fg_tls_staple_keep(staple, &before->staples[i]))
+            return false;
+    }
+    return true;
+}
+
 static bool has_group(const struct certificate_set *set, uint64_t having)
 {
     for (size_t i = 0; i < set->group_count; i++) {
@@ -431,9 +485,11 @@ static SSL_CTX *build(struct builder *builder, uint64_t ticket_lifetime_s)
     fg_error_set(builder->error, "listener %s: out of memory", builder->conf->name);
     if (set == NULL)
         return NULL;
+    builder->set = set;
     builder->hosts = &set->hosts;
     if (!load_files(builder) || !collect_names(set, builder) || !has_one_rule_each(builder, set) ||
-        !make_session_context(builder, set) || !make_groups(set, builder, ticket_lifetime_s))
+        !make_session_context(builder, set) || !load_staples(builder) ||
+        !make_groups(set, builder, ticket_lifetime_s))
         goto fail;
     set->is_strict = builder->conf->sni_strict;
     for (unsigned i = 0; i < builder->pair_count && X509_up_ref(builder->pairs[i].leaf) == 1; i++)
@@ -463,7 +519,7 @@ enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_l
     SSL_CTX *ctx = build(&builder, tls->ticket_lifetime_s);
     SSL_CTX_free(current);
     if (ctx != NULL)
-        warn_of_expiry(&builder);
+        warn_of_files(&builder);
     for (unsigned i = 0; i < builder.pair_count; i++) {
         fg_tls_pair_fini(&builder.pairs[i]);
         fg_tls_clients_fini(&builder.clients[i]);
@@ -570,4 +626,29 @@ bool fg_tls_context_is_misdirected(struct fg_tls_context *tls, uint8_t rules,
         is_wrong = tls->all[i] != NULL && tls->all[i] != tls &&
                    demands_certificates_for(tls->all[i], host);
     return is_wrong;
+}
+
+bool fg_tls_context_report(struct fg_tls_context *tls, size_t index,
+                           struct fg_tls_certificate_report *report)
+{
+    SSL_CTX *current = fg_tls_slot_take(&tls->slot);
+    const struct certificate_set *set = SSL_CTX_get_ex_data(current, set_index());
+    bool is_there = index < set->leaf_count;
+    if (is_there) {
+        const struct fg_tls_staple *staple = &set->staples[index];
+        int days = 0, seconds = 0;
+        if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(set->leaves[index])) != 1)
+            ERR_clear_error();
+        *report = (struct fg_tls_certificate_report){
+            .file = index == 0 ? tls->conf->certificate
+                               : tls->conf->certificates[index - 1].certificate,
+            .left_s = (int64_t)days * 86400 + seconds,
+            .ocsp_file = staple->file,
+            .is_stapled = fg_tls_staple_is_good(staple, fg_clock_wall_ns() / FG_S),
+            .ocsp_until_s = staple->until_s,
+        };
+        snprintf(report->ocsp_fault, sizeof(report->ocsp_fault), "%s", staple->why);
+    }
+    SSL_CTX_free(current);
+    return is_there;
 }

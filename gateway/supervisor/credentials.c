@@ -141,9 +141,11 @@ static bool create_listener(struct fg_credentials *credentials, size_t index,
     /* Marked before they are read: a change in between is seen as one. */
     fg_file_watch_add(watch, conf->certificate);
     fg_file_watch_add(watch, conf->private_key);
+    fg_file_watch_add(watch, conf->ocsp_file);
     for (size_t i = 0; i < conf->certificate_count; i++) {
         fg_file_watch_add(watch, conf->certificates[i].certificate);
         fg_file_watch_add(watch, conf->certificates[i].private_key);
+        fg_file_watch_add(watch, conf->certificates[i].ocsp_file);
         fg_file_watch_add(watch, conf->certificates[i].client_ca);
         fg_file_watch_add(watch, conf->certificates[i].client_crl);
     }
@@ -193,6 +195,11 @@ struct fg_tls_context *fg_credentials_tls(const struct fg_credentials *credentia
                                           size_t listener_index)
 {
     return credentials->tls[listener_index];
+}
+
+struct fg_tls_context *const *fg_credentials_all_tls(const struct fg_credentials *credentials)
+{
+    return credentials->tls;
 }
 
 struct fg_ticket_keys *fg_credentials_tickets(const struct fg_credentials *credentials)

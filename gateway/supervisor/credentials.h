@@ -27,6 +27,9 @@ void fg_credentials_destroy(struct fg_credentials *credentials);
 struct fg_tls_context *fg_credentials_tls(const struct fg_credentials *credentials,
                                           size_t listener_index);
 
+/* Of all listeners. */
+struct fg_tls_context *const *fg_credentials_all_tls(const struct fg_credentials *credentials);
+
 /* Of session tickets; any thread may set their secret. */
 struct fg_ticket_keys *fg_credentials_tickets(const struct fg_credentials *credentials);
 

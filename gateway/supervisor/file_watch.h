@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FG_FILE_WATCH_MAX 320u
+#define FG_FILE_WATCH_MAX 320u /* 64 certificates of a listener with 5 files each */
 
 struct fg_file_mark {
     const char *path;

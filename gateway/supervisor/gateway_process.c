@@ -257,16 +257,17 @@ static struct fg_admin *start_admin(struct gateway *gateway, struct fg_error *er
         loops[i] = gateway->threads[i].loop;
     }
     if (nets != NULL && loops != NULL)
-        admin =
-            fg_admin_start(&(struct fg_admin_options){.config = gateway->options->config,
-                                                      .listen_fd = gateway->options->sockets->admin,
-                                                      .reloads = gateway->options->reloads,
-                                                      .pipeline = gateway->pipeline,
-                                                      .nets = nets,
-                                                      .loops = loops,
-                                                      .thread_count = gateway->thread_count,
-                                                      .started_ns = fg_clock_monotonic_ns()},
-                           error);
+        admin = fg_admin_start(
+            &(struct fg_admin_options){.config = gateway->options->config,
+                                       .listen_fd = gateway->options->sockets->admin,
+                                       .reloads = gateway->options->reloads,
+                                       .tls = fg_credentials_all_tls(gateway->credentials),
+                                       .pipeline = gateway->pipeline,
+                                       .nets = nets,
+                                       .loops = loops,
+                                       .thread_count = gateway->thread_count,
+                                       .started_ns = fg_clock_monotonic_ns()},
+            error);
     free(nets);
     free(loops);
     return admin;

@@ -62,7 +62,7 @@ static void hear(struct talk *talk)
 static void make_talk(struct talk *talk, bool has_tickets, const char *suites)
 {
     static const unsigned char secret[FG_TICKET_SECRET_BYTES_MIN] = {1};
-    const struct fg_listener_conf conf = {
+    static const struct fg_listener_conf conf = {
         .name = "test", .certificate = own_certificate_path, .private_key = own_key_path};
     struct fg_error error = {0};
     *talk = (struct talk){.context = NULL};

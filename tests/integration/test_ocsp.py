@@ -1,0 +1,155 @@
+"""OCSP responses that are stapled to certificates: which are sent, to whom, and what becomes of files that change."""
+import datetime
+import os
+import re
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp
+
+from harness import wait_for
+from tls_tools import make_pair, s_client
+
+NOW = datetime.datetime.utcnow()
+ROUTES = [{"match": {"prefix": "/"}, "respond": {"body": "hello"}}]
+
+
+def certificate_of(pair):
+    return x509.load_pem_x509_certificate(pair[0].read_bytes())
+
+
+def key_of(pair):
+    return serialization.load_pem_private_key(pair[1].read_bytes(), None)
+
+
+def response_for(pair, authority, since=-1, hours=48, status=ocsp.OCSPCertStatus.GOOD, signer=None, has_end=True,
+                 hashed=hashes.SHA1()):
+    """What the authority says of a certificate, in DER; `since` and `hours` from now."""
+    revoked = status == ocsp.OCSPCertStatus.REVOKED
+    signer = signer or authority
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        certificate_of(pair), certificate_of(authority), hashed, status, NOW + datetime.timedelta(hours=since),
+        NOW + datetime.timedelta(hours=hours) if has_end else None, NOW if revoked else None, None)
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, certificate_of(signer))
+    return builder.sign(key_of(signer), hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ocsp")
+
+
+@pytest.fixture(scope="module")
+def authority(folder):
+    return make_pair(folder, "authority")
+
+
+@pytest.fixture(scope="module")
+def pairs(folder, authority):
+    """Each with its authority behind it, as files of such certificates are."""
+    made = {"shop": make_pair(folder, "shop", ["shop.example.org"], authority=authority),
+            "shop-rsa": make_pair(folder, "shop-rsa", ["shop.example.org"], kind="rsa:2048", authority=authority),
+            "news": make_pair(folder, "news", ["news.example.org"], authority=authority),
+            "own": make_pair(folder, "own", ["own.example.org"])}
+    for name in ("shop", "shop-rsa", "news"):
+        made[name][0].write_bytes(made[name][0].read_bytes() + authority[0].read_bytes())
+    return made
+
+
+def put(path, data):
+    """As a timer should: under another name first."""
+    path.with_suffix(".new").write_bytes(data)
+    os.rename(path.with_suffix(".new"), path)
+
+
+def files(pair):
+    return {"certificate": str(pair[0]), "private_key": str(pair[1])}
+
+
+def stapled(port, name, *more):
+    """Of a certificate that was shown: what came along, or None."""
+    report = s_client(port, "-status", "-servername", name, *more)
+    if "OCSP response: no response sent" in report:
+        return None
+    assert "OCSP Response Status: successful" in report and "Cert Status: good" in report, report
+    return int(re.search(r"Serial Number: ([0-9A-F]+)", report).group(1), 16)
+
+
+def about(gateway, name):
+    return {os.path.basename(one["file"]): one for one in gateway.stats()["gateway"]["certificates"]}[name + ".crt"]
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_each_certificate_has_its_own(launch_module, pairs, authority, folder, version):
+    paths = {name: folder / f"{name}{version}.ocsp" for name in pairs}
+    put(paths["shop"], response_for(pairs["shop"], authority))
+    put(paths["shop-rsa"], response_for(pairs["shop-rsa"], authority, hashed=hashes.SHA256()))
+    put(paths["own"], response_for(pairs["own"], pairs["own"]))  # nobody vouches for it but itself
+    gateway = launch_module({"limits": {"threads": 1}, "routes": ROUTES, "listeners": lambda g: [
+        {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pairs["shop"]), "ocsp_file": str(paths["shop"]),
+         "certificates": [{**files(pairs[name]), "ocsp_file": str(paths[name])} for name in ("shop-rsa", "own")] +
+                         [files(pairs["news"])]}]})
+    ec, rsa = ("-sigalgs", "ECDSA+SHA256"), ("-sigalgs", "RSA-PSS+SHA256:RSA+SHA256")
+    assert stapled(gateway.port, "shop.example.org", version, *ec) == certificate_of(pairs["shop"]).serial_number
+    assert stapled(gateway.port, "shop.example.org", version, *rsa) == certificate_of(pairs["shop-rsa"]).serial_number
+    assert stapled(gateway.port, "own.example.org", version) is None
+    assert "authority is not in its file" in about(gateway, "own")["ocsp"]["fault"]
+    assert stapled(gateway.port, "news.example.org", version) is None
+    unasked = s_client(gateway.port, "-servername", "shop.example.org", version)
+    assert "OCSP" not in unasked
+    wait_for(lambda: gateway.stats()["gateway"]["connections"]["handshakes_stapled"] == 2, what="two of them")
+    shop = about(gateway, "shop")
+    assert shop["listener"] == "public" and 0 < shop["left_s"] <= 2 * 86400
+    assert shop["ocsp"]["stapled"] is True and 0 < shop["ocsp"]["left_s"] <= 48 * 3600 and "fault" not in shop["ocsp"]
+    assert "ocsp" not in about(gateway, "news")
+
+
+def test_what_no_client_would_take_is_not_sent(launch, pairs, authority, folder):
+    """The certificate is used all the same: a responder that is down takes nobody's site away."""
+    path, other = folder / "changing.ocsp", make_pair(folder, "other-authority")
+    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "tls": {"check_files": "100ms"}, "listeners": lambda g: [
+        {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pairs["shop"]), "ocsp_file": str(path)}]})
+    revoked = ocsp.OCSPCertStatus.REVOKED
+
+    def fault(wanted):
+        return wait_for(lambda: wanted in (about(gateway, "shop")["ocsp"].get("fault") or ""), what=wanted)
+
+    fault("No such file")
+    good = response_for(pairs["shop"], authority)
+    for data, reason in [(b"nothing of the kind", "no OCSP response"), (good[:-1], "no OCSP response"), (b"", "empty"),
+                         (b"x" * 20000, "larger than 16KiB"),
+                         (response_for(pairs["news"], authority), "another certificate"),
+                         (response_for(pairs["shop"], authority, status=revoked), "is revoked"),
+                         (response_for(pairs["shop"], authority, since=-48, hours=-1), "expired"),
+                         (response_for(pairs["shop"], authority, since=1), "not valid yet"),
+                         (response_for(pairs["shop"], authority, has_end=False), "until when"),
+                         (response_for(pairs["shop"], authority, signer=other), "not signed by"),
+                         (ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
+                          .public_bytes(serialization.Encoding.DER), "refusal")]:
+        put(path, data)
+        fault(reason)
+        assert stapled(gateway.port, "shop.example.org") is None
+    assert "event=ocsp_file_not_used" in gateway.log
+    put(path, good)
+    wait_for(lambda: about(gateway, "shop")["ocsp"]["stapled"], what="a good response")
+    assert stapled(gateway.port, "shop.example.org") is not None
+    # What comes after it and is no good takes nothing away.
+    put(path, b"nothing of the kind")
+    fault("no OCSP response")
+    assert about(gateway, "shop")["ocsp"]["stapled"] and stapled(gateway.port, "shop.example.org") is not None
+    path.unlink()
+    os.mkfifo(path)
+    fault("no regular file")
+    assert gateway.get("/").text == "hello"
+
+
+def test_a_response_ends(launch, pairs, authority, folder):
+    path = folder / "ending.ocsp"
+    left = (datetime.datetime.utcnow() - NOW).total_seconds() + 3
+    put(path, response_for(pairs["shop"], authority, hours=left / 3600))
+    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "listeners": lambda g: [
+        {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pairs["shop"]), "ocsp_file": str(path)}]})
+    wait_for(lambda: not about(gateway, "shop")["ocsp"]["stapled"], what="its end")
+    assert stapled(gateway.port, "shop.example.org") is None
+    assert about(gateway, "shop")["ocsp"]["left_s"] == 0
