@@ -3,11 +3,15 @@
  */
 #include "mailbox_shared.h"
 
+#include "clock.h"
+
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#define RUN_BETWEEN_LOOKS 4u /* messages between two looks at the clock */
 
 enum fg_status fg_mailbox_init(struct fg_mailbox *box)
 {
@@ -50,19 +54,54 @@ void fg_mailbox_post(struct fg_mailbox *box, struct fg_message *message)
     pthread_mutex_unlock(&box->lock);
 }
 
-void fg_mailbox_drain(struct fg_mailbox *box)
+static struct fg_message *take_all(struct fg_mailbox *box)
 {
     pthread_mutex_lock(&box->lock);
     uint64_t count;
     ssize_t got = read(box->event_fd, &count, sizeof(count));
     (void)got; /* EAGAIN: a spurious wake-up */
-    struct fg_message *message = box->first;
+    struct fg_message *first = box->first;
     box->first = NULL;
     box->last = NULL;
     pthread_mutex_unlock(&box->lock);
+    return first;
+}
+
+static void let_wait(struct fg_mailbox *box, struct fg_message *message)
+{
+    message->next = NULL;
+    if (box->patient_first == NULL)
+        box->patient_first = message;
+    else
+        box->patient_last->next = message;
+    box->patient_last = message;
+}
+
+bool fg_mailbox_drain_some(struct fg_mailbox *box, uint64_t most_ns)
+{
+    struct fg_message *message = take_all(box);
     while (message != NULL) {
         struct fg_message *next = message->next;
-        message->run(message);
+        if (message->may_wait)
+            let_wait(box, message);
+        else
+            message->run(message);
         message = next;
     }
+    if (box->patient_first == NULL)
+        return false;
+    uint64_t started_ns = fg_clock_monotonic_ns();
+    for (unsigned ran = 0; (message = box->patient_first) != NULL; ran++) {
+        if (ran > 0 && ran % RUN_BETWEEN_LOOKS == 0 &&
+            fg_clock_monotonic_ns() - started_ns >= most_ns)
+            return true;
+        box->patient_first = message->next;
+        message->run(message);
+    }
+    return false;
+}
+
+void fg_mailbox_drain(struct fg_mailbox *box)
+{
+    (void)fg_mailbox_drain_some(box, UINT64_MAX);
 }

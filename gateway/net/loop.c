@@ -17,6 +17,11 @@
 #include <stdlib.h>
 
 #define LAG_PERIOD_NS (100 * FG_MS)
+/*
+ * A queue that is shed at once is thousands of refusals; what each is in all, with its answer,
+ * takes some four times as long as its message. Others want their turn between.
+ */
+#define REFUSALS_NS (FG_MS / 10)
 #define LAG_SHIFT 3 /* each sample weighs an eighth */
 
 struct fg_loop {
@@ -26,6 +31,7 @@ struct fg_loop {
     pthread_t owner;
     struct event_base *base;
     struct event *mailbox_event;
+    struct fg_deferred more_messages; /* that may wait, and do until the next turn */
     struct event *lag_event;
     struct fg_mailbox mailbox;
     struct fg_arena_pool arena_pool;
@@ -45,7 +51,15 @@ static void on_mailbox(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct fg_loop *loop = arg;
-    fg_mailbox_drain(&loop->mailbox);
+    if (fg_mailbox_drain_some(&loop->mailbox, REFUSALS_NS))
+        fg_loop_defer(loop, &loop->more_messages);
+}
+
+/* Not from within the callback: libevent would run it again in this turn. */
+static void on_more_messages(struct fg_deferred *deferred)
+{
+    struct fg_loop *loop = FG_CONTAINER_OF(deferred, struct fg_loop, more_messages);
+    event_active(loop->mailbox_event, EV_READ, 1);
 }
 
 static void note_wall(struct fg_loop *loop, uint64_t now_ns)
@@ -105,6 +119,7 @@ struct fg_loop *fg_loop_create(unsigned index, size_t request_chunks_max)
         return NULL;
     loop->index = index;
     loop->is_now_stale = true;
+    loop->more_messages.run = on_more_messages;
     note_wall(loop, fg_clock_monotonic_ns());
     fg_list_init(&loop->deferred);
     fg_list_init(&loop->late);

@@ -75,8 +75,8 @@ void fg_timeout_cancel(struct fg_timeout *timeout);
 uint64_t fg_timeout_armed_ns(const struct fg_timeouts *timeouts, const struct fg_timeout *timeout,
                              enum fg_timeout_class class);
 
-/* Fires what is due at `now_ns`, 64 or half a millisecond of it at most; true: there are more. The
- * tick calls it, tests call it with a time of their own. */
+/* Fires what is due at `now_ns`, 8 or a tenth of a millisecond of it at most; true: there are more.
+ * The tick calls it, tests call it with a time of their own. */
 bool fg_timeouts_run(struct fg_timeouts *timeouts, uint64_t now_ns);
 
 #endif

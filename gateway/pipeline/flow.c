@@ -6,6 +6,7 @@
  */
 #include "flow.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "pipeline/origin.h"
 #include "base/text.h"
@@ -16,6 +17,8 @@
 #include <assert.h>
 #include <event2/event.h>
 
+#define DEADLINES_NS (FG_MS / 10)  /* of a turn, for those that are due at once */
+#define DEADLINES_BETWEEN_LOOKS 4u /* at the clock */
 #define MOVE(state) (1u << (state))
 
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
@@ -184,12 +187,22 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
     }
 }
 
+/* Those of requests that came together: others want their turn between. */
+static bool is_enough(unsigned ended, uint64_t started_ns)
+{
+    return ended > 0 && (ended % DEADLINES_BETWEEN_LOOKS) == 0 &&
+           fg_clock_monotonic_ns() - started_ns > DEADLINES_NS;
+}
+
 void fg_flow_run_deadlines(struct fg_pipeline_thread *thread)
 {
     thread->deadline_armed_ns = UINT64_MAX;
     fg_loop_refresh_now(thread->loop);
     uint64_t now_ns = fg_loop_now_ns(thread->loop);
-    while (thread->deadlines.root != NULL && thread->deadlines.root->deadline_ns <= now_ns) {
+    for (unsigned ended = 0;
+         thread->deadlines.root != NULL && thread->deadlines.root->deadline_ns <= now_ns; ended++) {
+        if (is_enough(ended, now_ns))
+            break; /* the timer fires at once for the others */
         struct fg_flow *flow = FG_CONTAINER_OF(thread->deadlines.root, struct fg_flow, deadline);
         disarm_deadline(flow);
         on_deadline(flow, now_ns);

@@ -119,6 +119,7 @@ static void post_turns(struct fg_gate *gate, struct fg_gate_turns *turns, uint64
         struct fg_gate_ticket *ticket = ticket_of(turns->first);
         turns->first = turns->first->next_turn;
         note_verdict(gate, ticket->entry.verdict, now_ns);
+        ticket->message.may_wait = ticket->entry.verdict != FG_GATE_ADMITTED;
         fg_mailbox_post(ticket->mailbox, &ticket->message);
     }
 }
