@@ -25,6 +25,11 @@
  *          others' reads and answers, by turns, one read at least, until the turn has taken its
  *          budget. Then it is the turn that is bounded, and a read need only be a slice of it:
  *          share = budget / SLICES but for first reads, and nobody is passed over.
+ *          So do newcomers' first reads, and reads behind one that was of many requests, of whom a
+ *          hundred are a millisecond in 3 KiB: it is not timed, since to count is cheaper. When
+ *          such reads have come to BURSTS in a turn, everybody who has not been read goes last.
+ *          Those who go last have at least a part LEFT of what the others took: newcomers are to be
+ *          served under load as well.
  *          Where a turn's budget is spent on dear reads, those whose reads are small are passed
  *          over, and others get SPARE bytes: a turn takes its budget, one read above it, and heads
  *          of requests.
@@ -32,6 +37,8 @@
  *          it as small as that one has become, WELCOMES cheap ones double it.
  */
 #include "policies/read_turn.h"
+
+#include "policies/wide_math.h"
 
 void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns)
 {
@@ -49,7 +56,8 @@ void fg_read_turn_init_in_order(struct fg_read_turn *reads, uint64_t budget_ns)
 
 void fg_read_turn_greet(const struct fg_read_turn *reads, struct fg_read_pace *pace)
 {
-    *pace = (struct fg_read_pace){.halvings = reads->newcomer_halvings};
+    *pace = (struct fg_read_pace){.halvings = reads->newcomer_halvings,
+                                  .doubts = reads->has_order ? FG_READ_TURN_NEW : 0};
 }
 
 /* On what is dear: what is cheap takes nothing from anybody's next read. */
@@ -58,9 +66,41 @@ static bool is_spent(const struct fg_read_turn *reads, uint64_t turn)
     return reads->budget_ns > 0 && turn == reads->turn && reads->dear_ns >= reads->budget_ns;
 }
 
-bool fg_read_turn_goes_last(const struct fg_read_turn *reads, const struct fg_read_pace *pace)
+static bool is_crowded(const struct fg_read_turn *reads, uint64_t turn)
 {
-    return reads->has_order && (pace->dears > 0 || pace->is_full);
+    return turn == reads->burst_turn && reads->bursts >= FG_READ_TURN_BURSTS;
+}
+
+bool fg_read_turn_goes_last(const struct fg_read_turn *reads, uint64_t turn,
+                            const struct fg_read_pace *pace)
+{
+    return reads->has_order &&
+           (pace->dears > 0 || pace->is_full || pace->doubts > 0 || is_crowded(reads, turn));
+}
+
+void fg_read_turn_served(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
+                         uint64_t requests)
+{
+    if (!reads->has_order)
+        return;
+    if (requests >= FG_READ_TURN_MANY)
+        pace->doubts = FG_READ_TURN_DOUBTS;
+    else if (pace->doubts > 0)
+        pace->doubts--;
+    if (requests < FG_READ_TURN_BURST)
+        return;
+    if (turn != reads->burst_turn)
+        reads->bursts = 0;
+    reads->burst_turn = turn;
+    reads->bursts = fg_add_saturating(reads->bursts, requests);
+}
+
+bool fg_read_turn_has_room(const struct fg_read_turn *reads, uint64_t others_ns, uint64_t own_ns,
+                           uint64_t next_ns)
+{
+    uint64_t taken_ns = fg_add_saturating(own_ns, next_ns);
+    return fg_add_saturating(taken_ns, others_ns) <= reads->budget_ns ||
+           taken_ns <= others_ns / FG_READ_TURN_LEFT;
 }
 
 size_t fg_read_turn_ask(const struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,

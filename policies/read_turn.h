@@ -21,6 +21,14 @@
 #define FG_READ_TURN_DEARS_MAX 2u            /* and twice as many for each dear one, to 2^3 */
 #define FG_READ_TURN_WELCOMES 8u /* cheap first reads until newcomers begin with twice as much */
 
+#define FG_READ_TURN_NEW 3u      /* reads of a newcomer that go last: TLS takes two */
+#define FG_READ_TURN_DOUBTS 8u   /* reads that do, behind one of many requests: */
+#define FG_READ_TURN_MANY 32u    /* so many, begun or ended; one that comes and goes counts twice */
+#define FG_READ_TURN_END 8u      /* as much work as so many: a connection's end */
+#define FG_READ_TURN_BURST 8u    /* a read with so many counts for the turn, */
+#define FG_READ_TURN_BURSTS 256u /* and behind so many of such reads everybody else goes last */
+#define FG_READ_TURN_LEFT 4u /* of the others' time, for those who go last: one part in so many */
+
 /* Of one event loop. */
 struct fg_read_turn {
     uint64_t budget_ns;     /* of a turn, for all reads that are measured; 0: no bound */
@@ -33,6 +41,8 @@ struct fg_read_turn {
     uint64_t dear_ns;          /* spent in that turn on reads above PLAIN_NS a byte */
     uint8_t newcomer_halvings; /* of the first read of a connection, by now */
     uint8_t newcomer_cheaps;   /* first reads that were cheap, since that was changed */
+    uint64_t burst_turn;       /* of the last read that was a burst */
+    uint64_t bursts;           /* requests of those in that turn */
 };
 
 /* Of one connection. Zeroed is one whose reads are large. */
@@ -42,6 +52,7 @@ struct fg_read_pace {
     uint8_t halvings;  /* of its next read */
     uint8_t dears;     /* reads that were dear, less those forgotten */
     uint8_t cheaps;    /* full reads that were cheap, since its size has changed */
+    uint8_t doubts;    /* reads that go last yet */
     bool is_known;     /* a read of it has been measured */
     bool is_full;      /* the last one brought all that was asked for */
 };
@@ -62,7 +73,17 @@ bool fg_read_turn_is_due(struct fg_read_turn *reads, uint64_t turn,
                          const struct fg_read_pace *pace);
 
 /* May others be read first, and this one in what is left then? Constant time. */
-bool fg_read_turn_goes_last(const struct fg_read_turn *reads, const struct fg_read_pace *pace);
+bool fg_read_turn_goes_last(const struct fg_read_turn *reads, uint64_t turn,
+                            const struct fg_read_pace *pace);
+
+/* A read in turn number `turn` began and ended `requests`. Constant time. */
+void fg_read_turn_served(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
+                         uint64_t requests);
+
+/* Those who go last have taken `own_ns` so far, everybody else in this turn `others_ns`, and one
+ * of them takes `next_ns`: is there room for it? */
+bool fg_read_turn_has_room(const struct fg_read_turn *reads, uint64_t others_ns, uint64_t own_ns,
+                           uint64_t next_ns);
 
 /* The read that was asked for brought `got` bytes: is it worth the time to measure it? */
 bool fg_read_turn_got(struct fg_read_pace *pace, size_t got);

@@ -43,8 +43,9 @@ struct fg_codec_env {
     struct fg_page_pool tables;     /* for the table of streams of each session */
     struct fg_stream *free_streams; /* see stream.h */
     size_t free_stream_count;
-    size_t stream_count; /* in use */
-    uint64_t random[2];  /* for request ids */
+    size_t stream_count;    /* in use */
+    uint64_t streams_moved; /* taken into use and let go, ever */
+    uint64_t random[2];     /* for request ids */
     struct fg_known_authority known_authority;
     bool is_draining;
     struct fg_pressure *pressure; /* what overload asks for; NULL: nothing, ever */

@@ -46,6 +46,7 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
             return NULL;
     }
     env->stream_count++;
+    env->streams_moved++;
     memset(stream, 0, offsetof(struct fg_stream, head));
     stream->codec = codec;
     codec->unanswered++;
@@ -87,6 +88,7 @@ void fg_stream_release(struct fg_stream *stream)
     fg_byte_queue_clear(&stream->out, &env->segments);
     fg_arena_fini(&stream->req.arena_storage);
     env->stream_count--;
+    env->streams_moved++;
     if (env->free_stream_count >= STREAMS_KEPT) {
         free(stream);
         return;

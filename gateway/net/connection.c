@@ -149,7 +149,7 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
     fg_timeout_cancel(&connection->write_timeout);
     fg_timeout_cancel(&connection->rest);
     fg_handshakes_forget(&connection->net->handshakes, connection);
-    fg_list_remove(&connection->last_link);
+    fg_reads_forget(connection);
     if (is_reset) {
         const struct linger linger = {.l_onoff = 1, .l_linger = 0};
         setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
@@ -159,8 +159,7 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
     schedule(connection);
 }
 
-/* Of a connection that is counted for its address: a trusted proxy's is many clients'. */
-static uint64_t debtor_of(const struct fg_connection *connection)
+uint64_t fg_connection_address_hash(const struct fg_connection *connection)
 {
     return fg_ip_key_hash(connection->ip_key, connection->net->ip_table.seed);
 }
@@ -172,7 +171,7 @@ static void cut_codec(struct fg_connection *connection, enum fg_gone_reason reas
         return;
     connection->codec->ops->on_cut(connection->codec, reason);
     if (transport->overhead_spent > 0 && connection->is_counted)
-        fg_flood_debts_add(&connection->net->debts, debtor_of(connection),
+        fg_flood_debts_add(&connection->net->debts, fg_connection_address_hash(connection),
                            transport->overhead_spent, fg_loop_now_ns(transport->env->loop));
     transport->overhead_spent = 0;
 }
@@ -463,8 +462,9 @@ static bool open_codec(struct fg_connection *connection, bool is_h2)
 {
     struct fg_transport *transport = &connection->transport;
     if (is_h2 && connection->is_counted)
-        transport->overhead_owed = fg_flood_debts_owed(
-            &connection->net->debts, debtor_of(connection), fg_loop_now_ns(transport->env->loop));
+        transport->overhead_owed =
+            fg_flood_debts_owed(&connection->net->debts, fg_connection_address_hash(connection),
+                                fg_loop_now_ns(transport->env->loop));
     connection->codec = is_h2 ? fg_h2_create(transport) : fg_h1_create(transport);
     if (connection->codec == NULL) {
         connection->has_broken = true;
@@ -709,12 +709,14 @@ static void on_work(struct fg_deferred *deferred)
 /*
  * Where every request is answered, nothing that comes later in this turn could leave in the same
  * write: it is said at once, while streams and answers are still in the processor's caches, and the
- * next connection's requests find these streams free and as near.
+ * next connection's requests find these streams free and as near. So is what ends: what that costs
+ * is then part of the read that brought the end.
  */
 void fg_connection_settle(struct fg_connection *connection)
 {
+    bool is_over = connection->is_closing && connection->close_mode == FG_CLOSE_RESET;
     if (!connection->work.is_pending || connection->state != FG_CONNECTION_OPEN ||
-        connection->codec->unanswered > 0)
+        (connection->codec->unanswered > 0 && !is_over))
         return;
     fg_loop_defer_cancel(connection->net->env.loop, &connection->work);
     on_work(&connection->work);
@@ -839,7 +841,6 @@ void fg_connection_start(struct fg_listening *listening, int fd, const struct fg
     fg_connection_set_address(connection, &origin->ip, origin->port);
     note_local_address(connection);
     fg_list_init(&connection->handshake_link);
-    fg_list_init(&connection->last_link);
     if (!set_up(connection, listening))
         goto fail;
     fg_list_push_back(&net->connections, &connection->link);

@@ -19,6 +19,7 @@
 #include "net/listener.h"
 #include "net/tls.h"
 #include "policies/address_share.h"
+#include "policies/fair_turns.h"
 #include "policies/flood_debt.h"
 #include "policies/read_turn.h"
 
@@ -61,7 +62,7 @@ struct fg_net {
     struct fg_address_share share; /* of one address, on this loop */
     struct fg_flood_debts debts;   /* of addresses, for overhead of their connections */
     struct fg_read_turn read_turn;
-    struct fg_list last_readers; /* have something to read, and go last in this turn */
+    struct fg_fair_turns last_readers; /* have something to read, and go last in this turn */
     struct fg_deferred last_reads;
     uint64_t last_since_ns; /* the first of them in this turn was seen; fg_clock_thread_ns */
     struct fg_handshakes handshakes;
@@ -111,7 +112,7 @@ struct fg_connection {
     /* links */
     struct fg_list link;           /* in net->connections */
     struct fg_list handshake_link; /* in net->handshakes */
-    struct fg_list last_link;      /* in net->last_readers */
+    struct fg_fair_turn last_turn; /* in net->last_readers */
     struct fg_deferred work;
     struct event read_event;
     struct event write_event;
@@ -126,6 +127,7 @@ struct fg_connection {
     bool has_said_hello; /* TLS has the client's first message, and has not asked for another */
     bool waits_for_handshake;
     bool is_reading;       /* read_event is added */
+    bool goes_last;        /* last_turn is in net->last_readers */
     bool is_blocked;       /* the socket is full; write_event is added */
     bool is_flushing;      /* TLS output goes to net->out */
     bool has_failed;       /* TLS has; if there is an alert it is on its way, and is the last */
@@ -170,6 +172,8 @@ void fg_connection_start(struct fg_listening *listening, int fd, const struct fg
 /* Its address, for whoever asks. */
 void fg_connection_set_address(struct fg_connection *connection, const struct fg_ip *ip,
                                uint16_t port);
+/* Of its address, for who keeps things by address. A trusted proxy's says nothing: is_counted. */
+uint64_t fg_connection_address_hash(const struct fg_connection *connection);
 /* Whatever `data` is to the connection in its state. */
 void fg_connection_take_bytes(struct fg_connection *connection, const char *data, size_t len);
 /* On with the handshake, and whatever follows it in `data`. */
@@ -188,6 +192,8 @@ void fg_connection_begin(struct fg_connection *connection);
 /* reads.c */
 void fg_reads_init(struct fg_net *net);
 void fg_reads_on_readable(evutil_socket_t fd, short what, void *connection);
+/* It is closed; harmless when it does not wait. */
+void fg_reads_forget(struct fg_connection *connection);
 
 /* preamble.c: both are given what was read, in net->in. */
 void fg_preamble_take_header(struct fg_connection *connection, size_t len);

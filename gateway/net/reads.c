@@ -2,10 +2,11 @@
  * reads.c: whose bytes are read when in a turn of the loop.
  * Job      read whoever has something to say as policies/read_turn has it: most at once; those
  *          whose bytes have been dear, who have more than one read takes, or who are not listened
- *          to any more behind everybody else's reads and answers, by turns, in what is left of it.
+ *          to any more behind everybody else's reads and answers, an address after the other, in
+ *          what is left of it.
  * Thread   the loop's.
  * Never    forgets who waits: the socket stays readable, and says so in the next turn.
- * Memory   a link a connection.
+ * Memory   a node a connection.
  *
  *    readable --> due? --no--> (next turn)
  *                   `--> read now  |  last_readers --end of the turn--> read, while there is room
@@ -49,7 +50,8 @@ static ssize_t receive(struct fg_connection *connection)
 static void read_now(struct fg_connection *connection)
 {
     struct fg_net *net = connection->net;
-    fg_list_remove(&connection->last_link);
+    fg_reads_forget(connection);
+    uint64_t moved = net->env.streams_moved;
     ssize_t got = receive(connection);
     if (got > 0) {
         fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
@@ -63,21 +65,46 @@ static void read_now(struct fg_connection *connection)
         fg_connection_cut(connection, FG_GONE_CLIENT_CLOSED);
     }
     fg_connection_settle(connection);
+    moved = net->env.streams_moved - moved + (got > 0 ? 0 : FG_READ_TURN_END);
+    fg_read_turn_served(&net->read_turn, fg_loop_turn(net->env.loop), &connection->pace, moved);
+}
+
+void fg_reads_forget(struct fg_connection *connection)
+{
+    if (!connection->goes_last)
+        return;
+    connection->goes_last = false;
+    fg_fair_turns_remove(&connection->net->last_readers, &connection->last_turn);
+}
+
+/* A trusted proxy's is one like any other, not all that it has at once. */
+static uint64_t owner_of(const struct fg_connection *connection)
+{
+    return connection->is_counted ? fg_connection_address_hash(connection) : 0;
+}
+
+static struct fg_connection *first_of_last(struct fg_net *net)
+{
+    struct fg_fair_turn *turn = fg_fair_turns_first(&net->last_readers);
+    return turn == NULL ? NULL : FG_CONTAINER_OF(turn, struct fg_connection, last_turn);
 }
 
 /* What all others took meanwhile is theirs. One at least, so that nobody waits for ever. */
 static void on_last_reads(struct fg_deferred *deferred)
 {
     struct fg_net *net = FG_CONTAINER_OF(deferred, struct fg_net, last_reads);
-    uint64_t before_ns = fg_clock_thread_ns();
-    struct fg_list *link;
-    while ((link = fg_list_pop_front(&net->last_readers)) != NULL) {
-        struct fg_connection *connection = FG_CONTAINER_OF(link, struct fg_connection, last_link);
-        if (!connection->is_reading)
+    uint64_t began_ns = fg_clock_thread_ns(), before_ns = began_ns;
+    uint64_t others_ns = began_ns - net->last_since_ns;
+    struct fg_connection *connection;
+    while ((connection = first_of_last(net)) != NULL) {
+        if (!connection->is_reading) {
+            fg_reads_forget(connection);
             continue;
+        }
         read_now(connection);
-        uint64_t now_ns = fg_clock_thread_ns(), took_ns = now_ns - before_ns;
-        if (now_ns + took_ns - net->last_since_ns > net->read_turn.budget_ns)
+        uint64_t now_ns = fg_clock_thread_ns();
+        if (!fg_read_turn_has_room(&net->read_turn, others_ns, now_ns - began_ns,
+                                   now_ns - before_ns))
             break; /* the next one would not fit */
         before_ns = now_ns;
     }
@@ -85,8 +112,16 @@ static void on_last_reads(struct fg_deferred *deferred)
 
 void fg_reads_init(struct fg_net *net)
 {
-    fg_list_init(&net->last_readers);
     net->last_reads.run = on_last_reads;
+}
+
+/* A hello waits in a line of its own, if it must. */
+static bool may_go_last(const struct fg_connection *connection, uint64_t turn)
+{
+    if (connection->state == FG_CONNECTION_HANDSHAKE && !connection->has_said_hello)
+        return false;
+    return !is_listened_to(connection) ||
+           fg_read_turn_goes_last(&connection->net->read_turn, turn, &connection->pace);
 }
 
 void fg_reads_on_readable(evutil_socket_t fd, short what, void *arg)
@@ -98,12 +133,13 @@ void fg_reads_on_readable(evutil_socket_t fd, short what, void *arg)
     uint64_t turn = fg_loop_turn(net->env.loop);
     if (!fg_read_turn_is_due(&net->read_turn, turn, &connection->pace))
         return;
-    if (is_listened_to(connection) && !fg_read_turn_goes_last(&net->read_turn, &connection->pace)) {
+    if (!may_go_last(connection, turn)) {
         read_now(connection);
         return;
     }
-    if (fg_list_is_empty(&connection->last_link))
-        fg_list_push_back(&net->last_readers, &connection->last_link);
+    if (!connection->goes_last)
+        fg_fair_turns_add(&net->last_readers, &connection->last_turn, owner_of(connection));
+    connection->goes_last = true;
     if (net->last_reads.is_pending)
         return;
     net->last_since_ns = fg_clock_thread_ns();

@@ -207,3 +207,27 @@ def test_a_head_of_many_small_continuations(site):
             frame(CONTINUATION, END_HEADERS if i == 99 else 0, 1, block([(f"x{i}", "")])) for i in range(100)))
         ends(peer.connection)
     is_quiet(site)
+
+
+def test_a_crowd_asks_at_once_and_leaves_at_once(site):
+    """
+    Who asks for much goes last, and whoever is of the same address waits for all of them; yet each of them has its
+    answers, and who leaves in the middle holds nothing.
+    """
+    first = wire.PREFACE + settings() + headers(1, pseudo("/direct"))
+    many = b"".join(headers(3 + 2 * i, pseudo("/direct")) for i in range(60))
+    for leaves in (False, True):
+        crowd = [wire.connect(site.port) for _ in range(60)]
+        for one in crowd:
+            one.sendall(first)
+        for one in crowd:
+            one.sendall(many)
+        with wire.connect(site.port, source="127.0.0.2") as connection:
+            assert wire.H2(connection).get(1, "/direct") == 200
+        for one in crowd:
+            peer = wire.H2(one, first=b"", preface=b"")
+            while not leaves and len(peer.ended) < 61 and peer.read():
+                pass
+            assert leaves or set(peer.status.values()) == {200} and len(peer.ended) == 61
+            one.close()
+    is_quiet(site)

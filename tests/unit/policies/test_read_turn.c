@@ -264,27 +264,35 @@ static void what_is_cheap_spends_no_turn(void **state)
     assert_int_equal(fg_read_turn_ask(&reads, 1, &other, MOST), FG_READ_TURN_SPARE);
 }
 
+/* Greeted, and read as often as newcomers go last. */
+static void make_old(struct fg_read_turn *reads, struct fg_read_pace *pace)
+{
+    fg_read_turn_greet(reads, pace);
+    for (unsigned i = 0; i < FG_READ_TURN_NEW; i++)
+        fg_read_turn_served(reads, 1, pace, 1);
+}
+
 static void who_wants_more_goes_last(void **state)
 {
     (void)state;
     struct fg_read_turn reads;
     struct fg_read_pace pace;
     fg_read_turn_init_in_order(&reads, 2 * MS);
-    fg_read_turn_greet(&reads, &pace);
-    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    make_old(&reads, &pace);
+    assert_false(fg_read_turn_goes_last(&reads, 1, &pace));
     assert_int_equal(next_of(&pace), 8192);
     assert_false(fg_read_turn_got(&pace, 300)); /* a head */
-    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    assert_false(fg_read_turn_goes_last(&reads, 1, &pace));
     assert_true(fg_read_turn_got(&pace, 8192)); /* all that it was given */
-    assert_true(fg_read_turn_goes_last(&reads, &pace));
+    assert_true(fg_read_turn_goes_last(&reads, 1, &pace));
     (void)fg_read_turn_note(&reads, 1, &pace, MOST, 8192, 1);
     assert_true(fg_read_turn_got(&pace, 8191)); /* the rest */
-    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    assert_false(fg_read_turn_goes_last(&reads, 1, &pace));
     reads.has_order = false;
     (void)fg_read_turn_got(&pace, 8192);
-    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    assert_false(fg_read_turn_goes_last(&reads, 1, &pace));
     fg_read_turn_init_in_order(&reads, 0);
-    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    assert_false(fg_read_turn_goes_last(&reads, 1, &pace));
 }
 
 /* However many there are: the turn has a bound. Until it is forgiven, it stays last. */
@@ -302,11 +310,11 @@ static void who_goes_last_has_slices(void **state)
     assert_int_equal(after_some(&reads, 1, &pace, 1, MS + 1), 1);
     assert_true(fg_read_turn_is_due(&reads, 2, &pace));
     (void)fg_read_turn_got(&pace, 1);
-    assert_true(fg_read_turn_goes_last(&reads, &pace));
+    assert_true(fg_read_turn_goes_last(&reads, 1, &pace));
     assert_int_equal(after_some(&reads, 2, &pace, 4, MS / 2), 0);
-    assert_true(fg_read_turn_goes_last(&reads, &pace));
+    assert_true(fg_read_turn_goes_last(&reads, 1, &pace));
     assert_int_equal(after_some(&reads, 2, &pace, 4, MS / 2), 0);
-    assert_false(fg_read_turn_goes_last(&reads, &pace));
+    assert_false(fg_read_turn_goes_last(&reads, 1, &pace));
 }
 
 /* A newcomer's first read is not put in order, so it is measured by its part of a turn. */
@@ -321,6 +329,66 @@ static void a_first_read_is_judged_by_its_share(void **state)
     assert_int_equal(next_of(&pace), 4096);
     assert_true(fg_read_turn_is_due(&reads, 2, &pace)); /* it goes last instead */
     assert_false(fg_read_turn_note(&reads, 2, &pace, MOST, 4096, MS));
+}
+
+static void newcomers_and_who_asks_for_much_go_last(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads;
+    struct fg_read_pace pace;
+    fg_read_turn_init_in_order(&reads, MS);
+    fg_read_turn_greet(&reads, &pace);
+    for (unsigned i = 0; i < FG_READ_TURN_NEW; i++) {
+        assert_true(fg_read_turn_goes_last(&reads, 1, &pace));
+        fg_read_turn_served(&reads, 1, &pace, FG_READ_TURN_MANY - 1);
+    }
+    assert_false(fg_read_turn_goes_last(&reads, 1, &pace));
+    fg_read_turn_served(&reads, 1, &pace, FG_READ_TURN_MANY);
+    for (unsigned i = 0; i < FG_READ_TURN_DOUBTS; i++) {
+        assert_true(fg_read_turn_goes_last(&reads, 2, &pace));
+        fg_read_turn_served(&reads, 2, &pace, 0);
+    }
+    assert_false(fg_read_turn_goes_last(&reads, 2, &pace));
+    fg_read_turn_init_in_order(&reads, 0); /* off */
+    fg_read_turn_greet(&reads, &pace);
+    fg_read_turn_served(&reads, 1, &pace, UINT64_MAX);
+    assert_false(fg_read_turn_goes_last(&reads, 1, &pace));
+}
+
+/* Each of a crowd may be as good as any: when they have taken a turn, the others are not behind. */
+static void bursts_are_counted_for_the_turn(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads;
+    fg_read_turn_init_in_order(&reads, MS);
+    struct fg_read_pace good = {0};
+    for (unsigned i = 0; i < FG_READ_TURN_BURSTS / FG_READ_TURN_BURST; i++) {
+        struct fg_read_pace other = {0};
+        assert_false(fg_read_turn_goes_last(&reads, 7, &good));
+        fg_read_turn_served(&reads, 7, &other, FG_READ_TURN_BURST);
+        fg_read_turn_served(&reads, 7, &other, FG_READ_TURN_BURST - 1); /* none */
+    }
+    assert_true(fg_read_turn_goes_last(&reads, 7, &good));
+    assert_false(fg_read_turn_goes_last(&reads, 8, &good));
+    struct fg_read_pace other = {0};
+    fg_read_turn_served(&reads, 8, &other, FG_READ_TURN_BURST);
+    assert_false(fg_read_turn_goes_last(&reads, 8, &good));
+    reads.bursts = 0;
+    fg_read_turn_served(&reads, 8, &other, UINT64_MAX); /* saturates */
+    fg_read_turn_served(&reads, 8, &other, UINT64_MAX);
+    assert_true(fg_read_turn_goes_last(&reads, 8, &good));
+}
+
+static void who_goes_last_has_a_part_of_any_turn(void **state)
+{
+    (void)state;
+    struct fg_read_turn reads;
+    fg_read_turn_init_in_order(&reads, MS);
+    assert_true(fg_read_turn_has_room(&reads, 600 * US, 300 * US, 100 * US));
+    assert_false(fg_read_turn_has_room(&reads, 600 * US, 300 * US, 100 * US + 1));
+    assert_true(fg_read_turn_has_room(&reads, 8 * MS, MS, MS)); /* a quarter of the others' */
+    assert_false(fg_read_turn_has_room(&reads, 8 * MS, MS, MS + 1));
+    assert_false(fg_read_turn_has_room(&reads, 0, UINT64_MAX, UINT64_MAX));
 }
 
 static void without_a_budget_all_reads_are_large(void **state)
@@ -354,6 +422,9 @@ int main(void)
         cmocka_unit_test(what_is_cheap_spends_no_turn),
         cmocka_unit_test(who_wants_more_goes_last),
         cmocka_unit_test(who_goes_last_has_slices),
+        cmocka_unit_test(newcomers_and_who_asks_for_much_go_last),
+        cmocka_unit_test(bursts_are_counted_for_the_turn),
+        cmocka_unit_test(who_goes_last_has_a_part_of_any_turn),
         cmocka_unit_test(a_first_read_is_judged_by_its_share),
         cmocka_unit_test(without_a_budget_all_reads_are_large),
     };
