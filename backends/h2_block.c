@@ -1,29 +1,36 @@
 /*
- * h2_block.c: header blocks, taken out of the other side's bytes before the session sees them.
- *
- * The session gets a HEADERS frame with the same flags and no fields in the place of a block and of
- * all its frames.
+ * h2_block.c: see h2_block.h.
  */
-#include "backends/h2_input.h"
+#include "backends/h2_block.h"
 
 #include <assert.h>
-#include <string.h>
+#include <nghttp2/nghttp2.h>
 
 #define CONTINUATIONS_MAX 8u /* CVE-2024-27316 */
-#define BEFORE_MAX ((size_t)256)
 #define KEPT_FIRST ((size_t)512)
 
-/* What is kept is at most twice as much as has come. */
-static bool keep(struct fg_h2_input *input, const uint8_t *data, size_t len)
+void fg_h2_block_init(struct fg_h2_block *block, struct fg_block_pool *pool, size_t bytes_max)
 {
-    struct fg_h2_block *block = &input->block;
+    *block = (struct fg_h2_block){.pool = pool, .bytes_max = bytes_max};
+}
+
+void fg_h2_block_drop(struct fg_h2_block *block)
+{
+    if (block->kept != NULL)
+        fg_block_pool_free(block->pool, block->kept);
+    fg_h2_block_init(block, block->pool, block->bytes_max);
+}
+
+/* What is kept is at most twice as much as has come. */
+static bool keep(struct fg_h2_block *block, const uint8_t *data, size_t len)
+{
     if (len == 0)
         return true;
     if (len > block->kept_room - block->kept_len) {
         size_t room = block->kept_room == 0 ? KEPT_FIRST : 2 * block->kept_room;
         if (room - block->kept_len < len)
             room = block->kept_len + len;
-        uint8_t *kept = fg_block_pool_realloc(input->pool, block->kept, room);
+        uint8_t *kept = fg_block_pool_realloc(block->pool, block->kept, room);
         if (kept == NULL)
             return false;
         block->kept = kept;
@@ -32,13 +39,6 @@ static bool keep(struct fg_h2_input *input, const uint8_t *data, size_t len)
     memcpy(block->kept + block->kept_len, data, len);
     block->kept_len += len;
     return true;
-}
-
-void fg_h2_block_drop(struct fg_h2_input *input)
-{
-    struct fg_h2_block *block = &input->block;
-    fg_block_pool_free(input->pool, block->kept);
-    *block = (struct fg_h2_block){.kept = NULL};
 }
 
 /* Takes off what surrounds the fields in the payload of HEADERS (RFC 9113 section 6.2). */
@@ -55,7 +55,7 @@ static uint32_t unwrap(struct fg_h2_block *block, const uint8_t **data, size_t *
     if ((block->flags & NGHTTP2_FLAG_PRIORITY) != 0) {
         if (*len < FG_H2_PRIORITY_BYTES)
             return NGHTTP2_FRAME_SIZE_ERROR;
-        memcpy(block->priority, *data, FG_H2_PRIORITY_BYTES);
+        block->depends_on = fg_h2_read_u31(*data);
         *data += FG_H2_PRIORITY_BYTES;
         *len -= FG_H2_PRIORITY_BYTES;
     }
@@ -65,101 +65,54 @@ static uint32_t unwrap(struct fg_h2_block *block, const uint8_t **data, size_t *
     return NGHTTP2_NO_ERROR;
 }
 
-/*
- * The frame that stands for the block, in one call with a little that came before it: between two
- * calls a session that has heard GOAWAY and has no stream stops to read.
- */
-static int tell_session(struct fg_h2_input *input)
+static enum fg_h2_block_found be_whole(struct fg_h2_block *block, const uint8_t *data, size_t len)
 {
-    struct fg_h2_block *block = &input->block;
-    uint8_t bytes[BEFORE_MAX + FG_H2_FRAME_HEAD + FG_H2_PRIORITY_BYTES];
-    uint8_t *frame = bytes;
-    size_t before_len = (size_t)(input->begin - input->given);
-    if (before_len > BEFORE_MAX) {
-        int error = fg_h2_input_catch_up(input);
-        if (error != 0)
-            return error;
-    } else if (before_len > 0) {
-        memcpy(bytes, input->given, before_len);
-        frame += before_len;
-        input->given = input->begin;
-    }
-    uint8_t flags = block->flags & (NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_PRIORITY);
-    size_t len = (flags & NGHTTP2_FLAG_PRIORITY) != 0 ? FG_H2_PRIORITY_BYTES : 0;
-    uint32_t id = (uint32_t)block->stream_id;
-    const uint8_t head[FG_H2_FRAME_HEAD] = {0,
-                                            0,
-                                            (uint8_t)len,
-                                            NGHTTP2_HEADERS,
-                                            flags | NGHTTP2_FLAG_END_HEADERS,
-                                            (uint8_t)(id >> 24),
-                                            (uint8_t)(id >> 16),
-                                            (uint8_t)(id >> 8),
-                                            (uint8_t)id};
-    memcpy(frame, head, sizeof(head));
-    memcpy(frame + sizeof(head), block->priority, len);
-    return fg_h2_input_give(input, bytes, frame + sizeof(head) + len);
-}
-
-static int take_whole(struct fg_h2_input *input, const uint8_t *data, size_t len)
-{
-    struct fg_h2_block *block = &input->block;
     block->is_open = false;
     block->data = data;
     block->len = len;
-    block->is_unread = true;
-    int error = tell_session(input);
-    if (error == 0 && block->is_unread)
-        error = input->ops->on_unread(input);
-    if (error == 0 && block->has_bad_table)
-        error = fg_h2_input_end(input, NGHTTP2_COMPRESSION_ERROR);
-    fg_h2_block_drop(input);
-    return error;
+    return FG_H2_BLOCK_WHOLE;
 }
 
-/* All of the frame's payload is there: at `data`, or behind `kept_from` in what was kept. */
-static int end_frame(struct fg_h2_input *input, const uint8_t *data, size_t len)
+/* All of the frame's payload is there: at `data`, or, if NULL, behind `kept_from` in what is kept.
+ */
+static enum fg_h2_block_found end_frame(struct fg_h2_block *block, const uint8_t *data, size_t len,
+                                        uint32_t *code)
 {
-    struct fg_h2_block *block = &input->block;
     bool is_kept = data == NULL;
+    bool was_first = block->is_first;
+    bool is_last = (block->flags & NGHTTP2_FLAG_END_HEADERS) != 0;
     block->is_in_frame = false;
+    block->is_first = false;
     if (is_kept) {
         data = block->kept + block->kept_from;
         len = block->kept_len - block->kept_from;
     }
-    if (block->is_first) {
-        uint32_t error = unwrap(block, &data, &len);
-        if (error != NGHTTP2_NO_ERROR)
-            return fg_h2_input_end(input, error);
+    if (was_first) {
+        *code = unwrap(block, &data, &len);
+        if (*code != NGHTTP2_NO_ERROR)
+            return FG_H2_BLOCK_BAD;
+        if (is_last)
+            return be_whole(block, data, len);
     }
-    bool is_last = (block->flags & NGHTTP2_FLAG_END_HEADERS) != 0;
-    if (is_last && block->is_first)
-        return take_whole(input, data, len);
-    int error = fg_h2_input_catch_up(input);
-    if (error != 0)
-        return error;
-    if (is_kept && len > 0) {
-        memmove(block->kept + block->kept_from, data, len);
+    if (is_kept) {
+        if (len > 0)
+            memmove(block->kept + block->kept_from, data, len);
         block->kept_len = block->kept_from + len;
-    } else if (is_kept) {
-        block->kept_len = block->kept_from;
-    } else if (!keep(input, data, len)) {
-        return NGHTTP2_ERR_NOMEM;
+    } else if (!keep(block, data, len)) {
+        return FG_H2_BLOCK_NO_MEMORY;
     }
-    block->is_first = false;
-    return is_last ? take_whole(input, block->kept, block->kept_len) : 0;
+    return is_last ? be_whole(block, block->kept, block->kept_len) : FG_H2_BLOCK_PART;
 }
 
-int fg_h2_block_begin_frame(struct fg_h2_input *input, const struct fg_h2_frame_head *hd)
+uint32_t fg_h2_block_begin_frame(struct fg_h2_block *block, const struct fg_h2_frame_head *hd)
 {
-    struct fg_h2_block *block = &input->block;
     if (block->is_open) {
         if (++block->continuations > CONTINUATIONS_MAX)
-            return NGHTTP2_ERR_TOO_MANY_CONTINUATIONS;
+            return NGHTTP2_ENHANCE_YOUR_CALM;
         if (hd->type != NGHTTP2_CONTINUATION || hd->stream_id != block->stream_id)
-            return fg_h2_input_end(input, NGHTTP2_PROTOCOL_ERROR);
-        if (block->kept_len > input->block_bytes_max) /* more than any head that is answered has */
-            return NGHTTP2_ERR_FLOODED;
+            return NGHTTP2_PROTOCOL_ERROR;
+        if (block->kept_len > block->bytes_max) /* more than any head that is answered has */
+            return NGHTTP2_ENHANCE_YOUR_CALM;
         block->flags |= hd->flags & NGHTTP2_FLAG_END_HEADERS;
     } else {
         block->is_open = true;
@@ -170,27 +123,25 @@ int fg_h2_block_begin_frame(struct fg_h2_input *input, const struct fg_h2_frame_
     block->is_in_frame = true;
     block->frame_left = hd->length;
     block->kept_from = block->kept_len;
-    return 0;
+    return NGHTTP2_NO_ERROR;
 }
 
-int fg_h2_block_take(struct fg_h2_input *input, const uint8_t **at, const uint8_t *end)
+enum fg_h2_block_found fg_h2_block_take(struct fg_h2_block *block, const uint8_t **at,
+                                        const uint8_t *end, uint32_t *code)
 {
-    struct fg_h2_block *block = &input->block;
+    static const uint8_t nothing[1];
     const uint8_t *data = *at;
     size_t there = (size_t)(end - data);
     assert(block->is_in_frame);
     bool is_all = there >= block->frame_left;
     if (is_all && block->kept_from == block->kept_len) {
         *at += block->frame_left;
-        return end_frame(input, data, block->frame_left);
+        return end_frame(block, block->frame_left == 0 ? nothing : data, block->frame_left, code);
     }
-    int error = fg_h2_input_catch_up(input);
-    if (error != 0)
-        return error;
     size_t part = is_all ? block->frame_left : there;
     *at += part;
-    if (!keep(input, data, part))
-        return NGHTTP2_ERR_NOMEM;
+    if (!keep(block, data, part))
+        return FG_H2_BLOCK_NO_MEMORY;
     block->frame_left -= (uint32_t)part;
-    return is_all ? end_frame(input, NULL, 0) : 0;
+    return is_all ? end_frame(block, NULL, 0, code) : FG_H2_BLOCK_PART;
 }

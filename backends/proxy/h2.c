@@ -205,7 +205,7 @@ bool fg_h2_open(struct fg_upstream *upstream)
     fg_hpack_init(&h2->hpack, &upstream->thread->small_blocks);
     fg_hpack_reader_init(&h2->reader, &upstream->thread->small_blocks);
     fg_h2_input_init(&h2->input, &fg_h2_watch_ops, &upstream->thread->small_blocks,
-                     FG_H2_BOMB_HEADS * upstream->thread->proxy->conf.header_bytes_max, 0);
+                     FG_H2_BOMB_HEADS * upstream->thread->proxy->conf.header_bytes_max);
     fg_timeout_entry_init(&h2->keepalive);
     fg_list_init(&h2->dirty);
     fg_list_init(&h2->streams);

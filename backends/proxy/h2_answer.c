@@ -104,12 +104,12 @@ int fg_h2_answer_read(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
 {
     uint64_t bytes = 0,
              bytes_max = FG_H2_BOMB_HEADS * h2->upstream->thread->proxy->conf.header_bytes_max;
-    struct fg_h2_block *block = &h2->input.block;
+    struct fg_h2_input *input = &h2->input;
     char room[TEXT_ROOM];
     struct fg_hpack_item item;
     enum fg_hpack_found found;
-    block->is_unread = false;
-    fg_hpack_reader_begin(&h2->reader, block->data, block->len, room, sizeof(room));
+    input->is_unread = false;
+    fg_hpack_reader_begin(&h2->reader, input->block.data, input->block.len, room, sizeof(room));
     while ((found = fg_hpack_reader_next(&h2->reader, &item)) == FG_HPACK_FIELD) {
         bytes += item.name.len + item.value.len;
         if (bytes > bytes_max)
@@ -122,10 +122,10 @@ int fg_h2_answer_read(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
     }
     if (found == FG_HPACK_NO_MEMORY)
         return NGHTTP2_ERR_NOMEM;
-    block->has_bad_table = found == FG_HPACK_MALFORMED;
-    if (block->has_bad_table)
+    input->has_bad_table = found == FG_HPACK_MALFORMED;
+    if (input->has_bad_table)
         h2->is_draining = true;
-    if (block->has_bad_table && attempt != NULL) /* nobody may take this for a head that is whole */
+    if (input->has_bad_table && attempt != NULL) /* nobody may take this for a head that is whole */
         fg_h2_lose_malformed(h2, attempt, "a header block that is none");
     return 0;
 }

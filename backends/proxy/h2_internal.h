@@ -6,9 +6,9 @@
 #ifndef FG_PROXY_H2_INTERNAL_H
 #define FG_PROXY_H2_INTERNAL_H
 
+#include "h2_input.h"
 #include "proxy_internal.h"
 
-#include "backends/h2_input.h"
 #include "backends/hpack.h"
 #include "backends/hpack_reader.h"
 

@@ -155,7 +155,6 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"h2_indebted", offsetof(struct fg_net_stats, h2_indebted)},
         {"tls_by_openssl", offsetof(struct fg_net_stats, tls_by_openssl)},
         {"tls_rests", offsetof(struct fg_net_stats, tls_rests)},
-        {"h2_rests", offsetof(struct fg_net_stats, h2_rests)},
         {"requests_h1", offsetof(struct fg_net_stats, requests_h1)},
         {"requests_h2", offsetof(struct fg_net_stats, requests_h2)},
         {"bytes_read", offsetof(struct fg_net_stats, bytes_read)},

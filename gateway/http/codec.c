@@ -13,7 +13,6 @@
 
 #define SEGMENTS_KEPT ((size_t)256)        /* 4 MiB a loop */
 #define BLOCK_BYTES_KEPT ((size_t)1 << 20) /* a loop */
-#define FRAME_BYTES ((size_t)16384 + 512)  /* the largest frame that we send, and some room */
 #define LINES_PER_S 10
 
 enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg_loop *loop,
@@ -24,8 +23,6 @@ enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg_loop *loop,
         return FG_ERR_SYSTEM;
     fg_segment_pool_init(&env->segments, SEGMENTS_KEPT);
     fg_block_pool_init(&env->blocks, BLOCK_BYTES_KEPT);
-    fg_page_pool_init(&env->frames, FRAME_BYTES);
-    fg_page_pool_init(&env->tables, FG_STREAM_TABLE_BYTES);
     return fg_timeouts_init(&env->timeouts, loop, limits);
 }
 
@@ -39,8 +36,6 @@ void fg_codec_env_fini(struct fg_codec_env *env)
     env->free_stream_count = 0;
     fg_segment_pool_fini(&env->segments);
     fg_block_pool_fini(&env->blocks);
-    fg_page_pool_fini(&env->frames);
-    fg_page_pool_fini(&env->tables);
     fg_timeouts_fini(&env->timeouts);
 }
 

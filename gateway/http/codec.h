@@ -23,10 +23,7 @@
 #include "http/request.h"
 #include "base/block_pool.h"
 #include "base/byte_queue.h"
-#include "base/page_pool.h"
 #include "net/timeouts.h"
-
-#define FG_STREAM_TABLE_BYTES ((size_t)4096)
 
 struct fg_net_stats;
 struct fg_stream;
@@ -38,9 +35,7 @@ struct fg_codec_env {
     struct fg_net_stats *stats;
     struct fg_timeouts timeouts;
     struct fg_segment_pool segments;
-    struct fg_block_pool blocks;    /* nghttp2's memory */
-    struct fg_page_pool frames;     /* for the buffer that each of its sessions makes frames in */
-    struct fg_page_pool tables;     /* for the table of streams of each session */
+    struct fg_block_pool blocks;    /* what is small and comes and goes */
     struct fg_stream *free_streams; /* see stream.h */
     size_t free_stream_count;
     size_t stream_count;    /* in use */

@@ -1,14 +1,15 @@
 /*
- * h2.c: the HTTP/2 server codec of one connection, over an nghttp2 session.
- * Job      session with our limits, bytes in and out, idle and header time-outs, graceful shutdown.
+ * h2.c: the HTTP/2 server codec of one connection.
+ * Job      settings, bytes in, what to do when all is out, idle and header time-outs, graceful
+ *          shutdown. The framing is our own: what a library needs for any use of a connection (a
+ *          session's buffers, its queues, a second look at every byte) cost more than all else
+ *          that a cached answer takes; and 12 KiB a connection.
  * Thread   the loop's.
- * Memory   nghttp2's own for the session and its streams (bounded by SETTINGS), and ours for the
- *          fields of heads each way (hpack.h, hpack_reader.h). Two of nghttp2's blocks are large
- *          and hardly touched: the buffer for frames (16 KiB) and the table of streams (4 KiB).
- *          They lie in pages of their own, which a connection that says nothing for a second
- *          gives back. Request bodies: at most FG_H2_CONNECTION_WINDOW bytes a connection (and
- *          limits.late_body_max while some go on behind their answers), FG_BODY_WINDOW a stream;
- *          answers: limits.connection_buffer_bytes and one write a stream.
+ * Memory   a few hundred bytes, from the loop's blocks a table of open streams, of the fields of
+ *          heads each way (hpack.h, hpack_reader.h), and what waits in h2_output.c. Request bodies:
+ *          at most FG_H2_CONNECTION_WINDOW bytes a connection (and limits.late_body_max while some
+ *          go on behind their answers), FG_BODY_WINDOW a stream; answers:
+ *          limits.connection_buffer_bytes and one write a stream.
  * Source   RFC 9113; RFC 9218 for the order in which streams are sent.
  */
 #include "http/h2_internal.h"
@@ -21,29 +22,16 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define VERSION_KNOWN 0x013400 /* of nghttp2: 1.52.0, as Debian 12 has it */
-#define RING_BYTES (128 * sizeof(void *))
+#define WINDOW_USUAL 65535 /* before anybody says otherwise (section 6.9.2) */
 
-/* The session can go on no more: say why, and let the client read it. */
-static void fail_session(struct fg_h2 *h2, int error)
+void fg_h2_fail(struct fg_h2 *h2, uint32_t error_code, const char *reason)
 {
     struct fg_transport *transport = h2->codec.transport;
-    if (h2->failure_code == NGHTTP2_NO_ERROR) {
-        switch (error) {
-        case NGHTTP2_ERR_FLOODED:
-        case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
-            h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
-            break;
-        case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
-            h2->failure_code = NGHTTP2_PROTOCOL_ERROR;
-            break;
-        default:
-            h2->failure_code = NGHTTP2_INTERNAL_ERROR;
-            break;
-        }
-    }
+    if (h2->has_failed)
+        return;
     h2->has_failed = true;
-    fg_codec_note_error(transport, "h2", nghttp2_strerror(error));
+    h2->failure_code = error_code;
+    fg_codec_note_error(transport, "h2", reason);
     transport->ops->close(transport, FG_CLOSE_LINGER);
 }
 
@@ -55,14 +43,12 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
         return len;
     char gather[FG_GATHER_BYTES]; /* only small DATA is ever copied to it */
     h2->gather = gather;
-    int error = fg_h2_guarded_recv(h2, (const uint8_t *)data, len);
+    fg_h2_take_frames(h2, (const uint8_t *)data, len);
     fg_h2_flush_gathered(h2);
     h2->gather = NULL;
-    if (error != 0) {
-        fail_session(h2, error);
+    if (h2->has_failed)
         return len;
-    }
-    bool is_in_head = fg_h2_input_is_in_head(&h2->input);
+    bool is_in_head = fg_h2_block_is_begun(&h2->block);
     if (is_in_head && !h2->is_head_timed) {
         h2->is_head_timed = true;
         transport->ops->arm(transport, FG_TIMEOUT_HEADER);
@@ -70,77 +56,8 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
         h2->is_head_timed = false;
         transport->ops->disarm(transport);
     }
-    transport->ops->wake(transport);
+    fg_h2_wake(h2);
     return len;
-}
-
-static void put(struct fg_h2 *h2, const uint8_t *data, size_t len)
-{
-    memcpy(h2->to, data, len);
-    h2->to += len;
-    h2->room -= len;
-}
-
-/* A GOAWAY by hand, behind the server's preface, which must come first (RFC 9113 section 3.4). */
-static void put_last_words(struct fg_h2 *h2)
-{
-    static const uint8_t empty_settings[9] = {0, 0, 0, NGHTTP2_SETTINGS};
-    uint32_t last_id = (uint32_t)nghttp2_session_get_last_proc_stream_id(h2->session);
-    uint8_t goaway[17] = {0, 0, 8, NGHTTP2_GOAWAY};
-    for (unsigned i = 0; i < 4; i++) {
-        goaway[9 + i] = (uint8_t)(last_id >> (24 - 8 * i));
-        goaway[13 + i] = (uint8_t)(h2->failure_code >> (24 - 8 * i));
-    }
-    h2->has_said_why = true;
-    if (!h2->has_spoken)
-        put(h2, empty_settings, sizeof(empty_settings));
-    put(h2, goaway, sizeof(goaway));
-}
-
-static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
-{
-    struct fg_h2 *h2 = fg_h2_of(codec);
-    h2->to = to;
-    h2->room = room;
-    if (h2->pending_len > 0) {
-        size_t part = h2->pending_len < room ? h2->pending_len : room;
-        put(h2, h2->pending, part);
-        h2->pending += part;
-        h2->pending_len -= part;
-    }
-    if (h2->due != NULL && !fg_h2_put_due(h2))
-        assert(h2->to != to); /* a fresh buffer has room for every one */
-    while (h2->room >= FG_H2_ROOM_MIN && h2->pending_len == 0 && h2->due == NULL &&
-           !h2->has_failed) {
-        const uint8_t *data;
-        ssize_t len = nghttp2_session_mem_send(h2->session, &data);
-        if (len < 0) {
-            h2->has_failed = true;
-            codec->transport->ops->close(codec->transport, FG_CLOSE_RESET);
-            break;
-        }
-        if (len == 0)
-            break;
-        h2->has_spoken = true;
-        h2->has_spoken_lately = true;
-        if (h2->due != NULL) {
-            assert((size_t)len > FG_H2_FRAME_HEAD);
-            memcpy(h2->due_frame, data, FG_H2_FRAME_HEAD);
-            (void)fg_h2_put_due(h2);
-            continue;
-        }
-        size_t part = (size_t)len < h2->room ? (size_t)len : h2->room;
-        put(h2, data, part);
-        h2->pending = data + part;
-        h2->pending_len = (size_t)len - part;
-    }
-    if (h2->has_failed && !h2->has_said_why && h2->room >= FG_H2_ROOM_MIN && h2->pending_len == 0 &&
-        h2->due == NULL)
-        put_last_words(h2);
-    size_t made = (size_t)(h2->to - to);
-    h2->to = NULL;
-    h2->room = 0;
-    return made;
 }
 
 static void finish_all(struct fg_h2 *h2)
@@ -154,41 +71,6 @@ static void finish_all(struct fg_h2 *h2)
             stream->req.done_ns = now_ns;
         fg_stream_finish(stream);
     }
-}
-
-static void arm_rest(struct fg_h2 *h2)
-{
-    h2->has_spoken_lately = false;
-    fg_timeout_arm(&h2->codec.transport->env->timeouts, &h2->rest, FG_TIMEOUT_REST);
-}
-
-static bool is_zero(const void *table)
-{
-    const uint64_t *words = table;
-    uint64_t any = 0;
-    for (size_t i = 0; i < FG_STREAM_TABLE_BYTES / sizeof(*words); i++)
-        any |= words[i];
-    return any == 0;
-}
-
-/*
- * Between two frames the session's buffer holds nothing that is needed; and a table without streams
- * is as good as one of fresh pages.
- */
-static void on_rest(struct fg_timeout *timeout)
-{
-    struct fg_h2 *h2 = FG_CONTAINER_OF(timeout, struct fg_h2, rest);
-    struct fg_codec_env *env = h2->codec.transport->env;
-    if (h2->has_spoken_lately || h2->pending_len > 0 || h2->due != NULL ||
-        nghttp2_session_want_write(h2->session) != 0) {
-        arm_rest(h2);
-        return;
-    }
-    if (h2->frame_buffer != NULL)
-        fg_page_pool_rest(&env->frames, h2->frame_buffer);
-    if (h2->stream_table != NULL && is_zero(h2->stream_table))
-        fg_page_pool_rest(&env->tables, h2->stream_table);
-    fg_counter_add_owned(&env->stats->h2_rests, 1);
 }
 
 /*
@@ -209,7 +91,7 @@ static void linger(struct fg_h2 *h2, struct fg_stream *stream)
     fg_timeout_arm(&h2->codec.transport->env->timeouts, &stream->body_timeout, FG_TIMEOUT_REST);
 }
 
-/* Their answers are in the socket, in a write of their own: see on_frame_send in h2_response.c. */
+/* Their answers are in the socket, in a write of their own: see fg_h2_note_local_end. */
 static void pay_resets(struct fg_h2 *h2)
 {
     h2->owes_resets = false;
@@ -233,19 +115,16 @@ static void on_flushed(struct fg_codec *codec)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
     struct fg_transport *transport = codec->transport;
-    if (h2->pending_len > 0 || h2->due != NULL)
+    if (h2->long_head.data != NULL)
         return;
-    if (h2->has_spoken_lately && h2->rest.due_ns == 0)
-        arm_rest(h2);
     if (h2->owes_resets)
         pay_resets(h2);
     if (!fg_list_is_empty(&h2->finished))
         finish_all(h2);
-    bool is_idle = fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->drains);
-    if (nghttp2_session_want_write(h2->session) != 0)
+    bool is_idle = fg_list_is_empty(&h2->streams) && h2->wires.count == 0;
+    if (h2->has_failed || fg_h2_has_output(h2))
         return;
-    /* The session reads no more once it had to say GOAWAY for an error: open streams are lost. */
-    if (nghttp2_session_want_read(h2->session) == 0)
+    if (is_idle && h2->has_heard_goaway)
         transport->ops->close(transport, FG_CLOSE_LINGER);
     else if (is_idle && h2->shutdown == FG_H2_FINAL)
         transport->ops->close(transport, FG_CLOSE_FLUSH);
@@ -254,8 +133,12 @@ static void on_flushed(struct fg_codec *codec)
                             h2->shutdown == FG_H2_NOTICED ? FG_TIMEOUT_LINGER : FG_TIMEOUT_IDLE);
 }
 
-static void cut_stream(struct fg_stream *stream, enum fg_gone_reason reason)
+static void cut_stream(struct fg_h2 *h2, struct fg_stream *stream, enum fg_gone_reason reason)
 {
+    if (stream->wire.is_open)
+        fg_h2_wires_close(&h2->wires, &stream->wire);
+    stream->is_closed = true;
+    fg_h2_drop_heads(h2, stream);
     fg_list_remove(&stream->link);
     fg_stream_gone(stream, reason);
     stream->req.was_aborted = true;
@@ -266,12 +149,11 @@ static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);
     h2->has_failed = true;
-    h2->due = NULL;
     fg_h2_guard_close(h2);
     fg_h2_drain_forget_all(h2);
     finish_all(h2);
     while (!fg_list_is_empty(&h2->streams))
-        cut_stream(FG_CONTAINER_OF(h2->streams.next, struct fg_stream, link), reason);
+        cut_stream(h2, FG_CONTAINER_OF(h2->streams.next, struct fg_stream, link), reason);
 }
 
 /* A client that can open no window any more is as good as gone. */
@@ -282,23 +164,23 @@ static void on_eof(struct fg_codec *codec, bool may_listen)
     codec->transport->ops->close(codec->transport, is_idle ? FG_CLOSE_FLUSH : FG_CLOSE_RESET);
 }
 
-static void say_last_goaway(struct fg_h2 *h2)
+void fg_h2_say_last_goaway(struct fg_h2 *h2)
 {
     h2->shutdown = FG_H2_FINAL;
-    nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
-                          nghttp2_session_get_last_proc_stream_id(h2->session), NGHTTP2_NO_ERROR,
-                          NULL, 0);
-    h2->codec.transport->ops->wake(h2->codec.transport);
+    fg_h2_say_goaway(h2, h2->served_id, NGHTTP2_NO_ERROR);
+    fg_h2_wake(h2);
 }
 
 void fg_h2_shut_down(struct fg_h2 *h2)
 {
+    static const uint8_t nothing[8];
     if (h2->shutdown != FG_H2_RUNNING)
         return;
     h2->shutdown = FG_H2_NOTICED;
-    nghttp2_submit_shutdown_notice(h2->session);
-    nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL);
-    h2->codec.transport->ops->wake(h2->codec.transport);
+    /* In this order: there are clients (Python's h2) that take no ping behind a GOAWAY. */
+    fg_h2_say(h2, NGHTTP2_PING, 0, 0, nothing, sizeof(nothing));
+    fg_h2_say_goaway(h2, INT32_MAX, NGHTTP2_NO_ERROR);
+    fg_h2_wake(h2);
 }
 
 static void on_timeout(struct fg_codec *codec, enum fg_timeout_class class)
@@ -308,12 +190,10 @@ static void on_timeout(struct fg_codec *codec, enum fg_timeout_class class)
     if (class != FG_TIMEOUT_HEADER && !fg_list_is_empty(&h2->streams))
         return; /* armed before these streams; their end arms it again */
     fg_counter_add_owned(&transport->env->stats->timeouts, 1);
-    if (class == FG_TIMEOUT_HEADER) {
-        nghttp2_session_terminate_session(h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
-        transport->ops->close(transport, FG_CLOSE_LINGER);
-        return;
-    }
-    say_last_goaway(h2);
+    if (class == FG_TIMEOUT_HEADER)
+        fg_h2_fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, "a head that does not end");
+    else
+        fg_h2_say_last_goaway(h2);
 }
 
 static void on_drain(struct fg_codec *codec)
@@ -335,6 +215,13 @@ static uint32_t streams_max_of(const struct fg_codec_env *env)
     return most;
 }
 
+static void write_setting(uint8_t *to, unsigned id, uint32_t value)
+{
+    to[0] = (uint8_t)(id >> 8);
+    to[1] = (uint8_t)id;
+    fg_h2_write_u32(to + 2, value);
+}
+
 /*
  * A client that never acknowledges is told once and no more: what waits to be acknowledged stays
  * in memory. Streams that it opens meanwhile beyond the new number are refused, to be tried again.
@@ -343,16 +230,16 @@ void fg_h2_tell_streams_max(struct fg_h2 *h2)
 {
     struct fg_codec_env *env = h2->codec.transport->env;
     uint32_t most = streams_max_of(env);
-    const nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most};
     if (most == h2->streams_max || h2->awaits_ack || h2->has_failed || h2->shutdown == FG_H2_FINAL)
         return;
-    if (nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, &entry, 1) != 0)
-        return; /* no memory: the next change tries again */
+    uint8_t payload[FG_H2_SETTING_BYTES];
+    write_setting(payload, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, most);
+    fg_h2_say(h2, NGHTTP2_SETTINGS, 0, 0, payload, sizeof(payload));
     if (most < h2->streams_max)
         fg_pressure_acted(env->pressure, FG_OVERLOAD_FEWER_STREAMS);
     h2->streams_max = most;
     h2->awaits_ack = true;
-    h2->codec.transport->ops->wake(h2->codec.transport);
+    fg_h2_wake(h2);
 }
 
 /* 0: it is not the client that it waits for. */
@@ -361,8 +248,7 @@ static uint64_t stream_waits_since(const struct fg_h2 *h2, const struct fg_strea
     const struct fg_timeouts *timeouts = &h2->codec.transport->env->timeouts;
     if (stream->out.len == 0)
         return stream->is_lingering || fg_stream_awaits_client(stream) ? stream->moved_ns : 0;
-    bool is_shut = nghttp2_session_get_remote_window_size(h2->session) <= 0 ||
-                   nghttp2_session_get_stream_remote_window_size(h2->session, stream->id) <= 0;
+    bool is_shut = h2->send_window <= 0 || stream->wire.send_window <= 0;
     return is_shut ? fg_timeout_armed_ns(timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE)
                    : 0;
 }
@@ -393,19 +279,20 @@ static void on_destroy(struct fg_codec *codec)
     struct fg_h2 *h2 = fg_h2_of(codec);
     assert(fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->finished));
     assert(codec->unanswered == 0);
-    fg_timeout_cancel(&h2->rest);
     fg_h2_drain_forget_all(h2);
-    nghttp2_session_del(h2->session);
+    fg_h2_wires_fini(&h2->wires);
+    fg_h2_bytes_drop(h2, &h2->long_head);
+    fg_h2_bytes_drop(h2, &h2->outbox);
     fg_hpack_fini(&h2->hpack);
     fg_hpack_reader_fini(&h2->reader);
-    fg_h2_input_fini(&h2->input);
+    fg_h2_block_drop(&h2->block);
     free(h2->waiting);
     free(h2);
 }
 
 static const struct fg_codec_ops h2_ops = {
     .input = on_input,
-    .produce = on_produce,
+    .produce = fg_h2_produce,
     .flushed = on_flushed,
     .on_eof = on_eof,
     .on_timeout = on_timeout,
@@ -416,157 +303,52 @@ static const struct fg_codec_ops h2_ops = {
     .destroy = on_destroy,
 };
 
-static struct fg_block_pool *blocks_of(struct fg_h2 *h2)
-{
-    return &h2->codec.transport->env->blocks;
-}
-
-/*
- * The session's tables of fields stay empty both ways: blocks that come in are taken out
- * (backends/h2_block.c), heads that go out have nothing to remember (h2_head.c), a promise is
- * refused before it is read. So the rings that it makes for them, 1 KiB each, may be the same for
- * all connections; who writes there all the same dies of it at once. Of other versions nobody has
- * looked.
- */
-static const _Alignas(16) uint8_t empty_ring[RING_BYTES];
-
-static bool is_ring(const struct fg_h2 *h2, size_t bytes)
-{
-    return bytes == RING_BYTES && h2->session == NULL &&
-           nghttp2_version(0)->version_num == VERSION_KNOWN;
-}
-
-/* Of blocks this large a session takes one while it is being made: the buffer for frames. */
-static void *take_block(size_t bytes, void *ctx)
-{
-    struct fg_h2 *h2 = ctx;
-    struct fg_page_pool *frames = &h2->codec.transport->env->frames;
-    if (is_ring(h2, bytes))
-        return (void *)(uintptr_t)empty_ring;
-    if (h2->session != NULL || h2->frame_buffer != NULL || bytes < FG_H2_FRAME_BYTES ||
-        bytes > frames->block_bytes)
-        return fg_block_pool_alloc(blocks_of(h2), bytes);
-    h2->frame_buffer = fg_page_pool_alloc(frames);
-    return h2->frame_buffer;
-}
-
-static void give_block(void *block, void *ctx)
-{
-    struct fg_h2 *h2 = ctx;
-    struct fg_codec_env *env = h2->codec.transport->env;
-    if (block == NULL || block == empty_ring) {
-        return;
-    } else if (block == h2->frame_buffer) {
-        h2->frame_buffer = NULL;
-        fg_page_pool_free(&env->frames, block);
-    } else if (block == h2->stream_table) {
-        h2->stream_table = NULL;
-        fg_page_pool_free(&env->tables, block);
-    } else {
-        fg_block_pool_free(&env->blocks, block);
-    }
-}
-
-/* And of zeroed ones that are just a page: the first table of its streams. */
-static void *take_zeroed(size_t count, size_t bytes, void *ctx)
-{
-    struct fg_h2 *h2 = ctx;
-    if (h2->session != NULL || h2->stream_table != NULL || count == 0 ||
-        bytes != FG_STREAM_TABLE_BYTES / count || FG_STREAM_TABLE_BYTES % count != 0)
-        return fg_block_pool_calloc(blocks_of(h2), count, bytes);
-    h2->stream_table = fg_page_pool_alloc(&h2->codec.transport->env->tables);
-    if (h2->stream_table != NULL && !is_zero(h2->stream_table))
-        memset(h2->stream_table, 0, FG_STREAM_TABLE_BYTES);
-    return h2->stream_table;
-}
-
-static void *resize_block(void *block, size_t bytes, void *ctx)
-{
-    struct fg_h2 *h2 = ctx;
-    if (block == NULL)
-        return take_block(bytes, h2);
-    assert(block != h2->frame_buffer && block != h2->stream_table && block != empty_ring);
-    return fg_block_pool_realloc(blocks_of(h2), block, bytes);
-}
-
-static nghttp2_session *make_session(struct fg_h2 *h2)
-{
-    nghttp2_mem memory = {.mem_user_data = h2,
-                          .malloc = take_block,
-                          .free = give_block,
-                          .calloc = take_zeroed,
-                          .realloc = resize_block};
-    nghttp2_session *session = NULL;
-    nghttp2_session_callbacks *callbacks;
-    nghttp2_option *option;
-    if (nghttp2_session_callbacks_new(&callbacks) != 0)
-        return NULL;
-    fg_h2_set_request_callbacks(callbacks);
-    fg_h2_set_priority_callbacks(callbacks);
-    fg_h2_set_response_callbacks(callbacks);
-    if (nghttp2_option_new(&option) == 0) {
-        nghttp2_option_set_no_auto_window_update(option, 1);
-        nghttp2_option_set_no_closed_streams(option, 1);
-        nghttp2_option_set_no_http_messaging(option, 1); /* h2_check.c does */
-        nghttp2_option_set_user_recv_extension_type(option, NGHTTP2_PRIORITY_UPDATE);
-        if (nghttp2_session_server_new3(&session, callbacks, h2, option, &memory) != 0)
-            session = NULL;
-        nghttp2_option_del(option);
-    }
-    nghttp2_session_callbacks_del(callbacks);
-    return session;
-}
-
-static bool submit_settings(struct fg_h2 *h2, const struct fg_limits_conf *limits)
+static void say_settings(struct fg_h2 *h2, const struct fg_limits_conf *limits)
 {
     uint32_t list_max =
         limits->header_bytes_max > UINT32_MAX ? UINT32_MAX : (uint32_t)limits->header_bytes_max;
-    const nghttp2_settings_entry settings[] = {
+    const struct {
+        uint16_t id;
+        uint32_t value;
+    } settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h2->streams_max},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)FG_BODY_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, list_max},
         {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
-    return nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
-                                   sizeof(settings) / sizeof(settings[0])) == 0 &&
-           nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
-                                                 FG_H2_CONNECTION_WINDOW) == 0;
+    uint8_t payload[FG_H2_SETTING_BYTES * sizeof(settings) / sizeof(settings[0])];
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+        write_setting(payload + FG_H2_SETTING_BYTES * i, settings[i].id, settings[i].value);
+    fg_h2_say(h2, NGHTTP2_SETTINGS, 0, 0, payload, sizeof(payload));
 }
 
 struct fg_codec *fg_h2_create(struct fg_transport *transport)
 {
+    struct fg_codec_env *env = transport->env;
     struct fg_h2 *h2 = calloc(1, sizeof(*h2));
     if (h2 == NULL)
         return NULL;
     h2->codec.ops = &h2_ops;
     h2->codec.transport = transport;
-    h2->rest.on_due = on_rest;
     fg_list_init(&h2->streams);
     fg_list_init(&h2->finished);
     fg_list_init(&h2->drains);
-    fg_h2_input_init(&h2->input, &fg_h2_guard_ops, &transport->env->blocks,
-                     FG_H2_BOMB_HEADS * transport->env->limits->header_bytes_max,
-                     NGHTTP2_CLIENT_MAGIC_LEN);
+    fg_h2_wires_init(&h2->wires, &env->blocks);
+    fg_h2_block_init(&h2->block, &env->blocks, FG_H2_BOMB_HEADS * env->limits->header_bytes_max);
+    fg_hpack_init(&h2->hpack, &env->blocks);
+    fg_hpack_reader_init(&h2->reader, &env->blocks);
     fg_h2_guard_open(h2);
     h2->rests_since_ns = h2->opened_ns;
-    fg_hpack_init(&h2->hpack, &transport->env->blocks);
-    fg_hpack_reader_init(&h2->reader, &transport->env->blocks);
-    h2->session = make_session(h2);
-    if (h2->session == NULL)
-        goto free_h2;
-    h2->input.session = h2->session;
-    h2->streams_max = streams_max_of(transport->env);
+    h2->preface_left = NGHTTP2_CLIENT_MAGIC_LEN;
+    h2->streams_max = streams_max_of(env);
     h2->awaits_ack = true;
-    if (!submit_settings(h2, transport->env->limits))
-        goto free_session;
-    fg_counter_add_owned(&transport->env->stats->h2_connections, 1);
+    h2->send_window = h2->initial_window = h2->recv_left = WINDOW_USUAL;
+    h2->returned = FG_H2_CONNECTION_WINDOW - WINDOW_USUAL;
+    h2->owes_update = true;
+    say_settings(h2, env->limits);
+    fg_counter_add_owned(&env->stats->h2_connections, 1);
     transport->ops->arm(transport, FG_TIMEOUT_IDLE);
-    transport->ops->wake(transport);
+    fg_h2_wake(h2);
     return &h2->codec;
-free_session:
-    nghttp2_session_del(h2->session);
-free_h2:
-    free(h2);
-    return NULL;
 }

@@ -28,8 +28,8 @@ struct drain {
     struct fg_h2 *h2;
     uint32_t leave; /* bytes of the connection's window that it has enlarged */
     int32_t id;
-    bool is_answered;         /* the session alone knows the stream */
-    struct fg_h2_check check; /* and this is what is left of its request */
+    struct fg_h2_wire wire;   /* once it is answered: the stream's */
+    struct fg_h2_check check; /* and what is left of its request */
 };
 
 static struct drain *drain_of(struct fg_list *link)
@@ -47,11 +47,11 @@ static struct drain *find(struct fg_h2 *h2, int32_t id)
     return NULL;
 }
 
-/* What is taken back of the window is held back of later updates. */
-static void set_window(struct fg_h2 *h2)
+/* What is taken back of the connection's window is held back of later updates. */
+static void enlarge_window(struct fg_h2 *h2, int64_t by)
 {
-    (void)nghttp2_session_set_local_window_size(
-        h2->session, NGHTTP2_FLAG_NONE, 0, FG_H2_CONNECTION_WINDOW + (int32_t)h2->drains_leave);
+    h2->returned += by;
+    h2->owes_update |= by > 0;
 }
 
 static void forget(struct drain *drain)
@@ -59,17 +59,17 @@ static void forget(struct drain *drain)
     struct fg_h2 *h2 = drain->h2;
     fg_timeout_cancel(&drain->timeout);
     fg_list_remove(&drain->link);
+    if (drain->wire.is_open)
+        fg_h2_wires_close(&h2->wires, &drain->wire);
     h2->drains_leave -= drain->leave;
-    set_window(h2);
+    enlarge_window(h2, -(int64_t)drain->leave);
     fg_block_pool_free(&h2->codec.transport->env->blocks, drain);
 }
 
 static void give_up(struct drain *drain)
 {
-    struct fg_h2 *h2 = drain->h2;
-    nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, drain->id, NGHTTP2_NO_ERROR);
-    forget(drain);
-    h2->codec.transport->ops->wake(h2->codec.transport);
+    fg_h2_reset_wire(drain->h2, &drain->wire, NGHTTP2_NO_ERROR); /* and then it is forgotten */
+    fg_h2_wake(drain->h2);
 }
 
 static void on_late(struct fg_timeout *timeout)
@@ -94,53 +94,53 @@ static uint32_t leave_for(const struct fg_h2 *h2, const struct fg_stream *stream
     return left > most ? 0 : (uint32_t)left;
 }
 
-void fg_h2_drain_open(struct fg_h2 *h2, const struct fg_stream *stream)
+void fg_h2_drain_open(struct fg_h2 *h2, struct fg_stream *stream)
 {
     struct fg_codec_env *env = h2->codec.transport->env;
     uint32_t leave = leave_for(h2, stream);
-    if (leave == 0 || stream->is_closed || find(h2, stream->id) != NULL)
+    if (leave == 0 || stream->is_closed || find(h2, stream->wire.id) != NULL)
         return;
     struct drain *drain = fg_block_pool_alloc(&env->blocks, sizeof(*drain));
     if (drain == NULL)
         return;
-    *drain =
-        (struct drain){.timeout = {.on_due = on_late}, .h2 = h2, .leave = leave, .id = stream->id};
+    *drain = (struct drain){
+        .timeout = {.on_due = on_late}, .h2 = h2, .leave = leave, .id = stream->wire.id};
     fg_list_push_back(&h2->drains, &drain->link);
     h2->drains_leave += leave;
-    set_window(h2);
+    enlarge_window(h2, leave);
     /* What its handler did not use has shut the window: that part opens again as well. */
-    int32_t shut = nghttp2_session_get_stream_effective_recv_data_length(h2->session, stream->id);
-    (void)nghttp2_submit_window_update(h2->session, NGHTTP2_FLAG_NONE, stream->id,
-                                       (shut > 0 ? shut : 0) + (int32_t)leave);
+    struct fg_h2_wire *wire = &stream->wire;
+    int32_t shut = (int32_t)FG_BODY_WINDOW - wire->recv_left;
+    wire->returned = (shut > 0 ? (uint32_t)shut : 0) + leave;
+    wire->owes_update = true;
+    fg_h2_wires_set_due(&h2->wires, wire);
 }
 
 bool fg_h2_drain_begin(struct fg_h2 *h2, struct fg_stream *stream)
 {
     fg_h2_drain_open(h2, stream);
-    struct drain *drain = find(h2, stream->id);
+    struct drain *drain = find(h2, stream->wire.id);
     if (drain == NULL)
         return false;
-    drain->is_answered = true;
+    fg_h2_wires_move(&h2->wires, &stream->wire, &drain->wire);
+    drain->wire.is_drain = true;
     drain->check = stream->check;
+    if (h2->data_wire == &stream->wire)
+        h2->data_wire = &drain->wire;
     fg_timeout_arm(&h2->codec.transport->env->timeouts, &drain->timeout, FG_TIMEOUT_LATE_BODY);
-    nghttp2_session_set_stream_user_data(h2->session, stream->id, NULL);
     return true;
 }
 
-bool fg_h2_drain_note(struct fg_h2 *h2, int32_t id, size_t len)
+bool fg_h2_drain_note(struct fg_h2 *h2, struct fg_h2_wire *wire, size_t len)
 {
-    struct drain *drain = find(h2, id);
-    if (drain == NULL || !drain->is_answered)
-        return true;
-    if (nghttp2_session_get_stream_local_window_size(h2->session, id) <= 0)
-        give_up(drain);
+    if (wire->recv_left <= 0)
+        give_up(FG_CONTAINER_OF(wire, struct drain, wire));
     return len >= FG_SMALL_PIECE || fg_h2_spend(h2, SMALL_COST);
 }
 
-struct fg_h2_check *fg_h2_drain_check(struct fg_h2 *h2, int32_t id)
+struct fg_h2_check *fg_h2_drain_check(struct fg_h2_wire *wire)
 {
-    struct drain *drain = find(h2, id);
-    return drain == NULL || !drain->is_answered ? NULL : &drain->check;
+    return &FG_CONTAINER_OF(wire, struct drain, wire)->check;
 }
 
 void fg_h2_drain_forget(struct fg_h2 *h2, int32_t id)

@@ -6,12 +6,11 @@
  *          GOAWAY(ENHANCE_YOUR_CALM), and one that comes back for another has less of it.
  *          Frames for a stream that the client has ended, or has passed over, end the connection;
  *          those for a stream that we reset are late, and ignored (RFC 9113 section 5.1).
- *          The session tells nothing of frames that it ignores, so their heads are read here.
  * Thread   the loop's.
  * Memory   fixed, in the connection.
  * Source   RFC 9113 section 10.5; CVE-2019-9511 to 9518 (floods), CVE-2023-44487 (rapid reset),
- *          CVE-2025-8671 (resets that the client provokes), CVE-2024-27316 (CONTINUATION; the
- *          library bounds those of one block).
+ *          CVE-2025-8671 (resets that the client provokes), CVE-2024-27316 (CONTINUATION:
+ *          backends/h2_block.c bounds those of one block).
  */
 #include "http/h2_internal.h"
 
@@ -75,7 +74,7 @@ bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost)
     }
     if (cost > h2->allowance) {
         fg_counter_add_owned(&env->stats->h2_floods, 1);
-        h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
+        fg_h2_fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, "more frames that bring nothing than allowed");
         return false;
     }
     h2->allowance -= cost;
@@ -120,35 +119,17 @@ void fg_h2_note_opened(struct fg_h2 *h2, int32_t id)
     h2->newest_id = id;
 }
 
-/*
- * For most of these the session has told of a frame that it did not like, and that was paid for. Of
- * DATA that does not keep to Content-Length it tells nothing.
- */
-void fg_h2_note_reset_sent(struct fg_h2 *h2, int32_t id, uint32_t error_code)
+bool fg_h2_blame(struct fg_h2 *h2, const char *reason)
 {
-    fg_h2_resets_note(&h2->resets, id);
-    switch (error_code) {
-    case NGHTTP2_PROTOCOL_ERROR:
-    case NGHTTP2_FLOW_CONTROL_ERROR:
-    case NGHTTP2_STREAM_CLOSED:
-    case NGHTTP2_FRAME_SIZE_ERROR:
-    case NGHTTP2_REFUSED_STREAM:
-        if (h2->resets_paid > 0)
-            h2->resets_paid--;
-        else
-            h2->resets_owed++;
-        break;
-    default:
-        break;
-    }
+    fg_codec_note_error(h2->codec.transport, "h2", reason);
+    return fg_h2_spend(h2, FG_H2_RESET_COST);
 }
 
-/* A client that sends on pays what it owes. */
-static bool settle_debt(struct fg_h2 *h2)
+void fg_h2_reset_for(struct fg_h2 *h2, struct fg_h2_wire *wire, uint32_t error_code,
+                     const char *reason)
 {
-    uint32_t owed = h2->resets_owed;
-    h2->resets_owed = 0;
-    return owed == 0 || fg_h2_spend(h2, owed * FG_H2_RESET_COST);
+    fg_h2_reset_wire(h2, wire, error_code);
+    (void)fg_h2_blame(h2, reason); /* or the connection has failed */
 }
 
 /* Was it ever opened? Only the newest can be told. */
@@ -158,95 +139,38 @@ static bool is_passed_over(const struct fg_h2 *h2, int32_t id)
     return behind < OPENED_BITS && (h2->opened >> behind & 1) == 0;
 }
 
-/* No client may promise anything (RFC 9113 section 8.4): the session is not to read its fields. */
-static uint32_t check_promise(const struct fg_h2_frame_head *hd)
-{
-    return hd->type == NGHTTP2_PUSH_PROMISE ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_NO_ERROR;
-}
-
-/*
- * The session looks at no priority of RFC 7540, not even at its form (RFC 9113 section 6.3). A
- * stream that depends on itself was an error (RFC 7540 section 5.3.1), and is one in HEADERS.
- */
-static uint32_t check_priority(const struct fg_h2_frame_head *hd)
-{
-    if (hd->type != NGHTTP2_PRIORITY)
-        return NGHTTP2_NO_ERROR;
-    if (hd->length != FG_H2_PRIORITY_BYTES)
-        return hd->stream_id == 0 ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_FRAME_SIZE_ERROR;
-    return hd->stream_id == 0 || hd->depends_on == hd->stream_id ? NGHTTP2_PROTOCOL_ERROR
-                                                                 : NGHTTP2_NO_ERROR;
-}
-
 /* What was on its way when we reset a stream is at most its window, and few frames. */
-static uint32_t take_late(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
+static bool take_late(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
-    bool may_come = hd->type != NGHTTP2_DATA || fg_h2_spend(h2, LATE_COST);
-    return may_come ? NGHTTP2_NO_ERROR : NGHTTP2_ENHANCE_YOUR_CALM;
+    return hd->type != NGHTTP2_DATA || fg_h2_spend(h2, LATE_COST);
 }
 
-static uint32_t check_stream(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
+bool fg_h2_guard_gone(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
-    bool is_for_content = hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS;
-    bool is_gone = hd->stream_id % 2 == 1 && hd->stream_id <= h2->newest_id;
-    if (!is_for_content || !is_gone || nghttp2_session_find_stream(h2->session, hd->stream_id))
-        return NGHTTP2_NO_ERROR;
-    if (is_passed_over(h2, hd->stream_id))
-        return NGHTTP2_PROTOCOL_ERROR;
-    return fg_h2_resets_may_have(&h2->resets, hd->stream_id) ? take_late(h2, hd)
-                                                             : NGHTTP2_STREAM_CLOSED;
-}
-
-/* Looks at a frame's head. */
-static bool check_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
-{
-    if (hd->length > FG_H2_FRAME_BYTES) { /* the session takes any CONTINUATION */
-        h2->failure_code = NGHTTP2_FRAME_SIZE_ERROR;
+    if (is_passed_over(h2, hd->stream_id)) {
+        fg_h2_fail(h2, NGHTTP2_PROTOCOL_ERROR, "a stream that was passed over");
         return false;
     }
+    if (fg_h2_resets_may_have(&h2->resets, hd->stream_id))
+        return take_late(h2, hd);
+    fg_h2_fail(h2, NGHTTP2_STREAM_CLOSED, "a stream that is closed");
+    return false;
+}
+
+/* No client may promise anything (section 8.4), nor say anything before its settings (3.4). */
+bool fg_h2_guard_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
+{
+    bool is_settings = hd->type == NGHTTP2_SETTINGS &&
+                       (h2->has_heard_settings || (hd->flags & NGHTTP2_FLAG_ACK) == 0);
+    if (hd->length > FG_H2_FRAME_BYTES) {
+        fg_h2_fail(h2, NGHTTP2_FRAME_SIZE_ERROR, "a frame that is too large");
+        return false;
+    }
+    if (hd->type == NGHTTP2_PUSH_PROMISE || (!h2->has_heard_settings && !is_settings)) {
+        fg_h2_fail(h2, NGHTTP2_PROTOCOL_ERROR, "a frame that no client may send there");
+        return false;
+    }
+    h2->has_heard_settings = true;
     uint32_t cost = cost_of(hd);
-    if (cost > 0 && !fg_h2_spend(h2, cost))
-        return false;
-    h2->failure_code = check_promise(hd);
-    if (h2->failure_code == NGHTTP2_NO_ERROR)
-        h2->failure_code = check_priority(hd);
-    if (h2->failure_code == NGHTTP2_NO_ERROR)
-        h2->failure_code = check_stream(h2, hd);
-    return h2->failure_code == NGHTTP2_NO_ERROR;
-}
-
-/* Must the session have seen all before, so that its streams are as this frame finds them? */
-static bool depends_on_streams(const struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
-{
-    bool is_new = hd->type == NGHTTP2_HEADERS && hd->stream_id > h2->newest_id;
-    return (hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && !is_new;
-}
-
-static int on_frame(struct fg_h2_input *input, const struct fg_h2_frame_head *hd)
-{
-    struct fg_h2 *h2 = FG_CONTAINER_OF(input, struct fg_h2, input);
-    if (depends_on_streams(h2, hd)) {
-        int error = fg_h2_input_catch_up(input);
-        if (error != 0)
-            return error;
-    }
-    return check_frame(h2, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
-}
-
-static int on_unread(struct fg_h2_input *input)
-{
-    struct fg_h2 *h2 = FG_CONTAINER_OF(input, struct fg_h2, input);
-    return fg_h2_read_block(h2, input->block.stream_id, NULL, NULL, false);
-}
-
-const struct fg_h2_input_ops fg_h2_guard_ops = {.on_frame = on_frame, .on_unread = on_unread};
-
-int fg_h2_guarded_recv(struct fg_h2 *h2, const uint8_t *data, size_t len)
-{
-    if (!settle_debt(h2))
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    int error = fg_h2_input_take(&h2->input, data, len);
-    if (error == NGHTTP2_ERR_FLOODED)
-        fg_counter_add_owned(&h2->codec.transport->env->stats->h2_floods, 1);
-    return error;
+    return cost == 0 || fg_h2_spend(h2, cost);
 }

@@ -1,16 +1,14 @@
 /*
- * h2_head.c: heads of answers, in frames of ours among the session's.
- * Job      keep what a head says until the session makes its frame, and put one with the same flags
- *          in that one's place, its fields by hpack.c.
+ * h2_head.c: heads of answers.
+ * Job      choose the fields of a head that go to this client, keep them until there is room for
+ *          their frame, and put it there, its fields by hpack.c.
  * Thread   the loop's.
- * Memory   fields lie in the request's arena, which goes behind the stream.
- * Never    lets the session touch the client's table of fields: that has one writer.
+ * Memory   fields lie in the request's arena, or, where that is full, in a block of the loop's; a
+ *          head that is too large for one frame is made in another one, from which it goes out.
+ * Never    puts a head that is dropped into the client's table of fields: it is coded only when it
+ *          goes out.
  *
- *    say --> stream->said_first ... <--note_head, in order-- the session's frame is made
- *                                        `--> h2->due --put_due--> out
- *
- * The session is given heads that say nothing. So the order of frames, flow control and the states
- * of streams stay its business, and a head that it drops is never put into the table.
+ *    say --> stream->said_first ... --put_head, in order--> out
  */
 #include "http/h2_internal.h"
 
@@ -18,23 +16,9 @@
 
 #include <assert.h>
 
-#define FIELDS_ON_STACK ((size_t)48)
-
-static nghttp2_nv make_nv(struct fg_span name, struct fg_span value, uint8_t flags)
-{
-    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.data,
-                        .value = (uint8_t *)(uintptr_t)value.data,
-                        .namelen = name.len,
-                        .valuelen = value.len,
-                        .flags = flags};
-}
-
-/* One byte in the session's frame, and nothing in its table: ":status: 200" is in everybody's. */
-static nghttp2_nv nothing(void)
-{
-    return make_nv(FG_SPAN(":status"), FG_SPAN("200"),
-                   NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE);
-}
+/* One that is larger has memory of its own. What produce is first given has room for one. */
+#define SHORT_MAX ((size_t)4000)
+#define LONG_FRAME FG_H2_FRAME_BYTES /* the first frames of a head that has several */
 
 /*
  * What goes to this client, framing left out; a length alone where there is a body to have it. What
@@ -65,146 +49,165 @@ static void choose_fields(struct fg_stream *stream, const struct fg_field *field
     said->bytes = FG_H2_FRAME_HEAD + fg_hpack_bound(count, text_bytes);
 }
 
-/* False: some are still the caller's. */
-static bool copy_texts(struct fg_arena *arena, struct fg_field *fields, size_t count)
+/* Memory for a head with so many fields: the request's, or, if that is used up, the loop's. */
+static struct fg_said_head *make_said(struct fg_h2 *h2, struct fg_stream *stream,
+                                      const struct fg_field *fields, size_t field_count,
+                                      bool are_copied)
 {
-    for (size_t i = 0; i < count; i++) {
-        struct fg_span name = fg_arena_try_copy(arena, fields[i].name);
-        struct fg_span value = fg_arena_try_copy(arena, fields[i].value);
-        if (name.data == NULL || value.data == NULL)
-            return false;
-        fields[i] = (struct fg_field){name, value};
+    struct fg_said_head *said;
+    size_t bytes = sizeof(*said) + field_count * sizeof(*fields);
+    for (size_t i = 0; are_copied && i < field_count; i++)
+        bytes += fields[i].name.len + fields[i].value.len;
+    said = fg_arena_try_alloc(stream->req.ex.arena, bytes);
+    if (said != NULL) {
+        *said = (struct fg_said_head){.block = NULL};
+        return said;
     }
-    return true;
+    said = fg_block_pool_alloc(&h2->codec.transport->env->blocks, bytes);
+    if (said != NULL)
+        *said = (struct fg_said_head){.block = said};
+    return said;
 }
 
-static void push(struct fg_stream *stream, struct fg_said_head *said)
+static void free_said(struct fg_h2 *h2, struct fg_said_head *said)
 {
+    if (said->block != NULL)
+        fg_block_pool_free(&h2->codec.transport->env->blocks, said->block);
+}
+
+static struct fg_span copy_text(char **to, struct fg_span text)
+{
+    struct fg_span copy = fg_span_make(*to, text.len);
+    if (text.len > 0)
+        memcpy(*to, text.data, text.len);
+    *to += text.len;
+    return copy;
+}
+
+static void copy_texts(struct fg_field *fields, size_t count, char *to)
+{
+    for (size_t i = 0; i < count; i++) {
+        fields[i].name = copy_text(&to, fields[i].name);
+        fields[i].value = copy_text(&to, fields[i].value);
+    }
+}
+
+static bool say(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
+                const struct fg_field *fields, size_t field_count, bool is_framed, bool is_last)
+{
+    bool are_copied = !is_framed || !stream->req.has_lasting_fields;
+    struct fg_said_head *said = make_said(h2, stream, fields, field_count, are_copied);
+    if (said == NULL)
+        return false;
+    struct fg_field *kept = (struct fg_field *)(said + 1);
+    said->fields = kept;
+    said->status = status;
+    said->is_last = is_last;
+    said->never = stream->req.ex.answer_never_indexed;
+    choose_fields(stream, fields, field_count, is_framed, kept, said);
+    if (are_copied)
+        copy_texts(kept, said->count, (char *)(kept + field_count));
+    if (status == 0 && said->count == 0) { /* trailers that say nothing */
+        free_said(h2, said);
+        return false;
+    }
     struct fg_said_head **end = &stream->said_first;
     while (*end != NULL)
         end = &(*end)->next;
-    said->next = NULL;
     *end = said;
-}
-
-/* NULL: no room, or too large for a frame of ours. */
-static struct fg_said_head *make_unframed(struct fg_stream *stream, unsigned status,
-                                          const struct fg_field *fields, size_t field_count)
-{
-    struct fg_arena *arena = stream->req.ex.arena;
-    struct fg_said_head *said =
-        fg_arena_try_alloc(arena, sizeof(*said) + field_count * sizeof(*fields));
-    if (said == NULL)
-        return NULL;
-    struct fg_field *kept = (struct fg_field *)(said + 1);
-    *said = (struct fg_said_head){
-        .fields = kept, .status = status, .never = stream->req.ex.answer_never_indexed};
-    choose_fields(stream, fields, field_count, false, kept, said);
-    return said->bytes <= FG_H2_HEAD_MAX && copy_texts(arena, kept, said->count) ? said : NULL;
+    fg_h2_wires_set_due(&h2->wires, &stream->wire);
+    return true;
 }
 
 bool fg_h2_say_interim(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
                        const struct fg_field *fields, size_t field_count)
 {
-    const nghttp2_nv nv = nothing();
-    struct fg_said_head *said = make_unframed(stream, status, fields, field_count);
-    if (said == NULL ||
-        nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE, stream->id, NULL, &nv, 1, NULL) != 0)
-        return false;
-    push(stream, said);
-    return true;
+    return say(h2, stream, status, fields, field_count, false, false);
 }
 
 bool fg_h2_say_trailers(struct fg_h2 *h2, struct fg_stream *stream)
 {
-    const nghttp2_nv nv = nothing();
-    struct fg_said_head *said =
-        make_unframed(stream, 0, stream->response_trailers, stream->response_trailer_count);
+    size_t count = stream->response_trailer_count;
     stream->response_trailer_count = 0;
-    if (said == NULL || said->count == 0 ||
-        nghttp2_submit_trailer(h2->session, stream->id, &nv, 1) != 0)
-        return false;
-    push(stream, said);
-    return true;
-}
-
-/*
- * The head by the session's own hand, for one that is too large for a frame of ours or that the
- * request's memory has no room for. Its fields are never remembered.
- */
-static bool submit_copied(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
-                          const struct fg_field *fields, size_t count,
-                          const nghttp2_data_provider *body)
-{
-    nghttp2_nv on_stack[FIELDS_ON_STACK];
-    nghttp2_nv *nva = on_stack;
-    const char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
-                            (char)('0' + status % 10)};
-    if (count >= FIELDS_ON_STACK) {
-        nva = fg_arena_try_alloc(stream->req.ex.arena, (count + 1) * sizeof(*nva));
-        if (nva == NULL)
-            return false;
-    }
-    nva[0] = make_nv(FG_SPAN(":status"), fg_span_make(digits, 3), NGHTTP2_NV_FLAG_NO_INDEX);
-    size_t used = 1;
-    for (size_t i = 0; i < count; i++) {
-        if (fg_field_value_is_valid(fields[i].value))
-            nva[used++] = make_nv(fields[i].name, fields[i].value, NGHTTP2_NV_FLAG_NO_INDEX);
-    }
-    return nghttp2_submit_response(h2->session, stream->id, nva, used, body) == 0;
+    stream->has_said_trailers = say(h2, stream, 0, stream->response_trailers, count, false, true);
+    return stream->has_said_trailers;
 }
 
 bool fg_h2_say_head(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
-                    const struct fg_field *fields, size_t field_count,
-                    const nghttp2_data_provider *body)
+                    const struct fg_field *fields, size_t field_count, bool is_last)
 {
-    struct fg_field on_stack[FIELDS_ON_STACK];
-    struct fg_request *req = &stream->req;
-    struct fg_field *kept = fg_arena_try_alloc(req->ex.arena, field_count * sizeof(*kept) + 1);
-    struct fg_field *chosen = kept != NULL ? kept : on_stack;
-    if (kept == NULL && field_count > FIELDS_ON_STACK)
-        return false;
-    struct fg_said_head *said = &stream->said;
-    *said = (struct fg_said_head){.status = status, .never = req->ex.answer_never_indexed};
-    choose_fields(stream, fields, field_count, true, chosen, said);
-    if (stream->is_closed)
-        return true;
-    push(stream, said);
-    bool is_ours = kept != NULL && said->bytes <= FG_H2_HEAD_MAX &&
-                   (req->has_lasting_fields || copy_texts(req->ex.arena, kept, said->count));
-    if (!is_ours)
-        return submit_copied(h2, stream, status, chosen, said->count, body);
-    const nghttp2_nv nv = nothing();
-    said->fields = kept;
-    return nghttp2_submit_response(h2->session, stream->id, &nv, 1, body) == 0;
+    return say(h2, stream, status, fields, field_count, true, is_last);
 }
 
-void fg_h2_note_head(struct fg_h2 *h2, struct fg_stream *stream)
+static void drop_first(struct fg_h2 *h2, struct fg_stream *stream)
 {
-    const struct fg_said_head *said = stream->said_first;
-    if (said == NULL)
-        return;
-    if (said->fields != NULL)
-        h2->due = stream;
-    else
-        stream->said_first = said->next;
+    struct fg_said_head *said = stream->said_first;
+    stream->said_first = said->next;
+    free_said(h2, said);
 }
 
-bool fg_h2_put_due(struct fg_h2 *h2)
+void fg_h2_drop_heads(struct fg_h2 *h2, struct fg_stream *stream)
 {
-    struct fg_stream *stream = h2->due;
-    const struct fg_said_head *said = stream->said_first;
-    uint8_t *frame = (uint8_t *)h2->to;
-    if (h2->room < said->bytes)
+    while (stream->said_first != NULL)
+        drop_first(h2, stream);
+}
+
+/*
+ * The block is there behind room for the heads of all its frames: those of the first ones are put
+ * before their parts, which move towards the beginning.
+ */
+static size_t cut_in_frames(uint8_t *to, const uint8_t *block, size_t len, uint8_t flags,
+                            int32_t id)
+{
+    uint8_t *at = to;
+    for (size_t from = 0; from == 0 || from < len; from += LONG_FRAME) {
+        size_t part = len - from < LONG_FRAME ? len - from : LONG_FRAME;
+        bool is_last = from + part == len;
+        uint8_t type = from == 0 ? NGHTTP2_HEADERS : NGHTTP2_CONTINUATION;
+        uint8_t end = is_last ? NGHTTP2_FLAG_END_HEADERS : 0;
+        fg_h2_write_head(at, part, type, from == 0 ? flags | end : end, id);
+        memmove(at + FG_H2_FRAME_HEAD, block + from, part);
+        at += FG_H2_FRAME_HEAD + part;
+    }
+    return (size_t)(at - to);
+}
+
+/* By itself, where a buffer has no room for the largest that it may be. */
+static bool put_long(struct fg_h2 *h2, int32_t id, const struct fg_said_head *said, uint8_t flags)
+{
+    size_t heads = (said->bytes / LONG_FRAME + 1) * FG_H2_FRAME_HEAD;
+    uint8_t *data = fg_block_pool_alloc(&h2->codec.transport->env->blocks, heads + said->bytes);
+    if (data == NULL)
         return false;
     size_t len = fg_hpack_write(&h2->hpack, said->status, said->fields, said->count, said->never,
+                                data + heads);
+    assert(h2->long_head.data == NULL);
+    h2->long_head = (struct fg_h2_bytes){.data = data,
+                                         .len = cut_in_frames(data, data + heads, len, flags, id)};
+    return true;
+}
+
+static void put_short(struct fg_h2 *h2, int32_t id, const struct fg_said_head *said, uint8_t flags)
+{
+    uint8_t *frame = (uint8_t *)h2->to;
+    size_t len = fg_hpack_write(&h2->hpack, said->status, said->fields, said->count, said->never,
                                 frame + FG_H2_FRAME_HEAD);
-    memcpy(frame, h2->due_frame, FG_H2_FRAME_HEAD);
-    for (unsigned i = 0; i < 3; i++)
-        frame[i] = (uint8_t)(len >> (16 - 8 * i));
+    fg_h2_write_head(frame, len, NGHTTP2_HEADERS, flags | NGHTTP2_FLAG_END_HEADERS, id);
     h2->to += FG_H2_FRAME_HEAD + len;
     h2->room -= FG_H2_FRAME_HEAD + len;
-    stream->said_first = said->next;
-    h2->due = NULL;
-    return true;
+}
+
+enum fg_h2_put fg_h2_put_head(struct fg_h2 *h2, struct fg_stream *stream, bool *is_last)
+{
+    const struct fg_said_head *said = stream->said_first;
+    uint8_t flags = said->is_last ? NGHTTP2_FLAG_END_STREAM : 0;
+    if (said->bytes <= SHORT_MAX && said->bytes > h2->room)
+        return FG_H2_PUT_NO_ROOM;
+    if (said->bytes <= SHORT_MAX)
+        put_short(h2, stream->wire.id, said, flags);
+    else if (!put_long(h2, stream->wire.id, said, flags))
+        return FG_H2_PUT_NO_MEMORY;
+    *is_last = said->is_last;
+    drop_first(h2, stream);
+    return FG_H2_PUT_DONE;
 }

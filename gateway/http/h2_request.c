@@ -2,13 +2,11 @@
  * h2_request.c: what the client says, as requests.
  * Job      header blocks into heads, DATA into on_body, resets into on_gone; what a request may be
  *          (h2_check.h), content against its length; flow control by what handlers have consumed.
- * Thread   the loop's, inside nghttp2_session_mem_recv (and, for closing streams, mem_send).
- * Never    takes part in what nghttp2 checks by itself: the states of streams. Of what is in a
- *          block that knows nothing: it gets empty ones, and is told to check no messages.
+ * Thread   the loop's.
+ * Never    looks at what frames are and when they may come: h2_frames.c does.
  */
 #include "http/h2_internal.h"
 
-#include "backends/hpack_settings.h"
 #include "config/config.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -17,11 +15,6 @@
 
 #define FIELD_OVERHEAD 32u /* of work, whatever it says; RFC 9113 section 6.5.2 counts it as well */
 #define TEXT_ROOM ((size_t)2048) /* on the stack, for what Huffman's code says */
-
-static struct fg_stream *stream_by_id(nghttp2_session *session, int32_t id)
-{
-    return nghttp2_session_get_stream_user_data(session, id);
-}
 
 static void on_body_timeout(struct fg_timeout *timeout)
 {
@@ -54,8 +47,8 @@ static void on_write_timeout(struct fg_timeout *timeout)
     struct fg_stream *stream = FG_CONTAINER_OF(timeout, struct fg_stream, write_timeout);
     struct fg_h2 *h2 = fg_h2_of(stream->codec);
     struct fg_codec_env *env = h2->codec.transport->env;
-    bool is_shut = nghttp2_session_get_stream_remote_window_size(h2->session, stream->id) <= 0;
-    if (!is_shut && fg_loop_now_ns(env->loop) - h2->moved_ns < env->limits->write_timeout_ns) {
+    if (stream->wire.send_window > 0 &&
+        fg_loop_now_ns(env->loop) - h2->moved_ns < env->limits->write_timeout_ns) {
         fg_timeout_arm(&env->timeouts, timeout, FG_TIMEOUT_STREAM_WRITE);
         return;
     }
@@ -63,25 +56,6 @@ static void on_write_timeout(struct fg_timeout *timeout)
     fg_stream_gone(stream, FG_GONE_TIMEOUT);
     stream->req.was_aborted = true;
     fg_h2_reset(h2, stream, NGHTTP2_CANCEL);
-}
-
-/*
- * The session resets the stream for what it did not like, or we do: such resets cost as much as the
- * client's own. False: more than it has.
- */
-static bool note_malformed(struct fg_h2 *h2, const char *reason)
-{
-    fg_codec_note_error(h2->codec.transport, "h2", reason);
-    h2->resets_paid++;
-    return fg_h2_spend(h2, FG_H2_RESET_COST);
-}
-
-static int reset_malformed(struct fg_h2 *h2, int32_t id, const char *reason)
-{
-    fg_h2_resets_note(&h2->resets, id);
-    if (nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR) != 0)
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    return note_malformed(h2, reason) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static void note_priority(struct fg_stream *stream, struct fg_span value)
@@ -147,11 +121,10 @@ static void take_field(struct fg_stream *stream, enum fg_h2_kind kind,
  * or 100,000 bytes as many fields of next to nothing: what is far beyond any head is there to burn
  * time, and ends the connection in the middle of it.
  */
-static int defuse(struct fg_h2 *h2)
+static void defuse(struct fg_h2 *h2)
 {
     fg_counter_add_owned(&h2->codec.transport->env->stats->h2_floods, 1);
-    h2->failure_code = NGHTTP2_ENHANCE_YOUR_CALM;
-    return NGHTTP2_ERR_CALLBACK_FAILURE;
+    fg_h2_fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, "a head far beyond any");
 }
 
 /* The fields of trailers that nobody takes are checked all the same. NULL: it was not malformed. */
@@ -172,7 +145,7 @@ static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct
         if (is_fine && stream != NULL)
             take_field(stream, fg_h2_kind_of_note(note), &item, is_trailer);
     }
-    bool is_end = (h2->input.block.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    bool is_end = (h2->block.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (!is_fine)
         return "a field that may not stand there";
     if (check != NULL &&
@@ -181,62 +154,42 @@ static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct
     return NULL;
 }
 
-int fg_h2_read_block(struct fg_h2 *h2, int32_t id, struct fg_stream *stream,
-                     struct fg_h2_check *check, bool is_trailer)
+/*
+ * Reads the whole block that is there: for its stream; for `check` alone, when its request is
+ * answered; or for the table alone. False: the wire, if there is one, is reset, or the connection
+ * has failed.
+ */
+static bool read_block(struct fg_h2 *h2, struct fg_h2_wire *wire, struct fg_stream *stream,
+                       struct fg_h2_check *check, bool is_trailer)
 {
-    struct fg_h2_block *block = &h2->input.block;
     const struct fg_limits_conf *limits = h2->codec.transport->env->limits;
     char room[TEXT_ROOM];
     enum fg_hpack_found found;
-    block->is_unread = false;
-    fg_hpack_reader_begin(&h2->reader, block->data, block->len, room, sizeof(room));
+    fg_hpack_reader_begin(&h2->reader, h2->block.data, h2->block.len, room, sizeof(room));
     uint64_t most = FG_H2_BOMB_HEADS * limits->header_bytes_max +
                     FIELD_OVERHEAD * (uint64_t)limits->header_count_max;
     const char *problem = take_block(h2, stream, check, is_trailer, &found, most);
     if (found == FG_HPACK_FIELD)
-        return defuse(h2);
-    if (found == FG_HPACK_NO_MEMORY)
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    block->has_bad_table = found == FG_HPACK_MALFORMED;
-    if (block->has_bad_table && check != NULL) /* nobody may take this for a head that is whole */
-        return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id,
-                                         NGHTTP2_COMPRESSION_ERROR);
-    return problem == NULL || block->has_bad_table ? 0 : reset_malformed(h2, id, problem);
+        defuse(h2);
+    else if (found == FG_HPACK_NO_MEMORY)
+        fg_h2_fail(h2, NGHTTP2_INTERNAL_ERROR, "no memory for a table of fields");
+    else if (found == FG_HPACK_MALFORMED)
+        fg_h2_fail(h2, NGHTTP2_COMPRESSION_ERROR, "a header block that is none");
+    else if (problem != NULL)
+        fg_h2_reset_for(h2, wire, NGHTTP2_PROTOCOL_ERROR, problem);
+    return problem == NULL && !h2->has_failed;
 }
 
-/* Of a stream that the session knows; NULL: it is about to be reset. */
-static struct fg_h2_check *check_of(struct fg_h2 *h2, struct fg_stream *stream, int32_t id)
+void fg_h2_read_unwanted(struct fg_h2 *h2)
 {
-    return stream != NULL ? &stream->check : fg_h2_drain_check(h2, id);
+    (void)read_block(h2, NULL, NULL, NULL, false); /* or it has failed */
 }
 
-static int begin_head(struct fg_h2 *h2, int32_t id)
+/* Of an open stream. */
+static struct fg_h2_check *check_of(struct fg_h2_wire *wire)
 {
-    fg_h2_note_opened(h2, id);
-    struct fg_stream *stream = fg_stream_acquire(&h2->codec, FG_HTTP_2, &fg_h2_response_ops);
-    if (stream == NULL)
-        return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id,
-                                         NGHTTP2_REFUSED_STREAM) == 0
-                   ? 0
-                   : NGHTTP2_ERR_CALLBACK_FAILURE;
-    stream->id = id;
-    stream->check = FG_H2_CHECK_INIT;
-    stream->body_timeout.on_due = on_body_timeout;
-    stream->write_timeout.on_due = on_write_timeout;
-    fg_list_push_back(&h2->streams, &stream->link);
-    nghttp2_session_set_stream_user_data(h2->session, id, stream);
-    return fg_h2_read_block(h2, id, stream, &stream->check, false);
-}
-
-/* The session wants what the block says. on_frame_recv is next, if the stream is not reset. */
-static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
-{
-    struct fg_h2 *h2 = user_data;
-    int32_t id = frame->hd.stream_id;
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-        return begin_head(h2, id);
-    struct fg_stream *stream = stream_by_id(session, id);
-    return fg_h2_read_block(h2, id, stream, check_of(h2, stream, id), true);
+    struct fg_stream *stream = fg_h2_stream_of(wire);
+    return stream != NULL ? &stream->check : fg_h2_drain_check(wire);
 }
 
 static void arm_body(struct fg_h2 *h2, struct fg_stream *stream)
@@ -319,29 +272,19 @@ static void count_unwanted(struct fg_h2 *h2, struct fg_stream *stream, size_t le
         fg_h2_dismiss(h2, stream);
 }
 
-/* Not the content that was announced (RFC 9113 section 8.1.1). False: no memory to say so. */
-static bool reset_bad_length(struct fg_h2 *h2, struct fg_h2_check *check, int32_t id)
+/* Not the content that was announced (RFC 9113 section 8.1.1). */
+static void reset_bad_length(struct fg_h2 *h2, struct fg_h2_wire *wire)
 {
-    check->is_broken = true;
-    return nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_PROTOCOL_ERROR) ==
-           0;
+    check_of(wire)->is_broken = true;
+    fg_h2_reset_for(h2, wire, NGHTTP2_PROTOCOL_ERROR, "content of another length than was said");
 }
 
-static bool keeps_length(struct fg_h2 *h2, struct fg_h2_check *check, int32_t id, size_t len)
+void fg_h2_take_data(struct fg_h2 *h2, struct fg_h2_wire *wire, const uint8_t *data, size_t len)
 {
-    return check == NULL || check->is_broken || fg_h2_check_content(check, len) ||
-           reset_bad_length(h2, check, id);
-}
-
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
-                         const uint8_t *data, size_t len, void *user_data)
-{
-    (void)flags;
-    struct fg_h2 *h2 = user_data;
-    struct fg_stream *stream = stream_by_id(session, stream_id);
-    if (!keeps_length(h2, check_of(h2, stream, stream_id), stream_id, len))
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    bool is_wanted = takes_body(stream);
+    struct fg_stream *stream = fg_h2_stream_of(wire);
+    if (!wire->is_reset && !fg_h2_check_content(check_of(wire), len))
+        reset_bad_length(h2, wire);
+    bool is_wanted = !wire->is_reset && takes_body(stream);
     bool is_tunnel = is_wanted && stream->req.ex.upgrade.data != NULL;
     if (is_tunnel) {
         stream->req.bytes_in += len;
@@ -351,16 +294,17 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
     }
     if (!is_wanted) {
         /* The connection's window opens again, the stream's does not: that stops the client. */
-        nghttp2_session_consume_connection(session, len);
+        fg_h2_give_back_unread(h2, len);
         if (stream != NULL)
             count_unwanted(h2, stream, len);
-        return fg_h2_drain_note(h2, stream_id, len) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+        else
+            (void)fg_h2_drain_note(h2, wire, len); /* or it has failed */
+        return;
     }
     stream->unconsumed += len;
     if (!is_tunnel)
         arm_body(h2, stream);
     pass_data(h2, stream, data, len);
-    return 0;
 }
 
 /* What stands behind the body cannot be taken: nor can the request. */
@@ -397,76 +341,70 @@ static void end_body(struct fg_h2 *h2, struct fg_stream *stream)
         stream->req.handler->on_body(&stream->req, len > 0 ? h2->gather : "", len, true);
 }
 
-/* False: no memory to say what is wrong. */
-static bool end_data(struct fg_h2 *h2, int32_t id)
+/* Another stream is one too many, or there is no memory for it: it may be tried again. */
+static void refuse_stream(struct fg_h2 *h2, int32_t id)
 {
-    struct fg_stream *stream = stream_by_id(h2->session, id);
-    struct fg_h2_check *check = check_of(h2, stream, id);
-    if (check != NULL && !fg_h2_check_end(check))
-        return reset_bad_length(h2, check, id);
+    fg_h2_say_reset(h2, id, NGHTTP2_REFUSED_STREAM);
+    if (fg_h2_blame(h2, "more streams than allowed"))
+        fg_h2_read_unwanted(h2);
+}
+
+static struct fg_stream *open_stream(struct fg_h2 *h2, int32_t id)
+{
+    struct fg_stream *stream = fg_stream_acquire(&h2->codec, FG_HTTP_2, &fg_h2_response_ops);
+    if (stream == NULL)
+        return NULL;
+    if (!fg_h2_wires_open(&h2->wires, &stream->wire, id, h2->initial_window,
+                          (int32_t)FG_BODY_WINDOW)) {
+        fg_stream_release(stream);
+        return NULL;
+    }
+    stream->check = FG_H2_CHECK_INIT;
+    stream->body_timeout.on_due = on_body_timeout;
+    stream->write_timeout.on_due = on_write_timeout;
+    fg_list_push_back(&h2->streams, &stream->link);
+    return stream;
+}
+
+void fg_h2_begin_stream(struct fg_h2 *h2, int32_t id, bool is_end)
+{
+    fg_h2_note_opened(h2, id);
+    if (h2->shutdown == FG_H2_FINAL) { /* ignored, as GOAWAY has said */
+        fg_h2_resets_note(&h2->resets, id);
+        fg_h2_read_unwanted(h2);
+        return;
+    }
+    struct fg_stream *stream = h2->wires.count < h2->streams_max ? open_stream(h2, id) : NULL;
+    if (stream == NULL) {
+        refuse_stream(h2, id);
+        return;
+    }
+    h2->served_id = id;
+    stream->wire.is_remote_ended = is_end;
+    if (read_block(h2, &stream->wire, stream, &stream->check, false))
+        begin_request(h2, stream, is_end);
+}
+
+void fg_h2_take_trailers(struct fg_h2 *h2, struct fg_h2_wire *wire, bool is_end)
+{
+    struct fg_stream *stream = fg_h2_stream_of(wire);
+    if (!read_block(h2, wire, stream, check_of(wire), true) || !is_end)
+        return;
     if (stream != NULL)
         end_body(h2, stream);
-    return true;
+    fg_h2_close_if_ended(h2, wire);
 }
 
-static void on_settings(struct fg_h2 *h2, const nghttp2_settings *settings)
+void fg_h2_end_data(struct fg_h2 *h2, struct fg_h2_wire *wire)
 {
-    if ((settings->hd.flags & NGHTTP2_FLAG_ACK) != 0) {
-        h2->awaits_ack = false;
-        fg_h2_tell_streams_max(h2);
+    struct fg_stream *stream = fg_h2_stream_of(wire);
+    if (!fg_h2_check_end(check_of(wire))) {
+        reset_bad_length(h2, wire);
+        return;
     }
-    fg_hpack_take_settings(&h2->hpack, settings);
-}
-
-static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
-{
-    struct fg_h2 *h2 = user_data;
-    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    struct fg_stream *stream;
-    switch (frame->hd.type) {
-    case NGHTTP2_HEADERS:
-        stream = stream_by_id(session, frame->hd.stream_id);
-        if (stream == NULL)
-            break;
-        if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-            begin_request(h2, stream, is_end);
-        else if (is_end)
-            end_body(h2, stream); /* trailers */
-        break;
-    case NGHTTP2_DATA:
-        if (is_end && !end_data(h2, frame->hd.stream_id))
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
-        break;
-    case NGHTTP2_SETTINGS:
-        on_settings(h2, &frame->settings);
-        break;
-    case NGHTTP2_PING:
-        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && h2->shutdown == FG_H2_NOTICED) {
-            h2->shutdown = FG_H2_FINAL;
-            nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
-                                  nghttp2_session_get_last_proc_stream_id(session),
-                                  NGHTTP2_NO_ERROR, NULL, 0);
-        }
-        break;
-    case NGHTTP2_PRIORITY_UPDATE:
-        return fg_h2_take_update(h2, frame->hd.stream_id) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
-    default:
-        break;
-    }
-    return 0;
-}
-
-static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
-                            void *user_data)
-{
-    (void)session;
-    struct fg_h2 *h2 = user_data;
-    if (frame->hd.type == NGHTTP2_HEADERS) {
-        if (frame->hd.stream_id > h2->newest_id) /* refused before it began */
-            fg_h2_note_opened(h2, frame->hd.stream_id);
-        fg_h2_resets_note(&h2->resets, frame->hd.stream_id);
-    }
-    return note_malformed(h2, nghttp2_strerror(error)) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (stream != NULL)
+        end_body(h2, stream);
+    fg_h2_close_if_ended(h2, wire);
 }
 
 static enum fg_gone_reason reason_of(uint32_t error_code)
@@ -482,21 +420,28 @@ static enum fg_gone_reason reason_of(uint32_t error_code)
     }
 }
 
-static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
-                           void *user_data)
+void fg_h2_close_wire(struct fg_h2 *h2, struct fg_h2_wire *wire, uint32_t error_code)
 {
-    struct fg_h2 *h2 = user_data;
-    struct fg_stream *stream = stream_by_id(session, stream_id);
-    fg_h2_drain_forget(h2, stream_id);
+    struct fg_stream *stream = fg_h2_stream_of(wire);
+    if (h2->data_wire == wire)
+        h2->data_wire = NULL;
+    fg_h2_wires_close(&h2->wires, wire);
+    fg_h2_drain_forget(h2, wire->id);
     if (stream == NULL)
-        return 0;
+        return;
+    fg_h2_drop_heads(h2, stream);
     stream->is_closed = true;
     /* An answer without a body may be out before its handler has called end. */
     bool is_answered = stream->is_body_swallowed && error_code == NGHTTP2_NO_ERROR;
     if (!is_answered)
         fg_stream_gone(stream, reason_of(error_code));
     fg_h2_settle(h2, stream);
-    return 0;
+}
+
+void fg_h2_close_if_ended(struct fg_h2 *h2, struct fg_h2_wire *wire)
+{
+    if (wire->is_open && !wire->is_reset && wire->is_remote_ended && wire->is_local_ended)
+        fg_h2_close_wire(h2, wire, NGHTTP2_NO_ERROR);
 }
 
 void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream)
@@ -506,18 +451,9 @@ void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream)
     fg_timeout_cancel(&stream->body_timeout);
     fg_timeout_cancel(&stream->write_timeout);
     if (stream->unconsumed > 0) {
-        nghttp2_session_consume_connection(h2->session, stream->unconsumed);
+        fg_h2_give_back_unread(h2, stream->unconsumed);
         stream->unconsumed = 0;
     }
     fg_list_remove(&stream->link);
     fg_list_push_back(&h2->finished, &stream->link);
-}
-
-void fg_h2_set_request_callbacks(nghttp2_session_callbacks *callbacks)
-{
-    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
-    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 }

@@ -1,8 +1,8 @@
 /*
  * h2_response.c: turns a handler's calls into HEADERS and DATA.
- * Job      hand the head to h2_head.c; keep the body in the stream's queue until nghttp2 wants a
- *          DATA frame of it, and then copy it straight behind the frame's header in the
- *          connection's buffer.
+ * Job      hand the head to h2_head.c; keep the body in the stream's queue, from which h2_output.c
+ *          copies it straight behind the frame's head in the connection's buffer; tell the handler
+ *          when it may go on.
  * Thread   the loop's.
  * Never    calls the handler from inside its own call.
  */
@@ -14,47 +14,12 @@
 
 #include <assert.h>
 
-#define FRAME_HEAD_BYTES ((size_t)9)
 #define EARNED_BY_DATA 4 /* a window update for the stream, one for the connection, half a ping */
 #define DRIBBLE_BYTES ((size_t)1024) /* no window of a client that means to read is so small */
 
 static struct fg_h2 *h2_of(const struct fg_stream *stream)
 {
     return fg_h2_of(stream->codec);
-}
-
-static void wake(struct fg_h2 *h2)
-{
-    h2->codec.transport->ops->wake(h2->codec.transport);
-}
-
-static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
-                         uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
-{
-    (void)session;
-    (void)stream_id;
-    (void)buf;
-    struct fg_h2 *h2 = user_data;
-    struct fg_stream *stream = source->ptr;
-    bool has_ended = stream->state != FG_STREAM_OPEN;
-    if (stream->out.len == 0 && !has_ended) {
-        stream->is_deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    assert(h2->room >= FG_H2_ROOM_MIN);
-    size_t room = h2->room - FRAME_HEAD_BYTES;
-    size_t len = stream->out.len;
-    if (len > length)
-        len = length;
-    if (len > room)
-        len = room;
-    *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (has_ended && len == stream->out.len) {
-        *data_flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (stream->response_trailer_count > 0 && fg_h2_say_trailers(h2, stream))
-            *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    }
-    return (ssize_t)len;
 }
 
 static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
@@ -69,71 +34,39 @@ static void tell_writable(struct fg_h2 *h2, struct fg_stream *stream)
 
 /*
  * The answer is out; what the client still wants to send is of no use (RFC 9113 section 8.1): a
- * reset says so, when h2_drain.c does not read it and it does not end soon by itself. Not before,
- * because the session drops what is queued for a stream behind a reset; and not with it: clients
- * that find both in one read (curl before 8.1) take the answer for lost.
+ * reset says so, when h2_drain.c does not read it and it does not end soon by itself. Not with it:
+ * clients that find both in one read (curl before 8.1) take the answer for lost.
  */
-static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+void fg_h2_note_local_end(struct fg_h2 *h2, struct fg_stream *stream)
 {
-    bool is_head = frame->hd.type == NGHTTP2_HEADERS;
-    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (frame->hd.type == NGHTTP2_RST_STREAM)
-        fg_h2_note_reset_sent(user_data, frame->hd.stream_id, frame->rst_stream.error_code);
-    if (!is_head && !(frame->hd.type == NGHTTP2_DATA && is_end))
-        return 0;
-    struct fg_stream *stream = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (stream == NULL)
-        return 0;
-    if (is_head)
-        fg_h2_note_head(user_data, stream);
-    if (is_end && !stream->is_body_complete) {
-        stream->owes_reset = true;
-        h2_of(stream)->owes_resets = true;
-    }
-    return 0;
+    if (stream->is_body_complete)
+        return;
+    stream->owes_reset = true;
+    h2->owes_resets = true;
 }
 
 /* Did the client's window make the frame so short? Whoever opens it by bytes earns nothing. */
 static bool is_dribble(const struct fg_h2 *h2, const struct fg_stream *stream, size_t len)
 {
-    if (len >= DRIBBLE_BYTES || stream->out.len == 0)
-        return false;
-    int32_t window = nghttp2_session_get_stream_remote_window_size(h2->session, stream->id);
-    int32_t all = nghttp2_session_get_remote_window_size(h2->session);
-    return (size_t)(window < all ? window : all) <= len;
+    return len < DRIBBLE_BYTES && stream->out.len > 0 &&
+           (stream->wire.send_window <= 0 || h2->send_window <= 0);
 }
 
-static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
-                     size_t length, nghttp2_data_source *source, void *user_data)
+void fg_h2_note_sent(struct fg_h2 *h2, struct fg_stream *stream, size_t len, bool is_end)
 {
-    (void)session;
-    struct fg_h2 *h2 = user_data;
-    struct fg_stream *stream = source->ptr;
     struct fg_codec_env *env = h2->codec.transport->env;
-    assert(frame->data.padlen == 0);
-    if (h2->room < FRAME_HEAD_BYTES + length)
-        return NGHTTP2_ERR_WOULDBLOCK;
-    memcpy(h2->to, framehd, FRAME_HEAD_BYTES);
-    size_t taken =
-        fg_byte_queue_take(&stream->out, &env->segments, h2->to + FRAME_HEAD_BYTES, length);
-    assert(taken == length);
-    h2->to += FRAME_HEAD_BYTES + length;
-    h2->room -= FRAME_HEAD_BYTES + length;
-    if (!is_dribble(h2, stream, length))
+    if (!is_dribble(h2, stream, len))
         fg_h2_earn(h2, EARNED_BY_DATA);
     h2->moved_ns = fg_loop_now_ns(env->loop);
-    stream->taken += length;
+    stream->taken += len;
     if (stream->out.len == 0) {
         fg_timeout_cancel(&stream->write_timeout);
     } else if (stream->taken >= FG_WRITE_PROGRESS_BYTES) {
         stream->taken = 0;
         fg_timeout_arm(&env->timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE);
     }
-    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+    if (!is_end)
         tell_writable(h2, stream);
-    /* The session would go on to the next frame, whose length is settled before its room is known.
-     */
-    return h2->room < FG_H2_ROOM_MIN ? NGHTTP2_ERR_PAUSE : 0;
 }
 
 static void on_interim(struct fg_request *req, unsigned status, const struct fg_field *fields,
@@ -142,14 +75,15 @@ static void on_interim(struct fg_request *req, unsigned status, const struct fg_
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h2 *h2 = h2_of(stream);
     assert(!stream->is_head_sent && status > 101 && status < 200);
-    if (!stream->is_closed && fg_h2_say_interim(h2, stream, status, fields, field_count))
-        wake(h2);
+    bool may_say = stream->wire.is_open && !stream->wire.is_reset;
+    if (may_say && fg_h2_say_interim(h2, stream, status, fields, field_count))
+        fg_h2_wake(h2);
 }
 
 void fg_h2_send_continue(struct fg_h2 *h2, struct fg_stream *stream)
 {
     if (fg_h2_say_interim(h2, stream, 100, NULL, 0))
-        wake(h2);
+        fg_h2_wake(h2);
 }
 
 static void on_head(struct fg_request *req, unsigned status, const struct fg_field *fields,
@@ -157,7 +91,6 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h2 *h2 = h2_of(stream);
-    const nghttp2_data_provider body = {.source = {.ptr = stream}, .read_callback = read_body};
     assert(!stream->is_head_sent && status <= 599);
     assert(status >= 200 || (status == 101 && req->ex.upgrade.data != NULL && !is_end));
     bool is_bodyless = fg_stream_begin_answer(stream, status);
@@ -168,23 +101,21 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
     stream->is_tunnel = status == 101;
     if (stream->is_tunnel)
         status = 200; /* RFC 8441 section 5 */
-    if (!fg_h2_say_head(h2, stream, status, fields, field_count,
-                        stream->is_body_swallowed ? NULL : &body))
+    bool may_say = stream->wire.is_open && !stream->wire.is_reset;
+    if (may_say &&
+        !fg_h2_say_head(h2, stream, status, fields, field_count, stream->is_body_swallowed))
         fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
     req->first_byte_ns = fg_loop_now_ns(req->loop);
     if (is_end)
         fg_stream_set_state(stream, FG_STREAM_ENDED);
     fg_h2_settle(h2, stream);
-    wake(h2);
+    fg_h2_wake(h2);
 }
 
 static void resume(struct fg_h2 *h2, struct fg_stream *stream)
 {
-    if (stream->is_deferred) {
-        stream->is_deferred = false;
-        nghttp2_session_resume_data(h2->session, stream->id);
-    }
-    wake(h2);
+    fg_h2_offer(h2, stream);
+    fg_h2_wake(h2);
 }
 
 static bool after_write(struct fg_request *req, size_t len, bool is_appended)
@@ -240,17 +171,15 @@ void fg_h2_reset(struct fg_h2 *h2, struct fg_stream *stream, uint32_t error_code
     stream->is_refusing = true;
     fg_byte_queue_clear(&stream->out, &h2->codec.transport->env->segments);
     fg_timeout_cancel(&stream->write_timeout);
-    if (!stream->is_closed)
-        nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, error_code);
-    wake(h2);
+    fg_h2_reset_wire(h2, &stream->wire, error_code);
+    fg_h2_wake(h2);
 }
 
 void fg_h2_dismiss(struct fg_h2 *h2, struct fg_stream *stream)
 {
     stream->is_lingering = false;
-    if (!stream->is_closed)
-        nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
-    wake(h2);
+    fg_h2_reset_wire(h2, &stream->wire, NGHTTP2_NO_ERROR);
+    fg_h2_wake(h2);
 }
 
 static void break_off(struct fg_request *req, uint32_t error_code)
@@ -314,16 +243,10 @@ static void on_consumed(struct fg_request *req, size_t len)
         return;
     stream->unconsumed -= len;
     if (stream->is_closed)
-        nghttp2_session_consume_connection(h2->session, len);
+        fg_h2_give_back_unread(h2, len);
     else
-        nghttp2_session_consume(h2->session, stream->id, len);
-    wake(h2);
-}
-
-void fg_h2_set_response_callbacks(nghttp2_session_callbacks *callbacks)
-{
-    nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
-    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+        fg_h2_give_back(h2, &stream->wire, len);
+    fg_h2_wake(h2);
 }
 
 const struct fg_response_ops fg_h2_response_ops = {

@@ -15,6 +15,7 @@
 #include "backends/h2_check.h"
 #include "backends/trailers.h"
 #include "http/codec.h"
+#include "http/h2_wire.h"
 #include "http/head.h"
 #include "http/priority_field.h"
 
@@ -29,10 +30,11 @@ enum fg_stream_state {
 /* What a frame of the answer says that HTTP/2 has not made yet: a head, or what stands behind. */
 struct fg_said_head {
     struct fg_said_head *next;
-    const struct fg_field
-        *fields; /* they last as long as the request; NULL: the session has them */
+    const struct fg_field *fields; /* they last as long as the request */
     size_t count;
     size_t bytes;    /* of the frame at most */
+    void *block;     /* of the loop's, that holds this and the fields; NULL: the request's arena */
+    bool is_last;    /* it ends the stream */
     unsigned status; /* 0: trailers */
     const struct fg_never_indexed *never;
 };
@@ -44,7 +46,7 @@ struct fg_stream {
     struct fg_codec *codec;
     struct fg_list link; /* in the codec's list */
     struct fg_stream *next_free;
-    int32_t id; /* h2 */
+    struct fg_h2_wire wire; /* h2 */
 
     /* state */
     enum fg_stream_state state;
@@ -58,11 +60,11 @@ struct fg_stream {
     bool has_too_large;       /* body_bytes_max was passed */
     bool owes_continue;       /* h1: Expect: 100-continue not answered yet */
     bool is_tunnel;           /* answered 101: both bodies are the tunnel's */
-    bool is_deferred;         /* h2: the library waits to be told of more body */
     bool owes_reset;          /* h2: answered whole, while the client still sends its body */
     bool is_lingering;        /* h2: that answer is out, the reset waits for what is on its way */
     bool may_drain;           /* h2: which is then read, within bounds */
-    bool is_closed;           /* h2: the library has forgotten the stream */
+    bool has_said_trailers;   /* h2: its content is out */
+    bool is_closed;           /* h2: the stream is over on the wire */
     bool has_priority;        /* h2: of fields; an update goes over it */
     bool has_bad_priority;    /* h2: one of these is malformed, and so there is none */
     enum fg_http_error error; /* h2: what is wrong with the head so far */
@@ -82,9 +84,7 @@ struct fg_stream {
     const struct fg_field *response_trailers;
     size_t response_trailer_count;
 
-    /* h2: heads whose frames are not made yet, in their order */
-    struct fg_said_head *said_first;
-    struct fg_said_head said; /* the answer's; others are in the arena */
+    struct fg_said_head *said_first; /* h2: heads whose frames are not made yet, in their order */
 
     struct fg_timeout body_timeout;
     struct fg_timeout write_timeout;

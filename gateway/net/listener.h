@@ -78,7 +78,6 @@ struct fg_net_stats {
     struct fg_counter h2_indebted;    /* opened with less of an allowance, for earlier ones */
     struct fg_counter tls_by_openssl; /* handshakes behind which OpenSSL goes on: TLS 1.2 */
     struct fg_counter tls_rests; /* ciphers' memory given back by connections that were quiet */
-    struct fg_counter h2_rests;  /* pages given back by connections that were quiet */
     struct fg_counter requests_h1;
     struct fg_counter requests_h2;
     struct fg_counter bytes_read; /* socket */

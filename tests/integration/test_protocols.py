@@ -381,20 +381,6 @@ def curl_post(site, path, data, *options):
     return httpx.Response(int(lines[0].split()[1]), headers=fields, content=body)
 
 
-def test_a_quiet_h2_connection_rests_and_goes_on(site):
-    connection, state = h2_start(site)
-    with connection:
-        for stream_id in (1, 3, 5):
-            before = site.stats()["gateway"]["connections"]["h2_rests"]
-            state.send_headers(stream_id, GET[:3] + [(":path", "/fixed")], end_stream=True)
-            connection.sendall(state.data_to_send())
-            events = []
-            assert h2_until(connection, state, h2.events.StreamEnded, events) is not None
-            assert b"".join(event.data for event in events if isinstance(event, h2.events.DataReceived)) == b"fixed text"
-            connection.sendall(state.data_to_send())
-            site.wait_stats(lambda stats, least=before: stats["gateway"]["connections"]["h2_rests"] > least)
-
-
 def h2_early_answer(site, path, length):
     """The answer to a head that announces `length` bytes: before any of them is sent."""
     connection, state = h2_start(site)

@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <cmocka.h>
 
 #define ANSWERS_MAX 64
@@ -794,75 +793,6 @@ static void closes_on_what_is_not_http_2(void **state)
     assert_int_equal(fg_counter_get(&client->fake.stats.protocol_errors), 1);
 }
 
-static void gives_its_buffer_back_when_quiet(void **state)
-{
-    struct client *client = *state;
-    struct fake *fake = &client->fake;
-    unsigned char page[16]; /* of a block, one each */
-    int32_t id = get(client, "/");
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 200);
-    void *buffer = fake->env.frames.free[fake->env.frames.free_count]; /* taken last */
-    void *table = fake->env.tables.free[fake->env.tables.free_count];
-    assert_int_equal(mincore(buffer, 1, page), 0);
-    assert_int_equal(page[0] & 1, 1);
-    assert_int_equal(mincore(table, 1, page), 0);
-    assert_int_equal(page[0] & 1, 1);
-    uint64_t now_ns = fg_loop_now_ns(fake->loop);
-    fg_timeouts_run(&fake->env.timeouts, now_ns + 2 * FG_S); /* it has spoken since it was armed */
-    assert_int_equal(fg_counter_get(&fake->stats.h2_rests), 0);
-    fg_timeouts_run(&fake->env.timeouts, now_ns + 4 * FG_S);
-    assert_int_equal(fg_counter_get(&fake->stats.h2_rests), 1);
-    assert_int_equal(mincore(buffer, 1, page), 0);
-    assert_int_equal(page[0] & 1, 0);
-    assert_int_equal(mincore(table, 1, page), 0);
-    assert_int_equal(page[0] & 1, 0);
-    id = get(client, "/chunks");
-    exchange(client);
-    assert_string_equal(answer_of(client, id)->body, "hello world");
-    assert_true(answer_of(client, id)->is_ended);
-}
-
-/* The table of streams is in use as long as one is open. */
-static void keeps_what_open_streams_need(void **state)
-{
-    struct client *client = *state;
-    struct fake *fake = &client->fake;
-    int32_t id = get(client, "/wait");
-    exchange(client);
-    uint64_t now_ns = fg_loop_now_ns(fake->loop);
-    for (uint64_t s = 2; s <= 6; s += 2)
-        fg_timeouts_run(&fake->env.timeouts, now_ns + s * FG_S);
-    assert_int_equal(fg_counter_get(&fake->stats.h2_rests), 1);
-    fake_answer(fake);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 200);
-    assert_string_equal(answer_of(client, id)->body, "done");
-}
-
-/* A frame that waits for room is in that buffer. */
-static void keeps_its_buffer_while_it_has_something_to_say(void **state)
-{
-    struct fg_limits_conf limits = fake_limits();
-    limits.write_timeout_ns = 100 * FG_S;
-    struct client *client;
-    set_up_with(state, &limits, 65535);
-    client = *state;
-    struct fake *fake = &client->fake;
-    exchange(client);
-    int32_t id = get(client, "/bytes");
-    fake->is_stuck = true;
-    exchange(client);
-    uint64_t now_ns = fg_loop_now_ns(fake->loop);
-    for (uint64_t s = 2; s <= 6; s += 2)
-        fg_timeouts_run(&fake->env.timeouts, now_ns + s * FG_S);
-    assert_int_equal(fg_counter_get(&fake->stats.h2_rests), 0);
-    fake->is_stuck = false;
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->body_bytes, 300000);
-    tear_down(state);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -896,9 +826,6 @@ int main(void)
         TEST(says_goodbye_when_idle),
         TEST(times_an_endless_head_out),
         TEST(closes_on_what_is_not_http_2),
-        TEST(gives_its_buffer_back_when_quiet),
-        TEST(keeps_what_open_streams_need),
-        cmocka_unit_test(keeps_its_buffer_while_it_has_something_to_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
