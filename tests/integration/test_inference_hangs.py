@@ -189,7 +189,7 @@ def test_a_busy_machine_hangs_nobody(launch):
     gateway = launch(pool(workers=4, threads_per_worker=2))
     burners = [subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"]) for _ in range(2 * (os.cpu_count() or 1))]
     try:
-        asyncio.run(Crowd(gateway, 8, tokens=40).run())
+        asyncio.run(Crowd(gateway, 8, tokens=16).run())
     finally:
         for burner in burners:
             burner.kill()
