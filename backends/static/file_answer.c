@@ -120,6 +120,17 @@ struct fg_span fg_file_content_type(struct fg_span name)
     return FG_SPAN("application/octet-stream");
 }
 
+struct fg_span fg_file_coding_suffix(enum fg_coding coding)
+{
+    static const struct fg_span suffixes[FG_CODING_COUNT] = {
+        [FG_CODING_IDENTITY] = FG_SPAN_LITERAL(""),
+        [FG_CODING_GZIP] = FG_SPAN_LITERAL(".gz"),
+        [FG_CODING_ZSTD] = FG_SPAN_LITERAL(".zst"),
+        [FG_CODING_BR] = FG_SPAN_LITERAL(".br"),
+    };
+    return suffixes[coding];
+}
+
 /* ---- conditions ---- */
 
 struct validators {
@@ -262,15 +273,18 @@ static bool apply_range(struct fg_exchange *ex, const struct validators *own, st
                                                          runs[0].first, runs[0].last, size));
 }
 
-/* Size and time, but not the inode: the same file on two machines has the same tag. */
+/* Size and time, but not the inode: the same file on two machines has the same tag. Each coding has
+ * its own (RFC 9110 section 8.8.3.3). */
 static bool make_validators(struct fg_exchange *ex, const struct fg_file_facts *facts,
                             int64_t now_s, struct validators *own)
 {
     char date[FG_HTTP_DATE_BYTES];
     fg_http_date_format(facts->modified_s, date);
+    bool is_coded = facts->coding != FG_CODING_IDENTITY;
     own->etag =
-        fg_arena_try_printf(ex->arena, "\"%" PRIx64 "-%" PRIx64 "%08" PRIx32 "\"",
-                            facts->size_bytes, (uint64_t)facts->modified_s, facts->modified_ns);
+        fg_arena_try_printf(ex->arena, "\"%" PRIx64 "-%" PRIx64 "%08" PRIx32 "%s%s\"",
+                            facts->size_bytes, (uint64_t)facts->modified_s, facts->modified_ns,
+                            is_coded ? "-" : "", is_coded ? fg_coding_name(facts->coding) : "");
     own->last_modified = fg_arena_try_copy(ex->arena, fg_span_from_string(date));
     own->modified_s = facts->modified_s;
     own->now_s = now_s;
@@ -298,8 +312,13 @@ bool fg_file_answer_make(struct fg_exchange *ex, const struct fg_file_facts *fac
     add(answer, FG_SPAN("last-modified"), own.last_modified);
     if (rules->cache_control.len > 0)
         add(answer, FG_SPAN("cache-control"), rules->cache_control);
+    if (rules->varies)
+        add(answer, FG_SPAN("vary"), FG_SPAN("accept-encoding"));
     if (answer->status == 304)
         return true;
+    if (facts->coding != FG_CODING_IDENTITY)
+        add(answer, FG_SPAN("content-encoding"),
+            fg_span_from_string(fg_coding_name(facts->coding)));
     add(answer, FG_SPAN("content-type"),
         answer->parts != NULL ? answer->parts->content_type : type);
     add(answer, FG_SPAN("accept-ranges"), FG_SPAN("bytes"));

@@ -8,14 +8,16 @@
 #define FG_STATIC_FILE_ANSWER_H
 
 #include "backends/byte_parts.h"
+#include "policies/cache/accept_encoding.h"
 
-#define FG_FILE_FIELDS_MAX 9u
+#define FG_FILE_FIELDS_MAX 11u
 
 /* What fstat said. */
 struct fg_file_facts {
     uint64_t size_bytes;
     int64_t modified_s;
-    uint32_t modified_ns; /* within the second */
+    uint32_t modified_ns;  /* within the second */
+    enum fg_coding coding; /* what stands beside the file that was asked for; the rest is of that */
 };
 
 struct fg_file_answer {
@@ -30,6 +32,7 @@ struct fg_file_answer {
 /* What the answer depends on beside file and request. */
 struct fg_file_rules {
     struct fg_span cache_control; /* empty: none */
+    bool varies;                  /* it might be coded for another client */
     size_t ranges_max;            /* 1 to FG_BYTE_RANGES_MAX */
     int64_t now_s;                /* wall-clock time */
     uint64_t now_ns;              /* monotonic */
@@ -45,6 +48,10 @@ FG_MUST_USE enum fg_status fg_file_name_of(struct fg_arena *arena, struct fg_spa
 
 /* By the name's extension; "application/octet-stream" for unknown ones. A constant. */
 struct fg_span fg_file_content_type(struct fg_span name);
+
+/* What is put behind the name of a file for the one that is coded so; empty: identity. A constant.
+ */
+struct fg_span fg_file_coding_suffix(enum fg_coding coding);
 
 /* Could the answer be other than 200 with the whole file? */
 bool fg_file_is_conditional(const struct fg_exchange *ex);

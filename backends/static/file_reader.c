@@ -32,6 +32,61 @@ static enum fg_file_outcome outcome_of(int error)
     }
 }
 
+/* The file of that name; -1: there is none. */
+static int open_regular(const struct fg_file_reader *reader, const char *path, struct stat *status)
+{
+    int fd = fg_file_open_beneath(reader->root_fd, path);
+    if (fd != -1 && (fstat(fd, status) == -1 || !S_ISREG(status->st_mode))) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void note_facts(struct fg_file_reader *reader, const struct stat *status,
+                       enum fg_coding coding)
+{
+    reader->facts = (struct fg_file_facts){
+        .size_bytes = (uint64_t)status->st_size,
+        .modified_s = status->st_mtim.tv_sec,
+        .modified_ns = (uint32_t)status->st_mtim.tv_nsec,
+        .coding = coding,
+    };
+}
+
+/*
+ * In place of the file that is open: the one beside it that its client likes best. One that is
+ * older was made of what the file was before; by the second, for not every tool that takes a file's
+ * time over takes its fraction along.
+ */
+static void prefer_coded(struct fg_file_reader *reader, const struct stat *plain)
+{
+    char path[PATH_MAX];
+    unsigned left = reader->codings;
+    enum fg_coding coding;
+    while ((coding = fg_accept_encoding_choose(&reader->accept, left)) != FG_CODING_IDENTITY) {
+        struct stat status;
+        struct fg_span suffix = fg_file_coding_suffix(coding);
+        size_t len = strlen(reader->path);
+        left &= ~(1u << coding);
+        if (len + suffix.len >= sizeof(path))
+            return;
+        memcpy(path, reader->path, len);
+        memcpy(path + len, suffix.data, suffix.len + 1);
+        int fd = open_regular(reader, path, &status);
+        if (fd == -1)
+            continue;
+        if (status.st_mtim.tv_sec >= plain->st_mtim.tv_sec &&
+            (uint64_t)status.st_size <= reader->file_bytes_max) {
+            close(reader->fd);
+            reader->fd = fd;
+            note_facts(reader, &status, coding);
+            return;
+        }
+        close(fd);
+    }
+}
+
 static enum fg_file_outcome open_file(struct fg_file_reader *reader)
 {
     struct stat status;
@@ -44,11 +99,9 @@ static enum fg_file_outcome open_file(struct fg_file_reader *reader)
         return FG_FILE_DIRECTORY;
     if (!S_ISREG(status.st_mode))
         return FG_FILE_MISSING;
-    reader->facts = (struct fg_file_facts){
-        .size_bytes = (uint64_t)status.st_size,
-        .modified_s = status.st_mtim.tv_sec,
-        .modified_ns = (uint32_t)status.st_mtim.tv_nsec,
-    };
+    note_facts(reader, &status, FG_CODING_IDENTITY);
+    if (reader->codings != 0)
+        prefer_coded(reader, &status);
     return FG_FILE_FOUND;
 }
 

@@ -12,6 +12,7 @@ struct fg_static_conf {
     const char *index;             /* file served for a path that ends in '/'; "index.html" */
     uint64_t file_bytes_max;       /* larger files are refused with 403 */
     const char *cache_control;     /* sent with every file; "public, max-age=60" */
+    uint32_t precompressed;        /* 1 << enum fg_coding each: files of these are looked for */
     uint32_t ranges_max;           /* of one request; more are answered with the whole */
     uint64_t slow_reader_max_ns;   /* without progress, while others wait; 0: never mind */
     uint32_t slow_reader_permille; /* of the slots, for one client's unread answers; 0: all */

@@ -107,6 +107,7 @@ static void stats(struct fg_backend *backend, json_t *into)
         {"served", &files->served},
         {"not_modified", &files->not_modified},
         {"partial", &files->partial},
+        {"precompressed", &files->precompressed},
         {"not_found", &files->not_found},
         {"refused", &files->refused},
         {"busy", &files->busy},

@@ -51,7 +51,9 @@ struct fg_file_reader {
     int fd; /* -1: open `path` first; the reader's while it works */
     uint64_t offset;
     size_t bytes_wanted;
-    uint64_t file_bytes_max; /* a larger one is not read */
+    uint64_t file_bytes_max;          /* a larger one is not read */
+    unsigned codings;                 /* 1 << enum fg_coding each: may be opened in its place */
+    struct fg_accept_encoding accept; /* which of them its client takes; valid if there are any */
     char path[PATH_MAX];
 
     /* out */
@@ -69,6 +71,7 @@ struct fg_static {
     struct fg_counter served;
     struct fg_counter not_modified;
     struct fg_counter partial;
+    struct fg_counter precompressed;
     struct fg_counter not_found;
     struct fg_counter refused; /* a method, a directory without '/', too large, forbidden */
     struct fg_counter busy;

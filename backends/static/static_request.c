@@ -119,6 +119,7 @@ static bool answer_file(struct fg_static_request *request, const struct fg_file_
     struct fg_file_answer *answer = fg_arena_try_alloc(ex->arena, sizeof(*answer));
     const struct fg_file_rules rules = {
         .cache_control = fg_span_from_string(files->conf.cache_control),
+        .varies = files->conf.precompressed != 0,
         .ranges_max = files->conf.ranges_max,
         .now_s = (int64_t)(fg_clock_wall_ns() / FG_S),
         .now_ns = fg_clock_monotonic_ns(),
@@ -131,6 +132,8 @@ static bool answer_file(struct fg_static_request *request, const struct fg_file_
         fg_counter_add(&files->not_modified, 1);
     else if (answer->status == 206)
         fg_counter_add(&files->partial, 1);
+    if (facts->coding != FG_CODING_IDENTITY)
+        fg_counter_add(&files->precompressed, 1);
     request->is_answering = true;
     request->offset = answer->first_byte;
     request->left_bytes = ex->method == FG_METHOD_HEAD ? 0 : answer->body_bytes;
@@ -269,6 +272,23 @@ static void on_read(struct fg_message *message)
 
 /* ---- asking for a piece ---- */
 
+/* A bit each for the codings in which its client may have a file; 0: it is to be as it is. */
+static unsigned read_accepted(const struct fg_static_request *request,
+                              struct fg_accept_encoding *accept)
+{
+    const struct fg_exchange *ex = request->ex;
+    const unsigned codings = request->thread->files->conf.precompressed;
+    bool has_field = false;
+    fg_accept_encoding_init(accept);
+    for (size_t i = 0; codings != 0 && i < ex->field_count; i++) {
+        if (!fg_span_equal(ex->fields[i].name, FG_SPAN("accept-encoding")))
+            continue;
+        has_field = true;
+        fg_accept_encoding_parse(accept, ex->fields[i].value.data, ex->fields[i].value.len);
+    }
+    return has_field ? codings : 0;
+}
+
 static void fill_reader(const struct fg_static_request *request, struct fg_file_reader *reader)
 {
     reader->fd = request->fd;
@@ -285,6 +305,7 @@ static void fill_reader(const struct fg_static_request *request, struct fg_file_
     /* Nearly always the whole file is wanted, and then one visit to a helper does it. */
     bool is_plain = request->ex->method == FG_METHOD_GET && !fg_file_is_conditional(request->ex);
     reader->bytes_wanted = is_plain ? FG_FILE_READ_BYTES : 0;
+    reader->codings = read_accepted(request, &reader->accept);
     memcpy(reader->path, request->name.data, request->name.len + 1);
 }
 

@@ -17,6 +17,9 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
+static const struct fg_choice codings[] = {
+    {"gzip", FG_CODING_GZIP}, {"zstd", FG_CODING_ZSTD}, {"br", FG_CODING_BR}, {NULL, 0}};
+
 #define L(member) AT(fg_raw_backend, conf.files.member)
 static const struct fg_key static_keys[] = {
     {.name = "root",
@@ -46,6 +49,14 @@ static const struct fg_key static_keys[] = {
      .initial = "public, max-age=60",
      .check = fg_text_check_field_value,
      .doc = "`Cache-Control` of every file; also how long our own cache keeps it."},
+    {.name = "precompressed",
+     .type = FG_KEY_BITS,
+     .offset = L(precompressed),
+     .choices = codings,
+     .derived = "none",
+     .doc = "Codings in which files may stand beside themselves (`a.js.gz`, `a.js.zst`, "
+            "`a.js.br`), for clients that take them; one that is older than its file is not used. "
+            "Of a route with a cache, `policies.cache.compress` makes them instead."},
     {.name = "ranges_max",
      .type = FG_KEY_U32,
      .offset = L(ranges_max),

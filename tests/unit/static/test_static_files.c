@@ -5,6 +5,7 @@
 #include "static/static_files.h"
 
 #include "base/clock.h"
+#include "static/static_internal.h"
 #include "static/file_open.h"
 #include "unit/backends/fake_exchange.h"
 
@@ -384,6 +385,112 @@ static void a_file_that_shrinks_is_never_ended_as_whole(void **state)
     assert_int_equal(fake->failure, FG_FAILURE_RESET);
 }
 
+/* Which file is opened, by what its client says and what stands there. */
+static void opens_what_stands_beside_it(void **state)
+{
+    static const struct {
+        const char *path;
+        const char *accepted; /* NULL: no field */
+        const char *coding;   /* NULL: as it is */
+        const char *body;
+    } cases[] = {
+        {"/b.js", NULL, NULL, "plain"},
+        {"/b.js", "", NULL, "plain"},
+        {"/b.js", "gzip", "gzip", "g-zip"},
+        {"/b.js", "gzip, deflate, br, zstd", "br", "brotli!"},
+        {"/b.js", "gzip;q=0.9, br;q=0.8", "gzip", "g-zip"},
+        {"/b.js", "gzip;q=0.5, identity", NULL, "plain"},
+        {"/b.js", "br;q=0, *", "gzip", "g-zip"}, /* the zstd one is older than the file */
+        {"/b.js", "zstd", NULL, "plain"},
+        {"/b.js", "compress", NULL, "plain"},
+        {"/a.txt", "gzip, br, zstd", NULL, "0123456789"},
+        {"/c.css", "br, zstd, gzip;q=0.1", "gzip", "c in g"}, /* a directory and a link are none */
+        {"/b.js.br", "br", NULL, "brotli!"},
+    };
+    struct fixture *f = *state;
+    struct fg_static *files = (struct fg_static *)f->backend;
+    const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    const unsigned all = 1u << FG_CODING_GZIP | 1u << FG_CODING_ZSTD | 1u << FG_CODING_BR;
+    char path[128];
+    make_file(f, "b.js", "plain", 5);
+    make_file(f, "b.js.gz", "g-zip", 5);
+    make_file(f, "b.js.br", "brotli!", 7);
+    make_file(f, "b.js.zst", "old", 3);
+    snprintf(path, sizeof(path), "%s/b.js.zst", f->root);
+    assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+    make_file(f, "c.css", "c", 1);
+    make_directory(f, "c.css.br");
+    make_link(f, "a.txt", "c.css.zst");
+    make_file(f, "c.css.gz", "c in g", 6);
+    for (unsigned round = 0; round < 2; round++) {
+        files->conf.precompressed = round == 0 ? 0 : all;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+            struct fake_exchange *fake = begin(f, 0, "GET", cases[i].path);
+            if (cases[i].accepted != NULL)
+                fake_exchange_add_field(fake, "accept-encoding", cases[i].accepted);
+            run(f, fake);
+            const char *coding = fake_exchange_answer(fake, "content-encoding");
+            const char *vary = fake_exchange_answer(fake, "vary");
+            assert_int_equal(fake->status, 200);
+            if (round == 0) {
+                assert_null(coding);
+                assert_null(vary);
+                continue;
+            }
+            print_message("%s, %s\n", cases[i].path, cases[i].accepted);
+            assert_string_equal(vary, "accept-encoding");
+            assert_string_equal(coding == NULL ? "-" : coding,
+                                cases[i].coding == NULL ? "-" : cases[i].coding);
+            assert_string_equal(fake->body, cases[i].body);
+        }
+    }
+    assert_int_equal(number(f, "precompressed"), 5);
+    assert_int_equal(number(f, "open_files"), 0);
+}
+
+static void a_coded_file_has_validators_and_ranges_of_its_own(void **state)
+{
+    struct fixture *f = *state;
+    struct fg_static *files = (struct fg_static *)f->backend;
+    char tags[2][64];
+    files->conf.precompressed = 1u << FG_CODING_BR;
+    make_file(f, "b.js", "plain", 5);
+    make_file(f, "b.js.br", "inbrs", 5);
+    for (unsigned i = 0; i < 2; i++) {
+        struct fake_exchange *fake = begin(f, 0, "GET", "/b.js");
+        fake_exchange_add_field(fake, "accept-encoding", i == 0 ? "gzip" : "br");
+        run(f, fake);
+        snprintf(tags[i], sizeof(tags[i]), "%s", fake_exchange_answer(fake, "etag"));
+        assert_string_equal(fake_exchange_answer(fake, "content-type"),
+                            "text/javascript; charset=utf-8");
+    }
+    assert_string_not_equal(tags[0], tags[1]);
+    for (unsigned i = 0; i < 4; i++) { /* each tag, from who takes br and from who does not */
+        struct fake_exchange *fake = begin(f, 0, "GET", "/b.js");
+        fake_exchange_add_field(fake, "accept-encoding", i % 2 == 0 ? "gzip" : "br");
+        fake_exchange_add_field(fake, "if-none-match", tags[i / 2]);
+        run(f, fake);
+        assert_int_equal(fake->status, i % 2 == i / 2 ? 304 : 200);
+        assert_string_equal(fake_exchange_answer(fake, "vary"), "accept-encoding");
+    }
+    struct fake_exchange *fake = begin(f, 0, "GET", "/b.js");
+    fake_exchange_add_field(fake, "accept-encoding", "br");
+    fake_exchange_add_field(fake, "range", "bytes=1-2");
+    fake_exchange_add_field(fake, "if-range", tags[1]);
+    run(f, fake);
+    assert_int_equal(fake->status, 206);
+    assert_string_equal(fake->body, "nb");
+    assert_string_equal(fake_exchange_answer(fake, "content-range"), "bytes 1-2/5");
+    assert_string_equal(fake_exchange_answer(fake, "content-encoding"), "br");
+    fake = begin(f, 0, "GET", "/b.js"); /* the rest of another coding would be of no use */
+    fake_exchange_add_field(fake, "accept-encoding", "gzip");
+    fake_exchange_add_field(fake, "range", "bytes=1-2");
+    fake_exchange_add_field(fake, "if-range", tags[1]);
+    run(f, fake);
+    assert_int_equal(fake->status, 200);
+    assert_string_equal(fake->body, "plain");
+}
+
 static void a_root_that_is_missing_is_an_error(void **state)
 {
     struct fg_static_conf conf = {
@@ -411,6 +518,8 @@ int main(void)
         STATIC_TEST(many_at_once_share_the_readers),
         STATIC_TEST(a_cancelled_exchange_may_be_gone_when_its_read_ends),
         STATIC_TEST(a_file_that_shrinks_is_never_ended_as_whole),
+        STATIC_TEST(opens_what_stands_beside_it),
+        STATIC_TEST(a_coded_file_has_validators_and_ranges_of_its_own),
         cmocka_unit_test(a_root_that_is_missing_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
