@@ -9,13 +9,14 @@
  * Source   DAGOR: Zhou et al., "Overload Control for Scaling WeChat Microservices" (SoCC 2018),
  *          sections 4.1 and 4.2: overload by mean queuing time, a histogram of (business, user)
  *          priorities, the level at the prefix sum that meets the wanted number.
- * Law      overload = mean wait > target in the window; then the level is lowered to let
- *          served x (1 + spare - (mean wait - target) / window) of the arrivals in; else it is
- *          raised to let in what it does and min(open x arrived, spare x served) more. Arrived and
- *          served are those of some eight windows, fading: of one alone they are chance. Windows
- *          of 100 ms or 2000 arrivals, and no shorter than the backend's service time: slots that
- *          come free all at once, as those of an even backend do, would make one window look idle
- *          and the next one look fast.
+ * Law      overload = mean wait > target in this window and the one before, and more came since
+ *          than was served (policies/standing): a burst that drains is none; then the level is
+ *          lowered to let served x (1 + spare - (mean wait - target) / window) of the arrivals in;
+ *          else it is raised to let in what it does and min(open x arrived, spare x served) more.
+ *          Arrived and served are those of some eight windows, fading: of one alone they are
+ *          chance. Windows of 100 ms or 2000 arrivals, and no shorter than the backend's service
+ *          time: slots that come free all at once, as those of an even backend do, would make one
+ *          window look idle and the next one look fast.
  * Departs  DAGOR lowers by 5 % a second of what was admitted, which takes a minute for a tenfold
  *          flood. What the backend served is known here, so the level goes there at once.
  */
@@ -61,6 +62,8 @@ static void forget(struct fg_admission_level *al)
     al->known_served = 0;
     al->known_arrived = 0;
     memset(al->by_number, 0, sizeof(al->by_number));
+    al->was_late = false;
+    al->standing = (struct fg_standing){0};
 }
 
 /* One window is few requests, and chance: those before it count, too, less and less. */
@@ -144,7 +147,14 @@ static double lowered(const struct fg_admission_level *al, uint64_t window_ns)
 
 static void end_window(struct fg_admission_level *al, uint64_t window_ns)
 {
-    bool is_overloaded = al->waited > 0 && al->wait_sum_ns > (double)al->target_ns * al->waited;
+    bool is_late = al->waited > 0 && al->wait_sum_ns > (double)al->target_ns * al->waited;
+    al->standing.arrived = al->arrived;
+    al->standing.served = al->served;
+    if (!is_late && al->served >= al->arrived)
+        al->standing.is_fed = false; /* half of what is known is forgotten */
+    fg_standing_end_period(&al->standing, is_late && al->was_late, false);
+    bool is_overloaded = is_late && al->standing.is_fed;
+    al->was_late = is_late;
     double now = position(al->level, al->share);
     al->known_served += (uint64_t)al->served * UNIT;
     if (is_overloaded) {

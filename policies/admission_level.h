@@ -6,6 +6,7 @@
 #define FG_POLICIES_ADMISSION_LEVEL_H
 
 #include "policies/priority.h"
+#include "policies/standing.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,8 @@ struct fg_admission_level {
     uint32_t served;  /* those that got a slot, at once or after a wait */
     uint32_t waited;  /* those whose wait is over, however it ended */
     double wait_sum_ns;
+    bool was_late;               /* the window before it had too long a wait */
+    struct fg_standing standing; /* over the windows with too long a wait */
     /* what is remembered of the windows before it: in sixteenths, fading */
     uint64_t known_served;
     uint64_t known_arrived;                         /* sum of by_number */

@@ -15,7 +15,8 @@
  *
  * Laws     class     effective = class - waited / ageing_ns of the entry that would be taken; the
  *                    smallest goes first, on a tie the one that came first
- *          overload  per class: smallest wait of its oldest entry over the last interval > target
+ *          overload  per class: smallest wait of its oldest entry over the last interval > target,
+ *                    and more come than are served (policies/standing): a burst drains unshed
  *          order     one of each owner a round (policies/fair_turns), and so FIFO where each has
  *                    one; newest first while overloaded, and as soon as the oldest has waited more
  *                    than the slough time of 2 x target: the old ones will miss their deadline
@@ -263,9 +264,15 @@ static void observe_delay(const struct fg_admission_queue *queue, struct fg_queu
         fg_subtract_floor(class->interval_ends_ns, now_ns) > queue->interval_ns)
         class->is_interval_open = false; /* the clock went back */
     if (!class->is_interval_open || now_ns > class->interval_ends_ns) {
-        if (class->is_interval_open)
-            class->is_overloaded = class->delay_min_ns > tolerated_ns(queue);
+        if (class->is_interval_open) {
+            bool has_stood = class->delay_min_ns > tolerated_ns(queue);
+            uint64_t passed_ns = fg_subtract_floor(
+                now_ns, fg_subtract_floor(class->interval_ends_ns, queue->interval_ns));
+            fg_standing_end_period(&class->standing, has_stood, class->empty_ns > passed_ns / 2);
+            class->is_overloaded = has_stood && class->standing.is_fed;
+        }
         class->is_interval_open = true;
+        class->empty_ns = 0;
         class->interval_ends_ns = fg_add_saturating(now_ns, queue->interval_ns);
         class->delay_min_ns = standing_ns;
     }
@@ -280,9 +287,11 @@ static void shed_slough(struct fg_admission_queue *queue, enum fg_priority prior
     struct fg_queue_class *class = &queue->classes[priority];
     if (queue->target_ns == 0)
         return;
+    if (class->count == 0) { /* nobody waits: nobody starves */
+        class->empty_ns += fg_subtract_floor(now_ns, class->served_at_ns);
+        class->served_at_ns = now_ns;
+    }
     observe_delay(queue, class, now_ns);
-    if (class->count == 0)
-        class->served_at_ns = now_ns; /* nobody waits: nobody starves */
     bool is_starving = queue->config.ageing_ns != 0 &&
                        fg_subtract_floor(now_ns, class->served_at_ns) > slough_ns(queue);
     bool is_shedding = class->is_overloaded || is_pressed(queue, class);
@@ -512,7 +521,8 @@ static bool is_foreseen(const struct fg_admission_queue *queue, enum fg_priority
                         uint64_t owner, uint64_t now_ns)
 {
     const struct fg_queue_class *class = &queue->classes[priority];
-    if (!is_patient(queue) || class->count == 0)
+    bool is_by_design = queue->config.target_ns > PATIENT_NS;
+    if (!is_patient(queue) || class->count == 0 || (!is_by_design && !class->standing.is_fed))
         return false;
     uint32_t ahead = count_above(queue, priority) + fg_fair_turns_ahead(&class->turns, owner);
     uint64_t wait_ns = wait_behind(queue, ahead, now_ns);
@@ -559,6 +569,12 @@ void fg_admission_queue_set_service(struct fg_admission_queue *queue, uint64_t s
     queue->interval_ns = twice_ns > config->interval_ns ? twice_ns : config->interval_ns;
 }
 
+void fg_admission_queue_note_refused(struct fg_admission_queue *queue, enum fg_priority priority)
+{
+    queue->classes[priority].standing.arrived++;
+    queue->classes[priority].empty_ns = 0; /* somebody would be waiting */
+}
+
 uint32_t fg_admission_queue_crowding(const struct fg_admission_queue *queue, uint64_t owner)
 {
     uint32_t whole = queue->config.capacity / CROWD_WHOLE_SHARE;
@@ -578,6 +594,7 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
     struct refused_list list = {NULL, NULL};
     account_busy(queue, now_ns);
     shed_slough(queue, priority, now_ns, &list);
+    queue->classes[priority].standing.arrived++;
     struct victims victims = {.count = 0};
     if (shortage(&queue->config, queue->count, queue->held, entry->weight) != FG_QUEUE_QUEUED)
         expire_into(queue, now_ns, &list); /* who is out of time gives way to anybody */
@@ -623,6 +640,7 @@ struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, 
         take_out(queue, entry, FG_QUEUE_ENTRY_POPPED);
         queue->popped_total++;
         class->served_at_ns = now_ns;
+        class->standing.served++;
         bool is_shedding = class->is_overloaded || is_pressed(queue, class);
         if (queue->config.is_shadow && is_shedding && waited_ns(entry, now_ns) > slough_ns(queue))
             queue->shed_total++;
@@ -663,6 +681,7 @@ enum fg_queue_verdict fg_admission_queue_reweigh(struct fg_admission_queue *queu
 
 void fg_admission_queue_remove(struct fg_admission_queue *queue, struct fg_queue_entry *entry)
 {
+    queue->classes[entry->priority].standing.served++; /* it needs no slot any more */
     take_out(queue, entry, FG_QUEUE_ENTRY_REMOVED);
 }
 

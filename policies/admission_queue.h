@@ -9,6 +9,7 @@
 #include "policies/deadline_heap.h"
 #include "policies/fair_turns.h"
 #include "policies/priority.h"
+#include "policies/standing.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -69,6 +70,8 @@ struct fg_queue_class {
     uint64_t interval_ends_ns;
     uint64_t served_at_ns; /* last pop, or when last nobody waited */
     uint64_t delay_min_ns; /* smallest wait of the oldest entry in this interval */
+    uint64_t empty_ns;     /* of this interval, in which nobody waited */
+    struct fg_standing standing;
 };
 
 struct fg_admission_queue {
@@ -128,6 +131,9 @@ void fg_admission_queue_set_pace_least(struct fg_admission_queue *queue, uint64_
  * there is always another for a free slot, and so no use in keeping those that were passed by.
  */
 void fg_admission_queue_set_pressure(struct fg_admission_queue *queue, unsigned pressed_from);
+
+/* One of the class has come and may not wait here: for who counts those that come. */
+void fg_admission_queue_note_refused(struct fg_admission_queue *queue, enum fg_priority priority);
 
 /*
  * How far `owner` is beyond what one may have waiting before it counts as a crowd: in 128ths of an

@@ -271,6 +271,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
     if (is_below)
         gate->level.refused_total++;
     if (is_below && !gate->is_level_shadow) {
+        fg_admission_queue_note_refused(&gate->queue, priority);
         *place = place_of(gate, priority, now_ns);
         return FG_GATE_BELOW_LEVEL;
     }

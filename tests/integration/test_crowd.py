@@ -1,7 +1,13 @@
-"""One client that fills a backend's queue: others still find a place in it, at that client's cost."""
+"""One client that fills a backend's queue: others still find a place in it, at that client's cost. One that asks for
+many things at once, which can be served, gets them all."""
 import contextlib
 import json
+import threading
+import time
 
+import pytest
+
+import upstreams
 from harness import read_response
 from test_address_share import connect
 
@@ -64,3 +70,24 @@ def test_who_asks_for_one_thing_does_not_wait_for_another_ones_hundred(launch, u
         assert [read_response(one)[0] for one in waiting] == [200] * 53
     paths = [path for _, path, _ in backend.requests]
     assert paths[:5].count("/other") == 3, paths  # behind the one at work and one of the hoard's
+
+
+@pytest.mark.parametrize("service, count", [(0.01, 60), (0.1, 10)])
+def test_a_burst_is_served_by_a_server_with_one_thread(launch, service, count):
+    """Nothing comes behind it, so to refuse any of it would help nobody; with the defaults, but for a long wait."""
+    one_thread = threading.Lock()
+
+    def answer(connection, _, body):
+        with one_thread:
+            time.sleep(service)
+        connection.sendall(upstreams.ok(body))
+    with upstreams.serving(upstreams.Raw([answer])) as server, contextlib.ExitStack() as stack:
+        gateway = launch({"listeners": lambda one: [
+            {"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+            **upstreams.cluster([server.address], queue={"wait_max": "5m"})})
+        crowd = [stack.enter_context(connect(gateway.port, OTHER)) for _ in range(count)]
+        for one in crowd:
+            one.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert [read_response(one.makefile("rb"))[0] for one in crowd] == [200] * count
+        queue = gateway.gate("api")["queue"]
+        assert queue["shed_total"] == 0 and queue["queued_total"] > 0

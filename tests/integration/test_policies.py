@@ -353,11 +353,12 @@ def test_a_crowd_is_served_or_told(launch, upstream):
 
 def test_who_got_in_gets_in_again(launch, upstream):
     def serve(request):
-        time.sleep(0.02)
+        time.sleep(0.04)
         return 200, {}, b"ok"
     backend = upstream(serve)
     gateway = launch({
-        "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 2}}},
+        "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 1},
+                             "queue": {"wait_max": "200ms"}}},  # of forty five are served in it, the others ask again
         "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "identity": "optional"}]})
     tokens = [gateway.token(f"user-{number}") for number in range(40)]
     lots, served, asked = {}, collections.Counter(), collections.Counter()

@@ -13,6 +13,13 @@ static void start(void)
     fg_admission_level_init(&al, &config, 0);
 }
 
+/* As if the window before had been one of waits: what comes from now on feeds them. */
+static void start_late(void)
+{
+    start();
+    al.was_late = true;
+}
+
 /* A window in which each of `numbers` numbers comes once a ms, and `served` get a slot. */
 static void run_window(uint64_t *now_ns, uint32_t numbers, uint32_t served, uint64_t wait_ns)
 {
@@ -31,7 +38,7 @@ static void lowers_to_what_is_served(void **state)
 {
     (void)state;
     uint64_t now_ns = 0;
-    start();
+    start_late();
     run_window(&now_ns, 100, 100, 18 * MS + 1); /* 1000 come, 100 are served */
     assert_int_equal(fg_admission_level_current(&al), FG_PRIORITY_COMPOUND_COUNT - 1);
     assert_true(fg_admission_level_arrive(&al, now_ns, 0));
@@ -51,12 +58,12 @@ static void those_who_wait_too_long_take_the_places_of_newcomers(void **state)
 {
     (void)state;
     uint64_t now_ns = 0;
-    start();
+    start_late();
     run_window(&now_ns, 100, 100, 38 * MS);
     (void)fg_admission_level_arrive(&al, now_ns, 0);
     assert_int_equal(fg_admission_level_current(&al), 8); /* 105 - 20 + 1 = 86 */
     assert_true(al.share > 0.55 && al.share < 0.65);
-    start();
+    start_late();
     now_ns = 0;
     run_window(&now_ns, 100, 100, 10 * S); /* whatever one window shows, half of it comes */
     (void)fg_admission_level_arrive(&al, now_ns, 0);
@@ -95,17 +102,33 @@ static void the_target_itself_is_no_overload(void **state)
 {
     (void)state;
     uint64_t now_ns = 0;
-    start();
+    start_late();
     run_window(&now_ns, 100, 100, 18 * MS);
     (void)fg_admission_level_arrive(&al, now_ns, 0);
     assert_int_equal(fg_admission_level_current(&al), FG_PRIORITY_COMPOUND_COUNT - 1);
+}
+
+/* A thousand at once, and then a few: they wait for long, and all that come later may wait, too. */
+static void a_burst_that_drains_lowers_nothing(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start();
+    run_window(&now_ns, 100, 100, 40 * MS);
+    for (uint64_t i = 1; i < 10; i++)
+        run_window(&now_ns, 9, 100, i * 100 * MS); /* 90 come, 100 are served */
+    assert_int_equal(al.lowered_total, 0);
+    run_window(&now_ns, 100, 100, S);
+    run_window(&now_ns, 100, 100, S); /* now it is fed */
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_true(al.lowered_total > 0);
 }
 
 static void opens_step_by_step_and_when_the_flood_ends(void **state)
 {
     (void)state;
     uint64_t now_ns = 0;
-    start();
+    start_late();
     run_window(&now_ns, 100, 100, 21 * MS);
     run_window(&now_ns, 100, 100, 0);
     uint32_t before = fg_admission_level_current(&al);
@@ -160,7 +183,7 @@ static void an_old_overload_is_forgotten(void **state)
 {
     (void)state;
     uint64_t now_ns = 0;
-    start();
+    start_late();
     run_window(&now_ns, 100, 100, 21 * MS);
     (void)fg_admission_level_arrive(&al, now_ns, 0);
     assert_true(fg_admission_level_arrive(&al, now_ns + 2 * S, 511));
@@ -210,6 +233,7 @@ int main(void)
         cmocka_unit_test(those_who_wait_too_long_take_the_places_of_newcomers),
         cmocka_unit_test(a_crowd_does_not_keep_the_queue_long),
         cmocka_unit_test(the_target_itself_is_no_overload),
+        cmocka_unit_test(a_burst_that_drains_lowers_nothing),
         cmocka_unit_test(opens_step_by_step_and_when_the_flood_ends),
         cmocka_unit_test(one_group_alone_is_never_shut_out),
         cmocka_unit_test(few_requests_a_window_leave_it_steady),

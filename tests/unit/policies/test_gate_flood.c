@@ -355,6 +355,47 @@ static void who_is_refused_by_a_slow_backend_hears_it_at_once(void **state)
     }
 }
 
+/* About so many come within 10 ms, and `background` each second before and after: the share that is
+ * answered. */
+static double burst_share(uint32_t slots, uint64_t service_ns, unsigned count, double background)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_GRADIENT2);
+    uint64_t good = 0, offered = 0, base = test_seed(400);
+    for (uint64_t seed = base; seed < base + 10; seed++) {
+        struct flood_model *model = flood_create(&config, seed);
+        struct flood_phase phase = {.duration_ns = 5 * S,
+                                    .slots = slots,
+                                    .service_ns = service_ns,
+                                    .normal_per_s = background,
+                                    .timeout_ns = 30 * S};
+        (void)flood_run(model, &phase);
+        phase.duration_ns = 10 * MS;
+        phase.normal_per_s = 100 * count;
+        struct flood_result burst = flood_run(model, &phase);
+        phase.duration_ns = 5 * S;
+        phase.normal_per_s = background;
+        struct flood_result after = flood_run(model, &phase);
+        good += burst.good + after.good;
+        offered += burst.offered + after.offered;
+        flood_destroy(model);
+    }
+    double value = (double)good / (double)offered;
+    print_message("  %u slots, %u at once, %.0f/s: %.3f\n", slots, count, background, value);
+    return value;
+}
+
+static void a_burst_that_can_be_served_is(void **state)
+{
+    (void)state;
+    assert_true(burst_share(1, 20 * MS, 20, 0.1) >= 0.99);
+    assert_true(burst_share(1, 20 * MS, 90, 0.1) >= 0.99);
+    assert_true(burst_share(1, 20 * MS, 50, 25) >= 0.99);
+    assert_true(burst_share(1, 20 * MS, 20, 35) >= 0.99);
+    assert_true(burst_share(8, 20 * MS, 400, 200) >= 0.99);
+    assert_true(burst_share(1, 100 * MS, 15, 2) >= 0.97);
+    assert_true(burst_share(4, 200 * MS, 30, 5) >= 0.97); /* refused at once, though it had room */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +411,7 @@ int main(void)
         cmocka_unit_test(clients_that_leave_tell_of_slots_that_are_lost),
         cmocka_unit_test(after_all_have_left_aimd_finds_its_way_back),
         cmocka_unit_test(without_the_policies_it_collapses),
+        cmocka_unit_test(a_burst_that_can_be_served_is),
         cmocka_unit_test(who_is_refused_by_a_slow_backend_hears_it_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
