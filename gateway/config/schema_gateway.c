@@ -149,9 +149,11 @@ static const struct fg_key limits_keys[] = {
      .initial = "25%",
      .min = 1,
      .max = 1000,
-     .doc = "Of `request_memory_total_max`, what requests may hold that wait for the rest of their "
-            "bodies before a backend is asked (orders, inference, sessions, signed ones and routes "
-            "with `buffer_request`). Above it the one that has waited longest is answered 503."},
+     .doc =
+         "Of `request_memory_total_max`, what requests may hold that wait for the rest of their "
+         "bodies before a backend is asked (orders, inference, sessions, signed ones and routes "
+         "with `buffer_request`). Above it the one that has waited longest is answered 503. Each "
+         "thread has its part, as it has of that memory: none can lend any to another."},
     /* Two HTTP/2 windows of 64 KiB: enough to keep 50 ms x 20 Mbit/s busy. */
     {.name = "stream_buffer_max",
      .type = FG_KEY_SIZE,

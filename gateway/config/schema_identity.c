@@ -252,7 +252,8 @@ static const struct fg_key identity_keys[] = {
      .min = 4,
      .max = 1000000,
      .doc = "Signatures of other issuers' tokens that one address (IPv6: its /64) may have checked "
-            "in vain at once, a thread. Further tokens from there are answered 429 unchecked, but "
+            "in vain at once, on all threads together. Further tokens from there are answered 429 "
+            "unchecked, but "
             "for good ones that are remembered."},
     {.name = "failed_tokens_per_second",
      .type = FG_KEY_U32,

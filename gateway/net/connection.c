@@ -17,6 +17,7 @@
 #include "net/net_internal.h"
 
 #include "base/clock.h"
+#include "net/flood_ledger_shared.h"
 #include "net/loop.h"
 #include "net/shares.h"
 
@@ -164,15 +165,28 @@ uint64_t fg_connection_address_hash(const struct fg_connection *connection)
     return fg_ip_key_hash(connection->ip_key, connection->net->ip_table.seed);
 }
 
+/* What its address owes, or NULL: a trusted proxy's is many clients'. */
+static struct fg_flood_ledger *ledger_of(const struct fg_connection *connection, uint64_t *debtor)
+{
+    struct fg_flood_ledger *ledger = connection->net->options.debts;
+    if (ledger == NULL || !connection->is_counted)
+        return NULL;
+    *debtor = fg_ip_key_hash(connection->ip_key, fg_flood_ledger_seed(ledger));
+    return ledger;
+}
+
 static void cut_codec(struct fg_connection *connection, enum fg_gone_reason reason)
 {
     struct fg_transport *transport = &connection->transport;
     if (connection->codec == NULL)
         return;
     connection->codec->ops->on_cut(connection->codec, reason);
-    if (transport->overhead_spent > 0 && connection->is_counted)
-        fg_flood_debts_add(&connection->net->debts, fg_connection_address_hash(connection),
-                           transport->overhead_spent, fg_loop_now_ns(transport->env->loop));
+    uint64_t debtor;
+    struct fg_flood_ledger *ledger =
+        transport->overhead_spent > 0 ? ledger_of(connection, &debtor) : NULL;
+    if (ledger != NULL)
+        fg_flood_ledger_add(ledger, debtor, transport->overhead_spent,
+                            fg_loop_now_ns(transport->env->loop));
     transport->overhead_spent = 0;
 }
 
@@ -461,10 +475,11 @@ static void feed_held(struct fg_connection *connection)
 static bool open_codec(struct fg_connection *connection, bool is_h2)
 {
     struct fg_transport *transport = &connection->transport;
-    if (is_h2 && connection->is_counted)
+    uint64_t debtor;
+    struct fg_flood_ledger *ledger = is_h2 ? ledger_of(connection, &debtor) : NULL;
+    if (ledger != NULL)
         transport->overhead_owed =
-            fg_flood_debts_owed(&connection->net->debts, fg_connection_address_hash(connection),
-                                fg_loop_now_ns(transport->env->loop));
+            fg_flood_ledger_owed(ledger, debtor, fg_loop_now_ns(transport->env->loop));
     connection->codec = is_h2 ? fg_h2_create(transport) : fg_h1_create(transport);
     if (connection->codec == NULL) {
         connection->has_broken = true;

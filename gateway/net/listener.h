@@ -99,7 +99,8 @@ struct fg_net_options {
     bool is_for_operators;    /* may use the descriptors that are kept from clients */
     const struct fg_request_handler *handler;
     void *handler_ctx;
-    struct fg_pressure *pressure; /* what overload asks for; NULL: nothing, ever */
+    struct fg_pressure *pressure;  /* what overload asks for; NULL: nothing, ever */
+    struct fg_flood_ledger *debts; /* of addresses, for overhead; NULL: nobody owes anything */
 };
 
 struct fg_net *fg_net_create(const struct fg_net_options *options);

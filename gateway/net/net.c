@@ -7,6 +7,7 @@
 #include "net/net_internal.h"
 
 #include "base/clock.h"
+#include "net/flood_ledger_shared.h"
 #include "net/loop.h"
 #include "net/shares.h"
 
@@ -31,8 +32,9 @@ static uint32_t share_of(uint32_t total, unsigned threads)
 void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
 {
     const uint64_t a_minute = UINT64_C(60) * limits->h2_overhead_per_s;
-    fg_flood_debts_set_law(&net->debts, limits->h2_overhead_per_s,
-                           a_minute + limits->h2_overhead_burst);
+    if (net->options.debts != NULL)
+        fg_flood_ledger_set_law(net->options.debts, limits->h2_overhead_per_s,
+                                a_minute + limits->h2_overhead_burst);
     net->options.limits = limits;
     net->env.limits = limits;
     net->connections_max = share_of(limits->connections_max, net->options.thread_count);

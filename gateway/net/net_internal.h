@@ -20,7 +20,6 @@
 #include "net/tls.h"
 #include "policies/address_share.h"
 #include "policies/fair_turns.h"
-#include "policies/flood_debt.h"
 #include "policies/read_turn.h"
 
 #include <event2/event.h>
@@ -60,7 +59,6 @@ struct fg_net {
     uint32_t per_ip_max;    /* this loop's share */
     struct fg_ip_table ip_table;
     struct fg_address_share share; /* of one address, on this loop */
-    struct fg_flood_debts debts;   /* of addresses, for overhead of their connections */
     struct fg_read_turn read_turn;
     struct fg_fair_turns last_readers; /* have something to read, and go last in this turn */
     struct fg_deferred last_reads;

@@ -246,7 +246,8 @@ struct fg_pipeline {
     struct fg_backend *session;
     struct fg_backend *room_desk;
     struct fg_jwt_key jwt_key;
-    struct fg_key_store *keys; /* of other issuers and of signers */
+    struct fg_key_store *keys;           /* of other issuers and of signers */
+    struct fg_flood_ledger *token_debts; /* of clients, for tokens that were no good */
     struct fg_api_keys *api_keys;
     struct fg_nonce_table *nonces; /* NULL without signing keys */
     uint64_t started_s;            /* wall time: what was signed before may have been used there */

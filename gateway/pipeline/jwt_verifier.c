@@ -10,9 +10,9 @@
 
 #include "backends/client_owner.h"
 #include "base/base64url.h"
+#include "net/flood_ledger_shared.h"
 #include "pipeline/jwt_signature.h"
 #include "pipeline/token_cache.h"
-#include "policies/flood_debt.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -25,8 +25,8 @@ struct fg_jwt_verifier {
     struct fg_jwt_signer *signer;
     struct fg_key_store *store;
     const struct fg_key_ring *ring;
-    struct fg_token_cache *cache; /* NULL: off */
-    struct fg_flood_debts debts;  /* of clients, in signatures that were checked in vain */
+    struct fg_token_cache *cache;  /* NULL: off */
+    struct fg_flood_ledger *debts; /* of clients, in signatures that were checked in vain */
     const struct fg_siphash_key *client_key;
     EVP_MD_CTX *digest; /* for signatures */
     EVP_MD_CTX *hasher; /* set to SHA-256 once: setting it anew would allocate with every request */
@@ -42,10 +42,17 @@ struct candidate {
     unsigned tries; /* signatures that were checked */
 };
 
+struct fg_flood_ledger *fg_jwt_debts_create(const struct fg_identity_conf *conf)
+{
+    return fg_flood_ledger_create(conf->failed_tokens_per_s,
+                                  (uint64_t)conf->failed_tokens_burst + TRIES_MAX);
+}
+
 struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *conf,
                                                struct fg_jwt_signer *signer,
                                                struct fg_key_store *keys,
-                                               const struct fg_siphash_key *client_key)
+                                               const struct fg_siphash_key *client_key,
+                                               struct fg_flood_ledger *debts)
 {
     struct fg_jwt_verifier *verifier = calloc(1, sizeof(*verifier));
     if (verifier == NULL)
@@ -54,9 +61,8 @@ struct fg_jwt_verifier *fg_jwt_verifier_create(const struct fg_identity_conf *co
     verifier->signer = signer;
     verifier->store = keys;
     verifier->client_key = client_key;
+    verifier->debts = debts;
     verifier->ring = fg_key_store_take(keys);
-    fg_flood_debts_init(&verifier->debts, conf->failed_tokens_per_s,
-                        (uint64_t)conf->failed_tokens_burst + TRIES_MAX);
     verifier->digest = EVP_MD_CTX_new();
     verifier->hasher = EVP_MD_CTX_new();
     if (conf->token_cache_max > 0)
@@ -156,11 +162,11 @@ static enum fg_jwt_verdict check_in_bounds(struct fg_jwt_verifier *verifier, str
     const uint64_t client = fg_client_owner(verifier->client_key, client_addr);
     const uint32_t burst = client == 0 ? 0 : verifier->conf->failed_tokens_burst;
     const uint64_t now_ns = now_s * NS_PER_S;
-    if (burst > 0 && fg_flood_debts_owed(&verifier->debts, client, now_ns) >= burst)
+    if (burst > 0 && fg_flood_ledger_owed(verifier->debts, client, now_ns) >= burst)
         return FG_JWT_TOO_MANY_TRIES;
     enum fg_jwt_verdict verdict = check_foreign(verifier, arena, token, issuer, now_s, grant);
     if (burst > 0 && verdict != FG_JWT_OK && token->tries > 0)
-        fg_flood_debts_add(&verifier->debts, client, token->tries, now_ns);
+        fg_flood_ledger_add(verifier->debts, client, token->tries, now_ns);
     return verdict;
 }
 

@@ -199,7 +199,8 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
     if (pipeline->keys == NULL)
         goto fail;
     no_memory(error); /* of whatever fails from here on */
-    if (!make_cohort_key(pipeline))
+    pipeline->token_debts = fg_jwt_debts_create(&config->identity);
+    if (pipeline->token_debts == NULL || !make_cohort_key(pipeline))
         goto fail;
     if (config->shared_state.enabled) {
         pipeline->shared_state = fg_shared_state_create(&config->shared_state, thread_count, error);
@@ -263,6 +264,7 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
     if (pipeline->room_desk != NULL)
         pipeline->room_desk->ops->destroy(pipeline->room_desk);
     fg_key_store_destroy(pipeline->keys);
+    fg_flood_ledger_destroy(pipeline->token_debts);
     fg_api_keys_destroy(pipeline->api_keys);
     fg_nonce_table_destroy(pipeline->nonces);
     fg_shared_state_destroy(pipeline->shared_state);
@@ -365,8 +367,9 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
                                   pipeline->config->limits.awaiting_body_permille / 1000;
     thread->signer = fg_jwt_signer_create(&pipeline->jwt_key);
     if (thread->signer != NULL)
-        thread->verifier = fg_jwt_verifier_create(&pipeline->config->identity, thread->signer,
-                                                  pipeline->keys, &pipeline->cohort_key);
+        thread->verifier =
+            fg_jwt_verifier_create(&pipeline->config->identity, thread->signer, pipeline->keys,
+                                   &pipeline->cohort_key, pipeline->token_debts);
     thread->deadline_timer = evtimer_new(fg_loop_base(loop), on_deadline_timer, thread);
     if (thread->verifier == NULL || thread->deadline_timer == NULL ||
         getrandom(&thread->random, sizeof(thread->random), 0) != sizeof(thread->random)) {

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "inference/api/inference_backend.h"
+#include "net/flood_ledger_shared.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "orders/orders.h"
@@ -53,6 +54,7 @@ struct gateway {
     struct fg_pipeline *pipeline;
     struct fg_admin *admin;
     struct fg_credentials *credentials;
+    struct fg_flood_ledger *debts; /* of clients' addresses, for overhead of HTTP/2 */
     unsigned thread_count;
     struct loop_thread *threads;
     pthread_barrier_t phase;
@@ -161,7 +163,8 @@ static bool open_loop(struct loop_thread *self)
         .tells_local_address = tells_local_address(config),
         .handler = &fg_pipeline_handler,
         .handler_ctx = self->pipeline_thread,
-        .pressure = fg_overload_shared_pressure(fg_pipeline_overload(gateway->pipeline))});
+        .pressure = fg_overload_shared_pressure(fg_pipeline_overload(gateway->pipeline)),
+        .debts = gateway->debts});
     if (self->net == NULL)
         return false;
     const struct fg_sockets *sockets = gateway->options->sockets;
@@ -221,7 +224,9 @@ static void run_drain(struct fg_message *message)
 
 static bool start_loops(struct gateway *gateway, struct fg_error *error)
 {
-    gateway->threads = calloc(gateway->thread_count, sizeof(*gateway->threads));
+    gateway->debts = fg_flood_ledger_create(0, 0); /* each net sets its law from the limits */
+    if (gateway->debts != NULL)
+        gateway->threads = calloc(gateway->thread_count, sizeof(*gateway->threads));
     if (gateway->threads == NULL ||
         pthread_barrier_init(&gateway->phase, NULL, gateway->thread_count + 1) != 0) {
         fg_error_set(error, "not enough memory for %u event loops", gateway->thread_count);
@@ -321,6 +326,7 @@ static void take_down(struct gateway *gateway)
     }
     fg_pipeline_destroy(gateway->pipeline);
     fg_credentials_destroy(gateway->credentials);
+    fg_flood_ledger_destroy(gateway->debts);
     free(gateway->threads);
 }
 

@@ -52,9 +52,10 @@ static struct fg_jwt_verifier *make_verifier(void)
     key.secret_bytes = 40;
     struct fg_key_store *store = fg_key_store_create(&conf, &error);
     struct fg_jwt_signer *signer = fg_jwt_signer_create(&key);
-    if (store == NULL || signer == NULL)
+    struct fg_flood_ledger *debts = fg_jwt_debts_create(&conf);
+    if (store == NULL || signer == NULL || debts == NULL)
         abort();
-    return fg_jwt_verifier_create(&conf, signer, store, &client_key);
+    return fg_jwt_verifier_create(&conf, signer, store, &client_key, debts);
 }
 
 static void check(struct fg_jwt_verifier *verifier, struct fg_arena *arena, struct fg_span token)

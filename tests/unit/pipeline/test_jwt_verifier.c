@@ -25,6 +25,7 @@ static struct fg_jwt_key own_key;
 static struct fg_jwt_signer *signer;
 static struct fg_key_store *store;
 static const struct fg_siphash_key client_key = {1, 2};
+static struct fg_flood_ledger *debts;
 static struct fg_jwt_verifier *verifier;
 static EVP_PKEY *keys[ISSUERS];
 static char paths[ISSUERS][32];
@@ -66,7 +67,10 @@ static int set_up(void **state)
     store = fg_key_store_create(&conf, &error);
     if (signer == NULL || store == NULL)
         return -1;
-    verifier = fg_jwt_verifier_create(&conf, signer, store, &client_key);
+    debts = fg_jwt_debts_create(&conf);
+    if (debts == NULL)
+        return -1;
+    verifier = fg_jwt_verifier_create(&conf, signer, store, &client_key, debts);
     return verifier == NULL ? -1 : 0;
 }
 
@@ -74,6 +78,7 @@ static int tear_down(void **state)
 {
     (void)state;
     fg_jwt_verifier_destroy(verifier);
+    fg_flood_ledger_destroy(debts);
     fg_key_store_destroy(store);
     fg_jwt_signer_destroy(signer);
     for (unsigned i = 0; i < ISSUERS; i++) {
@@ -306,7 +311,9 @@ static void looks_no_more_at_tokens_of_who_failed_often(void **state)
     strict.failed_tokens_burst = 8;
     strict.failed_tokens_per_s = 2;
     struct fg_jwt_verifier *lax = verifier;
-    verifier = fg_jwt_verifier_create(&strict, signer, store, &client_key);
+    struct fg_flood_ledger *ledger = fg_jwt_debts_create(&strict);
+    assert_non_null(ledger);
+    verifier = fg_jwt_verifier_create(&strict, signer, store, &client_key, ledger);
     assert_non_null(verifier);
     static const char header[] = "{\"alg\":\"EdDSA\"}";
     struct fg_span known =
@@ -333,6 +340,11 @@ static void looks_no_more_at_tokens_of_who_failed_often(void **state)
         assert_int_equal(check(forged, 1501, NULL), FG_JWT_BAD_SIGNATURE);
     assert_int_equal(check(forged, 1501, NULL), FG_JWT_TOO_MANY_TRIES);
     fg_jwt_verifier_destroy(verifier);
+    verifier = fg_jwt_verifier_create(&strict, signer, store, &client_key, ledger);
+    assert_non_null(verifier); /* another thread's */
+    assert_int_equal(check(forged, 1501, NULL), FG_JWT_TOO_MANY_TRIES);
+    fg_jwt_verifier_destroy(verifier);
+    fg_flood_ledger_destroy(ledger);
     verifier = lax;
 }
 
