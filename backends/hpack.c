@@ -13,6 +13,7 @@
 
 #include "base/field_id.h"
 #include "base/field_text.h"
+#include "base/prefetch.h"
 #include "base/words.h"
 
 #include <assert.h>
@@ -492,10 +493,21 @@ size_t fg_hpack_bound(size_t count, size_t text_bytes)
     return 2 * INT_BYTES_MAX + STATUS_BYTES_MAX + count * 3 * INT_BYTES_MAX + text_bytes;
 }
 
+/* Entries lie apart, and after a while without a head far away: together they come in the time of
+ * one. */
+static void ask_for_entries(const struct fg_hpack *hpack, size_t count)
+{
+    if (hpack->table == NULL)
+        return;
+    for (size_t i = 0; i < count && i < FG_HPACK_LATEST; i++)
+        fg_prefetch(hpack->table->ring[hpack->latest[i]], 1);
+}
+
 size_t fg_hpack_write(struct fg_hpack *hpack, unsigned status, const struct fg_field *fields,
                       size_t count, const struct fg_never_indexed *never, uint8_t *to)
 {
     assert(status == 0 || (status >= 100 && status <= 999));
+    ask_for_entries(hpack, count);
     uint8_t *at = put_sizes(hpack, to);
     if (status != 0)
         at = put_status(at, status);

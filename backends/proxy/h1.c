@@ -10,6 +10,7 @@
  */
 #include "proxy_internal.h"
 
+#include "base/prefetch.h"
 #include "proxy/gather.h"
 #include "proxy/read_pace.h"
 
@@ -296,11 +297,20 @@ static bool read_some(struct fg_proxy_attempt *attempt)
     return false;
 }
 
+/* What the answer will need; it comes while the kernel copies that. */
+static void prefetch(const struct fg_proxy_attempt *attempt)
+{
+    fg_prefetch(attempt, sizeof(*attempt));
+    fg_prefetch(attempt->request, sizeof(*attempt->request));
+    fg_prefetch(attempt->request->ex, sizeof(*attempt->request->ex));
+}
+
 void fg_h1_on_readable(struct fg_upstream *upstream)
 {
     struct fg_proxy_attempt *attempt = upstream->attempt;
     if (!fg_read_pace_is_due(upstream))
         return;
+    prefetch(attempt);
     for (unsigned reads = 0; read_some(attempt) && fg_upstream_has_pending(upstream); reads++) {
         if (attempt->request->is_paused)
             return;

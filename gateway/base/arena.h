@@ -11,6 +11,7 @@
 #define FG_BASE_ARENA_H
 
 #include "counters_shared.h"
+#include "prefetch.h"
 #include "span.h"
 #include "status.h"
 
@@ -88,6 +89,12 @@ size_t fg_arena_pool_share(const struct fg_arena_pool *pool, uint32_t permille);
 
 /* Gives all free chunks to the heap; asserts that no arena still holds one. */
 void fg_arena_pool_fini(struct fg_arena_pool *pool);
+
+/* The begin of the chunk that is taken next. */
+static inline void fg_arena_pool_prefetch(const struct fg_arena_pool *pool)
+{
+    fg_prefetch(pool->free, 2 * FG_LINE_BYTES);
+}
 
 /* `bytes_max` bounds this one arena; nothing is taken yet. */
 void fg_arena_init(struct fg_arena *arena, struct fg_arena_pool *pool, size_t bytes_max);

@@ -14,10 +14,12 @@
 
 #include "backends/h2_check.h"
 #include "backends/trailers.h"
+#include "base/prefetch.h"
 #include "http/codec.h"
 #include "http/h2_wire.h"
 #include "http/head.h"
 #include "http/priority_field.h"
+#include "net/loop.h"
 
 enum fg_stream_state {
     FG_STREAM_HEAD,  /* no handler has seen it */
@@ -112,6 +114,12 @@ static inline struct fg_stream *fg_stream_of(struct fg_request *req)
 /* A fresh stream with an empty arena; NULL when memory is short. */
 struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version version,
                                     const struct fg_response_ops *ops);
+/* The memory that the next one begins in. */
+static inline void fg_stream_prefetch(const struct fg_codec_env *env)
+{
+    fg_prefetch(env->free_streams, offsetof(struct fg_stream, head));
+    fg_arena_pool_prefetch(fg_loop_arena_pool(env->loop));
+}
 /* Frees the arena; no callback of the stream's may be due. */
 void fg_stream_release(struct fg_stream *stream);
 

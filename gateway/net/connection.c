@@ -80,7 +80,10 @@ void fg_connection_set_reading(struct fg_connection *connection, bool is_wanted)
 
 static void transport_wake(struct fg_transport *transport)
 {
-    schedule(fg_connection_of(transport));
+    struct fg_connection *connection = fg_connection_of(transport);
+    if (!connection->work.is_pending)
+        fg_tls_prefetch_write(&connection->tls);
+    schedule(connection);
 }
 
 static void transport_resume_input(struct fg_transport *transport)

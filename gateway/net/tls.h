@@ -12,6 +12,7 @@
 #ifndef FG_NET_TLS_H
 #define FG_NET_TLS_H
 
+#include "base/prefetch.h"
 #include "net/tls_context.h"
 #include "net/tls_records.h"
 
@@ -106,6 +107,19 @@ static inline bool fg_tls_is_awake(const struct fg_tls *tls)
 {
     return fg_tls_has_own_records(tls) &&
            (tls->records->opening.ctx != NULL || tls->records->sealing.ctx != NULL);
+}
+/* What a read will need, and what a write will. */
+static inline void fg_tls_prefetch_read(const struct fg_tls *tls)
+{
+    if (!fg_tls_has_own_records(tls))
+        return;
+    fg_prefetch(tls->records, sizeof(*tls->records));
+    fg_tls_keys_prefetch(&tls->records->opening);
+}
+static inline void fg_tls_prefetch_write(const struct fg_tls *tls)
+{
+    if (fg_tls_has_own_records(tls))
+        fg_tls_keys_prefetch(&tls->records->sealing);
 }
 /* Gives that back, unless it was of use since the last call; true: it has. */
 bool fg_tls_rest(struct fg_tls *tls);

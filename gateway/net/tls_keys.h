@@ -12,6 +12,7 @@
 #ifndef FG_NET_TLS_KEYS_H
 #define FG_NET_TLS_KEYS_H
 
+#include "base/prefetch.h"
 #include "net/tls_cipher.h"
 #include "net/tls_kdf.h"
 
@@ -23,8 +24,9 @@
 #define FG_TLS_SECRET_BYTES_MAX FG_TLS_DIGEST_BYTES_MAX
 #define FG_TLS_KEY_BYTES_MAX 32u
 #define FG_TLS_IV_BYTES 12u
-#define FG_TLS_TAG_BYTES 16u /* of every suite */
-#define FG_TLS_HEAD_BYTES 5u /* of a record: type, version, length */
+#define FG_TLS_TAG_BYTES 16u      /* of every suite */
+#define FG_TLS_HEAD_BYTES 5u      /* of a record: type, version, length */
+#define FG_TLS_CONTEXT_BYTES 640u /* of a cipher's context, what each record needs */
 
 enum fg_tls_suite {
     FG_TLS_AES_128_GCM_SHA256,
@@ -76,6 +78,12 @@ FG_MUST_USE bool fg_tls_keys_update(struct fg_tls_keys *keys, struct fg_tls_cryp
 /* To seal or open, keys have to be awake; false: there is no memory for it. */
 FG_MUST_USE bool fg_tls_keys_wake(struct fg_tls_keys *keys, struct fg_tls_crypto *crypto);
 void fg_tls_keys_rest(struct fg_tls_keys *keys);
+/* What the next record needs of keys that are awake. */
+static inline void fg_tls_keys_prefetch(const struct fg_tls_keys *keys)
+{
+    if (keys->ctx != NULL)
+        fg_prefetch(keys->ctx, FG_TLS_CONTEXT_BYTES);
+}
 /* Forgets them, beyond recovery. */
 void fg_tls_keys_wipe(struct fg_tls_keys *keys);
 

@@ -3,12 +3,13 @@
  */
 #include "recorder_shared.h"
 
+#include "base/prefetch.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* What the next record will touch: by then others have taken these lines of the cache. */
-#define LINE_BYTES ((size_t)64)
 #define PREFETCHED_BYTES ((size_t)640) /* with three decisions */
 
 _Static_assert(PREFETCHED_BYTES <= sizeof(struct fg_record), "they are one record's");
@@ -49,9 +50,7 @@ void fg_recorder_add(struct fg_recorder *recorder)
     pthread_mutex_lock(&recorder->lock);
     recorder->added++;
     pthread_mutex_unlock(&recorder->lock);
-    const char *next = (const char *)fg_recorder_next(recorder);
-    for (size_t i = 0; i < PREFETCHED_BYTES; i += LINE_BYTES)
-        __builtin_prefetch(next + i, 1);
+    fg_prefetch(fg_recorder_next(recorder), PREFETCHED_BYTES);
 }
 
 bool fg_recorder_find(struct fg_recorder *recorder, struct fg_span request_id,
