@@ -21,7 +21,7 @@ import xml.etree.ElementTree
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 JOBS = str(os.cpu_count() or 2)
-NICE = ["nice", "-n", "10"]  # for what goes on beside tests that mostly wait
+NICE = ["nice", "-n", "15"]  # for what goes on beside tests that mostly wait; inference workers are at 10
 # What reads bytes of strangers gets a minute, the others a sixth of it; FG_FUZZ_SECONDS is for all.
 FUZZ_LONG = {"h1", "h2", "upstream_response", "config", "jwt", "proxy_header", "cache_fields"}
 
@@ -85,7 +85,8 @@ def build(name, *prefix):
     options, env = FLAVOURS[name]
     with build_locks[name]:
         if not (folder / "build.ninja").exists():
-            done = run(["meson", "setup", str(folder), *options, "-Dtests=enabled", "-Doptimization=1"],
+            # -g1: a report needs lines, not variables, which are a sixth of the time of a build.
+            done = run(["meson", "setup", str(folder), *options, "-Dtests=enabled", "-Doptimization=1", "-Dc_args=-g1"],
                        env={**os.environ, **linker(), **env})
             if done.returncode != 0:
                 return done.stdout + done.stderr
@@ -179,7 +180,8 @@ def fuzz(target, prefix):
     seeds = [str(ROOT / "tests/fuzz" / kind / name) for kind in ("corpus", "regression")
              if (ROOT / "tests/fuzz" / kind / name).is_dir()]
     fuzz_done[name] = run(
-        [*prefix, str(target), f"-max_total_time={fuzz_seconds(name)}", "-rss_limit_mb=3000", "-timeout=20",
+        [*prefix, str(target), f"-max_total_time={fuzz_seconds(name)}", "-rss_limit_mb=3000",
+         f"-timeout={60 if prefix else 20}",  # by the clock: who gives way to the tests may get little of a core
          "-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={work}/crash-", str(work), *seeds],
         env={**os.environ, **SANITIZER_ENV})
 
@@ -216,12 +218,12 @@ def step_fuzz(result):
                    done.stdout + done.stderr)
 
 
-def pytest(result, label, binary, selection, env=None):
-    """Files side by side, tests of a file one after another: they share servers, and mostly wait."""
+def pytest(result, label, binary, selection, env=None, more=0):
+    """Side by side, as many as there are cores and some more; conftest.py says which tests may."""
     report = BUILD / f"{label}.xml"
     report.unlink(missing_ok=True)
     done = run(["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-                "-n", JOBS, "--dist", "loadfile", *selection],
+                "-n", str(int(JOBS) + more), "--dist", "loadscope", *selection],
                env={**os.environ, **SANITIZER_ENV, **(env or {}), "FG_BINARY": str(binary)})
     if not report.exists():
         result.add(label, "failed", done.stdout + done.stderr)
@@ -242,7 +244,8 @@ def step_integration(result):
     """The real binary (with sanitisers) with real Redis and real clients."""
     if not is_built(result, "asan", None):
         return
-    pytest(result, "integration", BUILD / "asan/gateway/floodgate", ["tests/integration"])
+    # Most of them wait most of the time.
+    pytest(result, "integration", BUILD / "asan/gateway/floodgate", ["tests/integration"], more=1)
 
 
 def step_races(result):

@@ -1,8 +1,10 @@
 """
 conftest.py: fixtures around the harness. `launch` starts gateways for one test, `launch_module` for
 all tests of a file; both stop them at the end and fail the test if they did not end cleanly.
+And which tests go on side by side: those of one group never, all others as there is room.
 """
 import contextlib
+import functools
 import pathlib
 import sys
 import warnings
@@ -19,7 +21,44 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "races: also runs under the thread sanitiser")
 
 
-def pytest_collection_modifyitems(items):
+# Each of these wants all cores, so they run one behind the other; others mostly wait.
+COMPUTING = ("test_inference", "test_reload_command")
+WAITING_LONG = ("test_waiting_room",)
+
+
+@functools.cache
+def shares_a_server(path):
+    return 'scope="module"' in path.read_text()
+
+
+def group_of(nodeid, root):
+    """A worker of xdist runs a group from its first test to its last."""
+    file = nodeid.split("::")[0]
+    if pathlib.Path(file).name.startswith(COMPUTING):
+        return "computing"
+    return file if shares_a_server(root / file) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling  # it need not be there for a single file
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return group_of(nodeid, config.rootpath)
+    return Groups(config, log)
+
+
+def put_long_groups_first(config, items):
+    """So that nobody is alone with one of them at the end."""
+    def key(item):
+        group = group_of(item.nodeid, config.rootpath)
+        return group != "computing", group == item.nodeid, not item.path.name.startswith(WAITING_LONG)
+    items.sort(key=key)
+
+
+def pytest_collection_modifyitems(config, items):
+    put_long_groups_first(config, items)
     if not harness.BINARY.exists():
         for item in items:
             item.add_marker(pytest.mark.skip(reason=f"{harness.BINARY} is not built; set FG_BINARY"))
