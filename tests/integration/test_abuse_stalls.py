@@ -232,3 +232,12 @@ def test_a_crowd_asks_at_once_and_leaves_at_once(site):
             assert leaves or set(peer.status.values()) == {200} and len(peer.ended) == 61
             one.close()
     is_quiet(site)
+
+
+def test_fields_by_reference_behind_windows_that_stay_shut(site):
+    """The HTTP/2 bomb of 2026: a byte on the wire is a field to hold, and a byte of window now and then holds it for ever."""
+    crumb = b"\x60" + wire.length(b"a=b") + b"a=b"
+    requests = b"".join(frame(HEADERS, END_STREAM | END_HEADERS, stream, block(pseudo("/c/page")) +
+                              (crumb if stream == 1 else b"") + b"\xbe" * 90) for stream in range(1, 101, 2))
+    trickle(site, wire.PREFACE + settings((4, 0)) + requests,
+            b"".join(frame(wire.WINDOW_UPDATE, 0, stream, b"\0\0\0\1") for stream in range(1, 101, 2)), count=20)
