@@ -224,12 +224,24 @@ static void parse(struct reading *reading, struct fg_span text)
     free(content->specs);
 }
 
+/* There is nothing to read, which is told once. */
+static void give_up(struct reading *reading, const char *why)
+{
+    const struct version none = {.bytes = -1};
+    reading->is_new = !is_same(&reading->version, &none);
+    reading->version = none;
+    (void)fg_error_set(&reading->error, "%s", why);
+}
+
 static void read_open(struct reading *reading, int fd)
 {
     struct stat info;
-    if (fstat(fd, &info) == -1 || !S_ISREG(info.st_mode) || info.st_size > FILE_BYTES_MAX) {
-        reading->is_new = true;
-        (void)fg_error_set(&reading->error, "no file of a sensible size");
+    if (fstat(fd, &info) == -1 || !S_ISREG(info.st_mode)) {
+        give_up(reading, "it is no regular file; expected one");
+        return;
+    }
+    if (info.st_size > FILE_BYTES_MAX) {
+        give_up(reading, "it has more than 4MiB; expected less");
         return;
     }
     const struct version version = {info.st_mtim, info.st_size, info.st_ino};
@@ -252,10 +264,7 @@ static void read_file(struct reading *reading)
 {
     int fd = open(reading->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd == -1) {
-        const struct version none = {.bytes = -1};
-        reading->is_new = !is_same(&reading->version, &none); /* told once */
-        reading->version = none;
-        (void)fg_error_set(&reading->error, "%s", strerror(errno));
+        give_up(reading, strerror(errno));
         return;
     }
     read_open(reading, fd);

@@ -42,12 +42,12 @@ static void hold(struct fg_connection *connection, size_t len)
         connection->has_broken = true;
 }
 
-static void refuse_header(struct fg_connection *connection)
+static void refuse_header(struct fg_connection *connection, const char *fault)
 {
     static struct fg_log_limit limit;
     fg_counter_add_owned(&connection->net->stats.protocol_errors, 1);
-    fg_log_limited(&limit, 1, FG_LOG_WARN, "proxy_header_bad", "listener=%s from=%s",
-                   connection->listening->conf->name, connection->addr_text);
+    fg_log_limited(&limit, 1, FG_LOG_WARN, "proxy_header_bad", "listener=%s from=%s reason=\"%s\"",
+                   connection->listening->conf->name, connection->addr_text, fault);
     fg_connection_cut(connection, FG_GONE_PROTOCOL);
 }
 
@@ -80,7 +80,7 @@ void fg_preamble_take_header(struct fg_connection *connection, size_t len)
         hold(connection, len);
         return;
     case FG_PROXY_HEADER_BAD:
-        refuse_header(connection);
+        refuse_header(connection, header.fault);
         return;
     case FG_PROXY_HEADER_OK:
         break;

@@ -15,6 +15,12 @@
 #define V2_TLV_HEAD 3u
 #define V2_CRC_BYTES 4u
 
+static enum fg_proxy_header_result refuse(struct fg_proxy_header *header, const char *fault)
+{
+    header->fault = fault;
+    return FG_PROXY_HEADER_BAD;
+}
+
 static const struct fg_span v1_start = FG_SPAN_LITERAL("PROXY ");
 static const struct fg_span v2_start = FG_SPAN_LITERAL("\r\n\r\n\0\r\nQUIT\n");
 
@@ -68,13 +74,16 @@ static enum fg_proxy_header_result parse_v1(struct fg_span bytes, struct fg_prox
     size_t most = bytes.len < V1_BYTES_MAX ? bytes.len : V1_BYTES_MAX;
     const char *end = memchr(bytes.data, '\n', most);
     if (end == NULL)
-        return bytes.len < V1_BYTES_MAX ? FG_PROXY_HEADER_PARTIAL : FG_PROXY_HEADER_BAD;
+        return bytes.len < V1_BYTES_MAX ? FG_PROXY_HEADER_PARTIAL
+                                        : refuse(header, "a line of more than 107 bytes");
     size_t len = (size_t)(end - bytes.data);
     if (len <= v1_start.len || end[-1] != '\r')
-        return FG_PROXY_HEADER_BAD;
+        return refuse(header, "a line that is empty, or does not end in CRLF");
     header->len = len + 1;
     struct fg_span line = {bytes.data + v1_start.len, len - 1 - v1_start.len};
-    return parse_line(line, header) ? FG_PROXY_HEADER_OK : FG_PROXY_HEADER_BAD;
+    return parse_line(line, header)
+               ? FG_PROXY_HEADER_OK
+               : refuse(header, "a line that is not TCP4 or TCP6, two addresses and two ports");
 }
 
 static const unsigned char *take_ip(const unsigned char *from, bool is_v4, struct fg_ip *ip)
@@ -143,21 +152,25 @@ static enum fg_proxy_header_result parse_v2(struct fg_span bytes, struct fg_prox
     const unsigned char *data = (const unsigned char *)bytes.data;
     unsigned command = data[12] & 0x0f;
     size_t len = (size_t)data[14] << 8 | data[15];
-    if (data[12] >> 4 != 2 || command > V2_PROXY || V2_HEADER + len > FG_PROXY_HEADER_BYTES_MAX)
-        return FG_PROXY_HEADER_BAD;
+    if (data[12] >> 4 != 2 || command > V2_PROXY)
+        return refuse(header, "a version or command of version 2 that is not defined");
+    if (V2_HEADER + len > FG_PROXY_HEADER_BYTES_MAX)
+        return refuse(header, "a header of more than 4096 bytes");
     if (bytes.len < V2_HEADER + len)
         return FG_PROXY_HEADER_PARTIAL;
     header->len = V2_HEADER + len;
     if (command == V2_LOCAL)
         return FG_PROXY_HEADER_OK; /* whatever else it says */
     if (data[13] >> 4 > V2_FAMILY_MAX || (data[13] & 0x0f) > V2_PROTOCOL_MAX)
-        return FG_PROXY_HEADER_BAD;
+        return refuse(header, "a family or protocol that is not defined");
     bool is_v4 = data[13] == V2_TCP4;
     if (!is_v4 && data[13] != V2_TCP6)
         return FG_PROXY_HEADER_OK;
     size_t address_bytes = is_v4 ? 12 : 36;
-    if (len < address_bytes || !check_tlvs(data, header->len, V2_HEADER + address_bytes))
-        return FG_PROXY_HEADER_BAD;
+    if (len < address_bytes)
+        return refuse(header, "fewer bytes than its addresses have");
+    if (!check_tlvs(data, header->len, V2_HEADER + address_bytes))
+        return refuse(header, "a value that is cut off, or a checksum that is wrong");
     take_addresses(header, data + V2_HEADER, is_v4);
     return FG_PROXY_HEADER_OK;
 }
@@ -172,5 +185,5 @@ enum fg_proxy_header_result fg_proxy_header_parse(struct fg_span bytes,
         return bytes.len < v1_start.len ? FG_PROXY_HEADER_PARTIAL : parse_v1(bytes, header);
     if (may_become(bytes, v2_start))
         return bytes.len < v2_start.len ? FG_PROXY_HEADER_PARTIAL : parse_v2(bytes, header);
-    return FG_PROXY_HEADER_BAD;
+    return refuse(header, "no PROXY header");
 }

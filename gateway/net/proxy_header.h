@@ -29,7 +29,8 @@ struct fg_proxy_header {
     struct fg_ip destination;
     uint16_t source_port;
     uint16_t destination_port;
-    size_t len; /* bytes of the header */
+    size_t len;        /* bytes of the header */
+    const char *fault; /* of a bad one: what is wrong, for the log; a constant */
 };
 
 /* OK: *header is filled in, and what follows it is the client's. */

@@ -75,6 +75,14 @@ enum fg_cache_result {
     FG_CACHE_RESULT_COUNT,
 };
 
+/* Why a request that the cache might have answered went to the origin (RFC 9211 section 2.2). */
+enum fg_cache_forward {
+    FG_CACHE_FORWARD_MISS,    /* nothing is stored for it */
+    FG_CACHE_FORWARD_STALE,   /* what is stored is too old, or may not be given without asking */
+    FG_CACHE_FORWARD_REQUEST, /* it is fresh, but the client wants the origin's word */
+    FG_CACHE_FORWARD_COUNT,
+};
+
 struct fg_route_metrics {
     struct fg_counter requests;
     struct fg_counter by_class[6]; /* [status / 100]; [0]: aborted before a status */

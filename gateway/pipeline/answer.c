@@ -145,17 +145,38 @@ static unsigned says_already(const struct fg_field *fields, size_t field_count)
 }
 
 /* RFC 9211; without numbers, so that HTTP/2 sends each of them as one byte. */
-static struct fg_span cache_status(enum fg_cache_result result)
+static struct fg_span cache_status(const struct fg_flow *flow)
 {
     static const struct fg_span texts[FG_CACHE_RESULT_COUNT] = {
         [FG_CACHE_RESULT_HIT] = FG_SPAN_LITERAL("floodgate; hit"),
-        [FG_CACHE_RESULT_MISS] = FG_SPAN_LITERAL("floodgate; fwd=uri-miss"),
-        [FG_CACHE_RESULT_COALESCED] = FG_SPAN_LITERAL("floodgate; fwd=uri-miss; collapsed"),
         [FG_CACHE_RESULT_STALE] = FG_SPAN_LITERAL("floodgate; hit; detail=stale"),
-        [FG_CACHE_RESULT_REVALIDATED] = FG_SPAN_LITERAL("floodgate; fwd=stale; fwd-status=304"),
         [FG_CACHE_RESULT_BYPASS] = FG_SPAN_LITERAL("floodgate; fwd=bypass"),
     };
-    return texts[result];
+    static const struct fg_span missed[FG_CACHE_FORWARD_COUNT] = {
+        FG_SPAN_LITERAL("floodgate; fwd=uri-miss"),
+        FG_SPAN_LITERAL("floodgate; fwd=stale"),
+        FG_SPAN_LITERAL("floodgate; fwd=request"),
+    };
+    static const struct fg_span shared[FG_CACHE_FORWARD_COUNT] = {
+        FG_SPAN_LITERAL("floodgate; fwd=uri-miss; collapsed"),
+        FG_SPAN_LITERAL("floodgate; fwd=stale; collapsed"),
+        FG_SPAN_LITERAL("floodgate; fwd=request; collapsed"),
+    };
+    static const struct fg_span unchanged[FG_CACHE_FORWARD_COUNT] = {
+        FG_SPAN_LITERAL("floodgate; fwd=stale; fwd-status=304"), /* stored while it was asked */
+        FG_SPAN_LITERAL("floodgate; fwd=stale; fwd-status=304"),
+        FG_SPAN_LITERAL("floodgate; fwd=request; fwd-status=304"),
+    };
+    switch (flow->cache_result) {
+    case FG_CACHE_RESULT_MISS:
+        return missed[flow->cache_forward];
+    case FG_CACHE_RESULT_COALESCED:
+        return shared[flow->cache_forward];
+    case FG_CACHE_RESULT_REVALIDATED:
+        return unchanged[flow->cache_forward];
+    default:
+        return texts[flow->cache_result];
+    }
 }
 
 void fg_flow_tell_lack(const struct fg_flow *flow, struct fg_refusal *refusal)
@@ -207,7 +228,7 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     const unsigned says = says_already(fields, field_count);
     if ((says & SAYS_DATE) == 0)
         add(all, &count, FG_SPAN("date"), date_of(flow));
-    add(all, &count, FG_SPAN("cache-status"), cache_status(flow->cache_result));
+    add(all, &count, FG_SPAN("cache-status"), cache_status(flow));
     add(all, &count, FG_SPAN("x-request-id"), flow->req->ex.request_id);
     add(all, &count, FG_SPAN("traceparent"), flow->traceparent);
     /* A backend's head is passed on in the moment in which it comes. */

@@ -155,7 +155,8 @@ struct fg_flow {
 
     /* cache */
     enum fg_cache_result cache_result;
-    struct fg_span client_path; /* before a prefix was stripped; valid once routed */
+    enum fg_cache_forward cache_forward; /* why the origin is asked, when it is */
+    struct fg_span client_path;          /* before a prefix was stripped; valid once routed */
     struct fg_span cache_key;
     struct fg_cache_reader *cache_reader; /* of the fetch that answers */
     struct fg_cache_object *cache_stored; /* to be revalidated */

@@ -413,6 +413,11 @@ static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
         break;
     }
     keep(&flow->cache_stored, object);
+    /* What is fresh by itself, and was not taken back, is not good enough for this client alone. */
+    bool is_fresh = !fg_cache_store_must_ask(flow->thread->pipeline->cache, object) &&
+                    fg_cache_is_ever_fresh(&object->head.response, object->head.lifetime_s) &&
+                    age_of(flow, object) < object->head.lifetime_s * FG_S;
+    flow->cache_forward = is_fresh ? FG_CACHE_FORWARD_REQUEST : FG_CACHE_FORWARD_STALE;
     return false;
 }
 
@@ -443,6 +448,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
                                .route_index = (uint32_t)fg_flow_route_index(flow),
                                .has_authorization = request.has_authorization};
     bool is_solo = false;
+    flow->cache_forward = FG_CACHE_FORWARD_MISS;
     keep(&flow->cache_stored, NULL);
     struct fg_cache_object *object = fg_cache_store_get(store_of(flow), &ask);
     if (object != NULL) {

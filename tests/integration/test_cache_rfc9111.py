@@ -17,7 +17,9 @@ HOUR = "max-age=3600"
 OLD = "Mon, 02 Nov 2026 10:00:00 GMT"
 HOW = {"floodgate; fwd=uri-miss": "miss", "floodgate; hit": "hit",
        # A 304 or a range is answered before the fetch has ended: the next request may still read along with it.
-       "floodgate; fwd=uri-miss; collapsed": "hit",
+       "floodgate; fwd=uri-miss; collapsed": "hit", "floodgate; fwd=stale; collapsed": "hit",
+       "floodgate; fwd=stale": "miss", "floodgate; fwd=request": "miss",
+       "floodgate; fwd=request; fwd-status=304": "revalidated",
        "floodgate; hit; detail=stale": "stale", "floodgate; fwd=stale; fwd-status=304": "revalidated",
        "floodgate; fwd=bypass": "pass", None: "uncached"}
 

@@ -1,4 +1,5 @@
 """Where a request comes from: PROXY protocol headers and forwarded fields, believed from whom one may."""
+import re
 import socket
 import ssl
 import struct
@@ -92,6 +93,7 @@ def test_without_a_good_header_there_is_no_connection(site, header):
     with pytest.raises((ssl.SSLError, OSError)):
         ask(site, header)
     wait_for(lambda: "event=proxy_header_bad" in site.log or header == b"", what="the log line")
+    assert header == b"" or re.search(r'event=proxy_header_bad .*reason="[^"]+"', site.log)
 
 
 def test_limits_count_the_client_and_not_the_balancer(site):

@@ -3,7 +3,7 @@ test_upstream_endpoints.py: endpoints that come and go while the gateway runs: b
 followed, and by the operator.
 """
 import collections
-
+import os
 
 from harness import plain_http, wait_for
 from upstreams import Raw, cluster, figures, ok, serving
@@ -57,6 +57,14 @@ def test_a_file_that_is_empty_or_names_nobody_changes_nothing(launch, tmp_path):
         path.write_text(f"{b.address}\n")
         wait_for(lambda: set(addresses(gateway)) == {b.address}, what="the new list")
         assert answers(gateway, 3) == {"b": 3}
+        path.unlink()
+        os.mkfifo(path)  # nobody writes to it: neither the list nor the helper that reads it may wait for that
+        wait_for(lambda: "it is no regular file" in gateway.log)
+        assert answers(gateway, 3) == {"b": 3}
+        path.unlink()
+        path.write_text(f"{a.address}\n")
+        wait_for(lambda: set(addresses(gateway)) == {a.address}, what="a file again")
+        assert gateway.log.count("it is no regular file") == 1
 
 
 def test_nobody_is_asked_whom_the_operator_has_disabled(launch):

@@ -224,15 +224,23 @@ static void names_an_unreadable_configuration(void **state)
     (void)state;
     struct config_errors errors;
     char path[PATH_MAX + 64];
-    char expected[PATH_MAX + 128];
+    char expected[PATH_MAX + 256];
     assert_null(load_file("/nonexistent/f.yaml", &errors));
     assert_int_equal(errors.reported_count, 1);
     assert_string_equal(errors.lines[0], "/nonexistent/f.yaml: cannot open the configuration: No "
                                          "such file or directory");
     path_in(path, "conf");
     assert_null(load_file(path, &errors));
-    snprintf(expected, sizeof(expected), "%s: cannot read the configuration: Is a directory", path);
+    snprintf(expected, sizeof(expected),
+             "%s: cannot open the configuration: it is no regular file; expected one", path);
     assert_string_equal(errors.lines[0], expected);
+    path_in(path, "pipe.yaml"); /* which nobody ever writes to */
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_null(load_file(path, &errors));
+    snprintf(expected, sizeof(expected),
+             "%s: cannot open the configuration: it is no regular file; expected one", path);
+    assert_string_equal(errors.lines[0], expected);
+    unlink(path);
 }
 
 int main(void)

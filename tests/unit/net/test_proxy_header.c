@@ -91,6 +91,7 @@ static void refuses_broken_ones(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct fg_proxy_header header;
         assert_int_equal(fg_proxy_header_parse(bad[i], &header), FG_PROXY_HEADER_BAD);
+        assert_non_null(header.fault);
     }
 }
 
