@@ -15,6 +15,7 @@
  * or |   half_open_probes successes                                      v      | is slow
  *      '------------------------------------------------------------- HALF_OPEN --'
  *
+ * A share opens it only by what is of several instants (failure_row.h): one restart is no share.
  * An opening lasts open_ns at first. It is twice the last one, up to open_max_ns, when a probe
  * failed, or when the breaker had been closed for less time than the last opening took (it flaps);
  * else open_ns again.
@@ -49,6 +50,8 @@ static void clear_window(struct fg_circuit_breaker *cb)
 {
     memset(cb->buckets, 0, sizeof(cb->buckets));
     fg_failure_row_end(&cb->row);
+    fg_failure_row_end(&cb->failed);
+    fg_failure_row_end(&cb->slow);
 }
 
 static void forget_who_asked(struct fg_circuit_breaker *cb)
@@ -129,16 +132,20 @@ static struct fg_breaker_cause judge(const struct fg_circuit_breaker *cb)
     uint64_t failures = 0;
     uint64_t slow = 0;
     uint64_t total = 0;
+    uint64_t failed_at = 0;
+    uint64_t slow_at = 0;
     for (size_t i = 0; i < FG_BREAKER_BUCKET_COUNT; i++) {
         failures += cb->buckets[i].failures;
         slow += cb->buckets[i].slow;
+        failed_at += cb->buckets[i].failed_at;
+        slow_at += cb->buckets[i].slow_at;
         total += (uint64_t)cb->buckets[i].successes + cb->buckets[i].failures;
     }
     if (total < config->min_requests)
         return nothing;
-    if (is_share(failures, total, config->error_permille))
+    if (failed_at >= FG_BREAKER_INSTANTS_LEAST && is_share(failures, total, config->error_permille))
         return by_share(FG_BREAKER_BY_ERRORS, failures, total, config->error_permille);
-    if (is_share(slow, total, config->slow_permille))
+    if (slow_at >= FG_BREAKER_INSTANTS_LEAST && is_share(slow, total, config->slow_permille))
         return by_share(FG_BREAKER_BY_LATENCY, slow, total, config->slow_permille);
     return nothing;
 }
@@ -150,8 +157,12 @@ static void record_closed(struct fg_circuit_breaker *cb, uint64_t now_ns, uint64
     count_up(is_failure ? &bucket->failures : &bucket->successes);
     if (is_slow)
         count_up(&bucket->slow);
+    if (is_slow && fg_failure_row_note(&cb->slow, now_ns, latency_ns))
+        count_up(&bucket->slow_at);
+    if (is_failure && fg_failure_row_note(&cb->failed, now_ns, latency_ns))
+        count_up(&bucket->failed_at);
     if (is_failure)
-        fg_failure_row_note(&cb->row, now_ns, latency_ns);
+        (void)fg_failure_row_note(&cb->row, now_ns, latency_ns);
     else
         fg_failure_row_end(&cb->row);
     if (!is_failure && !is_slow)

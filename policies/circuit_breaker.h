@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #define FG_BREAKER_BUCKET_COUNT 10
+#define FG_BREAKER_INSTANTS_LEAST 3
 
 enum fg_breaker_state { FG_BREAKER_CLOSED, FG_BREAKER_OPEN, FG_BREAKER_HALF_OPEN };
 enum fg_breaker_verdict {
@@ -46,7 +47,8 @@ struct fg_breaker_config {
     uint32_t consecutive_failures; /* opens after so many in a row, those of one instant being one
                                     * (failure_row.h); 0: not by this rule */
     uint32_t error_permille;   /* opens at this share of failures, 1-1000; 0: not by this rule */
-    uint32_t min_requests;     /* ... once the window holds at least so many results */
+    uint32_t min_requests;     /* ... once the window holds at least so many results, and the
+                                * failures are of at least FG_BREAKER_INSTANTS_LEAST instants */
     uint32_t half_open_probes; /* probes at a time, and successes that close; at least 1 */
     uint64_t window_ns;        /* length of the rolling window; at least 10 */
     uint64_t open_ns;          /* first time open, at least 1; doubles at each relapse */
@@ -59,7 +61,9 @@ struct fg_breaker_config {
 struct fg_breaker_bucket {
     uint32_t successes;
     uint32_t failures;
-    uint32_t slow; /* of both */
+    uint32_t slow;      /* of both */
+    uint32_t failed_at; /* instants at which some failed (failure_row.h) */
+    uint32_t slow_at;   /* ... ended that were slow */
 };
 
 struct fg_circuit_breaker {
@@ -67,6 +71,8 @@ struct fg_circuit_breaker {
     /* state */
     enum fg_breaker_state state;
     struct fg_failure_row row;
+    struct fg_failure_row failed; /* instants, whatever succeeds meanwhile */
+    struct fg_failure_row slow;
     uint32_t probes_in_flight;            /* every probe handed out and not yet recorded */
     uint32_t probe_successes;             /* since it became half-open */
     struct fg_breaker_cause cause;        /* of the last opening */

@@ -42,14 +42,16 @@ static inline void fg_failure_row_end(struct fg_failure_row *row)
     row->count = 0;
 }
 
-static inline void fg_failure_row_note(struct fg_failure_row *row, uint64_t now_ns,
+/* True: it is news. */
+static inline bool fg_failure_row_note(struct fg_failure_row *row, uint64_t now_ns,
                                        uint64_t latency_ns)
 {
     if (row->count != 0 && fg_failure_is_same(row->counted_ns, now_ns, latency_ns))
-        return;
+        return false;
     row->counted_ns = now_ns;
     if (row->count < UINT32_MAX)
         row->count++;
+    return true;
 }
 
 #endif

@@ -178,7 +178,8 @@ static const struct fg_choice concurrency_kinds[] = {
              .zero_word = "off",                                                                   \
              .min = 1,                                                                             \
              .max = 1000,                                                                          \
-             .doc = "Opens when this share of the window's requests failed."},                     \
+             .doc = "Opens when this share of the window's requests failed, at three instants at " \
+                    "least."},                                                                     \
             {.name = "min_requests",                                                               \
              .type = FG_KEY_U32,                                                                   \
              .offset = AT(fg_breaker_conf, min_requests),                                          \
@@ -201,7 +202,8 @@ static const struct fg_choice concurrency_kinds[] = {
              .zero_word = "off",                                                                   \
              .min = 1,                                                                             \
              .max = 1000,                                                                          \
-             .doc = "Opens when this share of the window's requests was slow."},                   \
+             .doc = "Opens when this share of the window's requests was slow, at three instants "  \
+                    "at least."},                                                                  \
             {.name = "window",                                                                     \
              .type = FG_KEY_DURATION,                                                              \
              .offset = AT(fg_breaker_conf, window_ns),                                             \

@@ -4,6 +4,8 @@
 #include "policies/circuit_breaker.h"
 #include "policy_test.h"
 
+#include <math.h>
+
 static struct fg_breaker_config in_a_row(uint32_t failures, uint32_t probes)
 {
     struct fg_breaker_config config = fg_circuit_breaker_config_default();
@@ -428,6 +430,83 @@ static void probes_never_exceed_the_limit(void **state)
     assert_true(cb.opened_total > 10);
 }
 
+/* Calls that begin by chance and take by chance; each fails by chance, and at `restart_ns` all. */
+struct traffic {
+    double per_s;
+    uint64_t mean_ns;
+    double fails;
+    uint64_t restart_ns; /* 0: never */
+};
+
+static double exponential(uint64_t *seed, double mean)
+{
+    return -log(((double)test_below(seed, 1000000) + 1) / 1000001) * mean;
+}
+
+/* When the share of failures opens it within a minute; FG_POLICY_NEVER: not. */
+static uint64_t opens_at(const struct traffic *traffic, uint64_t seed)
+{
+    enum { CALLS = 4000 };
+    static uint64_t ends_ns[CALLS], begun_ns[CALLS];
+    struct fg_breaker_config config = fg_circuit_breaker_config_default();
+    struct fg_circuit_breaker cb;
+    config.consecutive_failures = 0;
+    fg_circuit_breaker_init(&cb, &config, 0);
+    size_t count = 0;
+    for (double at = 0; at < 60e9 && count < CALLS; count++) {
+        at += exponential(&seed, 1e9 / traffic->per_s);
+        begun_ns[count] = (uint64_t)at;
+        ends_ns[count] = (uint64_t)(at + exponential(&seed, (double)traffic->mean_ns));
+    }
+    for (uint64_t now_ns = 0; now_ns < 60 * S; now_ns += MS) {
+        for (size_t i = 0; i < count; i++) {
+            bool is_cut = now_ns == traffic->restart_ns && begun_ns[i] < now_ns &&
+                          ends_ns[i] > now_ns && now_ns > 0;
+            if (!is_cut && (ends_ns[i] > now_ns || ends_ns[i] + MS <= now_ns))
+                continue;
+            ends_ns[i] = 0;
+            bool fails = is_cut || (double)test_below(&seed, 1000) < traffic->fails * 1000;
+            fg_circuit_breaker_record(&cb, now_ns, false,
+                                      fails ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS,
+                                      now_ns - begun_ns[i]);
+        }
+        if (cb.opened_total > 0)
+            return now_ns;
+    }
+    return FG_POLICY_NEVER;
+}
+
+/* Of 20 seeds: how many open, and after how long in the mean. */
+static unsigned openings(const struct traffic *traffic, double *mean_s)
+{
+    unsigned count = 0;
+    uint64_t base = test_seed(40);
+    *mean_s = 0;
+    for (uint64_t seed = base; seed < base + 20; seed++) {
+        uint64_t at_ns = opens_at(traffic, seed);
+        count += at_ns != FG_POLICY_NEVER;
+        *mean_s += at_ns == FG_POLICY_NEVER ? 0 : (double)at_ns / 1e9 / 20;
+    }
+    print_message("  %.0f/s of %.1f s, %.1f fail: %u of 20 open, after %.2f s\n", traffic->per_s,
+                  (double)traffic->mean_ns / 1e9, traffic->fails, count, *mean_s);
+    return count;
+}
+
+/* Long polls of 15 s, thirty of them open: a restart breaks more than ten seconds bring answers. */
+static void a_restart_is_no_share_and_a_failing_backend_is(void **state)
+{
+    (void)state;
+    double mean_s;
+    struct traffic polls = {.per_s = 2, .mean_ns = 15 * S, .restart_ns = 30 * S};
+    assert_int_equal(openings(&polls, &mean_s), 0);
+    struct traffic half = {.per_s = 50, .mean_ns = 100 * MS, .fails = 0.6};
+    assert_int_equal(openings(&half, &mean_s), 20);
+    assert_true(mean_s < 1.5);
+    struct traffic dead = {.per_s = 50, .mean_ns = 5 * S, .fails = 1};
+    assert_int_equal(openings(&dead, &mean_s), 20);
+    assert_true(mean_s < 2.5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +527,7 @@ int main(void)
         cmocka_unit_test(the_most_important_who_ask_are_the_first_to_try),
         cmocka_unit_test(a_flood_of_the_unimportant_does_not_take_the_probes),
         cmocka_unit_test(probes_never_exceed_the_limit),
+        cmocka_unit_test(a_restart_is_no_share_and_a_failing_backend_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
