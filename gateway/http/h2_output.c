@@ -31,10 +31,20 @@ void fg_h2_bytes_drop(struct fg_h2 *h2, struct fg_h2_bytes *bytes)
     *bytes = (struct fg_h2_bytes){.data = NULL};
 }
 
+/* What is out makes room for what is to go out. */
+static void compact(struct fg_h2_bytes *box)
+{
+    memmove(box->data, box->data + box->sent, box->len - box->sent);
+    box->len -= box->sent;
+    box->sent = 0;
+}
+
 /* Room for `len` bytes at the end of the outbox; NULL: the connection has failed. */
 static uint8_t *reserve(struct fg_h2 *h2, size_t len)
 {
     struct fg_h2_bytes *box = &h2->outbox;
+    if (len > box->room - box->len && box->sent > 0)
+        compact(box);
     if (len > box->room - box->len) {
         size_t room = box->room == 0 ? OUTBOX_FIRST : 2 * box->room;
         if (room > OUTBOX_MAX) {

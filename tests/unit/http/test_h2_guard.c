@@ -80,6 +80,31 @@ static void a_flood_uses_the_allowance_up(void **state)
     }
 }
 
+/* However large an allowance is: what a client does not read is bounded. */
+static void unread_answers_to_pings_are_bounded(void **state)
+{
+    (void)state;
+    struct fg_limits_conf limits = fake_limits();
+    limits.h2_overhead_burst = 1000000;
+    struct fake fake;
+    char frame[32];
+    size_t len = put_frame(frame, NGHTTP2_PING, 0, 0, "12345678", 8);
+    fake_open(&fake, true, &limits);
+    fake_feed(&fake, preface, sizeof(preface) - 1);
+    for (unsigned i = 0; i < 5000; i++) /* of one who reads, now and then */
+        fake_feed(&fake, frame, len);
+    assert_false(fake.is_closing);
+    fake_forget_output(&fake);
+    fake.is_stuck = true;
+    unsigned sent = 0;
+    for (; !fake.is_closing && sent < 10000; sent++)
+        fake_feed(&fake, frame, len);
+    assert_in_range(sent, 1000, 4000);
+    assert_int_equal(fake.close_mode, FG_CLOSE_LINGER);
+    assert_int_equal(fg_counter_get(&fake.stats.protocol_errors), 1);
+    fake_close(&fake);
+}
+
 static void answers_earn_the_allowance_back(void **state)
 {
     (void)state;
@@ -201,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flood_uses_the_allowance_up),
+        cmocka_unit_test(unread_answers_to_pings_are_bounded),
         cmocka_unit_test(answers_earn_the_allowance_back),
         cmocka_unit_test(streams_that_are_no_more),
         cmocka_unit_test(no_stream_depends_on_itself),
