@@ -180,7 +180,8 @@ def test_a_starved_worker_is_not_taken_for_a_hung_one(launch):
             burner.wait()
     print(f"{max(ages):.1f} s without a sign of life")
     hung = re.findall(r"worker_hangs index=\d pid=(\d+) reason=(\w+)", gateway.log)
-    assert hung in ([], [(str(pids[0]), "stopped")]), gateway.log[-2000:]
+    # It may take its time to die, and is found again and again.
+    assert {pid for pid, _ in hung} <= {str(pids[0])} and hung[:1] in ([], [(str(pids[0]), "stopped")]), gateway.log[-2000:]
     assert gateway.stats()["inference"]["requests"]["failed"] == 0
 
 
