@@ -105,6 +105,14 @@ static void finish(struct fg_cache_fetch *fetch)
     fg_loop_defer(fetch->thread->loop, &fetch->finish);
 }
 
+static void note_answerer(const struct fg_cache_fetch *fetch, struct fg_cache_answerer *answerer)
+{
+    const struct fg_answerer *own = &fetch->req.ex.answerer;
+    snprintf(answerer->endpoint, sizeof(answerer->endpoint), "%.*s", FG_SPAN_ARGS(own->endpoint));
+    answerer->attempts = own->attempts;
+    answerer->was_hedged = own->was_hedged;
+}
+
 static const struct fg_cache_failure broken = {
     .status = 502,
     .type = "backend_error",
@@ -174,6 +182,7 @@ void fg_cache_fetch_failed(struct fg_cache_fetch *fetch, const struct fg_refusal
         .position = refusal->position,
         .wait_ns = refusal->wait_ns,
     };
+    note_answerer(fetch, &failure.answerer);
     snprintf(failure.message, sizeof(failure.message), "%s", refusal->message);
     fail(fetch, &failure);
 }
@@ -264,6 +273,7 @@ static void set_head(struct fg_cache_fetch *fetch, enum fg_cache_outcome outcome
         hops.own[i].name = flow->backend_hops[i].name;
         hops.own[i].duration_ns = flow->backend_hops[i].duration_ns;
     }
+    note_answerer(fetch, &hops.answerer);
     fetch->has_head = true;
     fetch->object = object;
     fg_cache_stream_set_head(fetch->stream, outcome, object, length, keeps, &hops);

@@ -31,8 +31,16 @@ enum fg_cache_outcome {
     FG_CACHE_OUTCOME_FAILED,  /* no answer: see failure */
 };
 
+/* Which server a fetch went to, for the log and explain. */
+struct fg_cache_answerer {
+    char endpoint[64]; /* cut there; empty: none was chosen */
+    unsigned attempts;
+    bool was_hedged;
+};
+
 /* What the leader's client is told of a failed fetch, and everybody else's. */
 struct fg_cache_failure {
+    struct fg_cache_answerer answerer; /* who failed last */
     unsigned status;
     const char *type; /* constants */
     const char *code;
@@ -48,9 +56,10 @@ struct fg_cache_failure {
     char message[200];
 };
 
-/* Where the fetch spent its time up to the head, for the leader's Server-Timing. */
+/* Where the fetch spent its time up to the head, for the leader's Server-Timing, and with whom. */
 #define FG_CACHE_HOPS_MAX 4u
 struct fg_cache_hops {
+    struct fg_cache_answerer answerer;
     uint64_t queue_ns;
     uint64_t backend_ns;
     struct {

@@ -119,6 +119,18 @@ static void note_wait(struct fg_flow *flow)
 }
 
 /* The leader's time was spent where its fetch spent it. */
+/* Whose answer, or failure, it is: the fetch's request is none that is logged. */
+static void take_answerer(struct fg_flow *flow, const struct fg_cache_answerer *answerer)
+{
+    struct fg_exchange *ex = &flow->req->ex;
+    if (answerer->endpoint[0] == '\0')
+        return;
+    /* Without memory it goes unnamed. */
+    ex->answerer.endpoint = fg_arena_try_copy(ex->arena, fg_span_from_string(answerer->endpoint));
+    ex->answerer.attempts = answerer->attempts;
+    ex->answerer.was_hedged = answerer->was_hedged;
+}
+
 static void take_hops(struct fg_flow *flow, const struct fg_cache_hops *hops)
 {
     _Static_assert(FG_CACHE_HOPS_MAX == FG_BACKEND_HOPS_MAX, "one is copied from the other");
@@ -129,6 +141,7 @@ static void take_hops(struct fg_flow *flow, const struct fg_cache_hops *hops)
             (struct fg_backend_hop){hops->own[i].name, hops->own[i].duration_ns};
     flow->backend_hop_count = hops->own_count;
     flow->head_ns = fg_clock_monotonic_ns();
+    take_answerer(flow, &hops->answerer);
 }
 
 static void retry(struct fg_flow *flow)
@@ -176,6 +189,7 @@ static void refuse_failed(struct fg_flow *flow, const struct fg_cache_failure *f
         .position = failure->position,
         .wait_ns = failure->wait_ns,
     };
+    take_answerer(flow, &failure->answerer);
     if (failure->is_refused)
         fg_flow_refuse(flow, &refusal);
     else

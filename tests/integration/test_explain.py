@@ -1,4 +1,6 @@
 """What a request met, told afterwards: /explain and `floodgate explain`."""
+import re
+
 import pytest
 
 from harness import plain_http, run_binary, wait_for
@@ -62,6 +64,26 @@ def test_the_command_prints_it(explained):
 def test_questions_that_make_no_sense(explained):
     for query, status in (("", 400), ("?request_id=", 400), ("?id=1", 400), ("?request_id=1", 404)):
         assert plain_http.get(f"{explained.admin}/explain{query}").status_code == status
+
+
+def test_it_says_whom_a_fetch_of_the_cache_went_to(launch):
+    """Of who led it; a hit has asked nobody. The log says the same."""
+    with serving(Raw([lambda connection, *_: reset(connection) or False]),
+                 Raw([ok(b"kept", fields=b"cache-control: max-age=600\r\n")])) as (bad, good):
+        sections = cluster([good.address], threads=1)
+        sections["clusters"]["down"] = {"endpoints": [bad.address], "breaker": {"enabled": False}}
+        sections["routes"] = [{"match": {"prefix": "/down"}, "to": "cluster:down", "cache": True},
+                              {"match": {"prefix": "/"}, "to": "cluster:api", "cache": True}]
+        sections["observability"] = {"access_log": True}
+        gateway = launch(sections)
+        with gateway.client() as client:
+            led, hit, lost = (client.get(path) for path in ("/", "/", "/down"))
+        assert (led.status_code, hit.headers["cache-status"], lost.status_code) == (200, "floodgate; hit", 502)
+        told = [explain(gateway, one.headers["x-request-id"])["backend"] for one in (led, lost)]
+        assert [one["endpoint"] for one in told] == [good.address, bad.address]
+        assert told[0]["attempts"] == 1
+        assert not (explain(gateway, hit.headers["x-request-id"]).get("backend") or {}).get("endpoint")
+        wait_for(lambda: re.search(f"cache=miss .*endpoint={good.address} attempts=1", gateway.log), what="the log line")
 
 
 def test_it_says_who_answered_and_how_many_were_asked(launch):
