@@ -440,7 +440,7 @@ static void on_flushed(struct fg_codec *codec)
     if (h1->is_closing)
         transport->ops->close(transport, h1->close_mode);
     else if (h1->head_len == 0)
-        transport->ops->arm(transport, FG_TIMEOUT_IDLE);
+        transport->ops->arm(transport, h1->is_draining ? FG_TIMEOUT_LINGER : FG_TIMEOUT_IDLE);
 }
 
 static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
@@ -552,10 +552,16 @@ static void on_drain(struct fg_codec *codec)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
     h1->is_draining = true;
-    if (h1->current == NULL && h1->head_len == 0) {
-        fg_h1_close_after(h1, FG_CLOSE_FLUSH);
-        codec->transport->ops->wake(codec->transport);
+    if (h1->current != NULL || h1->head_len > 0)
+        return;
+    if (h1->request_count == 0) {
+        /* Its request is on its way, and no client asks anew on a connection that it has just
+         * opened. */
+        codec->transport->ops->arm(codec->transport, FG_TIMEOUT_LINGER);
+        return;
     }
+    fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+    codec->transport->ops->wake(codec->transport);
 }
 
 static uint64_t on_waits_since(struct fg_codec *codec, bool *is_idle)

@@ -661,10 +661,36 @@ static void drains(void **state)
     assert_true(fake.is_closing);
     fake_close(&fake);
     fake_open(&fake, false, NULL);
+    fake_feed_text(&fake, GET("/"));
+    assert_false(fake.is_closing);
     fake.codec->ops->drain(fake.codec);
     fake_turn(&fake);
     assert_true(fake.is_closing);
     fake_close(&fake);
+}
+
+static void waits_for_the_first_request_while_it_drains(void **state)
+{
+    (void)state;
+    struct fake fake;
+    for (unsigned is_asked = 0; is_asked < 2; is_asked++) {
+        fake_open(&fake, false, NULL);
+        fake.codec->ops->drain(fake.codec);
+        fake_turn(&fake);
+        assert_false(fake.is_closing);
+        assert_true(fake.is_armed);
+        assert_int_equal(fake.armed, FG_TIMEOUT_LINGER);
+        if (is_asked) {
+            fake_feed_text(&fake, GET("/"));
+            assert_true(fake_said(&fake, "connection: close\r\n"));
+        } else {
+            fake.codec->ops->on_timeout(fake.codec, FG_TIMEOUT_LINGER);
+            fake_turn(&fake);
+            assert_int_equal(fake.out_len, 0);
+        }
+        assert_true(fake.is_closing);
+        fake_close(&fake);
+    }
 }
 
 static void closes_after_its_share_of_requests(void **state)
@@ -821,6 +847,7 @@ int main(void)
         TEST(gathers_small_chunks),
         cmocka_unit_test(times_out_heads_bodies_and_silence),
         cmocka_unit_test(drains),
+        cmocka_unit_test(waits_for_the_first_request_while_it_drains),
         cmocka_unit_test(closes_after_its_share_of_requests),
         cmocka_unit_test(answers_503_when_a_request_outgrows_its_memory),
         TEST(does_not_pass_on_what_would_split_an_answer),
