@@ -68,7 +68,7 @@ static uint16_t weight_of(const char *at, const char *end)
     return PERMILLE_MAX;
 }
 
-static void apply(uint16_t listed[FG_CODING_COUNT], uint16_t *star, const char *at, const char *end)
+static void apply(struct fg_accept_encoding *accept, const char *at, const char *end)
 {
     while (at != end && is_blank(*at))
         at++;
@@ -80,39 +80,41 @@ static void apply(uint16_t listed[FG_CODING_COUNT], uint16_t *star, const char *
         return;
     uint16_t weight = weight_of(stop, end);
     if (len == 1 && *at == '*')
-        *star = weight;
+        accept->star = weight;
     for (unsigned i = 0; i < FG_CODING_COUNT; i++) {
         if (is_name(at, len, names[i]))
-            listed[i] = weight;
+            accept->listed[i] = weight;
     }
     if (is_name(at, len, "x-gzip"))
-        listed[FG_CODING_GZIP] = weight;
+        accept->listed[FG_CODING_GZIP] = weight;
 }
 
 void fg_accept_encoding_init(struct fg_accept_encoding *accept)
 {
-    *accept = (struct fg_accept_encoding){.permille = {[FG_CODING_IDENTITY] = PERMILLE_MAX}};
+    *accept = (struct fg_accept_encoding){
+        .permille = {[FG_CODING_IDENTITY] = PERMILLE_MAX},
+        .listed = {UNLISTED, UNLISTED, UNLISTED, UNLISTED},
+        .star = UNLISTED,
+    };
 }
 
 void fg_accept_encoding_parse(struct fg_accept_encoding *accept, const char *text, size_t len)
 {
-    uint16_t listed[FG_CODING_COUNT] = {UNLISTED, UNLISTED, UNLISTED, UNLISTED};
-    uint16_t star = UNLISTED;
     const char *at = text;
     const char *end = len == 0 ? text : text + len;
     while (at != end) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
         const char *stop = comma == NULL ? end : comma;
-        apply(listed, &star, at, stop);
+        apply(accept, at, stop);
         at = comma == NULL ? end : comma + 1;
     }
     for (unsigned i = 0; i < FG_CODING_COUNT; i++) {
         /* The plain form is acceptable unless refused by name or by star; least of all, though. */
         uint16_t unlisted = i != FG_CODING_IDENTITY ? 0 : 1;
-        if (listed[i] != UNLISTED)
-            accept->permille[i] = listed[i];
-        else if (star != UNLISTED)
-            accept->permille[i] = star;
+        if (accept->listed[i] != UNLISTED)
+            accept->permille[i] = accept->listed[i];
+        else if (accept->star != UNLISTED)
+            accept->permille[i] = accept->star;
         else
             accept->permille[i] = unlisted;
     }

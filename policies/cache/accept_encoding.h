@@ -19,12 +19,16 @@ enum fg_coding {
 
 struct fg_accept_encoding {
     uint16_t permille[FG_CODING_COUNT]; /* q x 1000; 0: not acceptable */
+
+    /* of the lines so far, UINT16_MAX: not named */
+    uint16_t listed[FG_CODING_COUNT];
+    uint16_t star;
 };
 
 /* As without the field: only the plain form, though the RFC would allow any. */
 void fg_accept_encoding_init(struct fg_accept_encoding *accept);
 
-/* Add the field's value; of several lines, their values joined by commas. */
+/* Add the value of a line of the field: several count as if commas joined them (RFC 9110, 5.3). */
 void fg_accept_encoding_parse(struct fg_accept_encoding *accept, const char *text, size_t len);
 
 /*

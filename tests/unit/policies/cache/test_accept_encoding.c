@@ -64,10 +64,25 @@ static void chooses_the_best_that_is_there(void **state)
     assert_string_equal(fg_coding_name(FG_CODING_ZSTD), "zstd");
 }
 
+static void several_lines_are_one_list(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"gzip;q=0.5", "", "br;q=0.8, *;q=0", "identity;q=0.1"};
+    struct fg_accept_encoding accept;
+    fg_accept_encoding_init(&accept);
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        fg_accept_encoding_parse(&accept, lines[i], strlen(lines[i]));
+    assert_int_equal(accept.permille[FG_CODING_GZIP], 500);
+    assert_int_equal(accept.permille[FG_CODING_BR], 800);
+    assert_int_equal(accept.permille[FG_CODING_ZSTD], 0);
+    assert_int_equal(accept.permille[FG_CODING_IDENTITY], 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chooses_the_best_that_is_there),
+        cmocka_unit_test(several_lines_are_one_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
