@@ -98,16 +98,14 @@ static void pay_resets(struct fg_h2 *h2)
     FG_LIST_EACH_SAFE(it, after, &h2->streams)
     {
         struct fg_stream *stream = FG_CONTAINER_OF(it, struct fg_stream, link);
-        bool is_due = stream->owes_reset && !stream->is_closed;
+        bool is_due = stream->owes_reset && stream->wire.is_open;
         stream->owes_reset = false;
-        if (is_due && fg_h2_drain_begin(h2, stream)) {
-            stream->is_closed = true;
+        if (is_due && fg_h2_drain_begin(h2, stream))
             fg_h2_settle(h2, stream);
-        } else if (is_due && may_linger(h2, stream)) {
+        else if (is_due && may_linger(h2, stream))
             linger(h2, stream);
-        } else if (is_due) {
+        else if (is_due)
             fg_h2_dismiss(h2, stream);
-        }
     }
 }
 
@@ -137,7 +135,6 @@ static void cut_stream(struct fg_h2 *h2, struct fg_stream *stream, enum fg_gone_
 {
     if (stream->wire.is_open)
         fg_h2_wires_close(&h2->wires, &stream->wire);
-    stream->is_closed = true;
     fg_h2_drop_heads(h2, stream);
     fg_list_remove(&stream->link);
     fg_stream_gone(stream, reason);

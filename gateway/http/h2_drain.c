@@ -98,7 +98,7 @@ void fg_h2_drain_open(struct fg_h2 *h2, struct fg_stream *stream)
 {
     struct fg_codec_env *env = h2->codec.transport->env;
     uint32_t leave = leave_for(h2, stream);
-    if (leave == 0 || stream->is_closed || find(h2, stream->wire.id) != NULL)
+    if (leave == 0 || !stream->wire.is_open || find(h2, stream->wire.id) != NULL)
         return;
     struct drain *drain = fg_block_pool_alloc(&env->blocks, sizeof(*drain));
     if (drain == NULL)

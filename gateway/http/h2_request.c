@@ -430,7 +430,6 @@ void fg_h2_close_wire(struct fg_h2 *h2, struct fg_h2_wire *wire, uint32_t error_
     if (stream == NULL)
         return;
     fg_h2_drop_heads(h2, stream);
-    stream->is_closed = true;
     /* An answer without a body may be out before its handler has called end. */
     bool is_answered = stream->is_body_swallowed && error_code == NGHTTP2_NO_ERROR;
     if (!is_answered)
@@ -446,7 +445,7 @@ void fg_h2_close_if_ended(struct fg_h2 *h2, struct fg_h2_wire *wire)
 
 void fg_h2_settle(struct fg_h2 *h2, struct fg_stream *stream)
 {
-    if (!stream->is_closed || stream->state == FG_STREAM_OPEN)
+    if (stream->wire.is_open || stream->state == FG_STREAM_OPEN)
         return;
     fg_timeout_cancel(&stream->body_timeout);
     fg_timeout_cancel(&stream->write_timeout);

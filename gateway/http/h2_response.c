@@ -69,14 +69,19 @@ void fg_h2_note_sent(struct fg_h2 *h2, struct fg_stream *stream, size_t len, boo
         tell_writable(h2, stream);
 }
 
+/* Or else what is said is for nobody. */
+static bool may_say(const struct fg_stream *stream)
+{
+    return stream->wire.is_open && !stream->wire.is_reset;
+}
+
 static void on_interim(struct fg_request *req, unsigned status, const struct fg_field *fields,
                        size_t field_count)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h2 *h2 = h2_of(stream);
     assert(!stream->is_head_sent && status > 101 && status < 200);
-    bool may_say = stream->wire.is_open && !stream->wire.is_reset;
-    if (may_say && fg_h2_say_interim(h2, stream, status, fields, field_count))
+    if (may_say(stream) && fg_h2_say_interim(h2, stream, status, fields, field_count))
         fg_h2_wake(h2);
 }
 
@@ -101,8 +106,7 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
     stream->is_tunnel = status == 101;
     if (stream->is_tunnel)
         status = 200; /* RFC 8441 section 5 */
-    bool may_say = stream->wire.is_open && !stream->wire.is_reset;
-    if (may_say &&
+    if (may_say(stream) &&
         !fg_h2_say_head(h2, stream, status, fields, field_count, stream->is_body_swallowed))
         fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
     req->first_byte_ns = fg_loop_now_ns(req->loop);
@@ -143,7 +147,7 @@ static bool on_write(struct fg_request *req, const void *data, size_t len)
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_codec_env *env = stream->codec->transport->env;
-    len = fg_stream_count_answer(stream, len);
+    len = stream->wire.is_open ? fg_stream_count_answer(stream, len) : 0;
     if (len == 0)
         return true;
     return after_write(req, len, fg_byte_queue_append(&stream->out, &env->segments, data, len));
@@ -154,7 +158,7 @@ static bool on_write_shared(struct fg_request *req, const void *data, size_t len
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_codec_env *env = stream->codec->transport->env;
-    len = fg_stream_count_answer(stream, len);
+    len = stream->wire.is_open ? fg_stream_count_answer(stream, len) : 0;
     if (len == 0) {
         release(owner);
         return true;
@@ -242,7 +246,7 @@ static void on_consumed(struct fg_request *req, size_t len)
     if (len == 0)
         return;
     stream->unconsumed -= len;
-    if (stream->is_closed)
+    if (!stream->wire.is_open)
         fg_h2_give_back_unread(h2, len);
     else
         fg_h2_give_back(h2, &stream->wire, len);

@@ -250,7 +250,7 @@ bool fg_stream_awaits_client(const struct fg_stream *stream)
 size_t fg_stream_count_answer(struct fg_stream *stream, size_t len)
 {
     assert(stream->is_head_sent);
-    if (stream->is_body_swallowed || stream->is_closed)
+    if (stream->is_body_swallowed)
         return 0;
     if (stream->response_left != -1) {
         if ((uint64_t)len > (uint64_t)stream->response_left)

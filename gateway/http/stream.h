@@ -66,7 +66,6 @@ struct fg_stream {
     bool is_lingering;        /* h2: that answer is out, the reset waits for what is on its way */
     bool may_drain;           /* h2: which is then read, within bounds */
     bool has_said_trailers;   /* h2: its content is out */
-    bool is_closed;           /* h2: the stream is over on the wire */
     bool has_priority;        /* h2: of fields; an update goes over it */
     bool has_bad_priority;    /* h2: one of these is malformed, and so there is none */
     enum fg_http_error error; /* h2: what is wrong with the head so far */
@@ -155,8 +154,8 @@ bool fg_stream_count_body(struct fg_stream *stream, size_t len);
 
 /*
  * How much of `len` bytes of the answer's body to send, booked against the promised content-length:
- * nothing of a body that is not sent or whose stream is gone, and no more than was promised, for
- * that would be taken for the next answer.
+ * nothing of a body that is not sent, and no more than was promised, for that would be taken for
+ * the next answer.
  */
 size_t fg_stream_count_answer(struct fg_stream *stream, size_t len);
 
