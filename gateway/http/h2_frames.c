@@ -156,11 +156,22 @@ static void take_window_update(struct fg_h2 *h2, const uint8_t *payload)
         grow_stream_window(h2, wire, by);
 }
 
+/* What is wrong with a priority is its stream's affair; only an open one can be told so. */
+static void refuse_priority(struct fg_h2 *h2, int32_t id, uint32_t code, const char *reason)
+{
+    struct fg_h2_wire *wire = fg_h2_wires_find(&h2->wires, id);
+    if (wire != NULL)
+        fg_h2_reset_for(h2, wire, code, reason);
+    else
+        fail(h2, code, reason);
+}
+
 /* Priorities of RFC 7540 mean nothing any more; a stream that depends on itself never could be. */
 static void take_priority(struct fg_h2 *h2, const uint8_t *payload)
 {
-    if (fg_h2_read_u31(payload) == h2->frame.stream_id)
-        fail(h2, NGHTTP2_PROTOCOL_ERROR, "a stream that depends on itself");
+    int32_t id = h2->frame.stream_id;
+    if (fg_h2_read_u31(payload) == id)
+        refuse_priority(h2, id, NGHTTP2_PROTOCOL_ERROR, "a stream that depends on itself");
 }
 
 static void take_control(struct fg_h2 *h2, const uint8_t *payload, size_t len)
@@ -251,6 +262,12 @@ static void begin_control(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
     uint32_t code = check_form(hd);
     size_t wanted = wanted_of(hd);
+    h2->control.len = 0;
+    h2->control.wanted = 0;
+    if (code == NGHTTP2_FRAME_SIZE_ERROR && hd->type == NGHTTP2_PRIORITY) {
+        refuse_priority(h2, hd->stream_id, code, "a priority of the wrong length");
+        return;
+    }
     if (code != NGHTTP2_NO_ERROR) {
         fail(h2, code, "a frame of the wrong length, or on the wrong stream");
         return;
@@ -259,7 +276,6 @@ static void begin_control(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
         fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, "more settings than there are");
         return;
     }
-    h2->control.len = 0;
     h2->control.wanted = (uint8_t)wanted;
     if (wanted == 0)
         take_control(h2, h2->control.bytes, 0);
@@ -314,10 +330,6 @@ static void take_head(struct fg_h2 *h2)
     const struct fg_h2_block *block = &h2->block;
     int32_t id = block->stream_id;
     bool is_end = (block->flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (block->depends_on == id) {
-        fail(h2, NGHTTP2_PROTOCOL_ERROR, "a stream that depends on itself");
-        return;
-    }
     struct fg_h2_wire *wire = fg_h2_wires_find(&h2->wires, id);
     if (id > h2->newest_id) {
         fg_h2_begin_stream(h2, id, is_end);

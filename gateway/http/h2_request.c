@@ -148,6 +148,8 @@ static const char *take_block(struct fg_h2 *h2, struct fg_stream *stream, struct
     bool is_end = (h2->block.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (!is_fine)
         return "a field that may not stand there";
+    if (check != NULL && h2->block.depends_on == h2->block.stream_id)
+        return "a stream that depends on itself";
     if (check != NULL &&
         !(is_trailer ? fg_h2_check_trailers(check, is_end) : fg_h2_check_head(check, is_end)))
         return "fields that do not make a message";
