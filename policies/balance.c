@@ -153,7 +153,8 @@ void fg_balance_init(struct fg_balance *balance, const struct fg_balance_conf *c
     }
     if (conf->kind == FG_BALANCE_HASH && host_count > 0) {
         for (size_t i = 0; i < host_count; i++)
-            scratch[i] = (struct fg_maglev_host){hosts[i].name_hash, hosts[i].weight, 0, 0, 0, 0};
+            scratch[i] =
+                (struct fg_maglev_host){.hash = hosts[i].name_hash, .weight = hosts[i].weight};
         fg_maglev_build(&balance->maglev, slots, fg_maglev_slot_count(host_count), scratch,
                         host_count);
     }

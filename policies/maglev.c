@@ -1,7 +1,8 @@
 /*
  * maglev.c: consistent hashing by a lookup table.
  * Job      every host has its own order of preference over the slots (offset + i * skip, modulo a
- *          prime); the hosts take turns to claim their next free slot, heavier ones more often.
+ *          prime); the hosts take turns, in the order of their hashes, to claim their next free
+ *          slot, heavier ones more often.
  * Thread   one owner at a time.
  * Never    allocates. A host that leaves gives up its slots and few others move.
  * Source   Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI
@@ -11,17 +12,14 @@
 #include "policies/maglev.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #define FREE_SLOT UINT16_MAX
+#define FEW_HOSTS 1638u /* have ten slots each at least; more have 32 */
 
 uint32_t fg_maglev_slot_count(size_t host_count)
 {
-    static const uint32_t primes[] = {1021, 4099, 16381, 65537, 262147};
-    for (size_t i = 0; i + 1 < sizeof(primes) / sizeof(primes[0]); i++) {
-        if (host_count * 100 <= primes[i])
-            return primes[i];
-    }
-    return primes[sizeof(primes) / sizeof(primes[0]) - 1];
+    return host_count <= FEW_HOSTS ? 16381 : 262147;
 }
 
 /* A second number out of one hash (the finaliser of splitmix64). */
@@ -32,14 +30,16 @@ static uint64_t mix(uint64_t z)
     return z ^ z >> 31;
 }
 
-static uint32_t claim(uint16_t *slots, uint32_t slot_count, struct fg_maglev_host *host,
-                      uint16_t index)
+static uint32_t claim(uint16_t *slots, uint32_t slot_count, struct fg_maglev_host *host)
 {
+    host->has_slot = true;
     for (;;) {
-        uint32_t slot = (uint32_t)((host->offset + (uint64_t)host->next * host->skip) % slot_count);
-        host->next++;
+        uint32_t slot = host->next;
+        host->next += host->skip;
+        if (host->next >= slot_count)
+            host->next -= slot_count;
         if (slots[slot] == FREE_SLOT) {
-            slots[slot] = index;
+            slots[slot] = host->index;
             return 1;
         }
     }
@@ -50,13 +50,23 @@ static uint32_t play_round(uint16_t *slots, uint32_t slot_count, struct fg_magle
 {
     for (size_t i = 0; i < host_count && free_count > 0; i++) {
         hosts[i].due += hosts[i].weight;
-        if (hosts[i].due < heaviest && hosts[i].next > 0)
+        if (hosts[i].due < heaviest && hosts[i].has_slot)
             continue; /* the first slot is for everyone */
         if (hosts[i].due >= heaviest)
             hosts[i].due -= heaviest;
-        free_count -= claim(slots, slot_count, &hosts[i], (uint16_t)i);
+        free_count -= claim(slots, slot_count, &hosts[i]);
     }
     return free_count;
+}
+
+/* Who is asked first decides about some slots: not the list, which others have in another order. */
+static int compare(const void *a, const void *b)
+{
+    const struct fg_maglev_host *one = a;
+    const struct fg_maglev_host *other = b;
+    if (one->hash != other->hash)
+        return one->hash < other->hash ? -1 : 1;
+    return (one->index > other->index) - (one->index < other->index);
 }
 
 void fg_maglev_build(struct fg_maglev *maglev, uint16_t *slots, uint32_t slot_count,
@@ -67,14 +77,16 @@ void fg_maglev_build(struct fg_maglev *maglev, uint16_t *slots, uint32_t slot_co
     for (size_t i = 0; i < host_count; i++) {
         struct fg_maglev_host *host = &hosts[i];
         assert(host->weight > 0);
-        host->offset = (uint32_t)(mix(host->hash) % slot_count);
+        host->index = (uint16_t)i;
+        host->next = (uint32_t)(mix(host->hash) % slot_count);
         host->skip =
             (uint32_t)(mix(host->hash ^ UINT64_C(0x9e3779b97f4a7c15)) % (slot_count - 1)) + 1;
-        host->next = 0;
+        host->has_slot = false;
         host->due = 0;
         if (host->weight > heaviest)
             heaviest = host->weight;
     }
+    qsort(hosts, host_count, sizeof(*hosts), compare);
     for (uint32_t i = 0; i < slot_count; i++)
         slots[i] = FREE_SLOT;
     uint32_t free_count = slot_count;

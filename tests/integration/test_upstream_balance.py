@@ -72,6 +72,19 @@ def test_the_same_key_goes_to_the_same_endpoint(launch, upstream, key, request_o
         assert now == before if before != "b" else now in set("acd")
 
 
+def test_keys_stay_where_they_are_when_an_endpoint_joins(launch, upstream):
+    made = {name: upstream(named(name)) for name in "abcdefghijk"}
+    addresses = [one.address for one in made.values()]
+    gateway = launch(cluster(addresses[:-1], balance="hash", hash_key="path"))
+    keys = [("GET", f"/{i}", {}) for i in range(200)]
+    before = servers(gateway, keys)
+    answer = plain_http.post(f"{gateway.admin}/clusters/endpoints?cluster=api&add={addresses[-1]}")
+    assert answer.status_code == 200
+    after = servers(gateway, keys)
+    assert "k" in after
+    assert sum(old != new != "k" for old, new in zip(before, after)) < 20
+
+
 def test_a_prompt_in_many_pieces_is_waited_for(launch, upstream):
     made = {name: upstream(named(name)) for name in "abcd"}
     gateway = launch(cluster([one.address for one in made.values()], balance="hash", hash_key="prompt"))

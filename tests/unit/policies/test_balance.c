@@ -12,7 +12,7 @@ struct fixture {
     struct fg_balance_host hosts[HOSTS_MAX];
     struct fg_maglev_host scratch[HOSTS_MAX];
     uint16_t order[HOSTS_MAX];
-    uint16_t slots[4099];
+    uint16_t slots[16381];
     uint64_t seed;
     struct fg_balance_ask ask;
     uint32_t counts[HOSTS_MAX];
