@@ -117,8 +117,8 @@ static void set_balance_host(struct fg_balance_host *to, const struct fg_proxy_e
     const struct fg_host *host = endpoint->host;
     *to = (struct fg_balance_host){
         .name_hash = host->name_hash,
-        .weight = host->spec.weight,
-        .priority = host->spec.priority,
+        .weight = (uint32_t)fg_counter_get(&host->weight),
+        .priority = (uint32_t)fg_counter_get(&host->priority),
         .is_healthy = fg_counter_get(&host->is_usable) != 0,
         .is_out = fg_counter_get(&host->is_out) != 0,
         .healthy_since_ns = fg_counter_get(&host->usable_since_ns),
@@ -175,7 +175,10 @@ static bool is_same_list(const struct fg_proxy_thread *thread, struct fg_host *c
     if (count != thread->balance.host_count)
         return false;
     for (size_t i = 0; i < count; i++) {
-        if (thread->listed[i]->host != hosts[i])
+        const struct fg_balance_host *host = &thread->balance.hosts[i];
+        if (thread->listed[i]->host != hosts[i] ||
+            host->weight != fg_counter_get(&hosts[i]->weight) ||
+            host->priority != fg_counter_get(&hosts[i]->priority))
             return false;
     }
     return true;

@@ -56,8 +56,27 @@ static bool is_same(const struct fg_host *host, const struct fg_host_spec *spec)
 {
     return host->spec.address.len == spec->address.len &&
            memcmp(&host->spec.address.storage, &spec->address.storage, spec->address.len) == 0 &&
-           host->spec.weight == spec->weight && host->spec.priority == spec->priority &&
            strcmp(host->spec.server_name, spec->server_name) == 0;
+}
+
+/* The name as written, without the address behind it. */
+static struct fg_span plain_name(const char *name)
+{
+    struct fg_span rest = fg_span_from_string(name);
+    return fg_span_split(&rest, ' ');
+}
+
+/* Has the operator taken out what the name of `spec` finds? */
+static bool is_name_out(const struct fg_hosts *hosts, unsigned source,
+                        const struct fg_host_spec *spec)
+{
+    for (size_t i = 0; i < hosts->count; i++) {
+        const struct fg_host *host = hosts->list[i];
+        if (host->source == source && host->is_name_disabled &&
+            fg_span_equal(plain_name(host->spec.name), plain_name(spec->name)))
+            return true;
+    }
+    return false;
 }
 
 static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
@@ -72,7 +91,12 @@ static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
     /* By its address: a name's hosts differ, and keep their keys when the order changes. */
     host->name_hash = fg_span_hash(
         fg_span_make((const char *)&spec->address.storage, spec->address.len), 0x666c6f6f64);
-    fg_counter_set(&host->is_usable, !hosts->conf.has_checks);
+    host->is_name_disabled = is_name_out(hosts, source, spec);
+    host->is_disabled = host->is_name_disabled;
+    fg_counter_set(&host->weight, spec->weight);
+    fg_counter_set(&host->priority, spec->priority);
+    fg_counter_set(&host->is_out, host->is_disabled);
+    fg_counter_set(&host->is_usable, !hosts->conf.has_checks && !host->is_disabled);
     fg_counter_set(&host->usable_since_ns, now_ns);
     if (hosts->conf.has_breaker)
         fg_circuit_breaker_init(&host->breaker, &hosts->conf.breaker, now_ns);
@@ -81,82 +105,123 @@ static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
     return host;
 }
 
-static struct fg_host *find(const struct fg_hosts *hosts, unsigned source,
+static struct fg_host *find(struct fg_host *const *list, size_t count, unsigned source,
                             const struct fg_host_spec *spec)
 {
-    for (size_t i = 0; i < hosts->count; i++) {
-        struct fg_host *host = hosts->list[i];
-        if (host->source == source && host->is_listed && is_same(host, spec))
-            return host;
+    for (size_t i = 0; i < count; i++) {
+        if (list[i]->source == source && is_same(list[i], spec))
+            return list[i];
     }
     return NULL;
+}
+
+/* True: it was another one. */
+static bool set_share(struct fg_host *host, const struct fg_host_spec *spec)
+{
+    if (fg_counter_get(&host->weight) == spec->weight &&
+        fg_counter_get(&host->priority) == spec->priority)
+        return false;
+    fg_counter_set(&host->weight, spec->weight);
+    fg_counter_set(&host->priority, spec->priority);
+    return true;
+}
+
+/* What is said of it last. */
+static bool take_share(struct fg_host *host, const struct fg_host_spec *specs, size_t count)
+{
+    while (count > 0 && !is_same(host, &specs[count - 1]))
+        count--;
+    return count > 0 && set_share(host, &specs[count - 1]);
 }
 
 /* Its breaker may still move when the last answers come; that is nobody's matter any more. */
 static void unlist_one(struct fg_hosts *hosts, struct fg_host *host)
 {
+    host->is_listed = false;
     if (is_broken(host))
         fg_counter_sub(&hosts->broken_count, 1);
     let_go(host);
 }
 
-/* Takes off the list who is no longer marked; the order of the others stays. */
-static bool drop_unlisted(struct fg_hosts *hosts)
+/* What the list is to become, beside what it is. */
+struct draft {
+    struct fg_host **list; /* hosts_max */
+    size_t count;
+    size_t kept; /* of these were there before */
+};
+
+static enum fg_status add_to_draft(const struct fg_hosts *hosts, struct draft *draft,
+                                   unsigned source, const struct fg_host_spec *spec,
+                                   uint64_t now_ns)
 {
-    size_t kept = 0;
+    if (find(draft->list, draft->count, source, spec) != NULL)
+        return FG_OK;
+    if (draft->count == hosts->conf.hosts_max)
+        return FG_ERR_LIMIT;
+    struct fg_host *host = make(hosts, source, spec, now_ns);
+    if (host == NULL)
+        return FG_ERR_NO_MEMORY;
+    draft->list[draft->count++] = host;
+    return FG_OK;
+}
+
+/* Those that stay, in their order, then the new ones. */
+static enum fg_status make_draft(const struct fg_hosts *hosts, struct draft *draft, unsigned source,
+                                 const struct fg_host_spec *specs, size_t count, uint64_t now_ns)
+{
+    enum fg_status status = FG_OK;
+    *draft = (struct draft){.list = calloc(hosts->conf.hosts_max, sizeof(*draft->list))};
+    if (draft->list == NULL)
+        return FG_ERR_NO_MEMORY;
     for (size_t i = 0; i < hosts->count; i++) {
-        if (hosts->list[i]->is_listed)
-            hosts->list[kept++] = hosts->list[i];
+        struct fg_host *host = hosts->list[i];
+        bool stays = host->source != source;
+        for (size_t j = 0; j < count && !stays; j++)
+            stays = is_same(host, &specs[j]);
+        if (stays)
+            draft->list[draft->count++] = host;
+    }
+    draft->kept = draft->count;
+    for (size_t i = 0; i < count && status == FG_OK; i++)
+        status = add_to_draft(hosts, draft, source, &specs[i], now_ns);
+    if (status == FG_OK)
+        return FG_OK;
+    while (draft->count > draft->kept)
+        let_go(draft->list[--draft->count]);
+    free(draft->list);
+    return status;
+}
+
+/* The draft is the list from here on. */
+static bool take_draft(struct fg_hosts *hosts, struct draft *draft)
+{
+    bool has_changed = draft->kept != hosts->count || draft->count > draft->kept;
+    size_t next = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        if (next < draft->kept && draft->list[next] == hosts->list[i])
+            next++;
         else
             unlist_one(hosts, hosts->list[i]);
     }
-    bool has_dropped = kept != hosts->count;
-    hosts->count = kept;
-    return has_dropped;
-}
-
-/* Makes the new ones first, so that a failure changes nothing. */
-static enum fg_status add_new(struct fg_hosts *hosts, unsigned source,
-                              const struct fg_host_spec *specs, size_t count, uint64_t now_ns,
-                              size_t *added)
-{
-    size_t first = hosts->count;
-    for (size_t i = 0; i < count; i++) {
-        if (find(hosts, source, &specs[i]) != NULL)
-            continue;
-        enum fg_status status = FG_ERR_LIMIT;
-        struct fg_host *host = NULL;
-        if (hosts->count < hosts->conf.hosts_max) {
-            status = FG_ERR_NO_MEMORY;
-            host = make(hosts, source, &specs[i], now_ns);
-        }
-        if (host == NULL) {
-            while (hosts->count > first)
-                let_go(hosts->list[--hosts->count]);
-            return status;
-        }
-        hosts->list[hosts->count++] = host;
-    }
-    *added = hosts->count - first;
-    return FG_OK;
+    free(hosts->list);
+    hosts->list = draft->list;
+    hosts->count = draft->count;
+    return has_changed;
 }
 
 enum fg_status fg_hosts_replace(struct fg_hosts *hosts, unsigned source,
                                 const struct fg_host_spec *specs, size_t count, uint64_t now_ns)
 {
-    size_t added = 0;
+    struct draft draft;
     pthread_mutex_lock(&hosts->lock);
-    enum fg_status status = add_new(hosts, source, specs, count, now_ns, &added);
+    enum fg_status status = make_draft(hosts, &draft, source, specs, count, now_ns);
     if (status == FG_OK) {
+        bool has_changed = take_draft(hosts, &draft);
         for (size_t i = 0; i < hosts->count; i++) {
-            struct fg_host *host = hosts->list[i];
-            if (host->source != source)
-                continue;
-            host->is_listed = false;
-            for (size_t j = 0; j < count && !host->is_listed; j++)
-                host->is_listed = is_same(host, &specs[j]);
+            if (hosts->list[i]->source == source)
+                has_changed |= take_share(hosts->list[i], specs, count);
         }
-        if (drop_unlisted(hosts) || added > 0)
+        if (has_changed)
             fg_counter_add(&hosts->generation, 1);
     }
     pthread_mutex_unlock(&hosts->lock);
@@ -171,30 +236,23 @@ static bool is_called(const struct fg_host *host, struct fg_span name)
            (full[name.len] == '\0' || full[name.len] == ' ');
 }
 
-static size_t unlist(struct fg_hosts *hosts, unsigned source, struct fg_span name)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < hosts->count; i++) {
-        struct fg_host *host = hosts->list[i];
-        if (host->source != source || !is_called(host, name))
-            continue;
-        host->is_listed = false;
-        count++;
-    }
-    if (drop_unlisted(hosts))
-        fg_counter_add(&hosts->generation, 1);
-    return count;
-}
-
 enum fg_status fg_hosts_add(struct fg_hosts *hosts, unsigned source,
                             const struct fg_host_spec *spec, uint64_t now_ns)
 {
-    size_t added = 0;
+    enum fg_status status = FG_OK;
     pthread_mutex_lock(&hosts->lock);
-    if (find(hosts, source, spec) == NULL)
-        (void)unlist(hosts, source, fg_span_from_string(spec->name));
-    enum fg_status status = add_new(hosts, source, spec, 1, now_ns, &added);
-    if (added > 0)
+    struct fg_host *host = find(hosts->list, hosts->count, source, spec);
+    bool has_changed = host != NULL && set_share(host, spec);
+    if (host == NULL && hosts->count == hosts->conf.hosts_max) {
+        status = FG_ERR_LIMIT;
+    } else if (host == NULL) {
+        host = make(hosts, source, spec, now_ns);
+        status = host == NULL ? FG_ERR_NO_MEMORY : FG_OK;
+        if (host != NULL)
+            hosts->list[hosts->count++] = host;
+        has_changed = host != NULL;
+    }
+    if (has_changed)
         fg_counter_add(&hosts->generation, 1);
     pthread_mutex_unlock(&hosts->lock);
     return status;
@@ -203,7 +261,18 @@ enum fg_status fg_hosts_add(struct fg_hosts *hosts, unsigned source,
 size_t fg_hosts_remove(struct fg_hosts *hosts, unsigned source, struct fg_span name)
 {
     pthread_mutex_lock(&hosts->lock);
-    size_t count = unlist(hosts, source, name);
+    size_t kept = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct fg_host *host = hosts->list[i];
+        if (host->source == source && is_called(host, name))
+            unlist_one(hosts, host);
+        else
+            hosts->list[kept++] = host;
+    }
+    size_t count = hosts->count - kept;
+    hosts->count = kept;
+    if (count > 0)
+        fg_counter_add(&hosts->generation, 1);
     pthread_mutex_unlock(&hosts->lock);
     return count;
 }
@@ -410,6 +479,7 @@ size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is
         if (!is_called(host, name))
             continue;
         host->is_disabled = !is_enabled;
+        host->is_name_disabled = !is_enabled && host->spec.name[name.len] == ' ';
         fg_counter_set(&host->is_out, !is_enabled);
         fg_counter_add(&hosts->generation, 1); /* also where it was not usable before */
         publish(hosts, host, now_ns);
@@ -533,8 +603,8 @@ static json_t *host_json(const struct fg_hosts *hosts, const struct fg_host *hos
     json_object_set_new(json, "state", json_string(state_name(hosts, host)));
     json_object_set_new(json, "is_usable", json_boolean(fg_counter_get(&host->is_usable) != 0));
     json_object_set_new(json, "is_failing", json_boolean(fg_counter_get(&host->is_failing) != 0));
-    set_number(json, "weight", host->spec.weight);
-    set_number(json, "priority", host->spec.priority);
+    set_number(json, "weight", fg_counter_get(&host->weight));
+    set_number(json, "priority", fg_counter_get(&host->priority));
     set_number(json, "requests", requests);
     set_number(json, "answers", all.answers);
     set_number(json, "errors", all.errors);

@@ -51,11 +51,13 @@ struct fg_host_metrics {
 
 struct fg_host {
     /* constant */
-    struct fg_host_spec spec;
+    struct fg_host_spec spec; /* as it came first: see weight and priority below */
     uint64_t name_hash;
     unsigned source; /* who put it on the list */
 
     /* counters */
+    struct fg_counter weight;
+    struct fg_counter priority;
     struct fg_counter is_usable; /* checks and ejection allow it */
     struct fg_counter is_out;    /* an operator has disabled it */
     struct fg_counter usable_since_ns;
@@ -68,7 +70,8 @@ struct fg_host {
     /* under the lock */
     unsigned references;
     bool is_listed;
-    bool is_disabled; /* by an operator */
+    bool is_disabled;      /* by an operator */
+    bool is_name_disabled; /* and so is what its name finds from now on */
     struct fg_health health;
     struct fg_outlier_host outlier;
     struct fg_circuit_breaker breaker;
@@ -105,8 +108,9 @@ FG_MUST_USE bool fg_hosts_init(struct fg_hosts *hosts, const struct fg_hosts_con
 void fg_hosts_fini(struct fg_hosts *hosts);
 
 /*
- * These are now the hosts of `source`; those that were listed before, by address and weight, stay
- * what they are. `now_ns` is when new ones came into service; 0 at start-up: no slow start.
+ * These are now the hosts of `source`; those that were listed before, by their address, stay what
+ * they are, with the weight and priority that they have now. Of an address that is there twice the
+ * last counts. `now_ns` is when new ones came into service; 0 at start-up: no slow start.
  * FG_ERR_LIMIT or FG_ERR_NO_MEMORY: nothing has changed.
  */
 FG_MUST_USE enum fg_status fg_hosts_replace(struct fg_hosts *hosts, unsigned source,
@@ -118,7 +122,10 @@ FG_MUST_USE enum fg_status fg_hosts_add(struct fg_hosts *hosts, unsigned source,
                                         const struct fg_host_spec *spec, uint64_t now_ns);
 /* Those of `source` with that name; returns how many there were. */
 size_t fg_hosts_remove(struct fg_hosts *hosts, unsigned source, struct fg_span name);
-/* All with that name, of a named endpoint all addresses; returns how many there are. */
+/*
+ * All with that name, of a named endpoint all addresses, also those that it has later; returns how
+ * many there are.
+ */
 size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is_enabled,
                             uint64_t now_ns);
 

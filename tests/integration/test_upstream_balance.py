@@ -211,6 +211,28 @@ def test_a_name_is_looked_up_again_when_its_time_is_over(launch, upstream):
         dns.close()
 
 
+def test_a_name_that_is_disabled_stays_so_at_other_addresses(launch, upstream):
+    port = free_port()
+    upstream(named("one"), host="127.0.0.1", port=port)
+    upstream(named("two"), host="127.0.0.2", port=port)
+    other = upstream(named("other"))
+    dns = Dns(["127.0.0.1"], ttl=0)
+
+    def change(query):
+        assert plain_http.post(f"{gateway.admin}/clusters/endpoints?cluster=api&{query}").status_code == 200
+    try:
+        gateway = launch(cluster([f"pods.test:{port}", other.address], dns_servers=[dns.address], dns_ttl_min="100ms"))
+        wait_for(lambda: set(servers(gateway, [("GET", "/", {})] * 6)) == {"one", "other"})
+        change(f"disable=pods.test:{port}")
+        dns.addresses = ["127.0.0.2"]
+        wait_for(lambda: "127.0.0.2" in known(gateway), what="the other address")
+        assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"other"}
+        change(f"enable=pods.test:{port}")
+        assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"two", "other"}
+    finally:
+        dns.close()
+
+
 A, AAAA = 1, 28
 
 

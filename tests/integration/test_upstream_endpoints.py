@@ -67,6 +67,41 @@ def test_a_file_that_is_empty_or_names_nobody_changes_nothing(launch, tmp_path):
         assert gateway.log.count("it is no regular file") == 1
 
 
+def from_file(path, **keys):
+    sections = cluster([], endpoints_file=str(path), threads=2, **keys)
+    del sections["clusters"]["api"]["endpoints"]
+    return sections
+
+
+def test_with_another_weight_an_endpoint_is_the_same(launch, tmp_path):
+    path = tmp_path / "endpoints"
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")])) as (a, b):
+        path.write_text(f"{a.address}\n{b.address}\n")
+        gateway = launch(from_file(path))
+        assert answers(gateway) == {"a": 6, "b": 6}
+        change(gateway, cluster="api", disable=a.address)
+        path.write_text(f"{a.address} weight=2\n{b.address} weight=3 priority=1\n")
+        wait_for(lambda: addresses(gateway)[a.address]["weight"] == 2, what="the new weight")
+        assert addresses(gateway)[a.address]["state"] == "disabled"
+        assert answers(gateway) == {"b": 12}
+        change(gateway, cluster="api", enable=a.address)
+        assert answers(gateway) == {"a": 12}  # and its priority is the higher one
+        path.write_text(f"{a.address} weight=2\n{b.address}\n")
+        wait_for(lambda: addresses(gateway)[b.address]["weight"] == 1, what="the new weight")
+        assert answers(gateway) == {"a": 8, "b": 4}
+        assert addresses(gateway)[a.address]["requests"] == 6 + 12 + 8
+
+
+def test_a_full_list_may_become_another(launch, tmp_path):
+    path = tmp_path / "endpoints"
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")])) as (a, b):
+        path.write_text(f"{a.address}\n127.0.0.1:1\n")
+        gateway = launch(from_file(path, endpoints_max=2))
+        path.write_text(f"{b.address}\n127.0.0.1:2\n")
+        wait_for(lambda: set(addresses(gateway)) == {b.address, "127.0.0.1:2"}, what="the new list")
+        assert answers(gateway, 6) == {"b": 6}
+
+
 def test_nobody_is_asked_whom_the_operator_has_disabled(launch):
     with serving(Raw([ok(b"a")]), Raw([ok(b"b")])) as (a, b):
         gateway = launch(cluster([a.address, b.address], threads=2))
@@ -93,6 +128,11 @@ def test_the_operator_adds_disables_and_removes(launch):
         change(gateway, cluster="api", add=b.address, weight=2)
         assert addresses(gateway)[b.address]["weight"] == 2
         assert set(answers(gateway)) == {"a", "b"}
+        change(gateway, cluster="api", disable=b.address)
+        change(gateway, cluster="api", add=b.address, weight=3)  # the same, which stays disabled
+        assert (addresses(gateway)[b.address]["weight"], addresses(gateway)[b.address]["state"]) == (3, "disabled")
+        assert answers(gateway) == {"a": 12}
+        change(gateway, cluster="api", enable=b.address)
         change(gateway, cluster="api", disable=a.address)
         assert addresses(gateway)[a.address]["state"] == "disabled"
         assert answers(gateway) == {"b": 12}

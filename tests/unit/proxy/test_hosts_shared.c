@@ -96,6 +96,92 @@ static void sources_do_not_touch_each_other(void **state)
     fg_hosts_fini(&hosts);
 }
 
+/* A weight is no identity: who is out stays out, and what is known stays known. */
+static void another_weight_is_the_same_host(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    setup(&hosts, true);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2)};
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
+    struct fg_host *host = hosts.list[0];
+    fg_hosts_note_check(&hosts, host, true, 7);
+    fg_hosts_note_check(&hosts, hosts.list[1], false, 7);
+    uint64_t generation = fg_counter_get(&hosts.generation);
+    specs[0].weight = 9;
+    specs[1].priority = 3;
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 8), FG_OK);
+    assert_ptr_equal(hosts.list[0], host);
+    assert_int_equal(fg_counter_get(&host->weight), 9);
+    assert_int_equal(fg_counter_get(&hosts.list[1]->priority), 3);
+    assert_true(fg_counter_get(&hosts.generation) > generation);
+    assert_int_equal(host->health.state, FG_HEALTH_HEALTHY);
+    assert_int_equal(hosts.list[1]->health.state, FG_HEALTH_UNHEALTHY);
+    assert_int_equal(fg_counter_get(&host->usable_since_ns), 0); /* nor does it start slowly */
+    fg_hosts_fini(&hosts);
+}
+
+static void an_address_that_is_there_twice_is_one(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2), spec_of(1)};
+    specs[2].weight = 7;
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t generation = fg_counter_get(&hosts.generation);
+        assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 3, 0), FG_OK);
+        assert_int_equal(hosts.count, 2);
+        assert_int_equal(fg_counter_get(&hosts.list[0]->weight), 7);
+        assert_int_equal(fg_counter_get(&hosts.generation) > generation, i == 0);
+    }
+    fg_hosts_fini(&hosts);
+}
+
+static void as_many_as_may_be_are_replaced_by_as_many_others(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2), spec_of(3), spec_of(4), spec_of(5),
+                                   spec_of(6), spec_of(7), spec_of(8), spec_of(9)};
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, HOSTS_MAX, 0), FG_OK);
+    struct fg_host *first = hosts.list[0];
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs + 4, HOSTS_MAX + 1, 0), FG_ERR_LIMIT);
+    assert_int_equal(hosts.count, HOSTS_MAX);
+    assert_ptr_equal(hosts.list[0], first); /* nothing has changed */
+    assert_true(first->is_listed);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs + 4, HOSTS_MAX, 0), FG_OK);
+    assert_int_equal(hosts.count, HOSTS_MAX);
+    assert_string_equal(hosts.list[0]->spec.name, specs[4].name);
+    fg_hosts_fini(&hosts);
+}
+
+static void who_is_disabled_by_name_is_so_at_other_addresses(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    setup(&hosts, false);
+    struct fg_host_spec specs[] = {spec_of(1), spec_of(2), spec_of(3)};
+    for (size_t i = 0; i < 3; i++)
+        snprintf(specs[i].name, sizeof(specs[i].name), "pods.test:80 (127.0.0.%zu)", i + 1);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 1, 0), FG_OK);
+    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("pods.test:80 (127.0.0.1)"), false, 0),
+                     1);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs + 1, 1, 0), FG_OK);
+    assert_int_equal(usable(&hosts), 1); /* it was that address alone */
+    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("pods.test:80"), false, 0), 1);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs + 2, 1, 0), FG_OK);
+    assert_int_equal(usable(&hosts), 0);
+    assert_int_equal(fg_counter_get(&hosts.list[0]->is_out), 1);
+    assert_int_equal(fg_hosts_replace(&hosts, 1, specs, 1, 0), FG_OK); /* another endpoint */
+    assert_int_equal(usable(&hosts), 1);
+    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("pods.test:80"), true, 0), 2);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
+    assert_int_equal(usable(&hosts), 3);
+    fg_hosts_fini(&hosts);
+}
+
 static void a_host_is_used_once_its_check_was_good(void **state)
 {
     (void)state;
@@ -234,6 +320,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_hosts_stay_what_they_are),
         cmocka_unit_test(sources_do_not_touch_each_other),
+        cmocka_unit_test(another_weight_is_the_same_host),
+        cmocka_unit_test(an_address_that_is_there_twice_is_one),
+        cmocka_unit_test(as_many_as_may_be_are_replaced_by_as_many_others),
+        cmocka_unit_test(who_is_disabled_by_name_is_so_at_other_addresses),
         cmocka_unit_test(a_host_is_used_once_its_check_was_good),
         cmocka_unit_test(errors_in_a_row_eject_whichever_loop_saw_them),
         cmocka_unit_test(a_sweep_judges_what_came_since_the_last),
