@@ -594,9 +594,10 @@ struct fg_waiting_room_place fg_waiting_room_send_back(struct fg_waiting_room *r
 {
     struct fg_waiting_room_line *line = room->line;
     advance(room, now_ns);
-    if (line->direct_total > 0 && line->saved < line->config.admit_burst) {
-        line->saved++;
+    if (line->direct_total > 0) {
         line->direct_total--;
+        if (line->saved < line->config.admit_burst)
+            line->saved++;
         spend(room, 0, 0); /* others may have come meanwhile */
     }
     return issue(room);

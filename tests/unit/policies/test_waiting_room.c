@@ -515,6 +515,27 @@ static void who_is_sent_back_has_a_place_and_the_pass_is_back(void **state)
     assert_int_equal(line.direct_total, 0);
 }
 
+/* As many passes are there already as may be: it has not come in all the same. */
+static void who_is_sent_back_is_not_counted_as_let_in(void **state)
+{
+    (void)state;
+    const struct fg_waiting_room_config config = {.admit_amount = 1,
+                                                  .admit_period_ns = S,
+                                                  .admit_burst = 2,
+                                                  .waiting_max = 2,
+                                                  .keep_ns = 100 * S};
+    uint64_t capacity = fg_waiting_room_capacity(&config);
+    assert_true(fg_room_places_bytes(capacity) <= sizeof(memory));
+    memset(memory, 0, sizeof(memory));
+    fg_waiting_room_init(&room, &line, memory, capacity, &config, 1, 2, 0);
+    assert_true(fg_waiting_room_join(&room, 0).is_direct);
+    fg_waiting_room_set_pace(&room, 100, 1000 * S, 1, 1);
+    assert_int_equal(line.saved, 1);
+    assert_int_equal(fg_waiting_room_send_back(&room, 2).status, FG_WAITING_ROOM_WAITING);
+    assert_int_equal(line.direct_total, 0);
+    assert_int_equal(line.saved, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -534,6 +555,7 @@ int main(void)
         cmocka_unit_test(settings_can_change_on_the_way),
         cmocka_unit_test(odd_settings_and_clocks),
         cmocka_unit_test(who_is_sent_back_has_a_place_and_the_pass_is_back),
+        cmocka_unit_test(who_is_sent_back_is_not_counted_as_let_in),
         cmocka_unit_test(never_admits_more_than_the_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
