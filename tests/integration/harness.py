@@ -349,6 +349,13 @@ class Floodgate:
     def wait_stats(self, condition, seconds=30, what="the figure in /stats"):
         return wait_for(lambda: condition(self.stats()), seconds, what)
 
+    def explain(self, request_id):
+        """What /explain tells of a request, which is recorded once its answer has left."""
+        def record():
+            answer = plain_http.get(f"{self.admin}/explain?request_id={request_id}")
+            return answer if answer.status_code == 200 else None
+        return wait_for(record, what=f"the record of {request_id}").json()
+
     def session(self, device="device-1", path="/api/session", **kwargs):
         with self.client(**kwargs) as client:
             answer = client.post(path, json={"device_id": device})

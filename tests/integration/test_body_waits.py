@@ -126,9 +126,7 @@ def test_byte_by_byte(site, user, path, is_chunked):
     assert status == (201 if path == ORDERS else 200), answer
     assert "upload;dur=" in got["server-timing"]
     assert left(site) == had - (path == ORDERS)
-    url = f"{site.admin}/explain?request_id={got['x-request-id']}"
-    wait_for(lambda: plain_http.get(url).status_code == 200)
-    assert plain_http.get(url).json()["hops_ms"]["upload"] > 0
+    assert site.explain(got["x-request-id"])["hops_ms"]["upload"] > 0
 
 
 def test_several_at_once_on_one_connection(site, user):

@@ -21,14 +21,8 @@ def explained(launch_module, upstream_module):
     return gateway
 
 
-def explain(gateway, request_id):
-    url = f"{gateway.admin}/explain?request_id={request_id}"
-    wait_for(lambda: plain_http.get(url).status_code == 200)  # it is recorded once it is done
-    return plain_http.get(url).json()
-
-
 def test_an_admitted_request_passed_each_policy(explained):
-    record = explain(explained, explained.answers[0].headers["x-request-id"])
+    record = explained.explain(explained.answers[0].headers["x-request-id"])
     assert record["status"] == 200 and record["route"] == "one" and record["path"] == "/one"
     assert record["priority"]["class"] == "high" and 128 <= record["priority"]["number"] < 256
     assert record["admitted_number"] == 511
@@ -42,7 +36,7 @@ def test_an_admitted_request_passed_each_policy(explained):
 def test_a_refused_request_says_by_what(explained):
     answer = explained.answers[1]
     assert answer.status_code == 429
-    record = explain(explained, answer.headers["x-request-id"])
+    record = explained.explain(answer.headers["x-request-id"])
     last = record["decisions"][-1]
     assert (last["stage"], last["policy"], last["reason"], last["decided"]) == \
         ("rate_limit", "all", "rate_limit", "refuse")
@@ -51,7 +45,7 @@ def test_a_refused_request_says_by_what(explained):
 
 def test_the_command_prints_it(explained):
     request_id = explained.answers[1].headers["x-request-id"]
-    explain(explained, request_id)
+    explained.explain(request_id)
     done = run_binary("explain", request_id, "-c", explained.config)
     assert done.returncode == 0, done.stderr
     assert "GET /one -> 429" in done.stdout and "refuse" in done.stdout and "policy=all" in done.stdout
@@ -79,10 +73,10 @@ def test_it_says_whom_a_fetch_of_the_cache_went_to(launch):
         with gateway.client() as client:
             led, hit, lost = (client.get(path) for path in ("/", "/", "/down"))
         assert (led.status_code, hit.headers["cache-status"], lost.status_code) == (200, "floodgate; hit", 502)
-        told = [explain(gateway, one.headers["x-request-id"])["backend"] for one in (led, lost)]
+        told = [gateway.explain(one.headers["x-request-id"])["backend"] for one in (led, lost)]
         assert [one["endpoint"] for one in told] == [good.address, bad.address]
         assert told[0]["attempts"] == 1
-        assert not (explain(gateway, hit.headers["x-request-id"]).get("backend") or {}).get("endpoint")
+        assert not (gateway.explain(hit.headers["x-request-id"]).get("backend") or {}).get("endpoint")
         wait_for(lambda: re.search(f"cache=miss .*endpoint={good.address} attempts=1", gateway.log), what="the log line")
 
 
@@ -92,7 +86,7 @@ def test_it_says_who_answered_and_how_many_were_asked(launch):
                                  balance="round_robin", breaker={"enabled": False}))
         with gateway.client() as client:
             answers = [client.get("/").headers["x-request-id"] for _ in range(4)]
-        told = [explain(gateway, request_id)["backend"] for request_id in answers]
+        told = [gateway.explain(request_id)["backend"] for request_id in answers]
         assert {one["endpoint"] for one in told} == {good.address}
         assert {one["attempts"] for one in told} == {1, 2} and not any(one["hedged"] for one in told)
         done = run_binary("explain", answers[0], "-c", gateway.config)

@@ -51,9 +51,7 @@ def test_one_request_too_many_is_told_why(launch, upstream):
     assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1
     error = refused.json()["error"]
     assert error["code"] == "cluster_requests" and "2 requests" in error["message"]
-    url = f"{gateway.admin}/explain?request_id={refused.headers['x-request-id']}"
-    wait_for(lambda: plain_http.get(url).status_code == 200)
-    last = plain_http.get(url).json()["decisions"][-1]
+    last = gateway.explain(refused.headers["x-request-id"])["decisions"][-1]
     assert last["decided"] == "refuse" and last["reason"] == "cluster_requests"
     metrics = plain_http.get(gateway.admin + "/metrics").text
     for line in ('used{cluster="app",limit="requests"} 2', 'max{cluster="app",limit="requests"} 2',

@@ -136,15 +136,13 @@ def test_what_a_redirect_listener_answers_is_remembered(launch):
         "observability": {"access_log": True}, "limits": {"threads": 1},
         "routes": [{"match": {"prefix": "/"}, "respond": {"body": "ok"}}]})
 
-    def explained(request_id):
-        return plain_http.get(gateway.admin + "/explain?request_id=" + request_id).json()
     with wire.connect(port) as connection:
         connection.sendall(b"GET /promo?a=1 HTTP/1.1\r\nHost: x\r\nX-Request-Id: moved-1\r\n\r\nGET /bad\r\n\r\n")
         answers = read_all(connection)
     assert answers.startswith(b"HTTP/1.1 308 ") and b"\r\nlocation: https://x/promo?a=1\r\n" in answers
     error = json.loads(answers.rpartition(b"\r\n\r\n")[2])["error"]
 
-    moved, refused = explained("moved-1"), explained(error["request_id"])
+    moved, refused = gateway.explain("moved-1"), gateway.explain(error["request_id"])
     assert (moved["status"], moved["method"], moved["path"]) == (308, "GET", "/promo") and "route" not in moved
     assert {"stage": "listener", "decided": "pass", "policy": "to-https", "reason": "redirect"}.items() <= \
         moved["decisions"][0].items()

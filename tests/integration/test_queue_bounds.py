@@ -58,9 +58,7 @@ def check_refused(gateway, answer, code, limit):
     assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1, answer.text
     error = answer.json()["error"]
     assert (error["code"], error["policy"], error["limit"]) == (code, "queue", limit)
-    url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-    wait_for(lambda: plain_http.get(url).status_code == 200)
-    last = plain_http.get(url).json()["decisions"][-1]
+    last = gateway.explain(answer.headers["x-request-id"])["decisions"][-1]
     assert (last["stage"], last["reason"], last["limit"], last["value"]) == ("admit", code, limit, error["value"])
     assert gateway.stats()["gateway"]["requests"]["refused"][code] == 1
     assert f'reason="{code}"}} 1\n' in plain_http.get(gateway.admin + "/metrics").text

@@ -123,18 +123,12 @@ def log_of(site, request_id):
     return dict(FIELD.findall(line))
 
 
-def explained(site, request_id):
-    url = f"{site.admin}/explain?request_id={request_id}"
-    wait_for(lambda: plain_http.get(url).status_code == 200)
-    return plain_http.get(url).json()
-
-
 def check_log_and_explain(site, request_id, code, error, has_command=True):
     """`error` has policy, value, limit and retry_after_ms as the client was told them, as far as it was."""
     log = log_of(site, request_id)
     assert (log["refused"], log["policy"]) == (code, error.get("policy", "-")), log
     assert int(log["retry_after_ms"]) == error.get("retry_after_ms", 0), (log, error)
-    last = explained(site, request_id)["decisions"][-1]
+    last = site.explain(request_id)["decisions"][-1]
     assert (last["decided"], last["reason"], last.get("policy")) == ("refuse", code, error.get("policy"))
     assert last.get("wait_ms", 0) == error.get("retry_after_ms", 0)
     if "value" in error:
@@ -176,7 +170,7 @@ def check_grpc(site, path, status, code, policy, has_wait=True, **request):
     assert called.content == b"" and called.headers["grpc-status"] == GRPC[status]
     assert called.headers["grpc-message"] and "retry-after" not in called.headers
     assert ("grpc-retry-pushback-ms" in called.headers) == has_wait
-    log, last = log_of(site, called.headers["x-request-id"]), explained(site, called.headers["x-request-id"])
+    log, last = log_of(site, called.headers["x-request-id"]), site.explain(called.headers["x-request-id"])
     assert last["status"] == int(log["status"]) == status and log["refused"] == code
     assert (last["decisions"][-1]["reason"], last["decisions"][-1]["policy"]) == (code, policy)
     wait = int(called.headers.get("grpc-retry-pushback-ms", 0))
@@ -211,7 +205,7 @@ def test_rate_limit(site):
     called = ask_as_grpc(site, "/limit")
     assert called.status_code == 200 and called.headers["grpc-status"] == "8", called.headers
     assert "rare" in called.headers["grpc-message"]
-    record = explained(site, called.headers["x-request-id"])
+    record = site.explain(called.headers["x-request-id"])
     assert record["status"] == 429
     assert record["decisions"][-1]["wait_ms"] == int(called.headers["grpc-retry-pushback-ms"])
     assert called.headers["ratelimit"].startswith('"rare";r=0;t=')
@@ -327,7 +321,7 @@ def test_body_too_large(site):
         log = log_of(site, error["request_id"])
         assert (log["status"], log["refused"], log["policy"], log["limit"]) == ("413", "body_too_large", "body_max", "10")
         assert int(log["value"]) > 10 and log["aborted"] == "0"
-        record = explained(site, error["request_id"])
+        record = site.explain(error["request_id"])
         assert record["status"] == 413 and record["decisions"][-1]["reason"] == "body_too_large"
         wait_for(lambda: refused_total(site, "small", "body_too_large") == before + 1, what="the metric")
 
@@ -342,7 +336,7 @@ BAD_HEADS = {  # what is sent, and what is said of it
 
 
 def check_bad_request(site, status, code, request_id, route, before):
-    log, record = log_of(site, request_id), explained(site, request_id)
+    log, record = log_of(site, request_id), site.explain(request_id)
     assert (log["status"], log["refused"], log["client"]) == (str(status), code, "127.0.0.1")
     assert record["status"] == status and record["client"] == "127.0.0.1"
     assert (record["decisions"][-1]["decided"], record["decisions"][-1]["reason"]) == ("refuse", code)
@@ -399,7 +393,7 @@ def test_a_body_too_large_for_a_grpc_call(site):
     called = ask_as_grpc(site, "/small", content=b"x" * 11)
     assert (called.status_code, called.headers["content-type"], called.content) == (200, "application/grpc", b"")
     assert called.headers["grpc-status"] == "8" and called.headers["grpc-message"] == "The request body is too large."
-    assert explained(site, called.headers["x-request-id"])["status"] == 413
+    assert site.explain(called.headers["x-request-id"])["status"] == 413
 
 
 def test_the_log_tells_of_a_refusal_that_nothing_records(launch):

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from harness import plain_http, wait_for
+from harness import plain_http
 
 
 @pytest.mark.parametrize("http2", [False, True])
@@ -27,15 +27,9 @@ def test_a_request_without_memory_is_told_so(launch, upstream, http2):
                 if "policy" in error:  # else there is no room for so many words
                     told += 1
                     assert error["policy"] == "request_memory" and error["value"] > error["limit"] == 16384, error
-                    last = explained(gateway, error["request_id"])["decisions"][-1]
+                    last = gateway.explain(error["request_id"])["decisions"][-1]
                     assert (last["decided"], last["reason"], last["policy"]) == ("refuse", "no_memory", "request_memory")
                     assert (last["value"], last["limit"]) == (error["value"], error["limit"])
     assert {200, 503} <= statuses and told > 0
     counted = re.findall(r'floodgate_refused_total\{.*reason="no_memory"\} (\d+)', plain_http.get(gateway.admin + "/metrics").text)
     assert sum(map(int, counted)) >= told
-
-
-def explained(gateway, request_id):
-    url = f"{gateway.admin}/explain?request_id={request_id}"
-    wait_for(lambda: plain_http.get(url).status_code == 200, what="its record")
-    return plain_http.get(url).json()

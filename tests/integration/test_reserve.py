@@ -129,8 +129,6 @@ def test_a_refusal_explains_itself(launch, upstream):
     answer = reserved()[0]
     error = answer.json()["error"]
     assert error["policy"] == "reserve" and 0 < error["value"] <= 1 << 20 and error["limit"] == 2 << 20
-    url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-    wait_for(lambda: plain_http.get(url).status_code == 200)
-    last = plain_http.get(url).json()["decisions"][-1]
+    last = gateway.explain(answer.headers["x-request-id"])["decisions"][-1]
     assert last["stage"] == "route" and last["decided"] == "refuse" and last["reason"] == "reserve"
     flood.end()

@@ -24,9 +24,8 @@ def route(gateway, name="report"):
 
 
 def decisions_of(gateway, answer):
-    url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-    wait_for(lambda: plain_http.get(url).status_code == 200)
-    return {decision["policy"]: decision["decided"] for decision in plain_http.get(url).json()["decisions"]}
+    decisions = gateway.explain(answer.headers["x-request-id"])["decisions"]
+    return {decision["policy"]: decision["decided"] for decision in decisions}
 
 
 def test_a_route_has_its_own_limit_and_queue(launch, upstream):
@@ -72,7 +71,7 @@ def test_explain_says_which_of_the_two_held_it(launch, upstream):
     held, other = decisions_of(gateway, at_route[0]), decisions_of(gateway, at_backend[0])
     assert held["route_queue"] == "pass" and "route_queue" not in other and "route_concurrency" not in other
     assert other["queue"] == "pass"
-    hops = plain_http.get(f"{gateway.admin}/explain?request_id={at_route[0].headers['x-request-id']}").json()["hops_ms"]
+    hops = gateway.explain(at_route[0].headers["x-request-id"])["hops_ms"]
     assert hops["route_queue"] > 0
 
 

@@ -5,15 +5,13 @@ import time
 
 import pytest
 
-from harness import plain_http, wait_for
+from harness import wait_for
 
 
 def would(gateway, answer):
     """Stage and policy of each decision in shadow: what it was."""
-    url = f"{gateway.admin}/explain?request_id={answer.headers['x-request-id']}"
-    wait_for(lambda: plain_http.get(url).status_code == 200, what="its record")
-    return {(one["stage"], one["policy"]): one for one in plain_http.get(url).json()["decisions"]
-            if one["decided"].startswith("would_")}
+    decisions = gateway.explain(answer.headers["x-request-id"])["decisions"]
+    return {(one["stage"], one["policy"]): one for one in decisions if one["decided"].startswith("would_")}
 
 
 def test_policies_in_shadow_refuse_nobody_and_count(launch, upstream):

@@ -93,8 +93,8 @@ def test_who_finds_the_backend_full_waits_in_line(launch, upstream):
         assert turn.status_code == 429 and turn.headers[TICKET] == tickets[0]
         assert turn.json()["error"]["queue"]["position"] == 0 and int(turn.headers["retry-after"]) >= 1
         assert stats(gateway)["used"] + stats(gateway)["direct"] == came == 2
-        explained = plain_http.get(f"{gateway.admin}/explain?request_id={turn.headers['x-request-id']}").text
-        assert "queue_full" in explained and "waiting_room" in explained, explained
+        decisions = gateway.explain(turn.headers["x-request-id"])["decisions"]
+        assert {"queue_full", "waiting_room"} <= {one.get("reason") for one in decisions}, decisions
         backend.gate.set()
         held.join(60)
         for ticket in tickets:
