@@ -1,7 +1,8 @@
 /*
  * outlier.c: passive ejection of hosts by what their answers were.
  * Job      errors in a row eject at once; ratio of errors and latency are judged once an interval
- *          against enough requests; an ejection ends by itself and grows when it is repeated.
+ *          against enough requests; an ejection ends by itself and grows when it is repeated. One
+ *          restart breaks all that is under way, which is no ratio: errors of one instant are one.
  * Thread   one owner at a time.
  * Never    ejects the only host, or more of them than the cap allows: a cluster that is bad as a
  *          whole is a matter for the breaker.
@@ -107,7 +108,7 @@ static enum fg_outlier_reason judge(const struct fg_outlier_conf *conf,
     const struct fg_outlier_sample *sample = &samples[index];
     if (!is_judged(conf, sample))
         return FG_OUTLIER_NONE;
-    if (conf->error_permille > 0 &&
+    if (conf->error_permille > 0 && sample->error_instants >= FG_OUTLIER_INSTANTS_LEAST &&
         sample->errors >= sample->answers / 1000 * conf->error_permille +
                               (sample->answers % 1000 * conf->error_permille + 999) / 1000)
         return FG_OUTLIER_RATIO;

@@ -12,9 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define FG_OUTLIER_INSTANTS_LEAST 3u
+
 struct fg_outlier_conf {
     uint32_t consecutive_errors;   /* 0: off */
-    uint32_t error_permille;       /* of the answers in one interval; 0: off */
+    uint32_t error_permille;       /* of the answers in one interval, when the errors are of
+                                    * FG_OUTLIER_INSTANTS_LEAST instants at least; 0: off */
     uint32_t latency_permille;     /* mean latency against the siblings' median; 0: off */
     uint32_t min_requests;         /* in an interval, before ratio or latency count */
     uint32_t ejected_max_permille; /* of all hosts; one may always be, if there are others */
@@ -43,6 +46,7 @@ struct fg_outlier_sample {
     uint64_t answers; /* good and bad */
     uint64_t errors;
     uint64_t latency_sum_ns; /* of the good ones */
+    uint64_t error_instants; /* at which there were errors (failure_row.h) */
 };
 
 struct fg_outlier_change {

@@ -376,6 +376,14 @@ static void eject_for_errors(struct fg_hosts *hosts, struct fg_host *host, uint6
                host->spec.name);
 }
 
+static void note_instant(struct fg_hosts *hosts, struct fg_host *host, uint64_t latency_ns,
+                         uint64_t now_ns)
+{
+    pthread_mutex_lock(&hosts->lock);
+    (void)fg_failure_row_note(&host->error_instants, now_ns, latency_ns);
+    pthread_mutex_unlock(&hosts->lock);
+}
+
 void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned thread,
                           bool is_error, uint64_t latency_ns, uint64_t now_ns)
 {
@@ -388,8 +396,11 @@ void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned
         return;
     }
     fg_counter_add_owned(&metrics->errors, 1);
+    if (!hosts->conf.has_outlier)
+        return;
+    note_instant(hosts, host, latency_ns, now_ns);
     uint32_t most = hosts->conf.outlier.consecutive_errors;
-    if (!hosts->conf.has_outlier || most == 0)
+    if (most == 0)
         return;
     if (fg_counter_get(&host->errors_in_row) != 0 &&
         fg_failure_is_same(fg_counter_get(&host->error_counted_ns), now_ns, latency_ns))
@@ -493,7 +504,7 @@ size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is
 
 static struct fg_outlier_sample totals(const struct fg_hosts *hosts, const struct fg_host *host)
 {
-    struct fg_outlier_sample sum = {0};
+    struct fg_outlier_sample sum = {.error_instants = host->error_instants.count};
     for (unsigned t = 0; t < hosts->conf.thread_count; t++) {
         sum.errors += fg_counter_get(&host->metrics[t].errors);
         sum.answers += fg_counter_get(&host->metrics[t].answers);
@@ -511,6 +522,7 @@ static void take_samples(struct fg_hosts *hosts, struct fg_outlier_sample *sampl
             .answers = now.answers - host->seen.answers,
             .errors = now.errors - host->seen.errors,
             .latency_sum_ns = now.latency_sum_ns - host->seen.latency_sum_ns,
+            .error_instants = now.error_instants - host->seen.error_instants,
         };
         /* The counters move on while they are read. */
         if (samples[i].errors > samples[i].answers)

@@ -14,6 +14,7 @@
 #include "base/span.h"
 #include "base/status.h"
 #include "policies/circuit_breaker.h"
+#include "policies/failure_row.h"
 #include "policies/health.h"
 #include "policies/outlier.h"
 
@@ -74,6 +75,7 @@ struct fg_host {
     bool is_name_disabled; /* and so is what its name finds from now on */
     struct fg_health health;
     struct fg_outlier_host outlier;
+    struct fg_failure_row error_instants; /* never ended: counts them */
     struct fg_circuit_breaker breaker;
     struct fg_outlier_sample seen; /* totals at the last sweep */
 

@@ -231,7 +231,8 @@ static const struct fg_key outlier_keys[] = {
      .zero_word = "off",
      .min = 1,
      .max = 1000,
-     .doc = "Share of errors in one interval that ejects."},
+     .doc = "Share of errors in one interval that ejects, when they are of three instants at "
+            "least."},
     {.name = "latency",
      .type = FG_KEY_PERMILLE,
      .offset = L(outlier.latency_permille),

@@ -10,7 +10,8 @@ import h2.errors
 import pytest
 
 from harness import plain_http, wait_for
-from upstreams import H2Server, Raw, SocketServer, cluster, figures, ok, serving
+from test_policies import in_background, join
+from upstreams import H2Server, Raw, SocketServer, cluster, figures, ok, reset, serving
 
 
 def answers(gateway, count=10, path="/"):
@@ -134,6 +135,39 @@ def test_errors_in_a_row_eject_and_time_heals(launch):
         bad["is_bad"] = False
         wait_for(lambda: states(gateway)[a.address] == "healthy", what="the end of the ejection")
         assert set(answers(gateway, 4)) == {"bad", "good"}
+
+
+def test_what_breaks_at_one_instant_is_no_share_of_errors(launch):
+    """One loses its connections once, the other fails call after call: the same sweeps see both."""
+    release = threading.Event()
+
+    def break_once(connection, head, _):
+        if b"/hang" in head:
+            release.wait(30)
+            return reset(connection)
+        connection.sendall(ok(b"once"))
+
+    def break_often(connection, head, _):
+        if b"/fail" in head:
+            return reset(connection)
+        connection.sendall(ok(b"often"))
+
+    with serving(Raw([break_once]), Raw([break_often])) as (once, often):
+        gateway = launch(cluster([once.address, often.address], breaker={"enabled": False},
+                                 concurrency={"kind": "fixed", "limit": 50}, outlier={
+            **OUTLIER, "consecutive_errors": "off", "error_ratio": "10%", "min_requests": 5, "interval": "1s",
+            "ejection": "60s", "ejected_max": "100%"}))
+        threads, _ = in_background(gateway, "/hang", 16)
+        wait_for(lambda: len(once.requests) == 8)
+        release.set()
+        join(threads)
+
+        def is_ejected():
+            for _ in range(8):
+                gateway.get("/fail")
+            return "ejected" in states(gateway).values()
+        wait_for(is_ejected)
+        assert states(gateway) == {once.address: "healthy", often.address: "ejected"}
 
 
 def refuse(_, conn, stream_id, __):

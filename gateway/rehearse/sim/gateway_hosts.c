@@ -169,9 +169,11 @@ static void note_answer(struct fg_sim_backend *backend, struct fg_sim_request *r
     sample->answers++;
     sample->errors += is_error;
     sample->latency_sum_ns += is_error ? 0 : latency_ns;
-    if (is_error)
+    if (is_error) {
+        sample->error_instants += fg_failure_row_note(&host->error_instants, now_ns, latency_ns);
         (void)fg_failure_row_note(&host->errors, now_ns, latency_ns);
-    else
+    }
+    if (!is_error)
         fg_failure_row_end(&host->errors);
     if (conf->outlier.consecutive_errors == 0 ||
         host->errors.count < conf->outlier.consecutive_errors)

@@ -122,7 +122,8 @@ struct fg_sim_host {
     struct fg_backend_model model;
     struct fg_scenario_backend conf; /* its part of the backend's */
     uint32_t backend;
-    struct fg_failure_row errors;
+    struct fg_failure_row errors;         /* in a row */
+    struct fg_failure_row error_instants; /* never ended */
     uint32_t connect_failures;
     struct fg_circuit_breaker breaker;
     struct fg_health health;

@@ -69,10 +69,11 @@ static void the_error_ratio_needs_enough_requests(void **state)
     (void)state;
     struct fg_outlier_host hosts[HOSTS] = {{0}};
     struct fg_outlier_sample samples[HOSTS] = {
-        {.answers = 9, .errors = 9},
-        {.answers = 10, .errors = 4},
-        {.answers = 10, .errors = 5},
+        {.answers = 9, .errors = 9, .error_instants = 9},
+        {.answers = 10, .errors = 4, .error_instants = 4},
+        {.answers = 10, .errors = 5, .error_instants = 3},
         {.answers = UINT64_MAX, .errors = 0},
+        {.answers = 10, .errors = 10, .error_instants = 2}, /* a restart, and another */
     };
     struct fg_outlier_change change = sweep(hosts, samples, 0);
     assert_true(change.changed);
@@ -87,7 +88,7 @@ static void latency_is_judged_against_the_siblings(void **state)
     struct fg_outlier_host hosts[HOSTS] = {{0}};
     struct fg_outlier_sample samples[HOSTS];
     for (size_t i = 0; i < HOSTS; i++)
-        samples[i] = (struct fg_outlier_sample){100, 0, 100 * 10 * MS};
+        samples[i] = (struct fg_outlier_sample){.answers = 100, .latency_sum_ns = 100 * 10 * MS};
     assert_false(sweep(hosts, samples, 0).changed);
     samples[4].latency_sum_ns = 100 * 29 * MS;
     assert_false(sweep(hosts, samples, 0).changed);
@@ -101,11 +102,15 @@ static void slow_together_is_not_an_outlier(void **state)
 {
     (void)state;
     struct fg_outlier_host hosts[HOSTS] = {{0}};
-    struct fg_outlier_sample samples[HOSTS] = {
-        {100, 0, 100 * S}, {100, 0, 90 * S}, {100, 0, 110 * S}, {100, 0, 95 * S}, {100, 0, 99 * S}};
+    struct fg_outlier_sample samples[HOSTS] = {{.answers = 100, .latency_sum_ns = 100 * S},
+                                               {.answers = 100, .latency_sum_ns = 90 * S},
+                                               {.answers = 100, .latency_sum_ns = 110 * S},
+                                               {.answers = 100, .latency_sum_ns = 95 * S},
+                                               {.answers = 100, .latency_sum_ns = 99 * S}};
     assert_false(sweep(hosts, samples, 0).changed);
     /* Two hosts: nobody to compare with. */
-    struct fg_outlier_sample two[HOSTS] = {{100, 0, 100 * S}, {100, 0, 1 * MS}};
+    struct fg_outlier_sample two[HOSTS] = {{.answers = 100, .latency_sum_ns = 100 * S},
+                                           {.answers = 100, .latency_sum_ns = 1 * MS}};
     assert_false(sweep(hosts, two, 0).changed);
 }
 

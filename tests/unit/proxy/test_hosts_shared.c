@@ -237,9 +237,11 @@ static void a_sweep_judges_what_came_since_the_last(void **state)
     setup(&hosts, false);
     struct fg_host_spec specs[] = {spec_of(1), spec_of(2)};
     assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
-    for (unsigned i = 0; i < 8; i++)
-        fg_hosts_note_answer(&hosts, hosts.list[1], i % 2, i % 2 == 0, 1, 0);
-    fg_hosts_sweep(&hosts, 1);
+    for (unsigned i = 0; i < 8; i++) {
+        fg_hosts_note_answer(&hosts, hosts.list[0], i % 2, i % 2 == 0, 9, 9); /* at one instant */
+        fg_hosts_note_answer(&hosts, hosts.list[1], i % 2, i % 2 == 0, 1, 2 * i);
+    }
+    fg_hosts_sweep(&hosts, 20);
     assert_int_equal(usable(&hosts), 1);
     assert_int_equal(hosts.list[1]->outlier.reason, FG_OUTLIER_RATIO);
     fg_hosts_sweep(&hosts, 20 * FG_S); /* back, and the old errors are not counted again */
