@@ -173,7 +173,7 @@ struct fg_exchange {
     struct fg_never_indexed *never_indexed; /* of fields and trailers; NULL: none */
 
     /* behind the body: valid once on_body has said is_last */
-    const struct fg_field *trailers;
+    struct fg_field *trailers;
     size_t trailer_count;
 
     /* route and limits */

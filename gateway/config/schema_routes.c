@@ -55,7 +55,8 @@ static const struct fg_key edit_keys[] = {
      .count_offset = EDITS(remove_count),
      .check = fg_text_check_removable_field,
      .max = 32,
-     .doc = "Fields that are taken out."},
+     .doc = "Fields that are taken out. These, and those that are set, go from trailers and "
+            "interim answers, too."},
     {.name = NULL},
 };
 

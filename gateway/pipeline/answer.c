@@ -254,6 +254,33 @@ bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_fi
     return true;
 }
 
+/*
+ * What the route removes or sets in answers is not to come in another part of one, either. False:
+ * no memory.
+ */
+static bool take_off_edited(const struct fg_flow *flow, const struct fg_field **fields,
+                            size_t *field_count)
+{
+    const struct fg_route_conf *route = flow->fetch == NULL ? flow->route : NULL;
+    if (route == NULL || *field_count == 0 ||
+        route->response_edits.remove_count + route->response_edits.set_count == 0)
+        return true;
+    struct fg_field *kept =
+        fg_arena_try_alloc(flow->req->ex.arena, *field_count * sizeof(**fields));
+    if (kept == NULL)
+        return false;
+    *field_count = fg_field_edit_keep(&route->response_edits, *fields, *field_count, kept);
+    *fields = kept;
+    return true;
+}
+
+void fg_flow_send_interim(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                          size_t field_count)
+{
+    if (take_off_edited(flow, &fields, &field_count)) /* or it is not said: it need not be */
+        fg_response_interim(flow->req, status, fields, field_count);
+}
+
 void fg_flow_cut(struct fg_flow *flow)
 {
     if (flow->is_answer_over)
@@ -423,7 +450,7 @@ static void on_interim(struct fg_exchange *ex, unsigned status, const struct fg_
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
     if (!flow->is_answer_over && !flow->is_head_sent)
-        fg_response_interim(flow->req, status, fields, field_count);
+        fg_flow_send_interim(flow, status, fields, field_count);
 }
 
 static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
@@ -476,8 +503,12 @@ static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
 static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
-    if (!flow->is_answer_over)
+    if (flow->is_answer_over)
+        return;
+    if (take_off_edited(flow, &fields, &field_count))
         fg_response_trailers(flow->req, fields, field_count);
+    else
+        fg_flow_cut(flow); /* without them it would look whole */
 }
 
 /* The backend is done with the exchange, and well. */

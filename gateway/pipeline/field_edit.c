@@ -97,6 +97,17 @@ static bool append(const struct fg_flow *flow, const struct fg_header_match *lis
     return true;
 }
 
+size_t fg_field_edit_keep(const struct fg_field_edits_conf *edits, const struct fg_field *fields,
+                          size_t count, struct fg_field *kept)
+{
+    size_t kept_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_removed(edits, fields[i].name))
+            kept[kept_count++] = fields[i];
+    }
+    return kept_count;
+}
+
 bool fg_field_edit_some(const struct fg_flow *flow, const struct fg_field_edits_conf *edits,
                         const struct fg_field **fields, size_t *count)
 {
@@ -104,11 +115,7 @@ bool fg_field_edit_some(const struct fg_flow *flow, const struct fg_field_edits_
     struct fg_field *edited = fg_arena_try_alloc(flow->req->ex.arena, most * sizeof(*edited));
     if (edited == NULL)
         return false;
-    size_t kept = 0;
-    for (size_t i = 0; i < *count; i++) {
-        if (!is_removed(edits, (*fields)[i].name))
-            edited[kept++] = (*fields)[i];
-    }
+    size_t kept = fg_field_edit_keep(edits, *fields, *count, edited);
     if (!append(flow, edits->set, edits->set_count, edited, &kept) ||
         !append(flow, edits->add, edits->add_count, edited, &kept))
         return false;

@@ -16,7 +16,14 @@
 bool fg_field_edit_some(const struct fg_flow *flow, const struct fg_field_edits_conf *edits,
                         const struct fg_field **fields, size_t *count);
 
-/* The same; most routes have no edits. */
+/*
+ * Those of `fields` that the edits neither remove nor set, to `kept`, which has room for all and
+ * may be `fields`; how many these are. For what is no head: nothing is set or added there.
+ */
+size_t fg_field_edit_keep(const struct fg_field_edits_conf *edits, const struct fg_field *fields,
+                          size_t count, struct fg_field *kept);
+
+/* The same as fg_field_edit_some; most routes have no edits. */
 static inline bool fg_field_edit(const struct fg_flow *flow,
                                  const struct fg_field_edits_conf *edits,
                                  const struct fg_field **fields, size_t *count)

@@ -11,6 +11,7 @@
 #include "pipeline/origin.h"
 #include "base/text.h"
 #include "cache_serve.h"
+#include "field_edit.h"
 #include "pipeline/trace_context.h"
 #include "policies/wide_math.h"
 
@@ -479,6 +480,9 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
     if (flow == NULL)
         return;
     flow->is_body_complete = is_last;
+    if (req->ex.trailer_count > 0 && flow->route != NULL)
+        req->ex.trailer_count = fg_field_edit_keep(&flow->route->request_edits, req->ex.trailers,
+                                                   req->ex.trailer_count, req->ex.trailers);
     if (flow->silence_max_ns > 0)
         flow->moved_ns = fg_flow_now_ns(flow);
     if (flow->is_backend_open)

@@ -388,6 +388,9 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
  */
 bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                        size_t field_count, bool is_end);
+/* Ahead of it. */
+void fg_flow_send_interim(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                          size_t field_count);
 void fg_flow_end_answer(struct fg_flow *flow);
 /* A complete answer of our own (redirect, direct response, cached object). */
 void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,

@@ -277,7 +277,7 @@ static void pass_hints(struct fg_flow *flow)
 {
     struct fg_cache_hint *hints = fg_cache_reader_take_hints(flow->cache_reader);
     for (const struct fg_cache_hint *it = hints; it != NULL; it = it->next)
-        fg_response_interim(flow->req, it->status, it->fields, it->field_count);
+        fg_flow_send_interim(flow, it->status, it->fields, it->field_count);
     fg_cache_hint_destroy_all(hints);
 }
 

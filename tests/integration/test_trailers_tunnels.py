@@ -33,7 +33,11 @@ def script(peer):
         if path == b"/app/ws-reset":
             break_tunnel(peer)
             return
-        if path == b"/app/hints":
+        if path in (b"/edited/told", b"/edited/cached"):
+            peer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nX-Inside: 1\r\nX_From: 2\r\n\r\n"
+                       b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncache-control: max-age=60\r\n\r\n"
+                       b"4\r\nbody\r\n0\r\nx-sum: abc\r\nx-inside: 3\r\nx_from: 4\r\nX-From: 5\r\n\r\n")
+        elif path == b"/app/hints":
             peer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n"
                        b"content-length: 5\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\n")
         if path.startswith(b"/app/cached/hints"):
@@ -91,6 +95,9 @@ def site(launch_module, backend):
             {"name": "plain", "match": {"prefix": "/app/plain"}, "to": "cluster:app"},
             {"name": "cached", "match": {"prefix": "/app/cached"}, "to": "cluster:app", "cache": True},
             {"name": "app", "match": {"prefix": "/app"}, "to": "cluster:app", "websocket": True},
+            *({"name": "edited-" + name, "match": {"prefix": "/edited/" + name}, "to": "cluster:app", "cache": name == "cached",
+               "request_headers": {"set": {"x-user": "%{user}"}, "remove": ["x-secret"]},
+               "response_headers": {"set": {"x-from": "gateway"}, "remove": ["x-inside"]}} for name in ("told", "cached")),
         ],
     })
 
@@ -128,6 +135,29 @@ def test_request_trailers_of_h2_reach_the_upstream(site, backend):
     before = len(backend.received())
     h2_events(site, head_of("/app/t2", "POST"), b"body", [("x-sum", "13")])
     assert backend.received()[before:].endswith(b"4\r\nbody\r\n0\r\nx-sum: 13\r\n\r\n")
+
+
+FORGED = ["x-user", "X_User", "x-secret", "X_Forwarded_For", "x-real-ip", "X-Real_IP", "x-request-id", "content_length",
+          "transfer_encoding", "proxy_authorization", "If_None_Match", "x-request-timeout-ms", "x_forwarded-host"]
+
+
+def test_trailers_forge_no_field_of_ours(site, backend):
+    before = len(backend.received())
+    lines = "".join(f"{name}: forged\r\n" for name in FORGED)
+    site.exchange(b"POST /edited/told HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n"
+                  b"\r\n4\r\nbody\r\n0\r\n" + lines.encode() + b"x_sum: 12\r\n\r\n")
+    assert backend.received()[before:].endswith(b"4\r\nbody\r\n0\r\nx_sum: 12\r\n\r\n")
+    before = len(backend.received())
+    h2_events(site, head_of("/edited/told", "POST"), b"body", [(n.lower(), "forged") for n in FORGED] + [("x_sum", "13")])
+    assert backend.received()[before:].endswith(b"4\r\nbody\r\n0\r\nx_sum: 13\r\n\r\n")
+
+
+@pytest.mark.parametrize("path", ["/edited/told", "/edited/cached"])
+def test_edits_of_the_answer_hold_for_all_its_parts(site, path):
+    answer = site.exchange(b"GET %s HTTP/1.1\r\nhost: x\r\nte: trailers\r\nconnection: te, close\r\n\r\n" % path.encode())
+    assert answer.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), answer
+    assert b"\r\nx-from: gateway\r\n" in answer and b"inside" not in answer.lower() and b"_from" not in answer.lower()
+    assert (b"\r\n0\r\nx-sum: abc\r\n\r\n" in answer) == (path == "/edited/told")
 
 
 def test_bad_request_trailers_are_refused(site, backend):
