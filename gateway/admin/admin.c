@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #define ARENA_CHUNKS 2048
+#define LAST_ANSWERS_NS (2 * FG_S) /* as a codec waits for the request of a new connection */
 #define NUMBERS_FORM (JSON_COMPACT | JSON_REAL_PRECISION(9))
 
 /* A page that takes long to make: all who ask for it in one turn of the loop get the same. */
@@ -400,7 +401,7 @@ static void run_stop(struct fg_message *message)
 {
     struct fg_admin *admin = FG_CONTAINER_OF(message, struct fg_admin, stop_message);
     event_del(admin->sample_timer);
-    fg_net_drain(admin->net, fg_clock_monotonic_ns(), on_drained, admin);
+    fg_net_drain(admin->net, fg_clock_monotonic_ns() + LAST_ANSWERS_NS, on_drained, admin);
 }
 
 static bool open_admin(struct fg_admin *admin, struct fg_error *error)

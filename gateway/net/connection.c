@@ -782,7 +782,7 @@ void fg_connection_drain(struct fg_connection *connection)
     if (connection->state == FG_CONNECTION_OPEN)
         connection->codec->ops->drain(connection->codec);
     else if (connection->state == FG_CONNECTION_SNIFFING && connection->sniffed == 0)
-        kill_connection(connection, false);
+        transport_arm(&connection->transport, FG_TIMEOUT_LINGER); /* its request is on its way */
 }
 
 void fg_connection_set_address(struct fg_connection *connection, const struct fg_ip *ip,

@@ -5,10 +5,13 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 
+import httpx
 import pytest
 
-from harness import DEMO_MODEL, GOLDEN, ROOT, children_of, free_port, is_alive, run_binary, send_signal, wait_for
+from harness import (GOLDEN, ROOT, children_of, free_port, is_alive, plain_http, run_binary, send_signal,
+                     wait_for)
 
 
 @pytest.fixture
@@ -307,6 +310,30 @@ def test_reload_drops_no_request(launch, upstream):
         reload_and_wait(gateway, "event=ready")
     output, _ = client.communicate(timeout=120)
     assert output.strip().endswith("failed 0"), output
+
+
+@pytest.mark.races
+def test_reload_drops_no_question_of_operators(launch):
+    gateway = launch({"routes": [{"match": {"prefix": "/"}, "respond": {"body": "ok"}}]})
+    is_over, lost = threading.Event(), []
+
+    def keep_asking():
+        while not is_over.is_set():
+            try:
+                plain_http.get(gateway.admin + "/stats").raise_for_status()
+            except httpx.HTTPError as error:
+                lost.append(repr(error))
+    threads = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(8):
+            reload_and_wait(gateway, "event=child_exited")
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join(60)
+    assert not lost
 
 
 def test_pid_one_gone_takes_the_rest_with_it(launch):
