@@ -294,14 +294,15 @@ static void begin_data(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
         return;
     }
     struct fg_h2_wire *wire = fg_h2_wires_find(&h2->wires, hd->stream_id);
-    if (wire == NULL && !fg_h2_guard_gone(h2, hd))
+    bool is_late = wire == NULL || wire->is_reset;
+    if (is_late && !fg_h2_guard_gone(h2, hd))
         return;
     if (length > h2->recv_left) {
         fail(h2, NGHTTP2_FLOW_CONTROL_ERROR, "content beyond the connection's window");
         return;
     }
     h2->recv_left -= length;
-    if (wire == NULL || wire->is_reset)
+    if (is_late)
         return;
     if (wire->is_remote_ended) {
         fg_h2_reset_for(h2, wire, NGHTTP2_STREAM_CLOSED, "content behind the end of a stream");
@@ -369,10 +370,11 @@ static void begin_block_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *h
         fail(h2, NGHTTP2_PROTOCOL_ERROR, "a head on a stream that is none of a client's");
         return;
     }
-    bool is_gone = !h2->block.is_open && hd->stream_id <= h2->newest_id &&
-                   fg_h2_wires_find(&h2->wires, hd->stream_id) == NULL;
-    if (is_gone && !fg_h2_guard_gone(h2, hd))
-        return;
+    if (!h2->block.is_open && hd->stream_id <= h2->newest_id) {
+        const struct fg_h2_wire *wire = fg_h2_wires_find(&h2->wires, hd->stream_id);
+        if ((wire == NULL || wire->is_reset) && !fg_h2_guard_gone(h2, hd))
+            return;
+    }
     uint32_t code = fg_h2_block_begin_frame(&h2->block, hd);
     if (code != NGHTTP2_NO_ERROR)
         fail(h2, code, "a head that is interrupted, or in too many pieces");

@@ -1,7 +1,8 @@
 /*
  * h2_guard.c: what a client may do that moves no content, and frames for streams that are no more.
  * Job      each connection has an allowance of frames that cost us work and bring none: resets,
- *          pings, settings, priorities, empty DATA, DATA for streams that we reset, window updates.
+ *          pings, settings, priorities, empty DATA, content and heads for streams that we reset or
+ *          that GOAWAY has excluded, window updates.
  *          It fills with time and with the DATA that we send; a client that uses it up gets
  *          GOAWAY(ENHANCE_YOUR_CALM), and one that comes back for another has less of it.
  *          Frames for a stream that the client has ended, or has passed over, end the connection;
@@ -24,7 +25,6 @@
 
 #define OPENED_BITS 64
 #define PADDING_MAX 256u /* with the byte that says how much; what is longer brings more content */
-#define LATE_COST 1u     /* of DATA for a stream that we reset */
 #define GIVEN_PART 8u    /* of a burst, whatever an address owes: 15 resets where it is 1,000 */
 
 /* What a frame takes from the allowance. */
@@ -139,12 +139,6 @@ static bool is_passed_over(const struct fg_h2 *h2, int32_t id)
     return behind < OPENED_BITS && (h2->opened >> behind & 1) == 0;
 }
 
-/* What was on its way when we reset a stream is at most its window, and few frames. */
-static bool take_late(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
-{
-    return hd->type != NGHTTP2_DATA || fg_h2_spend(h2, LATE_COST);
-}
-
 bool fg_h2_guard_gone(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
 {
     if (is_passed_over(h2, hd->stream_id)) {
@@ -152,7 +146,7 @@ bool fg_h2_guard_gone(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
         return false;
     }
     if (fg_h2_resets_may_have(&h2->resets, hd->stream_id))
-        return take_late(h2, hd);
+        return fg_h2_spend(h2, FG_H2_LATE_COST);
     fg_h2_fail(h2, NGHTTP2_STREAM_CLOSED, "a stream that is closed");
     return false;
 }

@@ -227,10 +227,12 @@ void fg_h2_drop_heads(struct fg_h2 *h2, struct fg_stream *stream);
 
 /* A frame's head may stand there; false: the connection has failed. */
 FG_MUST_USE bool fg_h2_guard_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd);
-/* Content or a head for a stream that is not open. The same. */
+/* Content or a head for a stream that is not open, or is to be reset. The same. */
 FG_MUST_USE bool fg_h2_guard_gone(struct fg_h2 *h2, const struct fg_h2_frame_head *hd);
 /* A reset undoes a request that was begun, upstream as well: far more work than another frame. */
 #define FG_H2_RESET_COST 8u
+/* What was on its way when we reset a stream is at most its window, and few frames. */
+#define FG_H2_LATE_COST 1u
 /* Take from the connection's allowance; false, and it has failed, when it is used up. */
 FG_MUST_USE bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost);
 void fg_h2_earn(struct fg_h2 *h2, uint32_t gained);

@@ -373,7 +373,8 @@ void fg_h2_begin_stream(struct fg_h2 *h2, int32_t id, bool is_end)
     fg_h2_note_opened(h2, id);
     if (h2->shutdown == FG_H2_FINAL) { /* ignored, as GOAWAY has said */
         fg_h2_resets_note(&h2->resets, id);
-        fg_h2_read_unwanted(h2);
+        if (fg_h2_spend(h2, FG_H2_LATE_COST))
+            fg_h2_read_unwanted(h2);
         return;
     }
     struct fg_stream *stream = h2->wires.count < h2->streams_max ? open_stream(h2, id) : NULL;

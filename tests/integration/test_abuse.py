@@ -15,8 +15,8 @@ import pytest
 import wire
 from harness import children_of, plain_http, read_all, wait_for
 from tls_tools import OpenSsl, Sealed
-from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, PING, PRIORITY, PRIORITY_UPDATE,
-                  RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
+from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,
+                  PRIORITY_UPDATE, RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
 
 BIG = b"x" * 400000
 
@@ -93,6 +93,9 @@ FLOODS = [
     ("answers to no ping", frame(PING, ACK, 0, b"12345678") * 2000),
     ("empty data", post(1) + frame(DATA, 0, 1) * 2000),
     ("data for a stream that was reset", post(1, "/direct") + frame(DATA, 0, 1, b"x") * 30000),
+    ("heads for a stream that was reset", headers(1, pseudo("/hold") + [("Bad", "name")]) + headers(1, [("a", "b")]) * 3000),
+    ("empty heads for a stream that was reset", headers(1, pseudo("/hold") + [("Bad", "name")]) +
+     frame(HEADERS, END_HEADERS, 1) * 3000),
     ("padding", post(1) + frame(DATA, 8, 1, b"\0") * 2000),
     ("priorities", frame(PRIORITY, 0, 3, b"\0\0\0\0\x10") * 2000),
     ("priority updates", post(1) + frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\1u=1") * 2000),
@@ -114,6 +117,26 @@ def test_a_flood_is_told_to_calm_down(site, frames):
         # A stream that is idle forever may be a protocol error before it is a flood.
         assert peer.goaways and peer.goaways[-1][1] in (ENHANCE_YOUR_CALM, wire.PROTOCOL_ERROR), peer.goaways
     is_quiet(site)
+
+
+def test_streams_behind_the_last_goaway_are_a_flood_as_well(launch, recorder):
+    """What crosses it is ignored (RFC 9113 section 6.8), and few at most do."""
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "requests_per_connection_max": 1},
+        "clusters": {"up": {"endpoints": [recorder(script).address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:up"}]})
+    peer = wire.H2(wire.connect(gateway.port))
+    with peer.connection:
+        peer.send(headers(1, pseudo("/hold")))
+        assert peer.until(lambda: bool(peer.goaways))
+        peer.send(frame(PING, ACK, 0, bytes(8)))
+        assert peer.until(lambda: len(peer.goaways) == 2) and peer.goaways == [(0x7fffffff, 0), (1, 0)]
+        peer.send(b"".join(headers(i, pseudo("/a")) for i in range(3, 103, 2)) + frame(PING, 0, 0, bytes(8)))
+        assert peer.until(lambda: bool(peer.pongs)) and len(peer.goaways) == 2
+        peer.send(b"".join(headers(i, pseudo("/a")) for i in range(103, 6003, 2)))
+        peer.until(lambda: False)
+        assert peer.goaways[2:] == [(1, ENHANCE_YOUR_CALM)] and not peer.status
 
 
 @pytest.mark.parametrize("size", [b"xx", b""], ids=["longer", "shorter"])
