@@ -10,9 +10,12 @@
  *          levels (healthy share x 1.4, the rest spills over).
  * Law      level load = min(what is left, min(1, healthy / all x overprovision) / sum of the same);
  *          host load (hash) <= (in flight + 1) x factor x weight / sum of weights.
+ *          two choices: drawn by weight, then the smaller in flight / weight.
  *          Slow start: weight x max(1/10, age / window).
  */
 #include "policies/balance.h"
+
+#include "policies/wide_math.h"
 
 #include <assert.h>
 
@@ -103,6 +106,11 @@ static void share_load(struct fg_balance *balance, const struct level_sum sums[F
     }
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 static void list_usable(struct fg_balance *balance)
 {
     uint32_t at = 0;
@@ -110,12 +118,19 @@ static void list_usable(struct fg_balance *balance)
         struct fg_balance_level *level = &balance->levels[l];
         level->begin = at;
         level->usable_weight = 0;
+        level->is_even = true;
+        level->even_from_ns = 0;
         for (size_t i = 0; i < balance->host_count; i++) {
             const struct fg_balance_host *host = &balance->hosts[i];
             if (host->priority != l || !is_usable(host, level))
                 continue;
             balance->order[at++] = (uint16_t)i;
             level->usable_weight += host->weight;
+            level->is_even &= host->weight == balance->hosts[balance->order[level->begin]].weight;
+            if (balance->conf.slow_start_ns > 0 && host->healthy_since_ns > 0)
+                level->even_from_ns =
+                    later(level->even_from_ns,
+                          fg_add_saturating(host->healthy_since_ns, balance->conf.slow_start_ns));
         }
         level->usable_count = at - level->begin;
     }
@@ -185,13 +200,22 @@ static size_t pick_round_robin(struct fg_balance *balance, const struct fg_balan
     return (size_t)(best - balance->hosts);
 }
 
-/* Is `a` less loaded for its weight than `b`? */
+/* Would `a` be less loaded for its weight than `b` with one request more? */
 static bool is_less_loaded(const struct fg_balance *balance, size_t a, size_t b, uint64_t now_ns)
 {
     const struct fg_balance_host *one = &balance->hosts[a];
     const struct fg_balance_host *other = &balance->hosts[b];
     return (one->in_flight + UINT64_C(1)) * weight_now(balance, other, now_ns) <
            (other->in_flight + UINT64_C(1)) * weight_now(balance, one, now_ns);
+}
+
+/* Is it more loaded for its weight, as it is? */
+static bool is_busier(const struct fg_balance *balance, size_t a, size_t b, uint64_t now_ns)
+{
+    const struct fg_balance_host *one = &balance->hosts[a];
+    const struct fg_balance_host *other = &balance->hosts[b];
+    return one->in_flight * weight_now(balance, other, now_ns) >
+           other->in_flight * weight_now(balance, one, now_ns);
 }
 
 static size_t pick_least_loaded(const struct fg_balance *balance,
@@ -208,23 +232,50 @@ static size_t pick_least_loaded(const struct fg_balance *balance,
     return best;
 }
 
+/* 40 bits of it; the lower ones of such a sequence are not as good. */
+static uint64_t next_random(uint64_t *random)
+{
+    *random = *random * UINT64_C(0xd1342543de82ef95) + 1;
+    return *random >> 24;
+}
+
+/* A place in the level's order by chance, as likely as its host's weight; never `except`. */
+static uint32_t draw(const struct fg_balance *balance, const struct fg_balance_level *level,
+                     uint64_t now_ns, uint64_t random, uint32_t except)
+{
+    const uint16_t *order = &balance->order[level->begin];
+    uint32_t count = level->usable_count;
+    if (level->is_even && now_ns >= level->even_from_ns) {
+        uint32_t at = (uint32_t)(random % (except < count ? count - 1 : count));
+        return at + (at >= except);
+    }
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < count; i++)
+        total += i == except ? 0 : weight_now(balance, &balance->hosts[order[i]], now_ns);
+    uint64_t left = random % total;
+    for (uint32_t i = 0;; i++) {
+        assert(i < count);
+        uint64_t weight = i == except ? 0 : weight_now(balance, &balance->hosts[order[i]], now_ns);
+        if (left < weight)
+            return i;
+        left -= weight;
+    }
+}
+
+/* Weights decide who is drawn: the light ones have their share also where nobody is busy. */
 static size_t pick_of_two(const struct fg_balance *balance, const struct fg_balance_level *level,
                           const struct fg_balance_ask *ask)
 {
     uint64_t random = ask->random;
-    uint32_t count = level->usable_count;
-    for (unsigned draw = 0; draw < DRAWS && count > 1; draw++) {
-        uint32_t first = (uint32_t)(random & 0xffff) % count;
-        uint32_t second = (uint32_t)(random >> 16 & 0xffff) % (count - 1);
-        second += second >= first;
+    for (unsigned i = 0; i < DRAWS && level->usable_count > 1; i++) {
+        uint32_t first = draw(balance, level, ask->now_ns, next_random(&random), UINT32_MAX);
+        uint32_t second = draw(balance, level, ask->now_ns, next_random(&random), first);
         size_t a = balance->order[level->begin + first];
         size_t b = balance->order[level->begin + second];
-        random = random >> 32 | random << 32;
-        random = random * UINT64_C(0xd1342543de82ef95) + 1;
         bool is_a_fit = is_fit(&balance->hosts[a], ask, a);
         bool is_b_fit = is_fit(&balance->hosts[b], ask, b);
         if (is_a_fit && is_b_fit)
-            return is_less_loaded(balance, b, a, ask->now_ns) ? b : a;
+            return is_busier(balance, a, b, ask->now_ns) ? b : a;
         if (is_a_fit || is_b_fit)
             return is_a_fit ? a : b;
     }

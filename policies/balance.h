@@ -52,6 +52,8 @@ struct fg_balance_level {
     uint32_t begin; /* into order */
     uint32_t usable_count;
     uint64_t usable_weight;
+    bool is_even;           /* all weights are the same, */
+    uint64_t even_from_ns;  /* once the last slow start is over */
     uint32_t load_permille; /* of all requests */
     bool is_panic;
 };

@@ -609,7 +609,8 @@ static const struct fg_key cluster_keys[] = {
      .zero_word = "off",
      .min = 1 * MS,
      .max = 1 * HOUR,
-     .doc = "The share of an endpoint that has just become healthy grows over this time."},
+     .doc = "The share of an endpoint that has just become healthy grows over this time, from a "
+            "tenth; not with `hash`."},
     {.name = "dns_ttl_min",
      .type = FG_KEY_DURATION,
      .offset = L(dns_ttl_min_ns),

@@ -132,6 +132,36 @@ static void two_choices_heed_weights(void **state)
     assert_int_equal(f.balance.in_flight, 3999);
 }
 
+/* With nobody busy the light one has its share, too, and a new one grows into its own. */
+static void two_choices_heed_weights_when_idle(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f, FG_BALANCE_LEAST_REQUEST, 3);
+    f.hosts[0].weight = 6;
+    f.hosts[1].weight = 3;
+    again(&f);
+    pick_many(&f, 10000);
+    assert_in_range(f.counts[0], 5800, 6200);
+    assert_in_range(f.counts[2], 850, 1150);
+    f.hosts[0].weight = f.hosts[1].weight = 1;
+    f.conf.slow_start_ns = 10 * S;
+    f.hosts[2].healthy_since_ns = 100 * S;
+    again(&f);
+    f.ask.now_ns = 100 * S;
+    pick_many(&f, 10000);
+    assert_in_range(f.counts[2], 400, 550); /* 0.1 of 2.1 */
+    f.ask.now_ns = 105 * S;
+    pick_many(&f, 10000);
+    assert_in_range(f.counts[2], 1850, 2150); /* 0.5 of 2.5 */
+    f.ask.now_ns = 110 * S;
+    pick_many(&f, 9000);
+    assert_in_range(f.counts[2], 2850, 3150);
+    f.hosts[2].in_flight = 1; /* but who is busy is left to the others */
+    pick_many(&f, 1000);
+    assert_int_equal(f.counts[2], 0);
+}
+
 static void a_key_keeps_its_host(void **state)
 {
     (void)state;
@@ -319,6 +349,7 @@ int main(void)
         cmocka_unit_test(with_nobody_fit_the_soonest_untried_is_taken),
         cmocka_unit_test(two_choices_prefer_the_less_loaded),
         cmocka_unit_test(two_choices_heed_weights),
+        cmocka_unit_test(two_choices_heed_weights_when_idle),
         cmocka_unit_test(a_key_keeps_its_host),
         cmocka_unit_test(one_hot_key_spills_over_at_the_bound),
         cmocka_unit_test(without_a_key_hosts_are_random),
