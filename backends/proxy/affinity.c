@@ -37,9 +37,11 @@ bool fg_affinity_parse(struct fg_affinity *affinity, const char *text)
            (affinity->kind == FG_AFFINITY_COOKIE || fg_span_equal(kind, FG_SPAN("header")));
 }
 
-/* As configured, in any case. */
+/* As configured, in any case. Host is no field of a request any more. */
 static struct fg_span find_field(const struct fg_exchange *ex, struct fg_span name)
 {
+    if (fg_span_equal_nocase(name, FG_SPAN("host")))
+        return ex->authority;
     for (size_t i = 0; i < ex->field_count; i++) {
         if (fg_span_equal_nocase(ex->fields[i].name, name))
             return ex->fields[i].value;

@@ -55,6 +55,7 @@ def test_weights_and_metrics_of_each_endpoint(launch, upstream):
 @pytest.mark.parametrize("key, request_of", [
     ("header:X-Tenant", lambda value: ("GET", "/", {"headers": {"x-tenant": value}})),
     ("cookie:sid", lambda value: ("GET", "/", {"headers": {"cookie": f"a=b; sid={value}; c=d"}})),
+    ("header:host", lambda value: ("GET", "/", {"headers": {"host": value + ".test"}})),
     ("path", lambda value: ("GET", f"/{value}", {})),
     ("prompt", lambda value: ("POST", "/v1/x", {"content": json.dumps(
         {"model": "m", "messages": [{"role": "system", "content": value * 300}], "seed": id(value)})})),

@@ -32,6 +32,9 @@ static void keys_are_found_where_they_are(void **state)
     assert_true(hash == other);
     assert_true(hash_of(&fake, "path", NULL, &other));
     assert_true(hash != other);
+    fake.ex.authority = FG_SPAN("one");
+    assert_true(hash_of(&fake, "header:Host", NULL, &other));
+    assert_true(hash == other);
     assert_false(hash_of(&fake, "header:x-other", NULL, &hash));
     assert_false(hash_of(&fake, "cookie:id", NULL, &hash));
     assert_false(hash_of(&fake, "prompt", "{}", &hash));
