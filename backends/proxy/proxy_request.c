@@ -327,20 +327,23 @@ static bool is_page_for_tunnel(const struct fg_proxy_attempt *attempt)
            attempt->response.status / 100 == 2;
 }
 
-/* A status that is a cause to look elsewhere. True: that is done, the attempt is over. */
+/*
+ * A status that is a cause to look elsewhere; of two that were asked, all that says no more than
+ * how this server is. True: that is done, the attempt is over.
+ */
 static bool look_elsewhere(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_request *request = attempt->request;
-    enum fg_retry_cause cause = is_for_idleness(attempt)
-                                    ? FG_RETRY_STALE
-                                    : fg_retry_cause_of_status(attempt->response.status);
-    if (cause == FG_RETRY_CAUSE_COUNT)
-        return false;
+    unsigned status = attempt->response.status;
+    enum fg_retry_cause cause =
+        is_for_idleness(attempt) ? FG_RETRY_STALE : fg_retry_cause_of_status(status);
+    bool is_cause = cause != FG_RETRY_CAUSE_COUNT;
     bool has_other = fg_proxy_request_other(attempt) != NULL;
-    if (!has_other && !may_try_again(attempt, cause))
+    if (has_other ? !is_cause && status < 500 && status != 429
+                  : !is_cause || !may_try_again(attempt, cause))
         return false;
     if (cause != FG_RETRY_STALE)
-        fg_attempt_judge_host(attempt, true);
+        fg_attempt_judge_host(attempt, status >= 500);
     fg_attempt_stop(attempt, false);
     if (!has_other)
         fg_attempt_start(request);

@@ -441,7 +441,8 @@ static const struct fg_key retry_keys[] = {
      .min = 1 * MS,
      .max = 1 * HOUR,
      .doc = "A GET or HEAD without an answer after this is sent to a second endpoint as well; the "
-            "first good answer counts. It takes a slot of `concurrency` that nobody waits for, or "
+            "first good answer counts, one that is no 5xx or 429. It takes a slot of `concurrency` "
+            "that nobody waits for, or "
             "is not sent. Set it near the 95th percentile."},
     {.name = NULL},
 };

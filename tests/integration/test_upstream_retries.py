@@ -140,6 +140,43 @@ def test_hedging_asks_a_second_endpoint(launch):
         never.set()
 
 
+@pytest.mark.parametrize("status", [b"500 Oops", b"503 No", b"429 No"])
+def test_of_two_the_first_good_answer_counts(launch, status):
+    refused = threading.Event()
+
+    def slow(connection, *_):
+        refused.wait(30)
+        connection.sendall(ok(b"good"))
+
+    def refuse(connection, *_):
+        connection.sendall(ok(b"bad", status))
+        wait_for(lambda: figures(gateway, "endpoints")[1]["answers"] == 1)  # it has come, and was not taken
+        refused.set()
+
+    with serving(Raw([slow]), Raw([refuse])) as (first, second):
+        gateway = launch(cluster([first.address, {"address": second.address, "priority": 1}],
+                                 retries={"hedge_after": "100ms"}))
+        assert gateway.get("/").text == "good"
+        assert figures(gateway, "requests")["hedges"] == 1 and figures(gateway, "requests")["hedges_won"] == 0
+        assert figures(gateway, "endpoints")[1]["errors"] == (0 if status.startswith(b"429") else 1)
+
+
+def test_of_two_bad_answers_the_last_is_passed_on(launch):
+    asked = threading.Event()
+
+    def late(connection, *_):
+        asked.wait(30)
+        wait_for(lambda: figures(gateway, "endpoints")[1]["answers"] == 1)
+        connection.sendall(ok(b"late", b"500 Oops"))
+
+    with serving(Raw([late]), Raw([lambda connection, *_: (connection.sendall(ok(b"early", b"500 Oops")), asked.set())])) as (
+            first, second):
+        gateway = launch(cluster([first.address, {"address": second.address, "priority": 1}],
+                                 retries={"hedge_after": "100ms"}))
+        answer = gateway.get("/")
+        assert (answer.status_code, answer.text) == (500, "late")
+
+
 def test_hedges_stay_within_the_limit(launch, upstream):
     """As the servers count it: a second attempt takes a slot of its own, and only one that nobody waits for."""
     answering = threading.Event()
