@@ -117,11 +117,12 @@ def workers(gateway):
 
 
 def living_workers(gateway):
-    """All of them: a gateway is ready with the first, and says pid 0 of one that has not begun yet."""
+    """All of them, ready for each loop: a gateway is ready with the first of them."""
     def all_alive():
-        now = workers(gateway)
-        return now if all(one["pid"] > 0 for one in now) else None
-    return wait_for(all_alive)
+        stats = gateway.stats()
+        now, loops = stats["inference"]["workers"], stats["gateway"]["threads"]
+        return now if all(one["pid"] > 0 and one["connections"] == loops for one in now) else None
+    return wait_for(all_alive, what="all workers")
 
 
 def is_alive(pid):
