@@ -42,12 +42,12 @@ def admin(gateway, path, method="GET"):
 
 
 def test_stats_have_the_promised_groups(site):
-    stats = site.stats()
+    stats = site.wait_stats(lambda stats: stats if stats["gateway"]["requests"]["active"] == 0 else None)
     assert set(stats) >= {"gateway", "routes", "policies", "cache", "orders", "inference", "process"}
     assert set(stats["routes"]) >= {"session", "api", "llm", "cached", "app", "unmatched"}
     assert stats["routes"]["app"]["requests"] == 1 and stats["routes"]["app"]["by_class"]["2xx"] == 1
     assert stats["routes"]["cached"]["cache"]["hit"] == 1 and stats["routes"]["cached"]["cache"]["miss"] == 1
-    assert stats["gateway"]["requests"]["total"] >= 6 and stats["gateway"]["requests"]["active"] == 0
+    assert stats["gateway"]["requests"]["total"] >= 6
     assert stats["gateway"]["connections"]["accepted"] >= 2
     assert stats["policies"]["rate_limits"]["per-user"]["allowed"] == 1
     assert set(stats["policies"]["backends"]) == {"app", "orders", "inference"}

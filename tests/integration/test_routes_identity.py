@@ -186,7 +186,7 @@ def test_tokens_that_are_not_taken(site):
         error = answer.json()["error"]
         assert error["code"] == "unauthenticated" and error["message"], name
     assert site.backend.count() == before
-    assert site.stats()["routes"]["secret"]["refused"]["unauthenticated"] >= len(bad_tokens(site))
+    site.wait_stats(lambda stats: stats["routes"]["secret"]["refused"]["unauthenticated"] >= len(bad_tokens(site)))
 
 
 def test_optional_identity(site):

@@ -198,9 +198,9 @@ def test_one_client_gets_its_share_of_unread_answers_while_descriptors_are_short
             assert_refused(gateway)
             assert ask(gateway)[0] == 200  # the other clients notice nothing
         assert (requests_of(gateway)["share_refused"], gave_way(gateway)) == (3, 0)
-        metrics = plain_http.get(f"{gateway.admin}/metrics").text
-        assert 'floodgate_refused_total{route="/",reason="unread_answers"} 3' in metrics
-        assert 'floodgate_cluster_share_refused_total{cluster="app"} 3' in metrics
+        counted = 'floodgate_refused_total{route="/",reason="unread_answers"} 3'
+        wait_for(lambda: counted in plain_http.get(f"{gateway.admin}/metrics").text, what="three refusals")
+        assert 'floodgate_cluster_share_refused_total{cluster="app"} 3' in plain_http.get(f"{gateway.admin}/metrics").text
         held[0].close()
         wait_for(lambda: requests_of(gateway)["cancelled"] == 1, what="its end")
         assert ask(gateway, HOARDER)[0] == 200

@@ -434,7 +434,8 @@ def test_tunnels_leave_connections_to_requests_and_to_each_other(launch, backend
             assert [tunnels.ask(source)[0] for _ in range(count)] == [101] * count
             assert tunnels.ask(source) == (503, "cluster_tunnels")
         assert (limit("used"), limit("max"), limit("refused")) == (20, 20, 1)
-        assert 'floodgate_refused_total{route="/",reason="cluster_tunnels"} 3' in plain_http.get(f"{gateway.admin}/metrics").text
+        counted = 'floodgate_refused_total{route="/",reason="cluster_tunnels"} 3'
+        wait_for(lambda: counted in plain_http.get(f"{gateway.admin}/metrics").text, what="three refusals")
         with socket.create_connection(("127.0.0.1", gateway.port), 20, (hoarder, 0)) as connection:
             connection.sendall(b"GET /app/page HTTP/1.1\r\nhost: x\r\n\r\n")
             assert read_response(connection.makefile("rb"))[0] == 200
