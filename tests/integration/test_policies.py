@@ -251,7 +251,7 @@ def test_waiting_room_ticket(launch, upstream):
     gateway = launch({
         "clusters": {"app": {"endpoints": [backend.address]}},
         "routes": [{"name": "sale", "match": {"prefix": "/sale"}, "to": "cluster:app", "identity": "optional",
-                    "waiting_room": {"admit": "2/s", "burst": 1, "waiting_max": 2, "grace": "1m"}}]})
+                    "waiting_room": {"admit": "30/m", "burst": 1, "waiting_max": 2, "grace": "1m"}}]})
     with gateway.client() as client:
         assert client.get("/sale").status_code == 200
         waits = client.get("/sale")

@@ -134,7 +134,7 @@ def test_a_ticket_that_is_replayed_at_one_moment_lets_in_once(pair):
     with gateways[0].client() as a:
         ticket = take_a_place(a)
         wait_for(lambda: desk(a, ticket=ticket)["state"] == "admitted")
-        fill = [take_a_place(a) for _ in range(20)]  # so that nobody gets in without a ticket
+        fill = [take_a_place(a) for _ in range(80)]  # so that nobody gets in without a ticket
         start, statuses = threading.Barrier(8), []
 
         def replay(gateway):
