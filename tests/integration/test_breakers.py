@@ -142,7 +142,7 @@ def test_those_who_try_it_come_in_a_trickle(recovering):
 def test_without_a_trickle_first_come_is_first_served(launch, upstream):
     healthy = threading.Event()
     backend = upstream(lambda request: (200, {}, b"ok") if healthy.is_set() else (500, {}, b"broken"))
-    gateway = launch(cluster(backend.address, {"consecutive_failures": 1, "open": "200ms", "open_max": "200ms",
+    gateway = launch(cluster(backend.address, {"consecutive_failures": 1, "open": "2s", "open_max": "2s",
                                                "half_open_probes": 2, "half_open_interval": "off"}))
     assert gateway.get("/normal").status_code == 500
     check_left_alone(gateway.get("/critical"))

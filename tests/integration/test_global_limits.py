@@ -18,7 +18,7 @@ RATE, BURST, LEASE, SHARE = 50, 40, 8, 0.5
 def limited(port, **limit):
     return {
         "policies": {
-            "shared_state": {"redis": {"address": f"127.0.0.1:{port}", "command_timeout": "200ms"}},
+            "shared_state": {"redis": {"address": f"127.0.0.1:{port}", "command_timeout": "1s"}},
             "rate_limits": {"all": {"key": ["route", "header:x-app"], "scope": "global", **limit}}},
         "routes": [{"name": "r", "match": {"prefix": "/"}, "rate_limits": ["all"], "respond": {"status": 200}}]}
 

@@ -352,10 +352,10 @@ def test_an_external_redis_with_a_password(launch, tmp_path):
 def test_redis_goes_away_and_comes_back(launch, tmp_path):
     with redis_server(tmp_path) as (port, client, _):
         gateway = launch(shop(durability="memory", breaker={"enabled": False},
-                              redis={"address": f"127.0.0.1:{port}", "command_timeout": "500ms"}))
+                              redis={"address": f"127.0.0.1:{port}", "command_timeout": "2s"}))
         user = User(gateway)
         assert user.order().status_code == 201
-        client.execute_command("CLIENT", "PAUSE", "1500", "ALL")
+        client.execute_command("CLIENT", "PAUSE", "5000", "ALL")
         slow = user.order(key="paused")
         assert slow.status_code == 503 and int(slow.headers["retry-after"]) >= 1
         placed = wait_for(lambda: (answer := user.order(key="paused")).status_code == 201 and answer)

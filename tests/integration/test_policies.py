@@ -188,7 +188,7 @@ def test_breaker_opens_and_closes_again(launch, upstream):
     backend = upstream(lambda request: (200, {}, b"ok") if healthy.is_set() else (500, {}, b"broken"))
     gateway = launch({
         "clusters": {"app": {"endpoints": [backend.address], "breaker": {
-            "consecutive_failures": 3, "open": "300ms", "open_max": "300ms", "half_open_probes": 1}}},
+            "consecutive_failures": 3, "open": "2s", "open_max": "2s", "half_open_probes": 1}}},
         "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
     with gateway.client() as client:
         assert [client.get("/").status_code for _ in range(3)] == [500] * 3
@@ -208,7 +208,7 @@ def test_a_dead_upstream_is_502_then_left_alone(launch, upstream):
     backend = upstream()
     gateway = launch({
         "clusters": {"app": {"endpoints": [backend.address], "connect_retries": 0,
-                             "breaker": {"consecutive_failures": 2, "open": "200ms", "open_max": "200ms",
+                             "breaker": {"consecutive_failures": 2, "open": "1s", "open_max": "1s",
                                          "half_open_probes": 1}}},
         "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
     with gateway.client() as client:

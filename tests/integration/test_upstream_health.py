@@ -76,7 +76,7 @@ def test_readyz_is_honest_and_nobody_healthy_means_everybody(launch):
 def test_a_check_that_hangs_is_a_bad_one(launch):
     never = threading.Event()
     with serving(SocketServer(lambda connection, _: never.wait(30)), Patient("b")) as (a, b):
-        gateway = launch(cluster([a.address, b.address], health_check={**CHECK, "timeout": "700ms"}))
+        gateway = launch(cluster([a.address, b.address], health_check={**CHECK, "timeout": "2s"}))
         wait_for(lambda: states(gateway)[a.address] == "unhealthy")
         assert set(answers(gateway)) == {"b"}
         never.set()
