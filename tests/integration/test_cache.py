@@ -245,7 +245,7 @@ def test_purge(site):
     with site.client() as client:
         for path in ("/p/1", "/p/2", "/q/1"):
             client.get(path)
-        assert site.stats()["cache"]["objects"] == 3
+        site.wait_stats(lambda stats: stats["cache"]["objects"] == 3)
         purged = plain_http.post(site.admin + "/cache/purge?prefix=/p/")
         assert purged.status_code == 200 and purged.json() == {"purged": 2}
         for path in ("/p/1", "/q/1"):

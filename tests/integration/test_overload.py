@@ -268,7 +268,7 @@ def test_only_who_resumes_gets_a_handshake(launch, upstream, group, version):
         assert again.was_resumed and again.answer.startswith(b"HTTP/1.1 200")
         connections = gateway.stats()["gateway"]["connections"]
         assert connections["handshakes_refused"] == 1 and connections["handshakes_ok"] == 2
-        assert connections["handshakes_open"] == 0
+        gateway.wait_stats(lambda stats: stats["gateway"]["connections"]["handshakes_open"] == 0)
     assert Seen(gateway.port, "localhost", version=version).answer.startswith(b"HTTP/1.1 200")
 
 

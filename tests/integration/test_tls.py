@@ -486,6 +486,13 @@ def test_a_second_hello(site):
     assert "New, TLSv1.3" in report and "Server Temp Key: X25519" in report
 
 
+def failed_handshakes(site):
+    """Of all connections so far: each of them has come to its end."""
+    connections = site.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] == 0 and stats,
+                                  what="the end of all connections")["gateway"]["connections"]
+    return connections["handshakes_failed"]
+
+
 LONG = b"\x01" + (131000).to_bytes(3, "big") + bytes(40)
 
 
@@ -496,11 +503,11 @@ LONG = b"\x01" + (131000).to_bytes(3, "big") + bytes(40)
     ids=["too long", "in bytes", "its length cut", "no hello", "an alert", "an empty record", "a record too long", "SSL 2"])
 def test_what_no_client_begins_with(site, said, alert):
     """OpenSSL would take room for 128 KiB where a hello says that it is so long."""
-    before = site.stats()["gateway"]["connections"]["handshakes_failed"]
+    before = failed_handshakes(site)
     with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
         plain.sendall(said)
         assert read_all(plain) == b"\x15\x03\x03\x00\x02\x02" + bytes([alert])
-    assert site.stats()["gateway"]["connections"]["handshakes_failed"] == before + 1
+    assert failed_handshakes(site) == before + 1
 
 
 @pytest.mark.parametrize("is_at_once", [False, True], ids=["then", "at once"])
@@ -554,11 +561,10 @@ def talk_byte_by_byte(site, cut):
                                   b"POST / HTTP/1.1\r\ncontent-length: 300000\r\n\r\n" + bytes(300000)],
                          ids=["get", "head", "one byte", "a large body"])
 def test_http_in_the_clear_is_told_so(site, said):
-    before = site.stats()["gateway"]["connections"]["handshakes_failed"]
+    before = failed_handshakes(site)
     with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
         plain.sendall(said)
         head, _, body = read_all(plain).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ") and b"connection: close" in head and b"\r\ndate: " in head
     assert body == b"" if said.startswith(b"HEAD") else json.loads(body)["error"]["code"] == "plain_http_to_tls"
-    assert site.stats()["gateway"]["connections"]["handshakes_failed"] == before + 1
-    site.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] == 0, what="the end of the connection")
+    assert failed_handshakes(site) == before + 1
