@@ -28,8 +28,7 @@
  *          So do newcomers' first reads, and reads behind one that was of many requests, of whom a
  *          hundred are a millisecond in 3 KiB: it is not timed, since to count is cheaper. When
  *          such reads have come to BURSTS in a turn, everybody who has not been read goes last.
- *          Those who go last have at least a part LEFT of what the others took: newcomers are to be
- *          served under load as well.
+ *          What those who go last have of a turn: policies/turn_room.
  *          Where a turn's budget is spent on dear reads, those whose reads are small are passed
  *          over, and others get SPARE bytes: a turn takes its budget, one read above it, and heads
  *          of requests.
@@ -93,14 +92,6 @@ void fg_read_turn_served(struct fg_read_turn *reads, uint64_t turn, struct fg_re
         reads->bursts = 0;
     reads->burst_turn = turn;
     reads->bursts = fg_add_saturating(reads->bursts, requests);
-}
-
-bool fg_read_turn_has_room(const struct fg_read_turn *reads, uint64_t others_ns, uint64_t own_ns,
-                           uint64_t next_ns)
-{
-    uint64_t taken_ns = fg_add_saturating(own_ns, next_ns);
-    return fg_add_saturating(taken_ns, others_ns) <= reads->budget_ns ||
-           taken_ns <= others_ns / FG_READ_TURN_LEFT;
 }
 
 size_t fg_read_turn_ask(const struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,

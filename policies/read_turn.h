@@ -27,7 +27,6 @@
 #define FG_READ_TURN_END 8u      /* as much work as so many: a connection's end */
 #define FG_READ_TURN_BURST 8u    /* a read with so many counts for the turn, */
 #define FG_READ_TURN_BURSTS 256u /* and behind so many of such reads everybody else goes last */
-#define FG_READ_TURN_LEFT 4u /* of the others' time, for those who go last: one part in so many */
 
 /* Of one event loop. */
 struct fg_read_turn {
@@ -79,11 +78,6 @@ bool fg_read_turn_goes_last(const struct fg_read_turn *reads, uint64_t turn,
 /* A read in turn number `turn` began and ended `requests`. Constant time. */
 void fg_read_turn_served(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
                          uint64_t requests);
-
-/* Those who go last have taken `own_ns` so far, everybody else in this turn `others_ns`, and one
- * of them takes `next_ns`: is there room for it? */
-bool fg_read_turn_has_room(const struct fg_read_turn *reads, uint64_t others_ns, uint64_t own_ns,
-                           uint64_t next_ns);
 
 /* The read that was asked for brought `got` bytes: is it worth the time to measure it? */
 bool fg_read_turn_got(struct fg_read_pace *pace, size_t got);

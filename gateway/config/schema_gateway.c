@@ -64,6 +64,16 @@ static const struct fg_key limits_keys[] = {
             "they are read behind all others, by turns, and of those whose bytes are dear (chunks, "
             "frames or TLS records of a few bytes) less at a time. For what the servers of a "
             "cluster send there is as much again."},
+    {.name = "write_turn",
+     .type = FG_KEY_DURATION,
+     .offset = L(write_turn_ns),
+     .initial = "250us",
+     .min = MS / 10,
+     .max = 1 * MINUTE,
+     .doc =
+         "Of one turn of an event loop, what may be spent on writing to clients: who has more to "
+         "be "
+         "sent than a small answer gets it by pieces, behind all others, by turns of addresses."},
     {.name = "header_max",
      .type = FG_KEY_SIZE,
      .offset = L(header_bytes_max),

@@ -27,7 +27,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ROUNDS_MAX 4
 #define LARGEST_UNIT ((size_t)4096) /* what a codec keeps back, to have it whole in one record */
 #define LINGER_BYTES_MAX ((size_t)1048576)
 #define LINGER_ROOM 65536 /* for what nobody reads the kernel would keep megabytes */
@@ -153,7 +152,8 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
     fg_timeout_cancel(&connection->write_timeout);
     fg_timeout_cancel(&connection->rest);
     fg_handshakes_forget(&connection->net->handshakes, connection);
-    fg_reads_forget(connection);
+    fg_last_line_remove(&connection->net->last_readers, &connection->last_read);
+    fg_last_line_remove(&connection->net->last_writers, &connection->last_write);
     if (is_reset) {
         const struct linger linger = {.l_onoff = 1, .l_linger = 0};
         setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
@@ -166,6 +166,11 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
 uint64_t fg_connection_address_hash(const struct fg_connection *connection)
 {
     return fg_ip_key_hash(connection->ip_key, connection->net->ip_table.seed);
+}
+
+uint64_t fg_connection_owner(const struct fg_connection *connection)
+{
+    return connection->is_counted ? fg_connection_address_hash(connection) : 0;
 }
 
 /* What its address owes, or NULL: a trusted proxy's is many clients'. */
@@ -324,15 +329,16 @@ static enum sealing sealing_of(const struct fg_connection *connection)
     return fg_tls_has_own_records(&connection->tls) ? IN_PLACE : BY_OPENSSL;
 }
 
-/* Pulls from the codec until the scratch buffer is full; false when the codec has no more. */
-static bool fill(struct fg_connection *connection)
+/* Pulls from the codec until there is as much as is wanted, or the scratch buffer is full; false
+ * when the codec has no more. */
+static bool fill(struct fg_connection *connection, size_t most)
 {
     struct fg_net *net = connection->net;
     struct fg_codec *codec = connection->codec;
     enum sealing sealing = sealing_of(connection);
     if (codec == NULL || connection->state != FG_CONNECTION_OPEN || connection->has_failed)
         return false;
-    while (FG_NET_OUT_BYTES - net->out_len >= FG_NET_OUT_SPARE) {
+    while (net->out_len < most && FG_NET_OUT_BYTES - net->out_len >= FG_NET_OUT_SPARE) {
         char *at = net->out + net->out_len;
         char *to = sealing == IN_PLACE ? at + FG_TLS_HEAD_BYTES : at;
         size_t len =
@@ -355,31 +361,26 @@ static bool fill(struct fg_connection *connection)
     return true;
 }
 
-/* Says what there is to say; true when all of it is in the socket and there is no more. */
-static bool flush_rounds(struct fg_connection *connection)
+/* One write: what the socket did not take before, or else what the codec has to say. */
+static enum fg_said say_once(struct fg_connection *connection, size_t most)
 {
     struct fg_net *net = connection->net;
-    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
-        net->out_len = 0;
-        if (connection->out.len > 0)
-            net->out_len = fg_byte_queue_take(&connection->out, &net->env.segments, net->out,
-                                              FG_NET_OUT_BYTES - FG_NET_OUT_SPARE);
-        bool has_more = connection->out.len > 0 || fill(connection);
-        if (!has_more && connection->is_closing && !connection->has_said_goodbye &&
-            connection->transport.is_tls && !connection->has_broken) {
-            connection->has_said_goodbye = true;
-            fg_tls_shutdown(&connection->tls);
-        }
-        if (connection->has_broken || connection->is_blocked ||
-            (net->out_len > 0 && !send_or_keep(connection, net->out, net->out_len)))
-            return false;
-        if (connection->codec != NULL && connection->out.len == 0)
-            connection->codec->ops->flushed(connection->codec);
-        if (!has_more)
-            return true;
+    net->out_len = 0;
+    if (connection->out.len > 0)
+        net->out_len = fg_byte_queue_take(&connection->out, &net->env.segments, net->out,
+                                          FG_NET_OUT_BYTES - FG_NET_OUT_SPARE);
+    bool has_more = connection->out.len > 0 || fill(connection, most);
+    if (!has_more && connection->is_closing && !connection->has_said_goodbye &&
+        connection->transport.is_tls && !connection->has_broken) {
+        connection->has_said_goodbye = true;
+        fg_tls_shutdown(&connection->tls);
     }
-    wait_until_writable(connection); /* others want their turn */
-    return false;
+    if (connection->has_broken || connection->is_blocked ||
+        (net->out_len > 0 && !send_or_keep(connection, net->out, net->out_len)))
+        return FG_SAID_LESS;
+    if (connection->codec != NULL && connection->out.len == 0)
+        connection->codec->ops->flushed(connection->codec);
+    return has_more ? FG_SAID_SOME : FG_SAID_ALL;
 }
 
 /* TLS speaks: once it has not for a while, it can do with less memory. */
@@ -398,17 +399,15 @@ static void on_rest(struct fg_timeout *timeout)
         keep_awake(connection);
 }
 
-static bool flush(struct fg_connection *connection)
+static enum fg_said flush(struct fg_connection *connection, size_t most)
 {
-    if (connection->is_blocked)
-        return false;
     connection->is_flushing = true;
-    bool is_clean = flush_rounds(connection);
+    enum fg_said said = say_once(connection, most);
     connection->is_flushing = false;
     keep_awake(connection);
-    if (is_clean)
+    if (said != FG_SAID_LESS)
         fg_timeout_cancel(&connection->write_timeout);
-    return is_clean;
+    return said;
 }
 
 /* All is said. */
@@ -714,12 +713,17 @@ static void on_work(struct fg_deferred *deferred)
         cut(connection, FG_GONE_CLIENT_CLOSED, true);
         return;
     }
-    if (connection->state == FG_CONNECTION_LINGERING)
-        return;
-    bool is_clean = flush(connection);
+    if (connection->state != FG_CONNECTION_LINGERING)
+        fg_writes_begin(connection);
+}
+
+void fg_connection_write(struct fg_connection *connection, size_t most)
+{
+    enum fg_said said = flush(connection, most);
+    fg_writes_note(connection, connection->net->out_len, said);
     if (connection->has_broken)
         cut(connection, FG_GONE_CLIENT_CLOSED, true);
-    else if (is_clean && connection->is_closing &&
+    else if (said == FG_SAID_ALL && connection->is_closing &&
              (connection->has_said_goodbye || !connection->transport.is_tls))
         end_connection(connection);
 }

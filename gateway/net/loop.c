@@ -6,6 +6,7 @@
  * Memory   one object; the deferred list is intrusive.
  *
  *    wait --> callbacks --> deferred (until the list is empty) --> late --> deferred --> wait
+ *         `-- not if something is late already: it is the next turn's --------------------'
  */
 #include "net/loop.h"
 
@@ -157,7 +158,11 @@ void fg_loop_run_deferred(struct fg_loop *loop)
     run_all(&loop->deferred);
     if (fg_list_is_empty(&loop->late))
         return;
-    run_all(&loop->late);
+    struct fg_list late = loop->late; /* what is late from now on is the next turn's */
+    late.next->prev = &late;
+    late.prev->next = &late;
+    fg_list_init(&loop->late);
+    run_all(&late);
     run_all(&loop->deferred);
 }
 
@@ -185,7 +190,8 @@ void fg_loop_run(struct fg_loop *loop)
     while (!loop->is_stopping) {
         loop->is_now_stale = true;
         loop->turn++;
-        if (event_base_loop(loop->base, EVLOOP_ONCE) != 0)
+        int waiting = fg_list_is_empty(&loop->late) ? 0 : EVLOOP_NONBLOCK;
+        if (event_base_loop(loop->base, EVLOOP_ONCE | waiting) != 0)
             break;
         fg_loop_run_deferred(loop);
     }

@@ -49,7 +49,8 @@ uint64_t fg_loop_wall_of_ns(const struct fg_loop *loop, uint64_t monotonic_ns);
 
 /* Run `deferred` at the end of this turn; once, however often it is asked. */
 void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred);
-/* The same, behind all that is deferred so; once a turn, it may not ask for itself again. */
+/* The same, behind all that is deferred so. What asks for it there has its time in the next turn,
+ * which comes at once. */
 void fg_loop_defer_late(struct fg_loop *loop, struct fg_deferred *deferred);
 /* What fg_loop_run does at the end of a turn; for tests that take turns by hand. */
 void fg_loop_run_deferred(struct fg_loop *loop);

@@ -42,6 +42,9 @@ void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
     net->per_ip_max = share_of(limits->connections_per_ip_max, net->options.thread_count);
     fg_timeouts_set_limits(&net->env.timeouts, limits);
     fg_read_turn_init_in_order(&net->read_turn, limits->read_turn_ns);
+    net->last_readers.budget_ns = limits->read_turn_ns;
+    fg_write_turn_init(&net->write_turn, limits->write_turn_ns);
+    net->last_writers.budget_ns = limits->write_turn_ns;
 }
 
 static int fd_mark_of(const struct fg_net_options *options)
@@ -108,10 +111,11 @@ struct fg_net *fg_net_create(const struct fg_net_options *options)
     net->fd_mark = fd_mark_of(options);
     fg_list_init(&net->listenings);
     fg_list_init(&net->connections);
-    fg_reads_init(net);
     net->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (fg_codec_env_init(&net->env, options->loop, options->limits, &net->stats) != FG_OK)
         goto free_net;
+    fg_reads_init(net);
+    fg_writes_init(net);
     net->env.pressure = options->pressure;
     net->env.timeouts.pressure = options->pressure;
     size_t share = share_of(options->limits->connections_max, options->thread_count);
@@ -159,7 +163,8 @@ void fg_net_destroy(struct fg_net *net)
     if (net->pulse != NULL)
         event_free(net->pulse);
     fg_handshakes_fini(&net->handshakes);
-    fg_loop_defer_cancel(net->env.loop, &net->last_reads);
+    fg_last_line_fini(&net->last_readers);
+    fg_last_line_fini(&net->last_writers);
     fg_tls_env_fini(&net->tls_env);
     fg_ip_table_fini(&net->ip_table);
     fg_codec_env_fini(&net->env);

@@ -6,6 +6,7 @@
  *    handshakes.c  how many TLS handshakes a turn
  *    shares.c      what one address may hold when there is little
  *    reads.c       whose bytes are read when in a turn
+ *    writes.c      and who is written to when
  *    connection.c  bytes in, bytes out, the end of a connection
  * Thread   the loop's.
  */
@@ -16,11 +17,12 @@
 #include "http/codec.h"
 #include "net/handshakes.h"
 #include "net/ip_table.h"
+#include "net/last_line.h"
 #include "net/listener.h"
 #include "net/tls.h"
 #include "policies/address_share.h"
-#include "policies/fair_turns.h"
 #include "policies/read_turn.h"
+#include "policies/write_turn.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -60,9 +62,9 @@ struct fg_net {
     struct fg_ip_table ip_table;
     struct fg_address_share share; /* of one address, on this loop */
     struct fg_read_turn read_turn;
-    struct fg_fair_turns last_readers; /* have something to read, and go last in this turn */
-    struct fg_deferred last_reads;
-    uint64_t last_since_ns; /* the first of them in this turn was seen; fg_clock_thread_ns */
+    struct fg_last_line last_readers; /* have something to read, and go last in this turn */
+    struct fg_write_turn write_turn;
+    struct fg_last_line last_writers; /* have something to say, and go last in this turn */
     struct fg_handshakes handshakes;
     struct fg_tls_env tls_env;
     int fd_mark;    /* descriptors from here on are not for clients */
@@ -96,6 +98,13 @@ enum fg_connection_state {
     FG_CONNECTION_STATE_COUNT,
 };
 
+/* What came of writing. */
+enum fg_said {
+    FG_SAID_ALL,  /* and the socket has it */
+    FG_SAID_SOME, /* the socket would take more, but others want their turn */
+    FG_SAID_LESS, /* than there is: the socket is full, or broken */
+};
+
 struct fg_connection {
     struct fg_transport transport; /* first */
 
@@ -108,9 +117,10 @@ struct fg_connection {
     char *client_user; /* of its certificate; on the heap, NULL without one */
 
     /* links */
-    struct fg_list link;           /* in net->connections */
-    struct fg_list handshake_link; /* in net->handshakes */
-    struct fg_fair_turn last_turn; /* in net->last_readers */
+    struct fg_list link;             /* in net->connections */
+    struct fg_list handshake_link;   /* in net->handshakes */
+    struct fg_last_place last_read;  /* in net->last_readers */
+    struct fg_last_place last_write; /* in net->last_writers */
     struct fg_deferred work;
     struct event read_event;
     struct event write_event;
@@ -125,7 +135,6 @@ struct fg_connection {
     bool has_said_hello; /* TLS has the client's first message, and has not asked for another */
     bool waits_for_handshake;
     bool is_reading;       /* read_event is added */
-    bool goes_last;        /* last_turn is in net->last_readers */
     bool is_blocked;       /* the socket is full; write_event is added */
     bool is_flushing;      /* TLS output goes to net->out */
     bool has_failed;       /* TLS has; if there is an alert it is on its way, and is the last */
@@ -142,6 +151,7 @@ struct fg_connection {
     size_t sole_bytes;   /* plaintext of OpenSSL's record that is all of this flush; 0: not known */
 
     struct fg_read_pace pace; /* of its reads */
+    struct fg_write_pace write_pace;
 
     struct fg_codec *codec; /* NULL until OPEN */
     struct fg_tls tls;      /* if transport.is_tls */
@@ -172,12 +182,17 @@ void fg_connection_set_address(struct fg_connection *connection, const struct fg
                                uint16_t port);
 /* Of its address, for who keeps things by address. A trusted proxy's says nothing: is_counted. */
 uint64_t fg_connection_address_hash(const struct fg_connection *connection);
+/* Whose it is, in lines that are served by turns: nobody's is one like any other, so that a trusted
+ * proxy's is not all that it has at once. */
+uint64_t fg_connection_owner(const struct fg_connection *connection);
 /* Whatever `data` is to the connection in its state. */
 void fg_connection_take_bytes(struct fg_connection *connection, const char *data, size_t len);
 /* On with the handshake, and whatever follows it in `data`. */
 void fg_connection_take_ciphertext(struct fg_connection *connection, const char *data, size_t len);
 /* There is nothing more to read. */
 void fg_connection_end_input(struct fg_connection *connection);
+/* Says some `most` bytes of what there is to say, and goes on with what follows that. */
+void fg_connection_write(struct fg_connection *connection, size_t most);
 /* Says at once what there is to say, where nobody works for it. */
 void fg_connection_settle(struct fg_connection *connection);
 void fg_connection_set_reading(struct fg_connection *connection, bool is_wanted);
@@ -190,8 +205,13 @@ void fg_connection_begin(struct fg_connection *connection);
 /* reads.c */
 void fg_reads_init(struct fg_net *net);
 void fg_reads_on_readable(evutil_socket_t fd, short what, void *connection);
-/* It is closed; harmless when it does not wait. */
-void fg_reads_forget(struct fg_connection *connection);
+
+/* writes.c */
+void fg_writes_init(struct fg_net *net);
+/* Now, or behind all others. */
+void fg_writes_begin(struct fg_connection *connection);
+/* So many bytes are out. FG_SAID_SOME: it goes on behind all others. */
+void fg_writes_note(struct fg_connection *connection, size_t bytes, enum fg_said said);
 
 /* preamble.c: both are given what was read, in net->in. */
 void fg_preamble_take_header(struct fg_connection *connection, size_t len);

@@ -62,7 +62,7 @@ static void prefetch(const struct fg_connection *connection)
 static void read_now(struct fg_connection *connection)
 {
     struct fg_net *net = connection->net;
-    fg_reads_forget(connection);
+    fg_last_line_remove(&net->last_readers, &connection->last_read);
     uint64_t moved = net->env.streams_moved;
     prefetch(connection);
     ssize_t got = receive(connection);
@@ -82,50 +82,22 @@ static void read_now(struct fg_connection *connection)
     fg_read_turn_served(&net->read_turn, fg_loop_turn(net->env.loop), &connection->pace, moved);
 }
 
-void fg_reads_forget(struct fg_connection *connection)
+static void put_last(struct fg_connection *connection)
 {
-    if (!connection->goes_last)
-        return;
-    connection->goes_last = false;
-    fg_fair_turns_remove(&connection->net->last_readers, &connection->last_turn);
+    fg_last_line_add(&connection->net->last_readers, &connection->last_read,
+                     fg_connection_owner(connection));
 }
 
-/* A trusted proxy's is one like any other, not all that it has at once. */
-static uint64_t owner_of(const struct fg_connection *connection)
+static void serve(struct fg_last_place *place)
 {
-    return connection->is_counted ? fg_connection_address_hash(connection) : 0;
-}
-
-static struct fg_connection *first_of_last(struct fg_net *net)
-{
-    struct fg_fair_turn *turn = fg_fair_turns_first(&net->last_readers);
-    return turn == NULL ? NULL : FG_CONTAINER_OF(turn, struct fg_connection, last_turn);
-}
-
-/* What all others took meanwhile is theirs. One at least, so that nobody waits for ever. */
-static void on_last_reads(struct fg_deferred *deferred)
-{
-    struct fg_net *net = FG_CONTAINER_OF(deferred, struct fg_net, last_reads);
-    uint64_t began_ns = fg_clock_thread_ns(), before_ns = began_ns;
-    uint64_t others_ns = began_ns - net->last_since_ns;
-    struct fg_connection *connection;
-    while ((connection = first_of_last(net)) != NULL) {
-        if (!connection->is_reading) {
-            fg_reads_forget(connection);
-            continue;
-        }
+    struct fg_connection *connection = FG_CONTAINER_OF(place, struct fg_connection, last_read);
+    if (connection->is_reading)
         read_now(connection);
-        uint64_t now_ns = fg_clock_thread_ns();
-        if (!fg_read_turn_has_room(&net->read_turn, others_ns, now_ns - began_ns,
-                                   now_ns - before_ns))
-            break; /* the next one would not fit */
-        before_ns = now_ns;
-    }
 }
 
 void fg_reads_init(struct fg_net *net)
 {
-    net->last_reads.run = on_last_reads;
+    fg_last_line_init(&net->last_readers, net->env.loop, serve);
 }
 
 /* A hello waits in a line of its own, if it must. */
@@ -146,15 +118,8 @@ void fg_reads_on_readable(evutil_socket_t fd, short what, void *arg)
     uint64_t turn = fg_loop_turn(net->env.loop);
     if (!fg_read_turn_is_due(&net->read_turn, turn, &connection->pace))
         return;
-    if (!may_go_last(connection, turn)) {
+    if (may_go_last(connection, turn))
+        put_last(connection);
+    else
         read_now(connection);
-        return;
-    }
-    if (!connection->goes_last)
-        fg_fair_turns_add(&net->last_readers, &connection->last_turn, owner_of(connection));
-    connection->goes_last = true;
-    if (net->last_reads.is_pending)
-        return;
-    net->last_since_ns = fg_clock_thread_ns();
-    fg_loop_defer_late(net->env.loop, &net->last_reads);
 }

@@ -31,6 +31,58 @@ static struct job made(struct fg_loop *loop, char name, struct job *asks_for)
     return (struct job){.deferred.run = run, .loop = loop, .asks_for = asks_for, .name = name};
 }
 
+static void run_late_again(struct fg_deferred *deferred)
+{
+    struct job *job = FG_CONTAINER_OF(deferred, struct job, deferred);
+    done[strlen(done)] = job->name;
+    fg_loop_defer_late(job->loop, deferred);
+}
+
+static void what_is_late_again_is_the_next_turns(void **state)
+{
+    (void)state;
+    struct fg_loop *loop = fg_loop_create(0, 16);
+    assert_non_null(loop);
+    struct job late = made(loop, 'a', NULL), behind = made(loop, 'b', NULL);
+    late.deferred.run = run_late_again;
+    memset(done, 0, sizeof(done));
+    fg_loop_defer_late(loop, &late.deferred);
+    fg_loop_defer_late(loop, &behind.deferred);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(done, "ab");
+    fg_loop_run_deferred(loop);
+    assert_string_equal(done, "aba");
+    fg_loop_defer_cancel(loop, &late.deferred);
+    fg_loop_destroy(loop);
+}
+
+static unsigned turns_left;
+
+static void run_late_in_turns(struct fg_deferred *deferred)
+{
+    struct job *job = FG_CONTAINER_OF(deferred, struct job, deferred);
+    if (--turns_left > 0)
+        fg_loop_defer_late(job->loop, deferred);
+    else
+        fg_loop_stop(job->loop);
+}
+
+/* Nothing else happens: the loop's own timer, ten times a second, would not get there. */
+static void what_is_late_again_keeps_the_loop_awake(void **state)
+{
+    (void)state;
+    struct fg_loop *loop = fg_loop_create(0, 16);
+    assert_non_null(loop);
+    struct job late = made(loop, 'a', NULL);
+    late.deferred.run = run_late_in_turns;
+    turns_left = 10000;
+    fg_loop_defer_late(loop, &late.deferred);
+    fg_loop_run(loop);
+    assert_int_equal(turns_left, 0);
+    assert_true(fg_loop_turn(loop) >= 9999);
+    fg_loop_destroy(loop);
+}
+
 static void what_is_late_comes_behind_all_others(void **state)
 {
     (void)state;
@@ -57,6 +109,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_late_comes_behind_all_others),
+        cmocka_unit_test(what_is_late_again_is_the_next_turns),
+        cmocka_unit_test(what_is_late_again_keeps_the_loop_awake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -379,18 +379,6 @@ static void bursts_are_counted_for_the_turn(void **state)
     assert_true(fg_read_turn_goes_last(&reads, 8, &good));
 }
 
-static void who_goes_last_has_a_part_of_any_turn(void **state)
-{
-    (void)state;
-    struct fg_read_turn reads;
-    fg_read_turn_init_in_order(&reads, MS);
-    assert_true(fg_read_turn_has_room(&reads, 600 * US, 300 * US, 100 * US));
-    assert_false(fg_read_turn_has_room(&reads, 600 * US, 300 * US, 100 * US + 1));
-    assert_true(fg_read_turn_has_room(&reads, 8 * MS, MS, MS)); /* a quarter of the others' */
-    assert_false(fg_read_turn_has_room(&reads, 8 * MS, MS, MS + 1));
-    assert_false(fg_read_turn_has_room(&reads, 0, UINT64_MAX, UINT64_MAX));
-}
-
 static void without_a_budget_all_reads_are_large(void **state)
 {
     (void)state;
@@ -424,7 +412,6 @@ int main(void)
         cmocka_unit_test(who_goes_last_has_slices),
         cmocka_unit_test(newcomers_and_who_asks_for_much_go_last),
         cmocka_unit_test(bursts_are_counted_for_the_turn),
-        cmocka_unit_test(who_goes_last_has_a_part_of_any_turn),
         cmocka_unit_test(a_first_read_is_judged_by_its_share),
         cmocka_unit_test(without_a_budget_all_reads_are_large),
     };

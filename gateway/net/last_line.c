@@ -1,0 +1,72 @@
+/*
+ * last_line.c: those who go last in a turn of the loop.
+ * Thread   the loop's.
+ * Never    looks at the clock while nobody waits.
+ */
+#include "net/last_line.h"
+
+#include "base/clock.h"
+#include "policies/turn_room.h"
+
+#include <stddef.h>
+
+static struct fg_last_place *first(const struct fg_last_line *line)
+{
+    struct fg_fair_turn *turn = fg_fair_turns_first(&line->turns);
+    return turn == NULL ? NULL : FG_CONTAINER_OF(turn, struct fg_last_place, turn);
+}
+
+/* What all others took meanwhile is theirs. */
+static void on_last(struct fg_deferred *work)
+{
+    struct fg_last_line *line = FG_CONTAINER_OF(work, struct fg_last_line, work);
+    uint64_t began_ns = fg_clock_thread_ns(), now_ns = began_ns, before_ns;
+    uint64_t others_ns = began_ns - line->since_ns;
+    struct fg_last_place *place;
+    line->is_serving = true;
+    while ((place = first(line)) != NULL) {
+        before_ns = now_ns;
+        fg_last_line_remove(line, place);
+        line->serve(place);
+        now_ns = fg_clock_thread_ns();
+        if (!fg_turn_has_room(line->budget_ns, others_ns, now_ns - began_ns, now_ns - before_ns))
+            break; /* the next one would not fit */
+    }
+    line->is_serving = false;
+    line->since_ns = now_ns;
+    if (first(line) != NULL)
+        fg_loop_defer_late(line->loop, &line->work);
+}
+
+void fg_last_line_init(struct fg_last_line *line, struct fg_loop *loop,
+                       void (*serve)(struct fg_last_place *place))
+{
+    line->loop = loop;
+    line->serve = serve;
+    line->work.run = on_last;
+}
+
+void fg_last_line_fini(struct fg_last_line *line)
+{
+    fg_loop_defer_cancel(line->loop, &line->work);
+}
+
+void fg_last_line_add(struct fg_last_line *line, struct fg_last_place *place, uint64_t owner)
+{
+    if (place->is_taken)
+        return;
+    place->is_taken = true;
+    fg_fair_turns_add(&line->turns, &place->turn, owner);
+    if (line->work.is_pending || line->is_serving)
+        return;
+    line->since_ns = fg_clock_thread_ns();
+    fg_loop_defer_late(line->loop, &line->work);
+}
+
+void fg_last_line_remove(struct fg_last_line *line, struct fg_last_place *place)
+{
+    if (!place->is_taken)
+        return;
+    place->is_taken = false;
+    fg_fair_turns_remove(&line->turns, &place->turn);
+}

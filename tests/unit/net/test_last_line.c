@@ -1,0 +1,114 @@
+/*
+ * test_last_line.c: who goes last is served behind all others, by turns of owners, one at least a
+ * turn; what is left is the next turn's.
+ */
+#include "net/last_line.h"
+
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define AN_HOUR UINT64_C(3600000000000)
+
+struct waiter {
+    struct fg_last_place place;
+    char name;
+    unsigned again;   /* how often it asks for more */
+    uint64_t work_ns; /* that it takes */
+};
+
+static struct fg_loop *loop;
+static struct fg_last_line line;
+static char served[16];
+
+static void serve(struct fg_last_place *place)
+{
+    struct waiter *waiter = FG_CONTAINER_OF(place, struct waiter, place);
+    assert_false(place->is_taken);
+    served[strlen(served)] = waiter->name;
+    uint64_t began_ns = fg_clock_thread_ns();
+    while (fg_clock_thread_ns() - began_ns < waiter->work_ns)
+        continue;
+    if (waiter->again == 0)
+        return;
+    waiter->again--;
+    fg_last_line_add(&line, place, 1);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(served, 0, sizeof(served));
+    loop = fg_loop_create(0, 16);
+    line = (struct fg_last_line){.budget_ns = AN_HOUR};
+    fg_last_line_init(&line, loop, serve);
+    return loop == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fg_last_line_fini(&line);
+    fg_loop_destroy(loop);
+    return 0;
+}
+
+static void owners_take_turns(void **state)
+{
+    (void)state;
+    struct waiter a = {.name = 'a'}, b = {.name = 'b'}, c = {.name = 'c'}, other = {.name = 'o'};
+    fg_last_line_add(&line, &a.place, 1);
+    fg_last_line_add(&line, &b.place, 1);
+    fg_last_line_add(&line, &b.place, 1); /* once */
+    fg_last_line_add(&line, &c.place, 1);
+    fg_last_line_add(&line, &other.place, 2);
+    fg_last_line_remove(&line, &c.place);
+    fg_last_line_remove(&line, &c.place);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "aob");
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "aob");
+}
+
+static void without_room_one_is_served_a_turn(void **state)
+{
+    (void)state;
+    struct waiter a = {.name = 'a', .again = 1, .work_ns = 10 * FG_MS};
+    struct waiter b = {.name = 'b', .work_ns = 10 * FG_MS}; /* more than is between two turns */
+    line.budget_ns = 0;
+    fg_last_line_add(&line, &a.place, 1);
+    fg_last_line_add(&line, &b.place, 1);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "a");
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "ab");
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "aba");
+    assert_false(line.work.is_pending);
+}
+
+static void who_asks_for_more_has_it_while_there_is_room(void **state)
+{
+    (void)state;
+    struct waiter a = {.name = 'a', .again = 2}, b = {.name = 'b'};
+    fg_last_line_add(&line, &a.place, 1);
+    fg_last_line_add(&line, &b.place, 1);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "abaa");
+    assert_false(line.work.is_pending);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(owners_take_turns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_room_one_is_served_a_turn, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_asks_for_more_has_it_while_there_is_room, set_up,
+                                        tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
