@@ -28,6 +28,7 @@
  *          So do newcomers' first reads, and reads behind one that was of many requests, of whom a
  *          hundred are a millisecond in 3 KiB: it is not timed, since to count is cheaper. When
  *          such reads have come to BURSTS in a turn, everybody who has not been read goes last.
+ *          So does the rest of a read behind BEGINS requests.
  *          What those who go last have of a turn: policies/turn_room.
  *          Where a turn's budget is spent on dear reads, those whose reads are small are passed
  *          over, and others get SPARE bytes: a turn takes its budget, one read above it, and heads

@@ -27,6 +27,7 @@
 #define FG_READ_TURN_END 8u      /* as much work as so many: a connection's end */
 #define FG_READ_TURN_BURST 8u    /* a read with so many counts for the turn, */
 #define FG_READ_TURN_BURSTS 256u /* and behind so many of such reads everybody else goes last */
+#define FG_READ_TURN_BEGINS 16u  /* requests of one read until others have their turn */
 
 /* Of one event loop. */
 struct fg_read_turn {

@@ -431,6 +431,8 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
          "Client connections ever accepted."},
         {"dear_reads_total", offsetof(struct fg_net_stats, dear_reads),
          "Reads whose bytes took more of a turn than their share."},
+        {"reads_cut_total", offsetof(struct fg_net_stats, reads_cut),
+         "Times that others had their turn before the rest of a read of many requests."},
         {"writes_cut_total", offsetof(struct fg_net_stats, writes_cut),
          "Times that others had their turn before the rest of what a client was to be sent."},
         {"timeouts_total", offsetof(struct fg_net_stats, timeouts),

@@ -137,6 +137,7 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"refused_limit", offsetof(struct fg_net_stats, refused_limit)},
         {"refused_overload", offsetof(struct fg_net_stats, refused_overload)},
         {"dear_reads", offsetof(struct fg_net_stats, dear_reads)},
+        {"reads_cut", offsetof(struct fg_net_stats, reads_cut)},
         {"writes_cut", offsetof(struct fg_net_stats, writes_cut)},
         {"refused_share", offsetof(struct fg_net_stats, refused_share)},
         {"closed_share", offsetof(struct fg_net_stats, closed_share)},

@@ -95,13 +95,22 @@ struct fg_transport {
     struct fg_client_link link;
     uint64_t overhead_owed;  /* by its address: a codec gives it that much less of a burst */
     uint64_t overhead_spent; /* told by the codec in on_cut: beyond what every client is given */
+    uint32_t begun;          /* requests, since others had their turn */
+    uint32_t begun_max;      /* so many, and the codec takes no more input; 0: any number */
     bool is_tls;
 };
+
+/* Others are to have their turn before it takes the rest of its input. */
+static inline bool fg_transport_gives_way(const struct fg_transport *transport)
+{
+    return transport->begun_max > 0 && transport->begun >= transport->begun_max;
+}
 
 struct fg_codec;
 
 struct fg_codec_ops {
-    /* Returns how much was taken; less than len: keep the rest until resume_input. */
+    /* Returns how much was taken; less than len: keep the rest until resume_input, or until it
+     * gives way no more. */
     size_t (*input)(struct fg_codec *codec, const char *data, size_t len);
     /* Writes up to `room` (at least 512) bytes; 0: nothing to say now. */
     size_t (*produce)(struct fg_codec *codec, char *to, size_t room);

@@ -369,7 +369,8 @@ static size_t read_input(struct fg_h1 *h1, const char *data, size_t len)
             return len; /* nothing said after the last request matters */
         if (h1->reading == FG_H1_READING_NOTHING)
             break;
-        if (h1->reading == FG_H1_READING_HEAD && h1->out.len > out_max)
+        if (h1->reading == FG_H1_READING_HEAD &&
+            (h1->out.len > out_max || fg_transport_gives_way(h1->codec.transport)))
             break;
         size_t taken =
             h1->reading == FG_H1_READING_HEAD ? read_head(h1, left) : read_body(h1, left);

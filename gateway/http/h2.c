@@ -43,7 +43,7 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
         return len;
     char gather[FG_GATHER_BYTES]; /* only small DATA is ever copied to it */
     h2->gather = gather;
-    fg_h2_take_frames(h2, (const uint8_t *)data, len);
+    size_t taken = fg_h2_take_frames(h2, (const uint8_t *)data, len);
     fg_h2_flush_gathered(h2);
     h2->gather = NULL;
     if (h2->has_failed)
@@ -57,7 +57,7 @@ static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
         transport->ops->disarm(transport);
     }
     fg_h2_wake(h2);
-    return len;
+    return taken;
 }
 
 static void finish_all(struct fg_h2 *h2)

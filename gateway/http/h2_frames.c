@@ -492,12 +492,13 @@ static void take_preface(struct fg_h2 *h2, const uint8_t **at, const uint8_t *en
     h2->preface_left -= part;
 }
 
-void fg_h2_take_frames(struct fg_h2 *h2, const uint8_t *data, size_t len)
+size_t fg_h2_take_frames(struct fg_h2 *h2, const uint8_t *data, size_t len)
 {
     const uint8_t *end = data + len;
     const uint8_t *at = data;
     struct fg_h2_frame_head hd;
-    while (!h2->has_failed && (at < end || (h2->block.is_in_frame && h2->block.frame_left == 0))) {
+    while (!h2->has_failed && !fg_transport_gives_way(h2->codec.transport) &&
+           (at < end || (h2->block.is_in_frame && h2->block.frame_left == 0))) {
         if (h2->block.is_in_frame) {
             take_block(h2, &at, end);
         } else if (h2->frame_left > 0) {
@@ -511,4 +512,5 @@ void fg_h2_take_frames(struct fg_h2 *h2, const uint8_t *data, size_t len)
             begin_frame(h2, &hd);
         }
     }
+    return (size_t)(at - data);
 }

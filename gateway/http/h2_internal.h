@@ -159,8 +159,9 @@ void fg_h2_say_last_goaway(struct fg_h2 *h2);
 
 /* ---- h2_frames.c ---- */
 
-/* What the client says; sets has_failed when it breaks the rules. */
-void fg_h2_take_frames(struct fg_h2 *h2, const uint8_t *data, size_t len);
+/* What the client says; sets has_failed when it breaks the rules. Returns how much was taken: all,
+ * unless it gives way. */
+size_t fg_h2_take_frames(struct fg_h2 *h2, const uint8_t *data, size_t len);
 
 /* ---- h2_request.c ---- */
 

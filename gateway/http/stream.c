@@ -47,6 +47,7 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     }
     env->stream_count++;
     env->streams_moved++;
+    transport->begun++;
     memset(stream, 0, offsetof(struct fg_stream, head));
     stream->codec = codec;
     codec->unanswered++;

@@ -453,6 +453,17 @@ static void feed(struct fg_connection *connection, const char *data, size_t len)
         connection->has_broken = true;
 }
 
+/* What the codec could not take yet: it says when it can, or it only gives way. */
+static void note_held(struct fg_connection *connection)
+{
+    if (connection->held.len == 0 || connection->state != FG_CONNECTION_OPEN)
+        return;
+    if (fg_transport_gives_way(&connection->transport))
+        fg_reads_cut(connection);
+    else
+        fg_connection_set_reading(connection, false);
+}
+
 static void feed_held(struct fg_connection *connection)
 {
     struct fg_segment_pool *pool = &connection->net->env.segments;
@@ -465,6 +476,7 @@ static void feed_held(struct fg_connection *connection)
         if (taken < front.len)
             break;
     }
+    note_held(connection);
     if (connection->held.len > 0 || connection->state != FG_CONNECTION_OPEN)
         return;
     fg_connection_set_reading(connection, true);
@@ -693,8 +705,14 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
     case FG_CONNECTION_STATE_COUNT:
         break;
     }
-    if (connection->held.len > 0 && connection->state == FG_CONNECTION_OPEN)
-        fg_connection_set_reading(connection, false);
+    note_held(connection);
+    if (connection->has_broken)
+        schedule(connection);
+}
+
+void fg_connection_take_held(struct fg_connection *connection)
+{
+    feed_held(connection);
     if (connection->has_broken)
         schedule(connection);
 }
@@ -706,7 +724,8 @@ static void on_work(struct fg_deferred *deferred)
         free_connection(connection);
         return;
     }
-    if (connection->wants_resume && connection->state == FG_CONNECTION_OPEN)
+    if (connection->wants_resume && connection->state == FG_CONNECTION_OPEN &&
+        !fg_transport_gives_way(&connection->transport))
         feed_held(connection);
     bool is_reset = connection->is_closing && connection->close_mode == FG_CLOSE_RESET;
     if (connection->has_broken || is_reset) {

@@ -58,7 +58,8 @@ struct fg_net_stats {
     struct fg_counter refused_limit; /* connections_max or per IP */
     struct fg_counter refused_overload;
     struct fg_counter dear_reads;    /* that took more of a turn than their share */
-    struct fg_counter writes_cut;    /* others had their turn before the rest */
+    struct fg_counter reads_cut;     /* of many requests: others had their turn before the rest */
+    struct fg_counter writes_cut;    /* the same, of much that there was to say */
     struct fg_counter refused_share; /* for overload: its address holds more than its share */
     struct fg_counter closed_share;  /* the same, of those that made no progress */
     struct fg_counter open;          /* gauge */

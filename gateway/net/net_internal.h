@@ -191,6 +191,8 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
 void fg_connection_take_ciphertext(struct fg_connection *connection, const char *data, size_t len);
 /* There is nothing more to read. */
 void fg_connection_end_input(struct fg_connection *connection);
+/* On with what is held: others had their turn. */
+void fg_connection_take_held(struct fg_connection *connection);
 /* Says some `most` bytes of what there is to say, and goes on with what follows that. */
 void fg_connection_write(struct fg_connection *connection, size_t most);
 /* Says at once what there is to say, where nobody works for it. */
@@ -205,6 +207,8 @@ void fg_connection_begin(struct fg_connection *connection);
 /* reads.c */
 void fg_reads_init(struct fg_net *net);
 void fg_reads_on_readable(evutil_socket_t fd, short what, void *connection);
+/* It holds what its codec takes when others had their turn. */
+void fg_reads_cut(struct fg_connection *connection);
 
 /* writes.c */
 void fg_writes_init(struct fg_net *net);

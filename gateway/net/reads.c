@@ -10,6 +10,7 @@
  *
  *    readable --> due? --no--> (next turn)
  *                   `--> read now  |  last_readers --end of the turn--> read, while there is room
+ *                           `--many requests--^
  */
 #include "net/net_internal.h"
 
@@ -51,6 +52,33 @@ static ssize_t receive(struct fg_connection *connection)
     return recv(connection->fd, net->in, most, 0);
 }
 
+/* Its codec goes on behind the others. */
+static bool is_held_back(const struct fg_connection *connection)
+{
+    return connection->held.len > 0 && fg_transport_gives_way(&connection->transport);
+}
+
+/* What it takes from now on is of a read of its own; what was done before it. */
+static uint64_t begin(struct fg_connection *connection)
+{
+    connection->transport.begun = 0;
+    connection->transport.begun_max =
+        connection->net->read_turn.has_order ? FG_READ_TURN_BEGINS : 0;
+    return connection->net->env.streams_moved;
+}
+
+/* Whoever has more to ask for asks for much; it answers when it has asked, or others want their
+ * turn. */
+static void end(struct fg_connection *connection, uint64_t moved, uint64_t more)
+{
+    struct fg_net *net = connection->net;
+    bool has_more = is_held_back(connection);
+    if (!has_more)
+        fg_connection_settle(connection);
+    uint64_t work = net->env.streams_moved - moved + more + (has_more ? FG_READ_TURN_MANY : 0);
+    fg_read_turn_served(&net->read_turn, fg_loop_turn(net->env.loop), &connection->pace, work);
+}
+
 /* What a request's bytes will need; it comes while the kernel copies them. */
 static void prefetch(const struct fg_connection *connection)
 {
@@ -63,7 +91,7 @@ static void read_now(struct fg_connection *connection)
 {
     struct fg_net *net = connection->net;
     fg_last_line_remove(&net->last_readers, &connection->last_read);
-    uint64_t moved = net->env.streams_moved;
+    uint64_t moved = begin(connection);
     prefetch(connection);
     ssize_t got = receive(connection);
     if (got > 0) {
@@ -77,9 +105,14 @@ static void read_now(struct fg_connection *connection)
     } else if (errno != EAGAIN && errno != EINTR) {
         fg_connection_cut(connection, FG_GONE_CLIENT_CLOSED);
     }
-    fg_connection_settle(connection);
-    moved = net->env.streams_moved - moved + (got > 0 ? 0 : FG_READ_TURN_END);
-    fg_read_turn_served(&net->read_turn, fg_loop_turn(net->env.loop), &connection->pace, moved);
+    end(connection, moved, got > 0 ? 0 : FG_READ_TURN_END);
+}
+
+static void take_held(struct fg_connection *connection)
+{
+    uint64_t moved = begin(connection);
+    fg_connection_take_held(connection);
+    end(connection, moved, 0);
 }
 
 static void put_last(struct fg_connection *connection)
@@ -88,10 +121,18 @@ static void put_last(struct fg_connection *connection)
                      fg_connection_owner(connection));
 }
 
+void fg_reads_cut(struct fg_connection *connection)
+{
+    fg_counter_add_owned(&connection->net->stats.reads_cut, 1);
+    put_last(connection);
+}
+
 static void serve(struct fg_last_place *place)
 {
     struct fg_connection *connection = FG_CONTAINER_OF(place, struct fg_connection, last_read);
-    if (connection->is_reading)
+    if (is_held_back(connection))
+        take_held(connection);
+    else if (connection->is_reading)
         read_now(connection);
 }
 
@@ -105,7 +146,7 @@ static bool may_go_last(const struct fg_connection *connection, uint64_t turn)
 {
     if (connection->state == FG_CONNECTION_HANDSHAKE && !connection->has_said_hello)
         return false;
-    return !is_listened_to(connection) ||
+    return !is_listened_to(connection) || is_held_back(connection) ||
            fg_read_turn_goes_last(&connection->net->read_turn, turn, &connection->pace);
 }
 

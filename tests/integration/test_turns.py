@@ -1,5 +1,5 @@
 """
-Turns of an event loop: who is sent much is served by pieces, and everybody else in
+Turns of an event loop: who asks for much at once, or is sent much, is served by pieces, and everybody else in
 between. What waits for the gateway when it is stopped is there at once when it goes on; its log says who came first.
 """
 import contextlib
@@ -9,6 +9,7 @@ import socket
 
 import pytest
 
+import wire
 from harness import plain_http, read_response, send_signal, wait_for
 
 LARGE = bytes(i % 251 for i in range(60000))
@@ -56,7 +57,7 @@ def stopped(site):
         send_signal(pid, signal.SIGCONT)
 
 
-class Client:
+class H1:
     def __init__(self, site):
         self.connection = socket.socket()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
@@ -78,19 +79,86 @@ class Client:
         self.connection.close()
 
 
-def known(stack, site):
+class H2(wire.H2):
+    def __init__(self, site):
+        self.next = 1
+        super().__init__(wire.connect(site.port))
+
+    def ask(self, *paths):
+        first, self.next = self.next, self.next + 2 * len(paths)
+        self.send(b"".join(wire.headers(stream, wire.pseudo(path))
+                           for stream, path in zip(range(first, self.next, 2), paths)))
+
+    def hear(self, count):
+        streams = range(self.next - 2 * count, self.next, 2)
+        assert self.until(lambda: self.ended.issuperset(streams)) and all(self.status[i] == 200 for i in streams)
+        return [self.bodies[i] for i in streams]
+
+    def close(self):
+        self.connection.close()
+
+
+def known(stack, site, kind):
     """A client that the gateway has read more than a few times: nobody new is in a hurry."""
-    client = stack.enter_context(contextlib.closing(Client(site)))
+    client = stack.enter_context(contextlib.closing(kind(site)))
     for _ in range(5):
         client.ask("/small/hello")
         client.hear(1)
     return client
 
 
+@pytest.mark.parametrize("kind", [H1, H2])
+def test_a_hundred_requests_of_one_read_let_others_in_between(site, kind):
+    with contextlib.ExitStack() as stack:
+        greedy, other = known(stack, site, kind), known(stack, site, kind)
+        before, since = figure(site, "reads_cut"), len(site.log)
+        with stopped(site):
+            greedy.ask(*(f"/small/{i}" for i in range(100)))
+            other.ask("/small/other")
+        assert greedy.hear(100) == [b"small"] * 100 and other.hear(1) == [b"small"]
+        order = wait_for(lambda: len(served(site, since)) >= 101 and served(site, since), what="all in the log")
+        assert order.index("/small/other") <= 16
+        assert [path for path in order if path != "/small/other"] == [f"/small/{i}" for i in range(100)]
+        assert figure(site, "reads_cut") >= before + 5
+        assert "floodgate_reads_cut_total " in plain_http.get(f"{site.admin}/metrics").text
+
+
+@pytest.mark.parametrize("kind", [H1, H2])
+def test_requests_behind_which_the_client_ends_are_all_answered(site, kind):
+    """Who says no more behind his last request hears every answer: the end waits behind what is held back."""
+    with contextlib.ExitStack() as stack:
+        client = known(stack, site, kind)
+        with stopped(site):
+            client.ask(*(f"/small/{i}" for i in range(100)))
+            if kind is H1:
+                client.connection.shutdown(socket.SHUT_WR)
+        assert client.hear(100) == [b"small"] * 100
+        if kind is H1:
+            assert client.file.read() == b""
+
+
+def test_a_frame_without_bytes_is_not_left_behind(site):
+    """The last word of a read is the end of a head, in a frame of its own; nothing more comes to move it."""
+    with contextlib.ExitStack() as stack:
+        client = known(stack, site, H2)
+        with stopped(site):
+            client.ask(*(f"/small/{i}" for i in range(15)))
+            last, client.next = client.next, client.next + 2
+            client.send(wire.headers(last, wire.pseudo("/small/last"), wire.END_STREAM) +
+                        wire.frame(wire.CONTINUATION, wire.END_HEADERS, last))
+        assert client.hear(16) == [b"small"] * 16
+        with stopped(site):
+            client.ask(*(f"/small/{i}" for i in range(16)))
+            last, client.next = client.next, client.next + 2
+            client.send(wire.headers(last, wire.pseudo("/small/last"), wire.END_STREAM) +
+                        wire.frame(wire.CONTINUATION, wire.END_HEADERS, last))
+        assert client.hear(17) == [b"small"] * 17
+
+
 def test_small_answers_do_not_wait_for_large_ones(site):
     with contextlib.ExitStack() as stack:
-        crowd = [known(stack, site) for _ in range(20)]
-        other = known(stack, site)
+        crowd = [known(stack, site, H1) for _ in range(20)]
+        other = known(stack, site, H1)
         crowd[0].ask("/large/0")
         assert crowd[0].hear(1) == [LARGE]
         before, since = figure(site, "writes_cut"), len(site.log)
