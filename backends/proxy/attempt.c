@@ -84,14 +84,21 @@ static bool is_clients_turn(const struct fg_proxy_attempt *attempt)
            !attempt->is_write_broken && !request->is_upgrade && !is_waiting_to_send(attempt);
 }
 
+/* The gateway does, by the route's own times. */
+static bool is_silence_watched(const struct fg_proxy_attempt *attempt)
+{
+    const struct fg_proxy_request *request = attempt->request;
+    return request->is_tunnel || (attempt->head_ns > 0 && request->ex->stream_deadline_ns != 0);
+}
+
 void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt)
 {
     const struct fg_proxy_request *request = attempt->request;
     struct fg_proxy_thread *thread = request->thread;
     if (!attempt->is_begun)
         return; /* connecting has its own */
-    if (request->is_paused || request->is_tunnel)
-        fg_timeout_list_clear(&attempt->timeout); /* of a tunnel the gateway watches the silence */
+    if (request->is_paused || is_silence_watched(attempt))
+        fg_timeout_list_clear(&attempt->timeout);
     else if (attempt->head_ns > 0)
         fg_timeout_list_set(&thread->body_timeouts, &attempt->timeout);
     else if (is_clients_turn(attempt))

@@ -10,7 +10,7 @@ import pytest
 
 from harness import wait_for
 from test_policies import in_background, join
-from upstreams import Raw, SocketServer, cluster, figures, ok, reset, serving
+from upstreams import H2Server, Raw, SocketServer, cluster, figures, ok, reset, serving
 
 
 def close_at_once(connection, *_):
@@ -239,6 +239,31 @@ def test_a_reset_inside_a_body_until_close_is_no_end(launch):
                 with client.stream("GET", "/") as answer:
                     for _ in answer.iter_raw():
                         sent.set()
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_a_stream_may_be_silent_for_as_long_as_its_route_says(launch, http2):
+    """Beside it, a route without a time of its own has the cluster's."""
+    def pause(connection, *_):
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst")
+        threading.Event().wait(1.2)
+        connection.sendall(b" last")
+
+    def pause_h2(_, conn, stream_id, __):
+        conn.send_headers(stream_id, [(":status", "200")])
+        conn.send_data(stream_id, b"first")
+        conn.fg_socket.sendall(conn.data_to_send())
+        threading.Event().wait(1.2)
+        conn.send_data(stream_id, b" last", end_stream=True)
+
+    with serving(H2Server(pause_h2) if http2 else Raw([pause])) as server:
+        sections = cluster([server.address], response_idle_timeout="400ms", protocol="h2" if http2 else "http1")
+        sections["routes"].insert(0, {"match": {"prefix": "/stream"}, "to": "cluster:api", "timeout": "5s",
+                                      "stream_idle_timeout": "30s"})
+        gateway = launch(sections)
+        assert gateway.get("/stream").text == "first last"
+        with pytest.raises(httpx.RemoteProtocolError):
+            gateway.get("/")
 
 
 def test_bad_answers_cost_one_request_each(launch):
