@@ -73,6 +73,12 @@ struct fg_request_handler {
      */
     void (*on_codec_answer)(void *handler, struct fg_request *req, unsigned status,
                             const char *code);
+    /*
+     * The fields of such an answer, to a request that on_request was called for: others may stand
+     * in their place, in the request's arena. NULL: nobody has any to add.
+     */
+    void (*mark_codec_answer)(struct fg_request *req, const struct fg_field **fields,
+                              size_t *count);
     /* A redirect listener has answered, and no other call was or is made. NULL: as above. */
     void (*on_listener_answer)(void *handler, struct fg_request *req, unsigned status);
 };

@@ -147,19 +147,29 @@ void fg_stream_finish(struct fg_stream *stream)
     fg_stream_release(stream);
 }
 
+/* What the route says of every answer holds for the codec's own. */
+static void mark(struct fg_stream *stream, const struct fg_field **fields, size_t *count)
+{
+    const struct fg_request_handler *handler = stream->req.handler;
+    if (stream->was_seen && handler->mark_codec_answer != NULL)
+        handler->mark_codec_answer(&stream->req, fields, count);
+}
+
 /* Trailers only, as the pipeline's refusals of gRPC calls are (pipeline/answer.c). */
 static void answer_grpc_error(struct fg_stream *stream, enum fg_http_error error,
                               struct fg_span date)
 {
-    const struct fg_field fields[] = {
+    const struct fg_field own[] = {
         {FG_SPAN("content-type"), FG_SPAN("application/grpc")},
         {FG_SPAN("grpc-status"), fg_grpc_status_of(fg_http_error_status(error))},
         {FG_SPAN("grpc-message"), fg_span_from_string(fg_http_error_message(error))},
         {FG_SPAN("date"), date},
         {FG_SPAN("x-request-id"), stream->req.ex.request_id},
     };
-    stream->req.response_ops->head(&stream->req, 200, fields, sizeof(fields) / sizeof(fields[0]),
-                                   true);
+    const struct fg_field *fields = own;
+    size_t count = sizeof(own) / sizeof(own[0]);
+    mark(stream, &fields, &count);
+    stream->req.response_ops->head(&stream->req, 200, fields, count, true);
 }
 
 static void answer_error(struct fg_stream *stream, enum fg_http_error error)
@@ -181,7 +191,7 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
     size_t len = fg_http_error_body(error, request_id,
                                     is_too_large ? stream->req.ex.body_bytes_max : 0, body);
     int digits = snprintf(length, sizeof(length), "%zu", len);
-    const struct fg_field fields[] = {
+    const struct fg_field own[] = {
         {FG_SPAN("content-type"), json},
         {FG_SPAN("content-length"), {length, (size_t)digits}},
         {FG_SPAN("cache-control"), FG_SPAN("no-store")},
@@ -191,7 +201,10 @@ static void answer_error(struct fg_stream *stream, enum fg_http_error error)
     };
     unsigned status = fg_http_error_status(error);
     const struct fg_response_ops *ops = stream->req.response_ops;
-    ops->head(&stream->req, status, fields, status == 503 ? 6 : 5, false);
+    const struct fg_field *fields = own;
+    size_t count = status == 503 ? 6 : 5;
+    mark(stream, &fields, &count);
+    ops->head(&stream->req, status, fields, count, false);
     ops->write(&stream->req, body, len);
     ops->end(&stream->req);
 }

@@ -2,7 +2,8 @@
  * codec_answer.c: what never is a flow is counted, logged and remembered all the same: what the
  * codec answers by itself, like a refusal, and what a redirect listener sends elsewhere.
  * Thread   the request's loop.
- * Never    answers anything. A head that is none has no flow, and costs no memory that lasts.
+ * Never    answers anything: it marks what the codec says. A head that is none has no flow, and
+ *          costs no memory that lasts.
  */
 #include "flow.h"
 
@@ -11,8 +12,11 @@
 #include "config/config.h"
 #include "http/http_error.h"
 #include "net/loop.h"
+#include "pipeline/cors.h"
+#include "pipeline/field_edit.h"
 #include "policies/priority.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define LINES_PER_S 10 /* clients that speak no HTTP cost a line each; with an access log: all */
@@ -101,6 +105,30 @@ void fg_flow_on_codec_answer(void *handler, struct fg_request *req, unsigned sta
     keep_record(
         thread, &req->ex, status,
         &(struct fg_decision){.stage = "codec", .reason = code, .decided = FG_DECIDED_REFUSE});
+}
+
+/* Without memory the answer goes out as it is. */
+void fg_flow_mark_codec_answer(struct fg_request *req, const struct fg_field **fields,
+                               size_t *count)
+{
+    const struct fg_flow *flow = fg_flow_of(req);
+    if (flow == NULL || flow->route == NULL)
+        return;
+    const size_t most = *count + 1 + FG_CORS_FIELDS_MAX;
+    struct fg_field *all = fg_arena_try_alloc(req->ex.arena, most * sizeof(*all));
+    if (all == NULL)
+        return;
+    size_t all_count = *count;
+    memcpy(all, *fields, all_count * sizeof(*all));
+    all[all_count++] = (struct fg_field){FG_SPAN("traceparent"), flow->traceparent};
+    if (flow->route->cors.enabled)
+        fg_cors_mark(flow, all, &all_count);
+    assert(all_count <= most);
+    const struct fg_field *edited = all;
+    if (!fg_field_edit(flow, &flow->route->response_edits, &edited, &all_count))
+        return;
+    *fields = edited;
+    *count = all_count;
 }
 
 void fg_flow_on_listener_answer(void *handler, struct fg_request *req, unsigned status)

@@ -640,5 +640,6 @@ const struct fg_request_handler fg_pipeline_handler = {
     .on_gone = on_gone,
     .on_done = on_done,
     .on_codec_answer = fg_flow_on_codec_answer,
+    .mark_codec_answer = fg_flow_mark_codec_answer,
     .on_listener_answer = fg_flow_on_listener_answer,
 };

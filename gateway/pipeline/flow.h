@@ -372,6 +372,8 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns);
 /* codec_answer.c: the codec has answered by itself (request.h). */
 void fg_flow_on_codec_answer(void *handler, struct fg_request *req, unsigned status,
                              const char *code);
+void fg_flow_mark_codec_answer(struct fg_request *req, const struct fg_field **fields,
+                               size_t *count);
 void fg_flow_on_listener_answer(void *handler, struct fg_request *req, unsigned status);
 
 /* Answer with our own error, count it, and be done. From a stage or its event. */

@@ -57,6 +57,8 @@ def site(launch_module, upstream_module):
             {"name": "whole", "match": {"prefix": "/whole"}, "to": "cluster:app", "buffer_request": True, "body_max": "100KiB"},
             {"name": "stream", "match": {"prefix": "/slow"}, "to": "cluster:app", "timeout": "1s",
              "stream_idle_timeout": "700ms"},
+            {"name": "small", "match": {"prefix": "/small"}, "to": "cluster:app", "body_max": "10B", "cors": cors,
+             "response_headers": {"set": {"x-from": "gateway %{path}"}, "remove": ["cache-control"]}},
             {"name": "all", "match": {"prefix": "/"}, "to": "cluster:app"},
         ],
     })
@@ -167,6 +169,19 @@ def test_answers_are_marked(site):
     assert public.headers["access-control-allow-origin"] == "*" and "access-control-allow-credentials" not in public.headers
     assert preflight(site, "/public", "https://anybody.example", "GET", "a, b").headers[
         "access-control-allow-headers"] == "a, b"
+
+
+@pytest.mark.parametrize("make", [bytes, lambda text: iter([text])], ids=["length", "chunked"])
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_body_that_is_too_large_is_answered_as_the_route_says(site, http2, make):
+    answer = ask(site, "/small/x", "POST", http2=http2, content=make(b"x" * 11), headers={"origin": "https://app.example.org"})
+    assert answer.status_code == 413 and answer.json()["error"]["code"] == "body_too_large"
+    assert answer.headers["access-control-allow-origin"] == "https://app.example.org"
+    assert answer.headers["access-control-allow-credentials"] == "true" and answer.headers["vary"] == "origin"
+    assert answer.headers["x-from"] == "gateway /small/x" and "cache-control" not in answer.headers
+    assert answer.headers["traceparent"].startswith("00-")
+    call = ask(site, "/small/x", "POST", http2=http2, content=b"x" * 11, headers={"content-type": "application/grpc"})
+    assert (call.headers["grpc-status"], call.headers["x-from"]) == ("8", "gateway /small/x")
 
 
 @pytest.mark.parametrize("method, allowed", [
