@@ -123,6 +123,11 @@ def share_of(done, outcome):
     return float(row.replace("%", "").split()[columns.index(outcome)])
 
 
+def went_well(done):
+    """What a busy machine still has on the way at the end counts as nothing."""
+    return share_of(done, "good") > 30 and share_of(done, "failed") == share_of(done, "refused") == 0
+
+
 def test_a_connection_that_says_goodbye_is_replaced_at_once(night, target):
     """Its last answers are still to come: nothing goes there meanwhile, and nothing fails."""
     leaving = target(per_connection=10)
@@ -156,7 +161,7 @@ def test_the_scenarios_host_is_asked_for_at_the_target(night, launch, upstream):
     done = run_binary("rehearse", *night({"host": "www.example.org"}), "--target", f"https://127.0.0.1:{site.port}",
                       "--insecure", "--connections", "2")
     assert done.returncode == 0, done.stderr
-    assert share_of(done, "good") > 90, done.stdout
+    assert went_well(done), done.stdout
     assert all(re.fullmatch(r"/browse\?from=\d+", path) for _, path, _ in shop.requests)
 
 
@@ -168,7 +173,7 @@ def test_certificates_are_looked_at(night, launch, certificate, host):
     url = f"https://{host}:{site.port}"
     trusted = run_binary("rehearse", *files, "--target", url, "--connections", "2",
                          env={"SSL_CERT_FILE": str(certificate[0])})
-    assert trusted.returncode == 0 and share_of(trusted, "good") > 90, trusted.stderr
+    assert trusted.returncode == 0 and went_well(trusted), (trusted.stdout, trusted.stderr)
     stranger = run_binary("rehearse", *files, "--target", url, "--connections", "2")
     assert stranger.returncode == 1 and "certificate is not trusted" in stranger.stderr
 
