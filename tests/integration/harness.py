@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import selectors
@@ -60,12 +61,21 @@ def wait_for(condition, seconds=30, what="the condition"):
         time.sleep(0.02)
 
 
+# Below those that the kernel gives to whoever wants any, client or server: nobody has one between its
+# choice and its use. From 11000 on no browser refuses to go to one.
+PORTS = range(11000, 32000)
+next_ports = itertools.count(random.randrange(len(PORTS)))
+
+
 def free_ports(count):
-    """Different ones: one that is asked for after another has been given back may be the same."""
+    """Different ones; each process of the tests begins somewhere else."""
+    probes = []
     with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+        while len(probes) < count:
+            probe = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # it is taken, or was a moment ago
+                probe.bind(("127.0.0.1", PORTS[next(next_ports) % len(PORTS)]))
+                probes.append(probe)
         return [probe.getsockname()[1] for probe in probes]
 
 
