@@ -286,6 +286,31 @@ CONNECTION_ERRORS = [
     ("a bad block behind a reset", post() + CANCELLED + frame(HEADERS, END_STREAM | END_HEADERS, 3, b"\x80"),
      COMPRESSION_ERROR),
     ("a frame too large", frame(99, 0, 0, b"x" * 20000), FRAME_SIZE_ERROR),
+    *[(f"{what} between headers and continuation", get(flags=0) + one + frame(CONTINUATION, END_HEADERS, 1), PROTOCOL_ERROR)
+      for what, one in (("a priority", frame(PRIORITY, 0, 1, b"\0\0\0\0\x10")), ("settings", settings()),
+                        ("a window update", frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1")), ("a reset", CANCELLED),
+                        ("a goaway", frame(GOAWAY, 0, 0, b"\0" * 8)), ("the same headers", get()))],
+    *[(f"a ping of {size} bytes", frame(PING, 0, 0, b"x" * size), FRAME_SIZE_ERROR) for size in (0, 7, 9)],
+    *[(f"a reset of {size} bytes", post() + frame(RST_STREAM, 0, 1, b"x" * size), FRAME_SIZE_ERROR) for size in (0, 5)],
+    ("a window update of a stream of wrong length", post() + frame(WINDOW_UPDATE, 0, 1, b"12345"), FRAME_SIZE_ERROR),
+    ("the connection's window by one beyond 31 bits", frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\1"), FLOW_CONTROL_ERROR),
+    ("headers behind the client's own reset", post() + CANCELLED + get(), STREAM_CLOSED),
+    ("continuation behind a reset", post() + CANCELLED + frame(CONTINUATION, END_HEADERS, 1), PROTOCOL_ERROR),
+    ("continuation of a stream that has ended", get(path="/direct") + frame(CONTINUATION, END_HEADERS, 1), PROTOCOL_ERROR),
+    ("a push promise on a stream", post() + frame(PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2" + block(pseudo())), PROTOCOL_ERROR),
+    ("padding and a priority that leave no room", frame(HEADERS, END_STREAM | END_HEADERS | PADDED | WITH_PRIORITY, 1,
+                                                        b"\x05\0\0\0\0\x10\x82"), PROTOCOL_ERROR),
+    ("an index behind the last", coded(INDEXED + b"\xbf"), COMPRESSION_ERROR),
+    ("a name of an index behind the last", coded(b"\x7f\x07\x00"), COMPRESSION_ERROR),
+    ("a table larger than allowed by one", headers_of(b"\x3f\xe2\x1f" + PLAIN), COMPRESSION_ERROR),
+    ("a field that a smaller table has no room for", headers_of(b"\x3f\x02" + PLAIN + INDEXED + b"\xbe"), COMPRESSION_ERROR),
+    ("a field that a table of nothing has forgotten", coded(INDEXED) + headers_of(b"\x20" + PLAIN + b"\xbe", 3),
+     COMPRESSION_ERROR),
+    ("eight bits of padding behind Huffman's code", coded(b"\x00\x01a\x82\x1f\xff"), COMPRESSION_ERROR),
+    ("padding of zeros behind Huffman's code", coded(b"\x00\x01a\x81\x18"), COMPRESSION_ERROR),
+    ("the end of Huffman's code in a text", coded(b"\x00\x01a\x85\x1f\xff\xff\xff\xff"), COMPRESSION_ERROR),
+    ("a name without a value", coded(b"\x00\x01a"), COMPRESSION_ERROR),
+    ("a number that is cut off", coded(b"\x7f"), COMPRESSION_ERROR),
     ("a priority update on a stream", frame(wire.PRIORITY_UPDATE, 0, 1, b"\0\0\0\1u=1"), PROTOCOL_ERROR),
     ("a priority update of stream 0", frame(wire.PRIORITY_UPDATE, 0, 0, b"\0\0\0\0u=1"), PROTOCOL_ERROR),
     ("a priority update too short", frame(wire.PRIORITY_UPDATE, 0, 0, b"\0\0\0"), FRAME_SIZE_ERROR),
@@ -339,6 +364,19 @@ PASSED = [
     ("a priority update that says nothing", frame(wire.PRIORITY_UPDATE, 0, 0, b"\0\0\0\1\xff\0") + get(),
      wire.head(path="/a")),
     ("the last stream of all", get(stream=1) + get(stream=0x7fffffff, path="/direct"), wire.head(path="/a")),
+    ("the end in a continuation's flags, where it is none", frame(HEADERS, 0, 1, block(pseudo("/a", "POST"))) +
+     frame(CONTINUATION, END_HEADERS | END_STREAM, 1) + data(), UP_STREAM + b"0\r\n\r\n"),
+    ("frames behind the end that a stream may have", get() + frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1") + frame(
+        PRIORITY, 0, 1, b"\0\0\0\0\x10") + frame(99, 255, 1, b"x"), wire.head(path="/a")),
+    ("a stream's window to its limit", get() + frame(WINDOW_UPDATE, 0, 1, b"\x7f\xff\0\0"), wire.head(path="/a")),
+    ("padding alone", post() + frame(DATA, PADDED | END_STREAM, 1, b"\x03\0\0\0"), UP_STREAM + b"0\r\n\r\n"),
+    ("empty trailers", post() + data(b"hello", end=False) + frame(HEADERS, END_STREAM | END_HEADERS, 1),
+     UP_STREAM + b"5\r\nhello\r\n0\r\n\r\n"),
+    ("a table of just a field", headers_of(b"\x3f\x03" + block(pseudo("/a")) + INDEXED + b"\xbe"),
+     wire.head(path="/a", fields=[("a", "b"), ("a", "b")])),
+    ("a field that pushes the one out that lends its name", headers_of(
+        b"\x3f\x04" + block(pseudo("/a")) + INDEXED + b"\x7e\x02cc" + b"\xbe"),
+     wire.head(path="/a", fields=[("a", "b"), ("a", "cc"), ("a", "cc")])),
     ("eight continuations", frame(HEADERS, END_STREAM, 1, block(pseudo("/a"))) + b"".join(
         frame(CONTINUATION, END_HEADERS if i == 7 else 0, 1) for i in range(8)), wire.head(path="/a")),
     ("an empty body", post() + data(b""), UP_STREAM + b"0\r\n\r\n"),
@@ -428,8 +466,10 @@ def test_a_wrong_preface_is_no_request(site, upstream, preface):
     assert len(upstream.received()) == before
 
 
-def test_a_first_frame_that_is_no_settings(site):
-    peer = wire.H2(wire.connect(site.port), first=get(path="/direct"))
+@pytest.mark.parametrize("first", [get(path="/direct"), frame(PING, 0, 0, b"12345678"), frame(SETTINGS, ACK, 0),
+                                   frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"), frame(99, 0, 0, b"x")])
+def test_a_first_frame_that_is_no_settings(site, first):
+    peer = wire.H2(wire.connect(site.port), first=first)
     with peer.connection:
         peer.until(lambda: False)
         assert [one[1] for one in peer.goaways] == [PROTOCOL_ERROR] and not peer.status
@@ -503,6 +543,38 @@ def test_a_small_window_is_kept_to_the_byte(site, window):
         assert peer.until(lambda: peer.pongs and 1 in peer.status and len(peer.bodies.get(1, b"")) == window)
         peer.send(settings((4, 0)) + frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\x06"))
         assert peer.until(lambda: peer.is_over(1)) and peer.bodies[1] == b"direct"
+
+
+def test_a_window_may_be_taken_back_below_nothing(site):
+    """RFC 9113 section 6.9.2."""
+    peer = wire.H2(wire.connect(site.port), first=settings((4, 4)))
+    with peer.connection:
+        peer.send(get(path="/direct"))
+        assert peer.until(lambda: peer.bodies.get(1) == b"dire")
+        peer.send(settings((4, 1)) + frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\3") + frame(PING, 0, 0, b"12345678"))
+        assert peer.until(lambda: peer.pongs == 1) and peer.bodies[1] == b"dire"
+        peer.send(frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1") + frame(PING, 0, 0, b"12345678"))
+        assert peer.until(lambda: peer.pongs == 2) and peer.bodies[1] == b"direc"
+        peer.send(settings((4, 2)))
+        assert peer.until(lambda: peer.is_over(1)) and peer.bodies[1] == b"direct"
+
+
+def test_what_we_index_follows_the_clients_table(site):
+    """The decoder here takes no block that does not say first that its table has become smaller (RFC 7541, 4.2)."""
+    peer = start(site)
+    with peer.connection:
+        for number, size in enumerate((4096, 0, 64, 4096, 0xffffffff)):
+            peer.send(settings((1, size)))
+            assert peer.until(lambda acks=number + 2: peer.acks == acks)
+            peer.decoder.max_allowed_table_size = size
+            for stream in (10 * number + 1, 10 * number + 3):
+                assert peer.get(stream, "/direct") == 200 and not peer.goaways
+        blocks = []
+        decode, peer.decoder.max_allowed_table_size = peer.decoder.decode, 4096
+        peer.decoder.decode = lambda text: (blocks.append(text), decode(text))[1]
+        peer.send(settings((1, 0), (1, 4096)) + get(path="/direct", stream=101))
+        assert peer.until(lambda: peer.is_over(101)) and peer.status[101] == 200
+        assert blocks[0].startswith(b"\x20\x3f\xe1\x1f")  # what it became in between is said before what it is
 
 
 def test_data_that_crosses_our_reset_is_late_not_wrong(site):
