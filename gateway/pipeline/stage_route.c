@@ -94,6 +94,24 @@ static struct fg_span location_of(const struct fg_flow *flow)
                                has_query ? ex->query.data : "");
 }
 
+/* HTTP/1.0 need not say which host it means; then there is no URL to send it to. */
+static bool is_host_missing(const struct fg_flow *flow)
+{
+    const struct fg_redirect_conf *redirect = &flow->route->redirect;
+    return redirect->to == NULL && redirect->host == NULL && flow->req->ex.authority.len == 0;
+}
+
+static void refuse_hostless(struct fg_flow *flow)
+{
+    fg_flow_refuse(flow, &(struct fg_refusal){
+                             .reason = FG_REFUSED_BAD_REQUEST,
+                             .status = 400,
+                             .type = "invalid_request",
+                             .message = "the request names no host to be sent on to",
+                             .position = UINT64_MAX,
+                         });
+}
+
 /* With a note for whoever reads it and does not follow (RFC 9110 section 15.4). */
 static void redirect(struct fg_flow *flow)
 {
@@ -131,10 +149,12 @@ static void respond(struct fg_flow *flow)
 
 void fg_route_answer(struct fg_flow *flow)
 {
-    if (flow->route->action == FG_ROUTE_REDIRECT)
-        redirect(flow);
-    else
+    if (flow->route->action != FG_ROUTE_REDIRECT)
         respond(flow);
+    else if (is_host_missing(flow))
+        refuse_hostless(flow);
+    else
+        redirect(flow);
 }
 
 /* A preflight is for the route of the method that it asks for, when that route has CORS. */

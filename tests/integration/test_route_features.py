@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import run_binary, wait_for
+from harness import read_response, run_binary, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,15 @@ def test_redirects(site, path, status, location, http2):
     assert answer.status_code == status
     assert answer.headers["location"] == location.replace("PORT", str(site.port))
     assert answer.text == f"See {answer.headers['location']}\n" and answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("path, status, location", [("/moved/a", 400, None), ("/secure/a", 308, "https://s.example.org/secure/a"),
+                                                    ("/fixed", 308, "/elsewhere")])
+def test_a_redirect_without_a_host(site, path, status, location):
+    with site.raw() as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        answered, fields, _ = read_response(connection.makefile("rb"))
+    assert (answered, fields.get("location")) == (status, location)
 
 
 @pytest.mark.parametrize("path, status", [("/nothing", 204), ("/same", 304)])
