@@ -5,7 +5,8 @@
  *          system's own lookup there, which also knows the hosts file, but not in place of
  *          configured servers that have once known the name: the system may know another one.
  *          What is found becomes the endpoint's hosts; when nothing is, the old ones stay, and when
- *          one of the two questions had no answer, the old ones of that family.
+ *          one of the two questions had no answer (in FAMILY_LAG_NS behind the other's), the old
+ *          ones of that family.
  * Thread   the first event loop; getaddrinfo in the helper pool.
  * Never    blocks; asks for a name twice at once; forgets addresses because DNS is down.
  * Trusts   the servers that it asks, for what they say and that they do not flood us: evdns reads
@@ -34,6 +35,7 @@
 
 #define TICK_NS FG_S /* at most; then failed connects are noticed */
 #define TICK_LEAST_NS (20 * FG_MS)
+#define FAMILY_LAG_NS FG_S   /* the other family is waited for so long, once one is there */
 #define LOOKUP_PAUSE_NS FG_S /* between two lookups of a name that connects or DNS failed for */
 
 struct lookup;
@@ -56,7 +58,9 @@ struct lookup {
     unsigned source; /* of the hosts: the endpoint's index */
     uint64_t due_ns;
     uint64_t asked_ns;
-    unsigned pending;   /* answers of evdns that are still to come */
+    unsigned pending;                 /* answers of evdns that are still to come */
+    struct evdns_request *v4_request; /* NULL: none is under way */
+    struct evdns_request *v6_request;
     bool has_v4_failed; /* nobody could say */
     bool has_v6_failed;
     bool is_cut_off;  /* there is more than a datagram holds */
@@ -310,6 +314,7 @@ static void on_v4_answer(int result, char type, int count, int ttl, void *addres
 {
     struct lookup *lookup = arg;
     (void)type; /* a failure has none */
+    lookup->v4_request = NULL;
     lookup->has_v4_failed = has_failed(result);
     take_family(lookup, AF_INET, result, count, ttl, addresses);
 }
@@ -318,6 +323,7 @@ static void on_v6_answer(int result, char type, int count, int ttl, void *addres
 {
     struct lookup *lookup = arg;
     (void)type;
+    lookup->v6_request = NULL;
     lookup->has_v6_failed = has_failed(result);
     take_family(lookup, AF_INET6, result, count, ttl, addresses);
 }
@@ -335,13 +341,31 @@ static void look_up(struct lookup *lookup, uint64_t now_ns)
         ask_helper(lookup);
         return;
     }
-    lookup->pending = 3; /* one is ours, since a call may answer before it returns */
+    lookup->pending = 3; /* one is ours, since a question that cannot be asked is answered here */
     const char *host = lookup->target->host;
-    if (evdns_base_resolve_ipv4(resolver->dns, host, 0, on_v4_answer, lookup) == NULL)
+    lookup->v4_request = evdns_base_resolve_ipv4(resolver->dns, host, 0, on_v4_answer, lookup);
+    if (lookup->v4_request == NULL)
         on_v4_answer(DNS_ERR_UNKNOWN, 0, 0, 0, NULL, lookup);
-    if (evdns_base_resolve_ipv6(resolver->dns, host, 0, on_v6_answer, lookup) == NULL)
+    lookup->v6_request = evdns_base_resolve_ipv6(resolver->dns, host, 0, on_v6_answer, lookup);
+    if (lookup->v6_request == NULL)
         on_v6_answer(DNS_ERR_UNKNOWN, 0, 0, 0, NULL, lookup);
     take_answer(lookup);
+}
+
+/*
+ * There are servers that never answer for one of the families. evdns would ask for 15 s, and then
+ * hold the server for dead.
+ */
+static void give_up_laggard(struct lookup *lookup, uint64_t now_ns)
+{
+    if (lookup->pending != 1 || lookup->address_count == 0 ||
+        now_ns - lookup->asked_ns < FAMILY_LAG_NS)
+        return;
+    struct evdns_base *dns = lookup->resolver->dns;
+    if (lookup->v4_request != NULL)
+        evdns_cancel_request(dns, lookup->v4_request);
+    if (lookup->v6_request != NULL)
+        evdns_cancel_request(dns, lookup->v6_request);
 }
 
 /* ---- when it is time ---- */
@@ -358,6 +382,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     for (size_t i = 0; i < resolver->lookup_count; i++) {
         struct lookup *lookup = &resolver->lookups[i];
         bool is_waiting = lookup->due_ns != UINT64_MAX;
+        if (!is_waiting)
+            give_up_laggard(lookup, now_ns);
         if (is_waiting && (lookup->due_ns <= now_ns ||
                            (is_urgent && now_ns - lookup->asked_ns >= LOOKUP_PAUSE_NS)))
             look_up(lookup, now_ns);
@@ -365,9 +391,17 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     arm(resolver, now_ns);
 }
 
+static void on_dns_log(int is_warning, const char *text)
+{
+    char quoted[512];
+    fg_log(is_warning != 0 ? FG_LOG_WARN : FG_LOG_DEBUG, "dns", "text=%s",
+           fg_log_quote(quoted, sizeof(quoted), text, strlen(text)));
+}
+
 static struct evdns_base *open_dns(const struct fg_proxy_thread *thread)
 {
     const struct fg_cluster_conf *conf = &thread->proxy->conf;
+    evdns_set_log_fn(on_dns_log);
     if (conf->dns_server_count == 0)
         return evdns_base_new(thread->env.base,
                               EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);

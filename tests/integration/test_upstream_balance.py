@@ -137,7 +137,7 @@ class Dns:
     """Answers queries for one name out of lists that the test changes; kinds in `failing` by SERVFAIL."""
 
     def __init__(self, addresses, ttl, six=()):
-        self.addresses, self.six, self.failing, self.cut = addresses, six, set(), set()
+        self.addresses, self.six, self.failing, self.cut, self.silent = addresses, six, set(), set(), set()
         self.ttl, self.queries = ttl, 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.listener = socket.create_server(("127.0.0.1", 0))  # by TCP at the same port
@@ -152,7 +152,8 @@ class Dns:
             query, client = self.socket.recvfrom(2048)
             if query == b"end":
                 return
-            self.socket.sendto(self.answer(query, is_whole=False), client)
+            if self.kind_of(query) not in self.silent:
+                self.socket.sendto(self.answer(query, is_whole=False), client)
 
     def serve_whole(self):
         """By TCP, which `cut` kinds are answered by alone."""
@@ -165,9 +166,12 @@ class Dns:
                 answer = self.answer(file.read(struct.unpack(">H", file.read(2))[0]), is_whole=True)
                 connection.sendall(struct.pack(">H", len(answer)) + answer)
 
+    @staticmethod
+    def kind_of(query):
+        return query[query.index(b"\0", 12) + 2]
+
     def answer(self, query, is_whole):
-        end = query.index(b"\0", 12) + 5
-        kind = struct.unpack(">H", query[end - 4:end - 2])[0]
+        end, kind = query.index(b"\0", 12) + 5, self.kind_of(query)
         family = socket.AF_INET if kind == 1 else socket.AF_INET6
         found = [] if kind in self.failing else self.addresses if kind == 1 else self.six
         self.queries += kind == 1
@@ -254,6 +258,25 @@ def test_half_an_answer_keeps_what_the_other_half_said_before(launch, upstream):
         wait_for(lambda: known(gateway) == {"127.0.0.1", "127.0.0.2", "fd00::2"})
         dns.failing, dns.six = set(), []  # that there are none is an answer
         wait_for(lambda: known(gateway) == {"127.0.0.1", "127.0.0.2"})
+    finally:
+        dns.close()
+
+
+@pytest.mark.parametrize("silent, others", [(AAAA, "127.0.0.%d"), (A, "fd00::%d")])
+def test_who_never_answers_for_one_family_delays_the_other_little(launch, silent, others):
+    """Nor is it dead, which evdns would think after three of its timeouts of 5 s."""
+    dns = Dns([], ttl=0)
+    dns.silent = {silent}
+
+    def set_addresses(number):
+        dns.addresses, dns.six = ([others % number], []) if silent == AAAA else ([], [others % number])
+    try:
+        set_addresses(1)
+        gateway = launch(cluster(["pods.test:1"], dns_servers=[dns.address], dns_ttl_min="100ms"), keep_ready=False)
+        wait_for(lambda: gateway.readiness() is not None)
+        for number in range(2, 5):
+            set_addresses(number)
+            wait_for(lambda: known(gateway) == {others % number}, 12, what="the other address")
     finally:
         dns.close()
 
