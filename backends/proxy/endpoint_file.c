@@ -27,7 +27,6 @@
 #define LOOK_S 1
 #define SETTLE_NS (FG_S / 2)
 #define NAMES_PAUSE_NS (5 * FG_S) /* until names are looked up again of which one was not found */
-#define WORDS " \t"
 
 /* Which version of the file was read. */
 struct version {
@@ -62,13 +61,18 @@ struct fg_endpoint_file {
 
 /* ---- the text ---- */
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 static struct fg_span next_word(struct fg_span *line)
 {
     size_t at = 0;
-    while (at < line->len && strchr(WORDS, line->data[at]) != NULL)
+    while (at < line->len && is_blank(line->data[at]))
         at++;
     size_t end = at;
-    while (end < line->len && strchr(WORDS, line->data[end]) == NULL)
+    while (end < line->len && !is_blank(line->data[end]))
         end++;
     struct fg_span word = fg_span_make(line->data + at, end - at);
     *line = fg_span_make(line->data + end, line->len - end);
@@ -278,8 +282,11 @@ static bool take_over(struct fg_proxy *proxy, struct reading *reading, uint64_t 
     if (!reading->is_new)
         return false;
     if (!reading->is_read) {
-        fg_log(FG_LOG_WARN, "endpoints_file_refused", "cluster=%s file=%s line=%u reason=\"%s\"",
-               proxy->base.name, reading->path, reading->error.line, reading->error.message);
+        char reason[2 * sizeof(reading->error.message)];
+        fg_log_quote(reason, sizeof(reason), reading->error.message,
+                     strlen(reading->error.message));
+        fg_log(FG_LOG_WARN, "endpoints_file_refused", "cluster=%s file=%s line=%u reason=%s",
+               proxy->base.name, reading->path, reading->error.line, reason);
         return false;
     }
     enum fg_status status = fg_hosts_replace(&proxy->hosts, source, reading->content.specs,

@@ -32,7 +32,7 @@ def test_a_file_is_followed(launch, tmp_path):
         assert set(answers(gateway)) == {"a", "b"}
         path.write_text(f"{b.address}\nthis is no address\n")
         wait_for(lambda: "endpoints_file_refused" in gateway.log)
-        assert "line=2" in gateway.log and len(addresses(gateway)) == 2
+        assert r'line=2 reason="\"is\" is no setting' in gateway.log and len(addresses(gateway)) == 2
         replacement = tmp_path / "new"
         replacement.write_text(f"{b.address}\n")
         replacement.rename(path)

@@ -61,6 +61,10 @@ static void mistakes_are_told_with_their_line(void **state)
         assert_true(error.message[0] != '\0');
         assert_null(content.specs);
     }
+    struct fg_endpoint_file_content content;
+    struct fg_error error = {.message = ""};
+    assert_false(fg_endpoint_file_parse(&content, FG_SPAN("\n10.0.0.1:80\0"), 3, &error));
+    assert_int_equal(error.line, 2);
 }
 
 static void too_many_are_refused(void **state)
