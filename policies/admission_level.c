@@ -17,6 +17,9 @@
  *          chance. Windows of 100 ms or 2000 arrivals, and no shorter than the backend's service
  *          time: slots that come free all at once, as those of an even backend do, would make one
  *          window look idle and the next one look fast.
+ *          Who asks for more than a part PART_USUAL of all, over the same time, has a worse number
+ *          of his class, from PART_CROWD on the worst: a flood is refused before its neighbours
+ *          whatever their lots, also while most of it is refused at once and does not wait.
  * Departs  DAGOR lowers by 5 % a second of what was admitted, which takes a minute for a tenfold
  *          flood. What the backend served is known here, so the level goes there at once.
  */
@@ -35,6 +38,9 @@
 #define FADE_INVERSE 8        /* a window takes an eighth of what was known before it */
 #define BACKLOG_SHARE_MAX 0.5 /* one window's mean wait may be far off */
 #define KEPT_SHARE_MIN 0.5
+#define ASKED_LEAST 64u /* of fewer, any part is chance */
+#define PART_USUAL 16u  /* one in so many of all is nobody's crowd, */
+#define PART_CROWD 4u   /* and one in so many is all crowd */
 
 struct fg_admission_level_config fg_admission_level_config_default(void)
 {
@@ -62,6 +68,8 @@ static void forget(struct fg_admission_level *al)
     al->known_served = 0;
     al->known_arrived = 0;
     memset(al->by_number, 0, sizeof(al->by_number));
+    al->askers = (struct fg_crowd){0};
+    al->asked = 0;
     al->was_late = false;
     al->standing = (struct fg_standing){0};
 }
@@ -75,6 +83,8 @@ static void fade(struct fg_admission_level *al)
         al->known_arrived += al->by_number[number];
     }
     al->known_served -= (al->known_served + FADE_INVERSE - 1) / FADE_INVERSE;
+    fg_crowd_fade(&al->askers);
+    al->asked -= (al->asked + FADE_INVERSE - 1) / FADE_INVERSE;
 }
 
 /* Where a level stands between its neighbours: the number, and how many of those who have it. */
@@ -208,6 +218,21 @@ void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t service_
     al->target_ns = target_ns > al->config.target_ns ? target_ns : al->config.target_ns;
     al->window_ns = window_ns > al->config.window_ns ? window_ns : al->config.window_ns;
     al->window_least_ns = service_ns < al->window_ns ? service_ns : al->window_ns;
+}
+
+uint32_t fg_admission_level_ask(struct fg_admission_level *al, uint64_t owner)
+{
+    uint64_t his = fg_crowd_count(&al->askers, owner);
+    uint64_t usual = al->asked / PART_USUAL, most = al->asked / PART_CROWD;
+    uint64_t worse = al->asked < ASKED_LEAST
+                         ? 0
+                         : fg_multiply_divide(fg_subtract_floor(his, usual),
+                                              FG_PRIORITY_COHORT_COUNT, most - usual);
+    if (al->config.window_ns != 0) { /* or else nothing fades */
+        fg_crowd_add(&al->askers, owner);
+        al->asked++;
+    }
+    return worse < FG_PRIORITY_COHORT_COUNT ? (uint32_t)worse : FG_PRIORITY_COHORT_COUNT - 1;
 }
 
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound)

@@ -5,6 +5,7 @@
 #ifndef FG_POLICIES_ADMISSION_LEVEL_H
 #define FG_POLICIES_ADMISSION_LEVEL_H
 
+#include "policies/crowd.h"
 #include "policies/priority.h"
 #include "policies/standing.h"
 
@@ -41,6 +42,8 @@ struct fg_admission_level {
     uint64_t known_served;
     uint64_t known_arrived;                         /* sum of by_number */
     uint32_t by_number[FG_PRIORITY_COMPOUND_COUNT]; /* arrivals, those of the window too */
+    struct fg_crowd askers;                         /* arrivals by owner, as far as it is known */
+    uint64_t asked;                                 /* ... all of them */
     /* counters */
     uint64_t refused_total;
     uint64_t lowered_total;
@@ -59,6 +62,13 @@ void fg_admission_level_init(struct fg_admission_level *al,
  */
 void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t service_ns,
                                 uint64_t target_ns, uint64_t window_ns);
+
+/*
+ * How much worse the number of an arrival of `owner` is for what he has asked for lately: 0 to
+ * FG_PRIORITY_COHORT_COUNT - 1, by his part of all; and he has asked once more. `owner` as for
+ * fg_crowd_add; those of whom none is known are nobody's crowd.
+ */
+uint32_t fg_admission_level_ask(struct fg_admission_level *al, uint64_t owner);
 
 /* Count an arrival, and move the level if it is time to. True: it may wait if it has to. */
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound);

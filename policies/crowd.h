@@ -20,6 +20,9 @@ void fg_crowd_add(struct fg_crowd *crowd, uint64_t owner);
 /* One less; it was added. */
 void fg_crowd_remove(struct fg_crowd *crowd, uint64_t owner);
 
+/* Of what each has an eighth is forgotten, rounded up. Nothing can be removed any more. */
+void fg_crowd_fade(struct fg_crowd *crowd);
+
 /*
  * How many `owner` has, or, with luck against it, a few more: the count of whoever shares both of
  * its places. Never fewer. 0 of nobody.

@@ -211,10 +211,12 @@ static void note_over(const struct fg_gate_policy *gate, struct fg_gate_place *p
         place->would_be = FG_GATE_QUEUED;
 }
 
-/* The number of whoever has many waiting is a worse one of its class. */
-static uint32_t number_of(const struct fg_gate_policy *gate, const struct fg_gate_arrival *arrival)
+/* The number of whoever has many waiting, or asks for much of all, is a worse one of its class. */
+static uint32_t number_of(struct fg_gate_policy *gate, const struct fg_gate_arrival *arrival)
 {
-    uint32_t crowding = fg_admission_queue_crowding(&gate->queue, arrival->owner);
+    uint32_t waiting = fg_admission_queue_crowding(&gate->queue, arrival->owner);
+    uint32_t asking = fg_admission_level_ask(&gate->level, arrival->owner);
+    uint32_t crowding = waiting > asking ? waiting : asking;
     uint32_t cohort = arrival->compound % FG_PRIORITY_COHORT_COUNT;
     uint32_t left = FG_PRIORITY_COHORT_COUNT - 1 - cohort;
     return arrival->compound + (crowding < left ? crowding : left);

@@ -113,9 +113,9 @@ void fg_gate_policy_init(struct fg_gate_policy *gate, const struct fg_gate_polic
                          uint64_t now_ns);
 
 /*
- * Ask for a slot. An owner who has many waiting counts as less important, within the class, the
- * more there are: what a crowd of one's own costs, it costs him first. ADMITTED: the caller leaves
- * later. QUEUED: `entry` belongs to the gate until its
+ * Ask for a slot. An owner who has many waiting, or asks for much of all that is asked for, counts
+ * as less important, within the class, the more there are: what a crowd of one's own costs, it
+ * costs him first. ADMITTED: the caller leaves later. QUEUED: `entry` belongs to the gate until its
  * turn is handed out or fg_gate_policy_abandon. Otherwise *place says how it looks (for
  * Retry-After). `entry` may be NULL when there is no memory for one: then nothing waits. All calls
  * append to `turns`; the caller tells each of them.

@@ -16,6 +16,7 @@
 #define SAMPLES_MAX 400000
 #define LOGNORMAL_SIGMA 1.0
 #define STEPS 5 /* requests that an order takes */
+#define THE_ONE UINT64_C(0x123456789abcdef1)
 
 struct request {
     struct fg_gate_entry entry;
@@ -28,6 +29,7 @@ struct request {
     bool is_waited_for;
     bool has_left;
     bool is_critical;
+    bool is_of_one;
     uint8_t cohort;
 };
 
@@ -148,6 +150,16 @@ static struct request *pop_working(struct flood_model *model)
 
 /* ---- the backend ---- */
 
+static void count_ended(struct flood_model *model, const struct request *request)
+{
+    if (request->is_critical) {
+        model->result.critical++;
+        return;
+    }
+    model->ended_of[request->cohort]++;
+    model->result.of_others += !request->is_of_one;
+}
+
 static void work(struct flood_model *model)
 {
     while (model->queued != NULL && model->working_count < model->phase->slots) {
@@ -169,10 +181,7 @@ static void leave(struct flood_model *model, struct request *request,
                                     .limit = outcome,
                                     .breaker = FG_BREAKER_SUCCESS};
     struct fg_gate_turns turns = {NULL, NULL};
-    if (request->is_critical)
-        model->result.critical++;
-    else
-        model->ended_of[request->cohort]++;
+    count_ended(model, request);
     if (request->is_waited_for)
         fg_deadline_heap_remove(&model->patience, &request->patience);
     request->is_waited_for = false;
@@ -217,10 +226,7 @@ static void refuse(struct flood_model *model, struct request *request)
     model->result.refused_late += waited_ns > 100 * MS;
     if (waited_ns > model->result.refused_longest_ns)
         model->result.refused_longest_ns = waited_ns;
-    if (request->is_critical)
-        model->result.critical++;
-    else
-        model->ended_of[request->cohort]++;
+    count_ended(model, request);
     give_back(model, request);
 }
 
@@ -239,12 +245,25 @@ static void take_turns(struct flood_model *model, struct fg_gate_turns *turns)
 
 /* ---- events ---- */
 
-static void arrive(struct flood_model *model, bool is_critical)
+/* Whose it is: the one client's, or one of many people's, who ask once. */
+static uint64_t owner_of(struct flood_model *model, const struct request *request)
 {
+    if (model->phase->one_per_s <= 0)
+        return 0;
+    return request->is_of_one ? THE_ONE : test_random(&model->seed);
+}
+
+static void arrive(struct flood_model *model, double which)
+{
+    const struct flood_phase *phase = model->phase;
+    bool is_critical = which < phase->critical_per_s;
+    bool is_of_one = !is_critical && which < phase->critical_per_s + phase->one_per_s;
     struct request *request = take(model);
-    uint32_t cohort = (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
-    *request = (struct request){
-        .arrived_ns = model->now_ns, .is_critical = is_critical, .cohort = (uint8_t)cohort};
+    uint32_t cohort = is_of_one ? 0 : (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
+    *request = (struct request){.arrived_ns = model->now_ns,
+                                .is_critical = is_critical,
+                                .is_of_one = is_of_one,
+                                .cohort = (uint8_t)cohort};
     if (!is_critical)
         model->result.offered++;
     struct fg_gate_turns turns = {NULL, NULL};
@@ -253,6 +272,7 @@ static void arrive(struct flood_model *model, bool is_critical)
     enum fg_gate_verdict verdict = fg_gate_policy_enter(
         &model->gate, &request->entry,
         &(struct fg_gate_arrival){.compound = fg_priority_compound(priority, cohort),
+                                  .owner = owner_of(model, request),
                                   .deadline_ns = model->now_ns + model->timeout_ns},
         model->now_ns, &turns, &place);
     take_turns(model, &turns);
@@ -292,6 +312,7 @@ static void finish(struct flood_model *model)
                 model->critical_latencies[model->critical_latency_count++] = total_ns;
         } else {
             model->good_of[request->cohort]++;
+            model->result.of_others_good += !request->is_of_one;
         }
     }
     if (!request->has_left)
@@ -368,7 +389,7 @@ static void end_phase(struct flood_model *model)
 struct flood_result flood_run(struct flood_model *model, const struct flood_phase *phase)
 {
     uint64_t ends_ns = model->now_ns + phase->duration_ns;
-    double rate = phase->normal_per_s + phase->critical_per_s;
+    double rate = phase->normal_per_s + phase->critical_per_s + phase->one_per_s;
     double mean_ns = 1e9 / rate;
     uint64_t next_ns = model->now_ns + exponential_ns(model, mean_ns);
     begin_phase(model, phase);
@@ -396,7 +417,7 @@ struct flood_result flood_run(struct flood_model *model, const struct flood_phas
             finish(model);
             work(model);
         } else {
-            arrive(model, uniform(model) * rate < phase->critical_per_s);
+            arrive(model, uniform(model) * rate);
             next_ns = model->now_ns + exponential_ns(model, mean_ns);
         }
     }

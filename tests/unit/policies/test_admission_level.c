@@ -5,7 +5,7 @@
 #include "policies/admission_level.h"
 #include "policy_test.h"
 
-static struct fg_admission_level al; /* 2 KiB: kept off the stack */
+static struct fg_admission_level al; /* 4 KiB: kept off the stack */
 
 static void start(void)
 {
@@ -226,6 +226,49 @@ static void a_slow_backend_is_judged_over_a_longer_window(void **state)
     assert_int_equal(al.arrived, 1);
 }
 
+#define ONE UINT64_C(0x0000000100000002)
+#define OTHER UINT64_C(0x0000000300000004)
+
+/* `his` of so many arrivals; how much worse his next one is. */
+static uint32_t worse_of(uint32_t his, uint32_t all)
+{
+    start();
+    for (uint32_t i = 0; i < all; i++)
+        (void)fg_admission_level_ask(&al, i < his ? ONE : OTHER);
+    return fg_admission_level_ask(&al, ONE);
+}
+
+static void who_asks_for_much_of_all_has_a_worse_number(void **state)
+{
+    (void)state;
+    assert_int_equal(worse_of(63, 63), 0); /* so few are chance */
+    assert_int_equal(worse_of(64, 64), FG_PRIORITY_COHORT_COUNT - 1);
+    assert_int_equal(worse_of(100, 1600), 0);
+    assert_int_equal(worse_of(250, 1600), 64);
+    assert_int_equal(worse_of(400, 1600), FG_PRIORITY_COHORT_COUNT - 1);
+    assert_int_equal(worse_of(1600, 1600), FG_PRIORITY_COHORT_COUNT - 1);
+    assert_int_equal(fg_admission_level_ask(&al, OTHER), 0);
+    assert_int_equal(fg_admission_level_ask(&al, 0), 0);
+}
+
+static void what_was_asked_for_fades(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    assert_int_equal(worse_of(1600, 1600), FG_PRIORITY_COHORT_COUNT - 1);
+    for (uint32_t i = 0; i < 100; i++, now_ns += 100 * MS)
+        (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_int_equal(al.asked, 0);
+    assert_int_equal(fg_admission_level_ask(&al, ONE), 0);
+    (void)worse_of(1600, 1600);
+    (void)fg_admission_level_arrive(&al, 2 * S, 0); /* nobody came for so long */
+    assert_int_equal(al.asked, 0);
+    struct fg_admission_level_config config = {.window_ns = 0};
+    fg_admission_level_init(&al, &config, 0);
+    for (uint32_t i = 0; i < 1000; i++) /* it never refuses, and keeps nothing in mind */
+        assert_int_equal(fg_admission_level_ask(&al, ONE), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +283,8 @@ int main(void)
         cmocka_unit_test(an_old_overload_is_forgotten),
         cmocka_unit_test(odd_clocks_and_off),
         cmocka_unit_test(a_slow_backend_is_judged_over_a_longer_window),
+        cmocka_unit_test(who_asks_for_much_of_all_has_a_worse_number),
+        cmocka_unit_test(what_was_asked_for_fades),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

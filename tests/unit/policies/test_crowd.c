@@ -46,11 +46,30 @@ static void few_are_mistaken_for_a_crowd(void **state)
     assert_true(fg_crowd_count(&crowd, owner_of(0)) >= 1000);
 }
 
+static void what_has_been_fades(void **state)
+{
+    (void)state;
+    struct fg_crowd crowd = {0};
+    for (uint32_t i = 0; i < 64; i++)
+        fg_crowd_add(&crowd, owner_of(1));
+    fg_crowd_add(&crowd, owner_of(2));
+    fg_crowd_fade(&crowd);
+    assert_int_equal(fg_crowd_count(&crowd, owner_of(1)), 56);
+    assert_int_equal(fg_crowd_count(&crowd, owner_of(2)), 0);
+    fg_crowd_add(&crowd, owner_of(1));
+    fg_crowd_fade(&crowd);
+    assert_int_equal(fg_crowd_count(&crowd, owner_of(1)), 49); /* 57, less 7 and a part */
+    for (uint32_t i = 0; i < 100; i++)
+        fg_crowd_fade(&crowd);
+    assert_int_equal(fg_crowd_count(&crowd, owner_of(1)), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_each_owner),
         cmocka_unit_test(few_are_mistaken_for_a_crowd),
+        cmocka_unit_test(what_has_been_fades),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -396,9 +396,42 @@ static void a_burst_that_can_be_served_is(void **state)
     assert_true(burst_share(4, 200 * MS, 30, 5) >= 0.97); /* refused at once, though it had room */
 }
 
+/* Their lots are worse than his, nearly all. */
+static double share_of_others(enum fg_concurrency_mode mode, double one_per_s, double others_per_s)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(1));
+    struct flood_phase flood = calm;
+    flood.duration_ns = 10 * S;
+    flood.normal_per_s = others_per_s;
+    flood.one_per_s = one_per_s;
+    (void)flood_run(model, &calm);
+    struct flood_result result = flood_run(model, &flood);
+    double served = share(result.of_others_good, (double)result.of_others);
+    assert_true(share(result.good, 4000) >= 0.97); /* what is left goes to the one client */
+    flood_destroy(model);
+    return served;
+}
+
+static void check_one(enum fg_concurrency_mode mode)
+{
+    assert_true(share_of_others(mode, 4000, 40) >= 0.96);
+    assert_true(share_of_others(mode, 13000, 40) >= 0.96);
+    assert_true(share_of_others(mode, 4000, 100) >= 0.96);
+    assert_true(share_of_others(mode, 4000, 200) >= 0.9); /* half of what there is */
+    assert_true(share_of_others(mode, 1000, 200) >= 0.9);
+}
+
+static void one_client_floods_nobody_but_himself(void **state)
+{
+    (void)state;
+    with_each_law(check_one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_client_floods_nobody_but_himself),
         cmocka_unit_test(tenfold_load_costs_no_goodput),
         cmocka_unit_test(nobody_is_let_in_to_be_late),
         cmocka_unit_test(who_got_in_gets_in_again),
