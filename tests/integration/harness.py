@@ -37,8 +37,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("FG_BINARY", ROOT / "build/asan/gateway/floodgate"))
 GOLDEN = ROOT / "tests/golden/models"
 DEMO_MODEL = ROOT / "conf/models/demo.gguf"
-READY_SECONDS = 60
-STOP_SECONDS = 40
+READY_SECONDS = 120
+STOP_SECONDS = 90
 REPORT = re.compile(r"ERROR: (Address|Leak|Undefined)\w*Sanitizer|runtime error:|"
                     r"WARNING: ThreadSanitizer|Assertion .* failed")
 SANITIZERS = {
@@ -49,7 +49,7 @@ SANITIZERS = {
 }
 
 
-def wait_for(condition, seconds=30, what="the condition"):
+def wait_for(condition, seconds=60, what="the condition"):
     """Polls until `condition()` is truthy and returns that; the bound only ends a failing test."""
     end = time.monotonic() + seconds
     while True:
@@ -89,7 +89,7 @@ def environment(extra=None):
     return env
 
 
-def run_binary(*arguments, env=None, cwd=None, timeout=60):
+def run_binary(*arguments, env=None, cwd=None, timeout=180):
     """A command that ends by itself."""
     return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True,
                           errors="replace", env=environment(env), cwd=cwd, timeout=timeout, check=False)
@@ -179,7 +179,7 @@ def trusting_context():
 
 # Asks in the clear, each time over a connection of its own. httpx.get() would read all authorities of the
 # machine first, for each request: 60 ms of a core.
-plain_http = httpx.Client(verify=trusting_context(), trust_env=False, timeout=30,
+plain_http = httpx.Client(verify=trusting_context(), trust_env=False, timeout=60,
                           limits=httpx.Limits(max_keepalive_connections=0))
 
 
@@ -315,7 +315,7 @@ class Floodgate:
     # ---- clients ----
 
     def client(self, http2=False, **kwargs):
-        kwargs.setdefault("timeout", 30)
+        kwargs.setdefault("timeout", 60)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         return httpx.Client(base_url=self.url, verify=trusting_context(), http2=http2, limits=limits, trust_env=False,
                             **kwargs)
@@ -330,7 +330,7 @@ class Floodgate:
         with self.client() as client:
             return client.get(path, **kwargs)
 
-    def raw(self, alpn="http/1.1", timeout=30, tls=None):
+    def raw(self, alpn="http/1.1", timeout=60, tls=None):
         """A TLS connection to write bytes into, for one thread at a time: send_and_hear() does both in one."""
         context = trusting_context()
         if tls is not None:
@@ -357,7 +357,7 @@ class Floodgate:
     def gate(self, backend):
         return self.stats()["policies"]["backends"][backend]
 
-    def wait_stats(self, condition, seconds=30, what="the figure in /stats"):
+    def wait_stats(self, condition, seconds=60, what="the figure in /stats"):
         return wait_for(lambda: condition(self.stats()), seconds, what)
 
     def explain(self, request_id):
@@ -471,7 +471,7 @@ def h2_start(site, settings=True):
 
 def h2_until(connection, state, kind, events=None):
     """Events until one of `kind`, or the end of the connection (None); all are put into `events`."""
-    connection.settimeout(20)
+    connection.settimeout(60)
     events = [] if events is None else events
     while True:
         try:

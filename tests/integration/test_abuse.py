@@ -473,7 +473,7 @@ def test_descriptors_run_out_and_come_back(launch):
             connection.sendall(b"GET /direct HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             return read_all(connection).endswith(b"direct")
         return False
-    wait_for(is_back, 20, "an answer again")
+    wait_for(is_back, what="an answer again")
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ def test_what_trickles_is_closed(site, first, more, name):
 def test_answers_that_are_never_read(site, frames):
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(20)
+        connection.settimeout(60)
         connection.connect(("127.0.0.1", site.port))
         with contextlib.suppress(ConnectionError):
             connection.sendall(wire.PREFACE + settings() + frames * 3000)

@@ -265,7 +265,7 @@ def edit(gateway, change):
 def reload_and_wait(gateway, event):
     before = gateway.log.count(event)
     gateway.signal(signal.SIGHUP)
-    wait_for(lambda: gateway.log.count(event) > before, 30, f"log event {event}")
+    wait_for(lambda: gateway.log.count(event) > before, what=f"log event {event}")
 
 
 def test_reload_good_and_bad(launch):
@@ -345,7 +345,7 @@ def test_pid_one_gone_takes_the_rest_with_it(launch):
     gateway.signal(signal.SIGKILL)
     gateway.process.wait()
     gateway.process = None
-    wait_for(lambda: not [pid for pid in family if is_alive(pid)], 30, "the children's end")
+    wait_for(lambda: not [pid for pid in family if is_alive(pid)], what="the children's end")
 
 
 def test_a_killed_gateway_process_is_started_again(launch):

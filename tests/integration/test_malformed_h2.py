@@ -460,7 +460,7 @@ def test_a_wrong_preface_is_no_request(site, upstream, preface):
     before = len(upstream.received())
     with wire.connect(site.port) as connection:
         connection.sendall(preface)
-        connection.settimeout(20)
+        connection.settimeout(60)
         answer = connection.recv(65536)
         assert answer == b"" or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 ", b"HTTP/1.1 505 "))
     assert len(upstream.received()) == before

@@ -438,7 +438,7 @@ def test_a_body_without_length_is_limited_too_on_h2(site):
     with connection:
         state.send_headers(1, [(":method", "POST")] + GET[1:3] + [(":path", "/app/x")])
         connection.sendall(state.data_to_send())
-        connection.settimeout(20)
+        connection.settimeout(60)
         status, ended, sent = None, False, 0
         while not ended:
             while not ended and status is None and sent < 200000 and state.local_flow_control_window(1) >= 8192:
@@ -493,7 +493,7 @@ def test_h2_connection_errors_end_the_connection(site, data):
         connection.sendall(data)
         event = h2_until(connection, state, h2.events.ConnectionTerminated)
         assert event is None or event.error_code != 0
-        connection.settimeout(20)
+        connection.settimeout(60)
         read_all(connection)
     assert site.get("/fixed").status_code == 200
 
@@ -501,7 +501,7 @@ def test_h2_connection_errors_end_the_connection(site, data):
 def test_h2_wrong_preface_is_closed(site):
     with site.raw(alpn="h2") as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" + b"x" * 64)
-        connection.settimeout(20)
+        connection.settimeout(60)
         read_all(connection)
     assert site.get("/fixed").status_code == 200
 
@@ -531,7 +531,7 @@ def test_h2_malformed_requests_end_only_their_stream(site, head):
         state.send_headers(3, GET, end_stream=True)
         connection.sendall(state.data_to_send())
         seen, done = {}, False
-        connection.settimeout(20)
+        connection.settimeout(60)
         while not done:
             data = connection.recv(65536)
             assert data, f"the connection was ended: {seen}"
@@ -557,7 +557,7 @@ def test_h2_many_streams_on_one_connection(site):
 def test_h2_padding_is_read_over_and_is_no_flood(site):
     connection, state = h2_start(site)
     with connection:
-        connection.settimeout(20)
+        connection.settimeout(60)
         state.send_headers(1, [*GET[1:3], (":method", "POST"), (":path", "/large")])
         for _ in range(1500):
             state.send_data(1, b"x" * 300, pad_length=255)
@@ -655,7 +655,7 @@ def test_drain_finishes_what_is_in_flight(launch, upstream, http2):
                 return False
         except OSError:
             return True
-    wait_for(refused, 20, "new connections are refused")
+    wait_for(refused, what="new connections are refused")
     assert gateway.process.poll() is None
     backend.gate.set()
     asker.join(30)
@@ -736,7 +736,7 @@ def test_a_client_that_does_not_read_makes_the_backend_wait(stream):
         first = stream.stats()["backends"]["app"]["received_bytes"]
         time.sleep(0.3)  # the figure must stand still, which no single look can tell
         return first > received and first == stream.stats()["backends"]["app"]["received_bytes"]
-    wait_for(settled, 30, "the transfers come to rest")
+    wait_for(settled, what="the transfers come to rest")
     moved = stream.stats()["backends"]["app"]["received_bytes"] - received
     # The kernel's socket buffers hold some megabytes of each; the gateway may hold 64 KiB and its
     # read buffers. Unbounded, it would be the whole 80 MiB.
@@ -771,7 +771,7 @@ def test_a_backend_that_does_not_read_makes_the_client_wait(launch, upstream, ht
         first = gateway.stats()["gateway"]["connections"]["bytes_read"]
         time.sleep(0.3)
         return first == gateway.stats()["gateway"]["connections"]["bytes_read"]
-    wait_for(settled, 30, "the upload comes to rest")
+    wait_for(settled, what="the upload comes to rest")
     assert gateway.stats()["backends"]["app"]["upload_buffered_bytes_most"] <= 2 << 20
     backend.gate.set()
     sender.join(60)

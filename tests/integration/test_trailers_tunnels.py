@@ -292,7 +292,7 @@ WISH = (b"HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Upgrade\r\nupgrade: Web
 def test_websocket_on_http1(site):
     with site.raw() as connection:
         connection.sendall(b"GET /app/ws " + WISH + b"early ")
-        connection.settimeout(20)
+        connection.settimeout(60)
         file = connection.makefile("rb")
         status, fields, _ = read_response(file)
         assert status == 101
@@ -308,7 +308,7 @@ def test_websocket_on_http1(site):
 def test_a_key_is_the_clients_to_send(site, backend):
     with site.raw() as connection:
         connection.sendall(b"GET /app/ws " + WISH.replace(b"sec-websocket-key", b"x-key"))
-        connection.settimeout(20)
+        connection.settimeout(60)
         assert read_response(connection.makefile("rb"))[0] == 101  # the server's answer, who may refuse it
     assert b"\r\nx-key: " in backend.peers[-1].data and b"sec-websocket-key" not in backend.peers[-1].data
 
@@ -331,7 +331,7 @@ def test_without_leave_an_upgrade_is_a_plain_request(site, backend, path):
     before = len(backend.received())
     with site.raw() as connection:
         connection.sendall(b"GET " + path + b" " + WISH + b"GET /app/next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        connection.settimeout(20)
+        connection.settimeout(60)
         answers = read_all(connection)
     assert answers.count(b"HTTP/1.1 200 OK\r\n") == 2
     seen = backend.received()[before:].lower()
@@ -349,7 +349,7 @@ def test_without_leave_a_connect_is_refused(site):
 def test_an_upgrade_that_the_upstream_refuses_is_an_answer(site):
     with site.raw() as connection:
         connection.sendall(b"GET /app/no-ws " + WISH + b"GET /app/next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        connection.settimeout(20)
+        connection.settimeout(60)
         assert read_all(connection).count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
@@ -383,7 +383,7 @@ def test_a_reset_behind_a_tunnel_is_a_cancel_on_http2(site):
 def test_a_silent_tunnel_is_cut(site):
     with site.raw() as connection:
         connection.sendall(b"GET /short/app/ws " + WISH)
-        connection.settimeout(20)
+        connection.settimeout(60)
         assert b" 101 " in read_all(connection)
 
 

@@ -34,7 +34,7 @@ def head(method="GET", path="/", host="x", fields=(), version="HTTP/1.1"):
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
 
-def connect(port, timeout=20, source=None):
+def connect(port, timeout=60, source=None):
     connection = socket.create_connection(("127.0.0.1", port), timeout, source and (source, 0))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
