@@ -55,7 +55,7 @@ class Result:
             print(f"  FAILED {name}\n{indent(detail)}", flush=True)
 
 
-def indent(text, limit=6000):
+def indent(text, limit=10000):
     return "\n".join("    " + line for line in text[-limit:].splitlines())
 
 

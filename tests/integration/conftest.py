@@ -71,9 +71,9 @@ def pytest_runtest_makereport(item, call):
     if report.when != "call" or not report.failed:
         return
     for value in item.funcargs.values():
-        if isinstance(value, harness.Floodgate):
-            value.keep = True
-            report.sections.append((f"floodgate, {value.run}", value.log[-4000:]))
+        for gateway in [value] if isinstance(value, harness.Floodgate) else getattr(value, "started", []):
+            gateway.keep = True
+            report.longrepr.addsection(f"floodgate, {gateway.run}", gateway.log[-4000:])
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +90,7 @@ def launcher(certificate):
         started.append(gateway)
         return gateway
 
+    launch.started = started
     problems = []
     try:
         yield launch

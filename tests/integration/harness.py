@@ -220,6 +220,10 @@ class Floodgate:
                 merged[name] = {**merged[name], **section}
             else:
                 merged[name] = section
+        # A machine with many times more to do than cores is no reason to refuse: only a test may say that it is.
+        policies = merged.get("policies", {})
+        merged["policies"] = {**policies, "overload": {"loop_lag_max": "60s", "redis_latency_max": "60s",
+                                                       **policies.get("overload", {})}}
         if "orders" in merged:
             redis = merged["orders"].setdefault("redis", {})
             if "address" not in redis:

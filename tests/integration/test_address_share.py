@@ -92,7 +92,7 @@ def test_one_address_cannot_take_the_descriptors_of_all(launch, upstream, stall)
         "listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
         "limits": {"threads": 1, "drain_timeout": "5s", "descriptors_reserved": RESERVED,
                    "connections_per_ip_max": 1000, **patience},
-        "policies": {"overload": {"memory_max": "1TiB", "loop_lag_max": "60s", "interval": "20ms", "hold": "100ms",
+        "policies": {"overload": {"memory_max": "1TiB", "interval": "20ms", "hold": "100ms",
                                   "address_share_grace": "200ms", "fds": {"stop_keep_alive": "60%/50%"}}},
         "clusters": {"fast": {"endpoints": [fast.address], "concurrency": {"kind": "fixed", "limit": 64}},
                      "slow": {"endpoints": [slow.address], "max_connections": 24}},

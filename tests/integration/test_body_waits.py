@@ -28,7 +28,6 @@ def site(launch_module):
     few = {"concurrency": {"kind": "fixed", "limit": 2}, "queue": {"requests_max": 0}}
     llm, orders = pool(workers=1, **few), shop(**few)
     gateway = launch_module({**llm, **orders, "routes": llm["routes"] + orders["routes"], "listeners": plain,
-                             "policies": {"overload": {"loop_lag_max": "60s", "redis_latency_max": "60s"}},
                              "observability": {"recent_requests": 256, "access_log": True, "log_level": "info"}})
     gateway.url = gateway.url.replace("https", "http")
     return gateway
@@ -206,7 +205,6 @@ def test_h2_is_no_different(site, user):
 
 def test_in_time_or_408(launch):
     gateway = launch({"listeners": plain, "limits": {"threads": 1, "body_timeout": "300ms"},
-                      "policies": {"overload": {"loop_lag_max": "60s"}},
                       "observability": {"access_log": True, "log_level": "info"},
                       "routes": [{"match": {"path": "/api/session"}, "session": True}]})
     with wire.connect(gateway.port) as connection:
@@ -219,7 +217,6 @@ def test_in_time_or_408(launch):
 def test_those_who_wait_longest_give_way(launch):
     """Not even all of them together take more than their share of what everybody needs."""
     gateway = launch({"listeners": plain, "limits": {"threads": 1, "request_memory_total_max": "4MiB", "awaiting_body_share": "5%"},
-                      "policies": {"overload": {"loop_lag_max": "60s"}},
                       "observability": {"access_log": True, "log_level": "info"},
                       "identity": {"sessions_per_ip": "off"},
                       "routes": [{"match": {"path": "/api/session"}, "session": True}]})

@@ -26,7 +26,6 @@ def pool(**inference):
                       "concurrency": {"limit": 64}, **inference},
         "routes": [{"name": "llm", "match": {"prefix": "/v1/"}, "to": "inference", "timeout": "30m"}],  # however busy it is
         "limits": {"drain_timeout": "10m"},
-        "policies": {"overload": {"loop_lag_max": "20s"}},
     }
 
 

@@ -31,7 +31,6 @@ def pool(folder, waiting_max):
         "routes": [{"name": name, "match": {"prefix": "/v1/", "headers": {"x-class": name}}, "to": "inference",
                     "priority": name, "identity": "optional", "timeout": "1h"} for name in ("low", "high", "normal", "critical")],
         "limits": {"write_timeout": "1h"},  # who has the place reads nothing
-        "policies": {"overload": {"loop_lag_max": "20s"}},
     }
 
 

@@ -16,7 +16,6 @@ def pool():
                       "kv_memory": "2MiB", "batch_max": 6, "waiting_max": 6, "wait_max": "20s",
                       "queue": {"requests_max": 12}},
         "routes": [{"name": "llm", "match": {"prefix": "/v1/"}, "to": "inference", "timeout": "10m"}],
-        "policies": {"overload": {"loop_lag_max": "20s"}},
     }
 
 
