@@ -188,7 +188,8 @@ static bool take_head(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool i
 {
     struct fg_upstream_response *response = &attempt->response;
     bool is_trailer = attempt->head_ns > 0;
-    bool is_fine = is_trailer ? fg_h2_check_trailers(&attempt->check, is_end)
+    bool is_fine = is_trailer ? !attempt->request->is_tunnel && /* RFC 9113 section 8.5 */
+                                    fg_h2_check_trailers(&attempt->check, is_end)
                               : fg_h2_check_answer_head(&attempt->check, is_end, asked_of(attempt));
     if (!is_fine) {
         fg_h2_lose_malformed(h2, attempt, "fields that do not make an answer");

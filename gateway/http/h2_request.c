@@ -218,7 +218,7 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
     ex->has_body = !is_end && ex->upgrade.data == NULL;
     if (is_end)
         ex->content_length = 0;
-    stream->is_body_complete = is_end;
+    stream->is_body_complete = is_end && ex->upgrade.data == NULL; /* a tunnel's end is told */
     fg_stream_begin(stream);
     uint32_t max = env->limits->requests_per_connection_max;
     bool is_running = h2->shutdown == FG_H2_RUNNING;
@@ -384,8 +384,11 @@ void fg_h2_begin_stream(struct fg_h2 *h2, int32_t id, bool is_end)
     }
     h2->served_id = id;
     stream->wire.is_remote_ended = is_end;
-    if (read_block(h2, &stream->wire, stream, &stream->check, false))
-        begin_request(h2, stream, is_end);
+    if (!read_block(h2, &stream->wire, stream, &stream->check, false))
+        return;
+    begin_request(h2, stream, is_end);
+    if (is_end)
+        end_body(h2, stream);
 }
 
 void fg_h2_take_trailers(struct fg_h2 *h2, struct fg_h2_wire *wire, bool is_end)
@@ -393,6 +396,10 @@ void fg_h2_take_trailers(struct fg_h2 *h2, struct fg_h2_wire *wire, bool is_end)
     struct fg_stream *stream = fg_h2_stream_of(wire);
     if (!read_block(h2, wire, stream, check_of(wire), true) || !is_end)
         return;
+    if (stream != NULL && stream->req.ex.upgrade.data != NULL) { /* RFC 9113 section 8.5 */
+        fg_h2_reset_for(h2, wire, NGHTTP2_PROTOCOL_ERROR, "a head in a tunnel");
+        return;
+    }
     if (stream != NULL)
         end_body(h2, stream);
     fg_h2_close_if_ended(h2, wire);

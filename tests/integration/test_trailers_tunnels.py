@@ -326,6 +326,35 @@ def test_websocket_on_http2(site, backend, protocol):
     assert b"GET /app/ws HTTP/1.1\r\n" in head and b"\r\nsec-websocket-key: " in head
 
 
+WEBSOCKET = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/app/ws"),
+             (":authority", "x"), ("sec-websocket-version", "13")]
+
+
+def test_a_tunnel_whose_client_has_nothing_to_say(site):
+    """END_STREAM with the head is the end of what the client says, of which the server hears."""
+    connection, state = h2_start(site)
+    with connection:
+        state.send_headers(1, WEBSOCKET, end_stream=True)
+        connection.sendall(state.data_to_send())
+        events = []
+        assert h2_until(connection, state, h2.events.StreamEnded, events)
+    assert b"".join(event.data for event in events if isinstance(event, h2.events.DataReceived)) == b"hello  bye"
+
+
+def test_a_head_in_a_tunnel_breaks_it(site, backend):
+    """RFC 9113 section 8.5: of such a stream there is nothing but DATA."""
+    connection, state = h2_start(site)
+    with connection:
+        state.send_headers(1, WEBSOCKET)
+        connection.sendall(state.data_to_send())
+        assert h2_until(connection, state, h2.events.DataReceived).data == b"hello "
+        state.send_headers(1, [("x-sum", "1")], end_stream=True)
+        connection.sendall(state.data_to_send())
+        reset = h2_until(connection, state, h2.events.StreamReset)
+    assert reset.error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR
+    assert b"x-sum" not in backend.peers[-1].data
+
+
 @pytest.mark.parametrize("path", [b"/app/plain"])
 def test_without_leave_an_upgrade_is_a_plain_request(site, backend, path):
     before = len(backend.received())

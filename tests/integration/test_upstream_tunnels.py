@@ -87,6 +87,27 @@ def over_h2(gateway):
         assert h2_talk_through_tunnel(connection, state, CONNECT)[":status"] == "200"
 
 
+class Trailing(Tunnels):
+    """Ends its tunnels by trailers, which they cannot have (RFC 9113 section 8.5)."""
+
+    def send(self, conn, stream_id, data, end=True):
+        super().send(conn, stream_id, data, end=False)
+        if end:
+            conn.send_headers(stream_id, [("x-sum", "1")], end_stream=True)
+
+
+def test_a_head_of_the_servers_in_a_tunnel_breaks_it(launch):
+    with serving(Trailing()) as server:
+        gateway = launch(site_of(server.address, protocol="h2"))
+        connection, state = h2_start(gateway)
+        with connection:
+            state.send_headers(1, CONNECT)
+            state.send_data(1, b"more", end_stream=True)
+            connection.sendall(state.data_to_send())
+            assert h2_until(connection, state, h2.events.StreamReset) is not None
+        wait_for(lambda: figures(gateway)["requests"]["malformed"] == 1, what="the server's fault in /stats")
+
+
 @pytest.mark.parametrize("secured", [False, True], ids=["clear", "tls"])
 @pytest.mark.parametrize("talk", [over_h1, over_h2])
 def test_a_tunnel_is_a_stream_of_the_shared_connection(launch, certificate, secured, talk):
