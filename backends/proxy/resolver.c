@@ -63,9 +63,10 @@ struct lookup {
     struct evdns_request *v6_request;
     bool has_v4_failed; /* nobody could say */
     bool has_v6_failed;
-    bool is_cut_off;  /* there is more than a datagram holds */
-    bool is_from_dns; /* what is known; else from the system's lookup */
-    uint64_t ttl_s;   /* the shortest */
+    bool is_trouble_told; /* that it is not found, or finds too many */
+    bool is_cut_off;      /* there is more than a datagram holds */
+    bool is_from_dns;     /* what is known; else from the system's lookup */
+    uint64_t ttl_s;       /* the shortest */
     struct helper_job *helper;
     struct fg_address addresses[FG_ADDRESSES_MAX];
     size_t address_count;
@@ -117,11 +118,20 @@ static bool install(struct lookup *lookup, const struct fg_address *addresses, s
     if (status == FG_OK) {
         memcpy(lookup->known, addresses, count * sizeof(*addresses));
         lookup->known_count = count;
-    } else {
+    } else if (!lookup->is_trouble_told) {
         fg_log(FG_LOG_WARN, "endpoint_addresses_dropped", "endpoint=%s addresses=%zu reason=%s",
                lookup->target->text, count, fg_status_name(status));
     }
+    lookup->is_trouble_told = status != FG_OK;
     return status == FG_OK;
+}
+
+/* What it was is kept, and the name asked for again each second: that is told once. */
+static void note_unresolved(struct lookup *lookup)
+{
+    if (!lookup->is_trouble_told)
+        fg_log(FG_LOG_WARN, "endpoint_unresolved", "endpoint=%s", lookup->target->text);
+    lookup->is_trouble_told = true;
 }
 
 static void settle(struct lookup *lookup, const struct fg_address *addresses, size_t count,
@@ -132,7 +142,7 @@ static void settle(struct lookup *lookup, const struct fg_address *addresses, si
     if (count > 0 && install(lookup, addresses, count))
         pause_ns = clamp(ttl_ns, conf->dns_ttl_min_ns, conf->dns_ttl_max_ns);
     else if (count == 0)
-        fg_log(FG_LOG_WARN, "endpoint_unresolved", "endpoint=%s", lookup->target->text);
+        note_unresolved(lookup);
     uint64_t now_ns = fg_clock_monotonic_ns();
     lookup->due_ns = now_ns + pause_ns;
     arm(lookup->resolver, now_ns);

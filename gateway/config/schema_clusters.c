@@ -563,8 +563,8 @@ static const struct fg_key cluster_keys[] = {
      .doc =
          "A file with more of them, one a line: `10.0.0.1:8080 weight=2 priority=1`, `#` begins a "
          "comment. It is read again when it has changed and been still for half a second; a file "
-         "with "
-         "a mistake, or (without `endpoints`) without an endpoint, changes nothing."},
+         "with a mistake, or (without `endpoints`) without an endpoint, changes nothing. Names in "
+         "it are looked up by the system, again every `dns_ttl_max`."},
     {.name = "endpoints_max",
      .type = FG_KEY_U32,
      .offset = L(hosts_max),
@@ -625,14 +625,16 @@ static const struct fg_key cluster_keys[] = {
      .initial = "60s",
      .min = 100 * MS,
      .max = 1 * DAY,
-     .doc = "A name is looked up again after this, whatever its time to live."},
+     .doc =
+         "A name is looked up again after this, whatever its time to live. That of its addresses "
+         "counts, not of an alias (CNAME) before them."},
     {.name = "dns_servers",
      .type = FG_KEY_STRINGS,
      .offset = L(dns_servers),
      .count_offset = L(dns_server_count),
      .derived = "the system's",
      .max = 8,
-     .doc = "Servers to ask for names: `192.0.2.53`, `192.0.2.53:5353`."},
+     .doc = "Servers to ask for names of `endpoints`: `192.0.2.53`, `192.0.2.53:5353`."},
     {.name = "host_header",
      .type = FG_KEY_STRING,
      .offset = L(host_header),

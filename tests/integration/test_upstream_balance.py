@@ -210,8 +210,11 @@ def test_a_name_is_looked_up_again_when_its_time_is_over(launch, upstream):
         assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"two"}
         dns.addresses = []  # DNS is down: what was known is kept
         asked = dns.queries
-        wait_for(lambda: dns.queries > asked + 1, what="another lookup")
+        wait_for(lambda: dns.queries > asked + 2, what="more lookups")
         assert set(servers(gateway, [("GET", "/", {})] * 6)) == {"two"}
+        dns.addresses = ["127.0.0.1"]
+        wait_for(lambda: set(servers(gateway, [("GET", "/", {})] * 6)) == {"one"}, what="its coming back")
+        assert gateway.log.count("event=endpoint_unresolved") == 1
     finally:
         dns.close()
 
