@@ -185,13 +185,16 @@ static void start_http(struct check *check, uint64_t now_ns)
     const char *host = conf->check.host != NULL    ? conf->check.host
                        : conf->host_header != NULL ? conf->host_header
                                                    : check->endpoint->host->spec.server_name;
+    struct fg_span query = fg_span_from_string(conf->check.path);
+    struct fg_span path = fg_span_split(&query, '?');
     fg_arena_fini(&check->arena); /* of the check before */
     fg_arena_init(&check->arena, &checker->pool, ARENA_BYTES_MAX);
     check->ex = (struct fg_exchange){
         .method = FG_METHOD_GET,
         .method_text = FG_SPAN("GET"),
         .authority = fg_span_from_string(host),
-        .path = fg_span_from_string(conf->check.path),
+        .path = path,
+        .query = query,
         .fields = fields,
         .field_count = 1,
         .priority = FG_PRIORITY_CRITICAL,

@@ -167,6 +167,17 @@ static bool is_path_byte(char c)
     return is_letter_or_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=:@/", c) != NULL);
 }
 
+const char *fg_text_check_request_target(struct fg_span text)
+{
+    if (text.len == 0 || text.data[0] != '/')
+        return "does not start with '/'; expected a path such as /health";
+    for (size_t i = 0; i < text.len; i++) {
+        if (!is_path_byte(text.data[i]) && text.data[i] != '?' && text.data[i] != '%')
+            return "has a character that no request line has; expected it percent-encoded";
+    }
+    return NULL;
+}
+
 const char *fg_text_check_url_path(struct fg_span text)
 {
     if (text.len == 0 || text.data[0] != '/')

@@ -27,6 +27,9 @@ const char *fg_text_check_host_pattern(struct fg_span text);
 /* "/promo/", without query, fragment, dot segments, double slashes or percent-encoding */
 const char *fg_text_check_url_path(struct fg_span text);
 
+/* "/health?full=1", as it is sent */
+const char *fg_text_check_request_target(struct fg_span text);
+
 /* "/promo/" or "https://example.org/x" */
 const char *fg_text_check_redirect_target(struct fg_span text);
 

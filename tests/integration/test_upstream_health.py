@@ -223,10 +223,20 @@ def test_a_slow_sibling_is_ejected(launch):
         assert figures(gateway)["endpoints"][0]["ejection_reason"] == "latency"
 
 
-@pytest.mark.parametrize("keys", [{"path": "health"}, {"interval": "0s"}, {"kind": "udp"}])
+@pytest.mark.parametrize("keys", [{"path": "health"}, {"path": "/a#b"}, {"path": "/\u00fc"}, {"path": "/a b"}, {"interval": "0s"}, {"kind": "udp"}])
 def test_a_wrong_check_is_a_configuration_error(launch, keys):
     with pytest.raises(AssertionError, match="expected"):
         launch(cluster(["127.0.0.1:9"], health_check={**CHECK, **keys}))
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_a_check_may_have_a_query(launch, http2):
+    with serving(H2Server() if http2 else Raw([ok()])) as server:
+        gateway = launch(cluster([server.address], protocol="h2" if http2 else "http1",
+                                 health_check={**CHECK, "path": "/he%61lth?full=1&x=/a?b"}))
+        assert states(gateway)[server.address] == "healthy"
+        asked = server.streams[0][2].headers[":path"] if http2 else server.requests[0][0].split()[1].decode()
+        assert asked == "/he%61lth?full=1&x=/a?b"
 
 
 def test_a_check_whose_answer_does_not_end_is_bad_and_read_no_further(launch):
