@@ -415,8 +415,8 @@ def test_slow_readers_hold_no_place_that_others_need(launch, upstream):
         assert peer.until(lambda: len(peer.status) == 50), peer.goaways
         with wire.connect(gateway.port) as connection:
             assert wire.H2(connection).get(1, "/a") == 200
-        assert gateway.gate("up")["concurrency"]["in_flight"] == 0
-        assert gateway.stats()["gateway"]["requests"]["active"] == 50
+        wait_for(lambda: gateway.gate("up")["concurrency"]["in_flight"] == 0)
+        gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 50)
 
 
 def test_a_head_that_never_ends_is_closed(site):

@@ -91,7 +91,7 @@ def test_records_of_a_byte_are_an_answer_like_any_other(site):
     pieces = ask(b"/until-close")[2]
     assert pieces.endswith(b"0\r\n\r\n") and pieces.count(b"\r\n") < len(TEXT) // 4  # 16 of them are one piece
     assert ask(b"/cut")[2] == TEXT  # of 4000: the client sees that there is more
-    assert site.stats()["backends"]["up"]["requests"]["resets"] == 1
+    site.wait_stats(lambda stats: stats["backends"]["up"]["requests"]["resets"] == 1)
 
 
 class Library:

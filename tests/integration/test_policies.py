@@ -118,8 +118,8 @@ def test_queue_of_one_and_the_place_in_it(launch, upstream):
     assert answers[0].status_code == 200 and more[0].status_code == 200
     assert "queue;dur=" in more[0].headers["server-timing"]
     assert backend.in_flight_most == 1
-    gate = gateway.gate("app")
-    assert gate["queue"]["full_total"] == 1 and gate["concurrency"]["in_flight"] == 0
+    assert gateway.gate("app")["queue"]["full_total"] == 1
+    wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
 
 
 def test_who_waits_too_long_is_refused(launch, upstream):
@@ -237,7 +237,7 @@ def test_deadlines(launch, upstream, http2):
         assert route.status_code == 504 and route.json()["error"]["code"] == "deadline_exceeded"
         asked = client.get("/long", headers={"x-request-timeout-ms": "200"})
         assert asked.status_code == 504
-        assert gateway.gate("app")["concurrency"]["in_flight"] == 0
+        wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
         backend.gate.set()
         for nonsense in ("0", "-1", "soon", "99999999999999999999", ""):
             status = client.get("/long", headers={"x-request-timeout-ms": nonsense}).status_code

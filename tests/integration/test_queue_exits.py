@@ -84,7 +84,7 @@ def test_who_leaves_the_queue(launch, upstream, way):
     join(threads)
     assert answers[0].status_code == 200 and gateway.get("/next").status_code == 200
     assert backend.count("/left") == 0 and backend.count() == 2
-    assert gateway.gate("app")["concurrency"]["in_flight"] == 0
+    wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
 
 
 @pytest.mark.parametrize("fields", [{"x-request-timeout-ms": "150"}, {"grpc-timeout": "150m"}])

@@ -38,8 +38,8 @@ def test_requests_share_a_connection(launch):
         assert [one.text for one in answers] == ["all here"] * 8
         assert {one.headers["x-connection"] for one in answers} == {"0"}
         assert server.count == 1
-        connections = figures(gateway, "connections")
-        assert connections["opened"] == 1 and connections["streams"] == 0 and connections["idle"] == 1
+        assert figures(gateway, "connections")["opened"] == 1
+        wait_for(lambda: figures(gateway, "connections")["streams"] == 0 and figures(gateway, "connections")["idle"] == 1)
 
 
 def test_what_the_server_sees(launch):
