@@ -115,11 +115,25 @@ def children_of(pid):
     return found
 
 
+def does_nothing(pid):
+    """Stopped, with each of its threads: they do not stop all at once. Or ended."""
+    try:
+        return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] in "TZX"
+                   for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def send_signal(pid, number):
-    """A pid of /stats may be 0, which for kill() is everyone in the group of the tests."""
+    """
+    A pid of /stats may be 0, which for kill() is everyone in the group of the tests. Who is stopped does
+    nothing any more when this returns.
+    """
     if pid <= 1:
         raise ProcessLookupError(f"no process has pid {pid}")
     os.kill(pid, number)
+    if number == signal.SIGSTOP:
+        wait_for(lambda: does_nothing(pid), what=f"{pid} stopped")
 
 
 def workers(gateway):

@@ -4,8 +4,6 @@ request is put on it. The gateway is held while both happen, so that it learns o
 """
 import contextlib
 import fcntl
-import os
-import pathlib
 import signal
 import socket
 import struct
@@ -13,7 +11,7 @@ import struct
 import h2.settings
 import pytest
 
-from harness import children_of, wait_for
+from harness import children_of, send_signal, wait_for
 from test_upstream_retries import methods
 from upstreams import H2Server, Raw, cluster, figures, ok, serving
 from wire import GOAWAY, frame
@@ -26,18 +24,13 @@ LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 4\r\nconnection: close\
 def held(gateway):
     """The gateway's processes do nothing meanwhile."""
     pids = [gateway.process.pid, *children_of(gateway.process.pid)]
-
-    def is_held(pid):  # each of its threads: they do not stop all at once
-        return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
-                   for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
     try:
-        wait_for(lambda: all(map(is_held, pids)))
+        for pid in pids:
+            send_signal(pid, signal.SIGSTOP)
         yield
     finally:
         for pid in reversed(pids):
-            os.kill(pid, signal.SIGCONT)
+            send_signal(pid, signal.SIGCONT)
 
 
 def wait_arrived(connection):
