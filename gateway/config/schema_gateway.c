@@ -71,9 +71,8 @@ static const struct fg_key limits_keys[] = {
      .min = MS / 10,
      .max = 1 * MINUTE,
      .doc =
-         "Of one turn of an event loop, what may be spent on writing to clients: who has more to "
-         "be "
-         "sent than a small answer gets it by pieces, behind all others, by turns of addresses."},
+         "Of one turn of an event loop, what may be spent on writing to clients: who is to be sent "
+         "more than a small answer gets it by pieces, behind all others, by turns of addresses."},
     {.name = "header_max",
      .type = FG_KEY_SIZE,
      .offset = L(header_bytes_max),
