@@ -11,6 +11,7 @@
  */
 #include "backends/hpack.h"
 
+#include "base/byte_vector.h"
 #include "base/field_id.h"
 #include "base/field_text.h"
 #include "base/prefetch.h"
@@ -26,6 +27,7 @@
 #define PLACES FG_HPACK_ENTRIES_MAX
 #define WAYS 4u
 #define SETS (PLACES / WAYS)
+#define VECTOR sizeof(fg_byte_vector)
 
 struct fg_hpack_entry {
     uint16_t name_len;
@@ -94,11 +96,13 @@ static inline bool is_same(const char *a, const char *b, size_t len)
 {
     if (len < 8)
         return load_few(a, len) == load_few(b, len);
-    for (size_t i = 0; i + 8 < len; i += 8) {
-        if (fg_load_8(a + i) != fg_load_8(b + i))
+    if (len < VECTOR)
+        return fg_load_8(a) == fg_load_8(b) && fg_load_8(a + len - 8) == fg_load_8(b + len - 8);
+    for (size_t i = 0; i + VECTOR < len; i += VECTOR) {
+        if (!fg_byte_vector_equal(a + i, b + i))
             return false;
     }
-    return fg_load_8(a + len - 8) == fg_load_8(b + len - 8);
+    return fg_byte_vector_equal(a + len - VECTOR, b + len - VECTOR);
 }
 
 /* ---- the table ---- */
@@ -493,13 +497,11 @@ size_t fg_hpack_bound(size_t count, size_t text_bytes)
     return 2 * INT_BYTES_MAX + STATUS_BYTES_MAX + count * 3 * INT_BYTES_MAX + text_bytes;
 }
 
-/* Entries lie apart, and after a while without a head far away: together they come in the time of
- * one. */
-static void ask_for_entries(const struct fg_hpack *hpack, size_t count)
+void fg_hpack_prefetch(const struct fg_hpack *hpack)
 {
     if (hpack->table == NULL)
         return;
-    for (size_t i = 0; i < count && i < FG_HPACK_LATEST; i++)
+    for (size_t i = 0; i < FG_HPACK_LATEST; i++)
         fg_prefetch(hpack->table->ring[hpack->latest[i]], 1);
 }
 
@@ -507,7 +509,6 @@ size_t fg_hpack_write(struct fg_hpack *hpack, unsigned status, const struct fg_f
                       size_t count, const struct fg_never_indexed *never, uint8_t *to)
 {
     assert(status == 0 || (status >= 100 && status <= 999));
-    ask_for_entries(hpack, count);
     uint8_t *at = put_sizes(hpack, to);
     if (status != 0)
         at = put_status(at, status);

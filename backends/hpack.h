@@ -42,6 +42,12 @@ void fg_hpack_fini(struct fg_hpack *hpack);
 void fg_hpack_resize(struct fg_hpack *hpack, uint32_t table_bytes);
 
 /*
+ * Before the first of some blocks that are made together: entries lie apart, and after a while
+ * without a head far away; asked for at once they come in the time of one.
+ */
+void fg_hpack_prefetch(const struct fg_hpack *hpack);
+
+/*
  * No block of `count` fields whose names and values have so many bytes is longer, whatever the
  * table holds. Below 2 MiB.
  */

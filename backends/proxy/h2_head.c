@@ -85,6 +85,7 @@ void fg_h2_head_note(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
 size_t fg_h2_head_put(struct fg_h2 *h2, const uint8_t *made, uint8_t *to)
 {
     struct fg_proxy_attempt *attempt = h2->due;
+    fg_hpack_prefetch(&h2->hpack);
     size_t len = fg_hpack_write(&h2->hpack, 0, attempt->due_fields, attempt->due_field_count,
                                 attempt->request->ex->never_indexed, to + FRAME_HEAD);
     memcpy(to, made, FRAME_HEAD);

@@ -7,6 +7,7 @@
 #define FG_BASE_BYTE_VECTOR_H
 
 #include <endian.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -29,6 +30,18 @@ static inline size_t fg_byte_vector_first(fg_byte_vector hits)
     if (halves[0] != 0)
         return (size_t)__builtin_ctzll(le64toh(halves[0])) / 8;
     return halves[1] != 0 ? 8 + (size_t)__builtin_ctzll(le64toh(halves[1])) / 8 : 16;
+#endif
+}
+
+/* Are the sixteen bytes at `a` those at `b`? */
+static inline bool fg_byte_vector_equal(const char *a, const char *b)
+{
+#if defined(__SSE2__)
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)a);
+    __m128i y = _mm_loadu_si128((const __m128i *)(const void *)b);
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(x, y)) == 0xffff;
+#else
+    return memcmp(a, b, sizeof(fg_byte_vector)) == 0;
 #endif
 }
 

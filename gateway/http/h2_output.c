@@ -321,6 +321,8 @@ size_t fg_h2_produce(struct fg_codec *codec, char *to, size_t room)
     struct fg_h2 *h2 = fg_h2_of(codec);
     h2->to = to;
     h2->room = room;
+    if (!fg_list_is_empty(&h2->wires.due))
+        fg_hpack_prefetch(&h2->hpack);
     put_frames(h2);
     bool is_last = h2->has_failed && !h2->has_said_why;
     if (is_last && put_bytes(h2, &h2->long_head) && put_bytes(h2, &h2->outbox) &&
