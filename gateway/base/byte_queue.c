@@ -47,10 +47,16 @@ static struct fg_segment *take_segment(struct fg_segment_pool *pool)
     return segment;
 }
 
+static void let_go(void (*release)(void *owner), void *owner)
+{
+    if (release != NULL)
+        release(owner);
+}
+
 static void give_segment(struct fg_segment_pool *pool, struct fg_segment *segment)
 {
     if (segment->shared != NULL)
-        segment->release(segment->owner);
+        let_go(segment->release, segment->owner);
     pool->in_use--;
     if (pool->free_count >= pool->keep_max) {
         free(segment);
@@ -145,7 +151,7 @@ bool fg_byte_queue_append_shared(struct fg_byte_queue *queue, struct fg_segment_
     assert(len <= UINT_MAX);
     struct fg_segment *segment = len == 0 ? NULL : take_segment(pool);
     if (segment == NULL) {
-        release(owner);
+        let_go(release, owner);
         return len == 0;
     }
     segment->shared = data;

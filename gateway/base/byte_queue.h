@@ -24,7 +24,7 @@ struct fg_segment {
     unsigned end;   /* behind the last byte put in */
     /* bytes that somebody else owns stand in for those in `data`; NULL: none do */
     const char *shared;
-    void (*release)(void *owner);
+    void (*release)(void *owner); /* or NULL */
     void *owner;
     char data[];
 };
@@ -52,7 +52,8 @@ FG_MUST_USE bool fg_byte_queue_append(struct fg_byte_queue *queue, struct fg_seg
 
 /*
  * The same by reference: `data` must stay until `release(owner)`, which is called once, also when
- * false is returned. At most UINT_MAX bytes.
+ * false is returned; where `release` is NULL, until the queue has no more of it. At most UINT_MAX
+ * bytes.
  */
 FG_MUST_USE bool fg_byte_queue_append_shared(struct fg_byte_queue *queue,
                                              struct fg_segment_pool *pool, const char *data,

@@ -297,6 +297,8 @@ static bool on_write_shared(struct fg_request *req, const void *data, size_t len
 {
     struct fg_stream *stream = fg_stream_of(req);
     struct fg_h1 *h1 = fg_h1_of(stream->codec);
+    if (release == NULL)
+        return on_write(req, data, len); /* its queue outlives the request */
     if (stream->is_chunked || stream->is_body_swallowed) {
         bool may_go_on = on_write(req, data, len);
         release(owner);

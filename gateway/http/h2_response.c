@@ -160,7 +160,8 @@ static bool on_write_shared(struct fg_request *req, const void *data, size_t len
     struct fg_codec_env *env = stream->codec->transport->env;
     len = stream->wire.is_open ? fg_stream_count_answer(stream, len) : 0;
     if (len == 0) {
-        release(owner);
+        if (release != NULL)
+            release(owner);
         return true;
     }
     return after_write(

@@ -155,6 +155,13 @@ static inline bool fg_response_write_shared(struct fg_request *req, const void *
     return req->response_ops->write_shared(req, data, len, release, owner);
 }
 
+/* The same of what lives until the request's arena does not. A codec for which that is too short
+ * copies it: not for large pieces. */
+static inline bool fg_response_write_lasting(struct fg_request *req, const void *data, size_t len)
+{
+    return req->response_ops->write_shared(req, data, len, NULL, NULL);
+}
+
 /*
  * Fields behind the body, before the end; at most once. Dropped where the client cannot have them:
  * no `te: trailers` (h1), or a body that is not chunked. The spans must live until fg_response_end.

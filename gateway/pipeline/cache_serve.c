@@ -18,7 +18,7 @@
 #define OWN_FIELDS 6u
 #define FIELDS_ON_STACK 48u
 #define WRITE_BYTES ((size_t)65536)
-#define COPY_BYTES ((size_t)4096) /* less is cheaper copied than counted */
+#define COPY_BYTES ((size_t)4096) /* less is cheaper copied than counted for itself */
 #define TAG_BYTES ((size_t)256)
 
 /* What of the object to send. */
@@ -282,13 +282,18 @@ static bool is_of_all_bytes(struct fg_span name)
            fg_span_equal(name, FG_SPAN("content-md5"));
 }
 
-static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_object *object,
+static bool is_without_body(const struct choice *choice)
+{
+    return choice->status == 304 || choice->status == 416;
+}
+
+/* Those of the object that belong to what is sent of it. */
+static size_t put_stored(const struct fg_flow *flow, const struct fg_cache_object *object,
                          const struct choice *choice, struct fg_field *fields)
 {
     char text[TAG_BYTES];
     size_t count = 0;
-    struct fg_arena *arena = flow->req->ex.arena;
-    bool is_bare = choice->status == 304 || choice->status == 416;
+    bool is_bare = is_without_body(choice);
     for (size_t i = 0; i < object->head.field_count; i++) {
         const struct fg_field *field = &object->head.fields[i];
         if (is_bare && is_of_body(field->name) &&
@@ -300,9 +305,28 @@ static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_objec
             continue; /* it stands in each part */
         fields[count] = *field;
         if (choice->coding != FG_CODING_IDENTITY && field->value.data == object->etag.data)
-            fields[count].value = fg_arena_try_copy(arena, tag_of(object, choice->coding, text));
+            fields[count].value =
+                fg_arena_try_copy(flow->req->ex.arena, tag_of(object, choice->coding, text));
         count++;
     }
+    return count;
+}
+
+/* As it was stored, by its head and body. */
+static bool is_as_stored(const struct fg_cache_object *object, const struct choice *choice)
+{
+    return choice->status == object->head.status && choice->coding == FG_CODING_IDENTITY &&
+           choice->parts == NULL && !is_without_body(choice);
+}
+
+static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_object *object,
+                         const struct choice *choice, struct fg_field *fields)
+{
+    size_t count = object->head.field_count;
+    if (is_as_stored(object, choice))
+        memcpy(fields, object->head.fields, count * sizeof(*fields));
+    else
+        count = put_stored(flow, object, choice, fields);
     /* What just came is no older than it says; for whom it was not fetched it is a stored one. */
     if (flow->cache_result != FG_CACHE_RESULT_MISS || object->head.response.age_s > 0)
         fields[count++] = (struct fg_field){FG_SPAN("age"), age_text(flow, object)};
@@ -310,7 +334,7 @@ static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_objec
         fields[count++] = (struct fg_field){FG_SPAN("content-range"), choice->content_range};
     if (choice->parts != NULL)
         fields[count++] = (struct fg_field){FG_SPAN("content-type"), choice->parts->content_type};
-    if (choice->coding != FG_CODING_IDENTITY && !is_bare)
+    if (choice->coding != FG_CODING_IDENTITY && !is_without_body(choice))
         fields[count++] = (struct fg_field){FG_SPAN("content-encoding"),
                                             fg_span_from_string(fg_coding_name(choice->coding))};
     return count;
@@ -329,13 +353,13 @@ static void release_object(void *object)
     fg_cache_object_release(object);
 }
 
-/* The object's fields go out without being copied: it stays as long as the request. */
-static void keep_fields(struct fg_flow *flow, struct fg_cache_object *object)
+/* True: the object stays as long as the request, so that nothing of it need be copied. */
+static bool keep(const struct fg_flow *flow, struct fg_cache_object *object)
 {
     if (!fg_arena_on_fini(flow->req->ex.arena, release_object, object))
-        return;
+        return false;
     fg_cache_object_acquire(object);
-    flow->req->has_lasting_fields = true;
+    return true;
 }
 
 /* False: it has ended, or was cut. */
@@ -358,7 +382,7 @@ static bool send_head(struct fg_flow *flow, struct fg_cache_object *object,
     if (choice->status != 304 && choice->is_length_known)
         fields[count++] = (struct fg_field){FG_SPAN("content-length"),
                                             length_text(flow, object, choice, is_whole)};
-    keep_fields(flow, object);
+    flow->req->has_lasting_fields = keep(flow, object);
     bool is_end = choice->len == 0 || ex->method == FG_METHOD_HEAD;
     return fg_flow_send_head(flow, choice->status, fields, count, is_end) && !is_end;
 }
@@ -399,8 +423,8 @@ void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
     fg_counter_add_owned(&flow->thread->metrics->cache_bytes, choice.len);
     if (choice.parts != NULL) {
         send_parts(flow, choice.parts, body);
-    } else if (choice.len < COPY_BYTES) {
-        (void)fg_response_write(flow->req, data, (size_t)choice.len);
+    } else if (choice.len < COPY_BYTES && flow->req->has_lasting_fields) {
+        (void)fg_response_write_lasting(flow->req, data, (size_t)choice.len);
     } else {
         /* A variant lives as long as the body it is of; either may be what is held. */
         fg_cache_body_acquire(body);

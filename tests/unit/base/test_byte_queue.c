@@ -102,6 +102,12 @@ static void lends_bytes_and_gives_them_back_once(void **state)
     assert_int_equal(released, 2);
     assert_true(fg_byte_queue_append_shared(&queue, &pool, "", 0, count_release, &released));
     assert_int_equal(released, 3);
+    /* what outlives the queue is given back by nobody */
+    assert_true(fg_byte_queue_append_shared(&queue, &pool, "lasts", 5, NULL, NULL));
+    assert_true(fg_byte_queue_append_shared(&queue, &pool, "", 0, NULL, NULL));
+    memset(text, 0, sizeof(text));
+    assert_int_equal(fg_byte_queue_take(&queue, &pool, text, sizeof(text)), 5);
+    assert_string_equal(text, "lasts");
     assert_int_equal(queue.len, 0);
     fg_segment_pool_fini(&pool);
 }

@@ -170,7 +170,8 @@ static bool on_write_shared(struct fg_request *req, const void *data, size_t len
                             void (*release)(void *owner), void *owner)
 {
     bool may_go_on = on_write(req, data, len);
-    release(owner);
+    if (release != NULL)
+        release(owner);
     return may_go_on;
 }
 
