@@ -3,7 +3,7 @@
  * two the earlier in the file wins, so the index changes nothing but the time it takes.
  *
  *    slots[hash(path)] --> index of the first exact route with that hash --> next_same[] --> ...
- *    others[]          --> indices of prefix routes, in file order
+ *    others[]          --> prefix routes, in file order
  */
 #include "router.h"
 
@@ -13,12 +13,17 @@
 
 #define NONE UINT32_MAX
 
+struct other {
+    struct fg_span prefix;
+    uint32_t index;
+};
+
 struct fg_router {
     const struct fg_route_conf *routes;
     size_t route_count;
     uint32_t *slots;
     uint32_t *next_same;
-    uint32_t *others;
+    struct other *others;
     size_t other_count;
     uint32_t slot_mask;
 };
@@ -41,7 +46,7 @@ struct fg_router *fg_router_create(const struct fg_config *config)
     router->slot_mask = slot_count - 1;
     router->slots = malloc(slot_count * sizeof(uint32_t));
     router->next_same = calloc(config->route_count + 1, sizeof(uint32_t));
-    router->others = calloc(config->route_count + 1, sizeof(uint32_t));
+    router->others = calloc(config->route_count + 1, sizeof(*router->others));
     if (router->slots == NULL || router->next_same == NULL || router->others == NULL) {
         fg_router_destroy(router);
         return NULL;
@@ -57,7 +62,8 @@ struct fg_router *fg_router_create(const struct fg_config *config)
     }
     for (uint32_t i = 0; i < config->route_count; i++) {
         if (config->routes[i].path == NULL)
-            router->others[router->other_count++] = i;
+            router->others[router->other_count++] =
+                (struct other){fg_span_from_string(config->routes[i].path_prefix), i};
     }
     return router;
 }
@@ -186,12 +192,11 @@ const struct fg_route_conf *fg_router_find(const struct fg_router *router,
     *other_methods = 0;
     uint32_t exact = find_exact(router, ex, other_methods);
     for (size_t n = 0; n < router->other_count; n++) {
-        uint32_t i = router->others[n];
-        if (i > exact)
+        const struct other *other = &router->others[n];
+        if (other->index > exact)
             break;
-        const struct fg_route_conf *route = &router->routes[i];
-        if (prefix_matches(fg_span_from_string(route->path_prefix), ex->path) &&
-            rest_matches(route, ex, other_methods))
+        const struct fg_route_conf *route = &router->routes[other->index];
+        if (prefix_matches(other->prefix, ex->path) && rest_matches(route, ex, other_methods))
             return route;
     }
     return exact == NONE ? NULL : &router->routes[exact];
