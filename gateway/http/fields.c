@@ -87,6 +87,17 @@ bool fg_authority_is_valid(struct fg_span authority)
     return is_reg_name(host) && (rest.data == NULL || is_port(rest));
 }
 
+struct fg_span fg_authority_host(struct fg_span authority)
+{
+    struct fg_span rest = authority;
+    const char *end = authority.len > 0 && authority.data[0] == '['
+                          ? memchr(authority.data, ']', authority.len)
+                          : NULL;
+    if (end != NULL)
+        return fg_span_make(authority.data, (size_t)(end - authority.data) + 1);
+    return fg_span_split(&rest, ':');
+}
+
 static const struct fg_span method_names[] = {
     [FG_METHOD_GET] = FG_SPAN_LITERAL("GET"),
     [FG_METHOD_HEAD] = FG_SPAN_LITERAL("HEAD"),

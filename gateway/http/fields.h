@@ -28,6 +28,9 @@ static inline bool fg_field_may_be_framing(struct fg_span name)
  */
 bool fg_authority_is_valid(struct fg_span authority);
 
+/* Of a valid one what stands before the port; an IPv6 address keeps its brackets. */
+struct fg_span fg_authority_host(struct fg_span authority);
+
 enum fg_method fg_method_of(struct fg_span text);
 
 #define FG_METHOD_BYTES_MAX ((size_t)32)

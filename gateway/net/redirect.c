@@ -7,21 +7,8 @@
 #include "net/net_internal.h"
 
 #include "base/clock.h"
+#include "http/fields.h"
 #include "policies/cache/http_date.h"
-
-static struct fg_span host_without_port(struct fg_span authority)
-{
-    const char *colon = NULL;
-    for (size_t i = 0; i < authority.len; i++) {
-        if (authority.data[i] == ':')
-            colon = authority.data + i;
-        else if (authority.data[i] == ']')
-            colon = NULL;
-    }
-    if (colon != NULL)
-        authority.len = (size_t)(colon - authority.data);
-    return authority;
-}
 
 static void answer(const struct fg_listening *listening, struct fg_request *req, unsigned status,
                    const struct fg_field *fields, size_t field_count)
@@ -38,7 +25,7 @@ static void on_request(void *handler, struct fg_request *req)
     const struct fg_listener_conf *conf = listening->conf;
     const struct fg_exchange *ex = &req->ex;
     struct fg_span host = conf->redirect_to != NULL ? fg_span_from_string(conf->redirect_to)
-                                                    : host_without_port(ex->authority);
+                                                    : fg_authority_host(ex->authority);
     bool has_query = ex->query.data != NULL;
     bool is_path = ex->path.data[0] == '/';
     struct fg_span location =

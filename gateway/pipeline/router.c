@@ -8,6 +8,7 @@
 #include "router.h"
 
 #include "base/local_hash.h"
+#include "http/fields.h"
 
 #include <stdlib.h>
 
@@ -87,20 +88,9 @@ static bool prefix_matches(struct fg_span prefix, struct fg_span path)
            path.data[prefix.len] == '/';
 }
 
-static struct fg_span without_port(struct fg_span authority)
-{
-    if (authority.len > 0 && authority.data[0] == '[') {
-        const char *end = memchr(authority.data, ']', authority.len);
-        return end == NULL ? authority
-                           : fg_span_make(authority.data, (size_t)(end - authority.data) + 1);
-    }
-    struct fg_span rest = authority;
-    return fg_span_split(&rest, ':');
-}
-
 static bool host_matches(const char *pattern, struct fg_span authority)
 {
-    struct fg_span host = without_port(authority);
+    struct fg_span host = fg_authority_host(authority);
     if (host.len > 0 && host.data[host.len - 1] == '.')
         host.len--; /* the same name, said in full (RFC 3986 section 3.2.2) */
     struct fg_span wanted = fg_span_from_string(pattern);

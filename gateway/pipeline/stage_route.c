@@ -43,18 +43,6 @@ static bool is_misdirected(struct fg_flow *flow)
     return true;
 }
 
-static struct fg_span without_port(struct fg_span authority)
-{
-    const char *end = authority.len > 0 && authority.data[0] == '['
-                          ? memchr(authority.data, ']', authority.len)
-                          : NULL;
-    const char *from = end == NULL ? authority.data : end;
-    const char *colon =
-        from == NULL ? NULL : memchr(from, ':', authority.len - (size_t)(from - authority.data));
-    return colon == NULL ? authority
-                         : fg_span_make(authority.data, (size_t)(colon - authority.data));
-}
-
 /* What follows the part of the path that the route matched, with one slash between. */
 static struct fg_span rest_of_path(const struct fg_flow *flow, const char *replacement)
 {
@@ -79,7 +67,7 @@ static struct fg_span location_of(const struct fg_flow *flow)
         return fg_span_from_string(redirect->to);
     struct fg_span scheme = redirect->https ? FG_SPAN("https") : ex->scheme;
     struct fg_span host = redirect->host != NULL ? fg_span_from_string(redirect->host)
-                          : redirect->https      ? without_port(ex->authority)
+                          : redirect->https      ? fg_authority_host(ex->authority)
                                                  : ex->authority;
     struct fg_span prefix = {"", 0};
     struct fg_span path = ex->path;

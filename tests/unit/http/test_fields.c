@@ -180,6 +180,23 @@ static void checks_authorities(void **state)
     assert_false(fg_authority_is_valid(fg_span_make(longest, 262)));
 }
 
+static void finds_the_host_of_an_authority(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"example.org", "example.org"},
+        {"example.org:8443", "example.org"},
+        {"example.org:", "example.org"},
+        {"192.0.2.1:80", "192.0.2.1"},
+        {"[2001:db8::1]", "[2001:db8::1]"},
+        {"[2001:db8::1]:443", "[2001:db8::1]"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_true(fg_span_equal(fg_authority_host(fg_span_from_string(cases[i][0])),
+                                  fg_span_from_string(cases[i][1])));
+}
+
 static void names_methods(void **state)
 {
     (void)state;
@@ -215,6 +232,7 @@ int main(void)
         cmocka_unit_test(finds_tokens_in_lists),
         cmocka_unit_test(underscores_read_as_dashes),
         cmocka_unit_test(checks_authorities),
+        cmocka_unit_test(finds_the_host_of_an_authority),
         cmocka_unit_test(names_methods),
         cmocka_unit_test(lets_any_other_token_be_a_method),
     };
