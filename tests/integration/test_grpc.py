@@ -163,7 +163,7 @@ def test_the_deadline_reaches_the_server_and_ends_the_call(channel, grpc_server)
     assert 0 < grpc_server.remaining <= 20  # the route's
     grpc_server.cancelled.clear()
     with pytest.raises(grpc.RpcError) as error:
-        unary(channel, "/t.T/Hang")(b"x", timeout=2)
+        unary(channel, "/t.T/Hang")(b"x", timeout=4)
     assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert grpc_server.cancelled.wait(60)
 

@@ -219,7 +219,7 @@ def test_a_connection_that_says_nothing_any_more_gets_no_more(launch):
             server.echo(server, conn, stream_id, stream)
 
     with serving(H2Server(answer)) as server:
-        gateway = launch(h2_cluster(server, response_head_timeout="1s"))
+        gateway = launch(h2_cluster(server, response_head_timeout="3s"))
         statuses = [gateway.get("/").status_code for _ in range(4)]
         assert statuses == [200, 504, 200, 200]
         assert [number for number, _, _ in server.streams] == [0, 0, 1, 1]
