@@ -70,10 +70,13 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.when != "call" or not report.failed:
         return
+    gateways = {}
     for value in item.funcargs.values():
         for gateway in [value] if isinstance(value, harness.Floodgate) else getattr(value, "started", []):
-            gateway.keep = True
-            report.longrepr.addsection(f"floodgate, {gateway.run}", gateway.log[-4000:])
+            gateways[gateway.run] = gateway
+    for run, gateway in gateways.items():
+        gateway.keep = True
+        report.longrepr.addsection(f"floodgate, {run}", gateway.log[-4000:])
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import socket
 import pytest
 
 import wire
-from harness import plain_http, read_response, send_signal, wait_for
+from harness import plain_http, read_response, send_signal, stop_process, wait_for
 
 LARGE = bytes(i % 251 for i in range(60000))
 ROOM = 1 << 20  # of a client's socket: it takes an answer whole
@@ -41,6 +41,12 @@ def figure(site, name):
     return site.stats()["gateway"]["connections"][name]
 
 
+def end_of_log(site):
+    """What has been answered so far is before it."""
+    site.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0, what="the end of all requests")
+    return len(site.log)
+
+
 def served(site, since):
     """Paths in the order in which they were answered."""
     return re.findall(r'event=request .* path="([^"]+)"', site.log[since:])
@@ -50,7 +56,7 @@ def served(site, since):
 def stopped(site):
     """Nothing is read until the end of it."""
     pid = site.stats()["process"]["pid"]
-    send_signal(pid, signal.SIGSTOP)
+    stop_process(pid)
     try:
         yield
     finally:
@@ -111,7 +117,7 @@ def known(stack, site, kind):
 def test_a_hundred_requests_of_one_read_let_others_in_between(site, kind):
     with contextlib.ExitStack() as stack:
         greedy, other = known(stack, site, kind), known(stack, site, kind)
-        before, since = figure(site, "reads_cut"), len(site.log)
+        before, since = figure(site, "reads_cut"), end_of_log(site)
         with stopped(site):
             greedy.ask(*(f"/small/{i}" for i in range(100)))
             other.ask("/small/other")
@@ -161,7 +167,7 @@ def test_small_answers_do_not_wait_for_large_ones(site):
         other = known(stack, site, H1)
         crowd[0].ask("/large/0")
         assert crowd[0].hear(1) == [LARGE]
-        before, since = figure(site, "writes_cut"), len(site.log)
+        before, since = figure(site, "writes_cut"), end_of_log(site)
         with stopped(site):
             for client in crowd:
                 client.ask("/large/0")
