@@ -46,7 +46,9 @@ static uint32_t unwrap(struct fg_h2_block *block, const uint8_t **data, size_t *
 {
     size_t padding = 0;
     if ((block->flags & NGHTTP2_FLAG_PADDED) != 0) {
-        if (*len < 1 || **data > *len - 1)
+        if (*len < 1) /* RFC 9113 section 4.2 */
+            return NGHTTP2_FRAME_SIZE_ERROR;
+        if (**data > *len - 1)
             return NGHTTP2_PROTOCOL_ERROR;
         padding = **data;
         (*data)++;

@@ -289,8 +289,12 @@ static void begin_data(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
     h2->data_wire = NULL;
     h2->padding_left = 0;
     h2->awaits_padding = is_padded;
-    if (is_idle(h2, hd->stream_id) || (is_padded && length == 0)) {
-        fail(h2, NGHTTP2_PROTOCOL_ERROR, "content that cannot be");
+    if (is_idle(h2, hd->stream_id)) {
+        fail(h2, NGHTTP2_PROTOCOL_ERROR, "content of a stream that was never opened");
+        return;
+    }
+    if (is_padded && length == 0) {
+        fail(h2, NGHTTP2_FRAME_SIZE_ERROR, "padding in no payload");
         return;
     }
     struct fg_h2_wire *wire = fg_h2_wires_find(&h2->wires, hd->stream_id);

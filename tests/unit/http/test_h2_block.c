@@ -196,7 +196,7 @@ static void tells_what_is_wrong_with_frames(void **state)
         size_t len;
         int code;
     } rows[] = {
-        {NGHTTP2_HEADERS, WHOLE | PADDED, 1, "", 0, NGHTTP2_PROTOCOL_ERROR},
+        {NGHTTP2_HEADERS, WHOLE | PADDED, 1, "", 0, NGHTTP2_FRAME_SIZE_ERROR},
         {NGHTTP2_HEADERS, WHOLE | PADDED, 1, "\x03\x82\x86", 3, NGHTTP2_PROTOCOL_ERROR},
         {NGHTTP2_HEADERS, WHOLE | PADDED | PRIO, 1, "\x01\0\0\0\0\x10", 6, NGHTTP2_PROTOCOL_ERROR},
         {NGHTTP2_HEADERS, WHOLE | PRIO, 1, "\0\0\0\0", 4, NGHTTP2_FRAME_SIZE_ERROR},
