@@ -60,6 +60,22 @@ struct fg_span fg_grpc_status_of(unsigned http_status)
     }
 }
 
+bool fg_grpc_is_fault(const struct fg_field *fields, size_t count)
+{
+    static const struct fg_span faults[] = {
+        FG_SPAN_LITERAL("2") /* UNKNOWN */, FG_SPAN_LITERAL("13") /* INTERNAL */,
+        FG_SPAN_LITERAL("14") /* UNAVAILABLE */, FG_SPAN_LITERAL("15") /* DATA_LOSS */};
+    for (size_t i = 0; i < count; i++) {
+        if (!fg_span_equal(fields[i].name, FG_SPAN("grpc-status")))
+            continue;
+        for (size_t j = 0; j < sizeof(faults) / sizeof(faults[0]); j++) {
+            if (fg_span_equal(fields[i].value, faults[j]))
+                return true;
+        }
+    }
+    return false;
+}
+
 struct fg_span fg_grpc_message(struct fg_arena *arena, const char *text)
 {
     static const char digits[] = "0123456789ABCDEF";

@@ -17,6 +17,9 @@ bool fg_grpc_parse_timeout(struct fg_span text, uint64_t *timeout_ns);
 /* What a refusal with this HTTP status is to a gRPC client, as a decimal constant. */
 struct fg_span fg_grpc_status_of(unsigned http_status);
 
+/* Do these fields, the last of a call's answer, say that the server has failed? */
+bool fg_grpc_is_fault(const struct fg_field *fields, size_t count);
+
 /* `text` percent-encoded for grpc-message; data is NULL without memory. */
 struct fg_span fg_grpc_message(struct fg_arena *arena, const char *text);
 

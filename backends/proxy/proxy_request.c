@@ -19,6 +19,7 @@
  */
 #include "proxy_internal.h"
 
+#include "backends/grpc.h"
 #include "base/clock.h"
 #include "proxy/request_head.h"
 
@@ -365,6 +366,17 @@ static void choose(struct fg_proxy_attempt *attempt)
     fg_attempt_stop(other, false);
 }
 
+/*
+ * Has the server failed? `fields` are the last of its answer. One that answers each call of gRPC
+ * with 200 and UNAVAILABLE is no better than one that says 503.
+ */
+static bool is_bad_answer(const struct fg_proxy_attempt *attempt, const struct fg_field *fields,
+                          size_t count)
+{
+    return attempt->response.status >= 500 ||
+           (fg_grpc_is_fault(fields, count) && fg_grpc_is_call(attempt->request->ex));
+}
+
 bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
 {
     struct fg_proxy_request *request = attempt->request;
@@ -386,8 +398,9 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
         fg_exchange_hop_time(ex, "connect", attempt->connect_ns);
     fg_exchange_hop_time(ex, "upstream", attempt->head_ns - attempt->connect_ns);
     fg_histogram_record(&request->metrics->head_ns, attempt->head_ns);
-    if (attempt->is_probe || response->status == 101 || response->status >= 500)
-        fg_attempt_tell_breaker(attempt, response->status >= 500); /* its end may never come */
+    bool is_bad = is_bad_answer(attempt, response->fields, is_end ? response->field_count : 0);
+    if (attempt->is_probe || response->status == 101 || is_bad)
+        fg_attempt_tell_breaker(attempt, is_bad); /* its end may never come */
     if (request->is_upgrade)
         settle_upgrade(attempt);
     if (!is_end) {
@@ -395,7 +408,7 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
         return true;
     }
     count(&request->metrics->completed);
-    fg_attempt_judge_host(attempt, response->status >= 500);
+    fg_attempt_judge_host(attempt, is_bad);
     fg_exchange_head_end(fg_proxy_request_let_go(request), response->status, response->fields,
                          response->field_count);
     return false;
@@ -428,7 +441,7 @@ void fg_proxy_request_on_end(struct fg_proxy_attempt *attempt, bool is_reusable)
     if (trailers->count > 0)
         fg_exchange_trailers(request->ex, trailers->fields, trailers->count);
     count(&request->metrics->completed);
-    fg_attempt_judge_host(attempt, attempt->response.status >= 500);
+    fg_attempt_judge_host(attempt, is_bad_answer(attempt, trailers->fields, trailers->count));
     fg_attempt_stop(attempt, is_reusable);
     fg_exchange_end(fg_proxy_request_let_go(request));
 }

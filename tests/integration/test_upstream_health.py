@@ -189,6 +189,29 @@ def test_who_refuses_every_stream_is_ejected_though_all_go_elsewhere(launch):
         assert len(a.streams) == 4 and endpoint["resets"] == 3 and len(b.streams) == 10
 
 
+@pytest.mark.parametrize("status, in_trailers, kind, is_ejected", [
+    ("14", False, "application/grpc", True), ("13", True, "application/grpc+proto", True),
+    ("5", False, "application/grpc", False), ("4", True, "application/grpc", False),
+    ("14", False, "text/plain", False)])
+def test_a_status_of_grpc_is_an_error_like_any_other(launch, status, in_trailers, kind, is_ejected):
+    def fail(server, conn, stream_id, _):
+        head = [(":status", "200"), ("content-type", kind)]
+        if in_trailers:
+            conn.send_headers(stream_id, head)
+            conn.send_data(stream_id, b"\0\0\0\0\0")
+            head = []
+        conn.send_headers(stream_id, [*head, ("grpc-status", status)], end_stream=True)
+
+    with serving(H2Server(fail), H2Server()) as (a, b):
+        gateway = launch(cluster([a.address, b.address], protocol="h2", breaker={"enabled": False},
+                                 outlier={**OUTLIER, "ejection": "1h", "ejection_max": "1h"}))
+        with gateway.client(http2=True) as client:
+            for _ in range(10):
+                assert client.post("/", content=b"x", headers={"content-type": kind, "te": "trailers"}).status_code == 200
+        assert states(gateway) == {a.address: "ejected" if is_ejected else "healthy", b.address: "healthy"}
+        assert len(a.streams) == (3 if is_ejected else 5)
+
+
 def test_a_breaker_of_its_own_opens_for_who_refuses(launch):
     with serving(H2Server(refuse), H2Server()) as (a, b):
         gateway = launch(cluster([a.address, b.address], protocol="h2",
