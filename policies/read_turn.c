@@ -66,16 +66,16 @@ static bool is_spent(const struct fg_read_turn *reads, uint64_t turn)
     return reads->budget_ns > 0 && turn == reads->turn && reads->dear_ns >= reads->budget_ns;
 }
 
-static bool is_crowded(const struct fg_read_turn *reads, uint64_t turn)
+bool fg_read_turn_is_crowded(const struct fg_read_turn *reads, uint64_t turn)
 {
-    return turn == reads->burst_turn && reads->bursts >= FG_READ_TURN_BURSTS;
+    return reads->has_order && turn == reads->burst_turn && reads->bursts >= FG_READ_TURN_BURSTS;
 }
 
 bool fg_read_turn_goes_last(const struct fg_read_turn *reads, uint64_t turn,
                             const struct fg_read_pace *pace)
 {
-    return reads->has_order &&
-           (pace->dears > 0 || pace->is_full || pace->doubts > 0 || is_crowded(reads, turn));
+    return reads->has_order && (pace->dears > 0 || pace->is_full || pace->doubts > 0 ||
+                                fg_read_turn_is_crowded(reads, turn));
 }
 
 void fg_read_turn_served(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,

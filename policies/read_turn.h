@@ -76,6 +76,9 @@ bool fg_read_turn_is_due(struct fg_read_turn *reads, uint64_t turn,
 bool fg_read_turn_goes_last(const struct fg_read_turn *reads, uint64_t turn,
                             const struct fg_read_pace *pace);
 
+/* Are there so many in turn number `turn` that everybody else goes last? */
+bool fg_read_turn_is_crowded(const struct fg_read_turn *reads, uint64_t turn);
+
 /* A read in turn number `turn` began and ended `requests`. Constant time. */
 void fg_read_turn_served(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
                          uint64_t requests);

@@ -16,12 +16,23 @@ static struct fg_last_place *first(const struct fg_last_line *line)
     return turn == NULL ? NULL : FG_CONTAINER_OF(turn, struct fg_last_place, turn);
 }
 
+/* What lines that were served before have had of this turn. */
+static uint64_t taken_before(const struct fg_last_line *line)
+{
+    struct fg_last_share *share = line->share;
+    uint64_t turn = fg_loop_turn(line->loop);
+    if (share->turn != turn)
+        *share = (struct fg_last_share){.turn = turn};
+    return share->taken_ns;
+}
+
 /* What all others took meanwhile is theirs. */
 static void on_last(struct fg_deferred *work)
 {
     struct fg_last_line *line = FG_CONTAINER_OF(work, struct fg_last_line, work);
     uint64_t began_ns = fg_clock_thread_ns(), now_ns = began_ns, before_ns;
-    uint64_t others_ns = began_ns - line->since_ns;
+    uint64_t taken_ns = taken_before(line);
+    uint64_t others_ns = fg_subtract_floor(began_ns - line->since_ns, taken_ns);
     struct fg_last_place *place;
     line->is_serving = true;
     while ((place = first(line)) != NULL) {
@@ -29,19 +40,22 @@ static void on_last(struct fg_deferred *work)
         fg_last_line_remove(line, place);
         line->serve(place);
         now_ns = fg_clock_thread_ns();
-        if (!fg_turn_has_room(line->budget_ns, others_ns, now_ns - began_ns, now_ns - before_ns))
+        if (!fg_turn_has_room(line->budget_ns, others_ns, taken_ns + now_ns - began_ns,
+                              now_ns - before_ns))
             break; /* the next one would not fit */
     }
     line->is_serving = false;
+    line->share->taken_ns = taken_ns + now_ns - began_ns;
     line->since_ns = now_ns;
     if (first(line) != NULL)
         fg_loop_defer_late(line->loop, &line->work);
 }
 
-void fg_last_line_init(struct fg_last_line *line, struct fg_loop *loop,
+void fg_last_line_init(struct fg_last_line *line, struct fg_loop *loop, struct fg_last_share *share,
                        void (*serve)(struct fg_last_place *place))
 {
     line->loop = loop;
+    line->share = share;
     line->serve = serve;
     line->work.run = on_last;
 }

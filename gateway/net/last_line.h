@@ -4,6 +4,7 @@
  * Job      keep who waits; serve one at least a turn, so that nobody waits for ever; have the next
  *          turn come at once for those who are left.
  * Thread   the loop's.
+ *          Several lines of one loop have one share of a turn between them.
  * Memory   a place is part of what waits.
  */
 #ifndef FG_NET_LAST_LINE_H
@@ -17,8 +18,15 @@ struct fg_last_place {
     bool is_taken;
 };
 
+/* What those who go last have had of a turn, in any line. Zeroed: nothing. */
+struct fg_last_share {
+    uint64_t turn; /* which one */
+    uint64_t taken_ns;
+};
+
 struct fg_last_line {
     struct fg_loop *loop;
+    struct fg_last_share *share;
     uint64_t budget_ns; /* of a turn, for everybody: see policies/turn_room */
     void (*serve)(struct fg_last_place *place);
     struct fg_fair_turns turns;
@@ -27,8 +35,9 @@ struct fg_last_line {
     uint64_t since_ns; /* what is taken from then on is of this turn; fg_clock_thread_ns */
 };
 
-/* `serve` may do anything to its place, which is in no line by then; the line is zeroed before. */
-void fg_last_line_init(struct fg_last_line *line, struct fg_loop *loop,
+/* `serve` may do anything to its place, which is in no line by then; the line is zeroed before.
+ * `share` is that of all lines of the loop. */
+void fg_last_line_init(struct fg_last_line *line, struct fg_loop *loop, struct fg_last_share *share,
                        void (*serve)(struct fg_last_place *place));
 /* Nobody waits in it. */
 void fg_last_line_fini(struct fg_last_line *line);

@@ -138,14 +138,15 @@ static void serve(struct fg_last_place *place)
 
 void fg_reads_init(struct fg_net *net)
 {
-    fg_last_line_init(&net->last_readers, net->env.loop, serve);
+    fg_last_line_init(&net->last_readers, net->env.loop, &net->last_share, serve);
 }
 
-/* A hello waits in a line of its own, if it must. */
+/* A hello waits in a line of its own, if it must; but hundreds that have said none may end at once.
+ */
 static bool may_go_last(const struct fg_connection *connection, uint64_t turn)
 {
     if (connection->state == FG_CONNECTION_HANDSHAKE && !connection->has_said_hello)
-        return false;
+        return fg_read_turn_is_crowded(&connection->net->read_turn, turn);
     return !is_listened_to(connection) || is_held_back(connection) ||
            fg_read_turn_goes_last(&connection->net->read_turn, turn, &connection->pace);
 }

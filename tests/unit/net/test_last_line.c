@@ -23,6 +23,7 @@ struct waiter {
 
 static struct fg_loop *loop;
 static struct fg_last_line line;
+static struct fg_last_share shared;
 static char served[16];
 
 static void serve(struct fg_last_place *place)
@@ -45,7 +46,8 @@ static int set_up(void **state)
     memset(served, 0, sizeof(served));
     loop = fg_loop_create(0, 16);
     line = (struct fg_last_line){.budget_ns = AN_HOUR};
-    fg_last_line_init(&line, loop, serve);
+    shared = (struct fg_last_share){.taken_ns = 0};
+    fg_last_line_init(&line, loop, &shared, serve);
     return loop == NULL;
 }
 
@@ -102,11 +104,31 @@ static void who_asks_for_more_has_it_while_there_is_room(void **state)
     assert_false(line.work.is_pending);
 }
 
+/* What the first one has had the second one has no more, but for one at least. */
+static void two_lines_have_one_share(void **state)
+{
+    (void)state;
+    struct fg_last_line second = {.budget_ns = 5 * FG_MS};
+    struct waiter a = {.name = 'a', .work_ns = 10 * FG_MS};
+    struct waiter b = {.name = 'b'}, c = {.name = 'c'};
+    fg_last_line_init(&second, loop, &shared, serve);
+    line.budget_ns = 5 * FG_MS;
+    fg_last_line_add(&line, &a.place, 1);
+    fg_last_line_add(&second, &b.place, 1);
+    fg_last_line_add(&second, &c.place, 1);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "ab");
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "abc");
+    fg_last_line_fini(&second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(owners_take_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_room_one_is_served_a_turn, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(two_lines_have_one_share, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_asks_for_more_has_it_while_there_is_room, set_up,
                                         tear_down),
     };

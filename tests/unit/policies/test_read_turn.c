@@ -368,8 +368,8 @@ static void bursts_are_counted_for_the_turn(void **state)
         fg_read_turn_served(&reads, 7, &other, FG_READ_TURN_BURST);
         fg_read_turn_served(&reads, 7, &other, FG_READ_TURN_BURST - 1); /* none */
     }
-    assert_true(fg_read_turn_goes_last(&reads, 7, &good));
-    assert_false(fg_read_turn_goes_last(&reads, 8, &good));
+    assert_true(fg_read_turn_goes_last(&reads, 7, &good) && fg_read_turn_is_crowded(&reads, 7));
+    assert_false(fg_read_turn_goes_last(&reads, 8, &good) || fg_read_turn_is_crowded(&reads, 8));
     struct fg_read_pace other = {0};
     fg_read_turn_served(&reads, 8, &other, FG_READ_TURN_BURST);
     assert_false(fg_read_turn_goes_last(&reads, 8, &good));
@@ -377,6 +377,8 @@ static void bursts_are_counted_for_the_turn(void **state)
     fg_read_turn_served(&reads, 8, &other, UINT64_MAX); /* saturates */
     fg_read_turn_served(&reads, 8, &other, UINT64_MAX);
     assert_true(fg_read_turn_goes_last(&reads, 8, &good));
+    reads.has_order = false;
+    assert_false(fg_read_turn_is_crowded(&reads, 8));
 }
 
 static void without_a_budget_all_reads_are_large(void **state)
