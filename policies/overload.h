@@ -5,6 +5,7 @@
 #ifndef FG_POLICIES_OVERLOAD_H
 #define FG_POLICIES_OVERLOAD_H
 
+#include "policies/crowd.h"
 #include "policies/priority.h"
 
 #include <stdbool.h>
@@ -99,8 +100,17 @@ struct fg_overload_state {
     uint64_t entered_total[FG_OVERLOAD_STEP_COUNT];
 };
 
+/* Who asks while requests are shed for want of time; fades with each update. */
+struct fg_overload_askers {
+    struct fg_crowd crowd;
+    uint64_t asked;
+    uint64_t flood_work; /* to refuse those who ask for more than their part of all */
+    uint64_t other_work; /* to serve everybody else */
+};
+
 struct fg_overload {
     struct fg_overload_config config;
+    struct fg_overload_askers askers;
     struct fg_overload_state resources[FG_OVERLOAD_RESOURCE_COUNT];
 };
 
@@ -125,6 +135,14 @@ void fg_overload_update(struct fg_overload *ov, uint64_t now_ns,
 /* May a request of this class pass, which uses these resources? Counts a refusal. Constant time. */
 struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_priority priority,
                                                uint32_t uses);
+/*
+ * The same for a request of `owner` (as for fg_crowd_add). Where it is time alone that is short,
+ * and most of it goes to a few who ask for more than a sixteenth of all each, those are refused
+ * and others are not: to refuse them would give nobody any time.
+ */
+struct fg_overload_decision fg_overload_decide_for(struct fg_overload *ov,
+                                                   enum fg_priority priority, uint32_t uses,
+                                                   uint64_t owner);
 
 /* All steps taken now, for any resource; bits 1 << enum fg_overload_step. */
 uint32_t fg_overload_steps(const struct fg_overload *ov);

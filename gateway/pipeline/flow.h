@@ -14,6 +14,7 @@
 #ifndef FG_PIPELINE_FLOW_H
 #define FG_PIPELINE_FLOW_H
 
+#include "backends/client_owner.h"
 #include "pipeline/api_keys.h"
 #include "pipeline/early_body.h"
 #include "pipeline/jwt_verifier.h"
@@ -274,6 +275,15 @@ static inline struct fg_span fg_flow_who(const struct fg_flow *flow)
 {
     const struct fg_exchange *ex = &flow->req->ex;
     return ex->user_id.len > 0 ? ex->user_id : ex->client_addr;
+}
+
+/* Whose the request is: the user's, or where none is known the client's (of IPv6, the /64's). */
+static inline uint64_t fg_flow_owner(const struct fg_flow *flow)
+{
+    const struct fg_siphash_key *key = &flow->thread->pipeline->cohort_key;
+    const struct fg_exchange *ex = &flow->req->ex;
+    return ex->user_id.len > 0 ? fg_siphash(key, ex->user_id.data, ex->user_id.len)
+                               : fg_client_owner(key, ex->client_addr);
 }
 
 static inline uint64_t fg_flow_now_ns(const struct fg_flow *flow)

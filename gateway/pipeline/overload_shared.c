@@ -210,13 +210,20 @@ void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now
     log_changes(&before, &after, overload->is_shadow);
 }
 
-struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared *overload,
-                                                      enum fg_priority priority, uint32_t uses)
+bool fg_overload_shared_is_calm(const struct fg_overload_shared *overload)
 {
-    if (fg_counter_get(&overload->decided) == 0)
+    return fg_counter_get(&overload->decided) == 0;
+}
+
+struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared *overload,
+                                                      enum fg_priority priority, uint32_t uses,
+                                                      uint64_t owner)
+{
+    if (fg_overload_shared_is_calm(overload))
         return (struct fg_overload_decision){.is_admitted = true};
     pthread_mutex_lock(&overload->lock);
-    struct fg_overload_decision decision = fg_overload_decide(&overload->policy, priority, uses);
+    struct fg_overload_decision decision =
+        fg_overload_decide_for(&overload->policy, priority, uses, owner);
     pthread_mutex_unlock(&overload->lock);
     if (!decision.is_admitted && !overload->is_shadow)
         fg_pressure_acted(&overload->pressure, decision.step);

@@ -27,10 +27,13 @@ void fg_overload_shared_destroy(struct fg_overload_shared *overload);
 void fg_overload_shared_sample(struct fg_overload_shared *overload, uint64_t now_ns,
                                struct fg_overload_sample *sample);
 
-/* Any thread; `uses` as for fg_overload_decide. While no step is taken all is admitted, and the
- * rest of the decision is zero. */
+/* Any thread; `uses` and `owner` as for fg_overload_decide_for. While no step is taken all is
+ * admitted, and the rest of the decision is zero. */
 struct fg_overload_decision fg_overload_shared_decide(struct fg_overload_shared *overload,
-                                                      enum fg_priority priority, uint32_t uses);
+                                                      enum fg_priority priority, uint32_t uses,
+                                                      uint64_t owner);
+/* No step is taken: all is admitted, whoever asks. */
+bool fg_overload_shared_is_calm(const struct fg_overload_shared *overload);
 /* What is taken now; all zero for ever in shadow. Lives as long as `overload`. */
 struct fg_pressure *fg_overload_shared_pressure(struct fg_overload_shared *overload);
 json_t *fg_overload_shared_stats(struct fg_overload_shared *overload);

@@ -8,7 +8,6 @@
  */
 #include "flow.h"
 
-#include "backends/client_owner.h"
 #include "pipeline/policy_conf.h"
 #include "policies/retry_after.h"
 #include "policies/wide_math.h"
@@ -222,15 +221,6 @@ static enum fg_stage_verdict wait_for(struct fg_flow *flow, const struct fg_gate
     return FG_STAGE_WAIT;
 }
 
-/* Whose the request is: the user's, or where none is known the client's (of IPv6, the /64's). */
-static uint64_t owner_of(const struct fg_flow *flow)
-{
-    const struct fg_siphash_key *key = &flow->thread->pipeline->cohort_key;
-    const struct fg_exchange *ex = &flow->req->ex;
-    return ex->user_id.len > 0 ? fg_siphash(key, ex->user_id.data, ex->user_id.len)
-                               : fg_client_owner(key, ex->client_addr);
-}
-
 static enum fg_stage_verdict enter(struct fg_flow *flow, struct fg_gate *gate)
 {
     struct fg_pipeline_thread *thread = flow->thread;
@@ -244,7 +234,7 @@ static enum fg_stage_verdict enter(struct fg_flow *flow, struct fg_gate *gate)
         return FG_STAGE_CONTINUE;
     }
     const struct fg_gate_arrival arrival = {.compound = ex->priority_number,
-                                            .owner = owner_of(flow),
+                                            .owner = fg_flow_owner(flow),
                                             .deadline_ns = ex->deadline_ns,
                                             .weight = weight_of(flow)};
     enum fg_gate_verdict verdict =

@@ -38,10 +38,11 @@ static uint32_t resources_used(const struct fg_flow *flow)
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     draw_lot(flow);
-    if (fg_route_conf_answers_itself(flow->route))
+    struct fg_overload_shared *overload = flow->thread->pipeline->overload;
+    if (fg_route_conf_answers_itself(flow->route) || fg_overload_shared_is_calm(overload))
         return FG_STAGE_CONTINUE;
     struct fg_overload_decision decision = fg_overload_shared_decide(
-        flow->thread->pipeline->overload, flow->req->ex.priority, resources_used(flow));
+        overload, flow->req->ex.priority, resources_used(flow), fg_flow_owner(flow));
     const char *policy = fg_overload_policy_name(decision.reason);
     if (decision.is_admitted) {
         if (decision.pressure_permille > 0)

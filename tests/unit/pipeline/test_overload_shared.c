@@ -46,7 +46,7 @@ static void look(uint64_t handshakes, uint64_t blocks)
 
 static bool admits_low(uint32_t uses)
 {
-    return fg_overload_shared_decide(overload, FG_PRIORITY_LOW, uses).is_admitted;
+    return fg_overload_shared_decide(overload, FG_PRIORITY_LOW, uses, 0).is_admitted;
 }
 
 static void steps_are_published_but_for_those_of_one_backend(void **state)

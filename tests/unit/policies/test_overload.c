@@ -339,6 +339,82 @@ static void everything_has_a_name(void **state)
                         "refuse_connections");
 }
 
+#define ONE UINT64_C(0x0000000100000002)
+#define OTHER UINT64_C(0x0000000300000004)
+
+/* A loop is late, or memory is short as well: normal requests are shed. */
+static struct fg_overload made_late(uint64_t memory_permille)
+{
+    struct fg_overload_config config = fg_overload_config_default();
+    config.weight_permille[FG_OVERLOAD_LOOP_LAG] = 1000;
+    struct fg_overload ov;
+    fg_overload_init(&ov, &config);
+    struct fg_overload_sample sample = {
+        .of = {
+            [FG_OVERLOAD_LOOP_LAG] = {930, 1000}, [FG_OVERLOAD_MEMORY] = {memory_permille, 1000}}};
+    fg_overload_update(&ov, 1, &sample);
+    return ov;
+}
+
+static bool is_let_in(struct fg_overload *ov, uint64_t owner)
+{
+    return fg_overload_decide_for(ov, FG_PRIORITY_NORMAL, PROCESS, owner).is_admitted;
+}
+
+/* How many of `count` are let in, while ONE asks `rate` times for each of them. */
+static unsigned let_in_beside(struct fg_overload *ov, unsigned count, unsigned rate)
+{
+    unsigned let_in = 0;
+    for (unsigned i = 0; i < count; i++) {
+        for (unsigned n = 0; n < rate; n++)
+            assert_false(is_let_in(ov, ONE));
+        let_in += is_let_in(ov, OTHER + i);
+    }
+    return let_in;
+}
+
+static void who_floods_a_late_loop_is_shed_alone(void **state)
+{
+    (void)state;
+    struct fg_overload ov = made_late(0);
+    assert_int_equal(let_in_beside(&ov, 3, 100), 0); /* before it was known */
+    assert_int_equal(let_in_beside(&ov, 200, 100), 200);
+    assert_true(ov.resources[FG_OVERLOAD_LOOP_LAG].refused_total > 20000);
+    assert_false(is_let_in(&ov, ONE));
+}
+
+static void those_who_are_the_load_are_shed_all(void **state)
+{
+    (void)state;
+    struct fg_overload ov = made_late(0);
+    for (unsigned i = 0; i < 1000; i++) /* many, none of whom floods */
+        assert_false(is_let_in(&ov, OTHER + i));
+    ov = made_late(0);
+    assert_int_equal(let_in_beside(&ov, 1000, 1), 0); /* to serve them is four times as much */
+    ov = made_late(0);
+    for (unsigned i = 0; i < 1000; i++) /* nobody knows whose they are */
+        assert_false(is_let_in(&ov, 0));
+}
+
+static void other_resources_are_shed_for_by_all(void **state)
+{
+    (void)state;
+    struct fg_overload ov = made_late(930);
+    assert_int_equal(let_in_beside(&ov, 200, 100), 0);
+}
+
+static void who_asked_is_forgotten(void **state)
+{
+    (void)state;
+    struct fg_overload ov = made_late(0);
+    assert_int_equal(let_in_beside(&ov, 200, 100), 197);
+    struct fg_overload_sample sample = {.of = {[FG_OVERLOAD_LOOP_LAG] = {930, 1000}}};
+    for (unsigned i = 0; i < 200; i++)
+        fg_overload_update(&ov, 2 + i, &sample);
+    assert_int_equal(ov.askers.asked, 0);
+    assert_false(is_let_in(&ov, OTHER));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +434,10 @@ int main(void)
         cmocka_unit_test(does_not_flap_between_thresholds),
         cmocka_unit_test(pressure_always_ends_with_its_cause),
         cmocka_unit_test(everything_has_a_name),
+        cmocka_unit_test(who_floods_a_late_loop_is_shed_alone),
+        cmocka_unit_test(those_who_are_the_load_are_shed_all),
+        cmocka_unit_test(other_resources_are_shed_for_by_all),
+        cmocka_unit_test(who_asked_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
