@@ -62,16 +62,9 @@ struct fg_span fg_grpc_status_of(unsigned http_status)
 
 bool fg_grpc_is_fault(const struct fg_field *fields, size_t count)
 {
-    static const struct fg_span faults[] = {
-        FG_SPAN_LITERAL("2") /* UNKNOWN */, FG_SPAN_LITERAL("13") /* INTERNAL */,
-        FG_SPAN_LITERAL("14") /* UNAVAILABLE */, FG_SPAN_LITERAL("15") /* DATA_LOSS */};
     for (size_t i = 0; i < count; i++) {
-        if (!fg_span_equal(fields[i].name, FG_SPAN("grpc-status")))
-            continue;
-        for (size_t j = 0; j < sizeof(faults) / sizeof(faults[0]); j++) {
-            if (fg_span_equal(fields[i].value, faults[j]))
-                return true;
-        }
+        if (fg_span_equal(fields[i].name, FG_SPAN("grpc-status")))
+            return fg_span_equal(fields[i].value, FG_SPAN("14"));
     }
     return false;
 }

@@ -17,7 +17,11 @@ bool fg_grpc_parse_timeout(struct fg_span text, uint64_t *timeout_ns);
 /* What a refusal with this HTTP status is to a gRPC client, as a decimal constant. */
 struct fg_span fg_grpc_status_of(unsigned http_status);
 
-/* Do these fields, the last of a call's answer, say that the server has failed? */
+/*
+ * Do these fields, the last of a call's answer, say that the server has failed? UNAVAILABLE does.
+ * What is no protocol buffer gets INTERNAL or UNKNOWN from the servers' own libraries, and a short
+ * deadline DEADLINE_EXCEEDED: any client can bring these about, and would take a server from all.
+ */
 bool fg_grpc_is_fault(const struct fg_field *fields, size_t count);
 
 /* `text` percent-encoded for grpc-message; data is NULL without memory. */

@@ -222,9 +222,9 @@ static const struct fg_key outlier_keys[] = {
      .zero_word = "off",
      .min = 1,
      .max = 10000,
-     .doc = "Errors in a row (no connection, reset, time-out, 5xx, or a gRPC status like it) that "
-            "eject at once. Those of "
-            "one instant are one."},
+     .doc =
+         "Errors in a row (no connection, reset, time-out, 5xx, gRPC's UNAVAILABLE) that eject at "
+         "once. Those of one instant are one."},
     {.name = "error_ratio",
      .type = FG_KEY_PERMILLE,
      .offset = L(outlier.error_permille),
@@ -297,9 +297,8 @@ static const struct fg_key endpoint_breaker_keys[] = {
      .zero_word = "off",
      .min = 1,
      .max = 1000000,
-     .doc = "Opens after so many failures in a row (no connection, reset, time-out, 5xx, or a gRPC "
-            "status like it). "
-            "Those of one instant are one."},
+     .doc = "Opens after so many failures in a row (no connection, reset, time-out, 5xx, gRPC's "
+            "UNAVAILABLE). Those of one instant are one."},
     {.name = "error_ratio",
      .type = FG_KEY_PERMILLE,
      .offset = L(breaker.error_permille),

@@ -190,7 +190,8 @@ def test_who_refuses_every_stream_is_ejected_though_all_go_elsewhere(launch):
 
 
 @pytest.mark.parametrize("status, in_trailers, kind, is_ejected", [
-    ("14", False, "application/grpc", True), ("13", True, "application/grpc+proto", True),
+    ("14", False, "application/grpc", True), ("14", True, "application/grpc+proto", True),
+    ("13", False, "application/grpc", False),
     ("5", False, "application/grpc", False), ("4", True, "application/grpc", False),
     ("14", False, "text/plain", False)])
 def test_a_status_of_grpc_is_an_error_like_any_other(launch, status, in_trailers, kind, is_ejected):

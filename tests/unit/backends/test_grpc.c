@@ -49,23 +49,20 @@ static void timeouts_have_a_unit_and_eight_digits(void **state)
         assert_false(fg_grpc_parse_timeout(fg_span_from_string(bad[i]), &ns));
 }
 
-static void faults_are_the_servers(void **state)
+static void what_a_client_can_bring_about_is_no_fault(void **state)
 {
     (void)state;
-    static const char *const faults[] = {"2", "13", "14", "15"};
-    static const char *const others[] = {"0",  "1",  "3",   "4", "5",  "8",
-                                         "12", "16", "014", "",  "1 4"};
-    struct fg_field fields[] = {{FG_SPAN("x"), FG_SPAN("14")}, {FG_SPAN("grpc-status"), {0}}};
+    static const char *const others[] = {"0",  "1",  "2",  "4",   "8", "12",
+                                         "13", "15", "16", "014", "",  "1 4"};
+    struct fg_field fields[] = {{FG_SPAN("x"), FG_SPAN("14")},
+                                {FG_SPAN("grpc-status"), FG_SPAN("14")}};
+    assert_false(fg_grpc_is_fault(NULL, 0));
     assert_false(fg_grpc_is_fault(fields, 1));
-    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-        fields[1].value = fg_span_from_string(faults[i]);
-        assert_true(fg_grpc_is_fault(fields, 2));
-    }
+    assert_true(fg_grpc_is_fault(fields, 2));
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         fields[1].value = fg_span_from_string(others[i]);
         assert_false(fg_grpc_is_fault(fields, 2));
     }
-    assert_false(fg_grpc_is_fault(NULL, 0));
 }
 
 static void every_status_has_a_code(void **state)
@@ -96,7 +93,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_are_told_by_their_type),
         cmocka_unit_test(timeouts_have_a_unit_and_eight_digits),
-        cmocka_unit_test(faults_are_the_servers),
+        cmocka_unit_test(what_a_client_can_bring_about_is_no_fault),
         cmocka_unit_test(every_status_has_a_code),
         cmocka_unit_test(messages_are_percent_encoded),
     };
