@@ -500,9 +500,16 @@ static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
     return may_go_on;
 }
 
+static void note_call(struct fg_flow *flow, const struct fg_field *fields, size_t field_count)
+{
+    flow->has_call_failed =
+        fg_grpc_is_fault(fields, field_count) && fg_grpc_is_call(&flow->req->ex);
+}
+
 static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
+    note_call(flow, fields, field_count);
     if (flow->is_answer_over)
         return;
     if (take_off_edited(flow, &fields, &field_count))
@@ -514,7 +521,7 @@ static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, s
 /* The backend is done with the exchange, and well. */
 static void finish_backend(struct fg_flow *flow)
 {
-    bool is_fault = is_backend_fault(flow->status);
+    bool is_fault = is_backend_fault(flow->status) || flow->has_call_failed;
     flow->is_backend_open = false;
     fg_flow_leave_backend(flow,
                           flow->status == 503 || flow->status == 504 ? FG_CONCURRENCY_DROPPED
@@ -534,6 +541,7 @@ static void on_head_end(struct fg_exchange *ex, unsigned status, const struct fg
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
     note_head(flow);
+    note_call(flow, fields, field_count);
     fg_cache_note_answer(flow, status, fields, field_count);
     fg_flow_set_state(flow, FG_FLOW_RESPONDING);
     (void)fg_flow_send_head(flow, status, fields, field_count, true);

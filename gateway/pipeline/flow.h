@@ -113,9 +113,10 @@ struct fg_flow {
     bool has_deadline;
     bool is_deadline_clients; /* who asked for less time than the route gives */
     bool is_head_sent;
-    bool is_answer_over; /* ended or cut: the codec takes no more, whoever still writes */
-    bool is_tunnel;      /* answered 101 */
-    bool is_refused;     /* by us; `refused` says why */
+    bool is_answer_over;  /* ended or cut: the codec takes no more, whoever still writes */
+    bool is_tunnel;       /* answered 101 */
+    bool is_refused;      /* by us; `refused` says why */
+    bool has_call_failed; /* the server says so of a call of gRPC, whose status is always 200 */
     enum fg_refused refused;
     unsigned status;
 

@@ -8,7 +8,7 @@ import pytest
 
 import wire
 from harness import plain_http, wait_for
-from upstreams import H2Requests, SocketServer, ok, read_request, serving
+from upstreams import H2Requests, H2Server, SocketServer, ok, read_request, serving
 
 
 def cluster(address, breaker, **more):
@@ -48,6 +48,25 @@ def test_answers_in_time_do_not(launch, upstream):
     with gateway.client() as client:
         assert [client.get("/normal").status_code for _ in range(30)] == [200] * 30
     assert gateway.gate("app")["breaker"]["opened_by"] == "none"
+
+
+@pytest.mark.parametrize("status, is_open", [("14", True), ("13", False)])
+@pytest.mark.parametrize("in_trailers", [False, True])
+def test_unavailable_opens_it_whatever_the_status_of_http(launch, status, is_open, in_trailers):
+    def fail(_, conn, stream_id, __):
+        if in_trailers:
+            conn.send_headers(stream_id, [(":status", "200"), ("content-type", "application/grpc")])
+        head = [] if in_trailers else [(":status", "200"), ("content-type", "application/grpc")]
+        conn.send_headers(stream_id, [*head, ("grpc-status", status)], end_stream=True)
+
+    with serving(H2Server(fail)) as server:
+        gateway = launch(cluster(server.address, {"consecutive_failures": 3, "open": "60s", "open_max": "60s"},
+                                 protocol="h2"))
+        with gateway.client(http2=True) as client:
+            for _ in range(5):
+                assert client.post("/normal", headers={"content-type": "application/grpc"}).status_code == 200
+        assert len(server.streams) == (3 if is_open else 5)
+        assert gateway.gate("app")["breaker"]["state"] == ("open" if is_open else "closed")
 
 
 class Restarting(SocketServer):
