@@ -136,14 +136,6 @@ def send_signal(pid, number):
         wait_for(lambda: does_nothing(pid), what=f"{pid} stopped")
 
 
-def stop_process(pid):
-    """Until SIGCONT none of its threads runs: the signal alone takes its time to reach one that has a core."""
-    send_signal(pid, signal.SIGSTOP)
-    tasks = pathlib.Path(f"/proc/{pid}/task")
-    wait_for(lambda: all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for task in tasks.iterdir()),
-             what=f"process {pid} to stand still")
-
-
 def workers(gateway):
     return gateway.stats()["inference"]["workers"]
 

@@ -1,6 +1,5 @@
 """Which certificate a client gets, what it may resume, and what happens when files change."""
 import contextlib
-import contextlib
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import time
 
 import pytest
 
-from harness import children_of, read_all, run_binary, send_signal, stop_process, wait_for
+from harness import children_of, read_all, run_binary, send_signal, wait_for
 from redis_tools import redis_server
 from tls_tools import (GET, Seen, client_context, der, field, hello, make_crl, make_pair, record, reissue,
                        s_client)
@@ -467,7 +466,7 @@ def test_a_second_hello_waits_for_its_turn_too(launch, pairs):
             assert plain.recv(65536)[:6] == b"\x16\x03\x03\x00\x38\x02"  # a retry request, short as it is
         process = children_of(gateway.process.pid)[0]
         before = gateway.stats()["gateway"]["connections"]
-        stop_process(process)
+        send_signal(process, signal.SIGSTOP)
         try:
             for plain in crowd:
                 plain.sendall(record(hello((29, 0x6399))))

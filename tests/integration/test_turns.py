@@ -10,7 +10,7 @@ import socket
 import pytest
 
 import wire
-from harness import plain_http, read_response, send_signal, stop_process, wait_for
+from harness import plain_http, read_response, send_signal, wait_for
 
 LARGE = bytes(i % 251 for i in range(60000))
 ROOM = 1 << 20  # of a client's socket: it takes an answer whole
@@ -56,7 +56,7 @@ def served(site, since):
 def stopped(site):
     """Nothing is read until the end of it."""
     pid = site.stats()["process"]["pid"]
-    stop_process(pid)
+    send_signal(pid, signal.SIGSTOP)
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import struct
 import h2.settings
 import pytest
 
-from harness import children_of, send_signal, stop_process, wait_for
+from harness import children_of, send_signal, wait_for
 from test_upstream_retries import methods
 from upstreams import H2Server, Raw, cluster, figures, ok, serving
 from wire import GOAWAY, frame
@@ -26,7 +26,7 @@ def held(gateway):
     pids = [gateway.process.pid, *children_of(gateway.process.pid)]
     try:
         for pid in pids:
-            stop_process(pid)
+            send_signal(pid, signal.SIGSTOP)
         yield
     finally:
         for pid in reversed(pids):
