@@ -13,13 +13,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def prepare(*package_lists):
-    """Installs what these lists of scripts/packages.sh name and builds a release; the binary's path."""
-    names = " ".join(f'"${{{name}[@]}}"' for name in ("FG_PACKAGES_BUILD", *package_lists))
+    """Installs what these lists of scripts/packages.sh name and builds as scripts/train does; the binary's path."""
+    lists = dict.fromkeys(("FG_PACKAGES_BUILD", "FG_PACKAGES_BENCH", *package_lists))
+    names = " ".join(f'"${{{name}[@]}}"' for name in lists)
     subprocess.run(["bash", "-c", f". scripts/packages.sh; fg_install_packages {names}"], cwd=ROOT, check=True)
     if "FG_BINARY" in os.environ:
         return os.environ["FG_BINARY"]
-    subprocess.run(["bash", "-c", ". scripts/release.sh; fg_build_release"], cwd=ROOT, check=True)
-    return str(ROOT / "build/release/gateway/floodgate")
+    subprocess.run(["bash", "-c", ". scripts/release.sh; fg_build_trained"], cwd=ROOT, check=True)
+    return str(ROOT / "build/trained/gateway/floodgate")
 
 
 def free_port():
