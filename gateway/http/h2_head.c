@@ -92,13 +92,16 @@ static void copy_texts(struct fg_field *fields, size_t count, char *to)
     }
 }
 
-static bool say(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
-                const struct fg_field *fields, size_t field_count, bool is_framed, bool is_last)
+enum outcome { SAID, SAID_NOTHING, SAID_NO_MEMORY };
+
+static enum outcome say(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
+                        const struct fg_field *fields, size_t field_count, bool is_framed,
+                        bool is_last)
 {
     bool are_copied = !is_framed || !stream->req.has_lasting_fields;
     struct fg_said_head *said = make_said(h2, stream, fields, field_count, are_copied);
     if (said == NULL)
-        return false;
+        return SAID_NO_MEMORY;
     struct fg_field *kept = (struct fg_field *)(said + 1);
     said->fields = kept;
     said->status = status;
@@ -109,34 +112,37 @@ static bool say(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
         copy_texts(kept, said->count, (char *)(kept + field_count));
     if (status == 0 && said->count == 0) { /* trailers that say nothing */
         free_said(h2, said);
-        return false;
+        return SAID_NOTHING;
     }
     struct fg_said_head **end = &stream->said_first;
     while (*end != NULL)
         end = &(*end)->next;
     *end = said;
     fg_h2_wires_set_due(&h2->wires, &stream->wire);
-    return true;
+    return SAID;
 }
 
 bool fg_h2_say_interim(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
                        const struct fg_field *fields, size_t field_count)
 {
-    return say(h2, stream, status, fields, field_count, false, false);
+    return say(h2, stream, status, fields, field_count, false, false) == SAID;
 }
 
 bool fg_h2_say_trailers(struct fg_h2 *h2, struct fg_stream *stream)
 {
     size_t count = stream->response_trailer_count;
     stream->response_trailer_count = 0;
-    stream->has_said_trailers = say(h2, stream, 0, stream->response_trailers, count, false, true);
+    enum outcome outcome = say(h2, stream, 0, stream->response_trailers, count, false, true);
+    if (outcome == SAID_NO_MEMORY) /* without them it would look whole */
+        fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
+    stream->has_said_trailers = outcome == SAID;
     return stream->has_said_trailers;
 }
 
 bool fg_h2_say_head(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
                     const struct fg_field *fields, size_t field_count, bool is_last)
 {
-    return say(h2, stream, status, fields, field_count, true, is_last);
+    return say(h2, stream, status, fields, field_count, true, is_last) == SAID;
 }
 
 static void drop_first(struct fg_h2 *h2, struct fg_stream *stream)

@@ -208,7 +208,8 @@ void fg_h2_bytes_drop(struct fg_h2 *h2, struct fg_h2_bytes *bytes);
 /*
  * ---- h2_head.c ----
  * What the head of an answer, an interim one or trailers say. Fields are copied where they do not
- * last. False: no memory for it.
+ * last. False: no memory for it, and where it is for trailers the stream is reset; or they say
+ * nothing.
  */
 bool fg_h2_say_head(struct fg_h2 *h2, struct fg_stream *stream, unsigned status,
                     const struct fg_field *fields, size_t field_count, bool is_last);

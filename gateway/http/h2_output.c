@@ -257,6 +257,8 @@ static bool put_data(struct fg_h2 *h2)
             return true;
         }
     }
+    if (wire->is_reset)
+        return true;
     struct fg_codec_env *env = h2->codec.transport->env;
     uint8_t *at = advance(h2, FG_H2_FRAME_HEAD + len);
     fg_h2_write_head(at, len, NGHTTP2_DATA, is_end ? NGHTTP2_FLAG_END_STREAM : 0, wire->id);

@@ -41,6 +41,7 @@ void *__real_realloc(void *block, size_t bytes);
 void *__wrap_realloc(void *block, size_t bytes);
 
 static unsigned allocations_left = UINT32_MAX;
+static bool no_fresh_block; /* what is there may grow all the same */
 
 static bool is_spent(void)
 {
@@ -53,7 +54,7 @@ static bool is_spent(void)
 
 void *__wrap_malloc(size_t bytes)
 {
-    return is_spent() ? NULL : __real_malloc(bytes);
+    return no_fresh_block || is_spent() ? NULL : __real_malloc(bytes);
 }
 
 void *__wrap_calloc(size_t count, size_t bytes)
@@ -568,6 +569,44 @@ static void lives_without_memory(void **state)
     assert_true(closed > 0);
 }
 
+/* Has a stream 1 ended, and by a frame of that type? */
+static bool is_ended_by(const struct fake *fake, uint8_t type)
+{
+    const unsigned char *out = (const unsigned char *)fake->out;
+    for (size_t at = 0; at + 9 <= fake->out_len;) {
+        if (out[at + 3] == type && out[at + 8] == 1 && (out[at + 4] & END) != 0)
+            return true;
+        at += 9 + ((size_t)out[at] << 16 | (size_t)out[at + 1] << 8 | out[at + 2]);
+    }
+    return false;
+}
+
+/* The request's memory ends at each place in turn, and there is no other. */
+static void without_its_trailers_no_answer_looks_whole(void **state)
+{
+    (void)state;
+    struct fg_limits_conf limits = fake_limits();
+    unsigned whole = 0, reset = 0;
+    for (limits.request_memory_max = 512; limits.request_memory_max < FG_ARENA_CHUNK_BYTES;
+         limits.request_memory_max += 16) {
+        struct fake fake;
+        struct frames frames = {.len = 0};
+        PUT(&frames, HEADERS, END | WHOLE, 1,
+            "\x82\x87\x04\x07/behind\x01\x03"
+            "a.b");
+        open_fake(&fake, &limits);
+        assert_int_equal(fake.codec->ops->input(fake.codec, frames.data, frames.len), frames.len);
+        no_fresh_block = true;
+        fake_turn(&fake);
+        no_fresh_block = false;
+        assert_false(fake.requests > 0 && is_ended_by(&fake, NGHTTP2_DATA));
+        whole += is_ended_by(&fake, NGHTTP2_HEADERS);
+        reset += code_of(&fake, NGHTTP2_RST_STREAM, 1) == NGHTTP2_INTERNAL_ERROR;
+        fake_close(&fake);
+    }
+    assert_true(whole > 0 && reset > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -585,6 +624,7 @@ int main(void)
         cmocka_unit_test(content_behind_an_answer_keeps_to_its_length),
         cmocka_unit_test(a_promise_ends_the_connection),
         cmocka_unit_test(lives_without_memory),
+        cmocka_unit_test(without_its_trailers_no_answer_looks_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
