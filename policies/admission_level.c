@@ -17,9 +17,10 @@
  *          chance. Windows of 100 ms or 2000 arrivals, and no shorter than the backend's service
  *          time: slots that come free all at once, as those of an even backend do, would make one
  *          window look idle and the next one look fast.
- *          Who asks for more than a part PART_USUAL of all, over the same time, has a worse number
- *          of his class, from PART_CROWD on the worst: a flood is refused before its neighbours
- *          whatever their lots, also while most of it is refused at once and does not wait.
+ *          Who asks for more than his part of all (policies/askers), over the same time, has a
+ *          worse number of his class, from PART_CROWD on the worst: a flood is refused before its
+ *          neighbours whatever their lots, also while most of it is refused at once and does not
+ *          wait.
  * Departs  DAGOR lowers by 5 % a second of what was admitted, which takes a minute for a tenfold
  *          flood. What the backend served is known here, so the level goes there at once.
  */
@@ -35,12 +36,9 @@
 #define LEVEL_ALL (FG_PRIORITY_COMPOUND_COUNT - 1)
 #define WINDOWS_REMEMBERED 10
 #define UNIT 16u              /* what is counted fades in parts of one */
-#define FADE_INVERSE 8        /* a window takes an eighth of what was known before it */
 #define BACKLOG_SHARE_MAX 0.5 /* one window's mean wait may be far off */
 #define KEPT_SHARE_MIN 0.5
-#define ASKED_LEAST 64u /* of fewer, any part is chance */
-#define PART_USUAL 16u  /* one in so many of all is nobody's crowd, */
-#define PART_CROWD 4u   /* and one in so many is all crowd */
+#define PART_CROWD 4u /* who asks for one in so many of all is all crowd */
 
 struct fg_admission_level_config fg_admission_level_config_default(void)
 {
@@ -68,8 +66,7 @@ static void forget(struct fg_admission_level *al)
     al->known_served = 0;
     al->known_arrived = 0;
     memset(al->by_number, 0, sizeof(al->by_number));
-    al->askers = (struct fg_crowd){0};
-    al->asked = 0;
+    al->askers = (struct fg_askers){0};
     al->was_late = false;
     al->standing = (struct fg_standing){0};
 }
@@ -79,12 +76,11 @@ static void fade(struct fg_admission_level *al)
 {
     al->known_arrived = 0;
     for (uint32_t number = 0; number <= LEVEL_ALL; number++) {
-        al->by_number[number] -= (al->by_number[number] + FADE_INVERSE - 1) / FADE_INVERSE;
+        al->by_number[number] = (uint32_t)fg_askers_faded(al->by_number[number]);
         al->known_arrived += al->by_number[number];
     }
-    al->known_served -= (al->known_served + FADE_INVERSE - 1) / FADE_INVERSE;
-    fg_crowd_fade(&al->askers);
-    al->asked -= (al->asked + FADE_INVERSE - 1) / FADE_INVERSE;
+    al->known_served = fg_askers_faded(al->known_served);
+    fg_askers_fade(&al->askers);
 }
 
 /* Where a level stands between its neighbours: the number, and how many of those who have it. */
@@ -222,16 +218,13 @@ void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t service_
 
 uint32_t fg_admission_level_ask(struct fg_admission_level *al, uint64_t owner)
 {
-    uint64_t his = fg_crowd_count(&al->askers, owner);
-    uint64_t usual = al->asked / PART_USUAL, most = al->asked / PART_CROWD;
-    uint64_t worse = al->asked < ASKED_LEAST
-                         ? 0
-                         : fg_multiply_divide(fg_subtract_floor(his, usual),
-                                              FG_PRIORITY_COHORT_COUNT, most - usual);
-    if (al->config.window_ns != 0) { /* or else nothing fades */
-        fg_crowd_add(&al->askers, owner);
-        al->asked++;
-    }
+    uint64_t excess = fg_askers_excess(&al->askers, owner);
+    uint64_t asked = al->askers.asked;
+    uint64_t worse = excess == 0 ? 0
+                                 : fg_multiply_divide(excess, FG_PRIORITY_COHORT_COUNT,
+                                                      asked / PART_CROWD - asked / FG_ASKERS_PART);
+    if (al->config.window_ns != 0) /* or else nothing fades */
+        fg_askers_note(&al->askers, owner);
     return worse < FG_PRIORITY_COHORT_COUNT ? (uint32_t)worse : FG_PRIORITY_COHORT_COUNT - 1;
 }
 

@@ -5,7 +5,7 @@
 #ifndef FG_POLICIES_ADMISSION_LEVEL_H
 #define FG_POLICIES_ADMISSION_LEVEL_H
 
-#include "policies/crowd.h"
+#include "policies/askers.h"
 #include "policies/priority.h"
 #include "policies/standing.h"
 
@@ -42,8 +42,7 @@ struct fg_admission_level {
     uint64_t known_served;
     uint64_t known_arrived;                         /* sum of by_number */
     uint32_t by_number[FG_PRIORITY_COMPOUND_COUNT]; /* arrivals, those of the window too */
-    struct fg_crowd askers;                         /* arrivals by owner, as far as it is known */
-    uint64_t asked;                                 /* ... all of them */
+    struct fg_askers askers;
     /* counters */
     uint64_t refused_total;
     uint64_t lowered_total;

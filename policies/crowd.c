@@ -9,8 +9,6 @@
 #include <assert.h>
 #include <stddef.h>
 
-#define FADE_INVERSE 8u
-
 /* The rows take bits of the hash that have nothing to do with each other. */
 static size_t column_of(uint64_t owner, size_t row)
 {
@@ -37,7 +35,7 @@ void fg_crowd_fade(struct fg_crowd *crowd)
     for (size_t row = 0; row < FG_CROWD_ROWS; row++) {
         for (size_t column = 0; column < FG_CROWD_COLUMNS; column++) {
             uint32_t *count = &crowd->counts[row][column];
-            *count -= *count / FADE_INVERSE + (*count % FADE_INVERSE != 0);
+            *count -= *count / FG_CROWD_FADE_INVERSE + (*count % FG_CROWD_FADE_INVERSE != 0);
         }
     }
 }

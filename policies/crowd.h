@@ -9,6 +9,7 @@
 
 #define FG_CROWD_ROWS 2u
 #define FG_CROWD_COLUMNS 256u
+#define FG_CROWD_FADE_INVERSE 8u
 
 /* Zeroed is empty. */
 struct fg_crowd {
@@ -20,7 +21,7 @@ void fg_crowd_add(struct fg_crowd *crowd, uint64_t owner);
 /* One less; it was added. */
 void fg_crowd_remove(struct fg_crowd *crowd, uint64_t owner);
 
-/* Of what each has an eighth is forgotten, rounded up. Nothing can be removed any more. */
+/* Of what each has a part is forgotten, rounded up. Nothing can be removed any more. */
 void fg_crowd_fade(struct fg_crowd *crowd);
 
 /*

@@ -12,8 +12,9 @@
  *          step is taken at once. Steps of a resource that have the same leave threshold are a
  *          rung; the highest rung is given up after hold_ns below its threshold, then the next one
  *          after hold_ns more: what was refused does not come back all at once. Where it is time
- *          that is short, who asks for more than a part PART_USUAL of all is refused, and nobody
- *          else as long as that is most of the work: a refusal counts 1, an answer SERVED_WORK.
+ *          that is short, who asks for more than his part of all (policies/askers) is refused, and
+ *          nobody else as long as that is most of the work: a refusal counts 1, an answer
+ *          SERVED_WORK.
  *
  *    pressure   0 ---- leave ======= enter ---- 1000       a step's band; inside it nothing changes
  */
@@ -25,14 +26,9 @@
 #include <assert.h>
 
 #define PRESSURE_MAX 1000
-#define USES_TIME                                                                                  \
-    (UINT32_C(1) << FG_OVERLOAD_LOOP_LAG | UINT32_C(1)                                             \
-                                               << FG_OVERLOAD_CPU_STALL) /* of the process */
-#define ASKED_LEAST 64u /* of fewer, any part is chance */
-#define PART_USUAL 16u  /* who asks for no more than one in so many of all is no flood */
-#define SERVED_WORK 4u  /* an answer takes so many times what a refusal does, about */
-#define FADE_INVERSE 8u
 #define BIT(index) (UINT32_C(1) << (index))
+#define USES_TIME (BIT(FG_OVERLOAD_LOOP_LAG) | BIT(FG_OVERLOAD_CPU_STALL)) /* of the process */
+#define SERVED_WORK 4u /* an answer takes so many times what a refusal does, about */
 
 /* Columns in the order of enum fg_overload_step; NEVER: does not help, or costs more than it saves.
  * docs/policies/overload.md says why for each. */
@@ -169,25 +165,12 @@ void fg_overload_init(struct fg_overload *ov, const struct fg_overload_config *c
     *ov = (struct fg_overload){.config = *config};
 }
 
-static uint64_t faded(uint64_t count)
-{
-    return count - (count + FADE_INVERSE - 1) / FADE_INVERSE;
-}
-
-static void fade(struct fg_overload_askers *askers)
-{
-    if (askers->asked == 0)
-        return;
-    fg_crowd_fade(&askers->crowd);
-    askers->asked = faded(askers->asked);
-    askers->flood_work = faded(askers->flood_work);
-    askers->other_work = faded(askers->other_work);
-}
-
 void fg_overload_update(struct fg_overload *ov, uint64_t now_ns,
                         const struct fg_overload_sample *sample)
 {
-    fade(&ov->askers);
+    fg_askers_fade(&ov->askers);
+    ov->flood_work = fg_askers_faded(ov->flood_work);
+    ov->other_work = fg_askers_faded(ov->other_work);
     for (unsigned r = 0; r < FG_OVERLOAD_RESOURCE_COUNT; r++) {
         struct fg_overload_state *state = &ov->resources[r];
         const struct fg_overload_use *use = &sample->of[r];
@@ -255,17 +238,15 @@ static struct fg_overload_decision admit(const struct fg_overload *ov, uint32_t 
 }
 
 /* One more request of `owner`. False: he is of a flood, or there is none that matters. */
-static bool is_spared(struct fg_overload_askers *askers, uint64_t owner)
+static bool is_spared(struct fg_overload *ov, uint64_t owner)
 {
-    bool is_flood = askers->asked >= ASKED_LEAST &&
-                    fg_crowd_count(&askers->crowd, owner) > askers->asked / PART_USUAL;
-    fg_crowd_add(&askers->crowd, owner);
-    askers->asked++;
+    bool is_flood = fg_askers_excess(&ov->askers, owner) > 0;
+    fg_askers_note(&ov->askers, owner);
     if (is_flood)
-        askers->flood_work++;
+        ov->flood_work++;
     else
-        askers->other_work += SERVED_WORK;
-    return !is_flood && askers->flood_work > askers->other_work;
+        ov->other_work += SERVED_WORK;
+    return !is_flood && ov->flood_work > ov->other_work;
 }
 
 struct fg_overload_decision fg_overload_decide_for(struct fg_overload *ov,
@@ -277,7 +258,7 @@ struct fg_overload_decision fg_overload_decide_for(struct fg_overload *ov,
     bool is_late =
         against != 0 && worst_of(ov, uses & USES_TIME, against) != FG_OVERLOAD_RESOURCE_COUNT;
     if (is_late && worst_of(ov, others, against) == FG_OVERLOAD_RESOURCE_COUNT &&
-        is_spared(&ov->askers, owner))
+        is_spared(ov, owner))
         return admit(ov, uses, against);
     return fg_overload_decide(ov, priority, uses);
 }

@@ -5,7 +5,7 @@
 #ifndef FG_POLICIES_OVERLOAD_H
 #define FG_POLICIES_OVERLOAD_H
 
-#include "policies/crowd.h"
+#include "policies/askers.h"
 #include "policies/priority.h"
 
 #include <stdbool.h>
@@ -100,17 +100,11 @@ struct fg_overload_state {
     uint64_t entered_total[FG_OVERLOAD_STEP_COUNT];
 };
 
-/* Who asks while requests are shed for want of time; fades with each update. */
-struct fg_overload_askers {
-    struct fg_crowd crowd;
-    uint64_t asked;
-    uint64_t flood_work; /* to refuse those who ask for more than their part of all */
-    uint64_t other_work; /* to serve everybody else */
-};
-
 struct fg_overload {
     struct fg_overload_config config;
-    struct fg_overload_askers askers;
+    struct fg_askers askers; /* while requests are shed for want of time */
+    uint64_t flood_work;     /* to refuse those who ask for more than their part of all */
+    uint64_t other_work;     /* to serve everybody else */
     struct fg_overload_state resources[FG_OVERLOAD_RESOURCE_COUNT];
 };
 

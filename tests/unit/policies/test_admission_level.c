@@ -258,11 +258,11 @@ static void what_was_asked_for_fades(void **state)
     assert_int_equal(worse_of(1600, 1600), FG_PRIORITY_COHORT_COUNT - 1);
     for (uint32_t i = 0; i < 100; i++, now_ns += 100 * MS)
         (void)fg_admission_level_arrive(&al, now_ns, 0);
-    assert_int_equal(al.asked, 0);
+    assert_int_equal(al.askers.asked, 0);
     assert_int_equal(fg_admission_level_ask(&al, ONE), 0);
     (void)worse_of(1600, 1600);
     (void)fg_admission_level_arrive(&al, 2 * S, 0); /* nobody came for so long */
-    assert_int_equal(al.asked, 0);
+    assert_int_equal(al.askers.asked, 0);
     struct fg_admission_level_config config = {.window_ns = 0};
     fg_admission_level_init(&al, &config, 0);
     for (uint32_t i = 0; i < 1000; i++) /* it never refuses, and keeps nothing in mind */
