@@ -118,7 +118,6 @@ static void note_wait(struct fg_flow *flow)
     fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_CACHE_WAIT], waited_ns);
 }
 
-/* The leader's time was spent where its fetch spent it. */
 /* Whose answer, or failure, it is: the fetch's request is none that is logged. */
 static void take_answerer(struct fg_flow *flow, const struct fg_cache_answerer *answerer)
 {
@@ -131,6 +130,7 @@ static void take_answerer(struct fg_flow *flow, const struct fg_cache_answerer *
     ex->answerer.was_hedged = answerer->was_hedged;
 }
 
+/* The leader's time was spent where its fetch spent it. */
 static void take_hops(struct fg_flow *flow, const struct fg_cache_hops *hops)
 {
     _Static_assert(FG_CACHE_HOPS_MAX == FG_BACKEND_HOPS_MAX, "one is copied from the other");
