@@ -7,11 +7,14 @@
  * Source   fair queueing: Demers, Keshav, Shenker, "Analysis and Simulation of a Fair Queueing
  *          Algorithm" (SIGCOMM 1989), by start times as in Goyal, Vin, Cheng, "Start-time Fair
  *          Queuing" (SIGCOMM 1996), every request being of one size.
- * Law      round = the smallest of those who wait + how many of the owner's own wait already; the
- *          smallest round goes first, within it who came first.
+ * Law      round = the smallest of those who wait, or the one behind that in which it was served
+ *          before, whichever is later, + how many of the owner's own wait already; the smallest
+ *          round goes first, within it who came first.
  * Departs  A start time there is the finish time of the owner's last one, which would have to be
- *          kept for each owner. While all of an owner's wait, that is where counting them leads;
- *          they are counted in a sketch (policies/crowd) that has no memory of who waits no more.
+ *          kept for each owner. While all of an owner's wait, that is where counting them leads, if
+ *          each of those that come back says when it was served: else two owners with one thing
+ *          each would go on in the present round for ever, before anybody's second.
+ *          They are counted in a sketch (policies/crowd) that has no memory of who waits no more.
  */
 #include "policies/fair_turns.h"
 
@@ -41,8 +44,15 @@ static uint32_t *bucket_of(struct fg_fair_turns *turns, uint32_t round)
 
 void fg_fair_turns_add(struct fg_fair_turns *turns, struct fg_fair_turn *turn, uint64_t owner)
 {
+    fg_fair_turns_add_again(turns, turn, owner, 0);
+}
+
+void fg_fair_turns_add_again(struct fg_fair_turns *turns, struct fg_fair_turn *turn, uint64_t owner,
+                             uint32_t round)
+{
+    uint32_t first = first_round(turns) > round ? first_round(turns) : round;
     turn->owner = owner;
-    turn->round = add_capped(first_round(turns), fg_crowd_count(&turns->owners, owner));
+    turn->round = add_capped(first, fg_crowd_count(&turns->owners, owner));
     uint64_t order = (uint64_t)turn->round << 32 | turns->next_number;
     turns->next_number = add_capped(turns->next_number, 1);
     fg_deadline_heap_push(&turns->heap, &turn->node, order);

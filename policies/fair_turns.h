@@ -29,6 +29,9 @@ struct fg_fair_turns {
 
 /* `turn` belongs to `turns` until it is removed. `owner` 0: nobody's, of whom any number is one. */
 void fg_fair_turns_add(struct fg_fair_turns *turns, struct fg_fair_turn *turn, uint64_t owner);
+/* The same for one that was served in the round before `round`, and has come back since. */
+void fg_fair_turns_add_again(struct fg_fair_turns *turns, struct fg_fair_turn *turn, uint64_t owner,
+                             uint32_t round);
 /* `turn` is in `turns`. */
 void fg_fair_turns_remove(struct fg_fair_turns *turns, struct fg_fair_turn *turn);
 

@@ -16,6 +16,19 @@ static struct fg_last_place *first(const struct fg_last_line *line)
     return turn == NULL ? NULL : FG_CONTAINER_OF(turn, struct fg_last_place, turn);
 }
 
+static struct fg_last_place *take_first(struct fg_last_line *line)
+{
+    struct fg_last_place *place = first(line);
+    if (place == NULL)
+        return NULL;
+    fg_last_line_remove(line, place);
+    place->next_round = place->turn.round + 1;
+    place->period = line->period;
+    if (first(line) == NULL)
+        line->period++; /* everybody has been served */
+    return place;
+}
+
 /* What lines that were served before have had of this turn. */
 static uint64_t taken_before(const struct fg_last_line *line)
 {
@@ -35,9 +48,8 @@ static void on_last(struct fg_deferred *work)
     uint64_t others_ns = fg_subtract_floor(began_ns - line->since_ns, taken_ns);
     struct fg_last_place *place;
     line->is_serving = true;
-    while ((place = first(line)) != NULL) {
+    while ((place = take_first(line)) != NULL) {
         before_ns = now_ns;
-        fg_last_line_remove(line, place);
         line->serve(place);
         now_ns = fg_clock_thread_ns();
         if (!fg_turn_has_room(line->budget_ns, others_ns, taken_ns + now_ns - began_ns,
@@ -70,7 +82,8 @@ void fg_last_line_add(struct fg_last_line *line, struct fg_last_place *place, ui
     if (place->is_taken)
         return;
     place->is_taken = true;
-    fg_fair_turns_add(&line->turns, &place->turn, owner);
+    uint32_t round = place->period == line->period ? place->next_round : 0;
+    fg_fair_turns_add_again(&line->turns, &place->turn, owner, round);
     if (line->work.is_pending || line->is_serving)
         return;
     line->since_ns = fg_clock_thread_ns();

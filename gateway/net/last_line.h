@@ -16,6 +16,8 @@
 struct fg_last_place {
     struct fg_fair_turn turn;
     bool is_taken;
+    uint32_t next_round; /* the first one that it may have, in that period of the line's */
+    uint32_t period;
 };
 
 /* What those who go last have had of a turn, in any line. Zeroed: nothing. */
@@ -32,6 +34,7 @@ struct fg_last_line {
     struct fg_fair_turns turns;
     struct fg_deferred work;
     bool is_serving;
+    uint32_t period;   /* how often it has been empty: rounds begin again then */
     uint64_t since_ns; /* what is taken from then on is of this turn; fg_clock_thread_ns */
 };
 

@@ -17,6 +17,7 @@
 struct waiter {
     struct fg_last_place place;
     char name;
+    uint64_t owner;   /* 0: the one of those who name none */
     unsigned again;   /* how often it asks for more */
     uint64_t work_ns; /* that it takes */
 };
@@ -24,7 +25,12 @@ struct waiter {
 static struct fg_loop *loop;
 static struct fg_last_line line;
 static struct fg_last_share shared;
-static char served[16];
+static char served[32];
+
+static void join(struct waiter *waiter)
+{
+    fg_last_line_add(&line, &waiter->place, waiter->owner == 0 ? 1 : waiter->owner);
+}
 
 static void serve(struct fg_last_place *place)
 {
@@ -37,7 +43,7 @@ static void serve(struct fg_last_place *place)
     if (waiter->again == 0)
         return;
     waiter->again--;
-    fg_last_line_add(&line, place, 1);
+    join(waiter);
 }
 
 static int set_up(void **state)
@@ -104,6 +110,39 @@ static void who_asks_for_more_has_it_while_there_is_room(void **state)
     assert_false(line.work.is_pending);
 }
 
+/* Neither of an owner's two waits for ever beside others with one each, who come back at once. */
+static void who_comes_back_has_had_the_round(void **state)
+{
+    (void)state;
+    struct waiter a = {.name = 'a', .owner = 3, .again = 3};
+    struct waiter b = {.name = 'b', .owner = 3, .again = 3};
+    struct waiter c = {.name = 'c', .owner = 5, .again = 9};
+    struct waiter d = {.name = 'd', .owner = 7, .again = 9};
+    join(&a);
+    join(&b);
+    join(&c);
+    join(&d);
+    fg_loop_run_deferred(loop);
+    assert_memory_equal(served, "acdbcdacdbcd", 12);
+}
+
+/* Rounds begin again with the line: who was served in a long one is not behind in a new one. */
+static void an_empty_line_forgets_rounds(void **state)
+{
+    (void)state;
+    struct waiter a = {.name = 'a', .owner = 3, .again = 5};
+    struct waiter b = {.name = 'b', .owner = 5, .again = 5};
+    join(&a);
+    join(&b);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served, "abababababab");
+    struct waiter c = {.name = 'c', .owner = 7, .again = 1};
+    join(&a);
+    join(&c);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(served + 12, "acc");
+}
+
 /* What the first one has had the second one has no more, but for one at least. */
 static void two_lines_have_one_share(void **state)
 {
@@ -128,6 +167,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(owners_take_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_room_one_is_served_a_turn, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_comes_back_has_had_the_round, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_empty_line_forgets_rounds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(two_lines_have_one_share, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_asks_for_more_has_it_while_there_is_room, set_up,
                                         tear_down),

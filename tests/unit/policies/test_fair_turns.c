@@ -82,6 +82,26 @@ static void owners_get_the_same(void **state)
     free(all);
 }
 
+/* However few they have waiting: who was served comes back behind the round that he had. */
+static void who_comes_back_lets_others_pass(void **state)
+{
+    (void)state;
+    static const unsigned owners[] = {1, 1, 1, 2, 3, 4, 4};
+    struct fg_fair_turns turns = {0};
+    struct fg_fair_turn all[7];
+    unsigned served[5] = {0};
+    for (unsigned i = 0; i < 7; i++)
+        fg_fair_turns_add(&turns, &all[i], owner_of(owners[i]));
+    for (unsigned i = 0; i < 400; i++) {
+        unsigned number = pop(&turns, all);
+        served[owners[number]]++;
+        fg_fair_turns_add_again(&turns, &all[number], owner_of(owners[number]),
+                                all[number].round + 1);
+    }
+    for (unsigned owner = 1; owner <= 4; owner++)
+        assert_int_equal(served[owner], 100);
+}
+
 /* Random arrivals, turns and departures: nobody is lost, and `ahead` is never too low. */
 static void what_is_ahead_is_a_bound(void **state)
 {
@@ -147,6 +167,7 @@ int main(void)
         cmocka_unit_test(a_newcomer_waits_for_one_of_each),
         cmocka_unit_test(without_owners_it_is_first_come_first_served),
         cmocka_unit_test(owners_get_the_same),
+        cmocka_unit_test(who_comes_back_lets_others_pass),
         cmocka_unit_test(what_is_ahead_is_a_bound),
         cmocka_unit_test(the_largest_round_is_the_last),
     };
