@@ -58,29 +58,68 @@ struct fg_span fg_cache_key_make(const struct fg_exchange *ex, struct fg_span pa
     return join(ex, path, ex->query);
 }
 
-struct fg_span fg_cache_key_of_reference(const struct fg_exchange *ex, struct fg_span reference)
+/* What stands before the first of `marks`; *rest begins with it, or is empty. */
+static struct fg_span cut_at(struct fg_span text, const char *marks, struct fg_span *rest)
+{
+    size_t len = 0;
+    while (len < text.len && strchr(marks, text.data[len]) == NULL)
+        len++;
+    *rest = fg_span_make(text.data + len, text.len - len);
+    return fg_span_make(text.data, len);
+}
+
+static bool is_own_authority(const struct fg_exchange *ex, struct fg_span authority)
+{
+    return fg_span_equal_nocase(authority, ex->authority) ||
+           fg_span_equal_nocase(authority, without_default_port(ex));
+}
+
+/* Begins with "scheme:", as nothing relative does (RFC 3986 section 4.2). */
+static bool has_scheme(struct fg_span reference)
+{
+    struct fg_span rest;
+    (void)cut_at(reference, ":/?", &rest);
+    return rest.len > 0 && rest.data[0] == ':';
+}
+
+/* A path, perhaps with a query, at `ex`'s origin: RFC 3986 section 5.2.2, but for its dots. */
+static struct fg_span resolve(const struct fg_exchange *ex, struct fg_span base,
+                              struct fg_span reference)
 {
     const struct fg_span none = {NULL, 0};
-    struct fg_span scheme = is_https(ex) ? FG_SPAN("https://") : FG_SPAN("http://");
+    struct fg_span scheme = is_https(ex) ? FG_SPAN("https:") : FG_SPAN("http:");
     if (reference.len > scheme.len &&
         fg_span_equal_nocase(fg_span_make(reference.data, scheme.len), scheme)) {
         reference = fg_span_make(reference.data + scheme.len, reference.len - scheme.len);
-        struct fg_span path = reference;
-        while (path.len > 0 && path.data[0] != '/')
-            path = fg_span_make(path.data + 1, path.len - 1);
-        struct fg_span authority = fg_span_make(reference.data, reference.len - path.len);
-        if (!fg_span_equal_nocase(authority, ex->authority) &&
-            !fg_span_equal_nocase(authority, without_default_port(ex)))
-            return none;
-        reference = path;
+        if (reference.data[0] != '/')
+            return none; /* "https:path" is of no origin at all */
     }
-    bool is_path = reference.len > 0 && reference.data[0] == '/' &&
-                   (reference.len == 1 || reference.data[1] != '/');
+    if (has_scheme(reference))
+        return none;
+    if (reference.len >= 2 && memcmp(reference.data, "//", 2) == 0) {
+        struct fg_span authority =
+            cut_at(fg_span_make(reference.data + 2, reference.len - 2), "/?", &reference);
+        if (!is_own_authority(ex, authority))
+            return none;
+        base = FG_SPAN("/");
+    }
+    if (reference.len > 0 && reference.data[0] == '/')
+        return reference;
+    if (reference.len == 0 || reference.data[0] != '?') {
+        while (base.len > 1 && base.data[base.len - 1] != '/')
+            base.len--;
+    }
+    return fg_arena_try_printf(ex->arena, "%.*s%.*s", FG_SPAN_ARGS(base), FG_SPAN_ARGS(reference));
+}
+
+struct fg_span fg_cache_key_of_reference(const struct fg_exchange *ex, struct fg_span base,
+                                         struct fg_span reference)
+{
     struct fg_target target;
     struct fg_span hash = reference;
-    reference = fg_span_split(&hash, '#');
-    if (!is_path || fg_target_parse(reference, FG_METHOD_GET, 0, ex->arena, &target) != FG_OK)
-        return none;
+    struct fg_span raw = resolve(ex, base, fg_span_split(&hash, '#'));
+    if (raw.data == NULL || fg_target_parse(raw, FG_METHOD_GET, 0, ex->arena, &target) != FG_OK)
+        return (struct fg_span){NULL, 0};
     return join(ex, target.path, target.query);
 }
 
@@ -90,23 +129,23 @@ struct fg_span fg_cache_key_path(struct fg_span key)
     return key;
 }
 
-/* Every line of one field, in one form, joined by commas; SIZE_MAX when it does not fit. */
+/*
+ * Every line of one field as the one that they mean (RFC 9110 section 5.3), in one form; SIZE_MAX
+ * when it does not fit. One that is there and empty is not one that is absent.
+ */
 static size_t put_values(const struct fg_exchange *ex, struct fg_span name, char *to, size_t room)
 {
     size_t at = 0;
-    bool has_one = false;
     for (size_t i = 0; i < ex->field_count; i++) {
         struct fg_span value = ex->fields[i].value;
         if (!fg_span_equal_nocase(ex->fields[i].name, name))
             continue;
         if (value.len + 2 > room - at)
             return SIZE_MAX;
-        to[at++] = has_one ? ',' : ':'; /* one that is there and empty is not one that is absent */
-        has_one = true;
-        at += fg_vary_normalise(ex->fields[i].name.data, ex->fields[i].name.len, value.data,
-                                value.len, to + at);
+        char *end = put(to + at, at == 0 ? FG_SPAN(":") : FG_SPAN(", "));
+        at = (size_t)(put(end, value) - to);
     }
-    return at;
+    return at == 0 ? 0 : 1 + fg_vary_normalise(name.data, name.len, to + 1, at - 1, to + 1);
 }
 
 size_t fg_cache_key_selects(const struct fg_exchange *ex, struct fg_span vary,

@@ -23,10 +23,12 @@
 struct fg_span fg_cache_key_make(const struct fg_exchange *ex, struct fg_span path);
 
 /*
- * The key of a Location or Content-Location: an absolute reference of the same origin, or a path.
- * data is NULL when it is of another origin, relative in another way, or malformed.
+ * The key of a Location or Content-Location in the answer to a request for `base`, a path as for
+ * _make: any reference to the same origin (RFC 3986 section 4.1). data is NULL when it is of
+ * another origin or malformed.
  */
-struct fg_span fg_cache_key_of_reference(const struct fg_exchange *ex, struct fg_span reference);
+struct fg_span fg_cache_key_of_reference(const struct fg_exchange *ex, struct fg_span base,
+                                         struct fg_span reference);
 
 /* path [? query] of a key. */
 struct fg_span fg_cache_key_path(struct fg_span key);

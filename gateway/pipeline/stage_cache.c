@@ -513,7 +513,7 @@ void fg_cache_note_answer(struct fg_flow *flow, unsigned status, const struct fg
         if (!fg_span_equal(fields[i].name, FG_SPAN("location")) &&
             !fg_span_equal(fields[i].name, FG_SPAN("content-location")))
             continue;
-        key = fg_cache_key_of_reference(ex, fields[i].value);
+        key = fg_cache_key_of_reference(ex, flow->client_path, fields[i].value);
         if (key.data != NULL)
             fg_cache_store_invalidate(store_of(flow), key);
     }

@@ -76,6 +76,6 @@ size_t fg_vary_normalise(const char *name, size_t name_len, const char *value, s
     if (is_token_list(name, name_len))
         return fold_list(value, len, out);
     if (len > 0)
-        memcpy(out, value, len);
+        memmove(out, value, len);
     return len;
 }

@@ -17,7 +17,7 @@ bool fg_vary_next(const char *text, size_t len, size_t *at, const char **name, s
 /*
  * The value of the request field `name` (lower case) in a form in which values that mean the same
  * compare as equal: no blanks at the ends; in lists of tokens, lower case and no needless blanks
- * elsewhere either. Writes at most `len` bytes to `out`; returns how many.
+ * elsewhere either. Writes at most `len` bytes to `out`, which may be `value`; returns how many.
  */
 size_t fg_vary_normalise(const char *name, size_t name_len, const char *value, size_t len,
                          char *out);

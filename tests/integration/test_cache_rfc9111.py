@@ -489,6 +489,38 @@ def test_4_4_what_it_names_goes_too_if_of_the_same_origin(site, field):
         assert how(site.shared.get(target)) == ("hit" if name == "other" else "miss"), name
 
 
+@pytest.mark.parametrize("reference, is_gone", [
+    ("item", True), ("./item", True), ("../rel/item", True), ("item?", False), ("item#part", True), ("?x=1", False), ("", False),
+    ("//{host}/rel/item", True), ("//other.example/rel/item", False), ("HTTPS://{host}/rel/item", True), ("https:item", False),
+    ("http://{host}/rel/item", False), ("other:item", False), ("/rel/../rel/item", True), ("../../../item", False)])
+def test_4_4_what_it_names_may_be_relative(site, reference, is_gone):
+    """RFC 9110 section 10.2.2 and 8.7: a reference, which is resolved against the request's target."""
+    site.origin.answers["/rel/item"] = [ok(HOUR)]
+    reference = reference.format(host=f"127.0.0.1:{site.port}")
+    site.origin.answers["POST", "/rel/list?page=2"] = 201, {"location": reference}, b""
+    site.shared.get("/rel/item")
+    assert site.shared.post("/rel/list?page=2").status_code == 201
+    assert how(site.shared.get("/rel/item")) == ("miss" if is_gone else "hit")
+
+
+@pytest.mark.parametrize("reference", ["?page=2", "https://{host}?page=2", "/strip/?page=2"])
+def test_4_4_a_reference_may_be_a_query_or_a_bare_host(site, reference):
+    target = "/?page=2" if "host" in reference else "/strip/?page=2"
+    reference = reference.format(host=f"127.0.0.1:{site.port}")
+    site.origin.answers["/"] = [ok(HOUR)]
+    site.origin.answers["POST", "/"] = 201, {"content-location": reference}, b""
+    site.shared.get(target)
+    assert site.shared.post("/strip/").status_code == 201
+    assert how(site.shared.get(target)) == "miss"
+
+
+def test_4_1_a_field_in_two_lines_is_the_same_field_in_one(site):
+    site.origin.answers["/lines"] = [ok(HOUR, vary="X-Kind")]
+    one, two, other = [("x-kind", "a, b")], [("x-kind", "a"), ("x-kind", "b")], [("x-kind", "b"), ("x-kind", "a")]
+    for headers, expected in ((one, "miss"), (two, "hit"), (other, "miss")):
+        assert how(site.shared.get("/lines", headers=headers)) == expected
+
+
 @pytest.mark.parametrize("method, is_gone", [("OPTIONS", False), ("QUERY", False), ("PROPFIND", False), ("LOCK", True),
                                              ("M-SEARCH", True)])  # nobody knows it: it may have changed anything
 def test_4_4_a_safe_method_invalidates_nothing(site, method, is_gone):

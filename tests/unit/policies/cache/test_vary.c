@@ -45,6 +45,12 @@ static void brings_values_into_one_form(void **state)
                                        strlen(cases[i].value), out);
         out[len] = '\0';
         assert_string_equal(out, cases[i].form);
+        char same[64];
+        memcpy(same, cases[i].value, strlen(cases[i].value));
+        len = fg_vary_normalise(cases[i].name, strlen(cases[i].name), same, strlen(cases[i].value),
+                                same);
+        same[len] = '\0';
+        assert_string_equal(same, cases[i].form);
     }
 }
 
