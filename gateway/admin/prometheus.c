@@ -462,10 +462,63 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
                          "Of the good ones, those that resumed.");
     fprintf(out, "floodgate_handshakes_resumed_total %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, handshakes_resumed)));
+    fg_prometheus_family(out, "handshakes_stapled_total", "counter",
+                         "Of the good ones, those with an OCSP response.");
+    fprintf(out, "floodgate_handshakes_stapled_total %" PRIu64 "\n",
+            net_sum(options, offsetof(struct fg_net_stats, handshakes_stapled)));
     fg_prometheus_family(out, "handshakes_waiting", "gauge",
                          "TLS handshakes that wait for their turn.");
     fprintf(out, "floodgate_handshakes_waiting %" PRIu64 "\n",
             net_sum(options, offsetof(struct fg_net_stats, handshakes_waiting)));
+}
+
+/* The value of a label: what a configuration may hold, a path has no rule for. */
+static void write_label(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\n') {
+            fputs("\\n", out);
+            continue;
+        }
+        if (*text == '"' || *text == '\\')
+            fputc('\\', out);
+        fputc(*text, out);
+    }
+}
+
+static void write_end(FILE *out, const char *name, const char *listener, const char *file,
+                      int64_t left_s)
+{
+    fprintf(out, "floodgate_%s{listener=\"%s\",file=\"", name, listener);
+    write_label(out, file);
+    fprintf(out, "\"} %" PRId64 "\n", left_s);
+}
+
+/* When what is in use of TLS' files ends. */
+static void write_ends(FILE *out, const struct fg_admin_options *options)
+{
+    enum { CERTIFICATE, OCSP, CRL, COUNT };
+    static const char *const names[COUNT] = {
+        "certificate_expiry_seconds", "ocsp_response_expiry_seconds", "client_crl_expiry_seconds"};
+    static const char *const helps[COUNT] = {
+        "Until a certificate in use is over; negative: it is.",
+        "Until the response that is stapled to it is over; 0: none is stapled.",
+        "Until a list of revoked clients is over, and nobody gets in."};
+    struct fg_tls_certificate_report report;
+    for (unsigned k = 0; options->tls != NULL && k < COUNT; k++) {
+        fg_prometheus_family(out, names[k], "gauge", helps[k]);
+        for (size_t l = 0; l < options->config->listener_count; l++) {
+            const char *listener = options->config->listeners[l].name;
+            struct fg_tls_context *tls = options->tls[l];
+            for (size_t i = 0; tls != NULL && fg_tls_context_report(tls, i, &report); i++) {
+                const char *const files[COUNT] = {report.file, report.ocsp_file, report.crl_file};
+                const int64_t left_s[COUNT] = {report.left_s, (int64_t)report.ocsp_left_s,
+                                               (int64_t)report.crl_left_s};
+                if (files[k] != NULL)
+                    write_end(out, names[k], listener, files[k], left_s[k]);
+            }
+        }
+    }
 }
 
 static void write_process(FILE *out, const struct fg_admin_options *options)
@@ -473,6 +526,7 @@ static void write_process(FILE *out, const struct fg_admin_options *options)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     write_connections(out, options);
+    write_ends(out, options);
     fg_prometheus_family(out, "process_cpu_seconds_total", "counter",
                          "CPU time of the gateway process.");
     fprintf(out, "floodgate_process_cpu_seconds_total %.6f\n",

@@ -179,11 +179,10 @@ static json_t *connections_json(const struct fg_admin_options *options)
 
 static json_t *ocsp_json(const struct fg_tls_certificate_report *report)
 {
-    const uint64_t now_s = fg_clock_wall_ns() / FG_S;
     json_t *json = json_object();
     json_object_set_new(json, "file", json_string(report->ocsp_file));
     json_object_set_new(json, "stapled", json_boolean(report->is_stapled));
-    put(json, "left_s", report->ocsp_until_s > now_s ? report->ocsp_until_s - now_s : 0);
+    put(json, "left_s", report->ocsp_left_s);
     if (report->ocsp_fault[0] != '\0')
         json_object_set_new(json, "fault", json_string(report->ocsp_fault));
     return json;
@@ -203,6 +202,12 @@ static json_t *certificates_json(const struct fg_admin_options *options)
             json_object_set_new(one, "left_s", json_integer(report.left_s));
             if (report.ocsp_file != NULL)
                 json_object_set_new(one, "ocsp", ocsp_json(&report));
+            if (report.crl_file != NULL) {
+                json_t *crl = json_object();
+                json_object_set_new(crl, "file", json_string(report.crl_file));
+                put(crl, "left_s", report.crl_left_s);
+                json_object_set_new(one, "client_crl", crl);
+            }
             json_array_append_new(all, one);
         }
     }

@@ -155,12 +155,12 @@ void fg_tls_pair_fini(struct fg_tls_pair *pair)
     *pair = (struct fg_tls_pair){NULL, NULL, NULL};
 }
 
-int fg_tls_pair_days_left(const struct fg_tls_pair *pair)
+int64_t fg_tls_seconds_left(const X509 *leaf)
 {
     int days = 0, seconds = 0;
-    if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(pair->leaf)) != 1)
+    if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(leaf)) != 1)
         ERR_clear_error();
-    return seconds < 0 ? days - 1 : days;
+    return (int64_t)days * 86400 + seconds;
 }
 
 const char *fg_tls_pair_unfit(const X509 *leaf)

@@ -27,8 +27,8 @@ enum fg_tls_pair_fault fg_tls_pair_load(struct fg_tls_pair *pair, const char *ce
                                         const char *private_key, char *why, size_t why_bytes);
 void fg_tls_pair_fini(struct fg_tls_pair *pair);
 
-/* Whole days until its end; below 0: it is over. */
-int fg_tls_pair_days_left(const struct fg_tls_pair *pair);
+/* Seconds until its end; below 0: it is over. */
+int64_t fg_tls_seconds_left(const X509 *leaf);
 
 /* Why no client will take a certificate at this time of day; NULL: it is valid. */
 const char *fg_tls_pair_unfit(const X509 *leaf);

@@ -33,6 +33,8 @@ struct fg_tls_context *fg_tls_context_create(const struct fg_listener_conf *conf
  * The main thread, while loops run. */
 enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_listener_conf *conf,
                                    struct fg_error *error);
+/* Say in the log, once each, what of the files in use is over by now. The main thread. */
+void fg_tls_context_tell_ends(struct fg_tls_context *tls);
 void fg_tls_context_destroy(struct fg_tls_context *tls);
 
 /* What is in use of a listener's files. */
@@ -41,8 +43,10 @@ struct fg_tls_certificate_report {
     int64_t left_s;        /* until it ends; below 0: it is over */
     const char *ocsp_file; /* NULL: none is to be */
     bool is_stapled;       /* clients that want it get a response with it */
-    uint64_t ocsp_until_s; /* wall clock; until when they would; 0: there is none */
+    uint64_t ocsp_left_s;  /* until it is over; 0: it is, or there is none */
     char ocsp_fault[128];  /* why the file, as it was read last, is not used; empty: it is */
+    const char *crl_file;  /* of its clients; NULL: none, none that ends, or told of before */
+    uint64_t crl_left_s; /* until the first of its lists is over, and with it all clients are out */
 };
 /* Of certificate `index`, the listener's own first; false: there is none. Any thread. */
 bool fg_tls_context_report(struct fg_tls_context *tls, size_t index,

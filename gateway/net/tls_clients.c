@@ -4,7 +4,6 @@
 #include "net/tls_clients.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "config/tls_files.h"
 
 #include <string.h>
@@ -32,8 +31,7 @@ bool fg_tls_clients_equal(const struct fg_tls_clients *a, const struct fg_tls_cl
            is_same_text(a->revoked_file, b->revoked_file);
 }
 
-/* A list whose time is over lets nobody in any more: worth a word before clients ask. */
-static void note_end(struct fg_tls_clients *clients, const X509_CRL *list, const char *listener)
+static void note_end(struct fg_tls_clients *clients, const X509_CRL *list)
 {
     const ASN1_TIME *until = X509_CRL_get0_nextUpdate(list);
     int days = 0, seconds = 0;
@@ -43,9 +41,6 @@ static void note_end(struct fg_tls_clients *clients, const X509_CRL *list, const
     uint64_t until_s = left_s <= 0 ? 1 : fg_clock_wall_ns() / FG_S + (uint64_t)left_s;
     if (clients->revoked_until_s == 0 || until_s < clients->revoked_until_s)
         clients->revoked_until_s = until_s;
-    if (left_s < 0)
-        fg_log(FG_LOG_WARN, "revocation_list_expired", "listener=%s file=\"%s\"", listener,
-               clients->revoked_file);
 }
 
 bool fg_tls_clients_load(struct fg_tls_clients *clients, const char *listener,
@@ -67,7 +62,7 @@ bool fg_tls_clients_load(struct fg_tls_clients *clients, const char *listener,
         fg_error_set(error, "listener %s: cannot use client CRL %s: %s", listener,
                      clients->revoked_file, why);
     for (int i = 0; i < sk_X509_CRL_num(clients->revoked); i++)
-        note_end(clients, sk_X509_CRL_value(clients->revoked, i), listener);
+        note_end(clients, sk_X509_CRL_value(clients->revoked, i));
     return clients->revoked != NULL;
 }
 

@@ -20,6 +20,7 @@
 #include "net/tls_staple.h"
 #include "net/tls_tickets.h"
 
+#include <inttypes.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -28,11 +29,22 @@
 
 #define NAMES_MAX 256u   /* of one certificate */
 #define DAYS_LEFT_MIN 14 /* less is worth a warning: renewals are due at 30 */
+#define DAY_S INT64_C(86400)
 
 /* Certificates that go together, and what clients have to show for them. */
 struct group {
     uint64_t having; /* as in fg_tls_names */
     SSL_CTX *ctx;
+};
+
+/* Of what ends at some time, the loudest that was said. */
+enum told { TOLD_NOTHING, TOLD_SOON, TOLD_OVER };
+
+/* Of one certificate, its staple and its clients' lists; the main thread's alone. */
+struct ends {
+    enum told certificate;
+    enum told staple;
+    enum told revoked;
 };
 
 /* Belongs to the default context and is freed with it. */
@@ -43,6 +55,8 @@ struct certificate_set {
     bool is_strict;
     X509 *leaves[FG_TLS_CERTIFICATES_MAX];                 /* in the order of the configuration */
     struct fg_tls_staple staples[FG_TLS_CERTIFICATES_MAX]; /* of each */
+    uint64_t revoked_until_s[FG_TLS_CERTIFICATES_MAX];     /* as in fg_tls_clients, of each rule */
+    struct ends told[FG_TLS_CERTIFICATES_MAX];             /* of each */
     unsigned leaf_count;
 };
 
@@ -290,22 +304,59 @@ static bool load_pair(struct builder *builder, const char *certificate, const ch
     return true;
 }
 
+static const char *certificate_file(const struct fg_listener_conf *conf, size_t index)
+{
+    return index == 0 ? conf->certificate : conf->certificates[index - 1].certificate;
+}
+
+/* True, once: there is more to say than was said. */
+static bool is_news(enum told *told, enum told now)
+{
+    bool is = now > *told;
+    if (is)
+        *told = now;
+    return is;
+}
+
+/*
+ * What has come to its end, or is about to, while it was in use: nobody may have renewed it. Each
+ * is said once.
+ */
+static void tell_ends(const struct fg_listener_conf *conf, struct certificate_set *set)
+{
+    const uint64_t now_s = fg_clock_wall_ns() / FG_S;
+    for (unsigned i = 0; i < set->leaf_count; i++) {
+        const int64_t left_s = fg_tls_seconds_left(set->leaves[i]);
+        const enum told life = left_s < 0                       ? TOLD_OVER
+                               : left_s < DAYS_LEFT_MIN * DAY_S ? TOLD_SOON
+                                                                : TOLD_NOTHING;
+        if (is_news(&set->told[i].certificate, life))
+            fg_log(FG_LOG_WARN, left_s < 0 ? "certificate_expired" : "certificate_expires_soon",
+                   "listener=%s file=\"%s\" days=%" PRId64, conf->name, certificate_file(conf, i),
+                   (left_s - (left_s < 0 ? DAY_S - 1 : 0)) / DAY_S);
+        const struct fg_tls_staple *staple = &set->staples[i];
+        bool is_over = staple->response != NULL && !fg_tls_staple_is_good(staple, now_s);
+        if (is_news(&set->told[i].staple, is_over ? TOLD_OVER : TOLD_NOTHING))
+            fg_log(FG_LOG_WARN, "ocsp_response_expired", "listener=%s file=\"%s\"", conf->name,
+                   staple->file);
+        is_over = set->revoked_until_s[i] != 0 && set->revoked_until_s[i] <= now_s;
+        if (is_news(&set->told[i].revoked, is_over ? TOLD_OVER : TOLD_NOTHING))
+            fg_log(FG_LOG_WARN, "revocation_list_expired", "listener=%s file=\"%s\"", conf->name,
+                   fg_tls_clients_of(conf, i).revoked_file);
+    }
+}
+
 /* Once they are in use: what fails is tried again and again, and says so once. */
 static void warn_of_files(const struct builder *builder)
 {
-    const struct fg_listener_conf *conf = builder->conf;
     for (unsigned i = 0; i < builder->pair_count; i++) {
         const struct fg_tls_staple *staple = &builder->set->staples[i];
         if (staple->why[0] != '\0')
             fg_log(FG_LOG_WARN, "ocsp_file_not_used",
-                   "listener=%s file=\"%s\" kept=%s reason=\"%s\"", conf->name, staple->file,
-                   staple->response == NULL ? "none" : "old", staple->why);
-        int days = fg_tls_pair_days_left(&builder->pairs[i]);
-        if (days < DAYS_LEFT_MIN)
-            fg_log(FG_LOG_WARN, days < 0 ? "certificate_expired" : "certificate_expires_soon",
-                   "listener=%s file=\"%s\" days=%d", conf->name,
-                   i == 0 ? conf->certificate : conf->certificates[i - 1].certificate, days);
+                   "listener=%s file=\"%s\" kept=%s reason=\"%s\"", builder->conf->name,
+                   staple->file, staple->response == NULL ? "none" : "old", staple->why);
     }
+    tell_ends(builder->conf, builder->set);
 }
 
 /* The rules for clients of each certificate, those that are the same once. */
@@ -323,6 +374,7 @@ static bool load_clients(struct builder *builder)
         if (!fg_tls_clients_load(&builder->clients[i], builder->conf->name, builder->error))
             return false;
         uint64_t until_s = builder->clients[i].revoked_until_s;
+        builder->set->revoked_until_s[i] = until_s;
         if (until_s != 0 && (builder->revoked_until_s == 0 || until_s < builder->revoked_until_s))
             builder->revoked_until_s = until_s;
     }
@@ -531,6 +583,13 @@ enum fg_status fg_tls_context_load(struct fg_tls_context *tls, const struct fg_l
     return FG_OK;
 }
 
+void fg_tls_context_tell_ends(struct fg_tls_context *tls)
+{
+    SSL_CTX *current = fg_tls_slot_take(&tls->slot);
+    tell_ends(tls->conf, SSL_CTX_get_ex_data(current, set_index()));
+    SSL_CTX_free(current);
+}
+
 /* Can any request of it be misdirected, as far as its own configuration goes? */
 static bool is_particular(const struct fg_listener_conf *conf)
 {
@@ -636,16 +695,17 @@ bool fg_tls_context_report(struct fg_tls_context *tls, size_t index,
     bool is_there = index < set->leaf_count;
     if (is_there) {
         const struct fg_tls_staple *staple = &set->staples[index];
-        int days = 0, seconds = 0;
-        if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(set->leaves[index])) != 1)
-            ERR_clear_error();
+        const uint64_t now_s = fg_clock_wall_ns() / FG_S;
+        const uint64_t revoked_until_s = set->revoked_until_s[index];
         *report = (struct fg_tls_certificate_report){
-            .file = index == 0 ? tls->conf->certificate
-                               : tls->conf->certificates[index - 1].certificate,
-            .left_s = (int64_t)days * 86400 + seconds,
+            .file = certificate_file(tls->conf, index),
+            .left_s = fg_tls_seconds_left(set->leaves[index]),
             .ocsp_file = staple->file,
-            .is_stapled = fg_tls_staple_is_good(staple, fg_clock_wall_ns() / FG_S),
-            .ocsp_until_s = staple->until_s,
+            .is_stapled = fg_tls_staple_is_good(staple, now_s),
+            .ocsp_left_s = staple->until_s > now_s ? staple->until_s - now_s : 0,
+            .crl_file =
+                revoked_until_s == 0 ? NULL : fg_tls_clients_of(tls->conf, index).revoked_file,
+            .crl_left_s = revoked_until_s > now_s ? revoked_until_s - now_s : 0,
         };
         snprintf(report->ocsp_fault, sizeof(report->ocsp_fault), "%s", staple->why);
     }

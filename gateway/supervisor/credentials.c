@@ -84,7 +84,10 @@ static void check_listener(struct fg_credentials *credentials, size_t index)
 {
     struct fg_error error = {.file = ""};
     char what[128];
-    if (credentials->tls[index] == NULL || !is_due(&credentials->tls_sources[index]))
+    if (credentials->tls[index] == NULL)
+        return;
+    fg_tls_context_tell_ends(credentials->tls[index]);
+    if (!is_due(&credentials->tls_sources[index]))
         return;
     const struct fg_listener_conf *conf = &credentials->config->listeners[index];
     snprintf(what, sizeof(what), "what=certificates listener=%s", conf->name);

@@ -8,8 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
-from harness import wait_for
-from tls_tools import make_pair, s_client
+from harness import plain_http, wait_for
+from tls_tools import make_crl, make_pair, reissue, s_client
 
 NOW = datetime.datetime.utcnow()
 ROUTES = [{"match": {"prefix": "/"}, "respond": {"body": "hello"}}]
@@ -148,8 +148,58 @@ def test_a_response_ends(launch, pairs, authority, folder):
     path = folder / "ending.ocsp"
     left = (datetime.datetime.utcnow() - NOW).total_seconds() + 3
     put(path, response_for(pairs["shop"], authority, hours=left / 3600))
-    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "listeners": lambda g: [
+    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "tls": {"check_files": "100ms"}, "listeners": lambda g: [
         {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pairs["shop"]), "ocsp_file": str(path)}]})
     wait_for(lambda: not about(gateway, "shop")["ocsp"]["stapled"], what="its end")
+    wait_for(lambda: f'event=ocsp_response_expired listener=public file="{path}"' in gateway.log, what="a word about it")
     assert stapled(gateway.port, "shop.example.org") is None
     assert about(gateway, "shop")["ocsp"]["left_s"] == 0
+    path.touch()  # read again, and no good from the start
+    wait_for(lambda: "event=ocsp_file_not_used" in gateway.log, what="the next look")
+    assert gateway.log.count("event=ocsp_response_expired") == 1
+
+
+def figures(gateway):
+    """What /metrics says of the ends of files, by metric and file."""
+    text = plain_http.get(gateway.admin + "/metrics").text
+    return {(metric, os.path.basename(file)): int(left) for metric, file, left in
+            re.findall(r'^floodgate_(\w+)_expiry_seconds{listener="public",file="(.+)"} (-?\d+)$', text, re.M)}
+
+
+def test_alerts_can_be_set_on_what_ends(launch, pairs, authority, folder):
+    path = folder / 'one "good" \\ response.ocsp'
+    put(path, response_for(pairs["shop"], authority, hours=12))
+    (folder / "over.crl").write_bytes(make_crl(folder, authority, is_over=True))
+    (folder / "good.crl").write_bytes(make_crl(folder, authority, seconds=86400))
+    clients = {"client_auth": "optional", "client_ca": str(authority[0])}
+    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "listeners": lambda g: [
+        {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pairs["shop"]), "ocsp_file": str(path),
+         **clients, "client_crl": str(folder / "good.crl"),
+         "certificates": [{**files(pairs["news"]), **clients, "client_crl": str(folder / "over.crl")},
+                          {**files(pairs["own"]), "ocsp_file": str(folder / "missing.ocsp")}]}]})
+    ends = figures(gateway)
+    assert ends.keys() == {("certificate", "shop.crt"), ("certificate", "news.crt"), ("certificate", "own.crt"),
+                           ("ocsp_response", 'one \\"good\\" \\\\ response.ocsp'), ("ocsp_response", "missing.ocsp"),
+                           ("client_crl", "good.crl"), ("client_crl", "over.crl")}
+    assert 0 < ends["certificate", "shop.crt"] <= 2 * 86400 and ends["ocsp_response", "missing.ocsp"] == 0
+    assert 0 < ends["ocsp_response", 'one \\"good\\" \\\\ response.ocsp'] <= 12 * 3600
+    assert 0 < ends["client_crl", "good.crl"] <= 86400 and ends["client_crl", "over.crl"] == 0
+    assert about(gateway, "shop")["client_crl"]["left_s"] > 0 == about(gateway, "news")["client_crl"]["left_s"]
+    assert "client_crl" not in about(gateway, "own")  # the listener's, which is told of with the first
+    assert gateway.log.count("event=revocation_list_expired") == 1
+
+
+def test_what_ends_while_it_is_in_use_is_said_once(launch, pairs, authority, folder):
+    """Nothing has changed that would be read anew: only the time has come."""
+    crl = folder / "ending.crl"
+    pair = make_pair(folder, "ending", ["ending.example.org"], authority=authority)
+    pair[0].write_bytes(reissue(pair, 4 / 86400, signer=authority))
+    crl.write_bytes(make_crl(folder, authority, seconds=4))
+    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "tls": {"check_files": "100ms"}, "listeners": lambda g: [
+        {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pair), "client_auth": "optional",
+         "client_ca": str(authority[0]), "client_crl": str(crl)}]})
+    for event in ("certificate_expired", "revocation_list_expired"):
+        wait_for(lambda: f"event={event} listener=public" in gateway.log, what=event)
+    wait_for(lambda: figures(gateway)["certificate", "ending.crt"] < -1, what="more looks")
+    assert all(gateway.log.count(f"event={event} ") == 1 for event in ("certificate_expired", "revocation_list_expired"))
+    assert gateway.log.count("event=certificate_expires_soon") <= 1  # none where the start took too long
