@@ -6,9 +6,11 @@
 
 #define RECORD_HEADER 5
 #define RECORD_MAX 16384
+#define SEALED_MAX (RECORD_MAX + 256)
 #define MESSAGE_HEADER 4
 #define CIPHER_CHANGE 20
 #define HANDSHAKE 22
+#define DATA 23
 #define CLIENT_HELLO 1
 #define EXTENSION_SESSION_TICKET 35
 #define EXTENSION_PRE_SHARED_KEY 41
@@ -64,17 +66,27 @@ static bool offers_session(struct reader *reader)
     return false;
 }
 
-/* Middleboxes like to see one before a second hello. */
-static size_t behind_cipher_change(struct fg_span bytes)
+/* What begins with them is idle; PARTIAL: not the first of them is there as a whole. */
+static enum fg_client_hello look_at_idle(struct fg_span bytes, size_t *len)
 {
-    static const char record[] = {CIPHER_CHANGE, 3, 3, 0, 1, 1};
-    bool is_one = fg_span_starts_with(bytes, fg_span_make(record, sizeof(record)));
-    return is_one ? sizeof(record) : 0;
-}
-
-static bool may_become_cipher_change(struct fg_span bytes)
-{
-    return bytes.len > 0 && bytes.len <= RECORD_HEADER && bytes.data[0] == CIPHER_CHANGE;
+    const unsigned char *data = (const unsigned char *)bytes.data;
+    size_t at = 0;
+    while (bytes.len - at >= RECORD_HEADER && (data[at] == CIPHER_CHANGE || data[at] == DATA)) {
+        size_t record = (size_t)data[at + 3] << 8 | data[at + 4];
+        if (data[at] == CIPHER_CHANGE && record != 1)
+            return FG_CLIENT_HELLO_NONE;
+        if (record > SEALED_MAX)
+            return FG_CLIENT_HELLO_OVERFLOW;
+        if (bytes.len - at - RECORD_HEADER < record)
+            break;
+        if (data[at] == CIPHER_CHANGE && data[at + RECORD_HEADER] != 1)
+            return FG_CLIENT_HELLO_NONE;
+        at += RECORD_HEADER + record;
+    }
+    if (at == 0)
+        return FG_CLIENT_HELLO_PARTIAL;
+    *len = at;
+    return FG_CLIENT_HELLO_IDLE;
 }
 
 /* A message as far as it is there, over the records that it lies in. */
@@ -106,22 +118,23 @@ static enum fg_client_hello kind_of(const unsigned char *record, size_t len, boo
     return is_alone && offers_session(&reader) ? FG_CLIENT_HELLO_RESUMES : FG_CLIENT_HELLO_FULL;
 }
 
-enum fg_client_hello fg_client_hello_look(struct fg_span bytes, size_t *len)
+enum fg_client_hello fg_client_hello_look(struct fg_span bytes, bool is_second, size_t *len)
 {
     const unsigned char *data = (const unsigned char *)bytes.data;
-    const size_t first = behind_cipher_change(bytes);
     struct message message = {.got = 0};
-    size_t at = first;
+    size_t at = 0;
     if (bytes.len > 0 && data[0] >= 'A' && data[0] <= 'Z')
         return FG_CLIENT_HELLO_HTTP; /* a method; records' types are all below that */
-    while (at < bytes.len && !may_become_cipher_change(bytes)) {
+    if (is_second && bytes.len > 0 && (data[0] == CIPHER_CHANGE || data[0] == DATA))
+        return look_at_idle(bytes, len);
+    while (at < bytes.len) {
         if (data[at] != HANDSHAKE)
             return FG_CLIENT_HELLO_NONE;
         if (bytes.len - at < RECORD_HEADER)
             break;
         size_t record = (size_t)data[at + 3] << 8 | data[at + 4];
         if (record == 0 || record > RECORD_MAX)
-            return FG_CLIENT_HELLO_NONE;
+            return record == 0 ? FG_CLIENT_HELLO_NONE : FG_CLIENT_HELLO_OVERFLOW;
         at += RECORD_HEADER;
         size_t part = bytes.len - at < record ? bytes.len - at : record;
         enum fg_client_hello so_far = take_part(&message, data + at, part);
@@ -132,8 +145,7 @@ enum fg_client_hello fg_client_hello_look(struct fg_span bytes, size_t *len)
             break;
         if (message.len > 0 && message.got >= message.len) {
             *len = at;
-            return kind_of(data + first + RECORD_HEADER, record,
-                           at == first + RECORD_HEADER + record);
+            return kind_of(data + RECORD_HEADER, record, at == RECORD_HEADER + record);
         }
     }
     return bytes.len > FG_CLIENT_HELLO_HELD_MAX ? FG_CLIENT_HELLO_TOO_LONG

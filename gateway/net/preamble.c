@@ -109,8 +109,8 @@ static bool is_refused(struct fg_connection *connection, enum fg_client_hello he
     return true;
 }
 
-/* net->in has the whole hello, and whatever came with it. */
-static void start_handshake(struct fg_connection *connection, size_t len, size_t hello_len)
+/* net->in has the whole hello, or what is idle before a second one, and whatever came with it. */
+static void pass_on(struct fg_connection *connection, size_t len, size_t hello_len)
 {
     struct fg_net *net = connection->net;
     uint64_t started_ns = fg_clock_monotonic_ns();
@@ -167,7 +167,7 @@ static void take_whole_hello(struct fg_connection *connection, size_t len, size_
     if (is_refused(connection, hello)) {
         fg_connection_cut(connection, FG_GONE_TIMEOUT);
     } else if (fg_handshakes_have_room(&net->handshakes)) {
-        start_handshake(connection, len, hello_len);
+        pass_on(connection, len, hello_len);
     } else {
         hold(connection, len);
         fg_connection_set_reading(connection, false);
@@ -175,12 +175,18 @@ static void take_whole_hello(struct fg_connection *connection, size_t len, size_
     }
 }
 
+static enum fg_client_hello look(const struct fg_connection *connection, size_t len,
+                                 size_t *hello_len)
+{
+    return fg_client_hello_look(fg_span_make(connection->net->in, len),
+                                fg_tls_awaits_hello(&connection->tls), hello_len);
+}
+
 void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
 {
     size_t hello_len = 0;
     len = join_held(connection, len);
-    struct fg_span bytes = fg_span_make(connection->net->in, len);
-    enum fg_client_hello hello = fg_client_hello_look(bytes, &hello_len);
+    enum fg_client_hello hello = look(connection, len, &hello_len);
     switch (hello) {
     case FG_CLIENT_HELLO_PARTIAL:
         hold(connection, len);
@@ -194,6 +200,12 @@ void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
     case FG_CLIENT_HELLO_TOO_LONG:
         refuse_hello(connection, FG_TLS_ALERT_ILLEGAL_PARAMETER);
         break;
+    case FG_CLIENT_HELLO_OVERFLOW:
+        refuse_hello(connection, FG_TLS_ALERT_RECORD_OVERFLOW);
+        break;
+    case FG_CLIENT_HELLO_IDLE: /* OpenSSL throws it away, as much as there may be */
+        pass_on(connection, len, hello_len);
+        break;
     case FG_CLIENT_HELLO_FULL:
     case FG_CLIENT_HELLO_RESUMES:
         take_whole_hello(connection, len, hello_len, hello);
@@ -204,7 +216,7 @@ void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
 void fg_connection_continue_handshake(struct fg_connection *connection)
 {
     size_t len = join_held(connection, 0), hello_len = len;
-    (void)fg_client_hello_look(fg_span_make(connection->net->in, len), &hello_len);
+    (void)look(connection, len, &hello_len);
     fg_connection_set_reading(connection, true);
-    start_handshake(connection, len, hello_len);
+    pass_on(connection, len, hello_len);
 }

@@ -60,12 +60,13 @@ static enum fg_tls_result count(struct fg_tls_records *records, unsigned steps)
 
 /* ---- what a record says ---- */
 
-/* Section 6. That one alert is one record is said there, too. */
+/* Section 6. That one alert is one record is said there, too; that none is empty in 5.4. */
 static enum fg_tls_result take_alert(struct fg_tls_records *records, const unsigned char *data,
                                      size_t len)
 {
     if (len != 2)
-        return fail(records, FG_TLS_ALERT_DECODE_ERROR);
+        return fail(records,
+                    len == 0 ? FG_TLS_ALERT_UNEXPECTED_MESSAGE : FG_TLS_ALERT_DECODE_ERROR);
     if (data[1] == FG_TLS_ALERT_USER_CANCELED)
         return count(records, 1); /* a goodbye follows */
     if (data[1] != FG_TLS_ALERT_CLOSE_NOTIFY)

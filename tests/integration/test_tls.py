@@ -5,11 +5,12 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
 
-from harness import children_of, read_all, run_binary, send_signal, wait_for
+from harness import children_of, free_port, read_all, run_binary, send_signal, wait_for
 from redis_tools import redis_server
 from tls_tools import (GET, Seen, client_context, der, field, hello, make_crl, make_pair, record, reissue,
                        s_client)
@@ -485,6 +486,55 @@ def test_a_second_hello(site):
     assert "New, TLSv1.3" in report and "Server Temp Key: X25519" in report
 
 
+def is_listening(port):
+    with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), 30):
+        return True
+
+
+@pytest.fixture(scope="module")
+def early_session(folder, pairs):
+    """Of a server that took early data, and whose place the gateway has taken since."""
+    port, session = free_port(), folder / "early.session"
+    server = subprocess.Popen(["openssl", "s_server", "-accept", str(port), "-cert", pairs["default"][0], "-key",
+                               pairs["default"][1], "-tls1_3", "-early_data", "-quiet"], stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: is_listening(port), what="the old server")
+        client = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_3", "-sess_out", session],
+                                  stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: session.exists() and session.stat().st_size > 0, what="its session")
+        client.communicate(timeout=60)
+    finally:
+        server.kill()
+        server.communicate(timeout=60)
+    return session
+
+
+@pytest.mark.parametrize("groups", ["X25519:P-256", "P-521:X25519"], ids=["at once", "behind a retry request"])
+@pytest.mark.parametrize("size", [1, 5000, 15000])
+def test_early_data_that_nobody_takes(site, folder, early_session, groups, size):
+    """RFC 8446 section 4.2.10: they are thrown away, before a second hello too, and the handshake goes on."""
+    early = folder / "early.data"
+    early.write_bytes(b"x" * size)
+    report = s_client(site.port, "-servername", "localhost", "-tls1_3", "-sess_in", early_session, "-early_data", early,
+                      "-groups", groups, "-ign_eof", text=GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+    assert "Early data was rejected" in report and report.count("\r\n\r\nhello") == 1
+
+
+def test_early_data_without_end(site):
+    """What comes before a second hello is thrown away up to a measure."""
+    with socket.create_connection(("127.0.0.1", site.port), 30) as plain:
+        plain.sendall(record(hello((29, 0x6399), share=0x6399)))
+        assert plain.recv(65536)[5] == 2
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                plain.sendall(record(bytes(16384), kind=23))
+        with contextlib.suppress(ConnectionError):
+            read_all(plain)
+    assert failed_handshakes(site) > 0
+    assert Seen(site.port).answer.startswith(b"HTTP/1.1 200")
+
+
 def failed_handshakes(site):
     """Of all connections so far: each of them has come to its end."""
     connections = site.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] == 0 and stats,
@@ -497,9 +547,10 @@ LONG = b"\x01" + (131000).to_bytes(3, "big") + bytes(40)
 
 @pytest.mark.parametrize("said, alert", [
     (record(LONG), 47), (record(LONG, size=1), 47), (record(b"\x01", size=1) + record(b"\0\x40\0"), 47),
-    (record(b"\x02\0\0\0"), 10), (record(b"\x01\x5a", kind=21), 10), (b"\x16\x03\x01\0\0", 10), (b"\x16\x03\x01\xff\xff", 10),
-    (b"\x80\x2e\x01\x03\x01", 10)],
-    ids=["too long", "in bytes", "its length cut", "no hello", "an alert", "an empty record", "a record too long", "SSL 2"])
+    (record(b"\x02\0\0\0"), 10), (record(b"\x01\x5a", kind=21), 10), (b"\x16\x03\x01\0\0", 10), (b"\x16\x03\x01\xff\xff", 22),
+    (b"\x80\x2e\x01\x03\x01", 10), (record(b"\x01", kind=20), 10), (record(b"x", kind=23), 10)],
+    ids=["too long", "in bytes", "its length cut", "no hello", "an alert", "an empty record", "a record too long", "SSL 2",
+         "a cipher change", "data"])
 def test_what_no_client_begins_with(site, said, alert):
     """OpenSSL would take room for 128 KiB where a hello says that it is so long."""
     before = failed_handshakes(site)

@@ -146,6 +146,9 @@ SEALED = [  # what is said, and the alert that answers it
     ("a key update with a wish of its own", lambda s: s.record(22, b"\x18\x00\x00\x01\x02"), 47),
     ("a long key update", lambda s: s.record(22, b"\x18\x00\x00\x02\x00\x00"), 50),
     ("half an alert", lambda s: s.record(21, b"\x01"), 50),
+    ("an empty alert", lambda s: s.record(21, b""), 10),
+    ("an empty alert with padding", lambda s: s.record(21, b"", 7), 10),
+    ("two alerts in one", lambda s: s.record(21, b"\x01\x5a" * 2), 50),
     ("too much", lambda s: s.record(23, bytes(16385)), 22),
     ("too much padding", lambda s: s.record(23, b"x", 16384), 22),
 ]

@@ -35,7 +35,13 @@ static size_t hello_len; /* of the last one that was whole */
 static enum fg_client_hello look(const unsigned char *data, size_t len)
 {
     hello_len = 0;
-    return fg_client_hello_look(fg_span_make((const char *)data, len), &hello_len);
+    return fg_client_hello_look(fg_span_make((const char *)data, len), false, &hello_len);
+}
+
+static enum fg_client_hello look_again(const unsigned char *data, size_t len)
+{
+    hello_len = 0;
+    return fg_client_hello_look(fg_span_make((const char *)data, len), true, &hello_len);
 }
 
 static void waits_for_the_whole(void **state)
@@ -84,17 +90,40 @@ static void puts_records_together(void **state)
     }
 }
 
-static void takes_a_cipher_change_before_a_second_one(void **state)
+static void tells_what_means_nothing_before_a_second_one(void **state)
 {
     (void)state;
-    static unsigned char both[4096] = {20, 3, 3, 0, 1, 1};
-    size_t len = 6 + make_hello(TLS1_3_VERSION, both + 6, sizeof(both) - 6);
-    for (size_t part = 0; part < len; part++)
-        assert_int_equal(look(both, part), FG_CLIENT_HELLO_PARTIAL);
-    assert_int_equal(look(both, len), FG_CLIENT_HELLO_FULL);
-    assert_int_equal(hello_len, len);
-    both[5] = 2;
-    assert_int_equal(look(both, len), FG_CLIENT_HELLO_NONE);
+    /* A change of ciphers, early data of three bytes, of none, and another change. */
+    static unsigned char all[4096] = {20, 3,  3, 0, 1, 1, 23, 3, 3, 0, 3, 1, 2,
+                                      3,  23, 3, 3, 0, 0, 20, 3, 3, 0, 1, 1};
+    static const size_t ends[] = {6, 14, 19, 25};
+    size_t len = ends[3] + make_hello(TLS1_3_VERSION, all + ends[3], sizeof(all) - ends[3]);
+    for (size_t part = 0; part <= len; part++) {
+        size_t whole = 0;
+        for (size_t e = 0; e < 4; e++)
+            whole = part >= ends[e] ? ends[e] : whole;
+        assert_int_equal(look_again(all, part),
+                         whole == 0 ? FG_CLIENT_HELLO_PARTIAL : FG_CLIENT_HELLO_IDLE);
+        assert_int_equal(hello_len, whole);
+    }
+    assert_int_equal(look_again(all + ends[3], len - ends[3]), FG_CLIENT_HELLO_FULL);
+    assert_int_equal(look(all, len), FG_CLIENT_HELLO_NONE); /* there is nothing before the first */
+    assert_int_equal(look(all + 6, len - 6), FG_CLIENT_HELLO_NONE);
+    all[5] = 2;
+    assert_int_equal(look_again(all, len), FG_CLIENT_HELLO_NONE);
+    all[4] = 2;
+    assert_int_equal(look_again(all, 5), FG_CLIENT_HELLO_NONE);
+}
+
+static void knows_how_long_a_record_may_be(void **state)
+{
+    (void)state;
+    static const unsigned char clear[] = {22, 3, 1, 0x40, 1}, sealed[] = {23, 3, 3, 0x41, 1};
+    static const unsigned char most[] = {23, 3, 3, 0x41, 0};
+    assert_int_equal(look(clear, sizeof(clear)), FG_CLIENT_HELLO_OVERFLOW);
+    assert_int_equal(look_again(clear, sizeof(clear)), FG_CLIENT_HELLO_OVERFLOW);
+    assert_int_equal(look_again(sealed, sizeof(sealed)), FG_CLIENT_HELLO_OVERFLOW);
+    assert_int_equal(look_again(most, sizeof(most)), FG_CLIENT_HELLO_PARTIAL);
 }
 
 static void refuses_what_is_too_long(void **state)
@@ -166,7 +195,7 @@ static void knows_what_is_none(void **state)
     static const unsigned char alert_between[] = {22, 3, 1, 0, 1, 1, 21, 3, 1, 0, 2, 1, 0};
     unsigned char cut_inside[] = {22, 3, 1, 0, 10, 1, 0, 0, 6, 3, 3, 0, 0, 0, 0};
     assert_int_equal(look(not_hello, sizeof(not_hello)), FG_CLIENT_HELLO_NONE);
-    assert_int_equal(look(too_long, sizeof(too_long)), FG_CLIENT_HELLO_NONE);
+    assert_int_equal(look(too_long, sizeof(too_long)), FG_CLIENT_HELLO_OVERFLOW);
     assert_int_equal(look(empty, sizeof(empty)), FG_CLIENT_HELLO_NONE);
     assert_int_equal(look(alert_between, sizeof(alert_between)), FG_CLIENT_HELLO_NONE);
     assert_int_equal(look(cut_inside, sizeof(cut_inside)), FG_CLIENT_HELLO_FULL); /* for TLS */
@@ -189,7 +218,8 @@ int main(void)
         cmocka_unit_test(waits_for_the_whole),
         cmocka_unit_test(sees_a_session_to_resume),
         cmocka_unit_test(puts_records_together),
-        cmocka_unit_test(takes_a_cipher_change_before_a_second_one),
+        cmocka_unit_test(tells_what_means_nothing_before_a_second_one),
+        cmocka_unit_test(knows_how_long_a_record_may_be),
         cmocka_unit_test(refuses_what_is_too_long),
         cmocka_unit_test(knows_what_is_none),
         cmocka_unit_test(knows_http_by_its_first_byte),
