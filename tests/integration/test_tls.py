@@ -1,4 +1,5 @@
 """Which certificate a client gets, what it may resume, and what happens when files change."""
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -6,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -257,6 +259,62 @@ def test_certificates_are_read_anew(launch, folder):
     replace(pair, second)
     gateway.signal(signal.SIGHUP)
     wait_for(lambda: served() == der(second[0]), what="the certificate after the reload")
+
+
+@pytest.mark.races
+@pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
+def test_a_renewal_amid_handshakes(launch, folder, version):
+    """Who has begun under the old certificate ends under it; nobody gets half of each, on whichever loop."""
+    renewed = make_pair(folder, f"amid-{version}", ["localhost"])
+    both = [make_pair(folder, f"{name}-{version}", ["localhost"]) for name in ("before", "after")]
+    replace(renewed, both[0])
+    gateway = launch({"listeners": lambda g: [listener(g, renewed)], "routes": ROUTES, "limits": {"threads": 4},
+                      "tls": {"check_files": "100ms"}})
+    renewals, stop = [], threading.Event()
+
+    def shake():
+        seen = set()
+        while not stop.is_set():
+            one = Seen(gateway.port, "localhost", version=version)
+            again = Seen(gateway.port, "localhost", session=one.session, context=one.context)
+            assert one.answer.startswith(b"HTTP/1.1 200") and again.answer.startswith(b"HTTP/1.1 200")
+            seen.add(one.certificate)
+        return seen
+
+    def begun():
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client_context(version=version).wrap_bio(incoming, outgoing, server_hostname="localhost")
+        plain = socket.create_connection(("127.0.0.1", gateway.port), 30)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        plain.sendall(outgoing.read())
+        incoming.write(plain.recv(65536))
+        return tls, incoming, outgoing, plain
+
+    def ended(tls, incoming, outgoing, plain):
+        with plain:
+            while True:
+                try:
+                    tls.do_handshake()
+                    return tls.getpeercert(True)
+                except ssl.SSLWantReadError:
+                    plain.sendall(outgoing.read())
+                    incoming.write(plain.recv(65536))
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        crowd = [pool.submit(shake) for _ in range(4)]
+        try:
+            for turn in range(1, 7):
+                half_way = begun()
+                replace(renewed, both[turn % 2])
+                wait_for(lambda: gateway.log.count("files_reloaded what=certificates") >= turn, what="a renewal")
+                renewals.append(ended(*half_way))
+        finally:
+            stop.set()
+        seen = set().union(*(one.result() for one in crowd))
+    assert seen == {der(certificate) for certificate, _ in both}
+    assert renewals == [der(both[(turn - 1) % 2][0]) for turn in range(1, 7)]
+    assert gateway.stats()["gateway"]["connections"]["handshakes_failed"] == 0
 
 
 @pytest.mark.parametrize("since, days, why", [(-5, -1, "it has expired"), (1, 5, "it is not valid yet")])

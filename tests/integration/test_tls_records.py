@@ -1,6 +1,7 @@
 """The records of TLS 1.3 connections are our own behind the handshake: with real clients, quiet ones, and wrong ones."""
 import contextlib
 import os
+import pathlib
 import select
 import socket
 import ssl
@@ -10,7 +11,7 @@ import threading
 import pytest
 
 from harness import wait_for
-from tls_tools import OpenSsl, Sealed, Seen, client_context
+from tls_tools import OpenSsl, Sealed, Seen, client_context, openssl
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 SIZE = 10 << 20
@@ -77,6 +78,32 @@ def test_who_has_the_records(site):
                           capture_output=True, timeout=60, check=False)
     assert done.stdout.count(b"\r\n\r\ndirect") == 1
     assert figures(site)["tls_by_openssl"] == before["tls_by_openssl"] + 2
+
+
+@pytest.mark.skipif(not (pathlib.Path(openssl("version", "-m").decode().split('"')[1]) / "legacy.so").exists(),
+                    reason="OpenSSL has no second provider here")
+def test_without_our_derivations_openssl_has_the_records(launch, tmp_path):
+    """The provider's name is taken, here by another one of an openssl.cnf: OpenSSL's own derivations serve."""
+    (tmp_path / "openssl.cnf").write_text("openssl_conf = all\n[all]\nproviders = these\n[these]\ndefault = one\n"
+                                          "floodgate = two\n[one]\nactivate = 1\n[two]\nmodule = legacy.so\nactivate = 1\n")
+    gateway = launch({"limits": {"threads": 1},
+                      "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}]},
+                     env={"OPENSSL_CONF": str(tmp_path / "openssl.cnf")})
+    for count, version in enumerate((V13, V12), 1):
+        before = Seen(gateway.port, "localhost", version=version, request=GET)
+        after = Seen(gateway.port, "localhost", session=before.session, context=before.context, request=GET)
+        assert after.answer.startswith(b"HTTP/1.1 200") and after.was_resumed
+        assert figures(gateway)["tls_by_openssl"] == 2 * count
+    with OpenSsl(gateway.port) as client:
+        assert client.update_key() and client.write(GET)
+        assert client.read().startswith(b"HTTP/1.1 200")
+    attacker = Sealed(gateway.port, tmp_path)
+    with attacker.socket as connection:
+        connection.sendall(attacker.record(22, b"\x01\x00\x00\x00"))
+        heard = b""
+        while piece := connection.recv(65536):
+            heard += piece
+    assert attacker.open_all(heard)[-1] == (21, b"\x02\x0a")
 
 
 @pytest.mark.parametrize("suite", [b"TLS_AES_128_GCM_SHA256", b"TLS_AES_256_GCM_SHA384", b"TLS_CHACHA20_POLY1305_SHA256"])
