@@ -189,10 +189,11 @@ static const char *read_jwk(const json_t *jwk, struct fg_public_key *key)
 
 /* ---- a file ---- */
 
-static bool has_id(const struct fg_key_set *set, const char *id)
+/* Keys of several types may go by one name (RFC 7517 section 4.5): tokens say their algorithm. */
+static bool has_same(const struct fg_key_set *set, const struct fg_public_key *key)
 {
     for (size_t i = 0; i < set->count; i++) {
-        if (strcmp(set->keys[i].id, id) == 0)
+        if (set->keys[i].algorithm == key->algorithm && strcmp(set->keys[i].id, key->id) == 0)
             return true;
     }
     return false;
@@ -213,8 +214,8 @@ static bool read_jwks(struct fg_key_set *set, const json_t *keys, const char *wa
         if (!is_full)
             key->algorithm = algorithm;
         const char *problem = is_full ? "more than 64 keys" : read_jwk(jwk, key);
-        if (problem == NULL && key->id[0] != '\0' && has_id(set, key->id))
-            problem = "two keys of one kid";
+        if (problem == NULL && key->id[0] != '\0' && has_same(set, key))
+            problem = "two keys of one kid and algorithm";
         if (problem != NULL) {
             snprintf(why, why_bytes, "key %zu: %s", i + 1, problem);
             set->count += !is_full; /* what it holds is freed with the rest */

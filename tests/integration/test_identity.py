@@ -209,6 +209,21 @@ def test_every_algorithm_and_the_key_says_which(launch, files):
         assert "unknown_key" in reason(client, other.token(iss="pss", sub="ada"))
 
 
+def test_keys_of_several_types_under_one_name(launch, files):
+    """RFC 7517 section 4.5, as while a provider moves from one algorithm to another."""
+    made = [Key(alg, "now") for alg in ("RS256", "PS256", "ES256", "EdDSA")]
+    (files / "now.json").write_text(json.dumps({"keys": [key.jwk() for key in made]}))
+    gateway = launch({
+        "limits": {"threads": 1},
+        "identity": {"failed_tokens_burst": 0, "issuers": [{"issuer": "now", "keys_file": str(files / "now.json")}]},
+        "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
+    with gateway.client() as client:
+        for key in made:
+            assert client.get("/", headers=bearer(key.token(iss="now", sub="ada"))).status_code == 200, key.alg
+            forged = Key(key.alg, "now").token(iss="now", sub="ada")
+            assert client.get("/", headers=bearer(forged)).status_code == 401, key.alg
+
+
 def test_who_fails_often_is_not_looked_at(launch, files, keys):
     gateway = launch({
         "limits": {"threads": 1},
