@@ -32,6 +32,7 @@
 #ifndef FG_BACKEND_H
 #define FG_BACKEND_H
 
+#include "backends/last_reads.h"
 #include "backends/never_indexed.h"
 #include "backends/pressure_shared.h"
 #include "base/arena.h"
@@ -358,8 +359,8 @@ struct fg_backend_env {
     const struct fg_counter *shed_at_ns; /* when the backend's own gate last refused; may be NULL */
     const struct fg_counter *waiting;    /* how many wait for its slots; may be NULL */
     uint32_t slots;                      /* of its limit, at the begin; 0: not known */
-    const uint64_t *turn;  /* the number of the loop's turn; NULL: nobody counts them */
-    uint64_t read_turn_ns; /* of a turn, for what is dear to read; 0: no bound */
+    const uint64_t *turn;        /* the number of the loop's turn; NULL: nobody counts them */
+    struct fg_last_reads *reads; /* of the loop; a proxy has need of it */
     unsigned thread_index;
     unsigned thread_count;
 };

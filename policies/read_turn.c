@@ -6,26 +6,27 @@
  *          the loop comes round as fast as before. Whoever comes back for another large first read
  *          on a new connection finds that newcomers get small ones meanwhile.
  * Thread   one owner at a time.
- * Never    slows down whoever sends no more than fits into one read, or what is cheap to read.
+ * Never    slows down whoever sends little at once, or makes smaller what is cheap to read and has
+ *          the turn for itself.
  * Source   deficit round robin (M. Shreedhar, G. Varghese, SIGCOMM 1995) gives each flow a quantum
  *          of cost; here cost is time, known only afterwards, so that the size of the next read is
- *          the quantum, halved and doubled (as in multiplicative decrease), and what a read took
- *          above its share is owed in turns that are passed over.
- * Law      share = budget / max(SHARES, reads wanted in this turn or the one before); a read that
- *          took t > max(share, bytes x PLAIN_NS): halve while t > share, t /= 2; due again after
- *          t / (budget / reads wanted) turns: one that is alone is not made to wait for nobody.
+ *          the quantum, halved and doubled (as in multiplicative decrease).
+ * Law      share = budget / SLICES, or of a first read budget / max(SHARES, reads wanted in this
+ *          turn or the one before); a read that took t > max(share, bytes x PLAIN_NS): halve while
+ *          t > share, t /= 2.
  *          Double once after 2^(TRUST + dears) reads that were full and took half
  *          of that max or less; `dears` counts those that were not, and one is forgotten after as
  *          many cheap ones of the largest size. So neither pauses nor patience buy large dear
  *          reads: each one costs twice as much good behaviour as the one before. PLAIN_NS, since
  *          large pieces cost less than half a nanosecond a byte, and smaller reads would only make
  *          them dearer.
- *          Where the caller can put them in order (clients): who has been dear and is not forgiven,
- *          or has read all that it was given and so wants more, goes last in a turn, behind the
- *          others' reads and answers, by turns, one read at least, until the turn has taken its
- *          budget. Then it is the turn that is bounded, and a read need only be a slice of it:
- *          share = budget / SLICES but for first reads, and nobody is passed over.
- *          So do newcomers' first reads, and reads behind one that was of many requests, of whom a
+ *          Who has been dear and is not forgiven, or has read all that it was given, or PIECE or
+ *          more, and so wants more, goes last in a turn, behind the others' reads and answers, by
+ *          turns, one read at least, until the turn has taken its budget. So it is the turn that is
+ *          bounded, and a read need only be a slice of it. Before it is known who wants more, no
+ *          read but of PIECE has a turn go over its budget at BYTE_NS a byte: forty answers that
+ *          begin in one turn are not forty reads of 64 KiB.
+ *          Clients' first reads go last, and reads behind one that was of many requests, of whom a
  *          hundred are a millisecond in 3 KiB: it is not timed, since to count is cheaper. When
  *          such reads have come to BURSTS in a turn, everybody who has not been read goes last.
  *          So does the rest of a read behind BEGINS requests.
@@ -40,24 +41,25 @@
 
 #include "policies/wide_math.h"
 
-void fg_read_turn_init(struct fg_read_turn *reads, uint64_t budget_ns)
+void fg_read_turn_init_for_servers(struct fg_read_turn *reads, uint64_t budget_ns)
 {
     *reads = (struct fg_read_turn){.budget_ns = budget_ns};
 }
 
-void fg_read_turn_init_in_order(struct fg_read_turn *reads, uint64_t budget_ns)
+void fg_read_turn_init_for_clients(struct fg_read_turn *reads, uint64_t budget_ns)
 {
-    uint8_t least = budget_ns > 0 ? FG_READ_TURN_GUEST : 0;
-    *reads = (struct fg_read_turn){.budget_ns = budget_ns,
-                                   .has_order = budget_ns > 0,
-                                   .newcomer_least = least,
-                                   .newcomer_halvings = least};
+    fg_read_turn_init_for_servers(reads, budget_ns);
+    if (budget_ns == 0)
+        return;
+    reads->newcomer_least = FG_READ_TURN_GUEST;
+    reads->newcomer_halvings = FG_READ_TURN_GUEST;
+    reads->newcomer_doubts = FG_READ_TURN_NEW;
 }
 
 void fg_read_turn_greet(const struct fg_read_turn *reads, struct fg_read_pace *pace)
 {
     *pace = (struct fg_read_pace){.halvings = reads->newcomer_halvings,
-                                  .doubts = reads->has_order ? FG_READ_TURN_NEW : 0};
+                                  .doubts = reads->newcomer_doubts};
 }
 
 /* On what is dear: what is cheap takes nothing from anybody's next read. */
@@ -68,20 +70,21 @@ static bool is_spent(const struct fg_read_turn *reads, uint64_t turn)
 
 bool fg_read_turn_is_crowded(const struct fg_read_turn *reads, uint64_t turn)
 {
-    return reads->has_order && turn == reads->burst_turn && reads->bursts >= FG_READ_TURN_BURSTS;
+    return reads->budget_ns > 0 && turn == reads->burst_turn &&
+           reads->bursts >= FG_READ_TURN_BURSTS;
 }
 
 bool fg_read_turn_goes_last(const struct fg_read_turn *reads, uint64_t turn,
                             const struct fg_read_pace *pace)
 {
-    return reads->has_order && (pace->dears > 0 || pace->is_full || pace->doubts > 0 ||
-                                fg_read_turn_is_crowded(reads, turn));
+    return reads->budget_ns > 0 && (pace->dears > 0 || pace->wants_more || pace->doubts > 0 ||
+                                    fg_read_turn_is_crowded(reads, turn));
 }
 
 void fg_read_turn_served(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
                          uint64_t requests)
 {
-    if (!reads->has_order)
+    if (reads->budget_ns == 0)
         return;
     if (requests >= FG_READ_TURN_MANY)
         pace->doubts = FG_READ_TURN_DOUBTS;
@@ -95,13 +98,24 @@ void fg_read_turn_served(struct fg_read_turn *reads, uint64_t turn, struct fg_re
     reads->bursts = fg_add_saturating(reads->bursts, requests);
 }
 
+/* Large pieces have taken so much of this turn that there is no room for another. */
+static bool is_laden(const struct fg_read_turn *reads, uint64_t turn, size_t bytes)
+{
+    return turn == reads->large_turn && reads->budget_ns > 0 &&
+           fg_add_saturating(reads->large_bytes, bytes) > reads->budget_ns / FG_READ_TURN_BYTE_NS;
+}
+
 size_t fg_read_turn_ask(const struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
                         size_t bytes_max)
 {
     size_t bytes = bytes_max >> pace->halvings;
     if (bytes > FG_READ_TURN_SPARE && is_spent(reads, turn))
         bytes = FG_READ_TURN_SPARE;
+    if (bytes > FG_READ_TURN_PIECE && is_laden(reads, turn, bytes) &&
+        !fg_read_turn_goes_last(reads, turn, pace))
+        bytes = FG_READ_TURN_PIECE;
     pace->asked = (uint32_t)bytes;
+    pace->left = pace->asked;
     return bytes;
 }
 
@@ -117,15 +131,15 @@ static void count(struct fg_read_turn *reads, uint64_t turn)
         reads->count++;
 }
 
-/* Of the budget, among those who want to read, `least` of them at least. */
-static uint64_t share_ns(const struct fg_read_turn *reads, uint32_t least)
+/* Of the budget, among those who want to read. */
+static uint64_t share_ns(const struct fg_read_turn *reads)
 {
     uint32_t most = reads->count > reads->count_before ? reads->count : reads->count_before;
-    uint64_t share = reads->budget_ns / (most > least ? most : least);
+    uint64_t share = reads->budget_ns / (most > FG_READ_TURN_SHARES ? most : FG_READ_TURN_SHARES);
     return share > 0 ? share : 1;
 }
 
-/* Where turns are bounded by order, one read is to be no more than a part of one. */
+/* One read is to be no more than a part of a turn, which the order bounds. */
 static uint64_t slice_ns(const struct fg_read_turn *reads)
 {
     return reads->budget_ns / FG_READ_TURN_SLICES;
@@ -133,18 +147,34 @@ static uint64_t slice_ns(const struct fg_read_turn *reads)
 
 bool fg_read_turn_is_due(struct fg_read_turn *reads, uint64_t turn, const struct fg_read_pace *pace)
 {
-    bool is_later = turn < pace->due_turn && pace->due_turn - turn <= FG_READ_TURN_PASSED_MAX;
     bool is_small = pace->is_known && pace->halvings > 0;
-    if (!is_later && !(is_small && is_spent(reads, turn)))
+    if (!is_small || !is_spent(reads, turn))
         return true;
     count(reads, turn); /* it wants its part, although it may not have it now */
     return false;
 }
 
-bool fg_read_turn_got(struct fg_read_pace *pace, size_t got)
+static void note_large(struct fg_read_turn *reads, uint64_t turn, size_t got)
 {
-    pace->is_full = got == pace->asked;
-    return got >= FG_READ_TURN_MEASURED || pace->is_full;
+    if (turn != reads->large_turn)
+        reads->large_bytes = 0;
+    reads->large_turn = turn;
+    reads->large_bytes = fg_add_saturating(reads->large_bytes, got);
+}
+
+bool fg_read_turn_got(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
+                      size_t got)
+{
+    if (got >= FG_READ_TURN_MEASURED && !fg_read_turn_goes_last(reads, turn, pace))
+        note_large(reads, turn, got);
+    pace->left = got < pace->left ? pace->left - (uint32_t)got : 0;
+    pace->wants_more = pace->left == 0 || pace->asked - pace->left >= FG_READ_TURN_PIECE;
+    return got >= FG_READ_TURN_MEASURED || pace->left == 0;
+}
+
+void fg_read_turn_cut(struct fg_read_pace *pace)
+{
+    pace->wants_more = true;
 }
 
 static void halve(struct fg_read_pace *pace, size_t bytes_max, size_t got, uint64_t took_ns,
@@ -184,31 +214,20 @@ static void learn(struct fg_read_turn *reads, bool is_dear, bool is_cheap, uint8
     }
 }
 
-/* Turns that it is passed over, for what it took above its share. */
-static void pass_over(const struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
-                      uint64_t took_ns)
-{
-    uint64_t passed = took_ns / share_ns(reads, 1);
-    pace->due_turn = turn + (passed < FG_READ_TURN_PASSED_MAX ? passed : FG_READ_TURN_PASSED_MAX);
-}
-
 bool fg_read_turn_note(struct fg_read_turn *reads, uint64_t turn, struct fg_read_pace *pace,
                        size_t bytes_max, size_t got, uint64_t took_ns)
 {
     if (reads->budget_ns == 0)
         return false;
     count(reads, turn);
-    bool is_in_order = reads->has_order && pace->is_known;
-    uint64_t share = is_in_order ? slice_ns(reads) : share_ns(reads, FG_READ_TURN_SHARES);
+    uint64_t share = pace->is_known ? slice_ns(reads) : share_ns(reads);
     uint64_t plain = got * FG_READ_TURN_PLAIN_NS;
     uint64_t fair = share > plain ? share : plain;
     bool is_dear = took_ns > fair;
     bool is_cheap = took_ns <= fair / 2;
-    bool is_full = got == bytes_max >> pace->halvings;
+    bool is_full = pace->left == 0 && pace->asked == bytes_max >> pace->halvings;
     if (took_ns > plain)
         reads->dear_ns += took_ns < UINT64_MAX - reads->dear_ns ? took_ns : 0;
-    if (is_dear && !reads->has_order)
-        pass_over(reads, turn, pace, took_ns);
     if (is_dear)
         halve(pace, bytes_max, got, took_ns, share);
     else if (is_cheap && is_full)

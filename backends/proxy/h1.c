@@ -19,7 +19,6 @@
 
 #define PIECES_MAX 4
 #define IOV_MAX_USED 16
-#define READS_MAX 4 /* a turn, of a TLS connection */
 
 /* A piece of the body with its chunk framing. */
 struct pieces {
@@ -305,18 +304,19 @@ static void prefetch(const struct fg_proxy_attempt *attempt)
     fg_prefetch(attempt->request->ex, sizeof(*attempt->request->ex));
 }
 
-void fg_h1_on_readable(struct fg_upstream *upstream)
+void fg_h1_read(struct fg_upstream *upstream)
 {
     struct fg_proxy_attempt *attempt = upstream->attempt;
-    if (!fg_read_pace_is_due(upstream))
-        return;
     prefetch(attempt);
-    for (unsigned reads = 0; read_some(attempt) && fg_upstream_has_pending(upstream); reads++) {
-        if (attempt->request->is_paused)
+    fg_read_pace_ask(upstream);
+    while (read_some(attempt)) {
+        if (attempt->request->is_paused || !fg_read_pace_goes_on(upstream))
             return;
-        if (reads == READS_MAX || upstream->has_small_records) {
-            fg_upstream_read_again(upstream); /* others have their turn */
-            return;
-        }
     }
+}
+
+void fg_h1_on_readable(struct fg_upstream *upstream)
+{
+    if (fg_read_pace_is_due(upstream))
+        fg_h1_read(upstream);
 }

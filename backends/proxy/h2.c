@@ -24,7 +24,6 @@
 #include <stdlib.h>
 
 #define FRAME_BYTES_MAX ((size_t)16384 + 9) /* the session sends no larger ones */
-#define READS_MAX 8
 #define IOV_MAX_USED 16
 
 struct fg_proxy_attempt *fg_h2_attempt_of(nghttp2_session *session, int32_t stream_id)
@@ -460,17 +459,12 @@ static int take_input(struct fg_h2 *h2, const uint8_t *data, size_t len)
     return error;
 }
 
-void fg_h2_on_readable(struct fg_upstream *upstream)
+void fg_h2_read(struct fg_upstream *upstream)
 {
     struct fg_h2 *h2 = upstream->h2;
     char *buffer = upstream->thread->read_buffer;
-    if (!fg_read_pace_is_due(upstream))
-        return;
-    for (unsigned reads = 0;; reads++) {
-        if (reads == READS_MAX || (reads > 0 && upstream->has_small_records)) {
-            fg_upstream_read_again(upstream); /* others have their turn */
-            break;
-        }
+    fg_read_pace_ask(upstream);
+    do {
         ssize_t got = fg_upstream_read(upstream, buffer, fg_read_pace_room(upstream));
         if (got == -1)
             break;
@@ -488,12 +482,16 @@ void fg_h2_on_readable(struct fg_upstream *upstream)
             break_off(h2, "the server broke the rules of HTTP/2");
             return;
         }
-        if (!fg_upstream_has_pending(upstream))
-            break;
-    }
+    } while (fg_read_pace_goes_on(upstream));
     move_excess(h2);
     place_tunnels(h2);
     flush_and_settle(h2);
+}
+
+void fg_h2_on_readable(struct fg_upstream *upstream)
+{
+    if (fg_read_pace_is_due(upstream))
+        fg_h2_read(upstream);
 }
 
 /* ---- what attempts ask for ---- */

@@ -70,7 +70,6 @@ thread_open(struct fg_backend *backend, const struct fg_backend_env *env, struct
     thread->clock.turn = env->turn;
     thread->metrics = &proxy->metrics[env->thread_index];
     thread->idle_max = share(proxy->conf.max_idle_connections, proxy->thread_count);
-    fg_read_turn_init(&thread->reads, env->turn != NULL ? env->read_turn_ns : 0);
     thread->read_buffer = malloc(FG_READ_BYTES);
     thread->write_buffer = malloc(FG_WRITE_BYTES);
     if (thread->read_buffer == NULL || thread->write_buffer == NULL)

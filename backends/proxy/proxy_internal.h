@@ -22,7 +22,6 @@
 #include "policies/address_share.h"
 #include "policies/balance.h"
 #include "policies/crowd.h"
-#include "policies/read_turn.h"
 #include "policies/retry.h"
 #include "policies/retry_budget.h"
 #include "policies/siphash.h"
@@ -66,6 +65,7 @@ struct fg_proxy_metrics {
     struct fg_counter connect_errors;
     struct fg_counter malformed;
     struct fg_counter dear_reads;    /* that took more than their share of a turn */
+    struct fg_counter last_reads;    /* that went last in their turn */
     struct fg_counter gave_way;      /* stalled by their clients, while others waited */
     struct fg_counter share_cut;     /* of these, above their client's share */
     struct fg_counter share_refused; /* whose client keeps its share of answers waiting */
@@ -135,6 +135,7 @@ struct fg_upstream {
     struct fg_list waiting;             /* attempts, until the connection is ready */
     struct fg_list link;                /* in a list of the endpoint's, or thread->free */
     struct fg_list again;               /* thread->again */
+    struct fg_last_read last;           /* goes last in this turn */
     struct fg_timeout_entry timeout;    /* to connect, or idle */
     struct event read_event;
     struct event write_event;
@@ -203,7 +204,6 @@ struct fg_proxy_thread {
     struct event again_event;
 
     struct fg_segment_pool segments;
-    struct fg_read_turn reads;
     struct fg_block_pool small_blocks; /* of HTTP/2 sessions */
     struct fg_known_lines known_lines; /* of HTTP/1.1 answers */
     char *read_buffer;                 /* FG_READ_BYTES */
@@ -379,6 +379,8 @@ void fg_upstreams_close_oldest_idle(struct fg_proxy_thread *thread);
 void fg_upstream_set_idle(struct fg_upstream *upstream, bool is_idle);
 /* In the next turn, whether or not its socket has more by then. Harmless twice. */
 void fg_upstream_read_again(struct fg_upstream *upstream);
+/* At the end of the turn, behind all others. Harmless twice. */
+void fg_upstream_read_last(struct fg_upstream *upstream);
 /* Read on, or leave what comes in the socket. */
 void fg_upstream_set_reading(struct fg_upstream *upstream, bool is_reading);
 /* One call of the carried protocol's on_writable when the socket has room. */
@@ -468,7 +470,10 @@ bool fg_h1_is_waiting(const struct fg_proxy_attempt *attempt);
 /* The request's body so far, framed, to be sent before what comes; `is_moved`: its own bytes, which
  * need no frame, instead of a copy. */
 FG_MUST_USE bool fg_h1_keep_body(struct fg_proxy_attempt *attempt, bool is_last, bool is_moved);
+/* There is something to read: now, or when others have had their turn. */
 void fg_h1_on_readable(struct fg_upstream *upstream);
+/* Its turn has come. */
+void fg_h1_read(struct fg_upstream *upstream);
 
 /* ---- h2.c: attempts as streams of a shared connection ---- */
 
@@ -494,7 +499,9 @@ void fg_h2_leave(struct fg_proxy_attempt *attempt);
 /* Nothing has come for the keepalive's interval, and for its timeout after a PING. */
 void fg_h2_on_silence(struct fg_timeout_entry *timeout);
 void fg_h2_on_ping_timeout(struct fg_timeout_entry *timeout);
+/* As for HTTP/1.1. */
 void fg_h2_on_readable(struct fg_upstream *upstream);
+void fg_h2_read(struct fg_upstream *upstream);
 void fg_h2_on_writable(struct fg_upstream *upstream);
 /* End of the turn: write what all connections have to say. */
 void fg_h2_flush_dirty(struct fg_proxy_thread *thread);

@@ -59,6 +59,7 @@ static json_t *connections_json(const struct fg_proxy *proxy)
     set_number(connections, "streams", SUM(proxy, streams_open));
     set_number(connections, "pings", SUM(proxy, pings));
     set_number(connections, "dear_reads", SUM(proxy, dear_reads));
+    set_number(connections, "last_reads", SUM(proxy, last_reads));
     set_number(connections, "pings_lost", SUM(proxy, pings_lost));
     set_number(connections, "tls_handshakes", SUM(proxy, tls_handshakes));
     set_number(connections, "tls_resumed", SUM(proxy, tls_resumed));

@@ -88,6 +88,34 @@ void fg_upstream_read_again(struct fg_upstream *upstream)
     event_add(&thread->again_event, &at_once);
 }
 
+/* One of each client goes in a round; a connection that many share is like one client's. */
+void fg_upstream_read_last(struct fg_upstream *upstream)
+{
+    struct fg_last_reads *reads = upstream->thread->env.reads;
+    uint64_t owner =
+        upstream->attempt == NULL ? 0 : fg_proxy_request_owner(upstream->attempt->request);
+    reads->add(reads, &upstream->last, owner);
+}
+
+/* Its client may have stopped to take meanwhile. */
+static void on_last_read(struct fg_last_read *read)
+{
+    struct fg_upstream *upstream = FG_CONTAINER_OF(read, struct fg_upstream, last);
+    if (!upstream->is_reading)
+        return;
+    fg_counter_add_owned(&upstream->thread->metrics->last_reads, 1);
+    if (upstream->state == FG_UPSTREAM_ACTIVE)
+        fg_h1_read(upstream);
+    else if (upstream->state == FG_UPSTREAM_SHARED)
+        fg_h2_read(upstream);
+}
+
+static void leave_last(struct fg_upstream *upstream)
+{
+    if (upstream->last.place.is_taken)
+        upstream->thread->env.reads->remove(upstream->thread->env.reads, &upstream->last);
+}
+
 void fg_upstream_await_room(struct fg_upstream *upstream)
 {
     if (upstream->is_write_armed)
@@ -342,6 +370,7 @@ static bool add_block(struct fg_proxy_thread *thread)
         struct fg_upstream *upstream = &block->upstreams[i];
         upstream->thread = thread;
         upstream->fd = -1;
+        upstream->last.serve = on_last_read;
         fg_list_init(&upstream->waiting);
         fg_list_init(&upstream->again);
         fg_timeout_entry_init(&upstream->timeout);
@@ -543,7 +572,7 @@ static void attach(struct fg_upstream *upstream, int fd)
     struct event_base *base = upstream->thread->env.base;
     upstream->fd = fd;
     upstream->is_reused = false;
-    fg_read_turn_greet(&upstream->thread->reads, &upstream->pace);
+    fg_read_turn_greet(&upstream->thread->env.reads->law, &upstream->pace);
     upstream->is_reading = false;
     upstream->is_write_armed = false;
     event_assign(&upstream->read_event, base, fd, EV_READ | EV_PERSIST, on_readable, upstream);
@@ -679,6 +708,7 @@ void fg_upstream_release(struct fg_upstream *upstream)
     struct fg_proxy_thread *thread = upstream->thread;
     assert(upstream->state == FG_UPSTREAM_ACTIVE);
     upstream->attempt = NULL;
+    upstream->pace.wants_more = false; /* of this answer there is no more */
     fg_pending_wake(thread);
     if (!is_worth_keeping(upstream)) {
         fg_upstream_close(upstream);
@@ -737,6 +767,7 @@ void fg_upstream_close(struct fg_upstream *upstream)
     forget_header(upstream);
     fg_list_remove(&upstream->link);
     fg_list_remove(&upstream->again);
+    leave_last(upstream);
     set_state(upstream, FG_UPSTREAM_FREE);
     struct fg_proxy_endpoint *endpoint = upstream->endpoint;
     upstream->attempt = NULL;

@@ -62,8 +62,8 @@ static const struct fg_key limits_keys[] = {
      .max = 1 * MINUTE,
      .doc = "Of one turn of an event loop, what clients may have with input that does not end: "
             "they are read behind all others, by turns, and of those whose bytes are dear (chunks, "
-            "frames or TLS records of a few bytes) less at a time. For what the servers of a "
-            "cluster send there is as much again."},
+            "frames or TLS records of a few bytes) less at a time. What servers send is read by "
+            "the same law."},
     {.name = "write_turn",
      .type = FG_KEY_DURATION,
      .offset = L(write_turn_ns),

@@ -10,21 +10,9 @@
 #ifndef FG_NET_LAST_LINE_H
 #define FG_NET_LAST_LINE_H
 
+#include "backends/last_reads.h"
 #include "net/loop.h"
 #include "policies/fair_turns.h"
-
-struct fg_last_place {
-    struct fg_fair_turn turn;
-    bool is_taken;
-    uint32_t next_round; /* the first one that it may have, in that period of the line's */
-    uint32_t period;
-};
-
-/* What those who go last have had of a turn, in any line. Zeroed: nothing. */
-struct fg_last_share {
-    uint64_t turn; /* which one */
-    uint64_t taken_ns;
-};
 
 struct fg_last_line {
     struct fg_loop *loop;

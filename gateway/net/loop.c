@@ -38,6 +38,7 @@ struct fg_loop {
     struct fg_arena_pool arena_pool;
     struct fg_list deferred;
     struct fg_list late; /* behind all of these */
+    struct fg_last_share last_share;
     uint64_t turn;
     uint64_t now_ns;
     bool is_now_stale;       /* the loop may have slept since now_ns was read */
@@ -232,6 +233,11 @@ uint64_t fg_loop_turn(const struct fg_loop *loop)
 const uint64_t *fg_loop_turn_place(const struct fg_loop *loop)
 {
     return &loop->turn;
+}
+
+struct fg_last_share *fg_loop_last_share(struct fg_loop *loop)
+{
+    return &loop->last_share;
 }
 
 void fg_loop_refresh_now(struct fg_loop *loop)

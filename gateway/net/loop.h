@@ -15,6 +15,12 @@
 struct event_base;
 struct fg_loop;
 
+/* What those who go last have had of a turn, in any line (net/last_line.h). Zeroed: nothing. */
+struct fg_last_share {
+    uint64_t turn; /* which one */
+    uint64_t taken_ns;
+};
+
 /* Work to be done once at the end of the current turn: flush a connection's output, free objects
  * that must not be freed inside their own callback. Zeroed is idle. */
 struct fg_deferred {
@@ -40,6 +46,9 @@ struct fg_arena_pool *fg_loop_arena_pool(struct fg_loop *loop);
 /* The number of the turn that runs, and where it stands. */
 uint64_t fg_loop_turn(const struct fg_loop *loop);
 const uint64_t *fg_loop_turn_place(const struct fg_loop *loop);
+
+/* That of all lines of the loop. */
+struct fg_last_share *fg_loop_last_share(struct fg_loop *loop);
 
 /* Monotonic time, read once a turn and after fg_loop_refresh_now: cheap, at most a turn old. */
 uint64_t fg_loop_now_ns(const struct fg_loop *loop);

@@ -41,7 +41,7 @@ void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
     fg_counter_set(&net->stats.open_max, net->connections_max);
     net->per_ip_max = share_of(limits->connections_per_ip_max, net->options.thread_count);
     fg_timeouts_set_limits(&net->env.timeouts, limits);
-    fg_read_turn_init_in_order(&net->read_turn, limits->read_turn_ns);
+    fg_read_turn_init_for_clients(&net->read_turn, limits->read_turn_ns);
     net->last_readers.budget_ns = limits->read_turn_ns;
     fg_write_turn_init(&net->write_turn, limits->write_turn_ns);
     net->last_writers.budget_ns = limits->write_turn_ns;

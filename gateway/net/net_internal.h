@@ -64,7 +64,6 @@ struct fg_net {
     struct fg_read_turn read_turn;
     struct fg_last_line last_readers; /* have something to read, and go last in this turn */
     struct fg_write_turn write_turn;
-    struct fg_last_share last_share;
     struct fg_last_line last_writers; /* have something to say, and go last in this turn */
     struct fg_handshakes handshakes;
     struct fg_tls_env tls_env;

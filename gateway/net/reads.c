@@ -63,7 +63,7 @@ static uint64_t begin(struct fg_connection *connection)
 {
     connection->transport.begun = 0;
     connection->transport.begun_max =
-        connection->net->read_turn.has_order ? FG_READ_TURN_BEGINS : 0;
+        connection->net->read_turn.budget_ns > 0 ? FG_READ_TURN_BEGINS : 0;
     return connection->net->env.streams_moved;
 }
 
@@ -96,7 +96,9 @@ static void read_now(struct fg_connection *connection)
     ssize_t got = receive(connection);
     if (got > 0) {
         fg_counter_add_owned(&net->stats.bytes_read, (uint64_t)got);
-        if (fg_read_turn_got(&connection->pace, (size_t)got) && is_listened_to(connection))
+        uint64_t turn = fg_loop_turn(net->env.loop);
+        if (fg_read_turn_got(&net->read_turn, turn, &connection->pace, (size_t)got) &&
+            is_listened_to(connection))
             take_measured(connection, (size_t)got);
         else
             fg_connection_take_bytes(connection, net->in, (size_t)got);
@@ -138,7 +140,7 @@ static void serve(struct fg_last_place *place)
 
 void fg_reads_init(struct fg_net *net)
 {
-    fg_last_line_init(&net->last_readers, net->env.loop, &net->last_share, serve);
+    fg_last_line_init(&net->last_readers, net->env.loop, fg_loop_last_share(net->env.loop), serve);
 }
 
 /* A hello waits in a line of its own, if it must; but hundreds that have said none may end at once.

@@ -24,7 +24,7 @@ static void serve(struct fg_last_place *place)
 
 void fg_writes_init(struct fg_net *net)
 {
-    fg_last_line_init(&net->last_writers, net->env.loop, &net->last_share, serve);
+    fg_last_line_init(&net->last_writers, net->env.loop, fg_loop_last_share(net->env.loop), serve);
 }
 
 static void put_last(struct fg_connection *connection)

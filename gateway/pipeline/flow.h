@@ -15,6 +15,7 @@
 #define FG_PIPELINE_FLOW_H
 
 #include "backends/client_owner.h"
+#include "net/server_reads.h"
 #include "pipeline/api_keys.h"
 #include "pipeline/early_body.h"
 #include "pipeline/jwt_verifier.h"
@@ -226,6 +227,7 @@ struct fg_pipeline_thread {
     char date[40]; /* of the second `date_s`, for the date field */
     size_t date_len;
     uint64_t date_s;
+    struct fg_server_reads server_reads;
 };
 
 /* What all loops share. */

@@ -295,6 +295,8 @@ static void on_deadline_timer(evutil_socket_t fd, short what, void *arg)
 static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *error)
 {
     struct fg_pipeline *pipeline = thread->pipeline;
+    fg_server_reads_init(&thread->server_reads, thread->loop,
+                         pipeline->config->limits.read_turn_ns);
     thread->env = (struct fg_backend_env){
         .base = fg_loop_base(thread->loop),
         .mailbox = fg_loop_mailbox(thread->loop),
@@ -302,7 +304,7 @@ static bool open_backends(struct fg_pipeline_thread *thread, struct fg_error *er
         .pressure = fg_overload_shared_pressure(pipeline->overload),
         .thread_index = fg_loop_index(thread->loop),
         .turn = fg_loop_turn_place(thread->loop),
-        .read_turn_ns = pipeline->config->limits.read_turn_ns,
+        .reads = &thread->server_reads.base,
         .thread_count = pipeline->thread_count,
     };
     size_t count = pipeline->config->backend_count;
@@ -413,6 +415,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
         thread->session->backend->ops->thread_close(thread->session);
     if (thread->room_desk != NULL)
         thread->room_desk->backend->ops->thread_close(thread->room_desk);
+    fg_server_reads_fini(&thread->server_reads);
     if (thread->deadline_timer != NULL)
         event_free(thread->deadline_timer);
     fg_jwt_verifier_destroy(thread->verifier);

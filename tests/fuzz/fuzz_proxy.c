@@ -36,6 +36,7 @@ struct exchange {
 struct world {
     struct event_base *base;
     struct fg_mailbox mailbox;
+    struct fg_last_reads reads; /* without a bound */
     struct fg_arena_pool pool;
     struct fg_backend *backends[2]; /* HTTP/1.1, HTTP/2 */
     struct fg_backend_thread *threads[2];
@@ -269,7 +270,7 @@ static void make_world(struct world *w)
             .dns_ttl_max_ns = 60 * FG_S,
         };
         const struct fg_backend_env env = {
-            .base = w->base, .mailbox = &w->mailbox, .thread_count = 1};
+            .base = w->base, .mailbox = &w->mailbox, .reads = &w->reads, .thread_count = 1};
         w->backends[i] = fg_proxy_create("fuzz", &conf, 1, &error);
         assert(w->backends[i] != NULL);
         w->threads[i] = w->backends[i]->ops->thread_open(w->backends[i], &env, &error);

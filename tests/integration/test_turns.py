@@ -2,6 +2,7 @@
 Turns of an event loop: who asks for much at once, or is sent much, is served by pieces, and everybody else in
 between. What waits for the gateway when it is stopped is there at once when it goes on; its log says who came first.
 """
+import concurrent.futures
 import contextlib
 import re
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 import wire
 from harness import plain_http, read_response, send_signal, wait_for
+from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
 
 LARGE = bytes(i % 251 for i in range(60000))
 ROOM = 1 << 20  # of a client's socket: it takes an answer whole
@@ -178,3 +180,35 @@ def test_small_answers_do_not_wait_for_large_ones(site):
         assert order.index("/small/other") <= 8
         assert figure(site, "writes_cut") > before
         assert "floodgate_writes_cut_total " in plain_http.get(f"{site.admin}/metrics").text
+
+
+HUGE = bytes(i % 249 for i in range(1500000))
+
+
+def huge_server(kind, certificate):
+    if kind == "h2":
+        def answer(server, conn, stream_id, _):
+            conn.send_headers(stream_id, [(":status", "200")])
+            server.send(conn, stream_id, HUGE)
+        return H2Server(answer)
+    return Raw([ok(HUGE)], tls=server_tls(certificate) if kind == "tls" else None)
+
+
+@pytest.mark.parametrize("kind", ["plain", "tls", "h2"])
+def test_large_answers_of_servers_are_read_behind_others(launch, certificate, kind):
+    keys = {"plain": {}, "tls": {"tls": {"verify": False}}, "h2": {"protocol": "h2"}}[kind]
+    with serving(huge_server(kind, certificate)) as server:
+        gateway = launch(cluster([server.address], **keys))
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            for _ in range(2):
+                answers = list(pool.map(lambda _: gateway.get("/").content, range(6)))
+                assert all(answer == HUGE for answer in answers)
+        assert figures(gateway, "connections")["last_reads"] > 0
+
+
+def test_small_answers_of_servers_are_read_at_once(launch):
+    with serving(Raw([ok(b"x" * 10000)])) as server:
+        gateway = launch(cluster([server.address]))
+        for _ in range(20):
+            assert gateway.get("/").content == b"x" * 10000
+        assert figures(gateway, "connections")["last_reads"] == 0

@@ -70,6 +70,8 @@ void fixture_open(struct fixture *f)
         .base = f->base,
         .mailbox = &f->mailbox,
         .helper = f->helper,
+        .reads = &f->reads,
+        .turn = f->turn,
         .thread_count = 1,
     };
     f->backend = fg_proxy_create("api", &f->conf, 1, &error);

@@ -28,6 +28,8 @@ struct fixture {
     struct event_base *base;
     struct event *tick;
     struct fg_mailbox mailbox;
+    struct fg_last_reads reads; /* without a bound */
+    const uint64_t *turn;       /* NULL: nobody counts them */
     struct fg_helper_pool *helper;
     struct fg_cluster_conf conf;
     struct fg_endpoint_conf endpoints[SERVERS_MAX];
