@@ -155,6 +155,7 @@ struct fg_issuer_conf {
     const char *keys_file; /* JWK set or PEM */
     const char *algorithm; /* of keys that name none; NULL: the usual one of their type */
     const char *user_prefix;
+    const char *token_type; /* NULL: any, or none */
     uint64_t leeway_ns;
 };
 

@@ -105,6 +105,13 @@ static const struct fg_key issuer_keys[] = {
      .check = fg_text_check_user,
      .doc = "Put before the subject of its tokens, so that its users are not taken for others of "
             "the same name."},
+    {.name = "token_type",
+     .type = FG_KEY_STRING,
+     .offset = ISSUER(token_type),
+     .check = fg_text_check_not_empty,
+     .doc = "The `typ` that is demanded of its tokens' headers, as `at+jwt` (RFC 9068); without it "
+            "none is. An issuer that signs tokens of several kinds with one key, for logins, "
+            "logouts or events, has them told apart by it."},
     {.name = NULL},
 };
 

@@ -292,6 +292,7 @@ const char *fg_jwt_verdict_name(enum fg_jwt_verdict verdict)
         [FG_JWT_NOT_YET] = "not_yet_valid",
         [FG_JWT_WRONG_ISSUER] = "wrong_issuer",
         [FG_JWT_WRONG_AUDIENCE] = "wrong_audience",
+        [FG_JWT_WRONG_TYPE] = "wrong_type",
         [FG_JWT_NO_SUBJECT] = "no_subject",
         [FG_JWT_BAD_SUBJECT] = "bad_subject",
         [FG_JWT_TOO_LONG] = "too_long",

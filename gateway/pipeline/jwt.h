@@ -57,6 +57,7 @@ enum fg_jwt_verdict {
     FG_JWT_NOT_YET,
     FG_JWT_WRONG_ISSUER,
     FG_JWT_WRONG_AUDIENCE,
+    FG_JWT_WRONG_TYPE, /* made for something else */
     FG_JWT_NO_SUBJECT,
     FG_JWT_BAD_SUBJECT, /* it cannot be a user id */
     FG_JWT_TOO_LONG,

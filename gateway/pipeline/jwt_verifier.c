@@ -116,6 +116,25 @@ static enum fg_jwt_verdict verify_by_set(EVP_MD_CTX *ctx, const struct fg_key_se
     return token->tries == 0 ? FG_JWT_UNKNOWN_KEY : FG_JWT_BAD_SIGNATURE;
 }
 
+/* A media type without "application/", which may be left out (RFC 7515 section 4.1.9). */
+static struct fg_span bare_type(const char *text)
+{
+    const struct fg_span prefix = FG_SPAN_LITERAL("application/");
+    struct fg_span type = fg_span_from_string(text == NULL ? "" : text);
+    if (type.len > prefix.len &&
+        fg_span_equal_nocase(fg_span_make(type.data, prefix.len), prefix) &&
+        memchr(type.data + prefix.len, '/', type.len - prefix.len) == NULL)
+        type = fg_span_make(type.data + prefix.len, type.len - prefix.len);
+    return type;
+}
+
+/* RFC 8725 section 3.11: a token for something else, of the same issuer under the same key. */
+static bool is_of_type(const json_t *header, const char *wanted)
+{
+    const char *said = json_string_value(json_object_get(header, "typ"));
+    return wanted == NULL || fg_span_equal_nocase(bare_type(said), bare_type(wanted));
+}
+
 /* The index of the issuer whose token it says to be; issuer_count: none of the others'. */
 static size_t issuer_of(const struct fg_identity_conf *conf, const json_t *claims)
 {
@@ -148,6 +167,8 @@ static enum fg_jwt_verdict check_foreign(struct fg_jwt_verifier *verifier, struc
         return FG_JWT_MALFORMED;
     enum fg_jwt_verdict verdict =
         verify_by_set(verifier->digest, &verifier->ring->issuers[issuer], token);
+    if (verdict == FG_JWT_OK && !is_of_type(token->header, conf->token_type))
+        verdict = FG_JWT_WRONG_TYPE;
     if (verdict != FG_JWT_OK)
         return verdict;
     return fg_jwt_read_claims(&rules, arena, token->claims, now_s, grant);

@@ -224,6 +224,29 @@ def test_keys_of_several_types_under_one_name(launch, files):
             assert client.get("/", headers=bearer(forged)).status_code == 401, key.alg
 
 
+def test_tokens_of_another_kind(launch, files, keys):
+    """RFC 8725 section 3.11: a good signature of the right issuer, but on what it made for something else."""
+    issuer = {"issuer": LOGIN["iss"], "keys_file": str(files / "jwks.json")}
+    gateway = launch({
+        "limits": {"threads": 1},
+        "identity": {"failed_tokens_burst": 0, "issuers": [{**issuer, "token_type": "at+jwt"}]},
+        "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
+    key = keys["ec"]
+
+    def token(**header):
+        text = ".".join(b64(json.dumps(part).encode()) for part in (
+            {"alg": key.alg, **header}, {**LOGIN, "exp": int(time.time()) + 600}))
+        return f"{text}.{b64(key.sign(text.encode()))}"
+
+    with gateway.client() as client:
+        for kind in ("at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"):
+            assert client.get("/", headers=bearer(token(typ=kind))).status_code == 200, kind
+        for kind in ("JWT", "logout+jwt", "", "application/", "at+jwt ", "application/application/at+jwt", "text/at+jwt", 7, None):
+            answer = client.get("/", headers=bearer(token(typ=kind)))
+            assert answer.status_code == 401 and "wrong_type" in answer.json()["error"]["message"], kind
+        assert "wrong_type" in client.get("/", headers=bearer(token())).json()["error"]["message"]
+
+
 def test_who_fails_often_is_not_looked_at(launch, files, keys):
     gateway = launch({
         "limits": {"threads": 1},
