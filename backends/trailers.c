@@ -36,6 +36,7 @@ static bool is_left_out(struct fg_span name)
         FG_SPAN_LITERAL("keep-alive"),
         FG_SPAN_LITERAL("location"),
         FG_SPAN_LITERAL("max-forwards"),
+        FG_SPAN_LITERAL("proxy"),
         FG_SPAN_LITERAL("proxy-authenticate"),
         FG_SPAN_LITERAL("proxy-authorization"),
         FG_SPAN_LITERAL("proxy-connection"),

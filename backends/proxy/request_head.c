@@ -102,6 +102,7 @@ static bool is_replaced(struct fg_span name, const struct fg_exchange *ex,
     case FG_FIELD_UPGRADE:
     case FG_FIELD_EXPECT:
     case FG_FIELD_REQUEST_ID:
+    case FG_FIELD_PROXY:
         return true;
     case FG_FIELD_TRAILER: /* there are servers that heed no others than it names */
         return !ex->has_body || ex->content_length >= 0;

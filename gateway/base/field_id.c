@@ -15,6 +15,8 @@ enum fg_field_id fg_field_identify(struct fg_span name)
         return IS_NAMED(name, "te") ? FG_FIELD_TE : FG_FIELD_OTHER;
     case 4:
         return IS_NAMED(name, "host") ? FG_FIELD_HOST : FG_FIELD_OTHER;
+    case 5:
+        return IS_NAMED(name, "proxy") ? FG_FIELD_PROXY : FG_FIELD_OTHER;
     case 6:
         return IS_NAMED(name, "cookie")   ? FG_FIELD_COOKIE
                : IS_NAMED(name, "expect") ? FG_FIELD_EXPECT

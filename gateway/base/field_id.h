@@ -24,6 +24,7 @@ enum fg_field_id {
     FG_FIELD_TRACEPARENT,
     FG_FIELD_SERVER_TIMING,
     FG_FIELD_TRAILER,
+    FG_FIELD_PROXY,
 };
 
 /* `name` is in lower case. */

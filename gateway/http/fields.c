@@ -27,6 +27,7 @@ bool fg_field_is_hop_by_hop(enum fg_field_id id)
     case FG_FIELD_TRACEPARENT:
     case FG_FIELD_SERVER_TIMING:
     case FG_FIELD_TRAILER:
+    case FG_FIELD_PROXY:
         break;
     }
     return false;

@@ -259,6 +259,7 @@ static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, s
     case FG_FIELD_KEEP_ALIVE:
     case FG_FIELD_PROXY_CONNECTION:
     case FG_FIELD_HTTP2_SETTINGS:
+    case FG_FIELD_PROXY: /* CGI makes HTTP_PROXY of it, which programs obey: CVE-2016-5385 */
         break;
     }
     return FG_HTTP_OK;

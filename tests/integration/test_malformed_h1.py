@@ -328,11 +328,13 @@ PASSED = [
     ("blanks around extensions", chunks(b"5 ; a = b\t;c = \"d\" ;e\r\nhello\r\n0\t;x\r\n\r\n"),
      UP_CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"),
     ("trailers of framing are taken off", chunks(b"5\r\nhello\r\n0\r\nContent-Length: 9\r\nHost: y\r\nX: z\r\n"
-                                                 b"Transfer-Encoding: gzip\r\n\r\n"),
+                                                 b"Transfer-Encoding: gzip\r\nProxy: y\r\n\r\n"),
      UP_CHUNKED + b"5\r\nhello\r\n0\r\nx: z\r\n\r\n"),
     ("fields of Connection", get(b"/", H + b"X: a\r\nY: b\r\nConnection: close, x\r\n"), wire.head(fields=[("y", "b")])),
     ("Connection cannot take framing off", post(b"Content-Length: 5\r\nConnection: content-length, host\r\n", b"hello"),
      wire.head("POST", fields=[("content-length", "5")]) + b"hello"),
+    ("Proxy, of which CGI makes HTTP_PROXY", get(b"/", H + b"Proxy: http://evil.example\r\nX: y\r\n"),
+     wire.head(fields=[("x", "y")])),
     ("hop-by-hop fields", get(b"/", H + b"Keep-Alive: 5\r\nProxy-Connection: close\r\nTE: gzip\r\nUpgrade: foo\r\n"),
      wire.head()),
     ("h2c upgrade in the clear is not heard", get(b"/", H + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"

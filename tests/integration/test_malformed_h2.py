@@ -334,6 +334,7 @@ PASSED = [
     ("the path normalised", with_value(":path", "/b/..//%61/%2e"), wire.head(path="/a/")),
     ("a method nobody knows", with_value(":method", "M-BREW"), wire.head("M-BREW", "/a")),
     ("cookies joined", get(("cookie", "a=1"), ("cookie", "b=2")), wire.head(path="/a", fields=[("cookie", "a=1; b=2")])),
+    ("proxy, of which CGI makes HTTP_PROXY", get(("proxy", "http://evil.example")), wire.head(path="/a")),
     ("te trailers", get(("te", "trailers")), wire.head(path="/a", fields=[("te", "trailers"), ("connection", "te")])),
     ("a continuation", frame(HEADERS, END_STREAM, 1, block(pseudo("/a"))) +
      frame(CONTINUATION, END_HEADERS, 1, block([("a", "b")])), wire.head(path="/a", fields=[("a", "b")])),
