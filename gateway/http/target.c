@@ -81,9 +81,21 @@ static size_t put_escape(const char *from, size_t left, unsigned kept, char *to)
 }
 
 /*
+ * "..;x" is ".." to servers that take parameters off a segment, behind all that was decided by the
+ * path: /a/..;/admin is their /admin.
+ */
+static bool is_dots_with_parameter(const char *segment, size_t len)
+{
+    size_t dots = 0;
+    while (dots < 2 && dots < len && segment[dots] == '.')
+        dots++;
+    return dots > 0 && dots < len && segment[dots] == ';';
+}
+
+/*
  * The segment that ends at `end` (behind its last byte) begins behind the last slash: "" and "."
  * vanish, ".." takes its parent along. Returns the new end, which is behind a slash, or NULL when
- * there is no parent.
+ * there is no parent, or others might see one.
  */
 static char *close_segment(char *begin, char *end)
 {
@@ -93,6 +105,8 @@ static char *close_segment(char *begin, char *end)
     size_t len = (size_t)(end - segment);
     if (len == 0 || (len == 1 && segment[0] == '.'))
         return segment;
+    if (is_dots_with_parameter(segment, len))
+        return NULL;
     if (len != 2 || segment[0] != '.' || segment[1] != '.') {
         *end = '/';
         return end + 1;

@@ -104,6 +104,9 @@ REFUSED = [
     ("above the root in escapes", get(b"/%2e%2e/a"), 400, "bad_target"),
     ("above the root later", get(b"/a/../../b"), 400, "bad_target"),
     ("mixed dots above the root", get(b"/.%2e/a"), 400, "bad_target"),
+    ("parent segments with parameters", get(b"/a/..;/b"), 400, "bad_target"),
+    ("escaped ones", get(b"/a/%2e%2e;x=1/b"), 400, "bad_target"),
+    ("a dot with a parameter last", get(b"/a/.;"), 400, "bad_target"),
     ("no slash first", get(b"a/b"), 400, "bad_target"),
     ("asterisk of a GET", get(b"*"), 400, "bad_target"),
     ("authority form of a GET", get(b"x:80"), 400, "bad_target"),
@@ -330,11 +333,11 @@ PASSED = [
     ("trailers of framing are taken off", chunks(b"5\r\nhello\r\n0\r\nContent-Length: 9\r\nHost: y\r\nX: z\r\n"
                                                  b"Transfer-Encoding: gzip\r\nProxy: y\r\n\r\n"),
      UP_CHUNKED + b"5\r\nhello\r\n0\r\nx: z\r\n\r\n"),
+    ("Proxy, of which CGI makes HTTP_PROXY", get(b"/", H + b"Proxy: http://evil.example\r\nX: y\r\n"),
+     wire.head(fields=[("x", "y")])),
     ("fields of Connection", get(b"/", H + b"X: a\r\nY: b\r\nConnection: close, x\r\n"), wire.head(fields=[("y", "b")])),
     ("Connection cannot take framing off", post(b"Content-Length: 5\r\nConnection: content-length, host\r\n", b"hello"),
      wire.head("POST", fields=[("content-length", "5")]) + b"hello"),
-    ("Proxy, of which CGI makes HTTP_PROXY", get(b"/", H + b"Proxy: http://evil.example\r\nX: y\r\n"),
-     wire.head(fields=[("x", "y")])),
     ("hop-by-hop fields", get(b"/", H + b"Keep-Alive: 5\r\nProxy-Connection: close\r\nTE: gzip\r\nUpgrade: foo\r\n"),
      wire.head()),
     ("h2c upgrade in the clear is not heard", get(b"/", H + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"

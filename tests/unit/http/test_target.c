@@ -75,6 +75,8 @@ static void normalises(void **state)
         {"/a%3fb%23c", "/a%3Fb%23c", NULL},
         {"/%25%32%66", "/%252f", NULL},
         {"/a;b=c,d", "/a;b=c,d", NULL},
+        {"/a/.../;/.b;c/..d;/.", "/a/.../;/.b;c/..d;/", NULL},
+        {"/a/...;/..%3b", "/a/...;/..%3B", NULL},
         {"/a:b@c!$&'()*+=", "/a:b@c!$&'()*+=", NULL},
         {"/[x]{y}|z", "/[x]{y}|z", NULL},
     };
@@ -98,14 +100,15 @@ static void refuses(void **state)
 {
     struct fixture *fixture = *state;
     static const char *const bad[] = {
-        "",         "a",          "a/b",        "?x",           "*",
-        "/a%2fb",   "/a%2Fb",     "/a%5cb",     "/a%5Cb",       "/a%00",
-        "/%0a",     "/%1f",       "/%7f",       "/a\\b",        "/a\x01",
-        "/a b",     "/a\tb",      "/a\x7f",     "/caf\xc3\xa9", "/%",
-        "/%4",      "/%4g",       "/%zz",       "/..",          "/../",
-        "/../a",    "/a/../..",   "/a/../../b", "/%2e%2e",      "/./../a",
-        "/a#b",     "/a?b#c",     "/a?b c",     "/a?\x80",      "ftp://h/",
-        "http:/h/", "mailto:a@b", "//../x",     "http://h/..",  "/a/%2e%2e/%2e%2e/b",
+        "",         "a",           "a/b",          "?x",           "*",
+        "/a%2fb",   "/a%2Fb",      "/a%5cb",       "/a%5Cb",       "/a%00",
+        "/%0a",     "/%1f",        "/%7f",         "/a\\b",        "/a\x01",
+        "/a b",     "/a\tb",       "/a\x7f",       "/caf\xc3\xa9", "/%",
+        "/%4",      "/%4g",        "/%zz",         "/..",          "/../",
+        "/../a",    "/a/../..",    "/a/../../b",   "/%2e%2e",      "/./../a",
+        "/a#b",     "/a?b#c",      "/a?b c",       "/a?\x80",      "ftp://h/",
+        "http:/h/", "mailto:a@b",  "//../x",       "http://h/..",  "/a/%2e%2e/%2e%2e/b",
+        "/a/..;/b", "/a/..;x=1/b", "/a/%2e%2e;/b", "/.;/a",        "/a/.;",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct fg_target target;
