@@ -18,7 +18,8 @@ static void check_tls_keys(struct fg_snapshot *snapshot, const struct fg_raw_lis
 /* Of a certificate's own; true: it asks for clients' certificates. */
 static bool check_certificate(struct fg_snapshot *snapshot, const struct fg_raw_certificate *one)
 {
-    static const char *const client_keys[] = {"client_ca", "client_crl", NULL};
+    static const char *const client_keys[] = {"client_ca", "client_crl", "client_user",
+                                              "client_user_prefix", NULL};
     bool asks = one->conf.client_auth == FG_CLIENT_AUTH_OPTIONAL ||
                 one->conf.client_auth == FG_CLIENT_AUTH_REQUIRED;
     if (!fg_config_is_sound(one->node, "client_auth"))
@@ -36,7 +37,7 @@ static bool check_certificate(struct fg_snapshot *snapshot, const struct fg_raw_
 
 static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
-    static const char *const user_keys[] = {"client_user", NULL};
+    static const char *const user_keys[] = {"client_user", "client_user_prefix", NULL};
     static const char *const client_keys[] = {"client_ca", "client_crl", NULL};
     const struct fg_yaml_node *node = listener->node;
     bool has_own = false;
@@ -59,8 +60,10 @@ static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw
 static void check_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
     static const char *const tls_keys[] = {
-        "certificate", "private_key", "ocsp_file", "certificates", "sni_strict",  "foreign_hosts",
-        "tls_min",     "client_auth", "client_ca", "client_crl",   "client_user", NULL,
+        "certificate", "private_key",   "ocsp_file",   "certificates",
+        "sni_strict",  "foreign_hosts", "tls_min",     "client_auth",
+        "client_ca",   "client_crl",    "client_user", "client_user_prefix",
+        NULL,
     };
     static const char *const redirect_keys[] = {"redirect_to", NULL};
     if (!fg_config_is_sound(listener->node, "kind"))

@@ -45,6 +45,15 @@ enum fg_client_auth {
     FG_CLIENT_AUTH_INHERITED, /* of a certificate: as its listener has it */
 };
 
+/* What of a client's certificate is its user id. */
+enum fg_client_user {
+    FG_CLIENT_USER_CN,
+    FG_CLIENT_USER_SAN_DNS,
+    FG_CLIENT_USER_SAN_URI,
+    FG_CLIENT_USER_FINGERPRINT,
+    FG_CLIENT_USER_INHERITED, /* of a certificate: as its listener has it */
+};
+
 /* One certificate of a tls listener; which one a client gets depends on the name it asks for. */
 struct fg_certificate_conf {
     const char *certificate; /* PEM chain, absolute once loaded */
@@ -53,18 +62,12 @@ struct fg_certificate_conf {
     enum fg_client_auth client_auth;
     const char *client_ca; /* NULL without client_auth of its own */
     const char *client_crl;
+    enum fg_client_user client_user;
+    const char *client_user_prefix; /* NULL: as its listener has it */
 };
 
 /* Requests for hosts that the connection's certificate does not stand for. */
 enum fg_foreign_hosts { FG_FOREIGN_HOSTS_SERVE, FG_FOREIGN_HOSTS_REFUSE };
-
-/* What of a client's certificate is its user id. */
-enum fg_client_user {
-    FG_CLIENT_USER_CN,
-    FG_CLIENT_USER_SAN_DNS,
-    FG_CLIENT_USER_SAN_URI,
-    FG_CLIENT_USER_FINGERPRINT,
-};
 
 /* Which request field trusted proxies tell the client's address in. */
 enum fg_forwarded_kind { FG_FORWARDED_X, FG_FORWARDED_RFC7239 };
@@ -85,6 +88,7 @@ struct fg_listener_conf {
     const char *client_ca;  /* PEM; NULL without client_auth */
     const char *client_crl; /* PEM; NULL: nothing that they gave out is revoked */
     enum fg_client_user client_user;
+    const char *client_user_prefix;            /* NULL: none */
     const struct fg_cidr *proxy_protocol_from; /* whose connections begin with a PROXY header */
     size_t proxy_protocol_from_count;
     const struct fg_cidr *trusted_proxies; /* whose forwarded fields are believed */

@@ -50,6 +50,15 @@ static const struct fg_choice client_users[] = {
     {NULL, 0},
 };
 
+static const struct fg_choice certificate_users[] = {
+    {"cn", FG_CLIENT_USER_CN},
+    {"san_dns", FG_CLIENT_USER_SAN_DNS},
+    {"san_uri", FG_CLIENT_USER_SAN_URI},
+    {"fingerprint", FG_CLIENT_USER_FINGERPRINT},
+    {"inherited", FG_CLIENT_USER_INHERITED},
+    {NULL, 0},
+};
+
 static const struct fg_choice forwarded_kinds[] = {
     {"x-forwarded-for", FG_FORWARDED_X},
     {"forwarded", FG_FORWARDED_RFC7239},
@@ -93,6 +102,18 @@ static const struct fg_key certificate_keys[] = {
      .offset = L(client_crl),
      .check = fg_text_check_not_empty,
      .doc = "As the listener's, for a `client_auth` of its own."},
+    {.name = "client_user",
+     .type = FG_KEY_ENUM,
+     .offset = L(client_user),
+     .initial = "inherited",
+     .choices = certificate_users,
+     .doc = "As the listener's, for a `client_auth` of its own."},
+    {.name = "client_user_prefix",
+     .type = FG_KEY_STRING,
+     .offset = L(client_user_prefix),
+     .derived = "the listener's",
+     .check = fg_text_check_user,
+     .doc = "As the listener's, for a `client_auth` of its own: other authorities, other users."},
     {.name = NULL},
 };
 #undef L
@@ -200,6 +221,12 @@ static const struct fg_key listener_keys[] = {
      .choices = client_users,
      .doc = "What of a client's certificate is its user id: the common name, the first DNS name or "
             "URI of the alternative names, or the SHA-256 of the whole."},
+    {.name = "client_user_prefix",
+     .type = FG_KEY_STRING,
+     .offset = L(client_user_prefix),
+     .check = fg_text_check_user,
+     .doc = "Put before that, so that whoever `client_ca` vouches for is not taken for others of "
+            "the same name."},
     {.name = "proxy_protocol_from",
      .type = FG_KEY_STRINGS,
      .offset = AT(fg_raw_listener, proxy_protocol_from),

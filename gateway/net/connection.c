@@ -20,10 +20,12 @@
 #include "net/flood_ledger_shared.h"
 #include "net/loop.h"
 #include "net/shares.h"
+#include "net/tls_clients.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -566,9 +568,15 @@ static void discard(struct fg_connection *connection, size_t len)
 static bool note_client_user(struct fg_connection *connection)
 {
     char user[FG_CLIENT_USER_BYTES_MAX + 1];
-    const struct fg_listener_conf *conf = connection->listening->conf;
-    if (!fg_tls_client_user(&connection->tls, conf->client_user, user, sizeof(user)))
+    const struct fg_tls_clients clients =
+        fg_tls_clients_of(connection->listening->conf, connection->tls.rules);
+    const size_t prefix_len = clients.user_prefix == NULL ? 0 : strlen(clients.user_prefix);
+    assert(prefix_len < sizeof(user));
+    if (!fg_tls_client_user(&connection->tls, clients.user, user + prefix_len,
+                            sizeof(user) - prefix_len))
         return true;
+    if (prefix_len > 0)
+        memcpy(user, clients.user_prefix, prefix_len);
     connection->client_user = strdup(user);
     connection->transport.client_user = fg_span_from_string(connection->client_user);
     return connection->client_user != NULL;

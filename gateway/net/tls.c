@@ -16,6 +16,7 @@
 
 #include "net/tls_provider.h"
 
+#include <assert.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -481,6 +482,8 @@ bool fg_tls_client_user(const struct fg_tls *tls, enum fg_client_user kind, char
     case FG_CLIENT_USER_FINGERPRINT:
         is_found = user_of_fingerprint(certificate, user, room);
         break;
+    case FG_CLIENT_USER_INHERITED: /* is the listener's by now */
+        assert(kind != FG_CLIENT_USER_INHERITED);
     }
     ERR_clear_error();
     return is_found;

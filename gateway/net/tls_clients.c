@@ -11,13 +11,21 @@
 struct fg_tls_clients fg_tls_clients_of(const struct fg_listener_conf *conf, size_t index)
 {
     const struct fg_certificate_conf *own = index == 0 ? NULL : &conf->certificates[index - 1];
-    if (own != NULL && own->client_auth != FG_CLIENT_AUTH_INHERITED)
-        return (struct fg_tls_clients){.auth = own->client_auth,
-                                       .authorities_file = own->client_ca,
-                                       .revoked_file = own->client_crl};
-    return (struct fg_tls_clients){.auth = conf->client_auth,
-                                   .authorities_file = conf->client_ca,
-                                   .revoked_file = conf->client_crl};
+    struct fg_tls_clients clients = {.auth = conf->client_auth,
+                                     .authorities_file = conf->client_ca,
+                                     .revoked_file = conf->client_crl,
+                                     .user = conf->client_user,
+                                     .user_prefix = conf->client_user_prefix};
+    if (own == NULL || own->client_auth == FG_CLIENT_AUTH_INHERITED)
+        return clients;
+    clients.auth = own->client_auth;
+    clients.authorities_file = own->client_ca;
+    clients.revoked_file = own->client_crl;
+    if (own->client_user != FG_CLIENT_USER_INHERITED)
+        clients.user = own->client_user;
+    if (own->client_user_prefix != NULL)
+        clients.user_prefix = own->client_user_prefix;
+    return clients;
 }
 
 static bool is_same_text(const char *a, const char *b)
@@ -27,7 +35,9 @@ static bool is_same_text(const char *a, const char *b)
 
 bool fg_tls_clients_equal(const struct fg_tls_clients *a, const struct fg_tls_clients *b)
 {
-    return a->auth == b->auth && is_same_text(a->authorities_file, b->authorities_file) &&
+    return a->auth == b->auth && a->user == b->user &&
+           is_same_text(a->user_prefix, b->user_prefix) &&
+           is_same_text(a->authorities_file, b->authorities_file) &&
            is_same_text(a->revoked_file, b->revoked_file);
 }
 
@@ -100,9 +110,11 @@ bool fg_tls_clients_set(const struct fg_tls_clients *clients, SSL_CTX *ctx)
 bool fg_tls_clients_digest(const struct fg_tls_clients *clients, EVP_MD_CTX *digest)
 {
     unsigned char fingerprint[EVP_MAX_MD_SIZE];
-    const unsigned char auth = (unsigned char)clients->auth;
+    const unsigned char kinds[2] = {(unsigned char)clients->auth, (unsigned char)clients->user};
+    const char *prefix = clients->user_prefix == NULL ? "" : clients->user_prefix;
     unsigned len;
-    if (EVP_DigestUpdate(digest, &auth, 1) != 1)
+    if (EVP_DigestUpdate(digest, kinds, sizeof(kinds)) != 1 ||
+        EVP_DigestUpdate(digest, prefix, strlen(prefix) + 1) != 1)
         return false;
     for (int i = 0; i < sk_X509_num(clients->authorities); i++) {
         if (X509_digest(sk_X509_value(clients->authorities, i), EVP_sha256(), fingerprint, &len) !=

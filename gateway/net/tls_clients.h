@@ -1,6 +1,6 @@
 /*
  * tls_clients.h: what clients must show who come for one name: their certificates' authorities, and
- * what those have revoked.
+ * what those have revoked; and whom they are taken for.
  * Thread   the main thread: it reads files.
  * Memory   its own until _fini; zeroed is "nothing".
  * Source   RFC 5280 section 6.
@@ -16,6 +16,8 @@ struct fg_tls_clients {
     const char *authorities_file; /* of the configuration, as the next two */
     const char *revoked_file;     /* NULL: not looked at */
     enum fg_client_auth auth;
+    enum fg_client_user user;
+    const char *user_prefix; /* NULL: none */
     STACK_OF(X509) * authorities;
     STACK_OF(X509_CRL) * revoked;
     uint64_t revoked_until_s; /* when the first of them is over; 0: never */

@@ -427,11 +427,9 @@ static bool make_session_context(struct builder *builder, const struct certifica
 {
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     const struct fg_listener_conf *conf = builder->conf;
-    const unsigned char user = (unsigned char)conf->client_user;
     bool is_fine = digest != NULL && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
                    EVP_DigestUpdate(digest, conf->name, strlen(conf->name) + 1) == 1 &&
-                   EVP_DigestUpdate(digest, &user, 1) == 1 && digest_rules(builder, digest) &&
-                   digest_names(builder, set, digest);
+                   digest_rules(builder, digest) && digest_names(builder, set, digest);
     unsigned len;
     is_fine = is_fine && EVP_DigestFinal_ex(digest, builder->session_context, &len) == 1;
     EVP_MD_CTX_free(digest);
@@ -449,7 +447,7 @@ static bool has_one_rule_each(const struct builder *builder, const struct certif
                 continue;
             fg_error_set(builder->error,
                          "listener %s: two certificates are for %s, and their client_auth, "
-                         "client_ca or client_crl differ; expected the same",
+                         "client_ca, client_crl or client_user differ; expected the same",
                          builder->conf->name, name->text);
             return false;
         }

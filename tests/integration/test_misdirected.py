@@ -57,6 +57,33 @@ def site(launch_module, pairs, authority):
          "certificates": [files(pairs["partner"], **asks), files(pairs["partner-rsa"], **asks), files(pairs["open"])]}]})
 
 
+@pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
+def test_who_is_vouched_for_by_whom(launch, folder, pairs, version):
+    """The same name under two authorities is two users, also when a session is resumed."""
+    ours, theirs = make_pair(folder, "ours"), make_pair(folder, "theirs")
+    mine = make_pair(folder, "ada", authority=ours)
+    hers = [make_pair(folder, "ada-of-theirs", authority=theirs, uri="spiffe://theirs/ada"),
+            make_pair(folder, "a" * 63, authority=theirs, uri="u" * 121)]
+    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "listeners": lambda g: [
+        {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pairs["www"]), "client_auth": "optional",
+         "client_ca": str(ours[0]), "client_user_prefix": "staff:",
+         "certificates": [files(pairs["partner"], client_auth="required", client_ca=str(theirs[0]), client_user="san_uri",
+                                client_user_prefix="partner:"),
+                          files(pairs["open"], client_auth="optional", client_ca=str(theirs[0]))]}]})
+
+    def user(host, pair, before=None):
+        seen = Seen(gateway.port, host, request=get(host, "/who"), **(
+            {"session": before.session, "context": before.context} if before else {"version": version, "pair": pair}))
+        return seen, re.search(rb"x-user: <(.*?)>", seen.answer).group(1).decode()
+
+    for host, pair, expected in ((WWW, mine, "staff:ada"), (PARTNER, hers[0], "partner:spiffe://theirs/ada"),
+                                 (OPEN, hers[0], "staff:ada-of-theirs"), (WWW, None, "")):
+        before, found = user(host, pair)
+        again, then = user(host, pair, before)
+        assert (found, then) == (expected, expected) and again.was_resumed
+    assert user(PARTNER, hers[1])[1] == ""  # of 129 bytes with its prefix: as good as none
+
+
 def get(host, path="/"):
     return f"GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode()
 
@@ -173,8 +200,10 @@ def test_check(tmp_path, pairs, authority, more, message):
     assert done.returncode == 2 and message in done.stderr
 
 
-def test_one_name_has_one_rule(launch, pairs, authority):
-    with pytest.raises(Exception, match="client_auth, client_ca or client_crl differ"):
+@pytest.mark.parametrize("other", [None, {"client_user_prefix": "b:"}, {"client_user": "fingerprint"}])
+def test_one_name_has_one_rule(launch, pairs, authority, other):
+    rule = {"client_auth": "required", "client_ca": str(authority[0])}
+    with pytest.raises(Exception, match="client_auth, client_ca, client_crl or client_user differ"):
         launch({"routes": ROUTES[2:], "listeners": lambda g: [
             {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pairs["www"]), "certificates": [
-                files(pairs["partner"], client_auth="required", client_ca=str(authority[0])), files(pairs["partner-rsa"])]}]})
+                files(pairs["partner"], **rule), files(pairs["partner-rsa"], **({**rule, **other} if other else {}))]}]})

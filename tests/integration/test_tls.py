@@ -363,6 +363,10 @@ def test_check_names_the_place(folder, pairs, tmp_path):
     assert idle[0] == 2 and "client_crl has no effect without client_auth" in idle[1]
     idle = check(client_user="cn")
     assert idle[0] == 2 and "client_user has no effect without client_auth" in idle[1]
+    idle = check(client_user_prefix="staff-")
+    assert idle[0] == 2 and "client_user_prefix has no effect without client_auth" in idle[1]
+    idle = check(certificates=f"[{{certificate: {pairs['wild'][0]}, private_key: {pairs['wild'][1]}, client_user: cn}}]")
+    assert idle[0] == 2 and "client_user has no effect without a client_auth of the certificate's own" in idle[1]
 
 
 # ---- clients' certificates ----
