@@ -4,6 +4,7 @@
  */
 #include "admin.h"
 
+#include "admin/admin_access.h"
 #include "admin/admin_query.h"
 #include "admin/cache_pages.h"
 #include "admin/dashboard.h"
@@ -32,6 +33,7 @@ struct page_of_turn {
 
 struct fg_admin {
     struct fg_admin_options options;
+    struct fg_admin_access access;
     struct fg_limits_conf limits;
     struct fg_listener_conf listener;
     struct fg_loop *loop;
@@ -266,21 +268,6 @@ static const struct page {
     {FG_SPAN_LITERAL("/drain"), TAKES_POST, drain},
 };
 
-/*
- * A page of another site that is open in an operator's browser can make it POST here, too: browsers
- * then name the site (RFC 6454 section 7), which other programs do not.
- */
-static bool is_from_another_site(const struct fg_request *req)
-{
-    struct fg_span origin = fg_exchange_field(&req->ex, FG_SPAN("origin"));
-    struct fg_span site = origin;
-    if (origin.data == NULL)
-        return false;
-    (void)fg_span_split(&site, '/'); /* "http:" */
-    return site.len == 0 || site.data[0] != '/' ||
-           !fg_span_equal(fg_span_make(site.data + 1, site.len - 1), req->ex.authority);
-}
-
 static unsigned method_of(const struct fg_request *req)
 {
     switch (req->ex.method) {
@@ -309,11 +296,8 @@ static void refuse_method(struct fg_request *req, unsigned methods)
 
 static void show_page(const struct page *page, struct fg_admin *admin, struct fg_request *req)
 {
-    unsigned method = method_of(req);
-    if ((page->methods & method) == 0)
+    if ((page->methods & method_of(req)) == 0)
         refuse_method(req, page->methods);
-    else if (method == TAKES_POST && is_from_another_site(req))
-        answer_text(req, 403, "asked for by a page of another site\n");
     else
         page->show(admin, req);
 }
@@ -321,6 +305,12 @@ static void show_page(const struct page *page, struct fg_admin *admin, struct fg
 static void on_request(void *handler, struct fg_request *req)
 {
     struct fg_admin *admin = handler;
+    const char *refusal =
+        fg_admin_access_refuses(&admin->access, req, method_of(req) == TAKES_POST);
+    if (refusal != NULL) {
+        answer_text(req, 403, refusal);
+        return;
+    }
     for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
         if (!fg_span_equal(pages[i].path, req->ex.path))
             continue;
@@ -454,6 +444,7 @@ struct fg_admin *fg_admin_start(const struct fg_admin_options *options, struct f
         return NULL;
     }
     admin->options = *options;
+    fg_admin_access_init(&admin->access, &options->config->admin, options->listen_fd);
     admin->limits = options->config->limits;
     admin->limits.connections_max = 128;
     admin->limits.connections_per_ip_max = 128;

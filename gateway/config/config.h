@@ -472,6 +472,8 @@ static inline bool fg_route_conf_answers_at_once(const struct fg_route_conf *rou
 
 struct fg_admin_conf {
     const char *address; /* "127.0.0.1:9901" */
+    const char **hosts;  /* names that it is asked under */
+    size_t host_count;
 };
 
 struct fg_observability_conf {

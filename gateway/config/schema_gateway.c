@@ -287,6 +287,15 @@ static const struct fg_key admin_keys[] = {
      .check = fg_text_check_listen_address,
      .doc = "Dashboard, metrics, health and control, in the clear and without a password: keep it "
             "on an address that only operators reach."},
+    {.name = "hosts",
+     .type = FG_KEY_STRINGS,
+     .offset = AT(fg_admin_conf, hosts),
+     .count_offset = AT(fg_admin_conf, host_count),
+     .check = fg_text_check_host_name,
+     .max = 64,
+     .doc = "Names under which browsers may ask for a change, and at a loopback `address` anybody "
+            "for anything. Addresses and `localhost` need not be named; any other name may be one "
+            "that somebody has made to lead here."},
     {.name = NULL},
 };
 

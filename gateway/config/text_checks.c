@@ -162,6 +162,11 @@ const char *fg_text_check_host_pattern(struct fg_span text)
     return NULL;
 }
 
+const char *fg_text_check_host_name(struct fg_span text)
+{
+    return is_host_name(text) ? NULL : "is not a name; expected example.org, without a port";
+}
+
 static bool is_path_byte(char c)
 {
     return is_letter_or_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=:@/", c) != NULL);

@@ -24,6 +24,9 @@ const char *fg_text_check_authority(struct fg_span text);
 /* "example.org", "*.example.org", an address without a port */
 const char *fg_text_check_host_pattern(struct fg_span text);
 
+/* "example.org", without a port */
+const char *fg_text_check_host_name(struct fg_span text);
+
 /* "/promo/", without query, fragment, dot segments, double slashes or percent-encoding */
 const char *fg_text_check_url_path(struct fg_span text);
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import DEMO_MODEL, plain_http, unique, wait_for
+from harness import DEMO_MODEL, plain_http, run_binary, unique, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +172,40 @@ def test_another_sites_page_cannot_make_a_browser_ask(site, origin, status):
     answer = plain_http.post(site.admin + "/cache/purge?tag=none", headers={"origin": origin.format(address=address)})
     assert answer.status_code == status, answer.text
     assert plain_http.get(site.admin + "/stats", headers={"origin": "http://evil.example"}).status_code == 200
+
+
+@pytest.mark.parametrize("host, is_ours", [
+    ("localhost", True), ("LOCALHOST.", True), ("127.0.0.1", True), ("127.9.9.9:1", True), ("[::1]", True),
+    ("ops.example", True), ("Ops.Example.:9901", True), ("evil.example", False), ("localhost.evil.example", False),
+    ("127.0.0.1.evil.example:9901", False), ("127.1", False), ("sub.ops.example", False)])
+def test_a_name_that_leads_here_is_not_ours(launch, host, is_ours):
+    """DNS rebinding: to a browser the page of evil.example and what that name leads to now are one site."""
+    gateway = launch({"admin": lambda fg: {"address": fg.admin.removeprefix("http://"), "hosts": ["ops.example"]},
+                      "routes": [{"match": {"prefix": "/"}, "respond": {"status": 200}}]})
+    for path in ("/stats", "/config", "/", "/nothing"):
+        answer = plain_http.get(gateway.admin + path, headers={"host": host})
+        assert answer.status_code == (403 if not is_ours else 404 if path == "/nothing" else 200), (path, answer.text)
+    for origin in ({}, {"origin": f"http://{host.lower()}"}):
+        answer = plain_http.post(gateway.admin + "/cache/purge?tag=none", headers={"host": host, **origin})
+        assert answer.status_code == (200 if is_ours else 403), answer.text
+    assert ("admin.hosts" in answer.text) != is_ours
+
+
+@pytest.mark.parametrize("name", ["*.example", "ops.example:9901", "[::1]", "ops/x"])
+def test_check_refuses_what_is_no_name(tmp_path, name):
+    path = tmp_path / "f.yaml"
+    path.write_text(f"listeners: [{{address: 127.0.0.1:8080, kind: plain}}]\nadmin:\n hosts: [gateway-1, \"{name}\"]\n"
+                    "routes: [{match: {prefix: /}, respond: {}}]\n")
+    done = run_binary("check", "-c", path)
+    assert done.returncode == 2
+    assert f'f.yaml:3:21: hosts: "{name}" is not a name; expected example.org, without a port' in done.stderr
+
+
+def test_where_others_reach_it_names_are_for_what_changes_nothing(launch):
+    gateway = launch({"admin": lambda fg: {"address": fg.admin.removeprefix("http://").replace("127.0.0.1", "0.0.0.0")},
+                      "routes": [{"match": {"prefix": "/"}, "respond": {"status": 200}}]})
+    name = {"host": "gateway-1.internal:9901"}
+    assert plain_http.get(gateway.admin + "/metrics", headers=name).status_code == 200
+    assert plain_http.post(gateway.admin + "/cache/purge?tag=none", headers=name).status_code == 200
+    page = {**name, "origin": "http://gateway-1.internal:9901"}
+    assert plain_http.post(gateway.admin + "/cache/purge?tag=none", headers=page).status_code == 403
