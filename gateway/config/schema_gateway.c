@@ -123,12 +123,13 @@ static const struct fg_key limits_keys[] = {
      .initial = "1000",
      .min = 100,
      .max = 1000000,
-     .doc = "HTTP/2 frames without content that a connection may send at once: a reset counts "
-            "eight, a ping or settings four, an empty DATA two, a priority, a window update or a "
-            "frame for a stream that was reset one. DATA that the client is sent earns four, "
-            "unless its window let only some bytes through. A client that sends more is told to "
-            "calm down, and closed. What an address spends beyond an eighth of it on a connection "
-            "its next ones owe: they begin with that much less, an eighth at least."},
+     .doc = "HTTP/2 frames without content that a connection may send at once: a reset, or a "
+            "request that is not valid HTTP, counts eight, a ping or settings four, an empty DATA "
+            "two, a priority, a window update or a frame for a stream that was reset one. DATA "
+            "that the client is sent earns four, unless its window let only some bytes through. A "
+            "client that sends more is told to calm down, and closed. What an address spends "
+            "beyond an eighth of it on a connection its next ones owe: they begin with that much "
+            "less, an eighth at least."},
     {.name = "http2_overhead_per_second",
      .type = FG_KEY_U32,
      .offset = L(h2_overhead_per_s),

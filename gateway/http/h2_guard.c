@@ -2,7 +2,7 @@
  * h2_guard.c: what a client may do that moves no content, and frames for streams that are no more.
  * Job      each connection has an allowance of frames that cost us work and bring none: resets,
  *          pings, settings, priorities, empty DATA, content and heads for streams that we reset or
- *          that GOAWAY has excluded, window updates.
+ *          that GOAWAY has excluded, window updates, heads that are answered as none.
  *          It fills with time and with the DATA that we send; a client that uses it up gets
  *          GOAWAY(ENHANCE_YOUR_CALM), and one that comes back for another has less of it.
  *          Frames for a stream that the client has ended, or has passed over, end the connection;

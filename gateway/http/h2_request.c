@@ -199,6 +199,17 @@ static void arm_body(struct fg_h2 *h2, struct fg_stream *stream)
     fg_timeout_arm(&h2->codec.transport->env->timeouts, &stream->body_timeout, FG_TIMEOUT_BODY);
 }
 
+/* Answered here, a request that is none meets no rate limit: the allowance is its only bound. */
+static void refuse_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_end)
+{
+    fg_counter_add_owned(&h2->codec.transport->env->stats->protocol_errors, 1);
+    stream->is_body_complete = is_end;
+    stream->is_refusing = true;
+    fg_stream_answer_error(stream, stream->error);
+    bool may_go_on = stream->error == FG_HTTP_NO_MEMORY || fg_h2_spend(h2, FG_H2_RESET_COST);
+    assert(may_go_on || h2->has_failed);
+}
+
 static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_end)
 {
     struct fg_codec_env *env = h2->codec.transport->env;
@@ -207,10 +218,7 @@ static void begin_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_en
     if (stream->error == FG_HTTP_OK)
         stream->error = fg_stream_finish_head(stream);
     if (stream->error != FG_HTTP_OK) {
-        fg_counter_add_owned(&env->stats->protocol_errors, 1);
-        stream->is_body_complete = is_end;
-        stream->is_refusing = true;
-        fg_stream_answer_error(stream, stream->error);
+        refuse_request(h2, stream, is_end);
         return;
     }
     fg_counter_add_owned(&env->stats->requests_h2, 1);

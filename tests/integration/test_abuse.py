@@ -119,6 +119,28 @@ def test_a_flood_is_told_to_calm_down(site, frames):
     is_quiet(site)
 
 
+@pytest.mark.parametrize("fields", [pseudo("/%zz", method="HEAD"), pseudo("/%zz"), pseudo() + [("x", "~" * 9000)]],
+                         ids=["HEAD", "GET", "431"])
+def test_requests_that_are_none_come_to_an_end(launch, fields):
+    """The codec answers them by itself, before any rate limit: they are paid for as frames that bring nothing."""
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1, "header_max": "8KiB", "http2_overhead_per_second": 1},
+        "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}]})
+    source = next(sources)
+    peer = attack(gateway, frame(WINDOW_UPDATE, 0, 0, b"\0\x7f\0\0"), source=source)
+    with peer.connection:
+        for stream in range(1, 2001, 2):
+            peer.send(headers(stream, fields))
+            if not peer.until(lambda s=stream: peer.is_over(s)):
+                break
+        assert [one[1] for one in peer.goaways] == [ENHANCE_YOUR_CALM]
+        assert len(peer.status) > 100 and set(peer.status.values()) <= {400, 431}
+    gateway.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] == 0, what="its end")
+    with attack(gateway, b"", source=source).connection:
+        gateway.wait_stats(lambda stats: stats["gateway"]["connections"]["h2_indebted"] == 1, what="an address that owes it")
+
+
 def test_streams_behind_the_last_goaway_are_a_flood_as_well(launch, recorder):
     """What crosses it is ignored (RFC 9113 section 6.8), and few at most do."""
     gateway = launch({
