@@ -78,6 +78,7 @@ enum fg_cache_result {
 /* Why a request that the cache might have answered went to the origin (RFC 9211 section 2.2). */
 enum fg_cache_forward {
     FG_CACHE_FORWARD_MISS,    /* nothing is stored for it */
+    FG_CACHE_FORWARD_VARY,    /* what is stored is for requests with other fields, by its Vary */
     FG_CACHE_FORWARD_STALE,   /* what is stored is too old, or may not be given without asking */
     FG_CACHE_FORWARD_REQUEST, /* it is fresh, but the client wants the origin's word */
     FG_CACHE_FORWARD_COUNT,

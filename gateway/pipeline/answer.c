@@ -154,16 +154,19 @@ static struct fg_span cache_status(const struct fg_flow *flow)
     };
     static const struct fg_span missed[FG_CACHE_FORWARD_COUNT] = {
         FG_SPAN_LITERAL("floodgate; fwd=uri-miss"),
+        FG_SPAN_LITERAL("floodgate; fwd=vary-miss"),
         FG_SPAN_LITERAL("floodgate; fwd=stale"),
         FG_SPAN_LITERAL("floodgate; fwd=request"),
     };
     static const struct fg_span shared[FG_CACHE_FORWARD_COUNT] = {
         FG_SPAN_LITERAL("floodgate; fwd=uri-miss; collapsed"),
+        FG_SPAN_LITERAL("floodgate; fwd=vary-miss; collapsed"),
         FG_SPAN_LITERAL("floodgate; fwd=stale; collapsed"),
         FG_SPAN_LITERAL("floodgate; fwd=request; collapsed"),
     };
     static const struct fg_span unchanged[FG_CACHE_FORWARD_COUNT] = {
         FG_SPAN_LITERAL("floodgate; fwd=stale; fwd-status=304"), /* stored while it was asked */
+        FG_SPAN_LITERAL("floodgate; fwd=stale; fwd-status=304"), /* likewise */
         FG_SPAN_LITERAL("floodgate; fwd=stale; fwd-status=304"),
         FG_SPAN_LITERAL("floodgate; fwd=request; fwd-status=304"),
     };

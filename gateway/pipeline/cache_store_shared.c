@@ -261,6 +261,18 @@ struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store,
     return object;
 }
 
+bool fg_cache_store_has_other(struct fg_cache_store *store, const struct fg_cache_ask *ask)
+{
+    uint64_t hash = fg_local_hash(ask->key, store->seed);
+    struct shard *shard = shard_of(store, hash);
+    pthread_mutex_lock(&shard->lock);
+    const struct fg_cache_object *object = *slot_of(shard, hash);
+    while (object != NULL && !is_of(object, hash, ask->route_index, ask->key))
+        object = object->next_same;
+    pthread_mutex_unlock(&shard->lock);
+    return object != NULL;
+}
+
 /* ---- storing ---- */
 
 /* What the new one replaces: the same key, route and selecting fields; and the oldest beyond

@@ -38,6 +38,8 @@ struct fg_cache_ask {
 /* A reference to what is stored for this request, or NULL. Any thread. */
 struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store,
                                            const struct fg_cache_ask *ask);
+/* After that NULL: is something stored for the same target, but for other fields? Any thread. */
+bool fg_cache_store_has_other(struct fg_cache_store *store, const struct fg_cache_ask *ask);
 
 enum fg_cache_role {
     FG_CACHE_LEAD,     /* fetch it: *stream is a fresh one, the caller's reference; joined */

@@ -471,6 +471,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         fg_cache_object_release(object);
         if (is_served)
             return FG_STAGE_RESPOND;
+    } else if (fg_cache_store_has_other(store_of(flow), &ask)) {
+        flow->cache_forward = FG_CACHE_FORWARD_VARY;
     }
     ask.has_stale = flow->cache_stale != NULL;
     if (request.control.only_if_cached) {

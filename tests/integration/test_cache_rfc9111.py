@@ -15,9 +15,10 @@ import pytest
 
 HOUR = "max-age=3600"
 OLD = "Mon, 02 Nov 2026 10:00:00 GMT"
-HOW = {"floodgate; fwd=uri-miss": "miss", "floodgate; hit": "hit",
+HOW = {"floodgate; fwd=uri-miss": "miss", "floodgate; fwd=vary-miss": "miss", "floodgate; hit": "hit",
        # A 304 or a range is answered before the fetch has ended: the next request may still read along with it.
        "floodgate; fwd=uri-miss; collapsed": "hit", "floodgate; fwd=stale; collapsed": "hit",
+       "floodgate; fwd=vary-miss; collapsed": "hit",
        "floodgate; fwd=stale": "miss", "floodgate; fwd=request": "miss",
        "floodgate; fwd=request; fwd-status=304": "revalidated",
        "floodgate; hit; detail=stale": "stale", "floodgate; fwd=stale; fwd-status=304": "revalidated",
@@ -512,6 +513,14 @@ def test_4_4_a_reference_may_be_a_query_or_a_bare_host(site, reference):
     site.shared.get(target)
     assert site.shared.post("/strip/").status_code == 201
     assert how(site.shared.get(target)) == "miss"
+
+
+def test_rfc_9211_a_miss_for_vary_is_told_from_one_of_the_uri(site):
+    site.origin.answers["/varied"] = [ok(HOUR, vary="X-Kind")]
+    for kind, expected in (("a", "uri-miss"), ("b", "vary-miss"), ("c", "vary-miss")):
+        answer = site.shared.get("/varied", headers={"x-kind": kind})
+        assert answer.headers["cache-status"] == f"floodgate; fwd={expected}"
+    assert site.shared.get("/varied?other", headers={"x-kind": "a"}).headers["cache-status"] == "floodgate; fwd=uri-miss"
 
 
 def test_4_1_a_field_in_two_lines_is_the_same_field_in_one(site):
