@@ -8,11 +8,23 @@
 #include "pipeline/cache_key.h"
 #include "pipeline/pipeline.h"
 
+#include <stdlib.h>
+
 #define OBJECTS_MAX ((size_t)200)
 
+/* What an origin says in a field may be no UTF-8, which JSON has no form for: then '?' is shown for
+ * each byte that is not ASCII. */
 static json_t *text_json(struct fg_span text)
 {
-    return json_stringn_nocheck(text.data == NULL ? "" : text.data, text.len);
+    json_t *json = json_stringn(text.data == NULL ? "" : text.data, text.len);
+    char *ascii = json == NULL ? malloc(text.len) : NULL;
+    if (ascii == NULL)
+        return json;
+    for (size_t i = 0; i < text.len; i++)
+        ascii[i] = (unsigned char)text.data[i] < 0x80 ? text.data[i] : '?';
+    json = json_stringn(ascii, text.len);
+    free(ascii);
+    return json;
 }
 
 static json_t *codings_json(const struct fg_cache_object *object)

@@ -470,6 +470,21 @@ def test_percent_signs_in_what_is_purged(site, query):
     assert [entry["path"] for entry in listed] == ["/n/ab"]
 
 
+def test_tags_of_any_bytes_are_shown(launch, recorder):
+    """One object whose origin speaks Latin-1 does not hide all others."""
+    def script(peer):
+        while (request := peer.read_request()) is not None:
+            more = b"cache-tag: caf\xe9,\xff\xfe,plain\r\netag: \"\xe9\"\r\n" if b"/odd " in request[0] else b"cache-tag: caf\xc3\xa9\r\n"
+            peer.write(b"HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\ncontent-length: 2\r\n%s\r\nok" % more)
+    gateway = launch({"clusters": {"up": {"endpoints": [recorder(script).address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:up", "cache": True}]})
+    for path in ("/odd", "/even"):
+        assert gateway.get(path).status_code == 200
+    listed = {entry["path"]: entry for entry in plain_http.get(gateway.admin + "/cache/objects").json()["objects"]}
+    assert listed["/odd"]["tags"] == "caf? ?? plain" and listed["/odd"]["etag"] == '"?"'
+    assert listed["/even"]["tags"] == "caf\u00e9"
+
+
 def test_purge_by_tag_path_and_prefix(site):
     site.origin.answers.update({"/t/1": cacheable(surrogate_key="menu milk-tea"), "/t/2": cacheable(cache_tag="menu,stock"),
                                 "/t/2?x=1": cacheable(), "/t/3": cacheable()})
