@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/robust_mutex_shared.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -49,18 +50,6 @@ static size_t bytes_for(uint64_t capacity)
     return pace_at(capacity) + sizeof(struct fg_admit_rate);
 }
 
-static bool make_mutex(pthread_mutex_t *lock)
-{
-    pthread_mutexattr_t attr;
-    if (pthread_mutexattr_init(&attr) != 0)
-        return false;
-    bool is_made = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) == 0 &&
-                   pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0 &&
-                   pthread_mutex_init(lock, &attr) == 0;
-    pthread_mutexattr_destroy(&attr);
-    return is_made;
-}
-
 struct fg_waiting_room *fg_room_store_lock(struct fg_room_store *store)
 {
     int got = pthread_mutex_lock(&store->head->lock);
@@ -88,7 +77,8 @@ static bool begin_line(struct fg_room_store *store, uint64_t capacity,
                        const struct fg_waiting_room_config *config, uint64_t now_ns)
 {
     uint64_t seeds[2];
-    if (getrandom(seeds, sizeof(seeds), 0) != sizeof(seeds) || !make_mutex(&store->head->lock))
+    if (getrandom(seeds, sizeof(seeds), 0) != sizeof(seeds) ||
+        !fg_robust_mutex_init(&store->head->lock))
         return false;
     memset(store->head + 1, 0, bytes_for(capacity) - sizeof(struct head));
     store->has_pace = true;
@@ -164,7 +154,7 @@ static enum found take_over(struct fg_room_store *store, bool is_file, uint64_t 
         return FOUND_BAD_LINE;
     store->has_pace = (uint64_t)status.st_size >= bytes_for(head.capacity);
     bool is_alone = is_file && lock_byte(store->fd, F_WRLCK, OPEN, false);
-    if (is_alone && !make_mutex(&store->head->lock))
+    if (is_alone && !fg_robust_mutex_init(&store->head->lock))
         return FOUND_BAD_LINE;
     int got = pthread_mutex_lock(&store->head->lock);
     if (got != 0 && got != EOWNERDEAD)

@@ -7,6 +7,8 @@
  */
 #include "inference/kv/kv_arena_layout_shared.h"
 
+#include "base/robust_mutex_shared.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -154,18 +156,6 @@ free_view:
     return NULL;
 }
 
-static bool init_lock(pthread_mutex_t *lock)
-{
-    pthread_mutexattr_t attr;
-    if (pthread_mutexattr_init(&attr) != 0)
-        return false;
-    bool is_good = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) == 0 &&
-                   pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0 &&
-                   pthread_mutex_init(lock, &attr) == 0;
-    pthread_mutexattr_destroy(&attr);
-    return is_good;
-}
-
 enum fg_status fg_kv_arena_create(struct fg_kv_arena **out, int fd,
                                   const struct fg_inference_conf *conf,
                                   const struct fg_kv_shape *shape, struct fg_error *error)
@@ -187,7 +177,7 @@ enum fg_status fg_kv_arena_create(struct fg_kv_arena **out, int fd,
     if (arena == NULL)
         return fg_error_set(error, "KV arena of %llu bytes cannot be mapped: %s",
                             (unsigned long long)at.total, strerror(errno));
-    if (!init_lock(&arena->head->lock)) {
+    if (!fg_robust_mutex_init(&arena->head->lock)) {
         fg_kv_arena_detach(arena);
         return fg_error_set(error, "no robust process-shared mutex on this system");
     }
