@@ -47,6 +47,7 @@ void fg_hosts_fini(struct fg_hosts *hosts)
         let_go(hosts->list[i]);
     free(hosts->list);
     hosts->list = NULL;
+    free(hosts->changes.list);
     pthread_mutex_destroy(&hosts->lock);
 }
 
@@ -57,26 +58,6 @@ static bool is_same(const struct fg_host *host, const struct fg_host_spec *spec)
     return host->spec.address.len == spec->address.len &&
            memcmp(&host->spec.address.storage, &spec->address.storage, spec->address.len) == 0 &&
            strcmp(host->spec.server_name, spec->server_name) == 0;
-}
-
-/* The name as written, without the address behind it. */
-static struct fg_span plain_name(const char *name)
-{
-    struct fg_span rest = fg_span_from_string(name);
-    return fg_span_split(&rest, ' ');
-}
-
-/* Has the operator taken out what the name of `spec` finds? */
-static bool is_name_out(const struct fg_hosts *hosts, unsigned source,
-                        const struct fg_host_spec *spec)
-{
-    for (size_t i = 0; i < hosts->count; i++) {
-        const struct fg_host *host = hosts->list[i];
-        if (host->source == source && host->is_name_disabled &&
-            fg_span_equal(plain_name(host->spec.name), plain_name(spec->name)))
-            return true;
-    }
-    return false;
 }
 
 static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
@@ -91,8 +72,7 @@ static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
     /* By its address: a name's hosts differ, and keep their keys when the order changes. */
     host->name_hash = fg_span_hash(
         fg_span_make((const char *)&spec->address.storage, spec->address.len), 0x666c6f6f64);
-    host->is_name_disabled = is_name_out(hosts, source, spec);
-    host->is_disabled = host->is_name_disabled;
+    host->is_disabled = fg_endpoint_changes_disable(&hosts->changes, spec->name);
     fg_counter_set(&host->weight, spec->weight);
     fg_counter_set(&host->priority, spec->priority);
     fg_counter_set(&host->is_out, host->is_disabled);
@@ -228,51 +208,23 @@ enum fg_status fg_hosts_replace(struct fg_hosts *hosts, unsigned source,
     return status;
 }
 
-/* The name as shown, or without the address behind it. */
-static bool is_called(const struct fg_host *host, struct fg_span name)
+bool fg_hosts_list_elsewhere(struct fg_hosts *hosts, unsigned source,
+                             const struct fg_host_spec *spec)
 {
-    const char *full = host->spec.name;
-    return strncmp(full, name.data, name.len) == 0 &&
-           (full[name.len] == '\0' || full[name.len] == ' ');
-}
-
-enum fg_status fg_hosts_add(struct fg_hosts *hosts, unsigned source,
-                            const struct fg_host_spec *spec, uint64_t now_ns)
-{
-    enum fg_status status = FG_OK;
+    bool is_listed = false;
     pthread_mutex_lock(&hosts->lock);
-    struct fg_host *host = find(hosts->list, hosts->count, source, spec);
-    bool has_changed = host != NULL && set_share(host, spec);
-    if (host == NULL && hosts->count == hosts->conf.hosts_max) {
-        status = FG_ERR_LIMIT;
-    } else if (host == NULL) {
-        host = make(hosts, source, spec, now_ns);
-        status = host == NULL ? FG_ERR_NO_MEMORY : FG_OK;
-        if (host != NULL)
-            hosts->list[hosts->count++] = host;
-        has_changed = host != NULL;
-    }
-    if (has_changed)
-        fg_counter_add(&hosts->generation, 1);
+    for (size_t i = 0; i < hosts->count && !is_listed; i++)
+        is_listed = hosts->list[i]->source != source && is_same(hosts->list[i], spec);
     pthread_mutex_unlock(&hosts->lock);
-    return status;
+    return is_listed;
 }
 
-size_t fg_hosts_remove(struct fg_hosts *hosts, unsigned source, struct fg_span name)
+size_t fg_hosts_count_named(struct fg_hosts *hosts, struct fg_span name)
 {
+    size_t count = 0;
     pthread_mutex_lock(&hosts->lock);
-    size_t kept = 0;
-    for (size_t i = 0; i < hosts->count; i++) {
-        struct fg_host *host = hosts->list[i];
-        if (host->source == source && is_called(host, name))
-            unlist_one(hosts, host);
-        else
-            hosts->list[kept++] = host;
-    }
-    size_t count = hosts->count - kept;
-    hosts->count = kept;
-    if (count > 0)
-        fg_counter_add(&hosts->generation, 1);
+    for (size_t i = 0; i < hosts->count; i++)
+        count += fg_endpoint_name_means(name, hosts->list[i]->spec.name);
     pthread_mutex_unlock(&hosts->lock);
     return count;
 }
@@ -480,24 +432,31 @@ void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, bool is_g
                host->spec.name, state);
 }
 
-size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is_enabled,
-                            uint64_t now_ns)
+bool fg_hosts_obey(struct fg_hosts *hosts, const struct fg_endpoint_changes *changes,
+                   uint64_t now_ns)
 {
-    size_t count = 0;
+    size_t bytes = changes->count * sizeof(changes->list[0]);
+    struct fg_endpoint_change *copy = malloc(bytes + 1);
+    if (copy == NULL)
+        return false;
+    if (bytes > 0)
+        memcpy(copy, changes->list, bytes);
     pthread_mutex_lock(&hosts->lock);
+    struct fg_endpoint_change *before = hosts->changes.list;
+    hosts->changes = (struct fg_endpoint_changes){copy, changes->count, changes->count};
     for (size_t i = 0; i < hosts->count; i++) {
         struct fg_host *host = hosts->list[i];
-        if (!is_called(host, name))
+        bool is_out = fg_endpoint_changes_disable(&hosts->changes, host->spec.name);
+        if (is_out == host->is_disabled)
             continue;
-        host->is_disabled = !is_enabled;
-        host->is_name_disabled = !is_enabled && host->spec.name[name.len] == ' ';
-        fg_counter_set(&host->is_out, !is_enabled);
+        host->is_disabled = is_out;
+        fg_counter_set(&host->is_out, is_out);
         fg_counter_add(&hosts->generation, 1); /* also where it was not usable before */
         publish(hosts, host, now_ns);
-        count++;
     }
     pthread_mutex_unlock(&hosts->lock);
-    return count;
+    free(before);
+    return true;
 }
 
 /* ---- the sweep ---- */

@@ -17,12 +17,11 @@
 #include "policies/failure_row.h"
 #include "policies/health.h"
 #include "policies/outlier.h"
+#include "proxy/endpoint_change.h"
 
 #include <jansson.h>
 #include <pthread.h>
 #include <sys/socket.h>
-
-#define FG_HOST_NAME_BYTES 320u
 
 struct fg_address {
     struct sockaddr_storage storage;
@@ -71,8 +70,7 @@ struct fg_host {
     /* under the lock */
     unsigned references;
     bool is_listed;
-    bool is_disabled;      /* by an operator */
-    bool is_name_disabled; /* and so is what its name finds from now on */
+    bool is_disabled; /* by an operator */
     struct fg_health health;
     struct fg_outlier_host outlier;
     struct fg_failure_row error_instants; /* never ended: counts them */
@@ -102,6 +100,7 @@ struct fg_hosts {
     pthread_mutex_t lock;
     struct fg_host **list;
     size_t count;
+    struct fg_endpoint_changes changes; /* who is enabled, as operators say */
     uint64_t swept_ns;
 };
 
@@ -119,17 +118,17 @@ FG_MUST_USE enum fg_status fg_hosts_replace(struct fg_hosts *hosts, unsigned sou
                                             const struct fg_host_spec *specs, size_t count,
                                             uint64_t now_ns);
 
-/* One more of `source`, or the same with another weight. */
-FG_MUST_USE enum fg_status fg_hosts_add(struct fg_hosts *hosts, unsigned source,
-                                        const struct fg_host_spec *spec, uint64_t now_ns);
-/* Those of `source` with that name; returns how many there were. */
-size_t fg_hosts_remove(struct fg_hosts *hosts, unsigned source, struct fg_span name);
+/* Does a source other than `source` list the address? */
+bool fg_hosts_list_elsewhere(struct fg_hosts *hosts, unsigned source,
+                             const struct fg_host_spec *spec);
+/* How many are listed that the name means. */
+size_t fg_hosts_count_named(struct fg_hosts *hosts, struct fg_span name);
 /*
- * All with that name, of a named endpoint all addresses, also those that it has later; returns how
- * many there are.
+ * Who is enabled, from now on and of those that are listed later: what `changes`, all of this
+ * cluster and copied, say. False without memory: nothing has changed.
  */
-size_t fg_hosts_set_enabled(struct fg_hosts *hosts, struct fg_span name, bool is_enabled,
-                            uint64_t now_ns);
+FG_MUST_USE bool fg_hosts_obey(struct fg_hosts *hosts, const struct fg_endpoint_changes *changes,
+                               uint64_t now_ns);
 
 /* The list, `max` at most, with a reference to each; returns how many. */
 size_t fg_hosts_adopt(struct fg_hosts *hosts, struct fg_host **into, size_t max);

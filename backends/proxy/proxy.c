@@ -244,33 +244,65 @@ static unsigned operator_source(const struct fg_proxy *proxy)
     return (unsigned)proxy->conf.endpoint_count + 1; /* behind the file */
 }
 
-enum fg_status fg_proxy_add_endpoint(struct fg_backend *backend, struct fg_span address,
-                                     uint32_t weight, uint32_t priority)
+static enum fg_status spec_of(const char *address, uint32_t weight, uint32_t priority,
+                              struct fg_host_spec *spec)
 {
-    struct fg_proxy *proxy = (struct fg_proxy *)backend;
-    char text[FG_HOST_NAME_BYTES];
     struct fg_endpoint_target target;
-    struct fg_host_spec spec;
-    if (address.len >= sizeof(text))
-        return FG_ERR_INVALID;
-    memcpy(text, address.data, address.len);
-    text[address.len] = '\0';
-    const struct fg_endpoint_conf conf = {text, weight, priority};
+    const struct fg_endpoint_conf conf = {address, weight, priority};
     if (!fg_endpoint_target_init(&target, &conf, NULL) || target.is_name)
         return FG_ERR_INVALID; /* a name would have to be looked up, and again and again */
-    fg_endpoint_spec(&target, &target.address, &spec);
-    return fg_hosts_add(&proxy->hosts, operator_source(proxy), &spec, fg_clock_monotonic_ns());
+    fg_endpoint_spec(&target, &target.address, spec);
+    return FG_OK;
 }
 
-bool fg_proxy_remove_endpoint(struct fg_backend *backend, struct fg_span address)
+bool fg_proxy_is_configured(struct fg_backend *backend, const char *address)
 {
     struct fg_proxy *proxy = (struct fg_proxy *)backend;
-    return fg_hosts_remove(&proxy->hosts, operator_source(proxy), address) > 0;
+    struct fg_host_spec spec;
+    return spec_of(address, 1, 0, &spec) == FG_OK &&
+           fg_hosts_list_elsewhere(&proxy->hosts, operator_source(proxy), &spec);
 }
 
-bool fg_proxy_set_endpoint_enabled(struct fg_backend *backend, struct fg_span address,
-                                   bool is_enabled)
+bool fg_proxy_has_endpoint(struct fg_backend *backend, struct fg_span name)
 {
     struct fg_proxy *proxy = (struct fg_proxy *)backend;
-    return fg_hosts_set_enabled(&proxy->hosts, address, is_enabled, fg_clock_monotonic_ns()) > 0;
+    return fg_hosts_count_named(&proxy->hosts, name) > 0;
+}
+
+/* `own` and `specs` have room for all. */
+static enum fg_status obey(struct fg_proxy *proxy, const struct fg_endpoint_changes *all,
+                           struct fg_endpoint_changes *own, struct fg_host_spec *specs)
+{
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    size_t spec_count = 0;
+    for (size_t i = 0; i < all->count; i++) {
+        const struct fg_endpoint_change *change = &all->list[i];
+        if (strcmp(change->cluster, proxy->base.name) != 0)
+            continue;
+        own->list[own->count++] = *change;
+        if (change->kind != FG_ENDPOINT_ADD)
+            continue;
+        struct fg_host_spec *spec = &specs[spec_count];
+        enum fg_status status = spec_of(change->address, change->weight, change->priority, spec);
+        if (status != FG_OK)
+            return status;
+        spec_count += !fg_hosts_list_elsewhere(&proxy->hosts, operator_source(proxy), spec);
+    }
+    enum fg_status status =
+        fg_hosts_replace(&proxy->hosts, operator_source(proxy), specs, spec_count, now_ns);
+    if (status == FG_OK && !fg_hosts_obey(&proxy->hosts, own, now_ns))
+        return FG_ERR_NO_MEMORY;
+    return status;
+}
+
+enum fg_status fg_proxy_obey(struct fg_backend *backend, const struct fg_endpoint_changes *changes)
+{
+    struct fg_endpoint_changes own = {.list = calloc(changes->count + 1, sizeof(*own.list))};
+    struct fg_host_spec *specs = calloc(changes->count + 1, sizeof(*specs));
+    enum fg_status status = own.list == NULL || specs == NULL
+                                ? FG_ERR_NO_MEMORY
+                                : obey((struct fg_proxy *)backend, changes, &own, specs);
+    free(own.list);
+    free(specs);
+    return status;
 }

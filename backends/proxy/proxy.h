@@ -9,6 +9,7 @@
 
 #include "backends/backend.h"
 #include "proxy/cluster_conf.h"
+#include "proxy/endpoint_change.h"
 
 /*
  * Takes addresses apart and looks names up (may block; start-up). A name that is not known now is
@@ -19,15 +20,17 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
                                    unsigned thread_count, struct fg_error *error);
 
 /*
- * The operator's hand, until the next start. Any thread. `address` is host:port with a numeric
- * host, or unix:/path. FG_ERR_INVALID: it is none; FG_ERR_LIMIT: endpoints_max; FG_ERR_NO_MEMORY.
+ * The operators' hand. Any thread, one at a time: from now on the cluster has, besides its own, the
+ * endpoints that its part of `changes` adds, and asks none that they disable. An added one that is
+ * its own, too, is its own alone. FG_ERR_INVALID: an added address is not host:port with a numeric
+ * host or unix:/path; FG_ERR_LIMIT: endpoints_max; FG_ERR_NO_MEMORY. Then nothing has changed, or
+ * without memory only who is listed.
  */
-FG_MUST_USE enum fg_status fg_proxy_add_endpoint(struct fg_backend *backend, struct fg_span address,
-                                                 uint32_t weight, uint32_t priority);
-/* One that was added so. False: there is none. */
-bool fg_proxy_remove_endpoint(struct fg_backend *backend, struct fg_span address);
-/* Any: it gets no new requests while it is disabled. False: there is none. */
-bool fg_proxy_set_endpoint_enabled(struct fg_backend *backend, struct fg_span address,
-                                   bool is_enabled);
+FG_MUST_USE enum fg_status fg_proxy_obey(struct fg_backend *backend,
+                                         const struct fg_endpoint_changes *changes);
+/* Is the address one of its own, by the configuration or the endpoints file? */
+bool fg_proxy_is_configured(struct fg_backend *backend, const char *address);
+/* Is an endpoint of this name, or at this address, listed? */
+bool fg_proxy_has_endpoint(struct fg_backend *backend, struct fg_span name);
 
 #endif

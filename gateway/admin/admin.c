@@ -40,6 +40,7 @@ struct fg_admin {
     struct fg_net *net;
     struct event *sample_timer;
     struct fg_heap_watch heap;
+    uint64_t changes_version; /* of the endpoints' changes that are in force */
     struct page_of_turn stats;
     struct page_of_turn metrics;
     struct fg_flag is_draining;
@@ -369,6 +370,7 @@ static void on_sample(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct fg_admin *admin = arg;
     fg_admin_sample(&admin->options, fg_flag_is_raised(&admin->is_draining));
+    fg_admin_follow_changes(&admin->options, &admin->changes_version);
     (void)fg_heap_trim(&admin->heap, fg_clock_monotonic_ns());
 }
 
@@ -466,6 +468,7 @@ struct fg_admin *fg_admin_start(const struct fg_admin_options *options, struct f
     /* Who follows another in the middle of a flood knows of it before its first request. The pace
      * of waiting rooms may still be the predecessor's. */
     fg_admin_sample(&admin->options, true);
+    fg_admin_follow_changes(&admin->options, &admin->changes_version);
     if (pthread_create(&admin->thread, NULL, run_admin, admin) != 0) {
         free_admin(admin);
         return NULL;

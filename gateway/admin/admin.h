@@ -7,6 +7,7 @@
 #ifndef FG_ADMIN_H
 #define FG_ADMIN_H
 
+#include "admin/change_board_shared.h"
 #include "admin/reload_board_shared.h"
 #include "config/config.h"
 #include "net/listener.h"
@@ -23,6 +24,7 @@ struct fg_admin_options {
     unsigned thread_count;
     uint64_t started_ns;               /* monotonic; when the process began to serve */
     struct fg_reload_board *reloads;   /* NULL: nobody to ask */
+    struct fg_change_board *changes;   /* what operators have changed about endpoints */
     struct fg_tls_context *const *tls; /* by listener, NULL for a plain one; NULL: none is shown */
 };
 

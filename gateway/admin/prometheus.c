@@ -5,6 +5,7 @@
  */
 #include "admin/prometheus.h"
 
+#include "admin/endpoint_page.h"
 #include "admin/stats.h"
 #include "base/clock.h"
 
@@ -378,6 +379,21 @@ static void write_unread(FILE *out, const json_t *clusters)
     }
 }
 
+static void write_endpoint_changes(FILE *out, const struct fg_admin_options *options)
+{
+    json_t *changes = fg_admin_changes_json(options);
+    fg_prometheus_family(out, "endpoint_changes", "gauge",
+                         "Endpoints that operators have added or disabled.");
+    fprintf(out, "floodgate_endpoint_changes %.15g\n", number_at(changes, NULL, "count"));
+    fg_prometheus_family(out, "endpoint_changes_max", "gauge", "As many may be.");
+    fprintf(out, "floodgate_endpoint_changes_max %.15g\n", number_at(changes, NULL, "max"));
+    fg_prometheus_family(out, "endpoint_changes_refused_total", "counter",
+                         "Changes for which there was no room.");
+    fprintf(out, "floodgate_endpoint_changes_refused_total %.15g\n",
+            number_at(changes, NULL, "refused"));
+    json_decref(changes);
+}
+
 static void write_backends(FILE *out, const struct fg_admin_options *options)
 {
     json_t *clusters = json_object();
@@ -397,6 +413,7 @@ static void write_backends(FILE *out, const struct fg_admin_options *options)
     write_endpoints(out, clusters);
     write_cluster_limits(out, clusters);
     write_unread(out, clusters);
+    write_endpoint_changes(out, options);
     json_decref(clusters);
 }
 

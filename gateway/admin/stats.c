@@ -5,6 +5,7 @@
  */
 #include "stats.h"
 
+#include "admin/endpoint_page.h"
 #include "base/clock.h"
 #include "pipeline/cache_compress.h"
 #include "pipeline/room_shared.h"
@@ -248,6 +249,7 @@ static json_t *gateway_json(const struct fg_admin_options *options, const struct
     put(gateway, "threads", options->thread_count);
     json_object_set_new(gateway, "connections", connections_json(options));
     json_object_set_new(gateway, "certificates", certificates_json(options));
+    json_object_set_new(gateway, "endpoint_changes", fg_admin_changes_json(options));
     json_object_set_new(gateway, "requests", requests);
     json_object_set_new(gateway, "hops_s", hops_json(options));
     return gateway;

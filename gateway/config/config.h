@@ -474,6 +474,7 @@ struct fg_admin_conf {
     const char *address; /* "127.0.0.1:9901" */
     const char **hosts;  /* names that it is asked under */
     size_t host_count;
+    uint32_t endpoint_changes_max;
 };
 
 struct fg_observability_conf {

@@ -297,6 +297,15 @@ static const struct fg_key admin_keys[] = {
      .doc = "Names under which browsers may ask for a change, and at a loopback `address` anybody "
             "for anything. Addresses and `localhost` need not be named; any other name may be one "
             "that somebody has made to lead here."},
+    {.name = "endpoint_changes_max",
+     .type = FG_KEY_U32,
+     .offset = AT(fg_admin_conf, endpoint_changes_max),
+     .initial = "256",
+     .min = 1,
+     .max = 10000,
+     .doc =
+         "Endpoints of all clusters that may be added or disabled at run time. They stay so over "
+         "reloads; this number is that of the last start."},
     {.name = NULL},
 };
 

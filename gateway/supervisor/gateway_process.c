@@ -266,6 +266,7 @@ static struct fg_admin *start_admin(struct gateway *gateway, struct fg_error *er
             &(struct fg_admin_options){.config = gateway->options->config,
                                        .listen_fd = gateway->options->sockets->admin,
                                        .reloads = gateway->options->reloads,
+                                       .changes = gateway->options->changes,
                                        .tls = fg_credentials_all_tls(gateway->credentials),
                                        .pipeline = gateway->pipeline,
                                        .nets = nets,

@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "supervisor/sockets.h"
 
+struct fg_change_board;
 struct fg_kv_arena;
 struct fg_reload_board;
 struct fg_room_memory;
@@ -24,6 +25,7 @@ struct fg_gateway_options {
     struct fg_kv_arena *arena; /* NULL without inference */
     int ready_fd;              /* one byte is written and the fd closed once clients are served */
     struct fg_reload_board *reloads;    /* the supervisor's; NULL: none */
+    struct fg_change_board *changes;    /* the supervisor's */
     const unsigned char *ticket_seed;   /* FG_TICKET_SEED_BYTES, the same over reloads */
     const struct fg_room_memory *lines; /* of waiting rooms, by route; NULL: none outlives it */
     const struct fg_page_memory *pages; /* of the cache's pinned ones; NULL: none are there */

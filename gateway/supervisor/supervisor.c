@@ -5,6 +5,7 @@
  */
 #include "supervisor.h"
 
+#include "admin/change_board_shared.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "inference/kv/kv_arena_shared.h"
@@ -60,6 +61,7 @@ struct supervisor {
     uint64_t phase_deadline_ns;
     bool is_reload_due; /* asked for while the one before was under way */
     struct fg_reload_report reports;
+    struct fg_change_board *changes;
     bool has_failed; /* the gateway could not start: leave with its code */
     int exit_code;
     struct fg_child *children;
@@ -128,7 +130,8 @@ static bool make_children(struct supervisor *sv)
     uint32_t fulfil_count = config->has_orders ? config->orders.fulfil_workers : 0;
     uint32_t worker_count = config->inference.enabled ? config->inference.worker_count : 0;
     sv->children = calloc(worker_count + fulfil_count + 3, sizeof(*sv->children));
-    if (sv->children == NULL)
+    sv->changes = fg_change_board_create(config->admin.endpoint_changes_max);
+    if (sv->children == NULL || sv->changes == NULL)
         return false;
     size_t count = 0;
     if (has_redis)
@@ -205,6 +208,7 @@ static int run_gateway(struct supervisor *sv, int ready_fd)
         .arena = sv->arena,
         .ready_fd = ready_fd,
         .reloads = sv->reports.board,
+        .changes = sv->changes,
         .ticket_seed = sv->ticket_seed,
         .lines = sv->lines.by_route,
         .pages = sv->keeps_pages ? &sv->pages : NULL,
@@ -628,6 +632,7 @@ static void fini(struct supervisor *sv, bool is_parent)
         close(sv->ready_fd);
     fg_sockets_close(&sv->sockets, is_parent);
     fg_reload_report_fini(&sv->reports);
+    fg_change_board_destroy(sv->changes);
     fg_kv_arena_detach(sv->arena);
     if (sv->arena_fd != -1)
         close(sv->arena_fd);

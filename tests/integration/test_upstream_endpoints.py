@@ -4,6 +4,8 @@ followed, and by the operator.
 """
 import collections
 import os
+import re
+import signal
 
 from harness import plain_http, wait_for
 from upstreams import Raw, cluster, figures, ok, serving
@@ -154,4 +156,80 @@ def test_mistakes_change_nothing(launch):
         change(gateway, 404, cluster="other", add="127.0.0.1:80")
         change(gateway, 404, cluster="api", remove=a.address)  # it is the configuration's
         change(gateway, 404, cluster="api", disable="127.0.0.1:1")
+        change(gateway, 409, cluster="api", add=a.address)  # it would be there twice
         assert addresses(gateway).keys() == before
+
+
+def kept(gateway):
+    return gateway.stats()["gateway"]["endpoint_changes"]
+
+
+def reload(gateway, sections=None):
+    if sections is not None:
+        gateway.sections = gateway.with_defaults(sections)
+        gateway.write_config()
+    drained = gateway.log.count("event=drain_started")
+    gateway.signal(signal.SIGHUP)
+    wait_for(lambda: gateway.log.count("event=drain_started") == drained + 1, what="the new gateway")
+
+
+def test_changes_outlive_reloads_and_crashes(launch):
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")]), Raw([ok(b"c")])) as (a, b, c):
+        gateway = launch(cluster([a.address, b.address], threads=2))
+        change(gateway, cluster="api", add=c.address, weight=2, priority=0)
+        change(gateway, cluster="api", disable=a.address)
+        reload(gateway)
+        assert set(answers(gateway)) == {"b", "c"}
+        assert (addresses(gateway)[c.address]["weight"], addresses(gateway)[a.address]["state"]) == (2, "disabled")
+        assert kept(gateway) == {"count": 2, "max": 256, "refused": 0, "list": [
+            {"cluster": "api", "endpoint": c.address, "change": "added", "in_force": True, "weight": 2, "priority": 0},
+            {"cluster": "api", "endpoint": a.address, "change": "disabled", "in_force": True}]}
+        started = re.findall(r"event=child_started role=gateway .*?pid=(\d+)", gateway.log)
+        os.kill(int(started[-1]), signal.SIGKILL)
+        wait_for(lambda: gateway.log.count("event=child_started role=gateway") > len(started), what="another gateway")
+        gateway.wait_ready()
+        assert set(answers(gateway)) == {"b", "c"}
+        change(gateway, cluster="api", enable=a.address)
+        change(gateway, cluster="api", remove=c.address)
+        assert kept(gateway)["list"] == []
+        reload(gateway)
+        assert set(answers(gateway)) == {"a", "b"}
+
+
+def test_a_reload_keeps_what_its_configuration_allows(launch):
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")]), Raw([ok(b"c")])) as (a, b, c):
+        gateway = launch(cluster([a.address], threads=1))
+        change(gateway, cluster="api", add=b.address)
+        change(gateway, cluster="api", add=c.address)
+        change(gateway, cluster="api", disable=b.address)
+        # It has one of them itself now, and that is no second one; what was said about it stays.
+        reload(gateway, cluster([a.address, b.address], threads=1))
+        assert len(figures(gateway)["endpoints"]) == 3 and "the cluster has it itself now" in gateway.log
+        assert addresses(gateway)[b.address]["state"] == "disabled"
+        assert set(answers(gateway)) == {"a", "c"}
+        reload(gateway, cluster([a.address, b.address], threads=1, endpoints_max=2))
+        assert set(addresses(gateway)) == {a.address, b.address} and "endpoints_max is reached" in gateway.log
+        # One that is not there stays disabled until it comes back, and says so.
+        reload(gateway, cluster([a.address], threads=1))
+        assert [(one["endpoint"], one["in_force"]) for one in kept(gateway)["list"]] == [(b.address, False)]
+        reload(gateway, cluster([a.address, b.address], threads=1))
+        assert answers(gateway, 6) == {"a": 6}
+        other = cluster([a.address], threads=1)
+        other["clusters"] = {"other": other["clusters"]["api"]}
+        other["routes"][0]["to"] = "cluster:other"
+        reload(gateway, other)
+        assert kept(gateway)["list"] == [] and "its cluster is gone" in gateway.log
+
+
+def test_there_is_room_for_so_many_changes(launch):
+    with serving(Raw([ok(b"a")]), Raw([ok(b"b")])) as (a, b):
+        gateway = launch({**cluster([a.address, b.address]), "admin": lambda g: {
+            "address": f"127.0.0.1:{g.admin_port}", "endpoint_changes_max": 1}})
+        change(gateway, cluster="api", disable=a.address)
+        assert "endpoint_changes_max" in change(gateway, 409, cluster="api", disable=b.address)
+        assert answers(gateway, 4) == {"b": 4}
+        change(gateway, cluster="api", enable=a.address)
+        change(gateway, cluster="api", disable=b.address)
+        assert (kept(gateway)["count"], kept(gateway)["refused"]) == (1, 1)
+        metrics = plain_http.get(gateway.admin + "/metrics").text
+        assert "floodgate_endpoint_changes_refused_total 1\n" in metrics

@@ -55,6 +55,17 @@ static size_t usable(struct fg_hosts *hosts)
     return used;
 }
 
+/* Nothing but this is said by operators: `name` is disabled; NULL: nothing is. */
+static void obey(struct fg_hosts *hosts, const char *name)
+{
+    struct fg_endpoint_change change;
+    struct fg_endpoint_changes changes = {.list = &change, .count = name != NULL, .max = 1};
+    if (name != NULL)
+        assert_true(fg_endpoint_change_make(&change, FG_ENDPOINT_DISABLE, FG_SPAN("api"),
+                                            fg_span_from_string(name)));
+    assert_true(fg_hosts_obey(hosts, &changes, 0));
+}
+
 static void known_hosts_stay_what_they_are(void **state)
 {
     (void)state;
@@ -166,19 +177,22 @@ static void who_is_disabled_by_name_is_so_at_other_addresses(void **state)
     for (size_t i = 0; i < 3; i++)
         snprintf(specs[i].name, sizeof(specs[i].name), "pods.test:80 (127.0.0.%zu)", i + 1);
     assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 1, 0), FG_OK);
-    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("pods.test:80 (127.0.0.1)"), false, 0),
-                     1);
+    obey(&hosts, "pods.test:80 (127.0.0.1)");
+    assert_int_equal(usable(&hosts), 0);
     assert_int_equal(fg_hosts_replace(&hosts, 0, specs + 1, 1, 0), FG_OK);
     assert_int_equal(usable(&hosts), 1); /* it was that address alone */
-    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("pods.test:80"), false, 0), 1);
+    obey(&hosts, "pods.test:80");
+    assert_int_equal(usable(&hosts), 0);
     assert_int_equal(fg_hosts_replace(&hosts, 0, specs + 2, 1, 0), FG_OK);
     assert_int_equal(usable(&hosts), 0);
     assert_int_equal(fg_counter_get(&hosts.list[0]->is_out), 1);
-    assert_int_equal(fg_hosts_replace(&hosts, 1, specs, 1, 0), FG_OK); /* another endpoint */
+    assert_int_equal(fg_hosts_replace(&hosts, 0, NULL, 0, 0), FG_OK);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 1, 0), FG_OK); /* it comes back */
+    assert_int_equal(usable(&hosts), 0);
+    obey(&hosts, NULL);
     assert_int_equal(usable(&hosts), 1);
-    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("pods.test:80"), true, 0), 2);
     assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
-    assert_int_equal(usable(&hosts), 3);
+    assert_int_equal(usable(&hosts), 2);
     fg_hosts_fini(&hosts);
 }
 
@@ -285,7 +299,7 @@ static void loops_may_use_the_list_while_it_changes(void **state)
     }
     for (unsigned i = 0; i < ROUNDS; i++) {
         assert_int_equal(fg_hosts_replace(&hosts, 0, specs + i % 2, 1 + i % 2, i), FG_OK);
-        (void)fg_hosts_set_enabled(&hosts, FG_SPAN("127.0.0.1:2"), i % 4 != 0, i);
+        obey(&hosts, i % 4 != 0 ? NULL : "127.0.0.1:2");
         fg_hosts_sweep(&hosts, i);
         json_decref(fg_hosts_json(&hosts, i));
     }
@@ -294,26 +308,18 @@ static void loops_may_use_the_list_while_it_changes(void **state)
     fg_hosts_fini(&hosts);
 }
 
-static void an_operator_disables_by_name_and_adds_by_source(void **state)
+static void one_asks_who_else_lists_an_address(void **state)
 {
     (void)state;
     struct fg_hosts hosts;
     setup(&hosts, false);
     struct fg_host_spec specs[] = {spec_of(1), spec_of(2)};
     assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 1, 0), FG_OK);
-    assert_int_equal(fg_hosts_add(&hosts, 9, &specs[1], 1), FG_OK);
-    assert_int_equal(fg_hosts_add(&hosts, 9, &specs[1], 2), FG_OK); /* the same: nothing new */
-    assert_int_equal(hosts.count, 2);
-    specs[1].weight = 5;
-    assert_int_equal(fg_hosts_add(&hosts, 9, &specs[1], 3), FG_OK);
-    assert_int_equal(hosts.count, 2);
-    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("127.0.0.1:1"), false, 4), 1);
-    assert_int_equal(usable(&hosts), 1);
-    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("127.0.0.1"), false, 4), 0);
-    assert_int_equal(fg_hosts_set_enabled(&hosts, FG_SPAN("127.0.0.1:1"), true, 5), 1);
-    assert_int_equal(fg_hosts_remove(&hosts, 9, FG_SPAN("127.0.0.1:1")), 0); /* another's */
-    assert_int_equal(fg_hosts_remove(&hosts, 9, FG_SPAN("127.0.0.1:2")), 1);
-    assert_int_equal(hosts.count, 1);
+    assert_int_equal(fg_hosts_replace(&hosts, 9, specs + 1, 1, 0), FG_OK);
+    assert_true(fg_hosts_list_elsewhere(&hosts, 9, &specs[0]));
+    assert_false(fg_hosts_list_elsewhere(&hosts, 9, &specs[1]));
+    assert_int_equal(fg_hosts_count_named(&hosts, FG_SPAN("127.0.0.1:1")), 1);
+    assert_int_equal(fg_hosts_count_named(&hosts, FG_SPAN("127.0.0.1")), 0);
     fg_hosts_fini(&hosts);
 }
 
@@ -330,7 +336,7 @@ int main(void)
         cmocka_unit_test(errors_in_a_row_eject_whichever_loop_saw_them),
         cmocka_unit_test(a_sweep_judges_what_came_since_the_last),
         cmocka_unit_test(loops_may_use_the_list_while_it_changes),
-        cmocka_unit_test(an_operator_disables_by_name_and_adds_by_source),
+        cmocka_unit_test(one_asks_who_else_lists_an_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
