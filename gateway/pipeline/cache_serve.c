@@ -287,6 +287,17 @@ static bool is_without_body(const struct choice *choice)
     return choice->status == 304 || choice->status == 416;
 }
 
+/*
+ * How long the page is good says nothing of a 416, which is about the one range that was asked for:
+ * with it, a cache in front of us that keeps answers by their URI would give it to everybody.
+ */
+static bool is_of_lifetime(struct fg_span name)
+{
+    return fg_span_equal(name, FG_SPAN("cache-control")) ||
+           fg_span_equal(name, FG_SPAN("cdn-cache-control")) ||
+           fg_span_equal(name, FG_SPAN("expires")) || fg_span_equal(name, FG_SPAN("pragma"));
+}
+
 /* Those of the object that belong to what is sent of it. */
 static size_t put_stored(const struct fg_flow *flow, const struct fg_cache_object *object,
                          const struct choice *choice, struct fg_field *fields)
@@ -300,6 +311,8 @@ static size_t put_stored(const struct fg_flow *flow, const struct fg_cache_objec
             !(object->etag.data == NULL && fg_span_equal(field->name, FG_SPAN("last-modified"))))
             continue;
         if (choice->status != object->head.status && is_of_all_bytes(field->name))
+            continue;
+        if (choice->status == 416 && is_of_lifetime(field->name))
             continue;
         if (choice->parts != NULL && fg_span_equal(field->name, FG_SPAN("content-type")))
             continue; /* it stands in each part */
@@ -330,6 +343,8 @@ static size_t put_fields(const struct fg_flow *flow, const struct fg_cache_objec
     /* What just came is no older than it says; for whom it was not fetched it is a stored one. */
     if (flow->cache_result != FG_CACHE_RESULT_MISS || object->head.response.age_s > 0)
         fields[count++] = (struct fg_field){FG_SPAN("age"), age_text(flow, object)};
+    if (choice->status == 416)
+        fields[count++] = (struct fg_field){FG_SPAN("cache-control"), FG_SPAN("no-store")};
     if (choice->content_range.data != NULL)
         fields[count++] = (struct fg_field){FG_SPAN("content-range"), choice->content_range};
     if (choice->parts != NULL)

@@ -252,6 +252,9 @@ CASES = [
            asked(how, range="bytes=0-1", if_range=text))
       for what, text, how in (*((text, text, how) for text, how in (
           ('"a"', "hit 206"), ('W/"a"', "hit"), ('"b"', "hit"), (OLD, "hit 206"))), ("of now", date(0), "hit"))],
+    case("RFC 9110 15.5.17", "a 416 is nobody else's", ok(HOUR, expires=date(3600), cdn_cache_control="max-age=600", etag='"a"'), FIRST,
+         ({"range": "bytes=9-"}, "hit 416", lambda answer: answer.headers.get_list("cache-control") == ["no-store"]
+          and not {"expires", "cdn-cache-control"} & set(answer.headers)), AGAIN),
     case("RFC 9110 13.2.2", "a 304 goes before a range", ok(HOUR, etag='"a"', body="0123456789"), FIRST,
          asked("hit 304", range="bytes=0-1", if_none_match='"a"')),
     case("3.4", "a range asked for first is cut from the whole that is fetched", ok(HOUR, body="0123456789"),
