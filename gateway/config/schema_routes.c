@@ -189,7 +189,8 @@ static const struct fg_key match_keys[] = {
      .offset = L(headers),
      .count_offset = L(header_count),
      .max = 16,
-     .doc = "Header fields that must be there with that value; `\"*\"` is any value."},
+     .doc = "Header fields that must be there with that value, in one line of it at least; "
+            "`\"*\"` is any value."},
     {.name = "query",
      .type = FG_KEY_PARAMETERS,
      .offset = L(parameters),

@@ -103,14 +103,23 @@ static bool host_matches(const char *pattern, struct fg_span authority)
                                 fg_span_make(host.data + host.len - wanted.len, wanted.len));
 }
 
+/* In any line of the name: the server behind the next route may heed another one than the first. */
+static bool has_field(const struct fg_exchange *ex, const struct fg_header_match *wanted)
+{
+    struct fg_span name = fg_span_from_string(wanted->name);
+    for (size_t i = 0; i < ex->field_count; i++) {
+        if (fg_span_equal(ex->fields[i].name, name) &&
+            (wanted->value == NULL ||
+             fg_span_equal(ex->fields[i].value, fg_span_from_string(wanted->value))))
+            return true;
+    }
+    return false;
+}
+
 static bool fields_match(const struct fg_route_conf *route, const struct fg_exchange *ex)
 {
     for (size_t i = 0; i < route->header_count; i++) {
-        struct fg_span value = fg_exchange_field(ex, fg_span_from_string(route->headers[i].name));
-        if (value.data == NULL)
-            return false;
-        if (route->headers[i].value != NULL &&
-            !fg_span_equal(value, fg_span_from_string(route->headers[i].value)))
+        if (!has_field(ex, &route->headers[i]))
             return false;
     }
     return true;

@@ -80,7 +80,10 @@ static void matches_fields(void **state)
     const struct fg_field on[] = {{FG_SPAN_LITERAL("x-beta"), FG_SPAN_LITERAL("1")}};
     const struct fg_field off[] = {{FG_SPAN_LITERAL("x-beta"), FG_SPAN_LITERAL("0")}};
     const struct fg_field any[] = {{FG_SPAN_LITERAL("x-debug"), FG_SPAN_LITERAL("")}};
+    const struct fg_field both[] = {off[0], any[0], on[0]};
     assert_string_equal(find(FG_METHOD_POST, "h", "/api/orders", on, 1, &others), "beta");
+    assert_string_equal(find(FG_METHOD_POST, "h", "/api/orders", both, 3, &others), "beta");
+    assert_string_equal(find(FG_METHOD_POST, "h", "/api/orders", both, 2, &others), "orders-post");
     assert_string_equal(find(FG_METHOD_POST, "h", "/api/orders", off, 1, &others), "orders-post");
     assert_string_equal(find(FG_METHOD_GET, "h", "/other", any, 1, &others), "debug");
 }
