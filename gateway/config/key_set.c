@@ -199,6 +199,12 @@ static bool has_same(const struct fg_key_set *set, const struct fg_public_key *k
     return false;
 }
 
+static void wipe_key(struct fg_public_key *key)
+{
+    EVP_PKEY_free(key->key);
+    explicit_bzero(key, sizeof(*key));
+}
+
 static bool read_jwks(struct fg_key_set *set, const json_t *keys, const char *wanted, char *why,
                       size_t why_bytes)
 {
@@ -209,22 +215,32 @@ static bool read_jwks(struct fg_key_set *set, const json_t *keys, const char *wa
         enum fg_key_algorithm algorithm = algorithm_of(jwk, wanted);
         if (algorithm == FG_KEY_ALGORITHM_COUNT || is_for_others(jwk))
             continue;
-        struct fg_public_key *key = &set->keys[set->count];
-        bool is_full = set->count == FG_KEY_SET_MAX;
-        if (!is_full)
-            key->algorithm = algorithm;
-        const char *problem = is_full ? "more than 64 keys" : read_jwk(jwk, key);
-        if (problem == NULL && key->id[0] != '\0' && has_same(set, key))
-            problem = "two keys of one kid and algorithm";
-        if (problem != NULL) {
-            snprintf(why, why_bytes, "key %zu: %s", i + 1, problem);
-            set->count += !is_full; /* what it holds is freed with the rest */
+        if (set->count == FG_KEY_SET_MAX) {
+            snprintf(why, why_bytes, "key %zu: more than 64 keys", i + 1);
             return false;
         }
-        set->count++;
+        struct fg_public_key *key = &set->keys[set->count];
+        key->algorithm = algorithm;
+        const char *problem = read_jwk(jwk, key);
+        if (problem == NULL && key->id[0] != '\0' && has_same(set, key)) {
+            set->count++; /* freed with the rest */
+            snprintf(why, why_bytes, "key %zu: two keys of one kid and algorithm", i + 1);
+            return false;
+        }
+        if (problem == NULL) {
+            set->count++;
+            continue;
+        }
+        wipe_key(key);
+        if (set->left_out[0] == '\0')
+            snprintf(set->left_out, sizeof(set->left_out), "key %zu: %s", i + 1, problem);
     }
     if (set->count > 0)
         return true;
+    if (set->left_out[0] != '\0') {
+        snprintf(why, why_bytes, "%s", set->left_out);
+        return false;
+    }
     snprintf(why, why_bytes, "no key in it can verify %s",
              wanted == NULL ? "RS256, PS256, ES256, EdDSA, HS256 or their kin" : wanted);
     return false;
@@ -323,7 +339,7 @@ static bool read_json(struct fg_key_set *set, struct fg_span text, const char *w
 bool fg_key_set_parse(struct fg_key_set *set, struct fg_span text, const char *algorithm, char *why,
                       size_t why_bytes)
 {
-    *set = (struct fg_key_set){NULL, 0};
+    *set = (struct fg_key_set){.keys = NULL};
     set->keys = calloc(FG_KEY_SET_MAX, sizeof(*set->keys));
     if (set->keys == NULL) {
         snprintf(why, why_bytes, "out of memory");
@@ -340,7 +356,7 @@ bool fg_key_set_parse(struct fg_key_set *set, struct fg_span text, const char *a
 bool fg_key_set_load(struct fg_key_set *set, const char *path, const char *algorithm, char *why,
                      size_t why_bytes)
 {
-    *set = (struct fg_key_set){NULL, 0};
+    *set = (struct fg_key_set){.keys = NULL};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     char *text = malloc(FILE_BYTES_MAX + 1);
     ssize_t len = fd == -1 || text == NULL ? -1 : read(fd, text, FILE_BYTES_MAX + 1);
@@ -366,5 +382,5 @@ void fg_key_set_fini(struct fg_key_set *set)
     if (set->keys != NULL)
         explicit_bzero(set->keys, FG_KEY_SET_MAX * sizeof(*set->keys));
     free(set->keys);
-    *set = (struct fg_key_set){NULL, 0};
+    *set = (struct fg_key_set){.keys = NULL};
 }

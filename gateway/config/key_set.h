@@ -31,13 +31,15 @@ struct fg_public_key {
 struct fg_key_set {
     struct fg_public_key *keys;
     size_t count;
+    char left_out[96]; /* why the first key was that is wrong or too weak; empty: none is */
 };
 
 /*
  * False with `why`, and then the set is empty. `algorithm` ("PS256") is what keys are for that name
  * none themselves, all of them; NULL: the usual one of each. Keys for encryption, for another
- * algorithm and of types that we do not know are left out (RFC 7517 section 5); one that we know
- * and cannot use is an error.
+ * algorithm and of types that we do not know are left out, and so is what is wrong or too weak
+ * (RFC 7517 section 5): whoever publishes the set would otherwise lock everybody out by one key
+ * beside the good ones. A set without any other is an error.
  */
 bool fg_key_set_load(struct fg_key_set *set, const char *path, const char *algorithm, char *why,
                      size_t why_bytes);

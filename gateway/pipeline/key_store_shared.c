@@ -3,6 +3,7 @@
  */
 #include "key_store_shared.h"
 
+#include "base/log.h"
 #include "config/secret_file.h"
 
 #include <assert.h>
@@ -77,11 +78,22 @@ static void let_go(struct fg_key_store *store, struct fg_key_ring *ring)
         destroy_ring(store->conf, ring);
 }
 
+/* Only of what is taken up: what fails is tried again and again. */
+static void tell_left_out(const struct fg_identity_conf *conf, const struct fg_key_ring *ring)
+{
+    for (size_t i = 0; i < conf->issuer_count; i++) {
+        if (ring->issuers[i].left_out[0] != '\0')
+            fg_log(FG_LOG_WARN, "identity_key_left_out", "issuer=\"%s\" file=\"%s\" reason=\"%s\"",
+                   conf->issuers[i].issuer, conf->issuers[i].keys_file, ring->issuers[i].left_out);
+    }
+}
+
 enum fg_status fg_key_store_reload(struct fg_key_store *store, struct fg_error *error)
 {
     struct fg_key_ring *ring = make_ring(store->conf, error);
     if (ring == NULL)
         return FG_ERR_CONFIG;
+    tell_left_out(store->conf, ring);
     pthread_mutex_lock(&store->lock);
     struct fg_key_ring *before = store->current;
     ring->generation = before == NULL ? 1 : before->generation + 1;

@@ -224,6 +224,28 @@ def test_keys_of_several_types_under_one_name(launch, files):
             assert client.get("/", headers=bearer(forged)).status_code == 401, key.alg
 
 
+def test_one_bad_key_does_not_lock_everybody_out(launch, files, keys):
+    """RFC 7517 section 5: what has no value, or none in range, is left out; whoever publishes the set is not who runs us."""
+    weak = {**keys["rsa"].jwk(), "n": b64(b"\xc1" + bytes(126) + b"\x01"), "kid": "weak"}
+    broken = {"kty": "EC", "crv": "P-256", "kid": "broken", "x": "AA", "y": "AA"}
+    path = files / "mixed.json"
+    path.write_text(json.dumps({"keys": [weak, keys["ec"].jwk(), broken]}))
+    gateway = launch({
+        "limits": {"threads": 1}, "tls": {"check_files": "100ms"},
+        "identity": {"failed_tokens_burst": 0, "issuers": [{"issuer": LOGIN["iss"], "keys_file": str(path)}]},
+        "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
+    wait_for(lambda: f'event=identity_key_left_out issuer="{LOGIN["iss"]}" file="{path}" reason="key 1: an RSA key of less'
+             in gateway.log, what="a word about it")
+    with gateway.client() as client:
+        assert client.get("/", headers=bearer(keys["ec"].token(**LOGIN))).status_code == 200
+        for kid in ("weak", "broken"):
+            answer = client.get("/", headers=bearer(keys["rsa" if kid == "weak" else "ec"].token(**LOGIN, kid=kid)))
+            assert answer.status_code == 401 and "unknown_key" in answer.json()["error"]["message"]
+        path.write_text(json.dumps({"keys": [weak, broken]}))
+        wait_for(lambda: "files_not_reloaded what=identity_keys" in gateway.log, what="the complaint")
+        assert client.get("/", headers=bearer(keys["ec"].token(**LOGIN))).status_code == 200
+
+
 def test_tokens_of_another_kind(launch, files, keys):
     """RFC 8725 section 3.11: a good signature of the right issuer, but on what it made for something else."""
     issuer = {"issuer": LOGIN["iss"], "keys_file": str(files / "jwks.json")}
