@@ -10,11 +10,6 @@
 #define TEXT_FIRST ((size_t)256)
 #define FIELDS_FIRST ((size_t)8)
 
-static bool reads_as_prefix(struct fg_span name, struct fg_span prefix)
-{
-    return name.len >= prefix.len && fg_field_reads_as(fg_span_make(name.data, prefix.len), prefix);
-}
-
 /*
  * Framing, routing, credentials, what says how to read the content (RFC 9110 section 6.5.1), and
  * what the gateway itself says in a head: there are servers that make one list of both.
@@ -52,7 +47,8 @@ static bool is_left_out(struct fg_span name)
         FG_SPAN_LITERAL("x-request-id"),
         FG_SPAN_LITERAL("x-request-timeout-ms"),
     };
-    if (reads_as_prefix(name, FG_SPAN("x-forwarded-")) || reads_as_prefix(name, FG_SPAN("if-")))
+    if (fg_field_reads_as_prefix(name, FG_SPAN("x-forwarded-")) ||
+        fg_field_reads_as_prefix(name, FG_SPAN("if-")))
         return true;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (fg_field_reads_as(name, names[i]))

@@ -125,6 +125,11 @@ bool fg_field_reads_as(struct fg_span name, struct fg_span other)
     return true;
 }
 
+bool fg_field_reads_as_prefix(struct fg_span name, struct fg_span prefix)
+{
+    return name.len >= prefix.len && fg_field_reads_as(fg_span_make(name.data, prefix.len), prefix);
+}
+
 bool fg_field_parse_length(struct fg_span value, int64_t *length)
 {
     uint64_t number;

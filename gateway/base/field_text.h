@@ -27,6 +27,8 @@ bool fg_field_list_has(struct fg_span list, struct fg_span token);
  * that scripts and many frameworks read fields from (RFC 9110 section 17.10).
  */
 bool fg_field_reads_as(struct fg_span name, struct fg_span other);
+/* The same of the first part of a name. */
+bool fg_field_reads_as_prefix(struct fg_span name, struct fg_span prefix);
 
 /* Of Content-Length: digits only, no sign, no blanks, no list, below 2^62; false otherwise. */
 bool fg_field_parse_length(struct fg_span value, int64_t *length);

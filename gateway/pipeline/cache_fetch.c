@@ -13,6 +13,7 @@
  */
 #include "cache_fetch.h"
 
+#include "base/field_text.h"
 #include "cache_head.h"
 
 #include <assert.h>
@@ -531,28 +532,48 @@ static const struct fg_response_ops fetch_ops = {
 /*
  * What a shared answer must not depend on. It is fetched whole, plain (who encodes it all the same
  * does so for everybody, RFC 9110 section 12.5.3) and without conditions of the client; and
- * no field that frameworks are known to take another host, path or method from may change what is
- * then given to everybody under this key. (X-Forwarded-Host, of trusted proxies alone, is in the
- * key.)
+ * no field that frameworks are known to take another host, path or method from, in whichever
+ * spelling, may change what is then given to everybody under this key. (X-Forwarded-Host, of
+ * trusted proxies alone, is in the key.)
  */
 static bool is_dropped(struct fg_span name)
 {
-    static const struct fg_span dropped[] = {FG_SPAN_LITERAL("x-host"),
-                                             FG_SPAN_LITERAL("x-original-host"),
-                                             FG_SPAN_LITERAL("x-original-url"),
-                                             FG_SPAN_LITERAL("x-rewrite-url"),
-                                             FG_SPAN_LITERAL("x-http-method"),
-                                             FG_SPAN_LITERAL("x-http-method-override"),
-                                             FG_SPAN_LITERAL("x-method-override"),
-                                             FG_SPAN_LITERAL("accept-encoding"),
-                                             FG_SPAN_LITERAL("if-none-match"),
-                                             FG_SPAN_LITERAL("if-modified-since"),
-                                             FG_SPAN_LITERAL("if-match"),
-                                             FG_SPAN_LITERAL("if-range"),
-                                             FG_SPAN_LITERAL("if-unmodified-since"),
-                                             FG_SPAN_LITERAL("range")};
+    static const struct fg_span dropped[] = {
+        FG_SPAN_LITERAL("base-url"),
+        FG_SPAN_LITERAL("front-end-https"),
+        FG_SPAN_LITERAL("x-envoy-original-path"),
+        FG_SPAN_LITERAL("x-host"),
+        FG_SPAN_LITERAL("x-http-destinationurl"),
+        FG_SPAN_LITERAL("x-http-host-override"),
+        FG_SPAN_LITERAL("x-http-method"),
+        FG_SPAN_LITERAL("x-http-method-override"),
+        FG_SPAN_LITERAL("x-matched-path"),
+        FG_SPAN_LITERAL("x-method-override"),
+        FG_SPAN_LITERAL("x-nextjs-data"),       /* CVE-2024-46982 */
+        FG_SPAN_LITERAL("x-now-route-matches"), /* the same */
+        FG_SPAN_LITERAL("x-original-host"),
+        FG_SPAN_LITERAL("x-original-uri"),
+        FG_SPAN_LITERAL("x-original-url"),
+        FG_SPAN_LITERAL("x-override-url"),
+        FG_SPAN_LITERAL("x-proxy-url"),
+        FG_SPAN_LITERAL("x-rewrite-url"),
+        FG_SPAN_LITERAL("x-url-scheme"),
+        FG_SPAN_LITERAL("accept-encoding"),
+        FG_SPAN_LITERAL("if-none-match"),
+        FG_SPAN_LITERAL("if-modified-since"),
+        FG_SPAN_LITERAL("if-match"),
+        FG_SPAN_LITERAL("if-range"),
+        FG_SPAN_LITERAL("if-unmodified-since"),
+        FG_SPAN_LITERAL("range"),
+    };
+    static const struct fg_span families[] = {FG_SPAN_LITERAL("x-invoke-"),
+                                              FG_SPAN_LITERAL("x-middleware-")};
     for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
-        if (fg_span_equal(name, dropped[i]))
+        if (fg_field_reads_as(name, dropped[i]))
+            return true;
+    }
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+        if (fg_field_reads_as_prefix(name, families[i]))
             return true;
     }
     return false;

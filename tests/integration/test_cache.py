@@ -166,6 +166,29 @@ def test_what_is_not_kept(site, fields):
     assert site.backend.count("/not") == 2
 
 
+NOT_FETCHED_WITH = ["X-Original-URL", "X_Original_URL", "X-Original-URI", "X-Rewrite-URL", "X-Override-URL", "X-Proxy-URL",
+                    "X-HTTP-DestinationURL", "X-Matched-Path", "X-Now-Route-Matches", "X-Nextjs-Data", "X-Envoy-Original-Path",
+                    "X-Invoke-Path", "X-Invoke-Status", "X-Middleware-Subrequest", "X_Middleware-Prefetch", "X-Host",
+                    "X-Original-Host", "X-HTTP-Host-Override", "Base-URL", "X-HTTP-Method-Override", "X_HTTP_Method_Override",
+                    "X-HTTP-Method", "X-Method-Override", "X-URL-Scheme", "Front-End-Https"]
+
+
+def test_no_page_is_fetched_under_another_name(launch, recorder):
+    """What is in no key, but servers take the path, host, method or scheme of a request from, stays out of a shared fetch."""
+    def script(peer):
+        while peer.read_request() is not None:
+            peer.write(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 2\r\n\r\nok")
+    backend = recorder(script)
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"prefix": "/own/"}, "to": "cluster:app"},
+                                 {"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    fields = {name: "evil" for name in NOT_FETCHED_WITH}
+    assert gateway.get("/shared", headers={**fields, "x-kept": "evil"}).headers["cache-status"].endswith("fwd=uri-miss")
+    assert backend.received().count(b"evil") == 1 and b"\r\nx-kept: evil\r\n" in backend.received()
+    assert gateway.get("/own/x", headers=fields).status_code == 200
+    assert backend.received().count(b"evil") == 1 + len(fields)  # where nobody else gets the answer, it is the server's business
+
+
 def test_what_is_said_to_one_user_is_not_said_to_another(site):
     header = {"authorization": "Bearer " + site.token("anna")}
     for _ in range(2):
