@@ -80,6 +80,11 @@ static struct fg_span find_prompt(struct fg_span body)
     return (struct fg_span){NULL, 0};
 }
 
+uint64_t fg_affinity_hash_key(struct fg_span key)
+{
+    return fg_span_hash(key, SEED);
+}
+
 bool fg_affinity_hash(const struct fg_affinity *affinity, const struct fg_exchange *ex,
                       struct fg_span body, uint64_t *hash)
 {
@@ -106,6 +111,6 @@ bool fg_affinity_hash(const struct fg_affinity *affinity, const struct fg_exchan
     }
     if (key.len == 0)
         return false;
-    *hash = fg_span_hash(key, SEED);
+    *hash = fg_affinity_hash_key(key);
     return true;
 }

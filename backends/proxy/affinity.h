@@ -27,6 +27,9 @@ struct fg_affinity {
 /* "client", "user", "path", "prompt", "header:NAME", "cookie:NAME"; `text` must stay. */
 FG_MUST_USE bool fg_affinity_parse(struct fg_affinity *affinity, const char *text);
 
+/* The hash of a key that is known. */
+uint64_t fg_affinity_hash_key(struct fg_span key);
+
 /*
  * The hash of the request's key; false when it has none. `body` is what there is of the body, for
  * PROMPT: FG_AFFINITY_BODY_BYTES, or less when the body is shorter.

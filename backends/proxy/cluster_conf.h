@@ -58,6 +58,19 @@ enum fg_proxy_tlv {
     FG_PROXY_TLV_UNIQUE_ID, /* the request's id */
 };
 
+enum fg_cookie_secure { FG_COOKIE_SECURE_AUTO, FG_COOKIE_SECURE_ON, FG_COOKIE_SECURE_OFF };
+
+enum fg_same_site { FG_SAME_SITE_LAX, FG_SAME_SITE_STRICT, FG_SAME_SITE_NONE, FG_SAME_SITE_UNSAID };
+
+/* The cookie that hash_key names, where a client has none. */
+struct fg_hash_cookie_conf {
+    uint64_t ttl_ns; /* whole seconds; 0: as long as the client runs */
+    const char *path;
+    enum fg_cookie_secure secure; /* AUTO: where the client came over TLS */
+    enum fg_same_site same_site;
+    bool is_http_only;
+};
+
 enum fg_check_kind { FG_CHECK_HTTP, FG_CHECK_TCP };
 
 struct fg_check_conf {
@@ -120,6 +133,8 @@ struct fg_cluster_conf {
     uint32_t hosts_max; /* addresses of all endpoints together */
     enum fg_balance_kind balance;
     const char *hash_key; /* see proxy/affinity.h */
+    bool has_hash_cookie;
+    struct fg_hash_cookie_conf hash_cookie;
     uint32_t hash_load_permille;
     uint32_t panic_permille;
     uint64_t slow_start_ns;

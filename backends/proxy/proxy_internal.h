@@ -293,6 +293,7 @@ struct fg_proxy_request {
     struct fg_proxy_wish wish;
     struct fg_proxy_endpoint *pinned; /* held; the only one that will do; NULL: any */
     bool is_key_wanted;               /* waits for enough of the body to tell its key */
+    struct fg_span new_cookie;        /* that the answer sets; data NULL: none */
 
     /* what the client sends */
     struct fg_byte_queue body; /* from its begin, while is_body_at_hand */

@@ -22,6 +22,7 @@
 #include "backends/grpc.h"
 #include "base/clock.h"
 #include "proxy/request_head.h"
+#include "proxy/sticky_cookie.h"
 
 #include <assert.h>
 
@@ -381,7 +382,7 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
 {
     struct fg_proxy_request *request = attempt->request;
     struct fg_exchange *ex = request->ex;
-    const struct fg_upstream_response *response = &attempt->response;
+    struct fg_upstream_response *response = &attempt->response;
     if (look_elsewhere(attempt))
         return false;
     if (is_page_for_tunnel(attempt)) {
@@ -403,6 +404,11 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
         fg_attempt_tell_breaker(attempt, is_bad); /* its end may never come */
     if (request->is_upgrade)
         settle_upgrade(attempt);
+    if (request->new_cookie.data != NULL) {
+        const struct fg_proxy *proxy = request->thread->proxy;
+        fg_sticky_cookie_add(&proxy->conf.hash_cookie, ex, proxy->affinity.name,
+                             request->new_cookie, &response->fields, &response->field_count);
+    }
     if (!is_end) {
         fg_exchange_head(ex, response->status, response->fields, response->field_count);
         return true;
@@ -448,6 +454,14 @@ void fg_proxy_request_on_end(struct fg_proxy_attempt *attempt, bool is_reusable)
 
 /* ---- the gateway's calls ---- */
 
+/* The server of the first request is that of all that follow with the cookie. */
+static void make_cookie(struct fg_proxy_request *request)
+{
+    request->new_cookie = fg_sticky_cookie_make(request->ex, fg_proxy_random(request->thread));
+    request->wish.has_key = request->new_cookie.data != NULL;
+    request->wish.key_hash = fg_affinity_hash_key(request->new_cookie);
+}
+
 /* False: the key is in the body, and there is too little of that yet. */
 static bool find_key(struct fg_proxy_request *request)
 {
@@ -470,6 +484,8 @@ static bool find_key(struct fg_proxy_request *request)
     }
     request->wish.has_key = fg_affinity_hash(&proxy->affinity, request->ex, fg_span_make(text, len),
                                              &request->wish.key_hash);
+    if (!request->wish.has_key && proxy->conf.has_hash_cookie)
+        make_cookie(request);
     return true;
 }
 

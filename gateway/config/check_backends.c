@@ -52,13 +52,36 @@ static void check_gates(struct fg_snapshot *snapshot, const struct fg_raw_backen
                            "are off; expected one of them, or enabled: false");
 }
 
+static void check_cookie(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
+{
+    const struct fg_cluster_conf *conf = &cluster->conf.cluster;
+    if (!conf->has_hash_cookie || conf->balance != FG_BALANCE_HASH || conf->hash_key == NULL)
+        return;
+    const struct fg_yaml_node *node = fg_yaml_find(cluster->node, "hash_cookie");
+    if (strncmp(conf->hash_key, "cookie:", strlen("cookie:")) != 0)
+        fg_config_error_at(snapshot, node, NULL,
+                           "hash_cookie with hash_key %s; expected hash_key cookie:NAME",
+                           conf->hash_key);
+    if (conf->hash_cookie.same_site == FG_SAME_SITE_NONE &&
+        conf->hash_cookie.secure != FG_COOKIE_SECURE_ON)
+        fg_config_error_at(snapshot, node, "same_site",
+                           "browsers throw such a cookie away; expected secure: on beside it");
+    const char *at = conf->hash_cookie.path;
+    while (at != NULL && *at != ';' && *at > 0)
+        at++;
+    if (at != NULL && *at != '\0')
+        fg_config_error_at(snapshot, node, "path", "path: \"%s\" cannot be said in a cookie",
+                           conf->hash_cookie.path);
+}
+
 /* How endpoints are found and chosen. */
 static void check_choice(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
-    static const char *const of_hash[] = {"hash_key", "hash_load_max", NULL};
+    static const char *const of_hash[] = {"hash_key", "hash_cookie", "hash_load_max", NULL};
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
     if (conf->balance != FG_BALANCE_HASH && fg_config_is_sound(cluster->node, "balance"))
         fg_config_refuse_keys(snapshot, cluster->node, of_hash, "unless balance is hash");
+    check_cookie(snapshot, cluster);
     fg_config_check_order(snapshot, cluster->node, "dns_ttl_min", "dns_ttl_max",
                           conf->dns_ttl_min_ns <= conf->dns_ttl_max_ns);
     for (size_t i = 0; i < conf->dns_server_count; i++) {

@@ -548,6 +548,67 @@ static const struct fg_table limits_table = {
     .example = "{requests: 500}",
 };
 
+static const struct fg_choice cookie_secure[] = {
+    {"auto", FG_COOKIE_SECURE_AUTO},
+    {"on", FG_COOKIE_SECURE_ON},
+    {"off", FG_COOKIE_SECURE_OFF},
+    {NULL, 0},
+};
+
+static const struct fg_choice same_sites[] = {
+    {"lax", FG_SAME_SITE_LAX},
+    {"strict", FG_SAME_SITE_STRICT},
+    {"none", FG_SAME_SITE_NONE},
+    {"unsaid", FG_SAME_SITE_UNSAID},
+    {NULL, 0},
+};
+
+static const struct fg_key hash_cookie_keys[] = {
+    {.name = "ttl",
+     .type = FG_KEY_DURATION,
+     .offset = L(hash_cookie.ttl_ns),
+     .initial = "session",
+     .zero_word = "session",
+     .min = 1 * S,
+     .max = 400 * DAY,
+     .doc = "How long the client keeps it (Max-Age); `session`: as long as it runs."},
+    {.name = "path",
+     .type = FG_KEY_STRING,
+     .offset = L(hash_cookie.path),
+     .initial = "/",
+     .check = fg_text_check_url_path,
+     .doc = "For which paths."},
+    {.name = "secure",
+     .type = FG_KEY_ENUM,
+     .offset = L(hash_cookie.secure),
+     .initial = "auto",
+     .choices = cookie_secure,
+     .doc = "`Secure`: over TLS alone. `auto`: where the client came over TLS."},
+    {.name = "http_only",
+     .type = FG_KEY_BOOL,
+     .offset = L(hash_cookie.is_http_only),
+     .initial = "true",
+     .doc = "`HttpOnly`: not for scripts."},
+    {.name = "same_site",
+     .type = FG_KEY_ENUM,
+     .offset = L(hash_cookie.same_site),
+     .initial = "lax",
+     .choices = same_sites,
+     .doc = "`SameSite`; `none` needs `secure: on`."},
+    {.name = NULL},
+};
+
+/* Filled in place: offsets from the backend. */
+static const struct fg_table hash_cookie_table = {
+    .path = "clusters.NAME.hash_cookie",
+    .doc = "The cookie that `hash_key: cookie:NAME` names is made for clients that have none, and "
+           "set by the answer, so that they come to the same server again. Not on routes with "
+           "`cache`, nor in answers that caches may give to others (`public`, `s-maxage`).",
+    .keys = hash_cookie_keys,
+    .bytes = sizeof(struct fg_raw_backend),
+    .example = "{ttl: 1h}",
+};
+
 static const struct fg_key cluster_keys[] = {
     {.name = "endpoints",
      .type = FG_KEY_LIST,
@@ -587,6 +648,12 @@ static const struct fg_key cluster_keys[] = {
      .check = fg_text_check_hash_key,
      .doc = "For `hash`: `client` (address), `user`, `path`, `header:NAME`, `cookie:NAME`, or "
             "`prompt` (the begin of the prompt in a JSON body). Without a key: by chance."},
+    {.name = "hash_cookie",
+     .type = FG_KEY_SWITCH,
+     .offset = 0,
+     .count_offset = L(has_hash_cookie),
+     .table = &hash_cookie_table,
+     .doc = "Make the cookie of `hash_key` for clients that have none."},
     {.name = "hash_load_max",
      .type = FG_KEY_PERMILLE,
      .offset = L(hash_load_permille),

@@ -275,6 +275,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     flow->metrics = &flow->thread->metrics->routes[fg_flow_route_index(flow)];
     ex->route = fg_span_from_string(flow->route->name);
     ex->priority = flow->route->priority;
+    ex->may_be_cached = flow->route->cache;
     ex->body_bytes_max = flow->route->body_bytes_max;
     flow->req->ends_with_input = flow->route->half_close == FG_HALF_CLOSE_CANCEL;
     uint64_t timeout_ns = timeout_of(flow);
