@@ -307,7 +307,7 @@ def test_a_renewal_amid_handshakes(launch, folder, version):
             for turn in range(1, 7):
                 half_way = begun()
                 replace(renewed, both[turn % 2])
-                wait_for(lambda: gateway.log.count("files_reloaded what=certificates") >= turn, what="a renewal")
+                wait_for(lambda: Seen(gateway.port).certificate == der(both[turn % 2][0]), what="the renewal")
                 renewals.append(ended(*half_way))
         finally:
             stop.set()
