@@ -12,12 +12,13 @@ import contextlib
 import pathlib
 import select
 import socket
-import subprocess
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests/integration"))
+from tls_tools import Renegotiating  # noqa: E402
 from wire import (CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM,  # noqa: E402
                   WINDOW_UPDATE, block, frame, headers, length, pseudo, settings)
 
@@ -77,8 +78,8 @@ SPRAYS = {  # (what opens a connection, what is sent without end)
     "tiny frames": (PREFACE + settings() + post(1), frame(DATA, 0, 1, b"x") * 5000),
 }
 SPRAYED = 60        # connections of a spray
-OTHERS = ["churn", "renegotiation"]
-NAMES = [*FLOODS, *STALLS, *SPRAYS, *OTHERS]
+HANDSHAKES = {"full handshakes": 0, "renegotiation": 200}  # (attempts behind each)
+NAMES = [*FLOODS, *STALLS, *SPRAYS, "churn", *HANDSHAKES]
 
 
 def connect(port, room=None):
@@ -166,14 +167,21 @@ def churn(port, end):
     return f"{opened} connections"
 
 
-def renegotiate(port, end):
-    opened = 0
-    while time.monotonic() < end:
-        client = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_2", "-quiet",
-                                 "-legacy_renegotiation"], input=b"R\n" * 100, capture_output=True, timeout=30,
-                                check=False)
-        opened += client.returncode is not None
-    return f"{opened} connections"
+def shake_hands(port, end, hellos):
+    """Full handshakes of TLS 1.2, as many a second as a flood has connections; behind each so many renegotiations."""
+    opened = ended = 0
+    with tempfile.TemporaryDirectory() as folder:
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), connect(port) as connection:
+                client = Renegotiating(connection, folder)
+                opened += 1
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(b"".join(client.hello() for _ in range(hellos)))
+                    while hellos > 0 and connection.recv(65536):
+                        pass
+                ended += hellos > 0
+            time.sleep(PAUSE)
+    return f"{opened} connections, {ended} ended by it"
 
 
 def main():
@@ -192,7 +200,7 @@ def main():
     elif name == "churn":
         print(churn(plain, end))
     else:
-        print(renegotiate(tls, end))
+        print(shake_hands(tls, end, HANDSHAKES[name]))
 
 
 if __name__ == "__main__":

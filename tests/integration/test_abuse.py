@@ -14,7 +14,7 @@ import pytest
 
 import wire
 from harness import children_of, plain_http, read_all, wait_for
-from tls_tools import OpenSsl, Sealed
+from tls_tools import OpenSsl, Renegotiating, Sealed
 from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,
                   PRIORITY_UPDATE, RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
 
@@ -524,6 +524,22 @@ def test_renegotiation_is_refused(secure):
     text, _ = client.communicate(b"R\n" + b"GET /direct HTTP/1.1\r\nHost: x\r\n\r\n", timeout=30)
     assert b"RENEGOTIATING" in text
     assert b"direct\n" not in text.replace(b"/direct", b"")
+    assert secure.get("/direct").text == "direct"
+
+
+def test_renegotiations_without_end_are_cut(secure, tmp_path):
+    """Each is refused with an alert, and the connection goes on; only so often."""
+    before = secure.stats()["gateway"]["connections"]["tls_floods"]
+    with wire.connect(secure.port) as connection:
+        attacker = Renegotiating(connection, tmp_path)
+        connection.sendall(attacker.hello())
+        assert connection.recv(5)[:3] == b"\x15\x03\x03"  # no_renegotiation
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(attacker.hello())
+        with contextlib.suppress(ConnectionError):
+            read_all(connection)
+    secure.wait_stats(lambda stats: stats["gateway"]["connections"]["tls_floods"] == before + 1)
     assert secure.get("/direct").text == "direct"
 
 

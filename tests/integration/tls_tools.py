@@ -254,6 +254,53 @@ class Sealed:
         return said
 
 
+class Renegotiating:
+    """A client of TLS 1.2 that seals hellos of its own making behind a proper and full handshake, in AES-128-GCM."""
+
+    HELLO = b"\x01\x00\x00\x2b\x03\x03" + bytes(32) + b"\x00\x00\x02\xc0\x2b\x01\x00\x00\x00"
+
+    def __init__(self, plain, folder):
+        self.socket = plain
+        keys = pathlib.Path(folder) / "keys.log"
+        keys.unlink(missing_ok=True)
+        context = client_context(version=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE+AES128+AESGCM")
+        context.keylog_filename = str(keys)
+        incoming, outgoing, said = ssl.MemoryBIO(), ssl.MemoryBIO(), b""
+        tls = context.wrap_bio(incoming, outgoing)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                plain.sendall(outgoing.read())
+                got = plain.recv(65536)
+                if not got:
+                    raise ConnectionError("closed in the handshake") from None
+                said += got
+                incoming.write(got)
+        plain.sendall(outgoing.read())
+        client, master = (bytes.fromhex(one) for one in re.search(r"^CLIENT_RANDOM (\w+) (\w+)$", keys.read_text(), re.M).groups())
+        block = prf(master, b"key expansion" + said[11:43] + client, 40)  # its random, behind two heads and a version
+        self.cipher, self.salt, self.number = AESGCM(block[:16]), block[32:36], 1  # Finished was the first
+
+    def hello(self):
+        """RFC 5288 section 3: one more record, of one hello."""
+        number = self.number.to_bytes(8, "big")
+        self.number += 1
+        head = number + b"\x16\x03\x03" + len(self.HELLO).to_bytes(2, "big")
+        sealed = number + self.cipher.encrypt(self.salt + number, self.HELLO, head)
+        return b"\x16\x03\x03" + len(sealed).to_bytes(2, "big") + sealed
+
+
+def prf(secret, seed, length):
+    """P_SHA256 of RFC 5246 section 5."""
+    made, block = b"", seed
+    while len(made) < length:
+        block = hmac.digest(secret, block, "sha256")
+        made += hmac.digest(secret, block + seed, "sha256")
+    return made[:length]
+
+
 def expand(secret, label, length):
     """HKDF-Expand-Label of RFC 8446 section 7.1, of one block."""
     name = b"tls13 " + label
