@@ -151,23 +151,34 @@ static struct fg_span append_to_list(const struct fg_exchange *ex, struct fg_spa
     return fg_span_make(text, bytes);
 }
 
-static uint64_t left_ms_until(uint64_t deadline_ns, uint64_t now_ns)
+static uint64_t left_until(uint64_t deadline_ns, uint64_t now_ns)
 {
-    return deadline_ns > now_ns ? (deadline_ns - now_ns) / FG_MS : 0;
+    return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+}
+
+/* As exact as eight digits allow, and rounded down, but to nothing: the number is positive. */
+static struct fg_span grpc_timeout(struct fg_arena *arena, uint64_t left_ns)
+{
+    static const struct {
+        uint64_t ns;
+        char letter;
+    } units[] = {{1, 'n'}, {1000, 'u'}, {FG_MS, 'm'}, {FG_S, 'S'}};
+    size_t i = 0;
+    while (i + 1 < sizeof(units) / sizeof(units[0]) && left_ns / units[i].ns > GRPC_TIMEOUT_MAX)
+        i++;
+    uint64_t count = left_ns / units[i].ns;
+    return fg_arena_try_printf(arena, "%" PRIu64 "%c", count > 0 ? count : 1, units[i].letter);
 }
 
 static void add_deadline(struct field_list *list, const struct fg_exchange *ex, uint64_t now_ns)
 {
-    uint64_t left_ms = left_ms_until(ex->deadline_ns, now_ns);
-    add_number(list, ex->arena, FG_SPAN("x-request-timeout-ms"), left_ms);
+    uint64_t left_ns = left_until(ex->deadline_ns, now_ns);
+    add_number(list, ex->arena, FG_SPAN("x-request-timeout-ms"), left_ns / FG_MS);
     if (!fg_grpc_is_call(ex) || ex->stream_deadline_ns == UINT64_MAX)
         return;
     if (ex->stream_deadline_ns != 0)
-        left_ms = left_ms_until(ex->stream_deadline_ns, now_ns);
-    bool is_long = left_ms > GRPC_TIMEOUT_MAX;
-    add(list, FG_SPAN("grpc-timeout"),
-        fg_arena_try_printf(ex->arena, "%" PRIu64 "%c", is_long ? left_ms / 1000 : left_ms,
-                            is_long ? 'S' : 'm'));
+        left_ns = left_until(ex->stream_deadline_ns, now_ns);
+    add(list, FG_SPAN("grpc-timeout"), grpc_timeout(ex->arena, left_ns));
 }
 
 /* RFC 7239 section 6: an IPv6 address stands in brackets and quotes. */
