@@ -292,6 +292,38 @@ void fg_flow_cut(struct fg_flow *flow)
     fg_response_abort(flow->req);
 }
 
+/*
+ * Has a call a last word, behind its head and what there is of its answer? Not to a client that
+ * takes nothing: it would wait behind the rest.
+ */
+static bool has_last_word(const struct fg_flow *flow)
+{
+    const struct fg_exchange *ex = &flow->req->ex;
+    return !flow->is_answer_over && flow->is_head_sent && flow->fetch == NULL &&
+           flow->status == 200 && ex->protocol == FG_SPOKEN_2 && fg_grpc_is_call(ex) &&
+           fg_response_stalled_since(flow->req) == 0;
+}
+
+void fg_flow_break_off(struct fg_flow *flow, unsigned status, const char *message)
+{
+    struct fg_arena *arena = flow->req->ex.arena;
+    struct fg_field *last = NULL;
+    struct fg_span text = {NULL, 0};
+    if (has_last_word(flow)) {
+        last = fg_arena_try_alloc(arena, 2 * sizeof(*last));
+        text = fg_grpc_message(arena, message);
+    }
+    if (last == NULL || text.data == NULL) {
+        fg_flow_cut(flow);
+        return;
+    }
+    last[0] = (struct fg_field){FG_SPAN("grpc-status"), fg_grpc_status_of(status)};
+    last[1] = (struct fg_field){FG_SPAN("grpc-message"), text};
+    fg_response_trailers(flow->req, last, 2);
+    flow->status = status;
+    fg_flow_end_answer(flow);
+}
+
 void fg_flow_end_answer(struct fg_flow *flow)
 {
     if (flow->is_answer_over)
@@ -660,7 +692,7 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
                    "backend=%s code=%s detail=\"%s\" request_id=%.*s", flow->backend->backend->name,
                    failures[failure].code, detail, FG_SPAN_ARGS(ex->request_id));
     if (flow->is_head_sent || flow->is_answer_over) {
-        fg_flow_cut(flow);
+        fg_flow_break_off(flow, failures[failure].status, failures[failure].message);
         return;
     }
     if (fg_cache_serve_stale(flow))

@@ -179,7 +179,7 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
             flow->is_backend_open = false;
             leave_unfinished(flow);
         }
-        fg_flow_cut(flow);
+        fg_flow_break_off(flow, 504, "the time for the answer is over");
         break;
     case FG_FLOW_IN_STAGES:
     case FG_FLOW_DONE:

@@ -324,6 +324,9 @@ void fg_flow_arm_deadline(struct fg_flow *flow, uint64_t deadline_ns);
 void fg_flow_refuse_late(struct fg_flow *flow);
 /* Break the answer off, unless it is over already. */
 void fg_flow_cut(struct fg_flow *flow);
+/* The same for a reason that a gRPC call ends with, as others end with `status`: a status that is
+ * not OK, by which nobody takes what there is of the answer for whole. `message` is copied. */
+void fg_flow_break_off(struct fg_flow *flow, unsigned status, const char *message);
 /* The backend has switched protocols: from now on only silence ends the exchange. */
 void fg_flow_begin_tunnel(struct fg_flow *flow);
 /* From now on only silence of so long ends the exchange, not its deadline. */

@@ -4,6 +4,7 @@ and streaming calls both ways, status and metadata in trailers, deadlines, cance
 refusals as a status that gRPC clients understand.
 """
 import concurrent.futures
+import socket
 import threading
 import time
 
@@ -11,6 +12,7 @@ import grpc
 import pytest
 
 from harness import free_port, wait_for
+from upstreams import H2Server, serving
 
 
 def identity(value):
@@ -80,15 +82,30 @@ def grpc_server():
     server.stop(0).wait()
 
 
+@pytest.fixture(scope="module")
+def broken_server():
+    """A head and a message, and then silence, or a connection that ends in the middle of another message."""
+    def answer(server, conn, stream_id, stream):
+        conn.send_headers(stream_id, [(":status", "200"), ("content-type", "application/grpc")])
+        conn.send_data(stream_id, b"\0\0\0\0\5first\0\0\0\0\5l")
+        if stream.headers[":path"] == "/broken.B/Ends":
+            conn.fg_socket.sendall(conn.data_to_send())
+            conn.fg_socket.shutdown(socket.SHUT_WR)
+    with serving(H2Server(answer)) as server:
+        yield server
+
+
 def routes(*more):
     return [*more, {"name": "grpc", "match": {"prefix": "/t.T/"}, "to": "cluster:grpc", "timeout": "20s"}]
 
 
 @pytest.fixture(scope="module")
-def gateway(launch_module, grpc_server):
+def gateway(launch_module, grpc_server, broken_server):
     return launch_module({
         "routes": routes({"name": "watch", "match": {"path": "/t.T/Watch"}, "to": "cluster:grpc", "timeout": "3s",
                           "stream_idle_timeout": "30s"},
+                         {"name": "short", "match": {"path": "/broken.B/Silent"}, "to": "cluster:broken", "timeout": "2s"},
+                         {"name": "broken", "match": {"prefix": "/broken.B/"}, "to": "cluster:broken"},
                          {"name": "limited", "match": {"path": "/t.T/Limited"}, "to": "cluster:grpc",
                           "rate_limits": ["few"]},
                          {"name": "private", "match": {"path": "/t.T/Private"}, "to": "cluster:grpc",
@@ -96,6 +113,7 @@ def gateway(launch_module, grpc_server):
                          {"name": "down", "match": {"prefix": "/down.D/"}, "to": "cluster:down"}),
         "policies": {"rate_limits": {"few": {"key": "route", "rate": "1/h", "burst": 1}}},
         "clusters": {"grpc": {"endpoints": [grpc_server.address], "protocol": "h2"},
+                     "broken": {"endpoints": [broken_server.address], "protocol": "h2"},
                      "down": {"endpoints": [f"127.0.0.1:{free_port()}"], "protocol": "h2"}},
         "limits": {"threads": 1}}, keep_ready=False)
 
@@ -180,6 +198,19 @@ def test_a_stream_goes_on_beyond_the_time_for_its_head(channel, grpc_server):
     assert list(answers) == [b"last"]
     assert list(watch(b"", timeout=25)) == [b"first", b"last"]
     assert 3 < grpc_server.remaining < 30
+
+
+@pytest.mark.parametrize("method, code", [("/broken.B/Silent", grpc.StatusCode.DEADLINE_EXCEEDED),
+                                          ("/broken.B/Ends", grpc.StatusCode.UNAVAILABLE)])
+def test_what_breaks_off_behind_its_head_ends_with_a_status(channel, broken_server, method, code):
+    """The route's own time, of which the client does not know; and a server that dies."""
+    answers = channel.unary_stream(method, identity, identity)(b"")
+    assert next(answers) == b"first"
+    with pytest.raises(grpc.RpcError) as error:
+        next(answers)
+    assert error.value.code() == code and error.value.details()
+    if method == "/broken.B/Silent":
+        wait_for(lambda: broken_server.streams[-1][2].reset is not None, what="the end of the server's call")
 
 
 def test_cancelling_reaches_the_server(channel, grpc_server):
