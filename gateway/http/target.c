@@ -81,15 +81,17 @@ static size_t put_escape(const char *from, size_t left, unsigned kept, char *to)
 }
 
 /*
- * "..;x" is ".." to servers that take parameters off a segment, behind all that was decided by the
- * path: /a/..;/admin is their /admin.
+ * "..;x" is ".." to servers that take parameters off a segment, before or after they decode it,
+ * behind all that was decided by the path: /a/..;/admin is their /admin.
  */
 static bool is_dots_with_parameter(const char *segment, size_t len)
 {
     size_t dots = 0;
     while (dots < 2 && dots < len && segment[dots] == '.')
         dots++;
-    return dots > 0 && dots < len && segment[dots] == ';';
+    struct fg_span rest = fg_span_make(segment + dots, len - dots);
+    return dots > 0 &&
+           (fg_span_starts_with(rest, FG_SPAN(";")) || fg_span_starts_with(rest, FG_SPAN("%3B")));
 }
 
 /*
