@@ -106,6 +106,7 @@ REFUSED = [
     ("mixed dots above the root", get(b"/.%2e/a"), 400, "bad_target"),
     ("parent segments with parameters", get(b"/a/..;/b"), 400, "bad_target"),
     ("escaped ones", get(b"/a/%2e%2e;x=1/b"), 400, "bad_target"),
+    ("ones of which all is escaped", get(b"/a/%2e%2e%3bx/b"), 400, "bad_target"),
     ("a dot with a parameter last", get(b"/a/.;"), 400, "bad_target"),
     ("no slash first", get(b"a/b"), 400, "bad_target"),
     ("asterisk of a GET", get(b"*"), 400, "bad_target"),
