@@ -292,6 +292,16 @@ static bool is_error_for_all(const struct fg_cache_fetch *fetch, const struct fg
            !response->control.is_private && !response->control.no_store;
 }
 
+/* Whoever has waited may have it too: it would be a hit now. */
+static bool is_for_anybody(const struct fg_cache_draft *draft, const struct fg_cache_rules *rules)
+{
+    struct fg_cache_request anybody = {.method = FG_CACHE_METHOD_GET};
+    fg_cache_control_init(&anybody.control);
+    enum fg_cache_verdict verdict =
+        fg_cache_judge(&anybody, &draft->response, rules, draft->lifetime_s, draft->initial_age_ns);
+    return verdict == FG_CACHE_FRESH || verdict == FG_CACHE_STALE_WHILE_REVALIDATE;
+}
+
 static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cache_draft *draft,
                                     const struct fg_cache_rules *rules, bool is_readable,
                                     int64_t length)
@@ -307,11 +317,7 @@ static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cach
         !(is_error && fetch->stale != NULL);
     if (is_storable && reserve(fetch, length > 0 ? (uint64_t)length : 0)) {
         fetch->is_keeping = true;
-        struct fg_cache_request anybody = {.method = FG_CACHE_METHOD_GET};
-        fg_cache_control_init(&anybody.control);
-        enum fg_cache_verdict verdict = fg_cache_judge(&anybody, &draft->response, rules,
-                                                       draft->lifetime_s, draft->initial_age_ns);
-        if (verdict == FG_CACHE_FRESH || verdict == FG_CACHE_STALE_WHILE_REVALIDATE)
+        if (is_for_anybody(draft, rules))
             return FG_CACHE_OUTCOME_SHARED;
         fg_cache_store_part(store_of(fetch), fetch->stream);
         return FG_CACHE_OUTCOME_OWN;
@@ -365,6 +371,23 @@ static void take_answer(struct fg_cache_fetch *fetch, unsigned status,
     set_head(fetch, outcome, object, length, fetch->is_keeping);
 }
 
+/* The body is as it was, but what the 304 says of it may be for its leader alone. */
+static enum fg_cache_outcome keep_refreshed(struct fg_cache_fetch *fetch,
+                                            const struct fg_cache_draft *draft,
+                                            const struct fg_cache_rules *rules,
+                                            struct fg_cache_object *object)
+{
+    struct fg_cache_store *store = store_of(fetch);
+    struct fg_cache_request request = fg_cache_read_request(&fetch->req.ex);
+    if (fg_cache_is_storable(&request, &draft->response, rules) != FG_CACHE_STORABLE) {
+        fg_cache_store_remove(store, fetch->stale);
+        fg_cache_store_mark(store, fetch->stream, fg_clock_monotonic_ns());
+        return FG_CACHE_OUTCOME_OWN;
+    }
+    (void)fg_cache_store_publish(store, fetch->stream, object);
+    return is_for_anybody(draft, rules) ? FG_CACHE_OUTCOME_SHARED : FG_CACHE_OUTCOME_OWN;
+}
+
 /* False: the 304 is not about what is stored, which is then of no use. */
 static bool refresh(struct fg_cache_fetch *fetch, const struct fg_field *fields, size_t field_count)
 {
@@ -389,14 +412,10 @@ static bool refresh(struct fg_cache_fetch *fetch, const struct fg_field *fields,
         return false;
     fg_cache_body_acquire(stale->body);
     fg_cache_object_set_body(object, stale->body);
-    struct fg_cache_request request = fg_cache_read_request(&fetch->req.ex);
-    if (fg_cache_is_storable(&request, &draft.response, &rules) == FG_CACHE_STORABLE)
-        (void)fg_cache_store_publish(store_of(fetch), fetch->stream, object);
-    else
-        fg_cache_store_remove(store_of(fetch), fetch->stale);
+    enum fg_cache_outcome outcome = keep_refreshed(fetch, &draft, &rules, object);
     fg_cache_store_count(store_of(fetch), FG_CACHE_EVENT_REVALIDATED, 1);
     int64_t length = (int64_t)fg_cache_body_span(stale->body).len;
-    set_head(fetch, FG_CACHE_OUTCOME_SHARED, object, length, true);
+    set_head(fetch, outcome, object, length, true);
     return true;
 }
 

@@ -224,6 +224,15 @@ static bool fits(const struct fg_flow *flow, const struct fg_cache_object *objec
     return len != SIZE_MAX && fg_span_equal(object->head.selects, fg_span_make(selects, len));
 }
 
+/* The origin said 304: the body is that of what was stored. */
+static void serve_whole(struct fg_flow *flow, const struct fg_cache_news *news)
+{
+    if (fg_cache_reader_is_leader(flow->cache_reader))
+        flow->cache_result = FG_CACHE_RESULT_REVALIDATED;
+    fg_cache_serve(flow, news->object);
+    leave(flow);
+}
+
 static void on_shared(struct fg_flow *flow, const struct fg_cache_news *news)
 {
     bool is_leader = fg_cache_reader_is_leader(flow->cache_reader);
@@ -240,14 +249,10 @@ static void on_shared(struct fg_flow *flow, const struct fg_cache_news *news)
         take_hops(flow, news->hops);
     else
         note_wait(flow);
-    if (!news->is_whole) {
+    if (news->is_whole)
+        serve_whole(flow, news);
+    else
         fg_cache_serve_stream(flow, news);
-        return;
-    }
-    if (is_leader)
-        flow->cache_result = FG_CACHE_RESULT_REVALIDATED;
-    fg_cache_serve(flow, news->object);
-    leave(flow);
 }
 
 static void on_own(struct fg_flow *flow, const struct fg_cache_news *news)
@@ -269,7 +274,10 @@ static void on_own(struct fg_flow *flow, const struct fg_cache_news *news)
         return;
     }
     take_hops(flow, news->hops);
-    fg_cache_serve_stream(flow, news);
+    if (news->is_whole)
+        serve_whole(flow, news);
+    else
+        fg_cache_serve_stream(flow, news);
 }
 
 /* Nobody but the leader is given any: the answer may turn out to be nobody else's. */

@@ -4,6 +4,7 @@ not for sharing, fails, or is too large meets the backend in an orderly way. And
 pins, tags, codings, pressure.
 """
 import asyncio
+import concurrent.futures
 import contextlib
 import ctypes
 import gzip
@@ -221,6 +222,42 @@ def test_those_who_wait_for_a_private_answer_go_on_in_order(site):
 
 
 @pytest.mark.races
+@pytest.mark.parametrize("control, is_shared", [("max-age=60", True), ("private", False), ("no-store", False),
+                                                ("no-cache", False), ("max-age=0", False)])
+def test_what_a_304_says_to_one_alone_is_not_told_to_all(launch, upstream, control, is_shared):
+    """The page has not changed, but who asked may stand in the fields that come with that."""
+    stored, free = threading.Event(), threading.Event()
+
+    def answer(request):
+        if not stored.is_set():
+            return 200, {"cache-control": "max-age=60", "age": "61", "etag": '"a"'}, b"page"
+        assert free.wait(60)
+        has_it = request.headers.get("if-none-match") == '"a"'
+        fields = {"cache-control": control, "etag": '"a"', "x-user": request.headers.get("cookie")}
+        return (304, fields, b"") if has_it else (200, fields, b"page")
+
+    backend = upstream(answer)
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    users = ["anna", "ben", "cleo", "dora"]
+
+    def ask(user):
+        answer = gateway.get("/", headers={"cookie": user})
+        assert (answer.status_code, answer.text) == (200, "page")
+        return answer.headers["x-user"]
+
+    assert gateway.get("/").text == "page"
+    stored.set()
+    with concurrent.futures.ThreadPoolExecutor(len(users)) as pool:
+        told = [pool.submit(ask, user) for user in users]
+        gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == len(users), what="all of them")
+        free.set()
+        told = [one.result() for one in told]
+    assert told == ([told[0]] * len(users) if is_shared else users)
+    later = gateway.get("/", headers={"cookie": "emil"}).headers["x-user"]
+    assert later == (told[0] if is_shared else "emil")
+
+
 def test_an_error_costs_the_backend_few_tries(site):
     site.origin.answers["/down"] = 503, {}, b"down"
     site.backend.gate.clear()
