@@ -356,7 +356,7 @@ static void says_what_is_wrong(void **state)
         {99, "x", 1, FG_TLS_ALERT_UNEXPECTED_MESSAGE},
         {0, "", 0, FG_TLS_ALERT_UNEXPECTED_MESSAGE}, /* zeroes alone */
         {ALERT, "\1", 1, FG_TLS_ALERT_DECODE_ERROR},
-        {ALERT, "", 0, FG_TLS_ALERT_DECODE_ERROR},
+        {ALERT, "", 0, FG_TLS_ALERT_UNEXPECTED_MESSAGE},
         {ALERT, "\1\0\1\0", 4, FG_TLS_ALERT_DECODE_ERROR}, /* two in one record */
         {ALERT, "\2\x28", 2, FG_TLS_ALERT_NONE},           /* it has said so itself */
         {ALERT, "\1\x64", 2, FG_TLS_ALERT_NONE},           /* at whatever level */
