@@ -10,6 +10,7 @@
 #define FG_BACKENDS_PRESSURE_SHARED_H
 
 #include "base/counters_shared.h"
+#include "base/span.h"
 #include "policies/overload.h"
 
 struct fg_pressure {
@@ -23,6 +24,9 @@ struct fg_pressure {
     uint32_t idle_permille;    /* of time-outs, 1-1000 */
     uint32_t streams_max;      /* a connection */
     uint32_t tokens_max;       /* an answer */
+    /* Is this client let in although the step refuses all? Any thread; NULL: nobody is. */
+    bool (*spares)(struct fg_pressure *pressure, enum fg_overload_step step,
+                   struct fg_span client_addr);
     /* far from `steps`, which every loop reads all the time */
     struct fg_counter newest_fd;
 };
@@ -57,6 +61,20 @@ static inline bool fg_pressure_sheds(const struct fg_pressure *pressure)
 static inline void fg_pressure_acted(struct fg_pressure *pressure, enum fg_overload_step step)
 {
     fg_counter_add(&pressure->acted[step], 1);
+}
+
+/*
+ * Does the step, which concerns newcomers, refuse this one? Counts it. `client_addr` is empty where
+ * it is not the client's own. Takes a lock for a moment, if the step is taken.
+ */
+static inline bool fg_pressure_refuses(struct fg_pressure *pressure, enum fg_overload_step step,
+                                       struct fg_span client_addr)
+{
+    if (!fg_pressure_asks(pressure, step) ||
+        (pressure->spares != NULL && pressure->spares(pressure, step, client_addr)))
+        return false;
+    fg_pressure_acted(pressure, step);
+    return true;
 }
 
 #endif

@@ -12,9 +12,9 @@
  *          step is taken at once. Steps of a resource that have the same leave threshold are a
  *          rung; the highest rung is given up after hold_ns below its threshold, then the next one
  *          after hold_ns more: what was refused does not come back all at once. Where it is time
- *          that is short, who asks for more than his part of all (policies/askers) is refused, and
- *          nobody else as long as that is most of the work: a refusal counts 1, an answer
- *          SERVED_WORK.
+ *          that is short, who asks for more than his part of all (policies/askers), requests and
+ *          new connections together, is refused, and nobody else as long as that is most of the
+ *          work: a refusal counts 1, an answer SERVED_WORK.
  *
  *    pressure   0 ---- leave ======= enter ---- 1000       a step's band; inside it nothing changes
  */
@@ -247,6 +247,12 @@ static bool is_spared(struct fg_overload *ov, uint64_t owner)
     else
         ov->other_work += SERVED_WORK;
     return !is_flood && ov->flood_work > ov->other_work;
+}
+
+bool fg_overload_spares(struct fg_overload *ov, enum fg_overload_step step, uint64_t owner)
+{
+    return (fg_overload_steps_for(ov, USES_TIME) & BIT(step)) != 0 &&
+           (fg_overload_steps_for(ov, ~USES_TIME) & BIT(step)) == 0 && is_spared(ov, owner);
 }
 
 struct fg_overload_decision fg_overload_decide_for(struct fg_overload *ov,

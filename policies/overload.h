@@ -138,6 +138,12 @@ struct fg_overload_decision fg_overload_decide_for(struct fg_overload *ov,
                                                    enum fg_priority priority, uint32_t uses,
                                                    uint64_t owner);
 
+/*
+ * May `owner` have a new connection, or a full handshake, although `step`, which is taken, refuses
+ * those? The same again: where it is taken for want of time alone. A request of his more, in this.
+ */
+bool fg_overload_spares(struct fg_overload *ov, enum fg_overload_step step, uint64_t owner);
+
 /* All steps taken now, for any resource; bits 1 << enum fg_overload_step. */
 uint32_t fg_overload_steps(const struct fg_overload *ov);
 /* Likewise for these resources alone. */

@@ -72,10 +72,19 @@ static void find_origin(const struct fg_listening *listening, const struct socka
     origin->is_counted = !origin->has_header && !is_proxy;
 }
 
+static bool is_refused_for_overload(const struct fg_net *net, const struct fg_origin *origin)
+{
+    struct fg_pressure *pressure = net->options.pressure;
+    char text[FG_IP_TEXT_MAX];
+    if (!fg_pressure_asks(pressure, FG_OVERLOAD_REFUSE_CONNECTIONS))
+        return false;
+    size_t len = origin->is_counted ? fg_ip_format(&origin->ip, text) : 0;
+    return fg_pressure_refuses(pressure, FG_OVERLOAD_REFUSE_CONNECTIONS, fg_span_make(text, len));
+}
+
 static bool is_refused(struct fg_net *net, const struct fg_origin *origin, int fd)
 {
-    if (fg_pressure_asks(net->options.pressure, FG_OVERLOAD_REFUSE_CONNECTIONS)) {
-        fg_pressure_acted(net->options.pressure, FG_OVERLOAD_REFUSE_CONNECTIONS);
+    if (is_refused_for_overload(net, origin)) {
         fg_counter_add_owned(&net->stats.refused_overload, 1);
         return true;
     }

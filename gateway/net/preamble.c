@@ -102,9 +102,11 @@ static bool is_refused(struct fg_connection *connection, enum fg_client_hello he
 {
     struct fg_net *net = connection->net;
     struct fg_pressure *pressure = net->options.pressure;
-    if (hello != FG_CLIENT_HELLO_FULL || !fg_pressure_asks(pressure, FG_OVERLOAD_RESUME_ONLY))
+    struct fg_span address =
+        connection->is_counted ? connection->transport.client_addr : fg_span_make(NULL, 0);
+    if (hello != FG_CLIENT_HELLO_FULL ||
+        !fg_pressure_refuses(pressure, FG_OVERLOAD_RESUME_ONLY, address))
         return false;
-    fg_pressure_acted(pressure, FG_OVERLOAD_RESUME_ONLY);
     fg_counter_add_owned(&net->stats.handshakes_refused, 1);
     return true;
 }

@@ -3,6 +3,8 @@
  */
 #include "overload_shared.h"
 
+#include "backends/client_owner.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "pipeline/cgroup_memory.h"
 #include "pipeline/policy_conf.h"
@@ -26,6 +28,7 @@ struct fg_overload_shared {
     struct fg_pressure pressure;
     struct fg_counter decided;                   /* the policy's steps, also in shadow */
     bool is_shadow;                              /* constant, as what follows */
+    struct fg_siphash_key key;                   /* of owners */
     uint64_t limits[FG_OVERLOAD_RESOURCE_COUNT]; /* 0: comes with the sample */
     struct fg_cgroup_memory group;
     struct fg_pressure_stall stall;
@@ -95,7 +98,20 @@ static void set_marks(struct fg_overload_shared *overload, const struct fg_overl
         overload->pressure.connections_mark = connections + MARK_ABOVE;
 }
 
-struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *config)
+static bool spares(struct fg_pressure *pressure, enum fg_overload_step step,
+                   struct fg_span client_addr)
+{
+    struct fg_overload_shared *overload =
+        FG_CONTAINER_OF(pressure, struct fg_overload_shared, pressure);
+    uint64_t owner = fg_client_owner(&overload->key, client_addr);
+    pthread_mutex_lock(&overload->lock);
+    bool is_spared = fg_overload_spares(&overload->policy, step, owner);
+    pthread_mutex_unlock(&overload->lock);
+    return is_spared;
+}
+
+struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *config,
+                                                     const struct fg_siphash_key *key)
 {
     struct fg_overload_shared *overload = calloc(1, sizeof(*overload));
     if (overload == NULL)
@@ -105,6 +121,8 @@ struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *con
     pthread_mutex_init(&overload->lock, NULL);
     fg_overload_init(&overload->policy, &policy);
     overload->is_shadow = conf->is_shadow;
+    overload->key = *key;
+    overload->pressure.spares = spares;
     overload->pressure.address_permille = conf->address_permille;
     overload->pressure.address_grace_ns = conf->address_grace_ns;
     overload->pressure.idle_permille = conf->idle_permille;

@@ -2,7 +2,7 @@
  * overload_shared.h: the process's pressure, sampled in one place, asked from every loop.
  * Protocol  one thread samples, updates policies/overload under the mutex and publishes the steps
  *           taken (backends/pressure_shared.h); a loop that acts on a step reads those alone, and
- *           asks the policy under the mutex only while requests are shed.
+ *           asks the policy under the mutex only while requests or newcomers are refused.
  */
 #ifndef FG_PIPELINE_OVERLOAD_SHARED_H
 #define FG_PIPELINE_OVERLOAD_SHARED_H
@@ -10,12 +10,15 @@
 #include "backends/pressure_shared.h"
 #include "config/config.h"
 
+#include "policies/siphash.h"
+
 #include <jansson.h>
 
 struct fg_overload_shared;
 
-/* NULL without memory. */
-struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *config);
+/* NULL without memory. `key` makes owners of addresses, as for requests (client_owner.h). */
+struct fg_overload_shared *fg_overload_shared_create(const struct fg_config *config,
+                                                     const struct fg_siphash_key *key);
 void fg_overload_shared_destroy(struct fg_overload_shared *overload);
 
 /*

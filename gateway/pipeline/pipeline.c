@@ -209,7 +209,7 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
         pipeline->lease_script = fg_lease_client_add_script(pipeline->shared_state);
     }
     pipeline->router = fg_router_create(config);
-    pipeline->overload = fg_overload_shared_create(config);
+    pipeline->overload = fg_overload_shared_create(config, &pipeline->cohort_key);
     pipeline->cache = fg_cache_store_create(&config->cache);
     pipeline->session =
         fg_session_create(&pipeline->jwt_key, config->orders.session_ttl_ns,

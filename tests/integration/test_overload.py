@@ -19,7 +19,7 @@ import h2.settings
 import httpx
 import pytest
 
-from harness import DEMO_MODEL, h2_start, h2_until, plain_http, read_response, send_signal, server_sent_events, wait_for
+from harness import DEMO_MODEL, h2_start, h2_until, plain_http, read_response, send_signal, server_sent_events, trusting_context, wait_for
 from tls_tools import Seen
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -365,6 +365,32 @@ def test_new_connections_are_refused_and_open_ones_and_the_admin_stay(launch, up
         with gateway.raw() as new:
             assert ask(new)[0] == 200
     assert gateway.stats()["gateway"]["connections"]["refused_overload"] == 1
+
+
+@pytest.mark.parametrize("step", ["resume_only", "refuse_connections"])
+def test_newcomers_are_let_in_beside_the_one_address_that_makes_a_loop_late(launch, upstream, group, step):
+    """To refuse them would give nobody any time. Beside nobody's flood all are refused."""
+    (group.folder / "cpu.pressure").write_text(stalled(0).replace("100.00", "0.00"))
+    conf = web(group, upstream)
+    conf["policies"]["overload"].update({"interval": "500ms", "cpu_stall": {step: "50%/40%"}})
+    gateway = launch(conf)
+
+    def get_from(address):
+        with contextlib.suppress(OSError), connect_from(gateway, address) as plain, \
+                trusting_context().wrap_socket(plain, server_hostname="localhost") as connection:
+            return ask(connection)[0]
+        return None
+    assert get_from("127.4.0.1") == 200
+    (group.folder / "cpu.pressure").write_text(stalled(0).replace("100.00", "60.00"))
+    wait_taken(gateway, step)
+    assert [get_from(f"127.4.1.{i}") for i in range(1, 20)] == [None] * 19
+    refused = overload_of(gateway)["steps"][step]["acted_total"]
+
+    def flooded():
+        assert [get_from("127.4.0.1") for _ in range(100)][50:] == [None] * 50
+        return get_from("127.4.0.2")
+    assert wait_for(flooded, what="a newcomer who is let in") == 200
+    assert overload_of(gateway)["steps"][step]["acted_total"] >= refused + 50
 
 
 def complete(client, tokens):

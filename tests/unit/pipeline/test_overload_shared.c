@@ -17,6 +17,7 @@
 
 static struct fg_overload_shared *overload;
 static struct fg_flag is_over;
+static const struct fg_siphash_key key; /* any will do */
 
 static struct fg_config config_of(bool is_shadow)
 {
@@ -53,7 +54,7 @@ static void steps_are_published_but_for_those_of_one_backend(void **state)
 {
     (void)state;
     struct fg_config config = config_of(false);
-    overload = fg_overload_shared_create(&config);
+    overload = fg_overload_shared_create(&config, &key);
     assert_non_null(overload);
     struct fg_pressure *pressure = fg_overload_shared_pressure(overload);
     assert_int_equal(pressure->tokens_max, 100);
@@ -78,7 +79,7 @@ static void in_shadow_nobody_hears_of_a_step(void **state)
 {
     (void)state;
     struct fg_config config = config_of(true);
-    overload = fg_overload_shared_create(&config);
+    overload = fg_overload_shared_create(&config, &key);
     look(101, 100);
     struct fg_pressure *pressure = fg_overload_shared_pressure(overload);
     assert_int_equal(fg_counter_get(&pressure->steps), 0);
@@ -117,7 +118,7 @@ static void threads_ask_while_one_samples(void **state)
     struct fg_config config = config_of(false);
     pthread_t threads[ASKERS + 1];
     size_t refused[ASKERS] = {0}, sum = 0;
-    overload = fg_overload_shared_create(&config);
+    overload = fg_overload_shared_create(&config, &key);
     for (size_t i = 0; i < ASKERS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, ask, &refused[i]), 0);
     assert_int_equal(pthread_create(&threads[ASKERS], NULL, watch, NULL), 0);

@@ -383,6 +383,26 @@ static void who_floods_a_late_loop_is_shed_alone(void **state)
     assert_false(is_let_in(&ov, ONE));
 }
 
+static void newcomers_beside_a_flood_are_spared(void **state)
+{
+    (void)state;
+    const enum fg_overload_step step = FG_OVERLOAD_RESUME_ONLY;
+    struct fg_overload ov = made_late(0);
+    assert_false(fg_overload_spares(&ov, step, OTHER)); /* nobody floods */
+    for (unsigned n = 0; n < 400; n++)
+        assert_false(is_let_in(&ov, ONE)); /* by requests */
+    assert_true(fg_overload_spares(&ov, step, OTHER));
+    assert_false(fg_overload_spares(&ov, step, ONE));
+    assert_false(fg_overload_spares(&ov, FG_OVERLOAD_REFUSE_CONNECTIONS, OTHER)); /* not taken */
+    ov = made_late(0);
+    for (unsigned n = 0; n < 400; n++)
+        assert_false(fg_overload_spares(&ov, step, ONE)); /* by connections */
+    assert_true(fg_overload_spares(&ov, step, OTHER));
+    assert_true(is_let_in(&ov, OTHER));
+    ov.resources[FG_OVERLOAD_MEMORY].steps = UINT32_C(1) << step; /* that is what they hold */
+    assert_false(fg_overload_spares(&ov, step, OTHER));
+}
+
 static void those_who_are_the_load_are_shed_all(void **state)
 {
     (void)state;
@@ -435,6 +455,7 @@ int main(void)
         cmocka_unit_test(pressure_always_ends_with_its_cause),
         cmocka_unit_test(everything_has_a_name),
         cmocka_unit_test(who_floods_a_late_loop_is_shed_alone),
+        cmocka_unit_test(newcomers_beside_a_flood_are_spared),
         cmocka_unit_test(those_who_are_the_load_are_shed_all),
         cmocka_unit_test(other_resources_are_shed_for_by_all),
         cmocka_unit_test(who_asked_is_forgotten),
