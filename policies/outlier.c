@@ -8,12 +8,23 @@
  *          whole is a matter for the breaker.
  * Source   Envoy's outlier detection (growth by the number of ejections, cap, one less for every
  *          interval in service); latency against the median of the siblings instead of a standard
- *          deviation, which one very slow host would widen by itself.
- * Law      ejected for min(max, base x times); slow: mean > factor x median of the others' means.
+ *          deviation, which one very slow host would widen by itself; by quantiles instead of the
+ *          mean, which one answer of a minute moves and a steady tail hardly does.
+ * Law      ejected for min(max, base x times); slow: median > factor x median of the others'
+ *          medians, or the same of the ninth deciles, by FG_OUTLIER_SLOW_LEAST answers.
  */
 #include "policies/outlier.h"
 
 #include <stdlib.h>
+
+#define FIRST_POWER 13u /* 8,192 ns: what is below is of the first bucket's size */
+#define STEPS 8u        /* in each power of two */
+
+static const unsigned quantiles_permille[] = {500, 900};
+
+#define QUANTILES (sizeof(quantiles_permille) / sizeof(quantiles_permille[0]))
+
+_Static_assert(FG_OUTLIER_SCRATCH == 2 * QUANTILES, "each as it is, and sorted");
 
 static size_t count_ejected(const struct fg_outlier_host *hosts, size_t host_count)
 {
@@ -78,32 +89,103 @@ static bool is_judged(const struct fg_outlier_conf *conf, const struct fg_outlie
     return sample->answers > 0 && sample->answers >= conf->min_requests;
 }
 
-static uint64_t mean_latency_ns(const struct fg_outlier_sample *sample)
+/* ---- latency ---- */
+
+size_t fg_outlier_bucket(uint64_t latency_ns)
 {
-    uint64_t good = sample->answers - sample->errors;
-    return good == 0 ? 0 : sample->latency_sum_ns / good;
+    if (latency_ns >> FIRST_POWER == 0)
+        return 0;
+    unsigned power = 63u - (unsigned)__builtin_clzll(latency_ns);
+    size_t step = (size_t)(latency_ns >> (power - 3u)) & (STEPS - 1u);
+    size_t bucket = (size_t)(power - FIRST_POWER) * STEPS + step;
+    return bucket < FG_OUTLIER_BUCKETS ? bucket : FG_OUTLIER_BUCKETS - 1;
 }
 
-/* The median of the other hosts' mean latencies; 0 when fewer than two can be compared with. */
-static uint64_t siblings_median_ns(const struct fg_outlier_conf *conf,
-                                   const struct fg_outlier_sample *samples, size_t host_count,
-                                   size_t self, uint64_t *scratch)
+/* Where the bucket begins; that of the first one after the last is where that ends. */
+static uint64_t begin_of(size_t bucket)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < host_count; i++) {
-        uint64_t mean_ns = mean_latency_ns(&samples[i]);
-        if (i != self && is_judged(conf, &samples[i]) && mean_ns > 0)
-            scratch[count++] = mean_ns;
-    }
-    if (count < 2)
+    uint64_t power_ns = UINT64_C(1) << (FIRST_POWER + bucket / STEPS);
+    return power_ns + bucket % STEPS * (power_ns / STEPS);
+}
+
+/* Of those in its bucket, each has an equal part of it. 0: there are too few answers. */
+static uint64_t quantile_ns(const struct fg_outlier_conf *conf,
+                            const struct fg_outlier_sample *sample, unsigned permille)
+{
+    uint64_t all = 0, before = 0;
+    if (!is_judged(conf, sample) || sample->latencies == NULL)
         return 0;
-    qsort(scratch, count, sizeof(*scratch), compare);
-    return scratch[count / 2];
+    for (size_t i = 0; i < FG_OUTLIER_BUCKETS; i++)
+        all += sample->latencies[i];
+    uint64_t rank = (all * permille + 999) / 1000;
+    for (size_t i = 0; i < FG_OUTLIER_BUCKETS && rank > 0; i++) {
+        uint64_t count = sample->latencies[i];
+        if (before + count >= rank)
+            return begin_of(i) + (begin_of(i + 1) - begin_of(i)) * (rank - before) / (count + 1);
+        before += count;
+    }
+    return 0;
+}
+
+static uint64_t count_beyond(const struct fg_outlier_sample *sample, uint64_t limit_ns)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < FG_OUTLIER_BUCKETS; i++)
+        count += begin_of(i + 1) > limit_ns ? sample->latencies[i] : 0;
+    return count;
+}
+
+/* What all hosts have, each as it is and then sorted, for one quantile after the other. */
+static void measure(const struct fg_outlier_conf *conf, const struct fg_outlier_sample *samples,
+                    size_t host_count, uint64_t *scratch)
+{
+    for (size_t q = 0; q < QUANTILES; q++) {
+        uint64_t *own = scratch + 2 * q * host_count;
+        uint64_t *sorted = own + host_count;
+        for (size_t i = 0; i < host_count; i++)
+            own[i] = sorted[i] = quantile_ns(conf, &samples[i], quantiles_permille[q]);
+        qsort(sorted, host_count, sizeof(*sorted), compare);
+    }
+}
+
+/* The median of the others; 0 when fewer than two can be compared with. Zeroes come first. */
+static uint64_t siblings_median_ns(const uint64_t *sorted, size_t host_count, uint64_t own)
+{
+    size_t zeroes = 0, below = 0;
+    while (zeroes < host_count && sorted[zeroes] == 0)
+        zeroes++;
+    if (host_count - zeroes < 3)
+        return 0;
+    size_t at = zeroes + (host_count - zeroes - 1) / 2;
+    for (size_t from = 0, to = host_count; from < to; below = from) {
+        size_t middle = from + (to - from) / 2;
+        if (sorted[middle] < own)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return sorted[at < below ? at : at + 1]; /* without its own place */
+}
+
+static bool is_slow(const struct fg_outlier_conf *conf, const struct fg_outlier_sample *samples,
+                    size_t host_count, size_t index, const uint64_t *scratch)
+{
+    for (size_t q = 0; q < QUANTILES; q++) {
+        const uint64_t *own = scratch + 2 * q * host_count;
+        if (own[index] == 0)
+            continue;
+        uint64_t others_ns = siblings_median_ns(own + host_count, host_count, own[index]);
+        uint64_t limit_ns = others_ns * conf->latency_permille / 1000;
+        if (others_ns > 0 && own[index] > limit_ns &&
+            count_beyond(&samples[index], limit_ns) >= FG_OUTLIER_SLOW_LEAST)
+            return true;
+    }
+    return false;
 }
 
 static enum fg_outlier_reason judge(const struct fg_outlier_conf *conf,
                                     const struct fg_outlier_sample *samples, size_t host_count,
-                                    size_t index, uint64_t *scratch)
+                                    size_t index, const uint64_t *scratch)
 {
     const struct fg_outlier_sample *sample = &samples[index];
     if (!is_judged(conf, sample))
@@ -112,11 +194,7 @@ static enum fg_outlier_reason judge(const struct fg_outlier_conf *conf,
         sample->errors >= sample->answers / 1000 * conf->error_permille +
                               (sample->answers % 1000 * conf->error_permille + 999) / 1000)
         return FG_OUTLIER_RATIO;
-    if (conf->latency_permille == 0)
-        return FG_OUTLIER_NONE;
-    uint64_t median_ns = siblings_median_ns(conf, samples, host_count, index, scratch);
-    if (median_ns > 0 && mean_latency_ns(sample) / conf->latency_permille > median_ns / 1000 &&
-        mean_latency_ns(sample) > median_ns)
+    if (conf->latency_permille > 0 && is_slow(conf, samples, host_count, index, scratch))
         return FG_OUTLIER_LATENCY;
     return FG_OUTLIER_NONE;
 }
@@ -127,6 +205,8 @@ struct fg_outlier_change fg_outlier_sweep(const struct fg_outlier_conf *conf,
                                           uint64_t *scratch, uint64_t now_ns)
 {
     struct fg_outlier_change change = {.changed = let_back(hosts, host_count, now_ns)};
+    if (conf->latency_permille > 0)
+        measure(conf, samples, host_count, scratch);
     for (size_t i = 0; i < host_count; i++) {
         if (hosts[i].is_ejected)
             continue;

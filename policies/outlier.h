@@ -13,12 +13,17 @@
 #include <stdint.h>
 
 #define FG_OUTLIER_INSTANTS_LEAST 3u
+/* Latencies are counted by size: eight steps in each power of two, from 8 us to 4.6 minutes. */
+#define FG_OUTLIER_BUCKETS 200u
+#define FG_OUTLIER_SLOW_LEAST 5u
 
 struct fg_outlier_conf {
     uint32_t consecutive_errors;   /* 0: off */
     uint32_t error_permille;       /* of the answers in one interval, when the errors are of
                                     * FG_OUTLIER_INSTANTS_LEAST instants at least; 0: off */
-    uint32_t latency_permille;     /* mean latency against the siblings' median; 0: off */
+    uint32_t latency_permille;     /* median or ninth decile of latency against the median of the
+                                    * siblings', with FG_OUTLIER_SLOW_LEAST answers at least that
+                                    * were so slow; 0: off */
     uint32_t min_requests;         /* in an interval, before ratio or latency count */
     uint32_t ejected_max_permille; /* of all hosts; one may always be, if there are others */
     uint64_t ejection_ns;          /* the first time; then twice, three times, ... as long */
@@ -45,14 +50,17 @@ struct fg_outlier_host {
 struct fg_outlier_sample {
     uint64_t answers; /* good and bad */
     uint64_t errors;
-    uint64_t latency_sum_ns; /* of the good ones */
     uint64_t error_instants; /* at which there were errors (failure_row.h) */
+    uint32_t *latencies;     /* of the good ones, FG_OUTLIER_BUCKETS counts; NULL: not known */
 };
 
 struct fg_outlier_change {
     bool changed; /* some host was ejected or came back */
     uint32_t ejected_count;
 };
+
+/* Which count of a sample's an answer of this latency belongs to. */
+size_t fg_outlier_bucket(uint64_t latency_ns);
 
 /* Errors in a row have reached consecutive_errors. True: host `index` is ejected now. */
 bool fg_outlier_try_eject(const struct fg_outlier_conf *conf, struct fg_outlier_host *hosts,
@@ -61,8 +69,9 @@ bool fg_outlier_try_eject(const struct fg_outlier_conf *conf, struct fg_outlier_
 
 /*
  * Once an interval: let those back whose time is up, judge the rest by `samples` (host_count).
- * `scratch` holds host_count numbers. O(n log n).
+ * `scratch` holds FG_OUTLIER_SCRATCH numbers a host. O(n log n).
  */
+#define FG_OUTLIER_SCRATCH 4u
 struct fg_outlier_change fg_outlier_sweep(const struct fg_outlier_conf *conf,
                                           struct fg_outlier_host *hosts, size_t host_count,
                                           const struct fg_outlier_sample *samples,

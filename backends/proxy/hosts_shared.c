@@ -32,11 +32,18 @@ static bool is_broken(const struct fg_host *host)
     return fg_counter_get(&host->breaker_state) != FG_BREAKER_CLOSED;
 }
 
+static void free_host(struct fg_host *host)
+{
+    free(host->seen.latencies);
+    free(host->latencies);
+    free(host);
+}
+
 static void let_go(struct fg_host *host)
 {
     assert(host->references > 0);
     if (--host->references == 0)
-        free(host);
+        free_host(host);
 }
 
 void fg_hosts_fini(struct fg_hosts *hosts)
@@ -60,6 +67,21 @@ static bool is_same(const struct fg_host *host, const struct fg_host_spec *spec)
            strcmp(host->spec.server_name, spec->server_name) == 0;
 }
 
+static bool judges_latency(const struct fg_hosts *hosts)
+{
+    return hosts->conf.has_outlier && hosts->conf.outlier.latency_permille > 0;
+}
+
+static bool make_latencies(const struct fg_hosts *hosts, struct fg_host *host)
+{
+    if (!judges_latency(hosts))
+        return true;
+    size_t count = (size_t)hosts->conf.thread_count * FG_OUTLIER_BUCKETS;
+    host->latencies = calloc(count, sizeof(*host->latencies));
+    host->seen.latencies = calloc(FG_OUTLIER_BUCKETS, sizeof(*host->seen.latencies));
+    return host->latencies != NULL && host->seen.latencies != NULL;
+}
+
 static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
                             const struct fg_host_spec *spec, uint64_t now_ns)
 {
@@ -67,6 +89,10 @@ static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
         calloc(1, sizeof(*host) + hosts->conf.thread_count * sizeof(host->metrics[0]));
     if (host == NULL)
         return NULL;
+    if (!make_latencies(hosts, host)) {
+        free_host(host);
+        return NULL;
+    }
     host->spec = *spec;
     host->source = source;
     /* By its address: a name's hosts differ, and keep their keys when the order changes. */
@@ -342,7 +368,9 @@ void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned
     struct fg_host_metrics *metrics = &host->metrics[thread];
     fg_counter_add_owned(&metrics->answers, 1);
     if (!is_error) {
-        fg_counter_add_owned(&metrics->latency_sum_ns, latency_ns);
+        if (host->latencies != NULL)
+            fg_counter_add_owned(
+                &host->latencies[thread * FG_OUTLIER_BUCKETS + fg_outlier_bucket(latency_ns)], 1);
         if (fg_counter_get(&host->errors_in_row) != 0)
             fg_counter_set(&host->errors_in_row, 0);
         return;
@@ -467,12 +495,25 @@ static struct fg_outlier_sample totals(const struct fg_hosts *hosts, const struc
     for (unsigned t = 0; t < hosts->conf.thread_count; t++) {
         sum.errors += fg_counter_get(&host->metrics[t].errors);
         sum.answers += fg_counter_get(&host->metrics[t].answers);
-        sum.latency_sum_ns += fg_counter_get(&host->metrics[t].latency_sum_ns);
     }
     return sum;
 }
 
-static void take_samples(struct fg_hosts *hosts, struct fg_outlier_sample *samples)
+/* What came since the last look, into `since`. */
+static void take_latencies(const struct fg_hosts *hosts, struct fg_host *host, uint32_t *since)
+{
+    for (size_t b = 0; b < FG_OUTLIER_BUCKETS; b++) {
+        uint64_t sum = 0;
+        for (size_t t = 0; t < hosts->conf.thread_count; t++)
+            sum += fg_counter_get(&host->latencies[t * FG_OUTLIER_BUCKETS + b]);
+        since[b] = (uint32_t)sum - host->seen.latencies[b];
+        host->seen.latencies[b] = (uint32_t)sum;
+    }
+}
+
+/* `latencies` has room for those of all; NULL: nobody judges them. */
+static void take_samples(struct fg_hosts *hosts, struct fg_outlier_sample *samples,
+                         uint32_t *latencies)
 {
     for (size_t i = 0; i < hosts->count; i++) {
         struct fg_host *host = hosts->list[i];
@@ -480,13 +521,17 @@ static void take_samples(struct fg_hosts *hosts, struct fg_outlier_sample *sampl
         samples[i] = (struct fg_outlier_sample){
             .answers = now.answers - host->seen.answers,
             .errors = now.errors - host->seen.errors,
-            .latency_sum_ns = now.latency_sum_ns - host->seen.latency_sum_ns,
             .error_instants = now.error_instants - host->seen.error_instants,
         };
         /* The counters move on while they are read. */
         if (samples[i].errors > samples[i].answers)
             samples[i].errors = samples[i].answers;
+        now.latencies = host->seen.latencies;
         host->seen = now;
+        if (latencies == NULL)
+            continue;
+        samples[i].latencies = latencies + i * FG_OUTLIER_BUCKETS;
+        take_latencies(hosts, host, samples[i].latencies);
     }
 }
 
@@ -496,9 +541,12 @@ void fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns)
     pthread_mutex_lock(&hosts->lock);
     struct fg_outlier_sample *samples = calloc(hosts->count + 1, sizeof(*samples));
     struct fg_outlier_host *copies = calloc(hosts->count + 1, sizeof(*copies));
-    uint64_t *scratch = calloc(hosts->count + 1, sizeof(*scratch));
+    uint64_t *scratch = calloc(hosts->count + 1, FG_OUTLIER_SCRATCH * sizeof(*scratch));
+    uint32_t *latencies = NULL;
+    if (judges_latency(hosts))
+        latencies = calloc(hosts->count + 1, FG_OUTLIER_BUCKETS * sizeof(*latencies));
     if (samples != NULL && copies != NULL && scratch != NULL) {
-        take_samples(hosts, samples);
+        take_samples(hosts, samples, latencies);
         copy_outliers(hosts, copies);
         struct fg_outlier_change change =
             fg_outlier_sweep(&hosts->conf.outlier, copies, hosts->count, samples, scratch, now_ns);
@@ -512,6 +560,7 @@ void fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns)
     free(samples);
     free(copies);
     free(scratch);
+    free(latencies);
     if (ejected > 0)
         fg_log(FG_LOG_WARN, "endpoints_ejected", "count=%u", ejected);
 }

@@ -42,7 +42,6 @@ struct fg_host_metrics {
     struct fg_counter requests;
     struct fg_counter answers; /* good and bad, of whole attempts */
     struct fg_counter errors;
-    struct fg_counter latency_sum_ns; /* to the head, of the good ones */
     struct fg_counter connections_opened;
     struct fg_counter connect_errors;
     struct fg_counter resets;
@@ -75,8 +74,10 @@ struct fg_host {
     struct fg_outlier_host outlier;
     struct fg_failure_row error_instants; /* never ended: counts them */
     struct fg_circuit_breaker breaker;
-    struct fg_outlier_sample seen; /* totals at the last sweep */
+    struct fg_outlier_sample seen; /* totals at the last sweep; latencies are ours */
 
+    struct fg_counter *latencies; /* ours; FG_OUTLIER_BUCKETS a loop, to the head, of good answers;
+                                   * NULL: nobody judges them */
     struct fg_host_metrics metrics[]; /* one a loop */
 };
 

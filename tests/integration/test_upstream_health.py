@@ -247,6 +247,31 @@ def test_a_slow_sibling_is_ejected(launch):
         assert figures(gateway)["endpoints"][0]["ejection_reason"] == "latency"
 
 
+def test_a_tail_is_ejected_and_one_slow_answer_is_not(launch):
+    never = threading.Event()
+
+    def late(seconds, body):
+        def answer(connection, *_):
+            never.wait(seconds)
+            connection.sendall(ok(body))
+        return answer
+
+    usual = late(0.02, b"usual")
+    every_second = [late(0.3, b"late"), usual] * 2000
+    with serving(Raw([late(2, b"once"), usual]), Raw(every_second), Raw([usual]), Raw([usual])) as servers:
+        once, tail, *_ = (one.address for one in servers)
+        gateway = launch(cluster([one.address for one in servers], outlier={
+            "consecutive_errors": "off", "latency": "500%", "min_requests": 10, "interval": "5s", "ejection": "60s",
+            "ejected_max": "100%"}))
+
+        def is_ejected():
+            answers(gateway, 8)
+            return states(gateway)[tail] == "ejected"
+
+        wait_for(is_ejected, what="the ejection of the one with the tail")
+        assert states(gateway)[once] == "healthy"
+
+
 @pytest.mark.parametrize("keys", [{"path": "health"}, {"path": "/a#b"}, {"path": "/\u00fc"}, {"path": "/a b"}, {"interval": "0s"}, {"kind": "udp"}])
 def test_a_wrong_check_is_a_configuration_error(launch, keys):
     with pytest.raises(AssertionError, match="expected"):

@@ -168,7 +168,8 @@ static void note_answer(struct fg_sim_backend *backend, struct fg_sim_request *r
     struct fg_outlier_sample *sample = &backend->samples[request->host];
     sample->answers++;
     sample->errors += is_error;
-    sample->latency_sum_ns += is_error ? 0 : latency_ns;
+    if (!is_error)
+        sample->latencies[fg_outlier_bucket(latency_ns)]++;
     if (is_error) {
         sample->error_instants += fg_failure_row_note(&host->error_instants, now_ns, latency_ns);
         (void)fg_failure_row_note(&host->errors, now_ns, latency_ns);
@@ -238,14 +239,21 @@ void fg_sim_host_check(struct fg_gateway_model *model, uint32_t number, uint64_t
                       FG_SIM_EVENT_CHECK, number);
 }
 
+static struct fg_outlier_sample empty_sample(struct fg_sim_backend *backend, size_t index)
+{
+    return (struct fg_outlier_sample){.latencies = backend->latencies + index * FG_OUTLIER_BUCKETS};
+}
+
 void fg_sim_hosts_sweep(struct fg_gateway_model *model, uint32_t index, uint64_t now_ns)
 {
     struct fg_sim_backend *backend = &model->backends[index];
     struct fg_outlier_change change =
         fg_outlier_sweep(&backend->cluster->outlier, backend->outliers, backend->host_count,
                          backend->samples, backend->scratch, now_ns);
+    memset(backend->latencies, 0,
+           backend->host_count * FG_OUTLIER_BUCKETS * sizeof(*backend->latencies));
     for (size_t i = 0; i < backend->host_count; i++)
-        backend->samples[i] = (struct fg_outlier_sample){0};
+        backend->samples[i] = empty_sample(backend, i);
     if (change.changed)
         publish_all(backend, now_ns);
     fg_event_heap_add(model->heap, now_ns + backend->cluster->outlier_interval_ns,
@@ -297,11 +305,14 @@ static bool make_tables(struct fg_sim_backend *backend)
     backend->order = calloc(count, sizeof(*backend->order));
     backend->outliers = calloc(count, sizeof(*backend->outliers));
     backend->samples = calloc(count, sizeof(*backend->samples));
-    backend->scratch = calloc(count, sizeof(*backend->scratch));
+    backend->latencies = calloc(count, FG_OUTLIER_BUCKETS * sizeof(*backend->latencies));
+    backend->scratch = calloc(count, FG_OUTLIER_SCRATCH * sizeof(*backend->scratch));
     if (has_hash)
         backend->slots = calloc(fg_maglev_slot_count(count), sizeof(*backend->slots));
+    for (size_t i = 0; i < count && backend->samples != NULL && backend->latencies != NULL; i++)
+        backend->samples[i] = empty_sample(backend, i);
     return backend->balance_hosts != NULL && backend->order != NULL && backend->outliers != NULL &&
-           backend->samples != NULL && backend->scratch != NULL &&
+           backend->samples != NULL && backend->latencies != NULL && backend->scratch != NULL &&
            (!has_hash || backend->slots != NULL);
 }
 
@@ -387,5 +398,6 @@ void fg_sim_hosts_free(struct fg_sim_backend *backend)
     free(backend->slots);
     free(backend->outliers);
     free(backend->samples);
+    free(backend->latencies);
     free(backend->scratch);
 }

@@ -154,6 +154,7 @@ struct fg_sim_backend {
     uint16_t *slots; /* of a hash; else NULL */
     struct fg_outlier_host *outliers;
     struct fg_outlier_sample *samples; /* since the last sweep */
+    uint32_t *latencies;               /* of all samples */
     uint64_t *scratch;
     /* request memory, in chunks */
     uint64_t memory_used;

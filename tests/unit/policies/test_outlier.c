@@ -24,7 +24,7 @@ static bool eject(struct fg_outlier_host *hosts, size_t index, uint64_t now_ns)
 static struct fg_outlier_change sweep(struct fg_outlier_host *hosts,
                                       const struct fg_outlier_sample *samples, uint64_t now_ns)
 {
-    uint64_t scratch[HOSTS];
+    uint64_t scratch[FG_OUTLIER_SCRATCH * HOSTS];
     return fg_outlier_sweep(&conf, hosts, HOSTS, samples, scratch, now_ns);
 }
 
@@ -82,36 +82,94 @@ static void the_error_ratio_needs_enough_requests(void **state)
     assert_int_equal(hosts[2].reason, FG_OUTLIER_RATIO);
 }
 
+/* Answers of a host, in groups of one latency each. */
+struct group {
+    uint32_t count;
+    uint64_t latency_ns;
+};
+
+static uint32_t latencies[HOSTS][FG_OUTLIER_BUCKETS];
+
+static struct fg_outlier_sample sample_of(size_t host, struct group usual, struct group rest)
+{
+    memset(latencies[host], 0, sizeof(latencies[host]));
+    latencies[host][fg_outlier_bucket(usual.latency_ns)] += usual.count;
+    latencies[host][fg_outlier_bucket(rest.latency_ns)] += rest.count;
+    return (struct fg_outlier_sample){.answers = usual.count + rest.count,
+                                      .latencies = latencies[host]};
+}
+
+/* Is the last host ejected for its latency, with four beside it that take 10 ms? */
+static bool is_slow(struct group usual, struct group rest)
+{
+    struct fg_outlier_host hosts[HOSTS] = {{0}};
+    struct fg_outlier_sample samples[HOSTS];
+    for (size_t i = 0; i + 1 < HOSTS; i++)
+        samples[i] = sample_of(i, (struct group){100, 10 * MS}, (struct group){0});
+    samples[HOSTS - 1] = sample_of(HOSTS - 1, usual, rest);
+    bool has_changed = sweep(hosts, samples, 0).changed;
+    assert_int_equal(hosts[HOSTS - 1].is_ejected, has_changed);
+    if (has_changed)
+        assert_int_equal(hosts[HOSTS - 1].reason, FG_OUTLIER_LATENCY);
+    return has_changed;
+}
+
 static void latency_is_judged_against_the_siblings(void **state)
 {
     (void)state;
-    struct fg_outlier_host hosts[HOSTS] = {{0}};
-    struct fg_outlier_sample samples[HOSTS];
-    for (size_t i = 0; i < HOSTS; i++)
-        samples[i] = (struct fg_outlier_sample){.answers = 100, .latency_sum_ns = 100 * 10 * MS};
-    assert_false(sweep(hosts, samples, 0).changed);
-    samples[4].latency_sum_ns = 100 * 29 * MS;
-    assert_false(sweep(hosts, samples, 0).changed);
-    samples[4].latency_sum_ns = 100 * 31 * MS;
-    assert_true(sweep(hosts, samples, 0).changed);
-    assert_true(hosts[4].is_ejected);
-    assert_int_equal(hosts[4].reason, FG_OUTLIER_LATENCY);
+    const struct group none = {0, 0};
+    assert_false(is_slow((struct group){100, 10 * MS}, none));
+    assert_false(is_slow((struct group){100, 27 * MS}, none));
+    assert_true(is_slow((struct group){100, 34 * MS}, none));
+    assert_true(is_slow((struct group){100, UINT64_MAX}, none));
+    assert_false(is_slow((struct group){9, 34 * MS}, none)); /* too few to judge by */
+    assert_true(is_slow((struct group){10, 34 * MS}, none));
+    assert_false(is_slow((struct group){100, 0}, none));
+}
+
+static void one_slow_answer_is_none_and_a_tail_is(void **state)
+{
+    (void)state;
+    assert_false(is_slow((struct group){99, 10 * MS}, (struct group){1, 120 * S}));
+    assert_false(is_slow((struct group){8, 10 * MS}, (struct group){4, 120 * S}));
+    assert_true(is_slow((struct group){8, 10 * MS}, (struct group){5, 120 * S}));
+    assert_false(is_slow((struct group){95, 10 * MS}, (struct group){5, 40 * MS}));
+    assert_true(is_slow((struct group){85, 10 * MS}, (struct group){15, 40 * MS}));
 }
 
 static void slow_together_is_not_an_outlier(void **state)
 {
     (void)state;
+    static const uint64_t times_ns[HOSTS] = {1000 * MS, 900 * MS, 1100 * MS, 950 * MS, 990 * MS};
     struct fg_outlier_host hosts[HOSTS] = {{0}};
-    struct fg_outlier_sample samples[HOSTS] = {{.answers = 100, .latency_sum_ns = 100 * S},
-                                               {.answers = 100, .latency_sum_ns = 90 * S},
-                                               {.answers = 100, .latency_sum_ns = 110 * S},
-                                               {.answers = 100, .latency_sum_ns = 95 * S},
-                                               {.answers = 100, .latency_sum_ns = 99 * S}};
+    struct fg_outlier_sample samples[HOSTS];
+    for (size_t i = 0; i < HOSTS; i++)
+        samples[i] = sample_of(i, (struct group){100, times_ns[i]}, (struct group){0});
     assert_false(sweep(hosts, samples, 0).changed);
     /* Two hosts: nobody to compare with. */
-    struct fg_outlier_sample two[HOSTS] = {{.answers = 100, .latency_sum_ns = 100 * S},
-                                           {.answers = 100, .latency_sum_ns = 1 * MS}};
+    struct fg_outlier_sample two[HOSTS] = {{0}};
+    two[0] = sample_of(0, (struct group){100, S}, (struct group){0});
+    two[1] = sample_of(1, (struct group){100, MS}, (struct group){0});
     assert_false(sweep(hosts, two, 0).changed);
+    /* Three, of which the others' median is the slower of two. */
+    two[2] = sample_of(2, (struct group){100, MS}, (struct group){0});
+    assert_true(sweep(hosts, two, 0).changed);
+    assert_true(hosts[0].is_ejected);
+    assert_int_equal(sweep(hosts, two, 0).ejected_count, 1);
+}
+
+static void each_latency_has_a_count_and_none_is_beyond(void **state)
+{
+    (void)state;
+    size_t last = 0;
+    assert_int_equal(fg_outlier_bucket(0), 0);
+    for (uint64_t ns = 1; ns < UINT64_MAX / 2; ns += ns / 16 + 1) {
+        size_t bucket = fg_outlier_bucket(ns);
+        assert_in_range(bucket, last, last + 1);
+        last = bucket;
+    }
+    assert_int_equal(last, FG_OUTLIER_BUCKETS - 1);
+    assert_int_equal(fg_outlier_bucket(UINT64_MAX), FG_OUTLIER_BUCKETS - 1);
 }
 
 int main(void)
@@ -121,7 +179,9 @@ int main(void)
         cmocka_unit_test(ejections_grow_and_shrink),
         cmocka_unit_test(the_error_ratio_needs_enough_requests),
         cmocka_unit_test(latency_is_judged_against_the_siblings),
+        cmocka_unit_test(one_slow_answer_is_none_and_a_tail_is),
         cmocka_unit_test(slow_together_is_not_an_outlier),
+        cmocka_unit_test(each_latency_has_a_count_and_none_is_beyond),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
