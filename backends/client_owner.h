@@ -5,12 +5,17 @@
 #ifndef FG_CLIENT_OWNER_H
 #define FG_CLIENT_OWNER_H
 
+#include "base/cidr.h"
 #include "base/span.h"
 #include "policies/siphash.h"
 
 #include <stdint.h>
 
-/* For policies/crowd: a keyed hash of the address, of an IPv6 client of its /64. 0: it is none. */
+/* What a client cannot choose of its address: all of an IPv4 one, of IPv6 the /64; bytes in `ip`.
+ * Empty: it is none. */
+struct fg_span fg_client_network(struct fg_span client_addr, struct fg_ip *ip);
+
+/* For policies/crowd: a keyed hash of that. 0: it is none. */
 uint64_t fg_client_owner(const struct fg_siphash_key *key, struct fg_span client_addr);
 
 #endif

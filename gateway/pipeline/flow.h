@@ -273,13 +273,6 @@ static inline struct fg_flow *fg_flow_of_exchange(struct fg_exchange *ex)
     return fg_request_of(ex)->handler_state;
 }
 
-/* The user, or where none is known the address that stands for it. */
-static inline struct fg_span fg_flow_who(const struct fg_flow *flow)
-{
-    const struct fg_exchange *ex = &flow->req->ex;
-    return ex->user_id.len > 0 ? ex->user_id : ex->client_addr;
-}
-
 /* Whose the request is: the user's, or where none is known the client's (of IPv6, the /64's). */
 static inline uint64_t fg_flow_owner(const struct fg_flow *flow)
 {

@@ -6,12 +6,27 @@
 #include "flow.h"
 
 #include <stdio.h>
+#include <string.h>
+
+/*
+ * The user, or where none is known the address that stands for it; of IPv6 what all have in common
+ * that a client may take, or it would take the one with the best lot.
+ */
+static struct fg_span drawer_of(const struct fg_exchange *ex, struct fg_ip *ip)
+{
+    if (ex->user_id.len > 0)
+        return ex->user_id;
+    bool is_v6 =
+        ex->client_addr.len > 0 && memchr(ex->client_addr.data, ':', ex->client_addr.len) != NULL;
+    return is_v6 ? fg_client_network(ex->client_addr, ip) : ex->client_addr;
+}
 
 /* The user is known now, and with it the lot of this hour. */
 static void draw_lot(struct fg_flow *flow)
 {
     struct fg_exchange *ex = &flow->req->ex;
-    struct fg_span who = fg_flow_who(flow);
+    struct fg_ip ip;
+    struct fg_span who = drawer_of(ex, &ip);
     uint32_t cohort = fg_known_lots_draw(&flow->thread->lots, &flow->thread->pipeline->cohort_key,
                                          who, fg_flow_wall_ns(flow));
     ex->priority_number = fg_priority_compound(ex->priority, cohort);

@@ -1,6 +1,7 @@
 """What a request met, told afterwards: /explain and `floodgate explain`."""
 import re
 
+import httpx
 import pytest
 
 from harness import plain_http, run_binary, wait_for
@@ -53,6 +54,24 @@ def test_the_command_prints_it(explained):
     assert unknown.returncode == 1 and "not among the recent requests" in unknown.stderr
     assert run_binary("explain", "-c", explained.config).returncode == 2
     assert run_binary("explain", "a b", "-c", explained.config).returncode == 2
+
+
+def test_a_guest_draws_one_lot_with_all_the_addresses_it_has(launch, upstream):
+    """Of IPv6 that is a /64, in which it may choose any."""
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain",
+                                  "trusted_proxies": ["127.0.0.1"]}],
+        "clusters": {"app": {"endpoints": [upstream().address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+
+    def lots_of(addresses):
+        with httpx.Client() as client:
+            asked = [client.get(f"http://127.0.0.1:{gateway.port}/", headers={"x-forwarded-for": address}).headers["x-request-id"]
+                     for address in addresses]
+        return {gateway.explain(request_id)["priority"]["number"] for request_id in asked}
+    assert len(lots_of(f"2001:db8:1:2:{i:x}::{i:x}" for i in range(1, 25))) == 1
+    assert len(lots_of(f"2001:db8:1:{i:x}::1" for i in range(1, 25))) > 1
+    assert len(lots_of(f"192.0.2.{i}" for i in range(1, 25))) > 1
 
 
 def test_questions_that_make_no_sense(explained):
