@@ -258,6 +258,32 @@ def test_what_a_304_says_to_one_alone_is_not_told_to_all(launch, upstream, contr
     assert later == (told[0] if is_shared else "emil")
 
 
+@pytest.mark.parametrize("field, status", [("authorization", 404), ("authorization", 410), ("authorization", 500),
+                                           ("authorization", 503), ("cookie", 404), ("cookie", 410)])
+def test_an_error_for_one_user_is_not_told_to_another(launch, upstream, field, status):
+    """What they may not see is not there, for them: its owner comes amid them."""
+    free = threading.Event()
+
+    def answer(request):
+        assert free.wait(60)
+        is_owner = request.headers.get(field) == "user owner"
+        return (200, {"cache-control": "private"}, b"mine") if is_owner else (status, {}, b"not for you")
+
+    backend = upstream(answer)
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address], "breaker": {"enabled": False}}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    users = [f"other-{number}" for number in range(4)] + ["owner"] + [f"more-{number}" for number in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(len(users)) as pool:
+        told = {}
+        for count, user in enumerate(users, 1):
+            told[user] = pool.submit(gateway.get, "/order", headers={field: f"user {user}"})
+            gateway.wait_stats(lambda stats, count=count: stats["gateway"]["requests"]["active"] == count, what=user)
+        free.set()
+        told = {user: (one.result().status_code, one.result().text) for user, one in told.items()}
+    assert told.pop("owner") == (200, "mine")
+    assert set(told.values()) == {(status, "not for you")}
+
+
 def test_an_error_costs_the_backend_few_tries(site):
     site.origin.answers["/down"] = 503, {}, b"down"
     site.backend.gate.clear()
