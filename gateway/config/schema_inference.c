@@ -115,8 +115,8 @@ static const struct fg_key inference_keys[] = {
      .choices = prefix_sharing,
      .doc =
          "Who finds a prompt's beginning computed already. `tenant`: the same user (an anonymous "
-         "one: the same address); `all`: everybody, so that the time of an answer tells one what "
-         "others have asked; `off`: nobody."},
+         "one: the same address, of IPv6 the same /64); `all`: everybody, so that the time of an "
+         "answer tells one what others have asked; `off`: nobody."},
     {.name = "admission",
      .type = FG_KEY_ENUM,
      .offset = L(admission),

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 
+import httpx
 import pytest
 
 from harness import DEMO_MODEL, GOLDEN, living_workers, send_signal, server_sent_events, wait_for, workers
@@ -66,6 +67,25 @@ def golden(name):
         count = len(prompt["greedy"]) if prompt["eog_at"] is None else prompt["eog_at"]
         sure = next((at for at, margin in enumerate(prompt["margin"][:count]) if margin < data["flip_margin"]), count)
         yield prompt, sure
+
+
+# ---- who it is served for ----
+
+def test_a_guest_is_one_with_all_the_addresses_it_has(launch):
+    """Of IPv6 a /64: what was computed for one is found again by another, and its turns are counted together."""
+    gateway = launch({**pool(workers=1), "listeners": lambda fg: [
+        {"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain", "trusted_proxies": ["127.0.0.1"]}]})
+
+    def cached(address):
+        before = gateway.stats()["inference"]["workers"][0]["tokens_cached"]
+        answer = httpx.post(f"http://127.0.0.1:{gateway.port}/v1/completions", headers={"x-forwarded-for": address}, timeout=120,
+                            json={"prompt": "A cup of milk tea for everybody who asks. " * 8, "max_tokens": 1, "temperature": 0})
+        assert answer.status_code == 200, answer.text
+        return gateway.stats()["inference"]["workers"][0]["tokens_cached"] - before
+    assert cached("2001:db8:1:2::1") == 0
+    assert cached("2001:db8:1:2:ffff::2") > 0
+    assert cached("2001:db8:1:3::1") == 0 and cached("192.0.2.1") == 0 and cached("192.0.2.2") == 0
+    assert cached("192.0.2.1") > 0
 
 
 # ---- the API ----

@@ -8,6 +8,7 @@
  */
 #include "inference_internal.h"
 
+#include "backends/client_owner.h"
 #include "base/clock.h"
 
 #include <assert.h>
@@ -69,8 +70,8 @@ static struct fg_channel_link *least_loaded(struct fg_inference_thread *thread,
     return best;
 }
 
-/* Who is served as one, and shares computed prompts: the user, or what an anonymous one comes from.
- */
+/* Who is served as one, and shares computed prompts: the user, or what an anonymous one comes from,
+ * of IPv6 the /64: with each address of it a client had one more part of the workers. */
 static uint64_t tenant_of(const struct fg_generation *gen)
 {
     const struct fg_inference *backend = gen->thread->backend;
@@ -78,7 +79,8 @@ static uint64_t tenant_of(const struct fg_generation *gen)
     bool is_known = ex->user_id.len > 0;
     struct fg_siphash_key key = backend->tenant_key;
     key.k0 ^= is_known; /* nobody's address is another's name */
-    struct fg_span name = is_known ? ex->user_id : ex->client_addr;
+    struct fg_ip ip;
+    struct fg_span name = is_known ? ex->user_id : fg_client_network(ex->client_addr, &ip);
     return fg_siphash(&key, name.data, name.len) | 1;
 }
 
