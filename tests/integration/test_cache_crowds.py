@@ -239,7 +239,7 @@ def test_what_a_304_says_to_one_alone_is_not_told_to_all(launch, upstream, contr
     backend = upstream(answer)
     gateway = launch({"clusters": {"app": {"endpoints": [backend.address]}},
                       "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
-    users = ["anna", "ben", "cleo", "dora"]
+    users = [f"user-{number}" for number in range(24)]
 
     def ask(user):
         answer = gateway.get("/", headers={"cookie": user})
@@ -254,8 +254,8 @@ def test_what_a_304_says_to_one_alone_is_not_told_to_all(launch, upstream, contr
         free.set()
         told = [one.result() for one in told]
     assert told == ([told[0]] * len(users) if is_shared else users)
-    later = gateway.get("/", headers={"cookie": "emil"}).headers["x-user"]
-    assert later == (told[0] if is_shared else "emil")
+    later = gateway.get("/", headers={"cookie": "later"}).headers["x-user"]
+    assert later == (told[0] if is_shared else "later")
 
 
 @pytest.mark.parametrize("field, status", [("authorization", 404), ("authorization", 410), ("authorization", 500),
