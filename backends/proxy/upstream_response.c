@@ -13,6 +13,7 @@
 #include <assert.h>
 
 #define FIELDS_MAX ((size_t)256)
+#define NAMED_MAX ((size_t)100) /* by Connection; each is looked for among all fields */
 #define INTERIM_MAX ((size_t)16)
 #define HEAD_BYTES_FIRST ((size_t)1024)
 #define VERSION_BYTES ((size_t)7) /* of "HTTP/1.", which every answer begins with */
@@ -318,6 +319,7 @@ static bool keep_draft(struct fg_upstream_response *response, const struct draft
 struct head_facts {
     size_t length_count;
     size_t coding_count;
+    size_t named_count; /* by Connection */
     bool is_chunked;
     bool is_length_bad;
     bool has_close;
@@ -359,6 +361,7 @@ static void read_fields(struct fg_upstream_response *response, struct head_facts
             facts->is_chunked = fg_span_equal_nocase(field->value, FG_SPAN("chunked"));
             break;
         case FG_FIELD_CONNECTION:
+            facts->named_count += fg_field_list_count(field->value);
             read_connection(field->value, facts);
             break;
         case FG_FIELD_UPGRADE:
@@ -411,6 +414,8 @@ static const char *check_framing(const struct head_facts *facts, bool is_1_1)
     if (facts->coding_count > 0 &&
         (facts->coding_count > 1 || !facts->is_chunked || facts->length_count > 0 || !is_1_1))
         return "a transfer-encoding other than one plain chunked";
+    if (facts->named_count > NAMED_MAX)
+        return "a connection field that names too many others";
     return NULL;
 }
 

@@ -100,6 +100,14 @@ bool fg_field_value_is_valid(struct fg_span value)
     }
 }
 
+size_t fg_field_list_count(struct fg_span list)
+{
+    size_t count = 1;
+    for (size_t i = 0; i < list.len; i++)
+        count += list.data[i] == ',';
+    return count;
+}
+
 bool fg_field_list_has(struct fg_span list, struct fg_span token)
 {
     while (list.data != NULL) {

@@ -19,6 +19,8 @@ bool fg_field_name_is_lower(struct fg_span name);
 /* No control characters but the tab: NUL, CR, LF and DEL are what requests are smuggled with. */
 bool fg_field_value_is_valid(struct fg_span value);
 
+/* Elements of the comma-separated list, empty ones among them; 1 for an empty one. */
+size_t fg_field_list_count(struct fg_span list);
 /* Does the comma-separated list hold `token` (any case)? */
 bool fg_field_list_has(struct fg_span list, struct fg_span token);
 

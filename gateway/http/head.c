@@ -194,8 +194,12 @@ static enum fg_http_error add_coding(struct fg_head *head, struct fg_span value)
                                                                      : FG_HTTP_BAD_CODING;
 }
 
+/* Each name is looked for among all fields: thousands of both would be milliseconds. */
 static enum fg_http_error add_connection(struct fg_head *head, struct fg_span value)
 {
+    head->named_count += fg_field_list_count(value);
+    if (head->named_count > head->limits->header_count_max)
+        return FG_HTTP_HEADER_TOO_LARGE;
     if (head->connection_count == FG_HEAD_CONNECTION_MAX)
         return FG_HTTP_BAD_FIELD;
     return copy_text(head, value, &head->connection[head->connection_count++]);

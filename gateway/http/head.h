@@ -52,6 +52,7 @@ struct fg_head {
     struct fg_span upgrade;  /* Upgrade; the second field of that name spoils it */
     struct fg_span connection[FG_HEAD_CONNECTION_MAX];
     size_t connection_count;
+    size_t named_count;     /* that they name, against limits.header_count_max */
     int64_t content_length; /* -1: none */
     bool has_transfer_encoding;
     bool has_expect;

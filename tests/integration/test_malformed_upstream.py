@@ -58,6 +58,8 @@ REFUSED = [
     ("chunked of HTTP/1.0", b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("a field too large", OK + b"X: " + b"y" * 70000 + b"\r\n" + LENGTH),
     ("too many fields", OK + b"X: y\r\n" * 5000 + LENGTH),
+    ("Connection of many names", OK + b"Connection: " + b"x, " * 100 + b"close\r\n" + LENGTH),
+    ("Connection of nothing but commas", OK + b"Connection: " + b"," * 20000 + b"\r\n" + LENGTH),
     ("100 without end", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
     ("103 without end", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000),
     ("102 and then nothing", b"HTTP/1.1 102 Processing\r\n\r\n"),
