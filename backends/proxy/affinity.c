@@ -85,8 +85,17 @@ uint64_t fg_affinity_hash_key(struct fg_span key)
     return fg_span_hash(key, SEED);
 }
 
+bool fg_affinity_prompt_hash(struct fg_span body, bool is_all, uint64_t *hash)
+{
+    struct fg_span prompt = find_prompt(body);
+    if (prompt.len == 0 || (prompt.len < PROMPT_BYTES && !is_all))
+        return false;
+    *hash = fg_affinity_hash_key(prompt);
+    return true;
+}
+
 bool fg_affinity_hash(const struct fg_affinity *affinity, const struct fg_exchange *ex,
-                      struct fg_span body, uint64_t *hash)
+                      uint64_t *hash)
 {
     struct fg_span key = {NULL, 0};
     switch (affinity->kind) {
@@ -106,7 +115,6 @@ bool fg_affinity_hash(const struct fg_affinity *affinity, const struct fg_exchan
         key = find_cookie(ex, affinity->name);
         break;
     case FG_AFFINITY_PROMPT:
-        key = find_prompt(body);
         break;
     }
     if (key.len == 0)

@@ -21,8 +21,9 @@ struct fg_affinity {
     struct fg_span name; /* of the header, in any case, or of the cookie */
 };
 
-/* How much of a body is looked at. */
-#define FG_AFFINITY_BODY_BYTES ((size_t)2048)
+/* How much of a body is looked at: at first, then twice as much and so on, and at most. */
+#define FG_AFFINITY_BODY_FIRST ((size_t)2048)
+#define FG_AFFINITY_BODY_BYTES ((size_t)32768)
 
 /* "client", "user", "path", "prompt", "header:NAME", "cookie:NAME"; `text` must stay. */
 FG_MUST_USE bool fg_affinity_parse(struct fg_affinity *affinity, const char *text);
@@ -30,11 +31,15 @@ FG_MUST_USE bool fg_affinity_parse(struct fg_affinity *affinity, const char *tex
 /* The hash of a key that is known. */
 uint64_t fg_affinity_hash_key(struct fg_span key);
 
-/*
- * The hash of the request's key; false when it has none. `body` is what there is of the body, for
- * PROMPT: FG_AFFINITY_BODY_BYTES, or less when the body is shorter.
- */
+/* The hash of the request's key; false when it has none. Not for PROMPT. */
 bool fg_affinity_hash(const struct fg_affinity *affinity, const struct fg_exchange *ex,
-                      struct fg_span body, uint64_t *hash);
+                      uint64_t *hash);
+
+/*
+ * Of PROMPT: `body` is its begin, and all that will be looked at when `is_all`. The outcome does
+ * not depend on the pieces in which the body comes, as long as it is asked for the same lengths.
+ * False: there is no prompt in it, or there must be more of it to tell.
+ */
+bool fg_affinity_prompt_hash(struct fg_span body, bool is_all, uint64_t *hash);
 
 #endif

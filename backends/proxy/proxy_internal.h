@@ -293,6 +293,7 @@ struct fg_proxy_request {
     struct fg_proxy_wish wish;
     struct fg_proxy_endpoint *pinned; /* held; the only one that will do; NULL: any */
     bool is_key_wanted;               /* waits for enough of the body to tell its key */
+    size_t key_looked;                /* how much of it was looked at for that */
     struct fg_span new_cookie;        /* that the answer sets; data NULL: none */
 
     /* what the client sends */

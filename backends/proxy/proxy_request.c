@@ -462,28 +462,46 @@ static void make_cookie(struct fg_proxy_request *request)
     request->wish.key_hash = fg_affinity_hash_key(request->new_cookie);
 }
 
+/* The next larger part of the body is looked at. */
+static void look_for_prompt(struct fg_proxy_request *request)
+{
+    char text[FG_AFFINITY_BODY_BYTES];
+    struct iovec iov[IOV_MAX_USED];
+    size_t len = 0;
+    size_t most = request->key_looked == 0 ? FG_AFFINITY_BODY_FIRST : 2 * request->key_looked;
+    bool is_all = most == FG_AFFINITY_BODY_BYTES || request->body.len < most;
+    size_t pieces = fg_byte_queue_peek(&request->body, iov, IOV_MAX_USED);
+    for (size_t i = 0; i < pieces && len < most; i++) {
+        size_t run = iov[i].iov_len < most - len ? iov[i].iov_len : most - len;
+        memcpy(text + len, iov[i].iov_base, run);
+        len += run;
+    }
+    request->key_looked = most;
+    request->wish.has_key =
+        fg_affinity_prompt_hash(fg_span_make(text, len), is_all, &request->wish.key_hash);
+    request->is_key_wanted = !request->wish.has_key && !is_all;
+}
+
+static bool may_look(const struct fg_proxy_request *request)
+{
+    size_t next = request->key_looked == 0 ? FG_AFFINITY_BODY_FIRST : 2 * request->key_looked;
+    return request->is_body_complete || request->body.len >= next;
+}
+
 /* False: the key is in the body, and there is too little of that yet. */
 static bool find_key(struct fg_proxy_request *request)
 {
     const struct fg_proxy *proxy = request->thread->proxy;
-    char text[FG_AFFINITY_BODY_BYTES];
-    struct iovec iov[IOV_MAX_USED];
-    size_t len = 0;
     if (proxy->conf.balance != FG_BALANCE_HASH)
         return true;
-    request->is_key_wanted = proxy->affinity.kind == FG_AFFINITY_PROMPT &&
-                             !request->is_body_complete &&
-                             request->body.len < FG_AFFINITY_BODY_BYTES;
-    if (request->is_key_wanted)
-        return false;
-    size_t pieces = fg_byte_queue_peek(&request->body, iov, IOV_MAX_USED);
-    for (size_t i = 0; i < pieces && len < sizeof(text); i++) {
-        size_t run = iov[i].iov_len < sizeof(text) - len ? iov[i].iov_len : sizeof(text) - len;
-        memcpy(text + len, iov[i].iov_base, run);
-        len += run;
+    if (proxy->affinity.kind == FG_AFFINITY_PROMPT) {
+        request->is_key_wanted = true;
+        while (request->is_key_wanted && may_look(request))
+            look_for_prompt(request);
+        return !request->is_key_wanted;
     }
-    request->wish.has_key = fg_affinity_hash(&proxy->affinity, request->ex, fg_span_make(text, len),
-                                             &request->wish.key_hash);
+    request->wish.has_key =
+        fg_affinity_hash(&proxy->affinity, request->ex, &request->wish.key_hash);
     if (!request->wish.has_key && proxy->conf.has_hash_cookie)
         make_cookie(request);
     return true;

@@ -648,7 +648,8 @@ static const struct fg_key cluster_keys[] = {
      .initial = "client",
      .check = fg_text_check_hash_key,
      .doc = "For `hash`: `client` (address), `user`, `path`, `header:NAME`, `cookie:NAME`, or "
-            "`prompt` (the begin of the prompt in a JSON body). Without a key: by chance."},
+            "`prompt` (the begin of the prompt in the first 32 KiB of a JSON body). Without a key: "
+            "by chance."},
     {.name = "hash_cookie",
      .type = FG_KEY_SWITCH,
      .offset = 0,

@@ -101,6 +101,22 @@ def test_a_prompt_in_many_pieces_is_waited_for(launch, upstream):
     assert total >= len(body)
 
 
+@pytest.mark.parametrize("before", [10, 1900, 3000, 16_300, 25_000])
+def test_a_prompt_may_stand_behind_other_members(launch, upstream, before):
+    """Tools and their schemas come first with many clients; whole or in pieces, the server is the same."""
+    made = {name: upstream(named(name)) for name in "abcdefgh"}
+    gateway = launch(cluster([one.address for one in made.values()], balance="hash", hash_key="prompt",
+                             hash_load_max="off"))
+    body = json.dumps({"tools": "t" * before, "messages": [{"content": "once upon a time " * 400}]}).encode()
+
+    def pieces(step):
+        for at in range(0, len(body), step):
+            yield body[at:at + step]
+
+    kinds = [{"content": body}, {"content": body}] + [{"content": pieces(step)} for step in (997, 5000, 8192) * 2]
+    assert len(set(servers(gateway, [("POST", "/", kind) for kind in kinds]))) == 1
+
+
 def test_the_next_priority_takes_over(launch, upstream):
     first, second = upstream(named("first")), upstream(named("second"))
     gateway = launch(cluster([first.address, {"address": second.address, "priority": 1}]))

@@ -14,7 +14,9 @@ static bool hash_of(struct fake_exchange *fake, const char *key, const char *bod
 {
     struct fg_affinity affinity;
     assert_true(fg_affinity_parse(&affinity, key));
-    return fg_affinity_hash(&affinity, &fake->ex, fg_span_from_string(body), hash);
+    if (affinity.kind == FG_AFFINITY_PROMPT)
+        return fg_affinity_prompt_hash(fg_span_from_string(body), true, hash);
+    return fg_affinity_hash(&affinity, &fake->ex, hash);
 }
 
 static void keys_are_found_where_they_are(void **state)
@@ -73,6 +75,23 @@ static void a_prompt_is_its_first_bytes(void **state)
     fake_exchange_fini(&fake);
 }
 
+static void a_prompt_that_may_go_on_is_waited_for(void **state)
+{
+    (void)state;
+    static const char begin[] = "{\"prompt\":\"";
+    char body[1024];
+    uint64_t whole = 0, hash = 0;
+    memset(body, 'x', sizeof(body));
+    memcpy(body, begin, sizeof(begin) - 1);
+    assert_true(fg_affinity_prompt_hash(fg_span_make(body, sizeof(body)), true, &whole));
+    assert_false(fg_affinity_prompt_hash(fg_span_make(body, 200), false, &hash));
+    assert_true(fg_affinity_prompt_hash(fg_span_make(body, 200), true, &hash));
+    assert_true(hash != whole);
+    assert_true(fg_affinity_prompt_hash(fg_span_make(body, 300), false, &hash));
+    assert_true(hash == whole);
+    assert_false(fg_affinity_prompt_hash(FG_SPAN("{}"), true, &hash));
+}
+
 static void other_words_are_no_keys(void **state)
 {
     (void)state;
@@ -87,6 +106,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_are_found_where_they_are),
         cmocka_unit_test(a_prompt_is_its_first_bytes),
+        cmocka_unit_test(a_prompt_that_may_go_on_is_waited_for),
         cmocka_unit_test(other_words_are_no_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
