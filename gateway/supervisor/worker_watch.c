@@ -87,6 +87,7 @@ void fg_worker_watch_on_exit(struct fg_worker_watch *watch, const struct fg_chil
     fg_counter_set(&fg_kv_arena_worker(watch->arena, child->index)->crashed,
                    has_crashed(watch, child));
     watch->stuck &= ~bit_of(child);
+    watch->killed &= ~bit_of(child);
     if (fg_worker_watch_is_replaced(watch, child) && !is_serving(watch, child, pid))
         fg_worker_program_refuse(&watch->program);
     watch->dead |= bit_of(child);
@@ -138,7 +139,8 @@ static void kill_hung(struct fg_worker_watch *watch, uint64_t now_ns)
 {
     for (size_t i = 0; i < watch->worker_count; i++) {
         struct fg_child *child = &watch->workers[i];
-        const char *fault = child->pid == 0 ? NULL : fault_of(watch, child, now_ns);
+        bool is_watched = child->pid != 0 && (watch->killed & bit_of(child)) == 0;
+        const char *fault = is_watched ? fault_of(watch, child, now_ns) : NULL;
         if (fault == NULL)
             continue;
         uint64_t used_ns =
@@ -148,6 +150,7 @@ static void kill_hung(struct fg_worker_watch *watch, uint64_t now_ns)
         if (!is_halted(child, now_ns))
             watch->stuck |= bit_of(child);
         child->halted_ns = 0;
+        watch->killed |= bit_of(child);
         fg_child_kill(child);
     }
 }

@@ -33,6 +33,7 @@ struct fg_worker_watch {
     uint64_t dead;     /* bit by index: reaped, and the arena does not know yet */
     uint64_t replaced; /* bit by index: runs the new file of the program */
     uint64_t stuck;    /* bit by index: killed because it did not get on */
+    uint64_t killed;   /* bit by index: may take its time to die */
     struct fg_worker_program program;
     struct fg_step_watch *steps; /* (worker_count); NULL: they are not watched */
     struct fg_life_watch *lives; /* the same */
