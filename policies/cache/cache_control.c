@@ -18,17 +18,18 @@ enum directive_kind { DIRECTIVE_FLAG, DIRECTIVE_SECONDS };
 
 struct directive {
     const char *name;
+    size_t name_len;
     enum directive_kind kind;
     size_t offset; /* of the field in struct fg_cache_control */
 };
 
 #define FLAG(text, field)                                                                          \
     {                                                                                              \
-        text, DIRECTIVE_FLAG, offsetof(struct fg_cache_control, field)                             \
+        text, sizeof(text) - 1, DIRECTIVE_FLAG, offsetof(struct fg_cache_control, field)           \
     }
 #define SECONDS(text, field)                                                                       \
     {                                                                                              \
-        text, DIRECTIVE_SECONDS, offsetof(struct fg_cache_control, field)                          \
+        text, sizeof(text) - 1, DIRECTIVE_SECONDS, offsetof(struct fg_cache_control, field)        \
     }
 
 static const struct directive directives[] = {
@@ -66,9 +67,10 @@ static bool is_token_byte(char c)
     return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
 }
 
-static bool name_is(const struct found *found, const char *name)
+static bool is_directive(const struct found *found, const struct directive *directive)
 {
-    return strlen(name) == found->name_len && fg_ascii_equal(found->name, name, found->name_len);
+    return directive->name_len == found->name_len &&
+           fg_ascii_equal(found->name, directive->name, found->name_len);
 }
 
 /* The place behind the quoted string that starts at `at`, or `len` when it never ends. */
@@ -143,7 +145,7 @@ static void apply(struct fg_cache_control *control, const struct directive *dire
         return;
     }
     uint32_t seconds = seconds_of(found);
-    if (found->value == NULL && name_is(found, "max-stale"))
+    if (found->value == NULL && field == &control->max_stale_s)
         seconds = FG_CACHE_CONTROL_SECONDS_MAX;
     uint32_t *smallest = field;
     if (seconds < *smallest) /* FG_CACHE_CONTROL_ABSENT is the largest number */
@@ -173,7 +175,7 @@ void fg_cache_control_parse(struct fg_cache_control *control, const char *text, 
         struct found found;
         at = read_directive(text, len, at, &found);
         for (size_t i = 0; i < sizeof(directives) / sizeof(directives[0]); i++) {
-            if (name_is(&found, directives[i].name))
+            if (is_directive(&found, &directives[i]))
                 apply(control, &directives[i], &found);
         }
     }
@@ -211,7 +213,7 @@ bool fg_cache_control_parse_targeted(struct fg_cache_control *control, const cha
         has_member = true;
         const struct found found = {.name = member.key, .name_len = member.key_len};
         for (size_t i = 0; i < sizeof(directives) / sizeof(directives[0]); i++) {
-            if (name_is(&found, directives[i].name))
+            if (is_directive(&found, &directives[i]))
                 apply_targeted(control, &directives[i], &member, type);
         }
     }
