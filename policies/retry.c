@@ -6,7 +6,7 @@
  * Thread   any.
  * Never    lets a request go twice after the client has a part of the answer, or without all of its
  *          body. A POST that may have been processed is never sent again.
- * Source   RFC 9110 section 9.2.2, RFC 9112 section 9.3.1, RFC 9113 section 8.7.
+ * Source   RFC 9110 sections 9.2.2 and 10.2.3, RFC 9112 section 9.3.1, RFC 9113 section 8.7.
  */
 #include "policies/retry.h"
 
@@ -42,6 +42,9 @@ enum fg_retry_verdict fg_retry_judge(const struct fg_retry_conf *conf,
     /* A kept connection that was closed says nothing about the server: as if never connected. */
     if (!is_processed || facts->cause == FG_RETRY_STALE)
         return facts->connect_retries < conf->connect_retries_max ? FG_RETRY_YES : FG_RETRY_NO;
+    /* It has said when to come again, and at once is too soon. */
+    if (facts->is_pause_asked && !facts->has_untried)
+        return FG_RETRY_NO;
     if ((conf->causes & 1u << facts->cause) == 0 || facts->retries >= conf->retries_max)
         return FG_RETRY_NO;
     return FG_RETRY_WITH_BUDGET;

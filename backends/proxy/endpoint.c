@@ -286,6 +286,19 @@ static bool is_out(const struct fg_proxy_endpoint *endpoint)
     return fg_counter_get(&endpoint->host->is_out) != 0;
 }
 
+bool fg_proxy_endpoint_has_untried(const struct fg_proxy_thread *thread,
+                                   const struct fg_proxy_wish *wish,
+                                   const struct fg_proxy_endpoint *but)
+{
+    for (size_t i = 0; i < thread->balance.host_count; i++) {
+        const struct fg_proxy_endpoint *endpoint = thread->listed[i];
+        if (endpoint != but && !was_tried(wish, endpoint) && !is_out(endpoint) &&
+            fg_counter_get(&endpoint->host->is_usable) != 0)
+            return true;
+    }
+    return false;
+}
+
 /* For how long nobody needs to ask the host's breaker; then it wants to know who asks. */
 static uint64_t resting_ns(const struct fg_host *host, const struct fg_breaker_config *conf,
                            uint64_t now_ns)

@@ -340,6 +340,10 @@ uint64_t fg_proxy_random(struct fg_proxy_thread *thread);
 struct fg_proxy_endpoint *fg_proxy_endpoint_pick(struct fg_proxy_thread *thread,
                                                  const struct fg_proxy_wish *wish, uint64_t now_ns,
                                                  bool *is_probe, uint64_t *retry_after_ns);
+/* Could another than `but` be asked that was not tried? */
+bool fg_proxy_endpoint_has_untried(const struct fg_proxy_thread *thread,
+                                   const struct fg_proxy_wish *wish,
+                                   const struct fg_proxy_endpoint *but);
 void fg_proxy_endpoint_hold(struct fg_proxy_endpoint *endpoint);
 /* May free it. */
 void fg_proxy_endpoint_release(struct fg_proxy_endpoint *endpoint);

@@ -183,6 +183,17 @@ static bool try_take_budget(struct fg_proxy_request *request)
     return true;
 }
 
+/* Has the server said with its answer when to come again? */
+static bool asks_for_pause(const struct fg_proxy_attempt *attempt, enum fg_retry_cause cause)
+{
+    const struct fg_upstream_response *response = &attempt->response;
+    for (size_t i = 0; cause == FG_RETRY_STATUS_503 && i < response->field_count; i++) {
+        if (fg_span_equal(response->fields[i].name, FG_SPAN("retry-after")))
+            return !fg_span_equal(response->fields[i].value, FG_SPAN("0"));
+    }
+    return false;
+}
+
 /* Books the further attempt that is allowed; false when none is. */
 static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause cause)
 {
@@ -202,6 +213,9 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         .is_answer_begun = request->answering != NULL,
         .connect_retries = request->reconnects,
         .retries = request->retries,
+        .is_pause_asked = asks_for_pause(attempt, cause),
+        .has_untried =
+            fg_proxy_endpoint_has_untried(request->thread, &request->wish, attempt->endpoint),
     };
     switch (fg_retry_judge(&conf, &facts)) {
     case FG_RETRY_NO:

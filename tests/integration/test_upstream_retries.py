@@ -120,6 +120,19 @@ def test_the_budget_bounds_retries(launch):
         assert len(bad.requests) == 6
 
 
+def test_who_says_when_to_come_again_is_not_asked_at_once(launch):
+    """Another server is; and the last one's word goes to the client."""
+    later = ok(b"later", b"503 No", b"retry-after: 7\r\n")
+    with serving(Raw([later]), Raw([later])) as (one, other):
+        gateway = launch(cluster([one.address, other.address], retries={"attempts": 5}, breaker={"enabled": False}))
+        answer = gateway.get("/")
+        assert (answer.text, answer.headers["retry-after"]) == ("later", "7")
+        assert (len(one.requests), len(other.requests)) == (1, 1)
+    with serving(Raw([ok(b"", b"503 No", b"retry-after: 0\r\n"), ok(b"fine")])) as one:
+        gateway = launch(cluster([one.address], retries={"attempts": 5}, breaker={"enabled": False}))
+        assert gateway.get("/").text == "fine"
+
+
 def test_hedging_asks_a_second_endpoint(launch):
     never = threading.Event()
     gone = threading.Event()

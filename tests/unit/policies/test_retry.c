@@ -43,6 +43,19 @@ static void an_idempotent_one_goes_under_the_budget(void **state)
         assert_int_equal(judge((enum fg_retry_cause)cause, true, true), FG_RETRY_WITH_BUDGET);
 }
 
+static void who_asks_for_a_pause_gets_it_and_others_are_asked(void **state)
+{
+    (void)state;
+    struct fg_retry_facts facts = {.cause = FG_RETRY_STATUS_503,
+                                   .is_idempotent = true,
+                                   .is_sent_any = true,
+                                   .is_body_at_hand = true,
+                                   .is_pause_asked = true};
+    assert_int_equal(fg_retry_judge(&conf, &facts), FG_RETRY_NO);
+    facts.has_untried = true;
+    assert_int_equal(fg_retry_judge(&conf, &facts), FG_RETRY_WITH_BUDGET);
+}
+
 static void only_named_causes_and_only_so_often(void **state)
 {
     (void)state;
@@ -92,6 +105,7 @@ int main(void)
         cmocka_unit_test(what_nobody_saw_may_go_again),
         cmocka_unit_test(a_post_that_was_sent_never_does),
         cmocka_unit_test(an_idempotent_one_goes_under_the_budget),
+        cmocka_unit_test(who_asks_for_a_pause_gets_it_and_others_are_asked),
         cmocka_unit_test(only_named_causes_and_only_so_often),
         cmocka_unit_test(nothing_goes_again_once_the_client_has_a_part),
         cmocka_unit_test(statuses_are_causes),
