@@ -10,12 +10,19 @@ enum step {
     STEP_DONE, /* the client, or the end of what is known */
 };
 
+bool fg_forwarded_is_path(struct fg_span name)
+{
+    return fg_span_equal(name, FG_SPAN("x-original-url")) ||
+           fg_span_equal(name, FG_SPAN("x-rewrite-url"));
+}
+
 bool fg_forwarded_is_field(struct fg_span name)
 {
     if (name.len < 9 || (name.data[0] != 'x' && name.data[0] != 'f'))
         return false; /* nearly all, and every request asks */
     return fg_span_starts_with(name, FG_SPAN("x-forwarded-")) ||
-           fg_span_equal(name, FG_SPAN("forwarded")) || fg_span_equal(name, FG_SPAN("x-real-ip"));
+           fg_span_equal(name, FG_SPAN("forwarded")) || fg_span_equal(name, FG_SPAN("x-real-ip")) ||
+           fg_forwarded_is_path(name);
 }
 
 /* Cuts the last element off `*rest`. */

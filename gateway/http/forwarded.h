@@ -29,7 +29,9 @@ struct fg_forwarded {
 void fg_forwarded_read(const struct fg_listener_conf *conf, const struct fg_field *fields,
                        size_t field_count, struct fg_forwarded *forwarded);
 
-/* Is it a field that tells of hops? `name` is in lower case. */
+/* Is it a field that tells of hops, or what a request was before one? `name` is in lower case. */
 bool fg_forwarded_is_field(struct fg_span name);
+/* Of these, one that tells of a path. */
+bool fg_forwarded_is_path(struct fg_span name);
 
 #endif

@@ -40,11 +40,14 @@ static struct fg_span chain_of(struct fg_arena *arena, const struct fg_forwarded
     return fg_arena_try_copy(arena, fg_span_make(text, at));
 }
 
-/* Host and port are what a trusted proxy says of itself; all else is written anew or dropped. */
-static bool is_kept(struct fg_span name, bool is_believed)
+/* Host, port and path are what a trusted proxy says of itself; all else is written anew or dropped.
+ */
+static bool is_kept(struct fg_span name, bool is_from_proxy, bool is_believed)
 {
     if (!fg_forwarded_is_field(name))
         return true;
+    if (fg_forwarded_is_path(name))
+        return is_from_proxy;
     return is_believed && (fg_span_equal(name, FG_SPAN("x-forwarded-host")) ||
                            fg_span_equal(name, FG_SPAN("x-forwarded-port")));
 }
@@ -67,7 +70,7 @@ bool fg_origin_settle(struct fg_request *req)
     bool is_believed = is_from_proxy && req->listener->forwarded == FG_FORWARDED_X;
     size_t count = 0;
     for (size_t i = 0; i < ex->field_count; i++) {
-        if (is_kept(ex->fields[i].name, is_believed))
+        if (is_kept(ex->fields[i].name, is_from_proxy, is_believed))
             fields[count++] = ex->fields[i];
     }
     if (forwarded.hop_count > 0) {

@@ -186,7 +186,8 @@ def test_no_page_is_fetched_under_another_name(launch, recorder):
     assert gateway.get("/shared", headers={**fields, "x-kept": "evil"}).headers["cache-status"].endswith("fwd=uri-miss")
     assert backend.received().count(b"evil") == 1 and b"\r\nx-kept: evil\r\n" in backend.received()
     assert gateway.get("/own/x", headers=fields).status_code == 200
-    assert backend.received().count(b"evil") == 1 + len(fields)  # where nobody else gets the answer, it is the server's business
+    gone = {"X-Original-URL", "X_Original_URL", "X-Rewrite-URL"}  # from whoever is no trusted proxy, everywhere
+    assert backend.received().count(b"evil") == 1 + len(fields) - len(gone)  # where nobody else gets the answer, it is the server's business
 
 
 def test_what_is_said_to_one_user_is_not_said_to_another(site):

@@ -338,6 +338,9 @@ PASSED = [
     ("trailers of framing are taken off", chunks(b"5\r\nhello\r\n0\r\nContent-Length: 9\r\nHost: y\r\nX: z\r\n"
                                                  b"Transfer-Encoding: gzip\r\nProxy: y\r\n\r\n"),
      UP_CHUNKED + b"5\r\nhello\r\n0\r\nx: z\r\n\r\n"),
+    ("other paths than the one that was decided by", get(b"/a", H + b"X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n"
+                                                         b"X_Original_URL: /admin\r\nX: y\r\n"),
+     wire.head(path="/a", fields=[("x", "y")])),
     ("Proxy, of which CGI makes HTTP_PROXY", get(b"/", H + b"Proxy: http://evil.example\r\nX: y\r\n"),
      wire.head(fields=[("x", "y")])),
     ("as many names of Connection as there may be", get(b"/", H + b"X: a\r\nConnection: close, x" + b", y" * 18 + b"\r\n"),

@@ -147,6 +147,16 @@ def test_trusted_hops(site, value, client, chain):
     wait_for(lambda: f"client={client} " in site.log, what="the log line")
 
 
+def test_a_path_is_a_trusted_proxys_to_tell(site):
+    """Many servers take the one in these fields for what was asked, past what the gateway decides by the path."""
+    fields = {"x-original-url": "/admin", "x-rewrite-url": "/admin"}
+    for port in (site.plain_port, site.rfc_port):
+        assert httpx.get(f"http://127.0.0.1:{port}/", headers=fields).status_code == 200
+        assert fields.items() <= seen(site).items()
+    assert " 200 " in ask(site, v1("203.0.113.1"), fields="x-original-url: /admin\r\nx-rewrite-url: /admin\r\n")
+    assert not fields.keys() & seen(site).keys()
+
+
 def test_forwarded_of_the_rfc(site):
     plain(site.rfc_port, {"forwarded": "for=6.6.6.6, for=\"[2001:db8::77]:80\";proto=https",
                                 "x-forwarded-for": "7.7.7.7", "x-forwarded-host": "evil.example.org"})

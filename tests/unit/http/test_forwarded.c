@@ -126,6 +126,9 @@ static void takes_the_nearest_scheme(void **state)
     assert_true(fg_forwarded_is_field(FG_SPAN("x-forwarded-prefix")));
     assert_true(fg_forwarded_is_field(FG_SPAN("forwarded")));
     assert_false(fg_forwarded_is_field(FG_SPAN("x-forward")));
+    assert_true(fg_forwarded_is_field(FG_SPAN("x-original-url")));
+    assert_true(fg_forwarded_is_field(FG_SPAN("x-rewrite-url")));
+    assert_false(fg_forwarded_is_field(FG_SPAN("x-original-uri")));
 }
 
 int main(void)
