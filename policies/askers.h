@@ -7,6 +7,7 @@
 
 #include "policies/crowd.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define FG_ASKERS_PART 16u /* one in so many of all is nobody's flood */
@@ -15,6 +16,7 @@
 struct fg_askers {
     struct fg_crowd crowd;
     uint64_t asked; /* by all, of whom some are nobody known */
+    uint64_t own;   /* the sum over these of what each one's owner had asked for before */
 };
 
 /* `owner` asks once more; as for fg_crowd_add. */
@@ -25,6 +27,12 @@ void fg_askers_note(struct fg_askers *askers, uint64_t owner);
  * little was that any part is chance.
  */
 uint64_t fg_askers_excess(const struct fg_askers *askers, uint64_t owner);
+
+/*
+ * Does he ask for half as much or more as who is behind a usual request, and is that much? However
+ * many they are who flood, they do, and who asks now and then does not.
+ */
+bool fg_askers_is_heavy(const struct fg_askers *askers, uint64_t owner);
 
 /* A period is over: of what is known an eighth is forgotten. */
 void fg_askers_fade(struct fg_askers *askers);

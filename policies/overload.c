@@ -12,9 +12,9 @@
  *          step is taken at once. Steps of a resource that have the same leave threshold are a
  *          rung; the highest rung is given up after hold_ns below its threshold, then the next one
  *          after hold_ns more: what was refused does not come back all at once. Where it is time
- *          that is short, who asks for more than his part of all (policies/askers), requests and
- *          new connections together, is refused, and nobody else as long as that is most of the
- *          work: a refusal counts 1, an answer SERVED_WORK.
+ *          that is short, who asks for more than his part of all, or far more than others do
+ *          (policies/askers), requests and new connections together, is refused, and nobody else as
+ *          long as that is most of the work: a refusal counts 1, an answer SERVED_WORK.
  *
  *    pressure   0 ---- leave ======= enter ---- 1000       a step's band; inside it nothing changes
  */
@@ -240,7 +240,8 @@ static struct fg_overload_decision admit(const struct fg_overload *ov, uint32_t 
 /* One more request of `owner`. False: he is of a flood, or there is none that matters. */
 static bool is_spared(struct fg_overload *ov, uint64_t owner)
 {
-    bool is_flood = fg_askers_excess(&ov->askers, owner) > 0;
+    bool is_flood =
+        fg_askers_excess(&ov->askers, owner) > 0 || fg_askers_is_heavy(&ov->askers, owner);
     fg_askers_note(&ov->askers, owner);
     if (is_flood)
         ov->flood_work++;

@@ -131,8 +131,8 @@ struct fg_overload_decision fg_overload_decide(struct fg_overload *ov, enum fg_p
                                                uint32_t uses);
 /*
  * The same for a request of `owner` (as for fg_crowd_add). Where it is time alone that is short,
- * and most of it goes to a few who ask for more than a sixteenth of all each, those are refused
- * and others are not: to refuse them would give nobody any time.
+ * and most of it goes to those who ask for more than a sixteenth of all each, or far more than
+ * others, those are refused and others are not: to refuse them would give nobody any time.
  */
 struct fg_overload_decision fg_overload_decide_for(struct fg_overload *ov,
                                                    enum fg_priority priority, uint32_t uses,

@@ -393,6 +393,27 @@ def test_newcomers_are_let_in_beside_the_one_address_that_makes_a_loop_late(laun
     assert overload_of(gateway)["steps"][step]["acted_total"] >= refused + 50
 
 
+@pytest.mark.parametrize("addresses", [1, 40])
+def test_who_asks_now_and_then_is_served_beside_a_flood(launch, upstream, group, addresses):
+    """Of one address, or of so many that none asks for a sixteenth of all."""
+    (group.folder / "cpu.pressure").write_text(stalled(0).replace("100.00", "60.00"))
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "policies": {"overload": {**group.overload(), "interval": "1s", "cpu_stall": {"shed_normal": "50%/40%"}}},
+        "clusters": {"app": {"endpoints": [upstream().address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    wait_taken(gateway, "shed_normal")
+    with contextlib.ExitStack() as stack:
+        flood = [stack.enter_context(connect_from(gateway, f"127.5.0.{i + 1}")) for i in range(addresses)]
+        neighbour = stack.enter_context(connect_from(gateway, "127.6.0.1"))
+
+        def served():
+            for _ in range(600 // addresses):
+                assert all(ask(one)[0] == 503 for one in flood)
+            return ask(neighbour)[0] == 200
+        wait_for(served, what="an answer beside the flood")
+
+
 def complete(client, tokens):
     answer = client.post("/v1/completions", json={"prompt": "A cup of", "max_tokens": tokens, "temperature": 0,
                                                   "ignore_eos": True})

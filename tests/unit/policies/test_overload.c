@@ -383,6 +383,20 @@ static void who_floods_a_late_loop_is_shed_alone(void **state)
     assert_false(is_let_in(&ov, ONE));
 }
 
+static void a_flood_by_many_addresses_is_one(void **state)
+{
+    (void)state;
+    struct fg_overload ov = made_late(0);
+    unsigned let_in = 0;
+    for (unsigned round = 0; round < 1000; round++) {
+        for (uint64_t one = 1; one <= 64; one++)
+            assert_false(is_let_in(&ov, one << 32 | one));
+        if (round % 8 == 0)
+            let_in += is_let_in(&ov, UINT64_C(200) << 32 | 200);
+    }
+    assert_true(let_in > 100); /* of 125: not before it is known who floods */
+}
+
 static void newcomers_beside_a_flood_are_spared(void **state)
 {
     (void)state;
@@ -455,6 +469,7 @@ int main(void)
         cmocka_unit_test(pressure_always_ends_with_its_cause),
         cmocka_unit_test(everything_has_a_name),
         cmocka_unit_test(who_floods_a_late_loop_is_shed_alone),
+        cmocka_unit_test(a_flood_by_many_addresses_is_one),
         cmocka_unit_test(newcomers_beside_a_flood_are_spared),
         cmocka_unit_test(those_who_are_the_load_are_shed_all),
         cmocka_unit_test(other_resources_are_shed_for_by_all),
