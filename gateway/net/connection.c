@@ -1,12 +1,11 @@
 /*
  * connection.c: a client's connection: one read and one write a wake-up, TLS in between.
  * Job      what reads.c has read goes through TLS to the codec; at the end of the turn, or at once
- *          where nobody works for it, pull what the codec has to say into the loop's other scratch
- *          buffer, seal it there, and send it.
+ *          where nobody works for it, output.c sends what the codec has to say.
  * Thread   the loop's.
  * Never    calls the codec from inside a call of the codec's, frees itself within its own callback,
  *          or holds a buffer while it rests.
- * Memory   `held` at most one read's worth; `out` at most one write's worth.
+ * Memory   `held` at most one read's worth.
  *
  *    PREAMBLE --> HANDSHAKE or SNIFFING
  *    HANDSHAKE --> OPEN <-- SNIFFING          LINGERING --eof or time--> DEAD --> freed
@@ -16,20 +15,17 @@
  */
 #include "net/net_internal.h"
 
-#include "base/clock.h"
 #include "net/flood_ledger_shared.h"
 #include "net/loop.h"
 #include "net/shares.h"
 #include "net/tls_clients.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LARGEST_UNIT ((size_t)4096) /* what a codec keeps back, to have it whole in one record */
 #define LINGER_BYTES_MAX ((size_t)1048576)
 #define LINGER_ROOM 65536 /* for what nobody reads the kernel would keep megabytes */
 #define MOVE(state) (1u << (state))
@@ -60,7 +56,7 @@ void fg_connection_set_state(struct fg_connection *connection, enum fg_connectio
     connection->state = next;
 }
 
-static void schedule(struct fg_connection *connection)
+void fg_connection_schedule(struct fg_connection *connection)
 {
     fg_loop_defer(connection->net->env.loop, &connection->work);
 }
@@ -84,7 +80,7 @@ static void transport_wake(struct fg_transport *transport)
     struct fg_connection *connection = fg_connection_of(transport);
     if (!connection->work.is_pending)
         fg_tls_prefetch_write(&connection->tls);
-    schedule(connection);
+    fg_connection_schedule(connection);
 }
 
 static void transport_resume_input(struct fg_transport *transport)
@@ -93,7 +89,7 @@ static void transport_resume_input(struct fg_transport *transport)
     if (connection->held.len == 0)
         return;
     connection->wants_resume = true;
-    schedule(connection);
+    fg_connection_schedule(connection);
 }
 
 static void transport_arm(struct fg_transport *transport, enum fg_timeout_class class)
@@ -114,7 +110,7 @@ static void transport_close(struct fg_transport *transport, enum fg_close_mode m
     if (!connection->is_closing || mode > connection->close_mode)
         connection->close_mode = mode;
     connection->is_closing = true;
-    schedule(connection);
+    fg_connection_schedule(connection);
 }
 
 static uint64_t transport_stalled_since(const struct fg_transport *transport)
@@ -162,7 +158,7 @@ static void kill_connection(struct fg_connection *connection, bool is_reset)
     }
     close(connection->fd);
     connection->fd = -1;
-    schedule(connection);
+    fg_connection_schedule(connection);
 }
 
 uint64_t fg_connection_address_hash(const struct fg_connection *connection)
@@ -229,189 +225,6 @@ static void free_connection(struct fg_connection *connection)
     fg_net_forget_connection(net, is_counted ? &key : NULL);
 }
 
-/* Output. */
-
-/* What the socket took at once; nothing where it is broken. */
-static size_t send_some(struct fg_connection *connection, const char *data, size_t len)
-{
-    struct fg_net *net = connection->net;
-    ssize_t sent = send(connection->fd, data, len, MSG_NOSIGNAL);
-    fg_counter_add_owned(&net->stats.writes, 1);
-    if (sent == -1) {
-        connection->has_broken = errno != EAGAIN && errno != EINTR;
-        return 0;
-    }
-    fg_counter_add_owned(&net->stats.bytes_written, (uint64_t)sent);
-    connection->taken_bytes += (size_t)sent;
-    return (size_t)sent;
-}
-
-static void wait_until_writable(struct fg_connection *connection)
-{
-    if (event_add(&connection->write_event, NULL) != 0) {
-        connection->has_broken = true;
-        return;
-    }
-    connection->is_blocked = true;
-    if (connection->write_timeout.due_ns != 0 && connection->taken_bytes < FG_WRITE_PROGRESS_BYTES)
-        return;
-    connection->taken_bytes = 0;
-    fg_timeout_arm(&connection->net->env.timeouts, &connection->write_timeout, FG_TIMEOUT_WRITE);
-}
-
-/* One system call; what the socket does not take waits in `out`. False: it took less than all. */
-static bool send_or_keep(struct fg_connection *connection, const char *data, size_t len)
-{
-    struct fg_segment_pool *segments = &connection->net->env.segments;
-    size_t sent = send_some(connection, data, len);
-    if (connection->has_broken || sent == len)
-        return !connection->has_broken;
-    /* `out` may hold more, from before: this goes in front of it, so put that behind again. */
-    struct fg_byte_queue rest = connection->out;
-    connection->out = (struct fg_byte_queue){0};
-    if (!fg_byte_queue_append(&connection->out, segments, data + sent, len - sent)) {
-        fg_byte_queue_clear(&rest, segments);
-        connection->has_broken = true;
-        return false;
-    }
-    fg_byte_queue_join(&connection->out, &rest);
-    wait_until_writable(connection);
-    return false;
-}
-
-/*
- * Ciphertext from OpenSSL, or an alert: what is all that a flush has to say goes out from where it
- * lies, more of it into the scratch buffer, and what comes between flushes (handshake, alerts)
- * aside.
- */
-static bool on_tls_output(void *ctx, const void *data, size_t len)
-{
-    struct fg_connection *connection = ctx;
-    struct fg_net *net = connection->net;
-    if (connection->sole_bytes > 0 && len >= connection->sole_bytes && net->out_len == 0) {
-        connection->sole_bytes = 0;
-        (void)send_or_keep(connection, data, len);
-        return !connection->has_broken;
-    }
-    if (connection->is_flushing && len <= FG_NET_OUT_BYTES - net->out_len) {
-        memcpy(net->out + net->out_len, data, len);
-        net->out_len += len;
-        return true;
-    }
-    assert(!connection->is_flushing);
-    if (!fg_byte_queue_append(&connection->out, &net->env.segments, data, len)) {
-        connection->has_broken = true;
-        return false;
-    }
-    schedule(connection);
-    return true;
-}
-
-/*
- * By OpenSSL. A codec that leaves so much room has no more to say: one record is all of this flush.
- * A record of TLS's own before it, or several for the one, are gathered as ever; so is what goes
- * with a goodbye.
- */
-static bool write_record(struct fg_connection *connection, size_t len)
-{
-    bool is_sole = len <= FG_NET_PLAIN_BYTES - LARGEST_UNIT && !connection->is_closing;
-    connection->sole_bytes = is_sole ? len : 0;
-    bool is_written = fg_tls_write(&connection->tls, connection->net->plain, len);
-    connection->sole_bytes = 0;
-    return is_written;
-}
-
-/* How what the codec says becomes what the client is sent. */
-enum sealing { IN_THE_CLEAR, IN_PLACE, BY_OPENSSL };
-
-static enum sealing sealing_of(const struct fg_connection *connection)
-{
-    if (!connection->transport.is_tls)
-        return IN_THE_CLEAR;
-    return fg_tls_has_own_records(&connection->tls) ? IN_PLACE : BY_OPENSSL;
-}
-
-/* Pulls from the codec until there is as much as is wanted, or the scratch buffer is full; false
- * when the codec has no more. */
-static bool fill(struct fg_connection *connection, size_t most)
-{
-    struct fg_net *net = connection->net;
-    struct fg_codec *codec = connection->codec;
-    enum sealing sealing = sealing_of(connection);
-    if (codec == NULL || connection->state != FG_CONNECTION_OPEN || connection->has_failed)
-        return false;
-    while (net->out_len < most && FG_NET_OUT_BYTES - net->out_len >= FG_NET_OUT_SPARE) {
-        char *at = net->out + net->out_len;
-        char *to = sealing == IN_PLACE ? at + FG_TLS_HEAD_BYTES : at;
-        size_t len =
-            codec->ops->produce(codec, sealing == BY_OPENSSL ? net->plain : to, FG_NET_PLAIN_BYTES);
-        if (len == 0)
-            return false;
-        if (sealing == BY_OPENSSL) {
-            connection->has_broken |= !write_record(connection, len);
-        } else if (sealing == IN_PLACE) {
-            len = fg_tls_seal(&connection->tls, at, len);
-            connection->has_broken |= len == 0;
-        }
-        if (sealing != BY_OPENSSL)
-            net->out_len += len;
-        if (connection->has_broken)
-            return false;
-        if (connection->is_blocked)
-            return true;
-    }
-    return true;
-}
-
-/* One write: what the socket did not take before, or else what the codec has to say. */
-static enum fg_said say_once(struct fg_connection *connection, size_t most)
-{
-    struct fg_net *net = connection->net;
-    net->out_len = 0;
-    if (connection->out.len > 0)
-        net->out_len = fg_byte_queue_take(&connection->out, &net->env.segments, net->out,
-                                          FG_NET_OUT_BYTES - FG_NET_OUT_SPARE);
-    bool has_more = connection->out.len > 0 || fill(connection, most);
-    if (!has_more && connection->is_closing && !connection->has_said_goodbye &&
-        connection->transport.is_tls && !connection->has_broken) {
-        connection->has_said_goodbye = true;
-        fg_tls_shutdown(&connection->tls);
-    }
-    if (connection->has_broken || connection->is_blocked ||
-        (net->out_len > 0 && !send_or_keep(connection, net->out, net->out_len)))
-        return FG_SAID_LESS;
-    if (connection->codec != NULL && connection->out.len == 0)
-        connection->codec->ops->flushed(connection->codec);
-    return has_more ? FG_SAID_SOME : FG_SAID_ALL;
-}
-
-/* TLS speaks: once it has not for a while, it can do with less memory. */
-static void keep_awake(struct fg_connection *connection)
-{
-    if (connection->rest.due_ns == 0 && fg_tls_is_awake(&connection->tls))
-        fg_timeout_arm(&connection->net->env.timeouts, &connection->rest, FG_TIMEOUT_REST);
-}
-
-static void on_rest(struct fg_timeout *timeout)
-{
-    struct fg_connection *connection = FG_CONTAINER_OF(timeout, struct fg_connection, rest);
-    if (fg_tls_rest(&connection->tls))
-        fg_counter_add_owned(&connection->net->stats.tls_rests, 1);
-    else
-        keep_awake(connection);
-}
-
-static enum fg_said flush(struct fg_connection *connection, size_t most)
-{
-    connection->is_flushing = true;
-    enum fg_said said = say_once(connection, most);
-    connection->is_flushing = false;
-    keep_awake(connection);
-    if (said != FG_SAID_LESS)
-        fg_timeout_cancel(&connection->write_timeout);
-    return said;
-}
-
 /* All is said. */
 static void end_connection(struct fg_connection *connection)
 {
@@ -435,7 +248,7 @@ void fg_connection_say_last(struct fg_connection *connection, const void *data, 
         connection->has_broken = true;
     connection->is_closing = true;
     connection->close_mode = FG_CLOSE_LINGER;
-    schedule(connection);
+    fg_connection_schedule(connection);
 }
 
 /* Input. */
@@ -617,7 +430,7 @@ static bool advance_handshake(struct fg_connection *connection)
         connection->is_closing = true; /* an alert may be on its way out */
         connection->close_mode = FG_CLOSE_FLUSH;
         connection->has_said_goodbye = true;
-        schedule(connection);
+        fg_connection_schedule(connection);
         return false;
     }
     fg_counter_add_owned(&stats->handshakes_ok, 1);
@@ -649,7 +462,7 @@ static void fail_tls(struct fg_connection *connection)
     connection->is_closing = true;
     connection->close_mode = FG_CLOSE_LINGER;
     fg_byte_queue_clear(&connection->held, &connection->net->env.segments);
-    schedule(connection);
+    fg_connection_schedule(connection);
 }
 
 void fg_connection_take_ciphertext(struct fg_connection *connection, const char *data, size_t len)
@@ -680,7 +493,7 @@ void fg_connection_take_ciphertext(struct fg_connection *connection, const char 
         }
     }
     tls->in_len = 0;
-    keep_awake(connection);
+    fg_output_keep_awake(connection);
 }
 
 void fg_connection_take_bytes(struct fg_connection *connection, const char *data, size_t len)
@@ -715,14 +528,14 @@ void fg_connection_take_bytes(struct fg_connection *connection, const char *data
     }
     note_held(connection);
     if (connection->has_broken)
-        schedule(connection);
+        fg_connection_schedule(connection);
 }
 
 void fg_connection_take_held(struct fg_connection *connection)
 {
     feed_held(connection);
     if (connection->has_broken)
-        schedule(connection);
+        fg_connection_schedule(connection);
 }
 
 static void on_work(struct fg_deferred *deferred)
@@ -746,7 +559,7 @@ static void on_work(struct fg_deferred *deferred)
 
 void fg_connection_write(struct fg_connection *connection, size_t most)
 {
-    enum fg_said said = flush(connection, most);
+    enum fg_said said = fg_output_flush(connection, most);
     fg_writes_note(connection, connection->net->out_len, said);
     if (connection->has_broken)
         cut(connection, FG_GONE_CLIENT_CLOSED, true);
@@ -777,7 +590,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct fg_connection *connection = arg;
     connection->is_blocked = false;
-    schedule(connection);
+    fg_connection_schedule(connection);
 }
 
 static void on_timeout(struct fg_timeout *timeout)
@@ -845,14 +658,14 @@ static bool set_up(struct fg_connection *connection, struct fg_listening *listen
     connection->work.run = on_work;
     connection->timeout.on_due = on_timeout;
     connection->write_timeout.on_due = on_write_timeout;
-    connection->rest.on_due = on_rest;
+    connection->rest.on_due = fg_output_on_rest;
     if (event_assign(&connection->read_event, base, connection->fd, EV_READ | EV_PERSIST,
                      fg_reads_on_readable, connection) != 0 ||
         event_assign(&connection->write_event, base, connection->fd, EV_WRITE, on_writable,
                      connection) != 0)
         return false;
     if (listening->tls != NULL && fg_tls_open(&connection->tls, listening->tls, &net->tls_env,
-                                              on_tls_output, connection) != FG_OK)
+                                              fg_output_on_tls, connection) != FG_OK)
         return false;
     if (event_add(&connection->read_event, NULL) != 0) {
         fg_tls_close(&connection->tls);

@@ -193,6 +193,8 @@ void fg_connection_take_ciphertext(struct fg_connection *connection, const char 
 void fg_connection_end_input(struct fg_connection *connection);
 /* On with what is held: others had their turn. */
 void fg_connection_take_held(struct fg_connection *connection);
+/* Its work is done at the end of the turn. */
+void fg_connection_schedule(struct fg_connection *connection);
 /* Says some `most` bytes of what there is to say, and goes on with what follows that. */
 void fg_connection_write(struct fg_connection *connection, size_t most);
 /* Says at once what there is to say, where nobody works for it. */
@@ -209,6 +211,19 @@ void fg_reads_init(struct fg_net *net);
 void fg_reads_on_readable(evutil_socket_t fd, short what, void *connection);
 /* It holds what its codec takes when others had their turn. */
 void fg_reads_cut(struct fg_connection *connection);
+
+/* output.c */
+/* Some `most` bytes of what there is to say, in one write; what is left over waits. */
+enum fg_said fg_output_flush(struct fg_connection *connection, size_t most);
+/*
+ * Ciphertext from OpenSSL, or an alert: what is all that a flush has to say goes out from where it
+ * lies, more of it into the scratch buffer, and what comes between flushes (handshake, alerts)
+ * aside. An fg_tls_output_fn.
+ */
+bool fg_output_on_tls(void *connection, const void *data, size_t len);
+/* TLS speaks: once it has not for a while, it can do with less memory. */
+void fg_output_keep_awake(struct fg_connection *connection);
+void fg_output_on_rest(struct fg_timeout *timeout);
 
 /* writes.c */
 void fg_writes_init(struct fg_net *net);
