@@ -71,12 +71,13 @@ struct fg_hash_cookie_conf {
     bool is_http_only;
 };
 
-enum fg_check_kind { FG_CHECK_HTTP, FG_CHECK_TCP };
+enum fg_check_kind { FG_CHECK_HTTP, FG_CHECK_TCP, FG_CHECK_GRPC };
 
 struct fg_check_conf {
     enum fg_check_kind kind;
-    const char *path; /* of the GET */
-    const char *host; /* NULL: as requests, or the endpoint's */
+    const char *path;    /* of the GET */
+    const char *host;    /* NULL: as requests, or the endpoint's */
+    const char *service; /* of gRPC; NULL: the server as a whole */
     uint64_t timeout_ns;
 };
 

@@ -1,7 +1,8 @@
 /*
  * health_check.c: asks every host of the list, in its own time, whether it is well.
  * Job      an HTTP check is an exchange of our own with a GET, pinned to its host, over the same
- *          code and protocol as real requests but never on an idle connection; a TCP check is a
+ *          code and protocol as real requests but never on an idle connection; a check by gRPC is
+ *          a call of grpc.health.v1.Health/Check in the same way; a TCP check is a
  *          connect, and a PROXY header that says "no client" where servers wait for one.
  *          policies/health turns results into a state, hosts_shared tells the loops. The
  *          same timer runs the sweep of the outlier detection.
@@ -18,11 +19,13 @@
 
 #include "base/clock.h"
 #include "proxy/client_header.h"
+#include "proxy/grpc_health.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define TICK_MOST_NS (250 * FG_MS)
@@ -30,6 +33,7 @@
 #define ARENA_BYTES_MAX ((size_t)262144)
 #define BODY_BYTES_MAX ((size_t)1 << 20) /* of an answer; the rest stays with the host */
 #define ARENA_CHUNKS_MAX ((size_t)1024)
+#define MESSAGE_BYTES_MAX 256u /* of an answer by gRPC; a longer one is none that we know */
 
 enum check_state { CHECK_WAITING, CHECK_HTTP, CHECK_TCP };
 
@@ -42,7 +46,9 @@ struct check {
     uint64_t due_ns;      /* while waiting */
     uint64_t deadline_ns; /* while running */
     unsigned status;
-    size_t body_bytes; /* of the answer, so far */
+    size_t body_bytes;                        /* of the answer, so far */
+    bool has_call_status;                     /* its grpc-status was there, and OK */
+    unsigned char message[MESSAGE_BYTES_MAX]; /* the answer's begin, by gRPC */
     struct fg_arena arena;
     struct event connected; /* of the TCP check */
     int fd;
@@ -99,32 +105,47 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
     check_of(ex)->status = status;
 }
 
+static bool is_grpc(const struct check *check)
+{
+    return check->checker->thread->proxy->conf.check.kind == FG_CHECK_GRPC;
+}
+
 /* Past the limit nothing more is read, so that the check ends with its time, as a bad one. */
 static bool on_write(struct fg_exchange *ex, const void *data, size_t len)
 {
     struct check *check = check_of(ex);
-    (void)data;
+    if (is_grpc(check) && check->body_bytes < MESSAGE_BYTES_MAX) {
+        size_t room = MESSAGE_BYTES_MAX - check->body_bytes;
+        memcpy(check->message + check->body_bytes, data, len < room ? len : room);
+    }
     check->body_bytes += len;
     return check->body_bytes <= BODY_BYTES_MAX;
 }
 
 static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, size_t field_count)
 {
-    (void)ex;
-    (void)fields;
-    (void)field_count;
+    for (size_t i = 0; i < field_count; i++) {
+        if (fg_span_equal(fields[i].name, FG_SPAN("grpc-status")))
+            check_of(ex)->has_call_status = fg_span_equal(fields[i].value, FG_SPAN("0"));
+    }
 }
 
 static void on_end(struct fg_exchange *ex)
 {
     struct check *check = check_of(ex);
-    finish(check, check->status >= 200 && check->status < 400);
+    bool is_good = check->status >= 200 && check->status < 400;
+    if (is_grpc(check))
+        is_good = check->status == 200 && check->has_call_status &&
+                  check->body_bytes <= MESSAGE_BYTES_MAX &&
+                  fg_grpc_health_is_serving(check->message, check->body_bytes);
+    finish(check, is_good);
 }
 
 static void on_head_end(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
                         size_t field_count)
 {
     on_head(ex, status, fields, field_count);
+    on_trailers(ex, fields, field_count);
     on_end(ex);
 }
 
@@ -176,27 +197,18 @@ static const struct fg_exchange_ops check_ops = {
     .release_slot = on_release_slot,
 };
 
-static void start_http(struct check *check, uint64_t now_ns)
+/* What the check by HTTP and that by gRPC have in common. */
+static void make_exchange(struct check *check, uint64_t now_ns)
 {
-    static const struct fg_field fields[] = {
-        {FG_SPAN_LITERAL("user-agent"), FG_SPAN_LITERAL("floodgate-health-check")}};
     struct fg_health_checker *checker = check->checker;
     const struct fg_cluster_conf *conf = &checker->thread->proxy->conf;
     const char *host = conf->check.host != NULL    ? conf->check.host
                        : conf->host_header != NULL ? conf->host_header
                                                    : check->endpoint->host->spec.server_name;
-    struct fg_span query = fg_span_from_string(conf->check.path);
-    struct fg_span path = fg_span_split(&query, '?');
     fg_arena_fini(&check->arena); /* of the check before */
     fg_arena_init(&check->arena, &checker->pool, ARENA_BYTES_MAX);
     check->ex = (struct fg_exchange){
-        .method = FG_METHOD_GET,
-        .method_text = FG_SPAN("GET"),
         .authority = fg_span_from_string(host),
-        .path = path,
-        .query = query,
-        .fields = fields,
-        .field_count = 1,
         .priority = FG_PRIORITY_CRITICAL,
         .started_ns = now_ns,
         .deadline_ns = check->deadline_ns,
@@ -205,8 +217,48 @@ static void start_http(struct check *check, uint64_t now_ns)
     };
     check->status = 0;
     check->body_bytes = 0;
+    check->has_call_status = false;
     check->state = CHECK_HTTP;
-    fg_proxy_request_start_pinned(checker->thread, &check->ex, check->endpoint);
+}
+
+static void start_http(struct check *check, uint64_t now_ns)
+{
+    static const struct fg_field fields[] = {
+        {FG_SPAN_LITERAL("user-agent"), FG_SPAN_LITERAL("floodgate-health-check")}};
+    struct fg_proxy_thread *thread = check->checker->thread;
+    struct fg_span query = fg_span_from_string(thread->proxy->conf.check.path);
+    make_exchange(check, now_ns);
+    check->ex.method = FG_METHOD_GET;
+    check->ex.method_text = FG_SPAN("GET");
+    check->ex.path = fg_span_split(&query, '?');
+    check->ex.query = query;
+    check->ex.fields = fields;
+    check->ex.field_count = 1;
+    fg_proxy_request_start_pinned(thread, &check->ex, check->endpoint);
+}
+
+static void start_grpc(struct check *check, uint64_t now_ns)
+{
+    static const struct fg_field fields[] = {
+        {FG_SPAN_LITERAL("user-agent"), FG_SPAN_LITERAL("floodgate-health-check")},
+        {FG_SPAN_LITERAL("content-type"), FG_SPAN_LITERAL("application/grpc")},
+    };
+    struct fg_proxy_thread *thread = check->checker->thread;
+    const char *service = thread->proxy->conf.check.service;
+    unsigned char body[FG_GRPC_ASK_BYTES];
+    size_t len = fg_grpc_health_ask(fg_span_from_string(service == NULL ? "" : service), body);
+    make_exchange(check, now_ns);
+    check->ex.method = FG_METHOD_POST;
+    check->ex.method_text = FG_SPAN("POST");
+    check->ex.path = FG_SPAN("/grpc.health.v1.Health/Check");
+    check->ex.fields = fields;
+    check->ex.field_count = 2;
+    check->ex.has_body = true;
+    check->ex.accepts_trailers = true;
+    check->ex.content_length = (int64_t)len;
+    fg_proxy_request_start_pinned(thread, &check->ex, check->endpoint);
+    if (check->ex.backend_state != NULL) /* or it has ended already */
+        fg_proxy_request_on_body(check->ex.backend_state, body, len, true);
 }
 
 /* ---- a connect ---- */
@@ -281,10 +333,17 @@ static void start(struct check *check, uint64_t now_ns)
 {
     const struct fg_check_conf *conf = &check->checker->thread->proxy->conf.check;
     check->deadline_ns = now_ns + conf->timeout_ns;
-    if (conf->kind == FG_CHECK_TCP)
-        start_tcp(check);
-    else
+    switch (conf->kind) {
+    case FG_CHECK_HTTP:
         start_http(check, now_ns);
+        break;
+    case FG_CHECK_TCP:
+        start_tcp(check);
+        break;
+    case FG_CHECK_GRPC:
+        start_grpc(check, now_ns);
+        break;
+    }
 }
 
 static void free_check(struct check *check)

@@ -102,15 +102,19 @@ static void check_choice(struct fg_snapshot *snapshot, const struct fg_raw_backe
                            cluster->endpoint_count, conf->hosts_max);
 }
 
+static bool speaks_http1(const struct fg_cluster_conf *conf)
+{
+    return conf->protocol == FG_PROTOCOL_HTTP1 ||
+           (conf->protocol == FG_PROTOCOL_AUTO && !conf->has_tls);
+}
+
 /* How endpoints are spoken to. */
 static void check_speech(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
     static const char *const of_v2[] = {"proxy_protocol_tlvs", NULL};
     static const char *const of_h2[] = {"connection_keepalive", NULL};
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
-    bool is_h1 = conf->protocol == FG_PROTOCOL_HTTP1 ||
-                 (conf->protocol == FG_PROTOCOL_AUTO && !conf->has_tls);
-    if (is_h1 && fg_config_is_sound(cluster->node, "protocol") &&
+    if (speaks_http1(conf) && fg_config_is_sound(cluster->node, "protocol") &&
         fg_config_is_sound(cluster->node, "tls"))
         fg_config_refuse_keys(snapshot, cluster->node, of_h2,
                               "without HTTP/2 (protocol h2, or auto with tls)");
@@ -135,12 +139,21 @@ static void check_speech(struct fg_snapshot *snapshot, const struct fg_raw_backe
 
 static void check_health(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
-    static const char *const of_http[] = {"path", "host", NULL};
+    static const char *const of_http[] = {"path", NULL};
+    static const char *const of_both[] = {"host", NULL};
+    static const char *const of_grpc[] = {"service", NULL};
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
     const struct fg_yaml_node *check = fg_yaml_find(cluster->node, "health_check");
     const struct fg_yaml_node *outlier = fg_yaml_find(cluster->node, "outlier");
     if (conf->has_check && conf->check.kind == FG_CHECK_TCP)
-        fg_config_refuse_keys(snapshot, check, of_http, "with kind tcp");
+        fg_config_refuse_keys(snapshot, check, of_both, "with kind tcp");
+    if (conf->has_check && conf->check.kind != FG_CHECK_HTTP)
+        fg_config_refuse_keys(snapshot, check, of_http, "unless kind is http");
+    if (conf->has_check && conf->check.kind != FG_CHECK_GRPC)
+        fg_config_refuse_keys(snapshot, check, of_grpc, "unless kind is grpc");
+    if (conf->has_check && conf->check.kind == FG_CHECK_GRPC && speaks_http1(conf))
+        fg_config_error_at(snapshot, check, "kind",
+                           "gRPC needs HTTP/2; expected protocol h2, or auto with tls");
     const struct fg_yaml_node *breaker = fg_yaml_find(cluster->node, "endpoint_breaker");
     fg_config_check_order(snapshot, breaker, "open", "open_max",
                           conf->breaker.open_ns <= conf->breaker.open_max_ns);

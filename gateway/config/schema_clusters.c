@@ -144,6 +144,7 @@ static const struct fg_table tls_table = {
 static const struct fg_choice check_kinds[] = {
     {"http", FG_CHECK_HTTP},
     {"tcp", FG_CHECK_TCP},
+    {"grpc", FG_CHECK_GRPC},
     {NULL, 0},
 };
 
@@ -154,7 +155,8 @@ static const struct fg_key check_keys[] = {
      .initial = "http",
      .choices = check_kinds,
      .doc = "`http`: a GET, good with a status of 2xx or 3xx; `tcp`: a connect, and the header "
-            "of `proxy_protocol`."},
+            "of `proxy_protocol`; `grpc`: a call of `grpc.health.v1.Health/Check`, good when it "
+            "says SERVING."},
     {.name = "path",
      .type = FG_KEY_STRING,
      .offset = L(check.path),
@@ -167,6 +169,12 @@ static const struct fg_key check_keys[] = {
      .derived = "`host_header`, else the endpoint's",
      .check = fg_text_check_authority,
      .doc = "`Host` of the check."},
+    {.name = "service",
+     .type = FG_KEY_STRING,
+     .offset = L(check.service),
+     .derived = "the server as a whole",
+     .check = fg_text_check_grpc_service,
+     .doc = "For `grpc`: whose health is asked for, such as `shop.v1.Orders`."},
     {.name = "interval",
      .type = FG_KEY_DURATION,
      .offset = L(health.interval_ns),

@@ -11,6 +11,7 @@
 
 #define HOST_MAX 253u
 #define NAME_MAX_BYTES 64u
+#define SERVICE_MAX_BYTES 127u /* proxy/grpc_health.h: one byte says how many */
 #define USER_MAX 128u
 
 static const char not_a_listen_address[] =
@@ -274,6 +275,13 @@ const char *fg_text_check_file_name(struct fg_span text)
     if (text.len == 0 || text.len > 255 || text.data[0] == '.' ||
         memchr(text.data, '/', text.len) != NULL)
         return "is not a file's name; expected one such as index.html";
+    return NULL;
+}
+
+const char *fg_text_check_grpc_service(struct fg_span text)
+{
+    if (text.len == 0 || text.len > SERVICE_MAX_BYTES)
+        return "is no name of a service; expected 1 to 127 bytes such as shop.v1.Orders";
     return NULL;
 }
 

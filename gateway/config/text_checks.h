@@ -76,6 +76,9 @@ const char *fg_text_check_label(struct fg_span text);
 /* A file's name without any directory. */
 const char *fg_text_check_file_name(struct fg_span text);
 
+/* A service of gRPC, whose health is asked for. */
+const char *fg_text_check_grpc_service(struct fg_span text);
+
 /* What binds requests to an endpoint: "client", "user", "path", "prompt", "header:NAME",
  * "cookie:NAME". */
 const char *fg_text_check_hash_key(struct fg_span text);
