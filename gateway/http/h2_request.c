@@ -199,14 +199,18 @@ static void arm_body(struct fg_h2 *h2, struct fg_stream *stream)
     fg_timeout_arm(&h2->codec.transport->env->timeouts, &stream->body_timeout, FG_TIMEOUT_BODY);
 }
 
-/* Answered here, a request that is none meets no rate limit: the allowance is its only bound. */
+/*
+ * Answered here, a request that is none meets no rate limit: the allowance is its only bound. One
+ * client of a proxy must not end what is under way for all others; that one bounds its clients.
+ */
 static void refuse_request(struct fg_h2 *h2, struct fg_stream *stream, bool is_end)
 {
     fg_counter_add_owned(&h2->codec.transport->env->stats->protocol_errors, 1);
     stream->is_body_complete = is_end;
     stream->is_refusing = true;
     fg_stream_answer_error(stream, stream->error);
-    bool may_go_on = stream->error == FG_HTTP_NO_MEMORY || fg_h2_spend(h2, FG_H2_RESET_COST);
+    bool is_free = stream->error == FG_HTTP_NO_MEMORY || h2->codec.transport->is_shared;
+    bool may_go_on = is_free || fg_h2_spend(h2, FG_H2_RESET_COST);
     assert(may_go_on || h2->has_failed);
 }
 

@@ -309,6 +309,7 @@ static bool open_codec(struct fg_connection *connection, bool is_h2)
     if (ledger != NULL)
         transport->overhead_owed =
             fg_flood_ledger_owed(ledger, debtor, fg_loop_now_ns(transport->env->loop));
+    transport->is_shared = !connection->is_counted;
     connection->codec = is_h2 ? fg_h2_create(transport) : fg_h1_create(transport);
     if (connection->codec == NULL) {
         connection->has_broken = true;

@@ -141,6 +141,21 @@ def test_requests_that_are_none_come_to_an_end(launch, fields):
         gateway.wait_stats(lambda stats: stats["gateway"]["connections"]["h2_indebted"] == 1, what="an address that owes it")
 
 
+def test_requests_that_are_none_do_not_end_a_trusted_proxys_connection(launch):
+    """One of its clients would end what is under way for all others."""
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain",
+                                  "trusted_proxies": ["127.1.0.0/16"]}],
+        "limits": {"threads": 1, "http2_overhead_per_second": 1},
+        "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}]})
+    peer = attack(gateway, b"")
+    with peer.connection:
+        for stream in range(1, 401, 2):
+            peer.send(headers(stream, pseudo("/%zz", method="HEAD")))
+            assert peer.until(lambda s=stream: peer.is_over(s)), stream
+        assert not peer.goaways and peer.get(401, "/direct") == 200
+
+
 def test_streams_behind_the_last_goaway_are_a_flood_as_well(launch, recorder):
     """What crosses it is ignored (RFC 9113 section 6.8), and few at most do."""
     gateway = launch({
