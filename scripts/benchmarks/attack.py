@@ -6,8 +6,8 @@ What a client with manners notices of an attack beside it, and what the gateway 
               in the same run; p99 beside against alone, the median of the rounds. A client connects again when it is told to go, and
               whoever has no answer with 200 after 2 s counts as not answered
 
-One thread on one core; clients, upstream and attacker on the other, the attacker with little priority, since it is
-the gateway's time that it must not get. Environment: FG_BENCH_SECONDS (4), FG_BENCH_ROUNDS (3), FG_BENCH_ATTACKS
+One thread on one core; clients, upstream and attacker on the other, the attacker only when neither of those wants it:
+it is the gateway's time that it must not get. Environment: FG_BENCH_SECONDS (4), FG_BENCH_ROUNDS (3), FG_BENCH_ATTACKS
 (all; a comma between two).
 """
 import json
@@ -102,7 +102,7 @@ class Site:
         return measured, [(after - start) / seconds for after, start in zip(self.time_of_gateway(), before)]
 
     def beside(self, name):
-        one = subprocess.Popen(machine.pinned(-1, ["nice", "-n", "10", sys.executable, str(ATTACKER), name,
+        one = subprocess.Popen(machine.pinned(-1, ["chrt", "--idle", "0", sys.executable, str(ATTACKER), name,
                                                    str(self.plain), str(self.tls), str(SECONDS + 1)]),
                                stdout=subprocess.PIPE, text=True)
         try:
