@@ -34,7 +34,7 @@ struct fg_retry_facts {
     bool is_body_at_hand; /* all of the body so far can be sent again */
     bool is_answer_begun; /* the client has a part of the answer */
     bool is_pause_asked;  /* the server has said when to come again (Retry-After) */
-    bool has_untried;     /* another server may be asked */
+    bool has_untried;     /* another server may be asked; counts where a pause is asked */
     uint32_t connect_retries;
     uint32_t retries; /* so far */
 };

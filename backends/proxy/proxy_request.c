@@ -205,6 +205,7 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         .connect_retries_max = proxy->conf.connect_retries,
         .retries_max = proxy->conf.retries_max,
         .causes = proxy->conf.retry_causes != 0 ? proxy->conf.retry_causes : UINT32_MAX};
+    const bool is_pause_asked = asks_for_pause(attempt, cause);
     const struct fg_retry_facts facts = {
         .cause = cause,
         .is_idempotent = fg_method_is_idempotent(request->ex->method) && !request->is_upgrade,
@@ -213,9 +214,9 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         .is_answer_begun = request->answering != NULL,
         .connect_retries = request->reconnects,
         .retries = request->retries,
-        .is_pause_asked = asks_for_pause(attempt, cause),
-        .has_untried =
-            fg_proxy_endpoint_has_untried(request->thread, &request->wish, attempt->endpoint),
+        .is_pause_asked = is_pause_asked,
+        .has_untried = is_pause_asked && fg_proxy_endpoint_has_untried(
+                                             request->thread, &request->wish, attempt->endpoint),
     };
     switch (fg_retry_judge(&conf, &facts)) {
     case FG_RETRY_NO:
