@@ -4,6 +4,8 @@
  */
 #include "tests/unit/http/fake_transport.h"
 
+#include "policies/read_turn.h"
+
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -12,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct fake fake;
     fake_open(&fake, false, NULL);
+    fake.transport.begun_max = FG_READ_TURN_BEGINS; /* as net/reads.c */
     size_t step = (size_t)(data[0] & 0x3f) + 1;
     bool is_slow_reader = (data[0] & 0x40) != 0;
     if ((data[0] & 0x80) != 0)

@@ -5,6 +5,8 @@
  */
 #include "tests/unit/http/fake_transport.h"
 
+#include "policies/read_turn.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char start[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
@@ -12,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct fake fake;
     fake_open(&fake, true, NULL);
+    fake.transport.begun_max = FG_READ_TURN_BEGINS; /* as net/reads.c */
     fake_feed(&fake, start, sizeof(start) - 1);
     size_t step = (data[0] & 0x80) != 0 ? size : (size_t)(data[0] & 0x3f) + 1;
     bool is_slow_reader = (data[0] & 0x40) != 0;

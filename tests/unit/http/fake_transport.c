@@ -413,11 +413,14 @@ static bool flush(struct fake *fake)
     return has_moved;
 }
 
+/* Others have had their turn when it gave way. */
 static bool feed_held(struct fake *fake)
 {
-    if (!fake->wants_resume || fake->held_len == 0 || fake->is_cut)
+    bool is_next = fake->wants_resume || fg_transport_gives_way(&fake->transport);
+    if (!is_next || fake->held_len == 0 || fake->is_cut)
         return false;
     fake->wants_resume = false;
+    fake->transport.begun = 0;
     size_t taken = fake->codec->ops->input(fake->codec, fake->held, fake->held_len);
     assert(taken <= fake->held_len);
     memmove(fake->held, fake->held + taken, fake->held_len - taken);
@@ -446,6 +449,7 @@ void fake_feed(struct fake *fake, const void *data, size_t len)
         char *copy = malloc(len);
         assert(copy != NULL);
         memcpy(copy, data, len);
+        fake->transport.begun = 0;
         taken = fake->codec->ops->input(fake->codec, copy, len);
         assert(taken <= len);
         free(copy);
