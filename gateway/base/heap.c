@@ -14,7 +14,7 @@
 #endif
 
 #define PAUSE_NS (2 * FG_S)
-#define WORTH_BYTES ((size_t)16 << 20)
+#define WORTH_BYTES (16 << 20)
 
 #ifdef __GLIBC__
 static size_t resident_bytes(void)
@@ -28,6 +28,12 @@ static size_t resident_bytes(void)
     (void)fclose(file);
     return resident * (size_t)sysconf(_SC_PAGESIZE);
 }
+
+/* Below zero where large blocks have not been written to yet. */
+static int64_t held_bytes(const struct mallinfo2 *heap)
+{
+    return (int64_t)resident_bytes() - (int64_t)(heap->uordblks + heap->hblkhd);
+}
 #endif
 
 bool fg_heap_trim(struct fg_heap_watch *watch, uint64_t now_ns)
@@ -36,13 +42,15 @@ bool fg_heap_trim(struct fg_heap_watch *watch, uint64_t now_ns)
         return false;
     watch->looked_ns = now_ns;
 #ifdef __GLIBC__
-    size_t resident = resident_bytes();
-    if (resident < watch->resident_bytes)
-        watch->resident_bytes = resident;
-    if (resident < watch->resident_bytes + WORTH_BYTES || mallinfo2().fordblks < WORTH_BYTES)
+    struct mallinfo2 heap = mallinfo2();
+    int64_t held = held_bytes(&heap);
+    if (held < watch->held_bytes)
+        watch->held_bytes = held;
+    if (held - watch->held_bytes < WORTH_BYTES || heap.fordblks < WORTH_BYTES)
         return false;
     (void)malloc_trim(0);
-    watch->resident_bytes = resident_bytes();
+    heap = mallinfo2();
+    watch->held_bytes = held_bytes(&heap);
     return true;
 #else
     return false;

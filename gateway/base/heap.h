@@ -10,17 +10,18 @@
 #define FG_BASE_HEAP_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct fg_heap_watch {
     uint64_t looked_ns;
-    size_t resident_bytes; /* the least since it was trimmed last */
+    int64_t held_bytes; /* resident, less the heap's blocks in use: the least since the last trim */
 };
 
 /*
  * Call every now and then. Looks once in two seconds; trims, and returns true, when the heap holds
- * much free and the process has grown by as much since the last time.
+ * much free and the process owns much more that is not in use than after the last time. A flood
+ * that is trimmed while it lasts may end without another byte of growth: resident memory alone
+ * would not show that.
  */
 bool fg_heap_trim(struct fg_heap_watch *watch, uint64_t now_ns);
 
