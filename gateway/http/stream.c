@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STREAMS_KEPT ((size_t)4096)
+#define STREAMS_KEPT ((size_t)256) /* free ones, and twice as many as are in use */
 #define MOVE(state) (1u << (state))
 
 static const uint8_t legal_moves[FG_STREAM_STATE_COUNT] = {
@@ -78,6 +78,25 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     return stream;
 }
 
+/*
+ * A flood's streams lie between the rest of what it took: kept, they would keep the pages of all of
+ * it. A few at a time: for each that is free again two more may be too many.
+ */
+static void keep(struct fg_codec_env *env, struct fg_stream *stream)
+{
+    stream->next_free = env->free_streams;
+    env->free_streams = stream;
+    env->free_stream_count++;
+    for (unsigned most = 3; most > 0; most--) {
+        if (env->free_stream_count <= STREAMS_KEPT + 2 * env->stream_count)
+            return;
+        struct fg_stream *dropped = env->free_streams;
+        env->free_streams = dropped->next_free;
+        env->free_stream_count--;
+        free(dropped);
+    }
+}
+
 void fg_stream_release(struct fg_stream *stream)
 {
     struct fg_codec_env *env = stream->codec->transport->env;
@@ -90,13 +109,7 @@ void fg_stream_release(struct fg_stream *stream)
     fg_arena_fini(&stream->req.arena_storage);
     env->stream_count--;
     env->streams_moved++;
-    if (env->free_stream_count >= STREAMS_KEPT) {
-        free(stream);
-        return;
-    }
-    stream->next_free = env->free_streams;
-    env->free_streams = stream;
-    env->free_stream_count++;
+    keep(env, stream);
 }
 
 enum fg_http_error fg_stream_finish_head(struct fg_stream *stream)
