@@ -116,7 +116,8 @@ static const struct fg_key limits_keys[] = {
      .initial = "100",
      .min = 1,
      .max = 10000,
-     .doc = "Requests open at once on one HTTP/2 connection."},
+     .doc = "Requests open at once on one HTTP/2 connection; over HTTP/1.1, pipelined ones whose "
+            "answers wait for their client."},
     /* 250 pings or 125 resets at once: no browser and no gRPC client comes near. */
     {.name = "http2_overhead_burst",
      .type = FG_KEY_U32,

@@ -44,7 +44,9 @@ void fg_h1_detach(struct fg_h1 *h1)
     struct fg_stream *stream = h1->current;
     fg_timeout_cancel(&stream->body_timeout);
     h1->is_body_stalled = false; /* that was its handler: what is left is read for nobody */
+    stream->ends_at = h1->said + h1->out.len;
     fg_list_push_back(&h1->finished, &stream->link);
+    h1->finished_count++;
     h1->current = NULL;
     if (h1->reading == FG_H1_READING_NOTHING || h1->reading == FG_H1_READING_TUNNEL) {
         h1->reading = FG_H1_READING_HEAD;
@@ -360,9 +362,16 @@ static size_t read_body(struct fg_h1 *h1, struct fg_span input)
     return len;
 }
 
+/* Its client has enough to read before it asks for more; each answer holds its request's memory. */
+static bool is_full(const struct fg_h1 *h1)
+{
+    const struct fg_limits_conf *limits = h1->codec.transport->env->limits;
+    return h1->out.len > limits->connection_buffer_bytes ||
+           h1->finished_count >= limits->streams_per_connection_max;
+}
+
 static size_t read_input(struct fg_h1 *h1, const char *data, size_t len)
 {
-    size_t out_max = (size_t)h1->codec.transport->env->limits->connection_buffer_bytes;
     struct fg_span left = {data, len};
     while (left.len > 0) {
         if (h1->is_closing && h1->current == NULL)
@@ -370,7 +379,7 @@ static size_t read_input(struct fg_h1 *h1, const char *data, size_t len)
         if (h1->reading == FG_H1_READING_NOTHING)
             break;
         if (h1->reading == FG_H1_READING_HEAD &&
-            (h1->out.len > out_max || fg_transport_gives_way(h1->codec.transport)))
+            (is_full(h1) || fg_transport_gives_way(h1->codec.transport)))
             break;
         size_t taken =
             h1->reading == FG_H1_READING_HEAD ? read_head(h1, left) : read_body(h1, left);
@@ -399,13 +408,13 @@ static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
     struct fg_codec_env *env = codec->transport->env;
     if (h1->out.len == 0)
         return 0;
-    bool was_above = h1->out.len > env->limits->connection_buffer_bytes;
+    bool was_full = is_full(h1);
     size_t len = fg_byte_queue_take(&h1->out, &env->segments, to, room);
+    h1->said += len;
     struct fg_stream *stream = h1->current;
     if (stream != NULL && stream->is_head_sent && stream->req.first_byte_ns == 0)
         stream->req.first_byte_ns = fg_loop_now_ns(env->loop);
-    if (was_above && h1->out.len <= env->limits->connection_buffer_bytes &&
-        h1->reading == FG_H1_READING_HEAD)
+    if (was_full && !is_full(h1) && h1->reading == FG_H1_READING_HEAD)
         codec->transport->ops->resume_input(codec->transport);
     if (stream != NULL && stream->is_writer_blocked && stream->state == FG_STREAM_OPEN &&
         h1->out.len <= env->limits->connection_buffer_bytes / 2) {
@@ -415,12 +424,17 @@ static size_t on_produce(struct fg_codec *codec, char *to, size_t room)
     return len;
 }
 
-static void finish_all(struct fg_h1 *h1)
+/* Of those answered, whoever's answer is over by then: a client that always has more to read would
+ * else have all of them kept. */
+static void finish_until(struct fg_h1 *h1, uint64_t said)
 {
     struct fg_codec_env *env = h1->codec.transport->env;
-    struct fg_list *link;
-    while ((link = fg_list_pop_front(&h1->finished)) != NULL) {
-        struct fg_stream *stream = FG_CONTAINER_OF(link, struct fg_stream, link);
+    while (!fg_list_is_empty(&h1->finished)) {
+        struct fg_stream *stream = FG_CONTAINER_OF(h1->finished.next, struct fg_stream, link);
+        if (stream->ends_at > said)
+            return;
+        fg_list_remove(&stream->link);
+        h1->finished_count--;
         if (stream->is_head_sent && stream->req.first_byte_ns == 0)
             stream->req.first_byte_ns = fg_loop_now_ns(env->loop);
         fg_stream_finish(stream);
@@ -431,11 +445,14 @@ static void on_flushed(struct fg_codec *codec)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
     struct fg_transport *transport = codec->transport;
-    if (h1->out.len > 0)
-        return;
     if (!fg_list_is_empty(&h1->finished))
         h1->rests_since_ns = fg_loop_now_ns(transport->env->loop);
-    finish_all(h1);
+    bool was_full = is_full(h1);
+    finish_until(h1, h1->said);
+    if (was_full && !is_full(h1) && h1->reading == FG_H1_READING_HEAD)
+        transport->ops->resume_input(transport);
+    if (h1->out.len > 0)
+        return;
     if (h1->current != NULL)
         return;
     if (h1->is_closing)
@@ -448,11 +465,10 @@ static void on_cut(struct fg_codec *codec, enum fg_gone_reason reason)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
     h1->is_closing = true;
-    if (h1->out.len > 0) {
-        FG_LIST_EACH_SAFE(it, after, &h1->finished)
-        FG_CONTAINER_OF(it, struct fg_stream, link)->req.was_aborted = true;
-    }
-    finish_all(h1);
+    finish_until(h1, h1->said);
+    FG_LIST_EACH_SAFE(it, after, &h1->finished)
+    FG_CONTAINER_OF(it, struct fg_stream, link)->req.was_aborted = true;
+    finish_until(h1, UINT64_MAX);
     struct fg_stream *stream = h1->current;
     if (stream != NULL) {
         h1->current = NULL;

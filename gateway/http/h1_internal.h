@@ -24,7 +24,8 @@ struct fg_h1 {
     struct fg_codec codec; /* first */
 
     struct fg_stream *current; /* the one request that is read or answered; NULL between two */
-    struct fg_list finished;   /* answers complete in `out`, to be done when that is flushed */
+    struct fg_list finished;   /* answers complete in `out`, to be done when they are flushed */
+    uint32_t finished_count;
 
     /* reading */
     enum fg_h1_reading reading;
@@ -55,6 +56,7 @@ struct fg_h1 {
     bool is_until_close;           /* the current answer ends with the connection */
 
     struct fg_byte_queue out;
+    uint64_t said; /* bytes that have left it */
 };
 
 static inline struct fg_h1 *fg_h1_of(struct fg_codec *codec)

@@ -74,6 +74,7 @@ struct fg_stream {
     int64_t response_left;             /* of the promised content-length; -1: none promised */
 
     /* counters */
+    uint64_t ends_at;  /* h1: of all that the codec says, where this answer is over */
     size_t taken;      /* h2: of the answer, since write_timeout was armed */
     size_t unconsumed; /* request body handed over and still held by the handler */
     size_t unwanted;   /* h2: of the request body, that nobody takes */

@@ -4,6 +4,7 @@ has asked for before. In each the attacker is closed or answered within bounds, 
 """
 import contextlib
 import re
+import select
 import socket
 import ssl
 import time
@@ -122,6 +123,25 @@ def test_pipelined_requests_whose_answers_are_never_read(site):
             connection.send(GET % (b"/direct", b"") * 10000)
         neighbour(site)
         is_quiet(site)
+
+
+def test_pipelined_requests_whose_answers_are_always_behind(site):
+    """What has been read is over, and its memory others', though there is always more to be read."""
+    requests, sent, read = GET % (b"/c/p", b"") * 1000, 0, 0
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", site.port))
+        connection.setblocking(False)
+        while read < 1 << 20:
+            readable, writable, _ = select.select([connection], [connection], [], 60)
+            assert readable or writable
+            if writable:
+                sent = (sent + connection.send(requests[sent:])) % len(requests)
+            else:  # only then, so that there is no end to what waits
+                read += len(connection.recv(65536))
+        assert site.stats()["gateway"]["requests"]["active"] <= 100  # limits.streams_per_connection_max
+        neighbour(site)
+    is_quiet(site)
 
 
 def ask(site, path, fields=b"", count=1):

@@ -322,6 +322,7 @@ static void on_done(struct fg_request *req)
 {
     struct fake *fake = req->handler_ctx;
     fake->dones++;
+    fake->aborted += req->was_aborted;
     if (fake->last == req)
         fake->last = NULL;
 }

@@ -58,6 +58,7 @@ struct fake {
     /* what the handler heard */
     unsigned requests;
     unsigned dones;
+    unsigned aborted; /* of these */
     unsigned gones;
     unsigned lasts;
     unsigned codec_answers;

@@ -805,6 +805,62 @@ static void is_kept_under_pressure_while_others_are_to_blame(void **state)
     assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_STOP_KEEP_ALIVE]), 1);
 }
 
+/* Takes one answer and no more, as a socket does that is nearly full. */
+static void take_an_answer(struct fake *fake)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+                                 "content-length: 5\r\n\r\nhello";
+    char room[sizeof(answer) - 1];
+    size_t len = fake->codec->ops->produce(fake->codec, room, sizeof(room));
+    assert_int_equal(len, sizeof(room));
+    assert_memory_equal(room, answer, len);
+    fake->codec->ops->flushed(fake->codec);
+}
+
+static void is_done_with_each_answer_that_has_left(void **state)
+{
+    struct fake *fake = *state;
+    fake->is_stuck = true;
+    for (unsigned i = 0; i < 3; i++)
+        fake_feed_text(fake, GET("/"));
+    assert_int_equal(fake->requests, 3);
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_int_equal(fake->dones, i - 1);
+        take_an_answer(fake);
+        assert_int_equal(fake->dones, i);
+    }
+    assert_int_equal(fake->armed, FG_TIMEOUT_IDLE);
+}
+
+static void lets_no_more_answers_wait_than_streams(void **state)
+{
+    struct fake *fake = *state;
+    fake->is_stuck = true;
+    for (unsigned i = 0; i < 40; i++)
+        fake_feed_text(fake, GET("/"));
+    assert_int_equal(fake->requests, fake->limits.streams_per_connection_max);
+    take_an_answer(fake);
+    fake_turn(fake);
+    assert_int_equal(fake->requests, fake->limits.streams_per_connection_max + 1);
+    fake->is_stuck = false;
+    fake_turn(fake);
+    assert_int_equal(fake->dones, 40);
+}
+
+static void what_has_not_left_at_the_end_was_aborted(void **state)
+{
+    struct fake *fake = *state;
+    fake->is_stuck = true;
+    fake_feed_text(fake, GET("/"));
+    fake_feed_text(fake, GET("/"));
+    take_an_answer(fake);
+    assert_int_equal(fake->aborted, 0);
+    fake->codec->ops->on_cut(fake->codec, FG_GONE_CLIENT_CLOSED);
+    fake->is_cut = true;
+    assert_int_equal(fake->dones, 2);
+    assert_int_equal(fake->aborted, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -814,6 +870,9 @@ int main(void)
         TEST(gives_up_by_a_reset),
         TEST(knows_when_it_waits_for_the_client_alone),
         TEST(is_kept_under_pressure_while_others_are_to_blame),
+        TEST(is_done_with_each_answer_that_has_left),
+        TEST(lets_no_more_answers_wait_than_streams),
+        TEST(what_has_not_left_at_the_end_was_aborted),
         TEST(gives_the_handler_a_clean_head),
         TEST(takes_each_authority_for_itself),
         TEST(keeps_a_good_request_id_and_replaces_a_bad_one),
