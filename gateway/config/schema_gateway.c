@@ -17,7 +17,8 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
-static const struct fg_choice path_escapes[] = {{"slash", 0}, {"nul", 1}, {NULL, 0}};
+static const struct fg_choice path_escapes[] = {
+    {"slash", 0}, {"nul", 1}, {"overlong", 2}, {NULL, 0}};
 
 #define L(member) AT(fg_limits_conf, member)
 static const struct fg_key limits_keys[] = {
@@ -102,7 +103,9 @@ static const struct fg_key limits_keys[] = {
      .choices = path_escapes,
      .derived = "none",
      .doc = "Escapes in a path that are passed on as they are instead of being answered 400: "
-            "`slash` is %2F and %5C, `nul` is %00. Routes never see them decoded."},
+            "`slash` is %2F and %5C, `nul` is %00, `overlong` is UTF-8 with more bytes than it "
+            "needs (%C0%AF, which careless decoders take for a slash). Routes never see them "
+            "decoded."},
     {.name = "body_max",
      .type = FG_KEY_SIZE,
      .offset = L(body_bytes_max),

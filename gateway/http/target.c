@@ -55,28 +55,58 @@ static bool is_unreserved(int c)
            c == '.' || c == '_' || c == '~';
 }
 
+/* -1: there is none. */
+static int escaped_byte(const char *from, size_t left)
+{
+    if (left < 3 || from[0] != '%')
+        return -1;
+    int high = hex_value(from[1]);
+    int low = hex_value(from[2]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+/*
+ * Does `first` begin a sequence that says in more bytes what fewer could? In no other encoding
+ * would these two stand together: in Latin-1 the second one is a control, or behind A with an
+ * accent a sign.
+ */
+static bool is_overlong(int first, int second)
+{
+    static const struct {
+        unsigned char from, to; /* first bytes */
+        unsigned char last;     /* second ones, from 0x80 to this */
+    } forms[] = {
+        {0xc0, 0xc1, 0xbf}, {0xe0, 0xe0, 0x9f}, {0xf0, 0xf0, 0x8f},
+        {0xf8, 0xf8, 0x87}, {0xfc, 0xfc, 0x83},
+    };
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (first >= forms[i].from && first <= forms[i].to)
+            return second >= 0x80 && second <= forms[i].last;
+    }
+    return false;
+}
+
 /* Writes the escape at `from` (3 bytes) decoded or in upper case; 0 when it is refused. */
 static size_t put_escape(const char *from, size_t left, unsigned kept, char *to)
 {
     static const char digits[] = "0123456789ABCDEF";
-    if (left < 3)
+    int c = escaped_byte(from, left);
+    if (c < 0)
         return 0;
-    int high = hex_value(from[1]);
-    int low = hex_value(from[2]);
-    if (high < 0 || low < 0)
-        return 0;
-    int c = high * 16 + low;
     bool is_kept = ((c == '/' || c == '\\') && (kept & FG_TARGET_KEEP_SLASH) != 0) ||
                    (c == 0 && (kept & FG_TARGET_KEEP_NUL) != 0);
     if ((c < 0x20 || c == 0x7f || c == '/' || c == '\\') && !is_kept)
+        return 0;
+    if (c >= 0xc0 && (kept & FG_TARGET_KEEP_OVERLONG) == 0 &&
+        is_overlong(c, escaped_byte(from + 3, left - 3)))
         return 0;
     if (is_unreserved(c)) {
         to[0] = (char)c;
         return 1;
     }
     to[0] = '%';
-    to[1] = digits[high];
-    to[2] = digits[low];
+    to[1] = digits[c / 16];
+    to[2] = digits[c % 16];
     return 3;
 }
 

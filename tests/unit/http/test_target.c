@@ -180,6 +180,30 @@ static void knows_every_byte(void **state)
     fg_arena_pool_fini(&pool);
 }
 
+/* The last that is too long and the first that is not, of each length; and Latin-1. */
+static void knows_overlong_forms(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *raw;
+        bool is_refused;
+    } cases[] = {
+        {"/%c0%80", true},          {"/%c1%bf", true},          {"/%c2%80", false},
+        {"/%e0%80%af", true},       {"/%e0%9f%bf", true},       {"/%e0%a0%80", false},
+        {"/%f0%80%80%af", true},    {"/%f0%8f%bf%bf", true},    {"/%f0%90%80%80", false},
+        {"/%f8%80%80%80%af", true}, {"/%f8%87%bf%bf%bf", true}, {"/%f8%88%80%80%80", false},
+        {"/%fc%83%bf", true},       {"/%fc%84%80", false},      {"/%c0", false},
+        {"/%c0-propos", false},     {"/%c0%20la", false},       {"/%e0a%80", false},
+        {"/a?%c0%af", false},       {"/%c3%a4/%c0%ae", true},   {"/%c0%2", true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fg_target target;
+        struct fg_span raw = fg_span_from_string(cases[i].raw);
+        enum fg_status status = fg_target_parse(raw, FG_METHOD_GET, 0, &fixture->arena, &target);
+        assert_int_equal(status, cases[i].is_refused ? FG_ERR_INVALID : FG_OK);
+    }
+}
+
 static void keeps_escapes_where_it_may(void **state)
 {
     struct fixture *fixture = *state;
@@ -194,6 +218,8 @@ static void keeps_escapes_where_it_may(void **state)
         {"/a%00", FG_TARGET_KEEP_NUL, "/a%00"},
         {"/a%01", FG_TARGET_KEEP_NUL | FG_TARGET_KEEP_SLASH, NULL},
         {"/a%2f", FG_TARGET_KEEP_NUL, NULL},
+        {"/a%c0%af", FG_TARGET_KEEP_OVERLONG, "/a%C0%AF"},
+        {"/a%c0%af", FG_TARGET_KEEP_NUL | FG_TARGET_KEEP_SLASH, NULL},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct fg_target target;
@@ -273,6 +299,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(normalises, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses, set_up, tear_down),
         cmocka_unit_test(knows_every_byte),
+        cmocka_unit_test_setup_teardown(knows_overlong_forms, set_up, tear_down),
         cmocka_unit_test_setup_teardown(keeps_escapes_where_it_may, set_up, tear_down),
         cmocka_unit_test_setup_teardown(takes_the_absolute_form, set_up, tear_down),
         cmocka_unit_test_setup_teardown(takes_the_asterisk_for_options_alone, set_up, tear_down),
