@@ -190,7 +190,7 @@ static const struct fg_key match_keys[] = {
      .count_offset = L(header_count),
      .max = 16,
      .doc = "Header fields that must be there with that value, in one line of it at least; "
-            "`\"*\"` is any value."},
+            "`\"*\"` is any value. `x_a` and `x-a` are one name, as they are to many servers."},
     {.name = "query",
      .type = FG_KEY_PARAMETERS,
      .offset = L(parameters),

@@ -88,6 +88,17 @@ static void matches_fields(void **state)
     assert_string_equal(find(FG_METHOD_GET, "h", "/other", any, 1, &others), "debug");
 }
 
+static void takes_an_underscore_for_a_hyphen(void **state)
+{
+    (void)state;
+    uint32_t others;
+    const struct fg_field other[] = {{FG_SPAN_LITERAL("x_beta"), FG_SPAN_LITERAL("1")}};
+    const struct fg_field longer[] = {{FG_SPAN_LITERAL("x_beta_"), FG_SPAN_LITERAL("1")}};
+    assert_string_equal(find(FG_METHOD_POST, "h", "/api/orders", other, 1, &others), "beta");
+    assert_string_equal(find(FG_METHOD_POST, "h", "/api/orders", longer, 1, &others),
+                        "orders-post");
+}
+
 static void tells_a_wrong_method_from_a_wrong_path(void **state)
 {
     (void)state;
@@ -103,6 +114,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_the_first_that_matches),
         cmocka_unit_test(matches_fields),
+        cmocka_unit_test(takes_an_underscore_for_a_hyphen),
         cmocka_unit_test(tells_a_wrong_method_from_a_wrong_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
