@@ -135,11 +135,14 @@ static bool may_keep_alive(const struct fg_h1 *h1, const struct fg_stream *strea
 }
 
 /* How will the client know where the body ends? */
-static void put_framing(struct writer *writer, struct fg_stream *stream, bool is_end,
-                        bool *keep_alive)
+static void put_framing(struct writer *writer, struct fg_stream *stream, unsigned status,
+                        bool is_end, bool *keep_alive)
 {
     struct fg_h1 *h1 = writer->h1;
-    if (stream->response_left == -1 && !stream->is_body_swallowed) {
+    if (status ==
+        205) { /* whatever its server has said, or without a word (RFC 9112 section 6.3) */
+        put_field(writer, FG_SPAN("content-length"), FG_SPAN("0"));
+    } else if (stream->response_left == -1 && !stream->is_body_swallowed) {
         if (is_end) {
             stream->response_left = 0;
             put_field(writer, FG_SPAN("content-length"), FG_SPAN("0"));
@@ -219,7 +222,7 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
     } else {
         for (size_t i = 0; i < field_count; i++)
             put_handler_field(&writer, stream, status, &fields[i]);
-        put_framing(&writer, stream, is_end, &keep_alive);
+        put_framing(&writer, stream, status, is_end, &keep_alive);
     }
     put(&writer, "\r\n", 2);
     flush_writer(&writer);

@@ -323,7 +323,8 @@ void fg_stream_set_trailers(struct fg_stream *stream)
 bool fg_stream_begin_answer(struct fg_stream *stream, unsigned status)
 {
     stream->is_head_sent = true;
-    if (status == 204)
+    bool is_empty = status == 204 || status == 205;
+    if (is_empty)
         stream->response_left = 0;
     return stream->req.ex.method == FG_METHOD_HEAD || status == 204 || status == 304;
 }

@@ -54,7 +54,7 @@ struct fg_stream {
     enum fg_stream_state state;
     bool was_seen;            /* on_request ran, so on_done must */
     bool is_head_sent;        /* head() was called */
-    bool is_body_swallowed;   /* HEAD, 204, 304 */
+    bool is_body_swallowed;   /* HEAD, 204, 205, 304 */
     bool is_chunked;          /* h1 answer */
     bool is_writer_blocked;   /* write() returned false */
     bool is_body_complete;    /* is_last was delivered */
@@ -174,7 +174,7 @@ void fg_stream_set_trailers(struct fg_stream *stream);
 
 /*
  * The head of the answer is being written: before its fields. True: it has no body, whatever these
- * say. A 204 does not even have a length (RFC 9110 section 8.6).
+ * say. A 204 does not even have a length (RFC 9110 section 8.6), that of a 205 is 0 (15.3.6).
  */
 bool fg_stream_begin_answer(struct fg_stream *stream, unsigned status);
 
