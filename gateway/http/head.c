@@ -494,6 +494,7 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
                                             head->limits->path_escapes_kept, head->arena, &target);
     if (status != FG_OK)
         return status == FG_ERR_NO_MEMORY ? FG_HTTP_NO_MEMORY : FG_HTTP_BAD_TARGET;
+    head->target_scheme = target.scheme;
     error = choose_authority(head, target.authority, version, &ex->authority);
     if (error == FG_HTTP_OK)
         error = set_framing(head, ex, version);

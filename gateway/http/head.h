@@ -46,7 +46,8 @@ struct fg_head {
     struct fg_span method;
     struct fg_span target;
     struct fg_span host;
-    struct fg_span authority; /* :authority */
+    struct fg_span authority;     /* :authority */
+    struct fg_span target_scheme; /* of an absolute target, once finished */
     struct fg_span request_id;
     struct fg_span protocol; /* :protocol (RFC 8441) */
     struct fg_span upgrade;  /* Upgrade; the second field of that name spoils it */

@@ -112,6 +112,18 @@ void fg_stream_release(struct fg_stream *stream)
     keep(env, stream);
 }
 
+/*
+ * An absolute target names its scheme, and what that asks of a connection this one has not (RFC
+ * 9110 section 7.4). A trusted proxy may have it from its own connection. Of HTTP/2's :scheme the
+ * connection knows better: there are clients that always say the same one.
+ */
+static bool is_of_other_scheme(const struct fg_stream *stream)
+{
+    const struct fg_span named = stream->head.target_scheme;
+    return named.data != NULL && !fg_span_equal(named, stream->req.ex.scheme) &&
+           !stream->codec->transport->is_shared;
+}
+
 enum fg_http_error fg_stream_finish_head(struct fg_stream *stream)
 {
     static const enum fg_spoken protocols[] = {
@@ -129,7 +141,8 @@ enum fg_http_error fg_stream_finish_head(struct fg_stream *stream)
         fg_codec_make_request_id(stream->codec->transport->env, id);
         ex->request_id = fg_span_make(id, 32);
     }
-    return fg_head_finish(&stream->head, ex, stream->req.version);
+    enum fg_http_error error = fg_head_finish(&stream->head, ex, stream->req.version);
+    return error == FG_HTTP_OK && is_of_other_scheme(stream) ? FG_HTTP_WRONG_SCHEME : error;
 }
 
 void fg_stream_begin(struct fg_stream *stream)
@@ -326,5 +339,5 @@ bool fg_stream_begin_answer(struct fg_stream *stream, unsigned status)
     bool is_empty = status == 204 || status == 205;
     if (is_empty)
         stream->response_left = 0;
-    return stream->req.ex.method == FG_METHOD_HEAD || status == 204 || status == 304;
+    return stream->req.ex.method == FG_METHOD_HEAD || is_empty || status == 304;
 }

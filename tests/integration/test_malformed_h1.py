@@ -116,6 +116,8 @@ REFUSED = [
     ("javascript scheme", get(b"javascript:alert(1)"), 400, "bad_target"),
     ("a scheme without authority", get(b"http:///a"), 400, "bad_host"),
     ("a scheme with one slash", get(b"http:/x/a"), 400, "bad_target"),
+    ("a target of TLS, in the clear", get(b"https://x/"), 421, "wrong_scheme"),
+    ("the same in upper case", get(b"HTTPS://x/"), 421, "wrong_scheme"),
     ("overlong slash", get(b"/a%c0%afb"), 400, "bad_target"),
     ("overlong dots", get(b"/a/%C0%AE%c0%ae/b"), 400, "bad_target"),
     ("overlong backslash", get(b"/a%c1%9cb"), 400, "bad_target"),

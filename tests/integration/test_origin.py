@@ -7,7 +7,7 @@ import struct
 import httpx
 import pytest
 
-from harness import free_port, run_binary, wait_for
+from harness import free_port, read_all, run_binary, wait_for
 from tls_tools import client_context
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -198,3 +198,11 @@ def test_check_refuses_bad_networks(tmp_path, value):
     done = run_binary("check", "-c", path)
     assert done.returncode == 2
     assert f'f.yaml:4:33: trusted_proxies: "{value}" is no network; expected one such as' in done.stderr
+
+
+def test_a_trusted_proxy_may_have_the_scheme_from_its_own_connection(site):
+    with socket.create_connection(("127.0.0.1", site.plain_port), 30) as proxy:
+        proxy.sendall(b"GET https://localhost/ HTTP/1.1\r\nhost: localhost\r\nx-forwarded-proto: https\r\n"
+                      b"connection: close\r\n\r\n")
+        assert read_all(proxy).startswith(b"HTTP/1.1 200 ")
+    assert seen(site)["x-forwarded-proto"] == "https"
