@@ -140,6 +140,7 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"dear_reads", offsetof(struct fg_net_stats, dear_reads)},
         {"reads_cut", offsetof(struct fg_net_stats, reads_cut)},
         {"writes_cut", offsetof(struct fg_net_stats, writes_cut)},
+        {"writes_gathered", offsetof(struct fg_net_stats, writes_gathered)},
         {"refused_share", offsetof(struct fg_net_stats, refused_share)},
         {"closed_share", offsetof(struct fg_net_stats, closed_share)},
         {"handshakes_ok", offsetof(struct fg_net_stats, handshakes_ok)},

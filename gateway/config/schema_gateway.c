@@ -74,6 +74,16 @@ static const struct fg_key limits_keys[] = {
      .doc =
          "Of one turn of an event loop, what may be spent on writing to clients: who is to be sent "
          "more than a small answer gets it by pieces, behind all others, by turns of addresses."},
+    {.name = "write_gather",
+     .type = FG_KEY_DURATION,
+     .offset = L(write_gather_ns),
+     .initial = "1ms",
+     .zero_word = "off",
+     .min = MS / 100,
+     .max = 10 * MS,
+     .doc = "While an event loop has other work, small answers to an HTTP/2 client that waits for "
+            "more of them are gathered so long, to leave in one write; they leave at once when "
+            "there is none. off: what a turn brings leaves with it."},
     {.name = "header_max",
      .type = FG_KEY_SIZE,
      .offset = L(header_bytes_max),

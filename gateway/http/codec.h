@@ -142,6 +142,10 @@ struct fg_codec {
     const struct fg_codec_ops *ops;
     struct fg_transport *transport;
     size_t unanswered; /* streams whose answer is not complete; stream.c counts them */
+    /* HTTP/2: what of it may wait until it is more, and leave in one write with that. */
+    size_t awaited;      /* streams whose answer has not begun; stream.c counts them */
+    size_t unsaid_bytes; /* of answers, since it last produced anything; a head counts as one */
+    bool has_urgent;     /* there is more than answers to say: a stream ends when it is said */
 };
 
 /* NULL when memory is short. */

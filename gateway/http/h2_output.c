@@ -107,6 +107,7 @@ void fg_h2_reset_wire(struct fg_h2 *h2, struct fg_h2_wire *wire, uint32_t error_
     struct fg_stream *stream = fg_h2_stream_of(wire);
     wire->is_reset = true;
     wire->reset_code = error_code;
+    h2->codec.has_urgent = true;
     if (stream != NULL)
         fg_h2_drop_heads(h2, stream);
     fg_h2_resets_note(&h2->resets, wire->id);
@@ -323,6 +324,8 @@ size_t fg_h2_produce(struct fg_codec *codec, char *to, size_t room)
     struct fg_h2 *h2 = fg_h2_of(codec);
     h2->to = to;
     h2->room = room;
+    h2->codec.unsaid_bytes = 0;
+    h2->codec.has_urgent = false;
     if (!fg_list_is_empty(&h2->wires.due))
         fg_hpack_prefetch(&h2->hpack);
     put_frames(h2);

@@ -110,6 +110,7 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
         !fg_h2_say_head(h2, stream, status, fields, field_count, stream->is_body_swallowed))
         fg_h2_reset(h2, stream, NGHTTP2_INTERNAL_ERROR);
     req->first_byte_ns = fg_loop_now_ns(req->loop);
+    h2->codec.unsaid_bytes++;
     if (is_end)
         fg_stream_set_state(stream, FG_STREAM_ENDED);
     fg_h2_settle(h2, stream);
@@ -132,6 +133,7 @@ static bool after_write(struct fg_request *req, size_t len, bool is_appended)
         return true;
     }
     req->bytes_out += len;
+    h2->codec.unsaid_bytes += len;
     if (stream->write_timeout.due_ns == 0) {
         stream->taken = 0;
         fg_timeout_arm(&env->timeouts, &stream->write_timeout, FG_TIMEOUT_STREAM_WRITE);

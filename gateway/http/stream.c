@@ -31,6 +31,14 @@ void fg_stream_set_state(struct fg_stream *stream, enum fg_stream_state next)
         stream->codec->unanswered--;
 }
 
+/* Of its answer, or there will be none. */
+static void note_begun(struct fg_stream *stream)
+{
+    if (!stream->is_head_sent && stream->req.version == FG_HTTP_2)
+        stream->codec->awaited--;
+    stream->is_head_sent = true;
+}
+
 struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version version,
                                     const struct fg_response_ops *ops)
 {
@@ -51,6 +59,7 @@ struct fg_stream *fg_stream_acquire(struct fg_codec *codec, enum fg_http_version
     memset(stream, 0, offsetof(struct fg_stream, head));
     stream->codec = codec;
     codec->unanswered++;
+    codec->awaited += version == FG_HTTP_2;
     stream->response_left = -1;
     fg_list_init(&stream->link);
     struct fg_request *req = &stream->req;
@@ -102,6 +111,7 @@ void fg_stream_release(struct fg_stream *stream)
     struct fg_codec_env *env = stream->codec->transport->env;
     if (stream->state != FG_STREAM_ENDED)
         stream->codec->unanswered--;
+    note_begun(stream);
     fg_timeout_cancel(&stream->body_timeout);
     fg_timeout_cancel(&stream->write_timeout);
     fg_list_remove(&stream->link);
@@ -335,7 +345,7 @@ void fg_stream_set_trailers(struct fg_stream *stream)
 
 bool fg_stream_begin_answer(struct fg_stream *stream, unsigned status)
 {
-    stream->is_head_sent = true;
+    note_begun(stream);
     bool is_empty = status == 204 || status == 205;
     if (is_empty)
         stream->response_left = 0;

@@ -80,6 +80,7 @@ static void transport_wake(struct fg_transport *transport)
     struct fg_connection *connection = fg_connection_of(transport);
     if (!connection->work.is_pending)
         fg_tls_prefetch_write(&connection->tls);
+    connection->has_more_to_say = true;
     fg_connection_schedule(connection);
 }
 

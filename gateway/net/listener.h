@@ -61,13 +61,14 @@ struct fg_net_stats {
     struct fg_counter accepted;
     struct fg_counter refused_limit; /* connections_max or per IP */
     struct fg_counter refused_overload;
-    struct fg_counter dear_reads;    /* that took more of a turn than their share */
-    struct fg_counter reads_cut;     /* of many requests: others had their turn before the rest */
-    struct fg_counter writes_cut;    /* the same, of much that there was to say */
-    struct fg_counter refused_share; /* for overload: its address holds more than its share */
-    struct fg_counter closed_share;  /* the same, of those that made no progress */
-    struct fg_counter open;          /* gauge */
-    struct fg_counter open_max;      /* gauge; this loop's share of connections_max */
+    struct fg_counter dear_reads;      /* that took more of a turn than their share */
+    struct fg_counter reads_cut;       /* of many requests: others had their turn before the rest */
+    struct fg_counter writes_cut;      /* the same, of much that there was to say */
+    struct fg_counter writes_gathered; /* that waited for more to say */
+    struct fg_counter refused_share;   /* for overload: its address holds more than its share */
+    struct fg_counter closed_share;    /* the same, of those that made no progress */
+    struct fg_counter open;            /* gauge */
+    struct fg_counter open_max;        /* gauge; this loop's share of connections_max */
     struct fg_counter handshakes_ok;
     struct fg_counter handshakes_failed;
     struct fg_counter handshakes_resumed;

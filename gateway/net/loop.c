@@ -6,7 +6,8 @@
  * Memory   one object; the deferred list is intrusive.
  *
  *    wait --> callbacks --> deferred (until the list is empty) --> late --> deferred --> wait
- *         `-- not if something is late already: it is the next turn's --------------------'
+ *     |   `-- not if something is late already: it is the next turn's --------------------'
+ *     `-- a look only while something is put off to the end of this turn
  */
 #include "net/loop.h"
 
@@ -37,7 +38,8 @@ struct fg_loop {
     struct fg_mailbox mailbox;
     struct fg_arena_pool arena_pool;
     struct fg_list deferred;
-    struct fg_list late; /* behind all of these */
+    struct fg_list late;    /* behind all of these */
+    struct fg_list put_off; /* until the end of the next turn */
     struct fg_last_share last_share;
     uint64_t turn;
     uint64_t now_ns;
@@ -125,6 +127,7 @@ struct fg_loop *fg_loop_create(unsigned index, size_t request_chunks_max)
     note_wall(loop, fg_clock_monotonic_ns());
     fg_list_init(&loop->deferred);
     fg_list_init(&loop->late);
+    fg_list_init(&loop->put_off);
     fg_arena_pool_init(&loop->arena_pool, request_chunks_max);
     if (fg_mailbox_init(&loop->mailbox) != FG_OK)
         goto free_loop;
@@ -150,13 +153,13 @@ static void run_all(struct fg_list *list)
     while ((link = fg_list_pop_front(list)) != NULL) {
         struct fg_deferred *deferred = FG_CONTAINER_OF(link, struct fg_deferred, link);
         deferred->is_pending = false;
+        deferred->is_put_off = false;
         deferred->run(deferred);
     }
 }
 
-void fg_loop_run_deferred(struct fg_loop *loop)
+static void run_late(struct fg_loop *loop)
 {
-    run_all(&loop->deferred);
     if (fg_list_is_empty(&loop->late))
         return;
     struct fg_list late = loop->late; /* what is late from now on is the next turn's */
@@ -165,6 +168,23 @@ void fg_loop_run_deferred(struct fg_loop *loop)
     fg_list_init(&loop->late);
     run_all(&late);
     run_all(&loop->deferred);
+}
+
+/* To the end of the list of what is deferred. */
+static void resume_put_off(struct fg_loop *loop)
+{
+    struct fg_list *link;
+    while ((link = fg_list_pop_front(&loop->put_off)) != NULL) {
+        FG_CONTAINER_OF(link, struct fg_deferred, link)->is_put_off = false;
+        fg_list_push_back(&loop->deferred, link);
+    }
+}
+
+void fg_loop_run_deferred(struct fg_loop *loop)
+{
+    resume_put_off(loop);
+    run_all(&loop->deferred);
+    run_late(loop);
 }
 
 void fg_loop_destroy(struct fg_loop *loop)
@@ -179,6 +199,13 @@ void fg_loop_destroy(struct fg_loop *loop)
     free(loop);
 }
 
+/* Waits for events, and runs their callbacks; not for what may never come while others wait. */
+static int take_events(struct fg_loop *loop)
+{
+    bool has_work = !fg_list_is_empty(&loop->late) || !fg_list_is_empty(&loop->put_off);
+    return event_base_loop(loop->base, EVLOOP_ONCE | (has_work ? EVLOOP_NONBLOCK : 0));
+}
+
 void fg_loop_run(struct fg_loop *loop)
 {
     loop->owner = pthread_self();
@@ -191,8 +218,7 @@ void fg_loop_run(struct fg_loop *loop)
     while (!loop->is_stopping) {
         loop->is_now_stale = true;
         loop->turn++;
-        int waiting = fg_list_is_empty(&loop->late) ? 0 : EVLOOP_NONBLOCK;
-        if (event_base_loop(loop->base, EVLOOP_ONCE | waiting) != 0)
+        if (take_events(loop) != 0)
             break;
         fg_loop_run_deferred(loop);
     }
@@ -262,10 +288,21 @@ uint64_t fg_loop_wall_of_ns(const struct fg_loop *loop, uint64_t monotonic_ns)
 void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred)
 {
     assert(deferred->run != NULL);
-    if (deferred->is_pending)
+    if (deferred->is_pending && !deferred->is_put_off)
         return;
+    if (deferred->is_put_off)
+        fg_list_remove(&deferred->link);
+    deferred->is_put_off = false;
     deferred->is_pending = true;
     fg_list_push_back(&loop->deferred, &deferred->link);
+}
+
+void fg_loop_put_off(struct fg_loop *loop, struct fg_deferred *deferred)
+{
+    assert(!deferred->is_pending);
+    deferred->is_pending = true;
+    deferred->is_put_off = true;
+    fg_list_push_back(&loop->put_off, &deferred->link);
 }
 
 void fg_loop_defer_late(struct fg_loop *loop, struct fg_deferred *deferred)
@@ -283,6 +320,7 @@ void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred)
     if (!deferred->is_pending)
         return;
     deferred->is_pending = false;
+    deferred->is_put_off = false;
     fg_list_remove(&deferred->link);
 }
 

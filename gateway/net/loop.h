@@ -27,6 +27,7 @@ struct fg_deferred {
     struct fg_list link;
     void (*run)(struct fg_deferred *deferred);
     bool is_pending;
+    bool is_put_off; /* pending, for the end of the next turn */
 };
 
 /* NULL when memory or descriptors are short. `request_chunks_max` bounds the arena pool (4 KiB
@@ -56,11 +57,14 @@ void fg_loop_refresh_now(struct fg_loop *loop);
 /* The wall time of a monotonic one; a clock that is set is followed within a tenth of a second. */
 uint64_t fg_loop_wall_of_ns(const struct fg_loop *loop, uint64_t monotonic_ns);
 
-/* Run `deferred` at the end of this turn; once, however often it is asked. */
+/* Run `deferred` at the end of this turn, put off or not; once, however often it is asked. */
 void fg_loop_defer(struct fg_loop *loop, struct fg_deferred *deferred);
 /* The same, behind all that is deferred so. What asks for it there has its time in the next turn,
  * which comes at once. */
 void fg_loop_defer_late(struct fg_loop *loop, struct fg_deferred *deferred);
+/* Run it at the end of the next turn, which comes at once and does not wait for events: what would
+ * be done by halves now may be whole by then. Not while it is pending. */
+void fg_loop_put_off(struct fg_loop *loop, struct fg_deferred *deferred);
 /* What fg_loop_run does at the end of a turn; for tests that take turns by hand. */
 void fg_loop_run_deferred(struct fg_loop *loop);
 /* Takes it back, if pending. */

@@ -144,6 +144,7 @@ struct fg_connection {
     bool wants_resume;     /* feed what is held */
     bool has_ended;        /* the client says no more; it may still read */
     bool is_end_held;      /* and the codec hears of it behind what is held */
+    bool has_more_to_say;  /* than when its work was last done */
     enum fg_close_mode close_mode;
     size_t sniffed;      /* bytes of the h2 preface seen */
     size_t linger_bytes; /* discarded: behind our last word, or behind the client's */
@@ -152,6 +153,7 @@ struct fg_connection {
 
     struct fg_read_pace pace; /* of its reads */
     struct fg_write_pace write_pace;
+    uint64_t gathers_since_ns; /* what it has to say, to say more at once; 0: it does not */
 
     struct fg_codec *codec; /* NULL until OPEN */
     struct fg_tls tls;      /* if transport.is_tls */

@@ -7,6 +7,7 @@ import contextlib
 import re
 import signal
 import socket
+import threading
 
 import pytest
 
@@ -212,3 +213,31 @@ def test_small_answers_of_servers_are_read_at_once(launch):
         for _ in range(20):
             assert gateway.get("/").content == b"x" * 10000
         assert figures(gateway, "connections")["last_reads"] == 0
+
+
+@pytest.mark.parametrize("gathers", [True, False])
+def test_an_answer_waits_for_others_a_turn_and_not_for_ever(launch, gathers):
+    released = threading.Event()
+
+    def answer(connection, head, _):
+        if b"/slow" in head:
+            released.wait(60)
+        connection.sendall(ok(b"it"))
+
+    with serving(Raw([answer])) as server:
+        config = cluster([server.address])
+        config["listeners"] = lambda fg: [{"address": f"127.0.0.1:{fg.port}", "kind": "plain"}]
+        config["limits"].update({} if gathers else {"write_gather": "off"})
+        gateway = launch(config)
+        client = H2(gateway)
+        with contextlib.closing(client):
+            client.ask("/slow")
+            client.ask("/fast")
+            assert client.hear(1) == [b"it"]
+            client.ask("/fast")
+            assert client.hear(1) == [b"it"]
+            assert 1 not in client.ended
+            assert (figure(gateway, "writes_gathered") > 0) == gathers
+            released.set()
+            assert client.hear(3) == [b"it"] * 3
+        assert "floodgate_writes_gathered_total " in plain_http.get(f"{gateway.admin}/metrics").text

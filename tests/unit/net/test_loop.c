@@ -105,12 +105,90 @@ static void what_is_late_comes_behind_all_others(void **state)
     fg_loop_destroy(loop);
 }
 
+static void what_is_put_off_is_done_in_the_next_turn(void **state)
+{
+    (void)state;
+    struct fg_loop *loop = fg_loop_create(0, 16);
+    assert_non_null(loop);
+    struct job first = made(loop, 'a', NULL), second = made(loop, 'b', NULL);
+    memset(done, 0, sizeof(done));
+    fg_loop_put_off(loop, &second.deferred);
+    fg_loop_defer(loop, &first.deferred);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(done, "ab");
+    fg_loop_run_deferred(loop);
+    assert_string_equal(done, "ab");
+    fg_loop_destroy(loop);
+}
+
+static void run_putting_off(struct fg_deferred *deferred)
+{
+    struct job *job = FG_CONTAINER_OF(deferred, struct job, deferred);
+    done[strlen(done)] = job->name;
+    if (--turns_left > 0)
+        fg_loop_put_off(job->loop, deferred);
+}
+
+static void put_off_again_it_is_another_turn_s(void **state)
+{
+    (void)state;
+    struct fg_loop *loop = fg_loop_create(0, 16);
+    assert_non_null(loop);
+    struct job job = made(loop, 'a', NULL);
+    job.deferred.run = run_putting_off;
+    memset(done, 0, sizeof(done));
+    turns_left = 3;
+    fg_loop_defer(loop, &job.deferred);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(done, "a");
+    assert_true(job.deferred.is_pending);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(done, "aa");
+    fg_loop_defer(loop, &job.deferred); /* asked for in between, it is done once */
+    fg_loop_run_deferred(loop);
+    assert_string_equal(done, "aaa");
+    assert_false(job.deferred.is_pending);
+    fg_loop_put_off(loop, &job.deferred);
+    fg_loop_defer_cancel(loop, &job.deferred);
+    fg_loop_run_deferred(loop);
+    assert_string_equal(done, "aaa");
+    fg_loop_destroy(loop);
+}
+
+static void run_putting_off_until_it_stops(struct fg_deferred *deferred)
+{
+    struct job *job = FG_CONTAINER_OF(deferred, struct job, deferred);
+    if (--turns_left > 0)
+        fg_loop_put_off(job->loop, deferred);
+    else
+        fg_loop_stop(job->loop);
+}
+
+/* Nothing else happens, as above. */
+static void what_is_put_off_keeps_the_loop_awake(void **state)
+{
+    (void)state;
+    struct fg_loop *loop = fg_loop_create(0, 16);
+    assert_non_null(loop);
+    struct job job = made(loop, 'a', NULL);
+    job.deferred.run = run_putting_off_until_it_stops;
+    turns_left = 10000;
+    fg_loop_put_off(loop, &job.deferred);
+    fg_loop_run(loop);
+    assert_int_equal(turns_left, 0);
+    assert_true(fg_loop_turn(loop) >= 9998);
+    fg_loop_destroy(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_late_comes_behind_all_others),
         cmocka_unit_test(what_is_late_again_is_the_next_turns),
         cmocka_unit_test(what_is_late_again_keeps_the_loop_awake),
+        cmocka_unit_test(what_is_put_off_is_done_in_the_next_turn),
+        cmocka_unit_test(put_off_again_it_is_another_turn_s),
+        cmocka_unit_test(what_is_put_off_keeps_the_loop_awake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
