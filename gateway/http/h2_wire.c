@@ -10,6 +10,7 @@
 #include <assert.h>
 
 #define SLOTS_FIRST 16u
+#define LOOK_BACK_MAX 100u /* among more than are usually open the order need not be exact */
 
 void fg_h2_wires_init(struct fg_h2_wires *wires, struct fg_block_pool *pool)
 {
@@ -143,13 +144,33 @@ bool fg_h2_wires_shift_windows(struct fg_h2_wires *wires, int32_t change)
     return true;
 }
 
+/*
+ * Before what was asked for later, as the client wants it: a piece of an answer that comes slowly
+ * would else stand behind all of the next one. Incremental ones go by turns, whatever their order.
+ */
+static struct fg_list *place_of(struct fg_list *ready, const struct fg_h2_wire *wire)
+{
+    struct fg_list *place = ready;
+    struct fg_list *it = ready->prev;
+    for (unsigned n = 0; !wire->priority.is_incremental && it != ready && n < LOOK_BACK_MAX; n++) {
+        const struct fg_h2_wire *other = FG_CONTAINER_OF(it, struct fg_h2_wire, ready);
+        if (!other->priority.is_incremental && other->id < wire->id)
+            break;
+        if (!other->priority.is_incremental)
+            place = it;
+        it = it->prev;
+    }
+    return place;
+}
+
 void fg_h2_wires_set_ready(struct fg_h2_wires *wires, struct fg_h2_wire *wire, bool is_ready)
 {
     unsigned urgency = wire->priority.urgency;
     if (is_ready == !fg_list_is_empty(&wire->ready))
         return;
     if (is_ready) {
-        fg_list_push_back(&wires->ready[urgency], &wire->ready);
+        struct fg_list *place = place_of(&wires->ready[urgency], wire);
+        fg_list_insert_between(place->prev, &wire->ready, place);
         wires->ready_urgencies |= 1u << urgency;
         return;
     }

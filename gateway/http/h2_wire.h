@@ -10,7 +10,7 @@
  *
  *    opened --> open --END_STREAM of both, or a reset--> closed: not in the table
  *                |`-- due: a head, a window update or a reset is to go out, first come first served
- *                 `-- ready: content can go out; by urgency, then in the order in which they came,
+ *                 `-- ready: content can go out; by urgency, then in the order of their ids,
  *                     incremental ones a frame each in turn
  */
 #ifndef FG_HTTP_H2_WIRE_H

@@ -1,4 +1,6 @@
 """RFC 9218: which of several answers goes first, by the priority field and by PRIORITY_UPDATE."""
+import threading
+
 import pytest
 
 import wire
@@ -129,3 +131,31 @@ def test_incremental_answers_share_and_others_do_not(site):
     assert runs(order_of(site, ["u=3, i", "u=3, i", "u=3, i"])) > 4
     assert runs(order_of(site, ["u=3", "u=3", "u=3"])) <= 3
 
+
+def test_what_was_asked_for_first_goes_first_though_it_comes_later(launch, recorder):
+    """Of two answers that do not share, the first one's server is the slower."""
+    may_answer = threading.Event()
+
+    def script(peer):
+        while (request := peer.read_request()) is not None:
+            if b"/first" in request[0]:
+                assert may_answer.wait(60)
+            peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % SIZE + b"x" * SIZE)
+
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1}, "clusters": {"up": {"endpoints": [recorder(script).address]}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:up"}],
+    })
+    peer = Order(wire.connect(gateway.port), first=settings((4, 1 << 20)))
+    with peer.connection:
+        peer.send(headers(1, pseudo("/warm")))
+        assert peer.until(lambda: peer.is_over(1))
+        peer.send(headers(3, pseudo("/first")) + headers(5, pseudo("/second")))
+        assert peer.until(lambda: sum(length for _, length in peer.order) == 65535)
+        may_answer.set()
+        assert peer.until(lambda: 3 in peer.status)  # and a piece of what stands behind it has come as well
+        peer.order = []
+        peer.send(frame(WINDOW_UPDATE, 0, 0, b"\0\x20\0\0"))
+        assert peer.until(lambda: peer.is_over(3) and peer.is_over(5)), peer.goaways
+    assert first_seen(peer.order) == [3, 5]

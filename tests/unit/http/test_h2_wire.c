@@ -160,14 +160,44 @@ static void incremental_ones_take_turns(void **state)
     }
 }
 
+/* 0: nobody has its turn. */
+static int32_t next_id(struct fixture *f)
+{
+    struct fg_h2_wire *next = fg_h2_wires_next(&f->wires);
+    return next == NULL ? 0 : next->id;
+}
+
+/* RFC 9218 section 10: of one urgency what was asked for first, whenever it can go. */
+static void gives_turns_by_id_whoever_was_ready_first(void **state)
+{
+    struct fixture *f = *state;
+    static const size_t order[] = {2, 4, 0, 3, 1};
+    for (size_t i = 0; i < 5; i++)
+        (void)open_wire(f, i, (int32_t)(2 * i + 1));
+    fg_h2_wires_prioritize(&f->wires, &f->wire[3], (struct fg_priority_field){3, true});
+    for (size_t i = 0; i < 5; i++)
+        fg_h2_wires_set_ready(&f->wires, &f->wire[order[i]], true);
+    /* One that shares stands where it came. */
+    static const int32_t ids[] = {1, 3, 5, 9, 7};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(next_id(f), ids[i]);
+        fg_h2_wires_set_ready(&f->wires, fg_h2_wires_next(&f->wires), false);
+    }
+    assert_int_equal(next_id(f), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(finds_what_is_open_and_nothing_else), TEST(a_table_that_was_large_is_given_back),
-        TEST(one_wire_takes_the_place_of_another), TEST(windows_stay_within_31_bits),
-        TEST(the_more_urgent_goes_first),          TEST(incremental_ones_take_turns),
+        TEST(finds_what_is_open_and_nothing_else),
+        TEST(a_table_that_was_large_is_given_back),
+        TEST(one_wire_takes_the_place_of_another),
+        TEST(windows_stay_within_31_bits),
+        TEST(the_more_urgent_goes_first),
+        TEST(incremental_ones_take_turns),
+        TEST(gives_turns_by_id_whoever_was_ready_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
