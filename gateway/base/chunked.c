@@ -9,7 +9,8 @@
 
 #include "base/field_text.h"
 
-#define DIGITS_MAX 15u
+#define DIGITS_MAX 16u /* "%016x": leading zeros are none of the value's, but have an end too */
+#define SIZE_BITS_MAX 60u
 #define EXTENSION_MAX ((size_t)256)
 /* Of a body, beyond what it pays for: as much as Go allows, 16 bytes a chunk and twice its data. */
 #define EXTENSIONS_MAX ((size_t)16384)
@@ -62,8 +63,9 @@ static int on_size(struct fg_chunked *chunked, unsigned char c)
 {
     int digit = hex_value(c);
     if (digit >= 0) {
+        bool fits = ++chunked->digits <= DIGITS_MAX && chunked->left >> (SIZE_BITS_MAX - 4) == 0;
         chunked->left = chunked->left * 16 + (uint64_t)digit;
-        return ++chunked->digits > DIGITS_MAX ? BAD : SIZE;
+        return fits ? SIZE : BAD;
     }
     if (chunked->digits == 0)
         return BAD;

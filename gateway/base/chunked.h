@@ -1,8 +1,8 @@
 /*
  * chunked.h: takes a chunked request body apart, strictly: what two parsers could read differently
  * is refused.
- * Job      sizes of 1 to 15 hexadecimal digits; extensions are read over and trailers handed on
- *          within limits; every line ends in CRLF.
+ * Job      sizes of 1 to 16 hexadecimal digits, below 2^60; extensions are read over and trailers
+ *          handed on within limits; every line ends in CRLF.
  * Thread   any; pure.
  * Source   RFC 9112 section 7.1; CVE-2023-39326 (extensions without end around single bytes).
  */

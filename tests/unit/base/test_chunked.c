@@ -71,6 +71,24 @@ static void extensions_follow_their_grammar(void **state)
         assert_int_equal(decode(bad[i], 1, 9, body, &rest), FG_CHUNKED_BAD);
 }
 
+static void sizes_have_an_end(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"0000000000000001\r\n", "fffffffffffffff\r\n",
+                                       "0fffffffffffffff\r\n"};
+    static const char *const bad[] = {"00000000000000001\r\n", "1000000000000000\r\n",
+                                      "ffffffffffffffff\r\n", "\r\n", "00000000000000000\r\n"};
+    char body[64];
+    size_t rest;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_int_equal(decode(good[i], 1, 9, body, &rest), FG_CHUNKED_MORE);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(decode(bad[i], 1, 9, body, &rest), FG_CHUNKED_BAD);
+    assert_int_equal(decode("0000000000000001\r\nx\r\n0000000000000000\r\n\r\n", 1, 9, body, &rest),
+                     FG_CHUNKED_DONE);
+    assert_string_equal(body, "x");
+}
+
 static void limits_what_carries_no_data(void **state)
 {
     (void)state;
@@ -134,6 +152,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decodes_however_it_is_cut),
         cmocka_unit_test(extensions_follow_their_grammar),
+        cmocka_unit_test(sizes_have_an_end),
         cmocka_unit_test(limits_what_carries_no_data),
         cmocka_unit_test(limits_extensions_around_little_data),
         cmocka_unit_test(takes_nothing_without_credit),
