@@ -1,7 +1,8 @@
 /*
  * last_line.c: those who go last in a turn of the loop.
  * Thread   the loop's.
- * Never    looks at the clock while nobody waits.
+ * Never    looks at the clock while nobody waits, nor at the thread's, which is a system call, for
+ *          who waits alone.
  */
 #include "net/last_line.h"
 
@@ -39,15 +40,19 @@ static uint64_t taken_before(const struct fg_last_line *line)
     return share->taken_ns;
 }
 
-/* What all others took meanwhile is theirs. */
-static void on_last(struct fg_deferred *work)
+/* What it took; no other depends on that but those of other lines. */
+static uint64_t serve_alone(struct fg_last_line *line, uint64_t now_ns)
 {
-    struct fg_last_line *line = FG_CONTAINER_OF(work, struct fg_last_line, work);
+    line->serve(take_first(line));
+    return fg_clock_monotonic_ns() - now_ns;
+}
+
+/* What they took. */
+static uint64_t serve_while_there_is_room(struct fg_last_line *line, uint64_t others_ns,
+                                          uint64_t taken_ns)
+{
     uint64_t began_ns = fg_clock_thread_ns(), now_ns = began_ns, before_ns;
-    uint64_t taken_ns = taken_before(line);
-    uint64_t others_ns = fg_subtract_floor(began_ns - line->since_ns, taken_ns);
     struct fg_last_place *place;
-    line->is_serving = true;
     while ((place = take_first(line)) != NULL) {
         before_ns = now_ns;
         line->serve(place);
@@ -56,9 +61,24 @@ static void on_last(struct fg_deferred *work)
                               now_ns - before_ns))
             break; /* the next one would not fit */
     }
+    return now_ns - began_ns;
+}
+
+/* What all others took meanwhile is theirs. */
+static void on_last(struct fg_deferred *work)
+{
+    struct fg_last_line *line = FG_CONTAINER_OF(work, struct fg_last_line, work);
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    uint64_t taken_ns = taken_before(line);
+    uint64_t others_ns = fg_subtract_floor(now_ns - line->since_ns, taken_ns);
+    line->is_serving = true;
+    if (line->turns.count == 1)
+        taken_ns += serve_alone(line, now_ns);
+    if (first(line) != NULL)
+        taken_ns += serve_while_there_is_room(line, others_ns, taken_ns);
     line->is_serving = false;
-    line->share->taken_ns = taken_ns + now_ns - began_ns;
-    line->since_ns = now_ns;
+    line->share->taken_ns = taken_ns;
+    line->since_ns = fg_clock_monotonic_ns();
     if (first(line) != NULL)
         fg_loop_defer_late(line->loop, &line->work);
 }
@@ -86,7 +106,7 @@ void fg_last_line_add(struct fg_last_line *line, struct fg_last_place *place, ui
     fg_fair_turns_add_again(&line->turns, &place->turn, owner, round);
     if (line->work.is_pending || line->is_serving)
         return;
-    line->since_ns = fg_clock_thread_ns();
+    line->since_ns = fg_clock_monotonic_ns();
     fg_loop_defer_late(line->loop, &line->work);
 }
 

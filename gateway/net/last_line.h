@@ -23,7 +23,7 @@ struct fg_last_line {
     struct fg_deferred work;
     bool is_serving;
     uint32_t period;   /* how often it has been empty: rounds begin again then */
-    uint64_t since_ns; /* what is taken from then on is of this turn; fg_clock_thread_ns */
+    uint64_t since_ns; /* what is taken from then on is of this turn; monotonic */
 };
 
 /* `serve` may do anything to its place, which is in no line by then; the line is zeroed before.
