@@ -18,6 +18,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define RECORD_BYTES ((size_t)16384)
@@ -251,7 +252,7 @@ static ssize_t read_plain(const struct fg_upstream *upstream, void *to, size_t r
 {
     ssize_t got;
     do {
-        got = read(upstream->fd, to, room);
+        got = recv(upstream->fd, to, room, 0);
     } while (got == -1 && errno == EINTR);
     if (got >= 0)
         return got;
