@@ -30,6 +30,7 @@ IDLE_SECONDS = 4
 REGIMES = {
     "proxy": [
         ("TLS + HTTP/2, 16 connections x 8 streams", "/1k", REQUESTS, ["-c", "16", "-m", "8"]),
+        ("TLS + HTTP/2, 2 connections x 100 streams", "/1k", REQUESTS, ["-c", "2", "-m", "100"]),
         ("TLS + HTTP/1.1 keep-alive, 32 connections", "/1k", REQUESTS, ["--h1", "-c", "32"]),
         ("2,000 requests/s, nothing to batch", "/1k", 6000, ["-c", "20", "-m", "1", "--rps", "100"]),
     ],

@@ -14,6 +14,7 @@ from . import gateway, machine, peers
 # (path, how many, what h2load is told besides)
 LESSONS = [
     ("/1k", 20000, ["-c", "16", "-m", "8"]),
+    ("/1k", 10000, ["-c", "2", "-m", "100"]),
     ("/1k", 20000, ["--h1", "-c", "32"]),
     ("/1k", 3000, ["-c", "20", "-m", "1", "--rps", "100"]),
     ("/64k", 2000, ["-c", "8", "-m", "4"]),
