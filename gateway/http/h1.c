@@ -134,6 +134,28 @@ static void after_begin(struct fg_h1 *h1, struct fg_stream *stream)
     arm_body(h1);
 }
 
+static bool wants_keep_alive(const struct fg_stream *stream)
+{
+    const struct fg_head *head = &stream->head;
+    bool is_1_1 = stream->req.version == FG_HTTP_1_1;
+    if (head->connection_count == 0)
+        return is_1_1;
+    return !fg_head_connection_has(head, FG_SPAN("close")) &&
+           (is_1_1 || fg_head_connection_has(head, FG_SPAN("keep-alive")));
+}
+
+/*
+ * A client that sends what is no request is not listened to any longer, but one client of a proxy
+ * must not end what all others use: each bad request would cost it a handshake. Where the message
+ * ends is known all the same. Behind a CONNECT comes what is no HTTP.
+ */
+static bool may_stay_open(const struct fg_h1 *h1, enum fg_http_error error)
+{
+    return h1->codec.transport->is_shared && h1->current->req.ex.method != FG_METHOD_CONNECT &&
+           (error == FG_HTTP_BAD_TARGET || error == FG_HTTP_BAD_METHOD ||
+            error == FG_HTTP_BAD_EXPECTATION);
+}
+
 static void begin_request(struct fg_h1 *h1, struct fg_span text)
 {
     struct fg_transport *transport = h1->codec.transport;
@@ -150,22 +172,24 @@ static void begin_request(struct fg_h1 *h1, struct fg_span text)
     h1->wants_keep_alive = false;
     h1->is_until_close = false;
     enum fg_http_error error = fg_h1_head_parse(stream, text);
-    if (error == FG_HTTP_OK)
+    const bool is_whole = error == FG_HTTP_OK;
+    if (is_whole)
         error = fg_stream_finish_head(stream);
-    if (error != FG_HTTP_OK) {
+    if (error != FG_HTTP_OK && !(is_whole && may_stay_open(h1, error))) {
         refuse_connection(h1, error);
         return;
     }
-    fg_counter_add_owned(&transport->env->stats->requests_h1, 1);
-    struct fg_head *head = &stream->head;
-    bool is_1_1 = stream->req.version == FG_HTTP_1_1;
-    h1->wants_keep_alive =
-        head->connection_count == 0
-            ? is_1_1
-            : !fg_head_connection_has(head, FG_SPAN("close")) &&
-                  (is_1_1 || fg_head_connection_has(head, FG_SPAN("keep-alive")));
+    h1->wants_keep_alive = wants_keep_alive(stream);
     begin_body(h1, stream);
-    stream->owes_continue = head->has_expect && is_1_1 && stream->req.ex.has_body;
+    const struct fg_head *head = &stream->head;
+    stream->owes_continue = (head->has_expect || head->has_bad_expectation) &&
+                            stream->req.version == FG_HTTP_1_1 && stream->req.ex.has_body;
+    if (error != FG_HTTP_OK) {
+        fg_counter_add_owned(&transport->env->stats->protocol_errors, 1);
+        fg_stream_answer_error(stream, error);
+        return;
+    }
+    fg_counter_add_owned(&transport->env->stats->requests_h1, 1);
     fg_stream_begin(stream);
     after_begin(h1, stream);
 }

@@ -1,5 +1,5 @@
 /*
- * h1_head.c: finds the end of a head while checking its lines, then lets llhttp parse all of it.
+ * h1_head.c: finds the end of a head while checking its lines, then lets llhttp parse its fields.
  * Job      a head that is whole in the input is parsed in place; one that comes in pieces is
  *          collected.
  * Never    leaves a line end to interpretation: CR and LF come only together, no line is folded.
@@ -259,10 +259,6 @@ static bool is_second_length(const struct parse *parse)
 static enum fg_http_error error_of(const llhttp_t *parser)
 {
     switch (llhttp_get_errno(parser)) {
-    case HPE_INVALID_URL:
-        return FG_HTTP_BAD_TARGET;
-    case HPE_INVALID_VERSION:
-        return FG_HTTP_BAD_VERSION;
     case HPE_INVALID_HEADER_TOKEN:
         return FG_HTTP_BAD_FIELD;
     case HPE_INVALID_CONTENT_LENGTH:
@@ -296,7 +292,7 @@ static size_t without_blanks(const char *text, const char *end)
 }
 
 /*
- * All of the head, but for blanks at the end of a line in which there is a tab: llhttp takes none
+ * All of the fields, but for blanks at the end of a line in which there is a tab: llhttp takes none
  * behind a length or a coding (RFC 9110 section 5.5 has both around any value).
  */
 static llhttp_errno_t run_parser(llhttp_t *parser, struct fg_span head)
@@ -327,6 +323,9 @@ enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span hea
         .on_header_value_complete = on_value_complete,
         .on_headers_complete = on_head_complete,
     };
+    /* It knows the methods of a list, and stops at a target that is none: of the request's own line
+     * all is known, and what stands behind it is to be read whatever the target is. */
+    static const char any_line[] = "GET / HTTP/1.1\r\n";
     const char *lf = memchr(head.data, '\n', head.len);
     struct fg_span line = fg_span_make(head.data, (size_t)(lf - head.data) - 1);
     enum fg_http_error error = parse_request_line(&stream->head, line);
@@ -337,14 +336,9 @@ enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span hea
     llhttp_t parser;
     llhttp_init(&parser, HTTP_REQUEST, &settings);
     parser.data = &parse;
-    llhttp_errno_t result = HPE_OK;
-    const struct fg_span method = stream->head.method;
-    if (fg_method_of(method) == FG_METHOD_OTHER) { /* any token is one; it knows those of a list */
-        result = llhttp_execute(&parser, "PATCH", 5);
-        head = fg_span_make(head.data + method.len, head.len - method.len);
-    }
+    llhttp_errno_t result = llhttp_execute(&parser, any_line, sizeof(any_line) - 1);
     if (result == HPE_OK)
-        result = run_parser(&parser, head);
+        result = run_parser(&parser, fg_span_make(lf + 1, head.len - line.len - 2));
     if (parse.error != FG_HTTP_OK)
         return parse.error;
     return result == HPE_PAUSED ? FG_HTTP_OK : error_of(&parser);

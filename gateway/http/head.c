@@ -215,17 +215,16 @@ static enum fg_http_error add_upgrade(struct fg_head *head, struct fg_span value
 }
 
 /* A list of nothing but 100-continue, which may be empty (RFC 9110 section 10.1.1). */
-static enum fg_http_error add_expect(struct fg_head *head, struct fg_span value)
+static void add_expect(struct fg_head *head, struct fg_span value)
 {
     while (value.data != NULL) {
         struct fg_span one = fg_span_trim(fg_span_split(&value, ','));
         if (one.len == 0)
             continue;
-        if (!fg_span_equal_nocase(one, FG_SPAN("100-continue")))
-            return FG_HTTP_BAD_EXPECTATION;
-        head->has_expect = true;
+        bool is_known = fg_span_equal_nocase(one, FG_SPAN("100-continue"));
+        head->has_expect |= is_known;
+        head->has_bad_expectation |= !is_known;
     }
-    return FG_HTTP_OK;
 }
 
 static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, struct fg_span name,
@@ -241,7 +240,8 @@ static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, s
     case FG_FIELD_CONNECTION:
         return add_connection(head, value);
     case FG_FIELD_EXPECT:
-        return add_expect(head, value);
+        add_expect(head, value);
+        return FG_HTTP_OK;
     case FG_FIELD_REQUEST_ID:
         /* One that is not to our taste is replaced, not refused. */
         if (head->request_id.data == NULL && is_request_id(value))
@@ -485,9 +485,14 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
     struct fg_target target;
     ex->method_text = head->method;
     ex->method = fg_method_of(head->method);
+    enum fg_http_error error = set_framing(head, ex, version);
+    if (error != FG_HTTP_OK)
+        return error;
     if (ex->method == FG_METHOD_OTHER && !fg_method_may_pass(head->method))
         return FG_HTTP_BAD_METHOD;
-    enum fg_http_error error = read_upgrade(head, ex, version);
+    if (head->has_bad_expectation)
+        return FG_HTTP_BAD_EXPECTATION;
+    error = read_upgrade(head, ex, version);
     if (error != FG_HTTP_OK)
         return error;
     enum fg_status status = fg_target_parse(head->target, ex->method,
@@ -496,8 +501,6 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
         return status == FG_ERR_NO_MEMORY ? FG_HTTP_NO_MEMORY : FG_HTTP_BAD_TARGET;
     head->target_scheme = target.scheme;
     error = choose_authority(head, target.authority, version, &ex->authority);
-    if (error == FG_HTTP_OK)
-        error = set_framing(head, ex, version);
     if (error != FG_HTTP_OK)
         return error;
     if (head->connection_count > 0)

@@ -57,6 +57,7 @@ struct fg_head {
     int64_t content_length; /* -1: none */
     bool has_transfer_encoding;
     bool has_expect;
+    bool has_bad_expectation;
     bool accepts_trailers; /* TE: trailers */
     bool has_upgrades;     /* more than one Upgrade field */
 };
@@ -81,7 +82,8 @@ bool fg_head_connection_has(const struct fg_head *head, struct fg_span token);
 
 /*
  * The head is complete: method, target, authority, fields and content_length of `ex` are set;
- * has_body is set from the framing fields alone. The request id is left to the caller.
+ * has_body is set from the framing fields alone. The request id is left to the caller. With
+ * BAD_METHOD, BAD_EXPECTATION or BAD_TARGET the framing is that of a valid message all the same.
  */
 enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
                                   enum fg_http_version version);

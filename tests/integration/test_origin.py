@@ -206,3 +206,45 @@ def test_a_trusted_proxy_may_have_the_scheme_from_its_own_connection(site):
                       b"connection: close\r\n\r\n")
         assert read_all(proxy).startswith(b"HTTP/1.1 200 ")
     assert seen(site)["x-forwarded-proto"] == "https"
+
+
+def lines(first, *fields):
+    return "\r\n".join([first, "host: localhost", *fields, "", ""]).encode("latin-1")
+
+
+NEXT = lines("GET /next HTTP/1.1", "connection: close")
+HELLO = b"5\r\nhello\r\n0\r\n\r\n"
+# What is no request, though it is known where it ends, and what else it says.
+WHOLE = [
+    (lines("GET /%zz HTTP/1.1"), 400), (lines("GET /\xe4 HTTP/1.1"), 400), (lines("GET /a\0b?c HTTP/1.1"), 400),
+    (lines("GET http://localhost/a#b HTTP/1.1"), 400), (lines("HEAD /%zz HTTP/1.1"), 400), (lines("get / HTTP/1.1"), 501),
+    (lines("GET / HTTP/1.1", "expect: tea"), 417),
+    (lines("POST /%zz HTTP/1.1", "content-length: 5") + b"hello", 400),
+    (lines("POST /%zz HTTP/1.1", "transfer-encoding: chunked") + HELLO, 400),
+    (lines("POST /%zz HTTP/1.1", "content-length: 65536") + bytes(65536), 400),
+]
+# Where it ends is not known, or too far away, or what follows is no HTTP: nothing behind it is heard.
+ENDLESS = [
+    (lines("GET /%zz HTTP/1.1", "content-length: 0", "content-length: 0"), 400),
+    (lines("GET /%zz HTTP/1.1", "content-length: 5", "transfer-encoding: chunked") + HELLO, 400),
+    (lines("GET /%zz HTTP/1.1", "transfer-encoding: gzip") + b"hello", 400),
+    (lines("GET /%zz HTTP/1.0", "connection: keep-alive", "transfer-encoding: chunked") + HELLO, 400),
+    (lines("GET /%zz HTTP/1.1", "x : y"), 400), (lines("GET /%zz HTTP/1.1", "host: localhost"), 400),
+    (lines("GET /%zz HTTP/1.1", "connection: close"), 400), (lines("GET /%zz HTTP/1.0"), 400),
+    (lines("POST /%zz HTTP/1.1", "content-length: 65537") + bytes(65537), 400),
+    (lines("POST /%zz HTTP/1.1", "expect: 100-continue", "content-length: 5"), 400),
+    (lines("POST / HTTP/1.1", "expect: tea", "content-length: 5"), 417),
+    (lines("POST /%zz HTTP/1.1", "transfer-encoding: chunked") + b"5\r\nhelloX", 400),
+    (lines("CONNECT localhost:443 HTTP/1.1"), 501), (lines("GET /%zz HTTP/1.2"), 505), (lines("GET /a b HTTP/1.1"), 400),
+]
+
+
+@pytest.mark.parametrize("request_bytes, status, stays", [(*one, True) for one in WHOLE] + [(*one, False) for one in ENDLESS])
+def test_a_bad_request_ends_a_trusted_proxys_connection_only_where_it_must(site, request_bytes, status, stays):
+    """All its clients would else pay for a handshake."""
+    before = len(site.backend.requests)
+    with socket.create_connection(("127.0.0.1", site.plain_port), 30) as proxy:
+        proxy.sendall(request_bytes + NEXT)
+        answers = re.findall(rb"HTTP/1\.1 (\d{3}) ", read_all(proxy))
+    assert answers == [b"%d" % status] + [b"200"] * stays
+    assert [one[1] for one in site.backend.requests[before:]] == ["/next"] * stays
