@@ -7,6 +7,7 @@
  */
 #include "router.h"
 
+#include "base/field_text.h"
 #include "base/local_hash.h"
 #include "http/fields.h"
 
@@ -104,27 +105,14 @@ static bool host_matches(const char *pattern, struct fg_span authority)
 }
 
 /*
- * "x_admin" is X-Admin to servers that make variables of fields (CGI, WSGI): a rule about the one
- * that let the other by would be none.
+ * In any line of the name: the server behind the next route may heed another one than the first.
+ * And in either spelling: a rule about X-Admin that let x_admin by would be none to many servers.
  */
-static bool is_same_name(struct fg_span name, struct fg_span wanted)
-{
-    if (name.len != wanted.len)
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.data[i] == '_' ? '-' : name.data[i];
-        if (c != (wanted.data[i] == '_' ? '-' : wanted.data[i]))
-            return false;
-    }
-    return true;
-}
-
-/* In any line of the name: the server behind the next route may heed another one than the first. */
 static bool has_field(const struct fg_exchange *ex, const struct fg_header_match *wanted)
 {
     struct fg_span name = fg_span_from_string(wanted->name);
     for (size_t i = 0; i < ex->field_count; i++) {
-        if (is_same_name(ex->fields[i].name, name) &&
+        if (fg_field_reads_as(ex->fields[i].name, name) &&
             (wanted->value == NULL ||
              fg_span_equal(ex->fields[i].value, fg_span_from_string(wanted->value))))
             return true;
