@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "http/stream.h"
+#include "http/h1_internal.h"
 #include "net/listener.h"
 
 #include <stdlib.h>
@@ -21,9 +21,15 @@ enum fg_status fg_codec_env_init(struct fg_codec_env *env, struct fg_loop *loop,
     *env = (struct fg_codec_env){.loop = loop, .limits = limits, .stats = stats};
     if (getrandom(env->random, sizeof(env->random), 0) != (ssize_t)sizeof(env->random))
         return FG_ERR_SYSTEM;
+    env->h1_start = fg_h1_start_create();
+    if (env->h1_start == NULL)
+        return FG_ERR_NO_MEMORY;
     fg_segment_pool_init(&env->segments, SEGMENTS_KEPT);
     fg_block_pool_init(&env->blocks, BLOCK_BYTES_KEPT);
-    return fg_timeouts_init(&env->timeouts, loop, limits);
+    enum fg_status status = fg_timeouts_init(&env->timeouts, loop, limits);
+    if (status != FG_OK)
+        fg_h1_start_destroy(env->h1_start);
+    return status;
 }
 
 void fg_codec_env_fini(struct fg_codec_env *env)
@@ -34,6 +40,7 @@ void fg_codec_env_fini(struct fg_codec_env *env)
         free(stream);
     }
     env->free_stream_count = 0;
+    fg_h1_start_destroy(env->h1_start);
     fg_segment_pool_fini(&env->segments);
     fg_block_pool_fini(&env->blocks);
     fg_timeouts_fini(&env->timeouts);

@@ -25,6 +25,7 @@
 #include "base/byte_queue.h"
 #include "net/timeouts.h"
 
+struct fg_h1_start; /* a parser where a head's fields begin; of h1_head.c */
 struct fg_net_stats;
 struct fg_stream;
 
@@ -42,6 +43,7 @@ struct fg_codec_env {
     uint64_t streams_moved; /* taken into use and let go, ever */
     uint64_t random[2];     /* for request ids */
     struct fg_known_authority known_authority;
+    struct fg_h1_start *h1_start;
     bool is_draining;
     struct fg_pressure *pressure; /* what overload asks for; NULL: nothing, ever */
 };

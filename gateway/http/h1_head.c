@@ -12,6 +12,7 @@
 #include "http/fields.h"
 #include "net/loop.h"
 
+#include <assert.h>
 #include <llhttp.h>
 #include <stdlib.h>
 
@@ -315,7 +316,11 @@ static llhttp_errno_t run_parser(llhttp_t *parser, struct fg_span head)
     return llhttp_execute(parser, head.data, head.len);
 }
 
-enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span head)
+struct fg_h1_start {
+    llhttp_t parser;
+};
+
+struct fg_h1_start *fg_h1_start_create(void)
 {
     static const llhttp_settings_t settings = {
         .on_header_field = on_name,
@@ -326,6 +331,22 @@ enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span hea
     /* It knows the methods of a list, and stops at a target that is none: of the request's own line
      * all is known, and what stands behind it is to be read whatever the target is. */
     static const char any_line[] = "GET / HTTP/1.1\r\n";
+    struct fg_h1_start *start = malloc(sizeof(*start));
+    if (start == NULL)
+        return NULL;
+    llhttp_init(&start->parser, HTTP_REQUEST, &settings);
+    llhttp_errno_t result = llhttp_execute(&start->parser, any_line, sizeof(any_line) - 1);
+    assert(result == HPE_OK);
+    return start;
+}
+
+void fg_h1_start_destroy(struct fg_h1_start *start)
+{
+    free(start);
+}
+
+enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span head)
+{
     const char *lf = memchr(head.data, '\n', head.len);
     struct fg_span line = fg_span_make(head.data, (size_t)(lf - head.data) - 1);
     enum fg_http_error error = parse_request_line(&stream->head, line);
@@ -333,12 +354,9 @@ enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span hea
         return error;
     stream->req.version = line.data[line.len - 1] == '0' ? FG_HTTP_1_0 : FG_HTTP_1_1;
     struct parse parse = {.head = &stream->head};
-    llhttp_t parser;
-    llhttp_init(&parser, HTTP_REQUEST, &settings);
+    llhttp_t parser = stream->codec->transport->env->h1_start->parser;
     parser.data = &parse;
-    llhttp_errno_t result = llhttp_execute(&parser, any_line, sizeof(any_line) - 1);
-    if (result == HPE_OK)
-        result = run_parser(&parser, fg_span_make(lf + 1, head.len - line.len - 2));
+    llhttp_errno_t result = run_parser(&parser, fg_span_make(lf + 1, head.len - line.len - 2));
     if (parse.error != FG_HTTP_OK)
         return parse.error;
     return result == HPE_PAUSED ? FG_HTTP_OK : error_of(&parser);

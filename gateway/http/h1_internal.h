@@ -75,6 +75,10 @@ size_t fg_h1_head_collect(struct fg_h1 *h1, struct fg_span input, struct fg_span
                           bool *is_complete, enum fg_http_error *error);
 void fg_h1_head_clear(struct fg_h1 *h1);
 
+/* What each head's parser begins as. NULL: no memory for it. */
+struct fg_h1_start *fg_h1_start_create(void);
+void fg_h1_start_destroy(struct fg_h1_start *start);
+
 /* Parses a complete head into stream->head. */
 enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span head);
 
