@@ -1,8 +1,9 @@
 /*
  * crowd.c: how many of a few thousand things each owner has, in a fixed and small place.
  * Source   the count-min sketch of G. Cormode, S. Muthukrishnan, "An Improved Data Stream Summary"
- *          (J. Algorithms 55, 2005), with deletions. Two rows of 256: whoever is not of the crowd
- *          shares both places with one that is in one of 65,536 cases.
+ *          (J. Algorithms 55, 2005), with deletions. Four rows of 512: whoever is not of a crowd
+ *          shares all places with one that is in two of 10,000 cases beside 64 crowds, in 2.4 of
+ *          100 beside 256, in 16 beside 512.
  */
 #include "policies/crowd.h"
 
@@ -12,7 +13,7 @@
 /* The rows take bits of the hash that have nothing to do with each other. */
 static size_t column_of(uint64_t owner, size_t row)
 {
-    return (size_t)(owner >> (row * 32)) % FG_CROWD_COLUMNS;
+    return (size_t)(owner >> (row * 16)) % FG_CROWD_COLUMNS;
 }
 
 void fg_crowd_add(struct fg_crowd *crowd, uint64_t owner)

@@ -7,8 +7,8 @@
 
 #include <stdint.h>
 
-#define FG_CROWD_ROWS 2u
-#define FG_CROWD_COLUMNS 256u
+#define FG_CROWD_ROWS 4u
+#define FG_CROWD_COLUMNS 512u
 #define FG_CROWD_FADE_INVERSE 8u
 
 /* Zeroed is empty. */
@@ -25,7 +25,7 @@ void fg_crowd_remove(struct fg_crowd *crowd, uint64_t owner);
 void fg_crowd_fade(struct fg_crowd *crowd);
 
 /*
- * How many `owner` has, or, with luck against it, a few more: the count of whoever shares both of
+ * How many `owner` has, or, with luck against it, a few more: the count of whoever shares all of
  * its places. Never fewer. 0 of nobody.
  */
 uint32_t fg_crowd_count(const struct fg_crowd *crowd, uint64_t owner);
