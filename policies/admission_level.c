@@ -20,7 +20,8 @@
  *          Who asks for more than his part of all (policies/askers), over the same time, has a
  *          worse number of his class, from PART_CROWD on the worst: a flood is refused before its
  *          neighbours whatever their lots, also while most of it is refused at once and does not
- *          wait.
+ *          wait. Of a flood by many nobody has much of all: who is heavy (the same) has one of the
+ *          last HEAVY_LOTS numbers, by his lot, and nobody else has.
  * Departs  DAGOR lowers by 5 % a second of what was admitted, which takes a minute for a tenfold
  *          flood. What the backend served is known here, so the level goes there at once.
  */
@@ -38,7 +39,9 @@
 #define UNIT 16u              /* what is counted fades in parts of one */
 #define BACKLOG_SHARE_MAX 0.5 /* one window's mean wait may be far off */
 #define KEPT_SHARE_MIN 0.5
-#define PART_CROWD 4u /* who asks for one in so many of all is all crowd */
+#define PART_CROWD 4u     /* who asks for one in so many of all is all crowd */
+#define ASKERS_WINDOWS 4u /* who asks is remembered for so many times as long as how many ask */
+#define HEAVY_LOTS 4u     /* the worst of a class, for who asks for much; all lots in their order */
 
 struct fg_admission_level_config fg_admission_level_config_default(void)
 {
@@ -67,6 +70,7 @@ static void forget(struct fg_admission_level *al)
     al->known_arrived = 0;
     memset(al->by_number, 0, sizeof(al->by_number));
     al->askers = (struct fg_askers){0};
+    al->has_heavy = false;
     al->was_late = false;
     al->standing = (struct fg_standing){0};
 }
@@ -80,7 +84,8 @@ static void fade(struct fg_admission_level *al)
         al->known_arrived += al->by_number[number];
     }
     al->known_served = fg_askers_faded(al->known_served);
-    fg_askers_fade(&al->askers);
+    if (++al->windows % ASKERS_WINDOWS == 0)
+        fg_askers_fade(&al->askers);
 }
 
 /* Where a level stands between its neighbours: the number, and how many of those who have it. */
@@ -151,6 +156,22 @@ static double lowered(const struct fg_admission_level *al, uint64_t window_ns)
     return fmin(lower, position(al->level, al->share * fmax(kept, KEPT_SHARE_MIN)));
 }
 
+/*
+ * Who asks for much has other numbers from now on than are known of him, and so many are known that
+ * it would take seconds until they are outweighed: those who are behind him meanwhile wait in vain.
+ */
+static void note_heavy(struct fg_admission_level *al)
+{
+    bool had_heavy = al->has_heavy;
+    al->has_heavy = fg_askers_have_heavy(&al->askers);
+    if (!al->has_heavy || had_heavy)
+        return;
+    memset(al->by_number, 0, sizeof(al->by_number));
+    al->known_arrived = 0;
+    al->known_served = 0;
+    move_to(al, position(LEVEL_ALL, 1));
+}
+
 static void end_window(struct fg_admission_level *al, uint64_t window_ns)
 {
     bool is_late = al->waited > 0 && al->wait_sum_ns > (double)al->target_ns * al->waited;
@@ -178,6 +199,7 @@ static void end_window(struct fg_admission_level *al, uint64_t window_ns)
         if (higher > now)
             move_to(al, higher);
     }
+    note_heavy(al);
     fade(al);
 }
 
@@ -216,16 +238,35 @@ void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t service_
     al->window_least_ns = service_ns < al->window_ns ? service_ns : al->window_ns;
 }
 
-uint32_t fg_admission_level_ask(struct fg_admission_level *al, uint64_t owner)
+/* The lot that counts as his. */
+static uint32_t lot_of(const struct fg_admission_level *al, uint64_t owner, uint32_t lot,
+                       bool is_heavy)
 {
     uint64_t excess = fg_askers_excess(&al->askers, owner);
     uint64_t asked = al->askers.asked;
+    uint64_t worst = FG_PRIORITY_COHORT_COUNT - 1;
     uint64_t worse = excess == 0 ? 0
                                  : fg_multiply_divide(excess, FG_PRIORITY_COHORT_COUNT,
                                                       asked / PART_CROWD - asked / FG_ASKERS_PART);
+    uint64_t for_part = worse < worst - lot ? lot + worse : worst;
+    if (!fg_askers_have_heavy(&al->askers))
+        return (uint32_t)for_part;
+    const uint32_t first_heavy = FG_PRIORITY_COHORT_COUNT - HEAVY_LOTS;
+    if (!is_heavy)
+        return (uint32_t)(for_part < first_heavy ? for_part : first_heavy - 1);
+    uint64_t among_heavy = first_heavy + lot / (FG_PRIORITY_COHORT_COUNT / HEAVY_LOTS);
+    return (uint32_t)(for_part > among_heavy ? for_part : among_heavy);
+}
+
+uint32_t fg_admission_level_ask(struct fg_admission_level *al, uint64_t owner, uint32_t compound,
+                                bool *is_heavy)
+{
+    uint32_t lot = compound % FG_PRIORITY_COHORT_COUNT;
+    *is_heavy = fg_askers_is_heavy(&al->askers, owner);
+    uint32_t number = compound - lot + lot_of(al, owner, lot, *is_heavy);
     if (al->config.window_ns != 0) /* or else nothing fades */
         fg_askers_note(&al->askers, owner);
-    return worse < FG_PRIORITY_COHORT_COUNT ? (uint32_t)worse : FG_PRIORITY_COHORT_COUNT - 1;
+    return number;
 }
 
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound)

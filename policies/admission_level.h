@@ -43,6 +43,8 @@ struct fg_admission_level {
     uint64_t known_arrived;                         /* sum of by_number */
     uint32_t by_number[FG_PRIORITY_COMPOUND_COUNT]; /* arrivals, those of the window too */
     struct fg_askers askers;
+    bool has_heavy; /* when the last window ended */
+    uint32_t windows;
     /* counters */
     uint64_t refused_total;
     uint64_t lowered_total;
@@ -63,11 +65,14 @@ void fg_admission_level_stretch(struct fg_admission_level *al, uint64_t service_
                                 uint64_t target_ns, uint64_t window_ns);
 
 /*
- * How much worse the number of an arrival of `owner` is for what he has asked for lately: 0 to
- * FG_PRIORITY_COHORT_COUNT - 1, by his part of all; and he has asked once more. `owner` as for
- * fg_crowd_add; those of whom none is known are nobody's crowd.
+ * The number of an arrival of `owner` with this one, within its class, by what he has asked for
+ * lately; and he has asked once more. Whose part of all is large has a worse one. While there are
+ * some who ask for much they are behind all others of the class, in the order of their lots;
+ * *is_heavy says whether he is one of them. `owner` as for fg_crowd_add; those of whom none is
+ * known are nobody's crowd.
  */
-uint32_t fg_admission_level_ask(struct fg_admission_level *al, uint64_t owner);
+uint32_t fg_admission_level_ask(struct fg_admission_level *al, uint64_t owner, uint32_t compound,
+                                bool *is_heavy);
 
 /* Count an arrival, and move the level if it is time to. True: it may wait if it has to. */
 bool fg_admission_level_arrive(struct fg_admission_level *al, uint64_t now_ns, uint32_t compound);

@@ -440,18 +440,20 @@ static uint32_t crowd_free(const struct fg_queue_config *config)
 }
 
 /* Does `entry` give way to one of its own class, whose owner has `mine` waiting? */
-static bool is_of_crowd(const struct fg_admission_queue *queue, const struct fg_queue_entry *entry,
-                        uint32_t mine)
+static bool gives_way(const struct fg_admission_queue *queue, const struct fg_queue_entry *entry,
+                      const struct fg_queue_entry *arrival, uint32_t mine)
 {
+    if (entry->is_heavy && !arrival->is_heavy)
+        return true;
     uint32_t theirs = fg_crowd_count(&queue->crowd, entry->owner);
     return theirs > crowd_free(&queue->config) && theirs / 2 > mine;
 }
 
 /*
  * Who gives way to `arrival`, one of `priority`: the newest of the lowest class first, in its own
- * class only those of a crowd. With ageing the only one of a class keeps its place, or it would
- * never grow old; but for a queue so short that such places are most of it. The verdict is what is
- * short still, QUEUED: room can be made.
+ * class only those of a crowd or of who asks for much. With ageing the only one of a class keeps
+ * its place, or it would never grow old; but for a queue so short that such places are most of it.
+ * The verdict is what is short still, QUEUED: room can be made.
  */
 static enum fg_queue_verdict choose_victims(const struct fg_admission_queue *queue,
                                             enum fg_priority priority,
@@ -472,7 +474,7 @@ static enum fg_queue_verdict choose_victims(const struct fg_admission_queue *que
         struct fg_queue_entry *entry = class->newest;
         for (; lacking != FG_QUEUE_QUEUED && entry != NULL && looks < LOOKS_MAX; looks++) {
             bool is_spared = (is_only_spared && entry == class->oldest) ||
-                             (i == (size_t)priority && !is_of_crowd(queue, entry, mine));
+                             (i == (size_t)priority && !gives_way(queue, entry, arrival, mine));
             if (helps(entry, lacking) && !is_spared) {
                 victims->entries[victims->count++] = entry;
                 held.bytes -= entry->weight.bytes;

@@ -46,6 +46,7 @@ struct fg_queue_entry {
     struct fg_queue_weight weight;
     uint64_t owner;  /* whose it is, as for fg_crowd_add */
     uint32_t number; /* of policies/priority: the least goes first while the class is overloaded */
+    bool is_heavy;   /* of somebody who asks for much: in a full queue gives way to who does not */
 };
 
 struct fg_queue_config {

@@ -27,11 +27,15 @@ uint64_t fg_askers_excess(const struct fg_askers *askers, uint64_t owner)
     return fg_subtract_floor(fg_crowd_count(&askers->crowd, owner), askers->asked / FG_ASKERS_PART);
 }
 
+bool fg_askers_have_heavy(const struct fg_askers *askers)
+{
+    return askers->asked >= LEAST && askers->own / askers->asked >= MUCH;
+}
+
 bool fg_askers_is_heavy(const struct fg_askers *askers, uint64_t owner)
 {
-    if (askers->asked < LEAST || askers->own / askers->asked < MUCH)
-        return false;
-    return UINT64_C(2) * fg_crowd_count(&askers->crowd, owner) >= askers->own / askers->asked;
+    return fg_askers_have_heavy(askers) &&
+           UINT64_C(2) * fg_crowd_count(&askers->crowd, owner) >= askers->own / askers->asked;
 }
 
 void fg_askers_fade(struct fg_askers *askers)

@@ -28,6 +28,9 @@ void fg_askers_note(struct fg_askers *askers, uint64_t owner);
  */
 uint64_t fg_askers_excess(const struct fg_askers *askers, uint64_t owner);
 
+/* Is there anybody who asks for much? Then each is heavy or light. */
+bool fg_askers_have_heavy(const struct fg_askers *askers);
+
 /*
  * Does he ask for half as much or more as who is behind a usual request, and is that much? However
  * many they are who flood, they do, and who asks now and then does not.

@@ -212,14 +212,16 @@ static void note_over(const struct fg_gate_policy *gate, struct fg_gate_place *p
 }
 
 /* The number of whoever has many waiting, or asks for much of all, is a worse one of its class. */
-static uint32_t number_of(struct fg_gate_policy *gate, const struct fg_gate_arrival *arrival)
+static uint32_t number_of(struct fg_gate_policy *gate, const struct fg_gate_arrival *arrival,
+                          bool *is_heavy)
 {
     uint32_t waiting = fg_admission_queue_crowding(&gate->queue, arrival->owner);
-    uint32_t asking = fg_admission_level_ask(&gate->level, arrival->owner);
-    uint32_t crowding = waiting > asking ? waiting : asking;
+    uint32_t asking =
+        fg_admission_level_ask(&gate->level, arrival->owner, arrival->compound, is_heavy);
     uint32_t cohort = arrival->compound % FG_PRIORITY_COHORT_COUNT;
     uint32_t left = FG_PRIORITY_COHORT_COUNT - 1 - cohort;
-    return arrival->compound + (crowding < left ? crowding : left);
+    uint32_t crowded = arrival->compound + (waiting < left ? waiting : left);
+    return crowded > asking ? crowded : asking;
 }
 
 bool fg_gate_policy_try_enter(struct fg_gate_policy *gate, uint32_t compound, uint64_t now_ns,
@@ -251,7 +253,8 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
 {
     enum fg_priority priority = fg_priority_class_of(arrival->compound);
     account_held(gate, now_ns);
-    uint32_t number = number_of(gate, arrival);
+    bool is_heavy;
+    uint32_t number = number_of(gate, arrival, &is_heavy);
     bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, number);
     *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
     fg_admission_queue_set_pressure(&gate->queue, pressed_from(gate));
@@ -287,6 +290,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
         entry->queue.weight = arrival->weight;
         entry->queue.owner = arrival->owner;
         entry->queue.number = number;
+        entry->queue.is_heavy = is_heavy;
         queued = fg_admission_queue_push(&gate->queue, &entry->queue, priority, now_ns, until_ns,
                                          &refused);
         add_refused(gate, turns, refused, now_ns);

@@ -9,6 +9,8 @@
 
 #define CRITICAL_SHARE 0.1
 #define LOTTERY_RUNS 60
+#define BACKENDS 36
+#define EACH_PER_S 20 /* what an address that floods asks for at least */
 
 static const unsigned loads[] = {2, 5, 10, 20};
 static const uint32_t sizes[] = {2, 8, 64, 500};
@@ -208,6 +210,55 @@ static void of_two_slots_no_more_is_lost_than_with_a_known_limit(void **state)
     }
 }
 
+/* Of a tenth of what there is, while so many addresses ask for ten times all: the share served. */
+static double people_served(const struct backend *backend, uint32_t flooders, uint64_t seed)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_GRADIENT2);
+    struct flood_phase flood = flood_of(backend, 1 - CRITICAL_SHARE);
+    struct flood_model *model = flood_create(&config, seed);
+    double rounds = backend->slots > 64 ? 40 : 200;
+    flood.duration_ns = times(backend, rounds);
+    (void)flood_run(model, &flood);
+    flood.normal_per_s = flood.critical_per_s;
+    flood.critical_per_s = 0;
+    flood.flooders = flooders;
+    flood.one_per_s = 100 * flood.normal_per_s;
+    if (flood.one_per_s < EACH_PER_S * flooders)
+        flood.one_per_s = EACH_PER_S * flooders;
+    (void)flood_run(model, &flood); /* they are found out */
+    struct flood_result result = flood_run(model, &flood);
+    flood_destroy(model);
+    return (double)result.of_others_good / (double)result.of_others;
+}
+
+/* Two slots are not shared out by anybody: who passes by while one is free has it. */
+static void many_addresses_flood_nobody_but_themselves(void **state)
+{
+    (void)state;
+    static const uint32_t flooders[] = {16, 64, 256};
+    uint64_t base = test_seed(7000);
+    double sum = 0;
+    unsigned runs = 0;
+    for (unsigned index = 0; index < BACKENDS; index++) {
+        struct backend backend = backend_of(index);
+        uint32_t count = flooders[index % COUNT(flooders)];
+        if (backend.slots == 2)
+            continue;
+        double served = people_served(&backend, count, base + index);
+        if (served < 0.9)
+            print_message("  seed %llu: %u slots of %llu ms, %s: %.4f beside %u\n",
+                          (unsigned long long)(base + index), backend.slots,
+                          (unsigned long long)(backend.service_ns / MS), kind_names[backend.kind],
+                          served, count);
+        assert_true(served >= 0.85);
+        sum += served;
+        runs++;
+    }
+    print_message("  of people beside 16 to 256 addresses that flood %.4f are served\n",
+                  sum / runs);
+    assert_true(sum / runs >= 0.95);
+}
+
 /* The same floods without limit, queue and level: nearly everything is late. */
 static void without_policies_each_of_them_collapses(void **state)
 {
@@ -238,6 +289,7 @@ int main(void)
         cmocka_unit_test(goodput_stays_with_aimd),
         cmocka_unit_test(goodput_stays_with_a_fixed_limit),
         cmocka_unit_test(of_two_slots_no_more_is_lost_than_with_a_known_limit),
+        cmocka_unit_test(many_addresses_flood_nobody_but_themselves),
         cmocka_unit_test(without_policies_each_of_them_collapses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -245,12 +245,35 @@ static void take_turns(struct flood_model *model, struct fg_gate_turns *turns)
 
 /* ---- events ---- */
 
-/* Whose it is: the one client's, or one of many people's, who ask once. */
-static uint64_t owner_of(struct flood_model *model, const struct request *request)
+/* Who somebody of so many is, hashed (splitmix64's last step). */
+static uint64_t hash_of(uint64_t number)
 {
-    if (model->phase->one_per_s <= 0)
+    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
+    return number ^ number >> 31;
+}
+
+/* Whose it is: somebody's who floods, or one of many people's. */
+static uint64_t owner_of(struct flood_model *model, bool is_of_one)
+{
+    const struct flood_phase *phase = model->phase;
+    uint32_t count = is_of_one ? phase->flooders : phase->people;
+    if (phase->one_per_s <= 0)
         return 0;
-    return request->is_of_one ? THE_ONE : test_random(&model->seed);
+    if (count > 0)
+        return hash_of(THE_ONE + 2 * test_below(&model->seed, count) + is_of_one);
+    return is_of_one ? THE_ONE : test_random(&model->seed);
+}
+
+/* A client's lot is the same each time. */
+static uint32_t cohort_of(struct flood_model *model, bool is_of_one, uint64_t owner)
+{
+    const struct flood_phase *phase = model->phase;
+    if (is_of_one && phase->flooders == 0)
+        return 0;
+    if ((is_of_one ? phase->flooders : phase->people) > 0)
+        return (uint32_t)(owner >> 56) % FG_PRIORITY_COHORT_COUNT;
+    return (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
 }
 
 static void arrive(struct flood_model *model, double which)
@@ -259,7 +282,8 @@ static void arrive(struct flood_model *model, double which)
     bool is_critical = which < phase->critical_per_s;
     bool is_of_one = !is_critical && which < phase->critical_per_s + phase->one_per_s;
     struct request *request = take(model);
-    uint32_t cohort = is_of_one ? 0 : (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
+    uint64_t owner = owner_of(model, is_of_one);
+    uint32_t cohort = cohort_of(model, is_of_one, owner);
     *request = (struct request){.arrived_ns = model->now_ns,
                                 .is_critical = is_critical,
                                 .is_of_one = is_of_one,
@@ -272,7 +296,7 @@ static void arrive(struct flood_model *model, double which)
     enum fg_gate_verdict verdict = fg_gate_policy_enter(
         &model->gate, &request->entry,
         &(struct fg_gate_arrival){.compound = fg_priority_compound(priority, cohort),
-                                  .owner = owner_of(model, request),
+                                  .owner = owner,
                                   .deadline_ns = model->now_ns + model->timeout_ns},
         model->now_ns, &turns, &place);
     take_turns(model, &turns);

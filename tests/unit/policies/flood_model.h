@@ -22,6 +22,8 @@ struct flood_phase {
     double normal_per_s; /* arrivals, Poisson */
     double critical_per_s;
     double one_per_s;     /* normal ones of one more client, whose lot is the best */
+    uint32_t flooders;    /* 0: that one; else they are of so many clients, alike, with any lots */
+    uint32_t people;      /* 0: all others ask once; else they are so many, and ask again */
     uint64_t timeout_ns;  /* the client's; 0: a second */
     uint32_t pending_max; /* what waits at the backend at most, more is failed; 0: no bound */
     bool clients_leave;   /* after their time, while the backend goes on; else they stay */
@@ -38,7 +40,7 @@ struct flood_result {
     uint64_t refused_longest_ns;
     uint64_t critical; /* those that came and have ended */
     uint64_t critical_good;
-    uint64_t of_others; /* normal ones, not of the one client's, that came and have ended */
+    uint64_t of_others; /* normal ones, not of who floods, that came and have ended */
     uint64_t of_others_good;
     double useful;   /* share of the slots' time spent on answers in time: 1 is all there is */
     double whole;    /* share of the normal good ones that went to users who get five in a row */

@@ -5,7 +5,7 @@
 #include "policies/admission_level.h"
 #include "policy_test.h"
 
-static struct fg_admission_level al; /* 4 KiB: kept off the stack */
+static struct fg_admission_level al; /* 12 KiB: kept off the stack */
 
 static void start(void)
 {
@@ -229,13 +229,19 @@ static void a_slow_backend_is_judged_over_a_longer_window(void **state)
 #define ONE UINT64_C(0x0000000100000002)
 #define OTHER UINT64_C(0x0000000300000004)
 
+static uint32_t ask(uint64_t owner, uint32_t compound)
+{
+    bool is_heavy;
+    return fg_admission_level_ask(&al, owner, compound, &is_heavy);
+}
+
 /* `his` of so many arrivals; how much worse his next one is. */
 static uint32_t worse_of(uint32_t his, uint32_t all)
 {
     start();
     for (uint32_t i = 0; i < all; i++)
-        (void)fg_admission_level_ask(&al, i < his ? ONE : OTHER);
-    return fg_admission_level_ask(&al, ONE);
+        (void)ask(i < his ? ONE : OTHER, 0);
+    return ask(ONE, 0);
 }
 
 static void who_asks_for_much_of_all_has_a_worse_number(void **state)
@@ -247,8 +253,58 @@ static void who_asks_for_much_of_all_has_a_worse_number(void **state)
     assert_int_equal(worse_of(250, 1600), 64);
     assert_int_equal(worse_of(400, 1600), FG_PRIORITY_COHORT_COUNT - 1);
     assert_int_equal(worse_of(1600, 1600), FG_PRIORITY_COHORT_COUNT - 1);
-    assert_int_equal(fg_admission_level_ask(&al, OTHER), 0);
-    assert_int_equal(fg_admission_level_ask(&al, 0), 0);
+    assert_int_equal(ask(OTHER, 0), 0);
+    assert_int_equal(ask(0, 0), 0);
+}
+
+#define CLASS ((uint32_t)FG_PRIORITY_NORMAL * FG_PRIORITY_COHORT_COUNT)
+#define FLOODERS 64u
+
+/* Somebody of many, of whom nobody has a sixteenth. */
+static uint64_t flooder(uint32_t number)
+{
+    return (number + 1) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static void many_ask(uint32_t times)
+{
+    for (uint32_t i = 0; i < FLOODERS * times; i++)
+        (void)ask(flooder(i % FLOODERS), CLASS);
+}
+
+static void many_who_ask_for_much_are_behind_all_others_by_their_lots(void **state)
+{
+    (void)state;
+    start();
+    many_ask(16); /* not yet */
+    assert_int_equal(ask(flooder(0), CLASS), CLASS);
+    assert_int_equal(ask(OTHER, CLASS + 127), CLASS + 127);
+    many_ask(24);
+    assert_int_equal(ask(flooder(0), CLASS), CLASS + 124);
+    assert_int_equal(ask(flooder(1), CLASS + 40), CLASS + 125);
+    assert_int_equal(ask(flooder(2), CLASS + 127), CLASS + 127);
+    assert_int_equal(ask(OTHER, CLASS), CLASS);
+    assert_int_equal(ask(OTHER, CLASS + 100), CLASS + 100);
+    assert_int_equal(ask(OTHER, CLASS + 127), CLASS + 123);
+}
+
+/* Their old numbers say nothing of what is to come, and are not waited for. */
+static void the_level_begins_anew_once_they_are_known(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start_late();
+    run_window(&now_ns, 100, 100, 50 * MS);
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_true(fg_admission_level_current(&al) < FG_PRIORITY_COHORT_COUNT);
+    many_ask(40);
+    run_window(&now_ns, 100, 100, 50 * MS);
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_int_equal(fg_admission_level_current(&al), FG_PRIORITY_COMPOUND_COUNT - 1);
+    many_ask(40); /* it is about them from now on, and not anew each time */
+    run_window(&now_ns, 100, 100, 50 * MS);
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    assert_true(fg_admission_level_current(&al) < FG_PRIORITY_COHORT_COUNT);
 }
 
 static void what_was_asked_for_fades(void **state)
@@ -256,17 +312,17 @@ static void what_was_asked_for_fades(void **state)
     (void)state;
     uint64_t now_ns = 0;
     assert_int_equal(worse_of(1600, 1600), FG_PRIORITY_COHORT_COUNT - 1);
-    for (uint32_t i = 0; i < 100; i++, now_ns += 100 * MS)
+    for (uint32_t i = 0; i < 400; i++, now_ns += 100 * MS)
         (void)fg_admission_level_arrive(&al, now_ns, 0);
     assert_int_equal(al.askers.asked, 0);
-    assert_int_equal(fg_admission_level_ask(&al, ONE), 0);
+    assert_int_equal(ask(ONE, 0), 0);
     (void)worse_of(1600, 1600);
     (void)fg_admission_level_arrive(&al, 2 * S, 0); /* nobody came for so long */
     assert_int_equal(al.askers.asked, 0);
     struct fg_admission_level_config config = {.window_ns = 0};
     fg_admission_level_init(&al, &config, 0);
     for (uint32_t i = 0; i < 1000; i++) /* it never refuses, and keeps nothing in mind */
-        assert_int_equal(fg_admission_level_ask(&al, ONE), 0);
+        assert_int_equal(ask(ONE, 0), 0);
 }
 
 int main(void)
@@ -284,6 +340,8 @@ int main(void)
         cmocka_unit_test(odd_clocks_and_off),
         cmocka_unit_test(a_slow_backend_is_judged_over_a_longer_window),
         cmocka_unit_test(who_asks_for_much_of_all_has_a_worse_number),
+        cmocka_unit_test(many_who_ask_for_much_are_behind_all_others_by_their_lots),
+        cmocka_unit_test(the_level_begins_anew_once_they_are_known),
         cmocka_unit_test(what_was_asked_for_fades),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -906,6 +906,32 @@ static void equals_do_not_displace_each_other(void **state)
         ;
 }
 
+/* However few each of them has waiting. */
+static void who_asks_for_much_gives_way_in_a_full_queue(void **state)
+{
+    (void)state;
+    struct fg_queue_config config = plain(20);
+    struct fg_admission_queue queue;
+    struct fg_queue_entry waiting[20] = {0}, heavy = {.owner = 99, .is_heavy = true};
+    struct fg_queue_entry light = {.owner = 98}, *refused;
+    fg_admission_queue_init(&queue, &config);
+    for (size_t i = 0; i < 20; i++) {
+        waiting[i].owner = i + 1;
+        waiting[i].is_heavy = i == 10;
+        push(&queue, &waiting[i], FG_PRIORITY_NORMAL, i);
+    }
+    assert_int_equal(
+        fg_admission_queue_push(&queue, &heavy, FG_PRIORITY_NORMAL, 30, FG_POLICY_NEVER, &refused),
+        FG_QUEUE_FULL);
+    assert_int_equal(
+        fg_admission_queue_push(&queue, &light, FG_PRIORITY_NORMAL, 30, FG_POLICY_NEVER, &refused),
+        FG_QUEUE_QUEUED);
+    assert_ptr_equal(refused, &waiting[10]);
+    assert_null(refused->next);
+    while (pop(&queue, 40) != NULL)
+        ;
+}
+
 static void crowding_grows_beyond_what_is_free(void **state)
 {
     (void)state;
@@ -932,6 +958,7 @@ int main(void)
         cmocka_unit_test(a_crowd_gives_way_to_the_few),
         cmocka_unit_test(who_asks_for_a_thousand_waits_for_himself),
         cmocka_unit_test(equals_do_not_displace_each_other),
+        cmocka_unit_test(who_asks_for_much_gives_way_in_a_full_queue),
         cmocka_unit_test(crowding_grows_beyond_what_is_free),
         cmocka_unit_test(higher_classes_first_and_fifo_within),
         cmocka_unit_test(waiting_raises_the_class),

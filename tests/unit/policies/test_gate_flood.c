@@ -428,10 +428,52 @@ static void one_client_floods_nobody_but_himself(void **state)
     with_each_law(check_one);
 }
 
+/* Of who floods nobody has a sixteenth of all. `people` as in the model. */
+static double share_beside(enum fg_concurrency_mode mode, uint32_t flooders, double flood_per_s,
+                           uint32_t people)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    struct flood_model *model = flood_create(&config, test_seed(1));
+    struct flood_phase flood = calm;
+    flood.duration_ns = 4 * S; /* in which they are found out */
+    flood.normal_per_s = 40;
+    flood.one_per_s = flood_per_s;
+    flood.flooders = flooders;
+    flood.people = people;
+    (void)flood_run(model, &calm);
+    (void)flood_run(model, &flood);
+    flood.duration_ns = 20 * S;
+    struct flood_result result = flood_run(model, &flood);
+    print_message("%u flood with %.0f/s:\n", flooders, flood_per_s);
+    double served = share(result.of_others_good, (double)result.of_others);
+    assert_true(share(result.good, 8000) >= 0.97);
+    flood_destroy(model);
+    return served;
+}
+
+static void check_many(enum fg_concurrency_mode mode)
+{
+    assert_true(share_beside(mode, 16, 4000, 0) >= 0.95);
+    assert_true(share_beside(mode, 64, 4000, 0) >= 0.95);
+    assert_true(share_beside(mode, 64, 13000, 0) >= 0.95);
+    assert_true(share_beside(mode, 256, 4000, 0) >= 0.93); /* some share all places of theirs */
+    assert_true(share_beside(mode, 256, 13000, 0) >= 0.92);
+    assert_true(share_beside(mode, 64, 4000, 20) >= 0.95); /* each asks twice a second */
+    assert_true(share_beside(mode, 256, 13000, 300) >= 0.9);
+}
+
+/* Users of one carrier, each known by his name, are owners as any other people. */
+static void many_clients_flood_nobody_but_themselves(void **state)
+{
+    (void)state;
+    with_each_law(check_many);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_client_floods_nobody_but_himself),
+        cmocka_unit_test(many_clients_flood_nobody_but_themselves),
         cmocka_unit_test(tenfold_load_costs_no_goodput),
         cmocka_unit_test(nobody_is_let_in_to_be_late),
         cmocka_unit_test(who_got_in_gets_in_again),
