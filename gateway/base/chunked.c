@@ -2,7 +2,7 @@
  * chunked.c: one byte at a time for lines, runs for data.
  *
  *    SIZE --> EXT_... --> SIZE_LF --> DATA --> DATA_CR --> DATA_LF --> SIZE
- *                              `-- size 0 --> TRAILER --> LINE --> LINE_LF --> TRAILER
+ *                              `-- size 0 --> TRAILER --> NAME --> LINE --> LINE_LF --> TRAILER
  *                                                `--> END_LF --> DONE
  */
 #include "base/chunked.h"
@@ -34,7 +34,8 @@ enum {
     DATA_CR,
     DATA_LF,
     TRAILER,
-    LINE,
+    NAME,
+    LINE, /* behind its colon */
     LINE_LF,
     END_LF,
     DONE,
@@ -132,7 +133,15 @@ static int on_trailer(struct fg_chunked *chunked, unsigned char c)
     if (c == '\r')
         return END_LF;
     chunked->trailer_len++;
-    return is_text(c) && c != ' ' && c != '\t' && c != ':' ? LINE : BAD;
+    return is_token_byte(c) ? NAME : BAD;
+}
+
+/* Also where nobody takes the trailers: a line that is no field is the next request to others. */
+static int on_name(struct fg_chunked *chunked, unsigned char c)
+{
+    if (++chunked->trailer_len > TRAILER_MAX)
+        return BAD;
+    return is_token_byte(c) ? NAME : c == ':' ? LINE : BAD;
 }
 
 static int on_line(struct fg_chunked *chunked, unsigned char c)
@@ -165,6 +174,8 @@ static int next_state(struct fg_chunked *chunked, unsigned char c)
         return c == '\n' ? SIZE : BAD;
     case TRAILER:
         return on_trailer(chunked, c);
+    case NAME:
+        return on_name(chunked, c);
     case LINE:
         return on_line(chunked, c);
     case LINE_LF:
@@ -197,7 +208,8 @@ static enum fg_chunked_result take_trailers(struct fg_chunked *chunked, struct f
 
 static bool is_in_trailers(const struct fg_chunked *chunked)
 {
-    return chunked->state == TRAILER || chunked->state == LINE || chunked->state == LINE_LF;
+    return chunked->state == TRAILER || chunked->state == NAME || chunked->state == LINE ||
+           chunked->state == LINE_LF;
 }
 
 /*

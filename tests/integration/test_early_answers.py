@@ -3,12 +3,13 @@ Answers that come before the request's body is all there (RFC 9113 section 8.1, 
 them whole, and may finish what it is sending where it would not look at them before.
 """
 import contextlib
+import re
 import subprocess
 
 import h2.events
 import pytest
 
-from harness import h2_start, h2_until
+from harness import h2_start, h2_until, read_all
 from upstreams import SocketServer, cluster
 
 LATE_MAX = 700000
@@ -81,3 +82,16 @@ def test_what_is_longer_than_that_is_reset_behind_the_answer(site):
 def test_who_is_told_no_is_stopped_at_once(site):
     sent, body, resets = upload(site, "/no", 5000000, waits=True)
     assert sent <= 4 * 65536 and body == b"early" and resets == [0]
+
+
+@pytest.mark.parametrize("line", ["GET /next HTTP/1.1", "X : y", "X", ": y", "X: y\r\n z", "X: y\nZ: z"])
+def test_trailers_that_are_none_behind_a_body_nobody_takes(launch, line):
+    """What follows them is not heard either: to others it may be another request, or none."""
+    gateway = launch({"limits": {"threads": 1}, "routes": [
+        {"match": {"path": "/next"}, "respond": {"body": "next"}}, {"match": {"prefix": "/"}, "respond": {"status": 403}}]})
+    next_one = "GET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    start = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+    for trailer, answers in ((line, [b"403"]), ("X: y", [b"403", b"200"])):
+        with gateway.raw() as connection:
+            connection.sendall(f"{start}{trailer}\r\n\r\n{next_one}".encode())
+            assert re.findall(rb"HTTP/1\.1 (\d{3}) ", read_all(connection)) == answers, trailer

@@ -284,8 +284,8 @@ REFUSED = [
     ("LF as the last chunk's end", chunks(b"0\n\n"), 400, "bad_chunk"),
     ("a folded trailer", chunks(b"0\r\n X: y\r\n\r\n"), 400, "bad_chunk"),
     ("a trailer without a name", chunks(b"0\r\n: y\r\n\r\n"), 400, "bad_chunk"),
-    ("a trailer without a colon", chunks(b"0\r\nX\r\n\r\n"), 400, "bad_header"),
-    ("a trailer with a blank before the colon", chunks(b"0\r\nX : y\r\n\r\n"), 400, "bad_header"),
+    ("a trailer without a colon", chunks(b"0\r\nX\r\n\r\n"), 400, "bad_chunk"),
+    ("a trailer with a blank before the colon", chunks(b"0\r\nX : y\r\n\r\n"), 400, "bad_chunk"),
     ("a trailer with a NUL", chunks(b"0\r\nX: \0\r\n\r\n"), 400, "bad_chunk"),
     ("a trailer with LF", chunks(b"0\r\nX: y\n\r\n"), 400, "bad_chunk"),
     # expectations, upgrades

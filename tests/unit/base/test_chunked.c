@@ -89,6 +89,22 @@ static void sizes_have_an_end(void **state)
     assert_string_equal(body, "x");
 }
 
+static void trailers_are_fields(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"0\r\na:\r\n\r\n", "0\r\na: b: c\r\nX-Y:\tz\r\n\r\n"};
+    static const char *const bad[] = {
+        "0\r\na\r\n\r\n",        "0\r\na : b\r\n\r\n",  "0\r\n: b\r\n\r\n",
+        "0\r\na\t:\r\n\r\n",     "0\r\na: b\r\n c\r\n", "0\r\na(b): c\r\n\r\n",
+        "0\r\na\x80: b\r\n\r\n", "0\r\na: b\nc: d\r\n", "0\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"};
+    char body[64];
+    size_t rest;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_int_equal(decode(good[i], 1, 9, body, &rest), FG_CHUNKED_DONE);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(decode(bad[i], 1, 9, body, &rest), FG_CHUNKED_BAD);
+}
+
 static void limits_what_carries_no_data(void **state)
 {
     (void)state;
@@ -153,6 +169,7 @@ int main(void)
         cmocka_unit_test(decodes_however_it_is_cut),
         cmocka_unit_test(extensions_follow_their_grammar),
         cmocka_unit_test(sizes_have_an_end),
+        cmocka_unit_test(trailers_are_fields),
         cmocka_unit_test(limits_what_carries_no_data),
         cmocka_unit_test(limits_extensions_around_little_data),
         cmocka_unit_test(takes_nothing_without_credit),
