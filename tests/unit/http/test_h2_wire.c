@@ -186,6 +186,23 @@ static void gives_turns_by_id_whoever_was_ready_first(void **state)
     assert_int_equal(next_id(f), 0);
 }
 
+/* How many it goes by is bounded: it stands before those, behind others of later ids. */
+static void looks_back_only_so_far(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < WIRES; i++)
+        (void)open_wire(f, i, (int32_t)(2 * i + 1));
+    for (size_t i = 1; i < WIRES; i++)
+        fg_h2_wires_set_ready(&f->wires, &f->wire[i], true);
+    fg_h2_wires_set_ready(&f->wires, &f->wire[0], true);
+    size_t before = 0;
+    while (next_id(f) != 1) {
+        fg_h2_wires_set_ready(&f->wires, fg_h2_wires_next(&f->wires), false);
+        before++;
+    }
+    assert_int_equal(before, WIRES - 1 - 100);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -198,6 +215,7 @@ int main(void)
         TEST(the_more_urgent_goes_first),
         TEST(incremental_ones_take_turns),
         TEST(gives_turns_by_id_whoever_was_ready_first),
+        TEST(looks_back_only_so_far),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
