@@ -20,11 +20,7 @@
 #define FIRST_POWER 13u /* 8,192 ns: what is below is of the first bucket's size */
 #define STEPS 8u        /* in each power of two */
 
-static const unsigned quantiles_permille[] = {500, 900};
-
-#define QUANTILES (sizeof(quantiles_permille) / sizeof(quantiles_permille[0]))
-
-_Static_assert(FG_OUTLIER_SCRATCH == 2 * QUANTILES, "each as it is, and sorted");
+static const unsigned quantiles_permille[FG_OUTLIER_QUANTILES] = {500, 900};
 
 static size_t count_ejected(const struct fg_outlier_host *hosts, size_t host_count)
 {
@@ -135,15 +131,21 @@ static uint64_t count_beyond(const struct fg_outlier_sample *sample, uint64_t li
     return count;
 }
 
-/* What all hosts have, each as it is and then sorted, for one quantile after the other. */
-static void measure(const struct fg_outlier_conf *conf, const struct fg_outlier_sample *samples,
-                    size_t host_count, uint64_t *scratch)
+void fg_outlier_measure(const struct fg_outlier_conf *conf, struct fg_outlier_sample *sample)
 {
-    for (size_t q = 0; q < QUANTILES; q++) {
-        uint64_t *own = scratch + 2 * q * host_count;
-        uint64_t *sorted = own + host_count;
+    for (size_t q = 0; q < FG_OUTLIER_QUANTILES; q++)
+        sample->quantiles_ns[q] =
+            conf->latency_permille > 0 ? quantile_ns(conf, sample, quantiles_permille[q]) : 0;
+}
+
+/* What all hosts have, sorted, one quantile behind the other. */
+static void sort_quantiles(const struct fg_outlier_sample *samples, size_t host_count,
+                           uint64_t *scratch)
+{
+    for (size_t q = 0; q < FG_OUTLIER_QUANTILES; q++) {
+        uint64_t *sorted = scratch + q * host_count;
         for (size_t i = 0; i < host_count; i++)
-            own[i] = sorted[i] = quantile_ns(conf, &samples[i], quantiles_permille[q]);
+            sorted[i] = samples[i].quantiles_ns[q];
         qsort(sorted, host_count, sizeof(*sorted), compare);
     }
 }
@@ -167,54 +169,73 @@ static uint64_t siblings_median_ns(const uint64_t *sorted, size_t host_count, ui
     return sorted[at < below ? at : at + 1]; /* without its own place */
 }
 
-static bool is_slow(const struct fg_outlier_conf *conf, const struct fg_outlier_sample *samples,
-                    size_t host_count, size_t index, const uint64_t *scratch)
+static bool is_slow(const struct fg_outlier_conf *conf, const struct fg_outlier_sample *sample,
+                    size_t host_count, const uint64_t *scratch)
 {
-    for (size_t q = 0; q < QUANTILES; q++) {
-        const uint64_t *own = scratch + 2 * q * host_count;
-        if (own[index] == 0)
+    for (size_t q = 0; q < FG_OUTLIER_QUANTILES; q++) {
+        uint64_t own_ns = sample->quantiles_ns[q];
+        if (own_ns == 0)
             continue;
-        uint64_t others_ns = siblings_median_ns(own + host_count, host_count, own[index]);
+        uint64_t others_ns = siblings_median_ns(scratch + q * host_count, host_count, own_ns);
         uint64_t limit_ns = others_ns * conf->latency_permille / 1000;
-        if (others_ns > 0 && own[index] > limit_ns &&
-            count_beyond(&samples[index], limit_ns) >= FG_OUTLIER_SLOW_LEAST)
+        if (others_ns > 0 && own_ns > limit_ns &&
+            count_beyond(sample, limit_ns) >= FG_OUTLIER_SLOW_LEAST)
             return true;
     }
     return false;
 }
 
-static enum fg_outlier_reason judge(const struct fg_outlier_conf *conf,
-                                    const struct fg_outlier_sample *samples, size_t host_count,
-                                    size_t index, const uint64_t *scratch)
+static enum fg_outlier_reason judge_one(const struct fg_outlier_conf *conf,
+                                        const struct fg_outlier_sample *sample, size_t host_count,
+                                        const uint64_t *scratch)
 {
-    const struct fg_outlier_sample *sample = &samples[index];
     if (!is_judged(conf, sample))
         return FG_OUTLIER_NONE;
     if (conf->error_permille > 0 && sample->error_instants >= FG_OUTLIER_INSTANTS_LEAST &&
         sample->errors >= sample->answers / 1000 * conf->error_permille +
                               (sample->answers % 1000 * conf->error_permille + 999) / 1000)
         return FG_OUTLIER_RATIO;
-    if (conf->latency_permille > 0 && is_slow(conf, samples, host_count, index, scratch))
+    if (conf->latency_permille > 0 && is_slow(conf, sample, host_count, scratch))
         return FG_OUTLIER_LATENCY;
     return FG_OUTLIER_NONE;
 }
 
-struct fg_outlier_change fg_outlier_sweep(const struct fg_outlier_conf *conf,
+void fg_outlier_judge(const struct fg_outlier_conf *conf, struct fg_outlier_sample *samples,
+                      size_t host_count, uint64_t *scratch)
+{
+    if (conf->latency_permille > 0)
+        sort_quantiles(samples, host_count, scratch);
+    for (size_t i = 0; i < host_count; i++)
+        samples[i].verdict = judge_one(conf, &samples[i], host_count, scratch);
+}
+
+/* ---- what comes of it ---- */
+
+struct fg_outlier_change fg_outlier_apply(const struct fg_outlier_conf *conf,
                                           struct fg_outlier_host *hosts, size_t host_count,
-                                          const struct fg_outlier_sample *samples,
-                                          uint64_t *scratch, uint64_t now_ns)
+                                          uint64_t now_ns)
 {
     struct fg_outlier_change change = {.changed = let_back(hosts, host_count, now_ns)};
-    if (conf->latency_permille > 0)
-        measure(conf, samples, host_count, scratch);
     for (size_t i = 0; i < host_count; i++) {
-        if (hosts[i].is_ejected)
-            continue;
-        enum fg_outlier_reason reason = judge(conf, samples, host_count, i, scratch);
-        if (reason != FG_OUTLIER_NONE &&
-            fg_outlier_try_eject(conf, hosts, host_count, i, reason, now_ns))
+        enum fg_outlier_reason verdict = hosts[i].verdict;
+        hosts[i].verdict = FG_OUTLIER_NONE;
+        if (verdict != FG_OUTLIER_NONE &&
+            fg_outlier_try_eject(conf, hosts, host_count, i, verdict, now_ns))
             change.changed = true;
     }
     change.ejected_count = (uint32_t)count_ejected(hosts, host_count);
     return change;
+}
+
+struct fg_outlier_change fg_outlier_sweep(const struct fg_outlier_conf *conf,
+                                          struct fg_outlier_host *hosts, size_t host_count,
+                                          struct fg_outlier_sample *samples, uint64_t *scratch,
+                                          uint64_t now_ns)
+{
+    for (size_t i = 0; i < host_count; i++)
+        fg_outlier_measure(conf, &samples[i]);
+    fg_outlier_judge(conf, samples, host_count, scratch);
+    for (size_t i = 0; i < host_count; i++)
+        hosts[i].verdict = samples[i].verdict;
+    return fg_outlier_apply(conf, hosts, host_count, now_ns);
 }

@@ -16,6 +16,7 @@
 /* Latencies are counted by size: eight steps in each power of two, from 8 us to 4.6 minutes. */
 #define FG_OUTLIER_BUCKETS 200u
 #define FG_OUTLIER_SLOW_LEAST 5u
+#define FG_OUTLIER_QUANTILES 2u
 
 struct fg_outlier_conf {
     uint32_t consecutive_errors;   /* 0: off */
@@ -44,6 +45,7 @@ struct fg_outlier_host {
     enum fg_outlier_reason reason; /* of the last ejection */
     uint64_t ejected_until_ns;
     uint64_t ejections_total;
+    enum fg_outlier_reason verdict; /* of a judgement that is still to be carried out */
 };
 
 /* What one host did since the last sweep. */
@@ -52,6 +54,8 @@ struct fg_outlier_sample {
     uint64_t errors;
     uint64_t error_instants; /* at which there were errors (failure_row.h) */
     uint32_t *latencies;     /* of the good ones, FG_OUTLIER_BUCKETS counts; NULL: not known */
+    uint64_t quantiles_ns[FG_OUTLIER_QUANTILES]; /* set by fg_outlier_measure; 0: not judged */
+    enum fg_outlier_reason verdict;              /* set by fg_outlier_judge */
 };
 
 struct fg_outlier_change {
@@ -68,13 +72,26 @@ bool fg_outlier_try_eject(const struct fg_outlier_conf *conf, struct fg_outlier_
                           uint64_t now_ns);
 
 /*
- * Once an interval: let those back whose time is up, judge the rest by `samples` (host_count).
- * `scratch` holds FG_OUTLIER_SCRATCH numbers a host. O(n log n).
+ * Once an interval, in three steps, of which the last alone looks at the hosts: whoever shares them
+ * holds them for that one only.
  */
-#define FG_OUTLIER_SCRATCH 4u
+/* One sample's quantiles, from its latencies. O(FG_OUTLIER_BUCKETS). */
+void fg_outlier_measure(const struct fg_outlier_conf *conf, struct fg_outlier_sample *sample);
+/*
+ * What the measured samples say of each other, into each one's verdict. `scratch` holds
+ * FG_OUTLIER_SCRATCH numbers a host. O(n log n), and O(FG_OUTLIER_BUCKETS) for each that is slow.
+ */
+#define FG_OUTLIER_SCRATCH FG_OUTLIER_QUANTILES
+void fg_outlier_judge(const struct fg_outlier_conf *conf, struct fg_outlier_sample *samples,
+                      size_t host_count, uint64_t *scratch);
+/* Let those back whose time is up, and carry the hosts' verdicts out, which are over by that. */
+struct fg_outlier_change fg_outlier_apply(const struct fg_outlier_conf *conf,
+                                          struct fg_outlier_host *hosts, size_t host_count,
+                                          uint64_t now_ns);
+/* All three, for one who may take the time. */
 struct fg_outlier_change fg_outlier_sweep(const struct fg_outlier_conf *conf,
                                           struct fg_outlier_host *hosts, size_t host_count,
-                                          const struct fg_outlier_sample *samples,
-                                          uint64_t *scratch, uint64_t now_ns);
+                                          struct fg_outlier_sample *samples, uint64_t *scratch,
+                                          uint64_t now_ns);
 
 #endif

@@ -30,6 +30,7 @@
 
 #define TICK_MOST_NS (250 * FG_MS)
 #define TICK_LEAST_NS (10 * FG_MS)
+#define SWEEP_PAUSE_NS FG_MS
 #define ARENA_BYTES_MAX ((size_t)262144)
 #define BODY_BYTES_MAX ((size_t)1 << 20) /* of an answer; the rest stays with the host */
 #define ARENA_CHUNKS_MAX ((size_t)1024)
@@ -57,6 +58,7 @@ struct check {
 struct fg_health_checker {
     struct fg_proxy_thread *thread;
     struct event *timer;
+    struct event *sweep_timer; /* the next part of the judgement by answers */
     struct fg_list checks;
     struct fg_arena_pool pool;
     uint64_t sweep_due_ns;
@@ -391,6 +393,17 @@ static void run_checks(struct fg_health_checker *checker, uint64_t now_ns)
     }
 }
 
+/* Others have their turns between its parts. */
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct fg_health_checker *checker = arg;
+    const struct timeval pause = {.tv_usec = SWEEP_PAUSE_NS / FG_US};
+    (void)fd;
+    (void)what;
+    if (!fg_hosts_sweep(&checker->thread->proxy->hosts, fg_clock_monotonic_ns()))
+        event_add(checker->sweep_timer, &pause);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct fg_health_checker *checker = arg;
@@ -403,7 +416,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         run_checks(checker, now_ns);
     if (proxy->hosts.conf.has_outlier && checker->sweep_due_ns <= now_ns) {
         checker->sweep_due_ns = now_ns + proxy->conf.outlier_interval_ns;
-        fg_hosts_sweep(&proxy->hosts, now_ns);
+        on_sweep(-1, 0, checker);
     }
 }
 
@@ -433,10 +446,9 @@ enum fg_status fg_health_checker_open(struct fg_health_checker **out,
         return FG_ERR_NO_MEMORY;
     checker->thread = thread;
     checker->timer = event_new(thread->env.base, -1, EV_PERSIST, on_tick, checker);
-    if (checker->timer == NULL) {
-        free(checker);
-        return FG_ERR_NO_MEMORY;
-    }
+    checker->sweep_timer = event_new(thread->env.base, -1, 0, on_sweep, checker);
+    if (checker->timer == NULL || checker->sweep_timer == NULL)
+        goto no_memory;
     fg_list_init(&checker->checks);
     fg_arena_pool_init(&checker->pool, ARENA_CHUNKS_MAX);
     checker->sweep_due_ns = fg_clock_monotonic_ns() + conf->outlier_interval_ns;
@@ -447,6 +459,11 @@ enum fg_status fg_health_checker_open(struct fg_health_checker **out,
     event_active(checker->timer, 0, 0);
     *out = checker;
     return FG_OK;
+no_memory:
+    if (checker->timer != NULL)
+        event_free(checker->timer);
+    free(checker);
+    return FG_ERR_NO_MEMORY;
 }
 
 void fg_health_checker_close(struct fg_health_checker *checker)
@@ -457,5 +474,6 @@ void fg_health_checker_close(struct fg_health_checker *checker)
         free_check(FG_CONTAINER_OF(checker->checks.next, struct check, link));
     fg_arena_pool_fini(&checker->pool);
     event_free(checker->timer);
+    event_free(checker->sweep_timer);
     free(checker);
 }

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Counts looked at in one part of a sweep: some tens of microseconds. */
+#define SWEEP_COUNTS 16384u
+
 bool fg_hosts_init(struct fg_hosts *hosts, const struct fg_hosts_conf *conf)
 {
     *hosts = (struct fg_hosts){.conf = *conf};
@@ -35,6 +38,7 @@ static bool is_broken(const struct fg_host *host)
 static void free_host(struct fg_host *host)
 {
     free(host->seen.latencies);
+    free(host->since.latencies);
     free(host->latencies);
     free(host);
 }
@@ -46,12 +50,25 @@ static void let_go(struct fg_host *host)
         free_host(host);
 }
 
+/* Under the lock, or alone. */
+static void end_sweep(struct fg_hosts *hosts)
+{
+    struct fg_hosts_sweep *sweep = &hosts->sweep;
+    for (size_t i = 0; i < sweep->count; i++)
+        let_go(sweep->list[i]);
+    free(sweep->list);
+    free(sweep->samples);
+    free(sweep->scratch);
+    *sweep = (struct fg_hosts_sweep){0};
+}
+
 void fg_hosts_fini(struct fg_hosts *hosts)
 {
     if (hosts->list == NULL)
         return;
     for (size_t i = 0; i < hosts->count; i++)
         let_go(hosts->list[i]);
+    end_sweep(hosts);
     free(hosts->list);
     hosts->list = NULL;
     free(hosts->changes.list);
@@ -79,7 +96,8 @@ static bool make_latencies(const struct fg_hosts *hosts, struct fg_host *host)
     size_t count = (size_t)hosts->conf.thread_count * FG_OUTLIER_BUCKETS;
     host->latencies = calloc(count, sizeof(*host->latencies));
     host->seen.latencies = calloc(FG_OUTLIER_BUCKETS, sizeof(*host->seen.latencies));
-    return host->latencies != NULL && host->seen.latencies != NULL;
+    host->since.latencies = calloc(FG_OUTLIER_BUCKETS, sizeof(*host->since.latencies));
+    return host->latencies != NULL && host->seen.latencies != NULL && host->since.latencies != NULL;
 }
 
 static struct fg_host *make(const struct fg_hosts *hosts, unsigned source,
@@ -491,7 +509,7 @@ bool fg_hosts_obey(struct fg_hosts *hosts, const struct fg_endpoint_changes *cha
 
 static struct fg_outlier_sample totals(const struct fg_hosts *hosts, const struct fg_host *host)
 {
-    struct fg_outlier_sample sum = {.error_instants = host->error_instants.count};
+    struct fg_outlier_sample sum = {0};
     for (unsigned t = 0; t < hosts->conf.thread_count; t++) {
         sum.errors += fg_counter_get(&host->metrics[t].errors);
         sum.answers += fg_counter_get(&host->metrics[t].answers);
@@ -499,70 +517,108 @@ static struct fg_outlier_sample totals(const struct fg_hosts *hosts, const struc
     return sum;
 }
 
-/* What came since the last look, into `since`. */
-static void take_latencies(const struct fg_hosts *hosts, struct fg_host *host, uint32_t *since)
+static uint64_t error_instants(struct fg_hosts *hosts, const struct fg_host *host)
+{
+    pthread_mutex_lock(&hosts->lock);
+    uint64_t count = host->error_instants.count;
+    pthread_mutex_unlock(&hosts->lock);
+    return count;
+}
+
+/* What came since the last look. */
+static void take_latencies(const struct fg_hosts *hosts, struct fg_host *host)
 {
     for (size_t b = 0; b < FG_OUTLIER_BUCKETS; b++) {
         uint64_t sum = 0;
         for (size_t t = 0; t < hosts->conf.thread_count; t++)
             sum += fg_counter_get(&host->latencies[t * FG_OUTLIER_BUCKETS + b]);
-        since[b] = (uint32_t)sum - host->seen.latencies[b];
+        host->since.latencies[b] = (uint32_t)sum - host->seen.latencies[b];
         host->seen.latencies[b] = (uint32_t)sum;
     }
 }
 
-/* `latencies` has room for those of all; NULL: nobody judges them. */
-static void take_samples(struct fg_hosts *hosts, struct fg_outlier_sample *samples,
-                         uint32_t *latencies)
+static struct fg_outlier_sample take_sample(struct fg_hosts *hosts, struct fg_host *host)
 {
-    for (size_t i = 0; i < hosts->count; i++) {
-        struct fg_host *host = hosts->list[i];
-        struct fg_outlier_sample now = totals(hosts, host);
-        samples[i] = (struct fg_outlier_sample){
-            .answers = now.answers - host->seen.answers,
-            .errors = now.errors - host->seen.errors,
-            .error_instants = now.error_instants - host->seen.error_instants,
-        };
-        /* The counters move on while they are read. */
-        if (samples[i].errors > samples[i].answers)
-            samples[i].errors = samples[i].answers;
-        now.latencies = host->seen.latencies;
-        host->seen = now;
-        if (latencies == NULL)
-            continue;
-        samples[i].latencies = latencies + i * FG_OUTLIER_BUCKETS;
-        take_latencies(hosts, host, samples[i].latencies);
-    }
+    struct fg_outlier_sample now = totals(hosts, host);
+    now.error_instants = error_instants(hosts, host);
+    struct fg_outlier_sample since = {
+        .answers = now.answers - host->seen.answers,
+        .errors = now.errors - host->seen.errors,
+        .error_instants = now.error_instants - host->seen.error_instants,
+        .latencies = host->since.latencies,
+    };
+    /* The counters move on while they are read. */
+    if (since.errors > since.answers)
+        since.errors = since.answers;
+    now.latencies = host->seen.latencies;
+    host->seen = now;
+    /* Without an answer there is no latency: one that is counted in between is of the next. */
+    if (since.latencies != NULL && since.answers > 0)
+        take_latencies(hosts, host);
+    fg_outlier_measure(&hosts->conf.outlier, &since);
+    return since;
 }
 
-void fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns)
+static bool begin_sweep(struct fg_hosts *hosts)
 {
-    unsigned ejected = 0;
+    struct fg_hosts_sweep *sweep = &hosts->sweep;
     pthread_mutex_lock(&hosts->lock);
-    struct fg_outlier_sample *samples = calloc(hosts->count + 1, sizeof(*samples));
-    struct fg_outlier_host *copies = calloc(hosts->count + 1, sizeof(*copies));
-    uint64_t *scratch = calloc(hosts->count + 1, FG_OUTLIER_SCRATCH * sizeof(*scratch));
-    uint32_t *latencies = NULL;
-    if (judges_latency(hosts))
-        latencies = calloc(hosts->count + 1, FG_OUTLIER_BUCKETS * sizeof(*latencies));
-    if (samples != NULL && copies != NULL && scratch != NULL) {
-        take_samples(hosts, samples, latencies);
-        copy_outliers(hosts, copies);
-        struct fg_outlier_change change =
-            fg_outlier_sweep(&hosts->conf.outlier, copies, hosts->count, samples, scratch, now_ns);
-        if (change.changed)
-            ejected = take_outliers(hosts, copies, now_ns);
-        else
-            for (size_t i = 0; i < hosts->count; i++)
-                hosts->list[i]->outlier = copies[i];
+    size_t count = hosts->count;
+    sweep->list = calloc(count + 1, sizeof(struct fg_host *));
+    sweep->samples = calloc(count + 1, sizeof(*sweep->samples));
+    sweep->scratch = calloc(count + 1, FG_OUTLIER_SCRATCH * sizeof(*sweep->scratch));
+    bool has_memory = sweep->list != NULL && sweep->samples != NULL && sweep->scratch != NULL;
+    for (; has_memory && sweep->count < count; sweep->count++) {
+        sweep->list[sweep->count] = hosts->list[sweep->count];
+        sweep->list[sweep->count]->references++;
     }
+    if (!has_memory)
+        end_sweep(hosts);
     pthread_mutex_unlock(&hosts->lock);
-    free(samples);
+    return has_memory;
+}
+
+/* Under the lock: those that came while it was under way have no verdict. */
+static unsigned apply_verdicts(struct fg_hosts *hosts, uint64_t now_ns)
+{
+    const struct fg_hosts_sweep *sweep = &hosts->sweep;
+    struct fg_outlier_host *copies = calloc(hosts->count + 1, sizeof(*copies));
+    if (copies == NULL)
+        return 0;
+    unsigned ejected = 0;
+    for (size_t i = 0; i < sweep->count; i++)
+        sweep->list[i]->outlier.verdict = sweep->samples[i].verdict;
+    copy_outliers(hosts, copies);
+    if (fg_outlier_apply(&hosts->conf.outlier, copies, hosts->count, now_ns).changed)
+        ejected = take_outliers(hosts, copies, now_ns);
+    else
+        for (size_t i = 0; i < hosts->count; i++)
+            hosts->list[i]->outlier = copies[i];
     free(copies);
-    free(scratch);
-    free(latencies);
+    return ejected;
+}
+
+bool fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns)
+{
+    struct fg_hosts_sweep *sweep = &hosts->sweep;
+    if (sweep->list == NULL && !begin_sweep(hosts))
+        return true; /* the next interval's is of this one, too */
+    /* Each count is summed over all loops, and looked at twice more for the quantiles. */
+    size_t each = judges_latency(hosts) ? FG_OUTLIER_BUCKETS : 1;
+    each *= (size_t)hosts->conf.thread_count + FG_OUTLIER_QUANTILES;
+    for (size_t counts = 0; sweep->next < sweep->count; sweep->next++, counts += each) {
+        if (counts >= SWEEP_COUNTS)
+            return false;
+        sweep->samples[sweep->next] = take_sample(hosts, sweep->list[sweep->next]);
+    }
+    fg_outlier_judge(&hosts->conf.outlier, sweep->samples, sweep->count, sweep->scratch);
+    pthread_mutex_lock(&hosts->lock);
+    unsigned ejected = apply_verdicts(hosts, now_ns);
+    end_sweep(hosts);
+    pthread_mutex_unlock(&hosts->lock);
     if (ejected > 0)
         fg_log(FG_LOG_WARN, "endpoints_ejected", "count=%u", ejected);
+    return true;
 }
 
 /* ---- what others see ---- */

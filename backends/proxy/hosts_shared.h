@@ -4,7 +4,8 @@
  * Protocol  one mutex guards the list, references, health and ejection; critical sections make no
  *           system call. `generation` rises (relaxed: it is advice) after every change that loops
  *           must take over; they look at it before they choose, and then call fg_hosts_adopt. What
- *           loops read in between (is_usable, errors_in_row) and their metrics are counters.
+ *           loops read in between (is_usable, errors_in_row) and their metrics are counters. One
+ *           thread sweeps: what it has summed up (seen, since, sweep) is its own, without the lock.
  * Memory    a host lives until the list and every loop have let it go; at most hosts_max in a list.
  */
 #ifndef FG_PROXY_HOSTS_SHARED_H
@@ -74,7 +75,10 @@ struct fg_host {
     struct fg_outlier_host outlier;
     struct fg_failure_row error_instants; /* never ended: counts them */
     struct fg_circuit_breaker breaker;
-    struct fg_outlier_sample seen; /* totals at the last sweep; latencies are ours */
+
+    /* of the sweep; latencies are ours, NULL: nobody judges them */
+    struct fg_outlier_sample seen;  /* totals at the last one */
+    struct fg_outlier_sample since; /* what came from there to this one */
 
     struct fg_counter *latencies; /* ours; FG_OUTLIER_BUCKETS a loop, to the head, of good answers;
                                    * NULL: nobody judges them */
@@ -93,6 +97,15 @@ struct fg_hosts_conf {
     struct fg_breaker_config breaker; /* valid with has_breaker */
 };
 
+/* A judgement that is under way; zeroed: none is. */
+struct fg_hosts_sweep {
+    struct fg_host **list; /* those that were listed when it began, with a reference to each */
+    struct fg_outlier_sample *samples;
+    uint64_t *scratch;
+    size_t count;
+    size_t next; /* the first whose sample is still to be taken */
+};
+
 struct fg_hosts {
     struct fg_hosts_conf conf;
     struct fg_counter generation;
@@ -102,7 +115,7 @@ struct fg_hosts {
     struct fg_host **list;
     size_t count;
     struct fg_endpoint_changes changes; /* who is enabled, as operators say */
-    uint64_t swept_ns;
+    struct fg_hosts_sweep sweep;
 };
 
 FG_MUST_USE bool fg_hosts_init(struct fg_hosts *hosts, const struct fg_hosts_conf *conf);
@@ -151,8 +164,11 @@ void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned
 /* An active check has ended. */
 void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, bool is_good,
                          uint64_t now_ns);
-/* Once an outlier interval. */
-void fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns);
+/*
+ * Once an outlier interval, from one thread: part of the judgement, as there are many latencies
+ * to count. False: call again, soon.
+ */
+FG_MUST_USE bool fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns);
 
 /* Can any be used? *why is a constant. Any thread. */
 bool fg_hosts_are_ready(struct fg_hosts *hosts, const char **why);

@@ -22,7 +22,7 @@ static bool eject(struct fg_outlier_host *hosts, size_t index, uint64_t now_ns)
 }
 
 static struct fg_outlier_change sweep(struct fg_outlier_host *hosts,
-                                      const struct fg_outlier_sample *samples, uint64_t now_ns)
+                                      struct fg_outlier_sample *samples, uint64_t now_ns)
 {
     uint64_t scratch[FG_OUTLIER_SCRATCH * HOSTS];
     return fg_outlier_sweep(&conf, hosts, HOSTS, samples, scratch, now_ns);
@@ -47,7 +47,7 @@ static void ejections_grow_and_shrink(void **state)
 {
     (void)state;
     struct fg_outlier_host hosts[HOSTS] = {{0}};
-    const struct fg_outlier_sample none[HOSTS] = {{0}};
+    struct fg_outlier_sample none[HOSTS] = {{0}};
     uint64_t now_ns = 0;
     for (unsigned i = 1; i <= 5; i++) {
         assert_true(eject(hosts, 0, now_ns));
@@ -62,6 +62,25 @@ static void ejections_grow_and_shrink(void **state)
     assert_int_equal(hosts[0].ejections, 0);
     assert_true(eject(hosts, 0, UINT64_MAX - 1)); /* no overflow */
     assert_true(hosts[0].ejected_until_ns == UINT64_MAX);
+}
+
+static void a_verdict_is_carried_out_once(void **state)
+{
+    (void)state;
+    struct fg_outlier_host hosts[HOSTS] = {{0}};
+    hosts[1].verdict = FG_OUTLIER_LATENCY;
+    hosts[2].is_ejected = true; /* by errors in a row, since the judgement */
+    hosts[2].ejected_until_ns = 20;
+    hosts[2].verdict = FG_OUTLIER_RATIO;
+    struct fg_outlier_change change = fg_outlier_apply(&conf, hosts, HOSTS, 10);
+    assert_true(change.changed);
+    assert_int_equal(change.ejected_count, 2);
+    assert_int_equal(hosts[1].reason, FG_OUTLIER_LATENCY);
+    assert_int_equal(hosts[2].reason, FG_OUTLIER_NONE);
+    assert_true(fg_outlier_apply(&conf, hosts, HOSTS, 10 + 30 * S).changed);
+    assert_false(fg_outlier_apply(&conf, hosts, HOSTS, 10 + 30 * S).changed);
+    assert_false(hosts[1].is_ejected);
+    assert_false(hosts[2].is_ejected);
 }
 
 static void the_error_ratio_needs_enough_requests(void **state)
@@ -177,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cap_and_the_last_host_are_kept),
         cmocka_unit_test(ejections_grow_and_shrink),
+        cmocka_unit_test(a_verdict_is_carried_out_once),
         cmocka_unit_test(the_error_ratio_needs_enough_requests),
         cmocka_unit_test(latency_is_judged_against_the_siblings),
         cmocka_unit_test(one_slow_answer_is_none_and_a_tail_is),

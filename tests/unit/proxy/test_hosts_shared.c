@@ -44,6 +44,13 @@ static void setup(struct fg_hosts *hosts, bool has_checks)
     assert_true(fg_hosts_init(hosts, &conf));
 }
 
+static void sweep(struct fg_hosts *hosts, uint64_t now_ns)
+{
+    while (!fg_hosts_sweep(hosts, now_ns))
+        assert_non_null(hosts->sweep.list);
+    assert_null(hosts->sweep.list);
+}
+
 static size_t usable(struct fg_hosts *hosts)
 {
     struct fg_host *all[HOSTS_MAX];
@@ -236,9 +243,9 @@ static void errors_in_a_row_eject_whichever_loop_saw_them(void **state)
     fg_hosts_note_answer(&hosts, host, 1, true, 0, 0);
     assert_int_equal(usable(&hosts), 1);
     assert_true(host->outlier.is_ejected);
-    fg_hosts_sweep(&hosts, 10 * FG_S - 1);
+    sweep(&hosts, 10 * FG_S - 1);
     assert_int_equal(usable(&hosts), 1);
-    fg_hosts_sweep(&hosts, 10 * FG_S);
+    sweep(&hosts, 10 * FG_S);
     assert_int_equal(usable(&hosts), 2);
     assert_int_equal(fg_counter_get(&host->usable_since_ns), 10 * FG_S);
     fg_hosts_fini(&hosts);
@@ -255,12 +262,65 @@ static void a_sweep_judges_what_came_since_the_last(void **state)
         fg_hosts_note_answer(&hosts, hosts.list[0], i % 2, i % 2 == 0, 9, 9); /* at one instant */
         fg_hosts_note_answer(&hosts, hosts.list[1], i % 2, i % 2 == 0, 1, 2 * i);
     }
-    fg_hosts_sweep(&hosts, 20);
+    sweep(&hosts, 20);
     assert_int_equal(usable(&hosts), 1);
     assert_int_equal(hosts.list[1]->outlier.reason, FG_OUTLIER_RATIO);
-    fg_hosts_sweep(&hosts, 20 * FG_S); /* back, and the old errors are not counted again */
-    fg_hosts_sweep(&hosts, 21 * FG_S);
+    sweep(&hosts, 20 * FG_S); /* back, and the old errors are not counted again */
+    sweep(&hosts, 21 * FG_S);
     assert_int_equal(usable(&hosts), 2);
+    fg_hosts_fini(&hosts);
+}
+
+#define MANY 24u
+#define LOOPS 8u
+
+/* Of each host an answer a loop, of `slow` a slow one. */
+static void answer_all(struct fg_hosts *hosts, size_t slow)
+{
+    for (size_t i = 0; i < hosts->count; i++) {
+        for (unsigned t = 0; t < LOOPS; t++)
+            fg_hosts_note_answer(hosts, hosts->list[i], t, false, i == slow ? FG_S : 10 * FG_MS + i,
+                                 FG_S);
+    }
+}
+
+static void latencies_of_many_are_counted_in_parts(void **state)
+{
+    (void)state;
+    struct fg_hosts hosts;
+    struct fg_host_spec specs[MANY + 1];
+    const struct fg_hosts_conf conf = {
+        .thread_count = LOOPS,
+        .hosts_max = MANY + 1,
+        .has_outlier = true,
+        .outlier = {.latency_permille = 3000,
+                    .min_requests = 4,
+                    .ejected_max_permille = 500,
+                    .ejection_ns = 10 * FG_S,
+                    .ejection_max_ns = 60 * FG_S},
+    };
+    assert_true(fg_hosts_init(&hosts, &conf));
+    for (unsigned i = 0; i < MANY + 1; i++)
+        specs[i] = spec_of(1 + i);
+    assert_int_equal(fg_hosts_replace(&hosts, 0, specs, MANY, 0), FG_OK);
+    answer_all(&hosts, MANY - 1);
+    unsigned parts = 1;
+    while (!fg_hosts_sweep(&hosts, FG_S)) {
+        /* In the meantime the first goes, and another one comes. */
+        if (parts++ == 1)
+            assert_int_equal(fg_hosts_replace(&hosts, 0, specs + 1, MANY, 0), FG_OK);
+        assert_int_equal(fg_counter_get(&hosts.ejections_total), 0);
+    }
+    assert_true(parts > 2 && parts < MANY);
+    assert_int_equal(hosts.count, MANY);
+    for (size_t i = 0; i < MANY; i++)
+        assert_int_equal(hosts.list[i]->outlier.is_ejected, i == MANY - 2);
+    sweep(&hosts, 12 * FG_S); /* back, and the old answers are not counted again */
+    assert_false(hosts.list[MANY - 2]->outlier.is_ejected);
+    answer_all(&hosts, MANY - 1); /* also that which came is judged from now on */
+    sweep(&hosts, 13 * FG_S);
+    assert_true(hosts.list[MANY - 1]->outlier.is_ejected);
+    assert_false(fg_hosts_sweep(&hosts, 14 * FG_S)); /* never ended */
     fg_hosts_fini(&hosts);
 }
 
@@ -300,7 +360,7 @@ static void loops_may_use_the_list_while_it_changes(void **state)
     for (unsigned i = 0; i < ROUNDS; i++) {
         assert_int_equal(fg_hosts_replace(&hosts, 0, specs + i % 2, 1 + i % 2, i), FG_OK);
         obey(&hosts, i % 4 != 0 ? NULL : "127.0.0.1:2");
-        fg_hosts_sweep(&hosts, i);
+        sweep(&hosts, i);
         json_decref(fg_hosts_json(&hosts, i));
     }
     for (unsigned i = 0; i < 2; i++)
@@ -335,6 +395,7 @@ int main(void)
         cmocka_unit_test(a_host_is_used_once_its_check_was_good),
         cmocka_unit_test(errors_in_a_row_eject_whichever_loop_saw_them),
         cmocka_unit_test(a_sweep_judges_what_came_since_the_last),
+        cmocka_unit_test(latencies_of_many_are_counted_in_parts),
         cmocka_unit_test(loops_may_use_the_list_while_it_changes),
         cmocka_unit_test(one_asks_who_else_lists_an_address),
     };
