@@ -40,7 +40,7 @@ static const struct {
     [FG_HTTP_BAD_UPGRADE] = {400, "invalid_request", "unsupported_upgrade",
                              "HTTP/2 over TLS begins with ALPN, not with an upgrade."},
     [FG_HTTP_WRONG_SCHEME] = {421, "invalid_request", "wrong_scheme",
-                              "The target names another scheme than the connection has."},
+                              "The target is one of https, and the connection is in the clear."},
     [FG_HTTP_URI_TOO_LONG] = {414, "invalid_request", "uri_too_long",
                               "The request target is too long."},
     [FG_HTTP_HEADER_TOO_LARGE] = {431, "invalid_request", "header_too_large",

@@ -123,14 +123,14 @@ void fg_stream_release(struct fg_stream *stream)
 }
 
 /*
- * An absolute target names its scheme, and what that asks of a connection this one has not (RFC
- * 9110 section 7.4). A trusted proxy may have it from its own connection. Of HTTP/2's :scheme the
+ * Nothing of what https promises has been kept (RFC 9110 section 7.4); http asks for nothing that
+ * TLS has not. A trusted proxy may have it from its own connection. Of HTTP/2's :scheme the
  * connection knows better: there are clients that always say the same one.
  */
-static bool is_of_other_scheme(const struct fg_stream *stream)
+static bool wants_tls(const struct fg_stream *stream)
 {
-    const struct fg_span named = stream->head.target_scheme;
-    return named.data != NULL && !fg_span_equal(named, stream->req.ex.scheme) &&
+    return fg_span_equal(stream->head.target_scheme, FG_SPAN("https")) &&
+           fg_span_equal(stream->req.ex.scheme, FG_SPAN("http")) &&
            !stream->codec->transport->is_shared;
 }
 
@@ -152,7 +152,7 @@ enum fg_http_error fg_stream_finish_head(struct fg_stream *stream)
         ex->request_id = fg_span_make(id, 32);
     }
     enum fg_http_error error = fg_head_finish(&stream->head, ex, stream->req.version);
-    return error == FG_HTTP_OK && is_of_other_scheme(stream) ? FG_HTTP_WRONG_SCHEME : error;
+    return error == FG_HTTP_OK && wants_tls(stream) ? FG_HTTP_WRONG_SCHEME : error;
 }
 
 void fg_stream_begin(struct fg_stream *stream)
