@@ -123,7 +123,9 @@ struct fg_cluster_conf {
 
     /* further attempts; see policies/retry.h */
     uint32_t retries_max;
-    uint32_t retry_causes; /* bits 1 << fg_retry_cause */
+    uint32_t retry_causes;         /* bits 1 << fg_retry_cause */
+    uint64_t retry_backoff_ns;     /* 0: off */
+    uint64_t retry_backoff_max_ns; /* 0: FG_RETRY_BACKOFF_TIMES as long */
     uint64_t retry_body_bytes_max;
     uint64_t try_timeout_ns; /* 0: off */
     uint32_t retry_budget_permille;

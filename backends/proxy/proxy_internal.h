@@ -318,6 +318,9 @@ struct fg_proxy_request {
     struct fg_timeout_entry hedge_timeout;
     uint32_t reconnects;
     uint32_t retries;
+    struct event *pause;  /* before a retry, while that is pending; NULL: there never was one */
+    uint64_t pause_ns;    /* of the retry that was allowed last; 0: at once */
+    uint64_t paused_ns;   /* all pauses together */
     unsigned budget_held; /* retries of the cluster's limit */
     bool has_extra_slot;  /* of the gateway's limit: two are asked */
     bool is_counted;      /* of its requests */

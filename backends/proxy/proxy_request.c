@@ -10,7 +10,7 @@
  * Source   RFC 9110 section 9.2.2; hedging: Dean and Barroso, "The Tail at Scale", CACM 2013.
  *
  *    start --> [key in the body?] --> attempt --head--> answering --> end
- *                                       | `-- lost, bad status --> attempt again, or fail
+ *                                       | `-- lost, bad status --> [pause] attempt again, or fail
  *                                       `-- slow --> a second one beside it; the first head wins
  *
  * A function that can end the exchange returns with `request` gone; it is the last thing its
@@ -111,6 +111,8 @@ struct fg_exchange *fg_proxy_request_let_go(struct fg_proxy_request *request)
     struct fg_exchange *ex = request->ex;
     struct fg_proxy_thread *thread = request->thread;
     fg_timeout_list_clear(&request->hedge_timeout);
+    if (request->pause != NULL)
+        event_del(request->pause);
     fg_stalled_forget(request);
     fg_tunnel_end(request);
     fg_attempt_stop_all(request);
@@ -194,6 +196,12 @@ static bool asks_for_pause(const struct fg_proxy_attempt *attempt, enum fg_retry
     return false;
 }
 
+static uint64_t time_left_ns(const struct fg_proxy_request *request)
+{
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    return request->ex->deadline_ns > now_ns ? request->ex->deadline_ns - now_ns : 0;
+}
+
 /* Books the further attempt that is allowed; false when none is. */
 static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause cause)
 {
@@ -204,7 +212,9 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
     const struct fg_retry_conf conf = {
         .connect_retries_max = proxy->conf.connect_retries,
         .retries_max = proxy->conf.retries_max,
-        .causes = proxy->conf.retry_causes != 0 ? proxy->conf.retry_causes : UINT32_MAX};
+        .causes = proxy->conf.retry_causes != 0 ? proxy->conf.retry_causes : UINT32_MAX,
+        .backoff_ns = proxy->conf.retry_backoff_ns,
+        .backoff_max_ns = proxy->conf.retry_backoff_max_ns};
     const bool is_pause_asked = asks_for_pause(attempt, cause);
     const struct fg_retry_facts facts = {
         .cause = cause,
@@ -217,7 +227,10 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         .is_pause_asked = is_pause_asked,
         .has_untried = is_pause_asked && fg_proxy_endpoint_has_untried(
                                              request->thread, &request->wish, attempt->endpoint),
+        .pause_ns = fg_retry_pause_ns(&conf, request->retries, fg_proxy_random(request->thread)),
+        .time_left_ns = time_left_ns(request),
     };
+    request->pause_ns = 0;
     switch (fg_retry_judge(&conf, &facts)) {
     case FG_RETRY_NO:
         return false;
@@ -229,6 +242,7 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         if (!try_take_budget(request))
             return false;
         request->retries++;
+        request->pause_ns = facts.pause_ns;
         count(&request->metrics->retries);
         break;
     }
@@ -238,6 +252,46 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
     else
         mark_tried(request, attempt->endpoint);
     return true;
+}
+
+static void arm_hedge(struct fg_proxy_request *request)
+{
+    struct fg_proxy_thread *thread = request->thread;
+    const struct fg_exchange *ex = request->ex;
+    if (thread->proxy->conf.hedge_delay_ns > 0 && !ex->has_body && !request->is_upgrade &&
+        !ex->answerer.was_hedged && (ex->method == FG_METHOD_GET || ex->method == FG_METHOD_HEAD))
+        fg_timeout_list_set(&thread->hedge_timeouts, &request->hedge_timeout);
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+    struct fg_proxy_request *request = arg;
+    (void)fd;
+    (void)what;
+    arm_hedge(request);
+    fg_attempt_start(request);
+}
+
+/* The attempt that may_try_again has booked: after its pause, in which there is none. */
+static void try_again(struct fg_proxy_request *request)
+{
+    if (request->pause_ns == 0) {
+        fg_attempt_start(request);
+        return;
+    }
+    if (request->pause == NULL) {
+        request->pause = fg_arena_try_zalloc(request->ex->arena, sizeof(*request->pause));
+        if (request->pause == NULL) {
+            fg_proxy_request_fail(request, FG_FAILURE_NO_MEMORY, "no memory for the request");
+            return;
+        }
+        event_assign(request->pause, request->thread->env.base, -1, 0, on_pause_over, request);
+    }
+    const struct timeval wait = {.tv_sec = (time_t)(request->pause_ns / FG_S),
+                                 .tv_usec = (suseconds_t)(request->pause_ns % FG_S / FG_US)};
+    fg_timeout_list_clear(&request->hedge_timeout);
+    request->paused_ns += request->pause_ns;
+    event_add(request->pause, &wait);
 }
 
 /* For the log: the newest says most. */
@@ -265,7 +319,7 @@ void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_ca
     bool goes_again = !has_other && may_try_again(attempt, cause);
     fg_attempt_stop(attempt, false);
     if (goes_again)
-        fg_attempt_start(request);
+        try_again(request);
     else if (!has_other)
         fg_proxy_request_fail(request, failure, detail);
 }
@@ -363,7 +417,7 @@ static bool look_elsewhere(struct fg_proxy_attempt *attempt)
         fg_attempt_judge_host(attempt, status >= 500);
     fg_attempt_stop(attempt, false);
     if (!has_other)
-        fg_attempt_start(request);
+        try_again(request);
     return true;
 }
 
@@ -410,6 +464,8 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
     tell_answerer(attempt);
     ex->answer_never_indexed = response->never_indexed;
     attempt->head_ns = fg_clock_monotonic_ns() - attempt->started_ns;
+    if (request->paused_ns > 0)
+        fg_exchange_hop_time(ex, "backoff", request->paused_ns);
     if (attempt->connect_ns > 0)
         fg_exchange_hop_time(ex, "connect", attempt->connect_ns);
     fg_exchange_hop_time(ex, "upstream", attempt->head_ns - attempt->connect_ns);
@@ -520,15 +576,6 @@ static bool find_key(struct fg_proxy_request *request)
     if (!request->wish.has_key && proxy->conf.has_hash_cookie)
         make_cookie(request);
     return true;
-}
-
-static void arm_hedge(struct fg_proxy_request *request)
-{
-    struct fg_proxy_thread *thread = request->thread;
-    const struct fg_exchange *ex = request->ex;
-    if (thread->proxy->conf.hedge_delay_ns > 0 && !ex->has_body && !request->is_upgrade &&
-        (ex->method == FG_METHOD_GET || ex->method == FG_METHOD_HEAD))
-        fg_timeout_list_set(&thread->hedge_timeouts, &request->hedge_timeout);
 }
 
 static struct fg_proxy_request *make_request(struct fg_proxy_thread *thread, struct fg_exchange *ex,

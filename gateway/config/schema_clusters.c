@@ -168,6 +168,24 @@ static const struct fg_key retry_keys[] = {
      .max = 1 * HOUR,
      .doc = "From the begin of one attempt to the head of its answer; not while the client has yet "
             "to send its body."},
+    {.name = "backoff",
+     .type = FG_KEY_DURATION,
+     .offset = L(retry_backoff_ns),
+     .initial = "25ms",
+     .zero_word = "off",
+     .min = 1 * MS,
+     .max = 1 * MINUTE,
+     .doc =
+         "Before the first further attempt a pause by lot, up to this; up to twice as long before "
+         "each that follows. Never beyond the request's deadline: then there is no further one. "
+         "What was not sent (`connect_retries`) goes at once."},
+    {.name = "backoff_max",
+     .type = FG_KEY_DURATION,
+     .offset = L(retry_backoff_max_ns),
+     .derived = "10 x `backoff`",
+     .min = 1 * MS,
+     .max = 1 * MINUTE,
+     .doc = "Longest such pause."},
     {.name = "body_max",
      .type = FG_KEY_SIZE,
      .offset = L(retry_body_bytes_max),

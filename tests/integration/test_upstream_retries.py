@@ -120,6 +120,50 @@ def test_the_budget_bounds_retries(launch):
         assert len(bad.requests) == 6
 
 
+def test_a_retry_waits_and_what_was_not_sent_does_not(launch):
+    """The pause is long: none of this waits for its end."""
+    with serving(Raw([ok(b"", b"503 No")]), Raw([close_at_once])) as (bad, dead):
+        dead.close()  # nobody listens
+        sections = cluster([dead.address, {"address": bad.address, "priority": 1}],
+                           retries={"attempts": 3, "backoff": "1m"}, breaker={"enabled": False})
+        sections["routes"][0]["timeout"] = "10m"  # the pause ends before it
+        gateway = launch(sections)
+        with gateway.raw() as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            wait_for(lambda: figures(gateway, "requests")["retries"] == 1)
+            assert len(bad.requests) == 1 and figures(gateway, "requests")["reconnects"] > 0
+            assert gateway.gate("api")["concurrency"]["in_flight"] == 1
+        wait_for(lambda: figures(gateway, "requests")["cancelled"] == 1)
+        wait_for(lambda: gateway.gate("api")["concurrency"]["in_flight"] == 0)
+        assert len(bad.requests) == 1
+
+
+def test_a_body_goes_on_while_a_retry_waits(launch):
+    def refuse(connection, _):
+        connection.recv(65536)
+        connection.sendall(ok(b"", b"503 No"))
+        connection.recv(1)
+
+    with serving(SocketServer(refuse), Raw([ok(b"fine")])) as (bad, good):
+        gateway = launch(cluster([bad.address, {"address": good.address, "priority": 1}],
+                                 retries={"attempts": 1, "backoff": "500ms"}, breaker={"enabled": False}))
+        with gateway.raw() as connection:
+            connection.sendall(b"PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\nbody")
+            wait_for(lambda: figures(gateway, "requests")["retries"] == 1)
+            connection.sendall(b" too")
+            wait_for(lambda: good.requests)
+            assert good.requests[0][1] == b"body too"
+            assert b" 200 " in connection.recv(65536).split(b"\r\n")[0]
+
+
+def test_pauses_are_told(launch):
+    with serving(Raw([ok(b"", b"503 No"), ok(b"", b"503 No"), ok(b"fine")])) as server:
+        gateway = launch(cluster([server.address], retries={"attempts": 2, "backoff": "20ms"},
+                                 breaker={"enabled": False}) | {"observability": {"slow_request": "1ms"}})
+        answer = gateway.get("/")
+        assert answer.text == "fine" and "backoff;dur=" in answer.headers["server-timing"]
+
+
 def test_who_says_when_to_come_again_is_not_asked_at_once(launch):
     """Another server is; and the last one's word goes to the client."""
     later = ok(b"later", b"503 No", b"retry-after: 7\r\n")

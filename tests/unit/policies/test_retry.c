@@ -77,6 +77,42 @@ static void only_named_causes_and_only_so_often(void **state)
     assert_int_equal(fg_retry_judge(&some, &facts), FG_RETRY_NO);
 }
 
+static void pauses_double_up_to_the_longest(void **state)
+{
+    (void)state;
+    struct fg_retry_conf some = {.backoff_ns = 25 * MS};
+    const uint64_t windows_ns[] = {25 * MS, 50 * MS, 100 * MS, 200 * MS, 250 * MS, 250 * MS};
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(fg_retry_pause_ns(&some, i, 0), 0);
+        assert_int_equal(fg_retry_pause_ns(&some, i, windows_ns[i] - 1), windows_ns[i] - 1);
+        assert_int_equal(fg_retry_pause_ns(&some, i, windows_ns[i]), 0);
+    }
+    assert_int_equal(fg_retry_pause_ns(&some, UINT32_MAX, 250 * MS - 1), 250 * MS - 1);
+    some.backoff_max_ns = 10 * MS; /* also of the first */
+    assert_int_equal(fg_retry_pause_ns(&some, 0, 10 * MS - 1), 10 * MS - 1);
+    assert_int_equal(fg_retry_pause_ns(&some, 0, 10 * MS), 0);
+    some = (struct fg_retry_conf){.backoff_ns = UINT64_MAX - 1}; /* no overflow */
+    assert_true(fg_retry_pause_ns(&some, 3, UINT64_MAX - 1) == UINT64_MAX - 1);
+    some.backoff_ns = 0;
+    assert_int_equal(fg_retry_pause_ns(&some, 3, UINT64_MAX), 0);
+}
+
+static void a_pause_ends_before_the_deadline(void **state)
+{
+    (void)state;
+    struct fg_retry_facts facts = {.cause = FG_RETRY_STATUS_503,
+                                   .is_idempotent = true,
+                                   .is_sent_any = true,
+                                   .is_body_at_hand = true,
+                                   .pause_ns = 5,
+                                   .time_left_ns = 5};
+    assert_int_equal(fg_retry_judge(&conf, &facts), FG_RETRY_WITH_BUDGET);
+    facts.time_left_ns = 4;
+    assert_int_equal(fg_retry_judge(&conf, &facts), FG_RETRY_NO);
+    facts.cause = FG_RETRY_CONNECT; /* at once */
+    assert_int_equal(fg_retry_judge(&conf, &facts), FG_RETRY_YES);
+}
+
 static void nothing_goes_again_once_the_client_has_a_part(void **state)
 {
     (void)state;
@@ -107,6 +143,8 @@ int main(void)
         cmocka_unit_test(an_idempotent_one_goes_under_the_budget),
         cmocka_unit_test(who_asks_for_a_pause_gets_it_and_others_are_asked),
         cmocka_unit_test(only_named_causes_and_only_so_often),
+        cmocka_unit_test(pauses_double_up_to_the_longest),
+        cmocka_unit_test(a_pause_ends_before_the_deadline),
         cmocka_unit_test(nothing_goes_again_once_the_client_has_a_part),
         cmocka_unit_test(statuses_are_causes),
     };
