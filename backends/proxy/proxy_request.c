@@ -11,7 +11,8 @@
  *
  *    start --> [key in the body?] --> attempt --head--> answering --> end
  *                                       | `-- lost, bad status --> [pause] attempt again, or fail
- *                                       `-- slow --> a second one beside it; the first head wins
+ *                                       `-- slow --> a second one beside it; the first good head
+ *                                                    wins, and a bad one asks the next
  *
  * A function that can end the exchange returns with `request` gone; it is the last thing its
  * caller does. Connections are put away before, since the gateway may start another exchange from
@@ -216,6 +217,7 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         .backoff_ns = proxy->conf.retry_backoff_ns,
         .backoff_max_ns = proxy->conf.retry_backoff_max_ns};
     const bool is_pause_asked = asks_for_pause(attempt, cause);
+    const bool is_beside = fg_proxy_request_other(attempt) != NULL;
     const struct fg_retry_facts facts = {
         .cause = cause,
         .is_idempotent = fg_method_is_idempotent(request->ex->method) && !request->is_upgrade,
@@ -227,7 +229,9 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         .is_pause_asked = is_pause_asked,
         .has_untried = is_pause_asked && fg_proxy_endpoint_has_untried(
                                              request->thread, &request->wish, attempt->endpoint),
-        .pause_ns = fg_retry_pause_ns(&conf, request->retries, fg_proxy_random(request->thread)),
+        .pause_ns = is_beside ? 0
+                              : fg_retry_pause_ns(&conf, request->retries,
+                                                  fg_proxy_random(request->thread)),
         .time_left_ns = time_left_ns(request),
     };
     request->pause_ns = 0;
@@ -294,6 +298,26 @@ static void try_again(struct fg_proxy_request *request)
     event_add(request->pause, &wait);
 }
 
+/*
+ * One of two has failed, and the other may never answer: is the next one asked beside it, without a
+ * pause, as hedging in gRPC does after a status that is not fatal? Books it.
+ */
+static bool may_ask_next(struct fg_proxy_attempt *attempt, enum fg_retry_cause cause)
+{
+    const struct fg_proxy_request *request = attempt->request;
+    return fg_proxy_endpoint_has_untried(request->thread, &request->wish, attempt->endpoint) &&
+           may_try_again(attempt, cause);
+}
+
+static void ask_next(struct fg_proxy_request *request)
+{
+    if (!fg_exchange_try_extra_slot(request->ex))
+        return;
+    request->has_extra_slot = true;
+    if (!fg_attempt_start_hedge(request))
+        fg_proxy_request_end_hedge(request);
+}
+
 /* For the log: the newest says most. */
 static void tell_answerer(const struct fg_proxy_attempt *attempt)
 {
@@ -316,9 +340,11 @@ void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_ca
         count(&attempt->endpoint->metrics->resets);
     if (cause != FG_RETRY_STALE && cause != FG_RETRY_UNHANDLED)
         fg_attempt_judge_host(attempt, true);
-    bool goes_again = !has_other && may_try_again(attempt, cause);
+    bool goes_again = has_other ? may_ask_next(attempt, cause) : may_try_again(attempt, cause);
     fg_attempt_stop(attempt, false);
-    if (goes_again)
+    if (goes_again && has_other)
+        ask_next(request);
+    else if (goes_again)
         try_again(request);
     else if (!has_other)
         fg_proxy_request_fail(request, failure, detail);
@@ -413,11 +439,14 @@ static bool look_elsewhere(struct fg_proxy_attempt *attempt)
     if (has_other ? !is_cause && status < 500 && status != 429
                   : !is_cause || !may_try_again(attempt, cause))
         return false;
+    bool is_next_asked = has_other && is_cause && may_ask_next(attempt, cause);
     if (cause != FG_RETRY_STALE)
         fg_attempt_judge_host(attempt, status >= 500);
     fg_attempt_stop(attempt, false);
     if (!has_other)
         try_again(request);
+    else if (is_next_asked)
+        ask_next(request);
     return true;
 }
 

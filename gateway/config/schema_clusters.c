@@ -219,7 +219,8 @@ static const struct fg_key retry_keys[] = {
      .doc = "A GET or HEAD without an answer after this is sent to a second endpoint as well; the "
             "first good answer counts, one that is no 5xx or 429. It takes a slot of `concurrency` "
             "that nobody waits for, or "
-            "is not sent. Set it near the 95th percentile."},
+            "is not sent. Where one of the two fails, and `attempts` allows, an endpoint that was "
+            "not tried is asked at once in its place. Set it near the 95th percentile."},
     {.name = NULL},
 };
 

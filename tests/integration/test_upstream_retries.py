@@ -218,6 +218,36 @@ def test_of_two_the_first_good_answer_counts(launch, status):
         assert figures(gateway, "endpoints")[1]["errors"] == (0 if status.startswith(b"429") else 1)
 
 
+@pytest.mark.parametrize("failure", [ok(b"", b"503 No"), close_at_once])
+@pytest.mark.parametrize("third", [True, False])
+def test_where_one_of_two_fails_the_next_is_asked_beside_the_other(launch, failure, third):
+    """The first one hangs; where there is nobody else, it is waited for, as before."""
+    never = threading.Event()
+
+    def hang(connection, *_):
+        never.wait(30)
+        connection.sendall(ok(b"late"))
+
+    with serving(Raw([hang]), Raw([failure]), Raw([ok(b"fine")])) as (first, second, last):
+        servers = [first, second, last] if third else [first, second]
+        gateway = launch(cluster([{"address": server.address, "priority": i} for i, server in enumerate(servers)],
+                                 retries={"hedge_after": "50ms", "attempts": 3, "backoff": "1m"},
+                                 breaker={"enabled": False}))
+        if third:
+            assert gateway.get("/").text == "fine"
+        else:
+            with gateway.raw() as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                wait_for(lambda: figures(gateway, "endpoints")[1]["answers"] == 1)
+                never.set()
+                assert connection.recv(65536).endswith(b"late")
+        never.set()
+        requests = figures(gateway, "requests")
+        assert (requests["hedges"], requests["retries"]) == (1, 1 if third else 0)
+        assert len(first.requests) == len(second.requests) == 1
+        wait_for(lambda: gateway.gate("api")["concurrency"]["in_flight"] == 0)
+
+
 def test_of_two_bad_answers_the_last_is_passed_on(launch):
     asked = threading.Event()
 
