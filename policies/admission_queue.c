@@ -24,6 +24,10 @@
  *                    the target on, but for a slow backend, whose target is stretched
  *          lots      newest first is by number (policies/priority) first, among those that came
  *                    within 1.5 targets: who got in once gets in again
+ *          stuck     per class, from when it stands and does not drain (the same) until it stands
+ *                    no more: a load of 1.0 to 1.2 times what can be served. Of those passed by
+ *                    newer ones whoever has waited three slough times is shed; they would have
+ *                    their turn when they have aged, a second later, and be what p99 is made of
  *          shed      while overloaded, all that waited longer than the slough time, at once,
  *                    whether a slot comes free or not; but for the last one, and for the oldest if
  *                    the class is not served at all. So too in classes under pressure (set by
@@ -57,6 +61,7 @@
 #define SERVICE_MAX_NS FG_POLICY_S /* ... nor than twice the service time, up to this */
 #define SLOW_TARGETS 3             /* a backend slower than so many targets stretches the target */
 #define PATIENT_NS (100 * FG_POLICY_MS) /* a refusal that takes longer is none to be glad of */
+#define STUCK_SLOUGHS 3                 /* with less, chance empties the slots */
 #define SPARED_SHARE 4                  /* places in the queue for each that is spared */
 #define LOOKS_MAX 64                    /* entries looked at for those that could give way */
 #define DRAIN_WEIGHT_INVERSE 4          /* new samples count a quarter */
@@ -175,6 +180,16 @@ static bool is_newest_first(const struct fg_admission_queue *queue,
     return class->is_overloaded || waited_ns(class->oldest, now_ns) > borne_ns;
 }
 
+/* So long may one of the class have waited: whoever has waited longer is shed. */
+static uint64_t wait_max_ns(const struct fg_admission_queue *queue,
+                            const struct fg_queue_class *class)
+{
+    if (class->is_overloaded || is_pressed(queue, class))
+        return slough_ns(queue);
+    bool is_stuck = class->is_stuck && !is_patient(queue);
+    return is_stuck ? fg_multiply_divide(slough_ns(queue), STUCK_SLOUGHS, 1) : FG_POLICY_NEVER;
+}
+
 /* By turns of the owners, or NULL. */
 static struct fg_queue_entry *first_of(const struct fg_queue_class *class)
 {
@@ -268,8 +283,10 @@ static void observe_delay(const struct fg_admission_queue *queue, struct fg_queu
             bool has_stood = class->delay_min_ns > tolerated_ns(queue);
             uint64_t passed_ns = fg_subtract_floor(
                 now_ns, fg_subtract_floor(class->interval_ends_ns, queue->interval_ns));
-            fg_standing_end_period(&class->standing, has_stood, class->empty_ns > passed_ns / 2);
+            fg_standing_end_period(&class->standing, has_stood || class->is_stuck,
+                                   class->empty_ns > passed_ns / 2);
             class->is_overloaded = has_stood && class->standing.is_fed;
+            class->is_stuck = has_stood && (class->is_stuck || class->standing.does_not_drain);
         }
         class->is_interval_open = true;
         class->empty_ns = 0;
@@ -294,10 +311,9 @@ static void shed_slough(struct fg_admission_queue *queue, enum fg_priority prior
     observe_delay(queue, class, now_ns);
     bool is_starving = queue->config.ageing_ns != 0 &&
                        fg_subtract_floor(now_ns, class->served_at_ns) > slough_ns(queue);
-    bool is_shedding = class->is_overloaded || is_pressed(queue, class);
-    while (is_shedding && class->count > 1 && !queue->config.is_shadow) {
+    while (class->count > 1 && !queue->config.is_shadow) {
         struct fg_queue_entry *entry = is_starving ? class->oldest->next : class->oldest;
-        if (waited_ns(entry, now_ns) <= slough_ns(queue))
+        if (waited_ns(entry, now_ns) <= wait_max_ns(queue, class))
             return;
         take_out(queue, entry, FG_QUEUE_ENTRY_SHED);
         queue->shed_total++;
@@ -643,8 +659,7 @@ struct fg_queue_entry *fg_admission_queue_pop(struct fg_admission_queue *queue, 
         queue->popped_total++;
         class->served_at_ns = now_ns;
         class->standing.served++;
-        bool is_shedding = class->is_overloaded || is_pressed(queue, class);
-        if (queue->config.is_shadow && is_shedding && waited_ns(entry, now_ns) > slough_ns(queue))
+        if (queue->config.is_shadow && waited_ns(entry, now_ns) > wait_max_ns(queue, class))
             queue->shed_total++;
         if (class->count == 0)
             class->delay_min_ns = 0; /* served empty: no standing delay in this interval */

@@ -66,6 +66,7 @@ struct fg_queue_class {
     uint32_t count;
     struct fg_fair_turns turns; /* in which order they go while it is not newest first */
     bool is_overloaded;         /* the last whole interval had a standing delay */
+    bool is_stuck;              /* it had one, and this is no burst that drains */
     bool is_interval_open;      /* false: the next pop starts a new minimum */
     uint64_t next_sequence;
     uint64_t interval_ends_ns;

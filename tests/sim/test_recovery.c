@@ -47,7 +47,7 @@ static void after_a_step_to_1_4_times_the_queue_is_short_within_200_ms(void **st
         print_message("  mean wait %.1f ms in the first 200 ms, then %.1f ms in the worst second; "
                       "goodput %.1f/s\n",
                       (double)first_ns / 1e6, (double)worst_ns / 1e6, good);
-        assert_true(worst_ns < 16 * FG_MS);
+        assert_true(worst_ns < 18 * FG_MS); /* the target of the level */
         good_sum += good;
         assert_true(good >= 0.92 * CAPACITY); /* what 4,000 uneven answers take varies by 2 % */
         sim_free(&sim);

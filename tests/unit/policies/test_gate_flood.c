@@ -428,6 +428,45 @@ static void one_client_floods_nobody_but_himself(void **state)
     with_each_law(check_one);
 }
 
+/* A little more than can be served, for long: nobody is passed by until he has aged. */
+static void check_mild(enum fg_concurrency_mode mode, enum flood_service kind, double load)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(mode);
+    double p99_ms = 0, useful = 0;
+    uint64_t base = test_seed(300);
+    config.limit.limit_initial = mode == FG_CONCURRENCY_FIXED ? 8 : config.limit.limit_initial;
+    for (uint64_t seed = base; seed < base + 5; seed++) {
+        struct flood_model *model = flood_create(&config, seed);
+        struct flood_phase mild = calm;
+        mild.kind = kind;
+        mild.normal_per_s = 400 * load;
+        mild.duration_ns = 10 * S;
+        mild.timeout_ns = 5 * S;
+        (void)flood_run(model, &calm);
+        (void)flood_run(model, &mild);
+        mild.duration_ns = 30 * S;
+        struct flood_result result = flood_run(model, &mild);
+        p99_ms += (double)result.p99_ns / 1e6 / 5;
+        useful += result.useful / 5;
+        flood_destroy(model);
+    }
+    print_message("  at %.2fx: p99 %.0f ms, %.4f of the peak\n", load, p99_ms, useful);
+    assert_true(p99_ms <= 250);
+    assert_true(useful >= 0.95);
+}
+
+static void a_mild_overload_has_no_tail_of_a_second(void **state)
+{
+    (void)state;
+    static const double loads[] = {1.05, 1.1, 1.2};
+    for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++) {
+        check_mild(FG_CONCURRENCY_FIXED, FLOOD_EVEN, loads[i]);
+        check_mild(FG_CONCURRENCY_FIXED, FLOOD_LOGNORMAL, loads[i]);
+        check_mild(FG_CONCURRENCY_GRADIENT2, FLOOD_EXPONENTIAL, loads[i]);
+        check_mild(FG_CONCURRENCY_VEGAS, FLOOD_EXPONENTIAL, loads[i]);
+    }
+}
+
 /* Of who floods nobody has a sixteenth of all. `people` as in the model. */
 static double share_beside(enum fg_concurrency_mode mode, uint32_t flooders, double flood_per_s,
                            uint32_t people)
@@ -474,6 +513,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_client_floods_nobody_but_himself),
         cmocka_unit_test(many_clients_flood_nobody_but_themselves),
+        cmocka_unit_test(a_mild_overload_has_no_tail_of_a_second),
         cmocka_unit_test(tenfold_load_costs_no_goodput),
         cmocka_unit_test(nobody_is_let_in_to_be_late),
         cmocka_unit_test(who_got_in_gets_in_again),

@@ -54,6 +54,29 @@ static void while_it_is_fed_every_period_counts_and_idleness_ends_it(void **stat
     assert_true(standing.excess == 0 && !standing.is_fed);
 }
 
+static void what_stands_and_gets_as_much_as_it_gives_does_not_drain(void **state)
+{
+    (void)state;
+    struct fg_standing standing = {0};
+    for (int i = 0; i < 10; i++, assert_false(standing.does_not_drain))
+        (void)fed(&standing, 18, 20, true); /* a burst does */
+    (void)fed(&standing, 20, 20, false);
+    for (int i = 0; i < 2; i++, assert_false(standing.does_not_drain))
+        (void)fed(&standing, 19, 20, true);
+    (void)fed(&standing, 19, 20, true);
+    assert_true(standing.does_not_drain && !standing.is_fed);
+    (void)fed(&standing, 17, 20, true);
+    assert_false(standing.does_not_drain); /* 74 of 80 */
+    standing = (struct fg_standing){0};
+    for (int i = 0; i < 3; i++)
+        (void)fed(&standing, 10, 10, true);
+    assert_false(standing.does_not_drain); /* so few are chance */
+    (void)fed(&standing, 10, 10, true);
+    assert_true(standing.does_not_drain);
+    (void)fed(&standing, 10, 10, false);
+    assert_false(standing.does_not_drain);
+}
+
 static void the_largest_numbers_are_borne(void **state)
 {
     (void)state;
@@ -142,6 +165,7 @@ int main(void)
         cmocka_unit_test(what_came_before_it_stood_does_not_count),
         cmocka_unit_test(the_limit_is_five_periods_and_eight),
         cmocka_unit_test(while_it_is_fed_every_period_counts_and_idleness_ends_it),
+        cmocka_unit_test(what_stands_and_gets_as_much_as_it_gives_does_not_drain),
         cmocka_unit_test(the_largest_numbers_are_borne),
         cmocka_unit_test(the_queue_sheds_of_a_flood_and_not_of_a_burst),
         cmocka_unit_test(a_slow_backend_foresees_a_flood_and_not_a_burst),
