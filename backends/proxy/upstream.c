@@ -207,10 +207,6 @@ static void become_ready(struct fg_upstream *upstream)
     enum fg_upstream_protocol protocol = upstream->thread->proxy->conf.protocol;
     bool is_h2 = upstream->ssl != NULL ? fg_upstream_tls_chose_h2(upstream)
                                        : protocol == FG_PROTOCOL_H2 && !upstream->is_h1_only;
-    if (upstream->ssl != NULL && protocol == FG_PROTOCOL_H2 && !is_h2) {
-        fail_connect(upstream); /* the other side does not speak it */
-        return;
-    }
     if (!upstream->is_h1_only)
         endpoint->speaks_h1 = !is_h2;
     fg_timeout_list_clear(&upstream->timeout);

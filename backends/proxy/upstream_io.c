@@ -185,6 +185,21 @@ bool fg_upstream_tls_attach(struct fg_upstream *upstream)
     return true;
 }
 
+bool fg_upstream_tls_chose_h2(const struct fg_upstream *upstream)
+{
+    const unsigned char *chosen = NULL;
+    unsigned len = 0;
+    SSL_get0_alpn_selected(upstream->ssl, &chosen, &len);
+    return len == 2 && memcmp(chosen, "h2", 2) == 0;
+}
+
+/* The other side has chosen nothing that we may speak with it. */
+static bool is_other_protocol(const struct fg_upstream *upstream)
+{
+    return upstream->thread->proxy->conf.protocol == FG_PROTOCOL_H2 &&
+           !fg_upstream_tls_chose_h2(upstream);
+}
+
 /* Certificates that expire or name somebody else are what an operator has to mend. */
 static void log_failure(const struct fg_upstream *upstream)
 {
@@ -192,7 +207,9 @@ static void log_failure(const struct fg_upstream *upstream)
     char text[160];
     long verdict = SSL_get_verify_result(upstream->ssl);
     unsigned long error = ERR_peek_last_error();
-    if (verdict != X509_V_OK)
+    if (SSL_is_init_finished(upstream->ssl) == 1)
+        (void)snprintf(text, sizeof(text), "the server did not choose HTTP/2 (ALPN)");
+    else if (verdict != X509_V_OK)
         (void)snprintf(text, sizeof(text), "%s", X509_verify_cert_error_string(verdict));
     else if (error != 0 && ERR_reason_error_string(error) != NULL)
         (void)snprintf(text, sizeof(text), "%s", ERR_reason_error_string(error));
@@ -207,7 +224,7 @@ enum fg_tls_step fg_upstream_tls_step(struct fg_upstream *upstream)
     struct fg_proxy_metrics *metrics = upstream->thread->metrics;
     ERR_clear_error();
     int result = SSL_do_handshake(upstream->ssl);
-    if (result == 1) {
+    if (result == 1 && !is_other_protocol(upstream)) {
         fg_counter_add_owned(&metrics->tls_handshakes, 1);
         if (SSL_session_reused(upstream->ssl))
             fg_counter_add_owned(&metrics->tls_resumed, 1);
@@ -222,14 +239,6 @@ enum fg_tls_step fg_upstream_tls_step(struct fg_upstream *upstream)
     log_failure(upstream);
     ERR_clear_error();
     return FG_TLS_FAILED;
-}
-
-bool fg_upstream_tls_chose_h2(const struct fg_upstream *upstream)
-{
-    const unsigned char *chosen = NULL;
-    unsigned len = 0;
-    SSL_get0_alpn_selected(upstream->ssl, &chosen, &len);
-    return len == 2 && memcmp(chosen, "h2", 2) == 0;
 }
 
 void fg_upstream_tls_detach(struct fg_upstream *upstream)

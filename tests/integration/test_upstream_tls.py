@@ -72,6 +72,15 @@ def test_the_name_and_the_authority_are_checked(launch, authority, keys, works):
             assert told and all(server.address in line and REASON.search(line) for line in told), gateway.log
 
 
+@pytest.mark.parametrize("alpn", [None, ["http/1.1"]])
+def test_http2_alone_is_not_spoken_to_who_did_not_choose_it(launch, authority, alpn):
+    with serving(Raw([ok()], tls=server_tls(pair(authority, "a.test"), alpn))) as server:
+        gateway = launch(cluster([server.address], protocol="h2", tls={"ca_file": str(authority / "ca.pem")}))
+        assert gateway.get("/").status_code == 502 and not server.requests
+        assert figures(gateway, "connections")["tls_errors"] > 0
+        assert 'reason="the server did not choose HTTP/2 (ALPN)"' in gateway.log
+
+
 def test_we_show_a_certificate_where_one_is_wanted(launch, authority):
     tls = server_tls(pair(authority, "a.test"), ca=authority / "ca.pem")
     with serving(Raw([ok()], tls=tls)) as server:
