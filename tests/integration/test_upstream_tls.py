@@ -72,6 +72,31 @@ def test_the_name_and_the_authority_are_checked(launch, authority, keys, works):
             assert told and all(server.address in line and REASON.search(line) for line in told), gateway.log
 
 
+def test_a_certificate_that_is_over_is_none(launch, authority):
+    certificate, key = authority / "over.pem", authority / "a.test.key"
+    (authority / "over.ext").write_text("subjectAltName=IP:127.0.0.1")
+    subprocess.run(["openssl", "x509", "-req", "-in", "a.test.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                    "-days", "-1", "-extfile", "over.ext", "-out", str(certificate)], check=True, capture_output=True,
+                   cwd=authority)
+    with serving(Raw([ok()], tls=server_tls((certificate, key)))) as server:
+        gateway = launch(cluster([server.address], tls={"ca_file": str(authority / "ca.pem")}))
+        assert gateway.get("/").status_code == 502 and not server.requests
+        assert 'reason="certificate has expired"' in gateway.log
+
+
+@pytest.mark.parametrize("endpoint, keys, asked", [("127.0.0.1", {}, None), ("localhost", {"verify": False}, "localhost"),
+                                                   ("127.0.0.1", {"server_name": "a.test"}, "a.test")])
+def test_names_are_asked_for_and_addresses_are_not(launch, authority, endpoint, keys, asked):
+    """RFC 6066 section 3: an address is no server name."""
+    names = []
+    tls = server_tls(pair(authority, "a.test"))
+    tls.sni_callback = lambda connection, name, context: names.append(name)
+    with serving(Raw([ok()], tls=tls)) as server:
+        gateway = launch(cluster([f"{endpoint}:{server.port}"], tls={"ca_file": str(authority / "ca.pem"), **keys}))
+        wait_for(lambda: gateway.get("/").text == "ok")
+        assert set(names) == {asked}
+
+
 @pytest.mark.parametrize("alpn", [None, ["http/1.1"]])
 def test_http2_alone_is_not_spoken_to_who_did_not_choose_it(launch, authority, alpn):
     with serving(Raw([ok()], tls=server_tls(pair(authority, "a.test"), alpn))) as server:
