@@ -143,7 +143,7 @@ static unsigned edit(struct fg_backend *cluster, const struct wish *wish,
     if (fg_endpoint_changes_note(changes, &one) == FG_OK)
         return 200;
     fg_change_board_note_refused(board);
-    *text = "admin.endpoint_changes_max is reached\n";
+    *text = "admin.endpoint_changes_max, as it was at the last start, is reached\n";
     return 409;
 }
 
