@@ -454,6 +454,8 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
          "Times that others had their turn before the rest of what a client was to be sent."},
         {"writes_gathered_total", offsetof(struct fg_net_stats, writes_gathered),
          "Writes to HTTP/2 clients that waited a turn or more for further answers."},
+        {"idle_closed_total", offsetof(struct fg_net_stats, closed_idle),
+         "Connections without a request that made room for newcomers."},
         {"timeouts_total", offsetof(struct fg_net_stats, timeouts),
          "Clients that took too long: idle, over a head, a body, or reading."},
         {"protocol_errors_total", offsetof(struct fg_net_stats, protocol_errors),

@@ -143,6 +143,7 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"writes_gathered", offsetof(struct fg_net_stats, writes_gathered)},
         {"refused_share", offsetof(struct fg_net_stats, refused_share)},
         {"closed_share", offsetof(struct fg_net_stats, closed_share)},
+        {"closed_idle", offsetof(struct fg_net_stats, closed_idle)},
         {"handshakes_ok", offsetof(struct fg_net_stats, handshakes_ok)},
         {"handshakes_failed", offsetof(struct fg_net_stats, handshakes_failed)},
         {"handshakes_stapled", offsetof(struct fg_net_stats, handshakes_stapled)},

@@ -136,6 +136,7 @@ struct fg_limits_conf {
     uint64_t late_body_timeout_ns;
     uint64_t write_timeout_ns;   /* between two writes that the client lets through */
     uint64_t idle_timeout_ns;    /* keep-alive */
+    uint64_t idle_spared_ns;     /* none that rests shorter makes room; 0: none does */
     uint64_t request_timeout_ns; /* default deadline of routes */
     uint32_t requests_per_connection_max;
     uint64_t drain_timeout_ns;       /* SIGTERM to the last connection closed */

@@ -246,6 +246,18 @@ static const struct fg_key limits_keys[] = {
      .min = 1 * MS,
      .max = 1 * DAY,
      .doc = "A connection without a request is closed after this."},
+    {.name = "idle_spared",
+     .type = FG_KEY_DURATION,
+     .offset = L(idle_spared_ns),
+     .initial = "1s",
+     .zero_word = "off",
+     .min = 10 * MS,
+     .max = 1 * DAY,
+     .doc =
+         "When three quarters of the connections or descriptors that clients may have are taken, "
+         "each newcomer has the oldest handshake closed, or else the connection that was "
+         "longest without a request, unless that is shorter than this. off: none is, and "
+         "newcomers are refused when all are taken."},
     {.name = "request_timeout",
      .type = FG_KEY_DURATION,
      .offset = L(request_timeout_ns),

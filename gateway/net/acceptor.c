@@ -112,7 +112,17 @@ static void refuse_for_descriptors(struct fg_listening *listening, int fd)
                    listening->conf->name);
     fg_counter_add_owned(&listening->net->stats.refused_limit, 1);
     close(fd);
-    pause_accepting(listening);
+}
+
+/* Into the place of one that was just closed. One in the reserve would stay there, and a low number
+ * would not say any more that there is room. */
+static int move_down(int fd)
+{
+    int lower = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (lower == -1)
+        return fd;
+    close(fd);
+    return lower;
 }
 
 /* False: nothing more to accept now. */
@@ -129,9 +139,14 @@ static bool accept_one(struct fg_listening *listening)
         return errno == ECONNABORTED || errno == EINTR;
     }
     fg_counter_add_owned(&net->stats.accepted, 1);
+    bool has_made_room = fg_shares_make_room(net, fd);
+    if (is_reserved(net, fd) && has_made_room)
+        fd = move_down(fd);
     if (is_reserved(net, fd)) {
         refuse_for_descriptors(listening, fd);
-        return false;
+        if (!has_made_room)
+            pause_accepting(listening);
+        return has_made_room;
     }
     struct fg_origin origin;
     find_origin(listening, address, &origin);

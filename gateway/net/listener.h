@@ -67,6 +67,7 @@ struct fg_net_stats {
     struct fg_counter writes_gathered; /* that waited for more to say */
     struct fg_counter refused_share;   /* for overload: its address holds more than its share */
     struct fg_counter closed_share;    /* the same, of those that made no progress */
+    struct fg_counter closed_idle;     /* to make room for newcomers */
     struct fg_counter open;            /* gauge */
     struct fg_counter open_max;        /* gauge; this loop's share of connections_max */
     struct fg_counter handshakes_ok;

@@ -1,14 +1,17 @@
 /*
- * shares.c: policies/address_share over the connections of one loop.
+ * shares.c: policies/address_share over the connections of one loop, and who rests longest.
  * Thread   the loop's.
- * Never    closes a connection for which anybody works, or one that is in no table of addresses: a
- *          trusted proxy's.
+ * Never    closes a connection for which anybody works, or, for its address, one that is in no
+ *          table of addresses: a trusted proxy's.
  */
 #include "net/shares.h"
 
 #include "backends/pressure_shared.h"
 #include "net/loop.h"
 #include "policies/wide_math.h"
+
+#define LOOKS_MAX 8u    /* at those that may rest, for one newcomer */
+#define PLACES_PARTS 4u /* the last of so many parts of all places is for newcomers */
 
 void fg_shares_init(struct fg_net *net)
 {
@@ -96,6 +99,14 @@ void fg_shares_look_at(struct fg_connection *connection, struct fg_address_share
 }
 
 /* An idle one hears goodbye like one whose idle time is over; of the others nobody listens. */
+static void end(struct fg_connection *connection, bool is_idle)
+{
+    if (is_idle)
+        connection->codec->ops->on_timeout(connection->codec, FG_TIMEOUT_IDLE);
+    else
+        fg_connection_cut(connection, FG_GONE_TIMEOUT);
+}
+
 static void close_one(struct fg_connection *connection)
 {
     struct fg_net *net = connection->net;
@@ -105,10 +116,7 @@ static void close_one(struct fg_connection *connection)
     fg_ip_table_remove(&net->ip_table, connection->ip_key);
     fg_pressure_acted(net->options.pressure, FG_OVERLOAD_ADDRESS_SHARE);
     fg_counter_add_owned(&net->stats.closed_share, 1);
-    if (is_idle)
-        connection->codec->ops->on_timeout(connection->codec, FG_TIMEOUT_IDLE);
-    else
-        fg_connection_cut(connection, FG_GONE_TIMEOUT);
+    end(connection, is_idle);
 }
 
 void fg_shares_close(struct fg_net *net, struct fg_address_share_picks *picks)
@@ -119,6 +127,44 @@ void fg_shares_close(struct fg_net *net, struct fg_address_share_picks *picks)
         if (fg_address_share_takes(&net->share, held_by(connection)))
             close_one(connection);
     }
+}
+
+static bool are_places_few(const struct fg_net *net, int fd)
+{
+    size_t room = net->connections_max / PLACES_PARTS;
+    return net->connection_count >= net->connections_max - room ||
+           fd >= net->fd_mark - net->fd_mark / (int)PLACES_PARTS;
+}
+
+/* True: somebody goes. The times of one class stand in the order in which they began. */
+static bool end_oldest(struct fg_net *net, enum fg_timeout_class class)
+{
+    struct fg_timeouts *timeouts = &net->env.timeouts;
+    const struct fg_list *waiting = &timeouts->lists[class];
+    for (unsigned looks = 0; looks < LOOKS_MAX && !fg_list_is_empty(waiting); looks++) {
+        struct fg_connection *connection =
+            FG_CONTAINER_OF(waiting->next, struct fg_connection, timeout.link);
+        uint64_t since_ns = fg_timeout_armed_ns(timeouts, &connection->timeout, class);
+        uint64_t waited_ns = fg_subtract_floor(fg_loop_now_ns(net->env.loop), since_ns);
+        bool is_idle;
+        bool is_ours = waits_since(connection, &is_idle) == 0;
+        bool is_open = connection->state == FG_CONNECTION_OPEN;
+        if (waited_ns < net->env.limits->idle_spared_ns || (is_ours && !is_open))
+            return false;
+        fg_timeout_cancel(&connection->timeout);
+        if (is_open && !is_idle)
+            continue; /* it has a request by now, whose end arms it anew */
+        fg_counter_add_owned(&net->stats.closed_idle, 1);
+        end(connection, is_idle);
+        return true;
+    }
+    return false;
+}
+
+bool fg_shares_make_room(struct fg_net *net, int fd)
+{
+    return net->env.limits->idle_spared_ns > 0 && are_places_few(net, fd) &&
+           (end_oldest(net, FG_TIMEOUT_HANDSHAKE) || end_oldest(net, FG_TIMEOUT_IDLE));
 }
 
 void fg_shares_note(struct fg_net *net)

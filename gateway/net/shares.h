@@ -1,7 +1,8 @@
 /*
- * shares.h: what one address may hold while overload asks for shares (step address_share).
- * Job      refuse further connections of an address that holds more than its share; close what it
- *          has above it of connections that make no progress.
+ * shares.h: whose connections give way to others' when they run short.
+ * Job      while overload asks for shares (step address_share) refuse further connections of an
+ *          address that holds more than its own, and close what it has above it of connections
+ *          that make no progress; of many that hold little, close who rests longest.
  * Thread   the loop's.
  */
 #ifndef FG_NET_SHARES_H
@@ -14,6 +15,11 @@ void fg_shares_init(struct fg_net *net);
 
 /* May this address have one more connection, which came as descriptor `fd`? Counts a refusal. */
 bool fg_shares_admit(struct fg_net *net, struct fg_ip_key key, int fd);
+
+/* A newcomer has come as descriptor `fd`: where few places are left, whoever is longest with its
+ * handshake goes, or else whoever is longest without a request, at the end of the turn. True:
+ * somebody does. */
+bool fg_shares_make_room(struct fg_net *net, int fd);
 
 /* Is there anything to close? */
 bool fg_shares_are_exceeded(const struct fg_net *net);

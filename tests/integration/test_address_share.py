@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from harness import read_response
+from harness import free_port, plain_http, read_response, wait_for
+from upstreams import wait_a_moment
 from wire import PREFACE, headers, pseudo, settings
 
 HOARDER, KEPT, FRESH = "127.0.0.2", "127.0.0.3", "127.0.0.4"
@@ -121,3 +122,53 @@ def test_one_address_cannot_take_the_descriptors_of_all(launch, upstream, stall)
     with contextlib.ExitStack() as stack:
         for _ in range(SHARE + 5):
             assert ask(stack.enter_context(connect(gateway.port, HOARDER)))[0] == 200
+
+
+def from_address(number):
+    return f"127.0.1.{number}"
+
+
+@pytest.mark.parametrize("kind", ["silent", "kept", "no hello"])
+@pytest.mark.parametrize("spared", ["10ms", "off"])
+def test_who_rests_longest_makes_room_for_newcomers(launch, kind, spared):
+    """No address holds more than one, so that none is above its share."""
+    def listeners(one):
+        one.plain_port = free_port()
+        return [{"name": "tls", "address": f"127.0.0.1:{one.port}", "certificate": str(one.certificate),
+                 "private_key": str(one.key)},
+                {"name": "plain", "address": f"127.0.0.1:{one.plain_port}", "kind": "plain"}]
+
+    gateway = launch({
+        "listeners": listeners,
+        "limits": {"threads": 1, "connections_max": 32, "idle_spared": spared},
+        "routes": [{"match": {"prefix": "/"}, "respond": {"status": 200, "body": "it"}}]})
+    with contextlib.ExitStack() as stack:
+        def come(number, kind="kept"):
+            port = gateway.port if kind == "no hello" else gateway.plain_port
+            one = stack.enter_context(contextlib.closing(connect(port, from_address(number))))
+            if kind == "kept":
+                assert ask(one)[0] == 200
+            return one
+
+        def held():
+            return gateway.stats()["gateway"]["connections"]
+        resting = [come(number, kind) for number in range(1, 24)]  # with one more, three quarters are taken
+        wait_for(lambda: held()["open"] == 23, what="all of them")
+        if spared == "off":
+            for number in range(24, 33):
+                come(number)
+            refused = stack.enter_context(contextlib.closing(connect(gateway.plain_port, from_address(33))))
+            with contextlib.suppress(ConnectionError):
+                assert refused.recv(1) == b""
+            assert held()["closed_idle"] == 0
+            return
+        wait_a_moment()
+        for number in range(24, 64):
+            come(number)
+            wait_for(lambda: held()["open"] <= 25, what="room")
+            wait_a_moment()
+        for one in resting:
+            with contextlib.suppress(ConnectionError):
+                assert one.recv(1) == b""
+        assert held()["closed_idle"] >= 35 and held()["refused_limit"] == 0
+        assert "floodgate_idle_closed_total " in plain_http.get(f"{gateway.admin}/metrics").text
