@@ -58,29 +58,44 @@ static void what_is_late_again_is_the_next_turns(void **state)
 
 static unsigned turns_left;
 
-static void run_late_in_turns(struct fg_deferred *deferred)
+/* How what runs asks for the next turn. */
+static void (*ask_again)(struct fg_loop *loop, struct fg_deferred *deferred);
+
+static void run_in_turns(struct fg_deferred *deferred)
 {
     struct job *job = FG_CONTAINER_OF(deferred, struct job, deferred);
     if (--turns_left > 0)
-        fg_loop_defer_late(job->loop, deferred);
+        ask_again(job->loop, deferred);
     else
         fg_loop_stop(job->loop);
 }
 
 /* Nothing else happens: the loop's own timer, ten times a second, would not get there. */
+static void check_that_it_stays_awake(void (*ask)(struct fg_loop *, struct fg_deferred *))
+{
+    struct fg_loop *loop = fg_loop_create(0, 16);
+    assert_non_null(loop);
+    struct job job = made(loop, 'a', NULL);
+    job.deferred.run = run_in_turns;
+    ask_again = ask;
+    turns_left = 10000;
+    ask(loop, &job.deferred);
+    fg_loop_run(loop);
+    assert_int_equal(turns_left, 0);
+    assert_true(fg_loop_turn(loop) >= 9998);
+    fg_loop_destroy(loop);
+}
+
 static void what_is_late_again_keeps_the_loop_awake(void **state)
 {
     (void)state;
-    struct fg_loop *loop = fg_loop_create(0, 16);
-    assert_non_null(loop);
-    struct job late = made(loop, 'a', NULL);
-    late.deferred.run = run_late_in_turns;
-    turns_left = 10000;
-    fg_loop_defer_late(loop, &late.deferred);
-    fg_loop_run(loop);
-    assert_int_equal(turns_left, 0);
-    assert_true(fg_loop_turn(loop) >= 9999);
-    fg_loop_destroy(loop);
+    check_that_it_stays_awake(fg_loop_defer_late);
+}
+
+static void what_is_put_off_keeps_the_loop_awake(void **state)
+{
+    (void)state;
+    check_that_it_stays_awake(fg_loop_put_off);
 }
 
 static void what_is_late_comes_behind_all_others(void **state)
@@ -152,31 +167,6 @@ static void put_off_again_it_is_another_turn_s(void **state)
     fg_loop_defer_cancel(loop, &job.deferred);
     fg_loop_run_deferred(loop);
     assert_string_equal(done, "aaa");
-    fg_loop_destroy(loop);
-}
-
-static void run_putting_off_until_it_stops(struct fg_deferred *deferred)
-{
-    struct job *job = FG_CONTAINER_OF(deferred, struct job, deferred);
-    if (--turns_left > 0)
-        fg_loop_put_off(job->loop, deferred);
-    else
-        fg_loop_stop(job->loop);
-}
-
-/* Nothing else happens, as above. */
-static void what_is_put_off_keeps_the_loop_awake(void **state)
-{
-    (void)state;
-    struct fg_loop *loop = fg_loop_create(0, 16);
-    assert_non_null(loop);
-    struct job job = made(loop, 'a', NULL);
-    job.deferred.run = run_putting_off_until_it_stops;
-    turns_left = 10000;
-    fg_loop_put_off(loop, &job.deferred);
-    fg_loop_run(loop);
-    assert_int_equal(turns_left, 0);
-    assert_true(fg_loop_turn(loop) >= 9998);
     fg_loop_destroy(loop);
 }
 
