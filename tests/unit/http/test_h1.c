@@ -3,8 +3,6 @@
  */
 #include "fake_transport.h"
 
-#include "backends/pressure_shared.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -402,24 +400,6 @@ static void tells_the_handler_what_it_answers_by_itself(void **state)
     }
 }
 
-static void never_ends_a_broken_answer_cleanly(void **state)
-{
-    (void)state;
-    static const char *const paths[] = {"/short", "/abort-late", "/abort"};
-    for (size_t i = 0; i < 3; i++) {
-        struct fake fake;
-        char text[64];
-        fake_open(&fake, false, NULL);
-        snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: h\r\n\r\n" GET("/"), paths[i]);
-        fake_feed_text(&fake, text);
-        assert_true(fake.is_closing);
-        assert_int_equal(fake.requests, 1);
-        assert_int_equal(fake.dones, 1);
-        assert_int_equal(fake.gones, 0);
-        fake_close(&fake);
-    }
-}
-
 static void answers_what_there_is_no_memory_for(void **state)
 {
     struct fake *fake = *state;
@@ -431,100 +411,6 @@ static void answers_what_there_is_no_memory_for(void **state)
     assert_false(fake->is_closing);
     assert_int_equal(fake->dones, 2);
     assert_int_equal(fake->gones, 0);
-}
-
-static void tells_the_handler_that_the_client_left(void **state)
-{
-    struct fake *fake = *state;
-    fake_feed_text(fake, GET("/wait"));
-    fake_eof(fake, false);
-    assert_int_equal(fake->gones, 1);
-    assert_int_equal(fake->gone_reason, FG_GONE_CLIENT_CLOSED);
-    assert_int_equal(fake->dones, 1);
-}
-
-static void answers_who_says_no_more(void **state)
-{
-    struct fake *fake = *state;
-    fake_feed_text(fake, GET("/wait"));
-    fake_eof(fake, true);
-    assert_int_equal(fake->gones, 0);
-    assert_false(fake->is_closing);
-    fake_answer(fake);
-    assert_true(fake_said(fake, "\r\nconnection: close\r\n\r\ndone"));
-    assert_true(fake->is_closing);
-    assert_int_equal(fake->close_mode, FG_CLOSE_FLUSH);
-    assert_int_equal(fake->dones, 1);
-}
-
-static void asks_who_says_no_more_whether_it_listens(void **state)
-{
-    struct fake *fake = *state;
-    fake_feed_text(fake, GET("/wait"));
-    fake_eof(fake, true);
-    for (unsigned i = 0; i < 2; i++) {
-        assert_true(fake->is_armed && fake->armed == FG_TIMEOUT_PROBE);
-        fake->is_armed = false;
-        fake->codec->ops->on_timeout(fake->codec, FG_TIMEOUT_PROBE);
-    }
-    assert_false(fake->is_armed); /* whoever has left is known by then */
-    fake_answer(fake);
-    assert_true(fake_said(
-        fake, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"));
-    fake->codec->ops->on_timeout(fake->codec, FG_TIMEOUT_PROBE); /* it was on its way */
-    assert_int_equal(fake->close_mode, FG_CLOSE_FLUSH);
-}
-
-static void does_not_ask_who_would_not_understand(void **state)
-{
-    struct fake *fake = *state;
-    fake_feed_text(fake, "GET /wait HTTP/1.0\r\nHost: h\r\n\r\n");
-    fake_eof(fake, true);
-    fake->codec->ops->on_timeout(fake->codec, FG_TIMEOUT_PROBE);
-    assert_int_equal(fake->out_len, 0);
-}
-
-/* The same request: first its client's side ends, then the rest of it as well. */
-static void tells_that_who_said_no_more_has_left(void **state)
-{
-    struct fake *fake = *state;
-    fake_feed_text(fake, GET("/wait"));
-    fake_eof(fake, true);
-    assert_int_equal(fake->gones, 0);
-    fake_eof(fake, false);
-    assert_int_equal(fake->gones, 1);
-    assert_int_equal(fake->dones, 1);
-    assert_int_equal(fake->out_len, 0);
-}
-
-static void takes_the_end_for_leaving_where_the_handler_says_so(void **state)
-{
-    struct fake *fake = *state;
-    fake_feed_text(fake, GET("/wait"));
-    fake->last->ends_with_input = true;
-    fake_eof(fake, true);
-    assert_int_equal(fake->gones, 1);
-    assert_int_equal(fake->close_mode, FG_CLOSE_RESET);
-}
-
-static void takes_no_part_of_a_request_for_a_whole_one(void **state)
-{
-    (void)state;
-    static const char *const texts[] = {
-        "POST /read HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhell",
-        "POST /read HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
-        "POST /wait HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"};
-    for (size_t i = 0; i < 3; i++) {
-        struct fake fake;
-        fake_open(&fake, false, NULL);
-        fake_feed_text(&fake, texts[i]);
-        fake_eof(&fake, true);
-        assert_int_equal(fake.gones, 1);
-        assert_int_equal(fake.lasts, 0);
-        assert_int_equal(fake.close_mode, FG_CLOSE_RESET);
-        assert_int_equal(fake.out_len, 0);
-        fake_close(&fake);
-    }
 }
 
 #define WISH                                                                                       \
@@ -605,107 +491,6 @@ static void gathers_small_chunks(void **state)
     assert_true(fake_said(fake, "1\r\nc\r\n0\r\n\r\n"));
 }
 
-static void times_out_heads_bodies_and_silence(void **state)
-{
-    (void)state;
-    struct fake fake;
-    fake_open(&fake, false, NULL);
-    fake_feed_text(&fake, "GET / HT");
-    assert_int_equal(fake.armed, FG_TIMEOUT_HEADER);
-    fake.codec->ops->on_timeout(fake.codec, FG_TIMEOUT_HEADER);
-    fake_turn(&fake);
-    assert_int_equal(fake_status(&fake), 408);
-    assert_true(fake.is_closing);
-    fake_close(&fake);
-
-    fake_open(&fake, false, NULL);
-    fake_feed_text(&fake, POST("/read", "Content-Length: 10\r\n") "123");
-    fg_timeouts_run(&fake.env.timeouts, UINT64_MAX);
-    fake_turn(&fake);
-    assert_int_equal(fake_status(&fake), 408);
-    assert_int_equal(fake.gone_reason, FG_GONE_TIMEOUT);
-    assert_int_equal(fake.dones, 1);
-    fake_close(&fake);
-
-    fake_open(&fake, false, NULL);
-    fake_feed_text(&fake, GET("/"));
-    fake_forget_output(&fake);
-    fake.codec->ops->on_timeout(fake.codec, FG_TIMEOUT_IDLE);
-    fake_turn(&fake);
-    assert_true(fake.is_closing);
-    assert_int_equal(fake.out_len, 0);
-    fake_close(&fake);
-
-    /* Idle was armed before this request; it must not end it. */
-    fake_open(&fake, false, NULL);
-    fake_feed_text(&fake, GET("/wait"));
-    fake.codec->ops->on_timeout(fake.codec, FG_TIMEOUT_IDLE);
-    fake_turn(&fake);
-    assert_false(fake.is_closing);
-    fake_answer(&fake);
-    assert_true(fake_said(&fake, "done"));
-    fake_close(&fake);
-}
-
-static void drains(void **state)
-{
-    (void)state;
-    struct fake fake;
-    fake_open(&fake, false, NULL);
-    fake_feed_text(&fake, GET("/wait"));
-    fake.codec->ops->drain(fake.codec);
-    fake_turn(&fake);
-    assert_false(fake.is_closing);
-    fake_answer(&fake);
-    assert_true(fake_said(&fake, "connection: close\r\n"));
-    assert_true(fake.is_closing);
-    fake_close(&fake);
-    fake_open(&fake, false, NULL);
-    fake_feed_text(&fake, GET("/"));
-    assert_false(fake.is_closing);
-    fake.codec->ops->drain(fake.codec);
-    fake_turn(&fake);
-    assert_true(fake.is_closing);
-    fake_close(&fake);
-}
-
-static void waits_for_the_first_request_while_it_drains(void **state)
-{
-    (void)state;
-    struct fake fake;
-    for (unsigned is_asked = 0; is_asked < 2; is_asked++) {
-        fake_open(&fake, false, NULL);
-        fake.codec->ops->drain(fake.codec);
-        fake_turn(&fake);
-        assert_false(fake.is_closing);
-        assert_true(fake.is_armed);
-        assert_int_equal(fake.armed, FG_TIMEOUT_LINGER);
-        if (is_asked) {
-            fake_feed_text(&fake, GET("/"));
-            assert_true(fake_said(&fake, "connection: close\r\n"));
-        } else {
-            fake.codec->ops->on_timeout(fake.codec, FG_TIMEOUT_LINGER);
-            fake_turn(&fake);
-            assert_int_equal(fake.out_len, 0);
-        }
-        assert_true(fake.is_closing);
-        fake_close(&fake);
-    }
-}
-
-static void closes_after_its_share_of_requests(void **state)
-{
-    (void)state;
-    struct fg_limits_conf limits = fake_limits();
-    limits.requests_per_connection_max = 2;
-    struct fake fake;
-    fake_open(&fake, false, &limits);
-    fake_feed_text(&fake, GET("/") GET("/") GET("/"));
-    assert_int_equal(fake.requests, 2);
-    assert_true(fake.is_closing);
-    fake_close(&fake);
-}
-
 static void answers_503_when_a_request_outgrows_its_memory(void **state)
 {
     (void)state;
@@ -738,141 +523,12 @@ static void does_not_pass_on_what_would_split_an_answer(void **state)
     assert_string_equal(fake->out, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-good: c\r\n\r\nab");
 }
 
-static void gives_up_by_a_reset(void **state)
-{
-    struct fake *fake = *state;
-    fake->is_stuck = true;
-    fake_feed_text(fake, GET("/bytes"));
-    assert_int_equal(fg_response_stalled_since(fake->last), 0);
-    fake->stalled_since_ns = 7; /* so the connection says of its socket */
-    assert_int_equal(fg_response_stalled_since(fake->last), 7);
-    fg_response_give_up(fake->last);
-    assert_true(fake->is_closing);
-    assert_int_equal(fake->close_mode, FG_CLOSE_RESET);
-}
-
-/* What overload asks before it closes a connection of somebody who holds too many. */
-static uint64_t waits_since(struct fake *fake, bool *is_idle)
-{
-    *is_idle = false;
-    return fake->codec->ops->waits_since(fake->codec, is_idle);
-}
-
-static void knows_when_it_waits_for_the_client_alone(void **state)
-{
-    struct fake *fake = *state;
-    bool is_idle;
-    assert_int_not_equal(waits_since(fake, &is_idle), 0);
-    assert_true(is_idle);
-    fake_feed_text(fake, "GET / HTTP/1.1\r\nhost"); /* a head that does not get on */
-    assert_int_not_equal(waits_since(fake, &is_idle), 0);
-    assert_false(is_idle);
-    fake_feed_text(fake, ": h\r\n\r\n");
-    assert_int_not_equal(waits_since(fake, &is_idle), 0);
-    assert_true(is_idle);
-    fake_feed_text(fake, "POST /hold HTTP/1.1\r\nhost: h\r\ncontent-length: 65536\r\n\r\nx");
-    uint64_t begun_ns = waits_since(fake, &is_idle);
-    assert_int_not_equal(begun_ns, 0);
-    assert_false(is_idle);
-    fg_loop_refresh_now(fake->loop);
-    fake_feed_text(fake, "y"); /* no progress */
-    assert_int_equal(waits_since(fake, &is_idle), begun_ns);
-    static char piece[FG_WRITE_PROGRESS_BYTES];
-    fake_feed(fake, piece, sizeof(piece));
-    assert_true(waits_since(fake, &is_idle) > begun_ns);
-    for (size_t sent = 2 + sizeof(piece); sent < 65536;) {
-        size_t len = 65536 - sent < sizeof(piece) ? 65536 - sent : sizeof(piece);
-        fake_feed(fake, piece, len);
-        sent += len;
-    }
-    assert_int_equal(waits_since(fake, &is_idle), 0); /* for the handler, which has it all */
-    fake_answer(fake);
-}
-
-static void is_kept_under_pressure_while_others_are_to_blame(void **state)
-{
-    struct fake *fake = *state;
-    struct fg_pressure pressure = {0};
-    fake->env.pressure = &pressure;
-    fg_counter_set(&pressure.steps, UINT64_C(1) << FG_OVERLOAD_STOP_KEEP_ALIVE);
-    fake->is_spared = true;
-    fake_feed_text(fake, GET("/"));
-    assert_false(fake_said(fake, "connection: close"));
-    assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_STOP_KEEP_ALIVE]), 0);
-    fake->is_spared = false;
-    fake_feed_text(fake, GET("/"));
-    assert_true(fake_said(fake, "connection: close"));
-    assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_STOP_KEEP_ALIVE]), 1);
-}
-
-/* Takes one answer and no more, as a socket does that is nearly full. */
-static void take_an_answer(struct fake *fake)
-{
-    static const char answer[] = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
-                                 "content-length: 5\r\n\r\nhello";
-    char room[sizeof(answer) - 1];
-    size_t len = fake->codec->ops->produce(fake->codec, room, sizeof(room));
-    assert_int_equal(len, sizeof(room));
-    assert_memory_equal(room, answer, len);
-    fake->codec->ops->flushed(fake->codec);
-}
-
-static void is_done_with_each_answer_that_has_left(void **state)
-{
-    struct fake *fake = *state;
-    fake->is_stuck = true;
-    for (unsigned i = 0; i < 3; i++)
-        fake_feed_text(fake, GET("/"));
-    assert_int_equal(fake->requests, 3);
-    for (unsigned i = 1; i <= 3; i++) {
-        assert_int_equal(fake->dones, i - 1);
-        take_an_answer(fake);
-        assert_int_equal(fake->dones, i);
-    }
-    assert_int_equal(fake->armed, FG_TIMEOUT_IDLE);
-}
-
-static void lets_no_more_answers_wait_than_streams(void **state)
-{
-    struct fake *fake = *state;
-    fake->is_stuck = true;
-    for (unsigned i = 0; i < 40; i++)
-        fake_feed_text(fake, GET("/"));
-    assert_int_equal(fake->requests, fake->limits.streams_per_connection_max);
-    take_an_answer(fake);
-    fake_turn(fake);
-    assert_int_equal(fake->requests, fake->limits.streams_per_connection_max + 1);
-    fake->is_stuck = false;
-    fake_turn(fake);
-    assert_int_equal(fake->dones, 40);
-}
-
-static void what_has_not_left_at_the_end_was_aborted(void **state)
-{
-    struct fake *fake = *state;
-    fake->is_stuck = true;
-    fake_feed_text(fake, GET("/"));
-    fake_feed_text(fake, GET("/"));
-    take_an_answer(fake);
-    assert_int_equal(fake->aborted, 0);
-    fake->codec->ops->on_cut(fake->codec, FG_GONE_CLIENT_CLOSED);
-    fake->is_cut = true;
-    assert_int_equal(fake->dones, 2);
-    assert_int_equal(fake->aborted, 1);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(answers_and_stays_open),
-        TEST(gives_up_by_a_reset),
-        TEST(knows_when_it_waits_for_the_client_alone),
-        TEST(is_kept_under_pressure_while_others_are_to_blame),
-        TEST(is_done_with_each_answer_that_has_left),
-        TEST(lets_no_more_answers_wait_than_streams),
-        TEST(what_has_not_left_at_the_end_was_aborted),
         TEST(gives_the_handler_a_clean_head),
         TEST(takes_each_authority_for_itself),
         TEST(keeps_a_good_request_id_and_replaces_a_bad_one),
@@ -890,24 +546,12 @@ int main(void)
         cmocka_unit_test(refuses_a_body_that_grows_too_large),
         cmocka_unit_test(tells_a_grpc_call_in_its_own_terms),
         cmocka_unit_test(tells_the_handler_what_it_answers_by_itself),
-        cmocka_unit_test(never_ends_a_broken_answer_cleanly),
         TEST(answers_what_there_is_no_memory_for),
-        TEST(tells_the_handler_that_the_client_left),
-        TEST(answers_who_says_no_more),
-        TEST(asks_who_says_no_more_whether_it_listens),
-        TEST(does_not_ask_who_would_not_understand),
-        TEST(tells_that_who_said_no_more_has_left),
-        TEST(takes_the_end_for_leaving_where_the_handler_says_so),
-        cmocka_unit_test(takes_no_part_of_a_request_for_a_whole_one),
         TEST(opens_a_tunnel),
         TEST(goes_on_where_a_tunnel_is_not_to_be_had),
         TEST(sends_what_comes_before_and_behind),
         TEST(gives_the_handler_trailers),
         TEST(gathers_small_chunks),
-        cmocka_unit_test(times_out_heads_bodies_and_silence),
-        cmocka_unit_test(drains),
-        cmocka_unit_test(waits_for_the_first_request_while_it_drains),
-        cmocka_unit_test(closes_after_its_share_of_requests),
         cmocka_unit_test(answers_503_when_a_request_outgrows_its_memory),
         TEST(does_not_pass_on_what_would_split_an_answer),
     };

@@ -1,226 +1,24 @@
 /*
  * test_h2.c: the HTTP/2 codec against nghttp2's own client, both in memory.
  */
-#include "fake_transport.h"
+#include "fake_client.h"
 
 #include "base/clock.h"
 
-#include <nghttp2/nghttp2.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <cmocka.h>
-
-#define ANSWERS_MAX 64
-
-struct answer {
-    int status;
-    size_t body_bytes;
-    char body[64];
-    bool has_lasting; /* "x-lasting: from the arena" */
-    bool is_plain;    /* "content-type: text/plain" */
-    bool has_hint;    /* "link: </a>" */
-    bool has_sum;     /* "x-sum: abc" */
-    size_t wide;      /* bytes of x-wide, each a w */
-    bool is_ended;
-    bool is_closed;
-    uint32_t error_code;
-};
-
-struct client {
-    struct fake fake;
-    nghttp2_session *session;
-    struct answer answers[ANSWERS_MAX]; /* by stream id / 2 */
-    size_t upload_left;                 /* of the one body being sent */
-    bool is_upload_open;                /* more may follow */
-    unsigned goaways;
-    int32_t last_goaway_id;
-};
-
-static struct answer *answer_of(struct client *client, int32_t id)
-{
-    assert_true(id / 2 < ANSWERS_MAX);
-    return &client->answers[id / 2];
-}
-
-static bool is_text(const uint8_t *data, size_t len, const char *text)
-{
-    return len == strlen(text) && memcmp(data, text, len) == 0;
-}
-
-static size_t count_letters(const uint8_t *data, size_t len, uint8_t letter)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < len; i++)
-        count += data[i] == letter;
-    return count;
-}
-
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
-                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
-                     void *user_data)
-{
-    (void)session;
-    (void)flags;
-    struct answer *answer = answer_of(user_data, frame->hd.stream_id);
-    if (is_text(name, name_len, ":status"))
-        answer->status = (int)strtol((const char *)value, NULL, 10);
-    else if (is_text(name, name_len, "x-lasting"))
-        answer->has_lasting = is_text(value, value_len, "from the arena");
-    else if (is_text(name, name_len, "content-type"))
-        answer->is_plain = is_text(value, value_len, "text/plain");
-    else if (is_text(name, name_len, "link"))
-        answer->has_hint = is_text(value, value_len, "</a>");
-    else if (is_text(name, name_len, "x-sum"))
-        answer->has_sum = is_text(value, value_len, "abc");
-    else if (is_text(name, name_len, "x-wide"))
-        answer->wide = count_letters(value, value_len, 'w');
-    return 0;
-}
-
-static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
-                   size_t len, void *user_data)
-{
-    (void)session;
-    (void)flags;
-    struct answer *answer = answer_of(user_data, id);
-    for (size_t i = 0; i < len && answer->body_bytes + i < sizeof(answer->body) - 1; i++)
-        answer->body[answer->body_bytes + i] = (char)data[i];
-    answer->body_bytes += len;
-    return 0;
-}
-
-static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
-{
-    (void)session;
-    struct client *client = user_data;
-    if (frame->hd.type == NGHTTP2_GOAWAY) {
-        client->goaways++;
-        client->last_goaway_id = frame->goaway.last_stream_id;
-    }
-    bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (is_end && (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS))
-        answer_of(client, frame->hd.stream_id)->is_ended = true;
-    return 0;
-}
-
-static int on_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *user_data)
-{
-    (void)session;
-    struct answer *answer = answer_of(user_data, id);
-    answer->is_closed = true;
-    answer->error_code = error_code;
-    return 0;
-}
-
-static int set_up_with(void **state, const struct fg_limits_conf *limits, uint32_t window)
-{
-    struct client *client = calloc(1, sizeof(*client));
-    nghttp2_session_callbacks *callbacks;
-    nghttp2_option *option;
-    assert_non_null(client);
-    fake_open(&client->fake, true, limits);
-    assert_int_equal(nghttp2_session_callbacks_new(&callbacks), 0);
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
-    assert_int_equal(nghttp2_option_new(&option), 0);
-    nghttp2_option_set_no_http_messaging(option, 1); /* to be able to say what is wrong */
-    assert_int_equal(nghttp2_session_client_new2(&client->session, callbacks, client, option), 0);
-    nghttp2_option_del(option);
-    nghttp2_session_callbacks_del(callbacks);
-    const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window}};
-    nghttp2_submit_settings(client->session, NGHTTP2_FLAG_NONE, settings, 1);
-    *state = client;
-    return 0;
-}
 
 static int set_up(void **state)
 {
-    return set_up_with(state, NULL, 65535);
+    *state = client_open(NULL, 65535);
+    return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct client *client = *state;
-    fake_close(&client->fake);
-    nghttp2_session_del(client->session);
-    free(client);
+    client_close(*state);
     return 0;
-}
-
-/* Bytes go both ways until neither side has any left. */
-static void exchange(struct client *client)
-{
-    bool has_moved = true;
-    while (has_moved) {
-        const uint8_t *data;
-        ssize_t len;
-        has_moved = false;
-        while ((len = nghttp2_session_mem_send(client->session, &data)) > 0) {
-            fake_feed(&client->fake, data, (size_t)len);
-            has_moved = true;
-        }
-        fake_turn(&client->fake);
-        if (client->fake.out_len > 0) {
-            len = nghttp2_session_mem_recv(client->session, (uint8_t *)client->fake.out,
-                                           client->fake.out_len);
-            assert_true(len >= 0);
-            fake_forget_output(&client->fake);
-            has_moved = true;
-        }
-    }
-}
-
-static nghttp2_nv nv(const char *name, const char *value)
-{
-    return (nghttp2_nv){(uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, strlen(name),
-                        strlen(value), NGHTTP2_NV_FLAG_NONE};
-}
-
-static ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
-                           uint32_t *flags, nghttp2_data_source *source, void *user_data)
-{
-    (void)session;
-    (void)id;
-    (void)source;
-    struct client *client = user_data;
-    size_t len = client->upload_left < length ? client->upload_left : length;
-    memset(buf, 'u', len);
-    client->upload_left -= len;
-    if (client->upload_left == 0) {
-        if (client->is_upload_open && len == 0)
-            return NGHTTP2_ERR_DEFERRED;
-        if (!client->is_upload_open)
-            *flags |= NGHTTP2_DATA_FLAG_EOF;
-    }
-    return (ssize_t)len;
-}
-
-static int32_t submit(struct client *client, const nghttp2_nv *fields, size_t count, bool has_body)
-{
-    nghttp2_data_provider provider = {.read_callback = read_upload};
-    int32_t id = nghttp2_submit_request(client->session, NULL, fields, count,
-                                        has_body ? &provider : NULL, NULL);
-    assert_true(id > 0);
-    return id;
-}
-
-static int32_t get(struct client *client, const char *path)
-{
-    const nghttp2_nv fields[] = {nv(":method", "GET"), nv(":scheme", "https"),
-                                 nv(":authority", "h"), nv(":path", path)};
-    return submit(client, fields, 4, false);
-}
-
-static int32_t post(struct client *client, const char *path, size_t bytes)
-{
-    const nghttp2_nv fields[] = {nv(":method", "POST"), nv(":scheme", "https"),
-                                 nv(":authority", "h"), nv(":path", path)};
-    client->upload_left = bytes;
-    return submit(client, fields, 4, true);
 }
 
 static void answers_many_streams(void **state)
@@ -228,10 +26,10 @@ static void answers_many_streams(void **state)
     struct client *client = *state;
     int32_t ids[10];
     for (unsigned i = 0; i < 10; i++)
-        ids[i] = get(client, i % 2 == 0 ? "/" : "/chunks");
-    exchange(client);
+        ids[i] = client_get(client, i % 2 == 0 ? "/" : "/chunks");
+    client_exchange(client);
     for (unsigned i = 0; i < 10; i++) {
-        struct answer *answer = answer_of(client, ids[i]);
+        struct answer *answer = client_answer(client, ids[i]);
         assert_int_equal(answer->status, 200);
         assert_string_equal(answer->body, i % 2 == 0 ? "hello" : "hello world");
         assert_true(answer->is_ended && answer->is_closed);
@@ -245,13 +43,19 @@ static void gives_the_handler_a_clean_head(void **state)
 {
     struct client *client = *state;
     const nghttp2_nv fields[] = {
-        nv(":method", "GET"),       nv(":scheme", "https"), nv(":authority", "Example.org:443"),
-        nv(":path", "/a/../b?c"),   nv("cookie", "a=1"),    nv("accept", "x"),
-        nv("cookie", "b=2"),        nv("te", "trailers"),   nv("host", "other.example"),
-        nv("x-request-id", "id-1"),
+        client_nv(":method", "GET"),
+        client_nv(":scheme", "https"),
+        client_nv(":authority", "Example.org:443"),
+        client_nv(":path", "/a/../b?c"),
+        client_nv("cookie", "a=1"),
+        client_nv("accept", "x"),
+        client_nv("cookie", "b=2"),
+        client_nv("te", "trailers"),
+        client_nv("host", "other.example"),
+        client_nv("x-request-id", "id-1"),
     };
-    submit(client, fields, sizeof(fields) / sizeof(fields[0]), false);
-    exchange(client);
+    client_submit(client, fields, sizeof(fields) / sizeof(fields[0]), false);
+    client_exchange(client);
     assert_string_equal(client->fake.heard, "GET example.org:443 /b ?c\ncookie: a=1; b=2\n"
                                             "accept: x\n");
 }
@@ -264,56 +68,58 @@ static void refuses_bad_heads_by_stream(void **state)
         nghttp2_nv fields[6];
     } cases[] = {
         {400,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/../x"),
-          nv("a", "b"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/../x"), client_nv("a", "b"), client_nv("c", "d")}},
         {400,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-          nv("host", "u@other"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/"), client_nv("host", "u@other"), client_nv("c", "d")}},
         {400,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "u@h"), nv(":path", "/"),
-          nv("a", "b"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"),
+          client_nv(":authority", "u@h"), client_nv(":path", "/"), client_nv("a", "b"),
+          client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"),
-          nv(":path", "http://h/"), nv("a", "b"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "http://h/"), client_nv("a", "b"), client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "x"),
-          nv("a", "b"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "x"), client_nv("a", "b"), client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-          nv("connection", "close"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/"), client_nv("connection", "close"), client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-          nv("te", "gzip"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/"), client_nv("te", "gzip"), client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-          nv("transfer-encoding", "chunked"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/"), client_nv("transfer-encoding", "chunked"), client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-          nv("a b", "x"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/"), client_nv("a b", "x"), client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-          nv(":late", "x"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/"), client_nv(":late", "x"), client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"),
-          nv(":path", "/"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":method", "GET"), client_nv(":scheme", "https"),
+          client_nv(":authority", "h"), client_nv(":path", "/"), client_nv("c", "d")}},
         {0,
-         {nv("a", "b"), nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"),
-          nv(":path", "/"), nv("c", "d")}},
+         {client_nv("a", "b"), client_nv(":method", "GET"), client_nv(":scheme", "https"),
+          client_nv(":authority", "h"), client_nv(":path", "/"), client_nv("c", "d")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv("a", "b"), nv("c", "d"), nv("e", "f"),
-          nv("g", "h")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv("a", "b"),
+          client_nv("c", "d"), client_nv("e", "f"), client_nv("g", "h")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-          nv("content-length", "1"), nv("content-length", "2")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/"), client_nv("content-length", "1"),
+          client_nv("content-length", "2")}},
         {0,
-         {nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-          nv("content-length", "5"), nv("c", "d")}},
+         {client_nv(":method", "GET"), client_nv(":scheme", "https"), client_nv(":authority", "h"),
+          client_nv(":path", "/"), client_nv("content-length", "5"), client_nv("c", "d")}},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         print_message("case %zu\n", i);
-        int32_t id = submit(client, cases[i].fields, 6, false);
-        exchange(client);
-        struct answer *answer = answer_of(client, id);
+        int32_t id = client_submit(client, cases[i].fields, 6, false);
+        client_exchange(client);
+        struct answer *answer = client_answer(client, id);
         assert_true(answer->is_closed);
         assert_int_equal(answer->status, cases[i].status);
         if (cases[i].status == 0)
@@ -322,9 +128,9 @@ static void refuses_bad_heads_by_stream(void **state)
     assert_int_equal(client->fake.requests, 0);
     assert_int_equal(client->fake.codec_answers, 3);
     assert_string_equal(client->fake.codec_code, "bad_host");
-    int32_t id = get(client, "/"); /* the connection is as good as before */
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 200);
+    int32_t id = client_get(client, "/"); /* the connection is as good as before */
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 200);
 }
 
 static void limits_the_size_of_a_head(void **state)
@@ -333,26 +139,27 @@ static void limits_the_size_of_a_head(void **state)
     char large[2000];
     memset(large, 'a', sizeof(large) - 1);
     large[sizeof(large) - 1] = '\0';
-    const nghttp2_nv fields[] = {
-        nv(":method", "GET"), nv(":scheme", "https"), nv(":authority", "h"), nv(":path", "/"),
-        nv("a", large),       nv("b", large),         nv("c", large)};
-    int32_t id = submit(client, fields, 7, false);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 431);
+    const nghttp2_nv fields[] = {client_nv(":method", "GET"),  client_nv(":scheme", "https"),
+                                 client_nv(":authority", "h"), client_nv(":path", "/"),
+                                 client_nv("a", large),        client_nv("b", large),
+                                 client_nv("c", large)};
+    int32_t id = client_submit(client, fields, 7, false);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 431);
     large[0] = '/';
-    const nghttp2_nv long_path[] = {nv(":method", "GET"), nv(":scheme", "https"),
-                                    nv(":authority", "h"), nv(":path", large)};
-    id = submit(client, long_path, 4, false);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 414);
+    const nghttp2_nv long_path[] = {client_nv(":method", "GET"), client_nv(":scheme", "https"),
+                                    client_nv(":authority", "h"), client_nv(":path", large)};
+    id = client_submit(client, long_path, 4, false);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 414);
 }
 
 static void echoes_a_large_body(void **state)
 {
     struct client *client = *state;
-    int32_t id = post(client, "/echo", 900000);
-    exchange(client);
-    struct answer *answer = answer_of(client, id);
+    int32_t id = client_post(client, "/echo", 900000);
+    client_exchange(client);
+    struct answer *answer = client_answer(client, id);
     assert_int_equal(answer->body_bytes, 900000);
     assert_true(answer->is_ended && answer->is_closed);
     assert_int_equal(client->fake.dones, 1);
@@ -362,36 +169,36 @@ static void echoes_a_large_body(void **state)
 static void stops_the_client_at_the_window(void **state)
 {
     struct client *client = *state;
-    int32_t id = post(client, "/hold", 200000);
-    exchange(client);
+    int32_t id = client_post(client, "/hold", 200000);
+    client_exchange(client);
     assert_int_equal(client->fake.body_bytes, 65536);
     assert_int_equal(client->fake.codec->unanswered, 1);
     fake_consume(&client->fake, 65536);
-    exchange(client);
+    client_exchange(client);
     assert_int_equal(client->fake.body_bytes, 2 * 65536);
     /* Answered early: the rest is not wanted, and the stream ends without an error. */
     fake_answer(&client->fake);
     assert_int_equal(client->fake.codec->unanswered, 0); /* though nothing of it is out yet */
-    exchange(client);
-    assert_true(answer_of(client, id)->is_ended && answer_of(client, id)->is_closed);
-    assert_int_equal(answer_of(client, id)->error_code, NGHTTP2_NO_ERROR);
+    client_exchange(client);
+    assert_true(client_answer(client, id)->is_ended && client_answer(client, id)->is_closed);
+    assert_int_equal(client_answer(client, id)->error_code, NGHTTP2_NO_ERROR);
     assert_int_equal(client->fake.dones, 1);
     /* What was never consumed does not shrink the connection's window for ever. */
     for (unsigned i = 0; i < 8; i++) {
-        id = post(client, "/read", 65536);
-        exchange(client);
-        assert_string_equal(answer_of(client, id)->body, "65536");
+        id = client_post(client, "/read", 65536);
+        client_exchange(client);
+        assert_string_equal(client_answer(client, id)->body, "65536");
     }
 }
 
 static void waits_for_the_clients_window(void **state)
 {
     struct client *client;
-    set_up_with(state, NULL, 1000);
+    *state = client_open(NULL, 1000);
     client = *state;
-    int32_t id = get(client, "/bytes");
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->body_bytes, 300000);
+    int32_t id = client_get(client, "/bytes");
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->body_bytes, 300000);
     assert_int_equal(client->fake.dones, 1);
     assert_true(client->fake.writables > 3);
     tear_down(state);
@@ -400,16 +207,16 @@ static void waits_for_the_clients_window(void **state)
 static void gives_up_on_a_window_that_stays_shut(void **state)
 {
     struct client *client;
-    set_up_with(state, NULL, 0);
+    *state = client_open(NULL, 0);
     client = *state;
-    int32_t id = get(client, "/bytes");
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 200);
-    assert_int_equal(answer_of(client, id)->body_bytes, 0);
+    int32_t id = client_get(client, "/bytes");
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 200);
+    assert_int_equal(client_answer(client, id)->body_bytes, 0);
     assert_true(client->fake.env.segments.in_use < 5);
     fg_timeouts_run(&client->fake.env.timeouts, UINT64_MAX);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->error_code, NGHTTP2_CANCEL);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->error_code, NGHTTP2_CANCEL);
     assert_int_equal(client->fake.gone_reason, FG_GONE_TIMEOUT);
     assert_int_equal(client->fake.dones, 1);
     tear_down(state);
@@ -418,19 +225,19 @@ static void gives_up_on_a_window_that_stays_shut(void **state)
 static void gives_up_on_one_stream_alone(void **state)
 {
     struct client *client;
-    set_up_with(state, NULL, 0);
+    *state = client_open(NULL, 0);
     client = *state;
     struct fake *fake = &client->fake;
-    int32_t other = get(client, "/bytes");
-    int32_t id = get(client, "/bytes");
-    exchange(client);
+    int32_t other = client_get(client, "/bytes");
+    int32_t id = client_get(client, "/bytes");
+    client_exchange(client);
     struct fg_request *req = fake->last;
     uint64_t since_ns = fg_response_stalled_since(req);
     assert_true(since_ns != 0 && since_ns <= fg_loop_now_ns(fake->loop));
     fg_response_give_up(req);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->error_code, NGHTTP2_CANCEL);
-    assert_false(answer_of(client, other)->is_closed);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->error_code, NGHTTP2_CANCEL);
+    assert_false(client_answer(client, other)->is_closed);
     assert_int_equal(fake->dones, 1);
     tear_down(state);
 }
@@ -447,54 +254,54 @@ static void knows_when_it_waits_for_the_client_alone(void **state)
 {
     struct client *client;
     bool is_idle;
-    set_up_with(state, NULL, 0);
+    *state = client_open(NULL, 0);
     client = *state;
-    exchange(client);
+    client_exchange(client);
     assert_int_not_equal(waits_since(client, &is_idle), 0);
     assert_true(is_idle);
-    int32_t stalled = get(client, "/bytes"); /* its window is shut */
-    exchange(client);
+    int32_t stalled = client_get(client, "/bytes"); /* its window is shut */
+    client_exchange(client);
     assert_int_not_equal(waits_since(client, &is_idle), 0);
     assert_false(is_idle);
-    get(client, "/wait"); /* somebody works for it */
-    exchange(client);
+    client_get(client, "/wait"); /* somebody works for it */
+    client_exchange(client);
     assert_int_equal(waits_since(client, &is_idle), 0);
     fake_answer(&client->fake);
-    exchange(client);
+    client_exchange(client);
     assert_int_not_equal(waits_since(client, &is_idle), 0);
     assert_int_equal(
         nghttp2_submit_window_update(client->session, NGHTTP2_FLAG_NONE, stalled, 1 << 20), 0);
     fake_feed(&client->fake, "", 0);
-    exchange(client);
+    client_exchange(client);
     tear_down(state);
 }
 
 static void refuses_a_body_that_is_too_large(void **state)
 {
     struct client *client = *state;
-    int32_t id = post(client, "/small", 11);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 413);
-    assert_true(answer_of(client, id)->is_closed);
+    int32_t id = client_post(client, "/small", 11);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 413);
+    assert_true(client_answer(client, id)->is_closed);
     assert_int_equal(client->fake.gone_reason, FG_GONE_TOO_LARGE);
-    id = post(client, "/read", 1100000);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 413);
+    id = client_post(client, "/read", 1100000);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 413);
     assert_int_equal(client->fake.dones, 2);
-    id = post(client, "/echo", 1100000); /* the head is out: only a reset is honest */
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->error_code, NGHTTP2_INTERNAL_ERROR);
+    id = client_post(client, "/echo", 1100000); /* the head is out: only a reset is honest */
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->error_code, NGHTTP2_INTERNAL_ERROR);
     assert_int_equal(client->fake.dones, 3);
 }
 
 static void tells_the_handler_of_resets(void **state)
 {
     struct client *client = *state;
-    int32_t id = get(client, "/wait");
-    exchange(client);
+    int32_t id = client_get(client, "/wait");
+    client_exchange(client);
     assert_int_equal(client->fake.requests, 1);
     nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
-    exchange(client);
+    client_exchange(client);
     assert_int_equal(client->fake.gones, 1);
     assert_int_equal(client->fake.gone_reason, FG_GONE_STREAM_RESET);
     assert_int_equal(client->fake.dones, 1);
@@ -504,10 +311,10 @@ static void sends_lasting_fields_without_a_copy(void **state)
 {
     struct client *client = *state;
     for (unsigned i = 0; i < 3; i++) {
-        int32_t id = get(client, "/lasting");
-        exchange(client);
-        assert_int_equal(answer_of(client, id)->status, 200);
-        assert_true(answer_of(client, id)->has_lasting);
+        int32_t id = client_get(client, "/lasting");
+        client_exchange(client);
+        assert_int_equal(client_answer(client, id)->status, 200);
+        assert_true(client_answer(client, id)->has_lasting);
     }
     assert_int_equal(client->fake.dones, 3);
 }
@@ -516,19 +323,19 @@ static void sends_lasting_fields_without_a_copy(void **state)
 static void forgets_lasting_fields_with_their_stream(void **state)
 {
     struct client *client = *state;
-    exchange(client);
+    client_exchange(client);
     client->fake.is_stuck = true;
-    int32_t id = get(client, "/lasting");
-    exchange(client);
+    int32_t id = client_get(client, "/lasting");
+    client_exchange(client);
     assert_int_equal(client->fake.requests, 1);
     nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
-    exchange(client);
-    assert_true(answer_of(client, id)->is_closed);
+    client_exchange(client);
+    assert_true(client_answer(client, id)->is_closed);
     client->fake.is_stuck = false;
-    int32_t next = get(client, "/lasting");
-    exchange(client);
-    assert_false(answer_of(client, id)->has_lasting);
-    assert_true(answer_of(client, next)->has_lasting);
+    int32_t next = client_get(client, "/lasting");
+    client_exchange(client);
+    assert_false(client_answer(client, id)->has_lasting);
+    assert_true(client_answer(client, next)->has_lasting);
     assert_int_equal(client->fake.dones, 2);
 }
 
@@ -539,13 +346,13 @@ static void says_every_kind_of_head(void **state)
     struct client *client = *state;
     int32_t ids[30];
     for (unsigned i = 0; i < 30; i++) {
-        ids[i] = get(client, paths[i % 5]);
+        ids[i] = client_get(client, paths[i % 5]);
         if (i % 7 == 0)
-            exchange(client);
+            client_exchange(client);
     }
-    exchange(client);
+    client_exchange(client);
     for (unsigned i = 0; i < 30; i++) {
-        const struct answer *answer = answer_of(client, ids[i]);
+        const struct answer *answer = client_answer(client, ids[i]);
         const char *path = paths[i % 5];
         bool is_behind = strcmp(path, "/behind") == 0;
         assert_int_equal(answer->status, 200);
@@ -568,14 +375,16 @@ static void keeps_to_the_clients_table(void **state)
         const nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, sizes[i]};
         nghttp2_submit_settings(client->session, NGHTTP2_FLAG_NONE, &smaller, 1);
         nghttp2_submit_settings(client->session, NGHTTP2_FLAG_NONE, &entry, 1);
-        int32_t behind = get(client, "/behind");
-        int32_t wide = get(client, "/wide");
-        exchange(client);
-        int32_t again = get(client, "/");
-        exchange(client);
-        assert_true(answer_of(client, behind)->has_hint && answer_of(client, behind)->has_sum);
-        assert_int_equal(answer_of(client, wide)->wide, 1500);
-        assert_true(answer_of(client, again)->is_plain && answer_of(client, again)->is_ended);
+        int32_t behind = client_get(client, "/behind");
+        int32_t wide = client_get(client, "/wide");
+        client_exchange(client);
+        int32_t again = client_get(client, "/");
+        client_exchange(client);
+        assert_true(client_answer(client, behind)->has_hint &&
+                    client_answer(client, behind)->has_sum);
+        assert_int_equal(client_answer(client, wide)->wide, 1500);
+        assert_true(client_answer(client, again)->is_plain &&
+                    client_answer(client, again)->is_ended);
     }
 }
 
@@ -584,10 +393,10 @@ static void never_ends_a_broken_answer_cleanly(void **state)
     struct client *client = *state;
     static const char *const paths[] = {"/short", "/abort-late", "/abort"};
     for (size_t i = 0; i < 3; i++) {
-        int32_t id = get(client, paths[i]);
-        exchange(client);
-        assert_false(answer_of(client, id)->is_ended);
-        assert_int_equal(answer_of(client, id)->error_code, NGHTTP2_INTERNAL_ERROR);
+        int32_t id = client_get(client, paths[i]);
+        client_exchange(client);
+        assert_false(client_answer(client, id)->is_ended);
+        assert_int_equal(client_answer(client, id)->error_code, NGHTTP2_INTERNAL_ERROR);
     }
     assert_int_equal(client->fake.dones, 3);
     assert_int_equal(client->fake.gones, 0);
@@ -596,11 +405,11 @@ static void never_ends_a_broken_answer_cleanly(void **state)
 static void answers_what_there_is_no_memory_for(void **state)
 {
     struct client *client = *state;
-    int32_t id = post(client, "/no-memory", 10);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 503);
-    assert_non_null(strstr(answer_of(client, id)->body, "\"type\":\"overloaded\""));
-    assert_true(answer_of(client, id)->is_ended && answer_of(client, id)->is_closed);
+    int32_t id = client_post(client, "/no-memory", 10);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 503);
+    assert_non_null(strstr(client_answer(client, id)->body, "\"type\":\"overloaded\""));
+    assert_true(client_answer(client, id)->is_ended && client_answer(client, id)->is_closed);
     assert_int_equal(client->fake.dones, 1);
     assert_int_equal(client->fake.gones, 0);
 }
@@ -608,34 +417,34 @@ static void answers_what_there_is_no_memory_for(void **state)
 static void swallows_the_body_of_head(void **state)
 {
     struct client *client = *state;
-    const nghttp2_nv fields[] = {nv(":method", "HEAD"), nv(":scheme", "https"),
-                                 nv(":authority", "h"), nv(":path", "/")};
-    int32_t id = submit(client, fields, 4, false);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 200);
-    assert_true(answer_of(client, id)->is_ended);
-    assert_int_equal(answer_of(client, id)->body_bytes, 0);
-    id = get(client, "/none");
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 204);
+    const nghttp2_nv fields[] = {client_nv(":method", "HEAD"), client_nv(":scheme", "https"),
+                                 client_nv(":authority", "h"), client_nv(":path", "/")};
+    int32_t id = client_submit(client, fields, 4, false);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 200);
+    assert_true(client_answer(client, id)->is_ended);
+    assert_int_equal(client_answer(client, id)->body_bytes, 0);
+    id = client_get(client, "/none");
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 204);
     assert_int_equal(client->fake.dones, 2);
 }
 
 static void refuses_more_streams_than_allowed(void **state)
 {
     struct client *client = *state;
-    get(client, "/");
-    exchange(client);
+    client_get(client, "/");
+    client_exchange(client);
     for (unsigned i = 0; i < 16; i++)
-        get(client, "/wait");
-    exchange(client);
+        client_get(client, "/wait");
+    client_exchange(client);
     assert_int_equal(client->fake.requests, 17);
-    int32_t id = get(client, "/"); /* the client knows the limit and keeps it back */
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 0);
+    int32_t id = client_get(client, "/"); /* the client knows the limit and keeps it back */
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 0);
     fake_answer(&client->fake);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 200);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 200);
 }
 
 static uint32_t streams_told(struct client *client)
@@ -650,26 +459,27 @@ static void tells_of_fewer_streams_and_of_more_again(void **state)
     struct fg_codec *codec = client->fake.codec;
     struct fg_pressure pressure = {.streams_max = 2};
     uint32_t usual = client->fake.limits.streams_per_connection_max;
-    exchange(client);
+    client_exchange(client);
     assert_int_equal(streams_told(client), usual);
     client->fake.env.pressure = &pressure;
     codec->ops->adjust(codec); /* nothing has changed: nothing is said */
     fake_turn(&client->fake);
     assert_int_equal(client->fake.out_len, 0);
 
-    int32_t waiting[3] = {get(client, "/wait"), get(client, "/wait"), get(client, "/wait")};
-    exchange(client);
+    int32_t waiting[3] = {client_get(client, "/wait"), client_get(client, "/wait"),
+                          client_get(client, "/wait")};
+    client_exchange(client);
     fg_counter_set(&pressure.steps, UINT64_C(1) << FG_OVERLOAD_FEWER_STREAMS);
     codec->ops->adjust(codec);
     codec->ops->adjust(codec); /* once until it is acknowledged */
-    exchange(client);
+    client_exchange(client);
     assert_int_equal(streams_told(client), 2);
     assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_FEWER_STREAMS]), 1);
     for (size_t i = 0; i < 3; i++) /* what is open goes on */
-        assert_false(answer_of(client, waiting[i])->is_closed);
+        assert_false(client_answer(client, waiting[i])->is_closed);
     fg_counter_set(&pressure.steps, 0);
     codec->ops->adjust(codec);
-    exchange(client);
+    client_exchange(client);
     assert_int_equal(streams_told(client), usual);
     assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_FEWER_STREAMS]), 1);
     assert_int_equal(client->goaways, 0);
@@ -689,7 +499,7 @@ static void does_not_heap_up_settings(void **state)
     }
     fake_turn(&client->fake);
     assert_true(client->fake.out_len < 200);
-    exchange(client);
+    client_exchange(client);
     assert_int_equal(streams_told(client), 2);
     assert_int_equal(fg_counter_get(&pressure.acted[FG_OVERLOAD_FEWER_STREAMS]), 1);
 }
@@ -698,14 +508,14 @@ static void times_a_body_out(void **state)
 {
     struct fg_limits_conf limits = fake_limits();
     limits.write_timeout_ns = 100 * FG_S; /* the answer's own */
-    set_up_with(state, &limits, 65535);
+    *state = client_open(&limits, 65535);
     struct client *client = *state;
     client->is_upload_open = true;
-    int32_t id = post(client, "/read", 10);
-    exchange(client);
+    int32_t id = client_post(client, "/read", 10);
+    client_exchange(client);
     fg_timeouts_run(&client->fake.env.timeouts, fg_clock_monotonic_ns() + 2 * FG_S);
-    exchange(client);
-    assert_int_equal(answer_of(client, id)->status, 408);
+    client_exchange(client);
+    assert_int_equal(client_answer(client, id)->status, 408);
     assert_int_equal(client->fake.gone_reason, FG_GONE_TIMEOUT);
     assert_int_equal(client->fake.dones, 1);
     tear_down(state);
@@ -716,47 +526,48 @@ static void waits_for_the_rest_of_a_small_body(void **state)
 {
     struct client *client = *state;
     client->is_upload_open = true;
-    int32_t ids[] = {post(client, "/", 10), 0, 0};
-    exchange(client);
-    assert_true(answer_of(client, ids[0])->is_ended && !answer_of(client, ids[0])->is_closed);
+    int32_t ids[] = {client_post(client, "/", 10), 0, 0};
+    client_exchange(client);
+    assert_true(client_answer(client, ids[0])->is_ended &&
+                !client_answer(client, ids[0])->is_closed);
     assert_int_equal(client->fake.dones, 0);
     client->is_upload_open = false; /* it ends in time, and there is no reset */
     nghttp2_session_resume_data(client->session, ids[0]);
-    exchange(client);
-    assert_true(answer_of(client, ids[0])->is_closed);
+    client_exchange(client);
+    assert_true(client_answer(client, ids[0])->is_closed);
     assert_int_equal(client->fake.dones, 1);
     client->is_upload_open = true; /* it does not */
-    ids[1] = post(client, "/", 10);
-    exchange(client);
-    assert_false(answer_of(client, ids[1])->is_closed);
+    ids[1] = client_post(client, "/", 10);
+    client_exchange(client);
+    assert_false(client_answer(client, ids[1])->is_closed);
     fg_timeouts_run(&client->fake.env.timeouts, fg_clock_monotonic_ns() + 2 * FG_S);
-    exchange(client);
-    assert_true(answer_of(client, ids[1])->is_closed);
-    assert_int_equal(answer_of(client, ids[1])->error_code, NGHTTP2_NO_ERROR);
+    client_exchange(client);
+    assert_true(client_answer(client, ids[1])->is_closed);
+    assert_int_equal(client_answer(client, ids[1])->error_code, NGHTTP2_NO_ERROR);
     assert_int_equal(client->fake.dones, 2);
-    ids[2] = post(client, "/", 10); /* it goes on: stopped at once */
-    exchange(client);
-    assert_false(answer_of(client, ids[2])->is_closed);
+    ids[2] = client_post(client, "/", 10); /* it goes on: stopped at once */
+    client_exchange(client);
+    assert_false(client_answer(client, ids[2])->is_closed);
     client->upload_left = 2000;
     nghttp2_session_resume_data(client->session, ids[2]);
-    exchange(client);
-    assert_true(answer_of(client, ids[2])->is_closed);
+    client_exchange(client);
+    assert_true(client_answer(client, ids[2])->is_closed);
     assert_int_equal(client->fake.dones, 3);
 }
 
 static void drains_in_two_steps(void **state)
 {
     struct client *client = *state;
-    int32_t id = get(client, "/wait");
-    exchange(client);
+    int32_t id = client_get(client, "/wait");
+    client_exchange(client);
     client->fake.codec->ops->drain(client->fake.codec);
-    exchange(client);
+    client_exchange(client);
     assert_int_equal(client->goaways, 2); /* the notice, and after the ping's echo the last word */
     assert_int_equal(client->last_goaway_id, id);
     assert_false(client->fake.is_closing);
     fake_answer(&client->fake);
-    exchange(client);
-    assert_string_equal(answer_of(client, id)->body, "done");
+    client_exchange(client);
+    assert_string_equal(client_answer(client, id)->body, "done");
     assert_true(client->fake.is_closing);
     assert_int_equal(client->fake.dones, 1);
 }
@@ -764,10 +575,10 @@ static void drains_in_two_steps(void **state)
 static void says_goodbye_when_idle(void **state)
 {
     struct client *client = *state;
-    get(client, "/");
-    exchange(client);
+    client_get(client, "/");
+    client_exchange(client);
     client->fake.codec->ops->on_timeout(client->fake.codec, FG_TIMEOUT_IDLE);
-    exchange(client);
+    client_exchange(client);
     assert_int_equal(client->goaways, 1);
     assert_true(client->fake.is_closing);
 }
@@ -775,7 +586,7 @@ static void says_goodbye_when_idle(void **state)
 static void times_an_endless_head_out(void **state)
 {
     struct client *client = *state;
-    exchange(client);
+    client_exchange(client);
     /* HEADERS, stream 1, no END_HEADERS: a block that never ends. */
     fake_feed(&client->fake, "\0\0\1\1\0\0\0\0\1\x82", 10);
     assert_int_equal(client->fake.armed, FG_TIMEOUT_HEADER);
