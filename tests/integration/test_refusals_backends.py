@@ -4,7 +4,7 @@ import signal
 import threading
 
 from harness import send_signal, wait_for
-from test_overload import redis_pid
+from overload_tools import redis_pid
 from test_refusals import check_log_and_explain, seconds_of
 
 CALM = {"memory_max": "1TiB"}
