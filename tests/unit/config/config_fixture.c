@@ -28,6 +28,23 @@ struct fg_config *load_file(const char *path, struct config_errors *errors)
     return config;
 }
 
+void run_error_cases(const struct error_case *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct error_case *one = &cases[i];
+        struct config_errors errors;
+        print_message("%s\n", one->name);
+        assert_null(parse_text(one->yaml, &errors));
+        size_t expected = 0;
+        while (expected < CASE_ERRORS_MAX && one->errors[expected] != NULL)
+            expected++;
+        for (size_t j = 0; j < errors.count && j < expected; j++)
+            assert_string_equal(errors.lines[j], one->errors[j]);
+        assert_int_equal(errors.count, expected);
+        assert_int_equal(errors.reported_count, expected);
+    }
+}
+
 char *read_whole(const char *path)
 {
     FILE *file = fopen(path, "rb");

@@ -29,6 +29,22 @@ struct fg_config *load_file(const char *path, struct config_errors *errors);
 
 void keep_error(const struct fg_error *error, void *ctx);
 
+/* The sections that there must be, for texts that are about others. */
+#define LISTENERS "listeners: [{address: \"127.0.0.1:8443\", kind: plain}]\n"
+#define ROUTES "routes: [{match: {prefix: /}, respond: {status: 200}}]\n"
+#define CASE_ERRORS_MAX 12
+
+/* A text with mistakes, and the lines that tell of them. */
+struct error_case {
+    const char *name;
+    const char *yaml;
+    const char *errors[CASE_ERRORS_MAX]; /* NULL ends them */
+};
+
+/* Parses each and compares its errors. */
+void run_error_cases(const struct error_case *cases, size_t count);
+#define RUN_ERROR_CASES(cases) run_error_cases(cases, sizeof(cases) / sizeof((cases)[0]))
+
 /* The whole file as a string, from the heap. */
 char *read_whole(const char *path);
 

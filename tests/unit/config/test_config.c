@@ -5,8 +5,6 @@
 #include "base/clock.h"
 #include "config_fixture.h"
 
-#define LISTENERS "listeners: [{address: \"127.0.0.1:8443\", kind: plain}]\n"
-#define ROUTES "routes: [{match: {prefix: /}, respond: {}}]\n"
 #define MIB (UINT64_C(1) << 20)
 
 static struct fg_config *parse_good(const char *yaml)

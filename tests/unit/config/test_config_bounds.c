@@ -4,9 +4,6 @@
 #include "config/loader.h"
 #include "config_fixture.h"
 
-#define LISTENERS "listeners: [{address: \"127.0.0.1:8443\", kind: plain}]\n"
-#define ROUTES "routes: [{match: {prefix: /}, respond: {}}]\n"
-
 /* Heap text: head, then `piece` so many times, then tail. */
 static char *repeat(const char *head, const char *piece, size_t count, const char *tail)
 {
