@@ -318,6 +318,7 @@ struct fg_proxy_request {
     struct fg_timeout_entry hedge_timeout;
     uint32_t reconnects;
     uint32_t retries;
+    enum fg_retry_verdict booked; /* what kind of attempt was allowed last */
     struct event *pause;  /* before a retry, while that is pending; NULL: there never was one */
     uint64_t pause_ns;    /* of the retry that was allowed last; 0: at once */
     uint64_t paused_ns;   /* all pauses together */

@@ -107,6 +107,12 @@ void fg_proxy_request_open_window(struct fg_proxy_request *request)
 
 /* ---- ending ---- */
 
+static void give_budget(struct fg_proxy_request *request)
+{
+    fg_cluster_limits_give(&request->thread->proxy->limits, FG_CLUSTER_RETRIES);
+    request->budget_held--;
+}
+
 struct fg_exchange *fg_proxy_request_let_go(struct fg_proxy_request *request)
 {
     struct fg_exchange *ex = request->ex;
@@ -123,8 +129,8 @@ struct fg_exchange *fg_proxy_request_let_go(struct fg_proxy_request *request)
         fg_proxy_endpoint_release(request->wish.tried[i]);
     if (request->pinned != NULL)
         fg_proxy_endpoint_release(request->pinned);
-    for (; request->budget_held > 0; request->budget_held--)
-        fg_cluster_limits_give(&thread->proxy->limits, FG_CLUSTER_RETRIES);
+    while (request->budget_held > 0)
+        give_budget(request);
     if (request->is_counted)
         fg_cluster_limits_give(&thread->proxy->limits, FG_CLUSTER_REQUESTS);
     ex->backend_state = NULL;
@@ -235,19 +241,18 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
         .time_left_ns = time_left_ns(request),
     };
     request->pause_ns = 0;
-    switch (fg_retry_judge(&conf, &facts)) {
+    request->booked = fg_retry_judge(&conf, &facts);
+    switch (request->booked) {
     case FG_RETRY_NO:
         return false;
     case FG_RETRY_YES:
         request->reconnects++;
-        count(&request->metrics->reconnects);
         break;
     case FG_RETRY_WITH_BUDGET:
         if (!try_take_budget(request))
             return false;
         request->retries++;
         request->pause_ns = facts.pause_ns;
-        count(&request->metrics->retries);
         break;
     }
     /* A kept connection that was closed says nothing about its host. */
@@ -256,6 +261,23 @@ static bool may_try_again(struct fg_proxy_attempt *attempt, enum fg_retry_cause 
     else
         mark_tried(request, attempt->endpoint);
     return true;
+}
+
+static void count_booked(struct fg_proxy_request *request)
+{
+    struct fg_proxy_metrics *metrics = request->metrics;
+    count(request->booked == FG_RETRY_YES ? &metrics->reconnects : &metrics->retries);
+}
+
+/* There is no further attempt after all. */
+static void cancel_booked(struct fg_proxy_request *request)
+{
+    if (request->booked == FG_RETRY_YES) {
+        request->reconnects--;
+        return;
+    }
+    request->retries--;
+    give_budget(request);
 }
 
 static void arm_hedge(struct fg_proxy_request *request)
@@ -279,6 +301,7 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 /* The attempt that may_try_again has booked: after its pause, in which there is none. */
 static void try_again(struct fg_proxy_request *request)
 {
+    count_booked(request);
     if (request->pause_ns == 0) {
         fg_attempt_start(request);
         return;
@@ -311,11 +334,13 @@ static bool may_ask_next(struct fg_proxy_attempt *attempt, enum fg_retry_cause c
 
 static void ask_next(struct fg_proxy_request *request)
 {
-    if (!fg_exchange_try_extra_slot(request->ex))
+    request->has_extra_slot = fg_exchange_try_extra_slot(request->ex);
+    if (request->has_extra_slot && fg_attempt_start_hedge(request)) {
+        count_booked(request);
         return;
-    request->has_extra_slot = true;
-    if (!fg_attempt_start_hedge(request))
-        fg_proxy_request_end_hedge(request);
+    }
+    fg_proxy_request_end_hedge(request);
+    cancel_booked(request);
 }
 
 /* For the log: the newest says most. */
@@ -374,10 +399,12 @@ void fg_proxy_request_on_hedge_timeout(struct fg_timeout_entry *timeout)
             mark_tried(request, request->attempts[i]->endpoint);
     }
     request->ex->answerer.was_hedged = fg_attempt_start_hedge(request);
-    if (request->ex->answerer.was_hedged)
+    if (request->ex->answerer.was_hedged) {
         count(&thread->metrics->hedges);
-    else
-        fg_proxy_request_end_hedge(request);
+        return;
+    }
+    fg_proxy_request_end_hedge(request);
+    give_budget(request);
 }
 
 /* ---- the answer ---- */

@@ -248,6 +248,37 @@ def test_where_one_of_two_fails_the_next_is_asked_beside_the_other(launch, failu
         wait_for(lambda: gateway.gate("api")["concurrency"]["in_flight"] == 0)
 
 
+def test_a_third_attempt_that_finds_no_slot_was_none(launch):
+    """Who waits for a slot comes before it, and no retry is counted that there was not."""
+    fails, answers = threading.Event(), threading.Event()
+
+    def hang(connection, *_):
+        answers.wait(30)
+        connection.sendall(ok(b"late"))
+
+    def fail(connection, *_):
+        fails.wait(30)
+        connection.sendall(ok(b"", b"503 No"))
+
+    with serving(Raw([hang]), Raw([fail]), Raw([ok(b"never")])) as (first, second, third):
+        gateway = launch(cluster([{"address": server.address, "priority": i}
+                                  for i, server in enumerate((first, second, third))],
+                                 retries={"hedge_after": "20ms", "attempts": 3}, breaker={"enabled": False},
+                                 outlier=False, concurrency={"kind": "fixed", "limit": 2},
+                                 queue={"target": "off", "wait_max": "60s"}))
+        threads, heard = in_background(gateway, "/", 1)
+        wait_for(lambda: len(second.requests) == 1)
+        more, others = in_background(gateway, "/", 1)
+        wait_for(lambda: gateway.gate("api")["queue"]["waiting"] == 1)
+        fails.set()
+        wait_for(lambda: len(first.requests) == 2)
+        answers.set()
+        join(threads + more)
+        assert [answer.text for answer in heard + others] == ["late", "late"]
+        requests = figures(gateway, "requests")
+        assert (requests["hedges"], requests["retries"], len(third.requests)) == (1, 0, 0)
+
+
 def test_of_two_bad_answers_the_last_is_passed_on(launch):
     asked = threading.Event()
 
