@@ -349,12 +349,13 @@ static void read_fields(struct fg_upstream_response *response, struct head_facts
                         const enum fg_field_id *ids)
 {
     for (size_t i = 0; i < response->field_count; i++) {
-        const struct fg_field *field = &response->fields[i];
+        struct fg_field *field = &response->fields[i];
         switch (ids[i]) {
         case FG_FIELD_CONTENT_LENGTH:
             facts->length_count++;
             if (!fg_field_parse_length(field->value, &response->content_length))
                 facts->is_length_bad = true;
+            field->value = fg_field_plain_length(field->value);
             break;
         case FG_FIELD_TRANSFER_ENCODING:
             facts->coding_count++;

@@ -146,3 +146,11 @@ bool fg_field_parse_length(struct fg_span value, int64_t *length)
     *length = (int64_t)number;
     return true;
 }
+
+struct fg_span fg_field_plain_length(struct fg_span value)
+{
+    size_t zeros = 0;
+    while (zeros + 1 < value.len && value.data[zeros] == '0')
+        zeros++;
+    return fg_span_make(value.data + zeros, value.len - zeros);
+}

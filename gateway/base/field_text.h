@@ -34,5 +34,7 @@ bool fg_field_reads_as_prefix(struct fg_span name, struct fg_span prefix);
 
 /* Of Content-Length: digits only, no sign, no blanks, no list, below 2^62; false otherwise. */
 bool fg_field_parse_length(struct fg_span value, int64_t *length);
+/* The same length with no more zeros before it than everybody reads as decimal. */
+struct fg_span fg_field_plain_length(struct fg_span value);
 
 #endif

@@ -53,6 +53,7 @@ CASES = [
      [("content-length", "2")], b"ok", []),
     ("9112 6.3", "a body until the end", OK + b"X-End: 1\r\n\r\nok", 200, [("x-end", "1")], b"ok", CHUNKED),
     ("9112 7.1", "chunks", OK + b"Transfer-Encoding: CHUNKED\r\n\r\n1\r\no\r\n01;a=\"b\"\r\nk\r\n0\r\n\r\n", 200, [], b"ok", CHUNKED),
+    ("9110 8.6", "a length with zeros before it", OK + b"Content-Length: 002\r\n\r\nok", 200, [("content-length", "2")], b"ok", []),
     ("9110 8.6", "a length of an interim answer", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\n\r\n" + OK + BODY, 200,
      [("content-length", "2")], b"ok", []),
 ]

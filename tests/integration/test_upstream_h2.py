@@ -331,6 +331,17 @@ def test_a_wrong_length_is_no_answer(launch):
             gateway.get("/")
 
 
+def test_a_length_goes_on_as_a_plain_number(launch):
+    def answer(server, conn, stream_id, stream):
+        conn.send_headers(stream_id, [(":status", "200"), ("content-length", "004")])
+        conn.send_data(stream_id, b"body", end_stream=True)
+
+    with serving(H2Server(answer)) as server:
+        gateway = launch(h2_cluster(server))
+        got = gateway.get("/")
+        assert (got.headers["content-length"], got.text) == ("4", "body")
+
+
 def test_trailers_and_interim_answers(launch):
     def answer(server, conn, stream_id, stream):
         conn.send_headers(stream_id, [(":status", "103"), ("link", "</a.css>; rel=preload")])

@@ -134,6 +134,11 @@ static void reads_lengths_strictly(void **state)
                                       "one", "99999999999999999999999"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_false(fg_field_parse_length(fg_span_from_string(bad[i]), &length));
+    static const char *const plain[][2] = {
+        {"0", "0"}, {"00", "0"}, {"007", "7"}, {"70", "70"}, {"0100", "100"}};
+    for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+        assert_true(fg_span_equal(fg_field_plain_length(fg_span_from_string(plain[i][0])),
+                                  fg_span_from_string(plain[i][1])));
 }
 
 static void finds_tokens_in_lists(void **state)
