@@ -558,6 +558,11 @@ static void write_process(FILE *out, const struct fg_admin_options *options)
     for (unsigned t = 0; t < options->thread_count; t++)
         fprintf(out, "floodgate_loop_lag_seconds{loop=\"%u\"} %.9f\n", t,
                 (double)fg_loop_lag_ns(options->loops[t]) / 1e9);
+    fg_prometheus_family(out, "loop_pauses_total", "counter",
+                         "Pauses so that more answers leave together, by event loop.");
+    for (unsigned t = 0; t < options->thread_count; t++)
+        fprintf(out, "floodgate_loop_pauses_total{loop=\"%u\"} %" PRIu64 "\n", t,
+                fg_loop_pauses(options->loops[t]));
 }
 
 char *fg_admin_metrics(const struct fg_admin_options *options, size_t *len)

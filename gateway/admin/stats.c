@@ -442,12 +442,14 @@ static json_t *process_json(const struct fg_admin_options *options)
     put_seconds(process, "cpu_user_s", microseconds(usage.ru_utime) * 1000);
     put_seconds(process, "cpu_system_s", microseconds(usage.ru_stime) * 1000);
     put(process, "rss_peak_bytes", (uint64_t)usage.ru_maxrss * 1024);
-    uint64_t lag_ns = 0;
+    uint64_t lag_ns = 0, pauses = 0;
     for (unsigned t = 0; t < options->thread_count; t++) {
         uint64_t one_ns = fg_loop_lag_ns(options->loops[t]);
         lag_ns = one_ns > lag_ns ? one_ns : lag_ns;
+        pauses += fg_loop_pauses(options->loops[t]);
     }
     put_seconds(process, "loop_lag_s", lag_ns);
+    put(process, "loop_pauses", pauses);
     put_seconds(process, "uptime_s", fg_clock_monotonic_ns() - options->started_ns);
     put(process, "time_ms", fg_clock_wall_ns() / FG_MS);
     return process;

@@ -118,6 +118,7 @@ struct fg_limits_conf {
     uint64_t read_turn_ns;         /* of a loop's turn, for reads that leave more behind; 0: all */
     uint64_t write_turn_ns;        /* of a loop's turn, for what is written */
     uint64_t write_gather_ns;      /* for answers that may leave in one write; 0: a turn */
+    uint64_t gather_pause_ns;      /* of a busy loop while such answers wait; 0: none */
     uint64_t header_bytes_max;     /* one request head, names and values */
     uint32_t header_count_max;
     uint64_t uri_bytes_max;

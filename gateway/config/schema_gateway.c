@@ -84,6 +84,16 @@ static const struct fg_key limits_keys[] = {
      .doc = "While an event loop has other work, small answers to an HTTP/2 client that waits for "
             "more of them are gathered so long, to leave in one write; they leave at once when "
             "there is none. off: what a turn brings leaves with it."},
+    {.name = "gather_pause",
+     .type = FG_KEY_DURATION,
+     .offset = L(gather_pause_ns),
+     .initial = "200us",
+     .zero_word = "off",
+     .min = MS / 100,
+     .max = 1 * MS,
+     .doc = "While such answers wait, an event loop that is busy for 40 to 90 % of its time pauses "
+            "so long at most before it looks for events, so that more leaves together; less from "
+            "60 % on. off: it looks at once."},
     {.name = "header_max",
      .type = FG_KEY_SIZE,
      .offset = L(header_bytes_max),

@@ -7,16 +7,20 @@
  *
  *    wait --> callbacks --> deferred (until the list is empty) --> late --> deferred --> wait
  *     |   `-- not if something is late already: it is the next turn's --------------------'
- *     `-- a look only while something is put off to the end of this turn
+ *     `-- a look only while something is put off to the end of this turn, and behind a pause
+ *         where the loop is busy, so that the look finds more (policies/gather_pause)
  */
 #include "net/loop.h"
 
 #include "base/clock.h"
+#include "policies/gather_pause.h"
 
 #include <assert.h>
 #include <event2/event.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
 
 #define LAG_PERIOD_NS (100 * FG_MS)
 /*
@@ -24,7 +28,8 @@
  * takes some four times as long as its message. Others want their turn between.
  */
 #define REFUSALS_NS (FG_MS / 10)
-#define LAG_SHIFT 3 /* each sample weighs an eighth */
+#define LAG_SHIFT 3           /* each sample weighs an eighth */
+#define TIMER_SLACK_NS 1000ul /* Linux adds 50 us to a pause otherwise */
 
 struct fg_loop {
     unsigned index;
@@ -41,13 +46,16 @@ struct fg_loop {
     struct fg_list late;    /* behind all of these */
     struct fg_list put_off; /* until the end of the next turn */
     struct fg_last_share last_share;
+    struct fg_gather_pause pause;
     uint64_t turn;
     uint64_t now_ns;
+    uint64_t began_ns;       /* the turn, valid unless is_now_stale */
     bool is_now_stale;       /* the loop may have slept since now_ns was read */
     uint64_t wall_offset_ns; /* from monotonic to wall time, as of the last look at the lag */
     uint64_t lag_due_ns;
     struct fg_counter lag_ns;
     struct fg_counter request_bytes; /* in arenas; published with the lag */
+    struct fg_counter pauses;
 };
 
 static void on_mailbox(evutil_socket_t fd, short what, void *arg)
@@ -199,6 +207,22 @@ void fg_loop_destroy(struct fg_loop *loop)
     free(loop);
 }
 
+/* What is put off wants company; what is late wants its turn. */
+static void pause_if_it_pays(struct fg_loop *loop)
+{
+    if (!loop->is_now_stale)
+        fg_gather_pause_note(&loop->pause, loop->began_ns, fg_clock_monotonic_ns());
+    if (fg_list_is_empty(&loop->put_off) || !fg_list_is_empty(&loop->late))
+        return;
+    uint64_t pause_ns = fg_gather_pause_ask(&loop->pause);
+    if (pause_ns == 0)
+        return;
+    assert(pause_ns < FG_S);
+    const struct timespec pause = {.tv_nsec = (long)pause_ns};
+    nanosleep(&pause, NULL); /* not in epoll, where the first event would end it */
+    fg_counter_add_owned(&loop->pauses, 1);
+}
+
 /* Waits for events, and runs their callbacks; not for what may never come while others wait. */
 static int take_events(struct fg_loop *loop)
 {
@@ -214,6 +238,7 @@ void fg_loop_run(struct fg_loop *loop)
     uint64_t started_ns = fg_clock_monotonic_ns();
     loop->lag_due_ns = started_ns + LAG_PERIOD_NS;
     note_wall(loop, started_ns);
+    (void)prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS); /* a longer pause is no fault */
     fg_loop_run_deferred(loop);
     while (!loop->is_stopping) {
         loop->is_now_stale = true;
@@ -221,6 +246,7 @@ void fg_loop_run(struct fg_loop *loop)
         if (take_events(loop) != 0)
             break;
         fg_loop_run_deferred(loop);
+        pause_if_it_pays(loop);
     }
     loop->has_owner = false;
 }
@@ -266,9 +292,16 @@ struct fg_last_share *fg_loop_last_share(struct fg_loop *loop)
     return &loop->last_share;
 }
 
+void fg_loop_set_gather_pause(struct fg_loop *loop, uint64_t most_ns)
+{
+    fg_gather_pause_init(&loop->pause, most_ns, fg_clock_monotonic_ns());
+}
+
 void fg_loop_refresh_now(struct fg_loop *loop)
 {
     loop->now_ns = fg_clock_monotonic_ns();
+    if (loop->is_now_stale)
+        loop->began_ns = loop->now_ns;
     loop->is_now_stale = false;
 }
 
@@ -327,6 +360,11 @@ void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred)
 uint64_t fg_loop_lag_ns(const struct fg_loop *loop)
 {
     return fg_counter_get(&loop->lag_ns);
+}
+
+uint64_t fg_loop_pauses(const struct fg_loop *loop)
+{
+    return fg_counter_get(&loop->pauses);
 }
 
 uint64_t fg_loop_request_bytes(const struct fg_loop *loop)

@@ -2,7 +2,8 @@
  * loop.h: one event-loop thread and what belongs to it alone: libevent base, mailbox, memory pools.
  * Job      run the loop; run reapers at the end of each turn; measure the loop's lag.
  * Thread   created by the main thread; all else on its own thread, but for fg_loop_mailbox.
- * Never    blocks. A callback of more than 100 us of work belongs in the helper pool.
+ * Never    blocks, but for a pause it was allowed. More than 100 us of work belongs in the helper
+ *          pool.
  */
 #ifndef FG_NET_LOOP_H
 #define FG_NET_LOOP_H
@@ -65,6 +66,9 @@ void fg_loop_defer_late(struct fg_loop *loop, struct fg_deferred *deferred);
 /* Run it at the end of the next turn, which comes at once and does not wait for events: what would
  * be done by halves now may be whole by then. Not while it is pending. */
 void fg_loop_put_off(struct fg_loop *loop, struct fg_deferred *deferred);
+/* Before the turn that what is put off waits for, a busy loop pauses for `most_ns` at most, so that
+ * more comes together (policies/gather_pause). Less than a second; 0, as at first: never. */
+void fg_loop_set_gather_pause(struct fg_loop *loop, uint64_t most_ns);
 /* What fg_loop_run does at the end of a turn; for tests that take turns by hand. */
 void fg_loop_run_deferred(struct fg_loop *loop);
 /* Takes it back, if pending. */
@@ -72,6 +76,9 @@ void fg_loop_defer_cancel(struct fg_loop *loop, struct fg_deferred *deferred);
 
 /* Smoothed delay between a timer's due time and its run, ns; any thread may read. */
 uint64_t fg_loop_lag_ns(const struct fg_loop *loop);
+
+/* How often it paused; any thread may read. */
+uint64_t fg_loop_pauses(const struct fg_loop *loop);
 
 /* Memory of the arenas of open requests, a tenth of a second old, and the most that it can be; any
  * thread may read. */

@@ -45,6 +45,7 @@ void fg_net_set_limits(struct fg_net *net, const struct fg_limits_conf *limits)
     net->last_readers.budget_ns = limits->read_turn_ns;
     fg_write_turn_init(&net->write_turn, limits->write_turn_ns);
     net->last_writers.budget_ns = limits->write_turn_ns;
+    fg_loop_set_gather_pause(net->env.loop, limits->gather_pause_ns);
 }
 
 static int fd_mark_of(const struct fg_net_options *options)

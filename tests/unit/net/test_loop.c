@@ -3,10 +3,13 @@
  */
 #include "net/loop.h"
 
+#include "base/clock.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 struct job {
@@ -98,6 +101,42 @@ static void what_is_put_off_keeps_the_loop_awake(void **state)
     check_that_it_stays_awake(fg_loop_put_off);
 }
 
+/* Busy for some three fifths of a turn, whatever the machine does; one such turn is enough. */
+static void work_for_a_while(struct fg_deferred *deferred)
+{
+    struct job *job = FG_CONTAINER_OF(deferred, struct job, deferred);
+    const struct timespec idle = {.tv_nsec = 60 * FG_US};
+    nanosleep(&idle, NULL);
+    uint64_t until_ns = fg_loop_now_ns(job->loop) + 150 * FG_US;
+    while (fg_clock_monotonic_ns() < until_ns)
+        ;
+    run_in_turns(deferred);
+}
+
+static uint64_t pauses_with(void (*ask)(struct fg_loop *, struct fg_deferred *), uint64_t most_ns)
+{
+    struct fg_loop *loop = fg_loop_create(0, 16);
+    assert_non_null(loop);
+    fg_loop_set_gather_pause(loop, most_ns);
+    struct job job = made(loop, 'a', NULL);
+    job.deferred.run = work_for_a_while;
+    ask_again = ask;
+    turns_left = 200;
+    ask(loop, &job.deferred);
+    fg_loop_run(loop);
+    uint64_t pauses = fg_loop_pauses(loop);
+    fg_loop_destroy(loop);
+    return pauses;
+}
+
+static void a_busy_loop_pauses_for_what_is_put_off_and_for_nothing_else(void **state)
+{
+    (void)state;
+    assert_true(pauses_with(fg_loop_put_off, 20 * FG_US) > 0);
+    assert_int_equal(pauses_with(fg_loop_put_off, 0), 0);
+    assert_int_equal(pauses_with(fg_loop_defer_late, 20 * FG_US), 0);
+}
+
 static void what_is_late_comes_behind_all_others(void **state)
 {
     (void)state;
@@ -179,6 +218,7 @@ int main(void)
         cmocka_unit_test(what_is_put_off_is_done_in_the_next_turn),
         cmocka_unit_test(put_off_again_it_is_another_turn_s),
         cmocka_unit_test(what_is_put_off_keeps_the_loop_awake),
+        cmocka_unit_test(a_busy_loop_pauses_for_what_is_put_off_and_for_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
