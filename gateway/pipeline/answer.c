@@ -23,6 +23,7 @@
 
 #define OWN_FIELDS_MAX 14
 #define FIELDS_ON_STACK ((size_t)48)
+#define STALLED_NS FG_S /* what a client takes in this time was on its way to it */
 
 /* ---- common fields ---- */
 
@@ -294,14 +295,15 @@ void fg_flow_cut(struct fg_flow *flow)
 
 /*
  * Has a call a last word, behind its head and what there is of its answer? Not to a client that
- * takes nothing: it would wait behind the rest.
+ * has taken nothing for a while: it would wait behind the rest.
  */
 static bool has_last_word(const struct fg_flow *flow)
 {
     const struct fg_exchange *ex = &flow->req->ex;
+    uint64_t stalled_since_ns = fg_response_stalled_since(flow->req);
+    bool is_stalled = stalled_since_ns != 0 && fg_flow_now_ns(flow) > stalled_since_ns + STALLED_NS;
     return !flow->is_answer_over && flow->is_head_sent && flow->fetch == NULL &&
-           flow->status == 200 && ex->protocol == FG_SPOKEN_2 && fg_grpc_is_call(ex) &&
-           fg_response_stalled_since(flow->req) == 0;
+           flow->status == 200 && ex->protocol == FG_SPOKEN_2 && fg_grpc_is_call(ex) && !is_stalled;
 }
 
 void fg_flow_break_off(struct fg_flow *flow, unsigned status, const char *message)

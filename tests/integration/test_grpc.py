@@ -9,6 +9,7 @@ import threading
 import time
 
 import grpc
+import h2.errors
 import pytest
 
 from harness import free_port, wait_for
@@ -84,13 +85,15 @@ def grpc_server():
 
 @pytest.fixture(scope="module")
 def broken_server():
-    """A head and a message, and then silence, or a connection that ends in the middle of another message."""
+    """A head and a message, and then silence, or a connection or a stream that ends in the middle of another message."""
     def answer(server, conn, stream_id, stream):
         conn.send_headers(stream_id, [(":status", "200"), ("content-type", "application/grpc")])
         conn.send_data(stream_id, b"\0\0\0\0\5first\0\0\0\0\5l")
         if stream.headers[":path"] == "/broken.B/Ends":
             conn.fg_socket.sendall(conn.data_to_send())
             conn.fg_socket.shutdown(socket.SHUT_WR)
+        if stream.headers[":path"] == "/broken.B/Resets":
+            conn.reset_stream(stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
     with serving(H2Server(answer)) as server:
         yield server
 
@@ -201,9 +204,10 @@ def test_a_stream_goes_on_beyond_the_time_for_its_head(channel, grpc_server):
 
 
 @pytest.mark.parametrize("method, code", [("/broken.B/Silent", grpc.StatusCode.DEADLINE_EXCEEDED),
-                                          ("/broken.B/Ends", grpc.StatusCode.UNAVAILABLE)])
+                                          ("/broken.B/Ends", grpc.StatusCode.UNAVAILABLE),
+                                          ("/broken.B/Resets", grpc.StatusCode.UNAVAILABLE)])
 def test_what_breaks_off_behind_its_head_ends_with_a_status(channel, broken_server, method, code):
-    """The route's own time, of which the client does not know; and a server that dies."""
+    """The route's own time, of which the client does not know; and a server that dies, or ends the call at once."""
     answers = channel.unary_stream(method, identity, identity)(b"")
     assert next(answers) == b"first"
     with pytest.raises(grpc.RpcError) as error:
