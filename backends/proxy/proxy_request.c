@@ -158,6 +158,33 @@ struct fg_proxy_attempt *fg_proxy_request_other(const struct fg_proxy_attempt *a
     return NULL;
 }
 
+/* ---- who answers ---- */
+
+/* For the log: the newest says most. */
+static void tell_answerer(const struct fg_proxy_attempt *attempt)
+{
+    const struct fg_proxy_request *request = attempt->request;
+    struct fg_exchange *ex = request->ex;
+    ex->answerer.attempts = 1 + request->reconnects + request->retries + ex->answerer.was_hedged;
+    if (attempt->endpoint != NULL)
+        ex->answerer.endpoint =
+            fg_arena_try_copy(ex->arena, fg_span_from_string(attempt->endpoint->host->spec.name));
+}
+
+/* For the log, where the exchange is given up: whose answer it waited for, if anybody was asked. */
+static void tell_awaited(const struct fg_proxy_request *request)
+{
+    const struct fg_proxy_attempt *newest = NULL;
+    for (size_t i = 0; i < FG_ATTEMPTS_MAX; i++) {
+        const struct fg_proxy_attempt *attempt = request->attempts[i];
+        if (attempt != NULL && attempt->endpoint != NULL && !attempt->is_pending &&
+            (newest == NULL || attempt->started_ns > newest->started_ns))
+            newest = attempt;
+    }
+    if (newest != NULL)
+        tell_answerer(newest);
+}
+
 /* ---- trying again ---- */
 
 static void mark_tried(struct fg_proxy_request *request, struct fg_proxy_endpoint *endpoint)
@@ -341,17 +368,6 @@ static void ask_next(struct fg_proxy_request *request)
     }
     fg_proxy_request_end_hedge(request);
     cancel_booked(request);
-}
-
-/* For the log: the newest says most. */
-static void tell_answerer(const struct fg_proxy_attempt *attempt)
-{
-    const struct fg_proxy_request *request = attempt->request;
-    struct fg_exchange *ex = request->ex;
-    ex->answerer.attempts = 1 + request->reconnects + request->retries + ex->answerer.was_hedged;
-    if (attempt->endpoint != NULL)
-        ex->answerer.endpoint =
-            fg_arena_try_copy(ex->arena, fg_span_from_string(attempt->endpoint->host->spec.name));
 }
 
 void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_cause cause,
@@ -756,5 +772,7 @@ void fg_proxy_request_on_client_writable(struct fg_proxy_request *request)
 void fg_proxy_request_cancel(struct fg_proxy_request *request)
 {
     count(&request->metrics->cancelled);
+    if (request->answering == NULL)
+        tell_awaited(request);
     (void)fg_proxy_request_let_go(request);
 }

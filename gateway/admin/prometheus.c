@@ -73,6 +73,16 @@ static void write_routes(FILE *out, const struct fg_admin_options *options)
                               offsetof(struct fg_route_metrics, refused) +
                                   i * sizeof(struct fg_counter)));
     }
+    fg_prometheus_family(out, "failed_total", "counter",
+                         "Requests whose backend failed, or whose answer was cut, by reason.");
+    for (size_t r = 0; r < count; r++) {
+        for (unsigned i = FG_FAILED_NOT + 1; i < FG_FAILED_COUNT; i++)
+            fprintf(out, "floodgate_failed_total{route=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
+                    route_name(options, r), fg_failed_name((enum fg_failed)i),
+                    route_sum(options, r,
+                              offsetof(struct fg_route_metrics, failed) +
+                                  i * sizeof(struct fg_counter)));
+    }
     fg_prometheus_family(out, "cache_requests_total", "counter",
                          "Requests on cached routes, by result.");
     for (size_t r = 0; r + 1 < count; r++) {

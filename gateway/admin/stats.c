@@ -45,6 +45,7 @@ struct route_sum {
     uint64_t by_class[6];
     uint64_t aborted;
     uint64_t refused[FG_REFUSED_COUNT];
+    uint64_t failed[FG_FAILED_COUNT];
     uint64_t cache[FG_CACHE_RESULT_COUNT];
     uint64_t bytes_in;
     uint64_t bytes_out;
@@ -58,6 +59,8 @@ static void add_route(struct route_sum *sum, const struct fg_route_metrics *metr
     sum->aborted += fg_counter_get(&metrics->aborted);
     for (unsigned i = 0; i < FG_REFUSED_COUNT; i++)
         sum->refused[i] += fg_counter_get(&metrics->refused[i]);
+    for (unsigned i = 0; i < FG_FAILED_COUNT; i++)
+        sum->failed[i] += fg_counter_get(&metrics->failed[i]);
     for (unsigned i = 0; i < FG_CACHE_RESULT_COUNT; i++)
         sum->cache[i] += fg_counter_get(&metrics->cache[i]);
     sum->bytes_in += fg_counter_get(&metrics->bytes_in);
@@ -81,6 +84,14 @@ static json_t *refused_json(const uint64_t refused[FG_REFUSED_COUNT])
     return json;
 }
 
+static json_t *failed_json(const uint64_t failed[FG_FAILED_COUNT])
+{
+    json_t *json = json_object();
+    for (unsigned i = FG_FAILED_NOT + 1; i < FG_FAILED_COUNT; i++)
+        put(json, fg_failed_name((enum fg_failed)i), failed[i]);
+    return json;
+}
+
 static json_t *cache_results_json(const uint64_t results[FG_CACHE_RESULT_COUNT])
 {
     json_t *json = json_object();
@@ -96,6 +107,7 @@ static json_t *route_json(const struct route_sum *sum, const struct fg_histogram
     json_object_set_new(json, "by_class", classes_json(sum->by_class));
     put(json, "aborted", sum->aborted);
     json_object_set_new(json, "refused", refused_json(sum->refused));
+    json_object_set_new(json, "failed", failed_json(sum->failed));
     json_object_set_new(json, "cache", cache_results_json(sum->cache));
     put(json, "bytes_in", sum->bytes_in);
     put(json, "bytes_out", sum->bytes_out);
@@ -246,6 +258,7 @@ static json_t *gateway_json(const struct fg_admin_options *options, const struct
     json_object_set_new(requests, "by_class", classes_json(total->by_class));
     put(requests, "aborted", total->aborted);
     json_object_set_new(requests, "refused", refused_json(total->refused));
+    json_object_set_new(requests, "failed", failed_json(total->failed));
     json_t *gateway = json_object();
     json_object_set_new(gateway, "version", json_string(FG_VERSION));
     put(gateway, "threads", options->thread_count);

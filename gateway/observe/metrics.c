@@ -69,6 +69,27 @@ enum fg_refused fg_refused_of_name(const char *name)
     return (enum fg_refused)reason;
 }
 
+const char *fg_failed_name(enum fg_failed failed)
+{
+    static const char *const names[FG_FAILED_COUNT] = {
+        [FG_FAILED_UNREACHABLE] = "backend_unreachable", [FG_FAILED_RESET] = "backend_reset",
+        [FG_FAILED_TIMEOUT] = "backend_timeout",         [FG_FAILED_BUSY] = "backend_busy",
+        [FG_FAILED_NO_TUNNEL] = "backend_no_websocket",  [FG_FAILED_INTERNAL] = "internal",
+        [FG_FAILED_SLOW_READER] = "slow_reader",         [FG_FAILED_ANSWER_LATE] = "answer_late",
+        [FG_FAILED_ANSWER_SILENT] = "answer_silent",
+    };
+    return names[failed];
+}
+
+enum fg_failed fg_failed_of_name(const char *name)
+{
+    for (unsigned i = FG_FAILED_NOT + 1; i < FG_FAILED_COUNT; i++) {
+        if (strcmp(fg_failed_name((enum fg_failed)i), name) == 0)
+            return (enum fg_failed)i;
+    }
+    return FG_FAILED_NOT;
+}
+
 const char *fg_hop_name(enum fg_hop hop)
 {
     static const char *const names[FG_HOP_COUNT] = {

@@ -52,6 +52,21 @@ enum fg_refused {
     FG_REFUSED_COUNT,
 };
 
+/* How a backend that had been asked failed, before its answer or within it. */
+enum fg_failed {
+    FG_FAILED_NOT,
+    FG_FAILED_UNREACHABLE,
+    FG_FAILED_RESET,
+    FG_FAILED_TIMEOUT, /* a time limit of the backend's own */
+    FG_FAILED_BUSY,
+    FG_FAILED_NO_TUNNEL,
+    FG_FAILED_INTERNAL,
+    FG_FAILED_SLOW_READER,   /* the client's doing, with connections short */
+    FG_FAILED_ANSWER_LATE,   /* the request's deadline passed within the answer */
+    FG_FAILED_ANSWER_SILENT, /* nothing more came for as long as the route allows */
+    FG_FAILED_COUNT,
+};
+
 /* Where a request's time goes. */
 enum fg_hop {
     FG_HOP_UPLOAD,      /* the whole request body, where backend or route wait for it */
@@ -89,6 +104,7 @@ struct fg_route_metrics {
     struct fg_counter by_class[6]; /* [status / 100]; [0]: aborted before a status */
     struct fg_counter aborted;     /* answer cut, or client gone */
     struct fg_counter refused[FG_REFUSED_COUNT];
+    struct fg_counter failed[FG_FAILED_COUNT];
     struct fg_counter cache[FG_CACHE_RESULT_COUNT];
     struct fg_counter bytes_in;
     struct fg_counter bytes_out;
@@ -112,6 +128,10 @@ void fg_thread_metrics_destroy(struct fg_thread_metrics *metrics);
 const char *fg_refused_name(enum fg_refused refused);
 /* FG_REFUSED_COUNT: there is none of that name. */
 enum fg_refused fg_refused_of_name(const char *name);
+/* NULL for FG_FAILED_NOT. */
+const char *fg_failed_name(enum fg_failed failed);
+/* FG_FAILED_NOT: there is none of that name. */
+enum fg_failed fg_failed_of_name(const char *name);
 const char *fg_hop_name(enum fg_hop hop);
 const char *fg_cache_result_name(enum fg_cache_result result);
 

@@ -53,6 +53,7 @@ struct fg_record {
     uint64_t total_ns;
     uint64_t hop_ns[FG_HOP_COUNT];
     unsigned status;
+    enum fg_failed failed;
     bool was_aborted;
     enum fg_cache_result cache;
     uint32_t priority_number;

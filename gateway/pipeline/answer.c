@@ -559,7 +559,7 @@ static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, s
 static void finish_backend(struct fg_flow *flow)
 {
     bool is_fault = is_backend_fault(flow->status) || flow->has_call_failed;
-    flow->is_backend_open = false;
+    fg_flow_close_backend(flow);
     fg_flow_leave_backend(flow,
                           flow->status == 503 || flow->status == 504 ? FG_CONCURRENCY_DROPPED
                                                                      : FG_CONCURRENCY_SUCCESS,
@@ -606,7 +606,7 @@ static void on_refuse(struct fg_exchange *ex, const struct fg_backend_refusal *s
         .allow = says->allow,
     };
     note_head(flow);
-    flow->is_backend_open = false;
+    fg_flow_close_backend(flow);
     fg_flow_leave_backend(flow,
                           says->was_not_asked ? FG_CONCURRENCY_IGNORED
                           : is_busy           ? FG_CONCURRENCY_DROPPED
@@ -631,37 +631,44 @@ static void on_would_refuse(struct fg_exchange *ex, const struct fg_backend_refu
 
 static const struct {
     unsigned status;
+    enum fg_failed failed; /* FG_FAILED_NOT: it is a refusal, for lack of memory */
     const char *type;
-    const char *code;
     const char *message;
 } failures[FG_FAILURE_COUNT] = {
-    [FG_FAILURE_CONNECT] = {502, "backend_error", "backend_unreachable",
+    [FG_FAILURE_CONNECT] = {502, FG_FAILED_UNREACHABLE, "backend_error",
                             "the backend could not be reached"},
-    [FG_FAILURE_RESET] = {502, "backend_error", "backend_reset",
+    [FG_FAILURE_RESET] = {502, FG_FAILED_RESET, "backend_error",
                           "the backend's answer broke off or was malformed"},
-    [FG_FAILURE_TIMEOUT] = {504, "timeout", "backend_timeout",
+    [FG_FAILURE_TIMEOUT] = {504, FG_FAILED_TIMEOUT, "timeout",
                             "the backend did not answer in time"},
-    [FG_FAILURE_BUSY] = {503, "backend_error", "backend_busy",
+    [FG_FAILURE_BUSY] = {503, FG_FAILED_BUSY, "backend_error",
                          "the backend has no room for the request now"},
-    [FG_FAILURE_NO_MEMORY] = {503, "overloaded", "no_memory",
+    [FG_FAILURE_NO_MEMORY] = {503, FG_FAILED_NOT, "overloaded",
                               "a memory limit of the gateway was reached"},
-    [FG_FAILURE_NO_TUNNEL] = {502, "backend_error", "backend_no_websocket",
+    [FG_FAILURE_NO_TUNNEL] = {502, FG_FAILED_NO_TUNNEL, "backend_error",
                               "the backend took no WebSocket the way it was asked for one"},
-    [FG_FAILURE_SLOW_CLIENT] = {503, "overloaded", "slow_reader",
+    [FG_FAILURE_SLOW_CLIENT] = {503, FG_FAILED_SLOW_READER, "overloaded",
                                 "the answer was not taken while connections were short"},
-    [FG_FAILURE_INTERNAL] = {500, "backend_error", "internal",
+    [FG_FAILURE_INTERNAL] = {500, FG_FAILED_INTERNAL, "backend_error",
                              "the gateway failed to handle the request"},
 };
+
+static const char *code_of(enum fg_failure failure)
+{
+    return failures[failure].failed == FG_FAILED_NOT ? fg_refused_name(FG_REFUSED_NO_MEMORY)
+                                                     : fg_failed_name(failures[failure].failed);
+}
 
 /* The server did its work, and there is nobody to whom a word would get through. */
 static void give_up(struct fg_flow *flow)
 {
     static struct fg_log_limit limit;
     const struct fg_exchange *ex = &flow->req->ex;
-    flow->is_backend_open = false;
+    flow->failed = FG_FAILED_SLOW_READER;
+    fg_flow_close_backend(flow);
     fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS, FG_BREAKER_CANCELLED);
     fg_flow_decide(flow, &(struct fg_decision){.policy = "slow_reader_max",
-                                               .reason = failures[FG_FAILURE_SLOW_CLIENT].code,
+                                               .reason = code_of(FG_FAILURE_SLOW_CLIENT),
                                                .decided = FG_DECIDED_REFUSE,
                                                .value = FG_DECISION_NO_VALUE,
                                                .limit = FG_DECISION_NO_VALUE});
@@ -684,7 +691,8 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
     bool is_ours = failure == FG_FAILURE_BUSY || failure == FG_FAILURE_NO_MEMORY ||
                    failure == FG_FAILURE_NO_TUNNEL;
     bool may_pass = failure != FG_FAILURE_INTERNAL && failure != FG_FAILURE_NO_TUNNEL;
-    flow->is_backend_open = false;
+    flow->failed = failures[failure].failed;
+    fg_flow_close_backend(flow);
     fg_flow_leave_backend(flow,
                           is_ours && failure != FG_FAILURE_BUSY ? FG_CONCURRENCY_IGNORED
                                                                 : FG_CONCURRENCY_DROPPED,
@@ -692,7 +700,7 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
     static struct fg_log_limit limit;
     fg_log_limited(&limit, 10, FG_LOG_WARN, "backend_failed",
                    "backend=%s code=%s detail=\"%s\" request_id=%.*s", flow->backend->backend->name,
-                   failures[failure].code, detail, FG_SPAN_ARGS(ex->request_id));
+                   code_of(failure), detail, FG_SPAN_ARGS(ex->request_id));
     if (flow->is_head_sent || flow->is_answer_over) {
         fg_flow_break_off(flow, failures[failure].status, failures[failure].message);
         return;
@@ -713,7 +721,7 @@ static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char 
         fg_flow_tell_lack(flow, &refusal);
         fg_flow_note_refusal(flow, &refusal);
     }
-    fg_flow_send_error(flow, &refusal, failures[failure].code);
+    fg_flow_send_error(flow, &refusal, code_of(failure));
 }
 
 static void on_consumed(struct fg_exchange *ex, size_t len)

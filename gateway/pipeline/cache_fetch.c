@@ -106,12 +106,23 @@ static void finish(struct fg_cache_fetch *fetch)
     fg_loop_defer(fetch->thread->loop, &fetch->finish);
 }
 
-static void note_answerer(const struct fg_cache_fetch *fetch, struct fg_cache_answerer *answerer)
+static struct fg_cache_hops hops_of(const struct fg_cache_fetch *fetch)
 {
+    const struct fg_flow *flow = fetch->req.handler_state;
     const struct fg_answerer *own = &fetch->req.ex.answerer;
-    snprintf(answerer->endpoint, sizeof(answerer->endpoint), "%.*s", FG_SPAN_ARGS(own->endpoint));
-    answerer->attempts = own->attempts;
-    answerer->was_hedged = own->was_hedged;
+    struct fg_cache_hops hops = {
+        .answerer = {.attempts = own->attempts, .was_hedged = own->was_hedged},
+        .queue_ns = flow->hop_ns[FG_HOP_QUEUE],
+        .backend_ns = flow->hop_ns[FG_HOP_BACKEND],
+        .own_count = flow->backend_hop_count,
+    };
+    snprintf(hops.answerer.endpoint, sizeof(hops.answerer.endpoint), "%.*s",
+             FG_SPAN_ARGS(own->endpoint));
+    for (size_t i = 0; i < flow->backend_hop_count; i++) {
+        hops.own[i].name = flow->backend_hops[i].name;
+        hops.own[i].duration_ns = flow->backend_hops[i].duration_ns;
+    }
+    return hops;
 }
 
 static const struct fg_cache_failure broken = {
@@ -171,6 +182,7 @@ void fg_cache_fetch_failed(struct fg_cache_fetch *fetch, const struct fg_refusal
 {
     const struct fg_flow *flow = fetch->req.handler_state;
     struct fg_cache_failure failure = {
+        .hops = hops_of(fetch),
         .status = refusal->status,
         .type = refusal->type,
         .code = code,
@@ -183,7 +195,6 @@ void fg_cache_fetch_failed(struct fg_cache_fetch *fetch, const struct fg_refusal
         .position = refusal->position,
         .wait_ns = refusal->wait_ns,
     };
-    note_answerer(fetch, &failure.answerer);
     snprintf(failure.message, sizeof(failure.message), "%s", refusal->message);
     fail(fetch, &failure);
 }
@@ -266,15 +277,7 @@ static void fill_draft(const struct fg_cache_fetch *fetch, struct fg_cache_draft
 static void set_head(struct fg_cache_fetch *fetch, enum fg_cache_outcome outcome,
                      struct fg_cache_object *object, int64_t length, bool keeps)
 {
-    const struct fg_flow *flow = fetch->req.handler_state;
-    struct fg_cache_hops hops = {.queue_ns = flow->hop_ns[FG_HOP_QUEUE],
-                                 .backend_ns = flow->hop_ns[FG_HOP_BACKEND],
-                                 .own_count = flow->backend_hop_count};
-    for (size_t i = 0; i < flow->backend_hop_count; i++) {
-        hops.own[i].name = flow->backend_hops[i].name;
-        hops.own[i].duration_ns = flow->backend_hops[i].duration_ns;
-    }
-    note_answerer(fetch, &hops.answerer);
+    const struct fg_cache_hops hops = hops_of(fetch);
     fetch->has_head = true;
     fetch->object = object;
     fg_cache_stream_set_head(fetch->stream, outcome, object, length, keeps, &hops);

@@ -473,10 +473,12 @@ void fg_cache_serve_stream(struct fg_flow *flow, const struct fg_cache_news *new
 static void stop(struct fg_flow *flow, bool is_complete)
 {
     leave(flow);
-    if (is_complete)
+    if (is_complete) {
         fg_flow_end_answer(flow);
-    else
-        fg_flow_cut(flow);
+        return;
+    }
+    flow->failed = FG_FAILED_RESET;
+    fg_flow_cut(flow);
 }
 
 void fg_cache_pump(struct fg_flow *flow)

@@ -38,9 +38,22 @@ struct fg_cache_answerer {
     bool was_hedged;
 };
 
+/* Where the fetch spent its time up to its head or failure, for the leader's Server-Timing. */
+#define FG_CACHE_HOPS_MAX 4u
+struct fg_cache_hops {
+    struct fg_cache_answerer answerer; /* with whom */
+    uint64_t queue_ns;
+    uint64_t backend_ns;
+    struct {
+        const char *name; /* constants */
+        uint64_t duration_ns;
+    } own[FG_CACHE_HOPS_MAX]; /* of the backend's */
+    size_t own_count;
+};
+
 /* What the leader's client is told of a failed fetch, and everybody else's. */
 struct fg_cache_failure {
-    struct fg_cache_answerer answerer; /* who failed last */
+    struct fg_cache_hops hops; /* with who failed last */
     unsigned status;
     const char *type; /* constants */
     const char *code;
@@ -54,19 +67,6 @@ struct fg_cache_failure {
     uint64_t position;
     uint64_t wait_ns;
     char message[200];
-};
-
-/* Where the fetch spent its time up to the head, for the leader's Server-Timing, and with whom. */
-#define FG_CACHE_HOPS_MAX 4u
-struct fg_cache_hops {
-    struct fg_cache_answerer answerer;
-    uint64_t queue_ns;
-    uint64_t backend_ns;
-    struct {
-        const char *name; /* constants */
-        uint64_t duration_ns;
-    } own[FG_CACHE_HOPS_MAX]; /* of the backend's */
-    size_t own_count;
 };
 
 /* What everybody may know of a stream once it has a head. */

@@ -64,6 +64,7 @@ static void keep_record(struct fg_pipeline_thread *thread, const struct fg_excha
     record->route = NULL;
     memset(record->hop_ns, 0, sizeof(record->hop_ns));
     record->status = status;
+    record->failed = FG_FAILED_NOT;
     record->was_aborted = false;
     record->cache = FG_CACHE_RESULT_NONE;
     record->priority_number = FG_PRIORITY_COMPOUND_COUNT - 1;

@@ -72,6 +72,7 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
     record->route = flow->route == NULL ? NULL : flow->route->name;
     memcpy(record->hop_ns, flow->hop_ns, sizeof(record->hop_ns));
     record->status = flow->status;
+    record->failed = flow->failed;
     record->was_aborted = flow->req->was_aborted;
     record->cache = flow->cache_result;
     copy_cut(record->endpoint, sizeof(record->endpoint), ex->answerer.endpoint);

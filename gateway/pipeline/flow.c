@@ -168,7 +168,7 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
         break;
     case FG_FLOW_AT_BACKEND:
         flow->backend->backend->ops->cancel(&flow->req->ex);
-        flow->is_backend_open = false;
+        fg_flow_close_backend(flow);
         leave_late(flow);
         if (!fg_cache_serve_stale(flow))
             fg_flow_refuse_late(flow);
@@ -176,9 +176,10 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
     case FG_FLOW_RESPONDING:
         if (flow->is_backend_open) {
             flow->backend->backend->ops->cancel(&flow->req->ex);
-            flow->is_backend_open = false;
+            fg_flow_close_backend(flow);
             leave_unfinished(flow);
         }
+        flow->failed = flow->silence_max_ns > 0 ? FG_FAILED_ANSWER_SILENT : FG_FAILED_ANSWER_LATE;
         fg_flow_break_off(flow, 504, "the time for the answer is over");
         break;
     case FG_FLOW_IN_STAGES:
@@ -279,6 +280,18 @@ bool fg_flow_try_extra_slot(struct fg_flow *flow)
     return true;
 }
 
+void fg_flow_close_backend(struct fg_flow *flow)
+{
+    flow->is_backend_open = false;
+    if (flow->head_ns != 0)
+        return;
+    fg_loop_refresh_now(flow->thread->loop);
+    flow->hop_ns[FG_HOP_BACKEND] = fg_flow_now_ns(flow) - flow->backend_started_ns;
+    if (!flow->req->was_aborted) /* who left says nothing of how long it takes */
+        fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BACKEND],
+                            flow->hop_ns[FG_HOP_BACKEND]);
+}
+
 void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
                            enum fg_breaker_outcome breaker_outcome)
 {
@@ -306,7 +319,7 @@ void fg_flow_let_go(struct fg_flow *flow)
 {
     bool is_cut_short = flow->state == FG_FLOW_AT_BACKEND && !is_clients_turn(flow);
     if (flow->is_backend_open) {
-        flow->is_backend_open = false;
+        fg_flow_close_backend(flow);
         flow->backend->backend->ops->cancel(&flow->req->ex);
     }
     fg_flow_leave_backend(flow, is_cut_short ? FG_CONCURRENCY_CUT_SHORT : FG_CONCURRENCY_IGNORED,
@@ -552,13 +565,17 @@ static void count(struct fg_flow *flow, uint64_t now_ns)
         fg_counter_add_owned(&metrics->aborted, 1);
     if (flow->is_refused)
         fg_counter_add_owned(&metrics->refused[flow->refused], 1);
+    if (flow->failed != FG_FAILED_NOT)
+        fg_counter_add_owned(&metrics->failed[flow->failed], 1);
     fg_counter_add_owned(&metrics->cache[flow->cache_result], 1);
     fg_counter_add_owned(&metrics->bytes_in, req->bytes_in);
     fg_counter_add_owned(&metrics->bytes_out, req->bytes_out);
     if (!req->was_aborted)
         fg_histogram_record(&metrics->latency_ns, now_ns - req->ex.started_ns);
-    if (flow->head_ns != 0)
-        fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BODY], now_ns - flow->head_ns);
+    if (flow->head_ns != 0) {
+        flow->hop_ns[FG_HOP_BODY] = now_ns - flow->head_ns;
+        fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BODY], flow->hop_ns[FG_HOP_BODY]);
+    }
 }
 
 /* The decision that ended the request, or one of nothing. */
@@ -582,6 +599,19 @@ static void write_figures(char *text, size_t bytes, const struct fg_decision *re
                  (unsigned long long)refusal->limit);
 }
 
+/* " upload_ms=0.000 cache_wait_ms=0.000 ...": where the time went. */
+static void write_hops(char *buffer, size_t bytes, const struct fg_flow *flow)
+{
+    struct fg_text text = fg_text_over(buffer, bytes - 1);
+    for (unsigned i = 0; i < FG_HOP_COUNT; i++) {
+        fg_text_add(&text, FG_SPAN(" "));
+        fg_text_add(&text, fg_span_from_string(fg_hop_name((enum fg_hop)i)));
+        fg_text_add(&text, FG_SPAN("_ms="));
+        fg_text_add_ms(&text, flow->hop_ns[i]);
+    }
+    buffer[fg_text_span(&text).len] = '\0';
+}
+
 static void write_log(const struct fg_flow *flow, uint64_t now_ns)
 {
     const struct fg_observability_conf *conf = &flow->thread->pipeline->config->observability;
@@ -591,29 +621,27 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
         return;
     static struct fg_log_limit limit;
     const struct fg_exchange *ex = &flow->req->ex;
-    char path[256], figures[64];
+    char path[256], figures[64], hops[320];
     const struct fg_decision refusal = refusal_of(flow);
     const struct fg_span endpoint =
         ex->answerer.endpoint.len > 0 ? ex->answerer.endpoint : FG_SPAN("-");
     write_figures(figures, sizeof(figures), &refusal);
+    write_hops(hops, sizeof(hops), flow);
     fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len);
     fg_log_limited(
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
-        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s policy=%s%s "
+        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s failed=%s policy=%s%s "
         "retry_after_ms=%llu cache=%s aborted=%d "
-        "endpoint=%.*s attempts=%u client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f "
-        "upload_ms=%.3f cache_wait_ms=%.3f "
-        "queue_ms=%.3f backend_ms=%.3f",
+        "endpoint=%.*s attempts=%u client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f%s",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
         refusal.reason == NULL ? "-" : refusal.reason,
+        flow->failed == FG_FAILED_NOT ? "-" : fg_failed_name(flow->failed),
         refusal.policy == NULL ? "-" : refusal.policy, figures,
         (unsigned long long)(refusal.wait_ns / FG_MS), fg_cache_result_name(flow->cache_result),
         flow->req->was_aborted, FG_SPAN_ARGS(endpoint), ex->answerer.attempts,
         FG_SPAN_ARGS(ex->client_addr), (unsigned long long)flow->req->bytes_in,
-        (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6,
-        (double)flow->hop_ns[FG_HOP_UPLOAD] / 1e6, (double)flow->hop_ns[FG_HOP_CACHE_WAIT] / 1e6,
-        (double)flow->hop_ns[FG_HOP_QUEUE] / 1e6, (double)flow->hop_ns[FG_HOP_BACKEND] / 1e6);
+        (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6, hops);
 }
 
 static void on_done(struct fg_request *req)

@@ -119,6 +119,7 @@ struct fg_flow {
     bool is_refused;      /* by us; `refused` says why */
     bool has_call_failed; /* the server says so of a call of gRPC, whose status is always 200 */
     enum fg_refused refused;
+    enum fg_failed failed;
     unsigned status;
 
     /* valid once routed */
@@ -326,6 +327,8 @@ void fg_flow_begin_tunnel(struct fg_flow *flow);
 void fg_flow_end_by_silence(struct fg_flow *flow, uint64_t silence_max_ns);
 /* The loop's deadline timer fired: everything that is due. */
 void fg_flow_run_deadlines(struct fg_pipeline_thread *thread);
+/* Nothing more comes of the backend. Where no head did, its time is told all the same. */
+void fg_flow_close_backend(struct fg_flow *flow);
 /* Close the backend's side: give the slots back and teach gates and breaker. Harmless twice. */
 void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
                            enum fg_breaker_outcome breaker_outcome);

@@ -140,8 +140,13 @@ static void take_hops(struct fg_flow *flow, const struct fg_cache_hops *hops)
         flow->backend_hops[i] =
             (struct fg_backend_hop){hops->own[i].name, hops->own[i].duration_ns};
     flow->backend_hop_count = hops->own_count;
-    flow->head_ns = fg_clock_monotonic_ns();
     take_answerer(flow, &hops->answerer);
+}
+
+static void take_head(struct fg_flow *flow, const struct fg_cache_hops *hops)
+{
+    take_hops(flow, hops);
+    flow->head_ns = fg_clock_monotonic_ns();
 }
 
 static void retry(struct fg_flow *flow)
@@ -189,11 +194,18 @@ static void refuse_failed(struct fg_flow *flow, const struct fg_cache_failure *f
         .position = failure->position,
         .wait_ns = failure->wait_ns,
     };
-    take_answerer(flow, &failure->answerer);
-    if (failure->is_refused)
+    if (fg_cache_reader_is_leader(flow->cache_reader)) {
+        take_hops(flow, &failure->hops);
+    } else {
+        take_answerer(flow, &failure->hops.answerer);
+        note_wait(flow);
+    }
+    if (failure->is_refused) {
         fg_flow_refuse(flow, &refusal);
-    else
+    } else {
+        flow->failed = fg_failed_of_name(failure->code);
         fg_flow_send_error(flow, &refusal, failure->code);
+    }
     leave(flow); /* only now: the failure is the stream's */
 }
 
@@ -246,7 +258,7 @@ static void on_shared(struct fg_flow *flow, const struct fg_cache_news *news)
         return;
     }
     if (is_leader)
-        take_hops(flow, news->hops);
+        take_head(flow, news->hops);
     else
         note_wait(flow);
     if (news->is_whole)
@@ -273,7 +285,7 @@ static void on_own(struct fg_flow *flow, const struct fg_cache_news *news)
         retry(flow);
         return;
     }
-    take_hops(flow, news->hops);
+    take_head(flow, news->hops);
     if (news->is_whole)
         serve_whole(flow, news);
     else

@@ -1,0 +1,113 @@
+"""
+Who reads of a failed request at night is told which hop it was, how long, and why: in the answer, the log, /explain,
+/stats and /metrics.
+"""
+import contextlib
+import re
+
+import httpx
+import pytest
+
+from harness import free_port, plain_http, run_binary, wait_for
+from test_refusals import log_of
+
+
+def serve(peer):
+    head, _ = peer.read_request()
+    path = head.split()[1].decode()
+    if path.endswith("/garbage"):
+        peer.write(b"garbage\r\n\r\n")
+    elif path.endswith("/broken"):
+        peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc")
+    elif path.endswith("/stuck"):
+        peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc")
+        peer.more()  # until the gateway has gone
+    elif path.endswith("/silent"):
+        peer.more()
+
+
+@pytest.fixture(scope="module")
+def site(launch_module, recorder_module):
+    recorder = recorder_module(serve)
+    app = {"endpoints": [recorder.address], "connect_retries": 0, "breaker": {"enabled": False}}
+
+    def route(name, **more):
+        return {"name": name, "match": {"prefix": f"/{name}/"}, "to": "cluster:app", **more}
+    gateway = launch_module({
+        "clusters": {"app": {**app, "response_head_timeout": "60s"}, "hasty": {**app, "response_head_timeout": "100ms"},
+                     "nobody": {**app, "endpoints": [f"127.0.0.1:{free_port()}"]}},
+        "observability": {"access_log": True, "recent_requests": 256},
+        "routes": [route("nobody", to="cluster:nobody"), route("hasty", to="cluster:hasty"),
+                   route("cached", to="cluster:hasty", cache=True), route("brief", timeout="100ms"),
+                   route("quiet", timeout="60s", stream_idle_timeout="100ms"), route("app", timeout="60s")]})
+    gateway.recorder = recorder
+    return gateway
+
+
+def failed_total(site, route, reason):
+    found = re.search(rf'floodgate_failed_total{{route="{route}",reason="{reason}"}} (\d+)\n',
+                      plain_http.get(site.admin + "/metrics").text)
+    return int(found.group(1))
+
+
+def hop_of(answer, name):
+    return float(re.search(rf"\b{name};dur=([0-9.]+)", answer.headers["server-timing"]).group(1))
+
+
+def check_told(site, request_id, route, reason, endpoint):
+    log, record = log_of(site, request_id), site.explain(request_id)
+    assert (log["refused"], log["failed"], log["endpoint"], log["attempts"]) == ("-", reason, endpoint, "1")
+    assert record["failed"] == reason and record["backend"]["endpoint"] == endpoint
+    assert float(log["backend_ms"]) > 0 and record["hops_ms"]["backend"] > 0
+    assert site.stats()["routes"][route]["failed"][reason] >= 1
+    assert f"  failed: {reason}\n" in run_binary("explain", request_id, "-c", site.config).stdout
+
+
+@pytest.mark.parametrize("path, status, reason", [
+    ("/nobody/x", 502, "backend_unreachable"), ("/app/gone", 502, "backend_reset"), ("/app/garbage", 502, "backend_reset"),
+    ("/hasty/silent", 504, "backend_timeout"), ("/cached/silent", 504, "backend_timeout")])
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_backend_that_does_not_answer(site, path, status, reason, http2):
+    route = path.split("/")[1]
+    before = failed_total(site, route, reason)
+    with site.client(http2=http2) as client:
+        answer = client.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, reason)
+    assert 0 < hop_of(answer, "backend") <= hop_of(answer, "total")
+    assert reason != "backend_timeout" or hop_of(answer, "backend") >= 99
+    endpoint = next(iter(site.stats()["backends"]["nobody" if route == "nobody" else "app"]["endpoints"]))["address"]
+    check_told(site, answer.headers["x-request-id"], route, reason, endpoint)
+    wait_for(lambda: failed_total(site, route, reason) == before + 1, what="the metric")
+
+
+@pytest.mark.parametrize("path, reason", [("/app/broken", "backend_reset"), ("/cached/broken", "backend_reset"),
+                                          ("/brief/stuck", "answer_late"), ("/quiet/stuck", "answer_silent")])
+def test_an_answer_that_is_cut(site, path, reason):
+    route = path.split("/")[1]
+    with site.client() as client, contextlib.suppress(httpx.RemoteProtocolError), client.stream("GET", path) as answer:
+        assert answer.status_code == 200
+        answer.read()
+    request_id = answer.headers["x-request-id"]
+    check_told(site, request_id, route, reason, site.recorder.address)
+    record = site.explain(request_id)
+    assert record["aborted"] and record["hops_ms"]["body"] > 0 and record["status"] == 200
+
+
+def test_a_deadline_that_passes_at_a_server_names_it(site):
+    answer = site.get("/brief/silent")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
+    assert hop_of(answer, "backend") > 0
+    log, record = (tell(answer.headers["x-request-id"]) for tell in (lambda one: log_of(site, one), site.explain))
+    assert (log["endpoint"], log["attempts"], log["failed"]) == (site.recorder.address, "1", "-")
+    assert record["backend"] == {"endpoint": site.recorder.address, "attempts": 1, "hedged": False}
+    assert float(log["backend_ms"]) > 0
+
+
+def test_who_left_is_told_whom_it_waited_for(site):
+    before = site.stats()["routes"]["app"]["aborted"]
+    with site.raw() as connection:
+        connection.sendall(b"GET /app/left/silent HTTP/1.1\r\nhost: x\r\n\r\n")
+        wait_for(lambda: b"/left/silent" in site.recorder.received(), what="the request at the server")
+    wait_for(lambda: site.stats()["routes"]["app"]["aborted"] == before + 1, what="its end")
+    line = wait_for(lambda: [one for one in site.log.splitlines() if "route=app status=0" in one], what="its line")[-1]
+    assert f"endpoint={site.recorder.address} attempts=1 " in line and "backend_ms=0.000" not in line
