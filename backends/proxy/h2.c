@@ -86,8 +86,11 @@ void fg_h2_lose_malformed(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, co
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct fg_h2 *h2 = user_data;
+    if (frame->hd.type == NGHTTP2_DATA)
+        fg_h2_watch_earn(h2, FG_H2_EARNED_BY_DATA);
     if (frame->hd.type != NGHTTP2_HEADERS)
         return 0;
+    fg_h2_watch_earn(h2, FG_H2_EARNED_BY_HEAD);
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         h2->newest_id = frame->hd.stream_id;
     struct fg_proxy_attempt *attempt = fg_h2_attempt_of(session, frame->hd.stream_id);
@@ -217,6 +220,7 @@ bool fg_h2_open(struct fg_upstream *upstream)
     h2->input.session = h2->session;
     upstream->h2 = h2;
     note_heard(h2);
+    fg_h2_watch_open(h2);
     mark_dirty(h2);
     return true;
 }

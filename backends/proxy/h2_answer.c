@@ -255,6 +255,12 @@ static bool keeps_length(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, siz
     return false;
 }
 
+/* An answer that gets on has more time; empty DATA is no more than silence. */
+static bool brings_content(const nghttp2_frame *frame)
+{
+    return frame->hd.type == NGHTTP2_HEADERS || frame->hd.length > frame->data.padlen;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct fg_h2 *h2 = user_data;
@@ -281,7 +287,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     if (!goes_on)
         return 0;
     if (!is_end) {
-        fg_attempt_set_timeout(attempt);
+        if (brings_content(frame))
+            fg_attempt_set_timeout(attempt);
         return 0;
     }
     end_stream(h2, attempt);
@@ -301,6 +308,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
         nghttp2_session_consume_stream(session, stream_id, len);
         return 0;
     }
+    fg_h2_watch_earn(h2, 1);
     fg_counter_add_owned(&h2->upstream->thread->metrics->received_bytes, len);
     if (h2->gather_id != stream_id || fg_gather_is_full(h2->gather, piece))
         fg_h2_hand_on_gathered(h2);

@@ -12,11 +12,15 @@
 #include "backends/hpack.h"
 #include "backends/hpack_reader.h"
 
+#include "policies/token_bucket.h"
+
 #include <nghttp2/nghttp2.h>
 
 #define FG_H2_STREAM_WINDOW 262144u /* most of an answer that waits here for a slow client */
 #define FG_H2_CONNECTION_WINDOW (16u << 20)
 #define FG_H2_ENDED_SEVERAL (-1)
+#define FG_H2_EARNED_BY_HEAD 16u /* a reset, a window, another's settings and priorities */
+#define FG_H2_EARNED_BY_DATA 64u /* windows in small pieces, for the stream and the connection */
 
 struct fg_h2 {
     struct fg_upstream *upstream;
@@ -44,6 +48,8 @@ struct fg_h2 {
     int32_t cut_id;                /* the stream that it has reset last */
     int32_t ended_id; /* that a frame ends which the session has not seen; 0: none, or several */
     bool is_refusing; /* it is known that the input is deaf */
+    struct fg_token_bucket idle_frames; /* that bring nothing, beyond these: */
+    uint32_t idle_frames_earned;        /* by what moved */
 
     /* while one read is taken: small DATA of one stream */
     struct fg_gather *gather;
@@ -66,6 +72,9 @@ void fg_h2_lose_malformed(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, co
 /* ---- h2_watch.c ---- */
 
 extern const struct fg_h2_input_ops fg_h2_watch_ops;
+void fg_h2_watch_open(struct fg_h2 *h2);
+/* Something has moved, for which the server may say so many frames that bring nothing. */
+void fg_h2_watch_earn(struct fg_h2 *h2, uint32_t frames);
 /* What was read, for the session. Not 0: it can go on no more. */
 int fg_h2_watch_take(struct fg_h2 *h2, const uint8_t *data, size_t len);
 /* We end the stream while the server may still send: that is late, and no fault. */

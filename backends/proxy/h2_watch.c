@@ -3,18 +3,54 @@
  * Job      refuse what the session would read header blocks of, or take too long a time for; tell
  *          frames that are late from frames that cannot be. What comes for a stream that we have
  *          reset was on its way and is ignored, as far as the stream's window reached; a server
- *          that says more of a stream that it has ended or reset breaks the connection.
+ *          that says more of a stream that it has ended or reset breaks the connection, and so does
+ *          one whose frames bring nothing for too long (empty DATA, pings, settings, windows for
+ *          what we did not send, frames of no known type).
  * Thread   the owning event loop, below the session.
  * Memory   fixed, in the connection.
- * Source   RFC 9113 sections 4.2, 5.1 (closed), 8.4 (we allow no promises).
+ * Source   RFC 9113 sections 4.2, 5.1 (closed), 8.4 (we allow no promises), 10.5 (floods).
  */
 #include "h2_internal.h"
 
-#define LATE_COST_MIN 64u /* of a frame for a stream that is no more, in bytes */
+#include "base/clock.h"
+
+#define LATE_COST_MIN 64u        /* of a frame for a stream that is no more, in bytes */
+#define IDLE_FRAMES_BURST 10000u /* that bring nothing, beyond what is earned */
+#define IDLE_FRAMES_PER_S 100u
 
 static struct fg_h2 *owner_of(struct fg_h2_input *input)
 {
     return FG_CONTAINER_OF(input, struct fg_h2, input);
+}
+
+void fg_h2_watch_open(struct fg_h2 *h2)
+{
+    fg_token_bucket_init(&h2->idle_frames, IDLE_FRAMES_PER_S, FG_S, IDLE_FRAMES_BURST,
+                         h2->heard_ns);
+}
+
+void fg_h2_watch_earn(struct fg_h2 *h2, uint32_t frames)
+{
+    if (h2->idle_frames_earned < IDLE_FRAMES_BURST)
+        h2->idle_frames_earned += frames;
+}
+
+static bool may_be_idle(struct fg_h2 *h2)
+{
+    uint64_t wait_ns;
+    if (h2->idle_frames_earned == 0)
+        return fg_token_bucket_try_take(&h2->idle_frames, h2->heard_ns, 1, &wait_ns);
+    h2->idle_frames_earned--;
+    return true;
+}
+
+/* By its head: whether there is content beside the padding shows later, and is earned then. */
+static bool brings_nothing(const struct fg_h2_frame_head *hd)
+{
+    if (hd->type == NGHTTP2_HEADERS || hd->type == NGHTTP2_CONTINUATION)
+        return false;
+    return hd->type != NGHTTP2_DATA || (hd->flags & NGHTTP2_FLAG_PADDED) != 0 ||
+           (hd->length == 0 && (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0);
 }
 
 void fg_h2_watch_note_reset(struct fg_h2 *h2, int32_t stream_id)
@@ -66,6 +102,8 @@ static uint32_t check_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
         return NGHTTP2_FRAME_SIZE_ERROR;
     if (hd->type == NGHTTP2_PUSH_PROMISE)
         return NGHTTP2_PROTOCOL_ERROR;
+    if (brings_nothing(hd) && !may_be_idle(h2))
+        return NGHTTP2_ENHANCE_YOUR_CALM;
     return hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS ? check_stream(h2, hd)
                                                                    : NGHTTP2_NO_ERROR;
 }
