@@ -595,14 +595,9 @@ static void on_drain(struct fg_codec *codec)
     h1->is_draining = true;
     if (h1->current != NULL || h1->head_len > 0)
         return;
-    if (h1->request_count == 0) {
-        /* Its request is on its way, and no client asks anew on a connection that it has just
-         * opened. */
-        codec->transport->ops->arm(codec->transport, FG_TIMEOUT_LINGER);
-        return;
-    }
-    fg_h1_close_after(h1, FG_CLOSE_FLUSH);
-    codec->transport->ops->wake(codec->transport);
+    /* A request may be on its way, which clients repeat neither on a connection that they have just
+     * opened nor, as a POST, anywhere: it is answered, and told to be the last. */
+    codec->transport->ops->arm(codec->transport, FG_TIMEOUT_LINGER);
 }
 
 static uint64_t on_waits_since(struct fg_codec *codec, bool *is_idle)

@@ -662,6 +662,25 @@ def test_drain_finishes_what_is_in_flight(launch, upstream, http2):
     assert gateway.process.wait(30) == 0
 
 
+def test_a_connection_that_was_kept_is_answered_once_more_while_it_drains(launch, upstream):
+    """The client cannot know yet, and what it sends to a connection that closes is lost: a POST is repeated by nobody."""
+    backend = upstream()
+    gateway = launch({"limits": {"threads": 1, "drain_timeout": "20s"},
+                      "clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    post = b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
+    with gateway.raw() as connection, connection.makefile("rb") as file:
+        connection.sendall(post)
+        status, fields, _ = read_response(file)
+        assert status == 200 and "connection" not in fields
+        gateway.signal(signal.SIGTERM)
+        wait_for(lambda: "event=drain_started" in gateway.log, what="the drain")
+        connection.sendall(post)
+        status, fields, _ = read_response(file)
+        assert (status, fields["connection"], file.read()) == (200, "close", b"")
+    assert gateway.process.wait(30) == 0 and backend.count("/x") == 2
+
+
 def test_drain_has_an_end(launch, upstream):
     backend = upstream()
     gateway = launch({"limits": {"threads": 1, "drain_timeout": "500ms"},
