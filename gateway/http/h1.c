@@ -622,6 +622,7 @@ static void on_destroy(struct fg_codec *codec)
     struct fg_h1 *h1 = fg_h1_of(codec);
     assert(h1->current == NULL && fg_list_is_empty(&h1->finished));
     assert(codec->unanswered == 0);
+    assert(codec->awaited == 0);
     fg_byte_queue_clear(&h1->out, &codec->transport->env->segments);
     fg_h1_head_clear(h1);
     free(h1);

@@ -276,6 +276,7 @@ static void on_destroy(struct fg_codec *codec)
     struct fg_h2 *h2 = fg_h2_of(codec);
     assert(fg_list_is_empty(&h2->streams) && fg_list_is_empty(&h2->finished));
     assert(codec->unanswered == 0);
+    assert(codec->awaited == 0);
     fg_h2_drain_forget_all(h2);
     fg_h2_wires_fini(&h2->wires);
     fg_h2_bytes_drop(h2, &h2->long_head);
