@@ -35,7 +35,13 @@ static bool split_address(const char *address, char *host, size_t host_bytes, ch
     return true;
 }
 
-static int open_socket(const struct addrinfo *info, uint32_t backlog)
+static int backlog_of(const struct fg_listener_conf *conf)
+{
+    const uint32_t backlog = conf->backlog == 0 ? BACKLOG_DEFAULT : conf->backlog;
+    return backlog > INT32_MAX ? INT32_MAX : (int)backlog;
+}
+
+static int open_socket(const struct addrinfo *info, int backlog)
 {
     const int on = 1;
     int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -45,7 +51,7 @@ static int open_socket(const struct addrinfo *info, uint32_t backlog)
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == -1 ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == -1 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == -1 ||
-        bind(fd, info->ai_addr, info->ai_addrlen) == -1 || listen(fd, (int)backlog) == -1) {
+        bind(fd, info->ai_addr, info->ai_addrlen) == -1 || listen(fd, backlog) == -1) {
         int why = errno;
         close(fd);
         errno = why;
@@ -88,15 +94,19 @@ int fg_listener_bind(const struct fg_listener_conf *conf, bool is_first, struct 
                      gai_strerror(result));
         return -1;
     }
-    uint32_t backlog = conf->backlog == 0 ? BACKLOG_DEFAULT : conf->backlog;
     int fd = -1;
     if (is_first && is_taken(info))
         errno = EADDRINUSE;
     else
-        fd = open_socket(info, backlog > INT32_MAX ? INT32_MAX : backlog);
+        fd = open_socket(info, backlog_of(conf));
     if (fd == -1)
         fg_error_set(error, "listener %s: cannot bind %s: %s", conf->name, conf->address,
                      strerror(errno));
     freeaddrinfo(info);
     return fd;
+}
+
+void fg_listener_set_backlog(int fd, const struct fg_listener_conf *conf)
+{
+    (void)listen(fd, backlog_of(conf)); /* it listens already: this cannot fail */
 }

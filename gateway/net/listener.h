@@ -19,6 +19,8 @@
  * `is_first`: nobody else may listen there; false for the further sockets of the same listener.
  */
 int fg_listener_bind(const struct fg_listener_conf *conf, bool is_first, struct fg_error *error);
+/* The configuration's for a socket that it was bound by, with whatever it had then. Supervisor. */
+void fg_listener_set_backlog(int fd, const struct fg_listener_conf *conf);
 
 struct fg_tls_context; /* OpenSSL server context of one listener, shared by all threads */
 

@@ -111,6 +111,13 @@ enum fg_status fg_sockets_open(struct fg_sockets *sockets, const struct fg_confi
     return status;
 }
 
+void fg_sockets_set_backlogs(const struct fg_sockets *sockets, const struct fg_config *config)
+{
+    for (size_t i = 0; i < sockets->listener_count * sockets->thread_count; i++)
+        fg_listener_set_backlog(sockets->listeners[i],
+                                &config->listeners[i / sockets->thread_count]);
+}
+
 void fg_sockets_close(struct fg_sockets *sockets, bool unlink_paths)
 {
     for (size_t i = 0;

@@ -22,6 +22,8 @@ struct fg_sockets {
 /* Opens all; on failure closes what was opened and says which one failed and why. */
 enum fg_status fg_sockets_open(struct fg_sockets *sockets, const struct fg_config *config,
                                unsigned thread_count, struct fg_error *error);
+/* The backlogs of `config`, which has the same listeners: of open sockets they can change. */
+void fg_sockets_set_backlogs(const struct fg_sockets *sockets, const struct fg_config *config);
 /* Closes; `unlink_paths` also removes the unix sockets from the file system. Zeroed is fine. */
 void fg_sockets_close(struct fg_sockets *sockets, bool unlink_paths);
 

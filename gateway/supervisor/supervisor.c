@@ -14,6 +14,7 @@
 #include "orders/redis_embedded.h"
 #include "supervisor/children.h"
 #include "supervisor/credentials.h"
+#include "supervisor/fixed_parts.h"
 #include "supervisor/gateway_process.h"
 #include "supervisor/kept_cache.h"
 #include "supervisor/kept_lines.h"
@@ -382,30 +383,17 @@ static void advance_stop(struct supervisor *sv, uint64_t now_ns)
 
 /* ---- reload ---- */
 
-/* What the arena was made for, and what is not started anew. */
-static bool same_foundations(const struct fg_config *old, const struct fg_config *new)
+/* What a reload cannot change: it says so, and all stays as it was. */
+static bool is_changeable(struct supervisor *sv, const struct fg_config *config)
 {
-    const struct fg_inference_conf *a = &old->inference;
-    const struct fg_inference_conf *b = &new->inference;
-    return a->enabled == b->enabled && a->worker_count == b->worker_count &&
-           a->kv_bytes == b->kv_bytes && a->kv_type == b->kv_type &&
-           a->sequences_max == b->sequences_max && a->context_max == b->context_max &&
-           strcmp(a->model == NULL ? "" : a->model, b->model == NULL ? "" : b->model) == 0 &&
-           old->orders.redis.embedded == new->orders.redis.embedded;
-}
-
-static bool same_listeners(const struct supervisor *sv, const struct fg_config *new)
-{
-    const struct fg_config *old = sv->config;
-    if (old->listener_count != new->listener_count ||
-        thread_count_of(new) != sv->sockets.thread_count)
-        return false;
-    for (size_t i = 0; i < old->listener_count; i++) {
-        if (strcmp(old->listeners[i].address, new->listeners[i].address) != 0)
-            return false;
-    }
-    return strcmp(old->admin.address == NULL ? "" : old->admin.address,
-                  new->admin.address == NULL ? "" : new->admin.address) == 0;
+    char keys[512], why[640];
+    if (!fg_fixed_parts_differ(sv->config, config, sv->sockets.thread_count,
+                               thread_count_of(config), keys, sizeof(keys)))
+        return true;
+    snprintf(why, sizeof(why), "%s changed: such keys need a restart", keys);
+    fg_reload_report_fail(&sv->reports, FG_RELOAD_CONFIG, why);
+    fg_log(FG_LOG_ERROR, "reload_failed", "reason=\"%s\" kept=old", why);
+    return false;
 }
 
 /* False in a child. */
@@ -427,15 +415,11 @@ static bool reload(struct supervisor *sv)
         fg_log(FG_LOG_ERROR, "reload_failed", "reason=\"the configuration has errors\" kept=old");
         return true;
     }
-    if (!same_listeners(sv, config) || !same_foundations(sv->config, config)) {
-        static const char why[] =
-            "listener addresses, threads, embedded redis, or the inference pool's model, "
-            "workers or memory changed; these need a restart";
-        fg_reload_report_fail(&sv->reports, FG_RELOAD_CONFIG, why);
-        fg_log(FG_LOG_ERROR, "reload_failed", "reason=\"%s\" kept=old", why);
+    if (!is_changeable(sv, config)) {
         fg_config_destroy(config);
         return true;
     }
+    fg_sockets_set_backlogs(&sv->sockets, config);
     fg_config_destroy(sv->config);
     sv->config = config;
     sv->workers.conf = &config->inference;
@@ -476,6 +460,16 @@ static void notify_systemd(const char *message)
     close(fd);
 }
 
+/* They do nothing that the next one does not go on with. */
+static void exchange_fulfil(struct supervisor *sv)
+{
+    for (size_t i = 0; i < sv->child_count; i++) {
+        struct fg_child *child = &sv->children[i];
+        if (child->role == FG_CHILD_FULFIL && child->state == FG_CHILD_RUNNING)
+            fg_child_exchange(child);
+    }
+}
+
 static void on_ready(struct supervisor *sv)
 {
     char byte;
@@ -493,6 +487,7 @@ static void on_ready(struct supervisor *sv)
     if (sv->older->pid != 0) {
         fg_child_stop(sv->older);
         fg_worker_watch_exchange(&sv->workers);
+        exchange_fulfil(sv);
         fg_reload_report_generation(&sv->reports);
     }
 }

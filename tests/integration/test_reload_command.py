@@ -1,10 +1,18 @@
 """`floodgate reload`: asks the running gateway, waits, and says what came of it."""
 import asyncio
+import contextlib
+import ctypes
+import os
 import re
+import signal
+import socket
+import struct
 
-
-from harness import living_workers, plain_http, run_binary, workers
+from harness import free_port, living_workers, plain_http, run_binary, unique, wait_for, workers
 from test_inference_kills import STREAMS, Crowd, assert_all_free, pool, undisturbed, until
+
+
+PIDFD_GETFD = 438  # the number of the system call on all machines
 
 
 def site(text="one"):
@@ -55,11 +63,70 @@ def test_what_is_wrong_is_said_with_its_place(launch):
     gateway.sections = good
     rewrite(gateway, limits={**good["limits"], "threads": 1})
     refused = reload(gateway)
-    assert refused.returncode == 2 and "need a restart" in refused.stderr and "goes on" in refused.stderr
+    assert refused.returncode == 2 and "goes on" in refused.stderr
+    assert "limits.threads changed: such keys need a restart" in refused.stderr
     assert said(gateway) == "one"
     gateway.sections = good
     rewrite(gateway, **site("two"))
     assert reload(gateway).returncode == 0 and said(gateway) == "two"
+
+
+def shop(**orders):
+    return {**site(), "limits": {"threads": 1}, "orders": {"skus": {"milk-tea": 100}, **orders},
+            "routes": [{"match": {"path": "/api/session"}, "session": True},
+                       {"match": {"prefix": "/api/"}, "to": "orders", "identity": "required"}]}
+
+
+def test_all_that_needs_a_restart_is_named(launch):
+    gateway = launch(shop())
+    rewrite(gateway, admin={"address": f"127.0.0.1:{free_port()}"},
+            listeners=[*gateway.sections["listeners"], {"address": f"127.0.0.1:{free_port()}", "kind": "plain"}],
+            orders={**gateway.sections["orders"], "durability": "memory", "fulfil": {"workers": 2},
+                    "redis": {"memory_max": "8MiB", "directory": str(gateway.run / "elsewhere")}})
+    at = len(gateway.log)
+    gateway.signal(signal.SIGHUP)
+    wait_for(lambda: "event=reload_failed" in gateway.log[at:], what="the refusal")
+    assert 'reason="listeners[].address, admin.address, orders.redis.directory, orders.redis.memory_max, ' \
+        'orders.durability, orders.fulfil.workers changed: such keys need a restart" kept=old' in gateway.log[at:]
+
+
+def test_orders_are_carried_out_as_the_new_one_says(launch):
+    gateway = launch(shop(fulfil={"confirm_after": "1h"}))
+    headers = gateway.headers()
+
+    def order():
+        with gateway.client() as client:
+            answer = client.post("/api/orders", headers={**headers, "idempotency-key": unique()},
+                                 json={"sku": "milk-tea", "quantity": 1})
+        return answer.json()["order_id"]
+
+    def status(order_id):
+        return gateway.get(f"/api/orders/{order_id}", headers=headers).json()["status"]
+    first = order()
+    wait_for(lambda: "event=fulfil_started" in gateway.log, what="its consumer")
+    rewrite(gateway, orders={**gateway.sections["orders"], "fulfil": {"confirm_after": "0s"}})
+    assert reload(gateway).returncode == 0
+    second = order()
+    wait_for(lambda: status(second) == "completed", what="the new order")
+    assert status(first) == "accepted"  # it was told when it is its turn
+
+
+def test_a_listener_that_stays_takes_the_new_backlog(launch):
+    gateway = launch(site())
+
+    def backlogs():
+        """Those of the supervisor's sockets: of one that listens TCP_INFO says it in place of tcpi_sacked."""
+        found, pidfd = set(), os.pidfd_open(gateway.process.pid)
+        for fd in map(int, os.listdir(f"/proc/{gateway.process.pid}/fd")):
+            copy = ctypes.CDLL(None).syscall(PIDFD_GETFD, pidfd, fd, 0)
+            with contextlib.suppress(OSError), socket.socket(fileno=copy) as one:
+                if one.getsockname()[1] == gateway.port:
+                    found.add(struct.unpack_from("I", one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 28)[0])
+        os.close(pidfd)
+        return found
+    assert 100 not in backlogs()
+    rewrite(gateway, listeners=[{**gateway.sections["listeners"][0], "backlog": 100}])
+    assert reload(gateway).returncode == 0 and backlogs() == {100}
 
 
 def test_nobody_to_ask(launch):
