@@ -93,6 +93,86 @@ static void check_edits(struct fg_snapshot *snapshot, const struct fg_raw_route 
     }
 }
 
+static uint32_t forwarded_of(const struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    static const char kind[] = "cluster:";
+    if (route->to == NULL || strncmp(route->to, kind, sizeof(kind) - 1) != 0)
+        return 0;
+    for (size_t i = 0; i < snapshot->raw.cluster_count; i++) {
+        const struct fg_backend_conf *conf = &snapshot->raw.clusters[i].conf;
+        if (conf->name != NULL && strcmp(conf->name, route->to + sizeof(kind) - 1) == 0)
+            return conf->cluster.forwarded != 0 ? conf->cluster.forwarded : FG_FORWARDED_USUAL;
+    }
+    return 0;
+}
+
+/* NULL: it can be edited. */
+static const char *problem_of_request_field(struct fg_span name, bool is_removed,
+                                            uint32_t forwarded)
+{
+    static const struct fg_span written[] = {FG_SPAN_LITERAL("x-request-id"),
+                                             FG_SPAN_LITERAL("x-request-timeout-ms")};
+    static const struct fg_span taken_out[] = {
+        FG_SPAN_LITERAL("expect"), FG_SPAN_LITERAL("http2-settings"), FG_SPAN_LITERAL("proxy"),
+        FG_SPAN_LITERAL("proxy-authorization"), FG_SPAN_LITERAL("grpc-timeout")};
+    static const struct fg_span told[] = {
+        [FG_FORWARDED_PROTO] = FG_SPAN_LITERAL("x-forwarded-proto"),
+        [FG_FORWARDED_HOST] = FG_SPAN_LITERAL("x-forwarded-host"),
+    };
+    for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++) {
+        if (fg_span_equal_nocase(name, written[i]))
+            return "is written by the gateway itself; expected another field";
+    }
+    for (size_t i = 0; !is_removed && i < sizeof(taken_out) / sizeof(taken_out[0]); i++) {
+        if (fg_span_equal_nocase(name, taken_out[i]))
+            return "is not passed on to any server; expected another field";
+    }
+    for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+        if ((forwarded & UINT32_C(1) << i) != 0 && fg_span_equal_nocase(name, told[i]))
+            return "is written anew for the cluster; expected it left out, or a list forwarded of "
+                   "the cluster without it";
+    }
+    return NULL;
+}
+
+/* Some fields the proxy writes or takes out, whatever is there: an edit would get lost. */
+static void check_request_field(struct fg_snapshot *snapshot, uint32_t forwarded, const char *list,
+                                const struct fg_yaml_node *at, bool is_key)
+{
+    const struct fg_span name = is_key ? at->key : at->text;
+    const char *problem = problem_of_request_field(name, !is_key, forwarded);
+    if (problem != NULL)
+        fg_config_report_add(&snapshot->report, is_key ? at->key_line : at->line,
+                             is_key ? at->key_column : at->column, "%s: \"%.*s\" %s", list,
+                             FG_SPAN_ARGS(name), problem);
+}
+
+static void check_request_edits(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    static const char *const lists[] = {"set", "add", "remove"};
+    const struct fg_yaml_node *edits = fg_yaml_find(route->node, "request_headers");
+    const uint32_t forwarded = forwarded_of(snapshot, route);
+    for (size_t i = 0; i < 3; i++) {
+        const bool has_keys = i < 2;
+        const struct fg_yaml_node *list = fg_yaml_find(edits, lists[i]);
+        if (list != NULL && list->kind == FG_YAML_SCALAR && !has_keys)
+            check_request_field(snapshot, forwarded, lists[i], list, false);
+        if (list == NULL || list->kind != (has_keys ? FG_YAML_MAP : FG_YAML_LIST))
+            continue;
+        for (const struct fg_yaml_node *at = list->first; at != NULL; at = at->next)
+            check_request_field(snapshot, forwarded, lists[i], at, has_keys);
+    }
+}
+
+static void check_respond(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    static const char *const content[] = {"body", "type", NULL};
+    const uint32_t status = route->conf.respond_status;
+    const struct fg_yaml_node *node = fg_yaml_find(route->node, "respond");
+    if (route->is_response && node != NULL && (status == 204 || status == 205 || status == 304))
+        fg_config_refuse_keys(snapshot, node, content, "with a status that has no content");
+}
+
 static void check_cors(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
 {
     const struct fg_cors_conf *cors = &route->conf.cors;
@@ -296,6 +376,8 @@ void fg_config_check_routes(struct fg_snapshot *snapshot)
         check_redirect(snapshot, route);
         check_edits(snapshot, route, "request_headers");
         check_edits(snapshot, route, "response_headers");
+        check_request_edits(snapshot, route);
+        check_respond(snapshot, route);
         check_cors(snapshot, route);
         check_reach(snapshot, i);
         check_name(snapshot, i);

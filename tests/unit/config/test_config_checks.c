@@ -303,6 +303,32 @@ static const struct error_case checks_cases[] = {
                "  -\n",
      {"t.yaml:3:4: routes: nothing; expected a mapping such as {match: {prefix: /}, to: "
       "static:www}"}},
+    {"edits of fields that the proxy writes",
+     LISTENERS "clusters: {a: {endpoints: [\"h:1\"]},\n"
+               "  b: {endpoints: [\"h:1\"], forwarded: [x-forwarded-host]}}\n"
+               "routes:\n"
+               "  - {match: {path: /a}, to: cluster:a,\n"
+               "     request_headers: {set: {X-Request-Id: x, x-forwarded-host: x},\n"
+               "                       add: {x-forwarded-proto: x, expect: x},\n"
+               "                       remove: [x-request-timeout-ms, expect]}}\n"
+               "  - {match: {path: /b}, to: cluster:b,\n"
+               "     request_headers: {set: {x-forwarded-proto: x, x-forwarded-host: x},\n"
+               "                       remove: x-request-id},\n"
+               "     response_headers: {set: {x-request-id: x}}}\n",
+     {"t.yaml:6:30: set: \"X-Request-Id\" is written by the gateway itself; expected another field",
+      "t.yaml:7:30: add: \"x-forwarded-proto\" is written anew for the cluster; expected it left "
+      "out, or a list forwarded of the cluster without it",
+      "t.yaml:7:52: add: \"expect\" is not passed on to any server; expected another field",
+      "t.yaml:8:33: remove: \"x-request-timeout-ms\" is written by the gateway itself; expected "
+      "another field",
+      "t.yaml:10:52: set: \"x-forwarded-host\" is written anew for the cluster; expected it left "
+      "out, or a list forwarded of the cluster without it",
+      "t.yaml:11:32: remove: \"x-request-id\" is written by the gateway itself; expected another "
+      "field"}},
+    {"content of an answer without any",
+     LISTENERS "routes: [{match: {prefix: /}, respond: {status: 204, body: x, type: a/b}}]\n",
+     {"t.yaml:2:60: body has no effect with a status that has no content; expected it left out",
+      "t.yaml:2:69: type has no effect with a status that has no content; expected it left out"}},
 };
 static void refuses_what_does_not_fit(void **state)
 {
