@@ -84,10 +84,7 @@ static void check_listener(struct fg_credentials *credentials, size_t index)
 {
     struct fg_error error = {.file = ""};
     char what[128];
-    if (credentials->tls[index] == NULL)
-        return;
-    fg_tls_context_tell_ends(credentials->tls[index]);
-    if (!is_due(&credentials->tls_sources[index]))
+    if (credentials->tls[index] == NULL || !is_due(&credentials->tls_sources[index]))
         return;
     const struct fg_listener_conf *conf = &credentials->config->listeners[index];
     snprintf(what, sizeof(what), "what=certificates listener=%s", conf->name);
@@ -110,6 +107,14 @@ void fg_credentials_check(struct fg_credentials *credentials)
     check_keys(credentials);
     for (size_t i = 0; i < credentials->config->listener_count; i++)
         check_listener(credentials, i);
+}
+
+void fg_credentials_tell_ends(struct fg_credentials *credentials)
+{
+    for (size_t i = 0; i < credentials->config->listener_count; i++) {
+        if (credentials->tls[i] != NULL)
+            fg_tls_context_tell_ends(credentials->tls[i]);
+    }
 }
 
 /* ---- the start ---- */

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #define PAGES_PERIOD_NS (200 * FG_MS)
+#define ENDS_PERIOD_NS (10 * FG_S)
 
 struct gateway;
 
@@ -279,32 +280,38 @@ static struct fg_admin *start_admin(struct gateway *gateway, struct fg_error *er
     return admin;
 }
 
-/* The main thread has nothing else to do: it looks after files and pinned pages meanwhile. */
+/* The main thread has nothing else to do: it looks after files and pinned pages meanwhile. What
+ * comes to its end is told of whether files are read anew or not. */
 static void wait_for_stop(struct gateway *gateway)
 {
     struct fg_pinned_pages *pages = fg_pipeline_pages(gateway->pipeline);
-    uint64_t files_ns = gateway->options->config->tls.check_files_ns;
-    uint64_t checked_ns = fg_clock_monotonic_ns();
-    uint64_t period_ns = files_ns;
-    if (pages != NULL && (files_ns == 0 || files_ns > PAGES_PERIOD_NS))
-        period_ns = PAGES_PERIOD_NS;
+    const uint64_t files_ns = gateway->options->config->tls.check_files_ns;
+    const uint64_t ends_ns = files_ns > 0 && files_ns < ENDS_PERIOD_NS ? files_ns : ENDS_PERIOD_NS;
+    const uint64_t period_ns =
+        pages != NULL && ends_ns > PAGES_PERIOD_NS ? PAGES_PERIOD_NS : ends_ns;
     const struct timespec period = {.tv_sec = (time_t)(period_ns / FG_S),
                                     .tv_nsec = (long)(period_ns % FG_S)};
+    uint64_t checked_ns = fg_clock_monotonic_ns();
+    uint64_t told_ns = checked_ns;
     sigset_t stop;
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
     int signal_number;
-    while ((signal_number = sigtimedwait(&stop, NULL, period_ns > 0 ? &period : NULL)) == -1) {
+    while ((signal_number = sigtimedwait(&stop, NULL, &period)) == -1) {
         uint64_t now_ns = fg_clock_monotonic_ns();
         if (errno != EAGAIN)
             continue;
         if (pages != NULL)
             fg_pinned_pages_keep(pages, now_ns);
-        if (files_ns == 0 || now_ns - checked_ns < files_ns)
-            continue;
-        checked_ns = now_ns;
-        fg_credentials_check(gateway->credentials);
+        if (now_ns - told_ns >= ends_ns) {
+            told_ns = now_ns;
+            fg_credentials_tell_ends(gateway->credentials);
+        }
+        if (files_ns > 0 && now_ns - checked_ns >= files_ns) {
+            checked_ns = now_ns;
+            fg_credentials_check(gateway->credentials);
+        }
     }
     fg_log(FG_LOG_INFO, "drain_started", "signal=%d", signal_number);
 }

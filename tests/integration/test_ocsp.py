@@ -189,13 +189,14 @@ def test_alerts_can_be_set_on_what_ends(launch, pairs, authority, folder):
     assert gateway.log.count("event=revocation_list_expired") == 1
 
 
-def test_what_ends_while_it_is_in_use_is_said_once(launch, pairs, authority, folder):
-    """Nothing has changed that would be read anew: only the time has come."""
+@pytest.mark.parametrize("looks", ["100ms", "off"])
+def test_what_ends_while_it_is_in_use_is_said_once(launch, pairs, authority, folder, looks):
+    """Nothing has changed that would be read anew: only the time has come. Who reads no file anew is told, too."""
     crl = folder / "ending.crl"
     pair = make_pair(folder, "ending", ["ending.example.org"], authority=authority)
     pair[0].write_bytes(reissue(pair, 4 / 86400, signer=authority))
     crl.write_bytes(make_crl(folder, authority, seconds=4))
-    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "tls": {"check_files": "100ms"}, "listeners": lambda g: [
+    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "tls": {"check_files": looks}, "listeners": lambda g: [
         {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pair), "client_auth": "optional",
          "client_ca": str(authority[0]), "client_crl": str(crl)}]})
     for event in ("certificate_expired", "revocation_list_expired"):
