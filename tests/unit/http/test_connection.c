@@ -459,7 +459,7 @@ static void lets_a_refused_client_read_the_answer(void **state)
     stop(server);
 }
 
-static void drains_idle_at_once_and_busy_when_done(void **state)
+static void drains_idle_after_its_last_word_and_busy_when_done(void **state)
 {
     (void)state;
     static struct peer idle;
@@ -473,7 +473,10 @@ static void drains_idle_at_once_and_busy_when_done(void **state)
     peer_say(&busy, head, sizeof(head) - 1);
     peer_hear_until(&busy, "abc");
     begin_drain(server);
+    peer_say(&idle, GET("/"), strlen(GET("/"))); /* it may have been on its way */
+    const size_t len = idle.len;
     peer_hear_end(&idle);
+    assert_non_null(strstr(idle.text + len, "hello"));
     peer_say(&busy, "def", 3);
     peer_hear_until(&busy, "def");
     peer_hear_end(&busy);
@@ -560,7 +563,7 @@ int main(void)
         cmocka_unit_test(takes_a_crowd),
         cmocka_unit_test(limits_connections_by_address),
         cmocka_unit_test(lets_a_refused_client_read_the_answer),
-        cmocka_unit_test(drains_idle_at_once_and_busy_when_done),
+        cmocka_unit_test(drains_idle_after_its_last_word_and_busy_when_done),
         cmocka_unit_test(cuts_what_outlasts_the_drain),
         cmocka_unit_test(hears_of_clients_that_leave),
         cmocka_unit_test(says_what_is_wrong_with_a_certificate),

@@ -184,11 +184,18 @@ static void on_consumed(struct fg_request *req, size_t len)
     fake_of(req)->consumed += len;
 }
 
+static uint64_t on_stalled_since(const struct fg_request *req)
+{
+    (void)req;
+    return 0;
+}
+
 static const struct fg_response_ops response_ops = {.head = on_head,
                                                     .write = on_write,
                                                     .write_shared = on_write_shared,
                                                     .end = on_end,
                                                     .abort = on_abort,
+                                                    .stalled_since = on_stalled_since,
                                                     .out_of_memory = on_out_of_memory,
                                                     .consumed = on_consumed};
 
