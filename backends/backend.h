@@ -179,7 +179,6 @@ struct fg_exchange {
 
     /* route and limits */
     struct fg_span route;    /* its name in the configuration */
-    size_t route_prefix_len; /* how much of path the route matched */
     bool may_be_cached;      /* the answer may be kept here and given to others */
     uint64_t body_bytes_max; /* the gateway enforces it while the body streams */
     enum fg_priority priority;

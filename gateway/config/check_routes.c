@@ -193,22 +193,25 @@ static bool is_below(const char *prefix, const char *path)
            (whole.len == span.len || span.data[span.len - 1] == '/' || whole.data[span.len] == '/');
 }
 
-static void check_strip_prefix(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+static void check_prefixes(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
 {
+    static const char *const prefixes[] = {"strip_prefix", "add_prefix", NULL};
     const struct fg_route_conf *conf = &route->conf;
-    if (conf->strip_prefix == NULL)
-        return;
     if (conf->action != FG_ROUTE_BACKEND) {
-        fg_config_error_at(snapshot, route->node, "strip_prefix",
-                           "strip_prefix has no effect without to; expected it left out");
+        fg_config_refuse_keys(snapshot, route->node, prefixes, "without to");
         return;
     }
     const char *matched = conf->path != NULL ? conf->path : conf->path_prefix;
-    if (matched != NULL && !is_below(conf->strip_prefix, matched))
+    if (conf->strip_prefix != NULL && matched != NULL && !is_below(conf->strip_prefix, matched))
         fg_config_error_at(snapshot, route->node, "strip_prefix",
                            "strip_prefix %s is no part of %s; expected the beginning of what the "
                            "route matches",
                            conf->strip_prefix, matched);
+    if (conf->add_prefix != NULL && conf->add_prefix[strlen(conf->add_prefix) - 1] == '/')
+        fg_config_error_at(snapshot, route->node, "add_prefix",
+                           "add_prefix %s ends with the '/' that the rest of the path begins with; "
+                           "expected it without",
+                           conf->add_prefix);
 }
 
 static void check_websocket(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
@@ -367,7 +370,7 @@ void fg_config_check_routes(struct fg_snapshot *snapshot)
             continue;
         check_match(snapshot, route);
         check_action(snapshot, route);
-        check_strip_prefix(snapshot, route);
+        check_prefixes(snapshot, route);
         check_websocket(snapshot, route);
         check_room(snapshot, i);
         check_limit(snapshot, route);

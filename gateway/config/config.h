@@ -429,6 +429,7 @@ struct fg_route_conf {
     uint32_t backend_index;   /* FG_ROUTE_BACKEND: into backends[] */
     uint32_t room_index;      /* FG_ROUTE_ROOM: into routes[], whose waiting room it tells of */
     const char *strip_prefix; /* removed before the backend sees the path; NULL: nothing */
+    const char *add_prefix;   /* put before the rest of it then; NULL: nothing */
     struct fg_redirect_conf redirect;
     uint32_t respond_status; /* FG_ROUTE_RESPOND */
     const char *respond_body;

@@ -518,7 +518,16 @@ static const struct fg_key route_keys[] = {
      .type = FG_KEY_STRING,
      .offset = L(strip_prefix),
      .check = fg_text_check_url_path,
-     .doc = "Taken off the path before the backend sees it; a part of `match.prefix`."},
+     .doc = "Taken off the path before the backend sees it; a part of `match.prefix`. Log, cache "
+            "and `%{path}` know the client's path. What the backend answers (`Location`) passes as "
+            "it is: a server that makes links can be told by `request_headers`, as `set: "
+            "{x-forwarded-prefix: /api}`."},
+    {.name = "add_prefix",
+     .type = FG_KEY_STRING,
+     .offset = L(add_prefix),
+     .check = fg_text_check_url_path,
+     .doc = "Put before what `strip_prefix` has left of the path: with `strip_prefix: /api` and "
+            "`add_prefix: /v2`, `/api/x` becomes `/v2/x`, and `/api` becomes `/v2`."},
     {.name = "priority",
      .type = FG_KEY_ENUM,
      .offset = L(priority),

@@ -69,6 +69,7 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
         return;
     const struct fg_exchange *ex = &flow->req->ex;
     struct fg_record *record = fg_flow_begin_record(flow->thread, ex, now_ns);
+    copy_cut(record->path, sizeof(record->path), fg_flow_asked_path(flow));
     record->route = flow->route == NULL ? NULL : flow->route->name;
     memcpy(record->hop_ns, flow->hop_ns, sizeof(record->hop_ns));
     record->status = flow->status;

@@ -627,7 +627,8 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
         ex->answerer.endpoint.len > 0 ? ex->answerer.endpoint : FG_SPAN("-");
     write_figures(figures, sizeof(figures), &refusal);
     write_hops(hops, sizeof(hops), flow);
-    fg_log_quote(path, sizeof(path), ex->path.data, ex->path.len);
+    const struct fg_span asked = fg_flow_asked_path(flow);
+    fg_log_quote(path, sizeof(path), asked.data, asked.len);
     fg_log_limited(
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
         "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s failed=%s policy=%s%s "

@@ -294,6 +294,12 @@ static inline uint64_t fg_flow_wall_ns(const struct fg_flow *flow)
     return fg_loop_wall_of_ns(flow->thread->loop, fg_flow_now_ns(flow));
 }
 
+/* What the client asked for, as normalised. */
+static inline struct fg_span fg_flow_asked_path(const struct fg_flow *flow)
+{
+    return flow->client_path.data != NULL ? flow->client_path : flow->req->ex.path;
+}
+
 static inline size_t fg_flow_route_index(const struct fg_flow *flow)
 {
     return (size_t)(flow->route - flow->thread->pipeline->config->routes);

@@ -192,18 +192,23 @@ static uint64_t stream_deadline_of(const struct fg_flow *flow)
     return grpc_ns < UINT64_MAX - started_ns ? started_ns + grpc_ns : UINT64_MAX;
 }
 
-static void strip_prefix(struct fg_exchange *ex, const char *prefix)
+/* The path as the backend is to see it. False: no memory. */
+static bool rewrite_path(struct fg_exchange *ex, const struct fg_route_conf *route)
 {
-    struct fg_span span = fg_span_from_string(prefix);
-    if (!fg_span_starts_with(ex->path, span))
-        return;
-    size_t len = span.len;
-    if (len > 0 && span.data[len - 1] == '/')
-        len--; /* the rest keeps its slash */
-    ex->path.data += len;
-    ex->path.len -= len;
-    if (ex->path.len == 0)
+    struct fg_span strip =
+        fg_span_from_string(route->strip_prefix == NULL ? "" : route->strip_prefix);
+    if (strip.len > 0 && strip.data[strip.len - 1] == '/')
+        strip.len--; /* the rest keeps its slash */
+    if (fg_span_starts_with(ex->path, strip)) {
+        ex->path.data += strip.len;
+        ex->path.len -= strip.len;
+    }
+    if (route->add_prefix != NULL)
+        ex->path =
+            fg_arena_try_printf(ex->arena, "%s%.*s", route->add_prefix, FG_SPAN_ARGS(ex->path));
+    else if (ex->path.len == 0)
         ex->path = FG_SPAN("/");
+    return ex->path.data != NULL;
 }
 
 /*
@@ -293,11 +298,10 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         fg_route_answer(flow);
         return FG_STAGE_RESPOND;
     }
-    ex->route_prefix_len =
-        flow->route->path_prefix == NULL ? ex->path.len : strlen(flow->route->path_prefix);
-    if (flow->route->strip_prefix != NULL) {
-        strip_prefix(ex, flow->route->strip_prefix);
-        ex->route_prefix_len = 0;
+    if (!rewrite_path(ex, flow->route)) {
+        ex->path = flow->client_path;
+        fg_flow_refuse_for_memory(flow, "the path");
+        return FG_STAGE_RESPOND;
     }
     if (ex->deadline_ns <= fg_flow_now_ns(flow)) {
         fg_flow_refuse_late(flow);

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from harness import run_binary, sign
+from harness import run_binary, sign, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -11,6 +11,7 @@ def site(launch_module, upstream_module):
     backend = upstream_module()
     gateway = launch_module({
         "identity": {"session_ttl": "1h", "sessions_per_ip": "100000/m"},
+        "observability": {"access_log": True},
         "clusters": {"app": {"endpoints": [backend.address]}},
         "routes": [
             {"name": "exact", "match": {"path": "/a"}, "respond": {"body": "exact"}},
@@ -22,6 +23,9 @@ def site(launch_module, upstream_module):
             {"name": "write", "match": {"prefix": "/b", "methods": ["POST"]}, "respond": {"status": 202, "body": "w"}},
             {"name": "below", "match": {"prefix": "/below/"}, "respond": {"body": "below"}},
             {"name": "stripped", "match": {"prefix": "/svc/"}, "to": "cluster:app", "strip_prefix": "/svc"},
+            {"name": "moved", "match": {"prefix": "/old"}, "to": "cluster:app", "strip_prefix": "/old", "add_prefix": "/v2/new",
+             "response_headers": {"set": {"x-path": "%{path}"}}},
+            {"name": "deeper", "match": {"prefix": "/deeper"}, "to": "cluster:app", "add_prefix": "/base"},
             {"name": "session", "match": {"path": "/api/session", "methods": ["POST"]}, "session": True,
              "body_max": "4KiB"},
             {"name": "session-any", "match": {"path": "/any/session"}, "session": True},
@@ -79,6 +83,18 @@ def test_prefix_is_stripped(site):
     with site.client() as client:
         assert client.get("/svc/one?x=1").json()["path"] == "/one?x=1"
         assert client.get("/svc/").json()["path"] == "/"
+
+
+@pytest.mark.parametrize("path, seen", [("/old/a%20b?x=1", "/v2/new/a%20b?x=1"), ("/old", "/v2/new"), ("/old/", "/v2/new/"),
+                                        ("/old?x", "/v2/new?x"), ("/deeper/x", "/base/deeper/x")])
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_prefix_in_place_of_another_which_operators_see_as_it_was_asked_for(site, path, seen, http2):
+    with site.client(http2=http2) as client:
+        answer = client.get(path)
+    asked, request_id = path.split("?")[0], answer.headers["x-request-id"]
+    assert answer.json()["path"] == seen and answer.headers.get("x-path", asked) == asked
+    assert site.explain(request_id)["path"] == asked
+    wait_for(lambda: f'request_id={request_id} method=GET path="{asked}" route=' in site.log, what="the path in the log")
 
 
 def test_what_the_backend_is_told(site):

@@ -325,6 +325,11 @@ static const struct error_case checks_cases[] = {
       "out, or a list forwarded of the cluster without it",
       "t.yaml:11:32: remove: \"x-request-id\" is written by the gateway itself; expected another "
       "field"}},
+    {"a path with one slash too many",
+     LISTENERS "static: {w: .}\n"
+               "routes: [{match: {prefix: /}, to: static:w, add_prefix: /v2/}]\n",
+     {"t.yaml:3:57: add_prefix /v2/ ends with the '/' that the rest of the path begins with; "
+      "expected it without"}},
     {"content of an answer without any",
      LISTENERS "routes: [{match: {prefix: /}, respond: {status: 204, body: x, type: a/b}}]\n",
      {"t.yaml:2:60: body has no effect with a status that has no content; expected it left out",
