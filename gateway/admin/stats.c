@@ -215,6 +215,8 @@ static json_t *certificates_json(const struct fg_admin_options *options)
             json_object_set_new(one, "listener", json_string(options->config->listeners[l].name));
             json_object_set_new(one, "file", json_string(report.file));
             json_object_set_new(one, "left_s", json_integer(report.left_s));
+            if (report.must_staple)
+                json_object_set_new(one, "must_staple", json_true());
             if (report.ocsp_file != NULL)
                 json_object_set_new(one, "ocsp", ocsp_json(&report));
             if (report.crl_file != NULL) {

@@ -9,6 +9,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/tls1.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
@@ -171,6 +172,18 @@ const char *fg_tls_pair_unfit(const X509 *leaf)
     if (until <= 0)
         return "it has expired";
     return from >= 0 ? "it is not valid yet" : NULL;
+}
+
+bool fg_tls_wants_staple(const X509 *leaf)
+{
+    TLS_FEATURE *features = X509_get_ext_d2i(leaf, NID_tlsfeature, NULL, NULL);
+    bool wants = false;
+    for (int i = 0; i < sk_ASN1_INTEGER_num(features); i++)
+        wants = wants ||
+                ASN1_INTEGER_get(sk_ASN1_INTEGER_value(features, i)) == TLSEXT_TYPE_status_request;
+    TLS_FEATURE_free(features);
+    ERR_clear_error();
+    return wants;
 }
 
 /* A copy in lower case; NULL unless it is what a host name may be made of. */

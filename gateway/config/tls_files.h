@@ -33,6 +33,9 @@ int64_t fg_tls_seconds_left(const X509 *leaf);
 /* Why no client will take a certificate at this time of day; NULL: it is valid. */
 const char *fg_tls_pair_unfit(const X509 *leaf);
 
+/* Does it demand to be shown with an OCSP response ("must staple", RFC 7633)? */
+bool fg_tls_wants_staple(const X509 *leaf);
+
 /* The host names of a certificate in lower case, at most `max`; each is freed with OPENSSL_free.
  * Those of the alternative names, or the common name where there are none. */
 size_t fg_tls_pair_names(const struct fg_tls_pair *pair, char **names, size_t max);

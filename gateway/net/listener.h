@@ -43,6 +43,7 @@ void fg_tls_context_destroy(struct fg_tls_context *tls);
 struct fg_tls_certificate_report {
     const char *file;      /* of the configuration */
     int64_t left_s;        /* until it ends; below 0: it is over */
+    bool must_staple;      /* it says itself that it is good with an OCSP response alone */
     const char *ocsp_file; /* NULL: none is to be */
     bool is_stapled;       /* clients that want it get a response with it */
     uint64_t ocsp_left_s;  /* until it is over; 0: it is, or there is none */

@@ -44,6 +44,7 @@ enum told { TOLD_NOTHING, TOLD_SOON, TOLD_OVER };
 struct ends {
     enum told certificate;
     enum told staple;
+    enum told bare;
     enum told revoked;
 };
 
@@ -318,6 +319,25 @@ static bool is_news(enum told *told, enum told now)
     return is;
 }
 
+/* A response that is over; and none, good or over, for a certificate that demands one: of clients
+ * that hold it to that (RFC 7633) none gets through the handshake. */
+static void tell_of_staple(const struct fg_listener_conf *conf, struct certificate_set *set,
+                           unsigned index, uint64_t now_s)
+{
+    const struct fg_tls_staple *staple = &set->staples[index];
+    const bool is_missing = !fg_tls_staple_is_good(staple, now_s);
+    const bool is_over = staple->response != NULL && is_missing;
+    const bool is_bare = is_missing && fg_tls_wants_staple(set->leaves[index]);
+    if (is_news(&set->told[index].staple, is_over ? TOLD_OVER : TOLD_NOTHING))
+        fg_log(FG_LOG_WARN, "ocsp_response_expired", "listener=%s file=\"%s\"", conf->name,
+               staple->file);
+    if (is_news(&set->told[index].bare, is_bare ? TOLD_OVER : TOLD_NOTHING))
+        fg_log(FG_LOG_WARN, "certificate_must_staple",
+               "listener=%s file=\"%s\" reason=\"it demands an OCSP response, and there is none to "
+               "show with it\"",
+               conf->name, certificate_file(conf, index));
+}
+
 /*
  * What has come to its end, or is about to, while it was in use: nobody may have renewed it. Each
  * is said once.
@@ -334,12 +354,8 @@ static void tell_ends(const struct fg_listener_conf *conf, struct certificate_se
             fg_log(FG_LOG_WARN, left_s < 0 ? "certificate_expired" : "certificate_expires_soon",
                    "listener=%s file=\"%s\" days=%" PRId64, conf->name, certificate_file(conf, i),
                    (left_s - (left_s < 0 ? DAY_S - 1 : 0)) / DAY_S);
-        const struct fg_tls_staple *staple = &set->staples[i];
-        bool is_over = staple->response != NULL && !fg_tls_staple_is_good(staple, now_s);
-        if (is_news(&set->told[i].staple, is_over ? TOLD_OVER : TOLD_NOTHING))
-            fg_log(FG_LOG_WARN, "ocsp_response_expired", "listener=%s file=\"%s\"", conf->name,
-                   staple->file);
-        is_over = set->revoked_until_s[i] != 0 && set->revoked_until_s[i] <= now_s;
+        tell_of_staple(conf, set, i, now_s);
+        const bool is_over = set->revoked_until_s[i] != 0 && set->revoked_until_s[i] <= now_s;
         if (is_news(&set->told[i].revoked, is_over ? TOLD_OVER : TOLD_NOTHING))
             fg_log(FG_LOG_WARN, "revocation_list_expired", "listener=%s file=\"%s\"", conf->name,
                    fg_tls_clients_of(conf, i).revoked_file);
@@ -699,6 +715,7 @@ bool fg_tls_context_report(struct fg_tls_context *tls, size_t index,
             .file = certificate_file(tls->conf, index),
             .left_s = fg_tls_seconds_left(set->leaves[index]),
             .ocsp_file = staple->file,
+            .must_staple = fg_tls_wants_staple(set->leaves[index]),
             .is_stapled = fg_tls_staple_is_good(staple, now_s),
             .ocsp_left_s = staple->until_s > now_s ? staple->until_s - now_s : 0,
             .crl_file =

@@ -159,6 +159,27 @@ def test_a_response_ends(launch, pairs, authority, folder):
     assert gateway.log.count("event=ocsp_response_expired") == 1
 
 
+def test_a_certificate_that_demands_a_response_is_not_shown_without_a_word(launch, authority, folder):
+    """RFC 7633 "must staple": who minds it gets through no handshake without one."""
+    path = folder / "must.ocsp"
+    path.unlink(missing_ok=True)
+    pair = make_pair(folder, "must", ["must.example.org"], authority=authority, more=["tlsfeature=status_request"])
+    pair[0].write_bytes(pair[0].read_bytes() + authority[0].read_bytes())
+    other = make_pair(folder, "must-not", ["other.example.org"], more=["tlsfeature=17"])  # another feature of TLS
+    gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "tls": {"check_files": "100ms"}, "listeners": lambda g: [
+        {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pair), "certificates": [files(other)],
+         "ocsp_file": str(path)}]})
+    told = f'event=certificate_must_staple listener=public file="{pair[0]}"'
+    assert told in gateway.log and gateway.log.count("event=certificate_must_staple") == 1
+    assert about(gateway, "must")["must_staple"] is True and "must_staple" not in about(gateway, "must-not")
+    left = (datetime.datetime.utcnow() - NOW).total_seconds() + 4
+    put(path, response_for(pair, authority, hours=left / 3600))
+    wait_for(lambda: about(gateway, "must")["ocsp"]["stapled"], what="a response")
+    assert stapled(gateway.port, "must.example.org") is not None and gateway.log.count(told) == 1
+    wait_for(lambda: gateway.log.count(told) == 2, what="its end")
+    assert f'event=ocsp_response_expired listener=public file="{path}"' in gateway.log
+
+
 def figures(gateway):
     """What /metrics says of the ends of files, by metric and file."""
     text = plain_http.get(gateway.admin + "/metrics").text

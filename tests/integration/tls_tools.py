@@ -21,12 +21,13 @@ def openssl(*arguments, text=None):
     return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, input=text).stdout
 
 
-def make_pair(folder, name, hosts=(), kind="ec", authority=None, uri=None, days=2):
-    """A certificate and its key, signed by itself or by `authority`, another such pair."""
+def make_pair(folder, name, hosts=(), kind="ec", authority=None, uri=None, days=2, more=()):
+    """A certificate and its key, signed by itself or by `authority`, another such pair; `more` are further extensions."""
     crt, key = pathlib.Path(folder) / f"{name}.crt", pathlib.Path(folder) / f"{name}.key"
     new_key = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"] if kind == "ec" else [kind]
     names = [f"DNS:{host}" for host in hosts] + ([f"URI:{uri}"] if uri else [])
     extensions = ["-addext", "subjectAltName=" + ",".join(names)] if names else []
+    extensions += [word for one in more for word in ("-addext", one)]
     signer = ["-CA", authority[0], "-CAkey", authority[1]] if authority else []
     openssl("req", "-x509", "-newkey", *new_key, "-nodes", "-days", days, "-keyout", key, "-out", crt,
             "-subj", f"/CN={name}", *extensions, *signer)
