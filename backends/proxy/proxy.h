@@ -33,4 +33,8 @@ bool fg_proxy_is_configured(struct fg_backend *backend, const char *address);
 /* Is an endpoint of this name, or at this address, listed? */
 bool fg_proxy_has_endpoint(struct fg_backend *backend, struct fg_span name);
 
+/* The file of the certificate that its servers are shown, and seconds until that is over (below 0:
+ * it is); NULL: they are shown none. Any thread. */
+const char *fg_proxy_certificate(const struct fg_backend *backend, int64_t *left_s);
+
 #endif

@@ -441,6 +441,8 @@ void fg_tunnel_end(struct fg_proxy_request *request);
 
 /* ---- upstream_io.c: bytes over a plain or a TLS connection ---- */
 
+/* Of our own certificate in it; it has one. */
+int64_t fg_upstream_tls_seconds_left(const SSL_CTX *tls);
 /* For proxy->tls, by the configuration; true with *tls NULL when it says nothing of TLS. */
 FG_MUST_USE bool fg_upstream_tls_create(const struct fg_cluster_conf *conf, const char *name,
                                         SSL_CTX **tls, struct fg_error *error);

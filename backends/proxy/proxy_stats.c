@@ -3,6 +3,8 @@
  * Thread   any; reads counters only.
  * Memory   one histogram while it adds up.
  */
+#include "proxy/proxy.h"
+
 #include "proxy_internal.h"
 
 #include "base/clock.h"
@@ -89,6 +91,24 @@ static json_t *latency_json(const struct fg_proxy *proxy)
     return latency;
 }
 
+const char *fg_proxy_certificate(const struct fg_backend *backend, int64_t *left_s)
+{
+    const struct fg_proxy *proxy = (const struct fg_proxy *)backend;
+    if (proxy->tls == NULL || proxy->conf.tls.certificate == NULL)
+        return NULL;
+    *left_s = fg_upstream_tls_seconds_left(proxy->tls);
+    return proxy->conf.tls.certificate;
+}
+
+static void put_certificate(const struct fg_proxy *proxy, json_t *into)
+{
+    int64_t left_s;
+    const char *file = fg_proxy_certificate(&proxy->base, &left_s);
+    if (file != NULL)
+        json_object_set_new(into, "certificate",
+                            json_pack("{s:s, s:I}", "file", file, "left_s", (json_int_t)left_s));
+}
+
 void fg_proxy_stats(struct fg_backend *backend, json_t *into)
 {
     struct fg_proxy *proxy = (struct fg_proxy *)backend;
@@ -96,6 +116,7 @@ void fg_proxy_stats(struct fg_backend *backend, json_t *into)
     json_object_set_new(into, "connections", connections_json(proxy));
     json_object_set_new(into, "limits", fg_cluster_limits_json(&proxy->limits));
     json_object_set_new(into, "time_to_head", latency_json(proxy));
+    put_certificate(proxy, into);
     set_number(into, "sent_bytes", SUM(proxy, sent_bytes));
     set_number(into, "received_bytes", SUM(proxy, received_bytes));
     set_number(into, "upload_buffered_bytes", SUM(proxy, upload_buffered_bytes));

@@ -106,6 +106,15 @@ bool fg_upstream_tls_create(const struct fg_cluster_conf *conf, const char *name
     return true;
 }
 
+int64_t fg_upstream_tls_seconds_left(const SSL_CTX *tls)
+{
+    int days = 0, seconds = 0;
+    const X509 *certificate = SSL_CTX_get0_certificate(tls);
+    if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate)) != 1)
+        ERR_clear_error();
+    return (int64_t)days * 86400 + seconds;
+}
+
 /* ---- a connection ---- */
 
 static bool is_numeric(const char *host)

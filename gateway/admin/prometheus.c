@@ -363,6 +363,47 @@ static void write_cluster_limits(FILE *out, const json_t *clusters)
     }
 }
 
+/* The value of a label: what a configuration may hold, a path has no rule for. */
+static void write_label(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\n') {
+            fputs("\\n", out);
+            continue;
+        }
+        if (*text == '"' || *text == '\\')
+            fputc('\\', out);
+        fputc(*text, out);
+    }
+}
+
+/* `user` has the file in use: "listener" or "cluster". */
+static void write_end(FILE *out, const char *name, const char *user, const char *user_name,
+                      const char *file, int64_t left_s)
+{
+    fprintf(out, "floodgate_%s{%s=\"%s\",file=\"", name, user, user_name);
+    write_label(out, file);
+    fprintf(out, "\"} %" PRId64 "\n", left_s);
+}
+
+/* When what servers are shown ends. */
+static void write_cluster_ends(FILE *out, const json_t *clusters)
+{
+    static const char name[] = "cluster_certificate_expiry_seconds";
+    const char *cluster;
+    json_t *stats;
+    fg_prometheus_family(out, name, "gauge",
+                         "Until the certificate that servers are shown is over; negative: it is.");
+    json_object_foreach((json_t *)(uintptr_t)clusters, cluster, stats)
+    {
+        const json_t *certificate = json_object_get(stats, "certificate");
+        if (certificate != NULL)
+            write_end(out, name, "cluster", cluster,
+                      json_string_value(json_object_get(certificate, "file")),
+                      json_integer_value(json_object_get(certificate, "left_s")));
+    }
+}
+
 /* Answers that their clients did not take. */
 static void write_unread(FILE *out, const json_t *clusters)
 {
@@ -423,6 +464,7 @@ static void write_backends(FILE *out, const struct fg_admin_options *options)
     write_endpoints(out, clusters);
     write_cluster_limits(out, clusters);
     write_unread(out, clusters);
+    write_cluster_ends(out, clusters);
     write_endpoint_changes(out, options);
     json_decref(clusters);
 }
@@ -503,28 +545,6 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
             net_sum(options, offsetof(struct fg_net_stats, handshakes_waiting)));
 }
 
-/* The value of a label: what a configuration may hold, a path has no rule for. */
-static void write_label(FILE *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (*text == '\n') {
-            fputs("\\n", out);
-            continue;
-        }
-        if (*text == '"' || *text == '\\')
-            fputc('\\', out);
-        fputc(*text, out);
-    }
-}
-
-static void write_end(FILE *out, const char *name, const char *listener, const char *file,
-                      int64_t left_s)
-{
-    fprintf(out, "floodgate_%s{listener=\"%s\",file=\"", name, listener);
-    write_label(out, file);
-    fprintf(out, "\"} %" PRId64 "\n", left_s);
-}
-
 /* When what is in use of TLS' files ends. */
 static void write_ends(FILE *out, const struct fg_admin_options *options)
 {
@@ -546,7 +566,7 @@ static void write_ends(FILE *out, const struct fg_admin_options *options)
                 const int64_t left_s[COUNT] = {report.left_s, (int64_t)report.ocsp_left_s,
                                                (int64_t)report.crl_left_s};
                 if (files[k] != NULL)
-                    write_end(out, names[k], listener, files[k], left_s[k]);
+                    write_end(out, names[k], "listener", listener, files[k], left_s[k]);
             }
         }
     }

@@ -16,6 +16,7 @@
 #include "config/tls_files.h"
 #include "net/tls.h"
 #include "net/tls_clients.h"
+#include "net/tls_ends.h"
 #include "net/tls_provider.h"
 #include "net/tls_staple.h"
 #include "net/tls_tickets.h"
@@ -27,9 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES_MAX 256u   /* of one certificate */
-#define DAYS_LEFT_MIN 14 /* less is worth a warning: renewals are due at 30 */
-#define DAY_S INT64_C(86400)
+#define NAMES_MAX 256u /* of one certificate */
 
 /* Certificates that go together, and what clients have to show for them. */
 struct group {
@@ -37,15 +36,12 @@ struct group {
     SSL_CTX *ctx;
 };
 
-/* Of what ends at some time, the loudest that was said. */
-enum told { TOLD_NOTHING, TOLD_SOON, TOLD_OVER };
-
 /* Of one certificate, its staple and its clients' lists; the main thread's alone. */
 struct ends {
-    enum told certificate;
-    enum told staple;
-    enum told bare;
-    enum told revoked;
+    enum fg_told certificate;
+    enum fg_told staple;
+    enum fg_told bare;
+    enum fg_told revoked;
 };
 
 /* Belongs to the default context and is freed with it. */
@@ -310,15 +306,6 @@ static const char *certificate_file(const struct fg_listener_conf *conf, size_t 
     return index == 0 ? conf->certificate : conf->certificates[index - 1].certificate;
 }
 
-/* True, once: there is more to say than was said. */
-static bool is_news(enum told *told, enum told now)
-{
-    bool is = now > *told;
-    if (is)
-        *told = now;
-    return is;
-}
-
 /* A response that is over; and none, good or over, for a certificate that demands one: of clients
  * that hold it to that (RFC 7633) none gets through the handshake. */
 static void tell_of_staple(const struct fg_listener_conf *conf, struct certificate_set *set,
@@ -328,10 +315,10 @@ static void tell_of_staple(const struct fg_listener_conf *conf, struct certifica
     const bool is_missing = !fg_tls_staple_is_good(staple, now_s);
     const bool is_over = staple->response != NULL && is_missing;
     const bool is_bare = is_missing && fg_tls_wants_staple(set->leaves[index]);
-    if (is_news(&set->told[index].staple, is_over ? TOLD_OVER : TOLD_NOTHING))
+    if (fg_told_is_news(&set->told[index].staple, is_over ? FG_TOLD_OVER : FG_TOLD_NOTHING))
         fg_log(FG_LOG_WARN, "ocsp_response_expired", "listener=%s file=\"%s\"", conf->name,
                staple->file);
-    if (is_news(&set->told[index].bare, is_bare ? TOLD_OVER : TOLD_NOTHING))
+    if (fg_told_is_news(&set->told[index].bare, is_bare ? FG_TOLD_OVER : FG_TOLD_NOTHING))
         fg_log(FG_LOG_WARN, "certificate_must_staple",
                "listener=%s file=\"%s\" reason=\"it demands an OCSP response, and there is none to "
                "show with it\"",
@@ -346,17 +333,11 @@ static void tell_ends(const struct fg_listener_conf *conf, struct certificate_se
 {
     const uint64_t now_s = fg_clock_wall_ns() / FG_S;
     for (unsigned i = 0; i < set->leaf_count; i++) {
-        const int64_t left_s = fg_tls_seconds_left(set->leaves[i]);
-        const enum told life = left_s < 0                       ? TOLD_OVER
-                               : left_s < DAYS_LEFT_MIN * DAY_S ? TOLD_SOON
-                                                                : TOLD_NOTHING;
-        if (is_news(&set->told[i].certificate, life))
-            fg_log(FG_LOG_WARN, left_s < 0 ? "certificate_expired" : "certificate_expires_soon",
-                   "listener=%s file=\"%s\" days=%" PRId64, conf->name, certificate_file(conf, i),
-                   (left_s - (left_s < 0 ? DAY_S - 1 : 0)) / DAY_S);
+        fg_tls_tell_certificate(&set->told[i].certificate, "listener", conf->name,
+                                certificate_file(conf, i), fg_tls_seconds_left(set->leaves[i]));
         tell_of_staple(conf, set, i, now_s);
         const bool is_over = set->revoked_until_s[i] != 0 && set->revoked_until_s[i] <= now_s;
-        if (is_news(&set->told[i].revoked, is_over ? TOLD_OVER : TOLD_NOTHING))
+        if (fg_told_is_news(&set->told[i].revoked, is_over ? FG_TOLD_OVER : FG_TOLD_NOTHING))
             fg_log(FG_LOG_WARN, "revocation_list_expired", "listener=%s file=\"%s\"", conf->name,
                    fg_tls_clients_of(conf, i).revoked_file);
     }

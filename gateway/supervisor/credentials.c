@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "config/secret_file.h"
 #include "net/ticket_keys_shared.h"
+#include "net/tls_ends.h"
+#include "proxy/proxy.h"
 #include "supervisor/file_watch.h"
 
 #include <openssl/crypto.h>
@@ -34,6 +36,7 @@ struct fg_credentials {
     struct source *tls_sources;
     struct fg_pipeline *pipeline; /* NULL until fg_credentials_watch_pipeline */
     struct source key_source;
+    enum fg_told *clusters_told; /* of what they show their servers, by backend */
 };
 
 /* ---- taking up what has changed ---- */
@@ -109,8 +112,24 @@ void fg_credentials_check(struct fg_credentials *credentials)
         check_listener(credentials, i);
 }
 
+static void tell_of_clusters(struct fg_credentials *credentials)
+{
+    const struct fg_config *config = credentials->config;
+    for (size_t i = 0; credentials->pipeline != NULL && i < config->backend_count; i++) {
+        int64_t left_s;
+        if (config->backends[i].kind != FG_BACKEND_CLUSTER)
+            continue;
+        const struct fg_backend *cluster = fg_pipeline_backend(credentials->pipeline, i);
+        const char *file = fg_proxy_certificate(cluster, &left_s);
+        if (file != NULL)
+            fg_tls_tell_certificate(&credentials->clusters_told[i], "cluster", cluster->name, file,
+                                    left_s);
+    }
+}
+
 void fg_credentials_tell_ends(struct fg_credentials *credentials)
 {
+    tell_of_clusters(credentials);
     for (size_t i = 0; i < credentials->config->listener_count; i++) {
         if (credentials->tls[i] != NULL)
             fg_tls_context_tell_ends(credentials->tls[i]);
@@ -175,7 +194,9 @@ struct fg_credentials *fg_credentials_create(const struct fg_config *config,
     credentials->config = config;
     credentials->tls = calloc(config->listener_count + 1, sizeof(struct fg_tls_context *));
     credentials->tls_sources = calloc(config->listener_count + 1, sizeof(struct source));
+    credentials->clusters_told = calloc(config->backend_count + 1, sizeof(enum fg_told));
     bool is_fine = credentials->tls != NULL && credentials->tls_sources != NULL &&
+                   credentials->clusters_told != NULL &&
                    create_tickets(credentials, ticket_seed, error);
     for (size_t i = 0; is_fine && i < config->listener_count; i++)
         is_fine = create_listener(credentials, i, error);
@@ -196,6 +217,7 @@ void fg_credentials_destroy(struct fg_credentials *credentials)
     fg_ticket_keys_destroy(credentials->tickets);
     free(credentials->tls);
     free(credentials->tls_sources);
+    free(credentials->clusters_told);
     free(credentials);
 }
 
@@ -223,4 +245,5 @@ void fg_credentials_watch_pipeline(struct fg_credentials *credentials, struct fg
     for (size_t i = 0; i < conf->signing_key_count; i++)
         fg_file_watch_add(&credentials->key_source.watch, conf->signing_keys[i].secret_file);
     credentials->pipeline = pipeline;
+    tell_of_clusters(credentials);
 }

@@ -40,7 +40,8 @@ void fg_credentials_watch_pipeline(struct fg_credentials *credentials,
 /* Look at the files, and take up what has changed. Every tls.check_files. */
 void fg_credentials_check(struct fg_credentials *credentials);
 
-/* Say what of that in use is over by now, or soon will be, once each; no file is read. */
+/* Say what of that in use is over by now, or soon will be, once each; what the pipeline's clusters
+ * show their servers, too. No file is read. */
 void fg_credentials_tell_ends(struct fg_credentials *credentials);
 
 #endif

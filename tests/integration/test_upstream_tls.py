@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from harness import wait_for
+from harness import plain_http, wait_for
+from tls_tools import reissue
 from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
 
 
@@ -113,6 +114,25 @@ def test_we_show_a_certificate_where_one_is_wanted(launch, authority):
         gateway = launch(cluster([server.address], tls={"ca_file": str(authority / "ca.pem"), "certificate": crt,
                                                         "private_key": key}))
         assert gateway.get("/").text == "ok"
+
+
+def test_what_we_show_comes_to_an_end(launch, authority):
+    """Servers let nobody in with a certificate that is over: whoever renews it is told beforehand."""
+    crt, key = pair(authority, "client")
+    ending = authority / "ending.pem"
+    ending.write_bytes(reissue((crt, key), 4 / 86400, signer=(authority / "ca.pem", authority / "ca.key")))
+    shown = {"tls": {"certificate": str(ending), "private_key": str(key)}}
+    gateway = launch({**cluster(["127.0.0.1:9"], **shown), "tls": {"check_files": "off"}})
+
+    def left():
+        found = re.search(rf'^floodgate_cluster_certificate_expiry_seconds{{cluster="api",file="{ending}"}} (-?\d+)$',
+                          plain_http.get(gateway.admin + "/metrics").text, re.M)
+        return int(found.group(1))
+
+    assert left() <= 4 and figures(gateway)["certificate"]["file"] == str(ending)
+    assert f'event=certificate_expires_soon cluster=api file="{ending}" days=0' in gateway.log
+    wait_for(lambda: f'event=certificate_expired cluster=api file="{ending}" days=-1' in gateway.log, what="a word of its end")
+    assert left() < 0 and figures(gateway)["certificate"]["left_s"] < 0
 
 
 def test_a_connection_cut_inside_tls_is_no_end(launch, authority):

@@ -1,0 +1,22 @@
+/*
+ * tls_ends.h: what the log was told of things that end while they are in use, each once.
+ * Thread   the main thread, which tells.
+ */
+#ifndef FG_NET_TLS_ENDS_H
+#define FG_NET_TLS_ENDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Of one thing, the loudest that was said. */
+enum fg_told { FG_TOLD_NOTHING, FG_TOLD_SOON, FG_TOLD_OVER };
+
+/* True, once: there is more to say than was said. */
+bool fg_told_is_news(enum fg_told *told, enum fg_told now);
+
+/* A certificate, in the file `file`, with so many seconds left; below 0 it is over. `user` says
+ * who shows it: "listener" or "cluster", and the name of that one. */
+void fg_tls_tell_certificate(enum fg_told *told, const char *user, const char *name,
+                             const char *file, int64_t left_s);
+
+#endif
