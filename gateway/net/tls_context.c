@@ -81,11 +81,12 @@ static const char *last_reason(void)
 
 /* ---- callbacks: on loop threads ---- */
 
-/* Our preference, not the client's order (RFC 7301 section 3.2). */
+/* Our preference, not the client's order (RFC 7301 section 3.2). The HTTP/1 codec speaks both of
+ * its versions, and a client that is held to the old one (curl --http1.0) may offer that alone. */
 static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                            const unsigned char *in, unsigned in_len, void *arg)
 {
-    static const unsigned char ours[] = "\x02h2\x08http/1.1";
+    static const unsigned char ours[] = "\x02h2\x08http/1.1\x08http/1.0";
     (void)ssl;
     (void)arg;
     unsigned char *chosen;

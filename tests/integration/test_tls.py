@@ -96,6 +96,31 @@ def test_policy_of_the_protocol(site):
     assert field(report, "Compression") == "NONE" or "Compression: NONE" in report
 
 
+@pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
+@pytest.mark.parametrize("offered, chosen", [
+    (["h2", "http/1.1"], "h2"), (["http/1.1", "h2"], "h2"), (["spdy/3", "http/1.1"], "http/1.1"), ([], None),
+    (["http/1.0"], "http/1.0"), (["http/1.0", "http/1.1"], "http/1.1"), (["h3", "http/0.9", "http/1.0"], "http/1.0")])
+def test_protocol_by_preference(site, version, offered, chosen):
+    context = client_context(version=version)
+    if offered:
+        context.set_alpn_protocols(offered)
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", site.port), 30)) as tls:
+        assert tls.selected_alpn_protocol() == chosen
+        if chosen == "h2":
+            return
+        tls.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = read_all(tls)
+    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize("offered", [["h2c"], ["http/0.9", "h3"], ["H2"], ["http/1.1 "], ["http/1."]])
+def test_protocols_that_nobody_speaks_here(site, offered):
+    context = client_context()
+    context.set_alpn_protocols(offered)
+    with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        context.wrap_socket(socket.create_connection(("127.0.0.1", site.port), 30))
+
+
 def test_renegotiation_is_refused(site):
     assert "no renegotiation" in s_client(site.port, "-tls1_2", text=b"R\n")
     assert site.get("/").text == "hello"
