@@ -76,10 +76,11 @@ static void wait_again(struct check *check)
     check->due_ns = fg_clock_monotonic_ns() + pause_ns;
 }
 
-static void finish(struct check *check, bool is_good)
+/* `fault` NULL: a good one. */
+static void finish(struct check *check, const char *fault)
 {
     struct fg_proxy *proxy = check->checker->thread->proxy;
-    fg_hosts_note_check(&proxy->hosts, check->endpoint->host, is_good, fg_clock_monotonic_ns());
+    fg_hosts_note_check(&proxy->hosts, check->endpoint->host, fault, fg_clock_monotonic_ns());
     wait_again(check);
 }
 
@@ -132,15 +133,26 @@ static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, s
     }
 }
 
+static const char *fault_of_call(const struct check *check)
+{
+    if (!check->has_call_status)
+        return "the call did not end with grpc-status 0";
+    return check->body_bytes <= MESSAGE_BYTES_MAX &&
+                   fg_grpc_health_is_serving(check->message, check->body_bytes)
+               ? NULL
+               : "it does not say that it is SERVING";
+}
+
 static void on_end(struct fg_exchange *ex)
 {
     struct check *check = check_of(ex);
-    bool is_good = check->status >= 200 && check->status < 400;
-    if (is_grpc(check))
-        is_good = check->status == 200 && check->has_call_status &&
-                  check->body_bytes <= MESSAGE_BYTES_MAX &&
-                  fg_grpc_health_is_serving(check->message, check->body_bytes);
-    finish(check, is_good);
+    char fault[32];
+    snprintf(fault, sizeof(fault), "status %u", check->status);
+    if (is_grpc(check) && check->status == 200)
+        finish(check, fault_of_call(check));
+    else
+        finish(check,
+               !is_grpc(check) && check->status >= 200 && check->status < 400 ? NULL : fault);
 }
 
 static void on_head_end(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
@@ -160,11 +172,10 @@ static void on_refuse(struct fg_exchange *ex, const struct fg_backend_refusal *r
 static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char *detail)
 {
     struct check *check = check_of(ex);
-    (void)detail;
     if (failure == FG_FAILURE_BUSY || failure == FG_FAILURE_NO_MEMORY)
         wait_again(check); /* ours, not the host's */
     else
-        finish(check, false);
+        finish(check, detail);
 }
 
 static void on_consumed(struct fg_exchange *ex, size_t len)
@@ -293,10 +304,13 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
     int error = 0;
     socklen_t error_bytes = sizeof(error);
     (void)what;
-    bool is_good = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_bytes) == 0 && error == 0 &&
-                   greet(check);
+    const char *fault = NULL;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_bytes) == -1 || error != 0)
+        fault = strerror(error);
+    else if (!greet(check))
+        fault = "it did not take the PROXY header";
     stop_tcp(check);
-    finish(check, is_good);
+    finish(check, fault);
 }
 
 static void start_tcp(struct check *check)
@@ -309,9 +323,10 @@ static void start_tcp(struct check *check)
     }
     if (connect(check->fd, (const struct sockaddr *)&address->storage, address->len) == -1 &&
         errno != EINPROGRESS) {
+        const char *fault = strerror(errno);
         close(check->fd);
         check->fd = -1;
-        finish(check, false);
+        finish(check, fault);
         return;
     }
     check->state = CHECK_TCP;
@@ -388,7 +403,7 @@ static void run_checks(struct fg_health_checker *checker, uint64_t now_ns)
             start(check, now_ns);
         } else if (check->state != CHECK_WAITING && check->deadline_ns <= now_ns) {
             stop(check);
-            finish(check, false);
+            finish(check, "it took longer than the time-out");
         }
     }
 }

@@ -8,13 +8,18 @@
 #include "proxy/hosts_shared.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Counts looked at in one part of a sweep: some tens of microseconds. */
 #define SWEEP_COUNTS 16384u
+
+#define NAME_TEXT_BYTES (FG_HOST_NAME_BYTES + 8u) /* quoted */
+#define EJECTED_TEXT_BYTES 512u                   /* those of a line; what does not fit is cut */
 
 bool fg_hosts_init(struct fg_hosts *hosts, const struct fg_hosts_conf *conf)
 {
@@ -323,6 +328,11 @@ static void publish(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_n
     fg_counter_add(&hosts->generation, 1);
 }
 
+static const char *log_name(const struct fg_host *host, char out[NAME_TEXT_BYTES])
+{
+    return fg_log_word(out, NAME_TEXT_BYTES, host->spec.name, strlen(host->spec.name));
+}
+
 static const char *reason_name(enum fg_outlier_reason reason)
 {
     static const char *const names[] = {"none", "consecutive_errors", "error_ratio", "latency"};
@@ -336,14 +346,19 @@ static void copy_outliers(const struct fg_hosts *hosts, struct fg_outlier_host *
         copies[i] = hosts->list[i]->outlier;
 }
 
-/* Takes the verdicts over; returns how many were ejected anew. */
+/* Takes the verdicts over; returns how many were ejected anew, and names them. */
 static unsigned take_outliers(struct fg_hosts *hosts, const struct fg_outlier_host *copies,
-                              uint64_t now_ns)
+                              uint64_t now_ns, struct fg_text *names)
 {
     unsigned ejected = 0;
     for (size_t i = 0; i < hosts->count; i++) {
         struct fg_host *host = hosts->list[i];
-        ejected += copies[i].is_ejected && !host->outlier.is_ejected;
+        if (copies[i].is_ejected && !host->outlier.is_ejected) {
+            fg_text_add(names, fg_span_from_string(ejected++ == 0 ? "" : ", "));
+            fg_text_add(names, fg_span_from_string(host->spec.name));
+            fg_text_add(names, FG_SPAN(" for "));
+            fg_text_add(names, fg_span_from_string(reason_name(copies[i].reason)));
+        }
         host->outlier = copies[i];
         publish(hosts, host, now_ns);
     }
@@ -351,9 +366,20 @@ static unsigned take_outliers(struct fg_hosts *hosts, const struct fg_outlier_ho
     return ejected;
 }
 
+static void log_ejected(const struct fg_hosts *hosts, unsigned ejected, const struct fg_text *names)
+{
+    char quoted[EJECTED_TEXT_BYTES + 16];
+    if (ejected > 0)
+        fg_log(FG_LOG_WARN, "endpoints_ejected", "cluster=%s count=%u endpoints=%s",
+               hosts->conf.cluster, ejected,
+               fg_log_quote(quoted, sizeof(quoted), names->data, names->len));
+}
+
 static void eject_for_errors(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_ns)
 {
-    bool is_ejected = false;
+    unsigned ejected = 0;
+    char buffer[EJECTED_TEXT_BYTES];
+    struct fg_text names = fg_text_over(buffer, sizeof(buffer));
     pthread_mutex_lock(&hosts->lock);
     struct fg_outlier_host *copies = calloc(hosts->count + 1, sizeof(*copies));
     if (copies != NULL && host->is_listed) {
@@ -361,15 +387,13 @@ static void eject_for_errors(struct fg_hosts *hosts, struct fg_host *host, uint6
         while (hosts->list[index] != host)
             index++;
         copy_outliers(hosts, copies);
-        is_ejected = fg_outlier_try_eject(&hosts->conf.outlier, copies, hosts->count, index,
-                                          FG_OUTLIER_CONSECUTIVE, now_ns);
-        (void)take_outliers(hosts, copies, now_ns);
+        (void)fg_outlier_try_eject(&hosts->conf.outlier, copies, hosts->count, index,
+                                   FG_OUTLIER_CONSECUTIVE, now_ns);
+        ejected = take_outliers(hosts, copies, now_ns, &names);
     }
     pthread_mutex_unlock(&hosts->lock);
     free(copies);
-    if (is_ejected)
-        fg_log(FG_LOG_WARN, "endpoint_ejected", "endpoint=%s reason=consecutive_errors",
-               host->spec.name);
+    log_ejected(hosts, ejected, &names);
 }
 
 static void note_instant(struct fg_hosts *hosts, struct fg_host *host, uint64_t latency_ns,
@@ -459,23 +483,32 @@ void fg_hosts_note_breaker(struct fg_hosts *hosts, struct fg_host *host, bool wa
     enum fg_breaker_rule rule = host->breaker.cause.rule;
     pthread_mutex_unlock(&hosts->lock);
     static struct fg_log_limit limit;
+    char name[NAME_TEXT_BYTES];
     if (has_opened)
-        fg_log_limited(&limit, 10, FG_LOG_WARN, "endpoint_broken", "endpoint=%s reason=%s",
-                       host->spec.name, fg_breaker_rule_name(rule));
+        fg_log_limited(&limit, 10, FG_LOG_WARN, "endpoint_broken",
+                       "cluster=%s endpoint=%s reason=%s", hosts->conf.cluster,
+                       log_name(host, name), fg_breaker_rule_name(rule));
 }
 
-void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, bool is_good,
+void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, const char *fault,
                          uint64_t now_ns)
 {
+    const bool is_good = fault == NULL;
+    char name[NAME_TEXT_BYTES], quoted[2 * sizeof(host->check_fault)];
     pthread_mutex_lock(&hosts->lock);
     bool has_changed = fg_health_note(&host->health, &hosts->conf.health, is_good);
+    snprintf(host->check_fault, sizeof(host->check_fault), "%s", is_good ? "" : fault);
     if (has_changed)
         publish(hosts, host, now_ns);
     const char *state = state_name(hosts, host);
     pthread_mutex_unlock(&hosts->lock);
-    if (has_changed)
-        fg_log(is_good ? FG_LOG_INFO : FG_LOG_WARN, "endpoint_checked", "endpoint=%s state=%s",
-               host->spec.name, state);
+    if (has_changed && is_good)
+        fg_log(FG_LOG_INFO, "endpoint_checked", "cluster=%s endpoint=%s state=%s",
+               hosts->conf.cluster, log_name(host, name), state);
+    else if (has_changed)
+        fg_log(FG_LOG_WARN, "endpoint_checked", "cluster=%s endpoint=%s state=%s reason=%s",
+               hosts->conf.cluster, log_name(host, name), state,
+               fg_log_quote(quoted, sizeof(quoted), fault, strlen(fault)));
 }
 
 bool fg_hosts_obey(struct fg_hosts *hosts, const struct fg_endpoint_changes *changes,
@@ -579,7 +612,7 @@ static bool begin_sweep(struct fg_hosts *hosts)
 }
 
 /* Under the lock: those that came while it was under way have no verdict. */
-static unsigned apply_verdicts(struct fg_hosts *hosts, uint64_t now_ns)
+static unsigned apply_verdicts(struct fg_hosts *hosts, uint64_t now_ns, struct fg_text *names)
 {
     const struct fg_hosts_sweep *sweep = &hosts->sweep;
     struct fg_outlier_host *copies = calloc(hosts->count + 1, sizeof(*copies));
@@ -590,7 +623,7 @@ static unsigned apply_verdicts(struct fg_hosts *hosts, uint64_t now_ns)
         sweep->list[i]->outlier.verdict = sweep->samples[i].verdict;
     copy_outliers(hosts, copies);
     if (fg_outlier_apply(&hosts->conf.outlier, copies, hosts->count, now_ns).changed)
-        ejected = take_outliers(hosts, copies, now_ns);
+        ejected = take_outliers(hosts, copies, now_ns, names);
     else
         for (size_t i = 0; i < hosts->count; i++)
             hosts->list[i]->outlier = copies[i];
@@ -612,12 +645,13 @@ bool fg_hosts_sweep(struct fg_hosts *hosts, uint64_t now_ns)
         sweep->samples[sweep->next] = take_sample(hosts, sweep->list[sweep->next]);
     }
     fg_outlier_judge(&hosts->conf.outlier, sweep->samples, sweep->count, sweep->scratch);
+    char buffer[EJECTED_TEXT_BYTES];
+    struct fg_text names = fg_text_over(buffer, sizeof(buffer));
     pthread_mutex_lock(&hosts->lock);
-    unsigned ejected = apply_verdicts(hosts, now_ns);
+    unsigned ejected = apply_verdicts(hosts, now_ns, &names);
     end_sweep(hosts);
     pthread_mutex_unlock(&hosts->lock);
-    if (ejected > 0)
-        fg_log(FG_LOG_WARN, "endpoints_ejected", "count=%u", ejected);
+    log_ejected(hosts, ejected, &names);
     return true;
 }
 
@@ -691,6 +725,7 @@ static json_t *host_json(const struct fg_hosts *hosts, const struct fg_host *hos
     if (hosts->conf.has_checks) {
         set_number(json, "checks_good", host->health.good_total);
         set_number(json, "checks_bad", host->health.bad_total);
+        json_object_set_new(json, "check_fault", json_string(host->check_fault));
     }
     if (hosts->conf.has_outlier) {
         const struct fg_outlier_host *outlier = &host->outlier;

@@ -72,6 +72,7 @@ struct fg_host {
     bool is_listed;
     bool is_disabled; /* by an operator */
     struct fg_health health;
+    char check_fault[64]; /* what was wrong with the last check; empty: nothing */
     struct fg_outlier_host outlier;
     struct fg_failure_row error_instants; /* never ended: counts them */
     struct fg_circuit_breaker breaker;
@@ -86,6 +87,7 @@ struct fg_host {
 };
 
 struct fg_hosts_conf {
+    const char *cluster; /* what logs call it */
     unsigned thread_count;
     size_t hosts_max;
     bool has_checks; /* a host is used once its first check was good */
@@ -161,8 +163,8 @@ void fg_hosts_note_breaker(struct fg_hosts *hosts, struct fg_host *host, bool wa
 /* An attempt of loop `thread` has ended; `latency_ns` to the head counts for good ones. */
 void fg_hosts_note_answer(struct fg_hosts *hosts, struct fg_host *host, unsigned thread,
                           bool is_error, uint64_t latency_ns, uint64_t now_ns);
-/* An active check has ended. */
-void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, bool is_good,
+/* An active check has ended; `fault` says what was wrong, NULL: nothing. */
+void fg_hosts_note_check(struct fg_hosts *hosts, struct fg_host *host, const char *fault,
                          uint64_t now_ns);
 /*
  * Once an outlier interval, from one thread: part of the judgement, as there are many latencies

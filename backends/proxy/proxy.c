@@ -209,6 +209,7 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
     proxy->targets = calloc(conf->endpoint_count + 1, sizeof(*proxy->targets));
     proxy->metrics = calloc(thread_count, sizeof(*proxy->metrics));
     const struct fg_hosts_conf hosts = {
+        .cluster = name,
         .thread_count = thread_count,
         .hosts_max = conf->hosts_max,
         .has_checks = conf->has_check,

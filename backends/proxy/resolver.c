@@ -119,7 +119,8 @@ static bool install(struct lookup *lookup, const struct fg_address *addresses, s
         memcpy(lookup->known, addresses, count * sizeof(*addresses));
         lookup->known_count = count;
     } else if (!lookup->is_trouble_told) {
-        fg_log(FG_LOG_WARN, "endpoint_addresses_dropped", "endpoint=%s addresses=%zu reason=%s",
+        fg_log(FG_LOG_WARN, "endpoint_addresses_dropped",
+               "cluster=%s endpoint=%s addresses=%zu reason=%s", proxy->base.name,
                lookup->target->text, count, fg_status_name(status));
     }
     lookup->is_trouble_told = status != FG_OK;
@@ -130,7 +131,8 @@ static bool install(struct lookup *lookup, const struct fg_address *addresses, s
 static void note_unresolved(struct lookup *lookup)
 {
     if (!lookup->is_trouble_told)
-        fg_log(FG_LOG_WARN, "endpoint_unresolved", "endpoint=%s", lookup->target->text);
+        fg_log(FG_LOG_WARN, "endpoint_unresolved", "cluster=%s endpoint=%s",
+               lookup->resolver->thread->proxy->base.name, lookup->target->text);
     lookup->is_trouble_told = true;
 }
 

@@ -213,7 +213,8 @@ static bool is_other_protocol(const struct fg_upstream *upstream)
 static void log_failure(const struct fg_upstream *upstream)
 {
     static struct fg_log_limit limit;
-    char text[160];
+    char text[160], word[96];
+    const char *name = upstream->endpoint->host->spec.name;
     long verdict = SSL_get_verify_result(upstream->ssl);
     unsigned long error = ERR_peek_last_error();
     if (SSL_is_init_finished(upstream->ssl) == 1)
@@ -224,8 +225,9 @@ static void log_failure(const struct fg_upstream *upstream)
         (void)snprintf(text, sizeof(text), "%s", ERR_reason_error_string(error));
     else
         (void)snprintf(text, sizeof(text), "the connection ended in the handshake");
-    fg_log_limited(&limit, 10, FG_LOG_WARN, "endpoint_tls_failed", "endpoint=%s reason=\"%s\"",
-                   upstream->endpoint->host->spec.name, text);
+    fg_log_limited(&limit, 10, FG_LOG_WARN, "endpoint_tls_failed",
+                   "cluster=%s endpoint=%s reason=\"%s\"", upstream->thread->proxy->base.name,
+                   fg_log_word(word, sizeof(word), name, strlen(name)), text);
 }
 
 enum fg_tls_step fg_upstream_tls_step(struct fg_upstream *upstream)

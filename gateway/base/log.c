@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -120,5 +121,17 @@ const char *fg_log_quote(char *out, size_t out_bytes, const char *text, size_t t
     }
     out[at++] = '"';
     out[at] = '\0';
+    return out;
+}
+
+const char *fg_log_word(char *out, size_t out_bytes, const char *text, size_t text_len)
+{
+    bool is_word = text_len > 0 && text_len < out_bytes;
+    for (size_t i = 0; i < text_len; i++)
+        is_word = is_word && text[i] > ' ' && text[i] != '"' && text[i] != 0x7f;
+    if (!is_word)
+        return fg_log_quote(out, out_bytes, text, text_len);
+    memcpy(out, text, text_len);
+    out[text_len] = '\0';
     return out;
 }

@@ -38,5 +38,7 @@ void fg_log_limited(struct fg_log_limit *limit, uint32_t per_s, enum fg_log_leve
 
 /* `text` in double quotes with control characters, quotes and backslashes escaped, cut to fit. */
 const char *fg_log_quote(char *out, size_t out_bytes, const char *text, size_t text_len);
+/* The same where it is no single word; else as it is, cut to fit. */
+const char *fg_log_word(char *out, size_t out_bytes, const char *text, size_t text_len);
 
 #endif

@@ -621,10 +621,13 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
         return;
     static struct fg_log_limit limit;
     const struct fg_exchange *ex = &flow->req->ex;
-    char path[256], figures[64], hops[320];
+    char path[256], endpoint[96], figures[64], hops[320];
     const struct fg_decision refusal = refusal_of(flow);
-    const struct fg_span endpoint =
-        ex->answerer.endpoint.len > 0 ? ex->answerer.endpoint : FG_SPAN("-");
+    if (ex->answerer.endpoint.len > 0)
+        fg_log_word(endpoint, sizeof(endpoint), ex->answerer.endpoint.data,
+                    ex->answerer.endpoint.len);
+    else
+        memcpy(endpoint, "-", 2);
     write_figures(figures, sizeof(figures), &refusal);
     write_hops(hops, sizeof(hops), flow);
     const struct fg_span asked = fg_flow_asked_path(flow);
@@ -633,16 +636,16 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
         "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s failed=%s policy=%s%s "
         "retry_after_ms=%llu cache=%s aborted=%d "
-        "endpoint=%.*s attempts=%u client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f%s",
+        "endpoint=%s attempts=%u client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f%s",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
         refusal.reason == NULL ? "-" : refusal.reason,
         flow->failed == FG_FAILED_NOT ? "-" : fg_failed_name(flow->failed),
         refusal.policy == NULL ? "-" : refusal.policy, figures,
         (unsigned long long)(refusal.wait_ns / FG_MS), fg_cache_result_name(flow->cache_result),
-        flow->req->was_aborted, FG_SPAN_ARGS(endpoint), ex->answerer.attempts,
-        FG_SPAN_ARGS(ex->client_addr), (unsigned long long)flow->req->bytes_in,
-        (unsigned long long)flow->req->bytes_out, (double)total_ns / 1e6, hops);
+        flow->req->was_aborted, endpoint, ex->answerer.attempts, FG_SPAN_ARGS(ex->client_addr),
+        (unsigned long long)flow->req->bytes_in, (unsigned long long)flow->req->bytes_out,
+        (double)total_ns / 1e6, hops);
 }
 
 static void on_done(struct fg_request *req)

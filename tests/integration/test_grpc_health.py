@@ -55,6 +55,7 @@ def test_the_service_is_asked_and_believed(launch, service):
         assert state(gateway) == "healthy"
         health.services[service] = NOT_SERVING
         wait_for(lambda: state(gateway) == "unhealthy", what="NOT_SERVING")
+        assert figures(gateway)["endpoints"][0]["check_fault"] == "it does not say that it is SERVING"
         health.services[service] = SERVING
         wait_for(lambda: state(gateway) == "healthy", what="SERVING")
         del health.services[service]

@@ -82,6 +82,42 @@ def test_a_check_that_hangs_is_a_bad_one(launch):
         never.set()
 
 
+def checked(gateway, address):
+    """What the log said last of its checks, and /stats says of the last one."""
+    line = [one for one in gateway.log.splitlines() if f"event=endpoint_checked cluster=api endpoint={address} " in one][-1]
+    fault = next(one["check_fault"] for one in figures(gateway)["endpoints"] if one["address"] == address)
+    return line.split(f"endpoint={address} ")[1], fault
+
+
+def test_what_is_wrong_is_told(launch):
+    never = threading.Event()
+    gone = Patient("gone")
+    gone.close()
+    with serving(SocketServer(lambda connection, _: never.wait(30)), Patient("b"), Raw([b"garbage\r\n\r\n"])) as (a, b, c):
+        b.is_well = False
+        gateway = launch(cluster([a.address, b.address, c.address, gone.address],
+                                 health_check={**CHECK, "timeout": "200ms", "unhealthy_after": 1}), keep_ready=False)
+        for address, fault in ((a.address, "it took longer than the time-out"), (b.address, "status 503"),
+                               (c.address, "the answer is not HTTP/1"),
+                               (gone.address, "no endpoint could be connected to")):
+            wait_for(lambda: gateway.readiness() and states(gateway)[address] == "unhealthy", what=address)
+            assert checked(gateway, address) == (f'state=unhealthy reason="{fault}"', fault)
+        b.is_well = True
+        wait_for(lambda: states(gateway)[b.address] == "healthy")
+        assert checked(gateway, b.address) == ("state=healthy", "")
+        never.set()
+
+
+def test_the_log_has_one_word_for_an_address_of_a_name(launch):
+    with serving(Patient("b")) as b:
+        port = b.address.rsplit(":", 1)[1]
+        gateway = launch({**cluster([f"localhost:{port}"], health_check=CHECK), "observability": {"access_log": True}})
+        assert answers(gateway, 1) == {"b": 1}
+        name = f'"localhost:{port} (127.0.0.1)"'
+        wait_for(lambda: f"endpoint={name} attempts=1 " in gateway.log, what="the line of the request")
+        assert f"event=endpoint_checked cluster=api endpoint={name} state=healthy\n" in gateway.log
+
+
 def test_tcp_checks(launch):
     with serving(Patient("b")) as b:
         a = Patient("a")
@@ -89,6 +125,7 @@ def test_tcp_checks(launch):
         assert set(answers(gateway)) == {"a", "b"}
         a.close()
         wait_for(lambda: states(gateway)[a.address] == "unhealthy")
+        assert checked(gateway, a.address)[1] == "Connection refused"
         assert states(gateway)[b.address] == "healthy" and not b.checks
 
 
@@ -245,6 +282,7 @@ def test_a_slow_sibling_is_ejected(launch):
 
         wait_for(is_ejected, what="the ejection of the slow one")
         assert figures(gateway)["endpoints"][0]["ejection_reason"] == "latency"
+        assert f'event=endpoints_ejected cluster=api count=1 endpoints="{a.address} for latency"' in gateway.log
 
 
 def test_a_tail_is_ejected_and_one_slow_answer_is_not(launch):

@@ -18,6 +18,11 @@ static void quotes_what_would_break_a_line(void **state)
     assert_string_equal(fg_log_quote(out, sizeof(out), "a\"b\\\n", 5), "\"a\\\"b\\\\\\x0a\"");
     assert_string_equal(fg_log_quote(out, 12, "abcdefghijklmnop", 16), "\"abcde\"");
     assert_string_equal(fg_log_quote(out, 2, "abc", 3), "");
+    assert_string_equal(fg_log_word(out, sizeof(out), "10.0.0.1:80", 11), "10.0.0.1:80");
+    assert_string_equal(fg_log_word(out, sizeof(out), "h:80 (10.0.0.1)", 15),
+                        "\"h:80 (10.0.0.1)\"");
+    assert_string_equal(fg_log_word(out, sizeof(out), "", 0), "\"\"");
+    assert_string_equal(fg_log_word(out, 12, "abcdefghijklmnop", 16), "\"abcde\"");
 }
 
 static void holds_back_a_flood_of_lines(void **state)

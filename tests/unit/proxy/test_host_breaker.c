@@ -32,7 +32,8 @@ static struct fg_breaker_config breaker_of(uint32_t probes)
 
 static void open_fixture(struct fixture *f, const struct fg_breaker_config *breaker, bool is_shadow)
 {
-    const struct fg_hosts_conf conf = {.thread_count = 4,
+    const struct fg_hosts_conf conf = {.cluster = "c",
+                                       .thread_count = 4,
                                        .hosts_max = HOSTS,
                                        .has_breaker = true,
                                        .is_breaker_shadow = is_shadow,

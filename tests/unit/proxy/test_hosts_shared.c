@@ -29,6 +29,7 @@ static struct fg_host_spec spec_of(unsigned port)
 static void setup(struct fg_hosts *hosts, bool has_checks)
 {
     const struct fg_hosts_conf conf = {
+        .cluster = "c",
         .thread_count = 2,
         .hosts_max = HOSTS_MAX,
         .has_checks = has_checks,
@@ -123,8 +124,8 @@ static void another_weight_is_the_same_host(void **state)
     struct fg_host_spec specs[] = {spec_of(1), spec_of(2)};
     assert_int_equal(fg_hosts_replace(&hosts, 0, specs, 2, 0), FG_OK);
     struct fg_host *host = hosts.list[0];
-    fg_hosts_note_check(&hosts, host, true, 7);
-    fg_hosts_note_check(&hosts, hosts.list[1], false, 7);
+    fg_hosts_note_check(&hosts, host, NULL, 7);
+    fg_hosts_note_check(&hosts, hosts.list[1], "status 500", 7);
     uint64_t generation = fg_counter_get(&hosts.generation);
     specs[0].weight = 9;
     specs[1].priority = 3;
@@ -215,13 +216,13 @@ static void a_host_is_used_once_its_check_was_good(void **state)
     assert_int_equal(fg_hosts_replace(&hosts, 0, &spec, 1, 0), FG_OK);
     assert_false(fg_hosts_are_ready(&hosts, &why));
     assert_string_equal(why, "no endpoint has been checked yet");
-    fg_hosts_note_check(&hosts, hosts.list[0], true, 7);
+    fg_hosts_note_check(&hosts, hosts.list[0], NULL, 7);
     assert_true(fg_hosts_are_ready(&hosts, &why));
     assert_int_equal(fg_counter_get(&hosts.list[0]->usable_since_ns), 0); /* no slow start */
-    fg_hosts_note_check(&hosts, hosts.list[0], false, 8);
+    fg_hosts_note_check(&hosts, hosts.list[0], "status 500", 8);
     assert_false(fg_hosts_are_ready(&hosts, &why));
     assert_string_equal(why, "no endpoint is healthy");
-    fg_hosts_note_check(&hosts, hosts.list[0], true, 9);
+    fg_hosts_note_check(&hosts, hosts.list[0], NULL, 9);
     assert_int_equal(fg_counter_get(&hosts.list[0]->usable_since_ns), 9);
     fg_hosts_fini(&hosts);
 }
@@ -290,6 +291,7 @@ static void latencies_of_many_are_counted_in_parts(void **state)
     struct fg_hosts hosts;
     struct fg_host_spec specs[MANY + 1];
     const struct fg_hosts_conf conf = {
+        .cluster = "c",
         .thread_count = LOOPS,
         .hosts_max = MANY + 1,
         .has_outlier = true,
