@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 
-from harness import free_port, plain_http, run_binary, wait_for
+from harness import ROOT, free_port, plain_http, run_binary, wait_for
 from test_refusals import log_of
 
 
@@ -42,6 +42,12 @@ def site(launch_module, recorder_module):
                    route("quiet", timeout="60s", stream_idle_timeout="100ms"), route("app", timeout="60s")]})
     gateway.recorder = recorder
     return gateway
+
+
+def test_every_reason_is_explained_to_operators(site):
+    told = (ROOT / "docs/operations.md").read_text()
+    requests = site.stats()["gateway"]["requests"]
+    assert not [name for name in [*requests["refused"], *requests["failed"]] if f"`{name}`" not in told]
 
 
 def failed_total(site, route, reason):
