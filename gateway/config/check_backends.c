@@ -78,9 +78,12 @@ static void check_cookie(struct fg_snapshot *snapshot, const struct fg_raw_backe
 static void check_choice(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
     static const char *const of_hash[] = {"hash_key", "hash_cookie", "hash_load_max", NULL};
+    static const char *const of_others[] = {"slow_start", NULL};
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
     if (conf->balance != FG_BALANCE_HASH && fg_config_is_sound(cluster->node, "balance"))
         fg_config_refuse_keys(snapshot, cluster->node, of_hash, "unless balance is hash");
+    else if (conf->balance == FG_BALANCE_HASH)
+        fg_config_refuse_keys(snapshot, cluster->node, of_others, "with balance hash");
     check_cookie(snapshot, cluster);
     fg_config_check_order(snapshot, cluster->node, "dns_ttl_min", "dns_ttl_max",
                           conf->dns_ttl_min_ns <= conf->dns_ttl_max_ns);
@@ -112,7 +115,7 @@ static bool speaks_http1(const struct fg_cluster_conf *conf)
 static void check_speech(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
     static const char *const of_v2[] = {"proxy_protocol_tlvs", NULL};
-    static const char *const of_h2[] = {"connection_keepalive", NULL};
+    static const char *const of_h2[] = {"connection_keepalive", "max_streams", NULL};
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
     if (speaks_http1(conf) && fg_config_is_sound(cluster->node, "protocol") &&
         fg_config_is_sound(cluster->node, "tls"))
@@ -135,6 +138,40 @@ static void check_speech(struct fg_snapshot *snapshot, const struct fg_raw_backe
                                "the certificate behind a unix socket cannot be checked without a "
                                "name; expected tls.server_name");
     }
+}
+
+/* Which fields the servers are told. */
+static void check_forwarded(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
+{
+    const uint32_t none = UINT32_C(1) << FG_FORWARDED_NONE;
+    const uint32_t forwarded = cluster->conf.cluster.forwarded;
+    const struct fg_yaml_node *node = fg_yaml_find(cluster->node, "forwarded");
+    if (node == NULL || node->is_refused)
+        return;
+    if (forwarded == 0)
+        fg_config_error_at(snapshot, cluster->node, "forwarded",
+                           "forwarded names nothing; expected none, or the key left out");
+    else if ((forwarded & none) != 0 && forwarded != none)
+        fg_config_error_at(snapshot, cluster->node, "forwarded",
+                           "forwarded has none beside others; expected none alone, or the others");
+}
+
+static void check_retries(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
+{
+    static const char *const of_attempts[] = {"on", "backoff", "backoff_max", NULL};
+    static const char *const of_backoff[] = {"backoff_max", NULL};
+    const struct fg_cluster_conf *conf = &cluster->conf.cluster;
+    const struct fg_yaml_node *node = fg_yaml_find(cluster->node, "retries");
+    if (!fg_config_is_sound(node, "attempts") || !fg_config_is_sound(node, "backoff"))
+        return;
+    if (conf->retries_max == 0)
+        fg_config_refuse_keys(snapshot, node, of_attempts, "without attempts");
+    else if (conf->retry_backoff_ns == 0)
+        fg_config_refuse_keys(snapshot, node, of_backoff, "without backoff");
+    else
+        fg_config_check_order(snapshot, node, "backoff", "backoff_max",
+                              conf->retry_backoff_max_ns == 0 ||
+                                  conf->retry_backoff_ns <= conf->retry_backoff_max_ns);
 }
 
 static void check_health(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
@@ -192,6 +229,8 @@ static void check_cluster(struct fg_snapshot *snapshot, const struct fg_raw_back
                            most, conf->max_connections);
     check_choice(snapshot, cluster);
     check_speech(snapshot, cluster);
+    check_forwarded(snapshot, cluster);
+    check_retries(snapshot, cluster);
     check_health(snapshot, cluster);
     for (size_t i = 0; i < cluster->endpoint_count; i++) {
         const char *address = cluster->endpoints[i].conf.address;

@@ -330,6 +330,27 @@ static const struct error_case checks_cases[] = {
                "routes: [{match: {prefix: /}, to: static:w, add_prefix: /v2/}]\n",
      {"t.yaml:3:57: add_prefix /v2/ ends with the '/' that the rest of the path begins with; "
       "expected it without"}},
+    {"keys of a cluster that would do nothing",
+     LISTENERS
+     "clusters:\n"
+     "  a: {endpoints: [\"h:1\"], balance: hash, slow_start: 1s, max_streams: 5,\n"
+     "    forwarded: []}\n"
+     "  b: {endpoints: [\"h:1\"], retries: {on: 502, backoff: 1s, backoff_max: 2s},\n"
+     "    forwarded: [via, none]}\n"
+     "  c: {endpoints: [\"h:1\"], retries: {attempts: 1, backoff: off, backoff_max: 2s}}\n"
+     "  d: {endpoints: [\"h:1\"], retries: {attempts: 1, backoff: 3s, backoff_max: 2s}}\n"
+     "  e: {endpoints: [\"h:1\"], retries: {attempts: 1, on: 502, backoff_max: 2s},\n"
+     "    protocol: h2, max_streams: 5, forwarded: none}\n" ROUTES,
+     {"t.yaml:3:54: slow_start has no effect with balance hash; expected it left out",
+      "t.yaml:3:71: max_streams has no effect without HTTP/2 (protocol h2, or auto with tls); "
+      "expected it left out",
+      "t.yaml:4:16: forwarded names nothing; expected none, or the key left out",
+      "t.yaml:5:41: on has no effect without attempts; expected it left out",
+      "t.yaml:5:55: backoff has no effect without attempts; expected it left out",
+      "t.yaml:5:72: backoff_max has no effect without attempts; expected it left out",
+      "t.yaml:6:16: forwarded has none beside others; expected none alone, or the others",
+      "t.yaml:7:77: backoff_max has no effect without backoff; expected it left out",
+      "t.yaml:8:59: backoff is above backoff_max; expected it at or below"}},
     {"content of an answer without any",
      LISTENERS "routes: [{match: {prefix: /}, respond: {status: 204, body: x, type: a/b}}]\n",
      {"t.yaml:2:60: body has no effect with a status that has no content; expected it left out",
