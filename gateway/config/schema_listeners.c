@@ -206,7 +206,8 @@ static const struct fg_key listener_keys[] = {
      .type = FG_KEY_PATH,
      .offset = L(client_ca),
      .check = fg_text_check_not_empty,
-     .doc = "PEM file with the authorities that vouch for clients; needed by `client_auth`."},
+     .doc = "PEM file with the authorities that vouch for clients; needed by `client_auth`. Chains "
+            "end at a root, or at one that stands there without its own authority."},
     {.name = "client_crl",
      .type = FG_KEY_PATH,
      .offset = L(client_crl),

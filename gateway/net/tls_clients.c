@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "config/tls_files.h"
 
+#include <openssl/x509v3.h>
 #include <string.h>
 
 struct fg_tls_clients fg_tls_clients_of(const struct fg_listener_conf *conf, size_t index)
@@ -83,10 +84,59 @@ void fg_tls_clients_fini(struct fg_tls_clients *clients)
     *clients = (struct fg_tls_clients){.auth = FG_CLIENT_AUTH_NONE};
 }
 
+static bool has_issuer(const STACK_OF(X509) * authorities, X509 *authority)
+{
+    for (int i = 0; i < sk_X509_num(authorities); i++) {
+        if (X509_check_issued(sk_X509_value(authorities, i), authority) == X509_V_OK)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * An authority that stands there without the one that it is signed by is where chains end: who
+ * trusts a department's alone names that, and not the company's. Marked one by one, since
+ * X509_V_FLAG_PARTIAL_CHAIN would end them at those, too, whose root and its list are known.
+ */
+static bool trust_rootless(STACK_OF(X509) * authorities)
+{
+    for (int i = 0; i < sk_X509_num(authorities); i++) {
+        X509 *authority = sk_X509_value(authorities, i);
+        if (!has_issuer(authorities, authority) &&
+            X509_add1_trust_object(authority, OBJ_nid2obj(NID_client_auth)) != 1)
+            return false;
+    }
+    return true;
+}
+
+/* Does it say of a list that it is none for this certificate, rather than what it says? */
+static bool is_about_list(int error)
+{
+    return error == X509_V_ERR_UNABLE_TO_GET_CRL || error == X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER ||
+           error == X509_V_ERR_CRL_SIGNATURE_FAILURE || error == X509_V_ERR_CRL_NOT_YET_VALID ||
+           error == X509_V_ERR_CRL_HAS_EXPIRED;
+}
+
+/* An authority that is trusted as it is needs nobody's word that it was not revoked (RFC 5280
+ * section 6.1): the list that would say so is of one that is not known here. */
+static int on_verified(int is_fine, X509_STORE_CTX *ctx)
+{
+    const int depth = X509_STORE_CTX_get_error_depth(ctx);
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
+    if (is_fine != 0 || !is_about_list(X509_STORE_CTX_get_error(ctx)) || depth == 0 ||
+        depth + 1 != sk_X509_num(chain) ||
+        (X509_get_extension_flags(sk_X509_value(chain, depth)) & EXFLAG_SI) != 0)
+        return is_fine;
+    X509_STORE_CTX_set_error(ctx, X509_V_OK);
+    return 1;
+}
+
 bool fg_tls_clients_set(const struct fg_tls_clients *clients, SSL_CTX *ctx)
 {
     if (clients->authorities == NULL)
         return true;
+    if (!trust_rootless(clients->authorities))
+        return false;
     X509_STORE *store = SSL_CTX_get_cert_store(ctx);
     for (int i = 0; i < sk_X509_num(clients->authorities); i++) {
         X509 *authority = sk_X509_value(clients->authorities, i);
@@ -103,7 +153,7 @@ bool fg_tls_clients_set(const struct fg_tls_clients *clients, SSL_CTX *ctx)
         return false;
     bool is_needed = clients->auth == FG_CLIENT_AUTH_REQUIRED;
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (is_needed ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
-                       NULL);
+                       on_verified);
     return true;
 }
 

@@ -113,9 +113,9 @@ static int select_certificates(SSL *ssl, int *alert, void *arg)
     for (size_t i = 0; i < set->group_count; i++) {
         if (set->groups[i].having != having)
             continue;
-        SSL_set_SSL_CTX(ssl, set->groups[i].ctx);
+        const SSL_CTX *ctx = SSL_set_SSL_CTX(ssl, set->groups[i].ctx);
         /* That takes along certificates and authorities, but not whether a client has any. */
-        SSL_set_verify(ssl, SSL_CTX_get_verify_mode(set->groups[i].ctx), NULL);
+        SSL_set_verify(ssl, SSL_CTX_get_verify_mode(ctx), SSL_CTX_get_verify_callback(ctx));
     }
     return SSL_TLSEXT_ERR_OK;
 }

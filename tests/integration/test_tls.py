@@ -423,6 +423,78 @@ def test_certificate_of_the_client_is_demanded(launch, pairs, folder, authority,
                     raise ConnectionError("closed before the answer")
 
 
+@pytest.fixture(scope="module")
+def departments(folder):
+    """A company with two departments, each an authority, and somebody of either, who sends the department along."""
+    made = {"company": make_pair(folder, "company")}
+    for name in ("sales", "stores"):
+        made[name] = make_pair(folder, name, authority=made["company"])
+        made[name + "-7"] = make_pair(folder, name + "-7", authority=made[name])
+        alone = made[name + "-7-alone"] = folder / f"{name}-7-alone.crt", made[name + "-7"][1]
+        alone[0].write_bytes(made[name + "-7"][0].read_bytes())
+        made[name + "-7"][0].write_bytes(alone[0].read_bytes() + made[name][0].read_bytes())
+    return made
+
+
+def is_let_in(gateway, host="localhost", **client):
+    try:
+        return Seen(gateway.port, host, request=GET.replace(b"localhost", host.encode()),
+                    **client).answer.startswith(b"HTTP/1.1 200")
+    except (ssl.SSLError, ConnectionError):
+        return False
+
+
+@pytest.mark.parametrize("trusted, let_in", [
+    (["company"], {"sales-7", "stores-7"}), (["company", "sales"], {"sales-7", "stores-7", "sales-7-alone"}),
+    (["sales"], {"sales-7", "sales-7-alone"}), (["sales", "authority"], {"sales-7", "sales-7-alone", "guest"})])
+def test_chains_end_at_what_is_trusted(launch, pairs, folder, departments, authority, guest, trusted, let_in):
+    people = {**departments, "authority": authority, "guest": guest}
+    bundle = folder / ("-".join(trusted) + ".bundle")
+    bundle.write_bytes(b"".join(people[name][0].read_bytes() for name in trusted))
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], client_auth="required", client_ca=str(bundle))],
+                      "routes": ROUTES})
+    for version in (V12, V13):
+        assert let_in == {name for name in ("guest", "sales-7", "sales-7-alone", "stores-7", "stores-7-alone")
+                          if is_let_in(gateway, pair=people[name], version=version)}
+
+
+@pytest.mark.parametrize("lists, let_in", [
+    (["sales"], {"sales-8"}), (["company", "sales"], {"sales-8"}), (["company"], set())])
+def test_an_authority_that_is_trusted_as_it_is_was_not_revoked(launch, pairs, folder, departments, lists, let_in):
+    """Of its clients the list is looked at all the same, and one name's rules are as good as the listener's."""
+    eight = make_pair(folder, "sales-8", authority=departments["sales"])
+    crl = folder / ("-".join(lists) + ".crls")
+    crl.write_bytes(b"".join(make_crl(folder, departments[name], [departments["sales-7"]] if name == "sales" else [])
+                             for name in lists))
+    rules = {"client_auth": "required", "client_ca": str(departments["sales"][0]), "client_crl": str(crl)}
+    everywhere = launch({"listeners": lambda g: [listener(g, pairs["default"], **rules)], "routes": ROUTES})
+    shop = dict(zip(("certificate", "private_key"), map(str, pairs["shop-ec"])))
+    one_name = launch({"listeners": lambda g: [{**listener(g, pairs["default"]), "certificates": [{**shop, **rules}]}],
+                       "routes": ROUTES})
+    for gateway, host in ((everywhere, "localhost"), (one_name, "shop.example.org")):
+        assert let_in == {name for name, pair in {"sales-7": departments["sales-7"], "sales-8": eight}.items()
+                          if is_let_in(gateway, host, pair=pair)}
+    assert is_let_in(one_name)
+
+
+def test_a_department_beside_its_company_is_looked_at(launch, pairs, folder, departments):
+    """Another that is trusted as it is changes nothing of that: the company may take back what a department was."""
+    other = make_pair(folder, "other-company")
+    lone = make_pair(folder, "lone", authority=other)
+    bundle, crl = folder / "mixed.bundle", folder / "mixed.crls"
+    bundle.write_bytes(b"".join(one[0].read_bytes() for one in (lone, departments["company"], departments["sales"])))
+    lists = [make_crl(folder, departments["sales"]), make_crl(folder, lone)]
+    crl.write_bytes(b"".join(lists + [make_crl(folder, departments["company"])]))
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], client_auth="required", client_ca=str(bundle),
+                                                       client_crl=str(crl))],
+                      "routes": ROUTES, "tls": {"check_files": "100ms"}})
+    lone_one = make_pair(folder, "lone-7", authority=lone)
+    assert is_let_in(gateway, pair=departments["sales-7"]) and is_let_in(gateway, pair=lone_one)
+    crl.write_bytes(b"".join(lists + [make_crl(folder, departments["company"], [departments["sales"]])]))
+    wait_for(lambda: not is_let_in(gateway, pair=departments["sales-7"]), what="the new list")
+    assert is_let_in(gateway, pair=lone_one)
+
+
 def test_a_ticket_opens_no_stricter_listener(launch, pairs, folder, authority, guest):
     secret = folder / "shared-tickets"
     tls = {"ticket_secret_file": str(secret)}
