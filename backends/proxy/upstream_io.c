@@ -64,6 +64,10 @@ static bool load_files(SSL_CTX *tls, const struct fg_upstream_tls_conf *conf, co
         (void)fg_error_set(error, "cluster %s: the system's certificates cannot be read", name);
         return false;
     }
+    /* What a file names is trusted as it is, be it no root or a server's own certificate; there are
+     * no lists of what was revoked that a shorter chain would pass by. */
+    if (conf->ca_file != NULL)
+        (void)X509_STORE_set_flags(SSL_CTX_get_cert_store(tls), X509_V_FLAG_PARTIAL_CHAIN);
     if (conf->certificate == NULL)
         return true;
     if (SSL_CTX_use_certificate_chain_file(tls, conf->certificate) != 1 ||

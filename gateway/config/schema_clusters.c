@@ -109,7 +109,8 @@ static const struct fg_key tls_keys[] = {
      .type = FG_KEY_PATH,
      .offset = T(ca_file),
      .derived = "the system's",
-     .doc = "PEM file of the authorities that are trusted."},
+     .doc = "PEM file of the authorities that are trusted, each as it is: their roots need not be "
+            "in it. A server's own certificate there is trusted, too."},
     {.name = "server_name",
      .type = FG_KEY_STRING,
      .offset = T(server_name),

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from harness import plain_http, wait_for
-from tls_tools import reissue
+from tls_tools import make_pair, reissue
 from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
 
 
@@ -71,6 +71,23 @@ def test_the_name_and_the_authority_are_checked(launch, authority, keys, works):
             assert figures(gateway, "connections")["tls_errors"] > 0
             told = [line for line in gateway.log.splitlines() if "event=endpoint_tls_failed" in line]
             assert told and all(server.address in line and REASON.search(line) for line in told), gateway.log
+
+
+@pytest.mark.parametrize("trusted, works", [("root", {"one", "two"}), ("one-ca", {"one"}), ("one", {"one"})])
+def test_chains_end_at_what_is_trusted(launch, tmp_path, trusted, works):
+    """A file with one authority of two under a root, or with a server's own certificate, means that alone."""
+    made = {"root": make_pair(tmp_path, "root")}
+    for name in ("one", "two"):
+        made[name + "-ca"] = make_pair(tmp_path, name + "-ca", authority=made["root"])
+        made[name] = make_pair(tmp_path, name, [name + ".test"], authority=made[name + "-ca"])
+    ca_file = tmp_path / "trusted.pem"
+    ca_file.write_bytes(made[trusted][0].read_bytes())
+    for name in ("one", "two"):
+        made[name][0].write_bytes(made[name][0].read_bytes() + made[name + "-ca"][0].read_bytes())
+        with serving(Raw([ok()], tls=server_tls(made[name]))) as server:
+            gateway = launch(cluster([server.address], tls={"ca_file": str(ca_file), "server_name": name + ".test"}))
+            assert gateway.get("/").status_code == (200 if name in works else 502)
+            assert bool(server.requests) == (name in works)
 
 
 def test_a_certificate_that_is_over_is_none(launch, authority):
