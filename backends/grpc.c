@@ -48,11 +48,14 @@ struct fg_span fg_grpc_status_of(unsigned http_status)
     case 501:
         return FG_SPAN("12"); /* UNIMPLEMENTED */
     case 413:
+    case 414:
     case 429:
+    case 431:
         return FG_SPAN("8"); /* RESOURCE_EXHAUSTED */
     case 502:
     case 503:
         return FG_SPAN("14"); /* UNAVAILABLE */
+    case 408:
     case 504:
         return FG_SPAN("4"); /* DEADLINE_EXCEEDED */
     default:

@@ -68,7 +68,10 @@ static void what_a_client_can_bring_about_is_no_fault(void **state)
 static void every_status_has_a_code(void **state)
 {
     (void)state;
+    assert_true(fg_span_equal(fg_grpc_status_of(408), FG_SPAN("4")));
+    assert_true(fg_span_equal(fg_grpc_status_of(414), FG_SPAN("8")));
     assert_true(fg_span_equal(fg_grpc_status_of(429), FG_SPAN("8")));
+    assert_true(fg_span_equal(fg_grpc_status_of(431), FG_SPAN("8")));
     assert_true(fg_span_equal(fg_grpc_status_of(503), FG_SPAN("14")));
     assert_true(fg_span_equal(fg_grpc_status_of(504), FG_SPAN("4")));
     assert_true(fg_span_equal(fg_grpc_status_of(500), FG_SPAN("13")));
