@@ -114,6 +114,8 @@ static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *t
     size_t len = fg_byte_queue_take(&attempt->upload, &thread->segments, to, room);
     fg_proxy_publish_buffered(thread);
     fg_proxy_request_open_window(request);
+    if (attempt->upload.len == 0) /* whose turn it is may have changed */
+        fg_attempt_set_timeout(attempt);
     if (attempt->upload.len > 0 || !request->is_body_complete)
         return len > 0 ? (ssize_t)len : NGHTTP2_ERR_DEFERRED;
     *data_flags |= NGHTTP2_DATA_FLAG_EOF;

@@ -5,6 +5,7 @@ streams and GOAWAY, ends that are none, trailers.
 import concurrent.futures
 import hashlib
 import threading
+import time
 
 import h2.errors
 import h2.settings
@@ -114,6 +115,24 @@ def test_a_slow_server_stops_the_client(launch):
             wait_for(lambda: server.streams and len(server.streams[0][2].body) == 65535)
             assert figures(gateway)["upload_buffered_bytes"] <= 256 * 1024
         wait_for(lambda: server.streams[0][2].reset is not None)
+
+
+def test_an_upload_that_pauses_is_waited_for(launch):
+    """Only who has the request can be late with the head of an answer."""
+    with serving(H2Server()) as server:
+        gateway = launch({**h2_cluster(server, response_head_timeout="500ms"),
+                          "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}]})
+        client = wire.H2(wire.connect(gateway.port))
+        with client.connection:
+            client.send(wire.headers(1, wire.pseudo("/up", method="POST"), wire.END_HEADERS))
+            for piece in (b"first", b"second"):
+                client.send(wire.frame(wire.DATA, 0, 1, piece))
+                wait_for(lambda: server.streams and server.streams[0][2].body.endswith(piece))
+            started = time.monotonic()
+            wait_for(lambda: time.monotonic() > started + 1.2, what="the end of the time for a head")
+            client.send(wire.frame(wire.DATA, wire.END_STREAM, 1, b"last"))
+            assert client.until(lambda: client.is_over(1)) and client.status[1] == 200
+        assert figures(gateway, "endpoints")[0]["errors"] == 0
 
 
 def test_a_slow_client_stops_its_stream_only(launch):
