@@ -76,12 +76,13 @@ static bool is_waiting_to_send(const struct fg_proxy_attempt *attempt)
     return is_h2(attempt) ? attempt->upload.len > 0 : fg_h1_is_waiting(attempt);
 }
 
-/* The server has all that came of the body, and the client is to send the rest. */
+/* The server has all that came of the body, and the client is to send the rest: the gateway watches
+ * that. */
 static bool is_clients_turn(const struct fg_proxy_attempt *attempt)
 {
     const struct fg_proxy_request *request = attempt->request;
-    return attempt->is_begun && attempt->head_ns == 0 && !request->is_body_complete &&
-           !attempt->is_write_broken && !request->is_upgrade && !is_waiting_to_send(attempt);
+    return attempt->is_begun && !request->is_body_complete && !attempt->is_write_broken &&
+           !request->is_upgrade && !is_waiting_to_send(attempt);
 }
 
 /* The gateway does, by the route's own times. */
@@ -97,12 +98,10 @@ void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt)
     struct fg_proxy_thread *thread = request->thread;
     if (!attempt->is_begun)
         return; /* connecting has its own */
-    if (request->is_paused || is_silence_watched(attempt))
+    if (request->is_paused || is_silence_watched(attempt) || is_clients_turn(attempt))
         fg_timeout_list_clear(&attempt->timeout);
     else if (attempt->head_ns > 0)
         fg_timeout_list_set(&thread->body_timeouts, &attempt->timeout);
-    else if (is_clients_turn(attempt))
-        fg_timeout_list_clear(&attempt->timeout); /* the gateway watches it */
     else
         fg_timeout_list_set(&thread->head_timeouts, &attempt->timeout);
 }

@@ -225,7 +225,9 @@ static const struct fg_key limits_keys[] = {
      .initial = "20s",
      .min = 1 * MS,
      .max = 1 * HOUR,
-     .doc = "Longest silence while a request body is read."},
+     .doc =
+         "Longest silence while a request body is read. Behind the head of an answer it does not "
+         "count while the answer goes on, nor on routes with `stream_idle_timeout`."},
     {.name = "late_body_max",
      .type = FG_KEY_SIZE,
      .offset = L(late_body_max),

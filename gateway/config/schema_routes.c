@@ -567,8 +567,9 @@ static const struct fg_key route_keys[] = {
      .max = 7 * DAY,
      .doc =
          "For server-sent events and other long answers: `timeout` then ends with the head of the "
-         "answer, and after it the answer is cut when nothing comes for so long, whatever "
-         "`response_idle_timeout` the cluster has. Servers of gRPC are told of no end but the "
+         "answer, and after it the answer is cut when nothing comes from either side for so long, "
+         "whatever `response_idle_timeout` the cluster has. Servers of gRPC are told of no end but "
+         "the "
          "client's own."},
     {.name = "body_max",
      .type = FG_KEY_SIZE,

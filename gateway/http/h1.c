@@ -83,7 +83,12 @@ static void on_body_timeout(struct fg_timeout *timeout)
 {
     struct fg_stream *stream = FG_CONTAINER_OF(timeout, struct fg_stream, body_timeout);
     struct fg_h1 *h1 = fg_h1_of(stream->codec);
-    fg_counter_add_owned(&h1->codec.transport->env->stats->timeouts, 1);
+    struct fg_codec_env *env = h1->codec.transport->env;
+    if (!fg_stream_is_body_late(stream)) {
+        fg_timeout_arm(&env->timeouts, timeout, FG_TIMEOUT_BODY);
+        return;
+    }
+    fg_counter_add_owned(&env->stats->timeouts, 1);
     fg_h1_close_after(h1, FG_CLOSE_LINGER);
     fg_stream_gone(stream, FG_GONE_TIMEOUT);
     if (stream->is_head_sent)

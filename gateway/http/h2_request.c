@@ -25,8 +25,9 @@ static void on_body_timeout(struct fg_timeout *timeout)
         fg_h2_dismiss(h2, stream);
     if (stream->state != FG_STREAM_OPEN || stream->is_body_complete)
         return;
-    if (stream->unconsumed >= FG_BODY_WINDOW / 2) {
-        fg_timeout_arm(&env->timeouts, timeout, FG_TIMEOUT_BODY); /* the handler is the slow one */
+    bool is_handlers = stream->unconsumed >= FG_BODY_WINDOW / 2;
+    if (is_handlers || !fg_stream_is_body_late(stream)) {
+        fg_timeout_arm(&env->timeouts, timeout, FG_TIMEOUT_BODY);
         return;
     }
     fg_counter_add_owned(&env->stats->timeouts, 1);

@@ -106,6 +106,14 @@ static void keep(struct fg_codec_env *env, struct fg_stream *stream)
     }
 }
 
+bool fg_stream_is_body_late(struct fg_stream *stream)
+{
+    const struct fg_request *req = &stream->req;
+    bool has_answered = stream->is_head_sent && req->bytes_out != stream->out_seen;
+    stream->out_seen = req->bytes_out;
+    return !has_answered && (!stream->is_head_sent || req->ex.stream_deadline_ns == 0);
+}
+
 void fg_stream_release(struct fg_stream *stream)
 {
     struct fg_codec_env *env = stream->codec->transport->env;

@@ -80,6 +80,7 @@ struct fg_stream {
     size_t unwanted;   /* h2: of the request body, that nobody takes */
     size_t brought;    /* of the request body, since moved_ns */
     uint64_t moved_ns; /* when the request last came on by FG_WRITE_PROGRESS_BYTES, or began */
+    uint64_t out_seen; /* req.bytes_out when the body was last found silent */
 
     /* fields behind the bodies */
     struct fg_trailers trailers; /* the request's */
@@ -125,6 +126,13 @@ void fg_stream_release(struct fg_stream *stream);
 
 /* The head is complete: fills the exchange in. */
 enum fg_http_error fg_stream_finish_head(struct fg_stream *stream);
+
+/*
+ * Nothing of the body has come for the time that it may be silent. Is it late? Not while there is
+ * an answer that goes on (who listens need not talk), nor where the route has a time of its own for
+ * that: its caller waits as long again.
+ */
+bool fg_stream_is_body_late(struct fg_stream *stream);
 
 /* on_request. The stream may be answered when it returns. */
 void fg_stream_begin(struct fg_stream *stream);

@@ -135,7 +135,7 @@ static void leave_late(struct fg_flow *flow)
 /* In the middle of its answer. */
 static void leave_unfinished(struct fg_flow *flow)
 {
-    bool is_clients_doing = fg_response_stalled_since(flow->req) != 0 ||
+    bool is_clients_doing = fg_response_stalled_since(flow->req) != 0 || is_clients_turn(flow) ||
                             (flow->is_deadline_clients && flow->silence_max_ns == 0);
     if (is_clients_doing)
         fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
