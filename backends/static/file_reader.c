@@ -35,7 +35,7 @@ static enum fg_file_outcome outcome_of(int error)
 /* The file of that name; -1: there is none. */
 static int open_regular(const struct fg_file_reader *reader, const char *path, struct stat *status)
 {
-    int fd = fg_file_open_beneath(reader->root_fd, path);
+    int fd = fg_file_open_beneath(reader->root_fd, path, reader->symlinks);
     if (fd != -1 && (fstat(fd, status) == -1 || !S_ISREG(status->st_mode))) {
         close(fd);
         return -1;
@@ -90,7 +90,7 @@ static void prefer_coded(struct fg_file_reader *reader, const struct stat *plain
 static enum fg_file_outcome open_file(struct fg_file_reader *reader)
 {
     struct stat status;
-    reader->fd = fg_file_open_beneath(reader->root_fd, reader->path);
+    reader->fd = fg_file_open_beneath(reader->root_fd, reader->path, reader->symlinks);
     if (reader->fd == -1)
         return outcome_of(errno);
     if (fstat(reader->fd, &status) == -1)
@@ -153,6 +153,7 @@ struct fg_file_reader *fg_file_reader_try_acquire(struct fg_static_thread *threa
     }
     reader->thread = thread;
     reader->root_fd = thread->files->root_fd;
+    reader->symlinks = thread->files->conf.symlinks;
     reader->file_bytes_max = thread->files->conf.file_bytes_max;
     reader->fd = -1;
     fg_list_init(&reader->link);

@@ -7,9 +7,15 @@
 
 #include <stdint.h>
 
+enum fg_file_symlinks {
+    FG_FILE_SYMLINKS_NONE,   /* no file is found by way of one */
+    FG_FILE_SYMLINKS_INSIDE, /* relative ones, as long as they lead to something below the root */
+};
+
 struct fg_static_conf {
-    const char *root;              /* directory, absolute once loaded */
-    const char *index;             /* file served for a path that ends in '/'; "index.html" */
+    const char *root;  /* directory, absolute once loaded */
+    const char *index; /* file served for a path that ends in '/'; "index.html" */
+    enum fg_file_symlinks symlinks;
     uint64_t file_bytes_max;       /* larger files are refused with 403 */
     const char *cache_control;     /* sent with every file; "public, max-age=60" */
     uint32_t precompressed;        /* 1 << enum fg_coding each: files of these are looked for */

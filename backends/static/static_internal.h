@@ -51,6 +51,7 @@ struct fg_file_reader {
     int fd; /* -1: open `path` first; the reader's while it works */
     uint64_t offset;
     size_t bytes_wanted;
+    enum fg_file_symlinks symlinks;
     uint64_t file_bytes_max;          /* a larger one is not read */
     unsigned codings;                 /* 1 << enum fg_coding each: may be opened in its place */
     struct fg_accept_encoding accept; /* which of them its client takes; valid if there are any */

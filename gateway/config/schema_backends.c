@@ -20,6 +20,9 @@
 static const struct fg_choice codings[] = {
     {"gzip", FG_CODING_GZIP}, {"zstd", FG_CODING_ZSTD}, {"br", FG_CODING_BR}, {NULL, 0}};
 
+static const struct fg_choice symlinks[] = {
+    {"inside", FG_FILE_SYMLINKS_INSIDE}, {"none", FG_FILE_SYMLINKS_NONE}, {NULL, 0}};
+
 #define L(member) AT(fg_raw_backend, conf.files.member)
 static const struct fg_key static_keys[] = {
     {.name = "root",
@@ -27,9 +30,17 @@ static const struct fg_key static_keys[] = {
      .offset = L(root),
      .is_required = true,
      .check = fg_text_check_not_empty,
-     .doc =
-         "The directory, opened at the start. Nothing outside it is served, nor names that begin "
-         "with a dot, nor what a symbolic link leads to."},
+     .doc = "The directory, opened at the start and on reload. Nothing outside it is served, nor "
+            "names that begin with a dot."},
+    {.name = "symlinks",
+     .type = FG_KEY_ENUM,
+     .offset = L(symlinks),
+     .initial = "inside",
+     .choices = symlinks,
+     .doc = "`inside`: symbolic links are followed where they are relative and lead to something "
+            "below `root`, also to names that begin with a dot: a ConfigMap or Secret that "
+            "Kubernetes mounts consists of such, and may be exchanged at any time. `none`: what "
+            "one leads to is not found."},
     {.name = "index",
      .type = FG_KEY_STRING,
      .offset = L(index),

@@ -73,6 +73,15 @@ static void fill(struct fixture *f)
     make_link(f, "..", "up");
     make_link(f, "/etc", "etc");
     make_link(f, "a.txt", "in");
+    make_directory(f, "..2026");
+    make_file(f, "..2026/page.txt", "mounted", 7);
+    make_link(f, "..2026", "..data");
+    make_link(f, "..data/page.txt", "page.txt");
+    make_link(f, "./../docs/.././in", "docs/far");
+    make_link(f, "docs/..", "self");
+    make_link(f, "b", "a");
+    make_link(f, "a", "b");
+    make_link(f, "../root/a.txt", "back");
     make_file(f, "../secret", "secret", 6);
     char *large = malloc(LARGE_BYTES);
     assert_non_null(large);
@@ -100,6 +109,7 @@ static int setup(void **state)
     fill(f);
     f->conf = (struct fg_static_conf){.root = f->root,
                                       .index = "index.html",
+                                      .symlinks = FG_FILE_SYMLINKS_INSIDE,
                                       .file_bytes_max = 8 << 20,
                                       .cache_control = "public, max-age=60",
                                       .ranges_max = 16};
@@ -233,8 +243,8 @@ static void nothing_outside_is_reached(void **state)
 {
     static const char *const paths[] = {
         "/missing",     "/.env",  "/../secret", "/%2e%2e/secret", "/out",      "/up/secret",
-        "/etc/passwd",  "/in",    "/a.txt/",    "/a.txt/x",       "/docs/../", "/fifo",
-        "/docs/./../a", "/bare/", "/a.txt%00",  "/docs//",
+        "/etc/passwd",  "/a",     "/a.txt/",    "/a.txt/x",       "/docs/../", "/fifo",
+        "/docs/./../a", "/bare/", "/a.txt%00",  "/docs//",        "/back",     "/..data/page.txt",
     };
     struct fixture *f = *state;
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
@@ -246,25 +256,88 @@ static void nothing_outside_is_reached(void **state)
     }
 }
 
-static void stepwise_opening_refuses_the_same(void **state)
+static void links_are_followed_inside_or_not_at_all(void **state)
+{
+    static const struct {
+        const char *path;
+        const char *body;
+    } cases[] = {
+        {"/in", "0123456789"},      {"/page.txt", "mounted"},        {"/self/a.txt", "0123456789"},
+        {"/self/docs/", "<p>docs"}, {"/self/self/in", "0123456789"},
+    };
+    struct fixture *f = *state;
+    struct fg_static *files = (struct fg_static *)f->backend;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fake_exchange *fake = begin(f, i, "GET", cases[i].path);
+        run(f, fake);
+        assert_int_equal(fake->status, 200);
+        assert_string_equal(fake->body, cases[i].body);
+    }
+    f->backend->ops->thread_close(f->thread);
+    files->conf.symlinks = FG_FILE_SYMLINKS_NONE;
+    struct fg_error error;
+    const struct fg_backend_env env = {
+        .base = f->base, .mailbox = &f->mailbox, .helper = f->helper, .thread_count = 1};
+    f->thread = f->backend->ops->thread_open(f->backend, &env, &error);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fake_exchange *fake = begin(f, i, "GET", cases[i].path);
+        run(f, fake);
+        assert_int_equal(fake->status, 404);
+    }
+}
+
+/* Either way of opening, with the kernel's answers. */
+static void stepwise_opening_does_the_same(void **state)
 {
     struct fixture *f = *state;
     int root_fd = open(f->root, O_PATH | O_DIRECTORY);
     static const struct {
         const char *path;
-        int error;
+        int error;      /* with links */
+        int bare_error; /* without */
     } cases[] = {
-        {"a.txt", 0},         {"docs/index.html", 0}, {"docs", 0},
-        {"missing", ENOENT},  {"out", ELOOP},         {"up/secret", ENOTDIR},
-        {"in", ELOOP},        {"../secret", EXDEV},   {"docs/../a.txt", EXDEV},
-        {"a.txt/x", ENOTDIR}, {"", ENOENT},           {"/etc/passwd", ENOENT},
+        {"a.txt", 0, 0},
+        {"docs/index.html", 0, 0},
+        {"docs", 0, 0},
+        {"docs/../a.txt", 0, 0},
+        {"docs/..", 0, 0},
+        {"docs/./index.html", 0, 0},
+        {"missing", ENOENT, ENOENT},
+        {"../secret", EXDEV, EXDEV},
+        {"docs/../../secret", EXDEV, EXDEV},
+        {"a.txt/x", ENOTDIR, ENOTDIR},
+        {"", ENOENT, ENOENT},
+        {"in", 0, ELOOP},
+        {"page.txt", 0, ELOOP},
+        {"docs/far", 0, ELOOP},
+        {"self/docs/far", 0, ELOOP},
+        {"a", ELOOP, ELOOP},
+        {"a/x", ELOOP, ELOOP},
+        {"out", EXDEV, ELOOP},
+        {"etc", EXDEV, ELOOP},
+        {"etc/passwd", EXDEV, ELOOP},
+        {"up/secret", EXDEV, ELOOP},
+        {"back", EXDEV, ELOOP},
     };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        int fd = fg_file_open_stepwise(root_fd, cases[i].path);
-        if ((fd == -1 ? errno : 0) != cases[i].error)
-            fail_msg("%s: %s", cases[i].path, strerror(errno));
-        if (fd != -1)
-            close(fd);
+    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *path = cases[i / 2].path;
+        bool follows = i % 2 == 0;
+        enum fg_file_symlinks symlinks = follows ? FG_FILE_SYMLINKS_INSIDE : FG_FILE_SYMLINKS_NONE;
+        int expected = follows ? cases[i / 2].error : cases[i / 2].bare_error;
+        int at_once = fg_file_open_beneath(root_fd, path, symlinks);
+        if ((at_once == -1 ? errno : 0) != expected)
+            fail_msg("%s at once: %s", path, strerror(errno));
+        int stepwise = fg_file_open_stepwise(root_fd, path, symlinks);
+        if ((stepwise == -1 ? errno : 0) != expected)
+            fail_msg("%s: %s", path, strerror(errno));
+        if (at_once == -1)
+            continue;
+        struct stat one, other;
+        assert_int_equal(fstat(at_once, &one), 0);
+        assert_int_equal(fstat(stepwise, &other), 0);
+        assert_int_equal(one.st_ino, other.st_ino);
+        close(at_once);
+        close(stepwise);
     }
     close(root_fd);
 }
@@ -404,7 +477,8 @@ static void opens_what_stands_beside_it(void **state)
         {"/b.js", "zstd", NULL, "plain"},
         {"/b.js", "compress", NULL, "plain"},
         {"/a.txt", "gzip, br, zstd", NULL, "0123456789"},
-        {"/c.css", "br, zstd, gzip;q=0.1", "gzip", "c in g"}, /* a directory and a link are none */
+        {"/c.css", "br, zstd, gzip;q=0.1", "gzip",
+         "c in g"}, /* a directory and a link to outside are none */
         {"/b.js.br", "br", NULL, "brotli!"},
     };
     struct fixture *f = *state;
@@ -420,7 +494,7 @@ static void opens_what_stands_beside_it(void **state)
     assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
     make_file(f, "c.css", "c", 1);
     make_directory(f, "c.css.br");
-    make_link(f, "a.txt", "c.css.zst");
+    make_link(f, "/a.txt", "c.css.zst");
     make_file(f, "c.css.gz", "c in g", 6);
     for (unsigned round = 0; round < 2; round++) {
         files->conf.precompressed = round == 0 ? 0 : all;
@@ -510,7 +584,8 @@ int main(void)
         STATIC_TEST(serves_head_empty_files_and_indexes),
         STATIC_TEST(validators_make_304_and_ranges_206),
         STATIC_TEST(nothing_outside_is_reached),
-        STATIC_TEST(stepwise_opening_refuses_the_same),
+        STATIC_TEST(links_are_followed_inside_or_not_at_all),
+        STATIC_TEST(stepwise_opening_does_the_same),
         STATIC_TEST(a_directory_without_slash_is_redirected),
         STATIC_TEST(other_methods_are_told_what_is_allowed),
         STATIC_TEST(a_file_too_large_is_forbidden),
