@@ -73,16 +73,35 @@ static bool verify_ecdsa(EVP_MD_CTX *ctx, const struct fg_public_key *key, struc
     return len > 0 && verify_with_key(ctx, key, is_signed, der, len);
 }
 
+/* As long as the modulus, to the byte (RFC 8017 sections 8.1.2 and 8.2.2): OpenSSL takes one of PSS
+ * without its leading zeros, too. */
+static bool verify_rsa(EVP_MD_CTX *ctx, const struct fg_public_key *key, struct fg_span is_signed,
+                       const unsigned char *signature, size_t signature_bytes)
+{
+    return signature_bytes == (size_t)EVP_PKEY_get_size(key->key) &&
+           verify_with_key(ctx, key, is_signed, signature, signature_bytes);
+}
+
 bool fg_jwt_signature_is_good(EVP_MD_CTX *ctx, const struct fg_public_key *key,
                               struct fg_span is_signed, const unsigned char *signature,
                               size_t signature_bytes)
 {
-    enum fg_key_scheme scheme = fg_key_kind_of(key->algorithm)->scheme;
-    bool is_good = scheme == FG_KEY_SCHEME_HMAC
-                       ? verify_hmac(key, is_signed, signature, signature_bytes)
-                   : scheme == FG_KEY_SCHEME_ECDSA
-                       ? verify_ecdsa(ctx, key, is_signed, signature, signature_bytes)
-                       : verify_with_key(ctx, key, is_signed, signature, signature_bytes);
+    bool is_good = false;
+    switch (fg_key_kind_of(key->algorithm)->scheme) {
+    case FG_KEY_SCHEME_HMAC:
+        is_good = verify_hmac(key, is_signed, signature, signature_bytes);
+        break;
+    case FG_KEY_SCHEME_ECDSA:
+        is_good = verify_ecdsa(ctx, key, is_signed, signature, signature_bytes);
+        break;
+    case FG_KEY_SCHEME_PKCS1:
+    case FG_KEY_SCHEME_PSS:
+        is_good = verify_rsa(ctx, key, is_signed, signature, signature_bytes);
+        break;
+    case FG_KEY_SCHEME_EDDSA:
+        is_good = verify_with_key(ctx, key, is_signed, signature, signature_bytes);
+        break;
+    }
     ERR_clear_error();
     return is_good;
 }

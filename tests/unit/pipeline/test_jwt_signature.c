@@ -11,10 +11,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
-static const struct fg_span text = FG_SPAN_LITERAL("header.claims");
+static struct fg_span text = FG_SPAN_LITERAL("header.claims");
 static EVP_MD_CTX *ctx;
 static EVP_PKEY *rsa;
 
@@ -145,6 +146,28 @@ static void wants_a_salt_as_long_as_the_digest(void **state)
     EVP_PKEY_free(key.key);
 }
 
+/* Of 256 one begins with a zero: it is that number still, but no signature (RFC 8017 section 8). */
+static void takes_none_without_its_leading_zeros(void **state)
+{
+    (void)state;
+    const struct fg_span usual = text;
+    static const enum fg_key_algorithm algorithms[] = {FG_KEY_RS256, FG_KEY_PS256};
+    for (unsigned i = 0; i < 2; i++) {
+        struct fg_public_key key = make_key(algorithms[i]);
+        unsigned char signature[512] = {1};
+        char claims[32];
+        for (unsigned n = 0; n < 10000 && signature[0] != 0; n++) {
+            text = fg_span_make(claims, (size_t)snprintf(claims, sizeof(claims), "header.%u", n));
+            assert_int_equal(sign(&key, RSA_PSS_SALTLEN_DIGEST, signature), 256);
+        }
+        assert_int_equal(signature[0], 0);
+        assert_true(is_good(&key, signature, 256));
+        assert_false(is_good(&key, signature + 1, 255));
+        EVP_PKEY_free(key.key);
+    }
+    text = usual;
+}
+
 /* ---- RFC 7520 ---- */
 
 #define PAYLOAD                                                                                    \
@@ -219,6 +242,7 @@ int main(void)
         cmocka_unit_test(takes_its_own),
         cmocka_unit_test(takes_none_of_another_algorithm),
         cmocka_unit_test(wants_a_salt_as_long_as_the_digest),
+        cmocka_unit_test(takes_none_without_its_leading_zeros),
         cmocka_unit_test(agrees_with_the_standard),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
