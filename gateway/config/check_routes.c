@@ -214,6 +214,14 @@ static void check_prefixes(struct fg_snapshot *snapshot, const struct fg_raw_rou
                            conf->add_prefix);
 }
 
+static void check_stream_slot(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
+{
+    if (route->conf.stream_holds_slot && route->conf.stream_idle_ns == 0)
+        fg_config_error_at(snapshot, route->node, "stream_holds_slot",
+                           "stream_holds_slot has no effect without stream_idle_timeout; expected "
+                           "it left out");
+}
+
 static void check_websocket(struct fg_snapshot *snapshot, const struct fg_raw_route *route)
 {
     if (!route->conf.websocket)
@@ -372,6 +380,7 @@ void fg_config_check_routes(struct fg_snapshot *snapshot)
         check_action(snapshot, route);
         check_prefixes(snapshot, route);
         check_websocket(snapshot, route);
+        check_stream_slot(snapshot, route);
         check_room(snapshot, i);
         check_limit(snapshot, route);
         check_unused_keys(snapshot, route);

@@ -443,6 +443,7 @@ struct fg_route_conf {
     uint32_t identity_by;    /* 0: any means */
     uint64_t timeout_ns;     /* whole request; the deadline */
     uint64_t stream_idle_ns; /* not 0: the deadline ends with the head, then this silence counts */
+    bool stream_holds_slot;  /* of a cluster's concurrency, until the answer's end */
     uint64_t body_bytes_max;
     bool has_concurrency; /* a limit of its own, before the backend's: */
     struct fg_concurrency_conf concurrency;

@@ -571,6 +571,14 @@ static const struct fg_key route_keys[] = {
          "whatever `response_idle_timeout` the cluster has. Servers of gRPC are told of no end but "
          "the "
          "client's own."},
+    {.name = "stream_holds_slot",
+     .type = FG_KEY_BOOL,
+     .offset = L(stream_holds_slot),
+     .initial = "false",
+     .doc = "With `stream_idle_timeout`, for answers of a cluster that are work until their end, "
+            "such as a model's tokens: each keeps its slot of `concurrency` so long. Else the slot "
+            "is free once the answer has begun, as with WebSockets, or a few streams that wait "
+            "for events would hold them all; the cluster's `limits.requests` counts both."},
     {.name = "body_max",
      .type = FG_KEY_SIZE,
      .offset = L(body_bytes_max),

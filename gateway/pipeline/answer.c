@@ -490,6 +490,35 @@ static void on_interim(struct fg_exchange *ex, unsigned status, const struct fg_
         fg_flow_send_interim(flow, status, fields, field_count);
 }
 
+static bool is_backend_fault(unsigned status)
+{
+    return status == 500 || status == 502 || status == 503 || status == 504;
+}
+
+/* By what it has answered. */
+static void leave_answered(struct fg_flow *flow)
+{
+    bool is_fault = is_backend_fault(flow->status) || flow->has_call_failed;
+    fg_flow_leave_backend(flow,
+                          flow->status == 503 || flow->status == 504 ? FG_CONCURRENCY_DROPPED
+                                                                     : FG_CONCURRENCY_SUCCESS,
+                          is_fault ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
+}
+
+static bool is_at_cluster(const struct fg_flow *flow)
+{
+    const struct fg_config *config = flow->thread->pipeline->config;
+    return config->backends[flow->route->backend_index].kind == FG_BACKEND_CLUSTER;
+}
+
+/* It goes on for as long as something comes, which may be hours: what has begun is no work. */
+static void begin_stream(struct fg_flow *flow)
+{
+    if (is_at_cluster(flow) && !flow->route->stream_holds_slot)
+        leave_answered(flow);
+    fg_flow_end_by_silence(flow, flow->route->stream_idle_ns);
+}
+
 static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,
                     size_t field_count)
 {
@@ -503,12 +532,7 @@ static void on_head(struct fg_exchange *ex, unsigned status, const struct fg_fie
     if (status == 101)
         fg_flow_begin_tunnel(flow);
     else if (flow->route->stream_idle_ns > 0 && !flow->is_answer_over)
-        fg_flow_end_by_silence(flow, flow->route->stream_idle_ns);
-}
-
-static bool is_backend_fault(unsigned status)
-{
-    return status == 500 || status == 502 || status == 503 || status == 504;
+        begin_stream(flow);
 }
 
 /*
@@ -517,8 +541,7 @@ static bool is_backend_fault(unsigned status)
  */
 static void leave_for_slow_client(struct fg_flow *flow)
 {
-    const struct fg_config *config = flow->thread->pipeline->config;
-    if (config->backends[flow->route->backend_index].kind != FG_BACKEND_CLUSTER)
+    if (!is_at_cluster(flow))
         return;
     fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS,
                           is_backend_fault(flow->status) ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
@@ -558,12 +581,8 @@ static void on_trailers(struct fg_exchange *ex, const struct fg_field *fields, s
 /* The backend is done with the exchange, and well. */
 static void finish_backend(struct fg_flow *flow)
 {
-    bool is_fault = is_backend_fault(flow->status) || flow->has_call_failed;
     fg_flow_close_backend(flow);
-    fg_flow_leave_backend(flow,
-                          flow->status == 503 || flow->status == 504 ? FG_CONCURRENCY_DROPPED
-                                                                     : FG_CONCURRENCY_SUCCESS,
-                          is_fault ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);
+    leave_answered(flow);
 }
 
 static void on_end(struct fg_exchange *ex)

@@ -1,6 +1,6 @@
 """
-test_duplex.py: answers that begin while their requests go on, as gRPC's streams both ways do: who may be silent, for how
-long, and whose doing it is when that was too long.
+test_duplex.py: answers that begin while their requests go on, as gRPC's streams both ways do, and those that go on for long:
+who may be silent, for how long, whose doing it is when that was too long, and what they keep from others.
 """
 import threading
 import time
@@ -111,3 +111,24 @@ def test_a_silence_that_the_client_could_have_ended_is_its_own(site, server, pat
             assert client.until(lambda: client.is_over(1)) and 1 in client.resets and 1 not in client.ended
     wait_for(lambda: server.resets == before + FAILURES + 1, what="the end at the server")
     assert site.gate(cluster)["breaker"]["opened_total"] == 0
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_streams_that_have_begun_leave_their_slots(launch, server, holds):
+    """Else as many as may be in flight would keep out all others until they end."""
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1},
+        "clusters": {"app": {"endpoints": [server.address], "protocol": "h2", "concurrency": {"kind": "fixed", "limit": 4},
+                             "queue": {"wait_max": "200ms"}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "stream_idle_timeout": "60s", "stream_holds_slot": holds}]})
+    client = wire.H2(wire.connect(gateway.port))
+    with client.connection:
+        for stream in range(1, 21, 2):
+            client.send(wire.headers(stream, wire.pseudo("/quiet")))
+            assert client.until(lambda: stream in client.status)
+        assert [client.status[stream] for stream in range(1, 21, 2)] == [200] * (4 if holds else 10) + [503] * (6 if holds else 0)
+        assert gateway.gate("app")["concurrency"]["in_flight"] == (4 if holds else 0)
+        assert gateway.stats()["backends"]["app"]["limits"]["requests"]["used"] == (4 if holds else 10)
+    gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0)
+    assert gateway.gate("app")["concurrency"]["in_flight"] == 0

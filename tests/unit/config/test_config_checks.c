@@ -351,6 +351,11 @@ static const struct error_case checks_cases[] = {
       "t.yaml:6:16: forwarded has none beside others; expected none alone, or the others",
       "t.yaml:7:77: backoff_max has no effect without backoff; expected it left out",
       "t.yaml:8:59: backoff is above backoff_max; expected it at or below"}},
+    {"a stream's slot where there are no streams",
+     LISTENERS "clusters: {c: {endpoints: [\"h:1\"]}}\n"
+               "routes: [{match: {prefix: /}, to: cluster:c, stream_holds_slot: true}]\n",
+     {"t.yaml:3:65: stream_holds_slot has no effect without stream_idle_timeout; expected it left "
+      "out"}},
     {"content of an answer without any",
      LISTENERS "routes: [{match: {prefix: /}, respond: {status: 204, body: x, type: a/b}}]\n",
      {"t.yaml:2:60: body has no effect with a status that has no content; expected it left out",
