@@ -158,6 +158,7 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"closed_idle", offsetof(struct fg_net_stats, closed_idle)},
         {"handshakes_ok", offsetof(struct fg_net_stats, handshakes_ok)},
         {"handshakes_failed", offsetof(struct fg_net_stats, handshakes_failed)},
+        {"client_certificates_refused", offsetof(struct fg_net_stats, client_certificates_refused)},
         {"handshakes_stapled", offsetof(struct fg_net_stats, handshakes_stapled)},
         {"handshakes_resumed", offsetof(struct fg_net_stats, handshakes_resumed)},
         {"handshakes_open", offsetof(struct fg_net_stats, handshakes_open)},

@@ -15,6 +15,7 @@
  */
 #include "net/net_internal.h"
 
+#include "base/log.h"
 #include "net/flood_ledger_shared.h"
 #include "net/loop.h"
 #include "net/shares.h"
@@ -416,6 +417,21 @@ static void note_tls(struct fg_connection *connection)
     link->is_misdirected = connection->listening->tls->minds_hosts ? is_misdirected : NULL;
 }
 
+/* The client sees an alert that is the same for many reasons, if it shows it at all. */
+static void note_failure(struct fg_connection *connection)
+{
+    static struct fg_log_limit limit;
+    struct fg_net_stats *stats = &connection->net->stats;
+    const char *fault = fg_tls_certificate_fault(&connection->tls);
+    fg_counter_add_owned(&stats->handshakes_failed, 1);
+    if (fault == NULL)
+        return;
+    fg_counter_add_owned(&stats->client_certificates_refused, 1);
+    fg_log_limited(&limit, 1, FG_LOG_WARN, "client_certificate_refused",
+                   "listener=%s from=%s reason=\"%s\"", connection->listening->conf->name,
+                   connection->addr_text, fault);
+}
+
 static bool advance_handshake(struct fg_connection *connection)
 {
     struct fg_net_stats *stats = &connection->net->stats;
@@ -428,7 +444,7 @@ static bool advance_handshake(struct fg_connection *connection)
     case FG_TLS_EOF:
     case FG_TLS_FLOOD:
     case FG_TLS_FAILED:
-        fg_counter_add_owned(&stats->handshakes_failed, 1);
+        note_failure(connection);
         connection->is_closing = true; /* an alert may be on its way out */
         connection->close_mode = FG_CLOSE_FLUSH;
         connection->has_said_goodbye = true;

@@ -75,6 +75,7 @@ struct fg_net_stats {
     struct fg_counter open_max;        /* gauge; this loop's share of connections_max */
     struct fg_counter handshakes_ok;
     struct fg_counter handshakes_failed;
+    struct fg_counter client_certificates_refused; /* of these, for what the client has shown */
     struct fg_counter handshakes_resumed;
     struct fg_counter handshakes_stapled;
     struct fg_counter handshakes_open;    /* gauge; begun and not ended, waiting ones too */

@@ -243,6 +243,12 @@ bool fg_tls_is_resumed(const struct fg_tls *tls)
     return SSL_session_reused(tls->ssl) != 0;
 }
 
+const char *fg_tls_certificate_fault(const struct fg_tls *tls)
+{
+    const long verdict = SSL_get_verify_result(tls->ssl);
+    return verdict == X509_V_OK ? NULL : X509_verify_cert_error_string(verdict);
+}
+
 bool fg_tls_is_stapled(const struct fg_tls *tls)
 {
     const unsigned char *response = NULL;

@@ -69,6 +69,9 @@ enum fg_tls_result fg_tls_handshake(struct fg_tls *tls);
 bool fg_tls_awaits_hello(const struct fg_tls *tls);
 /* Of a handshake that is done: was it another one's session? */
 bool fg_tls_is_resumed(const struct fg_tls *tls);
+/* Of a handshake that has failed: what is wrong with the client's certificate; NULL: it was not
+ * that. */
+const char *fg_tls_certificate_fault(const struct fg_tls *tls);
 /* Has the client been given an OCSP response with the certificate? */
 bool fg_tls_is_stapled(const struct fg_tls *tls);
 /*

@@ -423,6 +423,23 @@ def test_certificate_of_the_client_is_demanded(launch, pairs, folder, authority,
                     raise ConnectionError("closed before the answer")
 
 
+@pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
+def test_why_a_certificate_was_refused(launch, pairs, folder, authority, guest, version):
+    over = folder / "over-7.crt"
+    over.write_bytes(reissue(guest, -1, signer=authority))
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], client_auth="required",
+                                                       client_ca=str(authority[0]))], "routes": ROUTES})
+
+    def refused():
+        return gateway.stats()["gateway"]["connections"]["client_certificates_refused"]
+
+    for pair in (None, guest, (over, guest[1])):  # none is no certificate that would be refused
+        assert refused() == 0 and "client_certificate_refused" not in gateway.log
+        assert is_let_in(gateway, pair=pair, version=version) == (pair == guest)
+    wait_for(lambda: refused() == 1, what="a count")
+    assert 'event=client_certificate_refused listener=public from=127.0.0.1 reason="certificate has expired"' in gateway.log
+
+
 @pytest.fixture(scope="module")
 def departments(folder):
     """A company with two departments, each an authority, and somebody of either, who sends the department along."""
