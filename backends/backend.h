@@ -188,6 +188,7 @@ struct fg_exchange {
     /* where only the head of the answer is due by deadline_ns: the end that the client has set for
      * all of it, UINT64_MAX without one; 0: all of it is due by deadline_ns */
     uint64_t stream_deadline_ns;
+    bool is_lasting; /* such an answer, which may go on for hours without work for the server */
 
     /* memory of the request, for whatever lives as long */
     struct fg_arena *arena;

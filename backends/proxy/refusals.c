@@ -61,7 +61,8 @@ void fg_proxy_refuse_for_limit(struct fg_exchange *ex, const struct fg_proxy *pr
                  " requests wait for one",
                  limits[FG_CLUSTER_CONNECTIONS].max, proxy->base.name, limits[which].max);
     else if (which == FG_CLUSTER_TUNNELS)
-        snprintf(message, sizeof(message), "cluster %.64s has %" PRIu32 " WebSockets, its limit",
+        snprintf(message, sizeof(message),
+                 "cluster %.64s has %" PRIu32 " WebSockets and streams, its limit",
                  proxy->base.name, limits[which].max);
     else
         snprintf(message, sizeof(message), "cluster %.64s has %" PRIu32 " requests, its limit",
@@ -142,7 +143,7 @@ void fg_proxy_request_on_tunnels(struct fg_proxy_attempt *attempt)
                                   FG_CLUSTER_TUNNELS);
         return;
     }
-    refusal.message = "this client has its share of the cluster's WebSockets";
+    refusal.message = "this client has its share of the cluster's WebSockets and streams";
     refusal.policy = "limits.tunnels_share";
     refusal.value = fg_tunnels_held(request);
     refusal.limit = thread->tunnel_share.connections;

@@ -1,7 +1,8 @@
 /*
  * tunnels.c: how many of a cluster's connections WebSockets may hold, and one client of these.
  * Job      a tunnel holds a connection to a server for hours, without work for anybody: bounded, so
- *          that requests have connections, too, and one client cannot have all tunnels.
+ *          that requests have connections, too, and one client cannot have all tunnels. An answer
+ *          that lasts (server-sent events) is one as well.
  * Thread   the owning event loop; shares are divided among the loops.
  * Never    ends a tunnel, or counts one that is a stream of a shared connection.
  * Law      one more: used < tunnels, and used < tunnels / 2 or held < share.

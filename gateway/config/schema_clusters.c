@@ -297,8 +297,9 @@ static const struct fg_key limit_keys[] = {
      .zero_word = "auto",
      .min = 1,
      .max = 1000000,
-     .doc = "WebSockets that hold a connection each; `auto`: three quarters of `max_connections`, "
-            "so that requests have some, too."},
+     .doc = "WebSockets, and requests of routes with `stream_idle_timeout` (but "
+            "`stream_holds_slot`), that hold a connection each; `auto`: three quarters of "
+            "`max_connections`, so that others have some, too."},
     {.name = "tunnels_share",
      .type = FG_KEY_PERMILLE,
      .offset = L(limits.tunnels_permille),

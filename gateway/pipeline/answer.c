@@ -514,7 +514,7 @@ static bool is_at_cluster(const struct fg_flow *flow)
 /* It goes on for as long as something comes, which may be hours: what has begun is no work. */
 static void begin_stream(struct fg_flow *flow)
 {
-    if (is_at_cluster(flow) && !flow->route->stream_holds_slot)
+    if (is_at_cluster(flow) && flow->req->ex.is_lasting)
         leave_answered(flow);
     fg_flow_end_by_silence(flow, flow->route->stream_idle_ns);
 }

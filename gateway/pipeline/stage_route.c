@@ -287,6 +287,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     flow->is_deadline_clients = timeout_ns < flow->route->timeout_ns;
     ex->deadline_ns = ex->started_ns + timeout_ns;
     ex->stream_deadline_ns = stream_deadline_of(flow);
+    ex->is_lasting = flow->route->stream_idle_ns != 0 && !flow->route->stream_holds_slot;
     flow->client_path = ex->path;
     if (preflight != NULL) {
         fg_cors_answer_preflight(flow);

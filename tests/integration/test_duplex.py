@@ -132,3 +132,31 @@ def test_streams_that_have_begun_leave_their_slots(launch, server, holds):
         assert gateway.stats()["backends"]["app"]["limits"]["requests"]["used"] == (4 if holds else 10)
     gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0)
     assert gateway.gate("app")["concurrency"]["in_flight"] == 0
+
+
+def test_events_leave_connections_to_other_requests(launch, recorder):
+    """Over HTTP/1.1 each holds one."""
+    def script(peer):
+        while (request := peer.read_request()) is not None:
+            if request[0].startswith(b"GET /events"):
+                peer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n-\r\n")
+                peer.more()
+                return
+            peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    gateway = launch({
+        "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+        "limits": {"threads": 1},
+        "clusters": {"app": {"endpoints": [recorder(script).address], "max_connections": 8}},
+        "routes": [{"match": {"path": "/events"}, "to": "cluster:app", "stream_idle_timeout": "60s"},
+                   {"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    client = wire.H2(wire.connect(gateway.port))
+    with client.connection:
+        answers = [client.get(1, "/good")]
+        for stream in range(3, 23, 2):
+            client.send(wire.headers(stream, wire.pseudo("/events")))
+            assert client.until(lambda: client.status.get(stream) == 200 or client.is_over(stream))
+            answers.append(client.status[stream])
+        assert answers == [200] * 7 + [503] * 4 and b"cluster_tunnels" in client.bodies[21]
+        assert client.get(23, "/good") == 200
+    gateway.wait_stats(lambda stats: stats["backends"]["app"]["limits"]["tunnels"]["used"] == 0)
