@@ -551,12 +551,14 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
 /* When what is in use of TLS' files ends. */
 static void write_ends(FILE *out, const struct fg_admin_options *options)
 {
-    enum { CERTIFICATE, OCSP, CRL, COUNT };
+    enum { CERTIFICATE, OCSP, CA, CRL, COUNT };
     static const char *const names[COUNT] = {
-        "certificate_expiry_seconds", "ocsp_response_expiry_seconds", "client_crl_expiry_seconds"};
+        "certificate_expiry_seconds", "ocsp_response_expiry_seconds", "client_ca_expiry_seconds",
+        "client_crl_expiry_seconds"};
     static const char *const helps[COUNT] = {
         "Until a certificate in use is over; negative: it is.",
         "Until the response that is stapled to it is over; 0: none is stapled.",
+        "Until the first authority of clients is over; negative: it is, and its clients are out.",
         "Until a list of revoked clients is over, and nobody gets in."};
     struct fg_tls_certificate_report report;
     for (unsigned k = 0; options->tls != NULL && k < COUNT; k++) {
@@ -565,9 +567,10 @@ static void write_ends(FILE *out, const struct fg_admin_options *options)
             const char *listener = options->config->listeners[l].name;
             struct fg_tls_context *tls = options->tls[l];
             for (size_t i = 0; tls != NULL && fg_tls_context_report(tls, i, &report); i++) {
-                const char *const files[COUNT] = {report.file, report.ocsp_file, report.crl_file};
+                const char *const files[COUNT] = {report.file, report.ocsp_file, report.ca_file,
+                                                  report.crl_file};
                 const int64_t left_s[COUNT] = {report.left_s, (int64_t)report.ocsp_left_s,
-                                               (int64_t)report.crl_left_s};
+                                               report.ca_left_s, (int64_t)report.crl_left_s};
                 if (files[k] != NULL)
                     write_end(out, names[k], "listener", listener, files[k], left_s[k]);
             }

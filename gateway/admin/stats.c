@@ -220,6 +220,10 @@ static json_t *certificates_json(const struct fg_admin_options *options)
                 json_object_set_new(one, "must_staple", json_true());
             if (report.ocsp_file != NULL)
                 json_object_set_new(one, "ocsp", ocsp_json(&report));
+            if (report.ca_file != NULL)
+                json_object_set_new(one, "client_ca",
+                                    json_pack("{s:s, s:I}", "file", report.ca_file, "left_s",
+                                              (json_int_t)report.ca_left_s));
             if (report.crl_file != NULL) {
                 json_t *crl = json_object();
                 json_object_set_new(crl, "file", json_string(report.crl_file));

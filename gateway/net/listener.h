@@ -48,6 +48,8 @@ struct fg_tls_certificate_report {
     bool is_stapled;       /* clients that want it get a response with it */
     uint64_t ocsp_left_s;  /* until it is over; 0: it is, or there is none */
     char ocsp_fault[128];  /* why the file, as it was read last, is not used; empty: it is */
+    const char *ca_file;   /* of its clients; NULL: none, or told of before */
+    int64_t ca_left_s;     /* until the first of its authorities is over; below 0: it is */
     const char *crl_file;  /* of its clients; NULL: none, none that ends, or told of before */
     uint64_t crl_left_s; /* until the first of its lists is over, and with it all clients are out */
 };

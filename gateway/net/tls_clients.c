@@ -34,6 +34,16 @@ static bool is_same_text(const char *a, const char *b)
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
+bool fg_tls_clients_share_ca(const struct fg_tls_clients *a, const struct fg_tls_clients *b)
+{
+    return a->authorities_file != NULL && is_same_text(a->authorities_file, b->authorities_file);
+}
+
+bool fg_tls_clients_share_crl(const struct fg_tls_clients *a, const struct fg_tls_clients *b)
+{
+    return a->revoked_file != NULL && is_same_text(a->revoked_file, b->revoked_file);
+}
+
 bool fg_tls_clients_equal(const struct fg_tls_clients *a, const struct fg_tls_clients *b)
 {
     return a->auth == b->auth && a->user == b->user &&
@@ -54,6 +64,14 @@ static void note_end(struct fg_tls_clients *clients, const X509_CRL *list)
         clients->revoked_until_s = until_s;
 }
 
+static void note_authority_end(struct fg_tls_clients *clients, const X509 *authority)
+{
+    int64_t until_s = (int64_t)(fg_clock_wall_ns() / FG_S) + fg_tls_seconds_left(authority);
+    uint64_t at_s = until_s <= 0 ? 1 : (uint64_t)until_s;
+    if (clients->trusted_until_s == 0 || at_s < clients->trusted_until_s)
+        clients->trusted_until_s = at_s;
+}
+
 bool fg_tls_clients_load(struct fg_tls_clients *clients, const char *listener,
                          struct fg_error *error)
 {
@@ -66,6 +84,8 @@ bool fg_tls_clients_load(struct fg_tls_clients *clients, const char *listener,
                      clients->authorities_file, why);
         return false;
     }
+    for (int i = 0; i < sk_X509_num(clients->authorities); i++)
+        note_authority_end(clients, sk_X509_value(clients->authorities, i));
     if (clients->revoked_file == NULL)
         return true;
     clients->revoked = fg_tls_crls_load(clients->revoked_file, why, sizeof(why));

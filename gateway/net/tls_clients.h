@@ -21,12 +21,17 @@ struct fg_tls_clients {
     STACK_OF(X509) * authorities;
     STACK_OF(X509_CRL) * revoked;
     uint64_t revoked_until_s; /* when the first of them is over; 0: never */
+    uint64_t trusted_until_s; /* the same of the authorities */
 };
 
 /* The rules of a listener, or of its certificate `index` (the listener's own is 0), not loaded. */
 struct fg_tls_clients fg_tls_clients_of(const struct fg_listener_conf *conf, size_t index);
 /* Do both demand the same of the same clients? */
 bool fg_tls_clients_equal(const struct fg_tls_clients *a, const struct fg_tls_clients *b);
+
+/* Do both have their authorities, or their lists, from one file? */
+bool fg_tls_clients_share_ca(const struct fg_tls_clients *a, const struct fg_tls_clients *b);
+bool fg_tls_clients_share_crl(const struct fg_tls_clients *a, const struct fg_tls_clients *b);
 
 /* False with `error`, which names `listener` and the file. */
 bool fg_tls_clients_load(struct fg_tls_clients *clients, const char *listener,

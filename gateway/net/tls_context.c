@@ -42,6 +42,7 @@ struct ends {
     enum fg_told staple;
     enum fg_told bare;
     enum fg_told revoked;
+    enum fg_told authority;
 };
 
 /* Belongs to the default context and is freed with it. */
@@ -53,6 +54,7 @@ struct certificate_set {
     X509 *leaves[FG_TLS_CERTIFICATES_MAX];                 /* in the order of the configuration */
     struct fg_tls_staple staples[FG_TLS_CERTIFICATES_MAX]; /* of each */
     uint64_t revoked_until_s[FG_TLS_CERTIFICATES_MAX];     /* as in fg_tls_clients, of each rule */
+    uint64_t trusted_until_s[FG_TLS_CERTIFICATES_MAX];     /* the same */
     struct ends told[FG_TLS_CERTIFICATES_MAX];             /* of each */
     unsigned leaf_count;
 };
@@ -334,8 +336,12 @@ static void tell_ends(const struct fg_listener_conf *conf, struct certificate_se
 {
     const uint64_t now_s = fg_clock_wall_ns() / FG_S;
     for (unsigned i = 0; i < set->leaf_count; i++) {
-        fg_tls_tell_certificate(&set->told[i].certificate, "listener", conf->name,
-                                certificate_file(conf, i), fg_tls_seconds_left(set->leaves[i]));
+        fg_tls_tell_ending(&set->told[i].certificate, FG_ENDING_CERTIFICATE, "listener", conf->name,
+                           certificate_file(conf, i), fg_tls_seconds_left(set->leaves[i]));
+        if (set->trusted_until_s[i] != 0)
+            fg_tls_tell_ending(&set->told[i].authority, FG_ENDING_CLIENT_AUTHORITY, "listener",
+                               conf->name, fg_tls_clients_of(conf, i).authorities_file,
+                               (int64_t)(set->trusted_until_s[i] - now_s));
         tell_of_staple(conf, set, i, now_s);
         const bool is_over = set->revoked_until_s[i] != 0 && set->revoked_until_s[i] <= now_s;
         if (fg_told_is_news(&set->told[i].revoked, is_over ? FG_TOLD_OVER : FG_TOLD_NOTHING))
@@ -357,6 +363,19 @@ static void warn_of_files(const struct builder *builder)
     tell_ends(builder->conf, builder->set);
 }
 
+/* Rules that differ may have a file in common, which is told of with the first of them. */
+static void note_ends(const struct builder *builder, unsigned index)
+{
+    const struct fg_tls_clients *clients = &builder->clients[index];
+    bool has_ca = false, has_crl = false;
+    for (unsigned i = 0; i < index; i++) {
+        has_ca = has_ca || fg_tls_clients_share_ca(&builder->clients[i], clients);
+        has_crl = has_crl || fg_tls_clients_share_crl(&builder->clients[i], clients);
+    }
+    builder->set->trusted_until_s[index] = has_ca ? 0 : clients->trusted_until_s;
+    builder->set->revoked_until_s[index] = has_crl ? 0 : clients->revoked_until_s;
+}
+
 /* The rules for clients of each certificate, those that are the same once. */
 static bool load_clients(struct builder *builder)
 {
@@ -372,7 +391,7 @@ static bool load_clients(struct builder *builder)
         if (!fg_tls_clients_load(&builder->clients[i], builder->conf->name, builder->error))
             return false;
         uint64_t until_s = builder->clients[i].revoked_until_s;
-        builder->set->revoked_until_s[i] = until_s;
+        note_ends(builder, i);
         if (until_s != 0 && (builder->revoked_until_s == 0 || until_s < builder->revoked_until_s))
             builder->revoked_until_s = until_s;
     }
@@ -693,6 +712,8 @@ bool fg_tls_context_report(struct fg_tls_context *tls, size_t index,
         const struct fg_tls_staple *staple = &set->staples[index];
         const uint64_t now_s = fg_clock_wall_ns() / FG_S;
         const uint64_t revoked_until_s = set->revoked_until_s[index];
+        const uint64_t trusted_until_s = set->trusted_until_s[index];
+        const struct fg_tls_clients clients = fg_tls_clients_of(tls->conf, (size_t)index);
         *report = (struct fg_tls_certificate_report){
             .file = certificate_file(tls->conf, index),
             .left_s = fg_tls_seconds_left(set->leaves[index]),
@@ -700,8 +721,9 @@ bool fg_tls_context_report(struct fg_tls_context *tls, size_t index,
             .must_staple = fg_tls_wants_staple(set->leaves[index]),
             .is_stapled = fg_tls_staple_is_good(staple, now_s),
             .ocsp_left_s = staple->until_s > now_s ? staple->until_s - now_s : 0,
-            .crl_file =
-                revoked_until_s == 0 ? NULL : fg_tls_clients_of(tls->conf, index).revoked_file,
+            .ca_file = trusted_until_s == 0 ? NULL : clients.authorities_file,
+            .ca_left_s = (int64_t)(trusted_until_s - now_s),
+            .crl_file = revoked_until_s == 0 ? NULL : clients.revoked_file,
             .crl_left_s = revoked_until_s > now_s ? revoked_until_s - now_s : 0,
         };
         snprintf(report->ocsp_fault, sizeof(report->ocsp_fault), "%s", staple->why);

@@ -122,8 +122,8 @@ static void tell_of_clusters(struct fg_credentials *credentials)
         const struct fg_backend *cluster = fg_pipeline_backend(credentials->pipeline, i);
         const char *file = fg_proxy_certificate(cluster, &left_s);
         if (file != NULL)
-            fg_tls_tell_certificate(&credentials->clusters_told[i], "cluster", cluster->name, file,
-                                    left_s);
+            fg_tls_tell_ending(&credentials->clusters_told[i], FG_ENDING_CERTIFICATE, "cluster",
+                               cluster->name, file, left_s);
     }
 }
 

@@ -183,6 +183,8 @@ def test_a_certificate_that_demands_a_response_is_not_shown_without_a_word(launc
 def figures(gateway):
     """What /metrics says of the ends of files, by metric and file."""
     text = plain_http.get(gateway.admin + "/metrics").text
+    lines = [line for line in text.splitlines() if "_expiry_seconds{" in line]
+    assert len({line.split(" ")[0] for line in lines}) == len(lines)  # each once, or nobody can read them
     return {(metric, os.path.basename(file)): int(left) for metric, file, left in
             re.findall(r'^floodgate_(\w+)_expiry_seconds{listener="public",file="(.+)"} (-?\d+)$', text, re.M)}
 
@@ -201,10 +203,12 @@ def test_alerts_can_be_set_on_what_ends(launch, pairs, authority, folder):
     ends = figures(gateway)
     assert ends.keys() == {("certificate", "shop.crt"), ("certificate", "news.crt"), ("certificate", "own.crt"),
                            ("ocsp_response", 'one \\"good\\" \\\\ response.ocsp'), ("ocsp_response", "missing.ocsp"),
-                           ("client_crl", "good.crl"), ("client_crl", "over.crl")}
+                           ("client_ca", "authority.crt"), ("client_crl", "good.crl"), ("client_crl", "over.crl")}
     assert 0 < ends["certificate", "shop.crt"] <= 2 * 86400 and ends["ocsp_response", "missing.ocsp"] == 0
     assert 0 < ends["ocsp_response", 'one \\"good\\" \\\\ response.ocsp'] <= 12 * 3600
     assert 0 < ends["client_crl", "good.crl"] <= 86400 and ends["client_crl", "over.crl"] == 0
+    assert 0 < about(gateway, "shop")["client_ca"]["left_s"] <= ends["client_ca", "authority.crt"] <= 2 * 86400
+    assert "client_ca" not in about(gateway, "news")  # the same file
     assert about(gateway, "shop")["client_crl"]["left_s"] > 0 == about(gateway, "news")["client_crl"]["left_s"]
     assert "client_crl" not in about(gateway, "own")  # the listener's, which is told of with the first
     assert gateway.log.count("event=revocation_list_expired") == 1
@@ -217,11 +221,14 @@ def test_what_ends_while_it_is_in_use_is_said_once(launch, pairs, authority, fol
     pair = make_pair(folder, "ending", ["ending.example.org"], authority=authority)
     pair[0].write_bytes(reissue(pair, 4 / 86400, signer=authority))
     crl.write_bytes(make_crl(folder, authority, seconds=4))
+    clients = folder / "ending-too.crt"  # one of two in the file
+    clients.write_bytes(authority[0].read_bytes() + reissue(make_pair(folder, "old-authority"), 4 / 86400))
     gateway = launch({"limits": {"threads": 1}, "routes": ROUTES, "tls": {"check_files": looks}, "listeners": lambda g: [
         {"name": "public", "address": f"127.0.0.1:{g.port}", **files(pair), "client_auth": "optional",
-         "client_ca": str(authority[0]), "client_crl": str(crl)}]})
-    for event in ("certificate_expired", "revocation_list_expired"):
+         "client_ca": str(clients), "client_crl": str(crl)}]})
+    over = ("certificate_expired", "client_authority_expired", "revocation_list_expired")
+    for event in over:
         wait_for(lambda: f"event={event} listener=public" in gateway.log, what=event)
     wait_for(lambda: figures(gateway)["certificate", "ending.crt"] < -1, what="more looks")
-    assert all(gateway.log.count(f"event={event} ") == 1 for event in ("certificate_expired", "revocation_list_expired"))
+    assert all(gateway.log.count(f"event={event} ") == 1 for event in over)
     assert gateway.log.count("event=certificate_expires_soon") <= 1  # none where the start took too long
