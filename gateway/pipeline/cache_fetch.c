@@ -284,11 +284,13 @@ static void set_head(struct fg_cache_fetch *fetch, enum fg_cache_outcome outcome
 }
 
 /* Does the answer go by who asks? What somebody may not see is often said not to be there. */
-static bool is_asked_by_user(const struct fg_cache_fetch *fetch, unsigned status)
+static bool is_asked_by_user(const struct fg_cache_fetch *fetch, const struct fg_cache_draft *draft)
 {
     const struct fg_exchange *ex = &fetch->req.ex;
+    if (fg_cache_is_open_to_all(&draft->response))
+        return false;
     return fg_cache_read_request(ex).has_authorization ||
-           (status < 500 && fg_exchange_field(ex, FG_SPAN("cookie")).data != NULL);
+           (draft->status < 500 && fg_exchange_field(ex, FG_SPAN("cookie")).data != NULL);
 }
 
 /* May an error be told to all who wait, though it cannot be stored? Only when another fetch has
@@ -299,7 +301,7 @@ static bool is_error_for_all(const struct fg_cache_fetch *fetch, const struct fg
     const struct fg_cache_response *response = &draft->response;
     bool is_impersonal =
         fg_cache_is_error_status(draft->status) || draft->status == 404 || draft->status == 410;
-    return fetch->round > 0 && is_impersonal && !is_asked_by_user(fetch, draft->status) &&
+    return fetch->round > 0 && is_impersonal && !is_asked_by_user(fetch, draft) &&
            !response->has_set_cookie && !response->control.is_private &&
            !response->control.no_store;
 }

@@ -157,6 +157,12 @@ void fg_cache_response_init(struct fg_cache_response *response)
     fg_cache_control_init(&response->control);
 }
 
+bool fg_cache_is_open_to_all(const struct fg_cache_response *response)
+{
+    const struct fg_cache_control *control = &response->control;
+    return control->is_public || control->must_revalidate || is_present(control->s_maxage_s);
+}
+
 enum fg_cache_storable fg_cache_is_storable(const struct fg_cache_request *request,
                                             const struct fg_cache_response *response,
                                             const struct fg_cache_rules *rules)
@@ -171,8 +177,7 @@ enum fg_cache_storable fg_cache_is_storable(const struct fg_cache_request *reque
         return FG_CACHE_NOT_NO_STORE;
     if (control->is_private)
         return FG_CACHE_NOT_PRIVATE;
-    if (request->has_authorization && !control->is_public && !control->must_revalidate &&
-        !is_present(control->s_maxage_s))
+    if (request->has_authorization && !fg_cache_is_open_to_all(response))
         return FG_CACHE_NOT_AUTHORIZATION;
     if (response->has_vary_star)
         return FG_CACHE_NOT_VARY;

@@ -86,6 +86,10 @@ enum fg_cache_storable fg_cache_is_storable(const struct fg_cache_request *reque
                                             const struct fg_cache_response *response,
                                             const struct fg_cache_rules *rules);
 
+/* Says the response that whoever asks may have what was given to one with Authorization (RFC 9111
+ * section 3.5)? */
+bool fg_cache_is_open_to_all(const struct fg_cache_response *response);
+
 /* Seconds that the response is fresh from its origin on. `response_s`: when it came, since 1970. */
 uint32_t fg_cache_lifetime_s(const struct fg_cache_response *response,
                              const struct fg_cache_rules *rules, int64_t response_s);

@@ -284,6 +284,21 @@ def test_an_error_for_one_user_is_not_told_to_another(launch, upstream, field, s
     assert set(told.values()) == {(status, "not for you")}
 
 
+@pytest.mark.parametrize("control", ["public", "must-revalidate", "s-maxage=0"])
+def test_an_error_that_is_open_to_all_is_shared(launch, upstream, control):
+    """RFC 9111 section 3.5: with leave, what came for one with Authorization is anybody's."""
+    backend = upstream(lambda request: (503, {"cache-control": control}, b"down"))
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address], "breaker": {"enabled": False}}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    backend.gate.clear()
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        told = [pool.submit(gateway.get, "/down", headers={"authorization": f"user {number}"}) for number in range(40)]
+        gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 40, what="all of them")
+        backend.gate.set()
+        assert {(one.result().status_code, one.result().text) for one in told} == {(503, "down")}
+    assert backend.count("/down") <= 12
+
+
 def test_an_error_costs_the_backend_few_tries(site):
     site.origin.answers["/down"] = 503, {}, b"down"
     site.backend.gate.clear()
