@@ -330,6 +330,16 @@ static const struct fg_key cache_keys[] = {
      .min = 0,
      .max = 10000000,
      .doc = "Requests that wait for one and the same fetch; one more is answered 503."},
+    {.name = "unshared_at_once",
+     .type = FG_KEY_U32,
+     .offset = L(unshared_at_once),
+     .initial = "8",
+     .min = 1,
+     .max = 1000000,
+     .doc = "How many of them ask by themselves at a time where the answer is for its own client "
+            "alone (private, or an error in answer to `Authorization`). Each that is answered "
+            "lets two more on; each that fails (500 and above) one, so that no crowd meets a "
+            "backend that is dying."},
     {.name = NULL},
 };
 #undef L

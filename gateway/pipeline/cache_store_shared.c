@@ -423,7 +423,8 @@ static enum fg_cache_role lead(struct fg_cache_store *store, struct shard *shard
 {
     uint32_t waiters_max = store->conf.waiters_max;
     *stream = fg_cache_stream_create(loop, ask->key,
-                                     waiters_max == UINT32_MAX ? waiters_max : waiters_max + 1);
+                                     waiters_max == UINT32_MAX ? waiters_max : waiters_max + 1,
+                                     store->conf.unshared_at_once);
     if (*stream == NULL)
         return FG_CACHE_ALONE;
     struct fg_cache_flight *flight = fg_cache_stream_flight(*stream);

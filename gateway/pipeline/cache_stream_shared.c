@@ -14,7 +14,6 @@
 #define PIECE_MIN ((size_t)4096)
 #define PIECE_MAX ((size_t)65536)
 #define WINDOW_BYTES ((uint64_t)262144)
-#define LET_ON_FIRST 8u
 
 enum phase { PHASE_HEAD, PHASE_BODY, PHASE_ENDED, PHASE_FAILED };
 
@@ -52,6 +51,7 @@ struct fg_cache_stream {
     atomic_uint references;
     struct fg_loop *loop; /* the writer's */
     uint32_t readers_max;
+    uint32_t let_on_first;
     pthread_mutex_t lock;
     /* guarded by the lock */
     enum phase phase;
@@ -83,13 +83,14 @@ struct fg_cache_stream {
 static void on_wake_message(struct fg_message *message);
 
 struct fg_cache_stream *fg_cache_stream_create(struct fg_loop *loop, struct fg_span key,
-                                               uint32_t readers_max)
+                                               uint32_t readers_max, uint32_t let_on_first)
 {
     struct fg_cache_stream *stream = malloc(sizeof(*stream) + key.len);
     if (stream == NULL)
         return NULL;
     *stream = (struct fg_cache_stream){.loop = loop,
                                        .readers_max = readers_max,
+                                       .let_on_first = let_on_first,
                                        .wake_message = {.run = on_wake_message},
                                        .length = -1};
     char *text = (char *)(stream + 1);
@@ -262,7 +263,7 @@ void fg_cache_stream_set_head(struct fg_cache_stream *stream, enum fg_cache_outc
     stream->hops = *hops;
     wake_readers(stream);
     if (is_mine_alone(stream))
-        let_on(stream, stream->loop, LET_ON_FIRST);
+        let_on(stream, stream->loop, stream->let_on_first);
     pthread_mutex_unlock(&stream->lock);
 }
 
@@ -434,12 +435,14 @@ struct fg_cache_body *fg_cache_stream_take_body(struct fg_cache_stream *stream)
     return body;
 }
 
+/* A backend that answers takes more of them; one that fails has enough with the first. */
 static void finish(struct fg_cache_stream *stream, enum phase phase)
 {
     stream->phase = phase;
     wake_readers(stream);
     if (is_mine_alone(stream))
-        let_on(stream, stream->loop, LET_ON_FIRST);
+        let_on(stream, stream->loop,
+               stream->is_error || phase == PHASE_FAILED ? 1 : stream->let_on_first);
 }
 
 void fg_cache_stream_end(struct fg_cache_stream *stream)

@@ -107,10 +107,11 @@ void fg_cache_readers_fini(struct fg_cache_readers *readers);
 
 /*
  * One reference, the writer's. `on_wake(owner)` runs on `loop` when a writer that was told to pause
- * may go on, or when the last reader of a stream that does not keep has left. NULL without memory.
+ * may go on, or when the last reader of a stream that does not keep has left. `let_on_first`: how
+ * many readers are released when the answer turns out to be the leader's own. NULL without memory.
  */
 struct fg_cache_stream *fg_cache_stream_create(struct fg_loop *loop, struct fg_span key,
-                                               uint32_t readers_max);
+                                               uint32_t readers_max, uint32_t let_on_first);
 void fg_cache_stream_set_writer(struct fg_cache_stream *stream, void (*on_wake)(void *owner),
                                 void *owner);
 /* The writer is gone: on_wake is not called any more. Gives its reference back. */

@@ -87,6 +87,7 @@ struct fg_backend_hop {
     uint64_t duration_ns;
 };
 #define FG_BACKEND_HOPS_MAX 4
+#define FG_FLOW_HERDS_MAX 3 /* fetches of others that one request may have waited for */
 
 struct fg_cache_fetch;
 struct fg_limit_charge;
@@ -165,9 +166,11 @@ struct fg_flow {
     struct fg_cache_reader *cache_reader; /* of the fetch that answers */
     struct fg_cache_object *cache_stored; /* to be revalidated */
     struct fg_cache_object
-        *cache_stale;                   /* may serve when the fetch fails; a reference of its own */
-    struct fg_cache_stream *cache_herd; /* others wait for this one to be done, see stage_cache.c */
-    struct fg_cache_fetch *fetch;       /* this flow is no client's: the cache's own */
+        *cache_stale; /* may serve when the fetch fails; a reference of its own */
+    /* others wait in these for this one to be done, see stage_cache.c */
+    struct fg_cache_stream *cache_herds[FG_FLOW_HERDS_MAX];
+    size_t cache_herd_count;
+    struct fg_cache_fetch *fetch; /* this flow is no client's: the cache's own */
     unsigned cache_rounds;
     bool cache_is_paused;
     uint64_t cache_skip; /* bytes before the range asked for */

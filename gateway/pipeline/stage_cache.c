@@ -12,7 +12,8 @@
  * Thread   the request's loop; the store and the streams are shared.
  * Source   RFC 9111 sections 4 and 5.2.1; the decisions are policies/cache/freshness.
  * A reader whose leader's answer was not for it goes on by itself; how many do at a time doubles
- * with each that is done (slow start), so that no herd meets the backend.
+ * with each that is answered (slow start) and stays as it is while they fail, so that no herd meets
+ * the backend.
  */
 #include "cache_fetch.h"
 #include "cache_head.h"
@@ -20,8 +21,10 @@
 #include "cache_serve.h"
 #include "policies/cache/etag.h"
 
+#include <assert.h>
+
 #define ROUNDS_MAX 2 /* fetches that one request waits for before it goes by itself */
-#define LET_ON 2     /* for each one that is done */
+#define LET_ON 2     /* for each one that is answered; 1 for one that fails, or is given up */
 
 static struct fg_cache_store *store_of(const struct fg_flow *flow)
 {
@@ -155,29 +158,32 @@ static void retry(struct fg_flow *flow)
     fg_flow_retry_stage(flow, FG_HOP_CACHE_WAIT);
 }
 
-/* The leader's answer is not for this one: on its own, and the next ones when it is done. */
+/* The leader's answer is not for this one: on its own, and the next ones when it is done. It counts
+ * among those that are let on of each fetch that it has waited for. */
 static void go_on(struct fg_flow *flow, const struct fg_cache_news *news)
 {
-    if (news->outcome == FG_CACHE_OUTCOME_ERROR && fg_cache_serve_stale(flow)) {
+    _Static_assert(FG_FLOW_HERDS_MAX == ROUNDS_MAX + 1, "one for each fetch that is waited for");
+    struct fg_cache_stream *herd = fg_cache_reader_stream(flow->cache_reader);
+    assert(flow->cache_herd_count < FG_FLOW_HERDS_MAX);
+    flow->cache_herds[flow->cache_herd_count++] = herd;
+    fg_cache_stream_acquire(herd);
+    if (news->is_error && fg_cache_serve_stale(flow)) {
         leave(flow);
         return;
-    }
-    if (flow->cache_herd == NULL) {
-        flow->cache_herd = fg_cache_reader_stream(flow->cache_reader);
-        fg_cache_stream_acquire(flow->cache_herd);
     }
     flow->cache_rounds =
         news->outcome == FG_CACHE_OUTCOME_ERROR ? flow->cache_rounds + 1 : ROUNDS_MAX + 1;
     retry(flow);
 }
 
-static void let_herd_on(struct fg_flow *flow)
+static void let_herds_on(struct fg_flow *flow)
 {
-    if (flow->cache_herd == NULL)
-        return;
-    fg_cache_stream_let_on(flow->cache_herd, flow->thread->loop, LET_ON);
-    fg_cache_stream_release(flow->cache_herd);
-    flow->cache_herd = NULL;
+    bool is_answered = flow->status != 0 && flow->status < 500;
+    while (flow->cache_herd_count > 0) {
+        struct fg_cache_stream *herd = flow->cache_herds[--flow->cache_herd_count];
+        fg_cache_stream_let_on(herd, flow->thread->loop, is_answered ? LET_ON : 1);
+        fg_cache_stream_release(herd);
+    }
 }
 
 static void refuse_failed(struct fg_flow *flow, const struct fg_cache_failure *failure)
@@ -518,7 +524,7 @@ void fg_cache_let_go(struct fg_flow *flow)
     leave(flow);
     keep(&flow->cache_stale, NULL);
     keep(&flow->cache_stored, NULL);
-    let_herd_on(flow);
+    let_herds_on(flow);
 }
 
 void fg_cache_note_answer(struct fg_flow *flow, unsigned status, const struct fg_field *fields,

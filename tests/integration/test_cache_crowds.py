@@ -284,6 +284,65 @@ def test_an_error_for_one_user_is_not_told_to_another(launch, upstream, field, s
     assert set(told.values()) == {(status, "not for you")}
 
 
+@pytest.mark.races
+def test_a_dying_backend_is_asked_by_few_at_a_time(launch, upstream):
+    """Errors that may not be shared: everybody asks for himself, but never more at once than at first."""
+    lock, asked = threading.Lock(), {"now": 0, "most": 0}
+
+    def answer(request):
+        with lock:
+            asked["now"] += 1
+            asked["most"] = max(asked["most"], asked["now"])
+        backend.gate.wait(60)
+        time.sleep(0.01)  # long enough that those who are let on meet
+        with lock:
+            asked["now"] -= 1
+        return 503, {}, request.headers["authorization"].encode()
+
+    backend = upstream(answer)
+    gateway = launch({"policies": {"cache": {"unshared_at_once": 5}},
+                      "clusters": {"app": {"endpoints": [backend.address], "breaker": {"enabled": False},
+                                           "concurrency": {"kind": "fixed", "limit": 200}}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    backend.gate.clear()
+    users = [f"user {number}" for number in range(80)]
+    with concurrent.futures.ThreadPoolExecutor(len(users)) as pool:
+        told = [pool.submit(gateway.get, "/order", headers={"authorization": user}) for user in users]
+        gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == len(users), what="all of them")
+        backend.gate.set()
+        assert [one.result().text for one in told] == users
+    assert asked["most"] <= 6  # one is done while the next is let on
+
+
+@pytest.mark.races
+@pytest.mark.parametrize("has_stale", [False, True])
+@pytest.mark.parametrize("status", [404, 503])
+def test_nobody_in_a_crowd_is_forgotten(launch, upstream, status, has_stale):
+    """Those who wait first for one and then for another answer that is not for them: every one has his own in the end."""
+    stored = threading.Event()
+
+    def answer(request):
+        if has_stale and not stored.is_set():
+            return 200, {"cache-control": "public, max-age=60, stale-if-error=600", "age": "61", "etag": '"a"'}, b"stale"
+        return status, {}, request.headers["authorization"].encode()
+
+    backend = upstream(answer)
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address], "breaker": {"enabled": False},
+                                           "concurrency": {"kind": "fixed", "limit": 200}}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
+    if has_stale:
+        assert gateway.get("/order").text == "stale"
+    stored.set()
+    backend.gate.clear()
+    users = [f"user {number}" for number in range(120)]
+    with concurrent.futures.ThreadPoolExecutor(len(users)) as pool:
+        told = [pool.submit(gateway.get, "/order", headers={"authorization": user}) for user in users]
+        gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == len(users), what="all of them")
+        backend.gate.set()
+        told = [one.result().text for one in told]
+    assert told == (["stale"] * len(users) if has_stale and status == 503 else users)
+
+
 @pytest.mark.parametrize("control", ["public", "must-revalidate", "s-maxage=0"])
 def test_an_error_that_is_open_to_all_is_shared(launch, upstream, control):
     """RFC 9111 section 3.5: with leave, what came for one with Authorization is anybody's."""

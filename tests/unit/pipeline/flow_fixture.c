@@ -263,7 +263,10 @@ int flow_setup(void **state)
         .backend_count = 2,
         .identity = {.jwt = {.secret_file = secret}},
         .limits = {.request_memory_max = 65536, .awaiting_body_permille = 20},
-        .cache = {.bytes_max = 8 << 20, .object_bytes_max = 1 << 20, .waiters_max = 10},
+        .cache = {.bytes_max = 8 << 20,
+                  .object_bytes_max = 1 << 20,
+                  .waiters_max = 10,
+                  .unshared_at_once = 8},
         .overload = {.loop_lag_max_ns = FG_S, .cgroup_root = "/nowhere", .idle_permille = 1000},
         .orders = {.session_ttl_ns = FG_S, .body_bytes_max = 1000},
     };

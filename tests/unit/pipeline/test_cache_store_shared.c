@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 static const struct fg_cache_conf conf = {
-    .bytes_max = 8 << 20, .object_bytes_max = 256 << 10, .waiters_max = 2};
+    .bytes_max = 8 << 20, .object_bytes_max = 256 << 10, .waiters_max = 2, .unshared_at_once = 8};
 static const struct fg_cache_hops no_hops;
 
 struct fixture {
@@ -417,7 +417,7 @@ static void counts_what_is_being_fetched(void **state)
     (void)state;
     struct fixture f;
     open_fixture(&f);
-    struct fg_cache_stream *stream = fg_cache_stream_create(f.loop, FG_SPAN("k"), 1);
+    struct fg_cache_stream *stream = fg_cache_stream_create(f.loop, FG_SPAN("k"), 1, 8);
     assert_true(fg_cache_store_reserve(f.store, stream, conf.bytes_max / 8));
     assert_true(fg_cache_store_reserve(f.store, stream, conf.bytes_max / 8));
     assert_false(fg_cache_store_reserve(f.store, stream, 1));

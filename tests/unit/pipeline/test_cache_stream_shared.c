@@ -50,7 +50,7 @@ static void on_news(void *owner)
 
 static struct fg_cache_stream *open_stream(void)
 {
-    return fg_cache_stream_create(loop, FG_SPAN("k"), READERS);
+    return fg_cache_stream_create(loop, FG_SPAN("k"), READERS, 8);
 }
 
 static void join(struct fg_cache_stream *stream, struct reading *reading, bool is_leader)

@@ -24,7 +24,10 @@ static struct fg_route_conf routes[3] = {
     {.name = "other", .cache = true, .cache_keep = FG_CACHE_KEEP_PINNED},
 };
 static const struct fg_config config = {
-    .cache = {.bytes_max = 8 << 20, .object_bytes_max = 256 << 10, .waiters_max = 2},
+    .cache = {.bytes_max = 8 << 20,
+              .object_bytes_max = 256 << 10,
+              .waiters_max = 2,
+              .unshared_at_once = 8},
     .routes = routes,
     .route_count = 3,
 };
