@@ -89,7 +89,8 @@ struct fg_client_link {
     uint16_t client_port;       /* 0: not known */
     const char *tls_version;    /* a constant; NULL: no TLS */
     struct fg_span server_name; /* that it asked for in TLS; empty: none */
-    bool has_certificate;       /* it showed one that was verified */
+    bool has_certificate;       /* it showed one that was verified, in this TLS session */
+    bool is_resumed;            /* that session goes on from another connection */
     /* Must a request for that authority come by another one? Called by the connection's loop while
      * it is open; NULL: no request is asked. */
     bool (*is_misdirected)(const struct fg_client_link *link, struct fg_span authority);

@@ -17,6 +17,9 @@
 #define TLV_UNIQUE_ID 0x05
 #define TLV_SSL 0x20
 #define TLV_SSL_VERSION 0x21
+#define SSL_CLIENT 0x01u
+#define SSL_CERT_CONNECTION 0x02u
+#define SSL_CERT_SESSION 0x04u
 #define SSL_FIXED ((size_t)5) /* of its value: flags and the result of the verification */
 #define TLV_HEAD ((size_t)3)
 #define TLV_VALUE_MAX ((size_t)128) /* of the unique id, by the specification */
@@ -111,11 +114,19 @@ static void put_tlv(struct writer *writer, char type, struct fg_span value, size
     put(writer, value.data, value.len);
 }
 
+/* On this connection, or on the one whose session it resumes: either is of the session. */
+static unsigned certificate_flags(const struct fg_client_link *link)
+{
+    if (!link->has_certificate)
+        return 0;
+    return link->is_resumed ? SSL_CERT_SESSION : SSL_CERT_SESSION | SSL_CERT_CONNECTION;
+}
+
 /* That the client came over TLS, by which version, and whether it showed a certificate. */
 static void put_ssl(struct writer *writer, const struct fg_client_link *link)
 {
     struct fg_span version = fg_span_from_string(link->tls_version);
-    const char fixed[SSL_FIXED] = {link->has_certificate ? '\x03' : '\x01', 0, 0, 0,
+    const char fixed[SSL_FIXED] = {(char)(SSL_CLIENT | certificate_flags(link)), 0, 0, 0,
                                    link->has_certificate ? 0 : 1};
     put_tlv_head(writer, TLV_SSL, sizeof(fixed) + TLV_HEAD + version.len);
     put(writer, fixed, sizeof(fixed));

@@ -512,7 +512,8 @@ static const struct fg_key cluster_keys[] = {
      .derived = "none",
      .doc = "What a header of v2 says besides: `alpn`: what we speak on the connection, unless TLS "
             "decides it; `authority`: the name that the client asked for in TLS; `ssl`: its TLS "
-            "version and whether it showed a certificate; `unique_id`: the request's id, with "
+            "version and whether it showed a certificate, on this connection or in the session "
+            "that it resumes; `unique_id`: the request's id, with "
             "which a connection carries one request."},
     {.name = "max_connections",
      .type = FG_KEY_U32,

@@ -452,7 +452,8 @@ static bool advance_handshake(struct fg_connection *connection)
         return false;
     }
     fg_counter_add_owned(&stats->handshakes_ok, 1);
-    if (fg_tls_is_resumed(tls))
+    connection->transport.link.is_resumed = fg_tls_is_resumed(tls);
+    if (connection->transport.link.is_resumed)
         fg_counter_add_owned(&stats->handshakes_resumed, 1);
     if (fg_tls_is_stapled(tls))
         fg_counter_add_owned(&stats->handshakes_stapled, 1);

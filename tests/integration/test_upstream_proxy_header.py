@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from harness import free_port, read_response, wait_for
+from tls_tools import Seen, make_pair
 from upstreams import H2Server, Raw, SocketServer, cluster, figures, ok, server_tls, serving
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -133,6 +134,25 @@ def test_what_version_2_can_say_besides(launch):
         assert client.get()[0] == 200
         tls = b"\x01\0\0\0\x01" + tlv(0x21, b"TLSv1.3")
         assert server.headers == [binary(client, gateway, tlv(1, b"http/1.1") + tlv(2, b"shop.test") + tlv(0x20, tls))]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_certificate_is_of_the_session(launch, tmp_path, version):
+    """Who resumes shows none again; that it has one is as true as before (flags CERT_SESS and CERT_CONN)."""
+    authority = make_pair(tmp_path, "authority")
+    guest = make_pair(tmp_path, "guest", authority=authority)
+    with serving(ToldRaw([ok(fields=b"connection: close\r\n")])) as server:
+        gateway = launch({**cluster([server.address], proxy_protocol="v2", proxy_protocol_tlvs="ssl"),
+                          "listeners": lambda g: [{"name": "public", "address": f"127.0.0.1:{g.port}",
+                                                   "certificate": str(g.certificate), "private_key": str(g.key),
+                                                   "client_auth": "optional", "client_ca": str(authority[0])}]})
+        first = Seen(gateway.port, "localhost", version=version, pair=guest)
+        assert not first.was_resumed
+        assert Seen(gateway.port, "localhost", session=first.session, context=first.context).was_resumed
+        assert not Seen(gateway.port, "localhost", version=version).was_resumed
+        name = f"TLSv1.{version - ssl.TLSVersion.TLSv1_2 + 2}".encode()
+        assert [header[28:] for header in server.headers] == [
+            tlv(0x20, said + tlv(0x21, name)) for said in (b"\x07\0\0\0\0", b"\x05\0\0\0\0", b"\x01\0\0\0\x01")]
 
 
 def test_a_requests_own_id_makes_a_connection_its_own(launch):

@@ -100,7 +100,16 @@ static void version_2_says_more_when_asked(void **state)
     conf.proxy_tlvs = 1u << FG_PROXY_TLV_SSL | 1u << FG_PROXY_TLV_UNIQUE_ID;
     expect(&ex, &conf, FG_SPAN("h2"),
            FG_SPAN(SIGNATURE "\x21\x11\x00\x23" ADDRESSES "\x05\x00\x02id\x20\x00\x0f"
-                             "\x03\x00\x00\x00\x00\x21\x00\x07TLSv1.3"));
+                             "\x07\x00\x00\x00\x00\x21\x00\x07TLSv1.3"));
+    link.is_resumed = true; /* it was shown on another connection of the session */
+    conf.proxy_tlvs = 1u << FG_PROXY_TLV_SSL;
+    expect(&ex, &conf, FG_SPAN("h2"),
+           FG_SPAN(SIGNATURE "\x21\x11\x00\x1e" ADDRESSES "\x20\x00\x0f"
+                             "\x05\x00\x00\x00\x00\x21\x00\x07TLSv1.3"));
+    link.has_certificate = false;
+    expect(&ex, &conf, FG_SPAN("h2"),
+           FG_SPAN(SIGNATURE "\x21\x11\x00\x1e" ADDRESSES "\x20\x00\x0f"
+                             "\x01\x00\x00\x00\x01\x21\x00\x07TLSv1.3"));
 #undef ADDRESSES
 }
 
