@@ -384,6 +384,7 @@ static uint64_t spread_of(const struct fg_flow *flow, const struct fg_refusal *r
 
 void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, const char *code)
 {
+    fg_flow_note_wait(flow);
     if (flow->fetch != NULL) { /* each who waits for it is told by himself */
         fg_flow_set_state(flow, FG_FLOW_RESPONDING);
         flow->is_answer_over = true;

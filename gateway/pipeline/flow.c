@@ -161,6 +161,7 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
     }
     switch (flow->state) {
     case FG_FLOW_WAITING:
+        fg_flow_note_wait(flow);
         stages[flow->stage]->cancel(flow);
         fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
         if (!fg_cache_serve_stale(flow))
@@ -231,24 +232,36 @@ void fg_flow_run(struct fg_flow *flow)
     }
 }
 
-static void end_wait(struct fg_flow *flow, enum fg_hop hop)
+enum fg_stage_verdict fg_flow_wait(struct fg_flow *flow, enum fg_hop hop)
 {
-    uint64_t now_ns = fg_clock_monotonic_ns();
-    flow->hop_ns[hop] += now_ns - flow->waited_since_ns;
-    fg_histogram_record(&flow->thread->metrics->hops[hop], now_ns - flow->waited_since_ns);
-    fg_flow_set_state(flow, FG_FLOW_IN_STAGES);
+    flow->wait_hop = hop;
+    return FG_STAGE_WAIT;
 }
 
-void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop)
+void fg_flow_note_wait(struct fg_flow *flow)
 {
-    end_wait(flow, hop);
+    if (flow->state != FG_FLOW_WAITING || flow->wait_hop == FG_HOP_COUNT)
+        return;
+    fg_loop_refresh_now(flow->thread->loop);
+    const uint64_t waited_ns = fg_subtract_floor(fg_flow_now_ns(flow), flow->waited_since_ns);
+    flow->hop_ns[flow->wait_hop] += waited_ns;
+    if (!flow->req->was_aborted) /* who left says nothing of how long it takes */
+        fg_histogram_record(&flow->thread->metrics->hops[flow->wait_hop], waited_ns);
+    flow->wait_hop = FG_HOP_COUNT;
+}
+
+void fg_flow_resume(struct fg_flow *flow)
+{
+    fg_flow_note_wait(flow);
+    fg_flow_set_state(flow, FG_FLOW_IN_STAGES);
     flow->stage++;
     fg_flow_run(flow);
 }
 
-void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop)
+void fg_flow_retry_stage(struct fg_flow *flow)
 {
-    end_wait(flow, hop);
+    fg_flow_note_wait(flow);
+    fg_flow_set_state(flow, FG_FLOW_IN_STAGES);
     fg_flow_run(flow);
 }
 
@@ -334,6 +347,7 @@ void fg_flow_abandon(struct fg_flow *flow)
 {
     if (flow->state == FG_FLOW_DONE)
         return;
+    fg_flow_note_wait(flow);
     if (flow->state == FG_FLOW_WAITING)
         stages[flow->stage]->cancel(flow);
     fg_flow_let_go(flow);
@@ -634,16 +648,16 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
     fg_log_quote(path, sizeof(path), asked.data, asked.len);
     fg_log_limited(
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
-        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s failed=%s policy=%s%s "
-        "retry_after_ms=%llu cache=%s aborted=%d "
+        "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s policy=%s%s "
+        "retry_after_ms=%llu cache=%s aborted=%d failed=%s "
         "endpoint=%s attempts=%u client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f%s",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
         refusal.reason == NULL ? "-" : refusal.reason,
-        flow->failed == FG_FAILED_NOT ? "-" : fg_failed_name(flow->failed),
         refusal.policy == NULL ? "-" : refusal.policy, figures,
         (unsigned long long)(refusal.wait_ns / FG_MS), fg_cache_result_name(flow->cache_result),
-        flow->req->was_aborted, endpoint, ex->answerer.attempts, FG_SPAN_ARGS(ex->client_addr),
+        flow->req->was_aborted, flow->failed == FG_FAILED_NOT ? "-" : fg_failed_name(flow->failed),
+        endpoint, ex->answerer.attempts, FG_SPAN_ARGS(ex->client_addr),
         (unsigned long long)flow->req->bytes_in, (unsigned long long)flow->req->bytes_out,
         (double)total_ns / 1e6, hops);
 }

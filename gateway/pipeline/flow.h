@@ -127,6 +127,7 @@ struct fg_flow {
     const struct fg_route_conf *route; /* NULL: none matched */
     struct fg_route_metrics *metrics;
     uint64_t waited_since_ns;
+    enum fg_hop wait_hop; /* while WAITING: whose time that is; FG_HOP_COUNT: told already */
 
     /* request body before the backend */
     struct fg_early_body body;
@@ -313,10 +314,14 @@ static inline size_t fg_flow_route_index(const struct fg_flow *flow)
 struct fg_flow *fg_flow_alloc(struct fg_arena *arena);
 const char *fg_stage_name(enum fg_stage_id stage);
 void fg_flow_set_state(struct fg_flow *flow, enum fg_flow_state next);
+/* What a stage returns that waits from here on; its time is that of `hop`, however it ends. */
+enum fg_stage_verdict fg_flow_wait(struct fg_flow *flow, enum fg_hop hop);
 /* The event that a stage waited for has come: go on behind it. */
-void fg_flow_resume(struct fg_flow *flow, enum fg_hop hop);
+void fg_flow_resume(struct fg_flow *flow);
 /* Run the same stage again (the cache, when a leader failed). */
-void fg_flow_retry_stage(struct fg_flow *flow, enum fg_hop hop);
+void fg_flow_retry_stage(struct fg_flow *flow);
+/* The wait is over, if it is WAITING: count its time, once. */
+void fg_flow_note_wait(struct fg_flow *flow);
 /* Run the stages from flow->stage on; for a flow that no codec began. */
 void fg_flow_run(struct fg_flow *flow);
 /* Whoever asked is gone: let go of everything, answer nothing. */

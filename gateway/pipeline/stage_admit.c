@@ -204,7 +204,7 @@ static void on_turn(void *object, enum fg_gate_verdict verdict, const struct fg_
     tell_spared(flow, place);
     take(flow, words->queue);
     fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
-    fg_flow_resume(flow, words->hop);
+    fg_flow_resume(flow);
 }
 
 static enum fg_stage_verdict wait_for(struct fg_flow *flow, const struct fg_gate_place *place)
@@ -218,7 +218,7 @@ static enum fg_stage_verdict wait_for(struct fg_flow *flow, const struct fg_gate
     uint64_t wait_until_ns = fg_gate_next_expiry_ns(fg_flow_gate_waited_for(flow));
     if (wait_until_ns < ex->deadline_ns)
         fg_flow_arm_deadline(flow, wait_until_ns);
-    return FG_STAGE_WAIT;
+    return fg_flow_wait(flow, all_words[kind_of(flow)].hop);
 }
 
 static enum fg_stage_verdict enter(struct fg_flow *flow, struct fg_gate *gate)

@@ -176,7 +176,7 @@ void fg_stage_body_on_piece(struct fg_flow *flow, size_t len)
     }
     end_wait(flow);
     if (accept_whole(flow))
-        fg_flow_retry_stage(flow, FG_HOP_UPLOAD);
+        fg_flow_retry_stage(flow);
 }
 
 /* What has no backend is answered here: who asks is known by now, and what he may. */
@@ -209,7 +209,7 @@ static void on_claimed(void *owner, enum fg_nonce_claimed claimed)
     fg_loop_refresh_now(flow->thread->loop);
     switch (claimed) {
     case FG_NONCE_CLAIMED_FIRST:
-        fg_flow_retry_stage(flow, FG_HOP_SHARED);
+        fg_flow_retry_stage(flow);
         break;
     case FG_NONCE_CLAIMED_BEFORE:
         refuse_signature(flow, "the nonce of the signature was used before, at another gateway");
@@ -228,7 +228,7 @@ static enum fg_stage_verdict claim_nonce(struct fg_flow *flow)
     claim->owner = flow;
     if (fg_nonce_claim_send(claim, flow->thread->shared_state)) {
         fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
-        return FG_STAGE_WAIT;
+        return fg_flow_wait(flow, FG_HOP_SHARED);
     }
     flow->nonce_claim = NULL;
     refuse_unclaimed(flow);
@@ -243,7 +243,7 @@ static enum fg_stage_verdict wait_for_rest(struct fg_flow *flow)
     flow->consumed_early = flow->body.len;
     if (flow->body.len > 0)
         fg_request_consumed(flow->req, flow->body.len);
-    return FG_STAGE_WAIT;
+    return fg_flow_wait(flow, FG_HOP_UPLOAD);
 }
 
 /* False: `verdict` is what becomes of it. */

@@ -114,13 +114,6 @@ static void refuse_uncached(struct fg_flow *flow)
 
 /* ---- news of the fetch that is waited for ---- */
 
-static void note_wait(struct fg_flow *flow)
-{
-    uint64_t waited_ns = fg_clock_monotonic_ns() - flow->waited_since_ns;
-    flow->hop_ns[FG_HOP_CACHE_WAIT] += waited_ns;
-    fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_CACHE_WAIT], waited_ns);
-}
-
 /* Whose answer, or failure, it is: the fetch's request is none that is logged. */
 static void take_answerer(struct fg_flow *flow, const struct fg_cache_answerer *answerer)
 {
@@ -137,6 +130,7 @@ static void take_answerer(struct fg_flow *flow, const struct fg_cache_answerer *
 static void take_hops(struct fg_flow *flow, const struct fg_cache_hops *hops)
 {
     _Static_assert(FG_CACHE_HOPS_MAX == FG_BACKEND_HOPS_MAX, "one is copied from the other");
+    flow->wait_hop = FG_HOP_COUNT;
     flow->hop_ns[FG_HOP_QUEUE] = hops->queue_ns;
     flow->hop_ns[FG_HOP_BACKEND] = hops->backend_ns;
     for (size_t i = 0; i < hops->own_count; i++)
@@ -155,7 +149,7 @@ static void take_head(struct fg_flow *flow, const struct fg_cache_hops *hops)
 static void retry(struct fg_flow *flow)
 {
     leave(flow);
-    fg_flow_retry_stage(flow, FG_HOP_CACHE_WAIT);
+    fg_flow_retry_stage(flow);
 }
 
 /* The leader's answer is not for this one: on its own, and the next ones when it is done. It counts
@@ -200,12 +194,10 @@ static void refuse_failed(struct fg_flow *flow, const struct fg_cache_failure *f
         .position = failure->position,
         .wait_ns = failure->wait_ns,
     };
-    if (fg_cache_reader_is_leader(flow->cache_reader)) {
+    if (fg_cache_reader_is_leader(flow->cache_reader))
         take_hops(flow, &failure->hops);
-    } else {
+    else
         take_answerer(flow, &failure->hops.answerer);
-        note_wait(flow);
-    }
     if (failure->is_refused) {
         fg_flow_refuse(flow, &refusal);
     } else {
@@ -266,7 +258,7 @@ static void on_shared(struct fg_flow *flow, const struct fg_cache_news *news)
     if (is_leader)
         take_head(flow, news->hops);
     else
-        note_wait(flow);
+        fg_flow_note_wait(flow);
     if (news->is_whole)
         serve_whole(flow, news);
     else
@@ -392,7 +384,7 @@ static enum fg_stage_verdict fetch(struct fg_flow *flow, const struct fg_cache_a
             role == FG_CACHE_LEAD ? FG_CACHE_RESULT_MISS : FG_CACHE_RESULT_COALESCED;
         if (role == FG_CACHE_LEAD)
             fg_cache_fetch_start(flow, ask, stream, flow->cache_stored, flow->cache_rounds);
-        return FG_STAGE_WAIT;
+        return fg_flow_wait(flow, FG_HOP_CACHE_WAIT);
     }
     fg_cache_reader_leave(reader);
     if (role == FG_CACHE_ALONE)

@@ -87,7 +87,7 @@ static void on_answer(void *owner)
     flow->room_inquiry = NULL;
     fg_loop_refresh_now(flow->thread->loop);
     if (goes_on(flow, inquiry->room, &inquiry->visit))
-        fg_flow_resume(flow, FG_HOP_SHARED);
+        fg_flow_resume(flow);
 }
 
 static enum fg_stage_verdict run(struct fg_flow *flow)
@@ -112,7 +112,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         return goes_on(flow, room, &inquiry->visit) ? FG_STAGE_CONTINUE : FG_STAGE_RESPOND;
     flow->room_inquiry = inquiry;
     fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
-    return FG_STAGE_WAIT;
+    return fg_flow_wait(flow, FG_HOP_SHARED);
 }
 
 static void cancel(struct fg_flow *flow)

@@ -35,10 +35,15 @@ def site(launch_module, recorder_module):
         return {"name": name, "match": {"prefix": f"/{name}/"}, "to": "cluster:app", **more}
     gateway = launch_module({
         "clusters": {"app": {**app, "response_head_timeout": "60s"}, "hasty": {**app, "response_head_timeout": "100ms"},
-                     "nobody": {**app, "endpoints": [f"127.0.0.1:{free_port()}"]}},
+                     "nobody": {**app, "endpoints": [f"127.0.0.1:{free_port()}"]},
+                     "narrow": {**app, "response_head_timeout": "60s", "concurrency": {"kind": "fixed", "limit": 1},
+                                "queue": {"wait_max": "100ms", "target": "off"}}},
+        "limits": {"body_timeout": "100ms"},
         "observability": {"access_log": True, "recent_requests": 256},
         "routes": [route("nobody", to="cluster:nobody"), route("hasty", to="cluster:hasty"),
                    route("cached", to="cluster:hasty", cache=True), route("brief", timeout="100ms"),
+                   route("narrow", to="cluster:narrow"), route("whole", buffer_request=True, body_max="1KiB"),
+                   route("lane", concurrency={"limit": 1}, queue={"wait_max": "100ms", "target": "off"}),
                    route("quiet", timeout="60s", stream_idle_timeout="100ms"), route("app", timeout="60s")]})
     gateway.recorder = recorder
     return gateway
@@ -117,3 +122,42 @@ def test_who_left_is_told_whom_it_waited_for(site):
     wait_for(lambda: site.stats()["routes"]["app"]["aborted"] == before + 1, what="its end")
     line = wait_for(lambda: [one for one in site.log.splitlines() if "route=app status=0" in one], what="its line")[-1]
     assert f"endpoint={site.recorder.address} attempts=1 " in line and "backend_ms=0.000" not in line
+
+
+@contextlib.contextmanager
+def at_a_server(site, path):
+    with site.raw() as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        wait_for(lambda: path.encode() in site.recorder.received(), what="the request at the server")
+        yield connection
+
+
+@pytest.mark.parametrize("route, hop", [("narrow", "queue"), ("lane", "route_queue")])
+def test_who_waits_in_vain_is_told_where(site, route, hop):
+    with at_a_server(site, f"/{route}/first/silent"):
+        answer = site.get(f"/{route}/second")
+        assert answer.json()["error"]["code"] == "queue_timeout" and 99 <= hop_of(answer, hop) <= hop_of(answer, "total")
+        request_id = answer.headers["x-request-id"]
+        assert float(log_of(site, request_id)[f"{hop}_ms"]) >= 99 and site.explain(request_id)["hops_ms"][hop] >= 99
+
+
+def test_who_leaves_while_waiting_is_told_where(site):
+    with at_a_server(site, "/narrow/third/silent"):
+        with site.raw() as connection:
+            connection.sendall(b"GET /narrow/left HTTP/1.1\r\nhost: x\r\n\r\n")
+            site.wait_stats(lambda stats: stats["policies"]["backends"]["narrow"]["queue"]["waiting"] == 1)
+        line = wait_for(lambda: [one for one in site.log.splitlines() if 'path="/narrow/left"' in one], what="its line")[0]
+    assert " queue_ms=0.000 " not in line and "backend_ms=0.000" in line
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
+def test_a_body_that_does_not_come_is_told_as_an_upload(site, http2):
+    def slowly():
+        yield b"x"
+        site.wait_stats(lambda stats: stats["routes"]["whole"]["refused"]["body_timeout"] > before)
+    before = site.stats()["routes"]["whole"]["refused"]["body_timeout"]
+    with site.client(http2=http2) as client:
+        answer = client.post("/whole/x", content=slowly())
+    assert answer.status_code == 408
+    log = log_of(site, answer.headers["x-request-id"])
+    assert log["refused"] == "body_timeout" and float(log["upload_ms"]) > 0
