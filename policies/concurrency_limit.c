@@ -552,6 +552,12 @@ bool fg_concurrency_limit_try_acquire(struct fg_concurrency_limit *cl)
     return true;
 }
 
+void fg_concurrency_limit_retake(struct fg_concurrency_limit *cl)
+{
+    cl->in_flight++;
+    cl->acquired_total++;
+}
+
 void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl)
 {
     cl->was_limited = true;

@@ -85,6 +85,9 @@ void fg_concurrency_limit_init(struct fg_concurrency_limit *cl,
 
 /* True: one slot is the caller's until fg_concurrency_limit_release(). */
 bool fg_concurrency_limit_try_acquire(struct fg_concurrency_limit *cl);
+/* A slot that was released for a while is the caller's again, whether there is one or not: what it
+ * is for is under way. */
+void fg_concurrency_limit_retake(struct fg_concurrency_limit *cl);
 
 /* Somebody would have used a further slot: without this the limit has no reason to grow. */
 void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl);

@@ -247,6 +247,12 @@ bool fg_gate_policy_try_extra(struct fg_gate_policy *gate, uint64_t now_ns)
     return is_slot_to_spare(gate) && fg_concurrency_limit_try_acquire(&gate->limit);
 }
 
+void fg_gate_policy_retake(struct fg_gate_policy *gate, uint64_t now_ns)
+{
+    account_held(gate, now_ns);
+    fg_concurrency_limit_retake(&gate->limit);
+}
+
 enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,
                                           const struct fg_gate_arrival *arrival, uint64_t now_ns,
                                           struct fg_gate_turns *turns, struct fg_gate_place *place)

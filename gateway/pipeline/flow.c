@@ -20,6 +20,7 @@
 
 #define DEADLINES_NS (FG_MS / 10)  /* of a turn, for those that are due at once */
 #define DEADLINES_BETWEEN_LOOKS 4u /* at the clock */
+#define UPLOAD_LOOK_NS (FG_S / 4)  /* whole by then, it kept its slot; else others may have it */
 #define MOVE(state) (1u << (state))
 
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
@@ -120,6 +121,57 @@ static bool is_clients_turn(const struct fg_flow *flow)
            flow->req->ex.upgrade.data == NULL;
 }
 
+/* ---- uploads that take long ---- */
+
+static void park(struct fg_flow *flow)
+{
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    for (size_t i = 0; i < FG_SLOT_COUNT; i++) {
+        struct fg_flow_slot *slot = &flow->slots[i];
+        if (!slot->is_held)
+            continue;
+        bool passed_breaker = i == FG_SLOT_BACKEND && flow->passed_breaker;
+        slot->is_held = false;
+        slot->is_parked = true;
+        fg_gate_leave(slot->gate, now_ns, 0, FG_CONCURRENCY_IGNORED, passed_breaker,
+                      passed_breaker && flow->was_probe, FG_BREAKER_CANCELLED);
+    }
+    flow->passed_breaker = flow->was_probe = false; /* it has heard that nothing is known */
+}
+
+/* The request is whole: from now on it is work. */
+static void unpark(struct fg_flow *flow)
+{
+    uint64_t now_ns = fg_clock_monotonic_ns();
+    for (size_t i = 0; i < FG_SLOT_COUNT; i++) {
+        struct fg_flow_slot *slot = &flow->slots[i];
+        if (!slot->is_parked)
+            continue;
+        fg_gate_retake(slot->gate, now_ns);
+        slot->is_parked = false;
+        slot->is_held = true;
+        slot->since_ns = now_ns;
+    }
+}
+
+void fg_flow_watch_upload(struct fg_flow *flow)
+{
+    uint64_t look_ns = fg_flow_now_ns(flow) + UPLOAD_LOOK_NS;
+    if (look_ns < flow->req->ex.deadline_ns)
+        fg_flow_arm_deadline(flow, look_ns);
+}
+
+static void look_at_upload(struct fg_flow *flow)
+{
+    fg_flow_arm_deadline(flow, flow->req->ex.deadline_ns);
+    if (flow->is_body_complete || !flow->is_backend_open)
+        return;
+    if (is_clients_turn(flow))
+        park(flow);
+    else
+        fg_flow_watch_upload(flow);
+}
+
 /* Before its answer began: only time that the route grants the backend says by itself that this
  * one fails. */
 static void leave_late(struct fg_flow *flow)
@@ -157,6 +209,10 @@ static void on_deadline(struct fg_flow *flow, uint64_t now_ns)
     uint64_t silent_until_ns = flow->moved_ns + flow->silence_max_ns;
     if (flow->silence_max_ns > 0 && now_ns < silent_until_ns) {
         fg_flow_arm_deadline(flow, silent_until_ns);
+        return;
+    }
+    if (flow->silence_max_ns == 0 && now_ns < flow->req->ex.deadline_ns) {
+        look_at_upload(flow);
         return;
     }
     switch (flow->state) {
@@ -316,12 +372,16 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
     uint64_t now_ns = fg_clock_monotonic_ns();
     uint64_t head_ns = flow->head_ns != 0 ? flow->head_ns : now_ns;
     bool was_called = flow->backend_started_ns != 0;
+    uint64_t started_ns =
+        flow->backend_started_ns > backend->since_ns ? flow->backend_started_ns : backend->since_ns;
     if (backend->is_held)
-        fg_gate_leave(backend->gate, now_ns, was_called ? head_ns - flow->backend_started_ns : 0,
-                      limit_outcome, flow->passed_breaker, flow->was_probe, breaker_outcome);
+        fg_gate_leave(backend->gate, now_ns,
+                      was_called ? fg_subtract_floor(head_ns, started_ns) : 0, limit_outcome,
+                      flow->passed_breaker, flow->was_probe, breaker_outcome);
     if (route->is_held) /* its requests are in flight while they wait for the backend, too */
-        fg_gate_leave(route->gate, now_ns, was_called ? head_ns - route->since_ns : 0,
-                      limit_outcome, false, false, FG_BREAKER_CANCELLED);
+        fg_gate_leave(route->gate, now_ns,
+                      was_called ? fg_subtract_floor(head_ns, route->since_ns) : 0, limit_outcome,
+                      false, false, FG_BREAKER_CANCELLED);
     route->is_held = backend->is_held = false;
     struct fg_room *room = flow->thread->pipeline->rooms[fg_flow_route_index(flow)];
     if (room != NULL && was_called && limit_outcome == FG_CONCURRENCY_SUCCESS)
@@ -512,6 +572,8 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
                                                    req->ex.trailer_count, req->ex.trailers);
     if (flow->silence_max_ns > 0)
         flow->moved_ns = fg_flow_now_ns(flow);
+    if (flow->is_backend_open && is_last)
+        unpark(flow);
     if (flow->is_backend_open)
         fg_flow_give_body(flow, data, len, is_last);
     else if (flow->state == FG_FLOW_WAITING)

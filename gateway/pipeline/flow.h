@@ -100,6 +100,7 @@ struct fg_flow_slot {
     struct fg_gate_ticket *ticket; /* while it waits for it; or NULL */
     bool is_held;
     bool has_extra;    /* another one of the same gate, for a hedge */
+    bool is_parked;    /* given up until the client has sent the rest of the request */
     uint64_t since_ns; /* valid while held */
 };
 
@@ -350,6 +351,9 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
 void fg_flow_let_go(struct fg_flow *flow);
 /* A further slot at each gate where the request has one, if nobody wants it; and back again. */
 bool fg_flow_try_extra_slot(struct fg_flow *flow);
+/* The backend has the request, but for the rest of its body: who is slow to send that keeps no slot
+ * from others, and has it again once all is there. */
+void fg_flow_watch_upload(struct fg_flow *flow);
 void fg_flow_give_extra_slot(struct fg_flow *flow);
 /* A piece of the body for the backend that has the exchange. */
 void fg_flow_give_body(struct fg_flow *flow, const void *data, size_t len, bool is_last);

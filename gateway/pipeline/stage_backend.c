@@ -29,6 +29,8 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     bool is_whole = has_body && flow->is_body_complete; /* of nothing, perhaps */
     if (flow->is_backend_open && (flow->body.len > 0 || is_whole))
         fg_flow_give_body(flow, flow->body.data, flow->body.len, is_whole);
+    if (flow->is_backend_open && ex->has_body && !flow->is_body_complete)
+        fg_flow_watch_upload(flow);
     return FG_STAGE_RESPOND;
 }
 

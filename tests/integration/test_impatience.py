@@ -68,6 +68,34 @@ def test_an_upload_that_stands_still_is_the_clients(launch, upstream, cluster):
     assert is_untouched(gateway, backend)
 
 
+def test_uploads_that_take_long_keep_nobody_out(launch, upstream):
+    """Those that are not all there have no slot after a while, and one again with their last byte: then they are work."""
+    backend = upstream()
+    gateway = launch(site(backend.address, concurrency={"kind": "fixed", "limit": 2},
+                          queue={"target": "off", "wait_max": "60s"}))
+
+    def in_flight():
+        return gateway.gate("app")["concurrency"]["in_flight"]
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(gateway.raw()) for _ in range(5)]
+        for connection in connections:
+            connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc")
+        wait_for(lambda: in_flight() == 2)
+        assert gateway.get("/").status_code == 200
+        wait_for(lambda: in_flight() == 0 and gateway.gate("app")["queue"]["waiting"] == 0)
+        backend.gate.clear()
+        for connection in connections:
+            connection.sendall(b"def")
+        wait_for(lambda: in_flight() == 5)
+        threads, answers = in_background(gateway, "/", 1)
+        wait_for(lambda: gateway.gate("app")["queue"]["waiting"] == 1)
+        backend.gate.set()
+        assert {read_response(connection.makefile("rb"))[0] for connection in connections} == {200}
+        join(threads)
+        assert answers[0].status_code == 200
+    wait_for(lambda: in_flight() == 0)
+
+
 def test_an_upload_that_the_server_does_not_take_is_the_servers(launch, upstream):
     backend = upstream(read_body=False)
     backend.gate.clear()

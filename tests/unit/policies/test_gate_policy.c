@@ -313,6 +313,28 @@ static void who_finds_a_free_slot_needs_no_entry(void **state)
     assert_true(fg_gate_policy_try_extra(&gate, 1));
 }
 
+/* More in flight than the limit, until enough have left: nobody is let in before. */
+static void who_comes_back_is_counted_whatever_the_limit(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    struct fg_gate_turns turns = {0};
+    const struct fg_gate_result nothing = {.limit = FG_CONCURRENCY_IGNORED};
+    uint32_t level = 0;
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_true(fg_gate_policy_try_enter(&gate, normal, 1, &level));
+    fg_gate_policy_leave(&gate, 2, &nothing, &turns);
+    assert_true(fg_gate_policy_try_enter(&gate, normal, 3, &level));
+    fg_gate_policy_retake(&gate, 4);
+    assert_int_equal(gate.limit.in_flight, 2);
+    assert_false(fg_gate_policy_try_enter(&gate, normal, 5, &level));
+    fg_gate_policy_leave(&gate, 6, &nothing, &turns);
+    assert_false(fg_gate_policy_try_enter(&gate, normal, 7, &level));
+    fg_gate_policy_leave(&gate, 8, &nothing, &turns);
+    assert_true(fg_gate_policy_try_enter(&gate, normal, 9, &level));
+}
+
 /* A deadline of the client's own is a failure when no answer takes that long. */
 static void impatience_is_no_failure(void **state)
 {
@@ -351,6 +373,7 @@ int main(void)
         cmocka_unit_test(a_crowd_is_below_the_level_first),
         cmocka_unit_test(a_freed_slot_goes_to_who_waits),
         cmocka_unit_test(who_finds_a_free_slot_needs_no_entry),
+        cmocka_unit_test(who_comes_back_is_counted_whatever_the_limit),
         cmocka_unit_test(impatience_is_no_failure),
         cmocka_unit_test(without_memory_nothing_waits),
         cmocka_unit_test(waits_no_longer_than_it_may),
