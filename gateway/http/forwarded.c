@@ -1,7 +1,8 @@
 /*
  * forwarded.c: see forwarded.h. Fields of one name are one list (RFC 9110 section 5.3), read from
- * its end. A comma inside a quoted string does not part elements; such an element is no address
- * anyway and ends the walk, so the string's beginning need not be found.
+ * its end. In the RFC's notation nothing inside a quoted string parts anything: a Host that a proxy
+ * quotes is the client's and may hold `,for=` and `;for=`. Strings are found from the end as well,
+ * so that a quote which the client has left open before the proxy's own element does not reach it.
  */
 #include "http/forwarded.h"
 
@@ -25,12 +26,24 @@ bool fg_forwarded_is_field(struct fg_span name)
            fg_forwarded_is_path(name);
 }
 
-/* Cuts the last element off `*rest`. */
-static struct fg_span take_last(struct fg_span *rest)
+/* Does a quoted string begin or end here? Not where an odd row of backslashes stands before it. */
+static bool is_quote(struct fg_span text, size_t at)
+{
+    size_t before = at;
+    while (text.data[at] == '"' && before > 0 && text.data[before - 1] == '\\')
+        before--;
+    return text.data[at] == '"' && (at - before) % 2 == 0;
+}
+
+/* Cuts off `*rest` what stands behind its last `separator`; `has_strings`: outside of them. */
+static struct fg_span take_last(struct fg_span *rest, char separator, bool has_strings)
 {
     size_t at = rest->len;
-    while (at > 0 && rest->data[at - 1] != ',')
+    bool is_inside = false;
+    while (at > 0 && (is_inside || rest->data[at - 1] != separator)) {
         at--;
+        is_inside ^= has_strings && is_quote(*rest, at);
+    }
     struct fg_span last = {rest->data + at, rest->len - at};
     *rest = at == 0 ? (struct fg_span){NULL, 0} : fg_span_make(rest->data, at - 1);
     return fg_span_trim(last);
@@ -41,7 +54,7 @@ static bool read_node(struct fg_span text, struct fg_ip *ip)
 {
     if (text.len > 0 && text.data[0] == '[') {
         const char *end = memchr(text.data, ']', text.len);
-        return end != NULL &&
+        return end != NULL && (end + 1 == text.data + text.len || end[1] == ':') &&
                fg_ip_parse(fg_span_make(text.data + 1, (size_t)(end - text.data) - 1), ip);
     }
     const char *colon = memchr(text.data, ':', text.len);
@@ -78,17 +91,19 @@ static struct fg_span unquote(struct fg_span text)
     return text;
 }
 
-/* for=192.0.2.60;proto=https;by=203.0.113.43 */
+/* for=192.0.2.60;proto=https;by=203.0.113.43, each once (RFC 7239 section 4). */
 static enum step read_element(const struct fg_listener_conf *conf, struct fg_forwarded *forwarded,
                               struct fg_span element)
 {
     struct fg_span node = {NULL, 0};
     struct fg_span scheme = {NULL, 0};
     while (element.data != NULL) {
-        struct fg_span value = fg_span_trim(fg_span_split(&element, ';'));
+        struct fg_span value = take_last(&element, ';', true);
         struct fg_span name = fg_span_split(&value, '=');
         if (value.data == NULL)
             continue;
+        if (fg_span_equal_nocase(name, FG_SPAN("for")) && node.data != NULL)
+            return STEP_DONE;
         if (fg_span_equal_nocase(name, FG_SPAN("for")))
             node = unquote(value);
         else if (fg_span_equal_nocase(name, FG_SPAN("proto")))
@@ -116,7 +131,7 @@ void fg_forwarded_read(const struct fg_listener_conf *conf, const struct fg_fiel
             continue;
         struct fg_span rest = fields[i].value;
         while (rest.data != NULL && step == STEP_ON) {
-            struct fg_span element = take_last(&rest);
+            struct fg_span element = take_last(&rest, ',', !is_x);
             if (element.len > 0) /* RFC 9110 section 5.6.1: empty elements are ignored */
                 step = is_x ? add_hop(conf, forwarded, element)
                             : read_element(conf, forwarded, element);
@@ -127,7 +142,7 @@ void fg_forwarded_read(const struct fg_listener_conf *conf, const struct fg_fiel
             continue;
         struct fg_span rest = fields[i].value;
         if (rest.data != NULL)
-            forwarded->scheme = scheme_of(take_last(&rest));
+            forwarded->scheme = scheme_of(take_last(&rest, ',', false));
         break;
     }
 }

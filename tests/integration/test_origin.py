@@ -165,6 +165,14 @@ def test_forwarded_of_the_rfc(site):
     assert "forwarded" not in told and "x-forwarded-host" not in told
 
 
+def test_a_quoted_host_names_no_client(site):
+    """The Host in a proxy's element is its client's to choose; it was read for a list of elements."""
+    for host in ("a,for=6.6.6.6;x=", "a;for=6.6.6.6;proto=https;x="):
+        plain(site.rfc_port, {"forwarded": f'for=203.0.113.20;host="{host}"', "host": "localhost"})
+        told = seen(site)
+        assert told["x-forwarded-for"] == "203.0.113.20, 127.0.0.1" and told["x-forwarded-proto"] == "http"
+
+
 @pytest.mark.parametrize("port, fields, elements", [
     ("plain_port", {"x-forwarded-for": "6.6.6.6, 203.0.113.20, 10.1.1.1", "x-forwarded-proto": "https"},
      "for=203.0.113.20;proto=https, for=10.1.1.1"),

@@ -71,6 +71,7 @@ static void reads_x_forwarded_for(void **state)
         {{"192.0.2.1, ,"}, "192.0.2.1", 1, NULL},
         {{"1.2.3"}, NULL, 0, NULL},
         {{"[2001:db8::5"}, NULL, 0, NULL},
+        {{"[2001:db8::5]6"}, NULL, 0, NULL},
         {{"192.0.2.1'; DROP"}, NULL, 0, NULL},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -92,6 +93,22 @@ static void reads_forwarded(void **state)
         {{"for=192.0.2.1, for=unknown"}, NULL, 0, NULL},
         {{"proto=https"}, NULL, 0, NULL},
         {{"for=\"192.0.2.1, 10.0.0.1\""}, NULL, 0, NULL}, /* a comma inside quotes */
+        /* what a proxy quotes is its client's Host */
+        {{"for=192.0.2.1;host=\"a,for=6.6.6.6;x=\""}, "192.0.2.1", 1, NULL},
+        {{"for=192.0.2.1;proto=http;host=\"a;for=6.6.6.6;proto=https;x=\""},
+         "192.0.2.1",
+         1,
+         "http"},
+        {{"for=192.0.2.1;x=\"a\\\",for=6.6.6.6;y=\\\\\";proto=http"}, "192.0.2.1", 1, "http"},
+        /* what stands before a proxy's element is its client's, too */
+        {{"for=\"6.6.6.6, for=192.0.2.1"}, "192.0.2.1", 1, NULL},
+        {{"for=6.6.6.6;x=\", for=\"192.0.2.1\";host=\"a\""}, "192.0.2.1", 1, NULL},
+        {{"x=\"\\, for=192.0.2.1;host=\"a\", for=10.0.0.1"}, "192.0.2.1", 2, NULL},
+        {{"for=6.6.6.6;x=\"", "for=192.0.2.1;host=\"a\""}, "192.0.2.1", 1, NULL},
+        {{"for=192.0.2.1;host=\"a"}, NULL, 0, NULL},
+        {{"for=192.0.2.1;host=a;for=6.6.6.6"}, NULL, 0, NULL}, /* each once */
+        {{";for=192.0.2.1;;proto=http;"}, "192.0.2.1", 1, "http"},
+        {{"for=\"[2001:db8::5]6\""}, NULL, 0, NULL},
         {{"192.0.2.1"}, NULL, 0, NULL},
         {{"for = 192.0.2.1"}, NULL, 0, NULL}, /* no blanks around '=' */
         {{"PROTO=\"HTTPS\";FOR=\"192.0.2.1:_port\""}, "192.0.2.1", 1, "https"},
