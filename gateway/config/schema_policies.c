@@ -296,7 +296,9 @@ static const struct fg_key cache_keys[] = {
      .initial = "0s",
      .min = 0,
      .max = 1 * DAY,
-     .doc = "How long 404, 405, 410, 414 and 501 are fresh where they say nothing."},
+     .doc = "How long 404, 405, 410, 414 and 501 are fresh where they say nothing. A 404 or 410 of "
+            "which nobody says how long is kept of, and given to, requests without a cookie alone: "
+            "what somebody may not see is often said not to be there."},
     {.name = "stale_under_pressure",
      .type = FG_KEY_DURATION,
      .offset = L(stale_under_pressure_ns),

@@ -48,6 +48,8 @@ struct fg_cache_request fg_cache_read_request(const struct fg_exchange *ex)
             request.has_cache_control = true;
         } else if (fg_span_equal(name, FG_SPAN("authorization"))) {
             request.has_authorization = true;
+        } else if (fg_span_equal(name, FG_SPAN("cookie"))) {
+            request.has_cookie = true;
         } else if (fg_span_equal(name, FG_SPAN("pragma"))) {
             struct fg_cache_control pragma; /* of the same form; only this one has a meaning */
             fg_cache_control_init(&pragma);

@@ -12,8 +12,9 @@
  * Departs  An explicit stale-while-revalidate or stale-if-error beside s-maxage is obeyed, as the
  *          large CDNs do and origins expect; must-revalidate and proxy-revalidate still forbid it.
  *          The operator's allowances hold only for what was fresh once: a page that says nothing
- *          of caching is nobody else's, not even in an emergency. Set-Cookie is never stored, and
- *          a field list of no-cache or private counts as the bare directive.
+ *          of caching is nobody else's, not even in an emergency. Set-Cookie is never stored, a
+ *          field list of no-cache or private counts as the bare directive, and a 404 that nobody
+ *          said to keep is not shared by those who have a cookie.
  */
 #include "policies/cache/freshness.h"
 
@@ -163,6 +164,14 @@ bool fg_cache_is_open_to_all(const struct fg_cache_response *response)
     return control->is_public || control->must_revalidate || is_present(control->s_maxage_s);
 }
 
+bool fg_cache_may_be_personal(const struct fg_cache_request *request,
+                              const struct fg_cache_response *response,
+                              const struct fg_cache_rules *rules)
+{
+    return request->has_cookie && (response->status == 404 || response->status == 410) &&
+           !response->has_last_modified && !has_explicit_lifetime(response, rules);
+}
+
 enum fg_cache_storable fg_cache_is_storable(const struct fg_cache_request *request,
                                             const struct fg_cache_response *response,
                                             const struct fg_cache_rules *rules)
@@ -183,6 +192,8 @@ enum fg_cache_storable fg_cache_is_storable(const struct fg_cache_request *reque
         return FG_CACHE_NOT_VARY;
     if (response->has_set_cookie)
         return FG_CACHE_NOT_SET_COOKIE;
+    if (fg_cache_may_be_personal(request, response, rules))
+        return FG_CACHE_NOT_COOKIE;
     return FG_CACHE_STORABLE;
 }
 
@@ -310,9 +321,9 @@ bool fg_cache_is_error_status(unsigned status)
 
 const char *fg_cache_storable_name(enum fg_cache_storable storable)
 {
-    static const char *const names[] = {"storable", "method",     "status",
-                                        "no_store", "private",    "authorization",
-                                        "vary",     "set_cookie", "useful"};
+    static const char *const names[] = {"storable", "method",        "status", "no_store",
+                                        "private",  "authorization", "vary",   "set_cookie",
+                                        "cookie",   "useful"};
     assert((unsigned)storable < sizeof(names) / sizeof(names[0]));
     return names[storable];
 }

@@ -20,6 +20,7 @@ enum fg_cache_method {
 struct fg_cache_request {
     enum fg_cache_method method;
     bool has_authorization;
+    bool has_cookie;
     bool has_pragma_no_cache; /* counts only without a Cache-Control field */
     bool has_cache_control;
     struct fg_cache_control control;
@@ -67,6 +68,7 @@ enum fg_cache_storable {
     FG_CACHE_NOT_AUTHORIZATION, /* RFC 9111 section 3.5 */
     FG_CACHE_NOT_VARY,
     FG_CACHE_NOT_SET_COOKIE,
+    FG_CACHE_NOT_COOKIE, /* see fg_cache_may_be_personal */
     FG_CACHE_NOT_USEFUL, /* never fresh, and nothing to ask its origin by */
 };
 
@@ -89,6 +91,15 @@ enum fg_cache_storable fg_cache_is_storable(const struct fg_cache_request *reque
 /* Says the response that whoever asks may have what was given to one with Authorization (RFC 9111
  * section 3.5)? */
 bool fg_cache_is_open_to_all(const struct fg_cache_response *response);
+
+/*
+ * Is it not there for this one user alone? What somebody may not see is often said not to be there,
+ * so a 404 or 410 that says nothing of caching, not even a Last-Modified to guess by, is not kept
+ * for, nor given to, who has a cookie.
+ */
+bool fg_cache_may_be_personal(const struct fg_cache_request *request,
+                              const struct fg_cache_response *response,
+                              const struct fg_cache_rules *rules);
 
 /* Seconds that the response is fresh from its origin on. `response_s`: when it came, since 1970. */
 uint32_t fg_cache_lifetime_s(const struct fg_cache_response *response,

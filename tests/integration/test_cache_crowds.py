@@ -675,6 +675,45 @@ def test_what_is_not_there_is_remembered(site):
         assert site.backend.count(path) == 1
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_is_not_there_for_one_user_is_there_for_another(site, status):
+    """Nobody said for how long: only those who show no cookie share it."""
+    def answer(request):
+        cookie = request.headers.get("cookie")
+        return (200, {"cache-control": "private"}, b"mine") if cookie == "owner" else (status, {}, b"no")
+    site.origin.answers["/order"] = answer
+    with site.client() as client:
+        def ask(cookie=None):
+            answered = client.get("/order", headers={"cookie": cookie} if cookie else {})
+            return answered.status_code, site.backend.count("/order")
+        assert ask("other") == (status, 1)
+        assert ask() == (status, 2)  # what the other was told is not kept
+        assert ask() == (status, 2)
+        assert ask("owner") == (200, 3)
+        assert ask("other") == (status, 4)
+        assert ask() == (status, 4)  # and what is kept stays
+        site.origin.answers["/said"] = status, {"cache-control": "max-age=60"}, b"no"
+        for cookie in ("other", "owner"):
+            assert client.get("/said", headers={"cookie": cookie}).status_code == status
+        assert site.backend.count("/said") == 1
+
+
+def test_who_waits_with_a_cookie_is_not_told_a_404_of_those_without(site):
+    def answer(request):
+        is_owner = request.headers.get("cookie") == "owner"
+        return (200, {"cache-control": "private"}, b"mine") if is_owner else (404, {}, b"no")
+    site.origin.answers["/order"] = answer
+    site.backend.gate.clear()
+    cookies = [None, "other", None, "owner", None, "owner", "other", None]
+    told = []
+    with concurrent.futures.ThreadPoolExecutor(len(cookies)) as pool:
+        for count, cookie in enumerate(cookies, 1):
+            told.append(pool.submit(site.get, "/order", headers={"cookie": cookie} if cookie else {}))
+            wait_for(lambda count=count: active(site) == count)
+        site.backend.gate.set()
+    assert [one.result().text for one in told] == ["mine" if cookie == "owner" else "no" for cookie in cookies]
+
+
 def test_files_are_looked_at_again_when_they_expire(launch, tmp_path):
     page = tmp_path / "page.txt"
     page.write_bytes(TEXT)

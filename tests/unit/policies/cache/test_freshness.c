@@ -50,6 +50,34 @@ static void stores_what_may_be_stored(void **state)
     assert_int_equal(storable("", 299, "must-understand, max-age=5"), FG_CACHE_NOT_STATUS);
 }
 
+static void what_is_not_there_for_one_user_is_not_kept_for_all(void **state)
+{
+    (void)state;
+    struct fg_cache_rules rules = fg_cache_rules_default();
+    struct fg_cache_request request = get("");
+    request.has_cookie = true;
+    static const struct {
+        unsigned status;
+        const char *control;
+        bool is_personal;
+    } cases[] = {
+        {404, "", true},           {410, "stale-if-error=5", true},
+        {404, "max-age=0", false}, {404, "s-maxage=1", false},
+        {404, "public", false},    {405, "", false},
+        {200, "", false},          {501, "", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fg_cache_response response = answer(cases[i].status, cases[i].control);
+        assert_int_equal(fg_cache_is_storable(&request, &response, &rules),
+                         cases[i].is_personal ? FG_CACHE_NOT_COOKIE : FG_CACHE_STORABLE);
+    }
+    struct fg_cache_response response = answer(404, "");
+    struct fg_cache_request anybody = get("");
+    assert_int_equal(fg_cache_is_storable(&anybody, &response, &rules), FG_CACHE_STORABLE);
+    rules.has_lifetime_override = true; /* the operator's word for this route */
+    assert_int_equal(fg_cache_is_storable(&request, &response, &rules), FG_CACHE_STORABLE);
+}
+
 static void keeps_users_apart(void **state)
 {
     (void)state;
@@ -207,6 +235,8 @@ static void requests_can_ask_for_more(void **state)
     assert_int_equal(fg_cache_judge(&request, &response, &rules, 10, 0), FG_CACHE_FRESH);
     assert_string_equal(fg_cache_verdict_name(FG_CACHE_STALE), "stale");
     assert_string_equal(fg_cache_storable_name(FG_CACHE_NOT_SET_COOKIE), "set_cookie");
+    assert_string_equal(fg_cache_storable_name(FG_CACHE_NOT_COOKIE), "cookie");
+    assert_string_equal(fg_cache_storable_name(FG_CACHE_NOT_USEFUL), "useful");
 }
 
 static void stale_is_good_enough_for_who_says_so(void **state)
@@ -318,6 +348,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_what_may_be_stored),
         cmocka_unit_test(keeps_users_apart),
+        cmocka_unit_test(what_is_not_there_for_one_user_is_not_kept_for_all),
         cmocka_unit_test(lifetime_takes_the_first_that_speaks),
         cmocka_unit_test(heuristic_is_a_tenth_and_capped),
         cmocka_unit_test(age_is_the_larger_of_two_views),
