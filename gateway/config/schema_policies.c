@@ -281,8 +281,9 @@ static const struct fg_key cache_keys[] = {
      .type = FG_KEY_BOOL,
      .offset = L(obey_clients),
      .initial = "true",
-     .doc = "Let `Cache-Control` of requests (`no-cache`, `max-age`, `min-fresh`, `max-stale`) ask "
-            "past the cache; one fetch then serves all who ask at that time. Under overload "
+     .doc = "Let `Cache-Control` of requests (`no-cache`, `max-age`, `min-fresh`) ask past the "
+            "cache, or take what is stale (`max-stale`, `stale-if-error`); one fetch then serves "
+            "all who ask at that time. Under overload "
             "(step `stale_cache`) it is not obeyed."},
     {.name = "cdn_cache_control",
      .type = FG_KEY_BOOL,

@@ -134,13 +134,30 @@ static uint64_t allowance_ns(const struct fg_cache_control *control, uint32_t ow
     return lifetime_s == 0 || is_present(control->s_maxage_s) ? 0 : default_s * FG_POLICY_S;
 }
 
+/*
+ * What the client may allow: where s-maxage does not speak for proxy-revalidate as well (section
+ * 5.2.2.10), and of what was fresh once. A page that says nothing of caching, but has a tag, is
+ * stored to be asked about, and may be of whoever asked for it first.
+ */
+static bool may_client_allow(const struct fg_cache_response *response,
+                             const struct fg_cache_rules *rules, uint32_t lifetime_s)
+{
+    return rules->obeys_request && lifetime_s > 0 && !is_present(response->control.s_maxage_s);
+}
+
 /* Does the client take it stale by that much (section 5.2.1.2)? */
-static bool is_stale_wanted(const struct fg_cache_request *request,
-                            const struct fg_cache_rules *rules, uint64_t stale_ns)
+static bool is_stale_wanted(const struct fg_cache_request *request, uint64_t stale_ns)
 {
     uint32_t max_stale_s = request->control.max_stale_s;
-    return rules->obeys_request && is_present(max_stale_s) &&
+    return is_present(max_stale_s) &&
            (max_stale_s == FG_CACHE_CONTROL_SECONDS_MAX || stale_ns <= max_stale_s * FG_POLICY_S);
+}
+
+/* And if its origin fails (RFC 5861 section 4, in requests)? */
+static bool is_stale_wanted_for_error(const struct fg_cache_request *request, uint64_t stale_ns)
+{
+    uint32_t stale_s = request->control.stale_if_error_s;
+    return is_present(stale_s) && stale_ns < stale_s * FG_POLICY_S;
 }
 
 struct fg_cache_rules fg_cache_rules_default(void)
@@ -259,8 +276,8 @@ static enum fg_cache_verdict judge_stale(const struct fg_cache_request *request,
         return is_wanted ? FG_CACHE_STALE_WHILE_REVALIDATE : FG_CACHE_STALE_IF_ERROR_ONLY;
     if (control->must_revalidate || control->proxy_revalidate)
         return FG_CACHE_STALE;
-    /* s-maxage speaks for proxy-revalidate as well (section 5.2.2.10). */
-    if (is_wanted && !is_present(control->s_maxage_s) && is_stale_wanted(request, rules, stale_ns))
+    bool may_allow = may_client_allow(response, rules, lifetime_s);
+    if (is_wanted && may_allow && is_stale_wanted(request, stale_ns))
         return FG_CACHE_FRESH;
     uint64_t pressure_ns = lifetime_s == 0 || is_present(control->s_maxage_s)
                                ? 0
@@ -271,8 +288,9 @@ static enum fg_cache_verdict judge_stale(const struct fg_cache_request *request,
         return FG_CACHE_STALE_WHILE_REVALIDATE;
     uint64_t error_ns =
         allowance_ns(control, control->stale_if_error_s, rules->stale_if_error_s, lifetime_s);
-    return stale_ns < error_ns || stale_ns < pressure_ns ? FG_CACHE_STALE_IF_ERROR_ONLY
-                                                         : FG_CACHE_STALE;
+    bool is_fallback = stale_ns < error_ns || stale_ns < pressure_ns ||
+                       (may_allow && is_stale_wanted_for_error(request, stale_ns));
+    return is_fallback ? FG_CACHE_STALE_IF_ERROR_ONLY : FG_CACHE_STALE;
 }
 
 enum fg_cache_verdict fg_cache_judge(const struct fg_cache_request *request,

@@ -55,8 +55,8 @@ struct fg_cache_rules {
     uint32_t stale_if_error_s;         /* likewise */
     uint32_t negative_lifetime_s;      /* of 404, 405, 410, 414 and 501 that say nothing */
     uint32_t pressure_stale_s;         /* under pressure, stale for so long is as good as fresh */
-    bool obeys_request; /* no-cache, max-age, min-fresh, max-stale of requests count */
-    bool is_pinned;     /* stale is better than nothing, for ever and whatever the response says */
+    bool obeys_request;                /* Cache-Control of requests counts, and their Pragma */
+    bool is_pinned; /* stale is better than nothing, for ever and whatever the response says */
 };
 
 enum fg_cache_storable {

@@ -269,6 +269,16 @@ CASES = [
     case("5.2.1.2", "max-stale of a request", ok("max-age=60", age="100", etag='"a"'), FIRST,
          asked("hit", cache_control="max-stale=600"), asked("hit", cache_control="max-stale"),
          asked("miss", cache_control="max-stale=10")),
+    *[case("5.2.1.2", f"max-stale of a page that was never fresh is nobody else's: {what}",
+           [ok(*control, etag='"a"', body="of anna"), ok(*control, etag='"b"', body="of ben")], FIRST,
+           ({"cache-control": "max-stale"}, "miss", lambda answer: answer.text == "of ben"))
+      for what, control in (("it says nothing", ()), ("max-age=0", ("max-age=0",)))],
+    *[case("RFC 5861 4", f"stale-if-error of a request: {asks}, {says}",
+           [ok(f"{says}, stale-if-error=10", age="1000", etag='"a"'), ok(status=503)], FIRST, asked(how, cache_control=asks))
+      for asks, says, how in [("stale-if-error=6000", "max-age=60", "stale"), ("stale-if-error=900", "max-age=60", "miss 503"),
+                              ("stale-if-error=6000", "s-maxage=60", "miss 503"),
+                              ("stale-if-error=6000", "max-age=60, must-revalidate", "miss 503"),
+                              ("stale-if-error=6000", "max-age=0", "miss 503")]],
     case("5.2.1.2", "max-stale does not beat must-revalidate",
          ok("max-age=60, must-revalidate", age="100", etag='"a"'), FIRST, asked("miss", cache_control="max-stale")),
     case("5.2.2.10", "max-stale does not beat s-maxage", [ok("s-maxage=60", age="100", etag='"a"'), ok(HOUR, status=304)],

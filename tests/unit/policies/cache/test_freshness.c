@@ -248,6 +248,11 @@ static void stale_is_good_enough_for_who_says_so(void **state)
     assert_int_equal(judge("max-stale=5, max-age=3", "", 10, 11 * S), FG_CACHE_STALE);
     assert_int_equal(judge("max-stale", "must-revalidate", 10, 11 * S), FG_CACHE_STALE);
     assert_int_equal(judge("max-stale", "no-cache", 10, 0), FG_CACHE_STALE);
+    assert_int_equal(judge("max-stale", "", 0, 0), FG_CACHE_STALE);
+    assert_int_equal(judge("stale-if-error=5", "", 10, 15 * S - 1), FG_CACHE_STALE_IF_ERROR_ONLY);
+    assert_int_equal(judge("stale-if-error=5", "", 10, 15 * S), FG_CACHE_STALE);
+    assert_int_equal(judge("stale-if-error=5", "s-maxage=10", 10, 11 * S), FG_CACHE_STALE);
+    assert_int_equal(judge("stale-if-error=5", "", 0, 0), FG_CACHE_STALE);
     assert_int_equal(judge("max-age=0", "immutable", 10, 5 * S), FG_CACHE_FRESH);
     assert_int_equal(judge("no-cache", "immutable", 10, 5 * S), FG_CACHE_STALE);
 }
