@@ -147,6 +147,8 @@ static bool check_tlvs(const unsigned char *header, size_t len, size_t from)
 
 static enum fg_proxy_header_result parse_v2(struct fg_span bytes, struct fg_proxy_header *header)
 {
+    /* Two of IPv4, of IPv6 with ports, or of unix sockets' paths. */
+    static const uint8_t address_bytes_of[V2_FAMILY_MAX + 1] = {0, 12, 36, 216};
     if (bytes.len < V2_HEADER)
         return FG_PROXY_HEADER_PARTIAL;
     const unsigned char *data = (const unsigned char *)bytes.data;
@@ -163,15 +165,15 @@ static enum fg_proxy_header_result parse_v2(struct fg_span bytes, struct fg_prox
         return FG_PROXY_HEADER_OK; /* whatever else it says */
     if (data[13] >> 4 > V2_FAMILY_MAX || (data[13] & 0x0f) > V2_PROTOCOL_MAX)
         return refuse(header, "a family or protocol that is not defined");
-    bool is_v4 = data[13] == V2_TCP4;
-    if (!is_v4 && data[13] != V2_TCP6)
-        return FG_PROXY_HEADER_OK;
-    size_t address_bytes = is_v4 ? 12 : 36;
+    size_t address_bytes = address_bytes_of[data[13] >> 4];
+    if (address_bytes == 0)
+        return FG_PROXY_HEADER_OK; /* of no family: nobody knows what the rest is */
     if (len < address_bytes)
         return refuse(header, "fewer bytes than its addresses have");
     if (!check_tlvs(data, header->len, V2_HEADER + address_bytes))
         return refuse(header, "a value that is cut off, or a checksum that is wrong");
-    take_addresses(header, data + V2_HEADER, is_v4);
+    if (data[13] == V2_TCP4 || data[13] == V2_TCP6)
+        take_addresses(header, data + V2_HEADER, data[13] == V2_TCP4);
     return FG_PROXY_HEADER_OK;
 }
 

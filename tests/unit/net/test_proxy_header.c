@@ -11,6 +11,9 @@
 
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 #define V4 "\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x34\x01\xbb"
+#define PATH_PART "/path/to/a.socket/path/to/a.so"
+#define PATH PATH_PART PATH_PART PATH_PART "/a.socket/of/108.b"
+#define PATHS PATH PATH
 
 static void expect_source(struct fg_span bytes, size_t len, const char *source)
 {
@@ -54,6 +57,8 @@ static void reads_version_2(void **state)
     expect_source(FG_SPAN(SIGNATURE "\x20\x11\x00\x0c" V4), 28, NULL); /* LOCAL with addresses */
     expect_source(FG_SPAN(SIGNATURE "\x21\x00\x00\x02xx"), 18, NULL);  /* UNSPEC */
     expect_source(FG_SPAN(SIGNATURE "\x21\x12\x00\x0c" V4), 28, NULL); /* UDP */
+    expect_source(FG_SPAN(SIGNATURE "\x21\x31\x00\xd8" PATHS), 232, NULL);
+    expect_source(FG_SPAN(SIGNATURE "\x21\x31\x00\xdb" PATHS "\x04\x00\x00"), 235, NULL);
 }
 
 static void refuses_broken_ones(void **state)
@@ -80,6 +85,13 @@ static void refuses_broken_ones(void **state)
         FG_SPAN_LITERAL(SIGNATURE "\x21\x11\x00\x0b\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x34\x01"),
         FG_SPAN_LITERAL(SIGNATURE "\x21\x21\x00\x0c" V4),
         FG_SPAN_LITERAL(SIGNATURE "\x21\x11\xff\xff" V4),
+        /* of addresses that nobody takes, too */
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x12\x00\x0b\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x34\x01"),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x22\x00\x0c" V4),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x31\x00\x0c" V4),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x12\x00\x13" V4 "\x03\x00\x04\x00\x00\x00\x00"),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x31\x00\xdf" PATHS "\x03\x00\x04\x00\x00\x00\x00"),
+        FG_SPAN_LITERAL(SIGNATURE "\x21\x32\x00\xdb" PATHS "\x04\x00\x01"),
         FG_SPAN_LITERAL(SIGNATURE "\x21\x41\x00\x0c" V4), /* a family that is none */
         FG_SPAN_LITERAL(SIGNATURE "\x21\x13\x00\x0c" V4), /* a protocol that is none */
         FG_SPAN_LITERAL(SIGNATURE "\x21\x11\x00\x0e" V4 "\x04\x00"),
