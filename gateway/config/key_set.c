@@ -189,16 +189,6 @@ static const char *read_jwk(const json_t *jwk, struct fg_public_key *key)
 
 /* ---- a file ---- */
 
-/* Keys of several types may go by one name (RFC 7517 section 4.5): tokens say their algorithm. */
-static bool has_same(const struct fg_key_set *set, const struct fg_public_key *key)
-{
-    for (size_t i = 0; i < set->count; i++) {
-        if (set->keys[i].algorithm == key->algorithm && strcmp(set->keys[i].id, key->id) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void wipe_key(struct fg_public_key *key)
 {
     EVP_PKEY_free(key->key);
@@ -222,11 +212,6 @@ static bool read_jwks(struct fg_key_set *set, const json_t *keys, const char *wa
         struct fg_public_key *key = &set->keys[set->count];
         key->algorithm = algorithm;
         const char *problem = read_jwk(jwk, key);
-        if (problem == NULL && key->id[0] != '\0' && has_same(set, key)) {
-            set->count++; /* freed with the rest */
-            snprintf(why, why_bytes, "key %zu: two keys of one kid and algorithm", i + 1);
-            return false;
-        }
         if (problem == NULL) {
             set->count++;
             continue;

@@ -39,7 +39,8 @@ struct fg_key_set {
  * none themselves, all of them; NULL: the usual one of each. Keys for encryption, for another
  * algorithm and of types that we do not know are left out, and so is what is wrong or too weak
  * (RFC 7517 section 5): whoever publishes the set would otherwise lock everybody out by one key
- * beside the good ones. A set without any other is an error.
+ * beside the good ones. A set without any other is an error. Several may have one name, of one
+ * algorithm, too (section 4.5 only advises against it).
  */
 bool fg_key_set_load(struct fg_key_set *set, const char *path, const char *algorithm, char *why,
                      size_t why_bytes);

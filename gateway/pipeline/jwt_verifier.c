@@ -95,6 +95,17 @@ const struct fg_key_ring *fg_jwt_verifier_keys(struct fg_jwt_verifier *verifier)
     return verifier->ring;
 }
 
+/* Is it tried in this round? A key without a name comes behind those that the token names: there
+ * may be more of them than are tried. */
+static bool is_tried(const struct fg_public_key *key, const char *alg, const char *kid,
+                     bool is_first)
+{
+    bool is_named = kid != NULL && strcmp(kid, key->id) == 0;
+    bool is_any = kid == NULL || key->id[0] == '\0';
+    return strcmp(alg, fg_key_algorithm_name(key->algorithm)) == 0 &&
+           (is_first ? is_named : is_any && !is_named);
+}
+
 static enum fg_jwt_verdict verify_by_set(EVP_MD_CTX *ctx, const struct fg_key_set *set,
                                          struct candidate *token)
 {
@@ -103,10 +114,9 @@ static enum fg_jwt_verdict verify_by_set(EVP_MD_CTX *ctx, const struct fg_key_se
     if (alg == NULL || (kid != NULL && !json_is_string(kid)) ||
         json_object_get(token->header, "crit") != NULL)
         return FG_JWT_MALFORMED;
-    for (size_t i = 0; i < set->count && token->tries < TRIES_MAX; i++) {
-        const struct fg_public_key *key = &set->keys[i];
-        if (strcmp(alg, fg_key_algorithm_name(key->algorithm)) != 0 ||
-            (kid != NULL && key->id[0] != '\0' && strcmp(json_string_value(kid), key->id) != 0))
+    for (size_t i = 0; i < 2 * set->count && token->tries < TRIES_MAX; i++) {
+        const struct fg_public_key *key = &set->keys[i % set->count];
+        if (!is_tried(key, alg, json_string_value(kid), i < set->count))
             continue;
         token->tries++;
         if (fg_jwt_signature_is_good(ctx, key, token->parts.is_signed, token->signature,

@@ -224,6 +224,21 @@ def test_keys_of_several_types_under_one_name(launch, files):
             assert client.get("/", headers=bearer(forged)).status_code == 401, key.alg
 
 
+def test_keys_of_one_type_under_one_name(launch, files):
+    """RFC 7517 section 4.5 advises against it, no more; such a set was refused whole, with every key in it. Keys without a
+    name, of which there may be more than are tried, do not come before those that a token names."""
+    nameless, now = [Key("ES256") for _ in range(4)], [Key("ES256", "now") for _ in range(2)]
+    (files / "twice.json").write_text(json.dumps({"keys": [key.jwk() for key in [*nameless, *now, now[0]]]}))
+    gateway = launch({
+        "limits": {"threads": 1},
+        "identity": {"failed_tokens_burst": 0, "issuers": [{"issuer": "now", "keys_file": str(files / "twice.json")}]},
+        "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
+    with gateway.client() as client:
+        for key, kid, status in [(now[0], "now", 200), (now[1], "now", 200), (nameless[0], "now", 200), (nameless[3], None, 200),
+                                 (nameless[3], "old", 200), (Key("ES256"), "now", 401), (now[0], "old", 401)]:
+            assert client.get("/", headers=bearer(key.token(iss="now", sub="ada", kid=kid))).status_code == status
+
+
 def test_one_bad_key_does_not_lock_everybody_out(launch, files, keys):
     """RFC 7517 section 5: what has no value, or none in range, is left out; whoever publishes the set is not who runs us."""
     weak = {**keys["rsa"].jwk(), "n": b64(b"\xc1" + bytes(126) + b"\x01"), "kid": "weak"}

@@ -115,7 +115,6 @@ static void refuses_what_is_no_good(void **state)
         {SET(K256_KEY), "no key in it"},
         {SET("{\"kty\":\"RSA\",\"use\":\"enc\",\"n\":\"AQAB\",\"e\":\"AQAB\"}"), "no key in it"},
         {SET("{\"kty\":\"RSA\",\"key_ops\":[\"encrypt\"]}"), "no key in it"},
-        {SET(EC_KEY "," EC_KEY), "key 2: two keys of one kid"},
         {SET("{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}"), "key 1: an RSA key"},
         {SET("{\"kty\":\"RSA\",\"n\":7,\"e\":\"AQAB\"}"), "key 1: an RSA key without"},
         {SET("{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\"}"), "an EC key without"},
