@@ -143,6 +143,16 @@ static const struct fg_cache_failure no_memory = {
     .message = "a memory limit of the gateway was reached",
 };
 
+/* By whoever asked, not by its backend: who comes next asks again. */
+static const struct fg_cache_failure unread = {
+    .status = 502,
+    .type = "backend_error",
+    .code = "backend_reset",
+    .is_retryable = true,
+    .position = UINT64_MAX,
+    .message = "nobody read the backend's answer",
+};
+
 /* Of something else than what we hold: to be asked again, without our validators. */
 static const struct fg_cache_failure mismatched = {
     .status = 502,
@@ -199,11 +209,11 @@ void fg_cache_fetch_failed(struct fg_cache_fetch *fetch, const struct fg_refusal
     fail(fetch, &failure);
 }
 
-/* Nobody reads an answer that is nobody else's: the backend need not go on. */
+/* Nobody reads an answer that is nobody else's: the backend need not go on, and has not failed. */
 static void cancel(struct fg_cache_fetch *fetch)
 {
     fg_flow_abandon(fetch->req.handler_state);
-    fail(fetch, &broken);
+    fail(fetch, &unread);
 }
 
 /*

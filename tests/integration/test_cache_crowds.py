@@ -430,6 +430,32 @@ def test_an_answer_for_one_ends_with_its_client(site):
     gate.set()
 
 
+def test_a_client_that_leaves_is_no_failure_of_the_origin(site):
+    """What is stale stands in for an origin that fails, not for one whose answer somebody did not read to its end."""
+    ended = threading.Event()
+
+    def answer(request):
+        request.send_response(200)
+        request.send_header("cache-control", "no-store")
+        request.send_header("transfer-encoding", "chunked")
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                request.wfile.write(b"1000\r\n%s\r\n" % (b"x" * 4096))
+        ended.set()
+        request.close_connection = True
+    site.origin.answers["/left"] = 200, {"cache-control": "max-age=60", "age": "61", "etag": '"a"'}, b"stale"
+    assert site.get("/left").text == "stale"
+    site.origin.answers["/left"] = answer
+    client = site.raw()
+    client.sendall(b"GET /left HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n\r\n" % site.port)
+    assert client.recv(100).startswith(b"HTTP/1.1 200")
+    client.close()
+    assert ended.wait(30)
+    site.origin.answers["/left"] = 200, {"cache-control": "no-store"}, b"new"
+    assert site.get("/left").text == "new"
+
+
 # ---- codings ----
 
 def unbrotli(data, room):
