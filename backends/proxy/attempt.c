@@ -76,9 +76,7 @@ static bool is_waiting_to_send(const struct fg_proxy_attempt *attempt)
     return is_h2(attempt) ? attempt->upload.len > 0 : fg_h1_is_waiting(attempt);
 }
 
-/* The server has all that came of the body, and the client is to send the rest: the gateway watches
- * that. */
-static bool is_clients_turn(const struct fg_proxy_attempt *attempt)
+bool fg_attempt_is_clients_turn(const struct fg_proxy_attempt *attempt)
 {
     const struct fg_proxy_request *request = attempt->request;
     return attempt->is_begun && !request->is_body_complete && !attempt->is_write_broken &&
@@ -98,7 +96,10 @@ void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt)
     struct fg_proxy_thread *thread = request->thread;
     if (!attempt->is_begun)
         return; /* connecting has its own */
-    if (request->is_paused || is_silence_watched(attempt) || is_clients_turn(attempt))
+    bool is_clients_turn = fg_attempt_is_clients_turn(attempt);
+    if (is_clients_turn)
+        fg_stalled_watch_upload(attempt->request);
+    if (request->is_paused || is_silence_watched(attempt) || is_clients_turn)
         fg_timeout_list_clear(&attempt->timeout);
     else if (attempt->head_ns > 0)
         fg_timeout_list_set(&thread->body_timeouts, &attempt->timeout);
@@ -128,7 +129,7 @@ void fg_attempt_on_try_timeout(struct fg_timeout_entry *timeout)
 {
     struct fg_proxy_attempt *attempt =
         FG_CONTAINER_OF(timeout, struct fg_proxy_attempt, try_timeout);
-    if (is_clients_turn(attempt)) /* not before it has the request can it be late */
+    if (fg_attempt_is_clients_turn(attempt)) /* not before it has the request can it be late */
         fg_timeout_list_set(&attempt->request->thread->try_timeouts, timeout);
     else
         time_out(attempt, "the server did not begin its answer in the time of one attempt");

@@ -312,6 +312,8 @@ struct fg_proxy_request {
     struct fg_timeout_entry stall_look; /* while it is paused */
     uint64_t owner;                     /* whose it is; 0: not asked yet, or nobody's */
     bool is_stall_counted;              /* in thread->stalled */
+    uint64_t upload_since_ns;           /* since when the client has sent less than this is one: */
+    uint64_t upload_mark;               /* of body_received */
     bool is_tunnel_counted;             /* in thread->tunnels, and of the cluster's */
 
     /* trying again */
@@ -409,12 +411,14 @@ void fg_pending_wake(struct fg_proxy_thread *thread);
 /* May a connection be kept without a request? Not while others have more need of its place. */
 bool fg_pending_keeps_idle(const struct fg_proxy_thread *thread);
 
-/* ---- stalled.c: answers that their clients do not take ---- */
+/* ---- stalled.c: answers that their clients do not take, bodies that they do not send ---- */
 
 FG_MUST_USE bool fg_stalled_init(struct fg_proxy_thread *thread);
 void fg_stalled_fini(struct fg_proxy_thread *thread);
 /* It is paused: look after a while whether it must give way. */
 void fg_stalled_watch(struct fg_proxy_request *request);
+/* The same of the rest of its body. Harmless twice. */
+void fg_stalled_watch_upload(struct fg_proxy_request *request);
 /* It is not, or over. Harmless twice. */
 void fg_stalled_forget(struct fg_proxy_request *request);
 /* How many answers its client leaves unread, of this loop. */
@@ -540,6 +544,9 @@ void fg_attempt_tell_breaker(struct fg_proxy_attempt *attempt, bool is_error);
 void fg_attempt_send(struct fg_proxy_attempt *attempt, const void *data, size_t len, bool is_last);
 /* Which silence is too long now? Called when something has moved. */
 void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt);
+/* The server has all that came of the body, and the client is to send the rest: the gateway watches
+ * that. */
+bool fg_attempt_is_clients_turn(const struct fg_proxy_attempt *attempt);
 void fg_attempt_flush_unsent(struct fg_proxy_thread *thread);
 void fg_attempt_on_ready(struct fg_proxy_attempt *attempt);
 /* For a tunnel over HTTP/2: the server's settings have come. */
@@ -569,6 +576,8 @@ void fg_proxy_request_cancel(struct fg_proxy_request *request);
 struct fg_exchange *fg_proxy_request_let_go(struct fg_proxy_request *request);
 /* That which runs beside this one; NULL: none does. */
 struct fg_proxy_attempt *fg_proxy_request_other(const struct fg_proxy_attempt *attempt);
+/* Its server waits for the client to send the rest of the body, before it answers. */
+bool fg_proxy_request_is_upload(const struct fg_proxy_request *request);
 
 /* ---- refusals.c; each but tell_spared ends the exchange, or only the attempt of two ---- */
 

@@ -94,6 +94,12 @@ static struct fg_proxy_attempt *begun(const struct fg_proxy_request *request)
     return NULL;
 }
 
+bool fg_proxy_request_is_upload(const struct fg_proxy_request *request)
+{
+    const struct fg_proxy_attempt *attempt = begun(request);
+    return attempt != NULL && request->answering == NULL && fg_attempt_is_clients_turn(attempt);
+}
+
 void fg_proxy_request_open_window(struct fg_proxy_request *request)
 {
     const struct fg_proxy_attempt *attempt = begun(request);

@@ -20,7 +20,7 @@
 
 #define DEADLINES_NS (FG_MS / 10)  /* of a turn, for those that are due at once */
 #define DEADLINES_BETWEEN_LOOKS 4u /* at the clock */
-#define UPLOAD_LOOK_NS (FG_S / 4)  /* whole by then, it kept its slot; else others may have it */
+#define UPLOAD_LOOK_NS (FG_S / 10) /* whole by then, it kept its slot; else others may have it */
 #define MOVE(state) (1u << (state))
 
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {

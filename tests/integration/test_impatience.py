@@ -96,6 +96,31 @@ def test_uploads_that_take_long_keep_nobody_out(launch, upstream):
     wait_for(lambda: in_flight() == 0)
 
 
+def test_uploads_that_stand_still_give_their_connections_up(launch, upstream):
+    """Not before somebody waits for one, and none that gets on or is all there."""
+    backend = upstream()
+    gateway = launch({**site(backend.address, max_connections=4, slow_reader_max="300ms"), "limits": {"threads": 1}})
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(gateway.raw()) for _ in range(4)]
+        for connection in connections:
+            connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc")
+        wait_for(lambda: gateway.stats()["backends"]["app"]["limits"]["connections"]["used"] == 4)
+        assert gateway.stats()["backends"]["app"]["requests"]["gave_way"] == 0
+        assert gateway.get("/").status_code == 200
+        wait_for(lambda: gateway.stats()["backends"]["app"]["requests"]["gave_way"] >= 1)
+        gone = 0
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"def")
+            try:
+                gone += read_response(connection.makefile("rb"))[0] != 200
+            except (OSError, ValueError, AssertionError, IndexError):
+                gone += 1
+        assert gone == gateway.stats()["backends"]["app"]["requests"]["gave_way"] < 4
+    wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
+    assert gateway.gate("app")["breaker"]["opened_total"] == 0
+
+
 def test_an_upload_that_the_server_does_not_take_is_the_servers(launch, upstream):
     backend = upstream(read_body=False)
     backend.gate.clear()
