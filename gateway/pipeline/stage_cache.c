@@ -437,7 +437,8 @@ static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
         return true;
     case FG_CACHE_STALE_WHILE_REVALIDATE:
         note_pressure(flow, request, object, rules);
-        if (!request->control.only_if_cached)
+        /* What who says no-store brings is kept for nobody: the next one brings it. */
+        if (!request->control.only_if_cached && !request->control.no_store)
             revalidate_beside(flow, *ask, object);
         serve(flow, object, FG_CACHE_RESULT_STALE);
         return true;
