@@ -395,7 +395,10 @@ static void take_answer(struct fg_cache_fetch *fetch, unsigned status,
     set_head(fetch, outcome, object, length, fetch->is_keeping);
 }
 
-/* The body is as it was, but what the 304 says of it may be for its leader alone. */
+/*
+ * The body is as it was, but what the 304 says of it may be for its leader alone. What is stored
+ * goes then, unless it is only for who asked: others may still have it as it was.
+ */
 static enum fg_cache_outcome keep_refreshed(struct fg_cache_fetch *fetch,
                                             const struct fg_cache_draft *draft,
                                             const struct fg_cache_rules *rules,
@@ -403,8 +406,10 @@ static enum fg_cache_outcome keep_refreshed(struct fg_cache_fetch *fetch,
 {
     struct fg_cache_store *store = store_of(fetch);
     struct fg_cache_request request = fg_cache_read_request(&fetch->req.ex);
-    if (fg_cache_is_storable(&request, &draft->response, rules) != FG_CACHE_STORABLE) {
-        fg_cache_store_remove(store, fetch->stale);
+    enum fg_cache_storable storable = fg_cache_is_storable(&request, &draft->response, rules);
+    if (storable != FG_CACHE_STORABLE) {
+        if (storable != FG_CACHE_NOT_AUTHORIZATION)
+            fg_cache_store_remove(store, fetch->stale);
         fg_cache_store_mark(store, fetch->stream, fg_clock_monotonic_ns());
         return FG_CACHE_OUTCOME_OWN;
     }

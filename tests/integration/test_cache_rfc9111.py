@@ -13,6 +13,8 @@ import zlib
 
 import pytest
 
+from harness import wait_for
+
 HOUR = "max-age=3600"
 OLD = "Mon, 02 Nov 2026 10:00:00 GMT"
 HOW = {"floodgate; fwd=uri-miss": "miss", "floodgate; fwd=vary-miss": "miss", "floodgate; hit": "hit",
@@ -279,6 +281,9 @@ CASES = [
                               ("stale-if-error=6000", "s-maxage=60", "miss 503"),
                               ("stale-if-error=6000", "max-age=60, must-revalidate", "miss 503"),
                               ("stale-if-error=6000", "max-age=0", "miss 503")]],
+    case("3.5", "a 304 for one with Authorization takes nothing from the others",
+         [ok("max-age=60", age="61", etag='"a"'), ok("max-age=60", age="61", status=304, etag='"a"'), ok(status=503)], FIRST,
+         asked("revalidated", authorization="a"), asked("stale")),
     case("5.2.1.2", "max-stale does not beat must-revalidate",
          ok("max-age=60, must-revalidate", age="100", etag='"a"'), FIRST, asked("miss", cache_control="max-stale")),
     case("5.2.2.10", "max-stale does not beat s-maxage", [ok("s-maxage=60", age="100", etag='"a"'), ok(HOUR, status=304)],
@@ -407,6 +412,18 @@ def test_cdn_cache_control_may_be_left_alone(site, launch_module):
                            "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "cache": True}]})
     with other.client() as client:
         assert [how(client.get("/left")) for _ in range(2)] == ["miss", "hit"]
+
+
+def test_who_says_no_store_has_nothing_brought_for_others(site):
+    """Else one client could have a page thrown out at the moment when it becomes stale."""
+    site.origin.answers["/swr"] = [ok("max-age=60, stale-while-revalidate=600", age="61", etag='"a"'),
+                                   ok(HOUR, status=304, etag='"a"')]
+    assert how(site.shared.get("/swr")) == "miss"
+    for _ in range(3):
+        assert how(site.shared.get("/swr", headers={"cache-control": "no-store"})) == "stale"
+    assert how(site.shared.get("/swr")) == "stale"
+    wait_for(lambda: how(site.shared.get("/swr")) == "hit")
+    assert len(site.origin.asked["/swr"]) == 2
 
 
 def test_the_origin_is_asked_with_both_validators(site):
