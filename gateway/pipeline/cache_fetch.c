@@ -348,6 +348,10 @@ static enum fg_cache_outcome decide(struct fg_cache_fetch *fetch, struct fg_cach
     }
     if (is_error)
         fg_cache_store_note_failure(store_of(fetch), fetch->stream, fg_clock_monotonic_ns());
+    if (draft->is_too_odd) { /* it is not the answer that cannot be kept: the next one tries */
+        fg_cache_store_close(store_of(fetch), fetch->stream);
+        return FG_CACHE_OUTCOME_ERROR;
+    }
     if (draft->status >= 400) { /* says nothing of what the next one will be told: no mark */
         fg_cache_store_close(store_of(fetch), fetch->stream);
         return is_error_for_all(fetch, draft) ? FG_CACHE_OUTCOME_SHARED : FG_CACHE_OUTCOME_ERROR;

@@ -322,7 +322,8 @@ static bool copy_lists(struct reading *reading, const struct fg_exchange *ex)
         return false;
     draft->vary = fg_arena_try_copy(ex->arena, fg_span_make(reading->vary.text, reading->vary.len));
     size_t len = fg_cache_key_selects(ex, draft->vary, selects);
-    if (len == SIZE_MAX)
+    draft->is_too_odd = len == SIZE_MAX;
+    if (draft->is_too_odd)
         return false;
     draft->selects = fg_arena_try_copy(ex->arena, fg_span_make(selects, len));
     draft->tags = fg_arena_try_copy(ex->arena, fg_span_make(reading->tags.text, reading->tags.len));

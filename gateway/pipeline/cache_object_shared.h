@@ -64,6 +64,7 @@ struct fg_cache_draft {
     uint64_t initial_age_ns;
     uint64_t stored_ns; /* monotonic */
     bool is_compressible;
+    bool is_too_odd; /* what this one request has in the fields that select is too long to keep */
     bool is_pinned;
     bool must_ask; /* given stale alone: it was purged with all others, in an earlier process */
 };

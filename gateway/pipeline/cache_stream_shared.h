@@ -27,7 +27,8 @@ enum fg_cache_outcome {
     FG_CACHE_OUTCOME_PENDING, /* no head yet */
     FG_CACHE_OUTCOME_SHARED,  /* for everyone whose request it fits */
     FG_CACHE_OUTCOME_OWN,     /* for the leader alone; the others are released bit by bit */
-    FG_CACHE_OUTCOME_ERROR,   /* the same, for a status from 400 on: another may try */
+    FG_CACHE_OUTCOME_ERROR,   /* the same, for a status from 400 on, or an odd request: another may
+                                 try */
     FG_CACHE_OUTCOME_FAILED,  /* no answer: see failure */
 };
 

@@ -426,6 +426,15 @@ def test_who_says_no_store_has_nothing_brought_for_others(site):
     assert len(site.origin.asked["/swr"]) == 2
 
 
+def test_who_asks_with_too_much_of_what_selects_spoils_nothing(site):
+    """His answer cannot be kept, as what selects it is too long; those of the others are."""
+    site.origin.answers["/odd"] = [ok(HOUR, vary="accept-language")]
+    for language in ("de", "fr"):
+        assert how(site.shared.get("/odd", headers={"accept-language": "x" * 4000})) == "miss"
+        assert how(site.shared.get("/odd", headers={"accept-language": language})) == "miss"
+        assert how(site.shared.get("/odd", headers={"accept-language": language})) == "hit"
+
+
 def test_the_origin_is_asked_with_both_validators(site):
     site.origin.answers["/asked"] = [ok("max-age=60", age="61", etag='"a"', last_modified=OLD), ok(HOUR, status=304)]
     site.shared.get("/asked"), site.shared.get("/asked", headers={"if-none-match": '"mine"', "range": "bytes=0-1"})
