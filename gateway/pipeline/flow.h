@@ -260,9 +260,9 @@ struct fg_pipeline {
     struct fg_key_store *keys;           /* of other issuers and of signers */
     struct fg_flood_ledger *token_debts; /* of clients, for tokens that were no good */
     struct fg_api_keys *api_keys;
-    struct fg_nonce_table *nonces; /* NULL without signing keys */
-    uint64_t started_s;            /* wall time: what was signed before may have been used there */
-    struct fg_siphash_key cohort_key; /* draws the users' lots; from the JWT secret */
+    struct fg_nonce_table *nonces;     /* NULL without signing keys */
+    struct fg_nonce_table *own_nonces; /* NULL: those are the supervisor's */
+    struct fg_siphash_key cohort_key;  /* draws the users' lots; from the JWT secret */
     struct fg_helper_pool *helper;
     unsigned thread_count;
     struct fg_thread_metrics **metrics; /* by loop index; made before the loops start */

@@ -4,10 +4,11 @@
  */
 #include "nonce_table_shared.h"
 
+#include "base/robust_mutex_shared.h"
 #include "policies/siphash.h"
 
-#include <pthread.h>
-#include <stdlib.h>
+#include <errno.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #define PLACES 16u /* of a bucket */
@@ -21,41 +22,64 @@ struct place {
 
 struct fg_nonce_table {
     struct fg_siphash_key key;
+    size_t bytes; /* of the whole mapping */
     size_t bucket_mask;
-    struct place *places;
+    uint64_t since_s;
     pthread_mutex_t locks[SHARDS]; /* bucket i is of shard i % SHARDS */
+    struct place places[];
 };
 
-struct fg_nonce_table *fg_nonce_table_create(size_t nonces_max)
+static bool make_locks(struct fg_nonce_table *table)
+{
+    for (unsigned i = 0; i < SHARDS; i++) {
+        if (!fg_robust_mutex_init(&table->locks[i]))
+            return false;
+    }
+    return true;
+}
+
+struct fg_nonce_table *fg_nonce_table_create(size_t nonces_max, uint64_t now_s)
 {
     uint8_t random[16];
     size_t buckets = 1;
     while (buckets * PLACES < nonces_max * 2)
         buckets *= 2;
-    struct fg_nonce_table *table = calloc(1, sizeof(*table));
-    if (table == NULL)
+    size_t bytes = sizeof(struct fg_nonce_table) + buckets * PLACES * sizeof(struct place);
+    struct fg_nonce_table *table =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (table == MAP_FAILED)
         return NULL;
-    table->places = calloc(buckets * PLACES, sizeof(*table->places));
-    if (table->places == NULL || getrandom(random, sizeof(random), 0) != sizeof(random)) {
-        free(table->places);
-        free(table);
+    table->bytes = bytes;
+    if (!make_locks(table) || getrandom(random, sizeof(random), 0) != sizeof(random)) {
+        fg_nonce_table_destroy(table);
         return NULL;
     }
     table->key = fg_siphash_key_from_bytes(random);
     table->bucket_mask = buckets - 1;
-    for (unsigned i = 0; i < SHARDS; i++)
-        pthread_mutex_init(&table->locks[i], NULL);
+    table->since_s = now_s;
     return table;
 }
 
 void fg_nonce_table_destroy(struct fg_nonce_table *table)
 {
-    if (table == NULL)
-        return;
-    for (unsigned i = 0; i < SHARDS; i++)
-        pthread_mutex_destroy(&table->locks[i]);
-    free(table->places);
-    free(table);
+    if (table != NULL)
+        munmap(table, table->bytes); /* others may hold its locks */
+}
+
+uint64_t fg_nonce_table_since_s(const struct fg_nonce_table *table)
+{
+    return table->since_s;
+}
+
+size_t fg_nonce_table_room(const struct fg_nonce_table *table)
+{
+    return (table->bucket_mask + 1) * PLACES / 2;
+}
+
+static void lock_shard(pthread_mutex_t *lock)
+{
+    if (pthread_mutex_lock(lock) == EOWNERDEAD)
+        pthread_mutex_consistent(lock);
 }
 
 static enum fg_nonce_verdict use_place(struct place *bucket, struct place wanted, uint64_t now_s)
@@ -83,7 +107,7 @@ enum fg_nonce_verdict fg_nonce_table_use(struct fg_nonce_table *table, struct fg
     fg_siphash_128(&key, nonce.data, nonce.len, &wanted.high, &wanted.low);
     size_t bucket = (size_t)wanted.high & table->bucket_mask;
     pthread_mutex_t *lock = &table->locks[bucket % SHARDS];
-    pthread_mutex_lock(lock);
+    lock_shard(lock);
     enum fg_nonce_verdict verdict = use_place(&table->places[bucket * PLACES], wanted, now_s);
     pthread_mutex_unlock(lock);
     return verdict;

@@ -25,9 +25,9 @@ static bool make_identity(struct fg_pipeline *pipeline)
 {
     const struct fg_identity_conf *conf = &pipeline->config->identity;
     pipeline->api_keys = fg_api_keys_create(conf);
-    pipeline->started_s = fg_clock_wall_ns() / FG_S;
     if (conf->signing_key_count > 0)
-        pipeline->nonces = fg_nonce_table_create(conf->nonces_max);
+        pipeline->own_nonces = fg_nonce_table_create(conf->nonces_max, fg_clock_wall_ns() / FG_S);
+    pipeline->nonces = pipeline->own_nonces;
     return pipeline->api_keys != NULL && (pipeline->nonces != NULL || conf->signing_key_count == 0);
 }
 
@@ -227,6 +227,13 @@ fail:
     return NULL;
 }
 
+void fg_pipeline_share_nonces(struct fg_pipeline *pipeline, struct fg_nonce_table *nonces)
+{
+    fg_nonce_table_destroy(pipeline->own_nonces);
+    pipeline->own_nonces = NULL;
+    pipeline->nonces = nonces;
+}
+
 bool fg_pipeline_keep_pages(struct fg_pipeline *pipeline, const struct fg_page_memory *memory)
 {
     pipeline->pages = fg_pinned_pages_create(pipeline->cache, pipeline->config, memory);
@@ -266,7 +273,7 @@ void fg_pipeline_destroy(struct fg_pipeline *pipeline)
     fg_key_store_destroy(pipeline->keys);
     fg_flood_ledger_destroy(pipeline->token_debts);
     fg_api_keys_destroy(pipeline->api_keys);
-    fg_nonce_table_destroy(pipeline->nonces);
+    fg_nonce_table_destroy(pipeline->own_nonces);
     fg_shared_state_destroy(pipeline->shared_state);
     fg_rate_table_destroy(pipeline->session_limit);
     fg_pinned_pages_destroy(pipeline->pages);

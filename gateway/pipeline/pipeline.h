@@ -24,6 +24,7 @@
 #include "state/shared_state.h"
 #include "upstream/gate_shared.h"
 
+struct fg_nonce_table;
 struct fg_pipeline;
 struct fg_pipeline_thread;
 
@@ -36,6 +37,9 @@ struct fg_pipeline *fg_pipeline_create(const struct fg_config *config,
                                        struct fg_backend *const *backends,
                                        struct fg_helper_pool *helper, unsigned thread_count,
                                        const struct fg_room_memory *lines, struct fg_error *error);
+/* Remember nonces in `nonces`, which outlives it, in place of memory of its own. On the main
+ * thread, before the loops start. */
+void fg_pipeline_share_nonces(struct fg_pipeline *pipeline, struct fg_nonce_table *nonces);
 /* Keep pinned pages in `memory` from now on, and take over what is there. False without memory. On
  * the main thread, before the loops start. */
 bool fg_pipeline_keep_pages(struct fg_pipeline *pipeline, const struct fg_page_memory *memory);

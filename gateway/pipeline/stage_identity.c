@@ -95,7 +95,7 @@ static enum outcome by_signature(struct fg_flow *flow, struct fg_span field)
         return refuse(flow, "the signature is not accepted");
     if (apart_s > window_s)
         return refuse(flow, "the time of the signature is too far from ours");
-    if (signature.time_s < pipeline->started_s)
+    if (signature.time_s < fg_nonce_table_since_s(pipeline->nonces))
         return refuse(flow,
                       "the signature is older than this process, which does not know what was "
                       "used before it; sign anew");

@@ -110,6 +110,8 @@ static bool create_pipeline(struct gateway *gateway, struct fg_error *error)
             backends[made]->ops->destroy(backends[made]);
     free(backends);
     const struct fg_page_memory *pages = gateway->options->pages;
+    if (gateway->pipeline != NULL && gateway->options->nonces != NULL)
+        fg_pipeline_share_nonces(gateway->pipeline, gateway->options->nonces);
     return gateway->pipeline != NULL &&
            (pages == NULL || fg_pipeline_keep_pages(gateway->pipeline, pages));
 }

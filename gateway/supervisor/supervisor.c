@@ -12,6 +12,7 @@
 #include "inference/worker/worker_model.h"
 #include "orders/fulfil.h"
 #include "orders/redis_embedded.h"
+#include "pipeline/nonce_table_shared.h"
 #include "supervisor/children.h"
 #include "supervisor/credentials.h"
 #include "supervisor/fixed_parts.h"
@@ -53,9 +54,10 @@ struct supervisor {
     struct fg_kv_arena *arena;
     int arena_fd;
     unsigned char ticket_seed[FG_TICKET_SEED_BYTES];
-    struct fg_kept_lines lines;  /* of waiting rooms without a file */
-    struct fg_page_memory pages; /* of the cache's pinned ones */
-    bool keeps_pages;            /* the gateway that is forked next does */
+    struct fg_kept_lines lines;    /* of waiting rooms without a file */
+    struct fg_page_memory pages;   /* of the cache's pinned ones */
+    bool keeps_pages;              /* the gateway that is forked next does */
+    struct fg_nonce_table *nonces; /* of signed requests, over reloads; NULL: none was signed yet */
     int signal_fd;
     int ready_fd; /* read end of the gateway's pipe; -1: told, or not started */
     enum phase phase;
@@ -212,6 +214,7 @@ static int run_gateway(struct supervisor *sv, int ready_fd)
         .changes = sv->changes,
         .ticket_seed = sv->ticket_seed,
         .lines = sv->lines.by_route,
+        .nonces = sv->nonces,
         .pages = sv->keeps_pages ? &sv->pages : NULL,
     };
     return fg_gateway_process_run(&options);
@@ -227,6 +230,8 @@ static void close_inherited(struct supervisor *sv, enum fg_child_role role)
         return;
     fg_kept_lines_fini(&sv->lines);
     fg_kept_cache_fini(&sv->pages);
+    fg_nonce_table_destroy(sv->nonces);
+    sv->nonces = NULL;
     for (size_t i = 0; i < sv->sockets.listener_count * sv->sockets.thread_count; i++) {
         close(sv->sockets.listeners[i]);
         sv->sockets.listeners[i] = -1;
@@ -260,6 +265,20 @@ static int run_child(struct supervisor *sv, const struct fg_child *child, int re
 
 /* ---- starting and restarting ---- */
 
+/* Gateways before and after a reload serve side by side for a while, and take each nonce once
+ * between them. One that is to remember more begins anew. */
+static void prepare_nonces(struct supervisor *sv)
+{
+    const struct fg_identity_conf *conf = &sv->config->identity;
+    if (conf->signing_key_count == 0 ||
+        (sv->nonces != NULL && fg_nonce_table_room(sv->nonces) >= conf->nonces_max))
+        return;
+    fg_nonce_table_destroy(sv->nonces);
+    sv->nonces = fg_nonce_table_create(conf->nonces_max, fg_clock_wall_ns() / FG_S);
+    if (sv->nonces == NULL)
+        fg_log(FG_LOG_WARN, "nonces_not_kept", "reason=\"%s\"", strerror(errno));
+}
+
 /* True in the parent. In a child, runs it, sets exit_code, and returns false. */
 static bool start_child(struct supervisor *sv, struct fg_child *child)
 {
@@ -272,6 +291,7 @@ static bool start_child(struct supervisor *sv, struct fg_child *child)
     if (child == sv->gateway) {
         fg_kept_lines_prepare(&sv->lines, sv->config);
         sv->keeps_pages = fg_kept_cache_prepare(&sv->pages, sv->config);
+        prepare_nonces(sv);
     }
     pid_t pid = fg_child_fork(child, fg_clock_monotonic_ns());
     if (pid == 0) {
@@ -636,6 +656,7 @@ static void fini(struct supervisor *sv, bool is_parent)
     free(sv->children);
     fg_kept_lines_fini(&sv->lines);
     fg_kept_cache_fini(&sv->pages);
+    fg_nonce_table_destroy(sv->nonces);
     fg_config_destroy(sv->config);
 }
 

@@ -6,6 +6,7 @@ import json
 import os
 import time
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
@@ -417,6 +418,34 @@ def test_what_was_signed_before_the_start_is_refused(site):
     answer = ask(site, "/signed", signature(site, "GET", "/signed", at=site.launched - 2))
     message = answer.json()["error"]["message"]
     assert answer.status_code == 401 and ("older than this process" in message or "too far from ours" in message)
+
+
+def test_a_reload_forgets_no_nonce(launch, upstream, files):
+    """The gateways before and after it take requests side by side, and a signature may be ahead of our clock."""
+    backend = upstream()
+    gateway = launch({
+        "limits": {"threads": 1},
+        "identity": {"signatures": {"window": "60s", "keys": [{"id": "partner", "secret_file": str(files / "partner.key")}]}},
+        "clusters": {"app": {"endpoints": [backend.address]}},
+        "routes": [{"name": "signed", "match": {"prefix": "/"}, "to": "cluster:app", "identity": "required",
+                    "identity_by": "signature", "body_max": "64KiB"}]})
+    def signed(path):
+        return signature(gateway, "GET", path, at=time.time() + 30)
+    early, late = signed("/early"), signed("/late")
+    assert ask(gateway, "/early", early).status_code == 200
+    with gateway.client() as before:
+        assert before.get("/kept", headers=signed("/kept")).status_code == 200
+        ready = gateway.log.count("event=ready")
+        assert httpx.post(gateway.admin + "/reload").status_code == 200
+        wait_for(lambda: gateway.log.count("event=ready") > ready, what="the next gateway")
+        wait_for(lambda: "event=drain_started" in gateway.log, what="the one before to stop accepting")
+        before.get("/late", headers=late)
+        after = ask(gateway, "/late", late)
+        assert after.status_code == 401 and "used before" in after.json()["error"]["message"]
+    again = ask(gateway, "/early", early)
+    assert again.status_code == 401 and "used before" in again.json()["error"]["message"]
+    assert backend.count("/early") == backend.count("/late") == 1
+    assert ask(gateway, "/early", signed("/early")).status_code == 200
 
 
 def test_signature_is_needed_and_well_formed(site):

@@ -128,9 +128,11 @@ static void makes_what_it_accepts(void **state)
 static void takes_a_nonce_once(void **state)
 {
     (void)state;
-    struct fg_nonce_table *table = fg_nonce_table_create(1000);
+    struct fg_nonce_table *table = fg_nonce_table_create(1000, 50);
     struct fg_span a = FG_SPAN("a"), b = FG_SPAN("b"), nonce = FG_SPAN("abcdefghijklmnop");
     assert_non_null(table);
+    assert_int_equal(fg_nonce_table_since_s(table), 50);
+    assert_in_range(fg_nonce_table_room(table), 1000, 2000);
     assert_int_equal(fg_nonce_table_use(table, a, nonce, 100, 130), FG_NONCE_FRESH);
     assert_int_equal(fg_nonce_table_use(table, a, nonce, 100, 130), FG_NONCE_USED);
     assert_int_equal(fg_nonce_table_use(table, a, nonce, 129, 159), FG_NONCE_USED);
@@ -142,7 +144,7 @@ static void takes_a_nonce_once(void **state)
 static void refuses_rather_than_forgets(void **state)
 {
     (void)state;
-    struct fg_nonce_table *table = fg_nonce_table_create(1000);
+    struct fg_nonce_table *table = fg_nonce_table_create(1000, 50);
     char text[32];
     unsigned fresh = 0, full = 0;
     for (unsigned i = 0; i < 5000; i++) {
