@@ -54,6 +54,8 @@ static json_t *record_json(const struct fg_record *record)
         json_object_set_new(object, "backend",
                             json_pack("{s:s,s:i,s:b}", "endpoint", record->endpoint, "attempts",
                                       (int)record->attempts, "hedged", record->was_hedged));
+    if (record->gone != NULL)
+        json_object_set_new(object, "gone", json_string(record->gone));
     if (record->failed != FG_FAILED_NOT)
         json_object_set_new(object, "failed", json_string(fg_failed_name(record->failed)));
     if (record->user[0] != '\0')

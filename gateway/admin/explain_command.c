@@ -49,6 +49,8 @@ static void print_record(json_t *record)
         printf("  from %s in %lld attempts%s\n", text_of(backend, "endpoint"),
                (long long)json_integer_value(json_object_get(backend, "attempts")),
                json_is_true(json_object_get(backend, "hedged")) ? ", hedged" : "");
+    if (json_object_get(record, "gone") != NULL)
+        printf("  gone: %s\n", text_of(record, "gone"));
     if (json_object_get(record, "failed") != NULL)
         printf("  failed: %s\n", text_of(record, "failed"));
     size_t index;

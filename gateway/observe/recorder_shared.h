@@ -55,6 +55,7 @@ struct fg_record {
     unsigned status;
     enum fg_failed failed;
     bool was_aborted;
+    const char *gone; /* why, as the codec says, a constant; NULL: it does not */
     enum fg_cache_result cache;
     uint32_t priority_number;
     uint32_t level; /* of the backend's gate; FG_DECISION_NO_VALUE cut to 32 bits: not asked */

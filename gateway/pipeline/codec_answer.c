@@ -66,6 +66,7 @@ static void keep_record(struct fg_pipeline_thread *thread, const struct fg_excha
     record->status = status;
     record->failed = FG_FAILED_NOT;
     record->was_aborted = false;
+    record->gone = NULL;
     record->cache = FG_CACHE_RESULT_NONE;
     record->priority_number = FG_PRIORITY_COMPOUND_COUNT - 1;
     record->level = UINT32_MAX;

@@ -75,6 +75,7 @@ void fg_flow_record(const struct fg_flow *flow, uint64_t now_ns)
     record->status = flow->status;
     record->failed = flow->failed;
     record->was_aborted = flow->req->was_aborted;
+    record->gone = fg_flow_gone(flow);
     record->cache = flow->cache_result;
     copy_cut(record->endpoint, sizeof(record->endpoint), ex->answerer.endpoint);
     record->attempts = ex->answerer.attempts;

@@ -622,9 +622,18 @@ static void note_codecs_answer(struct fg_flow *flow, enum fg_gone_reason reason)
 
 static void on_gone(struct fg_request *req, enum fg_gone_reason reason)
 {
+    static const char *const names[] = {
+        [FG_GONE_CLIENT_CLOSED] = "client_closed",
+        [FG_GONE_STREAM_RESET] = "stream_reset",
+        [FG_GONE_TIMEOUT] = "timeout",
+        [FG_GONE_PROTOCOL] = "protocol",
+        [FG_GONE_TOO_LARGE] = "too_large",
+        [FG_GONE_DRAIN] = "drain",
+    };
     struct fg_flow *flow = fg_flow_of(req);
     if (flow == NULL)
         return;
+    flow->gone = names[reason];
     if ((reason == FG_GONE_TOO_LARGE || reason == FG_GONE_TIMEOUT) && !flow->is_head_sent)
         note_codecs_answer(flow, reason);
     fg_flow_abandon(flow);
@@ -688,6 +697,11 @@ static void write_hops(char *buffer, size_t bytes, const struct fg_flow *flow)
     buffer[fg_text_span(&text).len] = '\0';
 }
 
+const char *fg_flow_gone(const struct fg_flow *flow)
+{
+    return flow->req->was_aborted ? flow->gone : NULL;
+}
+
 static void write_log(const struct fg_flow *flow, uint64_t now_ns)
 {
     const struct fg_observability_conf *conf = &flow->thread->pipeline->config->observability;
@@ -711,15 +725,16 @@ static void write_log(const struct fg_flow *flow, uint64_t now_ns)
     fg_log_limited(
         &limit, conf->access_log ? 100000 : 100, FG_LOG_INFO, is_slow ? "slow_request" : "request",
         "request_id=%.*s method=%.*s path=%s route=%s status=%u refused=%s policy=%s%s "
-        "retry_after_ms=%llu cache=%s aborted=%d failed=%s "
+        "retry_after_ms=%llu cache=%s aborted=%d gone=%s failed=%s "
         "endpoint=%s attempts=%u client=%.*s bytes_in=%llu bytes_out=%llu total_ms=%.3f%s",
         FG_SPAN_ARGS(ex->request_id), FG_SPAN_ARGS(ex->method_text), path,
         flow->route == NULL ? "-" : flow->route->name, flow->status,
         refusal.reason == NULL ? "-" : refusal.reason,
         refusal.policy == NULL ? "-" : refusal.policy, figures,
         (unsigned long long)(refusal.wait_ns / FG_MS), fg_cache_result_name(flow->cache_result),
-        flow->req->was_aborted, flow->failed == FG_FAILED_NOT ? "-" : fg_failed_name(flow->failed),
-        endpoint, ex->answerer.attempts, FG_SPAN_ARGS(ex->client_addr),
+        flow->req->was_aborted, fg_flow_gone(flow) == NULL ? "-" : fg_flow_gone(flow),
+        flow->failed == FG_FAILED_NOT ? "-" : fg_failed_name(flow->failed), endpoint,
+        ex->answerer.attempts, FG_SPAN_ARGS(ex->client_addr),
         (unsigned long long)flow->req->bytes_in, (unsigned long long)flow->req->bytes_out,
         (double)total_ns / 1e6, hops);
 }

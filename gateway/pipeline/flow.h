@@ -122,6 +122,7 @@ struct fg_flow {
     bool has_call_failed; /* the server says so of a call of gRPC, whose status is always 200 */
     enum fg_refused refused;
     enum fg_failed failed;
+    const char *gone; /* why nobody could be told any more, a constant; NULL: somebody could */
     unsigned status;
 
     /* valid once routed */
@@ -325,6 +326,8 @@ void fg_flow_retry_stage(struct fg_flow *flow);
 void fg_flow_note_wait(struct fg_flow *flow);
 /* Run the stages from flow->stage on; for a flow that no codec began. */
 void fg_flow_run(struct fg_flow *flow);
+/* Why nobody could be told any more, where an answer was cut for it; NULL: none was. */
+const char *fg_flow_gone(const struct fg_flow *flow);
 /* Whoever asked is gone: let go of everything, answer nothing. */
 void fg_flow_abandon(struct fg_flow *flow);
 /* (Re-)arm the flow's one timer; it fires in fg_flow_on_deadline. */

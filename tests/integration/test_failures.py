@@ -4,11 +4,12 @@ Who reads of a failed request at night is told which hop it was, how long, and w
 """
 import contextlib
 import re
+import signal
 
 import httpx
 import pytest
 
-from harness import ROOT, free_port, plain_http, run_binary, wait_for
+from harness import ROOT, free_port, h2_start, plain_http, run_binary, wait_for
 from test_refusals import log_of
 
 
@@ -122,6 +123,36 @@ def test_who_left_is_told_whom_it_waited_for(site):
     wait_for(lambda: site.stats()["routes"]["app"]["aborted"] == before + 1, what="its end")
     line = wait_for(lambda: [one for one in site.log.splitlines() if "route=app status=0" in one], what="its line")[-1]
     assert f"endpoint={site.recorder.address} attempts=1 " in line and "backend_ms=0.000" not in line
+    assert " aborted=1 gone=client_closed failed=- " in line
+
+
+def test_whom_a_drain_has_cut_is_told_so(launch, recorder):
+    server = recorder(serve)
+    gateway = launch({"limits": {"threads": 1, "drain_timeout": "100ms"}, "observability": {"access_log": True},
+                      "clusters": {"app": {"endpoints": [server.address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    with gateway.raw() as connection:
+        connection.sendall(b"GET /silent HTTP/1.1\r\nhost: x\r\n\r\n")
+        wait_for(lambda: b"/silent" in server.received(), what="the request at the server")
+        gateway.signal(signal.SIGTERM)
+        assert gateway.process.wait(30) == 0
+    assert " aborted=1 gone=drain failed=- " in gateway.log
+
+
+def test_a_stream_that_its_client_resets_is_told_so(site):
+    connection, state = h2_start(site)
+    with connection:
+        state.send_headers(1, [(":method", "GET"), (":path", "/app/reset/silent"), (":scheme", "https"),
+                               (":authority", "x")], end_stream=True)
+        connection.sendall(state.data_to_send())
+        wait_for(lambda: b"/app/reset/silent" in site.recorder.received(), what="the request at the server")
+        state.reset_stream(1, 8)
+        connection.sendall(state.data_to_send())
+        line = wait_for(lambda: [one for one in site.log.splitlines() if 'path="/app/reset/silent"' in one], what="its line")[0]
+    assert " aborted=1 gone=stream_reset failed=- " in line
+    request_id = line.split("request_id=")[1].split()[0]
+    assert site.explain(request_id)["gone"] == "stream_reset"
+    assert "  gone: stream_reset\n" in run_binary("explain", request_id, "-c", site.config).stdout
 
 
 @contextlib.contextmanager
