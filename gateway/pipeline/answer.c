@@ -509,7 +509,8 @@ static void leave_answered(struct fg_flow *flow)
 static bool is_at_cluster(const struct fg_flow *flow)
 {
     const struct fg_config *config = flow->thread->pipeline->config;
-    return config->backends[flow->route->backend_index].kind == FG_BACKEND_CLUSTER;
+    return flow->route->action == FG_ROUTE_BACKEND &&
+           config->backends[flow->route->backend_index].kind == FG_BACKEND_CLUSTER;
 }
 
 /* It goes on for as long as something comes, which may be hours: what has begun is no work. */
