@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import json
 import os
+import re
+import signal
 import time
 
 import httpx
@@ -11,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
-from harness import free_port, run_binary, unique, wait_for
+from harness import free_port, run_binary, send_signal, unique, wait_for
 from tls_tools import Seen, make_pair
 
 
@@ -420,8 +422,9 @@ def test_what_was_signed_before_the_start_is_refused(site):
     assert answer.status_code == 401 and ("older than this process" in message or "too far from ours" in message)
 
 
-def test_a_reload_forgets_no_nonce(launch, upstream, files):
-    """The gateways before and after it take requests side by side, and a signature may be ahead of our clock."""
+@pytest.fixture
+def partners(launch, upstream, files):
+    """A gateway of one route, for signed requests; `sign` makes one by a clock that is ahead of ours."""
     backend = upstream()
     gateway = launch({
         "limits": {"threads": 1},
@@ -429,23 +432,39 @@ def test_a_reload_forgets_no_nonce(launch, upstream, files):
         "clusters": {"app": {"endpoints": [backend.address]}},
         "routes": [{"name": "signed", "match": {"prefix": "/"}, "to": "cluster:app", "identity": "required",
                     "identity_by": "signature", "body_max": "64KiB"}]})
-    def signed(path):
-        return signature(gateway, "GET", path, at=time.time() + 30)
-    early, late = signed("/early"), signed("/late")
-    assert ask(gateway, "/early", early).status_code == 200
-    with gateway.client() as before:
-        assert before.get("/kept", headers=signed("/kept")).status_code == 200
-        ready = gateway.log.count("event=ready")
-        assert httpx.post(gateway.admin + "/reload").status_code == 200
-        wait_for(lambda: gateway.log.count("event=ready") > ready, what="the next gateway")
-        wait_for(lambda: "event=drain_started" in gateway.log, what="the one before to stop accepting")
+    gateway.backend = backend
+    gateway.sign = lambda path: signature(gateway, "GET", path, at=time.time() + 30)
+    return gateway
+
+
+def is_known(answer):
+    return answer.status_code == 401 and "used before" in answer.json()["error"]["message"]
+
+
+def test_a_reload_forgets_no_nonce(partners):
+    """The gateways before and after it take requests side by side."""
+    early, late = partners.sign("/early"), partners.sign("/late")
+    assert ask(partners, "/early", early).status_code == 200
+    with partners.client() as before:
+        assert before.get("/kept", headers=partners.sign("/kept")).status_code == 200
+        ready = partners.log.count("event=ready")
+        assert httpx.post(partners.admin + "/reload").status_code == 200
+        wait_for(lambda: partners.log.count("event=ready") > ready, what="the next gateway")
+        wait_for(lambda: "event=drain_started" in partners.log, what="the one before to stop accepting")
         before.get("/late", headers=late)
-        after = ask(gateway, "/late", late)
-        assert after.status_code == 401 and "used before" in after.json()["error"]["message"]
-    again = ask(gateway, "/early", early)
-    assert again.status_code == 401 and "used before" in again.json()["error"]["message"]
-    assert backend.count("/early") == backend.count("/late") == 1
-    assert ask(gateway, "/early", signed("/early")).status_code == 200
+        assert is_known(ask(partners, "/late", late))
+    assert is_known(ask(partners, "/early", early))
+    assert partners.backend.count("/early") == partners.backend.count("/late") == 1
+    assert ask(partners, "/early", partners.sign("/early")).status_code == 200
+
+
+def test_a_gateway_that_is_killed_takes_no_nonce_along(partners):
+    early, started = partners.sign("/early"), partners.log.count("event=child_started")
+    assert ask(partners, "/early", early).status_code == 200
+    pid = int(re.findall(r"event=child_started role=gateway index=0 pid=(\d+)", partners.log)[-1])
+    send_signal(pid, signal.SIGKILL)
+    wait_for(lambda: partners.log.count("event=child_started") > started, what="another gateway")
+    assert is_known(ask(partners, "/early", early)) and partners.backend.count("/early") == 1
 
 
 def test_signature_is_needed_and_well_formed(site):
