@@ -366,6 +366,7 @@ void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome lim
 {
     struct fg_flow_slot *route = &flow->slots[FG_SLOT_ROUTE];
     struct fg_flow_slot *backend = &flow->slots[FG_SLOT_BACKEND];
+    route->is_parked = backend->is_parked = false; /* for good, whatever is uploaded yet */
     if (!route->is_held && !backend->is_held)
         return;
     fg_flow_give_extra_slot(flow);

@@ -134,6 +134,37 @@ def test_streams_that_have_begun_leave_their_slots(launch, server, holds):
     assert gateway.gate("app")["concurrency"]["in_flight"] == 0
 
 
+def test_a_stream_takes_no_slot_back_when_its_upload_ends(launch):
+    """Its slot was given up while the client was slow to send; the answer began before all was there."""
+    may_answer, ended = threading.Event(), threading.Event()
+
+    def talk(connection, _):
+        peer = H2Requests(connection)
+        while (one := peer.next_frame()) is not None:
+            kind, stream, payload = one
+            if kind == HEADERS:
+                assert may_answer.wait(60)
+                connection.sendall(frame(HEADERS, END_HEADERS, stream, b"\x88") + frame(DATA, 0, stream, b"-"))
+            if kind == DATA and payload.endswith(b"all of it"):
+                ended.set()
+
+    with serving(SocketServer(talk)) as server:
+        gateway = launch({
+            "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+            "limits": {"threads": 1},
+            "clusters": {"app": {"endpoints": [server.address], "protocol": "h2"}},
+            "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "stream_idle_timeout": "60s"}]})
+        client = begin(gateway, "/")
+        with client.connection:
+            gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 1)
+            wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0, what="the slot of a slow upload")
+            may_answer.set()
+            assert client.until(lambda: 1 in client.bodies)
+            client.send(frame(DATA, END_STREAM, 1, b"all of it"))
+            assert ended.wait(60)
+            assert gateway.gate("app")["concurrency"]["in_flight"] == 0
+
+
 def test_events_leave_connections_to_other_requests(launch, recorder):
     """Over HTTP/1.1 each holds one."""
     def script(peer):
