@@ -115,7 +115,9 @@ struct fg_cluster_conf {
 
     /* how servers are spoken to */
     enum fg_upstream_protocol protocol;
-    uint32_t max_streams;           /* of an HTTP/2 connection */
+    uint32_t max_streams;       /* of an HTTP/2 connection */
+    uint32_t h2_overhead_burst; /* frames of a server's that bring nothing, see h2_watch.c */
+    uint32_t h2_overhead_per_s;
     uint64_t keepalive_interval_ns; /* silence of one before it is asked; 0: never */
     uint64_t keepalive_timeout_ns;  /* then, before it is closed */
     bool has_tls;

@@ -14,9 +14,7 @@
 
 #include "base/clock.h"
 
-#define LATE_COST_MIN 64u        /* of a frame for a stream that is no more, in bytes */
-#define IDLE_FRAMES_BURST 10000u /* that bring nothing, beyond what is earned */
-#define IDLE_FRAMES_PER_S 100u
+#define LATE_COST_MIN 64u /* of a frame for a stream that is no more, in bytes */
 
 static struct fg_h2 *owner_of(struct fg_h2_input *input)
 {
@@ -25,13 +23,14 @@ static struct fg_h2 *owner_of(struct fg_h2_input *input)
 
 void fg_h2_watch_open(struct fg_h2 *h2)
 {
-    fg_token_bucket_init(&h2->idle_frames, IDLE_FRAMES_PER_S, FG_S, IDLE_FRAMES_BURST,
+    const struct fg_cluster_conf *conf = &h2->upstream->thread->proxy->conf;
+    fg_token_bucket_init(&h2->idle_frames, conf->h2_overhead_per_s, FG_S, conf->h2_overhead_burst,
                          h2->heard_ns);
 }
 
 void fg_h2_watch_earn(struct fg_h2 *h2, uint32_t frames)
 {
-    if (h2->idle_frames_earned < IDLE_FRAMES_BURST)
+    if (h2->idle_frames_earned < h2->upstream->thread->proxy->conf.h2_overhead_burst)
         h2->idle_frames_earned += frames;
 }
 

@@ -115,7 +115,8 @@ static bool speaks_http1(const struct fg_cluster_conf *conf)
 static void check_speech(struct fg_snapshot *snapshot, const struct fg_raw_backend *cluster)
 {
     static const char *const of_v2[] = {"proxy_protocol_tlvs", NULL};
-    static const char *const of_h2[] = {"connection_keepalive", "max_streams", NULL};
+    static const char *const of_h2[] = {"connection_keepalive", "max_streams",
+                                        "http2_overhead_burst", "http2_overhead_per_second", NULL};
     const struct fg_cluster_conf *conf = &cluster->conf.cluster;
     if (speaks_http1(conf) && fg_config_is_sound(cluster->node, "protocol") &&
         fg_config_is_sound(cluster->node, "tls"))

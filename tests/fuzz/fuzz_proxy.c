@@ -264,6 +264,8 @@ static void make_world(struct world *w)
             .hosts_max = 4,
             .protocol = i == 0 ? FG_PROTOCOL_HTTP1 : FG_PROTOCOL_H2,
             .max_streams = 100,
+            .h2_overhead_burst = 10000,
+            .h2_overhead_per_s = 100,
             .retries_max = 1,
             .retry_body_bytes_max = 1024,
             .retry_budget_min = 3,

@@ -76,6 +76,18 @@ def test_without_end_they_end_the_connection(flooded, one, behind):
         assert client.get(5, "/good") == 200 and server.peers[-1] is not mine
 
 
+@pytest.mark.parametrize("count, status", [(90, 200), (200, 502)])
+def test_how_many_is_a_key_of_the_cluster(launch, count, status):
+    def tell(peer, stream):
+        peer.connection.sendall(frame(PING, 0, 0, b"12345678") * count + answer(stream))
+
+    with serving(Server(tell)) as server:
+        gateway = launch(conf(server, http2_overhead_burst=100, http2_overhead_per_second=1))
+        client = wire.H2(wire.connect(gateway.port))
+        with client.connection:
+            assert client.get(1, "/flood") == status
+
+
 def test_windows_in_small_pieces_are_earned_by_what_we_send(launch):
     """Two for each KiB of 12 MiB: more than any connection is spared."""
     def tell(peer, stream):

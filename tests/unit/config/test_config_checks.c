@@ -334,7 +334,7 @@ static const struct error_case checks_cases[] = {
      LISTENERS
      "clusters:\n"
      "  a: {endpoints: [\"h:1\"], balance: hash, slow_start: 1s, max_streams: 5,\n"
-     "    forwarded: []}\n"
+     "    http2_overhead_burst: 100, forwarded: []}\n"
      "  b: {endpoints: [\"h:1\"], retries: {on: 502, backoff: 1s, backoff_max: 2s},\n"
      "    forwarded: [via, none]}\n"
      "  c: {endpoints: [\"h:1\"], retries: {attempts: 1, backoff: off, backoff_max: 2s}}\n"
@@ -344,7 +344,9 @@ static const struct error_case checks_cases[] = {
      {"t.yaml:3:54: slow_start has no effect with balance hash; expected it left out",
       "t.yaml:3:71: max_streams has no effect without HTTP/2 (protocol h2, or auto with tls); "
       "expected it left out",
-      "t.yaml:4:16: forwarded names nothing; expected none, or the key left out",
+      "t.yaml:4:27: http2_overhead_burst has no effect without HTTP/2 (protocol h2, or auto with "
+      "tls); expected it left out",
+      "t.yaml:4:43: forwarded names nothing; expected none, or the key left out",
       "t.yaml:5:41: on has no effect without attempts; expected it left out",
       "t.yaml:5:55: backoff has no effect without attempts; expected it left out",
       "t.yaml:5:72: backoff_max has no effect without attempts; expected it left out",

@@ -35,6 +35,8 @@ int fixture_setup(void **state)
         .hosts_max = 64,
         .protocol = FG_PROTOCOL_AUTO,
         .max_streams = 100,
+        .h2_overhead_burst = 10000,
+        .h2_overhead_per_s = 100,
         .retry_body_bytes_max = 65536,
         .retry_budget_min = 3,
         .dns_ttl_min_ns = FG_S,
