@@ -296,11 +296,10 @@ static void set_head(struct fg_cache_fetch *fetch, enum fg_cache_outcome outcome
 /* Does the answer go by who asks? What somebody may not see is often said not to be there. */
 static bool is_asked_by_user(const struct fg_cache_fetch *fetch, const struct fg_cache_draft *draft)
 {
-    const struct fg_exchange *ex = &fetch->req.ex;
     if (fg_cache_is_open_to_all(&draft->response))
         return false;
-    return fg_cache_read_request(ex).has_authorization ||
-           (draft->status < 500 && fg_exchange_field(ex, FG_SPAN("cookie")).data != NULL);
+    const struct fg_cache_request request = fg_cache_read_request(&fetch->req.ex);
+    return request.has_authorization || (draft->status < 500 && request.has_cookie);
 }
 
 /* May an error be told to all who wait, though it cannot be stored? Only when another fetch has

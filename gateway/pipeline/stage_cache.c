@@ -225,13 +225,21 @@ static void on_failed(struct fg_flow *flow, const struct fg_cache_news *news)
     }
 }
 
+/* Is it not there for this user alone, perhaps? Few answers need a closer look. */
+static bool may_be_personal(const struct fg_flow *flow, const struct fg_cache_object *object)
+{
+    if (object->head.status < 400)
+        return false;
+    struct fg_cache_request request = fg_cache_read_request(&flow->req->ex);
+    struct fg_cache_rules rules = fg_cache_rules_of(flow->thread->pipeline, flow->route);
+    return fg_cache_may_be_personal(&request, &object->head.response, &rules);
+}
+
 /* Is what the leader's fetch brought an answer to this request too? */
 static bool fits(const struct fg_flow *flow, const struct fg_cache_object *object)
 {
     const struct fg_exchange *ex = &flow->req->ex;
-    struct fg_cache_request request = fg_cache_read_request(ex);
-    struct fg_cache_rules rules = fg_cache_rules_of(flow->thread->pipeline, flow->route);
-    if (fg_cache_may_be_personal(&request, &object->head.response, &rules))
+    if (may_be_personal(flow, object))
         return false;
     char selects[FG_CACHE_SELECTS_MAX];
     size_t len = fg_cache_key_selects(ex, object->head.vary, selects);
@@ -459,14 +467,10 @@ static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
 }
 
 /* What is stored for this request, and may be an answer to it; NULL: nothing. */
-static struct fg_cache_object *look_up(const struct fg_flow *flow, const struct fg_cache_ask *ask,
-                                       const struct fg_cache_request *request)
+static struct fg_cache_object *look_up(const struct fg_flow *flow, const struct fg_cache_ask *ask)
 {
     struct fg_cache_object *object = fg_cache_store_get(store_of(flow), ask);
-    if (object == NULL || !request->has_cookie || object->head.status < 400)
-        return object;
-    struct fg_cache_rules rules = fg_cache_rules_of(flow->thread->pipeline, flow->route);
-    if (!fg_cache_may_be_personal(request, &object->head.response, &rules))
+    if (object == NULL || !may_be_personal(flow, object))
         return object;
     fg_cache_object_release(object);
     return NULL;
@@ -501,7 +505,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     bool is_solo = false;
     flow->cache_forward = FG_CACHE_FORWARD_MISS;
     keep(&flow->cache_stored, NULL);
-    struct fg_cache_object *object = look_up(flow, &ask, &request);
+    struct fg_cache_object *object = look_up(flow, &ask);
     if (object != NULL) {
         bool is_served = serve_stored(flow, &ask, &request, object);
         is_solo = !fg_cache_is_ever_fresh(&object->head.response, object->head.lifetime_s);
