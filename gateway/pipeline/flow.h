@@ -361,8 +361,9 @@ void fg_flow_give_extra_slot(struct fg_flow *flow);
 /* A piece of the body for the backend that has the exchange. */
 void fg_flow_give_body(struct fg_flow *flow, const void *data, size_t len, bool is_last);
 
-/* answer.c: the response */
+/* backend_answer.c: what the backend's calls do */
 extern const struct fg_exchange_ops fg_answer_ops;
+/* answer.c: the response */
 
 struct fg_refusal {
     enum fg_refused reason;
@@ -423,6 +424,10 @@ void fg_flow_send_error(struct fg_flow *flow, const struct fg_refusal *refusal, 
  */
 bool fg_flow_send_head(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                        size_t field_count, bool is_end);
+/* What the route removes or sets in answers is not to come in another part of one, either. False:
+ * no memory. */
+bool fg_flow_take_off_edited(const struct fg_flow *flow, const struct fg_field **fields,
+                             size_t *field_count);
 /* Ahead of it. */
 void fg_flow_send_interim(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                           size_t field_count);
