@@ -5,7 +5,7 @@
 #include "config/checks.h"
 #include "config/key_set.h"
 #include "config/loader.h"
-#include "config/tls_files.h"
+#include "tls/tls_files.h"
 
 #include <errno.h>
 #include <fcntl.h>

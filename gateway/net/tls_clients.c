@@ -4,7 +4,7 @@
 #include "net/tls_clients.h"
 
 #include "base/clock.h"
-#include "config/tls_files.h"
+#include "tls/tls_files.h"
 
 #include <openssl/x509v3.h>
 #include <string.h>

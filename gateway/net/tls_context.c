@@ -13,13 +13,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "config/tls_files.h"
 #include "net/tls.h"
 #include "net/tls_clients.h"
 #include "net/tls_ends.h"
 #include "net/tls_provider.h"
 #include "net/tls_staple.h"
 #include "net/tls_tickets.h"
+#include "tls/tls_files.h"
 
 #include <inttypes.h>
 #include <openssl/err.h>

@@ -6,7 +6,7 @@
 
 #include "net/listener.h"
 #include "net/tls_hosts.h"
-#include "net/tls_slot_shared.h"
+#include "tls/tls_slot_shared.h"
 
 struct fg_tls_context {
     const struct fg_listener_conf *conf;

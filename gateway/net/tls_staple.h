@@ -10,7 +10,7 @@
 #ifndef FG_NET_TLS_STAPLE_H
 #define FG_NET_TLS_STAPLE_H
 
-#include "config/tls_files.h"
+#include "tls/tls_files.h"
 
 #include <stddef.h>
 #include <stdint.h>

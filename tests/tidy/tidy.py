@@ -14,18 +14,19 @@ OWN = [p for p in SOURCES if "tests" not in p.relative_to(ROOT).parts]
 # Which top folders the includes of a folder may start with; the first match counts.
 GATEWAY = ("base/", "config/", "net/", "http/", "pipeline/", "upstream/", "admin/", "observe/", "supervisor/",
            "rehearse/", "state/")
-BACKENDS = ("static/", "proxy/", "redis/", "orders/", "inference/")
+BACKENDS = ("tls/", "static/", "proxy/", "redis/", "orders/", "inference/")
 LAYERS = [
     ("policies/", ("policies/",)),
     ("gateway/base/", ("base/",)),
     ("backends/inference/", ("base/", "policies/", "backends/", "inference/")),
     ("backends/orders/", ("base/", "policies/", "backends/", "redis/", "orders/")),
-    ("backends/proxy/", ("base/", "policies/", "backends/", "proxy/")),
+    ("backends/proxy/", ("base/", "policies/", "backends/", "tls/", "proxy/")),
     ("backends/redis/", ("base/", "policies/", "backends/", "redis/")),
+    ("backends/tls/", ("base/", "tls/")),
     ("backends/static/", ("base/", "policies/", "backends/", "static/")),
     ("backends/", ("base/", "policies/", "backends/")),
     ("gateway/http/", ("base/", "policies/", "backends/", "config/", "net/", "http/")),
-    ("gateway/net/", ("base/", "policies/", "backends/", "config/", "net/", "http/")),
+    ("gateway/net/", ("base/", "policies/", "backends/", "tls/", "config/", "net/", "http/")),
     ("gateway/config/", ("base/", "policies/", "backends/", "config/") + BACKENDS),
     ("gateway/observe/", ("base/", "observe/")),
     ("gateway/state/", ("base/", "policies/", "backends/", "redis/", "config/", "state/")),

@@ -1,7 +1,7 @@
 /*
  * tls_files.c: see tls_files.h. OpenSSL's error queue is left empty behind every function.
  */
-#include "config/tls_files.h"
+#include "tls/tls_files.h"
 
 #include <ctype.h>
 #include <errno.h>

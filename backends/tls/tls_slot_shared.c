@@ -1,7 +1,7 @@
 /*
  * tls_slot_shared.c: see tls_slot_shared.h.
  */
-#include "net/tls_slot_shared.h"
+#include "tls/tls_slot_shared.h"
 
 #include <assert.h>
 

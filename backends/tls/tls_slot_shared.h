@@ -1,11 +1,11 @@
 /*
- * tls_slot_shared.h: which OpenSSL context new connections of a listener use.
+ * tls_slot_shared.h: which OpenSSL context new connections of a listener or a cluster use.
  * Protocol one mutex, held for a pointer and a reference count: the keeper of the files puts a new
  *          context in, loops take a reference to the one that is there. A connection holds what it
  *          began with until it ends.
  */
-#ifndef FG_NET_TLS_SLOT_SHARED_H
-#define FG_NET_TLS_SLOT_SHARED_H
+#ifndef FG_TLS_TLS_SLOT_SHARED_H
+#define FG_TLS_TLS_SLOT_SHARED_H
 
 #include <openssl/ssl.h>
 #include <pthread.h>

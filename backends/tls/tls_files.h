@@ -1,11 +1,11 @@
 /*
- * tls_files.h: certificates and keys out of PEM files, for the check and for the listeners alike.
+ * tls_files.h: certificates and keys out of PEM files, for the check, listeners and clusters alike.
  * Thread   any; reads files, so never a loop's.
  * Memory   what a struct holds is its own until _fini.
  * Never    prints or logs what is in a key file.
  */
-#ifndef FG_CONFIG_TLS_FILES_H
-#define FG_CONFIG_TLS_FILES_H
+#ifndef FG_TLS_TLS_FILES_H
+#define FG_TLS_TLS_FILES_H
 
 #include "base/status.h"
 
