@@ -26,6 +26,7 @@ static void free_if_done(struct fg_proxy_endpoint *endpoint)
         return;
     fg_list_remove(&endpoint->link);
     SSL_SESSION_free(endpoint->session);
+    SSL_CTX_free(endpoint->session_tls);
     fg_hosts_release(&endpoint->thread->proxy->hosts, endpoint->host);
     free(endpoint);
 }

@@ -140,7 +140,7 @@ static void destroy(struct fg_backend *backend)
     free(proxy->metrics);
     fg_cluster_limits_fini(&proxy->limits);
     fg_hosts_fini(&proxy->hosts);
-    SSL_CTX_free(proxy->tls);
+    fg_tls_slot_fini(&proxy->tls);
     free(proxy);
 }
 
@@ -221,10 +221,11 @@ struct fg_backend *fg_proxy_create(const char *name, const struct fg_cluster_con
         .outlier = conf->outlier,
     };
     if (proxy->targets == NULL || proxy->metrics == NULL || !fg_hosts_init(&proxy->hosts, &hosts) ||
-        !fg_cluster_limits_init(&proxy->limits, conf, thread_count))
+        !fg_cluster_limits_init(&proxy->limits, conf, thread_count) ||
+        !fg_tls_slot_init(&proxy->tls))
         goto no_memory;
     fg_retry_budget_init(&proxy->budget, conf->retry_budget_permille, conf->retry_budget_min);
-    if (!fg_upstream_tls_create(conf, name, &proxy->tls, error) || !add_endpoints(proxy, error)) {
+    if (!fg_cluster_tls_load(proxy, error) || !add_endpoints(proxy, error)) {
         destroy(&proxy->base);
         return NULL;
     }

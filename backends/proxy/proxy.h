@@ -35,6 +35,9 @@ bool fg_proxy_has_endpoint(struct fg_backend *backend, struct fg_span name);
 
 /* The file of the certificate that its servers are shown, and seconds until that is over (below 0:
  * it is); NULL: they are shown none. Any thread. */
-const char *fg_proxy_certificate(const struct fg_backend *backend, int64_t *left_s);
+const char *fg_proxy_certificate(struct fg_backend *backend, int64_t *left_s);
+/* Read the files of its TLS anew, for connections that begin from now on. FG_ERR_CONFIG with
+ * `error`: all is as it was. On the main thread. */
+FG_MUST_USE enum fg_status fg_proxy_reload_tls(struct fg_backend *backend, struct fg_error *error);
 
 #endif

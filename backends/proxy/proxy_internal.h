@@ -36,6 +36,7 @@
 #include "proxy/resolver.h"
 #include "proxy/timeout_list.h"
 #include "proxy/upstream_response.h"
+#include "tls/tls_slot_shared.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -114,6 +115,7 @@ struct fg_proxy_endpoint {
     bool speaks_h1;            /* the last TLS handshake chose HTTP/1.1 */
     bool takes_no_tunnels;     /* over HTTP/2, by its last settings */
     SSL_SESSION *session;      /* to resume; NULL: none */
+    SSL_CTX *session_tls;      /* that it is of; NULL: none */
 };
 
 enum fg_upstream_state {
@@ -227,7 +229,7 @@ struct fg_proxy {
     struct fg_cluster_conf conf;
     unsigned thread_count;
     struct fg_affinity affinity;
-    SSL_CTX *tls;                       /* NULL: plain */
+    struct fg_tls_slot tls;             /* empty without conf.has_tls */
     struct fg_endpoint_target *targets; /* conf.endpoint_count */
     struct fg_hosts hosts;
     struct fg_cluster_limits limits;
@@ -448,13 +450,16 @@ uint32_t fg_tunnels_held(struct fg_proxy_request *request);
 /* It was none, or is over. Harmless twice. */
 void fg_tunnel_end(struct fg_proxy_request *request);
 
+/* ---- cluster_tls.c: what TLS connections are made from ---- */
+
+/* Of the files as they are now, into proxy->tls; false with `error`: what is there stays. Nothing
+ * to do for a cluster without TLS. */
+FG_MUST_USE bool fg_cluster_tls_load(struct fg_proxy *proxy, struct fg_error *error);
+/* For one connection to the endpoint, with the session that it resumes; NULL without memory. */
+SSL *fg_cluster_tls_open(struct fg_proxy *proxy, const struct fg_proxy_endpoint *endpoint);
+
 /* ---- upstream_io.c: bytes over a plain or a TLS connection ---- */
 
-/* Of our own certificate in it; it has one. */
-int64_t fg_upstream_tls_seconds_left(const SSL_CTX *tls);
-/* For proxy->tls, by the configuration; true with *tls NULL when it says nothing of TLS. */
-FG_MUST_USE bool fg_upstream_tls_create(const struct fg_cluster_conf *conf, const char *name,
-                                        SSL_CTX **tls, struct fg_error *error);
 /* The connection's header, as the first thing on it; false: it is broken. */
 FG_MUST_USE bool fg_upstream_send_header(struct fg_upstream *upstream);
 /* A TLS client on the connected socket. */

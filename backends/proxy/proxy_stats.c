@@ -91,16 +91,7 @@ static json_t *latency_json(const struct fg_proxy *proxy)
     return latency;
 }
 
-const char *fg_proxy_certificate(const struct fg_backend *backend, int64_t *left_s)
-{
-    const struct fg_proxy *proxy = (const struct fg_proxy *)backend;
-    if (proxy->tls == NULL || proxy->conf.tls.certificate == NULL)
-        return NULL;
-    *left_s = fg_upstream_tls_seconds_left(proxy->tls);
-    return proxy->conf.tls.certificate;
-}
-
-static void put_certificate(const struct fg_proxy *proxy, json_t *into)
+static void put_certificate(struct fg_proxy *proxy, json_t *into)
 {
     int64_t left_s;
     const char *file = fg_proxy_certificate(&proxy->base, &left_s);

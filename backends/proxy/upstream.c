@@ -243,7 +243,7 @@ static void on_connected(struct fg_upstream *upstream)
         fail_connect(upstream);
         return;
     }
-    if (upstream->thread->proxy->tls == NULL) {
+    if (!upstream->thread->proxy->conf.has_tls) {
         become_ready(upstream);
         return;
     }
@@ -639,7 +639,7 @@ static struct fg_span header_for(const struct fg_proxy_attempt *attempt, bool ma
     const struct fg_cluster_conf *conf = &proxy->conf;
     if (conf->proxy_version == FG_PROXY_OFF)
         return (struct fg_span){NULL, 0};
-    bool is_agreed_in_tls = proxy->tls != NULL && conf->protocol == FG_PROTOCOL_AUTO;
+    bool is_agreed_in_tls = conf->has_tls && conf->protocol == FG_PROTOCOL_AUTO;
     struct fg_span alpn = is_agreed_in_tls ? FG_SPAN("")
                           : may_be_h2      ? FG_SPAN("h2")
                                            : FG_SPAN("http/1.1");
@@ -655,7 +655,7 @@ enum fg_status fg_upstream_get(struct fg_proxy_attempt *attempt, bool must_be_fr
     bool may_be_h2 =
         !is_h1_only &&
         (protocol == FG_PROTOCOL_H2 ||
-         (protocol == FG_PROTOCOL_AUTO && thread->proxy->tls != NULL && !endpoint->speaks_h1));
+         (protocol == FG_PROTOCOL_AUTO && thread->proxy->conf.has_tls && !endpoint->speaks_h1));
     char text[FG_CLIENT_HEADER_BYTES_MAX];
     struct fg_span header = header_for(attempt, may_be_h2, text);
     if (!must_be_fresh && try_reuse(attempt, header))

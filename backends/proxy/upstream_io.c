@@ -1,11 +1,11 @@
 /*
  * upstream_io.c: bytes to and from a server, over a plain or a TLS connection.
- * Job      one read and one write for both; TLS with the server's name checked, sessions resumed.
- * Thread   start-up for the context, which loops share; the owning event loop for connections.
+ * Job      one read and one write for both; TLS with the server's name checked.
+ * Thread   the owning event loop.
  * Never    blocks; takes a connection that broke off for one that ended (TLS without close_notify);
  *          reads for as long as a server can send records: of small ones a few a turn, and of such
  *          as bring nothing (KeyUpdate, tickets) no more than a connection may have.
- * Memory   one SSL object a connection; the last session of each endpoint.
+ * Memory   one SSL object a connection.
  * Source   RFC 8446 section 6.1 (truncation); RFC 6066 section 3 (SNI, never an address).
  */
 #include "proxy_internal.h"
@@ -26,98 +26,6 @@
 #define SMALL_RECORDS_MAX 16u /* of one read */
 /* What a handshake needs is a tenth of it, and afterwards a ticket or KeyUpdate is rare. */
 #define IDLE_RECORDS_MAX 128u
-
-/* ---- the context of a cluster ---- */
-
-/* The newest ticket is the endpoint's; TLS 1.3 sends several, each good for one resumption. */
-static int on_new_session(SSL *ssl, SSL_SESSION *session)
-{
-    struct fg_upstream *upstream = SSL_get_app_data(ssl);
-    if (upstream == NULL || upstream->endpoint == NULL)
-        return 0;
-    SSL_SESSION_free(upstream->endpoint->session);
-    upstream->endpoint->session = session;
-    return 1; /* the reference is ours */
-}
-
-static bool set_protocols(SSL_CTX *tls, enum fg_upstream_protocol protocol)
-{
-    static const unsigned char both[] = "\x02h2\x08http/1.1";
-    static const unsigned char h2[] = "\x02h2";
-    static const unsigned char h1[] = "\x08http/1.1";
-    const unsigned char *list = protocol == FG_PROTOCOL_AUTO ? both
-                                : protocol == FG_PROTOCOL_H2 ? h2
-                                                             : h1;
-    return SSL_CTX_set_alpn_protos(tls, list, (unsigned)strlen((const char *)list)) == 0;
-}
-
-static bool load_files(SSL_CTX *tls, const struct fg_upstream_tls_conf *conf, const char *name,
-                       struct fg_error *error)
-{
-    if (conf->verify && conf->ca_file != NULL &&
-        SSL_CTX_load_verify_locations(tls, conf->ca_file, NULL) != 1) {
-        (void)fg_error_set(error, "cluster %s: tls.ca_file %s has no certificate that can be read",
-                           name, conf->ca_file);
-        return false;
-    }
-    if (conf->verify && conf->ca_file == NULL && SSL_CTX_set_default_verify_paths(tls) != 1) {
-        (void)fg_error_set(error, "cluster %s: the system's certificates cannot be read", name);
-        return false;
-    }
-    /* What a file names is trusted as it is, be it no root or a server's own certificate; there are
-     * no lists of what was revoked that a shorter chain would pass by. */
-    if (conf->ca_file != NULL)
-        (void)X509_STORE_set_flags(SSL_CTX_get_cert_store(tls), X509_V_FLAG_PARTIAL_CHAIN);
-    if (conf->certificate == NULL)
-        return true;
-    if (SSL_CTX_use_certificate_chain_file(tls, conf->certificate) != 1 ||
-        SSL_CTX_use_PrivateKey_file(tls, conf->private_key, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(tls) != 1) {
-        (void)fg_error_set(error,
-                           "cluster %s: tls.certificate %s and tls.private_key %s are no pair",
-                           name, conf->certificate, conf->private_key);
-        return false;
-    }
-    return true;
-}
-
-bool fg_upstream_tls_create(const struct fg_cluster_conf *conf, const char *name, SSL_CTX **tls,
-                            struct fg_error *error)
-{
-    *tls = NULL;
-    if (!conf->has_tls)
-        return true;
-    SSL_CTX *made = SSL_CTX_new(TLS_client_method());
-    if (made == NULL || SSL_CTX_set_min_proto_version(made, TLS1_2_VERSION) != 1 ||
-        !set_protocols(made, conf->protocol)) {
-        (void)fg_error_set(error, "cluster %s: no memory for TLS", name);
-        SSL_CTX_free(made);
-        return false;
-    }
-    SSL_CTX_set_mode(made, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                               SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_options(made, SSL_OP_NO_RENEGOTIATION);
-    SSL_CTX_set_read_ahead(made, 1);
-    SSL_CTX_set_verify(made, conf->tls.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-    SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(made, on_new_session);
-    if (!load_files(made, &conf->tls, name, error)) {
-        ERR_clear_error();
-        SSL_CTX_free(made);
-        return false;
-    }
-    *tls = made;
-    return true;
-}
-
-int64_t fg_upstream_tls_seconds_left(const SSL_CTX *tls)
-{
-    int days = 0, seconds = 0;
-    const X509 *certificate = SSL_CTX_get0_certificate(tls);
-    if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate)) != 1)
-        ERR_clear_error();
-    return (int64_t)days * 86400 + seconds;
-}
 
 /* ---- a connection ---- */
 
@@ -173,8 +81,8 @@ static void note_data(struct fg_upstream *upstream)
 bool fg_upstream_tls_attach(struct fg_upstream *upstream)
 {
     static const unsigned char h1[] = "\x08http/1.1";
-    const struct fg_proxy *proxy = upstream->thread->proxy;
-    SSL *ssl = SSL_new(proxy->tls);
+    struct fg_proxy *proxy = upstream->thread->proxy;
+    SSL *ssl = fg_cluster_tls_open(proxy, upstream->endpoint);
     if (ssl == NULL)
         return false;
     if (SSL_set_fd(ssl, upstream->fd) != 1 ||
@@ -192,8 +100,6 @@ bool fg_upstream_tls_attach(struct fg_upstream *upstream)
     upstream->idle_records = 0;
     upstream->has_small_records = false;
     upstream->is_read_owed = false;
-    if (upstream->endpoint->session != NULL)
-        (void)SSL_set_session(ssl, upstream->endpoint->session);
     upstream->ssl = ssl;
     return true;
 }

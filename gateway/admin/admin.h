@@ -9,11 +9,19 @@
 
 #include "admin/change_board_shared.h"
 #include "admin/reload_board_shared.h"
+#include "base/counters_shared.h"
 #include "config/config.h"
 #include "net/listener.h"
 #include "pipeline/pipeline.h"
 
 struct fg_admin;
+
+/* Of files that are read anew when they change, those of one listener, cluster or secret at a
+ * time. */
+struct fg_file_counters {
+    struct fg_counter reloaded; /* times, in all */
+    struct fg_counter stale;    /* now: what was found could not be used, the old is in use */
+};
 
 struct fg_admin_options {
     const struct fg_config *config;
@@ -26,6 +34,7 @@ struct fg_admin_options {
     struct fg_reload_board *reloads;   /* NULL: nobody to ask */
     struct fg_change_board *changes;   /* what operators have changed about endpoints */
     struct fg_tls_context *const *tls; /* by listener, NULL for a plain one; NULL: none is shown */
+    const struct fg_file_counters *files; /* NULL: none are looked after */
 };
 
 /* Starts the thread. NULL with `error` set. Everything in options outlives it. */

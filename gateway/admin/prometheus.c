@@ -578,12 +578,26 @@ static void write_ends(FILE *out, const struct fg_admin_options *options)
     }
 }
 
+static void write_files(FILE *out, const struct fg_admin_options *options)
+{
+    if (options->files == NULL)
+        return;
+    fg_prometheus_family(out, "files_reloaded_total", "counter",
+                         "Certificates, keys and secrets taken up since their files changed.");
+    fprintf(out, "floodgate_files_reloaded_total %" PRIu64 "\n",
+            fg_counter_get(&options->files->reloaded));
+    fg_prometheus_family(out, "files_stale", "gauge",
+                         "Those whose files have changed and cannot be used: the old are in use.");
+    fprintf(out, "floodgate_files_stale %" PRIu64 "\n", fg_counter_get(&options->files->stale));
+}
+
 static void write_process(FILE *out, const struct fg_admin_options *options)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     write_connections(out, options);
     write_ends(out, options);
+    write_files(out, options);
     fg_prometheus_family(out, "process_cpu_seconds_total", "counter",
                          "CPU time of the gateway process.");
     fprintf(out, "floodgate_process_cpu_seconds_total %.6f\n",

@@ -236,6 +236,16 @@ static json_t *certificates_json(const struct fg_admin_options *options)
     return all;
 }
 
+static json_t *files_json(const struct fg_admin_options *options)
+{
+    json_t *json = json_object();
+    if (options->files != NULL) {
+        put(json, "reloaded", fg_counter_get(&options->files->reloaded));
+        put(json, "stale", fg_counter_get(&options->files->stale));
+    }
+    return json;
+}
+
 static json_t *hops_json(const struct fg_admin_options *options)
 {
     json_t *hops = json_object();
@@ -271,6 +281,7 @@ static json_t *gateway_json(const struct fg_admin_options *options, const struct
     put(gateway, "threads", options->thread_count);
     json_object_set_new(gateway, "connections", connections_json(options));
     json_object_set_new(gateway, "certificates", certificates_json(options));
+    json_object_set_new(gateway, "files", files_json(options));
     json_object_set_new(gateway, "endpoint_changes", fg_admin_changes_json(options));
     json_object_set_new(gateway, "requests", requests);
     json_object_set_new(gateway, "hops_s", hops_json(options));

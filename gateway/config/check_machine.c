@@ -75,18 +75,18 @@ static void check_pair(struct fg_snapshot *snapshot, const struct fg_yaml_node *
     }
 }
 
-static void check_client_ca(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
-                            const char *path)
+static void check_authorities(struct fg_snapshot *snapshot, const struct fg_yaml_node *node,
+                              const char *key, const char *path)
 {
     off_t bytes = 0;
     char why[128];
-    if (!check_readable(snapshot, node, "client_ca", path, WANTED_FILE, "a PEM file of authorities",
+    if (!check_readable(snapshot, node, key, path, WANTED_FILE, "a PEM file of authorities",
                         &bytes))
         return;
     STACK_OF(X509) *authorities = fg_tls_authorities_load(path, why, sizeof(why));
     if (authorities == NULL)
-        fg_config_error_at(snapshot, node, "client_ca",
-                           "client_ca: cannot use %s: %s; expected a PEM file of authorities", path,
+        fg_config_error_at(snapshot, node, key,
+                           "%s: cannot use %s: %s; expected a PEM file of authorities", key, path,
                            why);
     sk_X509_pop_free(authorities, X509_free);
 }
@@ -113,7 +113,7 @@ static void check_client_files(struct fg_snapshot *snapshot, const struct fg_yam
 {
     if (auth != FG_CLIENT_AUTH_OPTIONAL && auth != FG_CLIENT_AUTH_REQUIRED)
         return;
-    check_client_ca(snapshot, node, ca);
+    check_authorities(snapshot, node, "client_ca", ca);
     check_client_crl(snapshot, node, crl);
 }
 
@@ -142,16 +142,13 @@ static void check_listener_files(struct fg_snapshot *snapshot)
 
 static void check_cluster_files(struct fg_snapshot *snapshot)
 {
-    off_t bytes = 0;
     for (size_t i = 0; i < snapshot->raw.cluster_count; i++) {
         const struct fg_raw_backend *cluster = &snapshot->raw.clusters[i];
         const struct fg_upstream_tls_conf *tls = &cluster->conf.cluster.tls;
         const struct fg_yaml_node *node = fg_yaml_find(cluster->node, "tls");
         if (!cluster->conf.cluster.has_tls)
             continue;
-        if (tls->ca_file != NULL)
-            (void)check_readable(snapshot, node, "ca_file", tls->ca_file, WANTED_FILE,
-                                 "a PEM file of authorities", &bytes);
+        check_authorities(snapshot, node, "ca_file", tls->ca_file);
         if (tls->certificate != NULL && tls->private_key != NULL)
             check_pair(snapshot, node, tls->certificate, tls->private_key);
     }

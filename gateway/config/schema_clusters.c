@@ -135,7 +135,9 @@ static const struct fg_key tls_keys[] = {
 static const struct fg_table tls_table = {
     .path = "clusters.NAME.tls",
     .doc = "TLS to the servers, 1.2 or 1.3. `true` alone: verified by the system's authorities. "
-           "Sessions are resumed.",
+           "Sessions are resumed. The files are read anew when they change, as `tls.check_files` "
+           "says; "
+           "the system's authorities at the start and on reload.",
     .keys = tls_keys,
     .bytes = sizeof(struct fg_raw_backend),
     .example = "{ca_file: /etc/floodgate/internal-ca.pem}",

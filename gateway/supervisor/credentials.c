@@ -36,7 +36,9 @@ struct fg_credentials {
     struct source *tls_sources;
     struct fg_pipeline *pipeline; /* NULL until fg_credentials_watch_pipeline */
     struct source key_source;
-    enum fg_told *clusters_told; /* of what they show their servers, by backend */
+    struct source *cluster_sources; /* by backend */
+    enum fg_told *clusters_told;    /* of what they show their servers, by backend */
+    struct fg_file_counters counters;
 };
 
 /* ---- taking up what has changed ---- */
@@ -48,9 +50,15 @@ static bool is_due(struct source *source)
 }
 
 /* How the reading went; a failure is told once. */
-static void note(struct source *source, const char *what, bool is_fine, const char *reason)
+static void note(struct fg_credentials *credentials, struct source *source, const char *what,
+                 bool is_fine, const char *reason)
 {
+    if (source->is_due && is_fine)
+        fg_counter_sub(&credentials->counters.stale, 1);
+    else if (!source->is_due && !is_fine)
+        fg_counter_add_owned(&credentials->counters.stale, 1);
     if (is_fine) {
+        fg_counter_add_owned(&credentials->counters.reloaded, 1);
         fg_log(FG_LOG_INFO, "files_reloaded", "%s", what);
         source->reason[0] = '\0';
     } else if (strcmp(source->reason, reason) != 0) {
@@ -80,7 +88,7 @@ static void check_ticket_secret(struct fg_credentials *credentials)
     if (credentials->config->tls.ticket_secret_file == NULL || !is_due(&credentials->ticket_source))
         return;
     bool is_fine = load_ticket_secret(credentials, why, sizeof(why));
-    note(&credentials->ticket_source, "what=ticket_secret", is_fine, why);
+    note(credentials, &credentials->ticket_source, "what=ticket_secret", is_fine, why);
 }
 
 static void check_listener(struct fg_credentials *credentials, size_t index)
@@ -92,7 +100,7 @@ static void check_listener(struct fg_credentials *credentials, size_t index)
     const struct fg_listener_conf *conf = &credentials->config->listeners[index];
     snprintf(what, sizeof(what), "what=certificates listener=%s", conf->name);
     bool is_fine = fg_tls_context_load(credentials->tls[index], conf, &error) == FG_OK;
-    note(&credentials->tls_sources[index], what, is_fine, error.message);
+    note(credentials, &credentials->tls_sources[index], what, is_fine, error.message);
 }
 
 static void check_keys(struct fg_credentials *credentials)
@@ -101,13 +109,27 @@ static void check_keys(struct fg_credentials *credentials)
     if (credentials->pipeline == NULL || !is_due(&credentials->key_source))
         return;
     bool is_fine = fg_pipeline_reload_keys(credentials->pipeline, &error) == FG_OK;
-    note(&credentials->key_source, "what=identity_keys", is_fine, error.message);
+    note(credentials, &credentials->key_source, "what=identity_keys", is_fine, error.message);
+}
+
+static void check_cluster(struct fg_credentials *credentials, size_t index)
+{
+    struct fg_error error = {.file = ""};
+    char what[128];
+    if (!is_due(&credentials->cluster_sources[index]))
+        return;
+    struct fg_backend *cluster = fg_pipeline_backend(credentials->pipeline, index);
+    snprintf(what, sizeof(what), "what=certificates cluster=%s", cluster->name);
+    bool is_fine = fg_proxy_reload_tls(cluster, &error) == FG_OK;
+    note(credentials, &credentials->cluster_sources[index], what, is_fine, error.message);
 }
 
 void fg_credentials_check(struct fg_credentials *credentials)
 {
     check_ticket_secret(credentials);
     check_keys(credentials);
+    for (size_t i = 0; credentials->pipeline != NULL && i < credentials->config->backend_count; i++)
+        check_cluster(credentials, i);
     for (size_t i = 0; i < credentials->config->listener_count; i++)
         check_listener(credentials, i);
 }
@@ -119,7 +141,7 @@ static void tell_of_clusters(struct fg_credentials *credentials)
         int64_t left_s;
         if (config->backends[i].kind != FG_BACKEND_CLUSTER)
             continue;
-        const struct fg_backend *cluster = fg_pipeline_backend(credentials->pipeline, i);
+        struct fg_backend *cluster = fg_pipeline_backend(credentials->pipeline, i);
         const char *file = fg_proxy_certificate(cluster, &left_s);
         if (file != NULL)
             fg_tls_tell_ending(&credentials->clusters_told[i], FG_ENDING_CERTIFICATE, "cluster",
@@ -150,10 +172,9 @@ static bool create_tickets(struct fg_credentials *credentials, const unsigned ch
         fg_ticket_keys_set_secret(credentials->tickets, seed, FG_TICKET_SEED_BYTES);
         return true;
     }
-    if (load_ticket_secret(credentials, why, sizeof(why))) {
-        fg_file_watch_add(&credentials->ticket_source.watch, conf->ticket_secret_file);
+    fg_file_watch_add(&credentials->ticket_source.watch, conf->ticket_secret_file);
+    if (load_ticket_secret(credentials, why, sizeof(why)))
         return true;
-    }
     fg_error_set(error, "tls.ticket_secret_file: cannot use %s: %s", conf->ticket_secret_file, why);
     return false;
 }
@@ -165,7 +186,6 @@ static bool create_listener(struct fg_credentials *credentials, size_t index,
     struct fg_file_watch *watch = &credentials->tls_sources[index].watch;
     if (conf->kind != FG_LISTENER_TLS)
         return true;
-    /* Marked before they are read: a change in between is seen as one. */
     fg_file_watch_add(watch, conf->certificate);
     fg_file_watch_add(watch, conf->private_key);
     fg_file_watch_add(watch, conf->ocsp_file);
@@ -183,6 +203,27 @@ static bool create_listener(struct fg_credentials *credentials, size_t index,
     return credentials->tls[index] != NULL;
 }
 
+/* What the pipeline reads, which is made later. */
+static void watch_pipeline(struct fg_credentials *credentials)
+{
+    const struct fg_config *config = credentials->config;
+    const struct fg_identity_conf *identity = &config->identity;
+    for (size_t i = 0; i < identity->issuer_count; i++)
+        fg_file_watch_add(&credentials->key_source.watch, identity->issuers[i].keys_file);
+    for (size_t i = 0; i < identity->signing_key_count; i++)
+        fg_file_watch_add(&credentials->key_source.watch, identity->signing_keys[i].secret_file);
+    for (size_t i = 0; i < config->backend_count; i++) {
+        const struct fg_upstream_tls_conf *tls = &config->backends[i].cluster.tls;
+        struct fg_file_watch *watch = &credentials->cluster_sources[i].watch;
+        if (config->backends[i].kind != FG_BACKEND_CLUSTER || !config->backends[i].cluster.has_tls)
+            continue;
+        fg_file_watch_add(watch, tls->ca_file);
+        fg_file_watch_add(watch, tls->certificate);
+        fg_file_watch_add(watch, tls->private_key);
+    }
+}
+
+/* All files are marked before they are read: a change in between is seen as one. */
 struct fg_credentials *fg_credentials_create(const struct fg_config *config,
                                              const unsigned char ticket_seed[FG_TICKET_SEED_BYTES],
                                              struct fg_error *error)
@@ -194,14 +235,16 @@ struct fg_credentials *fg_credentials_create(const struct fg_config *config,
     credentials->config = config;
     credentials->tls = calloc(config->listener_count + 1, sizeof(struct fg_tls_context *));
     credentials->tls_sources = calloc(config->listener_count + 1, sizeof(struct source));
+    credentials->cluster_sources = calloc(config->backend_count + 1, sizeof(struct source));
     credentials->clusters_told = calloc(config->backend_count + 1, sizeof(enum fg_told));
     bool is_fine = credentials->tls != NULL && credentials->tls_sources != NULL &&
-                   credentials->clusters_told != NULL &&
+                   credentials->cluster_sources != NULL && credentials->clusters_told != NULL &&
                    create_tickets(credentials, ticket_seed, error);
     for (size_t i = 0; is_fine && i < config->listener_count; i++)
         is_fine = create_listener(credentials, i, error);
     if (is_fine) {
         fg_tls_context_join(credentials->tls, config->listener_count);
+        watch_pipeline(credentials);
         return credentials;
     }
     fg_credentials_destroy(credentials);
@@ -217,6 +260,7 @@ void fg_credentials_destroy(struct fg_credentials *credentials)
     fg_ticket_keys_destroy(credentials->tickets);
     free(credentials->tls);
     free(credentials->tls_sources);
+    free(credentials->cluster_sources);
     free(credentials->clusters_told);
     free(credentials);
 }
@@ -237,13 +281,13 @@ struct fg_ticket_keys *fg_credentials_tickets(const struct fg_credentials *crede
     return credentials->tickets;
 }
 
+const struct fg_file_counters *fg_credentials_counters(const struct fg_credentials *credentials)
+{
+    return &credentials->counters;
+}
+
 void fg_credentials_watch_pipeline(struct fg_credentials *credentials, struct fg_pipeline *pipeline)
 {
-    const struct fg_identity_conf *conf = &credentials->config->identity;
-    for (size_t i = 0; i < conf->issuer_count; i++)
-        fg_file_watch_add(&credentials->key_source.watch, conf->issuers[i].keys_file);
-    for (size_t i = 0; i < conf->signing_key_count; i++)
-        fg_file_watch_add(&credentials->key_source.watch, conf->signing_keys[i].secret_file);
     credentials->pipeline = pipeline;
     tell_of_clusters(credentials);
 }

@@ -1,6 +1,7 @@
 /*
  * credentials.h: what the gateway process knows from files and must know anew when they change:
- * certificates, authorities, the secret of session tickets, the keys of issuers and signers.
+ * certificates and authorities of listeners and clusters, the secret of session tickets, the keys
+ * of issuers and signers.
  * Job      load all at the start; look again now and then; on any error keep what there is and say
  *          so once.
  * Thread   the main thread of the gateway process. What it hands out is shared with the loops.
@@ -8,6 +9,7 @@
 #ifndef FG_SUPERVISOR_CREDENTIALS_H
 #define FG_SUPERVISOR_CREDENTIALS_H
 
+#include "admin/admin.h"
 #include "config/config.h"
 #include "net/listener.h"
 #include "pipeline/pipeline.h"
@@ -33,7 +35,10 @@ struct fg_tls_context *const *fg_credentials_all_tls(const struct fg_credentials
 /* Of session tickets; any thread may set their secret. */
 struct fg_ticket_keys *fg_credentials_tickets(const struct fg_credentials *credentials);
 
-/* Look after the files of its keys, too; it outlives the last check. */
+/* What became of the files that have changed. */
+const struct fg_file_counters *fg_credentials_counters(const struct fg_credentials *credentials);
+
+/* Look after the files of its keys and clusters, too; it outlives the last check. */
 void fg_credentials_watch_pipeline(struct fg_credentials *credentials,
                                    struct fg_pipeline *pipeline);
 

@@ -271,6 +271,7 @@ static struct fg_admin *start_admin(struct gateway *gateway, struct fg_error *er
                                        .reloads = gateway->options->reloads,
                                        .changes = gateway->options->changes,
                                        .tls = fg_credentials_all_tls(gateway->credentials),
+                                       .files = fg_credentials_counters(gateway->credentials),
                                        .pipeline = gateway->pipeline,
                                        .nets = nets,
                                        .loops = loops,

@@ -172,6 +172,17 @@ def test_certificate_that_is_none(write, tmp_path, certificate):
     serve_fails(write(listeners=[listener]), r"bad\.crt")
 
 
+def test_authorities_of_a_cluster_that_are_none(write, tmp_path):
+    bad = tmp_path / "bad.pem"
+    bad.write_text("hello")
+    path = write(clusters={"api": {"endpoints": ["127.0.0.1:9"], "tls": {"ca_file": str(bad)}}},
+                 routes=[{"match": {"prefix": "/"}, "to": "cluster:api"}])
+    done = run_binary("check", "-c", path)
+    assert done.returncode == 2
+    assert re.search(r"^\S+floodgate\.yaml:\d+:\d+: ca_file: cannot use \S+bad\.pem: it holds no usable PEM certificate: "
+                     r"no start line; expected a PEM file of authorities$", done.stderr, re.M), done.stderr
+
+
 @pytest.mark.parametrize("which", ["listener", "admin"])
 def test_port_in_use(write, certificate, which):
     with socket.socket() as taken:

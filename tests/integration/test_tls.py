@@ -15,7 +15,7 @@ import pytest
 from harness import children_of, free_port, read_all, run_binary, send_signal, wait_for
 from redis_tools import redis_server
 from tls_tools import (GET, Seen, client_context, der, field, hello, make_crl, make_pair, record, reissue,
-                       s_client)
+                       replace, s_client)
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 ROUTES = [{"match": {"prefix": "/"}, "respond": {"body": "hello"}}]
@@ -244,13 +244,6 @@ def test_new_secret_renews_tickets(launch, pairs, folder):
 
 
 # ---- files that change ----
-
-def replace(pair, by):
-    for target, source in zip(pair, by):
-        fresh = target.with_suffix(target.suffix + ".new")
-        fresh.write_bytes(source.read_bytes())
-        os.replace(fresh, target)
-
 
 @pytest.mark.races
 def test_certificates_are_read_anew(launch, folder):

@@ -5,11 +5,12 @@ connection that breaks off inside is no end.
 import os
 import re
 import subprocess
+import threading
 
 import pytest
 
 from harness import plain_http, wait_for
-from tls_tools import make_pair, reissue
+from tls_tools import make_pair, reissue, replace
 from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
 
 
@@ -150,6 +151,104 @@ def test_what_we_show_comes_to_an_end(launch, authority):
     assert f'event=certificate_expires_soon cluster=api file="{ending}" days=0' in gateway.log
     wait_for(lambda: f'event=certificate_expired cluster=api file="{ending}" days=-1' in gateway.log, what="a word of its end")
     assert left() < 0 and figures(gateway)["certificate"]["left_s"] < 0
+
+
+# ---- files that change ----
+
+def copies(folder, **sources):
+    """Files of our own for one test to exchange."""
+    made = {}
+    for name, source in sources.items():
+        made[name] = folder / name
+        made[name].write_bytes(source.read_bytes())
+    return made
+
+
+class Shown:
+    """A server that answers with the name in its client's certificate, and once with `held` only when it is told to."""
+
+    def __init__(self, authority):
+        self.go_on = threading.Event()
+        self.server = Raw([self.answer], tls=server_tls(pair(authority, "a.test"), ca=authority / "ca.pem"))
+
+    def answer(self, connection, head, _):
+        name = dict(rdn[0] for rdn in connection.getpeercert()["subject"])["commonName"].encode()
+        if head.startswith(b"GET /held"):
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(name))
+            self.go_on.wait(60)
+            connection.sendall(name)
+        else:
+            connection.sendall(ok(name, fields=b"connection: close\r\n"))
+        return head.startswith(b"GET /held")
+
+
+@pytest.mark.races
+def test_a_renewed_certificate_is_shown(launch, authority, tmp_path):
+    """By connections that begin from then on, none of which resumes what was agreed on with the old one."""
+    shown = copies(tmp_path, certificate=authority / "client.pem", private_key=authority / "client.key")
+    renewed = make_pair(tmp_path, "renewed", authority=(authority / "ca.pem", authority / "ca.key"))
+    ours = Shown(authority)
+    with serving(ours.server) as server:
+        gateway = launch({**cluster([server.address], threads=2, tls={"ca_file": str(authority / "ca.pem"),
+                                                                      **{k: str(v) for k, v in shown.items()}}),
+                          "tls": {"check_files": "100ms"}})
+        assert gateway.get("/").text == "client"
+        with gateway.client() as client, client.stream("GET", "/held") as held:
+            replace(shown.values(), renewed)
+            wait_for(lambda: "event=files_reloaded what=certificates cluster=api" in gateway.log, what="a word of the new files")
+            assert {gateway.get("/").text for _ in range(6)} == {"renewed"}
+            ours.go_on.set()
+            assert held.read() == b"client"  # nobody is cut off
+        files = gateway.stats()["gateway"]["files"]
+        assert files["reloaded"] >= 1 and files["stale"] == 0
+
+
+def test_other_authorities_are_trusted(launch, authority, tmp_path):
+    """Also where the old ones have let a session begin that could be resumed."""
+    other = make_pair(tmp_path, "other")
+    trusted = copies(tmp_path, ca=authority / "ca.pem")["ca"]
+    with serving(Raw([ok(fields=b"connection: close\r\n")], tls=server_tls(pair(authority, "a.test")))) as server:
+        gateway = launch({**cluster([server.address], tls={"ca_file": str(trusted)}), "tls": {"check_files": "100ms"}})
+
+        def resumed():
+            return gateway.get("/").text == "ok" and server.handshakes[-1]
+        wait_for(resumed, what="a resumed session")
+        replace([trusted], other[:1])
+        wait_for(lambda: gateway.get("/").status_code == 502, what="a refusal of the server")
+        assert 'reason="unable to get local issuer certificate"' in gateway.log
+        replace([trusted], [authority / "ca.pem"])
+        wait_for(lambda: gateway.get("/").text == "ok", what="the server's return")
+
+
+def test_new_files_that_are_of_no_use_change_nothing(launch, authority, tmp_path):
+    files = copies(tmp_path, ca_file=authority / "ca.pem", certificate=authority / "client.pem",
+                   private_key=authority / "client.key")
+    locked = tmp_path / "locked.key"
+    subprocess.run(["openssl", "ec", "-in", files["private_key"], "-aes128", "-passout", "pass:x", "-out", locked], check=True,
+                   capture_output=True)
+    over = tmp_path / "over.pem"
+    over.write_bytes(reissue(pair(authority, "client"), -1, signer=(authority / "ca.pem", authority / "ca.key")))
+    ours = Shown(authority)
+    with serving(ours.server) as server:
+        gateway = launch({**cluster([server.address], tls={k: str(v) for k, v in files.items()}),
+                          "tls": {"check_files": "100ms"}})
+        for name, what, reason in [
+                ("ca_file", None, "No such file or directory"),
+                ("ca_file", b"no authorities at all", "it holds no usable PEM certificate: no start line"),
+                ("certificate", b"", "it holds no usable PEM certificate: no start line"),
+                ("certificate", over.read_bytes(), "it has expired, and the old one is good"),
+                ("certificate", (authority / "a.test.pem").read_bytes(), "it does not belong to the certificate"),
+                ("private_key", locked.read_bytes(), "it is locked with a passphrase")]:
+            good = files[name].read_bytes()
+            files[name].unlink() if what is None else files[name].write_bytes(what)
+            wait_for(lambda: re.search(f'event=files_not_reloaded what=certificates cluster=api kept=old reason="[^"]*{reason}"',
+                                       gateway.log), what=reason)
+            gateway.wait_stats(lambda stats: stats["gateway"]["files"]["stale"] == 1)
+            assert re.search(r"^floodgate_files_stale 1$", plain_http.get(gateway.admin + "/metrics").text, re.M)
+            assert gateway.get("/").text == "client"
+            files[name].write_bytes(good)
+            gateway.wait_stats(lambda stats: stats["gateway"]["files"]["stale"] == 0)
+            assert gateway.get("/").text == "client"
 
 
 def test_a_connection_cut_inside_tls_is_no_end(launch, authority):
