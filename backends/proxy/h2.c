@@ -51,7 +51,7 @@ void fg_h2_forget(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
     fg_list_remove(&attempt->link);
     h2->stream_count--;
     fg_pending_wake(h2->upstream->thread);
-    fg_counter_sub(&h2->upstream->thread->metrics->streams_open, 1);
+    fg_counter_sub_owned(&h2->upstream->thread->metrics->streams_open, 1);
 }
 
 void fg_h2_reset_stream(struct fg_h2 *h2, int32_t stream_id, uint32_t code)
@@ -534,7 +534,7 @@ enum fg_status fg_h2_begin(struct fg_proxy_attempt *attempt)
     fg_list_remove(&attempt->link);
     fg_list_push_back(&h2->streams, &attempt->link);
     h2->stream_count++;
-    fg_counter_add(&h2->upstream->thread->metrics->streams_open, 1);
+    fg_counter_add_owned(&h2->upstream->thread->metrics->streams_open, 1);
     fg_upstream_set_idle(h2->upstream, false);
     mark_dirty(h2);
     return FG_OK;

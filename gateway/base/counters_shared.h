@@ -35,6 +35,13 @@ static inline void fg_counter_add_owned(struct fg_counter *counter, uint64_t amo
     atomic_store_explicit(&counter->value, now + amount, memory_order_relaxed);
 }
 
+/* The same for a gauge, which it keeps from going below zero. */
+static inline void fg_counter_sub_owned(struct fg_counter *counter, uint64_t amount)
+{
+    uint64_t now = atomic_load_explicit(&counter->value, memory_order_relaxed);
+    atomic_store_explicit(&counter->value, now - amount, memory_order_relaxed);
+}
+
 static inline void fg_counter_set(struct fg_counter *counter, uint64_t value)
 {
     atomic_store_explicit(&counter->value, value, memory_order_relaxed);

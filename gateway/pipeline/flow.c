@@ -753,7 +753,7 @@ static void on_done(struct fg_request *req)
     count(flow, now_ns);
     write_log(flow, now_ns);
     fg_flow_record(flow, now_ns);
-    fg_counter_sub(&flow->thread->metrics->active, 1);
+    fg_counter_sub_owned(&flow->thread->metrics->active, 1);
     req->handler_state = NULL;
 }
 

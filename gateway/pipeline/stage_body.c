@@ -113,7 +113,7 @@ static void begin_wait(struct fg_flow *flow)
 
 static void end_wait(struct fg_flow *flow)
 {
-    fg_counter_sub(&flow->thread->metrics->awaiting_body, 1);
+    fg_counter_sub_owned(&flow->thread->metrics->awaiting_body, 1);
     fg_list_remove(&flow->in_awaiting);
     flow->thread->awaiting_chunks -= flow->awaiting_chunks;
     flow->awaiting_chunks = 0;
