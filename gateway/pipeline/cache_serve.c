@@ -368,9 +368,19 @@ static void release_object(void *object)
     fg_cache_object_release(object);
 }
 
+bool fg_cache_hold(struct fg_flow *flow, struct fg_cache_lease *lease)
+{
+    if (!fg_arena_on_fini(flow->req->ex.arena, fg_cache_lease_release, lease))
+        return false;
+    flow->cache_held = lease->object;
+    return true;
+}
+
 /* True: the object stays as long as the request, so that nothing of it need be copied. */
 static bool keep(const struct fg_flow *flow, struct fg_cache_object *object)
 {
+    if (flow->cache_held == object)
+        return true;
     if (!fg_arena_on_fini(flow->req->ex.arena, release_object, object))
         return false;
     fg_cache_object_acquire(object);

@@ -42,6 +42,7 @@ struct mark {
 };
 
 struct shard {
+    _Alignas(64) atomic_ullong changes; /* of what the slots hold, from 1 on; read by all */
     _Alignas(64) pthread_mutex_t lock;
     struct fg_cache_object *slots[SLOTS];
     struct fg_cache_flight *flights[FLIGHT_SLOTS];
@@ -110,6 +111,7 @@ struct fg_cache_store *fg_cache_store_create(const struct fg_cache_conf *conf)
     for (unsigned i = 0; i < count; i++) {
         struct shard *shard = &store->shards[i];
         pthread_mutex_init(&shard->lock, NULL);
+        atomic_init(&shard->changes, 1);
         shard->bytes_max = conf->bytes_max / count;
         shard->held_bytes = &store->held_bytes;
         shard->pin_changes = &store->pin_changes;
@@ -135,9 +137,14 @@ void fg_cache_store_destroy(struct fg_cache_store *store)
 
 /* ---- the table; with the lock held ---- */
 
+static size_t shard_index(const struct fg_cache_store *store, uint64_t hash)
+{
+    return (hash >> 56) & (store->shard_count - 1);
+}
+
 static struct shard *shard_of(struct fg_cache_store *store, uint64_t hash)
 {
-    return &store->shards[(hash >> 56) & (store->shard_count - 1)];
+    return &store->shards[shard_index(store, hash)];
 }
 
 static struct fg_cache_object **slot_of(struct shard *shard, uint64_t hash)
@@ -161,6 +168,19 @@ static bool answers(const struct fg_cache_object *object, const struct fg_exchan
     return len != SIZE_MAX && fg_span_equal(object->head.selects, fg_span_make(selects, len));
 }
 
+/* Whatever else the request says: nothing of it selects, and nothing else has that key. */
+static bool is_for_all(const struct shard *shard, const struct fg_cache_object *object)
+{
+    if (object->head.vary.len > 0)
+        return false;
+    for (const struct fg_cache_object *it = shard->slots[object->hash % SLOTS]; it != NULL;
+         it = it->next_same) {
+        if (it != object && is_of(it, object->hash, object->head.route_index, object->head.key))
+            return false;
+    }
+    return true;
+}
+
 static struct fg_cache_object *find(struct shard *shard, uint64_t hash,
                                     const struct fg_cache_ask *ask)
 {
@@ -170,6 +190,16 @@ static struct fg_cache_object *find(struct shard *shard, uint64_t hash,
             return object;
     }
     return NULL;
+}
+
+static void link_object(struct shard *shard, struct fg_cache_object *object)
+{
+    struct fg_cache_object **slot = slot_of(shard, object->hash);
+    object->next_same = *slot;
+    *slot = object;
+    fg_cache_object_acquire(object);
+    fg_cache_body_enter_store(object->body);
+    atomic_fetch_add_explicit(&shard->changes, 1, memory_order_release);
 }
 
 static bool is_in_fifo(const struct fg_cache_object *object)
@@ -187,6 +217,7 @@ static void unlink_object(struct shard *shard, struct fg_cache_object *object,
     *at = object->next_same;
     object->next_same = *chain;
     *chain = object;
+    atomic_fetch_add_explicit(&shard->changes, 1, memory_order_release);
     fg_cache_body_leave_store(object->body, shard->held_bytes);
 }
 
@@ -246,7 +277,7 @@ static void take_out_evicted(struct shard *shard, struct fg_s3_entry *evicted,
 }
 
 struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store,
-                                           const struct fg_cache_ask *ask)
+                                           const struct fg_cache_ask *ask, uint64_t *changes)
 {
     uint64_t hash = fg_local_hash(ask->key, store->seed);
     struct shard *shard = shard_of(store, hash);
@@ -257,8 +288,19 @@ struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store,
             fg_s3_fifo_touch(&object->entry);
         fg_cache_object_acquire(object);
     }
+    if (changes != NULL)
+        *changes = object != NULL && is_for_all(shard, object)
+                       ? atomic_load_explicit(&shard->changes, memory_order_relaxed)
+                       : 0;
     pthread_mutex_unlock(&shard->lock);
     return object;
+}
+
+bool fg_cache_store_is_unchanged(const struct fg_cache_store *store,
+                                 const struct fg_cache_object *object, uint64_t changes)
+{
+    const struct shard *shard = &store->shards[shard_index(store, object->hash)];
+    return atomic_load_explicit(&shard->changes, memory_order_acquire) == changes;
 }
 
 bool fg_cache_store_has_other(struct fg_cache_store *store, const struct fg_cache_ask *ask)
@@ -343,11 +385,7 @@ bool fg_cache_store_publish(struct fg_cache_store *store, struct fg_cache_stream
         is_stored = admit(store, shard, object, &chain);
     }
     if (is_stored) {
-        struct fg_cache_object **slot = slot_of(shard, object->hash);
-        object->next_same = *slot;
-        *slot = object;
-        fg_cache_object_acquire(object);
-        fg_cache_body_enter_store(object->body);
+        link_object(shard, object);
         shard->stored_total++;
     } else {
         shard->refused_total++;
@@ -656,13 +694,8 @@ bool fg_cache_store_restore(struct fg_cache_store *store, struct fg_cache_object
     pthread_mutex_lock(&shard->lock);
     make_way(shard, object, &chain);
     bool is_stored = admit(store, shard, object, &chain);
-    if (is_stored) {
-        struct fg_cache_object **slot = slot_of(shard, object->hash);
-        object->next_same = *slot;
-        *slot = object;
-        fg_cache_object_acquire(object);
-        fg_cache_body_enter_store(object->body);
-    }
+    if (is_stored)
+        link_object(shard, object);
     pthread_mutex_unlock(&shard->lock);
     release_chain(chain);
     return is_stored;

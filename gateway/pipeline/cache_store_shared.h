@@ -8,6 +8,8 @@
  * Protocol  keys are spread over shards, each with a mutex that guards its table, its S3-FIFO, its
  *           marks and its flights; it is held for one lookup or one insertion. Objects are counted
  *           and immutable; the table holds one reference. Locks: shard, then stream, then mailbox.
+ *           What a shard holds is numbered: the number goes up under the mutex, before anybody is
+ *           told that something came or went, and is read without it.
  * Memory    at most bytes_max for objects with all that they cost (the allocator's slack, and as
  *           much again for the codings of what can be compressed); pinned ones up to half of it
  *           stay out of the S3-FIFO. What is outside the store, being fetched or evicted and still
@@ -35,9 +37,16 @@ struct fg_cache_ask {
     bool has_stale;         /* there is something to give while its origin fails */
 };
 
-/* A reference to what is stored for this request, or NULL. Any thread. */
+/*
+ * A reference to what is stored for this request, or NULL. Any thread. `changes` may be NULL;
+ * otherwise it says as of when that is so for every request of this key and route; 0: it depends on
+ * the request.
+ */
 struct fg_cache_object *fg_cache_store_get(struct fg_cache_store *store,
-                                           const struct fg_cache_ask *ask);
+                                           const struct fg_cache_ask *ask, uint64_t *changes);
+/* Is that still so? Any thread, without a lock. */
+bool fg_cache_store_is_unchanged(const struct fg_cache_store *store,
+                                 const struct fg_cache_object *object, uint64_t changes);
 /* After that NULL: is something stored for the same target, but for other fields? Any thread. */
 bool fg_cache_store_has_other(struct fg_cache_store *store, const struct fg_cache_ask *ask);
 

@@ -17,6 +17,7 @@
 #include "backends/client_owner.h"
 #include "net/server_reads.h"
 #include "pipeline/api_keys.h"
+#include "pipeline/cache_near.h"
 #include "pipeline/early_body.h"
 #include "pipeline/jwt_verifier.h"
 #include "pipeline/known_lots.h"
@@ -170,6 +171,7 @@ struct fg_flow {
     struct fg_cache_object *cache_stored; /* to be revalidated */
     struct fg_cache_object
         *cache_stale; /* may serve when the fetch fails; a reference of its own */
+    const struct fg_cache_object *cache_held; /* by a lease: stays as long as the request */
     /* others wait in these for this one to be done, see stage_cache.c */
     struct fg_cache_stream *cache_herds[FG_FLOW_HERDS_MAX];
     size_t cache_herd_count;
@@ -221,6 +223,7 @@ struct fg_pipeline_thread {
     struct fg_jwt_verifier *verifier;
     struct fg_arena_account *accounts; /* by backend index: the pipeline's for this loop */
     struct fg_gate_tickets gate_tickets;
+    struct fg_cache_near cache_near;
     struct fg_cache_readers cache_readers;
     struct fg_list fetches;         /* the cache's own that run on this loop */
     struct fg_list awaiting_bodies; /* flows that wait in the body stage, the longest first */

@@ -370,6 +370,7 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
     thread->metrics = pipeline->metrics[fg_loop_index(loop)];
     thread->recorder = pipeline->recorders[fg_loop_index(loop)];
     thread->deadline_armed_ns = UINT64_MAX;
+    fg_cache_near_init(&thread->cache_near, pipeline->cache, loop);
     fg_list_init(&thread->fetches);
     fg_list_init(&thread->awaiting_bodies);
     thread->awaiting_chunks_max = fg_loop_arena_pool(loop)->chunks_max *
@@ -428,6 +429,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
     fg_jwt_verifier_destroy(thread->verifier);
     fg_jwt_signer_destroy(thread->signer);
     fg_gate_tickets_fini(&thread->gate_tickets);
+    fg_cache_near_fini(&thread->cache_near);
     fg_cache_readers_fini(&thread->cache_readers);
     free(thread->backends);
     free(thread->envs);

@@ -58,6 +58,16 @@ static void serve(struct fg_flow *flow, struct fg_cache_object *object, enum fg_
     fg_cache_serve(flow, object);
 }
 
+/* With the caller's use of the lease. */
+static void serve_leased(struct fg_flow *flow, struct fg_cache_lease *lease,
+                         enum fg_cache_result result)
+{
+    bool is_held = fg_cache_hold(flow, lease);
+    serve(flow, lease->object, result);
+    if (!is_held)
+        fg_cache_lease_release(lease);
+}
+
 bool fg_cache_serve_stale(struct fg_flow *flow)
 {
     struct fg_cache_object *object = flow->cache_stale;
@@ -430,10 +440,12 @@ static void note_pressure(struct fg_flow *flow, const struct fg_cache_request *r
                           FG_OVERLOAD_STALE_CACHE);
 }
 
-/* True: `object` has been the answer. Otherwise it may still be one if the fetch fails. */
+/* True: it has been the answer. Otherwise it may still be one if the fetch fails. The use of the
+ * lease that is the caller's is taken over. */
 static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
-                         const struct fg_cache_request *request, struct fg_cache_object *object)
+                         const struct fg_cache_request *request, struct fg_cache_lease *lease)
 {
+    struct fg_cache_object *object = lease->object;
     struct fg_cache_rules rules = fg_cache_rules_of(flow->thread->pipeline, flow->route);
     enum fg_cache_verdict verdict = fg_cache_judge(request, &object->head.response, &rules,
                                                    object->head.lifetime_s, age_of(flow, object));
@@ -441,14 +453,14 @@ static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
         verdict = FG_CACHE_STALE_IF_ERROR_ONLY;
     switch (verdict) {
     case FG_CACHE_FRESH:
-        serve(flow, object, FG_CACHE_RESULT_HIT);
+        serve_leased(flow, lease, FG_CACHE_RESULT_HIT);
         return true;
     case FG_CACHE_STALE_WHILE_REVALIDATE:
         note_pressure(flow, request, object, rules);
         /* What who says no-store brings is kept for nobody: the next one brings it. */
         if (!request->control.only_if_cached && !request->control.no_store)
             revalidate_beside(flow, *ask, object);
-        serve(flow, object, FG_CACHE_RESULT_STALE);
+        serve_leased(flow, lease, FG_CACHE_RESULT_STALE);
         return true;
     case FG_CACHE_STALE_IF_ERROR_ONLY:
         keep(&flow->cache_stale, object);
@@ -463,16 +475,17 @@ static bool serve_stored(struct fg_flow *flow, const struct fg_cache_ask *ask,
                     fg_cache_is_ever_fresh(&object->head.response, object->head.lifetime_s) &&
                     age_of(flow, object) < object->head.lifetime_s * FG_S;
     flow->cache_forward = is_fresh ? FG_CACHE_FORWARD_REQUEST : FG_CACHE_FORWARD_STALE;
+    fg_cache_lease_release(lease);
     return false;
 }
 
 /* What is stored for this request, and may be an answer to it; NULL: nothing. */
-static struct fg_cache_object *look_up(const struct fg_flow *flow, const struct fg_cache_ask *ask)
+static struct fg_cache_lease *look_up(const struct fg_flow *flow, const struct fg_cache_ask *ask)
 {
-    struct fg_cache_object *object = fg_cache_store_get(store_of(flow), ask);
-    if (object == NULL || !may_be_personal(flow, object))
-        return object;
-    fg_cache_object_release(object);
+    struct fg_cache_lease *lease = fg_cache_near_get(&flow->thread->cache_near, ask);
+    if (lease == NULL || !may_be_personal(flow, lease->object))
+        return lease;
+    fg_cache_lease_release(lease);
     return NULL;
 }
 
@@ -505,13 +518,12 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
     bool is_solo = false;
     flow->cache_forward = FG_CACHE_FORWARD_MISS;
     keep(&flow->cache_stored, NULL);
-    struct fg_cache_object *object = look_up(flow, &ask);
-    if (object != NULL) {
-        bool is_served = serve_stored(flow, &ask, &request, object);
-        is_solo = !fg_cache_is_ever_fresh(&object->head.response, object->head.lifetime_s);
-        fg_cache_object_release(object);
-        if (is_served)
+    struct fg_cache_lease *lease = look_up(flow, &ask);
+    if (lease != NULL) {
+        if (serve_stored(flow, &ask, &request, lease))
             return FG_STAGE_RESPOND;
+        const struct fg_cache_object *stored = flow->cache_stored;
+        is_solo = !fg_cache_is_ever_fresh(&stored->head.response, stored->head.lifetime_s);
     } else if (fg_cache_store_has_other(store_of(flow), &ask)) {
         flow->cache_forward = FG_CACHE_FORWARD_VARY;
     }

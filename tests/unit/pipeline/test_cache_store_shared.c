@@ -99,7 +99,7 @@ static bool store_object(struct fixture *f, struct fg_cache_object *object)
 
 static bool is_stored(struct fixture *f, const struct fg_cache_ask *what)
 {
-    struct fg_cache_object *object = fg_cache_store_get(f->store, what);
+    struct fg_cache_object *object = fg_cache_store_get(f->store, what, NULL);
     fg_cache_object_release(object);
     return object != NULL;
 }
@@ -436,7 +436,7 @@ static void counts_what_is_lent_after_it_left(void **state)
     open_fixture(&f);
     struct fg_cache_ask what = ask_for(&f, "sh\n/a");
     assert_true(store_object(&f, object_of("sh\n/a", FG_SPAN("hello"))));
-    struct fg_cache_object *held = fg_cache_store_get(f.store, &what);
+    struct fg_cache_object *held = fg_cache_store_get(f.store, &what, NULL);
     assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 0);
     fg_cache_store_purge(f.store, FG_CACHE_PURGE_ALL, (struct fg_span){NULL, 0});
     assert_int_equal(fg_cache_store_stats(f.store).held_bytes, 5);
@@ -546,7 +546,7 @@ static void *use_store(void *arg)
         user->seed = user->seed * 1103515245u + 12345u;
         int len = snprintf(key, sizeof(key), "h\n/%u", user->seed >> 16 & 3);
         struct fg_cache_ask what = {.ex = &ex, .key = fg_span_make(key, (size_t)len)};
-        struct fg_cache_object *object = fg_cache_store_get(shared_store, &what);
+        struct fg_cache_object *object = fg_cache_store_get(shared_store, &what, NULL);
         if (object != NULL) {
             assert_true(fg_span_equal(fg_cache_body_span(object->body), what.key));
             fg_cache_object_release(object);

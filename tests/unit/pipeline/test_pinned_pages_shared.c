@@ -107,7 +107,7 @@ static void put(struct process *p, const char *key, uint32_t route_index, char f
 static char filling_of(struct process *p, const char *key, uint32_t route_index)
 {
     struct fg_cache_ask what = ask_for(p, key, route_index);
-    struct fg_cache_object *object = fg_cache_store_get(p->store, &what);
+    struct fg_cache_object *object = fg_cache_store_get(p->store, &what, NULL);
     if (object == NULL)
         return '\0';
     struct fg_span body = fg_cache_body_span(object->body);
@@ -186,7 +186,7 @@ static void what_was_purged_with_all_others_must_be_asked_for(void **state)
     put(&first, "shost\n/a", 1, 'a', "");
     put(&first, "shost\n/c", 0, 'c', "");
     struct fg_cache_ask what = ask_for(&first, "shost\n/a", 1);
-    struct fg_cache_object *object = fg_cache_store_get(first.store, &what);
+    struct fg_cache_object *object = fg_cache_store_get(first.store, &what, NULL);
     assert_false(fg_cache_store_must_ask(first.store, object));
     assert_int_equal(fg_cache_store_purge(first.store, FG_CACHE_PURGE_ALL, FG_SPAN("")), 1);
     assert_true(fg_cache_store_must_ask(first.store, object));
@@ -194,11 +194,11 @@ static void what_was_purged_with_all_others_must_be_asked_for(void **state)
     assert_int_equal(filling_of(&first, "shost\n/c", 0), '\0');
     fg_pinned_pages_keep(first.pages, LATER);
     start(&second, &first);
-    object = fg_cache_store_get(second.store, &what);
+    object = fg_cache_store_get(second.store, &what, NULL);
     assert_true(fg_cache_store_must_ask(second.store, object));
     fg_cache_object_release(object);
     put(&second, "shost\n/a", 1, 'b', "");
-    object = fg_cache_store_get(second.store, &what);
+    object = fg_cache_store_get(second.store, &what, NULL);
     assert_false(fg_cache_store_must_ask(second.store, object));
     fg_cache_object_release(object);
     stop(&second);
