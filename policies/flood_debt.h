@@ -6,6 +6,7 @@
 #ifndef FG_POLICIES_FLOOD_DEBT_H
 #define FG_POLICIES_FLOOD_DEBT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,14 @@ struct fg_flood_debtor {
     uint64_t key;
     uint64_t owed; /* at since_ns; 0: nobody */
     uint64_t since_ns;
+    uint64_t next_ns; /* when it may come again, while it owes much; 0: as it likes */
+};
+
+/* How often who owes much may come. */
+struct fg_flood_pace {
+    uint64_t free;        /* what anybody may owe, and come as often as others */
+    uint64_t interval_ns; /* between two connections of one who owes the most; 0: as others */
+    uint64_t wait_max_ns; /* who would have to wait for longer may not come at all */
 };
 
 struct fg_flood_debts {
@@ -31,5 +40,8 @@ void fg_flood_debts_set_law(struct fg_flood_debts *debts, uint32_t forgiven_per_
 uint64_t fg_flood_debts_owed(const struct fg_flood_debts *debts, uint64_t key, uint64_t now_ns);
 void fg_flood_debts_add(struct fg_flood_debts *debts, uint64_t key, uint64_t spent,
                         uint64_t now_ns);
+/* One more connection: true, and it has to wait for so long; false, and it is one too many. */
+bool fg_flood_debts_admit(struct fg_flood_debts *debts, uint64_t key,
+                          const struct fg_flood_pace *pace, uint64_t now_ns, uint64_t *wait_ns);
 
 #endif

@@ -519,6 +519,10 @@ static void write_connections(FILE *out, const struct fg_admin_options *options)
          "Connections closed for key updates, alerts or renegotiation."},
         {"h2_floods_total", offsetof(struct fg_net_stats, h2_floods),
          "Connections closed for frames without content, or bombs."},
+        {"flooders_delayed_total", offsetof(struct fg_net_stats, flooders_delayed),
+         "Handshakes that waited, since their address had flooded and came too often."},
+        {"flooders_refused_total", offsetof(struct fg_net_stats, flooders_refused),
+         "Connections closed before their handshake, since too many of such an address waited."},
         {"h2_indebted_total", offsetof(struct fg_net_stats, h2_indebted),
          "Connections that began with a smaller allowance, since their address had flooded."},
     };

@@ -165,6 +165,8 @@ static json_t *connections_json(const struct fg_admin_options *options)
         {"handshakes_waiting", offsetof(struct fg_net_stats, handshakes_waiting)},
         {"handshakes_shed", offsetof(struct fg_net_stats, handshakes_shed)},
         {"handshakes_refused", offsetof(struct fg_net_stats, handshakes_refused)},
+        {"flooders_delayed", offsetof(struct fg_net_stats, flooders_delayed)},
+        {"flooders_refused", offsetof(struct fg_net_stats, flooders_refused)},
         {"timeouts", offsetof(struct fg_net_stats, timeouts)},
         {"protocol_errors", offsetof(struct fg_net_stats, protocol_errors)},
         {"tls_floods", offsetof(struct fg_net_stats, tls_floods)},

@@ -127,6 +127,8 @@ struct fg_limits_conf {
     uint32_t streams_per_connection_max;
     uint32_t h2_overhead_burst; /* frames without content, see http/h2_guard.c */
     uint32_t h2_overhead_per_s;
+    uint32_t flooder_handshakes_per_s; /* of an address that owes the most for floods */
+    uint64_t flooder_wait_max_ns;
     uint64_t request_memory_max;      /* arena of one request */
     uint64_t connection_buffer_bytes; /* most unsent bytes buffered for one stream */
     uint64_t kernel_unsent_max; /* bytes of a connection that the kernel has and cannot send */

@@ -100,7 +100,8 @@ struct fg_transport {
     uint32_t begun;          /* requests, since others had their turn */
     uint32_t begun_max;      /* so many, and the codec takes no more input; 0: any number */
     bool is_tls;
-    bool is_shared; /* a trusted proxy's: many clients' */
+    bool has_flooded; /* its codec has ended it for that */
+    bool is_shared;   /* a trusted proxy's: many clients' */
 };
 
 /* Others are to have their turn before it takes the rest of its input. */

@@ -35,6 +35,15 @@ void fg_h2_fail(struct fg_h2 *h2, uint32_t error_code, const char *reason)
     transport->ops->close(transport, FG_CLOSE_LINGER);
 }
 
+void fg_h2_fail_flood(struct fg_h2 *h2, const char *reason)
+{
+    if (h2->has_failed)
+        return;
+    h2->codec.transport->has_flooded = true;
+    fg_counter_add_owned(&h2->codec.transport->env->stats->h2_floods, 1);
+    fg_h2_fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, reason);
+}
+
 static size_t on_input(struct fg_codec *codec, const char *data, size_t len)
 {
     struct fg_h2 *h2 = fg_h2_of(codec);

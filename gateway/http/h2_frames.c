@@ -273,7 +273,7 @@ static void begin_control(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
         return;
     }
     if (wanted > sizeof(h2->control.bytes)) {
-        fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, "more settings than there are");
+        fg_h2_fail_flood(h2, "more settings than there are");
         return;
     }
     h2->control.wanted = (uint8_t)wanted;
@@ -380,8 +380,10 @@ static void begin_block_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *h
             return;
     }
     uint32_t code = fg_h2_block_begin_frame(&h2->block, hd);
-    if (code != NGHTTP2_NO_ERROR)
-        fail(h2, code, "a head that is interrupted, or in too many pieces");
+    if (code == NGHTTP2_ENHANCE_YOUR_CALM)
+        fg_h2_fail_flood(h2, "a head in too many pieces, or too large");
+    else if (code != NGHTTP2_NO_ERROR)
+        fail(h2, code, "a head that is interrupted");
 }
 
 /* ---- bytes ---- */

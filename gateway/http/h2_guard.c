@@ -4,7 +4,8 @@
  *          pings, settings, priorities, empty DATA, content and heads for streams that we reset or
  *          that GOAWAY has excluded, window updates, heads that are answered as none.
  *          It fills with time and with the DATA that we send; a client that uses it up gets
- *          GOAWAY(ENHANCE_YOUR_CALM), and one that comes back for another has less of it.
+ *          GOAWAY(ENHANCE_YOUR_CALM), and one that comes back for another has less of it. Whoever
+ *          is ended for a flood owes a burst for that as well.
  *          Frames for a stream that the client has ended, or has passed over, end the connection;
  *          those for a stream that we reset are late, and ignored (RFC 9113 section 5.1).
  * Thread   the loop's.
@@ -73,8 +74,7 @@ bool fg_h2_spend(struct fg_h2 *h2, uint32_t cost)
         gain(h2, gained > limits->h2_overhead_burst ? limits->h2_overhead_burst : (uint32_t)gained);
     }
     if (cost > h2->allowance) {
-        fg_counter_add_owned(&env->stats->h2_floods, 1);
-        fg_h2_fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, "more frames that bring nothing than allowed");
+        fg_h2_fail_flood(h2, "more frames that bring nothing than allowed");
         return false;
     }
     h2->allowance -= cost;
@@ -109,6 +109,8 @@ void fg_h2_guard_close(struct fg_h2 *h2)
     uint64_t given = fg_multiply_divide(open_ns, limits->h2_overhead_per_s, FG_S) +
                      limits->h2_overhead_burst / GIVEN_PART;
     transport->overhead_spent = fg_subtract_floor(h2->spent, given);
+    if (transport->has_flooded) /* a bomb spends nothing, and another connection is dear */
+        transport->overhead_spent += limits->h2_overhead_burst;
     h2->spent = 0;
 }
 

@@ -150,6 +150,8 @@ extern const struct fg_response_ops fg_h2_response_ops;
 
 /* The connection can go on no more: says why, once, and lets the client read it. */
 void fg_h2_fail(struct fg_h2 *h2, uint32_t error_code, const char *reason);
+/* The same, for what nobody does but to do harm: its address owes for it. */
+void fg_h2_fail_flood(struct fg_h2 *h2, const char *reason);
 /* Tell the client how many streams it may open, if that has changed and it has heard the last. */
 void fg_h2_tell_streams_max(struct fg_h2 *h2);
 /* Begin to end the connection: no new streams once the client has heard of it. */

@@ -48,8 +48,7 @@ static uint8_t *reserve(struct fg_h2 *h2, size_t len)
     if (len > box->room - box->len) {
         size_t room = box->room == 0 ? OUTBOX_FIRST : 2 * box->room;
         if (room > OUTBOX_MAX) {
-            fg_h2_fail(h2, NGHTTP2_ENHANCE_YOUR_CALM,
-                       "a client that does not read what it asked for");
+            fg_h2_fail_flood(h2, "a client that does not read what it asked for");
             return NULL;
         }
         uint8_t *data = fg_block_pool_realloc(&h2->codec.transport->env->blocks, box->data, room);

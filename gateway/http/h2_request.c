@@ -124,8 +124,7 @@ static void take_field(struct fg_stream *stream, enum fg_h2_kind kind,
  */
 static void defuse(struct fg_h2 *h2)
 {
-    fg_counter_add_owned(&h2->codec.transport->env->stats->h2_floods, 1);
-    fg_h2_fail(h2, NGHTTP2_ENHANCE_YOUR_CALM, "a head far beyond any");
+    fg_h2_fail_flood(h2, "a head far beyond any");
 }
 
 /* The fields of trailers that nobody takes are checked all the same. NULL: it was not malformed. */

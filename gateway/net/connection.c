@@ -16,7 +16,7 @@
 #include "net/net_internal.h"
 
 #include "base/log.h"
-#include "net/flood_ledger_shared.h"
+#include "net/flooders.h"
 #include "net/loop.h"
 #include "net/shares.h"
 #include "net/tls_clients.h"
@@ -173,28 +173,13 @@ uint64_t fg_connection_owner(const struct fg_connection *connection)
     return connection->is_counted ? fg_connection_address_hash(connection) : 0;
 }
 
-/* What its address owes, or NULL: a trusted proxy's is many clients'. */
-static struct fg_flood_ledger *ledger_of(const struct fg_connection *connection, uint64_t *debtor)
-{
-    struct fg_flood_ledger *ledger = connection->net->options.debts;
-    if (ledger == NULL || !connection->is_counted)
-        return NULL;
-    *debtor = fg_ip_key_hash(connection->ip_key, fg_flood_ledger_seed(ledger));
-    return ledger;
-}
-
 static void cut_codec(struct fg_connection *connection, enum fg_gone_reason reason)
 {
     struct fg_transport *transport = &connection->transport;
     if (connection->codec == NULL)
         return;
     connection->codec->ops->on_cut(connection->codec, reason);
-    uint64_t debtor;
-    struct fg_flood_ledger *ledger =
-        transport->overhead_spent > 0 ? ledger_of(connection, &debtor) : NULL;
-    if (ledger != NULL)
-        fg_flood_ledger_add(ledger, debtor, transport->overhead_spent,
-                            fg_loop_now_ns(transport->env->loop));
+    fg_flooders_note_spent(connection, transport->overhead_spent);
     transport->overhead_spent = 0;
 }
 
@@ -306,11 +291,7 @@ static void feed_held(struct fg_connection *connection)
 static bool open_codec(struct fg_connection *connection, bool is_h2)
 {
     struct fg_transport *transport = &connection->transport;
-    uint64_t debtor;
-    struct fg_flood_ledger *ledger = is_h2 ? ledger_of(connection, &debtor) : NULL;
-    if (ledger != NULL)
-        transport->overhead_owed =
-            fg_flood_ledger_owed(ledger, debtor, fg_loop_now_ns(transport->env->loop));
+    transport->overhead_owed = is_h2 ? fg_flooders_owed(connection) : 0;
     transport->is_shared = !connection->is_counted;
     connection->codec = is_h2 ? fg_h2_create(transport) : fg_h1_create(transport);
     if (connection->codec == NULL) {
@@ -503,7 +484,7 @@ void fg_connection_take_ciphertext(struct fg_connection *connection, const char 
             break;
         } else {
             if (result == FG_TLS_FLOOD) {
-                fg_counter_add_owned(&connection->net->stats.tls_floods, 1);
+                fg_flooders_note_tls(connection);
                 connection->has_broken = true;
             } else if (result == FG_TLS_FAILED) {
                 fail_tls(connection);

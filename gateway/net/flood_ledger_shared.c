@@ -90,3 +90,16 @@ void fg_flood_ledger_add(struct fg_flood_ledger *ledger, uint64_t key, uint64_t 
     atomic_store_explicit(&shard->is_used, true, memory_order_relaxed);
     pthread_mutex_unlock(&shard->lock);
 }
+
+bool fg_flood_ledger_admit(struct fg_flood_ledger *ledger, uint64_t key,
+                           const struct fg_flood_pace *pace, uint64_t now_ns, uint64_t *wait_ns)
+{
+    struct shard *shard = shard_of(ledger, key);
+    *wait_ns = 0;
+    if (!atomic_load_explicit(&shard->is_used, memory_order_relaxed))
+        return true;
+    pthread_mutex_lock(&shard->lock);
+    bool is_admitted = fg_flood_debts_admit(&shard->debts, key, pace, now_ns, wait_ns);
+    pthread_mutex_unlock(&shard->lock);
+    return is_admitted;
+}

@@ -84,6 +84,8 @@ struct fg_net_stats {
     struct fg_counter handshakes_waiting; /* gauge; for their turn */
     struct fg_counter handshakes_shed;    /* closed since too many waited */
     struct fg_counter handshakes_refused; /* for overload: they would not have resumed */
+    struct fg_counter flooders_delayed;   /* their address owes for floods, and comes too often */
+    struct fg_counter flooders_refused;   /* the same, and so many of it wait already */
     struct fg_counter timeouts;           /* idle, header, body, write */
     struct fg_counter protocol_errors;    /* answered 400 or GOAWAY */
     struct fg_counter tls_floods;         /* closed for key updates, alerts, empty records */

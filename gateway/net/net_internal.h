@@ -153,6 +153,7 @@ struct fg_connection {
 
     struct fg_read_pace pace; /* of its reads */
     struct fg_write_pace write_pace;
+    uint64_t handshake_due_ns; /* not before that, since its address owes; 0: as soon as may be */
     uint64_t gathers_since_ns; /* what it has to say, to say more at once; 0: it does not */
 
     struct fg_codec *codec; /* NULL until OPEN */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "http/http_error.h"
 #include "net/client_hello.h"
+#include "net/flooders.h"
 #include "net/proxy_header.h"
 #include "net/shares.h"
 #include "policies/cache/http_date.h"
@@ -162,18 +163,30 @@ static void refuse_hello(struct fg_connection *connection, enum fg_tls_alert why
     fg_connection_say_last(connection, record, sizeof(record));
 }
 
+static enum fg_handshake_line line_of(const struct fg_connection *connection,
+                                      enum fg_client_hello hello)
+{
+    if (connection->handshake_due_ns > 0)
+        return FG_HANDSHAKE_OWES;
+    return hello == FG_CLIENT_HELLO_RESUMES ? FG_HANDSHAKE_RESUMES : FG_HANDSHAKE_FULL;
+}
+
 static void take_whole_hello(struct fg_connection *connection, size_t len, size_t hello_len,
                              enum fg_client_hello hello)
 {
     struct fg_net *net = connection->net;
-    if (is_refused(connection, hello)) {
+    bool is_first = !fg_tls_awaits_hello(&connection->tls);
+    if (is_refused(connection, hello) || (is_first && !fg_flooders_admit(connection))) {
         fg_connection_cut(connection, FG_GONE_TIMEOUT);
-    } else if (fg_handshakes_have_room(&net->handshakes)) {
+        return;
+    }
+    enum fg_handshake_line line = line_of(connection, hello);
+    if (line != FG_HANDSHAKE_OWES && fg_handshakes_have_room(&net->handshakes)) {
         pass_on(connection, len, hello_len);
     } else {
         hold(connection, len);
         fg_connection_set_reading(connection, false);
-        fg_handshakes_queue(&net->handshakes, connection, hello == FG_CLIENT_HELLO_RESUMES);
+        fg_handshakes_queue(&net->handshakes, connection, line);
     }
 }
 

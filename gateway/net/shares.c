@@ -76,7 +76,7 @@ static uint64_t waits_since(struct fg_connection *connection, bool *is_idle)
     case FG_CONNECTION_HANDSHAKE:
     case FG_CONNECTION_SNIFFING:
     case FG_CONNECTION_LINGERING:
-        return connection->waits_for_handshake
+        return connection->waits_for_handshake && connection->handshake_due_ns == 0
                    ? 0
                    : fg_timeout_armed_ns(timeouts, &connection->timeout, connection->timeout_class);
     case FG_CONNECTION_PREAMBLE:

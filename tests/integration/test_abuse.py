@@ -516,7 +516,8 @@ def test_descriptors_run_out_and_come_back(launch):
 @pytest.fixture(scope="module")
 def secure(launch_module):
     return launch_module({
-        "limits": {"threads": 1, "handshake_timeout": "300ms"},
+        # One address floods here, time and again: how often it may come is test_flooders.py's.
+        "limits": {"threads": 1, "handshake_timeout": "300ms", "flooder_handshakes_per_second": 1000000},
         "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}],
     })
 

@@ -593,7 +593,7 @@ function drawProcess(stats) {
       ["pid", String(p.pid ?? "–")]]));
   byId("connections").querySelector(".extra").replaceChildren(facts([["HTTP/2", whole(c.h2_connections)],
     ["TLS resumed", whole(c.handshakes_resumed)], ["TLS failed", whole(c.handshakes_failed)],
-    ["refused", whole((c.refused_limit ?? 0) + (c.refused_overload ?? 0) + (c.refused_share ?? 0))], ["timeouts", whole(c.timeouts)],
+    ["refused", whole((c.refused_limit ?? 0) + (c.refused_overload ?? 0) + (c.refused_share ?? 0) + (c.flooders_refused ?? 0))], ["timeouts", whole(c.timeouts)],
     ["malformed", whole(c.protocol_errors)]]));
   setText(byId("uptime"), `up ${duration(p.uptime_s)}`);
   setText(byId("version"), at(stats, "gateway.version") ?? "");

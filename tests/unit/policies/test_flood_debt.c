@@ -90,6 +90,65 @@ static void follows_a_new_law(void **state)
     assert_int_equal(owed(FIRST, 60 * S), 3000);
 }
 
+#define TURNED_AWAY UINT64_MAX
+
+/* How long it waits. */
+static uint64_t comes(const struct fg_flood_pace *pace, uint64_t key, uint64_t now_ns)
+{
+    uint64_t wait_ns = TURNED_AWAY;
+    return fg_flood_debts_admit(&debts, key, pace, now_ns, &wait_ns) ? wait_ns : TURNED_AWAY;
+}
+
+static void who_owes_much_comes_now_and_then(void **state)
+{
+    (void)state;
+    const struct fg_flood_pace pace = {.free = 1000, .interval_ns = S / 10, .wait_max_ns = S / 10};
+    assert_int_equal(comes(&pace, FIRST, 0), 0); /* nobody knows it */
+    fg_flood_debts_add(&debts, FIRST, 1000, 10 * S);
+    assert_int_equal(comes(&pace, FIRST, 10 * S), 0);
+    assert_int_equal(comes(&pace, FIRST, 10 * S), 0);
+    fg_flood_debts_add(&debts, FIRST, 2000, 10 * S); /* half of all: twice as often */
+    assert_int_equal(comes(&pace, FIRST, 10 * S), 0);
+    assert_int_equal(comes(&pace, FIRST, 10 * S), S / 20);
+    assert_int_equal(comes(&pace, FIRST, 10 * S), S / 10);
+    assert_int_equal(comes(&pace, FIRST, 10 * S), TURNED_AWAY);
+    assert_int_equal(comes(&pace, SECOND, 10 * S), 0);
+    assert_int_equal(comes(&pace, FIRST, 10 * S + S / 20 - 1), TURNED_AWAY);
+    assert_int_equal(comes(&pace, FIRST, 10 * S + S / 20), S / 10); /* as nobody came meanwhile */
+    assert_int_equal(comes(&pace, FIRST, 10 * S + S / 2), 0);       /* what was not used is lost */
+    fg_flood_debts_add(&debts, FIRST, UINT64_MAX, 11 * S);
+    assert_int_equal(comes(&pace, FIRST, 11 * S), 0);
+    fg_flood_debts_add(&debts, FIRST, 1, 11 * S); /* what it owes anew lets nobody in */
+    assert_int_equal(comes(&pace, FIRST, 11 * S), S / 10);
+    assert_int_equal(comes(&pace, FIRST, 61 * S), 0); /* down to a burst */
+    assert_int_equal(comes(&pace, FIRST, 61 * S), 0);
+    assert_int_equal(comes(&pace, FIRST, UINT64_MAX), 0);
+}
+
+static void a_clock_that_went_back_keeps_nobody_out(void **state)
+{
+    (void)state;
+    const struct fg_flood_pace pace = {.free = 0, .interval_ns = S, .wait_max_ns = 0};
+    fg_flood_debts_add(&debts, FIRST, 6000, 100 * S);
+    assert_int_equal(comes(&pace, FIRST, 100 * S), 0);
+    assert_int_equal(comes(&pace, FIRST, 100 * S), TURNED_AWAY);
+    assert_int_equal(comes(&pace, FIRST, 50 * S), 0);
+}
+
+static void comes_as_it_likes_without_a_pace(void **state)
+{
+    (void)state;
+    const struct fg_flood_pace none = {.free = 0, .interval_ns = 0, .wait_max_ns = 0};
+    const struct fg_flood_pace longest = {
+        .free = 0, .interval_ns = UINT64_MAX, .wait_max_ns = UINT64_MAX};
+    fg_flood_debts_add(&debts, FIRST, 6000, S);
+    assert_int_equal(comes(&none, FIRST, S), 0);
+    assert_int_equal(comes(&none, FIRST, S), 0);
+    fg_flood_debts_set_law(&debts, 0, 0); /* what it owes is more than anybody may */
+    assert_int_equal(comes(&longest, FIRST, S), 0);
+    assert_int_equal(comes(&longest, FIRST, 2 * S), UINT64_MAX - 2 * S);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +157,9 @@ int main(void)
         cmocka_unit_test_setup(two_share_two_places, set_up),
         cmocka_unit_test_setup(whoever_owes_less_gives_way, set_up),
         cmocka_unit_test_setup(follows_a_new_law, set_up),
+        cmocka_unit_test_setup(who_owes_much_comes_now_and_then, set_up),
+        cmocka_unit_test_setup(a_clock_that_went_back_keeps_nobody_out, set_up),
+        cmocka_unit_test_setup(comes_as_it_likes_without_a_pace, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
