@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define LINGER_BYTES_MAX ((size_t)1048576)
+#define FLOODER_LINGER_BYTES_MAX ((size_t)262144) /* 100 microseconds of a loop */
 #define LINGER_ROOM 65536 /* for what nobody reads the kernel would keep megabytes */
 #define MOVE(state) (1u << (state))
 
@@ -349,13 +350,17 @@ void fg_connection_end_input(struct fg_connection *connection)
  * Behind the client's last word there is nothing to read; what is sent nevertheless has a bound.
  * Behind our own, a client that is still sending may not have read it yet, and a reset would take
  * it away again: what is more waits in the socket until the client has stopped, or its time is up.
+ * A flooder's is neither read for so long nor waited for.
  */
 static void discard(struct fg_connection *connection, size_t len)
 {
+    bool has_flooded = connection->transport.has_flooded;
     connection->linger_bytes += len;
-    if (connection->linger_bytes <= LINGER_BYTES_MAX)
+    if (connection->linger_bytes <= (has_flooded ? FLOODER_LINGER_BYTES_MAX : LINGER_BYTES_MAX))
         return;
-    if (connection->state == FG_CONNECTION_LINGERING)
+    if (has_flooded)
+        kill_connection(connection, true);
+    else if (connection->state == FG_CONNECTION_LINGERING)
         fg_connection_set_reading(connection, false);
     else
         cut(connection, FG_GONE_PROTOCOL, false);

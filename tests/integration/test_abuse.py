@@ -334,6 +334,17 @@ def test_an_hpack_bomb_ends_its_connection(site):
         neighbour(site)
 
 
+def test_what_a_flooder_still_says_is_not_read_for_long(site):
+    before = site.stats()["gateway"]["connections"]["bytes_read"]
+    again = frame(1, END_STREAM | END_HEADERS, 3, b"\xbe" * 12000)
+    peer = attack(site, frame(1, END_STREAM | END_HEADERS, 1, block(pseudo("/a")) + b"\x40\x01a\x00" + b"\xbe" * 4000) + again * 1000)
+    with peer.connection:
+        peer.until(lambda: False)
+        assert [one[1] for one in peer.goaways] == [ENHANCE_YOUR_CALM] and not peer.status
+        is_quiet(site)
+    assert site.stats()["gateway"]["connections"]["bytes_read"] - before < 1 << 20
+
+
 def test_a_head_of_thousands_of_tiny_fields_ends_its_connection(site):
     """A byte each: far below the limit for bytes, and a millisecond of work in one go."""
     peer = attack(site, frame(1, END_STREAM | END_HEADERS, 1, block(pseudo("/a")) + b"\x40\x01a\x00" + b"\xbe" * 4000))
