@@ -243,8 +243,6 @@ static void check_auto_room(struct fg_snapshot *snapshot, const struct fg_raw_ro
     if (room->admit.amount > 0 || !fg_config_is_written(node, "admit") ||
         !fg_config_is_sound(node, "admit"))
         return;
-    if (room->admit.period_ns > 1)
-        fg_config_error_at(snapshot, node, "admit", "admit of nobody; expected a rate, or auto");
     fg_config_refuse_keys(snapshot, node, burst, "with admit auto");
     if (route->conf.action != FG_ROUTE_BACKEND)
         fg_config_error_at(snapshot, node, "admit",

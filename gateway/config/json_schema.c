@@ -73,8 +73,7 @@ static json_t *words_to_schema(const struct fg_key *key)
 static json_t *count_to_schema(const struct fg_key *key)
 {
     json_t *schema = json_pack("{s:s, s:I, s:I}", "type", "integer", "minimum",
-                               key->zero_word != NULL ? (json_int_t)0 : (json_int_t)key->min,
-                               "maximum", (json_int_t)key->max);
+                               (json_int_t)key->min, "maximum", (json_int_t)key->max);
     return any_of(schema, reference("environment"));
 }
 

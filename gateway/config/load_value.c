@@ -16,15 +16,14 @@ struct scalar {
     struct fg_rate_conf rate;
     struct fg_overload_band band;
     bool truth;
+    bool is_zero_word; /* whatever the range */
 };
 
 static enum fg_value_problem parse_scalar(const struct fg_key *key, struct fg_span text,
                                           struct scalar *out)
 {
-    bool is_zero_word =
-        key->zero_word != NULL && fg_span_equal(text, fg_span_from_string(key->zero_word));
-    if (is_zero_word) {
-        *out = (struct scalar){.number = 0, .rate = {0, 1}};
+    if (key->zero_word != NULL && fg_span_equal(text, fg_span_from_string(key->zero_word))) {
+        *out = (struct scalar){.number = 0, .rate = {0, 1}, .is_zero_word = true};
         return FG_VALUE_OK;
     }
     switch (key->type) {
@@ -59,13 +58,12 @@ static uint64_t per_minute(struct fg_rate_conf rate)
 
 static bool is_in_range(const struct fg_key *key, const struct scalar *value)
 {
-    if (key->type == FG_KEY_BOOL)
+    if (key->type == FG_KEY_BOOL || value->is_zero_word)
         return true;
     uint64_t number = value->number;
     if (key->type == FG_KEY_BAND) {
         number = value->band.enter_permille;
-        if (number > 0 && (value->band.leave_permille < key->min ||
-                           value->band.leave_permille > value->band.enter_permille))
+        if (value->band.leave_permille < key->min || value->band.leave_permille > number)
             return false;
     }
     if (key->type == FG_KEY_RATE) {
@@ -76,8 +74,6 @@ static bool is_in_range(const struct fg_key *key, const struct scalar *value)
     }
     if (key->type == FG_KEY_PER_MINUTE)
         number = per_minute(value->rate);
-    if (number == 0 && key->zero_word != NULL)
-        return true;
     return number >= key->min && number <= key->max;
 }
 

@@ -52,8 +52,9 @@ struct fg_key {
     uint32_t count_offset;
     const char *initial;   /* default, in the file's own notation; NULL: nothing, or derived */
     const char *derived;   /* what the default is then, for people; NULL: none */
-    const char *zero_word; /* may be written in place of 0 and is shown for it */
-    uint64_t min;          /* of what is stored; 0 passes whenever there is a zero_word */
+    const char *zero_word; /* what is stored as 0 and shown for it; a written 0 may well mean
+                              another thing ("none", where this is "off": no limit) */
+    uint64_t min;          /* of what is stored, but for the zero_word */
     uint64_t max;
     const struct fg_choice *choices;
     const struct fg_table *table;

@@ -25,7 +25,7 @@ def plain(fg):
 @pytest.fixture(scope="module")
 def site(launch_module):
     """Each of the two backends has two places, and nobody may wait for one."""
-    few = {"concurrency": {"kind": "fixed", "limit": 2}, "queue": {"requests_max": 0}}
+    few = {"concurrency": {"kind": "fixed", "limit": 2}, "queue": {"requests_max": "off"}}
     llm, orders = pool(workers=1, **few), shop(**few)
     gateway = launch_module({**llm, **orders, "routes": llm["routes"] + orders["routes"], "listeners": plain,
                              "observability": {"recent_requests": 256, "access_log": True, "log_level": "info"}})

@@ -190,7 +190,7 @@ def test_every_algorithm_and_the_key_says_which(launch, files):
     (files / "pss.pem").write_bytes(pss.pem())
     gateway = launch({
         "limits": {"threads": 1},
-        "identity": {"failed_tokens_burst": 0, "issuers": [
+        "identity": {"failed_tokens_burst": "off", "issuers": [
             {"issuer": "all", "keys_file": str(files / "all.json")},
             {"issuer": "pss", "keys_file": str(files / "pss.pem"), "algorithm": "PS256"}]},
         "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
@@ -218,7 +218,7 @@ def test_keys_of_several_types_under_one_name(launch, files):
     (files / "now.json").write_text(json.dumps({"keys": [key.jwk() for key in made]}))
     gateway = launch({
         "limits": {"threads": 1},
-        "identity": {"failed_tokens_burst": 0, "issuers": [{"issuer": "now", "keys_file": str(files / "now.json")}]},
+        "identity": {"failed_tokens_burst": "off", "issuers": [{"issuer": "now", "keys_file": str(files / "now.json")}]},
         "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
     with gateway.client() as client:
         for key in made:
@@ -234,7 +234,7 @@ def test_keys_of_one_type_under_one_name(launch, files):
     (files / "twice.json").write_text(json.dumps({"keys": [key.jwk() for key in [*nameless, *now, now[0]]]}))
     gateway = launch({
         "limits": {"threads": 1},
-        "identity": {"failed_tokens_burst": 0, "issuers": [{"issuer": "now", "keys_file": str(files / "twice.json")}]},
+        "identity": {"failed_tokens_burst": "off", "issuers": [{"issuer": "now", "keys_file": str(files / "twice.json")}]},
         "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
     with gateway.client() as client:
         for key, kid, status in [(now[0], "now", 200), (now[1], "now", 200), (nameless[0], "now", 200), (nameless[3], None, 200),
@@ -250,7 +250,7 @@ def test_one_bad_key_does_not_lock_everybody_out(launch, files, keys):
     path.write_text(json.dumps({"keys": [weak, keys["ec"].jwk(), broken]}))
     gateway = launch({
         "limits": {"threads": 1}, "tls": {"check_files": "100ms"},
-        "identity": {"failed_tokens_burst": 0, "issuers": [{"issuer": LOGIN["iss"], "keys_file": str(path)}]},
+        "identity": {"failed_tokens_burst": "off", "issuers": [{"issuer": LOGIN["iss"], "keys_file": str(path)}]},
         "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
     wait_for(lambda: f'event=identity_key_left_out issuer="{LOGIN["iss"]}" file="{path}" reason="key 1: an RSA key of less'
              in gateway.log, what="a word about it")
@@ -269,7 +269,7 @@ def test_tokens_of_another_kind(launch, files, keys):
     issuer = {"issuer": LOGIN["iss"], "keys_file": str(files / "jwks.json")}
     gateway = launch({
         "limits": {"threads": 1},
-        "identity": {"failed_tokens_burst": 0, "issuers": [{**issuer, "token_type": "at+jwt"}]},
+        "identity": {"failed_tokens_burst": "off", "issuers": [{**issuer, "token_type": "at+jwt"}]},
         "routes": [{"name": "in", "match": {"prefix": "/"}, "respond": {"body": "in"}, "identity": "required"}]})
     key = keys["ec"]
 

@@ -14,7 +14,7 @@ TICKET = "x-floodgate-ticket"
 def sections(backend, room, extra=None):
     return {
         "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 1},
-                             "queue": {"requests_max": 0}}},
+                             "queue": {"requests_max": "off"}}},
         "routes": [{"name": "sale", "match": {"prefix": "/sale"}, "to": "cluster:app", "identity": "optional",
                     "waiting_room": room}, *(extra or [])]}
 

@@ -72,7 +72,7 @@ def test_who_finds_the_backend_full_waits_in_line(launch, upstream):
     """Nobody is told 503: neither who came without a line, nor whose turn had come."""
     backend = upstream()
     config = auto(backend)
-    config["clusters"]["app"]["queue"] = {"requests_max": 0}
+    config["clusters"]["app"]["queue"] = {"requests_max": "off"}
     gateway = launch(config)
     wait_for(lambda: stats(gateway).get("pace_per_s", 0) > 0, what="a pace")
     backend.gate.clear()

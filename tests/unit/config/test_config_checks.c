@@ -246,8 +246,8 @@ static const struct error_case checks_cases[] = {
                "  - {match: {prefix: /b}, respond: {}, waiting_room: {admit: 0/s}}\n",
      {"t.yaml:3:62: auto without a backend whose pace could be followed; expected a rate",
       "t.yaml:3:75: burst has no effect with admit auto; expected it left out",
-      "t.yaml:4:62: admit of nobody; expected a rate, or auto",
-      "t.yaml:4:62: auto without a backend whose pace could be followed; expected a rate"}},
+      "t.yaml:4:62: admit: \"0/s\" is out of range; expected 1 to 1000000000 in up to 1d, or "
+      "auto"}},
     {"limit of a route without a backend",
      LISTENERS "routes:\n"
                "  - {match: {prefix: /a}, respond: {}, concurrency: {limit: 5}}\n",

@@ -241,6 +241,20 @@ static const struct error_case values_cases[] = {
     {"burst below 1",
      LISTENERS ROUTES "policies: {rate_limits: {a: {rate: 10/s, burst: 0}}}\n",
      {"t.yaml:3:49: burst: \"0\" is out of range; expected 1 to 4294967295"}},
+    {"none, where off is no limit",
+     LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], limits: {requests: 0}}}\n",
+     {"t.yaml:3:55: requests: \"0\" is out of range; expected 1 to 10000000, or off"}},
+    {"none, where auto is many",
+     LISTENERS ROUTES "limits: {threads: 0}\n",
+     {"t.yaml:3:19: threads: \"0\" is out of range; expected 1 to 256, or auto"}},
+    {"no guests, where off is any number",
+     LISTENERS ROUTES "identity: {sessions_per_ip: 0/m}\n",
+     {"t.yaml:3:29: sessions_per_ip: \"0/m\" is out of range; expected 1/m to 1000000/m, or off"}},
+    {"two percentages of nothing",
+     LISTENERS ROUTES "policies: {overload: {memory: {shed_low: 0%/0%}}}\n",
+     {"t.yaml:3:42: shed_low: \"0%/0%\" is out of range; expected 0.1% to 100% each, the second "
+      "not "
+      "above the first, or off"}},
     {"percentage without sign",
      LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], panic_threshold: 0.9}}\n",
      {"t.yaml:3:53: panic_threshold: \"0.9\" has no unit; expected a percentage such as 85% or "
