@@ -29,6 +29,7 @@ struct options {
 
 struct command {
     const char *name;
+    const char *operand; /* what has to stand behind it, with a blank before; or nothing */
     const char *help;
     int (*run)(const struct options *options);
 };
@@ -163,16 +164,18 @@ static int run_reload(const struct options *options)
 }
 
 static const struct command commands[] = {
-    {"serve", "run the gateway with all its processes", run_serve},
-    {"check", "check the configuration and say all that is wrong with it", run_check},
-    {"show", "print the effective configuration as JSON, without secrets", run_show},
-    {"reload", "put the configuration into force, or new workers alone (--workers)", run_reload},
-    {"kv", "print what the running inference pool holds in memory", run_kv},
-    {"token", "print a bearer token, an API key, or a request's signature", run_token},
-    {"rehearse", "run a described promotion against the configuration (--scenario FILE)",
+    {"serve", "", "run the gateway with all its processes", run_serve},
+    {"check", "", "check the configuration and say all that is wrong with it", run_check},
+    {"show", "", "print the effective configuration as JSON, without secrets", run_show},
+    {"reload", "", "put the configuration into force, or new workers alone (--workers)",
+     run_reload},
+    {"kv", "", "print what the running inference pool holds in memory", run_kv},
+    {"token", "", "print a bearer token, an API key, or a request's signature", run_token},
+    {"rehearse", "", "run a described promotion against the configuration (--scenario FILE)",
      run_rehearse},
-    {"explain", "print what was decided about a recent request (explain REQUEST_ID)", run_explain},
-    {"schema", "print the JSON Schema of the configuration, for editors", run_schema},
+    {"explain", " REQUEST_ID", "print what was decided about a recent request (explain REQUEST_ID)",
+     run_explain},
+    {"schema", "", "print the JSON Schema of the configuration, for editors", run_schema},
 };
 
 static const struct command *command_named(const char *name)
@@ -216,8 +219,8 @@ static const struct option_help {
 static void print_help(FILE *out, const struct command *of)
 {
     if (of != NULL) {
-        fprintf(out, "floodgate %s: %s\n\nusage: floodgate %s [-c FILE] [options]\n\n", of->name,
-                of->help, of->name);
+        fprintf(out, "floodgate %s: %s\n\nusage: floodgate %s%s [-c FILE] [options]\n\n", of->name,
+                of->help, of->name, of->operand);
     } else {
         fprintf(out, "floodgate " FG_VERSION ": an API gateway for promotion floods\n\n"
                      "usage: floodgate COMMAND [-c FILE] [options]\n\n");

@@ -70,6 +70,10 @@ def test_help_on_a_command_is_about_it_alone():
     assert all(option in everything for option in ("--config", "--workers", "--scenario", "--sign", "--help"))
 
 
+def test_help_on_a_command_says_what_stands_behind_it():
+    assert "usage: floodgate explain REQUEST_ID [-c FILE]" in run_binary("explain", "--help").stdout
+
+
 def test_schema_is_the_one_in_the_tree():
     done = run_binary("schema")
     assert done.returncode == 0
