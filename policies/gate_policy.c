@@ -345,6 +345,14 @@ enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uin
                                                                    : verdict;
 }
 
+bool fg_gate_policy_try_pass_closed(struct fg_gate_policy *gate, uint32_t compound, uint64_t now_ns)
+{
+    uint64_t retry_after_ns;
+    if (gate->has_breaker && fg_circuit_breaker_state(&gate->breaker, now_ns) != FG_BREAKER_CLOSED)
+        return false;
+    return fg_gate_policy_try_pass(gate, compound, now_ns, &retry_after_ns) == FG_BREAKER_PASS;
+}
+
 /*
  * A client that gives the backend less time than the route does may ask for an instant: then only
  * what no answer takes says that the backend fails.

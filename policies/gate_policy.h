@@ -161,6 +161,11 @@ bool fg_gate_policy_abandon(struct fg_gate_policy *gate, struct fg_gate_entry *e
 enum fg_breaker_verdict fg_gate_policy_try_pass(struct fg_gate_policy *gate, uint32_t compound,
                                                 uint64_t now_ns, uint64_t *retry_after_ns);
 
+/* The same where there is no doubt: the breaker is closed, or there is none. False: nothing has
+ * happened, and the caller asks with try_pass. */
+bool fg_gate_policy_try_pass_closed(struct fg_gate_policy *gate, uint32_t compound,
+                                    uint64_t now_ns);
+
 /* The call is over: gives the slot back, teaches limit and breaker, lets waiters in. */
 void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
                           const struct fg_gate_result *result, struct fg_gate_turns *turns);

@@ -228,8 +228,15 @@ static enum fg_stage_verdict enter(struct fg_flow *flow, struct fg_gate *gate)
     const struct fg_exchange *ex = &flow->req->ex;
     struct fg_gate_place place;
     uint64_t now_ns = fg_flow_now_ns(flow);
+    bool has_passed;
     slot->gate = gate;
-    if (fg_gate_try_enter(gate, ex->priority_number, now_ns, &flow->level)) {
+    bool is_admitted =
+        fg_gate_try_enter(gate, ex->priority_number, now_ns, &flow->level, &has_passed);
+    if (kind_of(flow) == FG_SLOT_BACKEND) {
+        flow->passed_breaker = has_passed;
+        flow->was_probe = false;
+    }
+    if (is_admitted) {
         take(flow, all_words[kind_of(flow)].concurrency);
         return FG_STAGE_CONTINUE;
     }

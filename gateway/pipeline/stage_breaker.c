@@ -32,11 +32,20 @@ void fg_flow_refuse_broken(struct fg_flow *flow, uint64_t retry_after_ns)
                          });
 }
 
+static void pass(struct fg_flow *flow, const char *policy)
+{
+    fg_flow_pass(flow, policy, FG_DECISION_NO_VALUE, FG_DECISION_NO_VALUE);
+}
+
 static enum fg_stage_verdict run(struct fg_flow *flow)
 {
     const struct fg_flow_slot *slot = &flow->slots[FG_SLOT_BACKEND];
     if (!slot->is_held)
         return FG_STAGE_CONTINUE;
+    if (flow->passed_breaker) { /* when it was admitted */
+        pass(flow, "breaker");
+        return FG_STAGE_CONTINUE;
+    }
     uint64_t retry_after_ns;
     enum fg_breaker_verdict verdict = fg_gate_breaker_try_pass(
         slot->gate, flow->req->ex.priority_number, fg_flow_now_ns(flow), &retry_after_ns);
@@ -50,8 +59,7 @@ static enum fg_stage_verdict run(struct fg_flow *flow)
         const struct fg_breaker_cause cause = fg_gate_breaker_cause(slot->gate);
         fg_flow_would_refuse(flow, "breaker", FG_REFUSED_BREAKER_OPEN, cause.value, cause.limit);
     } else {
-        fg_flow_pass(flow, flow->was_probe ? "breaker probe" : "breaker", FG_DECISION_NO_VALUE,
-                     FG_DECISION_NO_VALUE);
+        pass(flow, flow->was_probe ? "breaker probe" : "breaker");
     }
     return FG_STAGE_CONTINUE;
 }

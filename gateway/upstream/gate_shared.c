@@ -158,10 +158,12 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
     return verdict;
 }
 
-bool fg_gate_try_enter(struct fg_gate *gate, uint32_t compound, uint64_t now_ns, uint32_t *level)
+bool fg_gate_try_enter(struct fg_gate *gate, uint32_t compound, uint64_t now_ns, uint32_t *level,
+                       bool *has_passed)
 {
     pthread_mutex_lock(&gate->lock);
     bool is_admitted = fg_gate_policy_try_enter(&gate->policy, compound, now_ns, level);
+    *has_passed = is_admitted && fg_gate_policy_try_pass_closed(&gate->policy, compound, now_ns);
     pthread_mutex_unlock(&gate->lock);
     return is_admitted;
 }

@@ -47,8 +47,13 @@ enum fg_gate_verdict fg_gate_enter(struct fg_gate *gate, struct fg_gate_tickets 
                                    fg_gate_turn_fn on_turn, void *object,
                                    struct fg_gate_ticket **ticket, struct fg_gate_place *place);
 
-/* ADMITTED at once, as by fg_gate_enter, or nothing has happened: then the caller enters. */
-bool fg_gate_try_enter(struct fg_gate *gate, uint32_t compound, uint64_t now_ns, uint32_t *level);
+/*
+ * ADMITTED at once, as by fg_gate_enter, or nothing has happened: then the caller enters.
+ * *has_passed: a breaker that is closed has let it pass by the way, as by
+ * fg_gate_breaker_try_pass; all of that is one look at what the loops share.
+ */
+bool fg_gate_try_enter(struct fg_gate *gate, uint32_t compound, uint64_t now_ns, uint32_t *level,
+                       bool *has_passed);
 
 /* A further slot for who has one, if nobody else wants it; left with an ignored result. */
 bool fg_gate_try_extra(struct fg_gate *gate, uint64_t now_ns);

@@ -157,6 +157,35 @@ static void the_breaker_learns_only_from_calls_that_it_let_pass(void **state)
     assert_true(retry_ns == S);
 }
 
+static void passing_without_doubt_is_for_a_closed_breaker(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(8, 0);
+    struct fg_gate_turns turns = {0};
+    struct fg_gate_result result = {.breaker = FG_BREAKER_FAILURE, .passed_breaker = true};
+    uint64_t retry_ns;
+    fg_gate_policy_init(&gate, &config, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+        assert_true(fg_gate_policy_try_pass_closed(&gate, normal, 0));
+        fg_gate_policy_leave(&gate, MS, &result, &turns);
+    }
+    assert_int_equal(enter(&gate, NULL, 0, &turns), FG_GATE_ADMITTED);
+    assert_false(fg_gate_policy_try_pass_closed(&gate, normal, MS));
+    assert_false(
+        fg_gate_policy_try_pass_closed(&gate, normal, 2 * S)); /* half-open: no probe yet */
+    assert_int_equal(gate.breaker.refused_total + gate.breaker.probes_total, 0);
+    assert_int_equal(fg_gate_policy_try_pass(&gate, normal, 2 * S, &retry_ns), FG_BREAKER_PROBE);
+    assert_false(fg_gate_policy_try_pass_closed(&gate, normal, 2 * S));
+    result = (struct fg_gate_result){.passed_breaker = true, .was_probe = true};
+    fg_gate_policy_leave(&gate, 2 * S, &result, &turns);
+    assert_true(fg_gate_policy_try_pass_closed(&gate, normal, 2 * S));
+    config.has_breaker = false;
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_true(fg_gate_policy_try_pass_closed(&gate, normal, 0));
+}
+
 static void nobody_waits_for_a_backend_that_is_left_alone(void **state)
 {
     (void)state;
@@ -379,6 +408,7 @@ int main(void)
         cmocka_unit_test(waits_no_longer_than_it_may),
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
         cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
+        cmocka_unit_test(passing_without_doubt_is_for_a_closed_breaker),
         cmocka_unit_test(nobody_waits_for_a_backend_that_is_left_alone),
         cmocka_unit_test(who_is_refused_is_told_no_time_that_nobody_knows),
         cmocka_unit_test(in_shadow_nothing_is_acted_on),

@@ -219,6 +219,20 @@ static void breaks_and_probes(void **state)
                      FG_BREAKER_PROBE);
     fg_gate_leave(f.gate, 2 * FG_S + 1, 1, FG_CONCURRENCY_SUCCESS, true, true, FG_BREAKER_SUCCESS);
     assert_int_equal(fg_gate_gauges(f.gate, 2 * FG_S + 2).breaker, FG_BREAKER_CLOSED);
+    uint32_t level;
+    bool has_passed;
+    assert_true(fg_gate_try_enter(f.gate, normal, 2 * FG_S + 3, &level, &has_passed));
+    assert_true(has_passed);
+    fg_gate_leave(f.gate, 2 * FG_S + 4, 1, FG_CONCURRENCY_SUCCESS, true, false, FG_BREAKER_SUCCESS);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(enter(&f, &w, FG_PRIORITY_NORMAL, 3 * FG_S, 9 * FG_S), FG_GATE_ADMITTED);
+        assert_int_equal(fg_gate_breaker_try_pass(f.gate, normal, 3 * FG_S, &retry_ns),
+                         FG_BREAKER_PASS);
+        fg_gate_leave(f.gate, 4 * FG_S, 0, FG_CONCURRENCY_DROPPED, true, false, FG_BREAKER_FAILURE);
+    }
+    assert_true(fg_gate_try_enter(f.gate, normal, 4 * FG_S, &level, &has_passed));
+    assert_false(has_passed); /* a slot, and nothing is said of the breaker yet */
+    fg_gate_leave(f.gate, 4 * FG_S, 0, FG_CONCURRENCY_IGNORED, false, false, FG_BREAKER_CANCELLED);
     close_fixture(&f);
 }
 
