@@ -15,7 +15,6 @@
 #include "policies/wide_math.h"
 
 #include <assert.h>
-#include <string.h>
 
 #define SET_WAYS 8
 #define SET_ALIGNMENT 64 /* a cache line: finding a key touches two of them */
@@ -95,7 +94,6 @@ void fg_key_table_init(struct fg_key_table *table, void *memory, size_t memory_b
         .context = context,
         .sets = (char *)memory + (misfit == 0 ? 0 : SET_ALIGNMENT - misfit),
     };
-    memset(table->sets, 0, table->set_count * table->set_bytes);
 }
 
 struct fg_key_entry *fg_key_table_find(const struct fg_key_table *table, uint64_t key_hi,

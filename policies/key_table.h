@@ -36,8 +36,9 @@ struct fg_key_table {
 size_t fg_key_table_bytes(size_t capacity, size_t entry_bytes);
 
 /*
- * `memory` holds fg_key_table_bytes() bytes, needs no alignment, stays the caller's and must
- * outlive the table; it is cleared here. `capacity` at least 1. `context` is for is_worse.
+ * `memory` holds fg_key_table_bytes() bytes, all zero, needs no alignment, stays the caller's and
+ * must outlive the table; here it is not touched, so that a large table costs what is in it.
+ * `capacity` at least 1. `context` is for is_worse.
  */
 void fg_key_table_init(struct fg_key_table *table, void *memory, size_t memory_bytes,
                        size_t capacity, size_t entry_bytes, fg_key_worse_fn is_worse,

@@ -40,8 +40,8 @@ struct fg_limit_verdict {
 size_t fg_limit_table_bytes(size_t capacity);
 
 /*
- * `memory` holds fg_limit_table_bytes(capacity) bytes, needs no alignment, stays the caller's and
- * must outlive the table, which must not move; it is cleared here. `capacity` at least 1.
+ * `memory` holds fg_limit_table_bytes(capacity) bytes, all zero, needs no alignment, stays the
+ * caller's and must outlive the table, which must not move. `capacity` at least 1.
  */
 void fg_limit_table_init(struct fg_limit_table *table, void *memory, size_t memory_bytes,
                          size_t capacity, const struct fg_limit_rule *rule);

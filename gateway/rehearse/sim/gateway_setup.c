@@ -19,7 +19,7 @@ static bool make_limit(struct fg_sim_limit *limit, const struct fg_rate_limit_co
     limit->parts = conf->parts;
     limit->part_count = conf->part_count;
     limit->cost = conf->cost == FG_LIMIT_COST_REQUEST ? 1 : conf->reserve;
-    limit->memory = bytes == 0 ? NULL : malloc(bytes);
+    limit->memory = bytes == 0 ? NULL : calloc(1, bytes);
     if (limit->memory == NULL)
         return false;
     fg_limit_table_init(&limit->table, limit->memory, bytes, conf->keys_max, &rule);

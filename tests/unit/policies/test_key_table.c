@@ -4,6 +4,8 @@
 #include "policies/key_table.h"
 #include "policy_test.h"
 
+#include <sys/mman.h>
+
 struct entry {
     struct fg_key_entry key;
     uint64_t worth;
@@ -20,7 +22,7 @@ static bool is_worth_less(const void *context, const struct fg_key_entry *a,
 static void *set_up(struct fg_key_table *table, size_t capacity)
 {
     size_t bytes = fg_key_table_bytes(capacity, sizeof(struct entry));
-    char *memory = malloc(bytes);
+    char *memory = calloc(1, bytes);
     assert_non_null(memory);
     fg_key_table_init(table, memory, bytes, capacity, sizeof(struct entry), is_worth_less,
                       "context");
@@ -101,6 +103,22 @@ static void sizes_are_checked(void **state)
     assert_int_equal(fg_key_table_bytes(1, 32), fg_key_table_bytes(8, 32));
 }
 
+/* A limit of a hundred million keys is there at once, and costs what is in it. */
+static void a_table_is_not_touched_before_it_is_used(void **state)
+{
+    (void)state;
+    struct fg_key_table table;
+    size_t capacity = 100000000;
+    size_t bytes = fg_key_table_bytes(capacity, sizeof(struct entry));
+    void *memory = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    fg_key_table_init(&table, memory, bytes, capacity, sizeof(struct entry), is_worth_less,
+                      "context");
+    assert_null(find(&table, UINT64_MAX, 1));
+    assert_int_equal(table.entries, 0);
+    assert_int_equal(munmap(memory, bytes), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +126,7 @@ int main(void)
         cmocka_unit_test(zeros_are_keys_too),
         cmocka_unit_test(the_worst_of_a_full_set_goes),
         cmocka_unit_test(sizes_are_checked),
+        cmocka_unit_test(a_table_is_not_touched_before_it_is_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ static void set_up_with(struct fixture *f, enum fg_limit_algorithm algorithm, si
 {
     const struct fg_limit_rule rule = {algorithm, amount, S, burst};
     size_t bytes = fg_limit_table_bytes(capacity);
-    f->memory = malloc(bytes + 1);
+    f->memory = calloc(1, bytes + 1);
     assert_non_null(f->memory);
     /* off by one byte: no alignment is asked for */
     fg_limit_table_init(&f->table, (char *)f->memory + 1, bytes, capacity, &rule);
