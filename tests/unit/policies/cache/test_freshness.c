@@ -342,6 +342,9 @@ static void unsafe_methods_invalidate_unless_they_fail(void **state)
     assert_false(fg_cache_is_invalidating(FG_CACHE_METHOD_OTHER_SAFE, 200));
     assert_false(fg_cache_is_invalidating(FG_CACHE_METHOD_GET, 200));
     assert_true(fg_cache_is_kept_by_304("content-range", 13));
+    assert_true(fg_cache_is_kept_by_304("content-md5", 11));
+    assert_true(fg_cache_is_kept_by_304("content-digest", 14));
+    assert_false(fg_cache_is_kept_by_304("repr-digest", 11));
     assert_false(fg_cache_is_kept_by_304("content-type", 12));
     assert_false(fg_cache_is_kept_by_304("cache-control", 13));
     assert_true(fg_cache_is_error_status(502));
