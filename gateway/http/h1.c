@@ -143,7 +143,7 @@ static bool wants_keep_alive(const struct fg_stream *stream)
 {
     const struct fg_head *head = &stream->head;
     bool is_1_1 = stream->req.version == FG_HTTP_1_1;
-    if (head->connection_count == 0)
+    if (head->connection == NULL)
         return is_1_1;
     return !fg_head_connection_has(head, FG_SPAN("close")) &&
            (is_1_1 || fg_head_connection_has(head, FG_SPAN("keep-alive")));

@@ -200,9 +200,12 @@ static enum fg_http_error add_connection(struct fg_head *head, struct fg_span va
     head->named_count += fg_field_list_count(value);
     if (head->named_count > head->limits->header_count_max)
         return FG_HTTP_HEADER_TOO_LARGE;
-    if (head->connection_count == FG_HEAD_CONNECTION_MAX)
-        return FG_HTTP_BAD_FIELD;
-    return copy_text(head, value, &head->connection[head->connection_count++]);
+    struct fg_connection_field *field = fg_arena_try_alloc(head->arena, sizeof(*field));
+    if (field == NULL)
+        return FG_HTTP_NO_MEMORY;
+    field->next = head->connection;
+    head->connection = field;
+    return copy_text(head, value, &field->value);
 }
 
 static enum fg_http_error add_upgrade(struct fg_head *head, struct fg_span value)
@@ -328,8 +331,9 @@ enum fg_http_error fg_head_add_checked(struct fg_head *head, enum fg_field_id id
 
 bool fg_head_connection_has(const struct fg_head *head, struct fg_span token)
 {
-    for (size_t i = 0; i < head->connection_count; i++) {
-        if (fg_field_list_has(head->connection[i], token))
+    for (const struct fg_connection_field *field = head->connection; field != NULL;
+         field = field->next) {
+        if (fg_field_list_has(field->value, token))
             return true;
     }
     return false;
@@ -354,8 +358,9 @@ static void remove_named(struct fg_head *head, struct fg_span name)
 
 static void remove_all_named(struct fg_head *head)
 {
-    for (size_t i = 0; i < head->connection_count; i++) {
-        struct fg_span rest = head->connection[i];
+    for (const struct fg_connection_field *field = head->connection; field != NULL;
+         field = field->next) {
+        struct fg_span rest = field->value;
         while (rest.data != NULL)
             remove_named(head, fg_span_trim(fg_span_split(&rest, ',')));
     }
@@ -503,8 +508,7 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
     error = choose_authority(head, target.authority, version, &ex->authority);
     if (error != FG_HTTP_OK)
         return error;
-    if (head->connection_count > 0)
-        remove_all_named(head);
+    remove_all_named(head);
     if (head->cookie_count > 1) {
         error = join_cookies(head);
         if (error != FG_HTTP_OK)

@@ -14,7 +14,6 @@
 
 struct fg_limits_conf;
 
-#define FG_HEAD_CONNECTION_MAX 4 /* Connection fields in one head */
 #define FG_KNOWN_AUTHORITY_BYTES ((size_t)64)
 
 /* The authority that was asked for last on a loop, as it came and as it is kept: most requests name
@@ -24,6 +23,12 @@ struct fg_known_authority {
     size_t len;
     char raw[FG_KNOWN_AUTHORITY_BYTES];
     char text[FG_KNOWN_AUTHORITY_BYTES];
+};
+
+/* One of any number, which together are one list (RFC 9110 section 5.3); in the arena. */
+struct fg_connection_field {
+    struct fg_connection_field *next;
+    struct fg_span value;
 };
 
 struct fg_head {
@@ -51,8 +56,7 @@ struct fg_head {
     struct fg_span request_id;
     struct fg_span protocol; /* :protocol (RFC 8441) */
     struct fg_span upgrade;  /* Upgrade; the second field of that name spoils it */
-    struct fg_span connection[FG_HEAD_CONNECTION_MAX];
-    size_t connection_count;
+    struct fg_connection_field *connection;
     size_t named_count;     /* that they name, against limits.header_count_max */
     int64_t content_length; /* -1: none */
     bool has_transfer_encoding;

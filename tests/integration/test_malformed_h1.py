@@ -168,6 +168,7 @@ REFUSED = [
     ("too many fields", field(b"\r\n".join(b"X-%d: y" % i for i in range(21))), 431, "header_too_large"),
     ("Connection that names too many fields", field(b"Connection: close, " + b"x, " * 20), 431, "header_too_large"),
     ("Connection of too many empty elements", field(b"Connection: " + b"," * 20), 431, "header_too_large"),
+    ("too many fields of Connection", field(b"Connection: close" + b"\r\nConnection:" * 100), 431, "header_too_large"),
     ("too many names in two fields of Connection",
      field(b"Connection: close" + b", x" * 10 + b"\r\nConnection: y" + b", x" * 9), 431, "header_too_large"),
     ("a field too large", field(b"X: " + b"y" * 5000), 431, "header_too_large"),
@@ -353,6 +354,9 @@ PASSED = [
     ("as many names of Connection as there may be", get(b"/", H + b"X: a\r\nConnection: close, x" + b", y" * 18 + b"\r\n"),
      wire.head()),
     ("fields of Connection", get(b"/", H + b"X: a\r\nY: b\r\nConnection: close, x\r\n"), wire.head(fields=[("y", "b")])),
+    ("seven fields of Connection", get(b"/", H + b"A: 1\r\nC: 3\r\nF: 6\r\nY: b\r\nConnection: close\r\n" +
+                                       b"".join(b"Connection: %c\r\n" % name for name in b"abcdef")),
+     wire.head(fields=[("y", "b")])),
     ("Connection cannot take framing off", post(b"Content-Length: 5\r\nConnection: content-length, host\r\n", b"hello"),
      wire.head("POST", fields=[("content-length", "5")]) + b"hello"),
     ("hop-by-hop fields", get(b"/", H + b"Keep-Alive: 5\r\nProxy-Connection: close\r\nTE: gzip\r\nUpgrade: foo\r\n"),
