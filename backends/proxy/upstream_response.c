@@ -143,7 +143,7 @@ static bool parse_status_line(struct fg_span line, unsigned *minor, unsigned *st
         !fg_span_parse_u64(fg_span_make(text + 2, 3), &number) ||
         (line.len > VERSION_BYTES + 5 && text[5] != ' '))
         return false;
-    *minor = (unsigned)(text[0] - '0');
+    *minor = text[0] == '0' ? 0 : 1; /* above ours: as our highest (RFC 9110 section 2.5) */
     *status = (unsigned)number;
     return true;
 }
@@ -268,7 +268,7 @@ static bool draft_head(struct fg_known_lines *known, struct fg_span input, struc
     size_t at = whole_line(input);
     if (at < VERSION_BYTES + 2 || memcmp(input.data, "HTTP/1.", VERSION_BYTES) != 0 ||
         !parse_status_line(fg_span_make(input.data, at - 2), &draft->minor, &draft->status) ||
-        draft->minor > 1 || draft->status < 200)
+        draft->status < 200)
         return false;
     memcpy(draft->text, input.data, at);
     for (draft->count = 0; draft->count < FG_KNOWN_LINES && at < input.len; draft->count++) {
@@ -486,8 +486,6 @@ static enum fg_upstream_result parse_head(struct fg_upstream_response *response)
     unsigned minor = 0, status = 0;
     if (!parse_lines(response, &minor, &status))
         return bad(response, "a malformed head");
-    if (minor > 1)
-        return bad(response, "an HTTP version other than 1.0 and 1.1");
     enum fg_field_id ids[FIELDS_MAX];
     for (size_t i = 0; i < response->field_count; i++)
         ids[i] = fg_field_identify(response->fields[i].name);

@@ -40,12 +40,11 @@ static enum fg_http_error check_request_line(struct fg_span line,
     if (line.len < VERSION_LEN)
         return FG_HTTP_MALFORMED;
     const char *version = line.data + line.len - VERSION_LEN;
-    if (memcmp(version, " HTTP/1.1", VERSION_LEN) == 0 ||
-        memcmp(version, " HTTP/1.0", VERSION_LEN) == 0)
-        return FG_HTTP_OK;
-    bool is_version = memcmp(version, " HTTP/", 6) == 0 && is_digit(version[6]) &&
-                      version[7] == '.' && is_digit(version[8]);
-    return is_version ? FG_HTTP_BAD_VERSION : FG_HTTP_MALFORMED;
+    if (memcmp(version, " HTTP/", 6) != 0 || !is_digit(version[6]) || version[7] != '.' ||
+        !is_digit(version[8]))
+        return FG_HTTP_MALFORMED;
+    /* A minor version above ours is read as our highest (RFC 9110 section 2.5). */
+    return version[6] == '1' ? FG_HTTP_OK : FG_HTTP_BAD_VERSION;
 }
 
 /* One line with its LF. */

@@ -66,7 +66,6 @@ REFUSED = [
     ("a blank behind the version", b"GET / HTTP/1.1 \r\n" + H + b"\r\n", 400, "malformed_request"),
     ("lower case version", b"GET / http/1.1\r\n" + H + b"\r\n", 400, "malformed_request"),
     ("version 2.0", b"GET / HTTP/2.0\r\n" + H + b"\r\n", 505, "unsupported_version"),
-    ("version 1.2", b"GET / HTTP/1.2\r\n" + H + b"\r\n", 505, "unsupported_version"),
     ("version 0.9", b"GET / HTTP/0.9\r\n" + H + b"\r\n", 505, "unsupported_version"),
     ("version with two digits", b"GET / HTTP/1.10\r\n" + H + b"\r\n", 400, "malformed_request"),
     ("version without a dot", b"GET / HTTP/11\r\n" + H + b"\r\n", 400, "malformed_request"),
@@ -357,6 +356,8 @@ PASSED = [
     ("seven fields of Connection", get(b"/", H + b"A: 1\r\nC: 3\r\nF: 6\r\nY: b\r\nConnection: close\r\n" +
                                        b"".join(b"Connection: %c\r\n" % name for name in b"abcdef")),
      wire.head(fields=[("y", "b")])),
+    ("version 1.2 is read as 1.1", chunks(b"5\r\nhello\r\n0\r\n\r\n").replace(b"HTTP/1.1", b"HTTP/1.2"),
+     UP_CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"),
     ("Connection cannot take framing off", post(b"Content-Length: 5\r\nConnection: content-length, host\r\n", b"hello"),
      wire.head("POST", fields=[("content-length", "5")]) + b"hello"),
     ("hop-by-hop fields", get(b"/", H + b"Keep-Alive: 5\r\nProxy-Connection: close\r\nTE: gzip\r\nUpgrade: foo\r\n"),

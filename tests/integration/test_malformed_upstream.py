@@ -22,7 +22,6 @@ REFUSED = [
     ("HTTP/0.9", b"<html>hello</html>"),
     ("HTTP/2", b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
     ("version 2.0", b"HTTP/2.0 200 OK\r\n" + LENGTH),
-    ("version 1.2", b"HTTP/1.2 200 OK\r\n" + LENGTH),
     ("lower case", b"http/1.1 200 OK\r\n" + LENGTH),
     ("status 000", b"HTTP/1.1 000 Zero\r\n" + LENGTH),
     ("status 099", b"HTTP/1.1 099 Low\r\n" + LENGTH),

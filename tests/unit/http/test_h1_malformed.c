@@ -28,7 +28,6 @@ static const struct {
     {400, "GET / HTTP/1.1 \r\n" H TAIL},
     {400, "GET / http/1.1\r\n" H TAIL},
     {505, "GET / HTTP/2.0\r\n" H TAIL},
-    {505, "GET / HTTP/1.2\r\n" H TAIL},
     {505, "GET / HTTP/0.9\r\n" H TAIL},
     {505, "GET / HTTP/9.9\r\n" H TAIL},
     {400, "GET / HTTP/11\r\n" H TAIL},
