@@ -52,17 +52,31 @@ static EVP_PKEY *make_key(const char *type, OSSL_PARAM_BLD *builder)
     return key;
 }
 
-/* Of RSA keys alone there are short ones. */
-static bool is_long_enough(const struct fg_public_key *key)
+#define TOO_LONG "an RSA key of more than 8192 bits"
+_Static_assert(NUMBER_BYTES_MAX == 8192 / 8, "what TOO_LONG says");
+
+/* Of RSA keys alone there are short ones, and such as take a millisecond to verify with. */
+static const char *why_unfit_rsa(const struct fg_public_key *key)
 {
-    const size_t bytes = fg_key_kind_of(key->algorithm)->bytes;
-    return EVP_PKEY_get_base_id(key->key) != EVP_PKEY_RSA ||
-           EVP_PKEY_get_bits(key->key) >= 8 * (int)bytes;
+    const int bits_min = 8 * (int)fg_key_kind_of(key->algorithm)->bytes;
+    if (EVP_PKEY_get_base_id(key->key) != EVP_PKEY_RSA)
+        return NULL;
+    if (EVP_PKEY_get_bits(key->key) < bits_min)
+        return "an RSA key of less than 2048 bits";
+    return EVP_PKEY_get_bits(key->key) > 8 * NUMBER_BYTES_MAX ? TOO_LONG : NULL;
+}
+
+/* With a longer one the library verifies nothing, or for as long as it takes to sign. */
+static bool is_exponent(const BIGNUM *e)
+{
+    return BN_is_odd(e) == 1 && BN_is_one(e) == 0 && BN_num_bits(e) <= 64;
 }
 
 static const char *read_rsa(const json_t *jwk, struct fg_public_key *key)
 {
     struct number modulus, exponent;
+    if (json_string_length(json_object_get(jwk, "n")) > (8 * NUMBER_BYTES_MAX + 5) / 6)
+        return TOO_LONG;
     if (!read_number(jwk, "n", &modulus) || !read_number(jwk, "e", &exponent))
         return "an RSA key without a good n and e";
     BIGNUM *n = BN_bin2bn(modulus.bytes, (int)modulus.len, NULL);
@@ -72,13 +86,13 @@ static const char *read_rsa(const json_t *jwk, struct fg_public_key *key)
         OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
         OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1)
         key->key = make_key("RSA", builder);
-    bool is_odd = e != NULL && BN_is_odd(e) == 1 && BN_is_one(e) == 0;
+    bool has_exponent = e != NULL && is_exponent(e);
     OSSL_PARAM_BLD_free(builder);
     BN_free(n);
     BN_free(e);
-    if (key->key == NULL || !is_odd)
-        return "an RSA key that cannot be used";
-    return is_long_enough(key) ? NULL : "an RSA key of less than 2048 bits";
+    if (!has_exponent)
+        return "an RSA key whose e is not odd, above 1 and of 64 bits at most";
+    return key->key == NULL ? "an RSA key that cannot be used" : why_unfit_rsa(key);
 }
 
 static const char *read_ec(const json_t *jwk, struct fg_public_key *key)
@@ -284,9 +298,9 @@ static bool read_pem(struct fg_key_set *set, struct fg_span text, const char *wa
     enum fg_key_algorithm usual =
         type == NULL ? FG_KEY_ALGORITHM_COUNT : fg_key_algorithm_choose(NULL, type, curve);
     key->algorithm = usual;
-    if (usual == FG_KEY_ALGORITHM_COUNT || !is_long_enough(key)) {
+    if (usual == FG_KEY_ALGORITHM_COUNT || why_unfit_rsa(key) != NULL) {
         snprintf(why, why_bytes,
-                 "its key is neither RSA of 2048 bits, P-256, P-384, P-521 nor Ed25519");
+                 "its key is neither RSA of 2048 to 8192 bits, P-256, P-384, P-521 nor Ed25519");
         return false;
     }
     key->algorithm = fg_key_algorithm_choose(wanted, type, curve);
