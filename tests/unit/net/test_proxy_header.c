@@ -56,6 +56,10 @@ static void reads_version_2(void **state)
     expect_source(FG_SPAN(SIGNATURE "\x20\x00\x00\x00"), 16, NULL);    /* LOCAL */
     expect_source(FG_SPAN(SIGNATURE "\x20\x11\x00\x0c" V4), 28, NULL); /* LOCAL with addresses */
     expect_source(FG_SPAN(SIGNATURE "\x21\x00\x00\x02xx"), 18, NULL);  /* UNSPEC */
+    /* All of it is thrown away, also values that are cut off and checksums that are wrong. */
+    expect_source(FG_SPAN(SIGNATURE "\x20\x11\x00\x0f" V4 "\x01\xff\xff"), 31, NULL);
+    expect_source(FG_SPAN(SIGNATURE "\x20\x00\x00\x07\x03\x00\x04wxyz"), 23, NULL);
+    expect_source(FG_SPAN(SIGNATURE "\x21\x00\x00\x03\x01\xff\xff"), 19, NULL);
     expect_source(FG_SPAN(SIGNATURE "\x21\x12\x00\x0c" V4), 28, NULL); /* UDP */
     expect_source(FG_SPAN(SIGNATURE "\x21\x31\x00\xd8" PATHS), 232, NULL);
     expect_source(FG_SPAN(SIGNATURE "\x21\x31\x00\xdb" PATHS "\x04\x00\x00"), 235, NULL);
