@@ -146,12 +146,13 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return fg_h2_answer_read(user_data, attempt);
 }
 
-/* The answer is complete; what of the request was not sent has no reader (an early answer). */
-static void end_stream(struct fg_h2 *h2, struct fg_proxy_attempt *attempt)
+/* The answer is complete; what of the request was not sent has no reader (an early answer), nor has
+ * what the server may still say. */
+static void end_stream(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool is_end)
 {
     int32_t stream_id = attempt->stream_id;
     fg_h2_forget(h2, attempt);
-    if (nghttp2_session_get_stream_local_close(h2->session, stream_id) == 0)
+    if (!is_end || nghttp2_session_get_stream_local_close(h2->session, stream_id) == 0)
         fg_h2_reset_stream(h2, stream_id, NGHTTP2_CANCEL);
 }
 
@@ -200,8 +201,8 @@ static bool take_head(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool i
     if (is_trailer)
         return true;
     response->status = attempt->check.status;
-    if (response->status >= 200 && is_end) {
-        end_stream(h2, attempt);
+    if (response->status >= 200 && (is_end || response->status == 205)) { /* as in HTTP/1 */
+        end_stream(h2, attempt, is_end);
         (void)fg_proxy_request_on_head(attempt, true);
         return false;
     }
@@ -291,7 +292,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             fg_attempt_set_timeout(attempt);
         return 0;
     }
-    end_stream(h2, attempt);
+    end_stream(h2, attempt, true);
     fg_proxy_request_on_end(attempt, true);
     return 0;
 }

@@ -425,7 +425,8 @@ static void decide_framing(struct fg_upstream_response *response, const struct h
 {
     if (response->status == 101)
         response->framing = FG_UPSTREAM_UNTIL_CLOSE;
-    else if (response->is_head_request || response->status == 204 || response->status == 304)
+    else if (response->is_head_request || response->status == 204 || response->status == 205 ||
+             response->status == 304)
         response->framing = FG_UPSTREAM_NO_BODY;
     else if (facts->coding_count > 0)
         response->framing = FG_UPSTREAM_CHUNKED;
@@ -435,8 +436,12 @@ static void decide_framing(struct fg_upstream_response *response, const struct h
         response->framing = FG_UPSTREAM_LENGTH;
     if (response->framing == FG_UPSTREAM_LENGTH)
         response->body_left = (uint64_t)response->content_length;
-    response->may_keep_alive = response->framing != FG_UPSTREAM_UNTIL_CLOSE && !facts->has_close &&
-                               (is_1_1 || facts->has_keep_alive);
+    /* A 205 has a body that no client is given (RFC 9110 section 15.3.6): nobody waits for it. */
+    bool is_followed =
+        response->framing == FG_UPSTREAM_UNTIL_CLOSE ||
+        (response->status == 205 && !response->is_head_request && response->content_length != 0);
+    response->may_keep_alive =
+        !is_followed && !facts->has_close && (is_1_1 || facts->has_keep_alive);
 }
 
 /* HEAD, INTERIM, or MORE for a 100, which the gateway says by itself. */

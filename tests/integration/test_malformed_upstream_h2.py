@@ -146,7 +146,8 @@ class Server(SocketServer):
 
     def talk(self, connection, _):
         peer = H2Requests(connection)
-        answers = {f"/{table}/{number}": case[1] for table, cases in TABLES.items() for number, case in enumerate(cases)}
+        answers = {"/taken/205": [head(("content-length", "9"), status="205"), data(b"ok", 0)],
+                   **{f"/{table}/{number}": case[1] for table, cases in TABLES.items() for number, case in enumerate(cases)}}
         while (request := peer.next_request()) is not None:
             stream, path = request
             if path == "/good":
@@ -175,7 +176,8 @@ def site(launch_module, server):
         "limits": {"threads": 1},
         "clusters": {"up": {"endpoints": [server.address], "protocol": "h2", "breaker": {"enabled": False},
                             "outlier": False}},
-        "routes": [{"match": {"prefix": "/"}, "to": "cluster:up"}],
+        "routes": [{"match": {"path": "/taken/205"}, "to": "cluster:up", "timeout": "1h"},
+                   {"match": {"prefix": "/"}, "to": "cluster:up"}],
     })
 
 
@@ -211,3 +213,12 @@ def test_a_part_is_never_the_whole(site, path):
 def test_taken(site, path):
     peer = ask(site, path)
     assert peer.status[1] == 200 and peer.bodies[1] == b"ok" and 1 in peer.ended
+
+
+def test_a_205_ends_with_its_head(site):
+    """Nobody is given its content, so nobody waits for it."""
+    peer = wire.H2(wire.connect(site.port))
+    with peer.connection:
+        assert peer.get(1, "/taken/205") == 205
+        site.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0, what="the end of the request")
+        assert peer.get(3, "/good") == 200

@@ -28,6 +28,8 @@ CASES = [
     ("9110 15.3.6", "205 with content", b"HTTP/1.1 205 Reset Content\r\n" + BODY, 205, [], b"", EMPTY),
     ("9110 15.3.6", "205 with content in chunks", b"HTTP/1.1 205 Reset Content\r\nTransfer-Encoding: chunked\r\n\r\n"
      b"2\r\nok\r\n0\r\n\r\n", 205, [], b"", EMPTY),
+    ("9110 15.3.6", "205 whose content does not come", b"HTTP/1.1 205 Reset Content\r\nContent-Length: 9\r\n\r\nok", 205, [], b"", EMPTY),
+    ("9110 15.3.6", "205 that does not end", b"HTTP/1.1 205 Reset Content\r\n\r\nok", 205, [], b"", EMPTY),
     # What it is stands in its status and Content-Range, which a client has to look at; only the cache keeps out of it.
     ("9110 15.3.7", "206 that nobody asked for", b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/9\r\n" + BODY, 206,
      [("content-range", "bytes 0-1/9"), ("content-length", "2")], b"ok", []),
