@@ -18,9 +18,8 @@
 #define CURRENT 1
 
 struct ring {
-    bool is_set;
+    struct fg_ticket_digest secret;
     bool is_derived; /* keys[] are of `epoch` */
-    unsigned char secret[32];
     uint64_t epoch;
     struct fg_ticket_key keys[EPOCHS];
 };
@@ -28,6 +27,7 @@ struct ring {
 struct fg_ticket_keys {
     pthread_mutex_t lock;
     uint64_t rotate_s;
+    struct fg_ticket_memory *memory; /* NULL: what it knows dies with it */
     struct ring rings[2];
 };
 
@@ -52,22 +52,52 @@ void fg_ticket_keys_destroy(struct fg_ticket_keys *keys)
     free(keys);
 }
 
+/* Under the lock. */
+static void leave_to_next(const struct fg_ticket_keys *keys)
+{
+    struct fg_ticket_digest digests[2] = {keys->rings[0].secret, keys->rings[1].secret};
+    if (keys->memory != NULL)
+        fg_ticket_memory_write(keys->memory, digests);
+    OPENSSL_cleanse(digests, sizeof(digests));
+}
+
 void fg_ticket_keys_set_secret(struct fg_ticket_keys *keys, const void *secret, size_t len)
 {
-    unsigned char digest[32];
-    unsigned digest_len = sizeof(digest);
+    struct fg_ticket_digest digest = {.is_set = true};
+    unsigned digest_len = sizeof(digest.bytes);
     assert(len >= FG_TICKET_SECRET_BYTES_MIN);
-    if (EVP_Digest(secret, len, digest, &digest_len, EVP_sha256(), NULL) != 1)
+    if (EVP_Digest(secret, len, digest.bytes, &digest_len, EVP_sha256(), NULL) != 1)
         return;
     pthread_mutex_lock(&keys->lock);
     struct ring *ring = &keys->rings[0];
-    if (!ring->is_set || CRYPTO_memcmp(ring->secret, digest, sizeof(digest)) != 0) {
+    if (!ring->secret.is_set ||
+        CRYPTO_memcmp(ring->secret.bytes, digest.bytes, sizeof(digest.bytes)) != 0) {
         keys->rings[1] = *ring;
-        *ring = (struct ring){.is_set = true};
-        memcpy(ring->secret, digest, sizeof(digest));
+        *ring = (struct ring){.secret = digest};
+        leave_to_next(keys);
     }
     pthread_mutex_unlock(&keys->lock);
-    OPENSSL_cleanse(digest, sizeof(digest));
+    OPENSSL_cleanse(&digest, sizeof(digest));
+}
+
+void fg_ticket_keys_keep(struct fg_ticket_keys *keys, struct fg_ticket_memory *memory)
+{
+    struct fg_ticket_digest digests[2];
+    fg_ticket_memory_read(memory, digests);
+    pthread_mutex_lock(&keys->lock);
+    keys->memory = memory;
+    for (unsigned r = 0; r < 2; r++)
+        keys->rings[r] = (struct ring){.secret = digests[r]};
+    pthread_mutex_unlock(&keys->lock);
+    OPENSSL_cleanse(digests, sizeof(digests));
+}
+
+bool fg_ticket_keys_are_set(struct fg_ticket_keys *keys)
+{
+    pthread_mutex_lock(&keys->lock);
+    bool are_set = keys->rings[0].secret.is_set;
+    pthread_mutex_unlock(&keys->lock);
+    return are_set;
 }
 
 static bool derive_part(const struct ring *ring, uint64_t epoch, char part, unsigned char out[32])
@@ -77,7 +107,8 @@ static bool derive_part(const struct ring *ring, uint64_t epoch, char part, unsi
     text[17] = (unsigned char)part;
     for (unsigned i = 0; i < 8; i++)
         text[18 + i] = (unsigned char)(epoch >> (56 - 8 * i));
-    return HMAC(EVP_sha256(), ring->secret, sizeof(ring->secret), text, 26, out, &len) != NULL;
+    return HMAC(EVP_sha256(), ring->secret.bytes, sizeof(ring->secret.bytes), text, 26, out,
+                &len) != NULL;
 }
 
 static bool derive_key(const struct ring *ring, uint64_t epoch, struct fg_ticket_key *key)
@@ -94,7 +125,7 @@ static bool derive_key(const struct ring *ring, uint64_t epoch, struct fg_ticket
 static bool bring_up(const struct fg_ticket_keys *keys, struct ring *ring, uint64_t now_s)
 {
     uint64_t epoch = now_s / keys->rotate_s;
-    if (!ring->is_set)
+    if (!ring->secret.is_set)
         return false;
     if (ring->is_derived && ring->epoch == epoch)
         return true;

@@ -13,6 +13,8 @@
 #ifndef FG_NET_TICKET_KEYS_SHARED_H
 #define FG_NET_TICKET_KEYS_SHARED_H
 
+#include "net/ticket_memory_shared.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +33,13 @@ struct fg_ticket_keys;
 /* NULL when memory is short. */
 struct fg_ticket_keys *fg_ticket_keys_create(uint64_t rotate_s);
 void fg_ticket_keys_destroy(struct fg_ticket_keys *keys);
+
+/* Go on with the secrets that are in `memory`, which outlives it, and leave there what is set from
+ * now on. Before the first secret is set. */
+void fg_ticket_keys_keep(struct fg_ticket_keys *keys, struct fg_ticket_memory *memory);
+
+/* Is there a secret? Any thread. */
+bool fg_ticket_keys_are_set(struct fg_ticket_keys *keys);
 
 /* The secret from now on; tickets under the one before are still read. Any length from 32; any
  * thread. */

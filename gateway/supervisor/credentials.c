@@ -161,15 +161,19 @@ void fg_credentials_tell_ends(struct fg_credentials *credentials)
 /* ---- the start ---- */
 
 static bool create_tickets(struct fg_credentials *credentials, const unsigned char *seed,
-                           struct fg_error *error)
+                           struct fg_ticket_memory *memory, struct fg_error *error)
 {
     const struct fg_tls_conf *conf = &credentials->config->tls;
     char why[192];
     credentials->tickets = fg_ticket_keys_create(conf->ticket_rotate_ns / FG_S);
     if (credentials->tickets == NULL)
         return false;
+    if (memory != NULL)
+        fg_ticket_keys_keep(credentials->tickets, memory);
     if (conf->ticket_secret_file == NULL) {
-        fg_ticket_keys_set_secret(credentials->tickets, seed, FG_TICKET_SEED_BYTES);
+        /* What Redis has told the gateway before is as good until it tells it again. */
+        if (!conf->ticket_secret_shared || !fg_ticket_keys_are_set(credentials->tickets))
+            fg_ticket_keys_set_secret(credentials->tickets, seed, FG_TICKET_SEED_BYTES);
         return true;
     }
     fg_file_watch_add(&credentials->ticket_source.watch, conf->ticket_secret_file);
@@ -226,6 +230,7 @@ static void watch_pipeline(struct fg_credentials *credentials)
 /* All files are marked before they are read: a change in between is seen as one. */
 struct fg_credentials *fg_credentials_create(const struct fg_config *config,
                                              const unsigned char ticket_seed[FG_TICKET_SEED_BYTES],
+                                             struct fg_ticket_memory *memory,
                                              struct fg_error *error)
 {
     struct fg_credentials *credentials = calloc(1, sizeof(*credentials));
@@ -239,7 +244,7 @@ struct fg_credentials *fg_credentials_create(const struct fg_config *config,
     credentials->clusters_told = calloc(config->backend_count + 1, sizeof(enum fg_told));
     bool is_fine = credentials->tls != NULL && credentials->tls_sources != NULL &&
                    credentials->cluster_sources != NULL && credentials->clusters_told != NULL &&
-                   create_tickets(credentials, ticket_seed, error);
+                   create_tickets(credentials, ticket_seed, memory, error);
     for (size_t i = 0; is_fine && i < config->listener_count; i++)
         is_fine = create_listener(credentials, i, error);
     if (is_fine) {

@@ -18,10 +18,13 @@
 
 struct fg_credentials;
 struct fg_ticket_keys;
+struct fg_ticket_memory;
 
-/* `ticket_seed` stands in for the secret file where there is none. NULL with `error`. */
+/* `ticket_seed` stands in for the secret file where there is none; `memory`, which outlives it, has
+ * what the gateway before knew; NULL: nothing, and nothing is left. NULL with `error`. */
 struct fg_credentials *fg_credentials_create(const struct fg_config *config,
                                              const unsigned char ticket_seed[FG_TICKET_SEED_BYTES],
+                                             struct fg_ticket_memory *memory,
                                              struct fg_error *error);
 void fg_credentials_destroy(struct fg_credentials *credentials);
 

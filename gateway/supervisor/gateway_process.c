@@ -374,7 +374,8 @@ int fg_gateway_process_run(const struct fg_gateway_options *options)
     gateway.helper =
         fg_helper_pool_create(config->limits.helper_threads, config->limits.helper_jobs_max);
     if (gateway.helper != NULL)
-        gateway.credentials = fg_credentials_create(config, options->ticket_seed, &error);
+        gateway.credentials =
+            fg_credentials_create(config, options->ticket_seed, options->tickets, &error);
     gateway.is_up = gateway.credentials != NULL && create_pipeline(&gateway, &error) &&
                     start_loops(&gateway, &error);
     if (gateway.is_up)

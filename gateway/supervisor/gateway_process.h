@@ -19,6 +19,7 @@ struct fg_kv_arena;
 struct fg_nonce_table;
 struct fg_reload_board;
 struct fg_room_memory;
+struct fg_ticket_memory;
 
 struct fg_gateway_options {
     const struct fg_config *config;
@@ -28,6 +29,7 @@ struct fg_gateway_options {
     struct fg_reload_board *reloads;    /* the supervisor's; NULL: none */
     struct fg_change_board *changes;    /* the supervisor's */
     const unsigned char *ticket_seed;   /* FG_TICKET_SEED_BYTES, the same over reloads */
+    struct fg_ticket_memory *tickets;   /* of their secrets; NULL: none are kept */
     const struct fg_room_memory *lines; /* of waiting rooms, by route; NULL: none outlives it */
     struct fg_nonce_table *nonces;      /* of signed requests; NULL: none are kept */
     const struct fg_page_memory *pages; /* of the cache's pinned ones; NULL: none are there */

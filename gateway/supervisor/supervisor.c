@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "inference/kv/kv_arena_shared.h"
 #include "inference/worker/worker_model.h"
+#include "net/ticket_memory_shared.h"
 #include "orders/fulfil.h"
 #include "orders/redis_embedded.h"
 #include "pipeline/nonce_table_shared.h"
@@ -54,9 +55,10 @@ struct supervisor {
     struct fg_kv_arena *arena;
     int arena_fd;
     unsigned char ticket_seed[FG_TICKET_SEED_BYTES];
-    struct fg_kept_lines lines;    /* of waiting rooms without a file */
-    struct fg_page_memory pages;   /* of the cache's pinned ones */
-    bool keeps_pages;              /* the gateway that is forked next does */
+    struct fg_ticket_memory *tickets; /* of their secrets, over reloads */
+    struct fg_kept_lines lines;       /* of waiting rooms without a file */
+    struct fg_page_memory pages;      /* of the cache's pinned ones */
+    bool keeps_pages;                 /* the gateway that is forked next does */
     struct fg_nonce_table *nonces; /* of signed requests, over reloads; NULL: none was signed yet */
     int signal_fd;
     int ready_fd; /* read end of the gateway's pipe; -1: told, or not started */
@@ -213,6 +215,7 @@ static int run_gateway(struct supervisor *sv, int ready_fd)
         .reloads = sv->reports.board,
         .changes = sv->changes,
         .ticket_seed = sv->ticket_seed,
+        .tickets = sv->tickets,
         .lines = sv->lines.by_route,
         .nonces = sv->nonces,
         .pages = sv->keeps_pages ? &sv->pages : NULL,
@@ -232,6 +235,8 @@ static void close_inherited(struct supervisor *sv, enum fg_child_role role)
     fg_kept_cache_fini(&sv->pages);
     fg_nonce_table_destroy(sv->nonces);
     sv->nonces = NULL;
+    fg_ticket_memory_destroy(sv->tickets);
+    sv->tickets = NULL;
     for (size_t i = 0; i < sv->sockets.listener_count * sv->sockets.thread_count; i++) {
         close(sv->sockets.listeners[i]);
         sv->sockets.listeners[i] = -1;
@@ -657,6 +662,7 @@ static void fini(struct supervisor *sv, bool is_parent)
     fg_kept_lines_fini(&sv->lines);
     fg_kept_cache_fini(&sv->pages);
     fg_nonce_table_destroy(sv->nonces);
+    fg_ticket_memory_destroy(sv->tickets);
     fg_config_destroy(sv->config);
 }
 
@@ -671,7 +677,8 @@ int fg_supervisor_run(const char *path)
         return 2;
     fg_log_set_level(fg_config_log_level(sv.config));
     fg_error_set(&error, "not enough memory or file descriptors to start");
-    if (!open_signals(&sv) ||
+    sv.tickets = fg_ticket_memory_create();
+    if (sv.tickets == NULL || !open_signals(&sv) ||
         getrandom(sv.ticket_seed, sizeof(sv.ticket_seed), 0) != sizeof(sv.ticket_seed) ||
         fg_sockets_open(&sv.sockets, sv.config, thread_count_of(sv.config), &error) != FG_OK ||
         !open_arena(&sv, &error) || !make_children(&sv)) {

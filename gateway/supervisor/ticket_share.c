@@ -78,7 +78,7 @@ static void complain(const struct fg_ticket_share *share, const redisReply *repl
 {
     static struct fg_log_limit limit;
     char quoted[160];
-    const char *why = reply->type == REDIS_REPLY_ERROR ? reply->str : "no text of 32 bytes or more";
+    const char *why = reply->type == REDIS_REPLY_ERROR ? reply->str : "no text of 32 to 4096 bytes";
     fg_log_limited(&limit, 1, FG_LOG_WARN, "ticket_secret_not_shared", "key=%s kept=old reason=%s",
                    share->key, fg_log_quote(quoted, sizeof(quoted), why, strlen(why)));
 }

@@ -214,15 +214,40 @@ def test_resumes_at_gateways_that_share_a_redis(launch, pairs, tmp_path):
         assert resumes(two, before)
         process.kill()
         process.wait(20)
-        assert resumes(two, Seen(one.port, "localhost"))
+        now = Seen(one.port, "localhost")
+        assert resumes(two, now)
+        exchange_gateway(two)  # which knows what the one before it was told
+        assert resumes(two, now) and resumes(two, before)
+
+
+def exchange_gateway(gateway):
+    """By a reload, until the old one drains."""
+    drains = gateway.log.count("event=drain_started")
+    gateway.signal(signal.SIGHUP)
+    wait_for(lambda: gateway.log.count("event=drain_started") > drains, what="the old gateway's drain")
 
 
 def test_resumes_over_a_reload(launch, pairs):
     gateway = launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES})
     before = Seen(gateway.port, "localhost")
-    gateway.signal(signal.SIGHUP)
-    wait_for(lambda: gateway.log.count("event=drain_started") == 1, what="the old gateway's drain")
+    exchange_gateway(gateway)
     assert resumes(gateway, before)
+
+
+def test_resumes_over_a_crash_and_a_reload_with_a_new_secret(launch, pairs, folder):
+    secret = folder / "exchanged"
+    secret.write_text("a" * 40)
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"])], "routes": ROUTES,
+                      "tls": {"ticket_secret_file": str(secret), "check_files": "off"}})
+    before = Seen(gateway.port, "localhost")
+    secret.write_text("b" * 41)
+    exchange_gateway(gateway)
+    assert resumes(gateway, before)  # the one before is still read
+    after = Seen(gateway.port, "localhost")
+    send_signal(children_of(gateway.process.pid)[-1], signal.SIGKILL)
+    wait_for(lambda: gateway.log.count("event=child_started role=gateway") == 3, what="another gateway")
+    gateway.wait_ready()
+    assert resumes(gateway, before) and resumes(gateway, after)
 
 
 def test_new_secret_renews_tickets(launch, pairs, folder):

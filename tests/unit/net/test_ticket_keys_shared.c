@@ -89,12 +89,42 @@ static void gives_nothing_without_a_secret(void **state)
     fg_ticket_keys_destroy(NULL);
 }
 
+static void leaves_its_secrets_to_the_next(void **state)
+{
+    (void)state;
+    struct fg_ticket_memory *memory = fg_ticket_memory_create();
+    struct fg_ticket_keys *first = make(NULL);
+    struct fg_ticket_key before, after;
+    assert_non_null(memory);
+    fg_ticket_keys_keep(first, memory);
+    assert_false(fg_ticket_keys_are_set(first));
+    fg_ticket_keys_set_secret(first, secret, strlen(secret));
+    assert_true(fg_ticket_keys_current(first, NOW_S, &before));
+    struct fg_ticket_keys *second = make(NULL);
+    fg_ticket_keys_keep(second, memory);
+    assert_true(fg_ticket_keys_are_set(second));
+    assert_int_equal(age_at(second, NOW_S, &before), FG_TICKET_KEY_CURRENT);
+    fg_ticket_keys_set_secret(second, other, strlen(other));
+    assert_true(fg_ticket_keys_current(second, NOW_S, &after));
+    fg_ticket_keys_destroy(first);
+    fg_ticket_keys_destroy(second);
+    struct fg_ticket_keys *third = make(NULL);
+    fg_ticket_keys_keep(third, memory);
+    fg_ticket_keys_set_secret(third, other, strlen(other)); /* the same again changes nothing */
+    assert_int_equal(age_at(third, NOW_S, &before), FG_TICKET_KEY_OLD);
+    assert_int_equal(age_at(third, NOW_S, &after), FG_TICKET_KEY_CURRENT);
+    fg_ticket_keys_destroy(third);
+    fg_ticket_memory_destroy(memory);
+    fg_ticket_memory_destroy(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_over_gateways_and_rotates),
         cmocka_unit_test(keeps_the_secret_before_for_reading),
         cmocka_unit_test(gives_nothing_without_a_secret),
+        cmocka_unit_test(leaves_its_secrets_to_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
