@@ -34,14 +34,12 @@ WORKLOADS = [
 
 def prepare():
     """Builds our program, installs llama.cpp's; the path of ours."""
-    machine.prepare("FG_PACKAGES_BENCH_INFERENCE")
-    subprocess.run(["ninja", "-C", "build/release", "--quiet", "tests/bench/bench_engine"], cwd=machine.ROOT,
-                   check=True, stdout=sys.stderr)
+    machine.install("FG_PACKAGES_BENCH_INFERENCE")
     if not (LLAMA / "node_modules/node-llama-cpp").exists():
         LLAMA.mkdir(parents=True, exist_ok=True)
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(LLAMA),
                         f"node-llama-cpp@{LLAMA_VERSION}"], check=True, stdout=sys.stderr)
-    return machine.ROOT / "build/release/tests/bench/bench_engine"
+    return machine.program("bench_engine")
 
 
 def model_of(type_name):

@@ -6,20 +6,34 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
-def prepare(*package_lists):
-    """Installs what these lists of scripts/packages.sh name and builds as scripts/train does; the binary's path."""
+def install(*package_lists):
+    """What building and measuring needs, and what these lists of scripts/packages.sh name."""
     lists = dict.fromkeys(("FG_PACKAGES_BUILD", "FG_PACKAGES_BENCH", *package_lists))
     names = " ".join(f'"${{{name}[@]}}"' for name in lists)
     subprocess.run(["bash", "-c", f". scripts/packages.sh; fg_install_packages {names}"], cwd=ROOT, check=True)
+
+
+def prepare(*package_lists):
+    """Installs that and builds as scripts/train does; the binary's path."""
+    install(*package_lists)
     if "FG_BINARY" in os.environ:
         return os.environ["FG_BINARY"]
     subprocess.run(["bash", "-c", ". scripts/release.sh; fg_build_trained"], cwd=ROOT, check=True)
     return str(ROOT / "build/trained/gateway/floodgate")
+
+
+def program(name):
+    """Builds one of tests/bench as a release is; its path."""
+    subprocess.run(["bash", "-c", ". scripts/release.sh; fg_setup_release build/release"], cwd=ROOT, check=True)
+    subprocess.run(["ninja", "-C", "build/release", "--quiet", f"tests/bench/{name}"], cwd=ROOT, check=True,
+                   stdout=sys.stderr)
+    return ROOT / "build/release/tests/bench" / name
 
 
 def free_port():
@@ -124,4 +138,5 @@ def describe(versions):
     memory = int(re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) // 1048576
     print(f"machine: {cpu[1] if cpu else 'unknown CPU'}, {os.cpu_count()} cores, {memory} GiB, "
           f"Linux {os.uname().release}, load {os.getloadavg()[0]:.2f} at the start")
-    print("versions: " + "; ".join(first_line(command) for command in versions))
+    if versions:
+        print("versions: " + "; ".join(first_line(command) for command in versions))
