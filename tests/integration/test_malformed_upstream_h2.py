@@ -175,7 +175,7 @@ def site(launch_module, server):
         "listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
         "limits": {"threads": 1},
         "clusters": {"up": {"endpoints": [server.address], "protocol": "h2", "breaker": {"enabled": False},
-                            "outlier": False}},
+                            "outlier": False, "response_idle_timeout": "1h"}},
         "routes": [{"match": {"path": "/taken/205"}, "to": "cluster:up", "timeout": "1h"},
                    {"match": {"prefix": "/"}, "to": "cluster:up"}],
     })
