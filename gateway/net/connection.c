@@ -350,7 +350,7 @@ void fg_connection_end_input(struct fg_connection *connection)
  * Behind the client's last word there is nothing to read; what is sent nevertheless has a bound.
  * Behind our own, a client that is still sending may not have read it yet, and a reset would take
  * it away again: what is more waits in the socket until the client has stopped, or its time is up.
- * A flooder's is neither read for so long nor waited for.
+ * Of a flooder's little is read: to reset it would only let it come again at once.
  */
 static void discard(struct fg_connection *connection, size_t len)
 {
@@ -358,9 +358,7 @@ static void discard(struct fg_connection *connection, size_t len)
     connection->linger_bytes += len;
     if (connection->linger_bytes <= (has_flooded ? FLOODER_LINGER_BYTES_MAX : LINGER_BYTES_MAX))
         return;
-    if (has_flooded)
-        kill_connection(connection, true);
-    else if (connection->state == FG_CONNECTION_LINGERING)
+    if (connection->state == FG_CONNECTION_LINGERING)
         fg_connection_set_reading(connection, false);
     else
         cut(connection, FG_GONE_PROTOCOL, false);

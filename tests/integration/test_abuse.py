@@ -13,7 +13,7 @@ import time
 import pytest
 
 import wire
-from harness import children_of, plain_http, read_all, wait_for
+from harness import SANITIZERS, children_of, plain_http, read_all, wait_for
 from tls_tools import OpenSsl, Renegotiating, Sealed
 from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,
                   PRIORITY_UPDATE, RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
@@ -45,7 +45,7 @@ def site(launch_module, upstream):
                             "concurrency": {"kind": "fixed", "limit": 200}}},
         "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}},
                    {"match": {"prefix": "/"}, "to": "cluster:up"}],
-    })
+    }, env={"ASAN_OPTIONS": f"{SANITIZERS['ASAN_OPTIONS']}:quarantine_size_mb=4"})  # what is freed is no memory kept
 
 
 sources = (f"127.1.{i >> 8}.{i & 255}" for i in itertools.count(1))
