@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <yaml.h>
 
+#define SOURCE_BYTES_MAX ((size_t)80)
+#define CUT "..."
+
 struct reader {
     yaml_parser_t parser;
     struct fg_config_report *report;
@@ -132,6 +135,22 @@ static void expand(struct reader *r, struct fg_yaml_node *node)
     node->is_refused = true;
 }
 
+/* What is wrong with a value stands behind it in the message, and must not be pushed out by it. */
+static void shorten_source(struct reader *r, struct fg_yaml_node *node)
+{
+    char shown[SOURCE_BYTES_MAX + sizeof(CUT)] = "";
+    size_t len = SOURCE_BYTES_MAX;
+    if (node->source.len <= SOURCE_BYTES_MAX)
+        return;
+    while (len > 0 && ((unsigned char)node->source.data[len] & 0xc0) == 0x80)
+        len--; /* no half of a character */
+    memcpy(shown, node->source.data, len);
+    memcpy(shown + len, CUT, sizeof(CUT));
+    struct fg_span copy = fg_config_copy(r->report, fg_span_make(shown, len + sizeof(CUT) - 1));
+    if (copy.data != NULL)
+        node->source = copy;
+}
+
 static bool is_null_word(struct fg_span text)
 {
     return text.len == 0 || fg_span_equal(text, FG_SPAN("~")) ||
@@ -162,6 +181,7 @@ static struct fg_yaml_node *build_scalar(struct reader *r, const yaml_event_t *e
         return node;
     }
     expand(r, node);
+    shorten_source(r, node);
     return node;
 }
 

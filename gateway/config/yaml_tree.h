@@ -27,7 +27,7 @@ struct fg_yaml_node {
 
     /* scalar: NUL-terminated behind the length, without NUL inside */
     struct fg_span text;   /* with the environment filled in */
-    struct fg_span source; /* as it stands in the file; for messages, never a secret's value */
+    struct fg_span source; /* how it begins in the file; for messages, never a secret's value */
 
     /* as a member of a mapping */
     struct fg_span key;

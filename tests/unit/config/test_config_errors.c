@@ -5,6 +5,9 @@
 #include "config_fixture.h"
 
 /* What is wrong with the text itself. */
+#define A39 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A40 A39 "a"
+
 static const struct error_case yaml_cases[] = {
     {"empty file", "", {"t.yaml:1:1: the file is empty; expected at least listeners and routes"}},
     {"only a comment",
@@ -168,6 +171,15 @@ static const struct error_case values_cases[] = {
     {"count is a word",
      LISTENERS ROUTES "limits: {connections_max: many}\n",
      {"t.yaml:3:27: connections_max: \"many\" is not a whole number; expected 1 to 10000000"}},
+    {"count is a novel",
+     LISTENERS ROUTES "limits: {connections_max: " A40 A40 "b" A40 "}\n",
+     {"t.yaml:3:27: connections_max: \"" A40 A40 "...\" is not a whole number; expected 1 to "
+      "10000000"}},
+    {"word is a novel, cut within a character",
+     LISTENERS ROUTES "observability: {log_level: \"" A40 A39 "\xc3\xa9" A40 "\"}\n",
+     {"t.yaml:3:28: log_level: unknown value \"" A40 A39
+      "...\"; expected one of debug, info, warn, "
+      "error"}},
     {"count is negative",
      LISTENERS ROUTES "limits: {connections_max: -1}\n",
      {"t.yaml:3:27: connections_max: \"-1\" is not a whole number; expected 1 to 10000000"}},
