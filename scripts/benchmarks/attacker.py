@@ -12,6 +12,7 @@ import contextlib
 import pathlib
 import select
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -79,7 +80,8 @@ SPRAYS = {  # (what opens a connection, what is sent without end)
 }
 SPRAYED = 60        # connections of a spray
 HANDSHAKES = {"full handshakes": 0, "renegotiation": 200}  # (attempts behind each)
-NAMES = [*FLOODS, *STALLS, *SPRAYS, "churn", *HANDSHAKES]
+BOMBS_OVER_TLS = "HPACK bombs over TLS"  # each costs a handshake first
+NAMES = [*FLOODS, BOMBS_OVER_TLS, *STALLS, *SPRAYS, "churn", *HANDSHAKES]
 
 
 def connect(port, room=None):
@@ -92,11 +94,18 @@ def connect(port, room=None):
     return connection
 
 
-def flood(frames, port, end):
+def over_tls(connection):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context.wrap_socket(connection)
+
+
+def flood(frames, port, end, wrap=lambda connection: connection):
     """Connections, and of these how many the gateway has ended by itself."""
     opened = ended = 0
     while time.monotonic() < end:
-        with contextlib.suppress(OSError), connect(port) as connection:
+        with contextlib.suppress(OSError), wrap(connect(port)) as connection:
             opened += 1
             connection.settimeout(max(0.1, min(2, end - time.monotonic())))
             with contextlib.suppress(ConnectionError):
@@ -192,6 +201,8 @@ def main():
     end = time.monotonic() + seconds
     if name in FLOODS:
         print(flood(FLOODS[name](), plain, end))
+    elif name == BOMBS_OVER_TLS:
+        print(flood(bomb(), tls, end, over_tls))
     elif name in STALLS:
         port = tls if name == "half handshakes" else plain
         print(stall(*STALLS[name], port, end, 800 if name == "descriptors" else HELD))
