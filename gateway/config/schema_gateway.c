@@ -181,8 +181,8 @@ static const struct fg_key limits_keys[] = {
      .zero_word = "off",
      .min = 1 * MS,
      .max = 1 * HOUR,
-     .doc = "The longest such wait; who would have to wait for longer is closed. off: nobody "
-            "waits."},
+     .doc = "The longest such wait, but no longer than `handshake_timeout`; who would have to wait "
+            "for longer is closed. off: nobody waits."},
     {.name = "request_memory_max",
      .type = FG_KEY_SIZE,
      .offset = L(request_memory_max),
