@@ -12,6 +12,15 @@
  *          no more answers (noload_latency); then to the slots that they say there are. Again
  *          when latency has changed so much that it is another backend. The window in which a
  *          crowd comes to an idle backend tells of both and is left out: it would double once more.
+ * Ramp     windows need several answers a slot, and of a slow backend none has come when those who
+ *          wait have to be refused: whoever knows nothing may not refuse. So
+ *             held   while all slots are held and none is given back, the limit is raised: before
+ *                    any answer it is doubled each tenth of a second, later each 250 ms and four
+ *                    usual latencies; by a quarter once the slots were found
+ *             slow   at the start, where an answer takes a tenth of a second and more, each adds a
+ *                    slot, as each ack does in TCP's slow start, until they take twice as long as
+ *                    the first ones: then to the slots that they say are worked on
+ *          What that lets in too many is what comes in one service time, and no more is asked for.
  * Laws     n: mean in flight, short: mean latency of the window, s: no-load latency
  *          GRADIENT2  limit' = n x t x s / short + max(1.5, sqrt(limit) / 2),
  *                     t = tolerance (1.5 while s is only an upper bound) + 3 standard errors
@@ -84,6 +93,17 @@
 #define SETTLED 0.05          /* a smaller change of the limit needs no time to show */
 #define TURNOVERS 2           /* of the slots, until a new limit has had its effect */
 #define ROUND_TRIPS 8         /* a slow backend's window may take so many of its answers */
+
+/* the ramp */
+#define UNKNOWN_NS (100 * FG_POLICY_MS) /* all slots are held for so long, before any answer, */
+#define HELD_NS (250 * FG_POLICY_MS)    /* ... or so long, and so many usual latencies */
+#define HELD_USUAL 4
+#define HELD_MAX_NS (3600 * FG_POLICY_S)
+#define HELD_GROWTH 1.25             /* of slots that were found: it may only be a pause */
+#define SLOW_NS (100 * FG_POLICY_MS) /* a window of such takes longer than anybody waits */
+#define FIRST_ANSWERS 4              /* say what one takes before the limit has grown */
+#define USUAL_WEIGHT_INVERSE 8
+#define RAMP_WAITING 2 /* times as long as those: they wait at the backend */
 
 /* looks at the no-load latency */
 #define LOOK_FIRST 3    /* windows */
@@ -467,6 +487,69 @@ static bool is_window_over(const struct fg_concurrency_limit *cl, uint64_t now_n
            open_ns * cl->window_samples >= ROUND_TRIPS * cl->window_sum_ns;
 }
 
+/* --- the ramp --- */
+
+static bool is_adaptive(const struct fg_concurrency_limit *cl)
+{
+    return cl->config.mode != FG_CONCURRENCY_FIXED;
+}
+
+static void restart_ramp(struct fg_concurrency_limit *cl)
+{
+    cl->is_ramping = true;
+    cl->first_sum_ns = 0;
+    cl->first_count = 0;
+    cl->busy_count = 0;
+}
+
+/* What an answer takes with few in flight, and how many come in a time: how many are worked on. */
+static void note_answer(struct fg_concurrency_limit *cl, uint64_t now_ns, double latency_ns,
+                        uint32_t in_flight)
+{
+    double apart = latency_ns - cl->usual_ns;
+    cl->usual_ns += cl->usual_ns > 0 ? apart / USUAL_WEIGHT_INVERSE : apart;
+    if (2 * in_flight <= fg_concurrency_limit_current(cl)) {
+        cl->first_sum_ns = FIRST_ANSWERS * cl->usual_ns;
+        cl->first_count = FIRST_ANSWERS;
+        cl->busy_count = 0;
+    } else if (cl->first_count < FIRST_ANSWERS) {
+        cl->first_sum_ns += latency_ns;
+        cl->first_count++;
+    }
+    if (cl->busy_count == 0)
+        cl->busy_since_ns = now_ns;
+    cl->busy_count++;
+}
+
+/* A slot more for each answer that is as quick as the first ones, until they are not. */
+static void ramp(struct fg_concurrency_limit *cl, uint64_t now_ns, double latency_ns,
+                 uint32_t in_flight)
+{
+    bool is_full = cl->was_limited && in_flight >= fg_concurrency_limit_current(cl);
+    bool is_by_latency = cl->config.mode != FG_CONCURRENCY_AIMD;
+    if (!is_by_latency || !cl->is_ramping || !cl->is_starting || !is_full || cl->usual_ns < SLOW_NS)
+        return;
+    double first_ns = cl->first_sum_ns / cl->first_count;
+    uint64_t passed_ns = fg_subtract_floor(now_ns, cl->busy_since_ns);
+    if (cl->first_count == FIRST_ANSWERS && cl->usual_ns > RAMP_WAITING * first_ns &&
+        passed_ns > 0) {
+        double worked_on = first_ns * (cl->busy_count - 1) / (double)passed_ns;
+        set_limit(cl, fmin(fmax(worked_on, cl->config.limit_initial), cl->limit));
+        cl->is_ramping = false;
+        wait_for_effect(cl);
+    } else if (latency_ns <= RAMP_WAITING * first_ns) {
+        set_limit(cl, cl->limit + 1);
+        wait_for_effect(cl);
+    }
+}
+
+static uint64_t held_max_ns(const struct fg_concurrency_limit *cl)
+{
+    if (cl->usual_ns <= 0)
+        return UNKNOWN_NS;
+    return (uint64_t)clamp(HELD_USUAL * cl->usual_ns, HELD_NS, HELD_MAX_NS);
+}
+
 /* It was waited for as long as others take, or nearly: less is impatience. */
 static bool is_telling(const struct fg_concurrency_limit *cl, uint64_t latency_ns)
 {
@@ -537,6 +620,7 @@ void fg_concurrency_limit_init(struct fg_concurrency_limit *cl,
         cl->unsettled = TURNOVERS * first;
     fg_noload_latency_init(&cl->noload);
     cl->is_starting = true;
+    cl->is_ramping = true;
 }
 
 bool fg_concurrency_limit_try_acquire(struct fg_concurrency_limit *cl)
@@ -563,14 +647,48 @@ void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl)
     cl->was_limited = true;
 }
 
+bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t now_ns)
+{
+    if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max)
+        return false;
+    if (cl->held_since_ns == 0 || cl->held_released != cl->released_total ||
+        now_ns < cl->held_since_ns) {
+        cl->held_since_ns = now_ns == 0 ? 1 : now_ns;
+        cl->held_released = cl->released_total;
+        return false;
+    }
+    if (now_ns - cl->held_since_ns < held_max_ns(cl))
+        return false;
+    double growth = cl->is_starting ? START_GROWTH : HELD_GROWTH;
+    set_limit(cl, fmax(cl->limit * growth, cl->limit + 1));
+    cl->held_since_ns = now_ns;
+    restart_ramp(cl);
+    wait_for_effect(cl);
+    return true;
+}
+
+uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *cl)
+{
+    if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max || cl->held_since_ns == 0)
+        return FG_POLICY_NEVER;
+    return fg_add_saturating(cl->held_since_ns, held_max_ns(cl));
+}
+
 void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_ns,
                                   uint64_t latency_ns, enum fg_concurrency_outcome outcome)
 {
     assert(cl->in_flight > 0);
     uint32_t in_flight = cl->in_flight;
     cl->in_flight--;
-    if (cl->config.mode == FG_CONCURRENCY_FIXED)
+    cl->released_total++;
+    if (!is_adaptive(cl))
         return;
+    if (outcome == FG_CONCURRENCY_SUCCESS) {
+        note_answer(cl, now_ns, (double)latency_ns, in_flight);
+        ramp(cl, now_ns, (double)latency_ns, in_flight);
+    } else if (outcome == FG_CONCURRENCY_DROPPED) {
+        cl->is_ramping = false;
+    }
     if (cl->unsettled > 0) {
         cl->unsettled--; /* began, or waited behind those that began, under another limit */
         cl->window_started_ns = now_ns;

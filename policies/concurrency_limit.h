@@ -71,8 +71,18 @@ struct fg_concurrency_limit {
     uint32_t window_cut_short;
     uint32_t window_slow; /* answers that took longer than latency_max_ns */
     bool was_limited;     /* somebody wanted a slot and got none */
+    /* the ramp, for what windows are too slow to tell */
+    bool is_ramping;     /* a slot more for each answer that is about as quick as the first ones */
+    double usual_ns;     /* latency of late, smoothed */
+    double first_sum_ns; /* of the first answers since half of the slots came into use, */
+    uint32_t first_count;
+    uint64_t busy_since_ns; /* when the first of these came, and how many came since */
+    uint32_t busy_count;
+    uint64_t held_since_ns; /* no slot was given back since; 0: nobody was seen to wait */
+    uint64_t held_released; /* released_total then */
     /* counters */
     uint64_t acquired_total;
+    uint64_t released_total;
     uint64_t refused_total; /* in shadow: would have been */
     uint64_t windows_total;
 };
@@ -91,6 +101,14 @@ void fg_concurrency_limit_retake(struct fg_concurrency_limit *cl);
 
 /* Somebody would have used a further slot: without this the limit has no reason to grow. */
 void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl);
+
+/*
+ * Somebody waits. True: the limit was raised, as nobody has given a slot back for so long that
+ * those who wait would never learn whether there is room for them. At or after held_until, which is
+ * UINT64_MAX where that cannot be.
+ */
+bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t now_ns);
+uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *cl);
 
 /* Give a slot back; `latency_ns` is the backend's own time, without waiting in our queue. */
 void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_ns,

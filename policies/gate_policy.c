@@ -7,7 +7,9 @@
  *          those at or above the admission level wait until min(deadline, now + wait_max_ns). One
  *          of a class may wait whatever the level, if ageing is on: no class starves. Nobody waits
  *          for a backend that the breaker has shut. While the level refuses newcomers, those of
- *          its class and below that have waited too long leave, too.
+ *          its class and below that have waited too long leave, too. Who waits for slots that are
+ *          held and of which none comes free has more of them opened (concurrency_limit): to be
+ *          refused for want of room there has to be a sign that there is none.
  */
 #include "policies/gate_policy.h"
 
@@ -264,8 +266,10 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
     bool may_wait = fg_admission_level_arrive(&gate->level, now_ns, number);
     *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
     fg_admission_queue_set_pressure(&gate->queue, pressed_from(gate));
-    if (gate->queue.count > 0)
+    if (gate->queue.count > 0) {
+        (void)fg_concurrency_limit_note_wait(&gate->limit, now_ns);
         let_in(gate, turns, now_ns);
+    }
     if (gate->queue.count == 0 && fg_concurrency_limit_try_acquire(&gate->limit)) {
         fg_admission_level_note_served(&gate->level);
         fg_admission_level_note_wait(&gate->level, 0);
@@ -301,6 +305,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
                                          &refused);
         add_refused(gate, turns, refused, now_ns);
     }
+    (void)fg_concurrency_limit_note_wait(&gate->limit, now_ns); /* it begins to wait */
     *place = place_of(gate, priority, now_ns);
     if (queued == FG_QUEUE_FORESEEN)
         place->borne_ns = gate->queue.target_ns;
@@ -386,13 +391,20 @@ void fg_gate_policy_expire(struct fg_gate_policy *gate, uint64_t now_ns,
                            struct fg_gate_turns *turns)
 {
     struct fg_queue_entry *refused = NULL;
+    account_held(gate, now_ns);
+    if (gate->queue.count > 0 && fg_concurrency_limit_note_wait(&gate->limit, now_ns))
+        let_in(gate, turns, now_ns);
     fg_admission_queue_expire(&gate->queue, now_ns, &refused);
     add_refused(gate, turns, refused, now_ns);
 }
 
 uint64_t fg_gate_policy_next_expiry_ns(const struct fg_gate_policy *gate)
 {
-    return fg_admission_queue_next_expiry_ns(&gate->queue);
+    if (gate->queue.count == 0)
+        return FG_POLICY_NEVER;
+    uint64_t expiry_ns = fg_admission_queue_next_expiry_ns(&gate->queue);
+    uint64_t raised_ns = fg_concurrency_limit_held_until_ns(&gate->limit);
+    return raised_ns < expiry_ns ? raised_ns : expiry_ns;
 }
 
 uint64_t fg_gate_policy_refused_total(const struct fg_gate_policy *gate)

@@ -173,7 +173,8 @@ void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
 /* All who got no slot: found no place, waited in vain, or were below the level. */
 uint64_t fg_gate_policy_refused_total(const struct fg_gate_policy *gate);
 
-/* Refuses those who have waited too long; at or after next_expiry (UINT64_MAX: nobody waits). */
+/* Refuses those who have waited too long, and lets more in where slots are held and none comes
+ * free; at or after next_expiry (UINT64_MAX: nobody waits). */
 void fg_gate_policy_expire(struct fg_gate_policy *gate, uint64_t now_ns,
                            struct fg_gate_turns *turns);
 uint64_t fg_gate_policy_next_expiry_ns(const struct fg_gate_policy *gate);

@@ -360,6 +360,105 @@ static void the_limit_is_never_exceeded(void **state)
     }
 }
 
+/* All slots are held, as far as there are any. */
+static void fill(struct fg_concurrency_limit *cl)
+{
+    while (fg_concurrency_limit_try_acquire(cl))
+        continue;
+}
+
+static void while_nothing_is_known_slots_that_are_held_bring_more(void **state)
+{
+    (void)state;
+    for (int mode = FG_CONCURRENCY_GRADIENT2; mode <= FG_CONCURRENCY_AIMD; mode++) {
+        struct fg_concurrency_limit cl = limit_of((enum fg_concurrency_mode)mode, 4);
+        assert_true(fg_concurrency_limit_held_until_ns(&cl) == FG_POLICY_NEVER);
+        fill(&cl);
+        assert_false(fg_concurrency_limit_note_wait(&cl, 10 * S)); /* from here on */
+        assert_true(fg_concurrency_limit_held_until_ns(&cl) == 10 * S + 100 * MS);
+        assert_false(fg_concurrency_limit_note_wait(&cl, 10 * S + 100 * MS - 1));
+        uint64_t now_ns = 10 * S;
+        for (uint32_t limit = 8; limit <= 128; limit *= 2) {
+            now_ns += 100 * MS;
+            assert_true(fg_concurrency_limit_note_wait(&cl, now_ns));
+            assert_int_equal(fg_concurrency_limit_current(&cl), limit);
+            fill(&cl);
+        }
+        assert_true(fg_concurrency_limit_note_wait(&cl, now_ns + YEAR));
+        assert_int_equal(fg_concurrency_limit_current(&cl), 200); /* limit_max */
+        assert_true(fg_concurrency_limit_held_until_ns(&cl) == FG_POLICY_NEVER);
+        assert_false(fg_concurrency_limit_note_wait(&cl, now_ns + 2 * YEAR));
+    }
+    struct fg_concurrency_limit fixed = limit_of(FG_CONCURRENCY_FIXED, 4);
+    assert_false(fg_concurrency_limit_note_wait(&fixed, 0));
+    assert_false(fg_concurrency_limit_note_wait(&fixed, YEAR));
+    assert_true(fg_concurrency_limit_held_until_ns(&fixed) == FG_POLICY_NEVER);
+}
+
+static void a_slot_that_is_given_back_starts_the_time_anew(void **state)
+{
+    (void)state;
+    struct fg_concurrency_limit cl = limit_of(FG_CONCURRENCY_GRADIENT2, 4);
+    fill(&cl);
+    assert_false(fg_concurrency_limit_note_wait(&cl, S));
+    fg_concurrency_limit_release(&cl, S + 90 * MS, 90 * MS, FG_CONCURRENCY_SUCCESS);
+    fill(&cl);
+    assert_false(fg_concurrency_limit_note_wait(&cl, S + 100 * MS));
+    assert_false(fg_concurrency_limit_note_wait(&cl, S)); /* the clock went back */
+    assert_false(fg_concurrency_limit_note_wait(&cl, S + 360 * MS - 1));
+    assert_true(fg_concurrency_limit_note_wait(&cl, S + 360 * MS)); /* four usual latencies */
+    assert_int_equal(fg_concurrency_limit_current(&cl), 8);
+}
+
+/* It may only be a pause of a backend whose slots are known. */
+static void slots_that_were_found_bring_a_quarter_more(void **state)
+{
+    (void)state;
+    struct fg_concurrency_limit cl = limit_of(FG_CONCURRENCY_GRADIENT2, 4);
+    uint64_t now_ns = 1;
+    run_backend(&cl, &now_ns, 50, 10 * MS, 7);
+    assert_false(cl.is_starting);
+    double found = cl.limit;
+    fill(&cl);
+    assert_false(fg_concurrency_limit_note_wait(&cl, now_ns));
+    assert_false(fg_concurrency_limit_note_wait(&cl, now_ns + 250 * MS - 1));
+    assert_true(fg_concurrency_limit_note_wait(&cl, now_ns + 250 * MS));
+    assert_true(cl.limit == 1.25 * found);
+}
+
+/* A backend of so many slots, even, first come first served: all that may are in flight. */
+static void run_slow_backend(struct fg_concurrency_limit *cl, uint32_t slots, uint64_t service_ns,
+                             uint64_t for_ns)
+{
+    static uint64_t began_ns[4096];
+    uint64_t began = 0, ended = 0;
+    for (uint64_t now_ns = 1; now_ns < for_ns; now_ns += service_ns) {
+        uint64_t done = began - ended < slots ? began : ended + slots;
+        while (ended < done) {
+            uint64_t latency_ns = now_ns - began_ns[ended++ % 4096];
+            fg_concurrency_limit_release(cl, now_ns, latency_ns, FG_CONCURRENCY_SUCCESS);
+            for (; fg_concurrency_limit_try_acquire(cl); began++)
+                began_ns[began % 4096] = now_ns;
+        }
+        for (; fg_concurrency_limit_try_acquire(cl); began++)
+            began_ns[began % 4096] = now_ns;
+    }
+}
+
+static void each_slow_answer_brings_a_slot_until_they_wait(void **state)
+{
+    (void)state;
+    for (int mode = FG_CONCURRENCY_GRADIENT2; mode <= FG_CONCURRENCY_VEGAS; mode++) {
+        struct fg_concurrency_limit cl = limit_of((enum fg_concurrency_mode)mode, 4);
+        run_slow_backend(&cl, 1000, S, 6 * S); /* 4, 8, 16, 32, 64, 128 */
+        assert_int_equal(fg_concurrency_limit_current(&cl), 128);
+        cl = limit_of((enum fg_concurrency_mode)mode, 4);
+        run_slow_backend(&cl, 8, S, 12 * S);
+        assert_false(cl.is_ramping);
+        assert_in_range(fg_concurrency_limit_current(&cl), 6, 10);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +478,10 @@ int main(void)
         cmocka_unit_test(clients_that_leave_move_it_only_if_most_waited_in_vain),
         cmocka_unit_test(a_clock_that_goes_wrong_does_not_stop_it),
         cmocka_unit_test(the_limit_is_never_exceeded),
+        cmocka_unit_test(while_nothing_is_known_slots_that_are_held_bring_more),
+        cmocka_unit_test(a_slot_that_is_given_back_starts_the_time_anew),
+        cmocka_unit_test(slots_that_were_found_bring_a_quarter_more),
+        cmocka_unit_test(each_slow_answer_brings_a_slot_until_they_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

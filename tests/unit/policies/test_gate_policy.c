@@ -121,6 +121,33 @@ static void waits_no_longer_than_it_may(void **state)
     assert_int_equal(a.verdict, FG_GATE_EXPIRED);
 }
 
+/* A backend of seconds has answered nobody when the first would have to be refused. */
+static void a_crowd_before_a_slow_backend_gets_in_while_it_may_wait(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(4, 1024);
+    config.limit = fg_concurrency_limit_config_default(FG_CONCURRENCY_GRADIENT2);
+    static struct fg_gate_entry crowd[200];
+    memset(crowd, 0, sizeof(crowd));
+    struct fg_gate_turns turns = {0};
+    fg_gate_policy_init(&gate, &config, 0);
+    for (size_t i = 0; i < 200; i++)
+        assert_int_equal(enter(&gate, &crowd[i], 1, &turns),
+                         i < 4 ? FG_GATE_ADMITTED : FG_GATE_QUEUED);
+    uint64_t now_ns = 1;
+    while (gate.queue.count > 0) {
+        now_ns = fg_gate_policy_next_expiry_ns(&gate);
+        fg_gate_policy_expire(&gate, now_ns, &turns);
+    }
+    assert_true(now_ns < S);
+    assert_true(fg_gate_policy_next_expiry_ns(&gate) == FG_POLICY_NEVER);
+    uint32_t admitted = 0;
+    for (struct fg_gate_entry *entry = turns.first; entry != NULL; entry = entry->next_turn)
+        admitted += entry->verdict == FG_GATE_ADMITTED;
+    assert_int_equal(admitted, 196);
+}
+
 static void who_leaves_the_line_is_gone_and_who_had_a_turn_is_not(void **state)
 {
     (void)state;
@@ -406,6 +433,7 @@ int main(void)
         cmocka_unit_test(impatience_is_no_failure),
         cmocka_unit_test(without_memory_nothing_waits),
         cmocka_unit_test(waits_no_longer_than_it_may),
+        cmocka_unit_test(a_crowd_before_a_slow_backend_gets_in_while_it_may_wait),
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
         cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
         cmocka_unit_test(passing_without_doubt_is_for_a_closed_breaker),

@@ -1,0 +1,45 @@
+"""A backend that takes its time is not full: who comes while it has answered nobody yet is not refused."""
+import threading
+
+import pytest
+
+from harness import wait_for
+from test_policies import in_background, join
+
+CROWD = 60
+
+
+@pytest.mark.parametrize("kind", ["gradient2", "vegas", "aimd"])
+def test_a_crowd_gets_in_before_the_first_answer(launch, upstream, kind):
+    backend = upstream()
+    backend.gate.clear()
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": kind},
+                                           "queue": {"wait_max": "60s"}}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s"}]})
+    threads, answers = in_background(gateway, "/", CROWD)
+    wait_for(lambda: backend.in_flight == CROWD)
+    assert gateway.gate("app")["queue"]["waiting"] == 0
+    backend.gate.set()
+    join(threads)
+    assert [answer.status_code for answer in answers] == [200] * CROWD
+    wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
+
+
+def test_held_slots_shut_no_quick_ones_out(launch, upstream):
+    """Long polls have every slot of a limit that nobody has had reason to raise."""
+    news = threading.Event()
+
+    def answer(handler):
+        if handler.path == "/poll":
+            news.wait(60)
+        return 200, {}, b""
+    backend = upstream(answer)
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address], "queue": {"wait_max": "60s"}}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s"}]})
+    assert gateway.get("/").status_code == 200
+    polls, answers = in_background(gateway, "/poll", 4)
+    wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 4)
+    assert gateway.get("/").status_code == 200
+    news.set()
+    join(polls)
+    assert [answer.status_code for answer in answers] == [200] * 4
