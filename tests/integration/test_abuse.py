@@ -16,7 +16,7 @@ import wire
 from harness import SANITIZERS, children_of, plain_http, read_all, wait_for
 from tls_tools import OpenSsl, Renegotiating, Sealed
 from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,
-                  PRIORITY_UPDATE, RST_STREAM, WINDOW_UPDATE, block, frame, headers, pseudo, settings)
+                  PRIORITY_UPDATE, RST_STREAM, WINDOW_UPDATE, WITH_PRIORITY, block, frame, headers, pseudo, settings)
 
 BIG = b"x" * 400000
 
@@ -83,6 +83,22 @@ def many(count, make):
 FLOODS = [
     ("rapid reset", many(2000, lambda i: headers(i, pseudo("/hold")) + frame(RST_STREAM, 0, i, b"\0\0\0\x08"))),
     ("resets that we are made to send", many(2000, lambda i: post(i) + frame(WINDOW_UPDATE, 0, i, b"\x7f\xff\xff\xff"))),
+    # MadeYouReset (CVE-2025-8671): each is the client's fault, and the reset is ours.
+    ("resets for window updates of nothing", many(2000, lambda i: post(i) + frame(WINDOW_UPDATE, 0, i, b"\0\0\0\0"))),
+    ("resets for a stream that depends on itself", many(2000, lambda i: post(i) + frame(
+        PRIORITY, 0, i, i.to_bytes(4, "big") + b"\x10"))),
+    ("resets for a head that depends on itself", many(2000, lambda i: frame(
+        HEADERS, END_STREAM | END_HEADERS | WITH_PRIORITY, i, i.to_bytes(4, "big") + b"\x10" + block(pseudo("/hold"))))),
+    ("resets for a priority of a wrong length", many(2000, lambda i: post(i) + frame(PRIORITY, 0, i, b"x"))),
+    ("resets for data behind the end", many(2000, lambda i: headers(i, pseudo("/hold")) + frame(DATA, 0, i, b"x"))),
+    ("resets for heads behind the end", many(2000, lambda i: headers(i, pseudo("/hold")) + headers(i, [("a", "b")]))),
+    ("resets for trailers without the end", many(2000, lambda i: post(i) + headers(i, [("a", "b")], END_HEADERS))),
+    ("tunnels that are reset", many(2000, lambda i: headers(i, pseudo("/hold", method="CONNECT") + [
+        (":protocol", "websocket"), ("sec-websocket-version", "13")], END_HEADERS) + frame(RST_STREAM, 0, i, b"\0\0\0\x08"))),
+    ("windows that open and shut", headers(1, pseudo("/hold")) + b"".join(settings((4, i % 2 << 20)) for i in range(2000))),
+    ("priorities in a ring", many(2000, lambda i: frame(PRIORITY, 0, i, (i + 2).to_bytes(4, "big") + b"\x10"))),
+    ("heads without a field", many(2000, lambda i: frame(HEADERS, END_STREAM | END_HEADERS, i))),
+    ("fields without a name", many(2000, lambda i: headers(i, pseudo("/hold") + [("", "")] * 50))),
     ("resets for a length that is not kept", many(2000, lambda i: headers(i, pseudo("/hold", method="POST") + [
         ("content-length", "1")], END_HEADERS) + frame(DATA, END_STREAM, i, b"xx"))),
     ("requests above the limit of streams", many(2000, lambda i: headers(i, pseudo("/hold")))),

@@ -246,6 +246,9 @@ REFUSED = [
      "bad_transfer_encoding"),
     ("chunked with a comma", post(b"Transfer-Encoding: chunked,\r\n", b"0\r\n\r\n"), 400,
      "bad_transfer_encoding"),
+    *[(f"chunked beside what some take for blanks: {value}", post(b"Content-Length: 4\r\nTransfer-Encoding:" + value + b"\r\n",
+                                                                  b"0\r\n\r\n" + SMUGGLED), 400, "bad_transfer_encoding")
+      for value in (b"\xa0chunked", b"\x85chunked", b" chunked\xc2\xa0", b" chunk\xe9d")],
     ("chunked with a vertical tab", post(b"Transfer-Encoding: \x0bchunked\r\n", b"0\r\n\r\n"), 400, "bad_header"),
     ("two codings", post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"), 400,
      "bad_transfer_encoding"),
@@ -293,6 +296,15 @@ REFUSED = [
      "unsupported_expectation"),
     ("an expectation nobody knows beside another", post(b"Expect: 100-continue, foo\r\nContent-Length: 5\r\n", b"hello"),
      417, "unsupported_expectation"),
+    # Who reads one of these as 100-continue waits where the next hop does not, or the other way round.
+    *[(f"an expectation that looks like 100-continue: {value}", post(b"Expect: " + value + b"\r\nContent-Length: 41\r\n", SMUGGLED),
+       417, "unsupported_expectation")
+      for value in (b"y 100-continue", b"100-continue, 100-continue;a", b"100-continue;a", b'"100-continue"', b"100_continue",
+                    b"100-continue 100-continue")],
+    ("an expectation of a GET that looks like 100-continue", field(b"Expect: y 100-continue") + SMUGGLED, 417, "unsupported_expectation"),
+    ("an expectation behind a vertical tab", post(b"Expect: \x0b100-continue\r\nContent-Length: 41\r\n", SMUGGLED), 400, "bad_header"),
+    ("an expectation and a NUL", post(b"Expect: 100-continue\0\r\nContent-Length: 41\r\n", SMUGGLED), 400, "bad_header"),
+    ("an expectation behind LF", post(b"Expect:\n100-continue\r\nContent-Length: 41\r\n", SMUGGLED), 400, "malformed_request"),
 ]
 
 # (what, bytes, what the upstream received); all are answered with 200.
