@@ -3,6 +3,8 @@
  */
 #include "net/flood_ledger_shared.h"
 
+#include "policies/flood_debt.h"
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,6 +60,37 @@ static void the_law_holds_for_all_of_it(void **state)
     fg_flood_ledger_destroy(NULL);
 }
 
+static void *admit_all(void *arg)
+{
+    const struct fg_flood_pace pace = {.free = 10, .interval_ns = 100, .wait_max_ns = 99999};
+    uintptr_t admitted = 0;
+    for (unsigned i = 0; i < EACH; i++) {
+        uint64_t wait_ns;
+        admitted += fg_flood_ledger_admit(arg, 7, &pace, S, &wait_ns);
+    }
+    return (void *)admitted;
+}
+
+static void all_threads_wait_in_one_line(void **state)
+{
+    (void)state;
+    struct fg_flood_ledger *ledger = fg_flood_ledger_create(100, 1000);
+    pthread_t threads[THREADS];
+    uintptr_t admitted = 0;
+    assert_non_null(ledger);
+    assert_ptr_equal(admit_all(ledger), (void *)(uintptr_t)EACH); /* it owes nothing */
+    fg_flood_ledger_add(ledger, 7, 1000, S);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, admit_all, ledger), 0);
+    for (unsigned i = 0; i < THREADS; i++) {
+        void *of_one;
+        pthread_join(threads[i], &of_one);
+        admitted += (uintptr_t)of_one;
+    }
+    assert_int_equal(admitted, 1000); /* 99999 / 100, and who does not wait */
+    fg_flood_ledger_destroy(ledger);
+}
+
 static void seeds_differ(void **state)
 {
     (void)state;
@@ -71,8 +104,8 @@ static void seeds_differ(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(debts_are_the_gateways),
-                                       cmocka_unit_test(the_law_holds_for_all_of_it),
-                                       cmocka_unit_test(seeds_differ)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(debts_are_the_gateways), cmocka_unit_test(the_law_holds_for_all_of_it),
+        cmocka_unit_test(all_threads_wait_in_one_line), cmocka_unit_test(seeds_differ)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
