@@ -69,11 +69,19 @@ static bool is_at_end(void)
     return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
 }
 
+/* What the library works out of a certificate when it first looks at it, it has from now on: it
+ * would do so in the handshakes of several loops at a time, which share it. */
+static void work_out(X509 *certificate)
+{
+    (void)X509_check_purpose(certificate, -1, 0);
+}
+
 /* Every certificate from here to the end of the file. */
 static bool read_chain(BIO *bio, STACK_OF(X509) * chain)
 {
     X509 *one;
     while ((one = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+        work_out(one);
         if (sk_X509_push(chain, one) <= 0) {
             X509_free(one);
             return false;
@@ -103,6 +111,8 @@ static bool read_certificates(struct fg_tls_pair *pair, const char *path, char *
     pair->leaf = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL);
     pair->chain = sk_X509_new_null();
     bool is_fine = pair->leaf != NULL && pair->chain != NULL && read_chain(bio, pair->chain);
+    if (is_fine)
+        work_out(pair->leaf);
     if (!is_fine)
         explain(why, why_bytes, "it holds no usable PEM certificate");
     ERR_clear_error();

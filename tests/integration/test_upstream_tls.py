@@ -2,6 +2,7 @@
 test_upstream_tls.py: TLS to servers: the certificate is checked, sessions are resumed, and a
 connection that breaks off inside is no end.
 """
+import concurrent.futures
 import os
 import re
 import subprocess
@@ -201,6 +202,38 @@ def test_a_renewed_certificate_is_shown(launch, authority, tmp_path):
             assert held.read() == b"client"  # nobody is cut off
         files = gateway.stats()["gateway"]["files"]
         assert files["reloaded"] >= 1 and files["stale"] == 0
+
+
+@pytest.mark.races
+def test_a_renewal_amid_connections(launch, authority, tmp_path):
+    """Each loop takes up the new files while others shake hands by the old; nobody's request fails."""
+    signer = (authority / "ca.pem", authority / "ca.key")
+    both = [(*make_pair(tmp_path, name, authority=signer), signer[0]) for name in ("one", "two")]
+    files = list(copies(tmp_path, certificate=both[0][0], private_key=both[0][1], ca_file=signer[0]).values())
+    ours, stop = Shown(authority), threading.Event()
+    with serving(ours.server) as server:
+        gateway = launch({**cluster([server.address], threads=3, tls=dict(
+            zip(("certificate", "private_key", "ca_file"), map(str, files)))), "tls": {"check_files": "100ms"}})
+
+        def ask():
+            names = set()
+            with gateway.client() as client:
+                while not stop.is_set():
+                    names.add(client.get("/").text)
+            return names
+
+        def reloaded(times):
+            gateway.wait_stats(lambda stats: stats["gateway"]["files"]["reloaded"] >= times)
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            crowd = [pool.submit(ask) for _ in range(4)]
+            try:
+                for turn in range(1, 11):
+                    replace(files, both[turn % 2])
+                    reloaded(turn)
+            finally:
+                stop.set()
+            assert set().union(*(one.result() for one in crowd)) == {"one", "two"}
 
 
 def test_other_authorities_are_trusted(launch, authority, tmp_path):
