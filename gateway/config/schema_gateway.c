@@ -169,7 +169,8 @@ static const struct fg_key limits_keys[] = {
      .initial = "20",
      .min = 1,
      .max = 1000000,
-     .doc = "TLS handshakes of an address (of IPv6, a /64) that owes all that anybody can: a "
+     .doc = "TLS handshakes, or connections with HTTP/2 in the clear, of an address (of IPv6, a "
+            "/64) that owes all that anybody can: a "
             "connection that is closed for a flood of HTTP/2 or of TLS is owed for with a "
             "`http2_overhead_burst`, and nobody owes more than one and what is forgiven in a "
             "minute. Who owes half as much may come twice as often, and who owes one burst or "
@@ -177,7 +178,7 @@ static const struct fg_key limits_keys[] = {
     {.name = "flooder_wait_max",
      .type = FG_KEY_DURATION,
      .offset = L(flooder_wait_max_ns),
-     .initial = "2s",
+     .initial = "10s",
      .zero_word = "off",
      .min = 1 * MS,
      .max = 1 * HOUR,

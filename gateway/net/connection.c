@@ -305,6 +305,23 @@ static bool open_codec(struct fg_connection *connection, bool is_h2)
     return true;
 }
 
+/* HTTP/2 in the clear, of an address that owes for floods: what is behind the preface waits. */
+static bool must_wait(struct fg_connection *connection, const char *data, size_t len)
+{
+    struct fg_net *net = connection->net;
+    if (!fg_flooders_admit(connection)) {
+        cut(connection, FG_GONE_TIMEOUT, true);
+        return true;
+    }
+    if (connection->handshake_due_ns == 0)
+        return false;
+    if (!fg_byte_queue_append(&connection->held, &net->env.segments, data, len))
+        connection->has_broken = true;
+    fg_connection_set_reading(connection, false);
+    fg_handshakes_queue(&net->handshakes, connection, FG_HANDSHAKE_OWES);
+    return true;
+}
+
 /* The bytes of the preface seen so far need not be kept: they are known. */
 static void sniff(struct fg_connection *connection, const char *data, size_t len)
 {
@@ -316,6 +333,8 @@ static void sniff(struct fg_connection *connection, const char *data, size_t len
     }
     bool is_h2 = connection->sniffed == H2_PREFACE_LEN;
     if (!is_h2 && at == len)
+        return;
+    if (is_h2 && connection->handshake_due_ns == 0 && must_wait(connection, data + at, len - at))
         return;
     if (!open_codec(connection, is_h2))
         return;

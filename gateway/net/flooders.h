@@ -11,8 +11,8 @@
 
 #include "net/net_internal.h"
 
-/* It has said hello: may its handshake begin, now or at connection->handshake_due_ns? Counts a
- * refusal, which is the caller's to make, or a delay. */
+/* It has said hello, or that it speaks HTTP/2 in the clear: may it go on, now or at
+ * connection->handshake_due_ns? Counts a refusal, which is the caller's to make, or a delay. */
 bool fg_flooders_admit(struct fg_connection *connection);
 
 /* What its address owes, in frames that bring nothing. */

@@ -2,8 +2,9 @@
  * handshakes.h: who of those that say hello is answered in this turn of the loop.
  * Job      let new handshakes take a part of each turn and no more, so that a flood of them costs
  *          open connections a few milliseconds; who resumes a session goes first, since it costs a
- *          tenth; whoever owes for floods waits until it may come (flooders.h), and goes last; of
- *          who waits too long in too long a line, let go before any work is done.
+ *          tenth; whoever owes for floods waits until it may come (flooders.h), also with HTTP/2 in
+ *          the clear, and goes last; of who waits too long in too long a line, let go before any
+ *          work is done.
  * Thread   the loop's.
  * Memory   a waiting connection holds the bytes of its hello (2 KiB, 16 at most) and no TLS work;
  *          at most tls.handshakes_waiting_max of them a loop.

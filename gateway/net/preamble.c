@@ -231,7 +231,11 @@ void fg_preamble_take_hello(struct fg_connection *connection, size_t len)
 void fg_connection_continue_handshake(struct fg_connection *connection)
 {
     size_t len = join_held(connection, 0), hello_len = len;
-    (void)look(connection, len, &hello_len);
     fg_connection_set_reading(connection, true);
+    if (connection->state == FG_CONNECTION_SNIFFING) { /* what waited is in the clear */
+        fg_connection_take_bytes(connection, connection->net->in, len);
+        return;
+    }
+    (void)look(connection, len, &hello_len);
     pass_on(connection, len, hello_len);
 }

@@ -37,7 +37,8 @@ def site(launch_module, recorder_module):
             {"name": "tls", "address": f"127.0.0.1:{ports['tls']}", "certificate": str(fg.certificate),
              "private_key": str(fg.key)}],
         # Crowds of well-behaved clients, too, have to say what they want in that time, on a busy machine.
-        "limits": {"threads": 1, "header_timeout": "2s", "write_timeout": "500ms", "handshake_timeout": "2s"},
+        "limits": {"threads": 1, "header_timeout": "2s", "write_timeout": "500ms", "handshake_timeout": "2s",
+                   "flooder_handshakes_per_second": 1000000},  # one address floods here, and has crowds
         "policies": {"cache": {"memory_max": "1MiB", "object_max": "256KiB"}},
         "clusters": {"up": {"endpoints": [recorder_module(script).address]}},
         "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}},

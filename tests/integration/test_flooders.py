@@ -38,7 +38,8 @@ def start(launch, wait_max):
     return launch({
         "listeners": lambda fg: [{"name": "public", "address": f"127.0.0.1:{fg.port}", "proxy_protocol_from": [BALANCER],
                                   "trusted_proxies": [PROXY], "certificate": str(fg.certificate),
-                                  "private_key": str(fg.key)}],
+                                  "private_key": str(fg.key)},
+                                 {"name": "plain", "address": f"127.0.0.1:{fg.redirect_port}", "kind": "plain"}],
         "limits": {"threads": 2, "http2_overhead_burst": 100, "http2_overhead_per_second": 100,
                    "flooder_handshakes_per_second": 1, "flooder_wait_max": wait_max},
         "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}],
@@ -146,6 +147,42 @@ def test_who_has_flooded_waits_for_its_turn(launch):
     assert after["flooders_refused"] == 0 and after["flooders_delayed"] > 1
     assert "event=flooder_delayed listener=public from=127.0.7.1" in site.log
     assert "floodgate_flooders_delayed_total " in plain_http.get(f"{site.admin}/metrics").text
+    is_quiet(site)
+
+
+def ask_in_the_clear(site, frames=b""):
+    with wire.connect(site.redirect_port, source=FLOODER) as connection:
+        peer = wire.H2(connection)
+        peer.send(frames)
+        return peer.get(101, "/direct")
+
+
+def test_http2_in_the_clear_waits_as_well(launch):
+    site = start(launch, "1m")
+
+    def is_delayed():
+        assert ask_in_the_clear(site, BOMB) is None
+        return figures(site)["flooders_delayed"] > 0
+    wait_for(is_delayed, what="a connection that waits")
+    before = figures(site)["flooders_delayed"]
+    wait_for(lambda: ask_in_the_clear(site) == 200 and figures(site)["flooders_delayed"] > before, what="an answer behind a wait")
+    with wire.connect(site.redirect_port, source=FLOODER) as connection:  # in pieces
+        for piece in (wire.PREFACE[:10], wire.PREFACE[10:], settings(), headers(1, pseudo("/direct"))):
+            connection.sendall(piece)
+        peer = wire.H2(connection, first=b"", preface=b"")
+        assert peer.until(lambda: peer.is_over(1)) and peer.status[1] == 200
+    with wire.connect(site.redirect_port, source=OTHER) as connection:
+        assert wire.H2(connection).get(1, "/direct") == 200
+    assert figures(site)["flooders_refused"] == 0
+    is_quiet(site)
+
+
+def test_http1_in_the_clear_does_not(site):
+    until_refused(site, lambda: ask_in_the_clear(site, BOMB))
+    for _ in range(10):
+        with wire.connect(site.redirect_port, source=FLOODER) as connection:
+            connection.sendall(GET)
+            assert read_all(connection).endswith(b"direct")
     is_quiet(site)
 
 
