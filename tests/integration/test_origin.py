@@ -243,7 +243,7 @@ ENDLESS = [
     (lines("POST /%zz HTTP/1.1", "expect: 100-continue", "content-length: 5"), 400),
     (lines("POST / HTTP/1.1", "expect: tea", "content-length: 5"), 417),
     (lines("POST /%zz HTTP/1.1", "transfer-encoding: chunked") + b"5\r\nhelloX", 400),
-    (lines("CONNECT localhost:443 HTTP/1.1"), 501), (lines("GET /%zz HTTP/1.2"), 505), (lines("GET /a b HTTP/1.1"), 400),
+    (lines("CONNECT localhost:443 HTTP/1.1"), 501), (lines("GET /%zz HTTP/3.0"), 505), (lines("GET /a b HTTP/1.1"), 400),
 ]
 
 

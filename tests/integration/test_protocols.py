@@ -341,7 +341,7 @@ MALFORMED = [
                              b"fffffffffffffffff\r\n", 400),
     ("chunk longer than said", b"POST /app/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
                                b"3\r\nhello\r\n0\r\n\r\n", 400),
-    ("version 1.2", b"GET /fixed HTTP/1.2\r\nhost: x\r\n\r\n", 505),
+    ("version 3.0", b"GET /fixed HTTP/3.0\r\nhost: x\r\n\r\n", 505),
     ("version 2.0 as text", b"GET /fixed HTTP/2.0\r\nhost: x\r\n\r\n", 505),
     ("lower case version", b"GET /fixed http/1.1\r\nhost: x\r\n\r\n", 400),
     ("unknown expectation", b"POST /app/x HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\nexpect: magic\r\n\r\nx", 417),
