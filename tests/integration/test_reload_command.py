@@ -1,5 +1,6 @@
 """`floodgate reload`: asks the running gateway, waits, and says what came of it."""
 import asyncio
+import concurrent.futures
 import contextlib
 import ctypes
 import os
@@ -7,8 +8,10 @@ import re
 import signal
 import socket
 import struct
+import threading
 
-from harness import free_port, living_workers, plain_http, run_binary, unique, wait_for, workers
+from harness import (children_of, free_port, living_workers, plain_http, read_all, run_binary, unique, wait_for,
+                     workers)
 from test_inference_kills import STREAMS, Crowd, assert_all_free, pool, undisturbed, until
 
 
@@ -69,6 +72,37 @@ def test_what_is_wrong_is_said_with_its_place(launch):
     gateway.sections = good
     rewrite(gateway, **site("two"))
     assert reload(gateway).returncode == 0 and said(gateway) == "two"
+
+
+def test_reloads_go_one_at_a_time(launch, upstream):
+    """While a gateway of before has something in flight no third one begins; of those asked for meanwhile the last counts."""
+    go_on = threading.Event()
+
+    def answer(_):
+        go_on.wait(60)
+        return 200, {}, b"late"
+    server = upstream(answer)
+
+    def held_site(text):
+        return {"routes": [{"match": {"path": "/held"}, "to": "cluster:api"}, *site(text)["routes"]],
+                "clusters": {"api": {"endpoints": [f"127.0.0.1:{server.port}"]}}}
+    gateway = launch({**held_site("one"), "limits": {"threads": 1, "drain_timeout": "60s"}})
+    with gateway.raw() as connection, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        try:
+            connection.sendall(b"GET /held HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            wait_for(lambda: server.in_flight == 1, what="the request in flight")
+            rewrite(gateway, **held_site("two"))
+            assert reload(gateway).returncode == 0 and said(gateway) == "two"
+            for text in ("three", "four"):
+                rewrite(gateway, **held_site(text))
+                waits = pool.submit(reload, gateway) if text == "three" else waits
+                gateway.signal(signal.SIGHUP)
+            wait_for(lambda: "event=reload_deferred" in gateway.log, what="a word about it")
+            assert said(gateway) == "two" and len(children_of(gateway.process.pid)) == 2
+        finally:
+            go_on.set()
+        assert read_all(connection).endswith(b"late")
+        assert waits.result().returncode == 0 and said(gateway) == "four"
 
 
 def shop(**orders):
