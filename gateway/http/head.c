@@ -173,7 +173,8 @@ static enum fg_http_error add_length(struct fg_head *head, struct fg_span name,
 /*
  * Exactly "chunked". Where that is the last of several codings the body has an end, in a coding
  * that we do not know; anything else has none that could be trusted (RFC 9112 sections 6.1
- * and 6.3).
+ * and 6.3). An empty element is none that a sender makes, and there are servers that read less
+ * behind it.
  */
 static enum fg_http_error add_coding(struct fg_head *head, struct fg_span value)
 {
@@ -188,9 +189,12 @@ static enum fg_http_error add_coding(struct fg_head *head, struct fg_span value)
     size_t chunked_count = 0;
     while (rest.data != NULL) {
         last = fg_span_trim(fg_span_split(&rest, ','));
+        if (!fg_is_token(last))
+            return FG_HTTP_BAD_CODING;
         chunked_count += fg_span_equal_nocase(last, chunked);
     }
-    return chunked_count == 1 && fg_span_equal_nocase(last, chunked) ? FG_HTTP_UNKNOWN_CODING
+    head->has_unknown_coding = true;
+    return chunked_count == 1 && fg_span_equal_nocase(last, chunked) ? FG_HTTP_OK
                                                                      : FG_HTTP_BAD_CODING;
 }
 
@@ -440,6 +444,8 @@ static enum fg_http_error set_framing(const struct fg_head *head, struct fg_exch
             return FG_HTTP_BOTH_LENGTHS;
         if (version != FG_HTTP_1_1)
             return FG_HTTP_BAD_CODING;
+        if (head->has_unknown_coding)
+            return FG_HTTP_UNKNOWN_CODING;
     }
     ex->content_length = head->content_length;
     ex->has_body = head->has_transfer_encoding || head->content_length > 0;

@@ -60,6 +60,7 @@ struct fg_head {
     size_t named_count;     /* that they name, against limits.header_count_max */
     int64_t content_length; /* -1: none */
     bool has_transfer_encoding;
+    bool has_unknown_coding; /* besides chunked, which is the last */
     bool has_expect;
     bool has_bad_expectation;
     bool accepts_trailers; /* TE: trailers */
