@@ -249,6 +249,12 @@ static bool discard(struct fg_h1 *h1, size_t len)
     return false;
 }
 
+static void refuse_body(struct fg_h1 *h1, struct fg_stream *stream)
+{
+    fg_h1_close_after(h1, FG_CLOSE_LINGER);
+    fg_stream_refuse_body(stream);
+}
+
 static void deliver(struct fg_h1 *h1, struct fg_span data, bool is_last)
 {
     struct fg_stream *stream = h1->current;
@@ -258,8 +264,7 @@ static void deliver(struct fg_h1 *h1, struct fg_span data, bool is_last)
         return;
     }
     if (!fg_stream_count_body(stream, data.len)) {
-        fg_h1_close_after(h1, FG_CLOSE_LINGER);
-        fg_stream_refuse_body(stream);
+        refuse_body(h1, stream);
         return;
     }
     stream->unconsumed += data.len;
@@ -334,6 +339,15 @@ static size_t body_credit(struct fg_h1 *h1)
     return FG_BODY_WINDOW > stream->unconsumed ? FG_BODY_WINDOW - stream->unconsumed : 0;
 }
 
+/* With what its chunk has announced behind `data`, would the body be too large? */
+static bool exceeds(const struct fg_h1 *h1, struct fg_span data)
+{
+    const struct fg_stream *stream = h1->current;
+    return stream != NULL && !stream->is_refusing &&
+           stream->req.bytes_in + h1->gather_len + data.len + h1->chunked.left >
+               stream->req.ex.body_bytes_max;
+}
+
 static size_t read_chunked(struct fg_h1 *h1, struct fg_span input, size_t credit)
 {
     struct fg_span rest = input;
@@ -342,6 +356,11 @@ static size_t read_chunked(struct fg_h1 *h1, struct fg_span input, size_t credit
     case FG_CHUNKED_MORE:
         break;
     case FG_CHUNKED_DATA:
+        if (exceeds(h1, data)) {
+            h1->gather_len = 0;
+            refuse_body(h1, h1->current);
+            return input.len;
+        }
         take_chunk(h1, data);
         break;
     case FG_CHUNKED_TRAILER:

@@ -512,6 +512,14 @@ def test_empty_lines_first_in_pieces(site, pieces, status):
         assert read_all(connection).startswith(b"HTTP/1.1 %d " % status)
 
 
+@pytest.mark.parametrize("text", [b"2001\r\nhello", b"5\r\nhello\r\n1ffc\r\nx", b"100000005\r\nhello"])
+def test_a_chunk_that_cannot_fit_is_not_waited_for(site, text):
+    with wire.connect(site.port) as connection:
+        connection.sendall(chunks(text))
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"body_too_large" in answer
+
+
 def test_trailers_without_end(site, upstream):
     """They take more than one read, so the request's head may be on its way, for a while yet: this is
     the last test for that. Its end never is."""
