@@ -42,6 +42,8 @@
  *                    who has many waiting to one who has less than half as many
  *          target    the configured one, or what the backend's service time is
  *                    longer than three of it
+ *          held      while all slots are held, and none comes free for longer than answers take, it
+ *                    is not known whether too much is asked for: nobody is shed, nothing is counted
  * Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait tells
  *          nothing, and a starving low class must not make critical ones be shed. A class that was
  *          served empty counts as delay 0. While a class is LIFO its newest entry decides its turn.
@@ -280,7 +282,9 @@ static void observe_delay(const struct fg_admission_queue *queue, struct fg_queu
         class->is_interval_open = false; /* the clock went back */
     if (!class->is_interval_open || now_ns > class->interval_ends_ns) {
         if (class->is_interval_open) {
-            bool has_stood = class->delay_min_ns > tolerated_ns(queue);
+            bool has_stood = class->delay_min_ns > tolerated_ns(queue) && !queue->is_held;
+            if (queue->is_held)
+                class->standing.arrived = 0;
             uint64_t passed_ns = fg_subtract_floor(
                 now_ns, fg_subtract_floor(class->interval_ends_ns, queue->interval_ns));
             fg_standing_end_period(&class->standing, has_stood || class->is_stuck,
@@ -311,7 +315,7 @@ static void shed_slough(struct fg_admission_queue *queue, enum fg_priority prior
     observe_delay(queue, class, now_ns);
     bool is_starving = queue->config.ageing_ns != 0 &&
                        fg_subtract_floor(now_ns, class->served_at_ns) > slough_ns(queue);
-    while (class->count > 1 && !queue->config.is_shadow) {
+    while (class->count > 1 && !queue->config.is_shadow && !queue->is_held) {
         struct fg_queue_entry *entry = is_starving ? class->oldest->next : class->oldest;
         if (waited_ns(entry, now_ns) <= wait_max_ns(queue, class))
             return;
@@ -565,6 +569,11 @@ void fg_admission_queue_init(struct fg_admission_queue *queue, const struct fg_q
 void fg_admission_queue_set_pressure(struct fg_admission_queue *queue, unsigned pressed_from)
 {
     queue->pressed_from = pressed_from;
+}
+
+void fg_admission_queue_set_held(struct fg_admission_queue *queue, bool is_held)
+{
+    queue->is_held = is_held;
 }
 
 void fg_admission_queue_set_pace_least(struct fg_admission_queue *queue, uint64_t pace_ns)

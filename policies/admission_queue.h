@@ -86,6 +86,7 @@ struct fg_admission_queue {
     uint64_t target_ns;          /* in force: the configured one, or the backend's service time */
     uint64_t interval_ns;        /* in force: at least twice the target */
     unsigned pressed_from;       /* the first class under pressure; FG_PRIORITY_COUNT: none is */
+    bool is_held;                /* by the slots: none comes free, for a while now */
     uint64_t service_ns;         /* of the backend, up to a second; 0: not known */
     /* how fast the queue drains while somebody waits */
     uint64_t drained_at_ns;     /* last pop, or when the queue stopped being empty */
@@ -133,6 +134,10 @@ void fg_admission_queue_set_pace_least(struct fg_admission_queue *queue, uint64_
  * there is always another for a free slot, and so no use in keeping those that were passed by.
  */
 void fg_admission_queue_set_pressure(struct fg_admission_queue *queue, unsigned pressed_from);
+
+/* All slots are held, longer than answers take: that nobody is served is no sign that too many
+ * come, and nobody is shed for it. */
+void fg_admission_queue_set_held(struct fg_admission_queue *queue, bool is_held);
 
 /* One of the class has come and may not wait here: for who counts those that come. */
 void fg_admission_queue_note_refused(struct fg_admission_queue *queue, enum fg_priority priority);

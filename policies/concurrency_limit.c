@@ -17,6 +17,9 @@
  *             held   while all slots are held and none is given back, the limit is raised: before
  *                    any answer it is doubled each tenth of a second, later each 250 ms and four
  *                    usual latencies; by a quarter once the slots were found
+ *             share  where those who are answered in a time, times what they take, are less than a
+ *                    quarter of those in flight (Little's law), others hold the slots and do not
+ *                    stand in the way: each answer as quick as the first ones adds a slot
  *             slow   at the start, where an answer takes a tenth of a second and more, each adds a
  *                    slot, as each ack does in TCP's slow start, until they take twice as long as
  *                    the first ones: then to the slots that they say are worked on
@@ -99,9 +102,11 @@
 #define HELD_NS (250 * FG_POLICY_MS)    /* ... or so long, and so many usual latencies */
 #define HELD_USUAL 4
 #define HELD_MAX_NS (3600 * FG_POLICY_S)
-#define HELD_GROWTH 1.25             /* of slots that were found: it may only be a pause */
-#define SLOW_NS (100 * FG_POLICY_MS) /* a window of such takes longer than anybody waits */
-#define FIRST_ANSWERS 4              /* say what one takes before the limit has grown */
+#define HELD_GROWTH 1.25 /* of slots that were found: it may only be a pause */
+#define HELD_SHARE 0.25  /* of those in flight have answers: others have the slots */
+#define HELD_LEAST_NS (50 * FG_POLICY_MS) /* and longer than two answers: it is no chance */
+#define SLOW_NS (100 * FG_POLICY_MS)      /* a window of such takes longer than anybody waits */
+#define FIRST_ANSWERS 4                   /* say what one takes before the limit has grown */
 #define USUAL_WEIGHT_INVERSE 8
 #define RAMP_WAITING 2 /* times as long as those: they wait at the backend */
 
@@ -506,6 +511,8 @@ static void restart_ramp(struct fg_concurrency_limit *cl)
 static void note_answer(struct fg_concurrency_limit *cl, uint64_t now_ns, double latency_ns,
                         uint32_t in_flight)
 {
+    if (cl->usual_ns > 0 && latency_ns > OUTLIER_FACTOR * cl->usual_ns)
+        latency_ns = OUTLIER_FACTOR * cl->usual_ns;
     double apart = latency_ns - cl->usual_ns;
     cl->usual_ns += cl->usual_ns > 0 ? apart / USUAL_WEIGHT_INVERSE : apart;
     if (2 * in_flight <= fg_concurrency_limit_current(cl)) {
@@ -521,15 +528,55 @@ static void note_answer(struct fg_concurrency_limit *cl, uint64_t now_ns, double
     cl->busy_count++;
 }
 
+static uint64_t held_max_ns(const struct fg_concurrency_limit *cl)
+{
+    if (cl->usual_ns <= 0)
+        return UNKNOWN_NS;
+    return (uint64_t)clamp(HELD_USUAL * cl->usual_ns, HELD_NS, HELD_MAX_NS);
+}
+
+static void restart_share(struct fg_concurrency_limit *cl, uint64_t now_ns)
+{
+    cl->share_since_ns = now_ns;
+    cl->share_count = 0;
+    cl->share_in_flight_sum = 0;
+}
+
+/* Little's law: so many come in a time, of which each takes so long, and so many are in flight. */
+static void note_share(struct fg_concurrency_limit *cl, uint64_t now_ns, uint32_t in_flight)
+{
+    uint64_t passed_ns = fg_subtract_floor(now_ns, cl->share_since_ns);
+    if (cl->share_since_ns == 0 || in_flight < fg_concurrency_limit_current(cl)) {
+        cl->is_much_held = false; /* not known, or there are slots for others */
+        restart_share(cl, now_ns);
+        return;
+    }
+    cl->share_count++;
+    cl->share_in_flight_sum += in_flight;
+    if (passed_ns < held_max_ns(cl))
+        return;
+    double answered = cl->usual_ns * cl->share_count * cl->share_count;
+    cl->is_much_held = answered < HELD_SHARE * (double)passed_ns * (double)cl->share_in_flight_sum;
+    restart_share(cl, now_ns);
+}
+
 /* A slot more for each answer that is as quick as the first ones, until they are not. */
 static void ramp(struct fg_concurrency_limit *cl, uint64_t now_ns, double latency_ns,
                  uint32_t in_flight)
 {
     bool is_full = cl->was_limited && in_flight >= fg_concurrency_limit_current(cl);
     bool is_by_latency = cl->config.mode != FG_CONCURRENCY_AIMD;
-    if (!is_by_latency || !cl->is_ramping || !cl->is_starting || !is_full || cl->usual_ns < SLOW_NS)
+    if (!is_by_latency || !is_full)
         return;
     double first_ns = cl->first_sum_ns / cl->first_count;
+    bool is_quick = latency_ns <= RAMP_WAITING * first_ns;
+    if (cl->usual_ns < SLOW_NS) {
+        if (cl->is_much_held && is_quick)
+            set_limit(cl, cl->limit + 1);
+        return;
+    }
+    if (!cl->is_ramping || !cl->is_starting)
+        return;
     uint64_t passed_ns = fg_subtract_floor(now_ns, cl->busy_since_ns);
     if (cl->first_count == FIRST_ANSWERS && cl->usual_ns > RAMP_WAITING * first_ns &&
         passed_ns > 0) {
@@ -537,17 +584,10 @@ static void ramp(struct fg_concurrency_limit *cl, uint64_t now_ns, double latenc
         set_limit(cl, fmin(fmax(worked_on, cl->config.limit_initial), cl->limit));
         cl->is_ramping = false;
         wait_for_effect(cl);
-    } else if (latency_ns <= RAMP_WAITING * first_ns) {
+    } else if (is_quick) {
         set_limit(cl, cl->limit + 1);
         wait_for_effect(cl);
     }
-}
-
-static uint64_t held_max_ns(const struct fg_concurrency_limit *cl)
-{
-    if (cl->usual_ns <= 0)
-        return UNKNOWN_NS;
-    return (uint64_t)clamp(HELD_USUAL * cl->usual_ns, HELD_NS, HELD_MAX_NS);
 }
 
 /* It was waited for as long as others take, or nearly: less is impatience. */
@@ -674,6 +714,14 @@ uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *c
     return fg_add_saturating(cl->held_since_ns, held_max_ns(cl));
 }
 
+bool fg_concurrency_limit_is_held(const struct fg_concurrency_limit *cl, uint64_t now_ns)
+{
+    if (!is_adaptive(cl) || cl->held_since_ns == 0 || cl->held_released != cl->released_total)
+        return false;
+    double held_ns = (double)fg_subtract_floor(now_ns, cl->held_since_ns);
+    return held_ns >= fmax(HELD_LEAST_NS, 2 * cl->usual_ns);
+}
+
 void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_ns,
                                   uint64_t latency_ns, enum fg_concurrency_outcome outcome)
 {
@@ -685,6 +733,7 @@ void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_
         return;
     if (outcome == FG_CONCURRENCY_SUCCESS) {
         note_answer(cl, now_ns, (double)latency_ns, in_flight);
+        note_share(cl, now_ns, in_flight);
         ramp(cl, now_ns, (double)latency_ns, in_flight);
     } else if (outcome == FG_CONCURRENCY_DROPPED) {
         cl->is_ramping = false;

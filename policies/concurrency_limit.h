@@ -78,6 +78,10 @@ struct fg_concurrency_limit {
     uint32_t first_count;
     uint64_t busy_since_ns; /* when the first of these came, and how many came since */
     uint32_t busy_count;
+    bool is_much_held;       /* most slots, by others than those who have answers in between */
+    uint64_t share_since_ns; /* of answers, of late: when it was begun to count them, */
+    uint32_t share_count;
+    uint64_t share_in_flight_sum;
     uint64_t held_since_ns; /* no slot was given back since; 0: nobody was seen to wait */
     uint64_t held_released; /* released_total then */
     /* counters */
@@ -109,6 +113,10 @@ void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl);
  */
 bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t now_ns);
 uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *cl);
+
+/* All slots are held for longer than answers take, and none came free: who waits does not show that
+ * too much is asked for. */
+bool fg_concurrency_limit_is_held(const struct fg_concurrency_limit *cl, uint64_t now_ns);
 
 /* Give a slot back; `latency_ns` is the backend's own time, without waiting in our queue. */
 void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_ns,

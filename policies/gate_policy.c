@@ -127,6 +127,14 @@ static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uin
     }
 }
 
+/* Somebody waits: do slots come free at all? */
+static void look_at_slots(struct fg_gate_policy *gate, uint64_t now_ns)
+{
+    bool is_held = fg_concurrency_limit_is_held(&gate->limit, now_ns);
+    fg_admission_queue_set_held(&gate->queue, is_held);
+    (void)fg_concurrency_limit_note_wait(&gate->limit, now_ns);
+}
+
 /* Slots x time since the last call, for how long one is held (Little's law). */
 static void account_held(struct fg_gate_policy *gate, uint64_t now_ns)
 {
@@ -267,7 +275,7 @@ enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg
     *place = (struct fg_gate_place){.level = fg_admission_level_current(&gate->level)};
     fg_admission_queue_set_pressure(&gate->queue, pressed_from(gate));
     if (gate->queue.count > 0) {
-        (void)fg_concurrency_limit_note_wait(&gate->limit, now_ns);
+        look_at_slots(gate, now_ns);
         let_in(gate, turns, now_ns);
     }
     if (gate->queue.count == 0 && fg_concurrency_limit_try_acquire(&gate->limit)) {
@@ -377,6 +385,7 @@ void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
 {
     account_held(gate, now_ns);
     enum fg_breaker_outcome breaker = breaker_outcome(gate, result);
+    fg_admission_queue_set_held(&gate->queue, false);
     fg_concurrency_limit_release(&gate->limit, now_ns, result->latency_ns, result->limit);
     learn_held(gate);
     if (result->limit == FG_CONCURRENCY_SUCCESS)
@@ -392,8 +401,10 @@ void fg_gate_policy_expire(struct fg_gate_policy *gate, uint64_t now_ns,
 {
     struct fg_queue_entry *refused = NULL;
     account_held(gate, now_ns);
-    if (gate->queue.count > 0 && fg_concurrency_limit_note_wait(&gate->limit, now_ns))
+    if (gate->queue.count > 0) {
+        look_at_slots(gate, now_ns);
         let_in(gate, turns, now_ns);
+    }
     fg_admission_queue_expire(&gate->queue, now_ns, &refused);
     add_refused(gate, turns, refused, now_ns);
 }

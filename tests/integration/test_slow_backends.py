@@ -25,8 +25,9 @@ def test_a_crowd_gets_in_before_the_first_answer(launch, upstream, kind):
     wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
 
 
-def test_held_slots_shut_no_quick_ones_out(launch, upstream):
-    """Long polls have every slot of a limit that nobody has had reason to raise."""
+@pytest.mark.parametrize("count", [4, 60])
+def test_long_polls_shut_no_quick_ones_out(launch, upstream, count):
+    """They have every slot of a limit that nobody has had reason to raise, and the line behind it."""
     news = threading.Event()
 
     def answer(handler):
@@ -36,10 +37,15 @@ def test_held_slots_shut_no_quick_ones_out(launch, upstream):
     backend = upstream(answer)
     gateway = launch({"clusters": {"app": {"endpoints": [backend.address], "queue": {"wait_max": "60s"}}},
                       "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s"}]})
-    assert gateway.get("/").status_code == 200
-    polls, answers = in_background(gateway, "/poll", 4)
-    wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 4)
-    assert gateway.get("/").status_code == 200
+    quick = [gateway.get("/")]
+    polls, answers = in_background(gateway, "/poll", count)
+
+    def are_all_there():
+        quick.append(gateway.get("/"))
+        return backend.in_flight == count
+    wait_for(are_all_there)
+    quick.append(gateway.get("/"))
     news.set()
     join(polls)
-    assert [answer.status_code for answer in answers] == [200] * 4
+    assert {answer.status_code for answer in quick + answers} == {200}
+    wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)

@@ -755,10 +755,34 @@ static void with_ageing_no_class_starves(void **state)
     }
 }
 
+/* No slot has come free: that says nothing about how many come. */
+static void nobody_is_shed_while_slots_are_held(void **state)
+{
+    (void)state;
+    for (int held = 0; held < 2; held++) {
+        struct fg_admission_queue queue;
+        struct fg_queue_config config = with_codel(1000);
+        static struct fg_queue_entry e[100];
+        memset(e, 0, sizeof(e));
+        fg_admission_queue_init(&queue, &config);
+        fg_admission_queue_set_held(&queue, held);
+        for (size_t i = 0; i < 100; i++) {
+            struct fg_queue_entry *refused = NULL;
+            assert_int_equal(fg_admission_queue_push(&queue, &e[i], FG_PRIORITY_NORMAL, i * 5 * MS,
+                                                     FG_POLICY_NEVER, &refused),
+                             FG_QUEUE_QUEUED);
+        }
+        assert_true(queue.shed_total == 0 || !held);
+        assert_true(queue.shed_total > 50 || held);
+        assert_true(queue.classes[FG_PRIORITY_NORMAL].is_overloaded == !held);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(higher_classes_first_and_fifo_within),
+        cmocka_unit_test(nobody_is_shed_while_slots_are_held),
         cmocka_unit_test(waiting_raises_the_class),
         cmocka_unit_test(expires_at_the_exact_deadline),
         cmocka_unit_test(removes_from_anywhere),

@@ -459,6 +459,39 @@ static void each_slow_answer_brings_a_slot_until_they_wait(void **state)
     }
 }
 
+/* Quick ones pass through one slot, the others are held for good; then through all of them. */
+static void quick_answers_between_held_slots_bring_more(void **state)
+{
+    (void)state;
+    for (int held = 0; held < 2; held++) {
+        struct fg_concurrency_limit cl = limit_of(FG_CONCURRENCY_GRADIENT2, 16);
+        cl.is_starting = false;
+        uint64_t now_ns = 1;
+        for (int i = 0; i < 100; i++) {
+            fill(&cl);
+            now_ns += held ? 20 * MS : 20 * MS / 16;
+            fg_concurrency_limit_release(&cl, now_ns, 20 * MS, FG_CONCURRENCY_SUCCESS);
+        }
+        assert_true(cl.is_much_held == held);
+    }
+}
+
+static void it_is_held_when_nothing_comes_free_for_longer_than_answers_take(void **state)
+{
+    (void)state;
+    struct fg_concurrency_limit cl = limit_of(FG_CONCURRENCY_GRADIENT2, 4);
+    fill(&cl);
+    assert_false(fg_concurrency_limit_is_held(&cl, YEAR)); /* nobody was seen to wait */
+    fg_concurrency_limit_release(&cl, S, 40 * MS, FG_CONCURRENCY_SUCCESS);
+    fill(&cl);
+    assert_false(fg_concurrency_limit_note_wait(&cl, S));
+    assert_false(fg_concurrency_limit_is_held(&cl, S + 80 * MS - 1));
+    assert_true(fg_concurrency_limit_is_held(&cl, S + 80 * MS));
+    assert_false(fg_concurrency_limit_is_held(&cl, 0)); /* the clock went back */
+    fg_concurrency_limit_release(&cl, S + 90 * MS, 40 * MS, FG_CONCURRENCY_SUCCESS);
+    assert_false(fg_concurrency_limit_is_held(&cl, S + 90 * MS));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +515,8 @@ int main(void)
         cmocka_unit_test(a_slot_that_is_given_back_starts_the_time_anew),
         cmocka_unit_test(slots_that_were_found_bring_a_quarter_more),
         cmocka_unit_test(each_slow_answer_brings_a_slot_until_they_wait),
+        cmocka_unit_test(quick_answers_between_held_slots_bring_more),
+        cmocka_unit_test(it_is_held_when_nothing_comes_free_for_longer_than_answers_take),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
