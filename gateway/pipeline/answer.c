@@ -22,7 +22,9 @@
 
 #define OWN_FIELDS_MAX 14
 #define FIELDS_ON_STACK ((size_t)48)
-#define STALLED_NS FG_S /* what a client takes in this time was on its way to it */
+/* What a client takes in this time was on its way to it. No key: it decides only whether a call of
+ * gRPC that is cut hears a last word, and who does not read does not hear it anyway. */
+#define STALLED_NS FG_S
 
 /* ---- common fields ---- */
 

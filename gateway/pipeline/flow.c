@@ -20,7 +20,12 @@
 
 #define DEADLINES_NS (FG_MS / 10)  /* of a turn, for those that are due at once */
 #define DEADLINES_BETWEEN_LOOKS 4u /* at the clock */
-#define UPLOAD_LOOK_NS (FG_S / 10) /* whole by then, it kept its slot; else others may have it */
+/*
+ * Whole by then, an upload kept its slot; else others may have it. No key: sooner, slots would go
+ * to and fro for bodies that are on their way; later, few slow clients would hold all slots for
+ * longer. Where a server must not see more than its limit at all, `buffer_request` is the key.
+ */
+#define UPLOAD_LOOK_NS (FG_S / 10)
 #define MOVE(state) (1u << (state))
 
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
