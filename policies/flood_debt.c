@@ -13,9 +13,10 @@
  * Law      owed = min(owed + spent, most), less forgiven_per_s each second. `most` is a burst and
  *          what is forgiven in a minute, so that an address that many share is as good as before
  *          soon after the one who floods has left. Between two connections of who owes more than
- *          pace.free: pace.interval_ns * owed / most; they wait for their turn, not for longer than
- *          pace.wait_max_ns, and what comes beyond that is turned away (the generic cell rate
- *          algorithm, ITU-T I.371, with the tolerance as a queue).
+ *          pace.free: pace.interval_ns * owed / most. Who comes pace.early_ns before its time
+ *          comes at once; others wait for their turn, not for longer than pace.wait_max_ns, and
+ *          what comes beyond that is turned away (the generic cell rate algorithm, ITU-T I.371,
+ *          with a queue behind the tolerance).
  *          One of two places is an address's; whoever owes less now gives way there. So a crowd of
  *          debtors forgets some, who begin anew: a flood by many addresses is not one of these.
  */
@@ -103,14 +104,15 @@ bool fg_flood_debts_admit(struct fg_flood_debts *debts, uint64_t key,
     if (owed <= pace->free)
         return true;
     uint64_t ahead_ns = fg_subtract_floor(debtor->next_ns, now_ns);
-    if (ahead_ns > fg_add_saturating(pace->wait_max_ns, pace->interval_ns))
+    uint64_t ahead_max_ns = fg_add_saturating(pace->wait_max_ns, pace->early_ns);
+    if (ahead_ns > fg_add_saturating(ahead_max_ns, pace->interval_ns))
         ahead_ns = 0; /* the clock went back */
-    if (ahead_ns > pace->wait_max_ns)
+    if (ahead_ns > ahead_max_ns)
         return false;
     uint64_t interval_ns = owed < debts->most
                                ? fg_multiply_divide(pace->interval_ns, owed, debts->most)
                                : pace->interval_ns;
     debtor->next_ns = fg_add_saturating(fg_add_saturating(now_ns, ahead_ns), interval_ns);
-    *wait_ns = ahead_ns;
+    *wait_ns = fg_subtract_floor(ahead_ns, pace->early_ns);
     return true;
 }

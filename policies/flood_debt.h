@@ -23,6 +23,7 @@ struct fg_flood_debtor {
 struct fg_flood_pace {
     uint64_t free;        /* what anybody may owe, and come as often as others */
     uint64_t interval_ns; /* between two connections of one who owes the most; 0: as others */
+    uint64_t early_ns;    /* who comes so much before its time need not wait */
     uint64_t wait_max_ns; /* who would have to wait for longer may not come at all */
 };
 

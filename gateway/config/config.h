@@ -128,6 +128,7 @@ struct fg_limits_conf {
     uint32_t h2_overhead_burst; /* frames without content, see http/h2_guard.c */
     uint32_t h2_overhead_per_s;
     uint32_t flooder_handshakes_per_s; /* of an address that owes the most for floods */
+    uint32_t flooder_handshakes_burst; /* of these at once */
     uint64_t flooder_wait_max_ns;
     uint64_t request_memory_max;      /* arena of one request */
     uint64_t connection_buffer_bytes; /* most unsent bytes buffered for one stream */

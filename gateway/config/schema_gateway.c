@@ -162,19 +162,26 @@ static const struct fg_key limits_keys[] = {
      .min = 1,
      .max = 1000000,
      .doc = "How fast that allowance fills again by itself."},
-    /* A full handshake takes 0.4 ms of a loop: these take 8 ms of a second. */
+    /* A full handshake takes 0.4 ms of a loop: these take 40 ms of a second. */
     {.name = "flooder_handshakes_per_second",
      .type = FG_KEY_U32,
      .offset = L(flooder_handshakes_per_s),
-     .initial = "20",
+     .initial = "100",
      .min = 1,
      .max = 1000000,
      .doc = "TLS handshakes, or connections with HTTP/2 in the clear, of an address (of IPv6, a "
-            "/64) that owes all that anybody can: a "
-            "connection that is closed for a flood of HTTP/2 or of TLS is owed for with a "
+            "/64) that owes all that anybody can: a connection that is closed for a flood of "
+            "HTTP/2 or of TLS is owed for with a "
             "`http2_overhead_burst`, and nobody owes more than one and what is forgiven in a "
             "minute. Who owes half as much may come twice as often, and who owes one burst or "
             "less as often as any other. Those that come sooner wait, behind all others."},
+    {.name = "flooder_handshakes_burst",
+     .type = FG_KEY_U32,
+     .offset = L(flooder_handshakes_burst),
+     .initial = "20",
+     .min = 1,
+     .max = 1000000,
+     .doc = "So many of these at once need not wait: others may be behind the address."},
     {.name = "flooder_wait_max",
      .type = FG_KEY_DURATION,
      .offset = L(flooder_wait_max_ns),

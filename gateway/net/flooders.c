@@ -17,11 +17,14 @@ static uint64_t debtor_of(const struct fg_connection *connection)
 
 static struct fg_flood_pace pace_of(const struct fg_limits_conf *limits)
 {
-    const uint32_t per_s = limits->flooder_handshakes_per_s;
+    const uint64_t interval_ns =
+        limits->flooder_handshakes_per_s == 0 ? 0 : FG_S / limits->flooder_handshakes_per_s;
+    const uint32_t burst = limits->flooder_handshakes_burst;
     const uint64_t wait_max_ns = limits->flooder_wait_max_ns;
     const uint64_t timeout_ns = limits->handshake_timeout_ns;
     return (struct fg_flood_pace){.free = limits->h2_overhead_burst,
-                                  .interval_ns = per_s == 0 ? 0 : FG_S / per_s,
+                                  .interval_ns = interval_ns,
+                                  .early_ns = burst == 0 ? 0 : (burst - 1) * interval_ns,
                                   .wait_max_ns =
                                       wait_max_ns < timeout_ns ? wait_max_ns : timeout_ns};
 }

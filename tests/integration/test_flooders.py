@@ -41,7 +41,8 @@ def start(launch, wait_max):
                                   "private_key": str(fg.key)},
                                  {"name": "plain", "address": f"127.0.0.1:{fg.redirect_port}", "kind": "plain"}],
         "limits": {"threads": 2, "http2_overhead_burst": 100, "http2_overhead_per_second": 100,
-                   "flooder_handshakes_per_second": 1, "flooder_wait_max": wait_max},
+                   "flooder_handshakes_per_second": 1, "flooder_handshakes_burst": 1,
+                   "flooder_wait_max": wait_max},
         "routes": [{"match": {"path": "/direct"}, "respond": {"status": 200, "body": "direct"}}],
     })
 

@@ -125,6 +125,25 @@ static void who_owes_much_comes_now_and_then(void **state)
     assert_int_equal(comes(&pace, FIRST, UINT64_MAX), 0);
 }
 
+static void some_at_once_need_not_wait(void **state)
+{
+    (void)state;
+    const struct fg_flood_pace pace = {
+        .free = 1000, .interval_ns = S / 10, .early_ns = S / 5, .wait_max_ns = S / 10};
+    fg_flood_debts_add(&debts, FIRST, UINT64_MAX, 10 * S);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(comes(&pace, FIRST, 10 * S), 0);
+    assert_int_equal(comes(&pace, FIRST, 10 * S), S / 10);
+    assert_int_equal(comes(&pace, FIRST, 10 * S), TURNED_AWAY);
+    fg_flood_debts_add(&debts, FIRST, UINT64_MAX, 11 * S);
+    assert_int_equal(comes(&pace, FIRST, 11 * S),
+                     0); /* what was not used is there again, no more */
+    assert_int_equal(comes(&pace, FIRST, 11 * S), 0);
+    assert_int_equal(comes(&pace, FIRST, 11 * S), 0);
+    assert_int_equal(comes(&pace, FIRST, 11 * S), S / 10);
+    assert_int_equal(comes(&pace, FIRST, 5 * S), 0); /* the clock went back */
+}
+
 static void a_clock_that_went_back_keeps_nobody_out(void **state)
 {
     (void)state;
@@ -158,6 +177,7 @@ int main(void)
         cmocka_unit_test_setup(whoever_owes_less_gives_way, set_up),
         cmocka_unit_test_setup(follows_a_new_law, set_up),
         cmocka_unit_test_setup(who_owes_much_comes_now_and_then, set_up),
+        cmocka_unit_test_setup(some_at_once_need_not_wait, set_up),
         cmocka_unit_test_setup(a_clock_that_went_back_keeps_nobody_out, set_up),
         cmocka_unit_test_setup(comes_as_it_likes_without_a_pace, set_up),
     };
