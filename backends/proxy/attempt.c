@@ -206,7 +206,7 @@ static void begin_h1(struct fg_proxy_attempt *attempt)
 {
     struct fg_proxy_request *request = attempt->request;
     struct fg_proxy_thread *thread = request->thread;
-    if (fg_tunnel_is_asked(request) && !fg_tunnel_try_begin(request)) {
+    if (request->is_upgrade && !fg_tunnel_try_begin(request)) {
         fg_proxy_request_on_tunnels(attempt);
         return;
     }
@@ -381,7 +381,7 @@ void fg_attempt_on_unplaced(struct fg_proxy_attempt *attempt)
         fg_proxy_request_on_share(attempt);
         return;
     }
-    if (fg_tunnel_is_asked(request) && !fg_tunnel_may_ask(request)) {
+    if (request->is_upgrade && !fg_tunnel_may_ask(request)) {
         fg_proxy_request_on_tunnels(attempt);
         return;
     }

@@ -436,13 +436,11 @@ uint64_t fg_proxy_request_owner(struct fg_proxy_request *request);
 /* ---- tunnels.c: how many there may be ---- */
 
 void fg_tunnels_init(struct fg_proxy_thread *thread);
-/* May the request hold a connection of its own for hours? */
-static inline bool fg_tunnel_is_asked(const struct fg_proxy_request *request)
-{
-    return request->is_upgrade || request->ex->is_lasting;
-}
 /* Before there is a connection: false when no tunnel could be opened. */
 bool fg_tunnel_may_ask(struct fg_proxy_request *request);
+/* The head of its answer is there: may it hold its connection for as long as the answer lasts? One
+ * that says how long it is lasts no longer than others. */
+FG_MUST_USE bool fg_tunnel_may_last(struct fg_proxy_attempt *attempt);
 /* It has a connection of its own: is counted, or refused. */
 FG_MUST_USE bool fg_tunnel_try_begin(struct fg_proxy_request *request);
 /* How many its client has, of this loop. */

@@ -539,6 +539,11 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
         return false;
     }
     choose(attempt);
+    if (!is_end && !fg_tunnel_may_last(attempt)) {
+        fg_attempt_judge_host(attempt, false);
+        fg_proxy_request_on_tunnels(attempt);
+        return false;
+    }
     tell_answerer(attempt);
     ex->answer_never_indexed = response->never_indexed;
     attempt->head_ns = fg_clock_monotonic_ns() - attempt->started_ns;

@@ -2,7 +2,7 @@
  * tunnels.c: how many of a cluster's connections WebSockets may hold, and one client of these.
  * Job      a tunnel holds a connection to a server for hours, without work for anybody: bounded, so
  *          that requests have connections, too, and one client cannot have all tunnels. An answer
- *          that lasts (server-sent events) is one as well.
+ *          that lasts (server-sent events) is one as well, from its head on.
  * Thread   the owning event loop; shares are divided among the loops.
  * Never    ends a tunnel, or counts one that is a stream of a shared connection.
  * Law      one more: used < tunnels, and used < tunnels / 2 or held < share.
@@ -44,6 +44,15 @@ bool fg_tunnel_try_begin(struct fg_proxy_request *request)
 bool fg_tunnel_may_ask(struct fg_proxy_request *request)
 {
     return fg_cluster_may_share(&request->thread->proxy->conf) || fg_tunnel_try_begin(request);
+}
+
+bool fg_tunnel_may_last(struct fg_proxy_attempt *attempt)
+{
+    struct fg_proxy_request *request = attempt->request;
+    bool is_stream =
+        request->ex->is_lasting && !request->is_upgrade && attempt->response.content_length == -1;
+    bool is_shared = attempt->stream_id != 0;
+    return !is_stream || is_shared || fg_tunnel_try_begin(request);
 }
 
 void fg_tunnel_end(struct fg_proxy_request *request)

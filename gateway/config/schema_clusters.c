@@ -299,7 +299,7 @@ static const struct fg_key limit_keys[] = {
      .zero_word = "auto",
      .min = 1,
      .max = 1000000,
-     .doc = "WebSockets, and requests of routes with `stream_idle_timeout` (but "
+     .doc = "WebSockets, and answers without a length on routes with `stream_idle_timeout` (but "
             "`stream_holds_slot`), that hold a connection each; `auto`: three quarters of "
             "`max_connections`, so that others have some, too."},
     {.name = "tunnels_share",

@@ -9,6 +9,7 @@ import pytest
 
 import wire
 from harness import wait_for
+from test_policies import in_background, join
 from upstreams import H2Requests, SocketServer, serving
 from wire import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, frame
 
@@ -191,3 +192,19 @@ def test_events_leave_connections_to_other_requests(launch, recorder):
         assert answers == [200] * 7 + [503] * 4 and b"cluster_tunnels" in client.bodies[21]
         assert client.get(23, "/good") == 200
     gateway.wait_stats(lambda stats: stats["backends"]["app"]["limits"]["tunnels"]["used"] == 0)
+
+
+def test_answers_that_end_are_no_events(launch, upstream):
+    """On a route for both, requests that are waited for and answers that say how long they are hold no tunnel."""
+    backend = upstream()
+    backend.gate.clear()
+    gateway = launch({
+        "clusters": {"app": {"endpoints": [backend.address], "concurrency": {"kind": "fixed", "limit": 16},
+                             "max_connections": 16, "limits": {"tunnels": 1}}},
+        "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "stream_idle_timeout": "60s"}]})
+    threads, answers = in_background(gateway, "/", 12)
+    wait_for(lambda: backend.in_flight == 12)
+    assert gateway.stats()["backends"]["app"]["limits"]["tunnels"]["used"] == 0
+    backend.gate.set()
+    join(threads)
+    assert [answer.status_code for answer in answers] == [200] * 12
