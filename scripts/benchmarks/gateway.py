@@ -5,8 +5,10 @@ The gateway beside its peers: what a request, a connection and a handshake cost.
           20,000 a second, and 2,000 with nothing to batch; system calls; handshakes; idle connections
   cache   a cached object of 1 KiB and of 64 KiB; a request that a rate limit refuses, beside the cached 1 KiB
 
-Interleaved rounds, so that a machine that gets slower gets slower for all; medians.
+Interleaved rounds, so that a machine that gets slower gets slower for all; medians. Where a process's memory happens to
+lie makes it a tenth faster or slower for as long as it runs, so each round of requests has servers of its own.
 """
+import contextlib
 import os
 import pathlib
 import re
@@ -89,12 +91,27 @@ def table(title, names, head, rows, cost_column):
         print(f"| {name} | {figures} | {rows[name][cost_column] / best:.2f} |", flush=True)
 
 
-def measure_regime(site, names, regime):
-    title, path, requests, arguments = regime
-    for name in names:
-        ask(site, name, path, min(requests, 4000), arguments)  # connections, caches and pages are warm
-    rows = medians(interleaved(names, ROUNDS, lambda name: ask(site, name, path, requests, arguments), title))
-    table(title, names, ["requests/s", "CPU us a request", "p99 us", "not 2xx"], rows, 1)
+@contextlib.contextmanager
+def fresh_site(binary, folder):
+    """Servers that have done nothing yet."""
+    with machine.running([]) as processes, tempfile.TemporaryDirectory(dir=folder) as fresh:
+        os.chmod(fresh, 0o755)  # a server's worker may be another user
+        yield peers.Site(pathlib.Path(fresh), processes, binary)
+
+
+def measure_regimes(binary, folder, names, regimes):
+    results = {title: {name: [] for name in names} for title, *_ in regimes}
+    for number in range(ROUNDS):
+        with fresh_site(binary, folder) as site:
+            for title, path, requests, arguments in regimes:
+                for name in names:
+                    ask(site, name, path, min(requests, 4000), arguments)  # connections, caches and pages are warm
+                for step in range(len(names)):
+                    name = names[(number + step) % len(names)]
+                    results[title][name].append(ask(site, name, path, requests, arguments))
+                    print(f"  {title}, round {number + 1}/{ROUNDS}: {name}", file=sys.stderr)
+    for title in results:
+        table(title, names, ["requests/s", "CPU us a request", "p99 us", "not 2xx"], medians(results[title]), 1)
 
 
 def measure_refusals(site):
@@ -192,9 +209,7 @@ def weigh_idle(site, name, path):
 def measure_idle(binary, folder, names):
     """By servers that have done nothing else: what earlier loads left in a heap would hide some of it."""
     for title, path in (("that has asked nothing", None), ("after one request", "/1k")):
-        with machine.running([]) as processes, tempfile.TemporaryDirectory(dir=folder) as fresh:
-            os.chmod(fresh, 0o755)
-            site = peers.Site(pathlib.Path(fresh), processes, binary)
+        with fresh_site(binary, folder) as site:
             table(f"Memory of an idle HTTP/2 connection {title} ({CONNECTIONS} open)", names, ["KiB"],
                   {name: [weigh_idle(site, name, path)] for name in names}, 0)
 
@@ -211,13 +226,12 @@ def run(kind, folder):
     binary = machine.prepare("FG_PACKAGES_BENCH")
     machine.describe(peers.versions(binary))
     print(f"load: h2load, {ROUNDS} interleaved rounds, medians; one worker thread for each server, all on one core, "
-          "the load and the upstream on the other")
-    with machine.running([]) as processes:
-        site = peers.Site(folder, processes, binary)
-        for regime in REGIMES[kind]:
-            measure_regime(site, peers.NAMES, regime)
+          "the load and the upstream on the other; servers started anew for each round of requests")
+    measure_regimes(binary, folder, peers.NAMES, REGIMES[kind])
+    with fresh_site(binary, folder) as site:
         if kind == "proxy":
             measure_connections(site, peers.NAMES)
-            measure_idle(binary, folder, peers.NAMES)
         else:
             measure_refusals(site)
+    if kind == "proxy":
+        measure_idle(binary, folder, peers.NAMES)

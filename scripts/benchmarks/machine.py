@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PORTS_GIVEN = set()
 
 
 def install(*package_lists):
@@ -37,9 +39,15 @@ def program(name):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that are given to clients' connections, one of which could have it before its server does."""
+    ephemeral = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(1024 if ephemeral < 21024 else ephemeral - 20000, max(ephemeral, 2048))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in PORTS_GIVEN:
+                PORTS_GIVEN.add(port)
+                return port
 
 
 def family(pid):
