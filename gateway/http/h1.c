@@ -340,12 +340,16 @@ static size_t body_credit(struct fg_h1 *h1)
 }
 
 /* With what its chunk has announced behind `data`, would the body be too large? */
-static bool exceeds(const struct fg_h1 *h1, struct fg_span data)
+static bool exceeds(struct fg_h1 *h1, struct fg_span data)
 {
-    const struct fg_stream *stream = h1->current;
-    return stream != NULL && !stream->is_refusing &&
-           stream->req.bytes_in + h1->gather_len + data.len + h1->chunked.left >
-               stream->req.ex.body_bytes_max;
+    struct fg_stream *stream = h1->current;
+    if (stream == NULL || stream->is_refusing)
+        return false;
+    uint64_t bytes = stream->req.bytes_in + h1->gather_len + data.len + h1->chunked.left;
+    if (bytes <= stream->req.ex.body_bytes_max)
+        return false;
+    stream->req.bytes_chunked = bytes;
+    return true;
 }
 
 static size_t read_chunked(struct fg_h1 *h1, struct fg_span input, size_t credit)

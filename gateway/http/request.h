@@ -100,6 +100,7 @@ struct fg_request {
 
     /* counted by the codec, valid in on_done */
     uint64_t bytes_in;      /* request body */
+    uint64_t bytes_chunked; /* with what a chunk has announced; of one that is too large for that */
     uint64_t bytes_out;     /* response body */
     uint64_t first_byte_ns; /* monotonic; response head handed to the socket; 0: never */
     bool was_aborted;       /* the answer did not end cleanly */

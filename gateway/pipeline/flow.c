@@ -606,9 +606,11 @@ static void on_writable(struct fg_request *req)
 static void note_codecs_answer(struct fg_flow *flow, enum fg_gone_reason reason)
 {
     const struct fg_exchange *ex = &flow->req->ex;
-    const uint64_t came = flow->req->bytes_in;
+    const struct fg_request *req = flow->req;
     const uint64_t timeout_ms = flow->thread->pipeline->config->limits.body_timeout_ns / FG_MS;
     if (reason == FG_GONE_TOO_LARGE) {
+        const uint64_t came =
+            req->bytes_chunked > req->bytes_in ? req->bytes_chunked : req->bytes_in;
         const bool is_declared = ex->content_length > 0 && (uint64_t)ex->content_length > came;
         fg_flow_note_refusal(
             flow, &(struct fg_refusal){.reason = FG_REFUSED_BODY_TOO_LARGE,

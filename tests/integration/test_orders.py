@@ -269,7 +269,7 @@ def watched(gateway, client, orders):
 
 
 def test_nobody_has_all_event_streams(launch):
-    gateway = launch({**shop(redis={"commands_in_flight_max": 20}, fulfil={"workers": 0}), "limits": {"threads": 1}})
+    gateway = launch({**shop(redis={"commands_in_flight_max": 20}, fulfil={"workers": "off"}), "limits": {"threads": 1}})
     user = User(gateway, http2=True)
     orders = [user.order().json()["order_id"] for _ in range(11)]
     with watched(gateway, user.client, orders[:10]):
@@ -285,7 +285,7 @@ def test_nobody_has_all_event_streams(launch):
 
 
 def test_one_order_has_so_many_watchers(launch):
-    gateway = launch({**shop(fulfil={"workers": 0}), "limits": {"threads": 1}})
+    gateway = launch({**shop(fulfil={"workers": "off"}), "limits": {"threads": 1}})
     user = User(gateway, http2=True)
     order = user.order().json()["order_id"]
     with watched(gateway, user.client, [order] * 32):
