@@ -255,6 +255,7 @@ def test_breakers(site):
     for name, code, policy in (("broken", "breaker_open", "breaker"), ("shut", "endpoints_open", "endpoint_breaker")):
         assert site.get(f"/{name}").status_code == 503
         wait_for(lambda: site.get(f"/{name}").json()["error"]["code"] == code)
+        site.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0)  # the last one is counted, too
         error = check_everywhere(site, f"/{name}", 503, code, policy)
         assert (error["value"], error["limit"]) == (1, 1)  # failures in a row; of one endpoint
         assert 1000 < error["retry_after_ms"] < 67000
