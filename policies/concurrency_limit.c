@@ -14,9 +14,11 @@
  *          crowd comes to an idle backend tells of both and is left out: it would double once more.
  * Ramp     windows need several answers a slot, and of a slow backend none has come when those who
  *          wait have to be refused: whoever knows nothing may not refuse. So
- *             held   while all slots are held and none is given back, the limit is raised: before
- *                    any answer it is doubled each tenth of a second, later each 250 ms and four
- *                    usual latencies; by a quarter once the slots were found
+ *             held   while all slots are held and none is given back with a result, the limit is
+ *                    raised: before any answer it is doubled each tenth of a second, later each
+ *                    250 ms and four usual latencies; by a quarter once the slots were found. A
+ *                    slot whose result is ignored (an upload's, whose client is slow) goes to the
+ *                    next one and says nothing of whether the backend has room for both
  *             share  where those who are answered in a time, times what they take, are less than a
  *                    quarter of those in flight (Little's law), others hold the slots and do not
  *                    stand in the way: each answer as quick as the first ones adds a slot
@@ -687,14 +689,19 @@ void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl)
     cl->was_limited = true;
 }
 
+void fg_concurrency_limit_note_spare(struct fg_concurrency_limit *cl)
+{
+    cl->held_since_ns = 0;
+}
+
 bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
     if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max)
         return false;
-    if (cl->held_since_ns == 0 || cl->held_released != cl->released_total ||
+    if (cl->held_since_ns == 0 || cl->held_results != cl->results_total ||
         now_ns < cl->held_since_ns) {
         cl->held_since_ns = now_ns == 0 ? 1 : now_ns;
-        cl->held_released = cl->released_total;
+        cl->held_results = cl->results_total;
         return false;
     }
     if (now_ns - cl->held_since_ns < held_max_ns(cl))
@@ -716,7 +723,7 @@ uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *c
 
 bool fg_concurrency_limit_is_held(const struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
-    if (!is_adaptive(cl) || cl->held_since_ns == 0 || cl->held_released != cl->released_total)
+    if (!is_adaptive(cl) || cl->held_since_ns == 0 || cl->held_results != cl->results_total)
         return false;
     double held_ns = (double)fg_subtract_floor(now_ns, cl->held_since_ns);
     return held_ns >= fmax(HELD_LEAST_NS, 2 * cl->usual_ns);
@@ -729,6 +736,7 @@ void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_
     uint32_t in_flight = cl->in_flight;
     cl->in_flight--;
     cl->released_total++;
+    cl->results_total += outcome != FG_CONCURRENCY_IGNORED;
     if (!is_adaptive(cl))
         return;
     if (outcome == FG_CONCURRENCY_SUCCESS) {

@@ -82,11 +82,12 @@ struct fg_concurrency_limit {
     uint64_t share_since_ns; /* of answers, of late: when it was begun to count them, */
     uint32_t share_count;
     uint64_t share_in_flight_sum;
-    uint64_t held_since_ns; /* no slot was given back since; 0: nobody was seen to wait */
-    uint64_t held_released; /* released_total then */
+    uint64_t held_since_ns; /* no result came since; 0: nobody was seen to wait, or one was free */
+    uint64_t held_results;  /* results_total then */
     /* counters */
     uint64_t acquired_total;
     uint64_t released_total;
+    uint64_t results_total; /* ... with a result that is not ignored */
     uint64_t refused_total; /* in shadow: would have been */
     uint64_t windows_total;
 };
@@ -106,16 +107,19 @@ void fg_concurrency_limit_retake(struct fg_concurrency_limit *cl);
 /* Somebody would have used a further slot: without this the limit has no reason to grow. */
 void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl);
 
+/* A slot is free and nobody waits for one: who waits later has not waited since before. */
+void fg_concurrency_limit_note_spare(struct fg_concurrency_limit *cl);
+
 /*
- * Somebody waits. True: the limit was raised, as nobody has given a slot back for so long that
- * those who wait would never learn whether there is room for them. At or after held_until, which is
- * UINT64_MAX where that cannot be.
+ * Somebody waits. True: the limit was raised, as no slot has come back with a result for so long
+ * that those who wait would never learn whether there is room for them. At or after held_until,
+ * which is UINT64_MAX where that cannot be.
  */
 bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t now_ns);
 uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *cl);
 
-/* All slots are held for longer than answers take, and none came free: who waits does not show that
- * too much is asked for. */
+/* All slots are held for longer than answers take, and none came back with a result: who waits does
+ * not show that too much is asked for. */
 bool fg_concurrency_limit_is_held(const struct fg_concurrency_limit *cl, uint64_t now_ns);
 
 /* Give a slot back; `latency_ns` is the backend's own time, without waiting in our queue. */

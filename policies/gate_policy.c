@@ -8,8 +8,9 @@
  *          of a class may wait whatever the level, if ageing is on: no class starves. Nobody waits
  *          for a backend that the breaker has shut. While the level refuses newcomers, those of
  *          its class and below that have waited too long leave, too. Who waits for slots that are
- *          held and of which none comes free has more of them opened (concurrency_limit): to be
- *          refused for want of room there has to be a sign that there is none.
+ *          held and of which none comes back with a result has more of them opened
+ *          (concurrency_limit): to be refused for want of room there has to be a sign that there
+ *          is none.
  */
 #include "policies/gate_policy.h"
 
@@ -385,8 +386,8 @@ void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
 {
     account_held(gate, now_ns);
     enum fg_breaker_outcome breaker = breaker_outcome(gate, result);
-    fg_admission_queue_set_held(&gate->queue, false);
     fg_concurrency_limit_release(&gate->limit, now_ns, result->latency_ns, result->limit);
+    fg_admission_queue_set_held(&gate->queue, fg_concurrency_limit_is_held(&gate->limit, now_ns));
     learn_held(gate);
     if (result->limit == FG_CONCURRENCY_SUCCESS)
         learn_service(gate, result->latency_ns);
@@ -394,6 +395,8 @@ void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
         fg_circuit_breaker_record(&gate->breaker, now_ns, result->was_probe, breaker,
                                   result->latency_ns);
     let_in(gate, turns, now_ns);
+    if (is_slot_to_spare(gate))
+        fg_concurrency_limit_note_spare(&gate->limit);
 }
 
 void fg_gate_policy_expire(struct fg_gate_policy *gate, uint64_t now_ns,

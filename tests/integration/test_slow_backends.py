@@ -1,9 +1,11 @@
 """A backend that takes its time is not full: who comes while it has answered nobody yet is not refused."""
+import contextlib
 import threading
 
 import pytest
 
-from harness import wait_for
+import wire
+from harness import read_response, wait_for
 from test_policies import in_background, join
 
 CROWD = 60
@@ -49,3 +51,20 @@ def test_long_polls_shut_no_quick_ones_out(launch, upstream, count):
     join(polls)
     assert {answer.status_code for answer in quick + answers} == {200}
     wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
+
+
+def test_uploads_that_come_slowly_say_nothing_of_how_many_there_may_be(launch, upstream):
+    """Each has a slot for a moment; that it then goes to the next one does not mean that there are no more."""
+    gateway = launch({"listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+                      "clusters": {"app": {"endpoints": [upstream().address], "queue": {"wait_max": "60s"}}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "120s"}]})
+    with contextlib.ExitStack() as stack:
+        uploads = [stack.enter_context(wire.connect(gateway.port, source=f"127.0.1.{1 + i}")) for i in range(200)]
+        for upload in uploads:
+            upload.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nabc")
+        wait_for(lambda: gateway.gate("app")["queue"]["queued_total"] >= 190, what="all of them")
+        wait_for(lambda: gateway.gate("app")["queue"]["waiting"] == gateway.gate("app")["concurrency"]["in_flight"] == 0)
+        assert gateway.gate("app")["concurrency"]["limit"] >= 64
+        for upload in uploads:
+            upload.sendall(b"def")
+        assert {read_response(upload.makefile("rb"))[0] for upload in uploads} == {200}

@@ -410,6 +410,22 @@ static void a_slot_that_is_given_back_starts_the_time_anew(void **state)
     assert_int_equal(fg_concurrency_limit_current(&cl), 8);
 }
 
+static void one_that_says_nothing_does_not(void **state)
+{
+    (void)state;
+    struct fg_concurrency_limit cl = limit_of(FG_CONCURRENCY_GRADIENT2, 4);
+    fill(&cl);
+    assert_false(fg_concurrency_limit_note_wait(&cl, S));
+    fg_concurrency_limit_release(&cl, S + 90 * MS, 90 * MS, FG_CONCURRENCY_IGNORED);
+    fill(&cl);
+    assert_true(fg_concurrency_limit_is_held(&cl, S + 90 * MS));
+    assert_true(fg_concurrency_limit_note_wait(&cl, S + 100 * MS));
+    assert_int_equal(fg_concurrency_limit_current(&cl), 8);
+    fg_concurrency_limit_note_spare(&cl);
+    assert_false(fg_concurrency_limit_is_held(&cl, 2 * S));
+    assert_false(fg_concurrency_limit_note_wait(&cl, 2 * S));
+}
+
 /* It may only be a pause of a backend whose slots are known. */
 static void slots_that_were_found_bring_a_quarter_more(void **state)
 {
@@ -512,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_goes_wrong_does_not_stop_it),
         cmocka_unit_test(the_limit_is_never_exceeded),
         cmocka_unit_test(while_nothing_is_known_slots_that_are_held_bring_more),
+        cmocka_unit_test(one_that_says_nothing_does_not),
         cmocka_unit_test(a_slot_that_is_given_back_starts_the_time_anew),
         cmocka_unit_test(slots_that_were_found_bring_a_quarter_more),
         cmocka_unit_test(each_slow_answer_brings_a_slot_until_they_wait),

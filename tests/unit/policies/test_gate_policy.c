@@ -148,6 +148,64 @@ static void a_crowd_before_a_slow_backend_gets_in_while_it_may_wait(void **state
     assert_int_equal(admitted, 196);
 }
 
+/* Each has a slot for a tenth of a second, in which nobody learns anything of the backend. */
+static void uploads_that_take_long_are_all_let_in(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(4, 1024);
+    config.limit = fg_concurrency_limit_config_default(FG_CONCURRENCY_GRADIENT2);
+    config.queue.target_ns = 20 * MS;
+    config.queue.interval_ns = 100 * MS;
+    const struct fg_gate_result set_aside = {.limit = FG_CONCURRENCY_IGNORED};
+    static struct fg_gate_entry crowd[300];
+    static uint64_t since_ns[300];
+    memset(crowd, 0, sizeof(crowd));
+    struct fg_gate_turns turns = {0};
+    size_t in = 0, left = 0;
+    fg_gate_policy_init(&gate, &config, 0);
+    for (size_t i = 0; i < 300; i++) {
+        if (enter(&gate, &crowd[i], MS, &turns) == FG_GATE_ADMITTED)
+            since_ns[in++] = MS;
+    }
+    for (uint64_t now_ns = MS; left < 300; now_ns += MS) {
+        turns = (struct fg_gate_turns){0};
+        for (; left < in && now_ns - since_ns[left] >= 100 * MS; left++)
+            fg_gate_policy_leave(&gate, now_ns, &set_aside, &turns);
+        if (fg_gate_policy_next_expiry_ns(&gate) <= now_ns)
+            fg_gate_policy_expire(&gate, now_ns, &turns);
+        for (struct fg_gate_entry *entry = turns.first; entry != NULL; entry = entry->next_turn) {
+            assert_int_equal(entry->verdict, FG_GATE_ADMITTED);
+            since_ns[in++] = now_ns;
+        }
+        assert_true(now_ns < S);
+    }
+    assert_int_equal(gate.limit.in_flight, 0);
+}
+
+/* Nobody waited then: the time begins with the next one that does. */
+static void slots_that_were_free_meanwhile_were_not_held(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(1, 2);
+    config.limit = fg_concurrency_limit_config_default(FG_CONCURRENCY_GRADIENT2);
+    config.limit.limit_initial = 1;
+    const struct fg_gate_result set_aside = {.limit = FG_CONCURRENCY_IGNORED};
+    struct fg_gate_entry a = {0}, b = {0};
+    struct fg_gate_turns turns = {0};
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_int_equal(enter(&gate, NULL, MS, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(enter(&gate, &a, MS, &turns), FG_GATE_QUEUED);
+    fg_gate_policy_leave(&gate, 51 * MS, &set_aside, &turns);
+    assert_ptr_equal(turns.first, &a);
+    fg_gate_policy_leave(&gate, 61 * MS, &set_aside, &turns);
+    assert_int_equal(enter(&gate, NULL, S, &turns), FG_GATE_ADMITTED);
+    assert_int_equal(enter(&gate, &b, S, &turns), FG_GATE_QUEUED);
+    assert_int_equal(fg_concurrency_limit_current(&gate.limit), 1);
+    assert_true(fg_gate_policy_next_expiry_ns(&gate) == S + 100 * MS);
+}
+
 static void who_leaves_the_line_is_gone_and_who_had_a_turn_is_not(void **state)
 {
     (void)state;
@@ -434,6 +492,8 @@ int main(void)
         cmocka_unit_test(without_memory_nothing_waits),
         cmocka_unit_test(waits_no_longer_than_it_may),
         cmocka_unit_test(a_crowd_before_a_slow_backend_gets_in_while_it_may_wait),
+        cmocka_unit_test(uploads_that_take_long_are_all_let_in),
+        cmocka_unit_test(slots_that_were_free_meanwhile_were_not_held),
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
         cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
         cmocka_unit_test(passing_without_doubt_is_for_a_closed_breaker),
