@@ -290,6 +290,18 @@ enum fg_breaker_verdict fg_circuit_breaker_try_pass(struct fg_circuit_breaker *c
     return FG_BREAKER_PROBE;
 }
 
+bool fg_circuit_breaker_resume(struct fg_circuit_breaker *cb, uint64_t now_ns)
+{
+    uint64_t left_ns;
+    if (cb->state == FG_BREAKER_OPEN && !is_shut(cb, now_ns, &left_ns))
+        set_state(cb, FG_BREAKER_HALF_OPEN, now_ns);
+    if (cb->state != FG_BREAKER_HALF_OPEN)
+        return false;
+    cb->probes_in_flight++;
+    cb->probes_total++;
+    return true;
+}
+
 /* The place of a probe has come free: those who may have it are asked from now on. */
 static void give_probe_back(struct fg_circuit_breaker *cb, uint64_t now_ns)
 {

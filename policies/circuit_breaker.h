@@ -113,6 +113,13 @@ bool fg_circuit_breaker_is_shut(struct fg_circuit_breaker *cb, enum fg_priority 
                                 uint64_t now_ns, uint64_t *retry_after_ns);
 
 /*
+ * A call that had passed and was recorded as CANCELLED, since its caller was slow to say it, is
+ * said: what becomes of it tells of the backend now. Its caller records it once more; true: as a
+ * probe. It is under way whatever happens, so it needs no place among those let through.
+ */
+bool fg_circuit_breaker_resume(struct fg_circuit_breaker *cb, uint64_t now_ns);
+
+/*
  * `latency_ns` is how long the call took to answer or fail: it began so long ago. CANCELLED says
  * nothing, but frees a probe.
  */

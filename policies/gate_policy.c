@@ -258,10 +258,11 @@ bool fg_gate_policy_try_extra(struct fg_gate_policy *gate, uint64_t now_ns)
     return is_slot_to_spare(gate) && fg_concurrency_limit_try_acquire(&gate->limit);
 }
 
-void fg_gate_policy_retake(struct fg_gate_policy *gate, uint64_t now_ns)
+bool fg_gate_policy_retake(struct fg_gate_policy *gate, bool passed_breaker, uint64_t now_ns)
 {
     account_held(gate, now_ns);
     fg_concurrency_limit_retake(&gate->limit);
+    return gate->has_breaker && passed_breaker && fg_circuit_breaker_resume(&gate->breaker, now_ns);
 }
 
 enum fg_gate_verdict fg_gate_policy_enter(struct fg_gate_policy *gate, struct fg_gate_entry *entry,

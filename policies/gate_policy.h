@@ -138,8 +138,9 @@ bool fg_gate_policy_try_enter(struct fg_gate_policy *gate, uint32_t compound, ui
 bool fg_gate_policy_try_extra(struct fg_gate_policy *gate, uint64_t now_ns);
 
 /* Who has left while its client was to send the rest of the request is back, as it has come: the
- * server has it, and works. In flight may be more than the limit then; nobody else is let in. */
-void fg_gate_policy_retake(struct fg_gate_policy *gate, uint64_t now_ns);
+ * server has it, and works. In flight may be more than the limit then; nobody else is let in. True:
+ * it leaves as a probe of the breaker, which had let it pass. */
+bool fg_gate_policy_retake(struct fg_gate_policy *gate, bool passed_breaker, uint64_t now_ns);
 
 /*
  * `entry`, which got QUEUED, turns out to weigh this. QUEUED: it waits on, or its turn was handed

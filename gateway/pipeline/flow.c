@@ -128,6 +128,11 @@ static bool is_clients_turn(const struct fg_flow *flow)
 
 /* ---- uploads that take long ---- */
 
+/*
+ * The breaker hears nothing of the time in which a server waits for a client, and a probe gives its
+ * place to others: slow clients would keep the backend shut. But it hears how the request ends once
+ * it is whole, or a backend that all fail before would be called for ever where uploads are slow.
+ */
 static void park(struct fg_flow *flow)
 {
     uint64_t now_ns = fg_clock_monotonic_ns();
@@ -141,21 +146,23 @@ static void park(struct fg_flow *flow)
         fg_gate_leave(slot->gate, now_ns, 0, FG_CONCURRENCY_IGNORED, passed_breaker,
                       passed_breaker && flow->was_probe, FG_BREAKER_CANCELLED);
     }
-    flow->passed_breaker = flow->was_probe = false; /* it has heard that nothing is known */
+    flow->was_probe = false;
 }
 
-/* The request is whole: from now on it is work. */
-static void unpark(struct fg_flow *flow)
+/* It is work: since now, as the request is whole, or since before. */
+static void unpark(struct fg_flow *flow, uint64_t since_ns)
 {
     uint64_t now_ns = fg_clock_monotonic_ns();
     for (size_t i = 0; i < FG_SLOT_COUNT; i++) {
         struct fg_flow_slot *slot = &flow->slots[i];
         if (!slot->is_parked)
             continue;
-        fg_gate_retake(slot->gate, now_ns);
+        bool passed_breaker = i == FG_SLOT_BACKEND && flow->passed_breaker;
+        if (fg_gate_retake(slot->gate, passed_breaker, now_ns))
+            flow->was_probe = true;
         slot->is_parked = false;
         slot->is_held = true;
-        slot->since_ns = now_ns;
+        slot->since_ns = since_ns;
     }
 }
 
@@ -178,12 +185,15 @@ static void look_at_upload(struct fg_flow *flow)
 }
 
 /* Before its answer began: only time that the route grants the backend says by itself that this
- * one fails. */
+ * one fails. An upload that was the client's to go on with may be the server's to take since. */
 static void leave_late(struct fg_flow *flow)
 {
-    if (is_clients_turn(flow))
+    if (is_clients_turn(flow)) {
         fg_flow_leave_backend(flow, FG_CONCURRENCY_IGNORED, FG_BREAKER_CANCELLED);
-    else if (flow->is_deadline_clients)
+        return;
+    }
+    unpark(flow, flow->backend_started_ns);
+    if (flow->is_deadline_clients)
         fg_flow_leave_backend(flow, FG_CONCURRENCY_CUT_SHORT, FG_BREAKER_CUT_SHORT);
     else
         fg_flow_leave_backend(flow, FG_CONCURRENCY_DROPPED, FG_BREAKER_FAILURE);
@@ -579,7 +589,7 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
     if (flow->silence_max_ns > 0)
         flow->moved_ns = fg_flow_now_ns(flow);
     if (flow->is_backend_open && is_last)
-        unpark(flow);
+        unpark(flow, fg_clock_monotonic_ns());
     if (flow->is_backend_open)
         fg_flow_give_body(flow, data, len, is_last);
     else if (flow->state == FG_FLOW_WAITING)

@@ -176,11 +176,12 @@ bool fg_gate_try_extra(struct fg_gate *gate, uint64_t now_ns)
     return is_admitted;
 }
 
-void fg_gate_retake(struct fg_gate *gate, uint64_t now_ns)
+bool fg_gate_retake(struct fg_gate *gate, bool passed_breaker, uint64_t now_ns)
 {
     pthread_mutex_lock(&gate->lock);
-    fg_gate_policy_retake(&gate->policy, now_ns);
+    bool is_probe = fg_gate_policy_retake(&gate->policy, passed_breaker, now_ns);
     pthread_mutex_unlock(&gate->lock);
+    return is_probe;
 }
 
 enum fg_gate_verdict fg_gate_reweigh(struct fg_gate_ticket *ticket, struct fg_queue_weight weight,

@@ -58,7 +58,7 @@ bool fg_gate_try_enter(struct fg_gate *gate, uint32_t compound, uint64_t now_ns,
 /* A further slot for who has one, if nobody else wants it; left with an ignored result. */
 bool fg_gate_try_extra(struct fg_gate *gate, uint64_t now_ns);
 /* Back after fg_gate_leave, whose work has come (fg_gate_policy_retake); leaves again later. */
-void fg_gate_retake(struct fg_gate *gate, uint64_t now_ns);
+bool fg_gate_retake(struct fg_gate *gate, bool passed_breaker, uint64_t now_ns);
 
 /* The waiting request turns out to weigh this; unless QUEUED the caller abandons it and refuses. */
 enum fg_gate_verdict fg_gate_reweigh(struct fg_gate_ticket *ticket, struct fg_queue_weight weight,

@@ -96,6 +96,37 @@ def test_uploads_that_take_long_keep_nobody_out(launch, upstream):
     wait_for(lambda: in_flight() == 0)
 
 
+def begin_slowly(gateway, connection, length):
+    """An upload that has no slot any more, when all but its first three bytes are to come."""
+    def active():
+        return gateway.stats()["gateway"]["requests"]["active"]
+    wait_for(lambda: active() == 0)
+    connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\nabc" % length)
+    wait_for(lambda: active() == 1)
+    wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
+
+
+def upload_slowly(gateway):
+    with gateway.raw() as connection:
+        begin_slowly(gateway, connection, 6)
+        connection.sendall(b"def")
+        return read_response(connection.makefile("rb"))[0]
+
+
+def test_what_becomes_of_a_slow_upload_tells_the_breaker(launch, upstream):
+    """It alone: where all are slow, a backend would be called for ever, or never be tried again."""
+    status = [500]
+    backend = upstream(lambda handler: (status[0], {}, b""))
+    gateway = launch(site(backend.address, breaker={
+        "consecutive_failures": FAILURES, "open": "500ms", "open_max": "500ms", "half_open_probes": 1}))
+    assert [upload_slowly(gateway) for _ in range(FAILURES)] == [500] * FAILURES
+    assert gateway.gate("app")["breaker"]["opened_total"] == 1
+    status[0] = 200
+    wait_for(lambda: gateway.gate("app")["breaker"]["state"] == "half_open")
+    assert upload_slowly(gateway) == 200
+    wait_for(lambda: gateway.gate("app")["breaker"]["state"] == "closed", what="it is closed")
+
+
 def test_uploads_that_stand_still_give_their_connections_up(launch, upstream):
     """Not before somebody waits for one, and none that gets on or is all there."""
     backend = upstream()
@@ -121,18 +152,23 @@ def test_uploads_that_stand_still_give_their_connections_up(launch, upstream):
     assert gateway.gate("app")["breaker"]["opened_total"] == 0
 
 
-def test_an_upload_that_the_server_does_not_take_is_the_servers(launch, upstream):
+@pytest.mark.parametrize("pauses", [False, True])
+def test_an_upload_that_the_server_does_not_take_is_the_servers(launch, upstream, pauses):
+    """Whether it was the client's turn for a while, so that it had no slot any more, or not."""
     backend = upstream(read_body=False)
     backend.gate.clear()
     gateway = launch(site(backend.address, route={"timeout": "2s", "body_max": "1GiB"},
                           concurrency={"kind": "fixed", "limit": FAILURES}))
 
     def upload():
-        yield b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n"
+        if not pauses:
+            yield b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n"
         for _ in range(200):
             yield bytes(250000)
     for _ in range(FAILURES):  # one behind the other: those of one instant are one
         with gateway.raw() as connection:  # the answer comes before all is sent
+            if pauses:
+                begin_slowly(gateway, connection, 50000003)
             assert send_and_hear(connection, upload(), lambda heard: b"\r\n\r\n" in heard).startswith(b"HTTP/1.1 504 ")
     assert gateway.gate("app")["breaker"]["state"] == "open"
 

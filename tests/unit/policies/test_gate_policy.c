@@ -242,6 +242,32 @@ static void the_breaker_learns_only_from_calls_that_it_let_pass(void **state)
     assert_true(retry_ns == S);
 }
 
+/* What became whole after it was set aside: its result counts, while half-open as a probe. */
+static void the_breaker_learns_from_uploads_that_took_long(void **state)
+{
+    (void)state;
+    struct fg_gate_policy gate;
+    struct fg_gate_policy_config config = config_of(8, 0);
+    struct fg_gate_turns turns = {0};
+    struct fg_gate_result failed = {.breaker = FG_BREAKER_FAILURE, .passed_breaker = true};
+    fg_gate_policy_init(&gate, &config, 0);
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_false(fg_gate_policy_retake(&gate, true, i * S));
+        fg_gate_policy_leave(&gate, i * S + MS, &failed, &turns);
+    }
+    assert_int_equal(gate.breaker.state, FG_BREAKER_OPEN);
+    assert_false(fg_gate_policy_retake(&gate, true, S + 2 * MS));
+    assert_false(fg_gate_policy_retake(&gate, false, 3 * S)); /* it was never asked */
+    assert_true(fg_gate_policy_retake(&gate, true, 3 * S));
+    assert_int_equal(gate.breaker.state, FG_BREAKER_HALF_OPEN);
+    const struct fg_gate_result probe = {.passed_breaker = true, .was_probe = true};
+    fg_gate_policy_leave(&gate, 3 * S, &probe, &turns);
+    assert_int_equal(gate.breaker.state, FG_BREAKER_CLOSED);
+    config.has_breaker = false;
+    fg_gate_policy_init(&gate, &config, 0);
+    assert_false(fg_gate_policy_retake(&gate, true, 0));
+}
+
 static void passing_without_doubt_is_for_a_closed_breaker(void **state)
 {
     (void)state;
@@ -440,7 +466,7 @@ static void who_comes_back_is_counted_whatever_the_limit(void **state)
     assert_true(fg_gate_policy_try_enter(&gate, normal, 1, &level));
     fg_gate_policy_leave(&gate, 2, &nothing, &turns);
     assert_true(fg_gate_policy_try_enter(&gate, normal, 3, &level));
-    fg_gate_policy_retake(&gate, 4);
+    assert_false(fg_gate_policy_retake(&gate, true, 4)); /* the breaker is closed */
     assert_int_equal(gate.limit.in_flight, 2);
     assert_false(fg_gate_policy_try_enter(&gate, normal, 5, &level));
     fg_gate_policy_leave(&gate, 6, &nothing, &turns);
@@ -496,6 +522,7 @@ int main(void)
         cmocka_unit_test(slots_that_were_free_meanwhile_were_not_held),
         cmocka_unit_test(who_leaves_the_line_is_gone_and_who_had_a_turn_is_not),
         cmocka_unit_test(the_breaker_learns_only_from_calls_that_it_let_pass),
+        cmocka_unit_test(the_breaker_learns_from_uploads_that_took_long),
         cmocka_unit_test(passing_without_doubt_is_for_a_closed_breaker),
         cmocka_unit_test(nobody_waits_for_a_backend_that_is_left_alone),
         cmocka_unit_test(who_is_refused_is_told_no_time_that_nobody_knows),
