@@ -60,6 +60,17 @@ void fg_h1_detach(struct fg_h1 *h1)
     h1->codec.transport->ops->resume_input(h1->codec.transport);
 }
 
+/* Its client is told why, if nothing was answered yet. */
+static void fail_stream(struct fg_stream *stream, enum fg_gone_reason reason,
+                        enum fg_http_error error)
+{
+    fg_stream_gone(stream, reason);
+    if (stream->is_head_sent)
+        stream->req.response_ops->abort(&stream->req);
+    else
+        fg_stream_answer_error(stream, error);
+}
+
 /* An error in what the client sent: answer it if nothing was answered yet, and read no more. */
 static void refuse_connection(struct fg_h1 *h1, enum fg_http_error error)
 {
@@ -72,11 +83,7 @@ static void refuse_connection(struct fg_h1 *h1, enum fg_http_error error)
         return;
     }
     fg_counter_add_owned(&h1->codec.transport->env->stats->protocol_errors, 1);
-    fg_stream_gone(stream, FG_GONE_PROTOCOL);
-    if (stream->is_head_sent)
-        stream->req.response_ops->abort(&stream->req);
-    else
-        fg_stream_answer_error(stream, error);
+    fail_stream(stream, FG_GONE_PROTOCOL, error);
 }
 
 static void on_body_timeout(struct fg_timeout *timeout)
@@ -90,11 +97,7 @@ static void on_body_timeout(struct fg_timeout *timeout)
     }
     fg_counter_add_owned(&env->stats->timeouts, 1);
     fg_h1_close_after(h1, FG_CLOSE_LINGER);
-    fg_stream_gone(stream, FG_GONE_TIMEOUT);
-    if (stream->is_head_sent)
-        stream->req.response_ops->abort(&stream->req);
-    else
-        fg_stream_answer_error(stream, FG_HTTP_BODY_TIMEOUT);
+    fail_stream(stream, FG_GONE_TIMEOUT, FG_HTTP_BODY_TIMEOUT);
 }
 
 static void arm_body(struct fg_h1 *h1)
@@ -567,6 +570,22 @@ static void probe(struct fg_h1 *h1)
 }
 
 /*
+ * The rest of the body will never come: the work ends, and the client is told, if it is there to
+ * read it (RFC 9112 section 8). Behind the head of an answer its missing end says so.
+ */
+static void cut_body(struct fg_h1 *h1)
+{
+    struct fg_stream *stream = h1->current;
+    if (stream->is_head_sent) {
+        h1->codec.transport->ops->close(h1->codec.transport, FG_CLOSE_RESET);
+        return;
+    }
+    h1->reading = FG_H1_READING_NOTHING;
+    fg_timeout_cancel(&stream->body_timeout);
+    fail_stream(stream, FG_GONE_CLIENT_CLOSED, FG_HTTP_BODY_CUT);
+}
+
+/*
  * Whoever has made a whole request and closes its side alone still gets the answer. It may also
  * have left: over TLS that shows, in the clear it is found out. A body that was cut short is no
  * request.
@@ -583,8 +602,10 @@ static void on_eof(struct fg_codec *codec, bool may_listen)
     bool is_whole = h1->reading == FG_H1_READING_NOTHING;
     if (h1->current == NULL)
         transport->ops->wake(transport);
-    else if (!may_listen || !is_whole || h1->current->req.ends_with_input)
+    else if (!may_listen || h1->current->req.ends_with_input)
         transport->ops->close(transport, FG_CLOSE_RESET); /* nobody is left to answer */
+    else if (!is_whole)
+        cut_body(h1);
     else if (!transport->is_tls)
         transport->ops->arm(transport, FG_TIMEOUT_PROBE);
 }

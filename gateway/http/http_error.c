@@ -51,6 +51,8 @@ static const struct {
                                 "The request head did not arrive in time."},
     [FG_HTTP_BODY_TIMEOUT] = {408, "invalid_request", "body_timeout",
                               "The request body did not arrive in time."},
+    [FG_HTTP_BODY_CUT] = {400, "invalid_request", "incomplete_body",
+                          "The connection was closed before the end of the request body."},
     [FG_HTTP_NO_MEMORY] = {503, "overloaded", "no_memory", "No memory is left for this request."},
 };
 

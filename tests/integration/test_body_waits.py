@@ -4,6 +4,7 @@ request holds no place there, and no more memory than twice what has come.
 """
 import contextlib
 import json
+import socket
 
 import pytest
 
@@ -126,6 +127,18 @@ def test_byte_by_byte(site, user, path, is_chunked):
     assert "upload;dur=" in got["server-timing"]
     assert left(site) == had - (path == ORDERS)
     assert site.explain(got["x-request-id"])["hops_ms"]["upload"] > 0
+
+
+@pytest.mark.parametrize("path", [ORDERS, CHAT])
+def test_half_a_body_is_told_so(site, user, path):
+    had = left(site)
+    with wire.connect(site.port) as connection:
+        connection.sendall(head(path, fields_of(user, bytes(100))) + b"{")
+        wait_for(lambda: awaiting(site) == 1)
+        connection.shutdown(socket.SHUT_WR)
+        status, _, answer = read_response(connection.makefile("rb"))
+    assert (status, json.loads(answer)["error"]["code"]) == (400, "incomplete_body")
+    assert awaiting(site) == 0 and left(site) == had
 
 
 def test_several_at_once_on_one_connection(site, user):

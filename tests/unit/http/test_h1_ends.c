@@ -133,8 +133,31 @@ static void takes_no_part_of_a_request_for_a_whole_one(void **state)
         fake_eof(&fake, true);
         assert_int_equal(fake.gones, 1);
         assert_int_equal(fake.lasts, 0);
+        assert_int_equal(fake.dones, 1);
+        assert_int_equal(fake_status(&fake), 400);
+        assert_true(fake_said(&fake, "\"code\":\"incomplete_body\""));
+        assert_true(fake.is_closing);
+        assert_int_equal(fake.close_mode, FG_CLOSE_FLUSH);
+        fake_close(&fake);
+    }
+}
+
+/* Behind the head of an answer, or where the end means that the client has left. */
+static void tells_nobody_of_half_a_request_who_cannot_hear_it(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        struct fake fake;
+        fake_open(&fake, false, NULL);
+        fake_feed_text(&fake, "POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhell");
+        if (i == 0)
+            fg_response_head(fake.last, 200, NULL, 0, false);
+        fake.last->ends_with_input = i == 1;
+        fake_eof(&fake, i != 2);
+        assert_int_equal(fake.gones, 1);
+        assert_int_equal(fake.gone_reason, FG_GONE_CLIENT_CLOSED);
         assert_int_equal(fake.close_mode, FG_CLOSE_RESET);
-        assert_int_equal(fake.out_len, 0);
+        assert_false(fake_said(&fake, " 400 "));
         fake_close(&fake);
     }
 }
@@ -379,6 +402,7 @@ int main(void)
         TEST(tells_that_who_said_no_more_has_left),
         TEST(takes_the_end_for_leaving_where_the_handler_says_so),
         cmocka_unit_test(takes_no_part_of_a_request_for_a_whole_one),
+        cmocka_unit_test(tells_nobody_of_half_a_request_who_cannot_hear_it),
         cmocka_unit_test(times_out_heads_bodies_and_silence),
         cmocka_unit_test(drains),
         cmocka_unit_test(waits_for_one_more_request_while_it_drains),
