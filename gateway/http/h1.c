@@ -496,6 +496,18 @@ static void finish_until(struct fg_h1 *h1, uint64_t said)
     }
 }
 
+/* The client says no more, but may go on listening. */
+static void end_of_tunnel(struct fg_h1 *h1)
+{
+    struct fg_stream *stream = h1->current;
+    h1->reading = FG_H1_READING_NOTHING;
+    if (stream == NULL || stream->is_body_complete)
+        return;
+    stream->is_body_complete = true;
+    if (stream->state == FG_STREAM_OPEN)
+        stream->req.handler->on_body(&stream->req, "", 0, true);
+}
+
 static void on_flushed(struct fg_codec *codec)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
@@ -508,6 +520,8 @@ static void on_flushed(struct fg_codec *codec)
         transport->ops->resume_input(transport);
     if (h1->out.len > 0)
         return;
+    if (h1->has_ended && h1->reading == FG_H1_READING_TUNNEL)
+        end_of_tunnel(h1); /* that was before it opened */
     if (h1->current != NULL)
         return;
     if (h1->is_closing)
@@ -540,18 +554,6 @@ void fg_h1_open_tunnel(struct fg_h1 *h1, struct fg_stream *stream)
     h1->is_until_close = true;
     fg_h1_close_after(h1, FG_CLOSE_FLUSH);
     h1->codec.transport->ops->resume_input(h1->codec.transport);
-}
-
-/* The client says no more, but may go on listening. */
-static void end_of_tunnel(struct fg_h1 *h1)
-{
-    struct fg_stream *stream = h1->current;
-    h1->reading = FG_H1_READING_NOTHING;
-    if (stream == NULL || stream->is_body_complete)
-        return;
-    stream->is_body_complete = true;
-    if (stream->state == FG_STREAM_OPEN)
-        stream->req.handler->on_body(&stream->req, "", 0, true);
 }
 
 /*
@@ -594,6 +596,7 @@ static void on_eof(struct fg_codec *codec, bool may_listen)
 {
     struct fg_h1 *h1 = fg_h1_of(codec);
     struct fg_transport *transport = codec->transport;
+    h1->has_ended = true;
     fg_h1_close_after(h1, FG_CLOSE_FLUSH);
     if (h1->reading == FG_H1_READING_TUNNEL) {
         end_of_tunnel(h1);

@@ -35,7 +35,8 @@ struct fg_h1 {
     size_t gather_len;
     size_t discarded;     /* body bytes nobody wants, of the current request */
     bool is_body_stalled; /* bytes are held back: the handler holds its fill */
-    uint8_t probe_count;  /* sent to a client that says no more */
+    bool has_ended;       /* the client says no more */
+    uint8_t probe_count;  /* sent to it then */
 
     /* a head that came in pieces */
     char *head; /* heap, room for the largest head; NULL while none is open */

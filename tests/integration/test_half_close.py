@@ -27,6 +27,13 @@ def answer(peer):
             peer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
             while not peer.stop.wait(0.02):
                 peer.write(b"data: x\n\n")
+        elif path == b"/socket":
+            peer.stop.wait(20)
+            peer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            while peer.more():
+                pass
+            peer.write(b"bye")
+            return
         elif path.startswith(b"/wait"):  # for a client to go, or for the test
             peer.connection.settimeout(0.02)
             while not peer.stop.is_set():
@@ -66,6 +73,7 @@ def site(launch, backend):
         "observability": {"access_log": True},
         "clusters": {"app": {"endpoints": [backend.address], "breaker": {"consecutive_failures": 1}}},
         "routes": [{"match": {"path": "/wait/cancel"}, "to": "cluster:app", "half_close": "cancel"},
+                   {"match": {"path": "/socket"}, "to": "cluster:app", "websocket": True},
                    {"match": {"path": "/whole"}, "to": "cluster:app", "buffer_request": True, "body_max": "1KiB"},
                    {"match": {"prefix": "/"}, "to": "cluster:app"}],
     })
@@ -209,6 +217,16 @@ def test_a_body_that_is_cut_short_is_no_request(client, site, backend, path, res
     assert gate["concurrency"]["in_flight"] == gate["breaker"]["opened_total"] == 0
     wait_for(lambda: site.stats()["backends"]["app"]["limits"]["connections"]["used"] == 0, what="its connection")
 
+
+
+def test_a_tunnel_is_told_of_what_came_before_it_opened(client, site, backend):
+    client.send(b"GET /socket HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+    wait_for(lambda: b"/socket" in backend.received(), what="the request")
+    client.say_no_more()
+    assert site.get("/other").text == "/other"  # as above
+    backend.stop.set()
+    assert client.read_all().endswith(b"\r\n\r\nbye")
 
 
 def test_where_the_route_says_so_it_has_left(client, site, backend):
