@@ -329,6 +329,22 @@ static inline struct fg_span fg_exchange_field(const struct fg_exchange *ex, str
     return (struct fg_span){NULL, 0};
 }
 
+/* The same of a field that is no list. One that is there twice says nothing: others may take the
+ * other one. */
+static inline struct fg_span fg_exchange_single_field(const struct fg_exchange *ex,
+                                                      struct fg_span name)
+{
+    struct fg_span found = {NULL, 0};
+    for (size_t i = 0; i < ex->field_count; i++) {
+        if (!fg_span_equal(ex->fields[i].name, name))
+            continue;
+        if (found.data != NULL)
+            return (struct fg_span){NULL, 0};
+        found = ex->fields[i].value;
+    }
+    return found;
+}
+
 /*
  * From here on the exchange only waits for events (server-sent events): its slot in the backend's
  * concurrency limit goes to others. After head.

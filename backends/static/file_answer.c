@@ -182,7 +182,7 @@ static unsigned decide_status(const struct fg_exchange *ex, const struct validat
     if (fg_exchange_field(ex, if_match).data != NULL) {
         if (!is_named(ex, if_match, fg_etag_if_match, own->etag))
             return 412;
-    } else if (date_of(fg_exchange_field(ex, FG_SPAN("if-unmodified-since")), own->now_s,
+    } else if (date_of(fg_exchange_single_field(ex, FG_SPAN("if-unmodified-since")), own->now_s,
                        &since_s) &&
                own->modified_s > since_s) {
         return 412;
@@ -190,7 +190,8 @@ static unsigned decide_status(const struct fg_exchange *ex, const struct validat
     if (fg_exchange_field(ex, if_none_match).data != NULL) {
         if (is_named(ex, if_none_match, fg_etag_if_none_match, own->etag))
             return 304;
-    } else if (date_of(fg_exchange_field(ex, FG_SPAN("if-modified-since")), own->now_s, &since_s) &&
+    } else if (date_of(fg_exchange_single_field(ex, FG_SPAN("if-modified-since")), own->now_s,
+                       &since_s) &&
                own->modified_s <= since_s) {
         return 304;
     }
@@ -202,9 +203,10 @@ static unsigned decide_status(const struct fg_exchange *ex, const struct validat
 /* If-Range: only when the client's copy is certainly of this file. */
 static bool is_range_wanted(const struct fg_exchange *ex, const struct validators *own)
 {
-    struct fg_span if_range = fg_exchange_field(ex, FG_SPAN("if-range"));
-    if (if_range.data == NULL)
+    static const struct fg_span name = FG_SPAN_LITERAL("if-range");
+    if (fg_exchange_field(ex, name).data == NULL)
         return true;
+    struct fg_span if_range = fg_exchange_single_field(ex, name);
     if (if_range.len > 0 && if_range.data[0] == '"')
         return fg_etag_equal_strong(if_range.data, if_range.len, own->etag.data, own->etag.len);
     int64_t date_s;
@@ -246,7 +248,7 @@ static bool apply_parts(const struct fg_exchange *ex, struct fg_span type, uint6
 static bool apply_range(struct fg_exchange *ex, const struct validators *own, struct fg_span type,
                         const struct fg_file_rules *rules, struct fg_file_answer *answer)
 {
-    struct fg_span range = fg_exchange_field(ex, FG_SPAN("range"));
+    struct fg_span range = fg_exchange_single_field(ex, FG_SPAN("range"));
     struct fg_byte_run runs[FG_BYTE_RANGES_MAX];
     uint64_t size = answer->body_bytes;
     size_t count = 0;

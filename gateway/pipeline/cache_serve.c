@@ -118,7 +118,7 @@ static bool is_not_modified(const struct fg_flow *flow, const struct fg_cache_ob
         return false;
     int64_t since_s;
     const struct fg_cache_response *response = &object->head.response;
-    if (!parse_date(fg_exchange_field(ex, FG_SPAN("if-modified-since")), &since_s))
+    if (!parse_date(fg_exchange_single_field(ex, FG_SPAN("if-modified-since")), &since_s))
         return false;
     /* Without Last-Modified, Date or the time it came stands in (RFC 9111 section 4.3.2). */
     if (response->has_last_modified)
@@ -129,9 +129,10 @@ static bool is_not_modified(const struct fg_flow *flow, const struct fg_cache_ob
 /* If-Range: only when what the client has is certainly of this (RFC 9110 section 13.1.5). */
 static bool is_range_wanted(const struct fg_exchange *ex, const struct fg_cache_object *object)
 {
-    struct fg_span value = fg_exchange_field(ex, FG_SPAN("if-range"));
-    if (value.data == NULL)
+    static const struct fg_span if_range = FG_SPAN_LITERAL("if-range");
+    if (fg_exchange_field(ex, if_range).data == NULL)
         return true;
+    struct fg_span value = fg_exchange_single_field(ex, if_range);
     if (value.len > 0 && (value.data[0] == '"' || value.data[0] == 'W'))
         return object->etag.data != NULL &&
                fg_etag_equal_strong(value.data, value.len, object->etag.data, object->etag.len);
@@ -244,7 +245,7 @@ static struct choice choose(const struct fg_flow *flow, const struct fg_cache_ob
         choice.len = 0;
         return choice;
     }
-    struct fg_span range = fg_exchange_field(ex, FG_SPAN("range"));
+    struct fg_span range = fg_exchange_single_field(ex, FG_SPAN("range"));
     if (range.data != NULL)
         choose_range(flow, object, range, may_have_parts, &choice);
     return choice;

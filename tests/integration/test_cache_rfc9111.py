@@ -257,6 +257,12 @@ CASES = [
     case("RFC 9110 15.5.17", "a 416 is nobody else's", ok(HOUR, expires=date(3600), cdn_cache_control="max-age=600", etag='"a"'), FIRST,
          ({"range": "bytes=9-"}, "hit 416", lambda answer: answer.headers.get_list("cache-control") == ["no-store"]
           and not {"expires", "cdn-cache-control"} & set(answer.headers)), AGAIN),
+    *[case(f"RFC 9110 {section}", f"{what} that is said twice is none", ok(HOUR, etag='"a"', last_modified=OLD,
+                                                                             body="0123456789"), FIRST,
+           (fields, "hit", lambda answer: answer.text == "0123456789"))
+      for section, what, fields in (
+          ("13.1.3", "a time", [("if-modified-since", OLD)] * 2), ("14.2", "a range", [("range", "bytes=0-1")] * 2),
+          ("13.1.5", "If-Range", [("range", "bytes=0-1"), *[("if-range", '"a"')] * 2]))],
     case("RFC 9110 13.2.2", "a 304 goes before a range", ok(HOUR, etag='"a"', body="0123456789"), FIRST,
          asked("hit 304", range="bytes=0-1", if_none_match='"a"')),
     case("3.4", "a range asked for first is cut from the whole that is fetched", ok(HOUR, body="0123456789"),
