@@ -11,13 +11,20 @@ static bool is_https(const struct fg_exchange *ex)
     return ex->scheme.len == 5;
 }
 
-static struct fg_span without_default_port(const struct fg_exchange *ex)
+static bool ends_with(struct fg_span text, struct fg_span end)
 {
-    struct fg_span authority = ex->authority;
+    return text.len > end.len && memcmp(text.data + text.len - end.len, end.data, end.len) == 0;
+}
+
+/* An empty port is the default one, too (RFC 9110 section 4.2.3). */
+static struct fg_span without_default_port(const struct fg_exchange *ex, struct fg_span authority)
+{
+    const struct fg_span none = FG_SPAN_LITERAL(":");
     struct fg_span port = is_https(ex) ? FG_SPAN(":443") : FG_SPAN(":80");
-    if (authority.len > port.len &&
-        memcmp(authority.data + authority.len - port.len, port.data, port.len) == 0)
+    if (ends_with(authority, port))
         authority.len -= port.len;
+    else if (ends_with(authority, none))
+        authority.len -= none.len;
     return authority;
 }
 
@@ -30,7 +37,7 @@ static char *put(char *at, struct fg_span span)
 
 static struct fg_span join(const struct fg_exchange *ex, struct fg_span path, struct fg_span query)
 {
-    struct fg_span authority = without_default_port(ex);
+    struct fg_span authority = without_default_port(ex, ex->authority);
     struct fg_span told = fg_exchange_field(ex, FG_SPAN("x-forwarded-host"));
     size_t len = 1 + authority.len + 1 + path.len + (query.data == NULL ? 0 : 1 + query.len) +
                  (told.data == NULL ? 0 : 1 + told.len);
@@ -70,8 +77,8 @@ static struct fg_span cut_at(struct fg_span text, const char *marks, struct fg_s
 
 static bool is_own_authority(const struct fg_exchange *ex, struct fg_span authority)
 {
-    return fg_span_equal_nocase(authority, ex->authority) ||
-           fg_span_equal_nocase(authority, without_default_port(ex));
+    return fg_span_equal_nocase(without_default_port(ex, authority),
+                                without_default_port(ex, ex->authority));
 }
 
 /* Begins with "scheme:", as nothing relative does (RFC 3986 section 4.2). */

@@ -549,6 +549,18 @@ def test_4_4_what_it_names_may_be_relative(site, reference, is_gone):
     assert how(site.shared.get("/rel/item")) == ("miss" if is_gone else "hit")
 
 
+@pytest.mark.parametrize("host, named, is_gone", [
+    ("shop.example", "shop.example:443", True), ("shop.example:443", "Shop.example", True), ("shop.example", "shop.example:", True),
+    ("shop.example:443", "shop.example:443", True), ("shop.example", "shop.example:80", False), ("shop.example:444", "shop.example", False)])
+def test_4_4_what_it_names_may_say_the_default_port(site, host, named, is_gone):
+    """RFC 9110 section 4.2.3: the same origin, with the port or without."""
+    site.origin.answers["/port/item"] = [ok(HOUR)]
+    site.origin.answers["POST", "/port/list"] = 201, {"location": f"https://{named}/port/item"}, b""
+    site.shared.get("/port/item", headers={"host": host})
+    assert site.shared.post("/port/list", headers={"host": host}).status_code == 201
+    assert how(site.shared.get("/port/item", headers={"host": host})) == ("miss" if is_gone else "hit")
+
+
 @pytest.mark.parametrize("reference", ["?page=2", "https://{host}?page=2", "/strip/?page=2"])
 def test_4_4_a_reference_may_be_a_query_or_a_bare_host(site, reference):
     target = "/?page=2" if "host" in reference else "/strip/?page=2"
