@@ -363,15 +363,17 @@ bool fg_h2_check_head(struct fg_h2_check *check, bool is_end)
     return is_whole(check) && (!is_end || fg_h2_check_end(check));
 }
 
-/* RFC 9110 sections 6.4.1 and 8.6, RFC 9113 section 8.1. */
+/*
+ * RFC 9110 section 6.4.1, RFC 9113 section 8.1. An answer without content by its kind may say a
+ * length all the same (section 8.1.1); that it should not (RFC 9110 section 8.6) is its server's
+ * affair.
+ */
 bool fg_h2_check_answer_head(struct fg_h2_check *check, bool is_end, enum fg_h2_asked asked)
 {
     if (!has(check, SEEN_STATUS))
         return false;
     if (check->status < 200)
-        return !is_end && check->content_length == -1;
-    if (check->status == 204 && check->content_length > 0)
-        return false;
+        return !is_end;
     if (asked == FG_H2_ASKED_HEAD || check->status == 204 || check->status == 304)
         check->content_length = 0;
     else if (asked == FG_H2_ASKED_TUNNEL && check->status < 300)

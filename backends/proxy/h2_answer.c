@@ -68,10 +68,10 @@ static const char *add_to_head(struct fg_proxy_attempt *attempt, enum fg_h2_kind
         return "too many fields in the head";
     struct fg_hpack_item kept = *item;
     if (kind == FG_H2_CONTENT_LENGTH) {
+        if (attempt->check.status < 200 || attempt->check.status == 204)
+            return NULL; /* of nothing, which has none (RFC 9110 section 8.6) */
         if (!fg_field_parse_length(item->value, &response->content_length))
             return "a malformed content-length";
-        if (attempt->check.status == 204)
-            return NULL; /* of nothing, which has none (RFC 9110 section 8.6) */
         kept.value = fg_field_plain_length(item->value);
     }
     return add_item(response, &kept) ? NULL : "no memory for the head of the answer";

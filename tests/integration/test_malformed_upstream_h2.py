@@ -3,6 +3,9 @@ Answers of an HTTP/2 server that are malformed, and frames that break its connec
 request that it was for (502, or a broken-off answer when its head had passed), never the gateway nor
 what is asked next. Sources: RFC 9113 sections 4 to 6 and 8; RFC 7541.
 """
+import contextlib
+import http.client
+
 import pytest
 
 import wire
@@ -70,8 +73,7 @@ REFUSED = [
     ("trailers before the head", [fields(("a", "b")), head(), data()]),
     ("a blank before a value", [head(("a", " b"), flags=END)]),
     ("te other than trailers", [head(("te", "gzip"), flags=END)]),
-    ("a length of 103", [head(("content-length", "2"), status="103"), head(), data()]),
-    ("a length of 204", [head(("content-length", "2"), status="204", flags=END)]),
+    ("a signed length of 103", [head(("content-length", "+2"), status="103"), head(), data()]),
     ("a reset", [on(RST_STREAM, payload=b"\0\0\0\x02")]),
     ("a reset that says nothing is wrong", [on(RST_STREAM, payload=b"\0\0\0\0")]),
     ("a head too large", [fields((":status", "200"), *[("a", "b" * 8000)] * 2, flags=END_STREAM),
@@ -132,6 +134,7 @@ TAKEN = [
                                on(CONTINUATION, END_HEADERS, block([("content-length", "2")])), data()]),
     ("a host that is none, which means nothing there", [head(("host", "a b/c")), data()]),
     ("103 before the head", [head(status="103"), head(("content-length", "2")), data()]),
+    ("a length of 103", [head(("content-length", "9"), status="103"), head(), data()]),
     ("a reset behind the end, without an error", [head(), data(), on(RST_STREAM, payload=b"\0\0\0\0")]),
     ("a goaway that spares it", [lambda stream: frame(GOAWAY, 0, 0, stream.to_bytes(4, "big") + b"\0" * 4), head(), data()]),
     ("acknowledgements of nothing", [on(PING, ACK, b"12345678", 0), head(), data()]),
@@ -147,6 +150,8 @@ class Server(SocketServer):
     def talk(self, connection, _):
         peer = H2Requests(connection)
         answers = {"/taken/205": [head(("content-length", "9"), status="205"), data(b"ok", 0)],
+                   "/taken/204": [head(("content-length", "9"), status="204", flags=END)],
+                   "/broken/204": [head(("content-length", "2"), status="204"), data()],
                    **{f"/{table}/{number}": case[1] for table, cases in TABLES.items() for number, case in enumerate(cases)}}
         while (request := peer.next_request()) is not None:
             stream, path = request
@@ -213,6 +218,18 @@ def test_a_part_is_never_the_whole(site, path):
 def test_taken(site, path):
     peer = ask(site, path)
     assert peer.status[1] == 200 and peer.bodies[1] == b"ok" and 1 in peer.ended
+
+
+def test_a_204_has_no_content_whatever_length_it_says(site):
+    """RFC 9113 section 8.1.1; the client is told of none (RFC 9110 section 8.6). Content all the same is malformed."""
+    peer = ask(site, "/taken/204")
+    assert peer.status[1] == 204 and 1 in peer.ended and not peer.bodies.get(1)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)) as plain:
+        plain.request("GET", "/taken/204")
+        answer = plain.getresponse()
+        assert answer.status == 204 and answer.getheader("content-length") is None
+    peer = ask(site, "/broken/204")
+    assert 1 in peer.resets and 1 not in peer.ended
 
 
 def test_a_205_ends_with_its_head(site):

@@ -366,9 +366,25 @@ static struct request make_request(bool is_answer)
     return request;
 }
 
-/* At a length that stands beside 2xx to CONNECT it does not look: we may be stricter there. */
+static bool has_field(const struct message *message, struct fg_field field)
+{
+    for (size_t i = 0; i < message->count; i++) {
+        if (fg_span_equal(message->fields[i].name, field.name) &&
+            (field.value.len == 0 || fg_span_equal(message->fields[i].value, field.value)))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * At a length that stands beside 2xx to CONNECT it does not look: we may be stricter there. One of
+ * a 204 it does not take, though RFC 9113 section 8.1.1 lets it be: there we are not.
+ */
 static bool are_same(const struct request *request, struct verdict ours, struct verdict theirs)
 {
+    const struct fg_field no_content = F(":status", "204"), any_length = F("content-length", "");
+    if (has_field(&request->head, no_content) && has_field(&request->head, any_length))
+        return theirs.is_head_fine <= ours.is_head_fine && theirs.is_end_fine <= ours.is_end_fine;
     if (request->asked == FG_H2_ASKED_TUNNEL)
         return theirs.is_head_fine >= ours.is_head_fine && theirs.is_end_fine >= ours.is_end_fine;
     return ours.is_head_fine == theirs.is_head_fine && ours.is_end_fine == theirs.is_end_fine;
@@ -421,7 +437,8 @@ static void takes_interim_answers_for_what_they_are(void **state)
         {{{F(":status", "100")}, 1}, false, true},
         {{{F(":status", "199")}, 1}, false, true},
         {{{F(":status", "103")}, 1}, true, false},
-        {{{F(":status", "103"), F("content-length", "0")}, 2}, false, false},
+        {{{F(":status", "103"), F("content-length", "5")}, 2}, false, true},
+        {{{F(":status", "103"), F("content-length", "+5")}, 2}, false, false},
         {{{F(":status", "101")}, 1}, false, false},
         {{{F(":status", "099")}, 1}, false, false},
         {{{F(":status", "600")}, 1}, false, false},
@@ -430,6 +447,25 @@ static void takes_interim_answers_for_what_they_are(void **state)
         struct request request = {.head = rows[i].head, .is_end = rows[i].is_end};
         struct fg_h2_check check = FG_H2_CHECK_INIT;
         assert_int_equal(is_head_fine(&check, &request, true), rows[i].is_fine);
+    }
+}
+
+/* Whatever length it says, none may come (RFC 9113 section 8.1.1). */
+static void takes_an_answer_without_content_for_what_it_is(void **state)
+{
+    (void)state;
+    static const struct message heads[] = {
+        {{F(":status", "204"), F("content-length", "5")}, 2},
+        {{F(":status", "304"), F("content-length", "5")}, 2},
+    };
+    for (size_t i = 0; i < ROWS(heads); i++) {
+        struct request request = {.head = heads[i], .is_end = true};
+        struct verdict verdict = ask_us(&request, true);
+        assert_true(verdict.is_head_fine && verdict.is_end_fine);
+        request.is_end = false;
+        request.content = 5;
+        verdict = ask_us(&request, true);
+        assert_true(verdict.is_head_fine && !verdict.is_end_fine);
     }
 }
 
@@ -459,6 +495,7 @@ int main(void)
         cmocka_unit_test(agrees_with_nghttp2_on_requests),
         cmocka_unit_test(agrees_with_nghttp2_on_answers),
         cmocka_unit_test(takes_interim_answers_for_what_they_are),
+        cmocka_unit_test(takes_an_answer_without_content_for_what_it_is),
         cmocka_unit_test(knows_the_static_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
