@@ -210,10 +210,13 @@ static void begin_h1(struct fg_proxy_attempt *attempt)
         fg_proxy_request_on_tunnels(attempt);
         return;
     }
+    uint64_t now_ns = fg_turn_clock_ns(&thread->clock);
+    attempt->websocket_key = fg_request_websocket_key(request->ex, now_ns);
     const struct fg_request_head_conf conf = {.host = fg_proxy_request_host(request),
-                                              .forwarded = thread->proxy->conf.forwarded};
-    attempt->head = fg_request_head_make(request->ex, &conf, fg_turn_clock_ns(&thread->clock));
-    if (attempt->head.data == NULL) {
+                                              .forwarded = thread->proxy->conf.forwarded,
+                                              .websocket_key = attempt->websocket_key};
+    attempt->head = fg_request_head_make(request->ex, &conf, now_ns);
+    if (attempt->head.data == NULL || attempt->websocket_key.data == NULL) {
         fg_proxy_request_fail(request, FG_FAILURE_NO_MEMORY,
                               "no memory for the head of the request");
         return;

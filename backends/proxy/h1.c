@@ -13,6 +13,7 @@
 #include "base/prefetch.h"
 #include "proxy/gather.h"
 #include "proxy/read_pace.h"
+#include "proxy/request_head.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -222,6 +223,56 @@ static void take_data(struct fg_proxy_attempt *attempt, struct fg_gather *gather
         fg_proxy_request_on_data(attempt, data);
 }
 
+static void fail_for_memory(struct fg_proxy_attempt *attempt)
+{
+    fg_proxy_request_fail(attempt->request, FG_FAILURE_NO_MEMORY,
+                          "no memory for the head of the answer");
+}
+
+static void lose_malformed(struct fg_proxy_attempt *attempt, const char *detail)
+{
+    fg_counter_add_owned(&attempt->request->metrics->malformed, 1);
+    fg_proxy_request_on_lost(attempt, FG_RETRY_RESET, FG_FAILURE_RESET, detail);
+}
+
+/* Takes the proof that the server has read our key out of the head. False: it is not that one. */
+static bool take_proof(struct fg_upstream_response *response, struct fg_span accept)
+{
+    size_t kept = 0, proofs = 0, others = 0;
+    for (size_t i = 0; i < response->field_count; i++) {
+        struct fg_field field = response->fields[i];
+        if (!fg_span_equal(field.name, FG_SPAN("sec-websocket-accept")))
+            response->fields[kept++] = field;
+        else if (fg_span_equal(field.value, accept))
+            proofs++;
+        else
+            others++;
+    }
+    response->field_count = kept;
+    return proofs == 1 && others == 0;
+}
+
+/*
+ * A client that has no key cannot look whether the server has read one, nor is it told: we look.
+ * What answers a key of the client's is for the client to judge. False: the attempt is over.
+ */
+static bool take_head(struct fg_proxy_attempt *attempt)
+{
+    struct fg_upstream_response *response = &attempt->response;
+    if (response->status != 101 || attempt->websocket_key.len == 0)
+        return fg_proxy_request_on_head(attempt, false);
+    struct fg_span accept = fg_request_websocket_accept(response->arena, attempt->websocket_key);
+    if (accept.data == NULL) {
+        fail_for_memory(attempt);
+        return false;
+    }
+    if (!take_proof(response, accept)) {
+        lose_malformed(attempt, "a WebSocket without the proof that it was asked for");
+        return false;
+    }
+    return fg_proxy_request_on_head(attempt, false);
+}
+
 /* False: the attempt is over. */
 static bool take_input(struct fg_proxy_attempt *attempt, struct fg_span input)
 {
@@ -244,7 +295,7 @@ static bool take_input(struct fg_proxy_attempt *attempt, struct fg_span input)
             fg_proxy_request_on_interim(attempt);
             break;
         case FG_UPSTREAM_HEAD:
-            if (!fg_proxy_request_on_head(attempt, false))
+            if (!take_head(attempt))
                 return false;
             break;
         case FG_UPSTREAM_DATA:
@@ -254,13 +305,10 @@ static bool take_input(struct fg_proxy_attempt *attempt, struct fg_span input)
             end_well(attempt, input.len == 0 && !fg_upstream_has_pending(attempt->upstream));
             return false;
         case FG_UPSTREAM_BAD:
-            fg_counter_add_owned(&attempt->request->metrics->malformed, 1);
-            fg_proxy_request_on_lost(attempt, FG_RETRY_RESET, FG_FAILURE_RESET,
-                                     attempt->response.error);
+            lose_malformed(attempt, attempt->response.error);
             return false;
         case FG_UPSTREAM_NO_MEMORY:
-            fg_proxy_request_fail(attempt->request, FG_FAILURE_NO_MEMORY,
-                                  "no memory for the head of the answer");
+            fail_for_memory(attempt);
             return false;
         }
     }

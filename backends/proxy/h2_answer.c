@@ -164,7 +164,8 @@ static void end_stream(struct fg_h2 *h2, struct fg_proxy_attempt *attempt, bool 
 static bool open_tunnel(struct fg_proxy_attempt *attempt)
 {
     struct fg_upstream_response *response = &attempt->response;
-    struct fg_span accept = fg_request_websocket_accept(attempt->request->ex);
+    struct fg_span key = fg_exchange_field(attempt->request->ex, FG_SPAN("sec-websocket-key"));
+    struct fg_span accept = fg_request_websocket_accept(response->arena, key);
     size_t kept = 0;
     for (size_t i = 0; i < response->field_count; i++) {
         if (!fg_span_equal(response->fields[i].name, FG_SPAN("content-length")) &&

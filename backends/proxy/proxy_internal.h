@@ -262,6 +262,7 @@ struct fg_proxy_attempt {
     /* what goes out */
     struct fg_span head; /* HTTP/1.1 */
     size_t head_sent;
+    struct fg_span websocket_key;      /* in it, and ours; empty: none */
     const struct fg_field *due_fields; /* HTTP/2: a head or trailers, until they are on the wire */
     size_t due_field_count;
     struct fg_byte_queue upload; /* not yet taken by the connection; framed for HTTP/1.1 */

@@ -270,10 +270,13 @@ static void add_identity(struct field_list *list, const struct fg_exchange *ex, 
  * A client of HTTP/2 has no key to send (RFC 8441 section 5): any sixteen bytes will do. One of
  * HTTP/1.1 that sends none is the server's to refuse (RFC 6455 section 4.2.1).
  */
-static struct fg_span websocket_key(const struct fg_exchange *ex, uint64_t now_ns)
+struct fg_span fg_request_websocket_key(const struct fg_exchange *ex, uint64_t now_ns)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     char text[24];
+    if (ex->upgrade.data == NULL || ex->protocol != FG_SPOKEN_2 ||
+        fg_exchange_field(ex, FG_SPAN("sec-websocket-key")).data != NULL)
+        return FG_SPAN("");
     uint64_t high = fg_span_hash(ex->request_id, now_ns);
     uint64_t low = fg_span_hash(ex->request_id, high);
     for (size_t i = 0; i < 11; i++) {
@@ -286,14 +289,13 @@ static struct fg_span websocket_key(const struct fg_exchange *ex, uint64_t now_n
 }
 
 /* RFC 6455 section 4.2.2, item 5.4 */
-struct fg_span fg_request_websocket_accept(const struct fg_exchange *ex)
+struct fg_span fg_request_websocket_accept(struct fg_arena *arena, struct fg_span key)
 {
     static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     char text[WEBSOCKET_KEY_BYTES + sizeof(guid) - 1];
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned char accept[4 * EVP_MAX_MD_SIZE / 3 + 4];
     unsigned digest_len = 0;
-    struct fg_span key = fg_exchange_field(ex, FG_SPAN("sec-websocket-key"));
     if (key.len != WEBSOCKET_KEY_BYTES)
         return FG_SPAN("");
     memcpy(text, key.data, key.len);
@@ -301,19 +303,18 @@ struct fg_span fg_request_websocket_accept(const struct fg_exchange *ex)
     if (EVP_Digest(text, sizeof(text), digest, &digest_len, EVP_sha1(), NULL) != 1)
         return (struct fg_span){NULL, 0};
     int len = EVP_EncodeBlock(accept, digest, (int)digest_len);
-    return fg_arena_try_copy(ex->arena, fg_span_make((const char *)accept, (size_t)len));
+    return fg_arena_try_copy(arena, fg_span_make((const char *)accept, (size_t)len));
 }
 
 /* What the next hop is asked beyond an answer. */
 static void add_hop(struct field_list *list, const struct fg_exchange *ex,
-                    const struct fg_request_head_conf *conf, uint64_t now_ns)
+                    const struct fg_request_head_conf *conf)
 {
     if (ex->upgrade.data != NULL && !conf->is_h2) {
         add(list, FG_SPAN("connection"), FG_SPAN("upgrade"));
         add(list, FG_SPAN("upgrade"), ex->upgrade);
-        if (ex->protocol == FG_SPOKEN_2 &&
-            fg_exchange_field(ex, FG_SPAN("sec-websocket-key")).data == NULL)
-            add(list, FG_SPAN("sec-websocket-key"), websocket_key(ex, now_ns));
+        if (conf->websocket_key.len > 0)
+            add(list, FG_SPAN("sec-websocket-key"), conf->websocket_key);
     } else if (ex->accepts_trailers) {
         add(list, FG_SPAN("te"), FG_SPAN("trailers"));
         if (!conf->is_h2)
@@ -376,7 +377,7 @@ static bool make_fields(const struct fg_exchange *ex, const struct fg_request_he
     }
     add_identity(&list, ex, forwarded);
     add_deadline(&list, ex, now_ns);
-    add_hop(&list, ex, conf, now_ns);
+    add_hop(&list, ex, conf);
     add_framing(&list, ex, conf);
     assert(list.count <= fields_most(ex));
     *count = list.count;

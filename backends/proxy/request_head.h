@@ -18,13 +18,18 @@ struct fg_request_head_conf {
     bool is_h2;
     bool is_tunnel; /* in HTTP/2 a WebSocket is asked for by extended CONNECT (RFC 8441) */
     bool has_tls;   /* to the server: its scheme */
+    struct fg_span websocket_key; /* of fg_request_websocket_key(), where HTTP/1.1 is spoken */
 };
 
 /*
- * Sec-WebSocket-Accept for the client's key, where the server is not given the key: empty when the
- * client sent none (HTTP/2), or none that could be one; data NULL without memory.
+ * Sec-WebSocket-Key that a server of HTTP/1.1 needs where its client sends none, which then cannot
+ * look at the answer's Sec-WebSocket-Accept: we have to (RFC 6455 section 4.1). Empty where the key
+ * is the client's affair; data NULL without memory.
  */
-struct fg_span fg_request_websocket_accept(const struct fg_exchange *ex);
+struct fg_span fg_request_websocket_key(const struct fg_exchange *ex, uint64_t now_ns);
+
+/* Sec-WebSocket-Accept for a key: empty for what could be none; data NULL without memory. */
+struct fg_span fg_request_websocket_accept(struct fg_arena *arena, struct fg_span key);
 
 /* All fields in the exchange's arena, pseudo fields first; NULL without memory. */
 const struct fg_field *fg_request_fields_make(const struct fg_exchange *ex,

@@ -1,6 +1,7 @@
 """What HTTP has besides heads and bodies: trailers, interim answers, upgrades; h1 and h2 alike."""
 import contextlib
 import json
+import re
 import socket
 import ssl
 import struct
@@ -11,13 +12,27 @@ import h2.events
 import pytest
 
 from harness import h2_start, h2_talk_through_tunnel, h2_until, plain_http, read_all, read_response, wait_for
+from upstreams import websocket_accept
 
 
 # ---- the upstream's scripts, by path ----
 
-def break_tunnel(peer):
+def proof_of(head):
+    key = re.search(rb"\r\nsec-websocket-key: (\S+)", head)
+    return b"sec-websocket-accept: " + websocket_accept(key.group(1) if key else b"") + b"\r\n"
+
+
+def switch(proof):
+    return b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" + proof + b"\r\n"
+
+
+PROOFS = {"none": lambda proof: b"", "another": lambda proof: b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+          "two": lambda proof: proof + proof}
+
+
+def break_tunnel(peer, head):
     """The server's host goes away in the middle."""
-    peer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\nhello ")
+    peer.write(switch(proof_of(head)) + b"hello ")
     peer.read(5)
     peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.connection.close()
@@ -31,7 +46,10 @@ def script(peer):
             tunnel(peer, head)
             return
         if path == b"/app/ws-reset":
-            break_tunnel(peer)
+            break_tunnel(peer, head)
+            return
+        if path.startswith(b"/app/ws-proof/"):
+            peer.write(switch(PROOFS[path.decode().rsplit("/", 1)[1]](proof_of(head))) + b"hello ")
             return
         if path in (b"/edited/told", b"/edited/cached"):
             peer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nX-Inside: 1\r\nX_From: 2\r\n\r\n"
@@ -69,8 +87,7 @@ def tunnel(peer, head):
     if b"\r\nupgrade: websocket\r\n" not in head or b"\r\nconnection: upgrade\r\n" not in head:
         peer.write(b"HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n")
         return
-    peer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-               b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello ")
+    peer.write(switch(proof_of(head)) + b"hello ")
     while True:
         if peer.at == len(peer.data) and not peer.more():
             peer.write(b" bye")
@@ -321,13 +338,25 @@ def test_websocket_on_http2(site, backend, protocol):
         fields = h2_talk_through_tunnel(connection, state, [
             (":method", "CONNECT"), (":protocol", protocol), (":scheme", "https"), (":path", "/app/ws"),
             (":authority", "x"), ("sec-websocket-version", "13")])
-        assert fields[":status"] == "200" and "upgrade" not in fields
+        assert fields[":status"] == "200" and not {"upgrade", "sec-websocket-accept"} & set(fields)
     head = backend.peers[-1].data
     assert b"GET /app/ws HTTP/1.1\r\n" in head and b"\r\nsec-websocket-key: " in head
 
 
 WEBSOCKET = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/app/ws"),
              (":authority", "x"), ("sec-websocket-version", "13")]
+
+
+@pytest.mark.parametrize("proof", list(PROOFS))
+def test_a_server_proves_that_it_has_read_a_key_of_ours(site, proof):
+    """RFC 6455 section 4.1: whoever sent the key looks at the answer. A client of HTTP/2 sends none, and cannot."""
+    path = f"/app/ws-proof/{proof}"
+    events = h2_events(site, [(name, path if name == ":path" else value) for name, value in WEBSOCKET], b"tunnel")
+    answer = next(event for event in events if isinstance(event, h2.events.ResponseReceived))
+    assert dict(answer.headers)[":status"] == "502"
+    with site.raw() as connection:
+        connection.sendall(b"GET " + path.encode() + b" " + WISH)
+        assert b" 101 " in read_all(connection)  # it knows its key, and looks for itself
 
 
 def test_a_tunnel_whose_client_has_nothing_to_say(site):

@@ -2,19 +2,17 @@
 test_upstream_tunnels.py: WebSockets to servers that are spoken to in HTTP/2: extended CONNECT (RFC 8441)
 where they announce it, HTTP/1.1 where the cluster leaves that open, and a plain no elsewhere.
 """
-import base64
 import contextlib
-import hashlib
 
 import h2.events
 import h2.settings
 import pytest
 
 from harness import h2_start, h2_talk_through_tunnel, h2_until, read_all, read_response, wait_for
-from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
+from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving, websocket_accept
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
-ACCEPT = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
+ACCEPT = websocket_accept(KEY).decode()
 WISH = (b"HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
         b"sec-websocket-protocol: chat\r\nsec-websocket-key: " + KEY + b"\r\n\r\n")
 CONNECT = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/ws"),

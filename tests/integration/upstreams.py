@@ -3,6 +3,7 @@ upstreams.py: servers that the tests of clusters play: HTTP/2 by python3-h2, and
 exactly what the test wants, byte for byte.
 Thread   one an accepted connection; all end when the server is closed.
 """
+import base64
 import contextlib
 import json
 import hashlib
@@ -149,6 +150,11 @@ class Raw(SocketServer):
 
 def ok(body=b"ok", status=b"200 OK", fields=b""):
     return b"HTTP/1.1 %s\r\ncontent-length: %d\r\n%s\r\n%s" % (status, len(body), fields, body)
+
+
+def websocket_accept(key):
+    """The proof that a server has read the key (RFC 6455 section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
 
 
 def reset(connection):
