@@ -141,7 +141,8 @@ static const struct fg_key limits_keys[] = {
      .max = 10000,
      .doc = "Requests open at once on one HTTP/2 connection; over HTTP/1.1, pipelined ones whose "
             "answers wait for their client."},
-    /* 250 pings or 125 resets at once: no browser and no gRPC client comes near. */
+    /* 250 pings or 125 resets at once: no browser comes near. Clients of gRPC send a ping for each
+     * piece that they get, which earns it. */
     {.name = "http2_overhead_burst",
      .type = FG_KEY_U32,
      .offset = L(h2_overhead_burst),
@@ -150,9 +151,10 @@ static const struct fg_key limits_keys[] = {
      .max = 1000000,
      .doc = "HTTP/2 frames without content that a connection may send at once: a reset, or a "
             "request that is not valid HTTP, counts eight, a ping or settings four, an empty DATA "
-            "two, a priority, a window update or a frame for a stream that was reset one. DATA "
-            "that the client is sent earns four, unless its window let only some bytes through. A "
-            "client that sends more is told to calm down, and closed. What an address spends "
+            "two, a priority, a window update, a frame for a stream that was reset or a reset of a "
+            "request that is older than a second one. DATA that the client is sent earns six, "
+            "unless its window let only some bytes through. A client that sends more is told to "
+            "calm down, and closed. What an address spends "
             "beyond an eighth of it on a connection its next ones owe: they begin with that much "
             "less, an eighth at least."},
     {.name = "http2_overhead_per_second",

@@ -117,7 +117,7 @@ static void take_reset(struct fg_h2 *h2, const uint8_t *payload)
     struct fg_h2_wire *wire = fg_h2_wires_find(&h2->wires, h2->frame.stream_id);
     if (is_idle(h2, h2->frame.stream_id))
         fail(h2, NGHTTP2_PROTOCOL_ERROR, "a reset of a stream that was never opened");
-    else if (wire != NULL)
+    else if (fg_h2_guard_reset(h2, wire) && wire != NULL)
         fg_h2_close_wire(h2, wire, fg_h2_read_u32(payload));
 }
 

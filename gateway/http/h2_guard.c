@@ -3,6 +3,7 @@
  * Job      each connection has an allowance of frames that cost us work and bring none: resets,
  *          pings, settings, priorities, empty DATA, content and heads for streams that we reset or
  *          that GOAWAY has excluded, window updates, heads that are answered as none.
+ *          A request that has waited for a second is taken back for less.
  *          It fills with time and with the DATA that we send; a client that uses it up gets
  *          GOAWAY(ENHANCE_YOUR_CALM), and one that comes back for another has less of it. Whoever
  *          is ended for a flood owes a burst for that as well.
@@ -26,6 +27,7 @@
 
 #define OPENED_BITS 64
 #define PADDING_MAX 256u /* with the byte that says how much; what is longer brings more content */
+#define PATIENCE_NS FG_S /* with it, no more resets a second than a connection may have streams */
 #define GIVEN_PART 8u    /* of a burst, whatever an address owes: 15 resets where it is 1,000 */
 
 /* What a frame takes from the allowance. */
@@ -39,7 +41,7 @@ static uint32_t cost_of(const struct fg_h2_frame_head *hd)
     case NGHTTP2_HEADERS:
         return 0; /* bounded by streams, and by what becomes of them */
     case NGHTTP2_RST_STREAM:
-        return FG_H2_RESET_COST;
+        return 0; /* by what it ends: fg_h2_guard_reset */
     case NGHTTP2_SETTINGS:
     case NGHTTP2_PING:
         return (hd->flags & NGHTTP2_FLAG_ACK) != 0 ? 1 : 4;
@@ -151,6 +153,16 @@ bool fg_h2_guard_gone(struct fg_h2 *h2, const struct fg_h2_frame_head *hd)
         return fg_h2_spend(h2, FG_H2_LATE_COST);
     fg_h2_fail(h2, NGHTTP2_STREAM_CLOSED, "a stream that is closed");
     return false;
+}
+
+/* Who has waited for long has not asked in order to take it back: a deadline of the client's. */
+bool fg_h2_guard_reset(struct fg_h2 *h2, struct fg_h2_wire *wire)
+{
+    const struct fg_stream *stream = wire != NULL ? fg_h2_stream_of(wire) : NULL;
+    uint64_t now_ns = fg_loop_now_ns(h2->codec.transport->env->loop);
+    bool is_late =
+        stream != NULL && fg_subtract_floor(now_ns, stream->req.ex.started_ns) >= PATIENCE_NS;
+    return fg_h2_spend(h2, is_late ? FG_H2_LATE_COST : FG_H2_RESET_COST);
 }
 
 /* No client may promise anything (section 8.4), nor say anything before its settings (3.4). */

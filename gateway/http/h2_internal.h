@@ -231,6 +231,8 @@ void fg_h2_drop_heads(struct fg_h2 *h2, struct fg_stream *stream);
 
 /* A frame's head may stand there; false: the connection has failed. */
 FG_MUST_USE bool fg_h2_guard_frame(struct fg_h2 *h2, const struct fg_h2_frame_head *hd);
+/* Of the stream, or of what is left of it; NULL: of one that is no more. The same. */
+FG_MUST_USE bool fg_h2_guard_reset(struct fg_h2 *h2, struct fg_h2_wire *wire);
 /* Content or a head for a stream that is not open, or is to be reset. The same. */
 FG_MUST_USE bool fg_h2_guard_gone(struct fg_h2 *h2, const struct fg_h2_frame_head *hd);
 /* A reset undoes a request that was begun, upstream as well: far more work than another frame. */

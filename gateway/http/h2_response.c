@@ -14,7 +14,7 @@
 
 #include <assert.h>
 
-#define EARNED_BY_DATA 4 /* a window update for the stream, one for the connection, half a ping */
+#define EARNED_BY_DATA 6 /* window updates for the stream and the connection, and a ping */
 #define DRIBBLE_BYTES ((size_t)1024) /* no window of a client that means to read is so small */
 
 static struct fg_h2 *h2_of(const struct fg_stream *stream)

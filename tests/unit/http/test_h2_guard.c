@@ -4,6 +4,8 @@
  */
 #include "fake_transport.h"
 
+#include "base/clock.h"
+
 #include <nghttp2/nghttp2.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -124,6 +126,59 @@ static void answers_earn_the_allowance_back(void **state)
     fake_close(&fake);
 }
 
+/* Clients of gRPC measure the way with a ping behind a window update for each piece they get. */
+static void a_ping_for_each_piece_is_no_flood(void **state)
+{
+    (void)state;
+    struct fake fake;
+    char text[128];
+    fake_open(&fake, true, NULL);
+    fake_feed(&fake, preface, sizeof(preface) - 1);
+    static const char head[] = {0,   0,          14,         NGHTTP2_HEADERS,
+                                4,   0,          0,          0,
+                                1,   (char)0x83, (char)0x86, 0x04,
+                                5,   '/',        'e',        'c',
+                                'h', 'o',        0x01,       3,
+                                'a', '.',        'b'};
+    memcpy(text, head, sizeof(head));
+    fake_feed(&fake, text, sizeof(head));
+    size_t len = put_frame(text, NGHTTP2_DATA, 0, 1, "piece", 5);
+    len += put_frame(text + len, NGHTTP2_WINDOW_UPDATE, 0, 1, "\0\0\0\5", 4);
+    len += put_frame(text + len, NGHTTP2_WINDOW_UPDATE, 0, 0, "\0\0\0\5", 4);
+    len += put_frame(text + len, NGHTTP2_PING, 0, 0, "12345678", 8);
+    for (unsigned i = 0; i < 3000; i++) {
+        fake_feed(&fake, text, len);
+        fake_forget_output(&fake);
+    }
+    assert_int_equal(fake.body_bytes, 15000);
+    assert_false(fake.is_closing);
+    fake_close(&fake);
+}
+
+static void who_has_waited_may_leave(void **state)
+{
+    (void)state;
+    struct fake fake;
+    char text[64];
+    fake_open(&fake, true, NULL);
+    fake_feed(&fake, preface, sizeof(preface) - 1);
+    for (int32_t id = 1; id < 256; id += 2) {
+        char head[] = {0,        0,          14,         NGHTTP2_HEADERS,
+                       5,        0,          0,          0,
+                       (char)id, (char)0x82, (char)0x86, 0x04,
+                       5,        '/',        'w',        'a',
+                       'i',      't',        0x01,       3,
+                       'a',      '.',        'b'};
+        fake_feed(&fake, head, sizeof(head));
+        assert_non_null(fake.last);
+        fake.last->ex.started_ns -= FG_S;
+        fake_feed(&fake, text, put_frame(text, NGHTTP2_RST_STREAM, 0, id, "\0\0\0\10", 4));
+        assert_int_equal(fake.dones, id / 2 + 1);
+    }
+    assert_false(fake.is_closing);
+    fake_close(&fake);
+}
+
 static void streams_that_are_no_more(void **state)
 {
     (void)state;
@@ -228,6 +283,8 @@ int main(void)
         cmocka_unit_test(a_flood_uses_the_allowance_up),
         cmocka_unit_test(unread_answers_to_pings_are_bounded),
         cmocka_unit_test(answers_earn_the_allowance_back),
+        cmocka_unit_test(a_ping_for_each_piece_is_no_flood),
+        cmocka_unit_test(who_has_waited_may_leave),
         cmocka_unit_test(streams_that_are_no_more),
         cmocka_unit_test(no_stream_depends_on_itself),
         cmocka_unit_test(gathers_small_data),
