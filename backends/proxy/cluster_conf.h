@@ -32,6 +32,7 @@ struct fg_upstream_tls_conf {
     const char *server_name; /* asked for and checked; NULL: the endpoint's */
     const char *certificate; /* ours; NULL: none */
     const char *private_key;
+    uint64_t chain_bytes_max; /* of what a server shows */
 };
 
 /* How servers are told who asked. */

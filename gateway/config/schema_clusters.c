@@ -127,6 +127,14 @@ static const struct fg_key tls_keys[] = {
      .offset = T(private_key),
      .derived = "none",
      .doc = "PEM file with the key of `certificate`."},
+    {.name = "chain_max",
+     .type = FG_KEY_SIZE,
+     .offset = T(chain_bytes_max),
+     .initial = "32KiB",
+     .min = 1 * KIB,
+     .max = 1 * MIB,
+     .doc = "Certificates that a server may show, together; the connection to one that shows more "
+            "is closed. Each costs an event loop a tenth of a millisecond, whoever it is of."},
     {.name = NULL},
 };
 #undef T
@@ -135,6 +143,7 @@ static const struct fg_key tls_keys[] = {
 static const struct fg_table tls_table = {
     .path = "clusters.NAME.tls",
     .doc = "TLS to the servers, 1.2 or 1.3. `true` alone: verified by the system's authorities. "
+           "Keys are exchanged over X25519, P-256, P-384 or P-521, or, in 1.2, by RSA. "
            "Sessions are resumed. The files are read anew when they change, as `tls.check_files` "
            "says; "
            "the system's authorities at the start and on reload.",

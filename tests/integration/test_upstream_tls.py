@@ -3,6 +3,7 @@ test_upstream_tls.py: TLS to servers: the certificate is checked, sessions are r
 connection that breaks off inside is no end.
 """
 import concurrent.futures
+import itertools
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ import threading
 
 import pytest
 
-from harness import plain_http, wait_for
+from harness import free_port, plain_http, wait_for
 from tls_tools import make_pair, reissue, replace
 from upstreams import H2Server, Raw, cluster, figures, ok, server_tls, serving
 
@@ -316,3 +317,34 @@ def test_alpn_chooses_the_protocol(launch, authority):
         assert answers[0].json()["headers"][":scheme"] == "https" if answers[0].text != "one" else True
         assert len(h2.streams) == 3 and h2.count == 1 and h1.count == 1
         wait_for(lambda: figures(gateway, "connections")["streams"] == 0)
+
+
+def chain_of(folder, count):
+    """A certificate that is signed by itself, and itself so often behind it."""
+    crt, key = make_pair(folder, "many", hosts=["localhost"])
+    crt.write_text(crt.read_text() * count)
+    return crt, key
+
+
+@pytest.mark.parametrize("count, keys, status", [(5, {}, 200), (100, {}, 502), (100, {"chain_max": "100KiB"}, 200)])
+def test_a_chain_has_a_bound(launch, tmp_path, count, keys, status):
+    """Each certificate of it is taken apart, whoever it is of."""
+    with serving(Raw([ok()], tls=server_tls(chain_of(tmp_path, count)))) as server:
+        gateway = launch(cluster([server.address], tls={"verify": False, **keys}))
+        assert gateway.get("/").status_code == status
+
+
+@pytest.mark.parametrize("version, keys", [
+    ("1.2", {"-cipher": "DHE-RSA-AES128-GCM-SHA256"}), ("1.3", {"-groups": "ffdhe2048:ffdhe8192"})])
+def test_no_server_chooses_what_keys_cost(launch, tmp_path, version, keys):
+    """Numbers of its own could be so large that a handshake took seconds."""
+    crt, key = make_pair(tmp_path, "rsa", hosts=["localhost"], kind="rsa:2048")
+    port = free_port()
+    with subprocess.Popen(["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", crt, "-key", key, "-www", "-quiet",
+                           "-tls" + version.replace(".", "_"), *itertools.chain(*keys.items())]) as server:
+        try:
+            gateway = launch(cluster([f"127.0.0.1:{port}"], tls={"verify": False}, protocol="http1"))
+            wait_for(lambda: gateway.get("/").status_code == 502 and figures(gateway, "connections")["tls_errors"] > 0,
+                     what="a handshake that fails")
+        finally:
+            server.kill()
