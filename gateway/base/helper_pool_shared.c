@@ -6,9 +6,11 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define LOOKUP_THREADS 2u
 #define LONG_THREADS 1u
+#define LONG_NICE 10 /* a tenth of what a loop gets that wants the same core */
 
 struct lane {
     struct fg_helper_pool *pool;
@@ -16,6 +18,7 @@ struct lane {
     struct fg_helper_job *first;
     struct fg_helper_job *last;
     unsigned waiting;
+    int nice; /* above that of the process */
 };
 
 struct fg_helper_pool {
@@ -48,6 +51,8 @@ static void *run_helper(void *arg)
 {
     struct lane *lane = arg;
     struct fg_helper_job *job;
+    if (lane->nice > 0) /* on Linux this is the thread's alone, and anybody may raise it */
+        (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + lane->nice);
     while ((job = take(lane)) != NULL) {
         job->work(job);
         fg_mailbox_post(job->reply_to, &job->message);
@@ -73,6 +78,7 @@ struct fg_helper_pool *fg_helper_pool_create(unsigned work_threads, unsigned job
     open_lane(&pool->work, pool);
     open_lane(&pool->lookups, pool);
     open_lane(&pool->long_work, pool);
+    pool->long_work.nice = LONG_NICE;
     /* Signals are for the thread that runs the process's loop, never for a helper. */
     sigset_t all, before;
     sigfillset(&all);

@@ -1,7 +1,8 @@
 /*
  * helper_pool_shared.h: a few threads for work that would hold up an event loop: file reads. What
  * may take seconds has threads of its own and leaves those to the rest: two for name lookups,
- * half a minute each when DNS is down, and one for compression of what is large.
+ * half a minute each when DNS is down, and one for compression of what is large, which gives way
+ * to loops: it would else take half of a core that one of them wants.
  * Protocol  loops submit under the mutex; a helper runs `work`, then posts `done` to the loop's
  *           mailbox. The job belongs to the helper from submit until done runs.
  * Memory    intrusive jobs; at most `jobs_max` wait, one more is refused (FG_ERR_BUSY).

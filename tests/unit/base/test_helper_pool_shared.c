@@ -10,12 +10,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <cmocka.h>
 
 struct job {
     struct fg_helper_job job;
     pthread_mutex_t *gate;
     pthread_t ran_on;
+    int niceness;
     bool is_done;
 };
 
@@ -27,6 +29,7 @@ static void work(struct fg_helper_job *base)
         pthread_mutex_unlock(job->gate);
     }
     job->ran_on = pthread_self();
+    job->niceness = getpriority(PRIO_PROCESS, 0);
 }
 
 static void done(struct fg_message *message)
@@ -114,12 +117,39 @@ static void long_work_holds_up_no_other_work(void **state)
     holds_up_no_other_work(fg_helper_pool_try_long);
 }
 
+static int niceness_of(submit_fn submit)
+{
+    struct fg_mailbox box;
+    struct job job = {.job = {.message = {.run = done}, .work = work, .reply_to = &box}};
+    assert_int_equal(fg_mailbox_init(&box), FG_OK);
+    struct fg_helper_pool *pool = fg_helper_pool_create(1, 1);
+    assert_non_null(pool);
+    assert_int_equal(submit(pool, &job.job), FG_OK);
+    fg_helper_pool_destroy(pool);
+    fg_mailbox_drain(&box);
+    assert_true(job.is_done);
+    fg_mailbox_fini(&box);
+    return job.niceness;
+}
+
+static void long_work_gives_way_to_loops(void **state)
+{
+    (void)state;
+    int ours = getpriority(PRIO_PROCESS, 0);
+    int most = 19;
+    assert_int_equal(niceness_of(fg_helper_pool_try_submit), ours);
+    assert_int_equal(niceness_of(fg_helper_pool_try_look_up), ours);
+    assert_int_equal(niceness_of(fg_helper_pool_try_long), ours + 10 < most ? ours + 10 : most);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), ours);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_and_finishes),
         cmocka_unit_test(lookups_that_hang_hold_up_no_other_work),
         cmocka_unit_test(long_work_holds_up_no_other_work),
+        cmocka_unit_test(long_work_gives_way_to_loops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
