@@ -416,6 +416,8 @@ static enum fg_cache_outcome keep_refreshed(struct fg_cache_fetch *fetch,
         fg_cache_store_mark(store, fetch->stream, fg_clock_monotonic_ns());
         return FG_CACHE_OUTCOME_OWN;
     }
+    if (!fg_span_equal(draft->vary, fetch->stale->head.vary))
+        fg_cache_store_remove(store, fetch->stale); /* it would answer whom it is no more for */
     (void)fg_cache_store_publish(store, fetch->stream, object);
     return is_for_anybody(draft, rules) ? FG_CACHE_OUTCOME_SHARED : FG_CACHE_OUTCOME_OWN;
 }
@@ -434,8 +436,6 @@ static bool refresh(struct fg_cache_fetch *fetch, const struct fg_field *fields,
     if (merged == NULL || !fg_cache_draft_make(&draft, &fetch->req.ex, &pipeline->config->cache,
                                                stale->head.status, merged, count, wall_s))
         return false;
-    draft.vary = stale->head.vary;
-    draft.selects = stale->head.selects;
     if (draft.tags.len == 0)
         draft.tags = stale->head.tags;
     fill_draft(fetch, &draft, &rules, wall_s);

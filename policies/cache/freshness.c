@@ -322,9 +322,9 @@ bool fg_cache_is_invalidating(enum fg_cache_method method, unsigned status)
 
 bool fg_cache_is_kept_by_304(const char *name, size_t name_len)
 {
-    static const char *const kept[] = {"content-digest", "content-encoding",  "content-length",
-                                       "content-md5",    "content-range",     "etag",
-                                       "set-cookie",     "transfer-encoding", "vary"};
+    static const char *const kept[] = {"content-digest", "content-encoding", "content-length",
+                                       "content-md5",    "content-range",    "etag",
+                                       "set-cookie",     "transfer-encoding"};
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
         if (strlen(kept[i]) == name_len && memcmp(kept[i], name, name_len) == 0)
             return true;

@@ -111,6 +111,17 @@ CASES = [
     case("4.1", "our own Vary stays one line when a 304 comes",
          [ok("no-cache", etag='"a"', content_type="text/plain", body="x" * 5000), ok("no-cache", status=304, etag='"a"')], FIRST,
          *[({}, "revalidated", lambda answer: answer.headers.get_list("vary") == ["accept-encoding"])] * 2),
+    *[case("3.2", f"a 304 may say what selects from now on, {what}",
+           [ok(first, etag='"a"', **stored), ok(HOUR, status=304, etag='"a"', vary="X-Kind"), ok(HOUR, vary="X-Kind", body="other")],
+           FIRST, asked("revalidated", x_kind="a", **again), asked("hit", x_kind="a"),
+           ({"x-kind": "b"}, "miss", lambda answer: answer.text == "other"),
+           ({"x-kind": "a"}, "hit", lambda answer: answer.text == "body" and answer.headers["vary"] == "X-Kind"))
+      for what, first, stored, again in (
+          ("though it was stale", "max-age=60", {"age": "60"}, {}), ("though nothing did before", "no-cache", {}, {}),
+          ("though another did", "no-cache", {"vary": "X-Other"}, {}), ("though it was fresh", HOUR, {}, {"cache_control": "no-cache"}))],
+    case("3.2", "a 304 that says nothing of it changes nothing of what selects",
+         [ok("no-cache", etag='"a"', vary="X-Kind"), ok(HOUR, status=304, etag='"a"'), ok(HOUR)], asked("miss", x_kind="a"),
+         asked("revalidated", x_kind="a"), asked("hit", x_kind="a"), asked("miss", x_kind="b")),
     case("4.1", "cookies select when the origin says so", ok(HOUR, vary="Cookie"), asked("miss", cookie="u=1"),
          asked("hit", cookie="u=1"), asked("miss", cookie="u=2")),
 

@@ -346,6 +346,7 @@ static void unsafe_methods_invalidate_unless_they_fail(void **state)
     assert_true(fg_cache_is_kept_by_304("content-digest", 14));
     assert_false(fg_cache_is_kept_by_304("repr-digest", 11));
     assert_false(fg_cache_is_kept_by_304("content-type", 12));
+    assert_false(fg_cache_is_kept_by_304("vary", 4));
     assert_false(fg_cache_is_kept_by_304("cache-control", 13));
     assert_true(fg_cache_is_error_status(502));
     assert_false(fg_cache_is_error_status(501));
