@@ -107,8 +107,8 @@ static const struct fg_key limits_keys[] = {
      .initial = "100",
      .min = 8,
      .max = 10000,
-     .doc =
-         "Header fields of one request, and names in its Connection fields; more is answered 431."},
+     .doc = "Header fields of one request, and names in its Connection fields; more is answered "
+            "431. A Cookie that HTTP/2 brings in pieces is one field."},
     {.name = "uri_max",
      .type = FG_KEY_SIZE,
      .offset = L(uri_bytes_max),

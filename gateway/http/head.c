@@ -221,6 +221,43 @@ static enum fg_http_error add_upgrade(struct fg_head *head, struct fg_span value
     return copy_text(head, value, &head->upgrade);
 }
 
+static bool grow_cookie(struct fg_head *head, struct fg_span *cookie, size_t len)
+{
+    bool is_first = head->cookie_text == NULL;
+    char *text =
+        is_first ? fg_arena_try_alloc(head->arena, 2 * len)
+                 : fg_arena_try_grow(head->arena, head->cookie_text, head->cookie_room, 2 * len);
+    if (text == NULL)
+        return false;
+    if (is_first && cookie->len > 0)
+        memcpy(text, cookie->data, cookie->len);
+    cookie->data = text;
+    head->cookie_text = text;
+    head->cookie_room = 2 * len;
+    return true;
+}
+
+/* "a=1" and "b=2" are one field "a=1; b=2" (RFC 9113 section 8.2.3). */
+static enum fg_http_error add_cookie(struct fg_head *head, struct fg_span name,
+                                     struct fg_span value)
+{
+    if (!head->has_cookie) {
+        head->has_cookie = true;
+        head->cookie_index = head->field_count;
+        return keep_field(head, name, value);
+    }
+    struct fg_span *cookie = &head->fields[head->cookie_index].value;
+    size_t len = cookie->len + 2 + value.len;
+    if (len > head->cookie_room && !grow_cookie(head, cookie, len))
+        return FG_HTTP_NO_MEMORY;
+    char *at = head->cookie_text + cookie->len;
+    memcpy(at, "; ", 2);
+    if (value.len > 0)
+        memcpy(at + 2, value.data, value.len);
+    cookie->len = len;
+    return FG_HTTP_OK;
+}
+
 /* A list of nothing but 100-continue, which may be empty (RFC 9110 section 10.1.1). */
 static void add_expect(struct fg_head *head, struct fg_span value)
 {
@@ -255,8 +292,7 @@ static enum fg_http_error add_known(struct fg_head *head, enum fg_field_id id, s
             return copy_text(head, value, &head->request_id);
         return FG_HTTP_OK;
     case FG_FIELD_COOKIE:
-        head->cookie_count++;
-        return keep_field(head, name, value);
+        return add_cookie(head, name, value);
     case FG_FIELD_TRACEPARENT:
     case FG_FIELD_SERVER_TIMING:
     case FG_FIELD_TRAILER:
@@ -294,16 +330,18 @@ static bool is_disguised(struct fg_span name)
                                 fg_span_equal(plain, FG_SPAN("x-request-timeout-ms"))));
 }
 
-static bool is_too_large(struct fg_head *head, struct fg_span name, struct fg_span value)
+static bool is_too_large(struct fg_head *head, struct fg_span name, struct fg_span value,
+                         bool is_piece)
 {
     head->bytes_seen += name.len + value.len;
-    return ++head->count_seen > head->limits->header_count_max ||
+    head->count_seen += !is_piece;
+    return head->count_seen > head->limits->header_count_max ||
            head->bytes_seen > head->limits->header_bytes_max;
 }
 
 enum fg_http_error fg_head_add(struct fg_head *head, struct fg_span name, struct fg_span value)
 {
-    if (is_too_large(head, name, value))
+    if (is_too_large(head, name, value, false))
         return FG_HTTP_HEADER_TOO_LARGE;
     char *lower = take_text(head, name.len);
     if (lower == NULL)
@@ -321,7 +359,9 @@ enum fg_http_error fg_head_add_checked(struct fg_head *head, enum fg_field_id id
                                        struct fg_span name, struct fg_span value,
                                        bool is_name_lasting)
 {
-    if (is_too_large(head, name, value))
+    /* Clients cut a cookie field into its pairs, so that some may be in the table: it stays one. */
+    bool is_piece = id == FG_FIELD_COOKIE && head->has_cookie;
+    if (is_too_large(head, name, value, is_piece))
         return FG_HTTP_HEADER_TOO_LARGE;
     if (!is_name_lasting) {
         if (is_disguised(name))
@@ -368,44 +408,6 @@ static void remove_all_named(struct fg_head *head)
         while (rest.data != NULL)
             remove_named(head, fg_span_trim(fg_span_split(&rest, ',')));
     }
-}
-
-/* "a=1" and "b=2" become one field "a=1; b=2" (RFC 9113 section 8.2.3). */
-static enum fg_http_error join_cookies(struct fg_head *head)
-{
-    static const struct fg_span cookie = FG_SPAN_LITERAL("cookie");
-    size_t len = 0;
-    for (size_t i = 0; i < head->field_count; i++) {
-        if (fg_span_equal(head->fields[i].name, cookie))
-            len += head->fields[i].value.len + 2;
-    }
-    char *text = take_text(head, len);
-    if (text == NULL)
-        return FG_HTTP_NO_MEMORY;
-    char *at = text;
-    struct fg_field *joined = NULL;
-    size_t kept = 0;
-    for (size_t i = 0; i < head->field_count; i++) {
-        struct fg_field field = head->fields[i];
-        if (!fg_span_equal(field.name, cookie)) {
-            head->fields[kept++] = field;
-            continue;
-        }
-        if (joined == NULL) {
-            joined = &head->fields[kept++];
-            joined->name = field.name;
-        } else {
-            *at++ = ';';
-            *at++ = ' ';
-        }
-        if (field.value.len > 0)
-            memcpy(at, field.value.data, field.value.len);
-        at += field.value.len;
-    }
-    head->field_count = kept;
-    if (joined != NULL)
-        joined->value = fg_span_make(text, (size_t)(at - text));
-    return FG_HTTP_OK;
 }
 
 /*
@@ -515,11 +517,6 @@ enum fg_http_error fg_head_finish(struct fg_head *head, struct fg_exchange *ex,
     if (error != FG_HTTP_OK)
         return error;
     remove_all_named(head);
-    if (head->cookie_count > 1) {
-        error = join_cookies(head);
-        if (error != FG_HTTP_OK)
-            return error;
-    }
     ex->accepts_trailers = head->accepts_trailers && version != FG_HTTP_1_0; /* no chunks there */
     ex->path = target.path;
     ex->query = target.query;

@@ -45,7 +45,11 @@ struct fg_head {
     size_t field_room;
     size_t count_seen; /* against limits.header_count_max */
     size_t bytes_seen; /* names and values, against limits.header_bytes_max */
-    size_t cookie_count;
+
+    /* the one cookie field, once it was put together */
+    size_t cookie_index; /* valid with has_cookie */
+    char *cookie_text;   /* its value; NULL: as the first piece had it */
+    size_t cookie_room;
 
     /* what the request says of itself; data NULL: nothing */
     struct fg_span method;
@@ -65,6 +69,7 @@ struct fg_head {
     bool has_bad_expectation;
     bool accepts_trailers; /* TE: trailers */
     bool has_upgrades;     /* more than one Upgrade field */
+    bool has_cookie;
 };
 
 void fg_head_init(struct fg_head *head, struct fg_arena *arena, const struct fg_limits_conf *limits,

@@ -136,6 +136,7 @@ STREAM_ERRORS = [
     ("a length and the end at once", get(("content-length", "5")), None, PROTOCOL_ERROR),
     ("too many fields", get(*[(f"a{i}", "b") for i in range(21)]), 431, None),
     ("a field too large", get(("a", "b" * 5000)), 431, None),
+    ("a cookie too large, in pieces", get(*[("cookie", "b" * 34)] * 105), 431, None),
     ("an expectation nobody knows", get(("expect", "200-maybe")), 417, None),
     ("plain CONNECT", headers(1, [(":method", "CONNECT"), (":authority", "x:443")], END_HEADERS), 501, None),
     ("CONNECT with a path", headers(1, [(":method", "CONNECT"), (":authority", "x:443"), (":path", "/")]), None,
@@ -336,6 +337,10 @@ PASSED = [
     ("a method nobody knows", with_value(":method", "M-BREW"), wire.head("M-BREW", "/a")),
     ("proxy, of which CGI makes HTTP_PROXY", get(("proxy", "http://evil.example")), wire.head(path="/a")),
     ("cookies joined", get(("cookie", "a=1"), ("cookie", "b=2")), wire.head(path="/a", fields=[("cookie", "a=1; b=2")])),
+    ("a cookie in a hundred pieces is one field", get(("a", "b"), *[("cookie", f"c{n}={n}") for n in range(100)], ("c", "d")),
+     wire.head(path="/a", fields=[("a", "b"), ("cookie", "; ".join(f"c{n}={n}" for n in range(100))), ("c", "d")])),
+    ("an empty piece of a cookie", get(("cookie", ""), ("cookie", "a=1"), ("cookie", "")),
+     wire.head(path="/a", fields=[("cookie", "; a=1; ")])),
     ("te trailers", get(("te", "trailers")), wire.head(path="/a", fields=[("te", "trailers"), ("connection", "te")])),
     ("a continuation", frame(HEADERS, END_STREAM, 1, block(pseudo("/a"))) +
      frame(CONTINUATION, END_HEADERS, 1, block([("a", "b")])), wire.head(path="/a", fields=[("a", "b")])),
