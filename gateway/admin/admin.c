@@ -1,6 +1,7 @@
 /*
  * admin.c: a small handler over the same codecs as the public listeners, on a loop of its own.
- * Requests are few and answers are whole, so each is made in one go.
+ * Requests are few and answers are whole, so each is made in one go; admin.answers_max bounds those
+ * that nobody reads.
  */
 #include "admin.h"
 
@@ -14,14 +15,18 @@
 #include "admin/stats.h"
 #include "base/clock.h"
 #include "base/heap.h"
+#include "base/log.h"
 #include "policies/cache/http_date.h"
 
+#include <assert.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 #define ARENA_CHUNKS 2048
 #define LAST_ANSWERS_NS (2 * FG_S) /* as a codec waits for the request of a new connection */
+#define SMALL_ANSWER_BYTES ((size_t)4096)
 #define NUMBERS_FORM (JSON_COMPACT | JSON_REAL_PRECISION(9))
 
 /* A page that takes long to make: all who ask for it in one turn of the loop get the same. */
@@ -43,6 +48,7 @@ struct fg_admin {
     uint64_t changes_version; /* of the endpoints' changes that are in force */
     struct page_of_turn stats;
     struct page_of_turn metrics;
+    uint64_t unread_bytes; /* of answers that are not in the socket yet */
     struct fg_flag is_draining;
     struct fg_message stop_message;
     pthread_t thread;
@@ -50,11 +56,35 @@ struct fg_admin {
 
 /* ---- answers ---- */
 
+/*
+ * May it wait until its client reads it? With a hundred streams a connection those would be
+ * gigabytes. A page that is the only one may be as large as it is.
+ */
+static bool try_hold(struct fg_request *req, size_t len)
+{
+    static struct fg_log_limit limit;
+    struct fg_admin *admin = req->handler_ctx;
+    if (len > SMALL_ANSWER_BYTES && admin->unread_bytes > 0 &&
+        admin->unread_bytes + len > admin->options.config->admin.answers_bytes_max) {
+        fg_log_limited(&limit, 1, FG_LOG_WARN, "admin_answers_unread", "bytes=%" PRIu64,
+                       admin->unread_bytes);
+        return false;
+    }
+    admin->unread_bytes += len;
+    req->handler_state = (void *)(uintptr_t)len; /* nothing else is known of a request here */
+    return true;
+}
+
 /* `allow` has no data but in a 405. */
 static void answer_allowing(struct fg_request *req, unsigned status, struct fg_span type,
                             struct fg_span body, struct fg_span allow)
 {
     char date[FG_HTTP_DATE_BYTES];
+    if (!try_hold(req, body.len)) {
+        status = 503;
+        type = FG_SPAN("text/plain; charset=utf-8");
+        body = FG_SPAN("pages of more than admin.answers_max wait to be read\n");
+    }
     fg_http_date_format((int64_t)(fg_clock_wall_ns() / FG_S), date);
     const struct fg_field fields[] = {
         {FG_SPAN("content-type"), type},
@@ -351,7 +381,10 @@ static void on_gone(struct fg_request *req, enum fg_gone_reason reason)
 
 static void on_done(struct fg_request *req)
 {
-    (void)req;
+    struct fg_admin *admin = req->handler_ctx;
+    uint64_t held = (uintptr_t)req->handler_state;
+    assert(held <= admin->unread_bytes);
+    admin->unread_bytes -= held;
 }
 
 static const struct fg_request_handler handler = {

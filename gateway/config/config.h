@@ -484,6 +484,7 @@ struct fg_admin_conf {
     const char **hosts;  /* names that it is asked under */
     size_t host_count;
     uint32_t endpoint_changes_max;
+    uint64_t answers_bytes_max; /* that wait to be read */
 };
 
 struct fg_observability_conf {

@@ -376,6 +376,14 @@ static const struct fg_key admin_keys[] = {
      .doc =
          "Endpoints of all clusters that may be added or disabled at run time. They stay so over "
          "reloads; this number is that of the last start."},
+    {.name = "answers_max",
+     .type = FG_KEY_SIZE,
+     .offset = AT(fg_admin_conf, answers_bytes_max),
+     .initial = "64MiB",
+     .min = 1 * MIB,
+     .max = 1024 * MIB,
+     .doc = "Pages that wait for their clients to read them, together. One that comes on top is "
+            "answered 503, unless it is the only one or has less than 4 KiB, as health has."},
     {.name = NULL},
 };
 

@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+import wire
 from harness import DEMO_MODEL, plain_http, run_binary, unique, wait_for
+from wire import headers, pseudo, settings
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +146,24 @@ def test_looking_disturbs_nobody(site):
         for number in range(40):
             assert client.get(f"/{number}").status_code == 200
             assert admin(site, "/stats" if number % 2 else "/metrics").status_code == 200
+
+
+def test_pages_that_nobody_reads_have_a_bound(launch):
+    """And who looks at health is not told so; once they are gone others get theirs."""
+    gateway = launch({"admin": {"answers_max": "1MiB"},
+                      "routes": [{"match": {"prefix": f"/{i}"}, "respond": {"status": 204}} for i in range(50)]})
+    size = len(admin(gateway, "/metrics").content)
+    assert 16384 < size < 1 << 20
+    peer = wire.H2(wire.connect(gateway.admin_port), first=settings((4, 0)))
+    with peer.connection:
+        streams = range(1, 201, 2)
+        peer.send(b"".join(headers(i, pseudo("/metrics", authority="127.0.0.1")) for i in streams))
+        assert peer.until(lambda: len(peer.status) == len(streams))
+        pages = [i for i in streams if peer.status[i] == 200]
+        assert 0 < len(pages) <= (1 << 20) // size and {peer.status[i] for i in streams} == {200, 503}
+        assert admin(gateway, "/metrics").status_code == 503
+        assert admin(gateway, "/healthz").status_code == 200 and "event=admin_answers_unread bytes=" in gateway.log
+    wait_for(lambda: admin(gateway, "/metrics").status_code == 200, what="the end of the pages that wait")
 
 
 def test_drain_by_request(launch, upstream):
