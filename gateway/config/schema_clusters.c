@@ -554,8 +554,9 @@ static const struct fg_key cluster_keys[] = {
      .max = 10 * MINUTE,
      .doc = "While requests wait for one of `max_connections`, an answer of which its client has "
             "taken less than 4 KiB for so long, or a request body of which it has sent less, gives "
-            "its connection up: the stream, or the HTTP/1 connection, is reset. Else "
-            "`limits.write_timeout` and `limits.body_timeout` alone end them."},
+            "its connection up: the stream, or the HTTP/1 connection, is reset; before the answer "
+            "it is told 503. Else `limits.write_timeout` and `limits.body_timeout` alone end "
+            "them."},
     {.name = "slow_reader_share",
      .type = FG_KEY_PERMILLE,
      .offset = L(slow_reader_permille),

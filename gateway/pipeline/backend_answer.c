@@ -202,7 +202,7 @@ static const struct {
     [FG_FAILURE_NO_TUNNEL] = {502, FG_FAILED_NO_TUNNEL, "backend_error",
                               "the backend took no WebSocket the way it was asked for one"},
     [FG_FAILURE_SLOW_CLIENT] = {503, FG_FAILED_SLOW_READER, "overloaded",
-                                "the answer was not taken while connections were short"},
+                                "the request body did not come while connections were short"},
     [FG_FAILURE_INTERNAL] = {500, FG_FAILED_INTERNAL, "backend_error",
                              "the gateway failed to handle the request"},
 };
@@ -213,14 +213,11 @@ static const char *code_of(enum fg_failure failure)
                                                      : fg_failed_name(failures[failure].failed);
 }
 
-/* The server did its work, and there is nobody to whom a word would get through. */
-static void give_up(struct fg_flow *flow)
+static void note_slow_client(struct fg_flow *flow)
 {
     static struct fg_log_limit limit;
     const struct fg_exchange *ex = &flow->req->ex;
     flow->failed = FG_FAILED_SLOW_READER;
-    fg_flow_close_backend(flow);
-    fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS, FG_BREAKER_CANCELLED);
     fg_flow_decide(flow, &(struct fg_decision){.policy = "slow_reader_max",
                                                .reason = code_of(FG_FAILURE_SLOW_CLIENT),
                                                .decided = FG_DECIDED_REFUSE,
@@ -229,32 +226,49 @@ static void give_up(struct fg_flow *flow)
     fg_log_limited(&limit, 10, FG_LOG_INFO, "slow_reader_cut",
                    "backend=%s client=%.*s request_id=%.*s", flow->backend->backend->name,
                    FG_SPAN_ARGS(ex->client_addr), FG_SPAN_ARGS(ex->request_id));
+}
+
+/* The server did its work, and there is nobody to whom a word would get through. */
+static void give_up(struct fg_flow *flow)
+{
+    note_slow_client(flow);
+    fg_flow_close_backend(flow);
+    fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS, FG_BREAKER_CANCELLED);
     if (flow->is_answer_over)
         return;
     flow->is_answer_over = true;
     fg_response_give_up(flow->req);
 }
 
+static void note_failure(struct fg_flow *flow, enum fg_failure failure, const char *detail)
+{
+    static struct fg_log_limit limit;
+    if (failure == FG_FAILURE_SLOW_CLIENT) {
+        note_slow_client(flow);
+        return;
+    }
+    flow->failed = failures[failure].failed;
+    fg_log_limited(&limit, 10, FG_LOG_WARN, "backend_failed",
+                   "backend=%s code=%s detail=\"%s\" request_id=%.*s", flow->backend->backend->name,
+                   code_of(failure), detail, FG_SPAN_ARGS(flow->req->ex.request_id));
+}
+
 static void on_fail(struct fg_exchange *ex, enum fg_failure failure, const char *detail)
 {
     struct fg_flow *flow = fg_flow_of_exchange(ex);
-    if (failure == FG_FAILURE_SLOW_CLIENT) {
+    if (failure == FG_FAILURE_SLOW_CLIENT && flow->is_head_sent) {
         give_up(flow);
         return;
     }
     bool is_ours = failure == FG_FAILURE_BUSY || failure == FG_FAILURE_NO_MEMORY ||
-                   failure == FG_FAILURE_NO_TUNNEL;
+                   failure == FG_FAILURE_NO_TUNNEL || failure == FG_FAILURE_SLOW_CLIENT;
     bool may_pass = failure != FG_FAILURE_INTERNAL && failure != FG_FAILURE_NO_TUNNEL;
-    flow->failed = failures[failure].failed;
     fg_flow_close_backend(flow);
     fg_flow_leave_backend(flow,
                           is_ours && failure != FG_FAILURE_BUSY ? FG_CONCURRENCY_IGNORED
                                                                 : FG_CONCURRENCY_DROPPED,
                           is_ours ? FG_BREAKER_CANCELLED : FG_BREAKER_FAILURE);
-    static struct fg_log_limit limit;
-    fg_log_limited(&limit, 10, FG_LOG_WARN, "backend_failed",
-                   "backend=%s code=%s detail=\"%s\" request_id=%.*s", flow->backend->backend->name,
-                   code_of(failure), detail, FG_SPAN_ARGS(ex->request_id));
+    note_failure(flow, failure, detail);
     if (flow->is_head_sent || flow->is_answer_over) {
         fg_flow_break_off(flow, failures[failure].status, failures[failure].message);
         return;
