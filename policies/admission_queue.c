@@ -43,7 +43,8 @@
  *          target    the configured one, or what the backend's service time is
  *                    longer than three of it
  *          held      while all slots are held, and none comes free for longer than answers take, it
- *                    is not known whether too much is asked for: nobody is shed, nothing is counted
+ *                    is not known whether too much is asked for: nobody is shed, nothing is
+ *                    counted, and no wait is foreseen
  * Departs  Overload is judged per class and by the oldest entry: under LIFO the newest wait tells
  *          nothing, and a starving low class must not make critical ones be shed. A class that was
  *          served empty counts as delay 0. While a class is LIFO its newest entry decides its turn.
@@ -632,7 +633,7 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
         return lacking;
     }
     uint64_t wait_ns = wait_of_newcomer(queue, priority, entry->owner, now_ns);
-    bool is_wait_known = wait_ns != FG_POLICY_NEVER;
+    bool is_wait_known = wait_ns != FG_POLICY_NEVER && !queue->is_held;
     bool is_over = deadline_ns <= now_ns;
     if (is_over || (is_wait_known && wait_ns > deadline_ns - now_ns)) {
         queue->cannot_meet_total++;

@@ -25,6 +25,9 @@
  *             slow   at the start, where an answer takes a tenth of a second and more, each adds a
  *                    slot, as each ack does in TCP's slow start, until they take twice as long as
  *                    the first ones: then to the slots that they say are worked on
+ *             crowd  there, too, where somebody waits for a quarter of a second, the limit is
+ *                    doubled, once in the time that an answer takes, unless it is twice what was
+ *                    seen to be worked on. A crowd that doubles does not wait for an answer
  *          What that lets in too many is what comes in one service time, and no more is asked for.
  * Laws     n: mean in flight, short: mean latency of the window, s: no-load latency
  *          GRADIENT2  limit' = n x t x s / short + max(1.5, sqrt(limit) / 2),
@@ -111,6 +114,8 @@
 #define FIRST_ANSWERS 4                   /* say what one takes before the limit has grown */
 #define USUAL_WEIGHT_INVERSE 8
 #define RAMP_WAITING 2 /* times as long as those: they wait at the backend */
+#define CROWD_LEAST 8  /* worked on at once: to double a few would cost much and serve few */
+#define CROWD_BEYOND 2 /* times as many as those: what came before has not shown yet */
 
 /* looks at the no-load latency */
 #define LOOK_FIRST 3    /* windows */
@@ -530,11 +535,56 @@ static void note_answer(struct fg_concurrency_limit *cl, uint64_t now_ns, double
     cl->busy_count++;
 }
 
+/* How many were worked on at once for certain: so many answers came in the time that one takes. */
+static void note_shown(struct fg_concurrency_limit *cl, uint64_t now_ns, double latency_ns)
+{
+    double first_ns = cl->first_count == 0 ? latency_ns : cl->first_sum_ns / cl->first_count;
+    if (latency_ns > RAMP_WAITING * first_ns)
+        return;
+    if ((double)fg_subtract_floor(now_ns, cl->shown_since_ns) >= first_ns) {
+        cl->shown_last = cl->shown_count;
+        cl->shown_since_ns = now_ns;
+        cl->shown_count = 0;
+    }
+    cl->shown_count++;
+}
+
 static uint64_t held_max_ns(const struct fg_concurrency_limit *cl)
 {
     if (cl->usual_ns <= 0)
         return UNKNOWN_NS;
     return (uint64_t)clamp(HELD_USUAL * cl->usual_ns, HELD_NS, HELD_MAX_NS);
+}
+
+/* Somebody waits, and no slot comes back with a result, for so long. */
+static bool note_held(struct fg_concurrency_limit *cl, uint64_t now_ns)
+{
+    if (cl->held_since_ns == 0 || cl->held_results != cl->results_total ||
+        now_ns < cl->held_since_ns) {
+        cl->held_since_ns = now_ns == 0 ? 1 : now_ns;
+        cl->held_results = cl->results_total;
+        return false;
+    }
+    return now_ns - cl->held_since_ns >= held_max_ns(cl);
+}
+
+/*
+ * When those who wait have the limit doubled: answers are slow, and as quick as the first ones, and
+ * the limit is about as many as have been seen to be worked on.
+ */
+static uint64_t crowd_until_ns(const struct fg_concurrency_limit *cl)
+{
+    double shown = cl->shown_last > cl->shown_count ? cl->shown_last : cl->shown_count;
+    bool is_shown = shown >= CROWD_LEAST && cl->limit < CROWD_BEYOND * shown;
+    bool is_by_latency = cl->config.mode != FG_CONCURRENCY_AIMD;
+    bool is_unfound = is_by_latency && cl->is_starting && cl->is_ramping;
+    bool is_slow = cl->usual_ns >= SLOW_NS;
+    bool is_quick = cl->usual_ns * cl->first_count <= RAMP_WAITING * cl->first_sum_ns;
+    if (!is_unfound || !is_slow || !is_quick || !is_shown || cl->waited_since_ns == 0)
+        return FG_POLICY_NEVER;
+    uint64_t wait_ns = fg_add_saturating(cl->waited_since_ns, HELD_NS);
+    uint64_t next_ns = fg_add_saturating(cl->grown_at_ns, (uint64_t)cl->usual_ns);
+    return cl->grown_at_ns == 0 || next_ns < wait_ns ? wait_ns : next_ns;
 }
 
 static void restart_share(struct fg_concurrency_limit *cl, uint64_t now_ns)
@@ -692,24 +742,26 @@ void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl)
 void fg_concurrency_limit_note_spare(struct fg_concurrency_limit *cl)
 {
     cl->held_since_ns = 0;
+    cl->waited_since_ns = 0;
 }
 
 bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
     if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max)
         return false;
-    if (cl->held_since_ns == 0 || cl->held_results != cl->results_total ||
-        now_ns < cl->held_since_ns) {
-        cl->held_since_ns = now_ns == 0 ? 1 : now_ns;
-        cl->held_results = cl->results_total;
-        return false;
+    if (cl->waited_since_ns == 0 || now_ns < cl->waited_since_ns) {
+        cl->waited_since_ns = now_ns == 0 ? 1 : now_ns;
+        cl->grown_at_ns = now_ns < cl->grown_at_ns ? 0 : cl->grown_at_ns;
     }
-    if (now_ns - cl->held_since_ns < held_max_ns(cl))
+    bool is_long_held = note_held(cl, now_ns);
+    if (!is_long_held && now_ns < crowd_until_ns(cl))
         return false;
     double growth = cl->is_starting ? START_GROWTH : HELD_GROWTH;
     set_limit(cl, fmax(cl->limit * growth, cl->limit + 1));
     cl->held_since_ns = now_ns;
-    restart_ramp(cl);
+    cl->grown_at_ns = now_ns;
+    if (is_long_held)
+        restart_ramp(cl);
     wait_for_effect(cl);
     return true;
 }
@@ -718,12 +770,19 @@ uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *c
 {
     if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max || cl->held_since_ns == 0)
         return FG_POLICY_NEVER;
-    return fg_add_saturating(cl->held_since_ns, held_max_ns(cl));
+    uint64_t held_ns = fg_add_saturating(cl->held_since_ns, held_max_ns(cl));
+    uint64_t crowd_ns = crowd_until_ns(cl);
+    return crowd_ns < held_ns ? crowd_ns : held_ns;
 }
 
 bool fg_concurrency_limit_is_held(const struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
-    if (!is_adaptive(cl) || cl->held_since_ns == 0 || cl->held_results != cl->results_total)
+    if (!is_adaptive(cl) || cl->held_since_ns == 0)
+        return false;
+    if (cl->limit < cl->config.limit_max &&
+        crowd_until_ns(cl) <= fg_add_saturating(now_ns, HELD_NS))
+        return true;
+    if (cl->held_results != cl->results_total)
         return false;
     double held_ns = (double)fg_subtract_floor(now_ns, cl->held_since_ns);
     return held_ns >= fmax(HELD_LEAST_NS, 2 * cl->usual_ns);
@@ -741,6 +800,7 @@ void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_
         return;
     if (outcome == FG_CONCURRENCY_SUCCESS) {
         note_answer(cl, now_ns, (double)latency_ns, in_flight);
+        note_shown(cl, now_ns, (double)latency_ns);
         note_share(cl, now_ns, in_flight);
         ramp(cl, now_ns, (double)latency_ns, in_flight);
     } else if (outcome == FG_CONCURRENCY_DROPPED) {

@@ -78,12 +78,17 @@ struct fg_concurrency_limit {
     uint32_t first_count;
     uint64_t busy_since_ns; /* when the first of these came, and how many came since */
     uint32_t busy_count;
+    uint64_t shown_since_ns; /* quick answers are counted since, for as long as one takes, */
+    uint32_t shown_count;
+    uint32_t shown_last;     /* ... and were so the last time: so many were worked on at once */
     bool is_much_held;       /* most slots, by others than those who have answers in between */
     uint64_t share_since_ns; /* of answers, of late: when it was begun to count them, */
     uint32_t share_count;
     uint64_t share_in_flight_sum;
     uint64_t held_since_ns; /* no result came since; 0: nobody was seen to wait, or one was free */
     uint64_t held_results;  /* results_total then */
+    uint64_t waited_since_ns; /* somebody always waited since; 0: nobody was seen to */
+    uint64_t grown_at_ns;     /* those who wait had the limit raised; 0: never */
     /* counters */
     uint64_t acquired_total;
     uint64_t released_total;
@@ -111,15 +116,16 @@ void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl);
 void fg_concurrency_limit_note_spare(struct fg_concurrency_limit *cl);
 
 /*
- * Somebody waits. True: the limit was raised, as no slot has come back with a result for so long
- * that those who wait would never learn whether there is room for them. At or after held_until,
- * which is UINT64_MAX where that cannot be.
+ * Somebody waits. True: the limit was raised, since those who wait would not learn in time whether
+ * there is room for them: no slot has come back with a result for so long, or answers take so long
+ * and do not show how many there may be. At or after held_until, which is UINT64_MAX where that
+ * cannot be.
  */
 bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t now_ns);
 uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *cl);
 
-/* All slots are held for longer than answers take, and none came back with a result: who waits does
- * not show that too much is asked for. */
+/* All slots are held for longer than answers take, and none came back with a result, or there will
+ * be more for those who wait: they do not show that too much is asked for. */
 bool fg_concurrency_limit_is_held(const struct fg_concurrency_limit *cl, uint64_t now_ns);
 
 /* Give a slot back; `latency_ns` is the backend's own time, without waiting in our queue. */

@@ -105,6 +105,13 @@ static void add_refused(struct fg_gate_policy *gate, struct fg_gate_turns *turns
     }
 }
 
+/* One that nobody waits for. */
+static bool is_slot_to_spare(const struct fg_gate_policy *gate)
+{
+    return gate->queue.count == 0 && fg_concurrency_limit_in_flight(&gate->limit) <
+                                         fg_concurrency_limit_current(&gate->limit);
+}
+
 /* As many waiters as there are free slots. */
 static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uint64_t now_ns)
 {
@@ -126,6 +133,8 @@ static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uin
         fg_admission_level_note_wait(&gate->level, fg_subtract_floor(now_ns, queued->enqueued_ns));
         add_turn(turns, entry_of(queued), FG_GATE_ADMITTED);
     }
+    if (is_slot_to_spare(gate))
+        fg_concurrency_limit_note_spare(&gate->limit);
 }
 
 /* Somebody waits: do slots come free at all? */
@@ -204,13 +213,6 @@ static unsigned pressed_from(const struct fg_gate_policy *gate)
     uint32_t level = fg_admission_level_current(&gate->level);
     bool is_lowered = level < FG_PRIORITY_COMPOUND_COUNT - 1 && !gate->is_level_shadow;
     return is_lowered ? (unsigned)fg_priority_class_of(level) : FG_PRIORITY_COUNT;
-}
-
-/* One that nobody waits for. */
-static bool is_slot_to_spare(const struct fg_gate_policy *gate)
-{
-    return gate->queue.count == 0 && fg_concurrency_limit_in_flight(&gate->limit) <
-                                         fg_concurrency_limit_current(&gate->limit);
 }
 
 /* A slot was had; in shadow it may be one too many. */
@@ -396,8 +398,6 @@ void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
         fg_circuit_breaker_record(&gate->breaker, now_ns, result->was_probe, breaker,
                                   result->latency_ns);
     let_in(gate, turns, now_ns);
-    if (is_slot_to_spare(gate))
-        fg_concurrency_limit_note_spare(&gate->limit);
 }
 
 void fg_gate_policy_expire(struct fg_gate_policy *gate, uint64_t now_ns,

@@ -1,6 +1,7 @@
 """A backend that takes its time is not full: who comes while it has answered nobody yet is not refused."""
 import contextlib
 import threading
+import time
 
 import pytest
 
@@ -51,6 +52,26 @@ def test_long_polls_shut_no_quick_ones_out(launch, upstream, count):
     join(polls)
     assert {answer.status_code for answer in quick + answers} == {200}
     wait_for(lambda: gateway.gate("app")["concurrency"]["in_flight"] == 0)
+
+
+def test_long_polls_that_double_at_once_do_not_wait_for_an_answer(launch, upstream):
+    """Who was in flight before was answered as quickly as the first ones, so nothing shows that there is no room."""
+    backend = upstream()
+    backend.gate.clear()
+    gateway = launch({"clusters": {"app": {"endpoints": [backend.address], "queue": {"wait_max": "5s"}}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app", "timeout": "60s"}]})
+    started = time.monotonic()
+    polls, answers = in_background(gateway, "/", CROWD)
+    wait_for(lambda: backend.in_flight == CROWD and time.monotonic() > started + 2, what="answers of two seconds")
+    backend.gate.set()
+    join(polls)
+    backend.gate.clear()
+    limit = gateway.gate("app")["concurrency"]["limit"]
+    polls, more = in_background(gateway, "/", 2 * limit - 5)
+    wait_for(lambda: backend.in_flight == 2 * limit - 5)
+    backend.gate.set()
+    join(polls)
+    assert {answer.status_code for answer in answers + more} == {200}
 
 
 def test_uploads_that_come_slowly_say_nothing_of_how_many_there_may_be(launch, upstream):

@@ -193,10 +193,29 @@ static void nobody_is_shed_while_slots_are_held(void **state)
     }
 }
 
+/* At the pace of those slots: there will be more, or it is not known. */
+static void no_wait_is_foreseen_while_slots_are_held(void **state)
+{
+    (void)state;
+    for (int held = 0; held < 2; held++) {
+        struct fg_admission_queue queue;
+        struct fg_queue_config config = plain(4);
+        struct fg_queue_entry first = {0}, second = {0}, *refused;
+        fg_admission_queue_init(&queue, &config);
+        push(&queue, &first, FG_PRIORITY_NORMAL, 1); /* nobody is served for a second */
+        fg_admission_queue_set_held(&queue, held);
+        assert_int_equal(
+            fg_admission_queue_push(&queue, &second, FG_PRIORITY_NORMAL, S, S + 500 * MS, &refused),
+            held ? FG_QUEUE_QUEUED : FG_QUEUE_CANNOT_MEET_DEADLINE);
+        assert_null(refused);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nobody_is_shed_while_slots_are_held),
+        cmocka_unit_test(no_wait_is_foreseen_while_slots_are_held),
         cmocka_unit_test(a_slow_backend_stretches_the_target),
         cmocka_unit_test(who_would_wait_in_vain_hears_it_at_once),
         cmocka_unit_test(a_short_target_or_a_shadow_foresees_nothing),

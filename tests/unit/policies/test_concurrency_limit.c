@@ -426,6 +426,65 @@ static void one_that_says_nothing_does_not(void **state)
     assert_false(fg_concurrency_limit_note_wait(&cl, 2 * S));
 }
 
+/* 50 at once, whom a limit of 64 that nobody has found is enough for, and their answers. */
+static struct fg_concurrency_limit after_a_crowd(enum fg_concurrency_mode mode, uint64_t latency_ns,
+                                                 uint64_t now_ns)
+{
+    struct fg_concurrency_limit cl = limit_of(mode, 64);
+    for (int i = 0; i < 50; i++)
+        assert_true(fg_concurrency_limit_try_acquire(&cl));
+    for (int i = 0; i < 50; i++)
+        fg_concurrency_limit_release(&cl, now_ns, latency_ns, FG_CONCURRENCY_SUCCESS);
+    fill(&cl);
+    return cl;
+}
+
+static void a_crowd_that_doubles_before_a_slow_backend_brings_more(void **state)
+{
+    (void)state;
+    for (int mode = FG_CONCURRENCY_GRADIENT2; mode <= FG_CONCURRENCY_VEGAS; mode++) {
+        struct fg_concurrency_limit cl =
+            after_a_crowd((enum fg_concurrency_mode)mode, 5 * S, 10 * S);
+        assert_false(fg_concurrency_limit_is_held(&cl, 10 * S)); /* nobody was seen to wait */
+        assert_false(fg_concurrency_limit_note_wait(&cl, 10 * S));
+        assert_true(fg_concurrency_limit_is_held(&cl, 10 * S));
+        assert_true(fg_concurrency_limit_held_until_ns(&cl) == 10 * S + 250 * MS);
+        assert_false(fg_concurrency_limit_note_wait(&cl, 10 * S + 250 * MS - 1));
+        assert_true(fg_concurrency_limit_note_wait(&cl, 10 * S + 250 * MS));
+        assert_int_equal(fg_concurrency_limit_current(&cl), 128);
+        fill(&cl);
+        /* twice as many as were seen to be worked on are enough, until there are more */
+        assert_true(fg_concurrency_limit_held_until_ns(&cl) == 30 * S + 250 * MS);
+        cl.shown_count = 65;
+        /* once in the time that an answer takes: until then those who wait may be refused */
+        assert_true(fg_concurrency_limit_held_until_ns(&cl) == 15 * S + 250 * MS);
+        assert_false(fg_concurrency_limit_is_held(&cl, 11 * S));
+        assert_false(fg_concurrency_limit_note_wait(&cl, 15 * S));
+        assert_true(fg_concurrency_limit_note_wait(&cl, 15 * S + 250 * MS));
+        assert_int_equal(fg_concurrency_limit_current(&cl), 200); /* limit_max */
+    }
+}
+
+static void it_brings_none_where_that_would_be_a_guess(void **state)
+{
+    (void)state;
+    struct fg_concurrency_limit limits[] = {
+        after_a_crowd(FG_CONCURRENCY_AIMD, 5 * S, 10 * S),        /* latency tells it nothing */
+        after_a_crowd(FG_CONCURRENCY_GRADIENT2, 99 * MS, 10 * S), /* windows are as quick */
+        after_a_crowd(FG_CONCURRENCY_GRADIENT2, 5 * S, 10 * S),
+        after_a_crowd(FG_CONCURRENCY_GRADIENT2, 5 * S, 10 * S),
+        after_a_crowd(FG_CONCURRENCY_GRADIENT2, 5 * S, 10 * S),
+    };
+    limits[2].usual_ns = 10 * S + 1; /* twice as long as the first ones */
+    limits[3].is_starting = false;   /* the slots were found */
+    limits[4].limit = 100;           /* of which 50 were seen to be worked on */
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        assert_false(fg_concurrency_limit_note_wait(&limits[i], 10 * S));
+        assert_false(fg_concurrency_limit_is_held(&limits[i], 10 * S));
+        assert_false(fg_concurrency_limit_note_wait(&limits[i], 10 * S + 300 * MS));
+    }
+}
+
 /* It may only be a pause of a backend whose slots are known. */
 static void slots_that_were_found_bring_a_quarter_more(void **state)
 {
@@ -529,6 +588,8 @@ int main(void)
         cmocka_unit_test(the_limit_is_never_exceeded),
         cmocka_unit_test(while_nothing_is_known_slots_that_are_held_bring_more),
         cmocka_unit_test(one_that_says_nothing_does_not),
+        cmocka_unit_test(a_crowd_that_doubles_before_a_slow_backend_brings_more),
+        cmocka_unit_test(it_brings_none_where_that_would_be_a_guess),
         cmocka_unit_test(a_slot_that_is_given_back_starts_the_time_anew),
         cmocka_unit_test(slots_that_were_found_bring_a_quarter_more),
         cmocka_unit_test(each_slow_answer_brings_a_slot_until_they_wait),
