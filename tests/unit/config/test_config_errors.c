@@ -96,7 +96,7 @@ static const struct error_case keys_cases[] = {
     {"unknown key, far",
      LISTENERS ROUTES "admin: {xyzzy: 1}\n",
      {"t.yaml:3:9: unknown key in admin: \"xyzzy\"; expected one of address, hosts, "
-      "endpoint_changes_max"}},
+      "endpoint_changes_max, answers_max"}},
     {"unknown key in a rate limit",
      LISTENERS ROUTES "policies: {rate_limits: {a: {rate: 1/s, brust: 2}}}\n",
      {"t.yaml:3:41: unknown key in policies.rate_limits.NAME: \"brust\"; did you mean \"burst\"?"}},
