@@ -176,7 +176,7 @@ static json_t *key_to_schema(const struct fg_key *key)
     bool is_number = key->type == FG_KEY_U32 || key->type == FG_KEY_U64;
     if (key->zero_word != NULL)
         schema = any_of(schema, json_pack("{s:[s]}", "enum", key->zero_word));
-    if (key->type == FG_KEY_DURATION && key->min == 0)
+    if ((key->type == FG_KEY_DURATION && key->min == 0) || key->takes_zero)
         schema = any_of(schema, json_pack("{s:[i]}", "enum", 0));
     json_object_set_new(schema, "description", json_string(key->doc));
     if (key->initial != NULL) {

@@ -22,7 +22,9 @@ struct scalar {
 static enum fg_value_problem parse_scalar(const struct fg_key *key, struct fg_span text,
                                           struct scalar *out)
 {
-    if (key->zero_word != NULL && fg_span_equal(text, fg_span_from_string(key->zero_word))) {
+    bool is_nothing = key->takes_zero && fg_span_equal(text, FG_SPAN("0")); /* whatever the unit */
+    if (is_nothing ||
+        (key->zero_word != NULL && fg_span_equal(text, fg_span_from_string(key->zero_word)))) {
         *out = (struct scalar){.number = 0, .rate = {0, 1}, .is_zero_word = true};
         return FG_VALUE_OK;
     }
@@ -61,6 +63,8 @@ static bool is_in_range(const struct fg_key *key, const struct scalar *value)
     if (key->type == FG_KEY_BOOL || value->is_zero_word)
         return true;
     uint64_t number = value->number;
+    if (number == 0 && key->takes_zero)
+        return true;
     if (key->type == FG_KEY_BAND) {
         number = value->band.enter_permille;
         if (value->band.leave_permille < key->min || value->band.leave_permille > number)
@@ -171,7 +175,9 @@ void fg_load_describe(const struct fg_key *key, char *out, size_t bytes)
     const char *of_what = key->type == FG_KEY_RATE   ? " in up to 1d"
                           : key->type == FG_KEY_BAND ? " each, the second not above the first"
                                                      : "";
-    if (key->zero_word != NULL)
+    if (key->takes_zero)
+        snprintf(out, bytes, "%s to %s%s, 0 or %s", low, high, of_what, key->zero_word);
+    else if (key->zero_word != NULL)
         snprintf(out, bytes, "%s to %s%s, or %s", low, high, of_what, key->zero_word);
     else
         snprintf(out, bytes, "%s to %s%s", low, high, of_what);

@@ -54,6 +54,7 @@ struct fg_key {
     const char *derived;   /* what the default is then, for people; NULL: none */
     const char *zero_word; /* what is stored as 0 and shown for it; a written 0 may well mean
                               another thing ("none", where this is "off": no limit) */
+    bool takes_zero;       /* a written 0 can mean nothing but the zero_word, and does no harm */
     uint64_t min;          /* of what is stored, but for the zero_word */
     uint64_t max;
     const struct fg_choice *choices;

@@ -244,6 +244,7 @@ static const struct fg_key endpoint_breaker_keys[] = {
      .offset = L(breaker.half_open_interval_ns),
      .initial = "100ms",
      .zero_word = "off",
+     .takes_zero = true,
      .min = 1 * MS,
      .max = 1 * HOUR,
      .doc = "Time between two of them; each goes to the most important class that has asked within "

@@ -247,6 +247,7 @@ static const struct fg_key identity_keys[] = {
      .offset = AT(fg_raw_config, identity.token_cache_max),
      .initial = "4096",
      .zero_word = "off",
+     .takes_zero = true,
      .min = 16,
      .max = 10000000,
      .doc = "Good tokens remembered, a thread, so that a signature is checked once and not with "

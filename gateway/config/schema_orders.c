@@ -111,6 +111,7 @@ static const struct fg_key fulfil_keys[] = {
      .offset = L(fulfil_workers),
      .initial = "1",
      .zero_word = "off",
+     .takes_zero = true,
      .min = 1,
      .max = 64,
      .doc = "Processes; `off` leaves orders at `accepted` for a consumer of your own."},

@@ -246,6 +246,48 @@ static void shows_the_effective_configuration(void **state)
     fg_config_destroy(config);
 }
 
+/* The keys of which a written 0 can mean nothing else than `off`. */
+static const char nothing_of_it[] =
+    LISTENERS "limits: {write_gather: @, gather_pause: @}\n"
+              "observability: {recent_requests: @}\n"
+              "identity: {token_cache: @}\n"
+              "orders: {skus: {tea: 5}, fulfil: {workers: @}}\n"
+              "clusters: {a: {endpoints: [\"h:1\"], panic_threshold: @, slow_start: @, "
+              "retries: {attempts: @}, reserve: {memory: @}, "
+              "breaker: {half_open_interval: @}, endpoint_breaker: {half_open_interval: @}}, "
+              "b: {endpoints: [\"h:1\"], protocol: h2, retries: {attempts: 1, backoff: @}, "
+              "connection_keepalive: {interval: @}}}\n"
+              "routes: [{match: {prefix: /}, to: \"cluster:a\", "
+              "waiting_room: {admit: 5/s, draw_window: @, session: @}}]\n";
+
+static json_t *effective_with(const char *word)
+{
+    char text[sizeof(nothing_of_it) + 64];
+    size_t len = 0;
+    for (const char *at = nothing_of_it; *at != '\0'; at++) {
+        size_t piece = *at == '@' ? strlen(word) : 1;
+        assert_true(len + piece < sizeof(text));
+        memcpy(text + len, *at == '@' ? word : at, piece);
+        len += piece;
+    }
+    text[len] = '\0';
+    struct fg_config *config = parse_good(text);
+    json_t *json = fg_config_to_json(config);
+    fg_config_destroy(config);
+    return json;
+}
+
+static void takes_a_zero_for_off_where_it_can_mean_nothing_else(void **state)
+{
+    (void)state;
+    json_t *zero = effective_with("0"), *off = effective_with("off");
+    assert_true(json_equal(zero, off));
+    const json_t *limits = json_object_get(zero, "limits");
+    assert_string_equal(json_string_value(json_object_get(limits, "gather_pause")), "off");
+    json_decref(zero);
+    json_decref(off);
+}
+
 static void accepts_no_output_arguments(void **state)
 {
     (void)state;
@@ -266,6 +308,7 @@ int main(void)
         cmocka_unit_test(reads_the_environment),
         cmocka_unit_test(treats_an_empty_value_as_not_written),
         cmocka_unit_test(shows_the_effective_configuration),
+        cmocka_unit_test(takes_a_zero_for_off_where_it_can_mean_nothing_else),
         cmocka_unit_test(accepts_no_output_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -253,6 +253,12 @@ static const struct error_case values_cases[] = {
     {"burst below 1",
      LISTENERS ROUTES "policies: {rate_limits: {a: {rate: 10/s, burst: 0}}}\n",
      {"t.yaml:3:49: burst: \"0\" is out of range; expected 1 to 4294967295"}},
+    {"less than nothing, and too many",
+     LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], retries: {attempts: 11}, "
+                      "slow_start: 0.5}}\n",
+     {"t.yaml:3:56: attempts: \"11\" is out of range; expected 1 to 10, 0 or off",
+      "t.yaml:3:73: slow_start: \"0.5\" is not a duration; expected a duration such as 250ms, 5s, "
+      "2m, 1h or 1d, or off"}},
     {"none, where off is no limit",
      LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], limits: {requests: 0}}}\n",
      {"t.yaml:3:55: requests: \"0\" is out of range; expected 1 to 10000000, or off"}},
@@ -277,7 +283,7 @@ static const struct error_case values_cases[] = {
       "85% or 12.5%, or off"}},
     {"percentage out of range",
      LISTENERS ROUTES "clusters: {a: {endpoints: [\"h:1\"], panic_threshold: 120%}}\n",
-     {"t.yaml:3:53: panic_threshold: \"120%\" is out of range; expected 0.1% to 100%, or "
+     {"t.yaml:3:53: panic_threshold: \"120%\" is out of range; expected 0.1% to 100%, 0 or "
       "off"}},
     {"one percentage of two",
      LISTENERS ROUTES "policies: {overload: {memory: {shed_low: 85%}}}\n",
