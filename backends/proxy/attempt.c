@@ -12,9 +12,13 @@
 #include "proxy_internal.h"
 
 #include "base/clock.h"
+#include "policies/wide_math.h"
 #include "proxy/request_head.h"
 
 #include <assert.h>
+
+/* As long as an upload has a slot that is not whole (pipeline/flow.c). */
+#define SLOW_UPLOAD_NS (100 * FG_MS)
 
 static void count(struct fg_counter *counter)
 {
@@ -504,10 +508,28 @@ bool fg_attempt_start_hedge(struct fg_proxy_request *request)
 
 /* ---- the end ---- */
 
-/* Until its head, or its end without one. */
+/* Until its head, since its client last sent something; or until its end without one. */
 static uint64_t latency_of(const struct fg_proxy_attempt *attempt)
 {
-    return attempt->head_ns > 0 ? attempt->head_ns : fg_clock_monotonic_ns() - attempt->started_ns;
+    return attempt->head_ns > 0 ? attempt->answer_ns
+                                : fg_clock_monotonic_ns() - attempt->started_ns;
+}
+
+void fg_attempt_note_head(struct fg_proxy_attempt *attempt)
+{
+    const uint64_t now_ns = fg_clock_monotonic_ns(), body_ns = attempt->request->body_at_ns;
+    attempt->head_ns = now_ns - attempt->started_ns;
+    attempt->answer_ns =
+        body_ns > attempt->started_ns ? fg_subtract_floor(now_ns, body_ns) : attempt->head_ns;
+}
+
+bool fg_attempt_is_slow_upload(const struct fg_proxy_attempt *attempt)
+{
+    uint64_t since_ns = attempt->request->body_at_ns;
+    if (attempt->started_ns > since_ns)
+        since_ns = attempt->started_ns;
+    return attempt->head_ns == 0 && fg_attempt_is_clients_turn(attempt) &&
+           fg_subtract_floor(fg_clock_monotonic_ns(), since_ns) >= SLOW_UPLOAD_NS;
 }
 
 static void tell_breaker(struct fg_proxy_attempt *attempt, enum fg_breaker_outcome outcome)

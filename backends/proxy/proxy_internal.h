@@ -258,6 +258,7 @@ struct fg_proxy_attempt {
     uint64_t started_ns;
     uint64_t connect_ns; /* how long connecting took; 0: it was connected already */
     uint64_t head_ns;    /* from started_ns to the head; 0: none yet */
+    uint64_t answer_ns;  /* of it, since the client last sent some of the body; valid with it */
 
     /* what goes out */
     struct fg_span head; /* HTTP/1.1 */
@@ -307,6 +308,7 @@ struct fg_proxy_request {
     bool is_upgrade; /* asks for a tunnel; nothing behind the head leaves before the 101 */
     bool is_tunnel;  /* has one */
     uint64_t body_received;
+    uint64_t body_at_ns;       /* when the last of it came; 0: none has */
     size_t body_unconsumed;    /* of these, not yet reported as used */
     struct fg_span last_chunk; /* with the client's trailers; data NULL: the plain one */
 
@@ -551,6 +553,10 @@ void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt);
 /* The server has all that came of the body, and the client is to send the rest: the gateway watches
  * that. */
 bool fg_attempt_is_clients_turn(const struct fg_proxy_attempt *attempt);
+/* ... and for a while: what becomes of it meanwhile is the client's doing, and tells of no host. */
+bool fg_attempt_is_slow_upload(const struct fg_proxy_attempt *attempt);
+/* The head of its answer has come. */
+void fg_attempt_note_head(struct fg_proxy_attempt *attempt);
 void fg_attempt_flush_unsent(struct fg_proxy_thread *thread);
 void fg_attempt_on_ready(struct fg_proxy_attempt *attempt);
 /* For a tunnel over HTTP/2: the server's settings have come. */

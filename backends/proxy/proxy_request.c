@@ -385,7 +385,8 @@ void fg_proxy_request_on_lost(struct fg_proxy_attempt *attempt, enum fg_retry_ca
     bool has_other = !is_answering && fg_proxy_request_other(attempt) != NULL;
     if (failure == FG_FAILURE_RESET && cause != FG_RETRY_UNHANDLED) /* that is how servers drain */
         count(&attempt->endpoint->metrics->resets);
-    if (cause != FG_RETRY_STALE && cause != FG_RETRY_UNHANDLED)
+    if (cause != FG_RETRY_STALE && cause != FG_RETRY_UNHANDLED &&
+        !fg_attempt_is_slow_upload(attempt))
         fg_attempt_judge_host(attempt, true);
     bool goes_again = has_other ? may_ask_next(attempt, cause) : may_try_again(attempt, cause);
     fg_attempt_stop(attempt, false);
@@ -546,7 +547,7 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
     }
     tell_answerer(attempt);
     ex->answer_never_indexed = response->never_indexed;
-    attempt->head_ns = fg_clock_monotonic_ns() - attempt->started_ns;
+    fg_attempt_note_head(attempt);
     if (request->paused_ns > 0)
         fg_exchange_hop_time(ex, "backoff", request->paused_ns);
     if (attempt->connect_ns > 0)
@@ -751,6 +752,7 @@ void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data
     }
     assert(!request->is_body_complete);
     request->body_received += len;
+    request->body_at_ns = fg_turn_clock_ns(&request->thread->clock);
     if (!keeps_promise(request, is_last)) {
         fg_proxy_request_fail(request, FG_FAILURE_INTERNAL,
                               "the request's body is not as long as was stated");

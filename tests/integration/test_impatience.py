@@ -1,6 +1,8 @@
 """What a client brings about by itself counts against no backend: short deadlines, uploads that stand still, leaving."""
 import contextlib
 import json
+import threading
+import time
 
 import pytest
 
@@ -126,6 +128,42 @@ def test_what_becomes_of_a_slow_upload_tells_the_breaker(launch, upstream):
     wait_for(lambda: gateway.gate("app")["breaker"]["state"] == "half_open")
     assert upload_slowly(gateway) == 200
     wait_for(lambda: gateway.gate("app")["breaker"]["state"] == "closed", what="it is closed")
+
+
+ENDPOINT = {"consecutive_failures": FAILURES, "slow": "1s", "min_requests": 3, "open": "1h", "open_max": "1h"}
+
+
+def is_left_alone(gateway):
+    return [one["breaker"] for one in gateway.stats()["backends"]["app"]["endpoints"]] != ["closed"]
+
+
+def test_a_slow_upload_is_no_slow_answer(launch, upstream):
+    """Nor does its time count for the endpoint: whoever sends slowly could have each of them left alone."""
+    gateway = launch(site(upstream().address, endpoint_breaker=ENDPOINT))
+    for _ in range(4):
+        with gateway.raw() as connection:
+            began = time.monotonic()
+            begin_slowly(gateway, connection, 6)
+            wait_for(lambda began=began: time.monotonic() > began + 1.2, what="longer than an answer may take")
+            connection.sendall(b"def")
+            assert read_response(connection.makefile("rb"))[0] == 200
+    assert not is_left_alone(gateway)
+
+
+def test_a_server_that_waits_no_longer_for_an_upload_is_not_to_blame(launch, recorder):
+    ends = threading.Semaphore(0)
+
+    def serve(peer):
+        if peer.read_until(b"abc") is not None:
+            ends.acquire(timeout=60)
+    gateway = launch(site(recorder(serve).address, endpoint_breaker=ENDPOINT, outlier={"consecutive_errors": 2}))
+    for _ in range(FAILURES + 1):
+        with gateway.raw() as connection:
+            begin_slowly(gateway, connection, 6)
+            ends.release()
+            assert read_response(connection.makefile("rb"))[0] == 502
+    assert not is_left_alone(gateway)
+    assert [one["state"] for one in gateway.stats()["backends"]["app"]["endpoints"]] == ["healthy"]
 
 
 def test_uploads_that_stand_still_give_their_connections_up(launch, upstream):
