@@ -39,6 +39,11 @@ void fg_h1_close_after(struct fg_h1 *h1, enum fg_close_mode mode)
     h1->is_closing = true;
 }
 
+enum fg_close_mode fg_h1_end_mode(const struct fg_h1 *h1)
+{
+    return h1->wants_keep_alive && !h1->has_ended ? FG_CLOSE_LINGER : FG_CLOSE_FLUSH;
+}
+
 void fg_h1_detach(struct fg_h1 *h1)
 {
     struct fg_stream *stream = h1->current;
@@ -501,6 +506,7 @@ static void end_of_tunnel(struct fg_h1 *h1)
 {
     struct fg_stream *stream = h1->current;
     h1->reading = FG_H1_READING_NOTHING;
+    h1->close_mode = FG_CLOSE_FLUSH;
     if (stream == NULL || stream->is_body_complete)
         return;
     stream->is_body_complete = true;
@@ -552,7 +558,7 @@ void fg_h1_open_tunnel(struct fg_h1 *h1, struct fg_stream *stream)
     stream->is_body_complete = false;
     h1->reading = FG_H1_READING_TUNNEL;
     h1->is_until_close = true;
-    fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+    fg_h1_close_after(h1, fg_h1_end_mode(h1));
     h1->codec.transport->ops->resume_input(h1->codec.transport);
 }
 

@@ -86,6 +86,13 @@ enum fg_http_error fg_h1_head_parse(struct fg_stream *stream, struct fg_span hea
 /* No request after this one; say goodbye in `mode` once all is flushed. */
 void fg_h1_close_after(struct fg_h1 *h1, enum fg_close_mode mode);
 
+/*
+ * How the connection ends behind the current answer. A client that was not the one to end it may be
+ * saying more, and to close at that would reset it: answers that it has not read yet would be lost
+ * (RFC 9112 section 9.6).
+ */
+enum fg_close_mode fg_h1_end_mode(const struct fg_h1 *h1);
+
 /* The current answer is complete or cut: the stream leaves `current`. */
 void fg_h1_detach(struct fg_h1 *h1);
 

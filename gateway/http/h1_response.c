@@ -227,7 +227,7 @@ static void on_head(struct fg_request *req, unsigned status, const struct fg_fie
     put(&writer, "\r\n", 2);
     flush_writer(&writer);
     if (!keep_alive)
-        fg_h1_close_after(h1, FG_CLOSE_FLUSH);
+        fg_h1_close_after(h1, fg_h1_end_mode(h1));
     if (writer.has_failed)
         fail(h1);
     if (is_end) {
@@ -329,7 +329,7 @@ static void break_off(struct fg_request *req, enum fg_close_mode mode)
 static void on_abort(struct fg_request *req)
 {
     const struct fg_h1 *h1 = fg_h1_of(fg_stream_of(req)->codec);
-    break_off(req, h1->is_until_close ? FG_CLOSE_RESET : FG_CLOSE_FLUSH);
+    break_off(req, h1->is_until_close ? FG_CLOSE_RESET : fg_h1_end_mode(h1));
 }
 
 static void on_give_up(struct fg_request *req)

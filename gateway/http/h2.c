@@ -131,10 +131,8 @@ static void on_flushed(struct fg_codec *codec)
     bool is_idle = fg_list_is_empty(&h2->streams) && h2->wires.count == 0;
     if (h2->has_failed || fg_h2_has_output(h2))
         return;
-    if (is_idle && h2->has_heard_goaway)
-        transport->ops->close(transport, FG_CLOSE_LINGER);
-    else if (is_idle && h2->shutdown == FG_H2_FINAL)
-        transport->ops->close(transport, FG_CLOSE_FLUSH);
+    if (is_idle && (h2->has_heard_goaway || h2->shutdown == FG_H2_FINAL))
+        transport->ops->close(transport, FG_CLOSE_LINGER); /* it still opens windows, or asks */
     else if (is_idle && !h2->is_head_timed)
         transport->ops->arm(transport,
                             h2->shutdown == FG_H2_NOTICED ? FG_TIMEOUT_LINGER : FG_TIMEOUT_IDLE);

@@ -430,6 +430,18 @@ static void opens_a_tunnel(void **state)
     assert_int_equal(fake->lasts, 1);
     assert_int_equal(fake->gones, 0);
     assert_true(fake->is_closing);
+    assert_int_equal(fake->close_mode, FG_CLOSE_FLUSH); /* it says no more */
+}
+
+/* Its last words must arrive, whatever the client is saying meanwhile (RFC 9110 section 9.3.6). */
+static void a_server_may_end_a_tunnel_first(void **state)
+{
+    struct fake *fake = *state;
+    fake_feed_text(fake, WISH);
+    fg_response_end(fake->last);
+    fake_turn(fake);
+    assert_true(fake->is_closing);
+    assert_int_equal(fake->close_mode, FG_CLOSE_LINGER);
 }
 
 static void goes_on_where_a_tunnel_is_not_to_be_had(void **state)
@@ -548,6 +560,7 @@ int main(void)
         cmocka_unit_test(tells_the_handler_what_it_answers_by_itself),
         TEST(answers_what_there_is_no_memory_for),
         TEST(opens_a_tunnel),
+        TEST(a_server_may_end_a_tunnel_first),
         TEST(goes_on_where_a_tunnel_is_not_to_be_had),
         TEST(sends_what_comes_before_and_behind),
         TEST(gives_the_handler_trailers),

@@ -45,6 +45,36 @@ static void never_ends_a_broken_answer_cleanly(void **state)
     }
 }
 
+/* RFC 9112 section 9.6: a reset for what it says would lose it the answers that it has not read. */
+static void listens_for_a_while_to_whom_it_ends_with(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum fg_close_mode mode;
+    } rows[] = {
+        {GET("/wait"), FG_CLOSE_LINGER},
+        {"GET /wait HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", FG_CLOSE_LINGER},
+        {GET("/abort-late"), FG_CLOSE_LINGER},
+        {"GET /wait HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", FG_CLOSE_FLUSH},
+        {"GET /abort-late HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", FG_CLOSE_FLUSH},
+        {"GET /wait HTTP/1.0\r\n\r\n", FG_CLOSE_FLUSH},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct fake fake;
+        fake_open(&fake, false, NULL);
+        fake_feed_text(&fake, rows[i].text);
+        if (fake.last != NULL) {
+            fake.codec->ops->drain(fake.codec);
+            fake_answer(&fake);
+        }
+        assert_true(fake.is_closing);
+        if (fake.close_mode != rows[i].mode)
+            fail_msg("%s: %d", rows[i].text, (int)fake.close_mode);
+        fake_close(&fake);
+    }
+}
+
 static void tells_the_handler_that_the_client_left(void **state)
 {
     struct fake *fake = *state;
@@ -395,6 +425,7 @@ int main(void)
         TEST(lets_no_more_answers_wait_than_streams),
         TEST(what_has_not_left_at_the_end_was_aborted),
         cmocka_unit_test(never_ends_a_broken_answer_cleanly),
+        cmocka_unit_test(listens_for_a_while_to_whom_it_ends_with),
         TEST(tells_the_handler_that_the_client_left),
         TEST(answers_who_says_no_more),
         TEST(asks_who_says_no_more_whether_it_listens),

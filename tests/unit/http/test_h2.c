@@ -569,6 +569,7 @@ static void drains_in_two_steps(void **state)
     client_exchange(client);
     assert_string_equal(client_answer(client, id)->body, "done");
     assert_true(client->fake.is_closing);
+    assert_int_equal(client->fake.close_mode, FG_CLOSE_LINGER); /* it opens windows as it reads */
     assert_int_equal(client->fake.dones, 1);
 }
 

@@ -1,0 +1,51 @@
+"""
+Answers that a client has not read yet when the gateway ends its connection, while it is saying more: to close then
+would reset the connection, and what waits for the client in the kernel would be lost (RFC 9112 section 9.6).
+"""
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from harness import read_all
+
+BODY = b"x" * 20000
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n" + BODY
+GET = b"GET /whole HTTP/1.1\r\nhost: x\r\n\r\n"
+MORE = GET * 4000  # more than the gateway has read by then
+
+
+def script(peer):
+    while (request := peer.read_request()) is not None:
+        if b" /broken " in request[0]:
+            peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart")
+            return
+        peer.write(ANSWER)
+
+
+@pytest.mark.parametrize("said, whole, end", [
+    (GET + MORE, 3, BODY),
+    (GET * 2 + b"GET /broken HTTP/1.1\r\nhost: x\r\n\r\n" + MORE, 2, b"\r\n\r\npart")],
+    ids=["the last request of a connection", "an answer that breaks off"])
+def test_who_says_more_can_read_what_was_answered(launch, recorder, said, whole, end):
+    backend = recorder(script)
+    gateway = launch({"listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+                      "limits": {"threads": 1, "requests_per_connection_max": 3},
+                      "clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", gateway.port))
+
+        def say():
+            with contextlib.suppress(OSError):
+                connection.sendall(said)
+        speaker = threading.Thread(target=say)
+        speaker.start()
+        gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0
+                           and stats["gateway"]["requests"]["total"] >= 3, what="the last answer, out of our hands")
+        answers = read_all(connection)
+        speaker.join(60)
+    assert answers.count(BODY) == whole and answers.endswith(end), len(answers)
