@@ -332,8 +332,9 @@ struct fg_cache_conf {
     uint64_t stale_under_pressure_ns;
     uint64_t stale_while_revalidate_ns; /* default where the response says nothing */
     uint64_t stale_if_error_ns;
-    uint32_t waiters_max;      /* coalesced requests waiting for one fetch */
-    uint32_t unshared_at_once; /* of these at first, when its answer is not for them */
+    uint32_t waiters_max;        /* coalesced requests waiting for one fetch */
+    uint32_t unshared_at_once;   /* of these at first, when its answer is not for them */
+    uint64_t slow_reader_max_ns; /* without progress, while there is no room to fetch; 0: all */
 };
 
 /* What is a backend's alone of what all share. */

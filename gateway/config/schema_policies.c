@@ -343,6 +343,18 @@ static const struct fg_key cache_keys[] = {
             "alone (private, or an error in answer to `Authorization`). Each that is answered "
             "lets two more on; each that fails (500 and above) one, so that no crowd meets a "
             "backend that is dying."},
+    {.name = "slow_reader_max",
+     .type = FG_KEY_DURATION,
+     .offset = L(slow_reader_max_ns),
+     .initial = "1s",
+     .zero_word = "off",
+     .min = 10 * MS,
+     .max = 10 * MINUTE,
+     .doc = "Responses that were pushed out take memory for as long as somebody is sent them, from "
+            "a quarter of `memory_max` in which others are fetched. While that does not do, an "
+            "answer of these of which its client has taken less than 4 KiB for so long is reset; "
+            "so is one by whose pace others get the same fetch, which is not kept. Else "
+            "`limits.write_timeout` alone ends it."},
     {.name = NULL},
 };
 #undef L

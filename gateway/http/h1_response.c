@@ -334,7 +334,13 @@ static void on_abort(struct fg_request *req)
 
 static void on_give_up(struct fg_request *req)
 {
-    break_off(req, FG_CLOSE_RESET);
+    struct fg_h1 *h1 = fg_h1_of(fg_stream_of(req)->codec);
+    if (h1->current == fg_stream_of(req)) {
+        break_off(req, FG_CLOSE_RESET);
+        return;
+    }
+    req->was_aborted = true; /* it is over, but not read; with it goes what stands behind it */
+    h1->codec.transport->ops->close(h1->codec.transport, FG_CLOSE_RESET);
 }
 
 static uint64_t on_stalled_since(const struct fg_request *req)

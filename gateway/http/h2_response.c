@@ -207,7 +207,14 @@ static void on_abort(struct fg_request *req)
 
 static void on_give_up(struct fg_request *req)
 {
-    break_off(req, NGHTTP2_CANCEL);
+    struct fg_stream *stream = fg_stream_of(req);
+    struct fg_h2 *h2 = h2_of(stream);
+    if (stream->state != FG_STREAM_ENDED) {
+        break_off(req, NGHTTP2_CANCEL);
+    } else if (stream->wire.is_open) { /* it is over, but not read */
+        fg_h2_reset(h2, stream, NGHTTP2_CANCEL);
+        fg_h2_settle(h2, stream);
+    }
 }
 
 static uint64_t on_stalled_since(const struct fg_request *req)

@@ -207,7 +207,8 @@ static inline uint64_t fg_response_stalled_since(const struct fg_request *req)
     return req->response_ops->stalled_since(req);
 }
 
-/* As abort, for a client that does not read: RST_STREAM with CANCEL, or the connection reset. */
+/* As abort, for a client that does not read: RST_STREAM with CANCEL, or the connection reset. Also
+ * behind the end, before on_done. */
 static inline void fg_response_give_up(struct fg_request *req)
 {
     req->response_ops->give_up(req);

@@ -213,7 +213,7 @@ static const char *code_of(enum fg_failure failure)
                                                      : fg_failed_name(failures[failure].failed);
 }
 
-static void note_slow_client(struct fg_flow *flow)
+void fg_flow_note_slow_client(struct fg_flow *flow, const char *holder)
 {
     static struct fg_log_limit limit;
     const struct fg_exchange *ex = &flow->req->ex;
@@ -224,14 +224,14 @@ static void note_slow_client(struct fg_flow *flow)
                                                .value = FG_DECISION_NO_VALUE,
                                                .limit = FG_DECISION_NO_VALUE});
     fg_log_limited(&limit, 10, FG_LOG_INFO, "slow_reader_cut",
-                   "backend=%s client=%.*s request_id=%.*s", flow->backend->backend->name,
-                   FG_SPAN_ARGS(ex->client_addr), FG_SPAN_ARGS(ex->request_id));
+                   "backend=%s client=%.*s request_id=%.*s", holder, FG_SPAN_ARGS(ex->client_addr),
+                   FG_SPAN_ARGS(ex->request_id));
 }
 
 /* The server did its work, and there is nobody to whom a word would get through. */
 static void give_up(struct fg_flow *flow)
 {
-    note_slow_client(flow);
+    fg_flow_note_slow_client(flow, flow->backend->backend->name);
     fg_flow_close_backend(flow);
     fg_flow_leave_backend(flow, FG_CONCURRENCY_SUCCESS, FG_BREAKER_CANCELLED);
     if (flow->is_answer_over)
@@ -244,7 +244,7 @@ static void note_failure(struct fg_flow *flow, enum fg_failure failure, const ch
 {
     static struct fg_log_limit limit;
     if (failure == FG_FAILURE_SLOW_CLIENT) {
-        note_slow_client(flow);
+        fg_flow_note_slow_client(flow, flow->backend->backend->name);
         return;
     }
     flow->failed = failures[failure].failed;

@@ -504,7 +504,8 @@ static void store_it(struct fg_cache_fetch *fetch)
     if (body == NULL)
         return;
     fg_cache_object_set_body(fetch->object, body);
-    (void)fg_cache_store_publish(store_of(fetch), fetch->stream, fetch->object);
+    if (fg_cache_store_publish(store_of(fetch), fetch->stream, fetch->object))
+        fg_cache_stream_note_stored(fetch->stream, body);
 }
 
 static void on_end(struct fg_request *req)

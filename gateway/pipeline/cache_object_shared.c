@@ -19,8 +19,9 @@ struct fg_cache_body {
     atomic_uint references;
     atomic_uint claimed; /* bits 1 << coding */
     size_t len;
-    unsigned stored;         /* objects in the store; guarded by the shard's lock */
-    struct fg_counter *lent; /* counts it, since it left the store; likewise, and at the end */
+    unsigned stored; /* objects in the store; guarded by the shard's lock */
+    /* Counts it, since it left the store; set under that lock, looked at without it. */
+    struct fg_counter *_Atomic lent;
     struct fg_cache_body *_Atomic variants[FG_CODING_COUNT];
     char data[];
 };
@@ -43,7 +44,7 @@ struct fg_cache_body *fg_cache_body_create(size_t len)
         atomic_init(&body->variants[i], NULL);
     body->len = len;
     body->stored = 0;
-    body->lent = NULL;
+    atomic_init(&body->lent, NULL);
     return body;
 }
 
@@ -74,8 +75,9 @@ void fg_cache_body_release(void *object)
     /* acq_rel: the last owner sees all that the others did before they let go */
     if (body == NULL || atomic_fetch_sub_explicit(&body->references, 1, memory_order_acq_rel) != 1)
         return;
-    if (body->lent != NULL)
-        fg_counter_sub(body->lent, body->len);
+    struct fg_counter *lent = atomic_load_explicit(&body->lent, memory_order_relaxed);
+    if (lent != NULL)
+        fg_counter_sub(lent, body->len);
     for (unsigned i = 0; i < FG_CODING_COUNT; i++) /* variants have none of their own: one level */
         fg_cache_body_release(atomic_load_explicit(&body->variants[i], memory_order_relaxed));
     free(body);
@@ -108,20 +110,26 @@ void fg_cache_body_unclaim_variant(struct fg_cache_body *body, enum fg_coding co
     atomic_fetch_and_explicit(&body->claimed, ~(1u << coding), memory_order_relaxed);
 }
 
+bool fg_cache_body_is_lent(const struct fg_cache_body *body)
+{
+    return atomic_load_explicit(&body->lent, memory_order_relaxed) != NULL;
+}
+
 void fg_cache_body_enter_store(struct fg_cache_body *body)
 {
     body->stored++;
-    if (body->lent != NULL)
-        fg_counter_sub(body->lent, body->len);
-    body->lent = NULL;
+    struct fg_counter *lent = atomic_exchange_explicit(&body->lent, NULL, memory_order_relaxed);
+    if (lent != NULL)
+        fg_counter_sub(lent, body->len);
 }
 
 void fg_cache_body_leave_store(struct fg_cache_body *body, struct fg_counter *lent)
 {
-    assert(body->stored > 0 && body->lent == NULL);
+    assert(body->stored > 0 && !fg_cache_body_is_lent(body));
     if (--body->stored > 0)
         return;
-    body->lent = lent; /* the caller's reference goes later: whoever frees it sees this */
+    /* the caller's reference goes later: whoever frees it sees this */
+    atomic_store_explicit(&body->lent, lent, memory_order_relaxed);
     fg_counter_add(lent, body->len);
 }
 

@@ -46,6 +46,8 @@ void fg_cache_body_unclaim_variant(struct fg_cache_body *body, enum fg_coding co
  */
 void fg_cache_body_enter_store(struct fg_cache_body *body);
 void fg_cache_body_leave_store(struct fg_cache_body *body, struct fg_counter *lent);
+/* Does it count there now? A moment later that may be different. */
+bool fg_cache_body_is_lent(const struct fg_cache_body *body);
 
 /* ---- objects ---- */
 

@@ -10,6 +10,7 @@
 
 #include "backends/byte_parts.h"
 #include "cache_compress.h"
+#include "cache_unread.h"
 #include "policies/cache/etag.h"
 #include "policies/cache/http_date.h"
 
@@ -445,6 +446,7 @@ void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
     }
     if (!send_head(flow, object, &choice, true))
         return;
+    flow->cache_sent = flow->req->has_lasting_fields ? object : NULL;
     const char *data = fg_cache_body_span(body).data + choice.first;
     fg_counter_add_owned(&flow->thread->metrics->cache_bytes, choice.len);
     if (choice.parts != NULL) {
@@ -457,6 +459,8 @@ void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
         (void)fg_response_write_shared(flow->req, data, (size_t)choice.len, fg_cache_body_release,
                                        body);
     }
+    if (choice.len >= COPY_BYTES)
+        fg_cache_unread_add(flow);
     fg_flow_end_answer(flow);
 }
 
@@ -477,6 +481,7 @@ void fg_cache_serve_stream(struct fg_flow *flow, const struct fg_cache_news *new
         leave(flow);
         return;
     }
+    fg_cache_unread_add(flow);
     fg_cache_pump(flow);
 }
 

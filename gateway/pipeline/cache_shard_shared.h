@@ -57,6 +57,7 @@ struct fg_cache_store {
     unsigned shard_count;          /* a power of two */
     struct fg_cache_budget budget; /* of the thread that follows the pressure */
     struct fg_counter held_bytes;
+    atomic_ullong short_ns; /* when there last was no room to fetch; 0: never */
     atomic_ullong events[FG_CACHE_EVENT_COUNT];
     atomic_ullong pin_changes;     /* pinned objects that came, went or must be asked for */
     atomic_ullong pin_losses;      /* of these, what must not come back as it was */

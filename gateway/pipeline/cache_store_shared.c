@@ -14,6 +14,7 @@
 #define OBJECTS_A_SHARD 8u /* of the largest size: none fails for the shape of shards */
 #define GHOSTS 4096u
 #define HELD_SHARE 4u
+#define SHORT_NS FG_S /* for so long it is remembered */
 
 /* ---- life ---- */
 
@@ -166,11 +167,19 @@ bool fg_cache_store_reserve(struct fg_cache_store *store, struct fg_cache_stream
                             uint64_t bytes)
 {
     /* Two that ask at once may both pass: the bound is exceeded by one answer a loop at most. */
-    if (fg_counter_get(&store->held_bytes) + bytes > store->conf.bytes_max / HELD_SHARE)
+    if (fg_counter_get(&store->held_bytes) + bytes > store->conf.bytes_max / HELD_SHARE) {
+        atomic_store_explicit(&store->short_ns, fg_clock_monotonic_ns(), memory_order_relaxed);
         return false;
+    }
     fg_counter_add(&store->held_bytes, bytes);
     fg_cache_stream_hold(stream, &store->held_bytes, bytes);
     return true;
+}
+
+bool fg_cache_store_is_short(const struct fg_cache_store *store, uint64_t now_ns)
+{
+    uint64_t short_ns = atomic_load_explicit(&store->short_ns, memory_order_relaxed);
+    return short_ns != 0 && now_ns < short_ns + SHORT_NS;
 }
 
 /* ---- what is pinned ---- */

@@ -88,10 +88,14 @@ void fg_cache_store_remove(struct fg_cache_store *store, struct fg_cache_object 
 
 /*
  * `bytes` more of the answer that is being fetched into `stream`; false when too much is under way
- * already. Held until the stream is freed: its readers may be slower than its fetch.
+ * already. Held until the stream is freed, or what was fetched is stored: its readers may be slower
+ * than its fetch.
  */
 bool fg_cache_store_reserve(struct fg_cache_store *store, struct fg_cache_stream *stream,
                             uint64_t bytes);
+
+/* Was there too little room for that a moment ago? Any thread. */
+bool fg_cache_store_is_short(const struct fg_cache_store *store, uint64_t now_ns);
 
 /* An unsafe request has changed what `key` names: drop all variants, keep none under way. */
 void fg_cache_store_invalidate(struct fg_cache_store *store, struct fg_span key);

@@ -435,6 +435,14 @@ struct fg_cache_body *fg_cache_stream_take_body(struct fg_cache_stream *stream)
     return body;
 }
 
+void fg_cache_stream_note_stored(struct fg_cache_stream *stream, const struct fg_cache_body *body)
+{
+    pthread_mutex_lock(&stream->lock);
+    if (stream->first == NULL || stream->first->body == body)
+        stop_counting(stream);
+    pthread_mutex_unlock(&stream->lock);
+}
+
 /* A backend that answers takes more of them; one that fails has enough with the first. */
 static void finish(struct fg_cache_stream *stream, enum phase phase)
 {
@@ -553,6 +561,28 @@ bool fg_cache_stream_join(struct fg_cache_stream *stream, struct fg_cache_reader
     }
     pthread_mutex_unlock(&stream->lock);
     return may_join;
+}
+
+bool fg_cache_reader_holds_room(const struct fg_cache_reader *reader)
+{
+    struct fg_cache_stream *stream = reader->stream;
+    pthread_mutex_lock(&stream->lock);
+    bool is_read_alone = stream->phase == PHASE_ENDED || stream->phase == PHASE_FAILED;
+    bool holds =
+        is_read_alone && (stream->counted > 0 ||
+                          (stream->first != NULL && fg_cache_body_is_lent(stream->first->body)));
+    pthread_mutex_unlock(&stream->lock);
+    return holds;
+}
+
+bool fg_cache_reader_holds_up_others(const struct fg_cache_reader *reader)
+{
+    struct fg_cache_stream *stream = reader->stream;
+    pthread_mutex_lock(&stream->lock);
+    bool holds = stream->is_writer_paused && stream->reader_count > 1 &&
+                 position_of(reader) == slowest(stream);
+    pthread_mutex_unlock(&stream->lock);
+    return holds;
 }
 
 void fg_cache_reader_leave(struct fg_cache_reader *reader)

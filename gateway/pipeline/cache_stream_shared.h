@@ -142,6 +142,8 @@ FG_MUST_USE bool fg_cache_stream_append(struct fg_cache_stream *stream, const vo
                                         size_t len, bool *may_go_on);
 /* Everything that was kept, in one piece and the caller's; NULL without memory. Before end. */
 struct fg_cache_body *fg_cache_stream_take_body(struct fg_cache_stream *stream);
+/* It is in the store: what is read here of the same memory counts there. */
+void fg_cache_stream_note_stored(struct fg_cache_stream *stream, const struct fg_cache_body *body);
 void fg_cache_stream_end(struct fg_cache_stream *stream);
 /* `failure` counts before the head; after it the readers' answers break off. */
 void fg_cache_stream_fail(struct fg_cache_stream *stream, const struct fg_cache_failure *failure);
@@ -166,6 +168,10 @@ struct fg_cache_reader *fg_cache_reader_create(struct fg_cache_readers *readers,
 /* False: too late, or readers_max read already. Holds a reference until it leaves. */
 bool fg_cache_stream_join(struct fg_cache_stream *stream, struct fg_cache_reader *reader,
                           bool is_leader);
+/* All has been fetched, and what is kept of it for its readers alone takes room of the store's. */
+bool fg_cache_reader_holds_room(const struct fg_cache_reader *reader);
+/* It is not kept, and others could be further if this one were. */
+bool fg_cache_reader_holds_up_others(const struct fg_cache_reader *reader);
 /* Also for one that never joined. Frees it. */
 void fg_cache_reader_leave(struct fg_cache_reader *reader);
 

@@ -435,8 +435,10 @@ void fg_flow_abandon(struct fg_flow *flow)
 struct fg_flow *fg_flow_alloc(struct fg_arena *arena)
 {
     struct fg_flow *flow = fg_arena_try_alloc(arena, sizeof(*flow));
-    if (flow != NULL)
+    if (flow != NULL) {
         memset(flow, 0, offsetof(struct fg_flow, decisions));
+        fg_list_init(&flow->in_cache_unread);
+    }
     return flow;
 }
 

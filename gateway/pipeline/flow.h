@@ -172,6 +172,8 @@ struct fg_flow {
     struct fg_cache_object
         *cache_stale; /* may serve when the fetch fails; a reference of its own */
     const struct fg_cache_object *cache_held; /* by a lease: stays as long as the request */
+    const struct fg_cache_object *cache_sent; /* whose body the codec has; stays likewise */
+    struct fg_list in_cache_unread;
     /* others wait in these for this one to be done, see stage_cache.c */
     struct fg_cache_stream *cache_herds[FG_FLOW_HERDS_MAX];
     size_t cache_herd_count;
@@ -225,7 +227,10 @@ struct fg_pipeline_thread {
     struct fg_gate_tickets gate_tickets;
     struct fg_cache_near cache_near;
     struct fg_cache_readers cache_readers;
-    struct fg_list fetches;         /* the cache's own that run on this loop */
+    struct fg_list fetches;      /* the cache's own that run on this loop */
+    struct fg_list cache_unread; /* flows that are sent what the cache holds */
+    struct event *cache_look;    /* at these */
+    bool cache_look_is_due;
     struct fg_list awaiting_bodies; /* flows that wait in the body stage, the longest first */
     size_t awaiting_chunks;         /* of request memory that they hold, */
     size_t awaiting_chunks_max;     /* and may; a single one may in any case */
@@ -339,6 +344,8 @@ void fg_flow_arm_deadline(struct fg_flow *flow, uint64_t deadline_ns);
 void fg_flow_refuse_late(struct fg_flow *flow);
 /* Break the answer off, unless it is over already. */
 void fg_flow_cut(struct fg_flow *flow);
+/* Its client does not read, and gives up what `holder` has for it: for figures and the log. */
+void fg_flow_note_slow_client(struct fg_flow *flow, const char *holder);
 /* The same for a reason that a gRPC call ends with, as others end with `status`: a status that is
  * not OK, by which nobody takes what there is of the answer for whole. `message` is copied. */
 void fg_flow_break_off(struct fg_flow *flow, unsigned status, const char *message);

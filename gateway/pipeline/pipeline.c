@@ -2,6 +2,7 @@
  * pipeline.c: make the stages' shared objects once, and each loop's part of them.
  */
 #include "cache_fetch.h"
+#include "cache_unread.h"
 #include "room_desk.h"
 #include "session.h"
 #include "upstream/gate_conf.h"
@@ -382,6 +383,7 @@ struct fg_pipeline_thread *fg_pipeline_thread_open(struct fg_pipeline *pipeline,
                                    &pipeline->cohort_key, pipeline->token_debts);
     thread->deadline_timer = evtimer_new(fg_loop_base(loop), on_deadline_timer, thread);
     if (thread->verifier == NULL || thread->deadline_timer == NULL ||
+        !fg_cache_unread_init(thread) ||
         getrandom(&thread->random, sizeof(thread->random), 0) != sizeof(thread->random)) {
         no_memory(error);
         goto fail;
@@ -429,6 +431,7 @@ void fg_pipeline_thread_close(struct fg_pipeline_thread *thread)
     fg_jwt_verifier_destroy(thread->verifier);
     fg_jwt_signer_destroy(thread->signer);
     fg_gate_tickets_fini(&thread->gate_tickets);
+    fg_cache_unread_fini(thread);
     fg_cache_near_fini(&thread->cache_near);
     fg_cache_readers_fini(&thread->cache_readers);
     free(thread->backends);

@@ -19,6 +19,7 @@
 #include "cache_head.h"
 #include "cache_key.h"
 #include "cache_serve.h"
+#include "cache_unread.h"
 #include "policies/cache/etag.h"
 
 #include <assert.h>
@@ -548,6 +549,7 @@ const struct fg_stage fg_stage_cache = {.name = "cache", .run = run, .cancel = c
 
 void fg_cache_let_go(struct fg_flow *flow)
 {
+    fg_cache_unread_forget(flow);
     leave(flow);
     keep(&flow->cache_stale, NULL);
     keep(&flow->cache_stored, NULL);
