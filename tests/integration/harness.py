@@ -248,7 +248,9 @@ class Floodgate:
 
     def write_config(self):
         # JSON is YAML: no second serialiser is needed, and every value is quoted as it must be.
-        self.config.write_text(json.dumps(self.sections, indent=1, ensure_ascii=False))
+        fresh = self.run / "floodgate.yaml.new"
+        fresh.write_text(json.dumps(self.sections, indent=1, ensure_ascii=False))
+        fresh.replace(self.config)  # at once, for a reload may be reading it
 
     # ---- life ----
 
