@@ -244,7 +244,7 @@ def test_where_one_of_two_fails_the_next_is_asked_beside_the_other(launch, failu
         never.set()
         requests = figures(gateway, "requests")
         assert (requests["hedges"], requests["retries"]) == (1, 1 if third else 0)
-        assert len(first.requests) == len(second.requests) == 1
+        wait_for(lambda: len(first.requests) == len(second.requests) == 1, what="what was sent is read")
         wait_for(lambda: gateway.gate("api")["concurrency"]["in_flight"] == 0)
 
 
