@@ -552,7 +552,10 @@ bool fg_proxy_request_on_head(struct fg_proxy_attempt *attempt, bool is_end)
         fg_exchange_hop_time(ex, "backoff", request->paused_ns);
     if (attempt->connect_ns > 0)
         fg_exchange_hop_time(ex, "connect", attempt->connect_ns);
-    fg_exchange_hop_time(ex, "upstream", attempt->head_ns - attempt->connect_ns);
+    uint64_t upstream_ns = attempt->head_ns - attempt->connect_ns;
+    if (attempt->answer_ns < upstream_ns)
+        upstream_ns = attempt->answer_ns; /* the client's time is not the server's */
+    fg_exchange_hop_time(ex, "upstream", upstream_ns);
     fg_histogram_record(&request->metrics->head_ns, attempt->head_ns);
     bool is_bad = is_bad_answer(attempt, response->fields, is_end ? response->field_count : 0);
     if (attempt->is_probe || response->status == 101 || is_bad)

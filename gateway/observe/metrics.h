@@ -69,12 +69,12 @@ enum fg_failed {
 
 /* Where a request's time goes. */
 enum fg_hop {
-    FG_HOP_UPLOAD,      /* the whole request body, where backend or route wait for it */
+    FG_HOP_UPLOAD,      /* the whole request body, while backend, route or server waits for it */
     FG_HOP_CACHE_WAIT,  /* coalesced behind another request's fetch */
     FG_HOP_SHARED,      /* an answer of the Redis that gateways share */
     FG_HOP_ROUTE_QUEUE, /* waiting for a slot of the route */
     FG_HOP_QUEUE,       /* waiting for a slot of the backend */
-    FG_HOP_BACKEND,     /* handed over to response head */
+    FG_HOP_BACKEND,     /* handed over, or whole if that took its client long, to response head */
     FG_HOP_BODY,        /* response head to end */
     FG_HOP_COUNT,
 };

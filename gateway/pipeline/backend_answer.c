@@ -12,8 +12,7 @@
 static void note_head(struct fg_flow *flow)
 {
     flow->head_ns = fg_clock_monotonic_ns();
-    flow->hop_ns[FG_HOP_BACKEND] = flow->head_ns - flow->backend_started_ns;
-    fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BACKEND], flow->hop_ns[FG_HOP_BACKEND]);
+    fg_flow_note_backend(flow, flow->head_ns);
 }
 
 static void on_interim(struct fg_exchange *ex, unsigned status, const struct fg_field *fields,

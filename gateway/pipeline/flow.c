@@ -149,6 +149,11 @@ static void park(struct fg_flow *flow)
     flow->was_probe = false;
 }
 
+static bool is_parked(const struct fg_flow *flow)
+{
+    return flow->slots[FG_SLOT_ROUTE].is_parked || flow->slots[FG_SLOT_BACKEND].is_parked;
+}
+
 /* It is work: since now, as the request is whole, or since before. */
 static void unpark(struct fg_flow *flow, uint64_t since_ns)
 {
@@ -370,10 +375,23 @@ void fg_flow_close_backend(struct fg_flow *flow)
     if (flow->head_ns != 0)
         return;
     fg_loop_refresh_now(flow->thread->loop);
-    flow->hop_ns[FG_HOP_BACKEND] = fg_flow_now_ns(flow) - flow->backend_started_ns;
-    if (!flow->req->was_aborted) /* who left says nothing of how long it takes */
-        fg_histogram_record(&flow->thread->metrics->hops[FG_HOP_BACKEND],
-                            flow->hop_ns[FG_HOP_BACKEND]);
+    const uint64_t now_ns = fg_flow_now_ns(flow);
+    if (is_parked(flow) && is_clients_turn(flow))
+        flow->upload_ns = fg_subtract_floor(now_ns, flow->backend_started_ns);
+    fg_flow_note_backend(flow, now_ns);
+}
+
+void fg_flow_note_backend(struct fg_flow *flow, uint64_t now_ns)
+{
+    struct fg_histogram *hops = flow->thread->metrics->hops;
+    const uint64_t all_ns = fg_subtract_floor(now_ns, flow->backend_started_ns);
+    flow->hop_ns[FG_HOP_BACKEND] = fg_subtract_floor(all_ns, flow->upload_ns);
+    flow->hop_ns[FG_HOP_UPLOAD] += flow->upload_ns;
+    if (flow->req->was_aborted) /* who left says nothing of how long it takes */
+        return;
+    fg_histogram_record(&hops[FG_HOP_BACKEND], flow->hop_ns[FG_HOP_BACKEND]);
+    if (flow->upload_ns > 0)
+        fg_histogram_record(&hops[FG_HOP_UPLOAD], flow->upload_ns);
 }
 
 void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
@@ -590,8 +608,11 @@ static void on_body(struct fg_request *req, const void *data, size_t len, bool i
                                                    req->ex.trailer_count, req->ex.trailers);
     if (flow->silence_max_ns > 0)
         flow->moved_ns = fg_flow_now_ns(flow);
-    if (flow->is_backend_open && is_last)
-        unpark(flow, fg_clock_monotonic_ns());
+    if (flow->is_backend_open && is_last && is_parked(flow)) {
+        const uint64_t now_ns = fg_clock_monotonic_ns();
+        flow->upload_ns = fg_subtract_floor(now_ns, flow->backend_started_ns);
+        unpark(flow, now_ns);
+    }
     if (flow->is_backend_open)
         fg_flow_give_body(flow, data, len, is_last);
     else if (flow->state == FG_FLOW_WAITING)

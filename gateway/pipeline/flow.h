@@ -191,6 +191,7 @@ struct fg_flow {
     bool is_backend_open; /* the backend has the exchange */
     struct fg_backend_thread *backend;
     uint64_t backend_started_ns;
+    uint64_t upload_ns; /* since then, until its client had sent the rest; 0: at once */
     uint64_t head_ns;
     uint64_t silence_max_ns; /* not 0: the deadline is so long after `moved_ns` */
     uint64_t moved_ns;       /* when a byte last went through the tunnel or the answer */
@@ -357,6 +358,8 @@ void fg_flow_end_by_silence(struct fg_flow *flow, uint64_t silence_max_ns);
 void fg_flow_run_deadlines(struct fg_pipeline_thread *thread);
 /* Nothing more comes of the backend. Where no head did, its time is told all the same. */
 void fg_flow_close_backend(struct fg_flow *flow);
+/* It has answered, or failed: whose time was it? */
+void fg_flow_note_backend(struct fg_flow *flow, uint64_t now_ns);
 /* Close the backend's side: give the slots back and teach gates and breaker. Harmless twice. */
 void fg_flow_leave_backend(struct fg_flow *flow, enum fg_concurrency_outcome limit_outcome,
                            enum fg_breaker_outcome breaker_outcome);

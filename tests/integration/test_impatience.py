@@ -146,8 +146,15 @@ def test_a_slow_upload_is_no_slow_answer(launch, upstream):
             begin_slowly(gateway, connection, 6)
             wait_for(lambda began=began: time.monotonic() > began + 1.2, what="longer than an answer may take")
             connection.sendall(b"def")
-            assert read_response(connection.makefile("rb"))[0] == 200
+            status, fields, _ = read_response(connection.makefile("rb"))
+            assert status == 200
     assert not is_left_alone(gateway)
+    record = gateway.explain(fields["x-request-id"])
+    hops = record["hops_ms"]
+    assert hops["upload"] >= 1000 and hops["upload"] + hops["backend"] <= record["total_ms"] + 1
+    timing = dict(part.strip().split(";dur=") for part in fields["server-timing"].split(","))
+    assert float(timing["upload"]) >= 1000
+    assert float(timing["upstream"]) <= float(timing["total"]) - float(timing["upload"]) + 1
 
 
 def test_a_server_that_waits_no_longer_for_an_upload_is_not_to_blame(launch, recorder):
