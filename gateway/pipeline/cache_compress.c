@@ -3,6 +3,7 @@
  * Job      one helper job a coding and body; what is no smaller than the original is not kept.
  * Thread   asked for on any loop, made on a helper, one at a time (tens of MiB take brotli
  *          seconds), freed on the loop that asked.
+ * Never    makes one of a body that was pushed out meanwhile.
  * Memory   the body's charge in the store covers as many bytes again as it has.
  */
 #include "cache_compress.h"
@@ -113,6 +114,10 @@ static struct fg_cache_body *make(const struct job *job)
 static void work(struct fg_helper_job *helper_job)
 {
     struct job *job = FG_CONTAINER_OF(helper_job, struct job, job);
+    if (fg_cache_body_is_lent(job->body)) { /* who asks next will get another one */
+        fg_cache_body_unclaim_variant(job->body, job->coding);
+        return;
+    }
     struct fg_cache_body *variant = make(job);
     if (variant == NULL)
         return;
@@ -126,6 +131,7 @@ static void done(struct fg_message *message)
 {
     struct job *job =
         FG_CONTAINER_OF(FG_CONTAINER_OF(message, struct fg_helper_job, message), struct job, job);
+    fg_cache_store_end_variant(job->store, fg_cache_body_span(job->body).len);
     fg_cache_body_release(job->body);
     free(job);
 }
@@ -142,27 +148,38 @@ unsigned fg_cache_codings(void)
     return codings;
 }
 
+/* False: there is no memory, or too much to do already. */
+static bool submit(struct fg_helper_pool *helper, const struct job *made)
+{
+    struct job *job = malloc(sizeof(*job));
+    if (job == NULL)
+        return false;
+    *job = *made;
+    fg_cache_body_acquire(job->body);
+    if (fg_helper_pool_try_long(helper, &job->job) == FG_OK)
+        return true;
+    fg_cache_body_release(job->body);
+    free(job);
+    return false;
+}
+
 void fg_cache_compress(struct fg_cache_store *store, struct fg_helper_pool *helper,
                        struct fg_mailbox *reply_to, struct fg_cache_body *body,
                        enum fg_coding coding)
 {
-    if (helper == NULL || !fg_cache_body_claim_variant(body, coding))
-        return;
-    struct job *job = malloc(sizeof(*job));
-    if (job == NULL) {
-        fg_cache_body_unclaim_variant(body, coding);
-        return;
-    }
-    *job = (struct job){
+    const size_t len = fg_cache_body_span(body).len;
+    const struct job job = {
         .job = {.message = {.run = done}, .work = work, .reply_to = reply_to},
         .store = store,
         .body = body,
         .coding = coding,
     };
-    fg_cache_body_acquire(body);
-    if (fg_helper_pool_try_long(helper, &job->job) != FG_OK) {
-        fg_cache_body_unclaim_variant(body, coding); /* busy: the next one asks again */
-        fg_cache_body_release(body);
-        free(job);
-    }
+    if (helper == NULL || !fg_cache_body_claim_variant(body, coding))
+        return;
+    bool has_begun = fg_cache_store_try_begin_variant(store, len);
+    if (has_begun && submit(helper, &job))
+        return;
+    if (has_begun)
+        fg_cache_store_end_variant(store, len);
+    fg_cache_body_unclaim_variant(body, coding); /* busy: the next one asks again */
 }

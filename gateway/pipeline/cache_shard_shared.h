@@ -57,7 +57,8 @@ struct fg_cache_store {
     unsigned shard_count;          /* a power of two */
     struct fg_cache_budget budget; /* of the thread that follows the pressure */
     struct fg_counter held_bytes;
-    atomic_ullong short_ns; /* when there last was no room to fetch; 0: never */
+    struct fg_counter awaiting_bytes; /* of bodies that are to have a variant */
+    atomic_ullong short_ns;           /* when there last was no room to fetch; 0: never */
     atomic_ullong events[FG_CACHE_EVENT_COUNT];
     atomic_ullong pin_changes;     /* pinned objects that came, went or must be asked for */
     atomic_ullong pin_losses;      /* of these, what must not come back as it was */

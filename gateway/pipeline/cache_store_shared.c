@@ -14,6 +14,7 @@
 #define OBJECTS_A_SHARD 8u /* of the largest size: none fails for the shape of shards */
 #define GHOSTS 4096u
 #define HELD_SHARE 4u
+#define AWAITING_SHARE 16u
 #define SHORT_NS FG_S /* for so long it is remembered */
 
 /* ---- life ---- */
@@ -174,6 +175,21 @@ bool fg_cache_store_reserve(struct fg_cache_store *store, struct fg_cache_stream
     fg_counter_add(&store->held_bytes, bytes);
     fg_cache_stream_hold(stream, &store->held_bytes, bytes);
     return true;
+}
+
+bool fg_cache_store_try_begin_variant(struct fg_cache_store *store, uint64_t bytes)
+{
+    /* A single one may be as large as it is; two at once may both pass, as above. */
+    uint64_t awaiting = fg_counter_get(&store->awaiting_bytes);
+    if (awaiting > 0 && awaiting + bytes > store->conf.bytes_max / AWAITING_SHARE)
+        return false;
+    fg_counter_add(&store->awaiting_bytes, bytes);
+    return true;
+}
+
+void fg_cache_store_end_variant(struct fg_cache_store *store, uint64_t bytes)
+{
+    fg_counter_sub(&store->awaiting_bytes, bytes);
 }
 
 bool fg_cache_store_is_short(const struct fg_cache_store *store, uint64_t now_ns)

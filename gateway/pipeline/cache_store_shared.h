@@ -94,6 +94,14 @@ void fg_cache_store_remove(struct fg_cache_store *store, struct fg_cache_object 
 bool fg_cache_store_reserve(struct fg_cache_store *store, struct fg_cache_stream *stream,
                             uint64_t bytes);
 
+/*
+ * A variant of a body of so many bytes is to be made; false when that has to wait. Those that wait
+ * hold their bodies, also when these have been pushed out, so that without a bound nothing could be
+ * fetched for all that is to be made. Any thread; what has begun must end.
+ */
+bool fg_cache_store_try_begin_variant(struct fg_cache_store *store, uint64_t bytes);
+void fg_cache_store_end_variant(struct fg_cache_store *store, uint64_t bytes);
+
 /* Was there too little room for that a moment ago? Any thread. */
 bool fg_cache_store_is_short(const struct fg_cache_store *store, uint64_t now_ns);
 
