@@ -409,6 +409,9 @@ struct fg_backend_ops {
     void (*start)(struct fg_backend_thread *thread, struct fg_exchange *ex);
     void (*on_body)(struct fg_exchange *ex, const void *data, size_t len, bool is_last);
     void (*on_writable)(struct fg_exchange *ex);
+    /* Its client takes long to send the rest: what it holds as the next in turn is for others until
+     * on_body says is_last. NULL: there is no such thing. */
+    void (*set_aside)(struct fg_exchange *ex);
     void (*cancel)(struct fg_exchange *ex);
 
     /* Can it serve now? For /readyz. Any thread; *why is a constant. */

@@ -542,6 +542,26 @@ static void tell_breaker(struct fg_proxy_attempt *attempt, enum fg_breaker_outco
                           outcome, latency_of(attempt), fg_turn_clock_ns(&thread->clock));
 }
 
+void fg_attempt_set_aside(struct fg_proxy_attempt *attempt)
+{
+    if (!attempt->is_probe || !attempt->is_breaker_owed)
+        return;
+    tell_breaker(attempt, FG_BREAKER_CANCELLED);
+    attempt->is_breaker_owed = true;
+    attempt->is_probe = false;
+    attempt->was_probe = true;
+}
+
+void fg_attempt_take_up(struct fg_proxy_attempt *attempt)
+{
+    struct fg_proxy_thread *thread = attempt->request->thread;
+    if (!attempt->was_probe || !attempt->is_breaker_owed)
+        return;
+    attempt->was_probe = false;
+    attempt->is_probe = fg_hosts_resume_probe(&thread->proxy->hosts, attempt->endpoint->host,
+                                              fg_turn_clock_ns(&thread->clock));
+}
+
 void fg_attempt_tell_breaker(struct fg_proxy_attempt *attempt, bool is_error)
 {
     tell_breaker(attempt, is_error ? FG_BREAKER_FAILURE : FG_BREAKER_SUCCESS);

@@ -472,6 +472,17 @@ enum fg_breaker_verdict fg_hosts_try_pass(struct fg_hosts *hosts, struct fg_host
                                                                          : verdict;
 }
 
+bool fg_hosts_resume_probe(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_ns)
+{
+    if (!is_broken(host))
+        return false;
+    pthread_mutex_lock(&hosts->lock);
+    bool is_probe = fg_circuit_breaker_resume(&host->breaker, now_ns);
+    (void)publish_breaker(hosts, host, now_ns);
+    pthread_mutex_unlock(&hosts->lock);
+    return is_probe;
+}
+
 void fg_hosts_note_breaker(struct fg_hosts *hosts, struct fg_host *host, bool was_probe,
                            enum fg_breaker_outcome outcome, uint64_t latency_ns, uint64_t now_ns)
 {

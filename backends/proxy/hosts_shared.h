@@ -157,6 +157,8 @@ void fg_hosts_release(struct fg_hosts *hosts, struct fg_host *host);
 enum fg_breaker_verdict fg_hosts_try_pass(struct fg_hosts *hosts, struct fg_host *host,
                                           enum fg_priority priority, uint64_t now_ns,
                                           uint64_t *retry_after_ns);
+/* A probe that was told of as CANCELLED is under way after all. True: it is one again. */
+bool fg_hosts_resume_probe(struct fg_hosts *hosts, struct fg_host *host, uint64_t now_ns);
 /* How what was let pass went; `latency_ns`: until it answered or failed. */
 void fg_hosts_note_breaker(struct fg_hosts *hosts, struct fg_host *host, bool was_probe,
                            enum fg_breaker_outcome outcome, uint64_t latency_ns, uint64_t now_ns);

@@ -125,6 +125,12 @@ static void on_writable(struct fg_exchange *ex)
         fg_proxy_request_on_client_writable(ex->backend_state);
 }
 
+static void set_aside(struct fg_exchange *ex)
+{
+    if (ex->backend_state != NULL)
+        fg_proxy_request_set_aside(ex->backend_state);
+}
+
 static void cancel(struct fg_exchange *ex)
 {
     if (ex->backend_state != NULL)
@@ -151,6 +157,7 @@ static const struct fg_backend_ops proxy_ops = {
     .start = start,
     .on_body = on_body,
     .on_writable = on_writable,
+    .set_aside = set_aside,
     .cancel = cancel,
     .is_ready = fg_proxy_is_ready,
     .stats = fg_proxy_stats,

@@ -269,6 +269,7 @@ struct fg_proxy_attempt {
     struct fg_byte_queue upload; /* not yet taken by the connection; framed for HTTP/1.1 */
     bool is_probe;               /* of its endpoint's breaker */
     bool is_breaker_owed;        /* which has not been told yet how it went */
+    bool was_probe;              /* and is one again once its client has sent the rest */
     bool is_pending;             /* no connection is left in the cluster */
     bool is_begun;               /* the connection was ready, the body goes to it */
     bool is_sent_any;            /* a byte may have left */
@@ -555,6 +556,9 @@ void fg_attempt_set_timeout(struct fg_proxy_attempt *attempt);
 bool fg_attempt_is_clients_turn(const struct fg_proxy_attempt *attempt);
 /* ... and for a while: what becomes of it meanwhile is the client's doing, and tells of no host. */
 bool fg_attempt_is_slow_upload(const struct fg_proxy_attempt *attempt);
+/* A probe whose client takes long gives its place to others, until all of it is there. */
+void fg_attempt_set_aside(struct fg_proxy_attempt *attempt);
+void fg_attempt_take_up(struct fg_proxy_attempt *attempt);
 /* The head of its answer has come. */
 void fg_attempt_note_head(struct fg_proxy_attempt *attempt);
 void fg_attempt_flush_unsent(struct fg_proxy_thread *thread);
@@ -581,6 +585,7 @@ void fg_proxy_request_start_pinned(struct fg_proxy_thread *thread, struct fg_exc
 void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data, size_t len,
                               bool is_last);
 void fg_proxy_request_on_client_writable(struct fg_proxy_request *request);
+void fg_proxy_request_set_aside(struct fg_proxy_request *request);
 void fg_proxy_request_cancel(struct fg_proxy_request *request);
 /* Puts everything away but the exchange, which the caller ends. */
 struct fg_exchange *fg_proxy_request_let_go(struct fg_proxy_request *request);

@@ -765,10 +765,19 @@ void fg_proxy_request_on_body(struct fg_proxy_request *request, const void *data
     if (is_last && request->is_chunked && request->ex->trailer_count > 0)
         request->last_chunk = fg_request_last_chunk_make(request->ex);
     struct fg_proxy_attempt *attempt = begun(request);
+    if (attempt != NULL && is_last)
+        fg_attempt_take_up(attempt);
     if (attempt != NULL)
         fg_attempt_send(attempt, data, len, is_last);
     else
         keep(request, data, len);
+}
+
+void fg_proxy_request_set_aside(struct fg_proxy_request *request)
+{
+    struct fg_proxy_attempt *attempt = begun(request);
+    if (attempt != NULL)
+        fg_attempt_set_aside(attempt);
 }
 
 void fg_proxy_request_on_client_writable(struct fg_proxy_request *request)

@@ -147,6 +147,9 @@ static void park(struct fg_flow *flow)
                       passed_breaker && flow->was_probe, FG_BREAKER_CANCELLED);
     }
     flow->was_probe = false;
+    const struct fg_backend_ops *ops = flow->backend->backend->ops;
+    if (ops->set_aside != NULL)
+        ops->set_aside(&flow->req->ex);
 }
 
 static bool is_parked(const struct fg_flow *flow)

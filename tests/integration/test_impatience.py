@@ -157,6 +157,30 @@ def test_a_slow_upload_is_no_slow_answer(launch, upstream):
     assert float(timing["upstream"]) <= float(timing["total"]) - float(timing["upload"]) + 1
 
 
+def test_a_slow_upload_keeps_no_endpoint_from_being_tried(launch, upstream):
+    """It is the one probe that there may be, and gives that place to others; what becomes of it counts in the end."""
+    status = [500]
+    backend = upstream(lambda handler: (status[0], {}, b""))
+    gateway = launch(site(backend.address, breaker={"enabled": False}, endpoint_breaker={
+        "consecutive_failures": 1, "open": "500ms", "open_max": "500ms", "half_open_probes": 1}))
+
+    def state():
+        return gateway.stats()["backends"]["app"]["endpoints"][0]["breaker"]
+    for ends in ("probe", "upload"):
+        status[0] = 500
+        wait_for(lambda: gateway.get("/").status_code == 500 and state() != "closed")
+        status[0] = 200
+        wait_for(lambda: state() == "half_open")
+        with gateway.raw() as connection:
+            begin_slowly(gateway, connection, 6)
+            if ends == "probe":
+                wait_for(lambda: gateway.get("/").status_code == 200)
+                wait_for(lambda: state() == "closed")
+            connection.sendall(b"def")
+            assert read_response(connection.makefile("rb"))[0] == 200
+        wait_for(lambda: state() == "closed")
+
+
 def test_a_server_that_waits_no_longer_for_an_upload_is_not_to_blame(launch, recorder):
     ends = threading.Semaphore(0)
 
