@@ -18,7 +18,6 @@
 
 #define OWN_FIELDS 6u
 #define FIELDS_ON_STACK 48u
-#define WRITE_BYTES ((size_t)65536)
 #define COPY_BYTES ((size_t)4096) /* less is cheaper copied than counted for itself */
 #define TAG_BYTES ((size_t)256)
 
@@ -497,9 +496,29 @@ static void stop(struct fg_flow *flow, bool is_complete)
     fg_flow_cut(flow);
 }
 
+/* Without a copy: of thousands who read the same each would else have its buffers full. */
+static void write_run(struct fg_flow *flow, const struct fg_cache_run *run)
+{
+    struct fg_span bytes = run->bytes;
+    if (bytes.len < COPY_BYTES) {
+        flow->cache_is_paused = !fg_response_write(flow->req, bytes.data, bytes.len);
+    } else {
+        fg_cache_body_acquire(run->body);
+        flow->cache_is_paused = !fg_response_write_shared(flow->req, bytes.data, bytes.len,
+                                                          fg_cache_body_release, run->body);
+    }
+    if (run->is_whole_body && flow->cache_shared == NULL) {
+        fg_cache_body_acquire(run->body);
+        flow->cache_shared = run->body;
+    }
+    fg_cache_reader_advance(flow->cache_reader, bytes.len);
+    if (flow->cache_left != UINT64_MAX)
+        flow->cache_left -= bytes.len;
+}
+
 void fg_cache_pump(struct fg_flow *flow)
 {
-    struct fg_span run;
+    struct fg_cache_run run;
     while (!flow->cache_is_paused) {
         enum fg_cache_read result = fg_cache_reader_peek(flow->cache_reader, &run);
         if (result == FG_CACHE_READ_WAIT)
@@ -510,19 +529,16 @@ void fg_cache_pump(struct fg_flow *flow)
             stop(flow, is_complete);
             return;
         }
-        size_t len = run.len < WRITE_BYTES ? run.len : WRITE_BYTES;
         if (flow->cache_skip > 0) {
-            len = flow->cache_skip < run.len ? (size_t)flow->cache_skip : run.len;
+            size_t len =
+                flow->cache_skip < run.bytes.len ? (size_t)flow->cache_skip : run.bytes.len;
             flow->cache_skip -= len;
             fg_cache_reader_advance(flow->cache_reader, len);
             continue;
         }
-        if (len > flow->cache_left)
-            len = (size_t)flow->cache_left;
-        flow->cache_is_paused = !fg_response_write(flow->req, run.data, len);
-        fg_cache_reader_advance(flow->cache_reader, len);
-        if (flow->cache_left != UINT64_MAX)
-            flow->cache_left -= len;
+        if (run.bytes.len > flow->cache_left)
+            run.bytes.len = (size_t)flow->cache_left;
+        write_run(flow, &run);
         if (flow->cache_left == 0) {
             stop(flow, true);
             return;

@@ -656,7 +656,17 @@ struct fg_cache_hint *fg_cache_reader_take_hints(struct fg_cache_reader *reader)
     return hints;
 }
 
-enum fg_cache_read fg_cache_reader_peek(struct fg_cache_reader *reader, struct fg_span *run)
+static struct fg_cache_run run_at(const struct fg_cache_stream *stream, const struct piece *piece,
+                                  size_t at)
+{
+    return (struct fg_cache_run){
+        .bytes = fg_span_make(fg_cache_body_room(piece->body) + at, piece->filled - at),
+        .body = piece->body,
+        .is_whole_body = stream->keeps && piece == stream->first && stream->length > 0 &&
+                         piece->room == (uint64_t)stream->length};
+}
+
+enum fg_cache_read fg_cache_reader_peek(struct fg_cache_reader *reader, struct fg_cache_run *run)
 {
     struct fg_cache_stream *stream = reader->stream;
     enum fg_cache_read result = FG_CACHE_READ_DATA;
@@ -670,8 +680,7 @@ enum fg_cache_read fg_cache_reader_peek(struct fg_cache_reader *reader, struct f
     }
     struct piece *piece = reader->piece;
     if (piece != NULL && reader->at < piece->filled) {
-        *run =
-            fg_span_make(fg_cache_body_room(piece->body) + reader->at, piece->filled - reader->at);
+        *run = run_at(stream, piece, reader->at);
     } else if (stream->phase == PHASE_ENDED) {
         result = FG_CACHE_READ_END;
     } else if (stream->phase == PHASE_FAILED) {

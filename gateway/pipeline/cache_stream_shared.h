@@ -187,8 +187,13 @@ enum fg_cache_read {
     FG_CACHE_READ_END,
     FG_CACHE_READ_FAILED,
 };
+struct fg_cache_run {
+    struct fg_span bytes;
+    struct fg_cache_body *body; /* that they lie in; who wants to keep them acquires it */
+    bool is_whole_body;         /* it is, or will be, that of the stored response */
+};
 /* *run stays valid until advance or leave. */
-enum fg_cache_read fg_cache_reader_peek(struct fg_cache_reader *reader, struct fg_span *run);
+enum fg_cache_read fg_cache_reader_peek(struct fg_cache_reader *reader, struct fg_cache_run *run);
 void fg_cache_reader_advance(struct fg_cache_reader *reader, size_t len);
 
 #endif

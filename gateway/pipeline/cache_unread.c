@@ -28,9 +28,11 @@ static void arm(struct fg_pipeline_thread *thread)
 
 static bool holds_room(const struct fg_flow *flow)
 {
-    return flow->cache_reader != NULL
-               ? fg_cache_reader_holds_room(flow->cache_reader)
-               : flow->cache_sent != NULL && fg_cache_body_is_lent(flow->cache_sent->body);
+    if (flow->cache_reader != NULL)
+        return fg_cache_reader_holds_room(flow->cache_reader);
+    const struct fg_cache_body *body =
+        flow->cache_sent != NULL ? flow->cache_sent->body : flow->cache_shared;
+    return body != NULL && fg_cache_body_is_lent(body);
 }
 
 static bool must_go(const struct fg_flow *flow, uint64_t now_ns)

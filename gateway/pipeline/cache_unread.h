@@ -20,7 +20,8 @@ struct fg_pipeline_thread;
 bool fg_cache_unread_init(struct fg_pipeline_thread *thread);
 void fg_cache_unread_fini(struct fg_pipeline_thread *thread);
 
-/* It is being sent what the cache holds; of an answer that has ended, flow->cache_sent says what.
+/* It is being sent what the cache holds; of an answer that has ended, flow->cache_sent or
+ * cache_shared says what.
  * To be forgotten before the flow is over; harmless when it was never added. */
 void fg_cache_unread_add(struct fg_flow *flow);
 void fg_cache_unread_forget(struct fg_flow *flow);

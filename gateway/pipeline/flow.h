@@ -173,6 +173,7 @@ struct fg_flow {
         *cache_stale; /* may serve when the fetch fails; a reference of its own */
     const struct fg_cache_object *cache_held; /* by a lease: stays as long as the request */
     const struct fg_cache_object *cache_sent; /* whose body the codec has; stays likewise */
+    struct fg_cache_body *cache_shared;       /* of a fetch, that the codec has; or NULL */
     struct fg_list in_cache_unread;
     /* others wait in these for this one to be done, see stage_cache.c */
     struct fg_cache_stream *cache_herds[FG_FLOW_HERDS_MAX];

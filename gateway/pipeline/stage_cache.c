@@ -550,6 +550,8 @@ const struct fg_stage fg_stage_cache = {.name = "cache", .run = run, .cancel = c
 void fg_cache_let_go(struct fg_flow *flow)
 {
     fg_cache_unread_forget(flow);
+    fg_cache_body_release(flow->cache_shared);
+    flow->cache_shared = NULL;
     leave(flow);
     keep(&flow->cache_stale, NULL);
     keep(&flow->cache_stored, NULL);

@@ -6,6 +6,7 @@ import contextlib
 import random
 import re
 import socket
+import threading
 
 import pytest
 
@@ -19,8 +20,13 @@ SIZE = 1000000  # more than what the kernel and the connection's own buffers tak
 TEXT = random.Random(1).randbytes(SIZE // 2).hex().encode().replace(b"f", b"x")  # brotli has to look for long
 
 
+gate = threading.Event()  # for what is asked for as "/gated"
+
+
 def script(peer):
     while (request := peer.read_request()) is not None:
+        if b"/gated" in request[0]:
+            gate.wait(60)
         length = b"" if b"/unsaid" in request[0] else b"content-length: %d\r\n" % SIZE
         end = b"" if length else b"connection: close\r\n"
         kind, body = (b"html", TEXT) if b"/text" in request[0] else (b"none", b"x" * SIZE)
@@ -152,3 +158,22 @@ def test_what_is_to_be_compressed_leaves_room_as_well(make):
         assert ask(site, f"/text-{i}", "br") == "hit"
     wait_for(lambda: room_of(site) == 0, what="the end of what waits")
     wait_for(lambda: ask(site, "/text-39", "br") == "hit" and site.stats()["cache"]["variants"] > 0, what="the page in brotli")
+
+
+@pytest.mark.parametrize("path", ["/gated", "/gated/unsaid"], ids=["of a known length", "until the end"])
+def test_many_who_read_the_same_fetch_have_it_in_common(make, path):
+    """Of each of them 128 KiB would else wait, in memory that no limit of requests counts."""
+    site = make()
+    gate.clear()
+    crowd = [Unread(site, path, True) for _ in range(20)]
+    for one in crowd:
+        one.peer.send(b"".join(headers(i, pseudo(path)) for i in range(3, 201, 2)))
+    site.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 2000, what="all of them")
+    before = site.stats()["process"]["rss_peak_bytes"]
+    gate.set()
+    for one in crowd:
+        assert one.peer.until(lambda peer=one.peer: len(peer.status) == 100)
+    assert site.stats()["process"]["rss_peak_bytes"] - before < 128 << 20  # it was 250 MiB
+    assert crowd[0].is_whole()
+    for one in crowd:
+        one.socket.close()

@@ -75,12 +75,12 @@ static void append(struct fg_cache_stream *stream, const char *text)
 /* Reads what is there, at most `most` bytes of it. */
 static void take(struct reading *reading, size_t most)
 {
-    struct fg_span run;
+    struct fg_cache_run run;
     while ((reading->last = fg_cache_reader_peek(reading->reader, &run)) == FG_CACHE_READ_DATA &&
            most > 0) {
-        size_t len = run.len < most ? run.len : most;
+        size_t len = run.bytes.len < most ? run.bytes.len : most;
         if (reading->len + len < sizeof(reading->bytes))
-            memcpy(reading->bytes + reading->len, run.data, len);
+            memcpy(reading->bytes + reading->len, run.bytes.data, len);
         reading->len += len;
         most -= len;
         fg_cache_reader_advance(reading->reader, len);
@@ -317,14 +317,14 @@ struct other {
 static void read_on(void *owner)
 {
     struct other *other = owner;
-    struct fg_span run;
+    struct fg_cache_run run;
     enum fg_cache_read result;
     if (fg_cache_reader_news(other->reader).outcome == FG_CACHE_OUTCOME_PENDING)
         return;
     while ((result = fg_cache_reader_peek(other->reader, &run)) == FG_CACHE_READ_DATA) {
-        for (size_t i = 0; i < run.len; i++)
-            other->sum += (unsigned char)run.data[i];
-        fg_cache_reader_advance(other->reader, run.len);
+        for (size_t i = 0; i < run.bytes.len; i++)
+            other->sum += (unsigned char)run.bytes.data[i];
+        fg_cache_reader_advance(other->reader, run.bytes.len);
     }
     if (result == FG_CACHE_READ_WAIT)
         return;
