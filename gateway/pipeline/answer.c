@@ -24,6 +24,7 @@
 #define FIELDS_ON_STACK ((size_t)48)
 /* What a client takes in this time was on its way to it. No key: it decides only whether a call of
  * gRPC that is cut hears a last word, and who does not read does not hear it anyway. */
+#define COPY_BYTES ((size_t)4096) /* less is cheaper copied than held for itself */
 #define STALLED_NS FG_S
 
 /* ---- common fields ---- */
@@ -334,14 +335,38 @@ void fg_flow_end_answer(struct fg_flow *flow)
 
 /* ---- answers of our own ---- */
 
+/* False: there is no body, or nobody to send it to. */
+static bool begin_own_answer(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
+                             size_t field_count, bool has_body)
+{
+    fg_flow_set_state(flow, FG_FLOW_RESPONDING);
+    return fg_flow_send_head(flow, status, fields, field_count, !has_body) && has_body;
+}
+
 void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                      size_t field_count, struct fg_span body)
 {
-    fg_flow_set_state(flow, FG_FLOW_RESPONDING);
-    bool has_body = body.len > 0;
-    if (!fg_flow_send_head(flow, status, fields, field_count, !has_body) || !has_body)
+    if (!begin_own_answer(flow, status, fields, field_count, body.len > 0))
         return;
     (void)fg_response_write(flow->req, body.data, body.len);
+    fg_flow_end_answer(flow);
+}
+
+static void keep_it(void *owner)
+{
+    (void)owner; /* the configuration's, as long as there are connections */
+}
+
+void fg_flow_respond_configured(struct fg_flow *flow, unsigned status,
+                                const struct fg_field *fields, size_t field_count,
+                                struct fg_span body)
+{
+    if (!begin_own_answer(flow, status, fields, field_count, body.len > 0))
+        return;
+    if (body.len < COPY_BYTES)
+        (void)fg_response_write(flow->req, body.data, body.len);
+    else
+        (void)fg_response_write_shared(flow->req, body.data, body.len, keep_it, NULL);
     fg_flow_end_answer(flow);
 }
 

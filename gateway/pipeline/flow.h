@@ -449,6 +449,11 @@ void fg_flow_end_answer(struct fg_flow *flow);
 /* A complete answer of our own (redirect, direct response, cached object). */
 void fg_flow_respond(struct fg_flow *flow, unsigned status, const struct fg_field *fields,
                      size_t field_count, struct fg_span body);
+/* The same with a body of the configuration, which is not copied for everybody who may not read
+ * it for long. */
+void fg_flow_respond_configured(struct fg_flow *flow, unsigned status,
+                                const struct fg_field *fields, size_t field_count,
+                                struct fg_span body);
 
 /* stage_waiting_room.c: the request is sent away before a backend has done anything for it: who
  * came in with a ticket may come in with it once more. Harmless twice. */

@@ -132,7 +132,7 @@ static void respond(struct fg_flow *flow)
     /* Neither has content, and of a 304 both fields would be taken for those of what is stored. */
     unsigned status = flow->route->respond_status;
     size_t count = status == 204 || status == 304 ? 0 : 2;
-    fg_flow_respond(flow, status, fields, count, body);
+    fg_flow_respond_configured(flow, status, fields, count, body);
 }
 
 void fg_route_answer(struct fg_flow *flow)

@@ -262,3 +262,25 @@ def test_fields_by_reference_behind_windows_that_stay_shut(site):
                               (crumb if stream == 1 else b"") + b"\xbe" * 90) for stream in range(1, 101, 2))
     trickle(site, wire.PREFACE + settings((4, 0)) + requests,
             b"".join(frame(wire.WINDOW_UPDATE, 0, stream, b"\0\0\0\1") for stream in range(1, 101, 2)), count=20)
+
+
+def test_an_answer_of_the_configuration_that_nobody_reads(launch):
+    """It is there once, however many are sent it over whichever protocol, and each gets all of it."""
+    text = "notice " * 9000
+    gateway = launch({"listeners": lambda fg: [{"name": "plain", "address": f"127.0.0.1:{fg.port}", "kind": "plain"}],
+                      "limits": {"threads": 1}, "routes": [{"match": {"prefix": "/"}, "respond": {"body": text}}]})
+    with wire.connect(gateway.port) as connection:
+        connection.sendall(GET % (b"/", b"") * 20 + GET % (b"/", b"Connection: close\r\n"))
+        assert read_all(connection).count(text.encode()) == 21
+    before = gateway.stats()["process"]["rss_peak_bytes"]
+    crowd = [wire.H2(wire.connect(gateway.port), first=settings((4, 0))) for _ in range(40)]
+    for peer in crowd:
+        peer.send(b"".join(headers(i, pseudo()) for i in range(1, 201, 2)))
+    for peer in crowd:
+        assert peer.until(lambda peer=peer: len(peer.status) == 100)
+    assert gateway.stats()["process"]["rss_peak_bytes"] - before < len(text) * 40 * 100 * 2 // 3
+    window = len(text).to_bytes(4, "big")
+    crowd[0].send(frame(wire.WINDOW_UPDATE, 0, 0, window) + frame(wire.WINDOW_UPDATE, 0, 1, window))
+    assert crowd[0].until(lambda: crowd[0].is_over(1)) and crowd[0].bodies[1] == text.encode()
+    for peer in crowd:
+        peer.connection.close()
