@@ -62,6 +62,7 @@ static void start_window(struct fg_admission_level *al, uint64_t now_ns)
     al->served = 0;
     al->waited = 0;
     al->wait_sum_ns = 0;
+    al->was_free = false;
 }
 
 static void forget(struct fg_admission_level *al)
@@ -179,7 +180,7 @@ static void end_window(struct fg_admission_level *al, uint64_t window_ns)
     al->standing.served = al->served;
     if (!is_late && al->served >= al->arrived)
         al->standing.is_fed = false; /* half of what is known is forgotten */
-    fg_standing_end_period(&al->standing, is_late && al->was_late, false);
+    fg_standing_end_period(&al->standing, is_late && al->was_late && !al->was_free, false, 0);
     bool is_overloaded = is_late && al->standing.is_fed;
     al->was_late = is_late;
     double now = position(al->level, al->share);
@@ -302,6 +303,7 @@ void fg_admission_level_note_served(struct fg_admission_level *al)
 
 void fg_admission_level_note_wait(struct fg_admission_level *al, uint64_t wait_ns)
 {
+    al->was_free = al->was_free || wait_ns == 0;
     al->waited++;
     al->wait_sum_ns += (double)wait_ns;
 }

@@ -36,6 +36,7 @@ struct fg_admission_level {
     uint32_t served;  /* those that got a slot, at once or after a wait */
     uint32_t waited;  /* those whose wait is over, however it ended */
     double wait_sum_ns;
+    bool was_free;               /* somebody did not have to wait: what came before was a burst */
     bool was_late;               /* the window before it had too long a wait */
     struct fg_standing standing; /* over the windows with too long a wait */
     /* what is remembered of the windows before it: in sixteenths, fading */

@@ -124,6 +124,21 @@ static void a_burst_that_drains_lowers_nothing(void **state)
     assert_true(al.lowered_total > 0);
 }
 
+/* The window before it was late, but who came first did not have to wait: the backend was idle. */
+static void a_burst_soon_after_another_lowers_nothing(void **state)
+{
+    (void)state;
+    uint64_t now_ns = 0;
+    start_late();
+    (void)fg_admission_level_arrive(&al, now_ns, 0);
+    fg_admission_level_note_served(&al);
+    fg_admission_level_note_wait(&al, 0);
+    run_window(&now_ns, 100, 100, 40 * MS);
+    for (uint64_t i = 1; i < 10; i++)
+        run_window(&now_ns, 10, 100, i * 100 * MS);
+    assert_int_equal(al.lowered_total, 0);
+}
+
 static void opens_step_by_step_and_when_the_flood_ends(void **state)
 {
     (void)state;
@@ -333,6 +348,7 @@ int main(void)
         cmocka_unit_test(a_crowd_does_not_keep_the_queue_long),
         cmocka_unit_test(the_target_itself_is_no_overload),
         cmocka_unit_test(a_burst_that_drains_lowers_nothing),
+        cmocka_unit_test(a_burst_soon_after_another_lowers_nothing),
         cmocka_unit_test(opens_step_by_step_and_when_the_flood_ends),
         cmocka_unit_test(one_group_alone_is_never_shut_out),
         cmocka_unit_test(few_requests_a_window_leave_it_steady),
