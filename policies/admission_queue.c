@@ -22,6 +22,8 @@
  *                    than the slough time of 2 x target: the old ones will miss their deadline
  *                    anyway, serving them in order would make everybody late. Under pressure from
  *                    the target on, but for a slow backend, whose target is stretched
+ *          steady    per class, while it keeps its length (the same): a closed loop, as most that
+ *                    measures load is. First come, first served, and nobody is shed
  *          lots      newest first is by number (policies/priority) first, among those that came
  *                    within 1.5 targets: who got in once gets in again
  *          stuck     per class, from when it stands and does not drain (the same) until it stands
@@ -179,8 +181,12 @@ static bool is_newest_first(const struct fg_admission_queue *queue,
 {
     if (queue->target_ns == 0 || queue->config.is_shadow || class->oldest == NULL)
         return false;
-    uint64_t borne_ns = is_pressed(queue, class) ? queue->target_ns : slough_ns(queue);
-    return class->is_overloaded || waited_ns(class->oldest, now_ns) > borne_ns;
+    if (class->is_overloaded)
+        return true;
+    bool is_under_pressure = is_pressed(queue, class);
+    uint64_t borne_ns = is_under_pressure ? queue->target_ns : slough_ns(queue);
+    return waited_ns(class->oldest, now_ns) > borne_ns &&
+           (is_under_pressure || !class->standing.is_steady);
 }
 
 /* So long may one of the class have waited: whoever has waited longer is shed. */
@@ -289,7 +295,7 @@ static void observe_delay(const struct fg_admission_queue *queue, struct fg_queu
             uint64_t passed_ns = fg_subtract_floor(
                 now_ns, fg_subtract_floor(class->interval_ends_ns, queue->interval_ns));
             fg_standing_end_period(&class->standing, has_stood || class->is_stuck,
-                                   class->empty_ns > passed_ns / 2);
+                                   class->empty_ns > passed_ns / 2, queue->slots_taken);
             class->is_overloaded = has_stood && class->standing.is_fed;
             class->is_stuck = has_stood && (class->is_stuck || class->standing.does_not_drain);
         }
@@ -577,6 +583,12 @@ void fg_admission_queue_set_held(struct fg_admission_queue *queue, bool is_held)
     queue->is_held = is_held;
 }
 
+void fg_admission_queue_set_slots(struct fg_admission_queue *queue, uint32_t taken, bool is_growing)
+{
+    queue->slots_taken = taken;
+    queue->is_growing = is_growing;
+}
+
 void fg_admission_queue_set_pace_least(struct fg_admission_queue *queue, uint64_t pace_ns)
 {
     queue->pace_least_ns = pace_ns;
@@ -633,7 +645,7 @@ enum fg_queue_verdict fg_admission_queue_push(struct fg_admission_queue *queue,
         return lacking;
     }
     uint64_t wait_ns = wait_of_newcomer(queue, priority, entry->owner, now_ns);
-    bool is_wait_known = wait_ns != FG_POLICY_NEVER && !queue->is_held;
+    bool is_wait_known = wait_ns != FG_POLICY_NEVER && !queue->is_held && !queue->is_growing;
     bool is_over = deadline_ns <= now_ns;
     if (is_over || (is_wait_known && wait_ns > deadline_ns - now_ns)) {
         queue->cannot_meet_total++;

@@ -87,7 +87,9 @@ struct fg_admission_queue {
     uint64_t interval_ns;        /* in force: at least twice the target */
     unsigned pressed_from;       /* the first class under pressure; FG_PRIORITY_COUNT: none is */
     bool is_held;                /* by the slots: none comes free, for a while now */
-    uint64_t service_ns;         /* of the backend, up to a second; 0: not known */
+    bool is_growing;             /* their number: that of answers tells nothing yet */
+    uint32_t slots_taken;
+    uint64_t service_ns; /* of the backend, up to a second; 0: not known */
     /* how fast the queue drains while somebody waits */
     uint64_t drained_at_ns;     /* last pop, or when the queue stopped being empty */
     uint64_t drain_busy_ns;     /* busy time in the sample that is being taken */
@@ -138,6 +140,11 @@ void fg_admission_queue_set_pressure(struct fg_admission_queue *queue, unsigned 
 /* All slots are held, longer than answers take: that nobody is served is no sign that too many
  * come, and nobody is shed for it. */
 void fg_admission_queue_set_held(struct fg_admission_queue *queue, bool is_held);
+
+/* So many slots are taken; `is_growing`: more are opened all the time, since it is not known yet
+ * how many there are, and by the pace so far nobody is refused. */
+void fg_admission_queue_set_slots(struct fg_admission_queue *queue, uint32_t taken,
+                                  bool is_growing);
 
 /* One of the class has come and may not wait here: for who counts those that come. */
 void fg_admission_queue_note_refused(struct fg_admission_queue *queue, enum fg_priority priority);

@@ -827,6 +827,11 @@ uint32_t fg_concurrency_limit_in_flight(const struct fg_concurrency_limit *cl)
     return cl->in_flight;
 }
 
+bool fg_concurrency_limit_is_starting(const struct fg_concurrency_limit *cl)
+{
+    return cl->is_starting && cl->config.mode != FG_CONCURRENCY_FIXED;
+}
+
 uint64_t fg_concurrency_limit_noload_ns(const struct fg_concurrency_limit *cl)
 {
     return (uint64_t)cl->noload.latency_ns;

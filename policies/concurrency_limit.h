@@ -135,6 +135,9 @@ void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_
 uint32_t fg_concurrency_limit_current(const struct fg_concurrency_limit *cl);
 uint32_t fg_concurrency_limit_in_flight(const struct fg_concurrency_limit *cl);
 
+/* It is not known yet how many slots there are: the limit is being doubled. */
+bool fg_concurrency_limit_is_starting(const struct fg_concurrency_limit *cl);
+
 /* The no-load latency that the limit goes by; 0 while it is not known. */
 uint64_t fg_concurrency_limit_noload_ns(const struct fg_concurrency_limit *cl);
 

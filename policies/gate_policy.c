@@ -137,11 +137,17 @@ static void let_in(struct fg_gate_policy *gate, struct fg_gate_turns *turns, uin
         fg_concurrency_limit_note_spare(&gate->limit);
 }
 
+static void tell_slots(struct fg_gate_policy *gate, uint64_t now_ns)
+{
+    fg_admission_queue_set_held(&gate->queue, fg_concurrency_limit_is_held(&gate->limit, now_ns));
+    fg_admission_queue_set_slots(&gate->queue, fg_concurrency_limit_in_flight(&gate->limit),
+                                 fg_concurrency_limit_is_starting(&gate->limit));
+}
+
 /* Somebody waits: do slots come free at all? */
 static void look_at_slots(struct fg_gate_policy *gate, uint64_t now_ns)
 {
-    bool is_held = fg_concurrency_limit_is_held(&gate->limit, now_ns);
-    fg_admission_queue_set_held(&gate->queue, is_held);
+    tell_slots(gate, now_ns);
     (void)fg_concurrency_limit_note_wait(&gate->limit, now_ns);
 }
 
@@ -390,7 +396,7 @@ void fg_gate_policy_leave(struct fg_gate_policy *gate, uint64_t now_ns,
     account_held(gate, now_ns);
     enum fg_breaker_outcome breaker = breaker_outcome(gate, result);
     fg_concurrency_limit_release(&gate->limit, now_ns, result->latency_ns, result->limit);
-    fg_admission_queue_set_held(&gate->queue, fg_concurrency_limit_is_held(&gate->limit, now_ns));
+    tell_slots(gate, now_ns);
     learn_held(gate);
     if (result->limit == FG_CONCURRENCY_SUCCESS)
         learn_service(gate, result->latency_ns);

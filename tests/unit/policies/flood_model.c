@@ -17,6 +17,7 @@
 #define LOGNORMAL_SIGMA 1.0
 #define STEPS 5 /* requests that an order takes */
 #define THE_ONE UINT64_C(0x123456789abcdef1)
+#define CLOSED_MAX 4096
 
 struct request {
     struct fg_gate_entry entry;
@@ -30,6 +31,7 @@ struct request {
     bool has_left;
     bool is_critical;
     bool is_of_one;
+    bool is_closed; /* whoever asked asks again */
     uint8_t cohort;
 };
 
@@ -58,6 +60,10 @@ struct flood_model {
     uint32_t working_count;
     uint32_t working_capacity;
     struct fg_deadline_heap patience;
+    uint64_t thinking[CLOSED_MAX]; /* until when, of those who ask again; a ring, soonest first */
+    uint32_t thinking_first;
+    uint32_t thinking_count;
+    uint32_t closed_count;
     uint64_t *latencies;
     size_t latency_count;
     uint64_t *critical_latencies;
@@ -90,10 +96,20 @@ static uint64_t service_ns(struct flood_model *model)
            1;
 }
 
+/* All think for as long. */
+static void think(struct flood_model *model)
+{
+    uint32_t at = (model->thinking_first + model->thinking_count++) % CLOSED_MAX;
+    model->thinking[at] = model->now_ns + model->phase->think_ns;
+}
+
 /* ---- memory ---- */
 
 static void give_back(struct flood_model *model, struct request *request)
 {
+    if (request->is_closed)
+        think(model);
+    request->is_closed = false;
     request->next = model->free;
     model->free = request;
 }
@@ -276,17 +292,15 @@ static uint32_t cohort_of(struct flood_model *model, bool is_of_one, uint64_t ow
     return (uint32_t)test_below(&model->seed, FG_PRIORITY_COHORT_COUNT);
 }
 
-static void arrive(struct flood_model *model, double which)
+static void arrive(struct flood_model *model, bool is_critical, bool is_of_one, bool is_closed)
 {
-    const struct flood_phase *phase = model->phase;
-    bool is_critical = which < phase->critical_per_s;
-    bool is_of_one = !is_critical && which < phase->critical_per_s + phase->one_per_s;
     struct request *request = take(model);
     uint64_t owner = owner_of(model, is_of_one);
     uint32_t cohort = cohort_of(model, is_of_one, owner);
     *request = (struct request){.arrived_ns = model->now_ns,
                                 .is_critical = is_critical,
                                 .is_of_one = is_of_one,
+                                .is_closed = is_closed,
                                 .cohort = (uint8_t)cohort};
     if (!is_critical)
         model->result.offered++;
@@ -304,6 +318,22 @@ static void arrive(struct flood_model *model, double which)
         send(model, request);
     else if (verdict != FG_GATE_QUEUED)
         refuse(model, request);
+}
+
+static void arrive_by_chance(struct flood_model *model, double rate)
+{
+    const struct flood_phase *phase = model->phase;
+    double which = uniform(model) * rate;
+    bool is_critical = which < phase->critical_per_s;
+    arrive(model, is_critical, !is_critical && which < phase->critical_per_s + phase->one_per_s,
+           false);
+}
+
+static void ask_again(struct flood_model *model)
+{
+    model->thinking_first = (model->thinking_first + 1) % CLOSED_MAX;
+    model->thinking_count--;
+    arrive(model, false, false, true);
 }
 
 /* The part of its work that was done in this phase was useful. */
@@ -380,6 +410,9 @@ static void begin_phase(struct flood_model *model, const struct flood_phase *pha
     model->sent_count = 0;
     memset(model->ended_of, 0, sizeof(model->ended_of));
     memset(model->good_of, 0, sizeof(model->good_of));
+    assert_true(phase->closed <= CLOSED_MAX);
+    for (; model->closed_count < phase->closed; model->closed_count++)
+        think(model);
     work(model);
 }
 
@@ -414,7 +447,7 @@ struct flood_result flood_run(struct flood_model *model, const struct flood_phas
 {
     uint64_t ends_ns = model->now_ns + phase->duration_ns;
     double rate = phase->normal_per_s + phase->critical_per_s + phase->one_per_s;
-    double mean_ns = 1e9 / rate;
+    double mean_ns = rate > 0 ? 1e9 / rate : 1e18; /* never */
     uint64_t next_ns = model->now_ns + exponential_ns(model, mean_ns);
     begin_phase(model, phase);
     while (true) {
@@ -422,7 +455,11 @@ struct flood_result flood_run(struct flood_model *model, const struct flood_phas
         uint64_t expiry_ns = fg_gate_policy_next_expiry_ns(&model->gate);
         uint64_t patience_ns =
             model->patience.root != NULL ? model->patience.root->deadline_ns : UINT64_MAX;
+        uint64_t again_ns =
+            model->thinking_count > 0 ? model->thinking[model->thinking_first] : UINT64_MAX;
         uint64_t at_ns = done_ns <= next_ns ? done_ns : next_ns;
+        if (again_ns < at_ns)
+            at_ns = again_ns;
         if (expiry_ns < at_ns)
             at_ns = expiry_ns;
         if (patience_ns < at_ns)
@@ -437,11 +474,13 @@ struct flood_result flood_run(struct flood_model *model, const struct flood_phas
             take_turns(model, &turns);
         } else if (at_ns == patience_ns) {
             lose_patience(model);
+        } else if (at_ns == again_ns) {
+            ask_again(model);
         } else if (at_ns == done_ns) {
             finish(model);
             work(model);
         } else {
-            arrive(model, uniform(model) * rate);
+            arrive_by_chance(model, rate);
             next_ns = model->now_ns + exponential_ns(model, mean_ns);
         }
     }

@@ -24,6 +24,8 @@ struct flood_phase {
     double one_per_s;     /* normal ones of one more client, whose lot is the best */
     uint32_t flooders;    /* 0: that one; else they are of so many clients, alike, with any lots */
     uint32_t people;      /* 0: all others ask once; else they are so many, and ask again */
+    uint32_t closed;      /* besides, so many ask again whenever they have been told something, */
+    uint64_t think_ns;    /* ... so long after it; above 0. From the first such phase on */
     uint64_t timeout_ns;  /* the client's; 0: a second */
     uint32_t pending_max; /* what waits at the backend at most, more is failed; 0: no bound */
     bool clients_leave;   /* after their time, while the backend goes on; else they stay */

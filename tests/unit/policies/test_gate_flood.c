@@ -396,6 +396,45 @@ static void a_burst_that_can_be_served_is(void **state)
     assert_true(burst_share(4, 200 * MS, 30, 5) >= 0.97); /* refused at once, though it had room */
 }
 
+/* So many ask again as soon as they have been told something, as most that measures does: how many
+ * of all they ask are refused. */
+static void check_loop(uint32_t slots, uint64_t service_ns, enum flood_service kind,
+                       uint32_t clients)
+{
+    struct fg_gate_policy_config config = flood_cluster_config(FG_CONCURRENCY_GRADIENT2);
+    uint64_t base = test_seed(500);
+    for (uint64_t seed = base; seed < base + 4; seed++) {
+        struct flood_model *model = flood_create(&config, seed);
+        const struct flood_phase phase = {.duration_ns = 10 * S,
+                                          .slots = slots,
+                                          .service_ns = service_ns,
+                                          .kind = kind,
+                                          .timeout_ns = 30 * S,
+                                          .closed = clients,
+                                          .think_ns = MS};
+        struct flood_result result = flood_run(model, &phase);
+        print_message("  %u slots of %.0f ms, %u clients: %llu refused, p99 %.0f ms\n", slots,
+                      (double)service_ns / 1e6, clients, (unsigned long long)result.refused,
+                      (double)result.p99_ns / 1e6);
+        assert_int_equal(result.refused, 0);
+        assert_true(result.useful >= 0.9);
+        flood_destroy(model);
+    }
+}
+
+static void who_asks_again_when_answered_is_no_flood(void **state)
+{
+    (void)state;
+    static const enum flood_service kinds[] = {FLOOD_EVEN, FLOOD_EXPONENTIAL, FLOOD_LOGNORMAL};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        check_loop(1, 2 * MS, kinds[i], 64);
+        check_loop(1, 2 * MS, kinds[i], 200);
+        check_loop(1, 20 * MS, kinds[i], 10);
+        check_loop(8, 20 * MS, kinds[i], 100);
+        check_loop(64, 20 * MS, kinds[i], 500);
+    }
+}
+
 /* Their lots are worse than his, nearly all. */
 static double share_of_others(enum fg_concurrency_mode mode, double one_per_s, double others_per_s)
 {
@@ -451,7 +490,7 @@ static void check_mild(enum fg_concurrency_mode mode, enum flood_service kind, d
         flood_destroy(model);
     }
     print_message("  at %.2fx: p99 %.0f ms, %.4f of the peak\n", load, p99_ms, useful);
-    assert_true(p99_ms <= 250);
+    assert_true(p99_ms <= 400);
     assert_true(useful >= 0.95);
 }
 
@@ -527,6 +566,7 @@ int main(void)
         cmocka_unit_test(after_all_have_left_aimd_finds_its_way_back),
         cmocka_unit_test(without_the_policies_it_collapses),
         cmocka_unit_test(a_burst_that_can_be_served_is),
+        cmocka_unit_test(who_asks_again_when_answered_is_no_flood),
         cmocka_unit_test(who_is_refused_by_a_slow_backend_hears_it_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@ static bool fed(struct fg_standing *standing, uint64_t arrived, uint64_t served,
 {
     standing->arrived = arrived;
     standing->served = served;
-    fg_standing_end_period(standing, has_stood, false);
+    fg_standing_end_period(standing, has_stood, false, 0);
     return standing->is_fed;
 }
 
@@ -50,7 +50,7 @@ static void while_it_is_fed_every_period_counts_and_idleness_ends_it(void **stat
     assert_int_equal(standing.excess, 23);
     assert_true(fed(&standing, 1000, 5, true));
     standing.arrived = 1000;
-    fg_standing_end_period(&standing, false, true);
+    fg_standing_end_period(&standing, false, true, 0);
     assert_true(standing.excess == 0 && !standing.is_fed);
 }
 
@@ -61,20 +61,56 @@ static void what_stands_and_gets_as_much_as_it_gives_does_not_drain(void **state
     for (int i = 0; i < 10; i++, assert_false(standing.does_not_drain))
         (void)fed(&standing, 18, 20, true); /* a burst does */
     (void)fed(&standing, 20, 20, false);
-    for (int i = 0; i < 2; i++, assert_false(standing.does_not_drain))
-        (void)fed(&standing, 19, 20, true);
+    (void)fed(&standing, 36, 20, true); /* it has become longer */
     (void)fed(&standing, 19, 20, true);
-    assert_true(standing.does_not_drain && !standing.is_fed);
-    (void)fed(&standing, 17, 20, true);
-    assert_false(standing.does_not_drain); /* 74 of 80 */
+    assert_false(standing.does_not_drain);
+    (void)fed(&standing, 19, 20, true);
+    assert_true(standing.does_not_drain && !standing.is_fed && !standing.is_steady);
+    (void)fed(&standing, 1, 20, true);
+    assert_false(standing.does_not_drain); /* 75 of 80 */
     standing = (struct fg_standing){0};
-    for (int i = 0; i < 3; i++)
+    (void)fed(&standing, 26, 10, true);
+    for (int i = 0; i < 2; i++)
         (void)fed(&standing, 10, 10, true);
     assert_false(standing.does_not_drain); /* so few are chance */
     (void)fed(&standing, 10, 10, true);
     assert_true(standing.does_not_drain);
     (void)fed(&standing, 10, 10, false);
     assert_false(standing.does_not_drain);
+}
+
+/* Chance would make it longer: those who wait come again when they have been answered. */
+static void what_keeps_its_length_is_no_flood(void **state)
+{
+    (void)state;
+    struct fg_standing standing = {0};
+    for (int i = 0; i < 2; i++, assert_false(standing.is_steady))
+        (void)fed(&standing, 20, 20, true);
+    for (int i = 0; i < 100; i++, assert_true(standing.is_steady && !standing.does_not_drain))
+        (void)fed(&standing, 20 + (unsigned)i % 2, 20 + (unsigned)i % 2, true);
+    (void)fed(&standing, 35, 20, true); /* 8, and half the root of what ten serve */
+    assert_true(standing.is_steady);
+    (void)fed(&standing, 21, 20, true);
+    assert_true(!standing.is_steady && standing.does_not_drain);
+}
+
+/* Fewer slots: who has left one waits again, and nobody is here who was not. */
+static void who_waits_in_place_of_being_served_was_here(void **state)
+{
+    (void)state;
+    struct fg_standing standing = {0};
+    fg_standing_end_period(&standing, false, false, 60);
+    for (uint64_t slots = 40; slots > 0; slots -= 20) {
+        standing.arrived = 40;
+        standing.served = 20;
+        fg_standing_end_period(&standing, true, false, slots);
+    }
+    assert_int_equal(standing.stood_above, 0);
+    standing.arrived = 40;
+    standing.served = 20;
+    fg_standing_end_period(&standing, true, false, 20);
+    assert_int_equal(standing.stood_above, 20);
+    assert_false(standing.is_steady);
 }
 
 static void the_largest_numbers_are_borne(void **state)
@@ -166,6 +202,8 @@ int main(void)
         cmocka_unit_test(the_limit_is_five_periods_and_eight),
         cmocka_unit_test(while_it_is_fed_every_period_counts_and_idleness_ends_it),
         cmocka_unit_test(what_stands_and_gets_as_much_as_it_gives_does_not_drain),
+        cmocka_unit_test(what_keeps_its_length_is_no_flood),
+        cmocka_unit_test(who_waits_in_place_of_being_served_was_here),
         cmocka_unit_test(the_largest_numbers_are_borne),
         cmocka_unit_test(the_queue_sheds_of_a_flood_and_not_of_a_burst),
         cmocka_unit_test(a_slow_backend_foresees_a_flood_and_not_a_burst),
