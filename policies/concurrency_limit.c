@@ -556,6 +556,17 @@ static uint64_t held_max_ns(const struct fg_concurrency_limit *cl)
     return (uint64_t)clamp(HELD_USUAL * cl->usual_ns, HELD_NS, HELD_MAX_NS);
 }
 
+/* The effect of the last raise is waited for, too. */
+static uint64_t quiet_since_ns(const struct fg_concurrency_limit *cl)
+{
+    return cl->grown_at_ns > cl->held_since_ns ? cl->grown_at_ns : cl->held_since_ns;
+}
+
+static uint64_t held_until_ns(const struct fg_concurrency_limit *cl)
+{
+    return fg_add_saturating(quiet_since_ns(cl), held_max_ns(cl));
+}
+
 /* Somebody waits, and no slot comes back with a result, for so long. */
 static bool note_held(struct fg_concurrency_limit *cl, uint64_t now_ns)
 {
@@ -563,9 +574,10 @@ static bool note_held(struct fg_concurrency_limit *cl, uint64_t now_ns)
         now_ns < cl->held_since_ns) {
         cl->held_since_ns = now_ns == 0 ? 1 : now_ns;
         cl->held_results = cl->results_total;
+        cl->held_released = cl->released_total;
         return false;
     }
-    return now_ns - cl->held_since_ns >= held_max_ns(cl);
+    return now_ns >= held_until_ns(cl);
 }
 
 /*
@@ -749,17 +761,16 @@ bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t no
 {
     if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max)
         return false;
-    if (cl->waited_since_ns == 0 || now_ns < cl->waited_since_ns) {
+    if (cl->waited_since_ns == 0 || now_ns < cl->waited_since_ns)
         cl->waited_since_ns = now_ns == 0 ? 1 : now_ns;
-        cl->grown_at_ns = now_ns < cl->grown_at_ns ? 0 : cl->grown_at_ns;
-    }
+    if (now_ns < cl->grown_at_ns)
+        cl->grown_at_ns = 0; /* the clock went back */
     bool is_long_held = note_held(cl, now_ns);
     if (!is_long_held && now_ns < crowd_until_ns(cl))
         return false;
     double growth = cl->is_starting ? START_GROWTH : HELD_GROWTH;
     set_limit(cl, fmax(cl->limit * growth, cl->limit + 1));
-    cl->held_since_ns = now_ns;
-    cl->grown_at_ns = now_ns;
+    cl->grown_at_ns = now_ns == 0 ? 1 : now_ns;
     if (is_long_held)
         restart_ramp(cl);
     wait_for_effect(cl);
@@ -770,7 +781,7 @@ uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *c
 {
     if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max || cl->held_since_ns == 0)
         return FG_POLICY_NEVER;
-    uint64_t held_ns = fg_add_saturating(cl->held_since_ns, held_max_ns(cl));
+    uint64_t held_ns = held_until_ns(cl);
     uint64_t crowd_ns = crowd_until_ns(cl);
     return crowd_ns < held_ns ? crowd_ns : held_ns;
 }
@@ -784,7 +795,10 @@ bool fg_concurrency_limit_is_held(const struct fg_concurrency_limit *cl, uint64_
         return true;
     if (cl->held_results != cl->results_total)
         return false;
-    double held_ns = (double)fg_subtract_floor(now_ns, cl->held_since_ns);
+    /* The pace at which slots go from hand to hand is their clients', whatever the limit. */
+    bool was_handed_on = cl->released_total != cl->held_released;
+    uint64_t since_ns = was_handed_on ? cl->held_since_ns : quiet_since_ns(cl);
+    double held_ns = (double)fg_subtract_floor(now_ns, since_ns);
     return held_ns >= fmax(HELD_LEAST_NS, 2 * cl->usual_ns);
 }
 

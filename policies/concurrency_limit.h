@@ -87,6 +87,7 @@ struct fg_concurrency_limit {
     uint64_t share_in_flight_sum;
     uint64_t held_since_ns; /* no result came since; 0: nobody was seen to wait, or one was free */
     uint64_t held_results;  /* results_total then */
+    uint64_t held_released; /* released_total then: more, and slots went from hand to hand */
     uint64_t waited_since_ns; /* somebody always waited since; 0: nobody was seen to */
     uint64_t grown_at_ns;     /* those who wait had the limit raised; 0: never */
     /* counters */

@@ -148,10 +148,10 @@ static void a_crowd_before_a_slow_backend_gets_in_while_it_may_wait(void **state
     assert_int_equal(admitted, 196);
 }
 
-/* Each has a slot for a tenth of a second, in which nobody learns anything of the backend. */
-static void uploads_that_take_long_are_all_let_in(void **state)
+/* Each has a slot for a tenth of a second, in which nobody learns anything of the backend. Nor is
+ * the pace of those foreseen for others, who come at once or in `within_ns`. */
+static void let_in_uploads(uint64_t within_ns)
 {
-    (void)state;
     struct fg_gate_policy gate;
     struct fg_gate_policy_config config = config_of(4, 1024);
     config.limit = fg_concurrency_limit_config_default(FG_CONCURRENCY_GRADIENT2);
@@ -162,14 +162,16 @@ static void uploads_that_take_long_are_all_let_in(void **state)
     static uint64_t since_ns[300];
     memset(crowd, 0, sizeof(crowd));
     struct fg_gate_turns turns = {0};
-    size_t in = 0, left = 0;
+    size_t come = 0, in = 0, left = 0;
     fg_gate_policy_init(&gate, &config, 0);
-    for (size_t i = 0; i < 300; i++) {
-        if (enter(&gate, &crowd[i], MS, &turns) == FG_GATE_ADMITTED)
-            since_ns[in++] = MS;
-    }
     for (uint64_t now_ns = MS; left < 300; now_ns += MS) {
         turns = (struct fg_gate_turns){0};
+        for (; come < 300 && now_ns >= MS + within_ns / 300 * come; come++) {
+            enum fg_gate_verdict verdict = enter(&gate, &crowd[come], now_ns, &turns);
+            assert_true(verdict == FG_GATE_ADMITTED || verdict == FG_GATE_QUEUED);
+            if (verdict == FG_GATE_ADMITTED)
+                since_ns[in++] = now_ns;
+        }
         for (; left < in && now_ns - since_ns[left] >= 100 * MS; left++)
             fg_gate_policy_leave(&gate, now_ns, &set_aside, &turns);
         if (fg_gate_policy_next_expiry_ns(&gate) <= now_ns)
@@ -178,9 +180,17 @@ static void uploads_that_take_long_are_all_let_in(void **state)
             assert_int_equal(entry->verdict, FG_GATE_ADMITTED);
             since_ns[in++] = now_ns;
         }
-        assert_true(now_ns < S);
+        assert_true(now_ns < within_ns + S);
     }
     assert_int_equal(gate.limit.in_flight, 0);
+}
+
+static void uploads_that_take_long_are_all_let_in(void **state)
+{
+    (void)state;
+    static const uint64_t within_ms[] = {0, 100, 250, 600, 1000};
+    for (size_t i = 0; i < sizeof(within_ms) / sizeof(within_ms[0]); i++)
+        let_in_uploads(within_ms[i] * MS);
 }
 
 /* Nobody waited then: the time begins with the next one that does. */
