@@ -22,8 +22,10 @@
 #include "net/tls_clients.h"
 
 #include <assert.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -213,6 +215,13 @@ static void free_connection(struct fg_connection *connection)
     fg_net_forget_connection(net, is_counted ? &key : NULL);
 }
 
+/* Of what was said, in the kernel: the client's has not acknowledged it. */
+static int unread_bytes(const struct fg_connection *connection)
+{
+    int unread = 0;
+    return ioctl(connection->fd, SIOCOUTQ, &unread) == 0 ? unread : 0;
+}
+
 /* All is said. */
 static void end_connection(struct fg_connection *connection)
 {
@@ -227,7 +236,16 @@ static void end_connection(struct fg_connection *connection)
     setsockopt(connection->fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
     fg_byte_queue_clear(&connection->held, &connection->net->env.segments);
     fg_connection_set_reading(connection, true);
+    connection->unread_bytes = unread_bytes(connection);
     transport_arm(&connection->transport, FG_TIMEOUT_LINGER);
+}
+
+/* A client behind a slow link reads what was said, and says that it does. */
+static bool goes_on_reading(struct fg_connection *connection)
+{
+    int before = connection->unread_bytes;
+    connection->unread_bytes = unread_bytes(connection);
+    return before - connection->unread_bytes >= (int)FG_WRITE_PROGRESS_BYTES;
 }
 
 void fg_connection_say_last(struct fg_connection *connection, const void *data, size_t len)
@@ -625,6 +643,10 @@ static void on_timeout(struct fg_timeout *timeout)
     if (connection->state == FG_CONNECTION_HANDSHAKE) {
         fg_counter_add_owned(&connection->net->stats.handshakes_failed, 1);
         fg_counter_add_owned(&connection->net->stats.timeouts, 1);
+    }
+    if (connection->state == FG_CONNECTION_LINGERING && goes_on_reading(connection)) {
+        transport_arm(&connection->transport, FG_TIMEOUT_LINGER);
+        return;
     }
     kill_connection(connection, false);
 }

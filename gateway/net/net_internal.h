@@ -148,6 +148,7 @@ struct fg_connection {
     enum fg_close_mode close_mode;
     size_t sniffed;      /* bytes of the h2 preface seen */
     size_t linger_bytes; /* discarded: behind our last word, or behind the client's */
+    int unread_bytes;    /* while lingering: of what was said, when that was last looked at */
     size_t taken_bytes;  /* by the socket, since write_timeout was armed */
     size_t sole_bytes;   /* plaintext of OpenSSL's record that is all of this flush; 0: not known */
 

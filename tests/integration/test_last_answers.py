@@ -49,3 +49,27 @@ def test_who_says_more_can_read_what_was_answered(launch, recorder, said, whole,
         answers = read_all(connection)
         speaker.join(60)
     assert answers.count(BODY) == whole and answers.endswith(end), len(answers)
+
+
+def test_a_slow_link_has_the_time_that_it_takes(launch, recorder):
+    """Longer than anybody is listened to who does not read."""
+    whole = 150_000
+    backend = recorder(lambda peer: (peer.read_request(), peer.write(
+        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % whole + bytes(whole))))
+    gateway = launch({"listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+                      "limits": {"threads": 1, "requests_per_connection_max": 1},
+                      "clusters": {"app": {"endpoints": [backend.address]}},
+                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        connection.connect(("127.0.0.1", gateway.port))
+        connection.sendall(GET)
+        gateway.wait_stats(lambda stats: stats["gateway"]["requests"]["active"] == 0
+                           and stats["gateway"]["requests"]["total"] >= 1, what="the answer, out of our hands")
+        taken = 0
+        pace = threading.Event()
+        while piece := connection.recv(4096):
+            taken += len(piece)
+            connection.sendall(b"x")  # what a reset would answer
+            pace.wait(0.12)
+    assert taken > whole
