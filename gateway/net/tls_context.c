@@ -16,6 +16,7 @@
 #include "net/tls.h"
 #include "net/tls_clients.h"
 #include "net/tls_ends.h"
+#include "net/tls_hello.h"
 #include "net/tls_provider.h"
 #include "net/tls_staple.h"
 #include "net/tls_tickets.h"
@@ -165,6 +166,7 @@ static bool set_policy(SSL_CTX *ctx, const struct fg_listener_conf *conf)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets only: nothing to share */
     SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
     fg_tls_watch(ctx);
+    fg_tls_hello_bound(ctx);
     return SSL_CTX_set_max_early_data(ctx, 0) == 1 &&
            SSL_CTX_set_min_proto_version(ctx, is_1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(ctx, ciphers_1_2) == 1 &&

@@ -19,7 +19,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests/integration"))
-from tls_tools import Renegotiating  # noqa: E402
+from tls_tools import Renegotiating, hello, record  # noqa: E402
 from wire import (CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM,  # noqa: E402
                   WINDOW_UPDATE, block, frame, headers, length, pseudo, settings)
 
@@ -45,6 +45,12 @@ def bomb():
     again = block(pseudo()) + b"\xbe" * 12000
     return frame(HEADERS, END_STREAM, 1, first) + frame(CONTINUATION, END_HEADERS, 1, field[8000:]) + b"".join(
         frame(HEADERS, END_STREAM | END_HEADERS, stream, again) for stream in range(3, 400, 2))
+
+
+def dear_hello():
+    """Each share is of the group that the client names last, and that nobody can use."""
+    groups = (*range(0x4000, 0x4e00), 29, 0x7f01)
+    return record(hello(groups, share=0x7f01, share_bytes=1, shares=1700))
 
 
 def huge_head():
@@ -81,7 +87,8 @@ SPRAYS = {  # (what opens a connection, what is sent without end)
 SPRAYED = 60        # connections of a spray
 HANDSHAKES = {"full handshakes": 0, "renegotiation": 200}  # (attempts behind each)
 BOMBS_OVER_TLS = "HPACK bombs over TLS"  # each costs a handshake first
-NAMES = [*FLOODS, BOMBS_OVER_TLS, *STALLS, *SPRAYS, "churn", *HANDSHAKES]
+DEAR_HELLOS = "dear hellos"
+NAMES = [*FLOODS, BOMBS_OVER_TLS, DEAR_HELLOS, *STALLS, *SPRAYS, "churn", *HANDSHAKES]
 
 
 def connect(port, room=None):
@@ -101,7 +108,7 @@ def over_tls(connection):
     return context.wrap_socket(connection)
 
 
-def flood(frames, port, end, wrap=lambda connection: connection):
+def flood(said, port, end, wrap=lambda connection: connection):
     """Connections, and of these how many the gateway has ended by itself."""
     opened = ended = 0
     while time.monotonic() < end:
@@ -109,7 +116,7 @@ def flood(frames, port, end, wrap=lambda connection: connection):
             opened += 1
             connection.settimeout(max(0.1, min(2, end - time.monotonic())))
             with contextlib.suppress(ConnectionError):
-                connection.sendall(PREFACE + settings() + frames)
+                connection.sendall(said)
             while connection.recv(65536):
                 pass
             ended += 1
@@ -200,9 +207,11 @@ def main():
     name, plain, tls, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     end = time.monotonic() + seconds
     if name in FLOODS:
-        print(flood(FLOODS[name](), plain, end))
+        print(flood(PREFACE + settings() + FLOODS[name](), plain, end))
     elif name == BOMBS_OVER_TLS:
-        print(flood(bomb(), tls, end, over_tls))
+        print(flood(PREFACE + settings() + bomb(), tls, end, over_tls))
+    elif name == DEAR_HELLOS:
+        print(flood(dear_hello(), tls, end))
     elif name in STALLS:
         port = tls if name == "half handshakes" else plain
         print(stall(*STALLS[name], port, end, 800 if name == "descriptors" else HELD))

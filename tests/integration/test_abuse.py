@@ -14,7 +14,7 @@ import pytest
 
 import wire
 from harness import SANITIZERS, children_of, plain_http, read_all, wait_for
-from tls_tools import OpenSsl, Renegotiating, Sealed
+from tls_tools import OpenSsl, Renegotiating, Sealed, hello, record as cut
 from wire import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,
                   PRIORITY_UPDATE, RST_STREAM, WINDOW_UPDATE, WITH_PRIORITY, block, frame, headers, pseudo, settings)
 
@@ -558,6 +558,18 @@ def test_half_a_handshake_is_closed(secure):
         with one:
             read_all(one)
     secure.wait_stats(lambda stats: stats["gateway"]["connections"]["open"] <= 1, what="their end")
+
+
+@pytest.mark.parametrize("size", [16384, 100], ids=["one record", "records of 100 bytes"])
+@pytest.mark.parametrize("what", ["shares", "tickets"])
+def test_a_hello_has_only_so_much_to_choose_from(secure, what, size):
+    """Each share is looked for among all groups that the client names, and each ticket is opened: milliseconds of both."""
+    for count, is_let_in in ((16, True), (17, False), (200, False)):
+        with wire.connect(secure.port) as connection:
+            connection.sendall(cut(hello(groups=(*range(256, 2000, 7), 29), **{what: count}), size))
+            begin = connection.recv(7, socket.MSG_WAITALL)
+        assert begin[:1] == b"\x16" if is_let_in else begin[-2:] == b"\x02\x2f"  # a hello, or illegal_parameter
+    assert secure.get("/direct").text == "direct"
 
 
 def test_renegotiation_is_refused(secure):

@@ -128,17 +128,21 @@ def record(data, size=16384, kind=22):
                     for at in range(0, len(data), size))
 
 
-def hello(groups=(29,), share=29):
-    """A client's of TLS 1.3, with one key share of the group's number (29 is X25519); nobody can go on behind it."""
+def hello(groups=(29,), share=29, share_bytes=32, shares=1, tickets=0):
+    """A client's of TLS 1.3, with key shares of one group's number (29 is X25519); nobody can go on behind it."""
     def counted(data, size):
         return len(data).to_bytes(size, "big") + data
 
     def extension(kind, data):
         return kind.to_bytes(2, "big") + counted(data, 2)
-    key = share.to_bytes(2, "big") + counted(os.urandom(32), 2)
+    key = share.to_bytes(2, "big") + counted(os.urandom(share_bytes), 2)
     extensions = (extension(43, b"\x02\x03\x04") + extension(13, counted(b"\x04\x03\x08\x04", 2)) +
                   extension(10, counted(b"".join(one.to_bytes(2, "big") for one in groups), 2)) +
-                  extension(51, counted(key, 2)))
+                  extension(51, counted(key * shares, 2)))
+    if tickets:
+        ticket = counted(os.urandom(32), 2) + bytes(4)
+        extensions += extension(45, b"\x01\x01") + extension(41, counted(ticket * tickets, 2) + counted(
+            counted(bytes(32), 1) * tickets, 2))
     return b"\x01" + counted(b"\x03\x03" + os.urandom(32) + b"\0" + counted(b"\x13\x01", 2) + b"\x01\0" +
                              counted(extensions, 2), 3)
 
