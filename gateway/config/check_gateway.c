@@ -37,7 +37,8 @@ static bool check_certificate(struct fg_snapshot *snapshot, const struct fg_raw_
 
 static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
-    static const char *const user_keys[] = {"client_user", "client_user_prefix", NULL};
+    static const char *const user_keys[] = {"client_user", "client_user_prefix", "client_chain_max",
+                                            NULL};
     static const char *const client_keys[] = {"client_ca", "client_crl", NULL};
     const struct fg_yaml_node *node = listener->node;
     bool has_own = false;
@@ -60,10 +61,11 @@ static void check_tls_listener(struct fg_snapshot *snapshot, const struct fg_raw
 static void check_listener(struct fg_snapshot *snapshot, const struct fg_raw_listener *listener)
 {
     static const char *const tls_keys[] = {
-        "certificate", "private_key",   "ocsp_file",   "certificates",
-        "sni_strict",  "foreign_hosts", "tls_min",     "client_auth",
-        "client_ca",   "client_crl",    "client_user", "client_user_prefix",
-        NULL,
+        "certificate",      "private_key", "ocsp_file",
+        "certificates",     "sni_strict",  "foreign_hosts",
+        "tls_min",          "client_auth", "client_ca",
+        "client_crl",       "client_user", "client_user_prefix",
+        "client_chain_max", NULL,
     };
     static const char *const redirect_keys[] = {"redirect_to", NULL};
     if (!fg_config_is_sound(listener->node, "kind"))

@@ -89,6 +89,7 @@ struct fg_listener_conf {
     const char *client_crl; /* PEM; NULL: nothing that they gave out is revoked */
     enum fg_client_user client_user;
     const char *client_user_prefix;            /* NULL: none */
+    uint64_t client_chain_bytes_max;           /* of a client's certificates */
     const struct fg_cidr *proxy_protocol_from; /* whose connections begin with a PROXY header */
     size_t proxy_protocol_from_count;
     const struct fg_cidr *trusted_proxies; /* whose forwarded fields are believed */

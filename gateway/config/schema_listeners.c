@@ -6,6 +6,7 @@
 #include "config/schema.h"
 
 #define AT(type, member) (uint32_t) offsetof(struct type, member)
+#define KIB (UINT64_C(1) << 10)
 #define MS UINT64_C(1000000)
 #define S (1000 * MS)
 #define MINUTE (60 * S)
@@ -228,6 +229,14 @@ static const struct fg_key listener_keys[] = {
      .check = fg_text_check_user,
      .doc = "Put before that, so that whoever `client_ca` vouches for is not taken for others of "
             "the same name."},
+    {.name = "client_chain_max",
+     .type = FG_KEY_SIZE,
+     .offset = L(client_chain_bytes_max),
+     .initial = "16KiB",
+     .min = 1 * KIB,
+     .max = 1024 * KIB,
+     .doc = "Certificates that a client may show, together; the handshake of one that shows more "
+            "ends. Each costs an event loop a tenth of a millisecond, whoever it is of."},
     {.name = "proxy_protocol_from",
      .type = FG_KEY_STRINGS,
      .offset = AT(fg_raw_listener, proxy_protocol_from),

@@ -167,6 +167,7 @@ static bool set_policy(SSL_CTX *ctx, const struct fg_listener_conf *conf)
     SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
     fg_tls_watch(ctx);
     fg_tls_hello_bound(ctx);
+    SSL_CTX_set_max_cert_list(ctx, (long)conf->client_chain_bytes_max);
     return SSL_CTX_set_max_early_data(ctx, 0) == 1 &&
            SSL_CTX_set_min_proto_version(ctx, is_1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_cipher_list(ctx, ciphers_1_2) == 1 &&

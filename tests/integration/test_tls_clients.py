@@ -78,6 +78,18 @@ def is_let_in(gateway, host="localhost", **client):
         return False
 
 
+@pytest.mark.parametrize("keys, let_in", [({}, {5}), ({"client_chain_max": "100KiB"}, {5, 100})])
+def test_a_chain_has_a_bound(launch, pairs, folder, authority, guest, keys, let_in):
+    """Each certificate of it is taken apart, before it is known whose it is."""
+    gateway = launch({"listeners": lambda g: [listener(g, pairs["default"], client_auth="optional",
+                                                       client_ca=str(authority[0]), **keys)], "routes": ROUTES})
+    for version in (V12, V13):
+        for count in (5, 100):
+            chain = folder / f"{count}.crt"
+            chain.write_bytes(guest[0].read_bytes() + authority[0].read_bytes() * (count - 1))
+            assert is_let_in(gateway, pair=(chain, guest[1]), version=version) == (count in let_in)
+
+
 @pytest.mark.parametrize("trusted, let_in", [
     (["company"], {"sales-7", "stores-7"}), (["company", "sales"], {"sales-7", "stores-7", "sales-7-alone"}),
     (["sales"], {"sales-7", "sales-7-alone"}), (["sales", "authority"], {"sales-7", "sales-7-alone", "guest"})])
