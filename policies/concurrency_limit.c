@@ -12,23 +12,7 @@
  *          no more answers (noload_latency); then to the slots that they say there are. Again
  *          when latency has changed so much that it is another backend. The window in which a
  *          crowd comes to an idle backend tells of both and is left out: it would double once more.
- * Ramp     windows need several answers a slot, and of a slow backend none has come when those who
- *          wait have to be refused: whoever knows nothing may not refuse. So
- *             held   while all slots are held and none is given back with a result, the limit is
- *                    raised: before any answer it is doubled each tenth of a second, later each
- *                    250 ms and four usual latencies; by a quarter once the slots were found. A
- *                    slot whose result is ignored (an upload's, whose client is slow) goes to the
- *                    next one and says nothing of whether the backend has room for both
- *             share  where those who are answered in a time, times what they take, are less than a
- *                    quarter of those in flight (Little's law), others hold the slots and do not
- *                    stand in the way: each answer as quick as the first ones adds a slot
- *             slow   at the start, where an answer takes a tenth of a second and more, each adds a
- *                    slot, as each ack does in TCP's slow start, until they take twice as long as
- *                    the first ones: then to the slots that they say are worked on
- *             crowd  there, too, where somebody waits for a quarter of a second, the limit is
- *                    doubled, once in the time that an answer takes, unless it is twice what was
- *                    seen to be worked on. A crowd that doubles does not wait for an answer
- *          What that lets in too many is what comes in one service time, and no more is asked for.
+ * Ramp     what is learned beside the windows, of slow backends: concurrency_ramp.c
  * Laws     n: mean in flight, short: mean latency of the window, s: no-load latency
  *          GRADIENT2  limit' = n x t x s / short + max(1.5, sqrt(limit) / 2),
  *                     t = tolerance (1.5 while s is only an upper bound) + 3 standard errors
@@ -63,7 +47,7 @@
  *          window has no fixed length. AIMD there takes each slow answer for a drop, and falls to
  *          the minimum before a backend of which one answer in a hundred is slow.
  */
-#include "policies/concurrency_limit.h"
+#include "policies/concurrency_internal.h"
 
 #include "policies/time_units.h"
 #include "policies/wide_math.h"
@@ -87,7 +71,6 @@
 #define GROWING 1.2          /* the last window raised the limit by so much */
 
 /* the start */
-#define START_GROWTH 2
 #define START_BEYOND 1.3 /* of the slots found: so far it goes, to be sure of them */
 #define START_UNEVEN_MAX 1.0
 #define START_UNEVEN 4 /* times what the first few answers show, up to as uneven as chance */
@@ -97,25 +80,9 @@
 #define MEAN_ERROR_MAX 0.08
 #define COARSE_ERROR_MAX 0.16 /* while far from the goal, steps matter more than their accuracy */
 #define FULL_SHARE 0.9        /* of the slots in use in the mean: n follows the limit */
-#define OUTLIER_FACTOR 8      /* one stalled answer counts as at most so many of the last mean */
 #define SETTLED 0.05          /* a smaller change of the limit needs no time to show */
 #define TURNOVERS 2           /* of the slots, until a new limit has had its effect */
 #define ROUND_TRIPS 8         /* a slow backend's window may take so many of its answers */
-
-/* the ramp */
-#define UNKNOWN_NS (100 * FG_POLICY_MS) /* all slots are held for so long, before any answer, */
-#define HELD_NS (250 * FG_POLICY_MS)    /* ... or so long, and so many usual latencies */
-#define HELD_USUAL 4
-#define HELD_MAX_NS (3600 * FG_POLICY_S)
-#define HELD_GROWTH 1.25 /* of slots that were found: it may only be a pause */
-#define HELD_SHARE 0.25  /* of those in flight have answers: others have the slots */
-#define HELD_LEAST_NS (50 * FG_POLICY_MS) /* and longer than two answers: it is no chance */
-#define SLOW_NS (100 * FG_POLICY_MS)      /* a window of such takes longer than anybody waits */
-#define FIRST_ANSWERS 4                   /* say what one takes before the limit has grown */
-#define USUAL_WEIGHT_INVERSE 8
-#define RAMP_WAITING 2 /* times as long as those: they wait at the backend */
-#define CROWD_LEAST 8  /* worked on at once: to double a few would cost much and serve few */
-#define CROWD_BEYOND 2 /* times as many as those: what came before has not shown yet */
 
 /* looks at the no-load latency */
 #define LOOK_FIRST 3    /* windows */
@@ -138,22 +105,10 @@
 #define FEW_AFTER 3     /* slots */
 #define SURE_ERROR 0.08 /* of s: less sure, sooner looked at again */
 
-static double clamp(double value, double low, double high)
-{
-    if (value < low)
-        return low;
-    return value > high ? high : value;
-}
-
-static void set_limit(struct fg_concurrency_limit *cl, double limit)
-{
-    cl->limit = clamp(limit, cl->config.limit_min, cl->config.limit_max);
-}
-
 static void back_off(struct fg_concurrency_limit *cl, double to_share)
 {
     double cut = cl->limit * to_share;
-    set_limit(cl, cut < cl->limit - 1 ? cut : cl->limit - 1);
+    fg_concurrency_set_limit(cl, cut < cl->limit - 1 ? cut : cl->limit - 1);
     cl->is_starting = false;
     cl->had_drop = true;
 }
@@ -169,7 +124,7 @@ static void update_gradient2(struct fg_concurrency_limit *cl,
     double tolerance = cl->config.tolerance_permille / 1000.0;
     if (noload->is_bound && tolerance < BOUND_TOLERANCE)
         tolerance = BOUND_TOLERANCE;
-    tolerance += clamp(ERRORS_BORNE * error, 0, ERRORS_BORNE_MAX);
+    tolerance += fg_concurrency_clamp(ERRORS_BORNE * error, 0, ERRORS_BORNE_MAX);
     double gradient = tolerance * noload->latency_ns / seen->latency_ns;
     double spare = sqrt(cl->limit) / 2;
     double growth_max = GROWTH_MAX * cl->limit + 1;
@@ -177,10 +132,10 @@ static void update_gradient2(struct fg_concurrency_limit *cl,
     double wanted = base * gradient + (spare < SPARE_MIN ? SPARE_MIN : spare);
     if (cl->is_growing && window->latency_ns <= NO_QUEUE * noload->latency_ns)
         wanted = growth_max;
-    wanted = clamp(wanted, CUT_MAX * base, growth_max);
+    wanted = fg_concurrency_clamp(wanted, CUT_MAX * base, growth_max);
     bool is_growth = wanted > cl->limit;
     if (is_growth ? window->has_demand : gradient < 1)
-        set_limit(cl, wanted);
+        fg_concurrency_set_limit(cl, wanted);
 }
 
 static void update_vegas(struct fg_concurrency_limit *cl, const struct fg_latency_window *window)
@@ -188,9 +143,9 @@ static void update_vegas(struct fg_concurrency_limit *cl, const struct fg_latenc
     double queue = window->in_flight * (1 - cl->noload.latency_ns / window->latency_ns);
     double step = cl->limit > 10 ? log10(cl->limit) : 1;
     if (queue > 6 * step)
-        set_limit(cl, cl->limit - step);
+        fg_concurrency_set_limit(cl, cl->limit - step);
     else if (window->has_demand && queue < 3 * step)
-        set_limit(cl, cl->limit + (queue < step ? 3 * step : step));
+        fg_concurrency_set_limit(cl, cl->limit + (queue < step ? 3 * step : step));
 }
 
 /* --- the start --- */
@@ -209,7 +164,8 @@ static bool start_up(struct fg_concurrency_limit *cl, const struct fg_latency_wi
         cl->windows_to_look = LOOK_EARLY;
         cl->was_look_above = false;
     }
-    set_limit(cl, is_found ? noload->slots : START_GROWTH * cl->limit);
+    fg_concurrency_set_limit(cl,
+                             is_found ? noload->slots : FG_CONCURRENCY_START_GROWTH * cl->limit);
     return true;
 }
 
@@ -219,7 +175,7 @@ static bool start_up(struct fg_concurrency_limit *cl, const struct fg_latency_wi
 static double error_for_look(const struct fg_concurrency_limit *cl, double in_flight)
 {
     double apart = fabs(log(fg_concurrency_limit_current(cl) / in_flight));
-    return clamp(apart / LOOK_ACCURACY, LOOK_ERROR_MIN, LOOK_ERROR_MAX);
+    return fg_concurrency_clamp(apart / LOOK_ACCURACY, LOOK_ERROR_MIN, LOOK_ERROR_MAX);
 }
 
 /* Down to where latency must be lower than s if s is too high. */
@@ -228,7 +184,7 @@ static double limit_below(const struct fg_concurrency_limit *cl,
 {
     double share = cl->noload.latency_ns / window->latency_ns; /* of n that is worked on */
     double below = exp(-fmax(LOOK_ERRORS * window->error, LOOK_BELOW));
-    return window->in_flight * clamp(share * below, LOOK_CUT_MAX, LOOK_CUT_MIN);
+    return window->in_flight * fg_concurrency_clamp(share * below, LOOK_CUT_MAX, LOOK_CUT_MIN);
 }
 
 /* Up to where there would be more answers if s is too low. That costs latency, but no answers. */
@@ -236,7 +192,7 @@ static double limit_above(const struct fg_concurrency_limit *cl,
                           const struct fg_latency_window *window)
 {
     double least = cl->spread < EVEN_SPREAD ? LOOK_ABOVE_EVEN : LOOK_ABOVE;
-    double above = clamp(2 * LOOK_ERRORS * window->error, least, LOOK_ABOVE_MAX);
+    double above = fg_concurrency_clamp(2 * LOOK_ERRORS * window->error, least, LOOK_ABOVE_MAX);
     return ceil(window->in_flight * exp(above));
 }
 
@@ -258,9 +214,9 @@ static void look(struct fg_concurrency_limit *cl, const struct fg_latency_window
     if (!is_above && is_few && !noload->is_bound)
         return;
     if (is_above)
-        set_limit(cl, limit_above(cl, window));
+        fg_concurrency_set_limit(cl, limit_above(cl, window));
     else
-        set_limit(cl, is_few ? cl->config.limit_min : limit_below(cl, window));
+        fg_concurrency_set_limit(cl, is_few ? cl->config.limit_min : limit_below(cl, window));
     cl->look_error = error_for_look(cl, window->in_flight);
     cl->is_looking = true;
 }
@@ -269,7 +225,7 @@ static void look(struct fg_concurrency_limit *cl, const struct fg_latency_window
 static void plan_look(struct fg_concurrency_limit *cl)
 {
     uint64_t spread = cl->acquired_total * UINT64_C(0x9e3779b97f4a7c15) >> 32;
-    double sure = clamp(SURE_ERROR / cl->noload.error, 0, 1);
+    double sure = fg_concurrency_clamp(SURE_ERROR / cl->noload.error, 0, 1);
     uint32_t windows = (uint32_t)(sure * cl->config.probe_windows);
     if (windows < LOOK_SOON)
         windows = LOOK_SOON;
@@ -279,14 +235,15 @@ static void plan_look(struct fg_concurrency_limit *cl)
 /* Back up to the slots that were worked on, which is a look too. */
 static void end_look(struct fg_concurrency_limit *cl, double noload_before_ns)
 {
-    double ratio = clamp(cl->noload.latency_ns / noload_before_ns, LOOK_CUT_MAX, GROWTH_MAX);
+    double ratio =
+        fg_concurrency_clamp(cl->noload.latency_ns / noload_before_ns, LOOK_CUT_MAX, GROWTH_MAX);
     double back = cl->look_from * ratio;
     cl->is_looking = false;
     cl->windows_unverified = 0;
     if (cl->limit > cl->look_from && !cl->noload.has_waited)
         cl->is_starting = true; /* not even so many wait: there are more, from here on */
     else
-        set_limit(cl, fmax(back, fmin(FEW_AFTER, cl->look_from)));
+        fg_concurrency_set_limit(cl, fmax(back, fmin(FEW_AFTER, cl->look_from)));
 }
 
 /* Is it time? At once where it is known that requests wait, but not where they do not. */
@@ -309,7 +266,7 @@ static bool try_look(struct fg_concurrency_limit *cl, const struct fg_latency_wi
         return false;
     if (!window->was_full) { /* n does not follow the limit: nothing to be seen */
         if (cl->is_looking)
-            set_limit(cl, cl->look_from);
+            fg_concurrency_set_limit(cl, cl->look_from);
         cl->is_looking = false;
         return false;
     }
@@ -385,7 +342,7 @@ static void move_limit(struct fg_concurrency_limit *cl, struct fg_latency_window
         return;
     if (cl->config.mode == FG_CONCURRENCY_AIMD) {
         if (window->has_demand)
-            set_limit(cl, cl->limit + 1);
+            fg_concurrency_set_limit(cl, cl->limit + 1);
         bool is_waiting = cl->noload.has_waited || cl->had_drop || !window->was_full;
         cl->windows_unverified = is_waiting ? 0 : cl->windows_unverified + 1;
         cl->is_starting = cl->windows_unverified >= LOOK_FIRST;
@@ -397,8 +354,7 @@ static void move_limit(struct fg_concurrency_limit *cl, struct fg_latency_window
     }
 }
 
-/* What is in flight began under the limit before; then the new one has to have its effect. */
-static void wait_for_effect(struct fg_concurrency_limit *cl)
+void fg_concurrency_wait_for_effect(struct fg_concurrency_limit *cl)
 {
     uint32_t limit = fg_concurrency_limit_current(cl);
     uint32_t first = cl->in_flight > limit ? cl->in_flight : limit;
@@ -432,7 +388,8 @@ static void answer_again(struct fg_concurrency_limit *cl, const struct fg_latenc
     cl->was_abandoned = false;
     cl->is_starting = cl->limit < cl->doubled_to;
     if (window->has_demand)
-        set_limit(cl, fmin(START_GROWTH * cl->limit, fmax(cl->doubled_to, cl->limit + 1)));
+        fg_concurrency_set_limit(
+            cl, fmin(FG_CONCURRENCY_START_GROWTH * cl->limit, fmax(cl->doubled_to, cl->limit + 1)));
 }
 
 static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
@@ -454,7 +411,7 @@ static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
         answer_again(cl, &window);
     } else if (is_onset(cl, &window)) {
         start_window(cl, now_ns);
-        wait_for_effect(cl);
+        fg_concurrency_wait_for_effect(cl);
         return;
     } else {
         move_limit(cl, &window);
@@ -463,7 +420,7 @@ static void end_window(struct fg_concurrency_limit *cl, uint64_t now_ns)
     cl->is_growing = change > GROWING;
     start_window(cl, now_ns);
     if (change <= 1 - SETTLED || change >= 1 + SETTLED)
-        wait_for_effect(cl);
+        fg_concurrency_wait_for_effect(cl);
 }
 
 /* A few even answers of an uneven backend are luck, so the spread of earlier windows counts too. */
@@ -499,160 +456,7 @@ static bool is_window_over(const struct fg_concurrency_limit *cl, uint64_t now_n
            open_ns * cl->window_samples >= ROUND_TRIPS * cl->window_sum_ns;
 }
 
-/* --- the ramp --- */
-
-static bool is_adaptive(const struct fg_concurrency_limit *cl)
-{
-    return cl->config.mode != FG_CONCURRENCY_FIXED;
-}
-
-static void restart_ramp(struct fg_concurrency_limit *cl)
-{
-    cl->is_ramping = true;
-    cl->first_sum_ns = 0;
-    cl->first_count = 0;
-    cl->busy_count = 0;
-}
-
-/* What an answer takes with few in flight, and how many come in a time: how many are worked on. */
-static void note_answer(struct fg_concurrency_limit *cl, uint64_t now_ns, double latency_ns,
-                        uint32_t in_flight)
-{
-    if (cl->usual_ns > 0 && latency_ns > OUTLIER_FACTOR * cl->usual_ns)
-        latency_ns = OUTLIER_FACTOR * cl->usual_ns;
-    double apart = latency_ns - cl->usual_ns;
-    cl->usual_ns += cl->usual_ns > 0 ? apart / USUAL_WEIGHT_INVERSE : apart;
-    if (2 * in_flight <= fg_concurrency_limit_current(cl)) {
-        cl->first_sum_ns = FIRST_ANSWERS * cl->usual_ns;
-        cl->first_count = FIRST_ANSWERS;
-        cl->busy_count = 0;
-    } else if (cl->first_count < FIRST_ANSWERS) {
-        cl->first_sum_ns += latency_ns;
-        cl->first_count++;
-    }
-    if (cl->busy_count == 0)
-        cl->busy_since_ns = now_ns;
-    cl->busy_count++;
-}
-
-/* How many were worked on at once for certain: so many answers came in the time that one takes. */
-static void note_shown(struct fg_concurrency_limit *cl, uint64_t now_ns, double latency_ns)
-{
-    double first_ns = cl->first_count == 0 ? latency_ns : cl->first_sum_ns / cl->first_count;
-    if (latency_ns > RAMP_WAITING * first_ns)
-        return;
-    if ((double)fg_subtract_floor(now_ns, cl->shown_since_ns) >= first_ns) {
-        cl->shown_last = cl->shown_count;
-        cl->shown_since_ns = now_ns;
-        cl->shown_count = 0;
-    }
-    cl->shown_count++;
-}
-
-static uint64_t held_max_ns(const struct fg_concurrency_limit *cl)
-{
-    if (cl->usual_ns <= 0)
-        return UNKNOWN_NS;
-    return (uint64_t)clamp(HELD_USUAL * cl->usual_ns, HELD_NS, HELD_MAX_NS);
-}
-
-/* The effect of the last raise is waited for, too. */
-static uint64_t quiet_since_ns(const struct fg_concurrency_limit *cl)
-{
-    return cl->grown_at_ns > cl->held_since_ns ? cl->grown_at_ns : cl->held_since_ns;
-}
-
-static uint64_t held_until_ns(const struct fg_concurrency_limit *cl)
-{
-    return fg_add_saturating(quiet_since_ns(cl), held_max_ns(cl));
-}
-
-/* Somebody waits, and no slot comes back with a result, for so long. */
-static bool note_held(struct fg_concurrency_limit *cl, uint64_t now_ns)
-{
-    if (cl->held_since_ns == 0 || cl->held_results != cl->results_total ||
-        now_ns < cl->held_since_ns) {
-        cl->held_since_ns = now_ns == 0 ? 1 : now_ns;
-        cl->held_results = cl->results_total;
-        cl->held_released = cl->released_total;
-        return false;
-    }
-    return now_ns >= held_until_ns(cl);
-}
-
-/*
- * When those who wait have the limit doubled: answers are slow, and as quick as the first ones, and
- * the limit is about as many as have been seen to be worked on.
- */
-static uint64_t crowd_until_ns(const struct fg_concurrency_limit *cl)
-{
-    double shown = cl->shown_last > cl->shown_count ? cl->shown_last : cl->shown_count;
-    bool is_shown = shown >= CROWD_LEAST && cl->limit < CROWD_BEYOND * shown;
-    bool is_by_latency = cl->config.mode != FG_CONCURRENCY_AIMD;
-    bool is_unfound = is_by_latency && cl->is_starting && cl->is_ramping;
-    bool is_slow = cl->usual_ns >= SLOW_NS;
-    bool is_quick = cl->usual_ns * cl->first_count <= RAMP_WAITING * cl->first_sum_ns;
-    if (!is_unfound || !is_slow || !is_quick || !is_shown || cl->waited_since_ns == 0)
-        return FG_POLICY_NEVER;
-    uint64_t wait_ns = fg_add_saturating(cl->waited_since_ns, HELD_NS);
-    uint64_t next_ns = fg_add_saturating(cl->grown_at_ns, (uint64_t)cl->usual_ns);
-    return cl->grown_at_ns == 0 || next_ns < wait_ns ? wait_ns : next_ns;
-}
-
-static void restart_share(struct fg_concurrency_limit *cl, uint64_t now_ns)
-{
-    cl->share_since_ns = now_ns;
-    cl->share_count = 0;
-    cl->share_in_flight_sum = 0;
-}
-
-/* Little's law: so many come in a time, of which each takes so long, and so many are in flight. */
-static void note_share(struct fg_concurrency_limit *cl, uint64_t now_ns, uint32_t in_flight)
-{
-    uint64_t passed_ns = fg_subtract_floor(now_ns, cl->share_since_ns);
-    if (cl->share_since_ns == 0 || in_flight < fg_concurrency_limit_current(cl)) {
-        cl->is_much_held = false; /* not known, or there are slots for others */
-        restart_share(cl, now_ns);
-        return;
-    }
-    cl->share_count++;
-    cl->share_in_flight_sum += in_flight;
-    if (passed_ns < held_max_ns(cl))
-        return;
-    double answered = cl->usual_ns * cl->share_count * cl->share_count;
-    cl->is_much_held = answered < HELD_SHARE * (double)passed_ns * (double)cl->share_in_flight_sum;
-    restart_share(cl, now_ns);
-}
-
-/* A slot more for each answer that is as quick as the first ones, until they are not. */
-static void ramp(struct fg_concurrency_limit *cl, uint64_t now_ns, double latency_ns,
-                 uint32_t in_flight)
-{
-    bool is_full = cl->was_limited && in_flight >= fg_concurrency_limit_current(cl);
-    bool is_by_latency = cl->config.mode != FG_CONCURRENCY_AIMD;
-    if (!is_by_latency || !is_full)
-        return;
-    double first_ns = cl->first_sum_ns / cl->first_count;
-    bool is_quick = latency_ns <= RAMP_WAITING * first_ns;
-    if (cl->usual_ns < SLOW_NS) {
-        if (cl->is_much_held && is_quick)
-            set_limit(cl, cl->limit + 1);
-        return;
-    }
-    if (!cl->is_ramping || !cl->is_starting)
-        return;
-    uint64_t passed_ns = fg_subtract_floor(now_ns, cl->busy_since_ns);
-    if (cl->first_count == FIRST_ANSWERS && cl->usual_ns > RAMP_WAITING * first_ns &&
-        passed_ns > 0) {
-        double worked_on = first_ns * (cl->busy_count - 1) / (double)passed_ns;
-        set_limit(cl, fmin(fmax(worked_on, cl->config.limit_initial), cl->limit));
-        cl->is_ramping = false;
-        wait_for_effect(cl);
-    } else if (is_quick) {
-        set_limit(cl, cl->limit + 1);
-        wait_for_effect(cl);
-    }
-}
+/* --- results --- */
 
 /* It was waited for as long as others take, or nearly: less is impatience. */
 static bool is_telling(const struct fg_concurrency_limit *cl, uint64_t latency_ns)
@@ -669,7 +473,7 @@ static void add_result(struct fg_concurrency_limit *cl, uint64_t now_ns, uint64_
     if (outcome == FG_CONCURRENCY_DROPPED) {
         cl->window_drops++;
     } else {
-        double outlier_ns = OUTLIER_FACTOR * cl->mean_ns;
+        double outlier_ns = FG_CONCURRENCY_OUTLIER * cl->mean_ns;
         double sample_ns = (double)latency_ns;
         if (outlier_ns > 0 && sample_ns > outlier_ns)
             sample_ns = outlier_ns;
@@ -751,57 +555,6 @@ void fg_concurrency_limit_note_demand(struct fg_concurrency_limit *cl)
     cl->was_limited = true;
 }
 
-void fg_concurrency_limit_note_spare(struct fg_concurrency_limit *cl)
-{
-    cl->held_since_ns = 0;
-    cl->waited_since_ns = 0;
-}
-
-bool fg_concurrency_limit_note_wait(struct fg_concurrency_limit *cl, uint64_t now_ns)
-{
-    if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max)
-        return false;
-    if (cl->waited_since_ns == 0 || now_ns < cl->waited_since_ns)
-        cl->waited_since_ns = now_ns == 0 ? 1 : now_ns;
-    if (now_ns < cl->grown_at_ns)
-        cl->grown_at_ns = 0; /* the clock went back */
-    bool is_long_held = note_held(cl, now_ns);
-    if (!is_long_held && now_ns < crowd_until_ns(cl))
-        return false;
-    double growth = cl->is_starting ? START_GROWTH : HELD_GROWTH;
-    set_limit(cl, fmax(cl->limit * growth, cl->limit + 1));
-    cl->grown_at_ns = now_ns == 0 ? 1 : now_ns;
-    if (is_long_held)
-        restart_ramp(cl);
-    wait_for_effect(cl);
-    return true;
-}
-
-uint64_t fg_concurrency_limit_held_until_ns(const struct fg_concurrency_limit *cl)
-{
-    if (!is_adaptive(cl) || cl->limit >= cl->config.limit_max || cl->held_since_ns == 0)
-        return FG_POLICY_NEVER;
-    uint64_t held_ns = held_until_ns(cl);
-    uint64_t crowd_ns = crowd_until_ns(cl);
-    return crowd_ns < held_ns ? crowd_ns : held_ns;
-}
-
-bool fg_concurrency_limit_is_held(const struct fg_concurrency_limit *cl, uint64_t now_ns)
-{
-    if (!is_adaptive(cl) || cl->held_since_ns == 0)
-        return false;
-    if (cl->limit < cl->config.limit_max &&
-        crowd_until_ns(cl) <= fg_add_saturating(now_ns, HELD_NS))
-        return true;
-    if (cl->held_results != cl->results_total)
-        return false;
-    /* The pace at which slots go from hand to hand is their clients', whatever the limit. */
-    bool was_handed_on = cl->released_total != cl->held_released;
-    uint64_t since_ns = was_handed_on ? cl->held_since_ns : quiet_since_ns(cl);
-    double held_ns = (double)fg_subtract_floor(now_ns, since_ns);
-    return held_ns >= fmax(HELD_LEAST_NS, 2 * cl->usual_ns);
-}
-
 void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_ns,
                                   uint64_t latency_ns, enum fg_concurrency_outcome outcome)
 {
@@ -810,13 +563,10 @@ void fg_concurrency_limit_release(struct fg_concurrency_limit *cl, uint64_t now_
     cl->in_flight--;
     cl->released_total++;
     cl->results_total += outcome != FG_CONCURRENCY_IGNORED;
-    if (!is_adaptive(cl))
+    if (cl->config.mode == FG_CONCURRENCY_FIXED)
         return;
     if (outcome == FG_CONCURRENCY_SUCCESS) {
-        note_answer(cl, now_ns, (double)latency_ns, in_flight);
-        note_shown(cl, now_ns, (double)latency_ns);
-        note_share(cl, now_ns, in_flight);
-        ramp(cl, now_ns, (double)latency_ns, in_flight);
+        fg_concurrency_ramp_note_answer(cl, now_ns, (double)latency_ns, in_flight);
     } else if (outcome == FG_CONCURRENCY_DROPPED) {
         cl->is_ramping = false;
     }
