@@ -24,16 +24,21 @@ def script(peer):
         peer.write(ANSWER)
 
 
+def before(backend, requests):
+    """A gateway that ends a connection behind so many."""
+    return {"listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
+            "limits": {"threads": 1, "requests_per_connection_max": requests},
+            "clusters": {"app": {"endpoints": [backend.address]}},
+            "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]}
+
+
 @pytest.mark.parametrize("said, whole, end", [
     (GET + MORE, 3, BODY),
     (GET * 2 + b"GET /broken HTTP/1.1\r\nhost: x\r\n\r\n" + MORE, 2, b"\r\n\r\npart")],
     ids=["the last request of a connection", "an answer that breaks off"])
 def test_who_says_more_can_read_what_was_answered(launch, recorder, said, whole, end):
     backend = recorder(script)
-    gateway = launch({"listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
-                      "limits": {"threads": 1, "requests_per_connection_max": 3},
-                      "clusters": {"app": {"endpoints": [backend.address]}},
-                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    gateway = launch(before(backend, 3))
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(60)
@@ -56,10 +61,7 @@ def test_a_slow_link_has_the_time_that_it_takes(launch, recorder):
     whole = 150_000
     backend = recorder(lambda peer: (peer.read_request(), peer.write(
         b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % whole + bytes(whole))))
-    gateway = launch({"listeners": lambda one: [{"name": "plain", "address": f"127.0.0.1:{one.port}", "kind": "plain"}],
-                      "limits": {"threads": 1, "requests_per_connection_max": 1},
-                      "clusters": {"app": {"endpoints": [backend.address]}},
-                      "routes": [{"match": {"prefix": "/"}, "to": "cluster:app"}]})
+    gateway = launch(before(backend, 1))
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         connection.connect(("127.0.0.1", gateway.port))
