@@ -386,6 +386,14 @@ struct fg_backend_env {
 struct fg_backend;        /* one configured backend; embedded first in the backend's own struct */
 struct fg_backend_thread; /* its state on one event loop; likewise */
 
+/*
+ * For so long an upload has its slot that waits for its client; then others may have it, and what
+ * becomes of it is the client's doing. No key: sooner, slots would go to and fro for bodies that
+ * are on their way; later, few slow clients would hold all slots for longer. Where a server must
+ * not see more than its limit at all, `buffer_request` is the key.
+ */
+#define FG_SLOW_UPLOAD_NS (FG_S / 10)
+
 struct fg_backend_ops {
     const char *kind; /* "static", "proxy", "orders", "inference" */
 

@@ -17,9 +17,6 @@
 
 #include <assert.h>
 
-/* As long as an upload has a slot that is not whole (pipeline/flow.c). */
-#define SLOW_UPLOAD_NS (100 * FG_MS)
-
 static void count(struct fg_counter *counter)
 {
     fg_counter_add_owned(counter, 1);
@@ -529,7 +526,7 @@ bool fg_attempt_is_slow_upload(const struct fg_proxy_attempt *attempt)
     if (attempt->started_ns > since_ns)
         since_ns = attempt->started_ns;
     return attempt->head_ns == 0 && fg_attempt_is_clients_turn(attempt) &&
-           fg_subtract_floor(fg_clock_monotonic_ns(), since_ns) >= SLOW_UPLOAD_NS;
+           fg_subtract_floor(fg_clock_monotonic_ns(), since_ns) >= FG_SLOW_UPLOAD_NS;
 }
 
 static void tell_breaker(struct fg_proxy_attempt *attempt, enum fg_breaker_outcome outcome)

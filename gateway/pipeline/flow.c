@@ -20,12 +20,6 @@
 
 #define DEADLINES_NS (FG_MS / 10)  /* of a turn, for those that are due at once */
 #define DEADLINES_BETWEEN_LOOKS 4u /* at the clock */
-/*
- * Whole by then, an upload kept its slot; else others may have it. No key: sooner, slots would go
- * to and fro for bodies that are on their way; later, few slow clients would hold all slots for
- * longer. Where a server must not see more than its limit at all, `buffer_request` is the key.
- */
-#define UPLOAD_LOOK_NS (FG_S / 10)
 #define MOVE(state) (1u << (state))
 
 static const struct fg_stage *const stages[FG_STAGE_COUNT] = {
@@ -176,7 +170,7 @@ static void unpark(struct fg_flow *flow, uint64_t since_ns)
 
 void fg_flow_watch_upload(struct fg_flow *flow)
 {
-    uint64_t look_ns = fg_flow_now_ns(flow) + UPLOAD_LOOK_NS;
+    uint64_t look_ns = fg_flow_now_ns(flow) + FG_SLOW_UPLOAD_NS;
     if (look_ns < flow->req->ex.deadline_ns)
         fg_flow_arm_deadline(flow, look_ns);
 }
