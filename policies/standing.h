@@ -35,8 +35,7 @@
 #define FG_STANDING_LEVEL_PERIODS 3u
 #define FG_STANDING_LEVEL_SERVED 32u
 #define FG_STANDING_LEVEL_PARTS 20u
-#define FG_STANDING_STEADY_LEAST                                                                   \
-    8u /* what comes in one read of a connection is one arrival to chance */
+#define FG_STANDING_STEADY_LEAST 8u /* several come with one read of a connection */
 #define FG_STANDING_STEADY_PARTS 4u
 #define FG_STANDING_STEADY_PERIODS 10u
 

@@ -24,7 +24,6 @@
 #define FIELDS_ON_STACK ((size_t)48)
 /* What a client takes in this time was on its way to it. No key: it decides only whether a call of
  * gRPC that is cut hears a last word, and who does not read does not hear it anyway. */
-#define COPY_BYTES ((size_t)4096) /* less is cheaper copied than held for itself */
 #define STALLED_NS FG_S
 
 /* ---- common fields ---- */
@@ -363,7 +362,7 @@ void fg_flow_respond_configured(struct fg_flow *flow, unsigned status,
 {
     if (!begin_own_answer(flow, status, fields, field_count, body.len > 0))
         return;
-    if (body.len < COPY_BYTES)
+    if (body.len < FG_FLOW_COPY_BYTES)
         (void)fg_response_write(flow->req, body.data, body.len);
     else
         (void)fg_response_write_shared(flow->req, body.data, body.len, keep_it, NULL);

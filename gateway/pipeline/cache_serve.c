@@ -18,7 +18,6 @@
 
 #define OWN_FIELDS 6u
 #define FIELDS_ON_STACK 48u
-#define COPY_BYTES ((size_t)4096) /* less is cheaper copied than counted for itself */
 #define TAG_BYTES ((size_t)256)
 
 /* What of the object to send. */
@@ -423,7 +422,7 @@ static void send_parts(struct fg_flow *flow, const struct fg_byte_parts *parts,
     for (size_t i = 0; i < parts->count; i++) {
         size_t len = (size_t)(parts->runs[i].last - parts->runs[i].first + 1);
         (void)fg_response_write(flow->req, parts->heads[i].data, parts->heads[i].len);
-        if (len < COPY_BYTES) {
+        if (len < FG_FLOW_COPY_BYTES) {
             (void)fg_response_write(flow->req, data + parts->runs[i].first, len);
             continue;
         }
@@ -450,7 +449,7 @@ void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
     fg_counter_add_owned(&flow->thread->metrics->cache_bytes, choice.len);
     if (choice.parts != NULL) {
         send_parts(flow, choice.parts, body);
-    } else if (choice.len < COPY_BYTES && flow->req->has_lasting_fields) {
+    } else if (choice.len < FG_FLOW_COPY_BYTES && flow->req->has_lasting_fields) {
         (void)fg_response_write_lasting(flow->req, data, (size_t)choice.len);
     } else {
         /* A variant lives as long as the body it is of; either may be what is held. */
@@ -458,7 +457,7 @@ void fg_cache_serve(struct fg_flow *flow, struct fg_cache_object *object)
         (void)fg_response_write_shared(flow->req, data, (size_t)choice.len, fg_cache_body_release,
                                        body);
     }
-    if (choice.len >= COPY_BYTES)
+    if (choice.len >= FG_FLOW_COPY_BYTES)
         fg_cache_unread_add(flow);
     fg_flow_end_answer(flow);
 }
@@ -500,7 +499,7 @@ static void stop(struct fg_flow *flow, bool is_complete)
 static void write_run(struct fg_flow *flow, const struct fg_cache_run *run)
 {
     struct fg_span bytes = run->bytes;
-    if (bytes.len < COPY_BYTES) {
+    if (bytes.len < FG_FLOW_COPY_BYTES) {
         flow->cache_is_paused = !fg_response_write(flow->req, bytes.data, bytes.len);
     } else {
         fg_cache_body_acquire(run->body);

@@ -89,6 +89,7 @@ struct fg_backend_hop {
 };
 #define FG_BACKEND_HOPS_MAX 4
 #define FG_FLOW_HERDS_MAX 3 /* fetches of others that one request may have waited for */
+#define FG_FLOW_COPY_BYTES ((size_t)4096) /* of a body: less is cheaper copied than shared */
 
 struct fg_cache_fetch;
 struct fg_limit_charge;
